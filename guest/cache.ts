@@ -1,0 +1,71 @@
+import { spawn } from "node:child_process";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { GuestToolError } from "./errors.js";
+
+/** Where kernels and packages are kept: $IOVA_CACHE, or the user's cache folder. */
+export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
+  if (env["IOVA_CACHE"]) return resolve(env["IOVA_CACHE"]);
+  return join(env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "iova");
+}
+
+/**
+ * Fills a folder that nobody sees until it is whole: a build that is cut off
+ * leaves nothing behind that looks like a finished one.
+ */
+export async function installFolder(target: string, fill: (staging: string) => Promise<void>): Promise<void> {
+  const staging = `${target}.${process.pid}.part`;
+  await rm(staging, { recursive: true, force: true });
+  await mkdir(staging, { recursive: true });
+  try {
+    await fill(staging);
+    await rm(target, { recursive: true, force: true });
+    await rename(staging, target);
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+}
+
+/** Replaces a small file at once, never half. */
+export async function installFile(target: string, content: string): Promise<void> {
+  await mkdir(dirname(target), { recursive: true });
+  const staging = `${target}.${process.pid}.part`;
+  await writeFile(staging, content);
+  await rename(staging, target);
+}
+
+/**
+ * Runs `work` while no other process holds the lock of this file.
+ *
+ * The lock is the kernel's (flock), held by a little helper process that ends
+ * when its stdin does. So it falls with its owner, however that dies, and there
+ * is no stale lock that somebody would have to recognise and take over.
+ */
+export async function withLock<T>(file: string, onWait: () => void, work: () => Promise<T>): Promise<T> {
+  await mkdir(dirname(file), { recursive: true });
+  let release = await tryLock(file, ["--nonblock"]);
+  if (release === undefined) {
+    onWait();
+    release = await tryLock(file, []);
+  }
+  if (release === undefined) throw new GuestToolError(`cannot lock ${file}`);
+  try {
+    return await work();
+  } finally {
+    release();
+  }
+}
+
+async function tryLock(file: string, how: readonly string[]): Promise<(() => void) | undefined> {
+  const holder = spawn("flock", [...how, "--no-fork", file, "sh", "-c", "echo held; read end"], {
+    stdio: ["pipe", "pipe", "ignore"],
+    // Ctrl-C goes to the whole foreground group; the lock has to outlive the clean-up.
+    detached: true,
+  });
+  return await new Promise((resolve, reject) => {
+    holder.once("error", (error) => reject(new GuestToolError(`cannot run flock: ${error.message}`)));
+    holder.once("exit", () => resolve(undefined));
+    holder.stdout.once("data", () => resolve(() => holder.stdin.end()));
+  });
+}

@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+import { constants } from "node:os";
+import { GuestToolError } from "./errors.js";
+import { HELP, UsageError, parseOptions } from "./options.js";
+import { StderrProgress } from "./progress.js";
+import { prepareGuest, runGuest } from "./run.js";
+
+const STATUS_FAILED = 1;
+const STATUS_USAGE = 2;
+
+async function main(): Promise<number> {
+  const { mode, update, console: showConsole, ...options } = parseOptions(process.argv.slice(2));
+  if (mode === "help") {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const { signal, received } = abortOnSignals();
+  const common = { ...options, signal, progress: new StderrProgress() };
+  try {
+    if (mode === "prepare" || update) {
+      const prepared = await prepareGuest({ ...common, update });
+      if (mode === "prepare") {
+        process.stdout.write(`kernel: ${prepared.kernel}\n`);
+        process.stdout.write(`headers: ${prepared.headers ?? "none beside this kernel"}\n`);
+        process.stdout.write(`qemu: ${prepared.qemu}\n`);
+        return 0;
+      }
+    }
+    const result = await runGuest({ ...common, ...(showConsole ? { console: process.stderr } : {}) });
+    if (result.problem !== undefined && received() === undefined)
+      process.stderr.write(`guest: ${result.problem}\n`);
+    return received() ?? result.status;
+  } catch (error) {
+    const status = received();
+    if (status !== undefined) return status;
+    throw error;
+  }
+}
+
+/** Ctrl-C and its like end the guest, which then cleans up; the status tells which signal it was. */
+function abortOnSignals(): { signal: AbortSignal; received: () => number | undefined } {
+  const controller = new AbortController();
+  let status: number | undefined;
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(name, () => {
+      status ??= 128 + constants.signals[name];
+      controller.abort();
+    });
+  }
+  return { signal: controller.signal, received: () => status };
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof UsageError || error instanceof GuestToolError)) throw error;
+  process.stderr.write(`guest: ${error.message}\n`);
+  process.exitCode = error instanceof UsageError ? STATUS_USAGE : STATUS_FAILED;
+}

@@ -1,0 +1,78 @@
+import { checkRange } from "../sys/check.js";
+import type { MappedMemory } from "../sys/memory.js";
+import { Lease, Resource } from "../sys/resource.js";
+import type { Iova } from "./iova.js";
+import type { DmaMapper } from "./mapper.js";
+import type { DmaSpace } from "./space.js";
+
+/** How a {@link DmaBuffer} came to be. */
+interface BufferOrigin {
+  readonly iova: Iova;
+  readonly sizeBytes: number;
+  readonly ownsMemory: boolean;
+  readonly site: string;
+}
+
+/** Views that callers keep; each keeps its buffer from being collected under it. */
+const ownerOfView = new WeakMap<object, DmaBuffer>();
+
+/**
+ * Memory together with the address a device reaches it at.
+ *
+ * close() is refused while commands are in flight; otherwise it unmaps from the IOMMU first and replaces the pages
+ * after. Views taken before then read zeros and reach nothing.
+ */
+export class DmaBuffer extends Resource {
+  /** Length as asked for. The mapping covers whole pages. */
+  readonly sizeBytes: number;
+  /** Where devices find the first byte. */
+  readonly iova: Iova;
+  /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
+  readonly iovaLow: number;
+  readonly iovaHigh: number;
+  private readonly allBytes: Uint8Array<SharedArrayBuffer>;
+
+  /** Not for users: see {@link DmaSpace.alloc} and {@link DmaSpace.map}. */
+  constructor(
+    /** The address space this buffer is mapped in. */
+    readonly space: DmaSpace,
+    mapper: DmaMapper,
+    /** The memory behind it. */
+    readonly memory: MappedMemory,
+    origin: BufferOrigin,
+  ) {
+    const { iova, ownsMemory } = origin;
+    const mappedBytes = memory.sizeBytes;
+    const memoryLease = ownsMemory ? memory.entrust() : memory.lease;
+    const release = (): void => {
+      try {
+        mapper.unmap(iova, mappedBytes);
+      } finally {
+        if (ownsMemory) memoryLease.close();
+      }
+    };
+    const label = `DMA buffer of ${origin.sizeBytes} bytes at iova 0x${iova.toString(16)}`;
+    super(new Lease(label, release, space.lease, memoryLease), origin.site);
+    this.sizeBytes = origin.sizeBytes;
+    this.iova = iova;
+    this.iovaLow = Number(iova & 0xffff_ffffn);
+    this.iovaHigh = Number(iova >> 32n);
+    this.allBytes = memory.bytes.subarray(0, origin.sizeBytes);
+    ownerOfView.set(this.allBytes, this);
+  }
+
+  /** The bytes, shared with the device. @throws ClosedError */
+  get bytes(): Uint8Array<SharedArrayBuffer> {
+    this.lease.assertOpen();
+    return this.allBytes;
+  }
+
+  /** Part of the bytes, without copying. @throws ArgumentError, ClosedError */
+  view(offset: number, length: number): Uint8Array<SharedArrayBuffer> {
+    this.lease.assertOpen();
+    checkRange("the buffer", offset, length, this.sizeBytes);
+    const view = this.allBytes.subarray(offset, offset + length);
+    ownerOfView.set(view, this);
+    return view;
+  }
+}

@@ -1,0 +1,29 @@
+import type { Lease } from "../sys/resource.js";
+import type { Iova, IovaRange } from "./iova.js";
+
+/** What a device may do with a mapping. */
+export type DmaAccess = "read-write" | "read" | "write";
+
+/**
+ * Who translates addresses: one implementation per backend (an IOAS, a type1 container, ...). The only place where
+ * they differ; everything above is written once, in {@link DmaSpace}.
+ */
+export interface DmaMapper {
+  /** Lifetime of the kernel object behind it; mappings end before it does. */
+  readonly lease: Lease;
+  /** Which backend, as users name it. */
+  readonly name: string;
+  /** What may be mapped now. Attaching a device can narrow it. */
+  iovaRanges(): IovaRange[];
+  /** Addresses and lengths of mappings are multiples of this. */
+  alignmentBytes(): number;
+  /**
+   * Maps `sizeBytes` of this process's memory at `address`.
+   * @param fixed the I/O virtual address to use; undefined lets the backend choose
+   * @returns where it was mapped
+   * @throws SysError, IovaSpaceError with nothing mapped
+   */
+  map(address: number, sizeBytes: number, access: DmaAccess, fixed: bigint | undefined): Iova;
+  /** Undoes one map() wholly. @throws SysError */
+  unmap(iova: bigint, sizeBytes: number): void;
+}

@@ -1,0 +1,267 @@
+import { type Iova, type IovaRange, iova } from "../dma/iova.js";
+import type { DmaAccess } from "../dma/mapper.js";
+import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
+import { Errno } from "../sys/errno.js";
+import { ArgumentError, SysError } from "../sys/errors.js";
+import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import { addressOf, keepAlive } from "../sys/libc.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { destroyObject } from "./destroy.js";
+import type { Iommufd } from "./iommufd.js";
+import {
+  IOMMU_IOAS_ALLOC,
+  IOMMU_IOAS_ALLOW_IOVAS,
+  IOMMU_IOAS_COPY,
+  IOMMU_IOAS_IOVA_RANGES,
+  IOMMU_IOAS_MAP,
+  IOMMU_IOAS_MAP_FILE,
+  IOMMU_IOAS_MAP_FIXED_IOVA,
+  IOMMU_IOAS_MAP_READABLE,
+  IOMMU_IOAS_MAP_WRITEABLE,
+  IOMMU_IOAS_UNMAP,
+  IOMMU_OPTION_HUGE_PAGES,
+  IOMMU_OPTION_OP_GET,
+  IOMMU_OPTION_OP_SET,
+  iommu_ioas_alloc,
+  iommu_ioas_allow_iovas,
+  iommu_ioas_copy,
+  iommu_ioas_iova_ranges,
+  iommu_ioas_map,
+  iommu_ioas_map_file,
+  iommu_ioas_unmap,
+  iommu_iova_range,
+} from "./uapi.js";
+
+/** Memory of this process, by address. {@link MappedMemory} is one. */
+export interface UserRange {
+  /** Virtual address. */
+  readonly address: number;
+  readonly sizeBytes: number;
+}
+
+/** Options of the mapping calls of {@link Ioas}. */
+export interface IoasMapOptions {
+  /** Fixed I/O virtual address; left out, the kernel chooses. */
+  readonly iova?: bigint | undefined;
+  /** What devices may do; both by default. */
+  readonly access?: DmaAccess | undefined;
+}
+
+/** What an IOAS can map at present (IOMMU_IOAS_IOVA_RANGES). */
+export interface IoasIovaRanges {
+  readonly ranges: IovaRange[];
+  /** Addresses and lengths of mappings are multiples of this many bytes. */
+  readonly alignmentBytes: number;
+}
+
+const mapHints: Readonly<Record<string, string>> = {
+  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
+  EEXIST: "a fixed iova is mapped already",
+  ENOSPC: "no free I/O virtual addresses",
+  EFAULT: "part of the memory can't be pinned",
+  EINVAL: "length, address or iova is not a multiple of the alignment, or a fixed iova is reserved",
+};
+
+const ALL = 0xffff_ffff_ffff_ffffn;
+
+/** An I/O address space (IOAS): a set of mappings that every device attached to it sees. */
+export class Ioas extends Resource {
+  // Made once: map and unmap are frequent, and the request differs in three words only.
+  private readonly mapRequest: BigUint64Array;
+  private readonly unmapRequest: BigUint64Array;
+
+  private constructor(
+    /** The iommufd this object lives in. */
+    readonly iommufd: Iommufd,
+    /** The kernel's id, unique in its iommufd. */
+    readonly id: number,
+  ) {
+    const { fd } = iommufd;
+    const label = `ioas ${id} of ${iommufd.lease.label}`;
+    super(new Lease(label, () => destroyObject(fd, id, label), iommufd.lease));
+    this.mapRequest = new BigUint64Array(iommu_ioas_map.encode({ ioas_id: id }).buffer);
+    this.unmapRequest = new BigUint64Array(iommu_ioas_unmap.encode({ ioas_id: id }).buffer);
+  }
+
+  /** See {@link Iommufd.allocIoas}. */
+  static alloc(iommufd: Iommufd): Ioas {
+    const request = iommu_ioas_alloc.encode({});
+    ioctl(iommufd.fd, IOMMU_IOAS_ALLOC, request, { object: iommufd.lease.label });
+    return new Ioas(iommufd, iommu_ioas_alloc.decode(request).out_ioas_id);
+  }
+
+  /**
+   * IOMMU_IOAS_IOVA_RANGES. Attaching a device narrows the ranges and may raise the alignment: ask again then.
+   * @throws ClosedError, SysError
+   */
+  iovaRanges(): IoasIovaRanges {
+    this.lease.assertOpen();
+    let room = 8;
+    for (;;) {
+      const array = new Uint8Array(room * iommu_iova_range.sizeBytes);
+      const request = iommu_ioas_iova_ranges.encode({
+        ioas_id: this.id,
+        num_iovas: room,
+        allowed_iovas: BigInt(addressOf(array)),
+      });
+      const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_IOVA_RANGES, request);
+      const answer = iommu_ioas_iova_ranges.decode(request);
+      if (result === -Errno.EMSGSIZE) {
+        // The number can grow again between two calls.
+        room = answer.num_iovas + 4;
+        continue;
+      }
+      if (result < 0) throw new SysError("IOMMU_IOAS_IOVA_RANGES", -result, { object: this.lease.label });
+      const ranges = Array.from({ length: answer.num_iovas }, (_, i) => {
+        const range = iommu_iova_range.decode(array, i * iommu_iova_range.sizeBytes);
+        return { start: iova(range.start), last: iova(range.last) };
+      });
+      return { ranges, alignmentBytes: Number(answer.out_iova_alignment) };
+    }
+  }
+
+  /**
+   * IOMMU_IOAS_ALLOW_IOVAS: restricts automatic placement to `ranges` (fixed addresses are not affected) and keeps
+   * later attachments from taking them away. An empty list lifts the restriction.
+   * @throws ClosedError, SysError: EADDRINUSE where a range is reserved
+   */
+  allowIovas(ranges: readonly { readonly start: bigint; readonly last: bigint }[]): void {
+    this.lease.assertOpen();
+    const array = new Uint8Array(Math.max(1, ranges.length) * iommu_iova_range.sizeBytes);
+    ranges.forEach(({ start, last }, i) => {
+      array.set(iommu_iova_range.encode({ start, last }), i * iommu_iova_range.sizeBytes);
+    });
+    const request = iommu_ioas_allow_iovas.encode({
+      ioas_id: this.id,
+      num_iovas: ranges.length,
+      allowed_iovas: BigInt(addressOf(array)),
+    });
+    ioctl(this.iommufd.fd, IOMMU_IOAS_ALLOW_IOVAS, request, { object: this.lease.label });
+    keepAlive(array);
+  }
+
+  /**
+   * IOMMU_IOAS_MAP. Thin: nothing ties the mapping to the memory's lifetime (DmaSpace does). The kernel pins the pages
+   * once a device is attached.
+   * @returns where it was mapped
+   * @throws ArgumentError, ClosedError, SysError: EEXIST (fixed and taken), EINVAL (misaligned or reserved), EFAULT,
+   *   ENOMEM (memlock limit), ENOSPC
+   */
+  map(memory: UserRange, options: IoasMapOptions = {}): Iova {
+    this.lease.assertOpen();
+    checkOffset("address", memory.address);
+    checkLength("sizeBytes", memory.sizeBytes);
+    const fixed = options.iova;
+    const request = this.mapRequest;
+    const flags = mapFlags(options.access, fixed);
+    request[0] = BigInt(iommu_ioas_map.sizeBytes) | (BigInt(flags) << 32n);
+    request[2] = BigInt(memory.address);
+    request[3] = BigInt(memory.sizeBytes);
+    request[4] = fixed === undefined ? 0n : checkU64("iova", fixed);
+    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_MAP, request);
+    if (result < 0) throw this.mapError("IOMMU_IOAS_MAP", result, memory.sizeBytes, fixed);
+    return (request[4] ?? 0n) as Iova;
+  }
+
+  /**
+   * IOMMU_IOAS_MAP_FILE: maps [start, start + sizeBytes) of a memfd or of a dma-buf that vfio-pci exported.
+   * @throws ArgumentError, ClosedError, SysError as {@link map}, and EBADF, EINVAL (no such file, or too short)
+   */
+  mapFile(fd: number, start: number, sizeBytes: number, options: IoasMapOptions = {}): Iova {
+    this.lease.assertOpen();
+    checkOffset("start", start);
+    checkLength("sizeBytes", sizeBytes);
+    const fixed = options.iova;
+    const request = iommu_ioas_map_file.encode({
+      flags: mapFlags(options.access, fixed),
+      ioas_id: this.id,
+      fd,
+      start: BigInt(start),
+      length: BigInt(sizeBytes),
+      iova: fixed ?? 0n,
+    });
+    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_MAP_FILE, request);
+    if (result < 0) throw this.mapError("IOMMU_IOAS_MAP_FILE", result, sizeBytes, fixed);
+    return iova(iommu_ioas_map_file.decode(request).iova);
+  }
+
+  /**
+   * IOMMU_IOAS_COPY: shares what `source` maps at [sourceIova, + sizeBytes); the pages are pinned and counted once.
+   * @throws ArgumentError (an IOAS of another iommufd), ClosedError, SysError: ENOENT where the range isn't wholly
+   *   mapped, EPERM when asking to write what was mapped for reading
+   */
+  copyFrom(source: Ioas, sourceIova: bigint, sizeBytes: number, options: IoasMapOptions = {}): Iova {
+    this.lease.assertOpen();
+    source.lease.assertOpen();
+    if (source.iommufd !== this.iommufd)
+      throw new ArgumentError("both address spaces must be of the same iommufd");
+    checkLength("sizeBytes", sizeBytes);
+    const fixed = options.iova;
+    const request = iommu_ioas_copy.encode({
+      flags: mapFlags(options.access, fixed),
+      dst_ioas_id: this.id,
+      src_ioas_id: source.id,
+      length: BigInt(sizeBytes),
+      dst_iova: fixed ?? 0n,
+      src_iova: checkU64("sourceIova", sourceIova),
+    });
+    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_COPY, request);
+    if (result < 0) throw this.mapError("IOMMU_IOAS_COPY", result, sizeBytes, fixed);
+    return iova(iommu_ioas_copy.decode(request).dst_iova);
+  }
+
+  /**
+   * IOMMU_IOAS_UNMAP: removes every mapping that lies wholly in [at, at + sizeBytes).
+   * @returns bytes unmapped
+   * @throws ClosedError, SysError: ENOENT where nothing is mapped or a mapping would be cut
+   */
+  unmap(at: bigint, sizeBytes: number): number {
+    checkLength("sizeBytes", sizeBytes);
+    return Number(this.unmapRange(at, BigInt(sizeBytes)));
+  }
+
+  /** Removes all mappings. @returns bytes unmapped @throws ClosedError, SysError */
+  unmapAll(): bigint {
+    return this.unmapRange(0n, ALL);
+  }
+
+  /** IOMMU_OPTION_HUGE_PAGES: whether the IOMMU's page tables may use large pages. @throws ClosedError, SysError */
+  get hugePages(): boolean {
+    this.lease.assertOpen();
+    return this.iommufd.option(IOMMU_OPTION_OP_GET, IOMMU_OPTION_HUGE_PAGES, this.id, 0n) === 1n;
+  }
+
+  /** @throws SysError: EINVAL once devices and mappings exist, EADDRINUSE where a mapping is not page aligned */
+  set hugePages(allowed: boolean) {
+    this.lease.assertOpen();
+    this.iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_HUGE_PAGES, this.id, allowed ? 1n : 0n);
+  }
+
+  private unmapRange(at: bigint, length: bigint): bigint {
+    this.lease.assertOpen();
+    const request = this.unmapRequest;
+    request[1] = checkU64("iova", at);
+    request[2] = length;
+    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_UNMAP, request);
+    if (result < 0) {
+      throw new SysError("IOMMU_IOAS_UNMAP", -result, {
+        object: `${this.lease.label} at 0x${at.toString(16)}`,
+      });
+    }
+    return request[2] ?? 0n;
+  }
+
+  private mapError(name: string, result: number, sizeBytes: number, fixed: bigint | undefined): SysError {
+    const where = fixed === undefined ? "" : ` at iova 0x${fixed.toString(16)}`;
+    const error = new SysError(name, -result, { object: `${this.lease.label}: ${sizeBytes} bytes${where}` });
+    return error.with({ hint: mapHints[error.code] });
+  }
+}
+
+function mapFlags(access: DmaAccess = "read-write", fixed: bigint | undefined): number {
+  return (
+    (fixed === undefined ? 0 : IOMMU_IOAS_MAP_FIXED_IOVA) |
+    (access === "read" ? 0 : IOMMU_IOAS_MAP_WRITEABLE) |
+    (access === "write" ? 0 : IOMMU_IOAS_MAP_READABLE)
+  );
+}

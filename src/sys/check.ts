@@ -1,0 +1,52 @@
+/** Argument checks used at every public door, so that bad input fails alike everywhere. */
+import { ArgumentError } from "./errors.js";
+
+const U32_MAX = 0xffff_ffff;
+const U64_MAX = 0xffff_ffff_ffff_ffffn;
+
+function show(value: unknown): string {
+  return typeof value === "bigint"
+    ? `${value}n`
+    : typeof value === "string"
+      ? JSON.stringify(value)
+      : String(value);
+}
+
+/** A whole number in [min, max]. @throws ArgumentError */
+export function checkInteger(name: string, value: number, min: number, max: number): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
+    throw new ArgumentError(`${name} must be a whole number from ${min} to ${max}, got ${show(value)}`);
+  }
+  return value;
+}
+
+/** A length in bytes: whole and greater than zero. @throws ArgumentError */
+export function checkLength(name: string, value: number, max = Number.MAX_SAFE_INTEGER): number {
+  return checkInteger(name, value, 1, max);
+}
+
+/** An offset in bytes: whole and not negative. @throws ArgumentError */
+export function checkOffset(name: string, value: number, max = Number.MAX_SAFE_INTEGER): number {
+  return checkInteger(name, value, 0, max);
+}
+
+export function checkU32(name: string, value: number): number {
+  return checkInteger(name, value, 0, U32_MAX);
+}
+
+/** A bigint that fits an unsigned 64-bit register or struct field. @throws ArgumentError */
+export function checkU64(name: string, value: bigint): bigint {
+  if (typeof value !== "bigint" || value < 0n || value > U64_MAX) {
+    throw new ArgumentError(`${name} must be a bigint from 0n to 2^64-1, got ${show(value)}`);
+  }
+  return value;
+}
+
+/** [offset, offset + length) inside an object of `size` bytes. @throws ArgumentError */
+export function checkRange(what: string, offset: number, length: number, size: number): void {
+  checkOffset("offset", offset);
+  checkLength("length", length);
+  if (offset + length > size) {
+    throw new ArgumentError(`${what} has ${size} bytes; ${length} at offset ${offset} lie outside it`);
+  }
+}

@@ -1,0 +1,52 @@
+import { Errno } from "./errno.js";
+import { SysError, type SysErrorContext } from "./errors.js";
+import { c, lastErrno } from "./libc.js";
+
+/** An ioctl: its number and the name the kernel headers give it. */
+export interface IoctlRequest {
+  readonly name: string;
+  readonly number: number;
+}
+
+/** `_IO(type, nr)` of asm-generic/ioctl.h: iommufd and VFIO encode neither size nor direction. */
+export function ioctlRequest(name: string, type: string, nr: number): IoctlRequest {
+  return { name, number: (type.charCodeAt(0) << 8) | nr };
+}
+
+/**
+ * ioctl(2) with a pointer to a struct, or null where the request takes none.
+ * @returns the kernel's non-negative result
+ * @throws SysError named after the request
+ */
+export function ioctl(
+  fd: number,
+  request: IoctlRequest,
+  argument: NodeJS.ArrayBufferView | null,
+  context: SysErrorContext = {},
+): number {
+  const result = tryIoctl(fd, request, argument);
+  if (result < 0) throw new SysError(request.name, -result, context);
+  return result;
+}
+
+/** The same without throwing: the result, or the errno as a negative number, as the kernel itself returns it. */
+export function tryIoctl(fd: number, request: IoctlRequest, argument: NodeJS.ArrayBufferView | null): number {
+  for (;;) {
+    const result = c.ioctl(fd, request.number, argument);
+    if (result >= 0) return result;
+    const errno = lastErrno();
+    if (errno !== Errno.EINTR) return -errno;
+  }
+}
+
+/** ioctl(2) whose argument is a number and not a pointer. @throws SysError */
+export function ioctlWithNumber(
+  fd: number,
+  request: IoctlRequest,
+  argument: number,
+  context: SysErrorContext = {},
+): number {
+  const result = c.ioctlNumber(fd, request.number, argument);
+  if (result < 0) throw new SysError(request.name, lastErrno(), context);
+  return result;
+}

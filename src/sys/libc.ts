@@ -1,0 +1,122 @@
+/**
+ * The C library functions this project calls, as koffi declares them. Raw: they return what C returns.
+ * Everything above src/sys/ uses syscalls.ts and ioctl.ts, which throw.
+ *
+ * `intptr_t` and `uintptr_t` are used for addresses because koffi then returns a plain number (user
+ * addresses are below 2^47); a `void *` result would be a bigint, and MAP_FAILED a huge positive one.
+ */
+import koffi from "koffi";
+
+// Any already loaded object answers dlsym for libc, on glibc and musl alike.
+const libc = koffi.load(null);
+
+type Pointer = NodeJS.ArrayBufferView | null;
+
+export const c = {
+  open: libc.func("int open(const char *path, int flags, uint32_t mode)") as (
+    path: string,
+    flags: number,
+    mode: number,
+  ) => number,
+  close: libc.func("int close(int fd)") as (fd: number) => number,
+  ioctl: libc.func("int ioctl(int fd, unsigned long request, void *arg)") as (
+    fd: number,
+    request: number,
+    arg: Pointer,
+  ) => number,
+  ioctlNumber: libc.func("ioctl", "int", ["int", "unsigned long", "uintptr_t"]) as (
+    fd: number,
+    request: number,
+    arg: number,
+  ) => number,
+  mmap: libc.func("mmap", "intptr_t", ["uintptr_t", "size_t", "int", "int", "int", "int64_t"]) as (
+    address: number,
+    length: number,
+    prot: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ) => number,
+  munmap: libc.func("int munmap(uintptr_t address, size_t length)") as (
+    address: number,
+    length: number,
+  ) => number,
+  mremap: libc.func("mremap", "intptr_t", ["uintptr_t", "size_t", "size_t", "int", "uintptr_t"]) as (
+    oldAddress: number,
+    oldLength: number,
+    newLength: number,
+    flags: number,
+    newAddress: number,
+  ) => number,
+  madvise: libc.func("int madvise(uintptr_t address, size_t length, int advice)") as (
+    address: number,
+    length: number,
+    advice: number,
+  ) => number,
+  mlock: libc.func("int mlock(uintptr_t address, size_t length)") as (
+    address: number,
+    length: number,
+  ) => number,
+  eventfd: libc.func("int eventfd(unsigned int initval, int flags)") as (
+    initial: number,
+    flags: number,
+  ) => number,
+  memfdCreate: libc.func("int memfd_create(const char *name, unsigned int flags)") as (
+    name: string,
+    flags: number,
+  ) => number,
+  ftruncate: libc.func("int ftruncate(int fd, int64_t length)") as (fd: number, length: number) => number,
+  read: libc.func("int64_t read(int fd, void *buffer, size_t count)") as (
+    fd: number,
+    buffer: Pointer,
+    count: number,
+  ) => number,
+  write: libc.func("int64_t write(int fd, const void *buffer, size_t count)") as (
+    fd: number,
+    buffer: Pointer,
+    count: number,
+  ) => number,
+  pread: libc.func("int64_t pread(int fd, void *buffer, size_t count, int64_t offset)") as (
+    fd: number,
+    buffer: Pointer,
+    count: number,
+    offset: number,
+  ) => number,
+  pwrite: libc.func("int64_t pwrite(int fd, const void *buffer, size_t count, int64_t offset)") as (
+    fd: number,
+    buffer: Pointer,
+    count: number,
+    offset: number,
+  ) => number,
+  poll: libc.func("int poll(void *fds, unsigned long nfds, int timeout)") as (
+    fds: Pointer,
+    count: number,
+    timeoutMs: number,
+  ) => number,
+  epollCreate1: libc.func("int epoll_create1(int flags)") as (flags: number) => number,
+  epollCtl: libc.func("int epoll_ctl(int epfd, int op, int fd, void *event)") as (
+    epfd: number,
+    op: number,
+    fd: number,
+    event: Pointer,
+  ) => number,
+  sysconf: libc.func("long sysconf(int name)") as (name: number) => number,
+};
+
+/** errno of the last failed call of this thread; read it before anything else runs. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+/**
+ * Address of the memory behind a view. Stable only for memory outside V8's moving heap: the caller keeps the
+ * view referenced for as long as anybody uses the address.
+ */
+export function addressOf(view: NodeJS.ArrayBufferView): number {
+  return Number(koffi.address(view));
+}
+
+/** Stands after a call that used a view's address: V8 may not collect the view before it. */
+export function keepAlive(view: NodeJS.ArrayBufferView): void {
+  if (view.byteLength < 0) throw new RangeError("a view can't have a negative length");
+}

@@ -1,0 +1,172 @@
+/**
+ * Memory outside V8's heap, in address ranges that V8 owns.
+ *
+ * A shared WebAssembly.Memory reserves the range; pages, huge pages, files and BARs are mapped over parts of it.
+ * So a view is an ordinary typed array over a SharedArrayBuffer; the range can't be given to anything else while
+ * any view of it lives; and closing replaces the pages by anonymous ones, after which a stale view reads zeros
+ * and reaches nothing. A bare external ArrayBuffer would fault instead.
+ */
+import { checkLength } from "./check.js";
+import { ClosedError, UnsupportedError } from "./errors.js";
+import { addressOf } from "./libc.js";
+import {
+  type AnonymousOptions,
+  adviseDontFork,
+  adviseHugePages,
+  lockPages,
+  mapAnonymousAt,
+  mapFileAt,
+  mapTombstoneAt,
+} from "./mmap.js";
+import { Lease, Resource } from "./resource.js";
+import { PAGE_SIZE } from "./syscalls.js";
+
+const WASM_PAGE = 65536;
+/** WebAssembly's 32-bit memories end here, and with them one mapping. */
+const MAX_ARENA_BYTES = 65536 * WASM_PAGE;
+/** V8 reserves 8 to 10 GiB of address space per memory whatever its size, so ranges share one. */
+const ARENA_BYTES = 1024 * 1024 * 1024;
+
+/** The part of lib.dom's WebAssembly.Memory used here; @types/node leaves it out. */
+interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+}
+declare const WebAssembly: {
+  Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => SharedMemory;
+};
+
+/** One V8-owned reservation from which ranges are cut, each only once. */
+class Arena {
+  readonly buffer: SharedArrayBuffer;
+  readonly address: number;
+  private next = 0;
+
+  constructor(readonly sizeBytes: number) {
+    const pages = Math.ceil(sizeBytes / WASM_PAGE);
+    try {
+      this.buffer = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer;
+    } catch (cause) {
+      throw new UnsupportedError(
+        "no address space for DMA memory: each 4 GiB reserved takes about 10 GiB of it " +
+          "(is RLIMIT_AS, ulimit -v, set, or vm.overcommit_memory 2?)",
+        { cause },
+      );
+    }
+    this.address = addressOf(new Uint8Array(this.buffer));
+  }
+
+  /** Offset of `sizeBytes` aligned by address, or undefined where they don't fit any more. */
+  take(sizeBytes: number, alignBytes: number): number | undefined {
+    const start = Math.ceil((this.address + this.next) / alignBytes) * alignBytes - this.address;
+    if (start + sizeBytes > this.sizeBytes) return undefined;
+    this.next = start + sizeBytes;
+    return start;
+  }
+}
+
+/**
+ * Ranges are never handed out twice: a stale view must not see its successor. A used-up arena is let go, and V8
+ * frees it when the last view and the last owner are gone.
+ */
+let current: Arena | undefined;
+
+function takeRange(sizeBytes: number, alignBytes: number): { arena: Arena; offset: number } {
+  const room = sizeBytes + Math.max(0, alignBytes - PAGE_SIZE);
+  if (room > MAX_ARENA_BYTES) {
+    throw new UnsupportedError(`one mapping can hold at most ${MAX_ARENA_BYTES} bytes, not ${sizeBytes}`);
+  }
+  let offset = current?.take(sizeBytes, alignBytes);
+  if (current === undefined || offset === undefined) {
+    current = new Arena(Math.max(ARENA_BYTES, room));
+    offset = current.take(sizeBytes, alignBytes) ?? 0;
+  }
+  return { arena: current, offset };
+}
+
+/** Options of {@link MappedMemory.anonymous}. */
+export interface MemoryOptions extends AnonymousOptions {
+  /** Address alignment in bytes, a power of two; at least a page. */
+  readonly alignBytes?: number | undefined;
+  /** Ask for transparent huge pages. */
+  readonly transparentHugePages?: boolean | undefined;
+  /** mlock the pages. */
+  readonly lock?: boolean | undefined;
+}
+
+/** A mapped range: its views, and the address the kernel is told. */
+export class MappedMemory extends Resource {
+  /** Whole pages, hence maybe more than was asked for. */
+  readonly sizeBytes: number;
+  /** Virtual address of the first byte. */
+  readonly address: number;
+  /** Memory of the whole arena, for views in workers: this range starts at `bytes.byteOffset` in it. */
+  readonly buffer: SharedArrayBuffer;
+  private readonly allBytes: Uint8Array<SharedArrayBuffer>;
+  private readonly allWords: Uint32Array<SharedArrayBuffer>;
+
+  private constructor(what: string, sizeBytes: number, alignBytes: number, map: (address: number) => void) {
+    const { arena, offset } = takeRange(sizeBytes, alignBytes);
+    const address = arena.address + offset;
+    map(address);
+    const { buffer } = arena;
+    // Holding the buffer in the release keeps V8 from freeing the range before its pages were replaced.
+    super(
+      new Lease(what, () => {
+        if (buffer.byteLength > 0) mapTombstoneAt(address, sizeBytes);
+      }),
+    );
+    this.sizeBytes = sizeBytes;
+    this.address = address;
+    this.buffer = buffer;
+    this.allBytes = new Uint8Array(buffer, offset, sizeBytes);
+    this.allWords = new Uint32Array(buffer, offset, sizeBytes / 4);
+  }
+
+  /**
+   * Zeroed anonymous memory, rounded up to whole (huge) pages. Not inherited by fork: a child's copy-on-write
+   * would otherwise move the page under the device.
+   * @throws ArgumentError, SysError
+   */
+  static anonymous(sizeBytes: number, options: MemoryOptions = {}): MappedMemory {
+    checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
+    const unit = options.hugePageBytes ?? PAGE_SIZE;
+    const rounded = Math.ceil(sizeBytes / unit) * unit;
+    const align = Math.max(unit, options.alignBytes ?? 0);
+    return new MappedMemory(`${rounded} bytes of memory`, rounded, align, (address) => {
+      mapAnonymousAt(address, rounded, options);
+      try {
+        if (options.transparentHugePages === true) adviseHugePages(address, rounded);
+        adviseDontFork(address, rounded);
+        if (options.lock === true) lockPages(address, rounded);
+      } catch (error) {
+        mapTombstoneAt(address, rounded);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * A shared mapping of `fd` (memfd, file, VFIO region). The descriptor may be closed afterwards.
+   * @param offset page aligned
+   * @throws ArgumentError, SysError
+   */
+  static ofFile(fd: number, offset: number, sizeBytes: number, what: string): MappedMemory {
+    checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
+    const rounded = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
+    return new MappedMemory(what, rounded, PAGE_SIZE, (address) =>
+      mapFileAt(address, rounded, fd, offset, what),
+    );
+  }
+
+  /** The whole range. @throws ClosedError */
+  get bytes(): Uint8Array<SharedArrayBuffer> {
+    if (this.closed) throw new ClosedError(this.lease.label);
+    return this.allBytes;
+  }
+
+  /** The whole range as 32-bit little-endian words. @throws ClosedError */
+  get words(): Uint32Array<SharedArrayBuffer> {
+    if (this.closed) throw new ClosedError(this.lease.label);
+    return this.allWords;
+  }
+}

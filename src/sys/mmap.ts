@@ -1,0 +1,96 @@
+/** mmap(2) and its relatives, throwing. Addresses are plain numbers: user space ends below 2^47. */
+import { SysError, type SysErrorContext } from "./errors.js";
+import { c, lastErrno } from "./libc.js";
+
+const PROT_READ_WRITE = 0x1 | 0x2;
+const MAP_SHARED = 0x01;
+const MAP_PRIVATE = 0x02;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+const MAP_POPULATE = 0x8000;
+const MAP_HUGETLB = 0x40000;
+const MAP_HUGE_SHIFT = 26;
+const MREMAP_MAYMOVE = 1;
+const MREMAP_FIXED = 2;
+const MADV_HUGEPAGE = 14;
+const MADV_DONTFORK = 10;
+
+const MAP_FAILED = -1;
+
+function mmap(
+  address: number,
+  length: number,
+  flags: number,
+  fd: number,
+  offset: number,
+  context: SysErrorContext,
+): number {
+  const result = c.mmap(address, length, PROT_READ_WRITE, flags, fd, offset);
+  if (result === MAP_FAILED) throw new SysError("mmap", lastErrno(), context);
+  return result;
+}
+
+/** Options of {@link mapAnonymousAt}. */
+export interface AnonymousOptions {
+  /** Explicit huge pages of this size (a power of two the kernel has a pool for). */
+  readonly hugePageBytes?: number | undefined;
+  /** Fault all pages in now and not at first touch. */
+  readonly populate?: boolean | undefined;
+}
+
+/** Fresh zeroed pages at exactly `address`, replacing what was mapped there. @throws SysError */
+export function mapAnonymousAt(address: number, length: number, options: AnonymousOptions = {}): void {
+  let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+  if (options.populate === true) flags |= MAP_POPULATE;
+  if (options.hugePageBytes !== undefined) {
+    flags |= MAP_HUGETLB | (Math.log2(options.hugePageBytes) << MAP_HUGE_SHIFT);
+  }
+  mmap(address, length, flags, -1, 0, {
+    object: `${length} bytes of anonymous memory`,
+    hint: options.hugePageBytes === undefined ? undefined : "are enough huge pages of this size reserved?",
+  });
+}
+
+/**
+ * Puts pages that read as zero and reach nothing at `address`. Unreserved, so that even with overcommit
+ * switched off a close can't fail for want of memory.
+ */
+export function mapTombstoneAt(address: number, length: number): void {
+  mmap(address, length, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0, {
+    object: `${length} bytes`,
+  });
+}
+
+/**
+ * Maps `fd` shared at exactly `address`. Mapped elsewhere first and then moved: a driver that refuses the
+ * mapping after the old pages are gone would leave a hole that a stale view could fall into.
+ * @throws SysError with the range at `address` untouched
+ */
+export function mapFileAt(address: number, length: number, fd: number, offset: number, object: string): void {
+  const staged = mmap(0, length, MAP_SHARED, fd, offset, { object });
+  const moved = c.mremap(staged, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address);
+  if (moved === MAP_FAILED) {
+    const errno = lastErrno();
+    c.munmap(staged, length);
+    mapTombstoneAt(address, length);
+    throw new SysError("mremap", errno, { object });
+  }
+}
+
+/** Asks for transparent huge pages; a kernel without them is no error. */
+export function adviseHugePages(address: number, length: number): boolean {
+  return c.madvise(address, length, MADV_HUGEPAGE) === 0;
+}
+
+/** Keeps a forked child from sharing (and thereby un-sharing) pages that a device writes to. @throws SysError */
+export function adviseDontFork(address: number, length: number): void {
+  if (c.madvise(address, length, MADV_DONTFORK) < 0) throw new SysError("madvise", lastErrno());
+}
+
+/** mlock(2). @throws SysError */
+export function lockPages(address: number, length: number): void {
+  if (c.mlock(address, length) < 0) {
+    throw new SysError("mlock", lastErrno(), { hint: "the memlock limit (ulimit -l) may be too low" });
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * How device registers are reached from JavaScript. All code that touches a BAR goes through here.
+ *
+ * - A register is read by Atomics.load: V8 may narrow, merge or drop a plain load (measured: `(r[i] & 1) === 1`
+ *   becomes a one-byte access, and a load whose value is unused vanishes). Atomics.load is always one access of
+ *   the element's width.
+ * - A register is written by one plain 32-bit store: V8 emits it as written and in program order. Atomics.store
+ *   would be a locked exchange on x86, which also reads the register.
+ * - Never fill(), set() or copyWithin() on a BAR: they may use any access width.
+ * - x86-64 keeps stores in order with earlier stores, so a doorbell can't overtake the queue entry before it.
+ *   arm64 does not: there `publish` must stand between the two.
+ */
+
+/** Reads a 32-bit register. `index` counts words. */
+export function readRegister(words: Uint32Array, index: number): number {
+  return Atomics.load(words, index);
+}
+
+/** Reads a 64-bit register as two 32-bit reads, low half first: all NVMe controllers must accept that. */
+export function readRegister64(words: Uint32Array, index: number): bigint {
+  const low = Atomics.load(words, index);
+  const high = Atomics.load(words, index + 1);
+  return (BigInt(high) << 32n) | BigInt(low);
+}
+
+/** Writes a 32-bit register: one posted store. */
+export function writeRegister(words: Uint32Array, index: number, value: number): void {
+  words[index] = value;
+}
+
+/** Writes a 64-bit register as two 32-bit writes, low half first. */
+export function writeRegister64(words: Uint32Array, index: number, value: bigint): void {
+  words[index] = Number(value & 0xffff_ffffn);
+  words[index + 1] = Number(value >> 32n);
+}
+
+const fence = new Int32Array(new SharedArrayBuffer(4));
+
+/** Whether a plain store may pass an earlier one on this CPU. */
+const weaklyOrdered = process.arch !== "x64";
+
+/** Makes earlier stores to memory visible to the device before a later store (the doorbell). Free on x86-64. */
+export function publish(): void {
+  if (weaklyOrdered) Atomics.add(fence, 0, 0);
+}

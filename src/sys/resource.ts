@@ -1,0 +1,137 @@
+/**
+ * Lifetimes of kernel resources.
+ *
+ * A {@link Lease} is the obligation to give something back; it knows who depends on it and never refers to the
+ * object the user holds. A {@link Resource} is that object. The split lets the garbage collector take a
+ * forgotten Resource while its Lease, still held by the parent's, releases in the right order.
+ */
+import { BusyError, ClosedError } from "./errors.js";
+
+export class Lease {
+  private readonly dependents = new Set<Lease>();
+  private readonly parents = new Set<Lease>();
+  private holdCount = 0;
+  private lastHolder = "";
+  private isClosed = false;
+
+  /**
+   * @param label names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
+   * @param release gives the resource back; runs once, after all dependents; must not refer to the Resource
+   */
+  constructor(
+    readonly label: string,
+    private readonly release: () => void,
+    ...parents: Lease[]
+  ) {
+    for (const parent of parents) this.dependOn(parent);
+  }
+
+  get closed(): boolean {
+    return this.isClosed;
+  }
+
+  /** From now on closing `parent` closes this first. @throws ClosedError where the parent is closed */
+  dependOn(parent: Lease): void {
+    parent.assertOpen();
+    this.parents.add(parent);
+    parent.dependents.add(this);
+  }
+
+  assertOpen(): void {
+    if (this.isClosed) throw new ClosedError(this.label);
+  }
+
+  /** Refuses close() until {@link drop} was called as often. Two plain stores: it stands on the I/O path. */
+  hold(holder: string): void {
+    this.assertOpen();
+    this.holdCount++;
+    this.lastHolder = holder;
+  }
+
+  drop(): void {
+    this.holdCount--;
+  }
+
+  /** @throws BusyError naming the latest holder found here or below, before anything is closed */
+  assertIdle(): void {
+    if (this.holdCount > 0) {
+      throw new BusyError(
+        `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
+      );
+    }
+    for (const dependent of this.dependents) dependent.assertIdle();
+  }
+
+  /**
+   * Closes all dependents, newest first, then this. Safe to repeat. Whatever fails, everything is attempted.
+   * @throws BusyError with nothing done, or what the releases threw
+   */
+  close(): void {
+    if (this.isClosed) return;
+    this.assertIdle();
+    const errors: unknown[] = [];
+    this.closeInto(errors);
+    if (errors.length === 1) throw errors[0];
+    if (errors.length > 1)
+      throw new AggregateError(errors, `closing ${this.label} failed in ${errors.length} places`);
+  }
+
+  private closeInto(errors: unknown[]): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    for (const dependent of [...this.dependents].reverse()) dependent.closeInto(errors);
+    try {
+      this.release();
+    } catch (error) {
+      errors.push(error);
+    }
+    for (const parent of this.parents) parent.dependents.delete(this);
+    this.parents.clear();
+  }
+}
+
+const forgotten = new FinalizationRegistry<{ lease: Lease; site: string | undefined }>(({ lease, site }) => {
+  if (lease.closed) return;
+  process.emitWarning(`${lease.label} was never closed; released at garbage collection`, {
+    type: "IovaResourceWarning",
+    code: "IOVA_FORGOTTEN",
+    ...(site === undefined ? {} : { detail: `created at\n${site}` }),
+  });
+  try {
+    lease.close();
+  } catch (error) {
+    process.emitWarning(error instanceof Error ? error : String(error), { type: "IovaResourceWarning" });
+  }
+});
+
+/** Base of every object that holds something of the kernel's. Works with `using`; closing twice is fine. */
+export abstract class Resource implements Disposable {
+  /** Not part of the public API: how this object's lifetime is tied to others. */
+  readonly lease: Lease;
+
+  /** @param site where the object was made, for the warning when it is forgotten (costs a stack trace) */
+  protected constructor(lease: Lease, site?: string) {
+    this.lease = lease;
+    forgotten.register(this, { lease, site }, lease);
+  }
+
+  get closed(): boolean {
+    return this.lease.closed;
+  }
+
+  /** Releases this and all that depends on it. @throws BusyError while something is in flight */
+  close(): void {
+    this.lease.close();
+    forgotten.unregister(this.lease);
+  }
+
+  /** Hands the duty to close over to whoever asks: no warning any more when this object is collected. */
+  entrust(): Lease {
+    forgotten.unregister(this.lease);
+    return this.lease;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,220 @@
+import { type IovaRange, iova } from "../dma/iova.js";
+import type { DmaAccess } from "../dma/mapper.js";
+import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
+import { StateError, SysError, UnsupportedError } from "../sys/errors.js";
+import { ioctl, ioctlWithNumber, tryIoctl } from "../sys/ioctl.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { capabilityChain } from "../vfio/capability-chain.js";
+import {
+  VFIO_API_VERSION,
+  VFIO_CHECK_EXTENSION,
+  VFIO_DMA_MAP_FLAG_READ,
+  VFIO_DMA_MAP_FLAG_WRITE,
+  VFIO_DMA_UNMAP_FLAG_ALL,
+  VFIO_GET_API_VERSION,
+  VFIO_IOMMU_GET_INFO,
+  VFIO_IOMMU_MAP_DMA,
+  VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
+  VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
+  VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
+  VFIO_IOMMU_UNMAP_DMA,
+  VFIO_SET_IOMMU,
+  VFIO_TYPE1_IOMMU,
+  VFIO_TYPE1v2_IOMMU,
+  VFIO_UNMAP_ALL,
+  vfio_iommu_type1_dma_map,
+  vfio_iommu_type1_dma_unmap,
+  vfio_iommu_type1_info,
+  vfio_iommu_type1_info_cap_iova_range,
+  vfio_iommu_type1_info_cap_migration,
+  vfio_iommu_type1_info_dma_avail,
+  vfio_iova_range,
+} from "./uapi.js";
+
+export const CONTAINER_PATH = "/dev/vfio/vfio";
+
+/** The IOMMU drivers a container can be given. v2 keeps each mapping whole; v1 lets an unmap cut one. */
+export type IommuType = "type1v2" | "type1";
+
+const iommuTypes: Readonly<Record<IommuType, number>> = {
+  type1v2: VFIO_TYPE1v2_IOMMU,
+  type1: VFIO_TYPE1_IOMMU,
+};
+
+/** VFIO_IOMMU_GET_INFO with its capabilities. */
+export interface Type1Info {
+  /** Page sizes of the IOMMU, one bit each. */
+  readonly pageSizes: bigint;
+  /** What can be mapped, reserved regions cut out; the whole space where the kernel doesn't say. */
+  readonly iovaRanges: IovaRange[];
+  /** How many more mappings the kernel allows (dma_entry_limit); undefined where it doesn't say. */
+  readonly dmaAvailable: number | undefined;
+  /** Dirty page tracking, where there is any. */
+  readonly migration: { readonly pageSizes: bigint; readonly maxDirtyBitmapBytes: bigint } | undefined;
+}
+
+const openHints: Readonly<Record<string, string>> = {
+  ENOENT: "this kernel has no VFIO container: CONFIG_VFIO_CONTAINER is off or the vfio module is not loaded",
+  EACCES: "give this user read and write permission on it",
+  ENODEV: "the vfio module is not loaded",
+};
+
+const mapHints: Readonly<Record<string, string>> = {
+  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
+  EEXIST: "the iova is mapped already",
+  ENOSPC: "vfio_iommu_type1.dma_entry_limit mappings exist",
+  EFAULT: "part of the memory can't be pinned",
+  EINVAL: "length, address or iova is not a multiple of the page size, or the iova is reserved",
+};
+
+/** An open /dev/vfio/vfio: the address space of the groups put into it. */
+export class VfioContainer extends Resource {
+  /** The descriptor; owned by this object. */
+  readonly fd: number;
+  private type: IommuType | undefined;
+  // Made once: map and unmap are frequent.
+  private readonly mapRequest = new BigUint64Array(vfio_iommu_type1_dma_map.encode({}).buffer);
+  private readonly unmapRequest = new BigUint64Array(vfio_iommu_type1_dma_unmap.encode({}).buffer);
+
+  private constructor(fd: number, path: string) {
+    super(new Lease(path, () => close(fd)));
+    this.fd = fd;
+  }
+
+  /** @throws SysError, UnsupportedError where the kernel speaks another API version */
+  static open(path: string = CONTAINER_PATH): VfioContainer {
+    let fd: number;
+    try {
+      fd = open(path, O_RDWR);
+    } catch (error) {
+      throw error instanceof SysError ? error.with({ hint: openHints[error.code] }) : error;
+    }
+    const container = new VfioContainer(fd, path);
+    try {
+      const version = ioctlWithNumber(fd, VFIO_GET_API_VERSION, 0, { object: path });
+      if (version !== VFIO_API_VERSION)
+        throw new UnsupportedError(`${path} speaks VFIO API ${version}, not 0`);
+      return container;
+    } catch (error) {
+      container.close();
+      throw error;
+    }
+  }
+
+  /** Which IOMMU driver was set; undefined before {@link setIommu}. */
+  get iommuType(): IommuType | undefined {
+    return this.type;
+  }
+
+  /** VFIO_CHECK_EXTENSION: one of the VFIO_*_IOMMU numbers. @throws ClosedError, SysError */
+  checkExtension(extension: number): boolean {
+    this.lease.assertOpen();
+    return ioctlWithNumber(this.fd, VFIO_CHECK_EXTENSION, extension, { object: this.lease.label }) > 0;
+  }
+
+  /** VFIO_SET_IOMMU: once, after the first group was put in. @throws SysError: EINVAL without a group, ENODEV */
+  setIommu(type: IommuType): void {
+    this.lease.assertOpen();
+    ioctlWithNumber(this.fd, VFIO_SET_IOMMU, iommuTypes[type], { object: `${this.lease.label} (${type})` });
+    this.type = type;
+  }
+
+  /** VFIO_IOMMU_GET_INFO. @throws StateError before setIommu(), ClosedError, SysError */
+  info(): Type1Info {
+    this.assertReady();
+    let room = vfio_iommu_type1_info.sizeBytes + 256;
+    for (;;) {
+      const request = vfio_iommu_type1_info.encode({}, room - vfio_iommu_type1_info.sizeBytes);
+      ioctl(this.fd, VFIO_IOMMU_GET_INFO, request, { object: this.lease.label });
+      const argsz = vfio_iommu_type1_info.get(request, "argsz");
+      if (argsz <= room) return decodeInfo(request);
+      room = argsz;
+    }
+  }
+
+  /**
+   * VFIO_IOMMU_MAP_DMA. Thin: the caller chooses addresses and ties lifetimes (DmaSpace does both). Pages are pinned
+   * at once.
+   * @throws ArgumentError, StateError, ClosedError, SysError: EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC
+   */
+  map(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint, access: DmaAccess): void {
+    this.assertReady();
+    checkOffset("address", memory.address);
+    checkLength("sizeBytes", memory.sizeBytes);
+    const request = this.mapRequest;
+    const flags =
+      (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
+    request[0] = BigInt(vfio_iommu_type1_dma_map.sizeBytes) | (BigInt(flags) << 32n);
+    request[1] = BigInt(memory.address);
+    request[2] = checkU64("iova", at);
+    request[3] = BigInt(memory.sizeBytes);
+    const result = tryIoctl(this.fd, VFIO_IOMMU_MAP_DMA, request);
+    if (result < 0) {
+      const object = `${this.lease.label}: ${memory.sizeBytes} bytes at iova 0x${at.toString(16)}`;
+      const error = new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
+      throw error.with({ hint: mapHints[error.code] });
+    }
+  }
+
+  /**
+   * VFIO_IOMMU_UNMAP_DMA: removes every mapping that lies wholly in the range.
+   * @returns bytes unmapped; 0 where nothing was mapped
+   * @throws StateError, ClosedError, SysError: EINVAL where a v2 mapping would be cut
+   */
+  unmap(at: bigint, sizeBytes: number): number {
+    checkLength("sizeBytes", sizeBytes);
+    return Number(this.unmapRange(0, at, BigInt(sizeBytes)));
+  }
+
+  /** Removes all mappings. @returns bytes unmapped @throws UnsupportedError before Linux 5.12, SysError */
+  unmapAll(): bigint {
+    this.assertReady();
+    if (!this.checkExtension(VFIO_UNMAP_ALL)) throw new UnsupportedError("VFIO_UNMAP_ALL needs Linux 5.12");
+    return this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0n);
+  }
+
+  private unmapRange(flags: number, at: bigint, size: bigint): bigint {
+    this.assertReady();
+    const request = this.unmapRequest;
+    request[0] = BigInt(vfio_iommu_type1_dma_unmap.sizeBytes) | (BigInt(flags) << 32n);
+    request[1] = checkU64("iova", at);
+    request[2] = size;
+    const result = tryIoctl(this.fd, VFIO_IOMMU_UNMAP_DMA, request);
+    if (result < 0) {
+      throw new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
+        object: `${this.lease.label} at 0x${at.toString(16)}`,
+      });
+    }
+    return request[2] ?? 0n;
+  }
+
+  private assertReady(): void {
+    this.lease.assertOpen();
+    if (this.type === undefined)
+      throw new StateError(`${this.lease.label} has no IOMMU yet: put a group in first`);
+  }
+}
+
+function decodeInfo(info: Uint8Array): Type1Info {
+  const { iova_pgsizes, cap_offset } = vfio_iommu_type1_info.decode(info);
+  let iovaRanges = [{ start: iova(0n), last: iova(0xffff_ffff_ffff_ffffn) }];
+  let dmaAvailable: number | undefined;
+  let migration: Type1Info["migration"];
+  for (const { id, bytes } of capabilityChain(info, cap_offset)) {
+    if (id === VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
+      const { nr_iovas } = vfio_iommu_type1_info_cap_iova_range.decode(bytes);
+      iovaRanges = Array.from({ length: nr_iovas }, (_, i) => {
+        const at = vfio_iommu_type1_info_cap_iova_range.sizeBytes + i * vfio_iova_range.sizeBytes;
+        const range = vfio_iova_range.decode(bytes, at);
+        return { start: iova(range.start), last: iova(range.end) };
+      });
+    } else if (id === VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL) {
+      dmaAvailable = vfio_iommu_type1_info_dma_avail.decode(bytes).avail;
+    } else if (id === VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION) {
+      const decoded = vfio_iommu_type1_info_cap_migration.decode(bytes);
+      migration = { pageSizes: decoded.pgsize_bitmap, maxDirtyBitmapBytes: decoded.max_dirty_bitmap_size };
+    }
+  }
+  return { pageSizes: iova_pgsizes, iovaRanges, dmaAvailable, migration };
+}

@@ -1,0 +1,169 @@
+import { readdirSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
+import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
+import { ioctl } from "../sys/ioctl.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { VfioDevice } from "../vfio/device.js";
+import type { VfioContainer } from "./container.js";
+import {
+  VFIO_GROUP_FLAGS_CONTAINER_SET,
+  VFIO_GROUP_FLAGS_VIABLE,
+  VFIO_GROUP_GET_DEVICE_FD,
+  VFIO_GROUP_GET_STATUS,
+  VFIO_GROUP_SET_CONTAINER,
+  VFIO_GROUP_UNSET_CONTAINER,
+  vfio_group_status,
+} from "./uapi.js";
+
+/** VFIO_GROUP_GET_STATUS. */
+export interface GroupStatus {
+  /** Every device of the group is bound to a VFIO driver or to none. */
+  readonly viable: boolean;
+  readonly containerSet: boolean;
+}
+
+const openHints: Readonly<Record<string, string>> = {
+  ENOENT: "none of its devices is bound to vfio-pci, or this kernel has no CONFIG_VFIO_GROUP",
+  EACCES: "give this user read and write permission on it",
+  EBUSY: "it is open already, or one of its devices is bound to an iommufd",
+  EPERM: "no-IOMMU mode needs CAP_SYS_RAWIO",
+};
+
+const containerHints: Readonly<Record<string, string>> = {
+  EPERM:
+    "the platform can't isolate interrupts (interrupt remapping, or vfio_iommu_type1.allow_unsafe_interrupts=1, " +
+    "is needed), or another owner has a device of the group",
+  EBUSY: "another owner has a device of the group",
+  EINVAL: "the group is in a container already, or doesn't fit this one",
+};
+
+/** Number of the IOMMU group of a PCI function. @throws ArgumentError (no such device), UnsupportedError (no IOMMU) */
+export function groupOf(bdf: string): number {
+  try {
+    readdirSync(`/sys/bus/pci/devices/${bdf}`);
+  } catch {
+    throw new ArgumentError(`there is no PCI device ${bdf}`);
+  }
+  try {
+    return Number(basename(readlinkSync(`/sys/bus/pci/devices/${bdf}/iommu_group`)));
+  } catch {
+    throw new UnsupportedError(`${bdf} has no IOMMU group: the IOMMU is switched off or not there`);
+  }
+}
+
+/** An open /dev/vfio/GROUP: the devices that the IOMMU can't tell apart. */
+export class VfioGroup extends Resource {
+  /** The descriptor; owned by this object. */
+  readonly fd: number;
+  private membership: Lease | undefined;
+
+  private constructor(
+    fd: number,
+    path: string,
+    /** The group's number in /sys/kernel/iommu_groups. */
+    readonly number: number,
+  ) {
+    super(new Lease(path, () => close(fd)));
+    this.fd = fd;
+  }
+
+  /** @throws SysError: ENOENT (no device of it bound to vfio-pci), EACCES, EBUSY */
+  static open(number: number): VfioGroup {
+    const path = `/dev/vfio/${number}`;
+    try {
+      return new VfioGroup(open(path, O_RDWR), path, number);
+    } catch (error) {
+      throw error instanceof SysError ? error.with({ hint: openHints[error.code] }) : error;
+    }
+  }
+
+  /** The group of a PCI function. @throws as open(), ArgumentError, UnsupportedError */
+  static openFor(bdf: string): VfioGroup {
+    return VfioGroup.open(groupOf(bdf));
+  }
+
+  /** VFIO_GROUP_GET_STATUS. @throws ClosedError, SysError */
+  status(): GroupStatus {
+    this.lease.assertOpen();
+    const request = vfio_group_status.encode({});
+    ioctl(this.fd, VFIO_GROUP_GET_STATUS, request, { object: this.lease.label });
+    const { flags } = vfio_group_status.decode(request);
+    return {
+      viable: (flags & VFIO_GROUP_FLAGS_VIABLE) !== 0,
+      containerSet: (flags & VFIO_GROUP_FLAGS_CONTAINER_SET) !== 0,
+    };
+  }
+
+  /**
+   * VFIO_GROUP_SET_CONTAINER. Closing the container takes the group out first, its devices before that.
+   * @throws UnsupportedError where the group is not viable, naming the devices in the way; SysError
+   */
+  setContainer(container: VfioContainer): void {
+    container.lease.assertOpen();
+    if (!this.status().viable) throw new UnsupportedError(notViable(this.number));
+    const argument = Int32Array.of(container.fd);
+    try {
+      ioctl(this.fd, VFIO_GROUP_SET_CONTAINER, argument, { object: this.lease.label });
+    } catch (error) {
+      throw error instanceof SysError ? error.with({ hint: containerHints[error.code] }) : error;
+    }
+    const { fd } = this;
+    const { label } = this.lease;
+    const leave = (): void => {
+      ioctl(fd, VFIO_GROUP_UNSET_CONTAINER, null, { object: label });
+    };
+    this.membership = new Lease(`membership of ${label}`, leave, this.lease, container.lease);
+  }
+
+  /** VFIO_GROUP_UNSET_CONTAINER, after closing the devices opened through this group. @throws StateError, SysError */
+  unsetContainer(): void {
+    this.assertMember().close();
+    this.membership = undefined;
+  }
+
+  /**
+   * VFIO_GROUP_GET_DEVICE_FD.
+   * @param bdf `0000:00:03.0`
+   * @throws StateError without a container, SysError: ENODEV where the device is not of this group or the container
+   *   has no IOMMU yet
+   */
+  openDevice(bdf: string): VfioDevice {
+    const membership = this.assertMember();
+    const name = Buffer.from(`${bdf}\0`, "latin1");
+    const fd = ioctl(this.fd, VFIO_GROUP_GET_DEVICE_FD, name, {
+      object: `${this.lease.label}: ${bdf}`,
+      hint: "is it of this group, and has the container an IOMMU?",
+    });
+    return VfioDevice.fromGroup(fd, bdf, membership);
+  }
+
+  private assertMember(): Lease {
+    this.lease.assertOpen();
+    if (this.membership === undefined || this.membership.closed) {
+      throw new StateError(`${this.lease.label} is in no container`);
+    }
+    return this.membership;
+  }
+}
+
+/** Says which devices keep a group from being used. */
+function notViable(number: number): string {
+  const culprits: string[] = [];
+  for (const bdf of readdirSync(`/sys/kernel/iommu_groups/${number}/devices`)) {
+    const driver = driverOf(bdf);
+    if (driver !== undefined && !driver.startsWith("vfio")) culprits.push(`${bdf} (driver ${driver})`);
+  }
+  return (
+    `IOMMU group ${number} is not viable: all its devices must be bound to vfio-pci or to no driver; ` +
+    `in the way: ${culprits.join(", ")}`
+  );
+}
+
+function driverOf(bdf: string): string | undefined {
+  try {
+    return basename(readlinkSync(`/sys/bus/pci/devices/${bdf}/driver`));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,29 @@
+import { ArgumentError } from "../sys/errors.js";
+import { vfio_info_cap_header } from "./uapi.js";
+
+/** One capability of a VFIO info structure. */
+export interface InfoCapability {
+  readonly id: number;
+  readonly version: number;
+  /** From the capability's header to the end of the info structure. */
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Walks the capability chain of a VFIO info structure. Offsets count from the structure's start; order means nothing.
+ * @param info the whole structure as the kernel filled it
+ * @param first its cap_offset; 0 means there are none
+ * @throws ArgumentError where the chain leaves the structure or loops
+ */
+export function capabilityChain(info: Uint8Array, first: number): InfoCapability[] {
+  const capabilities: InfoCapability[] = [];
+  for (let at = first; at !== 0; ) {
+    if (capabilities.length * vfio_info_cap_header.sizeBytes > info.length) {
+      throw new ArgumentError("the capability chain loops");
+    }
+    const { id, version, next } = vfio_info_cap_header.decode(info, at);
+    capabilities.push({ id, version, bytes: info.subarray(at) });
+    at = next;
+  }
+  return capabilities;
+}

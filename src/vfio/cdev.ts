@@ -1,0 +1,46 @@
+/** The cdev way to a device: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
+import { readdirSync } from "node:fs";
+import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
+import { O_RDWR, open } from "../sys/syscalls.js";
+
+/**
+ * Path of a PCI function's VFIO character device.
+ * @param bdf `0000:00:03.0`
+ * @throws ArgumentError (no such device), UnsupportedError (not bound to a VFIO driver, or a kernel without cdevs)
+ */
+export function cdevPath(bdf: string): string {
+  const device = `/sys/bus/pci/devices/${bdf}`;
+  const [node] = list(`${device}/vfio-dev`) ?? [];
+  if (node !== undefined) return `/dev/vfio/devices/${node}`;
+  const entries = list(device);
+  if (entries === undefined) throw new ArgumentError(`there is no PCI device ${bdf}`);
+  throw new UnsupportedError(
+    entries.includes("vfio-dev") || !entries.includes("driver")
+      ? `${bdf} has no VFIO character device: it is not bound to vfio-pci (bind it: npx iova bind ${bdf})`
+      : `${bdf} has no VFIO character device: its driver is not vfio-pci (npx iova bind ${bdf}), or this kernel ` +
+          "has no CONFIG_VFIO_DEVICE_CDEV",
+  );
+}
+
+/** Opens it. @throws as cdevPath, and SysError */
+export function openCdev(bdf: string): number {
+  const path = cdevPath(bdf);
+  try {
+    return open(path, O_RDWR);
+  } catch (error) {
+    if (error instanceof SysError && error.code === "EACCES") {
+      throw error.with({
+        hint: "give this user read and write permission on it, for instance by a udev rule",
+      });
+    }
+    throw error;
+  }
+}
+
+function list(path: string): string[] | undefined {
+  try {
+    return readdirSync(path);
+  } catch {
+    return undefined;
+  }
+}
