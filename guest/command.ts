@@ -1,4 +1,4 @@
-import { constants, accessSync } from "node:fs";
+import { accessSync, constants } from "node:fs";
 import { isBelow } from "./paths.js";
 
 /** Where the guest mounts the folder that it shares, writable, with the host. */

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { constants } from "node:os";
 import { GuestToolError } from "./errors.js";
-import { HELP, UsageError, parseOptions } from "./options.js";
+import { HELP, parseOptions, UsageError } from "./options.js";
 import { StderrProgress } from "./progress.js";
-import { prepareGuest, runGuest } from "./run.js";
+import { prepareGuest, runGuest, STATUS_BROKEN_PIPE } from "./run.js";
 
 const STATUS_FAILED = 1;
 const STATUS_USAGE = 2;

@@ -41,24 +41,53 @@ export class MarkSplitter {
   }
 }
 
+/** The reader of the guest's output has gone, or its disk is full. */
+export class BrokenSinkError extends Error {
+  override name = "BrokenSinkError";
+}
+
 /** Passes a stream on up to its mark. True: the mark came, so nothing is missing. */
-export async function relay(source: Readable, mark: string, sink: Sink): Promise<boolean> {
+export async function relay(
+  source: Readable,
+  mark: string,
+  pass: (chunk: Buffer) => Promise<void>,
+): Promise<boolean> {
   const splitter = new MarkSplitter(mark);
-  for await (const chunk of source) {
-    const part = splitter.push(Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk)));
-    if (part.length > 0) await deliver(sink, part);
-    if (splitter.found) return true;
+  try {
+    for await (const chunk of source) {
+      const part = splitter.push(Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk)));
+      if (part.length > 0) await pass(part);
+      if (splitter.found) return true;
+    }
+  } catch (error) {
+    // A connection cut off by the other side is an end without a mark, too.
+    if (error instanceof BrokenSinkError) throw error;
   }
-  if (splitter.rest().length > 0) await deliver(sink, splitter.rest());
+  if (splitter.rest().length > 0) await pass(splitter.rest());
   return false;
 }
 
-async function deliver(sink: Sink, chunk: Buffer): Promise<void> {
-  if (typeof sink === "function") {
-    await sink(chunk);
-    return;
+/** Resolves when the sink is ready for more. */
+export async function deliver(sink: Sink, chunk: Buffer): Promise<void> {
+  try {
+    if (typeof sink === "function") await sink(chunk);
+    else await write(sink, chunk);
+  } catch (error) {
+    throw new BrokenSinkError(error instanceof Error ? error.message : String(error), { cause: error });
   }
+}
+
+async function write(stream: Writable, chunk: Buffer): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    sink.write(chunk, (error) => (error ? reject(error) : resolve()));
+    // A stream tells of a broken pipe twice, and the event would end the process if nobody listened.
+    stream.once("error", reject);
+    stream.write(chunk, (error) => {
+      if (error) {
+        reject(error);
+        return;
+      }
+      stream.removeListener("error", reject);
+      resolve();
+    });
   });
 }

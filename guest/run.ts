@@ -1,41 +1,33 @@
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { createWriteStream, rmSync } from "node:fs";
-import { copyFile, mkdir, mkdtemp, readFile, realpath, truncate, writeFile } from "node:fs/promises";
-import { type Server, type Socket, createServer } from "node:net";
+import { rmSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, realpath, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
+import { type GuestResult, RunningGuest } from "./boot.js";
 import { cacheDirectory } from "./cache.js";
 import { commandScript, findHidden, freshFolders, guestEnvironment, quote } from "./command.js";
 import { GuestToolError } from "./errors.js";
-import { BUSYBOX, QEMU, findStaticBusybox, isKvmUsable, requireTools } from "./host-tools.js";
+import { BUSYBOX, findStaticBusybox, isKvmUsable, QEMU, requireTools } from "./host-tools.js";
 import { writeArchive } from "./initramfs.js";
 import { ensureKernel, headersBeside } from "./kernel.js";
-import { type Sink, relay } from "./output.js";
+import { relay, type Sink } from "./output.js";
 import { findProgram, packageRoot } from "./paths.js";
+import { listenOnPorts } from "./ports.js";
 import { type Progress, silentProgress } from "./progress.js";
 import {
   DEFAULT_APPEND,
   type Machine,
   PORT_NAME_PREFIX,
-  type Port,
+  qemuArguments,
   ROOT_TAG,
   SHARE_TAG,
-  qemuArguments,
 } from "./qemu.js";
 
-/** The guest ended without telling how its command ended (as with docker: the runner failed, not the command). */
-export const STATUS_DIED = 125;
-export const STATUS_TIMEOUT = 124;
 const STATUS_NOT_FOUND = 127;
-const STATUS_BROKEN_PIPE = 128 + 13;
-const STATUS_ABORTED = 128 + 15;
-
 const NVME_SIZE_BYTES = 64 * 1024 * 1024;
-/** After the command has ended: time for the rest of its output and for powering off. */
-const POWER_OFF_MS = 15_000;
-const LOG_TAIL_LINES = 25;
+
+export { type GuestResult, STATUS_BROKEN_PIPE, STATUS_DIED, STATUS_TIMEOUT } from "./boot.js";
+export type { Sink } from "./output.js";
 
 export interface GuestOptions {
   /** The program and its arguments; found by the caller's PATH. */
@@ -76,19 +68,6 @@ export interface GuestOptions {
   signal?: AbortSignal;
   /** What a first run has to say while it fetches and builds; default: nothing. */
   progress?: Progress;
-}
-
-export interface GuestResult {
-  /** The command's exit status, 128+n if signal n ended it; 124 timeout, 125 guest died, 143 aborted. */
-  status: number;
-  /** Why `status` is not the command's own, ready to be shown. */
-  problem?: string;
-  /** Kernel and QEMU messages; kept only when there is a problem. */
-  logFile?: string;
-  /** From starting QEMU to starting the command. */
-  bootMs?: number;
-  /** From starting QEMU to its end. */
-  totalMs: number;
 }
 
 /** What a guest needs from the host, found or made. */
@@ -218,158 +197,16 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       trace: options.trace ?? [],
       qemuLog: options.qemuLog === undefined ? undefined : resolve(options.qemuLog),
     };
-    return await boot(prepared.qemu, machine, join(run, "log"), endMark, options);
+    const guest = new RunningGuest(prepared.qemu, machine, await listenOnPorts(machine.ports), {
+      ...options,
+      logFile: join(run, "log"),
+      endMark,
+    });
+    return await guest.result();
   } finally {
     process.removeListener("exit", removeRun);
     removeRun();
   }
-}
-
-async function boot(
-  qemu: string,
-  machine: Machine,
-  logFile: string,
-  endMark: string,
-  options: GuestOptions,
-): Promise<GuestResult> {
-  const ports = await listenOnPorts(machine.ports);
-  const log = createWriteStream(logFile);
-  const started = performance.now();
-  const child = spawn(qemu, qemuArguments(machine), {
-    stdio: ["ignore", "pipe", "pipe"],
-    // Not in the terminal's foreground group: Ctrl-C is ours to handle, in order.
-    detached: true,
-  });
-  const kill = (): void => void child.kill("SIGKILL");
-  process.once("exit", kill);
-
-  /** The first thing that ended the run other than the command itself. */
-  let verdict: { status: number; problem: string } | undefined;
-  const giveUp = (status: number, problem: string): void => {
-    verdict ??= { status, problem };
-    kill();
-  };
-  const onAbort = (): void => giveUp(STATUS_ABORTED, "the guest was interrupted");
-  options.signal?.addEventListener("abort", onAbort);
-  const timers: NodeJS.Timeout[] = [];
-  if (options.timeoutMs !== undefined) {
-    const text = `the guest was killed: it ran longer than ${options.timeoutMs / 1000} s`;
-    timers.push(setTimeout(() => giveUp(STATUS_TIMEOUT, text), options.timeoutMs));
-  }
-
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (chunk: Buffer) => {
-      log.write(chunk);
-      if (typeof options.console === "function") void options.console(chunk);
-      else options.console?.write(chunk);
-    });
-  }
-  let status: number | undefined;
-  let bootMs: number | undefined;
-  const control = ports.control.then((socket) => {
-    socket?.on("error", () => {}); // reset when QEMU goes
-    if (socket === undefined) return;
-    createInterface({ input: socket }).on("line", (line) => {
-      if (line === "started") bootMs = performance.now() - started;
-      const code = /^exit (\d+)$/.exec(line)?.[1];
-      if (code === undefined) return;
-      status = Number(code);
-      timers.push(
-        setTimeout(() => giveUp(Number(code), "the guest did not power off by itself"), POWER_OFF_MS),
-      );
-    });
-  });
-  const pass = async (port: "stdout" | "stderr", sink: Sink): Promise<boolean> => {
-    const socket = await ports[port];
-    if (socket === undefined) return false;
-    try {
-      return await relay(socket, endMark, sink);
-    } catch (error) {
-      // Nobody reads any more (`| head`), or QEMU went.
-      if (child.exitCode === null)
-        giveUp(STATUS_BROKEN_PIPE, `writing the guest's ${port}: ${String(error)}`);
-      return false;
-    }
-  };
-  const outputs = Promise.all([
-    pass("stdout", options.stdout ?? process.stdout),
-    pass("stderr", options.stderr ?? process.stderr),
-  ]);
-
-  const end = await new Promise<string>((resolve) => {
-    child.once("error", (error) => resolve(error.message));
-    child.once("close", (code, signal) => resolve(signal ?? `status ${code}`));
-  });
-  const totalMs = performance.now() - started;
-  for (const timer of timers) clearTimeout(timer);
-  options.signal?.removeEventListener("abort", onAbort);
-  process.removeListener("exit", kill);
-  // Port servers that QEMU never reached are still waiting: let them go.
-  ports.close();
-  const complete = await outputs;
-  await control;
-  await new Promise<void>((resolve) => log.end(resolve));
-
-  const boot = bootMs === undefined ? {} : { bootMs };
-  if (verdict === undefined && status !== undefined && complete.every(Boolean)) {
-    return { status, totalMs, ...boot };
-  }
-  const { status: finalStatus, problem } = verdict ?? {
-    status: status ?? STATUS_DIED,
-    problem:
-      status === undefined
-        ? `the guest ended (QEMU: ${end}) without saying how its command did`
-        : "the guest ended before all of its command's output was here",
-  };
-  const kept = `${machine.initrd.slice(0, -"/initrd".length)}.log`;
-  await copyFile(logFile, kept);
-  const lines = (await readFile(kept, "utf8")).replaceAll("\r", "").trimEnd().split("\n");
-  // An interrupted guest has nothing to explain.
-  const tail =
-    finalStatus === STATUS_ABORTED ? [] : lines.slice(-LOG_TAIL_LINES).filter((line) => line !== "");
-  return {
-    status: finalStatus,
-    problem: [`${problem}; its console: ${kept}`, ...tail.map((line) => `  ${line}`)].join("\n"),
-    logFile: kept,
-    totalMs,
-    ...boot,
-  };
-}
-
-type Connections = { [port in Port]: Promise<Socket | undefined> } & { close(): void };
-
-/** Waits for QEMU at one socket for each port. A port that QEMU never reaches yields undefined. */
-async function listenOnPorts(paths: Readonly<Record<Port, string>>): Promise<Connections> {
-  const servers: Server[] = [];
-  const listen = async (path: string): Promise<{ connection: Promise<Socket | undefined> }> => {
-    const server = createServer({ pauseOnConnect: false });
-    servers.push(server);
-    const connection = new Promise<Socket | undefined>((resolve) => {
-      server.once("connection", (socket) => {
-        server.close();
-        resolve(socket);
-      });
-      server.once("close", () => resolve(undefined));
-    });
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(path, resolve);
-    });
-    return { connection };
-  };
-  const [control, stdout, stderr] = await Promise.all([
-    listen(paths.control),
-    listen(paths.stdout),
-    listen(paths.stderr),
-  ]);
-  return {
-    control: control.connection,
-    stdout: stdout.connection,
-    stderr: stderr.connection,
-    close: () => {
-      for (const server of servers) server.close();
-    },
-  };
 }
 
 function shellVariables(values: Readonly<Record<string, string>>): Buffer {

@@ -90,6 +90,24 @@ export class Lease {
   }
 }
 
+function throwCollected(errors: readonly unknown[], what: string): void {
+  if (errors.length === 1) throw errors[0];
+  if (errors.length > 1) throw new AggregateError(errors, `${what} failed in ${errors.length} places`);
+}
+
+/** Closes these in order; whatever fails, all are attempted. @throws what the closes threw */
+export function closeAll(closeables: readonly { close(): void }[], what: string): void {
+  const errors: unknown[] = [];
+  for (const closeable of closeables) {
+    try {
+      closeable.close();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  throwCollected(errors, what);
+}
+
 const forgotten = new FinalizationRegistry<{ lease: Lease; site: string | undefined }>(({ lease, site }) => {
   if (lease.closed) return;
   process.emitWarning(`${lease.label} was never closed; released at garbage collection`, {
@@ -108,6 +126,8 @@ const forgotten = new FinalizationRegistry<{ lease: Lease; site: string | undefi
 export abstract class Resource implements Disposable {
   /** Not part of the public API: how this object's lifetime is tied to others. */
   readonly lease: Lease;
+  /** Objects that must not be collected before this one: their leases end with them. */
+  private readonly kept = new Set<object>();
 
   /** @param site where the object was made, for the warning when it is forgotten (costs a stack trace) */
   protected constructor(lease: Lease, site?: string) {
@@ -123,6 +143,11 @@ export abstract class Resource implements Disposable {
   close(): void {
     this.lease.close();
     forgotten.unregister(this.lease);
+  }
+
+  /** Not part of the public API: keeps `parent` from being collected before this object. */
+  keep(parent: object): void {
+    this.kept.add(parent);
   }
 
   /** Hands the duty to close over to whoever asks: no warning any more when this object is collected. */

@@ -114,6 +114,7 @@ export class VfioGroup extends Resource {
       ioctl(fd, VFIO_GROUP_UNSET_CONTAINER, null, { object: label });
     };
     this.membership = new Lease(`membership of ${label}`, leave, this.lease, container.lease);
+    this.keep(container);
   }
 
   /** VFIO_GROUP_UNSET_CONTAINER, after closing the devices opened through this group. @throws StateError, SysError */
@@ -135,7 +136,7 @@ export class VfioGroup extends Resource {
       object: `${this.lease.label}: ${bdf}`,
       hint: "is it of this group, and has the container an IOMMU?",
     });
-    return VfioDevice.fromGroup(fd, bdf, membership);
+    return VfioDevice.fromGroup(fd, bdf, this, membership);
   }
 
   private assertMember(): Lease {

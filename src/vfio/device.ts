@@ -94,9 +94,11 @@ export class VfioDevice extends Resource implements DeviceIo {
     return new VfioDevice(openCdev(bdf), `VFIO device ${bdf}`, "cdev", undefined);
   }
 
-  /** Wraps a descriptor that VFIO_GROUP_GET_DEVICE_FD returned; closed before `group` is. */
-  static fromGroup(fd: number, name: string, group: Lease): VfioDevice {
-    return new VfioDevice(fd, `VFIO device ${name}`, "group", group);
+  /** Wraps a descriptor that VFIO_GROUP_GET_DEVICE_FD returned; closed before `membership` of its group ends. */
+  static fromGroup(fd: number, name: string, group: object, membership: Lease): VfioDevice {
+    const device = new VfioDevice(fd, `VFIO device ${name}`, "group", membership);
+    device.keep(group);
+    return device;
   }
 
   /** The device's object id in its iommufd. @throws StateError before bind() */
@@ -126,6 +128,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     };
     // The device's descriptor keeps the kernel's iommufd alive: it has to go first.
     this.lease.dependOn(iommufd.lease);
+    this.keep(iommufd);
   }
 
   /**
@@ -146,7 +149,7 @@ export class VfioDevice extends Resource implements DeviceIo {
       object: `${this.lease.label} to ${pageTable.lease.label}`,
       hint: "is memory mapped there that this device can't reach, or that can't be pinned?",
     });
-    const next = new Attachment(this, pageTable.lease);
+    const next = new Attachment(this, pageTable);
     this.attachment?.replaced();
     this.attachment = next;
     return vfio_device_attach_iommufd_pt.get(request, "pt_id");
@@ -224,6 +227,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     const what = `${this.lease.label} region ${index}`;
     const memory = MappedMemory.ofFile(this.fd, region.offset + offset, sizeBytes, what);
     memory.lease.dependOn(this.lease);
+    memory.keep(this);
     return memory;
   }
 
@@ -320,16 +324,20 @@ class Attachment {
   readonly lease: Lease;
   private readonly state = { current: true };
 
-  constructor(device: VfioDevice, pageTable: Lease) {
+  constructor(
+    device: VfioDevice,
+    /** Kept from being collected: a collected page table would detach the device. */
+    readonly pageTable: PageTable,
+  ) {
     const { fd } = device;
     const { state } = this;
-    const label = `attachment of ${device.lease.label} to ${pageTable.label}`;
+    const label = `attachment of ${device.lease.label} to ${pageTable.lease.label}`;
     const release = (): void => {
       if (!state.current) return;
       const request = vfio_device_detach_iommufd_pt.encodeUpTo("pasid", {});
       ioctl(fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, request, { object: label });
     };
-    this.lease = new Lease(label, release, device.lease, pageTable);
+    this.lease = new Lease(label, release, device.lease, pageTable.lease);
   }
 
   /** The kernel has put another page table in its place: nothing to detach any more. */

@@ -1,0 +1,190 @@
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { createWriteStream, type WriteStream } from "node:fs";
+import { copyFile, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { BrokenSinkError, deliver, relay, type Sink } from "./output.js";
+import type { Connections } from "./ports.js";
+import { type Machine, qemuArguments } from "./qemu.js";
+
+export const STATUS_TIMEOUT = 124;
+/** The guest ended without telling how its command did (as with docker: the runner failed, not the command). */
+export const STATUS_DIED = 125;
+export const STATUS_BROKEN_PIPE = 128 + 13;
+const STATUS_ABORTED = 128 + 15;
+
+/** How long a guest may be silent between its command's end and its own. */
+const POWER_OFF_MS = 15_000;
+const LOG_TAIL_LINES = 25;
+
+export interface GuestResult {
+  /** The command's: 128+n if signal n ended it. 124 timeout, 125 guest died, 141 nobody reads its output, 143 aborted. */
+  status: number;
+  /** Why `status` is not the command's own, ready to be shown. */
+  problem?: string;
+  /** Kernel and QEMU messages; kept only when there is something to explain. */
+  logFile?: string;
+  /** From starting QEMU to starting the command. */
+  bootMs?: number;
+  /** From starting QEMU to its end. */
+  totalMs: number;
+}
+
+export interface BootOptions {
+  logFile: string;
+  endMark: string;
+  timeoutMs?: number;
+  console?: Sink;
+  stdout?: Sink;
+  stderr?: Sink;
+  signal?: AbortSignal;
+}
+
+/** One QEMU, from its start to its end. */
+export class RunningGuest {
+  readonly #options: BootOptions;
+  readonly #ports: Connections;
+  readonly #child: ChildProcessByStdio<null, Readable, Readable>;
+  readonly #log: WriteStream;
+  readonly #started = performance.now();
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #kill = (): void => void this.#child.kill("SIGKILL");
+  readonly #onAbort = (): void => this.#giveUp(STATUS_ABORTED, "the guest was interrupted");
+  #status: number | undefined;
+  #bootMs: number | undefined;
+  /** The first thing other than the command that ended the run. */
+  #verdict: { status: number; problem: string } | undefined;
+  /** Output on its way to a reader, and how often there was some: see #watchPowerOff. */
+  #pending = 0;
+  #delivered = 0;
+
+  constructor(qemu: string, machine: Machine, ports: Connections, options: BootOptions) {
+    this.#options = options;
+    this.#ports = ports;
+    this.#log = createWriteStream(options.logFile);
+    this.#child = spawn(qemu, qemuArguments(machine), {
+      stdio: ["ignore", "pipe", "pipe"],
+      // Not in the terminal's foreground group: Ctrl-C is ours to handle, in order.
+      detached: true,
+    });
+    process.once("exit", this.#kill);
+    options.signal?.addEventListener("abort", this.#onAbort);
+    if (options.signal?.aborted) this.#onAbort();
+    const limit = options.timeoutMs;
+    if (limit !== undefined) {
+      const text = `the guest was killed: it ran longer than ${limit / 1000} s`;
+      this.#timers.push(setTimeout(() => this.#giveUp(STATUS_TIMEOUT, text), limit));
+    }
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream.on("data", (chunk: Buffer) => {
+        this.#log.write(chunk);
+        // Should nobody read the console, the log still has it.
+        if (options.console !== undefined) deliver(options.console, chunk).catch(() => {});
+      });
+    }
+  }
+
+  async result(): Promise<GuestResult> {
+    const { stdout = process.stdout, stderr = process.stderr } = this.#options;
+    const control = this.#listen();
+    const outputs = Promise.all([this.#pass("stdout", stdout), this.#pass("stderr", stderr)]);
+    const end = await new Promise<string>((resolve) => {
+      this.#child.once("error", (error) => resolve(error.message));
+      this.#child.once("close", (code, signal) => resolve(signal ?? `status ${code}`));
+    });
+    const times = {
+      totalMs: performance.now() - this.#started,
+      ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),
+    };
+    this.#ports.close();
+    const isComplete = (await outputs).every(Boolean);
+    await control;
+    this.#cleanUp();
+    await new Promise<void>((resolve) => this.#log.end(resolve));
+
+    if (this.#verdict === undefined && this.#status !== undefined && isComplete) {
+      return { status: this.#status, ...times };
+    }
+    const { status, problem } = this.#verdict ?? {
+      status: this.#status ?? STATUS_DIED,
+      problem:
+        this.#status === undefined
+          ? `the guest ended (QEMU: ${end}) without saying how its command did`
+          : "the guest ended before all of its command's output was here",
+    };
+    // Whoever stopped the guest, or stopped listening to it, wants no post-mortem.
+    if (status === STATUS_ABORTED || status === STATUS_BROKEN_PIPE) return { status, problem, ...times };
+    return { status, ...(await this.#explain(problem)), ...times };
+  }
+
+  /** What the guest's init has to say. */
+  async #listen(): Promise<void> {
+    const socket = await this.#ports.control;
+    if (socket === undefined) return;
+    socket.on("error", () => {}); // QEMU has gone; what that means is seen from its end
+    createInterface({ input: socket }).on("line", (line) => {
+      if (line === "started") this.#bootMs = performance.now() - this.#started;
+      const code = /^exit (\d+)$/.exec(line)?.[1];
+      if (code === undefined) return;
+      this.#status = Number(code);
+      this.#watchPowerOff(this.#status);
+    });
+  }
+
+  /** Ends a guest that does not power off, unless it is only waiting for a slow reader of its output. */
+  #watchPowerOff(status: number): void {
+    let seen = this.#delivered;
+    const check = (): void => {
+      if (this.#pending === 0 && this.#delivered === seen) {
+        this.#giveUp(status, "the guest did not power off by itself");
+      }
+      seen = this.#delivered;
+    };
+    this.#timers.push(setInterval(check, POWER_OFF_MS));
+  }
+
+  async #pass(port: "stdout" | "stderr", sink: Sink): Promise<boolean> {
+    const socket = await this.#ports[port];
+    if (socket === undefined) return false;
+    const counted = async (chunk: Buffer): Promise<void> => {
+      this.#pending++;
+      try {
+        await deliver(sink, chunk);
+      } finally {
+        this.#pending--;
+        this.#delivered++;
+      }
+    };
+    try {
+      return await relay(socket, this.#options.endMark, counted);
+    } catch (error) {
+      if (!(error instanceof BrokenSinkError)) throw error;
+      // As a pipe does to a program: when nobody reads any more (`| head`), it is over.
+      this.#giveUp(STATUS_BROKEN_PIPE, `the guest's ${port} could not be passed on: ${error.message}`);
+      return false;
+    }
+  }
+
+  #giveUp(status: number, problem: string): void {
+    this.#verdict ??= { status, problem };
+    this.#kill();
+  }
+
+  #cleanUp(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    process.removeListener("exit", this.#kill);
+  }
+
+  /** Puts the log where it stays, and shows how it ends. */
+  async #explain(problem: string): Promise<{ problem: string; logFile: string }> {
+    const { logFile } = this.#options;
+    const kept = `${dirname(logFile)}.log`;
+    await copyFile(logFile, kept);
+    const lines = (await readFile(kept, "utf8")).replaceAll("\r", "").split("\n").filter(Boolean);
+    const panic = lines.some((line) => line.includes("Kernel panic")) ? "the guest's kernel panicked; " : "";
+    const tail = lines.slice(-LOG_TAIL_LINES).map((line) => `  ${line}`);
+    return { problem: [`${panic}${problem}; its console: ${kept}`, ...tail].join("\n"), logFile: kept };
+  }
+}

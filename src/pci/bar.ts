@@ -1,0 +1,84 @@
+import { checkInteger } from "../sys/check.js";
+import { ArgumentError } from "../sys/errors.js";
+import type { MappedMemory } from "../sys/memory.js";
+import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../sys/mmio.js";
+import type { DeviceIo, RegionInfo } from "../vfio/device-io.js";
+import { canMap } from "../vfio/region.js";
+
+/**
+ * A base address register's range. Registers are reached through a mapping where the whole range allows one, else by
+ * one system call each; both give single accesses of the width asked for.
+ */
+export class Bar {
+  readonly sizeBytes: number;
+  private readonly region: RegionInfo;
+  private mapping: MappedMemory | undefined;
+
+  constructor(
+    private readonly io: DeviceIo,
+    readonly index: number,
+  ) {
+    checkInteger("BAR index", index, 0, 5);
+    this.region = io.regionInfo(index);
+    this.sizeBytes = this.region.sizeBytes;
+    if (this.sizeBytes === 0) throw new ArgumentError(`${io.lease.label} has no BAR ${index}`);
+  }
+
+  /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
+  read32(offset: number): number {
+    this.check(offset, 4);
+    const words = this.words();
+    if (words !== undefined) return readRegister(words, offset / 4);
+    const bytes = new Uint8Array(4);
+    this.io.readRegion(this.index, offset, bytes);
+    return new DataView(bytes.buffer).getUint32(0, true);
+  }
+
+  /** Two 32-bit reads, low half first. */
+  read64(offset: number): bigint {
+    this.check(offset, 8);
+    const words = this.words();
+    if (words !== undefined) return readRegister64(words, offset / 4);
+    return BigInt(this.read32(offset)) | (BigInt(this.read32(offset + 4)) << 32n);
+  }
+
+  write32(offset: number, value: number): void {
+    this.check(offset, 4);
+    checkInteger("value", value, 0, 0xffff_ffff);
+    const words = this.words();
+    if (words !== undefined) writeRegister(words, offset / 4, value);
+    else this.io.writeRegion(this.index, offset, new Uint8Array(Uint32Array.of(value).buffer));
+  }
+
+  /** Two 32-bit writes, low half first. */
+  write64(offset: number, value: bigint): void {
+    this.check(offset, 8);
+    const words = this.words();
+    if (words !== undefined) writeRegister64(words, offset / 4, value);
+    else {
+      this.write32(offset, Number(value & 0xffff_ffffn));
+      this.write32(offset + 4, Number(value >> 32n));
+    }
+  }
+
+  /**
+   * Maps part of the BAR for code that does its own accesses (by src/sys/mmio.ts).
+   * @param offset page aligned
+   * @throws ArgumentError, UnsupportedError, SysError
+   */
+  map(offset = 0, sizeBytes = this.sizeBytes - offset): MappedMemory {
+    return this.io.mapRegion(this.index, offset, sizeBytes);
+  }
+
+  /** The mapping of the whole BAR, made at first use; undefined where it can't be mapped. */
+  private words(): Uint32Array | undefined {
+    this.io.lease.assertOpen();
+    if (this.mapping === undefined && canMap(this.region, 0, this.sizeBytes)) this.mapping = this.map();
+    return this.mapping?.words;
+  }
+
+  private check(offset: number, width: number): void {
+    checkInteger("offset", offset, 0, this.sizeBytes - width);
+    if (offset % 4 !== 0) throw new ArgumentError(`register offset ${offset} is not a multiple of 4`);
+  }
+}

@@ -1,0 +1,16 @@
+import { ArgumentError } from "../sys/errors.js";
+
+const BDF = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/i;
+
+/**
+ * A PCI address (domain:bus:device.function) as sysfs spells it: `00:03.0` becomes `0000:00:03.0`.
+ * @throws ArgumentError on anything else
+ */
+export function parseBdf(text: string): string {
+  const match = typeof text === "string" ? BDF.exec(text) : null;
+  if (match === null) {
+    throw new ArgumentError(`${JSON.stringify(text)} is no PCI address: expected for instance 0000:00:03.0`);
+  }
+  const [, domain = "0000", bus, device, fn] = match;
+  return `${domain}:${bus}:${device}.${fn}`.toLowerCase();
+}

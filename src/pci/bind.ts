@@ -1,0 +1,121 @@
+/**
+ * Moves a PCI function between drivers, by driver_override and a probe: new_id would claim every device of the same
+ * model, and drivers_probe reports success even when nothing was bound, so each step is verified.
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { BusyError, IovaError, UnsupportedError } from "../sys/errors.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { parseBdf } from "./bdf.js";
+import { devicePath, driverOf } from "./sysfs.js";
+import { usersOf, vfioHolders } from "./usage.js";
+
+export const VFIO_PCI = "vfio-pci";
+
+/** A driver could not be bound or unbound. */
+export class BindError extends IovaError {
+  constructor(message: string, options?: ErrorOptions) {
+    super("ERR_IOVA_BIND", message, options);
+  }
+}
+
+/** A function bound to vfio-pci. close() gives it back to the driver it had before. */
+export class VfioBinding extends Resource {
+  constructor(
+    /** domain:bus:device.function */
+    readonly bdf: string,
+    /** The driver to restore; undefined where there was none. */
+    readonly previousDriver: string | undefined,
+    release: () => void,
+  ) {
+    super(new Lease(`binding of ${bdf} to ${VFIO_PCI}`, release));
+  }
+}
+
+/**
+ * Binds a function to vfio-pci.
+ * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up),
+ *   UnsupportedError (no vfio-pci in this kernel), BindError; whatever was changed before is undone
+ */
+export function bindToVfio(address: string): VfioBinding {
+  const bdf = parseBdf(address);
+  const path = devicePath(bdf);
+  const previous = driverOf(bdf);
+  if (previous === VFIO_PCI) return new VfioBinding(bdf, VFIO_PCI, () => {});
+  if (!existsSync(`/sys/bus/pci/drivers/${VFIO_PCI}`)) {
+    throw new UnsupportedError(`this kernel has no ${VFIO_PCI} driver loaded: modprobe ${VFIO_PCI}`);
+  }
+  const users = usersOf(bdf);
+  if (users.length > 0) throw new BusyError(`${bdf} is in use: ${users.join("; ")}`);
+
+  const override = join(path, "driver_override");
+  const previousOverride = readFileSync(override, "utf8").trim();
+  const restore = (): void => {
+    write(override, previousOverride === "(null)" ? "" : previousOverride);
+    if (driverOf(bdf) === VFIO_PCI) unbind(bdf);
+    if (previous !== undefined) bind(bdf, previous);
+  };
+  try {
+    write(override, VFIO_PCI);
+    if (previous !== undefined) unbind(bdf);
+    bind(bdf, VFIO_PCI);
+  } catch (error) {
+    restore();
+    throw error;
+  }
+  return new VfioBinding(bdf, previous, () => {
+    assertNotOpen(bdf);
+    restore();
+  });
+}
+
+/**
+ * Takes a function away from vfio-pci and lets the kernel choose a driver, as at boot.
+ * @returns that driver; undefined where none took it
+ * @throws ArgumentError, BusyError (open in some process), BindError
+ */
+export function unbindFromVfio(address: string): string | undefined {
+  const bdf = parseBdf(address);
+  const path = devicePath(bdf);
+  if (driverOf(bdf) === VFIO_PCI) {
+    assertNotOpen(bdf);
+    unbind(bdf);
+  }
+  write(join(path, "driver_override"), "");
+  write("/sys/bus/pci/drivers_probe", bdf);
+  return driverOf(bdf);
+}
+
+/** The kernel would wait, without limit, for whoever has the device open. */
+function assertNotOpen(bdf: string): void {
+  const holders = vfioHolders(bdf);
+  if (holders.length > 0) {
+    throw new BusyError(`${bdf} can't be taken from ${VFIO_PCI}: open in process ${holders.join(", ")}`);
+  }
+}
+
+function unbind(bdf: string): void {
+  write(join(devicePath(bdf), "driver/unbind"), bdf);
+  const driver = driverOf(bdf);
+  if (driver !== undefined) throw new BindError(`${bdf} is still bound to ${driver} after unbinding`);
+}
+
+function bind(bdf: string, driver: string): void {
+  write("/sys/bus/pci/drivers_probe", bdf);
+  if (driverOf(bdf) === undefined && driver !== VFIO_PCI) write(`/sys/bus/pci/drivers/${driver}/bind`, bdf);
+  const bound = driverOf(bdf);
+  if (bound !== driver) {
+    throw new BindError(`${bdf} should be bound to ${driver} but is bound to ${bound ?? "no driver"}`);
+  }
+}
+
+function write(path: string, value: string): void {
+  try {
+    // A lone newline is how sysfs wants an override cleared.
+    writeFileSync(path, `${value}\n`);
+  } catch (cause) {
+    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+    const hint = reason === "EACCES" || reason === "EPERM" ? " (binding drivers needs root)" : "";
+    throw new BindError(`writing ${JSON.stringify(value)} to ${path}: ${reason}${hint}`, { cause });
+  }
+}

@@ -1,0 +1,137 @@
+import { checkInteger } from "../sys/check.js";
+import { ArgumentError, StateError } from "../sys/errors.js";
+import type { DeviceIo } from "../vfio/device-io.js";
+import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
+
+/** Offsets of the common header (PCI Local Bus 3.0, 6.1). */
+export const PciRegister = {
+  vendorId: 0x00,
+  deviceId: 0x02,
+  command: 0x04,
+  status: 0x06,
+  revision: 0x08,
+  classCode: 0x09,
+  headerType: 0x0e,
+  capabilities: 0x34,
+} as const;
+
+/** Bits of the command register. */
+export const PciCommand = {
+  ioSpace: 1 << 0,
+  memorySpace: 1 << 1,
+  busMaster: 1 << 2,
+  interruptDisable: 1 << 10,
+} as const;
+
+const STATUS_CAPABILITIES = 1 << 4;
+const FIRST_EXTENDED_CAPABILITY = 0x100;
+
+/** A capability in configuration space. */
+export interface PciCapability {
+  /** Capability ID of the PCI Code and ID Assignment specification. */
+  readonly id: number;
+  /** Where its structure starts. */
+  readonly offset: number;
+}
+
+/** A function's configuration space, as VFIO shows it: BARs, MSI and MSI-X control are virtual there. */
+export class ConfigSpace {
+  /** 256, or 4096 with PCI Express. */
+  readonly sizeBytes: number;
+
+  constructor(private readonly io: DeviceIo) {
+    this.sizeBytes = io.regionInfo(VFIO_PCI_CONFIG_REGION_INDEX).sizeBytes;
+  }
+
+  /** @throws ArgumentError outside the space or misaligned, ClosedError, SysError */
+  read8(offset: number): number {
+    return this.access(offset, 1).getUint8(0);
+  }
+
+  read16(offset: number): number {
+    return this.access(offset, 2).getUint16(0, true);
+  }
+
+  read32(offset: number): number {
+    return this.access(offset, 4).getUint32(0, true);
+  }
+
+  /** @throws as read8, and StateError for a write that would take the BARs' pages away */
+  write8(offset: number, value: number): void {
+    checkInteger("value", value, 0, 0xff);
+    this.store(offset, Uint8Array.of(value));
+  }
+
+  write16(offset: number, value: number): void {
+    checkInteger("value", value, 0, 0xffff);
+    this.store(offset, Uint8Array.of(value & 0xff, value >> 8));
+  }
+
+  write32(offset: number, value: number): void {
+    checkInteger("value", value, 0, 0xffff_ffff);
+    this.store(offset, new Uint8Array(Uint32Array.of(value).buffer));
+  }
+
+  /** Lets the function start DMA, or stops it. */
+  set busMaster(enabled: boolean) {
+    const command = this.read16(PciRegister.command);
+    this.write16(
+      PciRegister.command,
+      enabled ? command | PciCommand.busMaster : command & ~PciCommand.busMaster,
+    );
+  }
+
+  get busMaster(): boolean {
+    return (this.read16(PciRegister.command) & PciCommand.busMaster) !== 0;
+  }
+
+  /** The list of capabilities, in chain order. */
+  capabilities(): PciCapability[] {
+    const found: PciCapability[] = [];
+    if ((this.read16(PciRegister.status) & STATUS_CAPABILITIES) === 0) return found;
+    const seen = new Set<number>();
+    for (let at = this.read8(PciRegister.capabilities) & ~3; at !== 0 && !seen.has(at); ) {
+      seen.add(at);
+      found.push({ id: this.read8(at), offset: at });
+      at = this.read8(at + 1) & ~3;
+    }
+    return found;
+  }
+
+  /** The extended capabilities of PCI Express; none in a conventional configuration space. */
+  extendedCapabilities(): PciCapability[] {
+    const found: PciCapability[] = [];
+    const seen = new Set<number>();
+    let at = this.sizeBytes > FIRST_EXTENDED_CAPABILITY ? FIRST_EXTENDED_CAPABILITY : 0;
+    while (at !== 0 && !seen.has(at)) {
+      seen.add(at);
+      const header = this.read32(at);
+      if (header === 0 || header === 0xffff_ffff) break;
+      found.push({ id: header & 0xffff, offset: at });
+      at = (header >>> 20) & ~3;
+    }
+    return found;
+  }
+
+  private access(offset: number, width: number): DataView {
+    this.checkAligned(offset, width);
+    const bytes = new Uint8Array(width);
+    this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, offset, bytes);
+    return new DataView(bytes.buffer);
+  }
+
+  private store(offset: number, bytes: Uint8Array): void {
+    this.checkAligned(offset, bytes.length);
+    const commandByte = bytes[PciRegister.command - offset];
+    if (commandByte !== undefined && (commandByte & PciCommand.memorySpace) === 0) {
+      // The kernel would answer a touch of a mapped BAR with SIGBUS, which kills the process.
+      throw new StateError("memory decoding can't be switched off: mapped registers would fault");
+    }
+    this.io.writeRegion(VFIO_PCI_CONFIG_REGION_INDEX, offset, bytes);
+  }
+
+  private checkAligned(offset: number, width: number): void {
+    checkInteger("offset", offset, 0, this.sizeBytes - width);
+    if (offset % width !== 0) throw new ArgumentError(`offset ${offset} is not a multiple of ${width}`);
+  }
+}

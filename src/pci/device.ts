@@ -1,0 +1,92 @@
+import type { DmaSpace } from "../dma/space.js";
+import { closeAll, Lease, Resource } from "../sys/resource.js";
+import type { DeviceIo } from "../vfio/device-io.js";
+import { type BackendName, openBackend } from "./backend.js";
+import { Bar } from "./bar.js";
+import { parseBdf } from "./bdf.js";
+import { ConfigSpace } from "./config-space.js";
+import { type InterruptOptions, Interrupts } from "./interrupts.js";
+import { type PciFunction, readPciFunction } from "./sysfs.js";
+
+/** Options of {@link PciDevice.open}. */
+export interface PciOpenOptions {
+  /** Left out: iommufd where it works, else type1. */
+  readonly backend?: BackendName | undefined;
+}
+
+/** A PCI function opened for a driver in this process: registers, interrupts and DMA, whatever the backend. */
+export class PciDevice extends Resource {
+  readonly bdf: string;
+  /** Which backend was chosen, and why. */
+  readonly backend: BackendName;
+  readonly backendReason: string;
+  /** What sysfs said of the function. */
+  readonly function: PciFunction;
+  /** Its configuration space. */
+  readonly config: ConfigSpace;
+  /** The address space its DMA goes through. */
+  readonly dma: DmaSpace;
+  /** The layer below, for what has no method here. */
+  readonly io: DeviceIo;
+  private readonly bars = new Map<number, Bar>();
+
+  private constructor(bdf: string, options: PciOpenOptions) {
+    const fn = readPciFunction(bdf);
+    const { name, reason, io, space, resources } = openBackend(bdf, options.backend);
+    const leases = resources.map((resource) => resource.entrust());
+    const label = `PCI device ${bdf} (${name})`;
+    super(new Lease(label, () => closeAll(leases, `closing ${label}`)));
+    this.bdf = bdf;
+    this.backend = name;
+    this.backendReason = reason;
+    this.function = fn;
+    this.dma = space;
+    this.io = io;
+    for (const resource of resources) this.keep(resource);
+    try {
+      this.config = new ConfigSpace(io);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a function that is bound to vfio-pci (see {@link bindToVfio}).
+   * @param address `0000:00:03.0` or `00:03.0`
+   * @throws ArgumentError (malformed, no such device), UnsupportedError (no backend works: with each one's reason),
+   *   SysError; nothing stays open
+   */
+  static open(address: string, options: PciOpenOptions = {}): PciDevice {
+    return new PciDevice(parseBdf(address), options);
+  }
+
+  /** A base address register. @throws ArgumentError where the function has no such BAR */
+  bar(index: number): Bar {
+    this.lease.assertOpen();
+    let bar = this.bars.get(index);
+    if (bar === undefined) {
+      bar = new Bar(this.io, index);
+      this.bars.set(index, bar);
+    }
+    return bar;
+  }
+
+  /** Switches interrupts on. @throws ArgumentError, UnsupportedError, SysError */
+  enableInterrupts(options: InterruptOptions = {}): Interrupts {
+    this.lease.assertOpen();
+    return new Interrupts(this.io, options);
+  }
+
+  /** Resets the function. @throws UnsupportedError where it has no reset, SysError */
+  reset(): void {
+    this.lease.assertOpen();
+    this.io.reset();
+  }
+
+  /** Closes the device, then its mappings. @throws BusyError while a buffer is in flight, with nothing closed */
+  override close(): void {
+    if (!this.closed) this.dma.lease.assertIdle();
+    super.close();
+  }
+}

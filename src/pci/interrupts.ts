@@ -1,0 +1,102 @@
+import { checkInteger } from "../sys/check.js";
+import { ArgumentError, UnsupportedError } from "../sys/errors.js";
+import { EventFd } from "../sys/eventfd.js";
+import { closeAll, Lease, Resource } from "../sys/resource.js";
+import type { Watch } from "../sys/watch.js";
+import type { DeviceIo } from "../vfio/device-io.js";
+import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../vfio/uapi.js";
+
+/** The ways a PCI function can interrupt, best first. */
+export type InterruptKind = "msix" | "msi" | "intx";
+
+const irqIndex: Readonly<Record<InterruptKind, number>> = {
+  msix: VFIO_PCI_MSIX_IRQ_INDEX,
+  msi: VFIO_PCI_MSI_IRQ_INDEX,
+  intx: VFIO_PCI_INTX_IRQ_INDEX,
+};
+const bestFirst: readonly InterruptKind[] = ["msix", "msi", "intx"];
+
+/** How many vectors of each kind a function has. */
+export function interruptCounts(io: DeviceIo): Record<InterruptKind, number> {
+  const count = (kind: InterruptKind): number => io.irqInfo(irqIndex[kind]).count;
+  return { msix: count("msix"), msi: count("msi"), intx: count("intx") };
+}
+
+/** Options of {@link Interrupts}. */
+export interface InterruptOptions {
+  /** Only this kind; left out, the best the function has. */
+  readonly kind?: InterruptKind | undefined;
+  /** Vectors wanted; the function may have fewer. 1 by default. */
+  readonly count?: number | undefined;
+}
+
+/** Enabled interrupts: one eventfd per vector. Closing switches them off. */
+export class Interrupts extends Resource {
+  readonly kind: InterruptKind;
+  /** One per vector. Close this object, not these. */
+  readonly vectors: readonly EventFd[];
+
+  /** @throws ArgumentError, UnsupportedError where the function can't interrupt like that, SysError */
+  constructor(
+    private readonly io: DeviceIo,
+    options: InterruptOptions = {},
+  ) {
+    const wanted = checkInteger("count", options.count ?? 1, 1, 2048);
+    const counts = interruptCounts(io);
+    const kind = options.kind ?? bestFirst.find((candidate) => counts[candidate] > 0);
+    if (kind === undefined || counts[kind] === 0) {
+      throw new UnsupportedError(`${io.lease.label} has no ${options.kind ?? "interrupts"}`);
+    }
+    const index = irqIndex[kind];
+    const vectors: EventFd[] = [];
+    try {
+      for (let i = 0; i < Math.min(wanted, counts[kind]); i++) {
+        vectors.push(new EventFd(`${kind} vector ${i} of ${io.lease.label}`));
+      }
+      io.setIrqEventfds(
+        index,
+        0,
+        vectors.map(({ fd }) => fd),
+      );
+    } catch (error) {
+      closeAll(vectors, "closing eventfds");
+      throw error;
+    }
+    const vectorLeases = vectors.map((vector) => vector.entrust());
+    const release = (): void => {
+      try {
+        io.disableIrq(index);
+      } finally {
+        closeAll(vectorLeases, "closing eventfds");
+      }
+    };
+    super(new Lease(`${kind} interrupts of ${io.lease.label}`, release, io.lease));
+    this.kind = kind;
+    this.vectors = vectors;
+  }
+
+  /**
+   * Calls `listener` from the event loop at each interrupt of a vector. INTx is masked by the kernel at each interrupt
+   * and unmasked here after the listener, which must have quieted the device.
+   * @throws ArgumentError, BusyError where the vector is watched already
+   */
+  watch(vector: number, listener: (count: number) => void): Watch {
+    const eventfd = this.vectors[vector];
+    if (eventfd === undefined)
+      throw new ArgumentError(`there is no vector ${vector} of ${this.vectors.length}`);
+    if (this.kind !== "intx") return eventfd.watch(listener);
+    return eventfd.watch((count) => {
+      try {
+        listener(count);
+      } finally {
+        if (!this.closed) this.io.actOnIrq(VFIO_PCI_INTX_IRQ_INDEX, "unmask", 0, 1);
+      }
+    });
+  }
+
+  /** Makes a vector fire, as a test of the way from the kernel to the listener. */
+  trigger(vector: number): void {
+    this.lease.assertOpen();
+    this.io.actOnIrq(irqIndex[this.kind], "trigger", vector, 1);
+  }
+}

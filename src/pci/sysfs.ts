@@ -1,0 +1,125 @@
+/** What the kernel's sysfs says of PCI functions. Reading needs no permission. */
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename, join } from "node:path";
+import { ArgumentError } from "../sys/errors.js";
+import { parseBdf } from "./bdf.js";
+
+const DEVICES = "/sys/bus/pci/devices";
+
+// include/linux/ioport.h, third column of a device's `resource` file
+const IORESOURCE_IO = 0x100;
+const IORESOURCE_MEM = 0x200;
+const IORESOURCE_PREFETCH = 0x2000;
+const IORESOURCE_MEM_64 = 0x100000;
+const STANDARD_BARS = 6;
+
+/** A base address register that the function implements. */
+export interface PciBarInfo {
+  readonly index: number;
+  readonly kind: "memory" | "io";
+  readonly sizeBytes: number;
+  readonly prefetchable: boolean;
+  readonly is64Bit: boolean;
+}
+
+/** One PCI function. */
+export interface PciFunction {
+  /** domain:bus:device.function */
+  readonly bdf: string;
+  readonly vendorId: number;
+  readonly deviceId: number;
+  readonly subsystemVendorId: number;
+  readonly subsystemDeviceId: number;
+  /** Class, subclass and programming interface: 0x010802 is an NVMe controller. */
+  readonly classCode: number;
+  readonly revision: number;
+  /** Name of the bound driver; undefined where there is none. */
+  readonly driver: string | undefined;
+  /** Undefined where no IOMMU is active. */
+  readonly iommuGroup: number | undefined;
+  /** Undefined where the platform doesn't say. */
+  readonly numaNode: number | undefined;
+  readonly bars: readonly PciBarInfo[];
+}
+
+/** Path of a function in sysfs. @throws ArgumentError where there is no such device */
+export function devicePath(bdf: string): string {
+  const path = join(DEVICES, parseBdf(bdf));
+  if (readText(join(path, "vendor")) === undefined) throw new ArgumentError(`there is no PCI device ${bdf}`);
+  return path;
+}
+
+/** All functions of this host, in address order. Empty where there is no PCI. */
+export function listPciFunctions(): PciFunction[] {
+  let names: string[];
+  try {
+    names = readdirSync(DEVICES);
+  } catch {
+    return [];
+  }
+  return names.sort().map(readPciFunction);
+}
+
+/** @throws ArgumentError: malformed, or no such device */
+export function readPciFunction(bdf: string): PciFunction {
+  const path = devicePath(bdf);
+  const hex = (file: string): number => Number(readText(join(path, file)) ?? 0);
+  const group = linkName(join(path, "iommu_group"));
+  const node = Number(readText(join(path, "numa_node")) ?? -1);
+  return {
+    bdf: parseBdf(bdf),
+    vendorId: hex("vendor"),
+    deviceId: hex("device"),
+    subsystemVendorId: hex("subsystem_vendor"),
+    subsystemDeviceId: hex("subsystem_device"),
+    classCode: hex("class"),
+    revision: hex("revision"),
+    driver: linkName(join(path, "driver")),
+    iommuGroup: group === undefined ? undefined : Number(group),
+    numaNode: node < 0 ? undefined : node,
+    bars: parseBars(readText(join(path, "resource")) ?? ""),
+  };
+}
+
+/** Name of the driver a function is bound to. @throws ArgumentError */
+export function driverOf(bdf: string): string | undefined {
+  return linkName(join(devicePath(bdf), "driver"));
+}
+
+/** Lines of `start end flags` in hex: six BARs, the ROM, bridge windows. */
+export function parseBars(resource: string): PciBarInfo[] {
+  const bars: PciBarInfo[] = [];
+  resource
+    .split("\n")
+    .slice(0, STANDARD_BARS)
+    .forEach((line, index) => {
+      const [start = 0n, end = 0n, flagBits = 0n] = line.trim().split(/\s+/).filter(Boolean).map(BigInt);
+      const flags = Number(flagBits & 0xffff_ffffn);
+      if (end <= start && flags === 0) return;
+      if ((flags & (IORESOURCE_IO | IORESOURCE_MEM)) === 0) return;
+      bars.push({
+        index,
+        kind: (flags & IORESOURCE_IO) !== 0 ? "io" : "memory",
+        sizeBytes: Number(end - start + 1n),
+        prefetchable: (flags & IORESOURCE_PREFETCH) !== 0,
+        is64Bit: (flags & IORESOURCE_MEM_64) !== 0,
+      });
+    });
+  return bars;
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}
+
+function linkName(path: string): string | undefined {
+  try {
+    return basename(readlinkSync(path));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,120 @@
+/** Who on this host uses a PCI function: what must not be taken away from the kernel, and what holds VFIO. */
+import {
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+} from "node:fs";
+import { devicePath } from "./sysfs.js";
+
+/** With NVMe multipath a path device nvme0c1n2 has no node; the disk people use is nvme0n2. */
+function diskName(name: string): string {
+  return name.replace(/^(nvme\d+)c\d+(n\d+)/, "$1$2");
+}
+
+function list(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Block devices (disks and partitions) behind a function, as /dev names. @throws ArgumentError (no such device) */
+export function blockDevices(bdf: string): string[] {
+  const home = `${realpathSync(devicePath(bdf))}/`;
+  const names = new Set<string>();
+  for (const name of list("/sys/class/block")) {
+    if (!realpathSync(`/sys/class/block/${name}`).startsWith(home)) continue;
+    const disk = diskName(name);
+    names.add(disk);
+    for (const entry of list(`/sys/class/block/${disk}`)) if (entry.startsWith(disk)) names.add(entry);
+  }
+  return [...names].sort();
+}
+
+/** Partitions found on a function's disks. */
+export function partitions(bdf: string): string[] {
+  return blockDevices(bdf).filter((name) => text(`/sys/class/block/${name}/partition`) !== "");
+}
+
+/**
+ * Reasons why a function's disks or network interfaces can't be taken from the kernel now; empty where nothing is in
+ * the way. @throws ArgumentError (no such device)
+ */
+export function usersOf(bdf: string): string[] {
+  return [...blockDevices(bdf).flatMap(blockDeviceUsers), ...networkUsers(bdf)];
+}
+
+function blockDeviceUsers(name: string): string[] {
+  const users: string[] = [];
+  const number = text(`/sys/class/block/${name}/dev`).trim();
+  for (const line of text("/proc/self/mountinfo").split("\n")) {
+    const [, , device, , target] = line.split(" ");
+    if (device === number) users.push(`/dev/${name} is mounted on ${target}`);
+  }
+  if (text("/proc/swaps").includes(`/dev/${name} `)) users.push(`/dev/${name} is swap space`);
+  for (const holder of list(`/sys/class/block/${name}/holders`))
+    users.push(`/dev/${name} is part of ${holder}`);
+  // What the lists above don't show (another mount namespace, a btrfs member) still holds an exclusive claim.
+  if (users.length === 0 && isClaimed(`/dev/${name}`)) users.push(`/dev/${name} is in use`);
+  return users;
+}
+
+function isClaimed(path: string): boolean {
+  try {
+    closeSync(openSync(path, constants.O_RDONLY | constants.O_EXCL));
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EBUSY";
+  }
+}
+
+const IFF_UP = 1;
+
+function networkUsers(bdf: string): string[] {
+  const users: string[] = [];
+  for (const name of list(`${devicePath(bdf)}/net`)) {
+    if ((Number(text(`/sys/class/net/${name}/flags`)) & IFF_UP) !== 0)
+      users.push(`network interface ${name} is up`);
+  }
+  return users;
+}
+
+/**
+ * Processes that have a function open through VFIO, as far as this user may see. Taking the device from vfio-pci while
+ * one does would block until it lets go.
+ */
+export function vfioHolders(bdf: string): number[] {
+  const device = devicePath(bdf);
+  const nodes = new Set(list(`${device}/vfio-dev`).map((name) => `/dev/vfio/devices/${name}`));
+  try {
+    const group = readlinkSync(`${device}/iommu_group`).split("/").at(-1);
+    nodes.add(`/dev/vfio/${group}`);
+  } catch {
+    // No IOMMU, no group.
+  }
+  const holders: number[] = [];
+  for (const pid of list("/proc").filter((name) => /^\d+$/.test(name))) {
+    const open = list(`/proc/${pid}/fd`).some((fd) => {
+      try {
+        return nodes.has(readlinkSync(`/proc/${pid}/fd/${fd}`));
+      } catch {
+        return false;
+      }
+    });
+    if (open) holders.push(Number(pid));
+  }
+  return holders;
+}

@@ -1,0 +1,35 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** This process's mappings, lowest first. */
+export function mappings(): Range[] {
+  const lines = readFileSync("/proc/self/maps", "utf8").trimEnd().split("\n");
+  return lines.map((line) => {
+    const [, start = "", end = ""] = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line) ?? [];
+    return { start: Number.parseInt(start, 16), end: Number.parseInt(end, 16) };
+  });
+}
+
+/** Whether something is mapped at every address of [start, end): touching it there can't fault. */
+export function isMapped(start: number, end: number): boolean {
+  let reached = start;
+  for (const range of mappings()) {
+    if (range.start <= reached && reached < range.end) reached = range.end;
+  }
+  return reached >= end;
+}
+
+/** Bytes of physical memory in use (VmRSS). */
+export function residentBytes(): number {
+  const [, kib] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  return Number(kib) * 1024;
+}
+
+/** Number of open descriptors. */
+export function openDescriptors(): number {
+  return readdirSync("/proc/self/fd").length;
+}
