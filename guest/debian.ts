@@ -90,6 +90,10 @@ export class PrivateApt {
       );
       const [name] = await readdir(staging);
       if (name === undefined) throw new GuestToolError(`apt-get fetched nothing for ${wanted.package}`);
+      // A newer version takes an older one's place: a kernel's source is 160 MB.
+      for (const old of await readdir(archives)) {
+        if (old.startsWith(`${wanted.package}_`)) await rm(join(archives, old));
+      }
       const target = join(archives, name);
       await rename(join(staging, name), target);
       return target;
@@ -145,7 +149,7 @@ export class PrivateApt {
 /** The Debian mirror this system already uses; on another distribution there is none to find. */
 async function findMirror(): Promise<string> {
   const targets = await capture("apt-get", ["indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)"]);
-  const line = targets.split("\n").find((target) => target.endsWith(" Debian Debian"));
+  const line = targets.split("\n").find((target) => /^https?:.* Debian Debian$/.test(target));
   return line?.split(" ")[0] ?? FALLBACK_MIRROR;
 }
 

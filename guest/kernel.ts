@@ -203,12 +203,12 @@ async function build(
       await copyFile(join(tree, ".config"), join(headers, "kernel.config"));
       await copyFile(join(tree, "arch/x86/boot/bzImage"), join(staging, "bzImage"));
     });
-    progress.note(`built ${name} in ${seconds()} s`);
   } finally {
     // Almost 3 GB that nobody needs any more; the package itself stays for a change of the config.
-    progress.update("removing the source tree");
+    progress.update(`removing the source tree of ${name}`);
     await rm(work, { recursive: true, force: true });
   }
+  progress.note(`built ${name} in ${seconds()} s`);
 }
 
 async function unpack(

@@ -8,6 +8,8 @@ import { prepareGuest, runGuest, STATUS_BROKEN_PIPE } from "./run.js";
 const STATUS_FAILED = 1;
 const STATUS_USAGE = 2;
 
+const progress = new StderrProgress();
+
 async function main(): Promise<number> {
   const { mode, update, console: showConsole, ...options } = parseOptions(process.argv.slice(2));
   if (mode === "help") {
@@ -15,7 +17,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const { signal, received } = abortOnSignals();
-  const common = { ...options, signal, progress: new StderrProgress() };
+  const common = { ...options, signal, progress };
   try {
     if (mode === "prepare" || update) {
       const prepared = await prepareGuest({ ...common, update });
@@ -27,8 +29,8 @@ async function main(): Promise<number> {
       }
     }
     const result = await runGuest({ ...common, ...(showConsole ? { console: process.stderr } : {}) });
-    if (result.problem !== undefined && received() === undefined)
-      process.stderr.write(`guest: ${result.problem}\n`);
+    const isQuiet = received() !== undefined || result.status === STATUS_BROKEN_PIPE;
+    if (result.problem !== undefined && !isQuiet) progress.note(`guest: ${result.problem}`);
     return received() ?? result.status;
   } catch (error) {
     const status = received();
@@ -54,6 +56,6 @@ try {
   process.exitCode = await main();
 } catch (error) {
   if (!(error instanceof UsageError || error instanceof GuestToolError)) throw error;
-  process.stderr.write(`guest: ${error.message}\n`);
+  progress.note(`guest: ${error.message}`);
   process.exitCode = error instanceof UsageError ? STATUS_USAGE : STATUS_FAILED;
 }

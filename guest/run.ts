@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, realpath, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -10,18 +10,11 @@ import { GuestToolError } from "./errors.js";
 import { BUSYBOX, findStaticBusybox, isKvmUsable, QEMU, requireTools } from "./host-tools.js";
 import { writeArchive } from "./initramfs.js";
 import { ensureKernel, headersBeside } from "./kernel.js";
-import { relay, type Sink } from "./output.js";
+import type { Sink } from "./output.js";
 import { findProgram, packageRoot } from "./paths.js";
 import { listenOnPorts } from "./ports.js";
 import { type Progress, silentProgress } from "./progress.js";
-import {
-  DEFAULT_APPEND,
-  type Machine,
-  PORT_NAME_PREFIX,
-  qemuArguments,
-  ROOT_TAG,
-  SHARE_TAG,
-} from "./qemu.js";
+import { DEFAULT_APPEND, type Machine, PORT_NAME_PREFIX, ROOT_TAG, SHARE_TAG } from "./qemu.js";
 
 const STATUS_NOT_FOUND = 127;
 const NVME_SIZE_BYTES = 64 * 1024 * 1024;
@@ -95,13 +88,14 @@ export async function prepareGuest(
   const signal = options.signal === undefined ? {} : { signal: options.signal };
   const log = join(cacheDirectory(), "logs", "install.log");
   await requireTools(options.qemu === undefined ? [BUSYBOX, QEMU] : [BUSYBOX], { log, progress, ...signal });
-  const qemu = options.qemu === undefined ? "qemu-system-x86_64" : options.qemu;
+  const qemu = options.qemu ?? "qemu-system-x86_64";
   const qemuProgram = findProgram(qemu);
   if (qemuProgram === undefined) throw new GuestToolError(`no such program: ${qemu}`);
   const busybox = findStaticBusybox();
   if (busybox === undefined) throw new GuestToolError("no statically linked busybox");
   if (options.kernel !== undefined) {
     const kernel = resolve(options.kernel);
+    if (!existsSync(kernel)) throw new GuestToolError(`no such kernel: ${options.kernel}`);
     return { kernel, headers: headersBeside(kernel), qemu: qemuProgram, busybox };
   }
   const built = await ensureKernel({
@@ -141,36 +135,20 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const removeRun = (): void => rmSync(run, { recursive: true, force: true });
   process.once("exit", removeRun);
   try {
-    const endMark = `\0iova-end-${randomBytes(12).toString("hex")}\0`.replaceAll("\0", "\u0001");
+    // No program prints this by accident.
+    const endMark = `\u0001iova-end-${randomBytes(12).toString("hex")}\u0001`;
     const environment = guestEnvironment(process.env, {
       ...(prepared.headers === undefined ? {} : { IOVA_KERNEL_HEADERS: prepared.headers }),
       ...options.env,
     });
     const initrd = join(run, "initrd");
-    await writeFile(
-      initrd,
-      writeArchive([
-        { path: "bin", mode: 0o755 },
-        { path: "bin/busybox", mode: 0o755, content: await readFile(prepared.busybox) },
-        { path: "init", mode: 0o755, content: await readFile(join(packageRoot(), "guest", "init")) },
-        {
-          path: "parameters",
-          mode: 0o644,
-          content: shellVariables({
-            root_tag: ROOT_TAG,
-            share_tag: SHARE_TAG,
-            port_prefix: PORT_NAME_PREFIX,
-            end_mark: endMark,
-            fresh_folders: freshFolders(needed).join(" "),
-          }),
-        },
-        {
-          path: "command",
-          mode: 0o644,
-          content: Buffer.from(commandScript(cwd, environment, program, args)),
-        },
-      ]),
-    );
+    await writeInitrd(initrd, prepared.busybox, commandScript(cwd, environment, program, args), {
+      root_tag: ROOT_TAG,
+      share_tag: SHARE_TAG,
+      port_prefix: PORT_NAME_PREFIX,
+      end_mark: endMark,
+      fresh_folders: freshFolders(needed).join(" "),
+    });
     const shareDir = options.shareDir === undefined ? join(run, "share") : resolve(options.shareDir);
     await mkdir(shareDir, { recursive: true });
     let nvmeImage: string | undefined;
@@ -209,7 +187,20 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   }
 }
 
-function shellVariables(values: Readonly<Record<string, string>>): Buffer {
-  const lines = Object.entries(values).map(([name, value]) => `${name}=${quote(value)}\n`);
-  return Buffer.from(lines.join(""));
+/** busybox, guest/init, and what that reads: the parameters (shell variables) and the command. */
+async function writeInitrd(
+  file: string,
+  busybox: string,
+  command: string,
+  parameters: Readonly<Record<string, string>>,
+): Promise<void> {
+  const variables = Object.entries(parameters).map(([name, value]) => `${name}=${quote(value)}\n`);
+  const archive = writeArchive([
+    { path: "bin", mode: 0o755 },
+    { path: "bin/busybox", mode: 0o755, content: await readFile(busybox) },
+    { path: "init", mode: 0o755, content: await readFile(join(packageRoot(), "guest", "init")) },
+    { path: "parameters", mode: 0o644, content: Buffer.from(variables.join("")) },
+    { path: "command", mode: 0o644, content: Buffer.from(command) },
+  ]);
+  await writeFile(file, archive);
 }

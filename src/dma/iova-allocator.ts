@@ -12,14 +12,31 @@ export class IovaSpaceError extends IovaError {
   }
 }
 
+/** The same addresses in as few ranges as hold them, lowest first. */
+function joined(ranges: readonly IovaRange[]): Range[] {
+  const result: Range[] = [];
+  for (const { start, last } of [...ranges].sort((a, b) => (a.start < b.start ? -1 : 1))) {
+    const before = result.at(-1);
+    if (before !== undefined && before.last + 1n === start) before.last = last;
+    else result.push({ start, last });
+  }
+  return result;
+}
+
 function hex(value: bigint): string {
   return `0x${value.toString(16)}`;
 }
 
+interface Range {
+  start: bigint;
+  last: bigint;
+}
+
 export class IovaAllocator {
   /** Free ranges, sorted, disjoint and never adjacent (neighbours are merged). */
-  private free: { start: bigint; last: bigint }[];
-  private readonly usable: readonly IovaRange[];
+  private readonly free: Range[];
+  /** The same before anything was handed out. */
+  private readonly usable: readonly Readonly<Range>[];
 
   /**
    * @param usable what the IOMMU translates, holes (reserved regions) already cut out
@@ -30,14 +47,14 @@ export class IovaAllocator {
     readonly granuleBytes: number,
   ) {
     const granule = BigInt(granuleBytes);
-    this.usable = [...usable].sort((a, b) => (a.start < b.start ? -1 : 1));
     this.free = [];
-    for (const range of this.usable) {
+    for (const range of joined(usable)) {
       // Address 0 is never given out: to drivers and devices alike it reads as "none".
       const start = range.start === 0n ? granule : ((range.start + granule - 1n) / granule) * granule;
       const end = ((range.last + 1n) / granule) * granule;
       if (end > start) this.free.push({ start, last: end - 1n });
     }
+    this.usable = [...this.free];
   }
 
   /**
@@ -116,7 +133,7 @@ export class IovaAllocator {
   private cut(index: number, start: bigint, last: bigint): void {
     const range = this.free[index];
     if (range === undefined) return;
-    const rest: { start: bigint; last: bigint }[] = [];
+    const rest: Range[] = [];
     if (range.start < start) rest.push({ start: range.start, last: start - 1n });
     if (last < range.last) rest.push({ start: last + 1n, last: range.last });
     this.free.splice(index, 1, ...rest);

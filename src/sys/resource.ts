@@ -12,6 +12,7 @@ export class Lease {
   private readonly parents = new Set<Lease>();
   private holdCount = 0;
   private lastHolder = "";
+  private closing = false;
   private isClosed = false;
 
   /**
@@ -32,7 +33,7 @@ export class Lease {
 
   /** From now on closing `parent` closes this first. @throws ClosedError where the parent is closed */
   dependOn(parent: Lease): void {
-    parent.assertOpen();
+    if (parent.closing) throw new ClosedError(parent.label);
     this.parents.add(parent);
     parent.dependents.add(this);
   }
@@ -67,7 +68,7 @@ export class Lease {
    * @throws BusyError with nothing done, or what the releases threw
    */
   close(): void {
-    if (this.isClosed) return;
+    if (this.closing) return;
     this.assertIdle();
     const errors: unknown[] = [];
     this.closeInto(errors);
@@ -77,9 +78,11 @@ export class Lease {
   }
 
   private closeInto(errors: unknown[]): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
+    if (this.closing) return;
+    this.closing = true;
+    // Still open to them: a dependent may need this object for its release.
     for (const dependent of [...this.dependents].reverse()) dependent.closeInto(errors);
+    this.isClosed = true;
     try {
       this.release();
     } catch (error) {

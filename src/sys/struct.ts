@@ -97,7 +97,11 @@ export function bytes(n: number): FieldType<Uint8Array> {
     sizeBytes: n,
     alignBytes: 1,
     zero: () => new Uint8Array(n),
-    read: (view, at) => new Uint8Array(view.buffer, view.byteOffset + at, n).slice(),
+    read(view, at) {
+      // The other types' DataView methods check this; a new array would reach into the memory behind the view.
+      if (at + n > view.byteLength) throw new RangeError(`${n} bytes at ${at} lie outside the source`);
+      return new Uint8Array(view.buffer, view.byteOffset + at, n).slice();
+    },
     write(view, at, value) {
       if (value.length > n) throw new ArgumentError(`${value.length} bytes do not fit ${n}`);
       new Uint8Array(view.buffer, view.byteOffset + at, n).set(value);
@@ -117,6 +121,7 @@ export function ascii(n: number): FieldType<string> {
         .toString("latin1")
         .replace(/[\0 ]+$/, ""),
     write(view, at, value) {
+      if (/[^ -~]/.test(value)) throw new ArgumentError(`${JSON.stringify(value)} is not printable ASCII`);
       raw.write(view, at, Buffer.from(value.padEnd(n, " "), "latin1"));
     },
   };

@@ -1,5 +1,5 @@
 import { ArgumentError } from "../../sys/errors.js";
-import { bytes, type FieldType } from "../../sys/struct.js";
+import type { FieldType } from "../../sys/struct.js";
 
 /** Where a field of a specification's data structure stands, as its figure lists it. */
 export interface Placed<T> {
@@ -12,10 +12,6 @@ export function at<T>(offset: number, type: FieldType<T>): Placed<T> {
   return { offset, type };
 }
 
-/** Raw bytes at an offset. */
-export function rawAt(offset: number, length: number): Placed<Uint8Array> {
-  return { offset, type: bytes(length) };
-}
 
 type RecordValue<F> = { readonly [K in keyof F]: F[K] extends Placed<infer T> ? T : never };
 
@@ -28,16 +24,20 @@ export interface RecordLayout<F> {
   decode(source: Uint8Array): RecordValue<F>;
 }
 
+interface AnyPlaced {
+  readonly offset: number;
+  readonly type: { readonly sizeBytes: number; read(view: DataView, at: number): unknown };
+}
+
 /** Declares such a structure: its fields under the specification's mnemonics. */
-export function record<F extends { readonly [name: string]: Placed<unknown> | Placed<never> }>(
+export function record<F extends { readonly [name: string]: AnyPlaced }>(
   name: string,
   sizeBytes: number,
   fields: F,
 ): RecordLayout<F> {
-  const entries = Object.entries(fields) as [string, Placed<unknown>][];
+  const entries: [string, AnyPlaced][] = Object.entries(fields);
   for (const [field, { offset, type }] of entries) {
-    if (offset + type.sizeBytes > sizeBytes)
-      throw new ArgumentError(`${name}.${field} ends beyond ${sizeBytes} bytes`);
+    if (offset + type.sizeBytes > sizeBytes) throw new ArgumentError(`${name}.${field} ends beyond ${sizeBytes} bytes`);
   }
   return {
     name,

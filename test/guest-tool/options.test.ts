@@ -1,0 +1,51 @@
+import { describe, expect, it } from "vitest";
+import { parseOptions, UsageError } from "../../guest/options.js";
+
+describe("the guest tool's options", () => {
+  it("take QEMU's own options as values, one by one or together", () => {
+    const { qemuArgs, command } = parseOptions([
+      "--qemu-arg",
+      "-device",
+      "--qemu-arg",
+      "e1000e,bus=rp",
+      "--qemu-arg",
+      "-device pcie-root-port,id=rp",
+      "--",
+      "ls",
+      "--",
+      "-l",
+    ]);
+    expect(qemuArgs).toEqual(["-device", "e1000e,bus=rp", "-device", "pcie-root-port,id=rp"]);
+    expect(command).toEqual(["ls", "--", "-l"]);
+  });
+
+  it("have defaults that need no option at all", () => {
+    expect(parseOptions(["--", "true"])).toMatchObject({
+      mode: "run",
+      command: ["true"],
+      memory: "3G",
+      cpus: 2,
+      defaultDevices: true,
+      console: false,
+    });
+  });
+
+  it.each([
+    { args: ["--bogus", "--", "true"], says: "--bogus" },
+    { args: ["true"], says: "after a --" },
+    { args: [], says: "no COMMAND" },
+    { args: ["--"], says: "no COMMAND" },
+    { args: ["--cpus", "two", "--", "true"], says: "--cpus two" },
+    { args: ["--cpus", "17", "--", "true"], says: "1 to 16" },
+    { args: ["--memory", "3", "--", "true"], says: "--memory 3" },
+    { args: ["--timeout", "0", "--", "true"], says: "--timeout 0" },
+    { args: ["--series", "newest", "--", "true"], says: "--series newest" },
+    { args: ["--trace", "pci_nvme_*", "--", "true"], says: "--qemu-log" },
+    { args: ["--memory"], says: "--memory" },
+  ])("refuse $args in one line", ({ args, says }) => {
+    const attempt = (): unknown => parseOptions(args);
+    expect(attempt).toThrow(UsageError);
+    expect(attempt).toThrow(says);
+    expect(attempt).not.toThrow(/\n/);
+  });
+});
