@@ -12,6 +12,11 @@ export class IovaSpaceError extends IovaError {
   }
 }
 
+interface Range {
+  start: bigint;
+  last: bigint;
+}
+
 /** The same addresses in as few ranges as hold them, lowest first. */
 function joined(ranges: readonly IovaRange[]): Range[] {
   const result: Range[] = [];
@@ -25,11 +30,6 @@ function joined(ranges: readonly IovaRange[]): Range[] {
 
 function hex(value: bigint): string {
   return `0x${value.toString(16)}`;
-}
-
-interface Range {
-  start: bigint;
-  last: bigint;
 }
 
 export class IovaAllocator {
@@ -83,9 +83,8 @@ export class IovaAllocator {
     const last = start + size - 1n;
     const index = this.free.findIndex((range) => range.start <= start && last <= range.last);
     if (index < 0) {
-      const usable = this.usable.some((range) => range.start <= start && last <= range.last);
       throw new IovaSpaceError(
-        usable
+        this.isUsable(start, last)
           ? `iova ${hex(start)}..${hex(last)} is mapped already`
           : `iova ${hex(start)}..${hex(last)} is reserved or beyond what this IOMMU translates`,
       );
@@ -93,9 +92,12 @@ export class IovaAllocator {
     this.cut(index, start, last);
   }
 
-  /** Gives a range back. It must have come from this allocator. */
+  /** Gives a range back. @throws ArgumentError where any of it isn't handed out */
   release(start: bigint, sizeBytes: number): void {
     const last = start + this.checkSize(sizeBytes) - 1n;
+    if (!this.isUsable(start, last)) {
+      throw new ArgumentError(`iova ${hex(start)}..${hex(last)} was never handed out`);
+    }
     let index = this.free.findIndex((range) => range.start > start);
     if (index < 0) index = this.free.length;
     const before = this.free[index - 1];
@@ -121,6 +123,10 @@ export class IovaAllocator {
   /** Bytes not handed out. */
   get freeBytes(): bigint {
     return this.free.reduce((sum, range) => sum + (range.last - range.start + 1n), 0n);
+  }
+
+  private isUsable(start: bigint, last: bigint): boolean {
+    return this.usable.some((range) => range.start <= start && last <= range.last);
   }
 
   private checkSize(sizeBytes: number): bigint {

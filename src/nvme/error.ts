@@ -33,3 +33,10 @@ export class NvmeError extends IovaError {
     this.doNotRetry = (statusField & (1 << 14)) !== 0;
   }
 }
+
+/** The controller did what the specification forbids, or declared itself broken; it has been stopped. */
+export class NvmeProtocolError extends IovaError {
+  constructor(message: string) {
+    super("ERR_IOVA_NVME_PROTOCOL", message);
+  }
+}

@@ -30,6 +30,15 @@ export function checkOffset(name: string, value: number, max = Number.MAX_SAFE_I
   return checkInteger(name, value, 0, max);
 }
 
+/** A power of two in [min, max]. @throws ArgumentError */
+export function checkPowerOfTwo(name: string, value: number, min: number, max: number): number {
+  checkInteger(name, value, min, max);
+  if (!Number.isInteger(Math.log2(value))) {
+    throw new ArgumentError(`${name} must be a power of two, got ${show(value)}`);
+  }
+  return value;
+}
+
 export function checkU32(name: string, value: number): number {
   return checkInteger(name, value, 0, U32_MAX);
 }

@@ -6,7 +6,7 @@
  * any view of it lives; and closing replaces the pages by anonymous ones, after which a stale view reads zeros
  * and reaches nothing. A bare external ArrayBuffer would fault instead.
  */
-import { checkLength } from "./check.js";
+import { checkLength, checkOffset, checkPowerOfTwo } from "./check.js";
 import { ClosedError, UnsupportedError } from "./errors.js";
 import { addressOf } from "./libc.js";
 import {
@@ -129,12 +129,13 @@ export class MappedMemory extends Resource {
    */
   static anonymous(sizeBytes: number, options: MemoryOptions = {}): MappedMemory {
     checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
-    const unit = options.hugePageBytes ?? PAGE_SIZE;
+    const { hugePageBytes = PAGE_SIZE, alignBytes = PAGE_SIZE } = options;
+    const unit = checkPowerOfTwo("hugePageBytes", hugePageBytes, PAGE_SIZE, MAX_ARENA_BYTES);
+    const align = checkPowerOfTwo("alignBytes", alignBytes, 1, MAX_ARENA_BYTES);
     const rounded = Math.ceil(sizeBytes / unit) * unit;
-    const align = Math.max(unit, options.alignBytes ?? 0);
-    return new MappedMemory(`${rounded} bytes of memory`, rounded, align, (address) => {
-      mapAnonymousAt(address, rounded, options);
+    return new MappedMemory(`${rounded} bytes of memory`, rounded, Math.max(unit, align), (address) => {
       try {
+        mapAnonymousAt(address, rounded, options);
         if (options.transparentHugePages === true) adviseHugePages(address, rounded);
         adviseDontFork(address, rounded);
         if (options.lock === true) lockPages(address, rounded);
@@ -151,6 +152,7 @@ export class MappedMemory extends Resource {
    * @throws ArgumentError, SysError
    */
   static ofFile(fd: number, offset: number, sizeBytes: number, what: string): MappedMemory {
+    checkOffset("offset", offset);
     checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
     const rounded = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
     return new MappedMemory(what, rounded, PAGE_SIZE, (address) =>

@@ -39,17 +39,23 @@ export interface AnonymousOptions {
   readonly populate?: boolean | undefined;
 }
 
-/** Fresh zeroed pages at exactly `address`, replacing what was mapped there. @throws SysError */
+/**
+ * Fresh zeroed pages at exactly `address`, replacing what was mapped there. After a failure there may be nothing at
+ * all: the caller puts a tombstone there.
+ * @throws SysError
+ */
 export function mapAnonymousAt(address: number, length: number, options: AnonymousOptions = {}): void {
-  let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-  if (options.populate === true) flags |= MAP_POPULATE;
+  const object = `${length} bytes of anonymous memory`;
+  let flags = MAP_PRIVATE | MAP_ANONYMOUS;
   if (options.hugePageBytes !== undefined) {
     flags |= MAP_HUGETLB | (Math.log2(options.hugePageBytes) << MAP_HUGE_SHIFT);
+    const hint = "are enough huge pages of this size reserved?";
+    // Asked elsewhere first: the kernel takes the old pages away before it finds that the pool is empty, and until
+    // the tombstone stands another thread's mmap could land in the hole.
+    c.munmap(mmap(0, length, flags, -1, 0, { object, hint }), length);
   }
-  mmap(address, length, flags, -1, 0, {
-    object: `${length} bytes of anonymous memory`,
-    hint: options.hugePageBytes === undefined ? undefined : "are enough huge pages of this size reserved?",
-  });
+  if (options.populate === true) flags |= MAP_POPULATE;
+  mmap(address, length, flags | MAP_FIXED, -1, 0, { object });
 }
 
 /**

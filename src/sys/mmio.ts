@@ -43,3 +43,8 @@ const weaklyOrdered = process.arch !== "x64";
 export function publish(): void {
   if (weaklyOrdered) Atomics.add(fence, 0, 0);
 }
+
+/** Makes later loads see what the device wrote before the word just read (the phase bit). Free on x86-64. */
+export function acquire(): void {
+  if (weaklyOrdered) Atomics.load(fence, 0);
+}

@@ -12,7 +12,6 @@ export function at<T>(offset: number, type: FieldType<T>): Placed<T> {
   return { offset, type };
 }
 
-
 type RecordValue<F> = { readonly [K in keyof F]: F[K] extends Placed<infer T> ? T : never };
 
 /** A data structure that the specification gives by byte offsets, with gaps. */
@@ -37,7 +36,8 @@ export function record<F extends { readonly [name: string]: AnyPlaced }>(
 ): RecordLayout<F> {
   const entries: [string, AnyPlaced][] = Object.entries(fields);
   for (const [field, { offset, type }] of entries) {
-    if (offset + type.sizeBytes > sizeBytes) throw new ArgumentError(`${name}.${field} ends beyond ${sizeBytes} bytes`);
+    if (offset + type.sizeBytes > sizeBytes)
+      throw new ArgumentError(`${name}.${field} ends beyond ${sizeBytes} bytes`);
   }
   return {
     name,

@@ -19,7 +19,7 @@ describe("alloc and reserve", () => {
     const allocator = new IovaAllocator(withHole, GRANULE);
     expect(allocator.alloc(GRANULE)).toBe(0x1000n);
     expect(allocator.alloc(GRANULE)).toBe(0x2000n);
-    expect(() => allocator.reserve(0n, GRANULE)).toThrow(IovaSpaceError);
+    expect(() => allocator.reserve(0n, GRANULE)).toThrow("is reserved or beyond");
   });
 
   test("alignment skips what lies before it and leaves that free", () => {
@@ -86,6 +86,13 @@ describe("release", () => {
     expect(() => allocator.release(at, 4 * GRANULE)).toThrow("is free already");
     expect(() => allocator.release(at + 0x1000n, GRANULE)).toThrow("is free already");
     expect(allocator.freeBytes).toBe(free + 0x4000n);
+  });
+
+  test("what was never handed out can't be given back, and so never be handed out later", () => {
+    const allocator = new IovaAllocator(withHole, GRANULE);
+    for (const start of [0n, 0xfee0_0000n, 1n << 40n]) {
+      expect(() => allocator.release(start, GRANULE)).toThrow(ArgumentError);
+    }
   });
 
   test("what lies between two free neighbours joins them", () => {

@@ -1,0 +1,116 @@
+import { DeviceGoneError, TimeoutError } from "../sys/errors.js";
+import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../sys/mmio.js";
+import { NvmeProtocolError } from "./error.js";
+import {
+  type Capabilities,
+  ControllerConfig,
+  ControllerStatus,
+  decodeCapabilities,
+  NvmeRegister,
+} from "./spec/registers.js";
+
+const ALL_ONES = 0xffff_ffff;
+
+/** CSTS, decoded. */
+export interface ControllerState {
+  readonly ready: boolean;
+  /** Controller Fatal Status. */
+  readonly fatal: boolean;
+  readonly shutdownComplete: boolean;
+}
+
+/** An NVMe controller's registers, and the waits on them. No wait is without a limit. */
+export class ControllerRegisters {
+  /**
+   * @param words the register range, mapped
+   * @param name of the controller, for errors
+   */
+  constructor(
+    private readonly words: Uint32Array,
+    private readonly name: string,
+  ) {}
+
+  /** CAP. @throws DeviceGoneError */
+  capabilities(): Capabilities {
+    const cap = readRegister64(this.words, NvmeRegister.CAP / 4);
+    if (cap === 0xffff_ffff_ffff_ffffn) throw new DeviceGoneError(this.name);
+    return decodeCapabilities(cap);
+  }
+
+  /** VS, for instance `1.4.0`. */
+  version(): string {
+    const version = readRegister(this.words, NvmeRegister.VS / 4);
+    return `${version >>> 16}.${(version >>> 8) & 0xff}.${version & 0xff}`;
+  }
+
+  /** CSTS. @throws DeviceGoneError where it reads all ones */
+  state(): ControllerState {
+    const status = readRegister(this.words, NvmeRegister.CSTS / 4);
+    if (status === ALL_ONES) throw new DeviceGoneError(this.name);
+    return {
+      ready: (status & ControllerStatus.RDY) !== 0,
+      fatal: (status & ControllerStatus.CFS) !== 0,
+      shutdownComplete: (status & ControllerStatus.SHST_MASK) === ControllerStatus.SHST_COMPLETE,
+    };
+  }
+
+  /** CC. */
+  get config(): number {
+    return readRegister(this.words, NvmeRegister.CC / 4);
+  }
+
+  set config(value: number) {
+    writeRegister(this.words, NvmeRegister.CC / 4, value >>> 0);
+  }
+
+  /** AQA, ASQ and ACQ: only while the controller is disabled. */
+  setAdminQueue(entries: number, submission: bigint, completion: bigint): void {
+    writeRegister(this.words, NvmeRegister.AQA / 4, ((entries - 1) << 16) | (entries - 1));
+    writeRegister64(this.words, NvmeRegister.ASQ / 4, submission);
+    writeRegister64(this.words, NvmeRegister.ACQ / 4, completion);
+  }
+
+  /**
+   * Clears CC.EN and waits until the controller has stopped: from then on it touches no memory.
+   * @throws TimeoutError, DeviceGoneError
+   */
+  async disable(timeoutMs: number): Promise<void> {
+    const config = this.config;
+    this.state();
+    if ((config & ControllerConfig.EN) !== 0) this.config = config & ~ControllerConfig.EN;
+    await this.waitFor("controller stop (CSTS.RDY 0)", timeoutMs, ({ ready }) => !ready);
+  }
+
+  /**
+   * Sets CC to `config` with EN, and waits until the controller is ready.
+   * @throws TimeoutError, NvmeProtocolError where it reports a fatal status, DeviceGoneError
+   */
+  async enable(config: number, timeoutMs: number): Promise<void> {
+    this.config = config | ControllerConfig.EN;
+    await this.waitFor("controller start (CSTS.RDY 1)", timeoutMs, ({ ready, fatal }) => {
+      if (fatal) throw new NvmeProtocolError(`${this.name} reports a fatal status (CSTS.CFS) when enabled`);
+      return ready;
+    });
+  }
+
+  /** Sends the normal shutdown notification and waits for its end. @throws TimeoutError, DeviceGoneError */
+  async shutdown(timeoutMs: number): Promise<void> {
+    this.config = (this.config & ~ControllerConfig.SHN_MASK) | ControllerConfig.SHN_NORMAL;
+    await this.waitFor("shutdown (CSTS.SHST)", timeoutMs, ({ shutdownComplete }) => shutdownComplete);
+  }
+
+  private async waitFor(
+    what: string,
+    timeoutMs: number,
+    done: (state: ControllerState) => boolean,
+  ): Promise<void> {
+    const end = performance.now() + timeoutMs;
+    for (let wait = 0; ; wait = 1) {
+      // Looked at once more after the time is up: the process may have been asleep.
+      const last = performance.now() >= end;
+      if (done(this.state())) return;
+      if (last) throw new TimeoutError(`${this.name}: ${what}`, timeoutMs);
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Physical Region Pages (NVMe Base 2.x, section "Physical Region Page Entry and List"): how a command names its data.
+ * Our buffers are contiguous in I/O virtual addresses, so a list is an arithmetic progression. Addresses travel as two
+ * 32-bit halves: no bigint on this path.
+ */
+
+/** Bytes per PRP entry. */
+const ENTRY_BYTES = 8;
+
+/** List pages needed for any transfer of up to `maxBytes`, wherever in a page it starts. */
+export function prpListPages(maxBytes: number, pageBytes: number): number {
+  // PRP1 may cover as little as 4 bytes of the first page.
+  const entries = Math.ceil((maxBytes - 4) / pageBytes);
+  if (entries <= 1) return 0;
+  const perPage = pageBytes / ENTRY_BYTES;
+  // All pages but the last give up one entry for the link.
+  return entries <= perPage ? 1 : 1 + Math.ceil((entries - perPage) / (perPage - 1));
+}
+
+/** A request's own list memory, contiguous and page aligned. */
+export interface PrpList {
+  readonly words: Uint32Array;
+  /** Index in `words` where this request's pages start. */
+  readonly at: number;
+  readonly iovaLow: number;
+  readonly iovaHigh: number;
+}
+
+/** Word offsets of PRP1 and PRP2 in a submission queue entry. */
+const PRP1 = 6;
+const PRP2 = 8;
+
+const TWO_32 = 2 ** 32;
+
+/**
+ * Writes PRP1, PRP2 and, where needed, the list for `length` bytes at the given address.
+ * @param sqe submission ring, `slot` the entry's first word in it
+ * @param low low half of the address, multiple of 4
+ */
+export function writePrps(
+  sqe: Uint32Array,
+  slot: number,
+  low: number,
+  high: number,
+  length: number,
+  pageBytes: number,
+  list: PrpList,
+): void {
+  sqe[slot + PRP1] = low;
+  sqe[slot + PRP1 + 1] = high;
+  const inFirstPage = pageBytes - (low & (pageBytes - 1));
+  if (length <= inFirstPage) {
+    sqe[slot + PRP2] = 0;
+    sqe[slot + PRP2 + 1] = 0;
+    return;
+  }
+  low += inFirstPage;
+  if (low >= TWO_32) {
+    low -= TWO_32;
+    high++;
+  }
+  let pages = Math.ceil((length - inFirstPage) / pageBytes);
+  if (pages === 1) {
+    sqe[slot + PRP2] = low;
+    sqe[slot + PRP2 + 1] = high;
+    return;
+  }
+  sqe[slot + PRP2] = list.iovaLow;
+  sqe[slot + PRP2 + 1] = list.iovaHigh;
+  const { words } = list;
+  const wordsPerPage = pageBytes / 4;
+  let at = list.at;
+  let link = at + wordsPerPage - 2;
+  let nextListLow = list.iovaLow;
+  let nextListHigh = list.iovaHigh;
+  for (; pages > 0; pages--) {
+    if (at === link && pages > 1) {
+      // More follow than this page holds: its last entry names the next list page.
+      nextListLow += pageBytes;
+      if (nextListLow >= TWO_32) {
+        nextListLow -= TWO_32;
+        nextListHigh++;
+      }
+      words[at] = nextListLow;
+      words[at + 1] = nextListHigh;
+      at += 2;
+      link += wordsPerPage;
+    }
+    words[at] = low;
+    words[at + 1] = high;
+    at += 2;
+    low += pageBytes;
+    if (low >= TWO_32) {
+      low -= TWO_32;
+      high++;
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import { publish } from "../sys/mmio.js";
+
+/** 32-bit words per submission queue entry (64 bytes). */
+export const SQE_WORDS = 16;
+
+/**
+ * A submission queue as a ring in memory: fill the slot, post it, ring the doorbell. The three are separate so that
+ * many posts can share one doorbell. Knows nothing of requests: whoever posts keeps fewer than `entries` outstanding.
+ */
+export class SubmissionQueue {
+  private tail = 0;
+  private rung = 0;
+
+  constructor(
+    readonly id: number,
+    /** Ring size; one less can be outstanding. */
+    readonly entries: number,
+    /** The ring's memory. */
+    readonly words: Uint32Array,
+    private readonly doorbells: Uint32Array,
+    private readonly doorbell: number,
+  ) {}
+
+  /** Index in {@link words} of the entry to fill next. */
+  get slot(): number {
+    return this.tail * SQE_WORDS;
+  }
+
+  /** Hands the filled slot over. Does not ring the doorbell. */
+  post(): void {
+    const next = this.tail + 1;
+    this.tail = next === this.entries ? 0 : next;
+  }
+
+  /** Tells the controller of all posted entries: one MMIO store, none where there is no news. */
+  ring(): void {
+    if (this.tail === this.rung) return;
+    publish();
+    this.doorbells[this.doorbell] = this.tail;
+    this.rung = this.tail;
+  }
+}

@@ -1,0 +1,246 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { BusyError, ClosedError } from "../../../src/sys/errors.js";
+import { Lease, Resource } from "../../../src/sys/resource.js";
+import { type CompiledTree, compileTree } from "../../support/compiled.js";
+import { runNode } from "../../support/run.js";
+
+/** Leases that write down when they are released. */
+function recorder(): { released: string[]; lease: (label: string, ...parents: Lease[]) => Lease } {
+  const released: string[] = [];
+  return { released, lease: (label, ...parents) => new Lease(label, () => released.push(label), ...parents) };
+}
+
+describe("closing", () => {
+  test("takes dependents first, newest first, each once", () => {
+    const { released, lease } = recorder();
+    const iommufd = lease("iommufd");
+    const first = lease("ioas 1", iommufd);
+    lease("ioas 2", iommufd);
+    lease("mapping of 1", first);
+    lease("ioas 3", iommufd);
+    iommufd.close();
+    iommufd.close();
+    expect(released).toEqual(["ioas 3", "ioas 2", "mapping of 1", "ioas 1", "iommufd"]);
+    expect(first.closed).toBe(true);
+  });
+
+  test("a lease with two parents ends with whichever goes first, and only once", () => {
+    const { released, lease } = recorder();
+    const device = lease("device");
+    const ioas = lease("ioas");
+    lease("attachment", device, ioas);
+    ioas.close();
+    expect(released).toEqual(["attachment", "ioas"]);
+    device.close();
+    expect(released).toEqual(["attachment", "ioas", "device"]);
+  });
+
+  test("a dependency made later counts too", () => {
+    const { released, lease } = recorder();
+    const iommufd = lease("iommufd");
+    const device = lease("device");
+    device.dependOn(iommufd);
+    lease("region", device);
+    iommufd.close();
+    expect(released).toEqual(["region", "device", "iommufd"]);
+  });
+
+  test("between siblings the one that depends goes first, however old it is", () => {
+    const { released, lease } = recorder();
+    const root = lease("root");
+    const older = lease("older", root);
+    const newer = lease("newer", root);
+    older.dependOn(newer);
+    root.close();
+    expect(released).toEqual(["older", "newer", "root"]);
+  });
+
+  test("a closed child is forgotten by its parent", () => {
+    const { released, lease } = recorder();
+    const parent = lease("parent");
+    lease("child", parent).close();
+    parent.close();
+    expect(released).toEqual(["child", "parent"]);
+  });
+
+  test("a release may close what it owns itself", () => {
+    const { released, lease } = recorder();
+    const memory = lease("memory");
+    const release = (): void => {
+      released.push("buffer");
+      memory.close();
+    };
+    new Lease("buffer", release, memory).close();
+    expect(released).toEqual(["buffer", "memory"]);
+  });
+});
+
+describe("what is closed", () => {
+  test("can't be used, held or depended on, and says who it was", () => {
+    const { lease } = recorder();
+    const ioas = lease("ioas 3 of /dev/iommu");
+    ioas.close();
+    expect(() => ioas.assertOpen()).toThrow(new ClosedError("ioas 3 of /dev/iommu"));
+    expect(() => ioas.hold("a command")).toThrow(ClosedError);
+    expect(() => lease("late", ioas)).toThrow(ClosedError);
+  });
+});
+
+describe("hold", () => {
+  test("refuses close anywhere above, naming the holder, with nothing done", () => {
+    const { released, lease } = recorder();
+    const space = lease("space");
+    const busy = lease("buffer", space);
+    lease("idle buffer", space);
+    busy.hold("command 1");
+    busy.hold("command 2");
+    const refusal = "buffer can't be closed: command 2 uses it (2 in flight)";
+    for (const target of [busy, space]) {
+      expect(() => target.close()).toThrow(BusyError);
+      expect(() => target.close()).toThrow(refusal);
+      expect(target.closed).toBe(false);
+    }
+    busy.drop();
+    expect(() => space.close()).toThrow("(1 in flight)");
+    expect(released).toEqual([]);
+    busy.drop();
+    space.close();
+    expect(released).toEqual(["idle buffer", "buffer", "space"]);
+  });
+
+  test("keeps nothing else from closing", () => {
+    const { released, lease } = recorder();
+    const space = lease("space");
+    lease("busy", space).hold("a command");
+    lease("idle", space).close();
+    expect(released).toEqual(["idle"]);
+  });
+});
+
+describe("a release that fails", () => {
+  function failing(label: string, ...parents: Lease[]): Lease {
+    return new Lease(
+      label,
+      () => {
+        throw new Error(`${label} failed`);
+      },
+      ...parents,
+    );
+  }
+
+  test("alone is thrown as it is, and everything else is released all the same", () => {
+    const { released, lease } = recorder();
+    const parent = lease("parent");
+    lease("before", parent);
+    failing("ioctl", parent);
+    lease("after", parent);
+    expect(() => parent.close()).toThrow(new Error("ioctl failed"));
+    expect(released).toEqual(["after", "before", "parent"]);
+    expect(parent.closed).toBe(true);
+    parent.close();
+    expect(released).toHaveLength(3);
+  });
+
+  test("with others is collected, in the order they happened", () => {
+    const parent = failing("parent");
+    failing("first", parent);
+    failing("second", parent);
+    let thrown: unknown;
+    try {
+      parent.close();
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toBeInstanceOf(AggregateError);
+    expect(thrown).toMatchObject({
+      message: "closing parent failed in 3 places",
+      errors: [new Error("second failed"), new Error("first failed"), new Error("parent failed")],
+    });
+  });
+});
+
+describe("Resource", () => {
+  class Thing extends Resource {
+    constructor(lease: Lease) {
+      super(lease);
+    }
+  }
+
+  test("is closed by `using`, and only once", () => {
+    const { released, lease } = recorder();
+    {
+      using thing = new Thing(lease("thing"));
+      expect(thing.closed).toBe(false);
+      thing.close();
+      thing.close();
+    }
+    {
+      using _other = new Thing(lease("other"));
+    }
+    expect(released).toEqual(["thing", "other"]);
+  });
+
+  test("is closed with its parent", () => {
+    const { lease } = recorder();
+    const parent = new Thing(lease("parent"));
+    const child = new Thing(lease("child", parent.lease));
+    parent.close();
+    expect(child.closed).toBe(true);
+  });
+});
+
+describe("at garbage collection", () => {
+  let tree: CompiledTree;
+  let results: Record<string, unknown>;
+  beforeAll(async () => {
+    tree = compileTree("test/unit/fixtures");
+    const outcome = await runNode("--expose-gc", "--no-warnings", tree.file("test/unit/fixtures/forgotten.ts"));
+    expect(outcome).toMatchObject({ status: 0, stderr: "" });
+    results = JSON.parse(outcome.stdout);
+  });
+  afterAll(() => tree[Symbol.dispose]());
+
+  const nothing = { released: [], warnings: [] };
+  const warningOf = (label: string, detail?: string): object => ({
+    name: "IovaResourceWarning",
+    code: "IOVA_FORGOTTEN",
+    message: `${label} was never closed; released at garbage collection`,
+    ...(detail === undefined ? {} : { detail }),
+  });
+
+  test("a forgotten resource is released, with a warning that names it and where it was made", () => {
+    const detail = "created at\n    at the.site (app.js:1:2)";
+    expect(results["forgotten"]).toEqual({
+      released: ["forgotten"],
+      warnings: [warningOf("forgotten", detail)],
+    });
+    expect(results["siteless"]).toEqual({ released: ["siteless"], warnings: [warningOf("siteless")] });
+  });
+
+  test("a closed one is not worth a word", () => {
+    expect(results["closed"]).toEqual({ released: ["closed"], warnings: [] });
+    expect(results["closed, let go"]).toEqual(nothing);
+  });
+
+  test("an entrusted one is left to whoever has its lease", () => {
+    expect(results["entrusted"]).toEqual(nothing);
+    expect(results["entrusted, let go"]).toEqual(nothing);
+  });
+
+  test("a forgotten parent takes a child in use with it, unless the child keeps it", () => {
+    expect(results["unkept"]).toEqual({
+      released: ["unkept child", "unkept parent"],
+      warnings: [warningOf("unkept parent")],
+    });
+    expect(results["kept"]).toEqual(nothing);
+    // Both go at once; either may be found first, but the child is released first.
+    expect(results["kept, let go"]).toMatchObject({ released: ["kept child", "kept parent"] });
+  });
+
+  test("one that is in use is not released, and that is said too", () => {
+    expect(results["refused"]).toMatchObject({
+      released: [],
+      warnings: [{ code: "IOVA_FORGOTTEN" }, { name: "BusyError", code: "ERR_IOVA_BUSY" }],
+    });
+  });
+});
