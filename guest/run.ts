@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, realpath, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { isAbsolute, join, resolve } from "node:path";
 import { type GuestResult, RunningGuest } from "./boot.js";
 import { cacheDirectory } from "./cache.js";
 import { commandScript, findHidden, freshFolders, guestEnvironment, quote } from "./command.js";
@@ -147,7 +147,11 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       share_tag: SHARE_TAG,
       port_prefix: PORT_NAME_PREFIX,
       end_mark: endMark,
-      fresh_folders: freshFolders(needed).join(" "),
+      // A script in /tmp that the command is told to read is needed as well.
+      fresh_folders: freshFolders([
+        ...needed,
+        ...args.filter((arg) => isAbsolute(arg) && existsSync(arg)),
+      ]).join(" "),
     });
     const shareDir = options.shareDir === undefined ? join(run, "share") : resolve(options.shareDir);
     await mkdir(shareDir, { recursive: true });

@@ -41,14 +41,16 @@ export class EventFd extends Resource {
 
   /**
    * Calls `listener` from the event loop with the count of each batch of signals, until the returned watch (or this
-   * eventfd) is closed.
+   * eventfd) is closed. Neither has to be held on to meanwhile.
    */
   watch(listener: (count: number) => void): Watch {
     this.lease.assertOpen();
     const { fd, counter } = this;
-    return watchReadable(fd, this.lease, () => {
+    const watch = watchReadable(fd, this.lease, () => {
       // Another reader may have been quicker: nothing there is no signal.
       if (read(fd, counter) !== null) listener(Number(counter[0]));
     });
+    watch.keep(this);
+    return watch;
   }
 }

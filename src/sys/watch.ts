@@ -10,12 +10,13 @@ import { Lease, Resource } from "./resource.js";
  */
 const watched = new Map<number, Watch>();
 
+const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
 const EPOLLIN = 1;
 
 /** libuv aborts on a descriptor that epoll refuses (a regular file, a memfd); ask epoll first. */
 function assertPollable(fd: number): void {
-  const probe = c.epollCreate1(0);
+  const probe = c.epollCreate1(EPOLL_CLOEXEC);
   if (probe < 0) throw new SysError("epoll_create1", lastErrno());
   // struct epoll_event is packed to 12 bytes on x86-64 and 16 on arm64; `events` comes first on both.
   const event = new Uint32Array(4);

@@ -40,7 +40,9 @@ describe("alloc and reserve", () => {
   test("a fixed address that is taken is refused, and says so", () => {
     const allocator = new IovaAllocator(withHole, GRANULE);
     allocator.reserve(0x10_0000n, 4 * GRANULE);
-    expect(() => allocator.reserve(0x10_3000n, 2 * GRANULE)).toThrow("iova 0x103000..0x104fff is mapped already");
+    expect(() => allocator.reserve(0x10_3000n, 2 * GRANULE)).toThrow(
+      "iova 0x103000..0x104fff is mapped already",
+    );
     expect(() => allocator.reserve(0xf_f000n, 2 * GRANULE)).toThrow(IovaSpaceError);
     allocator.reserve(0x10_4000n, GRANULE);
   });

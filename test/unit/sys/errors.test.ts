@@ -1,6 +1,13 @@
 import { constants } from "node:os";
 import { describe, expect, test } from "vitest";
-import { checkInteger, checkLength, checkOffset, checkRange, checkU32, checkU64 } from "../../../src/sys/check.js";
+import {
+  checkInteger,
+  checkLength,
+  checkOffset,
+  checkRange,
+  checkU32,
+  checkU64,
+} from "../../../src/sys/check.js";
 import { Errno, errnoName } from "../../../src/sys/errno.js";
 import {
   ArgumentError,

@@ -2,13 +2,18 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ArgumentError, ClosedError, SysError } from "../../../src/sys/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import { close, memfd, PAGE_SIZE, pread, pwrite } from "../../../src/sys/syscalls.js";
+import { compileTree } from "../../support/compiled.js";
 import { collectGarbage, collectUntil } from "../../support/gc.js";
 import { isMapped, mappings, openDescriptors, residentBytes } from "../../support/proc.js";
+import { run } from "../../support/run.js";
+
+// Some tests map and unmap a lot, and a busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -52,6 +57,15 @@ describe("anonymous memory", () => {
     large.bytes[large.sizeBytes - 1] = 7;
     expect(large.bytes.at(-1)).toBe(7);
     expect(() => MappedMemory.anonymous(4096 * MIB + 1)).toThrow(ArgumentError);
+  });
+
+  test("says what is in the way where the address space is limited", async () => {
+    const program = "test/unit/fixtures/no-address-space.ts";
+    using tree = compileTree(program);
+    // Enough for Node, too little for a reservation.
+    const limited = ["-c", 'ulimit -v 4000000; exec "$@"', "sh", process.execPath, tree.file(program)];
+    const { stdout } = await run("sh", limited);
+    expect(stdout).toMatch(/^UnsupportedError: no address space for DMA memory.*RLIMIT_AS/);
   });
 
   test.each([
@@ -142,7 +156,9 @@ describe("a mapping that fails", () => {
     // Asked of the kernel first: reading a hole would end the process and not the test.
     expect(isMapped(from, after.address + after.sizeBytes)).toBe(true);
     const between = after.address - from;
-    expect(isZero(new Uint8Array(before.buffer, before.bytes.byteOffset + before.sizeBytes, between))).toBe(true);
+    expect(isZero(new Uint8Array(before.buffer, before.bytes.byteOffset + before.sizeBytes, between))).toBe(
+      true,
+    );
     after.bytes.fill(1);
     expect(after.bytes[0]).toBe(1);
     if (!(failure instanceof SysError)) throw failure;

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { BusyError, ClosedError } from "../../../src/sys/errors.js";
 import { Lease, Resource } from "../../../src/sys/resource.js";
-import { type CompiledTree, compileTree } from "../../support/compiled.js";
+import { compileTree } from "../../support/compiled.js";
 import { runNode } from "../../support/run.js";
 
 /** Leases that write down when they are released. */
@@ -53,6 +53,26 @@ describe("closing", () => {
     older.dependOn(newer);
     root.close();
     expect(released).toEqual(["older", "newer", "root"]);
+  });
+
+  test("what is closing is open to those who leave, and closed to newcomers", () => {
+    const ioas = new Lease("ioas", () => {});
+    const seen: unknown[] = [];
+    const leave = (): void => {
+      ioas.assertOpen();
+      seen.push(ioas.closed);
+      try {
+        new Lease("newcomer", () => {}, ioas);
+      } catch (error) {
+        seen.push(error);
+      }
+      // Already on its way.
+      ioas.close();
+    };
+    new Lease("mapping", leave, ioas);
+    ioas.close();
+    expect(seen).toEqual([false, new ClosedError("ioas")]);
+    expect(ioas.closed).toBe(true);
   });
 
   test("a closed child is forgotten by its parent", () => {
@@ -190,16 +210,16 @@ describe("Resource", () => {
 });
 
 describe("at garbage collection", () => {
-  let tree: CompiledTree;
   let results: Record<string, unknown>;
   beforeAll(async () => {
-    tree = compileTree("test/unit/fixtures");
-    const outcome = await runNode("--expose-gc", "--no-warnings", tree.file("test/unit/fixtures/forgotten.ts"));
+    const program = "test/unit/fixtures/forgotten.ts";
+    using tree = compileTree(program);
+    const outcome = await runNode("--expose-gc", "--no-warnings", tree.file(program));
     expect(outcome).toMatchObject({ status: 0, stderr: "" });
     results = JSON.parse(outcome.stdout);
-  });
-  afterAll(() => tree[Symbol.dispose]());
+  }, 60_000);
 
+  const fateOf = (scenario: string): unknown => results[scenario];
   const nothing = { released: [], warnings: [] };
   const warningOf = (label: string, detail?: string): object => ({
     name: "IovaResourceWarning",
@@ -210,35 +230,35 @@ describe("at garbage collection", () => {
 
   test("a forgotten resource is released, with a warning that names it and where it was made", () => {
     const detail = "created at\n    at the.site (app.js:1:2)";
-    expect(results["forgotten"]).toEqual({
+    expect(fateOf("forgotten")).toEqual({
       released: ["forgotten"],
       warnings: [warningOf("forgotten", detail)],
     });
-    expect(results["siteless"]).toEqual({ released: ["siteless"], warnings: [warningOf("siteless")] });
+    expect(fateOf("siteless")).toEqual({ released: ["siteless"], warnings: [warningOf("siteless")] });
   });
 
   test("a closed one is not worth a word", () => {
-    expect(results["closed"]).toEqual({ released: ["closed"], warnings: [] });
-    expect(results["closed, let go"]).toEqual(nothing);
+    expect(fateOf("closed")).toEqual({ released: ["closed"], warnings: [] });
+    expect(fateOf("closed, let go")).toEqual(nothing);
   });
 
   test("an entrusted one is left to whoever has its lease", () => {
-    expect(results["entrusted"]).toEqual(nothing);
-    expect(results["entrusted, let go"]).toEqual(nothing);
+    expect(fateOf("entrusted")).toEqual(nothing);
+    expect(fateOf("entrusted, let go")).toEqual(nothing);
   });
 
   test("a forgotten parent takes a child in use with it, unless the child keeps it", () => {
-    expect(results["unkept"]).toEqual({
+    expect(fateOf("unkept")).toEqual({
       released: ["unkept child", "unkept parent"],
       warnings: [warningOf("unkept parent")],
     });
-    expect(results["kept"]).toEqual(nothing);
+    expect(fateOf("kept")).toEqual(nothing);
     // Both go at once; either may be found first, but the child is released first.
-    expect(results["kept, let go"]).toMatchObject({ released: ["kept child", "kept parent"] });
+    expect(fateOf("kept, let go")).toMatchObject({ released: ["kept child", "kept parent"] });
   });
 
   test("one that is in use is not released, and that is said too", () => {
-    expect(results["refused"]).toMatchObject({
+    expect(fateOf("refused")).toMatchObject({
       released: [],
       warnings: [{ code: "IOVA_FORGOTTEN" }, { name: "BusyError", code: "ERR_IOVA_BUSY" }],
     });

@@ -1,7 +1,18 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/sys/errors.js";
-import { array, ascii, bytes, type FieldType, s32, struct, u8, u16, u32, u64 } from "../../../src/sys/struct.js";
+import {
+  array,
+  ascii,
+  bytes,
+  type FieldType,
+  s32,
+  struct,
+  u8,
+  u16,
+  u32,
+  u64,
+} from "../../../src/sys/struct.js";
 
 function writing<T>(type: FieldType<T>, value: T): () => void {
   return () => type.write(new DataView(new ArrayBuffer(16)), 0, value);
@@ -16,7 +27,12 @@ describe("layout", () => {
   });
 
   test("arrays align as their element, raw bytes and text as char", () => {
-    const arrays = struct("arrays", { tag: bytes(3), pair: array(u16, 3), name: ascii(5), last: array(u64, 2) });
+    const arrays = struct("arrays", {
+      tag: bytes(3),
+      pair: array(u16, 3),
+      name: ascii(5),
+      last: array(u64, 2),
+    });
     expect(arrays.offsets).toEqual({ tag: 0, pair: 4, name: 10, last: 16 });
     expect(arrays.sizeBytes).toBe(32);
   });
@@ -150,7 +166,9 @@ describe("refusal", () => {
   test("decode names the struct whose source is too short", () => {
     const info = struct("vfio_thing", { argsz: u32, flags: u32 });
     expect(() => info.decode(new Uint8Array(7))).toThrow(ArgumentError);
-    expect(() => info.decode(new Uint8Array(12), 5)).toThrow("12 bytes are too short for struct vfio_thing at 5");
+    expect(() => info.decode(new Uint8Array(12), 5)).toThrow(
+      "12 bytes are too short for struct vfio_thing at 5",
+    );
   });
 
   test("get refuses a field beyond the source, also where the memory behind it goes on", () => {

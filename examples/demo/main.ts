@@ -1,0 +1,127 @@
+#!/usr/bin/env node
+/** `npm run demo`: the main job of this library, on a real kernel. */
+import { fileURLToPath } from "node:url";
+import {
+  type BackendName,
+  bindToVfio,
+  IovaError,
+  listPciFunctions,
+  parseBdf,
+  usersOf,
+  type VfioBinding,
+} from "iova";
+import { GuestToolError } from "../../guest/errors.js";
+import { StderrProgress } from "../../guest/progress.js";
+import { runGuest } from "../../guest/run.js";
+import { exercise, type RunResult } from "./exercise.js";
+import { type DemoOptions, HELP, parseDemoOptions } from "./options.js";
+import { confirmed, refusePartitioned, refuseUsedDisk } from "./safety.js";
+import { table } from "./table.js";
+
+const NVME_CLASS = 0x010802;
+const GUEST_TIMEOUT_MS = 300_000;
+const backends: readonly BackendName[] = ["iommufd", "type1"];
+
+/** A run, or why there was none. */
+type Outcome = RunResult | { backend: BackendName; ok: false; error: string };
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function inGuest(json: boolean): Promise<number> {
+  say("Booting a QEMU guest: Linux with iommufd, an emulated IOMMU and an NVMe controller of its own.");
+  const script = fileURLToPath(import.meta.url);
+  const result = await runGuest({
+    command: [process.execPath, script, "first", "--destroy-data", "--yes", ...(json ? ["--json"] : [])],
+    timeoutMs: GUEST_TIMEOUT_MS,
+    progress: new StderrProgress(),
+  });
+  if (result.problem !== undefined) process.stderr.write(`demo: ${result.problem}\n`);
+  return result.status;
+}
+
+function chooseTarget(target: string): string {
+  if (target !== "first") return parseBdf(target);
+  const free = listPciFunctions().find((fn) => fn.classCode === NVME_CLASS && usersOf(fn.bdf).length === 0);
+  if (free === undefined) throw new IovaError("ERR_DEMO", "there is no NVMe controller that nobody uses");
+  return free.bdf;
+}
+
+async function onDevice(options: DemoOptions, target: string): Promise<number> {
+  const bdf = chooseTarget(target);
+  if (options.destroyData) {
+    refusePartitioned(bdf);
+    if (!options.yes && !(await confirmed(bdf))) {
+      process.stderr.write("nothing was written\n");
+      return 1;
+    }
+  }
+  using binding: VfioBinding = bindToVfio(bdf);
+  const before = binding.previousDriver ?? "no driver";
+  say(`${bdf} is bound to vfio-pci (before: ${before}).`);
+  if (options.destroyData) await refuseUsedDisk(bdf);
+  const outcomes: Outcome[] = [];
+  for (const backend of backends) {
+    say(
+      `${backend}: ${options.destroyData ? "writing, reading back and comparing" : "reading twice and comparing"} ...`,
+    );
+    outcomes.push(await attempt(bdf, backend, options.destroyData));
+  }
+  report(outcomes);
+  if (options.json) say(JSON.stringify({ runs: outcomes }));
+  return outcomes.every(({ ok }) => ok) ? 0 : 1;
+}
+
+async function attempt(bdf: string, backend: BackendName, write: boolean): Promise<Outcome> {
+  try {
+    return await exercise(bdf, backend, write);
+  } catch (error) {
+    if (!(error instanceof IovaError)) throw error;
+    return { backend, ok: false, error: error.message };
+  }
+}
+
+function report(outcomes: readonly Outcome[]): void {
+  const number = (value: number): string => Math.round(value).toLocaleString("en");
+  const rows = outcomes.map((outcome) =>
+    "model" in outcome
+      ? [
+          outcome.backend,
+          outcome.model,
+          outcome.ok ? "yes" : "NO",
+          number(outcome.bytesVerified),
+          number(outcome.mibPerSecond),
+          number(outcome.iops),
+        ]
+      : [outcome.backend, "-", "NO", "-", "-", "-"],
+  );
+  say("");
+  say(
+    table(
+      ["backend", "model", "verified", "bytes verified", "MiB/s", "IOPS (4K random read, QD 32)"],
+      rows,
+      3,
+    ),
+  );
+  for (const outcome of outcomes)
+    if (outcome.error !== undefined) say(`${outcome.backend}: ${outcome.error}`);
+  say("");
+}
+
+async function main(): Promise<number> {
+  const options = parseDemoOptions(process.argv.slice(2));
+  if (options.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  return options.target === undefined ? inGuest(options.json) : onDevice(options, options.target);
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof IovaError || error instanceof GuestToolError)) throw error;
+  process.stderr.write(`demo: ${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,57 @@
+import { closeSync, ftruncateSync, openSync } from "node:fs";
+import { join } from "node:path";
+
+/** The machines the guest suite runs on: one boot each. A machine's tests are the files in test/guest/NAME/. */
+export interface TestMachine {
+  readonly name: string;
+  /** What is special about it. */
+  readonly purpose: string;
+  readonly defaultDevices: boolean;
+  /** @param folder for disk images, removed with the machine */
+  readonly qemuArgs: (folder: string) => string[];
+  readonly append: readonly string[];
+}
+
+const MIB = 1024 * 1024;
+
+/** A disk in a sparse file, fresh at every boot. */
+function disk(folder: string, id: string, sizeBytes: number): string[] {
+  const file = join(folder, `${id}.img`);
+  const fd = openSync(file, "w");
+  ftruncateSync(fd, sizeBytes);
+  closeSync(fd);
+  return ["-drive", `if=none,id=${id},file=${file},format=raw,cache=unsafe`];
+}
+
+export const testMachines: readonly TestMachine[] = [
+  {
+    name: "intel",
+    purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
+    defaultDevices: true,
+    qemuArgs: (folder) => [
+      // Two functions without ACS between them share an IOMMU group: a group that can be made not viable.
+      ...disk(folder, "pair", 16 * MIB),
+      ...["-device", "nvme,serial=pair,drive=pair,addr=0x10.0,multifunction=on"],
+      ...["-device", "e1000e,addr=0x10.1"],
+      // BAR 2 has nothing behind it: registers that always read zero.
+      ...["-device", "pci-testdev,membar=1M,addr=0x11"],
+      // Another shape of controller: 4 KiB blocks, transfers of two pages at most.
+      ...disk(folder, "wide", 64 * MIB),
+      ...[
+        "-device",
+        "nvme,serial=wide,drive=wide,logical_block_size=4096,physical_block_size=4096,mdts=1,addr=0x12",
+      ],
+    ],
+    append: [],
+  },
+  {
+    name: "no-iommu",
+    purpose: "no IOMMU at all: every backend has to say why it can't work",
+    defaultDevices: false,
+    qemuArgs: (folder) => [
+      ...disk(folder, "plain", 16 * MIB),
+      ...["-device", "nvme,serial=plain,drive=plain"],
+    ],
+    append: [],
+  },
+];

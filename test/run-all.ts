@@ -1,0 +1,140 @@
+/**
+ * `npm test`: lint, types, the unit suite, and the guest suite on every test machine. Ends with one line of totals.
+ * With names as arguments only those guest machines run, and nothing else.
+ */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { StderrProgress } from "../guest/progress.js";
+import { prepareGuest, runGuest } from "../guest/run.js";
+import { type TestMachine, testMachines } from "./machines.js";
+import { unprovokedEvents } from "./qemu-events.js";
+
+interface Totals {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
+const problems: string[] = [];
+
+function say(line: string): void {
+  process.stdout.write(`\n== ${line}\n`);
+}
+
+/** Runs a program of node_modules/.bin with our output. */
+function run(name: string, program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): boolean {
+  const { status } = spawnSync(process.execPath, [program, ...args], {
+    stdio: "inherit",
+    env: { ...process.env, ...env },
+  });
+  if (status !== 0) problems.push(`${name} failed`);
+  return status === 0;
+}
+
+/** The parts of vitest's JSON report used here. */
+interface Report {
+  readonly numPassedTests: number;
+  readonly numFailedTests: number;
+  readonly numPendingTests: number;
+  readonly numTodoTests: number;
+  readonly numFailedTestSuites: number;
+}
+
+function isReport(value: unknown): value is Report {
+  return (
+    typeof value === "object" && value !== null && "numPassedTests" in value && "numPendingTests" in value
+  );
+}
+
+/** Adds a vitest run's report to the totals. A run without one is a failure. */
+function count(name: string, file: string): void {
+  try {
+    const report: unknown = JSON.parse(readFileSync(file, "utf8"));
+    if (!isReport(report)) throw new Error("not a vitest report");
+    totals.passed += report.numPassedTests;
+    totals.failed += report.numFailedTests;
+    totals.skipped += report.numPendingTests + report.numTodoTests;
+    if (report.numPassedTests === 0) problems.push(`${name} ran no test`);
+  } catch (error) {
+    problems.push(`${name} left no report: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+const vitest = "node_modules/vitest/vitest.mjs";
+
+function reporters(file: string): string[] {
+  return ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
+}
+
+async function runMachine(machine: TestMachine): Promise<void> {
+  say(`guest suite on machine "${machine.name}": ${machine.purpose}`);
+  const shareDir = mkdtempSync(join(tmpdir(), "iova-test-"));
+  try {
+    const qemuLog = join(shareDir, "qemu.log");
+    const report = "/mnt/share/report.json";
+    const result = await runGuest({
+      command: [
+        process.execPath,
+        vitest,
+        "run",
+        "--project",
+        "guest",
+        `test/guest/${machine.name}/`,
+        ...reporters(report),
+      ],
+      shareDir,
+      qemuLog,
+      trace: ["pci_nvme_err*", "pci_nvme_ub*", "vtd_*fault*"],
+      defaultDevices: machine.defaultDevices,
+      qemuArgs: machine.qemuArgs(shareDir),
+      append: machine.append,
+      timeoutMs: 30 * 60_000,
+      progress: new StderrProgress(),
+    });
+    if (result.status !== 0) {
+      problems.push(
+        `guest suite on "${machine.name}" ended with status ${result.status} ${result.problem ?? ""}`.trim(),
+      );
+    }
+    count(`guest suite on "${machine.name}"`, join(shareDir, "report.json"));
+    for (const event of unprovokedEvents(qemuLog, join(shareDir, "provoked"))) {
+      problems.push(`"${machine.name}": QEMU saw ${event}, which no test provoked`);
+    }
+  } finally {
+    rmSync(shareDir, { recursive: true, force: true });
+  }
+}
+
+async function main(): Promise<void> {
+  const wanted = process.argv.slice(2);
+  const machines = testMachines.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
+  if (wanted.length === 0) {
+    say("lint, formatting and import order");
+    run("lint", "node_modules/@biomejs/biome/bin/biome", ["check", "--error-on-warnings", "."]);
+    say("types");
+    run("typecheck", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.json"]);
+  }
+  say("guest kernel and QEMU (fetched and built once, then cached)");
+  const prepared = await prepareGuest({ progress: new StderrProgress() });
+  if (wanted.length === 0) {
+    say("unit suite");
+    const folder = mkdtempSync(join(tmpdir(), "iova-test-"));
+    const report = join(folder, "report.json");
+    run("unit suite", vitest, ["run", "--project", "unit", ...reporters(report)], {
+      IOVA_KERNEL_HEADERS: prepared.headers ?? "",
+    });
+    count("unit suite", report);
+    rmSync(folder, { recursive: true, force: true });
+  }
+  for (const machine of machines) await runMachine(machine);
+
+  if (process.env["CI"] !== undefined && totals.skipped > 0) problems.push("in CI nothing may be skipped");
+  for (const problem of problems) process.stdout.write(`problem: ${problem}\n`);
+  process.stdout.write(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped\n`);
+  process.exitCode = problems.length === 0 && totals.failed === 0 ? 0 : 1;
+}
+
+await main();

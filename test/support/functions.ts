@@ -1,0 +1,33 @@
+/** The PCI functions of the test machines (test/machines.ts), found by what they are. */
+import { listPciFunctions, type PciFunction } from "../../src/pci/sysfs.js";
+
+function find(what: string, matches: (fn: PciFunction) => boolean): string {
+  const found = listPciFunctions().find(matches);
+  if (found === undefined) throw new Error(`this machine has no ${what}`);
+  return found.bdf;
+}
+
+function slot(bdf: string): string {
+  return bdf.slice(bdf.indexOf(":", 5) + 1);
+}
+
+const NVME = 0x010802;
+
+/** The default NVMe controller: serial deadbeef, 512-byte blocks, 64 MiB in a file, a CMB. */
+export const nvmeBdf = (): string => find("nvme", ({ classCode }) => classCode === NVME);
+/** 4 KiB blocks, MDTS of two pages. */
+export const wideNvmeBdf = (): string =>
+  find("wide nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === "12.0");
+/** Shares its IOMMU group with {@link pairNicBdf}. */
+export const pairNvmeBdf = (): string =>
+  find("paired nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === "10.0");
+export const pairNicBdf = (): string => find("e1000e", ({ deviceId }) => deviceId === 0x10d3);
+/** The educational device: one BAR, INTx and MSI, a DMA engine with 28 address bits. */
+export const eduBdf = (): string =>
+  find("edu", ({ vendorId, deviceId }) => vendorId === 0x1234 && deviceId === 0x11e8);
+/** pci-testdev whose BAR 2 has nothing behind it: all its registers read zero. */
+export const emptyBarBdf = (): string =>
+  find(
+    "pci-testdev with a membar",
+    (fn) => fn.deviceId === 0x0005 && fn.bars.some(({ index }) => index === 2),
+  );

@@ -1,0 +1,11 @@
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
+
+/**
+ * Says that this test makes QEMU's device models report these errors (trace event names); any other error they report
+ * fails the run. Does nothing outside the guest.
+ */
+export function provoke(...events: string[]): void {
+  const share = process.env["IOVA_GUEST_SHARE"];
+  if (share !== undefined) appendFileSync(join(share, "provoked"), `${events.join("\n")}\n`);
+}

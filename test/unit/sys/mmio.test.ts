@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { MappedMemory } from "../../../src/sys/memory.js";
+import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../../../src/sys/mmio.js";
+import { type CompiledTree, compileTree } from "../../support/compiled.js";
+import { runNode } from "../../support/run.js";
+
+// Starts processes, and a busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+test("registers hold all 32 and 64 bits, low half first", () => {
+  using memory = MappedMemory.anonymous(4096);
+  const { words } = memory;
+  writeRegister(words, 1, 0xffff_fffe);
+  expect(readRegister(words, 1)).toBe(0xffff_fffe);
+  writeRegister64(words, 2, 0x8000_0001_ffff_fff0n);
+  expect([words[2], words[3]]).toEqual([0xffff_fff0, 0x8000_0001]);
+  expect(readRegister64(words, 2)).toBe(0x8000_0001_ffff_fff0n);
+});
+
+/**
+ * What src/sys/mmio.ts relies on and ECMAScript does not promise. A failure on a new version of Node means that the
+ * module has to be thought over again.
+ */
+describe("what V8's optimizing compiler makes of it", () => {
+  const programs = {
+    code: "test/unit/fixtures/mmio-code.ts",
+    polled: "test/unit/fixtures/mmio-polled.ts",
+  };
+  let tree: CompiledTree;
+  beforeAll(() => {
+    tree = compileTree(...Object.values(programs));
+  });
+  afterAll(() => tree[Symbol.dispose]());
+
+  test("polling loops end, and reads with nothing in between are not merged", async () => {
+    const outcome = await runNode("--allow-natives-syntax", tree.file(programs.polled));
+    expect(outcome).toEqual({ status: 0, signal: null, stdout: "all loops ended", stderr: "" });
+  });
+
+  test("every read is one whole access, even if unused; every write one plain store, in order", async (context) => {
+    if (process.arch !== "x64") context.skip("reads x86-64 machine code only");
+    const { stdout } = await runNode(
+      "--allow-natives-syntax",
+      "--print-opt-code",
+      "--print-opt-code-filter=probe*",
+      tree.file(programs.code),
+    );
+    const codeOf = (name: string): string =>
+      stdout.split("--- Optimized code ---").find((code) => code.includes(`\nname = ${name}\n`)) ?? "";
+
+    const reads = codeOf("probeReads");
+    expect(reads.match(/\bcall\b.*\(AtomicsLoad\)/g)).toHaveLength(3);
+
+    const writes = codeOf("probeWrites");
+    const stores = writes.match(/\bmovl \[[^\]]+\],0x(11|22|33)\b/g) ?? [];
+    expect(stores.map((store) => store.slice(-4))).toEqual(["0x11", "0x22", "0x33"]);
+    expect(writes).not.toMatch(/\b(xchg|lock)/);
+  });
+});

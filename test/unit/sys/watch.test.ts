@@ -1,0 +1,313 @@
+import { once } from "node:events";
+import { setImmediate } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { BusyError, ClosedError, SysError } from "../../../src/sys/errors.js";
+import { EventFd } from "../../../src/sys/eventfd.js";
+import { Lease } from "../../../src/sys/resource.js";
+import { close, memfd, write } from "../../../src/sys/syscalls.js";
+import { watchReadable } from "../../../src/sys/watch.js";
+import { type CompiledTree, compileTree } from "../../support/compiled.js";
+import { openDescriptors } from "../../support/proc.js";
+import { type Outcome, runNode } from "../../support/run.js";
+
+// Several tests start processes, and a busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+/** What a watch delivers, one after the other. */
+class Counts {
+  private readonly arrived: number[] = [];
+  private waiting: ((count: number) => void) | undefined;
+
+  readonly listener = (count: number): void => {
+    if (this.waiting === undefined) this.arrived.push(count);
+    else this.waiting(count);
+    this.waiting = undefined;
+  };
+
+  next(): Promise<number> {
+    const count = this.arrived.shift();
+    if (count !== undefined) return Promise.resolve(count);
+    return new Promise((resolve) => {
+      this.waiting = resolve;
+    });
+  }
+
+  get pending(): readonly number[] {
+    return this.arrived;
+  }
+}
+
+/** Long enough in turns of the event loop for anything that would come. */
+async function turns(): Promise<void> {
+  for (let i = 0; i < 10; i++) await setImmediate();
+}
+
+describe("EventFd", () => {
+  test("counts signals and forgets them when taken", () => {
+    using eventfd = new EventFd();
+    expect(eventfd.take()).toBe(0);
+    eventfd.signal();
+    eventfd.signal();
+    expect(eventfd.take()).toBe(2);
+    expect(eventfd.take()).toBe(0);
+  });
+
+  test("waitSync takes what is there, and gives 0 when time is up", () => {
+    using eventfd = new EventFd();
+    expect(eventfd.waitSync(0)).toBe(0);
+    eventfd.signal();
+    expect(eventfd.waitSync(-1)).toBe(1);
+    expect(eventfd.waitSync(0)).toBe(0);
+  });
+
+  test("refuses everything once closed, and has given its descriptor back", () => {
+    const before = openDescriptors();
+    const eventfd = new EventFd("vector 3");
+    eventfd.close();
+    eventfd.close();
+    expect(openDescriptors()).toBe(before);
+    const uses = [() => eventfd.take(), () => eventfd.signal(), () => eventfd.waitSync(0)];
+    for (const use of uses) expect(use).toThrow(new ClosedError("vector 3"));
+    expect(() => eventfd.watch(() => {})).toThrow(ClosedError);
+  });
+});
+
+describe("a watch", () => {
+  test("delivers signals with their counts, each once", async () => {
+    using eventfd = new EventFd();
+    const counts = new Counts();
+    eventfd.watch(counts.listener);
+    eventfd.signal();
+    expect(await counts.next()).toBe(1);
+    eventfd.signal();
+    eventfd.signal();
+    eventfd.signal();
+    expect(await counts.next()).toBe(3);
+    await turns();
+    expect(counts.pending).toEqual([]);
+  });
+
+  test("that another reader was quicker than stays silent", async () => {
+    using eventfd = new EventFd();
+    const counts = new Counts();
+    eventfd.watch(counts.listener);
+    eventfd.signal();
+    expect(eventfd.take()).toBe(1);
+    await turns();
+    expect(counts.pending).toEqual([]);
+    eventfd.signal();
+    expect(await counts.next()).toBe(1);
+  });
+
+  test("is called again as long as something is left to read", async () => {
+    using eventfd = new EventFd();
+    let calls = 0;
+    const twice = new Promise<void>((resolve) => {
+      watchReadable(eventfd.fd, eventfd.lease, () => {
+        if (++calls === 2) {
+          eventfd.take();
+          resolve();
+        }
+      });
+    });
+    eventfd.signal();
+    await twice;
+    await turns();
+    expect(calls).toBe(2);
+  });
+
+  test("runs what awaits in it", async () => {
+    using eventfd = new EventFd();
+    const finished = new Promise<void>((resolve) => {
+      eventfd.watch(async () => {
+        await Promise.resolve();
+        await setImmediate();
+        resolve();
+      });
+    });
+    eventfd.signal();
+    await finished;
+  });
+
+  test("ends with its close, and another may follow", async () => {
+    using eventfd = new EventFd();
+    const first = new Counts();
+    const second = new Counts();
+    const watch = eventfd.watch(first.listener);
+    eventfd.signal();
+    // Closed while the event is on its way.
+    watch.close();
+    await turns();
+    expect(eventfd.closed).toBe(false);
+    eventfd.watch(second.listener);
+    expect(await second.next()).toBe(1);
+    expect(first.pending).toEqual([]);
+  });
+
+  test("closed by another that became readable at the same time is not called any more", async () => {
+    using one = new EventFd();
+    using other = new EventFd();
+    const called: string[] = [];
+    const watches = [one, other].map((eventfd, i) =>
+      eventfd.watch(() => {
+        called.push(`watch ${i}`);
+        for (const watch of watches) watch.close();
+      }),
+    );
+    one.signal();
+    other.signal();
+    await turns();
+    expect(called).toHaveLength(1);
+  });
+
+  test("does not lose its way when ref and unref come after the end", () => {
+    using eventfd = new EventFd();
+    const watch = eventfd.watch(() => {});
+    watch.close();
+    watch.ref().unref().close();
+    expect(watch.closed).toBe(true);
+  });
+
+  test("may close its eventfd from its listener", async () => {
+    const eventfd = new EventFd();
+    const closed = new Promise<void>((resolve) => {
+      eventfd.watch(() => {
+        eventfd.close();
+        resolve();
+      });
+    });
+    eventfd.signal();
+    await closed;
+    expect(eventfd.closed).toBe(true);
+  });
+
+  test("ends before its eventfd, again and again on the same descriptor number", async () => {
+    const before = openDescriptors();
+    const numbers = new Set<number>();
+    for (let round = 0; round < 200; round++) {
+      const eventfd = new EventFd();
+      const counts = new Counts();
+      const watch = eventfd.watch(counts.listener);
+      numbers.add(eventfd.fd);
+      eventfd.signal();
+      if (round % 2 === 0) expect(await counts.next()).toBe(1);
+      eventfd.close();
+      expect(watch.closed).toBe(true);
+    }
+    await turns();
+    expect(numbers.size).toBeLessThan(20);
+    expect(openDescriptors()).toBe(before);
+  });
+});
+
+describe("what libuv would abort for is an error, and the loop goes on", () => {
+  async function expectLoopAlive(): Promise<void> {
+    using eventfd = new EventFd();
+    const counts = new Counts();
+    eventfd.watch(counts.listener);
+    eventfd.signal();
+    expect(await counts.next()).toBe(1);
+  }
+
+  test("a second watch of one descriptor", async () => {
+    using eventfd = new EventFd("vector 0");
+    const counts = new Counts();
+    eventfd.watch(counts.listener);
+    expect(() => eventfd.watch(() => {})).toThrow(BusyError);
+    expect(() => eventfd.watch(() => {})).toThrow(`fd ${eventfd.fd} (vector 0) is watched already`);
+    eventfd.signal();
+    expect(await counts.next()).toBe(1);
+    await expectLoopAlive();
+  });
+
+  test.each([
+    ["a memfd, which can't be polled", "EPERM", () => memfd("iova-watch-test", 4096)],
+    ["a descriptor that is closed", "EBADF", () => -1],
+  ])("%s", async (_what, code, make) => {
+    const before = openDescriptors();
+    const fd = make();
+    const owner = new Lease("owner", () => (fd < 0 ? undefined : close(fd)));
+    const attempt = () => watchReadable(fd, owner, () => {});
+    expect(attempt).toThrow(SysError);
+    expect(attempt).toThrow(`epoll_ctl on fd ${fd}: ${code}`);
+    owner.close();
+    expect(openDescriptors()).toBe(before);
+    await expectLoopAlive();
+  });
+});
+
+describe("in a program", () => {
+  const programs = {
+    throws: "test/unit/fixtures/watch-throws.ts",
+    ref: "test/unit/fixtures/watch-ref.ts",
+    forgotten: "test/unit/fixtures/watch-forgotten.ts",
+    worker: "test/unit/fixtures/watch-worker.ts",
+  };
+  let tree: CompiledTree;
+  beforeAll(() => {
+    tree = compileTree(...Object.values(programs));
+  });
+  afterAll(() => tree[Symbol.dispose]());
+
+  const start = (program: string, ...args: string[]): Promise<Outcome> =>
+    runNode("--expose-gc", tree.file(program), ...args);
+
+  test("what a listener throws is an uncaught exception, and the watch goes on", async () => {
+    expect(await start(programs.throws, "handled")).toEqual({
+      status: 0,
+      signal: null,
+      stdout: "uncaughtException: thrown by a listener\nthe watch goes on\n",
+      stderr: "",
+    });
+  });
+
+  test("what a listener throws and nobody catches ends the process as any error does", async () => {
+    const outcome = await start(programs.throws);
+    expect(outcome).toMatchObject({ status: 1, signal: null, stdout: "" });
+    expect(outcome.stderr).toContain("Error: thrown by a listener");
+  });
+
+  test.each(["ref", "unref and ref"])(
+    "%s: a watch keeps the process alive until it is closed",
+    async (mode) => {
+      expect(await start(programs.ref, mode)).toMatchObject({
+        status: 0,
+        stdout: "signalled\nexit, closed\n",
+        stderr: "",
+      });
+    },
+  );
+
+  test("unref: a watch lets the process end, and is no trouble when it does", async () => {
+    expect(await start(programs.ref, "unref")).toMatchObject({
+      status: 0,
+      signal: null,
+      stdout: "exit, open\n",
+      stderr: "",
+    });
+  });
+
+  test("garbage collection does not silence a watch whose objects were dropped", async () => {
+    expect(await start(programs.forgotten)).toEqual({
+      status: 0,
+      signal: null,
+      stdout: "received 20\n",
+      stderr: "",
+    });
+  });
+
+  test("in a worker it runs in the worker's own loop", async () => {
+    const worker = new Worker(tree.file(programs.worker));
+    const message = async (): Promise<{ fd: number; count: number }> => (await once(worker, "message"))[0];
+    const { fd } = await message();
+    // Descriptors are the process's: this thread plays the device.
+    for (const signals of [1n, 5n]) {
+      const received = message();
+      write(fd, BigUint64Array.of(signals));
+      expect((await received).count).toBe(Number(signals));
+    }
+    worker.postMessage("close");
+    expect(await once(worker, "exit")).toEqual([0]);
+  });
+});

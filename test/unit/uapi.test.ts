@@ -1,0 +1,190 @@
+/**
+ * What our declarations say against what the kernel's headers say: one C program prints size and offset of every
+ * struct and field and the value of every request and constant that the uapi modules export. New exports are covered
+ * by being there.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, type TestContext, test } from "vitest";
+import { findProgram } from "../../guest/paths.js";
+import * as iommufd from "../../src/iommufd/uapi.js";
+import * as vfio from "../../src/vfio/uapi.js";
+import * as vfioLegacy from "../../src/vfio-legacy/uapi.js";
+import { findKernelHeaders } from "../support/kernel-headers.js";
+import { run } from "../support/run.js";
+
+/** A struct's size, and of each field where it lies and how long it is. */
+interface Layout {
+  readonly sizeBytes: number;
+  readonly fields: Readonly<Record<string, { readonly offset: number; readonly sizeBytes: number }>>;
+}
+
+/** What a uapi module exports, by the names of the C header. */
+interface Declarations {
+  readonly structs: Record<string, Layout>;
+  /** Requests, and values of macros and enumerators. As unsigned 64-bit numbers, so that 1 << 31 is no puzzle. */
+  readonly requests: Record<string, bigint>;
+  readonly constants: Record<string, bigint>;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+function layoutOf(sizeBytes: number, fields: object, offsets: object): Layout {
+  const offsetOf = new Map<string, unknown>(Object.entries(offsets));
+  const entries = Object.entries(fields).map(([name, type]: [string, unknown]) => {
+    const offset = offsetOf.get(name);
+    const size = isObject(type) ? type["sizeBytes"] : undefined;
+    if (typeof offset !== "number" || typeof size !== "number") throw new TypeError(`${name} is no field`);
+    return [name, { offset, sizeBytes: size }] as const;
+  });
+  return { sizeBytes, fields: Object.fromEntries(entries) };
+}
+
+function unsigned64(value: number | bigint): bigint {
+  return BigInt.asUintN(64, BigInt(value));
+}
+
+/** Sorts a module's exports. What is none of the three kinds would go unchecked, so it is an error. */
+function declarationsOf(module: object): Declarations {
+  const found: Declarations = { structs: {}, requests: {}, constants: {} };
+  for (const [name, value] of Object.entries(module) as [string, unknown][]) {
+    if (typeof value === "number" || typeof value === "bigint") found.constants[name] = unsigned64(value);
+    else if (!isObject(value) || value["name"] !== name)
+      throw new TypeError(`${name} has no C name to check`);
+    else if (typeof value["number"] === "number") found.requests[name] = unsigned64(value["number"]);
+    else if (
+      typeof value["sizeBytes"] === "number" &&
+      isObject(value["fields"]) &&
+      isObject(value["offsets"])
+    ) {
+      found.structs[name] = layoutOf(value["sizeBytes"], value["fields"], value["offsets"]);
+    } else throw new TypeError(`${name} is neither struct, request nor constant`);
+  }
+  return found;
+}
+
+const modules = { iommufd, vfio, "vfio-legacy": vfioLegacy };
+const declared = new Map(Object.entries(modules).map(([name, module]) => [name, declarationsOf(module)]));
+
+function declarationsIn(module: string): Declarations {
+  const found = declared.get(module);
+  if (found === undefined) throw new Error(`no module ${module}`);
+  return found;
+}
+
+/** C that prints, one per line: `struct size`, `struct field offset size`, `name value`. */
+function program(all: readonly Declarations[]): string {
+  const lines: string[] = [];
+  const print = (format: string, ...values: string[]): void => {
+    lines.push(
+      `\tprintf("${format}\\n", ${values.map((value) => `(unsigned long long)(${value})`).join(", ")});`,
+    );
+  };
+  for (const { structs, requests, constants } of all) {
+    for (const [name, { fields }] of Object.entries(structs)) {
+      print(`${name} %llu`, `sizeof(struct ${name})`);
+      for (const field of Object.keys(fields)) {
+        const size = `sizeof(((struct ${name} *)0)->${field})`;
+        print(`${name} ${field} %llu %llu`, `offsetof(struct ${name}, ${field})`, size);
+      }
+    }
+    for (const name of [...Object.keys(requests), ...Object.keys(constants)]) print(`${name} %llu`, name);
+  }
+  return `#include <stddef.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <linux/iommufd.h>
+#include <linux/vfio.h>
+
+int main(void)
+{
+${lines.join("\n")}
+	return 0;
+}
+`;
+}
+
+/** What the program printed, each line's words up to the last name and then its numbers. */
+async function askCompiler(headers: string): Promise<Map<string, string>> {
+  const folder = mkdtempSync(join(tmpdir(), "iova-uapi-"));
+  try {
+    const source = join(folder, "layouts.c");
+    const executable = join(folder, "layouts");
+    writeFileSync(source, program([...declared.values()]));
+    const compiled = await run("cc", ["-Wall", `-I${join(headers, "include")}`, "-o", executable, source]);
+    // Names what the headers don't have.
+    if (compiled.status !== 0) throw new Error(compiled.stderr);
+    const printed = await run(executable, []);
+    if (printed.status !== 0) throw new Error(`the compiled program ended with ${printed.status}`);
+    const lines = printed.stdout.trimEnd().split("\n");
+    return new Map(
+      lines.map((line) => {
+        const [, names = "", numbers = ""] = /^(.*?)((?: \d+)+)$/.exec(line) ?? [];
+        return [names, numbers.trim()];
+      }),
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+describe("as the kernel's headers have it", () => {
+  let missing: string | undefined;
+  let printed: Map<string, string>;
+
+  beforeAll(async () => {
+    const headers = findKernelHeaders();
+    if (headers === undefined) {
+      missing = "no kernel headers: `npm run guest -- --prepare` makes them, or set IOVA_KERNEL_HEADERS";
+    } else if (findProgram("cc") === undefined) missing = "no C compiler (cc)";
+    else printed = await askCompiler(headers);
+    // The default reporter counts what was skipped, and keeps the reason to itself.
+    if (missing !== undefined) console.warn(`not compared with the kernel's headers: ${missing}`);
+  }, 60_000);
+
+  /** Without the headers there is nothing to compare with; in CI they have to be there. */
+  function requireCompiler(context: TestContext): void {
+    if (missing === undefined) return;
+    if (process.env["CI"]) throw new Error(missing);
+    context.skip(missing);
+  }
+
+  function number(names: string): bigint {
+    return BigInt(printed.get(names) ?? "");
+  }
+
+  describe.each(Object.keys(modules))("%s", (module) => {
+    const { structs, requests, constants } = declarationsIn(module);
+
+    test("structs: size, and offset and size of each field", (context) => {
+      requireCompiler(context);
+      const expected: Record<string, Layout> = {};
+      for (const [name, { fields }] of Object.entries(structs)) {
+        const layouts = Object.keys(fields).map((field) => {
+          const [offset, sizeBytes] = (printed.get(`${name} ${field}`) ?? "").split(" ").map(Number);
+          return [field, { offset, sizeBytes }];
+        });
+        expected[name] = { sizeBytes: Number(number(name)), fields: Object.fromEntries(layouts) };
+      }
+      expect(structs).not.toEqual({});
+      expect(structs).toEqual(expected);
+    });
+
+    test("ioctl numbers", (context) => {
+      requireCompiler(context);
+      expect(requests).not.toEqual({});
+      expect(requests).toEqual(Object.fromEntries(Object.keys(requests).map((name) => [name, number(name)])));
+    });
+
+    test("constants", (context) => {
+      requireCompiler(context);
+      expect(constants).not.toEqual({});
+      expect(constants).toEqual(
+        Object.fromEntries(Object.keys(constants).map((name) => [name, number(name)])),
+      );
+    });
+  });
+});
