@@ -62,10 +62,10 @@ describe("anonymous memory", () => {
   test("says what is in the way where the address space is limited", async () => {
     const program = "test/unit/fixtures/no-address-space.ts";
     using tree = compileTree(program);
-    // Enough for Node, too little for a reservation.
     const limited = ["-c", 'ulimit -v 4000000; exec "$@"', "sh", process.execPath, tree.file(program)];
-    const { stdout } = await run("sh", limited);
-    expect(stdout).toMatch(/^UnsupportedError: no address space for DMA memory.*RLIMIT_AS/);
+    const outcome = await run("sh", limited);
+    expect(outcome).toMatchObject({ status: 0, stderr: "" });
+    expect(outcome.stdout).toMatch(/^UnsupportedError: no address space for DMA memory.*RLIMIT_AS/);
   });
 
   test.each([

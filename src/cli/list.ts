@@ -1,0 +1,35 @@
+import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
+import { blockDevices, usersOf } from "../pci/usage.js";
+
+/** One function as `iova list --json` prints it. */
+interface ListEntry extends PciFunction {
+  readonly blockDevices: readonly string[];
+  /** Why it can't be taken from the kernel now. */
+  readonly inUse: readonly string[];
+}
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, "0");
+}
+
+/** `iova list`: the PCI functions of this host and whether a userspace driver could have them. */
+export function list(json: boolean): void {
+  const entries: ListEntry[] = listPciFunctions().map((fn) => ({
+    ...fn,
+    blockDevices: blockDevices(fn.bdf),
+    inUse: usersOf(fn.bdf),
+  }));
+  if (json) {
+    process.stdout.write(`${JSON.stringify(entries, undefined, 2)}\n`);
+    return;
+  }
+  for (const entry of entries) {
+    const notes = [
+      entry.iommuGroup === undefined ? "no IOMMU group" : `group ${entry.iommuGroup}`,
+      entry.driver ?? "no driver",
+      ...entry.inUse,
+    ];
+    const id = `${hex(entry.vendorId, 4)}:${hex(entry.deviceId, 4)}`;
+    process.stdout.write(`${entry.bdf}  ${hex(entry.classCode, 6)}  ${id}  ${notes.join(", ")}\n`);
+  }
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/env node
+/** The `iova` command. Thin: every subcommand is a few calls of the library. */
+import { parseArgs } from "node:util";
+import { bindToVfio, unbindFromVfio, VFIO_PCI } from "../pci/bind.js";
+import { ConfigError, IovaError } from "../sys/errors.js";
+import { list } from "./list.js";
+
+const HELP = `Usage: iova COMMAND
+
+  list [--json]   PCI functions of this host: class, ids, IOMMU group, driver, and what uses them
+  bind BDF        bind a function to vfio-pci, for a driver in user space
+  unbind BDF      take it from vfio-pci and let the kernel choose a driver, as at boot
+  help            this text
+
+A BDF is a PCI address such as 0000:00:03.0. Binding needs root and refuses what is in use.
+`;
+
+const STATUS_USAGE = 2;
+
+function parse(argv: readonly string[]): { command: string; operands: string[]; json: boolean } {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: { json: { type: "boolean", default: false }, help: { type: "boolean", default: false } },
+    });
+    const [command = "help", ...operands] = positionals;
+    return { command: values.help ? "help" : command, operands, json: values.json };
+  } catch (error) {
+    throw new ConfigError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+function operand(command: string, operands: readonly string[]): string {
+  const [bdf] = operands;
+  if (bdf === undefined || operands.length > 1)
+    throw new ConfigError(`${command} takes one BDF; see iova help`);
+  return bdf;
+}
+
+function main(): void {
+  const { command, operands, json } = parse(process.argv.slice(2));
+  switch (command) {
+    case "list":
+      list(json);
+      return;
+    case "bind": {
+      const binding = bindToVfio(operand(command, operands));
+      // Meant to stay when this process ends.
+      binding.entrust();
+      process.stdout.write(
+        `${binding.bdf} is bound to ${VFIO_PCI} (before: ${binding.previousDriver ?? "no driver"})\n`,
+      );
+      return;
+    }
+    case "unbind": {
+      const bdf = operand(command, operands);
+      process.stdout.write(`${bdf} is bound to ${unbindFromVfio(bdf) ?? "no driver"}\n`);
+      return;
+    }
+    case "help":
+      process.stdout.write(HELP);
+      return;
+    default:
+      throw new ConfigError(`there is no command ${JSON.stringify(command)}; see iova help`);
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  if (!(error instanceof IovaError)) throw error;
+  process.stderr.write(`iova: ${error.message}\n`);
+  process.exitCode = error instanceof ConfigError ? STATUS_USAGE : 1;
+}

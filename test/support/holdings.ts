@@ -1,0 +1,55 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { afterEach, beforeEach, expect } from "vitest";
+
+/** What this process holds of the kernel at one moment. */
+export interface Holdings {
+  /** Number of open descriptors of any kind. */
+  readonly descriptors: number;
+  /** What descriptors of VFIO, iommufd and eventfd lead to, sorted. */
+  readonly kernelObjects: readonly string[];
+  /** Mapped device regions. */
+  readonly regions: number;
+  /** Memory pinned for devices, as iommufd counts it. */
+  readonly pinnedKib: number;
+  /** Memory locked for devices, as type1 counts it. */
+  readonly lockedKib: number;
+}
+
+const KERNEL_OBJECT = /^\/dev\/(iommu|vfio\/.+)$|^anon_inode:\[(vfio-device|eventfd)\]$/;
+
+export function holdings(): Holdings {
+  const targets = readdirSync("/proc/self/fd").flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      // The one that listed the folder.
+      return [];
+    }
+  });
+  const maps = readFileSync("/proc/self/maps", "utf8").split("\n");
+  const status = readFileSync("/proc/self/status", "utf8");
+  return {
+    descriptors: targets.length,
+    kernelObjects: targets.filter((target) => KERNEL_OBJECT.test(target)).sort(),
+    regions: maps.filter((line) => line.includes("vfio")).length,
+    pinnedKib: kib(status, "VmPin"),
+    lockedKib: kib(status, "VmLck"),
+  };
+}
+
+function kib(status: string, name: string): number {
+  const [, value] = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status) ?? [];
+  if (value === undefined) throw new Error(`/proc/self/status has no ${name}`);
+  return Number(value);
+}
+
+/** Every test of the file or describe block that calls this has to leave the process as it found it. */
+export function expectNothingLeft(): void {
+  let before: Holdings;
+  beforeEach(() => {
+    before = holdings();
+  });
+  afterEach(() => {
+    expect(holdings()).toEqual(before);
+  });
+}
