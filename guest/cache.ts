@@ -42,12 +42,16 @@ export async function installFile(target: string, content: string): Promise<void
  * when its stdin does. So it falls with its owner, however that dies, and there
  * is no stale lock that somebody would have to recognise and take over.
  */
-export async function withLock<T>(file: string, onWait: () => void, work: () => Promise<T>): Promise<T> {
+export async function withLock<T>(
+  file: string,
+  { onWait, signal }: { onWait: () => void; signal?: AbortSignal | undefined },
+  work: () => Promise<T>,
+): Promise<T> {
   await mkdir(dirname(file), { recursive: true });
-  let release = await tryLock(file, ["--nonblock"]);
+  let release = await tryLock(file, ["--nonblock"], signal);
   if (release === undefined) {
     onWait();
-    release = await tryLock(file, []);
+    release = await tryLock(file, [], signal);
   }
   if (release === undefined) throw new GuestToolError(`cannot lock ${file}`);
   try {
@@ -57,15 +61,28 @@ export async function withLock<T>(file: string, onWait: () => void, work: () => 
   }
 }
 
-async function tryLock(file: string, how: readonly string[]): Promise<(() => void) | undefined> {
+async function tryLock(
+  file: string,
+  how: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<(() => void) | undefined> {
   const holder = spawn("flock", [...how, "--no-fork", file, "sh", "-c", "echo held; read end"], {
     stdio: ["pipe", "pipe", "ignore"],
     // Ctrl-C goes to the whole foreground group; the lock has to outlive the clean-up.
     detached: true,
   });
-  return await new Promise((resolve, reject) => {
-    holder.once("error", (error) => reject(new GuestToolError(`cannot run flock: ${error.message}`)));
-    holder.once("exit", () => resolve(undefined));
-    holder.stdout.once("data", () => resolve(() => holder.stdin.end()));
-  });
+  const stopWaiting = (): void => void holder.kill();
+  signal?.addEventListener("abort", stopWaiting);
+  try {
+    const release = await new Promise<(() => void) | undefined>((resolve, reject) => {
+      holder.once("error", (error) => reject(new GuestToolError(`cannot run flock: ${error.message}`)));
+      holder.once("exit", () => resolve(undefined));
+      holder.stdout.once("data", () => resolve(() => void holder.stdin.end()));
+    });
+    signal?.throwIfAborted();
+    return release;
+  } finally {
+    // From now on the lock is kept until the work, and its clean-up, is done.
+    signal?.removeEventListener("abort", stopWaiting);
+  }
 }

@@ -57,9 +57,11 @@ export async function ensureKernel(wish: KernelWish): Promise<Kernel> {
     const kernel = await fromCache();
     if (kernel !== undefined) return kernel;
   }
-  const waiting = (): void =>
-    wish.progress.note("another process is preparing the guest's kernel: waiting for it");
-  return await withLock(join(store, "lock"), waiting, async () => {
+  const lock = {
+    onWait: () => wish.progress.note("another process is preparing the guest's kernel: waiting for it"),
+    signal: wish.signal,
+  };
+  return await withLock(join(store, "lock"), lock, async () => {
     // Whoever held the lock may have built just what is wanted here.
     const made = wish.update ? undefined : await fromCache();
     if (made !== undefined) return made;

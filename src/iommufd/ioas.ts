@@ -1,12 +1,15 @@
 import { type Iova, type IovaRange, iova } from "../dma/iova.js";
 import type { DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
-import { Errno } from "../sys/errno.js";
-import { ArgumentError, SysError } from "../sys/errors.js";
-import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import { Errno, errnoName } from "../sys/errno.js";
+import { ArgumentError } from "../sys/errors.js";
+import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { call, callError } from "./call.js";
 import { destroyObject } from "./destroy.js";
+import type { BoundDevice } from "./device-ref.js";
+import { PagingHwpt, type PagingHwptOptions } from "./hwpt.js";
 import type { Iommufd } from "./iommufd.js";
 import {
   IOMMU_IOAS_ALLOC,
@@ -18,6 +21,7 @@ import {
   IOMMU_IOAS_MAP_FIXED_IOVA,
   IOMMU_IOAS_MAP_READABLE,
   IOMMU_IOAS_MAP_WRITEABLE,
+  IOMMU_IOAS_NOIOMMU_GET_PA,
   IOMMU_IOAS_UNMAP,
   IOMMU_OPTION_HUGE_PAGES,
   IOMMU_OPTION_OP_GET,
@@ -28,6 +32,7 @@ import {
   iommu_ioas_iova_ranges,
   iommu_ioas_map,
   iommu_ioas_map_file,
+  iommu_ioas_noiommu_get_pa,
   iommu_ioas_unmap,
   iommu_iova_range,
 } from "./uapi.js";
@@ -86,7 +91,7 @@ export class Ioas extends Resource {
   /** See {@link Iommufd.allocIoas}. */
   static alloc(iommufd: Iommufd): Ioas {
     const request = iommu_ioas_alloc.encode({});
-    ioctl(iommufd.fd, IOMMU_IOAS_ALLOC, request, { object: iommufd.lease.label });
+    call(iommufd.fd, IOMMU_IOAS_ALLOC, request, { object: iommufd.lease.label });
     return new Ioas(iommufd, iommu_ioas_alloc.decode(request).out_ioas_id);
   }
 
@@ -111,7 +116,7 @@ export class Ioas extends Resource {
         room = answer.num_iovas + 4;
         continue;
       }
-      if (result < 0) throw new SysError("IOMMU_IOAS_IOVA_RANGES", -result, { object: this.lease.label });
+      if (result < 0) throw callError(IOMMU_IOAS_IOVA_RANGES, result, { object: this.lease.label });
       const ranges = Array.from({ length: answer.num_iovas }, (_, i) => {
         const range = iommu_iova_range.decode(array, i * iommu_iova_range.sizeBytes);
         return { start: iova(range.start), last: iova(range.last) };
@@ -136,7 +141,7 @@ export class Ioas extends Resource {
       num_iovas: ranges.length,
       allowed_iovas: BigInt(addressOf(array)),
     });
-    ioctl(this.iommufd.fd, IOMMU_IOAS_ALLOW_IOVAS, request, { object: this.lease.label });
+    call(this.iommufd.fd, IOMMU_IOAS_ALLOW_IOVAS, request, { object: this.lease.label });
     keepAlive(array);
   }
 
@@ -159,7 +164,7 @@ export class Ioas extends Resource {
     request[3] = BigInt(memory.sizeBytes);
     request[4] = fixed === undefined ? 0n : checkU64("iova", fixed);
     const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_MAP, request);
-    if (result < 0) throw this.mapError("IOMMU_IOAS_MAP", result, memory.sizeBytes, fixed);
+    if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, memory.sizeBytes, fixed);
     return (request[4] ?? 0n) as Iova;
   }
 
@@ -181,7 +186,7 @@ export class Ioas extends Resource {
       iova: fixed ?? 0n,
     });
     const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_MAP_FILE, request);
-    if (result < 0) throw this.mapError("IOMMU_IOAS_MAP_FILE", result, sizeBytes, fixed);
+    if (result < 0) throw this.mapError(IOMMU_IOAS_MAP_FILE, result, sizeBytes, fixed);
     return iova(iommu_ioas_map_file.decode(request).iova);
   }
 
@@ -206,7 +211,7 @@ export class Ioas extends Resource {
       src_iova: checkU64("sourceIova", sourceIova),
     });
     const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_COPY, request);
-    if (result < 0) throw this.mapError("IOMMU_IOAS_COPY", result, sizeBytes, fixed);
+    if (result < 0) throw this.mapError(IOMMU_IOAS_COPY, result, sizeBytes, fixed);
     return iova(iommu_ioas_copy.decode(request).dst_iova);
   }
 
@@ -223,6 +228,35 @@ export class Ioas extends Resource {
   /** Removes all mappings. @returns bytes unmapped @throws ClosedError, SysError */
   unmapAll(): bigint {
     return this.unmapRange(0n, ALL);
+  }
+
+  /**
+   * IOMMU_HWPT_ALLOC: a page table of this address space for the IOMMU behind `device`. Without one, attaching a device
+   * to the address space lets the kernel make a plain one.
+   * @throws ArgumentError (bound elsewhere), ClosedError, UnsupportedError, SysError: EOPNOTSUPP where the IOMMU lacks
+   *   an option, EADDRINUSE where mappings don't fit it, EFAULT or ENOMEM where they can't be pinned
+   */
+  allocHwpt(device: BoundDevice, options: PagingHwptOptions = {}): PagingHwpt {
+    this.lease.assertOpen();
+    return PagingHwpt.alloc(this, device, options);
+  }
+
+  /**
+   * IOMMU_IOAS_NOIOMMU_GET_PA: where mapped memory lies physically, for devices without any IOMMU.
+   * @returns the physical address, and how many bytes from there on are contiguous (at most `sizeBytes`)
+   * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EPERM without CAP_SYS_RAWIO, ENOENT (unmapped),
+   *   EOPNOTSUPP where a real IOMMU translates
+   */
+  noiommuPhysicalAddress(at: bigint, sizeBytes: number): { physicalAddress: bigint; sizeBytes: number } {
+    this.lease.assertOpen();
+    const request = iommu_ioas_noiommu_get_pa.encode({
+      ioas_id: this.id,
+      iova: checkU64("iova", at),
+      length: BigInt(checkLength("sizeBytes", sizeBytes)),
+    });
+    call(this.iommufd.fd, IOMMU_IOAS_NOIOMMU_GET_PA, request, { object: this.lease.label });
+    const { out_phys, length } = iommu_ioas_noiommu_get_pa.decode(request);
+    return { physicalAddress: out_phys, sizeBytes: Number(length) };
   }
 
   /** IOMMU_OPTION_HUGE_PAGES: whether the IOMMU's page tables may use large pages. @throws ClosedError, SysError */
@@ -244,17 +278,22 @@ export class Ioas extends Resource {
     request[2] = length;
     const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_UNMAP, request);
     if (result < 0) {
-      throw new SysError("IOMMU_IOAS_UNMAP", -result, {
+      throw callError(IOMMU_IOAS_UNMAP, result, {
         object: `${this.lease.label} at 0x${at.toString(16)}`,
       });
     }
     return request[2] ?? 0n;
   }
 
-  private mapError(name: string, result: number, sizeBytes: number, fixed: bigint | undefined): SysError {
+  private mapError(
+    request: IoctlRequest,
+    result: number,
+    sizeBytes: number,
+    fixed: bigint | undefined,
+  ): Error {
     const where = fixed === undefined ? "" : ` at iova 0x${fixed.toString(16)}`;
-    const error = new SysError(name, -result, { object: `${this.lease.label}: ${sizeBytes} bytes${where}` });
-    return error.with({ hint: mapHints[error.code] });
+    const object = `${this.lease.label}: ${sizeBytes} bytes${where}`;
+    return callError(request, result, { object, hint: mapHints[errnoName(-result)] });
   }
 }
 

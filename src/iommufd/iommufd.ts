@@ -1,14 +1,27 @@
-import { SysError } from "../sys/errors.js";
-import { ioctl } from "../sys/ioctl.js";
+import { Errno } from "../sys/errno.js";
+import { ArgumentError, SysError } from "../sys/errors.js";
+import { tryIoctl } from "../sys/ioctl.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { call, callError } from "./call.js";
+import { type IommufdCapabilities, probeIommufd } from "./capabilities.js";
+import type { BoundDevice } from "./device-ref.js";
+import { FaultQueue } from "./fault-queue.js";
+import { type HwInfo, readHwInfo } from "./hw-info.js";
 import { Ioas } from "./ioas.js";
 import {
+  IOMMU_IOAS_CHANGE_PROCESS,
   IOMMU_OPTION,
   IOMMU_OPTION_OP_GET,
   IOMMU_OPTION_OP_SET,
   IOMMU_OPTION_RLIMIT_MODE,
+  IOMMU_VFIO_IOAS,
+  IOMMU_VFIO_IOAS_CLEAR,
+  IOMMU_VFIO_IOAS_GET,
+  IOMMU_VFIO_IOAS_SET,
+  iommu_ioas_change_process,
   iommu_option,
+  iommu_vfio_ioas,
 } from "./uapi.js";
 
 export const IOMMUFD_PATH = "/dev/iommu";
@@ -29,6 +42,7 @@ export type RlimitMode = "user" | "process";
 export class Iommufd extends Resource {
   /** The descriptor; owned by this object. */
   readonly fd: number;
+  private known: IommufdCapabilities | undefined;
 
   private constructor(fd: number, path: string) {
     super(new Lease(path, () => close(fd)));
@@ -50,6 +64,70 @@ export class Iommufd extends Resource {
     return Ioas.alloc(this);
   }
 
+  /** IOMMU_FAULT_QUEUE_ALLOC: a queue for I/O page faults. @throws ClosedError, UnsupportedError, SysError */
+  allocFaultQueue(): FaultQueue {
+    this.lease.assertOpen();
+    return FaultQueue.alloc(this);
+  }
+
+  /**
+   * IOMMU_GET_HW_INFO: what the IOMMU behind a bound device is and can do.
+   * @param type the kind of information wanted (IOMMU_HW_INFO_TYPE_*); left out, the IOMMU's own
+   * @throws ArgumentError (bound elsewhere), ClosedError, UnsupportedError, SysError
+   */
+  hwInfo(device: BoundDevice, type?: number): HwInfo {
+    this.lease.assertOpen();
+    if (device.iommufd !== this)
+      throw new ArgumentError(`${device.lease.label} is not bound to this iommufd`);
+    return readHwInfo(device, type);
+  }
+
+  /** What this kernel's iommufd has; asked once. @throws ClosedError */
+  capabilities(): IommufdCapabilities {
+    this.lease.assertOpen();
+    this.known ??= probeIommufd(this.fd);
+    return this.known;
+  }
+
+  /**
+   * IOMMU_VFIO_IOAS: id of the address space that answers VFIO container requests on this descriptor; undefined
+   * where there is none. @throws ClosedError, SysError
+   */
+  get vfioIoasId(): number | undefined {
+    this.lease.assertOpen();
+    const request = iommu_vfio_ioas.encode({ op: IOMMU_VFIO_IOAS_GET });
+    const result = tryIoctl(this.fd, IOMMU_VFIO_IOAS, request);
+    if (result === -Errno.ENODEV) return undefined;
+    if (result < 0) throw callError(IOMMU_VFIO_IOAS, result, { object: this.lease.label });
+    return iommu_vfio_ioas.decode(request).ioas_id;
+  }
+
+  /** Chooses that address space; undefined takes it away. @throws ArgumentError, ClosedError, SysError */
+  setVfioIoas(ioas: Ioas | undefined): void {
+    this.lease.assertOpen();
+    if (ioas !== undefined && ioas.iommufd !== this) {
+      throw new ArgumentError(`${ioas.lease.label} is of another iommufd`);
+    }
+    ioas?.lease.assertOpen();
+    const request =
+      ioas === undefined
+        ? iommu_vfio_ioas.encode({ op: IOMMU_VFIO_IOAS_CLEAR })
+        : iommu_vfio_ioas.encode({ op: IOMMU_VFIO_IOAS_SET, ioas_id: ioas.id });
+    call(this.fd, IOMMU_VFIO_IOAS, request, { object: this.lease.label });
+  }
+
+  /**
+   * IOMMU_IOAS_CHANGE_PROCESS: from now on this process is the one whose memory is counted. For a descriptor inherited
+   * from another process; all or nothing.
+   * @throws ClosedError, UnsupportedError, SysError: EINVAL where anything but a memfd is mapped, ENOMEM
+   */
+  changeProcess(): void {
+    this.lease.assertOpen();
+    call(this.fd, IOMMU_IOAS_CHANGE_PROCESS, iommu_ioas_change_process.encode({}), {
+      object: this.lease.label,
+    });
+  }
+
   /**
    * IOMMU_OPTION_RLIMIT_MODE. `user` (the kernel's default): all processes of a user share one account.
    * @throws ClosedError, SysError
@@ -67,7 +145,7 @@ export class Iommufd extends Resource {
   option(op: number, optionId: number, objectId: number, value: bigint): bigint {
     this.lease.assertOpen();
     const request = iommu_option.encode({ option_id: optionId, op, object_id: objectId, val64: value });
-    ioctl(this.fd, IOMMU_OPTION, request, {
+    call(this.fd, IOMMU_OPTION, request, {
       object: objectId === 0 ? this.lease.label : `object ${objectId}`,
     });
     return iommu_option.decode(request).val64;

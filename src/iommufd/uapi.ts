@@ -12,7 +12,15 @@ export const IOMMU_IOAS_IOVA_RANGES = ioctlRequest("IOMMU_IOAS_IOVA_RANGES", IOM
 export const IOMMU_IOAS_MAP = ioctlRequest("IOMMU_IOAS_MAP", IOMMUFD_TYPE, 0x85);
 export const IOMMU_IOAS_UNMAP = ioctlRequest("IOMMU_IOAS_UNMAP", IOMMUFD_TYPE, 0x86);
 export const IOMMU_OPTION = ioctlRequest("IOMMU_OPTION", IOMMUFD_TYPE, 0x87);
-export const IOMMU_IOAS_MAP_FILE = ioctlRequest("IOMMU_IOAS_MAP_FILE", IOMMUFD_TYPE, 0x8f);
+export const IOMMU_VFIO_IOAS = ioctlRequest("IOMMU_VFIO_IOAS", IOMMUFD_TYPE, 0x88);
+export const IOMMU_IOAS_MAP_FILE = ioctlRequest("IOMMU_IOAS_MAP_FILE", IOMMUFD_TYPE, 0x8f, "6.13");
+export const IOMMU_IOAS_CHANGE_PROCESS = ioctlRequest(
+  "IOMMU_IOAS_CHANGE_PROCESS",
+  IOMMUFD_TYPE,
+  0x92,
+  "6.14",
+);
+export const IOMMU_IOAS_NOIOMMU_GET_PA = ioctlRequest("IOMMU_IOAS_NOIOMMU_GET_PA", IOMMUFD_TYPE, 0x95);
 
 /** enum iommufd_ioas_map_flags */
 export const IOMMU_IOAS_MAP_FIXED_IOVA = 1 << 0;
@@ -26,6 +34,11 @@ export const IOMMU_OPTION_HUGE_PAGES = 1;
 /** enum iommufd_option_ops */
 export const IOMMU_OPTION_OP_SET = 0;
 export const IOMMU_OPTION_OP_GET = 1;
+
+/** enum iommufd_vfio_ioas_op */
+export const IOMMU_VFIO_IOAS_GET = 0;
+export const IOMMU_VFIO_IOAS_SET = 1;
+export const IOMMU_VFIO_IOAS_CLEAR = 2;
 
 export const iommu_destroy = struct("iommu_destroy", { size: u32, id: u32 });
 
@@ -94,4 +107,23 @@ export const iommu_option = struct("iommu_option", {
   __reserved: u16,
   object_id: u32,
   val64: u64,
+});
+
+export const iommu_vfio_ioas = struct("iommu_vfio_ioas", {
+  size: u32,
+  ioas_id: u32,
+  op: u16,
+  __reserved: u16,
+});
+
+export const iommu_ioas_change_process = struct("iommu_ioas_change_process", { size: u32, __reserved: u32 });
+
+export const iommu_ioas_noiommu_get_pa = struct("iommu_ioas_noiommu_get_pa", {
+  size: u32,
+  flags: u32,
+  ioas_id: u32,
+  __reserved: u32,
+  iova: u64,
+  length: u64,
+  out_phys: u64,
 });

@@ -6,11 +6,13 @@ import { c, lastErrno } from "./libc.js";
 export interface IoctlRequest {
   readonly name: string;
   readonly number: number;
+  /** First Linux release that has it; undefined where it came with its device node. */
+  readonly since?: string | undefined;
 }
 
 /** `_IO(type, nr)` of asm-generic/ioctl.h: iommufd and VFIO encode neither size nor direction. */
-export function ioctlRequest(name: string, type: string, nr: number): IoctlRequest {
-  return { name, number: (type.charCodeAt(0) << 8) | nr };
+export function ioctlRequest(name: string, type: string, nr: number, since?: string): IoctlRequest {
+  return { name, number: (type.charCodeAt(0) << 8) | nr, since };
 }
 
 /**

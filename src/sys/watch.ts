@@ -51,9 +51,15 @@ export class Watch extends Resource {
  * Calls `onReadable` from the event loop whenever `fd` has something to read (level triggered: read it there).
  * The watch ends with `owner`, before the descriptor is closed: the other order aborts in libuv.
  * An error thrown by `onReadable` becomes an uncaught exception, as from any event handler.
+ * @param onClosed called once, when the watch has ended
  * @throws SysError where the descriptor can't be polled, BusyError where it is watched already
  */
-export function watchReadable(fd: number, owner: Lease, onReadable: () => void): Watch {
+export function watchReadable(
+  fd: number,
+  owner: Lease,
+  onReadable: () => void,
+  onClosed: () => void = () => {},
+): Watch {
   owner.assertOpen();
   if (watched.has(fd)) throw new BusyError(`fd ${fd} (${owner.label}) is watched already`);
   assertPollable(fd);
@@ -77,6 +83,7 @@ export function watchReadable(fd: number, owner: Lease, onReadable: () => void):
         active = false;
         watched.delete(fd);
         handle.close();
+        onClosed();
       },
       owner,
     ),

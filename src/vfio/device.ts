@@ -106,6 +106,11 @@ export class VfioDevice extends Resource implements DeviceIo {
     return this.assertBound().id;
   }
 
+  /** The iommufd it is bound to. @throws StateError before bind() */
+  get iommufd(): BindTarget {
+    return this.assertBound().iommufd;
+  }
+
   /**
    * VFIO_DEVICE_BIND_IOMMUFD: gives the device's DMA ownership to an iommufd. Once per open; ends at close().
    * @throws StateError (bound already, or opened through a group), SysError: EPERM, EBUSY, ENODEV

@@ -13,13 +13,16 @@ export const collectGarbage: () => void = (() => {
 })();
 
 /**
- * Collects garbage until `done`, or long enough to say that it never will be: one collection may find an object still
- * on the stack, and what finalization does comes a few turns of the event loop later.
+ * Collects garbage until `done`, or long enough to say that it never will be: what finalization does comes a few turns
+ * of the event loop later. Each collection has a turn of its own, because a WeakRef that `done` looked into keeps its
+ * object until the end of the turn.
  */
 export async function collectUntil(done: () => boolean): Promise<boolean> {
-  for (let round = 0; round < 50 && !done(); round++) {
+  for (let round = 0; round < 50; round++) {
+    await setImmediate();
     collectGarbage();
     await setImmediate();
+    if (done()) return true;
   }
-  return done();
+  return false;
 }

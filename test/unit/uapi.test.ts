@@ -3,14 +3,12 @@
  * struct and field and the value of every request and constant that the uapi modules export. New exports are covered
  * by being there.
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeAll, describe, expect, type TestContext, test } from "vitest";
+import { fileURLToPath } from "node:url";
+import { beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { findProgram } from "../../guest/paths.js";
-import * as iommufd from "../../src/iommufd/uapi.js";
-import * as vfio from "../../src/vfio/uapi.js";
-import * as vfioLegacy from "../../src/vfio-legacy/uapi.js";
 import { findKernelHeaders } from "../support/kernel-headers.js";
 import { run } from "../support/run.js";
 
@@ -66,13 +64,14 @@ function declarationsOf(module: object): Declarations {
   return found;
 }
 
-const modules = { iommufd, vfio, "vfio-legacy": vfioLegacy };
-const declared = new Map(Object.entries(modules).map(([name, module]) => [name, declarationsOf(module)]));
-
-function declarationsIn(module: string): Declarations {
-  const found = declared.get(module);
-  if (found === undefined) throw new Error(`no module ${module}`);
-  return found;
+/** The modules, by their path below src/: every uapi*.ts of the folders that speak to the kernel. */
+const declared = new Map<string, Declarations>();
+for (const folder of ["iommufd", "vfio", "vfio-legacy"]) {
+  const path = fileURLToPath(new URL(`../../src/${folder}`, import.meta.url));
+  for (const name of readdirSync(path).filter((name) => /^uapi.*\.ts$/.test(name))) {
+    const module: unknown = await import(join(path, name));
+    if (isObject(module)) declared.set(`${folder}/${name}`, declarationsOf(module));
+  }
 }
 
 /** C that prints, one per line: `struct size`, `struct field offset size`, `name value`. */
@@ -145,46 +144,30 @@ describe("as the kernel's headers have it", () => {
     if (missing !== undefined) console.warn(`not compared with the kernel's headers: ${missing}`);
   }, 60_000);
 
-  /** Without the headers there is nothing to compare with; in CI they have to be there. */
-  function requireCompiler(context: TestContext): void {
+  // Without the headers there is nothing to compare with; in CI they have to be there.
+  beforeEach((context) => {
     if (missing === undefined) return;
     if (process.env["CI"]) throw new Error(missing);
     context.skip(missing);
+  });
+
+  /** The same names with the compiler's numbers. */
+  function asCompiled({ structs, requests, constants }: Declarations): Declarations {
+    const number = (names: string): bigint => BigInt(printed.get(names) ?? "");
+    const values = (names: object): Record<string, bigint> =>
+      Object.fromEntries(Object.keys(names).map((name) => [name, number(name)]));
+    const compiled: Record<string, Layout> = {};
+    for (const [name, { fields }] of Object.entries(structs)) {
+      const layouts = Object.keys(fields).map((field) => {
+        const [offset, sizeBytes] = (printed.get(`${name} ${field}`) ?? "").split(" ").map(Number);
+        return [field, { offset, sizeBytes }];
+      });
+      compiled[name] = { sizeBytes: Number(number(name)), fields: Object.fromEntries(layouts) };
+    }
+    return { structs: compiled, requests: values(requests), constants: values(constants) };
   }
 
-  function number(names: string): bigint {
-    return BigInt(printed.get(names) ?? "");
-  }
-
-  describe.each(Object.keys(modules))("%s", (module) => {
-    const { structs, requests, constants } = declarationsIn(module);
-
-    test("structs: size, and offset and size of each field", (context) => {
-      requireCompiler(context);
-      const expected: Record<string, Layout> = {};
-      for (const [name, { fields }] of Object.entries(structs)) {
-        const layouts = Object.keys(fields).map((field) => {
-          const [offset, sizeBytes] = (printed.get(`${name} ${field}`) ?? "").split(" ").map(Number);
-          return [field, { offset, sizeBytes }];
-        });
-        expected[name] = { sizeBytes: Number(number(name)), fields: Object.fromEntries(layouts) };
-      }
-      expect(structs).not.toEqual({});
-      expect(structs).toEqual(expected);
-    });
-
-    test("ioctl numbers", (context) => {
-      requireCompiler(context);
-      expect(requests).not.toEqual({});
-      expect(requests).toEqual(Object.fromEntries(Object.keys(requests).map((name) => [name, number(name)])));
-    });
-
-    test("constants", (context) => {
-      requireCompiler(context);
-      expect(constants).not.toEqual({});
-      expect(constants).toEqual(
-        Object.fromEntries(Object.keys(constants).map((name) => [name, number(name)])),
-      );
-    });
+  test.each([...declared])("%s: struct layouts, ioctl numbers and constants", (_module, ours) => {
+    expect(ours).toEqual(asCompiled(ours));
   });
 });

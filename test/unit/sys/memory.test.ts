@@ -59,6 +59,22 @@ describe("anonymous memory", () => {
     expect(() => MappedMemory.anonymous(4096 * MIB + 1)).toThrow(ArgumentError);
   });
 
+  test("that can't be locked is refused with the limit named, and its pages are given back", async () => {
+    const program = "test/unit/fixtures/memlock.ts";
+    using tree = compileTree(program);
+    const outcome = await run("sh", [
+      "-c",
+      'ulimit -l 1024; exec "$@"',
+      "sh",
+      process.execPath,
+      tree.file(program),
+    ]);
+    expect(outcome).toMatchObject({ status: 0, stderr: "" });
+    const { error, leftBytes } = JSON.parse(outcome.stdout);
+    expect(error).toBe("mlock: ENOMEM (the memlock limit (ulimit -l) may be too low)");
+    expect(leftBytes).toBeLessThan(32 * MIB);
+  });
+
   test("says what is in the way where the address space is limited", async () => {
     const program = "test/unit/fixtures/no-address-space.ts";
     using tree = compileTree(program);

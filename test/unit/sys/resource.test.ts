@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { BusyError, ClosedError } from "../../../src/sys/errors.js";
 import { Lease, Resource } from "../../../src/sys/resource.js";
 import { compileTree } from "../../support/compiled.js";
+import { collectUntil } from "../../support/gc.js";
 import { runNode } from "../../support/run.js";
 
 /** Leases that write down when they are released. */
@@ -75,10 +76,16 @@ describe("closing", () => {
     expect(ioas.closed).toBe(true);
   });
 
-  test("a closed child is forgotten by its parent", () => {
+  test("a closed child is forgotten by its parent, and can be collected", async () => {
     const { released, lease } = recorder();
     const parent = lease("parent");
-    lease("child", parent).close();
+    const closeChild = (): WeakRef<Lease> => {
+      const child = lease("child", parent);
+      child.close();
+      return new WeakRef(child);
+    };
+    const child = closeChild();
+    expect(await collectUntil(() => child.deref() === undefined)).toBe(true);
     parent.close();
     expect(released).toEqual(["child", "parent"]);
   });

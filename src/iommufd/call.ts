@@ -1,0 +1,33 @@
+import { Errno } from "../sys/errno.js";
+import { SysError, type SysErrorContext, UnsupportedError } from "../sys/errors.js";
+import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
+
+/**
+ * An ioctl on an iommufd. There ENOTTY means that the kernel doesn't know the request, and E2BIG that it doesn't know
+ * a field that was set: both say that this kernel is too old.
+ * @throws UnsupportedError naming the request and, where known, the first kernel that has it; SysError
+ */
+export function call(
+  fd: number,
+  request: IoctlRequest,
+  argument: NodeJS.ArrayBufferView,
+  context: SysErrorContext = {},
+): void {
+  const result = tryIoctl(fd, request, argument);
+  if (result < 0) throw callError(request, result, context);
+}
+
+/** What a negative result of tryIoctl() on an iommufd means. */
+export function callError(request: IoctlRequest, result: number, context: SysErrorContext): Error {
+  const cause = new SysError(request.name, -result, context);
+  if (result === -Errno.ENOTTY) {
+    const since = request.since === undefined ? "" : `: it needs Linux ${request.since}`;
+    return new UnsupportedError(`this kernel has no ${request.name}${since}`, { cause });
+  }
+  if (result === -Errno.E2BIG) {
+    return new UnsupportedError(`this kernel's ${request.name} lacks an option that was asked for`, {
+      cause,
+    });
+  }
+  return cause;
+}

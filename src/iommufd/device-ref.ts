@@ -1,0 +1,11 @@
+import type { Lease } from "../sys/resource.js";
+import type { BindTarget } from "../vfio/device.js";
+
+/** A device bound to an iommufd, as the other objects name it. {@link VfioDevice} is one after bind(). */
+export interface BoundDevice {
+  /** Its object id in the iommufd. */
+  readonly deviceId: number;
+  /** The iommufd it is bound to. */
+  readonly iommufd: BindTarget;
+  readonly lease: Lease;
+}

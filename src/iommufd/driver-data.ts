@@ -1,0 +1,128 @@
+/**
+ * Structures whose form depends on the IOMMU: data of nested page tables, and cache invalidation. The kernel takes them
+ * as a type and bytes; these functions give both for the IOMMUs it knows.
+ */
+import { ArgumentError } from "../sys/errors.js";
+import {
+  IOMMU_HWPT_DATA_AMD_GUEST,
+  IOMMU_HWPT_DATA_ARM_SMMUV3,
+  IOMMU_HWPT_DATA_VTD_S1,
+  IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
+  IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+  IOMMU_VTD_INV_FLAGS_LEAF,
+  IOMMU_VTD_S1_EAFE,
+  IOMMU_VTD_S1_SRE,
+  IOMMU_VTD_S1_WPE,
+  iommu_hwpt_amd_guest,
+  iommu_hwpt_arm_smmuv3,
+  iommu_hwpt_vtd_s1,
+  iommu_hwpt_vtd_s1_invalidate,
+  iommu_viommu_arm_smmuv3_invalidate,
+} from "./uapi-hwpt.js";
+
+/** Data of a type that only one kind of IOMMU understands. */
+export interface DriverData {
+  /** enum iommu_hwpt_data_type, enum iommu_viommu_type, ... */
+  readonly type: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Invalidation requests, all of one form. */
+export interface InvalidationData {
+  /** enum iommu_hwpt_invalidate_data_type */
+  readonly type: number;
+  readonly entryBytes: number;
+  /** The requests, one after the other. */
+  readonly bytes: Uint8Array;
+}
+
+/** Stage-1 page table of a guest on Intel VT-d (struct iommu_hwpt_vtd_s1). */
+export interface VtdStage1 {
+  /** Guest physical address of the page table. */
+  readonly pageTable: bigint;
+  /** Address width in bits. */
+  readonly addressWidth: number;
+  /** Supervisor requests (SRE). */
+  readonly supervisorRequests?: boolean;
+  /** Extended access flag (EAFE). */
+  readonly extendedAccessFlag?: boolean;
+  /** Write protection (WPE). */
+  readonly writeProtect?: boolean;
+}
+
+export function vtdStage1(table: VtdStage1): DriverData {
+  const flags =
+    (table.supervisorRequests === true ? IOMMU_VTD_S1_SRE : 0) |
+    (table.extendedAccessFlag === true ? IOMMU_VTD_S1_EAFE : 0) |
+    (table.writeProtect === true ? IOMMU_VTD_S1_WPE : 0);
+  return {
+    type: IOMMU_HWPT_DATA_VTD_S1,
+    bytes: iommu_hwpt_vtd_s1.encode({
+      flags: BigInt(flags),
+      pgtbl_addr: table.pageTable,
+      addr_width: table.addressWidth,
+    }),
+  };
+}
+
+/** The first two words of a guest's stream table entry on Arm SMMUv3. */
+export function smmuv3StreamTableEntry(words: readonly [bigint, bigint]): DriverData {
+  return { type: IOMMU_HWPT_DATA_ARM_SMMUV3, bytes: iommu_hwpt_arm_smmuv3.encode({ ste: [...words] }) };
+}
+
+/** A guest's device table entry on AMD. */
+export function amdDeviceTableEntry(words: readonly [bigint, bigint, bigint, bigint]): DriverData {
+  return { type: IOMMU_HWPT_DATA_AMD_GUEST, bytes: iommu_hwpt_amd_guest.encode({ dte: [...words] }) };
+}
+
+/** Everything cached of a VT-d nested page table. */
+const ALL_PAGES = 0xffff_ffff_ffff_ffffn;
+
+/** One range to drop from VT-d's caches; all of it where no range is given. */
+export interface VtdInvalidation {
+  readonly address?: bigint;
+  readonly pages?: bigint;
+  /** Only leaf entries changed. */
+  readonly leafOnly?: boolean;
+}
+
+export function vtdInvalidations(requests: readonly VtdInvalidation[]): InvalidationData {
+  return concatenate(
+    IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
+    iommu_hwpt_vtd_s1_invalidate.sizeBytes,
+    requests.map(({ address = 0n, pages = ALL_PAGES, leafOnly = false }) =>
+      iommu_hwpt_vtd_s1_invalidate.encode({
+        addr: address,
+        npages: pages,
+        flags: leafOnly ? IOMMU_VTD_INV_FLAGS_LEAF : 0,
+      }),
+    ),
+  );
+}
+
+/** Commands of a guest's SMMUv3 command queue, as it wrote them. */
+export function smmuv3Invalidations(commands: readonly (readonly [bigint, bigint])[]): InvalidationData {
+  return concatenate(
+    IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+    iommu_viommu_arm_smmuv3_invalidate.sizeBytes,
+    commands.map((cmd) => iommu_viommu_arm_smmuv3_invalidate.encode({ cmd: [...cmd] })),
+  );
+}
+
+function concatenate(type: number, entryBytes: number, entries: readonly Uint8Array[]): InvalidationData {
+  const bytes = new Uint8Array(entryBytes * entries.length);
+  entries.forEach((entry, i) => {
+    bytes.set(entry, i * entryBytes);
+  });
+  return { type, entryBytes, bytes };
+}
+
+/** @throws ArgumentError where the bytes are no whole number of entries */
+export function entryCount({ bytes, entryBytes }: InvalidationData): number {
+  if (!Number.isInteger(entryBytes) || entryBytes < 0) throw new ArgumentError(`entryBytes ${entryBytes}`);
+  if (entryBytes === 0) return bytes.length === 0 ? 0 : 1;
+  if (bytes.length % entryBytes !== 0) {
+    throw new ArgumentError(`${bytes.length} bytes are no whole number of entries of ${entryBytes}`);
+  }
+  return bytes.length / entryBytes;
+}

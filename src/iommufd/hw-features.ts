@@ -1,0 +1,172 @@
+/** Fields of the IOMMUs' capability registers. */
+
+function bits(register: bigint, from: number, count: number): number {
+  return Number((register >> BigInt(from)) & ((1n << BigInt(count)) - 1n));
+}
+
+function bit(register: bigint, at: number): boolean {
+  return bits(register, at, 1) === 1;
+}
+
+/** Intel VT-d specification 5.x, sections 11.4.2 (CAP_REG) and 11.4.3 (ECAP_REG). */
+export interface VtdFeatures {
+  /** Bits of domain id (4 + 2 × ND). */
+  readonly domainIdBits: number;
+  /** Caching mode: not-present entries may be cached (emulated IOMMUs). */
+  readonly cachingMode: boolean;
+  /** Second-stage address widths supported, bit field (SAGAW): 2 is 48 bits, 3 is 57. */
+  readonly sagaw: number;
+  /** Maximum guest address width in bits (MGAW + 1). */
+  readonly maxGuestAddressBits: number;
+  /** Second-stage large pages: bit 0 is 2 MiB, bit 1 is 1 GiB (SSLPS). */
+  readonly largePages: number;
+  readonly firstStage1GPages: boolean;
+  readonly firstStage5Level: boolean;
+  readonly postedInterrupts: boolean;
+  readonly queuedInvalidation: boolean;
+  readonly deviceTlb: boolean;
+  readonly interruptRemapping: boolean;
+  /** Snooping can be forced (SC). */
+  readonly snoopControl: boolean;
+  readonly nestedTranslation: boolean;
+  readonly pageRequests: boolean;
+  readonly pasid: boolean;
+  /** Bits of PASID (PSS + 1); 0 without PASID support. */
+  readonly pasidBits: number;
+  readonly scalableMode: boolean;
+  /** Second-stage access and dirty flags (SSADS). */
+  readonly secondStageDirty: boolean;
+  readonly secondStage: boolean;
+  readonly firstStage: boolean;
+  /** Page walks are coherent in scalable mode (SMPWCS). */
+  readonly coherentPageWalk: boolean;
+}
+
+export function decodeVtd(cap: bigint, ecap: bigint): VtdFeatures {
+  const pasid = bit(ecap, 40);
+  return {
+    domainIdBits: 4 + 2 * bits(cap, 0, 3),
+    cachingMode: bit(cap, 7),
+    sagaw: bits(cap, 8, 5),
+    maxGuestAddressBits: bits(cap, 16, 6) + 1,
+    largePages: bits(cap, 34, 4),
+    firstStage1GPages: bit(cap, 56),
+    postedInterrupts: bit(cap, 59),
+    firstStage5Level: bit(cap, 60),
+    queuedInvalidation: bit(ecap, 1),
+    deviceTlb: bit(ecap, 2),
+    interruptRemapping: bit(ecap, 3),
+    snoopControl: bit(ecap, 7),
+    nestedTranslation: bit(ecap, 26),
+    pageRequests: bit(ecap, 29),
+    pasid,
+    pasidBits: pasid ? bits(ecap, 35, 5) + 1 : 0,
+    scalableMode: bit(ecap, 43),
+    secondStageDirty: bit(ecap, 45),
+    secondStage: bit(ecap, 46),
+    firstStage: bit(ecap, 47),
+    coherentPageWalk: bit(ecap, 48),
+  };
+}
+
+/** Arm SMMUv3 specification (IHI 0070), section 6.3: what the kernel says user space may rely on. */
+export interface Smmuv3Features {
+  readonly stage1: boolean;
+  readonly stage2: boolean;
+  /** Table formats: 2 is AArch64, 3 is both (TTF). */
+  readonly tableFormat: number;
+  readonly coherentAccess: boolean;
+  /** Hardware translation table updates: 1 access flag, 2 dirty state too (HTTU). */
+  readonly hardwareUpdates: number;
+  readonly ats: boolean;
+  readonly asid16: boolean;
+  readonly pri: boolean;
+  readonly twoLevelContextTable: boolean;
+  /** Endianness of tables: 0 mixed, 2 little, 3 big (TTENDIAN). */
+  readonly tableEndian: number;
+  /** 0 stall and terminate, 1 terminate only, 2 stall only (STALL_MODEL). */
+  readonly stallModel: number;
+  readonly terminateModel: boolean;
+  /** 1: stream tables of two levels (ST_LEVEL). */
+  readonly streamTableLevels: number;
+  readonly streamIdBits: number;
+  readonly substreamIdBits: number;
+  readonly forceWriteBack: boolean;
+  readonly rangeInvalidation: boolean;
+  /** Break-before-make level (BBML). */
+  readonly breakBeforeMake: number;
+  readonly granule4K: boolean;
+  readonly granule16K: boolean;
+  readonly granule64K: boolean;
+  /** 1: 52-bit virtual addresses (VAX). */
+  readonly virtualAddressExtension: number;
+}
+
+export function decodeSmmuv3(idr: readonly number[]): Smmuv3Features {
+  const [idr0 = 0n, idr1 = 0n, , idr3 = 0n, , idr5 = 0n] = idr.map(BigInt);
+  return {
+    stage2: bit(idr0, 0),
+    stage1: bit(idr0, 1),
+    tableFormat: bits(idr0, 2, 2),
+    coherentAccess: bit(idr0, 4),
+    hardwareUpdates: bits(idr0, 6, 2),
+    ats: bit(idr0, 10),
+    asid16: bit(idr0, 12),
+    pri: bit(idr0, 16),
+    twoLevelContextTable: bit(idr0, 19),
+    tableEndian: bits(idr0, 21, 2),
+    stallModel: bits(idr0, 24, 2),
+    terminateModel: bit(idr0, 26),
+    streamTableLevels: bits(idr0, 27, 2),
+    streamIdBits: bits(idr1, 0, 6),
+    substreamIdBits: bits(idr1, 6, 5),
+    forceWriteBack: bit(idr3, 8),
+    rangeInvalidation: bit(idr3, 10),
+    breakBeforeMake: bits(idr3, 11, 2),
+    granule4K: bit(idr5, 4),
+    granule16K: bit(idr5, 5),
+    granule64K: bit(idr5, 6),
+    virtualAddressExtension: bits(idr5, 10, 2),
+  };
+}
+
+/** AMD I/O Virtualization Technology specification (48882), extended feature register. */
+export interface AmdFeatures {
+  readonly prefetch: boolean;
+  readonly pageRequests: boolean;
+  readonly x2apic: boolean;
+  readonly noExecute: boolean;
+  readonly guestTranslation: boolean;
+  readonly guestApic: boolean;
+  /** Host address translation levels: 0 four, 1 five, 2 six (HATS). */
+  readonly hostLevels: number;
+  /** Guest address translation levels: 0 four, 1 five (GATS). */
+  readonly guestLevels: number;
+  /** Guest CR3 root table levels (GLXSup). */
+  readonly guestCr3Levels: number;
+  /** Bits of PASID (PASmax + 1). */
+  readonly pasidBits: number;
+  readonly guestIo: boolean;
+  readonly hostAccessFlag: boolean;
+  readonly enhancedPageRequests: boolean;
+  readonly hostDirtyFlag: boolean;
+}
+
+export function decodeAmd(efr: bigint): AmdFeatures {
+  return {
+    prefetch: bit(efr, 0),
+    pageRequests: bit(efr, 1),
+    x2apic: bit(efr, 2),
+    noExecute: bit(efr, 3),
+    guestTranslation: bit(efr, 4),
+    guestApic: bit(efr, 7),
+    hostLevels: bits(efr, 10, 2),
+    guestLevels: bits(efr, 12, 2),
+    guestCr3Levels: bits(efr, 14, 2),
+    pasidBits: bits(efr, 32, 5) + 1,
+    guestIo: bit(efr, 48),
+    hostAccessFlag: bit(efr, 49),
+    enhancedPageRequests: bit(efr, 50),
+    hostDirtyFlag: bit(efr, 52),
+  };
+}

@@ -1,0 +1,45 @@
+import { Lease, Resource } from "../sys/resource.js";
+import { call } from "./call.js";
+import { destroyObject } from "./destroy.js";
+import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_alloc } from "./uapi-viommu.js";
+import type { Viommu } from "./viommu.js";
+
+/** Where a hardware queue is and what it is for. */
+export interface HwQueueOptions {
+  readonly type: number;
+  readonly index: number;
+  readonly iova: bigint;
+  readonly sizeBytes: number;
+}
+
+/** A guest's queue that the IOMMU's hardware reads itself. A queue of higher index is closed before this one. */
+export class HwQueue extends Resource {
+  private constructor(
+    readonly viommu: Viommu,
+    /** The kernel's id, unique in its iommufd. */
+    readonly id: number,
+    readonly index: number,
+    before: HwQueue | undefined,
+  ) {
+    const { fd } = viommu.iommufd;
+    const label = `hw queue ${id} (index ${index}) of ${viommu.iommufd.lease.label}`;
+    const parents = before === undefined || before.closed ? [viommu.lease] : [viommu.lease, before.lease];
+    super(new Lease(label, () => destroyObject(fd, id, label), ...parents));
+    if (before !== undefined) this.keep(before);
+  }
+
+  /** See {@link Viommu.allocHwQueue}. */
+  static alloc(viommu: Viommu, before: HwQueue | undefined, options: HwQueueOptions): HwQueue {
+    const request = iommu_hw_queue_alloc.encode({
+      viommu_id: viommu.id,
+      type: options.type,
+      index: options.index,
+      nesting_parent_iova: options.iova,
+      length: BigInt(options.sizeBytes),
+    });
+    call(viommu.iommufd.fd, IOMMU_HW_QUEUE_ALLOC, request, {
+      object: `${viommu.lease.label}, index ${options.index}`,
+    });
+    return new HwQueue(viommu, iommu_hw_queue_alloc.decode(request).out_hw_queue_id, options.index, before);
+  }
+}

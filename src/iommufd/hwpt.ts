@@ -1,0 +1,230 @@
+import { DirtyBitmap } from "../dma/dirty-bitmap.js";
+import { checkInteger, checkLength, checkU64 } from "../sys/check.js";
+import { ArgumentError } from "../sys/errors.js";
+import { addressOf, keepAlive } from "../sys/libc.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { call } from "./call.js";
+import { destroyObject } from "./destroy.js";
+import type { BoundDevice } from "./device-ref.js";
+import type { DriverData, InvalidationData } from "./driver-data.js";
+import type { FaultQueue } from "./fault-queue.js";
+import { invalidate } from "./invalidate.js";
+import type { Ioas } from "./ioas.js";
+import type { Iommufd } from "./iommufd.js";
+import {
+  IOMMU_HWPT_ALLOC,
+  IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+  IOMMU_HWPT_ALLOC_NEST_PARENT,
+  IOMMU_HWPT_ALLOC_PASID,
+  IOMMU_HWPT_DIRTY_TRACKING_ENABLE,
+  IOMMU_HWPT_FAULT_ID_VALID,
+  IOMMU_HWPT_GET_DIRTY_BITMAP,
+  IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,
+  IOMMU_HWPT_SET_DIRTY_TRACKING,
+  iommu_hwpt_alloc,
+  iommu_hwpt_get_dirty_bitmap,
+  iommu_hwpt_set_dirty_tracking,
+} from "./uapi-hwpt.js";
+
+/** What every hardware page table can be made with. */
+export interface HwptOptions {
+  /** Where I/O page faults of devices on this table are reported. */
+  readonly faultQueue?: FaultQueue | undefined;
+  /** The table will be attached to PASIDs, or to a device whose PASIDs are used (IOMMU_HWPT_ALLOC_PASID). */
+  readonly pasid?: boolean | undefined;
+}
+
+/** Options of {@link Ioas.allocHwpt}. */
+export interface PagingHwptOptions extends HwptOptions {
+  /** It can be the parent of nested page tables and of a vIOMMU (IOMMU_HWPT_ALLOC_NEST_PARENT). */
+  readonly nestParent?: boolean | undefined;
+  /** Pages that devices write to can be tracked (IOMMU_HWPT_ALLOC_DIRTY_TRACKING). */
+  readonly dirtyTracking?: boolean | undefined;
+  /** What only this IOMMU understands. */
+  readonly data?: DriverData | undefined;
+}
+
+/** What IOMMU_HWPT_ALLOC takes: where the table hangs, and its options as the kernel's flags. */
+interface AllocRequest {
+  readonly iommufd: Iommufd;
+  readonly device: BoundDevice;
+  /** Id of the IOAS, parent page table or vIOMMU. */
+  readonly parentId: number;
+  readonly parentLabel: string;
+  readonly flags: number;
+  readonly options: HwptOptions & { readonly data?: DriverData | undefined };
+}
+
+/** IOMMU_HWPT_ALLOC. @returns the new object's id */
+function allocate({ iommufd, device, parentId, parentLabel, flags, options }: AllocRequest): number {
+  const { faultQueue, pasid, data } = options;
+  device.lease.assertOpen();
+  if (device.iommufd !== iommufd) {
+    throw new ArgumentError(`${device.lease.label} is not bound to the iommufd of ${parentLabel}`);
+  }
+  if (faultQueue !== undefined) {
+    faultQueue.lease.assertOpen();
+    if (faultQueue.iommufd !== iommufd) {
+      throw new ArgumentError(`${faultQueue.lease.label} is of another iommufd than ${parentLabel}`);
+    }
+  }
+  const values = {
+    flags:
+      flags |
+      (faultQueue === undefined ? 0 : IOMMU_HWPT_FAULT_ID_VALID) |
+      (pasid === true ? IOMMU_HWPT_ALLOC_PASID : 0),
+    dev_id: device.deviceId,
+    pt_id: parentId,
+    data_type: data?.type ?? 0,
+    data_len: data?.bytes.length ?? 0,
+    data_uptr: data === undefined ? 0n : BigInt(addressOf(data.bytes)),
+    fault_id: faultQueue?.id ?? 0,
+  };
+  // The smallest form that says it: data came with Linux 6.8, fault queues with 6.11.
+  let request: Uint8Array;
+  if (faultQueue !== undefined) request = iommu_hwpt_alloc.encode(values);
+  else if (data !== undefined) request = iommu_hwpt_alloc.encodeUpTo("fault_id", values);
+  else request = iommu_hwpt_alloc.encodeUpTo("data_type", values);
+  call(iommufd.fd, IOMMU_HWPT_ALLOC, request, { object: `${parentLabel} for ${device.lease.label}` });
+  if (data !== undefined) keepAlive(data.bytes);
+  return iommu_hwpt_alloc.get(request, "out_hwpt_id");
+}
+
+/** A hardware page table (HWPT): what an IOMMU walks for the devices attached to it. */
+export abstract class Hwpt extends Resource {
+  protected constructor(
+    /** The iommufd this object lives in. */
+    readonly iommufd: Iommufd,
+    /** The kernel's id, unique in its iommufd. */
+    readonly id: number,
+    kind: string,
+    parent: Resource,
+    faultQueue: FaultQueue | undefined,
+  ) {
+    const { fd } = iommufd;
+    const label = `${kind} ${id} of ${iommufd.lease.label}`;
+    const parents = faultQueue === undefined ? [parent.lease] : [parent.lease, faultQueue.lease];
+    super(new Lease(label, () => destroyObject(fd, id, label), ...parents));
+    this.keep(parent);
+    if (faultQueue !== undefined) this.keep(faultQueue);
+  }
+}
+
+/** A page table that translates an IOAS. Everything mapped in the IOAS is in it. */
+export class PagingHwpt extends Hwpt {
+  private constructor(
+    /** The address space it translates. */
+    readonly ioas: Ioas,
+    id: number,
+    options: PagingHwptOptions,
+  ) {
+    super(ioas.iommufd, id, "hwpt", ioas, options.faultQueue);
+  }
+
+  /** See {@link Ioas.allocHwpt}. */
+  static alloc(ioas: Ioas, device: BoundDevice, options: PagingHwptOptions): PagingHwpt {
+    const id = allocate({
+      iommufd: ioas.iommufd,
+      device,
+      parentId: ioas.id,
+      parentLabel: ioas.lease.label,
+      flags:
+        (options.nestParent === true ? IOMMU_HWPT_ALLOC_NEST_PARENT : 0) |
+        (options.dirtyTracking === true ? IOMMU_HWPT_ALLOC_DIRTY_TRACKING : 0),
+      options,
+    });
+    return new PagingHwpt(ioas, id, options);
+  }
+
+  /**
+   * A nested page table on this one, which must be a nest parent: the guest's own table, walked first.
+   * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EINVAL (no nest parent, wrong data), EIO
+   */
+  allocNested(device: BoundDevice, data: DriverData, options: HwptOptions = {}): NestedHwpt {
+    this.lease.assertOpen();
+    return NestedHwpt.alloc(this, device, data, options);
+  }
+
+  /**
+   * Switches tracking on, which forgets what was dirty, or off.
+   * @throws ClosedError, SysError: EOPNOTSUPP where the table was made without dirtyTracking
+   */
+  setDirtyTracking(enabled: boolean): void {
+    this.lease.assertOpen();
+    const request = iommu_hwpt_set_dirty_tracking.encode({
+      flags: enabled ? IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
+      hwpt_id: this.id,
+    });
+    call(this.iommufd.fd, IOMMU_HWPT_SET_DIRTY_TRACKING, request, { object: this.lease.label });
+  }
+
+  /**
+   * Which pages of [at, at + sizeBytes) devices wrote to since the last reading.
+   * @param pageSizeBytes what one bit stands for: a power of two, no smaller than the IOMMU's page
+   * @param options keep: leave the pages dirty for the next reading
+   * @throws ArgumentError, ClosedError, SysError: EINVAL (misaligned), EOPNOTSUPP
+   */
+  readDirty(
+    at: bigint,
+    sizeBytes: number,
+    pageSizeBytes: number,
+    options: { readonly keep?: boolean } = {},
+  ): DirtyBitmap {
+    this.lease.assertOpen();
+    checkU64("iova", at);
+    checkLength("sizeBytes", sizeBytes);
+    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
+    const pages = Math.ceil(sizeBytes / pageSizeBytes);
+    const bits = new Uint8Array(Math.ceil(pages / 64) * 8);
+    const request = iommu_hwpt_get_dirty_bitmap.encode({
+      hwpt_id: this.id,
+      flags: options.keep === true ? IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0,
+      iova: at,
+      length: BigInt(sizeBytes),
+      page_size: BigInt(pageSizeBytes),
+      data: BigInt(addressOf(bits)),
+    });
+    call(this.iommufd.fd, IOMMU_HWPT_GET_DIRTY_BITMAP, request, { object: this.lease.label });
+    return new DirtyBitmap(at, pageSizeBytes, pages, bits);
+  }
+}
+
+/** A guest's page table, walked on top of its parent. */
+export class NestedHwpt extends Hwpt {
+  private constructor(parent: NestedParent, id: number, options: HwptOptions) {
+    super(parent.iommufd, id, "nested hwpt", parent, options.faultQueue);
+  }
+
+  /** See {@link PagingHwpt.allocNested} and {@link Viommu.allocNested}. */
+  static alloc(
+    parent: NestedParent,
+    device: BoundDevice,
+    data: DriverData,
+    options: HwptOptions,
+  ): NestedHwpt {
+    const id = allocate({
+      iommufd: parent.iommufd,
+      device,
+      parentId: parent.id,
+      parentLabel: parent.lease.label,
+      flags: 0,
+      options: { ...options, data },
+    });
+    return new NestedHwpt(parent, id, options);
+  }
+
+  /**
+   * Drops what the IOMMU cached of this table.
+   * @throws InvalidationError with the number of requests carried out, UnsupportedError, ArgumentError, ClosedError
+   */
+  invalidate(data: InvalidationData): void {
+    this.lease.assertOpen();
+    invalidate(this.iommufd.fd, this.id, this.lease.label, data);
+  }
+}
+
+/** What a nested page table can hang on: a nest parent or a vIOMMU. */
+interface NestedParent extends Resource {
+  readonly iommufd: Iommufd;
+  readonly id: number;
+}

@@ -1,0 +1,40 @@
+import { ArgumentError } from "../sys/errors.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { call } from "./call.js";
+import { destroyObject } from "./destroy.js";
+import type { BoundDevice } from "./device-ref.js";
+import { IOMMU_VDEVICE_ALLOC, iommu_vdevice_alloc } from "./uapi-viommu.js";
+import type { Viommu } from "./viommu.js";
+
+/** A device as a guest's virtual IOMMU knows it. Ends with its vIOMMU, and with its device. */
+export class Vdevice extends Resource {
+  private constructor(
+    readonly viommu: Viommu,
+    readonly device: BoundDevice,
+    /** The kernel's id, unique in its iommufd. */
+    readonly id: number,
+    /** What the guest calls the device. */
+    readonly virtualId: bigint,
+  ) {
+    const { fd } = viommu.iommufd;
+    const label = `vdevice ${id} of ${viommu.iommufd.lease.label}`;
+    super(new Lease(label, () => destroyObject(fd, id, label), viommu.lease, device.lease));
+  }
+
+  /** See {@link Viommu.allocVdevice}. */
+  static alloc(viommu: Viommu, device: BoundDevice, virtualId: bigint): Vdevice {
+    device.lease.assertOpen();
+    if (device.iommufd !== viommu.iommufd) {
+      throw new ArgumentError(`${device.lease.label} is not bound to the iommufd of ${viommu.lease.label}`);
+    }
+    const request = iommu_vdevice_alloc.encode({
+      viommu_id: viommu.id,
+      dev_id: device.deviceId,
+      virt_id: virtualId,
+    });
+    call(viommu.iommufd.fd, IOMMU_VDEVICE_ALLOC, request, {
+      object: `${viommu.lease.label} for ${device.lease.label}`,
+    });
+    return new Vdevice(viommu, device, iommu_vdevice_alloc.decode(request).out_vdevice_id, virtualId);
+  }
+}

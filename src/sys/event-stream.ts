@@ -1,0 +1,82 @@
+import type { Lease } from "./resource.js";
+import { type Watch, watchReadable } from "./watch.js";
+
+/**
+ * Events of a descriptor as an async iterator. Nothing is read ahead: what nobody asks for stays in the kernel's queue,
+ * with its own limits. Waiting keeps the process alive; the iteration ends when the descriptor's owner closes.
+ */
+export class EventStream<T> implements AsyncIterableIterator<T> {
+  private buffered: T[] = [];
+  private waiting:
+    | { resolve: (result: IteratorResult<T>) => void; reject: (error: unknown) => void }
+    | undefined;
+  private watch: Watch | undefined;
+
+  /**
+   * @param read takes what the kernel has now; an empty list where there is nothing
+   */
+  constructor(
+    private readonly fd: number,
+    private readonly owner: Lease,
+    private readonly read: () => T[],
+  ) {}
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** The next event. Only one may be waited for at a time. */
+  next(): Promise<IteratorResult<T>> {
+    return new Promise((resolve, reject) => {
+      if (this.waiting !== undefined) {
+        reject(new TypeError("one event of a stream can be waited for at a time"));
+        return;
+      }
+      if (this.owner.closed) {
+        resolve({ done: true, value: undefined });
+        return;
+      }
+      const event = this.take();
+      if (event !== undefined) {
+        resolve({ done: false, value: event });
+        return;
+      }
+      this.waiting = { resolve, reject };
+      this.watch = watchReadable(this.fd, this.owner, this.onReadable, this.onClosed);
+    });
+  }
+
+  /** Ends the iteration; what was read and not asked for is dropped. */
+  return(): Promise<IteratorResult<T>> {
+    this.buffered = [];
+    this.watch?.close();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  private take(): T | undefined {
+    if (this.buffered.length === 0) this.buffered = this.read();
+    return this.buffered.shift();
+  }
+
+  private readonly onReadable = (): void => {
+    const { waiting } = this;
+    if (waiting === undefined) return;
+    try {
+      const event = this.take();
+      if (event === undefined) return;
+      this.waiting = undefined;
+      this.watch?.close();
+      waiting.resolve({ done: false, value: event });
+    } catch (error) {
+      this.waiting = undefined;
+      this.watch?.close();
+      waiting.reject(error);
+    }
+  };
+
+  private readonly onClosed = (): void => {
+    this.watch = undefined;
+    this.waiting?.resolve({ done: true, value: undefined });
+    this.waiting = undefined;
+  };
+}

@@ -1,0 +1,376 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import {
+  ArgumentError,
+  bindToVfio,
+  type DmaBuffer,
+  EventFd,
+  Iommufd,
+  MappedMemory,
+  PciDevice,
+  type VfioBinding,
+  VfioContainer,
+  VfioDevice,
+  VfioGroup,
+} from "../../../src/index.js";
+import { backendNames } from "../../../src/pci/backend.js";
+import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
+import { eduBdf } from "../../support/functions.js";
+import { collectUntil } from "../../support/gc.js";
+import { expectNothingLeft, type Holdings, holdings } from "../../support/holdings.js";
+import { mappings } from "../../support/proc.js";
+
+const PAGE = 4096;
+const CYCLES = 200;
+
+let binding: VfioBinding;
+beforeAll(() => {
+  binding = bindToVfio(eduBdf());
+});
+afterAll(() => binding.close());
+
+describe.each(backendNames)("over a long life with %s", (backend) => {
+  const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
+
+  it(`${CYCLES} devices opened, used and closed leave nothing behind`, () => {
+    const cycle = (): { inUse: Holdings; first: bigint } => {
+      using device = open();
+      const buffer = device.dma.alloc(64 * 1024);
+      buffer.bytes[0] = 1;
+      device.bar(0).write32(EduRegister.liveness, 0);
+      device.enableInterrupts({ kind: "msi" });
+      return { inUse: holdings(), first: buffer.iova };
+    };
+    const before = holdings();
+    const { inUse, first } = cycle();
+    // The counts do count.
+    const [descriptors, pinnedKib, lockedKib] = backend === "iommufd" ? [3, 64, 0] : [4, 0, 64];
+    expect(inUse).toMatchObject({
+      descriptors: before.descriptors + descriptors,
+      regions: before.regions + 1,
+      pinnedKib: before.pinnedKib + pinnedKib,
+      lockedKib: before.lockedKib + lockedKib,
+    });
+    expect(inUse.kernelObjects).toHaveLength(before.kernelObjects.length + descriptors);
+    expect(holdings()).toEqual(before);
+    const ranges = mappings().length;
+    for (let i = 0; i < CYCLES; i++) expect(cycle()).toEqual({ inUse, first });
+    expect(holdings()).toEqual(before);
+    // What the closed ones leave of their address ranges merges again; V8's own come and go.
+    expect(mappings().length - ranges).toBeLessThan(CYCLES / 4);
+  });
+
+  it(`${CYCLES} buffers allocated and closed leave an open device as it was`, () => {
+    using device = open();
+    const first = device.dma.alloc(PAGE);
+    first.close();
+    const before = holdings();
+    for (let i = 0; i < CYCLES; i++) {
+      using small = device.dma.alloc(1);
+      using large = device.dma.alloc(100_000);
+      expect(small.iova).toBe(first.iova);
+      expect(large.iova).toBeGreaterThan(small.iova);
+    }
+    expect(holdings()).toEqual(before);
+    using last = device.dma.alloc(PAGE);
+    expect(last.iova).toBe(first.iova);
+  });
+
+  it("many buffers at once go one by one in any order", () => {
+    using device = open();
+    const before = holdings();
+    const buffers = Array.from({ length: CYCLES }, (_, i) => device.dma.alloc((i % 5) * 1000 + 1));
+    const addresses = buffers.map((buffer) => buffer.iova);
+    expect(new Set(addresses).size).toBe(CYCLES);
+    // Every third, then the rest backwards.
+    const third = buffers.filter((_, i) => i % 3 === 0);
+    const rest = buffers.filter((_, i) => i % 3 !== 0).reverse();
+    for (const buffer of [...third, ...rest]) buffer.close();
+    expect(holdings()).toEqual(before);
+    // Nothing of the space is lost, nor in pieces: the same again gets the same.
+    const again = Array.from({ length: CYCLES }, (_, i) => device.dma.alloc((i % 5) * 1000 + 1));
+    expect(again.map((buffer) => buffer.iova)).toEqual(addresses);
+    device.dma.close();
+    expect(holdings()).toEqual(before);
+  });
+
+  it("opening that fails leaves nothing behind", () => {
+    using taken = open();
+    const before = holdings();
+    for (const options of [{ backend }, {}]) {
+      expect(() => PciDevice.open(eduBdf(), options)).toThrow();
+      expect(() => PciDevice.open("0000:00:1b.7", options)).toThrow();
+      expect(() => PciDevice.open("nonsense", options)).toThrow(ArgumentError);
+    }
+    expect(holdings()).toEqual(before);
+    expect(taken.io.info().isPci).toBe(true);
+  });
+});
+
+describe("kernel objects, opened and closed many times", () => {
+  expectNothingLeft();
+
+  it("of iommufd", () => {
+    using iommufd = Iommufd.open();
+    const { id } = iommufd.allocIoas();
+    for (let i = 0; i < CYCLES; i++) {
+      using inner = Iommufd.open();
+      using ioas = inner.allocIoas();
+      using memory = MappedMemory.anonymous(PAGE);
+      ioas.map(memory);
+      expect(ioas.id).toBe(id);
+    }
+    expect(iommufd.closed).toBe(false);
+  });
+
+  it("of groups and containers", () => {
+    const number = VfioGroup.openFor(eduBdf());
+    number.close();
+    for (let i = 0; i < 50; i++) {
+      using container = VfioContainer.open();
+      using group = VfioGroup.open(number.number);
+      group.setContainer(container);
+      expect(group.status().containerSet).toBe(true);
+    }
+    expect(VfioGroup.open(number.number)[Symbol.dispose]()).toBeUndefined();
+  });
+});
+
+describe.each(backendNames)("forgotten objects of %s", (backend) => {
+  expectNothingLeft();
+
+  const warnings: string[] = [];
+  const listen = (warning: Error & { code?: unknown }): void => {
+    if (warning.code === "IOVA_FORGOTTEN") warnings.push(warning.message);
+  };
+  beforeEach(() => {
+    warnings.length = 0;
+    process.on("warning", listen);
+  });
+  afterEach(() => {
+    process.off("warning", listen);
+  });
+  const warned = (pattern: RegExp): Promise<boolean> =>
+    collectUntil(() => warnings.some((message) => pattern.test(message)));
+  /** Long enough for anything that can be collected to be. */
+  const collectLong = async (): Promise<void> => {
+    await collectUntil(() => false);
+  };
+  const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
+  /** In functions of their own, so that nothing on the stack keeps what is dropped. */
+  const drop = (make: () => unknown): void => {
+    make();
+  };
+
+  it("give their buffer's address back", async () => {
+    using device = open();
+    const before = holdings();
+    drop(() => device.dma.alloc(PAGE, { iova: 0x40000n }));
+    expect(holdings()).not.toEqual(before);
+    expect(await warned(/^DMA buffer of 4096 bytes at iova 0x40000 was never closed/)).toBe(true);
+    expect(holdings()).toEqual(before);
+    using next = device.dma.alloc(PAGE, { iova: 0x40000n });
+    expect(next.iova).toBe(0x40000n);
+  });
+
+  it("do not lose a buffer of which a view is left, nor one that is in use", async () => {
+    using device = open();
+    const views = [
+      ((): Uint8Array => device.dma.alloc(PAGE, { iova: 0x40000n }).bytes)(),
+      ((): Uint8Array => device.dma.alloc(PAGE, { iova: 0x80000n }).view(16, 16))(),
+    ];
+    const edu = new Edu(device.io);
+    for (const view of views) view.fill(0x3c);
+    await collectLong();
+    expect(warnings).toEqual([]);
+    await edu.load(0x40000n, 64);
+    await edu.store(0x80000n + 20n, 4);
+    expect(views[1]?.every((byte) => byte === 0x3c)).toBe(true);
+    views.length = 0;
+    expect(await warned(/at iova 0x40000 /)).toBe(true);
+    expect(await warned(/at iova 0x80000 /)).toBe(true);
+  });
+
+  it("give the device back, whole", async () => {
+    const before = holdings();
+    drop(() => {
+      const device = open();
+      device.dma.alloc(PAGE);
+      device.bar(0).read32(0);
+      device.enableInterrupts();
+    });
+    expect(await warned(/^PCI device .* was never closed/)).toBe(true);
+    expect(holdings()).toEqual(before);
+    using next = open();
+    expect(next.bar(0).read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);
+  });
+
+  it("do not lose a device of which a part is left", async () => {
+    const parts: Readonly<Record<string, (device: PciDevice) => () => unknown>> = {
+      dma:
+        ({ dma }) =>
+        () =>
+          dma.alloc(PAGE).close(),
+      io:
+        ({ io }) =>
+        () =>
+          io.info(),
+      config:
+        ({ config }) =>
+        () =>
+          config.read16(0),
+      bar: (device) => {
+        const bar = device.bar(0);
+        return () => bar.read32(0);
+      },
+      buffer: ({ dma }) => {
+        const buffer: DmaBuffer = dma.alloc(PAGE);
+        return () => buffer.bytes;
+      },
+      interrupts: (device) => {
+        const interrupts = device.enableInterrupts();
+        return () => interrupts.trigger(0);
+      },
+      vector: (device) => {
+        const [vector] = device.enableInterrupts().vectors;
+        return () => vector?.take();
+      },
+    };
+    for (const [name, part] of Object.entries(parts)) {
+      const use = part(open());
+      await collectLong();
+      expect(use, name).not.toThrow();
+      expect(warnings, name).toEqual([]);
+      // Let go of it: `use` is dead from here on.
+      expect(await warned(/^PCI device /), name).toBe(true);
+      warnings.length = 0;
+    }
+  });
+
+  it("do not lose interrupts that are watched", async () => {
+    using device = open();
+    for (const kind of ["msi", "intx"] as const) {
+      const signal = new Promise<number>((resolve) => {
+        const watch = device.enableInterrupts({ kind }).watch(0, (count) => {
+          watch.close();
+          resolve(count);
+        });
+      });
+      await collectLong();
+      expect(warnings).toEqual([]);
+      const edu = new Edu(device.io);
+      edu.raise(1);
+      expect(await signal).toBe(1);
+      edu.acknowledge();
+      expect(await warned(new RegExp(`^${kind} interrupts of `))).toBe(true);
+      warnings.length = 0;
+    }
+    // Off: they can be had again.
+    using interrupts = device.enableInterrupts();
+    expect(interrupts.kind).toBe("msi");
+  });
+
+  it("give a mapped region back", async () => {
+    using device = open();
+    const before = holdings();
+    drop(() => device.bar(0).map(0, PAGE));
+    expect(holdings().regions).toBe(before.regions + 1);
+    expect(await warned(/^VFIO device .* region 0 was never closed/)).toBe(true);
+    expect(holdings()).toEqual(before);
+  });
+});
+
+describe("forgotten kernel objects", () => {
+  expectNothingLeft();
+  const drop = (make: () => unknown): void => {
+    make();
+  };
+
+  it("an IOAS gives its number back", async () => {
+    using iommufd = Iommufd.open();
+    const probe = iommufd.allocIoas();
+    const { id } = probe;
+    probe.close();
+    drop(() => iommufd.allocIoas());
+    const isFree = (): boolean => {
+      using next = iommufd.allocIoas();
+      return next.id === id;
+    };
+    expect(isFree()).toBe(false);
+    expect(await collectUntil(isFree)).toBe(true);
+  });
+
+  it("a device that is bound and attached can be bound again", async () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    drop(() => {
+      const device = VfioDevice.openCdev(eduBdf());
+      device.bind(iommufd);
+      device.attach(ioas);
+    });
+    expect(ioas.iovaRanges().alignmentBytes).toBe(PAGE);
+    // Detached with it.
+    expect(await collectUntil(() => ioas.iovaRanges().alignmentBytes === 1)).toBe(true);
+    using next = VfioDevice.openCdev(eduBdf());
+    next.bind(iommufd);
+    expect(next.info().isPci).toBe(true);
+  });
+
+  it("an iommufd and an IOAS live as long as a device that needs them", async () => {
+    using device = VfioDevice.openCdev(eduBdf());
+    using memory = MappedMemory.anonymous(PAGE);
+    drop(() => {
+      const iommufd = Iommufd.open();
+      const ioas = iommufd.allocIoas();
+      device.bind(iommufd);
+      device.attach(ioas);
+      ioas.map(memory, { iova: 0x40000n });
+    });
+    await collectUntil(() => false);
+    const edu = new Edu(device);
+    memory.bytes.fill(0x42);
+    await edu.load(0x40000n, 8);
+    memory.bytes.fill(0);
+    await edu.store(0x40000n, 8);
+    expect(memory.bytes.slice(0, 9)).toEqual(Uint8Array.of(...Array(8).fill(0x42), 0));
+    device.close();
+    const left = holdings().kernelObjects;
+    expect(await collectUntil(() => !holdings().kernelObjects.includes("/dev/iommu"))).toBe(true);
+    expect(left).toContain("/dev/iommu");
+  });
+
+  it("a group and its container can be had again", async () => {
+    const { number } = VfioGroup.openFor(eduBdf());
+    const open = (): VfioGroup | undefined => {
+      try {
+        return VfioGroup.open(number);
+      } catch {
+        return undefined;
+      }
+    };
+    // The one above is forgotten already.
+    let group: VfioGroup | undefined;
+    const isFree = (): boolean => {
+      group = open();
+      return group !== undefined;
+    };
+    expect(await collectUntil(isFree)).toBe(true);
+    group?.close();
+    drop(() => {
+      const container = VfioContainer.open();
+      const member = VfioGroup.open(number);
+      member.setContainer(container);
+      container.setIommu("type1v2");
+    });
+    expect(isFree()).toBe(false);
+    expect(await collectUntil(isFree)).toBe(true);
+    expect(group?.status().containerSet).toBe(false);
+    group?.close();
+  });
+
+  it("an eventfd is closed", async () => {
+    const before = holdings();
+    drop(() => new EventFd());
+    expect(holdings().descriptors).toBe(before.descriptors + 1);
+    expect(await collectUntil(() => holdings().descriptors === before.descriptors)).toBe(true);
+  });
+});

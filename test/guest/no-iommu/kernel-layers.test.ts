@@ -1,0 +1,104 @@
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  ArgumentError,
+  BindError,
+  bindToVfio,
+  DmaSpace,
+  groupOf,
+  IoasMapper,
+  Iommufd,
+  MappedMemory,
+  PciDevice,
+  readPciFunction,
+  StateError,
+  UnsupportedError,
+  VfioContainer,
+  VfioDevice,
+  VfioGroup,
+} from "../../../src/index.js";
+import { backendNames } from "../../../src/pci/backend.js";
+import { driverOf } from "../../../src/pci/sysfs.js";
+import { sysError } from "../../support/errors.js";
+import { nvmeBdf } from "../../support/functions.js";
+import { expectNothingLeft, holdings } from "../../support/holdings.js";
+
+const PAGE = 4096;
+
+expectNothingLeft();
+
+describe("a device without an IOMMU", () => {
+  afterEach(() => {
+    expect(driverOf(nvmeBdf())).toBe("nvme");
+  });
+
+  it("has no group", () => {
+    expect(readPciFunction(nvmeBdf()).iommuGroup).toBeUndefined();
+    expect(() => groupOf(nvmeBdf())).toThrow(
+      new UnsupportedError(`${nvmeBdf()} has no IOMMU group: the IOMMU is switched off or not there`),
+    );
+    expect(() => VfioGroup.openFor(nvmeBdf())).toThrow(UnsupportedError);
+    expect(() => VfioGroup.openFor("0000:00:1b.7")).toThrow(ArgumentError);
+    expect(() => VfioGroup.open(0)).toThrow(sysError("open", "ENOENT"));
+  });
+
+  it("has no VFIO character device", () => {
+    expect(() => VfioDevice.openCdev(nvmeBdf())).toThrow(UnsupportedError);
+    expect(() => VfioDevice.openCdev(nvmeBdf())).toThrow("not vfio-pci");
+  });
+
+  it("can't be opened, and both reasons are told", () => {
+    const open = (): unknown => PciDevice.open(nvmeBdf());
+    expect(open).toThrow(UnsupportedError);
+    expect(open).toThrow(/iommufd: .*VFIO character device.*; type1: .*no IOMMU group/);
+    try {
+      open();
+    } catch (error) {
+      expect(error).toMatchObject({
+        cause: { errors: [expect.any(UnsupportedError), expect.any(UnsupportedError)] },
+      });
+    }
+    for (const backend of backendNames) {
+      expect(() => PciDevice.open(nvmeBdf(), { backend })).toThrow(UnsupportedError);
+    }
+  });
+
+  it("is refused by vfio-pci and stays with its driver", () => {
+    expect(() => bindToVfio(nvmeBdf())).toThrow(BindError);
+  });
+});
+
+describe("without a device, too,", () => {
+  it("iommufd has address spaces", () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using other = iommufd.allocIoas();
+    using memory = MappedMemory.anonymous(4 * PAGE);
+    const before = holdings();
+    const at = ioas.map(memory);
+    expect(ioas.map(memory, { iova: 0xfee00000n })).toBe(0xfee00000n);
+    expect(other.copyFrom(ioas, at, PAGE, { iova: 0x1000n })).toBe(0x1000n);
+    // Pages are pinned for devices only: nothing is pinned, and nobody asks whether memory is there.
+    expect(holdings()).toEqual(before);
+    const nowhere = ioas.map({ address: 0x8000, sizeBytes: PAGE });
+    expect(ioas.unmap(nowhere, PAGE)).toBe(PAGE);
+    expect(() => ioas.map(memory, { iova: 0xfee00000n })).toThrow(sysError("IOMMU_IOAS_MAP", "EEXIST"));
+    expect(ioas.unmapAll()).toBe(BigInt(8 * PAGE));
+  });
+
+  it("a DMA space hands out memory", () => {
+    using iommufd = Iommufd.open();
+    const space = new DmaSpace(new IoasMapper(iommufd.allocIoas()));
+    const buffer = space.alloc(PAGE, { iova: 0x40000n });
+    expect(buffer.iova).toBe(0x40000n);
+    expect(buffer.bytes.every((byte) => byte === 0)).toBe(true);
+    buffer.bytes.fill(1);
+    buffer.close();
+    expect(space.alloc(PAGE, { iova: 0x40000n }).iova).toBe(0x40000n);
+  });
+
+  it("a container is there and stays empty", () => {
+    using container = VfioContainer.open();
+    expect(() => container.setIommu("type1v2")).toThrow(sysError("VFIO_SET_IOMMU", "EINVAL"));
+    expect(() => container.info()).toThrow(StateError);
+  });
+});

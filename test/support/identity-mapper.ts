@@ -1,0 +1,52 @@
+import { type Iova, type IovaRange, iova } from "../../src/dma/iova.js";
+import type { DmaAccess, DmaMapper } from "../../src/dma/mapper.js";
+import { SysError } from "../../src/sys/errors.js";
+import { Lease } from "../../src/sys/resource.js";
+
+const ENOMEM = 12;
+
+/**
+ * Translates nothing: memory is reached at its own address, and what is mapped is written down. For tests of what
+ * stands above every mapper; the kernel's are tested in the guest.
+ */
+export class IdentityMapper implements DmaMapper {
+  readonly name = "identity";
+  readonly lease: Lease;
+  readonly mapped = new Map<bigint, { readonly sizeBytes: number; readonly access: DmaAccess }>();
+  /** Refuses the next map() or unmap(), as a kernel short of memory does. */
+  refuseNext = false;
+
+  constructor(private readonly onUnmap: (iova: bigint) => void = () => {}) {
+    const { mapped } = this;
+    this.lease = new Lease("identity mapper", () => mapped.clear());
+  }
+
+  iovaRanges(): IovaRange[] {
+    return [{ start: iova(0n), last: iova(2n ** 47n - 1n) }];
+  }
+
+  alignmentBytes(): number {
+    return 4096;
+  }
+
+  map(address: number, sizeBytes: number, access: DmaAccess, fixed: bigint | undefined): Iova {
+    this.refuse("MAP");
+    const at = iova(fixed ?? BigInt(address));
+    this.mapped.set(at, { sizeBytes, access });
+    return at;
+  }
+
+  unmap(at: bigint, sizeBytes: number): void {
+    this.onUnmap(at);
+    this.refuse("UNMAP");
+    if (this.mapped.get(at)?.sizeBytes !== sizeBytes)
+      throw new Error(`${sizeBytes} bytes at ${at} aren't mapped`);
+    this.mapped.delete(at);
+  }
+
+  private refuse(what: string): void {
+    if (!this.refuseNext) return;
+    this.refuseNext = false;
+    throw new SysError(what, ENOMEM, { object: this.lease.label });
+  }
+}

@@ -1,0 +1,67 @@
+import { describe, expect, test } from "vitest";
+import { NvmeController } from "../../../src/nvme/controller.js";
+import { parseNvmeOptions } from "../../../src/nvme/options.js";
+import { ConfigError } from "../../../src/sys/errors.js";
+
+/** Options as a JavaScript program may pass them: no compiler looked. */
+function parse(json: string): ReturnType<typeof parseNvmeOptions> {
+  return parseNvmeOptions(JSON.parse(json));
+}
+
+describe("options", () => {
+  test("none are needed", () => {
+    expect(parseNvmeOptions({})).toEqual({ queueEntries: 256, timeoutMs: 30_000 });
+  });
+
+  test("undefined is as good as left out", () => {
+    expect(
+      parseNvmeOptions({ backend: undefined, queueEntries: undefined, timeoutMs: undefined }),
+    ).toMatchObject({
+      queueEntries: 256,
+      timeoutMs: 30_000,
+    });
+  });
+
+  test.each([
+    [{ backend: "iommufd", completion: "poll", queueEntries: 2, timeoutMs: 1 }],
+    [{ backend: "type1", completion: "interrupt", queueEntries: 65536, timeoutMs: 600_000 }],
+  ])("%j is fine", (options) => {
+    expect(parse(JSON.stringify(options))).toEqual(options);
+  });
+
+  test.each([
+    ['{ "backend": "vfio" }', "backend"],
+    ['{ "backend": null }', "backend"],
+    ['{ "completion": "irq" }', "completion"],
+    ['{ "queueEntries": 1 }', "queueEntries"],
+    ['{ "queueEntries": 0 }', "queueEntries"],
+    ['{ "queueEntries": -16 }', "queueEntries"],
+    ['{ "queueEntries": 65537 }', "queueEntries"],
+    ['{ "queueEntries": 16.5 }', "queueEntries"],
+    ['{ "queueEntries": "16" }', "queueEntries"],
+    ['{ "timeoutMs": 0 }', "timeoutMs"],
+    ['{ "timeoutMs": -1 }', "timeoutMs"],
+    ['{ "timeoutMs": 600001 }', "timeoutMs"],
+    // A misspelt option must not silently become the default.
+    ['{ "timeout": 100 }', "timeout"],
+    ["5", "options"],
+    ["null", "options"],
+  ])("%s is refused, and the message names %s", (json, name) => {
+    expect(() => parse(json)).toThrow(ConfigError);
+    expect(() => parse(json)).toThrow(name);
+  });
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])("a number must be one: %d", (value) => {
+    expect(() => parseNvmeOptions({ timeoutMs: value })).toThrow("timeoutMs");
+    expect(() => parseNvmeOptions({ queueEntries: value })).toThrow("queueEntries");
+  });
+
+  test("every wrong option is named at once", () => {
+    const wrong = '{ "queueEntries": 1, "timeoutMs": 0, "backend": "none" }';
+    expect(() => parse(wrong)).toThrow(/backend.*queueEntries.*timeoutMs/s);
+  });
+
+  test("open() refuses them before it looks for a device", async () => {
+    await expect(NvmeController.open("0000:ff:1f.7", { timeoutMs: 0 })).rejects.toThrow(ConfigError);
+  });
+});
