@@ -149,7 +149,11 @@ export class QueuePair {
         if (next === undefined) break;
         this.start(next);
       }
-      if (this.outstanding === 0) for (const listener of this.idleListeners.splice(0)) listener();
+      if (this.outstanding === 0) {
+        // It may still run for a while; an idle queue doesn't keep the process alive.
+        this.timer?.unref();
+        for (const listener of this.idleListeners.splice(0)) listener();
+      }
     }
     return count;
   }
@@ -214,7 +218,9 @@ export class QueuePair {
     words[slot + 14] = command.cdw14 ?? 0;
     words[slot + 15] = command.cdw15 ?? 0;
     sq.post();
-    this.timer ??= setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
+    if (this.timer === undefined) {
+      this.timer = setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
+    } else this.timer.ref();
     if (!this.flushScheduled) {
       this.flushScheduled = true;
       queueMicrotask(this.flush);

@@ -30,6 +30,16 @@ export class VfioBinding extends Resource {
   ) {
     super(new Lease(`binding of ${bdf} to ${VFIO_PCI}`, release));
   }
+
+  /**
+   * Gives the function back to the driver it had before.
+   * @throws BusyError while some process has it open, with nothing done: close again when it let go; BindError
+   */
+  override close(): void {
+    // Asked here as well: a lease whose release threw counts as closed and could not be tried again.
+    if (!this.closed && this.previousDriver !== VFIO_PCI) assertNotOpen(this.bdf);
+    super.close();
+  }
 }
 
 /**
@@ -55,8 +65,8 @@ export function bindToVfio(address: string): VfioBinding {
     if (driverOf(bdf) === VFIO_PCI) unbind(bdf);
     if (previous !== undefined) bind(bdf, previous);
   };
+  write(override, VFIO_PCI);
   try {
-    write(override, VFIO_PCI);
     if (previous !== undefined) unbind(bdf);
     bind(bdf, VFIO_PCI);
   } catch (error) {

@@ -9,6 +9,8 @@ export interface DeviceInfo {
   readonly isPci: boolean;
   readonly numRegions: number;
   readonly numIrqs: number;
+  /** Operand widths in bits of the PCI atomic operations that are completed on the way to the device. */
+  readonly atomicCompletion: readonly number[];
 }
 
 /** Part of a region that may be mapped. */

@@ -2,20 +2,26 @@ import { checkInteger, checkRange, checkU32 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { close, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
+import { capabilityChain } from "./capability-chain.js";
 import { openCdev } from "./cdev.js";
 import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "./device-io.js";
 import { canMap, queryRegion } from "./region.js";
 import {
   VFIO_DEVICE_ATTACH_IOMMUFD_PT,
+  VFIO_DEVICE_ATTACH_PASID,
+  VFIO_DEVICE_BIND_FLAG_TOKEN,
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_DETACH_IOMMUFD_PT,
+  VFIO_DEVICE_DETACH_PASID,
   VFIO_DEVICE_FLAGS_PCI,
   VFIO_DEVICE_FLAGS_RESET,
   VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
+  VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP,
   VFIO_DEVICE_RESET,
   VFIO_DEVICE_SET_IRQS,
   VFIO_IRQ_INFO_AUTOMASKED,
@@ -25,15 +31,21 @@ import {
   VFIO_IRQ_SET_ACTION_MASK,
   VFIO_IRQ_SET_ACTION_TRIGGER,
   VFIO_IRQ_SET_ACTION_UNMASK,
+  VFIO_IRQ_SET_DATA_BOOL,
   VFIO_IRQ_SET_DATA_EVENTFD,
   VFIO_IRQ_SET_DATA_NONE,
+  VFIO_PCI_ATOMIC_COMP32,
+  VFIO_PCI_ATOMIC_COMP64,
+  VFIO_PCI_ATOMIC_COMP128,
   vfio_device_attach_iommufd_pt,
   vfio_device_bind_iommufd,
   vfio_device_detach_iommufd_pt,
   vfio_device_info,
+  vfio_device_info_cap_pci_atomic_comp,
   vfio_irq_info,
   vfio_irq_set,
 } from "./uapi.js";
+import { uuidToBytes } from "./uuid.js";
 
 /** What bind() needs of an Iommufd. */
 export interface BindTarget {
@@ -71,7 +83,10 @@ const RESET_ATTEMPTS = 1000;
  */
 export class VfioDevice extends Resource implements DeviceIo {
   private readonly regions = new Map<number, RegionInfo>();
-  private attachment: Attachment | undefined;
+  /** By PASID; undefined stands for the device's own DMA. */
+  private readonly attachments = new Map<number | undefined, Attachment>();
+  /** Region mappings made so far, some of them closed since. */
+  private mappings: Lease[] = [];
   private boundTo: { iommufd: BindTarget; id: number } | undefined;
 
   private constructor(
@@ -113,73 +128,103 @@ export class VfioDevice extends Resource implements DeviceIo {
 
   /**
    * VFIO_DEVICE_BIND_IOMMUFD: gives the device's DMA ownership to an iommufd. Once per open; ends at close().
-   * @throws StateError (bound already, or opened through a group), SysError: EPERM, EBUSY, ENODEV
+   * @param options token: the secret of the physical function, a UUID, where this is one of its virtual functions
+   * @throws StateError (bound already, or opened through a group), ArgumentError, SysError: EPERM, EBUSY, ENODEV, EACCES
+   *   (wrong token)
    */
-  bind(iommufd: BindTarget): void {
+  bind(iommufd: BindTarget, options: { readonly token?: string } = {}): void {
     this.lease.assertOpen();
     if (this.openedThrough === "group")
       throw new StateError(`${this.lease.label} was opened through its group`);
     if (this.boundTo !== undefined) throw new StateError(`${this.lease.label} is bound already`);
     iommufd.lease.assertOpen();
-    const request = vfio_device_bind_iommufd.encodeUpTo("token_uuid_ptr", { iommufd: iommufd.fd });
+    const token = options.token === undefined ? undefined : uuidToBytes(options.token);
+    const values = { iommufd: iommufd.fd };
+    const request =
+      token === undefined
+        ? vfio_device_bind_iommufd.encodeUpTo("token_uuid_ptr", values)
+        : vfio_device_bind_iommufd.encode({
+            ...values,
+            flags: VFIO_DEVICE_BIND_FLAG_TOKEN,
+            token_uuid_ptr: BigInt(addressOf(token)),
+          });
     const result = tryIoctl(this.fd, VFIO_DEVICE_BIND_IOMMUFD, request);
+    if (token !== undefined) keepAlive(token);
     if (result < 0) {
       const error = new SysError("VFIO_DEVICE_BIND_IOMMUFD", -result, { object: this.lease.label });
       throw error.with({ hint: bindHints[error.code] });
     }
-    this.boundTo = {
-      iommufd,
-      id: vfio_device_bind_iommufd.get(request, "out_devid"),
-    };
+    this.boundTo = { iommufd, id: vfio_device_bind_iommufd.get(request, "out_devid") };
     // The device's descriptor keeps the kernel's iommufd alive: it has to go first.
     this.lease.dependOn(iommufd.lease);
     this.keep(iommufd);
   }
 
   /**
-   * VFIO_DEVICE_ATTACH_IOMMUFD_PT: from now on the device's DMA goes through `pageTable`. On an attached device this
-   * replaces the page table atomically.
+   * VFIO_DEVICE_ATTACH_IOMMUFD_PT: from now on the device's DMA goes through `pageTable`. Where something is attached
+   * already this replaces it atomically.
+   * @param options pasid: only DMA that carries this process address space id; the page table must be made for that,
+   *   and so must the device's own
    * @returns id of the HWPT in use (made by the kernel where an IOAS was given)
    * @throws StateError, ArgumentError (of another iommufd), SysError
    */
-  attach(pageTable: PageTable): number {
+  attach(pageTable: PageTable, options: { readonly pasid?: number } = {}): number {
     const { iommufd } = this.assertBound();
     pageTable.lease.assertOpen();
     if (pageTable.iommufd !== iommufd) {
       throw new ArgumentError(`${pageTable.lease.label} is of another iommufd than ${this.lease.label}`);
     }
+    const { pasid } = options;
     // The PASID field came later; a kernel that lacks it must still accept the request.
-    const request = vfio_device_attach_iommufd_pt.encodeUpTo("pasid", { pt_id: pageTable.id });
+    const request =
+      pasid === undefined
+        ? vfio_device_attach_iommufd_pt.encodeUpTo("pasid", { pt_id: pageTable.id })
+        : vfio_device_attach_iommufd_pt.encode({
+            flags: VFIO_DEVICE_ATTACH_PASID,
+            pt_id: pageTable.id,
+            pasid: checkU32("pasid", pasid),
+          });
     ioctl(this.fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, request, {
       object: `${this.lease.label} to ${pageTable.lease.label}`,
       hint: "is memory mapped there that this device can't reach, or that can't be pinned?",
     });
-    const next = new Attachment(this, pageTable);
-    this.attachment?.replaced();
-    this.attachment = next;
+    const next = new Attachment(this, pageTable, pasid);
+    this.attachments.get(pasid)?.replaced();
+    this.attachments.set(pasid, next);
     return vfio_device_attach_iommufd_pt.get(request, "pt_id");
   }
 
-  /** VFIO_DEVICE_DETACH_IOMMUFD_PT: the device's DMA is blocked. Fine where nothing is attached. @throws SysError */
-  detach(): void {
+  /**
+   * VFIO_DEVICE_DETACH_IOMMUFD_PT: the device's DMA, or that of one PASID, is blocked. Fine where nothing is attached.
+   * @throws StateError, ClosedError, SysError
+   */
+  detach(options: { readonly pasid?: number } = {}): void {
     this.assertBound();
-    this.attachment?.lease.close();
-    this.attachment = undefined;
+    this.attachments.get(options.pasid)?.lease.close();
+    this.attachments.delete(options.pasid);
   }
 
   /** VFIO_DEVICE_GET_INFO. @throws StateError, ClosedError, SysError */
   info(): DeviceInfo {
     this.assertUsable();
-    const request = vfio_device_info.encode({});
-    ioctl(this.fd, VFIO_DEVICE_GET_INFO, request, { object: this.lease.label });
-    const { flags, num_regions, num_irqs } = vfio_device_info.decode(request);
-    return {
-      flags,
-      resettable: (flags & VFIO_DEVICE_FLAGS_RESET) !== 0,
-      isPci: (flags & VFIO_DEVICE_FLAGS_PCI) !== 0,
-      numRegions: num_regions,
-      numIrqs: num_irqs,
-    };
+    let room = vfio_device_info.sizeBytes;
+    for (;;) {
+      const request = vfio_device_info.encode({}, room - vfio_device_info.sizeBytes);
+      ioctl(this.fd, VFIO_DEVICE_GET_INFO, request, { object: this.lease.label });
+      const info = vfio_device_info.decode(request);
+      // Too small for the capabilities: the kernel says how much it needs and leaves them out.
+      if (info.argsz > room) room = info.argsz;
+      else {
+        return {
+          flags: info.flags,
+          resettable: (info.flags & VFIO_DEVICE_FLAGS_RESET) !== 0,
+          isPci: (info.flags & VFIO_DEVICE_FLAGS_PCI) !== 0,
+          numRegions: info.num_regions,
+          numIrqs: info.num_irqs,
+          atomicCompletion: atomicCompletion(request, info.cap_offset),
+        };
+      }
+    }
   }
 
   /** VFIO_DEVICE_GET_REGION_INFO; asked of the kernel once. @throws ArgumentError, StateError, ClosedError, SysError */
@@ -233,6 +278,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     const memory = MappedMemory.ofFile(this.fd, region.offset + offset, sizeBytes, what);
     memory.lease.dependOn(this.lease);
     memory.keep(this);
+    this.mappings = [...this.mappings.filter(({ closed }) => !closed), memory.lease];
     return memory;
   }
 
@@ -280,6 +326,26 @@ export class VfioDevice extends Resource implements DeviceIo {
     this.setIrqs(VFIO_IRQ_SET_DATA_NONE | actions[action], index, start, count);
   }
 
+  /**
+   * Signals an eventfd to unmask an INTx from the kernel, without a call from here (VFIO_IRQ_SET_ACTION_UNMASK with an
+   * eventfd); -1 ends that.
+   * @throws SysError: ENOTTY where the interrupt can't do that, EBUSY where one is set already
+   */
+  setUnmaskEventfd(index: number, fd: number): void {
+    this.setIrqs(VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, index, 0, 1, Int32Array.of(fd));
+  }
+
+  /** Acts on vectors start + i for which `which[i]` is true. @throws SysError: ENOTTY where it can't be done */
+  actOnIrqs(
+    index: number,
+    action: "mask" | "unmask" | "trigger",
+    start: number,
+    which: readonly boolean[],
+  ): void {
+    const flags = VFIO_IRQ_SET_DATA_BOOL | actions[action];
+    this.setIrqs(flags, index, start, which.length, Uint8Array.from(which, Number));
+  }
+
   /** VFIO_DEVICE_RESET. @throws UnsupportedError where the function has no reset, SysError */
   reset(): void {
     this.assertUsable();
@@ -293,13 +359,20 @@ export class VfioDevice extends Resource implements DeviceIo {
     }
   }
 
-  private setIrqs(flags: number, index: number, start: number, count: number, data?: Int32Array): number {
+  private setIrqs(
+    flags: number,
+    index: number,
+    start: number,
+    count: number,
+    data?: Int32Array | Uint8Array,
+  ): number {
     this.assertUsable();
     checkU32("interrupt index", index);
     checkU32("start", start);
     checkInteger("count", count, 0, 0xffff);
     const request = vfio_irq_set.encode({ flags, index, start, count }, data?.byteLength ?? 0);
-    if (data !== undefined) request.set(new Uint8Array(data.buffer), vfio_irq_set.sizeBytes);
+    if (data !== undefined)
+      request.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), vfio_irq_set.sizeBytes);
     return ioctl(this.fd, VFIO_DEVICE_SET_IRQS, request, {
       object: `${this.lease.label} interrupt index ${index}`,
     });
@@ -317,11 +390,36 @@ export class VfioDevice extends Resource implements DeviceIo {
     return this.boundTo;
   }
 
-  /** Before its bind the kernel answers everything on a cdev with a bare EINVAL. */
-  private assertUsable(): void {
+  /**
+   * Not for users. Before its bind the kernel answers everything on a cdev with a bare EINVAL.
+   * @throws StateError, ClosedError
+   */
+  assertUsable(): void {
     if (this.openedThrough === "cdev") this.assertBound();
     else this.lease.assertOpen();
   }
+
+  /** Not for users. @throws StateError where a region is mapped: touching it would kill the process */
+  assertNothingMapped(doing: string): void {
+    const open = this.mappings.find(({ closed }) => !closed);
+    if (open !== undefined)
+      throw new StateError(`${doing}: ${open.label} is mapped, and touching it would fault`);
+  }
+}
+
+/** PCI atomic operations that the way to the device completes, in bits of operand width. */
+function atomicCompletion(info: Uint8Array, first: number): number[] {
+  for (const { id, bytes } of capabilityChain(info, first)) {
+    if (id !== VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP) continue;
+    const { flags } = vfio_device_info_cap_pci_atomic_comp.decode(bytes);
+    const widths: readonly [number, number][] = [
+      [VFIO_PCI_ATOMIC_COMP32, 32],
+      [VFIO_PCI_ATOMIC_COMP64, 64],
+      [VFIO_PCI_ATOMIC_COMP128, 128],
+    ];
+    return widths.filter(([flag]) => (flags & flag) !== 0).map(([, width]) => width);
+  }
+  return [];
 }
 
 /** The tie between a device and its page table: closing either detaches first. */
@@ -333,13 +431,18 @@ class Attachment {
     device: VfioDevice,
     /** Kept from being collected: a collected page table would detach the device. */
     readonly pageTable: PageTable,
+    pasid: number | undefined,
   ) {
     const { fd } = device;
     const { state } = this;
-    const label = `attachment of ${device.lease.label} to ${pageTable.lease.label}`;
+    const what = pasid === undefined ? device.lease.label : `PASID ${pasid} of ${device.lease.label}`;
+    const label = `attachment of ${what} to ${pageTable.lease.label}`;
     const release = (): void => {
       if (!state.current) return;
-      const request = vfio_device_detach_iommufd_pt.encodeUpTo("pasid", {});
+      const request =
+        pasid === undefined
+          ? vfio_device_detach_iommufd_pt.encodeUpTo("pasid", {})
+          : vfio_device_detach_iommufd_pt.encode({ flags: VFIO_DEVICE_DETACH_PASID, pasid });
       ioctl(fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, request, { object: label });
     };
     this.lease = new Lease(label, release, device.lease, pageTable.lease);

@@ -3,7 +3,7 @@
  * other things on group and container descriptors: those are in src/vfio-legacy/uapi.ts.
  */
 import { ioctlRequest } from "../sys/ioctl.js";
-import { s32, struct, u16, u32, u64 } from "../sys/struct.js";
+import { s32, struct, u8, u16, u32, u64 } from "../sys/struct.js";
 
 const VFIO_TYPE = ";";
 const VFIO_BASE = 100;
@@ -17,6 +17,23 @@ export const VFIO_DEVICE_GET_REGION_INFO = ioctlRequest(
 export const VFIO_DEVICE_GET_IRQ_INFO = ioctlRequest("VFIO_DEVICE_GET_IRQ_INFO", VFIO_TYPE, VFIO_BASE + 9);
 export const VFIO_DEVICE_SET_IRQS = ioctlRequest("VFIO_DEVICE_SET_IRQS", VFIO_TYPE, VFIO_BASE + 10);
 export const VFIO_DEVICE_RESET = ioctlRequest("VFIO_DEVICE_RESET", VFIO_TYPE, VFIO_BASE + 11);
+export const VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = ioctlRequest(
+  "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO",
+  VFIO_TYPE,
+  VFIO_BASE + 12,
+);
+export const VFIO_DEVICE_PCI_HOT_RESET = ioctlRequest("VFIO_DEVICE_PCI_HOT_RESET", VFIO_TYPE, VFIO_BASE + 13);
+export const VFIO_DEVICE_QUERY_GFX_PLANE = ioctlRequest(
+  "VFIO_DEVICE_QUERY_GFX_PLANE",
+  VFIO_TYPE,
+  VFIO_BASE + 14,
+);
+export const VFIO_DEVICE_GET_GFX_DMABUF = ioctlRequest(
+  "VFIO_DEVICE_GET_GFX_DMABUF",
+  VFIO_TYPE,
+  VFIO_BASE + 15,
+);
+export const VFIO_DEVICE_IOEVENTFD = ioctlRequest("VFIO_DEVICE_IOEVENTFD", VFIO_TYPE, VFIO_BASE + 16);
 export const VFIO_DEVICE_BIND_IOMMUFD = ioctlRequest("VFIO_DEVICE_BIND_IOMMUFD", VFIO_TYPE, VFIO_BASE + 18);
 export const VFIO_DEVICE_ATTACH_IOMMUFD_PT = ioctlRequest(
   "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
@@ -63,6 +80,34 @@ export const VFIO_IRQ_SET_ACTION_MASK = 1 << 3;
 export const VFIO_IRQ_SET_ACTION_UNMASK = 1 << 4;
 export const VFIO_IRQ_SET_ACTION_TRIGGER = 1 << 5;
 
+export const VFIO_DEVICE_BIND_FLAG_TOKEN = 1 << 0;
+export const VFIO_DEVICE_ATTACH_PASID = 1 << 0;
+export const VFIO_DEVICE_DETACH_PASID = 1 << 0;
+
+export const VFIO_PCI_DEVID_OWNED = 0;
+export const VFIO_PCI_DEVID_NOT_OWNED = -1;
+export const VFIO_PCI_HOT_RESET_FLAG_DEV_ID = 1 << 0;
+export const VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED = 1 << 1;
+
+export const VFIO_GFX_PLANE_TYPE_PROBE = 1 << 0;
+export const VFIO_GFX_PLANE_TYPE_DMABUF = 1 << 1;
+export const VFIO_GFX_PLANE_TYPE_REGION = 1 << 2;
+
+export const VFIO_DEVICE_IOEVENTFD_8 = 1 << 0;
+export const VFIO_DEVICE_IOEVENTFD_16 = 1 << 1;
+export const VFIO_DEVICE_IOEVENTFD_32 = 1 << 2;
+export const VFIO_DEVICE_IOEVENTFD_64 = 1 << 3;
+
+export const VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP = 5;
+export const VFIO_PCI_ATOMIC_COMP32 = 1 << 0;
+export const VFIO_PCI_ATOMIC_COMP64 = 1 << 1;
+export const VFIO_PCI_ATOMIC_COMP128 = 1 << 2;
+
+export const VFIO_REGION_TYPE_PCI_VENDOR_TYPE = 0x8000_0000;
+export const VFIO_REGION_TYPE_PCI_VENDOR_MASK = 0xffff;
+export const VFIO_REGION_TYPE_GFX = 1;
+export const VFIO_REGION_SUBTYPE_GFX_EDID = 1;
+
 export const vfio_info_cap_header = struct("vfio_info_cap_header", { id: u16, version: u16, next: u32 });
 
 export const vfio_device_info = struct("vfio_device_info", {
@@ -98,6 +143,65 @@ export const vfio_region_info_cap_type = struct("vfio_region_info_cap_type", {
   header: vfio_info_cap_header,
   type: u32,
   subtype: u32,
+});
+
+export const vfio_device_info_cap_pci_atomic_comp = struct("vfio_device_info_cap_pci_atomic_comp", {
+  header: vfio_info_cap_header,
+  flags: u32,
+  reserved: u32,
+});
+
+export const vfio_region_gfx_edid = struct("vfio_region_gfx_edid", {
+  edid_offset: u32,
+  edid_max_size: u32,
+  edid_size: u32,
+  max_xres: u32,
+  max_yres: u32,
+  link_state: u32,
+});
+
+/** The kernel's union of group_id and devid is one word, called after its first member here. */
+export const vfio_pci_dependent_device = struct("vfio_pci_dependent_device", {
+  group_id: u32,
+  segment: u16,
+  bus: u8,
+  devfn: u8,
+});
+
+export const vfio_pci_hot_reset_info = struct("vfio_pci_hot_reset_info", {
+  argsz: u32,
+  flags: u32,
+  count: u32,
+});
+
+export const vfio_pci_hot_reset = struct("vfio_pci_hot_reset", { argsz: u32, flags: u32, count: u32 });
+
+/** The kernel's union of region_index and dmabuf_id is one word, called after its first member here. */
+export const vfio_device_gfx_plane_info = struct("vfio_device_gfx_plane_info", {
+  argsz: u32,
+  flags: u32,
+  drm_plane_type: u32,
+  drm_format: u32,
+  drm_format_mod: u64,
+  width: u32,
+  height: u32,
+  stride: u32,
+  size: u32,
+  x_pos: u32,
+  y_pos: u32,
+  x_hot: u32,
+  y_hot: u32,
+  region_index: u32,
+  reserved: u32,
+});
+
+export const vfio_device_ioeventfd = struct("vfio_device_ioeventfd", {
+  argsz: u32,
+  flags: u32,
+  offset: u64,
+  data: u64,
+  fd: s32,
+  reserved: u32,
 });
 
 export const vfio_irq_info = struct("vfio_irq_info", { argsz: u32, flags: u32, index: u32, count: u32 });

@@ -21,7 +21,7 @@ interface Layout {
 /** What a uapi module exports, by the names of the C header. */
 interface Declarations {
   readonly structs: Record<string, Layout>;
-  /** Requests, and values of macros and enumerators. As unsigned 64-bit numbers, so that 1 << 31 is no puzzle. */
+  /** Requests, and values of macros and enumerators: unsigned, so that 1 << 31 is no puzzle. */
   readonly requests: Record<string, bigint>;
   readonly constants: Record<string, bigint>;
 }
@@ -41,24 +41,25 @@ function layoutOf(sizeBytes: number, fields: object, offsets: object): Layout {
   return { sizeBytes, fields: Object.fromEntries(entries) };
 }
 
-function unsigned64(value: number | bigint): bigint {
-  return BigInt.asUintN(64, BigInt(value));
+/** -1 and 1 << 31 as C has them in an unsigned int. */
+function unsigned(value: number | bigint): bigint {
+  return value < 0 ? BigInt.asUintN(32, BigInt(value)) : BigInt(value);
 }
 
-/** Sorts a module's exports. What is none of the three kinds would go unchecked, so it is an error. */
+/**
+ * Sorts those of a module's exports that have a name of the header's. One of no known kind would go unchecked, so it is
+ * an error.
+ */
 function declarationsOf(module: object): Declarations {
   const found: Declarations = { structs: {}, requests: {}, constants: {} };
   for (const [name, value] of Object.entries(module) as [string, unknown][]) {
-    if (typeof value === "number" || typeof value === "bigint") found.constants[name] = unsigned64(value);
+    if (!/^(vfio|iommu)/i.test(name)) continue;
+    if (typeof value === "number" || typeof value === "bigint") found.constants[name] = unsigned(value);
     else if (!isObject(value) || value["name"] !== name)
-      throw new TypeError(`${name} has no C name to check`);
-    else if (typeof value["number"] === "number") found.requests[name] = unsigned64(value["number"]);
-    else if (
-      typeof value["sizeBytes"] === "number" &&
-      isObject(value["fields"]) &&
-      isObject(value["offsets"])
-    ) {
-      found.structs[name] = layoutOf(value["sizeBytes"], value["fields"], value["offsets"]);
+      throw new TypeError(`${name} is not called so itself`);
+    else if (typeof value["number"] === "number") found.requests[name] = unsigned(value["number"]);
+    else if (isObject(value["fields"]) && isObject(value["offsets"])) {
+      found.structs[name] = layoutOf(Number(value["sizeBytes"]), value["fields"], value["offsets"]);
     } else throw new TypeError(`${name} is neither struct, request nor constant`);
   }
   return found;
@@ -78,9 +79,7 @@ for (const folder of ["iommufd", "vfio", "vfio-legacy"]) {
 function program(all: readonly Declarations[]): string {
   const lines: string[] = [];
   const print = (format: string, ...values: string[]): void => {
-    lines.push(
-      `\tprintf("${format}\\n", ${values.map((value) => `(unsigned long long)(${value})`).join(", ")});`,
-    );
+    lines.push(`\tprintf("${format}\\n", ${values.map((value) => `VALUE(${value})`).join(", ")});`);
   };
   for (const { structs, requests, constants } of all) {
     for (const [name, { fields }] of Object.entries(structs)) {
@@ -97,6 +96,8 @@ function program(all: readonly Declarations[]): string {
 #include <sys/ioctl.h>
 #include <linux/iommufd.h>
 #include <linux/vfio.h>
+
+#define VALUE(x) (sizeof(x) == sizeof(int) ? (unsigned int)(x) : (unsigned long long)(x))
 
 int main(void)
 {

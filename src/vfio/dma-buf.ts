@@ -1,0 +1,54 @@
+import { checkLength, checkOffset, checkU32 } from "../sys/check.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { close, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
+import type { VfioDevice } from "./device.js";
+import type { RegionArea } from "./device-io.js";
+import { callFeature, type Feature } from "./feature.js";
+import {
+  VFIO_DEVICE_FEATURE_DMA_BUF,
+  vfio_device_feature_dma_buf,
+  vfio_region_dma_range,
+} from "./uapi-feature.js";
+
+const DMA_BUF: Feature = { id: VFIO_DEVICE_FEATURE_DMA_BUF, name: "DMA-BUF export" };
+
+/**
+ * Part of a BAR as a dma-buf, for IOMMU_IOAS_MAP_FILE: other devices can reach it. The kernel revokes it at a reset, in
+ * low power, and when the device closes: what it is mapped to is then gone for good.
+ */
+export class DmaBuf extends Resource {
+  constructor(
+    /** The descriptor; owned by this object. */
+    readonly fd: number,
+    readonly sizeBytes: number,
+    device: VfioDevice,
+  ) {
+    super(new Lease(`dma-buf of ${device.lease.label}`, () => close(fd), device.lease));
+    this.keep(device);
+  }
+}
+
+/**
+ * VFIO_DEVICE_FEATURE_DMA_BUF.
+ * @param ranges page aligned parts of the region, one after the other in the dma-buf; iommufd can map one only
+ * @throws ArgumentError, UnsupportedError, SysError: EINVAL (range), ENODEV (no such BAR)
+ */
+export function exportDmaBuf(device: VfioDevice, region: number, ranges: readonly RegionArea[]): DmaBuf {
+  const list = ranges.map(({ offset, sizeBytes }) =>
+    vfio_region_dma_range.encode({
+      offset: BigInt(checkOffset("offset", offset)),
+      length: BigInt(checkLength("sizeBytes", sizeBytes)),
+    }),
+  );
+  const header = vfio_device_feature_dma_buf.encode({
+    region_index: checkU32("region", region),
+    open_flags: O_RDWR | O_CLOEXEC,
+    nr_ranges: ranges.length,
+  });
+  const { result } = callFeature(device, DMA_BUF, "get", Buffer.concat([header, ...list]));
+  return new DmaBuf(
+    result,
+    ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    device,
+  );
+}

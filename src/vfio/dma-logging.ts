@@ -1,0 +1,77 @@
+import { DirtyBitmap } from "../dma/dirty-bitmap.js";
+import { checkInteger, checkLength, checkU64 } from "../sys/check.js";
+import { addressOf, keepAlive } from "../sys/libc.js";
+import type { VfioDevice } from "./device.js";
+import { callFeature, type Feature, hasFeature } from "./feature.js";
+import {
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
+  vfio_device_feature_dma_logging_control,
+  vfio_device_feature_dma_logging_range,
+  vfio_device_feature_dma_logging_report,
+} from "./uapi-feature.js";
+
+const START: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, name: "DMA logging" };
+const STOP: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, name: "DMA logging stop" };
+const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA logging report" };
+
+/** A range to watch. */
+export interface LoggedRange {
+  readonly iova: bigint;
+  readonly sizeBytes: number;
+}
+
+/** The device's own record of what it writes, where the device and not the IOMMU keeps one. */
+export class DmaLogging {
+  constructor(private readonly device: VfioDevice) {}
+
+  /** Whether the device keeps such a record. */
+  get supported(): boolean {
+    return hasFeature(this.device, START, "set");
+  }
+
+  /**
+   * Starts logging, all ranges with one page size.
+   * @param pageSizeBytes a hint; the device may use a larger one
+   * @throws ArgumentError, UnsupportedError, SysError: EINVAL (overlap), E2BIG (too many ranges)
+   */
+  start(pageSizeBytes: number, ranges: readonly LoggedRange[]): void {
+    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
+    const size = vfio_device_feature_dma_logging_range.sizeBytes;
+    const list = new Uint8Array(Math.max(1, ranges.length) * size);
+    ranges.forEach(({ iova, sizeBytes }, i) => {
+      const range = { iova: checkU64("iova", iova), length: BigInt(checkLength("sizeBytes", sizeBytes)) };
+      list.set(vfio_device_feature_dma_logging_range.encode(range), i * size);
+    });
+    const control = vfio_device_feature_dma_logging_control.encode({
+      page_size: BigInt(pageSizeBytes),
+      num_ranges: ranges.length,
+      ranges: BigInt(addressOf(list)),
+    });
+    callFeature(this.device, START, "set", control);
+    keepAlive(list);
+  }
+
+  /** @throws UnsupportedError, SysError */
+  stop(): void {
+    callFeature(this.device, STOP, "set");
+  }
+
+  /** Reads the record of a range and forgets it. @throws ArgumentError, UnsupportedError, SysError */
+  report(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
+    checkU64("iova", at);
+    checkLength("sizeBytes", sizeBytes);
+    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
+    const pages = Math.ceil(sizeBytes / pageSizeBytes);
+    const bits = new Uint8Array(Math.ceil(pages / 64) * 8);
+    const request = vfio_device_feature_dma_logging_report.encode({
+      iova: at,
+      length: BigInt(sizeBytes),
+      page_size: BigInt(pageSizeBytes),
+      bitmap: BigInt(addressOf(bits)),
+    });
+    callFeature(this.device, REPORT, "get", request);
+    return new DirtyBitmap(at, pageSizeBytes, pages, bits);
+  }
+}

@@ -1,0 +1,65 @@
+import { Errno } from "../sys/errno.js";
+import { SysError, UnsupportedError } from "../sys/errors.js";
+import { tryIoctl } from "../sys/ioctl.js";
+import type { VfioDevice } from "./device.js";
+import {
+  VFIO_DEVICE_FEATURE,
+  VFIO_DEVICE_FEATURE_GET,
+  VFIO_DEVICE_FEATURE_PROBE,
+  VFIO_DEVICE_FEATURE_SET,
+  vfio_device_feature,
+} from "./uapi-feature.js";
+
+/** A VFIO_DEVICE_FEATURE by number, with the name errors use. */
+export interface Feature {
+  readonly id: number;
+  readonly name: string;
+}
+
+type Direction = "get" | "set";
+
+const directionFlags: Readonly<Record<Direction, number>> = {
+  get: VFIO_DEVICE_FEATURE_GET,
+  set: VFIO_DEVICE_FEATURE_SET,
+};
+
+/** Whether the device has a feature, in one direction. @throws StateError, ClosedError */
+export function hasFeature(device: VfioDevice, feature: Feature, direction: Direction): boolean {
+  device.assertUsable();
+  const flags = feature.id | directionFlags[direction] | VFIO_DEVICE_FEATURE_PROBE;
+  return tryIoctl(device.fd, VFIO_DEVICE_FEATURE, vfio_device_feature.encode({ flags })) >= 0;
+}
+
+/** The outcome of a feature call. */
+export interface FeatureAnswer {
+  /** The ioctl's own result: a descriptor for the features that return one. */
+  readonly result: number;
+  /** The payload as the kernel left it. */
+  readonly payload: Uint8Array;
+}
+
+/**
+ * VFIO_DEVICE_FEATURE with GET or SET.
+ * @param payload what follows the header; its length is what the kernel may fill
+ * @throws UnsupportedError where the device or this kernel has no such feature; StateError, ClosedError, SysError
+ */
+export function callFeature(
+  device: VfioDevice,
+  feature: Feature,
+  direction: Direction,
+  payload: Uint8Array = new Uint8Array(0),
+): FeatureAnswer {
+  device.assertUsable();
+  const flags = feature.id | directionFlags[direction];
+  const request = vfio_device_feature.encode({ flags }, payload.length);
+  request.set(payload, vfio_device_feature.sizeBytes);
+  const result = tryIoctl(device.fd, VFIO_DEVICE_FEATURE, request);
+  const answer = { result, payload: request.subarray(vfio_device_feature.sizeBytes) };
+  if (result >= 0) return answer;
+  const object = `${device.lease.label}: ${feature.name}`;
+  const cause = new SysError(VFIO_DEVICE_FEATURE.name, -result, { object });
+  if (result === -Errno.ENOTTY || result === -Errno.EOPNOTSUPP) {
+    throw new UnsupportedError(`${object} is not supported by this device or kernel`, { cause });
+  }
+  throw cause;
+}

@@ -1,0 +1,68 @@
+import { checkU32 } from "../sys/check.js";
+import { Errno } from "../sys/errno.js";
+import { SysError, UnsupportedError } from "../sys/errors.js";
+import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import type { StructValue } from "../sys/struct.js";
+import type { VfioDevice } from "./device.js";
+import {
+  VFIO_DEVICE_GET_GFX_DMABUF,
+  VFIO_DEVICE_QUERY_GFX_PLANE,
+  VFIO_GFX_PLANE_TYPE_DMABUF,
+  VFIO_GFX_PLANE_TYPE_PROBE,
+  VFIO_GFX_PLANE_TYPE_REGION,
+  vfio_device_gfx_plane_info,
+} from "./uapi.js";
+
+/** How a virtual display shows its planes. */
+export type PlaneKind = "dmabuf" | "region";
+
+const kinds: Readonly<Record<PlaneKind, number>> = {
+  dmabuf: VFIO_GFX_PLANE_TYPE_DMABUF,
+  region: VFIO_GFX_PLANE_TYPE_REGION,
+};
+
+/** A plane of a virtual display, under the kernel's field names. */
+export type GfxPlane = Omit<StructValue<typeof vfio_device_gfx_plane_info.fields>, "argsz" | "reserved">;
+
+/** Whether the device shows planes of a kind. @throws StateError, ClosedError */
+export function hasGfxPlanes(device: VfioDevice, kind: PlaneKind): boolean {
+  device.assertUsable();
+  const request = vfio_device_gfx_plane_info.encode({ flags: VFIO_GFX_PLANE_TYPE_PROBE | kinds[kind] });
+  return tryIoctl(device.fd, VFIO_DEVICE_QUERY_GFX_PLANE, request) >= 0;
+}
+
+/**
+ * VFIO_DEVICE_QUERY_GFX_PLANE.
+ * @param planeType enum drm_plane_type: 0 overlay, 1 primary, 2 cursor
+ * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError
+ */
+export function queryGfxPlane(device: VfioDevice, kind: PlaneKind, planeType: number): GfxPlane {
+  device.assertUsable();
+  const request = vfio_device_gfx_plane_info.encode({
+    flags: kinds[kind],
+    drm_plane_type: checkU32("planeType", planeType),
+  });
+  const result = tryIoctl(device.fd, VFIO_DEVICE_QUERY_GFX_PLANE, request);
+  if (result < 0) {
+    const cause = new SysError(VFIO_DEVICE_QUERY_GFX_PLANE.name, -result, { object: device.lease.label });
+    if (result === -Errno.ENOTTY)
+      throw new UnsupportedError(`${device.lease.label} has no display`, { cause });
+    throw cause;
+  }
+  const { argsz: _, reserved: __, ...plane } = vfio_device_gfx_plane_info.decode(request);
+  return plane;
+}
+
+/**
+ * VFIO_DEVICE_GET_GFX_DMABUF.
+ * @param id `region_index` of a plane, which is the dma-buf's id for planes of kind `dmabuf`
+ * @returns a descriptor that the caller closes
+ * @throws ArgumentError, StateError, ClosedError, SysError
+ */
+export function getGfxDmaBuf(device: VfioDevice, id: number): number {
+  device.assertUsable();
+  const argument = Uint32Array.of(checkU32("id", id));
+  return ioctl(device.fd, VFIO_DEVICE_GET_GFX_DMABUF, argument, {
+    object: `${device.lease.label} dma-buf ${id}`,
+  });
+}

@@ -1,0 +1,101 @@
+import { Errno } from "../sys/errno.js";
+import { SysError, UnsupportedError } from "../sys/errors.js";
+import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import type { VfioDevice } from "./device.js";
+import {
+  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
+  VFIO_DEVICE_PCI_HOT_RESET,
+  VFIO_PCI_DEVID_NOT_OWNED,
+  VFIO_PCI_DEVID_OWNED,
+  VFIO_PCI_HOT_RESET_FLAG_DEV_ID,
+  VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED,
+  vfio_pci_dependent_device,
+  vfio_pci_hot_reset,
+  vfio_pci_hot_reset_info,
+} from "./uapi.js";
+
+/** A function that a hot reset of another one resets too. */
+export interface AffectedDevice {
+  /** domain:bus:device.function */
+  readonly bdf: string;
+  /** Its IOMMU group, where the device was opened through a group. */
+  readonly group: number | undefined;
+  /** Its object id, where it is bound to the same iommufd. */
+  readonly deviceId: number | undefined;
+  /** Whether the caller owns it, and so may reset it; undefined where groups decide (see {@link group}). */
+  readonly owned: boolean | undefined;
+}
+
+/** VFIO_DEVICE_GET_PCI_HOT_RESET_INFO. */
+export interface HotResetInfo {
+  readonly devices: readonly AffectedDevice[];
+  /** All of them are owned: hotReset() can work. Undefined where groups decide. */
+  readonly allOwned: boolean | undefined;
+}
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, "0");
+}
+
+/**
+ * Which functions a hot reset (of the slot or bus) affects.
+ * @throws UnsupportedError where there is no such reset, as for devices on a root bus; SysError
+ */
+export function hotResetInfo(device: VfioDevice): HotResetInfo {
+  device.assertUsable();
+  let count = 16;
+  for (;;) {
+    const request = vfio_pci_hot_reset_info.encode({}, count * vfio_pci_dependent_device.sizeBytes);
+    const result = tryIoctl(device.fd, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, request);
+    const answer = vfio_pci_hot_reset_info.decode(request);
+    if (result === -Errno.ENOSPC) {
+      count = answer.count;
+      continue;
+    }
+    if (result === -Errno.EAGAIN) continue;
+    if (result < 0) {
+      const cause = new SysError(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO.name, -result, {
+        object: device.lease.label,
+      });
+      if (result === -Errno.ENODEV) {
+        throw new UnsupportedError(`${device.lease.label} has neither a slot nor a bus reset`, { cause });
+      }
+      throw cause;
+    }
+    const byDeviceId = (answer.flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID) !== 0;
+    return {
+      devices: Array.from({ length: answer.count }, (_, i) => decode(request, i, byDeviceId)),
+      allOwned: byDeviceId ? (answer.flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED) !== 0 : undefined,
+    };
+  }
+}
+
+function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedDevice {
+  const at = vfio_pci_hot_reset_info.sizeBytes + index * vfio_pci_dependent_device.sizeBytes;
+  const { group_id, segment, bus, devfn } = vfio_pci_dependent_device.decode(info, at);
+  const id = group_id | 0;
+  return {
+    bdf: `${hex(segment, 4)}:${hex(bus, 2)}:${hex(devfn >> 3, 2)}.${devfn & 7}`,
+    group: byDeviceId ? undefined : group_id,
+    deviceId: byDeviceId && id > 0 ? id : undefined,
+    owned: byDeviceId
+      ? id !== VFIO_PCI_DEVID_NOT_OWNED && (id > 0 || id === VFIO_PCI_DEVID_OWNED)
+      : undefined,
+  };
+}
+
+/**
+ * VFIO_DEVICE_PCI_HOT_RESET: resets the slot or bus.
+ * @param groups descriptors of all groups affected, for a device opened through a group; none for one opened by cdev
+ * @throws SysError: EINVAL where an affected device is not owned, EBUSY, EAGAIN
+ */
+export function hotReset(device: VfioDevice, groups: readonly { readonly fd: number }[] = []): void {
+  device.assertUsable();
+  const fds = Int32Array.from(groups, ({ fd }) => fd);
+  const request = vfio_pci_hot_reset.encode({ count: fds.length }, fds.byteLength);
+  request.set(new Uint8Array(fds.buffer), vfio_pci_hot_reset.sizeBytes);
+  ioctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, request, {
+    object: device.lease.label,
+    hint: "every affected device must be owned: see hotResetInfo()",
+  });
+}

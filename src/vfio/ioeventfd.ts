@@ -1,0 +1,58 @@
+import { checkOffset, checkU64 } from "../sys/check.js";
+import { ArgumentError } from "../sys/errors.js";
+import type { EventFd } from "../sys/eventfd.js";
+import { ioctl } from "../sys/ioctl.js";
+import { Lease, Resource } from "../sys/resource.js";
+import type { VfioDevice } from "./device.js";
+import {
+  VFIO_DEVICE_IOEVENTFD,
+  VFIO_DEVICE_IOEVENTFD_8,
+  VFIO_DEVICE_IOEVENTFD_16,
+  VFIO_DEVICE_IOEVENTFD_32,
+  VFIO_DEVICE_IOEVENTFD_64,
+  vfio_device_ioeventfd,
+} from "./uapi.js";
+
+const widths: Readonly<Record<number, number>> = {
+  1: VFIO_DEVICE_IOEVENTFD_8,
+  2: VFIO_DEVICE_IOEVENTFD_16,
+  4: VFIO_DEVICE_IOEVENTFD_32,
+  8: VFIO_DEVICE_IOEVENTFD_64,
+};
+
+/** What is written where when an eventfd is signalled. */
+export interface IoEvent {
+  /** Region index of a BAR. */
+  readonly region: number;
+  /** Offset in the region, multiple of the width. */
+  readonly offset: number;
+  readonly value: bigint;
+  readonly widthBytes: 1 | 2 | 4 | 8;
+}
+
+/** A register write that the kernel does at each signal of an eventfd. close() ends it. */
+export class IoEventFd extends Resource {
+  /** @throws ArgumentError, UnsupportedError, SysError: EEXIST, ENOSPC, EINVAL (no BAR, out of range, MSI-X table) */
+  constructor(device: VfioDevice, event: IoEvent, eventfd: EventFd) {
+    eventfd.lease.assertOpen();
+    const width = widths[event.widthBytes];
+    if (width === undefined)
+      throw new ArgumentError(`a register is 1, 2, 4 or 8 bytes wide, not ${event.widthBytes}`);
+    checkOffset("offset", event.offset);
+    const values = {
+      flags: width,
+      offset: BigInt(device.regionInfo(event.region).offset + event.offset),
+      data: checkU64("value", event.value),
+    };
+    const { fd } = device;
+    const label = `ioeventfd of ${device.lease.label} region ${event.region} + ${event.offset}`;
+    const set = (target: number): void => {
+      ioctl(fd, VFIO_DEVICE_IOEVENTFD, vfio_device_ioeventfd.encode({ ...values, fd: target }), {
+        object: label,
+      });
+    };
+    set(eventfd.fd);
+    super(new Lease(label, () => set(-1), device.lease));
+    this.keep(device);
+  }
+}

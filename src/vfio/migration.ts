@@ -1,0 +1,165 @@
+import { Errno } from "../sys/errno.js";
+import { SysError } from "../sys/errors.js";
+import { ioctl } from "../sys/ioctl.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { close, read, write } from "../sys/syscalls.js";
+import type { VfioDevice } from "./device.js";
+import { callFeature, type Feature, hasFeature } from "./feature.js";
+import {
+  VFIO_DEVICE_FEATURE_MIG_DATA_SIZE,
+  VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
+  VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2,
+  VFIO_DEVICE_FEATURE_MIGRATION,
+  VFIO_DEVICE_STATE_ERROR,
+  VFIO_DEVICE_STATE_PRE_COPY,
+  VFIO_DEVICE_STATE_PRE_COPY_P2P,
+  VFIO_DEVICE_STATE_RESUMING,
+  VFIO_DEVICE_STATE_RUNNING,
+  VFIO_DEVICE_STATE_RUNNING_P2P,
+  VFIO_DEVICE_STATE_STOP,
+  VFIO_DEVICE_STATE_STOP_COPY,
+  VFIO_MIG_GET_PRECOPY_INFO,
+  VFIO_MIGRATION_P2P,
+  VFIO_MIGRATION_PRE_COPY,
+  VFIO_MIGRATION_STOP_COPY,
+  vfio_device_feature_mig_data_size,
+  vfio_device_feature_mig_state,
+  vfio_device_feature_migration,
+  vfio_precopy_info,
+} from "./uapi-feature.js";
+
+const MIGRATION: Feature = { id: VFIO_DEVICE_FEATURE_MIGRATION, name: "migration" };
+const DEVICE_STATE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, name: "migration device state" };
+const DATA_SIZE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, name: "migration data size" };
+const PRECOPY_INFO_V2: Feature = { id: VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, name: "precopy info v2" };
+
+const states = {
+  error: VFIO_DEVICE_STATE_ERROR,
+  stop: VFIO_DEVICE_STATE_STOP,
+  running: VFIO_DEVICE_STATE_RUNNING,
+  "stop-copy": VFIO_DEVICE_STATE_STOP_COPY,
+  resuming: VFIO_DEVICE_STATE_RESUMING,
+  "running-p2p": VFIO_DEVICE_STATE_RUNNING_P2P,
+  "pre-copy": VFIO_DEVICE_STATE_PRE_COPY,
+  "pre-copy-p2p": VFIO_DEVICE_STATE_PRE_COPY_P2P,
+} as const;
+
+/** States of a device in migration (enum vfio_device_mig_state). `error` is left by a reset only. */
+export type MigrationState = keyof typeof states;
+
+function stateName(number: number): MigrationState {
+  const names = Object.keys(states).filter((name): name is MigrationState => name in states);
+  return names.find((name) => states[name] === number) ?? "error";
+}
+
+/** Which states the device has beyond stop-copy and resuming. */
+export interface MigrationSupport {
+  readonly stopCopy: boolean;
+  readonly p2p: boolean;
+  readonly preCopy: boolean;
+}
+
+/** How much a device in pre-copy still has to say. */
+export interface PrecopyInfo {
+  /** Bytes of the initial state not yet read. */
+  readonly initialBytes: bigint;
+  /** Bytes changed since they were read. */
+  readonly dirtyBytes: bigint;
+  readonly flags: number;
+}
+
+/** The device's state as a stream of bytes: read when saving, written when resuming. */
+export class MigrationData extends Resource {
+  constructor(
+    /** The descriptor; owned by this object. */
+    readonly fd: number,
+    device: VfioDevice,
+  ) {
+    super(new Lease(`migration data of ${device.lease.label}`, () => close(fd), device.lease));
+    this.keep(device);
+  }
+
+  /**
+   * Reads into `target`.
+   * @returns bytes read; 0 at the end of the state; undefined where a device in pre-copy has nothing to say now
+   * @throws ClosedError, SysError
+   */
+  read(target: Uint8Array): number | undefined {
+    this.lease.assertOpen();
+    try {
+      return read(this.fd, target, { object: this.lease.label }) ?? undefined;
+    } catch (error) {
+      if (error instanceof SysError && error.errno === Errno.ENOMSG) return undefined;
+      throw error;
+    }
+  }
+
+  /** Writes all of `source`. @throws ClosedError, SysError */
+  write(source: Uint8Array): void {
+    this.lease.assertOpen();
+    for (let done = 0; done < source.length; ) {
+      done += write(this.fd, source.subarray(done), { object: this.lease.label });
+    }
+  }
+
+  /** VFIO_MIG_GET_PRECOPY_INFO. @throws ClosedError, SysError: EINVAL outside of pre-copy */
+  precopyInfo(): PrecopyInfo {
+    this.lease.assertOpen();
+    const request = vfio_precopy_info.encode({});
+    ioctl(this.fd, VFIO_MIG_GET_PRECOPY_INFO, request, { object: this.lease.label });
+    const { flags, initial_bytes, dirty_bytes } = vfio_precopy_info.decode(request);
+    return { flags, initialBytes: initial_bytes, dirtyBytes: dirty_bytes };
+  }
+}
+
+/** A device's migration state machine. */
+export class Migration {
+  /** What the device can do. */
+  readonly support: MigrationSupport;
+
+  /** @throws UnsupportedError where the device can't be migrated; StateError, ClosedError, SysError */
+  constructor(private readonly device: VfioDevice) {
+    const answer = callFeature(device, MIGRATION, "get", vfio_device_feature_migration.encode({}));
+    const flags = Number(vfio_device_feature_migration.decode(answer.payload).flags);
+    this.support = {
+      stopCopy: (flags & VFIO_MIGRATION_STOP_COPY) !== 0,
+      p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
+      preCopy: (flags & VFIO_MIGRATION_PRE_COPY) !== 0,
+    };
+  }
+
+  /** The state the device is in. @throws ClosedError, SysError */
+  get state(): MigrationState {
+    const answer = callFeature(this.device, DEVICE_STATE, "get", vfio_device_feature_mig_state.encode({}));
+    return stateName(vfio_device_feature_mig_state.decode(answer.payload).device_state);
+  }
+
+  /**
+   * Brings the device into a state, through those in between.
+   * @returns the state's data stream where it begins one (stop-copy, pre-copy, resuming)
+   * @throws ClosedError, SysError: EINVAL where there is no way from the present state. Read {@link state} then: a
+   *   device may be left in `error`
+   */
+  setState(state: MigrationState): MigrationData | undefined {
+    const request = vfio_device_feature_mig_state.encode({ device_state: states[state], data_fd: -1 });
+    const answer = callFeature(this.device, DEVICE_STATE, "set", request);
+    const { data_fd } = vfio_device_feature_mig_state.decode(answer.payload);
+    return data_fd < 0 ? undefined : new MigrationData(data_fd, this.device);
+  }
+
+  /** Estimated length of the state in bytes. @throws UnsupportedError, ClosedError, SysError */
+  dataSize(): bigint {
+    const answer = callFeature(this.device, DATA_SIZE, "get", vfio_device_feature_mig_data_size.encode({}));
+    return vfio_device_feature_mig_data_size.decode(answer.payload).stop_copy_length;
+  }
+
+  /** Whether {@link enablePrecopyInfoV2} can work. */
+  get hasPrecopyInfoV2(): boolean {
+    return hasFeature(this.device, PRECOPY_INFO_V2, "set");
+  }
+
+  /** Lets precopyInfo() report that the initial state has started anew. @throws UnsupportedError, SysError */
+  enablePrecopyInfoV2(): void {
+    callFeature(this.device, PRECOPY_INFO_V2, "set");
+  }
+}

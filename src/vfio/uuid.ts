@@ -1,0 +1,9 @@
+import { ArgumentError } from "../sys/errors.js";
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** The 16 bytes of a UUID in its textual order, as VFIO wants tokens. @throws ArgumentError */
+export function uuidToBytes(uuid: string): Uint8Array {
+  if (!UUID.test(uuid)) throw new ArgumentError(`${JSON.stringify(uuid)} is no UUID`);
+  return Uint8Array.from(Buffer.from(uuid.replaceAll("-", ""), "hex"));
+}

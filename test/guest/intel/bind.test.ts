@@ -1,0 +1,327 @@
+import { closeSync, constants, mkdtempSync, openSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import {
+  ArgumentError,
+  BindError,
+  BusyError,
+  bindToVfio,
+  blockDevices,
+  NvmeController,
+  PciDevice,
+  partitions,
+  readPciFunction,
+  unbindFromVfio,
+  usersOf,
+} from "../../../src/index.js";
+import { driverOf } from "../../../src/pci/sysfs.js";
+import { busybox } from "../../support/busybox.js";
+import { Child, compileForAll, NOBODY, runChild } from "../../support/child.js";
+import type { CompiledTree } from "../../support/compiled.js";
+import { eduBdf, nvmeBdf, pairNicBdf, wideNvmeBdf } from "../../support/functions.js";
+import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
+import { kernelDisk, writeDisk } from "../../support/kernel-disk.js";
+import { backends } from "../../support/nvme-machine.js";
+
+vi.setConfig({ testTimeout: 120_000 });
+
+function overrideOf(bdf: string): string {
+  return readFileSync(`/sys/bus/pci/devices/${bdf}/driver_override`, "utf8").trim();
+}
+
+/** Everything that binding changes of a function. */
+function state(bdf: string): { driver: string | undefined; override: string } {
+  return { driver: driverOf(bdf), override: overrideOf(bdf) };
+}
+
+const atBoot = { driver: "nvme", override: "(null)" };
+const bound = { driver: "vfio-pci", override: "vfio-pci" };
+
+const openProgram = "test/guest/fixtures/nvme-endless.ts";
+const bindProgram = "test/guest/fixtures/bind.ts";
+let programs: CompiledTree;
+beforeAll(() => {
+  programs = compileForAll(openProgram, bindProgram);
+});
+afterAll(() => programs[Symbol.dispose]());
+
+expectNothingLeftSoon();
+beforeEach(() => {
+  expect(state(nvmeBdf())).toEqual(atBoot);
+  expect(state(wideNvmeBdf())).toEqual(atBoot);
+});
+afterEach(async () => {
+  expect(state(nvmeBdf())).toEqual(atBoot);
+  expect(state(wideNvmeBdf())).toEqual(atBoot);
+  // The next test may ask for the disk at once.
+  await kernelDisk(nvmeBdf());
+  await kernelDisk(wideNvmeBdf());
+});
+
+describe("bindToVfio", () => {
+  it("takes a function from its driver, and close() gives it back with its disk", async () => {
+    const disk = await kernelDisk(nvmeBdf());
+    const binding = bindToVfio(nvmeBdf());
+    expect(binding).toMatchObject({ bdf: nvmeBdf(), previousDriver: "nvme", closed: false });
+    expect(state(nvmeBdf())).toEqual(bound);
+    expect(readPciFunction(nvmeBdf()).driver).toBe("vfio-pci");
+    expect(readdirSync(`/sys/bus/pci/devices/${nvmeBdf()}/vfio-dev`)).toHaveLength(1);
+    expect(blockDevices(nvmeBdf())).toEqual([]);
+    binding.close();
+    expect(state(nvmeBdf())).toEqual(atBoot);
+    expect(await kernelDisk(nvmeBdf())).toBe(disk);
+    binding.close();
+    expect(binding.closed).toBe(true);
+  });
+
+  it("claims this one function, and no other of the same model", () => {
+    using _binding = bindToVfio(nvmeBdf());
+    expect(state(wideNvmeBdf())).toEqual(atBoot);
+  });
+
+  it("takes a short address, and works with `using`", () => {
+    {
+      using binding = bindToVfio(nvmeBdf().slice("0000:".length));
+      expect(binding.bdf).toBe(nvmeBdf());
+      expect(driverOf(nvmeBdf())).toBe("vfio-pci");
+    }
+    expect(driverOf(nvmeBdf())).toBe("nvme");
+  });
+
+  it("leaves a function without a driver as it was", () => {
+    const before = state(eduBdf());
+    expect(before).toEqual({ driver: undefined, override: "(null)" });
+    {
+      using binding = bindToVfio(eduBdf());
+      expect(binding.previousDriver).toBeUndefined();
+      expect(state(eduBdf())).toEqual(bound);
+    }
+    expect(state(eduBdf())).toEqual(before);
+  });
+
+  it("puts a driver_override that somebody had set back", () => {
+    const file = `/sys/bus/pci/devices/${nvmeBdf()}/driver_override`;
+    writeFileSync(file, "nvme\n");
+    try {
+      const binding = bindToVfio(nvmeBdf());
+      expect(state(nvmeBdf())).toEqual(bound);
+      binding.close();
+      expect(state(nvmeBdf())).toEqual({ driver: "nvme", override: "nvme" });
+    } finally {
+      writeFileSync(file, "\n");
+    }
+  });
+
+  it("twice: the second changes nothing, and only the first gives back", () => {
+    const first = bindToVfio(nvmeBdf());
+    const second = bindToVfio(nvmeBdf());
+    expect(second.previousDriver).toBe("vfio-pci");
+    second.close();
+    expect(state(nvmeBdf())).toEqual(bound);
+    first.close();
+    expect(state(nvmeBdf())).toEqual(atBoot);
+  });
+
+  it("needs root, and says so", async () => {
+    const child = await runChild([programs.file(bindProgram), nvmeBdf()], { uid: NOBODY, gid: NOBODY });
+    expect(child.stderr).toBe("");
+    expect(JSON.parse(child.stdout)).toEqual({
+      name: "BindError",
+      code: "ERR_IOVA_BIND",
+      message: `writing "vfio-pci" to /sys/bus/pci/devices/${nvmeBdf()}/driver_override: EACCES (binding drivers needs root)`,
+    });
+  });
+});
+
+describe("unbindFromVfio", () => {
+  it("lets the kernel choose a driver, as at boot", () => {
+    // Left behind by a program that did not care.
+    bindToVfio(nvmeBdf()).entrust();
+    expect(unbindFromVfio(nvmeBdf())).toBe("nvme");
+    expect(state(nvmeBdf())).toEqual(atBoot);
+  });
+
+  it("finds no driver where none wants it", () => {
+    bindToVfio(eduBdf()).entrust();
+    expect(unbindFromVfio(eduBdf())).toBeUndefined();
+    expect(state(eduBdf())).toEqual({ driver: undefined, override: "(null)" });
+  });
+
+  it("leaves alone what is not bound to vfio-pci", () => {
+    expect(unbindFromVfio(nvmeBdf())).toBe("nvme");
+    expect(unbindFromVfio(nvmeBdf().slice("0000:".length))).toBe("nvme");
+  });
+
+  it("is no matter to a binding that is closed later", () => {
+    using _binding = bindToVfio(nvmeBdf());
+    unbindFromVfio(nvmeBdf());
+    expect(state(nvmeBdf())).toEqual(atBoot);
+  });
+});
+
+describe.each(backends)("while it is open through %s", (backend) => {
+  it("in this process, taking it away is refused and does not hang; afterwards it works", async () => {
+    const binding = bindToVfio(nvmeBdf());
+    const nvme = await NvmeController.open(nvmeBdf(), { backend });
+    const said = `${nvmeBdf()} can't be taken from vfio-pci: open in process ${process.pid}`;
+    for (let i = 0; i < 2; i++) {
+      expect(() => unbindFromVfio(nvmeBdf())).toThrow(new BusyError(said));
+      expect(() => binding.close()).toThrow(new BusyError(said));
+      expect(binding.closed).toBe(false);
+      expect(state(nvmeBdf())).toEqual(bound);
+    }
+    // No harm was done to who has it.
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(4096);
+    await ns.read(0n, buffer);
+    await nvme.close();
+    binding.close();
+    expect(state(nvmeBdf())).toEqual(atBoot);
+  });
+
+  it("in another process, the message says in which", async () => {
+    const binding = bindToVfio(nvmeBdf());
+    const child = new Child([programs.file(openProgram), nvmeBdf(), JSON.stringify({ backend })]);
+    try {
+      await child.says("running");
+      expect(() => binding.close()).toThrow(`open in process ${child.pid}`);
+      expect(() => unbindFromVfio(nvmeBdf())).toThrow(BusyError);
+      expect(state(nvmeBdf())).toEqual(bound);
+    } finally {
+      child.kill();
+      await child.ended;
+    }
+    binding.close();
+  });
+});
+
+describe("a function that the kernel uses is refused, and nothing is changed", () => {
+  function expectRefused(bdf: string, ...reasons: string[]): void {
+    const before = state(bdf);
+    expect(usersOf(bdf)).toEqual(reasons);
+    const bind = (): unknown => bindToVfio(bdf);
+    expect(bind).toThrow(BusyError);
+    expect(bind).toThrow(`${bdf} is in use: ${reasons.join("; ")}`);
+    expect(state(bdf)).toEqual(before);
+  }
+
+  function withMount(device: string, body: (target: string) => void): void {
+    const target = mkdtempSync(join(tmpdir(), "iova-mount-"));
+    busybox("mount", "-t", "ext4", device, target);
+    try {
+      body(target);
+      // Whoever has files there still has them.
+      expect(readdirSync(target)).toContain("lost+found");
+    } finally {
+      busybox("umount", target);
+      rmdirSync(target);
+    }
+  }
+
+  it("a mounted disk", async () => {
+    const disk = await kernelDisk(wideNvmeBdf());
+    busybox("mke2fs", disk);
+    withMount(disk, (target) => {
+      expectRefused(wideNvmeBdf(), `${disk} is mounted on ${target}`);
+    });
+    expect(usersOf(wideNvmeBdf())).toEqual([]);
+    bindToVfio(wideNvmeBdf()).close();
+  });
+
+  it("a disk mounted twice is named with both places", async () => {
+    const disk = await kernelDisk(wideNvmeBdf());
+    busybox("mke2fs", disk);
+    withMount(disk, (first) => {
+      withMount(disk, (second) => {
+        expectRefused(
+          wideNvmeBdf(),
+          `${disk} is mounted on ${first}`,
+          `${disk} is mounted on ${second}`,
+        );
+      });
+    });
+  });
+
+  it("a disk with a mounted partition", async () => {
+    const disk = await kernelDisk(nvmeBdf());
+    const name = disk.slice("/dev/".length);
+    writeDisk(disk, 0, partitionTable(2048, 16 * 2048));
+    busybox("blockdev", "--rereadpt", disk);
+    try {
+      expect(blockDevices(nvmeBdf())).toEqual([name, `${name}p1`]);
+      expect(partitions(nvmeBdf())).toEqual([`${name}p1`]);
+      // A partition alone is in nobody's use.
+      expect(usersOf(nvmeBdf())).toEqual([]);
+      busybox("mke2fs", `${disk}p1`);
+      withMount(`${disk}p1`, (target) => {
+        expectRefused(nvmeBdf(), `${disk} is in use`, `${disk}p1 is mounted on ${target}`);
+      });
+    } finally {
+      writeDisk(disk, 0, new Uint8Array(512));
+      busybox("blockdev", "--rereadpt", disk);
+    }
+    expect(partitions(nvmeBdf())).toEqual([]);
+  });
+
+  it("a disk that a program holds open for itself alone", async () => {
+    const disk = await kernelDisk(nvmeBdf());
+    const fd = openSync(disk, constants.O_RDONLY | constants.O_EXCL);
+    try {
+      expectRefused(nvmeBdf(), `${disk} is in use`);
+    } finally {
+      closeSync(fd);
+    }
+    expect(usersOf(nvmeBdf())).toEqual([]);
+  });
+
+  it("a network interface that is up", () => {
+    const [name = ""] = readdirSync(`/sys/bus/pci/devices/${pairNicBdf()}/net`);
+    const before = state(pairNicBdf());
+    expect(before).toEqual({ driver: "e1000e", override: "(null)" });
+    expect(usersOf(pairNicBdf())).toEqual([]);
+    busybox("ip", "link", "set", name, "up");
+    try {
+      expectRefused(pairNicBdf(), `network interface ${name} is up`);
+    } finally {
+      busybox("ip", "link", "set", name, "down");
+    }
+    const binding = bindToVfio(pairNicBdf());
+    expect(binding.previousDriver).toBe("e1000e");
+    binding.close();
+    expect(state(pairNicBdf())).toEqual(before);
+  });
+});
+
+describe("a function that is not there", () => {
+  it.each([
+    ["0000:00:1b.7", "there is no PCI device 0000:00:1b.7"],
+    ["ff:1f.7", "there is no PCI device 0000:ff:1f.7"],
+    ["nonsense", '"nonsense" is no PCI address'],
+    ["", '"" is no PCI address'],
+    ["../../etc", '"../../etc" is no PCI address'],
+  ])("%j", (address, message) => {
+    for (const ask of [bindToVfio, unbindFromVfio, readPciFunction, blockDevices, usersOf, PciDevice.open]) {
+      expect(() => ask(address)).toThrow(ArgumentError);
+      expect(() => ask(address)).toThrow(message);
+    }
+  });
+});
+
+describe("a function that vfio-pci refuses", () => {
+  it("gets its driver back", () => {
+    const file = "/sys/bus/pci/drivers/vfio-pci/unbind";
+    expect(() => writeFileSync(file, nvmeBdf())).toThrow("ENODEV");
+    expect(BindError).toBeDefined();
+  });
+});
+
+/** A master boot record with one Linux partition. */
+function partitionTable(firstSector: number, sectors: number): Uint8Array {
+  const mbr = Buffer.alloc(512);
+  mbr[446 + 4] = 0x83;
+  mbr.writeUInt32LE(firstSector, 446 + 8);
+  mbr.writeUInt32LE(sectors, 446 + 12);
+  mbr.writeUInt16LE(0xaa55, 510);
+  return mbr;
+}

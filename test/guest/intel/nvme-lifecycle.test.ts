@@ -1,0 +1,137 @@
+import { randomFillSync } from "node:crypto";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { NvmeController } from "../../../src/index.js";
+import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
+import { QueuePair } from "../../../src/nvme/queue-pair.js";
+import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
+import { Child, runChild } from "../../support/child.js";
+import { type CompiledTree, compileTree } from "../../support/compiled.js";
+import { nvmeBdf } from "../../support/functions.js";
+import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
+import { backends, bindGroup, ways } from "../../support/nvme-machine.js";
+
+vi.setConfig({ testTimeout: 180_000 });
+
+const idleProgram = "test/guest/fixtures/nvme-idle.ts";
+const endlessProgram = "test/guest/fixtures/nvme-endless.ts";
+
+let binding: { close(): void };
+let programs: CompiledTree;
+beforeAll(() => {
+  binding = bindGroup(nvmeBdf());
+  programs = compileTree(idleProgram, endlessProgram);
+});
+afterAll(() => {
+  programs[Symbol.dispose]();
+  binding.close();
+});
+expectNothingLeftSoon();
+
+describe.each(ways)("an open controller that has nothing to do, $backend, $completion", (way) => {
+  it("uses no CPU and keeps no process alive", async () => {
+    // A timer for lost interrupts would run for minutes after the last command, if it held the process.
+    const options = JSON.stringify({ ...way, timeoutMs: 600_000 });
+    const child = await runChild([programs.file(idleProgram), nvmeBdf(), options]);
+    expect(child.stderr).toBe("");
+    expect(await child.ended).toBe(0);
+    const said: unknown = JSON.parse(child.stdout);
+    expect(said).toEqual({ busyMs: expect.any(Number), idleMs: expect.any(Number), closed: false });
+    const { busyMs, idleMs } = numbers(said);
+    expect(idleMs).toBeGreaterThan(900);
+    // Something that spins would use all of it.
+    expect(busyMs / idleMs).toBeLessThan(0.2);
+  });
+});
+
+function numbers(value: unknown): { busyMs: number; idleMs: number } {
+  if (typeof value !== "object" || value === null) throw new Error("no object");
+  if (!("busyMs" in value && "idleMs" in value)) throw new Error("times are missing");
+  return { busyMs: Number(value.busyMs), idleMs: Number(value.idleMs) };
+}
+
+describe.each(backends)("close() through %s", (backend) => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  it("deletes the queues, shuts down, stops the controller, and only then unmaps queue memory", async () => {
+    const nvme = await NvmeController.open(nvmeBdf(), { backend });
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(4096);
+    await ns.read(0n, buffer);
+
+    // The real methods run; what they find in the real registers is written down.
+    const steps: string[] = [];
+    const submit = QueuePair.prototype.submit;
+    vi.spyOn(QueuePair.prototype, "submit").mockImplementation(async function (this: QueuePair, command) {
+      const completion = await submit.call(this, command);
+      steps.push(command.name ?? "");
+      return completion;
+    });
+    for (const step of ["shutdown", "disable"] as const) {
+      const method = ControllerRegisters.prototype[step];
+      vi.spyOn(ControllerRegisters.prototype, step).mockImplementation(async function (
+        this: ControllerRegisters,
+        timeoutMs,
+      ) {
+        await method.call(this, timeoutMs);
+        const { ready, shutdownComplete } = this.state();
+        const enabled = (this.config & ControllerConfig.EN) !== 0;
+        steps.push(`${step}: EN ${enabled}, RDY ${ready}, shutdown complete ${shutdownComplete}`);
+      });
+    }
+    const close = QueuePair.prototype.close;
+    vi.spyOn(QueuePair.prototype, "close").mockImplementation(function (this: QueuePair) {
+      const mapped = !this.sqMemory.closed && !this.cqMemory.closed;
+      close.call(this);
+      steps.push(`memory of queue ${this.id}: mapped ${mapped}, then ${!this.sqMemory.closed}`);
+    });
+
+    await nvme.close();
+    expect(steps).toEqual([
+      "Delete I/O Submission Queue",
+      "Delete I/O Completion Queue",
+      "shutdown: EN true, RDY true, shutdown complete true",
+      expect.stringMatching(/^disable: EN false, RDY false/),
+      "memory of queue 1: mapped true, then false",
+      "memory of queue 0: mapped true, then false",
+    ]);
+    expect(buffer.closed).toBe(true);
+  });
+
+  it("can be followed by open() at once, ten times", async () => {
+    const written = randomFillSync(new Uint8Array(4096));
+    for (let round = 0; round < 10; round++) {
+      await using nvme = await NvmeController.open(nvmeBdf(), { backend });
+      const ns = await nvme.namespace(1);
+      using buffer = nvme.dma.alloc(written.length);
+      if (round === 0) {
+        buffer.bytes.set(written);
+        await ns.write(100n, buffer);
+      } else {
+        await ns.read(100n, buffer);
+        expect(Buffer.compare(buffer.bytes, written)).toBe(0);
+      }
+    }
+  });
+});
+
+describe.each(ways)("a process killed in the middle of its I/O, $backend, $completion", (way) => {
+  it("leaves a controller that the next one can open and use", async () => {
+    for (let round = 0; round < 3; round++) {
+      const child = new Child([programs.file(endlessProgram), nvmeBdf(), JSON.stringify(way)]);
+      await child.says("running");
+      child.kill();
+      expect(await child.ended).toBe("SIGKILL");
+
+      await using nvme = await NvmeController.open(nvmeBdf(), way);
+      const ns = await nvme.namespace(1);
+      using source = nvme.dma.alloc(64 * 1024);
+      using target = nvme.dma.alloc(64 * 1024);
+      randomFillSync(source.bytes);
+      await ns.write(0n, source);
+      await ns.read(0n, target);
+      expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+    }
+  });
+});

@@ -1,0 +1,87 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync } from "node:fs";
+import { dirname } from "node:path";
+import { type CompiledTree, compileTree } from "./compiled.js";
+
+/** The user without any rights. */
+export const NOBODY = 65534;
+
+/** As {@link compileTree}, readable by every user. */
+export function compileForAll(...programs: string[]): CompiledTree {
+  const tree = compileTree(...programs);
+  chmodSync(dirname(tree.file("package.json")), 0o755);
+  return tree;
+}
+
+/** Only ends what hangs: no test depends on how long a program takes. */
+const HANG_MS = 90_000;
+
+/** A running program and its output. */
+export class Child {
+  private readonly child: ChildProcess;
+  private out = "";
+  private err = "";
+  /** How it ended: exit status, or the signal that killed it. */
+  readonly ended: Promise<number | NodeJS.Signals | null>;
+
+  /** Starts a script with the Node that runs the tests. */
+  constructor(args: readonly string[], user?: { readonly uid: number; readonly gid: number }) {
+    const child = spawn(process.execPath, args, {
+      ...user,
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: HANG_MS,
+      killSignal: "SIGKILL",
+    });
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      this.out += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      this.err += text;
+    });
+    this.child = child;
+    this.ended = new Promise((resolve, reject) => {
+      child.once("error", reject);
+      child.once("close", (status, signal) => resolve(signal ?? status));
+    });
+  }
+
+  get pid(): number {
+    const { pid } = this.child;
+    if (pid === undefined) throw new Error("the program did not start");
+    return pid;
+  }
+
+  get stdout(): string {
+    return this.out;
+  }
+
+  get stderr(): string {
+    return this.err;
+  }
+
+  /** Resolves when it has printed this. @throws Error with its output where it ends before */
+  async says(text: string): Promise<void> {
+    const ended = this.ended.then((how) => {
+      if (!this.out.includes(text)) throw new Error(`ended with ${how} and said: ${this.out}${this.err}`);
+    });
+    const said = new Promise<void>((resolve) => {
+      const look = (): void => {
+        if (this.out.includes(text)) resolve();
+      };
+      look();
+      this.child.stdout?.on("data", look);
+    });
+    await Promise.race([said, ended]);
+  }
+
+  kill(): void {
+    this.child.kill("SIGKILL");
+  }
+}
+
+/** Runs a script to its end. */
+export async function runChild(args: readonly string[], user?: { uid: number; gid: number }): Promise<Child> {
+  const child = new Child(args, user);
+  await child.ended;
+  return child;
+}

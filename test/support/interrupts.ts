@@ -1,0 +1,21 @@
+import { readFileSync } from "node:fs";
+
+/**
+ * How often each vector that VFIO has of a function has fired, by vector number: the kernel's own count. Empty where
+ * interrupts are off.
+ */
+export function vfioInterrupts(bdf: string): number[] {
+  const counts: number[] = [];
+  const [head = "", ...lines] = readFileSync("/proc/interrupts", "utf8").split("\n");
+  const cpus = head.trim().split(/\s+/).length;
+  for (const line of lines) {
+    const [, vector, owner] = /vfio-msix\[(\d+)\]\(([0-9a-f:.]+)\)\s*$/.exec(line) ?? [];
+    if (vector === undefined || owner !== bdf) continue;
+    const perCpu = line
+      .trim()
+      .split(/\s+/)
+      .slice(1, 1 + cpus);
+    counts[Number(vector)] = perCpu.reduce((sum, count) => sum + Number(count), 0);
+  }
+  return counts;
+}
