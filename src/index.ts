@@ -4,13 +4,36 @@
  * @packageDocumentation
  */
 export { DmaBuffer } from "./dma/buffer.js";
+export { DirtyBitmap, type DirtyRange } from "./dma/dirty-bitmap.js";
 export { type Iova, type IovaRange, iova } from "./dma/iova.js";
 export { IovaAllocator, IovaSpaceError } from "./dma/iova-allocator.js";
 export type { DmaAccess, DmaMapper } from "./dma/mapper.js";
 export { type AllocOptions, DmaSpace, type MapOptions } from "./dma/space.js";
+export type { IommufdCapabilities } from "./iommufd/capabilities.js";
+export type { BoundDevice } from "./iommufd/device-ref.js";
+export {
+  amdDeviceTableEntry,
+  type DriverData,
+  type InvalidationData,
+  smmuv3Invalidations,
+  smmuv3StreamTableEntry,
+  type VtdInvalidation,
+  type VtdStage1,
+  vtdInvalidations,
+  vtdStage1,
+} from "./iommufd/driver-data.js";
+export { FaultQueue, type PageRequest, PageRequestGroup, type PageResponse } from "./iommufd/fault-queue.js";
+export type { AmdFeatures, Smmuv3Features, VtdFeatures } from "./iommufd/hw-features.js";
+export type { HwInfo, HwRegisters } from "./iommufd/hw-info.js";
+export { HwQueue } from "./iommufd/hw-queue.js";
+export { Hwpt, type HwptOptions, NestedHwpt, PagingHwpt, type PagingHwptOptions } from "./iommufd/hwpt.js";
+export { InvalidationError } from "./iommufd/invalidate.js";
 export { Ioas, type IoasIovaRanges, type IoasMapOptions, type UserRange } from "./iommufd/ioas.js";
 export { IoasMapper } from "./iommufd/ioas-mapper.js";
 export { Iommufd, type RlimitMode } from "./iommufd/iommufd.js";
+export { Vdevice } from "./iommufd/vdevice.js";
+export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
+export { Viommu } from "./iommufd/viommu.js";
 export type { CommandData, NvmeCommand, NvmeCompletion } from "./nvme/command.js";
 export { NvmeController } from "./nvme/controller.js";
 export { NvmeError, NvmeProtocolError } from "./nvme/error.js";
@@ -51,8 +74,23 @@ export {
 } from "./sys/mmio.js";
 export type { Resource } from "./sys/resource.js";
 export type { Watch } from "./sys/watch.js";
-export { VfioDevice } from "./vfio/device.js";
+export type { DeviceCapabilities } from "./vfio/capabilities.js";
+export { type BindTarget, type PageTable, VfioDevice } from "./vfio/device.js";
 export type { DeviceInfo, DeviceIo, IrqInfo, RegionArea, RegionInfo } from "./vfio/device-io.js";
+export { DmaBuf, exportDmaBuf } from "./vfio/dma-buf.js";
+export { DmaLogging, type LoggedRange } from "./vfio/dma-logging.js";
+export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "./vfio/gfx.js";
+export { type AffectedDevice, type HotResetInfo, hotReset, hotResetInfo } from "./vfio/hot-reset.js";
+export { type IoEvent, IoEventFd } from "./vfio/ioeventfd.js";
+export { enterLowPower, exitLowPower } from "./vfio/low-power.js";
+export {
+  Migration,
+  MigrationData,
+  type MigrationState,
+  type MigrationSupport,
+  type PrecopyInfo,
+} from "./vfio/migration.js";
+export { setVfToken } from "./vfio/vf-token.js";
 export { type IommuType, type Type1Info, VfioContainer } from "./vfio-legacy/container.js";
 export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";

@@ -3,7 +3,7 @@ import type { DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { Errno, errnoName } from "../sys/errno.js";
 import { ArgumentError } from "../sys/errors.js";
-import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
+import { type IoctlRequest, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { call, callError } from "./call.js";
@@ -169,6 +169,29 @@ export class Ioas extends Resource {
   }
 
   /**
+   * {@link map} off the JavaScript thread: pinning gigabytes takes seconds. The memory must stay open until then.
+   * @throws as map(), as a rejection
+   */
+  async mapAsync(memory: UserRange, options: IoasMapOptions = {}): Promise<Iova> {
+    this.lease.assertOpen();
+    checkOffset("address", memory.address);
+    checkLength("sizeBytes", memory.sizeBytes);
+    const fixed = options.iova;
+    const request = iommu_ioas_map.encode({
+      flags: mapFlags(options.access, fixed),
+      ioas_id: this.id,
+      user_va: BigInt(memory.address),
+      length: BigInt(memory.sizeBytes),
+      iova: fixed ?? 0n,
+    });
+    const result = await this.duringCall("a mapping under way", () =>
+      tryIoctlAsync(this.iommufd.fd, IOMMU_IOAS_MAP, request),
+    );
+    if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, memory.sizeBytes, fixed);
+    return iova(iommu_ioas_map.get(request, "iova"));
+  }
+
+  /**
    * IOMMU_IOAS_MAP_FILE: maps [start, start + sizeBytes) of a memfd or of a dma-buf that vfio-pci exported.
    * @throws ArgumentError, ClosedError, SysError as {@link map}, and EBADF, EINVAL (no such file, or too short)
    */
@@ -225,6 +248,23 @@ export class Ioas extends Resource {
     return Number(this.unmapRange(at, BigInt(sizeBytes)));
   }
 
+  /** {@link unmap} off the JavaScript thread. @throws as unmap(), as a rejection */
+  async unmapAsync(at: bigint, sizeBytes: number): Promise<number> {
+    this.lease.assertOpen();
+    const request = iommu_ioas_unmap.encode({
+      ioas_id: this.id,
+      iova: checkU64("iova", at),
+      length: BigInt(checkLength("sizeBytes", sizeBytes)),
+    });
+    const result = await this.duringCall("an unmapping under way", () =>
+      tryIoctlAsync(this.iommufd.fd, IOMMU_IOAS_UNMAP, request),
+    );
+    if (result < 0) {
+      throw callError(IOMMU_IOAS_UNMAP, result, { object: `${this.lease.label} at 0x${at.toString(16)}` });
+    }
+    return Number(iommu_ioas_unmap.get(request, "length"));
+  }
+
   /** Removes all mappings. @returns bytes unmapped @throws ClosedError, SysError */
   unmapAll(): bigint {
     return this.unmapRange(0n, ALL);
@@ -269,6 +309,16 @@ export class Ioas extends Resource {
   set hugePages(allowed: boolean) {
     this.lease.assertOpen();
     this.iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_HUGE_PAGES, this.id, allowed ? 1n : 0n);
+  }
+
+  /** Keeps the descriptor from being closed, and its number from being reused, under a call on another thread. */
+  private async duringCall(holder: string, call: () => Promise<number>): Promise<number> {
+    this.lease.hold(holder);
+    try {
+      return await call();
+    } finally {
+      this.lease.drop();
+    }
   }
 
   private unmapRange(at: bigint, length: bigint): bigint {

@@ -42,7 +42,11 @@ export class PciDevice extends Resource {
     this.function = fn;
     this.dma = space;
     this.io = io;
-    for (const resource of resources) this.keep(resource);
+    for (const resource of resources) {
+      this.keep(resource);
+      // Whoever still has a part (the address space, a BAR, a buffer) still has the whole.
+      resource.keep(this);
+    }
     try {
       this.config = new ConfigSpace(io);
     } catch (error) {

@@ -73,6 +73,8 @@ export class Interrupts extends Resource {
     super(new Lease(`${kind} interrupts of ${io.lease.label}`, release, io.lease));
     this.kind = kind;
     this.vectors = vectors;
+    // A vector that somebody watches keeps them all on.
+    for (const vector of vectors) vector.keep(this);
   }
 
   /**

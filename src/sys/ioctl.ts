@@ -1,6 +1,6 @@
 import { Errno } from "./errno.js";
 import { SysError, type SysErrorContext } from "./errors.js";
-import { c, lastErrno } from "./libc.js";
+import { c, ioctlOffThread, lastErrno } from "./libc.js";
 
 /** An ioctl: its number and the name the kernel headers give it. */
 export interface IoctlRequest {
@@ -38,6 +38,21 @@ export function tryIoctl(fd: number, request: IoctlRequest, argument: NodeJS.Arr
     if (result >= 0) return result;
     const errno = lastErrno();
     if (errno !== Errno.EINTR) return -errno;
+  }
+}
+
+/**
+ * The same as {@link tryIoctl}, off the JavaScript thread: for requests that may take long (pinning gigabytes, resets).
+ * The argument must not be touched until the promise settles.
+ */
+export async function tryIoctlAsync(
+  fd: number,
+  request: IoctlRequest,
+  argument: NodeJS.ArrayBufferView | null,
+): Promise<number> {
+  for (;;) {
+    const result = await ioctlOffThread(fd, request.number, argument);
+    if (result !== -Errno.EINTR) return result;
   }
 }
 

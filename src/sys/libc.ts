@@ -12,6 +12,9 @@ const libc = koffi.load(null);
 
 type Pointer = NodeJS.ArrayBufferView | null;
 
+/** The three-argument ioctl, also callable off the JavaScript thread. */
+const ioctlFunction = libc.func("int ioctl(int fd, unsigned long request, void *arg)");
+
 export const c = {
   open: libc.func("int open(const char *path, int flags, uint32_t mode)") as (
     path: string,
@@ -19,11 +22,7 @@ export const c = {
     mode: number,
   ) => number,
   close: libc.func("int close(int fd)") as (fd: number) => number,
-  ioctl: libc.func("int ioctl(int fd, unsigned long request, void *arg)") as (
-    fd: number,
-    request: number,
-    arg: Pointer,
-  ) => number,
+  ioctl: ioctlFunction as (fd: number, request: number, arg: Pointer) => number,
   ioctlNumber: libc.func("ioctl", "int", ["int", "unsigned long", "uintptr_t"]) as (
     fd: number,
     request: number,
@@ -102,6 +101,19 @@ export const c = {
   ) => number,
   sysconf: libc.func("long sysconf(int name)") as (name: number) => number,
 };
+
+/**
+ * ioctl(2) on a thread of libuv's pool.
+ * @returns the result, or the errno as a negative number
+ */
+export function ioctlOffThread(fd: number, request: number, arg: Pointer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    ioctlFunction.async(fd, request, arg, (error: Error | null, result: number) => {
+      if (error !== null) reject(error);
+      else resolve(result >= 0 ? result : -koffi.errno());
+    });
+  });
+}
 
 /** errno of the last failed call of this thread; read it before anything else runs. */
 export function lastErrno(): number {

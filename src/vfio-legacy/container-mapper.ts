@@ -14,7 +14,7 @@ export class ContainerMapper implements DmaMapper {
 
   /** @param container with its IOMMU set. @throws SysError */
   constructor(private readonly container: VfioContainer) {
-    this.lease = container.lease;
+    this.lease = container.assertReady();
     const info = container.info();
     this.ranges = info.iovaRanges;
     const smallestPage = Number(info.pageSizes & -info.pageSizes);

@@ -1,28 +1,43 @@
+import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { type IovaRange, iova } from "../dma/iova.js";
 import type { DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl, ioctlWithNumber, tryIoctl } from "../sys/ioctl.js";
+import { addressOf } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { close, O_RDWR, open } from "../sys/syscalls.js";
 import { capabilityChain } from "../vfio/capability-chain.js";
+import type { BindTarget } from "../vfio/device.js";
 import {
   VFIO_API_VERSION,
   VFIO_CHECK_EXTENSION,
   VFIO_DMA_MAP_FLAG_READ,
+  VFIO_DMA_MAP_FLAG_VADDR,
   VFIO_DMA_MAP_FLAG_WRITE,
   VFIO_DMA_UNMAP_FLAG_ALL,
+  VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+  VFIO_DMA_UNMAP_FLAG_VADDR,
   VFIO_GET_API_VERSION,
+  VFIO_IOMMU_DIRTY_PAGES,
+  VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+  VFIO_IOMMU_DIRTY_PAGES_FLAG_START,
+  VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP,
   VFIO_IOMMU_GET_INFO,
   VFIO_IOMMU_MAP_DMA,
   VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
   VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
   VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
   VFIO_IOMMU_UNMAP_DMA,
+  VFIO_NOIOMMU_IOMMU,
   VFIO_SET_IOMMU,
   VFIO_TYPE1_IOMMU,
   VFIO_TYPE1v2_IOMMU,
   VFIO_UNMAP_ALL,
+  VFIO_UPDATE_VADDR,
+  vfio_bitmap,
+  vfio_iommu_type1_dirty_bitmap,
+  vfio_iommu_type1_dirty_bitmap_get,
   vfio_iommu_type1_dma_map,
   vfio_iommu_type1_dma_unmap,
   vfio_iommu_type1_info,
@@ -34,12 +49,16 @@ import {
 
 export const CONTAINER_PATH = "/dev/vfio/vfio";
 
-/** The IOMMU drivers a container can be given. v2 keeps each mapping whole; v1 lets an unmap cut one. */
-export type IommuType = "type1v2" | "type1";
+/**
+ * The IOMMU drivers a container can be given. v2 keeps each mapping whole; v1 lets an unmap cut one; `noiommu` maps
+ * nothing and gives the device all of physical memory (needs CAP_SYS_RAWIO).
+ */
+export type IommuType = "type1v2" | "type1" | "noiommu";
 
 const iommuTypes: Readonly<Record<IommuType, number>> = {
   type1v2: VFIO_TYPE1v2_IOMMU,
   type1: VFIO_TYPE1_IOMMU,
+  noiommu: VFIO_NOIOMMU_IOMMU,
 };
 
 /** VFIO_IOMMU_GET_INFO with its capabilities. */
@@ -68,18 +87,42 @@ const mapHints: Readonly<Record<string, string>> = {
   EINVAL: "length, address or iova is not a multiple of the page size, or the iova is reserved",
 };
 
+/** What a container shares with its groups. They may outlive the VfioContainer object, so it refers to none. */
+export interface Occupancy {
+  groups: number;
+  /**
+   * Lifetime of the IOMMU: from setIommu() until the last group leaves, when the kernel forgets it and all mappings.
+   * What is mapped depends on it.
+   */
+  iommu: Lease | undefined;
+}
+
 /** An open /dev/vfio/vfio: the address space of the groups put into it. */
 export class VfioContainer extends Resource {
   /** The descriptor; owned by this object. */
   readonly fd: number;
+  /** Not part of the public API. */
+  readonly occupancy: Occupancy = { groups: 0, iommu: undefined };
   private type: IommuType | undefined;
   // Made once: map and unmap are frequent.
   private readonly mapRequest = new BigUint64Array(vfio_iommu_type1_dma_map.encode({}).buffer);
   private readonly unmapRequest = new BigUint64Array(vfio_iommu_type1_dma_unmap.encode({}).buffer);
 
-  private constructor(fd: number, path: string) {
-    super(new Lease(path, () => close(fd)));
+  private constructor(fd: number, lease: Lease) {
+    super(lease);
     this.fd = fd;
+  }
+
+  /**
+   * A container whose requests an iommufd answers (the kernel's compatibility layer): its address space is the
+   * iommufd's VFIO IOAS, which the kernel makes with the first group or {@link Iommufd.setVfioIoas} names.
+   */
+  static ofIommufd(iommufd: BindTarget): VfioContainer {
+    iommufd.lease.assertOpen();
+    const lease = new Lease(`container answered by ${iommufd.lease.label}`, () => {}, iommufd.lease);
+    const container = new VfioContainer(iommufd.fd, lease);
+    container.keep(iommufd);
+    return container;
   }
 
   /** @throws SysError, UnsupportedError where the kernel speaks another API version */
@@ -90,7 +133,7 @@ export class VfioContainer extends Resource {
     } catch (error) {
       throw error instanceof SysError ? error.with({ hint: openHints[error.code] }) : error;
     }
-    const container = new VfioContainer(fd, path);
+    const container = new VfioContainer(fd, new Lease(path, () => close(fd)));
     try {
       const version = ioctlWithNumber(fd, VFIO_GET_API_VERSION, 0, { object: path });
       if (version !== VFIO_API_VERSION)
@@ -104,7 +147,7 @@ export class VfioContainer extends Resource {
 
   /** Which IOMMU driver was set; undefined before {@link setIommu}. */
   get iommuType(): IommuType | undefined {
-    return this.type;
+    return this.occupancy.iommu === undefined ? undefined : this.type;
   }
 
   /** VFIO_CHECK_EXTENSION: one of the VFIO_*_IOMMU numbers. @throws ClosedError, SysError */
@@ -118,6 +161,7 @@ export class VfioContainer extends Resource {
     this.lease.assertOpen();
     ioctlWithNumber(this.fd, VFIO_SET_IOMMU, iommuTypes[type], { object: `${this.lease.label} (${type})` });
     this.type = type;
+    this.occupancy.iommu = new Lease(`IOMMU of ${this.lease.label}`, () => {}, this.lease);
   }
 
   /** VFIO_IOMMU_GET_INFO. @throws StateError before setIommu(), ClosedError, SysError */
@@ -139,12 +183,20 @@ export class VfioContainer extends Resource {
    * @throws ArgumentError, StateError, ClosedError, SysError: EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC
    */
   map(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint, access: DmaAccess): void {
+    const flags =
+      (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
+    this.mapRange(memory, at, flags);
+  }
+
+  private mapRange(
+    memory: { readonly address: number; readonly sizeBytes: number },
+    at: bigint,
+    flags: number,
+  ): void {
     this.assertReady();
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
     const request = this.mapRequest;
-    const flags =
-      (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
     request[0] = BigInt(vfio_iommu_type1_dma_map.sizeBytes) | (BigInt(flags) << 32n);
     request[1] = BigInt(memory.address);
     request[2] = checkU64("iova", at);
@@ -174,6 +226,74 @@ export class VfioContainer extends Resource {
     return this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0n);
   }
 
+  /**
+   * Gives up the virtual addresses of all mappings while devices go on using the pages; {@link setVaddr} gives new ones
+   * (for a process that replaces itself).
+   * @throws UnsupportedError where the kernel can't, SysError: EBUSY with a mediated device
+   */
+  invalidateVaddrs(): void {
+    this.assertReady();
+    if (!this.checkExtension(VFIO_UPDATE_VADDR))
+      throw new UnsupportedError("this kernel has no VFIO_UPDATE_VADDR");
+    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0n);
+  }
+
+  /** The new virtual address of a mapping whose old one was invalidated. @throws SysError: EINVAL, ENOENT */
+  setVaddr(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint): void {
+    this.mapRange(memory, at, VFIO_DMA_MAP_FLAG_VADDR);
+  }
+
+  /** VFIO_IOMMU_DIRTY_PAGES: starts tracking. Without help from devices every pinned page counts as dirty. */
+  startDirtyTracking(): void {
+    this.dirtyPages(VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
+  }
+
+  /** @throws StateError, ClosedError, SysError */
+  stopDirtyTracking(): void {
+    this.dirtyPages(VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+  }
+
+  /**
+   * Which pages of a range were written to since the last reading.
+   * @param pageSizeBytes the IOMMU's smallest page
+   * @throws ArgumentError, StateError, ClosedError, SysError: EINVAL (not tracking, or the page size)
+   */
+  readDirty(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
+    const bitmap = new BitmapRequest(at, sizeBytes, pageSizeBytes);
+    const tail = vfio_iommu_type1_dirty_bitmap_get.encode({
+      iova: checkU64("iova", at),
+      size: BigInt(sizeBytes),
+      bitmap: bitmap.struct,
+    });
+    this.dirtyPages(VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, tail);
+    return bitmap.result();
+  }
+
+  /**
+   * Unmaps, and says which of the pages were written to.
+   * @throws ArgumentError, StateError, ClosedError, SysError: EINVAL where tracking is off
+   */
+  unmapDirty(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
+    this.assertReady();
+    const bitmap = new BitmapRequest(at, sizeBytes, pageSizeBytes);
+    const values = {
+      flags: VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+      iova: checkU64("iova", at),
+      size: BigInt(sizeBytes),
+    };
+    const request = vfio_iommu_type1_dma_unmap.encode(values, vfio_bitmap.sizeBytes);
+    request.set(vfio_bitmap.encode(bitmap.struct), vfio_iommu_type1_dma_unmap.sizeBytes);
+    ioctl(this.fd, VFIO_IOMMU_UNMAP_DMA, request, { object: `${this.lease.label} at 0x${at.toString(16)}` });
+    return bitmap.result();
+  }
+
+  private dirtyPages(flags: number, tail: Uint8Array = new Uint8Array(0)): void {
+    this.assertReady();
+    const request = vfio_iommu_type1_dirty_bitmap.encode({ flags }, tail.length);
+    request.set(tail, vfio_iommu_type1_dirty_bitmap.sizeBytes);
+    ioctl(this.fd, VFIO_IOMMU_DIRTY_PAGES, request, { object: this.lease.label });
+  }
+
   private unmapRange(flags: number, at: bigint, size: bigint): bigint {
     this.assertReady();
     const request = this.unmapRequest;
@@ -189,10 +309,42 @@ export class VfioContainer extends Resource {
     return request[2] ?? 0n;
   }
 
-  private assertReady(): void {
+  /** Lifetime of the IOMMU: ends when the last group leaves. @throws StateError before setIommu(), ClosedError */
+  assertReady(): Lease {
     this.lease.assertOpen();
-    if (this.type === undefined)
+    const { iommu } = this.occupancy;
+    if (iommu === undefined)
       throw new StateError(`${this.lease.label} has no IOMMU yet: put a group in first`);
+    return iommu;
+  }
+}
+
+/** A bitmap for the kernel to fill, one bit a page. */
+class BitmapRequest {
+  private readonly pages: number;
+  private readonly bits: Uint8Array;
+
+  constructor(
+    private readonly at: bigint,
+    sizeBytes: number,
+    private readonly pageSizeBytes: number,
+  ) {
+    checkLength("sizeBytes", sizeBytes);
+    checkLength("pageSizeBytes", pageSizeBytes);
+    this.pages = Math.ceil(sizeBytes / pageSizeBytes);
+    this.bits = new Uint8Array(Math.ceil(this.pages / 64) * 8);
+  }
+
+  get struct(): { pgsize: bigint; size: bigint; data: bigint } {
+    return {
+      pgsize: BigInt(this.pageSizeBytes),
+      size: BigInt(this.bits.length),
+      data: BigInt(addressOf(this.bits)),
+    };
+  }
+
+  result(): DirtyBitmap {
+    return new DirtyBitmap(this.at, this.pageSizeBytes, this.pages, this.bits);
   }
 }
 

@@ -1,11 +1,13 @@
-import { readdirSync, readlinkSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl } from "../sys/ioctl.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { sysfsPath } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
-import type { VfioContainer } from "./container.js";
+import { uuidToBytes } from "../vfio/uuid.js";
+import type { Occupancy, VfioContainer } from "./container.js";
 import {
   VFIO_GROUP_FLAGS_CONTAINER_SET,
   VFIO_GROUP_FLAGS_VIABLE,
@@ -38,17 +40,17 @@ const containerHints: Readonly<Record<string, string>> = {
   EINVAL: "the group is in a container already, or doesn't fit this one",
 };
 
-/** Number of the IOMMU group of a PCI function. @throws ArgumentError (no such device), UnsupportedError (no IOMMU) */
-export function groupOf(bdf: string): number {
+/**
+ * Number of the IOMMU group of a PCI function or mediated device.
+ * @throws ArgumentError (no such device), UnsupportedError (no IOMMU)
+ */
+export function groupOf(name: string): number {
+  const device = sysfsPath(name);
+  if (!existsSync(device)) throw new ArgumentError(`there is no device ${name}`);
   try {
-    readdirSync(`/sys/bus/pci/devices/${bdf}`);
+    return Number(basename(readlinkSync(`${device}/iommu_group`)));
   } catch {
-    throw new ArgumentError(`there is no PCI device ${bdf}`);
-  }
-  try {
-    return Number(basename(readlinkSync(`/sys/bus/pci/devices/${bdf}/iommu_group`)));
-  } catch {
-    throw new UnsupportedError(`${bdf} has no IOMMU group: the IOMMU is switched off or not there`);
+    throw new UnsupportedError(`${name} has no IOMMU group: the IOMMU is switched off or not there`);
   }
 }
 
@@ -57,6 +59,7 @@ export class VfioGroup extends Resource {
   /** The descriptor; owned by this object. */
   readonly fd: number;
   private membership: Lease | undefined;
+  private occupancy: Occupancy | undefined;
 
   private constructor(
     fd: number,
@@ -70,7 +73,7 @@ export class VfioGroup extends Resource {
 
   /** @throws SysError: ENOENT (no device of it bound to vfio-pci), EACCES, EBUSY */
   static open(number: number): VfioGroup {
-    const path = `/dev/vfio/${number}`;
+    const path = groupPath(number);
     try {
       return new VfioGroup(open(path, O_RDWR), path, number);
     } catch (error) {
@@ -110,33 +113,61 @@ export class VfioGroup extends Resource {
     }
     const { fd } = this;
     const { label } = this.lease;
+    const { occupancy } = container;
+    occupancy.groups++;
     const leave = (): void => {
-      ioctl(fd, VFIO_GROUP_UNSET_CONTAINER, null, { object: label });
+      occupancy.groups--;
+      try {
+        // With the last group the kernel drops the IOMMU and its mappings: they have to be undone before.
+        if (occupancy.groups === 0) occupancy.iommu?.close();
+      } finally {
+        if (occupancy.groups === 0) occupancy.iommu = undefined;
+        ioctl(fd, VFIO_GROUP_UNSET_CONTAINER, null, { object: label });
+      }
     };
     this.membership = new Lease(`membership of ${label}`, leave, this.lease, container.lease);
+    this.occupancy = occupancy;
     this.keep(container);
   }
 
   /** VFIO_GROUP_UNSET_CONTAINER, after closing the devices opened through this group. @throws StateError, SysError */
   unsetContainer(): void {
-    this.assertMember().close();
+    const membership = this.assertMember();
+    this.assertIdle();
+    membership.close();
     this.membership = undefined;
   }
 
   /**
+   * Closes the devices opened through it, and as its container's last group all that is mapped there.
+   * @throws BusyError while a buffer is in flight, with nothing closed
+   */
+  override close(): void {
+    this.assertIdle();
+    super.close();
+  }
+
+  /**
    * VFIO_GROUP_GET_DEVICE_FD.
-   * @param bdf `0000:00:03.0`
+   * @param name `0000:00:03.0`, or the UUID of a mediated device
+   * @param options token: the secret of the physical function, a UUID, where this is one of its virtual functions
    * @throws StateError without a container, SysError: ENODEV where the device is not of this group or the container
    *   has no IOMMU yet
    */
-  openDevice(bdf: string): VfioDevice {
+  openDevice(name: string, options: { readonly token?: string } = {}): VfioDevice {
     const membership = this.assertMember();
-    const name = Buffer.from(`${bdf}\0`, "latin1");
-    const fd = ioctl(this.fd, VFIO_GROUP_GET_DEVICE_FD, name, {
-      object: `${this.lease.label}: ${bdf}`,
+    if (options.token !== undefined) uuidToBytes(options.token);
+    const suffix = options.token === undefined ? "" : ` vf_token=${options.token}`;
+    const argument = Buffer.from(`${name}${suffix}\0`, "latin1");
+    const fd = ioctl(this.fd, VFIO_GROUP_GET_DEVICE_FD, argument, {
+      object: `${this.lease.label}: ${name}`,
       hint: "is it of this group, and has the container an IOMMU?",
     });
-    return VfioDevice.fromGroup(fd, bdf, this, membership);
+    return VfioDevice.fromGroup(fd, name, this, membership);
+  }
+
+  private assertIdle(): void {
+    if (this.membership?.closed === false && this.occupancy?.groups === 1) this.occupancy.iommu?.assertIdle();
   }
 
   private assertMember(): Lease {
@@ -146,6 +177,12 @@ export class VfioGroup extends Resource {
     }
     return this.membership;
   }
+}
+
+/** A group made for a device without any IOMMU carries another name, as a warning. */
+function groupPath(number: number): string {
+  const noiommu = `/dev/vfio/noiommu-${number}`;
+  return existsSync(noiommu) ? noiommu : `/dev/vfio/${number}`;
 }
 
 /** Says which devices keep a group from being used. */

@@ -30,6 +30,8 @@ export const VFIO_IOMMU_GET_INFO = ioctlRequest("VFIO_IOMMU_GET_INFO", VFIO_TYPE
 export const VFIO_IOMMU_MAP_DMA = ioctlRequest("VFIO_IOMMU_MAP_DMA", VFIO_TYPE, VFIO_BASE + 13);
 export const VFIO_IOMMU_UNMAP_DMA = ioctlRequest("VFIO_IOMMU_UNMAP_DMA", VFIO_TYPE, VFIO_BASE + 14);
 
+export const VFIO_IOMMU_DIRTY_PAGES = ioctlRequest("VFIO_IOMMU_DIRTY_PAGES", VFIO_TYPE, VFIO_BASE + 17);
+
 export const VFIO_GROUP_FLAGS_VIABLE = 1 << 0;
 export const VFIO_GROUP_FLAGS_CONTAINER_SET = 1 << 1;
 
@@ -43,7 +45,15 @@ export const VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL = 3;
 export const VFIO_DMA_MAP_FLAG_READ = 1 << 0;
 export const VFIO_DMA_MAP_FLAG_WRITE = 1 << 1;
 
+export const VFIO_DMA_MAP_FLAG_VADDR = 1 << 2;
+
+export const VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP = 1 << 0;
 export const VFIO_DMA_UNMAP_FLAG_ALL = 1 << 1;
+export const VFIO_DMA_UNMAP_FLAG_VADDR = 1 << 2;
+
+export const VFIO_IOMMU_DIRTY_PAGES_FLAG_START = 1 << 0;
+export const VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP = 1 << 1;
+export const VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP = 1 << 2;
 
 export const vfio_group_status = struct("vfio_group_status", { argsz: u32, flags: u32 });
 
@@ -88,4 +98,17 @@ export const vfio_iommu_type1_dma_unmap = struct("vfio_iommu_type1_dma_unmap", {
   flags: u32,
   iova: u64,
   size: u64,
+});
+
+export const vfio_bitmap = struct("vfio_bitmap", { pgsize: u64, size: u64, data: u64 });
+
+export const vfio_iommu_type1_dirty_bitmap = struct("vfio_iommu_type1_dirty_bitmap", {
+  argsz: u32,
+  flags: u32,
+});
+
+export const vfio_iommu_type1_dirty_bitmap_get = struct("vfio_iommu_type1_dirty_bitmap_get", {
+  iova: u64,
+  size: u64,
+  bitmap: vfio_bitmap,
 });

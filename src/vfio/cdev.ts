@@ -3,17 +3,24 @@ import { readdirSync } from "node:fs";
 import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
 import { O_RDWR, open } from "../sys/syscalls.js";
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** A device's folder in sysfs: a PCI function by address, a mediated device by UUID. */
+export function sysfsPath(name: string): string {
+  return UUID.test(name) ? `/sys/bus/mdev/devices/${name.toLowerCase()}` : `/sys/bus/pci/devices/${name}`;
+}
+
 /**
- * Path of a PCI function's VFIO character device.
- * @param bdf `0000:00:03.0`
+ * Path of a device's VFIO character device.
+ * @param bdf `0000:00:03.0`, or the UUID of a mediated device
  * @throws ArgumentError (no such device), UnsupportedError (not bound to a VFIO driver, or a kernel without cdevs)
  */
 export function cdevPath(bdf: string): string {
-  const device = `/sys/bus/pci/devices/${bdf}`;
+  const device = sysfsPath(bdf);
   const [node] = list(`${device}/vfio-dev`) ?? [];
   if (node !== undefined) return `/dev/vfio/devices/${node}`;
   const entries = list(device);
-  if (entries === undefined) throw new ArgumentError(`there is no PCI device ${bdf}`);
+  if (entries === undefined) throw new ArgumentError(`there is no device ${bdf}`);
   throw new UnsupportedError(
     entries.includes("vfio-dev") || !entries.includes("driver")
       ? `${bdf} has no VFIO character device: it is not bound to vfio-pci (bind it: npx iova bind ${bdf})`

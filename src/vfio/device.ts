@@ -1,11 +1,12 @@
 import { checkInteger, checkRange, checkU32 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import { ioctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { close, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
+import { type DeviceCapabilities, probeDevice } from "./capabilities.js";
 import { capabilityChain } from "./capability-chain.js";
 import { openCdev } from "./cdev.js";
 import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "./device-io.js";
@@ -87,6 +88,7 @@ export class VfioDevice extends Resource implements DeviceIo {
   private readonly attachments = new Map<number | undefined, Attachment>();
   /** Region mappings made so far, some of them closed since. */
   private mappings: Lease[] = [];
+  private known: DeviceCapabilities | undefined;
   private boundTo: { iommufd: BindTarget; id: number } | undefined;
 
   private constructor(
@@ -101,12 +103,12 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * Opens a PCI function's VFIO character device. Nothing but {@link bind} works on it yet.
-   * @param bdf `0000:00:03.0`
+   * Opens the VFIO character device of a PCI function or mediated device. Nothing but {@link bind} works on it yet.
+   * @param name `0000:00:03.0`, or the UUID of a mediated device
    * @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci, or no cdevs), SysError
    */
-  static openCdev(bdf: string): VfioDevice {
-    return new VfioDevice(openCdev(bdf), `VFIO device ${bdf}`, "cdev", undefined);
+  static openCdev(name: string): VfioDevice {
+    return new VfioDevice(openCdev(name), `VFIO device ${name}`, "cdev", undefined);
   }
 
   /** Wraps a descriptor that VFIO_GROUP_GET_DEVICE_FD returned; closed before `membership` of its group ends. */
@@ -225,6 +227,13 @@ export class VfioDevice extends Resource implements DeviceIo {
         };
       }
     }
+  }
+
+  /** What the device and this kernel can do; asked once. @throws StateError, ClosedError, SysError */
+  capabilities(): DeviceCapabilities {
+    this.assertUsable();
+    this.known ??= probeDevice(this);
+    return this.known;
   }
 
   /** VFIO_DEVICE_GET_REGION_INFO; asked of the kernel once. @throws ArgumentError, StateError, ClosedError, SysError */
@@ -346,17 +355,34 @@ export class VfioDevice extends Resource implements DeviceIo {
     this.setIrqs(flags, index, start, which.length, Uint8Array.from(which, Number));
   }
 
-  /** VFIO_DEVICE_RESET. @throws UnsupportedError where the function has no reset, SysError */
+  /** VFIO_DEVICE_RESET: takes up to a second. @throws UnsupportedError where the function has no reset, SysError */
   reset(): void {
     this.assertUsable();
     for (let attempt = 1; ; attempt++) {
       const result = tryIoctl(this.fd, VFIO_DEVICE_RESET, null);
       if (result >= 0) return;
-      if (result === -Errno.EINVAL) throw new UnsupportedError(`${this.lease.label} has no function reset`);
-      if (result !== -Errno.EAGAIN || attempt === RESET_ATTEMPTS) {
-        throw new SysError("VFIO_DEVICE_RESET", -result, { object: this.lease.label });
-      }
+      if (result !== -Errno.EAGAIN || attempt === RESET_ATTEMPTS) throw this.resetError(result);
     }
+  }
+
+  /** {@link reset} off the JavaScript thread. The device must not be touched meanwhile. @throws as a rejection */
+  async resetAsync(): Promise<void> {
+    this.assertUsable();
+    this.lease.hold("a reset under way");
+    try {
+      for (let attempt = 1; ; attempt++) {
+        const result = await tryIoctlAsync(this.fd, VFIO_DEVICE_RESET, null);
+        if (result >= 0) return;
+        if (result !== -Errno.EAGAIN || attempt === RESET_ATTEMPTS) throw this.resetError(result);
+      }
+    } finally {
+      this.lease.drop();
+    }
+  }
+
+  private resetError(result: number): Error {
+    if (result === -Errno.EINVAL) return new UnsupportedError(`${this.lease.label} has no function reset`);
+    return new SysError("VFIO_DEVICE_RESET", -result, { object: this.lease.label });
   }
 
   private setIrqs(

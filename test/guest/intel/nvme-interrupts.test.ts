@@ -56,7 +56,11 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
     });
 
     it("polls without any interrupt switched on", async () => {
-      await using nvme = await NvmeController.open(bdf(), { backend, completion: "poll", timeoutMs: NO_HELP_MS });
+      await using nvme = await NvmeController.open(bdf(), {
+        backend,
+        completion: "poll",
+        timeoutMs: NO_HELP_MS,
+      });
       expect(vfioInterrupts(bdf())).toEqual([]);
       const ns = await nvme.namespace(1);
       using buffer = nvme.dma.alloc(ns.blockSizeBytes);

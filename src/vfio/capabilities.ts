@@ -1,0 +1,88 @@
+import { UnsupportedError } from "../sys/errors.js";
+import type { VfioDevice } from "./device.js";
+import type { DeviceInfo, IrqInfo } from "./device-io.js";
+import { type Feature, hasFeature } from "./feature.js";
+import { hasGfxPlanes } from "./gfx.js";
+import { hotResetInfo } from "./hot-reset.js";
+import {
+  VFIO_PCI_ERR_IRQ_INDEX,
+  VFIO_PCI_INTX_IRQ_INDEX,
+  VFIO_PCI_MSI_IRQ_INDEX,
+  VFIO_PCI_MSIX_IRQ_INDEX,
+  VFIO_PCI_REQ_IRQ_INDEX,
+} from "./uapi.js";
+import {
+  VFIO_DEVICE_FEATURE_DMA_BUF,
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
+  VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP,
+  VFIO_DEVICE_FEATURE_MIG_DATA_SIZE,
+  VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2,
+  VFIO_DEVICE_FEATURE_MIGRATION,
+  VFIO_DEVICE_FEATURE_PCI_VF_TOKEN,
+} from "./uapi-feature.js";
+
+/** What a device and this kernel's VFIO can do together. */
+export interface DeviceCapabilities extends DeviceInfo {
+  /** A slot or bus reset exists (whether the caller may use it is told by hotResetInfo()). */
+  readonly hotReset: boolean;
+  /** Interrupts by kind; a count of 0 says that the device has none. */
+  readonly irqs: {
+    readonly intx: IrqInfo;
+    readonly msi: IrqInfo;
+    readonly msix: IrqInfo;
+    /** Uncorrectable errors of the bus. */
+    readonly err: IrqInfo;
+    /** The host wants the device back. */
+    readonly req: IrqInfo;
+  };
+  readonly vfToken: boolean;
+  readonly migration: boolean;
+  readonly migrationDataSize: boolean;
+  readonly precopyInfoV2: boolean;
+  readonly lowPower: boolean;
+  readonly lowPowerWakeup: boolean;
+  readonly dmaLogging: boolean;
+  readonly dmaBuf: boolean;
+  readonly displayDmaBuf: boolean;
+  readonly displayRegion: boolean;
+}
+
+/** Asks the kernel. @throws StateError, ClosedError, SysError */
+export function probeDevice(device: VfioDevice): DeviceCapabilities {
+  const has = (id: number, direction: "get" | "set"): boolean => {
+    const feature: Feature = { id, name: `feature ${id}` };
+    return hasFeature(device, feature, direction);
+  };
+  return {
+    ...device.info(),
+    hotReset: hasHotReset(device),
+    irqs: {
+      intx: device.irqInfo(VFIO_PCI_INTX_IRQ_INDEX),
+      msi: device.irqInfo(VFIO_PCI_MSI_IRQ_INDEX),
+      msix: device.irqInfo(VFIO_PCI_MSIX_IRQ_INDEX),
+      err: device.irqInfo(VFIO_PCI_ERR_IRQ_INDEX),
+      req: device.irqInfo(VFIO_PCI_REQ_IRQ_INDEX),
+    },
+    vfToken: has(VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, "set"),
+    migration: has(VFIO_DEVICE_FEATURE_MIGRATION, "get"),
+    migrationDataSize: has(VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, "get"),
+    precopyInfoV2: has(VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, "set"),
+    lowPower: has(VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, "set"),
+    lowPowerWakeup: has(VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP, "set"),
+    dmaLogging: has(VFIO_DEVICE_FEATURE_DMA_LOGGING_START, "set"),
+    dmaBuf: has(VFIO_DEVICE_FEATURE_DMA_BUF, "get"),
+    displayDmaBuf: hasGfxPlanes(device, "dmabuf"),
+    displayRegion: hasGfxPlanes(device, "region"),
+  };
+}
+
+function hasHotReset(device: VfioDevice): boolean {
+  try {
+    hotResetInfo(device);
+    return true;
+  } catch (error) {
+    if (error instanceof UnsupportedError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,632 @@
+import { chmodSync, renameSync, statSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import {
+  ArgumentError,
+  type BackendName,
+  BusyError,
+  bindToVfio,
+  ClosedError,
+  type DmaSpace,
+  IovaSpaceError,
+  NvmeController,
+  NvmeError,
+  type NvmeNamespace,
+  NvmeProtocolError,
+  PciDevice,
+  readPciFunction,
+  SysError,
+  TimeoutError,
+  UnsupportedError,
+  type VfioBinding,
+} from "../../../src/index.js";
+import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
+import { AdminOpcode } from "../../../src/nvme/spec/opcodes.js";
+import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
+import { caught } from "../../support/caught.js";
+import { compileForAll, NOBODY, runChild } from "../../support/child.js";
+import type { CompiledTree } from "../../support/compiled.js";
+import { eduBdf, emptyBarBdf, nvmeBdf, pairNvmeBdf, wideNvmeBdf } from "../../support/functions.js";
+import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
+import { backends, bindGroup, groupMembers, ways } from "../../support/nvme-machine.js";
+import { provoke } from "../../support/provoke.js";
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const PAGE = 4096;
+const ABSENT = "0000:00:1b.7";
+
+expectNothingLeftSoon();
+
+const IOMMUFD = "/dev/iommu";
+const CONTAINER = "/dev/vfio/vfio";
+
+/** Takes device nodes away, as on a kernel without them. */
+async function without(nodes: readonly string[], body: () => Promise<void>): Promise<void> {
+  const away = (node: string): string => `${node}.away`;
+  const moved: string[] = [];
+  try {
+    for (const node of nodes) {
+      renameSync(node, away(node));
+      moved.push(node);
+    }
+    await body();
+  } finally {
+    for (const node of moved) renameSync(away(node), node);
+  }
+}
+
+describe("a PCI address", () => {
+  it.each([
+    ["nothing is at", ABSENT, `there is no PCI device ${ABSENT}`],
+    ["nothing is at, written short", "00:1b.7", `there is no PCI device ${ABSENT}`],
+    [
+      "without a function",
+      "0000:00:01",
+      '"0000:00:01" is no PCI address: expected for instance 0000:00:03.0',
+    ],
+    ["of nonsense", "/dev/nvme0", '"/dev/nvme0" is no PCI address'],
+    ["of nothing", "", '"" is no PCI address'],
+  ])("%s", async (_, address, message) => {
+    for (const backend of [undefined, ...backends]) {
+      const error = await caught(NvmeController.open(address, { backend }));
+      expect(error).toBeInstanceOf(ArgumentError);
+      expect(error.message).toContain(message);
+    }
+  });
+});
+
+describe("a function that is not bound to vfio-pci", () => {
+  it.each([
+    ["the kernel's driver has", nvmeBdf],
+    ["no driver has", eduBdf],
+  ])("but %s", async (_, bdf) => {
+    const { driver } = readPciFunction(bdf());
+    const throughIommufd = await caught(NvmeController.open(bdf(), { backend: "iommufd" }));
+    expect(throughIommufd).toBeInstanceOf(UnsupportedError);
+    expect(throughIommufd.message).toContain(`${bdf()} has no VFIO character device`);
+    expect(throughIommufd.message).toContain("vfio-pci");
+
+    const throughType1 = await caught(NvmeController.open(bdf(), { backend: "type1" }));
+    expect(throughType1).toBeInstanceOf(SysError);
+    const group = `/dev/vfio/${readPciFunction(bdf()).iommuGroup}`;
+    expect(throughType1).toMatchObject({ syscall: "open", code: "ENOENT", object: group });
+    expect(throughType1.message).toContain("none of its devices is bound to vfio-pci");
+
+    const throughAny = await caught(NvmeController.open(bdf()));
+    expect(throughAny).toBeInstanceOf(UnsupportedError);
+    expect(throughAny.message).toBe(
+      `${bdf()} can't be opened through any backend. ` +
+        `iommufd: ${throughIommufd.message}; type1: ${throughType1.message}`,
+    );
+    expect(throughAny.cause).toMatchObject({ errors: [{ name: "UnsupportedError" }, { name: "SysError" }] });
+    expect(readPciFunction(bdf()).driver).toBe(driver);
+  });
+});
+
+describe("a group of which a kernel driver has a part", () => {
+  it("is not viable; the message names the culprit, and without that one it works", async () => {
+    const members = groupMembers(pairNvmeBdf());
+    expect(members.length).toBeGreaterThan(1);
+    // One of them for us, the controller still the kernel's.
+    const [ours = ""] = members.filter((member) => member !== pairNvmeBdf());
+    expect(readPciFunction(pairNvmeBdf()).driver).toBe("nvme");
+    using _binding = bindToVfio(ours);
+
+    const throughType1 = await caught(() => PciDevice.open(ours, { backend: "type1" }));
+    expect(throughType1).toBeInstanceOf(UnsupportedError);
+    expect(throughType1.message).toBe(
+      `IOMMU group ${readPciFunction(ours).iommuGroup} is not viable: all its devices must be bound to vfio-pci ` +
+        `or to no driver; in the way: ${pairNvmeBdf()} (driver nvme)`,
+    );
+    const throughIommufd = await caught(() => PciDevice.open(ours, { backend: "iommufd" }));
+    expect(throughIommufd).toBeInstanceOf(SysError);
+    expect(throughIommufd).toMatchObject({ syscall: "VFIO_DEVICE_BIND_IOMMUFD", code: "EPERM" });
+    expect(throughIommufd.message).toContain("another owner has its IOMMU group");
+    const throughAny = await caught(() => PciDevice.open(ours));
+    expect(throughAny.message).toContain(throughType1.message);
+    expect(throughAny.message).toContain(throughIommufd.message);
+
+    const all = bindGroup(pairNvmeBdf());
+    try {
+      for (const backend of backends) {
+        PciDevice.open(ours, { backend }).close();
+        await using nvme = await NvmeController.open(pairNvmeBdf(), { backend });
+        expect(await nvme.namespaceIds()).toEqual([1]);
+      }
+    } finally {
+      all.close();
+    }
+  });
+});
+
+describe("a host that lacks something", () => {
+  let binding: VfioBinding;
+  beforeAll(() => {
+    binding = bindToVfio(nvmeBdf());
+  });
+  afterAll(() => binding.close());
+
+  async function use(backend: BackendName | undefined): Promise<NvmeController> {
+    const nvme = await NvmeController.open(nvmeBdf(), { backend });
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(PAGE);
+    await ns.read(0n, buffer);
+    return nvme;
+  }
+
+  it("nothing: iommufd comes first", async () => {
+    await using nvme = await use(undefined);
+    expect(nvme.backend).toBe("iommufd");
+    expect(nvme.backendReason).toBe("iommufd works and comes first");
+  });
+
+  it("/dev/iommu: type1 is used, and the reason is told", async () => {
+    await without([IOMMUFD], async () => {
+      const reason =
+        "open on /dev/iommu: ENOENT (this kernel has no iommufd: CONFIG_IOMMUFD is off or the module is not loaded)";
+      const asked = await caught(use("iommufd"));
+      expect(asked).toMatchObject({ name: "SysError", code: "ENOENT", object: IOMMUFD, message: reason });
+      await using nvme = await use(undefined);
+      expect(nvme.backend).toBe("type1");
+      expect(nvme.device.backend).toBe("type1");
+      expect(nvme.dma.backend).toBe("type1");
+      expect(nvme.backendReason).toBe(`iommufd can't be used: ${reason}`);
+    });
+    await using nvme = await use(undefined);
+    expect(nvme.backend).toBe("iommufd");
+  });
+
+  it("/dev/vfio/vfio: type1 can't be had, iommufd can", async () => {
+    await without([CONTAINER], async () => {
+      expect(await caught(use("type1"))).toMatchObject({ code: "ENOENT", object: CONTAINER });
+      await using nvme = await use(undefined);
+      expect(nvme.backend).toBe("iommufd");
+    });
+  });
+
+  it("both: one error that names both reasons", async () => {
+    await without([IOMMUFD, CONTAINER], async () => {
+      const error = await caught(use(undefined));
+      expect(error).toBeInstanceOf(UnsupportedError);
+      expect(error.message).toContain(`${nvmeBdf()} can't be opened through any backend`);
+      expect(error.message).toContain("iommufd: open on /dev/iommu: ENOENT (this kernel has no iommufd");
+      expect(error.message).toContain(
+        "type1: open on /dev/vfio/vfio: ENOENT (this kernel has no VFIO container",
+      );
+      expect(error.cause).toBeInstanceOf(AggregateError);
+      expect(error.cause).toMatchObject({ errors: [{ object: IOMMUFD }, { object: CONTAINER }] });
+    });
+  });
+});
+
+describe("a user without permission on the nodes", () => {
+  const program = "test/guest/fixtures/nvme-open.ts";
+  let binding: VfioBinding;
+  let programs: CompiledTree;
+  beforeAll(() => {
+    binding = bindToVfio(nvmeBdf());
+    programs = compileForAll(program);
+  });
+  afterAll(() => {
+    programs[Symbol.dispose]();
+    binding.close();
+  });
+
+  async function openAsNobody(options: object): Promise<unknown> {
+    const args = [programs.file(program), nvmeBdf(), JSON.stringify(options)];
+    const child = await runChild(args, { uid: NOBODY, gid: NOBODY });
+    expect(child.stderr).toBe("");
+    expect(await child.ended).toBe(0);
+    return JSON.parse(child.stdout);
+  }
+
+  function refused(node: string): unknown {
+    return expect.objectContaining({
+      name: "SysError",
+      code: "EACCES",
+      message: expect.stringMatching(new RegExp(`^open on ${node}: EACCES \\(give this user .*permission`)),
+    });
+  }
+
+  const group = (): string => `/dev/vfio/${readPciFunction(nvmeBdf()).iommuGroup}`;
+
+  it("learns which one it is, whatever the backend", async () => {
+    expect(await openAsNobody({ backend: "iommufd" })).toEqual(refused(IOMMUFD));
+    // The kernel lets everybody open the container.
+    expect(await openAsNobody({ backend: "type1" })).toEqual(refused(group()));
+    const any = await openAsNobody({});
+    expect(any).toMatchObject({ name: "UnsupportedError" });
+    expect(any).toMatchObject({ message: expect.stringContaining(`open on ${IOMMUFD}: EACCES`) });
+    expect(any).toMatchObject({ message: expect.stringContaining(`open on ${group()}: EACCES`) });
+  });
+
+  it("with permission on /dev/iommu alone it is the device's node, and with that one too it works", async () => {
+    const { mode } = statSync(IOMMUFD);
+    chmodSync(IOMMUFD, 0o666);
+    try {
+      const error = await openAsNobody({ backend: "iommufd" });
+      expect(error).toEqual(refused("/dev/vfio/devices/vfio\\d+"));
+      const [, node = ""] = /open on (\S+):/.exec(JSON.stringify(error)) ?? [];
+      chmodSync(node, 0o666);
+      expect(await openAsNobody({})).toEqual({
+        backend: "iommufd",
+        backendReason: "iommufd works and comes first",
+      });
+    } finally {
+      chmodSync(IOMMUFD, mode & 0o777);
+    }
+  });
+
+  it("with permission on its group it gets on by type1", async () => {
+    chmodSync(group(), 0o666);
+    expect(await openAsNobody({})).toEqual({
+      backend: "type1",
+      backendReason: expect.stringMatching(/^iommufd can't be used: open on \/dev\/iommu: EACCES/),
+    });
+  });
+});
+
+describe("a device that is no NVMe controller", () => {
+  it.each(backends)("is refused through %s", async (backend) => {
+    using _binding = bindToVfio(eduBdf());
+    const error = await caught(NvmeController.open(eduBdf(), { backend }));
+    expect(error).toBeInstanceOf(UnsupportedError);
+    expect(error.message).toBe(`${eduBdf()} is no NVMe controller: its class code is 0x00ff00, not 0x010802`);
+  });
+});
+
+describe.each(backends)("a controller that doesn't start, through %s", (backend) => {
+  it("never gets ready: TimeoutError within its limit", async () => {
+    using _binding = bindToVfio(emptyBarBdf());
+    using device = PciDevice.open(emptyBarBdf(), { backend });
+    using bar = device.bar(2).map();
+    const registers = new ControllerRegisters(bar.words, emptyBarBdf());
+    // A controller whose registers read zero is stopped.
+    await registers.disable(1000);
+    for (const wait of [() => registers.enable(0, 300), () => registers.shutdown(300)]) {
+      const start = performance.now();
+      const error = await caught(wait());
+      expect(performance.now() - start).toBeGreaterThanOrEqual(299);
+      expect(performance.now() - start).toBeLessThan(30_000);
+      expect(error).toBeInstanceOf(TimeoutError);
+      expect(error).toMatchObject({ code: "ERR_IOVA_TIMEOUT", timeoutMs: 300 });
+      expect(error.message).toMatch(new RegExp(`^${emptyBarBdf()}: .*: no answer within 300 ms$`));
+    }
+  });
+
+  it("reports a fatal status: NvmeProtocolError, and it can be stopped and opened again", async () => {
+    provoke("pci_nvme_err_startfail", "pci_nvme_err_startfail_page_too_large");
+    using _binding = bindToVfio(nvmeBdf());
+    {
+      using device = PciDevice.open(nvmeBdf(), { backend });
+      using bar = device.bar(0).map();
+      const registers = new ControllerRegisters(bar.words, nvmeBdf());
+      const { maxPageBytes, timeoutMs } = registers.capabilities();
+      using queues = device.dma.alloc(2 * PAGE);
+      await registers.disable(timeoutMs);
+      // Page aligned even for the page size that is too large: the size alone is wrong.
+      registers.setAdminQueue(2, 0x4000_0000n, 0x4000_0000n + BigInt(queues.sizeBytes * 1024));
+      const mps = Math.log2(maxPageBytes * 2) - 12;
+      const config = (mps << ControllerConfig.MPS_SHIFT) | (6 << 16) | (4 << 20);
+      const error = await caught(registers.enable(config, timeoutMs));
+      expect(error).toBeInstanceOf(NvmeProtocolError);
+      expect(error.message).toBe(`${nvmeBdf()} reports a fatal status (CSTS.CFS) when enabled`);
+      expect(registers.state()).toEqual({ ready: false, fatal: true, shutdownComplete: false });
+      await registers.disable(timeoutMs);
+      expect(registers.state().fatal).toBe(false);
+    }
+    await using nvme = await NvmeController.open(nvmeBdf(), { backend });
+    expect(await nvme.namespaceIds()).toEqual([1]);
+    await nvme.close();
+  });
+});
+
+/** Where the next page would be mapped: somewhere else if an address got lost. */
+function nextAddress(space: DmaSpace): bigint {
+  using buffer = space.alloc(PAGE);
+  return buffer.iova;
+}
+
+describe.each(ways)("bad requests through $backend, completions by $completion", (way) => {
+  let binding: VfioBinding;
+  let nvme: NvmeController;
+  let ns: NvmeNamespace;
+  let addressBefore: bigint;
+  beforeAll(() => {
+    binding = bindToVfio(nvmeBdf());
+  });
+  afterAll(() => binding.close());
+  beforeEach(async () => {
+    nvme = await NvmeController.open(nvmeBdf(), way);
+    ns = await nvme.namespace(1);
+    addressBefore = nextAddress(nvme.dma);
+  });
+  // Whatever was refused or failed, the controller goes on, and no address is lost.
+  afterEach(async () => {
+    expect(nextAddress(nvme.dma)).toBe(addressBefore);
+    using buffer = nvme.dma.alloc(PAGE);
+    await ns.read(0n, buffer);
+    buffer.close();
+    await nvme.close();
+  });
+
+  it.each([
+    ["zero", 0],
+    ["negative", -512],
+    ["not a number", Number.NaN],
+    ["infinite", Number.POSITIVE_INFINITY],
+    ["a fraction", 512.5],
+    ["no multiple of the block size", 511],
+    ["half a block more", 768],
+    ["beyond MDTS", 512 * 1024 + 512],
+    ["beyond 65536 blocks", 64 * 1024 * 1024],
+    ["beyond all numbers", Number.MAX_SAFE_INTEGER + 1],
+  ])("a length that is %s", async (_, length) => {
+    using buffer = nvme.dma.alloc(1024 * 1024);
+    for (const transfer of [ns.read(0n, buffer, { length }), ns.write(0n, buffer, { length })]) {
+      const error = await caught(transfer);
+      expect(error).toBeInstanceOf(ArgumentError);
+      expect(error.message).toMatch(/length/);
+      expect(error.message).toContain(String(length));
+    }
+  });
+
+  it.each([
+    ["negative", -4],
+    ["not a number", Number.NaN],
+    ["a fraction", 0.5],
+    ["not aligned to a dword", 2],
+    ["at the buffer's end", PAGE],
+    ["behind the buffer", PAGE + 4],
+  ])("an offset that is %s", async (_, offset) => {
+    using buffer = nvme.dma.alloc(PAGE);
+    expect(await caught(ns.read(0n, buffer, { offset, length: 512 }))).toBeInstanceOf(ArgumentError);
+    expect(await caught(ns.write(0n, buffer, { offset }))).toBeInstanceOf(ArgumentError);
+  });
+
+  it("a buffer that is too small", async () => {
+    using buffer = nvme.dma.alloc(1024);
+    const error = await caught(ns.read(0n, buffer, { length: 1536 }));
+    expect(error).toBeInstanceOf(ArgumentError);
+    expect(error.message).toContain("1024");
+    expect(await caught(ns.read(0n, buffer, { offset: 512, length: 1024 }))).toBeInstanceOf(ArgumentError);
+    using odd = nvme.dma.alloc(1000);
+    expect(await caught(ns.read(0n, odd))).toBeInstanceOf(ArgumentError);
+    await ns.read(0n, odd, { length: 512 });
+  });
+
+  it("a closed buffer", async () => {
+    const buffer = nvme.dma.alloc(PAGE);
+    buffer.close();
+    for (const transfer of [ns.read(0n, buffer), ns.write(0n, buffer)]) {
+      const error = await caught(transfer);
+      expect(error).toBeInstanceOf(ClosedError);
+      expect(error.message).toMatch(/^DMA buffer of 4096 bytes .* is closed$/);
+    }
+  });
+
+  it("a buffer of another controller", async () => {
+    using _other = bindToVfio(wideNvmeBdf());
+    const wide = await NvmeController.open(wideNvmeBdf(), way);
+    {
+      using foreign = wide.dma.alloc(PAGE);
+      const error = await caught(ns.write(0n, foreign));
+      expect(error).toBeInstanceOf(ArgumentError);
+      expect(error.message).toContain("is of another DMA space than this controller's");
+      const wideNs = await wide.namespace(1);
+      await wideNs.read(0n, foreign);
+      using own = nvme.dma.alloc(PAGE);
+      expect(await caught(wideNs.read(0n, own))).toBeInstanceOf(ArgumentError);
+    }
+    await wide.close();
+  });
+
+  it.each([
+    ["the first block behind the namespace", (size: bigint) => size, 512],
+    ["a last block behind the namespace", (size: bigint) => size - 1n, 1024],
+    ["the last address there is", () => 2n ** 64n - 1n, 512],
+  ])("%s: the controller's own status", async (_, lbaOf, length) => {
+    provoke("pci_nvme_err_invalid_lba_range", "pci_nvme_err_req_status");
+    using buffer = nvme.dma.alloc(PAGE);
+    const lba = lbaOf(ns.sizeBlocks);
+    for (const [name, transfer] of [
+      ["read", ns.read(lba, buffer, { length })],
+      ["write", ns.write(lba, buffer, { length })],
+    ] as const) {
+      const error = await caught(transfer);
+      expect(error).toBeInstanceOf(NvmeError);
+      expect(error).toMatchObject({
+        code: "ERR_IOVA_NVME",
+        statusCodeType: 0,
+        statusCode: 0x80,
+        status: "LBA Out of Range",
+        doNotRetry: true,
+      });
+      expect(error.message).toMatch(new RegExp(`^${name} \\(nsid 0x1, .*\\): LBA Out of Range`));
+    }
+  });
+
+  it.each([
+    ["negative", -1n],
+    ["more than 64 bits", 2n ** 64n],
+    ["a number", JSON.parse("0")],
+    ["nothing", undefined],
+  ])("an LBA that is %s", async (_, lba) => {
+    using buffer = nvme.dma.alloc(PAGE);
+    for (const transfer of [ns.read(lba, buffer), ns.write(lba, buffer)]) {
+      const error = await caught(transfer);
+      expect(error).toBeInstanceOf(ArgumentError);
+      expect(error.message).toContain("lba must be a bigint");
+    }
+  });
+
+  it("the same address twice", async () => {
+    const at = addressBefore + 0x100_0000n;
+    using first = nvme.dma.alloc(2 * PAGE, { iova: at });
+    expect(first.iova).toBe(at);
+    for (const iova of [at, at + BigInt(PAGE)]) {
+      const error = await caught(() => nvme.dma.alloc(PAGE, { iova }));
+      if (way.backend === "iommufd") {
+        expect(error).toBeInstanceOf(SysError);
+        expect(error).toMatchObject({ syscall: "IOMMU_IOAS_MAP", code: "EEXIST" });
+      } else expect(error).toBeInstanceOf(IovaSpaceError);
+      expect(error.message).toContain(`0x${iova.toString(16)}`);
+      expect(error.message).toContain("mapped already");
+    }
+    // The first is as good as before, and the address can be had again after it.
+    await ns.read(0n, first);
+    first.close();
+    using again = nvme.dma.alloc(PAGE, { iova: at });
+    await ns.read(0n, again);
+  });
+
+  it.each([
+    ["zero", 0],
+    ["all namespaces", 0xffff_ffff],
+    ["a fraction", 1.5],
+    ["negative", -1],
+    ["not a number", Number.NaN],
+    ["more than 32 bits", 2 ** 32 + 1],
+  ])("a namespace id that is %s", async (_, nsid) => {
+    const error = await caught(nvme.namespace(nsid));
+    expect(error).toBeInstanceOf(ArgumentError);
+    expect(error.message).toBe(`nsid must be a whole number from 1 to 4294967294, got ${nsid}`);
+  });
+
+  it("a namespace that is not there", async () => {
+    const error = await caught(nvme.namespace(2));
+    expect(error).toBeInstanceOf(ArgumentError);
+    expect(error.message).toBe("there is no active namespace 2");
+  });
+
+  it("a namespace beyond what the controller can have", async () => {
+    provoke("pci_nvme_err_req_status");
+    const error = await caught(nvme.namespace(nvme.identify.nn + 1));
+    expect(error).toBeInstanceOf(NvmeError);
+    expect(error).toMatchObject({
+      statusCodeType: 0,
+      statusCode: 0x0b,
+      status: "Invalid Namespace or Format",
+    });
+  });
+
+  it("a command that the controller doesn't know", async () => {
+    provoke("pci_nvme_err_invalid_opc", "pci_nvme_err_invalid_admin_opc", "pci_nvme_err_req_status");
+    const unknown = { opcode: 0x7f, nsid: 1 };
+    for (const command of [nvme.io(unknown), nvme.admin(unknown)]) {
+      const error = await caught(command);
+      expect(error).toMatchObject({ statusCodeType: 0, statusCode: 1, status: "Invalid Command Opcode" });
+      expect(error.message).toContain("command 0x7f (nsid 0x1)");
+    }
+  });
+
+  it.each([
+    ["opcode", { opcode: 256 }],
+    ["opcode", { opcode: 1.5 }],
+    ["nsid", { opcode: 2, nsid: -1 }],
+    ["cdw10", { opcode: 2, cdw10: 2 ** 32 }],
+    ["cdw15", { opcode: 2, cdw15: Number.NaN }],
+  ])("a command whose %s doesn't fit", async (name, command) => {
+    for (const submitted of [nvme.io(command), nvme.admin(command)]) {
+      const error = await caught(submitted);
+      expect(error).toBeInstanceOf(ArgumentError);
+      expect(error.message).toContain(name);
+    }
+  });
+
+  it("a second open", async () => {
+    const error = await caught(NvmeController.open(nvmeBdf(), way));
+    expect(error).toBeInstanceOf(SysError);
+    expect(["EBUSY", "EINVAL"]).toContain(error instanceof SysError && error.code);
+    const any = await caught(NvmeController.open(nvmeBdf()));
+    expect(any).toBeInstanceOf(UnsupportedError);
+    expect(any.message).toMatch(/iommufd: .*; type1: .*EBUSY/);
+  });
+
+  it("use after close", async () => {
+    const buffer = nvme.dma.alloc(PAGE);
+    const { bytes } = buffer;
+    bytes.fill(1);
+    await nvme.close();
+    await nvme.close();
+    expect(buffer.closed).toBe(true);
+    expect(bytes.every((byte) => byte === 0)).toBe(true);
+    for (const use of [
+      () => ns.read(0n, buffer),
+      () => ns.write(0n, buffer),
+      () => ns.flush(),
+      () => nvme.namespace(1),
+      () => nvme.namespaceIds(),
+      () => nvme.admin({ opcode: AdminOpcode.identify }),
+      () => nvme.io({ opcode: 0 }),
+      () => nvme.dma.alloc(PAGE),
+      () => nvme.device.bar(0),
+      () => nvme.device.config.read32(0),
+      () => nvme.device.reset(),
+      () => buffer.bytes,
+    ]) {
+      expect(await caught(use)).toBeInstanceOf(ClosedError);
+    }
+    // For the check that follows every test here.
+    nvme = await NvmeController.open(nvmeBdf(), way);
+    ns = await nvme.namespace(1);
+  });
+});
+
+describe.each(ways)("a command that gets no answer, through $backend, completions by $completion", (way) => {
+  let binding: VfioBinding;
+  beforeAll(() => {
+    binding = bindToVfio(nvmeBdf());
+  });
+  afterAll(() => binding.close());
+
+  it("times out: all that is outstanding is rejected, the controller is stopped, and the next open works", async () => {
+    const nvme = await NvmeController.open(nvmeBdf(), { ...way, timeoutMs: 1000 });
+    const ns = await nvme.namespace(1);
+    // Something to look at CSTS through when the driver has stopped the controller.
+    const bar = nvme.device.bar(0).map();
+    const registers = new ControllerRegisters(bar.words, nvmeBdf());
+    expect(registers.state().ready).toBe(true);
+
+    // A controller answers this only when it has an event to tell; here there is none.
+    const buffers = [nvme.dma.alloc(PAGE), nvme.dma.alloc(PAGE)];
+    const unanswered = buffers.map((buffer) =>
+      nvme.admin({ name: "async event request", opcode: AdminOpcode.asyncEventRequest, data: { buffer } }),
+    );
+    const errors = Promise.all(unanswered.map((promise) => caught(promise)));
+    for (const buffer of buffers) expect(() => buffer.close()).toThrow(BusyError);
+    // The I/O queue goes on until then.
+    using other = nvme.dma.alloc(PAGE);
+    await ns.read(0n, other);
+
+    for (const error of await errors) {
+      expect(error).toBeInstanceOf(TimeoutError);
+      expect(error).toMatchObject({
+        message: "async event request: no answer within 1000 ms",
+        timeoutMs: 1000,
+      });
+    }
+    expect(registers.state().ready).toBe(false);
+    expect(registers.config & ControllerConfig.EN).toBe(0);
+    for (const buffer of buffers) buffer.close();
+    // From now on everything says what happened.
+    for (const use of [() => ns.read(0n, other), () => ns.flush(), () => nvme.namespaceIds()]) {
+      expect(await caught(use)).toBeInstanceOf(TimeoutError);
+    }
+    await nvme.close();
+    await nvme.close();
+    expect(await caught(() => nvme.dma.alloc(PAGE))).toBeInstanceOf(ClosedError);
+
+    await using next = await NvmeController.open(nvmeBdf(), way);
+    const again = await next.namespace(1);
+    using buffer = next.dma.alloc(PAGE);
+    await again.read(0n, buffer);
+  });
+
+  it("close() meanwhile ends within the time limit", async () => {
+    const nvme = await NvmeController.open(nvmeBdf(), { ...way, timeoutMs: 1000 });
+    const unanswered = caught(nvme.admin({ opcode: AdminOpcode.asyncEventRequest }));
+    await nvme.close();
+    expect(await unanswered).toBeInstanceOf(TimeoutError);
+  });
+});
