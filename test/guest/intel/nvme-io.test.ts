@@ -6,6 +6,8 @@ import { bindGroup, nvmeControllers, ways } from "../../support/nvme-machine.js"
 
 const PAGE = 4096;
 const MIB = 1024n * 1024n;
+/** QEMU can't carry out a command with more (its IOV_MAX), whatever MDTS promises. */
+const QEMU_MOST_PAGES = 1024;
 /** What a device that reads too much would leave traces in. */
 const UNTOUCHED = 0x5a;
 
@@ -81,6 +83,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       for (const length of lengths) {
         if (length % block !== 0 || length < block || length > most) continue;
         for (const offset of offsets) {
+          if (Math.ceil(((offset % PAGE) + length) / PAGE) > QEMU_MOST_PAGES) continue;
           await roundTrip(source, target, offset, length);
           trips++;
         }

@@ -30,6 +30,7 @@ import {
 import { eduBdf, emptyBarBdf, nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 import { provoke } from "../../support/provoke.js";
+import { nextSignal } from "../../support/signal.js";
 
 const PAGE = 4096;
 const TESTDEV_IO_BAR = 1;
@@ -45,17 +46,6 @@ beforeAll(() => {
 afterAll(() => {
   for (const binding of bindings) binding.close();
 });
-
-/** The count of the next signal of a vector; `listener` runs first, where a driver would quiet its device. */
-function nextSignal(interrupts: Interrupts, vector: number, listener = (): void => {}): Promise<number> {
-  return new Promise((resolve) => {
-    const watch = interrupts.watch(vector, (count) => {
-      listener();
-      watch.close();
-      resolve(count);
-    });
-  });
-}
 
 describe("enumeration", () => {
   it("finds the functions of this machine with what sysfs says of them", () => {

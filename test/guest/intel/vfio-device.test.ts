@@ -198,6 +198,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
   afterAll(() => {
     for (const device of opened) device.close();
   });
+  expectNothingLeft();
 
   it("have the sizes that sysfs says", () => {
     for (const { io, bdf } of [

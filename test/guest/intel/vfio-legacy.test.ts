@@ -137,9 +137,7 @@ describe("a group", () => {
         hint: expect.stringContaining("none of its devices is bound to vfio-pci"),
       }),
     );
-    expect(() => VfioGroup.openFor("0000:00:1b.7")).toThrow(
-      /^there is no (PCI )?device 0000:00:1b.7$/,
-    );
+    expect(() => VfioGroup.openFor("0000:00:1b.7")).toThrow(/^there is no (PCI )?device 0000:00:1b.7$/);
   });
 
   it("keeps its devices from iommufd while it is open, and the other way round", () => {
