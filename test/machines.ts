@@ -45,6 +45,13 @@ export const testMachines: readonly TestMachine[] = [
     append: [],
   },
   {
+    name: "mock",
+    purpose: "no devices: the kernel's own mock IOMMU, with huge pages for its cases",
+    defaultDevices: false,
+    qemuArgs: () => [],
+    append: ["hugepages=256"],
+  },
+  {
     name: "no-iommu",
     purpose: "no IOMMU at all: every backend has to say why it can't work",
     defaultDevices: false,

@@ -160,6 +160,50 @@ describe("the states of a device opened by cdev", () => {
     expect(third.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
+  it("stays in its address space when the next one is refused", async () => {
+    using iommufd = Iommufd.open();
+    using first = iommufd.allocIoas();
+    using second = iommufd.allocIoas();
+    using device = openEdu(iommufd);
+    using memory = MappedMemory.anonymous(PAGE);
+    first.map(memory, { iova: 0x40000n });
+    device.attach(first);
+    // Below vm.mmap_min_addr there is nothing that could be pinned.
+    second.map({ address: 0x8000, sizeBytes: PAGE });
+    expect(() => device.attach(second)).toThrow(sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "EFAULT"));
+    expect(second.iovaRanges().alignmentBytes).toBe(1);
+    const edu = new Edu(device);
+    memory.bytes.fill(0x6b);
+    await edu.load(0x40000n, 32);
+    await edu.store(0x40000n + 2048n, 32);
+    expect(memory.bytes.every((byte) => byte === 0x6b)).toBe(true);
+    first.close();
+    second.unmapAll();
+    device.attach(second);
+    expect(second.iovaRanges().alignmentBytes).toBe(PAGE);
+  });
+
+  it("shares its address space with other devices, and leaves it to them", async () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using device = openEdu(iommufd);
+    using other = VfioDevice.openCdev(emptyBarBdf());
+    other.bind(iommufd);
+    expect(other.deviceId).not.toBe(device.deviceId);
+    // One translation for both.
+    expect(other.attach(ioas)).toBe(device.attach(ioas));
+    using memory = MappedMemory.anonymous(PAGE);
+    ioas.map(memory, { iova: 0x40000n });
+    other.close();
+    const edu = new Edu(device);
+    memory.bytes.fill(0x6b, 0, 32);
+    await edu.load(0x40000n, 32);
+    await edu.store(0x40000n + 2048n, 32);
+    expect(memory.bytes.slice(2048, 2080)).toEqual(new Uint8Array(32).fill(0x6b));
+    device.close();
+    expect(ioas.iovaRanges().alignmentBytes).toBe(1);
+  });
+
   it("closed, it refuses everything", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
