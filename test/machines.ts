@@ -1,9 +1,13 @@
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { join } from "node:path";
 
-/** The machines the guest suite runs on: one boot each. A machine's tests are the files in test/guest/NAME/. */
+/** The machines the guest suite runs on: one boot each. */
 export interface TestMachine {
   readonly name: string;
+  /** Test files, or folders of them, besides test/guest/NAME/. */
+  readonly alsoRuns?: readonly string[];
+  /** Kernel series; the newest kernel where left out. */
+  readonly series?: string;
   /** What is special about it. */
   readonly purpose: string;
   readonly defaultDevices: boolean;
@@ -23,6 +27,15 @@ function disk(folder: string, id: string, sizeBytes: number): string[] {
   return ["-drive", `if=none,id=${id},file=${file},format=raw,cache=unsafe`];
 }
 
+/** Another shape of controller: 4 KiB blocks, transfers of two pages at most. */
+function wideNvme(folder: string): string[] {
+  return [
+    ...disk(folder, "wide", 64 * MIB),
+    "-device",
+    "nvme,serial=wide,drive=wide,logical_block_size=4096,physical_block_size=4096,mdts=1,addr=0x12",
+  ];
+}
+
 export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
@@ -35,12 +48,7 @@ export const testMachines: readonly TestMachine[] = [
       ...["-device", "e1000e,addr=0x10.1"],
       // BAR 2 has nothing behind it: registers that always read zero.
       ...["-device", "pci-testdev,membar=1M,addr=0x11"],
-      // Another shape of controller: 4 KiB blocks, transfers of two pages at most.
-      ...disk(folder, "wide", 64 * MIB),
-      ...[
-        "-device",
-        "nvme,serial=wide,drive=wide,logical_block_size=4096,physical_block_size=4096,mdts=1,addr=0x12",
-      ],
+      ...wideNvme(folder),
     ],
     append: [],
   },
@@ -59,6 +67,15 @@ export const testMachines: readonly TestMachine[] = [
       ...disk(folder, "plain", 16 * MIB),
       ...["-device", "nvme,serial=plain,drive=plain"],
     ],
+    append: [],
+  },
+  {
+    name: "lts",
+    purpose: "Linux 6.12, the long-term kernel: the same library, with less beneath it",
+    alsoRuns: ["test/guest/intel/nvme-io.test.ts"],
+    series: "6.12",
+    defaultDevices: true,
+    qemuArgs: (folder) => wideNvme(folder),
     append: [],
   },
 ];

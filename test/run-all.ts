@@ -83,6 +83,7 @@ async function runMachine(machine: TestMachine): Promise<void> {
         "--project",
         "guest",
         `test/guest/${machine.name}/`,
+        ...(machine.alsoRuns ?? []),
         ...reporters(report),
       ],
       shareDir,
@@ -91,6 +92,7 @@ async function runMachine(machine: TestMachine): Promise<void> {
       defaultDevices: machine.defaultDevices,
       qemuArgs: machine.qemuArgs(shareDir),
       append: machine.append,
+      ...(machine.series === undefined ? {} : { series: machine.series }),
       timeoutMs: 30 * 60_000,
       progress: new StderrProgress(),
     });

@@ -1,0 +1,103 @@
+/** Linux 6.12: it has iommufd and cdevs, and lacks what came later. Runs what an older kernel must accept, too. */
+import { release } from "node:os";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  bindToVfio,
+  Iommufd,
+  MappedMemory,
+  UnsupportedError,
+  type VfioBinding,
+  VfioDevice,
+  Viommu,
+} from "../../../src/index.js";
+import { memfd } from "../../../src/sys/syscalls.js";
+import { eduBdf } from "../../support/functions.js";
+import { MockDevice, mock } from "../../support/mock.js";
+
+/** Runs `act` and returns the UnsupportedError it must throw. */
+function unsupported(act: () => unknown): UnsupportedError {
+  try {
+    act();
+  } catch (error) {
+    if (error instanceof UnsupportedError) return error;
+    throw error;
+  }
+  throw new Error("this kernel was not expected to have that");
+}
+
+describe("an older kernel", () => {
+  it("is the one this machine is for", () => {
+    expect(release()).toMatch(/^6\.12\./);
+  });
+
+  it("says what it has and what it lacks", () => {
+    using iommufd = Iommufd.open();
+    expect(iommufd.capabilities()).toEqual({
+      hwpt: true,
+      hwInfo: true,
+      dirtyTracking: true,
+      invalidate: true,
+      faultQueue: true,
+      mapFile: false,
+      viommu: false,
+      vdevice: false,
+      changeProcess: false,
+      veventq: false,
+      hwQueue: false,
+      noiommuPhysicalAddress: false,
+    });
+  });
+
+  it("names the first kernel that has a missing request", () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    const fd = memfd("test", 4096);
+    using file = MappedMemory.ofFile(fd, 0, 4096, "memfd");
+    expect(unsupported(() => ioas.mapFile(fd, 0, file.sizeBytes)).message).toMatch(
+      /IOMMU_IOAS_MAP_FILE.*Linux 6\.13/,
+    );
+    expect(unsupported(() => iommufd.changeProcess()).message).toMatch(
+      /IOMMU_IOAS_CHANGE_PROCESS.*Linux 6\.14/,
+    );
+    using device = MockDevice.create(ioas);
+    using parent = ioas.allocHwpt(device, { nestParent: true });
+    const data = { type: mock.viommuType, bytes: new Uint8Array(0) };
+    expect(unsupported(() => Viommu.alloc(parent, device, data)).message).toMatch(
+      /IOMMU_VIOMMU_ALLOC.*Linux 6\.13/,
+    );
+    expect(unsupported(() => ioas.noiommuPhysicalAddress(0n, 4096)).message).toMatch(
+      /IOMMU_IOAS_NOIOMMU_GET_PA/,
+    );
+  });
+
+  it("takes the requests it has in its own, shorter form", () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using device = MockDevice.create(ioas);
+    using faults = iommufd.allocFaultQueue();
+    using tracked = ioas.allocHwpt(device, { dirtyTracking: true });
+    tracked.setDirtyTracking(true);
+    expect(tracked.readDirty(mock.apertureStart, 65536, 4096).dirtyPages).toBe(0);
+    expect(iommufd.hwInfo(device)).toMatchObject({ dirtyTracking: true, maxPasidLog2: 0 });
+    expect(faults.take()).toEqual([]);
+  });
+
+  describe("with a real device", () => {
+    let binding: VfioBinding;
+    beforeAll(() => {
+      binding = bindToVfio(eduBdf());
+    });
+    afterAll(() => binding.close());
+
+    it("binds and attaches without the fields it doesn't know", () => {
+      using iommufd = Iommufd.open();
+      using ioas = iommufd.allocIoas();
+      using device = VfioDevice.openCdev(binding.bdf);
+      device.bind(iommufd);
+      expect(device.attach(ioas)).toBeGreaterThan(0);
+      expect(iommufd.hwInfo(device).registers.kind).toBe("intel-vtd");
+      expect(device.capabilities()).toMatchObject({ isPci: true, dmaBuf: false, precopyInfoV2: false });
+      device.detach();
+    });
+  });
+});
