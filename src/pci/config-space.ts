@@ -24,6 +24,11 @@ export const PciCommand = {
 } as const;
 
 const STATUS_CAPABILITIES = 1 << 4;
+/** Power management (PCI Bus Power Management Interface 1.2, 3.2): its control register, and the deepest sleep. */
+const CAPABILITY_POWER = 0x01;
+const POWER_CONTROL = 4;
+const POWER_STATE = 3;
+const POWER_STATE_D3_HOT = 3;
 const FIRST_EXTENDED_CAPABILITY = 0x100;
 
 /** A capability in configuration space. */
@@ -38,6 +43,8 @@ export interface PciCapability {
 export class ConfigSpace {
   /** 256, or 4096 with PCI Express. */
   readonly sizeBytes: number;
+  /** Where the power state is; null where the function has none, undefined before the first write. */
+  private powerControl: number | null | undefined;
 
   constructor(private readonly io: DeviceIo) {
     this.sizeBytes = io.regionInfo(VFIO_PCI_CONFIG_REGION_INDEX).sizeBytes;
@@ -127,7 +134,20 @@ export class ConfigSpace {
       // The kernel would answer a touch of a mapped BAR with SIGBUS, which kills the process.
       throw new StateError("memory decoding can't be switched off: mapped registers would fault");
     }
+    const control = this.findPowerControl();
+    const powerByte = control === null ? undefined : bytes[control - offset];
+    if (powerByte !== undefined && (powerByte & POWER_STATE) === POWER_STATE_D3_HOT) {
+      throw new StateError("the function can't be put to sleep: mapped registers would fault");
+    }
     this.io.writeRegion(VFIO_PCI_CONFIG_REGION_INDEX, offset, bytes);
+  }
+
+  private findPowerControl(): number | null {
+    if (this.powerControl === undefined) {
+      const power = this.capabilities().find(({ id }) => id === CAPABILITY_POWER);
+      this.powerControl = power === undefined ? null : power.offset + POWER_CONTROL;
+    }
+    return this.powerControl;
   }
 
   private checkAligned(offset: number, width: number): void {

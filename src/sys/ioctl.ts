@@ -63,7 +63,10 @@ export function ioctlWithNumber(
   argument: number,
   context: SysErrorContext = {},
 ): number {
-  const result = c.ioctlNumber(fd, request.number, argument);
-  if (result < 0) throw new SysError(request.name, lastErrno(), context);
-  return result;
+  for (;;) {
+    const result = c.ioctlNumber(fd, request.number, argument);
+    if (result >= 0) return result;
+    const errno = lastErrno();
+    if (errno !== Errno.EINTR) throw new SysError(request.name, errno, context);
+  }
 }

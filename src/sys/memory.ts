@@ -6,8 +6,9 @@
  * any view of it lives; and closing replaces the pages by anonymous ones, after which a stale view reads zeros
  * and reaches nothing. A bare external ArrayBuffer would fault instead.
  */
+import { fstatSync } from "node:fs";
 import { checkLength, checkOffset, checkPowerOfTwo } from "./check.js";
-import { ClosedError, UnsupportedError } from "./errors.js";
+import { ArgumentError, ClosedError, UnsupportedError } from "./errors.js";
 import { addressOf } from "./libc.js";
 import {
   type AnonymousOptions,
@@ -147,14 +148,16 @@ export class MappedMemory extends Resource {
   }
 
   /**
-   * A shared mapping of `fd` (memfd, file, VFIO region). The descriptor may be closed afterwards.
+   * A shared mapping of `fd` (memfd, file, VFIO region). The descriptor may be closed afterwards. A file that is cut
+   * short later takes the process down when its lost part is touched: seal a memfd against that.
    * @param offset page aligned
-   * @throws ArgumentError, SysError
+   * @throws ArgumentError (beyond the end of a file: touching that would be fatal), SysError
    */
   static ofFile(fd: number, offset: number, sizeBytes: number, what: string): MappedMemory {
     checkOffset("offset", offset);
     checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
     const rounded = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
+    checkWithinFile(fd, offset + sizeBytes, what);
     return new MappedMemory(what, rounded, PAGE_SIZE, (address) =>
       mapFileAt(address, rounded, fd, offset, what),
     );
@@ -171,4 +174,18 @@ export class MappedMemory extends Resource {
     if (this.closed) throw new ClosedError(this.lease.label);
     return this.allWords;
   }
+}
+
+/** Devices have no size here; of a file every page up to its end may be touched. */
+function checkWithinFile(fd: number, end: number, what: string): void {
+  let size: number;
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) return;
+    size = stat.size;
+  } catch {
+    // Not a descriptor at all: mmap names the error.
+    return;
+  }
+  if (end > size) throw new ArgumentError(`${what}: the file ends at ${size} bytes, before ${end}`);
 }

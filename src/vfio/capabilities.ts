@@ -1,4 +1,4 @@
-import { UnsupportedError } from "../sys/errors.js";
+import { ArgumentError, UnsupportedError } from "../sys/errors.js";
 import type { VfioDevice } from "./device.js";
 import type { DeviceInfo, IrqInfo } from "./device-io.js";
 import { type Feature, hasFeature } from "./feature.js";
@@ -58,11 +58,11 @@ export function probeDevice(device: VfioDevice): DeviceCapabilities {
     ...device.info(),
     hotReset: hasHotReset(device),
     irqs: {
-      intx: device.irqInfo(VFIO_PCI_INTX_IRQ_INDEX),
-      msi: device.irqInfo(VFIO_PCI_MSI_IRQ_INDEX),
-      msix: device.irqInfo(VFIO_PCI_MSIX_IRQ_INDEX),
-      err: device.irqInfo(VFIO_PCI_ERR_IRQ_INDEX),
-      req: device.irqInfo(VFIO_PCI_REQ_IRQ_INDEX),
+      intx: irqOrNone(device, VFIO_PCI_INTX_IRQ_INDEX),
+      msi: irqOrNone(device, VFIO_PCI_MSI_IRQ_INDEX),
+      msix: irqOrNone(device, VFIO_PCI_MSIX_IRQ_INDEX),
+      err: irqOrNone(device, VFIO_PCI_ERR_IRQ_INDEX),
+      req: irqOrNone(device, VFIO_PCI_REQ_IRQ_INDEX),
     },
     vfToken: has(VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, "set"),
     migration: has(VFIO_DEVICE_FEATURE_MIGRATION, "get"),
@@ -75,6 +75,16 @@ export function probeDevice(device: VfioDevice): DeviceCapabilities {
     displayDmaBuf: hasGfxPlanes(device, "dmabuf"),
     displayRegion: hasGfxPlanes(device, "region"),
   };
+}
+
+/** Kernels differ in whether an interrupt that a device lacks is a count of 0 or no such index. */
+function irqOrNone(device: VfioDevice, index: number): IrqInfo {
+  try {
+    return device.irqInfo(index);
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) throw error;
+    return { index, count: 0, eventfd: false, maskable: false, automasked: false, noResize: false };
+  }
 }
 
 function hasHotReset(device: VfioDevice): boolean {
