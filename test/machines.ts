@@ -14,6 +14,8 @@ export interface TestMachine {
   /** @param folder for disk images, removed with the machine */
   readonly qemuArgs: (folder: string) => string[];
   readonly append: readonly string[];
+  /** Memory as QEMU takes it; left out, the guest tool's default. */
+  readonly memory?: string;
 }
 
 const MIB = 1024 * 1024;
@@ -36,21 +38,61 @@ function wideNvme(folder: string): string[] {
   ];
 }
 
+/** What the tests in test/guest/intel/ expect besides the default devices. */
+function intelDevices(folder: string): string[] {
+  return [
+    // Two functions without ACS between them share an IOMMU group: a group that can be made not viable.
+    ...disk(folder, "pair", 16 * MIB),
+    ...["-device", "nvme,serial=pair,drive=pair,addr=0x10.0,multifunction=on"],
+    ...["-device", "e1000e,addr=0x10.1"],
+    // BAR 2 has nothing behind it: registers that always read zero.
+    ...["-device", "pci-testdev,membar=1M,addr=0x11"],
+    ...wideNvme(folder),
+  ];
+}
+
+/** Behind root ports, where a bus can be reset: a controller with virtual functions, and an edu. */
+function portDevices(folder: string): string[] {
+  return [
+    ...disk(folder, "sriov", 16 * MIB),
+    ...["-device", "pcie-root-port,id=sriov-port,chassis=1,addr=0x13"],
+    ...["-device", "nvme-subsys,id=sriov-subsys"],
+    "-device",
+    "nvme,serial=sriov,subsys=sriov-subsys,bus=sriov-port,max_ioqpairs=8,msix_qsize=8," +
+      "sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2",
+    ...["-device", "nvme-ns,drive=sriov,nsid=1"],
+    ...["-device", "pcie-root-port,id=edu-port,chassis=2,addr=0x14"],
+    ...["-device", "edu,bus=edu-port"],
+  ];
+}
+
 export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
     purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
     defaultDevices: true,
-    qemuArgs: (folder) => [
-      // Two functions without ACS between them share an IOMMU group: a group that can be made not viable.
-      ...disk(folder, "pair", 16 * MIB),
-      ...["-device", "nvme,serial=pair,drive=pair,addr=0x10.0,multifunction=on"],
-      ...["-device", "e1000e,addr=0x10.1"],
-      // BAR 2 has nothing behind it: registers that always read zero.
-      ...["-device", "pci-testdev,membar=1M,addr=0x11"],
-      ...wideNvme(folder),
-    ],
+    qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
+    // A page of 1 GiB can be had at boot only, and is taken from all others.
+    append: ["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"],
+    memory: "4G",
+  },
+  {
+    name: "mdev",
+    purpose: "the kernel's sample mediated devices: serial ports that migrate, and two displays",
+    defaultDevices: false,
+    qemuArgs: () => [],
     append: [],
+  },
+  {
+    name: "noiommu",
+    purpose: "devices for programs although there is no IOMMU",
+    defaultDevices: false,
+    qemuArgs: (folder) => [
+      ...disk(folder, "plain", 16 * MIB),
+      ...["-device", "nvme,serial=plain,drive=plain"],
+      ...["-device", "edu,dma_mask=0xffffffffffffffff"],
+    ],
+    append: ["vfio.enable_unsafe_noiommu_mode=1"],
   },
   {
     name: "mock",
@@ -75,7 +117,7 @@ export const testMachines: readonly TestMachine[] = [
     alsoRuns: ["test/guest/intel/nvme-io.test.ts"],
     series: "6.12",
     defaultDevices: true,
-    qemuArgs: (folder) => wideNvme(folder),
+    qemuArgs: intelDevices,
     append: [],
   },
 ];

@@ -92,6 +92,7 @@ async function runMachine(machine: TestMachine): Promise<void> {
       defaultDevices: machine.defaultDevices,
       qemuArgs: machine.qemuArgs(shareDir),
       append: machine.append,
+      ...(machine.memory === undefined ? {} : { memory: machine.memory }),
       ...(machine.series === undefined ? {} : { series: machine.series }),
       timeoutMs: 30 * 60_000,
       progress: new StderrProgress(),

@@ -1,17 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync } from "node:fs";
-import { dirname } from "node:path";
-import { type CompiledTree, compileTree } from "./compiled.js";
 
 /** The user without any rights. */
 export const NOBODY = 65534;
-
-/** As {@link compileTree}, readable by every user. */
-export function compileForAll(...programs: string[]): CompiledTree {
-  const tree = compileTree(...programs);
-  chmodSync(dirname(tree.file("package.json")), 0o755);
-  return tree;
-}
 
 /** Only ends what hangs: no test depends on how long a program takes. */
 const HANG_MS = 90_000;

@@ -1,4 +1,5 @@
 /** The PCI functions of the test machines (test/machines.ts), found by what they are. */
+import { existsSync, readFileSync } from "node:fs";
 import { listPciFunctions, type PciFunction } from "../../src/pci/sysfs.js";
 
 function find(what: string, matches: (fn: PciFunction) => boolean): string {
@@ -31,3 +32,23 @@ export const emptyBarBdf = (): string =>
     "pci-testdev with a membar",
     (fn) => fn.deviceId === 0x0005 && fn.bars.some(({ index }) => index === 2),
   );
+/** An nvme with two virtual functions to be had, behind a root port. */
+export const sriovNvmeBdf = (): string =>
+  find(
+    "nvme with SR-IOV",
+    ({ bdf }) => existsSync(`/sys/bus/pci/devices/${bdf}/sriov_totalvfs`) && totalVfs(bdf) > 0,
+  );
+/** An edu behind a root port: it can be reset with its bus. */
+export const portEduBdf = (): string =>
+  find(
+    "edu behind a root port",
+    (fn) => fn.vendorId === 0x1234 && fn.deviceId === 0x11e8 && !onRootBus(fn.bdf),
+  );
+
+function totalVfs(bdf: string): number {
+  return Number(readFileSync(`/sys/bus/pci/devices/${bdf}/sriov_totalvfs`, "utf8"));
+}
+
+function onRootBus(bdf: string): boolean {
+  return bdf.startsWith("0000:00:");
+}

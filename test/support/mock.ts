@@ -106,6 +106,7 @@ export class MockDevice extends Resource implements BoundDevice {
     readonly deviceId: number,
     /** The HWPT it was attached to first. */
     readonly hwptId: number,
+    private readonly home: Ioas | Hwpt,
   ) {
     const { fd } = iommufd;
     const label = `mock device ${deviceId}`;
@@ -122,6 +123,7 @@ export class MockDevice extends Resource implements BoundDevice {
       out.getUint32(0, true),
       out.getUint32(8, true),
       out.getUint32(4, true),
+      pageTable,
     );
   }
 
@@ -129,6 +131,19 @@ export class MockDevice extends Resource implements BoundDevice {
   replace(pageTable: { readonly id: number }): number {
     const { out } = testCommand(this.iommufd.fd, TestOp.mockDomainReplace, this.stdevId, [[0, pageTable.id]]);
     return out.getUint32(0, true);
+  }
+
+  /** As VfioDevice.attach: by PASID where one is given, else a replace. */
+  attach(pageTable: { readonly id: number }, options: { readonly pasid?: number } = {}): number {
+    if (options.pasid === undefined) return this.replace(pageTable);
+    this.attachPasid(options.pasid, pageTable);
+    return pageTable.id;
+  }
+
+  /** As VfioDevice.detach; without a PASID back to where the device began, for it has to be somewhere. */
+  detach(options: { readonly pasid?: number } = {}): void {
+    if (options.pasid === undefined) this.replace(this.home);
+    else this.detachPasid(options.pasid);
   }
 
   attachPasid(pasid: number, pageTable: { readonly id: number }): void {
@@ -152,7 +167,7 @@ export class MockDevice extends Resource implements BoundDevice {
   triggerFault(fault: { pasid?: number; groupId?: number; perm?: number; address?: bigint } = {}): void {
     testCommand(this.iommufd.fd, TestOp.triggerIopf, 0, [
       [0, this.deviceId],
-      [4, fault.pasid ?? 0xffff_ffff],
+      [4, fault.pasid ?? 0],
       [8, fault.groupId ?? 0x2],
       [12, fault.perm ?? 0x3],
       [16, fault.address ?? 0xdead_beafn],

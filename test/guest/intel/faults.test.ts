@@ -23,9 +23,9 @@ import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
 import { AdminOpcode } from "../../../src/nvme/spec/opcodes.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { caught } from "../../support/caught.js";
-import { compileForAll, NOBODY, runChild } from "../../support/child.js";
-import type { CompiledTree } from "../../support/compiled.js";
+import { NOBODY, runChild } from "../../support/child.js";
 import { eduBdf, emptyBarBdf, nvmeBdf, pairNvmeBdf, wideNvmeBdf } from "../../support/functions.js";
+import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, groupMembers, ways } from "../../support/nvme-machine.js";
 import { provoke } from "../../support/provoke.js";
@@ -200,20 +200,15 @@ describe("a host that lacks something", () => {
 });
 
 describe("a user without permission on the nodes", () => {
-  const program = "test/guest/fixtures/nvme-open.ts";
   let binding: VfioBinding;
-  let programs: CompiledTree;
   beforeAll(() => {
     binding = bindToVfio(nvmeBdf());
-    programs = compileForAll(program);
-  });
-  afterAll(() => {
-    programs[Symbol.dispose]();
-    binding.close();
-  });
+    guestProgram("nvme-open");
+  }, COMPILE_LIMIT_MS);
+  afterAll(() => binding.close());
 
   async function openAsNobody(options: object): Promise<unknown> {
-    const args = [programs.file(program), nvmeBdf(), JSON.stringify(options)];
+    const args = [guestProgram("nvme-open"), nvmeBdf(), JSON.stringify(options)];
     const child = await runChild(args, { uid: NOBODY, gid: NOBODY });
     expect(child.stderr).toBe("");
     expect(await child.ended).toBe(0);
@@ -327,7 +322,7 @@ function nextAddress(space: DmaSpace): bigint {
   return buffer.iova;
 }
 
-describe.each(ways)("bad requests through $backend, completions by $completion", (way) => {
+describe.each(backends)("bad requests through %s", (backend) => {
   let binding: VfioBinding;
   let nvme: NvmeController;
   let ns: NvmeNamespace;
@@ -337,17 +332,19 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
   });
   afterAll(() => binding.close());
   beforeEach(async () => {
-    nvme = await NvmeController.open(nvmeBdf(), way);
+    nvme = await NvmeController.open(nvmeBdf(), { backend });
     ns = await nvme.namespace(1);
     addressBefore = nextAddress(nvme.dma);
   });
   // Whatever was refused or failed, the controller goes on, and no address is lost.
   afterEach(async () => {
-    expect(nextAddress(nvme.dma)).toBe(addressBefore);
-    using buffer = nvme.dma.alloc(PAGE);
-    await ns.read(0n, buffer);
-    buffer.close();
-    await nvme.close();
+    try {
+      expect(nextAddress(nvme.dma)).toBe(addressBefore);
+      using buffer = nvme.dma.alloc(PAGE);
+      await ns.read(0n, buffer);
+    } finally {
+      await nvme.close();
+    }
   });
 
   it.each([
@@ -363,8 +360,8 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
     ["beyond all numbers", Number.MAX_SAFE_INTEGER + 1],
   ])("a length that is %s", async (_, length) => {
     using buffer = nvme.dma.alloc(1024 * 1024);
-    for (const transfer of [ns.read(0n, buffer, { length }), ns.write(0n, buffer, { length })]) {
-      const error = await caught(transfer);
+    for (const transfer of ["read", "write"] as const) {
+      const error = await caught(ns[transfer](0n, buffer, { length }));
       expect(error).toBeInstanceOf(ArgumentError);
       expect(error.message).toMatch(/length/);
       expect(error.message).toContain(String(length));
@@ -398,8 +395,8 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
   it("a closed buffer", async () => {
     const buffer = nvme.dma.alloc(PAGE);
     buffer.close();
-    for (const transfer of [ns.read(0n, buffer), ns.write(0n, buffer)]) {
-      const error = await caught(transfer);
+    for (const transfer of ["read", "write"] as const) {
+      const error = await caught(ns[transfer](0n, buffer));
       expect(error).toBeInstanceOf(ClosedError);
       expect(error.message).toMatch(/^DMA buffer of 4096 bytes .* is closed$/);
     }
@@ -407,7 +404,7 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
 
   it("a buffer of another controller", async () => {
     using _other = bindToVfio(wideNvmeBdf());
-    const wide = await NvmeController.open(wideNvmeBdf(), way);
+    const wide = await NvmeController.open(wideNvmeBdf(), { backend });
     {
       using foreign = wide.dma.alloc(PAGE);
       const error = await caught(ns.write(0n, foreign));
@@ -429,11 +426,8 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
     provoke("pci_nvme_err_invalid_lba_range", "pci_nvme_err_req_status");
     using buffer = nvme.dma.alloc(PAGE);
     const lba = lbaOf(ns.sizeBlocks);
-    for (const [name, transfer] of [
-      ["read", ns.read(lba, buffer, { length })],
-      ["write", ns.write(lba, buffer, { length })],
-    ] as const) {
-      const error = await caught(transfer);
+    for (const name of ["read", "write"] as const) {
+      const error = await caught(ns[name](lba, buffer, { length }));
       expect(error).toBeInstanceOf(NvmeError);
       expect(error).toMatchObject({
         code: "ERR_IOVA_NVME",
@@ -453,8 +447,8 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
     ["nothing", undefined],
   ])("an LBA that is %s", async (_, lba) => {
     using buffer = nvme.dma.alloc(PAGE);
-    for (const transfer of [ns.read(lba, buffer), ns.write(lba, buffer)]) {
-      const error = await caught(transfer);
+    for (const transfer of ["read", "write"] as const) {
+      const error = await caught(ns[transfer](lba, buffer));
       expect(error).toBeInstanceOf(ArgumentError);
       expect(error.message).toContain("lba must be a bigint");
     }
@@ -466,7 +460,7 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
     expect(first.iova).toBe(at);
     for (const iova of [at, at + BigInt(PAGE)]) {
       const error = await caught(() => nvme.dma.alloc(PAGE, { iova }));
-      if (way.backend === "iommufd") {
+      if (backend === "iommufd") {
         expect(error).toBeInstanceOf(SysError);
         expect(error).toMatchObject({ syscall: "IOMMU_IOAS_MAP", code: "EEXIST" });
       } else expect(error).toBeInstanceOf(IovaSpaceError);
@@ -513,8 +507,8 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
   it("a command that the controller doesn't know", async () => {
     provoke("pci_nvme_err_invalid_opc", "pci_nvme_err_invalid_admin_opc", "pci_nvme_err_req_status");
     const unknown = { opcode: 0x7f, nsid: 1 };
-    for (const command of [nvme.io(unknown), nvme.admin(unknown)]) {
-      const error = await caught(command);
+    for (const queue of ["io", "admin"] as const) {
+      const error = await caught(nvme[queue](unknown));
       expect(error).toMatchObject({ statusCodeType: 0, statusCode: 1, status: "Invalid Command Opcode" });
       expect(error.message).toContain("command 0x7f (nsid 0x1)");
     }
@@ -527,23 +521,28 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
     ["cdw10", { opcode: 2, cdw10: 2 ** 32 }],
     ["cdw15", { opcode: 2, cdw15: Number.NaN }],
   ])("a command whose %s doesn't fit", async (name, command) => {
-    for (const submitted of [nvme.io(command), nvme.admin(command)]) {
-      const error = await caught(submitted);
+    for (const queue of ["io", "admin"] as const) {
+      const error = await caught(nvme[queue](command));
       expect(error).toBeInstanceOf(ArgumentError);
       expect(error.message).toContain(name);
     }
   });
 
   it("a second open", async () => {
-    const error = await caught(NvmeController.open(nvmeBdf(), way));
+    const error = await caught(NvmeController.open(nvmeBdf(), { backend }));
     expect(error).toBeInstanceOf(SysError);
     expect(["EBUSY", "EINVAL"]).toContain(error instanceof SysError && error.code);
     const any = await caught(NvmeController.open(nvmeBdf()));
     expect(any).toBeInstanceOf(UnsupportedError);
     expect(any.message).toMatch(/iommufd: .*; type1: .*EBUSY/);
   });
+});
 
-  it("use after close", async () => {
+describe.each(ways)("a closed controller, $backend, $completion", (way) => {
+  it("answers every use with ClosedError, and old views see nothing", async () => {
+    using _binding = bindToVfio(nvmeBdf());
+    const nvme = await NvmeController.open(nvmeBdf(), way);
+    const ns = await nvme.namespace(1);
     const buffer = nvme.dma.alloc(PAGE);
     const { bytes } = buffer;
     bytes.fill(1);
@@ -567,9 +566,6 @@ describe.each(ways)("bad requests through $backend, completions by $completion",
     ]) {
       expect(await caught(use)).toBeInstanceOf(ClosedError);
     }
-    // For the check that follows every test here.
-    nvme = await NvmeController.open(nvmeBdf(), way);
-    ns = await nvme.namespace(1);
   });
 });
 

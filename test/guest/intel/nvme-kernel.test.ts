@@ -5,7 +5,7 @@ import { driverOf } from "../../../src/pci/sysfs.js";
 import { nvmeBdf, wideNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { kernelDisk, readDisk, writeDisk } from "../../support/kernel-disk.js";
-import { ways } from "../../support/nvme-machine.js";
+import { backends } from "../../support/nvme-machine.js";
 
 const MIB = 1024 * 1024;
 
@@ -15,14 +15,14 @@ describe.each([
 ])("the $name controller", ({ bdf }) => {
   expectNothingLeftSoon();
 
-  describe.each(ways)("through $backend, completions by $completion", (way) => {
+  describe.each(backends)("through %s", (backend) => {
     it("the kernel's nvme driver reads what we wrote, and we read what it wrote", async () => {
       const ours = randomFillSync(new Uint8Array(2 * MIB));
       const offset = 3 * MIB;
       {
         using binding = bindToVfio(bdf());
         expect(binding.previousDriver).toBe("nvme");
-        await using nvme = await NvmeController.open(bdf(), way);
+        await using nvme = await NvmeController.open(bdf(), { backend });
         const ns = await nvme.namespace(1);
         using buffer = nvme.dma.alloc(ours.length);
         buffer.bytes.set(ours);
@@ -40,7 +40,7 @@ describe.each([
       writeDisk(disk, offset, theirs);
       {
         using _binding = bindToVfio(bdf());
-        await using nvme = await NvmeController.open(bdf(), way);
+        await using nvme = await NvmeController.open(bdf(), { backend });
         const ns = await nvme.namespace(1);
         using buffer = nvme.dma.alloc(theirs.length);
         await inPieces(nvme.maxTransferBytes, theirs.length, (at, length) =>

@@ -5,33 +5,26 @@ import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
 import { QueuePair } from "../../../src/nvme/queue-pair.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { Child, runChild } from "../../support/child.js";
-import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { nvmeBdf } from "../../support/functions.js";
+import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, ways } from "../../support/nvme-machine.js";
 
 vi.setConfig({ testTimeout: 180_000 });
 
-const idleProgram = "test/guest/fixtures/nvme-idle.ts";
-const endlessProgram = "test/guest/fixtures/nvme-endless.ts";
-
 let binding: { close(): void };
-let programs: CompiledTree;
 beforeAll(() => {
   binding = bindGroup(nvmeBdf());
-  programs = compileTree(idleProgram, endlessProgram);
-});
-afterAll(() => {
-  programs[Symbol.dispose]();
-  binding.close();
-});
+  guestProgram("nvme-idle");
+}, COMPILE_LIMIT_MS);
+afterAll(() => binding.close());
 expectNothingLeftSoon();
 
 describe.each(ways)("an open controller that has nothing to do, $backend, $completion", (way) => {
   it("uses no CPU and keeps no process alive", async () => {
     // A timer for lost interrupts would run for minutes after the last command, if it held the process.
     const options = JSON.stringify({ ...way, timeoutMs: 600_000 });
-    const child = await runChild([programs.file(idleProgram), nvmeBdf(), options]);
+    const child = await runChild([guestProgram("nvme-idle"), nvmeBdf(), options]);
     expect(child.stderr).toBe("");
     expect(await child.ended).toBe(0);
     const said: unknown = JSON.parse(child.stdout);
@@ -118,8 +111,8 @@ describe.each(backends)("close() through %s", (backend) => {
 
 describe.each(ways)("a process killed in the middle of its I/O, $backend, $completion", (way) => {
   it("leaves a controller that the next one can open and use", async () => {
-    for (let round = 0; round < 3; round++) {
-      const child = new Child([programs.file(endlessProgram), nvmeBdf(), JSON.stringify(way)]);
+    for (let round = 0; round < 2; round++) {
+      const child = new Child([guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify(way)]);
       await child.says("running");
       child.kill();
       expect(await child.ended).toBe("SIGKILL");

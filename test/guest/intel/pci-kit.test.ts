@@ -35,6 +35,7 @@ import { nextSignal } from "../../support/signal.js";
 const PAGE = 4096;
 const TESTDEV_IO_BAR = 1;
 /** Capability IDs of the PCI Code and ID Assignment specification. */
+const POWER_MANAGEMENT = 0x01;
 const MSI = 0x05;
 const PCI_EXPRESS = 0x10;
 const MSIX = 0x11;
@@ -144,6 +145,21 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(() => config.write16(PciRegister.command, command & ~PciCommand.memorySpace)).toThrow(StateError);
     expect(() => config.write32(PciRegister.command, 0)).toThrow(StateError);
     expect(config.read16(PciRegister.command)).toBe(command);
+  });
+
+  it("keeps a function awake, whose registers would fault else", () => {
+    using device = open(nvmeBdf());
+    const { config } = device;
+    const power = config.capabilities().find(({ id }) => id === POWER_MANAGEMENT);
+    const control = (power?.offset ?? 0) + 4;
+    const awake = config.read16(control);
+    expect(awake & 3).toBe(0);
+    expect(() => config.write8(control, 3)).toThrow(StateError);
+    expect(() => config.write16(control, awake | 3)).toThrow(StateError);
+    expect(() => config.write32(control, awake | 3)).toThrow("can't be put to sleep");
+    config.write16(control, awake);
+    expect(config.read16(control) & 3).toBe(0);
+    expect(device.bar(0).read32(0)).not.toBe(0);
   });
 
   it("walks the capabilities of PCI Express", () => {

@@ -1,0 +1,7 @@
+import type { BoundDevice, PageTable } from "iova";
+
+/** A bound device that can be put on a page table: a VfioDevice, or what a test has in its place. */
+export interface AttachableDevice extends BoundDevice {
+  attach(pageTable: PageTable, options?: { readonly pasid?: number }): number;
+  detach(options?: { readonly pasid?: number }): void;
+}

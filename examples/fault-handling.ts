@@ -1,0 +1,39 @@
+/**
+ * Mapping pages when a device asks for them, instead of pinning everything before. Needs an IOMMU and a device that
+ * speak page requests (PRI) or stall.
+ */
+import type { FaultQueue, Ioas, MappedMemory } from "iova";
+
+const PAGE = 4096n;
+
+/**
+ * Answers page requests until the queue is closed: a request inside the window is mapped from `memory`, any other is
+ * refused.
+ * @param windowStart I/O virtual address that stands for the first byte of `memory`
+ * @returns how many pages were mapped
+ */
+export async function serveFaults(
+  faults: FaultQueue,
+  ioas: Ioas,
+  memory: MappedMemory,
+  windowStart: bigint,
+): Promise<number> {
+  const mapped = new Set<bigint>();
+  for await (const group of faults) {
+    let inside = true;
+    for (const { address } of group.requests) {
+      const page = address - (address % PAGE);
+      const offset = page - windowStart;
+      if (offset < 0n || offset >= BigInt(memory.sizeBytes)) {
+        inside = false;
+        continue;
+      }
+      if (mapped.has(page)) continue;
+      ioas.map({ address: memory.address + Number(offset), sizeBytes: Number(PAGE) }, { iova: page });
+      mapped.add(page);
+    }
+    // The device goes on only after this.
+    group.respond(inside ? "success" : "invalid");
+  }
+  return mapped.size;
+}

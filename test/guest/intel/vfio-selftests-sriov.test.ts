@@ -1,0 +1,122 @@
+/**
+ * vfio_pci_sriov_uapi_test.c of the kernel's self-tests, in our words: a virtual function is opened by whoever knows the
+ * secret of its physical function. The device is an nvme with SR-IOV.
+ */
+import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  ArgumentError,
+  bindToVfio,
+  setVfToken,
+  UnsupportedError,
+  type VfioBinding,
+} from "../../../src/index.js";
+import { driverOf } from "../../../src/pci/sysfs.js";
+import { sysError } from "../../support/errors.js";
+import { eduBdf, sriovNvmeBdf } from "../../support/functions.js";
+import { expectNothingLeft } from "../../support/holdings.js";
+import { openMode, type VfioMode, vfioModes } from "../../support/vfio-modes.js";
+
+const UUID_1 = "52ac9bff-3a88-4fbd-901a-0d767c3b6c97";
+const UUID_2 = "88594674-90a0-47a9-aea8-9d9b352ac08a";
+const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
+
+const bindings: VfioBinding[] = [];
+let vf = "";
+let enabled = "";
+const setVfs = (count: number): void =>
+  writeFileSync(`/sys/bus/pci/devices/${sriovNvmeBdf()}/sriov_numvfs`, String(count));
+
+beforeAll(() => {
+  enabled = readFileSync(ENABLE_SRIOV, "utf8").trim();
+  writeFileSync(ENABLE_SRIOV, "Y");
+  for (const bdf of [sriovNvmeBdf(), eduBdf()]) bindings.push(bindToVfio(bdf));
+  setVfs(1);
+  vf = basename(readlinkSync(`/sys/bus/pci/devices/${sriovNvmeBdf()}/virtfn0`));
+});
+afterAll(() => {
+  setVfs(0);
+  for (const binding of bindings) binding.close();
+  writeFileSync(ENABLE_SRIOV, enabled);
+});
+
+describe("a virtual function of a physical one that VFIO has", () => {
+  it("is VFIO's as well", () => {
+    expect(vf).not.toBe(sriovNvmeBdf());
+    expect(driverOf(vf)).toBe("vfio-pci");
+  });
+});
+
+/** Which call says no. */
+const openCall = (mode: VfioMode): string =>
+  mode === "iommufd" ? "VFIO_DEVICE_BIND_IOMMUFD" : "VFIO_GROUP_GET_DEVICE_FD";
+
+const tokens = [
+  { name: "same_uuid", token: UUID_1 },
+  { name: "diff_uuid", token: UUID_2 },
+  { name: "null_uuid", token: undefined },
+] as const;
+
+describe.each(vfioModes)("virtual functions by %s", (mode) => {
+  expectNothingLeft();
+
+  /** Opens the VF with `token` where `secret` is what is wanted. */
+  function expectVf(space: ReturnType<typeof openMode>, token: string | undefined, secret: string): void {
+    if (token !== secret) {
+      expect(() => space.open(vf, token)).toThrow(sysError(openCall(mode), "EACCES"));
+      return;
+    }
+    using opened = space.open(vf, token);
+    expect(opened.device.info()).toMatchObject({ isPci: true, resettable: true });
+  }
+
+  it.each(tokens)(
+    "$name: opened with the token of the physical one only [vfio_pci_sriov_uapi_test.init_token_match]",
+    ({ token }) => {
+      using space = openMode(mode);
+      using _pf = space.open(sriovNvmeBdf(), UUID_1);
+      expectVf(space, token, UUID_1);
+    },
+  );
+
+  it.each(tokens)(
+    "$name: the same after the physical one was closed [vfio_pci_sriov_uapi_test.pf_early_close]",
+    ({ token }) => {
+      using space = openMode(mode);
+      space.open(sriovNvmeBdf(), UUID_1).close();
+      expectVf(space, token, UUID_1);
+    },
+  );
+
+  it.each(tokens)(
+    "$name: a new token takes the old one's place [vfio_pci_sriov_uapi_test.override_token]",
+    ({ token }) => {
+      using space = openMode(mode);
+      using pf = space.open(sriovNvmeBdf(), UUID_1);
+      setVfToken(pf.device, UUID_2);
+      expectVf(space, token, UUID_2);
+    },
+  );
+
+  it("while one is in use the physical one wants the token, too", () => {
+    using space = openMode(mode);
+    const pf = space.open(sriovNvmeBdf(), UUID_1);
+    using _vf = space.open(vf, UUID_1);
+    pf.close();
+    expect(() => space.open(sriovNvmeBdf())).toThrow(sysError(openCall(mode), "EACCES"));
+    expect(() => space.open(sriovNvmeBdf(), UUID_2)).toThrow(sysError(openCall(mode), "EACCES"));
+    using again = space.open(sriovNvmeBdf(), UUID_1);
+    expect(again.device.capabilities().vfToken).toBe(true);
+  });
+
+  it("a token is refused where none is needed, and where it is no UUID", () => {
+    using space = openMode(mode);
+    expect(() => space.open(eduBdf(), UUID_1)).toThrow(sysError(openCall(mode), "EINVAL"));
+    expect(() => space.open(eduBdf(), "secret")).toThrow(ArgumentError);
+    using edu = space.open(eduBdf());
+    expect(edu.device.capabilities().vfToken).toBe(false);
+    expect(() => setVfToken(edu.device, UUID_1)).toThrow(UnsupportedError);
+    expect(() => setVfToken(edu.device, "secret")).toThrow(ArgumentError);
+  });
+});

@@ -1,0 +1,120 @@
+/** The examples that need what no emulated IOMMU has, on the kernel's mock. */
+import { describe, expect, it } from "vitest";
+import { pagesWritten } from "../../../examples/dirty-tracking.js";
+import { serveFaults } from "../../../examples/fault-handling.js";
+import { giveToGuest } from "../../../examples/nested-translation.js";
+import { attachSpaces } from "../../../examples/pasid.js";
+import { type Ioas, Iommufd, MappedMemory, PagingHwpt } from "../../../src/index.js";
+import { checkIotlb, MockDevice, markDirty, mock, mockHwptData } from "../../support/mock.js";
+
+const PAGE = 4096;
+
+describe("examples", () => {
+  it("finds the pages a device wrote to", async () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    // Large pages would be dirty as a whole.
+    ioas.hugePages = false;
+    using device = MockDevice.create(ioas);
+    using memory = MappedMemory.anonymous(64 * PAGE);
+    const iova = ioas.map(memory);
+    // Pages 1, 2 and 9: the mock marks as dirty what a bitmap tells it to.
+    const marks = MappedMemory.anonymous(PAGE);
+    marks.bytes[0] = 0b0000_0110;
+    marks.bytes[1] = 0b0000_0010;
+    const hwpts: PagingHwpt[] = [];
+    const watched = {
+      ...bound(device),
+      attach(pageTable: { id: number }): number {
+        if (pageTable instanceof PagingHwpt) hwpts.push(pageTable);
+        return device.attach(pageTable);
+      },
+      detach: () => device.detach(),
+    };
+    const ranges = await pagesWritten(ioas, watched, iova, memory.sizeBytes, async () => {
+      const [hwpt] = hwpts;
+      if (hwpt === undefined) throw new Error("nothing was attached");
+      expect(markDirty(hwpt, iova, memory.sizeBytes, PAGE, marks.address)).toBe(3n);
+    });
+    marks.close();
+    expect(ranges).toEqual([
+      { iova: iova + BigInt(PAGE), sizeBytes: 2 * PAGE },
+      { iova: iova + BigInt(9 * PAGE), sizeBytes: PAGE },
+    ]);
+  });
+
+  it("maps pages as a device asks for them, and refuses what lies outside", async () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using device = MockDevice.create(ioas);
+    const faults = iommufd.allocFaultQueue();
+    const hwpt = ioas.allocHwpt(device, { faultQueue: faults, pasid: true });
+    device.attach(hwpt);
+    using memory = MappedMemory.anonymous(4 * PAGE);
+    const start = mock.apertureStart;
+    const served = serveFaults(faults, ioas, memory, start);
+    device.triggerFault({ address: start + BigInt(PAGE) });
+    device.triggerFault({ address: start + BigInt(PAGE) + 8n, groupId: 3 });
+    device.triggerFault({ address: start - BigInt(PAGE), groupId: 4 });
+    await expect.poll(() => isMapped(ioas, start + BigInt(PAGE))).toBe(true);
+    device.detach();
+    hwpt.close();
+    faults.close();
+    expect(await served).toBe(1);
+  });
+
+  it("puts a device under a guest's page table", () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using other = iommufd.allocIoas();
+    using device = MockDevice.create(other);
+    const nested = giveToGuest(ioas, device, {
+      viommu: { type: mock.viommuType, bytes: new Uint8Array(24) },
+      virtualDeviceId: 0x42n,
+      pageTable: mockHwptData(mock.iotlbDefault),
+    });
+    checkIotlb(nested, 0, mock.iotlbDefault);
+    device.detach();
+    ioas.close();
+    expect(nested.closed).toBe(true);
+  });
+
+  it("gives each PASID an address space of its own", () => {
+    using iommufd = Iommufd.open();
+    using own = iommufd.allocIoas();
+    using first = iommufd.allocIoas();
+    using second = iommufd.allocIoas();
+    using device = MockDevice.create(own, { pasid: true });
+    const tables = attachSpaces(
+      device,
+      own,
+      new Map([
+        [7, first],
+        [8, second],
+      ]),
+    );
+    device.checkPasid(7, tables[1]);
+    device.checkPasid(8, tables[2]);
+    for (const pasid of [7, 8]) device.detach({ pasid });
+    device.detach();
+    for (const table of tables.reverse()) table.close();
+    device.checkPasid(7, undefined);
+  });
+});
+
+/** A device's identity, for an object that adds to its behaviour. */
+function bound(device: MockDevice): Pick<MockDevice, "deviceId" | "iommufd" | "lease"> {
+  return { deviceId: device.deviceId, iommufd: device.iommufd, lease: device.lease };
+}
+
+/** A second mapping in the same place is refused exactly where the first one stands. */
+function isMapped(ioas: Ioas, iova: bigint): boolean {
+  using probe = MappedMemory.anonymous(PAGE);
+  try {
+    ioas.map(probe, { iova });
+  } catch {
+    return true;
+  }
+  ioas.unmap(iova, PAGE);
+  return false;
+}

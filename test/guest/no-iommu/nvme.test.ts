@@ -1,0 +1,64 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  BindError,
+  bindToVfio,
+  NvmeController,
+  readPciFunction,
+  SysError,
+  UnsupportedError,
+} from "../../../src/index.js";
+import { caught } from "../../support/caught.js";
+import { nvmeBdf } from "../../support/functions.js";
+import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
+import { kernelDisk, readDisk } from "../../support/kernel-disk.js";
+import { backends } from "../../support/nvme-machine.js";
+
+expectNothingLeftSoon();
+
+/** Whatever was refused: the kernel's driver has its disk. */
+afterEach(async () => {
+  const override = readFileSync(`/sys/bus/pci/devices/${nvmeBdf()}/driver_override`, "utf8").trim();
+  expect(override).toBe("(null)");
+  expect(readPciFunction(nvmeBdf()).driver).toBe("nvme");
+  expect(readDisk(await kernelDisk(nvmeBdf()), 0, 4096)).toHaveLength(4096);
+});
+
+describe("an NVMe controller on a host without an IOMMU", () => {
+  it("can't be opened, and the error has every backend's reason", async () => {
+    const reasons = await Promise.all(
+      backends.map((backend) => caught(NvmeController.open(nvmeBdf(), { backend }))),
+    );
+    for (const reason of reasons) expect(reason).toBeInstanceOf(UnsupportedError);
+    const error = await caught(NvmeController.open(nvmeBdf()));
+    expect(error).toBeInstanceOf(UnsupportedError);
+    expect(error.message).toBe(
+      `${nvmeBdf()} can't be opened through any backend. ` +
+        `iommufd: ${reasons[0]?.message}; type1: ${reasons[1]?.message}`,
+    );
+    expect(reasons[1]?.message).toContain("has no IOMMU group: the IOMMU is switched off or not there");
+  });
+
+  it("is refused by vfio-pci, and all that was changed is undone", () => {
+    const bind = (): unknown => bindToVfio(nvmeBdf());
+    expect(bind).toThrow(BindError);
+    expect(bind).toThrow(`${nvmeBdf()} should be bound to vfio-pci but is bound to no driver`);
+  });
+});
+
+describe("the same with the kernel's no-IOMMU mode switched on", () => {
+  const mode = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+  beforeEach(() => writeFileSync(mode, "1\n"));
+  afterEach(() => writeFileSync(mode, "0\n"));
+
+  it("can be bound, and neither backend takes it for an IOMMU", async () => {
+    using _binding = bindToVfio(nvmeBdf());
+    for (const backend of backends) {
+      const error = await caught(NvmeController.open(nvmeBdf(), { backend }));
+      expect(error instanceof SysError || error instanceof UnsupportedError).toBe(true);
+    }
+    const error = await caught(NvmeController.open(nvmeBdf()));
+    expect(error).toBeInstanceOf(UnsupportedError);
+    expect(error.message).toMatch(/iommufd: .+; type1: .+/);
+  });
+});

@@ -1,0 +1,140 @@
+/** The five ways of the kernel's VFIO self-tests to an address space and the devices in it. */
+import {
+  ContainerMapper,
+  type DmaAccess,
+  type DmaMapper,
+  IoasMapper,
+  Iommufd,
+  type IommuType,
+  type IovaRange,
+  VfioContainer,
+  VfioDevice,
+  VfioGroup,
+} from "../../src/index.js";
+
+/** Under the names of the self-tests (tools/testing/selftests/vfio/lib/iommu.c). */
+export const vfioModes = [
+  "vfio_type1_iommu",
+  "vfio_type1v2_iommu",
+  "iommufd_compat_type1",
+  "iommufd_compat_type1v2",
+  "iommufd",
+] as const;
+export type VfioMode = (typeof vfioModes)[number];
+
+export interface MemoryRange {
+  readonly address: number;
+  readonly sizeBytes: number;
+}
+
+/** A device, and the group it was opened through where there is one. */
+export interface ModeDevice extends Disposable {
+  readonly device: VfioDevice;
+  close(): void;
+}
+
+/** One address space, whatever the mode. Everything is closed with it. */
+export interface VfioModeSpace extends Disposable {
+  readonly mode: VfioMode;
+  /** The request that maps, as errors name it; and the one that unmaps. */
+  readonly mapCall: string;
+  readonly unmapCall: string;
+  open(bdf: string, token?: string): ModeDevice;
+  /** The lot below are usable once a device is there. */
+  iovaRanges(): readonly IovaRange[];
+  map(memory: MemoryRange, at: bigint, access?: DmaAccess): void;
+  /** @returns bytes unmapped */
+  unmap(at: bigint, sizeBytes: number): number;
+  unmapAll(): bigint;
+  mapper(): DmaMapper;
+  close(): void;
+}
+
+/** Whether page tables are made of small pages only, as version 1 of type1 promises. */
+export function isVersion1(mode: VfioMode): boolean {
+  return mode === "vfio_type1_iommu" || mode === "iommufd_compat_type1";
+}
+
+/** Whether memory of a BAR can be mapped by its virtual address. iommufd has dma-bufs for that. */
+export function mapsBars(mode: VfioMode): boolean {
+  return mode === "vfio_type1_iommu" || mode === "vfio_type1v2_iommu";
+}
+
+export function openMode(mode: VfioMode): VfioModeSpace {
+  if (mode === "iommufd") return openNative();
+  const iommufd = mode.startsWith("iommufd_compat") ? Iommufd.open() : undefined;
+  return openContainer(mode, isVersion1(mode) ? "type1" : "type1v2", iommufd);
+}
+
+function openNative(): VfioModeSpace {
+  const iommufd = Iommufd.open();
+  const ioas = iommufd.allocIoas();
+  const close = (): void => iommufd.close();
+  return {
+    mode: "iommufd",
+    mapCall: "IOMMU_IOAS_MAP",
+    unmapCall: "IOMMU_IOAS_UNMAP",
+    open: (bdf, token) => {
+      const device = VfioDevice.openCdev(bdf);
+      try {
+        device.bind(iommufd, token === undefined ? {} : { token });
+        device.attach(ioas);
+      } catch (error) {
+        device.close();
+        throw error;
+      }
+      return modeDevice(device, () => device.close());
+    },
+    iovaRanges: () => ioas.iovaRanges().ranges,
+    map: (memory, at, access) => {
+      ioas.map(memory, { iova: at, access });
+    },
+    unmap: (at, sizeBytes) => ioas.unmap(at, sizeBytes),
+    unmapAll: () => ioas.unmapAll(),
+    mapper: () => new IoasMapper(ioas),
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+function openContainer(mode: VfioMode, type: IommuType, iommufd: Iommufd | undefined): VfioModeSpace {
+  const container = iommufd === undefined ? VfioContainer.open() : VfioContainer.ofIommufd(iommufd);
+  const groups: VfioGroup[] = [];
+  const close = (): void => {
+    container.close();
+    for (const group of groups) group.close();
+    iommufd?.close();
+  };
+  return {
+    mode,
+    mapCall: "VFIO_IOMMU_MAP_DMA",
+    unmapCall: "VFIO_IOMMU_UNMAP_DMA",
+    open: (bdf, token) => {
+      const group = VfioGroup.openFor(bdf);
+      groups.push(group);
+      try {
+        group.setContainer(container);
+        if (container.iommuType === undefined) container.setIommu(type);
+        const device = group.openDevice(bdf, token === undefined ? {} : { token });
+        return modeDevice(device, () => {
+          device.close();
+          group.close();
+        });
+      } catch (error) {
+        group.close();
+        throw error;
+      }
+    },
+    iovaRanges: () => container.info().iovaRanges,
+    map: (memory, at, access = "read-write") => container.map(memory, at, access),
+    unmap: (at, sizeBytes) => container.unmap(at, sizeBytes),
+    unmapAll: () => container.unmapAll(),
+    mapper: () => new ContainerMapper(container),
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+function modeDevice(device: VfioDevice, close: () => void): ModeDevice {
+  return { device, close, [Symbol.dispose]: close };
+}
