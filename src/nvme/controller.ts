@@ -5,7 +5,13 @@ import { PciDevice } from "../pci/device.js";
 import type { Interrupts } from "../pci/interrupts.js";
 import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
-import { type CommandData, checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
+import {
+  type CommandData,
+  checkCommand,
+  checkData,
+  type NvmeCommand,
+  type NvmeCompletion,
+} from "./command.js";
 import { ControllerRegisters } from "./controller-registers.js";
 import { NvmeProtocolError } from "./error.js";
 import { NvmeNamespace } from "./namespace.js";
@@ -46,6 +52,8 @@ export class NvmeController implements AsyncDisposable {
   private adminQueue: QueuePair | undefined;
   private ioQueue: QueuePair | undefined;
   private identity: IdentifyController | undefined;
+  /** Until the controller says more: one Identify page. */
+  private transferLimit = IDENTIFY_BYTES;
   private failure: Error | undefined;
   private stopping: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
@@ -122,9 +130,8 @@ export class NvmeController implements AsyncDisposable {
 
   /** Longest transfer of one command in bytes: MDTS, and no more than this driver's own 4 MiB. */
   get maxTransferBytes(): number {
-    const { mdts } = this.identify;
-    if (mdts === 0) return MAX_TRANSFER_BYTES;
-    return Math.min(MAX_TRANSFER_BYTES, 2 ** mdts * this.capabilities.minPageBytes);
+    if (this.identity === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
+    return this.transferLimit;
   }
 
   /** Any admin command. @throws ArgumentError, ClosedError, NvmeError, TimeoutError, DeviceGoneError */
@@ -135,6 +142,17 @@ export class NvmeController implements AsyncDisposable {
   /** Any command on the I/O queue. @throws as admin() */
   async io(command: NvmeCommand): Promise<NvmeCompletion> {
     return this.submit(this.ioQueue, command);
+  }
+
+  /**
+   * Not for users: a command that a namespace has made, so that only its data needs to be looked at.
+   * @throws ArgumentError, ClosedError at once, not as a rejection
+   */
+  submitIo(command: NvmeCommand): Promise<NvmeCompletion> {
+    this.assertUsable();
+    if (this.ioQueue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
+    if (command.data !== undefined) checkData(command.data, this.device.dma, this.transferLimit);
+    return this.ioQueue.submit(command);
   }
 
   /** Ids of the active namespaces. @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError */
@@ -204,6 +222,9 @@ export class NvmeController implements AsyncDisposable {
       (IOCQES << ControllerConfig.IOCQES_SHIFT);
     await registers.enable(config, capabilities.timeoutMs);
     this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller, 0));
+    const { mdts } = this.identity;
+    const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
+    this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
     await this.createIoQueue();
   }
 
@@ -304,8 +325,7 @@ export class NvmeController implements AsyncDisposable {
   private submit(queue: QueuePair | undefined, command: NvmeCommand): Promise<NvmeCompletion> {
     this.assertUsable();
     if (queue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-    const limit = this.identity === undefined ? IDENTIFY_BYTES : this.maxTransferBytes;
-    checkCommand(command, this.dma, limit);
+    checkCommand(command, this.dma, this.transferLimit);
     return queue.submit(command);
   }
 

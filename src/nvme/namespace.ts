@@ -19,7 +19,7 @@ export interface IoOptions {
 
 /** What a namespace needs of its controller. */
 interface CommandTarget {
-  io(command: NvmeCommand): Promise<NvmeCompletion>;
+  submitIo(command: NvmeCommand): Promise<NvmeCompletion>;
   readonly maxTransferBytes: number;
 }
 
@@ -79,7 +79,7 @@ export class NvmeNamespace {
 
   /** Commits what was written to the medium. @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError */
   async flush(): Promise<void> {
-    await this.controller.io({
+    await this.controller.submitIo({
       name: `flush of namespace ${this.nsid}`,
       opcode: IoOpcode.flush,
       nsid: this.nsid,
@@ -104,7 +104,7 @@ export class NvmeNamespace {
       const limit = Math.min(MAX_BLOCKS * blockSizeBytes, this.controller.maxTransferBytes);
       throw new ArgumentError(`length ${length} is more than one command can carry here (${limit} bytes)`);
     }
-    return this.controller.io({
+    return this.controller.submitIo({
       name: opcode === IoOpcode.read ? "read" : "write",
       opcode,
       nsid: this.nsid,
