@@ -1,4 +1,4 @@
-import { checkInteger } from "../sys/check.js";
+import { checkInteger, checkLength, checkU64 } from "../sys/check.js";
 
 /** A run of dirty pages. */
 export interface DirtyRange {
@@ -15,9 +15,18 @@ export class DirtyBitmap {
     readonly pageSizeBytes: number,
     /** Number of pages the bitmap speaks of. */
     readonly pages: number,
-    /** The bits as the kernel wrote them. */
+    /** The bits, for the kernel to set: whole 64-bit words. */
     readonly bits: Uint8Array,
   ) {}
+
+  /** A clean bitmap of [iova, iova + sizeBytes), for the kernel to fill. @throws ArgumentError */
+  static of(iova: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
+    checkU64("iova", iova);
+    checkLength("sizeBytes", sizeBytes);
+    checkLength("pageSizeBytes", pageSizeBytes);
+    const pages = Math.ceil(sizeBytes / pageSizeBytes);
+    return new DirtyBitmap(iova, pageSizeBytes, pages, new Uint8Array(Math.ceil(pages / 64) * 8));
+  }
 
   /** Whether a page, counted from the range's start, is dirty. @throws ArgumentError outside the range */
   isDirty(page: number): boolean {

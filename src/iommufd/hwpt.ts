@@ -171,21 +171,17 @@ export class PagingHwpt extends Hwpt {
     options: { readonly keep?: boolean } = {},
   ): DirtyBitmap {
     this.lease.assertOpen();
-    checkU64("iova", at);
-    checkLength("sizeBytes", sizeBytes);
-    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
-    const pages = Math.ceil(sizeBytes / pageSizeBytes);
-    const bits = new Uint8Array(Math.ceil(pages / 64) * 8);
+    const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
     const request = iommu_hwpt_get_dirty_bitmap.encode({
       hwpt_id: this.id,
       flags: options.keep === true ? IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR : 0,
       iova: at,
       length: BigInt(sizeBytes),
       page_size: BigInt(pageSizeBytes),
-      data: BigInt(addressOf(bits)),
+      data: BigInt(addressOf(bitmap.bits)),
     });
     call(this.iommufd.fd, IOMMU_HWPT_GET_DIRTY_BITMAP, request, { object: this.lease.label });
-    return new DirtyBitmap(at, pageSizeBytes, pages, bits);
+    return bitmap;
   }
 }
 

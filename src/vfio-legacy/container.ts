@@ -259,14 +259,14 @@ export class VfioContainer extends Resource {
    * @throws ArgumentError, StateError, ClosedError, SysError: EINVAL (not tracking, or the page size)
    */
   readDirty(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
-    const bitmap = new BitmapRequest(at, sizeBytes, pageSizeBytes);
+    const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
     const tail = vfio_iommu_type1_dirty_bitmap_get.encode({
-      iova: checkU64("iova", at),
+      iova: at,
       size: BigInt(sizeBytes),
-      bitmap: bitmap.struct,
+      bitmap: bitmapArgument(bitmap),
     });
     this.dirtyPages(VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, tail);
-    return bitmap.result();
+    return bitmap;
   }
 
   /**
@@ -275,16 +275,16 @@ export class VfioContainer extends Resource {
    */
   unmapDirty(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
     this.assertReady();
-    const bitmap = new BitmapRequest(at, sizeBytes, pageSizeBytes);
+    const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
     const values = {
       flags: VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
-      iova: checkU64("iova", at),
+      iova: at,
       size: BigInt(sizeBytes),
     };
     const request = vfio_iommu_type1_dma_unmap.encode(values, vfio_bitmap.sizeBytes);
-    request.set(vfio_bitmap.encode(bitmap.struct), vfio_iommu_type1_dma_unmap.sizeBytes);
+    request.set(vfio_bitmap.encode(bitmapArgument(bitmap)), vfio_iommu_type1_dma_unmap.sizeBytes);
     ioctl(this.fd, VFIO_IOMMU_UNMAP_DMA, request, { object: `${this.lease.label} at 0x${at.toString(16)}` });
-    return bitmap.result();
+    return bitmap;
   }
 
   private dirtyPages(flags: number, tail: Uint8Array = new Uint8Array(0)): void {
@@ -319,33 +319,13 @@ export class VfioContainer extends Resource {
   }
 }
 
-/** A bitmap for the kernel to fill, one bit a page. */
-class BitmapRequest {
-  private readonly pages: number;
-  private readonly bits: Uint8Array;
-
-  constructor(
-    private readonly at: bigint,
-    sizeBytes: number,
-    private readonly pageSizeBytes: number,
-  ) {
-    checkLength("sizeBytes", sizeBytes);
-    checkLength("pageSizeBytes", pageSizeBytes);
-    this.pages = Math.ceil(sizeBytes / pageSizeBytes);
-    this.bits = new Uint8Array(Math.ceil(this.pages / 64) * 8);
-  }
-
-  get struct(): { pgsize: bigint; size: bigint; data: bigint } {
-    return {
-      pgsize: BigInt(this.pageSizeBytes),
-      size: BigInt(this.bits.length),
-      data: BigInt(addressOf(this.bits)),
-    };
-  }
-
-  result(): DirtyBitmap {
-    return new DirtyBitmap(this.at, this.pageSizeBytes, this.pages, this.bits);
-  }
+/** How type1 is told where a bitmap is. */
+function bitmapArgument({ bits, pageSizeBytes }: DirtyBitmap): {
+  pgsize: bigint;
+  size: bigint;
+  data: bigint;
+} {
+  return { pgsize: BigInt(pageSizeBytes), size: BigInt(bits.length), data: BigInt(addressOf(bits)) };
 }
 
 function decodeInfo(info: Uint8Array): Type1Info {

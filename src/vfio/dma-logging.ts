@@ -60,18 +60,14 @@ export class DmaLogging {
 
   /** Reads the record of a range and forgets it. @throws ArgumentError, UnsupportedError, SysError */
   report(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
-    checkU64("iova", at);
-    checkLength("sizeBytes", sizeBytes);
-    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
-    const pages = Math.ceil(sizeBytes / pageSizeBytes);
-    const bits = new Uint8Array(Math.ceil(pages / 64) * 8);
+    const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
     const request = vfio_device_feature_dma_logging_report.encode({
       iova: at,
       length: BigInt(sizeBytes),
       page_size: BigInt(pageSizeBytes),
-      bitmap: BigInt(addressOf(bits)),
+      bitmap: BigInt(addressOf(bitmap.bits)),
     });
     callFeature(this.device, REPORT, "get", request);
-    return new DirtyBitmap(at, pageSizeBytes, pages, bits);
+    return bitmap;
   }
 }

@@ -57,7 +57,8 @@ export function hotResetInfo(device: VfioDevice): HotResetInfo {
       const cause = new SysError(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO.name, -result, {
         object: device.lease.label,
       });
-      if (result === -Errno.ENODEV) {
+      // ENOTTY: no PCI function but a mediated device.
+      if (result === -Errno.ENODEV || result === -Errno.ENOTTY) {
         throw new UnsupportedError(`${device.lease.label} has neither a slot nor a bus reset`, { cause });
       }
       throw cause;

@@ -54,12 +54,12 @@ export function expectFormChecked(
 }
 
 /** A request without an array of entries, which the API can't express. @returns the errno's name, entries handled */
-export function invalidateNothing(fd: number, id: number, entryBytes: number): [string, number] {
+export function invalidateNothing(fd: number, id: number, entryBytes: number, count = 1): [string, number] {
   const request = iommu_hwpt_invalidate.encode({
     hwpt_id: id,
     data_type: mock.invalidateType,
     entry_len: entryBytes,
-    entry_num: 1,
+    entry_num: count,
   });
   const result = tryIoctl(fd, IOMMU_HWPT_INVALIDATE, request);
   return [result < 0 ? errnoName(-result) : "ok", iommu_hwpt_invalidate.get(request, "entry_num")];

@@ -163,7 +163,7 @@ export class MockDevice extends Resource implements BoundDevice {
     this.pasid(TestOp.pasidCheckHwpt, pasid, pageTable?.id ?? 0);
   }
 
-  /** Injects an I/O page fault. */
+  /** Injects an I/O page fault; PASID 0, the default, stands for the device's own requests. */
   triggerFault(fault: { pasid?: number; groupId?: number; perm?: number; address?: bigint } = {}): void {
     testCommand(this.iommufd.fd, TestOp.triggerIopf, 0, [
       [0, this.deviceId],

@@ -34,7 +34,7 @@ describe.each(vfioModes)("DMA mappings by %s", (mode) => {
     ({ sizeBytes, level }) => {
       using space = openMode(mode);
       using opened = space.open(nvmeBdf());
-      using memory = MappedMemory.anonymous(sizeBytes, { hugePageBytes: sizeBytes });
+      using memory = MappedMemory.anonymous(sizeBytes, sizeBytes > PAGE ? { hugePageBytes: sizeBytes } : {});
       expect(memory.sizeBytes).toBe(sizeBytes);
       const at = BigInt(4 * GIB);
       space.map(memory, at);
