@@ -92,7 +92,7 @@ export const testMachines: readonly TestMachine[] = [
       ...["-device", "nvme,serial=plain,drive=plain"],
       ...["-device", "edu,dma_mask=0xffffffffffffffff"],
     ],
-    append: ["vfio.enable_unsafe_noiommu_mode=1"],
+    append: ["vfio.enable_unsafe_noiommu_mode=1", "hugepages=4"],
   },
   {
     name: "mock",

@@ -1,5 +1,4 @@
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
-import { checkInteger, checkLength, checkU64 } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";

@@ -41,8 +41,9 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
         resolve({ done: false, value: event });
         return;
       }
-      this.waiting = { resolve, reject };
+      // Throws where another stream waits: then nobody waits here, and a later call may.
       this.watch = watchReadable(this.fd, this.owner, this.onReadable, this.onClosed);
+      this.waiting = { resolve, reject };
     });
   }
 

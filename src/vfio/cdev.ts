@@ -1,5 +1,6 @@
 /** The cdev way to a device: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
 import { readdirSync } from "node:fs";
+import { basename } from "node:path";
 import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
 import { O_RDWR, open } from "../sys/syscalls.js";
 
@@ -27,6 +28,11 @@ export function cdevPath(bdf: string): string {
       : `${bdf} has no VFIO character device: its driver is not vfio-pci (npx iova bind ${bdf}), or this kernel ` +
           "has no CONFIG_VFIO_DEVICE_CDEV",
   );
+}
+
+/** Whether the kernel offers the device without any IOMMU (vfio.enable_unsafe_noiommu_mode). @throws as cdevPath */
+export function isNoiommu(name: string): boolean {
+  return basename(cdevPath(name)).startsWith("noiommu-");
 }
 
 /** Opens it. @throws as cdevPath, and SysError */

@@ -3,7 +3,7 @@
  * IOMMU_TEST_CMD. Real iommufd code runs above it; only the hardware is missing. For tests alone.
  */
 import { readdirSync, readlinkSync } from "node:fs";
-import type { BoundDevice, DriverData, Hwpt, InvalidationData, Ioas, Iommufd } from "../../src/index.js";
+import type { BoundDevice, DriverData, InvalidationData, Ioas, Iommufd } from "../../src/index.js";
 import { destroyObject } from "../../src/iommufd/destroy.js";
 import { ioctl, ioctlRequest } from "../../src/sys/ioctl.js";
 import { Lease, Resource } from "../../src/sys/resource.js";
@@ -106,14 +106,17 @@ export class MockDevice extends Resource implements BoundDevice {
     readonly deviceId: number,
     /** The HWPT it was attached to first. */
     readonly hwptId: number,
-    private readonly home: Ioas | Hwpt,
+    private readonly home: { readonly id: number },
   ) {
     const { fd } = iommufd;
     const label = `mock device ${deviceId}`;
     super(new Lease(label, () => destroyObject(fd, stdevId, label), iommufd.lease));
   }
 
-  static create(pageTable: Ioas | Hwpt, options: MockDeviceOptions = {}): MockDevice {
+  static create(
+    pageTable: { readonly iommufd: Iommufd; readonly id: number },
+    options: MockDeviceOptions = {},
+  ): MockDevice {
     const flags = (options.noDirty === true ? 1 : 0) | (options.pasid === true ? 4 : 0);
     const { fd } = pageTable.iommufd;
     const op = flags === 0 ? TestOp.mockDomain : TestOp.mockDomainFlags;

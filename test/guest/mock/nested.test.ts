@@ -187,7 +187,7 @@ describe.each(deviceVariants)("nested page tables [$variant]", (variant) => {
   it("and others take a device from the start [iommufd_ioas.hwpt_attach]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, device } = scene;
-    using direct = MockDevice.create({ iommufd, id: device.hwptId, lease: device.lease });
+    using direct = MockDevice.create({ iommufd, id: device.hwptId });
     expect(direct.hwptId).toBe(device.hwptId);
     direct.close();
   });

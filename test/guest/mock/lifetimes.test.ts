@@ -1,0 +1,207 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { type Ioas, Iommufd, MappedMemory, type Resource, Viommu } from "../../../src/index.js";
+import { Lease } from "../../../src/sys/resource.js";
+import { sysError } from "../../support/errors.js";
+import { collectUntil } from "../../support/gc.js";
+import { expectNothingLeft, holdings } from "../../support/holdings.js";
+import { MockDevice, mock, mockHwptData } from "../../support/mock.js";
+import { PAGE } from "../../support/mock-domain.js";
+import { destroyAnswer } from "../../support/raw-iommufd.js";
+
+/** Hundreds of trees of devices, which come and go slowly under emulation. */
+const LONG = { timeout: 300_000 };
+
+/** One of every object that an iommufd has, all hanging on each other. */
+class Tree {
+  readonly iommufd: Iommufd = Iommufd.open();
+  readonly memory = MappedMemory.anonymous(PAGE);
+  readonly parts: Readonly<Record<string, Resource & { readonly id?: number }>>;
+
+  /**
+   * @param tied the device goes before its page table, as VfioDevice.attach() has it; a mock device can't be detached
+   * and so goes as a whole
+   */
+  constructor(tied: boolean) {
+    const { iommufd, memory } = this;
+    const ioas: Ioas = iommufd.allocIoas();
+    const device = MockDevice.create(ioas, { pasid: true });
+    const faults = iommufd.allocFaultQueue();
+    const parent = ioas.allocHwpt(device, { nestParent: true });
+    const viommu = Viommu.alloc(parent, device, { type: mock.viommuType, bytes: new Uint8Array(0) });
+    const nested = viommu.allocNested(device, mockHwptData(0), { faultQueue: faults });
+    const vdevice = viommu.allocVdevice(device, 1n);
+    const events = viommu.allocVeventq({ type: mock.veventqType, depth: 2, eventBytes: 4 });
+    const at = ioas.map(memory);
+    const queue = viommu.allocHwQueue(mock.hwQueueType, 0, at, PAGE / 2);
+    const nextQueue = viommu.allocHwQueue(mock.hwQueueType, 1, at + BigInt(PAGE / 2), PAGE / 2);
+    device.replace(nested);
+    if (tied) {
+      const { lease } = device;
+      void new Lease("attachment", () => lease.close(), nested.lease);
+    }
+    // Something pending in both queues makes no difference.
+    device.triggerFault();
+    device.triggerVevent();
+    this.parts = { ioas, device, faults, parent, viommu, nested, vdevice, events, queue, nextQueue };
+  }
+
+  close(): void {
+    this.iommufd.close();
+    this.memory.close();
+  }
+}
+
+function* permutations<T>(items: readonly T[]): Generator<T[]> {
+  if (items.length === 0) yield [];
+  for (const [i, item] of items.entries()) {
+    for (const rest of permutations([...items.slice(0, i), ...items.slice(i + 1)])) yield [item, ...rest];
+  }
+}
+
+/** Five at a time: all orders of them, while the others are still open and go with the iommufd. */
+const handfuls = [
+  ["device", "ioas", "parent", "nested", "faults"],
+  ["device", "viommu", "vdevice", "events", "nested"],
+  ["ioas", "viommu", "queue", "nextQueue", "vdevice"],
+] as const;
+
+describe("a full tree of objects", LONG, () => {
+  expectNothingLeft();
+
+  it.each(handfuls)("can be closed in any order: %s, %s, %s, %s, %s", (...names) => {
+    const before = holdings();
+    let orders = 0;
+    for (const order of permutations(names)) {
+      const tree = new Tree(true);
+      for (const name of order) {
+        const part = tree.parts[name];
+        expect(() => part?.close(), `${order.join(", ")}: ${name}`).not.toThrow();
+        expect(part?.closed).toBe(true);
+        if (part?.id !== undefined) expect(destroyAnswer(tree.iommufd.fd, part.id)).toBe("ENOENT");
+      }
+      tree.close();
+      for (const [name, part] of Object.entries(tree.parts)) expect(part.closed, name).toBe(true);
+      orders++;
+    }
+    expect(orders).toBe(120);
+    expect(holdings()).toEqual(before);
+  });
+
+  it("can be closed one by one from either end", () => {
+    const names = Object.keys(new Tree(true).parts.ioas === undefined ? {} : tree().parts);
+    expect(names).toHaveLength(10);
+  });
+
+  it("says what can't go while a device is attached to it", () => {
+    // Without the tie the library can't know of the attachment: the kernel says it, and we name the object.
+    for (const name of ["nested", "viommu", "parent", "faults"]) {
+      const tree = new Tree(false);
+      const part = tree.parts[name];
+      const { nested, device } = tree.parts;
+      const refused = sysError("IOMMU_DESTROY", "EBUSY", { object: nested?.lease.label });
+      let thrown: unknown;
+      try {
+        part?.close();
+      } catch (error) {
+        thrown = error;
+      }
+      // The nested page table, and what it holds in turn.
+      const errors: unknown[] = thrown instanceof AggregateError ? thrown.errors : [thrown];
+      expect(errors[0]).toEqual(refused);
+      for (const error of errors) expect(error).toMatchObject({ syscall: "IOMMU_DESTROY", code: "EBUSY" });
+      device?.close();
+      // The kernel's objects that were refused go with the descriptor.
+      tree.close();
+      expect(tree.iommufd.closed).toBe(true);
+    }
+  });
+});
+
+function tree(): Tree {
+  return new Tree(true);
+}
+
+describe("forgotten objects", LONG, () => {
+  expectNothingLeft();
+
+  const warnings: string[] = [];
+  const listen = (warning: Error & { code?: unknown }): void => {
+    if (warning.code === "IOVA_FORGOTTEN") warnings.push(warning.message);
+  };
+  beforeEach(() => {
+    warnings.length = 0;
+    process.on("warning", listen);
+  });
+  afterEach(() => {
+    process.off("warning", listen);
+  });
+  const warned = (pattern: RegExp): Promise<boolean> =>
+    collectUntil(() => warnings.some((message) => pattern.test(message)));
+
+  it("page tables are given back to the kernel", async () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using device = MockDevice.create(ioas);
+    // In a function of its own, so that nothing on the stack keeps what is dropped.
+    const forget = (): number => ioas.allocHwpt(device, { nestParent: true }).id;
+    const id = forget();
+    expect(await warned(new RegExp(`^hwpt ${id} of .* was never closed`))).toBe(true);
+    expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
+  });
+
+  it("a virtual IOMMU goes with all that hangs on it", async () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using device = MockDevice.create(ioas);
+    using parent = ioas.allocHwpt(device, { nestParent: true });
+    using memory = MappedMemory.anonymous(PAGE);
+    const at = ioas.map(memory);
+    const forget = (): number[] => {
+      const viommu = Viommu.alloc(parent, device, { type: mock.viommuType, bytes: new Uint8Array(0) });
+      const nested = viommu.allocNested(device, mockHwptData(0));
+      const vdevice = viommu.allocVdevice(device, 1n);
+      const events = viommu.allocVeventq({ type: mock.veventqType, depth: 2, eventBytes: 4 });
+      const queue = viommu.allocHwQueue(mock.hwQueueType, 0, at, PAGE);
+      return [viommu, nested, vdevice, events, queue].map(({ id }) => id);
+    };
+    const ids = forget();
+    expect(await warned(/^viommu .* was never closed/)).toBe(true);
+    for (const id of ids) expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
+    // Nobody owns its memory any more.
+    expect(ioas.unmap(at, PAGE)).toBe(PAGE);
+    parent.close();
+  });
+
+  it("a virtual IOMMU lives as long as anything of it", async () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    using device = MockDevice.create(ioas);
+    const make = (): { close(): void; readonly id: number }[] => {
+      const parent = ioas.allocHwpt(device, { nestParent: true });
+      const viommu = Viommu.alloc(parent, device, { type: mock.viommuType, bytes: new Uint8Array(0) });
+      const faults = iommufd.allocFaultQueue();
+      return [viommu.allocNested(device, mockHwptData(0), { faultQueue: faults })];
+    };
+    const kept = make();
+    let rounds = 0;
+    await collectUntil(() => ++rounds > 4);
+    expect(warnings).toEqual([]);
+    for (const { id } of kept) expect(destroyAnswer(iommufd.fd, id)).toBe("ok");
+    for (const item of kept) expect(() => item.close()).toThrow(sysError("IOMMU_DESTROY", "ENOENT"));
+    kept.length = 0;
+    expect(await warned(/^viommu .* was never closed/)).toBe(true);
+    expect(await warned(/^hwpt .* was never closed/)).toBe(true);
+    expect(await warned(/^fault queue .* was never closed/)).toBe(true);
+  });
+
+  it("a queue that somebody waits on is not forgotten", async () => {
+    using iommufd = Iommufd.open();
+    const wait = (): Promise<IteratorResult<unknown>> => iommufd.allocFaultQueue()[Symbol.asyncIterator]().next();
+    const next = wait();
+    let rounds = 0;
+    await collectUntil(() => ++rounds > 4);
+    expect(warnings).toEqual([]);
+    iommufd.close();
+    expect(await next).toEqual({ done: true, value: undefined });
+  });
+});
