@@ -51,7 +51,7 @@ function intelDevices(folder: string): string[] {
   ];
 }
 
-/** Behind root ports, where a bus can be reset: a controller with virtual functions, and an edu. */
+/** Behind root ports, where a bus can be reset: a controller with virtual functions, and two edus. */
 function portDevices(folder: string): string[] {
   return [
     ...disk(folder, "sriov", 16 * MIB),
@@ -62,7 +62,9 @@ function portDevices(folder: string): string[] {
       "sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2",
     ...["-device", "nvme-ns,drive=sriov,nsid=1"],
     ...["-device", "pcie-root-port,id=edu-port,chassis=2,addr=0x14"],
-    ...["-device", "edu,bus=edu-port"],
+    // Two functions: what resets one of them resets the other, too.
+    ...["-device", "edu,bus=edu-port,addr=0x0.0,multifunction=on"],
+    ...["-device", "edu,bus=edu-port,addr=0x0.1"],
   ];
 }
 
@@ -90,9 +92,11 @@ export const testMachines: readonly TestMachine[] = [
     qemuArgs: (folder) => [
       ...disk(folder, "plain", 16 * MIB),
       ...["-device", "nvme,serial=plain,drive=plain"],
-      ...["-device", "edu,dma_mask=0xffffffffffffffff"],
+      ...["-device", "edu,dma_mask=0xffffffff"],
     ],
     append: ["vfio.enable_unsafe_noiommu_mode=1", "hugepages=4"],
+    // All of it below 4 GiB, where edu reaches it.
+    memory: "2G",
   },
   {
     name: "mock",

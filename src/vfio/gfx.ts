@@ -1,7 +1,7 @@
 import { checkU32 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import { SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import { tryIoctl } from "../sys/ioctl.js";
 import type { StructValue } from "../sys/struct.js";
 import type { VfioDevice } from "./device.js";
 import {
@@ -57,12 +57,17 @@ export function queryGfxPlane(device: VfioDevice, kind: PlaneKind, planeType: nu
  * VFIO_DEVICE_GET_GFX_DMABUF.
  * @param id `region_index` of a plane, which is the dma-buf's id for planes of kind `dmabuf`
  * @returns a descriptor that the caller closes
- * @throws ArgumentError, StateError, ClosedError, SysError
+ * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError: ENOENT where there is no such dma-buf
  */
 export function getGfxDmaBuf(device: VfioDevice, id: number): number {
   device.assertUsable();
   const argument = Uint32Array.of(checkU32("id", id));
-  return ioctl(device.fd, VFIO_DEVICE_GET_GFX_DMABUF, argument, {
+  const result = tryIoctl(device.fd, VFIO_DEVICE_GET_GFX_DMABUF, argument);
+  if (result >= 0) return result;
+  const cause = new SysError(VFIO_DEVICE_GET_GFX_DMABUF.name, -result, {
     object: `${device.lease.label} dma-buf ${id}`,
   });
+  if (result === -Errno.ENOTTY)
+    throw new UnsupportedError(`${device.lease.label} shows no dma-bufs`, { cause });
+  throw cause;
 }

@@ -37,6 +37,9 @@ export const VFIO_MIGRATION_STOP_COPY = 1 << 0;
 export const VFIO_MIGRATION_P2P = 1 << 1;
 export const VFIO_MIGRATION_PRE_COPY = 1 << 2;
 
+/** In the flags of vfio_precopy_info: the initial state has begun anew. */
+export const VFIO_PRECOPY_INFO_REINIT = 1 << 0;
+
 /** enum vfio_device_mig_state */
 export const VFIO_DEVICE_STATE_ERROR = 0;
 export const VFIO_DEVICE_STATE_STOP = 1;

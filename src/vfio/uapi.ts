@@ -48,6 +48,7 @@ export const VFIO_DEVICE_DETACH_IOMMUFD_PT = ioctlRequest(
 
 export const VFIO_DEVICE_FLAGS_RESET = 1 << 0;
 export const VFIO_DEVICE_FLAGS_PCI = 1 << 1;
+export const VFIO_DEVICE_FLAGS_CAPS = 1 << 7;
 
 export const VFIO_REGION_INFO_FLAG_READ = 1 << 0;
 export const VFIO_REGION_INFO_FLAG_WRITE = 1 << 1;
@@ -58,9 +59,17 @@ export const VFIO_REGION_INFO_CAP_SPARSE_MMAP = 1;
 export const VFIO_REGION_INFO_CAP_TYPE = 2;
 export const VFIO_REGION_INFO_CAP_MSIX_MAPPABLE = 3;
 
+export const VFIO_PCI_BAR0_REGION_INDEX = 0;
+export const VFIO_PCI_BAR1_REGION_INDEX = 1;
+export const VFIO_PCI_BAR2_REGION_INDEX = 2;
+export const VFIO_PCI_BAR3_REGION_INDEX = 3;
+export const VFIO_PCI_BAR4_REGION_INDEX = 4;
+export const VFIO_PCI_BAR5_REGION_INDEX = 5;
 export const VFIO_PCI_ROM_REGION_INDEX = 6;
 export const VFIO_PCI_CONFIG_REGION_INDEX = 7;
 export const VFIO_PCI_VGA_REGION_INDEX = 8;
+/** Device-specific regions begin here. */
+export const VFIO_PCI_NUM_REGIONS = 9;
 
 export const VFIO_IRQ_INFO_EVENTFD = 1 << 0;
 export const VFIO_IRQ_INFO_MASKABLE = 1 << 1;
@@ -72,6 +81,7 @@ export const VFIO_PCI_MSI_IRQ_INDEX = 1;
 export const VFIO_PCI_MSIX_IRQ_INDEX = 2;
 export const VFIO_PCI_ERR_IRQ_INDEX = 3;
 export const VFIO_PCI_REQ_IRQ_INDEX = 4;
+export const VFIO_PCI_NUM_IRQS = 5;
 
 export const VFIO_IRQ_SET_DATA_NONE = 1 << 0;
 export const VFIO_IRQ_SET_DATA_BOOL = 1 << 1;
@@ -79,6 +89,8 @@ export const VFIO_IRQ_SET_DATA_EVENTFD = 1 << 2;
 export const VFIO_IRQ_SET_ACTION_MASK = 1 << 3;
 export const VFIO_IRQ_SET_ACTION_UNMASK = 1 << 4;
 export const VFIO_IRQ_SET_ACTION_TRIGGER = 1 << 5;
+export const VFIO_IRQ_SET_DATA_TYPE_MASK = 0x7;
+export const VFIO_IRQ_SET_ACTION_TYPE_MASK = 0x38;
 
 export const VFIO_DEVICE_BIND_FLAG_TOKEN = 1 << 0;
 export const VFIO_DEVICE_ATTACH_PASID = 1 << 0;
@@ -97,6 +109,7 @@ export const VFIO_DEVICE_IOEVENTFD_8 = 1 << 0;
 export const VFIO_DEVICE_IOEVENTFD_16 = 1 << 1;
 export const VFIO_DEVICE_IOEVENTFD_32 = 1 << 2;
 export const VFIO_DEVICE_IOEVENTFD_64 = 1 << 3;
+export const VFIO_DEVICE_IOEVENTFD_SIZE_MASK = 0xf;
 
 export const VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP = 5;
 export const VFIO_PCI_ATOMIC_COMP32 = 1 << 0;
@@ -107,6 +120,13 @@ export const VFIO_REGION_TYPE_PCI_VENDOR_TYPE = 0x8000_0000;
 export const VFIO_REGION_TYPE_PCI_VENDOR_MASK = 0xffff;
 export const VFIO_REGION_TYPE_GFX = 1;
 export const VFIO_REGION_SUBTYPE_GFX_EDID = 1;
+/** Of Intel's graphics, with VFIO_REGION_TYPE_PCI_VENDOR_TYPE | 0x8086. */
+export const VFIO_REGION_SUBTYPE_INTEL_IGD_OPREGION = 1;
+export const VFIO_REGION_SUBTYPE_INTEL_IGD_HOST_CFG = 2;
+export const VFIO_REGION_SUBTYPE_INTEL_IGD_LPC_CFG = 3;
+
+export const VFIO_DEVICE_GFX_LINK_STATE_UP = 1;
+export const VFIO_DEVICE_GFX_LINK_STATE_DOWN = 2;
 
 export const vfio_info_cap_header = struct("vfio_info_cap_header", { id: u16, version: u16, next: u32 });
 

@@ -38,12 +38,14 @@ export const sriovNvmeBdf = (): string =>
     "nvme with SR-IOV",
     ({ bdf }) => existsSync(`/sys/bus/pci/devices/${bdf}/sriov_totalvfs`) && totalVfs(bdf) > 0,
   );
-/** An edu behind a root port: it can be reset with its bus. */
-export const portEduBdf = (): string =>
-  find(
-    "edu behind a root port",
-    (fn) => fn.vendorId === 0x1234 && fn.deviceId === 0x11e8 && !onRootBus(fn.bdf),
-  );
+/** The first of two edus behind a root port: they are reset with their bus, both or none. */
+export const portEduBdf = (): string => find("edu behind a root port", (fn) => isPortEdu(fn, 0));
+/** The second of them. Both are in one IOMMU group. */
+export const otherPortEduBdf = (): string => find("second edu there", (fn) => isPortEdu(fn, 1));
+
+function isPortEdu({ vendorId, deviceId, bdf }: PciFunction, fn: number): boolean {
+  return vendorId === 0x1234 && deviceId === 0x11e8 && !onRootBus(bdf) && bdf.endsWith(`.${fn}`);
+}
 
 function totalVfs(bdf: string): number {
   return Number(readFileSync(`/sys/bus/pci/devices/${bdf}/sriov_totalvfs`, "utf8"));

@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import {
   DirtyBitmap,
   type DriverData,
-  Iommufd,
   type Ioas,
+  Iommufd,
   MappedMemory,
   type PagingHwpt,
 } from "../../../src/index.js";
@@ -19,6 +19,7 @@ import { expectNothingLeft } from "../../support/holdings.js";
 import { MockDevice, markDirty, mock, mockHwptData } from "../../support/mock.js";
 import { HUGE_PAGE, PAGE } from "../../support/mock-domain.js";
 import { kernelAnswer } from "../../support/raw-iommufd.js";
+import { byVariant } from "../../support/variants.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -61,7 +62,7 @@ class Tracked implements Disposable {
   }
 }
 
-describe.each(variants)("dirty tracking [$variant]", LONG, ({ sizeBytes, huge }) => {
+describe.each(byVariant(variants))("dirty tracking [%s]", LONG, (_, { huge }) => {
   expectNothingLeft();
 
   it("keeps devices that can't track off tracked page tables [iommufd_dirty_tracking.enforce_dirty]", () => {
@@ -94,7 +95,9 @@ describe.each(variants)("dirty tracking [$variant]", LONG, ({ sizeBytes, huge })
     second.close();
 
     using plain = ioas.allocHwpt(device);
-    expect(() => plain.setDirtyTracking(true)).toThrow(sysError("IOMMU_HWPT_SET_DIRTY_TRACKING", "EOPNOTSUPP"));
+    expect(() => plain.setDirtyTracking(true)).toThrow(
+      sysError("IOMMU_HWPT_SET_DIRTY_TRACKING", "EOPNOTSUPP"),
+    );
     expect(() => plain.readDirty(mock.apertureStart, PAGE, PAGE)).toThrow(
       sysError("IOMMU_HWPT_GET_DIRTY_BITMAP", "EOPNOTSUPP"),
     );
@@ -157,13 +160,17 @@ function expectEverySecond(dirty: DirtyBitmap, sizeBytes: number, entryBytes: nu
     pages,
     dirtyPages: Math.ceil(sizeBytes / (2 * entryBytes)) * entryPages,
   });
-  const starts = Array.from({ length: Math.ceil(sizeBytes / (2 * entryBytes)) }, (_, i) => 2 * i * entryBytes);
+  const starts = Array.from(
+    { length: Math.ceil(sizeBytes / (2 * entryBytes)) },
+    (_, i) => 2 * i * entryBytes,
+  );
   expect([...dirty.ranges()]).toEqual(
     starts.map((start) => ({ iova: mock.apertureStart + BigInt(start), sizeBytes: entryBytes })),
   );
   // The single pages too, where there are not too many to look at.
   for (let page = 0; page < Math.min(pages, 4096); page++) {
-    if (dirty.isDirty(page) !== page % (2 * entryPages) < entryPages) throw new Error(`page ${page} is wrong`);
+    if (dirty.isDirty(page) !== page % (2 * entryPages) < entryPages)
+      throw new Error(`page ${page} is wrong`);
   }
   // The bits past the last page, up to a whole word, are nobody's.
   for (let bit = pages; bit < dirty.bits.length * 8; bit++) {
@@ -184,7 +191,7 @@ function readDirtyAt(hwpt: PagingHwpt, sizeBytes: number, address: number, keep:
   return kernelAnswer(hwpt.iommufd.fd, IOMMU_HWPT_GET_DIRTY_BITMAP, request);
 }
 
-describe.each(variants)("a dirty bitmap [$variant]", LONG, ({ sizeBytes, huge }) => {
+describe.each(byVariant(variants))("a dirty bitmap [%s]", LONG, (_, { sizeBytes, huge }) => {
   expectNothingLeft();
 
   const entryBytes = huge ? mock.hugePageSizeBytes : PAGE;
@@ -257,8 +264,12 @@ describe("a dirty bitmap of the wrong form", () => {
     expect(() => hwpt.readDirty(at, 0, PAGE)).toThrow(argument);
     expect(() => hwpt.readDirty(at, PAGE, 0)).toThrow(argument);
     expect(() => hwpt.readDirty(-1n, PAGE, PAGE)).toThrow(argument);
-    expect(() => hwpt.readDirty(at + 1n, PAGE, PAGE)).toThrow(sysError("IOMMU_HWPT_GET_DIRTY_BITMAP", "EINVAL"));
-    expect(() => hwpt.readDirty(at, PAGE + 1, PAGE)).toThrow(sysError("IOMMU_HWPT_GET_DIRTY_BITMAP", "EINVAL"));
+    expect(() => hwpt.readDirty(at + 1n, PAGE, PAGE)).toThrow(
+      sysError("IOMMU_HWPT_GET_DIRTY_BITMAP", "EINVAL"),
+    );
+    expect(() => hwpt.readDirty(at, PAGE + 1, PAGE)).toThrow(
+      sysError("IOMMU_HWPT_GET_DIRTY_BITMAP", "EINVAL"),
+    );
 
     const valid = { hwpt_id: hwpt.id, iova: at, length: BigInt(PAGE), page_size: BigInt(PAGE) };
     const answer = (values: Parameters<typeof iommu_hwpt_get_dirty_bitmap.encode>[0]): string =>
@@ -274,7 +285,9 @@ describe("a dirty bitmap of the wrong form", () => {
     expect(answer({ iova: 2n ** 64n - BigInt(PAGE), length: BigInt(2 * PAGE) })).toBe("EOVERFLOW");
     expect(answer({ hwpt_id: ioas.id })).toBe("ENOENT");
     hwpt.close();
-    expect(() => hwpt.readDirty(at, PAGE, PAGE)).toThrow(expect.objectContaining({ code: "ERR_IOVA_CLOSED" }));
+    expect(() => hwpt.readDirty(at, PAGE, PAGE)).toThrow(
+      expect.objectContaining({ code: "ERR_IOVA_CLOSED" }),
+    );
     expect(() => hwpt.setDirtyTracking(true)).toThrow(expect.objectContaining({ code: "ERR_IOVA_CLOSED" }));
   });
 });

@@ -179,7 +179,9 @@ describe("page requests", () => {
     const [first, second] = faults.take();
     // The device's requests are answered for it when it leaves the page table.
     device.replace(ioas);
-    expect(() => first?.respond("success")).toThrow(expect.objectContaining({ syscall: "write", code: "EINVAL" }));
+    expect(() => first?.respond("success")).toThrow(
+      expect.objectContaining({ syscall: "write", code: "EINVAL" }),
+    );
     faults.close();
     expect(() => second?.respond("success")).toThrow(expect.objectContaining({ code: "ERR_IOVA_CLOSED" }));
   });

@@ -10,6 +10,7 @@ import { expectNothingLeft } from "../../support/holdings.js";
 import { deviceVariants, IoasScene, ioasVariants } from "../../support/ioas-variants.js";
 import { mock } from "../../support/mock.js";
 import { kernelAnswer } from "../../support/raw-iommufd.js";
+import { byVariant } from "../../support/variants.js";
 
 const [noDevice] = ioasVariants;
 /** Flags, then the register. */
@@ -34,7 +35,9 @@ function hwInfo(
   return { answer, info: iommu_hw_info.decode(request) };
 }
 
-const words = (bytes: Uint8Array): number[] => [...new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)];
+const words = (bytes: Uint8Array): number[] => [
+  ...new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4),
+];
 
 describe("hardware information without a device [no_domain]", () => {
   expectNothingLeft();
@@ -49,7 +52,7 @@ describe("hardware information without a device [no_domain]", () => {
   });
 });
 
-describe.each(deviceVariants)("hardware information [$variant]", (variant) => {
+describe.each(byVariant(deviceVariants))("hardware information [%s]", (_, variant) => {
   expectNothingLeft();
 
   it("is decoded, or given as it is where the IOMMU is unknown [iommufd_ioas.get_hw_info]", () => {
@@ -67,11 +70,15 @@ describe.each(deviceVariants)("hardware information [$variant]", (variant) => {
     if (info.registers.kind !== "unknown") throw new Error(`a mock IOMMU is not ${info.registers.kind}`);
     expect(words(info.registers.bytes)).toEqual([0, mock.hwInfoRegister]);
     expect(iommufd.hwInfo(device, mock.hwInfoType)).toEqual(info);
-    expect(() => iommufd.hwInfo(device, mock.hwInfoType + 1)).toThrow(sysError("IOMMU_GET_HW_INFO", "EOPNOTSUPP"));
+    expect(() => iommufd.hwInfo(device, mock.hwInfoType + 1)).toThrow(
+      sysError("IOMMU_GET_HW_INFO", "EOPNOTSUPP"),
+    );
     if (pasidDevice !== undefined) expect(iommufd.hwInfo(pasidDevice).maxPasidLog2).toBe(mock.pasidWidth);
 
     using other = new IoasScene(variant);
-    expect(() => other.iommufd.hwInfo(device)).toThrow(expect.objectContaining({ code: "ERR_IOVA_ARGUMENT" }));
+    expect(() => other.iommufd.hwInfo(device)).toThrow(
+      expect.objectContaining({ code: "ERR_IOVA_ARGUMENT" }),
+    );
   });
 
   it("fills a buffer of any length [iommufd_ioas.get_hw_info]", () => {
@@ -93,6 +100,8 @@ describe.each(deviceVariants)("hardware information [$variant]", (variant) => {
     expect(read(INFO_BYTES + 8)).toEqual([0, mock.hwInfoRegister, 0, 0]);
     // And what doesn't fit is left out in silence.
     expect(read(4)).toEqual([0]);
-    expect(hwInfo(fd, device.deviceId, new Uint8Array(INFO_BYTES), mock.hwInfoType + 1).answer).toBe("EOPNOTSUPP");
+    expect(hwInfo(fd, device.deviceId, new Uint8Array(INFO_BYTES), mock.hwInfoType + 1).answer).toBe(
+      "EOPNOTSUPP",
+    );
   });
 });

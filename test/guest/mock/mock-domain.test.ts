@@ -1,7 +1,11 @@
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Hwpt, MappedMemory } from "../../../src/index.js";
-import { IOMMU_HWPT_ALLOC, IOMMU_HWPT_ALLOC_NEST_PARENT, iommu_hwpt_alloc } from "../../../src/iommufd/uapi-hwpt.js";
+import {
+  IOMMU_HWPT_ALLOC,
+  IOMMU_HWPT_ALLOC_NEST_PARENT,
+  iommu_hwpt_alloc,
+} from "../../../src/iommufd/uapi-hwpt.js";
 import { c } from "../../../src/sys/libc.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import { sysError } from "../../support/errors.js";
@@ -17,6 +21,7 @@ import {
   Source,
 } from "../../support/mock-domain.js";
 import { destroyAnswer, kernelAnswer, sysAnswer } from "../../support/raw-iommufd.js";
+import { byVariant } from "../../support/variants.js";
 
 const PROT_NONE = 0;
 const PROT_READ_WRITE = 3;
@@ -59,7 +64,9 @@ function basicByAddress({ domains, huge }: DomainVariant): void {
   using buffer = halfUsable(sizeBytes, huge);
   const refused = sysError("IOMMU_IOAS_MAP", "EFAULT", { hint: "part of the memory can't be pinned" });
   expect(() => ioas.map({ address: buffer.address, sizeBytes })).toThrow(refused);
-  expect(() => ioas.map({ address: buffer.address + sizeBytes / 2, sizeBytes: sizeBytes / 2 })).toThrow(refused);
+  expect(() => ioas.map({ address: buffer.address + sizeBytes / 2, sizeBytes: sizeBytes / 2 })).toThrow(
+    refused,
+  );
   // Nothing is ever mapped in the first page of an address space.
   expect(() => ioas.map({ address: 0, sizeBytes: PAGE })).toThrow(refused);
 
@@ -90,7 +97,7 @@ function basicByFile(variant: DomainVariant): void {
   }
 }
 
-describe.each(domainVariants)("a mock domain [$variant]", LONG, (variant) => {
+describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant) => {
   expectNothingLeft();
 
   it("translates a page, and refuses memory that can't be pinned [iommufd_mock_domain.basic]", () => {
@@ -212,10 +219,12 @@ function* alignments(huge: boolean, sizeBytes: number): Generator<{ start: numbe
   }
 }
 
-describe.each(domainVariants)("mappings of every alignment [$variant]", LONG, (variant) => {
+describe.each(byVariant(domainVariants))("mappings of every alignment [%s]", LONG, (_, variant) => {
   expectNothingLeft();
 
-  const sweep = (each: (domain: MockDomain, source: Source, at: bigint, start: number, end: number) => void) => {
+  const sweep = (
+    each: (domain: MockDomain, source: Source, at: bigint, start: number, end: number) => void,
+  ) => {
     const sizeBytes = variant.huge ? 2 * HUGE_PAGE : 8 * PAGE;
     using domain = new MockDomain(variant);
     using source = Source.create(variant, sizeBytes);

@@ -27,6 +27,7 @@ import {
   UNKNOWN_FLAGS,
 } from "../../support/mock-invalidation.js";
 import { destroyAnswer, kernelAnswer, sysAnswer } from "../../support/raw-iommufd.js";
+import { byVariant } from "../../support/variants.js";
 
 const [noDevice] = ioasVariants;
 const data = mockHwptData(mock.iotlbDefault);
@@ -69,7 +70,7 @@ describe("page tables without a device [no_domain]", () => {
   });
 });
 
-describe.each(deviceVariants)("nested page tables [$variant]", (variant) => {
+describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant) => {
   expectNothingLeft();
 
   it("need a parent, data and a device that fit [iommufd_ioas.alloc_hwpt_nested]", () => {
@@ -79,11 +80,13 @@ describe.each(deviceVariants)("nested page tables [$variant]", (variant) => {
     expect(allocAnswer(iommufd.fd, { ...NO_DATA, dev_id: ioas.id, pt_id: deviceId })).toBe("ENOENT");
     expect(allocAnswer(iommufd.fd, { ...NO_DATA, dev_id: deviceId, pt_id: deviceId })).toBe("EINVAL");
     const parentWithFaults = IOMMU_HWPT_ALLOC_NEST_PARENT | IOMMU_HWPT_FAULT_ID_VALID;
-    expect(allocAnswer(iommufd.fd, { ...NO_DATA, dev_id: deviceId, pt_id: ioas.id, flags: parentWithFaults })).toBe(
-      "EOPNOTSUPP",
-    );
+    expect(
+      allocAnswer(iommufd.fd, { ...NO_DATA, dev_id: deviceId, pt_id: ioas.id, flags: parentWithFaults }),
+    ).toBe("EOPNOTSUPP");
     using faults = iommufd.allocFaultQueue();
-    expect(() => ioas.allocHwpt(device, { nestParent: true, faultQueue: faults })).toThrow(refused("EOPNOTSUPP"));
+    expect(() => ioas.allocHwpt(device, { nestParent: true, faultQueue: faults })).toThrow(
+      refused("EOPNOTSUPP"),
+    );
 
     using parent = ioas.allocHwpt(device, { nestParent: true });
     using plain = ioas.allocHwpt(device);
@@ -108,7 +111,9 @@ describe.each(deviceVariants)("nested page tables [$variant]", (variant) => {
     expect(destroyAnswer(iommufd.fd, parent.id)).toBe("EBUSY");
     parent.close();
     expect(nested.closed).toBe(true);
-    expect(() => parent.allocNested(device, data)).toThrow(expect.objectContaining({ code: "ERR_IOVA_CLOSED" }));
+    expect(() => parent.allocNested(device, data)).toThrow(
+      expect.objectContaining({ code: "ERR_IOVA_CLOSED" }),
+    );
   });
 
   it("are told to forget, request by request [iommufd_ioas.alloc_hwpt_nested]", () => {
@@ -132,13 +137,34 @@ describe.each(deviceVariants)("nested page tables [$variant]", (variant) => {
     expectDropped(first);
 
     // The first is carried out, whatever stops the second.
-    expectRefused(first, mockInvalidations([[0, 0], [UNKNOWN_FLAGS, 1]]), "EOPNOTSUPP", 1);
+    expectRefused(
+      first,
+      mockInvalidations([
+        [0, 0],
+        [UNKNOWN_FLAGS, 1],
+      ]),
+      "EOPNOTSUPP",
+      1,
+    );
     expectDropped(first, 0);
-    expectRefused(first, mockInvalidations([[0, 0], [0, ENTRIES.length]]), "EINVAL", 1);
+    expectRefused(
+      first,
+      mockInvalidations([
+        [0, 0],
+        [0, ENTRIES.length],
+      ]),
+      "EINVAL",
+      1,
+    );
     expectDropped(first, 0);
     first.invalidate(mockInvalidations([[0, 1]]));
     expectDropped(first, 0, 1);
-    first.invalidate(mockInvalidations([[0, 2], [0, 3]]));
+    first.invalidate(
+      mockInvalidations([
+        [0, 2],
+        [0, 3],
+      ]),
+    );
     expectDropped(first, ...ENTRIES);
     expectDropped(second);
     second.invalidate(mockInvalidations([[ALL, 0]]));
@@ -170,7 +196,9 @@ describe.each(deviceVariants)("nested page tables [$variant]", (variant) => {
       expect(groups).toHaveLength(1);
       expect(groups[0]).toMatchObject({ deviceId: device.deviceId, pasid, groupId: 2 });
       groups[0]?.respond(pasid === undefined ? "invalid" : "success");
-      expect(() => groups[0]?.respond("success")).toThrow(expect.objectContaining({ code: "ERR_IOVA_STATE" }));
+      expect(() => groups[0]?.respond("success")).toThrow(
+        expect.objectContaining({ code: "ERR_IOVA_STATE" }),
+      );
     }
     expect(() => faults.respond(4711, "success")).toThrow(sysError("write", "EINVAL"));
     expect(faults.take()).toEqual([]);
@@ -181,7 +209,8 @@ describe.each(deviceVariants)("nested page tables [$variant]", (variant) => {
     device.replace(ioas);
     parent.close();
     faults.close();
-    for (const { id } of [second, faulting, parent, faults]) expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
+    for (const { id } of [second, faulting, parent, faults])
+      expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
   });
 
   it("and others take a device from the start [iommufd_ioas.hwpt_attach]", () => {

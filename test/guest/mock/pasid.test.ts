@@ -11,6 +11,7 @@ import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { MockDevice, mock, mockHwptData } from "../../support/mock.js";
 import { destroyAnswer } from "../../support/raw-iommufd.js";
+import { byVariant } from "../../support/variants.js";
 
 const PASID = 100;
 const refused = (code: string): unknown => sysError("IOMMU_TEST_CMD", code);
@@ -21,7 +22,7 @@ const variants = [
 ] as const;
 
 /** Every name ends with the same case: the kernel has one test where we have one for each of its ideas. */
-describe.each(variants)("process address spaces of a device [$variant]", ({ pasidCapable }) => {
+describe.each(byVariant(variants))("process address spaces of a device [%s]", (_, { pasidCapable }) => {
   expectNothingLeft();
 
   let iommufd: Iommufd;

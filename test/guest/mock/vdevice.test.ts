@@ -15,7 +15,9 @@ const wrongArgument = expect.objectContaining({ code: "ERR_IOVA_ARGUMENT" });
 /** The mock's events carry the guest's name of the device. */
 function virtualIds(events: readonly Vevent[]): unknown[] {
   return events.map((event) =>
-    event.kind === "event" ? new DataView(event.data.buffer, event.data.byteOffset).getUint32(0, true) : "lost",
+    event.kind === "event"
+      ? new DataView(event.data.buffer, event.data.byteOffset).getUint32(0, true)
+      : "lost",
   );
 }
 
@@ -87,7 +89,9 @@ describe("a virtual device [mock_viommu]", () => {
     using another = MockDevice.create(ioas);
     using vdevice = viommu.allocVdevice(device, 2n ** 64n - 1n);
     expect(vdevice.virtualId).toBe(2n ** 64n - 1n);
-    expect(() => viommu.allocVdevice(another, 2n ** 64n - 1n)).toThrow(sysError("IOMMU_VDEVICE_ALLOC", "EEXIST"));
+    expect(() => viommu.allocVdevice(another, 2n ** 64n - 1n)).toThrow(
+      sysError("IOMMU_VDEVICE_ALLOC", "EEXIST"),
+    );
     using other = viommu.allocVdevice(another, 0n);
     expect(other.id).not.toBe(vdevice.id);
     for (const name of [-1n, 2n ** 64n]) {

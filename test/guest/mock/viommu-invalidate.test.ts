@@ -17,7 +17,8 @@ const ENTRY_BYTES = 12;
 
 /** The device's cache holds zero in these entries and what it began with in the others. */
 function expectDropped(device: MockDevice, ...dropped: number[]): void {
-  for (const entry of ENTRIES) device.checkCache(entry, dropped.includes(entry) ? 0 : mock.deviceCacheDefault);
+  for (const entry of ENTRIES)
+    device.checkCache(entry, dropped.includes(entry) ? 0 : mock.deviceCacheDefault);
 }
 
 describe("invalidation without a virtual IOMMU [no_viommu]", () => {
@@ -50,8 +51,20 @@ describe("invalidation through a virtual IOMMU [mock_viommu]", () => {
 
     // The first is carried out, whatever stops the second.
     const partly: [requests: [number, number, number][], code: string][] = [
-      [[[0, NAME, 0], [UNKNOWN_FLAGS, NAME, 1]], "EOPNOTSUPP"],
-      [[[0, NAME, 0], [0, NAME, ENTRIES.length]], "EINVAL"],
+      [
+        [
+          [0, NAME, 0],
+          [UNKNOWN_FLAGS, NAME, 1],
+        ],
+        "EOPNOTSUPP",
+      ],
+      [
+        [
+          [0, NAME, 0],
+          [0, NAME, ENTRIES.length],
+        ],
+        "EINVAL",
+      ],
     ];
     for (const [requests, code] of partly) {
       expectRefused(viommu, mockViommuInvalidations(requests), code, 1);
@@ -60,7 +73,12 @@ describe("invalidation through a virtual IOMMU [mock_viommu]", () => {
 
     viommu.invalidate(mockViommuInvalidations([[0, NAME, 1]]));
     expectDropped(device, 0, 1);
-    viommu.invalidate(mockViommuInvalidations([[0, NAME, 2], [0, NAME, 3]]));
+    viommu.invalidate(
+      mockViommuInvalidations([
+        [0, NAME, 2],
+        [0, NAME, 3],
+      ]),
+    );
     expectDropped(device, ...ENTRIES);
     viommu.invalidate(mockViommuInvalidations([[ALL, NAME, 0]]));
     expectDropped(device, ...ENTRIES);

@@ -78,6 +78,17 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
     const request = iommu_hw_queue_alloc.encode({ type: mock.hwQueueType, length: BigInt(PAGE) });
     expect(kernelAnswer(iommufd.fd, IOMMU_HW_QUEUE_ALLOC, request)).toBe("ENOENT");
   });
+
+  it("forgets a device at once that no virtual one stood for [iommufd_viommu.vdevice_tombstone]", () => {
+    using iommufd = Iommufd.open();
+    using ioas = iommufd.allocIoas();
+    const ids = [1, 2].map(() => {
+      using device = MockDevice.create(ioas);
+      return [device.stdevId, device.deviceId, device.hwptId];
+    });
+    // The lowest free numbers are used again.
+    expect(ids[1]).toEqual(ids[0]);
+  });
 });
 
 describe("a virtual IOMMU [mock_viommu]", () => {
