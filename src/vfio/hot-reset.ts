@@ -1,6 +1,6 @@
 import { Errno } from "../sys/errno.js";
 import { SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import { tryIoctl } from "../sys/ioctl.js";
 import type { VfioDevice } from "./device.js";
 import {
   VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
@@ -59,7 +59,7 @@ export function hotResetInfo(device: VfioDevice): HotResetInfo {
       });
       // ENOTTY: no PCI function but a mediated device.
       if (result === -Errno.ENODEV || result === -Errno.ENOTTY) {
-        throw new UnsupportedError(`${device.lease.label} has neither a slot nor a bus reset`, { cause });
+        throw noReset(device, cause);
       }
       throw cause;
     }
@@ -88,15 +88,24 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
 /**
  * VFIO_DEVICE_PCI_HOT_RESET: resets the slot or bus.
  * @param groups descriptors of all groups affected, for a device opened through a group; none for one opened by cdev
- * @throws SysError: EINVAL where an affected device is not owned, EBUSY, EAGAIN
+ * @throws UnsupportedError where there is no such reset; SysError: EINVAL where an affected device is not owned, EBUSY,
+ *   EAGAIN, ENOTTY where a device does not come back
  */
 export function hotReset(device: VfioDevice, groups: readonly { readonly fd: number }[] = []): void {
   device.assertUsable();
   const fds = Int32Array.from(groups, ({ fd }) => fd);
   const request = vfio_pci_hot_reset.encode({ count: fds.length }, fds.byteLength);
   request.set(new Uint8Array(fds.buffer), vfio_pci_hot_reset.sizeBytes);
-  ioctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, request, {
+  const result = tryIoctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, request);
+  if (result >= 0) return;
+  const cause = new SysError(VFIO_DEVICE_PCI_HOT_RESET.name, -result, {
     object: device.lease.label,
-    hint: "every affected device must be owned: see hotResetInfo()",
+    hint: result === -Errno.EINVAL ? "every affected device must be owned: see hotResetInfo()" : undefined,
   });
+  if (result === -Errno.ENODEV) throw noReset(device, cause);
+  throw cause;
+}
+
+function noReset(device: VfioDevice, cause: SysError): UnsupportedError {
+  return new UnsupportedError(`${device.lease.label} has neither a slot nor a bus reset`, { cause });
 }

@@ -1,4 +1,4 @@
-import { checkOffset, checkU64 } from "../sys/check.js";
+import { checkRange, checkU64 } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
 import type { EventFd } from "../sys/eventfd.js";
 import { ioctl } from "../sys/ioctl.js";
@@ -32,17 +32,23 @@ export interface IoEvent {
 
 /** A register write that the kernel does at each signal of an eventfd. close() ends it. */
 export class IoEventFd extends Resource {
-  /** @throws ArgumentError, UnsupportedError, SysError: EEXIST, ENOSPC, EINVAL (no BAR, out of range, MSI-X table) */
+  /** @throws ArgumentError, UnsupportedError, SysError: EEXIST, ENOSPC, EINVAL (no BAR, MSI-X table) */
   constructor(device: VfioDevice, event: IoEvent, eventfd: EventFd) {
     eventfd.lease.assertOpen();
     const width = widths[event.widthBytes];
     if (width === undefined)
       throw new ArgumentError(`a register is 1, 2, 4 or 8 bytes wide, not ${event.widthBytes}`);
-    checkOffset("offset", event.offset);
+    const { sizeBytes, offset: start } = device.regionInfo(event.region);
+    // The kernel takes the region's number from the offset's upper bits, and any alignment.
+    checkRange(`${device.lease.label} region ${event.region}`, event.offset, event.widthBytes, sizeBytes);
+    if (event.offset % event.widthBytes !== 0)
+      throw new ArgumentError(`offset ${event.offset} is not a multiple of the width ${event.widthBytes}`);
+    if (checkU64("value", event.value) >> BigInt(8 * event.widthBytes) !== 0n)
+      throw new ArgumentError(`0x${event.value.toString(16)} does not fit into ${event.widthBytes} bytes`);
     const values = {
       flags: width,
-      offset: BigInt(device.regionInfo(event.region).offset + event.offset),
-      data: checkU64("value", event.value),
+      offset: BigInt(start + event.offset),
+      data: event.value,
     };
     const { fd } = device;
     const label = `ioeventfd of ${device.lease.label} region ${event.region} + ${event.offset}`;

@@ -138,3 +138,32 @@ function openContainer(mode: VfioMode, type: IommuType, iommufd: Iommufd | undef
 function modeDevice(device: VfioDevice, close: () => void): ModeDevice {
   return { device, close, [Symbol.dispose]: close };
 }
+
+/** The two ways to a device without any IOMMU. */
+export const noiommuWays = ["group", "character device"] as const;
+
+/** Opens devices so. There is no address space: what is attached to translates nothing. */
+export function openNoiommu(
+  way: (typeof noiommuWays)[number],
+): Disposable & { open(bdf: string): ModeDevice } {
+  if (way === "character device") return openNative();
+  const container = VfioContainer.open();
+  const groups: VfioGroup[] = [];
+  return {
+    open: (bdf) => {
+      const group = VfioGroup.openFor(bdf);
+      groups.push(group);
+      group.setContainer(container);
+      if (container.iommuType === undefined) container.setIommu("noiommu");
+      const device = group.openDevice(bdf);
+      return modeDevice(device, () => {
+        device.close();
+        group.close();
+      });
+    },
+    [Symbol.dispose]: () => {
+      container.close();
+      for (const group of groups) group.close();
+    },
+  };
+}

@@ -15,9 +15,14 @@ const fixtures = new Set(cases.map((name) => name.split(".")[0]));
 /** Test files by case. An index expression such as [walk.pte] is no case: its first half is no fixture. */
 function testsByCase(): Map<string, string[]> {
   const found = new Map<string, string[]>();
-  const files = readdirSync(join(root, "test/guest"), { recursive: true, encoding: "utf8" }).sort();
-  for (const file of files.filter((name) => name.endsWith(".test.ts"))) {
-    const text = readFileSync(join(root, "test/guest", file), "utf8");
+  // Suites that several test files run are in test/support/.
+  const filesIn = (folder: string): string[] =>
+    readdirSync(join(root, "test", folder), { recursive: true, encoding: "utf8" }).map((name) =>
+      join(folder, name),
+    );
+  const files = [...filesIn("guest"), ...filesIn("support")].filter((name) => name.endsWith(".ts")).sort();
+  for (const file of files) {
+    const text = readFileSync(join(root, "test", file), "utf8");
     for (const [, name = ""] of text.matchAll(/\[(\w+\.\w+)\]/g)) {
       if (!fixtures.has(name.split(".")[0])) continue;
       const others = found.get(name) ?? [];
@@ -37,7 +42,7 @@ function table(found: ReadonlyMap<string, readonly string[]>): string {
   for (const [source, names] of Object.entries(kernelSelftests)) {
     lines.push("", `## tools/testing/selftests/${source}`, "", "| case | expressed in |", "|---|---|");
     for (const name of names) {
-      const files = (found.get(name) ?? []).map((file) => `[${file}](../test/guest/${file})`);
+      const files = (found.get(name) ?? []).map((file) => `[${file}](../test/${file})`);
       lines.push(`| ${name} | ${files.join(", ")} |`);
     }
   }

@@ -46,7 +46,7 @@ describe.each(vfioModes)("devices on the root bus by %s", (mode) => {
     const { device } = space.open(bdf());
     expect(device.capabilities().hotReset).toBe(false);
     expect(() => hotResetInfo(device)).toThrow(UnsupportedError);
-    expect(() => hotReset(device)).toThrow(/VFIO_DEVICE_PCI_HOT_RESET/);
+    expect(() => hotReset(device)).toThrow(UnsupportedError);
   });
 });
 

@@ -21,16 +21,18 @@ import {
 import { VFIO_NOIOMMU_IOMMU, VFIO_TYPE1v2_IOMMU } from "../../../src/vfio-legacy/uapi.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";
-import { eduBdf, nvmeBdf } from "../../support/functions.js";
+import { eduBdf, emptyBarBdf, nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { physicalAddress } from "../../support/pagemap.js";
+import { pciDeviceSuite } from "../../support/pci-device-suite.js";
 import { nextSignal } from "../../support/signal.js";
+import { noiommuWays, openNoiommu } from "../../support/vfio-modes.js";
 
 const PAGE = 4096;
 
 const bindings: VfioBinding[] = [];
 beforeAll(() => {
-  for (const bdf of [eduBdf(), nvmeBdf()]) bindings.push(bindToVfio(bdf));
+  for (const bdf of [eduBdf(), nvmeBdf(), emptyBarBdf()]) bindings.push(bindToVfio(bdf));
 });
 afterAll(() => {
   for (const binding of bindings) binding.close();
@@ -206,6 +208,11 @@ describe("by character device", () => {
       sysError("IOMMU_IOAS_NOIOMMU_GET_PA", "ENOENT"),
     );
   });
+});
+
+describe.each(noiommuWays)("a PCI device by %s", (way) => {
+  expectNothingLeft();
+  pciDeviceSuite(() => openNoiommu(way));
 });
 
 describe("the kit above", () => {
