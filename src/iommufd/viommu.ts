@@ -17,7 +17,7 @@ import { Veventq, type VeventqOptions } from "./veventq.js";
 
 /** A slice of a physical IOMMU for one guest (vIOMMU). */
 export class Viommu extends Resource {
-  /** The kernel's ids of hardware queues by index: a queue may need the one before it. */
+  /** Hardware queues by index: a queue needs the one before it, and is closed before that one. */
   private readonly queues = new Map<number, HwQueue>();
 
   private constructor(

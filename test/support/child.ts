@@ -1,8 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 
-/** The user without any rights. */
-export const NOBODY = 65534;
-
 /** Only ends what hangs: no test depends on how long a program takes. */
 const HANG_MS = 90_000;
 
@@ -15,9 +12,8 @@ export class Child {
   readonly ended: Promise<number | NodeJS.Signals | null>;
 
   /** Starts a script with the Node that runs the tests. */
-  constructor(args: readonly string[], user?: { readonly uid: number; readonly gid: number }) {
+  constructor(...args: readonly string[]) {
     const child = spawn(process.execPath, args, {
-      ...user,
       stdio: ["ignore", "pipe", "pipe"],
       timeout: HANG_MS,
       killSignal: "SIGKILL",
@@ -70,8 +66,8 @@ export class Child {
 }
 
 /** Runs a script to its end. */
-export async function runChild(args: readonly string[], user?: { uid: number; gid: number }): Promise<Child> {
-  const child = new Child(args, user);
+export async function runChild(...args: readonly string[]): Promise<Child> {
+  const child = new Child(...args);
   await child.ended;
   return child;
 }

@@ -1,8 +1,6 @@
-import { chmodSync } from "node:fs";
-import { dirname } from "node:path";
 import { type CompiledTree, compileTree } from "./compiled.js";
 
-const programs = ["bind", "nvme-endless", "nvme-idle", "nvme-open"] as const;
+const programs = ["nobody-bind", "nobody-open", "nvme-endless", "nvme-idle"] as const;
 
 /** Compiling takes most of a minute in a guest without KVM. */
 export const COMPILE_LIMIT_MS = 300_000;
@@ -10,14 +8,13 @@ export const COMPILE_LIMIT_MS = 300_000;
 let tree: CompiledTree | undefined;
 
 /**
- * Path of a program of test/guest/fixtures/ as plain JavaScript, readable by every user. All are compiled together, once
- * per process that runs tests.
+ * Path of a program of test/guest/fixtures/ as plain JavaScript. All are compiled together, once per process that runs
+ * tests.
  */
 export function guestProgram(name: (typeof programs)[number]): string {
   const source = (program: string): string => `test/guest/fixtures/${program}.ts`;
   if (tree === undefined) {
     const compiled = compileTree(...programs.map(source));
-    chmodSync(dirname(compiled.file("package.json")), 0o755);
     process.once("exit", () => compiled[Symbol.dispose]());
     tree = compiled;
   }

@@ -25,7 +25,7 @@ import {
 } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { busybox } from "../../support/busybox.js";
-import { Child, NOBODY, runChild } from "../../support/child.js";
+import { Child, runChild } from "../../support/child.js";
 import { eduBdf, nvmeBdf, pairNicBdf, wideNvmeBdf } from "../../support/functions.js";
 import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
@@ -47,7 +47,7 @@ const atBoot = { driver: "nvme", override: "(null)" };
 const bound = { driver: "vfio-pci", override: "vfio-pci" };
 
 beforeAll(() => {
-  guestProgram("bind");
+  guestProgram("nobody-bind");
 }, COMPILE_LIMIT_MS);
 
 expectNothingLeftSoon();
@@ -128,7 +128,7 @@ describe("bindToVfio", () => {
   });
 
   it("needs root, and says so", async () => {
-    const child = await runChild([guestProgram("bind"), nvmeBdf()], { uid: NOBODY, gid: NOBODY });
+    const child = await runChild(guestProgram("nobody-bind"), nvmeBdf());
     expect(child.stderr).toBe("");
     expect(JSON.parse(child.stdout)).toEqual({
       name: "BindError",
@@ -186,7 +186,7 @@ describe.each(backends)("while it is open through %s", (backend) => {
 
   it("in another process, the message says in which", async () => {
     const binding = bindToVfio(nvmeBdf());
-    const child = new Child([guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify({ backend })]);
+    const child = new Child(guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify({ backend }));
     try {
       await child.says("running");
       expect(() => binding.close()).toThrow(`open in process ${child.pid}`);

@@ -23,7 +23,7 @@ import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
 import { AdminOpcode } from "../../../src/nvme/spec/opcodes.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { caught } from "../../support/caught.js";
-import { NOBODY, runChild } from "../../support/child.js";
+import { runChild } from "../../support/child.js";
 import { eduBdf, emptyBarBdf, nvmeBdf, pairNvmeBdf, wideNvmeBdf } from "../../support/functions.js";
 import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
@@ -203,13 +203,12 @@ describe("a user without permission on the nodes", () => {
   let binding: VfioBinding;
   beforeAll(() => {
     binding = bindToVfio(nvmeBdf());
-    guestProgram("nvme-open");
+    guestProgram("nobody-open");
   }, COMPILE_LIMIT_MS);
   afterAll(() => binding.close());
 
   async function openAsNobody(options: object): Promise<unknown> {
-    const args = [guestProgram("nvme-open"), nvmeBdf(), JSON.stringify(options)];
-    const child = await runChild(args, { uid: NOBODY, gid: NOBODY });
+    const child = await runChild(guestProgram("nobody-open"), nvmeBdf(), JSON.stringify(options));
     expect(child.stderr).toBe("");
     expect(await child.ended).toBe(0);
     return JSON.parse(child.stdout);

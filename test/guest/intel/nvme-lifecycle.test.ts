@@ -24,7 +24,7 @@ describe.each(ways)("an open controller that has nothing to do, $backend, $compl
   it("uses no CPU and keeps no process alive", async () => {
     // A timer for lost interrupts would run for minutes after the last command, if it held the process.
     const options = JSON.stringify({ ...way, timeoutMs: 600_000 });
-    const child = await runChild([guestProgram("nvme-idle"), nvmeBdf(), options]);
+    const child = await runChild(guestProgram("nvme-idle"), nvmeBdf(), options);
     expect(child.stderr).toBe("");
     expect(await child.ended).toBe(0);
     const said: unknown = JSON.parse(child.stdout);
@@ -112,7 +112,7 @@ describe.each(backends)("close() through %s", (backend) => {
 describe.each(ways)("a process killed in the middle of its I/O, $backend, $completion", (way) => {
   it("leaves a controller that the next one can open and use", async () => {
     for (let round = 0; round < 2; round++) {
-      const child = new Child([guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify(way)]);
+      const child = new Child(guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify(way));
       await child.says("running");
       child.kill();
       expect(await child.ended).toBe("SIGKILL");

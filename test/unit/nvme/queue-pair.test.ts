@@ -321,15 +321,18 @@ describe("data", () => {
           buffer.memory.words.forEach((_, i, words) => {
             words[i] = i;
           });
-          // Each slot has list pages of its own: the last slot's must be right, too.
-          const promises = [0, 1, 2].map(() => queue.submit({ opcode: 1, data: { buffer, offset, length } }));
+          // Side by side, each with another part of the buffer: every slot has list pages of its own.
+          const offsets = [offset, (offset + 4 * PAGE + 4) % maxTransferBytes, 0];
+          const promises = offsets.map((at) =>
+            queue.submit({ opcode: 1, data: { buffer, offset: at, length } }),
+          );
           await Promise.resolve();
-          for (const { cid, prp1, prp2 } of device.fetch()) {
+          for (const [i, { cid, prp1, prp2 }] of device.fetch().entries()) {
             const { chunks } = walkPrps(prp1, prp2, length, PAGE, (at) => space.readEntry(at));
             const found = Buffer.concat(
               chunks.map(({ address, length: count }) => space.read(address, count)),
             );
-            expect(Buffer.compare(found, buffer.view(offset, length))).toBe(0);
+            expect(Buffer.compare(found, buffer.view(offsets[i] ?? 0, length))).toBe(0);
             device.complete(cid);
           }
           queue.reap();
