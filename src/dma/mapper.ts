@@ -1,8 +1,17 @@
+import { ArgumentError } from "../sys/errors.js";
 import type { Lease } from "../sys/resource.js";
 import type { Iova, IovaRange } from "./iova.js";
 
 /** What a device may do with a mapping. */
 export type DmaAccess = "read-write" | "read" | "write";
+
+/** What an unknown word must not turn into: the right to read and write. @throws ArgumentError */
+export function checkAccess(access: DmaAccess): DmaAccess {
+  if (access !== "read-write" && access !== "read" && access !== "write") {
+    throw new ArgumentError(`access must be "read-write", "read" or "write", got ${JSON.stringify(access)}`);
+  }
+  return access;
+}
 
 /**
  * Who translates addresses: one implementation per backend (an IOAS, a type1 container, ...). The only place where

@@ -1,5 +1,5 @@
 import { type Iova, type IovaRange, iova } from "../dma/iova.js";
-import type { DmaAccess } from "../dma/mapper.js";
+import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { Errno, errnoName } from "../sys/errno.js";
 import { ArgumentError } from "../sys/errors.js";
@@ -348,6 +348,7 @@ export class Ioas extends Resource {
 }
 
 function mapFlags(access: DmaAccess = "read-write", fixed: bigint | undefined): number {
+  checkAccess(access);
   return (
     (fixed === undefined ? 0 : IOMMU_IOAS_MAP_FIXED_IOVA) |
     (access === "read" ? 0 : IOMMU_IOAS_MAP_WRITEABLE) |

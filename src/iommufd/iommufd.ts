@@ -1,4 +1,5 @@
-import { Errno } from "../sys/errno.js";
+import { checkInteger } from "../sys/check.js";
+import { Errno, errnoName } from "../sys/errno.js";
 import { ArgumentError, SysError } from "../sys/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { Lease, Resource } from "../sys/resource.js";
@@ -44,8 +45,8 @@ export class Iommufd extends Resource {
   readonly fd: number;
   private known: IommufdCapabilities | undefined;
 
-  private constructor(fd: number, path: string) {
-    super(new Lease(path, () => close(fd)));
+  private constructor(fd: number, label: string) {
+    super(new Lease(label, () => close(fd)));
     this.fd = fd;
   }
 
@@ -56,6 +57,23 @@ export class Iommufd extends Resource {
     } catch (error) {
       throw error instanceof SysError ? error.with({ hint: openHints[error.code] }) : error;
     }
+  }
+
+  /**
+   * An iommufd that another process opened: inherited, or passed over a socket. The object owns the descriptor from
+   * here on; where this throws, the caller still does. Objects that other holders of the descriptor made live on in the
+   * kernel until the last descriptor is closed, and have no object here.
+   * @throws ArgumentError where the descriptor is not open or no iommufd
+   */
+  static fromFd(fd: number): Iommufd {
+    checkInteger("fd", fd, 0, 0x7fff_ffff);
+    // Asking changes nothing, and nothing but an iommufd answers.
+    const request = iommu_option.encode({ option_id: IOMMU_OPTION_RLIMIT_MODE, op: IOMMU_OPTION_OP_GET });
+    const result = tryIoctl(fd, IOMMU_OPTION, request);
+    if (result < 0) {
+      throw new ArgumentError(`descriptor ${fd} is no iommufd (IOMMU_OPTION: ${errnoName(-result)})`);
+    }
+    return new Iommufd(fd, `iommufd of descriptor ${fd}`);
   }
 
   /** IOMMU_IOAS_ALLOC: a new, empty I/O address space. @throws ClosedError, SysError */

@@ -1,11 +1,10 @@
 /** The ways to reach a PCI function. Drivers get a DeviceIo and a DmaSpace and never know which way it was. */
-import { basename } from "node:path";
 import { DmaSpace } from "../dma/space.js";
 import { IoasMapper } from "../iommufd/ioas-mapper.js";
 import { Iommufd } from "../iommufd/iommufd.js";
 import { ArgumentError, UnsupportedError } from "../sys/errors.js";
 import { closeAll, type Resource } from "../sys/resource.js";
-import { cdevPath, isNoiommu } from "../vfio/cdev.js";
+import { isNoiommu } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VfioContainer } from "../vfio-legacy/container.js";
@@ -94,12 +93,6 @@ function openIommufd(bdf: string): OpenedBackend {
     // The kernel would attach it to an IOAS all the same; the device would take its addresses for physical ones.
     if (isNoiommu(bdf)) throw new UnsupportedError(`${bdf} has no IOMMU that could translate for it`);
     const ioas = opened(iommufd.allocIoas());
-    // There binding and attaching succeed as well, but DMA goes to physical addresses: to whatever is there.
-    if (basename(cdevPath(bdf)).startsWith("noiommu-")) {
-      throw new UnsupportedError(
-        `${bdf} is in the kernel's no-IOMMU mode: iommufd translates nothing for it`,
-      );
-    }
     const device = opened(VfioDevice.openCdev(bdf));
     device.bind(iommufd);
     device.attach(ioas);

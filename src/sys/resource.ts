@@ -146,6 +146,7 @@ export abstract class Resource implements Disposable {
   close(): void {
     this.lease.close();
     forgotten.unregister(this.lease);
+    this.kept.clear();
   }
 
   /** Not part of the public API: keeps `parent` from being collected before this object. */

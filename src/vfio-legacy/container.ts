@@ -1,6 +1,6 @@
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { type IovaRange, iova } from "../dma/iova.js";
-import type { DmaAccess } from "../dma/mapper.js";
+import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl, ioctlWithNumber, tryIoctl } from "../sys/ioctl.js";
@@ -183,6 +183,7 @@ export class VfioContainer extends Resource {
    * @throws ArgumentError, StateError, ClosedError, SysError: EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC
    */
   map(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint, access: DmaAccess): void {
+    checkAccess(access);
     const flags =
       (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
     this.mapRange(memory, at, flags);

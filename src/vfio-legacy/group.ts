@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
+import { Errno } from "../sys/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl } from "../sys/ioctl.js";
+import { ioctl, tryIoctl } from "../sys/ioctl.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { close, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
@@ -122,7 +123,10 @@ export class VfioGroup extends Resource {
         if (occupancy.groups === 0) occupancy.iommu?.close();
       } finally {
         if (occupancy.groups === 0) occupancy.iommu = undefined;
-        ioctl(fd, VFIO_GROUP_UNSET_CONTAINER, null, { object: label });
+        const result = tryIoctl(fd, VFIO_GROUP_UNSET_CONTAINER, null);
+        // EINVAL: it is in none. The kernel takes a group out itself when the host unbinds its last device.
+        if (result < 0 && result !== -Errno.EINVAL)
+          throw new SysError(VFIO_GROUP_UNSET_CONTAINER.name, -result, { object: label });
       }
     };
     this.membership = new Lease(`membership of ${label}`, leave, this.lease, container.lease);

@@ -23,9 +23,6 @@ export function compileTree(...programs: string[]): CompiledTree {
   // The set grows while we go through it.
   for (const source of sources) {
     const text = readFileSync(join(root, source), "utf8");
-    for (const { fileName } of ts.preProcessFile(text).importedFiles) {
-      if (fileName.startsWith(".")) sources.add(join(dirname(source), fileName.replace(/\.js$/, ".ts")));
-    }
     const { outputText } = ts.transpileModule(text, {
       compilerOptions: {
         module: ts.ModuleKind.ESNext,
@@ -33,6 +30,10 @@ export function compileTree(...programs: string[]): CompiledTree {
         verbatimModuleSyntax: true,
       },
     });
+    // Of what is left: imports of types alone are gone.
+    for (const { fileName } of ts.preProcessFile(outputText).importedFiles) {
+      if (fileName.startsWith(".")) sources.add(join(dirname(source), fileName.replace(/\.js$/, ".ts")));
+    }
     mkdirSync(dirname(compiledName(source)), { recursive: true });
     writeFileSync(compiledName(source), outputText);
   }

@@ -1,5 +1,5 @@
 import { type Ioas, Iommufd } from "../../src/index.js";
-import { MockDevice, setTempMemoryLimit } from "./mock.js";
+import { MockDevice, mock, setTempMemoryLimit } from "./mock.js";
 
 /** The kernel's limit of its temporary page buffer where nobody changed it. */
 const DEFAULT_LIMIT = 65536;
@@ -44,9 +44,14 @@ export class IoasScene implements Disposable {
     return device;
   }
 
+  /** The lowest address that can be mapped. */
+  get base(): bigint {
+    return this.devices.length > 0 ? mock.apertureStart : 0n;
+  }
+
   [Symbol.dispose](): void {
     setTempMemoryLimit(this.iommufd, DEFAULT_LIMIT);
-    for (const device of this.devices) device.replace(this.ioas);
+    for (const device of this.devices) if (!device.closed) device.replace(this.ioas);
     this.iommufd.close();
   }
 }

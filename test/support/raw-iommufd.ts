@@ -7,7 +7,11 @@ import { type IoctlRequest, tryIoctl } from "../../src/sys/ioctl.js";
  * What the kernel itself says to a request that our API would refuse, or can't even express.
  * @returns "ok" or the errno's name
  */
-export function kernelAnswer(fd: number, request: IoctlRequest, argument: NodeJS.ArrayBufferView): string {
+export function kernelAnswer(
+  fd: number,
+  request: IoctlRequest,
+  argument: NodeJS.ArrayBufferView | null,
+): string {
   const result = tryIoctl(fd, request, argument);
   return result < 0 ? errnoName(-result) : "ok";
 }

@@ -151,7 +151,7 @@ describe("iommufd and the IOMMU of this machine", () => {
     );
   });
 
-  it("a PASID is refused: the device has none", () => {
+  it("a PASID is refused where page tables are not made for it", () => {
     using opened = openNvme();
     const { ioas, device } = opened;
     const attach = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
@@ -167,10 +167,13 @@ describe("iommufd and the IOMMU of this machine", () => {
     expect(() => device.attach(hwpt, { pasid: 2 ** 32 })).toThrow(ArgumentError);
     device.detach({ pasid: 1 });
     expect(device.attach(hwpt)).toBe(hwpt.id);
-    // This IOMMU's page tables are fit for PASIDs; it is the device that has none.
+    // Between page tables that are fit for PASIDs the kernel keeps the books, though this device sends none.
     using fit = ioas.allocHwpt(device, { pasid: true });
     expect(device.attach(fit)).toBe(fit.id);
-    expect(() => device.attach(fit, { pasid: 1 })).toThrow(sysError(attach, "EINVAL"));
+    expect(device.attach(fit, { pasid: 1 })).toBe(fit.id);
+    expect(() => device.attach(hwpt, { pasid: 2 })).toThrow(sysError(attach, "EINVAL"));
+    expect(() => device.attach(ioas, { pasid: 2 })).toThrow(sysError(attach, "EINVAL"));
+    device.detach({ pasid: 1 });
   });
 
   it("a token is refused where none is needed", () => {

@@ -335,7 +335,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
   });
 
   it("lets the IOMMU stop what is not mapped, and our memory is unharmed", async () => {
-    provoke("vtd_dmar_fault");
+    provoke("vtd_dmar_fault sid 0x10");
     using device = open();
     const edu = new Edu(device.io);
     using memory = MappedMemory.anonymous(PAGE);
@@ -405,7 +405,7 @@ describe("the two halves of the kit", () => {
     edu.startLoad(buffer.iova, 16, 0, true);
     expect(await done).toBe(1);
     // Detached, nothing of it is reachable any more.
-    provoke("vtd_dmar_fault");
+    provoke("vtd_dmar_fault sid 0x10");
     device.detach();
     buffer.bytes.fill(0x33);
     await edu.store(buffer.iova, 16);

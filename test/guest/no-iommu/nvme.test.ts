@@ -56,9 +56,7 @@ describe("the same with the kernel's no-IOMMU mode switched on", () => {
     // The kernel would let iommufd have it, and the controller would write to physical addresses.
     const throughIommufd = await caught(NvmeController.open(nvmeBdf(), { backend: "iommufd" }));
     expect(throughIommufd).toBeInstanceOf(UnsupportedError);
-    expect(throughIommufd.message).toBe(
-      `${nvmeBdf()} is in the kernel's no-IOMMU mode: iommufd translates nothing for it`,
-    );
+    expect(throughIommufd.message).toContain(`${nvmeBdf()} has no IOMMU`);
     const throughType1 = await caught(NvmeController.open(nvmeBdf(), { backend: "type1" }));
     expect(throughType1).toBeInstanceOf(SysError);
   });

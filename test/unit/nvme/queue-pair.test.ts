@@ -227,6 +227,24 @@ describe("commands", () => {
     expect(await second).toEqual({ dw0: 3, dw1: 0xffff_ffff });
   });
 
+  test("without data carry no address of an earlier user of their slot", async () => {
+    const { queue, device, space } = setUp({ entries: 2 });
+    using buffer = space.alloc(2 * PAGE);
+    const found: (readonly [bigint, bigint])[] = [];
+    for (const data of [{ buffer }, { buffer }, undefined, undefined]) {
+      const promise = queue.submit({ opcode: 1, data });
+      await Promise.resolve();
+      for (const { cid, prp1, prp2 } of device.fetch()) {
+        found.push([prp1, prp2]);
+        device.complete(cid);
+      }
+      queue.reap();
+      await promise;
+    }
+    const both = [buffer.iova, buffer.iova + BigInt(PAGE)];
+    expect(found).toEqual([both, both, [0n, 0n], [0n, 0n]]);
+  });
+
   test("all of one turn share a doorbell store", async () => {
     const { queue, device, doorbells } = setUp();
     const promises = Array.from({ length: 5 }, (_, i) => queue.submit(command(i)));
