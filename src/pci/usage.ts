@@ -31,12 +31,23 @@ function text(path: string): string {
   }
 }
 
+/** Devices of a class that hang on a function, directly or (virtio, USB) through devices between. */
+function devicesBehind(bdf: string, className: string): string[] {
+  const home = `${realpathSync(devicePath(bdf))}/`;
+  return list(`/sys/class/${className}`).filter((name) => {
+    try {
+      return realpathSync(`/sys/class/${className}/${name}`).startsWith(home);
+    } catch {
+      // It has gone meanwhile.
+      return false;
+    }
+  });
+}
+
 /** Block devices (disks and partitions) behind a function, as /dev names. @throws ArgumentError (no such device) */
 export function blockDevices(bdf: string): string[] {
-  const home = `${realpathSync(devicePath(bdf))}/`;
   const names = new Set<string>();
-  for (const name of list("/sys/class/block")) {
-    if (!realpathSync(`/sys/class/block/${name}`).startsWith(home)) continue;
+  for (const name of devicesBehind(bdf, "block")) {
     const disk = diskName(name);
     names.add(disk);
     for (const entry of list(`/sys/class/block/${disk}`)) if (entry.startsWith(disk)) names.add(entry);
@@ -85,7 +96,7 @@ const IFF_UP = 1;
 
 function networkUsers(bdf: string): string[] {
   const users: string[] = [];
-  for (const name of list(`${devicePath(bdf)}/net`)) {
+  for (const name of devicesBehind(bdf, "net")) {
     if ((Number(text(`/sys/class/net/${name}/flags`)) & IFF_UP) !== 0)
       users.push(`network interface ${name} is up`);
   }

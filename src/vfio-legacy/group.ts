@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { Errno } from "../sys/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
-import { Lease, Resource } from "../sys/resource.js";
+import { closeAll, Lease, Resource } from "../sys/resource.js";
 import { close, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
@@ -116,18 +116,26 @@ export class VfioGroup extends Resource {
     const { label } = this.lease;
     const { occupancy } = container;
     occupancy.groups++;
+    const unset = (): void => {
+      const result = tryIoctl(fd, VFIO_GROUP_UNSET_CONTAINER, null);
+      // EINVAL: it is in none. The kernel takes a group out itself when the host unbinds its last device.
+      if (result < 0 && result !== -Errno.EINVAL) {
+        throw new SysError(VFIO_GROUP_UNSET_CONTAINER.name, -result, { object: label });
+      }
+    };
     const leave = (): void => {
       occupancy.groups--;
-      try {
-        // With the last group the kernel drops the IOMMU and its mappings: they have to be undone before.
-        if (occupancy.groups === 0) occupancy.iommu?.close();
-      } finally {
-        if (occupancy.groups === 0) occupancy.iommu = undefined;
-        const result = tryIoctl(fd, VFIO_GROUP_UNSET_CONTAINER, null);
-        // EINVAL: it is in none. The kernel takes a group out itself when the host unbinds its last device.
-        if (result < 0 && result !== -Errno.EINVAL)
-          throw new SysError(VFIO_GROUP_UNSET_CONTAINER.name, -result, { object: label });
+      if (occupancy.groups > 0) {
+        unset();
+        return;
       }
+      // With the last group the kernel drops the IOMMU and its mappings: they have to be undone before.
+      const { iommu } = occupancy;
+      occupancy.iommu = undefined;
+      closeAll(
+        [...(iommu === undefined ? [] : [iommu]), { close: unset }],
+        `leaving a container with ${label}`,
+      );
     };
     this.membership = new Lease(`membership of ${label}`, leave, this.lease, container.lease);
     this.occupancy = occupancy;

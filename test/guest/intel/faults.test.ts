@@ -326,24 +326,23 @@ describe.each(backends)("bad requests through %s", (backend) => {
   let nvme: NvmeController;
   let ns: NvmeNamespace;
   let addressBefore: bigint;
-  beforeAll(() => {
+  beforeAll(async () => {
     binding = bindToVfio(nvmeBdf());
-  });
-  afterAll(() => binding.close());
-  beforeEach(async () => {
     nvme = await NvmeController.open(nvmeBdf(), { backend });
     ns = await nvme.namespace(1);
+  });
+  afterAll(async () => {
+    await nvme.close();
+    binding.close();
+  });
+  beforeEach(() => {
     addressBefore = nextAddress(nvme.dma);
   });
-  // Whatever was refused or failed, the controller goes on, and no address is lost.
+  // Whatever was refused or failed, the same controller goes on, and no address is lost.
   afterEach(async () => {
-    try {
-      expect(nextAddress(nvme.dma)).toBe(addressBefore);
-      using buffer = nvme.dma.alloc(PAGE);
-      await ns.read(0n, buffer);
-    } finally {
-      await nvme.close();
-    }
+    expect(nextAddress(nvme.dma)).toBe(addressBefore);
+    using buffer = nvme.dma.alloc(PAGE);
+    await ns.read(0n, buffer);
   });
 
   it.each([

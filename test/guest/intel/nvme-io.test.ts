@@ -191,3 +191,28 @@ describe.each(ways)("many commands at once through $backend, completions by $com
     expect(buffers.every((buffer) => buffer.closed)).toBe(true);
   });
 });
+
+describe.each(ways)("a queue of any size, through $backend, completions by $completion", (way) => {
+  const [{ bdf }] = nvmeControllers;
+  let binding: { close(): void };
+  beforeAll(() => {
+    binding = bindGroup(bdf());
+  });
+  afterAll(() => binding.close());
+  expectNothingLeftSoon();
+
+  it.each([
+    ["the smallest", 2, 20],
+    ["of no round size", 7, 50],
+    // Clipped to what the controller has: 2048.
+    ["the largest", 65536, 2500],
+  ])("%s carries all commands", async (_, queueEntries, commands) => {
+    await using nvme = await NvmeController.open(bdf(), { ...way, queueEntries });
+    const ns = await nvme.namespace(1);
+    // One buffer for all: what matters here is that every command gets an answer.
+    using block = nvme.dma.alloc(ns.blockSizeBytes);
+    const reads = Array.from({ length: commands }, (__, i) => ns.read(BigInt(i % 100), block));
+    expect(await Promise.all(reads)).toHaveLength(commands);
+    await ns.flush();
+  });
+});
