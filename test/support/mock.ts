@@ -10,7 +10,7 @@ import { Lease, Resource } from "../../src/sys/resource.js";
 import { struct, u32, u64 } from "../../src/sys/struct.js";
 import { close } from "../../src/sys/syscalls.js";
 
-const IOMMU_TEST_CMD = ioctlRequest("IOMMU_TEST_CMD", ";", 0xa0);
+export const IOMMU_TEST_CMD = ioctlRequest("IOMMU_TEST_CMD", ";", 0xa0);
 const SIZE = 72;
 const UNION = 16;
 
@@ -66,13 +66,12 @@ export const mock = {
 /** What stands in the union of struct iommu_test_cmd: words and quads at byte offsets from its start. */
 type Arguments = readonly (readonly [offset: number, value: number | bigint])[];
 
-/** IOMMU_TEST_CMD. @returns the ioctl's result and the command as the kernel left it, from the union on */
-export function testCommand(
-  fd: number,
+/** An IOMMU_TEST_CMD, and its part from the union on. */
+export function encodeTestCommand(
   op: number,
   id: number,
   args: Arguments,
-): { result: number; out: DataView } {
+): { command: Uint8Array; union: DataView } {
   const command = new Uint8Array(SIZE);
   command.set(header.encode({ size: SIZE, op, id }));
   const union = new DataView(command.buffer, UNION);
@@ -80,6 +79,17 @@ export function testCommand(
     if (typeof value === "bigint") u64.write(union, offset, value);
     else u32.write(union, offset, value);
   }
+  return { command, union };
+}
+
+/** IOMMU_TEST_CMD. @returns the ioctl's result and the command as the kernel left it, from the union on */
+export function testCommand(
+  fd: number,
+  op: number,
+  id: number,
+  args: Arguments,
+): { result: number; out: DataView } {
+  const { command, union } = encodeTestCommand(op, id, args);
   const name = Object.entries(TestOp).find(([, number]) => number === op)?.[0] ?? String(op);
   const result = ioctl(fd, IOMMU_TEST_CMD, command, { object: `test op ${name}` });
   return { result, out: union };

@@ -33,3 +33,17 @@ export function residentBytes(): number {
 export function openDescriptors(): number {
   return readdirSync("/proc/self/fd").length;
 }
+
+/** Memory that a process is charged for, in KiB. */
+export interface Charges {
+  /** Pinned for devices. */
+  readonly pinnedKib: number;
+  /** Counted against its memlock limit. */
+  readonly lockedKib: number;
+}
+
+export function charges(pid: number): Charges {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1]);
+  return { pinnedKib: kib("VmPin"), lockedKib: kib("VmLck") };
+}

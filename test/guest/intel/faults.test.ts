@@ -421,9 +421,12 @@ describe.each(backends)("bad requests through %s", (backend) => {
     ["a last block behind the namespace", (size: bigint) => size - 1n, 1024],
     ["the last address there is", () => 2n ** 64n - 1n, 512],
   ])("%s: the controller's own status", async (_, lbaOf, length) => {
-    provoke("pci_nvme_err_invalid_lba_range", "pci_nvme_err_req_status");
-    using buffer = nvme.dma.alloc(PAGE);
     const lba = lbaOf(ns.sizeBlocks);
+    provoke(
+      `pci_nvme_err_invalid_lba_range Invalid LBA start=${lba}`,
+      "pci_nvme_err_req_status cid 0 nsid 1 status 0x4080",
+    );
+    using buffer = nvme.dma.alloc(PAGE);
     for (const name of ["read", "write"] as const) {
       const error = await caught(ns[name](lba, buffer, { length }));
       expect(error).toBeInstanceOf(NvmeError);
@@ -492,7 +495,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
   });
 
   it("a namespace beyond what the controller can have", async () => {
-    provoke("pci_nvme_err_req_status");
+    provoke("pci_nvme_err_req_status cid 0 nsid 0 status 0x400b");
     const error = await caught(nvme.namespace(nvme.identify.nn + 1));
     expect(error).toBeInstanceOf(NvmeError);
     expect(error).toMatchObject({
@@ -503,7 +506,11 @@ describe.each(backends)("bad requests through %s", (backend) => {
   });
 
   it("a command that the controller doesn't know", async () => {
-    provoke("pci_nvme_err_invalid_opc", "pci_nvme_err_invalid_admin_opc", "pci_nvme_err_req_status");
+    provoke(
+      "pci_nvme_err_invalid_opc",
+      "pci_nvme_err_invalid_admin_opc",
+      "pci_nvme_err_req_status cid 0 nsid 0 status 0x4001",
+    );
     const unknown = { opcode: 0x7f, nsid: 1 };
     for (const queue of ["io", "admin"] as const) {
       const error = await caught(nvme[queue](unknown));

@@ -1,0 +1,45 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import type { Ioas } from "../../src/index.js";
+import { guestProgram } from "./guest-programs.js";
+
+/** Only ends what hangs: no test depends on how long a program takes. */
+const HANG_MS = 90_000;
+
+/** A process of its own that mapped a memfd, by the address it has there, in an address space of ours. */
+export class ForeignMapping {
+  private readonly child: ChildProcess;
+  private readonly ended: Promise<unknown>;
+
+  private constructor(ioas: Ioas, memfd: number, at: bigint, sizeBytes: number) {
+    const program = guestProgram("ioas-mapper");
+    this.child = spawn(process.execPath, [program, String(ioas.id), String(at), String(sizeBytes)], {
+      stdio: ["pipe", "pipe", "inherit", ioas.iommufd.fd, memfd],
+      timeout: HANG_MS,
+      killSignal: "SIGKILL",
+    });
+    this.ended = once(this.child, "close");
+  }
+
+  /** Resolves when it is mapped. @throws Error where that failed */
+  static async create(ioas: Ioas, memfd: number, at: bigint, sizeBytes: number): Promise<ForeignMapping> {
+    const mapping = new ForeignMapping(ioas, memfd, at, sizeBytes);
+    let said = "";
+    mapping.child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      said += text;
+    });
+    // It says one line, or ends without.
+    await Promise.race([once(mapping.child.stdout ?? mapping.child, "data"), mapping.ended]);
+    if (said !== "ok\n") {
+      await mapping.end();
+      throw new Error(`the other process could not map: ${said}`);
+    }
+    return mapping;
+  }
+
+  /** Ends the process; the mapping stays. */
+  async end(): Promise<void> {
+    this.child.stdin?.end();
+    await this.ended;
+  }
+}
