@@ -131,9 +131,11 @@ export class VfioGroup extends Resource {
       }
       // With the last group the kernel drops the IOMMU and its mappings: they have to be undone before.
       const { iommu } = occupancy;
-      occupancy.iommu = undefined;
+      const forget = (): void => {
+        occupancy.iommu = undefined;
+      };
       closeAll(
-        [...(iommu === undefined ? [] : [iommu]), { close: unset }],
+        [...(iommu === undefined ? [] : [iommu]), { close: forget }, { close: unset }],
         `leaving a container with ${label}`,
       );
     };

@@ -7,7 +7,7 @@ import { guestProgram } from "./guest-programs.js";
 const HANG_MS = 90_000;
 
 /** A process of its own that mapped a memfd, by the address it has there, in an address space of ours. */
-export class ForeignMapping {
+export class ForeignMapping implements Disposable {
   private readonly child: ChildProcess;
   private readonly ended: Promise<unknown>;
 
@@ -41,5 +41,10 @@ export class ForeignMapping {
   async end(): Promise<void> {
     this.child.stdin?.end();
     await this.ended;
+  }
+
+  /** Lets the process end, where a test failed before it did. */
+  [Symbol.dispose](): void {
+    this.child.stdin?.end();
   }
 }

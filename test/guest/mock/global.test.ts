@@ -98,9 +98,9 @@ describe("an iommufd", () => {
     expect(() => call(iommufd.fd, unknown, iommu_destroy.encode({}))).toThrow(UnsupportedError);
   });
 
-  it.each(requests)(
-    "takes $name of every length that says no more than it knows [iommufd.cmd_length]",
-    (request, size, shortest) => {
+  it.each(requests.map((row) => [row[0].name, ...row] as const))(
+    "takes %s of every length that says no more than it knows [iommufd.cmd_length]",
+    (_, request, size, shortest) => {
       const ask = (length: number, extra: number): string =>
         kernelAnswer(iommufd.fd, request, zeros(size, length, extra));
       expect(ask(shortest - 1, 0xff)).toBe("EINVAL");

@@ -39,7 +39,7 @@ describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]"
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);
-    const mapping = await ForeignMapping.create(ioas, file, mock.apertureStart, BUFFER_BYTES);
+    using mapping = await ForeignMapping.create(ioas, file, mock.apertureStart, BUFFER_BYTES);
     await mapping.end();
     if (variant.devices > 0) {
       using another = MockDevice.create(ioas);
@@ -55,7 +55,7 @@ describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]"
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);
-    const mapping = await ForeignMapping.create(ioas, file, mock.apertureStart, BUFFER_BYTES);
+    using mapping = await ForeignMapping.create(ioas, file, mock.apertureStart, BUFFER_BYTES);
     using device = MockDevice.create(ioas);
     expect(device.hwptId).toBeGreaterThan(0);
     sweepAccess(access, mock.apertureStart, memory);
