@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Iommufd, MappedMemory, Viommu } from "../../../src/index.js";
+import { close } from "../../../src/sys/syscalls.js";
 import { checkMap, MockDevice, mock, mockDmaBuf, mockHwptData } from "../../support/mock.js";
 
 describe("the kernel's mock IOMMU", () => {
@@ -43,6 +44,8 @@ describe("the kernel's mock IOMMU", () => {
 
   it("exports dma-bufs", () => {
     using iommufd = Iommufd.open();
-    expect(mockDmaBuf(iommufd, 4096)).toBeGreaterThan(2);
+    const fd = mockDmaBuf(iommufd, 4096);
+    expect(fd).toBeGreaterThan(2);
+    close(fd);
   });
 });
