@@ -31,6 +31,8 @@ export const DEFAULT_APPEND: readonly string[] = [
   "panic=-1",
   "intel_iommu=on",
   "iommu.strict=1",
+  // An emulated CPU that is not given its time at boot fails the kernel's check of its timer interrupt, and panics.
+  "no_timer_check",
   "quiet",
 ];
 

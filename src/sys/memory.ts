@@ -136,7 +136,7 @@ export class MappedMemory extends Resource {
     const rounded = Math.ceil(sizeBytes / unit) * unit;
     return new MappedMemory(`${rounded} bytes of memory`, rounded, Math.max(unit, align), (address) => {
       try {
-        mapAnonymousAt(address, rounded, options);
+        mapAnonymousAt(address, rounded, { ...options, hugePageBytes: unit > PAGE_SIZE ? unit : undefined });
         if (options.transparentHugePages === true) adviseHugePages(address, rounded);
         adviseDontFork(address, rounded);
         if (options.lock === true) lockPages(address, rounded);

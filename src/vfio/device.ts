@@ -69,6 +69,14 @@ const bindHints: Readonly<Record<string, string>> = {
   ENODEV: "the device has no IOMMU group: is the IOMMU switched on?",
 };
 
+const attachHints: Readonly<Record<string, string>> = {
+  EADDRINUSE: "memory is mapped there that this device can't reach",
+  EFAULT: "memory is mapped there that can't be pinned any more",
+  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
+  EBUSY: "the PASID is attached already, or the device is being reset",
+  EINVAL: "this page table doesn't fit the device, or a PASID needs page tables made for PASIDs",
+};
+
 const actions = {
   mask: VFIO_IRQ_SET_ACTION_MASK,
   unmask: VFIO_IRQ_SET_ACTION_UNMASK,
@@ -186,10 +194,12 @@ export class VfioDevice extends Resource implements DeviceIo {
             pt_id: pageTable.id,
             pasid: checkU32("pasid", pasid),
           });
-    ioctl(this.fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, request, {
-      object: `${this.lease.label} to ${pageTable.lease.label}`,
-      hint: "is memory mapped there that this device can't reach, or that can't be pinned?",
-    });
+    const result = tryIoctl(this.fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, request);
+    if (result < 0) {
+      const object = `${this.lease.label} to ${pageTable.lease.label}`;
+      const error = new SysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", -result, { object });
+      throw error.with({ hint: attachHints[error.code] });
+    }
     const next = new Attachment(this, pageTable, pasid);
     this.attachments.get(pasid)?.replaced();
     this.attachments.set(pasid, next);

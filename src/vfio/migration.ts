@@ -22,6 +22,7 @@ import {
   VFIO_MIGRATION_P2P,
   VFIO_MIGRATION_PRE_COPY,
   VFIO_MIGRATION_STOP_COPY,
+  VFIO_PRECOPY_INFO_REINIT,
   vfio_device_feature_mig_data_size,
   vfio_device_feature_mig_state,
   vfio_device_feature_migration,
@@ -65,7 +66,8 @@ export interface PrecopyInfo {
   readonly initialBytes: bigint;
   /** Bytes changed since they were read. */
   readonly dirtyBytes: bigint;
-  readonly flags: number;
+  /** The device has begun its initial state anew; only after {@link Migration.enablePrecopyInfoV2}. */
+  readonly reinitialised: boolean;
 }
 
 /** The device's state as a stream of bytes: read when saving, written when resuming. */
@@ -108,7 +110,11 @@ export class MigrationData extends Resource {
     const request = vfio_precopy_info.encode({});
     ioctl(this.fd, VFIO_MIG_GET_PRECOPY_INFO, request, { object: this.lease.label });
     const { flags, initial_bytes, dirty_bytes } = vfio_precopy_info.decode(request);
-    return { flags, initialBytes: initial_bytes, dirtyBytes: dirty_bytes };
+    return {
+      initialBytes: initial_bytes,
+      dirtyBytes: dirty_bytes,
+      reinitialised: (flags & VFIO_PRECOPY_INFO_REINIT) !== 0,
+    };
   }
 }
 

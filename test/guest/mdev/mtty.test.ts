@@ -181,7 +181,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     const to = new Migration(target);
     using saved = dataOf(from.setState("pre-copy"));
     expect(from.state).toBe("pre-copy");
-    expect(saved.precopyInfo()).toEqual({ flags: 0, initialBytes: HEADER_BYTES, dirtyBytes: 0n });
+    expect(saved.precopyInfo()).toEqual({ initialBytes: HEADER_BYTES, dirtyBytes: 0n, reinitialised: false });
     const head = new Uint8Array(Number(HEADER_BYTES));
     expect(saved.read(head.subarray(0, 8))).toBe(8);
     expect(saved.precopyInfo().initialBytes).toBe(HEADER_BYTES - 8n);
@@ -210,7 +210,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     using saved = dataOf(from.setState("pre-copy"));
     expect(from.hasPrecopyInfoV2).toBe(true);
     from.enablePrecopyInfoV2();
-    expect(saved.precopyInfo()).toEqual({ flags: 0, initialBytes: HEADER_BYTES, dirtyBytes: 0n });
+    expect(saved.precopyInfo()).toEqual({ initialBytes: HEADER_BYTES, dirtyBytes: 0n, reinitialised: false });
     from.setState("running");
     expect(() => saved.precopyInfo()).toThrow(sysError("VFIO_MIG_GET_PRECOPY_INFO", "EINVAL"));
     expect(new MttyPort(cards.source, 0).receive()).toBe("still here");
