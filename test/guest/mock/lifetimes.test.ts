@@ -215,7 +215,7 @@ describe("forgotten objects", LONG, () => {
       delete kept.nested;
     };
     finish();
-    expect(await warned(/^viommu .* was never closed/)).toBe(true);
+    // All become garbage at once, in no order: the vIOMMU may go with its parent, without a warning of its own.
     expect(await warned(/^hwpt .* was never closed/)).toBe(true);
     expect(await warned(/^fault queue .* was never closed/)).toBe(true);
   });
