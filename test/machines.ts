@@ -43,8 +43,9 @@ function intelDevices(folder: string): string[] {
   return [
     // Two functions without ACS between them share an IOMMU group: a group that can be made not viable.
     ...disk(folder, "pair", 16 * MIB),
-    ...["-device", "nvme,serial=pair,drive=pair,addr=0x10.0,multifunction=on"],
-    ...["-device", "e1000e,addr=0x10.1"],
+    ...["-device", "nvme,serial=pair,drive=pair,addr=0x10.0,multifunction=on,mdts=0,msix_qsize=1"],
+    ...["-device", "edu,addr=0x10.1"],
+    ...["-device", "e1000e,addr=0x15"],
     // BAR 2 has nothing behind it: registers that always read zero.
     ...["-device", "pci-testdev,membar=1M,addr=0x11"],
     ...wideNvme(folder),

@@ -19,7 +19,7 @@ export const nvmeBdf = (): string => find("nvme", ({ classCode }) => classCode =
 /** 4 KiB blocks, MDTS of two pages. */
 export const wideNvmeBdf = (): string =>
   find("wide nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === "12.0");
-/** Shares its IOMMU group with {@link pairNicBdf}. */
+/** Shares its IOMMU group with the edu beside it. */
 export const pairNvmeBdf = (): string =>
   find("paired nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === "10.0");
 export const pairNicBdf = (): string => find("e1000e", ({ deviceId }) => deviceId === 0x10d3);
