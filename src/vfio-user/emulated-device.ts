@@ -1,0 +1,83 @@
+/**
+ * What a device written in TypeScript is to the vfio-user server, and what the server is to it. A device is written
+ * against these interfaces only; `src/emulator/` holds devices, `server.ts` serves them.
+ */
+
+/** Where a part of the client's memory stands in this process. One is filled again and again: nothing is allocated. */
+export interface MemorySpan {
+  /** The arena the memory is mapped in; the part asked for starts at `offset`. */
+  bytes: Uint8Array<SharedArrayBuffer>;
+  /** The same memory as 32-bit words, for entries of rings. */
+  words: Uint32Array<SharedArrayBuffer>;
+  /** Offset in bytes of the part asked for, in `bytes`. */
+  offset: number;
+}
+
+/** The client's memory as it has mapped it for the device (VFIO_USER_DMA_MAP). */
+export interface ClientMemory {
+  /**
+   * Finds memory that the client shared by file descriptor. On the path of every I/O: no allocation, no bigint.
+   * @param iova I/O virtual address; the server refuses mappings beyond 2^53
+   * @param write whether the device is going to write there
+   * @returns false where not all of it is mapped, in one piece and with that right; `span` is then unchanged
+   */
+  find(iova: number, lengthBytes: number, write: boolean, span: MemorySpan): boolean;
+  /** Raised by one with every map and unmap: whoever keeps a span looks here before using it again. */
+  readonly generation: number;
+  /** Reads memory that has no descriptor, by VFIO_USER_DMA_READ. @throws IovaError where it isn't mapped */
+  read(iova: number, target: Uint8Array): Promise<void>;
+  /** Writes memory that has no descriptor, by VFIO_USER_DMA_WRITE. @throws IovaError where it isn't mapped */
+  write(iova: number, source: Uint8Array): Promise<void>;
+}
+
+/** What the server offers a device while a client is connected. */
+export interface DeviceHost {
+  readonly memory: ClientMemory;
+  /** Signals a vector (MSI-X or MSI), if the client has set one up. INTx is vector 0 of `"intx"`. */
+  raise(vector: number, kind?: "intx" | "msi" | "msix"): void;
+}
+
+/** Part of a BAR that clients may map: backed by a memfd the device made. */
+export interface MappableArea {
+  readonly offset: number;
+  readonly sizeBytes: number;
+  /** A memfd; the area starts at `fdOffset` in it. */
+  readonly fd: number;
+  readonly fdOffset: number;
+}
+
+/** One base address register. */
+export interface EmulatedBar {
+  readonly sizeBytes: number;
+  /** An I/O port BAR; memory otherwise. */
+  readonly isIo?: boolean;
+  readonly is64Bit?: boolean;
+  readonly isPrefetchable?: boolean;
+  readonly mappable?: readonly MappableArea[];
+  /** A read by message. `target` has the access's width. */
+  read(offset: number, target: Uint8Array): void;
+  /** A write by message. */
+  write(offset: number, source: Uint8Array): void;
+}
+
+/** A PCI function emulated in this process. */
+export interface EmulatedDevice {
+  /** Name for messages. */
+  readonly name: string;
+  /**
+   * Configuration space as at reset, 256 or 4096 bytes, capabilities included. The server keeps the live copy,
+   * sizes BARs, and handles the command register, MSI and MSI-X.
+   */
+  readonly configSpace: Uint8Array;
+  /** By index 0 to 5; a 64-bit BAR leaves the next index empty. */
+  readonly bars: readonly (EmulatedBar | undefined)[];
+  /** Vectors of each kind; 0 for none. */
+  readonly vectors: { readonly intx: number; readonly msi: number; readonly msix: number };
+  /** A client is connected. */
+  connect(host: DeviceHost): void;
+  /** The client is gone: no memory of it may be touched any more. The state is kept for the next one. */
+  disconnect(): void;
+  /** VFIO_USER_DEVICE_RESET, or function-level reset through the configuration space. */
+  reset(): void;
+  close(): void;
+}
