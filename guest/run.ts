@@ -9,7 +9,7 @@ import { commandScript, findHidden, freshFolders, guestEnvironment, quote } from
 import { GuestToolError } from "./errors.js";
 import { BUSYBOX, findStaticBusybox, isKvmUsable, QEMU, requireTools } from "./host-tools.js";
 import { writeArchive } from "./initramfs.js";
-import { ensureKernel, headersBeside } from "./kernel.js";
+import { ensureKernel, headersBeside, type KernelVariant } from "./kernel.js";
 import type { Sink } from "./output.js";
 import { findProgram, packageRoot } from "./paths.js";
 import { listenOnPorts } from "./ports.js";
@@ -43,6 +43,8 @@ export interface GuestOptions {
   kernel?: string;
   /** The newest cached kernel of this series ("6.12") instead of the newest of all. */
   series?: string;
+  /** That kernel in another configuration. */
+  variant?: KernelVariant;
   /** A QEMU to use instead of the system's. */
   qemu?: string;
   /** Kills the guest that runs longer than this, counted from power-on. */
@@ -77,7 +79,7 @@ export interface Prepared {
  * this only looks at files.
  */
 export async function prepareGuest(
-  options: Pick<GuestOptions, "kernel" | "series" | "qemu" | "progress" | "signal"> & {
+  options: Pick<GuestOptions, "kernel" | "series" | "variant" | "qemu" | "progress" | "signal"> & {
     update?: boolean;
   } = {},
 ): Promise<Prepared> {
@@ -102,6 +104,7 @@ export async function prepareGuest(
     progress,
     ...signal,
     ...(options.series === undefined ? {} : { series: options.series }),
+    ...(options.variant === undefined ? {} : { variant: options.variant }),
     ...(options.update === undefined ? {} : { update: options.update }),
   });
   return { kernel: built.image, headers: built.headers, qemu: qemuProgram, busybox };

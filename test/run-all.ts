@@ -94,6 +94,7 @@ async function runMachine(machine: TestMachine): Promise<void> {
       append: machine.append,
       ...(machine.memory === undefined ? {} : { memory: machine.memory }),
       ...(machine.series === undefined ? {} : { series: machine.series }),
+      ...(machine.variant === undefined ? {} : { variant: machine.variant }),
       timeoutMs: 30 * 60_000,
       progress: new StderrProgress(),
     });

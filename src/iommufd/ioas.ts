@@ -2,12 +2,12 @@ import { type Iova, type IovaRange, iova } from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { Errno, errnoName } from "../sys/errno.js";
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError, SysError } from "../sys/errors.js";
 import { type IoctlRequest, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { call, callError } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";
 import { PagingHwpt, type PagingHwptOptions } from "./hwpt.js";
 import type { Iommufd } from "./iommufd.js";
@@ -80,10 +80,12 @@ export class Ioas extends Resource {
     readonly iommufd: Iommufd,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
+    /** Whether it was made here, and so goes with this object. */
+    isOwn: boolean,
   ) {
     const { fd } = iommufd;
     const label = `ioas ${id} of ${iommufd.lease.label}`;
-    super(new Lease(label, () => destroyObject(fd, id, label), iommufd.lease));
+    super(new Lease(label, isOwn ? destroying(fd, id, label) : () => {}, iommufd.lease));
     this.mapRequest = new BigUint64Array(iommu_ioas_map.encode({ ioas_id: id }).buffer);
     this.unmapRequest = new BigUint64Array(iommu_ioas_unmap.encode({ ioas_id: id }).buffer);
   }
@@ -92,7 +94,21 @@ export class Ioas extends Resource {
   static alloc(iommufd: Iommufd): Ioas {
     const request = iommu_ioas_alloc.encode({});
     call(iommufd.fd, IOMMU_IOAS_ALLOC, request, { object: iommufd.lease.label });
-    return new Ioas(iommufd, iommu_ioas_alloc.decode(request).out_ioas_id);
+    return new Ioas(iommufd, iommu_ioas_alloc.decode(request).out_ioas_id, true);
+  }
+
+  /** See {@link Iommufd.ioas}. */
+  static borrow(iommufd: Iommufd, id: number): Ioas {
+    const ioas = new Ioas(iommufd, id, false);
+    try {
+      // The kernel tells no object's type but by refusing what another type can't do.
+      ioas.iovaRanges();
+    } catch (error) {
+      ioas.close();
+      if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error;
+      throw new ArgumentError(`${iommufd.lease.label} has no IOAS ${id}`, { cause: error });
+    }
+    return ioas;
   }
 
   /**
@@ -184,7 +200,7 @@ export class Ioas extends Resource {
       length: BigInt(memory.sizeBytes),
       iova: fixed ?? 0n,
     });
-    const result = await this.duringCall("a mapping under way", () =>
+    const result = await this.lease.during("a mapping under way", () =>
       tryIoctlAsync(this.iommufd.fd, IOMMU_IOAS_MAP, request),
     );
     if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, memory.sizeBytes, fixed);
@@ -256,7 +272,7 @@ export class Ioas extends Resource {
       iova: checkU64("iova", at),
       length: BigInt(checkLength("sizeBytes", sizeBytes)),
     });
-    const result = await this.duringCall("an unmapping under way", () =>
+    const result = await this.lease.during("an unmapping under way", () =>
       tryIoctlAsync(this.iommufd.fd, IOMMU_IOAS_UNMAP, request),
     );
     if (result < 0) {
@@ -309,16 +325,6 @@ export class Ioas extends Resource {
   set hugePages(allowed: boolean) {
     this.lease.assertOpen();
     this.iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_HUGE_PAGES, this.id, allowed ? 1n : 0n);
-  }
-
-  /** Keeps the descriptor from being closed, and its number from being reused, under a call on another thread. */
-  private async duringCall(holder: string, call: () => Promise<number>): Promise<number> {
-    this.lease.hold(holder);
-    try {
-      return await call();
-    } finally {
-      this.lease.drop();
-    }
   }
 
   private unmapRange(at: bigint, length: bigint): bigint {

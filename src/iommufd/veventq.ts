@@ -2,9 +2,9 @@ import { checkInteger, checkU32 } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, read } from "../sys/syscalls.js";
+import { closing, read } from "../sys/syscalls.js";
 import { call } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { closingAndDestroying, destroying } from "./destroy.js";
 import {
   IOMMU_VEVENTQ_ALLOC,
   IOMMU_VEVENTQ_FLAG_LOST_EVENTS,
@@ -60,11 +60,7 @@ export class Veventq extends Resource {
   ) {
     const iommufdFd = viommu.iommufd.fd;
     const label = `veventq ${id} of ${viommu.iommufd.lease.label}`;
-    const release = (): void => {
-      // The open descriptor holds the object: it has to go first.
-      close(fd);
-      destroyObject(iommufdFd, id, label);
-    };
+    const release = closingAndDestroying(closing(fd), destroying(iommufdFd, id, label));
     super(new Lease(label, release, viommu.lease));
     this.buffer = new Uint8Array(EVENTS_PER_READ * (iommufd_vevent_header.sizeBytes + eventBytes));
   }

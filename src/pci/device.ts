@@ -1,5 +1,5 @@
 import type { DmaSpace } from "../dma/space.js";
-import { closeAll, Lease, Resource } from "../sys/resource.js";
+import { closeAll, closeAllAsync, Lease, Resource } from "../sys/resource.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { type BackendName, openBackend } from "./backend.js";
 import { Bar } from "./bar.js";
@@ -35,7 +35,12 @@ export class PciDevice extends Resource {
     const { name, reason, io, space, resources } = openBackend(bdf, options.backend);
     const leases = resources.map((resource) => resource.entrust());
     const label = `PCI device ${bdf} (${name})`;
-    super(new Lease(label, () => closeAll(leases, `closing ${label}`)));
+    super(
+      new Lease(label, {
+        now: () => closeAll(leases, `closing ${label}`),
+        later: () => closeAllAsync(leases, `closing ${label}`),
+      }),
+    );
     this.bdf = bdf;
     this.backend = name;
     this.backendReason = reason;
@@ -92,5 +97,10 @@ export class PciDevice extends Resource {
   override close(): void {
     if (!this.closed) this.dma.lease.assertIdle();
     super.close();
+  }
+
+  override async closeAsync(): Promise<void> {
+    if (!this.closed) this.dma.lease.assertIdle();
+    await super.closeAsync();
   }
 }

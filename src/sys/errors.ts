@@ -51,8 +51,8 @@ export class SysError extends IovaError {
 
 /** An argument that can't be right, refused before the kernel or a device sees it. */
 export class ArgumentError extends IovaError {
-  constructor(message: string) {
-    super("ERR_IOVA_ARGUMENT", message);
+  constructor(message: string, options?: ErrorOptions) {
+    super("ERR_IOVA_ARGUMENT", message, options);
   }
 }
 

@@ -12,7 +12,8 @@ const libc = koffi.load(null);
 
 type Pointer = NodeJS.ArrayBufferView | null;
 
-/** The three-argument ioctl, also callable off the JavaScript thread. */
+/** Both are also called off the JavaScript thread. */
+const closeFunction = libc.func("int close(int fd)");
 const ioctlFunction = libc.func("int ioctl(int fd, unsigned long request, void *arg)");
 
 export const c = {
@@ -21,7 +22,7 @@ export const c = {
     flags: number,
     mode: number,
   ) => number,
-  close: libc.func("int close(int fd)") as (fd: number) => number,
+  close: closeFunction as (fd: number) => number,
   ioctl: ioctlFunction as (fd: number, request: number, arg: Pointer) => number,
   ioctlNumber: libc.func("ioctl", "int", ["int", "unsigned long", "uintptr_t"]) as (
     fd: number,
@@ -101,6 +102,16 @@ export const c = {
   ) => number,
   sysconf: libc.func("long sysconf(int name)") as (name: number) => number,
 };
+
+/** close(2) on a thread of libuv's pool. @returns 0, or the errno as a negative number */
+export function closeOffThread(fd: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    closeFunction.async(fd, (error: Error | null, result: number) => {
+      if (error !== null) reject(error);
+      else resolve(result >= 0 ? result : -koffi.errno());
+    });
+  });
+}
 
 /**
  * ioctl(2) on a thread of libuv's pool.

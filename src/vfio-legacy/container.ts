@@ -2,11 +2,12 @@ import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { type IovaRange, iova } from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
+import { Errno } from "../sys/errno.js";
 import { StateError, SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl, ioctlWithNumber, tryIoctl } from "../sys/ioctl.js";
+import { ioctl, ioctlWithNumber, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { capabilityChain } from "../vfio/capability-chain.js";
 import type { BindTarget } from "../vfio/device.js";
 import {
@@ -133,7 +134,7 @@ export class VfioContainer extends Resource {
     } catch (error) {
       throw error instanceof SysError ? error.with({ hint: openHints[error.code] }) : error;
     }
-    const container = new VfioContainer(fd, new Lease(path, () => close(fd)));
+    const container = new VfioContainer(fd, new Lease(path, closing(fd)));
     try {
       const version = ioctlWithNumber(fd, VFIO_GET_API_VERSION, 0, { object: path });
       if (version !== VFIO_API_VERSION)
@@ -183,10 +184,30 @@ export class VfioContainer extends Resource {
    * @throws ArgumentError, StateError, ClosedError, SysError: EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC
    */
   map(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint, access: DmaAccess): void {
-    checkAccess(access);
-    const flags =
-      (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
-    this.mapRange(memory, at, flags);
+    this.mapRange(memory, at, mapFlags(access));
+  }
+
+  /**
+   * {@link map} off the JavaScript thread: pinning gigabytes takes seconds. The memory must stay open until then.
+   * @throws as map(), as a rejection
+   */
+  async mapAsync(
+    memory: { readonly address: number; readonly sizeBytes: number },
+    at: bigint,
+    access: DmaAccess,
+  ): Promise<void> {
+    const lease = this.assertReady();
+    const { address, sizeBytes } = memory;
+    const request = vfio_iommu_type1_dma_map.encode({
+      flags: mapFlags(access),
+      vaddr: BigInt(checkOffset("address", address)),
+      iova: checkU64("iova", at),
+      size: BigInt(checkLength("sizeBytes", sizeBytes)),
+    });
+    const result = await lease.during("a mapping under way", () =>
+      tryIoctlAsync(this.fd, VFIO_IOMMU_MAP_DMA, request),
+    );
+    if (result < 0) throw this.mapError(result, sizeBytes, at);
   }
 
   private mapRange(
@@ -203,11 +224,13 @@ export class VfioContainer extends Resource {
     request[2] = checkU64("iova", at);
     request[3] = BigInt(memory.sizeBytes);
     const result = tryIoctl(this.fd, VFIO_IOMMU_MAP_DMA, request);
-    if (result < 0) {
-      const object = `${this.lease.label}: ${memory.sizeBytes} bytes at iova 0x${at.toString(16)}`;
-      const error = new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
-      throw error.with({ hint: mapHints[error.code] });
-    }
+    if (result < 0) throw this.mapError(result, memory.sizeBytes, at);
+  }
+
+  private mapError(result: number, sizeBytes: number, at: bigint): SysError {
+    const object = `${this.lease.label}: ${sizeBytes} bytes at iova 0x${at.toString(16)}`;
+    const error = new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
+    return error.with({ hint: mapHints[error.code] });
   }
 
   /**
@@ -218,6 +241,20 @@ export class VfioContainer extends Resource {
   unmap(at: bigint, sizeBytes: number): number {
     checkLength("sizeBytes", sizeBytes);
     return Number(this.unmapRange(0, at, BigInt(sizeBytes)));
+  }
+
+  /** {@link unmap} off the JavaScript thread. @throws as unmap(), as a rejection */
+  async unmapAsync(at: bigint, sizeBytes: number): Promise<number> {
+    const lease = this.assertReady();
+    const request = vfio_iommu_type1_dma_unmap.encode({
+      iova: checkU64("iova", at),
+      size: BigInt(checkLength("sizeBytes", sizeBytes)),
+    });
+    const result = await lease.during("an unmapping under way", () =>
+      tryIoctlAsync(this.fd, VFIO_IOMMU_UNMAP_DMA, request),
+    );
+    if (result < 0) throw this.unmapError(result, at);
+    return Number(vfio_iommu_type1_dma_unmap.get(request, "size"));
   }
 
   /** Removes all mappings. @returns bytes unmapped @throws UnsupportedError before Linux 5.12, SysError */
@@ -244,7 +281,10 @@ export class VfioContainer extends Resource {
     this.mapRange(memory, at, VFIO_DMA_MAP_FLAG_VADDR);
   }
 
-  /** VFIO_IOMMU_DIRTY_PAGES: starts tracking. Without help from devices every pinned page counts as dirty. */
+  /**
+   * VFIO_IOMMU_DIRTY_PAGES: starts tracking. Without help from devices every pinned page counts as dirty.
+   * @throws StateError, ClosedError, UnsupportedError where iommufd answers, SysError
+   */
   startDirtyTracking(): void {
     this.dirtyPages(VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
   }
@@ -292,7 +332,13 @@ export class VfioContainer extends Resource {
     this.assertReady();
     const request = vfio_iommu_type1_dirty_bitmap.encode({ flags }, tail.length);
     request.set(tail, vfio_iommu_type1_dirty_bitmap.sizeBytes);
-    ioctl(this.fd, VFIO_IOMMU_DIRTY_PAGES, request, { object: this.lease.label });
+    const result = tryIoctl(this.fd, VFIO_IOMMU_DIRTY_PAGES, request);
+    if (result === -Errno.ENOTTY) {
+      throw new UnsupportedError(`${this.lease.label} tracks no dirty pages: iommufd does so by HWPT`);
+    }
+    if (result < 0) {
+      throw new SysError(VFIO_IOMMU_DIRTY_PAGES.name, -result, { object: this.lease.label });
+    }
   }
 
   private unmapRange(flags: number, at: bigint, size: bigint): bigint {
@@ -302,12 +348,14 @@ export class VfioContainer extends Resource {
     request[1] = checkU64("iova", at);
     request[2] = size;
     const result = tryIoctl(this.fd, VFIO_IOMMU_UNMAP_DMA, request);
-    if (result < 0) {
-      throw new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
-        object: `${this.lease.label} at 0x${at.toString(16)}`,
-      });
-    }
+    if (result < 0) throw this.unmapError(result, at);
     return request[2] ?? 0n;
+  }
+
+  private unmapError(result: number, at: bigint): SysError {
+    return new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
+      object: `${this.lease.label} at 0x${at.toString(16)}`,
+    });
   }
 
   /** Lifetime of the IOMMU: ends when the last group leaves. @throws StateError before setIommu(), ClosedError */
@@ -318,6 +366,14 @@ export class VfioContainer extends Resource {
       throw new StateError(`${this.lease.label} has no IOMMU yet: put a group in first`);
     return iommu;
   }
+}
+
+/** @throws ArgumentError */
+function mapFlags(access: DmaAccess): number {
+  checkAccess(access);
+  return (
+    (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE)
+  );
 }
 
 /** How type1 is told where a bitmap is. */

@@ -4,7 +4,7 @@ import { Errno } from "../sys/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
 import { closeAll, Lease, Resource } from "../sys/resource.js";
-import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
 import { uuidToBytes } from "../vfio/uuid.js";
@@ -68,7 +68,7 @@ export class VfioGroup extends Resource {
     /** The group's number in /sys/kernel/iommu_groups. */
     readonly number: number,
   ) {
-    super(new Lease(path, () => close(fd)));
+    super(new Lease(path, closing(fd)));
     this.fd = fd;
   }
 
@@ -159,6 +159,11 @@ export class VfioGroup extends Resource {
   override close(): void {
     this.assertIdle();
     super.close();
+  }
+
+  override async closeAsync(): Promise<void> {
+    this.assertIdle();
+    await super.closeAsync();
   }
 
   /**

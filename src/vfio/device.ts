@@ -5,7 +5,7 @@ import { ioctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
+import { closing, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
 import { type DeviceCapabilities, probeDevice } from "./capabilities.js";
 import { capabilityChain } from "./capability-chain.js";
 import { openCdev } from "./cdev.js";
@@ -107,7 +107,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     readonly openedThrough: "cdev" | "group",
     parent: Lease | undefined,
   ) {
-    super(new Lease(label, () => close(fd), ...(parent === undefined ? [] : [parent])));
+    super(new Lease(label, closing(fd), ...(parent === undefined ? [] : [parent])));
   }
 
   /**
