@@ -102,6 +102,13 @@ export const testMachines: readonly TestMachine[] = [
     memory: "4G",
   },
   {
+    name: "no-remapping",
+    purpose: "an IOMMU that can't isolate interrupts",
+    defaultDevices: true,
+    qemuArgs: () => [],
+    append: ["intremap=off"],
+  },
+  {
     name: "mdev",
     purpose: "the kernel's sample mediated devices: serial ports that migrate, and two displays",
     defaultDevices: false,

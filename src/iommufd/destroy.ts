@@ -1,5 +1,3 @@
-import { Errno } from "../sys/errno.js";
-import { SysError } from "../sys/errors.js";
 import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import type { Release } from "../sys/resource.js";
 import { callError } from "./call.js";
@@ -29,11 +27,5 @@ export function closingAndDestroying(eventFd: Release, object: Release): Release
 }
 
 function check(result: number, label: string): void {
-  if (result >= 0) return;
-  const error = callError(IOMMU_DESTROY, result, { object: label });
-  if (!(error instanceof SysError) || error.errno !== Errno.EBUSY) throw error;
-  // What this library made on it went before, so the holder is somebody else's.
-  throw error.with({
-    hint: "a device attached, or an object made, outside of this object's own tree holds it",
-  });
+  if (result < 0) throw callError(IOMMU_DESTROY, result, { object: label });
 }

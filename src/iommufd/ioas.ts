@@ -1,7 +1,7 @@
 import { type Iova, type IovaRange, iova } from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
-import { Errno, errnoName } from "../sys/errno.js";
+import { Errno } from "../sys/errno.js";
 import { ArgumentError, SysError } from "../sys/errors.js";
 import { type IoctlRequest, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
@@ -58,14 +58,6 @@ export interface IoasIovaRanges {
   /** Addresses and lengths of mappings are multiples of this many bytes. */
   readonly alignmentBytes: number;
 }
-
-const mapHints: Readonly<Record<string, string>> = {
-  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
-  EEXIST: "a fixed iova is mapped already",
-  ENOSPC: "no free I/O virtual addresses",
-  EFAULT: "part of the memory can't be pinned",
-  EINVAL: "length, address or iova is not a multiple of the alignment, or a fixed iova is reserved",
-};
 
 const ALL = 0xffff_ffff_ffff_ffffn;
 
@@ -349,7 +341,7 @@ export class Ioas extends Resource {
   ): Error {
     const where = fixed === undefined ? "" : ` at iova 0x${fixed.toString(16)}`;
     const object = `${this.lease.label}: ${sizeBytes} bytes${where}`;
-    return callError(request, result, { object, hint: mapHints[errnoName(-result)] });
+    return callError(request, result, { object });
   }
 }
 

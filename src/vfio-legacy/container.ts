@@ -80,14 +80,6 @@ const openHints: Readonly<Record<string, string>> = {
   ENODEV: "the vfio module is not loaded",
 };
 
-const mapHints: Readonly<Record<string, string>> = {
-  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
-  EEXIST: "the iova is mapped already",
-  ENOSPC: "vfio_iommu_type1.dma_entry_limit mappings exist",
-  EFAULT: "part of the memory can't be pinned",
-  EINVAL: "length, address or iova is not a multiple of the page size, or the iova is reserved",
-};
-
 /** What a container shares with its groups. They may outlive the VfioContainer object, so it refers to none. */
 export interface Occupancy {
   groups: number;
@@ -229,8 +221,7 @@ export class VfioContainer extends Resource {
 
   private mapError(result: number, sizeBytes: number, at: bigint): SysError {
     const object = `${this.lease.label}: ${sizeBytes} bytes at iova 0x${at.toString(16)}`;
-    const error = new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
-    return error.with({ hint: mapHints[error.code] });
+    return new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
   }
 
   /**

@@ -33,14 +33,6 @@ const openHints: Readonly<Record<string, string>> = {
   EPERM: "no-IOMMU mode needs CAP_SYS_RAWIO",
 };
 
-const containerHints: Readonly<Record<string, string>> = {
-  EPERM:
-    "the platform can't isolate interrupts (interrupt remapping, or vfio_iommu_type1.allow_unsafe_interrupts=1, " +
-    "is needed), or another owner has a device of the group",
-  EBUSY: "another owner has a device of the group",
-  EINVAL: "the group is in a container already, or doesn't fit this one",
-};
-
 /**
  * Number of the IOMMU group of a PCI function or mediated device.
  * @throws ArgumentError (no such device), UnsupportedError (no IOMMU)
@@ -107,11 +99,7 @@ export class VfioGroup extends Resource {
     container.lease.assertOpen();
     if (!this.status().viable) throw new UnsupportedError(notViable(this.number));
     const argument = Int32Array.of(container.fd);
-    try {
-      ioctl(this.fd, VFIO_GROUP_SET_CONTAINER, argument, { object: this.lease.label });
-    } catch (error) {
-      throw error instanceof SysError ? error.with({ hint: containerHints[error.code] }) : error;
-    }
+    ioctl(this.fd, VFIO_GROUP_SET_CONTAINER, argument, { object: this.lease.label });
     const { fd } = this;
     const { label } = this.lease;
     const { occupancy } = container;
@@ -180,7 +168,6 @@ export class VfioGroup extends Resource {
     const argument = Buffer.from(`${name}${suffix}\0`, "latin1");
     const fd = ioctl(this.fd, VFIO_GROUP_GET_DEVICE_FD, argument, {
       object: `${this.lease.label}: ${name}`,
-      hint: "is it of this group, and has the container an IOMMU?",
     });
     return VfioDevice.fromGroup(fd, name, this, membership);
   }

@@ -61,22 +61,6 @@ export interface PageTable {
   readonly lease: Lease;
 }
 
-const bindHints: Readonly<Record<string, string>> = {
-  EPERM:
-    "the platform can't isolate this device's interrupts, or another owner has its IOMMU group; " +
-    "interrupt remapping is needed (or iommufd.allow_unsafe_interrupts=1)",
-  EBUSY: "its group is open through /dev/vfio/GROUP, or another owner has it",
-  ENODEV: "the device has no IOMMU group: is the IOMMU switched on?",
-};
-
-const attachHints: Readonly<Record<string, string>> = {
-  EADDRINUSE: "memory is mapped there that this device can't reach",
-  EFAULT: "memory is mapped there that can't be pinned any more",
-  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
-  EBUSY: "the PASID is attached already, or the device is being reset",
-  EINVAL: "this page table doesn't fit the device, or a PASID needs page tables made for PASIDs",
-};
-
 const actions = {
   mask: VFIO_IRQ_SET_ACTION_MASK,
   unmask: VFIO_IRQ_SET_ACTION_UNMASK,
@@ -160,10 +144,7 @@ export class VfioDevice extends Resource implements DeviceIo {
           });
     const result = tryIoctl(this.fd, VFIO_DEVICE_BIND_IOMMUFD, request);
     if (token !== undefined) keepAlive(token);
-    if (result < 0) {
-      const error = new SysError("VFIO_DEVICE_BIND_IOMMUFD", -result, { object: this.lease.label });
-      throw error.with({ hint: bindHints[error.code] });
-    }
+    if (result < 0) throw new SysError("VFIO_DEVICE_BIND_IOMMUFD", -result, { object: this.lease.label });
     this.boundTo = { iommufd, id: vfio_device_bind_iommufd.get(request, "out_devid") };
     // The device's descriptor keeps the kernel's iommufd alive: it has to go first.
     this.lease.dependOn(iommufd.lease);
@@ -197,8 +178,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     const result = tryIoctl(this.fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, request);
     if (result < 0) {
       const object = `${this.lease.label} to ${pageTable.lease.label}`;
-      const error = new SysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", -result, { object });
-      throw error.with({ hint: attachHints[error.code] });
+      throw new SysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", -result, { object });
     }
     const next = new Attachment(this, pageTable, pasid);
     this.attachments.get(pasid)?.replaced();

@@ -12,7 +12,7 @@ import {
   VfioGroup,
 } from "../../../src/index.js";
 import { CONTAINER_PATH } from "../../../src/vfio-legacy/container.js";
-import { VFIO_NOIOMMU_IOMMU, VFIO_UPDATE_VADDR } from "../../../src/vfio-legacy/uapi.js";
+import { VFIO_UPDATE_VADDR } from "../../../src/vfio-legacy/uapi.js";
 import { sysError } from "../../support/errors.js";
 import { nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";
@@ -67,11 +67,10 @@ describe("the container that iommufd is", () => {
     expect(container.info()).toMatchObject({ migration: undefined, dmaAvailable: 0xffff_ffff });
   });
 
-  it("says what it has not: dirty pages, new virtual addresses, noiommu where there is an IOMMU", () => {
+  it("says what it has not: dirty pages and new virtual addresses", () => {
     using opened = openContainer();
     const { container } = opened;
     expect(container.checkExtension(VFIO_UPDATE_VADDR)).toBe(false);
-    expect(container.checkExtension(VFIO_NOIOMMU_IOMMU)).toBe(false);
     expect(() => container.invalidateVaddrs()).toThrow(UnsupportedError);
     expect(() => container.startDirtyTracking()).toThrow(UnsupportedError);
   });
