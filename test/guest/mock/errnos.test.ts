@@ -284,12 +284,12 @@ describe("what the kernel refuses a user without rights, or with all descriptors
 
   /** Provoked in the program: ["IOMMU_OPTION", "EPERM"] and so on. */
   const expected = [
+    ["IOMMU_IOAS_CHANGE_PROCESS", "ENOMEM"],
     ["IOMMU_OPTION", "EPERM"],
     ["IOMMU_IOAS_MAP", "ENOMEM"],
     ["IOMMU_IOAS_MAP_FILE", "ENOMEM"],
     ["IOMMU_HWPT_ALLOC", "ENOMEM"],
     ["IOMMU_IOAS_NOIOMMU_GET_PA", "EPERM"],
-    ["IOMMU_IOAS_CHANGE_PROCESS", "ENOMEM"],
     ["IOMMU_FAULT_QUEUE_ALLOC", "EMFILE"],
     ["IOMMU_VEVENTQ_ALLOC", "EMFILE"],
   ];
