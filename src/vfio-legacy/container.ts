@@ -3,9 +3,10 @@ import { type IovaRange, iova } from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { StateError, SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl, ioctlWithNumber, tryIoctl } from "../sys/ioctl.js";
+import { ioctl, ioctlWithNumber, PreparedIoctl } from "../sys/ioctl.js";
 import { addressOf } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { loadU64, storeU64 } from "../sys/struct.js";
 import { close, O_RDWR, open } from "../sys/syscalls.js";
 import { capabilityChain } from "../vfio/capability-chain.js";
 import type { BindTarget } from "../vfio/device.js";
@@ -87,6 +88,12 @@ const mapHints: Readonly<Record<string, string>> = {
   EINVAL: "length, address or iova is not a multiple of the page size, or the iova is reserved",
 };
 
+// Where the prepared requests have what changes, as in ioas.ts.
+const MAP = vfio_iommu_type1_dma_map.words;
+const MAP_IOVA = vfio_iommu_type1_dma_map.offsets.iova / 8;
+const UNMAP = vfio_iommu_type1_dma_unmap.words;
+const UNMAP_IOVA = vfio_iommu_type1_dma_unmap.offsets.iova / 8;
+
 /** What a container shares with its groups. They may outlive the VfioContainer object, so it refers to none. */
 export interface Occupancy {
   groups: number;
@@ -105,8 +112,11 @@ export class VfioContainer extends Resource {
   readonly occupancy: Occupancy = { groups: 0, iommu: undefined };
   private type: IommuType | undefined;
   // Made once: map and unmap are frequent.
-  private readonly mapRequest = new BigUint64Array(vfio_iommu_type1_dma_map.encode({}).buffer);
-  private readonly unmapRequest = new BigUint64Array(vfio_iommu_type1_dma_unmap.encode({}).buffer);
+  private readonly mapRequest = new PreparedIoctl(VFIO_IOMMU_MAP_DMA, vfio_iommu_type1_dma_map.encode({}));
+  private readonly unmapRequest = new PreparedIoctl(
+    VFIO_IOMMU_UNMAP_DMA,
+    vfio_iommu_type1_dma_unmap.encode({}),
+  );
 
   private constructor(fd: number, lease: Lease) {
     super(lease);
@@ -197,12 +207,12 @@ export class VfioContainer extends Resource {
     this.assertReady();
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
-    const request = this.mapRequest;
-    request[0] = BigInt(vfio_iommu_type1_dma_map.sizeBytes) | (BigInt(flags) << 32n);
-    request[1] = BigInt(memory.address);
-    request[2] = checkU64("iova", at);
-    request[3] = BigInt(memory.sizeBytes);
-    const result = tryIoctl(this.fd, VFIO_IOMMU_MAP_DMA, request);
+    const { words, quads } = this.mapRequest;
+    words[MAP.flags] = flags;
+    storeU64(words, MAP.vaddr, memory.address);
+    quads[MAP_IOVA] = checkU64("iova", at);
+    storeU64(words, MAP.size, memory.sizeBytes);
+    const result = this.mapRequest.call(this.fd);
     if (result < 0) {
       const object = `${this.lease.label}: ${memory.sizeBytes} bytes at iova 0x${at.toString(16)}`;
       const error = new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
@@ -217,14 +227,16 @@ export class VfioContainer extends Resource {
    */
   unmap(at: bigint, sizeBytes: number): number {
     checkLength("sizeBytes", sizeBytes);
-    return Number(this.unmapRange(0, at, BigInt(sizeBytes)));
+    this.unmapRange(0, at, sizeBytes);
+    return loadU64(this.unmapRequest.words, UNMAP.size);
   }
 
   /** Removes all mappings. @returns bytes unmapped @throws UnsupportedError before Linux 5.12, SysError */
   unmapAll(): bigint {
     this.assertReady();
     if (!this.checkExtension(VFIO_UNMAP_ALL)) throw new UnsupportedError("VFIO_UNMAP_ALL needs Linux 5.12");
-    return this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0n);
+    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0);
+    return this.unmapRequest.quads[UNMAP.size / 2] ?? 0n;
   }
 
   /**
@@ -236,7 +248,7 @@ export class VfioContainer extends Resource {
     this.assertReady();
     if (!this.checkExtension(VFIO_UPDATE_VADDR))
       throw new UnsupportedError("this kernel has no VFIO_UPDATE_VADDR");
-    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0n);
+    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0);
   }
 
   /** The new virtual address of a mapping whose old one was invalidated. @throws SysError: EINVAL, ENOENT */
@@ -295,19 +307,19 @@ export class VfioContainer extends Resource {
     ioctl(this.fd, VFIO_IOMMU_DIRTY_PAGES, request, { object: this.lease.label });
   }
 
-  private unmapRange(flags: number, at: bigint, size: bigint): bigint {
+  /** The kernel replaces the size in the request by the bytes unmapped. */
+  private unmapRange(flags: number, at: bigint, sizeBytes: number): void {
     this.assertReady();
-    const request = this.unmapRequest;
-    request[0] = BigInt(vfio_iommu_type1_dma_unmap.sizeBytes) | (BigInt(flags) << 32n);
-    request[1] = checkU64("iova", at);
-    request[2] = size;
-    const result = tryIoctl(this.fd, VFIO_IOMMU_UNMAP_DMA, request);
+    const { words, quads } = this.unmapRequest;
+    words[UNMAP.flags] = flags;
+    quads[UNMAP_IOVA] = checkU64("iova", at);
+    storeU64(words, UNMAP.size, sizeBytes);
+    const result = this.unmapRequest.call(this.fd);
     if (result < 0) {
       throw new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
         object: `${this.lease.label} at 0x${at.toString(16)}`,
       });
     }
-    return request[2] ?? 0n;
   }
 
   /** Lifetime of the IOMMU: ends when the last group leaves. @throws StateError before setIommu(), ClosedError */
