@@ -43,7 +43,7 @@ export async function measureInTurns(
 ): Promise<Measured[]> {
   const times = ways.map((): number[] => []);
   // For the JIT compiler.
-  for (const way of ways) await way.run(20 * cycles);
+  for (const way of ways) await way.run(100 * cycles);
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < ways.length; i++) {
       // Each way comes first, second, ... as often.

@@ -13,6 +13,10 @@ interface BufferOrigin {
   readonly site: string;
 }
 
+/** Splits an address without making more bigints. */
+const whole = new BigUint64Array(1);
+const halves = new Uint32Array(whole.buffer);
+
 /** Views that callers keep; each keeps its buffer from being collected under it. */
 const ownerOfView = new WeakMap<object, DmaBuffer>();
 
@@ -30,7 +34,8 @@ export class DmaBuffer extends Resource {
   /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
   readonly iovaLow: number;
   readonly iovaHigh: number;
-  private readonly allBytes: Uint8Array<SharedArrayBuffer>;
+  /** Made when first asked for, as is the label: much of what is mapped is never looked at from here. */
+  private allBytes: Uint8Array<SharedArrayBuffer> | undefined;
 
   /** Not for users: see {@link DmaSpace.alloc} and {@link DmaSpace.map}. */
   constructor(
@@ -51,19 +56,24 @@ export class DmaBuffer extends Resource {
         if (ownsMemory) memoryLease.close();
       }
     };
-    const label = `DMA buffer of ${origin.sizeBytes} bytes at iova 0x${iova.toString(16)}`;
+    const { sizeBytes } = origin;
+    const label = (): string => `DMA buffer of ${sizeBytes} bytes at iova 0x${iova.toString(16)}`;
     super(new Lease(label, release, space.lease, memoryLease), origin.site);
-    this.sizeBytes = origin.sizeBytes;
+    this.sizeBytes = sizeBytes;
     this.iova = iova;
-    this.iovaLow = Number(iova & 0xffff_ffffn);
-    this.iovaHigh = Number(iova >> 32n);
-    this.allBytes = memory.bytes.subarray(0, origin.sizeBytes);
-    ownerOfView.set(this.allBytes, this);
+    whole[0] = iova;
+    this.iovaLow = halves[0] ?? 0;
+    this.iovaHigh = halves[1] ?? 0;
+    this.allBytes = undefined;
   }
 
   /** The bytes, shared with the device. @throws ClosedError */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     this.lease.assertOpen();
+    if (this.allBytes === undefined) {
+      this.allBytes = this.memory.bytes.subarray(0, this.sizeBytes);
+      ownerOfView.set(this.allBytes, this);
+    }
     return this.allBytes;
   }
 
@@ -71,7 +81,7 @@ export class DmaBuffer extends Resource {
   view(offset: number, length: number): Uint8Array<SharedArrayBuffer> {
     this.lease.assertOpen();
     checkRange("the buffer", offset, length, this.sizeBytes);
-    const view = this.allBytes.subarray(offset, offset + length);
+    const view = this.memory.bytes.subarray(offset, offset + length);
     ownerOfView.set(view, this);
     return view;
   }
