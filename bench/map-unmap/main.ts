@@ -54,7 +54,11 @@ function openIommufd(bdf: string, memory: MappedMemory): Backend {
       ioas.unmap(ioas.map(memory), PAGE);
     }),
     space: new DmaSpace(new IoasMapper(ioas)),
-    close: () => iommufd.close(),
+    // The device as well: forgotten, it would be closed at some garbage collection, and mapping to nobody costs nothing.
+    close: () => {
+      device.close();
+      iommufd.close();
+    },
   };
 }
 

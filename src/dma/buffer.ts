@@ -20,6 +20,41 @@ const halves = new Uint32Array(whole.buffer);
 /** Views that callers keep; each keeps its buffer from being collected under it. */
 const ownerOfView = new WeakMap<object, DmaBuffer>();
 
+/** The obligation to unmap, and to give memory back that was allocated for the buffer. */
+class BufferLease extends Lease {
+  private readonly iova: Iova;
+  private readonly sizeBytes: number;
+  private readonly mappedBytes: number;
+  private readonly ownMemory: Lease | undefined;
+
+  constructor(
+    space: Lease,
+    private readonly mapper: DmaMapper,
+    memory: MappedMemory,
+    origin: BufferOrigin,
+  ) {
+    super("", undefined);
+    this.iova = origin.iova;
+    this.sizeBytes = origin.sizeBytes;
+    this.mappedBytes = memory.sizeBytes;
+    this.ownMemory = origin.ownsMemory ? memory.entrust() : undefined;
+    this.dependOn(space);
+    this.dependOn(memory.lease);
+  }
+
+  override get label(): string {
+    return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${this.iova.toString(16)}`;
+  }
+
+  protected override release(): void {
+    try {
+      this.mapper.unmap(this.iova, this.mappedBytes);
+    } finally {
+      this.ownMemory?.close();
+    }
+  }
+}
+
 /**
  * Memory together with the address a device reaches it at.
  *
@@ -46,19 +81,8 @@ export class DmaBuffer extends Resource {
     readonly memory: MappedMemory,
     origin: BufferOrigin,
   ) {
-    const { iova, ownsMemory } = origin;
-    const mappedBytes = memory.sizeBytes;
-    const memoryLease = ownsMemory ? memory.entrust() : memory.lease;
-    const release = (): void => {
-      try {
-        mapper.unmap(iova, mappedBytes);
-      } finally {
-        if (ownsMemory) memoryLease.close();
-      }
-    };
-    const { sizeBytes } = origin;
-    const label = (): string => `DMA buffer of ${sizeBytes} bytes at iova 0x${iova.toString(16)}`;
-    super(new Lease(label, release, space.lease, memoryLease), origin.site);
+    super(new BufferLease(space.lease, mapper, memory, origin), origin.site);
+    const { iova, sizeBytes } = origin;
     this.sizeBytes = sizeBytes;
     this.iova = iova;
     whole[0] = iova;

@@ -3,9 +3,9 @@
  * so a program that makes buffers by the thousand gets one for some of them, and the rest name the last one taken.
  */
 
-/** Traces taken without counting; then so many a second, which is well below a hundredth of the time. */
+/** Traces taken at first, or after a quiet time; in a burst so many a second, far below a hundredth of the time. */
 const BURST = 1000;
-const PER_SECOND = 100;
+const PER_SECOND = 10;
 /** A look at the clock costs as well: one for so many buffers without a trace. */
 const LOOK_EVERY = 64;
 const FRAMES = 5;

@@ -36,20 +36,24 @@ export class Lease {
   site: string | undefined = undefined;
 
   /**
-   * @param name names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`; a function where making the
-   *   text costs more than can be spent on what mostly isn't read
-   * @param release gives the resource back; runs once, after all dependents; must not refer to the Resource
+   * @param name names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
+   * @param giveBack gives the resource back; runs once, after all dependents; must not refer to the Resource
    */
   constructor(
-    private readonly name: string | (() => string),
-    private readonly release: () => void,
+    private readonly name: string,
+    private readonly giveBack: (() => void) | undefined,
     ...parents: Lease[]
   ) {
     for (const parent of parents) this.dependOn(parent);
   }
 
   get label(): string {
-    return typeof this.name === "string" ? this.name : this.name();
+    return this.name;
+  }
+
+  /** Runs once, after all dependents. A subclass may hold what it needs itself, where a closure costs too much. */
+  protected release(): void {
+    this.giveBack?.();
   }
 
   get closed(): boolean {
@@ -96,29 +100,30 @@ export class Lease {
   close(): void {
     if (this.closing) return;
     this.assertIdle();
-    const errors: unknown[] = [];
-    this.closeInto(errors);
-    if (errors.length === 1) throw errors[0];
-    if (errors.length > 1)
-      throw new AggregateError(errors, `closing ${this.label} failed in ${errors.length} places`);
+    const errors = this.closeInto(undefined);
+    if (errors !== undefined) throwCollected(errors, `closing ${this.label}`);
   }
 
-  private closeInto(errors: unknown[]): void {
-    if (this.closing) return;
+  /** @returns the errors given and those met here; undefined where there is none, which is the rule */
+  private closeInto(before: unknown[] | undefined): unknown[] | undefined {
+    let errors = before;
+    if (this.closing) return errors;
     this.closing = true;
     // Still open to them: a dependent may need this object for its release.
     // A dependent that closes takes itself, and maybe others, out of the list; those still lead to the ones before.
     for (let each = this.newestDependent; each !== undefined; each = each.before) {
-      each.dependent.closeInto(errors);
+      errors = each.dependent.closeInto(errors);
     }
     this.isClosed = true;
     try {
       this.release();
     } catch (error) {
+      errors ??= [];
       errors.push(error);
     }
     for (let each = this.dependences; each !== undefined; each = each.next) each.parent.forget(each);
     this.dependences = undefined;
+    return errors;
   }
 
   private forget({ before, after }: Dependence): void {
