@@ -13,8 +13,47 @@ interface BufferOrigin {
   readonly site: string;
 }
 
+/** Splits an address without making more bigints. */
+const whole = new BigUint64Array(1);
+const halves = new Uint32Array(whole.buffer);
+
 /** Views that callers keep; each keeps its buffer from being collected under it. */
 const ownerOfView = new WeakMap<object, DmaBuffer>();
+
+/** The obligation to unmap, and to give memory back that was allocated for the buffer. */
+class BufferLease extends Lease {
+  private readonly iova: Iova;
+  private readonly sizeBytes: number;
+  private readonly mappedBytes: number;
+  private readonly ownMemory: Lease | undefined;
+
+  constructor(
+    space: Lease,
+    private readonly mapper: DmaMapper,
+    memory: MappedMemory,
+    origin: BufferOrigin,
+  ) {
+    super("", undefined);
+    this.iova = origin.iova;
+    this.sizeBytes = origin.sizeBytes;
+    this.mappedBytes = memory.sizeBytes;
+    this.ownMemory = origin.ownsMemory ? memory.entrust() : undefined;
+    this.dependOn(space);
+    this.dependOn(memory.lease);
+  }
+
+  override get label(): string {
+    return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${this.iova.toString(16)}`;
+  }
+
+  protected override release(): void {
+    try {
+      this.mapper.unmap(this.iova, this.mappedBytes);
+    } finally {
+      this.ownMemory?.close();
+    }
+  }
+}
 
 /**
  * Memory together with the address a device reaches it at.
@@ -30,7 +69,8 @@ export class DmaBuffer extends Resource {
   /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
   readonly iovaLow: number;
   readonly iovaHigh: number;
-  private readonly allBytes: Uint8Array<SharedArrayBuffer>;
+  /** Made when first asked for, as is the label: much of what is mapped is never looked at from here. */
+  private allBytes: Uint8Array<SharedArrayBuffer> | undefined;
 
   /** Not for users: see {@link DmaSpace.alloc} and {@link DmaSpace.map}. */
   constructor(
@@ -41,29 +81,23 @@ export class DmaBuffer extends Resource {
     readonly memory: MappedMemory,
     origin: BufferOrigin,
   ) {
-    const { iova, ownsMemory } = origin;
-    const mappedBytes = memory.sizeBytes;
-    const memoryLease = ownsMemory ? memory.entrust() : memory.lease;
-    const release = (): void => {
-      try {
-        mapper.unmap(iova, mappedBytes);
-      } finally {
-        if (ownsMemory) memoryLease.close();
-      }
-    };
-    const label = `DMA buffer of ${origin.sizeBytes} bytes at iova 0x${iova.toString(16)}`;
-    super(new Lease(label, release, space.lease, memoryLease), origin.site);
-    this.sizeBytes = origin.sizeBytes;
+    super(new BufferLease(space.lease, mapper, memory, origin), origin.site);
+    const { iova, sizeBytes } = origin;
+    this.sizeBytes = sizeBytes;
     this.iova = iova;
-    this.iovaLow = Number(iova & 0xffff_ffffn);
-    this.iovaHigh = Number(iova >> 32n);
-    this.allBytes = memory.bytes.subarray(0, origin.sizeBytes);
-    ownerOfView.set(this.allBytes, this);
+    whole[0] = iova;
+    this.iovaLow = halves[0] ?? 0;
+    this.iovaHigh = halves[1] ?? 0;
+    this.allBytes = undefined;
   }
 
   /** The bytes, shared with the device. @throws ClosedError */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     this.lease.assertOpen();
+    if (this.allBytes === undefined) {
+      this.allBytes = this.memory.bytes.subarray(0, this.sizeBytes);
+      ownerOfView.set(this.allBytes, this);
+    }
     return this.allBytes;
   }
 
@@ -71,7 +105,7 @@ export class DmaBuffer extends Resource {
   view(offset: number, length: number): Uint8Array<SharedArrayBuffer> {
     this.lease.assertOpen();
     checkRange("the buffer", offset, length, this.sizeBytes);
-    const view = this.allBytes.subarray(offset, offset + length);
+    const view = this.memory.bytes.subarray(offset, offset + length);
     ownerOfView.set(view, this);
     return view;
   }

@@ -4,6 +4,7 @@ import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import { DmaBuffer } from "./buffer.js";
+import { callSite } from "./call-site.js";
 import { type Iova, type IovaRange, iova } from "./iova.js";
 import type { DmaAccess, DmaMapper } from "./mapper.js";
 
@@ -97,15 +98,4 @@ export class DmaSpace extends Resource {
     }
     return this.mapper.map(memory.address, memory.sizeBytes, options.access ?? "read-write", fixed);
   }
-}
-
-/** The stack of whoever called `below`, for the warning about a forgotten buffer. */
-function callSite(below: (...args: never[]) => unknown): string {
-  const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 5;
-  const holder: { stack?: string } = {};
-  Error.captureStackTrace(holder, below);
-  Error.stackTraceLimit = limit;
-  // Made a string at once: unformatted frames would keep their receivers, and so the buffer itself, alive.
-  return (holder.stack ?? "").split("\n").slice(1).join("\n");
 }

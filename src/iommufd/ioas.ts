@@ -3,9 +3,10 @@ import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import { ArgumentError, SysError } from "../sys/errors.js";
-import { type IoctlRequest, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
+import { type IoctlRequest, PreparedIoctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { loadU64, storeU64 } from "../sys/struct.js";
 import { call, callError } from "./call.js";
 import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";
@@ -61,11 +62,18 @@ export interface IoasIovaRanges {
 
 const ALL = 0xffff_ffff_ffff_ffffn;
 
+// Where the prepared requests have what changes: addresses and lengths as 32-bit words, the I/O virtual address, which
+// is a bigint on our side as well, as a 64-bit one.
+const MAP = iommu_ioas_map.words;
+const MAP_IOVA = iommu_ioas_map.offsets.iova / 8;
+const UNMAP_IOVA = iommu_ioas_unmap.offsets.iova / 8;
+const UNMAP_LENGTH = iommu_ioas_unmap.words.length;
+
 /** An I/O address space (IOAS): a set of mappings that every device attached to it sees. */
 export class Ioas extends Resource {
-  // Made once: map and unmap are frequent, and the request differs in three words only.
-  private readonly mapRequest: BigUint64Array;
-  private readonly unmapRequest: BigUint64Array;
+  // Made once: map and unmap are frequent.
+  private readonly mapRequest: PreparedIoctl;
+  private readonly unmapRequest: PreparedIoctl;
 
   private constructor(
     /** The iommufd this object lives in. */
@@ -77,9 +85,9 @@ export class Ioas extends Resource {
   ) {
     const { fd } = iommufd;
     const label = `ioas ${id} of ${iommufd.lease.label}`;
-    super(new Lease(label, isOwn ? destroying(fd, id, label) : () => {}, iommufd.lease));
-    this.mapRequest = new BigUint64Array(iommu_ioas_map.encode({ ioas_id: id }).buffer);
-    this.unmapRequest = new BigUint64Array(iommu_ioas_unmap.encode({ ioas_id: id }).buffer);
+    super(new Lease(label, isOwn ? destroying(fd, id, label) : undefined, iommufd.lease));
+    this.mapRequest = new PreparedIoctl(IOMMU_IOAS_MAP, iommu_ioas_map.encode({ ioas_id: id }));
+    this.unmapRequest = new PreparedIoctl(IOMMU_IOAS_UNMAP, iommu_ioas_unmap.encode({ ioas_id: id }));
   }
 
   /** See {@link Iommufd.allocIoas}. */
@@ -165,15 +173,14 @@ export class Ioas extends Resource {
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
     const fixed = options.iova;
-    const request = this.mapRequest;
-    const flags = mapFlags(options.access, fixed);
-    request[0] = BigInt(iommu_ioas_map.sizeBytes) | (BigInt(flags) << 32n);
-    request[2] = BigInt(memory.address);
-    request[3] = BigInt(memory.sizeBytes);
-    request[4] = fixed === undefined ? 0n : checkU64("iova", fixed);
-    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_MAP, request);
+    const { words, quads } = this.mapRequest;
+    words[MAP.flags] = mapFlags(options.access, fixed);
+    storeU64(words, MAP.user_va, memory.address);
+    storeU64(words, MAP.length, memory.sizeBytes);
+    quads[MAP_IOVA] = fixed === undefined ? 0n : checkU64("iova", fixed);
+    const result = this.mapRequest.call(this.iommufd.fd);
     if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, memory.sizeBytes, fixed);
-    return (request[4] ?? 0n) as Iova;
+    return (quads[MAP_IOVA] ?? 0n) as Iova;
   }
 
   /**
@@ -252,8 +259,12 @@ export class Ioas extends Resource {
    * @throws ClosedError, SysError: ENOENT where nothing is mapped or a mapping would be cut
    */
   unmap(at: bigint, sizeBytes: number): number {
+    this.lease.assertOpen();
     checkLength("sizeBytes", sizeBytes);
-    return Number(this.unmapRange(at, BigInt(sizeBytes)));
+    const { words } = this.unmapRequest;
+    storeU64(words, UNMAP_LENGTH, sizeBytes);
+    this.unmapFrom(at);
+    return loadU64(words, UNMAP_LENGTH);
   }
 
   /** {@link unmap} off the JavaScript thread. @throws as unmap(), as a rejection */
@@ -275,7 +286,11 @@ export class Ioas extends Resource {
 
   /** Removes all mappings. @returns bytes unmapped @throws ClosedError, SysError */
   unmapAll(): bigint {
-    return this.unmapRange(0n, ALL);
+    this.lease.assertOpen();
+    const { quads } = this.unmapRequest;
+    quads[UNMAP_LENGTH / 2] = ALL;
+    this.unmapFrom(0n);
+    return quads[UNMAP_LENGTH / 2] ?? 0n;
   }
 
   /**
@@ -319,18 +334,15 @@ export class Ioas extends Resource {
     this.iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_HUGE_PAGES, this.id, allowed ? 1n : 0n);
   }
 
-  private unmapRange(at: bigint, length: bigint): bigint {
-    this.lease.assertOpen();
-    const request = this.unmapRequest;
-    request[1] = checkU64("iova", at);
-    request[2] = length;
-    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_UNMAP, request);
+  /** The length stands in the request already; the kernel replaces it by the bytes unmapped. */
+  private unmapFrom(at: bigint): void {
+    this.unmapRequest.quads[UNMAP_IOVA] = checkU64("iova", at);
+    const result = this.unmapRequest.call(this.iommufd.fd);
     if (result < 0) {
       throw callError(IOMMU_IOAS_UNMAP, result, {
         object: `${this.lease.label} at 0x${at.toString(16)}`,
       });
     }
-    return request[2] ?? 0n;
   }
 
   private mapError(

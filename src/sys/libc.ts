@@ -29,6 +29,12 @@ export const c = {
     request: number,
     arg: number,
   ) => number,
+  // The kernel takes 32 bits of the request; koffi converts those quicker than an unsigned long.
+  ioctlPrepared: libc.func("ioctl", "int", ["int", "uint32_t", "uintptr_t"]) as (
+    fd: number,
+    request: number,
+    address: number,
+  ) => number,
   mmap: libc.func("mmap", "intptr_t", ["uintptr_t", "size_t", "int", "int", "int", "int64_t"]) as (
     address: number,
     length: number,

@@ -18,28 +18,62 @@ export interface Release {
   readonly retryable?: boolean;
 }
 
+/** That one lease depends on another: a node in the list of the parent's dependents, oldest first. */
+class Dependence {
+  before: Dependence | undefined;
+  after: Dependence | undefined = undefined;
+
+  constructor(
+    readonly dependent: Lease,
+    readonly parent: Lease,
+    /** What else the dependent depends on. */
+    readonly next: Dependence | undefined,
+    last: Dependence | undefined,
+  ) {
+    this.before = last;
+    if (last !== undefined) last.after = this;
+  }
+}
+
 export class Lease {
-  private readonly dependents = new Set<Lease>();
-  private readonly parents = new Set<Lease>();
+  // Lists and not Sets: buffers come and go by the million, and a Set makes itself anew every few changes.
+  private newestDependent: Dependence | undefined = undefined;
+  private dependences: Dependence | undefined = undefined;
   private holdCount = 0;
   private lastHolder = "";
   private closing = false;
   private isClosed = false;
   /** The closeAsync() under way. */
-  private pending: Promise<void> | undefined;
-  private readonly release: Release;
+  private pending: Promise<void> | undefined = undefined;
+  /** Where its Resource was made, for the warning when that is forgotten. */
+  site: string | undefined = undefined;
 
   /**
-   * @param label names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
-   * @param release gives the resource back, after all dependents; must not refer to the Resource
+   * @param name names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
+   * @param giveBack gives the resource back, after all dependents; must not refer to the Resource
    */
   constructor(
-    readonly label: string,
-    release: (() => void) | Release,
+    private readonly name: string,
+    private readonly giveBack: (() => void) | Release | undefined,
     ...parents: Lease[]
   ) {
-    this.release = typeof release === "function" ? { now: release } : release;
     for (const parent of parents) this.dependOn(parent);
+  }
+
+  get label(): string {
+    return this.name;
+  }
+
+  /** Runs after all dependents. A subclass may hold what it needs itself, where a closure costs too much. */
+  protected release(): void {
+    if (typeof this.giveBack === "function") this.giveBack();
+    else this.giveBack?.now();
+  }
+
+  private async releaseAsync(): Promise<void> {
+    const { giveBack } = this;
+    if (typeof giveBack === "object" && giveBack.later !== undefined) await giveBack.later();
+    else this.release();
   }
 
   get closed(): boolean {
@@ -49,8 +83,9 @@ export class Lease {
   /** From now on closing `parent` closes this first. @throws ClosedError where the parent is closed */
   dependOn(parent: Lease): void {
     if (parent.closing) throw new ClosedError(parent.label);
-    this.parents.add(parent);
-    parent.dependents.add(this);
+    const dependence = new Dependence(this, parent, this.dependences, parent.newestDependent);
+    this.dependences = dependence;
+    parent.newestDependent = dependence;
   }
 
   assertOpen(): void {
@@ -85,7 +120,7 @@ export class Lease {
         `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
       );
     }
-    for (const dependent of this.dependents) dependent.assertIdle();
+    for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.assertIdle();
   }
 
   /**
@@ -97,9 +132,8 @@ export class Lease {
   close(): void {
     if (this.closing) return;
     this.assertIdle();
-    const errors: unknown[] = [];
-    this.closeInto(errors);
-    throwCollected(errors, `closing ${this.label}`);
+    const errors = this.closeInto(undefined);
+    if (errors !== undefined) throwCollected(errors, `closing ${this.label}`);
   }
 
   /** The same, with whatever may take long off the JavaScript thread. */
@@ -114,32 +148,40 @@ export class Lease {
     return this.pending;
   }
 
-  private closeInto(errors: unknown[]): void {
-    if (this.closing) return;
+  /** @returns the errors given and those met here; undefined where there is none, which is the rule */
+  private closeInto(before: unknown[] | undefined): unknown[] | undefined {
+    let errors = before;
+    if (this.closing) return errors;
     this.closing = true;
     // Still open to them: a dependent may need this object for its release.
-    for (const dependent of [...this.dependents].reverse()) dependent.closeInto(errors);
+    // A dependent that closes takes itself, and maybe others, out of the list; those still lead to the ones before.
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      errors = each.dependent.closeInto(errors);
+    }
     this.isClosed = true;
     try {
-      this.release.now();
+      this.release();
     } catch (error) {
+      errors ??= [];
       errors.push(error);
       if (this.isRefusal(error)) {
         this.reopen();
-        return;
+        return errors;
       }
     }
     this.leaveTree();
+    return errors;
   }
 
   private async closeIntoAsync(errors: unknown[]): Promise<void> {
     if (this.closing) return this.pending?.catch(() => {});
     this.closing = true;
-    for (const dependent of [...this.dependents].reverse()) await dependent.closeIntoAsync(errors);
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      await each.dependent.closeIntoAsync(errors);
+    }
     this.isClosed = true;
     try {
-      if (this.release.later === undefined) this.release.now();
-      else await this.release.later();
+      await this.releaseAsync();
     } catch (error) {
       errors.push(error);
       if (this.isRefusal(error)) {
@@ -151,7 +193,9 @@ export class Lease {
   }
 
   private isRefusal(error: unknown): boolean {
-    return this.release.retryable === true && error instanceof SysError && error.errno === Errno.EBUSY;
+    const { giveBack } = this;
+    const isRetryable = typeof giveBack === "object" && giveBack.retryable === true;
+    return isRetryable && error instanceof SysError && error.errno === Errno.EBUSY;
   }
 
   private reopen(): void {
@@ -161,9 +205,15 @@ export class Lease {
 
   private leaveTree(): void {
     // What was refused before, the kernel has now taken along.
-    for (const dependent of this.dependents) dependent.vanish();
-    for (const parent of this.parents) parent.dependents.delete(this);
-    this.parents.clear();
+    for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.vanish();
+    for (let each = this.dependences; each !== undefined; each = each.next) each.parent.forget(each);
+    this.dependences = undefined;
+  }
+
+  private forget({ before, after }: Dependence): void {
+    if (before !== undefined) before.after = after;
+    if (after !== undefined) after.before = before;
+    else this.newestDependent = before;
   }
 
   private vanish(): void {
@@ -207,8 +257,9 @@ export function closeAll(closeables: readonly { close(): void }[], what: string)
   throwCollected(errors, what);
 }
 
-const forgotten = new FinalizationRegistry<{ lease: Lease; site: string | undefined }>(({ lease, site }) => {
+const forgotten = new FinalizationRegistry<Lease>((lease) => {
   if (lease.closed) return;
+  const { site } = lease;
   process.emitWarning(`${lease.label} was never closed; released at garbage collection`, {
     type: "IovaResourceWarning",
     code: "IOVA_FORGOTTEN",
@@ -221,17 +272,32 @@ const forgotten = new FinalizationRegistry<{ lease: Lease; site: string | undefi
   }
 });
 
+/**
+ * Made in this turn of the microtask queue and still open. Registering costs several times what a mapping costs, and the
+ * registry calls back in a later task anyhow, so what is closed before the turn ends never gets there.
+ */
+const fresh: Resource[] = [];
+let isWatchDue = false;
+
 /** Base of every object that holds something of the kernel's. Works with `using`; closing twice is fine. */
 export abstract class Resource implements Disposable, AsyncDisposable {
   /** Not part of the public API: how this object's lifetime is tied to others. */
   readonly lease: Lease;
   /** Objects that must not be collected before this one: their leases end with them. */
-  private readonly kept = new Set<object>();
+  private kept: Set<object> | undefined = undefined;
+  /** Place in {@link fresh}, -1 outside of it. */
+  private freshAt: number;
 
   /** @param site where the object was made, for the warning when it is forgotten (costs a stack trace) */
   protected constructor(lease: Lease, site?: string) {
     this.lease = lease;
-    forgotten.register(this, { lease, site }, lease);
+    lease.site = site;
+    this.freshAt = fresh.length;
+    fresh.push(this);
+    if (!isWatchDue) {
+      isWatchDue = true;
+      queueMicrotask(Resource.watchFresh);
+    }
   }
 
   get closed(): boolean {
@@ -241,8 +307,8 @@ export abstract class Resource implements Disposable, AsyncDisposable {
   /** Releases this and all that depends on it. @throws BusyError while something is in flight */
   close(): void {
     this.lease.close();
-    forgotten.unregister(this.lease);
-    this.kept.clear();
+    this.unwatch();
+    this.kept?.clear();
   }
 
   /**
@@ -252,18 +318,19 @@ export abstract class Resource implements Disposable, AsyncDisposable {
    */
   async closeAsync(): Promise<void> {
     await this.lease.closeAsync();
-    forgotten.unregister(this.lease);
-    this.kept.clear();
+    this.unwatch();
+    this.kept?.clear();
   }
 
   /** Not part of the public API: keeps `parent` from being collected before this object. */
   keep(parent: object): void {
+    this.kept ??= new Set();
     this.kept.add(parent);
   }
 
   /** Hands the duty to close over to whoever asks: no warning any more when this object is collected. */
   entrust(): Lease {
-    forgotten.unregister(this.lease);
+    this.unwatch();
     return this.lease;
   }
 
@@ -274,4 +341,26 @@ export abstract class Resource implements Disposable, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.closeAsync();
   }
+
+  private unwatch(): void {
+    if (this.freshAt < 0) {
+      forgotten.unregister(this.lease);
+      return;
+    }
+    const last = fresh.pop();
+    if (last !== undefined && last !== this) {
+      fresh[this.freshAt] = last;
+      last.freshAt = this.freshAt;
+    }
+    this.freshAt = -1;
+  }
+
+  private static readonly watchFresh = (): void => {
+    isWatchDue = false;
+    for (const resource of fresh) {
+      resource.freshAt = -1;
+      if (!resource.closed) forgotten.register(resource, resource.lease, resource.lease);
+    }
+    fresh.length = 0;
+  };
 }

@@ -4,9 +4,10 @@ import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import { StateError, SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl, ioctlWithNumber, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
+import { ioctl, ioctlWithNumber, PreparedIoctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { loadU64, storeU64 } from "../sys/struct.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { capabilityChain } from "../vfio/capability-chain.js";
 import type { BindTarget } from "../vfio/device.js";
@@ -80,6 +81,12 @@ const openHints: Readonly<Record<string, string>> = {
   ENODEV: "the vfio module is not loaded",
 };
 
+// Where the prepared requests have what changes, as in ioas.ts.
+const MAP = vfio_iommu_type1_dma_map.words;
+const MAP_IOVA = vfio_iommu_type1_dma_map.offsets.iova / 8;
+const UNMAP = vfio_iommu_type1_dma_unmap.words;
+const UNMAP_IOVA = vfio_iommu_type1_dma_unmap.offsets.iova / 8;
+
 /** What a container shares with its groups. They may outlive the VfioContainer object, so it refers to none. */
 export interface Occupancy {
   groups: number;
@@ -98,8 +105,11 @@ export class VfioContainer extends Resource {
   readonly occupancy: Occupancy = { groups: 0, iommu: undefined };
   private type: IommuType | undefined;
   // Made once: map and unmap are frequent.
-  private readonly mapRequest = new BigUint64Array(vfio_iommu_type1_dma_map.encode({}).buffer);
-  private readonly unmapRequest = new BigUint64Array(vfio_iommu_type1_dma_unmap.encode({}).buffer);
+  private readonly mapRequest = new PreparedIoctl(VFIO_IOMMU_MAP_DMA, vfio_iommu_type1_dma_map.encode({}));
+  private readonly unmapRequest = new PreparedIoctl(
+    VFIO_IOMMU_UNMAP_DMA,
+    vfio_iommu_type1_dma_unmap.encode({}),
+  );
 
   private constructor(fd: number, lease: Lease) {
     super(lease);
@@ -210,12 +220,12 @@ export class VfioContainer extends Resource {
     this.assertReady();
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
-    const request = this.mapRequest;
-    request[0] = BigInt(vfio_iommu_type1_dma_map.sizeBytes) | (BigInt(flags) << 32n);
-    request[1] = BigInt(memory.address);
-    request[2] = checkU64("iova", at);
-    request[3] = BigInt(memory.sizeBytes);
-    const result = tryIoctl(this.fd, VFIO_IOMMU_MAP_DMA, request);
+    const { words, quads } = this.mapRequest;
+    words[MAP.flags] = flags;
+    storeU64(words, MAP.vaddr, memory.address);
+    quads[MAP_IOVA] = checkU64("iova", at);
+    storeU64(words, MAP.size, memory.sizeBytes);
+    const result = this.mapRequest.call(this.fd);
     if (result < 0) throw this.mapError(result, memory.sizeBytes, at);
   }
 
@@ -231,7 +241,8 @@ export class VfioContainer extends Resource {
    */
   unmap(at: bigint, sizeBytes: number): number {
     checkLength("sizeBytes", sizeBytes);
-    return Number(this.unmapRange(0, at, BigInt(sizeBytes)));
+    this.unmapRange(0, at, sizeBytes);
+    return loadU64(this.unmapRequest.words, UNMAP.size);
   }
 
   /** {@link unmap} off the JavaScript thread. @throws as unmap(), as a rejection */
@@ -252,7 +263,8 @@ export class VfioContainer extends Resource {
   unmapAll(): bigint {
     this.assertReady();
     if (!this.checkExtension(VFIO_UNMAP_ALL)) throw new UnsupportedError("VFIO_UNMAP_ALL needs Linux 5.12");
-    return this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0n);
+    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0);
+    return this.unmapRequest.quads[UNMAP.size / 2] ?? 0n;
   }
 
   /**
@@ -264,7 +276,7 @@ export class VfioContainer extends Resource {
     this.assertReady();
     if (!this.checkExtension(VFIO_UPDATE_VADDR))
       throw new UnsupportedError("this kernel has no VFIO_UPDATE_VADDR");
-    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0n);
+    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0);
   }
 
   /** The new virtual address of a mapping whose old one was invalidated. @throws SysError: EINVAL, ENOENT */
@@ -332,15 +344,15 @@ export class VfioContainer extends Resource {
     }
   }
 
-  private unmapRange(flags: number, at: bigint, size: bigint): bigint {
+  /** The kernel replaces the size in the request by the bytes unmapped. */
+  private unmapRange(flags: number, at: bigint, sizeBytes: number): void {
     this.assertReady();
-    const request = this.unmapRequest;
-    request[0] = BigInt(vfio_iommu_type1_dma_unmap.sizeBytes) | (BigInt(flags) << 32n);
-    request[1] = checkU64("iova", at);
-    request[2] = size;
-    const result = tryIoctl(this.fd, VFIO_IOMMU_UNMAP_DMA, request);
+    const { words, quads } = this.unmapRequest;
+    words[UNMAP.flags] = flags;
+    quads[UNMAP_IOVA] = checkU64("iova", at);
+    storeU64(words, UNMAP.size, sizeBytes);
+    const result = this.unmapRequest.call(this.fd);
     if (result < 0) throw this.unmapError(result, at);
-    return request[2] ?? 0n;
   }
 
   private unmapError(result: number, at: bigint): SysError {
