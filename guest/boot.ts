@@ -16,6 +16,11 @@ const STATUS_ABORTED = 128 + 15;
 
 /** How long a guest may be silent between its command's end and its own. */
 const POWER_OFF_MS = 15_000;
+/**
+ * How long a guest may take to start its command. Five seconds on an idle machine; now and then an emulated machine on a
+ * busy one stands still for good before its first message.
+ */
+const BOOT_LIMIT_MS = 180_000;
 const LOG_TAIL_LINES = 25;
 
 export interface GuestResult {
@@ -29,6 +34,8 @@ export interface GuestResult {
   bootMs?: number;
   /** From starting QEMU to its end. */
   totalMs: number;
+  /** It was killed because its command had not started in time: another try may help. */
+  stuckInBoot?: true;
 }
 
 export interface BootOptions {
@@ -53,6 +60,7 @@ export class RunningGuest {
   readonly #onAbort = (): void => this.#giveUp(STATUS_ABORTED, "the guest was interrupted");
   #status: number | undefined;
   #bootMs: number | undefined;
+  #isStuck = false;
   /** The first thing other than the command that ended the run. */
   #verdict: { status: number; problem: string } | undefined;
   /** Output on its way to a reader, and how often there was some: see #watchPowerOff. */
@@ -76,6 +84,12 @@ export class RunningGuest {
       const text = `the guest was killed: it ran longer than ${limit / 1000} s`;
       this.#timers.push(setTimeout(() => this.#giveUp(STATUS_TIMEOUT, text), limit));
     }
+    const bootWatch = setTimeout(() => {
+      if (this.#bootMs !== undefined) return;
+      this.#isStuck = true;
+      this.#giveUp(STATUS_DIED, `the guest was killed: it had not booted after ${BOOT_LIMIT_MS / 1000} s`);
+    }, BOOT_LIMIT_MS);
+    this.#timers.push(bootWatch);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.on("data", (chunk: Buffer) => {
         this.#log.write(chunk);
@@ -96,6 +110,7 @@ export class RunningGuest {
     const times = {
       totalMs: performance.now() - this.#started,
       ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),
+      ...(this.#isStuck ? { stuckInBoot: true as const } : {}),
     };
     this.#ports.close();
     const isComplete = (await outputs).every(Boolean);

@@ -182,12 +182,18 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       trace: options.trace ?? [],
       qemuLog: options.qemuLog === undefined ? undefined : resolve(options.qemuLog),
     };
-    const guest = new RunningGuest(prepared.qemu, machine, await listenOnPorts(machine.ports), {
-      ...options,
-      logFile: join(run, "log"),
-      endMark,
-    });
-    return await guest.result();
+    const boot = async (): Promise<GuestResult> => {
+      const ports = await listenOnPorts(machine.ports);
+      return await new RunningGuest(prepared.qemu, machine, ports, {
+        ...options,
+        logFile: join(run, "log"),
+        endMark,
+      }).result();
+    };
+    const first = await boot();
+    if (first.stuckInBoot !== true) return first;
+    (options.progress ?? silentProgress).note(`${first.problem ?? "the guest did not boot"}; once more`);
+    return await boot();
   } finally {
     process.removeListener("exit", removeRun);
     removeRun();
