@@ -201,7 +201,6 @@ const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   VFIO_IOMMU_UNMAP_DMA: {
     EINVAL: "a mapping reaches beyond the range and can't be cut, or dirty pages are not tracked",
     ENOENT: "a mapping reaches beyond the range and can't be cut",
-    EBUSY: "a mediated device pins pages there",
     EOVERFLOW: "the range ends beyond the last address",
   },
   VFIO_IOMMU_DIRTY_PAGES: { EINVAL: "dirty pages are not tracked, or not in pages of this size" },

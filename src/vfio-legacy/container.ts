@@ -270,12 +270,14 @@ export class VfioContainer extends Resource {
   /**
    * Gives up the virtual addresses of all mappings while devices go on using the pages; {@link setVaddr} gives new ones
    * (for a process that replaces itself).
-   * @throws UnsupportedError where the kernel can't, SysError: EBUSY with a mediated device
+   * @throws UnsupportedError where the kernel can't, or a mediated device pins pages by them; SysError
    */
   invalidateVaddrs(): void {
     this.assertReady();
     if (!this.checkExtension(VFIO_UPDATE_VADDR))
-      throw new UnsupportedError("this kernel has no VFIO_UPDATE_VADDR");
+      throw new UnsupportedError(
+        "VFIO_UPDATE_VADDR is not to be had of this kernel, or not with these devices",
+      );
     this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0);
   }
 
