@@ -15,4 +15,10 @@ export const benches: readonly Bench[] = [
     program: "map-unmap/main",
     guest: {},
   },
+  {
+    name: "rings",
+    purpose:
+      "NVMe submission and completion rings against the same loop in C, on a controller simulated in C",
+    program: "rings/main",
+  },
 ];

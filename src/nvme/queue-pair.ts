@@ -3,10 +3,12 @@ import type { DmaSpace } from "../dma/space.js";
 import { TimeoutError } from "../sys/errors.js";
 import { closeAll } from "../sys/resource.js";
 import type { NvmeCommand, NvmeCompletion } from "./command.js";
+import { CommandIds } from "./command-ids.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
 import { NvmeError, NvmeProtocolError } from "./error.js";
 import { prpListPages, writePrps } from "./prp.js";
-import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
+import { SQE_WORDS } from "./submission-entry.js";
+import { SubmissionQueue } from "./submission-queue.js";
 
 /** How completions are noticed: by interrupt, or by looking while something is outstanding. */
 export type CompletionMode = "interrupt" | "poll";
@@ -56,9 +58,7 @@ export class QueuePair {
   private readonly listWords: Uint32Array;
   private readonly listPages: number;
 
-  private readonly slots: number;
-  private readonly freeCids: Uint16Array;
-  private freeCount: number;
+  private readonly cids: CommandIds;
   private readonly pending: (Pending | undefined)[];
   private readonly deadlines: Float64Array;
   private readonly waiting: Pending[] = [];
@@ -73,7 +73,7 @@ export class QueuePair {
   constructor(private readonly options: QueuePairOptions) {
     const { id, entries, space, doorbells, doorbellStrideWords, pageBytes, maxTransferBytes } = options;
     this.id = id;
-    this.slots = entries - 1;
+    const slots = entries - 1;
     this.listPages = prpListPages(maxTransferBytes, pageBytes);
     const buffers: DmaBuffer[] = [];
     const alloc = (sizeBytes: number): DmaBuffer => {
@@ -84,7 +84,7 @@ export class QueuePair {
     try {
       this.sqMemory = alloc(entries * SQE_WORDS * 4);
       this.cqMemory = alloc(entries * CQE_WORDS * 4);
-      this.listMemory = alloc(Math.max(1, this.slots * this.listPages) * pageBytes);
+      this.listMemory = alloc(Math.max(1, slots * this.listPages) * pageBytes);
     } catch (error) {
       closeAll(buffers, "undoing a queue pair");
       throw error;
@@ -100,15 +100,14 @@ export class QueuePair {
       doorbells,
       doorbell + doorbellStrideWords,
     );
-    this.freeCids = Uint16Array.from({ length: this.slots }, (_, i) => this.slots - 1 - i);
-    this.freeCount = this.slots;
-    this.pending = new Array(this.slots).fill(undefined);
-    this.deadlines = new Float64Array(this.slots);
+    this.cids = new CommandIds(slots);
+    this.pending = new Array(slots).fill(undefined);
+    this.deadlines = new Float64Array(slots);
   }
 
   /** Commands handed to the controller and not completed. */
   get outstanding(): number {
-    return this.slots - this.freeCount;
+    return this.cids.outstanding;
   }
 
   /**
@@ -124,27 +123,22 @@ export class QueuePair {
       const pending = { command, resolve, reject };
       // Counts from now on: a buffer whose command only waits for a slot can't be closed either.
       command.data?.buffer.lease.hold("an NVMe command");
-      if (this.freeCount === 0) this.waiting.push(pending);
+      if (this.cids.available === 0) this.waiting.push(pending);
       else this.start(pending);
     });
   }
 
   /** Takes all completions there are. @returns how many */
   reap(): number {
+    if (this.failure !== undefined) return 0;
     const { cq } = this;
-    const { words } = cq;
-    let count = 0;
-    for (let at = cq.peek(); at >= 0 && this.failure === undefined; at = cq.peek()) {
-      const dw0 = words[at] ?? 0;
-      const dw1 = words[at + 1] ?? 0;
-      const dw3 = words[at + 3] ?? 0;
-      cq.take();
-      count++;
-      this.complete(dw3 & 0xffff, dw3 >>> 17, dw0, dw1);
+    const count = cq.reap(cq.entries);
+    for (let i = 0; i < count && this.failure === undefined; i++) {
+      this.complete(cq.cids[i] ?? 0, cq.statuses[i] ?? 0, cq.results[i] ?? 0, cq.results1[i] ?? 0);
     }
     if (count > 0) {
       cq.ring();
-      while (this.freeCount > 0 && this.failure === undefined) {
+      while (this.cids.available > 0 && this.failure === undefined) {
         const next = this.waiting.shift();
         if (next === undefined) break;
         this.start(next);
@@ -177,7 +171,7 @@ export class QueuePair {
     for (const [cid, pending] of this.pending.entries()) {
       if (pending === undefined) continue;
       this.pending[cid] = undefined;
-      this.freeCids[this.freeCount++] = cid;
+      this.cids.give(cid);
       settle(pending);
       pending.reject(error);
     }
@@ -197,7 +191,7 @@ export class QueuePair {
 
   private start(pending: Pending): void {
     const { command } = pending;
-    const cid = this.freeCids[--this.freeCount] ?? 0;
+    const cid = this.cids.take();
     this.pending[cid] = pending;
     this.deadlines[cid] = this.tick + TICKS_PER_TIMEOUT + 1;
 
@@ -247,14 +241,13 @@ export class QueuePair {
 
   private complete(cid: number, statusField: number, dw0: number, dw1: number): void {
     const pending = this.pending[cid];
-    if (pending === undefined) {
+    if (pending === undefined || !this.cids.give(cid)) {
       this.options.onFailure(
         new NvmeProtocolError(`queue ${this.id}: completion for command id ${cid}, which is not outstanding`),
       );
       return;
     }
     this.pending[cid] = undefined;
-    this.freeCids[this.freeCount++] = cid;
     settle(pending);
     if (statusField === 0) pending.resolve({ dw0, dw1 });
     else pending.reject(new NvmeError(nameOf(pending.command), statusField));
