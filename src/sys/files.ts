@@ -51,3 +51,15 @@ export function fdatasync(fd: number): boolean {
 export function punchHole(fd: number, at: number, lengthBytes: number): boolean {
   return c.fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, at, lengthBytes) === 0;
 }
+
+const F_ADD_SEALS = 1033;
+const F_SEAL_SEAL = 1;
+const F_SEAL_SHRINK = 2;
+const F_SEAL_GROW = 4;
+
+/** Fixes the size of a memfd for good: whoever has the descriptor can't cut it short under a mapping. @throws SysError */
+export function sealSize(fd: number, name: string): void {
+  if (c.fcntlNumber(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
+    throw new SysError("fcntl(F_ADD_SEALS)", lastErrno(), { object: `memfd ${name}` });
+  }
+}

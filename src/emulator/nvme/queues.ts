@@ -9,7 +9,7 @@ interface Doorbell {
 
 /** What a shadow doorbell brings along: where the host reads which value should wake the controller. */
 interface EventIndex extends Doorbell {
-  readonly enabled: boolean;
+  enabled: boolean;
 }
 
 const none = new Uint32Array(new SharedArrayBuffer(4));
