@@ -94,6 +94,19 @@ export const c = {
     count: number,
     offset: number,
   ) => number,
+  fcntlNumber: libc.func("fcntl", "int", ["int", "int", "int"]) as (
+    fd: number,
+    command: number,
+    arg: number,
+  ) => number,
+  fdatasync: libc.func("int fdatasync(int fd)") as (fd: number) => number,
+  flock: libc.func("int flock(int fd, int operation)") as (fd: number, operation: number) => number,
+  fallocate: libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)") as (
+    fd: number,
+    mode: number,
+    offset: number,
+    length: number,
+  ) => number,
   poll: libc.func("int poll(void *fds, unsigned long nfds, int timeout)") as (
     fds: Pointer,
     count: number,

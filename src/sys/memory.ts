@@ -7,13 +7,14 @@
  * and reaches nothing. A bare external ArrayBuffer would fault instead.
  */
 import { fstatSync } from "node:fs";
-import { checkLength, checkOffset, checkPowerOfTwo } from "./check.js";
+import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "./check.js";
 import { ArgumentError, ClosedError, UnsupportedError } from "./errors.js";
 import { addressOf } from "./libc.js";
 import {
   type AnonymousOptions,
   adviseDontFork,
   adviseHugePages,
+  discardPages,
   lockPages,
   mapAnonymousAt,
   mapFileAt,
@@ -35,6 +36,9 @@ interface SharedMemory {
 declare const WebAssembly: {
   Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => SharedMemory;
 };
+
+/** Below this, writing zeros is quicker than a system call and the page faults after it. */
+const DISCARD_BYTES = 256 * 1024;
 
 /** One V8-owned reservation from which ranges are cut, each only once. */
 class Arena {
@@ -105,7 +109,13 @@ export class MappedMemory extends Resource {
   private readonly allBytes: Uint8Array<SharedArrayBuffer>;
   private readonly allWords: Uint32Array<SharedArrayBuffer>;
 
-  private constructor(what: string, sizeBytes: number, alignBytes: number, map: (address: number) => void) {
+  private constructor(
+    what: string,
+    sizeBytes: number,
+    alignBytes: number,
+    private readonly isAnonymous: boolean,
+    map: (address: number) => void,
+  ) {
     const { arena, offset } = takeRange(sizeBytes, alignBytes);
     const address = arena.address + offset;
     map(address);
@@ -134,17 +144,26 @@ export class MappedMemory extends Resource {
     const unit = checkPowerOfTwo("hugePageBytes", hugePageBytes, PAGE_SIZE, MAX_ARENA_BYTES);
     const align = checkPowerOfTwo("alignBytes", alignBytes, 1, MAX_ARENA_BYTES);
     const rounded = Math.ceil(sizeBytes / unit) * unit;
-    return new MappedMemory(`${rounded} bytes of memory`, rounded, Math.max(unit, align), (address) => {
-      try {
-        mapAnonymousAt(address, rounded, { ...options, hugePageBytes: unit > PAGE_SIZE ? unit : undefined });
-        if (options.transparentHugePages === true) adviseHugePages(address, rounded);
-        adviseDontFork(address, rounded);
-        if (options.lock === true) lockPages(address, rounded);
-      } catch (error) {
-        mapTombstoneAt(address, rounded);
-        throw error;
-      }
-    });
+    return new MappedMemory(
+      `${rounded} bytes of memory`,
+      rounded,
+      Math.max(unit, align),
+      unit === PAGE_SIZE,
+      (address) => {
+        try {
+          mapAnonymousAt(address, rounded, {
+            ...options,
+            hugePageBytes: unit > PAGE_SIZE ? unit : undefined,
+          });
+          if (options.transparentHugePages === true) adviseHugePages(address, rounded);
+          adviseDontFork(address, rounded);
+          if (options.lock === true) lockPages(address, rounded);
+        } catch (error) {
+          mapTombstoneAt(address, rounded);
+          throw error;
+        }
+      },
+    );
   }
 
   /**
@@ -158,9 +177,27 @@ export class MappedMemory extends Resource {
     checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
     const rounded = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
     checkWithinFile(fd, offset + sizeBytes, what);
-    return new MappedMemory(what, rounded, PAGE_SIZE, (address) =>
+    return new MappedMemory(what, rounded, PAGE_SIZE, false, (address) =>
       mapFileAt(address, rounded, fd, offset, what),
     );
+  }
+
+  /**
+   * Sets a part to zeros. Of anonymous memory whole pages go back to the system instead of being written.
+   * @throws ArgumentError, ClosedError
+   */
+  clear(offset: number, length: number): void {
+    checkRange(this.lease.label, offset, length, this.sizeBytes);
+    const { bytes } = this;
+    const first = Math.ceil(offset / PAGE_SIZE) * PAGE_SIZE;
+    const last = Math.floor((offset + length) / PAGE_SIZE) * PAGE_SIZE;
+    if (!this.isAnonymous || last - first < DISCARD_BYTES) {
+      bytes.fill(0, offset, offset + length);
+      return;
+    }
+    bytes.fill(0, offset, first);
+    if (!discardPages(this.address + first, last - first)) bytes.fill(0, first, last);
+    bytes.fill(0, last, offset + length);
   }
 
   /** The whole range. @throws ClosedError */
