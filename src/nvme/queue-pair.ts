@@ -40,6 +40,9 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+/** How often a polled queue is looked at that has nothing but background commands. */
+const BACKGROUND_POLL_MS = 100;
+
 /** The time limit is counted in ticks of a timer, so that no command has to read a clock. */
 const TICKS_PER_TIMEOUT = 4;
 
@@ -61,12 +64,15 @@ export class QueuePair {
   private readonly cids: CommandIds;
   private readonly pending: (Pending | undefined)[];
   private readonly deadlines: Float64Array;
+  /** How many of those outstanding are background commands. */
+  private backgroundCount = 0;
   private readonly waiting: Pending[] = [];
 
   private flushScheduled = false;
   private pollScheduled = false;
   private tick = 0;
   private timer: NodeJS.Timeout | undefined;
+  private backgroundTimer: NodeJS.Timeout | undefined;
   private failure: Error | undefined;
   private readonly idleListeners: (() => void)[] = [];
 
@@ -105,9 +111,9 @@ export class QueuePair {
     this.deadlines = new Float64Array(slots);
   }
 
-  /** Commands handed to the controller and not completed. */
+  /** Commands handed to the controller and not completed, without those in the background. */
   get outstanding(): number {
-    return this.cids.outstanding;
+    return this.cids.outstanding - this.backgroundCount;
   }
 
   /**
@@ -166,12 +172,12 @@ export class QueuePair {
    */
   fail(error: Error): void {
     this.failure = error;
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    this.stopTimers();
     for (const [cid, pending] of this.pending.entries()) {
       if (pending === undefined) continue;
       this.pending[cid] = undefined;
       this.cids.give(cid);
+      if (pending.command.background === true) this.backgroundCount--;
       settle(pending);
       pending.reject(error);
     }
@@ -184,16 +190,24 @@ export class QueuePair {
 
   /** Frees the queues' memory, after the controller let go of it. */
   close(): void {
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    this.stopTimers();
     closeAll([this.listMemory, this.cqMemory, this.sqMemory], `closing queue pair ${this.id}`);
+  }
+
+  private stopTimers(): void {
+    clearTimeout(this.timer);
+    clearTimeout(this.backgroundTimer);
+    this.timer = undefined;
+    this.backgroundTimer = undefined;
   }
 
   private start(pending: Pending): void {
     const { command } = pending;
     const cid = this.cids.take();
     this.pending[cid] = pending;
-    this.deadlines[cid] = this.tick + TICKS_PER_TIMEOUT + 1;
+    const isBackground = command.background === true;
+    this.deadlines[cid] = isBackground ? Number.POSITIVE_INFINITY : this.tick + TICKS_PER_TIMEOUT + 1;
+    if (isBackground) this.backgroundCount++;
 
     const { sq } = this;
     const { words, slot } = sq;
@@ -212,9 +226,11 @@ export class QueuePair {
     words[slot + 14] = command.cdw14 ?? 0;
     words[slot + 15] = command.cdw15 ?? 0;
     sq.post();
-    if (this.timer === undefined) {
-      this.timer = setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
-    } else this.timer.ref();
+    if (!isBackground) {
+      if (this.timer === undefined) {
+        this.timer = setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
+      } else this.timer.ref();
+    }
     if (!this.flushScheduled) {
       this.flushScheduled = true;
       queueMicrotask(this.flush);
@@ -248,6 +264,7 @@ export class QueuePair {
       return;
     }
     this.pending[cid] = undefined;
+    if (pending.command.background === true) this.backgroundCount--;
     settle(pending);
     if (statusField === 0) pending.resolve({ dw0, dw1 });
     else pending.reject(new NvmeError(nameOf(pending.command), statusField));
@@ -257,21 +274,28 @@ export class QueuePair {
     this.flushScheduled = false;
     if (this.failure !== undefined) return;
     this.sq.ring();
-    if (this.options.mode === "poll" && !this.pollScheduled) {
+    if (this.options.mode === "poll") this.schedulePoll();
+  };
+
+  private schedulePoll(): void {
+    if (this.pollScheduled) return;
+    if (this.outstanding > 0) {
       this.pollScheduled = true;
       setImmediate(this.poll);
+    } else if (this.backgroundCount > 0 && this.backgroundTimer === undefined) {
+      this.backgroundTimer = setTimeout(() => {
+        this.backgroundTimer = undefined;
+        this.poll();
+      }, BACKGROUND_POLL_MS).unref();
     }
-  };
+  }
 
   /** Looks once per turn of the event loop while something is outstanding, and not at all when idle. */
   private readonly poll = (): void => {
     this.pollScheduled = false;
     if (this.failure !== undefined) return;
     this.reap();
-    if (this.outstanding > 0 && !this.pollScheduled) {
-      this.pollScheduled = true;
-      setImmediate(this.poll);
-    }
+    this.schedulePoll();
   };
 
   private readonly onTimer = (): void => {
