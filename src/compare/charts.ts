@@ -101,8 +101,8 @@ export interface Bar {
 
 const ROW = 34;
 const BAR = 18;
-const LABEL = 128;
-const VALUE = 92;
+const LABEL = 156;
+const VALUE = 84;
 
 /** Bars from left to right, from zero, on one scale. */
 export function barChart(label: string, bars: readonly Bar[]): string {

@@ -1,5 +1,5 @@
 /** What was found, in plain sentences. Each says how many times one takes as long as the other, and of what. */
-import type { ComparedBackend, CompareReport, MappingResult } from "./report.js";
+import type { ComparedBackend, CompareReport } from "./report.js";
 import { overlap, type Summary } from "./statistics.js";
 import { comparison, formatBytes, formatCount, formatTime, threeDigits } from "./units.js";
 
@@ -82,88 +82,104 @@ function mapping(report: CompareReport): string[] {
   });
 }
 
+/** Parts of one sentence, `a with iommufd, b with type1`; undefined where there is none. */
+function each<T extends { readonly backend: ComparedBackend }>(
+  list: readonly T[],
+  say: (entry: T) => string | undefined,
+): string | undefined {
+  const parts = list.flatMap((entry) => {
+    const part = say(entry);
+    return part === undefined ? [] : [`${part} with ${entry.backend}`];
+  });
+  return parts.length === 0 ? undefined : parts.join(", ");
+}
+
 /** What huge pages are good for, at the largest size that all kinds of pages have. */
 function pages(report: CompareReport): string[] {
-  return (["iommufd", "type1"] as const).flatMap((backend) => {
-    const own = report.mapping.filter((each) => each.backend === backend);
-    const kinds = [...new Set(own.map(({ pageBytes }) => pageBytes))].sort((a, b) => a - b);
-    const largestPage = kinds.at(-1);
-    const smallestPage = kinds[0];
-    if (largestPage === undefined || smallestPage === undefined || kinds.length < 2) return [];
-    const has = (pageBytes: number, sizeBytes: number): MappingResult | undefined =>
-      at(report, backend, pageBytes, sizeBytes);
-    const sizes = own.filter(({ pageBytes }) => pageBytes === largestPage).map(({ sizeBytes }) => sizeBytes);
-    const shared = sizes.filter((size) => has(smallestPage, size) !== undefined).sort((a, b) => a - b);
-    const size = shared.at(-1);
-    if (size === undefined) return [];
-    const small = has(smallestPage, size);
-    const large = has(largestPage, size);
-    if (small === undefined || large === undefined) return [];
-    const gain = small.bareMap.median / large.bareMap.median;
-    return [
-      `${backend}: ${formatBytes(size)} in pages of ${formatBytes(largestPage)} is mapped ${threeDigits(gain)} times ` +
-        `as fast as in pages of ${formatBytes(smallestPage)}.`,
-    ];
-  });
+  const kinds = [...new Set(report.mapping.map(({ pageBytes }) => pageBytes))].sort((a, b) => a - b);
+  const largestPage = kinds.at(-1);
+  const smallestPage = kinds[0];
+  if (largestPage === undefined || smallestPage === undefined || kinds.length < 2) return [];
+  const size = Math.max(
+    ...report.mapping.filter(({ pageBytes }) => pageBytes === largestPage).map(({ sizeBytes }) => sizeBytes),
+  );
+  const gains = each(
+    report.mapping.filter(({ pageBytes, sizeBytes }) => pageBytes === largestPage && sizeBytes === size),
+    ({ backend, bareMap }) => {
+      const small = at(report, backend, smallestPage, size);
+      return small === undefined
+        ? undefined
+        : `${threeDigits(small.bareMap.median / bareMap.median)} times as fast`;
+    },
+  );
+  if (gains === undefined) return [];
+  const [large, small] = [formatBytes(largestPage), formatBytes(smallestPage)];
+  return [`${formatBytes(size)} in pages of ${large} is mapped ${gains}, compared with pages of ${small}.`];
 }
 
 function many(report: CompareReport): string[] {
-  const sentences = report.manyOrOne.map(({ backend, totalBytes, pieceBytes, manyMap, oneMap }) => {
-    const gain = manyMap.median / oneMap.median;
-    return (
-      `${backend}: ${formatBytes(totalBytes)} in pieces of ${formatBytes(pieceBytes)} take ` +
-      `${threeDigits(gain)} times as long to map as in one piece: map once and large.`
-    );
-  });
-  for (const { backend, mappings, inOneCall, oneByOne } of report.unmapAll) {
-    if (inOneCall === null) continue;
-    sentences.push(
-      `${backend}: removing ${formatCount(mappings)} mappings in one call takes ${formatTime(inOneCall.median)}, ` +
-        `one by one ${formatTime(oneByOne.median)}.`,
-    );
+  const sentences: string[] = [];
+  const [first] = report.manyOrOne;
+  const slower = each(
+    report.manyOrOne,
+    ({ manyMap, oneMap }) => `${threeDigits(manyMap.median / oneMap.median)} times as long`,
+  );
+  if (first !== undefined && slower !== undefined) {
+    const what = `${formatBytes(first.totalBytes)} in pieces of ${formatBytes(first.pieceBytes)}`;
+    sentences.push(`Mapping ${what} takes ${slower}, compared with one piece: map once and large.`);
   }
+  const saved = each(report.unmapAll, ({ inOneCall, oneByOne }) =>
+    inOneCall === null
+      ? undefined
+      : `${formatTime(inOneCall.median)} instead of ${formatTime(oneByOne.median)} one by one`,
+  );
+  const count = report.unmapAll[0]?.mappings ?? 0;
+  if (saved !== undefined)
+    sentences.push(`Removing ${formatCount(count)} mappings in one call takes ${saved}.`);
   return sentences;
 }
 
 function second(report: CompareReport): string[] {
-  const time = (backend: ComparedBackend, method: string): Summary | undefined =>
-    report.secondSpace.find((each) => each.backend === backend && each.method === method)?.time;
+  const time = (method: string): Summary | undefined =>
+    report.secondSpace.find((entry) => entry.backend === "iommufd" && entry.method === method)?.time;
   const sentences: string[] = [];
-  const copy = time("iommufd", "copy");
-  const again = time("iommufd", "map-again");
-  const count = report.secondSpace[0]?.mappings ?? 0;
+  const copy = time("copy");
+  const again = time("map-again");
+  const count = formatCount(report.secondSpace[0]?.mappings ?? 0);
   if (copy !== undefined && again !== undefined) {
     sentences.push(
-      `Giving ${formatCount(count)} mappings to a second address space: with iommufd, copying ` +
-        `${compared(copy, again, "mapping again")}, and pins nothing twice.`,
+      `Copying ${count} mappings to a second address space, which only iommufd can, ` +
+        `${compared(copy, again, "mapping all again")}; it pins nothing twice.`,
     );
   }
-  for (const backend of ["iommufd", "type1", "iommufd-compat"] as const) {
-    const attach = time(backend, "attach");
-    if (attach !== undefined) {
-      sentences.push(
-        `A second device is put into the filled address space of ${backend} in ${formatTime(attach.median)}, ` +
-          "with nothing mapped again.",
-      );
-    }
+  const attached = each(
+    report.secondSpace.filter(({ method }) => method === "attach"),
+    ({ time: taken }) => formatTime(taken.median),
+  );
+  if (attached !== undefined) {
+    sentences.push(
+      `A second device joins an address space of ${count} mappings in ${attached}; nothing is mapped again.`,
+    );
   }
   return sentences;
 }
 
 function accounts(report: CompareReport): string[] {
-  return report.accounting.map(({ backend, mappedBytes, once, twice, copied }) => {
-    const counter =
-      once.pinnedBytes > 0 ? "VmPin" : once.lockedBytes > 0 ? "VmLck" : "neither VmPin nor VmLck";
-    const sum = (each: { pinnedBytes: number; lockedBytes: number }): number =>
-      each.pinnedBytes + each.lockedBytes;
-    const size = formatBytes(mappedBytes);
-    const again = `mapped twice it counts as ${formatBytes(sum(twice))}`;
-    const copy =
-      copied === null ? "" : `, copied to a second address space still as ${formatBytes(sum(copied))}`;
-    return sum(once) === 0
-      ? `${backend}: pinned memory shows in ${counter} of /proc/self/status.`
-      : `${backend}: pinned memory shows in ${counter} of /proc/self/status; of ${size}, ${again}${copy}.`;
-  });
+  const sum = (counted: { pinnedBytes: number; lockedBytes: number }): number =>
+    counted.pinnedBytes + counted.lockedBytes;
+  const counters = each(report.accounting, ({ once }) =>
+    once.pinnedBytes > 0 ? "VmPin" : once.lockedBytes > 0 ? "VmLck" : "neither VmPin nor VmLck",
+  );
+  if (counters === undefined) return [];
+  const sentences = [`In /proc/self/status mapped memory shows as ${counters}.`];
+  const [first] = report.accounting;
+  if (first !== undefined && sum(first.once) > 0) {
+    const twice = each(report.accounting, (account) => formatBytes(sum(account.twice)));
+    const copied =
+      first.copied === null ? "" : `; copied, it still counts as ${formatBytes(sum(first.copied))}`;
+    sentences.push(`${formatBytes(first.mappedBytes)} mapped twice counts as ${twice}${copied}.`);
+  }
+  return sentences;
 }
 
 function nvme(report: CompareReport): string[] {
@@ -182,15 +198,14 @@ function nvme(report: CompareReport): string[] {
 }
 
 function cost(report: CompareReport): string[] {
-  return report.mapping
-    .filter((each) => each.sizeBytes === 4096 && (each.backend === "iommufd" || each.backend === "type1"))
-    .map(({ backend, bareMap, bareUnmap, libraryCost }) => {
+  const costs = each(
+    report.mapping.filter(({ sizeBytes }) => sizeBytes === 4096),
+    ({ bareMap, bareUnmap, libraryCost }) => {
       const bare = bareMap.median + bareUnmap.median;
-      return (
-        `${backend}: DmaSpace adds ${formatTime(libraryCost)} to the ${formatTime(bare)} that the bare calls take ` +
-        `to map and unmap 4 KiB (${threeDigits((bare + libraryCost) / bare)} times).`
-      );
-    });
+      return `${formatTime(libraryCost)} to ${formatTime(bare)} (${threeDigits((bare + libraryCost) / bare)} times)`;
+    },
+  );
+  return costs === undefined ? [] : [`To map and unmap 4 KiB, DmaSpace adds to the bare calls: ${costs}.`];
 }
 
 function caveats({ machine, quick }: CompareReport): string[] {

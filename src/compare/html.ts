@@ -207,7 +207,7 @@ function fillingCharts(report: CompareReport): string {
   if (one !== undefined) {
     const bars = report.manyOrOne.flatMap((each) => [
       bar(`${each.backend}, many`, each.backend, each.manyMap),
-      bar("one", each.backend, each.oneMap),
+      bar(`${each.backend}, one`, each.backend, each.oneMap),
     ]);
     const title = `Map ${formatBytes(one.totalBytes)} in pieces of ${formatBytes(one.pieceBytes)}, or in one`;
     figures.push(figure(title, barChart(title, bars)));
@@ -216,14 +216,16 @@ function fillingCharts(report: CompareReport): string {
   if (all !== undefined) {
     const bars = report.unmapAll.flatMap((each) => [
       bar(`${each.backend}, each`, each.backend, each.oneByOne),
-      ...(each.inOneCall === null ? [] : [bar("one call", each.backend, each.inOneCall)]),
+      ...(each.inOneCall === null ? [] : [bar(`${each.backend}, all`, each.backend, each.inOneCall)]),
     ]);
-    const title = `Remove ${formatCount(all.mappings)} mappings`;
+    const title = `Remove ${formatCount(all.mappings)} mappings, each by itself or all in one call`;
     figures.push(figure(title, barChart(title, bars)));
   }
   const [second] = report.secondSpace;
   if (second !== undefined) {
-    const bars = report.secondSpace.map((each) => bar(shortMethods[each.method], each.backend, each.time));
+    const bars = report.secondSpace.map((each) =>
+      bar(`${each.backend}, ${shortMethods[each.method]}`, each.backend, each.time),
+    );
     const title = `Let a second device reach ${formatCount(second.mappings)} mappings`;
     figures.push(figure(title, barChart(title, bars)));
   }
@@ -239,7 +241,7 @@ function fillingCharts(report: CompareReport): string {
   );
 }
 
-const shortMethods = { "map-again": "map again", copy: "copy", attach: "attach" } as const;
+const shortMethods = { "map-again": "map", copy: "copy", attach: "attach" } as const;
 
 function deviceCharts(report: CompareReport): string {
   const figures: string[] = [];
