@@ -101,8 +101,8 @@ export interface Bar {
 
 const ROW = 34;
 const BAR = 18;
-const LABEL = 156;
-const VALUE = 84;
+const LABEL = 172;
+const VALUE = 76;
 
 /** Bars from left to right, from zero, on one scale. */
 export function barChart(label: string, bars: readonly Bar[]): string {

@@ -44,7 +44,7 @@ function opening(report: CompareReport): string[] {
     const share = (Math.max(iommufd.toMapped.median, type1.toMapped.median) / slower) * 100;
     sentences.push(
       `To the first DMA of the NVMe controller it is ${formatTime(iommufd.toFirstDma.median)} and ` +
-        `${formatTime(type1.toFirstDma.median)}; opening is ${threeDigits(share)} % of that, the rest is the controller's reset.`,
+        `${formatTime(type1.toFirstDma.median)}; opening is ${threeDigits(share)} % of that, the rest is the controller's own start.`,
     );
   }
   return sentences;

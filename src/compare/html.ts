@@ -21,12 +21,13 @@ h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -0.01em
 h2 { font-size: 20px; margin: 44px 0 4px; }
 h3 { font-size: 15px; font-weight: 600; margin: 0 0 8px; }
 h2 + p { margin: 0 0 14px; color: var(--soft); max-width: 78ch; }
+section.card { margin-top: 14px; }
 section.card, figure, .found { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .found { padding: 18px 22px 18px 40px; margin: 16px 0 0; border-left: 4px solid var(--good); }
 .found li { margin: 5px 0; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 18px; }
 figure { margin: 0; padding: 16px 18px 12px; min-width: 0; }
-svg { display: block; width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg { display: block; width: 100%; height: auto; font: 12.5px system-ui, sans-serif; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 6px 20px; margin: 0; padding: 18px 22px; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .legend { display: flex; flex-wrap: wrap; gap: 6px 20px; margin: 0 0 14px; padding: 0; list-style: none; font-size: 14px; }
