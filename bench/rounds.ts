@@ -25,6 +25,13 @@ export interface Measured {
   readonly medianNs: number;
   /** Median over the rounds of this way's time by the first way's time in the same round. */
   readonly ratio: number;
+  /** The same of each way's best tenth: what is left where other work on the machine disturbs most rounds. */
+  readonly quietRatio: number;
+}
+
+/** The time that a tenth of the rounds stayed below. */
+function bestTenth(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 10)] ?? Number.NaN;
 }
 
 export function median(values: readonly number[]): number {
@@ -63,6 +70,7 @@ export async function measureInTurns(
       name,
       medianNs: median(own),
       ratio: median(own.map((time, round) => time / (reference[round] ?? Number.NaN))),
+      quietRatio: bestTenth(own) / bestTenth(reference),
     };
   });
 }

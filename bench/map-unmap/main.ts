@@ -100,13 +100,13 @@ async function measure(backend: Backend, memory: MappedMemory, program: string):
 
 function report(backend: string, measured: readonly Measured[]): boolean {
   let good = true;
-  for (const { name, medianNs, ratio } of measured) {
+  for (const { name, medianNs, ratio, quietRatio } of measured) {
     const limit = name === "C" ? undefined : (LIMITS[name] ?? LIMITS["lowest"] ?? 0);
     const verdict = limit === undefined ? "" : `  at most ${limit}: ${ratio <= limit ? "yes" : "NO"}`;
     if (limit !== undefined && ratio > limit) good = false;
     const time = `${(medianNs / 1000).toFixed(2)} us`.padStart(11);
     process.stdout.write(
-      `${backend.padEnd(8)} ${name.padEnd(26)} ${time}  ${ratio.toFixed(2)} of C${verdict}\n`,
+      `${backend.padEnd(8)} ${name.padEnd(26)} ${time}  ${ratio.toFixed(2)} of C, best tenth ${quietRatio.toFixed(2)}${verdict}\n`,
     );
   }
   return good;

@@ -3,7 +3,7 @@
  * so a program that makes buffers by the thousand gets one for some of them, and the rest name the last one taken.
  */
 
-/** Traces taken at first, or after a quiet time; in a burst so many a second, far below a hundredth of the time. */
+/** Traces taken at first; from then on at most so many a second, far below a hundredth of the time. */
 const BURST = 1000;
 const PER_SECOND = 10;
 /** A look at the clock costs as well: one for so many buffers without a trace. */
@@ -37,7 +37,7 @@ function refill(): boolean {
   if (--untilLook > 0) return false;
   untilLook = LOOK_EVERY;
   const now = performance.now();
-  left = Math.min(BURST, Math.floor(((now - refilledAt) / 1000) * PER_SECOND));
+  left = Math.min(PER_SECOND, Math.floor(((now - refilledAt) / 1000) * PER_SECOND));
   if (left > 0) refilledAt = now;
   return left > 0;
 }
