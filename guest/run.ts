@@ -49,6 +49,8 @@ export interface GuestOptions {
   qemu?: string;
   /** Kills the guest that runs longer than this, counted from power-on. */
   timeoutMs?: number;
+  /** Kills the guest whose command says nothing for this long. */
+  stallMs?: number;
   /** Host folder the guest mounts writable at /mnt/share; default: a temporary one. */
   shareDir?: string;
   /** Kernel console from power-on, with all boot messages. Without it the console goes to a log. */
@@ -191,7 +193,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       }).result();
     };
     const first = await boot();
-    if (first.stuckInBoot !== true) return first;
+    if (first.stuck !== "boot") return first;
     (options.progress ?? silentProgress).note(`${first.problem ?? "the guest did not boot"}; once more`);
     return await boot();
   } finally {
