@@ -94,6 +94,11 @@ export const c = {
     count: number,
     offset: number,
   ) => number,
+  memmove: libc.func("memmove", "void", ["uintptr_t", "uintptr_t", "size_t"]) as (
+    target: number,
+    source: number,
+    length: number,
+  ) => void,
   fcntlNumber: libc.func("fcntl", "int", ["int", "int", "int"]) as (
     fd: number,
     command: number,

@@ -8,6 +8,7 @@
  */
 import { fstatSync } from "node:fs";
 import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "./check.js";
+import { registerArena } from "./copy.js";
 import { ArgumentError, ClosedError, UnsupportedError } from "./errors.js";
 import { addressOf } from "./libc.js";
 import {
@@ -48,8 +49,9 @@ class Arena {
 
   constructor(readonly sizeBytes: number) {
     const pages = Math.ceil(sizeBytes / WASM_PAGE);
+    let memory: SharedMemory;
     try {
-      this.buffer = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer;
+      memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     } catch (cause) {
       throw new UnsupportedError(
         "no address space for DMA memory: each 4 GiB reserved takes about 10 GiB of it " +
@@ -57,7 +59,9 @@ class Arena {
         { cause },
       );
     }
+    this.buffer = memory.buffer;
     this.address = addressOf(new Uint8Array(this.buffer));
+    registerArena(memory, this.address);
   }
 
   /** Offset of `sizeBytes` aligned by address, or undefined where they don't fit any more. */
