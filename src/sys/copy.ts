@@ -72,16 +72,18 @@ export function copyBytes(
   sourceAt: number,
   lengthBytes: number,
 ): void {
+  // Written so that NaN fails as well.
+  const inside =
+    targetAt >= 0 &&
+    sourceAt >= 0 &&
+    targetAt + lengthBytes <= target.length &&
+    sourceAt + lengthBytes <= source.length;
+  if (!inside) {
+    throw new RangeError(`${lengthBytes} bytes from ${sourceAt} to ${targetAt} lie outside their memory`);
+  }
   if (lengthBytes < MIN_BYTES) {
     target.set(source.subarray(sourceAt, sourceAt + lengthBytes), targetAt);
     return;
-  }
-  if (
-    !(targetAt >= 0 && sourceAt >= 0) ||
-    targetAt + lengthBytes > target.length ||
-    sourceAt + lengthBytes > source.length
-  ) {
-    throw new RangeError(`${lengthBytes} bytes from ${sourceAt} to ${targetAt} lie outside their memory`);
   }
   const { buffer: to } = target;
   const { buffer: from } = source;

@@ -242,8 +242,11 @@ export class NvmeTestHost implements DeviceHost {
 
   /** Sets up the admin queues and enables. */
   enable(config = 0, entries = ADMIN_ENTRIES): void {
-    const sq = this.alloc(entries * 64);
-    const cq = this.alloc(entries * 16);
+    this.enableAt(this.alloc(entries * 64), this.alloc(entries * 16), config, entries);
+  }
+
+  /** The same, with the queues at these offsets. */
+  enableAt(sq: number, cq: number, config = 0, entries = ADMIN_ENTRIES): void {
     this.write32(NvmeRegister.AQA, ((entries - 1) << 16) | (entries - 1));
     this.write32(NvmeRegister.ASQ, this.iova(sq) % TWO_32);
     this.write32(NvmeRegister.ASQ + 4, Math.floor(this.iova(sq) / TWO_32));
@@ -277,8 +280,17 @@ export class NvmeTestHost implements DeviceHost {
 
   /** Creates an I/O queue pair by commands. @throws Error where the controller refuses */
   createIo(id = 1, entries = 64, options: { vector?: number; doorbells?: Uint32Array } = {}): TestQueue {
-    const sq = this.alloc(entries * 64);
-    const cq = this.alloc(entries * 16);
+    return this.createIoAt(id, entries, this.alloc(entries * 64), this.alloc(entries * 16), options);
+  }
+
+  /** The same, with the queues at these offsets. */
+  createIoAt(
+    id: number,
+    entries: number,
+    sq: number,
+    cq: number,
+    options: { vector?: number; doorbells?: Uint32Array } = {},
+  ): TestQueue {
     const { vector } = options;
     const size = (((entries - 1) << 16) | id) >>> 0;
     const first = this.admin.run({

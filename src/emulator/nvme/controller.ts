@@ -421,12 +421,9 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 
   private completeOn(cq: EmulatedCq, sq: EmulatedSq, cid: number, dw0: number, status: number): void {
     const field = status === NvmeStatus.success ? 0 : this.statusField(status, sq.id);
-    if (cq.overflow.length === 0 && cq.mapped && this.hasRoom(cq)) {
-      this.post(cq, dw0, 0, sq.head, sq.id, cid, field);
-    } else {
-      cq.overflow.push([dw0, 0, sq.head | (sq.id << 16), cid | (field << 17)]);
-      this.overflows++;
-    }
+    // Posted at the end of the pass: what a command sets off comes after its own completion.
+    cq.overflow.push([dw0, 0, sq.head | (sq.id << 16), cid | (field << 17)]);
+    this.overflows++;
     this.poller?.wake();
   }
 
@@ -531,8 +528,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       const status = this.execute(sq);
       if (status === PENDING) continue;
       const { cid, dw0 } = command;
-      if (this.hasRoom(sq.cq) && sq.cq.mapped) this.complete(sq, status);
-      else this.completeOn(sq.cq, sq, cid, dw0, status);
+      this.completeOn(sq.cq, sq, cid, dw0, status);
     }
     return due.length;
   }

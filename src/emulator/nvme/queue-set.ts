@@ -192,7 +192,8 @@ export class QueueSet {
       memory.find(shadow.doorbells, SHADOW_BYTES, true, shadowSpan) &&
       memory.find(shadow.eventIndexes, SHADOW_BYTES, true, eventSpan);
     // The buffers are one page: queues beyond it keep the real doorbells. The admin queues always do.
-    const isShadowed = (id: number): boolean => usable && id !== 0 && 8 * id + 8 <= SHADOW_BYTES;
+    const belongs = (id: number): boolean => shadow !== undefined && id !== 0 && 8 * id + 8 <= SHADOW_BYTES;
+    const isShadowed = (id: number): boolean => usable && belongs(id);
     for (const cq of this.cqs) {
       if (cq === undefined) continue;
       const shadowed = isShadowed(cq.id);
@@ -202,6 +203,8 @@ export class QueueSet {
     for (const sq of this.sqs) {
       if (sq === undefined) continue;
       const shadowed = isShadowed(sq.id);
+      // A buffer that the host has taken away is as fatal as a queue: what its doorbells are now nobody knows.
+      if (belongs(sq.id) && !usable) sq.mapped = false;
       sq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
       sq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + 2 * sq.id;
       sq.eventIndex.enabled = shadowed;

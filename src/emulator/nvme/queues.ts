@@ -31,7 +31,7 @@ export class EmulatedCq {
   users = 0;
   /** A doorbell value outside the queue that has been reported. */
   badHead = -1;
-  /** Completions that found the queue full: DW0, DW1, DW2, DW3 without phase. */
+  /** Completions that don't follow their commands at once, or found the queue full: DW0, DW1, DW2, DW3 without phase. */
   readonly overflow: [number, number, number, number][] = [];
 
   constructor(
