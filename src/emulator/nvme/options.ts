@@ -157,8 +157,8 @@ function refuse(option: string, why: string): never {
 
 function recordsOf(data: z.output<typeof schema>, capacityBytes: number): NamespaceRecord[] {
   const { sizeBytes, namespaces, blockSizeBytes, metadataBytes, protection, guardBits, zoned } = data;
-  if (capacityBytes % UNIT_BYTES !== 0) refuse("capacityBytes", `must be a multiple of ${UNIT_BYTES}`);
   if (sizeBytes % UNIT_BYTES !== 0) refuse("sizeBytes", `must be a multiple of ${UNIT_BYTES} (1 MiB)`);
+  if (capacityBytes % UNIT_BYTES !== 0) refuse("capacityBytes", `must be a multiple of ${UNIT_BYTES}`);
   if (sizeBytes > capacityBytes)
     refuse("capacityBytes", `${capacityBytes} is less than sizeBytes ${sizeBytes}`);
   const format = findLbaFormat(blockSizeBytes, metadataBytes, guardBits);
