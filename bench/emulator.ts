@@ -6,7 +6,7 @@
  * the median can't; and `--inline` has host and controller take turns on one thread, which needs but one core, and
  * prints what a command costs both together.
  *
- *   node dist/bench/emulator.js [--seconds S] [--rounds N] [--inline]
+ *   node dist/bench/emulator.js [--seconds S] [--rounds N] [--size MIB] [--inline]
  */
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
@@ -19,7 +19,6 @@ import { MappedMemory } from "../src/sys/memory.js";
 import type { ClientMemory, MemorySpan } from "../src/vfio-user/emulated-device.js";
 
 const BASE = 0x1_0000_0000;
-const MEDIUM_BYTES = 256 << 20;
 const BLOCK_BYTES = 4096;
 const ENTRIES = 256;
 /** Where things are in the host's memory. */
@@ -34,6 +33,7 @@ interface Setup {
   readonly buffer: SharedArrayBuffer;
   readonly offset: number;
   readonly stop: SharedArrayBuffer;
+  readonly mediumBytes: number;
 }
 
 /** The host's memory is one mapping. */
@@ -68,8 +68,8 @@ class OneMapping implements ClientMemory {
 }
 
 /** An enabled controller. */
-function start({ buffer, offset }: Setup, polled: boolean): EmulatedNvme {
-  const device = EmulatedNvme.create({ sizeBytes: MEDIUM_BYTES, blockSizeBytes: 4096 }, polled);
+function start({ buffer, offset, mediumBytes }: Setup, polled: boolean): EmulatedNvme {
+  const device = EmulatedNvme.create({ sizeBytes: mediumBytes, blockSizeBytes: 4096 }, polled);
   device.connect({ memory: new OneMapping(buffer, offset), raise: () => {} });
   const bar = device.bars[0];
   const register = (at: number, value: number): void => {
@@ -107,7 +107,7 @@ function admin(sq: SubmissionQueue, cq: CompletionQueue, words: readonly number[
   cq.ring();
 }
 
-const WINDOW_MS = 2;
+const WINDOW_MS = 1;
 
 /**
  * Reads at a queue depth for some time.
@@ -117,11 +117,11 @@ const WINDOW_MS = 2;
 function measure(
   sq: SubmissionQueue,
   cq: CompletionQueue,
+  blocks: number,
   depth: number,
   seconds: number,
   pump: () => void = () => {},
 ): { mean: number; best: number } {
-  const blocks = MEDIUM_BYTES / BLOCK_BYTES;
   const { words } = sq;
   let random = 0x9e37_79b9;
   let posted = 0;
@@ -161,7 +161,7 @@ function measure(
     }
     cq.ring();
     sq.ring();
-    if (++looks % 64 !== 0) continue;
+    if (++looks % 16 !== 0) continue;
     const now = performance.now();
     isOver ||= now >= end;
     if (now - windowStart < WINDOW_MS) continue;
@@ -177,14 +177,17 @@ async function main(): Promise<void> {
     options: {
       seconds: { type: "string", default: "1" },
       rounds: { type: "string", default: "5" },
+      size: { type: "string", default: "64" },
       inline: { type: "boolean", default: false },
     },
   });
   const seconds = Number(values.seconds);
   const rounds = Number(values.rounds);
+  const mediumBytes = Number(values.size) << 20;
+  const blocks = mediumBytes / BLOCK_BYTES;
   const ram = MappedMemory.anonymous(RAM_BYTES, { populate: true });
   const stop = new SharedArrayBuffer(4);
-  const setup: Setup = { buffer: ram.buffer, offset: ram.bytes.byteOffset, stop };
+  const setup: Setup = { buffer: ram.buffer, offset: ram.bytes.byteOffset, stop, mediumBytes };
   let device: EmulatedNvme | undefined;
   let fd: number;
   if (values.inline) {
@@ -214,7 +217,7 @@ async function main(): Promise<void> {
   const sq = new SubmissionQueue(1, ENTRIES, ring(IO_SQ, ENTRIES * 16), doorbells.words, 2);
   const cq = new CompletionQueue(1, ENTRIES, ring(IO_CQ, ENTRIES * 4), doorbells.words, 3);
   // Every block is written once: reading memory that was never written reads the one page of zeros.
-  for (let lba = 0; lba < MEDIUM_BYTES / BLOCK_BYTES; lba++) {
+  for (let lba = 0; lba < blocks; lba++) {
     sq.words.set([IoOpcode.write, 1, 0, 0, 0, 0, DATA, high, 0, 0, lba, 0, 0, 0, 0, 0], sq.slot);
     sq.post();
     sq.ring();
@@ -226,13 +229,14 @@ async function main(): Promise<void> {
   const results = new Map(depths.map((depth) => [depth, { means: [0], best: 0 }]));
   for (let round = 0; round < rounds; round++) {
     for (const depth of depths) {
-      const { mean, best } = measure(sq, cq, depth, seconds, pump);
+      const { mean, best } = measure(sq, cq, blocks, depth, seconds, pump);
       const result = results.get(depth);
       if (result === undefined) continue;
       result.means[round] = mean;
       result.best = Math.max(result.best, best);
     }
   }
+  process.stdout.write(`4 KiB random reads from ${values.size} MiB, ${rounds} times ${seconds} s\n`);
   for (const [depth, { means, best }] of results) {
     const sorted = means.sort((a, b) => a - b);
     const show = (value: number): string => (value / 1e6).toFixed(2);

@@ -9,6 +9,9 @@ export { type Iova, type IovaRange, iova } from "./dma/iova.js";
 export { IovaAllocator, IovaSpaceError } from "./dma/iova-allocator.js";
 export type { DmaAccess, DmaMapper } from "./dma/mapper.js";
 export { type AllocOptions, DmaSpace, type MapOptions } from "./dma/space.js";
+export { EmulatedNvme } from "./emulator/nvme/controller.js";
+export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
+export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";
 export type { BoundDevice } from "./iommufd/device-ref.js";
 export {
@@ -98,3 +101,11 @@ export { setVfToken } from "./vfio/vf-token.js";
 export { type IommuType, type Type1Info, VfioContainer } from "./vfio-legacy/container.js";
 export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
+export type {
+  ClientMemory,
+  DeviceHost,
+  EmulatedBar,
+  EmulatedDevice,
+  MappableArea,
+  MemorySpan,
+} from "./vfio-user/emulated-device.js";

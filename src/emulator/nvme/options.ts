@@ -110,15 +110,15 @@ export interface NvmeEmulatorOptions {
   readonly vectors?: number | undefined;
   readonly serial?: string | undefined;
   /**
-   * `shared`: clients map the doorbells, and no message is sent per I/O; an idle controller looks a few hundred times a
-   * second. `messages`: every doorbell is a message; an idle controller does nothing at all.
+   * `shared`: clients map the doorbells, and no message is sent per I/O; an idle controller looks for work by a slow
+   * timer. `messages`: every doorbell is a message; an idle controller does nothing at all.
    */
   readonly doorbells?: "shared" | "messages" | undefined;
   /** How long one turn of the event loop looks at the queues while there is work. 50 by default. */
   readonly spinMicroseconds?: number | undefined;
   /** After so many milliseconds without work the controller stops spinning. 20 by default. */
   readonly idleAfterMs?: number | undefined;
-  /** How often it looks at shared doorbells then, in milliseconds. 4 by default. */
+  /** How often it looks at shared doorbells then, in milliseconds: 4 by default, and after a while a sixth as often. */
   readonly idlePollMs?: number | undefined;
   /** Faults on order from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;

@@ -13,9 +13,16 @@ export interface PollerOptions {
   readonly spinMs: number;
   /** After so long without work, sleep. */
   readonly idleAfterMs: number;
-  /** While asleep, look so often; undefined where all work is announced by wake(). */
+  /**
+   * While asleep, look so often at first, and ever less often down to a sixth of that; undefined where all work is
+   * announced by wake().
+   */
   readonly idlePollMs: number | undefined;
 }
+
+/** How the time between two looks grows with every look that finds nothing, and to how much. */
+const NAP_GROWTH = 1 / 64;
+const NAP_LIMIT = 6;
 
 /** Pumps between two looks at the clock. */
 const PUMPS_PER_CLOCK = 64;
@@ -28,6 +35,8 @@ export class Poller {
   private lastWork = 0;
   private timer: NodeJS.Timeout | undefined;
   private spinning = false;
+  /** Looks in vain since the last work. */
+  private naps = 0;
   private stopped = true;
 
   constructor(
@@ -40,6 +49,7 @@ export class Poller {
     this.stopped = false;
     this.lastWork = performance.now();
     if (this.spinning) return;
+    this.naps = 0;
     clearTimeout(this.timer);
     this.spinning = true;
     setImmediate(this.turn);
@@ -80,7 +90,9 @@ export class Poller {
       return;
     }
     this.spinning = false;
-    const delay = Math.min(this.options.idlePollMs ?? Number.POSITIVE_INFINITY, this.work.dueInMs());
+    const { idlePollMs = Number.POSITIVE_INFINITY } = this.options;
+    const nap = idlePollMs * Math.min(1 + this.naps++ * NAP_GROWTH, NAP_LIMIT);
+    const delay = Math.min(nap, this.work.dueInMs());
     if (delay === Number.POSITIVE_INFINITY) return;
     this.timer = setTimeout(this.look, delay);
     this.timer.unref();
