@@ -63,3 +63,31 @@ export function sealSize(fd: number, name: string): void {
     throw new SysError("fcntl(F_ADD_SEALS)", lastErrno(), { object: `memfd ${name}` });
   }
 }
+
+const F_GETFL = 3;
+const F_SETFL = 4;
+const F_GET_SEALS = 1034;
+const O_NONBLOCK = 0o4000;
+
+/** Whether a file can't become shorter any more: false for all that isn't a sealed memfd. */
+export function isSealedAgainstShrinking(fd: number): boolean {
+  const seals = c.fcntlNumber(fd, F_GET_SEALS, 0);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
+}
+
+/** From now on calls on this open file don't block. @throws SysError */
+export function setNonBlocking(fd: number): void {
+  const flags = c.fcntlNumber(fd, F_GETFL, 0);
+  if (flags < 0 || c.fcntlNumber(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+    throw new SysError("fcntl(F_SETFL)", lastErrno(), { object: `fd ${fd}` });
+  }
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** A second descriptor of the same open file, close-on-exec. @throws SysError */
+export function duplicate(fd: number): number {
+  const copy = c.fcntlNumber(fd, F_DUPFD_CLOEXEC, 0);
+  if (copy < 0) throw new SysError("fcntl(F_DUPFD_CLOEXEC)", lastErrno(), { object: `fd ${fd}` });
+  return copy;
+}

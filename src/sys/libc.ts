@@ -117,6 +117,38 @@ export const c = {
     count: number,
     timeoutMs: number,
   ) => number,
+  socket: libc.func("int socket(int domain, int type, int protocol)") as (
+    domain: number,
+    type: number,
+    protocol: number,
+  ) => number,
+  connect: libc.func("int connect(int fd, const void *address, uint32_t length)") as (
+    fd: number,
+    address: Pointer,
+    length: number,
+  ) => number,
+  bind: libc.func("int bind(int fd, const void *address, uint32_t length)") as (
+    fd: number,
+    address: Pointer,
+    length: number,
+  ) => number,
+  listen: libc.func("int listen(int fd, int backlog)") as (fd: number, backlog: number) => number,
+  accept4: libc.func("int accept4(int fd, void *address, void *length, int flags)") as (
+    fd: number,
+    address: Pointer,
+    length: Pointer,
+    flags: number,
+  ) => number,
+  sendmsg: libc.func("int64_t sendmsg(int fd, const void *message, int flags)") as (
+    fd: number,
+    message: Pointer,
+    flags: number,
+  ) => number,
+  recvmsg: libc.func("int64_t recvmsg(int fd, void *message, int flags)") as (
+    fd: number,
+    message: Pointer,
+    flags: number,
+  ) => number,
   epollCreate1: libc.func("int epoll_create1(int flags)") as (flags: number) => number,
   epollCtl: libc.func("int epoll_ctl(int epfd, int op, int fd, void *event)") as (
     epfd: number,

@@ -96,11 +96,22 @@ export function pwrite(
   );
 }
 
+const POLLIN = 1;
+const POLLOUT = 4;
+
 /** Waits up to `timeoutMs` (-1: for ever) until `fd` is readable. Blocks the thread. @throws SysError */
 export function pollReadable(fd: number, timeoutMs: number): boolean {
-  const POLLIN = 1;
+  return pollFor(fd, POLLIN, timeoutMs);
+}
+
+/** The same until `fd` takes data. */
+export function pollWritable(fd: number, timeoutMs: number): boolean {
+  return pollFor(fd, POLLOUT, timeoutMs);
+}
+
+function pollFor(fd: number, events: number, timeoutMs: number): boolean {
   // struct pollfd { int fd; short events; short revents; }
-  const request = new Int32Array([fd, POLLIN]);
+  const request = new Int32Array([fd, events]);
   return (
     check(
       restarting(() => c.poll(request, 1, timeoutMs)),

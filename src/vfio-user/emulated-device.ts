@@ -41,7 +41,10 @@ export interface DeviceHost {
 export interface MappableArea {
   readonly offset: number;
   readonly sizeBytes: number;
-  /** A memfd; the area starts at `fdOffset` in it. */
+  /**
+   * A memfd; the area starts at `fdOffset` in it. All areas of a BAR are in one file, as far from each other as in the BAR
+   * and at least as far from the file's start: clients are told one descriptor and one distance.
+   */
   readonly fd: number;
   readonly fdOffset: number;
 }

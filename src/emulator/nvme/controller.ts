@@ -68,12 +68,12 @@ class SharedPage extends Resource {
   }
 
   /** @throws SysError */
-  static create(name: string, sizeBytes: number): SharedPage {
-    const fd = memfd(name, sizeBytes);
+  static create(name: string, sizeBytes: number, at = 0): SharedPage {
+    const fd = memfd(name, at + sizeBytes);
     try {
       // Clients get this descriptor: none may cut it short under our mapping.
       sealSize(fd, name);
-      return new SharedPage(fd, MappedMemory.ofFile(fd, 0, sizeBytes, name), name);
+      return new SharedPage(fd, MappedMemory.ofFile(fd, at, sizeBytes, name), name);
     } catch (error) {
       close(fd);
       throw error;
@@ -238,7 +238,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     };
     try {
       const { medium, inventory } = openMedium(config, keep);
-      const doorbells = keep(SharedPage.create("nvme-doorbells", DOORBELL_BYTES));
+      const doorbells = keep(SharedPage.create("nvme-doorbells", DOORBELL_BYTES, DOORBELL_BASE));
       const cmb = config.cmbBytes > 0 ? keep(SharedPage.create("nvme-cmb", config.cmbBytes)) : undefined;
       return new EmulatedNvme(
         { ...config, capacityBytes: inventory.layout.capacityBytes },
@@ -694,7 +694,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       sizeBytes: BAR0_BYTES,
       is64Bit: true,
       mappable: this.doorbellsAreShared
-        ? [{ offset: DOORBELL_BASE, sizeBytes: DOORBELL_BYTES, fd: page.fd, fdOffset: 0 }]
+        ? [{ offset: DOORBELL_BASE, sizeBytes: DOORBELL_BYTES, fd: page.fd, fdOffset: DOORBELL_BASE }]
         : [],
       read: (offset, target) => {
         if (offset < DOORBELL_BASE || this.registers.allOnes) this.registers.read(offset, target);

@@ -1,0 +1,251 @@
+import { checkInteger } from "../../sys/check.js";
+import type { DeviceHost, EmulatedBar, EmulatedDevice, MemorySpan } from "../../vfio-user/emulated-device.js";
+
+const VENDOR_ID = 0x1234;
+const DEVICE_ID = 0x11e8;
+const BAR_BYTES = 1024 * 1024;
+const MSI_AT = 0x40;
+const STATUS_CAPABILITIES = 1 << 4;
+/** Class "others", as QEMU's has it. */
+const CLASS = 0x00ff00;
+
+/** Registers by offset in BAR 0 (QEMU, docs/specs/edu). */
+const Register = {
+  identification: 0x00,
+  liveness: 0x04,
+  factorial: 0x08,
+  status: 0x20,
+  interruptStatus: 0x24,
+  interruptRaise: 0x60,
+  interruptAcknowledge: 0x64,
+  dmaSource: 0x80,
+  dmaDestination: 0x88,
+  dmaCount: 0x90,
+  dmaCommand: 0x98,
+} as const;
+const IDENTIFICATION = 0x0100_00ed;
+const STATUS_COMPUTING = 0x01;
+const STATUS_INTERRUPT = 0x80;
+const COMMAND_START = 1;
+const COMMAND_TO_RAM = 2;
+const COMMAND_INTERRUPT = 4;
+/** Interrupt bits that the device sets itself. */
+const INTERRUPT_FACTORIAL = 0x0000_0001;
+const INTERRUPT_DMA = 0x0000_0100;
+
+/** The device's own memory, as its DMA engine addresses it. */
+const BUFFER_AT = 0x40000;
+const BUFFER_BYTES = 4096;
+
+/** Options of {@link EmulatedEdu}. */
+export interface EduOptions {
+  /** Address bits of its DMA engine: 28 by default, as QEMU's. */
+  readonly dmaBits?: number | undefined;
+}
+
+/**
+ * QEMU's educational device, for tutorials and tests without QEMU: registers, a factorial that takes a while, interrupts,
+ * and a DMA engine with a buffer of its own.
+ */
+export class EmulatedEdu implements EmulatedDevice {
+  readonly name = "emulated edu";
+  readonly configSpace: Uint8Array = configSpace();
+  readonly vectors = { intx: 1, msi: 1, msix: 0 };
+  readonly bars: readonly (EmulatedBar | undefined)[];
+  private readonly dmaLimit: number;
+  private host: DeviceHost | undefined;
+  private liveness = 0;
+  private factorial = 0;
+  private status = 0;
+  private interrupts = 0;
+  private readonly dma = { source: 0, destination: 0, count: 0, command: 0 };
+  private readonly buffer = Buffer.alloc(BUFFER_BYTES);
+  private readonly span: MemorySpan = {
+    bytes: new Uint8Array(new SharedArrayBuffer(0)),
+    words: new Uint32Array(new SharedArrayBuffer(0)),
+    offset: 0,
+  };
+  /** Ends what was started before a reset or disconnect. */
+  private generation = 0;
+
+  constructor(options: EduOptions = {}) {
+    this.dmaLimit = 2 ** checkInteger("dmaBits", options.dmaBits ?? 28, 12, 52);
+    const bar: EmulatedBar = {
+      sizeBytes: BAR_BYTES,
+      read: (offset, target) => {
+        // Below 0x80 only whole words, as in QEMU; nothing else answers.
+        const value = BigInt(this.read(offset & ~3));
+        target.fill(0xff);
+        if (target.length !== 4 && target.length !== 8) return;
+        if (offset % target.length !== 0 || (target.length === 8 && offset < Register.dmaSource)) return;
+        const view = new DataView(target.buffer, target.byteOffset, target.length);
+        if (target.length === 4) view.setUint32(0, Number(value & 0xffff_ffffn), true);
+        else view.setBigUint64(0, value, true);
+      },
+      write: (offset, source) => {
+        const view = new DataView(source.buffer, source.byteOffset, source.length);
+        if (source.length === 4) this.write(offset, view.getUint32(0, true));
+        else if (source.length === 8 && offset >= Register.dmaSource) {
+          this.write(offset, Number(view.getBigUint64(0, true)));
+        }
+      },
+    };
+    this.bars = [bar, undefined, undefined, undefined, undefined, undefined];
+  }
+
+  connect(host: DeviceHost): void {
+    this.host = host;
+  }
+
+  disconnect(): void {
+    this.host = undefined;
+    this.generation++;
+  }
+
+  reset(): void {
+    this.generation++;
+    this.liveness = 0;
+    this.factorial = 0;
+    this.status = 0;
+    this.interrupts = 0;
+    Object.assign(this.dma, { source: 0, destination: 0, count: 0, command: 0 });
+    this.buffer.fill(0);
+  }
+
+  close(): void {
+    this.disconnect();
+  }
+
+  private read(offset: number): number {
+    switch (offset) {
+      case Register.identification:
+        return IDENTIFICATION;
+      case Register.liveness:
+        return this.liveness;
+      case Register.factorial:
+        return this.factorial;
+      case Register.status:
+        return this.status;
+      case Register.interruptStatus:
+        return this.interrupts;
+      case Register.dmaSource:
+        return this.dma.source;
+      case Register.dmaDestination:
+        return this.dma.destination;
+      case Register.dmaCount:
+        return this.dma.count;
+      case Register.dmaCommand:
+        return this.dma.command;
+      default:
+        return 0xffff_ffff;
+    }
+  }
+
+  private write(offset: number, value: number): void {
+    const { dma } = this;
+    switch (offset) {
+      case Register.liveness:
+        this.liveness = ~value >>> 0;
+        return;
+      case Register.factorial:
+        this.compute(value);
+        return;
+      case Register.status:
+        this.status = (this.status & ~STATUS_INTERRUPT) | (value & STATUS_INTERRUPT);
+        return;
+      case Register.interruptRaise:
+        this.raise(value);
+        return;
+      case Register.interruptAcknowledge:
+        this.interrupts = (this.interrupts & ~value) >>> 0;
+        return;
+      case Register.dmaSource:
+        dma.source = value;
+        return;
+      case Register.dmaDestination:
+        dma.destination = value;
+        return;
+      case Register.dmaCount:
+        dma.count = value;
+        return;
+      case Register.dmaCommand:
+        if ((dma.command & COMMAND_START) !== 0 || (value & COMMAND_START) === 0) return;
+        dma.command = value;
+        void this.transfer();
+        return;
+    }
+  }
+
+  private compute(value: number): void {
+    if ((this.status & STATUS_COMPUTING) !== 0) return;
+    this.status |= STATUS_COMPUTING;
+    const { generation } = this;
+    // Not at once: whoever reads the status too early must see that it isn't done.
+    setImmediate(() => {
+      if (generation !== this.generation) return;
+      let result = 1;
+      for (let i = 2; i <= Math.min(value, 64); i++) result = Math.imul(result, i) >>> 0;
+      // From 34! on all 32 bits are zero.
+      this.factorial = value > 33 ? 0 : result;
+      this.status &= ~STATUS_COMPUTING;
+      if ((this.status & STATUS_INTERRUPT) !== 0) this.raise(INTERRUPT_FACTORIAL);
+    });
+  }
+
+  private raise(bits: number): void {
+    this.interrupts = (this.interrupts | bits) >>> 0;
+    if (this.interrupts === 0) return;
+    this.host?.raise(0, "msi");
+    this.host?.raise(0, "intx");
+  }
+
+  /** Between the client's memory and the buffer; what lies outside of either is left alone. */
+  private async transfer(): Promise<void> {
+    const { dma, generation } = this;
+    const toRam = (dma.command & COMMAND_TO_RAM) !== 0;
+    const inside = (toRam ? dma.source : dma.destination) - BUFFER_AT;
+    const iova = toRam ? dma.destination : dma.source;
+    // One turn, as a real engine takes time.
+    await new Promise((resolve) => setImmediate(resolve));
+    const fits = inside >= 0 && inside + dma.count <= BUFFER_BYTES && iova + dma.count <= this.dmaLimit;
+    if (generation === this.generation && fits) {
+      try {
+        await this.copy(iova, this.buffer.subarray(inside, inside + dma.count), toRam);
+      } catch {
+        // As with an IOMMU: the device learns nothing of an access that is stopped.
+      }
+    }
+    if (generation !== this.generation) return;
+    const wantsInterrupt = (dma.command & COMMAND_INTERRUPT) !== 0;
+    dma.command = 0;
+    if (wantsInterrupt) this.raise(INTERRUPT_DMA);
+  }
+
+  private async copy(iova: number, part: Buffer, toRam: boolean): Promise<void> {
+    const { host, span } = this;
+    if (host === undefined || part.length === 0) return;
+    if (!host.memory.find(iova, part.length, toRam, span)) {
+      if (toRam) await host.memory.write(iova, part);
+      else await host.memory.read(iova, part);
+      return;
+    }
+    const memory = span.bytes.subarray(span.offset, span.offset + part.length);
+    if (toRam) memory.set(part);
+    else part.set(memory);
+  }
+}
+
+function configSpace(): Uint8Array {
+  const bytes = new Uint8Array(256);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0x00, VENDOR_ID, true);
+  view.setUint16(0x02, DEVICE_ID, true);
+  view.setUint16(0x06, STATUS_CAPABILITIES, true);
+  view.setUint32(0x08, ((CLASS << 8) | 0x10) >>> 0, true);
+  bytes[0x34] = MSI_AT;
+  bytes[0x3d] = 1;
+  // MSI with 64-bit addresses, one vector.
+  bytes[MSI_AT] = 0x05;
+  view.setUint16(MSI_AT + 2, 0x0080, true);
+  return bytes;
+}

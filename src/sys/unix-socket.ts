@@ -1,0 +1,252 @@
+/**
+ * UNIX stream sockets that pass descriptors along (unix(7), SCM_RIGHTS), which node:net can't. Non-blocking and
+ * close-on-exec; {@link watchReadable} tells when there is something.
+ */
+import { lstatSync, unlinkSync } from "node:fs";
+import { Errno } from "./errno.js";
+import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "./errors.js";
+import { addressOf, c, keepAlive, lastErrno } from "./libc.js";
+import { Lease, Resource } from "./resource.js";
+import { close, pollWritable } from "./syscalls.js";
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SCM_RIGHTS = 1;
+const MSG_CTRUNC = 0x8;
+const MSG_NOSIGNAL = 0x4000;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+const BACKLOG = 8;
+/** sockaddr_un: family, then the path with its terminating zero. */
+const PATH_BYTES = 108;
+/** The kernel's own limit of descriptors in one message (SCM_MAX_FD). */
+const MAX_FDS = 253;
+
+// struct msghdr, iovec and cmsghdr of 64-bit Linux.
+const MSG = { name: 0, iov: 16, iovlen: 24, control: 32, controllen: 40, flags: 48, bytes: 56 } as const;
+const IOV_BYTES = 16;
+const CMSG_HEADER_BYTES = 16;
+const CMSG_BYTES = CMSG_HEADER_BYTES + 4 * MAX_FDS + 4;
+
+function socketAddress(path: string): Uint8Array {
+  const encoded = Buffer.from(path, "utf8");
+  if (encoded.length === 0 || encoded.includes(0))
+    throw new ArgumentError("a socket's path is no empty string");
+  if (encoded.length >= PATH_BYTES) {
+    throw new ArgumentError(
+      `${path}: a socket's path has at most ${PATH_BYTES - 1} bytes, not ${encoded.length}`,
+    );
+  }
+  const address = new Uint8Array(2 + PATH_BYTES);
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  address.set(encoded, 2);
+  return address;
+}
+
+function newSocket(): number {
+  const fd = c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SysError("socket", lastErrno());
+  return fd;
+}
+
+/** Calls and, where that fails, closes the descriptor. */
+function orClose(fd: number, syscall: string, call: () => number, context: SysErrorContext): void {
+  if (call() >= 0) return;
+  const errno = lastErrno();
+  close(fd);
+  throw new SysError(syscall, errno, context);
+}
+
+const connectHints: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such socket",
+  ECONNREFUSED: "nobody listens there: is it a socket, and is the server up?",
+  EACCES: "give this user write permission on the socket",
+  EAGAIN: "the server takes no more connections at present",
+};
+
+/** What {@link UnixSocket.receive} got. */
+export interface Received {
+  /** Bytes; 0 at the end of the stream. */
+  readonly count: number;
+  /** Descriptors that came with them; the receiver's to close. */
+  readonly fds: readonly number[];
+}
+
+/** One end of a connection. */
+export class UnixSocket extends Resource {
+  readonly fd: number;
+  // Outside V8's moving heap, since the kernel is told their addresses: message header, iovec, control data.
+  private readonly header = new DataView(new ArrayBuffer(MSG.bytes + IOV_BYTES + CMSG_BYTES));
+  private readonly headerAddress: number;
+
+  /** Takes over a connected descriptor. */
+  constructor(fd: number, what: string) {
+    super(new Lease(what, () => close(fd)));
+    this.fd = fd;
+    this.headerAddress = addressOf(this.header);
+  }
+
+  /** @throws ArgumentError, SysError: ENOENT, ECONNREFUSED (nobody listens, or no socket), EACCES */
+  static connect(path: string): UnixSocket {
+    const address = socketAddress(path);
+    const fd = newSocket();
+    try {
+      orClose(fd, "connect", () => c.connect(fd, address, address.length), { object: path });
+    } catch (error) {
+      throw error instanceof SysError ? error.with({ hint: connectHints[error.code] }) : error;
+    }
+    return new UnixSocket(fd, `connection to ${path}`);
+  }
+
+  /**
+   * Sends all bytes, the descriptors with the first. Blocks the thread while the other side has no room.
+   * @param bytes outside V8's moving heap (more than 64 bytes, or a Buffer made by alloc)
+   * @throws TimeoutError where the other side takes nothing for so long, SysError: EPIPE where it is gone; ClosedError
+   */
+  send(bytes: Uint8Array, fds: readonly number[], timeoutMs: number): void {
+    this.lease.assertOpen();
+    let pending = fds;
+    for (let done = 0; done < bytes.length; ) {
+      const part = bytes.subarray(done);
+      this.prepare(part, pending.length === 0 ? 0 : CMSG_HEADER_BYTES + 4 * pending.length, pending);
+      const sent = c.sendmsg(this.fd, this.header, MSG_NOSIGNAL);
+      keepAlive(bytes);
+      if (sent >= 0) {
+        done += sent;
+        pending = [];
+        continue;
+      }
+      const errno = lastErrno();
+      if (errno === Errno.EINTR) continue;
+      if (errno !== Errno.EAGAIN) throw new SysError("sendmsg", errno, { object: this.lease.label });
+      if (!pollWritable(this.fd, timeoutMs))
+        throw new TimeoutError(`sending on ${this.lease.label}`, timeoutMs);
+    }
+  }
+
+  /**
+   * Receives what there is, up to the length of `target`, and the descriptors that came with it.
+   * @param target outside V8's moving heap, as with send()
+   * @returns undefined where there is nothing yet
+   * @throws SysError; ArgumentError where descriptors were lost because there were too many; ClosedError
+   */
+  receive(target: Uint8Array): Received | undefined {
+    this.lease.assertOpen();
+    for (;;) {
+      this.prepare(target, CMSG_BYTES, []);
+      const count = c.recvmsg(this.fd, this.header, MSG_CMSG_CLOEXEC);
+      keepAlive(target);
+      if (count >= 0) return { count, fds: this.takeFds() };
+      const errno = lastErrno();
+      if (errno === Errno.EAGAIN) return undefined;
+      // A connection that was cut off has ended as one that was closed.
+      if (errno === Errno.ECONNRESET) return { count: 0, fds: [] };
+      if (errno !== Errno.EINTR) throw new SysError("recvmsg", errno, { object: this.lease.label });
+    }
+  }
+
+  private prepare(bytes: Uint8Array, controlBytes: number, fds: readonly number[]): void {
+    const { header, headerAddress } = this;
+    const put = (at: number, value: number): void => header.setBigUint64(at, BigInt(value), true);
+    put(MSG.name, 0);
+    put(MSG.name + 8, 0);
+    put(MSG.iov, headerAddress + MSG.bytes);
+    put(MSG.iovlen, 1);
+    put(MSG.control, controlBytes === 0 ? 0 : headerAddress + MSG.bytes + IOV_BYTES);
+    put(MSG.controllen, controlBytes);
+    put(MSG.flags, 0);
+    put(MSG.bytes, addressOf(bytes));
+    put(MSG.bytes + 8, bytes.length);
+    if (fds.length === 0) return;
+    const at = MSG.bytes + IOV_BYTES;
+    put(at, CMSG_HEADER_BYTES + 4 * fds.length);
+    header.setUint32(at + 8, SOL_SOCKET, true);
+    header.setUint32(at + 12, SCM_RIGHTS, true);
+    fds.forEach((fd, i) => {
+      header.setInt32(at + CMSG_HEADER_BYTES + 4 * i, fd, true);
+    });
+  }
+
+  private takeFds(): number[] {
+    const { header } = this;
+    const length = Number(header.getBigUint64(MSG.controllen, true));
+    const base = MSG.bytes + IOV_BYTES;
+    const fds: number[] = [];
+    for (let at = 0; at + CMSG_HEADER_BYTES <= length; ) {
+      const bytes = Number(header.getBigUint64(base + at, true));
+      if (bytes < CMSG_HEADER_BYTES || at + bytes > length) break;
+      const isRights =
+        header.getUint32(base + at + 8, true) === SOL_SOCKET &&
+        header.getUint32(base + at + 12, true) === SCM_RIGHTS;
+      for (let i = CMSG_HEADER_BYTES; isRights && i + 4 <= bytes; i += 4) {
+        fds.push(header.getInt32(base + at + i, true));
+      }
+      at += Math.ceil(bytes / 8) * 8;
+    }
+    if ((header.getUint32(MSG.flags, true) & MSG_CTRUNC) !== 0) {
+      for (const fd of fds) close(fd);
+      throw new ArgumentError(`${this.lease.label}: more descriptors came than can be taken`);
+    }
+    return fds;
+  }
+}
+
+/** A socket that takes connections. Closing it removes its path. */
+export class UnixListener extends Resource {
+  readonly fd: number;
+
+  /**
+   * @throws ArgumentError, BusyError where somebody listens at that path, SysError (EADDRINUSE: something else is there)
+   */
+  constructor(readonly path: string) {
+    const address = socketAddress(path);
+    removeStale(path, address);
+    const fd = newSocket();
+    orClose(fd, "bind", () => c.bind(fd, address, address.length), { object: path });
+    const { ino, dev } = lstatSync(path);
+    const remove = (): void => {
+      // Not what somebody else put there since.
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      if (found?.ino === ino && found.dev === dev) unlinkSync(path);
+    };
+    if (c.listen(fd, BACKLOG) < 0) {
+      const errno = lastErrno();
+      close(fd);
+      remove();
+      throw new SysError("listen", errno, { object: path });
+    }
+    super(
+      new Lease(`socket ${path}`, () => {
+        close(fd);
+        remove();
+      }),
+    );
+    this.fd = fd;
+  }
+
+  /** The next connection that waits; undefined where none does. @throws SysError, ClosedError */
+  accept(): UnixSocket | undefined {
+    this.lease.assertOpen();
+    for (;;) {
+      const fd = c.accept4(this.fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      if (fd >= 0) return new UnixSocket(fd, `connection on ${this.path}`);
+      const errno = lastErrno();
+      if (errno === Errno.EAGAIN) return undefined;
+      if (errno !== Errno.EINTR) throw new SysError("accept4", errno, { object: this.path });
+    }
+  }
+}
+
+/** A server that was killed leaves its path behind; nobody listens there any more. */
+function removeStale(path: string, address: Uint8Array): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined || !found.isSocket()) return;
+  const fd = newSocket();
+  const result = c.connect(fd, address, address.length);
+  const errno = lastErrno();
+  close(fd);
+  if (result < 0 && errno === Errno.ECONNREFUSED) unlinkSync(path);
+  else if (result >= 0 || errno === Errno.EAGAIN) throw new BusyError(`somebody listens at ${path} already`);
+}

@@ -1,0 +1,252 @@
+import { checkInteger, checkRange, checkU32 } from "../sys/check.js";
+import { Errno } from "../sys/errno.js";
+import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
+import { isSealedAgainstShrinking } from "../sys/files.js";
+import { MappedMemory } from "../sys/memory.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { close, PAGE_SIZE } from "../sys/syscalls.js";
+import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "../vfio/device-io.js";
+import { canMap, decodeRegion } from "../vfio/region.js";
+import {
+  VFIO_DEVICE_FLAGS_PCI,
+  VFIO_DEVICE_FLAGS_RESET,
+  VFIO_IRQ_INFO_AUTOMASKED,
+  VFIO_IRQ_INFO_EVENTFD,
+  VFIO_IRQ_INFO_MASKABLE,
+  VFIO_IRQ_INFO_NORESIZE,
+  VFIO_IRQ_SET_ACTION_MASK,
+  VFIO_IRQ_SET_ACTION_TRIGGER,
+  VFIO_IRQ_SET_ACTION_UNMASK,
+  VFIO_IRQ_SET_DATA_EVENTFD,
+  VFIO_IRQ_SET_DATA_NONE,
+  vfio_irq_info,
+  vfio_irq_set,
+  vfio_region_info,
+} from "../vfio/uapi.js";
+import { closeFds, VfioUserProtocolError } from "./channel.js";
+import type { VfioUserClient } from "./client.js";
+import { Command, deviceInfo, regionAccess } from "./protocol.js";
+
+/** Room for a region's capabilities at the first attempt. */
+const REGION_ROOM = 1024;
+/** More than any device has: what is beyond is a lie. */
+const MAX_REGIONS = 64;
+const MAX_VECTORS = 2048;
+
+const actions = {
+  mask: VFIO_IRQ_SET_ACTION_MASK,
+  unmask: VFIO_IRQ_SET_ACTION_UNMASK,
+  trigger: VFIO_IRQ_SET_ACTION_TRIGGER,
+} as const;
+
+interface Region {
+  readonly info: RegionInfo;
+  /** The file to map, where the server gave one that is safe to map. */
+  readonly fd: number | undefined;
+}
+
+/** A device behind a vfio-user server. */
+export class VfioUserDevice extends Resource implements DeviceIo {
+  private readonly regions = new Map<number, Region>();
+  private readonly regionFds: number[];
+
+  constructor(private readonly client: VfioUserClient) {
+    const fds: number[] = [];
+    super(new Lease(`vfio-user device ${client.path}`, () => closeFds(fds.splice(0)), client.lease));
+    this.regionFds = fds;
+    this.keep(client);
+  }
+
+  /** VFIO_USER_DEVICE_GET_INFO. @throws VfioUserProtocolError, DeviceGoneError, TimeoutError, SysError, ClosedError */
+  info(): DeviceInfo {
+    const reply = this.ask(
+      Command.deviceGetInfo,
+      deviceInfo.encode({ argsz: deviceInfo.sizeBytes }),
+      deviceInfo.sizeBytes,
+    );
+    const { flags, num_regions, num_irqs } = deviceInfo.decode(reply);
+    if (num_regions > MAX_REGIONS) throw this.lie(`${num_regions} regions`);
+    return {
+      flags,
+      resettable: (flags & VFIO_DEVICE_FLAGS_RESET) !== 0,
+      isPci: (flags & VFIO_DEVICE_FLAGS_PCI) !== 0,
+      numRegions: num_regions,
+      numIrqs: num_irqs,
+      atomicCompletion: [],
+    };
+  }
+
+  /** @throws ArgumentError, and as info() */
+  regionInfo(index: number): RegionInfo {
+    return this.region(index).info;
+  }
+
+  readRegion(index: number, offset: number, target: Uint8Array): void {
+    this.checkAccess(index, offset, target.length);
+    const most = this.client.server.maxTransferBytes;
+    for (let done = 0; done < target.length; ) {
+      const count = Math.min(most, target.length - done);
+      const request = regionAccess.encode({ offset: BigInt(offset + done), region: index, count });
+      const reply = this.ask(Command.regionRead, request, regionAccess.sizeBytes + count);
+      target.set(reply.subarray(regionAccess.sizeBytes), done);
+      done += count;
+    }
+  }
+
+  writeRegion(index: number, offset: number, source: Uint8Array): void {
+    this.checkAccess(index, offset, source.length);
+    const most = this.client.server.maxTransferBytes;
+    for (let done = 0; done < source.length; ) {
+      const part = source.subarray(done, done + most);
+      const header = regionAccess.encode({
+        offset: BigInt(offset + done),
+        region: index,
+        count: part.length,
+      });
+      closeFds(this.client.request(Command.regionWrite, [header, part]).fds);
+      done += part.length;
+    }
+  }
+
+  mapRegion(index: number, offset: number, sizeBytes: number): MappedMemory {
+    const { info, fd } = this.region(index);
+    checkRange(`${this.lease.label} region ${index}`, offset, sizeBytes, info.sizeBytes);
+    if (offset % PAGE_SIZE !== 0)
+      throw new ArgumentError(`offset ${offset} is not a multiple of ${PAGE_SIZE}`);
+    if (fd === undefined || !canMap(info, offset, sizeBytes)) {
+      throw new UnsupportedError(
+        `${this.lease.label}: region ${index} can't be mapped at ${offset} + ${sizeBytes}`,
+      );
+    }
+    const memory = MappedMemory.ofFile(
+      fd,
+      info.offset + offset,
+      sizeBytes,
+      `${this.lease.label} region ${index}`,
+    );
+    memory.lease.dependOn(this.lease);
+    memory.keep(this);
+    return memory;
+  }
+
+  irqInfo(index: number): IrqInfo {
+    checkU32("interrupt index", index);
+    const request = vfio_irq_info.encode({ index });
+    let reply: Uint8Array;
+    try {
+      reply = this.ask(Command.deviceGetIrqInfo, request, vfio_irq_info.sizeBytes);
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
+      throw new ArgumentError(`${this.lease.label} has no interrupt index ${index}`, { cause: error });
+    }
+    const { flags, count } = vfio_irq_info.decode(reply);
+    if (count > MAX_VECTORS) throw this.lie(`${count} interrupt vectors`);
+    return {
+      index,
+      count,
+      eventfd: (flags & VFIO_IRQ_INFO_EVENTFD) !== 0,
+      maskable: (flags & VFIO_IRQ_INFO_MASKABLE) !== 0,
+      automasked: (flags & VFIO_IRQ_INFO_AUTOMASKED) !== 0,
+      noResize: (flags & VFIO_IRQ_INFO_NORESIZE) !== 0,
+    };
+  }
+
+  setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
+    // A descriptor that is none can't be sent: vectors without one take part as far as there is one behind them.
+    const flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+    const most = this.client.server.maxMessageFds;
+    for (let at = 0; at < fds.length; ) {
+      const isGap = fds[at] === -1;
+      let end = at + 1;
+      while (end < fds.length && (fds[end] === -1) === isGap && end - at < most) end++;
+      this.setIrqs(flags, index, start + at, end - at, isGap ? [] : fds.slice(at, end));
+      at = end;
+    }
+  }
+
+  disableIrq(index: number): void {
+    // The eventfds of a server that has gone are gone, too.
+    if (!this.client.connected) return;
+    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 0);
+  }
+
+  actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
+    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | actions[action], index, start, count);
+  }
+
+  /** VFIO_USER_DEVICE_RESET. @throws as info() */
+  reset(): void {
+    closeFds(this.client.request(Command.deviceReset).fds);
+  }
+
+  private setIrqs(
+    flags: number,
+    index: number,
+    start: number,
+    count: number,
+    fds: readonly number[] = [],
+  ): void {
+    checkU32("interrupt index", index);
+    checkInteger("start", start, 0, MAX_VECTORS);
+    checkInteger("count", count, 0, MAX_VECTORS);
+    const request = vfio_irq_set.encode({ flags, index, start, count });
+    closeFds(this.client.request(Command.deviceSetIrqs, [request], fds).fds);
+  }
+
+  private checkAccess(index: number, offset: number, length: number): void {
+    const { info } = this.region(index);
+    checkRange(`${this.lease.label} region ${index}`, offset, length, info.sizeBytes);
+  }
+
+  /** Asks for an answer of a length that is known. */
+  private ask(command: number, request: Uint8Array, replyBytes: number): Uint8Array {
+    const { payload, fds } = this.client.request(command, [request]);
+    closeFds(fds);
+    if (payload.length !== replyBytes) throw this.lie(`${payload.length} bytes where ${replyBytes} were due`);
+    return payload;
+  }
+
+  private region(index: number): Region {
+    this.lease.assertOpen();
+    checkU32("region index", index);
+    const known = this.regions.get(index);
+    if (known !== undefined) return known;
+    const request = vfio_region_info.encode({ argsz: REGION_ROOM, index });
+    let answer: { readonly payload: Uint8Array; readonly fds: readonly number[] };
+    try {
+      answer = this.client.request(Command.deviceGetRegionInfo, [request]);
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
+      throw new ArgumentError(`${this.lease.label} has no region ${index}`, { cause: error });
+    }
+    const [fd, ...more] = answer.fds;
+    closeFds(more);
+    try {
+      const region = this.checkRegion(decodeRegion(answer.payload), index, fd);
+      this.regions.set(index, region);
+      if (region.fd !== undefined) this.regionFds.push(region.fd);
+      else if (fd !== undefined) close(fd);
+      return region;
+    } catch (error) {
+      if (fd !== undefined) close(fd);
+      throw error;
+    }
+  }
+
+  /** Nothing of what a server says is believed that could make us touch what isn't there. */
+  private checkRegion(info: RegionInfo, index: number, fd: number | undefined): Region {
+    if (info.index !== index) throw this.lie(`region ${info.index} for region ${index}`);
+    if (!Number.isSafeInteger(info.sizeBytes) || !Number.isSafeInteger(info.offset))
+      throw this.lie("a size beyond 2^53");
+    for (const { offset, sizeBytes } of info.mappable) {
+      if (offset + sizeBytes > info.sizeBytes) throw this.lie(`an area beyond the end of region ${index}`);
+    }
+    const isSafe =
+      fd !== undefined && (this.client.options.trustServer === true || isSealedAgainstShrinking(fd));
+    return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
+  }
+
+  private lie(what: string): VfioUserProtocolError {
+    return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`);
+  }
+}

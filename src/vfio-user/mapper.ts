@@ -1,0 +1,123 @@
+import { type Iova, type IovaRange, iova } from "../dma/iova.js";
+import { IovaAllocator } from "../dma/iova-allocator.js";
+import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+import { UnsupportedError } from "../sys/errors.js";
+import { duplicate } from "../sys/files.js";
+import type { Lease } from "../sys/resource.js";
+import { close, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
+import { closeFds } from "./channel.js";
+import type { ClientDma, VfioUserClient } from "./client.js";
+import { Command, DMA_READ, DMA_WRITE, dmaMap, dmaUnmap } from "./protocol.js";
+
+/** Addresses that servers can tell apart from nothing, and that are exact as numbers. */
+const FIRST = BigInt(PAGE_SIZE);
+const LAST = 2n ** 47n - 1n;
+
+interface Mapping {
+  readonly sizeBytes: number;
+  /** Ours: the caller may close its own. */
+  readonly fd: number;
+  readonly start: number;
+  readonly access: DmaAccess;
+}
+
+/**
+ * The server's view of our memory as the translator behind a DmaSpace: each mapping is a file that the server maps as well.
+ * Anonymous memory can't be shared so: the DmaSpace makes memfds.
+ */
+export class VfioUserMapper implements DmaMapper, ClientDma {
+  readonly name = "vfio-user";
+  readonly mapsFilesOnly = true;
+  readonly lease: Lease;
+  private readonly allocator: IovaAllocator;
+  private readonly mappings = new Map<bigint, Mapping>();
+
+  constructor(private readonly client: VfioUserClient) {
+    this.lease = client.lease;
+    this.allocator = new IovaAllocator([{ start: iova(FIRST), last: iova(LAST) }], PAGE_SIZE);
+    client.dma = this;
+  }
+
+  iovaRanges(): IovaRange[] {
+    return [{ start: iova(FIRST), last: iova(LAST) }];
+  }
+
+  alignmentBytes(): number {
+    return PAGE_SIZE;
+  }
+
+  map(): never {
+    throw new UnsupportedError(
+      "over vfio-user only memory in a file can be shared: alloc() it, or MappedMemory.memfd()",
+    );
+  }
+
+  mapFile(fd: number, start: number, sizeBytes: number, access: DmaAccess, fixed: bigint | undefined): Iova {
+    if (this.mappings.size >= this.client.server.maxDmaMaps) {
+      throw new UnsupportedError(`the server takes no more than ${this.client.server.maxDmaMaps} mappings`);
+    }
+    let at: Iova;
+    if (fixed === undefined) at = this.allocator.alloc(sizeBytes);
+    else {
+      this.allocator.reserve(fixed, sizeBytes);
+      at = iova(fixed);
+    }
+    const own = duplicate(fd);
+    const mapping = { sizeBytes, fd: own, start, access };
+    try {
+      this.tell(at, mapping);
+    } catch (error) {
+      close(own);
+      this.allocator.release(at, sizeBytes);
+      throw error;
+    }
+    this.mappings.set(at, mapping);
+    return at;
+  }
+
+  unmap(at: bigint, sizeBytes: number): void {
+    const mapping = this.mappings.get(at);
+    this.mappings.delete(at);
+    if (mapping !== undefined) close(mapping.fd);
+    this.allocator.release(at, sizeBytes);
+    // A server that has gone has nothing mapped.
+    if (!this.client.connected) return;
+    const request = dmaUnmap.encode({ argsz: dmaUnmap.sizeBytes, addr: at, size: BigInt(sizeBytes) });
+    closeFds(this.client.request(Command.dmaUnmap, [request]).fds);
+  }
+
+  read(at: bigint, target: Uint8Array): boolean {
+    const found = this.find(at, target.length, "write");
+    return found !== undefined && pread(found.fd, target, found.offset) === target.length;
+  }
+
+  write(at: bigint, source: Uint8Array): boolean {
+    const found = this.find(at, source.length, "read");
+    // pwrite wants memory that doesn't move.
+    return found !== undefined && pwrite(found.fd, Buffer.from(source), found.offset) === source.length;
+  }
+
+  private tell(at: bigint, { sizeBytes, fd, start, access }: Mapping): void {
+    const request = dmaMap.encode({
+      argsz: dmaMap.sizeBytes,
+      flags: (access === "write" ? 0 : DMA_READ) | (access === "read" ? 0 : DMA_WRITE),
+      offset: BigInt(start),
+      addr: at,
+      size: BigInt(sizeBytes),
+    });
+    closeFds(this.client.request(Command.dmaMap, [request], [fd]).fds);
+  }
+
+  private find(
+    at: bigint,
+    length: number,
+    forbidden: DmaAccess,
+  ): { readonly fd: number; readonly offset: number } | undefined {
+    for (const [start, mapping] of this.mappings) {
+      if (at < start || at + BigInt(length) > start + BigInt(mapping.sizeBytes)) continue;
+      if (mapping.access === forbidden) return undefined;
+      return { fd: mapping.fd, offset: mapping.start + Number(at - start) };
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,87 @@
+/** The vfio-user protocol 0.x (libvfio-user, docs/vfio-user.rst and include/vfio-user.h): numbers and structs. */
+import { struct, u32, u64 } from "../sys/struct.js";
+
+export const Command = {
+  version: 1,
+  dmaMap: 2,
+  dmaUnmap: 3,
+  deviceGetInfo: 4,
+  deviceGetRegionInfo: 5,
+  deviceGetRegionIoFds: 6,
+  deviceGetIrqInfo: 7,
+  deviceSetIrqs: 8,
+  regionRead: 9,
+  regionWrite: 10,
+  dmaRead: 11,
+  dmaWrite: 12,
+  deviceReset: 13,
+  regionWriteMulti: 15,
+  deviceFeature: 16,
+  migDataRead: 17,
+  migDataWrite: 18,
+} as const;
+
+/** Name of a command for messages. */
+export function commandName(number: number): string {
+  const name = Object.entries(Command).find(([, value]) => value === number)?.[0];
+  return name === undefined
+    ? `command ${number}`
+    : `VFIO_USER_${name.replace(/[A-Z]/g, "_$&").toUpperCase()}`;
+}
+
+export const HEADER_BYTES = 16;
+/** Header flags: type in bits 3:0. */
+export const TYPE_REPLY = 1;
+export const FLAG_NO_REPLY = 1 << 4;
+export const FLAG_ERROR = 1 << 5;
+
+export const MAJOR = 0;
+export const MINOR = 1;
+
+/** VFIO_USER_DMA_MAP. */
+export const dmaMap = struct("vfio_user_dma_map", {
+  argsz: u32,
+  flags: u32,
+  offset: u64,
+  addr: u64,
+  size: u64,
+});
+export const DMA_READ = 1 << 0;
+export const DMA_WRITE = 1 << 1;
+
+/** VFIO_USER_DMA_UNMAP. */
+export const dmaUnmap = struct("vfio_user_dma_unmap", { argsz: u32, flags: u32, addr: u64, size: u64 });
+export const UNMAP_DIRTY_BITMAP = 1 << 0;
+export const UNMAP_ALL = 1 << 1;
+
+export const deviceInfo = struct("vfio_user_device_info", {
+  argsz: u32,
+  flags: u32,
+  num_regions: u32,
+  num_irqs: u32,
+});
+
+/** Header of VFIO_USER_REGION_READ, WRITE and their replies; data follows. */
+export const regionAccess = struct("vfio_user_region_access", { offset: u64, region: u32, count: u32 });
+
+/** Header of VFIO_USER_DMA_READ, WRITE and their replies; data follows. */
+export const dmaAccess = struct("vfio_user_dma_region_access", { addr: u64, count: u64 });
+
+/** VFIO_USER_DEVICE_GET_REGION_IO_FDS; sub-regions follow. */
+export const regionIoFds = struct("vfio_user_region_io_fds", {
+  argsz: u32,
+  flags: u32,
+  index: u32,
+  count: u32,
+});
+
+/** One write of VFIO_USER_REGION_WRITE_MULTI: at most 8 bytes. */
+export const WRITE_MULTI_MAX = 14;
+export const WRITE_MULTI_DATA_BYTES = 8;
+export const writeMulti = struct("vfio_user_write_multi_entry", { offset: u64, region: u32, count: u32 });
+
+/** Regions of a vfio-pci device: six BARs, ROM, configuration space, VGA. */
+export const PCI_REGIONS = 9;
+export const CONFIG_REGION = 7;
+/** INTx, MSI, MSI-X, ERR, REQ. */
+export const PCI_IRQS = 5;

@@ -1,0 +1,94 @@
+/** VFIO_USER_VERSION: two numbers, and JSON that says what each side can do. It comes from outside, so zod reads it. */
+import { z } from "zod";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+import { VfioUserProtocolError } from "./channel.js";
+import { MAJOR, MINOR } from "./protocol.js";
+
+const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+const schema = z.looseObject({
+  capabilities: z
+    .looseObject({
+      max_msg_fds: count.optional(),
+      max_data_xfer_size: count.optional(),
+      pgsize: count.optional(),
+      pgsizes: count.optional(),
+      max_dma_maps: count.optional(),
+      write_multiple: z.boolean().optional(),
+      twin_socket: z
+        .looseObject({ supported: z.boolean().optional(), fd_index: count.optional() })
+        .optional(),
+      migration: z.looseObject({ pgsize: count.optional(), max_bitmap_size: count.optional() }).optional(),
+    })
+    .optional(),
+});
+
+/** What one side of a connection can do, with what counts where it says nothing. */
+export interface VfioUserCapabilities {
+  /** Descriptors that it takes with one message. */
+  readonly maxMessageFds: number;
+  /** Bytes of data that it takes with one message. */
+  readonly maxTransferBytes: number;
+  /** Page sizes that DMA mappings are multiples of, one bit each. */
+  readonly pageSizes: number;
+  readonly maxDmaMaps: number;
+  /** It knows VFIO_USER_REGION_WRITE_MULTI. */
+  readonly writeMultiple: boolean;
+}
+
+export const ourCapabilities: VfioUserCapabilities = {
+  maxMessageFds: 16,
+  maxTransferBytes: 1024 * 1024,
+  pageSizes: PAGE_SIZE,
+  maxDmaMaps: 65535,
+  writeMultiple: true,
+};
+
+/** Payload of VFIO_USER_VERSION and of its reply. */
+export function encodeVersion(): Uint8Array {
+  const json = JSON.stringify({
+    capabilities: {
+      max_msg_fds: ourCapabilities.maxMessageFds,
+      max_data_xfer_size: ourCapabilities.maxTransferBytes,
+      pgsizes: ourCapabilities.pageSizes,
+      max_dma_maps: ourCapabilities.maxDmaMaps,
+      write_multiple: ourCapabilities.writeMultiple,
+    },
+  });
+  const bytes = Buffer.alloc(4 + json.length + 1);
+  bytes.writeUInt16LE(MAJOR, 0);
+  bytes.writeUInt16LE(MINOR, 2);
+  bytes.write(json, 4, "latin1");
+  return bytes;
+}
+
+/** @throws VfioUserProtocolError: another major version, or JSON that isn't what it should be */
+export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabilities {
+  if (payload.length < 4) throw new VfioUserProtocolError(`${who} sent a version of ${payload.length} bytes`);
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
+  const major = bytes.readUInt16LE(0);
+  if (major !== MAJOR) {
+    throw new VfioUserProtocolError(
+      `${who} speaks vfio-user ${major}.${bytes.readUInt16LE(2)}, not ${MAJOR}.${MINOR}`,
+    );
+  }
+  const end = bytes.indexOf(0, 4);
+  const text = bytes.toString("utf8", 4, end < 0 ? bytes.length : end);
+  let parsed: z.output<typeof schema>;
+  try {
+    // Nothing at all is allowed, and means what is usual.
+    parsed = schema.parse(text === "" ? {} : JSON.parse(text));
+  } catch (cause) {
+    throw new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
+      cause,
+    });
+  }
+  const { capabilities = {} } = parsed;
+  return {
+    maxMessageFds: capabilities.max_msg_fds ?? 1,
+    maxTransferBytes: capabilities.max_data_xfer_size ?? 1024 * 1024,
+    pageSizes: capabilities.pgsizes ?? capabilities.pgsize ?? PAGE_SIZE,
+    maxDmaMaps: capabilities.max_dma_maps ?? 65535,
+    writeMultiple: capabilities.write_multiple ?? false,
+  };
+}
