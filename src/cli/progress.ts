@@ -20,7 +20,9 @@ export class ProgressLine {
     const text = `${String(Math.floor(done * 100)).padStart(3)} %  ${what}`;
     if (text === this.last) return;
     this.last = text;
-    if (this.isTerminal) this.stream.write(`\r\x1b[2K${text.slice(0, (this.stream.columns ?? 80) - 1)}`);
+    // A terminal that doesn't know its width says 0.
+    const width = (this.stream.columns || 80) - 1;
+    if (this.isTerminal) this.stream.write(`\r\x1b[2K${text.slice(0, width)}`);
     else this.stream.write(`${text}\n`);
   }
 
