@@ -6,7 +6,8 @@
 export { DmaBuffer } from "./dma/buffer.js";
 export { DirtyBitmap, type DirtyRange } from "./dma/dirty-bitmap.js";
 export { type Iova, type IovaRange, iova } from "./dma/iova.js";
-export { IovaAllocator, IovaSpaceError } from "./dma/iova-allocator.js";
+export { IovaAllocator, type IovaAllocatorStats, type IovaPlacement } from "./dma/iova-allocator.js";
+export { IovaSpaceError, type IovaSpaceReason } from "./dma/iova-space-error.js";
 export type { DmaAccess, DmaMapper } from "./dma/mapper.js";
 export { type AllocOptions, DmaSpace, type MapOptions } from "./dma/space.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";
