@@ -7,12 +7,21 @@
  */
 import { BusyError, ClosedError } from "./errors.js";
 
+/** Holders beyond this thread: they may come and go at any moment, so asking and locking them out is one step. */
+export interface ForeignHolders {
+  /** Lets no new holder in. @returns how many there are; where any, nothing was locked */
+  lock(): number;
+  /** Undoes lock(). */
+  unlock(): void;
+}
+
 export class Lease {
   private readonly dependents = new Set<Lease>();
   private readonly parents = new Set<Lease>();
   private holdCount = 0;
   private lastHolder = "";
-  private closing = false;
+  private foreign: ForeignHolders | undefined;
+  private isClosing = false;
   private isClosed = false;
 
   /**
@@ -31,9 +40,14 @@ export class Lease {
     return this.isClosed;
   }
 
+  /** Whether close() has begun: what depends on it is being closed, or all of it is. */
+  get closing(): boolean {
+    return this.isClosing;
+  }
+
   /** From now on closing `parent` closes this first. @throws ClosedError where the parent is closed */
   dependOn(parent: Lease): void {
-    if (parent.closing) throw new ClosedError(parent.label);
+    if (parent.isClosing) throw new ClosedError(parent.label);
     this.parents.add(parent);
     parent.dependents.add(this);
   }
@@ -53,6 +67,11 @@ export class Lease {
     this.holdCount--;
   }
 
+  /** From now on close() is refused while other threads hold it, too. */
+  setForeignHolders(foreign: ForeignHolders): void {
+    this.foreign = foreign;
+  }
+
   /** @throws BusyError naming the latest holder found here or below, before anything is closed */
   assertIdle(): void {
     if (this.holdCount > 0) {
@@ -68,8 +87,9 @@ export class Lease {
    * @throws BusyError with nothing done, or what the releases threw
    */
   close(): void {
-    if (this.closing) return;
+    if (this.isClosing) return;
     this.assertIdle();
+    this.lockForeign();
     const errors: unknown[] = [];
     this.closeInto(errors);
     if (errors.length === 1) throw errors[0];
@@ -77,9 +97,34 @@ export class Lease {
       throw new AggregateError(errors, `closing ${this.label} failed in ${errors.length} places`);
   }
 
+  /** @throws BusyError with nothing locked */
+  private lockForeign(): void {
+    const holders = this.foreign?.lock() ?? 0;
+    if (holders > 0) {
+      throw new BusyError(`${this.label} can't be closed: other threads use it (${holders} holds)`);
+    }
+    const locked: Lease[] = [];
+    try {
+      for (const dependent of this.dependents) {
+        if (!dependent.isClosing) dependent.lockForeign();
+        locked.push(dependent);
+      }
+    } catch (error) {
+      for (const lease of locked) lease.unlockForeign();
+      this.foreign?.unlock();
+      throw error;
+    }
+  }
+
+  private unlockForeign(): void {
+    if (this.isClosing) return;
+    this.foreign?.unlock();
+    for (const dependent of this.dependents) dependent.unlockForeign();
+  }
+
   private closeInto(errors: unknown[]): void {
-    if (this.closing) return;
-    this.closing = true;
+    if (this.isClosing) return;
+    this.isClosing = true;
     // Still open to them: a dependent may need this object for its release.
     for (const dependent of [...this.dependents].reverse()) dependent.closeInto(errors);
     this.isClosed = true;
