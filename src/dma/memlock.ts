@@ -12,6 +12,11 @@ import { type MemlockState, memlockState } from "../sys/limits.js";
 /** Whose account a backend charges. */
 export type MemlockAccount = "user" | "process";
 
+/** Who can say so; the process's where it doesn't. */
+interface Charging {
+  memlockAccount?(): MemlockAccount;
+}
+
 /** A mapping would exceed, or exceeds, the memlock limit of an unprivileged process. */
 export class MemlockError extends IovaError {
   constructor(
@@ -47,7 +52,7 @@ function used(state: MemlockState, account: MemlockAccount): number {
  * Before mapping. Asks the kernel only as the limit comes near: most calls are an addition and a comparison.
  * @throws MemlockError
  */
-export function assertMemlock(sizeBytes: number, account: () => MemlockAccount): void {
+export function assertMemlock(sizeBytes: number, mapper: Charging): void {
   sinceAsked += sizeBytes;
   if (sinceAsked <= budget) return;
   const state = memlockState();
@@ -57,7 +62,7 @@ export function assertMemlock(sizeBytes: number, account: () => MemlockAccount):
     budget = Math.max(sizeBytes, UNLIMITED_BUDGET);
     return;
   }
-  const whose = account();
+  const whose = mapper.memlockAccount?.() ?? "process";
   const left = state.limitBytes - used(state, whose);
   budget = left / 2;
   if (sizeBytes > left) {
@@ -72,11 +77,11 @@ const UNLIMITED_BUDGET = 1024 * 1024 * 1024;
 export function memlockErrorOf(
   cause: unknown,
   sizeBytes: number,
-  account: () => MemlockAccount,
+  mapper: Charging,
 ): MemlockError | undefined {
   const state = memlockState();
   if (state.exempt) return undefined;
-  const whose = account();
+  const whose = mapper.memlockAccount?.() ?? "process";
   // Of a user's account only this process's part is known; the rest may well have filled it.
   const over = used(state, whose) + sizeBytes > state.limitBytes || whose === "user";
   if (!over || state.limitBytes === Number.POSITIVE_INFINITY) return undefined;

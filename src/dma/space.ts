@@ -9,7 +9,7 @@ import { type Iova, type IovaRange, iova } from "./iova.js";
 import type { IovaPlacement } from "./iova-allocator.js";
 import { IovaSpaceError } from "./iova-space-error.js";
 import { checkAccess, type DmaAccess, type DmaMapper } from "./mapper.js";
-import { assertMemlock, type MemlockAccount, memlockErrorOf } from "./memlock.js";
+import { assertMemlock, memlockErrorOf } from "./memlock.js";
 import { PairTree } from "./pair-tree.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
 import { DmaWindow } from "./window.js";
@@ -62,14 +62,12 @@ export class DmaSpace extends Resource {
   /** By virtual address, and by age where memory is mapped more than once. */
   private readonly mapped = new PairTree<Mapped>();
   private age = 0;
-  private readonly account: () => MemlockAccount;
 
   constructor(
     /** The backend; not for users. */
     readonly mapper: DmaMapper,
   ) {
     super(new Lease(`DMA space (${mapper.name})`, () => {}, mapper.lease));
-    this.account = () => mapper.memlockAccount?.() ?? "process";
   }
 
   /** The backend's name: `iommufd`, `type1`, ... */
@@ -277,7 +275,7 @@ export class DmaSpace extends Resource {
     const { fixed, access, placement } = placementOf(options, sizeBytes);
     // Nobody pins a device's registers, and so nobody counts them.
     const counted = memory.backing.kind !== "device";
-    if (counted) assertMemlock(sizeBytes, this.account);
+    if (counted) assertMemlock(sizeBytes, mapper);
     const byAddress = (): Iova => mapper.map(memory.address, sizeBytes, access, fixed, placement);
     try {
       if (source === undefined || mapper.mapFile === undefined) return byAddress();
@@ -290,7 +288,7 @@ export class DmaSpace extends Resource {
         throw error;
       }
     } catch (error) {
-      throw explain(error, memory, this.account);
+      throw explain(error, memory, mapper);
     }
   }
 }
@@ -328,9 +326,9 @@ function placementOf(
 }
 
 /** Says more of why memory can't be mapped, where the kernel's errno leaves it open. */
-function explain(error: unknown, memory: MappedMemory, account: () => MemlockAccount): unknown {
+function explain(error: unknown, memory: MappedMemory, mapper: DmaMapper): unknown {
   if (!(error instanceof SysError)) return error;
-  if (error.code === "ENOMEM") return memlockErrorOf(error, memory.sizeBytes, account) ?? error;
+  if (error.code === "ENOMEM") return memlockErrorOf(error, memory.sizeBytes, mapper) ?? error;
   if (error.code === "EFAULT" && memory.backing.kind === "file") {
     return error.with({
       hint: 'devices can\'t write to files of most file systems: use one on tmpfs or hugetlbfs, or access: "read"',
