@@ -11,6 +11,13 @@ export { IovaAllocator, type IovaAllocatorStats, type IovaPlacement } from "./dm
 export { IovaSpaceError, type IovaSpaceReason } from "./dma/iova-space-error.js";
 export type { DmaAccess, DmaMapper } from "./dma/mapper.js";
 export { type MemlockAccount, MemlockError } from "./dma/memlock.js";
+export {
+  DmaPool,
+  type DmaPoolOptions,
+  type DmaPoolStats,
+  PoolExhaustedError,
+  type PoolHandle,
+} from "./dma/pool.js";
 export type { DmaSegment } from "./dma/segments.js";
 export { BorrowedBuffer, type SharedBuffer } from "./dma/shared-buffer.js";
 export {
