@@ -25,6 +25,10 @@ export class ThreadHolds implements ForeignHolders {
   readonly state = new SharedArrayBuffer(4);
   private readonly word = new Int32Array(this.state);
 
+  count(): number {
+    return Math.max(0, Atomics.load(this.word, 0));
+  }
+
   lock(): number {
     const before = Atomics.compareExchange(this.word, 0, 0, CLOSED);
     return before === CLOSED ? 0 : before;

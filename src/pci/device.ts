@@ -108,7 +108,10 @@ export class PciDevice extends Resource {
    * @throws BusyError while a buffer of its own space is in flight, with nothing closed
    */
   override close(): void {
-    if (!this.closed && !this.joined) this.dma.lease.assertIdle();
+    if (!this.closed && !this.joined) {
+      this.lease.assertIdle();
+      this.dma.lease.lockIdle();
+    }
     super.close();
   }
 }

@@ -9,6 +9,8 @@ import { BusyError, ClosedError } from "./errors.js";
 
 /** Holders beyond this thread: they may come and go at any moment, so asking and locking them out is one step. */
 export interface ForeignHolders {
+  /** How many there are at this moment. */
+  count(): number;
   /** Lets no new holder in. @returns how many there are; where any, nothing was locked */
   lock(): number;
   /** Undoes lock(). */
@@ -79,7 +81,24 @@ export class Lease {
         `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
       );
     }
+    this.refuseForeign(this.foreign?.count() ?? 0);
     for (const dependent of this.dependents) dependent.assertIdle();
+  }
+
+  /**
+   * As {@link assertIdle}, and no other thread can begin to hold anything here or below from now on: for who closes in
+   * several steps. close() has to follow.
+   * @throws BusyError with nothing locked
+   */
+  lockIdle(): void {
+    this.assertIdle();
+    this.lockForeign();
+  }
+
+  private refuseForeign(holders: number): void {
+    if (holders > 0) {
+      throw new BusyError(`${this.label} can't be closed: other threads use it (${holders} holds)`);
+    }
   }
 
   /**
@@ -88,8 +107,7 @@ export class Lease {
    */
   close(): void {
     if (this.isClosing) return;
-    this.assertIdle();
-    this.lockForeign();
+    this.lockIdle();
     const errors: unknown[] = [];
     this.closeInto(errors);
     if (errors.length === 1) throw errors[0];
@@ -99,10 +117,7 @@ export class Lease {
 
   /** @throws BusyError with nothing locked */
   private lockForeign(): void {
-    const holders = this.foreign?.lock() ?? 0;
-    if (holders > 0) {
-      throw new BusyError(`${this.label} can't be closed: other threads use it (${holders} holds)`);
-    }
+    this.refuseForeign(this.foreign?.lock() ?? 0);
     const locked: Lease[] = [];
     try {
       for (const dependent of this.dependents) {
