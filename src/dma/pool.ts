@@ -205,7 +205,11 @@ export class DmaPool extends Resource {
     size.head = (size.head + 1) & (ring.length - 1);
     size.free--;
     const slab = this.slabs[slot >>> this.indexBits];
-    if (slab === undefined) throw new StateError("a free block belongs to no mapping");
+    if (slab === undefined) {
+      // Mappings go with the pool; nothing else takes them.
+      this.lease.assertOpen();
+      throw new StateError("a free block belongs to no mapping");
+    }
     const index = slot & ((1 << this.indexBits) - 1);
     // 0 is no generation: so no handle is 0, which stands for "free".
     const generation = ((slab.generations[index] ?? 0) + 1) & this.generationMask || 1;

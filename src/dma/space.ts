@@ -207,8 +207,8 @@ export class DmaSpace extends Resource {
 
   /** Tries kinds of memory until one lies in one piece: of huge pages one that is large enough always does. */
   private allocContiguous(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
-    const kinds =
-      sizeBytes <= PAGE_SIZE ? (["base"] as const) : (["base", "transparent", 2 ** 21, 2 ** 30] as const);
+    const transparent = sizeBytes > PAGE_SIZE ? (["transparent"] as const) : [];
+    const kinds = ["base", ...transparent, 2 ** 21, 2 ** 30] as const;
     let failure: unknown;
     for (const pages of kinds) {
       if (typeof pages === "number" && sizeBytes > pages) continue;
