@@ -1,5 +1,5 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
-import { createWriteStream, type WriteStream } from "node:fs";
+import { createWriteStream, readdirSync, readFileSync, type WriteStream } from "node:fs";
 import { copyFile, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
@@ -16,6 +16,11 @@ const STATUS_ABORTED = 128 + 15;
 
 /** How long a guest may be silent between its command's end and its own. */
 const POWER_OFF_MS = 15_000;
+/**
+ * How long a guest may take to start its command. Five seconds on an idle machine; now and then an emulated machine on a
+ * busy one stands still for good before its first message.
+ */
+const BOOT_LIMIT_MS = 180_000;
 const LOG_TAIL_LINES = 25;
 
 export interface GuestResult {
@@ -29,12 +34,15 @@ export interface GuestResult {
   bootMs?: number;
   /** From starting QEMU to its end. */
   totalMs: number;
+  /** It was killed because it did not get through its boot, or fell silent: another try may help. */
+  stuck?: "boot" | "silent";
 }
 
 export interface BootOptions {
   logFile: string;
   endMark: string;
   timeoutMs?: number;
+  stallMs?: number;
   console?: Sink;
   stdout?: Sink;
   stderr?: Sink;
@@ -53,6 +61,7 @@ export class RunningGuest {
   readonly #onAbort = (): void => this.#giveUp(STATUS_ABORTED, "the guest was interrupted");
   #status: number | undefined;
   #bootMs: number | undefined;
+  #stuck: "boot" | "silent" | undefined;
   /** The first thing other than the command that ended the run. */
   #verdict: { status: number; problem: string } | undefined;
   /** Output on its way to a reader, and how often there was some: see #watchPowerOff. */
@@ -76,6 +85,13 @@ export class RunningGuest {
       const text = `the guest was killed: it ran longer than ${limit / 1000} s`;
       this.#timers.push(setTimeout(() => this.#giveUp(STATUS_TIMEOUT, text), limit));
     }
+    const bootWatch = setTimeout(() => {
+      if (this.#bootMs !== undefined) return;
+      this.#stuck = "boot";
+      this.#giveUp(STATUS_DIED, `the guest was killed: it had not booted after ${BOOT_LIMIT_MS / 1000} s`);
+    }, BOOT_LIMIT_MS);
+    this.#timers.push(bootWatch);
+    if (options.stallMs !== undefined) this.#watchSilence(options.stallMs);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.on("data", (chunk: Buffer) => {
         this.#log.write(chunk);
@@ -96,6 +112,7 @@ export class RunningGuest {
     const times = {
       totalMs: performance.now() - this.#started,
       ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),
+      ...(this.#stuck === undefined ? {} : { stuck: this.#stuck }),
     };
     this.#ports.close();
     const isComplete = (await outputs).every(Boolean);
@@ -144,6 +161,21 @@ export class RunningGuest {
     this.#timers.push(setInterval(check, POWER_OFF_MS));
   }
 
+  /** Ends a guest whose command says nothing for too long, with what QEMU's threads were doing. */
+  #watchSilence(limitMs: number): void {
+    let seen = -1;
+    const check = (): void => {
+      if (this.#pending === 0 && this.#delivered === seen) {
+        this.#stuck = "silent";
+        const text = `the guest was killed: no output for ${limitMs / 1000} s`;
+        this.#giveUp(STATUS_DIED, `${text}; QEMU's threads: ${threadsOf(this.#child.pid)}`);
+      }
+      // A slow boot is no silence.
+      seen = this.#bootMs === undefined ? -1 : this.#delivered;
+    };
+    this.#timers.push(setInterval(check, limitMs));
+  }
+
   async #pass(port: "stdout" | "stderr", sink: Sink): Promise<boolean> {
     const socket = await this.#ports[port];
     if (socket === undefined) return false;
@@ -186,5 +218,27 @@ export class RunningGuest {
     const panic = lines.some((line) => line.includes("Kernel panic")) ? "the guest's kernel panicked; " : "";
     const tail = lines.slice(-LOG_TAIL_LINES).map((line) => `  ${line}`);
     return { problem: [`${panic}${problem}; its console: ${kept}`, ...tail].join("\n"), logFile: kept };
+  }
+}
+
+/** What each thread of a process is doing: its name, its state, and where in the kernel it waits. */
+function threadsOf(pid: number | undefined): string {
+  if (pid === undefined) return "none";
+  const read = (path: string): string => {
+    try {
+      return readFileSync(path, "utf8").trim();
+    } catch {
+      return "?";
+    }
+  };
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`).map((id) => {
+      const folder = `/proc/${pid}/task/${id}`;
+      const state = /^State:\s*(\S)/m.exec(read(`${folder}/status`))?.[1] ?? "?";
+      return `${read(`${folder}/comm`)} ${state} ${read(`${folder}/wchan`)}`;
+    });
+    return threads.join(", ");
+  } catch {
+    return "gone";
   }
 }

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { copyFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { cacheDirectory, installFile, installFolder, withLock } from "./cache.js";
@@ -20,6 +20,13 @@ const EXPECTED_COMPILE_LINES = 2550;
 /** Below this line of kernel.config stand options that not every kernel version knows. */
 const MAY_BE_ABSENT = "# may be absent";
 
+/**
+ * Other configurations of a kernel: guest/kernel-NAME.config over kernel.config. They are compiled in the tree of the
+ * first one, where little changes, so those of the newest kernel are made along with it.
+ */
+export const kernelVariants = ["iommufd-container"] as const;
+export type KernelVariant = (typeof kernelVariants)[number];
+
 export interface Kernel {
   /** Debian's version of the source package. */
   version: string;
@@ -30,6 +37,8 @@ export interface Kernel {
 export interface KernelWish {
   /** "6.12": the newest of that series; otherwise the newest of all. */
   series?: string;
+  /** Left out: kernel.config as it is. */
+  variant?: KernelVariant;
   /** Look for a newer version even though one is in the cache. */
   update?: boolean;
   progress: Progress;
@@ -40,16 +49,14 @@ export interface KernelWish {
 export async function ensureKernel(wish: KernelWish): Promise<Kernel> {
   const cache = cacheDirectory();
   const store = join(cache, "kernels");
-  const fragmentFile = join(packageRoot(), "guest", "kernel.config");
-  const fragment = await readFile(fragmentFile, "utf8");
-  const key = cacheKey(fragment);
+  const wanted = await readConfiguration(wish.variant);
   // Which version to use is written down, so that a run from the cache asks nobody.
   const record = join(store, wish.series === undefined ? "latest" : `latest-${wish.series}`);
 
   const fromCache = async (): Promise<Kernel | undefined> => {
     const version = await readRecord(record);
     if (version === undefined) return undefined;
-    const kernel = describe(join(store, `${version}-${key}`), version);
+    const kernel = describe(store, version, wanted);
     return existsSync(kernel.image) ? kernel : undefined;
   };
 
@@ -70,16 +77,44 @@ export async function ensureKernel(wish: KernelWish): Promise<Kernel> {
     await requireTools(FETCH_TOOLS, context);
     const apt = new PrivateApt(join(cache, "apt"), context);
     const source = await chooseSource(apt, wish, await readRecord(record));
-    const kernel = describe(join(store, `${source.version}-${key}`), source.version);
+    const variants: readonly KernelVariant[] = wish.series === undefined ? kernelVariants : [];
+    const others = await Promise.all([undefined, ...variants].map(readConfiguration));
+    const missing = [wanted, ...others.filter(({ key }) => key !== wanted.key)]
+      .sort((a, b) => a.name.localeCompare(b.name))
+      .filter((configuration) => !existsSync(describe(store, source.version, configuration).image));
+    const kernel = describe(store, source.version, wanted);
     if (existsSync(kernel.image)) {
       wish.progress.note(`Linux ${source.version} is the newest, and already built`);
     } else {
       await requireTools(BUILD_TOOLS, context);
-      await build(kernel, source, apt, { ...context, fragment, fragmentFile, work: join(cache, "build") });
+      await build(missing, source, apt, { ...context, store, work: join(cache, "build") });
     }
     await installFile(record, `${source.version}\n`);
     return kernel;
   });
+}
+
+/** One way to configure a kernel. */
+interface Configuration {
+  /** Empty for kernel.config alone, which so comes first in the alphabet. */
+  readonly name: string;
+  /** Everything that is asked of it. */
+  readonly fragment: string;
+  readonly key: string;
+}
+
+async function readConfiguration(variant: KernelVariant | undefined): Promise<Configuration> {
+  const read = (name: string): Promise<string> => readFile(join(packageRoot(), "guest", name), "utf8");
+  const base = await read("kernel.config");
+  const fragment = variant === undefined ? base : overlay(base, await read(`kernel-${variant}.config`));
+  return { name: variant ?? "", fragment, key: cacheKey(fragment) };
+}
+
+/** `over` in front of what `base` says of all other options. */
+export function overlay(base: string, over: string): string {
+  const replaced = new Set(over.match(/^CONFIG_\w+/gm));
+  const rest = base.split("\n").filter((line) => !replaced.has(line.split("=", 1)[0] ?? ""));
+  return `${over}\n${rest.join("\n")}`;
 }
 
 /** Tells kernels of one version apart: what was asked of them, whatever the comments say. */
@@ -97,7 +132,8 @@ export function headersBeside(image: string): string | undefined {
   return existsSync(join(headers, "include", "linux")) ? headers : undefined;
 }
 
-function describe(folder: string, version: string): Kernel {
+function describe(store: string, version: string, { key }: Configuration): Kernel {
+  const folder = join(store, `${version}-${key}`);
   return { version, image: join(folder, "bzImage"), headers: join(folder, "headers") };
 }
 
@@ -140,13 +176,12 @@ interface BuildContext {
   log: string;
   progress: Progress;
   signal?: AbortSignal;
-  fragment: string;
-  fragmentFile: string;
+  store: string;
   work: string;
 }
 
 async function build(
-  kernel: Kernel,
+  configurations: readonly Configuration[],
   source: PackageVersion,
   apt: PrivateApt,
   context: BuildContext,
@@ -162,55 +197,79 @@ async function build(
   await mkdir(work, { recursive: true });
   try {
     const tree = await unpack(archive, source, apt, context);
-    const make = (args: readonly string[], onLine?: (line: string) => void): Promise<void> =>
-      exec("make", ["-C", tree, ...args], {
-        log: context.log,
-        // A user's MAKEFLAGS or ARCH must not decide what comes out.
-        env: {
-          MAKEFLAGS: "",
-          ARCH: "x86",
-          CROSS_COMPILE: "",
-          KBUILD_BUILD_USER: "iova",
-          KBUILD_BUILD_HOST: "guest",
+    for (const [index, configuration] of configurations.entries()) {
+      await compile(tree, configuration, describe(context.store, source.version, configuration), {
+        ...context,
+        onLine: (what, lines) => {
+          // What a second configuration compiles anew is not known beforehand.
+          const share = index > 0 ? `${lines} files` : percent(lines, EXPECTED_COMPILE_LINES);
+          progress.update(`${what}: ${share} (${seconds()} s)`);
         },
-        ...(onLine ? { onLine } : {}),
-        ...(context.signal ? { signal: context.signal } : {}),
       });
-
-    progress.update(`configuring ${name}`);
-    await make(["tinyconfig"]);
-    await exec("sh", ["scripts/kconfig/merge_config.sh", "-m", ".config", context.fragmentFile], {
-      cwd: tree,
-      log: context.log,
-      ...(context.signal ? { signal: context.signal } : {}),
-    });
-    await make(["olddefconfig"]);
-    const config = await readFile(join(tree, ".config"), "utf8");
-    const unmet = unmetOptions(context.fragment, config);
-    if (unmet.length > 0) {
-      throw new GuestToolError(`${name} did not take these options of kernel.config: ${unmet.join(" ")}`);
     }
-
-    let lines = 0;
-    await make([`-j${availableParallelism()}`, "bzImage"], (line) => {
-      if (!/^ {2}[A-Z]/.test(line)) return;
-      lines++;
-      const percent = Math.min(99, Math.floor((lines * 100) / EXPECTED_COMPILE_LINES));
-      progress.update(`compiling ${name}: ${percent} % (${seconds()} s)`);
-    });
-    await installFolder(dirname(kernel.image), async (staging) => {
-      const headers = join(staging, "headers");
-      await make(["headers_install", `INSTALL_HDR_PATH=${headers}`]);
-      await copyFile(join(tree, "drivers/iommu/iommufd/iommufd_test.h"), join(headers, "iommufd_test.h"));
-      await copyFile(join(tree, ".config"), join(headers, "kernel.config"));
-      await copyFile(join(tree, "arch/x86/boot/bzImage"), join(staging, "bzImage"));
-    });
   } finally {
     // Almost 3 GB that nobody needs any more; the package itself stays for a change of the config.
     progress.update(`removing the source tree of ${name}`);
     await rm(work, { recursive: true, force: true });
   }
   progress.note(`built ${name} in ${seconds()} s`);
+}
+
+function percent(part: number, whole: number): string {
+  return `${Math.min(99, Math.floor((part * 100) / whole))} %`;
+}
+
+/** Configures the tree, compiles it and installs what a guest needs of it. */
+async function compile(
+  tree: string,
+  configuration: Configuration,
+  kernel: Kernel,
+  context: BuildContext & { onLine: (what: string, lines: number) => void },
+): Promise<void> {
+  const signal = context.signal === undefined ? {} : { signal: context.signal };
+  const make = (args: readonly string[], onLine?: (line: string) => void): Promise<void> =>
+    exec("make", ["-C", tree, ...args], {
+      log: context.log,
+      // A user's MAKEFLAGS or ARCH must not decide what comes out.
+      env: {
+        MAKEFLAGS: "",
+        ARCH: "x86",
+        CROSS_COMPILE: "",
+        KBUILD_BUILD_USER: "iova",
+        KBUILD_BUILD_HOST: "guest",
+      },
+      ...(onLine ? { onLine } : {}),
+      ...signal,
+    });
+  const name = ["Linux", kernel.version, configuration.name].join(" ").trim();
+
+  context.progress.update(`configuring ${name}`);
+  const fragmentFile = join(context.work, "fragment.config");
+  await writeFile(fragmentFile, configuration.fragment);
+  await make(["tinyconfig"]);
+  await exec("sh", ["scripts/kconfig/merge_config.sh", "-m", ".config", fragmentFile], {
+    cwd: tree,
+    log: context.log,
+    ...signal,
+  });
+  await make(["olddefconfig"]);
+  const config = await readFile(join(tree, ".config"), "utf8");
+  const unmet = unmetOptions(configuration.fragment, config);
+  if (unmet.length > 0) {
+    throw new GuestToolError(`${name} did not take these options of kernel*.config: ${unmet.join(" ")}`);
+  }
+
+  let lines = 0;
+  await make([`-j${availableParallelism()}`, "bzImage"], (line) => {
+    if (/^ {2}[A-Z]/.test(line)) context.onLine(`compiling ${name}`, ++lines);
+  });
+  await installFolder(dirname(kernel.image), async (staging) => {
+    const headers = join(staging, "headers");
+    await make(["headers_install", `INSTALL_HDR_PATH=${headers}`]);
+    await copyFile(join(tree, "drivers/iommu/iommufd/iommufd_test.h"), join(headers, "iommufd_test.h"));
+    await copyFile(join(tree, ".config"), join(headers, "kernel.config"));
+    await copyFile(join(tree, "arch/x86/boot/bzImage"), join(staging, "bzImage"));
+  });
 }
 
 async function unpack(

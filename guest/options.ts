@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { type KernelVariant, kernelVariants } from "./kernel.js";
 
 export interface CliOptions {
   mode: "run" | "prepare" | "help";
@@ -10,6 +11,7 @@ export interface CliOptions {
   cpus: number;
   kernel?: string;
   series?: string;
+  variant?: KernelVariant;
   update: boolean;
   qemu?: string;
   timeoutMs?: number;
@@ -38,6 +40,8 @@ and ends with its status. The first run fetches and builds what is missing.
   --cpus N              processors of the guest (default 2)
   --kernel FILE         boot this kernel image
   --series X.Y          boot Debian's newest kernel of this series
+  --variant NAME        boot that kernel with guest/kernel-NAME.config over kernel.config:
+                        iommufd-container
   --qemu FILE           use this QEMU
   --share FOLDER        mount this host folder, writable, at /mnt/share
   --timeout SECONDS     kill a guest that runs longer; the status is then 124
@@ -61,6 +65,7 @@ const TABLE = {
   cpus: { type: "string" },
   kernel: { type: "string" },
   series: { type: "string" },
+  variant: { type: "string" },
   qemu: { type: "string" },
   share: { type: "string" },
   timeout: { type: "string" },
@@ -98,6 +103,10 @@ export function parseOptions(args: readonly string[]): CliOptions {
   if (values.series !== undefined && !/^\d+\.\d+$/.test(values.series)) {
     throw new UsageError(`--series ${values.series}: a kernel series such as 6.12 is wanted`);
   }
+  const variant = kernelVariants.find((name) => name === values.variant);
+  if (values.variant !== undefined && variant === undefined) {
+    throw new UsageError(`--variant ${values.variant}: there is ${kernelVariants.join(", ")}`);
+  }
   if (values.trace !== undefined && values["qemu-log"] === undefined) {
     throw new UsageError("--trace needs --qemu-log FILE to write to");
   }
@@ -114,6 +123,7 @@ export function parseOptions(args: readonly string[]): CliOptions {
     trace: values.trace ?? [],
     ...(values.kernel === undefined ? {} : { kernel: values.kernel }),
     ...(values.series === undefined ? {} : { series: values.series }),
+    ...(variant === undefined ? {} : { variant }),
     ...(values.qemu === undefined ? {} : { qemu: values.qemu }),
     ...(values.timeout === undefined ? {} : { timeoutMs: timeout * 1000 }),
     ...(values["qemu-log"] === undefined ? {} : { qemuLog: values["qemu-log"] }),

@@ -9,7 +9,7 @@ import { commandScript, findHidden, freshFolders, guestEnvironment, quote } from
 import { GuestToolError } from "./errors.js";
 import { BUSYBOX, findStaticBusybox, isKvmUsable, QEMU, requireTools } from "./host-tools.js";
 import { writeArchive } from "./initramfs.js";
-import { ensureKernel, headersBeside } from "./kernel.js";
+import { ensureKernel, headersBeside, type KernelVariant } from "./kernel.js";
 import type { Sink } from "./output.js";
 import { findProgram, packageRoot } from "./paths.js";
 import { listenOnPorts } from "./ports.js";
@@ -43,10 +43,14 @@ export interface GuestOptions {
   kernel?: string;
   /** The newest cached kernel of this series ("6.12") instead of the newest of all. */
   series?: string;
+  /** That kernel in another configuration. */
+  variant?: KernelVariant;
   /** A QEMU to use instead of the system's. */
   qemu?: string;
   /** Kills the guest that runs longer than this, counted from power-on. */
   timeoutMs?: number;
+  /** Kills the guest whose command says nothing for this long. */
+  stallMs?: number;
   /** Host folder the guest mounts writable at /mnt/share; default: a temporary one. */
   shareDir?: string;
   /** Kernel console from power-on, with all boot messages. Without it the console goes to a log. */
@@ -77,7 +81,7 @@ export interface Prepared {
  * this only looks at files.
  */
 export async function prepareGuest(
-  options: Pick<GuestOptions, "kernel" | "series" | "qemu" | "progress" | "signal"> & {
+  options: Pick<GuestOptions, "kernel" | "series" | "variant" | "qemu" | "progress" | "signal"> & {
     update?: boolean;
   } = {},
 ): Promise<Prepared> {
@@ -102,6 +106,7 @@ export async function prepareGuest(
     progress,
     ...signal,
     ...(options.series === undefined ? {} : { series: options.series }),
+    ...(options.variant === undefined ? {} : { variant: options.variant }),
     ...(options.update === undefined ? {} : { update: options.update }),
   });
   return { kernel: built.image, headers: built.headers, qemu: qemuProgram, busybox };
@@ -179,12 +184,18 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       trace: options.trace ?? [],
       qemuLog: options.qemuLog === undefined ? undefined : resolve(options.qemuLog),
     };
-    const guest = new RunningGuest(prepared.qemu, machine, await listenOnPorts(machine.ports), {
-      ...options,
-      logFile: join(run, "log"),
-      endMark,
-    });
-    return await guest.result();
+    const boot = async (): Promise<GuestResult> => {
+      const ports = await listenOnPorts(machine.ports);
+      return await new RunningGuest(prepared.qemu, machine, ports, {
+        ...options,
+        logFile: join(run, "log"),
+        endMark,
+      }).result();
+    };
+    const first = await boot();
+    if (first.stuck !== "boot") return first;
+    (options.progress ?? silentProgress).note(`${first.problem ?? "the guest did not boot"}; once more`);
+    return await boot();
   } finally {
     process.removeListener("exit", removeRun);
     removeRun();

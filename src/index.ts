@@ -28,6 +28,9 @@ export {
   type MapOptions,
 } from "./dma/space.js";
 export { DmaWindow } from "./dma/window.js";
+export { EmulatedNvme } from "./emulator/nvme/controller.js";
+export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
+export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";
 export type { BoundDevice } from "./iommufd/device-ref.js";
 export {
@@ -57,10 +60,14 @@ export { Viommu } from "./iommufd/viommu.js";
 export type { CommandData, NvmeCommand, NvmeCompletion } from "./nvme/command.js";
 export { NvmeController } from "./nvme/controller.js";
 export { NvmeError, NvmeProtocolError } from "./nvme/error.js";
+export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
+export { type GetFeatureOptions, NvmeFeatures, type SetFeatureOptions } from "./nvme/features.js";
+export { type LogPageOptions, NvmeLogs } from "./nvme/logs.js";
 export { type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
 export type { IdentifyController, IdentifyNamespace, LbaFormat } from "./nvme/spec/identify.js";
+export type { ErrorLogEntry, SmartLog } from "./nvme/spec/log-pages.js";
 export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";
@@ -121,3 +128,11 @@ export { type IommuType, type Type1Info, VfioContainer } from "./vfio-legacy/con
 export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
 export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
+export type {
+  ClientMemory,
+  DeviceHost,
+  EmulatedBar,
+  EmulatedDevice,
+  MappableArea,
+  MemorySpan,
+} from "./vfio-user/emulated-device.js";

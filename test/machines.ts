@@ -1,5 +1,6 @@
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { join } from "node:path";
+import type { KernelVariant } from "../guest/kernel.js";
 
 /** The machines the guest suite runs on: one boot each. */
 export interface TestMachine {
@@ -8,6 +9,8 @@ export interface TestMachine {
   readonly alsoRuns?: readonly string[];
   /** Kernel series; the newest kernel where left out. */
   readonly series?: string;
+  /** Configuration of the kernel where it isn't the usual one. */
+  readonly variant?: KernelVariant;
   /** What is special about it. */
   readonly purpose: string;
   readonly defaultDevices: boolean;
@@ -81,6 +84,29 @@ export const testMachines: readonly TestMachine[] = [
     // A page of 1 GiB can be had at boot only, and is taken from all others.
     append: ["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"],
     memory: "4G",
+  },
+  {
+    name: "iommufd-container",
+    alsoRuns: [
+      ...["device", "dma", "driver", "sriov"].map(
+        (suite) => `test/guest/intel/vfio-selftests-${suite}.test.ts`,
+      ),
+      "test/guest/intel/nvme-io.test.ts",
+      "test/guest/mdev/",
+    ],
+    variant: "iommufd-container",
+    purpose: "a kernel whose /dev/vfio/vfio is iommufd's: the same suites without type1",
+    defaultDevices: true,
+    qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
+    append: ["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"],
+    memory: "4G",
+  },
+  {
+    name: "no-remapping",
+    purpose: "an IOMMU that can't isolate interrupts",
+    defaultDevices: true,
+    qemuArgs: () => [],
+    append: ["intremap=off"],
   },
   {
     name: "mdev",

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { StderrProgress } from "../guest/progress.js";
-import { prepareGuest, runGuest } from "../guest/run.js";
+import { type GuestOptions, prepareGuest, runGuest } from "../guest/run.js";
 import { type TestMachine, testMachines } from "./machines.js";
 import { unprovokedEvents } from "./qemu-events.js";
 
@@ -63,6 +63,9 @@ function count(name: string, file: string): void {
   }
 }
 
+/** Longer than any one test file takes, even on a busy machine. */
+const STALL_MS = 8 * 60_000;
+
 const vitest = "node_modules/vitest/vitest.mjs";
 
 function reporters(file: string): string[] {
@@ -75,7 +78,7 @@ async function runMachine(machine: TestMachine): Promise<void> {
   try {
     const qemuLog = join(shareDir, "qemu.log");
     const report = "/mnt/share/report.json";
-    const result = await runGuest({
+    const options: GuestOptions = {
       command: [
         process.execPath,
         vitest,
@@ -94,9 +97,18 @@ async function runMachine(machine: TestMachine): Promise<void> {
       append: machine.append,
       ...(machine.memory === undefined ? {} : { memory: machine.memory }),
       ...(machine.series === undefined ? {} : { series: machine.series }),
+      ...(machine.variant === undefined ? {} : { variant: machine.variant }),
       timeoutMs: 30 * 60_000,
+      stallMs: STALL_MS,
       progress: new StderrProgress(),
-    });
+    };
+    let result = await runGuest(options);
+    if (result.stuck === "silent") {
+      // Seen once: an emulator that stood still. A test that hangs does so again.
+      say(`${result.problem ?? "no output"}\n== once more: "${machine.name}"`);
+      for (const file of ["report.json", "provoked"]) rmSync(join(shareDir, file), { force: true });
+      result = await runGuest({ ...options, qemuArgs: machine.qemuArgs(shareDir) });
+    }
     if (result.status !== 0) {
       problems.push(
         `guest suite on "${machine.name}" ended with status ${result.status} ${result.problem ?? ""}`.trim(),

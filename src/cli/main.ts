@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { bindToVfio, unbindFromVfio, VFIO_PCI } from "../pci/bind.js";
 import { ConfigError, IovaError } from "../sys/errors.js";
+import { runCompare } from "./compare.js";
 import { list } from "./list.js";
 
 const HELP = `Usage: iova COMMAND
@@ -10,6 +11,8 @@ const HELP = `Usage: iova COMMAND
   list [--json]   PCI functions of this host: class, ids, IOMMU group, driver, and what uses them
   bind BDF        bind a function to vfio-pci, for a driver in user space
   unbind BDF      take it from vfio-pci and let the kernel choose a driver, as at boot
+  compare [BDF]   measure iommufd against type1 on a device bound to vfio-pci, or in a guest with
+                  --guest; iova compare --help tells more
   help            this text
 
 A BDF is a PCI address such as 0000:00:03.0. Binding needs root and refuses what is in use.
@@ -38,7 +41,13 @@ function operand(command: string, operands: readonly string[]): string {
   return bdf;
 }
 
-function main(): void {
+async function main(): Promise<void> {
+  const [first, ...rest] = process.argv.slice(2);
+  // The one command with options of its own.
+  if (first === "compare") {
+    await runCompare(rest);
+    return;
+  }
   const { command, operands, json } = parse(process.argv.slice(2));
   switch (command) {
     case "list":
@@ -67,7 +76,7 @@ function main(): void {
 }
 
 try {
-  main();
+  await main();
 } catch (error) {
   if (!(error instanceof IovaError)) throw error;
   process.stderr.write(`iova: ${error.message}\n`);

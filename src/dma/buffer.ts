@@ -20,6 +20,43 @@ interface BufferOrigin {
 /** Views that callers keep; each keeps its buffer from being collected under it. */
 const ownerOfView = new WeakMap<object, DmaBuffer>();
 
+/** The obligation to unmap, and to give memory back that was allocated for the buffer. */
+class BufferLease extends Lease {
+  /** Holds of other threads, once it is shared. */
+  threads: ThreadHolds | undefined = undefined;
+  private readonly iova: Iova;
+  private readonly sizeBytes: number;
+  private readonly unmap: () => void;
+  private readonly ownMemory: Lease | undefined;
+
+  constructor(space: Lease, memory: MappedMemory, origin: BufferOrigin) {
+    super("", undefined);
+    this.iova = origin.segments[0].iova;
+    this.sizeBytes = origin.sizeBytes;
+    this.unmap = origin.unmap;
+    this.ownMemory = origin.ownsMemory ? memory.entrust() : undefined;
+    this.dependOn(space);
+    this.dependOn(memory.lease);
+  }
+
+  override get label(): string {
+    return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${this.iova.toString(16)}`;
+  }
+
+  protected override release(): void {
+    this.threads?.end();
+    try {
+      this.unmap();
+    } finally {
+      this.ownMemory?.close();
+    }
+  }
+}
+
+/** Splits an address without making more bigints. */
+const whole = new BigUint64Array(1);
+const halves = new Uint32Array(whole.buffer);
+
 /**
  * Memory together with the address a device reaches it at.
  *
@@ -34,10 +71,10 @@ export class DmaBuffer extends Resource {
   /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
   readonly iovaLow: number;
   readonly iovaHigh: number;
-  /** Where devices find all of it, in order. One segment, unless nothing translates and the memory lies scattered. */
-  readonly segments: readonly DmaSegment[];
-  private readonly allBytes: Uint8Array<SharedArrayBuffer>;
-  private readonly threads: { holds: ThreadHolds | undefined };
+  /** Made when first asked for: much of what is mapped is never looked at from here. */
+  private allBytes: Uint8Array<SharedArrayBuffer> | undefined = undefined;
+  private readonly pieces: readonly DmaSegment[];
+  private readonly ownLease: BufferLease;
 
   /** Not for users: see {@link DmaSpace.alloc} and {@link DmaSpace.map}. */
   constructor(
@@ -47,28 +84,21 @@ export class DmaBuffer extends Resource {
     readonly memory: MappedMemory,
     origin: BufferOrigin,
   ) {
-    const { ownsMemory, segments, unmap } = origin;
-    const memoryLease = ownsMemory ? memory.entrust() : memory.lease;
-    const threads: { holds: ThreadHolds | undefined } = { holds: undefined };
-    const release = (): void => {
-      threads.holds?.end();
-      try {
-        unmap();
-      } finally {
-        if (ownsMemory) memoryLease.close();
-      }
-    };
-    const [{ iova }] = segments;
-    const label = `DMA buffer of ${origin.sizeBytes} bytes at iova 0x${iova.toString(16)}`;
-    super(new Lease(label, release, space.lease, memoryLease), origin.site);
-    this.sizeBytes = origin.sizeBytes;
-    this.iova = iova;
-    this.iovaLow = Number(iova & 0xffff_ffffn);
-    this.iovaHigh = Number(iova >> 32n);
-    this.segments = joinSegments(cutSegments(segments, 0, this.sizeBytes));
-    this.threads = threads;
-    this.allBytes = memory.bytes.subarray(0, origin.sizeBytes);
-    ownerOfView.set(this.allBytes, this);
+    const lease = new BufferLease(space.lease, memory, origin);
+    super(lease, origin.site);
+    const { segments, sizeBytes } = origin;
+    this.ownLease = lease;
+    this.sizeBytes = sizeBytes;
+    this.iova = segments[0].iova;
+    whole[0] = this.iova;
+    this.iovaLow = halves[0] ?? 0;
+    this.iovaHigh = halves[1] ?? 0;
+    this.pieces = segments;
+  }
+
+  /** Where devices find all of it, in order. One segment, unless nothing translates and the memory lies scattered. */
+  get segments(): readonly DmaSegment[] {
+    return joinSegments(cutSegments(this.pieces, 0, this.sizeBytes));
   }
 
   /** What the memory is made of, as it was got: kind, page size, NUMA node. */
@@ -78,13 +108,16 @@ export class DmaBuffer extends Resource {
 
   /** Whether devices find all of it from {@link iova} on: always, unless nothing translates. */
   get contiguous(): boolean {
-    return this.segments.length === 1;
+    return (this.pieces[0]?.sizeBytes ?? 0) >= this.sizeBytes;
   }
 
   /** The bytes, shared with the device. @throws ClosedError, StateError where a file behind it was cut short */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     this.lease.assertOpen();
-    this.memory.assertUsable();
+    if (this.allBytes === undefined) {
+      this.allBytes = this.memory.bytes.subarray(0, this.sizeBytes);
+      ownerOfView.set(this.allBytes, this);
+    } else this.memory.assertUsable();
     return this.allBytes;
   }
 
@@ -104,11 +137,18 @@ export class DmaBuffer extends Resource {
    */
   share(): SharedBuffer {
     const { buffer: memory, byteOffset } = this.bytes;
-    if (this.threads.holds === undefined) {
-      this.threads.holds = new ThreadHolds();
-      this.lease.setForeignHolders(this.threads.holds);
+    if (this.ownLease.threads === undefined) {
+      this.ownLease.threads = new ThreadHolds();
+      this.lease.setForeignHolders(this.ownLease.threads);
     }
     const { sizeBytes, iova } = this;
-    return { memory, byteOffset, sizeBytes, iova, label: this.lease.label, state: this.threads.holds.state };
+    return {
+      memory,
+      byteOffset,
+      sizeBytes,
+      iova,
+      label: this.lease.label,
+      state: this.ownLease.threads.state,
+    };
   }
 }

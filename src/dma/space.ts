@@ -5,6 +5,7 @@ import { Lease, Resource } from "../sys/resource.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
 import { allocateMemory, type BackingOptions } from "./backing.js";
 import { DmaBuffer } from "./buffer.js";
+import { callSite } from "./call-site.js";
 import { type Iova, type IovaRange, iova } from "./iova.js";
 import type { IovaPlacement } from "./iova-allocator.js";
 import { IovaSpaceError } from "./iova-space-error.js";
@@ -335,15 +336,4 @@ function explain(error: unknown, memory: MappedMemory, mapper: DmaMapper): unkno
     });
   }
   return error;
-}
-
-/** The stack of whoever called `below`, for the warning about a forgotten buffer. */
-function callSite(below: (...args: never[]) => unknown): string {
-  const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 5;
-  const holder: { stack?: string } = {};
-  Error.captureStackTrace(holder, below);
-  Error.stackTraceLimit = limit;
-  // Made a string at once: unformatted frames would keep their receivers, and so the buffer itself, alive.
-  return (holder.stack ?? "").split("\n").slice(1).join("\n");
 }

@@ -1,17 +1,31 @@
-import { Errno } from "../sys/errno.js";
-import { SysError } from "../sys/errors.js";
-import { call } from "./call.js";
+import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
+import type { Release } from "../sys/resource.js";
+import { callError } from "./call.js";
 import { IOMMU_DESTROY, iommu_destroy } from "./uapi.js";
 
-/** IOMMU_DESTROY by id, for the objects' own close(). @throws SysError: EBUSY while another object holds it */
-export function destroyObject(fd: number, id: number, label: string): void {
-  try {
-    call(fd, IOMMU_DESTROY, iommu_destroy.encode({ id }), { object: label });
-  } catch (error) {
-    if (!(error instanceof SysError) || error.errno !== Errno.EBUSY) throw error;
-    // What this library made on it went before, so the holder is somebody else's.
-    throw error.with({
-      hint: "a device attached, or an object made, outside of this object's own tree holds it",
-    });
-  }
+/** How a lease destroys an object: IOMMU_DESTROY, which may wait up to 60 s for short-term users of it. */
+export function destroying(fd: number, id: number, label: string): Release {
+  return {
+    now: () => check(tryIoctl(fd, IOMMU_DESTROY, iommu_destroy.encode({ id })), label),
+    later: async () => check(await tryIoctlAsync(fd, IOMMU_DESTROY, iommu_destroy.encode({ id })), label),
+    retryable: true,
+  };
+}
+
+/** The same for an object that its own open descriptor holds: that has to go first, and can't come back. */
+export function closingAndDestroying(eventFd: Release, object: Release): Release {
+  return {
+    now: () => {
+      eventFd.now();
+      object.now();
+    },
+    later: async () => {
+      await eventFd.later?.();
+      await object.later?.();
+    },
+  };
+}
+
+function check(result: number, label: string): void {
+  if (result < 0) throw callError(IOMMU_DESTROY, result, { object: label });
 }

@@ -1,9 +1,9 @@
 import { StateError } from "../sys/errors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, read, write } from "../sys/syscalls.js";
+import { closing, read, write } from "../sys/syscalls.js";
 import { call } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { closingAndDestroying, destroying } from "./destroy.js";
 import type { Iommufd } from "./iommufd.js";
 import {
   IOMMU_FAULT_QUEUE_ALLOC,
@@ -81,11 +81,7 @@ export class FaultQueue extends Resource {
   ) {
     const iommufdFd = iommufd.fd;
     const label = `fault queue ${id} of ${iommufd.lease.label}`;
-    const release = (): void => {
-      // The open descriptor holds the object: it has to go first.
-      close(fd);
-      destroyObject(iommufdFd, id, label);
-    };
+    const release = closingAndDestroying(closing(fd), destroying(iommufdFd, id, label));
     super(new Lease(label, release, iommufd.lease));
   }
 

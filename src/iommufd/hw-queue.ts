@@ -1,6 +1,6 @@
 import { Lease, Resource } from "../sys/resource.js";
 import { call } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { destroying } from "./destroy.js";
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_alloc } from "./uapi-viommu.js";
 import type { Viommu } from "./viommu.js";
 
@@ -24,7 +24,7 @@ export class HwQueue extends Resource {
     const { fd } = viommu.iommufd;
     const label = `hw queue ${id} (index ${index}) of ${viommu.iommufd.lease.label}`;
     const parents = before === undefined || before.closed ? [viommu.lease] : [viommu.lease, before.lease];
-    super(new Lease(label, () => destroyObject(fd, id, label), ...parents));
+    super(new Lease(label, destroying(fd, id, label), ...parents));
     if (before !== undefined) this.keep(before);
   }
 

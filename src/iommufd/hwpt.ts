@@ -3,7 +3,7 @@ import { ArgumentError } from "../sys/errors.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { call } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";
 import type { DriverData, InvalidationData } from "./driver-data.js";
 import type { FaultQueue } from "./fault-queue.js";
@@ -103,7 +103,7 @@ export abstract class Hwpt extends Resource {
     const { fd } = iommufd;
     const label = `${kind} ${id} of ${iommufd.lease.label}`;
     const parents = faultQueue === undefined ? [parent.lease] : [parent.lease, faultQueue.lease];
-    super(new Lease(label, () => destroyObject(fd, id, label), ...parents));
+    super(new Lease(label, destroying(fd, id, label), ...parents));
     this.keep(parent);
     if (faultQueue !== undefined) this.keep(faultQueue);
   }

@@ -1,5 +1,6 @@
-import { Errno } from "../sys/errno.js";
+import { Errno, errnoName } from "../sys/errno.js";
 import { SysError } from "../sys/errors.js";
+import { hintOf } from "../sys/hints.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { callError } from "./call.js";
@@ -14,7 +15,10 @@ export class InvalidationError extends SysError {
     /** Requests that were carried out before the one that failed. */
     readonly handled: number,
   ) {
-    super(IOMMU_HWPT_INVALIDATE.name, errno, { object, hint: `${handled} requests were carried out` });
+    const { name } = IOMMU_HWPT_INVALIDATE;
+    const why = hintOf(name, errnoName(errno));
+    const progress = `${handled} requests were carried out`;
+    super(name, errno, { object, hint: why === undefined ? progress : `${why}; ${progress}` });
   }
 }
 

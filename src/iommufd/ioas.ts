@@ -1,13 +1,14 @@
 import { type Iova, type IovaRange, iova } from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
-import { Errno, errnoName } from "../sys/errno.js";
-import { ArgumentError } from "../sys/errors.js";
-import { type IoctlRequest, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
+import { Errno } from "../sys/errno.js";
+import { ArgumentError, SysError } from "../sys/errors.js";
+import { type IoctlRequest, PreparedIoctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { loadU64, storeU64 } from "../sys/struct.js";
 import { call, callError } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";
 import { PagingHwpt, type PagingHwptOptions } from "./hwpt.js";
 import type { Iommufd } from "./iommufd.js";
@@ -59,40 +60,55 @@ export interface IoasIovaRanges {
   readonly alignmentBytes: number;
 }
 
-const mapHints: Readonly<Record<string, string>> = {
-  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
-  EEXIST: "a fixed iova is mapped already",
-  ENOSPC: "no free I/O virtual addresses",
-  EFAULT: "part of the memory can't be pinned",
-  EINVAL: "length, address or iova is not a multiple of the alignment, or a fixed iova is reserved",
-};
-
 const ALL = 0xffff_ffff_ffff_ffffn;
+
+// Where the prepared requests have what changes: addresses and lengths as 32-bit words, the I/O virtual address, which
+// is a bigint on our side as well, as a 64-bit one.
+const MAP = iommu_ioas_map.words;
+const MAP_IOVA = iommu_ioas_map.offsets.iova / 8;
+const UNMAP_IOVA = iommu_ioas_unmap.offsets.iova / 8;
+const UNMAP_LENGTH = iommu_ioas_unmap.words.length;
 
 /** An I/O address space (IOAS): a set of mappings that every device attached to it sees. */
 export class Ioas extends Resource {
-  // Made once: map and unmap are frequent, and the request differs in three words only.
-  private readonly mapRequest: BigUint64Array;
-  private readonly unmapRequest: BigUint64Array;
+  // Made once: map and unmap are frequent.
+  private readonly mapRequest: PreparedIoctl;
+  private readonly unmapRequest: PreparedIoctl;
 
   private constructor(
     /** The iommufd this object lives in. */
     readonly iommufd: Iommufd,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
+    /** Whether it was made here, and so goes with this object. */
+    isOwn: boolean,
   ) {
     const { fd } = iommufd;
     const label = `ioas ${id} of ${iommufd.lease.label}`;
-    super(new Lease(label, () => destroyObject(fd, id, label), iommufd.lease));
-    this.mapRequest = new BigUint64Array(iommu_ioas_map.encode({ ioas_id: id }).buffer);
-    this.unmapRequest = new BigUint64Array(iommu_ioas_unmap.encode({ ioas_id: id }).buffer);
+    super(new Lease(label, isOwn ? destroying(fd, id, label) : undefined, iommufd.lease));
+    this.mapRequest = new PreparedIoctl(IOMMU_IOAS_MAP, iommu_ioas_map.encode({ ioas_id: id }));
+    this.unmapRequest = new PreparedIoctl(IOMMU_IOAS_UNMAP, iommu_ioas_unmap.encode({ ioas_id: id }));
   }
 
   /** See {@link Iommufd.allocIoas}. */
   static alloc(iommufd: Iommufd): Ioas {
     const request = iommu_ioas_alloc.encode({});
     call(iommufd.fd, IOMMU_IOAS_ALLOC, request, { object: iommufd.lease.label });
-    return new Ioas(iommufd, iommu_ioas_alloc.decode(request).out_ioas_id);
+    return new Ioas(iommufd, iommu_ioas_alloc.decode(request).out_ioas_id, true);
+  }
+
+  /** See {@link Iommufd.ioas}. */
+  static borrow(iommufd: Iommufd, id: number): Ioas {
+    const ioas = new Ioas(iommufd, id, false);
+    try {
+      // The kernel tells no object's type but by refusing what another type can't do.
+      ioas.iovaRanges();
+    } catch (error) {
+      ioas.close();
+      if (!(error instanceof SysError) || error.errno !== Errno.ENOENT) throw error;
+      throw new ArgumentError(`${iommufd.lease.label} has no IOAS ${id}`, { cause: error });
+    }
+    return ioas;
   }
 
   /**
@@ -157,15 +173,14 @@ export class Ioas extends Resource {
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
     const fixed = options.iova;
-    const request = this.mapRequest;
-    const flags = mapFlags(options.access, fixed);
-    request[0] = BigInt(iommu_ioas_map.sizeBytes) | (BigInt(flags) << 32n);
-    request[2] = BigInt(memory.address);
-    request[3] = BigInt(memory.sizeBytes);
-    request[4] = fixed === undefined ? 0n : checkU64("iova", fixed);
-    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_MAP, request);
+    const { words, quads } = this.mapRequest;
+    words[MAP.flags] = mapFlags(options.access, fixed);
+    storeU64(words, MAP.user_va, memory.address);
+    storeU64(words, MAP.length, memory.sizeBytes);
+    quads[MAP_IOVA] = fixed === undefined ? 0n : checkU64("iova", fixed);
+    const result = this.mapRequest.call(this.iommufd.fd);
     if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, memory.sizeBytes, fixed);
-    return (request[4] ?? 0n) as Iova;
+    return (quads[MAP_IOVA] ?? 0n) as Iova;
   }
 
   /**
@@ -184,7 +199,7 @@ export class Ioas extends Resource {
       length: BigInt(memory.sizeBytes),
       iova: fixed ?? 0n,
     });
-    const result = await this.duringCall("a mapping under way", () =>
+    const result = await this.lease.during("a mapping under way", () =>
       tryIoctlAsync(this.iommufd.fd, IOMMU_IOAS_MAP, request),
     );
     if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, memory.sizeBytes, fixed);
@@ -244,8 +259,12 @@ export class Ioas extends Resource {
    * @throws ClosedError, SysError: ENOENT where nothing is mapped or a mapping would be cut
    */
   unmap(at: bigint, sizeBytes: number): number {
+    this.lease.assertOpen();
     checkLength("sizeBytes", sizeBytes);
-    return Number(this.unmapRange(at, BigInt(sizeBytes)));
+    const { words } = this.unmapRequest;
+    storeU64(words, UNMAP_LENGTH, sizeBytes);
+    this.unmapFrom(at);
+    return loadU64(words, UNMAP_LENGTH);
   }
 
   /** {@link unmap} off the JavaScript thread. @throws as unmap(), as a rejection */
@@ -256,7 +275,7 @@ export class Ioas extends Resource {
       iova: checkU64("iova", at),
       length: BigInt(checkLength("sizeBytes", sizeBytes)),
     });
-    const result = await this.duringCall("an unmapping under way", () =>
+    const result = await this.lease.during("an unmapping under way", () =>
       tryIoctlAsync(this.iommufd.fd, IOMMU_IOAS_UNMAP, request),
     );
     if (result < 0) {
@@ -267,7 +286,11 @@ export class Ioas extends Resource {
 
   /** Removes all mappings. @returns bytes unmapped @throws ClosedError, SysError */
   unmapAll(): bigint {
-    return this.unmapRange(0n, ALL);
+    this.lease.assertOpen();
+    const { quads } = this.unmapRequest;
+    quads[UNMAP_LENGTH / 2] = ALL;
+    this.unmapFrom(0n);
+    return quads[UNMAP_LENGTH / 2] ?? 0n;
   }
 
   /**
@@ -311,28 +334,15 @@ export class Ioas extends Resource {
     this.iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_HUGE_PAGES, this.id, allowed ? 1n : 0n);
   }
 
-  /** Keeps the descriptor from being closed, and its number from being reused, under a call on another thread. */
-  private async duringCall(holder: string, call: () => Promise<number>): Promise<number> {
-    this.lease.hold(holder);
-    try {
-      return await call();
-    } finally {
-      this.lease.drop();
-    }
-  }
-
-  private unmapRange(at: bigint, length: bigint): bigint {
-    this.lease.assertOpen();
-    const request = this.unmapRequest;
-    request[1] = checkU64("iova", at);
-    request[2] = length;
-    const result = tryIoctl(this.iommufd.fd, IOMMU_IOAS_UNMAP, request);
+  /** The length stands in the request already; the kernel replaces it by the bytes unmapped. */
+  private unmapFrom(at: bigint): void {
+    this.unmapRequest.quads[UNMAP_IOVA] = checkU64("iova", at);
+    const result = this.unmapRequest.call(this.iommufd.fd);
     if (result < 0) {
       throw callError(IOMMU_IOAS_UNMAP, result, {
         object: `${this.lease.label} at 0x${at.toString(16)}`,
       });
     }
-    return request[2] ?? 0n;
   }
 
   private mapError(
@@ -343,7 +353,7 @@ export class Ioas extends Resource {
   ): Error {
     const where = fixed === undefined ? "" : ` at iova 0x${fixed.toString(16)}`;
     const object = `${this.lease.label}: ${sizeBytes} bytes${where}`;
-    return callError(request, result, { object, hint: mapHints[errnoName(-result)] });
+    return callError(request, result, { object });
   }
 }
 

@@ -1,9 +1,9 @@
-import { checkInteger } from "../sys/check.js";
+import { checkInteger, checkU32 } from "../sys/check.js";
 import { Errno, errnoName } from "../sys/errno.js";
 import { ArgumentError, SysError } from "../sys/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { call, callError } from "./call.js";
 import { type IommufdCapabilities, probeIommufd } from "./capabilities.js";
 import type { BoundDevice } from "./device-ref.js";
@@ -46,7 +46,7 @@ export class Iommufd extends Resource {
   private known: IommufdCapabilities | undefined;
 
   private constructor(fd: number, label: string) {
-    super(new Lease(label, () => close(fd)));
+    super(new Lease(label, closing(fd)));
     this.fd = fd;
   }
 
@@ -66,20 +66,36 @@ export class Iommufd extends Resource {
    * @throws ArgumentError where the descriptor is not open or no iommufd
    */
   static fromFd(fd: number): Iommufd {
-    checkInteger("fd", fd, 0, 0x7fff_ffff);
-    // Asking changes nothing, and nothing but an iommufd answers.
-    const request = iommu_option.encode({ option_id: IOMMU_OPTION_RLIMIT_MODE, op: IOMMU_OPTION_OP_GET });
-    const result = tryIoctl(fd, IOMMU_OPTION, request);
+    const result = probe(fd);
     if (result < 0) {
       throw new ArgumentError(`descriptor ${fd} is no iommufd (IOMMU_OPTION: ${errnoName(-result)})`);
     }
     return new Iommufd(fd, `iommufd of descriptor ${fd}`);
   }
 
+  /**
+   * Whether an iommufd stands behind a descriptor: also behind that of a VfioContainer in a kernel whose /dev/vfio/vfio
+   * is iommufd's (CONFIG_IOMMUFD_VFIO_CONTAINER), which knows no dirty pages and maps no BARs.
+   * @throws ArgumentError where it can't be a descriptor
+   */
+  static isIommufd(fd: number): boolean {
+    return probe(fd) >= 0;
+  }
+
   /** IOMMU_IOAS_ALLOC: a new, empty I/O address space. @throws ClosedError, SysError */
   allocIoas(): Ioas {
     this.lease.assertOpen();
     return Ioas.alloc(this);
+  }
+
+  /**
+   * An address space that was not made through this object: by another holder of the descriptor ({@link fromFd}), or by
+   * the kernel for VFIO requests ({@link vfioIoasId}). Closing the result leaves it as it is.
+   * @throws ArgumentError where there is none of that id, ClosedError
+   */
+  ioas(id: number): Ioas {
+    this.lease.assertOpen();
+    return Ioas.borrow(this, checkU32("id", id));
   }
 
   /** IOMMU_FAULT_QUEUE_ALLOC: a queue for I/O page faults. @throws ClosedError, UnsupportedError, SysError */
@@ -168,4 +184,11 @@ export class Iommufd extends Resource {
     });
     return iommu_option.decode(request).val64;
   }
+}
+
+/** Asking for an option changes nothing, and nothing but an iommufd answers. */
+function probe(fd: number): number {
+  checkInteger("fd", fd, 0, 0x7fff_ffff);
+  const request = iommu_option.encode({ option_id: IOMMU_OPTION_RLIMIT_MODE, op: IOMMU_OPTION_OP_GET });
+  return tryIoctl(fd, IOMMU_OPTION, request);
 }

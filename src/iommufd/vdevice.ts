@@ -1,7 +1,7 @@
 import { ArgumentError } from "../sys/errors.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { call } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";
 import { IOMMU_VDEVICE_ALLOC, iommu_vdevice_alloc } from "./uapi-viommu.js";
 import type { Viommu } from "./viommu.js";
@@ -18,7 +18,7 @@ export class Vdevice extends Resource {
   ) {
     const { fd } = viommu.iommufd;
     const label = `vdevice ${id} of ${viommu.iommufd.lease.label}`;
-    super(new Lease(label, () => destroyObject(fd, id, label), viommu.lease, device.lease));
+    super(new Lease(label, destroying(fd, id, label), viommu.lease, device.lease));
   }
 
   /** See {@link Viommu.allocVdevice}. */

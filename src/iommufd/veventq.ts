@@ -1,10 +1,10 @@
 import { checkInteger, checkU32 } from "../sys/check.js";
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError, StateError } from "../sys/errors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, read } from "../sys/syscalls.js";
+import { closing, read } from "../sys/syscalls.js";
 import { call } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { closingAndDestroying, destroying } from "./destroy.js";
 import {
   IOMMU_VEVENTQ_ALLOC,
   IOMMU_VEVENTQ_FLAG_LOST_EVENTS,
@@ -60,11 +60,7 @@ export class Veventq extends Resource {
   ) {
     const iommufdFd = viommu.iommufd.fd;
     const label = `veventq ${id} of ${viommu.iommufd.lease.label}`;
-    const release = (): void => {
-      // The open descriptor holds the object: it has to go first.
-      close(fd);
-      destroyObject(iommufdFd, id, label);
-    };
+    const release = closingAndDestroying(closing(fd), destroying(iommufdFd, id, label));
     super(new Lease(label, release, viommu.lease));
     this.buffer = new Uint8Array(EVENTS_PER_READ * (iommufd_vevent_header.sizeBytes + eventBytes));
   }
@@ -86,13 +82,17 @@ export class Veventq extends Resource {
     return new Veventq(viommu, out_veventq_id, out_veventq_fd, eventBytes);
   }
 
-  /** Takes the events there are now, without waiting. Empty where there are none. @throws ClosedError, SysError */
+  /**
+   * Takes the events there are now, without waiting. Empty where there are none.
+   * @throws ClosedError, SysError: EINVAL where eventBytes is far too small, StateError where it doesn't fit
+   */
   take(): Vevent[] {
     this.lease.assertOpen();
     // Nothing there is 0 bytes on this descriptor, not end of file.
     const count = read(this.fd, this.buffer, { object: this.lease.label }) ?? 0;
     const events: Vevent[] = [];
     for (let at = 0; at < count; ) {
+      if (at + iommufd_vevent_header.sizeBytes > count) throw this.sizeError(count);
       const { flags, sequence } = iommufd_vevent_header.decode(this.buffer, at);
       at += iommufd_vevent_header.sizeBytes;
       if ((flags & IOMMU_VEVENTQ_FLAG_LOST_EVENTS) !== 0) {
@@ -100,10 +100,18 @@ export class Veventq extends Resource {
         events.push({ kind: "lost", sequence });
         continue;
       }
+      if (at + this.eventBytes > count) throw this.sizeError(count);
       events.push({ kind: "event", sequence, data: this.buffer.slice(at, at + this.eventBytes) });
       at += this.eventBytes;
     }
     return events;
+  }
+
+  /** Events don't tell their size: where it was given wrongly, what follows the first one is not to be understood. */
+  private sizeError(count: number): StateError {
+    return new StateError(
+      `${this.lease.label} delivered ${count} bytes, which are no events of ${this.eventBytes}: eventBytes is wrong`,
+    );
   }
 
   /** Events as they come. Ends when the queue is closed. */

@@ -4,7 +4,7 @@ import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { call } from "./call.js";
-import { destroyObject } from "./destroy.js";
+import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";
 import type { DriverData, InvalidationData } from "./driver-data.js";
 import { HwQueue } from "./hw-queue.js";
@@ -32,7 +32,7 @@ export class Viommu extends Resource {
   ) {
     const { fd } = parent.iommufd;
     const label = `viommu ${id} of ${parent.iommufd.lease.label}`;
-    super(new Lease(label, () => destroyObject(fd, id, label), parent.lease));
+    super(new Lease(label, destroying(fd, id, label), parent.lease));
   }
 
   /**

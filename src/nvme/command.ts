@@ -27,6 +27,11 @@ export interface NvmeCommand {
   readonly data?: CommandData | undefined;
   /** What the command is, for error messages. */
   readonly name?: string;
+  /**
+   * Completes when it has something to say, maybe never: no time limit, nobody waits for it at shutdown, and it doesn't
+   * keep the process alive.
+   */
+  readonly background?: boolean;
 }
 
 /** What a successful command came back with. */

@@ -14,6 +14,9 @@ import {
 } from "./command.js";
 import { ControllerRegisters } from "./controller-registers.js";
 import { NvmeProtocolError } from "./error.js";
+import { NvmeEvents } from "./events.js";
+import { NvmeFeatures } from "./features.js";
+import { NvmeLogs } from "./logs.js";
 import { NvmeNamespace } from "./namespace.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
 import { type CompletionMode, QueuePair } from "./queue-pair.js";
@@ -39,6 +42,8 @@ const SHUTDOWN_TIMEOUT_MS = 10_000;
 
 /** An NVMe controller driven from this process. */
 export class NvmeController implements AsyncDisposable {
+  /** What the controller tells by itself: `for await (const event of nvme.events)`. */
+  readonly events: NvmeEvents = new NvmeEvents(this, () => this.closing !== undefined);
   /** CAP, decoded. */
   readonly capabilities: Capabilities;
   /** NVMe version the controller reports, e.g. `1.4.0`. */
@@ -153,6 +158,16 @@ export class NvmeController implements AsyncDisposable {
     if (this.ioQueue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
     if (command.data !== undefined) checkData(command.data, this.device.dma, this.transferLimit);
     return this.ioQueue.submit(command);
+  }
+
+  /** Log pages: SMART, errors, firmware slots, ... */
+  get logs(): NvmeLogs {
+    return new NvmeLogs(this);
+  }
+
+  /** Features: caches, temperature threshold, interrupt coalescing, timestamp, ... */
+  get features(): NvmeFeatures {
+    return new NvmeFeatures(this);
   }
 
   /** Ids of the active namespaces. @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError */

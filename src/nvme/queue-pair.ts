@@ -3,10 +3,12 @@ import type { DmaSpace } from "../dma/space.js";
 import { TimeoutError } from "../sys/errors.js";
 import { closeAll } from "../sys/resource.js";
 import type { NvmeCommand, NvmeCompletion } from "./command.js";
+import { CommandIds } from "./command-ids.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
 import { NvmeError, NvmeProtocolError } from "./error.js";
 import { prpListPages, writePrps } from "./prp.js";
-import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
+import { SQE_WORDS } from "./submission-entry.js";
+import { SubmissionQueue } from "./submission-queue.js";
 
 /** How completions are noticed: by interrupt, or by looking while something is outstanding. */
 export type CompletionMode = "interrupt" | "poll";
@@ -38,6 +40,9 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
+/** How often a polled queue is looked at that has nothing but background commands. */
+const BACKGROUND_POLL_MS = 100;
+
 /** The time limit is counted in ticks of a timer, so that no command has to read a clock. */
 const TICKS_PER_TIMEOUT = 4;
 
@@ -56,24 +61,25 @@ export class QueuePair {
   private readonly listWords: Uint32Array;
   private readonly listPages: number;
 
-  private readonly slots: number;
-  private readonly freeCids: Uint16Array;
-  private freeCount: number;
+  private readonly cids: CommandIds;
   private readonly pending: (Pending | undefined)[];
   private readonly deadlines: Float64Array;
+  /** How many of those outstanding are background commands. */
+  private backgroundCount = 0;
   private readonly waiting: Pending[] = [];
 
   private flushScheduled = false;
   private pollScheduled = false;
   private tick = 0;
   private timer: NodeJS.Timeout | undefined;
+  private backgroundTimer: NodeJS.Timeout | undefined;
   private failure: Error | undefined;
   private readonly idleListeners: (() => void)[] = [];
 
   constructor(private readonly options: QueuePairOptions) {
     const { id, entries, space, doorbells, doorbellStrideWords, pageBytes, maxTransferBytes } = options;
     this.id = id;
-    this.slots = entries - 1;
+    const slots = entries - 1;
     this.listPages = prpListPages(maxTransferBytes, pageBytes);
     const buffers: DmaBuffer[] = [];
     const alloc = (sizeBytes: number): DmaBuffer => {
@@ -84,7 +90,7 @@ export class QueuePair {
     try {
       this.sqMemory = alloc(entries * SQE_WORDS * 4);
       this.cqMemory = alloc(entries * CQE_WORDS * 4);
-      this.listMemory = alloc(Math.max(1, this.slots * this.listPages) * pageBytes);
+      this.listMemory = alloc(Math.max(1, slots * this.listPages) * pageBytes);
     } catch (error) {
       closeAll(buffers, "undoing a queue pair");
       throw error;
@@ -100,15 +106,14 @@ export class QueuePair {
       doorbells,
       doorbell + doorbellStrideWords,
     );
-    this.freeCids = Uint16Array.from({ length: this.slots }, (_, i) => this.slots - 1 - i);
-    this.freeCount = this.slots;
-    this.pending = new Array(this.slots).fill(undefined);
-    this.deadlines = new Float64Array(this.slots);
+    this.cids = new CommandIds(slots);
+    this.pending = new Array(slots).fill(undefined);
+    this.deadlines = new Float64Array(slots);
   }
 
-  /** Commands handed to the controller and not completed. */
+  /** Commands handed to the controller and not completed, without those in the background. */
   get outstanding(): number {
-    return this.slots - this.freeCount;
+    return this.cids.outstanding - this.backgroundCount;
   }
 
   /**
@@ -124,27 +129,22 @@ export class QueuePair {
       const pending = { command, resolve, reject };
       // Counts from now on: a buffer whose command only waits for a slot can't be closed either.
       command.data?.buffer.lease.hold("an NVMe command");
-      if (this.freeCount === 0) this.waiting.push(pending);
+      if (this.cids.available === 0) this.waiting.push(pending);
       else this.start(pending);
     });
   }
 
   /** Takes all completions there are. @returns how many */
   reap(): number {
+    if (this.failure !== undefined) return 0;
     const { cq } = this;
-    const { words } = cq;
-    let count = 0;
-    for (let at = cq.peek(); at >= 0 && this.failure === undefined; at = cq.peek()) {
-      const dw0 = words[at] ?? 0;
-      const dw1 = words[at + 1] ?? 0;
-      const dw3 = words[at + 3] ?? 0;
-      cq.take();
-      count++;
-      this.complete(dw3 & 0xffff, dw3 >>> 17, dw0, dw1);
+    const count = cq.reap(cq.entries);
+    for (let i = 0; i < count && this.failure === undefined; i++) {
+      this.complete(cq.cids[i] ?? 0, cq.statuses[i] ?? 0, cq.results[i] ?? 0, cq.results1[i] ?? 0);
     }
     if (count > 0) {
       cq.ring();
-      while (this.freeCount > 0 && this.failure === undefined) {
+      while (this.cids.available > 0 && this.failure === undefined) {
         const next = this.waiting.shift();
         if (next === undefined) break;
         this.start(next);
@@ -172,12 +172,12 @@ export class QueuePair {
    */
   fail(error: Error): void {
     this.failure = error;
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    this.stopTimers();
     for (const [cid, pending] of this.pending.entries()) {
       if (pending === undefined) continue;
       this.pending[cid] = undefined;
-      this.freeCids[this.freeCount++] = cid;
+      this.cids.give(cid);
+      if (pending.command.background === true) this.backgroundCount--;
       settle(pending);
       pending.reject(error);
     }
@@ -190,16 +190,24 @@ export class QueuePair {
 
   /** Frees the queues' memory, after the controller let go of it. */
   close(): void {
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    this.stopTimers();
     closeAll([this.listMemory, this.cqMemory, this.sqMemory], `closing queue pair ${this.id}`);
+  }
+
+  private stopTimers(): void {
+    clearTimeout(this.timer);
+    clearTimeout(this.backgroundTimer);
+    this.timer = undefined;
+    this.backgroundTimer = undefined;
   }
 
   private start(pending: Pending): void {
     const { command } = pending;
-    const cid = this.freeCids[--this.freeCount] ?? 0;
+    const cid = this.cids.take();
     this.pending[cid] = pending;
-    this.deadlines[cid] = this.tick + TICKS_PER_TIMEOUT + 1;
+    const isBackground = command.background === true;
+    this.deadlines[cid] = isBackground ? Number.POSITIVE_INFINITY : this.tick + TICKS_PER_TIMEOUT + 1;
+    if (isBackground) this.backgroundCount++;
 
     const { sq } = this;
     const { words, slot } = sq;
@@ -218,9 +226,11 @@ export class QueuePair {
     words[slot + 14] = command.cdw14 ?? 0;
     words[slot + 15] = command.cdw15 ?? 0;
     sq.post();
-    if (this.timer === undefined) {
-      this.timer = setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
-    } else this.timer.ref();
+    if (!isBackground) {
+      if (this.timer === undefined) {
+        this.timer = setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
+      } else this.timer.ref();
+    }
     if (!this.flushScheduled) {
       this.flushScheduled = true;
       queueMicrotask(this.flush);
@@ -247,14 +257,14 @@ export class QueuePair {
 
   private complete(cid: number, statusField: number, dw0: number, dw1: number): void {
     const pending = this.pending[cid];
-    if (pending === undefined) {
+    if (pending === undefined || !this.cids.give(cid)) {
       this.options.onFailure(
         new NvmeProtocolError(`queue ${this.id}: completion for command id ${cid}, which is not outstanding`),
       );
       return;
     }
     this.pending[cid] = undefined;
-    this.freeCids[this.freeCount++] = cid;
+    if (pending.command.background === true) this.backgroundCount--;
     settle(pending);
     if (statusField === 0) pending.resolve({ dw0, dw1 });
     else pending.reject(new NvmeError(nameOf(pending.command), statusField));
@@ -264,21 +274,28 @@ export class QueuePair {
     this.flushScheduled = false;
     if (this.failure !== undefined) return;
     this.sq.ring();
-    if (this.options.mode === "poll" && !this.pollScheduled) {
+    if (this.options.mode === "poll") this.schedulePoll();
+  };
+
+  private schedulePoll(): void {
+    if (this.pollScheduled) return;
+    if (this.outstanding > 0) {
       this.pollScheduled = true;
       setImmediate(this.poll);
+    } else if (this.backgroundCount > 0 && this.backgroundTimer === undefined) {
+      this.backgroundTimer = setTimeout(() => {
+        this.backgroundTimer = undefined;
+        this.poll();
+      }, BACKGROUND_POLL_MS).unref();
     }
-  };
+  }
 
   /** Looks once per turn of the event loop while something is outstanding, and not at all when idle. */
   private readonly poll = (): void => {
     this.pollScheduled = false;
     if (this.failure !== undefined) return;
     this.reap();
-    if (this.outstanding > 0 && !this.pollScheduled) {
-      this.pollScheduled = true;
-      setImmediate(this.poll);
-    }
+    this.schedulePoll();
   };
 
   private readonly onTimer = (): void => {

@@ -1,7 +1,7 @@
 import { publish } from "../sys/mmio.js";
+import { SQE_WORDS } from "./submission-entry.js";
 
-/** 32-bit words per submission queue entry (64 bytes). */
-export const SQE_WORDS = 16;
+export { SQE_WORDS };
 
 /**
  * A submission queue as a ring in memory: fill the slot, post it, ring the doorbell. The three are separate so that

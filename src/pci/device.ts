@@ -1,6 +1,6 @@
 import { DmaSpace } from "../dma/space.js";
 import { ArgumentError } from "../sys/errors.js";
-import { closeAll, Lease, Resource } from "../sys/resource.js";
+import { closeAll, closeAllAsync, Lease, Resource } from "../sys/resource.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { type BackendName, joinSpace, openBackend } from "./backend.js";
 import { Bar } from "./bar.js";
@@ -44,11 +44,17 @@ export class PciDevice extends Resource {
       throw new ArgumentError("dma must be a DmaSpace");
     const { name, reason, io, space, resources, after } =
       joined === undefined ? openBackend(bdf, options.backend) : joinSpace(bdf, joined, options.backend);
-    const leases: { close(): void }[] = resources.map((resource) => resource.entrust());
-    if (after !== undefined) leases.push({ close: after });
+    const leases: { close(): void; closeAsync(): Promise<void> }[] = resources.map((resource) =>
+      resource.entrust(),
+    );
+    if (after !== undefined) leases.push({ close: after, closeAsync: async () => after() });
     const label = `PCI device ${bdf} (${name})`;
     const parents = joined === undefined ? [] : [joined.lease];
-    super(new Lease(label, () => closeAll(leases, `closing ${label}`), ...parents));
+    const release = {
+      now: () => closeAll(leases, `closing ${label}`),
+      later: () => closeAllAsync(leases, `closing ${label}`),
+    };
+    super(new Lease(label, release, ...parents));
     this.joined = joined !== undefined;
     if (joined !== undefined) this.keep(joined);
     this.bdf = bdf;
@@ -113,5 +119,13 @@ export class PciDevice extends Resource {
       this.dma.lease.lockIdle();
     }
     super.close();
+  }
+
+  override async closeAsync(): Promise<void> {
+    if (!this.closed && !this.joined) {
+      this.lease.assertIdle();
+      this.dma.lease.lockIdle();
+    }
+    await super.closeAsync();
   }
 }

@@ -1,4 +1,5 @@
 import { errnoName } from "./errno.js";
+import { hintOf } from "./hints.js";
 
 /** Base of every error this library throws on purpose. `code` is stable and meant for programs. */
 export class IovaError extends Error {
@@ -16,7 +17,7 @@ export class IovaError extends Error {
 export interface SysErrorContext {
   /** Path or kernel object the call was made on, e.g. `/dev/iommu` or `ioas 3`. */
   readonly object?: string | undefined;
-  /** What the caller can do about it. */
+  /** What the caller can do about it; left out, what is known of this request and errno. */
   readonly hint?: string | undefined;
 }
 
@@ -32,12 +33,12 @@ export class SysError extends IovaError {
   constructor(syscall: string, errno: number, context: SysErrorContext = {}) {
     const name = errnoName(errno);
     const on = context.object === undefined ? "" : ` on ${context.object}`;
-    const hint = context.hint === undefined ? "" : ` (${context.hint})`;
-    super(name, `${syscall}${on}: ${name}${hint}`);
+    const hint = context.hint ?? hintOf(syscall, name);
+    super(name, `${syscall}${on}: ${name}${hint === undefined ? "" : ` (${hint})`}`);
     this.syscall = syscall;
     this.errno = errno;
     this.object = context.object;
-    this.hint = context.hint;
+    this.hint = hint;
   }
 
   /** The same failure with the object or hint that only an outer layer knows. */
@@ -51,8 +52,8 @@ export class SysError extends IovaError {
 
 /** An argument that can't be right, refused before the kernel or a device sees it. */
 export class ArgumentError extends IovaError {
-  constructor(message: string) {
-    super("ERR_IOVA_ARGUMENT", message);
+  constructor(message: string, options?: ErrorOptions) {
+    super("ERR_IOVA_ARGUMENT", message, options);
   }
 }
 

@@ -1,6 +1,6 @@
 import { Errno } from "./errno.js";
 import { SysError, type SysErrorContext } from "./errors.js";
-import { c, ioctlOffThread, lastErrno } from "./libc.js";
+import { addressOf, c, ioctlOffThread, keepAlive, lastErrno } from "./libc.js";
 
 /** An ioctl: its number and the name the kernel headers give it. */
 export interface IoctlRequest {
@@ -53,6 +53,42 @@ export async function tryIoctlAsync(
   for (;;) {
     const result = await ioctlOffThread(fd, request.number, argument);
     if (result !== -Errno.EINTR) return result;
+  }
+}
+
+/**
+ * A request that is made often. Its struct stays in one place outside V8's moving heap, so that a call passes plain
+ * numbers: nothing is marshalled, nothing allocated. The owner sets what differs from call to call.
+ */
+export class PreparedIoctl {
+  /** The struct as 32-bit words: a 64-bit field is two of them, low half first (storeU64 and loadU64 of struct.ts). */
+  readonly words: Uint32Array<ArrayBuffer>;
+  /** The same as 64-bit words, for fields whose value is a bigint anyway. */
+  readonly quads: BigUint64Array<ArrayBuffer>;
+  private readonly address: number;
+
+  /** @param struct the request as encoded, with all that stays the same */
+  constructor(
+    readonly request: IoctlRequest,
+    struct: Uint8Array,
+  ) {
+    // Made as a buffer and not as a view: V8 keeps the bytes of a small typed array on its heap, and moves them.
+    const buffer = new ArrayBuffer(Math.ceil(struct.byteLength / 8) * 8);
+    new Uint8Array(buffer).set(struct);
+    this.words = new Uint32Array(buffer);
+    this.quads = new BigUint64Array(buffer);
+    this.address = addressOf(this.words);
+  }
+
+  /** @returns the result, or the errno as a negative number, as {@link tryIoctl} */
+  call(fd: number): number {
+    for (;;) {
+      const result = c.ioctlPrepared(fd, this.request.number, this.address);
+      keepAlive(this.words);
+      if (result >= 0) return result;
+      const errno = lastErrno();
+      if (errno !== Errno.EINTR) return -errno;
+    }
   }
 }
 

@@ -12,7 +12,8 @@ const libc = koffi.load(null);
 
 type Pointer = NodeJS.ArrayBufferView | null;
 
-/** The three-argument ioctl, also callable off the JavaScript thread. */
+/** Both are also called off the JavaScript thread. */
+const closeFunction = libc.func("int close(int fd)");
 const ioctlFunction = libc.func("int ioctl(int fd, unsigned long request, void *arg)");
 
 export const c = {
@@ -21,12 +22,18 @@ export const c = {
     flags: number,
     mode: number,
   ) => number,
-  close: libc.func("int close(int fd)") as (fd: number) => number,
+  close: closeFunction as (fd: number) => number,
   ioctl: ioctlFunction as (fd: number, request: number, arg: Pointer) => number,
   ioctlNumber: libc.func("ioctl", "int", ["int", "unsigned long", "uintptr_t"]) as (
     fd: number,
     request: number,
     arg: number,
+  ) => number,
+  // The kernel takes 32 bits of the request; koffi converts those quicker than an unsigned long.
+  ioctlPrepared: libc.func("ioctl", "int", ["int", "uint32_t", "uintptr_t"]) as (
+    fd: number,
+    request: number,
+    address: number,
   ) => number,
   mmap: libc.func("mmap", "intptr_t", ["uintptr_t", "size_t", "int", "int", "int", "int64_t"]) as (
     address: number,
@@ -131,6 +138,24 @@ export const c = {
     count: number,
     offset: number,
   ) => number,
+  memmove: libc.func("memmove", "void", ["uintptr_t", "uintptr_t", "size_t"]) as (
+    target: number,
+    source: number,
+    length: number,
+  ) => void,
+  fcntlNumber: libc.func("fcntl", "int", ["int", "int", "int"]) as (
+    fd: number,
+    command: number,
+    arg: number,
+  ) => number,
+  fdatasync: libc.func("int fdatasync(int fd)") as (fd: number) => number,
+  flock: libc.func("int flock(int fd, int operation)") as (fd: number, operation: number) => number,
+  fallocate: libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)") as (
+    fd: number,
+    mode: number,
+    offset: number,
+    length: number,
+  ) => number,
   poll: libc.func("int poll(void *fds, unsigned long nfds, int timeout)") as (
     fds: Pointer,
     count: number,
@@ -145,6 +170,16 @@ export const c = {
   ) => number,
   sysconf: libc.func("long sysconf(int name)") as (name: number) => number,
 };
+
+/** close(2) on a thread of libuv's pool. @returns 0, or the errno as a negative number */
+export function closeOffThread(fd: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    closeFunction.async(fd, (error: Error | null, result: number) => {
+      if (error !== null) reject(error);
+      else resolve(result >= 0 ? result : -koffi.errno());
+    });
+  });
+}
 
 /**
  * ioctl(2) on a thread of libuv's pool.

@@ -7,13 +7,15 @@
  * and reaches nothing. A bare external ArrayBuffer would fault instead.
  */
 import { fstatSync, statfsSync } from "node:fs";
-import { checkLength, checkOffset, checkPowerOfTwo } from "./check.js";
+import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "./check.js";
+import { registerArena } from "./copy.js";
 import { ArgumentError, ClosedError, StateError, SysError, UnsupportedError } from "./errors.js";
 import { hugePageHint, transparentHugeBytes, transparentHugePageBytes } from "./huge-pages.js";
 import { addressOf } from "./libc.js";
 import {
   adviseDontFork,
   adviseHugePages,
+  discardPages,
   lockPages,
   mapAnonymousAt,
   mapFileAt,
@@ -38,6 +40,9 @@ declare const WebAssembly: {
   Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => SharedMemory;
 };
 
+/** Below this, writing zeros is quicker than a system call and the page faults after it. */
+const DISCARD_BYTES = 256 * 1024;
+
 /** One V8-owned reservation from which ranges are cut, each only once. */
 class Arena {
   readonly buffer: SharedArrayBuffer;
@@ -46,8 +51,9 @@ class Arena {
 
   constructor(readonly sizeBytes: number) {
     const pages = Math.ceil(sizeBytes / WASM_PAGE);
+    let memory: SharedMemory;
     try {
-      this.buffer = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer;
+      memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     } catch (cause) {
       throw new UnsupportedError(
         "no address space for DMA memory: each 4 GiB reserved takes about 10 GiB of it " +
@@ -55,8 +61,10 @@ class Arena {
         { cause },
       );
     }
+    this.buffer = memory.buffer;
     this.address = addressOf(new Uint8Array(this.buffer));
     arenaAddresses.set(this.buffer, this.address);
+    registerArena(memory, this.address);
   }
 
   /** Offset of `sizeBytes` aligned by address, or undefined where they don't fit any more. */
@@ -161,6 +169,8 @@ export class MappedMemory extends Resource {
   readonly source: MemorySource | undefined;
   private readonly file: number | undefined;
   private readonly assertIntact: (() => void) | undefined;
+  /** Anonymous base pages: the system gives zeros for them. */
+  private readonly isPlain: boolean;
   private readonly allBytes: Uint8Array<SharedArrayBuffer>;
   private readonly allWords: Uint32Array<SharedArrayBuffer>;
 
@@ -186,6 +196,7 @@ export class MappedMemory extends Resource {
     this.buffer = buffer;
     this.backing = backing;
     this.source = source;
+    this.isPlain = backing.kind === "anonymous";
     this.file = fd;
     this.assertIntact = assertIntact;
     this.allBytes = new Uint8Array(buffer, offset, sizeBytes);
@@ -331,6 +342,24 @@ export class MappedMemory extends Resource {
       mapFileAt(address, rounded, fd, offset, what);
       return { backing: { kind: "device", pageBytes: PAGE_SIZE, numaNode: undefined }, source };
     });
+  }
+
+  /**
+   * Sets a part to zeros. Of anonymous memory whole pages go back to the system instead of being written.
+   * @throws ArgumentError, ClosedError
+   */
+  clear(offset: number, length: number): void {
+    checkRange(this.lease.label, offset, length, this.sizeBytes);
+    const { bytes } = this;
+    const first = Math.ceil(offset / PAGE_SIZE) * PAGE_SIZE;
+    const last = Math.floor((offset + length) / PAGE_SIZE) * PAGE_SIZE;
+    if (!this.isPlain || last - first < DISCARD_BYTES) {
+      bytes.fill(0, offset, offset + length);
+      return;
+    }
+    bytes.fill(0, offset, first);
+    if (!discardPages(this.address + first, last - first)) bytes.fill(0, first, last);
+    bytes.fill(0, last, offset + length);
   }
 
   /**

@@ -14,6 +14,7 @@ const MAP_HUGETLB = 0x40000;
 const MAP_HUGE_SHIFT = 26;
 const MREMAP_MAYMOVE = 1;
 const MREMAP_FIXED = 2;
+const MADV_DONTNEED = 4;
 const MADV_HUGEPAGE = 14;
 const MADV_DONTFORK = 10;
 const MADV_POPULATE_WRITE = 23;
@@ -119,4 +120,9 @@ export function lockPages(address: number, length: number): void {
   if (c.mlock(address, length) < 0) {
     throw new SysError("mlock", lastErrno(), { hint: "the memlock limit (ulimit -l) may be too low" });
   }
+}
+
+/** Gives whole pages of private anonymous memory back: they read as zeros again. False where they are locked. */
+export function discardPages(address: number, length: number): boolean {
+  return c.madvise(address, length, MADV_DONTNEED) === 0;
 }

@@ -5,7 +5,35 @@
  * object the user holds. A {@link Resource} is that object. The split lets the garbage collector take a
  * forgotten Resource while its Lease, still held by the parent's, releases in the right order.
  */
-import { BusyError, ClosedError } from "./errors.js";
+import { Errno } from "./errno.js";
+import { BusyError, ClosedError, SysError } from "./errors.js";
+
+/** How a {@link Lease} gives its resource back. None of these may refer to the Resource. */
+export interface Release {
+  /** On this thread. */
+  now(): void;
+  /** The same without holding up the JavaScript thread, where the kernel may take long. */
+  later?(): Promise<void>;
+  /** Whether nothing has changed when the kernel refuses with EBUSY: close() may then be tried again. */
+  readonly retryable?: boolean;
+}
+
+/** That one lease depends on another: a node in the list of the parent's dependents, oldest first. */
+class Dependence {
+  before: Dependence | undefined;
+  after: Dependence | undefined = undefined;
+
+  constructor(
+    readonly dependent: Lease,
+    readonly parent: Lease,
+    /** What else the dependent depends on. */
+    readonly next: Dependence | undefined,
+    last: Dependence | undefined,
+  ) {
+    this.before = last;
+    if (last !== undefined) last.after = this;
+  }
+}
 
 /** Holders beyond this thread: they may come and go at any moment, so asking and locking them out is one step. */
 export interface ForeignHolders {
@@ -18,40 +46,58 @@ export interface ForeignHolders {
 }
 
 export class Lease {
-  private readonly dependents = new Set<Lease>();
-  private readonly parents = new Set<Lease>();
+  // Lists and not Sets: buffers come and go by the million, and a Set makes itself anew every few changes.
+  private newestDependent: Dependence | undefined = undefined;
+  private dependences: Dependence | undefined = undefined;
   private holdCount = 0;
   private lastHolder = "";
-  private foreign: ForeignHolders | undefined;
-  private isClosing = false;
+  /** Whether close() has begun. Written here only. */
+  closing = false;
+  private foreign: ForeignHolders | undefined = undefined;
   private isClosed = false;
+  /** The closeAsync() under way. */
+  private pending: Promise<void> | undefined = undefined;
+  /** Where its Resource was made, for the warning when that is forgotten. */
+  site: string | undefined = undefined;
 
   /**
-   * @param label names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
-   * @param release gives the resource back; runs once, after all dependents; must not refer to the Resource
+   * @param name names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
+   * @param giveBack gives the resource back, after all dependents; must not refer to the Resource
    */
   constructor(
-    readonly label: string,
-    private readonly release: () => void,
+    private readonly name: string,
+    private readonly giveBack: (() => void) | Release | undefined,
     ...parents: Lease[]
   ) {
     for (const parent of parents) this.dependOn(parent);
+  }
+
+  get label(): string {
+    return this.name;
+  }
+
+  /** Runs after all dependents. A subclass may hold what it needs itself, where a closure costs too much. */
+  protected release(): void {
+    if (typeof this.giveBack === "function") this.giveBack();
+    else this.giveBack?.now();
+  }
+
+  private async releaseAsync(): Promise<void> {
+    const { giveBack } = this;
+    if (typeof giveBack === "object" && giveBack.later !== undefined) await giveBack.later();
+    else this.release();
   }
 
   get closed(): boolean {
     return this.isClosed;
   }
 
-  /** Whether close() has begun: what depends on it is being closed, or all of it is. */
-  get closing(): boolean {
-    return this.isClosing;
-  }
-
   /** From now on closing `parent` closes this first. @throws ClosedError where the parent is closed */
   dependOn(parent: Lease): void {
-    if (parent.isClosing) throw new ClosedError(parent.label);
-    this.parents.add(parent);
-    parent.dependents.add(this);
+    if (parent.closing) throw new ClosedError(parent.label);
+    const dependence = new Dependence(this, parent, this.dependences, parent.newestDependent);
+    this.dependences = dependence;
+    parent.newestDependent = dependence;
   }
 
   assertOpen(): void {
@@ -74,6 +120,16 @@ export class Lease {
     this.foreign = foreign;
   }
 
+  /** Refuses close() under a call on another thread: the descriptor's number could be given to another file. */
+  async during<T>(holder: string, call: () => Promise<T>): Promise<T> {
+    this.hold(holder);
+    try {
+      return await call();
+    } finally {
+      this.drop();
+    }
+  }
+
   /** @throws BusyError naming the latest holder found here or below, before anything is closed */
   assertIdle(): void {
     if (this.holdCount > 0) {
@@ -81,8 +137,8 @@ export class Lease {
         `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
       );
     }
-    this.refuseForeign(this.foreign?.count() ?? 0);
-    for (const dependent of this.dependents) dependent.assertIdle();
+    if (this.foreign !== undefined) this.refuseForeign(this.foreign.count());
+    for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.assertIdle();
   }
 
   /**
@@ -101,56 +157,142 @@ export class Lease {
     }
   }
 
-  /**
-   * Closes all dependents, newest first, then this. Safe to repeat. Whatever fails, everything is attempted.
-   * @throws BusyError with nothing done, or what the releases threw
-   */
-  close(): void {
-    if (this.isClosing) return;
-    this.lockIdle();
-    const errors: unknown[] = [];
-    this.closeInto(errors);
-    if (errors.length === 1) throw errors[0];
-    if (errors.length > 1)
-      throw new AggregateError(errors, `closing ${this.label} failed in ${errors.length} places`);
-  }
-
   /** @throws BusyError with nothing locked */
   private lockForeign(): void {
-    this.refuseForeign(this.foreign?.lock() ?? 0);
-    const locked: Lease[] = [];
-    try {
-      for (const dependent of this.dependents) {
-        if (!dependent.isClosing) dependent.lockForeign();
-        locked.push(dependent);
+    if (this.foreign !== undefined) this.refuseForeign(this.foreign.lock());
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      try {
+        if (!each.dependent.closing) each.dependent.lockForeign();
+      } catch (error) {
+        for (let other = each.after; other !== undefined; other = other.after)
+          other.dependent.unlockForeign();
+        this.foreign?.unlock();
+        throw error;
       }
-    } catch (error) {
-      for (const lease of locked) lease.unlockForeign();
-      this.foreign?.unlock();
-      throw error;
     }
   }
 
   private unlockForeign(): void {
-    if (this.isClosing) return;
+    if (this.closing) return;
     this.foreign?.unlock();
-    for (const dependent of this.dependents) dependent.unlockForeign();
+    for (let each = this.newestDependent; each !== undefined; each = each.before)
+      each.dependent.unlockForeign();
   }
 
-  private closeInto(errors: unknown[]): void {
-    if (this.isClosing) return;
-    this.isClosing = true;
+  /**
+   * Closes all dependents, newest first, then this. Safe to repeat; what a closeAsync() is closing is left to it.
+   * Whatever fails, everything is attempted. What the kernel refused to give up is open again, with all that it is
+   * part of that was refused as well.
+   * @throws BusyError with nothing done, or what the releases threw
+   */
+  close(): void {
+    if (this.closing) return;
+    this.lockIdle();
+    const errors = this.closeInto(undefined);
+    if (errors !== undefined) throwCollected(errors, `closing ${this.label}`);
+  }
+
+  /** The same, with whatever may take long off the JavaScript thread. */
+  async closeAsync(): Promise<void> {
+    if (this.closing) return this.pending;
+    this.lockIdle();
+    const errors: unknown[] = [];
+    this.pending = this.closeIntoAsync(errors).then(() => {
+      this.pending = undefined;
+      throwCollected(errors, `closing ${this.label}`);
+    });
+    return this.pending;
+  }
+
+  /** @returns the errors given and those met here; undefined where there is none, which is the rule */
+  private closeInto(before: unknown[] | undefined): unknown[] | undefined {
+    let errors = before;
+    if (this.closing) return errors;
+    this.closing = true;
     // Still open to them: a dependent may need this object for its release.
-    for (const dependent of [...this.dependents].reverse()) dependent.closeInto(errors);
+    // A dependent that closes takes itself, and maybe others, out of the list; those still lead to the ones before.
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      errors = each.dependent.closeInto(errors);
+    }
     this.isClosed = true;
     try {
       this.release();
     } catch (error) {
+      errors ??= [];
+      errors.push(error);
+      if (this.isRefusal(error)) {
+        this.reopen();
+        return errors;
+      }
+    }
+    this.leaveTree();
+    return errors;
+  }
+
+  private async closeIntoAsync(errors: unknown[]): Promise<void> {
+    if (this.closing) return this.pending?.catch(() => {});
+    this.closing = true;
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      await each.dependent.closeIntoAsync(errors);
+    }
+    this.isClosed = true;
+    try {
+      await this.releaseAsync();
+    } catch (error) {
+      errors.push(error);
+      if (this.isRefusal(error)) {
+        this.reopen();
+        return;
+      }
+    }
+    this.leaveTree();
+  }
+
+  private isRefusal(error: unknown): boolean {
+    const { giveBack } = this;
+    const isRetryable = typeof giveBack === "object" && giveBack.retryable === true;
+    return isRetryable && error instanceof SysError && error.errno === Errno.EBUSY;
+  }
+
+  private reopen(): void {
+    this.closing = false;
+    this.isClosed = false;
+  }
+
+  private leaveTree(): void {
+    // What was refused before, the kernel has now taken along.
+    for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.vanish();
+    for (let each = this.dependences; each !== undefined; each = each.next) each.parent.forget(each);
+    this.dependences = undefined;
+  }
+
+  private forget({ before, after }: Dependence): void {
+    if (before !== undefined) before.after = after;
+    if (after !== undefined) after.before = before;
+    else this.newestDependent = before;
+  }
+
+  private vanish(): void {
+    this.closing = true;
+    this.isClosed = true;
+    this.leaveTree();
+  }
+}
+
+/** Closes these in order, off the JavaScript thread; whatever fails, all are attempted. @throws as {@link closeAll} */
+export async function closeAllAsync(
+  closeables: readonly { closeAsync(): Promise<void> }[],
+  what: string,
+): Promise<void> {
+  const errors: unknown[] = [];
+  for (const closeable of closeables) {
+    try {
+      await closeable.closeAsync();
+    } catch (error) {
       errors.push(error);
     }
-    for (const parent of this.parents) parent.dependents.delete(this);
-    this.parents.clear();
   }
+  throwCollected(errors, what);
 }
 
 function throwCollected(errors: readonly unknown[], what: string): void {
@@ -171,8 +313,9 @@ export function closeAll(closeables: readonly { close(): void }[], what: string)
   throwCollected(errors, what);
 }
 
-const forgotten = new FinalizationRegistry<{ lease: Lease; site: string | undefined }>(({ lease, site }) => {
+const forgotten = new FinalizationRegistry<Lease>((lease) => {
   if (lease.closed) return;
+  const { site } = lease;
   process.emitWarning(`${lease.label} was never closed; released at garbage collection`, {
     type: "IovaResourceWarning",
     code: "IOVA_FORGOTTEN",
@@ -185,17 +328,32 @@ const forgotten = new FinalizationRegistry<{ lease: Lease; site: string | undefi
   }
 });
 
+/**
+ * Made in this turn of the microtask queue and still open. Registering costs several times what a mapping costs, and the
+ * registry calls back in a later task anyhow, so what is closed before the turn ends never gets there.
+ */
+const fresh: Resource[] = [];
+let isWatchDue = false;
+
 /** Base of every object that holds something of the kernel's. Works with `using`; closing twice is fine. */
-export abstract class Resource implements Disposable {
+export abstract class Resource implements Disposable, AsyncDisposable {
   /** Not part of the public API: how this object's lifetime is tied to others. */
   readonly lease: Lease;
   /** Objects that must not be collected before this one: their leases end with them. */
-  private readonly kept = new Set<object>();
+  private kept: Set<object> | undefined = undefined;
+  /** Place in {@link fresh}, -1 outside of it. */
+  private freshAt: number;
 
   /** @param site where the object was made, for the warning when it is forgotten (costs a stack trace) */
   protected constructor(lease: Lease, site?: string) {
     this.lease = lease;
-    forgotten.register(this, { lease, site }, lease);
+    lease.site = site;
+    this.freshAt = fresh.length;
+    fresh.push(this);
+    if (!isWatchDue) {
+      isWatchDue = true;
+      queueMicrotask(Resource.watchFresh);
+    }
   }
 
   get closed(): boolean {
@@ -205,22 +363,60 @@ export abstract class Resource implements Disposable {
   /** Releases this and all that depends on it. @throws BusyError while something is in flight */
   close(): void {
     this.lease.close();
-    forgotten.unregister(this.lease);
-    this.kept.clear();
+    this.unwatch();
+    this.kept?.clear();
+  }
+
+  /**
+   * The same without holding up the JavaScript thread where the kernel takes long: to destroy an object it may wait a
+   * minute for short-term users, and to close a device it resets it.
+   * @throws as close()
+   */
+  async closeAsync(): Promise<void> {
+    await this.lease.closeAsync();
+    this.unwatch();
+    this.kept?.clear();
   }
 
   /** Not part of the public API: keeps `parent` from being collected before this object. */
   keep(parent: object): void {
+    this.kept ??= new Set();
     this.kept.add(parent);
   }
 
   /** Hands the duty to close over to whoever asks: no warning any more when this object is collected. */
   entrust(): Lease {
-    forgotten.unregister(this.lease);
+    this.unwatch();
     return this.lease;
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.closeAsync();
+  }
+
+  private unwatch(): void {
+    if (this.freshAt < 0) {
+      forgotten.unregister(this.lease);
+      return;
+    }
+    const last = fresh.pop();
+    if (last !== undefined && last !== this) {
+      fresh[this.freshAt] = last;
+      last.freshAt = this.freshAt;
+    }
+    this.freshAt = -1;
+  }
+
+  private static readonly watchFresh = (): void => {
+    isWatchDue = false;
+    for (const resource of fresh) {
+      resource.freshAt = -1;
+      if (!resource.closed) forgotten.register(resource, resource.lease, resource.lease);
+    }
+    fresh.length = 0;
+  };
 }

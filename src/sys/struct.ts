@@ -75,6 +75,25 @@ export const u64: FieldType<bigint> = {
   },
 };
 
+const TWO_32 = 2 ** 32;
+
+/**
+ * Stores a 64-bit field in place as two 32-bit words, for structs that are made once and used many times: a bigint would
+ * cost more than the store.
+ * @param at index of its low word, see {@link Struct.words}
+ * @param value whole, from 0 to 2^53-1: checked by the caller
+ */
+export function storeU64(words: Uint32Array, at: number, value: number): void {
+  // Both stores take the value modulo 2^32, without its fraction.
+  words[at] = value;
+  words[at + 1] = value / TWO_32;
+}
+
+/** Loads a 64-bit field as a number: exact up to 2^53-1. */
+export function loadU64(words: Uint32Array, at: number): number {
+  return (words[at + 1] ?? 0) * TWO_32 + (words[at] ?? 0);
+}
+
 /** `n` elements in a row. */
 export function array<T>(element: FieldType<T>, n: number): FieldType<T[]> {
   return {
@@ -139,6 +158,8 @@ export interface Struct<F> extends FieldType<StructValue<F>> {
   readonly name: string;
   /** Byte offset of each field. */
   readonly offsets: { readonly [K in keyof F]: number };
+  /** The same counted in 32-bit words, for code that writes a request in place. */
+  readonly words: { readonly [K in keyof F]: number };
   readonly fields: F;
   /**
    * A zeroed struct with these fields set. A first field called `size` or `argsz` (iommufd's and VFIO's length
@@ -199,6 +220,9 @@ export function struct<F extends AnyFields>(
     name,
     fields,
     offsets: offsets as { readonly [K in keyof F]: number },
+    words: Object.fromEntries(Object.entries(offsets).map(([field, at]) => [field, at / 4])) as {
+      readonly [K in keyof F]: number;
+    },
     sizeBytes,
     alignBytes,
     zero: () => {

@@ -2,7 +2,8 @@
 import { constants } from "node:fs";
 import { Errno } from "./errno.js";
 import { SysError, type SysErrorContext } from "./errors.js";
-import { c, lastErrno } from "./libc.js";
+import { c, closeOffThread, lastErrno } from "./libc.js";
+import type { Release } from "./resource.js";
 
 export const O_RDWR = constants.O_RDWR;
 /** Not in node:fs; asm-generic/fcntl.h, the same on x86-64 and arm64. */
@@ -34,6 +35,17 @@ export function open(path: string, flags: number, context: SysErrorContext = {})
 export function close(fd: number): void {
   if (c.close(fd) < 0 && lastErrno() !== Errno.EINTR)
     throw new SysError("close", lastErrno(), { object: `fd ${fd}` });
+}
+
+/** How a lease closes a descriptor: the last one of a device resets it, the last one of an iommufd unmaps all. */
+export function closing(fd: number): Release {
+  return {
+    now: () => close(fd),
+    later: async () => {
+      const result = await closeOffThread(fd);
+      if (result < 0 && result !== -Errno.EINTR) throw new SysError("close", -result, { object: `fd ${fd}` });
+    },
+  };
 }
 
 /** read(2); returns the number of bytes, or null where a non-blocking descriptor has nothing. @throws SysError */

@@ -2,11 +2,13 @@ import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { type IovaRange, iova } from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
+import { Errno } from "../sys/errno.js";
 import { StateError, SysError, UnsupportedError } from "../sys/errors.js";
-import { ioctl, ioctlWithNumber, tryIoctl } from "../sys/ioctl.js";
+import { ioctl, ioctlWithNumber, PreparedIoctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf } from "../sys/libc.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { loadU64, storeU64 } from "../sys/struct.js";
+import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { capabilityChain } from "../vfio/capability-chain.js";
 import type { BindTarget } from "../vfio/device.js";
 import {
@@ -79,13 +81,11 @@ const openHints: Readonly<Record<string, string>> = {
   ENODEV: "the vfio module is not loaded",
 };
 
-const mapHints: Readonly<Record<string, string>> = {
-  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
-  EEXIST: "the iova is mapped already",
-  ENOSPC: "vfio_iommu_type1.dma_entry_limit mappings exist",
-  EFAULT: "part of the memory can't be pinned",
-  EINVAL: "length, address or iova is not a multiple of the page size, or the iova is reserved",
-};
+// Where the prepared requests have what changes, as in ioas.ts.
+const MAP = vfio_iommu_type1_dma_map.words;
+const MAP_IOVA = vfio_iommu_type1_dma_map.offsets.iova / 8;
+const UNMAP = vfio_iommu_type1_dma_unmap.words;
+const UNMAP_IOVA = vfio_iommu_type1_dma_unmap.offsets.iova / 8;
 
 /** What a container shares with its groups. They may outlive the VfioContainer object, so it refers to none. */
 export interface Occupancy {
@@ -105,8 +105,11 @@ export class VfioContainer extends Resource {
   readonly occupancy: Occupancy = { groups: 0, iommu: undefined };
   private type: IommuType | undefined;
   // Made once: map and unmap are frequent.
-  private readonly mapRequest = new BigUint64Array(vfio_iommu_type1_dma_map.encode({}).buffer);
-  private readonly unmapRequest = new BigUint64Array(vfio_iommu_type1_dma_unmap.encode({}).buffer);
+  private readonly mapRequest = new PreparedIoctl(VFIO_IOMMU_MAP_DMA, vfio_iommu_type1_dma_map.encode({}));
+  private readonly unmapRequest = new PreparedIoctl(
+    VFIO_IOMMU_UNMAP_DMA,
+    vfio_iommu_type1_dma_unmap.encode({}),
+  );
 
   private constructor(fd: number, lease: Lease) {
     super(lease);
@@ -133,7 +136,7 @@ export class VfioContainer extends Resource {
     } catch (error) {
       throw error instanceof SysError ? error.with({ hint: openHints[error.code] }) : error;
     }
-    const container = new VfioContainer(fd, new Lease(path, () => close(fd)));
+    const container = new VfioContainer(fd, new Lease(path, closing(fd)));
     try {
       const version = ioctlWithNumber(fd, VFIO_GET_API_VERSION, 0, { object: path });
       if (version !== VFIO_API_VERSION)
@@ -183,10 +186,30 @@ export class VfioContainer extends Resource {
    * @throws ArgumentError, StateError, ClosedError, SysError: EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC
    */
   map(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint, access: DmaAccess): void {
-    checkAccess(access);
-    const flags =
-      (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE);
-    this.mapRange(memory, at, flags);
+    this.mapRange(memory, at, mapFlags(access));
+  }
+
+  /**
+   * {@link map} off the JavaScript thread: pinning gigabytes takes seconds. The memory must stay open until then.
+   * @throws as map(), as a rejection
+   */
+  async mapAsync(
+    memory: { readonly address: number; readonly sizeBytes: number },
+    at: bigint,
+    access: DmaAccess,
+  ): Promise<void> {
+    const lease = this.assertReady();
+    const { address, sizeBytes } = memory;
+    const request = vfio_iommu_type1_dma_map.encode({
+      flags: mapFlags(access),
+      vaddr: BigInt(checkOffset("address", address)),
+      iova: checkU64("iova", at),
+      size: BigInt(checkLength("sizeBytes", sizeBytes)),
+    });
+    const result = await lease.during("a mapping under way", () =>
+      tryIoctlAsync(this.fd, VFIO_IOMMU_MAP_DMA, request),
+    );
+    if (result < 0) throw this.mapError(result, sizeBytes, at);
   }
 
   private mapRange(
@@ -197,17 +220,18 @@ export class VfioContainer extends Resource {
     this.assertReady();
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
-    const request = this.mapRequest;
-    request[0] = BigInt(vfio_iommu_type1_dma_map.sizeBytes) | (BigInt(flags) << 32n);
-    request[1] = BigInt(memory.address);
-    request[2] = checkU64("iova", at);
-    request[3] = BigInt(memory.sizeBytes);
-    const result = tryIoctl(this.fd, VFIO_IOMMU_MAP_DMA, request);
-    if (result < 0) {
-      const object = `${this.lease.label}: ${memory.sizeBytes} bytes at iova 0x${at.toString(16)}`;
-      const error = new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
-      throw error.with({ hint: mapHints[error.code] });
-    }
+    const { words, quads } = this.mapRequest;
+    words[MAP.flags] = flags;
+    storeU64(words, MAP.vaddr, memory.address);
+    quads[MAP_IOVA] = checkU64("iova", at);
+    storeU64(words, MAP.size, memory.sizeBytes);
+    const result = this.mapRequest.call(this.fd);
+    if (result < 0) throw this.mapError(result, memory.sizeBytes, at);
+  }
+
+  private mapError(result: number, sizeBytes: number, at: bigint): SysError {
+    const object = `${this.lease.label}: ${sizeBytes} bytes at iova 0x${at.toString(16)}`;
+    return new SysError("VFIO_IOMMU_MAP_DMA", -result, { object });
   }
 
   /**
@@ -217,26 +241,44 @@ export class VfioContainer extends Resource {
    */
   unmap(at: bigint, sizeBytes: number): number {
     checkLength("sizeBytes", sizeBytes);
-    return Number(this.unmapRange(0, at, BigInt(sizeBytes)));
+    this.unmapRange(0, at, sizeBytes);
+    return loadU64(this.unmapRequest.words, UNMAP.size);
+  }
+
+  /** {@link unmap} off the JavaScript thread. @throws as unmap(), as a rejection */
+  async unmapAsync(at: bigint, sizeBytes: number): Promise<number> {
+    const lease = this.assertReady();
+    const request = vfio_iommu_type1_dma_unmap.encode({
+      iova: checkU64("iova", at),
+      size: BigInt(checkLength("sizeBytes", sizeBytes)),
+    });
+    const result = await lease.during("an unmapping under way", () =>
+      tryIoctlAsync(this.fd, VFIO_IOMMU_UNMAP_DMA, request),
+    );
+    if (result < 0) throw this.unmapError(result, at);
+    return Number(vfio_iommu_type1_dma_unmap.get(request, "size"));
   }
 
   /** Removes all mappings. @returns bytes unmapped @throws UnsupportedError before Linux 5.12, SysError */
   unmapAll(): bigint {
     this.assertReady();
     if (!this.checkExtension(VFIO_UNMAP_ALL)) throw new UnsupportedError("VFIO_UNMAP_ALL needs Linux 5.12");
-    return this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0n);
+    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL, 0n, 0);
+    return this.unmapRequest.quads[UNMAP.size / 2] ?? 0n;
   }
 
   /**
    * Gives up the virtual addresses of all mappings while devices go on using the pages; {@link setVaddr} gives new ones
    * (for a process that replaces itself).
-   * @throws UnsupportedError where the kernel can't, SysError: EBUSY with a mediated device
+   * @throws UnsupportedError where the kernel can't, or a mediated device pins pages by them; SysError
    */
   invalidateVaddrs(): void {
     this.assertReady();
     if (!this.checkExtension(VFIO_UPDATE_VADDR))
-      throw new UnsupportedError("this kernel has no VFIO_UPDATE_VADDR");
-    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0n);
+      throw new UnsupportedError(
+        "VFIO_UPDATE_VADDR is not to be had of this kernel, or not with these devices",
+      );
+    this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0);
   }
 
   /** The new virtual address of a mapping whose old one was invalidated. @throws SysError: EINVAL, ENOENT */
@@ -244,7 +286,10 @@ export class VfioContainer extends Resource {
     this.mapRange(memory, at, VFIO_DMA_MAP_FLAG_VADDR);
   }
 
-  /** VFIO_IOMMU_DIRTY_PAGES: starts tracking. Without help from devices every pinned page counts as dirty. */
+  /**
+   * VFIO_IOMMU_DIRTY_PAGES: starts tracking. Without help from devices every pinned page counts as dirty.
+   * @throws StateError, ClosedError, UnsupportedError where iommufd answers, SysError
+   */
   startDirtyTracking(): void {
     this.dirtyPages(VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
   }
@@ -292,22 +337,30 @@ export class VfioContainer extends Resource {
     this.assertReady();
     const request = vfio_iommu_type1_dirty_bitmap.encode({ flags }, tail.length);
     request.set(tail, vfio_iommu_type1_dirty_bitmap.sizeBytes);
-    ioctl(this.fd, VFIO_IOMMU_DIRTY_PAGES, request, { object: this.lease.label });
+    const result = tryIoctl(this.fd, VFIO_IOMMU_DIRTY_PAGES, request);
+    if (result === -Errno.ENOTTY) {
+      throw new UnsupportedError(`${this.lease.label} tracks no dirty pages: iommufd does so by HWPT`);
+    }
+    if (result < 0) {
+      throw new SysError(VFIO_IOMMU_DIRTY_PAGES.name, -result, { object: this.lease.label });
+    }
   }
 
-  private unmapRange(flags: number, at: bigint, size: bigint): bigint {
+  /** The kernel replaces the size in the request by the bytes unmapped. */
+  private unmapRange(flags: number, at: bigint, sizeBytes: number): void {
     this.assertReady();
-    const request = this.unmapRequest;
-    request[0] = BigInt(vfio_iommu_type1_dma_unmap.sizeBytes) | (BigInt(flags) << 32n);
-    request[1] = checkU64("iova", at);
-    request[2] = size;
-    const result = tryIoctl(this.fd, VFIO_IOMMU_UNMAP_DMA, request);
-    if (result < 0) {
-      throw new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
-        object: `${this.lease.label} at 0x${at.toString(16)}`,
-      });
-    }
-    return request[2] ?? 0n;
+    const { words, quads } = this.unmapRequest;
+    words[UNMAP.flags] = flags;
+    quads[UNMAP_IOVA] = checkU64("iova", at);
+    storeU64(words, UNMAP.size, sizeBytes);
+    const result = this.unmapRequest.call(this.fd);
+    if (result < 0) throw this.unmapError(result, at);
+  }
+
+  private unmapError(result: number, at: bigint): SysError {
+    return new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
+      object: `${this.lease.label} at 0x${at.toString(16)}`,
+    });
   }
 
   /** Lifetime of the IOMMU: ends when the last group leaves. @throws StateError before setIommu(), ClosedError */
@@ -318,6 +371,14 @@ export class VfioContainer extends Resource {
       throw new StateError(`${this.lease.label} has no IOMMU yet: put a group in first`);
     return iommu;
   }
+}
+
+/** @throws ArgumentError */
+function mapFlags(access: DmaAccess): number {
+  checkAccess(access);
+  return (
+    (access === "write" ? 0 : VFIO_DMA_MAP_FLAG_READ) | (access === "read" ? 0 : VFIO_DMA_MAP_FLAG_WRITE)
+  );
 }
 
 /** How type1 is told where a bitmap is. */

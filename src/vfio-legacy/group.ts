@@ -4,7 +4,7 @@ import { Errno } from "../sys/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
 import { closeAll, Lease, Resource } from "../sys/resource.js";
-import { close, O_RDWR, open } from "../sys/syscalls.js";
+import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
 import { uuidToBytes } from "../vfio/uuid.js";
@@ -31,14 +31,6 @@ const openHints: Readonly<Record<string, string>> = {
   EACCES: "give this user read and write permission on it",
   EBUSY: "it is open already, or one of its devices is bound to an iommufd",
   EPERM: "no-IOMMU mode needs CAP_SYS_RAWIO",
-};
-
-const containerHints: Readonly<Record<string, string>> = {
-  EPERM:
-    "the platform can't isolate interrupts (interrupt remapping, or vfio_iommu_type1.allow_unsafe_interrupts=1, " +
-    "is needed), or another owner has a device of the group",
-  EBUSY: "another owner has a device of the group",
-  EINVAL: "the group is in a container already, or doesn't fit this one",
 };
 
 /**
@@ -68,7 +60,7 @@ export class VfioGroup extends Resource {
     /** The group's number in /sys/kernel/iommu_groups. */
     readonly number: number,
   ) {
-    super(new Lease(path, () => close(fd)));
+    super(new Lease(path, closing(fd)));
     this.fd = fd;
   }
 
@@ -107,11 +99,7 @@ export class VfioGroup extends Resource {
     container.lease.assertOpen();
     if (!this.status().viable) throw new UnsupportedError(notViable(this.number));
     const argument = Int32Array.of(container.fd);
-    try {
-      ioctl(this.fd, VFIO_GROUP_SET_CONTAINER, argument, { object: this.lease.label });
-    } catch (error) {
-      throw error instanceof SysError ? error.with({ hint: containerHints[error.code] }) : error;
-    }
+    ioctl(this.fd, VFIO_GROUP_SET_CONTAINER, argument, { object: this.lease.label });
     const { fd } = this;
     const { label } = this.lease;
     const { occupancy } = container;
@@ -161,6 +149,11 @@ export class VfioGroup extends Resource {
     super.close();
   }
 
+  override async closeAsync(): Promise<void> {
+    this.assertIdle();
+    await super.closeAsync();
+  }
+
   /**
    * VFIO_GROUP_GET_DEVICE_FD.
    * @param name `0000:00:03.0`, or the UUID of a mediated device
@@ -175,7 +168,6 @@ export class VfioGroup extends Resource {
     const argument = Buffer.from(`${name}${suffix}\0`, "latin1");
     const fd = ioctl(this.fd, VFIO_GROUP_GET_DEVICE_FD, argument, {
       object: `${this.lease.label}: ${name}`,
-      hint: "is it of this group, and has the container an IOMMU?",
     });
     return VfioDevice.fromGroup(fd, name, this, membership);
   }

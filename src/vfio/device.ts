@@ -5,7 +5,7 @@ import { ioctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory, type MemorySource } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
+import { closing, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
 import { type DeviceCapabilities, probeDevice } from "./capabilities.js";
 import { capabilityChain } from "./capability-chain.js";
 import { openCdev } from "./cdev.js";
@@ -62,22 +62,6 @@ export interface PageTable {
   readonly lease: Lease;
 }
 
-const bindHints: Readonly<Record<string, string>> = {
-  EPERM:
-    "the platform can't isolate this device's interrupts, or another owner has its IOMMU group; " +
-    "interrupt remapping is needed (or iommufd.allow_unsafe_interrupts=1)",
-  EBUSY: "its group is open through /dev/vfio/GROUP, or another owner has it",
-  ENODEV: "the device has no IOMMU group: is the IOMMU switched on?",
-};
-
-const attachHints: Readonly<Record<string, string>> = {
-  EADDRINUSE: "memory is mapped there that this device can't reach",
-  EFAULT: "memory is mapped there that can't be pinned any more",
-  ENOMEM: "out of memory, or the memlock limit (ulimit -l) is reached",
-  EBUSY: "the PASID is attached already, or the device is being reset",
-  EINVAL: "this page table doesn't fit the device, or a PASID needs page tables made for PASIDs",
-};
-
 const actions = {
   mask: VFIO_IRQ_SET_ACTION_MASK,
   unmask: VFIO_IRQ_SET_ACTION_UNMASK,
@@ -108,7 +92,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     readonly openedThrough: "cdev" | "group",
     parent: Lease | undefined,
   ) {
-    super(new Lease(label, () => close(fd), ...(parent === undefined ? [] : [parent])));
+    super(new Lease(label, closing(fd), ...(parent === undefined ? [] : [parent])));
   }
 
   /**
@@ -161,10 +145,7 @@ export class VfioDevice extends Resource implements DeviceIo {
           });
     const result = tryIoctl(this.fd, VFIO_DEVICE_BIND_IOMMUFD, request);
     if (token !== undefined) keepAlive(token);
-    if (result < 0) {
-      const error = new SysError("VFIO_DEVICE_BIND_IOMMUFD", -result, { object: this.lease.label });
-      throw error.with({ hint: bindHints[error.code] });
-    }
+    if (result < 0) throw new SysError("VFIO_DEVICE_BIND_IOMMUFD", -result, { object: this.lease.label });
     this.boundTo = { iommufd, id: vfio_device_bind_iommufd.get(request, "out_devid") };
     // The device's descriptor keeps the kernel's iommufd alive: it has to go first.
     this.lease.dependOn(iommufd.lease);
@@ -198,8 +179,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     const result = tryIoctl(this.fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, request);
     if (result < 0) {
       const object = `${this.lease.label} to ${pageTable.lease.label}`;
-      const error = new SysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", -result, { object });
-      throw error.with({ hint: attachHints[error.code] });
+      throw new SysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", -result, { object });
     }
     const next = new Attachment(this, pageTable, pasid);
     this.attachments.get(pasid)?.replaced();

@@ -1,6 +1,6 @@
 import { checkLength, checkOffset, checkU32 } from "../sys/check.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
+import { closing, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
 import type { VfioDevice } from "./device.js";
 import type { RegionArea } from "./device-io.js";
 import { callFeature, type Feature } from "./feature.js";
@@ -23,7 +23,7 @@ export class DmaBuf extends Resource {
     readonly sizeBytes: number,
     device: VfioDevice,
   ) {
-    super(new Lease(`dma-buf of ${device.lease.label}`, () => close(fd), device.lease));
+    super(new Lease(`dma-buf of ${device.lease.label}`, closing(fd), device.lease));
     this.keep(device);
   }
 }

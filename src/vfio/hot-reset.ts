@@ -98,10 +98,7 @@ export function hotReset(device: VfioDevice, groups: readonly { readonly fd: num
   request.set(new Uint8Array(fds.buffer), vfio_pci_hot_reset.sizeBytes);
   const result = tryIoctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, request);
   if (result >= 0) return;
-  const cause = new SysError(VFIO_DEVICE_PCI_HOT_RESET.name, -result, {
-    object: device.lease.label,
-    hint: result === -Errno.EINVAL ? "every affected device must be owned: see hotResetInfo()" : undefined,
-  });
+  const cause = new SysError(VFIO_DEVICE_PCI_HOT_RESET.name, -result, { object: device.lease.label });
   if (result === -Errno.ENODEV) throw noReset(device, cause);
   throw cause;
 }

@@ -2,7 +2,7 @@ import { Errno } from "../sys/errno.js";
 import { SysError } from "../sys/errors.js";
 import { ioctl } from "../sys/ioctl.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, read, write } from "../sys/syscalls.js";
+import { closing, read, write } from "../sys/syscalls.js";
 import type { VfioDevice } from "./device.js";
 import { callFeature, type Feature, hasFeature } from "./feature.js";
 import {
@@ -77,7 +77,7 @@ export class MigrationData extends Resource {
     readonly fd: number,
     device: VfioDevice,
   ) {
-    super(new Lease(`migration data of ${device.lease.label}`, () => close(fd), device.lease));
+    super(new Lease(`migration data of ${device.lease.label}`, closing(fd), device.lease));
     this.keep(device);
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { compareDebianVersions, parseMadison } from "../../guest/debian.js";
-import { unmetOptions } from "../../guest/kernel.js";
+import { overlay, unmetOptions } from "../../guest/kernel.js";
 
 describe("the order of Debian's versions", () => {
   // Each is older than the next; `dpkg --compare-versions` says the same.
@@ -56,4 +56,11 @@ describe("the check of a finished kernel config", () => {
   it("lets options be missing that not every version has", () => {
     expect(unmetOptions("CONFIG_PCI=y\n# may be absent\nCONFIG_VFIO=y\n", config)).toEqual([]);
   });
+});
+
+it("another configuration takes the place of the same options, and leaves those that may be absent last", () => {
+  const base = "CONFIG_PCI=y\nCONFIG_VFIO=y\nCONFIG_VFIO_PCI=y\n# may be absent\nCONFIG_NEW=y\n";
+  const both = overlay(base, "CONFIG_VFIO=n\n");
+  expect(unmetOptions(both, "CONFIG_PCI=y\nCONFIG_VFIO_PCI=y\n")).toEqual([]);
+  expect(unmetOptions(both, "CONFIG_PCI=y\nCONFIG_VFIO=y\n")).toEqual(["CONFIG_VFIO=n", "CONFIG_VFIO_PCI=y"]);
 });

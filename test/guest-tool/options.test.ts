@@ -40,6 +40,7 @@ describe("the guest tool's options", () => {
     { args: ["--memory", "3", "--", "true"], says: "--memory 3" },
     { args: ["--timeout", "0", "--", "true"], says: "--timeout 0" },
     { args: ["--series", "newest", "--", "true"], says: "--series newest" },
+    { args: ["--variant", "tiny", "--", "true"], says: "--variant tiny" },
     { args: ["--trace", "pci_nvme_*", "--", "true"], says: "--qemu-log" },
     { args: ["--memory"], says: "--memory" },
   ])("refuse $args in one line", ({ args, says }) => {

@@ -3,7 +3,7 @@ import { type CompiledTree, compileTree } from "./compiled.js";
 /** Those that one test machine needs are compiled together. */
 const groups = {
   pci: ["nobody-bind", "nobody-open", "nvme-endless", "nvme-idle"],
-  iommufd: ["change-process-heir", "change-process-owner", "ioas-mapper"],
+  iommufd: ["change-process-heir", "change-process-owner", "ioas-mapper", "nobody-errnos"],
 } as const;
 
 type Group = keyof typeof groups;

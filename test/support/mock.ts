@@ -4,7 +4,7 @@
  */
 import { readdirSync, readlinkSync } from "node:fs";
 import type { BoundDevice, DriverData, InvalidationData, Ioas, Iommufd } from "../../src/index.js";
-import { destroyObject } from "../../src/iommufd/destroy.js";
+import { destroying } from "../../src/iommufd/destroy.js";
 import { ioctl, ioctlRequest } from "../../src/sys/ioctl.js";
 import { Lease, Resource } from "../../src/sys/resource.js";
 import { struct, u32, u64 } from "../../src/sys/struct.js";
@@ -120,7 +120,7 @@ export class MockDevice extends Resource implements BoundDevice {
   ) {
     const { fd } = iommufd;
     const label = `mock device ${deviceId}`;
-    super(new Lease(label, () => destroyObject(fd, stdevId, label), iommufd.lease));
+    super(new Lease(label, destroying(fd, stdevId, label), iommufd.lease));
   }
 
   static create(

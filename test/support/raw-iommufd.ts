@@ -1,4 +1,4 @@
-import { destroyObject } from "../../src/iommufd/destroy.js";
+import { destroying } from "../../src/iommufd/destroy.js";
 import { errnoName } from "../../src/sys/errno.js";
 import { SysError } from "../../src/sys/errors.js";
 import { type IoctlRequest, tryIoctl } from "../../src/sys/ioctl.js";
@@ -29,5 +29,5 @@ export function sysAnswer(call: () => unknown): string {
 
 /** IOMMU_DESTROY behind the back of the object that owns the id: for asking whether the kernel would. */
 export function destroyAnswer(fd: number, id: number): string {
-  return sysAnswer(() => destroyObject(fd, id, `object ${id}`));
+  return sysAnswer(() => destroying(fd, id, `object ${id}`).now());
 }

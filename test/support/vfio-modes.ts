@@ -1,4 +1,6 @@
 /** The five ways of the kernel's VFIO self-tests to an address space and the devices in it. */
+import { existsSync, readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
 import {
   ContainerMapper,
   type DmaAccess,
@@ -13,14 +15,30 @@ import {
 } from "../../src/index.js";
 
 /** Under the names of the self-tests (tools/testing/selftests/vfio/lib/iommu.c). */
-export const vfioModes = [
+const usualModes = [
   "vfio_type1_iommu",
   "vfio_type1v2_iommu",
   "iommufd_compat_type1",
   "iommufd_compat_type1v2",
   "iommufd",
 ] as const;
-export type VfioMode = (typeof vfioModes)[number];
+
+/** What there is in a kernel whose /dev/vfio/vfio is iommufd's. */
+const modesWithoutType1 = [
+  "iommufd_container_type1",
+  "iommufd_container_type1v2",
+  "iommufd_compat_type1",
+  "iommufd_compat_type1v2",
+  "iommufd",
+] as const;
+export type VfioMode = (typeof usualModes)[number] | (typeof modesWithoutType1)[number];
+
+/** Read from the kernel and not tried out: a container that isn't what it should be must not pass for another kind. */
+export const hasContainerOfIommufd: boolean =
+  existsSync("/proc/config.gz") &&
+  gunzipSync(readFileSync("/proc/config.gz")).includes("\nCONFIG_IOMMUFD_VFIO_CONTAINER=y\n");
+
+export const vfioModes: readonly VfioMode[] = hasContainerOfIommufd ? modesWithoutType1 : usualModes;
 
 export interface MemoryRange {
   readonly address: number;
@@ -47,12 +65,15 @@ export interface VfioModeSpace extends Disposable {
   unmap(at: bigint, sizeBytes: number): number;
   unmapAll(): bigint;
   mapper(): DmaMapper;
+  /** Where the mode has one. */
+  readonly container?: VfioContainer;
   close(): void;
+  closeAsync(): Promise<void>;
 }
 
 /** Whether page tables are made of small pages only, as version 1 of type1 promises. */
 export function isVersion1(mode: VfioMode): boolean {
-  return mode === "vfio_type1_iommu" || mode === "iommufd_compat_type1";
+  return mode.endsWith("_type1") || mode === "vfio_type1_iommu";
 }
 
 /** Whether memory of a BAR can be mapped by its virtual address. iommufd has dma-bufs for that. */
@@ -93,6 +114,7 @@ function openNative(): VfioModeSpace {
     unmapAll: () => ioas.unmapAll(),
     mapper: () => new IoasMapper(ioas),
     close,
+    closeAsync: () => iommufd.closeAsync(),
     [Symbol.dispose]: close,
   };
 }
@@ -130,7 +152,13 @@ function openContainer(mode: VfioMode, type: IommuType, iommufd: Iommufd | undef
     unmap: (at, sizeBytes) => container.unmap(at, sizeBytes),
     unmapAll: () => container.unmapAll(),
     mapper: () => new ContainerMapper(container),
+    container,
     close,
+    closeAsync: async () => {
+      await container.closeAsync();
+      for (const group of groups) await group.closeAsync();
+      await iommufd?.closeAsync();
+    },
     [Symbol.dispose]: close,
   };
 }

@@ -1,6 +1,18 @@
 import { ArgumentError } from "../../sys/errors.js";
 import type { FieldType } from "../../sys/struct.js";
 
+/** A 128-bit little-endian number, as capacities and counters are. */
+export const u128: FieldType<bigint> = {
+  sizeBytes: 16,
+  alignBytes: 1,
+  zero: () => 0n,
+  read: (view, offset) => view.getBigUint64(offset, true) | (view.getBigUint64(offset + 8, true) << 64n),
+  write(view, offset, value) {
+    view.setBigUint64(offset, value & 0xffff_ffff_ffff_ffffn, true);
+    view.setBigUint64(offset + 8, value >> 64n, true);
+  },
+};
+
 /** Where a field of a specification's data structure stands, as its figure lists it. */
 export interface Placed<T> {
   readonly offset: number;
@@ -12,7 +24,8 @@ export function at<T>(offset: number, type: FieldType<T>): Placed<T> {
   return { offset, type };
 }
 
-type RecordValue<F> = { readonly [K in keyof F]: F[K] extends Placed<infer T> ? T : never };
+/** The TypeScript value of a record. */
+export type RecordValue<F> = { readonly [K in keyof F]: F[K] extends Placed<infer T> ? T : never };
 
 /** A data structure that the specification gives by byte offsets, with gaps. */
 export interface RecordLayout<F> {
@@ -21,11 +34,19 @@ export interface RecordLayout<F> {
   readonly fields: F;
   /** @throws ArgumentError where `source` is too short */
   decode(source: Uint8Array): RecordValue<F>;
+  /** A zeroed record with these fields set. @throws ArgumentError where a value does not fit its field */
+  encode(values: Partial<RecordValue<F>>): Uint8Array<ArrayBuffer>;
 }
 
 interface AnyPlaced {
   readonly offset: number;
   readonly type: { readonly sizeBytes: number; read(view: DataView, at: number): unknown };
+}
+
+/** The fields again, for writing: `encode` takes values of the fields' own types only. */
+interface WritableField {
+  readonly offset: number;
+  readonly type: FieldType<unknown>;
 }
 
 /** Declares such a structure: its fields under the specification's mnemonics. */
@@ -51,6 +72,15 @@ export function record<F extends { readonly [name: string]: AnyPlaced }>(
       const value: Record<string, unknown> = {};
       for (const [field, { offset, type }] of entries) value[field] = type.read(view, offset);
       return value as RecordValue<F>;
+    },
+    encode(values) {
+      const encoded = new Uint8Array(sizeBytes);
+      const view = new DataView(encoded.buffer);
+      const given: Readonly<Record<string, unknown>> = values;
+      for (const [field, { offset, type }] of entries as [string, WritableField][]) {
+        if (given[field] !== undefined) type.write(view, offset, given[field]);
+      }
+      return encoded;
     },
   };
 }

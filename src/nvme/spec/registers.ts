@@ -8,10 +8,18 @@ export const NvmeRegister = {
   INTMC: 0x10,
   CC: 0x14,
   CSTS: 0x1c,
+  NSSR: 0x20,
   AQA: 0x24,
   ASQ: 0x28,
   ACQ: 0x30,
+  CMBLOC: 0x38,
+  CMBSZ: 0x3c,
+  CMBMSC: 0x50,
+  CMBSTS: 0x58,
 } as const;
+
+/** Written to NSSR to reset the NVM subsystem: "NVMe". */
+export const NSSR_RESET = 0x4e56_4d65;
 
 /** Doorbells start here, `4 << CAP.DSTRD` bytes apart. */
 export const DOORBELL_BASE = 0x1000;
@@ -59,6 +67,26 @@ export function decodeCapabilities(cap: bigint): Capabilities {
   };
 }
 
+/** CAP with these fields: the reverse of {@link decodeCapabilities}. */
+export function encodeCapabilities(capabilities: Capabilities): bigint {
+  const { maxQueueEntries, contiguousQueues, ams, timeoutMs, doorbellStrideBytes, nssrs } = capabilities;
+  const { css, minPageBytes, maxPageBytes, pmrs, cmbs } = capabilities;
+  const fields: readonly (readonly [from: number, value: number])[] = [
+    [0, maxQueueEntries - 1],
+    [16, contiguousQueues ? 1 : 0],
+    [17, ams],
+    [24, Math.ceil(timeoutMs / 500)],
+    [32, Math.log2(doorbellStrideBytes) - 2],
+    [36, nssrs ? 1 : 0],
+    [37, css],
+    [48, Math.log2(minPageBytes) - 12],
+    [52, Math.log2(maxPageBytes) - 12],
+    [56, pmrs ? 1 : 0],
+    [57, cmbs ? 1 : 0],
+  ];
+  return fields.reduce((cap, [from, value]) => cap | (BigInt(value) << BigInt(from)), 0n);
+}
+
 /** CC: controller configuration. */
 export const ControllerConfig = {
   EN: 1 << 0,
@@ -82,4 +110,21 @@ export const ControllerStatus = {
   SHST_SHIFT: 2,
   SHST_MASK: 3 << 2,
   SHST_COMPLETE: 2 << 2,
+  /** NVM subsystem reset occurred; cleared by writing 1. */
+  NSSRO: 1 << 4,
 } as const;
+
+/** CMBSZ: bits below SZU (11:8) say what the buffer may hold; SZ is in units of `4 KiB << 4 * SZU`. */
+export const CmbSize = {
+  /** Submission queues, completion queues, PRP and SGL lists, data to read, data to write. */
+  SQS: 1 << 0,
+  CQS: 1 << 1,
+  LISTS: 1 << 2,
+  RDS: 1 << 3,
+  WDS: 1 << 4,
+  SZU_SHIFT: 8,
+  SZ_SHIFT: 12,
+} as const;
+
+/** CMBMSC: capabilities registers enabled, memory space enabled; the base address above them. */
+export const CmbControl = { CRE: 1 << 0, CMSE: 1 << 1, CBA_MASK: ~0xfffn } as const;

@@ -6,6 +6,7 @@ import {
   bindToVfio,
   Iommufd,
   MappedMemory,
+  PciDevice,
   UnsupportedError,
   type VfioBinding,
   VfioDevice,
@@ -64,6 +65,71 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("resetAsync() by %s", 
     expect(await caught(device.resetAsync())).toBeInstanceOf(UnsupportedError);
     device.close();
     expect(await caught(device.resetAsync())).toMatchObject({ name: "ClosedError" });
+  });
+});
+
+describe("closeAsync()", () => {
+  it.each(["iommufd", "vfio_type1v2_iommu"] as const)(
+    "lets the event loop turn while a device and all that is mapped go (%s)",
+    async (mode) => {
+      const before = holdings();
+      const space = openMode(mode);
+      const { device } = space.open(nvmeBdf());
+      const memory = MappedMemory.anonymous(128 * MIB);
+      space.map(memory, 0x1_0000_0000n);
+      expect(await turnsDuring(device.closeAsync())).toBeGreaterThan(1);
+      expect(device.closed).toBe(true);
+      await device.closeAsync();
+      expect(await turnsDuring(space.closeAsync())).toBeGreaterThan(1);
+      memory.close();
+      expect(holdings()).toEqual(before);
+    },
+  );
+
+  it("works with `await using`, in the tree's order", async () => {
+    await using iommufd = Iommufd.open();
+    const ioas = iommufd.allocIoas();
+    const device = VfioDevice.openCdev(nvmeBdf());
+    device.bind(iommufd);
+    device.attach(ioas);
+    await iommufd.closeAsync();
+    expect([device.closed, ioas.closed, iommufd.closed]).toEqual([true, true, true]);
+  });
+
+  it("closes a PciDevice with its buffers, and is refused while one is in flight", async () => {
+    const device = PciDevice.open(nvmeBdf());
+    const buffer = device.dma.alloc(PAGE);
+    buffer.lease.hold("a command");
+    await expect(device.closeAsync()).rejects.toThrow(BusyError);
+    expect(device.closed).toBe(false);
+    buffer.lease.drop();
+    await device.closeAsync();
+    expect([device.closed, buffer.closed]).toEqual([true, true]);
+  });
+});
+
+describe("a container's mapAsync() and unmapAsync()", () => {
+  it("let the event loop turn, and refuse as map() and unmap() do", async () => {
+    using space = openMode("vfio_type1v2_iommu");
+    space.open(nvmeBdf());
+    const { container } = space;
+    if (container === undefined) throw new Error("the mode has a container");
+    const sizeBytes = 128 * MIB;
+    using memory = MappedMemory.anonymous(sizeBytes);
+    const before = holdings().pinnedKib;
+    const mapping = container.mapAsync(memory, 0x1_0000_0000n, "read-write");
+    expect(() => container.close()).toThrow("a mapping under way");
+    expect(await turnsDuring(mapping)).toBeGreaterThan(2);
+    const again = await caught(container.mapAsync(memory, 0x1_0000_0000n, "read-write"));
+    expect(again).toEqual(sysError("VFIO_IOMMU_MAP_DMA", "EEXIST"));
+    const cut = await caught(container.unmapAsync(0x1_0000_0000n, PAGE));
+    expect(cut).toEqual(sysError("VFIO_IOMMU_UNMAP_DMA", "EINVAL"));
+    const unmapping = container.unmapAsync(0x1_0000_0000n, sizeBytes);
+    expect(() => container.close()).toThrow(BusyError);
+    expect(await turnsDuring(unmapping)).toBeGreaterThan(2);
+    expect(await unmapping).toBe(sizeBytes);
+    expect(holdings().pinnedKib).toBe(before);
+    expect(await caught(container.unmapAsync(-1n, PAGE))).toBeInstanceOf(ArgumentError);
   });
 });
 

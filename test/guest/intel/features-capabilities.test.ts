@@ -154,15 +154,22 @@ describe("iommufd and the IOMMU of this machine", () => {
   it("a PASID is refused where page tables are not made for it", () => {
     using opened = openNvme();
     const { ioas, device } = opened;
-    const attach = "VFIO_DEVICE_ATTACH_IOMMUFD_PT";
     using hwpt = ioas.allocHwpt(device);
     // Before the device itself is attached, and after.
-    expect(() => device.attach(hwpt, { pasid: 1 })).toThrow(sysError(attach, "EINVAL"));
+    expect(() => device.attach(hwpt, { pasid: 1 })).toThrow(
+      sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "EINVAL"),
+    );
     device.attach(hwpt);
-    expect(() => device.attach(hwpt, { pasid: 1 })).toThrow(sysError(attach, "EINVAL"));
-    expect(() => device.attach(ioas, { pasid: 1 })).toThrow(sysError(attach, "EINVAL"));
+    expect(() => device.attach(hwpt, { pasid: 1 })).toThrow(
+      sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "EINVAL"),
+    );
+    expect(() => device.attach(ioas, { pasid: 1 })).toThrow(
+      sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "EINVAL"),
+    );
     // PASID 0 is the device's own DMA, which has its page table.
-    expect(() => device.attach(hwpt, { pasid: 0 })).toThrow(sysError(attach, "EBUSY"));
+    expect(() => device.attach(hwpt, { pasid: 0 })).toThrow(
+      sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "EBUSY"),
+    );
     expect(() => device.attach(hwpt, { pasid: -1 })).toThrow(ArgumentError);
     expect(() => device.attach(hwpt, { pasid: 2 ** 32 })).toThrow(ArgumentError);
     device.detach({ pasid: 1 });
@@ -171,8 +178,12 @@ describe("iommufd and the IOMMU of this machine", () => {
     using fit = ioas.allocHwpt(device, { pasid: true });
     expect(device.attach(fit)).toBe(fit.id);
     expect(device.attach(fit, { pasid: 1 })).toBe(fit.id);
-    expect(() => device.attach(hwpt, { pasid: 2 })).toThrow(sysError(attach, "EINVAL"));
-    expect(() => device.attach(ioas, { pasid: 2 })).toThrow(sysError(attach, "EINVAL"));
+    expect(() => device.attach(hwpt, { pasid: 2 })).toThrow(
+      sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "EINVAL"),
+    );
+    expect(() => device.attach(ioas, { pasid: 2 })).toThrow(
+      sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "EINVAL"),
+    );
     device.detach({ pasid: 1 });
   });
 

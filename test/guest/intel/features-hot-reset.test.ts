@@ -162,7 +162,9 @@ describe("a device opened through its group", () => {
     expect(() => hotReset(device)).toThrow(refused("EINVAL"));
     using eventfd = new EventFd();
     expect(() => hotReset(device, [eventfd])).toThrow(refused("EINVAL"));
-    expect(() => hotReset(device, [{ fd: 0x7fff_ffff }])).toThrow(refused("EBADF"));
+    expect(() => hotReset(device, [{ fd: 0x7fff_ffff }])).toThrow(
+      sysError("VFIO_DEVICE_PCI_HOT_RESET", "EBADF"),
+    );
     expect(() => hotReset(device, [group, group])).toThrow(refused("EINVAL"));
   });
 });

@@ -193,7 +193,7 @@ describe("a group", () => {
       expect(() => group.openDevice(stranger)).toThrow(
         sysError("VFIO_GROUP_GET_DEVICE_FD", "ENODEV", {
           object: `/dev/vfio/${group.number}: ${stranger}`,
-          hint: expect.stringContaining("is it of this group"),
+          hint: expect.stringContaining("has no such device"),
         }),
       );
     }
@@ -350,7 +350,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
       );
     }
     expect(() => container.map(UNMAPPED, 0x80000n, "read-write")).toThrow(
-      sysError("VFIO_IOMMU_MAP_DMA", "EFAULT", { hint: "part of the memory can't be pinned" }),
+      sysError("VFIO_IOMMU_MAP_DMA", "EFAULT", { hint: expect.stringContaining("can't be pinned") }),
     );
     for (const sizeBytes of [0, -1, Number.NaN, 0.5, 2 ** 53]) {
       expect(() => container.map({ address, sizeBytes }, 0x80000n, "read-write")).toThrow(ArgumentError);

@@ -19,7 +19,7 @@ import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { MediatedDevice } from "../../support/mdev.js";
 import { INTERRUPT_WHEN_EMPTY, MttyPort, Uart } from "../../support/mtty.js";
-import { openMode, type VfioModeSpace, vfioModes } from "../../support/vfio-modes.js";
+import { hasContainerOfIommufd, openMode, type VfioModeSpace, vfioModes } from "../../support/vfio-modes.js";
 
 expectNothingLeft();
 
@@ -128,13 +128,15 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
         PAGE,
         Array.from({ length: 257 }, () => range),
       ),
-    ).toThrow(refused("E2BIG"));
+    ).toThrow(sysError("VFIO_DEVICE_FEATURE", "E2BIG"));
     logging.start(PAGE, [range, { iova: 0x100_0000n, sizeBytes: PAGE }]);
     const report = logging.report(0n, 16 * PAGE, PAGE);
     expect(report.pages).toBe(16);
     expect([...report]).toEqual([]);
     expect(() => logging.report(0n, 16 * PAGE, 512)).toThrow(refused("EINVAL"));
-    expect(() => logging.report(0xffff_ffff_ffff_f000n, 2 * PAGE, PAGE)).toThrow(refused("EOVERFLOW"));
+    expect(() => logging.report(0xffff_ffff_ffff_f000n, 2 * PAGE, PAGE)).toThrow(
+      sysError("VFIO_DEVICE_FEATURE", "EOVERFLOW"),
+    );
     logging.stop();
   });
 });
@@ -254,6 +256,17 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(() => saved.read(new Uint8Array(1))).toThrow("closed");
   });
 });
+
+if (!hasContainerOfIommufd) {
+  describe("a container with a card in it", () => {
+    it("can't give up virtual addresses: its driver pins pages by them at any time", () => {
+      using card = new MediatedDevice("mtty-1");
+      using space = openMode("vfio_type1v2_iommu");
+      openCard(space, card);
+      expect(() => space.container?.invalidateVaddrs()).toThrow(UnsupportedError);
+    });
+  });
+}
 
 describe("a card's character device", () => {
   it("has no IOMMU behind it: attached is attached to the address space itself", () => {

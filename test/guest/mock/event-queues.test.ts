@@ -44,6 +44,18 @@ async function turns(): Promise<void> {
   for (let i = 0; i < 10; i++) await setImmediate();
 }
 
+describe("an event queue", () => {
+  expectNothingLeft();
+  beforeEach(prepare);
+  afterEach(() => nesting[Symbol.dispose]());
+
+  it.each([0, 3, 5, 8])("finds out that its events have not the %i bytes it was told", (eventBytes) => {
+    const queue = nesting.viommu.allocVeventq({ type: mock.veventqType, depth: 4, eventBytes });
+    nesting.device.triggerVevent();
+    expect(() => queue.take()).toThrow(/eventBytes is wrong|EINVAL/);
+  });
+});
+
 describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
   expectNothingLeft();
   beforeEach(prepare);

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { ArgumentError, Iommufd } from "../../../src/index.js";
+import { ArgumentError, ClosedError, Iommufd, MappedMemory } from "../../../src/index.js";
 import { IOMMUFD_PATH } from "../../../src/iommufd/iommufd.js";
 import { memfd, O_RDWR, open } from "../../../src/sys/syscalls.js";
 import { expectNothingLeft } from "../../support/holdings.js";
@@ -16,6 +16,21 @@ describe("an iommufd that somebody else opened", () => {
     expect(ranges).toEqual([{ start: 0n, last: 0xffff_ffff_ffff_ffffn }]);
     iommufd.close();
     expect(() => fstatSync(fd)).toThrow(expect.objectContaining({ code: "EBADF" }));
+  });
+
+  it("may have address spaces already, which are used and left as they are", () => {
+    using iommufd = Iommufd.open();
+    const made = iommufd.allocIoas();
+    const borrowed = iommufd.ioas(made.id);
+    using memory = MappedMemory.anonymous(4096);
+    const at = borrowed.map(memory);
+    borrowed.close();
+    expect(() => borrowed.iovaRanges()).toThrow(ClosedError);
+    expect(made.unmap(at, 4096)).toBe(4096);
+    for (const id of [0, made.id + 1]) expect(() => iommufd.ioas(id)).toThrow(/has no IOAS/);
+    const queue = iommufd.allocFaultQueue();
+    expect(() => iommufd.ioas(queue.id)).toThrow(ArgumentError);
+    for (const id of [-1, 0.5, 2 ** 32]) expect(() => iommufd.ioas(id)).toThrow(ArgumentError);
   });
 
   it("is told from any other descriptor, which stays open", () => {

@@ -112,14 +112,32 @@ describe("a full tree of objects", LONG, () => {
 
   it("says what can't go while a device is attached to it", () => {
     // Without the tie the library can't know of the attachment: the kernel says it, and we name the object.
-    for (const name of ["nested", "viommu", "parent", "faults"]) {
+    for (const name of ["nested", "viommu", "parent"]) {
       const tree = new Tree(false);
       const { [name]: part, nested, device } = tree.parts;
       const refused = failures(() => part?.close());
       expect(refused[0]).toMatchObject({ object: nested?.lease.label });
       expect(refused.map(({ code }) => code)).toEqual(refused.map(() => "EBUSY"));
+      // Nothing is lost: it is still there, and goes when the device is gone.
+      expect([part?.closed, nested?.closed]).toEqual([false, false]);
       device?.close();
-      // What was refused once is gone for us, stays in the kernel, and goes with the descriptor.
+      part?.close();
+      expect([part?.closed, nested?.closed]).toEqual([true, true]);
+      for (const gone of [part?.id, nested?.id]) {
+        if (gone !== undefined) expect(destroyAnswer(tree.iommufd.fd, gone)).toBe("ENOENT");
+      }
+      tree.close();
+    }
+  });
+
+  it("closes a fault queue's descriptor although the object is held, and leaves that to the iommufd", () => {
+    {
+      const tree = new Tree(false);
+      const { faults: part, nested, device } = tree.parts;
+      const refused = failures(() => part?.close());
+      expect(refused[0]).toMatchObject({ object: nested?.lease.label });
+      expect(part?.closed).toBe(true);
+      device?.close();
       const left = failures(() => tree.iommufd.close());
       expect(left.map(({ code }) => code)).toEqual(left.map(() => "EBUSY"));
       expect(tree.iommufd.closed).toBe(true);

@@ -62,7 +62,7 @@ function basicByAddress({ domains, huge }: DomainVariant): void {
 
   const sizeBytes = huge ? 2 * HUGE_PAGE : 8 * PAGE;
   using buffer = halfUsable(sizeBytes, huge);
-  const refused = sysError("IOMMU_IOAS_MAP", "EFAULT", { hint: "part of the memory can't be pinned" });
+  const refused = sysError("IOMMU_IOAS_MAP", "EFAULT", { hint: expect.stringContaining("can't be pinned") });
   expect(() => ioas.map({ address: buffer.address, sizeBytes })).toThrow(refused);
   expect(() => ioas.map({ address: buffer.address + sizeBytes / 2, sizeBytes: sizeBytes / 2 })).toThrow(
     refused,

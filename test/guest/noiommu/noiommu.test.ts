@@ -26,6 +26,7 @@ import { expectNothingLeft } from "../../support/holdings.js";
 import { physicalAddress } from "../../support/pagemap.js";
 import { pciDeviceSuite } from "../../support/pci-device-suite.js";
 import { nextSignal } from "../../support/signal.js";
+import { asUnprivileged } from "../../support/unprivileged.js";
 import { noiommuWays, openNoiommu } from "../../support/vfio-modes.js";
 
 const PAGE = 4096;
@@ -72,6 +73,9 @@ describe("by group", () => {
     expect(container.checkExtension(VFIO_NOIOMMU_IOMMU)).toBe(true);
     expect(container.checkExtension(VFIO_TYPE1v2_IOMMU)).toBe(false);
     expect(() => container.setIommu("type1v2")).toThrow(sysError("VFIO_SET_IOMMU", "ENODEV"));
+    asUnprivileged({}, () => {
+      expect(() => container.setIommu("noiommu")).toThrow(sysError("VFIO_SET_IOMMU", "EPERM"));
+    });
     container.setIommu("noiommu");
     expect(container.iommuType).toBe("noiommu");
   });

@@ -22,6 +22,47 @@ function isZero(bytes: Uint8Array): boolean {
   return Buffer.compare(bytes, new Uint8Array(bytes.length)) === 0;
 }
 
+describe("clearing", () => {
+  test.each([
+    ["a few bytes", 100, 57],
+    ["whole pages and what stands around them", 4000, MIB],
+    ["everything", 0, 2 * MIB],
+  ])("%s, and nothing beside them", (_, offset, length) => {
+    using memory = MappedMemory.anonymous(2 * MIB);
+    memory.bytes.fill(0xee);
+    const expected = memory.bytes.slice().fill(0, offset, offset + length);
+    memory.clear(offset, length);
+    expect(Buffer.compare(memory.bytes, expected)).toBe(0);
+  });
+
+  test("gives whole pages back to the system", () => {
+    using memory = MappedMemory.anonymous(128 * MIB);
+    memory.bytes.fill(1);
+    const before = residentBytes();
+    memory.clear(0, 128 * MIB);
+    expect(residentBytes()).toBeLessThan(before - 64 * MIB);
+  });
+
+  test("of a shared mapping reaches the file", () => {
+    const fd = memfd("clear", MIB);
+    using memory = MappedMemory.ofFile(fd, 0, MIB, "a memfd");
+    memory.bytes.fill(7);
+    memory.clear(PAGE_SIZE, MIB - PAGE_SIZE);
+    const tail = new Uint8Array(2);
+    pread(fd, tail, PAGE_SIZE - 1);
+    close(fd);
+    expect([...tail]).toEqual([7, 0]);
+  });
+
+  test("is refused outside, and after close", () => {
+    const memory = MappedMemory.anonymous(PAGE_SIZE);
+    expect(() => memory.clear(1, PAGE_SIZE)).toThrow(ArgumentError);
+    expect(() => memory.clear(-1, 1)).toThrow(ArgumentError);
+    memory.close();
+    expect(() => memory.clear(0, 1)).toThrow(ClosedError);
+  });
+});
+
 describe("anonymous memory", () => {
   test("is zeroed, whole pages, aligned, and outside V8's heap at the address it says", () => {
     using odd = MappedMemory.anonymous(PAGE_SIZE + 1);

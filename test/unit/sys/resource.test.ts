@@ -1,5 +1,7 @@
+import { setImmediate } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
-import { BusyError, ClosedError } from "../../../src/sys/errors.js";
+import { Errno } from "../../../src/sys/errno.js";
+import { BusyError, ClosedError, SysError } from "../../../src/sys/errors.js";
 import { Lease, Resource } from "../../../src/sys/resource.js";
 import { compileTree } from "../../support/compiled.js";
 import { collectUntil } from "../../support/gc.js";
@@ -186,6 +188,97 @@ describe("a release that fails", () => {
   });
 });
 
+/** A release that the kernel refuses while `held` says so. */
+function refusable(label: string, held: () => boolean, ...parents: Lease[]): Lease {
+  const now = (): void => {
+    if (held()) throw new SysError("IOMMU_DESTROY", Errno.EBUSY, { object: label });
+  };
+  return new Lease(label, { now, later: async () => now(), retryable: true }, ...parents);
+}
+
+describe("a release that the kernel refuses", () => {
+  const ways: [string, (lease: Lease) => Promise<void>][] = [
+    ["close()", async (lease) => lease.close()],
+    ["closeAsync()", (lease) => lease.closeAsync()],
+  ];
+
+  test.each(ways)("leaves what it holds open, to be closed again: %s", async (_, close) => {
+    const { released, lease } = recorder();
+    let isHeld = true;
+    const ioas = refusable("ioas", () => isHeld);
+    const hwpt = refusable("hwpt", () => isHeld, ioas);
+    lease("mapping", ioas);
+    await expect(close(ioas)).rejects.toThrow(AggregateError);
+    expect([ioas.closed, hwpt.closed]).toEqual([false, false]);
+    expect(released).toEqual(["mapping"]);
+    await expect(close(hwpt)).rejects.toThrow("IOMMU_DESTROY");
+    isHeld = false;
+    await close(ioas);
+    expect([ioas.closed, hwpt.closed]).toEqual([true, true]);
+  });
+
+  test.each(ways)("is overtaken by what takes it along: %s", async (_, close) => {
+    const { released, lease } = recorder();
+    const iommufd = lease("iommufd");
+    const ioas = refusable("ioas", () => true, iommufd);
+    const hwpt = refusable("hwpt", () => true, ioas);
+    await expect(close(iommufd)).rejects.toThrow(AggregateError);
+    expect(released).toEqual(["iommufd"]);
+    expect([ioas.closed, hwpt.closed]).toEqual([true, true]);
+    await close(hwpt);
+    await close(iommufd);
+  });
+});
+
+describe("closeAsync()", () => {
+  /** Takes a turn of the event loop to be released. */
+  function slow(label: string, released: string[], ...parents: Lease[]): Lease {
+    const later = async (): Promise<void> => {
+      released.push(`${label} begins`);
+      await setImmediate();
+      released.push(`${label} ends`);
+    };
+    return new Lease(label, { now: () => released.push(label), later }, ...parents);
+  }
+
+  test("releases one after the other, in the same order, and is one operation however often it is asked for", async () => {
+    const { released, lease } = recorder();
+    const iommufd = slow("iommufd", released);
+    const ioas = slow("ioas", released, iommufd);
+    lease("mapping", ioas);
+    const twice = [iommufd.closeAsync(), iommufd.closeAsync()];
+    expect(iommufd.closed).toBe(false);
+    expect(() => lease("newcomer", ioas)).toThrow(ClosedError);
+    // Nothing is left to do for the other kind of close.
+    iommufd.close();
+    await Promise.all(twice);
+    expect(released).toEqual(["mapping", "ioas begins", "ioas ends", "iommufd begins", "iommufd ends"]);
+    expect(iommufd.closed).toBe(true);
+    await iommufd.closeAsync();
+  });
+
+  test("is awaited by a parent's that comes after it", async () => {
+    const { released } = recorder();
+    const iommufd = slow("iommufd", released);
+    const ioas = slow("ioas", released, iommufd);
+    const first = ioas.closeAsync();
+    await iommufd.closeAsync();
+    await first;
+    expect(released).toEqual(["ioas begins", "ioas ends", "iommufd begins", "iommufd ends"]);
+  });
+
+  test("is refused while something is in flight", async () => {
+    const { released, lease } = recorder();
+    const space = lease("space");
+    const busy = lease("buffer", space);
+    await busy.during("a reset", async () => {
+      await expect(space.closeAsync()).rejects.toThrow(BusyError);
+    });
+    await space.closeAsync();
+    expect(released).toEqual(["buffer", "space"]);
+  });
+});
+
 describe("Resource", () => {
   class Thing extends Resource {
     constructor(lease: Lease) {
@@ -205,6 +298,15 @@ describe("Resource", () => {
       using _other = new Thing(lease("other"));
     }
     expect(released).toEqual(["thing", "other"]);
+  });
+
+  test("is closed by `await using`", async () => {
+    const { released, lease } = recorder();
+    {
+      await using thing = new Thing(lease("thing"));
+      expect(thing.closed).toBe(false);
+    }
+    expect(released).toEqual(["thing"]);
   });
 
   test("is closed with its parent", () => {

@@ -1,0 +1,24 @@
+/** What `npm run bench -- NAME` knows. */
+export interface Bench {
+  readonly name: string;
+  readonly purpose: string;
+  /** The program, as a path below bench/ without its ending. */
+  readonly program: string;
+  /** Options of the guest it has to run in; left out, it runs on this machine. */
+  readonly guest?: { readonly memory?: string; readonly append?: readonly string[] };
+}
+
+export const benches: readonly Bench[] = [
+  {
+    name: "map-unmap",
+    purpose: "map and unmap of 4 KiB through iommufd and type1, against a C program doing the same",
+    program: "map-unmap/main",
+    guest: {},
+  },
+  {
+    name: "rings",
+    purpose:
+      "NVMe submission and completion rings against the same loop in C, on a controller simulated in C",
+    program: "rings/main",
+  },
+];

@@ -1,0 +1,51 @@
+/** A C program of bench/, compiled for this run, that does what we do and is asked for it in turns with us. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { packageRoot } from "../guest/paths.js";
+
+/** Compiles a source below bench/ with the headers of the kernel it runs on, where the guest has brought them. */
+export function compileC(source: string): { readonly program: string } & Disposable {
+  const folder = mkdtempSync(join(tmpdir(), "iova-bench-"));
+  const program = join(folder, "program");
+  const headers = process.env["IOVA_KERNEL_HEADERS"];
+  const include = headers === undefined ? [] : ["-I", join(headers, "include")];
+  execFileSync(
+    "gcc",
+    ["-O2", "-Wall", "-Werror", ...include, "-o", program, join(packageRoot(), "bench", source)],
+    {
+      stdio: ["ignore", "inherit", "inherit"],
+    },
+  );
+  return { program, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** A running C program: answers each line that it gets with one. */
+export class CProgram {
+  private readonly child: ChildProcess;
+  private readonly answers: AsyncIterableIterator<string>;
+
+  /** @param fd inherited as descriptor 3 */
+  constructor(program: string, args: readonly string[], fd: number) {
+    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit", fd] });
+    if (this.child.stdout === null) throw new Error("no pipe to the C program");
+    this.answers = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
+  }
+
+  /** Runs that many cycles. @returns nanoseconds per cycle */
+  async run(cycles: number): Promise<number> {
+    this.child.stdin?.write(`${cycles}\n`);
+    const { value, done } = await this.answers.next();
+    if (done === true)
+      throw new Error(`the C program ended (${this.child.exitCode ?? this.child.signalCode})`);
+    return Number(value) / cycles;
+  }
+
+  async end(): Promise<void> {
+    const ended = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child.stdin?.end();
+    await ended;
+  }
+}

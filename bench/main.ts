@@ -1,0 +1,52 @@
+/** `npm run bench -- NAME [ARGUMENT...]`: runs a bench, in the guest where it needs a device and an IOMMU. */
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { GuestToolError } from "../guest/errors.js";
+import { packageRoot } from "../guest/paths.js";
+import { StderrProgress } from "../guest/progress.js";
+import { runGuest } from "../guest/run.js";
+import { type Bench, benches } from "./benches.js";
+
+const STATUS_USAGE = 2;
+
+function usage(): string {
+  const width = Math.max(...benches.map(({ name }) => name.length));
+  const lines = benches.map(
+    ({ name, purpose, guest }) =>
+      `  ${name.padEnd(width)}  ${purpose}${guest === undefined ? "" : " (in the guest)"}`,
+  );
+  return `Usage: npm run bench -- NAME [ARGUMENT...]\n\n${lines.join("\n")}\n`;
+}
+
+async function run({ program, guest }: Bench, args: readonly string[]): Promise<number> {
+  const command = [
+    process.execPath,
+    "--expose-gc",
+    join(packageRoot(), "dist", "bench", `${program}.js`),
+    ...args,
+  ];
+  const [node = "", ...rest] = command;
+  if (guest === undefined || process.env["IOVA_GUEST"] !== undefined) {
+    return spawnSync(node, rest, { stdio: "inherit" }).status ?? 1;
+  }
+  const result = await runGuest({ command, ...guest, progress: new StderrProgress() });
+  if (result.problem !== undefined) process.stderr.write(`bench: ${result.problem}\n`);
+  return result.status;
+}
+
+const [name, ...args] = process.argv.slice(2);
+const bench = benches.find((each) => each.name === name);
+if (bench !== undefined) {
+  try {
+    process.exitCode = await run(bench, args);
+  } catch (error) {
+    if (!(error instanceof GuestToolError)) throw error;
+    process.stderr.write(`bench: ${error.message}\n`);
+    process.exitCode = 1;
+  }
+} else if (name === undefined || name === "--help") {
+  process.stdout.write(usage());
+} else {
+  process.stderr.write(`bench: there is no bench ${JSON.stringify(name)}\n\n${usage()}`);
+  process.exitCode = STATUS_USAGE;
+}

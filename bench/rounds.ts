@@ -1,0 +1,76 @@
+/** Measures several ways to do the same in turns, so that whatever drifts (clock, load, heat) drifts for all alike. */
+export interface Way {
+  readonly name: string;
+  /** Does it that many times. @returns nanoseconds per time */
+  run(cycles: number): number | Promise<number>;
+}
+
+const WARM_UP_MS = 2000;
+
+/** Wraps a function to be measured in this process. */
+export function inProcess(name: string, once: () => void): Way {
+  return {
+    name,
+    run(cycles) {
+      const start = process.hrtime.bigint();
+      for (let i = 0; i < cycles; i++) once();
+      return Number(process.hrtime.bigint() - start) / cycles;
+    },
+  };
+}
+
+export interface Measured {
+  readonly name: string;
+  /** Median over the rounds, in nanoseconds. */
+  readonly medianNs: number;
+  /** Median over the rounds of this way's time by the first way's time in the same round. */
+  readonly ratio: number;
+  /** The same of each way's best tenth: what is left where other work on the machine disturbs most rounds. */
+  readonly quietRatio: number;
+}
+
+/** The time that a tenth of the rounds stayed below. */
+function bestTenth(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 10)] ?? Number.NaN;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? Number.NaN;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
+}
+
+/**
+ * @param ways the first is what the others are compared with
+ * @param cycles per way and round; before them a few are run unmeasured, to wake whoever slept
+ */
+export async function measureInTurns(
+  ways: readonly Way[],
+  rounds: number,
+  cycles: number,
+): Promise<Measured[]> {
+  const times = ways.map((): number[] => []);
+  // For the JIT compiler, which takes its time under emulation.
+  for (const way of ways) {
+    for (const end = performance.now() + WARM_UP_MS; performance.now() < end; ) await way.run(cycles);
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < ways.length; i++) {
+      // Each way comes first, second, ... as often.
+      const at = (i + round) % ways.length;
+      await ways[at]?.run(Math.ceil(cycles / 4));
+      times[at]?.push((await ways[at]?.run(cycles)) ?? Number.NaN);
+    }
+  }
+  const [reference = []] = times;
+  return ways.map(({ name }, i) => {
+    const own = times[i] ?? [];
+    return {
+      name,
+      medianNs: median(own),
+      ratio: median(own.map((time, round) => time / (reference[round] ?? Number.NaN))),
+      quietRatio: bestTenth(own) / bestTenth(reference),
+    };
+  });
+}

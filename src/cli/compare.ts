@@ -1,0 +1,166 @@
+/** `iova compare`: options, the guest where it is asked for, progress, and the three forms of output. */
+import { spawn } from "node:child_process";
+import { closeSync, openSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { compare } from "../compare/compare.js";
+import { renderHtml } from "../compare/html.js";
+import { type CompareReport, reportSchema } from "../compare/report.js";
+import { renderText } from "../compare/text.js";
+import { parseBdf } from "../pci/bdf.js";
+import { ConfigError, IovaError } from "../sys/errors.js";
+import { ProgressLine } from "./progress.js";
+
+export const COMPARE_HELP = `Usage: iova compare [BDF] [--quick] [--json] [--html FILE] [--progress]
+       iova compare --guest [--quick] [--json] [--html FILE]
+
+Measures iommufd against VFIO type1 (and iommufd-compat and no-IOMMU mode where this host
+has them) on a device that is bound to vfio-pci: opening, mapping and unmapping by size and
+page size, many mappings, a second address space, accounting, NVMe reads (never writes), and
+what each can do. Nothing is changed: neither bindings nor settings, and an NVMe controller
+is left as it is after a reset.
+
+  BDF          the device; left out, the first one bound to vfio-pci
+  --guest      in a QEMU guest with an NVMe controller and an IOMMU of its own
+  --quick      two short rounds: whether it works, not how fast
+  --json       print the report as JSON (docs/compare.md)
+  --html FILE  write the report as one self-contained page
+  --progress   show progress although stderr is no terminal
+  --help       this text
+
+Status 0: measured; 1: it can't be done here, with the reason; 2: wrong usage.
+`;
+
+export interface CompareOptions {
+  readonly bdf: string | undefined;
+  readonly guest: boolean;
+  readonly quick: boolean;
+  readonly json: boolean;
+  readonly html: string | undefined;
+  readonly progress: boolean;
+  readonly help: boolean;
+}
+
+/** @throws ConfigError */
+export function parseCompareOptions(argv: readonly string[]): CompareOptions {
+  const { values, positionals } = parse(argv);
+  const [bdf, ...more] = positionals;
+  if (more.length > 0) throw new ConfigError(`compare takes one BDF, got ${positionals.join(" ")}`);
+  if (values.guest && bdf !== undefined) {
+    throw new ConfigError("--guest has a device of its own: leave the BDF out");
+  }
+  if (values.html === "") throw new ConfigError("--html needs the name of a file");
+  return { ...values, bdf: bdf === undefined ? undefined : checkedBdf(bdf), html: values.html };
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        guest: { type: "boolean", default: false },
+        quick: { type: "boolean", default: false },
+        json: { type: "boolean", default: false },
+        html: { type: "string" },
+        progress: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`${text.split(/\.\s|\n/, 1)[0]}; see iova compare --help`, { cause: error });
+  }
+}
+
+function checkedBdf(bdf: string): string {
+  try {
+    return parseBdf(bdf);
+  } catch (error) {
+    throw new ConfigError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+/** @throws IovaError */
+export async function runCompare(argv: readonly string[]): Promise<void> {
+  const options = parseCompareOptions(argv);
+  if (options.help) {
+    process.stdout.write(COMPARE_HELP);
+    return;
+  }
+  if (options.html !== undefined) checkWritable(options.html);
+  const line = new ProgressLine(process.stderr, options.progress);
+  let report: CompareReport;
+  try {
+    report = options.guest
+      ? await inGuest(options, line)
+      : await compare({ ...options, onProgress: (what, done) => line.show(what, done) });
+  } finally {
+    line.end();
+  }
+  if (options.html !== undefined) writeFileSync(options.html, renderHtml(report));
+  if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+  else process.stdout.write(renderText(report));
+}
+
+/** Before minutes of measuring, not after. @throws ConfigError */
+function checkWritable(file: string): void {
+  try {
+    closeSync(openSync(file, "a"));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`--html: ${reason}`, { cause: error });
+  }
+}
+
+/** The default devices of the guest tool: an NVMe controller to be measured, and edu as the second device. */
+const GUEST_DEVICES = ["0000:00:01.0", "0000:00:02.0"];
+/** Room for 1 GiB of each kind of pages. */
+const GUEST_MEMORY = "6G";
+const GUEST_HUGE_PAGES = "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=672";
+
+/** Runs this same program in the guest and takes its JSON. The guest tool is a program of its own, not a module of src/. */
+async function inGuest({ quick }: CompareOptions, line: ProgressLine): Promise<CompareReport> {
+  const guestTool = fileURLToPath(new URL("../../guest/main.js", import.meta.url));
+  const iova = fileURLToPath(new URL("./main.js", import.meta.url));
+  const [device, second] = GUEST_DEVICES;
+  const script =
+    'node=$1 iova=$2; shift 2; for bdf in $1 $2; do "$node" "$iova" bind "$bdf" >&2 || exit; done; ' +
+    'device=$1; shift 2; exec "$node" "$iova" compare "$device" --json "$@"';
+  const args = [
+    ...["--memory", GUEST_MEMORY, "--append", GUEST_HUGE_PAGES, "--"],
+    ...["sh", "-c", script, "sh", process.execPath, iova, device ?? "", second ?? ""],
+    ...(quick ? ["--quick"] : []),
+    ...(line.isShown ? ["--progress"] : []),
+  ];
+  line.show("booting the guest", 0);
+  const child = spawn(process.execPath, [guestTool, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const output: Buffer[] = [];
+  child.stdout.on("data", (chunk: Buffer) => output.push(chunk));
+  let last = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    for (const each of text.split(/[\r\n]+/)) {
+      const said = each.replace(/^\s*\d+ %\s+/, "").trim();
+      if (said === "") continue;
+      last = said;
+      const percent = /^\s*(\d+) %/.exec(each)?.[1];
+      line.show(`in the guest: ${said}`, Number(percent ?? 0) / 100);
+    }
+  });
+  const status = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  if (status !== 0) throw new GuestFailedError(status, last);
+  const parsed = reportSchema.safeParse(JSON.parse(Buffer.concat(output).toString("utf8")));
+  if (!parsed.success)
+    throw new GuestFailedError(status, `its report has another form: ${parsed.error.message}`);
+  return parsed.data;
+}
+
+/** The guest could not be started, or the comparison failed in it. */
+export class GuestFailedError extends IovaError {
+  constructor(status: number | null, reason: string) {
+    super("ERR_IOVA_GUEST", `the guest ended with status ${status ?? "unknown"}: ${reason}`);
+  }
+}

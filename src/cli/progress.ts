@@ -1,0 +1,32 @@
+/** One line on a terminal that is written over; nothing at all where stderr is something else. */
+export class ProgressLine {
+  /** Whether anybody sees it. */
+  readonly isShown: boolean;
+  private readonly isTerminal: boolean;
+  private last = "";
+
+  /** @param always writes plain lines where the stream is no terminal */
+  constructor(
+    private readonly stream: NodeJS.WriteStream,
+    always: boolean,
+  ) {
+    this.isTerminal = stream.isTTY === true;
+    this.isShown = this.isTerminal || always;
+  }
+
+  /** @param done from 0 to 1 */
+  show(what: string, done: number): void {
+    if (!this.isShown) return;
+    const text = `${String(Math.floor(done * 100)).padStart(3)} %  ${what}`;
+    if (text === this.last) return;
+    this.last = text;
+    if (this.isTerminal) this.stream.write(`\r\x1b[2K${text.slice(0, (this.stream.columns ?? 80) - 1)}`);
+    else this.stream.write(`${text}\n`);
+  }
+
+  /** Takes the line away. */
+  end(): void {
+    if (this.isTerminal && this.last !== "") this.stream.write("\r\x1b[2K");
+    this.last = "";
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * Where buffers are made, for the warning about forgotten ones. A stack trace costs several times what a mapping costs,
+ * so a program that makes buffers by the thousand gets one for some of them, and the rest name the last one taken.
+ */
+
+/** Traces taken at first; from then on at most so many a second, far below a hundredth of the time. */
+const BURST = 1000;
+const PER_SECOND = 10;
+/** A look at the clock costs as well: one for so many buffers without a trace. */
+const LOOK_EVERY = 64;
+const FRAMES = 5;
+
+let left = BURST;
+let untilLook = LOOK_EVERY;
+let refilledAt = 0;
+let latest = "";
+
+/** The stack of whoever called `below`, or in a burst the last one that was taken, said to be that. */
+export function callSite(below: (...args: never[]) => unknown): string {
+  return left === 0 && !refill() ? latest : take(below);
+}
+
+function take(below: (...args: never[]) => unknown): string {
+  left--;
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = FRAMES;
+  const holder: { stack?: string } = {};
+  Error.captureStackTrace(holder, below);
+  Error.stackTraceLimit = limit;
+  // Made a string at once: unformatted frames would keep their receivers, and so the buffer itself, alive.
+  const site = (holder.stack ?? "").split("\n").slice(1).join("\n");
+  latest = `    (one of many made at once; the last place that was noted is)\n${site}`;
+  return site;
+}
+
+function refill(): boolean {
+  if (--untilLook > 0) return false;
+  untilLook = LOOK_EVERY;
+  const now = performance.now();
+  left = Math.min(PER_SECOND, Math.floor(((now - refilledAt) / 1000) * PER_SECOND));
+  if (left > 0) refilledAt = now;
+  return left > 0;
+}

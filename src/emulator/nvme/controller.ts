@@ -1,0 +1,785 @@
+import { CQE_WORDS } from "../../nvme/completion-queue.js";
+import { AsyncEventInfo, AsyncEventType, LogPageId } from "../../nvme/spec/opcodes.js";
+import {
+  CommandSetSelection,
+  ControllerConfig,
+  ControllerStatus,
+  DOORBELL_BASE,
+} from "../../nvme/spec/registers.js";
+import { NvmeStatus, STATUS_DO_NOT_RETRY, STATUS_MORE } from "../../nvme/spec/status.js";
+import { SQE_WORDS } from "../../nvme/submission-queue.js";
+import { ConfigError } from "../../sys/errors.js";
+import { close, sealSize } from "../../sys/files.js";
+import { MappedMemory } from "../../sys/memory.js";
+import { acquire, publish } from "../../sys/mmio.js";
+import { Lease, Resource } from "../../sys/resource.js";
+import { memfd, PAGE_SIZE } from "../../sys/syscalls.js";
+import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/emulated-device.js";
+import { type AdminParts, executeAdmin } from "./admin-commands.js";
+import { AsyncEvents } from "./async-events.js";
+import { Command, PENDING } from "./command.js";
+import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
+import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
+import { Features } from "./features.js";
+import { FileMedium } from "./file-medium.js";
+import { HostMemory } from "./host-memory.js";
+import { Identify } from "./identify.js";
+import { Inventory } from "./inventory.js";
+import { Layout } from "./layout.js";
+import { LogPages } from "./log-pages.js";
+import { type Medium, MemoryMedium } from "./medium.js";
+import type { EmulatedNamespace } from "./namespace.js";
+import { NamespaceCommands } from "./namespace-commands.js";
+import { type IoContext, NvmCommands } from "./nvm-commands.js";
+import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
+import { Poller } from "./poller.js";
+import { QueueSet } from "./queue-set.js";
+import type { EmulatedCq, EmulatedSq } from "./queues.js";
+import { CMB_BAR, Registers } from "./registers.js";
+import { Transfer } from "./transfer.js";
+
+const DOORBELL_BYTES = 4096;
+const BAR0_BYTES = 8192;
+/** CC.MPS at most: memory pages of 64 KiB. */
+const MAX_MPS = 4;
+const FUTURE_MASK = 0xffff;
+
+/** A command that waits for its time. */
+interface Delayed {
+  readonly sq: EmulatedSq;
+  readonly sqe: Uint32Array;
+  readonly due: number;
+}
+
+/** A shared memory file and its mapping here. */
+class SharedPage extends Resource {
+  private constructor(
+    readonly fd: number,
+    readonly memory: MappedMemory,
+    name: string,
+  ) {
+    super(
+      new Lease(name, () => {
+        memory.close();
+        close(fd);
+      }),
+    );
+    memory.entrust();
+  }
+
+  /** @throws SysError */
+  static create(name: string, sizeBytes: number): SharedPage {
+    const fd = memfd(name, sizeBytes);
+    try {
+      // Clients get this descriptor: none may cut it short under our mapping.
+      sealSize(fd, name);
+      return new SharedPage(fd, MappedMemory.ofFile(fd, 0, sizeBytes, name), name);
+    } catch (error) {
+      close(fd);
+      throw error;
+    }
+  }
+}
+
+/** An NVMe controller in this process, to be served over vfio-user. */
+export class EmulatedNvme extends Resource implements EmulatedDevice {
+  readonly name = "emulated NVMe controller";
+  readonly configSpace: Uint8Array;
+  readonly bars: readonly (EmulatedBar | undefined)[];
+  readonly vectors: { readonly intx: number; readonly msi: number; readonly msix: number };
+  /** Called when a `remove` fault unplugs the device: the server should let its client go. */
+  onRemove: () => void = () => {};
+  private readonly faults = new Faults();
+  private readonly doorbells: Uint32Array;
+  private readonly memory: HostMemory;
+  private readonly registers: Registers;
+  private readonly queues: QueueSet;
+  private readonly command = new Command();
+  private readonly events: AsyncEvents;
+  private readonly features: Features;
+  private readonly logPages: LogPages;
+  private readonly nvm: NvmCommands;
+  private readonly admin: AdminParts;
+  private readonly inventory: Inventory;
+  private readonly transfer: Transfer;
+  private readonly io: IoContext & { attached: (EmulatedNamespace | undefined)[]; allCommandSets: boolean };
+  private readonly poller: Poller | undefined;
+
+  private host: DeviceHost | undefined;
+  /** CSTS.RDY, and nothing is in the way of executing commands. */
+  private running = false;
+  private generation = -1;
+  private delayed: Delayed[] = [];
+  /** Completion queues with an interrupt to come. */
+  private signalling: EmulatedCq[] = [];
+  private readonly signalled: Uint8Array;
+  private overflows = 0;
+  private restoreTimer: NodeJS.Timeout | undefined;
+  private keepAliveTimer: NodeJS.Timeout | undefined;
+
+  private constructor(
+    private readonly config: NvmeEmulatorConfig,
+    medium: Medium & Resource,
+    inventory: Inventory,
+    doorbellPage: SharedPage,
+    cmb: SharedPage | undefined,
+    polled: boolean,
+  ) {
+    super(
+      new Lease("emulated NVMe controller", () => {
+        medium.flush();
+        medium.close();
+        doorbellPage.close();
+        cmb?.close();
+      }),
+    );
+    for (const part of [medium, doorbellPage, cmb]) part?.entrust();
+    this.doorbells = doorbellPage.memory.words;
+    this.inventory = inventory;
+    const { command } = this;
+    this.memory = new HostMemory(
+      cmb === undefined ? undefined : { bytes: cmb.memory.bytes, words: cmb.memory.words, offset: 0 },
+    );
+    this.signalled = new Uint8Array(Math.max(1, config.vectors));
+    const transfer = new Transfer(this.memory);
+    this.transfer = transfer;
+    const isNamespace = (nsid: number): boolean => inventory.get(nsid)?.attached === true;
+    this.registers = new Registers(
+      { maxQueueEntries: config.queueEntries, cmbBytes: config.cmbBytes },
+      {
+        enable: () => this.enable(),
+        disable: () => this.controllerReset(),
+        shutdown: () => this.shutdown(),
+        subsystemReset: () => {
+          this.functionReset();
+          this.registers.status |= ControllerStatus.NSSRO;
+        },
+        unmask: () => this.signal(),
+        placeCmb: (base, sizeBytes) => this.memory.placeCmb(base, sizeBytes),
+      },
+    );
+    this.queues = new QueueSet(
+      { queuePairs: config.queuePairs, queueEntries: config.queueEntries, vectors: this.signalled.length },
+      this.memory,
+      this.doorbells,
+      command,
+    );
+    this.events = new AsyncEvents((cid, dw0) => this.completeLater(0, cid, dw0, NvmeStatus.success));
+    this.features = new Features(
+      { queuePairs: config.queuePairs, vectors: this.signalled.length },
+      command,
+      transfer,
+      {
+        temperatureChanged: () => this.checkTemperature(),
+        keepAliveChanged: (timeoutMs) => this.watchKeepAlive(timeoutMs),
+      },
+      isNamespace,
+    );
+    this.io = {
+      command,
+      transfer,
+      medium,
+      attached: [],
+      maxTransferBytes: config.maxTransferBytes,
+      allCommandSets: false,
+    };
+    this.nvm = new NvmCommands(this.io);
+    this.logPages = new LogPages(
+      command,
+      transfer,
+      this.features,
+      this.events,
+      this.nvm.counters,
+      isNamespace,
+    );
+    this.admin = {
+      command,
+      registers: this.registers,
+      queues: this.queues,
+      identify: new Identify(config, inventory, command, transfer),
+      features: this.features,
+      logPages: this.logPages,
+      events: this.events,
+      namespaces: new NamespaceCommands(inventory, command, transfer, this.features, (nsid) =>
+        this.namespaceChanged(nsid),
+      ),
+      abort: (sqid, cid) => this.abort(sqid, cid),
+      queueDeleted: (sqid) => this.queueDeleted(sqid),
+      keepAlive: () => this.keepAliveTimer?.refresh(),
+    };
+    this.listNamespaces();
+    for (const fault of config.faults) this.faults.add(fault);
+    if (polled) {
+      this.poller = new Poller(
+        { pump: () => this.pump(), beforeSleep: () => this.beforeSleep(), dueInMs: () => this.dueInMs() },
+        {
+          spinMs: config.spinMicroseconds / 1000,
+          idleAfterMs: config.idleAfterMs,
+          idlePollMs: this.doorbellsAreShared ? config.idlePollMs : undefined,
+        },
+      );
+    }
+    this.configSpace = nvmeConfigSpace(config.vectors, cmb !== undefined);
+    this.vectors = { intx: 1, msi: 0, msix: config.vectors };
+    this.bars = this.makeBars(doorbellPage, cmb);
+  }
+
+  /**
+   * Makes a controller with its medium. A file that holds namespaces already is taken as it is.
+   * @param polled drives itself from the event loop; otherwise its owner calls pump()
+   * @throws ConfigError, SysError, UnsupportedError where there is no address space; nothing stays open
+   */
+  static create(options: NvmeEmulatorOptions = {}, polled = true): EmulatedNvme {
+    const config = parseNvmeEmulatorOptions(options);
+    const open: Resource[] = [];
+    const keep = <T extends Resource>(part: T): T => {
+      open.push(part);
+      return part;
+    };
+    try {
+      const { medium, inventory } = openMedium(config, keep);
+      const doorbells = keep(SharedPage.create("nvme-doorbells", DOORBELL_BYTES));
+      const cmb = config.cmbBytes > 0 ? keep(SharedPage.create("nvme-cmb", config.cmbBytes)) : undefined;
+      return new EmulatedNvme(
+        { ...config, capacityBytes: inventory.layout.capacityBytes },
+        medium,
+        inventory,
+        doorbells,
+        cmb,
+        polled,
+      );
+    } catch (error) {
+      for (const part of open.reverse()) part.close();
+      throw error;
+    }
+  }
+
+  /** Orders a fault, from now on. @throws ConfigError */
+  inject(fault: FaultOptions): void {
+    this.faults.add(parseFault(fault));
+  }
+
+  /** Takes all faults back, and plugs a removed device in again. */
+  clearFaults(): void {
+    this.faults.clear();
+    this.restore();
+  }
+
+  connect(host: DeviceHost): void {
+    this.host = host;
+    this.memory.attach(host.memory);
+  }
+
+  disconnect(): void {
+    // Nobody is there to own the queues: they end as with a reset. Namespaces and data stay.
+    this.functionReset();
+    this.host = undefined;
+    this.memory.attach(undefined);
+  }
+
+  reset(): void {
+    this.functionReset();
+  }
+
+  override close(): void {
+    this.poller?.stop();
+    clearTimeout(this.restoreTimer);
+    clearTimeout(this.keepAliveTimer);
+    this.running = false;
+    super.close();
+  }
+
+  /**
+   * Looks at all queues once, executes what is there, and raises interrupts. Never throws, whatever the host has put
+   * where.
+   * @returns how many commands and completions there were
+   */
+  pump(): number {
+    if (!this.running) return 0;
+    const { generation } = this.memory;
+    if (generation !== this.generation) {
+      this.generation = generation;
+      this.queues.remap();
+    }
+    let done = 0;
+    const { active } = this.queues;
+    for (let i = 0; i < active.length; i++) {
+      const sq = active[i];
+      if (sq === undefined) continue;
+      const tail = sq.doorbell.words[sq.doorbell.index] ?? 0;
+      if (tail !== sq.head) done += this.serve(sq, tail);
+      // Queues came or went, or it all stopped.
+      if (this.queues.active !== active || !this.running) break;
+    }
+    if (this.delayed.length > 0) done += this.runDelayed();
+    if (this.overflows > 0) done += this.drainOverflow();
+    if (this.signalling.length > 0) this.signal();
+    return done;
+  }
+
+  /** Executes entries up to `tail`, as long as there is room for their completions. */
+  private serve(sq: EmulatedSq, tail: number): number {
+    if (tail >= sq.entries) {
+      if (sq.badTail !== tail) this.invalidDoorbell(AsyncEventInfo.error.invalidDoorbellValue);
+      sq.badTail = tail;
+      return 0;
+    }
+    const { cq, span } = sq;
+    if (!sq.mapped || !cq.mapped) {
+      this.fail();
+      return 0;
+    }
+    acquire();
+    const { command } = this;
+    const { sqe } = command;
+    const { words } = span;
+    const first = span.offset >>> 2;
+    const isAdmin = sq.id === 0;
+    let done = 0;
+    while (sq.head !== tail && this.hasRoom(cq)) {
+      const at = first + sq.head * SQE_WORDS;
+      for (let i = 0; i < SQE_WORDS; i++) sqe[i] = words[at + i] ?? 0;
+      sq.head = sq.head + 1 === sq.entries ? 0 : sq.head + 1;
+      done++;
+      command.sqid = sq.id;
+      command.dw0 = 0;
+      command.dw1 = 0;
+      if (this.faults.active) {
+        const fault = this.faults.next(sq.id, command.opcode, command.nsid);
+        if (fault !== undefined) {
+          this.executeWith(fault, sq);
+          if (!this.running) break;
+          continue;
+        }
+      }
+      const status = isAdmin ? executeAdmin(this.admin) : this.nvm.execute();
+      if (status !== PENDING) this.complete(sq, status);
+      if (isAdmin && !this.running) break;
+    }
+    return done;
+  }
+
+  private hasRoom(cq: EmulatedCq): boolean {
+    const next = cq.tail + 1 === cq.entries ? 0 : cq.tail + 1;
+    if (next !== cq.head) return true;
+    const head = cq.doorbell.words[cq.doorbell.index] ?? 0;
+    if (head >= cq.entries) {
+      if (cq.badHead !== head) this.invalidDoorbell(AsyncEventInfo.error.invalidDoorbellValue);
+      cq.badHead = head;
+      return false;
+    }
+    cq.head = head;
+    return next !== head;
+  }
+
+  /** Completes the current command. */
+  private complete(sq: EmulatedSq, status: number): void {
+    const { command } = this;
+    this.post(sq.cq, command.dw0, command.dw1, sq.head, sq.id, command.cid, this.statusField(status, sq.id));
+  }
+
+  private statusField(status: number, sqid: number): number {
+    if (status === NvmeStatus.success) return 0;
+    this.logPages.recordError(status, sqid);
+    return status | STATUS_MORE | (retryable.has(status) ? 0 : STATUS_DO_NOT_RETRY);
+  }
+
+  private post(
+    cq: EmulatedCq,
+    dw0: number,
+    dw1: number,
+    sqhd: number,
+    sqid: number,
+    cid: number,
+    statusField: number,
+    phase = cq.phase,
+  ): void {
+    const { words, offset } = cq.span;
+    const at = (offset >>> 2) + cq.tail * CQE_WORDS;
+    words[at] = dw0;
+    words[at + 1] = dw1;
+    words[at + 2] = sqhd | (sqid << 16);
+    publish();
+    words[at + 3] = cid | (phase << 16) | (statusField << 17);
+    cq.tail++;
+    if (cq.tail === cq.entries) {
+      cq.tail = 0;
+      cq.phase ^= 1;
+    }
+    if (cq.interrupts && cq.unsignalled++ === 0) {
+      this.signalling.push(cq);
+      if (this.features.coalesces(cq.vector)) cq.unsignalledSince = performance.now();
+    }
+  }
+
+  /** A completion that doesn't follow its command at once. */
+  private completeLater(sqid: number, cid: number, dw0: number, status: number): void {
+    const sq = this.queues.sqs[sqid];
+    if (sq === undefined) return;
+    this.completeOn(sq.cq, sq, cid, dw0, status);
+  }
+
+  private completeOn(cq: EmulatedCq, sq: EmulatedSq, cid: number, dw0: number, status: number): void {
+    const field = status === NvmeStatus.success ? 0 : this.statusField(status, sq.id);
+    // Posted at the end of the pass: what a command sets off comes after its own completion.
+    cq.overflow.push([dw0, 0, sq.head | (sq.id << 16), cid | (field << 17)]);
+    this.overflows++;
+    this.poller?.wake();
+  }
+
+  private drainOverflow(): number {
+    let done = 0;
+    for (const cq of this.queues.cqs) {
+      while (cq?.mapped && cq.overflow.length > 0 && this.hasRoom(cq)) {
+        const entry = cq.overflow.shift();
+        if (entry === undefined) break;
+        const [dw0, dw1, dw2, dw3] = entry;
+        this.post(cq, dw0, dw1, dw2 & FUTURE_MASK, dw2 >>> 16, dw3 & FUTURE_MASK, dw3 >>> 17);
+        this.overflows--;
+        done++;
+      }
+    }
+    return done;
+  }
+
+  /** Raises the interrupts that are due: one per vector, however many queues use it. */
+  private signal(): void {
+    const { host, signalled, features } = this;
+    const waiting: EmulatedCq[] = [];
+    signalled.fill(0);
+    const mask = this.config.vectors === 0 ? this.registers.interruptMask : 0;
+    for (const cq of this.signalling) {
+      const held =
+        (mask & 1) !== 0 ||
+        (features.coalesces(cq.vector) &&
+          cq.unsignalled < features.aggregationThreshold &&
+          performance.now() - cq.unsignalledSince < features.aggregationTimeMs);
+      if (held) {
+        waiting.push(cq);
+        continue;
+      }
+      cq.unsignalled = 0;
+      if (signalled[cq.vector] === 1) continue;
+      signalled[cq.vector] = 1;
+      host?.raise(cq.vector);
+      host?.raise(0, "intx");
+    }
+    this.signalling = waiting;
+  }
+
+  /** Executes the current command with something wrong. */
+  private executeWith(fault: Fault, sq: EmulatedSq): void {
+    const { command } = this;
+    switch (fault.kind) {
+      case "latency":
+        this.delay(sq, fault.latencyMs);
+        return;
+      case "status":
+        this.post(sq.cq, 0, 0, sq.head, sq.id, command.cid, fault.status);
+        return;
+      case "all-ones":
+        this.vanish(fault.durationMs);
+        return;
+      case "remove":
+        this.vanish(0);
+        this.onRemove();
+        return;
+      case "fatal":
+        this.fail();
+        return;
+      default:
+    }
+    if (fault.kind === "short-data") command.truncateBytes = fault.bytes;
+    const status = this.execute(sq);
+    command.truncateBytes = -1;
+    if (status === PENDING) return;
+    if (fault.kind === "corrupt-data" && status === NvmeStatus.success) command.data.corrupt();
+    if (fault.kind === "drop") return;
+    const { cq } = sq;
+    const phase = fault.kind === "wrong-phase" ? cq.phase ^ 1 : cq.phase;
+    const sqid = fault.kind === "wrong-sqid" ? sq.id + 1 : sq.id;
+    const cid = fault.kind === "unknown-cid" ? command.cid ^ 0x8000 : command.cid;
+    const field = this.statusField(status, sq.id);
+    this.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field, phase);
+    if (fault.kind === "duplicate-cid" && this.hasRoom(cq)) {
+      this.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field);
+    }
+  }
+
+  private execute(sq: EmulatedSq): number {
+    return sq.id === 0 ? executeAdmin(this.admin) : this.nvm.execute();
+  }
+
+  private delay(sq: EmulatedSq, latencyMs: number): void {
+    this.delayed.push({ sq, sqe: this.command.sqe.slice(), due: performance.now() + latencyMs });
+  }
+
+  private runDelayed(): number {
+    const now = performance.now();
+    const due = this.delayed.filter((one) => one.due <= now).sort((a, b) => a.due - b.due);
+    if (due.length === 0) return 0;
+    this.delayed = this.delayed.filter((one) => one.due > now);
+    const { command } = this;
+    for (const { sq, sqe } of due) {
+      command.sqe.set(sqe);
+      command.sqid = sq.id;
+      command.dw0 = 0;
+      command.dw1 = 0;
+      const status = this.execute(sq);
+      if (status === PENDING) continue;
+      const { cid, dw0 } = command;
+      this.completeOn(sq.cq, sq, cid, dw0, status);
+    }
+    return due.length;
+  }
+
+  private abort(sqid: number, cid: number): boolean {
+    if (sqid === 0 && this.events.abort(cid)) {
+      this.completeLater(0, cid, 0, NvmeStatus.commandAbortRequested);
+      return true;
+    }
+    const victim = this.delayed.find(({ sq, sqe }) => sq.id === sqid && (sqe[0] ?? 0) >>> 16 === cid);
+    if (victim === undefined) return false;
+    this.delayed = this.delayed.filter((one) => one !== victim);
+    this.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
+    return true;
+  }
+
+  private queueDeleted(sqid: number): void {
+    const [gone, left] = [
+      this.delayed.filter(({ sq }) => sq.id === sqid),
+      this.delayed.filter(({ sq }) => sq.id !== sqid),
+    ];
+    this.delayed = left;
+    for (const { sq, sqe } of gone) {
+      this.completeOn(sq.cq, sq, (sqe[0] ?? 0) >>> 16, 0, NvmeStatus.commandAbortedDueToSqDeletion);
+    }
+  }
+
+  private enable(): void {
+    const { registers, queues, transfer } = this;
+    const { config, pageBytes, adminQueue } = registers;
+    const css = (config >>> ControllerConfig.CSS_SHIFT) & 7;
+    const mps = (config >>> ControllerConfig.MPS_SHIFT) & 0xf;
+    const ams = (config >>> ControllerConfig.AMS_SHIFT) & 7;
+    const { sq, sqEntries, cq, cqEntries } = adminQueue;
+    registers.status &= ControllerStatus.NSSRO;
+    queues.clear();
+    const valid =
+      (css === CommandSetSelection.nvm || css === CommandSetSelection.allSupported) &&
+      mps <= MAX_MPS &&
+      ams === 0 &&
+      sqEntries >= 2 &&
+      cqEntries >= 2 &&
+      sq % pageBytes === 0 &&
+      cq % pageBytes === 0;
+    this.generation = this.memory.generation;
+    if (!valid || !queues.createAdmin(sq, sqEntries, cq, cqEntries)) {
+      this.fail();
+      return;
+    }
+    transfer.prp.memoryPageBytes = pageBytes;
+    this.io.allCommandSets = css === CommandSetSelection.allSupported;
+    registers.status |= ControllerStatus.RDY;
+    this.running = true;
+    this.poller?.wake();
+  }
+
+  /** CC.EN cleared: queues and features are gone, AQA, ASQ, ACQ and the CMB's place stay. */
+  private controllerReset(): void {
+    this.running = false;
+    this.poller?.stop();
+    this.queues.clear();
+    this.events.reset();
+    this.features.reset();
+    this.delayed = [];
+    this.signalling = [];
+    this.overflows = 0;
+    this.registers.status &= ControllerStatus.NSSRO;
+  }
+
+  private functionReset(): void {
+    this.controllerReset();
+    this.registers.reset();
+  }
+
+  private shutdown(): void {
+    this.io.medium.flush();
+    this.running = false;
+    this.registers.status =
+      (this.registers.status & ~ControllerStatus.SHST_MASK) | ControllerStatus.SHST_COMPLETE;
+  }
+
+  /** Stops until the next reset: CSTS.CFS. */
+  private fail(): void {
+    this.running = false;
+    this.registers.status |= ControllerStatus.CFS;
+  }
+
+  private vanish(durationMs: number): void {
+    this.running = false;
+    this.registers.allOnes = true;
+    clearTimeout(this.restoreTimer);
+    if (durationMs > 0) this.restoreTimer = setTimeout(() => this.restore(), durationMs).unref();
+  }
+
+  private restore(): void {
+    if (!this.registers.allOnes) return;
+    this.registers.allOnes = false;
+    const { status } = this.registers;
+    this.running = (status & (ControllerStatus.RDY | ControllerStatus.CFS)) === ControllerStatus.RDY;
+    if (this.running) this.poller?.wake();
+  }
+
+  private invalidDoorbell(info: number): void {
+    this.events.raise(AsyncEventType.error, info, LogPageId.errorInformation);
+  }
+
+  private checkTemperature(): void {
+    const SMART_TEMPERATURE = 1 << 1;
+    if (!this.logPages.temperatureWarning || (this.features.asyncEventConfig & SMART_TEMPERATURE) === 0)
+      return;
+    this.events.raise(AsyncEventType.smart, AsyncEventInfo.smart.temperature, LogPageId.smart);
+  }
+
+  private namespaceChanged(nsid: number): void {
+    const NAMESPACE_ATTRIBUTES = 1 << 8;
+    this.listNamespaces();
+    this.logPages.namespaceChanged(nsid);
+    if ((this.features.asyncEventConfig & NAMESPACE_ATTRIBUTES) === 0) return;
+    this.events.raise(
+      AsyncEventType.notice,
+      AsyncEventInfo.notice.namespaceAttributeChanged,
+      LogPageId.changedNamespaces,
+    );
+  }
+
+  private listNamespaces(): void {
+    const attached: (EmulatedNamespace | undefined)[] = [undefined];
+    for (const namespace of this.inventory.all) {
+      while (attached.length < namespace.nsid) attached.push(undefined);
+      attached.push(namespace.attached ? namespace : undefined);
+    }
+    this.io.attached = attached;
+  }
+
+  private watchKeepAlive(timeoutMs: number): void {
+    clearTimeout(this.keepAliveTimer);
+    this.keepAliveTimer = undefined;
+    if (timeoutMs > 0) this.keepAliveTimer = setTimeout(() => this.fail(), timeoutMs).unref();
+  }
+
+  private get doorbellsAreShared(): boolean {
+    // A page of the host's must be no larger than the doorbells' own.
+    return this.config.doorbells === "shared" && PAGE_SIZE === DOORBELL_BYTES;
+  }
+
+  private beforeSleep(): void {
+    this.queues.publishEventIndexes();
+    // The host writes its doorbell and then reads the index; we do it the other way round. Both need a full fence.
+    Atomics.add(fence, 0, 1);
+  }
+
+  private dueInMs(): number {
+    if (this.signalling.length > 0) return 1;
+    if (this.delayed.length === 0) return Number.POSITIVE_INFINITY;
+    const first = this.delayed.reduce((due, one) => Math.min(due, one.due), Number.POSITIVE_INFINITY);
+    return Math.max(1, Math.ceil(first - performance.now()));
+  }
+
+  private makeBars(page: SharedPage, cmb: SharedPage | undefined): readonly (EmulatedBar | undefined)[] {
+    const doorbellBytes = page.memory.bytes;
+    const bars: (EmulatedBar | undefined)[] = new Array(6).fill(undefined);
+    bars[0] = {
+      sizeBytes: BAR0_BYTES,
+      is64Bit: true,
+      mappable: this.doorbellsAreShared
+        ? [{ offset: DOORBELL_BASE, sizeBytes: DOORBELL_BYTES, fd: page.fd, fdOffset: 0 }]
+        : [],
+      read: (offset, target) => {
+        if (offset < DOORBELL_BASE || this.registers.allOnes) this.registers.read(offset, target);
+        else
+          target.set(doorbellBytes.subarray(offset - DOORBELL_BASE, offset - DOORBELL_BASE + target.length));
+      },
+      write: (offset, source) => {
+        if (offset < DOORBELL_BASE) this.registers.write(offset, source);
+        else this.ring(offset - DOORBELL_BASE, source);
+        if (this.running) this.poller?.wake();
+      },
+    };
+    if (cmb !== undefined) bars[CMB_BAR] = memoryBar(cmb.memory.bytes, cmb.fd);
+    if (this.config.vectors > 0) bars[MSIX_BAR] = memoryBar(new Uint8Array(MSIX_BAR_BYTES), undefined);
+    return bars;
+  }
+
+  /** A doorbell by message: unlike a store to shared memory, it can be seen to be for no queue at all. */
+  private ring(offset: number, source: Uint8Array): void {
+    if (this.registers.allOnes || source.length !== 4 || offset % 4 !== 0) return;
+    const index = offset / 4;
+    const id = index >> 1;
+    const exists = (index % 2 === 0 ? this.queues.sqs[id] : this.queues.cqs[id]) !== undefined;
+    if (!exists) {
+      if (this.running) this.invalidDoorbell(AsyncEventInfo.error.invalidDoorbellRegister);
+      return;
+    }
+    const value = new DataView(source.buffer, source.byteOffset, 4).getUint32(0, true);
+    this.doorbells[index] = value & FUTURE_MASK;
+  }
+}
+
+const fence = new Int32Array(new SharedArrayBuffer(4));
+
+/** Where the same command may well succeed the next time. */
+const retryable: ReadonlySet<number> = new Set([
+  NvmeStatus.commandAbortRequested,
+  NvmeStatus.commandAbortedDueToSqDeletion,
+  NvmeStatus.namespaceNotReady,
+  NvmeStatus.internalError,
+  NvmeStatus.commandInterrupted,
+]);
+
+/** A BAR that is nothing but memory. */
+function memoryBar(bytes: Uint8Array, fd: number | undefined): EmulatedBar {
+  return {
+    sizeBytes: bytes.length,
+    is64Bit: fd !== undefined,
+    isPrefetchable: fd !== undefined,
+    mappable:
+      fd !== undefined && bytes.length % PAGE_SIZE === 0
+        ? [{ offset: 0, sizeBytes: bytes.length, fd, fdOffset: 0 }]
+        : [],
+    read: (offset, target) => target.set(bytes.subarray(offset, offset + target.length)),
+    write: (offset, source) => bytes.set(source, offset),
+  };
+}
+
+/** Memory, a new file, or a file with namespaces on it. @throws ConfigError, SysError */
+function openMedium(
+  config: NvmeEmulatorConfig,
+  keep: <T extends Resource>(part: T) => T,
+): { medium: Medium & Resource; inventory: Inventory } {
+  const layout = new Layout(config.capacityBytes);
+  const { file } = config;
+  if (file !== undefined) {
+    const medium = keep(FileMedium.open(file, layout.sizeBytes));
+    if (!medium.isNew) {
+      const capacityBytes = Layout.capacityOf(medium.sizeBytes);
+      if (capacityBytes === undefined) {
+        throw new ConfigError(`${file} is not the medium of an emulated NVMe controller`);
+      }
+      const inventory = new Inventory(medium, new Layout(capacityBytes));
+      inventory.load(file);
+      return { medium, inventory };
+    }
+    return { medium, inventory: fill(new Inventory(medium, layout), config, file) };
+  }
+  const medium = keep(MemoryMedium.create(layout.sizeBytes));
+  return { medium, inventory: fill(new Inventory(medium, layout), config, "memory") };
+}
+
+function fill(inventory: Inventory, config: NvmeEmulatorConfig, what: string): Inventory {
+  for (const record of config.records) {
+    if (!inventory.create(record)) throw new ConfigError(`${what}: namespaces can't be written to it`);
+  }
+  return inventory;
+}

@@ -1,0 +1,165 @@
+import { z } from "zod";
+import { ConfigError } from "../../sys/errors.js";
+
+/** What can go wrong on order. */
+export const faultKinds = [
+  /** The command is executed later; `latencyMs`. */
+  "latency",
+  /** Executed, but never completed. */
+  "drop",
+  /** The completion is written with the phase of the last pass: the host doesn't see it. */
+  "wrong-phase",
+  /** The completion comes twice. */
+  "duplicate-cid",
+  /** The completion names a command that isn't outstanding. */
+  "unknown-cid",
+  /** The completion names another submission queue. */
+  "wrong-sqid",
+  /** Not executed; completed with `status`. */
+  "status",
+  /** Only `bytes` bytes are transferred, and success is reported. */
+  "short-data",
+  /** One bit of the data is wrong, and success is reported. */
+  "corrupt-data",
+  /** Registers read all ones for `durationMs` (for good where that is 0), and nothing is executed. */
+  "all-ones",
+  /** The device is unplugged: registers read all ones, and the client loses its connection. */
+  "remove",
+  /** CSTS.CFS: the controller has stopped until it is reset. */
+  "fatal",
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+const schema = z.strictObject({
+  kind: z.enum(faultKinds),
+  queue: z.union([z.enum(["admin", "io"]), z.int().min(0).max(65535)]).optional(),
+  opcode: z.int().min(0).max(255).optional(),
+  nsid: z.int().min(0).max(0xffff_ffff).optional(),
+  nth: z.int().min(1).optional(),
+  every: z.int().min(1).optional(),
+  count: z.int().min(1).optional(),
+  probability: z.number().gt(0).max(1).optional(),
+  seed: z.int().min(0).max(0xffff_ffff).default(1),
+  latencyMs: z.number().min(0).max(600_000).default(10),
+  durationMs: z.number().min(0).max(600_000).default(0),
+  status: z.int().min(1).max(0x7fff).default(0x006),
+  bytes: z.int().min(0).default(0),
+});
+
+/** A fault on order: which commands it hits, and what happens to them. */
+export interface FaultOptions {
+  readonly kind: FaultKind;
+  /** Only on the admin queue, on all I/O queues, or on the queue with this id. Left out: all. */
+  readonly queue?: "admin" | "io" | number | undefined;
+  readonly opcode?: number | undefined;
+  readonly nsid?: number | undefined;
+  /** Begin at the n-th command that matches, counted from 1. */
+  readonly nth?: number | undefined;
+  /** From there on hit one command in so many. */
+  readonly every?: number | undefined;
+  /** End after so many hits. With `nth` and neither `every` nor `probability`: 1. */
+  readonly count?: number | undefined;
+  /** Hit each command with this probability, from 0 to 1. */
+  readonly probability?: number | undefined;
+  /** Start of the random numbers: the same seed hits the same commands. */
+  readonly seed?: number | undefined;
+  /** Of `latency`, in milliseconds. */
+  readonly latencyMs?: number | undefined;
+  /** Of `all-ones`, in milliseconds; 0 is for good. */
+  readonly durationMs?: number | undefined;
+  /** Of `status`: the status field, type in bits 10:8 and code in 7:0; 14 is do not retry. */
+  readonly status?: number | undefined;
+  /** Of `short-data`. */
+  readonly bytes?: number | undefined;
+}
+export type Fault = z.output<typeof schema>;
+
+/** @throws ConfigError naming what is wrong */
+export function parseFault(options: FaultOptions): Fault {
+  const result = schema.safeParse(options);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map(({ path, message }) => `${path.join(".") || "fault"}: ${message}`);
+  throw new ConfigError(`fault: ${problems.join("; ")}`, { cause: result.error });
+}
+
+/** `latencyMs` as a command line has it. */
+const shortNames: Readonly<Record<string, string>> = { latency: "latencyMs", duration: "durationMs" };
+
+/**
+ * A fault as text: its kind, then `key=value` separated by commas, e.g. `status,status=0x281,opcode=2,nth=100` or
+ * `latency,latency=20,probability=0.01,seed=7`.
+ * @throws ConfigError
+ */
+export function faultFromText(text: string): Fault {
+  const [kind, ...pairs] = text.split(",");
+  const options: Record<string, unknown> = { kind };
+  for (const pair of pairs) {
+    const [key = "", value = ""] = pair.split("=", 2);
+    const number = value === "" ? Number.NaN : Number(value);
+    options[shortNames[key] ?? key] = Number.isNaN(number) ? value : number;
+  }
+  return parseFault(options as unknown as FaultOptions);
+}
+
+/** One fault with its place in its script. */
+class Order {
+  private seen = 0;
+  private hits = 0;
+  private random: number;
+  private readonly limit: number;
+
+  constructor(readonly fault: Fault) {
+    this.random = fault.seed >>> 0 || 1;
+    const once = fault.nth !== undefined && fault.every === undefined && fault.probability === undefined;
+    this.limit = fault.count ?? (once ? 1 : Number.POSITIVE_INFINITY);
+  }
+
+  hit(sqid: number, opcode: number, nsid: number): boolean {
+    const { queue, nth = 1, every = 1, probability } = this.fault;
+    if (
+      queue !== undefined &&
+      (queue === "admin" ? sqid !== 0 : queue === "io" ? sqid === 0 : sqid !== queue)
+    ) {
+      return false;
+    }
+    if (this.fault.opcode !== undefined && this.fault.opcode !== opcode) return false;
+    if (this.fault.nsid !== undefined && this.fault.nsid !== nsid) return false;
+    this.seen++;
+    if (this.hits >= this.limit || this.seen < nth || (this.seen - nth) % every !== 0) return false;
+    if (probability !== undefined && this.next() >= probability) return false;
+    this.hits++;
+    return true;
+  }
+
+  /** xorshift32: the same numbers on every machine. */
+  private next(): number {
+    let x = this.random;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.random = x >>> 0;
+    return this.random / 2 ** 32;
+  }
+}
+
+/** The faults that are in force. */
+export class Faults {
+  private orders: Order[] = [];
+  /** Nothing is ordered: the I/O path asks no further. */
+  active = false;
+
+  add(fault: Fault): void {
+    this.orders.push(new Order(fault));
+    this.active = true;
+  }
+
+  clear(): void {
+    this.orders = [];
+    this.active = false;
+  }
+
+  /** The fault that hits this command, if any: the first that was ordered. */
+  next(sqid: number, opcode: number, nsid: number): Fault | undefined {
+    return this.orders.find((order) => order.hit(sqid, opcode, nsid))?.fault;
+  }
+}

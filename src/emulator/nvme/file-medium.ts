@@ -1,0 +1,67 @@
+import { constants, fstatSync, ftruncateSync } from "node:fs";
+import { ConfigError } from "../../sys/errors.js";
+import { close, fdatasync, lockFile, openFile, preadAll, punchHole, pwriteAll } from "../../sys/files.js";
+import { Lease, Resource } from "../../sys/resource.js";
+import type { Medium } from "./medium.js";
+
+const zeros = new Uint8Array(1 << 20);
+
+/**
+ * A medium in a file, sparse as long as nothing was written. Reached by pread and pwrite, not by mmap: a disk that
+ * fills up, breaks, or a file that somebody cuts short is a media error of one command, where a mapping would take the
+ * process down by SIGBUS. Two emulators can't have the same file.
+ */
+export class FileMedium extends Resource implements Medium {
+  private constructor(
+    readonly path: string,
+    private readonly fd: number,
+    readonly sizeBytes: number,
+    /** The file was empty or not there before. */
+    readonly isNew: boolean,
+  ) {
+    super(new Lease(`emulated medium ${path}`, () => close(fd)));
+  }
+
+  /**
+   * Opens or creates the file.
+   * @param sizeBytes its size where it is new; 0 takes what is there
+   * @throws SysError (no permission, no such directory), ConfigError (no regular file, of another emulator)
+   */
+  static open(path: string, sizeBytes: number): FileMedium {
+    const fd = openFile(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    try {
+      const stat = fstatSync(fd);
+      if (!stat.isFile()) throw new ConfigError(`${path} is not a regular file`);
+      if (!lockFile(fd)) throw new ConfigError(`${path} is in use by another emulator`);
+      const isNew = stat.size === 0;
+      if (isNew) ftruncateSync(fd, sizeBytes);
+      return new FileMedium(path, fd, isNew ? sizeBytes : stat.size, isNew);
+    } catch (error) {
+      close(fd);
+      throw error;
+    }
+  }
+
+  read(at: number, target: Uint8Array, targetAt: number, lengthBytes: number): boolean {
+    return preadAll(this.fd, target.subarray(targetAt, targetAt + lengthBytes), at);
+  }
+
+  write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): boolean {
+    return pwriteAll(this.fd, source.subarray(sourceAt, sourceAt + lengthBytes), at);
+  }
+
+  fill(at: number, lengthBytes: number, value: number): boolean {
+    if (value === 0 && punchHole(this.fd, at, lengthBytes)) return true;
+    const part = value === 0 ? zeros : new Uint8Array(zeros.length).fill(value);
+    for (let done = 0; done < lengthBytes; ) {
+      const count = Math.min(lengthBytes - done, part.length);
+      if (!pwriteAll(this.fd, part.subarray(0, count), at + done)) return false;
+      done += count;
+    }
+    return true;
+  }
+
+  flush(): boolean {
+    return fdatasync(this.fd);
+  }
+}

@@ -1,0 +1,341 @@
+import {
+  IDENTIFY_BYTES,
+  identifyController,
+  identifyIndependentNamespace,
+  identifyNamespace,
+  identifyNvmController,
+  identifyNvmNamespace,
+  NamespaceDescriptor,
+} from "../../nvme/spec/identify.js";
+import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../nvme/spec/status.js";
+import { identifyZonedController, identifyZonedNamespace } from "../../nvme/spec/zoned.js";
+import { MAX_EVENT_REQUESTS } from "./async-events.js";
+import type { Command } from "./command.js";
+import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
+import { type Inventory, MAX_NAMESPACES } from "./inventory.js";
+import { lbaFormats } from "./lba-formats.js";
+import type { EmulatedNamespace } from "./namespace.js";
+import { copyLimits } from "./nvm-commands.js";
+import { NVME_VERSION } from "./registers.js";
+import type { Transfer } from "./transfer.js";
+
+/** PCI ids: none that a PCI-SIG member has, so that no driver takes us for a device with known faults. */
+export const VENDOR_ID = 0x494f;
+export const DEVICE_ID = 0x0001;
+export const FIRMWARE_REVISION = "1.0";
+/** The only controller of its subsystem. */
+export const CONTROLLER_ID = 1;
+/** Entries of the Error Information log. */
+export const ERROR_LOG_ENTRIES = 64;
+/** Abort commands outstanding at most, zero-based: they are executed at once. */
+const ABORT_LIMIT = 3;
+/** Keep Alive granularity, in 100 ms. */
+const KEEP_ALIVE_UNITS = 10;
+
+const OACS = { format: 1 << 1, namespaceManagement: 1 << 3, doorbellBufferConfig: 1 << 8 } as const;
+const ONCS = {
+  compare: 1 << 0,
+  writeUncorrectable: 1 << 1,
+  datasetManagement: 1 << 2,
+  writeZeroes: 1 << 3,
+  timestamp: 1 << 6,
+  verify: 1 << 7,
+  copy: 1 << 8,
+} as const;
+const OAES_NAMESPACE_ATTRIBUTES = 1 << 8;
+const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2 } as const;
+/** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
+const SGLS = 1 | (1 << 16) | (1 << 18) | (1 << 19);
+/** DLFEAT: deallocated blocks read as zeros; Write Zeroes deallocates. */
+const DLFEAT = 1 | (1 << 3);
+/** MC: as part of the data, and by a pointer of its own. */
+const METADATA_CAPABILITIES = 3;
+/** DPC: types 1 to 3, in the first and in the last bytes. */
+const PROTECTION_CAPABILITIES = 0x1f;
+
+/** What Identify tells of the controller itself. */
+export interface ControllerIdentity {
+  readonly serial: string;
+  readonly maxTransferBytes: number;
+  readonly capacityBytes: number;
+}
+
+/** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
+export class Identify {
+  constructor(
+    private readonly identity: ControllerIdentity,
+    private readonly inventory: Inventory,
+    private readonly command: Command,
+    private readonly transfer: Transfer,
+  ) {}
+
+  execute(): number {
+    const { command } = this;
+    const page = this.page(
+      command.cdw(10) & 0xff,
+      command.nsid,
+      command.cdw(11) >>> 24,
+      command.cdw(10) >>> 16,
+    );
+    return typeof page === "number" ? page : this.transfer.send(command, page);
+  }
+
+  private page(cns: number, nsid: number, csi: number, controllerId: number): Uint8Array | number {
+    switch (cns) {
+      case IdentifyCns.namespace:
+        if (nsid === BROADCAST_NSID) return this.common();
+        return this.describe(nsid, true, (namespace) => this.namespace(namespace));
+      case IdentifyCns.allocatedNamespace:
+        return this.describe(nsid, false, (namespace) => this.namespace(namespace));
+      case IdentifyCns.controller:
+        return this.controller();
+      case IdentifyCns.activeNamespaces:
+        return this.list(nsid, ({ attached }) => attached);
+      case IdentifyCns.activeNamespacesForCommandSet:
+        if (!isKnownSet(csi)) return NvmeStatus.invalidField;
+        return this.list(nsid, (namespace) => namespace.attached && namespace.csi === csi);
+      case IdentifyCns.allocatedNamespaces:
+        return this.list(nsid, () => true);
+      case IdentifyCns.allocatedNamespacesForCommandSet:
+        if (!isKnownSet(csi)) return NvmeStatus.invalidField;
+        return this.list(nsid, (namespace) => namespace.csi === csi);
+      case IdentifyCns.namespaceDescriptors: {
+        const namespace = this.inventory.get(nsid);
+        return namespace?.attached === true
+          ? descriptors(namespace, this.eui64(nsid))
+          : NvmeStatus.invalidNamespace;
+      }
+      case IdentifyCns.namespaceForCommandSet:
+        return this.ofCommandSet(nsid, csi, true);
+      case IdentifyCns.allocatedNamespaceForCommandSet:
+        return this.ofCommandSet(nsid, csi, false);
+      case IdentifyCns.controllerForCommandSet:
+        return this.controllerOf(csi);
+      case IdentifyCns.namespaceIndependent:
+        return this.describe(nsid, true, () => identifyIndependentNamespace.encode({ nstat: 1 }));
+      case IdentifyCns.controllersOfNamespace: {
+        const namespace = this.inventory.get(nsid);
+        if (namespace === undefined) return NvmeStatus.invalidNamespace;
+        return controllers(namespace.attached && controllerId <= CONTROLLER_ID);
+      }
+      case IdentifyCns.controllers:
+        return controllers(controllerId <= CONTROLLER_ID);
+      case IdentifyCns.commandSets: {
+        // One combination: NVM and zoned together.
+        if (controllerId !== CONTROLLER_ID && controllerId !== 0xffff) return NvmeStatus.invalidField;
+        const page = new Uint8Array(IDENTIFY_BYTES);
+        page[0] = (1 << CommandSet.nvm) | (1 << CommandSet.zoned);
+        return page;
+      }
+      default:
+        return NvmeStatus.invalidField;
+    }
+  }
+
+  /** A page about one namespace; zeros for an id that is valid but not active. */
+  private describe(
+    nsid: number,
+    active: boolean,
+    page: (namespace: EmulatedNamespace) => Uint8Array,
+  ): Uint8Array | number {
+    if (nsid === 0 || nsid > MAX_NAMESPACES) return NvmeStatus.invalidNamespace;
+    const namespace = this.inventory.get(nsid);
+    if (namespace === undefined || (active && !namespace.attached)) return new Uint8Array(IDENTIFY_BYTES);
+    return page(namespace);
+  }
+
+  private ofCommandSet(nsid: number, csi: number, active: boolean): Uint8Array | number {
+    if (!isKnownSet(csi)) return NvmeStatus.invalidIoCommandSet;
+    // For NVM, all namespaces' capabilities can be asked for at once.
+    if (csi === CommandSet.nvm && nsid === BROADCAST_NSID) return nvmNamespace();
+    const namespace = this.inventory.get(nsid);
+    if (namespace?.attached === true && namespace.csi !== csi && csi === CommandSet.zoned) {
+      return NvmeStatus.invalidIoCommandSet;
+    }
+    return this.describe(nsid, active, () =>
+      csi === CommandSet.nvm ? nvmNamespace() : zonedNamespace(namespace),
+    );
+  }
+
+  private controllerOf(csi: number): Uint8Array | number {
+    switch (csi) {
+      case CommandSet.nvm:
+        return identifyNvmController.encode({
+          vsl: log2Pages(this.identity.maxTransferBytes),
+          dmrl: 255,
+        });
+      case CommandSet.zoned:
+        return identifyZonedController.encode({ zasl: 0 });
+      default:
+        return NvmeStatus.invalidField;
+    }
+  }
+
+  private controller(): Uint8Array {
+    const { identity, inventory } = this;
+    return identifyController.encode({
+      vid: VENDOR_ID,
+      ssvid: VENDOR_ID,
+      sn: identity.serial,
+      mn: "iova emulated NVMe controller",
+      fr: FIRMWARE_REVISION,
+      rab: 0,
+      mdts: log2Pages(identity.maxTransferBytes),
+      cntlid: CONTROLLER_ID,
+      ver: NVME_VERSION,
+      oaes: OAES_NAMESPACE_ATTRIBUTES,
+      cntrltype: 1,
+      oacs: OACS.format | OACS.namespaceManagement | OACS.doorbellBufferConfig,
+      acl: ABORT_LIMIT,
+      aerl: MAX_EVENT_REQUESTS - 1,
+      // One read-only slot.
+      frmw: (1 << 1) | 1,
+      lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData,
+      elpe: ERROR_LOG_ENTRIES - 1,
+      npss: 0,
+      wctemp: WARNING_TEMPERATURE,
+      cctemp: CRITICAL_TEMPERATURE,
+      tnvmcap: BigInt(identity.capacityBytes),
+      unvmcap: BigInt(Math.max(0, inventory.unallocatedBytes)),
+      kas: KEEP_ALIVE_UNITS,
+      sqes: 0x66,
+      cqes: 0x44,
+      nn: MAX_NAMESPACES,
+      oncs:
+        ONCS.compare |
+        ONCS.writeUncorrectable |
+        ONCS.datasetManagement |
+        ONCS.writeZeroes |
+        ONCS.timestamp |
+        ONCS.verify |
+        ONCS.copy,
+      // A volatile write cache; Flush takes the broadcast id.
+      vwc: 1 | (3 << 1),
+      // Source range format 0 of Copy.
+      ocfs: 1,
+      sgls: SGLS,
+      mnan: 0,
+      subnqn: `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
+      psd0mp: 2500,
+    });
+  }
+
+  /** CNS 00h for all namespaces: what they have in common. */
+  private common(): Uint8Array {
+    return identifyNamespace.encode({
+      ...formatFields,
+      mc: METADATA_CAPABILITIES,
+      dpc: PROTECTION_CAPABILITIES,
+      dlfeat: DLFEAT,
+    });
+  }
+
+  private namespace(namespace: EmulatedNamespace): Uint8Array {
+    const { record, sizeBlocks } = namespace;
+    const blocks = BigInt(sizeBlocks);
+    return identifyNamespace.encode({
+      ...formatFields,
+      nsze: blocks,
+      ncap: blocks,
+      nuse: blocks,
+      flbas: (record.format & 0xf) | (record.extended ? 1 << 4 : 0),
+      mc: METADATA_CAPABILITIES,
+      dpc: PROTECTION_CAPABILITIES,
+      dps: record.protection | (record.protectionFirst ? 1 << 3 : 0),
+      dlfeat: DLFEAT,
+      nvmcap: BigInt(record.sizeBytes),
+      mssrl: copyLimits.blocksPerRange,
+      mcl: copyLimits.blocks,
+      msrc: copyLimits.ranges - 1,
+      eui64: this.eui64(record.nsid),
+    });
+  }
+
+  /** Locally administered, and the same whenever serial number and id are. */
+  private eui64(nsid: number): Uint8Array {
+    const eui = new Uint8Array(8);
+    eui[0] = 0x02;
+    const serial = Buffer.from(this.identity.serial.trim(), "latin1");
+    for (const [i, byte] of serial.entries()) {
+      const at = 1 + (i % 5);
+      eui[at] = (((eui[at] ?? 0) * 31) & 0xff) ^ byte;
+    }
+    eui[6] = nsid >>> 8;
+    eui[7] = nsid & 0xff;
+    return eui;
+  }
+
+  private list(after: number, has: (namespace: EmulatedNamespace) => boolean): Uint8Array | number {
+    // "FFFFFFFEh and FFFFFFFFh are invalid."
+    if (after >= BROADCAST_NSID - 1) return NvmeStatus.invalidNamespace;
+    const page = new Uint32Array(IDENTIFY_BYTES / 4);
+    const ids = this.inventory.all.filter((one) => one.nsid > after && has(one)).map(({ nsid }) => nsid);
+    page.set(ids.slice(0, page.length));
+    return new Uint8Array(page.buffer);
+  }
+}
+
+const formatFields = {
+  nlbaf: lbaFormats.length - 1,
+  lbaf: lbaFormats.map(({ metadataBytes, blockSizeBytes, relativePerformance }) => ({
+    metadataBytes,
+    blockSizeBytes,
+    relativePerformance,
+  })),
+};
+
+function isKnownSet(csi: number): boolean {
+  return csi === CommandSet.nvm || csi === CommandSet.zoned;
+}
+
+function log2Pages(bytes: number): number {
+  return Math.log2(bytes / 4096);
+}
+
+function controllers(ours: boolean): Uint8Array {
+  const page = new Uint16Array(IDENTIFY_BYTES / 2);
+  page[0] = ours ? 1 : 0;
+  page[1] = ours ? CONTROLLER_ID : 0;
+  return new Uint8Array(page.buffer);
+}
+
+function nvmNamespace(): Uint8Array {
+  return identifyNvmNamespace.encode({
+    lbstm: 0n,
+    // PIC: 16-bit guard with metadata of any kind.
+    pic: 0,
+    elbaf: lbaFormats.map(({ storageTagBits, guardBits }) => ({ storageTagBits, guardBits })),
+  });
+}
+
+function zonedNamespace(namespace: EmulatedNamespace | undefined): Uint8Array {
+  const geometry = namespace?.zones?.geometry;
+  const shape = namespace?.record.zones;
+  const unlimited = 0xffff_ffff;
+  if (geometry === undefined || shape === null || shape === undefined) return new Uint8Array(IDENTIFY_BYTES);
+  return identifyZonedNamespace.encode({
+    // OZCS: reads may cross zones.
+    ozcs: 1,
+    mar: geometry.maxActive === 0 ? unlimited : geometry.maxActive - 1,
+    mor: geometry.maxOpen === 0 ? unlimited : geometry.maxOpen - 1,
+    lbafe: lbaFormats.map(({ blockSizeBytes, metadataBytes }) => ({
+      zoneSizeBlocks: metadataBytes === 0 ? BigInt(shape.zoneSizeBytes / blockSizeBytes) : 0n,
+      extensionBytes: 0,
+    })),
+  });
+}
+
+function descriptors(namespace: EmulatedNamespace, eui64: Uint8Array): Uint8Array {
+  const page = new Uint8Array(IDENTIFY_BYTES);
+  let at = 0;
+  const add = ({ type, bytes }: { type: number; bytes: number }, value: Uint8Array): void => {
+    page[at] = type;
+    page[at + 1] = bytes;
+    page.set(value, at + 4);
+    at += 4 + bytes;
+  };
+  add(NamespaceDescriptor.eui64, eui64);
+  add(NamespaceDescriptor.commandSet, Uint8Array.of(namespace.csi));
+  return page;
+}

@@ -1,0 +1,172 @@
+import { z } from "zod";
+import { ConfigError } from "../../sys/errors.js";
+import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout.js";
+import { lbaFormats } from "./lba-formats.js";
+import type { Medium } from "./medium.js";
+import { EmulatedNamespace, type NamespaceRecord } from "./namespace.js";
+import { crc16 } from "./protection.js";
+
+/** Namespaces one controller has at most (NN). */
+export const MAX_NAMESPACES = 128;
+
+const MAGIC = "iova-nvme-1\n";
+/** Magic, then sequence number, length and checksum of the text. */
+const HEADER_BYTES = MAGIC.length + 12;
+
+const stateSchema = z.strictObject({
+  namespaces: z
+    .array(
+      z.strictObject({
+        nsid: z.int().min(1).max(MAX_NAMESPACES),
+        startBytes: z.int().min(0).multipleOf(UNIT_BYTES),
+        sizeBytes: z.int().min(512),
+        format: z
+          .int()
+          .min(0)
+          .max(lbaFormats.length - 1),
+        extended: z.boolean(),
+        protection: z.int().min(0).max(3),
+        protectionFirst: z.boolean(),
+        zones: z
+          .strictObject({
+            zoneSizeBytes: z.int().min(UNIT_BYTES).multipleOf(UNIT_BYTES),
+            zoneCapacityBytes: z.int().min(512),
+            maxOpen: z.int().min(0),
+            maxActive: z.int().min(0),
+          })
+          .nullable(),
+        attached: z.boolean(),
+      }),
+    )
+    .max(MAX_NAMESPACES),
+});
+
+/** The namespaces of a medium: which there are, where, and the record of them on the medium itself. */
+export class Inventory {
+  private readonly byId = new Map<number, EmulatedNamespace>();
+  private sequence = 0;
+
+  constructor(
+    private readonly medium: Medium,
+    readonly layout: Layout,
+  ) {}
+
+  /** Allocated namespaces in ascending order of their ids. */
+  get all(): EmulatedNamespace[] {
+    return [...this.byId.values()].sort((a, b) => a.nsid - b.nsid);
+  }
+
+  get(nsid: number): EmulatedNamespace | undefined {
+    return this.byId.get(nsid);
+  }
+
+  /** Bytes no namespace has. */
+  get unallocatedBytes(): number {
+    return this.all.reduce((left, { record }) => left - roundUp(record.sizeBytes), this.layout.capacityBytes);
+  }
+
+  /** Lowest id that is free, or undefined. */
+  freeId(): number | undefined {
+    for (let nsid = 1; nsid <= MAX_NAMESPACES; nsid++) if (!this.byId.has(nsid)) return nsid;
+    return undefined;
+  }
+
+  /** First place with room for so many bytes in one piece, or undefined. */
+  findRoom(sizeBytes: number): number | undefined {
+    let at = 0;
+    const inOrder = this.all.sort((a, b) => a.dataAt - b.dataAt);
+    for (const { record } of inOrder) {
+      if (at + sizeBytes <= record.startBytes) return at;
+      at = record.startBytes + roundUp(record.sizeBytes);
+    }
+    return at + sizeBytes <= this.layout.capacityBytes ? at : undefined;
+  }
+
+  /**
+   * Makes a namespace, empty. Also formats: one with the same id is replaced.
+   * @returns false where the medium failed
+   */
+  create(record: NamespaceRecord): boolean {
+    const namespace = new EmulatedNamespace(record, this.medium, this.layout);
+    namespace.eraseZones();
+    this.byId.set(record.nsid, namespace);
+    return namespace.deallocate(0, namespace.sizeBlocks) && this.store();
+  }
+
+  attach(nsid: number, attached: boolean): boolean {
+    const namespace = this.byId.get(nsid);
+    if (namespace === undefined) return false;
+    namespace.attached = attached;
+    return this.store();
+  }
+
+  delete(nsid: number): boolean {
+    this.byId.delete(nsid);
+    return this.store();
+  }
+
+  /** Writes the record of namespaces to the older of its two places. */
+  private store(): boolean {
+    this.sequence++;
+    const text = Buffer.from(
+      JSON.stringify({ namespaces: this.all.map(({ record, attached }) => ({ ...record, attached })) }),
+    );
+    const slot = Buffer.alloc(STATE_SLOT_BYTES);
+    slot.write(MAGIC, "latin1");
+    slot.writeUInt32LE(this.sequence, MAGIC.length);
+    slot.writeUInt32LE(text.length, MAGIC.length + 4);
+    slot.writeUInt32LE(crc16(text, 0, text.length), MAGIC.length + 8);
+    text.copy(slot, HEADER_BYTES);
+    const at = this.layout.stateAt(this.sequence % STATE_SLOTS);
+    return this.medium.write(at, slot, 0, STATE_SLOT_BYTES) && this.medium.flush();
+  }
+
+  /**
+   * Takes the namespaces that the medium has.
+   * @throws ConfigError where it holds no record of any
+   */
+  load(what: string): void {
+    let newest: { sequence: number; text: string } | undefined;
+    for (let slot = 0; slot < STATE_SLOTS; slot++) {
+      const found = this.readSlot(slot);
+      if (found !== undefined && found.sequence > (newest?.sequence ?? -1)) newest = found;
+    }
+    if (newest === undefined)
+      throw new ConfigError(`${what} is not the medium of an emulated NVMe controller`);
+    const parsed = stateSchema.safeParse(parseJson(newest.text));
+    if (!parsed.success) throw new ConfigError(`${what}: its record of namespaces is damaged`);
+    this.sequence = newest.sequence;
+    for (const record of parsed.data.namespaces) {
+      if (record.startBytes + roundUp(record.sizeBytes) > this.layout.capacityBytes) {
+        throw new ConfigError(`${what}: namespace ${record.nsid} lies outside of it`);
+      }
+      const namespace = new EmulatedNamespace(record, this.medium, this.layout);
+      namespace.restoreZones();
+      this.byId.set(record.nsid, namespace);
+    }
+  }
+
+  private readSlot(slot: number): { sequence: number; text: string } | undefined {
+    const bytes = Buffer.alloc(STATE_SLOT_BYTES);
+    if (!this.medium.read(this.layout.stateAt(slot), bytes, 0, STATE_SLOT_BYTES)) return undefined;
+    if (bytes.toString("latin1", 0, MAGIC.length) !== MAGIC) return undefined;
+    const length = bytes.readUInt32LE(MAGIC.length + 4);
+    const end = HEADER_BYTES + length;
+    if (end > STATE_SLOT_BYTES || bytes.readUInt32LE(MAGIC.length + 8) !== crc16(bytes, HEADER_BYTES, end)) {
+      return undefined;
+    }
+    return { sequence: bytes.readUInt32LE(MAGIC.length), text: bytes.toString("utf8", HEADER_BYTES, end) };
+  }
+}
+
+function roundUp(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / UNIT_BYTES) * UNIT_BYTES;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,190 @@
+import {
+  CommandEffects,
+  CriticalWarning,
+  commandEffectsLog,
+  type ErrorLogEntry,
+  errorLogEntry,
+  firmwareSlotLog,
+  smartLog,
+} from "../../nvme/spec/log-pages.js";
+import { AdminOpcode, CommandSet, IoOpcode, LogPageId } from "../../nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../nvme/spec/status.js";
+import type { AsyncEvents } from "./async-events.js";
+import type { Command } from "./command.js";
+import { type Features, TEMPERATURE } from "./features.js";
+import { ERROR_LOG_ENTRIES, FIRMWARE_REVISION } from "./identify.js";
+import { IoCounter } from "./nvm-commands.js";
+import type { Transfer } from "./transfer.js";
+
+/** SMART counts in thousands of 512 bytes. */
+const DATA_UNIT_BYTES = 512_000;
+const RETAIN_EVENT = 1 << 15;
+/** More changed namespaces than the list holds. */
+const TOO_MANY_CHANGED = 0xffff_ffff;
+const CHANGED_LIST_ENTRIES = 1024;
+
+const supported: readonly number[] = Object.values(LogPageId).filter((id) => id !== LogPageId.changedZones);
+
+/** Get Log Page. */
+export class LogPages {
+  private readonly errors: ErrorLogEntry[] = [];
+  private errorCount = 0;
+  private readonly changed = new Set<number>();
+  private readonly since = Date.now();
+
+  constructor(
+    private readonly command: Command,
+    private readonly transfer: Transfer,
+    private readonly features: Features,
+    private readonly events: AsyncEvents,
+    private readonly counters: Float64Array,
+    private readonly isNamespace: (nsid: number) => boolean,
+  ) {}
+
+  execute(): number {
+    const { command } = this;
+    const id = command.cdw(10) & 0xff;
+    const dwords = (command.cdw(11) & 0xffff) * 65536 + (command.cdw(10) >>> 16) + 1;
+    const lengthBytes = dwords * 4;
+    const offset = command.cdw(13) * 2 ** 32 + command.cdw(12);
+    if (offset % 4 !== 0) return NvmeStatus.invalidField;
+    const page = this.page(id, command.cdw(14) >>> 24);
+    if (typeof page === "number") return page;
+    if (offset > page.length) return NvmeStatus.invalidField;
+    if (lengthBytes > MAX_LOG_BYTES) return NvmeStatus.invalidField;
+    // Beyond its end a log page is zeros.
+    const part = new Uint8Array(lengthBytes);
+    part.set(page.subarray(offset, offset + lengthBytes));
+    const status = this.transfer.send(command, part);
+    if (status === NvmeStatus.success && (command.cdw(10) & RETAIN_EVENT) === 0) {
+      if (id === LogPageId.changedNamespaces) this.changed.clear();
+      this.events.logPageRead(id);
+    }
+    return status;
+  }
+
+  /** A command that failed goes into the error log. */
+  recordError(status: number, sqid: number): void {
+    const { command } = this;
+    this.errorCount++;
+    this.errors.unshift({
+      errorCount: BigInt(this.errorCount),
+      sqid,
+      cid: command.cid,
+      status: status << 1,
+      parameterErrorLocation: 0xffff,
+      lba: BigInt(sqid === 0 ? 0 : command.slba),
+      nsid: command.nsid,
+      vendorSpecific: 0,
+      trtype: 0,
+      csi: 0,
+      opcode: command.opcode,
+      commandSpecific: 0n,
+    });
+    this.errors.length = Math.min(this.errors.length, ERROR_LOG_ENTRIES);
+  }
+
+  namespaceChanged(nsid: number): void {
+    this.changed.add(nsid);
+  }
+
+  /** Whether the thermometer stands beyond a threshold. */
+  get temperatureWarning(): boolean {
+    const { over, under } = this.features.temperatureLimits;
+    return TEMPERATURE >= over || TEMPERATURE <= under;
+  }
+
+  private page(id: number, csi: number): Uint8Array | number {
+    switch (id) {
+      case LogPageId.supportedLogPages: {
+        const page = new Uint32Array(256);
+        for (const one of supported) page[one] = 1;
+        return new Uint8Array(page.buffer);
+      }
+      case LogPageId.errorInformation: {
+        const page = new Uint8Array(ERROR_LOG_ENTRIES * errorLogEntry.sizeBytes);
+        for (const [i, entry] of this.errors.entries()) {
+          page.set(errorLogEntry.encode(entry), i * errorLogEntry.sizeBytes);
+        }
+        return page;
+      }
+      case LogPageId.smart:
+        // There is one health for the controller and all its namespaces.
+        if (!this.isController(this.command.nsid) && !this.isNamespace(this.command.nsid)) {
+          return NvmeStatus.invalidNamespace;
+        }
+        return this.isController(this.command.nsid) ? this.smart() : NvmeStatus.invalidField;
+      case LogPageId.firmwareSlot:
+        return firmwareSlotLog.encode({ afi: 1, frs: [FIRMWARE_REVISION] });
+      case LogPageId.changedNamespaces: {
+        const page = new Uint32Array(CHANGED_LIST_ENTRIES);
+        const ids = [...this.changed].sort((a, b) => a - b);
+        if (ids.length > CHANGED_LIST_ENTRIES) page[0] = TOO_MANY_CHANGED;
+        else page.set(ids);
+        return new Uint8Array(page.buffer);
+      }
+      case LogPageId.commandsSupported:
+        return commandsSupported(csi);
+      default:
+        return NvmeStatus.invalidLogPage;
+    }
+  }
+
+  private isController(nsid: number): boolean {
+    return nsid === 0 || nsid === 0xffff_ffff;
+  }
+
+  private smart(): Uint8Array {
+    const count = (which: number): number => this.counters[which] ?? 0;
+    const units = (bytes: number): bigint => BigInt(Math.ceil(bytes / DATA_UNIT_BYTES));
+    return smartLog.encode({
+      criticalWarning: this.temperatureWarning ? CriticalWarning.temperature : 0,
+      compositeTemperature: TEMPERATURE,
+      availableSpare: 100,
+      availableSpareThreshold: 10,
+      percentageUsed: 0,
+      dataUnitsRead: units(count(IoCounter.bytesRead)),
+      dataUnitsWritten: units(count(IoCounter.bytesWritten)),
+      hostReadCommands: BigInt(count(IoCounter.readCommands)),
+      hostWriteCommands: BigInt(count(IoCounter.writeCommands)),
+      powerCycles: 1n,
+      powerOnHours: BigInt(Math.floor((Date.now() - this.since) / 3_600_000)),
+      mediaErrors: BigInt(count(IoCounter.mediaErrors)),
+      errorLogEntries: BigInt(this.errorCount),
+      temperatureSensors: [TEMPERATURE],
+    });
+  }
+}
+
+/** The longest log page there is, with room for hosts that ask for more than it has. */
+const MAX_LOG_BYTES = 64 * 1024;
+
+function commandsSupported(csi: number): Uint8Array | number {
+  const { CSUPP, LBCC, NCC, NIC } = CommandEffects;
+  if (csi !== CommandSet.nvm && csi !== CommandSet.zoned) return NvmeStatus.invalidField;
+  const acs = new Array<number>(256).fill(0);
+  for (const opcode of Object.values(AdminOpcode)) acs[opcode] = CSUPP;
+  acs[AdminOpcode.formatNvm] = CSUPP | LBCC | NCC;
+  acs[AdminOpcode.namespaceManagement] = CSUPP | NIC;
+  acs[AdminOpcode.namespaceAttachment] = CSUPP | NIC;
+  const iocs = new Array<number>(256).fill(0);
+  const zoneOpcodes: readonly number[] = [
+    IoOpcode.zoneAppend,
+    IoOpcode.zoneManagementSend,
+    IoOpcode.zoneManagementReceive,
+  ];
+  const changing: readonly number[] = [
+    IoOpcode.write,
+    IoOpcode.writeUncorrectable,
+    IoOpcode.writeZeroes,
+    IoOpcode.datasetManagement,
+    IoOpcode.copy,
+    IoOpcode.zoneAppend,
+    IoOpcode.zoneManagementSend,
+  ];
+  for (const opcode of Object.values(IoOpcode)) {
+    if (csi === CommandSet.nvm && zoneOpcodes.includes(opcode)) continue;
+    iocs[opcode] = CSUPP | (changing.includes(opcode) ? LBCC : 0);
+  }
+  return commandEffectsLog.encode({ acs, iocs });
+}

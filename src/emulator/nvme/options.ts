@@ -1,0 +1,209 @@
+import { z } from "zod";
+import { ConfigError } from "../../sys/errors.js";
+import { type Fault, type FaultOptions, parseFault } from "./faults.js";
+import { MAX_NAMESPACES } from "./inventory.js";
+import { UNIT_BYTES } from "./layout.js";
+import { findLbaFormat, protectionBytes } from "./lba-formats.js";
+import type { NamespaceRecord } from "./namespace.js";
+
+/** BAR0's doorbell page has room for so many queue pairs, the admin one among them. */
+export const MAX_QUEUE_PAIRS = 512;
+const GIB = 2 ** 30;
+
+const zonesSchema = z.strictObject({
+  zoneSizeBytes: z
+    .int()
+    .min(UNIT_BYTES)
+    .default(16 * UNIT_BYTES),
+  zoneCapacityBytes: z.int().min(4096).optional(),
+  maxOpen: z.int().min(0).max(0xffff).default(16),
+  maxActive: z.int().min(0).max(0xffff).default(32),
+});
+
+const schema = z.strictObject({
+  sizeBytes: z
+    .int()
+    .min(UNIT_BYTES)
+    .max(1024 * GIB)
+    .default(GIB),
+  capacityBytes: z
+    .int()
+    .min(UNIT_BYTES)
+    .max(1024 * GIB)
+    .optional(),
+  file: z.string().min(1).optional(),
+  namespaces: z.int().min(0).max(MAX_NAMESPACES).default(1),
+  blockSizeBytes: z.union([z.literal(512), z.literal(4096)]).default(512),
+  metadataBytes: z.union([z.literal(0), z.literal(8), z.literal(16), z.literal(64)]).default(0),
+  extendedMetadata: z.boolean().default(false),
+  protection: z.int().min(0).max(3).default(0),
+  protectionFirst: z.boolean().default(false),
+  guardBits: z.union([z.literal(16), z.literal(64)]).default(16),
+  zoned: z.union([z.boolean(), zonesSchema]).default(false),
+  cmbBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
+  queuePairs: z
+    .int()
+    .min(1)
+    .max(MAX_QUEUE_PAIRS - 1)
+    .default(64),
+  queueEntries: z.int().min(2).max(65536).default(4096),
+  maxTransferBytes: z
+    .int()
+    .min(4096)
+    .max(4 << 20)
+    .default(1 << 20),
+  vectors: z.int().min(0).max(256).default(65),
+  serial: z
+    .string()
+    .regex(/^[ -~]{0,20}$/, "must be up to 20 printable ASCII characters")
+    .default("IOVA0001"),
+  doorbells: z.enum(["shared", "messages"]).default("shared"),
+  spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
+  idleAfterMs: z.number().min(0).max(60_000).default(20),
+  idlePollMs: z.number().min(1).max(1000).default(4),
+  faults: z.array(z.unknown()).default([]),
+});
+
+/** Options of an emulated NVMe controller. */
+export interface NvmeEmulatorOptions {
+  /** Bytes of all namespaces together, a multiple of 1 MiB; they share it evenly. 1 GiB by default. */
+  readonly sizeBytes?: number | undefined;
+  /** Bytes of the medium, where namespace management should have room for more. As `sizeBytes` by default. */
+  readonly capacityBytes?: number | undefined;
+  /** Where the data lives: a file that is made if need be, and whose namespaces are found again. Memory by default. */
+  readonly file?: string | undefined;
+  /** How many namespaces there are at first. 1 by default. */
+  readonly namespaces?: number | undefined;
+  /** 512 by default, or 4096. */
+  readonly blockSizeBytes?: 512 | 4096 | undefined;
+  /** Metadata per block: 0 by default, 8, 16 or 64. */
+  readonly metadataBytes?: 0 | 8 | 16 | 64 | undefined;
+  /** Metadata is transferred behind each block's data; by its own pointer by default. */
+  readonly extendedMetadata?: boolean | undefined;
+  /** End-to-end protection type: 0 by default, which is none; 1 to 3. */
+  readonly protection?: number | undefined;
+  /** Protection information stands in the first bytes of the metadata; in the last by default. */
+  readonly protectionFirst?: boolean | undefined;
+  /** Guard of the protection information: 16 bits by default, or 64. */
+  readonly guardBits?: 16 | 64 | undefined;
+  /** Zoned namespaces; with their shape, or `true` for zones of 16 MiB, 16 open and 32 active. */
+  readonly zoned?:
+    | boolean
+    | {
+        readonly zoneSizeBytes?: number | undefined;
+        /** Writable bytes of a zone; all of it by default. */
+        readonly zoneCapacityBytes?: number | undefined;
+        /** 0 is no limit. */
+        readonly maxOpen?: number | undefined;
+        readonly maxActive?: number | undefined;
+      }
+    | undefined;
+  /** Controller memory buffer; none by default. */
+  readonly cmbBytes?: number | undefined;
+  /** I/O queue pairs. 64 by default. */
+  readonly queuePairs?: number | undefined;
+  /** Entries a queue can have (CAP.MQES + 1). 4096 by default. */
+  readonly queueEntries?: number | undefined;
+  /** Longest transfer (MDTS), a power of two times 4 KiB. 1 MiB by default. */
+  readonly maxTransferBytes?: number | undefined;
+  /** MSI-X vectors; 0 leaves INTx. 65 by default. */
+  readonly vectors?: number | undefined;
+  readonly serial?: string | undefined;
+  /**
+   * `shared`: clients map the doorbells, and no message is sent per I/O; an idle controller looks for work by a slow
+   * timer. `messages`: every doorbell is a message; an idle controller does nothing at all.
+   */
+  readonly doorbells?: "shared" | "messages" | undefined;
+  /** How long one turn of the event loop looks at the queues while there is work. 50 by default. */
+  readonly spinMicroseconds?: number | undefined;
+  /** After so many milliseconds without work the controller stops spinning. 20 by default. */
+  readonly idleAfterMs?: number | undefined;
+  /** How often it looks at shared doorbells then, in milliseconds: 4 by default, and after a while a sixth as often. */
+  readonly idlePollMs?: number | undefined;
+  /** Faults on order from the start. */
+  readonly faults?: readonly FaultOptions[] | undefined;
+}
+
+/** Options with all defaults, and the namespaces they make. */
+export type NvmeEmulatorConfig = Omit<z.output<typeof schema>, "faults" | "capacityBytes"> & {
+  readonly faults: readonly Fault[];
+  readonly capacityBytes: number;
+  readonly records: readonly NamespaceRecord[];
+};
+
+/** @throws ConfigError naming what is wrong */
+export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmulatorConfig {
+  const result = schema.safeParse(options);
+  if (!result.success) {
+    const problems = result.error.issues.map(
+      ({ path, message }) => `${path.join(".") || "options"}: ${message}`,
+    );
+    throw new ConfigError(`NVMe emulator options: ${problems.join("; ")}`, { cause: result.error });
+  }
+  const { data } = result;
+  const faults = (options.faults ?? []).map(parseFault);
+  const capacityBytes = data.capacityBytes ?? data.sizeBytes;
+  const records = recordsOf(data, capacityBytes);
+  if (data.cmbBytes > 0 && !Number.isInteger(Math.log2(data.cmbBytes)))
+    refuse("cmbBytes", "must be a power of two");
+  if (!Number.isInteger(Math.log2(data.maxTransferBytes)))
+    refuse("maxTransferBytes", "must be a power of two");
+  return { ...data, faults, capacityBytes, records };
+}
+
+function refuse(option: string, why: string): never {
+  throw new ConfigError(`NVMe emulator options: ${option}: ${why}`);
+}
+
+function recordsOf(data: z.output<typeof schema>, capacityBytes: number): NamespaceRecord[] {
+  const { sizeBytes, namespaces, blockSizeBytes, metadataBytes, protection, guardBits, zoned } = data;
+  if (sizeBytes % UNIT_BYTES !== 0) refuse("sizeBytes", `must be a multiple of ${UNIT_BYTES} (1 MiB)`);
+  if (capacityBytes % UNIT_BYTES !== 0) refuse("capacityBytes", `must be a multiple of ${UNIT_BYTES}`);
+  if (sizeBytes > capacityBytes)
+    refuse("capacityBytes", `${capacityBytes} is less than sizeBytes ${sizeBytes}`);
+  const format = findLbaFormat(blockSizeBytes, metadataBytes, guardBits);
+  if (format < 0) {
+    refuse(
+      "guardBits",
+      `there is no format of ${blockSizeBytes} + ${metadataBytes} bytes with ${guardBits} bits`,
+    );
+  }
+  if (protection !== 0 && metadataBytes < protectionBytes(guardBits)) {
+    refuse("protection", `needs ${protectionBytes(guardBits)} bytes of metadata or more`);
+  }
+  if (zoned !== false && metadataBytes !== 0) refuse("zoned", "zoned namespaces have no metadata");
+  if (data.extendedMetadata && metadataBytes === 0) refuse("extendedMetadata", "there is no metadata");
+  const shape = zoned === false ? undefined : zonesSchema.parse(zoned === true ? {} : zoned);
+  const unit = shape?.zoneSizeBytes ?? UNIT_BYTES;
+  if (!Number.isInteger(Math.log2(unit))) refuse("zoned.zoneSizeBytes", "must be a power of two");
+  const zoneCapacityBytes = shape?.zoneCapacityBytes ?? unit;
+  if (zoneCapacityBytes > unit || zoneCapacityBytes % blockSizeBytes !== 0) {
+    refuse("zoned.zoneCapacityBytes", "must be whole blocks, and no more than the zone");
+  }
+  if (shape !== undefined && shape.maxActive !== 0 && shape.maxOpen > shape.maxActive) {
+    refuse("zoned.maxOpen", "must not be more than maxActive");
+  }
+  const each = namespaces === 0 ? 0 : Math.floor(sizeBytes / namespaces / unit) * unit;
+  if (namespaces > 0 && each === 0) {
+    refuse("sizeBytes", `${sizeBytes} is too little for ${namespaces} namespaces of at least ${unit}`);
+  }
+  return Array.from({ length: namespaces }, (_, i) => ({
+    nsid: i + 1,
+    startBytes: i * each,
+    sizeBytes: each,
+    format,
+    extended: data.extendedMetadata,
+    protection,
+    protectionFirst: data.protectionFirst,
+    zones:
+      shape === undefined
+        ? null
+        : {
+            zoneSizeBytes: shape.zoneSizeBytes,
+            zoneCapacityBytes,
+            maxOpen: shape.maxOpen,
+            maxActive: shape.maxActive,
+          },
+    attached: true,
+  }));
+}

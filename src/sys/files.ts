@@ -1,0 +1,65 @@
+/** Files as a store of blocks: positioned reads and writes that are complete or have failed. */
+import { SysError } from "./errors.js";
+import { c, lastErrno } from "./libc.js";
+import { O_CLOEXEC } from "./syscalls.js";
+
+export { close } from "./syscalls.js";
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+
+/** open(2) with a mode for a file that is created, always with O_CLOEXEC. @throws SysError */
+export function openFile(path: string, flags: number, mode: number): number {
+  const fd = c.open(path, flags | O_CLOEXEC, mode);
+  if (fd < 0) throw new SysError("open", lastErrno(), { object: path });
+  return fd;
+}
+
+/** Takes flock(2) on the whole file until it is closed; false where somebody else has it. */
+export function lockFile(fd: number): boolean {
+  return c.flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/** Reads until `target` is full; false where the file ends before, or reading fails. */
+export function preadAll(fd: number, target: Uint8Array, at: number): boolean {
+  for (let done = 0; done < target.length; ) {
+    const count = c.pread(fd, done === 0 ? target : target.subarray(done), target.length - done, at + done);
+    if (count <= 0) return false;
+    done += count;
+  }
+  return true;
+}
+
+/** Writes all of `source`; false where writing fails (ENOSPC, EIO). */
+export function pwriteAll(fd: number, source: Uint8Array, at: number): boolean {
+  for (let done = 0; done < source.length; ) {
+    const count = c.pwrite(fd, done === 0 ? source : source.subarray(done), source.length - done, at + done);
+    if (count <= 0) return false;
+    done += count;
+  }
+  return true;
+}
+
+/** fdatasync(2); false where it fails. */
+export function fdatasync(fd: number): boolean {
+  return c.fdatasync(fd) === 0;
+}
+
+/** Makes a range read as zeros and gives its disk space back; false where the file system can't. */
+export function punchHole(fd: number, at: number, lengthBytes: number): boolean {
+  return c.fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, at, lengthBytes) === 0;
+}
+
+const F_ADD_SEALS = 1033;
+const F_SEAL_SEAL = 1;
+const F_SEAL_SHRINK = 2;
+const F_SEAL_GROW = 4;
+
+/** Fixes the size of a memfd for good: whoever has the descriptor can't cut it short under a mapping. @throws SysError */
+export function sealSize(fd: number, name: string): void {
+  if (c.fcntlNumber(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
+    throw new SysError("fcntl(F_ADD_SEALS)", lastErrno(), { object: `memfd ${name}` });
+  }
+}

@@ -1,0 +1,34 @@
+import { execFileSync } from "node:child_process";
+
+/** The user without any rights. */
+const NOBODY = 65534;
+
+/**
+ * Runs `action` without capabilities and with little memory to lock. They come back with the user; the limit only goes
+ * down for good where it is hard, so the soft one is moved.
+ */
+export function asUnprivileged(limits: { readonly memlockBytes?: number }, action: () => void): void {
+  const { seteuid } = process;
+  if (seteuid === undefined) throw new Error("this system has no users");
+  const before = memlock();
+  if (limits.memlockBytes !== undefined) setMemlock(String(limits.memlockBytes));
+  seteuid(NOBODY);
+  try {
+    action();
+  } finally {
+    seteuid(0);
+    setMemlock(before);
+  }
+}
+
+const pid = String(process.pid);
+
+function memlock(): string {
+  return execFileSync("prlimit", ["--pid", pid, "--memlock", "--output", "SOFT", "--noheadings"], {
+    encoding: "utf8",
+  }).trim();
+}
+
+function setMemlock(soft: string): void {
+  execFileSync("prlimit", ["--pid", pid, `--memlock=${soft}:`]);
+}
