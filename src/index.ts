@@ -3,12 +3,31 @@
  *
  * @packageDocumentation
  */
+export type { BackingOptions, PageChoice } from "./dma/backing.js";
 export { DmaBuffer } from "./dma/buffer.js";
 export { DirtyBitmap, type DirtyRange } from "./dma/dirty-bitmap.js";
 export { type Iova, type IovaRange, iova } from "./dma/iova.js";
-export { IovaAllocator, IovaSpaceError } from "./dma/iova-allocator.js";
+export { IovaAllocator, type IovaAllocatorStats, type IovaPlacement } from "./dma/iova-allocator.js";
+export { IovaSpaceError, type IovaSpaceReason } from "./dma/iova-space-error.js";
 export type { DmaAccess, DmaMapper } from "./dma/mapper.js";
-export { type AllocOptions, DmaSpace, type MapOptions } from "./dma/space.js";
+export { type MemlockAccount, MemlockError } from "./dma/memlock.js";
+export {
+  DmaPool,
+  type DmaPoolOptions,
+  type DmaPoolStats,
+  PoolExhaustedError,
+  type PoolHandle,
+} from "./dma/pool.js";
+export type { DmaSegment } from "./dma/segments.js";
+export { BorrowedBuffer, type SharedBuffer } from "./dma/shared-buffer.js";
+export {
+  type AllocOptions,
+  type DmaBufOptions,
+  type DmaPart,
+  DmaSpace,
+  type MapOptions,
+} from "./dma/space.js";
+export { DmaWindow } from "./dma/window.js";
 export { EmulatedNvme } from "./emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
 export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
@@ -34,6 +53,7 @@ export { InvalidationError } from "./iommufd/invalidate.js";
 export { Ioas, type IoasIovaRanges, type IoasMapOptions, type UserRange } from "./iommufd/ioas.js";
 export { IoasMapper } from "./iommufd/ioas-mapper.js";
 export { Iommufd, type RlimitMode } from "./iommufd/iommufd.js";
+export { NoiommuIoasMapper } from "./iommufd/noiommu-mapper.js";
 export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
@@ -70,7 +90,13 @@ export {
   UnsupportedError,
 } from "./sys/errors.js";
 export { EventFd } from "./sys/eventfd.js";
-export { MappedMemory, type MemoryOptions } from "./sys/memory.js";
+export {
+  MappedMemory,
+  type MemfdOptions,
+  type MemoryBacking,
+  type MemoryOptions,
+  type MemorySource,
+} from "./sys/memory.js";
 export {
   acquire,
   publish,
@@ -101,6 +127,7 @@ export { setVfToken } from "./vfio/vf-token.js";
 export { type IommuType, type Type1Info, VfioContainer } from "./vfio-legacy/container.js";
 export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
+export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
 export type {
   ClientMemory,
   DeviceHost,

@@ -1,6 +1,9 @@
 import { ArgumentError } from "../sys/errors.js";
 import type { Lease } from "../sys/resource.js";
 import type { Iova, IovaRange } from "./iova.js";
+import type { IovaPlacement } from "./iova-allocator.js";
+import type { MemlockAccount } from "./memlock.js";
+import type { DmaSegment } from "./segments.js";
 
 /** What a device may do with a mapping. */
 export type DmaAccess = "read-write" | "read" | "write";
@@ -29,10 +32,38 @@ export interface DmaMapper {
   /**
    * Maps `sizeBytes` of this process's memory at `address`.
    * @param fixed the I/O virtual address to use; undefined lets the backend choose
+   * @param placement where the backend may choose; anywhere where left out
    * @returns where it was mapped
    * @throws SysError, IovaSpaceError with nothing mapped
    */
-  map(address: number, sizeBytes: number, access: DmaAccess, fixed: bigint | undefined): Iova;
+  map(
+    address: number,
+    sizeBytes: number,
+    access: DmaAccess,
+    fixed: bigint | undefined,
+    placement?: IovaPlacement,
+  ): Iova;
+  /**
+   * The same for part of a file (a memfd, a dma-buf), where the backend maps files. Virtual addresses of a BAR, for one,
+   * can't be mapped there.
+   */
+  mapFile?(
+    fd: number,
+    start: number,
+    sizeBytes: number,
+    access: DmaAccess,
+    fixed: bigint | undefined,
+    placement?: IovaPlacement,
+  ): Iova;
   /** Undoes one map() wholly. @throws SysError */
   unmap(iova: bigint, sizeBytes: number): void;
+  /**
+   * Where nothing translates: the physically contiguous pieces of what was just mapped from `address` on. Left out, what is
+   * contiguous in memory is so for devices.
+   */
+  physicalSegments?(address: number, iova: bigint, sizeBytes: number): DmaSegment[];
+  /** Whose memlock account mappings are charged to; the process's where left out. */
+  memlockAccount?(): MemlockAccount;
+  /** A device came to this address space or left it: what may be mapped can have changed. */
+  devicesChanged?(): void;
 }

@@ -1,33 +1,73 @@
-import { checkLength } from "../sys/check.js";
-import { ArgumentError } from "../sys/errors.js";
-import { MappedMemory } from "../sys/memory.js";
+import { checkInteger, checkLength, checkOffset, checkPowerOfTwo } from "../sys/check.js";
+import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
+import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { PAGE_SIZE } from "../sys/syscalls.js";
+import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
+import { allocateMemory, type BackingOptions } from "./backing.js";
 import { DmaBuffer } from "./buffer.js";
 import { callSite } from "./call-site.js";
 import { type Iova, type IovaRange, iova } from "./iova.js";
-import type { DmaAccess, DmaMapper } from "./mapper.js";
+import type { IovaPlacement } from "./iova-allocator.js";
+import { IovaSpaceError } from "./iova-space-error.js";
+import { checkAccess, type DmaAccess, type DmaMapper } from "./mapper.js";
+import { assertMemlock, memlockErrorOf } from "./memlock.js";
+import { PairTree } from "./pair-tree.js";
+import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
+import { DmaWindow } from "./window.js";
 
 /** Options of {@link DmaSpace.map}. */
 export interface MapOptions {
   /** Fixed I/O virtual address; left out, the backend chooses. */
-  readonly iova?: bigint;
+  readonly iova?: bigint | undefined;
   /** What the device may do; both by default. */
-  readonly access?: DmaAccess;
+  readonly access?: DmaAccess | undefined;
+  /** How many address bits the device has, where these are fewer than the IOMMU's: the buffer lies below 2^n. */
+  readonly addressBits?: number | undefined;
+  /** Alignment of the I/O virtual address in bytes, a power of two. Huge pages of 2 MiB need it to be one for the IOMMU. */
+  readonly iovaAlignBytes?: number | undefined;
+  /**
+   * Without any IOMMU memory of several pages may lie scattered: with this it is taken as it is, and `buffer.segments` says
+   * where. Left out, what isn't contiguous is refused.
+   */
+  readonly scattered?: boolean | undefined;
 }
 
 /** Options of {@link DmaSpace.alloc}. */
-export interface AllocOptions extends MapOptions {
-  /** Alignment of the memory's virtual address in bytes, a power of two. */
-  readonly alignBytes?: number;
+export interface AllocOptions extends MapOptions, BackingOptions {}
+
+/** Options of {@link DmaSpace.mapDmaBuf}. */
+export interface DmaBufOptions extends MapOptions {
+  /** Where in the dma-buf to start; page aligned. */
+  readonly offset?: number | undefined;
+  /** All the rest by default. */
+  readonly sizeBytes?: number | undefined;
 }
+
+/** Bytes that devices can reach: a buffer, or a view into one. */
+export type DmaPart = DmaBuffer | NodeJS.ArrayBufferView;
+
+/** What {@link DmaSpace.translate} knows of a buffer. Doesn't refer to it, so that it can be collected. */
+interface Mapped {
+  readonly sizeBytes: number;
+  readonly segments: readonly [DmaSegment, ...DmaSegment[]];
+}
+
+/** PCI addresses have 64 bits; below this nothing could be mapped at all. */
+const MIN_ADDRESS_BITS = 13;
 
 /**
  * An I/O address space: what the devices attached to it see. Memory is mapped into it once and used many times.
  * Which backend translates is no concern of its users.
  */
 export class DmaSpace extends Resource {
-  constructor(private readonly mapper: DmaMapper) {
+  /** By virtual address, and by age where memory is mapped more than once. */
+  private readonly mapped = new PairTree<Mapped>();
+  private age = 0;
+
+  constructor(
+    /** The backend; not for users. */
+    readonly mapper: DmaMapper,
+  ) {
     super(new Lease(`DMA space (${mapper.name})`, () => {}, mapper.lease));
   }
 
@@ -51,26 +91,23 @@ export class DmaSpace extends Resource {
   /**
    * Zeroed memory that this space's devices can reach, outside V8's heap and never moved.
    * @param sizeBytes any length above 0; whole pages are mapped
-   * @throws ArgumentError, SysError, IovaSpaceError with nothing left behind
+   * @throws ArgumentError, SysError (too few huge pages, ...), IovaSpaceError, MemlockError; UnsupportedError where nothing
+   *   translates and contiguous memory can't be had; with nothing left behind
    */
   alloc(sizeBytes: number, options: AllocOptions = {}): DmaBuffer {
     this.lease.assertOpen();
     checkLength("sizeBytes", sizeBytes);
     const site = callSite(this.alloc);
-    const memory = MappedMemory.anonymous(sizeBytes, { alignBytes: options.alignBytes });
-    try {
-      const at = this.mapRange(memory, options);
-      return new DmaBuffer(this, this.mapper, memory, { iova: at, sizeBytes, ownsMemory: true, site });
-    } catch (error) {
-      memory.close();
-      throw error;
+    if (this.mapper.physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
+      return this.allocContiguous(sizeBytes, options, site);
     }
+    return this.allocFrom(sizeBytes, options, site);
   }
 
   /**
    * Maps memory the caller already has. Closing the result unmaps it and leaves the memory alone; closing the
-   * memory closes the result first.
-   * @throws ArgumentError, SysError, IovaSpaceError with nothing mapped
+   * memory closes the result first. A BAR that was mapped from another device works, too: peer to peer.
+   * @throws ArgumentError, SysError, IovaSpaceError, MemlockError with nothing mapped
    */
   map(memory: MappedMemory, options: MapOptions = {}): DmaBuffer {
     this.lease.assertOpen();
@@ -81,21 +118,222 @@ export class DmaSpace extends Resource {
       );
     }
     memory.lease.assertOpen();
-    const site = callSite(this.map);
+    return this.bufferOf(memory, memory.sizeBytes, false, options, callSite(this.map));
+  }
+
+  /**
+   * Maps a dma-buf, without a view of it: memory of another device, exported by `exportDmaBuf` or in another process.
+   * @param fd may be closed afterwards
+   * @throws ArgumentError; UnsupportedError where the backend or the exporter can't; SysError: ENODEV (revoked);
+   *   IovaSpaceError
+   */
+  mapDmaBuf(fd: number, options: DmaBufOptions = {}): DmaWindow {
+    this.lease.assertOpen();
+    checkInteger("fd", fd, 0, 0x7fff_ffff);
+    const site = callSite(this.mapDmaBuf);
+    const { mapper } = this;
+    if (mapper.mapFile === undefined) {
+      throw new UnsupportedError(
+        `${mapper.name} can't map a dma-buf: map the device's BAR (device.mapRegion)`,
+      );
+    }
+    const offset = checkOffset("offset", options.offset ?? 0);
+    const sizeBytes = checkLength("sizeBytes", options.sizeBytes ?? fileEnd(fd) - offset);
+    if (offset % PAGE_SIZE !== 0 || sizeBytes % PAGE_SIZE !== 0) {
+      throw new ArgumentError(`a dma-buf is mapped in whole pages, not ${sizeBytes} bytes at ${offset}`);
+    }
+    const { fixed, access, placement } = placementOf(options, sizeBytes);
+    const at = mapper.mapFile(fd, offset, sizeBytes, access, fixed, placement);
+    return new DmaWindow(this, at, sizeBytes, () => mapper.unmap(at, sizeBytes), site);
+  }
+
+  /**
+   * Where devices find the first byte of a view into one of this space's buffers: `buffer.bytes`, `buffer.view()`, or any
+   * typed array made of them. Costs the logarithm of the number of buffers. Of memory that is mapped more than once the
+   * newest mapping counts.
+   * @throws ArgumentError: not wholly inside a buffer of this space, or scattered (see {@link segments})
+   */
+  translate(view: NodeJS.ArrayBufferView): Iova {
+    const { at, address } = this.find(view);
+    const [first, second] = at.value.segments;
+    if (second === undefined) return (first.iova + BigInt(address - at.a)) as Iova;
+    const [segment, ...more] = this.segments(view);
+    if (segment === undefined || more.length > 0) {
+      throw new ArgumentError("the view's memory lies scattered: segments() says where");
+    }
+    return segment.iova;
+  }
+
+  /**
+   * A scatter-gather list: where devices find these bytes, in order. Parts that follow one another become one segment.
+   * @throws ArgumentError: of another space, or no memory for devices at all; ClosedError
+   */
+  segments(...parts: readonly DmaPart[]): DmaSegment[] {
+    const pieces: DmaSegment[] = [];
+    for (const part of parts) {
+      if (part instanceof DmaBuffer) {
+        if (part.space !== this) throw new ArgumentError(`${part.lease.label} is of another DMA space`);
+        part.lease.assertOpen();
+        pieces.push(...part.segments);
+      } else if (part.byteLength > 0) {
+        const { at, address } = this.find(part);
+        pieces.push(...cutSegments(at.value.segments, address - at.a, part.byteLength));
+      }
+    }
+    return joinSegments(pieces);
+  }
+
+  private find(view: NodeJS.ArrayBufferView): { at: { a: number; value: Mapped }; address: number } {
+    this.lease.assertOpen();
+    const address = ArrayBuffer.isView(view) ? mappedAddressOf(view) : undefined;
+    if (address === undefined) {
+      throw new ArgumentError("this is no view into memory of this library: no device can reach it");
+    }
+    const at = this.mapped.floor(address, Number.POSITIVE_INFINITY);
+    if (at === undefined || address + view.byteLength > at.a + at.value.sizeBytes) {
+      throw new ArgumentError("the view is not, or not wholly, inside an open buffer of this DMA space");
+    }
+    return { at, address };
+  }
+
+  private allocFrom(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
+    const memory = allocateMemory(sizeBytes, options);
+    try {
+      return this.bufferOf(memory, sizeBytes, true, options, site);
+    } catch (error) {
+      memory.close();
+      throw error;
+    }
+  }
+
+  /** Tries kinds of memory until one lies in one piece: of huge pages one that is large enough always does. */
+  private allocContiguous(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
+    const transparent = sizeBytes > PAGE_SIZE ? (["transparent"] as const) : [];
+    const kinds = ["base", ...transparent, 2 ** 21, 2 ** 30] as const;
+    let failure: unknown;
+    for (const pages of kinds) {
+      if (typeof pages === "number" && sizeBytes > pages) continue;
+      try {
+        return this.allocFrom(sizeBytes, { ...options, pages, lock: true, populate: true }, site);
+      } catch (error) {
+        if (error instanceof ArgumentError || error instanceof IovaSpaceError) throw error;
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  private bufferOf(
+    memory: MappedMemory,
+    sizeBytes: number,
+    ownsMemory: boolean,
+    options: MapOptions,
+    site: string,
+  ): DmaBuffer {
+    const { mapper, mapped } = this;
+    const mappedBytes = memory.sizeBytes;
     const at = this.mapRange(memory, options);
-    return new DmaBuffer(this, this.mapper, memory, {
-      iova: at,
-      sizeBytes: memory.sizeBytes,
-      ownsMemory: false,
-      site,
-    });
+    try {
+      const segments = this.segmentsOf(memory, at, sizeBytes, options);
+      const key = this.age++;
+      const { address } = memory;
+      const unmap = (): void => {
+        mapped.delete(address, key);
+        mapper.unmap(at, mappedBytes);
+      };
+      const buffer = new DmaBuffer(this, memory, { segments, sizeBytes, ownsMemory, site, unmap });
+      mapped.insert(address, key, { sizeBytes: mappedBytes, segments });
+      return buffer;
+    } catch (error) {
+      mapper.unmap(at, mappedBytes);
+      throw error;
+    }
+  }
+
+  private segmentsOf(
+    memory: MappedMemory,
+    at: Iova,
+    sizeBytes: number,
+    options: MapOptions,
+  ): [DmaSegment, ...DmaSegment[]] {
+    const whole = { iova: at, sizeBytes: memory.sizeBytes };
+    const { mapper } = this;
+    if (mapper.physicalSegments === undefined) return [whole];
+    const [first = whole, ...more] = mapper.physicalSegments(memory.address, at, memory.sizeBytes);
+    if (first.sizeBytes < sizeBytes && options.scattered !== true) {
+      throw new UnsupportedError(
+        `${sizeBytes} bytes lie in ${1 + more.length} pieces, and nothing translates for the device (${mapper.name}): ` +
+          "use huge pages (pages: 2 MiB), or scattered: true and buffer.segments",
+      );
+    }
+    return [first, ...more];
   }
 
   private mapRange(memory: MappedMemory, options: MapOptions): Iova {
-    const fixed = options.iova === undefined ? undefined : iova(options.iova);
-    if (fixed !== undefined && fixed % BigInt(PAGE_SIZE) !== 0n) {
-      throw new ArgumentError(`iova 0x${fixed.toString(16)} is not a multiple of the page size ${PAGE_SIZE}`);
+    const { mapper } = this;
+    const { sizeBytes, source } = memory;
+    memory.assertUsable();
+    const { fixed, access, placement } = placementOf(options, sizeBytes);
+    // Nobody pins a device's registers, and so nobody counts them.
+    const counted = memory.backing.kind !== "device";
+    if (counted) assertMemlock(sizeBytes, mapper);
+    const byAddress = (): Iova => mapper.map(memory.address, sizeBytes, access, fixed, placement);
+    try {
+      if (source === undefined || mapper.mapFile === undefined) return byAddress();
+      const mapFile = mapper.mapFile.bind(mapper);
+      try {
+        return source.withFile((fd, offset) => mapFile(fd, offset, sizeBytes, access, fixed, placement));
+      } catch (error) {
+        // Before Linux 6.13 iommufd maps no files; of memory, unlike of registers, the addresses will do.
+        if (counted && error instanceof UnsupportedError) return byAddress();
+        throw error;
+      }
+    } catch (error) {
+      throw explain(error, memory, mapper);
     }
-    return this.mapper.map(memory.address, memory.sizeBytes, options.access ?? "read-write", fixed);
   }
+}
+
+/** @throws ArgumentError */
+function placementOf(
+  options: MapOptions,
+  sizeBytes: number,
+): { fixed: bigint | undefined; access: DmaAccess; placement: IovaPlacement | undefined } {
+  const { addressBits, iovaAlignBytes } = options;
+  const access = checkAccess(options.access ?? "read-write");
+  const fixed = options.iova === undefined ? undefined : iova(options.iova);
+  const unit = BigInt(PAGE_SIZE);
+  if (fixed !== undefined && fixed % unit !== 0n) {
+    throw new ArgumentError(`iova 0x${fixed.toString(16)} is not a multiple of the page size ${PAGE_SIZE}`);
+  }
+  if (addressBits === undefined && iovaAlignBytes === undefined)
+    return { fixed, access, placement: undefined };
+  const bits = checkInteger("addressBits", addressBits ?? 64, MIN_ADDRESS_BITS, 64);
+  const last = (1n << BigInt(bits)) - 1n;
+  const alignBytes = checkPowerOfTwo("iovaAlignBytes", iovaAlignBytes ?? PAGE_SIZE, 1, 2 ** 52);
+  if (fixed !== undefined) {
+    if (fixed % BigInt(alignBytes) !== 0n) {
+      throw new ArgumentError(`iova 0x${fixed.toString(16)} is not a multiple of ${alignBytes}`);
+    }
+    if (fixed + BigInt(sizeBytes) - 1n > last) {
+      throw new IovaSpaceError(
+        "reserved",
+        `${sizeBytes} bytes at iova 0x${fixed.toString(16)} are beyond a device with ${bits} address bits`,
+      );
+    }
+  }
+  const placement = { alignBytes, ...(bits < 64 ? { last } : {}) };
+  return { fixed, access, placement };
+}
+
+/** Says more of why memory can't be mapped, where the kernel's errno leaves it open. */
+function explain(error: unknown, memory: MappedMemory, mapper: DmaMapper): unknown {
+  if (!(error instanceof SysError)) return error;
+  if (error.code === "ENOMEM") return memlockErrorOf(error, memory.sizeBytes, mapper) ?? error;
+  if (error.code === "EFAULT" && memory.backing.kind === "file") {
+    return error.with({
+      hint: 'devices can\'t write to files of most file systems: use one on tmpfs or hugetlbfs, or access: "read"',
+    });
+  }
+  return error;
 }

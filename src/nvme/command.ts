@@ -68,6 +68,11 @@ export function checkData(data: CommandData, space: DmaSpace, maxBytes: number):
   if (buffer.space !== space) {
     throw new ArgumentError(`${buffer.lease.label} is of another DMA space than this controller's`);
   }
+  if (!buffer.contiguous) {
+    throw new ArgumentError(
+      `${buffer.lease.label} lies scattered in physical memory: NVMe commands need it in one piece`,
+    );
+  }
   const length = data.length ?? buffer.sizeBytes - offset;
   checkRange("the buffer", offset, length, buffer.sizeBytes);
   if (offset % 4 !== 0) throw new ArgumentError(`offset ${offset} is not a multiple of 4`);

@@ -96,7 +96,7 @@ export class NvmeController implements AsyncDisposable {
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
     const parsed = parseNvmeOptions(options);
-    const device = PciDevice.open(target, { backend: parsed.backend });
+    const device = PciDevice.open(target, { backend: parsed.backend, dma: parsed.dma });
     let controller: NvmeController | undefined;
     try {
       controller = new NvmeController(device, parsed);

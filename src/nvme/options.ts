@@ -1,9 +1,11 @@
 import { z } from "zod";
-import { backendNames } from "../pci/backend.js";
+import { DmaSpace } from "../dma/space.js";
+import { allBackendNames, type BackendName } from "../pci/backend.js";
 import { ConfigError } from "../sys/errors.js";
 
 const schema = z.strictObject({
-  backend: z.enum(backendNames).optional(),
+  backend: z.enum(allBackendNames).optional(),
+  dma: z.instanceof(DmaSpace).optional(),
   completion: z.enum(["interrupt", "poll"]).optional(),
   queueEntries: z.int().min(2).max(65536).default(256),
   timeoutMs: z.number().min(1).max(600_000).default(30_000),
@@ -11,8 +13,13 @@ const schema = z.strictObject({
 
 /** Options of {@link NvmeController.open}. */
 export interface NvmeOptions {
-  /** How addresses are translated and the device is reached; left out, iommufd where it works, else type1. */
-  readonly backend?: (typeof backendNames)[number] | undefined;
+  /**
+   * How addresses are translated and the device is reached; left out, iommufd where it works, else type1. The others have
+   * to be asked for.
+   */
+  readonly backend?: BackendName | undefined;
+  /** A DMA space that exists, for instance another controller's, to be joined: see {@link PciOpenOptions.dma}. */
+  readonly dma?: DmaSpace | undefined;
   /**
    * How completions are noticed: `interrupt` costs nothing while idle; `poll` looks once per turn of the event loop while
    * commands are outstanding. Left out: interrupt where the device has any.

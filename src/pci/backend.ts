@@ -1,20 +1,29 @@
 /** The ways to reach a PCI function. Drivers get a DeviceIo and a DmaSpace and never know which way it was. */
+import type { DmaMapper } from "../dma/mapper.js";
 import { DmaSpace } from "../dma/space.js";
 import { IoasMapper } from "../iommufd/ioas-mapper.js";
 import { Iommufd } from "../iommufd/iommufd.js";
+import { NoiommuIoasMapper } from "../iommufd/noiommu-mapper.js";
 import { ArgumentError, UnsupportedError } from "../sys/errors.js";
-import { closeAll, type Resource } from "../sys/resource.js";
+import { closeAll, type Lease, type Resource } from "../sys/resource.js";
 import { isNoiommu } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VfioContainer } from "../vfio-legacy/container.js";
 import { ContainerMapper } from "../vfio-legacy/container-mapper.js";
 import { VfioGroup } from "../vfio-legacy/group.js";
+import { NoiommuGroupMapper } from "../vfio-legacy/noiommu-mapper.js";
 import { VFIO_TYPE1v2_IOMMU } from "../vfio-legacy/uapi.js";
 
-/** Backends, in the order they are tried. */
+/** Backends that are tried where none is asked for, in this order. */
 export const backendNames = ["iommufd", "type1"] as const;
-export type BackendName = (typeof backendNames)[number];
+/** Those, and the ones that have to be asked for. */
+export const allBackendNames = [...backendNames, "iommufd-compat", "noiommu"] as const;
+/**
+ * `iommufd-compat`: container requests answered by an iommufd, the device by its group. `noiommu`: no IOMMU at all
+ * (vfio.enable_unsafe_noiommu_mode): addresses are physical and nothing keeps a device from other memory.
+ */
+export type BackendName = (typeof allBackendNames)[number];
 
 /** An opened function: its two interfaces, and everything that was opened for them, in closing order. */
 export interface OpenedBackend {
@@ -22,11 +31,17 @@ export interface OpenedBackend {
   readonly space: DmaSpace;
   /** The device first, so that it can't DMA any more when its mappings go. */
   readonly resources: readonly Resource[];
+  /** Runs after they are closed. */
+  readonly after?: () => void;
+  /** What there is to say of how it was opened. */
+  readonly remark?: string;
 }
 
 const openers: Readonly<Record<BackendName, (bdf: string) => OpenedBackend>> = {
   iommufd: openIommufd,
   type1: openType1,
+  "iommufd-compat": openCompat,
+  noiommu: openNoiommu,
 };
 
 /** What {@link openBackend} decided, and why. */
@@ -45,10 +60,12 @@ export function openBackend(bdf: string, wanted?: BackendName): BackendChoice {
     const open = openers[wanted];
     if (open === undefined) {
       throw new ArgumentError(
-        `backend must be one of ${backendNames.join(", ")}, got ${JSON.stringify(wanted)}`,
+        `backend must be one of ${allBackendNames.join(", ")}, got ${JSON.stringify(wanted)}`,
       );
     }
-    return { ...open(bdf), name: wanted, reason: `${wanted} was asked for` };
+    const opened = open(bdf);
+    const remark = opened.remark === undefined ? "" : `; ${opened.remark}`;
+    return { ...opened, name: wanted, reason: `${wanted} was asked for${remark}` };
   }
   const failures: { name: BackendName; error: unknown }[] = [];
   for (const name of backendNames) {
@@ -73,6 +90,50 @@ export function openBackend(bdf: string, wanted?: BackendName): BackendChoice {
   });
 }
 
+/**
+ * Opens a function into an address space that exists, with all that is mapped there.
+ * @throws ArgumentError (a backend was asked for that isn't the space's), SysError: EADDRINUSE (iommufd) or EINVAL (type1)
+ *   where something is mapped that the device's IOMMU can't translate
+ */
+export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName): BackendChoice {
+  space.lease.assertOpen();
+  const { mapper } = space;
+  if (wanted !== undefined && wanted !== mapper.name) {
+    throw new ArgumentError(`this DMA space is of backend ${mapper.name}, not ${wanted}`);
+  }
+  const reason = "the DMA space it was to join is of this backend";
+  if (mapper instanceof IoasMapper || mapper instanceof NoiommuIoasMapper) {
+    const name = mapper.name;
+    return opening((opened) => {
+      assertIommu(bdf, mapper instanceof NoiommuIoasMapper);
+      const device = opened(VfioDevice.openCdev(bdf));
+      device.bind(mapper.ioas.iommufd);
+      device.attach(mapper.ioas);
+      const { lease } = space;
+      const after = (): void => devicesChanged(mapper, lease);
+      after();
+      return { io: device, space, resources: [device], after, name, reason };
+    });
+  }
+  if (mapper instanceof ContainerMapper || mapper instanceof NoiommuGroupMapper) {
+    const { device, leave } = mapper.groups.open(bdf);
+    // Not the space itself: what runs after the last of it must not keep it from being collected.
+    const { lease } = space;
+    devicesChanged(mapper, lease);
+    const after = (): void => {
+      leave();
+      devicesChanged(mapper, lease);
+    };
+    return { io: device, space, resources: [device], after, name: mapper.name, reason };
+  }
+  throw new UnsupportedError(`a device can't join a DMA space of ${mapper.name}`);
+}
+
+/** What may be mapped can be asked for only while there is an address space. */
+function devicesChanged(mapper: DmaMapper, space: Lease): void {
+  if (!space.closing) mapper.devicesChanged?.();
+}
+
 /** Closes what was opened so far when a later step fails. */
 function opening<T>(steps: (opened: <R extends Resource>(resource: R) => R) => T): T {
   const resources: Resource[] = [];
@@ -87,16 +148,28 @@ function opening<T>(steps: (opened: <R extends Resource>(resource: R) => R) => T
   }
 }
 
+/** @throws UnsupportedError: a device without an IOMMU would take its addresses for physical ones */
+function assertIommu(bdf: string, expectNone: boolean): void {
+  const none = isNoiommu(bdf);
+  if (none && !expectNone) throw new UnsupportedError(`${bdf} has no IOMMU that could translate for it`);
+  if (!none && expectNone)
+    throw new UnsupportedError(`${bdf} has an IOMMU: open it through iommufd or type1`);
+}
+
 function openIommufd(bdf: string): OpenedBackend {
+  return openCdev(bdf, false);
+}
+
+function openCdev(bdf: string, noiommu: boolean): OpenedBackend {
   return opening((opened) => {
     const iommufd = opened(Iommufd.open());
-    // The kernel would attach it to an IOAS all the same; the device would take its addresses for physical ones.
-    if (isNoiommu(bdf)) throw new UnsupportedError(`${bdf} has no IOMMU that could translate for it`);
+    // The kernel would attach it to an IOAS all the same.
+    assertIommu(bdf, noiommu);
     const ioas = opened(iommufd.allocIoas());
     const device = opened(VfioDevice.openCdev(bdf));
     device.bind(iommufd);
     device.attach(ioas);
-    const space = opened(new DmaSpace(new IoasMapper(ioas)));
+    const space = opened(new DmaSpace(noiommu ? new NoiommuIoasMapper(ioas) : new IoasMapper(ioas)));
     return { io: device, space, resources: [device, space, ioas, iommufd] };
   });
 }
@@ -104,13 +177,52 @@ function openIommufd(bdf: string): OpenedBackend {
 function openType1(bdf: string): OpenedBackend {
   return opening((opened) => {
     const container = opened(VfioContainer.open());
-    const group = opened(VfioGroup.openFor(bdf));
-    group.setContainer(container);
-    container.setIommu(container.checkExtension(VFIO_TYPE1v2_IOMMU) ? "type1v2" : "type1");
-    const device = opened(group.openDevice(bdf));
-    const space = opened(new DmaSpace(new ContainerMapper(container)));
-    return { io: device, space, resources: [device, space, group, container] };
+    return openGroup(bdf, opened, container, (ready) => new ContainerMapper(ready));
   });
+}
+
+function openCompat(bdf: string): OpenedBackend {
+  return opening((opened) => {
+    const iommufd = opened(Iommufd.open());
+    const container = opened(VfioContainer.ofIommufd(iommufd));
+    const name = "iommufd-compat";
+    const result = openGroup(bdf, opened, container, (ready) => new ContainerMapper(ready, name));
+    return { ...result, resources: [...result.resources, iommufd] };
+  });
+}
+
+function openGroup(
+  bdf: string,
+  opened: <R extends Resource>(resource: R) => R,
+  container: VfioContainer,
+  makeMapper: (container: VfioContainer) => ContainerMapper | NoiommuGroupMapper,
+  noiommu = false,
+): OpenedBackend {
+  const group = opened(VfioGroup.openFor(bdf));
+  group.setContainer(container);
+  const type1 = container.checkExtension(VFIO_TYPE1v2_IOMMU) ? "type1v2" : "type1";
+  container.setIommu(noiommu ? "noiommu" : type1);
+  const device = opened(group.openDevice(bdf));
+  const mapper = makeMapper(container);
+  mapper.groups.add(group);
+  const space = opened(new DmaSpace(mapper));
+  return { io: device, space, resources: [device, space, group, container] };
+}
+
+/** By character device, where memory is pinned; else by group. */
+function openNoiommu(bdf: string): OpenedBackend {
+  let why: unknown;
+  try {
+    return { ...openCdev(bdf, true), remark: "by character device" };
+  } catch (error) {
+    why = error;
+  }
+  const opened = opening((keep) => {
+    const container = keep(VfioContainer.open());
+    const makeMapper = (ready: VfioContainer): NoiommuGroupMapper => new NoiommuGroupMapper(ready);
+    return openGroup(bdf, keep, container, makeMapper, true);
+  });
+  return { ...opened, remark: `by group, since by character device: ${messageOf(why)}` };
 }
 
 function messageOf(error: unknown): string {

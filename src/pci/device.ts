@@ -1,7 +1,8 @@
-import type { DmaSpace } from "../dma/space.js";
+import { DmaSpace } from "../dma/space.js";
+import { ArgumentError } from "../sys/errors.js";
 import { closeAll, closeAllAsync, Lease, Resource } from "../sys/resource.js";
 import type { DeviceIo } from "../vfio/device-io.js";
-import { type BackendName, openBackend } from "./backend.js";
+import { type BackendName, joinSpace, openBackend } from "./backend.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
 import { ConfigSpace } from "./config-space.js";
@@ -10,8 +11,13 @@ import { type PciFunction, readPciFunction } from "./sysfs.js";
 
 /** Options of {@link PciDevice.open}. */
 export interface PciOpenOptions {
-  /** Left out: iommufd where it works, else type1. */
+  /** Left out: iommufd where it works, else type1. The others have to be asked for. */
   readonly backend?: BackendName | undefined;
+  /**
+   * A DMA space that exists, for instance another device's: this device joins it, and reaches what is mapped there. It is
+   * closed before the space is; whoever opened the space first closes it.
+   */
+  readonly dma?: DmaSpace | undefined;
 }
 
 /** A PCI function opened for a driver in this process: registers, interrupts and DMA, whatever the backend. */
@@ -28,19 +34,29 @@ export class PciDevice extends Resource {
   readonly dma: DmaSpace;
   /** The layer below, for what has no method here. */
   readonly io: DeviceIo;
+  private readonly joined: boolean;
   private readonly bars = new Map<number, Bar>();
 
   private constructor(bdf: string, options: PciOpenOptions) {
     const fn = readPciFunction(bdf);
-    const { name, reason, io, space, resources } = openBackend(bdf, options.backend);
-    const leases = resources.map((resource) => resource.entrust());
-    const label = `PCI device ${bdf} (${name})`;
-    super(
-      new Lease(label, {
-        now: () => closeAll(leases, `closing ${label}`),
-        later: () => closeAllAsync(leases, `closing ${label}`),
-      }),
+    const joined = options.dma;
+    if (joined !== undefined && !(joined instanceof DmaSpace))
+      throw new ArgumentError("dma must be a DmaSpace");
+    const { name, reason, io, space, resources, after } =
+      joined === undefined ? openBackend(bdf, options.backend) : joinSpace(bdf, joined, options.backend);
+    const leases: { close(): void; closeAsync(): Promise<void> }[] = resources.map((resource) =>
+      resource.entrust(),
     );
+    if (after !== undefined) leases.push({ close: after, closeAsync: async () => after() });
+    const label = `PCI device ${bdf} (${name})`;
+    const parents = joined === undefined ? [] : [joined.lease];
+    const release = {
+      now: () => closeAll(leases, `closing ${label}`),
+      later: () => closeAllAsync(leases, `closing ${label}`),
+    };
+    super(new Lease(label, release, ...parents));
+    this.joined = joined !== undefined;
+    if (joined !== undefined) this.keep(joined);
     this.bdf = bdf;
     this.backend = name;
     this.backendReason = reason;
@@ -93,14 +109,23 @@ export class PciDevice extends Resource {
     this.io.reset();
   }
 
-  /** Closes the device, then its mappings. @throws BusyError while a buffer is in flight, with nothing closed */
+  /**
+   * Closes the device, then its mappings; of a space that it joined it only leaves.
+   * @throws BusyError while a buffer of its own space is in flight, with nothing closed
+   */
   override close(): void {
-    if (!this.closed) this.dma.lease.assertIdle();
+    if (!this.closed && !this.joined) {
+      this.lease.assertIdle();
+      this.dma.lease.lockIdle();
+    }
     super.close();
   }
 
   override async closeAsync(): Promise<void> {
-    if (!this.closed) this.dma.lease.assertIdle();
+    if (!this.closed && !this.joined) {
+      this.lease.assertIdle();
+      this.dma.lease.lockIdle();
+    }
     await super.closeAsync();
   }
 }

@@ -71,6 +71,50 @@ export const c = {
     name: string,
     flags: number,
   ) => number,
+  /** The three-argument fcntl. */
+  fcntl: libc.func("int fcntl(int fd, int command, intptr_t argument)") as (
+    fd: number,
+    command: number,
+    argument: number,
+  ) => number,
+  lseek: libc.func("int64_t lseek(int fd, int64_t offset, int whence)") as (
+    fd: number,
+    offset: number,
+    whence: number,
+  ) => number,
+  /** mbind(2) and get_mempolicy(2) are in no C library. The first argument is the system call's number. */
+  mbind: libc.func("syscall", "long", [
+    "long",
+    "uintptr_t",
+    "size_t",
+    "int",
+    "void *",
+    "unsigned long",
+    "uint",
+  ]) as (
+    number: number,
+    address: number,
+    length: number,
+    mode: number,
+    nodeMask: Pointer,
+    maxNode: number,
+    flags: number,
+  ) => number,
+  getMempolicy: libc.func("syscall", "long", [
+    "long",
+    "void *",
+    "void *",
+    "unsigned long",
+    "uintptr_t",
+    "ulong",
+  ]) as (
+    number: number,
+    mode: Pointer,
+    nodeMask: Pointer,
+    maxNode: number,
+    address: number,
+    flags: number,
+  ) => number,
   ftruncate: libc.func("int ftruncate(int fd, int64_t length)") as (fd: number, length: number) => number,
   read: libc.func("int64_t read(int fd, void *buffer, size_t count)") as (
     fd: number,

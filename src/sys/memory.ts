@@ -6,13 +6,13 @@
  * any view of it lives; and closing replaces the pages by anonymous ones, after which a stale view reads zeros
  * and reaches nothing. A bare external ArrayBuffer would fault instead.
  */
-import { fstatSync } from "node:fs";
+import { fstatSync, statfsSync } from "node:fs";
 import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "./check.js";
 import { registerArena } from "./copy.js";
-import { ArgumentError, ClosedError, UnsupportedError } from "./errors.js";
+import { ArgumentError, ClosedError, StateError, SysError, UnsupportedError } from "./errors.js";
+import { hugePageHint, transparentHugeBytes, transparentHugePageBytes } from "./huge-pages.js";
 import { addressOf } from "./libc.js";
 import {
-  type AnonymousOptions,
   adviseDontFork,
   adviseHugePages,
   discardPages,
@@ -20,9 +20,11 @@ import {
   mapAnonymousAt,
   mapFileAt,
   mapTombstoneAt,
+  populatePages,
 } from "./mmap.js";
+import { bindToNode, checkNumaNode, nodeOf } from "./numa.js";
 import { Lease, Resource } from "./resource.js";
-import { PAGE_SIZE } from "./syscalls.js";
+import { close, duplicate, isSealedAgainstShrinking, memfd, PAGE_SIZE, sealSize } from "./syscalls.js";
 
 const WASM_PAGE = 65536;
 /** WebAssembly's 32-bit memories end here, and with them one mapping. */
@@ -61,6 +63,7 @@ class Arena {
     }
     this.buffer = memory.buffer;
     this.address = addressOf(new Uint8Array(this.buffer));
+    arenaAddresses.set(this.buffer, this.address);
     registerArena(memory, this.address);
   }
 
@@ -79,6 +82,18 @@ class Arena {
  */
 let current: Arena | undefined;
 
+/** Virtual addresses of the reservations, for whoever has a view and nothing else. */
+const arenaAddresses = new WeakMap<object, number>();
+
+/**
+ * Virtual address of the first byte of a view into memory of this library; undefined for any other.
+ * No system call and no search.
+ */
+export function mappedAddressOf(view: NodeJS.ArrayBufferView): number | undefined {
+  const base = arenaAddresses.get(view.buffer);
+  return base === undefined ? undefined : base + view.byteOffset;
+}
+
 function takeRange(sizeBytes: number, alignBytes: number): { arena: Arena; offset: number } {
   const room = sizeBytes + Math.max(0, alignBytes - PAGE_SIZE);
   if (room > MAX_ARENA_BYTES) {
@@ -93,13 +108,51 @@ function takeRange(sizeBytes: number, alignBytes: number): { arena: Arena; offse
 }
 
 /** Options of {@link MappedMemory.anonymous}. */
-export interface MemoryOptions extends AnonymousOptions {
+export interface MemoryOptions {
+  /** Explicit huge pages of this size (a power of two the kernel has a pool for), faulted in at once. */
+  readonly hugePageBytes?: number | undefined;
   /** Address alignment in bytes, a power of two; at least a page. */
   readonly alignBytes?: number | undefined;
-  /** Ask for transparent huge pages. */
+  /** Ask for transparent huge pages. What was got is found by faulting all pages in. */
   readonly transparentHugePages?: boolean | undefined;
+  /** Fault all pages in now and not at first touch. */
+  readonly populate?: boolean | undefined;
   /** mlock the pages. */
   readonly lock?: boolean | undefined;
+  /** Only memory of this NUMA node, faulted in at once. */
+  readonly numaNode?: number | undefined;
+}
+
+/** Options of {@link MappedMemory.memfd}. */
+export interface MemfdOptions extends Omit<MemoryOptions, "transparentHugePages"> {
+  /** What /proc shows it as. */
+  readonly name?: string | undefined;
+}
+
+/** What a range of memory is made of, as it was got and not as it was asked for. */
+export interface MemoryBacking {
+  /** `huge`: explicit huge pages; `memfd` and `file` may lie in such, too: see pageBytes; `device`: a BAR. */
+  readonly kind: "anonymous" | "transparent-huge" | "huge" | "memfd" | "file" | "device";
+  /** Size of its pages in bytes. */
+  readonly pageBytes: number;
+  /** Where its first page lies; undefined where that isn't known or not decided yet (not faulted in). */
+  readonly numaNode: number | undefined;
+}
+
+/** A file that iommufd can map in place of virtual addresses (IOMMU_IOAS_MAP_FILE). */
+export interface MemorySource {
+  /** Calls `use` with a descriptor, open for as long as that runs, and where in the file the memory starts. */
+  withFile<T>(use: (fd: number, offset: number) => T): T;
+}
+
+/** What a mapping is besides its range. */
+interface Details {
+  readonly backing: MemoryBacking;
+  readonly source?: MemorySource | undefined;
+  /** Kept open for as long as the memory. */
+  readonly fd?: number | undefined;
+  /** Throws where touching the memory would be fatal. */
+  readonly assertIntact?: (() => void) | undefined;
 }
 
 /** A mapped range: its views, and the address the kernel is told. */
@@ -110,6 +163,14 @@ export class MappedMemory extends Resource {
   readonly address: number;
   /** Memory of the whole arena, for views in workers: this range starts at `bytes.byteOffset` in it. */
   readonly buffer: SharedArrayBuffer;
+  /** What it is made of. */
+  readonly backing: MemoryBacking;
+  /** The file behind it, where iommufd can map that. */
+  readonly source: MemorySource | undefined;
+  private readonly file: number | undefined;
+  private readonly assertIntact: (() => void) | undefined;
+  /** Anonymous base pages: the system gives zeros for them. */
+  private readonly isPlain: boolean;
   private readonly allBytes: Uint8Array<SharedArrayBuffer>;
   private readonly allWords: Uint32Array<SharedArrayBuffer>;
 
@@ -117,22 +178,27 @@ export class MappedMemory extends Resource {
     what: string,
     sizeBytes: number,
     alignBytes: number,
-    private readonly isAnonymous: boolean,
-    map: (address: number) => void,
+    map: (address: number) => Details,
   ) {
     const { arena, offset } = takeRange(sizeBytes, alignBytes);
     const address = arena.address + offset;
-    map(address);
+    const { backing, source, fd, assertIntact } = map(address);
     const { buffer } = arena;
     // Holding the buffer in the release keeps V8 from freeing the range before its pages were replaced.
     super(
       new Lease(what, () => {
         if (buffer.byteLength > 0) mapTombstoneAt(address, sizeBytes);
+        if (fd !== undefined) close(fd);
       }),
     );
     this.sizeBytes = sizeBytes;
     this.address = address;
     this.buffer = buffer;
+    this.backing = backing;
+    this.source = source;
+    this.isPlain = backing.kind === "anonymous";
+    this.file = fd;
+    this.assertIntact = assertIntact;
     this.allBytes = new Uint8Array(buffer, offset, sizeBytes);
     this.allWords = new Uint32Array(buffer, offset, sizeBytes / 4);
   }
@@ -140,50 +206,142 @@ export class MappedMemory extends Resource {
   /**
    * Zeroed anonymous memory, rounded up to whole (huge) pages. Not inherited by fork: a child's copy-on-write
    * would otherwise move the page under the device.
-   * @throws ArgumentError, SysError
+   * @throws ArgumentError, SysError: ENOMEM where there are too few huge pages, or over the memlock limit (lock)
    */
   static anonymous(sizeBytes: number, options: MemoryOptions = {}): MappedMemory {
-    checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
-    const { hugePageBytes = PAGE_SIZE, alignBytes = PAGE_SIZE } = options;
-    const unit = checkPowerOfTwo("hugePageBytes", hugePageBytes, PAGE_SIZE, MAX_ARENA_BYTES);
-    const align = checkPowerOfTwo("alignBytes", alignBytes, 1, MAX_ARENA_BYTES);
-    const rounded = Math.ceil(sizeBytes / unit) * unit;
-    return new MappedMemory(
-      `${rounded} bytes of memory`,
-      rounded,
-      Math.max(unit, align),
-      unit === PAGE_SIZE,
-      (address) => {
+    const { rounded, unit, align } = layout(sizeBytes, options);
+    const huge = unit > PAGE_SIZE;
+    const node = options.numaNode === undefined ? undefined : checkNumaNode(options.numaNode);
+    return new MappedMemory(`${rounded} bytes of memory`, rounded, align, (address) => {
+      try {
+        const transparent = options.transparentHugePages === true && !huge;
+        const late = transparent || node !== undefined;
+        mapAnonymousAt(address, rounded, {
+          hugePageBytes: huge ? unit : undefined,
+          populate: !late && (huge || options.populate === true),
+        });
+        if (node !== undefined) bindToNode(address, rounded, node);
+        if (transparent) adviseHugePages(address, rounded);
+        if (late) populatePages(address, rounded);
+        adviseDontFork(address, rounded);
+        if (options.lock === true) lockPages(address, rounded);
+        const numaNode = late || huge || options.populate === true ? nodeOf(address) : undefined;
+        return { backing: anonymousBacking(address, rounded, unit, transparent, numaNode) };
+      } catch (error) {
+        mapTombstoneAt(address, rounded);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Zeroed memory that other processes can map: {@link fd} is a memfd whose length nobody can change. On iommufd its
+   * mappings are tied to the file and not to this process.
+   * @throws ArgumentError, SysError
+   */
+  static memfd(sizeBytes: number, options: MemfdOptions = {}): MappedMemory {
+    const { rounded, unit, align } = layout(sizeBytes, options);
+    const huge = unit > PAGE_SIZE;
+    const hint = huge ? hugePageHint(unit) : undefined;
+    const node = options.numaNode === undefined ? undefined : checkNumaNode(options.numaNode);
+    const { name = "iova" } = options;
+    let fd: number;
+    try {
+      fd = memfd(name, rounded, huge ? unit : undefined);
+    } catch (error) {
+      throw error instanceof SysError ? error.with({ hint }) : error;
+    }
+    try {
+      sealSize(fd);
+      return new MappedMemory(`memfd of ${rounded} bytes`, rounded, align, (address) => {
+        mapFileAt(address, rounded, fd, 0, `memfd of ${rounded} bytes`, hint);
         try {
-          mapAnonymousAt(address, rounded, {
-            ...options,
-            hugePageBytes: unit > PAGE_SIZE ? unit : undefined,
-          });
-          if (options.transparentHugePages === true) adviseHugePages(address, rounded);
-          adviseDontFork(address, rounded);
+          const fault = huge || options.populate === true || node !== undefined;
+          if (node !== undefined) bindToNode(address, rounded, node);
+          if (fault) populatePages(address, rounded);
           if (options.lock === true) lockPages(address, rounded);
+          const numaNode = fault ? nodeOf(address) : undefined;
+          const source: MemorySource = { withFile: (use) => use(fd, 0) };
+          return { backing: { kind: "memfd", pageBytes: unit, numaNode }, source, fd };
         } catch (error) {
           mapTombstoneAt(address, rounded);
           throw error;
         }
-      },
-    );
+      });
+    } catch (error) {
+      close(fd);
+      throw error;
+    }
   }
 
   /**
-   * A shared mapping of `fd` (memfd, file, VFIO region). The descriptor may be closed afterwards. A file that is cut
-   * short later takes the process down when its lost part is touched: seal a memfd against that.
+   * A shared mapping of `fd` (memfd, file, VFIO region). The descriptor may be closed afterwards. A file that somebody cuts
+   * short later takes the process down when its lost part is touched through a view; {@link bytes} and {@link words} throw
+   * then. Only a sealed memfd is safe from that.
    * @param offset page aligned
    * @throws ArgumentError (beyond the end of a file: touching that would be fatal), SysError
    */
   static ofFile(fd: number, offset: number, sizeBytes: number, what: string): MappedMemory {
     checkOffset("offset", offset);
     checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
+    const end = offset + sizeBytes;
+    const size = fileSize(fd);
+    if (size !== undefined && end > size) throw new ArgumentError(endsEarly(what, size, end));
+    const { kind, pageBytes } = fileKind(fd, size !== undefined);
+    const rounded = Math.ceil(sizeBytes / pageBytes) * pageBytes;
+    if (kind === "device") return MappedMemory.ofRegion(fd, offset, sizeBytes, what, undefined);
+    const own = duplicate(fd);
+    const assertIntact = (): void => {
+      const now = fileSize(own) ?? 0;
+      if (now < end) throw new StateError(endsEarly(what, now, end));
+    };
+    // Of files only memory can be mapped by descriptor.
+    const source =
+      kind === "memfd"
+        ? { withFile: <T>(use: (fd: number, at: number) => T) => use(own, offset) }
+        : undefined;
+    try {
+      return new MappedMemory(what, rounded, pageBytes, (address) => {
+        mapFileAt(
+          address,
+          rounded,
+          own,
+          offset,
+          what,
+          pageBytes > PAGE_SIZE ? hugePageHint(pageBytes) : undefined,
+        );
+        return {
+          backing: { kind, pageBytes, numaNode: undefined },
+          source,
+          fd: own,
+          assertIntact: isSealedAgainstShrinking(own) ? undefined : assertIntact,
+        };
+      });
+    } catch (error) {
+      close(own);
+      throw error;
+    }
+  }
+
+  /**
+   * A shared mapping of a device's descriptor.
+   * @param source where iommufd gets it from, since it can't map a BAR by its virtual address
+   * @throws ArgumentError, SysError
+   */
+  static ofRegion(
+    fd: number,
+    offset: number,
+    sizeBytes: number,
+    what: string,
+    source: MemorySource | undefined,
+  ): MappedMemory {
+    checkOffset("offset", offset);
+    checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
     const rounded = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
-    checkWithinFile(fd, offset + sizeBytes, what);
-    return new MappedMemory(what, rounded, PAGE_SIZE, false, (address) =>
-      mapFileAt(address, rounded, fd, offset, what),
-    );
+    return new MappedMemory(what, rounded, PAGE_SIZE, (address) => {
+      mapFileAt(address, rounded, fd, offset, what);
+      return { backing: { kind: "device", pageBytes: PAGE_SIZE, numaNode: undefined }, source };
+    });
   }
 
   /**
@@ -195,7 +353,7 @@ export class MappedMemory extends Resource {
     const { bytes } = this;
     const first = Math.ceil(offset / PAGE_SIZE) * PAGE_SIZE;
     const last = Math.floor((offset + length) / PAGE_SIZE) * PAGE_SIZE;
-    if (!this.isAnonymous || last - first < DISCARD_BYTES) {
+    if (!this.isPlain || last - first < DISCARD_BYTES) {
       bytes.fill(0, offset, offset + length);
       return;
     }
@@ -204,29 +362,95 @@ export class MappedMemory extends Resource {
     bytes.fill(0, last, offset + length);
   }
 
-  /** The whole range. @throws ClosedError */
-  get bytes(): Uint8Array<SharedArrayBuffer> {
+  /**
+   * The descriptor behind memory made by {@link memfd} or of a file, to be handed to another process; owned by this object.
+   * @throws ClosedError, StateError where there is none
+   */
+  get fd(): number {
     if (this.closed) throw new ClosedError(this.lease.label);
+    if (this.file === undefined)
+      throw new StateError(`${this.lease.label} has no file behind it: see MappedMemory.memfd`);
+    return this.file;
+  }
+
+  /** The whole range. @throws ClosedError, StateError where the file behind it was cut short */
+  get bytes(): Uint8Array<SharedArrayBuffer> {
+    this.assertUsable();
     return this.allBytes;
   }
 
-  /** The whole range as 32-bit little-endian words. @throws ClosedError */
+  /** The whole range as 32-bit little-endian words. @throws ClosedError, StateError as {@link bytes} */
   get words(): Uint32Array<SharedArrayBuffer> {
-    if (this.closed) throw new ClosedError(this.lease.label);
+    this.assertUsable();
     return this.allWords;
+  }
+
+  /** @throws ClosedError, StateError where the file behind it was cut short: touching that part would be fatal */
+  assertUsable(): void {
+    if (this.closed) throw new ClosedError(this.lease.label);
+    this.assertIntact?.();
   }
 }
 
+/** Sizes and alignment that options ask for. @throws ArgumentError */
+function layout(
+  sizeBytes: number,
+  options: { readonly hugePageBytes?: number | undefined; readonly alignBytes?: number | undefined } & {
+    readonly transparentHugePages?: boolean | undefined;
+  },
+): { rounded: number; unit: number; align: number } {
+  checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
+  const { hugePageBytes = PAGE_SIZE, alignBytes = PAGE_SIZE } = options;
+  const unit = checkPowerOfTwo("hugePageBytes", hugePageBytes, PAGE_SIZE, MAX_ARENA_BYTES);
+  const asked = checkPowerOfTwo("alignBytes", alignBytes, 1, MAX_ARENA_BYTES);
+  const rounded = Math.ceil(sizeBytes / unit) * unit;
+  // A transparent huge page needs an aligned place of its size.
+  const huge = options.transparentHugePages === true ? (transparentHugePageBytes() ?? PAGE_SIZE) : PAGE_SIZE;
+  return { rounded, unit, align: Math.max(unit, asked, rounded >= huge ? huge : PAGE_SIZE) };
+}
+
+function anonymousBacking(
+  address: number,
+  sizeBytes: number,
+  unit: number,
+  transparent: boolean,
+  numaNode: number | undefined,
+): MemoryBacking {
+  if (unit > PAGE_SIZE) return { kind: "huge", pageBytes: unit, numaNode };
+  const huge = transparentHugePageBytes();
+  // What doesn't fill a huge page at the end can't be in one.
+  if (transparent && huge !== undefined && sizeBytes >= huge) {
+    const whole = Math.floor(sizeBytes / huge) * huge;
+    if (transparentHugeBytes(address, whole) === whole) {
+      return { kind: "transparent-huge", pageBytes: huge, numaNode };
+    }
+  }
+  return { kind: "anonymous", pageBytes: PAGE_SIZE, numaNode };
+}
+
+function endsEarly(what: string, size: number, end: number): string {
+  return `${what}: the file ends at ${size} bytes, before ${end}`;
+}
+
 /** Devices have no size here; of a file every page up to its end may be touched. */
-function checkWithinFile(fd: number, end: number, what: string): void {
-  let size: number;
+function fileSize(fd: number): number | undefined {
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) return;
-    size = stat.size;
+    return stat.isFile() ? stat.size : undefined;
   } catch {
     // Not a descriptor at all: mmap names the error.
-    return;
+    return undefined;
   }
-  if (end > size) throw new ArgumentError(`${what}: the file ends at ${size} bytes, before ${end}`);
+}
+
+/** linux/magic.h */
+const TMPFS_MAGIC = 0x0102_1994;
+const HUGETLBFS_MAGIC = 0x9584_58f6;
+
+/** Files of tmpfs and hugetlbfs are to the kernel what a memfd is. */
+function fileKind(fd: number, isFile: boolean): { kind: "memfd" | "file" | "device"; pageBytes: number } {
+  if (!isFile) return { kind: "device", pageBytes: PAGE_SIZE };
+  const { type, bsize } = statfsSync(`/proc/self/fd/${fd}`);
+  if (type === HUGETLBFS_MAGIC) return { kind: "memfd", pageBytes: bsize };
+  return { kind: type === TMPFS_MAGIC ? "memfd" : "file", pageBytes: PAGE_SIZE };
 }

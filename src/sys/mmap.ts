@@ -1,5 +1,6 @@
 /** mmap(2) and its relatives, throwing. Addresses are plain numbers: user space ends below 2^47. */
 import { SysError, type SysErrorContext } from "./errors.js";
+import { hugePageHint } from "./huge-pages.js";
 import { c, lastErrno } from "./libc.js";
 
 const PROT_READ_WRITE = 0x1 | 0x2;
@@ -16,6 +17,7 @@ const MREMAP_FIXED = 2;
 const MADV_DONTNEED = 4;
 const MADV_HUGEPAGE = 14;
 const MADV_DONTFORK = 10;
+const MADV_POPULATE_WRITE = 23;
 
 const MAP_FAILED = -1;
 
@@ -50,7 +52,7 @@ export function mapAnonymousAt(address: number, length: number, options: Anonymo
   let flags = MAP_PRIVATE | MAP_ANONYMOUS;
   if (options.hugePageBytes !== undefined) {
     flags |= MAP_HUGETLB | (Math.log2(options.hugePageBytes) << MAP_HUGE_SHIFT);
-    const hint = "are enough huge pages of this size reserved?";
+    const hint = hugePageHint(options.hugePageBytes);
     // Asked elsewhere first: the kernel takes the old pages away before it finds that the pool is empty, and until
     // the tombstone stands another thread's mmap could land in the hole.
     c.munmap(mmap(0, length, flags, -1, 0, { object, hint }), length);
@@ -74,8 +76,15 @@ export function mapTombstoneAt(address: number, length: number): void {
  * mapping after the old pages are gone would leave a hole that a stale view could fall into.
  * @throws SysError with the range at `address` untouched
  */
-export function mapFileAt(address: number, length: number, fd: number, offset: number, object: string): void {
-  const staged = mmap(0, length, MAP_SHARED, fd, offset, { object });
+export function mapFileAt(
+  address: number,
+  length: number,
+  fd: number,
+  offset: number,
+  object: string,
+  hint?: string,
+): void {
+  const staged = mmap(0, length, MAP_SHARED, fd, offset, { object, hint });
   const moved = c.mremap(staged, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address);
   if (moved === MAP_FAILED) {
     const errno = lastErrno();
@@ -93,6 +102,17 @@ export function adviseHugePages(address: number, length: number): boolean {
 /** Keeps a forked child from sharing (and thereby un-sharing) pages that a device writes to. @throws SysError */
 export function adviseDontFork(address: number, length: number): void {
   if (c.madvise(address, length, MADV_DONTFORK) < 0) throw new SysError("madvise", lastErrno());
+}
+
+/**
+ * Faults all pages in for writing. Unlike a touch it says so where there is no page: of huge pages bound to a NUMA node
+ * that has none left a touch would be fatal.
+ * @throws SysError: ENOMEM, EFAULT (no huge page on the chosen node), EINVAL before Linux 5.14
+ */
+export function populatePages(address: number, length: number): void {
+  if (c.madvise(address, length, MADV_POPULATE_WRITE) < 0) {
+    throw new SysError("madvise(MADV_POPULATE_WRITE)", lastErrno(), { object: `${length} bytes of memory` });
+  }
 }
 
 /** mlock(2). @throws SysError */

@@ -35,13 +35,25 @@ class Dependence {
   }
 }
 
+/** Holders beyond this thread: they may come and go at any moment, so asking and locking them out is one step. */
+export interface ForeignHolders {
+  /** How many there are at this moment. */
+  count(): number;
+  /** Lets no new holder in. @returns how many there are; where any, nothing was locked */
+  lock(): number;
+  /** Undoes lock(). */
+  unlock(): void;
+}
+
 export class Lease {
   // Lists and not Sets: buffers come and go by the million, and a Set makes itself anew every few changes.
   private newestDependent: Dependence | undefined = undefined;
   private dependences: Dependence | undefined = undefined;
   private holdCount = 0;
   private lastHolder = "";
-  private closing = false;
+  /** Whether close() has begun. Written here only. */
+  closing = false;
+  private foreign: ForeignHolders | undefined = undefined;
   private isClosed = false;
   /** The closeAsync() under way. */
   private pending: Promise<void> | undefined = undefined;
@@ -103,6 +115,11 @@ export class Lease {
     this.holdCount--;
   }
 
+  /** From now on close() is refused while other threads hold it, too. */
+  setForeignHolders(foreign: ForeignHolders): void {
+    this.foreign = foreign;
+  }
+
   /** Refuses close() under a call on another thread: the descriptor's number could be given to another file. */
   async during<T>(holder: string, call: () => Promise<T>): Promise<T> {
     this.hold(holder);
@@ -120,7 +137,46 @@ export class Lease {
         `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
       );
     }
+    if (this.foreign !== undefined) this.refuseForeign(this.foreign.count());
     for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.assertIdle();
+  }
+
+  /**
+   * As {@link assertIdle}, and no other thread can begin to hold anything here or below from now on: for who closes in
+   * several steps. close() has to follow.
+   * @throws BusyError with nothing locked
+   */
+  lockIdle(): void {
+    this.assertIdle();
+    this.lockForeign();
+  }
+
+  private refuseForeign(holders: number): void {
+    if (holders > 0) {
+      throw new BusyError(`${this.label} can't be closed: other threads use it (${holders} holds)`);
+    }
+  }
+
+  /** @throws BusyError with nothing locked */
+  private lockForeign(): void {
+    if (this.foreign !== undefined) this.refuseForeign(this.foreign.lock());
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      try {
+        if (!each.dependent.closing) each.dependent.lockForeign();
+      } catch (error) {
+        for (let other = each.after; other !== undefined; other = other.after)
+          other.dependent.unlockForeign();
+        this.foreign?.unlock();
+        throw error;
+      }
+    }
+  }
+
+  private unlockForeign(): void {
+    if (this.closing) return;
+    this.foreign?.unlock();
+    for (let each = this.newestDependent; each !== undefined; each = each.before)
+      each.dependent.unlockForeign();
   }
 
   /**
@@ -131,7 +187,7 @@ export class Lease {
    */
   close(): void {
     if (this.closing) return;
-    this.assertIdle();
+    this.lockIdle();
     const errors = this.closeInto(undefined);
     if (errors !== undefined) throwCollected(errors, `closing ${this.label}`);
   }
@@ -139,7 +195,7 @@ export class Lease {
   /** The same, with whatever may take long off the JavaScript thread. */
   async closeAsync(): Promise<void> {
     if (this.closing) return this.pending;
-    this.assertIdle();
+    this.lockIdle();
     const errors: unknown[] = [];
     this.pending = this.closeIntoAsync(errors).then(() => {
       this.pending = undefined;

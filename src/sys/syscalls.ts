@@ -123,16 +123,57 @@ function pollFor(fd: number, events: number, timeoutMs: number): boolean {
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
+const MFD_HUGETLB = 4;
+const MFD_HUGE_SHIFT = 26;
 
-/** memfd_create(2) of `sizeBytes`, close-on-exec, sealing allowed. @throws SysError */
-export function memfd(name: string, sizeBytes: number): number {
-  const fd = check(c.memfdCreate(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create", { object: name });
+/**
+ * memfd_create(2) of `sizeBytes`, close-on-exec, sealing allowed.
+ * @param hugePageBytes explicit huge pages of this size, of which `sizeBytes` is a multiple
+ * @throws SysError
+ */
+export function memfd(name: string, sizeBytes: number, hugePageBytes?: number): number {
+  const huge = hugePageBytes === undefined ? 0 : MFD_HUGETLB | (Math.log2(hugePageBytes) << MFD_HUGE_SHIFT);
+  const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | huge;
+  const fd = check(c.memfdCreate(name, flags), "memfd_create", { object: name });
   if (c.ftruncate(fd, sizeBytes) < 0) {
     const errno = lastErrno();
     c.close(fd);
     throw new SysError("ftruncate", errno, { object: `memfd ${name}` });
   }
   return fd;
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+const F_SEAL_SEAL = 1;
+const F_SEAL_SHRINK = 2;
+const F_SEAL_GROW = 4;
+
+/** A second descriptor of the same open file, close-on-exec. @throws SysError */
+export function duplicate(fd: number): number {
+  return check(c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", { object: `fd ${fd}` });
+}
+
+/** Fixes the length of a memfd for good: nobody who gets the descriptor can cut it. @throws SysError */
+export function sealSize(fd: number): void {
+  const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
+  check(c.fcntl(fd, F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)", { object: `memfd of fd ${fd}` });
+}
+
+/** Whether a file can't become shorter any more: false for all that isn't a sealed memfd. */
+export function isSealedAgainstShrinking(fd: number): boolean {
+  const seals = c.fcntl(fd, F_GET_SEALS, 0);
+  return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
+}
+
+/** Where a file ends. The only way to learn the size of a dma-buf. @throws SysError */
+export function fileEnd(fd: number): number {
+  const SEEK_SET = 0;
+  const SEEK_END = 2;
+  const end = check(c.lseek(fd, 0, SEEK_END), "lseek", { object: `fd ${fd}` });
+  c.lseek(fd, 0, SEEK_SET);
+  return end;
 }
 
 const SC_PAGESIZE = 30;

@@ -3,13 +3,14 @@ import { Errno } from "../sys/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
 import { ioctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
-import { MappedMemory } from "../sys/memory.js";
+import { MappedMemory, type MemorySource } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { closing, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
 import { type DeviceCapabilities, probeDevice } from "./capabilities.js";
 import { capabilityChain } from "./capability-chain.js";
 import { openCdev } from "./cdev.js";
 import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "./device-io.js";
+import { exportDmaBuf } from "./dma-buf.js";
 import { canMap, queryRegion } from "./region.js";
 import {
   VFIO_DEVICE_ATTACH_IOMMUFD_PT,
@@ -274,7 +275,16 @@ export class VfioDevice extends Resource implements DeviceIo {
       );
     }
     const what = `${this.lease.label} region ${index}`;
-    const memory = MappedMemory.ofFile(this.fd, region.offset + offset, sizeBytes, what);
+    // iommufd can't map a BAR by its virtual address; it takes a dma-buf, which it needs no longer once it is mapped.
+    const source: MemorySource = {
+      withFile: (use) => {
+        using exported = exportDmaBuf(this, index, [
+          { offset, sizeBytes: Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE },
+        ]);
+        return use(exported.fd, 0);
+      },
+    };
+    const memory = MappedMemory.ofRegion(this.fd, region.offset + offset, sizeBytes, what, source);
     memory.lease.dependOn(this.lease);
     memory.keep(this);
     this.mappings = [...this.mappings.filter(({ closed }) => !closed), memory.lease];

@@ -15,6 +15,8 @@ export class IdentityMapper implements DmaMapper {
   readonly mapped = new Map<bigint, { readonly sizeBytes: number; readonly access: DmaAccess }>();
   /** Refuses the next map() or unmap(), as a kernel short of memory does. */
   refuseNext = false;
+  /** Where the next map() without a fixed address goes, in place of the memory's own address. */
+  next: bigint | undefined;
 
   constructor(private readonly onUnmap: (iova: bigint) => void = () => {}) {
     const { mapped } = this;
@@ -31,7 +33,8 @@ export class IdentityMapper implements DmaMapper {
 
   map(address: number, sizeBytes: number, access: DmaAccess, fixed: bigint | undefined): Iova {
     this.refuse("MAP");
-    const at = iova(fixed ?? BigInt(address));
+    const at = iova(fixed ?? this.next ?? BigInt(address));
+    this.next = undefined;
     this.mapped.set(at, { sizeBytes, access });
     return at;
   }

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type IovaRange, iova } from "../../../src/dma/iova.js";
-import { IovaAllocator, IovaSpaceError } from "../../../src/dma/iova-allocator.js";
+import { IovaAllocator } from "../../../src/dma/iova-allocator.js";
+import { IovaSpaceError } from "../../../src/dma/iova-space-error.js";
 import { ArgumentError } from "../../../src/sys/errors.js";
 
 const GRANULE = 4096;
@@ -14,18 +15,59 @@ function ranges(...pairs: [start: bigint, last: bigint][]): IovaRange[] {
 /** What an x86 host with an MSI window reports, cut short. */
 const withHole = ranges([0x0n, 0xfedf_ffffn], [0xfef0_0000n, 0xffff_ffffn]);
 
+/** Why an address was refused. */
+function reasonOf(call: () => unknown): unknown {
+  try {
+    call();
+  } catch (error) {
+    return error instanceof IovaSpaceError ? error.reason : error;
+  }
+  return undefined;
+}
+
 describe("alloc and reserve", () => {
-  test("lowest address first, never 0", () => {
-    const allocator = new IovaAllocator(withHole, GRANULE);
+  test("the smallest range that holds it, from its start on, never 0", () => {
+    const allocator = new IovaAllocator(ranges([0x0n, 0xffff_ffffn], [1n << 32n, (1n << 47n) - 1n]), GRANULE);
+    // Neighbours are one range: what lies behind the first mapping.
     expect(allocator.alloc(GRANULE)).toBe(0x1000n);
     expect(allocator.alloc(GRANULE)).toBe(0x2000n);
+    allocator.reserve(0x6000n, GRANULE);
+    // 0x3000..0x5fff is left in front of it: closest to two granules, and then to one.
+    expect(allocator.alloc(2 * GRANULE)).toBe(0x3000n);
+    expect(allocator.alloc(GRANULE)).toBe(0x5000n);
+    expect(allocator.alloc(GRANULE)).toBe(0x7000n);
     expect(() => allocator.reserve(0n, GRANULE)).toThrow("is reserved or beyond");
   });
 
   test("alignment skips what lies before it and leaves that free", () => {
-    const allocator = new IovaAllocator(withHole, GRANULE);
-    expect(allocator.alloc(2 * GRANULE, 0x20_0000)).toBe(0x20_0000n);
+    const allocator = new IovaAllocator(ranges([0x1000n, 0xff_ffffn]), GRANULE);
+    expect(allocator.alloc(2 * GRANULE, { alignBytes: 0x20_0000 })).toBe(0x20_0000n);
     expect(allocator.alloc(GRANULE)).toBe(0x1000n);
+    expect(allocator.alloc(0x20_0000, { alignBytes: 0x20_0000 })).toBe(0x40_0000n);
+  });
+
+  test("stays below what a device can put on the bus, and above what is kept for such devices", () => {
+    const allocator = new IovaAllocator(ranges([0n, (1n << 48n) - 1n]), GRANULE);
+    const limit = (1n << 28n) - 1n;
+    expect(allocator.alloc(GRANULE, { first: limit + 1n })).toBe(limit + 1n);
+    const at = allocator.alloc(2 ** 28 - GRANULE, { last: limit });
+    expect(at).toBe(0x1000n);
+    expect(reasonOf(() => allocator.alloc(GRANULE, { last: limit }))).toBe("full");
+    expect(allocator.alloc(GRANULE)).toBe(limit + 0x1001n);
+    allocator.release(at, 2 ** 28 - GRANULE);
+    expect(allocator.alloc(0x20_0000, { last: limit, alignBytes: 0x20_0000 })).toBe(0x20_0000n);
+    expect(reasonOf(() => allocator.alloc(2 ** 28, { last: limit }))).toBe("full");
+    expect(reasonOf(() => allocator.alloc(GRANULE, { last: 0xfffn }))).toBe("full");
+  });
+
+  test("finds the only aligned place among many ranges that are large enough and aren't", () => {
+    const allocator = new IovaAllocator(ranges([0n, 0xfff_ffffn]), GRANULE);
+    // A taken granule in every 64 KiB but one: 15 granules are free in each, and nothing is aligned there.
+    for (let at = 0n; at < 0x1000_0000n; at += 0x1_0000n) {
+      if (at > 0n && at !== 0x777_0000n) allocator.reserve(at, GRANULE);
+    }
+    expect(allocator.alloc(8 * GRANULE, { alignBytes: 0x1_0000 })).toBe(0x777_0000n);
+    expect(reasonOf(() => allocator.alloc(8 * GRANULE, { alignBytes: 0x1_0000 }))).toBe("full");
   });
 
   test("what does not fit before a reserved hole goes behind it; the hole can't be had", () => {
@@ -35,6 +77,7 @@ describe("alloc and reserve", () => {
     expect(() => allocator.reserve(0xfee0_0000n, GRANULE)).toThrow("is reserved or beyond");
     // Half in the hole is in the hole.
     expect(() => allocator.reserve(0xfeef_f000n, 2 * GRANULE)).toThrow("is reserved or beyond");
+    expect(reasonOf(() => allocator.reserve(0xfee0_0000n, GRANULE))).toBe("reserved");
   });
 
   test("a fixed address that is taken is refused, and says so", () => {
@@ -55,6 +98,19 @@ describe("alloc and reserve", () => {
     expect(() => allocator.alloc(2 ** 39)).toThrow(IovaSpaceError);
   });
 
+  test("all of 64 bits is one range", () => {
+    const allocator = new IovaAllocator(ranges([0n, 2n ** 64n - 1n]), GRANULE);
+    expect(allocator.freeBytes).toBe(2n ** 64n - 0x1000n);
+    allocator.reserve(2n ** 64n - 0x1000n, GRANULE);
+    expect(allocator.stats()).toEqual({
+      freeBytes: 2n ** 64n - 0x2000n,
+      largestFreeBytes: 2n ** 64n - 0x2000n,
+      freeRanges: 1,
+    });
+    // A range can't wrap.
+    expect(reasonOf(() => allocator.reserve(2n ** 64n - 0x2000n, 2 ** 14))).toBe("reserved");
+  });
+
   test("the last page of 64 bits can be used", () => {
     const allocator = new IovaAllocator(ranges([2n ** 64n - 0x2000n, 2n ** 64n - 1n]), GRANULE);
     expect(allocator.alloc(GRANULE)).toBe(2n ** 64n - 0x2000n);
@@ -66,6 +122,20 @@ describe("alloc and reserve", () => {
     const allocator = new IovaAllocator(ranges([0x1800n, 0x4fffn], [0x5100n, 0x5effn]), GRANULE);
     expect(allocator.freeBytes).toBe(0x3000n);
     expect(allocator.alloc(3 * GRANULE)).toBe(0x2000n);
+  });
+
+  test("ranges that overlap are one, a range that ends before it starts is none, nor is a granule below 4096", () => {
+    const allocator = new IovaAllocator(
+      ranges([0x1000n, 0x4fffn], [0x2000n, 0x2fffn], [0x3000n, 0x5fffn]),
+      GRANULE,
+    );
+    expect(allocator.freeBytes).toBe(0x5000n);
+    expect(() => new IovaAllocator(ranges([0x2000n, 0x1000n]), GRANULE)).toThrow(ArgumentError);
+    for (const granule of [0, 1, 512, 5000]) {
+      expect(() => new IovaAllocator(withHole, granule)).toThrow(ArgumentError);
+    }
+    expect(() => allocator.alloc(GRANULE, { alignBytes: 3 * GRANULE })).toThrow(ArgumentError);
+    expect(() => allocator.alloc(GRANULE, { last: -1n })).toThrow(ArgumentError);
   });
 
   test.each([0, -GRANULE, 100, GRANULE + 1, Number.NaN])("a size of %s is refused", (size) => {
@@ -123,9 +193,23 @@ describe("against a model that knows nothing but single granules", () => {
       return first + count <= PAGES && this.free.slice(first, first + count).every(Boolean);
     }
 
-    lowest(count: number, align: number): number | undefined {
-      for (let first = 0; first < PAGES; first += align) if (this.isFree(first, count)) return first;
-      return undefined;
+    fits(count: number, align: number): boolean {
+      for (let first = 0; first < PAGES; first += align) if (this.isFree(first, count)) return true;
+      return false;
+    }
+
+    /** Length of the free stretch around a granule. */
+    stretch(at: number): number {
+      let [start, end] = [at, at];
+      while (this.free[start - 1] === true) start--;
+      while (this.free[end] === true) end++;
+      return end - start;
+    }
+
+    /** Length of the smallest free stretch that holds `count`. */
+    smallest(count: number): number {
+      const lengths = this.free.map((free, i) => (free ? this.stretch(i) : 0));
+      return Math.min(...lengths.filter((length) => length >= count));
     }
 
     set(first: number, count: number, free: boolean): void {
@@ -176,7 +260,7 @@ describe("against a model that knows nothing but single granules", () => {
     return { usable, reported: reported.reverse() };
   }
 
-  test("random steps agree: same addresses, same refusals, nothing lost, all whole in the end", () => {
+  test("random steps agree: best fit, same refusals, nothing lost, all whole in the end", () => {
     fc.assert(
       fc.property(layout, fc.array(step, { maxLength: 60 }), (stretches, steps) => {
         const { usable, reported } = build(stretches);
@@ -191,13 +275,15 @@ describe("against a model that knows nothing but single granules", () => {
         };
         for (const next of steps) {
           if (next.kind === "alloc") {
-            const expected = model.lowest(next.count, next.align);
-            const alloc = () => allocator.alloc(next.count * GRANULE, next.align * GRANULE);
-            if (expected === undefined) expect(alloc).toThrow(IovaSpaceError);
+            const alloc = () => allocator.alloc(next.count * GRANULE, { alignBytes: next.align * GRANULE });
+            if (!model.fits(next.count, next.align)) expect(alloc).toThrow(IovaSpaceError);
             else {
-              expect(alloc()).toBe(BigInt(expected * GRANULE));
-              model.set(expected, next.count, false);
-              live.push({ first: expected, count: next.count });
+              const first = Number(alloc()) / GRANULE;
+              expect(first % next.align).toBe(0);
+              expect(model.isFree(first, next.count)).toBe(true);
+              if (next.align === 1) expect(model.stretch(first)).toBe(model.smallest(next.count));
+              model.set(first, next.count, false);
+              live.push({ first, count: next.count });
             }
           } else if (next.kind === "reserve") {
             const reserve = () => allocator.reserve(BigInt(next.first * GRANULE), next.count * GRANULE);
@@ -225,4 +311,98 @@ describe("against a model that knows nothing but single granules", () => {
       { numRuns: 500 },
     );
   });
+});
+
+test("a million operations: nothing twice, nothing lost, refused only what doesn't fit", () => {
+  const PAGES = 4096;
+  const usable = (page: number): boolean => page > 0 && (page < 1500 || page >= 1756);
+  const allocator = new IovaAllocator(
+    ranges([0n, BigInt(1500 * GRANULE) - 1n], [BigInt(1756 * GRANULE), BigInt(PAGES * GRANULE) - 1n]),
+    GRANULE,
+  );
+  const taken = Uint8Array.from({ length: PAGES }, (_, page) => (usable(page) ? 0 : 1));
+  const initially = allocator.freeBytes;
+  let seed = 12345;
+  const random = (below: number): number => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return Math.floor((seed / 2 ** 32) * below);
+  };
+  const fits = (count: number, align: number, low: number, high: number): boolean => {
+    for (let first = Math.ceil(low / align) * align; first + count - 1 <= high; first += align) {
+      if (!taken.subarray(first, first + count).includes(1)) return true;
+    }
+    return false;
+  };
+  const live: { first: number; count: number }[] = [];
+  let livePages = 0;
+  let refused = 0;
+  const problems: string[] = [];
+  const took = (what: string, first: number, count: number): void => {
+    if (taken.subarray(first, first + count).includes(1))
+      problems.push(`${what} gave ${first} + ${count} twice`);
+    taken.fill(1, first, first + count);
+    live.push({ first, count });
+    livePages += count;
+  };
+  for (let i = 0; i < 1_000_000 && problems.length === 0; i++) {
+    const what = random(20);
+    const count = 1 + random(random(8) === 0 ? 64 : 6);
+    if (what < 9) {
+      const align = 1 << random(6);
+      const [low, high] = what < 6 ? [0, PAGES - 1] : [random(PAGES), random(PAGES)];
+      try {
+        const placement = { first: BigInt(low * GRANULE), last: BigInt(high * GRANULE) + 4095n };
+        const at = Number(allocator.alloc(count * GRANULE, { ...placement, alignBytes: align * GRANULE }));
+        const first = at / GRANULE;
+        if (first % align !== 0 || first < low || first + count - 1 > high) {
+          problems.push(`${first} + ${count} is not within ${low}..${high} aligned to ${align}`);
+        }
+        took("alloc", first, count);
+      } catch (error) {
+        if (!(error instanceof IovaSpaceError)) throw error;
+        refused++;
+        if (fits(count, align, low, high)) problems.push(`${count} aligned to ${align} was refused`);
+      }
+    } else if (what < 11) {
+      const first = random(PAGES);
+      try {
+        allocator.reserve(BigInt(first * GRANULE), count * GRANULE);
+        took("reserve", first, count);
+      } catch (error) {
+        if (!(error instanceof IovaSpaceError)) throw error;
+        refused++;
+        if (first + count <= PAGES && !taken.subarray(first, first + count).includes(1)) {
+          problems.push(`fixed ${first} + ${count} was refused`);
+        }
+      }
+    } else if (live.length > 0) {
+      const which = random(live.length);
+      const last = live.pop();
+      const given = which < live.length ? live[which] : last;
+      if (given === undefined || last === undefined) continue;
+      if (which < live.length) live[which] = last;
+      allocator.release(BigInt(given.first * GRANULE), given.count * GRANULE);
+      taken.fill(0, given.first, given.first + given.count);
+      livePages -= given.count;
+    }
+    if (allocator.freeBytes !== initially - BigInt(livePages * GRANULE))
+      problems.push(`bytes were lost at ${i}`);
+  }
+  expect(problems).toEqual([]);
+  expect(refused).toBeGreaterThan(1000);
+  for (const { first, count } of live) allocator.release(BigInt(first * GRANULE), count * GRANULE);
+  expect(allocator.stats()).toEqual({
+    freeBytes: initially,
+    largestFreeBytes: BigInt((PAGES - 1756) * GRANULE),
+    freeRanges: 2,
+  });
+}, 120_000);
+
+test.each([10, 1000, 100_000])("%i live ranges: a search takes steps by the logarithm", (count) => {
+  const allocator = new IovaAllocator(ranges([0n, (1n << 48n) - 1n]), GRANULE);
+  // In order, the worst case for a tree that doesn't balance; each second one freed again leaves as many free ranges.
+  const given = Array.from({ length: 2 * count }, () => allocator.alloc(GRANULE));
+  for (const [i, at] of given.entries()) if (i % 2 === 0) allocator.release(at, GRANULE);
+  expect(allocator.stats().freeRanges).toBe(count + 1);
+  expect(allocator.searchSteps).toBeLessThanOrEqual(4 * Math.log2(count) + 8);
 });

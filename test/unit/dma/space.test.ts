@@ -1,4 +1,8 @@
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 import { beforeEach, describe, expect, test } from "vitest";
+import { IovaSpaceError } from "../../../src/dma/iova-space-error.js";
+import { BorrowedBuffer } from "../../../src/dma/shared-buffer.js";
 import { DmaSpace } from "../../../src/dma/space.js";
 import { ArgumentError, BusyError, ClosedError, SysError } from "../../../src/sys/errors.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
@@ -139,6 +143,153 @@ describe("mapping memory the caller has", () => {
     closed.close();
     expect(() => space.map(closed)).toThrow(ClosedError);
     expect(mapper.mapped.size).toBe(0);
+  });
+});
+
+describe("where devices find a view", () => {
+  test("is known of any typed array made of a buffer's bytes", () => {
+    const buffers = Array.from({ length: 50 }, (_, i) => space.alloc((1 + (i % 5)) * PAGE_SIZE));
+    for (const buffer of buffers) {
+      expect(space.translate(buffer.bytes)).toBe(buffer.iova);
+      expect(space.translate(buffer.view(100, 8))).toBe(buffer.iova + 100n);
+      const { buffer: memory, byteOffset } = buffer.bytes;
+      expect(space.translate(new Uint32Array(memory, byteOffset + 256, 4))).toBe(buffer.iova + 256n);
+      expect(space.translate(new DataView(memory, byteOffset + PAGE_SIZE - 1, 1))).toBe(
+        buffer.iova + BigInt(PAGE_SIZE - 1),
+      );
+    }
+    const [first, second] = buffers;
+    first?.close();
+    expect(space.translate(second?.bytes ?? new Uint8Array())).toBe(second?.iova);
+  });
+
+  test("is nowhere for the heap, other spaces, closed buffers and views that reach beyond", () => {
+    using other = new DmaSpace(new IdentityMapper());
+    using foreign = other.alloc(PAGE_SIZE);
+    const closed = space.alloc(PAGE_SIZE);
+    const { bytes } = closed;
+    closed.close();
+    using buffer = space.alloc(PAGE_SIZE);
+    const { buffer: memory, byteOffset } = buffer.bytes;
+    const beyond = new Uint8Array(memory, byteOffset + PAGE_SIZE - 8, 16);
+    for (const view of [new Uint8Array(8), Buffer.alloc(8), foreign.bytes, bytes, beyond]) {
+      expect(() => space.translate(view)).toThrow(ArgumentError);
+      expect(() => space.segments(view)).toThrow(ArgumentError);
+    }
+    expect(() => space.segments(foreign)).toThrow("is of another DMA space");
+    expect(() => space.segments(closed)).toThrow(ClosedError);
+    // @ts-expect-error what a caller without types may hand over
+    expect(() => space.translate("text")).toThrow(ArgumentError);
+  });
+
+  test("is the newest place of memory that is mapped twice, and the older one after that", () => {
+    using memory = MappedMemory.anonymous(PAGE_SIZE);
+    const older = space.map(memory, { iova: 0x10000n });
+    const newer = space.map(memory, { iova: 0x20000n });
+    expect(space.translate(memory.bytes)).toBe(0x20000n);
+    newer.close();
+    expect(space.translate(memory.bytes)).toBe(0x10000n);
+    older.close();
+    expect(() => space.translate(memory.bytes)).toThrow(ArgumentError);
+  });
+
+  test("as a list: neighbours are one segment, parts keep their order", () => {
+    using low = space.alloc(PAGE_SIZE, { iova: 0x10000n });
+    using high = space.alloc(PAGE_SIZE, { iova: 0x11000n });
+    using far = space.alloc(100, { iova: 0x90000n });
+    expect(space.segments(low, high, far)).toEqual([
+      { iova: 0x10000n, sizeBytes: 2 * PAGE_SIZE },
+      { iova: 0x90000n, sizeBytes: 100 },
+    ]);
+    expect(space.segments(high.view(0, 10), low, low.view(8, 8), new Uint8Array())).toEqual([
+      { iova: 0x11000n, sizeBytes: 10 },
+      { iova: 0x10000n, sizeBytes: PAGE_SIZE },
+      { iova: 0x10008n, sizeBytes: 8 },
+    ]);
+    expect(space.segments()).toEqual([]);
+  });
+});
+
+describe("a place that was asked for", () => {
+  test.each([0, 12, 65, 28.5, Number.NaN])("%s address bits are none", (addressBits) => {
+    expect(() => space.alloc(1, { addressBits })).toThrow(ArgumentError);
+  });
+
+  test("a fixed one beyond the device, or unaligned, is refused before anything is mapped", () => {
+    expect(() => space.alloc(1, { addressBits: 28, iova: 0x1000_0000n })).toThrow(IovaSpaceError);
+    expect(() => space.alloc(2 * PAGE_SIZE, { addressBits: 28, iova: 0xfff_f000n })).toThrow(IovaSpaceError);
+    expect(() => space.alloc(1, { iova: 0x1000n, iovaAlignBytes: 0x2000 })).toThrow(ArgumentError);
+    expect(() => space.alloc(1, { iovaAlignBytes: 5000 })).toThrow(ArgumentError);
+    // @ts-expect-error what a caller without types may hand over
+    expect(() => space.alloc(1, { access: "all" })).toThrow(ArgumentError);
+    // @ts-expect-error the same
+    expect(() => space.alloc(1, { pages: "gigantic" })).toThrow(ArgumentError);
+    expect(mapper.mapped.size).toBe(0);
+  });
+});
+
+describe("another thread", () => {
+  /** Holds and drops as it is told, and says what it sees. */
+  const program = `
+    import { parentPort, workerData } from "node:worker_threads";
+    const { BorrowedBuffer } = await import(workerData.module);
+    const buffer = BorrowedBuffer.of(workerData.shared);
+    parentPort.on("message", (what) => {
+      try {
+        if (what === "hold") buffer.hold();
+        else if (what === "drop") buffer.drop();
+        else buffer.bytes[1] = buffer.bytes[0] + 1;
+        parentPort.postMessage({ closed: buffer.closed, iova: buffer.iova });
+      } catch (error) {
+        parentPort.postMessage({ closed: buffer.closed, error: error.name });
+      }
+    });`;
+
+  test("has the same bytes, keeps the owner from closing while it holds, and learns of the end", async () => {
+    using tree = compileTree("src/dma/shared-buffer.ts");
+    const module = pathToFileURL(tree.file("src/dma/shared-buffer.ts")).href;
+    const buffer = space.alloc(PAGE_SIZE);
+    const url = new URL(`data:text/javascript,${encodeURIComponent(program)}`);
+    const worker = new Worker(url, { workerData: { module, shared: buffer.share() } });
+    const ask = (what: string): Promise<unknown> =>
+      new Promise((resolve, reject) => {
+        worker.once("message", resolve);
+        worker.once("error", reject);
+        worker.postMessage(what);
+      });
+    try {
+      buffer.bytes[0] = 41;
+      expect(await ask("look")).toEqual({ closed: false, iova: buffer.iova });
+      expect(buffer.bytes[1]).toBe(42);
+      await ask("hold");
+      for (const target of [buffer, space, mapper.lease]) {
+        expect(() => target.close()).toThrow(/other threads use it/);
+        expect(() => target.close()).toThrow(BusyError);
+      }
+      expect(mapper.mapped.has(buffer.iova)).toBe(true);
+      await ask("drop");
+      expect(await ask("drop")).toEqual({ closed: false, error: "BusyError" });
+      buffer.close();
+      expect(await ask("look")).toEqual({ closed: true, error: "ClosedError" });
+      expect(await ask("hold")).toEqual({ closed: true, error: "ClosedError" });
+      expect(() => buffer.share()).toThrow(ClosedError);
+    } finally {
+      await worker.terminate();
+    }
+  }, 60_000);
+
+  test("a refused close locks nobody out: what was idle can be held again", () => {
+    const idle = space.alloc(1);
+    const busy = space.alloc(1);
+    const [first, second] = [BorrowedBuffer.of(idle.share()), BorrowedBuffer.of(busy.share())];
+    second.hold();
+    expect(() => space.close()).toThrow(BusyError);
+    first.hold();
+    expect(() => idle.close()).toThrow(BusyError);
+    first.drop();
+    second.drop();
+    space.close();
+    expect([first.closed, second.closed]).toEqual([true, true]);
   });
 });
 

@@ -1,0 +1,77 @@
+/** Chooses what memory for a device is made of. */
+import { checkLength } from "../sys/check.js";
+import { ArgumentError, SysError } from "../sys/errors.js";
+import { transparentHugePageBytes } from "../sys/huge-pages.js";
+import { MappedMemory } from "../sys/memory.js";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+
+/**
+ * Pages that memory is made of: `base` (the CPU's smallest), `transparent` (huge where the kernel finds any), a size in
+ * bytes (explicit huge pages of that size, or an error), or `best`: explicit ones of the largest size that is free and
+ * wastes little, else transparent ones, else base. `buffer.backing` says what was got.
+ */
+export type PageChoice = "base" | "transparent" | "best" | number;
+
+/** What memory is made of, and where it lies. */
+export interface BackingOptions {
+  /** `base` by default. */
+  readonly pages?: PageChoice | undefined;
+  /** A memfd, which other processes can map: see `buffer.memory.fd`. */
+  readonly shared?: boolean | undefined;
+  /** Alignment of the virtual address in bytes, a power of two. */
+  readonly alignBytes?: number | undefined;
+  /** Only memory of this NUMA node (`PciFunction.numaNode` names the device's). */
+  readonly numaNode?: number | undefined;
+  /** Fault all pages in at once. Mapping does that anyway. */
+  readonly populate?: boolean | undefined;
+  /** mlock the pages: they can't be swapped out even while no device is attached. */
+  readonly lock?: boolean | undefined;
+}
+
+/** Sizes of explicit huge pages that `best` tries, largest first. */
+const HUGE_PAGES = [1024 * 1024 * 1024, 2 * 1024 * 1024];
+/** `best` wastes no more than this part of what is asked for. */
+const MAX_WASTE = 1 / 8;
+
+/** @throws ArgumentError, SysError (ENOMEM: too few huge pages of the size asked for) */
+export function allocateMemory(sizeBytes: number, options: BackingOptions): MappedMemory {
+  checkLength("sizeBytes", sizeBytes);
+  const { pages = "base", shared = false, ...rest } = options;
+  const make = (hugePageBytes?: number, transparent = false): MappedMemory =>
+    shared
+      ? MappedMemory.memfd(sizeBytes, { ...rest, hugePageBytes })
+      : MappedMemory.anonymous(sizeBytes, { ...rest, hugePageBytes, transparentHugePages: transparent });
+  if (typeof pages === "number") return make(pages);
+  switch (pages) {
+    case "base":
+      return make();
+    case "transparent":
+      if (shared) throw new ArgumentError("shared memory has base pages or explicit huge pages");
+      return make(undefined, true);
+    case "best":
+      return bestOf(sizeBytes, make, shared);
+    default:
+      throw new ArgumentError(
+        `pages must be "base", "transparent", "best" or a size in bytes, got ${JSON.stringify(pages)}`,
+      );
+  }
+}
+
+function bestOf(
+  sizeBytes: number,
+  make: (hugePageBytes?: number, transparent?: boolean) => MappedMemory,
+  shared: boolean,
+): MappedMemory {
+  for (const pageBytes of HUGE_PAGES) {
+    const waste = Math.ceil(sizeBytes / pageBytes) * pageBytes - sizeBytes;
+    if (waste > sizeBytes * MAX_WASTE || pageBytes <= PAGE_SIZE) continue;
+    try {
+      return make(pageBytes);
+    } catch (error) {
+      // None of this size, too few, none on the node asked for: the next smaller kind.
+      if (!(error instanceof SysError)) throw error;
+    }
+  }
+  const huge = transparentHugePageBytes();
+  return make(undefined, !shared && huge !== undefined && sizeBytes >= huge);
+}

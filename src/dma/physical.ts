@@ -1,0 +1,63 @@
+/** What the no-IOMMU backends share: a device that puts physical addresses on the bus, which nobody chooses. */
+import { ArgumentError } from "../sys/errors.js";
+import { type Iova, iova } from "./iova.js";
+import type { IovaPlacement } from "./iova-allocator.js";
+import { IovaSpaceError } from "./iova-space-error.js";
+import type { DmaSegment } from "./segments.js";
+
+/** All of physical memory, as the answer to what may be mapped. */
+export const ALL_ADDRESSES = [{ start: iova(0n), last: iova(0xffff_ffff_ffff_ffffn) }];
+
+/** @throws ArgumentError */
+export function refuseFixed(fixed: bigint | undefined): void {
+  if (fixed !== undefined) {
+    throw new ArgumentError("without an IOMMU addresses are physical ones: none can be asked for");
+  }
+}
+
+/** @throws IovaSpaceError where the memory happens to lie elsewhere than asked for */
+export function checkPlacement(segments: readonly DmaSegment[], placement: IovaPlacement = {}): void {
+  const { last, alignBytes = 1 } = placement;
+  for (const [i, { iova: at, sizeBytes }] of segments.entries()) {
+    if (last !== undefined && at + BigInt(sizeBytes) - 1n > last) {
+      throw new IovaSpaceError(
+        "full",
+        `the memory lies at 0x${at.toString(16)}, beyond what the device reaches (0x${last.toString(16)})`,
+      );
+    }
+    if (i === 0 && at % BigInt(alignBytes) !== 0n) {
+      throw new IovaSpaceError(
+        "full",
+        `the memory lies at 0x${at.toString(16)}, not aligned to ${alignBytes}`,
+      );
+    }
+  }
+}
+
+/** By physical address. The same memory can be mapped several times. */
+export class PhysicalMappings<T extends { readonly segments: readonly DmaSegment[] }> {
+  private readonly byAddress = new Map<bigint, T[]>();
+
+  add(mapping: T): Iova {
+    const at = mapping.segments[0]?.iova ?? iova(0n);
+    const same = this.byAddress.get(at);
+    if (same === undefined) this.byAddress.set(at, [mapping]);
+    else same.push(mapping);
+    return at;
+  }
+
+  /** The newest of what begins there. @throws ArgumentError */
+  get(at: bigint): T {
+    const mapping = this.byAddress.get(at)?.at(-1);
+    if (mapping === undefined) throw new ArgumentError(`nothing is mapped at 0x${at.toString(16)}`);
+    return mapping;
+  }
+
+  remove(at: bigint): T {
+    const mapping = this.get(at);
+    const same = this.byAddress.get(at);
+    same?.pop();
+    if (same?.length === 0) this.byAddress.delete(at);
+    return mapping;
+  }
+}

@@ -1,0 +1,396 @@
+/**
+ * Many small buffers from few large mappings. Taking one and giving it back makes no system call and no garbage: a buffer is
+ * named by a number, and all there is to know about it stands in typed arrays.
+ */
+import { checkInteger, checkPowerOfTwo } from "../sys/check.js";
+import { ArgumentError, IovaError, StateError } from "../sys/errors.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { DmaBuffer } from "./buffer.js";
+import { type Iova, iova } from "./iova.js";
+import type { AllocOptions, DmaSpace } from "./space.js";
+
+declare const brand: unique symbol;
+
+/**
+ * Names a block of a {@link DmaPool} that is in use. A 32-bit number: the block's place, and how often it was handed out, so
+ * that a handle which outlived its block is noticed.
+ */
+export type PoolHandle = number & { readonly [brand]: "PoolHandle" };
+
+/** Options of {@link DmaPool}. Those of {@link DmaSpace.alloc} hold for the mappings. */
+export interface DmaPoolOptions extends Omit<AllocOptions, "iova" | "scattered" | "shared"> {
+  /**
+   * Sizes of blocks in bytes, multiples of 64. A request gets the smallest that holds it. Powers of two from 64 bytes to 64
+   * KiB by default; one size makes it a pool of equal blocks. A block of a power of two is aligned to that, up to a page.
+   */
+  readonly blockSizes?: readonly number[] | undefined;
+  /** Size of one mapping in bytes, a power of two. 2 MiB by default: one huge page, where `pages` asks for that. */
+  readonly slabBytes?: number | undefined;
+  /** How much may be mapped in all. 64 MiB by default. */
+  readonly maxBytes?: number | undefined;
+  /** Maps all of it at once: later no request maps anything, nor fails before `maxBytes` are in use. For one block size. */
+  readonly prefill?: boolean | undefined;
+}
+
+/** What a pool has, and what is in use. */
+export interface DmaPoolStats {
+  /** Blocks in use. */
+  readonly inUse: number;
+  /** Bytes asked for by those. */
+  readonly inUseBytes: number;
+  /** Most bytes of blocks that were in use at any one time. */
+  readonly highWaterBytes: number;
+  /** Bytes mapped. */
+  readonly mappedBytes: number;
+  /** Part of the bytes in blocks in use that nobody asked for, 0 to 1: what rounding up wastes. */
+  readonly internalFragmentation: number;
+  /** Part of the mapped bytes that is free but tied to its block size, since its mapping is in use, 0 to 1. */
+  readonly externalFragmentation: number;
+  /** For each block size. */
+  readonly sizes: readonly {
+    readonly blockBytes: number;
+    readonly blocks: number;
+    readonly inUse: number;
+    readonly highWater: number;
+  }[];
+}
+
+/** All blocks are in use, and no more may be mapped. */
+export class PoolExhaustedError extends IovaError {
+  constructor(message: string) {
+    super("ERR_IOVA_POOL_EXHAUSTED", message);
+  }
+}
+
+/** Blocks are multiples of a cache line: no two share one. */
+const LINE_BYTES = 64;
+const LINE_SHIFT = 6;
+const DEFAULT_SIZES = Array.from({ length: 11 }, (_, i) => LINE_BYTES << i);
+const MAX_POOL_BYTES = 2 ** 30;
+/** Bits of a handle that tell uses of a block apart: 32 minus those that tell blocks apart, but no fewer than this. */
+const MIN_GENERATION_BITS = 8;
+
+/** All blocks of one size. */
+interface SizeClass {
+  readonly blockBytes: number;
+  /** Free blocks, a ring: the one that is free for longest goes first, so that a stale handle is noticed for longest. */
+  ring: Int32Array;
+  head: number;
+  free: number;
+  blocks: number;
+  highWater: number;
+}
+
+/** One mapping, cut into blocks of one size. */
+interface Slab {
+  readonly buffer: DmaBuffer;
+  size: SizeClass;
+  used: number;
+  /** By block: the handle it is in use under, or 0. */
+  live: Int32Array;
+  /** By block: how often it was handed out, as far as a handle counts that. */
+  generations: Int32Array;
+  /** By block: bytes asked for. */
+  asked: Int32Array;
+  /** By block, made when first looked at. */
+  views: (Uint8Array<SharedArrayBuffer> | undefined)[];
+}
+
+/** @see the file's head */
+export class DmaPool extends Resource {
+  /** The largest block. */
+  readonly maxBlockBytes: number;
+  private readonly slabBytes: number;
+  private readonly maxSlabs: number;
+  private readonly indexBits: number;
+  private readonly slotBits: number;
+  private readonly generationMask: number;
+  private readonly slabs: Slab[];
+  private readonly sizes: readonly SizeClass[];
+  /** Index in `sizes` by the number of lines asked for. */
+  private readonly sizeOf: Uint8Array;
+  private readonly allocOptions: AllocOptions;
+  private usedBlocks = 0;
+  private askedBytes = 0;
+  private blockBytesInUse = 0;
+  private highWaterBytes = 0;
+
+  /**
+   * Maps nothing yet, unless `prefill` is set.
+   * @throws ArgumentError, ClosedError; as {@link DmaSpace.alloc} where `prefill` is set
+   */
+  constructor(
+    /** Where the blocks are mapped. */
+    readonly space: DmaSpace,
+    options: DmaPoolOptions = {},
+  ) {
+    const {
+      blockSizes = DEFAULT_SIZES,
+      slabBytes = 2 ** 21,
+      maxBytes = 2 ** 26,
+      prefill = false,
+      ...rest
+    } = options;
+    checkPowerOfTwo("slabBytes", slabBytes, PAGE_SIZE, MAX_POOL_BYTES);
+    checkInteger("maxBytes", maxBytes, slabBytes, MAX_POOL_BYTES);
+    const sizes = [...new Set(blockSizes)].sort((a, b) => a - b);
+    for (const size of sizes) {
+      checkInteger("a block size", size, LINE_BYTES, slabBytes);
+      if (size % LINE_BYTES !== 0)
+        throw new ArgumentError(`a block size is a multiple of ${LINE_BYTES}, not ${size}`);
+    }
+    const [smallest] = sizes;
+    if (smallest === undefined || sizes.length > 255)
+      throw new ArgumentError("a pool has 1 to 255 block sizes");
+    if (prefill && sizes.length > 1)
+      throw new ArgumentError("only a pool of one block size can be prefilled");
+    const maxSlabs = Math.floor(maxBytes / slabBytes);
+    const indexBits = bitsFor(Math.floor(slabBytes / smallest));
+    const slotBits = indexBits + bitsFor(maxSlabs);
+    if (slotBits > 32 - MIN_GENERATION_BITS) {
+      throw new ArgumentError(
+        `${maxBytes} bytes in blocks of ${smallest} are more blocks than a handle can name`,
+      );
+    }
+    const slabs: Slab[] = [];
+    const label = `DMA pool of up to ${maxBytes} bytes`;
+    super(new Lease(label, () => slabs.splice(0), space.lease));
+    this.keep(space);
+    this.slabs = slabs;
+    this.slabBytes = slabBytes;
+    this.maxSlabs = maxSlabs;
+    this.indexBits = indexBits;
+    this.slotBits = slotBits;
+    // All ones where there are 32 - slotBits of them.
+    this.generationMask = 2 ** (32 - slotBits) - 1;
+    this.allocOptions = rest;
+    this.sizes = sizes.map((blockBytes) => ({
+      blockBytes,
+      ring: new Int32Array(1),
+      head: 0,
+      free: 0,
+      blocks: 0,
+      highWater: 0,
+    }));
+    this.maxBlockBytes = sizes.at(-1) ?? smallest;
+    const lines = this.maxBlockBytes >> LINE_SHIFT;
+    this.sizeOf = Uint8Array.from({ length: lines + 1 }, (_, n) =>
+      sizes.findIndex((size) => size >= n << LINE_SHIFT),
+    );
+    if (prefill) {
+      try {
+        for (const size of this.sizes) while (this.slabs.length < maxSlabs) this.addSlab(size);
+      } catch (error) {
+        this.close();
+        throw error;
+      }
+    }
+  }
+
+  /**
+   * A block of at least `sizeBytes`. Its content is whatever its last user left there.
+   * @throws ArgumentError: not 1 to {@link maxBlockBytes}; PoolExhaustedError; ClosedError; where a mapping has to be made, as
+   *   {@link DmaSpace.alloc}
+   */
+  alloc(sizeBytes: number): PoolHandle {
+    if ((sizeBytes | 0) !== sizeBytes || sizeBytes <= 0 || sizeBytes > this.maxBlockBytes) {
+      throw new ArgumentError(`a block has 1 to ${this.maxBlockBytes} bytes, not ${sizeBytes}`);
+    }
+    const size = this.sizes[this.sizeOf[(sizeBytes + LINE_BYTES - 1) >> LINE_SHIFT] ?? 0];
+    if (size === undefined) throw new ArgumentError(`no block size for ${sizeBytes} bytes`);
+    if (size.free === 0) this.grow(size);
+    const { ring } = size;
+    const slot = ring[size.head] ?? 0;
+    size.head = (size.head + 1) & (ring.length - 1);
+    size.free--;
+    const slab = this.slabs[slot >>> this.indexBits];
+    if (slab === undefined) {
+      // Mappings go with the pool; nothing else takes them.
+      this.lease.assertOpen();
+      throw new StateError("a free block belongs to no mapping");
+    }
+    const index = slot & ((1 << this.indexBits) - 1);
+    // 0 is no generation: so no handle is 0, which stands for "free".
+    const generation = ((slab.generations[index] ?? 0) + 1) & this.generationMask || 1;
+    const handle = (generation << this.slotBits) | slot;
+    slab.generations[index] = generation;
+    slab.live[index] = handle;
+    slab.asked[index] = sizeBytes;
+    slab.used++;
+    this.usedBlocks++;
+    this.askedBytes += sizeBytes;
+    this.blockBytesInUse += size.blockBytes;
+    if (this.blockBytesInUse > this.highWaterBytes) this.highWaterBytes = this.blockBytesInUse;
+    if (size.blocks - size.free > size.highWater) size.highWater = size.blocks - size.free;
+    return handle as PoolHandle;
+  }
+
+  /** Gives a block back. Whoever still uses its handle gets an error. @throws StateError: not in use; ClosedError */
+  free(handle: PoolHandle): void {
+    const slab = this.slabOf(handle);
+    const slot = handle & ((1 << this.slotBits) - 1);
+    const index = slot & ((1 << this.indexBits) - 1);
+    const { size } = slab;
+    slab.live[index] = 0;
+    slab.used--;
+    size.ring[(size.head + size.free) & (size.ring.length - 1)] = slot;
+    size.free++;
+    this.usedBlocks--;
+    this.askedBytes -= slab.asked[index] ?? 0;
+    this.blockBytesInUse -= size.blockBytes;
+  }
+
+  /** The whole block's bytes: one view per block, made once. Not to be used after {@link free}. @throws StateError, ClosedError */
+  bytes(handle: PoolHandle): Uint8Array<SharedArrayBuffer> {
+    const slab = this.slabOf(handle);
+    const index = this.indexOf(handle);
+    const known = slab.views[index];
+    if (known !== undefined) return known;
+    const { blockBytes } = slab.size;
+    const view = slab.buffer.view(index * blockBytes, blockBytes);
+    slab.views[index] = view;
+    return view;
+  }
+
+  /** Low half of where devices find the block. @throws StateError, ClosedError */
+  iovaLow(handle: PoolHandle): number {
+    const low = this.slabOf(handle).buffer.iovaLow + this.offset(handle);
+    return low >= 2 ** 32 ? low - 2 ** 32 : low;
+  }
+
+  /** High half of it. @throws StateError, ClosedError */
+  iovaHigh(handle: PoolHandle): number {
+    const { buffer } = this.slabOf(handle);
+    return buffer.iovaLow + this.offset(handle) >= 2 ** 32 ? buffer.iovaHigh + 1 : buffer.iovaHigh;
+  }
+
+  /** Writes both halves, low half first, into a descriptor: without garbage whatever the address. @throws as iovaLow */
+  writeIova(handle: PoolHandle, words: Uint32Array, at: number): void {
+    const { buffer } = this.slabOf(handle);
+    const low = buffer.iovaLow + this.offset(handle);
+    // A store into 32 bits drops the carry.
+    words[at] = low;
+    words[at + 1] = low >= 2 ** 32 ? buffer.iovaHigh + 1 : buffer.iovaHigh;
+  }
+
+  /** Where devices find the block. Makes a bigint. @throws StateError, ClosedError */
+  iova(handle: PoolHandle): Iova {
+    return iova(this.slabOf(handle).buffer.iova + BigInt(this.offset(handle)));
+  }
+
+  /** The mapping that the block lies in, at {@link offset}: for calls that take a buffer. @throws StateError, ClosedError */
+  buffer(handle: PoolHandle): DmaBuffer {
+    return this.slabOf(handle).buffer;
+  }
+
+  /** @throws StateError, ClosedError */
+  offset(handle: PoolHandle): number {
+    return this.indexOf(handle) * this.slabOf(handle).size.blockBytes;
+  }
+
+  /** Bytes that were asked for. @throws StateError, ClosedError */
+  sizeBytes(handle: PoolHandle): number {
+    return this.slabOf(handle).asked[this.indexOf(handle)] ?? 0;
+  }
+
+  stats(): DmaPoolStats {
+    const mappedBytes = this.slabs.length * this.slabBytes;
+    const tied = this.slabs.reduce(
+      (sum, { used, size }) => sum + (used === 0 ? 0 : this.slabBytes - used * size.blockBytes),
+      0,
+    );
+    return {
+      inUse: this.usedBlocks,
+      inUseBytes: this.askedBytes,
+      highWaterBytes: this.highWaterBytes,
+      mappedBytes,
+      internalFragmentation: this.blockBytesInUse === 0 ? 0 : 1 - this.askedBytes / this.blockBytesInUse,
+      externalFragmentation: mappedBytes === 0 ? 0 : tied / mappedBytes,
+      sizes: this.sizes.map(({ blockBytes, blocks, free, highWater }) => ({
+        blockBytes,
+        blocks,
+        inUse: blocks - free,
+        highWater,
+      })),
+    };
+  }
+
+  private indexOf(handle: PoolHandle): number {
+    return handle & ((1 << this.indexBits) - 1);
+  }
+
+  private slabOf(handle: PoolHandle): Slab {
+    const slab = this.slabs[(handle & ((1 << this.slotBits) - 1)) >>> this.indexBits];
+    if (slab === undefined || slab.live[handle & ((1 << this.indexBits) - 1)] !== handle || handle === 0) {
+      this.lease.assertOpen();
+      throw new StateError(`handle ${handle} names no block in use: it was freed, or is of another pool`);
+    }
+    return slab;
+  }
+
+  /** A mapping's worth of blocks of this size. */
+  private grow(size: SizeClass): void {
+    this.lease.assertOpen();
+    if (this.slabs.length < this.maxSlabs) {
+      this.addSlab(size);
+      return;
+    }
+    // What nobody uses any more may have another size from now on.
+    const unused = this.slabs.findIndex(({ used, size: other }) => used === 0 && other !== size);
+    const slab = this.slabs[unused];
+    if (slab === undefined) {
+      const mapped = this.slabs.length * this.slabBytes;
+      throw new PoolExhaustedError(
+        `all blocks of ${size.blockBytes} bytes are in use, and the pool may map no more than it has (${mapped} bytes)`,
+      );
+    }
+    const before = slab.size;
+    const others = this.freeSlots(before).filter((slot) => slot >>> this.indexBits !== unused);
+    before.blocks -= slab.live.length;
+    this.setFree(before, others);
+    slab.size = size;
+    this.carve(slab, unused, Math.max(...slab.generations));
+  }
+
+  private addSlab(size: SizeClass): void {
+    const buffer = this.space.alloc(this.slabBytes, this.allocOptions);
+    // The pool's to close from here on.
+    buffer.lease.dependOn(this.lease);
+    buffer.entrust();
+    const none = new Int32Array(0);
+    const slab = { buffer, size, used: 0, live: none, generations: none, asked: none, views: [] };
+    this.slabs.push(slab);
+    this.carve(slab, this.slabs.length - 1, 0);
+  }
+
+  /** @param generation so that handles from before, under another size, stay stale */
+  private carve(slab: Slab, number: number, generation: number): void {
+    const { size } = slab;
+    const blocks = Math.floor(this.slabBytes / size.blockBytes);
+    slab.live = new Int32Array(blocks);
+    slab.generations = new Int32Array(blocks).fill(generation);
+    slab.asked = new Int32Array(blocks);
+    slab.views = new Array<undefined>(blocks).fill(undefined);
+    const added = Array.from({ length: blocks }, (_, index) => (number << this.indexBits) | index);
+    size.blocks += blocks;
+    this.setFree(size, [...this.freeSlots(size), ...added]);
+  }
+
+  private freeSlots({ ring, head, free }: SizeClass): number[] {
+    return Array.from({ length: free }, (_, i) => ring[(head + i) & (ring.length - 1)] ?? 0);
+  }
+
+  private setFree(size: SizeClass, slots: readonly number[]): void {
+    // Room for all blocks at once, a power of two.
+    size.ring = new Int32Array(2 ** bitsFor(Math.max(2, size.blocks)));
+    size.ring.set(slots);
+    size.head = 0;
+    size.free = slots.length;
+  }
+}
+
+/** Bits that tell `count` things apart. */
+function bitsFor(count: number): number {
+  return Math.ceil(Math.log2(count));
+}

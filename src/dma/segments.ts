@@ -1,0 +1,35 @@
+import type { Iova } from "./iova.js";
+
+/** Part of a scatter-gather list: addresses that follow one another, as a device sees them. */
+export interface DmaSegment {
+  readonly iova: Iova;
+  readonly sizeBytes: number;
+}
+
+/** The same bytes in the same order, in as few segments as hold them: neighbours become one. */
+export function joinSegments(segments: Iterable<DmaSegment>): DmaSegment[] {
+  const result: { iova: Iova; sizeBytes: number }[] = [];
+  let end: bigint | undefined;
+  for (const { iova, sizeBytes } of segments) {
+    const last = result.at(-1);
+    if (last !== undefined && iova === end) last.sizeBytes += sizeBytes;
+    else result.push({ iova, sizeBytes });
+    end = iova + BigInt(sizeBytes);
+  }
+  return result;
+}
+
+/** [offset, offset + length) of what a list of segments holds. */
+export function* cutSegments(
+  segments: readonly DmaSegment[],
+  offset: number,
+  length: number,
+): Generator<DmaSegment> {
+  let before = 0;
+  for (const { iova, sizeBytes } of segments) {
+    const from = Math.max(offset, before);
+    const to = Math.min(offset + length, before + sizeBytes);
+    if (from < to) yield { iova: (iova + BigInt(from - before)) as Iova, sizeBytes: to - from };
+    before += sizeBytes;
+  }
+}

@@ -1,0 +1,71 @@
+import { type Iova, type IovaRange, iova } from "../dma/iova.js";
+import type { IovaPlacement } from "../dma/iova-allocator.js";
+import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+import type { MemlockAccount } from "../dma/memlock.js";
+import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
+import type { DmaSegment } from "../dma/segments.js";
+import type { Lease } from "../sys/resource.js";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { Ioas } from "./ioas.js";
+
+/**
+ * Devices without any IOMMU, by character device: the IOAS pins memory and says where it lies
+ * (IOMMU_IOAS_NOIOMMU_GET_PA). The device takes physical addresses, and nobody checks what it does with them.
+ */
+export class NoiommuIoasMapper implements DmaMapper {
+  readonly name = "noiommu";
+  readonly lease: Lease;
+  private readonly mappings = new PhysicalMappings<{ segments: readonly DmaSegment[]; at: bigint }>();
+
+  constructor(
+    /** The address space. */
+    readonly ioas: Ioas,
+  ) {
+    this.lease = ioas.lease;
+  }
+
+  iovaRanges(): IovaRange[] {
+    return ALL_ADDRESSES;
+  }
+
+  alignmentBytes(): number {
+    return PAGE_SIZE;
+  }
+
+  memlockAccount(): MemlockAccount {
+    return this.ioas.iommufd.rlimitMode;
+  }
+
+  map(
+    address: number,
+    sizeBytes: number,
+    access: DmaAccess,
+    fixed: bigint | undefined,
+    placement?: IovaPlacement,
+  ): Iova {
+    refuseFixed(fixed);
+    const at = this.ioas.map({ address, sizeBytes }, { access });
+    try {
+      const segments: DmaSegment[] = [];
+      for (let done = 0; done < sizeBytes; ) {
+        const piece = this.ioas.noiommuPhysicalAddress(at + BigInt(done), sizeBytes - done);
+        segments.push({ iova: iova(piece.physicalAddress), sizeBytes: piece.sizeBytes });
+        done += piece.sizeBytes;
+      }
+      checkPlacement(segments, placement);
+      return this.mappings.add({ segments, at });
+    } catch (error) {
+      this.ioas.unmap(at, sizeBytes);
+      throw error;
+    }
+  }
+
+  physicalSegments(_address: number, at: bigint): DmaSegment[] {
+    return [...this.mappings.get(at).segments];
+  }
+
+  unmap(at: bigint, sizeBytes: number): void {
+    this.ioas.unmap(this.mappings.get(at).at, sizeBytes);
+    this.mappings.remove(at);
+  }
+}

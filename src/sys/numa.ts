@@ -1,0 +1,70 @@
+/** NUMA placement: mbind(2) and get_mempolicy(2) of linux/mempolicy.h. */
+import { readFileSync } from "node:fs";
+import { checkInteger } from "./check.js";
+import { ArgumentError, SysError, UnsupportedError } from "./errors.js";
+import { c, lastErrno } from "./libc.js";
+
+const MPOL_BIND = 2;
+const MPOL_MF_STRICT = 1;
+const MPOL_F_NODE = 1;
+const MPOL_F_ADDR = 2;
+const MAX_NODES = 1024;
+
+const numbers: Readonly<Record<string, { readonly mbind: number; readonly getMempolicy: number }>> = {
+  x64: { mbind: 237, getMempolicy: 239 },
+  arm64: { mbind: 235, getMempolicy: 236 },
+};
+
+/** Nodes with memory, as the kernel lists them; empty where it knows none. */
+export function numaNodes(): number[] {
+  let list: string;
+  try {
+    list = readFileSync("/sys/devices/system/node/has_memory", "utf8").trim();
+  } catch {
+    return [];
+  }
+  return list.split(",").flatMap((part) => {
+    const [first = Number.NaN, last = first] = part.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+}
+
+/** @throws ArgumentError: no such node, or none with memory */
+export function checkNumaNode(node: number): number {
+  checkInteger("numaNode", node, 0, MAX_NODES - 1);
+  const nodes = numaNodes();
+  if (!nodes.includes(node)) {
+    throw new ArgumentError(
+      nodes.length === 0
+        ? "this kernel knows no NUMA nodes"
+        : `there is no memory on NUMA node ${node}: nodes with memory are ${nodes.join(", ")}`,
+    );
+  }
+  return node;
+}
+
+/** Pages that a range still gets come from `node`, or not at all. @throws SysError, UnsupportedError */
+export function bindToNode(address: number, length: number, node: number): void {
+  const mask = new BigUint64Array(MAX_NODES / 64);
+  mask[node >> 6] = 1n << BigInt(node & 63);
+  const { mbind } = systemCalls();
+  // maxnode counts one more than there are bits: the kernel takes it down by one.
+  if (c.mbind(mbind, address, length, MPOL_BIND, mask, MAX_NODES + 1, MPOL_MF_STRICT) < 0) {
+    throw new SysError("mbind", lastErrno(), { object: `${length} bytes of memory to NUMA node ${node}` });
+  }
+}
+
+/** The node that the page at `address` lies on; undefined where the kernel doesn't say. Faults the page in. */
+export function nodeOf(address: number): number | undefined {
+  const node = new Int32Array(1);
+  const { getMempolicy } = systemCalls();
+  const result = c.getMempolicy(getMempolicy, node, null, 0, address, MPOL_F_NODE | MPOL_F_ADDR);
+  return result < 0 ? undefined : node[0];
+}
+
+function systemCalls(): { readonly mbind: number; readonly getMempolicy: number } {
+  const found = numbers[process.arch];
+  if (found === undefined)
+    throw new UnsupportedError(`NUMA placement is not implemented for ${process.arch}`);
+  return found;
+}

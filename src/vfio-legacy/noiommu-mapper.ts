@@ -1,0 +1,68 @@
+import { type Iova, type IovaRange, iova } from "../dma/iova.js";
+import type { IovaPlacement } from "../dma/iova-allocator.js";
+import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
+import { type DmaSegment, joinSegments } from "../dma/segments.js";
+import { UnsupportedError } from "../sys/errors.js";
+import { lockPages, populatePages } from "../sys/mmap.js";
+import { isHugePage, movesLockedPages, physicalPages } from "../sys/pagemap.js";
+import type { Lease } from "../sys/resource.js";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { VfioContainer } from "./container.js";
+import { GroupTable } from "./group-table.js";
+
+/**
+ * Devices without any IOMMU, by group: the kernel maps nothing, so memory is locked and found by its physical address.
+ * Locked is not pinned: where the kernel may still move locked pages, only explicit huge pages are taken.
+ */
+export class NoiommuGroupMapper implements DmaMapper {
+  readonly name = "noiommu";
+  readonly lease: Lease;
+  /** The container's groups, for devices that come to it later. */
+  readonly groups: GroupTable;
+  private readonly mappings = new PhysicalMappings<{ segments: readonly DmaSegment[] }>();
+
+  /** @param container with its IOMMU set to `noiommu` */
+  constructor(readonly container: VfioContainer) {
+    this.lease = container.assertReady();
+    this.groups = new GroupTable(container);
+  }
+
+  iovaRanges(): IovaRange[] {
+    return ALL_ADDRESSES;
+  }
+
+  alignmentBytes(): number {
+    return PAGE_SIZE;
+  }
+
+  map(
+    address: number,
+    sizeBytes: number,
+    _access: DmaAccess,
+    fixed: bigint | undefined,
+    placement?: IovaPlacement,
+  ): Iova {
+    refuseFixed(fixed);
+    populatePages(address, sizeBytes);
+    lockPages(address, sizeBytes);
+    const pages = physicalPages(address, sizeBytes);
+    if (movesLockedPages() && !pages.every(isHugePage)) {
+      throw new UnsupportedError(
+        "the kernel may move locked pages, and the device would not notice: use explicit huge pages (pages: 2 MiB), the " +
+          "character device, or set vm.compact_unevictable_allowed and kernel.numa_balancing to 0",
+      );
+    }
+    const segments = joinSegments(pages.map((page) => ({ iova: iova(page), sizeBytes: PAGE_SIZE })));
+    checkPlacement(segments, placement);
+    return this.mappings.add({ segments });
+  }
+
+  physicalSegments(_address: number, at: bigint): DmaSegment[] {
+    return [...this.mappings.get(at).segments];
+  }
+
+  unmap(at: bigint): void {
+    this.mappings.remove(at);
+  }
+}

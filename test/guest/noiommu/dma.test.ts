@@ -1,0 +1,197 @@
+/** DMA and NVMe I/O with physical addresses: the "noiommu" backend, by character device and by group. */
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  ArgumentError,
+  bindToVfio,
+  DmaSpace,
+  MappedMemory,
+  NoiommuGroupMapper,
+  NoiommuIoasMapper,
+  NvmeController,
+  PciDevice,
+  UnsupportedError,
+  type VfioBinding,
+  VfioContainer,
+  type VfioDevice,
+  VfioGroup,
+} from "../../../src/index.js";
+import { Edu } from "../../support/edu.js";
+import { eduBdf, nvmeBdf } from "../../support/functions.js";
+import { expectNothingLeft } from "../../support/holdings.js";
+import { physicalAddress } from "../../support/pagemap.js";
+
+const PAGE = 4096;
+const HUGE = 2 * 1024 * 1024;
+
+const bindings: VfioBinding[] = [];
+beforeAll(() => {
+  for (const bdf of [eduBdf(), nvmeBdf()]) bindings.push(bindToVfio(bdf));
+});
+afterAll(() => {
+  for (const binding of bindings) binding.close();
+});
+
+/** A space and an edu in it. */
+interface Opened extends Disposable {
+  readonly dma: DmaSpace;
+  readonly edu: Edu;
+}
+
+function byCdev(): Opened {
+  const device = PciDevice.open(eduBdf(), { backend: "noiommu" });
+  return { dma: device.dma, edu: new Edu(device.io), [Symbol.dispose]: () => device.close() };
+}
+
+function byGroup(): Opened {
+  const container = VfioContainer.open();
+  const group = VfioGroup.openFor(eduBdf());
+  group.setContainer(container);
+  container.setIommu("noiommu");
+  const device: VfioDevice = group.openDevice(eduBdf());
+  const dma = new DmaSpace(new NoiommuGroupMapper(container));
+  const close = (): void => {
+    dma.close();
+    container.close();
+    group.close();
+  };
+  return { dma, edu: new Edu(device), [Symbol.dispose]: close };
+}
+
+const COMPACTION = "/proc/sys/vm/compact_unevictable_allowed";
+
+/** As on a host whose administrator has seen to it. */
+function lockedPagesStay(): Disposable {
+  if (!existsSync(COMPACTION)) return { [Symbol.dispose]: () => {} };
+  const before = readFileSync(COMPACTION, "utf8");
+  writeFileSync(COMPACTION, "0");
+  return { [Symbol.dispose]: () => writeFileSync(COMPACTION, before) };
+}
+
+describe.each([
+  ["character device", byCdev],
+  ["group", byGroup],
+] as const)("DMA without an IOMMU, by %s", (_, open) => {
+  expectNothingLeft();
+
+  it("goes by physical addresses, which the buffer carries", async () => {
+    using opened = open();
+    const { dma, edu } = opened;
+    expect(dma.backend).toBe("noiommu");
+    using buffer = dma.alloc(PAGE);
+    expect(buffer.iova).toBe(physicalAddress(buffer.memory.address));
+    expect(buffer.contiguous).toBe(true);
+    expect(dma.translate(buffer.view(100, 4))).toBe(buffer.iova + 100n);
+    const data = randomBytes(512);
+    buffer.bytes.set(data);
+    await edu.load(buffer.iova, 512);
+    await edu.store(buffer.iova + 2048n, 512);
+    expect(Buffer.compare(buffer.view(2048, 512), data)).toBe(0);
+  });
+
+  it("gives several pages in one piece, or none", async () => {
+    using opened = open();
+    const { dma, edu } = opened;
+    using buffer = dma.alloc(16 * PAGE);
+    expect(buffer.segments).toEqual([{ iova: buffer.iova, sizeBytes: 16 * PAGE }]);
+    for (let at = 0; at < 16 * PAGE; at += PAGE) {
+      expect(physicalAddress(buffer.memory.address + at)).toBe(buffer.iova + BigInt(at));
+    }
+    const data = randomBytes(512);
+    buffer.bytes.set(data);
+    await edu.load(buffer.iova, 512);
+    await edu.store(buffer.iova + BigInt(15 * PAGE), 512);
+    expect(Buffer.compare(buffer.view(15 * PAGE, 512), data)).toBe(0);
+    // No page is as large.
+    expect(() => dma.alloc(1024 * HUGE)).toThrow();
+  });
+
+  it("takes scattered memory where that is asked for, and says where it lies", () => {
+    using _still = lockedPagesStay();
+    using opened = open();
+    const { dma } = opened;
+    using memory = MappedMemory.anonymous(64 * PAGE, { populate: true });
+    // Pages that were given back one by one and taken again don't lie in order.
+    using buffer = dma.map(memory, { scattered: true });
+    const total = buffer.segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    expect(total).toBe(64 * PAGE);
+    let offset = 0;
+    for (const { iova, sizeBytes } of buffer.segments) {
+      expect(iova).toBe(physicalAddress(memory.address + offset));
+      offset += sizeBytes;
+    }
+    const middle = memory.bytes.subarray(PAGE + 16, 3 * PAGE);
+    const [first] = dma.segments(middle);
+    expect(first?.iova).toBe(physicalAddress(memory.address + PAGE) + 16n);
+    expect(dma.segments(middle).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)).toBe(2 * PAGE - 16);
+    if (buffer.contiguous) return;
+    expect(() => dma.map(memory)).toThrow(UnsupportedError);
+    expect(() => dma.translate(memory.bytes)).toThrow(ArgumentError);
+  });
+
+  it("maps the same memory twice, and lets no address be chosen", () => {
+    using opened = open();
+    const { dma } = opened;
+    using memory = MappedMemory.anonymous(HUGE, { hugePageBytes: HUGE });
+    const [one, two] = [dma.map(memory), dma.map(memory)];
+    expect(one.iova).toBe(two.iova);
+    one.close();
+    expect(dma.translate(memory.bytes)).toBe(two.iova);
+    two.close();
+    expect(() => dma.alloc(PAGE, { iova: 0x1000n })).toThrow(ArgumentError);
+    expect(() => dma.alloc(PAGE, { addressBits: 13 })).toThrow(
+      expect.objectContaining({ name: "IovaSpaceError", reason: "full" }),
+    );
+  });
+});
+
+describe("the noiommu backend", () => {
+  expectNothingLeft();
+
+  it("is there for who asks for it, by character device where there is one", () => {
+    using device = PciDevice.open(eduBdf(), { backend: "noiommu" });
+    expect(device.backend).toBe("noiommu");
+    expect(device.backendReason).toBe("noiommu was asked for; by character device");
+    expect(device.dma.mapper).toBeInstanceOf(NoiommuIoasMapper);
+    expect(() => PciDevice.open(nvmeBdf())).toThrow(UnsupportedError);
+  });
+
+  it("does NVMe I/O, on a space that another device shares", async () => {
+    await using nvme = await NvmeController.open(nvmeBdf(), { backend: "noiommu" });
+    expect(nvme.backend).toBe("noiommu");
+    const ns = await nvme.namespace(1);
+    const sizeBytes = 8 * PAGE;
+    using buffer = nvme.dma.alloc(sizeBytes);
+    const data = randomBytes(sizeBytes);
+    buffer.bytes.set(data);
+    await ns.write(16n, buffer);
+    buffer.bytes.fill(0);
+    await ns.read(16n, buffer);
+    expect(Buffer.compare(buffer.bytes, data)).toBe(0);
+    using edu = PciDevice.open(eduBdf(), { dma: nvme.dma });
+    const engine = new Edu(edu.io);
+    await engine.load(buffer.iova, 512);
+    await engine.store(buffer.iova + BigInt(PAGE), 512);
+    expect(Buffer.compare(buffer.view(PAGE, 512), data.subarray(0, 512))).toBe(0);
+    // A command's data has to lie in one piece.
+    using memory = MappedMemory.anonymous(64 * PAGE, { populate: true });
+    using scattered = nvme.dma.map(memory, { scattered: true });
+    if (!scattered.contiguous)
+      await expect(ns.read(0n, scattered, { length: 4096 })).rejects.toThrow(ArgumentError);
+  });
+
+  it("where the kernel may move locked pages, takes only huge ones by group", () => {
+    using opened = byGroup();
+    using memory = MappedMemory.anonymous(PAGE);
+    const map = () => opened.dma.map(memory);
+    const moves = existsSync(COMPACTION) && readFileSync(COMPACTION, "utf8").trim() !== "0";
+    if (moves) expect(map).toThrow(/may move locked pages/);
+    else map().close();
+    // Left to itself it finds such a page.
+    using own = opened.dma.alloc(PAGE);
+    expect(own.backing.kind).toBe(moves ? "huge" : "anonymous");
+    using _still = lockedPagesStay();
+    map().close();
+  });
+});
