@@ -21,4 +21,9 @@ export const benches: readonly Bench[] = [
       "NVMe submission and completion rings against the same loop in C, on a controller simulated in C",
     program: "rings/main",
   },
+  {
+    name: "emulator",
+    purpose: "the emulated NVMe controller through the rings, host and controller on a thread each",
+    program: "emulator",
+  },
 ];

@@ -1,39 +1,51 @@
-/** A bit per block, counted: "none is set" costs one comparison. */
-export class BlockSet {
-  private readonly bits: Uint8Array;
-  /** How many are set. */
-  size = 0;
+const BITS = 32;
 
-  constructor(blocks: number) {
-    this.bits = new Uint8Array(Math.ceil(blocks / 8));
-  }
+/** Some of many blocks: nothing is kept of the others, and "none is in it" costs one comparison. */
+export class BlockSet {
+  /** Words of bits, by block number / 32; only those that have any set. */
+  private readonly words = new Map<number, number>();
+  /** How many are in it. */
+  size = 0;
 
   add(first: number, blocks: number): void {
     for (let block = first; block < first + blocks; block++) {
       if (this.has(block)) continue;
-      const byte = Math.floor(block / 8);
-      this.bits[byte] = (this.bits[byte] ?? 0) | (1 << (block % 8));
+      const index = Math.floor(block / BITS);
+      this.words.set(index, (this.words.get(index) ?? 0) | (1 << (block % BITS)));
       this.size++;
     }
   }
 
   delete(first: number, blocks: number): void {
-    for (let block = first; block < first + blocks && this.size > 0; block++) {
-      if (!this.has(block)) continue;
-      const byte = Math.floor(block / 8);
-      this.bits[byte] = (this.bits[byte] ?? 0) & ~(1 << (block % 8));
-      this.size--;
-    }
+    if (blocks > this.words.size * BITS) {
+      // A whole namespace: go through what there is, not through all blocks.
+      for (const index of [...this.words.keys()]) {
+        const start = Math.max(first, index * BITS);
+        const end = Math.min(first + blocks, (index + 1) * BITS);
+        if (start < end) this.deleteEach(start, end);
+      }
+    } else this.deleteEach(first, first + blocks);
   }
 
-  /** Whether any of these is set. */
+  /** Whether any of these is in it. */
   hasAny(first: number, blocks: number): boolean {
     if (this.size === 0) return false;
     for (let block = first; block < first + blocks; block++) if (this.has(block)) return true;
     return false;
   }
 
+  private deleteEach(first: number, end: number): void {
+    for (let block = first; block < end; block++) {
+      if (!this.has(block)) continue;
+      const index = Math.floor(block / BITS);
+      const left = (this.words.get(index) ?? 0) & ~(1 << (block % BITS));
+      if (left === 0) this.words.delete(index);
+      else this.words.set(index, left);
+      this.size--;
+    }
+  }
+
   private has(block: number): boolean {
-    return ((this.bits[Math.floor(block / 8)] ?? 0) & (1 << (block % 8))) !== 0;
+    return ((this.words.get(Math.floor(block / BITS)) ?? 0) & (1 << (block % BITS))) !== 0;
   }
 }

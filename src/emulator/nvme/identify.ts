@@ -43,6 +43,8 @@ const ONCS = {
   verify: 1 << 7,
   copy: 1 << 8,
 } as const;
+/** CTRATT: extended LBA formats, which the host enables by Host Behavior Support. */
+const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
 const OAES_NAMESPACE_ATTRIBUTES = 1 << 8;
 const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2 } as const;
 /** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
@@ -185,6 +187,7 @@ export class Identify {
       cntlid: CONTROLLER_ID,
       ver: NVME_VERSION,
       oaes: OAES_NAMESPACE_ATTRIBUTES,
+      ctratt: CTRATT_EXTENDED_LBA_FORMATS,
       cntrltype: 1,
       oacs: OACS.format | OACS.namespaceManagement | OACS.doorbellBufferConfig,
       acl: ABORT_LIMIT,

@@ -71,7 +71,7 @@ export class EmulatedNamespace {
     this.metadataAt = layout.metadataAt(record.startBytes);
     this.csi = record.zones === null ? CommandSet.nvm : CommandSet.zoned;
     this.isPlain = record.zones === null && format.metadataBytes === 0;
-    this.uncorrectable = new BlockSet(this.sizeBlocks);
+    this.uncorrectable = new BlockSet();
     if (record.protection !== 0) {
       this.protection = new Protection({
         type: record.protection,
