@@ -55,6 +55,8 @@ export interface DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova;
+  /** Whether files are all it can map: memory has to be made of them. */
+  readonly mapsFilesOnly?: true;
   /** Undoes one map() wholly. @throws SysError */
   unmap(iova: bigint, sizeBytes: number): void;
   /**

@@ -101,7 +101,8 @@ export class DmaSpace extends Resource {
     if (this.mapper.physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
       return this.allocContiguous(sizeBytes, options, site);
     }
-    return this.allocFrom(sizeBytes, options, site);
+    const shared = this.mapper.mapsFilesOnly === true ? { ...options, shared: true } : options;
+    return this.allocFrom(sizeBytes, shared, site);
   }
 
   /**

@@ -14,14 +14,18 @@ import { ContainerMapper } from "../vfio-legacy/container-mapper.js";
 import { VfioGroup } from "../vfio-legacy/group.js";
 import { NoiommuGroupMapper } from "../vfio-legacy/noiommu-mapper.js";
 import { VFIO_TYPE1v2_IOMMU } from "../vfio-legacy/uapi.js";
+import { VfioUserClient, type VfioUserOptions } from "../vfio-user/client.js";
+import { VfioUserDevice } from "../vfio-user/device.js";
+import { VfioUserMapper } from "../vfio-user/mapper.js";
 
 /** Backends that are tried where none is asked for, in this order. */
 export const backendNames = ["iommufd", "type1"] as const;
 /** Those, and the ones that have to be asked for. */
-export const allBackendNames = [...backendNames, "iommufd-compat", "noiommu"] as const;
+export const allBackendNames = [...backendNames, "iommufd-compat", "noiommu", "vfio-user"] as const;
 /**
  * `iommufd-compat`: container requests answered by an iommufd, the device by its group. `noiommu`: no IOMMU at all
- * (vfio.enable_unsafe_noiommu_mode): addresses are physical and nothing keeps a device from other memory.
+ * (vfio.enable_unsafe_noiommu_mode): addresses are physical and nothing keeps a device from other memory. `vfio-user`: a
+ * device that a program serves at a socket, opened by the address `vfio-user:PATH`.
  */
 export type BackendName = (typeof allBackendNames)[number];
 
@@ -42,6 +46,9 @@ const openers: Readonly<Record<BackendName, (bdf: string) => OpenedBackend>> = {
   type1: openType1,
   "iommufd-compat": openCompat,
   noiommu: openNoiommu,
+  "vfio-user": () => {
+    throw new ArgumentError('a device behind a vfio-user server is opened by its socket: "vfio-user:/path"');
+  },
 };
 
 /** What {@link openBackend} decided, and why. */
@@ -127,6 +134,17 @@ export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName): B
     return { io: device, space, resources: [device], after, name: mapper.name, reason };
   }
   throw new UnsupportedError(`a device can't join a DMA space of ${mapper.name}`);
+}
+
+/** Opens the device that a vfio-user server has. @throws as VfioUserClient.connect() */
+export function openVfioUser(path: string, options: VfioUserOptions): BackendChoice {
+  return opening((opened) => {
+    const client = opened(VfioUserClient.connect(path, options));
+    const device = opened(new VfioUserDevice(client));
+    const space = opened(new DmaSpace(new VfioUserMapper(client)));
+    const reason = "the address names a vfio-user socket";
+    return { io: device, space, resources: [device, space, client], name: "vfio-user", reason };
+  });
 }
 
 /** What may be mapped can be asked for only while there is an address space. */

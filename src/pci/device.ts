@@ -2,10 +2,12 @@ import { DmaSpace } from "../dma/space.js";
 import { ArgumentError } from "../sys/errors.js";
 import { closeAll, closeAllAsync, Lease, Resource } from "../sys/resource.js";
 import type { DeviceIo } from "../vfio/device-io.js";
-import { type BackendName, joinSpace, openBackend } from "./backend.js";
+import type { VfioUserOptions } from "../vfio-user/client.js";
+import { type BackendChoice, type BackendName, joinSpace, openBackend, openVfioUser } from "./backend.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
 import { ConfigSpace } from "./config-space.js";
+import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
 import { type PciFunction, readPciFunction } from "./sysfs.js";
 
@@ -18,15 +20,20 @@ export interface PciOpenOptions {
    * closed before the space is; whoever opened the space first closes it.
    */
   readonly dma?: DmaSpace | undefined;
+  /** How to speak to the server, where the address is `vfio-user:PATH`. */
+  readonly vfioUser?: VfioUserOptions | undefined;
 }
+
+const VFIO_USER = "vfio-user:";
 
 /** A PCI function opened for a driver in this process: registers, interrupts and DMA, whatever the backend. */
 export class PciDevice extends Resource {
+  /** domain:bus:device.function, or `vfio-user:PATH`. */
   readonly bdf: string;
   /** Which backend was chosen, and why. */
   readonly backend: BackendName;
   readonly backendReason: string;
-  /** What sysfs said of the function. */
+  /** What sysfs says of the function, or its own configuration space where it has no place there. */
   readonly function: PciFunction;
   /** Its configuration space. */
   readonly config: ConfigSpace;
@@ -38,12 +45,12 @@ export class PciDevice extends Resource {
   private readonly bars = new Map<number, Bar>();
 
   private constructor(bdf: string, options: PciOpenOptions) {
-    const fn = readPciFunction(bdf);
+    const socket = bdf.startsWith(VFIO_USER) ? bdf.slice(VFIO_USER.length) : undefined;
+    const fn = socket === undefined ? readPciFunction(bdf) : undefined;
     const joined = options.dma;
     if (joined !== undefined && !(joined instanceof DmaSpace))
       throw new ArgumentError("dma must be a DmaSpace");
-    const { name, reason, io, space, resources, after } =
-      joined === undefined ? openBackend(bdf, options.backend) : joinSpace(bdf, joined, options.backend);
+    const { name, reason, io, space, resources, after } = choose(bdf, socket, options);
     const leases: { close(): void; closeAsync(): Promise<void> }[] = resources.map((resource) =>
       resource.entrust(),
     );
@@ -60,7 +67,6 @@ export class PciDevice extends Resource {
     this.bdf = bdf;
     this.backend = name;
     this.backendReason = reason;
-    this.function = fn;
     this.dma = space;
     this.io = io;
     for (const resource of resources) {
@@ -70,6 +76,7 @@ export class PciDevice extends Resource {
     }
     try {
       this.config = new ConfigSpace(io);
+      this.function = fn ?? describeFunction(bdf, io, this.config);
     } catch (error) {
       this.close();
       throw error;
@@ -77,13 +84,13 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Opens a function that is bound to vfio-pci (see {@link bindToVfio}).
-   * @param address `0000:00:03.0` or `00:03.0`
+   * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), or one that a vfio-user server has.
+   * @param address `0000:00:03.0`, `00:03.0` or `vfio-user:/path/of/socket`
    * @throws ArgumentError (malformed, no such device), UnsupportedError (no backend works: with each one's reason),
    *   SysError; nothing stays open
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
-    return new PciDevice(parseBdf(address), options);
+    return new PciDevice(address.startsWith(VFIO_USER) ? address : parseBdf(address), options);
   }
 
   /** A base address register. @throws ArgumentError where the function has no such BAR */
@@ -128,4 +135,17 @@ export class PciDevice extends Resource {
     }
     await super.closeAsync();
   }
+}
+
+function choose(bdf: string, socket: string | undefined, options: PciOpenOptions): BackendChoice {
+  const { dma, backend } = options;
+  if (socket === undefined) {
+    return dma === undefined ? openBackend(bdf, backend) : joinSpace(bdf, dma, backend);
+  }
+  if (backend !== undefined && backend !== "vfio-user") {
+    throw new ArgumentError(`${bdf} is reached over vfio-user, not through ${backend}`);
+  }
+  // Each connection has mappings of its own.
+  if (dma !== undefined) throw new ArgumentError(`${bdf} can't join another device's DMA space`);
+  return openVfioUser(socket, options.vfioUser ?? {});
 }

@@ -3,8 +3,6 @@ import { SysError } from "./errors.js";
 import { c, lastErrno } from "./libc.js";
 import { O_CLOEXEC } from "./syscalls.js";
 
-export { close } from "./syscalls.js";
-
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const FALLOC_FL_KEEP_SIZE = 1;
@@ -52,28 +50,9 @@ export function punchHole(fd: number, at: number, lengthBytes: number): boolean 
   return c.fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, at, lengthBytes) === 0;
 }
 
-const F_ADD_SEALS = 1033;
-const F_SEAL_SEAL = 1;
-const F_SEAL_SHRINK = 2;
-const F_SEAL_GROW = 4;
-
-/** Fixes the size of a memfd for good: whoever has the descriptor can't cut it short under a mapping. @throws SysError */
-export function sealSize(fd: number, name: string): void {
-  if (c.fcntlNumber(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) < 0) {
-    throw new SysError("fcntl(F_ADD_SEALS)", lastErrno(), { object: `memfd ${name}` });
-  }
-}
-
 const F_GETFL = 3;
 const F_SETFL = 4;
-const F_GET_SEALS = 1034;
 const O_NONBLOCK = 0o4000;
-
-/** Whether a file can't become shorter any more: false for all that isn't a sealed memfd. */
-export function isSealedAgainstShrinking(fd: number): boolean {
-  const seals = c.fcntlNumber(fd, F_GET_SEALS, 0);
-  return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
-}
 
 /** From now on calls on this open file don't block. @throws SysError */
 export function setNonBlocking(fd: number): void {
@@ -81,13 +60,4 @@ export function setNonBlocking(fd: number): void {
   if (flags < 0 || c.fcntlNumber(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
     throw new SysError("fcntl(F_SETFL)", lastErrno(), { object: `fd ${fd}` });
   }
-}
-
-const F_DUPFD_CLOEXEC = 1030;
-
-/** A second descriptor of the same open file, close-on-exec. @throws SysError */
-export function duplicate(fd: number): number {
-  const copy = c.fcntlNumber(fd, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) throw new SysError("fcntl(F_DUPFD_CLOEXEC)", lastErrno(), { object: `fd ${fd}` });
-  return copy;
 }

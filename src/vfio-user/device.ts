@@ -1,10 +1,9 @@
 import { checkInteger, checkRange, checkU32 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
-import { isSealedAgainstShrinking } from "../sys/files.js";
 import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, PAGE_SIZE } from "../sys/syscalls.js";
+import { close, isSealedAgainstShrinking, PAGE_SIZE } from "../sys/syscalls.js";
 import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "../vfio/device-io.js";
 import { canMap, decodeRegion } from "../vfio/region.js";
 import {

@@ -2,9 +2,8 @@ import { type Iova, type IovaRange, iova } from "../dma/iova.js";
 import { IovaAllocator } from "../dma/iova-allocator.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import { UnsupportedError } from "../sys/errors.js";
-import { duplicate } from "../sys/files.js";
 import type { Lease } from "../sys/resource.js";
-import { close, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
+import { close, duplicate, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
 import { closeFds } from "./channel.js";
 import type { ClientDma, VfioUserClient } from "./client.js";
 import { Command, DMA_READ, DMA_WRITE, dmaMap, dmaUnmap } from "./protocol.js";
@@ -27,7 +26,7 @@ interface Mapping {
  */
 export class VfioUserMapper implements DmaMapper, ClientDma {
   readonly name = "vfio-user";
-  readonly mapsFilesOnly = true;
+  readonly mapsFilesOnly = true as const;
   readonly lease: Lease;
   private readonly allocator: IovaAllocator;
   private readonly mappings = new Map<bigint, Mapping>();

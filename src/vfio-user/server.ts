@@ -1,7 +1,7 @@
 import { Errno } from "../sys/errno.js";
 import { DeviceGoneError, IovaError, SysError } from "../sys/errors.js";
-import { isSealedAgainstShrinking } from "../sys/files.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { isSealedAgainstShrinking } from "../sys/syscalls.js";
 import { UnixListener, type UnixSocket } from "../sys/unix-socket.js";
 import { type Watch, watchReadable } from "../sys/watch.js";
 import {

@@ -9,11 +9,10 @@ import {
 import { NvmeStatus, STATUS_DO_NOT_RETRY, STATUS_MORE } from "../../nvme/spec/status.js";
 import { SQE_WORDS } from "../../nvme/submission-queue.js";
 import { ConfigError } from "../../sys/errors.js";
-import { close, sealSize } from "../../sys/files.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { acquire, publish } from "../../sys/mmio.js";
 import { Lease, Resource } from "../../sys/resource.js";
-import { memfd, PAGE_SIZE } from "../../sys/syscalls.js";
+import { close, memfd, PAGE_SIZE, sealSize } from "../../sys/syscalls.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/emulated-device.js";
 import { type AdminParts, executeAdmin } from "./admin-commands.js";
 import { AsyncEvents } from "./async-events.js";
@@ -72,7 +71,7 @@ class SharedPage extends Resource {
     const fd = memfd(name, at + sizeBytes);
     try {
       // Clients get this descriptor: none may cut it short under our mapping.
-      sealSize(fd, name);
+      sealSize(fd);
       return new SharedPage(fd, MappedMemory.ofFile(fd, at, sizeBytes, name), name);
     } catch (error) {
       close(fd);

@@ -1,7 +1,8 @@
 import { constants, fstatSync, ftruncateSync } from "node:fs";
 import { ConfigError } from "../../sys/errors.js";
-import { close, fdatasync, lockFile, openFile, preadAll, punchHole, pwriteAll } from "../../sys/files.js";
+import { fdatasync, lockFile, openFile, preadAll, punchHole, pwriteAll } from "../../sys/files.js";
 import { Lease, Resource } from "../../sys/resource.js";
+import { close } from "../../sys/syscalls.js";
 import type { Medium } from "./medium.js";
 
 const zeros = new Uint8Array(1 << 20);
