@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { IovaError } from "../sys/errors.js";
 import type { EduOptions } from "./edu/device.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
 
@@ -6,6 +7,12 @@ import type { NvmeEmulatorOptions } from "./nvme/options.js";
 export type EmulatorRequest =
   | { readonly socket: string; readonly device: "edu"; readonly options: EduOptions }
   | { readonly socket: string; readonly device: "nvme"; readonly options: NvmeEmulatorOptions };
+
+/** Why it didn't start, across threads. */
+export interface EmulatorFailure {
+  readonly code: string;
+  readonly message: string;
+}
 
 /** A device on a thread of its own. */
 export interface RunningEmulator extends AsyncDisposable {
@@ -18,12 +25,19 @@ export interface RunningEmulator extends AsyncDisposable {
 /**
  * Starts an emulated device and its vfio-user server on a thread of its own: a driver in this thread blocks while it waits
  * for registers, and the device must be able to answer.
+ * @param program for tests: what runs on the thread
  * @throws whatever kept it from starting: ConfigError, BusyError (somebody listens there), SysError
  */
-export async function startEmulator(request: EmulatorRequest): Promise<RunningEmulator> {
-  const worker = new Worker(new URL("./worker-main.js", import.meta.url), { workerData: request });
+export async function startEmulator(
+  request: EmulatorRequest,
+  program: URL = new URL("./worker-main.js", import.meta.url),
+): Promise<RunningEmulator> {
+  const worker = new Worker(program, { workerData: request });
   await new Promise<void>((resolve, reject) => {
-    worker.once("message", () => resolve());
+    worker.once("message", (failure: EmulatorFailure | undefined) => {
+      if (failure === undefined) resolve();
+      else reject(new IovaError(failure.code, failure.message));
+    });
     worker.once("error", reject);
     worker.once("exit", (code) => reject(new Error(`the emulator's thread ended (${code})`)));
   });

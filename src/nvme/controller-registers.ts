@@ -1,5 +1,4 @@
 import { DeviceGoneError, TimeoutError } from "../sys/errors.js";
-import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../sys/mmio.js";
 import { NvmeProtocolError } from "./error.js";
 import {
   type Capabilities,
@@ -19,33 +18,41 @@ export interface ControllerState {
   readonly shutdownComplete: boolean;
 }
 
+/** How registers are reached: a Bar. */
+export interface RegisterAccess {
+  read32(offset: number): number;
+  read64(offset: number): bigint;
+  write32(offset: number, value: number): void;
+  write64(offset: number, value: bigint): void;
+}
+
 /** An NVMe controller's registers, and the waits on them. No wait is without a limit. */
 export class ControllerRegisters {
   /**
-   * @param words the register range, mapped
+   * @param bar the register range
    * @param name of the controller, for errors
    */
   constructor(
-    private readonly words: Uint32Array,
+    private readonly bar: RegisterAccess,
     private readonly name: string,
   ) {}
 
   /** CAP. @throws DeviceGoneError */
   capabilities(): Capabilities {
-    const cap = readRegister64(this.words, NvmeRegister.CAP / 4);
+    const cap = this.bar.read64(NvmeRegister.CAP);
     if (cap === 0xffff_ffff_ffff_ffffn) throw new DeviceGoneError(this.name);
     return decodeCapabilities(cap);
   }
 
   /** VS, for instance `1.4.0`. */
   version(): string {
-    const version = readRegister(this.words, NvmeRegister.VS / 4);
+    const version = this.bar.read32(NvmeRegister.VS);
     return `${version >>> 16}.${(version >>> 8) & 0xff}.${version & 0xff}`;
   }
 
   /** CSTS. @throws DeviceGoneError where it reads all ones */
   state(): ControllerState {
-    const status = readRegister(this.words, NvmeRegister.CSTS / 4);
+    const status = this.bar.read32(NvmeRegister.CSTS);
     if (status === ALL_ONES) throw new DeviceGoneError(this.name);
     return {
       ready: (status & ControllerStatus.RDY) !== 0,
@@ -56,18 +63,18 @@ export class ControllerRegisters {
 
   /** CC. */
   get config(): number {
-    return readRegister(this.words, NvmeRegister.CC / 4);
+    return this.bar.read32(NvmeRegister.CC);
   }
 
   set config(value: number) {
-    writeRegister(this.words, NvmeRegister.CC / 4, value >>> 0);
+    this.bar.write32(NvmeRegister.CC, value >>> 0);
   }
 
   /** AQA, ASQ and ACQ: only while the controller is disabled. */
   setAdminQueue(entries: number, submission: bigint, completion: bigint): void {
-    writeRegister(this.words, NvmeRegister.AQA / 4, ((entries - 1) << 16) | (entries - 1));
-    writeRegister64(this.words, NvmeRegister.ASQ / 4, submission);
-    writeRegister64(this.words, NvmeRegister.ACQ / 4, completion);
+    this.bar.write32(NvmeRegister.AQA, (((entries - 1) << 16) | (entries - 1)) >>> 0);
+    this.bar.write64(NvmeRegister.ASQ, submission);
+    this.bar.write64(NvmeRegister.ACQ, completion);
   }
 
   /**

@@ -13,6 +13,7 @@ import {
   type NvmeCompletion,
 } from "./command.js";
 import { ControllerRegisters } from "./controller-registers.js";
+import { Doorbells } from "./doorbells.js";
 import { NvmeProtocolError } from "./error.js";
 import { NvmeEvents } from "./events.js";
 import { NvmeFeatures } from "./features.js";
@@ -27,7 +28,7 @@ import {
   identifyNamespace,
 } from "./spec/identify.js";
 import { AdminOpcode, FeatureId, IdentifyCns } from "./spec/opcodes.js";
-import { type Capabilities, CommandSetSelection, ControllerConfig, DOORBELL_BASE } from "./spec/registers.js";
+import { type Capabilities, CommandSetSelection, ControllerConfig } from "./spec/registers.js";
 
 const NVME_CLASS = 0x0108_02;
 const ADMIN_ENTRIES = 32;
@@ -51,7 +52,7 @@ export class NvmeController implements AsyncDisposable {
   /** How completions are noticed. */
   readonly completion: CompletionMode;
   private readonly registers: ControllerRegisters;
-  private readonly doorbells: Uint32Array;
+  private readonly doorbells: Doorbells;
   private readonly pageBytes: number;
   private interrupts: Interrupts | undefined;
   private adminQueue: QueuePair | undefined;
@@ -74,11 +75,8 @@ export class NvmeController implements AsyncDisposable {
         `${device.bdf} is no NVMe controller: its class code is 0x${code}, not 0x010802`,
       );
     }
-    const bar = device.bar(0).map();
-    this.registers = new ControllerRegisters(bar.words, device.bdf);
-    this.doorbells = bar.words.subarray(DOORBELL_BASE / 4);
-    bar.entrust();
-    device.keep(bar);
+    this.registers = new ControllerRegisters(device.bar(0), device.bdf);
+    this.doorbells = new Doorbells(device);
     this.capabilities = this.registers.capabilities();
     this.version = this.registers.version();
     this.pageBytes = Math.max(
@@ -256,7 +254,8 @@ export class NvmeController implements AsyncDisposable {
       id,
       entries,
       space: this.dma,
-      doorbells: this.doorbells,
+      doorbells: this.doorbells.words,
+      afterRing: this.doorbells.afterRing,
       doorbellStrideWords: this.capabilities.doorbellStrideBytes / 4,
       pageBytes: this.pageBytes,
       maxTransferBytes,

@@ -21,6 +21,8 @@ export interface QueuePairOptions {
   /** Doorbell registers from {@link DOORBELL_BASE} on, and the words between two of them. */
   readonly doorbells: Uint32Array;
   readonly doorbellStrideWords: number;
+  /** Where doorbells are no registers but a note of them: tells the controller what was written. */
+  readonly afterRing?: (() => void) | undefined;
   /** CC.MPS in bytes. */
   readonly pageBytes: number;
   /** Longest transfer of one command. */
@@ -144,6 +146,7 @@ export class QueuePair {
     }
     if (count > 0) {
       cq.ring();
+      this.options.afterRing?.();
       while (this.cids.available > 0 && this.failure === undefined) {
         const next = this.waiting.shift();
         if (next === undefined) break;
@@ -274,6 +277,7 @@ export class QueuePair {
     this.flushScheduled = false;
     if (this.failure !== undefined) return;
     this.sq.ring();
+    this.options.afterRing?.();
     if (this.options.mode === "poll") this.schedulePoll();
   };
 

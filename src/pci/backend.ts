@@ -17,6 +17,7 @@ import { VFIO_TYPE1v2_IOMMU } from "../vfio-legacy/uapi.js";
 import { VfioUserClient, type VfioUserOptions } from "../vfio-user/client.js";
 import { VfioUserDevice } from "../vfio-user/device.js";
 import { VfioUserMapper } from "../vfio-user/mapper.js";
+import { ConfigSpace, PciCommand, PciRegister } from "./config-space.js";
 
 /** Backends that are tried where none is asked for, in this order. */
 export const backendNames = ["iommufd", "type1"] as const;
@@ -142,6 +143,12 @@ export function openVfioUser(path: string, options: VfioUserOptions): BackendCho
     const client = opened(VfioUserClient.connect(path, options));
     const device = opened(new VfioUserDevice(client));
     const space = opened(new DmaSpace(new VfioUserMapper(client)));
+    // What vfio-pci does when a device is opened: whoever gets it finds its registers switched on.
+    const config = new ConfigSpace(device);
+    config.write16(
+      PciRegister.command,
+      config.read16(PciRegister.command) | PciCommand.memorySpace | PciCommand.ioSpace,
+    );
     const reason = "the address names a vfio-user socket";
     return { io: device, space, resources: [device, space, client], name: "vfio-user", reason };
   });

@@ -29,6 +29,7 @@ import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js"
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, groupMembers, ways } from "../../support/nvme-machine.js";
 import { provoke } from "../../support/provoke.js";
+import { registersIn } from "../../support/registers.js";
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -274,7 +275,7 @@ describe.each(backends)("a controller that doesn't start, through %s", (backend)
     using _binding = bindToVfio(emptyBarBdf());
     using device = PciDevice.open(emptyBarBdf(), { backend });
     using bar = device.bar(2).map();
-    const registers = new ControllerRegisters(bar.words, emptyBarBdf());
+    const registers = new ControllerRegisters(registersIn(bar.words), emptyBarBdf());
     // A controller whose registers read zero is stopped.
     await registers.disable(1000);
     for (const wait of [() => registers.enable(0, 300), () => registers.shutdown(300)]) {
@@ -294,7 +295,7 @@ describe.each(backends)("a controller that doesn't start, through %s", (backend)
     {
       using device = PciDevice.open(nvmeBdf(), { backend });
       using bar = device.bar(0).map();
-      const registers = new ControllerRegisters(bar.words, nvmeBdf());
+      const registers = new ControllerRegisters(registersIn(bar.words), nvmeBdf());
       const { maxPageBytes, timeoutMs } = registers.capabilities();
       using queues = device.dma.alloc(2 * PAGE);
       await registers.disable(timeoutMs);
@@ -586,7 +587,7 @@ describe.each(ways)("a command that gets no answer, through $backend, completion
     const ns = await nvme.namespace(1);
     // Something to look at CSTS through when the driver has stopped the controller.
     const bar = nvme.device.bar(0).map();
-    const registers = new ControllerRegisters(bar.words, nvmeBdf());
+    const registers = new ControllerRegisters(registersIn(bar.words), nvmeBdf());
     expect(registers.state().ready).toBe(true);
 
     // A controller answers this only when it has an event to tell; here there is none.

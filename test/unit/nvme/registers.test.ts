@@ -2,12 +2,13 @@ import { describe, expect, test } from "vitest";
 import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
 import { decodeCapabilities, NvmeRegister } from "../../../src/nvme/spec/registers.js";
 import { DeviceGoneError } from "../../../src/sys/errors.js";
+import { registersIn } from "../../support/registers.js";
 
 /** Registers that hold these values and never change. */
 function registers(values: Readonly<Record<number, number>>): { words: Uint32Array; r: ControllerRegisters } {
   const words = new Uint32Array(16);
   for (const [offset, value] of Object.entries(values)) words[Number(offset) / 4] = value;
-  return { words, r: new ControllerRegisters(words, "a controller") };
+  return { words, r: new ControllerRegisters(registersIn(words), "a controller") };
 }
 
 describe("CAP", () => {
