@@ -28,9 +28,11 @@ export {
   type MapOptions,
 } from "./dma/space.js";
 export { DmaWindow } from "./dma/window.js";
+export { type EduOptions, EmulatedEdu } from "./emulator/edu/device.js";
 export { EmulatedNvme } from "./emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
 export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
+export { type EmulatorRequest, type RunningEmulator, startEmulator } from "./emulator/worker.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";
 export type { BoundDevice } from "./iommufd/device-ref.js";
 export {
@@ -128,6 +130,9 @@ export { type IommuType, type Type1Info, VfioContainer } from "./vfio-legacy/con
 export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
 export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
+export { VfioUserProtocolError } from "./vfio-user/channel.js";
+export { type Answer, type ClientDma, VfioUserClient, type VfioUserOptions } from "./vfio-user/client.js";
+export { VfioUserDevice } from "./vfio-user/device.js";
 export type {
   ClientMemory,
   DeviceHost,
@@ -136,3 +141,6 @@ export type {
   MappableArea,
   MemorySpan,
 } from "./vfio-user/emulated-device.js";
+export { VfioUserMapper } from "./vfio-user/mapper.js";
+export { VfioUserServer, type VfioUserServerOptions } from "./vfio-user/server.js";
+export type { VfioUserCapabilities } from "./vfio-user/version.js";

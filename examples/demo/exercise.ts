@@ -33,8 +33,12 @@ export interface RunResult {
 }
 
 /** @param write overwrites the region; otherwise it is read twice and the two readings are compared */
-export async function exercise(bdf: string, backend: BackendName, write: boolean): Promise<RunResult> {
-  await using nvme = await NvmeController.open(bdf, { backend });
+export async function exercise(
+  target: string,
+  backend: BackendName | undefined,
+  write: boolean,
+): Promise<RunResult> {
+  await using nvme = await NvmeController.open(target, { backend });
   const ns = await nvme.namespace(1);
   const totalBytes = Math.min(REGION_BYTES, Number(ns.sizeBlocks) * ns.blockSizeBytes);
 

@@ -1,5 +1,8 @@
 #!/usr/bin/env node
 /** `npm run demo`: the main job of this library, on a real kernel. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
   type BackendName,
@@ -7,6 +10,7 @@ import {
   IovaError,
   listPciFunctions,
   parseBdf,
+  startEmulator,
   usersOf,
   type VfioBinding,
 } from "iova";
@@ -20,6 +24,7 @@ import { table } from "./table.js";
 
 const NVME_CLASS = 0x010802;
 const GUEST_TIMEOUT_MS = 300_000;
+const DEMO_BYTES = 64 * 1024 * 1024;
 const backends: readonly BackendName[] = ["iommufd", "type1"];
 
 /** A run, or why there was none. */
@@ -48,6 +53,39 @@ function chooseTarget(target: string): string {
   return free.bdf;
 }
 
+/** An emulated controller on a thread of its own, written to as we like. */
+async function onEmulator(json: boolean): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), "iova-demo-"));
+  try {
+    say("Emulating an NVMe controller on a thread of its own, and driving it over vfio-user ...");
+    const request = {
+      socket: join(folder, "nvme"),
+      device: "nvme",
+      options: { sizeBytes: DEMO_BYTES },
+    } as const;
+    await using emulator = await startEmulator(request);
+    const outcome = await attempt(emulator.address, undefined, true);
+    report([outcome]);
+    say("On a real kernel with an IOMMU, in a guest:  npm run demo -- --guest");
+    say("On an NVMe controller of this host, reading: npm run demo -- 0000:00:03.0");
+    return finish([outcome], json);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function onSocket(address: string, write: boolean, json: boolean): Promise<number> {
+  const outcome = await attempt(address, undefined, write);
+  report([outcome]);
+  return finish([outcome], json);
+}
+
+/** The JSON, which is the last line, and the exit status. */
+function finish(outcomes: readonly Outcome[], json: boolean): number {
+  if (json) say(JSON.stringify({ runs: outcomes }));
+  return outcomes.every(({ ok }) => ok) ? 0 : 1;
+}
+
 async function onDevice(options: DemoOptions, target: string): Promise<number> {
   const bdf = chooseTarget(target);
   if (options.destroyData) {
@@ -69,16 +107,15 @@ async function onDevice(options: DemoOptions, target: string): Promise<number> {
     outcomes.push(await attempt(bdf, backend, options.destroyData));
   }
   report(outcomes);
-  if (options.json) say(JSON.stringify({ runs: outcomes }));
-  return outcomes.every(({ ok }) => ok) ? 0 : 1;
+  return finish(outcomes, options.json);
 }
 
-async function attempt(bdf: string, backend: BackendName, write: boolean): Promise<Outcome> {
+async function attempt(target: string, backend: BackendName | undefined, write: boolean): Promise<Outcome> {
   try {
-    return await exercise(bdf, backend, write);
+    return await exercise(target, backend, write);
   } catch (error) {
     if (!(error instanceof IovaError)) throw error;
-    return { backend, ok: false, error: error.message };
+    return { backend: backend ?? "vfio-user", ok: false, error: error.message };
   }
 }
 
@@ -115,7 +152,15 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  return options.target === undefined ? inGuest(options.json) : onDevice(options, options.target);
+  const { target, guest, json, destroyData, yes } = options;
+  if (guest) return await inGuest(json);
+  if (target === undefined) return await onEmulator(json);
+  if (!target.startsWith("vfio-user:")) return await onDevice(options, target);
+  if (destroyData && !yes && !(await confirmed(target))) {
+    process.stderr.write("nothing was written\n");
+    return 1;
+  }
+  return await onSocket(target, destroyData, json);
 }
 
 try {

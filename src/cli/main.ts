@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { bindToVfio, unbindFromVfio, VFIO_PCI } from "../pci/bind.js";
 import { ConfigError, IovaError } from "../sys/errors.js";
 import { runCompare } from "./compare.js";
+import { runEmulate } from "./emulate.js";
 import { list } from "./list.js";
 
 const HELP = `Usage: iova COMMAND
@@ -13,6 +14,8 @@ const HELP = `Usage: iova COMMAND
   unbind BDF      take it from vfio-pci and let the kernel choose a driver, as at boot
   compare [BDF]   measure iommufd against type1 on a device bound to vfio-pci, or in a guest with
                   --guest; iova compare --help tells more
+  emulate DEVICE --socket PATH
+                  serve an NVMe controller, or edu, to vfio-user clients; iova emulate --help
   help            this text
 
 A BDF is a PCI address such as 0000:00:03.0. Binding needs root and refuses what is in use.
@@ -43,11 +46,9 @@ function operand(command: string, operands: readonly string[]): string {
 
 async function main(): Promise<void> {
   const [first, ...rest] = process.argv.slice(2);
-  // The one command with options of its own.
-  if (first === "compare") {
-    await runCompare(rest);
-    return;
-  }
+  // Those with options of their own.
+  if (first === "compare") return await runCompare(rest);
+  if (first === "emulate") return await runEmulate(rest);
   const { command, operands, json } = parse(process.argv.slice(2));
   switch (command) {
     case "list":

@@ -1,0 +1,161 @@
+/** `iova emulate`: serves an emulated device at a socket until it is stopped. */
+import { parseArgs } from "node:util";
+import { EmulatedEdu } from "../emulator/edu/device.js";
+import { EmulatedNvme } from "../emulator/nvme/controller.js";
+import { faultFromText } from "../emulator/nvme/faults.js";
+import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
+import { ConfigError } from "../sys/errors.js";
+import type { EmulatedDevice } from "../vfio-user/emulated-device.js";
+import { VfioUserServer } from "../vfio-user/server.js";
+
+export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
+       iova emulate edu --socket PATH
+
+Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU
+(-device vfio-user-pci), SPDK. One client after the other; Ctrl-C ends it. Needs no root.
+
+  --socket PATH       where to listen
+  --size SIZE         bytes of all namespaces together, such as 512M or 4G (default 1G)
+  --file FILE         keep the data in a file; left out, it is in memory
+  --namespaces N      how many namespaces (default 1)
+  --block-size BYTES  512 or 4096 (default 512)
+  --metadata BYTES    metadata per block: 0, 8, 16 or 64 (default 0)
+  --pi TYPE           end-to-end protection, type 0 to 3 (default 0)
+  --zns               zoned namespaces
+  --cmb SIZE          controller memory buffer (default none)
+  --queue-pairs N     I/O queue pairs (default 64)
+  --vectors N         MSI-X vectors; 0 leaves INTx (default 65)
+  --doorbells WAY     shared: clients map them (default); messages: each is a message
+  --fault TEXT        a fault on order, such as status,queue=io,opcode=2,nth=10,status=0x281;
+                      repeatable; docs/emulator.md lists them
+  --trust-clients     also map memory that a client could cut short, which would end this
+                      process: QEMU's and SPDK's, where it isn't a sealed memfd
+  --help              this text
+`;
+
+const UNITS: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+/** What the command line asks for. */
+export interface EmulateOptions {
+  readonly help: boolean;
+  readonly device: "nvme" | "edu";
+  readonly socket: string;
+  readonly trustClients: boolean;
+  readonly nvme: NvmeEmulatorOptions;
+}
+
+/** `512M` and its likes. @throws ConfigError */
+function sizeOf(option: string, text: string): number {
+  const [, digits, unit] = /^(\d+)([KMGT]?)$/i.exec(text) ?? [];
+  const factor = UNITS[(unit ?? "").toUpperCase()];
+  if (digits === undefined || factor === undefined) {
+    throw new ConfigError(`--${option} ${text}: a size such as 512M or 4G is wanted`);
+  }
+  return Number(digits) * factor;
+}
+
+function numberOf(option: string, text: string): number {
+  if (!/^\d+$/.test(text)) throw new ConfigError(`--${option} ${text}: a number is wanted`);
+  return Number(text);
+}
+
+function oneOf<T extends string | number>(option: string, value: T, allowed: readonly T[]): T {
+  if (!allowed.includes(value)) throw new ConfigError(`--${option} must be one of ${allowed.join(", ")}`);
+  return value;
+}
+
+/** @throws ConfigError */
+export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
+  const { values, positionals } = parse(argv);
+  const [device, ...more] = positionals;
+  if (values.help === true) {
+    return { help: true, device: "nvme", socket: "", trustClients: false, nvme: {} };
+  }
+  if (device === undefined || more.length > 0) {
+    throw new ConfigError("emulate takes one device: nvme or edu; see iova emulate --help");
+  }
+  const { socket } = values;
+  if (socket === undefined || socket === "") throw new ConfigError("emulate needs --socket PATH");
+  const kind = oneOf("device", device, ["nvme", "edu"]);
+  const blockSize = numberOf("block-size", values["block-size"] ?? "512");
+  const metadata = numberOf("metadata", values.metadata ?? "0");
+  return {
+    help: false,
+    device: kind === "edu" ? "edu" : "nvme",
+    socket,
+    trustClients: values["trust-clients"] ?? false,
+    nvme: {
+      sizeBytes: sizeOf("size", values.size ?? "1G"),
+      file: values.file,
+      namespaces: numberOf("namespaces", values.namespaces ?? "1"),
+      blockSizeBytes: oneOf("block-size", blockSize, [512, 4096]) === 4096 ? 4096 : 512,
+      metadataBytes: metadataOf(metadata),
+      protection: numberOf("pi", values.pi ?? "0"),
+      zoned: values.zns ?? false,
+      cmbBytes: sizeOf("cmb", values.cmb ?? "0"),
+      queuePairs: numberOf("queue-pairs", values["queue-pairs"] ?? "64"),
+      vectors: numberOf("vectors", values.vectors ?? "65"),
+      doorbells:
+        oneOf("doorbells", values.doorbells ?? "shared", ["shared", "messages"]) === "messages"
+          ? "messages"
+          : "shared",
+      faults: (values.fault ?? []).map(faultFromText),
+    },
+  };
+}
+
+function metadataOf(bytes: number): 0 | 8 | 16 | 64 {
+  if (bytes === 0 || bytes === 8 || bytes === 16 || bytes === 64) return bytes;
+  throw new ConfigError("--metadata must be one of 0, 8, 16, 64");
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        socket: { type: "string" },
+        size: { type: "string" },
+        file: { type: "string" },
+        namespaces: { type: "string" },
+        "block-size": { type: "string" },
+        metadata: { type: "string" },
+        pi: { type: "string" },
+        zns: { type: "boolean" },
+        cmb: { type: "string" },
+        "queue-pairs": { type: "string" },
+        vectors: { type: "string" },
+        doorbells: { type: "string" },
+        fault: { type: "string", multiple: true },
+        "trust-clients": { type: "boolean" },
+        help: { type: "boolean" },
+      },
+    });
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`${text.split(/\.\s|\n/, 1)[0]}; see iova emulate --help`, { cause: error });
+  }
+}
+
+/** Serves until SIGINT or SIGTERM; the socket is then gone. @throws ConfigError, BusyError, SysError */
+export async function runEmulate(argv: readonly string[]): Promise<void> {
+  const options = parseEmulateOptions(argv);
+  if (options.help) {
+    process.stdout.write(EMULATE_HELP);
+    return;
+  }
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+  });
+  const device: EmulatedDevice =
+    options.device === "edu" ? new EmulatedEdu() : EmulatedNvme.create(options.nvme);
+  try {
+    using server = new VfioUserServer(options.socket, device, { trustClients: options.trustClients });
+    if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
+    process.stdout.write(`${device.name} at vfio-user:${options.socket}; Ctrl-C ends it\n`);
+    await stopped;
+  } finally {
+    device.close();
+  }
+}
