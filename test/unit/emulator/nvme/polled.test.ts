@@ -106,7 +106,7 @@ describe("a controller that drives itself", () => {
     const host = new NvmeTestHost({ ...quick, cmbBytes: 1 << 20 }, true);
     host.enable();
     const io = await createIo(host, () => {}, host.doorbellWords);
-    expect(openDescriptors()).toBe(before + 2);
+    expect(openDescriptors()).toBeGreaterThan(before);
     io.post(flush);
     host.device.close();
     await sleep(20);
