@@ -49,7 +49,7 @@ export {
 export { FaultQueue, type PageRequest, PageRequestGroup, type PageResponse } from "./iommufd/fault-queue.js";
 export type { AmdFeatures, Smmuv3Features, VtdFeatures } from "./iommufd/hw-features.js";
 export type { HwInfo, HwRegisters } from "./iommufd/hw-info.js";
-export { HwQueue } from "./iommufd/hw-queue.js";
+export { HwQueue, type HwQueueOptions } from "./iommufd/hw-queue.js";
 export { Hwpt, type HwptOptions, NestedHwpt, PagingHwpt, type PagingHwptOptions } from "./iommufd/hwpt.js";
 export { InvalidationError } from "./iommufd/invalidate.js";
 export { Ioas, type IoasIovaRanges, type IoasMapOptions, type UserRange } from "./iommufd/ioas.js";
@@ -65,11 +65,12 @@ export { NvmeError, NvmeProtocolError } from "./nvme/error.js";
 export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
 export { type GetFeatureOptions, NvmeFeatures, type SetFeatureOptions } from "./nvme/features.js";
 export { type LogPageOptions, NvmeLogs } from "./nvme/logs.js";
-export { type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
+export { type BlockRange, type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
 export type { IdentifyController, IdentifyNamespace, LbaFormat } from "./nvme/spec/identify.js";
 export type { ErrorLogEntry, SmartLog } from "./nvme/spec/log-pages.js";
+export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
 export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";
@@ -88,6 +89,7 @@ export {
   IovaError,
   StateError,
   SysError,
+  type SysErrorContext,
   TimeoutError,
   UnsupportedError,
 } from "./sys/errors.js";
