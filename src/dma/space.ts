@@ -9,9 +9,9 @@ import { callSite } from "./call-site.js";
 import { type Iova, type IovaRange, iova } from "./iova.js";
 import type { IovaPlacement } from "./iova-allocator.js";
 import { IovaSpaceError } from "./iova-space-error.js";
+import { MappedIndex, type MappedRecord } from "./mapped-index.js";
 import { checkAccess, type DmaAccess, type DmaMapper } from "./mapper.js";
 import { assertMemlock, memlockErrorOf } from "./memlock.js";
-import { PairTree } from "./pair-tree.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
 import { DmaWindow } from "./window.js";
 
@@ -46,12 +46,6 @@ export interface DmaBufOptions extends MapOptions {
 /** Bytes that devices can reach: a buffer, or a view into one. */
 export type DmaPart = DmaBuffer | NodeJS.ArrayBufferView;
 
-/** What {@link DmaSpace.translate} knows of a buffer. Doesn't refer to it, so that it can be collected. */
-interface Mapped {
-  readonly sizeBytes: number;
-  readonly segments: readonly [DmaSegment, ...DmaSegment[]];
-}
-
 /** PCI addresses have 64 bits; below this nothing could be mapped at all. */
 const MIN_ADDRESS_BITS = 13;
 
@@ -60,9 +54,7 @@ const MIN_ADDRESS_BITS = 13;
  * Which backend translates is no concern of its users.
  */
 export class DmaSpace extends Resource {
-  /** By virtual address, and by age where memory is mapped more than once. */
-  private readonly mapped = new PairTree<Mapped>();
-  private age = 0;
+  private readonly mapped = new MappedIndex();
 
   constructor(
     /** The backend; not for users. */
@@ -156,8 +148,8 @@ export class DmaSpace extends Resource {
    */
   translate(view: NodeJS.ArrayBufferView): Iova {
     const { at, address } = this.find(view);
-    const [first, second] = at.value.segments;
-    if (second === undefined) return (first.iova + BigInt(address - at.a)) as Iova;
+    const [first, second] = at.segments;
+    if (second === undefined) return (first.iova + BigInt(address - at.address)) as Iova;
     const [segment, ...more] = this.segments(view);
     if (segment === undefined || more.length > 0) {
       throw new ArgumentError("the view's memory lies scattered: segments() says where");
@@ -178,20 +170,20 @@ export class DmaSpace extends Resource {
         pieces.push(...part.segments);
       } else if (part.byteLength > 0) {
         const { at, address } = this.find(part);
-        pieces.push(...cutSegments(at.value.segments, address - at.a, part.byteLength));
+        pieces.push(...cutSegments(at.segments, address - at.address, part.byteLength));
       }
     }
     return joinSegments(pieces);
   }
 
-  private find(view: NodeJS.ArrayBufferView): { at: { a: number; value: Mapped }; address: number } {
+  private find(view: NodeJS.ArrayBufferView): { at: MappedRecord; address: number } {
     this.lease.assertOpen();
     const address = ArrayBuffer.isView(view) ? mappedAddressOf(view) : undefined;
     if (address === undefined) {
       throw new ArgumentError("this is no view into memory of this library: no device can reach it");
     }
-    const at = this.mapped.floor(address, Number.POSITIVE_INFINITY);
-    if (at === undefined || address + view.byteLength > at.a + at.value.sizeBytes) {
+    const at = this.mapped.floor(address);
+    if (at === undefined || address + view.byteLength > at.address + at.sizeBytes) {
       throw new ArgumentError("the view is not, or not wholly, inside an open buffer of this DMA space");
     }
     return { at, address };
@@ -236,15 +228,12 @@ export class DmaSpace extends Resource {
     const at = this.mapRange(memory, options);
     try {
       const segments = this.segmentsOf(memory, at, sizeBytes, options);
-      const key = this.age++;
-      const { address } = memory;
+      const record = mapped.add(memory, segments);
       const unmap = (): void => {
-        mapped.delete(address, key);
+        mapped.delete(record);
         mapper.unmap(at, mappedBytes);
       };
-      const buffer = new DmaBuffer(this, memory, { segments, sizeBytes, ownsMemory, site, unmap });
-      mapped.insert(address, key, { sizeBytes: mappedBytes, segments });
-      return buffer;
+      return new DmaBuffer(this, memory, { segments, sizeBytes, ownsMemory, site, unmap });
     } catch (error) {
       mapper.unmap(at, mappedBytes);
       throw error;

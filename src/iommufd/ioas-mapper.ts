@@ -2,6 +2,7 @@ import type { Iova, IovaRange } from "../dma/iova.js";
 import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import { IovaSpaceError } from "../dma/iova-space-error.js";
 import { IovaZones } from "../dma/iova-zones.js";
+import { LiveRanges } from "../dma/live-ranges.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { SysError, UnsupportedError } from "../sys/errors.js";
@@ -21,7 +22,7 @@ export class IoasMapper implements DmaMapper {
   readonly name = "iommufd";
   readonly lease: Lease;
   /** What was mapped through here: start and length. */
-  private readonly live = new Map<bigint, number>();
+  private readonly live = new LiveRanges();
   private readonly zones = new IovaZones();
   private allocator: IovaAllocator | undefined;
 
@@ -157,7 +158,7 @@ export class IoasMapper implements DmaMapper {
   private findFree(): IovaAllocator {
     const { ranges, alignmentBytes } = this.ioas.iovaRanges();
     const allocator = new IovaAllocator(ranges, Math.max(alignmentBytes, PAGE_SIZE));
-    for (const [at, sizeBytes] of this.live) allocator.reserve(at, sizeBytes);
+    for (const [at, sizeBytes] of this.live.entries()) allocator.reserve(at, sizeBytes);
     return allocator;
   }
 

@@ -2,6 +2,7 @@ import { type Iova, type IovaRange, iova } from "../dma/iova.js";
 import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import { IovaSpaceError } from "../dma/iova-space-error.js";
 import { IovaZones } from "../dma/iova-zones.js";
+import { LiveRanges } from "../dma/live-ranges.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { SysError } from "../sys/errors.js";
@@ -19,7 +20,10 @@ export class ContainerMapper implements DmaMapper {
   /** The container's groups, for devices that come to it later. */
   readonly groups: GroupTable;
   /** What was mapped through here: start and length. */
-  private readonly live = new Map<bigint, number>();
+  private readonly live = new LiveRanges();
+  /** What was given back last is still taken in the allocator: the next mapping of that size gets it. */
+  private parked: Iova | undefined = undefined;
+  private parkedBytes = 0;
   private readonly zones = new IovaZones();
   private ranges: IovaRange[] = [];
   private allocator: IovaAllocator;
@@ -52,6 +56,7 @@ export class ContainerMapper implements DmaMapper {
 
   /** What may be mapped has changed: what there is to hand out is found anew. */
   devicesChanged(): void {
+    this.parked = undefined;
     this.allocator = this.findFree();
   }
 
@@ -83,10 +88,31 @@ export class ContainerMapper implements DmaMapper {
   unmap(at: bigint, sizeBytes: number): void {
     this.container.unmap(at, sizeBytes);
     this.live.delete(at);
-    this.allocator.release(at, sizeBytes);
+    this.unpark();
+    this.parked = at as Iova;
+    this.parkedBytes = sizeBytes;
+  }
+
+  /** Gives the allocator back what is parked: it may merge it, or hand out parts of it. */
+  private unpark(): void {
+    if (this.parked === undefined) return;
+    const at = this.parked;
+    this.parked = undefined;
+    this.allocator.release(at, this.parkedBytes);
   }
 
   private take(sizeBytes: number, fixed: bigint | undefined, placement: IovaPlacement | undefined): Iova {
+    const { parked } = this;
+    if (
+      parked !== undefined &&
+      this.parkedBytes === sizeBytes &&
+      fixed === undefined &&
+      !this.zones.matter(placement)
+    ) {
+      this.parked = undefined;
+      return parked;
+    }
+    this.unpark();
     if (fixed !== undefined) {
       this.allocator.reserve(fixed, sizeBytes);
       return iova(fixed);
@@ -101,7 +127,7 @@ export class ContainerMapper implements DmaMapper {
     this.ranges = info.iovaRanges;
     const smallestPage = Number(info.pageSizes & -info.pageSizes);
     const allocator = new IovaAllocator(this.ranges, Math.max(smallestPage, PAGE_SIZE));
-    for (const [at, sizeBytes] of this.live) allocator.reserve(at, sizeBytes);
+    for (const [at, sizeBytes] of this.live.entries()) allocator.reserve(at, sizeBytes);
     return allocator;
   }
 }

@@ -143,7 +143,7 @@ export class Migration {
   /**
    * Brings the device into a state, through those in between.
    * @returns the state's data stream where it begins one (stop-copy, pre-copy, resuming)
-   * @throws ClosedError, SysError: EINVAL where there is no way from the present state. Read {@link state} then: a
+   * @throws ClosedError, SysError: EINVAL where there is no way from the present state. Read `state` then: a
    *   device may be left in `error`
    */
   setState(state: MigrationState): MigrationData | undefined {
