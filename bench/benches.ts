@@ -26,4 +26,14 @@ export const benches: readonly Bench[] = [
     purpose: "the emulated NVMe controller through the rings, host and controller on a thread each",
     program: "emulator",
   },
+  {
+    name: "pool",
+    purpose: "small buffers of a DmaPool, and what they leave to the garbage collector",
+    program: "pool",
+  },
+  {
+    name: "iova-allocator",
+    purpose: "I/O virtual addresses with 10 to 100,000 live ranges",
+    program: "iova-allocator",
+  },
 ];
