@@ -34,8 +34,8 @@ export interface GuestResult {
   bootMs?: number;
   /** From starting QEMU to its end. */
   totalMs: number;
-  /** It was killed because it did not get through its boot, or fell silent: another try may help. */
-  stuck?: "boot" | "silent";
+  /** It did not get through its boot, fell silent, or the emulator itself crashed: another try may help. */
+  stuck?: "boot" | "silent" | "crashed";
 }
 
 export interface BootOptions {
@@ -61,7 +61,7 @@ export class RunningGuest {
   readonly #onAbort = (): void => this.#giveUp(STATUS_ABORTED, "the guest was interrupted");
   #status: number | undefined;
   #bootMs: number | undefined;
-  #stuck: "boot" | "silent" | undefined;
+  #stuck: "boot" | "silent" | "crashed" | undefined;
   /** The first thing other than the command that ended the run. */
   #verdict: { status: number; problem: string } | undefined;
   /** Output on its way to a reader, and how often there was some: see #watchPowerOff. */
@@ -109,6 +109,10 @@ export class RunningGuest {
       this.#child.once("error", (error) => resolve(error.message));
       this.#child.once("close", (code, signal) => resolve(signal ?? `status ${code}`));
     });
+    // Nobody but us sends it signals.
+    if (this.#verdict === undefined && this.#status === undefined && end.startsWith("SIG")) {
+      this.#stuck = "crashed";
+    }
     const times = {
       totalMs: performance.now() - this.#started,
       ...(this.#bootMs === undefined ? {} : { bootMs: this.#bootMs }),

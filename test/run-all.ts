@@ -103,8 +103,8 @@ async function runMachine(machine: TestMachine): Promise<void> {
       progress: new StderrProgress(),
     };
     let result = await runGuest(options);
-    if (result.stuck === "silent") {
-      // Seen once: an emulator that stood still. A test that hangs does so again.
+    if (result.stuck === "silent" || result.stuck === "crashed") {
+      // Seen once each: an emulator that stood still, and one that crashed. What tests bring about happens again.
       say(`${result.problem ?? "no output"}\n== once more: "${machine.name}"`);
       for (const file of ["report.json", "provoked"]) rmSync(join(shareDir, file), { force: true });
       result = await runGuest({ ...options, qemuArgs: machine.qemuArgs(shareDir) });
