@@ -129,6 +129,8 @@ export class VfioUserServer extends Resource {
     try {
       socket = this.listener.accept();
       if (socket === undefined) return;
+      // That the one before has gone may not have been noticed yet.
+      this.session?.receive();
       // One after the other: whoever comes meanwhile is sent away, rather than left waiting without an answer.
       if (this.session !== undefined) socket.close();
       else {
@@ -241,7 +243,8 @@ class Session implements MessageDma {
     });
   }
 
-  private receive(): void {
+  /** Handles what is here, at most one batch. */
+  receive(): void {
     try {
       for (let i = 0; i < BATCH && !this.hasEnded; i++) {
         const message = this.channel.receive();
