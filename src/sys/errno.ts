@@ -32,6 +32,7 @@ export const Errno = {
   ENOMEM: constants.errno.ENOMEM,
   EACCES: constants.errno.EACCES,
   EBUSY: constants.errno.EBUSY,
+  EMFILE: constants.errno.EMFILE,
   EEXIST: constants.errno.EEXIST,
   ENODEV: constants.errno.ENODEV,
   EINVAL: constants.errno.EINVAL,

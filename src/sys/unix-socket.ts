@@ -103,11 +103,15 @@ export class UnixSocket extends Resource {
   /**
    * Sends all bytes, the descriptors with the first. Blocks the thread while the other side has no room.
    * @param bytes outside V8's moving heap (more than 64 bytes, or a Buffer made by alloc)
-   * @throws TimeoutError where the other side takes nothing for so long, SysError: EPIPE where it is gone; ClosedError
+   * @param timeoutMs for all of it: whoever takes a byte now and then doesn't get more time
+   * @throws ArgumentError (more descriptors than the kernel passes), TimeoutError, SysError: EPIPE where the other side is
+   *   gone; ClosedError
    */
   send(bytes: Uint8Array, fds: readonly number[], timeoutMs: number): void {
     this.lease.assertOpen();
+    if (fds.length > MAX_FDS) throw new ArgumentError(`${fds.length} descriptors; ${MAX_FDS} go at once`);
     let pending = fds;
+    let end: number | undefined;
     for (let done = 0; done < bytes.length; ) {
       const part = bytes.subarray(done);
       this.prepare(part, pending.length === 0 ? 0 : CMSG_HEADER_BYTES + 4 * pending.length, pending);
@@ -121,8 +125,11 @@ export class UnixSocket extends Resource {
       const errno = lastErrno();
       if (errno === Errno.EINTR) continue;
       if (errno !== Errno.EAGAIN) throw new SysError("sendmsg", errno, { object: this.lease.label });
-      if (!pollWritable(this.fd, timeoutMs))
+      end ??= performance.now() + timeoutMs;
+      const left = Math.ceil(end - performance.now());
+      if (left <= 0 || !pollWritable(this.fd, left)) {
         throw new TimeoutError(`sending on ${this.lease.label}`, timeoutMs);
+      }
     }
   }
 
@@ -130,7 +137,7 @@ export class UnixSocket extends Resource {
    * Receives what there is, up to the length of `target`, and the descriptors that came with it.
    * @param target outside V8's moving heap, as with send()
    * @returns undefined where there is nothing yet
-   * @throws SysError; ArgumentError where descriptors were lost because there were too many; ClosedError
+   * @throws SysError: EMFILE where descriptors were lost because this process has too many; ClosedError
    */
   receive(target: Uint8Array): Received | undefined {
     this.lease.assertOpen();
@@ -187,7 +194,8 @@ export class UnixSocket extends Resource {
     }
     if ((header.getUint32(MSG.flags, true) & MSG_CTRUNC) !== 0) {
       for (const fd of fds) close(fd);
-      throw new ArgumentError(`${this.lease.label}: more descriptors came than can be taken`);
+      const hint = "descriptors came for which there is no room: see ulimit -n";
+      throw new SysError("recvmsg", Errno.EMFILE, { object: this.lease.label, hint });
     }
     return fds;
   }

@@ -128,7 +128,12 @@ export class Channel extends Resource {
       isReply: (flags & 0xf) === TYPE_REPLY,
       noReply: (flags & FLAG_NO_REPLY) !== 0,
       errno: (flags & FLAG_ERROR) !== 0 ? headerBytes.readUInt32LE(12) || 5 : 0,
-      payload: this.incoming.subarray(HEADER_BYTES, this.size),
+      // No Buffer: slice() of one copies nothing.
+      payload: new Uint8Array(
+        this.incoming.buffer,
+        this.incoming.byteOffset + HEADER_BYTES,
+        this.size - HEADER_BYTES,
+      ),
       fds,
     };
   }

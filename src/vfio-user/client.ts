@@ -1,3 +1,4 @@
+import { checkInteger } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import {
   BusyError,
@@ -40,6 +41,10 @@ export interface Answer {
 }
 
 const OVERHEAD_BYTES = 64 * 1024;
+/** Requests of the server's that are handled in one turn of the event loop. */
+const BATCH = 64;
+/** What poll(2) takes. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
  * A connection to a vfio-user server. Requests block the thread until their answer is here, as ioctls do, and at most for
@@ -61,8 +66,8 @@ export class VfioUserClient extends Resource {
     socket: UnixSocket,
     readonly path: string,
     readonly options: VfioUserOptions,
+    timeoutMs: number,
   ) {
-    const timeoutMs = options.timeoutMs ?? 10_000;
     const channel = new Channel(socket, ourCapabilities.maxTransferBytes + OVERHEAD_BYTES, timeoutMs);
     const lease = channel.entrust();
     super(new Lease(`vfio-user server ${path}`, () => channel.close()));
@@ -94,7 +99,8 @@ export class VfioUserClient extends Resource {
    *   VfioUserProtocolError (it speaks something else); nothing stays open
    */
   static connect(path: string, options: VfioUserOptions = {}): VfioUserClient {
-    return new VfioUserClient(UnixSocket.connect(path), path, options);
+    const timeoutMs = checkInteger("timeoutMs", options.timeoutMs ?? 10_000, 1, MAX_TIMEOUT_MS);
+    return new VfioUserClient(UnixSocket.connect(path), path, options, timeoutMs);
   }
 
   /** Calls `listener` once when the server goes, or has to be left. @returns how to stop that */
@@ -125,13 +131,13 @@ export class VfioUserClient extends Resource {
       const end = performance.now() + this.timeoutMs;
       for (;;) {
         const message = this.channel.receive();
-        if (message === undefined) {
-          const left = Math.ceil(end - performance.now());
-          if (left <= 0 || !this.channel.wait(left)) {
-            throw new TimeoutError(`${commandName(command)} to ${this.lease.label}`, this.timeoutMs);
-          }
-        } else if (!message.isReply) this.serve(message);
-        else return this.take(message, id, command);
+        if (message?.isReply === true) return this.take(message, id, command);
+        if (message !== undefined) this.serve(message);
+        // Looked at after each request of the server's, too: it could ask for ever instead of answering.
+        const left = Math.ceil(end - performance.now());
+        if (left <= 0 || (message === undefined && !this.channel.wait(left))) {
+          throw new TimeoutError(`${commandName(command)} to ${this.lease.label}`, this.timeoutMs);
+        }
       }
     } catch (error) {
       throw this.judge(error);
@@ -159,7 +165,7 @@ export class VfioUserClient extends Resource {
   /** What comes while nobody waits: requests of the server's, or its end. */
   private listen(): void {
     try {
-      for (;;) {
+      for (let i = 0; i < BATCH; i++) {
         const message = this.channel.receive();
         if (message === undefined) return;
         if (message.isReply) {
@@ -179,7 +185,10 @@ export class VfioUserClient extends Resource {
     closeFds(fds);
     let errno = 0;
     let parts: readonly Uint8Array[] = [];
-    if (command === Command.dmaRead || command === Command.dmaWrite) {
+    const isDma = command === Command.dmaRead || command === Command.dmaWrite;
+    if (!isDma) errno = Errno.ENOTTY;
+    else if (payload.length < dmaAccess.sizeBytes) errno = Errno.EINVAL;
+    else {
       const { addr, count } = dmaAccess.decode(payload);
       const header = payload.slice(0, dmaAccess.sizeBytes);
       const data = payload.subarray(dmaAccess.sizeBytes);
@@ -194,7 +203,7 @@ export class VfioUserClient extends Resource {
         if (this.dma?.read(addr, target) === true) parts = [header, target];
         else errno = Errno.EFAULT;
       }
-    } else errno = Errno.ENOTTY;
+    }
     if (!noReply) this.channel.send({ id, command, isReply: true, errno, parts });
   }
 

@@ -23,11 +23,12 @@ import {
   vfio_region_info,
 } from "../vfio/uapi.js";
 import { closeFds, VfioUserProtocolError } from "./channel.js";
-import type { VfioUserClient } from "./client.js";
+import type { Answer, VfioUserClient } from "./client.js";
 import { Command, deviceInfo, regionAccess } from "./protocol.js";
 
-/** Room for a region's capabilities at the first attempt. */
+/** Room for a region's capabilities at the first attempt, and at most. */
 const REGION_ROOM = 1024;
+const REGION_ROOM_MOST = 64 * 1024;
 /** More than any device has: what is beyond is a lie. */
 const MAX_REGIONS = 64;
 const MAX_VECTORS = 2048;
@@ -166,7 +167,11 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   disableIrq(index: number): void {
     // The eventfds of a server that has gone are gone, too.
     if (!this.client.connected) return;
-    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 0);
+    try {
+      this.setIrqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 0);
+    } catch (error) {
+      if (this.client.connected) throw error;
+    }
   }
 
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
@@ -210,18 +215,11 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     checkU32("region index", index);
     const known = this.regions.get(index);
     if (known !== undefined) return known;
-    const request = vfio_region_info.encode({ argsz: REGION_ROOM, index });
-    let answer: { readonly payload: Uint8Array; readonly fds: readonly number[] };
-    try {
-      answer = this.client.request(Command.deviceGetRegionInfo, [request]);
-    } catch (error) {
-      if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
-      throw new ArgumentError(`${this.lease.label} has no region ${index}`, { cause: error });
-    }
+    const answer = this.askRegion(index);
     const [fd, ...more] = answer.fds;
     closeFds(more);
     try {
-      const region = this.checkRegion(decodeRegion(answer.payload), index, fd);
+      const region = this.checkRegion(this.decodeRegion(answer.payload), index, fd);
       this.regions.set(index, region);
       if (region.fd !== undefined) this.regionFds.push(region.fd);
       else if (fd !== undefined) close(fd);
@@ -229,6 +227,36 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     } catch (error) {
       if (fd !== undefined) close(fd);
       throw error;
+    }
+  }
+
+  /** With as much room as its capabilities need: without room the server leaves them out. */
+  private askRegion(index: number): Answer {
+    for (let room = REGION_ROOM; ; ) {
+      const request = vfio_region_info.encode({ argsz: room, index });
+      let answer: Answer;
+      try {
+        answer = this.client.request(Command.deviceGetRegionInfo, [request]);
+      } catch (error) {
+        if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
+        throw new ArgumentError(`${this.lease.label} has no region ${index}`, { cause: error });
+      }
+      const { payload, fds } = answer;
+      const needed = payload.length < vfio_region_info.sizeBytes ? 0 : vfio_region_info.decode(payload).argsz;
+      if (needed <= room) return answer;
+      closeFds(fds);
+      if (needed > REGION_ROOM_MOST) throw this.lie(`${needed} bytes about region ${index}`);
+      room = needed;
+    }
+  }
+
+  private decodeRegion(payload: Uint8Array): RegionInfo {
+    try {
+      return decodeRegion(payload);
+    } catch (cause) {
+      if (!(cause instanceof ArgumentError)) throw cause;
+      // Not an argument of our caller's.
+      throw this.lie(`a region that makes no sense: ${cause.message}`, cause);
     }
   }
 
@@ -245,7 +273,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
   }
 
-  private lie(what: string): VfioUserProtocolError {
-    return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`);
+  private lie(what: string, cause?: unknown): VfioUserProtocolError {
+    return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`, { cause });
   }
 }

@@ -82,7 +82,11 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     // A server that has gone has nothing mapped.
     if (!this.client.connected) return;
     const request = dmaUnmap.encode({ argsz: dmaUnmap.sizeBytes, addr: at, size: BigInt(sizeBytes) });
-    closeFds(this.client.request(Command.dmaUnmap, [request]).fds);
+    try {
+      closeFds(this.client.request(Command.dmaUnmap, [request]).fds);
+    } catch (error) {
+      if (this.client.connected) throw error;
+    }
   }
 
   read(at: bigint, target: Uint8Array): boolean {

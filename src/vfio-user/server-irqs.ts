@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readlinkSync } from "node:fs";
 import { Errno } from "../sys/errno.js";
 import { SysError } from "../sys/errors.js";
 import { setNonBlocking } from "../sys/files.js";
@@ -128,7 +128,7 @@ function chosen(vectors: readonly number[], type: number, data: Uint8Array): rea
   return vectors.filter((_, i) => data[i] !== 0);
 }
 
-/** Writing to anything else could block, or harm somebody. */
+/** Writing to anything else could block, or harm somebody. The link needs no descriptor, which there may be none of. */
 function isEventfd(fd: number): boolean {
-  return readFileSync(`/proc/self/fdinfo/${fd}`, "utf8").includes("eventfd-count");
+  return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventfd]";
 }

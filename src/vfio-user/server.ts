@@ -1,7 +1,8 @@
+import { checkInteger } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
-import { DeviceGoneError, IovaError, SysError } from "../sys/errors.js";
+import { BusyError, DeviceGoneError, IovaError, SysError } from "../sys/errors.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { isSealedAgainstShrinking } from "../sys/syscalls.js";
+import { isSealedAgainstShrinking, PAGE_SIZE } from "../sys/syscalls.js";
 import { UnixListener, type UnixSocket } from "../sys/unix-socket.js";
 import { type Watch, watchReadable } from "../sys/watch.js";
 import {
@@ -83,6 +84,7 @@ export class VfioUserServer extends Resource {
     private readonly device: EmulatedDevice,
     private readonly options: VfioUserServerOptions = {},
   ) {
+    checkInteger("sendTimeoutMs", options.sendTimeoutMs ?? 1, 1, 2 ** 31 - 1);
     const listener = new UnixListener(path);
     const state: { session: Session | undefined } = { session: undefined };
     const lease = listener.entrust();
@@ -123,16 +125,24 @@ export class VfioUserServer extends Resource {
   }
 
   private accept(): void {
-    if (this.session !== undefined) {
+    let socket: UnixSocket | undefined;
+    try {
+      socket = this.listener.accept();
+      if (socket === undefined) return;
+      // That the one before has gone may not have been noticed yet.
+      this.session?.receive();
       // One after the other: whoever comes meanwhile is sent away, rather than left waiting without an answer.
-      this.listener.accept()?.close();
-      return;
+      if (this.session !== undefined) socket.close();
+      else {
+        this.session = new Session(socket, this.device, this.options, () => {
+          this.session = undefined;
+        });
+      }
+    } catch (error) {
+      socket?.close();
+      // Out of descriptors, which a client can bring about: it is tried again, and this process goes on.
+      if (!(error instanceof SysError)) throw error;
     }
-    const socket = this.listener.accept();
-    if (socket === undefined) return;
-    this.session = new Session(socket, this.device, this.options, () => {
-      this.session = undefined;
-    });
   }
 }
 
@@ -147,6 +157,8 @@ class Session implements MessageDma {
     { resolve: (reply: Uint8Array) => void; reject: (error: Error) => void }
   >();
   private nextId = 0;
+  /** Bytes of data that the client takes with one message. */
+  private maxTransferBytes = ourCapabilities.maxTransferBytes;
   private isNegotiated = false;
   private hasEnded = false;
 
@@ -165,7 +177,12 @@ class Session implements MessageDma {
     this.config = new EmulatedConfigSpace(device.configSpace, device.bars);
     const { intx, msi, msix } = device.vectors;
     this.irqs = [intx, msi, msix, 0, 0].map((count, index) => new ServerIrqs(index, count));
-    watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).entrust();
+    try {
+      watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).entrust();
+    } catch (error) {
+      this.channel.close();
+      throw error;
+    }
   }
 
   end(): void {
@@ -183,7 +200,7 @@ class Session implements MessageDma {
 
   async dmaRead(iova: number, target: Uint8Array): Promise<void> {
     for (let done = 0; done < target.length; ) {
-      const count = Math.min(target.length - done, ourCapabilities.maxTransferBytes);
+      const count = Math.min(target.length - done, this.maxTransferBytes);
       const request = dmaAccess.encode({ addr: BigInt(iova + done), count: BigInt(count) });
       const reply = await this.ask(Command.dmaRead, [request]);
       const data = reply.subarray(dmaAccess.sizeBytes);
@@ -195,7 +212,7 @@ class Session implements MessageDma {
 
   async dmaWrite(iova: number, source: Uint8Array): Promise<void> {
     for (let done = 0; done < source.length; ) {
-      const part = source.subarray(done, done + ourCapabilities.maxTransferBytes);
+      const part = source.subarray(done, done + this.maxTransferBytes);
       const request = dmaAccess.encode({ addr: BigInt(iova + done), count: BigInt(part.length) });
       await this.ask(Command.dmaWrite, [request, part]);
       done += part.length;
@@ -210,13 +227,24 @@ class Session implements MessageDma {
       }
       // Ids of ours are told from the client's by who asks; they only need to differ among themselves.
       const id = this.nextId;
+      if (this.pending.has(id)) {
+        reject(new BusyError("the vfio-user client leaves too many requests unanswered"));
+        return;
+      }
       this.nextId = (this.nextId + 1) & 0xffff;
       this.pending.set(id, { resolve, reject });
-      this.channel.send({ id, command, parts });
+      try {
+        this.channel.send({ id, command, parts });
+      } catch (error) {
+        reject(error);
+        // Part of it may have gone: nothing can follow.
+        this.end();
+      }
     });
   }
 
-  private receive(): void {
+  /** Handles what is here, at most one batch. */
+  receive(): void {
     try {
       for (let i = 0; i < BATCH && !this.hasEnded; i++) {
         const message = this.channel.receive();
@@ -324,7 +352,7 @@ class Session implements MessageDma {
 
   private negotiate(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
     if (this.isNegotiated) throw new Refusal(Errno.EINVAL);
-    decodeVersion(payload, "the client");
+    this.maxTransferBytes = decodeVersion(payload, "the client").maxTransferBytes;
     this.isNegotiated = true;
     const host: DeviceHost = {
       memory: this.memory,
@@ -338,6 +366,7 @@ class Session implements MessageDma {
     const { flags, offset, addr, size } = dmaMap.decode(payload);
     const [fd, ...more] = fds;
     if (more.length > 0) throw new Refusal(Errno.EINVAL);
+    if (((offset | addr | size) & (BigInt(PAGE_SIZE) - 1n)) !== 0n) throw new Refusal(Errno.EINVAL);
     if (fd !== undefined && this.options.trustClients !== true && !isSealedAgainstShrinking(fd)) {
       throw new Refusal(Errno.EPERM);
     }

@@ -10,7 +10,8 @@ const schema = z.looseObject({
   capabilities: z
     .looseObject({
       max_msg_fds: count.optional(),
-      max_data_xfer_size: count.optional(),
+      // Nothing at all could be read or written with 0.
+      max_data_xfer_size: count.min(1).optional(),
       pgsize: count.optional(),
       pgsizes: count.optional(),
       max_dma_maps: count.optional(),
@@ -23,7 +24,7 @@ const schema = z.looseObject({
     .optional(),
 });
 
-/** What one side of a connection can do, with what counts where it says nothing. */
+/** What one side of a connection can do, with what counts where it says nothing; never more than is of use here. */
 export interface VfioUserCapabilities {
   /** Descriptors that it takes with one message. */
   readonly maxMessageFds: number;
@@ -85,8 +86,11 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
   }
   const { capabilities = {} } = parsed;
   return {
-    maxMessageFds: capabilities.max_msg_fds ?? 1,
-    maxTransferBytes: capabilities.max_data_xfer_size ?? 1024 * 1024,
+    maxMessageFds: Math.min(capabilities.max_msg_fds ?? 1, ourCapabilities.maxMessageFds),
+    maxTransferBytes: Math.min(
+      capabilities.max_data_xfer_size ?? 1024 * 1024,
+      ourCapabilities.maxTransferBytes,
+    ),
     pageSizes: capabilities.pgsizes ?? capabilities.pgsize ?? PAGE_SIZE,
     maxDmaMaps: capabilities.max_dma_maps ?? 65535,
     writeMultiple: capabilities.write_multiple ?? false,

@@ -1,0 +1,128 @@
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
+import { UnixSocket } from "../../src/sys/unix-socket.js";
+import { Channel, closeFds, type Message } from "../../src/vfio-user/channel.js";
+import { compileTree } from "./compiled.js";
+import { socketPath } from "./emulators.js";
+import { header, type Lie, type RawOrder, type RawReport } from "./raw-vfio-user-message.js";
+
+/** A vfio-user server on a thread of its own that lies to order: the client blocks the thread it runs on. */
+export class RawServer {
+  private constructor(
+    readonly path: string,
+    private readonly worker: Worker,
+    private readonly tree: Disposable,
+  ) {}
+
+  static async start(): Promise<RawServer> {
+    const program = "test/support/raw-vfio-user-main.ts";
+    const tree = compileTree(program);
+    const path = socketPath();
+    const worker = new Worker(pathToFileURL(tree.file(program)), { workerData: path });
+    await nextMessage(worker);
+    return new RawServer(path, worker, tree);
+  }
+
+  /** From now on; what was ordered before is forgotten. */
+  async tell(...lies: readonly Lie[]): Promise<void> {
+    await this.order({ kind: "lie", lies });
+  }
+
+  /** The client's answers to the server's own requests, since tell(). */
+  async seen(): Promise<readonly RawReport[]> {
+    return (await this.order({ kind: "seen" })) as readonly RawReport[];
+  }
+
+  async close(): Promise<void> {
+    const ended = new Promise((resolve) => this.worker.once("exit", resolve));
+    this.worker.postMessage({ kind: "close" });
+    await ended;
+    this.tree[Symbol.dispose]();
+  }
+
+  private async order(order: RawOrder): Promise<unknown> {
+    const answer = nextMessage(this.worker);
+    this.worker.postMessage(order);
+    return await answer;
+  }
+}
+
+function nextMessage(worker: Worker): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error): void => reject(error);
+    worker.once("error", failed);
+    worker.once("message", (message: unknown) => {
+      worker.off("error", failed);
+      resolve(message);
+    });
+  });
+}
+
+/** Ends only what never comes. */
+const LIMIT_MS = 10_000;
+const SOME_BYTES = 64 * 1024;
+
+/** A client that sends whatever it is told, for servers of this thread. */
+export class RawClient implements Disposable {
+  private readonly channel: Channel;
+
+  constructor(
+    path: string,
+    private readonly socket: UnixSocket = UnixSocket.connect(path),
+  ) {
+    this.channel = new Channel(socket, 4 * 1024 * 1024, LIMIT_MS);
+  }
+
+  /** Sends all of it, in parts that leave the server its turns. */
+  async send(bytes: Uint8Array, fds: readonly number[] = []): Promise<void> {
+    const whole = Buffer.alloc(Math.max(128, bytes.length));
+    whole.set(bytes);
+    for (let done = 0; done < bytes.length; done += SOME_BYTES) {
+      const part = whole.subarray(done, Math.min(done + SOME_BYTES, bytes.length));
+      this.socket.send(part, done === 0 ? fds : [], LIMIT_MS);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** The next message with descriptors closed; undefined where the server hung up. */
+  async receive(): Promise<Message | undefined> {
+    const end = performance.now() + LIMIT_MS;
+    for (;;) {
+      let message: Message | undefined;
+      try {
+        message = this.channel.receive();
+      } catch {
+        return undefined;
+      }
+      if (message !== undefined) {
+        closeFds(message.fds);
+        return { ...message, payload: message.payload.slice() };
+      }
+      if (performance.now() > end) throw new Error("the server neither answers nor hangs up");
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** Sends a request and gives what comes back. */
+  async ask(
+    command: number,
+    payload: Uint8Array = new Uint8Array(0),
+    fds: readonly number[] = [],
+  ): Promise<Message | undefined> {
+    await this.send(header({ id: 7, command, payload }), fds);
+    return await this.receive();
+  }
+
+  /** Asks and gives the errno of the answer; undefined where the server hung up. */
+  async errnoOf(command: number, payload?: Uint8Array, fds?: readonly number[]): Promise<number | undefined> {
+    return (await this.ask(command, payload, fds))?.errno;
+  }
+
+  close(): void {
+    this.channel.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,50 @@
+import { MappedMemory } from "../../src/sys/memory.js";
+import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../src/vfio-user/emulated-device.js";
+
+const BAR_BYTES = 16 * 1024;
+const AREA_BYTES = 4096;
+
+/** The least a PCI function can be: a BAR of plain memory, its first page mappable, and four vectors of each kind. */
+export class TestFunction implements EmulatedDevice {
+  readonly name = "test function";
+  readonly configSpace = new Uint8Array(256);
+  readonly vectors = { intx: 1, msi: 4, msix: 4 };
+  readonly bars: readonly (EmulatedBar | undefined)[];
+  host: DeviceHost | undefined;
+  /** How often a client came, went and reset it. */
+  readonly counts = { connects: 0, disconnects: 0, resets: 0 };
+  private readonly registers = new Uint8Array(BAR_BYTES);
+  private readonly shared = MappedMemory.memfd(AREA_BYTES);
+
+  constructor() {
+    this.configSpace.set([0x34, 0x12, 0xe8, 0x11]);
+    const { registers, shared } = this;
+    const area = { offset: 0, sizeBytes: AREA_BYTES, fd: shared.fd, fdOffset: 0 };
+    const bar: EmulatedBar = {
+      sizeBytes: BAR_BYTES,
+      mappable: [area],
+      read: (offset, target) => target.set(registers.subarray(offset, offset + target.length)),
+      write: (offset, source) => registers.set(source, offset),
+    };
+    this.bars = [bar];
+  }
+
+  connect(host: DeviceHost): void {
+    this.host = host;
+    this.counts.connects++;
+  }
+
+  disconnect(): void {
+    this.host = undefined;
+    this.counts.disconnects++;
+  }
+
+  reset(): void {
+    this.counts.resets++;
+    this.registers.fill(0);
+  }
+
+  close(): void {
+    this.shared.close();
+  }
+}
