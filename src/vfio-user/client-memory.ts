@@ -36,6 +36,8 @@ export interface MessageDma {
  */
 export class DmaTable implements ClientMemory {
   generation = 0;
+  /** Whether the device may be bus master: else it reaches nothing, as a real one. */
+  private isEnabled = false;
   private readonly mappings: Mapping[] = [];
   private last: Mapping | undefined;
 
@@ -89,6 +91,14 @@ export class DmaTable implements ClientMemory {
     }
     this.mappings.push(mapping);
     this.mappings.sort((a, b) => a.iova - b.iova);
+    this.generation++;
+  }
+
+  /** The bus master bit of the command register. */
+  enable(enabled: boolean): void {
+    if (enabled === this.isEnabled) return;
+    this.isEnabled = enabled;
+    this.last = undefined;
     this.generation++;
   }
 
@@ -155,6 +165,7 @@ export class DmaTable implements ClientMemory {
 
   /** The mapping with this address in it. */
   private search(iova: number): Mapping | undefined {
+    if (!this.isEnabled) return undefined;
     let low = 0;
     let high = this.mappings.length - 1;
     while (low <= high) {

@@ -3,6 +3,7 @@ import type { EmulatedBar } from "./emulated-device.js";
 const COMMAND = 0x04;
 /** I/O, memory, bus master, parity, SERR#, INTx disable. */
 const COMMAND_WRITABLE = 0x0547;
+const COMMAND_BUS_MASTER = 0x04;
 const CACHE_LINE = 0x0c;
 const BARS = 0x10;
 const CAPABILITIES = 0x34;
@@ -47,6 +48,11 @@ export class EmulatedConfigSpace {
 
   get sizeBytes(): number {
     return this.bytes.length;
+  }
+
+  /** Whether the function may read and write memory by itself. */
+  get busMaster(): boolean {
+    return ((this.bytes[COMMAND] ?? 0) & COMMAND_BUS_MASTER) !== 0;
   }
 
   /** As at power-on. */

@@ -175,6 +175,7 @@ class Session implements MessageDma {
     );
     this.memory = new DmaTable(this, ourCapabilities.maxDmaMaps);
     this.config = new EmulatedConfigSpace(device.configSpace, device.bars);
+    this.memory.enable(this.config.busMaster);
     const { intx, msi, msix } = device.vectors;
     this.irqs = [intx, msi, msix, 0, 0].map((count, index) => new ServerIrqs(index, count));
     try {
@@ -343,7 +344,8 @@ class Session implements MessageDma {
       case Command.regionWriteMulti:
         return this.writeMany(payload);
       case Command.deviceReset:
-        this.reset();
+        // As VFIO does it: configuration space is afterwards as it was.
+        this.device.reset();
         return {};
       default:
         throw new Refusal(Errno.ENOTTY);
@@ -430,8 +432,16 @@ class Session implements MessageDma {
   private writeRegion(region: number, offset: bigint, data: Uint8Array): void {
     const bar = this.checkAccess(region, offset, data.length);
     // Copied: the message's memory is used again, and a device may keep what it was given.
-    if (bar !== undefined) bar.write(Number(offset), data.slice());
-    else if (this.config.write(Number(offset), data)) this.reset();
+    if (bar !== undefined) {
+      bar.write(Number(offset), Uint8Array.from(data));
+      return;
+    }
+    if (this.config.write(Number(offset), data)) {
+      // Function-level reset: configuration space is part of the function, and the driver's to restore.
+      this.config.reset();
+      this.device.reset();
+    }
+    this.memory.enable(this.config.busMaster);
   }
 
   /** @returns undefined for configuration space @throws Refusal */
@@ -459,11 +469,6 @@ class Session implements MessageDma {
       this.writeRegion(entry.region, entry.offset, payload.subarray(data, data + entry.count));
     }
     return { parts: [payload.slice(0, 8)] };
-  }
-
-  private reset(): void {
-    this.config.reset();
-    this.device.reset();
   }
 }
 

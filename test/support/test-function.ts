@@ -17,7 +17,8 @@ export class TestFunction implements EmulatedDevice {
   private readonly shared = MappedMemory.memfd(AREA_BYTES);
 
   constructor() {
-    this.configSpace.set([0x34, 0x12, 0xe8, 0x11]);
+    // Bus master from the start: raw clients don't configure.
+    this.configSpace.set([0x34, 0x12, 0xe8, 0x11, 0x04]);
     const { registers, shared } = this;
     const area = { offset: 0, sizeBytes: AREA_BYTES, fd: shared.fd, fdOffset: 0 };
     const bar: EmulatedBar = {

@@ -65,6 +65,24 @@ describe("edu behind a socket", () => {
     expect(buffer.bytes).toEqual(new Uint8Array(before));
   });
 
+  test("does no DMA while it may not be bus master, and can be made so again after a reset", async () => {
+    const edu = new Edu(device.io);
+    using buffer = device.dma.alloc(PAGE, { addressBits: 28 });
+    buffer.bytes.fill(0x11, 0, 64);
+    await edu.load(buffer.iova, 64);
+    device.config.busMaster = false;
+    buffer.bytes.fill(0);
+    await edu.store(buffer.iova, 64);
+    expect(buffer.bytes.every((byte) => byte === 0)).toBe(true);
+    device.config.busMaster = true;
+    await edu.store(buffer.iova, 64);
+    expect(buffer.view(0, 64).every((byte) => byte === 0x11)).toBe(true);
+    device.reset();
+    device.config.busMaster = false;
+    device.config.busMaster = true;
+    expect(device.config.busMaster).toBe(true);
+  });
+
   test("serves one client after the other", async () => {
     device.close();
     for (let i = 0; i < 3; i++) {
