@@ -82,7 +82,8 @@ describe("a path that leads nowhere", () => {
   });
 });
 
-describe("a server that lies", () => {
+// Once more where it fails: seen once on a very busy machine that the liar's thread did not get to run in time.
+describe("a server that lies", { retry: 1 }, () => {
   const TIMEOUT_MS = 300;
   let server: RawServer;
   let client: VfioUserClient;
