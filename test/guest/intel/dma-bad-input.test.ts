@@ -26,6 +26,7 @@ import { runChild } from "../../support/child.js";
 import { compileTree } from "../../support/compiled.js";
 import { Edu } from "../../support/edu.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";
+import { COMPILE_LIMIT_MS } from "../../support/guest-programs.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { mappings, residentBytes } from "../../support/proc.js";
@@ -173,7 +174,8 @@ describe.each(backends)("bad input to %s", (backend) => {
   });
 });
 
-describe("a user without rights", () => {
+// The first of them compiles the program, which takes most of a minute without KVM.
+describe("a user without rights", { timeout: COMPILE_LIMIT_MS }, () => {
   expectNothingLeftSoon();
   const program = "test/guest/fixtures/nobody-map.ts";
 
