@@ -117,7 +117,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("files: too short at the start, and cut short later", async () => {
+  it("files: too short at the start, and cut short later", { timeout: COMPILE_LIMIT_MS }, async () => {
     const path = "/dev/shm/iova-short";
     writeFileSync(path, Buffer.alloc(PAGE));
     const fd = openSync(path, "r+");
