@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { StderrProgress } from "../guest/progress.js";
 import { type GuestOptions, prepareGuest, runGuest } from "../guest/run.js";
 import { type TestMachine, testMachines } from "./machines.js";
@@ -41,12 +41,31 @@ interface Report {
   readonly numPendingTests: number;
   readonly numTodoTests: number;
   readonly numFailedTestSuites: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly message: string;
+    readonly status: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages?: readonly string[];
+    }[];
+  }[];
 }
 
 function isReport(value: unknown): value is Report {
-  return (
-    typeof value === "object" && value !== null && "numPassedTests" in value && "numPendingTests" in value
-  );
+  return typeof value === "object" && value !== null && "numPassedTests" in value && "testResults" in value;
+}
+
+/** What failed, each with the head of its message: the end of a long log is all that many people see of it. */
+function failures({ testResults }: Report): string[] {
+  const head = (message = ""): string => message.split("\n").slice(0, 6).join("\n    ");
+  return testResults.flatMap(({ name, message, status, assertionResults }) => {
+    const failed = assertionResults.filter((test) => test.status === "failed");
+    const file = relative(process.cwd(), name);
+    if (status === "failed" && failed.length === 0) return [`${file}: ${head(message)}`];
+    return failed.map((test) => `${file}: ${test.fullName}\n    ${head(test.failureMessages?.[0])}`);
+  });
 }
 
 /** Adds a vitest run's report to the totals. A run without one is a failure. */
@@ -57,6 +76,7 @@ function count(name: string, file: string): void {
     totals.passed += report.numPassedTests;
     totals.failed += report.numFailedTests;
     totals.skipped += report.numPendingTests + report.numTodoTests;
+    problems.push(...failures(report));
     if (report.numPassedTests === 0) problems.push(`${name} ran no test`);
   } catch (error) {
     problems.push(`${name} left no report: ${error instanceof Error ? error.message : String(error)}`);
