@@ -347,7 +347,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     // Never mapped, mapped for reading only, no longer mapped: by address the same memory each time.
     const former = device.dma.map(memory, { iova: 0x400000n });
     former.close();
-    using readOnly = device.dma.map(memory, { access: "read" });
+    using readOnly = device.dma.map(memory, { access: "read", iova: 0x500000n });
     for (const at of [0x800000n, former.iova, readOnly.iova]) {
       await edu.store(at, 1024);
       expect(
@@ -356,7 +356,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
       ).toBe(true);
     }
     // What may only be written can't be read: the device keeps what it had, or gets nothing of ours.
-    using writeOnly = device.dma.map(memory, { access: "write" });
+    using writeOnly = device.dma.map(memory, { access: "write", iova: 0x600000n });
     const secret = memory.bytes.slice(0, 1024);
     for (const at of [former.iova, writeOnly.iova]) {
       await edu.load(at, 1024);
