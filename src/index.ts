@@ -68,9 +68,52 @@ export { type LogPageOptions, NvmeLogs } from "./nvme/logs.js";
 export { type BlockRange, type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
-export type { IdentifyController, IdentifyNamespace, LbaFormat } from "./nvme/spec/identify.js";
+export {
+  Anacap,
+  Apsta,
+  type Bits,
+  type BitTable,
+  Cmic,
+  Ctratt,
+  Dlfeat,
+  Dpc,
+  Dps,
+  Dsto,
+  decodeBits,
+  Flbas,
+  Fna,
+  Fpi,
+  Frmw,
+  Hctma,
+  Lpa,
+  Mc,
+  Nmic,
+  Nsfeat,
+  Nwpc,
+  Oacs,
+  Oaes,
+  Oncs,
+  Rescap,
+  Sanicap,
+  Sgls,
+  Vwc,
+} from "./nvme/spec/capabilities.js";
+export type {
+  IdentifyController,
+  IdentifyIndependentNamespace,
+  IdentifyNamespace,
+  IdentifyNvmController,
+  IdentifyNvmNamespace,
+  LbaFormat,
+} from "./nvme/spec/identify.js";
+export type { Domain, NamespaceGranularity, NvmSet } from "./nvme/spec/identify-lists.js";
+export type { IdentifyKeyValueNamespace, KeyValueFormat } from "./nvme/spec/key-value.js";
 export type { ErrorLogEntry, SmartLog } from "./nvme/spec/log-pages.js";
+export type { PowerState } from "./nvme/spec/power-state.js";
 export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
+export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
+export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
+export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
 export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";
