@@ -87,6 +87,8 @@ export class LogPages {
       csi: 0,
       opcode: command.opcode,
       commandSpecific: 0n,
+      transportSpecific: 0,
+      logPageVersion: 0,
     });
     this.errors.length = Math.min(this.errors.length, ERROR_LOG_ENTRIES);
   }
