@@ -63,14 +63,87 @@ export type { CommandData, NvmeCommand, NvmeCompletion } from "./nvme/command.js
 export { NvmeController } from "./nvme/controller.js";
 export { NvmeError, NvmeProtocolError } from "./nvme/error.js";
 export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
+export { type FdpConfiguration, NvmeFdpLogs } from "./nvme/fdp-logs.js";
 export { type GetFeatureOptions, NvmeFeatures, type SetFeatureOptions } from "./nvme/features.js";
-export { type LogPageOptions, NvmeLogs } from "./nvme/logs.js";
+export {
+  type AnaGroup,
+  NvmeLogLists,
+  type PersistentEvent,
+  type PersistentEventHeader,
+} from "./nvme/log-lists.js";
+export type { LogPageOptions } from "./nvme/log-source.js";
+export { NvmeLogs } from "./nvme/logs.js";
 export { type BlockRange, type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
-export type { IdentifyController, IdentifyNamespace, LbaFormat } from "./nvme/spec/identify.js";
-export type { ErrorLogEntry, SmartLog } from "./nvme/spec/log-pages.js";
+export {
+  Anacap,
+  Apsta,
+  type Bits,
+  type BitTable,
+  Cmic,
+  Ctratt,
+  Dlfeat,
+  Dpc,
+  Dps,
+  Dsto,
+  decodeBits,
+  Flbas,
+  Fna,
+  Fpi,
+  Frmw,
+  Hctma,
+  Lpa,
+  Mc,
+  Nmic,
+  Nsfeat,
+  Nwpc,
+  Oacs,
+  Oaes,
+  Oncs,
+  Rescap,
+  Sanicap,
+  Sgls,
+  Vwc,
+} from "./nvme/spec/capabilities.js";
+export { type FdpEvent, FdpEventType, type FdpStatistics, ReclaimUnitHandleType } from "./nvme/spec/fdp.js";
+export type {
+  IdentifyController,
+  IdentifyIndependentNamespace,
+  IdentifyNamespace,
+  IdentifyNvmController,
+  IdentifyNvmNamespace,
+  LbaFormat,
+} from "./nvme/spec/identify.js";
+export type { Domain, NamespaceGranularity, NvmSet } from "./nvme/spec/identify-lists.js";
+export type { IdentifyKeyValueNamespace, KeyValueFormat } from "./nvme/spec/key-value.js";
+export {
+  AnaState,
+  CommandEffect,
+  type EnduranceGroupLog,
+  type ErrorLogEntry,
+  FeatureEffect,
+  LogPageSupport,
+  type MediaUnit,
+  PersistentEventType,
+  type PredictableLatencyLog,
+  type ReservationLog,
+  ReservationNotification,
+  type RotationalMediaLog,
+  type SanitizeLog,
+  SanitizeStatus,
+  SelfTestCode,
+  type SelfTestEntry,
+  SelfTestResult,
+  type SmartLog,
+  type TelemetryHeader,
+} from "./nvme/spec/log-pages.js";
+export type { PowerState } from "./nvme/spec/power-state.js";
 export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
+export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
+export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
+export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
+export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
 export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";

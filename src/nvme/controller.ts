@@ -29,6 +29,7 @@ import {
 } from "./spec/identify.js";
 import { AdminOpcode, FeatureId, IdentifyCns } from "./spec/opcodes.js";
 import { type Capabilities, CommandSetSelection, ControllerConfig } from "./spec/registers.js";
+import { NvmeStructures } from "./structures.js";
 
 const NVME_CLASS = 0x0108_02;
 const ADMIN_ENTRIES = 32;
@@ -156,6 +157,11 @@ export class NvmeController implements AsyncDisposable {
     if (this.ioQueue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
     if (command.data !== undefined) checkData(command.data, this.device.dma, this.transferLimit);
     return this.ioQueue.submit(command);
+  }
+
+  /** What Identify tells: namespaces, controllers, command sets, NVM sets, virtualization, ... */
+  get structures(): NvmeStructures {
+    return new NvmeStructures(this);
   }
 
   /** Log pages: SMART, errors, firmware slots, ... */
