@@ -5,14 +5,9 @@ import { PciDevice } from "../pci/device.js";
 import type { Interrupts } from "../pci/interrupts.js";
 import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
-import {
-  type CommandData,
-  checkCommand,
-  checkData,
-  type NvmeCommand,
-  type NvmeCompletion,
-} from "./command.js";
+import { checkCommand, type DataRange, type NvmeCommand, type NvmeCompletion } from "./command.js";
 import { ControllerRegisters } from "./controller-registers.js";
+import { checkDataPointers, type DataRules } from "./data-pointer.js";
 import { Doorbells } from "./doorbells.js";
 import { NvmeProtocolError } from "./error.js";
 import { NvmeEvents } from "./events.js";
@@ -60,6 +55,7 @@ export class NvmeController implements AsyncDisposable {
   private identity: IdentifyController | undefined;
   /** Until the controller says more: one Identify page. */
   private transferLimit = IDENTIFY_BYTES;
+  private ioRules: DataRules;
   private failure: Error | undefined;
   private stopping: Promise<void> | undefined;
   private closing: Promise<void> | undefined;
@@ -83,6 +79,7 @@ export class NvmeController implements AsyncDisposable {
       this.capabilities.minPageBytes,
       Math.min(PAGE_SIZE, this.capabilities.maxPageBytes),
     );
+    this.ioRules = this.dataRules(0);
     this.completion = this.enableCompletion();
   }
 
@@ -139,12 +136,12 @@ export class NvmeController implements AsyncDisposable {
 
   /** Any admin command. @throws ArgumentError, ClosedError, NvmeError, TimeoutError, DeviceGoneError */
   async admin(command: NvmeCommand): Promise<NvmeCompletion> {
-    return this.submit(this.adminQueue, command);
+    return this.submit(this.adminQueue, command, this.dataRules(0));
   }
 
   /** Any command on the I/O queue. @throws as admin() */
   async io(command: NvmeCommand): Promise<NvmeCompletion> {
-    return this.submit(this.ioQueue, command);
+    return this.submit(this.ioQueue, command, this.ioRules);
   }
 
   /**
@@ -154,7 +151,7 @@ export class NvmeController implements AsyncDisposable {
   submitIo(command: NvmeCommand): Promise<NvmeCompletion> {
     this.assertUsable();
     if (this.ioQueue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-    if (command.data !== undefined) checkData(command.data, this.device.dma, this.transferLimit);
+    checkDataPointers(command, this.ioRules);
     return this.ioQueue.submit(command);
   }
 
@@ -238,6 +235,7 @@ export class NvmeController implements AsyncDisposable {
     const { mdts } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
     this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
+    this.ioRules = this.dataRules(this.identity.sgls);
     await this.createIoQueue();
   }
 
@@ -315,7 +313,7 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /** A contiguous queue is named by PRP1 alone. */
-  private firstPage(buffer: DmaBuffer): CommandData {
+  private firstPage(buffer: DmaBuffer): DataRange {
     return { buffer, length: Math.min(buffer.sizeBytes, this.pageBytes) };
   }
 
@@ -336,11 +334,21 @@ export class NvmeController implements AsyncDisposable {
     }
   }
 
-  private submit(queue: QueuePair | undefined, command: NvmeCommand): Promise<NvmeCompletion> {
+  private submit(
+    queue: QueuePair | undefined,
+    command: NvmeCommand,
+    rules: DataRules,
+  ): Promise<NvmeCompletion> {
     this.assertUsable();
     if (queue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-    checkCommand(command, this.dma, this.transferLimit);
+    checkCommand(command, rules);
     return queue.submit(command);
+  }
+
+  /** SGLs are for I/O queues only. */
+  private dataRules(sgls: number): DataRules {
+    const { dma, pageBytes, transferLimit } = this;
+    return { space: dma, pageBytes, maxTransferBytes: transferLimit, sgls };
   }
 
   private assertUsable(): void {

@@ -5,8 +5,9 @@ import { closeAll } from "../sys/resource.js";
 import type { NvmeCommand, NvmeCompletion } from "./command.js";
 import { CommandIds } from "./command-ids.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
+import { dataListPages, writeDataPointers } from "./data-pointer.js";
+import { dropData, holdData } from "./data-ranges.js";
 import { NvmeError, NvmeProtocolError } from "./error.js";
-import { prpListPages, writePrps } from "./prp.js";
 import { SQE_WORDS } from "./submission-entry.js";
 import { SubmissionQueue } from "./submission-queue.js";
 
@@ -82,7 +83,7 @@ export class QueuePair {
     const { id, entries, space, doorbells, doorbellStrideWords, pageBytes, maxTransferBytes } = options;
     this.id = id;
     const slots = entries - 1;
-    this.listPages = prpListPages(maxTransferBytes, pageBytes);
+    this.listPages = dataListPages(maxTransferBytes, pageBytes);
     const buffers: DmaBuffer[] = [];
     const alloc = (sizeBytes: number): DmaBuffer => {
       const buffer = space.alloc(sizeBytes, { alignBytes: pageBytes });
@@ -92,7 +93,7 @@ export class QueuePair {
     try {
       this.sqMemory = alloc(entries * SQE_WORDS * 4);
       this.cqMemory = alloc(entries * CQE_WORDS * 4);
-      this.listMemory = alloc(Math.max(1, slots * this.listPages) * pageBytes);
+      this.listMemory = alloc(slots * this.listPages * pageBytes);
     } catch (error) {
       closeAll(buffers, "undoing a queue pair");
       throw error;
@@ -130,7 +131,8 @@ export class QueuePair {
       }
       const pending = { command, resolve, reject };
       // Counts from now on: a buffer whose command only waits for a slot can't be closed either.
-      command.data?.buffer.lease.hold("an NVMe command");
+      holdData(command.data);
+      holdData(command.metadata);
       if (this.cids.available === 0) this.waiting.push(pending);
       else this.start(pending);
     });
@@ -220,8 +222,8 @@ export class QueuePair {
     words[slot + 3] = command.cdw3 ?? 0;
     words[slot + 4] = 0;
     words[slot + 5] = 0;
-    if (command.data === undefined) words.fill(0, slot + 6, slot + 10);
-    else this.writeData(slot, cid, command.data.buffer, command.data.offset ?? 0, command.data.length);
+    if (command.data === undefined && command.metadata === undefined) words.fill(0, slot + 6, slot + 10);
+    else this.writeData(slot, cid, command);
     words[slot + 10] = command.cdw10 ?? 0;
     words[slot + 11] = command.cdw11 ?? 0;
     words[slot + 12] = command.cdw12 ?? 0;
@@ -240,17 +242,11 @@ export class QueuePair {
     }
   }
 
-  private writeData(slot: number, cid: number, buffer: DmaBuffer, offset: number, length?: number): void {
+  private writeData(slot: number, cid: number, command: NvmeCommand): void {
     const { pageBytes } = this.options;
     const listOffset = cid * this.listPages * pageBytes;
-    let low = buffer.iovaLow + offset;
-    let high = buffer.iovaHigh;
-    if (low >= 2 ** 32) {
-      high += Math.floor(low / 2 ** 32);
-      low %= 2 ** 32;
-    }
     const listLow = this.listMemory.iovaLow + listOffset;
-    writePrps(this.sq.words, slot, low, high, length ?? buffer.sizeBytes - offset, pageBytes, {
+    writeDataPointers(this.sq.words, slot, command, pageBytes, {
       words: this.listWords,
       at: listOffset / 4,
       iovaLow: listLow % 2 ** 32,
@@ -321,7 +317,8 @@ export class QueuePair {
 }
 
 function settle(pending: Pending): void {
-  pending.command.data?.buffer.lease.drop();
+  dropData(pending.command.data);
+  dropData(pending.command.metadata);
 }
 
 /** Only errors ask for this, so it may take its time. */
