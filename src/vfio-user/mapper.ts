@@ -1,5 +1,5 @@
 import { type Iova, type IovaRange, iova } from "../dma/iova.js";
-import { IovaAllocator } from "../dma/iova-allocator.js";
+import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import { UnsupportedError } from "../sys/errors.js";
 import type { Lease } from "../sys/resource.js";
@@ -51,12 +51,19 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     );
   }
 
-  mapFile(fd: number, start: number, sizeBytes: number, access: DmaAccess, fixed: bigint | undefined): Iova {
+  mapFile(
+    fd: number,
+    start: number,
+    sizeBytes: number,
+    access: DmaAccess,
+    fixed: bigint | undefined,
+    placement?: IovaPlacement,
+  ): Iova {
     if (this.mappings.size >= this.client.server.maxDmaMaps) {
       throw new UnsupportedError(`the server takes no more than ${this.client.server.maxDmaMaps} mappings`);
     }
     let at: Iova;
-    if (fixed === undefined) at = this.allocator.alloc(sizeBytes);
+    if (fixed === undefined) at = this.allocator.alloc(sizeBytes, placement);
     else {
       this.allocator.reserve(fixed, sizeBytes);
       at = iova(fixed);
