@@ -60,11 +60,14 @@ export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
 export type { CommandData, NvmeCommand, NvmeCompletion } from "./nvme/command.js";
+export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
 export { NvmeController } from "./nvme/controller.js";
-export { NvmeError, NvmeProtocolError } from "./nvme/error.js";
+export { NvmeError, NvmeProtocolError, NvmeResetError } from "./nvme/error.js";
 export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
 export { type FdpConfiguration, NvmeFdpLogs } from "./nvme/fdp-logs.js";
 export { type GetFeatureOptions, NvmeFeatures, type SetFeatureOptions } from "./nvme/features.js";
+export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
+export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";
 export {
   type AnaGroup,
   NvmeLogLists,
@@ -75,6 +78,7 @@ export type { LogPageOptions } from "./nvme/log-source.js";
 export { NvmeLogs } from "./nvme/logs.js";
 export { type BlockRange, type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
 export type { NvmeOptions } from "./nvme/options.js";
+export type { RingBuffers } from "./nvme/queue-memory.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
 export {
   Anacap,
@@ -186,7 +190,14 @@ export type { Resource } from "./sys/resource.js";
 export type { Watch } from "./sys/watch.js";
 export type { DeviceCapabilities } from "./vfio/capabilities.js";
 export { type BindTarget, type PageTable, VfioDevice } from "./vfio/device.js";
-export type { DeviceInfo, DeviceIo, IrqInfo, RegionArea, RegionInfo } from "./vfio/device-io.js";
+export type {
+  DeviceInfo,
+  DeviceIo,
+  DevicePresence,
+  IrqInfo,
+  RegionArea,
+  RegionInfo,
+} from "./vfio/device-io.js";
 export { DmaBuf, exportDmaBuf } from "./vfio/dma-buf.js";
 export { DmaLogging, type LoggedRange } from "./vfio/dma-logging.js";
 export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "./vfio/gfx.js";
@@ -206,7 +217,7 @@ export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
 export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
 export { VfioUserProtocolError } from "./vfio-user/channel.js";
-export { type Answer, type ClientDma, VfioUserClient, type VfioUserOptions } from "./vfio-user/client.js";
+export { type Answer, type ClientDma, VfioUserClient } from "./vfio-user/client.js";
 export { VfioUserDevice } from "./vfio-user/device.js";
 export type {
   ClientMemory,
@@ -217,5 +228,6 @@ export type {
   MemorySpan,
 } from "./vfio-user/emulated-device.js";
 export { VfioUserMapper } from "./vfio-user/mapper.js";
+export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";
 export { VfioUserServer, type VfioUserServerOptions } from "./vfio-user/server.js";
 export type { VfioUserCapabilities } from "./vfio-user/version.js";

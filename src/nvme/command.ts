@@ -1,16 +1,8 @@
-import type { DmaBuffer } from "../dma/buffer.js";
-import type { DmaSpace } from "../dma/space.js";
-import { checkInteger, checkRange, checkU32 } from "../sys/check.js";
-import { ArgumentError } from "../sys/errors.js";
+import { checkInteger, checkU32 } from "../sys/check.js";
+import { checkDataPointers, type DataRules } from "./data-pointer.js";
+import type { CommandData } from "./data-ranges.js";
 
-/** The memory a command reads or writes. */
-export interface CommandData {
-  readonly buffer: DmaBuffer;
-  /** First byte in the buffer, multiple of 4; 0 by default. */
-  readonly offset?: number | undefined;
-  /** Bytes; to the buffer's end by default. */
-  readonly length?: number | undefined;
-}
+export type { BitBucket, CommandData, DataList, DataRange } from "./data-ranges.js";
 
 /** One command, its dwords under the specification's names. */
 export interface NvmeCommand {
@@ -24,7 +16,12 @@ export interface NvmeCommand {
   readonly cdw13?: number;
   readonly cdw14?: number;
   readonly cdw15?: number;
+  /** One range, named by PRPs; or a list of them, named by PRPs where they can and else by an SGL. */
   readonly data?: CommandData | undefined;
+  /** Metadata that has a pointer of its own (MPTR). */
+  readonly metadata?: CommandData | undefined;
+  /** SGLs also where PRPs would do. */
+  readonly sgl?: boolean | undefined;
   /** What the command is, for error messages. */
   readonly name?: string;
   /**
@@ -42,7 +39,7 @@ export interface NvmeCompletion {
 }
 
 /** Refuses what can't be right before a doorbell rings. @throws ArgumentError, ClosedError */
-export function checkCommand(command: NvmeCommand, space: DmaSpace, maxBytes: number): void {
+export function checkCommand(command: NvmeCommand, rules: DataRules): void {
   checkInteger("opcode", command.opcode, 0, 0xff);
   for (const word of [
     "nsid",
@@ -58,25 +55,5 @@ export function checkCommand(command: NvmeCommand, space: DmaSpace, maxBytes: nu
     const value = command[word];
     if (value !== undefined) checkU32(word, value);
   }
-  if (command.data !== undefined) checkData(command.data, space, maxBytes);
-}
-
-/** @throws ArgumentError: foreign buffer, outside it, misaligned, longer than one command may carry; ClosedError */
-export function checkData(data: CommandData, space: DmaSpace, maxBytes: number): void {
-  const { buffer, offset = 0 } = data;
-  buffer.lease.assertOpen();
-  if (buffer.space !== space) {
-    throw new ArgumentError(`${buffer.lease.label} is of another DMA space than this controller's`);
-  }
-  if (!buffer.contiguous) {
-    throw new ArgumentError(
-      `${buffer.lease.label} lies scattered in physical memory: NVMe commands need it in one piece`,
-    );
-  }
-  const length = data.length ?? buffer.sizeBytes - offset;
-  checkRange("the buffer", offset, length, buffer.sizeBytes);
-  if (offset % 4 !== 0) throw new ArgumentError(`offset ${offset} is not a multiple of 4`);
-  if (length > maxBytes) {
-    throw new ArgumentError(`${length} bytes are more than one command can carry here (${maxBytes})`);
-  }
+  checkDataPointers(command, rules);
 }

@@ -31,7 +31,7 @@ export class CompletionQueue {
     readonly entries: number,
     /** The ring's memory, zeroed: the first pass of the controller writes phase 1. */
     readonly words: Uint32Array,
-    private readonly doorbells: Uint32Array,
+    private doorbells: Uint32Array,
     private readonly doorbell: number,
   ) {
     this.cids = new Uint16Array(entries);
@@ -40,6 +40,17 @@ export class CompletionQueue {
     this.statuses = new Uint16Array(entries);
     this.results = new Uint32Array(entries);
     this.results1 = new Uint32Array(entries);
+  }
+
+  /**
+   * Begins again at the first entry, as the controller does after a reset. The memory has to be zeroed.
+   * @param doorbells where they are now; where they were by default
+   */
+  reset(doorbells: Uint32Array = this.doorbells): void {
+    this.head = 0;
+    this.phase = 1;
+    this.rung = 0;
+    this.doorbells = doorbells;
   }
 
   /** Index in {@link words} of the next completion, or -1 where the controller has written none. */

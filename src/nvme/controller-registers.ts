@@ -5,6 +5,7 @@ import {
   ControllerConfig,
   ControllerStatus,
   decodeCapabilities,
+  NSSR_RESET,
   NvmeRegister,
 } from "./spec/registers.js";
 
@@ -100,10 +101,35 @@ export class ControllerRegisters {
     });
   }
 
-  /** Sends the normal shutdown notification and waits for its end. @throws TimeoutError, DeviceGoneError */
-  async shutdown(timeoutMs: number): Promise<void> {
-    this.config = (this.config & ~ControllerConfig.SHN_MASK) | ControllerConfig.SHN_NORMAL;
+  /**
+   * Sends the shutdown notification and waits for its end.
+   * @param abrupt power is going: no time to be orderly
+   * @throws TimeoutError, DeviceGoneError
+   */
+  async shutdown(timeoutMs: number, abrupt = false): Promise<void> {
+    const how = abrupt ? ControllerConfig.SHN_ABRUPT : ControllerConfig.SHN_NORMAL;
+    this.config = (this.config & ~ControllerConfig.SHN_MASK) | how;
     await this.waitFor("shutdown (CSTS.SHST)", timeoutMs, ({ shutdownComplete }) => shutdownComplete);
+  }
+
+  /**
+   * Resets the whole NVM subsystem (NSSR), and waits until the controller answers and has stopped. Meanwhile its registers
+   * may read all ones.
+   * @throws TimeoutError, DeviceGoneError where it doesn't come back
+   */
+  async resetSubsystem(timeoutMs: number): Promise<void> {
+    this.bar.write32(NvmeRegister.NSSR, NSSR_RESET);
+    const end = performance.now() + timeoutMs;
+    for (;;) {
+      const last = performance.now() >= end;
+      const status = this.bar.read32(NvmeRegister.CSTS);
+      if (status !== ALL_ONES && (status & ControllerStatus.RDY) === 0) break;
+      if (last && status === ALL_ONES) throw new DeviceGoneError(this.name);
+      if (last) throw new TimeoutError(`${this.name}: NVM subsystem reset`, timeoutMs);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    // Tells next time whether there was another: cleared by writing 1.
+    this.bar.write32(NvmeRegister.CSTS, ControllerStatus.NSSRO);
   }
 
   private async waitFor(

@@ -1,115 +1,102 @@
-import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import type { BackendName } from "../pci/backend.js";
 import { PciDevice } from "../pci/device.js";
-import type { Interrupts } from "../pci/interrupts.js";
-import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
-import { PAGE_SIZE } from "../sys/syscalls.js";
-import {
-  type CommandData,
-  checkCommand,
-  checkData,
-  type NvmeCommand,
-  type NvmeCompletion,
-} from "./command.js";
-import { ControllerRegisters } from "./controller-registers.js";
-import { Doorbells } from "./doorbells.js";
-import { NvmeProtocolError } from "./error.js";
+import { ClosedError, UnsupportedError } from "../sys/errors.js";
+import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
+import { type CommandOptions, checkCommandOptions, type IoCommandOptions } from "./command-options.js";
+import { checkDataPointers } from "./data-pointer.js";
+import { ControllerEngine } from "./engine.js";
 import { NvmeEvents } from "./events.js";
 import { NvmeFeatures } from "./features.js";
+import type { NvmeQueue, QueueOptions } from "./io-queues.js";
+import type { NvmeLifecycle, RetryPolicy } from "./lifecycle.js";
 import { NvmeLogs } from "./logs.js";
 import { NvmeNamespace } from "./namespace.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
-import { type CompletionMode, QueuePair } from "./queue-pair.js";
-import {
-  IDENTIFY_BYTES,
-  type IdentifyController,
-  identifyController,
-  identifyNamespace,
-} from "./spec/identify.js";
-import { AdminOpcode, FeatureId, IdentifyCns } from "./spec/opcodes.js";
-import { type Capabilities, CommandSetSelection, ControllerConfig } from "./spec/registers.js";
+import type { CompletionMode } from "./queue-pair.js";
+import { IDENTIFY_BYTES, type IdentifyController, identifyNamespace } from "./spec/identify.js";
+import { IdentifyCns } from "./spec/opcodes.js";
+import type { Capabilities } from "./spec/registers.js";
 import { NvmeStructures } from "./structures.js";
 
 const NVME_CLASS = 0x0108_02;
-const ADMIN_ENTRIES = 32;
-const IO_QUEUE_ID = 1;
-/** Log2 of the entry sizes, as CC.IOSQES and CC.IOCQES want them. */
-const IOSQES = 6;
-const IOCQES = 4;
-/** Our own limit on one transfer, where the controller states none or a larger one: it sizes the PRP lists. */
-const MAX_TRANSFER_BYTES = 4 * 1024 * 1024;
-/** Where the controller gives no worst case for its shutdown (RTD3E). */
-const SHUTDOWN_TIMEOUT_MS = 10_000;
 
 /** An NVMe controller driven from this process. */
 export class NvmeController implements AsyncDisposable {
   /** What the controller tells by itself: `for await (const event of nvme.events)`. */
-  readonly events: NvmeEvents = new NvmeEvents(this, () => this.closing !== undefined);
-  /** CAP, decoded. */
-  readonly capabilities: Capabilities;
-  /** NVMe version the controller reports, e.g. `1.4.0`. */
-  readonly version: string;
-  /** How completions are noticed. */
-  readonly completion: CompletionMode;
-  private readonly registers: ControllerRegisters;
-  private readonly doorbells: Doorbells;
-  private readonly pageBytes: number;
-  private interrupts: Interrupts | undefined;
-  private adminQueue: QueuePair | undefined;
-  private ioQueue: QueuePair | undefined;
-  private identity: IdentifyController | undefined;
-  /** Until the controller says more: one Identify page. */
-  private transferLimit = IDENTIFY_BYTES;
-  private failure: Error | undefined;
-  private stopping: Promise<void> | undefined;
-  private closing: Promise<void> | undefined;
+  readonly events: NvmeEvents = new NvmeEvents(this, () => this.closing);
+  private closing = false;
 
   private constructor(
     /** The PCI function below. */
     readonly device: PciDevice,
-    private readonly options: ReturnType<typeof parseNvmeOptions>,
-  ) {
-    if (device.function.classCode !== NVME_CLASS) {
-      const code = device.function.classCode.toString(16).padStart(6, "0");
-      throw new UnsupportedError(
-        `${device.bdf} is no NVMe controller: its class code is 0x${code}, not 0x010802`,
-      );
-    }
-    this.registers = new ControllerRegisters(device.bar(0), device.bdf);
-    this.doorbells = new Doorbells(device);
-    this.capabilities = this.registers.capabilities();
-    this.version = this.registers.version();
-    this.pageBytes = Math.max(
-      this.capabilities.minPageBytes,
-      Math.min(PAGE_SIZE, this.capabilities.maxPageBytes),
-    );
-    this.completion = this.enableCompletion();
-  }
+    private readonly engine: ControllerEngine,
+  ) {}
 
   /**
-   * Opens, resets and enables a controller that is bound to vfio-pci, and creates one I/O queue pair.
+   * Opens, resets and enables a controller that is bound to vfio-pci, and creates its I/O queue pairs.
    * @param target PCI address, e.g. `0000:00:03.0`
-   * @throws ConfigError, ArgumentError, UnsupportedError (not bound, no backend, no NVMe controller), SysError,
-   *   TimeoutError (never ready within CAP.TO), NvmeProtocolError, DeviceGoneError, NvmeError; nothing stays open
+   * @throws ConfigError, ArgumentError, UnsupportedError (not bound, no backend, no NVMe controller, an option that the
+   *   controller doesn't have), SysError, TimeoutError (never ready within CAP.TO), NvmeProtocolError, DeviceGoneError,
+   *   NvmeError; nothing stays open
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
-    const parsed = parseNvmeOptions(options);
-    const device = PciDevice.open(target, { backend: parsed.backend, dma: parsed.dma });
-    let controller: NvmeController | undefined;
+    const config = parseNvmeOptions(options);
+    const device = PciDevice.open(target, { backend: config.backend, dma: config.dma });
+    let engine: ControllerEngine;
     try {
-      controller = new NvmeController(device, parsed);
-      await controller.start();
-      return controller;
+      assertNvme(device);
+      engine = new ControllerEngine(device, config);
     } catch (error) {
-      if (controller === undefined) device.close();
-      else await controller.close();
+      device.close();
+      throw error;
+    }
+    try {
+      await engine.start();
+      return new NvmeController(device, engine);
+    } catch (error) {
+      await engine.close();
       throw error;
     }
   }
 
   get bdf(): string {
     return this.device.bdf;
+  }
+
+  /** CAP, decoded. */
+  get capabilities(): Capabilities {
+    return this.engine.capabilities;
+  }
+
+  /** NVMe version the controller reports, e.g. `1.4.0`. */
+  get version(): string {
+    return this.engine.version;
+  }
+
+  /** How completions are noticed. */
+  get completion(): CompletionMode {
+    return this.engine.completion;
+  }
+
+  /** The controller's state, and events when it changes: failures, recovery, removal. */
+  get lifecycle(): NvmeLifecycle {
+    return this.engine.lifecycle;
+  }
+
+  /** Memory page of the controller in bytes (CC.MPS). */
+  get memoryPageBytes(): number {
+    return this.engine.startUp.pageBytes;
+  }
+
+  /** The I/O queue pairs. */
+  get queues(): readonly NvmeQueue[] {
+    return this.engine.queues.all;
+  }
+
+  /** Highest number of I/O queue pairs that the controller has given (Number of Queues). */
+  get maxQueues(): number {
+    return this.engine.queues.limit;
   }
 
   /** Which backend was chosen, and why. */
@@ -128,35 +115,85 @@ export class NvmeController implements AsyncDisposable {
 
   /** Identify Controller, as read when the controller was opened. */
   get identify(): IdentifyController {
-    if (this.identity === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-    return this.identity;
+    const { identity } = this.engine;
+    if (identity === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
+    return identity;
   }
 
   /** Longest transfer of one command in bytes: MDTS, and no more than this driver's own 4 MiB. */
   get maxTransferBytes(): number {
-    if (this.identity === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-    return this.transferLimit;
+    return this.engine.transferLimit;
   }
 
-  /** Any admin command. @throws ArgumentError, ClosedError, NvmeError, TimeoutError, DeviceGoneError */
-  async admin(command: NvmeCommand): Promise<NvmeCompletion> {
-    return this.submit(this.adminQueue, command);
+  /**
+   * Any admin command.
+   * @throws ArgumentError, ClosedError, StateError (shut down), NvmeError, TimeoutError, DeviceGoneError, NvmeResetError, the
+   *   reason of a signal
+   */
+  async admin(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
+    return this.engine.admin(command, options);
   }
 
-  /** Any command on the I/O queue. @throws as admin() */
-  async io(command: NvmeCommand): Promise<NvmeCompletion> {
-    return this.submit(this.ioQueue, command);
+  /** Any command on an I/O queue. @throws as admin(), UnsupportedError where there is no I/O queue */
+  async io(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
+    this.lifecycle.assertUsable();
+    checkCommand(command, this.engine.ioRules);
+    return this.submitIo(command, options);
   }
 
   /**
    * Not for users: a command that a namespace has made, so that only its data needs to be looked at.
    * @throws ArgumentError, ClosedError at once, not as a rejection
    */
-  submitIo(command: NvmeCommand): Promise<NvmeCompletion> {
-    this.assertUsable();
-    if (this.ioQueue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-    if (command.data !== undefined) checkData(command.data, this.device.dma, this.transferLimit);
-    return this.ioQueue.submit(command);
+  submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
+    const { lifecycle, queues, ioRules } = this.engine;
+    lifecycle.assertUsable();
+    const queue = options?.queue === undefined ? queues.next() : queues.pairOf(options.queue);
+    if (queue === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
+    if (options !== undefined) checkCommandOptions(options);
+    checkDataPointers(command, ioRules);
+    return queue.submit(command, options);
+  }
+
+  /**
+   * One more I/O queue pair. How many there can be was settled when the controller was opened: `maxQueues`.
+   * @throws ArgumentError, UnsupportedError, NvmeError, ...
+   */
+  async createQueuePair(options: QueueOptions = {}): Promise<NvmeQueue> {
+    this.lifecycle.assertUsable();
+    return await this.engine.queues.create(options);
+  }
+
+  /**
+   * Deletes an I/O queue pair, after what is outstanding on it has completed.
+   * @throws ArgumentError where it is none of this controller's, BusyError, NvmeError, ...
+   */
+  async deleteQueuePair(queue: NvmeQueue): Promise<void> {
+    this.lifecycle.assertUsable();
+    await this.engine.queues.delete(queue);
+  }
+
+  /**
+   * Resets the controller (CC.EN), the whole NVM subsystem with all its controllers (NSSR), or the PCI function, and makes
+   * its queues again. Features that were set are as after power-on. Works also after a failure or a shutdown.
+   * @param options outstanding: what happens to the commands that are outstanding, see {@link NvmeOptions.recovery};
+   *   `fail` (NvmeResetError) by default. Those that wait for their turn are kept.
+   * @throws UnsupportedError, StateError (a reset is under way), ClosedError; what kept it from working again
+   */
+  async reset(
+    kind: "controller" | "subsystem" | "function" = "controller",
+    options: { readonly outstanding?: RetryPolicy } = {},
+  ): Promise<void> {
+    await this.engine.reset(kind, options.outstanding ?? "fail");
+  }
+
+  /**
+   * Shuts the controller down: it takes no commands until a reset(). Normal: what is outstanding completes, and the queues
+   * are deleted; abrupt: power is going, and nobody waits.
+   * @throws StateError, ClosedError, TimeoutError, DeviceGoneError
+   */
+  async shutdown(how: "normal" | "abrupt" = "normal"): Promise<void> {
+    await this.engine.shutdown(how === "abrupt");
   }
 
   /** What Identify tells: namespaces, controllers, command sets, NVM sets, virtualization, ... */
@@ -179,7 +216,7 @@ export class NvmeController implements AsyncDisposable {
     const ids: number[] = [];
     const perPage = IDENTIFY_BYTES / 4;
     for (let after = 0; ; after = ids[ids.length - 1] ?? 0) {
-      const page = await this.readIdentify(IdentifyCns.activeNamespaces, after);
+      const page = await this.engine.readIdentify(IdentifyCns.activeNamespaces, after);
       const list = new Uint32Array(page.buffer, page.byteOffset, perPage);
       const end = list.indexOf(0);
       ids.push(...list.subarray(0, end < 0 ? perPage : end));
@@ -194,7 +231,7 @@ export class NvmeController implements AsyncDisposable {
    */
   async namespace(nsid: number): Promise<NvmeNamespace> {
     NvmeNamespace.checkId(nsid);
-    const page = await this.readIdentify(IdentifyCns.namespace, nsid);
+    const page = await this.engine.readIdentify(IdentifyCns.namespace, nsid);
     return NvmeNamespace.of(this, nsid, identifyNamespace.decode(page));
   }
 
@@ -203,234 +240,21 @@ export class NvmeController implements AsyncDisposable {
    * ends, within the command and shutdown time limits, and closes what it can whatever fails.
    */
   close(): Promise<void> {
-    this.closing ??= this.shutDown();
-    return this.closing;
+    this.closing = true;
+    return this.engine.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
 
-  private enableCompletion(): CompletionMode {
-    if (this.options.completion === "poll") return "poll";
-    try {
-      this.interrupts = this.device.enableInterrupts({ count: 2 });
-      this.interrupts.entrust();
-    } catch (error) {
-      if (this.options.completion === undefined && error instanceof UnsupportedError) return "poll";
-      throw error;
-    }
-    return "interrupt";
-  }
-
-  private async start(): Promise<void> {
-    const { registers, capabilities, device } = this;
-    this.assertNvmCommandSet();
-    device.config.busMaster = true;
-    await registers.disable(capabilities.timeoutMs);
-    const entries = Math.min(ADMIN_ENTRIES, capabilities.maxQueueEntries);
-    // Identify pages are all that admin commands carry before MDTS is known; later ones may carry more.
-    this.adminQueue = this.createQueuePair(0, entries, MAX_TRANSFER_BYTES);
-    this.watchInterrupts();
-    registers.setAdminQueue(entries, this.adminQueue.sqMemory.iova, this.adminQueue.cqMemory.iova);
-    const css = (capabilities.css & 1) !== 0 ? CommandSetSelection.nvm : CommandSetSelection.allSupported;
-    const config =
-      (css << ControllerConfig.CSS_SHIFT) |
-      ((Math.log2(this.pageBytes) - 12) << ControllerConfig.MPS_SHIFT) |
-      (IOSQES << ControllerConfig.IOSQES_SHIFT) |
-      (IOCQES << ControllerConfig.IOCQES_SHIFT);
-    await registers.enable(config, capabilities.timeoutMs);
-    this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller, 0));
-    const { mdts } = this.identity;
-    const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
-    this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
-    await this.createIoQueue();
-  }
-
-  private assertNvmCommandSet(): void {
-    const nvm = 1 << 0;
-    const ioCommandSets = 1 << 6;
-    if ((this.capabilities.css & (nvm | ioCommandSets)) === 0) {
-      throw new UnsupportedError(`${this.bdf} has no I/O command set (CAP.CSS ${this.capabilities.css})`);
-    }
-  }
-
-  private createQueuePair(id: number, entries: number, maxTransferBytes: number): QueuePair {
-    return new QueuePair({
-      id,
-      entries,
-      space: this.dma,
-      doorbells: this.doorbells.words,
-      afterRing: this.doorbells.afterRing,
-      doorbellStrideWords: this.capabilities.doorbellStrideBytes / 4,
-      pageBytes: this.pageBytes,
-      maxTransferBytes,
-      mode: this.completion,
-      timeoutMs: this.options.timeoutMs,
-      onFailure: (error) => this.fail(error),
-      onTick: () => this.checkHealth(),
-    });
-  }
-
-  private watchInterrupts(): void {
-    const { interrupts } = this;
-    if (interrupts === undefined) return;
-    // With one vector it serves both queues. An idle controller doesn't keep the process alive; the time limit of an
-    // outstanding command does.
-    interrupts.vectors.forEach((_, vector) => {
-      interrupts.watch(vector, () => this.reapVector(vector)).unref();
-    });
-  }
-
-  private reapVector(vector: number): void {
-    if (vector === 0) this.adminQueue?.reap();
-    if (vector === this.ioVector) this.ioQueue?.reap();
-  }
-
-  private get ioVector(): number {
-    return (this.interrupts?.vectors.length ?? 1) - 1;
-  }
-
-  private async createIoQueue(): Promise<void> {
-    const one = 0; // zero-based: one submission and one completion queue
-    await this.admin({
-      name: "Set Features (Number of Queues)",
-      opcode: AdminOpcode.setFeatures,
-      cdw10: FeatureId.numberOfQueues,
-      cdw11: (one << 16) | one,
-    });
-    const entries = Math.min(this.options.queueEntries, this.capabilities.maxQueueEntries);
-    const queue = this.createQueuePair(IO_QUEUE_ID, entries, this.maxTransferBytes);
-    this.ioQueue = queue;
-    const contiguous = 1;
-    const interruptsEnabled = this.completion === "interrupt" ? 2 : 0;
-    await this.admin({
-      name: "Create I/O Completion Queue",
-      opcode: AdminOpcode.createIoCompletionQueue,
-      cdw10: (((entries - 1) << 16) | IO_QUEUE_ID) >>> 0,
-      cdw11: ((this.ioVector << 16) | interruptsEnabled | contiguous) >>> 0,
-      data: this.firstPage(queue.cqMemory),
-    });
-    await this.admin({
-      name: "Create I/O Submission Queue",
-      opcode: AdminOpcode.createIoSubmissionQueue,
-      cdw10: (((entries - 1) << 16) | IO_QUEUE_ID) >>> 0,
-      cdw11: ((IO_QUEUE_ID << 16) | contiguous) >>> 0,
-      data: this.firstPage(queue.sqMemory),
-    });
-  }
-
-  /** A contiguous queue is named by PRP1 alone. */
-  private firstPage(buffer: DmaBuffer): CommandData {
-    return { buffer, length: Math.min(buffer.sizeBytes, this.pageBytes) };
-  }
-
-  private async readIdentify(cns: number, nsid: number): Promise<Uint8Array> {
-    this.assertUsable();
-    const buffer = this.dma.alloc(IDENTIFY_BYTES);
-    try {
-      await this.admin({
-        name: `Identify (CNS 0x${cns.toString(16).padStart(2, "0")}, nsid ${nsid})`,
-        opcode: AdminOpcode.identify,
-        nsid,
-        cdw10: cns,
-        data: { buffer },
-      });
-      return buffer.bytes.slice();
-    } finally {
-      buffer.close();
-    }
-  }
-
-  private submit(queue: QueuePair | undefined, command: NvmeCommand): Promise<NvmeCompletion> {
-    this.assertUsable();
-    if (queue === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-    checkCommand(command, this.dma, this.transferLimit);
-    return queue.submit(command);
-  }
-
-  private assertUsable(): void {
-    if (this.failure !== undefined) throw this.failure;
-    if (this.closing !== undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
-  }
-
-  /** Finds a removed or broken controller long before the time limit of its commands. */
-  private checkHealth(): void {
-    try {
-      if (this.registers.state().fatal) {
-        this.fail(new NvmeProtocolError(`${this.bdf} reports a fatal status (CSTS.CFS)`));
-      }
-    } catch (error) {
-      this.fail(error instanceof Error ? error : new Error(String(error)));
-    }
-  }
-
-  /**
-   * Stops the controller after something that leaves its commands in doubt, and only then rejects them: until it has
-   * stopped it may still write to their buffers.
-   */
-  private fail(error: Error): void {
-    if (this.failure !== undefined) return;
-    this.failure = error;
-    this.stopping = this.stop().then(() => {
-      this.ioQueue?.fail(error);
-      this.adminQueue?.fail(error);
-    });
-  }
-
-  /** Ends all DMA: by the controller's own reset, or where it doesn't answer, by taking its bus mastering away. */
-  private async stop(): Promise<void> {
-    try {
-      await this.registers.disable(this.capabilities.timeoutMs);
-    } catch (error) {
-      if (error instanceof DeviceGoneError) return;
-      try {
-        this.device.config.busMaster = false;
-      } catch {
-        // Not even configuration space answers: nothing is left that could write to memory.
-      }
-    }
-  }
-
-  private async shutDown(): Promise<void> {
-    const { adminQueue, ioQueue } = this;
-    try {
-      await this.stopping;
-      if (this.failure === undefined) {
-        await ioQueue?.idle();
-        await adminQueue?.idle();
-        if (ioQueue !== undefined && adminQueue !== undefined) await this.deleteIoQueue(adminQueue);
-        // RTD3E is in microseconds.
-        const limit = Math.max(SHUTDOWN_TIMEOUT_MS, (this.identity?.rtd3e ?? 0) / 1000);
-        if (adminQueue !== undefined) await this.registers.shutdown(limit);
-        await this.registers.disable(this.capabilities.timeoutMs);
-      }
-    } catch (error) {
-      // A controller that doesn't shut down in order is stopped the hard way.
-      this.fail(error instanceof Error ? error : new Error(String(error)));
-      await this.stopping;
-    } finally {
-      const gone = new ClosedError(`NVMe controller ${this.bdf}`);
-      ioQueue?.fail(gone);
-      adminQueue?.fail(gone);
-      ioQueue?.close();
-      adminQueue?.close();
-      this.device.close();
-    }
-  }
-
-  /** The submission queue first: its completion queue must exist as long as it does. */
-  private async deleteIoQueue(adminQueue: QueuePair): Promise<void> {
-    if (this.identity === undefined) return;
-    await adminQueue.submit({
-      name: "Delete I/O Submission Queue",
-      opcode: AdminOpcode.deleteIoSubmissionQueue,
-      cdw10: IO_QUEUE_ID,
-    });
-    await adminQueue.submit({
-      name: "Delete I/O Completion Queue",
-      opcode: AdminOpcode.deleteIoCompletionQueue,
-      cdw10: IO_QUEUE_ID,
-    });
-  }
+/** @throws UnsupportedError */
+function assertNvme(device: PciDevice): void {
+  const { classCode } = device.function;
+  if (classCode === NVME_CLASS) return;
+  const code = classCode.toString(16).padStart(6, "0");
+  throw new UnsupportedError(
+    `${device.bdf} is no NVMe controller: its class code is 0x${code}, not 0x010802`,
+  );
 }

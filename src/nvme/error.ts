@@ -40,3 +40,10 @@ export class NvmeProtocolError extends IovaError {
     super("ERR_IOVA_NVME_PROTOCOL", message);
   }
 }
+
+/** The command was outstanding when its controller was reset, and was not sent again. It may or may not have been carried out. */
+export class NvmeResetError extends IovaError {
+  constructor(controller: string) {
+    super("ERR_IOVA_NVME_RESET", `${controller} was reset while the command was outstanding`);
+  }
+}

@@ -3,12 +3,13 @@ import type { DmaSpace } from "../dma/space.js";
 import { checkInteger, checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { ArgumentError, UnsupportedError } from "../sys/errors.js";
 import type { NvmeCommand, NvmeCompletion } from "./command.js";
+import type { IoCommandOptions } from "./command-options.js";
 import { NvmeError } from "./error.js";
 import { currentLbaFormat, type IdentifyController, type IdentifyNamespace } from "./spec/identify.js";
 import { IO_DEAC, IO_FUA, IO_LIMITED_RETRY, IoOpcode } from "./spec/opcodes.js";
 
 /** Options of {@link NvmeNamespace.read} and {@link NvmeNamespace.write}. */
-export interface IoOptions {
+export interface IoOptions extends IoCommandOptions {
   /** First byte in the buffer, multiple of 4; 0 by default. */
   readonly offset?: number | undefined;
   /** Bytes, multiple of the block size; to the buffer's end by default. */
@@ -21,7 +22,7 @@ export interface IoOptions {
 
 /** What a namespace needs of its controller. */
 interface CommandTarget {
-  submitIo(command: NvmeCommand): Promise<NvmeCompletion>;
+  submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion>;
   readonly maxTransferBytes: number;
   readonly identify: IdentifyController;
   readonly dma: DmaSpace;
@@ -241,7 +242,7 @@ export class NvmeNamespace {
       const limit = Math.min(MAX_BLOCKS * blockSizeBytes, this.controller.maxTransferBytes);
       throw new ArgumentError(`length ${length} is more than one command can carry here (${limit} bytes)`);
     }
-    return this.controller.submitIo({
+    const command: NvmeCommand = {
       name: transferNames[opcode] ?? "transfer",
       opcode,
       nsid: this.nsid,
@@ -253,6 +254,7 @@ export class NvmeNamespace {
           (options.limitedRetry === true ? IO_LIMITED_RETRY : 0)) >>>
         0,
       data: { buffer, offset, length },
-    });
+    };
+    return this.controller.submitIo(command, options);
   }
 }

@@ -4,6 +4,8 @@
  * 32-bit halves: no bigint on this path.
  */
 
+import type { Segment } from "./data-ranges.js";
+
 /** Bytes per PRP entry. */
 const ENTRY_BYTES = 8;
 
@@ -93,6 +95,69 @@ export function writePrps(
     if (low >= TWO_32) {
       low -= TWO_32;
       high++;
+    }
+  }
+}
+
+/**
+ * Whether PRPs can name these: the first starts at a multiple of 4, all others at a memory page, and all but the last end
+ * at one.
+ */
+export function fitsPrps(segments: readonly Segment[], pageBytes: number): boolean {
+  return segments.every(({ low, length, isBucket }, i) => {
+    if (isBucket) return false;
+    const start = low & (pageBytes - 1);
+    if (i === 0 ? start % 4 !== 0 : start !== 0) return false;
+    return i === segments.length - 1 || (start + length) % pageBytes === 0;
+  });
+}
+
+/** As {@link writePrps}, for data in several places that {@link fitsPrps}. */
+export function writeScatteredPrps(
+  sqe: Uint32Array,
+  slot: number,
+  segments: readonly Segment[],
+  pageBytes: number,
+  list: PrpList,
+): void {
+  let entries = 0;
+  for (const { low, length } of segments)
+    entries += Math.ceil(((low & (pageBytes - 1)) + length) / pageBytes);
+  sqe[slot + PRP2] = entries > 2 ? list.iovaLow : 0;
+  sqe[slot + PRP2 + 1] = entries > 2 ? list.iovaHigh : 0;
+  const wordsPerPage = pageBytes / 4;
+  const { words } = list;
+  let at = list.at;
+  let link = at + wordsPerPage - 2;
+  let done = 0;
+  const add = (low: number, high: number): void => {
+    if (done === 0) {
+      sqe[slot + PRP1] = low;
+      sqe[slot + PRP1 + 1] = high;
+    } else if (entries === 2) {
+      sqe[slot + PRP2] = low;
+      sqe[slot + PRP2 + 1] = high;
+    } else {
+      if (at === link && done < entries - 1) {
+        const next = list.iovaLow + (at + 2 - list.at) * 4;
+        words[at] = next % TWO_32;
+        words[at + 1] = list.iovaHigh + Math.floor(next / TWO_32);
+        at += 2;
+        link += wordsPerPage;
+      }
+      words[at] = low;
+      words[at + 1] = high;
+      at += 2;
+    }
+    done++;
+  };
+  for (const { low, high, length } of segments) {
+    let start = low;
+    for (let left = length; left > 0; ) {
+      add(start % TWO_32, high + Math.floor(start / TWO_32));
+      const count = Math.min(left, pageBytes - (start & (pageBytes - 1)));
+      start += count;
+      left -= count;
     }
   }
 }

@@ -1,13 +1,14 @@
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import { TimeoutError } from "../sys/errors.js";
-import { closeAll } from "../sys/resource.js";
 import type { NvmeCommand, NvmeCompletion } from "./command.js";
 import { CommandIds } from "./command-ids.js";
-import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
+import { CommandLimits, type CommandOptions } from "./command-options.js";
+import { CompletionQueue } from "./completion-queue.js";
+import { dataListPages, writeDataPointers } from "./data-pointer.js";
+import { dropData, holdData } from "./data-ranges.js";
 import { NvmeError, NvmeProtocolError } from "./error.js";
-import { prpListPages, writePrps } from "./prp.js";
-import { SQE_WORDS } from "./submission-entry.js";
+import { QueueMemory, type RingBuffers } from "./queue-memory.js";
 import { SubmissionQueue } from "./submission-queue.js";
 
 /** How completions are noticed: by interrupt, or by looking while something is outstanding. */
@@ -30,16 +31,24 @@ export interface QueuePairOptions {
   readonly mode: CompletionMode;
   /** Time limit of each command. */
   readonly timeoutMs: number;
+  /** Rings that the caller provides. */
+  readonly memory?: RingBuffers | undefined;
   /** A command ran out of time, or the controller broke the protocol; the owner must stop it. */
   readonly onFailure: (error: Error) => void;
-  /** Called a few times per time limit while commands are outstanding. */
+  /** Called several times per time limit, and at least four times a second, while commands are outstanding. */
   readonly onTick: () => void;
+  /** Asks the controller to abort a command of this queue; settles when it has answered, whatever that is. */
+  readonly abort?: ((sqid: number, cid: number) => Promise<void>) | undefined;
 }
 
 interface Pending {
   readonly command: NvmeCommand;
   readonly resolve: (completion: NvmeCompletion) => void;
   readonly reject: (error: unknown) => void;
+  /** Command id while it is with the controller, else -1. */
+  cid: number;
+  /** Its own time limit or signal; few have any. */
+  limits: CommandLimits | undefined;
 }
 
 /** How often a polled queue is looked at that has nothing but background commands. */
@@ -47,23 +56,33 @@ const BACKGROUND_POLL_MS = 100;
 
 /** The time limit is counted in ticks of a timer, so that no command has to read a clock. */
 const TICKS_PER_TIMEOUT = 4;
+/** A removed controller must be noticed within a second. */
+const MAX_TICK_MS = 250;
+/** Bits of a command id: with the uppermost one always 0, no id is 0xffff, which means something else. */
+const CID_BITS = 15;
 
 /**
  * One submission and one completion queue with command slots on top: every command gets a promise. Slots and their PRP
  * list pages are made once. Commands beyond the queue's depth wait their turn.
+ *
+ * A command id is its slot, with a count of the slot's uses above it as far as there is room: a completion that comes
+ * twice isn't taken for that of the slot's next command.
  */
 export class QueuePair {
   readonly id: number;
+  readonly entries: number;
   readonly sq: SubmissionQueue;
   readonly cq: CompletionQueue;
-  /** Rings and list pages, for the create commands and for closing. */
-  readonly sqMemory: DmaBuffer;
-  readonly cqMemory: DmaBuffer;
-  private readonly listMemory: DmaBuffer;
+  private readonly memory: QueueMemory;
   private readonly listWords: Uint32Array;
   private readonly listPages: number;
 
-  private readonly cids: CommandIds;
+  private ids: CommandIds;
+  private readonly slotMask: number;
+  private readonly useStep: number;
+  private readonly useMask: number;
+  /** Of each slot: how often it was used, in the bits of a command id above the slot. */
+  private readonly uses: Uint16Array;
   private readonly pending: (Pending | undefined)[];
   private readonly deadlines: Float64Array;
   /** How many of those outstanding are background commands. */
@@ -72,101 +91,175 @@ export class QueuePair {
 
   private flushScheduled = false;
   private pollScheduled = false;
+  private readonly tickMs: number;
+  private readonly ticksPerLook: number;
   private tick = 0;
   private timer: NodeJS.Timeout | undefined;
   private backgroundTimer: NodeJS.Timeout | undefined;
+  private afterRing: (() => void) | undefined;
   private failure: Error | undefined;
+  /** The controller is being reset: commands wait. */
+  private suspended = false;
+  /** Counts resets: what was asked before one is no news after it. */
+  private epoch = 0;
   private readonly idleListeners: (() => void)[] = [];
 
+  /** @throws ArgumentError (memory given), ClosedError, SysError */
   constructor(private readonly options: QueuePairOptions) {
     const { id, entries, space, doorbells, doorbellStrideWords, pageBytes, maxTransferBytes } = options;
     this.id = id;
+    this.entries = entries;
+    this.afterRing = options.afterRing;
     const slots = entries - 1;
-    this.listPages = prpListPages(maxTransferBytes, pageBytes);
-    const buffers: DmaBuffer[] = [];
-    const alloc = (sizeBytes: number): DmaBuffer => {
-      const buffer = space.alloc(sizeBytes, { alignBytes: pageBytes });
-      buffers.unshift(buffer);
-      return buffer;
-    };
-    try {
-      this.sqMemory = alloc(entries * SQE_WORDS * 4);
-      this.cqMemory = alloc(entries * CQE_WORDS * 4);
-      this.listMemory = alloc(Math.max(1, slots * this.listPages) * pageBytes);
-    } catch (error) {
-      closeAll(buffers, "undoing a queue pair");
-      throw error;
-    }
-    for (const buffer of buffers) buffer.entrust();
-    this.listWords = this.listMemory.memory.words;
+    this.listPages = dataListPages(maxTransferBytes, pageBytes);
+    this.memory = new QueueMemory({
+      space,
+      entries,
+      listBytes: slots * this.listPages * pageBytes,
+      pageBytes,
+      given: options.memory,
+    });
+    this.listWords = this.memory.lists.memory.words;
     const doorbell = 2 * id * doorbellStrideWords;
-    this.sq = new SubmissionQueue(id, entries, this.sqMemory.memory.words, doorbells, doorbell);
+    this.sq = new SubmissionQueue(id, entries, this.memory.sqWords, doorbells, doorbell);
     this.cq = new CompletionQueue(
       id,
       entries,
-      this.cqMemory.memory.words,
+      this.memory.cqWords,
       doorbells,
       doorbell + doorbellStrideWords,
     );
-    this.cids = new CommandIds(slots);
+    this.ids = new CommandIds(slots);
+    const slotBits = Math.ceil(Math.log2(entries));
+    this.slotMask = 2 ** slotBits - 1;
+    this.useStep = slotBits < CID_BITS ? 2 ** slotBits : 0;
+    this.useMask = slotBits < CID_BITS ? 2 ** CID_BITS - 1 - this.slotMask : 0;
+    this.uses = new Uint16Array(slots);
     this.pending = new Array(slots).fill(undefined);
     this.deadlines = new Float64Array(slots);
+    this.tickMs = Math.min(options.timeoutMs / TICKS_PER_TIMEOUT, MAX_TICK_MS);
+    this.ticksPerLook = Math.round(options.timeoutMs / TICKS_PER_TIMEOUT / this.tickMs);
+  }
+
+  /** The rings' memory, for the create commands. */
+  get sqMemory(): DmaBuffer {
+    return this.memory.submission;
+  }
+
+  get cqMemory(): DmaBuffer {
+    return this.memory.completion;
   }
 
   /** Commands handed to the controller and not completed, without those in the background. */
   get outstanding(): number {
-    return this.cids.outstanding - this.backgroundCount;
+    return this.ids.outstanding - this.backgroundCount;
   }
 
   /**
    * Submits a checked command. All submissions of one turn of the microtask queue share a doorbell.
-   * @returns the completion; rejects with NvmeError, TimeoutError, DeviceGoneError
+   * @returns the completion; rejects with NvmeError, TimeoutError, DeviceGoneError, the reason of a signal
    */
-  submit(command: NvmeCommand): Promise<NvmeCompletion> {
+  submit(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
     return new Promise((resolve, reject) => {
       if (this.failure !== undefined) {
         reject(this.failure);
         return;
       }
-      const pending = { command, resolve, reject };
+      const pending: Pending = { command, resolve, reject, cid: -1, limits: undefined };
+      if (options !== undefined && (options.timeoutMs !== undefined || options.signal !== undefined)) {
+        if (options.signal?.aborted === true) {
+          reject(options.signal.reason);
+          return;
+        }
+        pending.limits = new CommandLimits(
+          () => nameOf(command),
+          options,
+          (reason) => this.giveUp(pending, reason),
+        );
+      }
       // Counts from now on: a buffer whose command only waits for a slot can't be closed either.
-      command.data?.buffer.lease.hold("an NVMe command");
-      if (this.cids.available === 0) this.waiting.push(pending);
+      holdData(command.data);
+      holdData(command.metadata);
+      if (this.ids.available === 0 || this.suspended) this.waiting.push(pending);
       else this.start(pending);
     });
   }
 
   /** Takes all completions there are. @returns how many */
   reap(): number {
-    if (this.failure !== undefined) return 0;
+    if (this.failure !== undefined || this.suspended) return 0;
     const { cq } = this;
     const count = cq.reap(cq.entries);
-    for (let i = 0; i < count && this.failure === undefined; i++) {
-      this.complete(cq.cids[i] ?? 0, cq.statuses[i] ?? 0, cq.results[i] ?? 0, cq.results1[i] ?? 0);
+    for (let i = 0; i < count && this.failure === undefined && !this.suspended; i++) {
+      this.complete(
+        cq.cids[i] ?? 0,
+        cq.sqids[i] ?? 0,
+        cq.statuses[i] ?? 0,
+        cq.results[i] ?? 0,
+        cq.results1[i] ?? 0,
+      );
     }
-    if (count > 0) {
+    if (count > 0 && !this.suspended) {
       cq.ring();
-      this.options.afterRing?.();
-      while (this.cids.available > 0 && this.failure === undefined) {
-        const next = this.waiting.shift();
-        if (next === undefined) break;
-        this.start(next);
-      }
-      if (this.outstanding === 0) {
-        // It may still run for a while; an idle queue doesn't keep the process alive.
-        this.timer?.unref();
-        for (const listener of this.idleListeners.splice(0)) listener();
-      }
+      this.afterRing?.();
+      this.goOn();
     }
     return count;
   }
 
   /** Resolves when nothing is outstanding or waiting. */
   idle(): Promise<void> {
-    if (this.outstanding === 0) return Promise.resolve();
+    if (this.isIdle) return Promise.resolve();
     return new Promise((resolve) => {
       this.idleListeners.push(resolve);
     });
+  }
+
+  /**
+   * Takes back all that is outstanding, and lets new commands wait. Only once the controller can't write to memory any
+   * more: the rings begin anew, and the buffers of those that don't stay are free.
+   * @param error what the others are rejected with
+   * @param stays whether a command is to be sent again; those in the background always are
+   */
+  suspend(error: Error, stays: (command: NvmeCommand) => boolean): void {
+    if (this.failure !== undefined) return;
+    this.suspended = true;
+    this.epoch++;
+    this.stopTimers();
+    const again: Pending[] = [];
+    for (const [slot, pending] of this.pending.entries()) {
+      if (pending === undefined) continue;
+      this.pending[slot] = undefined;
+      pending.cid = -1;
+      const { command, limits } = pending;
+      if (limits?.gaveUp !== true && (command.background === true || stays(command))) again.push(pending);
+      else {
+        settle(pending);
+        pending.reject(error);
+      }
+    }
+    this.ids = new CommandIds(this.pending.length);
+    this.backgroundCount = 0;
+    this.waiting.unshift(...again);
+    this.flushScheduled = false;
+    this.noticeIdle();
+  }
+
+  /** Prepares the rings for a controller that begins anew. @param doorbells where they are now */
+  restart(doorbells: Uint32Array, afterRing: (() => void) | undefined): void {
+    this.failure = undefined;
+    this.suspended = true;
+    this.afterRing = afterRing;
+    this.memory.clear();
+    this.sq.reset(doorbells);
+    this.cq.reset(doorbells);
+  }
+
+  /** Sends what waits, and goes on. */
+  resume(): void {
+    if (this.failure !== undefined) return;
+    this.suspended = false;
+    this.goOn();
   }
 
   /**
@@ -174,27 +267,39 @@ export class QueuePair {
    * the buffers are free afterwards.
    */
   fail(error: Error): void {
+    if (this.failure !== undefined) return;
+    this.suspend(error, () => false);
     this.failure = error;
-    this.stopTimers();
-    for (const [cid, pending] of this.pending.entries()) {
-      if (pending === undefined) continue;
-      this.pending[cid] = undefined;
-      this.cids.give(cid);
-      if (pending.command.background === true) this.backgroundCount--;
-      settle(pending);
-      pending.reject(error);
-    }
     for (const pending of this.waiting.splice(0)) {
       settle(pending);
       pending.reject(error);
     }
-    for (const listener of this.idleListeners.splice(0)) listener();
+    this.noticeIdle();
   }
 
   /** Frees the queues' memory, after the controller let go of it. */
   close(): void {
     this.stopTimers();
-    closeAll([this.listMemory, this.cqMemory, this.sqMemory], `closing queue pair ${this.id}`);
+    this.memory.close();
+  }
+
+  private get isIdle(): boolean {
+    return this.outstanding === 0 && this.waiting.length === 0;
+  }
+
+  private noticeIdle(): void {
+    if (!this.isIdle) return;
+    for (const listener of this.idleListeners.splice(0)) listener();
+  }
+
+  /** Slots have become free. */
+  private goOn(): void {
+    const { waiting } = this;
+    while (waiting.length > 0 && this.ids.available > 0 && this.failure === undefined && !this.suspended) {
+      const next = waiting.shift();
+      if (next !== undefined) this.start(next);
+    }
+    if (this.idleListeners.length > 0) this.noticeIdle();
   }
 
   private stopTimers(): void {
@@ -206,10 +311,14 @@ export class QueuePair {
 
   private start(pending: Pending): void {
     const { command } = pending;
-    const cid = this.cids.take();
-    this.pending[cid] = pending;
+    const slotId = this.ids.take();
+    const use = ((this.uses[slotId] ?? 0) + this.useStep) & this.useMask;
+    this.uses[slotId] = use;
+    const cid = slotId | use;
+    pending.cid = cid;
+    this.pending[slotId] = pending;
     const isBackground = command.background === true;
-    this.deadlines[cid] = isBackground ? Number.POSITIVE_INFINITY : this.tick + TICKS_PER_TIMEOUT + 1;
+    this.deadlines[slotId] = isBackground ? Number.POSITIVE_INFINITY : this.deadlineOf(pending.limits);
     if (isBackground) this.backgroundCount++;
 
     const { sq } = this;
@@ -220,8 +329,12 @@ export class QueuePair {
     words[slot + 3] = command.cdw3 ?? 0;
     words[slot + 4] = 0;
     words[slot + 5] = 0;
-    if (command.data === undefined) words.fill(0, slot + 6, slot + 10);
-    else this.writeData(slot, cid, command.data.buffer, command.data.offset ?? 0, command.data.length);
+    if (command.data === undefined && command.metadata === undefined) {
+      words[slot + 6] = 0;
+      words[slot + 7] = 0;
+      words[slot + 8] = 0;
+      words[slot + 9] = 0;
+    } else this.writeData(slot, slotId, command);
     words[slot + 10] = command.cdw10 ?? 0;
     words[slot + 11] = command.cdw11 ?? 0;
     words[slot + 12] = command.cdw12 ?? 0;
@@ -229,55 +342,86 @@ export class QueuePair {
     words[slot + 14] = command.cdw14 ?? 0;
     words[slot + 15] = command.cdw15 ?? 0;
     sq.post();
-    if (!isBackground) {
-      if (this.timer === undefined) {
-        this.timer = setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
-      } else this.timer.ref();
-    }
+    // Once it runs, it goes on until it finds nothing outstanding.
+    if (this.timer === undefined && !isBackground) this.timer = setTimeout(this.onTimer, this.tickMs);
     if (!this.flushScheduled) {
       this.flushScheduled = true;
       queueMicrotask(this.flush);
     }
   }
 
-  private writeData(slot: number, cid: number, buffer: DmaBuffer, offset: number, length?: number): void {
+  private deadlineOf(limits: CommandLimits | undefined): number {
+    const { timeoutMs } = this.options;
+    // After its own time limit the controller has as long to give the command back.
+    const own = limits?.timeoutMs === undefined ? 0 : limits.timeoutMs;
+    return this.tick + Math.ceil((own + timeoutMs) / this.tickMs) + 1;
+  }
+
+  private writeData(slot: number, slotId: number, command: NvmeCommand): void {
     const { pageBytes } = this.options;
-    const listOffset = cid * this.listPages * pageBytes;
-    let low = buffer.iovaLow + offset;
-    let high = buffer.iovaHigh;
-    if (low >= 2 ** 32) {
-      high += Math.floor(low / 2 ** 32);
-      low %= 2 ** 32;
-    }
-    const listLow = this.listMemory.iovaLow + listOffset;
-    writePrps(this.sq.words, slot, low, high, length ?? buffer.sizeBytes - offset, pageBytes, {
+    const { lists } = this.memory;
+    const listOffset = slotId * this.listPages * pageBytes;
+    const listLow = lists.iovaLow + listOffset;
+    writeDataPointers(this.sq.words, slot, command, pageBytes, {
       words: this.listWords,
       at: listOffset / 4,
       iovaLow: listLow % 2 ** 32,
-      iovaHigh: this.listMemory.iovaHigh + Math.floor(listLow / 2 ** 32),
+      iovaHigh: lists.iovaHigh + Math.floor(listLow / 2 ** 32),
     });
   }
 
-  private complete(cid: number, statusField: number, dw0: number, dw1: number): void {
-    const pending = this.pending[cid];
-    if (pending === undefined || !this.cids.give(cid)) {
-      this.options.onFailure(
-        new NvmeProtocolError(`queue ${this.id}: completion for command id ${cid}, which is not outstanding`),
-      );
+  private complete(cid: number, sqid: number, statusField: number, dw0: number, dw1: number): void {
+    const slotId = cid & this.slotMask;
+    const pending = this.pending[slotId];
+    if (pending === undefined || pending.cid !== cid || sqid !== this.id) {
+      const what =
+        sqid === this.id
+          ? `command id ${cid}, which is not outstanding`
+          : `submission queue ${sqid} (command id ${cid})`;
+      this.options.onFailure(new NvmeProtocolError(`queue ${this.id}: completion for ${what}`));
       return;
     }
-    this.pending[cid] = undefined;
+    this.pending[slotId] = undefined;
+    pending.cid = -1;
     if (pending.command.background === true) this.backgroundCount--;
+    if (pending.limits?.aborting !== true) this.ids.give(slotId);
     settle(pending);
     if (statusField === 0) pending.resolve({ dw0, dw1 });
     else pending.reject(new NvmeError(nameOf(pending.command), statusField));
   }
 
+  /** Its caller waits no longer. What the controller has, it keeps until it says otherwise. */
+  private giveUp(pending: Pending, reason: unknown): void {
+    const { cid, limits } = pending;
+    if (cid < 0) {
+      const at = this.waiting.indexOf(pending);
+      if (at >= 0) this.waiting.splice(at, 1);
+      settle(pending);
+      pending.reject(reason);
+      this.noticeIdle();
+      return;
+    }
+    pending.reject(reason);
+    const { abort } = this.options;
+    if (abort === undefined || limits === undefined) return;
+    limits.aborting = true;
+    const { epoch } = this;
+    void abort(this.id, cid).then(() => {
+      limits.aborting = false;
+      // Completed in the meantime: its id was kept back, lest the Abort hit the next command of that id.
+      if (pending.cid < 0 && this.epoch === epoch && this.failure === undefined) {
+        this.ids.give(cid & this.slotMask);
+        this.goOn();
+      }
+    });
+  }
+
   private readonly flush = (): void => {
+    if (!this.flushScheduled) return;
     this.flushScheduled = false;
-    if (this.failure !== undefined) return;
+    if (this.failure !== undefined || this.suspended) return;
     this.sq.ring();
-    this.options.afterRing?.();
+    this.afterRing?.();
     if (this.options.mode === "poll") this.schedulePoll();
   };
 
@@ -297,7 +441,7 @@ export class QueuePair {
   /** Looks once per turn of the event loop while something is outstanding, and not at all when idle. */
   private readonly poll = (): void => {
     this.pollScheduled = false;
-    if (this.failure !== undefined) return;
+    if (this.failure !== undefined || this.suspended) return;
     this.reap();
     this.schedulePoll();
   };
@@ -306,22 +450,24 @@ export class QueuePair {
     this.timer = undefined;
     this.tick++;
     // Looks itself as well: a lost interrupt must not turn finished commands into timeouts.
-    this.reap();
-    if (this.outstanding === 0 || this.failure !== undefined) return;
+    if (this.tick % this.ticksPerLook === 0) this.reap();
+    if (this.outstanding === 0 || this.failure !== undefined || this.suspended) return;
     this.options.onTick();
-    if (this.failure !== undefined) return;
-    for (const [cid, pending] of this.pending.entries()) {
-      if (pending !== undefined && this.tick >= (this.deadlines[cid] ?? 0)) {
+    if (this.failure !== undefined || this.suspended) return;
+    for (const [slotId, pending] of this.pending.entries()) {
+      if (pending !== undefined && this.tick >= (this.deadlines[slotId] ?? 0)) {
         this.options.onFailure(new TimeoutError(nameOf(pending.command), this.options.timeoutMs));
         return;
       }
     }
-    this.timer = setTimeout(this.onTimer, this.options.timeoutMs / TICKS_PER_TIMEOUT);
+    this.timer = setTimeout(this.onTimer, this.tickMs);
   };
 }
 
 function settle(pending: Pending): void {
-  pending.command.data?.buffer.lease.drop();
+  dropData(pending.command.data);
+  dropData(pending.command.metadata);
+  pending.limits?.end();
 }
 
 /** Only errors ask for this, so it may take its time. */

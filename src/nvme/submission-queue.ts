@@ -17,9 +17,19 @@ export class SubmissionQueue {
     readonly entries: number,
     /** The ring's memory. */
     readonly words: Uint32Array,
-    private readonly doorbells: Uint32Array,
+    private doorbells: Uint32Array,
     private readonly doorbell: number,
   ) {}
+
+  /**
+   * Begins again at the first entry, as the controller does after a reset.
+   * @param doorbells where they are now; where they were by default
+   */
+  reset(doorbells: Uint32Array = this.doorbells): void {
+    this.tail = 0;
+    this.rung = 0;
+    this.doorbells = doorbells;
+  }
 
   /** Index in {@link words} of the entry to fill next. */
   get slot(): number {

@@ -1,5 +1,5 @@
 import { type Iova, type IovaRange, iova } from "../dma/iova.js";
-import { IovaAllocator } from "../dma/iova-allocator.js";
+import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import { UnsupportedError } from "../sys/errors.js";
 import type { Lease } from "../sys/resource.js";
@@ -35,6 +35,7 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     this.lease = client.lease;
     this.allocator = new IovaAllocator([{ start: iova(FIRST), last: iova(LAST) }], PAGE_SIZE);
     client.dma = this;
+    client.onReconnect(() => this.tellAll());
   }
 
   iovaRanges(): IovaRange[] {
@@ -51,12 +52,19 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     );
   }
 
-  mapFile(fd: number, start: number, sizeBytes: number, access: DmaAccess, fixed: bigint | undefined): Iova {
+  mapFile(
+    fd: number,
+    start: number,
+    sizeBytes: number,
+    access: DmaAccess,
+    fixed: bigint | undefined,
+    placement?: IovaPlacement,
+  ): Iova {
     if (this.mappings.size >= this.client.server.maxDmaMaps) {
       throw new UnsupportedError(`the server takes no more than ${this.client.server.maxDmaMaps} mappings`);
     }
     let at: Iova;
-    if (fixed === undefined) at = this.allocator.alloc(sizeBytes);
+    if (fixed === undefined) at = this.allocator.alloc(sizeBytes, placement);
     else {
       this.allocator.reserve(fixed, sizeBytes);
       at = iova(fixed);
@@ -98,6 +106,16 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     const found = this.find(at, source.length, "read");
     // pwrite wants memory that doesn't move.
     return found !== undefined && pwrite(found.fd, Buffer.from(source), found.offset) === source.length;
+  }
+
+  /** To a server that came back: all that is mapped, at the same addresses. */
+  private tellAll(): void {
+    if (this.mappings.size > this.client.server.maxDmaMaps) {
+      throw new UnsupportedError(
+        `the server takes ${this.client.server.maxDmaMaps} mappings now, and there are ${this.mappings.size}`,
+      );
+    }
+    for (const [at, mapping] of this.mappings) this.tell(at, mapping);
   }
 
   private tell(at: bigint, { sizeBytes, fd, start, access }: Mapping): void {

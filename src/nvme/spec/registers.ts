@@ -100,6 +100,12 @@ export const ControllerConfig = {
   IOCQES_SHIFT: 20,
 } as const;
 
+/** Bits of CAP.CSS. */
+export const CommandSet = { nvm: 1 << 0, allSupported: 1 << 6, adminOnly: 1 << 7 } as const;
+
+/** Values of CC.AMS. */
+export const ArbitrationMechanism = { roundRobin: 0, weighted: 1 } as const;
+
 /** Values of CC.CSS. */
 export const CommandSetSelection = { nvm: 0, allSupported: 6, adminOnly: 7 } as const;
 

@@ -65,7 +65,7 @@ describe.each(backends)("close() through %s", (backend) => {
       const method = ControllerRegisters.prototype[step];
       vi.spyOn(ControllerRegisters.prototype, step).mockImplementation(async function (
         this: ControllerRegisters,
-        timeoutMs,
+        timeoutMs: number,
       ) {
         await method.call(this, timeoutMs);
         const { ready, shutdownComplete } = this.state();

@@ -10,7 +10,14 @@ function parse(json: string): ReturnType<typeof parseNvmeOptions> {
 
 describe("options", () => {
   test("none are needed", () => {
-    expect(parseNvmeOptions({})).toEqual({ queueEntries: 256, timeoutMs: 30_000 });
+    expect(parseNvmeOptions({})).toEqual({
+      queues: 1,
+      queueEntries: 256,
+      adminQueueEntries: 32,
+      arbitration: "round-robin",
+      timeoutMs: 30_000,
+      recovery: { attempts: 0, delayMs: 100, retry: "fail" },
+    });
   });
 
   test("undefined is as good as left out", () => {
@@ -25,8 +32,11 @@ describe("options", () => {
   test.each([
     [{ backend: "iommufd", completion: "poll", queueEntries: 2, timeoutMs: 1 }],
     [{ backend: "type1", completion: "interrupt", queueEntries: 65536, timeoutMs: 600_000 }],
+    [{ queues: 16, vectors: 4, memoryPageBytes: 65536, commandSets: "nvm", adminQueueEntries: 4096 }],
+    [{ arbitration: { low: 1, medium: 8, high: 256, burst: 4 } }],
+    [{ recovery: { attempts: 5, delayMs: 0, retry: "reads" } }],
   ])("%j is fine", (options) => {
-    expect(parse(JSON.stringify(options))).toEqual(options);
+    expect(parse(JSON.stringify(options))).toMatchObject(options);
   });
 
   test.each([
@@ -42,6 +52,19 @@ describe("options", () => {
     ['{ "timeoutMs": 0 }', "timeoutMs"],
     ['{ "timeoutMs": -1 }', "timeoutMs"],
     ['{ "timeoutMs": 600001 }', "timeoutMs"],
+    ['{ "queues": -1 }', "queues"],
+    ['{ "queues": 65536 }', "queues"],
+    ['{ "vectors": 0 }', "vectors"],
+    ['{ "adminQueueEntries": 4097 }', "adminQueueEntries"],
+    ['{ "memoryPageBytes": 2048 }', "memoryPageBytes"],
+    ['{ "memoryPageBytes": 12288 }', "memoryPageBytes"],
+    ['{ "arbitration": "weighted" }', "arbitration"],
+    ['{ "arbitration": { "low": 0 } }', "arbitration"],
+    ['{ "arbitration": { "burst": 3 } }', "arbitration.burst"],
+    ['{ "commandSets": "zns" }', "commandSets"],
+    ['{ "commandSets": "admin", "queues": 1 }', "queues"],
+    ['{ "recovery": { "attempts": -1 } }', "recovery"],
+    ['{ "recovery": { "retry": "writes" } }', "recovery"],
     // A misspelt option must not silently become the default.
     ['{ "timeout": 100 }', "timeout"],
     ["5", "options"],

@@ -1,0 +1,366 @@
+import type { PciDevice } from "../pci/device.js";
+import type { Interrupts } from "../pci/interrupts.js";
+import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
+import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
+import { type CommandOptions, checkCommandOptions } from "./command-options.js";
+import { ControllerRegisters } from "./controller-registers.js";
+import type { DataRules } from "./data-pointer.js";
+import { Doorbells } from "./doorbells.js";
+import { NvmeProtocolError } from "./error.js";
+import { IoQueues } from "./io-queues.js";
+import { NvmeLifecycle, type RetryPolicy, staysFor } from "./lifecycle.js";
+import type { NvmeConfig } from "./options.js";
+import type { RingBuffers } from "./queue-memory.js";
+import { type CompletionMode, QueuePair } from "./queue-pair.js";
+import { IDENTIFY_BYTES, type IdentifyController, identifyController } from "./spec/identify.js";
+import { AdminOpcode, IdentifyCns } from "./spec/opcodes.js";
+import type { Capabilities } from "./spec/registers.js";
+import { arbitrationFeature, planStartUp, type StartUp } from "./start-up.js";
+
+/** Our own limit on one transfer, where the controller states none or a larger one: it sizes the PRP lists. */
+const MAX_TRANSFER_BYTES = 4 * 1024 * 1024;
+/** Where the controller gives no worst case for its shutdown (RTD3E). */
+const SHUTDOWN_TIMEOUT_MS = 10_000;
+/** Abort Command Limit of a controller that hasn't told yet. */
+const FIRST_ABORT_LIMIT = 1;
+
+/** What drives a controller: registers, interrupts and queues, from start to end. The API for programs is above it. */
+export class ControllerEngine {
+  readonly capabilities: Capabilities;
+  readonly version: string;
+  readonly completion: CompletionMode;
+  readonly registers: ControllerRegisters;
+  readonly lifecycle: NvmeLifecycle;
+  readonly queues: IoQueues;
+  readonly startUp: StartUp;
+  identity: IdentifyController | undefined;
+  /** Until the controller says more: one Identify page. */
+  transferLimit = IDENTIFY_BYTES;
+  ioRules: DataRules;
+  private adminRules: DataRules;
+  private readonly doorbells: Doorbells;
+  private readonly adminQueue: QueuePair;
+  private interrupts: Interrupts | undefined;
+  private restarting: AbortSignal | undefined;
+  private closing: Promise<void> | undefined;
+  /** Ends with a reset: what was to be aborted before is gone. */
+  private abortScope = new AbortController();
+  private aborts = 0;
+  private readonly waitingAborts: (() => void)[] = [];
+
+  /** @throws UnsupportedError, SysError, DeviceGoneError; its owner closes the device then */
+  constructor(
+    readonly device: PciDevice,
+    private readonly config: NvmeConfig,
+  ) {
+    this.registers = new ControllerRegisters(device.bar(0), device.bdf);
+    this.doorbells = new Doorbells(device);
+    this.capabilities = this.registers.capabilities();
+    this.version = this.registers.version();
+    this.startUp = planStartUp(device.bdf, this.capabilities, config);
+    this.adminRules = this.dataRules(0);
+    this.ioRules = this.adminRules;
+    this.completion = this.enableCompletion();
+    this.lifecycle = new NvmeLifecycle(
+      {
+        name: device.bdf,
+        stop: () => this.stop(),
+        restart: (hard, signal) => this.restart(hard, signal),
+        suspend: (error, policy) => this.suspend(error, policy),
+        resume: () => this.forEachQueue((queue) => queue.resume()),
+        fail: (error) => this.forEachQueue((queue) => queue.fail(error)),
+      },
+      config.recovery,
+    );
+    const { maxQueueEntries } = this.capabilities;
+    this.queues = new IoQueues(
+      {
+        name: device.bdf,
+        maxQueueEntries,
+        pageBytes: this.startUp.pageBytes,
+        vectorCount: this.interrupts?.vectors.length ?? 0,
+        weighted: this.startUp.weighted,
+        admin: (command) => this.own(command),
+        makePair: (id, entries, memory) => this.makePair(id, entries, this.transferLimit, memory),
+      },
+      config.queueEntries,
+    );
+    // Identify pages are all that admin commands carry before MDTS is known; later ones may carry more.
+    const entries = Math.min(config.adminQueueEntries, maxQueueEntries);
+    this.adminQueue = this.makePair(0, entries, MAX_TRANSFER_BYTES, undefined);
+  }
+
+  /** Resets and enables the controller, and makes its I/O queues. @throws as NvmeController.open() */
+  async start(): Promise<void> {
+    const { registers, capabilities, device, config } = this;
+    device.config.busMaster = true;
+    await registers.disable(capabilities.timeoutMs);
+    this.watchInterrupts();
+    await this.enable();
+    this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller, 0));
+    const { mdts, sgls } = this.identity;
+    const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
+    this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
+    this.adminRules = this.dataRules(0);
+    this.ioRules = this.dataRules(sgls);
+    if (!this.startUp.adminOnly) {
+      await this.queues.negotiate(Math.max(1, config.queues));
+      const count = Math.min(config.queues, this.queues.limit);
+      for (let i = 0; i < count; i++) await this.queues.create();
+    }
+    this.lifecycle.started();
+  }
+
+  /** A checked admin command. @throws as NvmeController.admin(), at once or as a rejection */
+  admin(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
+    this.lifecycle.assertUsable();
+    if (options !== undefined) checkCommandOptions(options);
+    checkCommand(command, this.adminRules);
+    return this.adminQueue.submit(command, options);
+  }
+
+  /** @throws as NvmeController.admin() */
+  async readIdentify(cns: number, nsid: number): Promise<Uint8Array> {
+    this.lifecycle.assertUsable();
+    const buffer = this.device.dma.alloc(IDENTIFY_BYTES);
+    try {
+      await this.admin({
+        name: `Identify (CNS 0x${cns.toString(16).padStart(2, "0")}, nsid ${nsid})`,
+        opcode: AdminOpcode.identify,
+        nsid,
+        cdw10: cns,
+        data: { buffer },
+      });
+      return buffer.bytes.slice();
+    } finally {
+      buffer.close();
+    }
+  }
+
+  /** See NvmeController.reset(). */
+  async reset(kind: "controller" | "subsystem" | "function", policy: RetryPolicy): Promise<void> {
+    const { registers, capabilities, device } = this;
+    const { timeoutMs } = capabilities;
+    if (kind === "subsystem" && !capabilities.nssrs) {
+      throw new UnsupportedError(`${device.bdf} has no NVM subsystem reset (CAP.NSSRS)`);
+    }
+    if (kind === "function" && !device.io.info().resettable) {
+      throw new UnsupportedError(`${device.bdf} has no reset of its function`);
+    }
+    await this.lifecycle.reset(async () => {
+      if (kind === "subsystem") await registers.resetSubsystem(timeoutMs);
+      else if (kind === "function") device.reset();
+      else await registers.disable(timeoutMs);
+    }, policy);
+  }
+
+  /** See NvmeController.shutdown(). */
+  async shutdown(abrupt: boolean): Promise<void> {
+    await this.lifecycle.shutDown(async () => {
+      if (!abrupt) await this.deleteQueues();
+      await this.registers.shutdown(this.shutdownLimitMs, abrupt);
+      await this.registers.disable(this.capabilities.timeoutMs);
+    });
+  }
+
+  /** See NvmeController.close(). */
+  close(): Promise<void> {
+    this.closing ??= this.closeNow();
+    return this.closing;
+  }
+
+  private async closeNow(): Promise<void> {
+    const { lifecycle, registers, capabilities, adminQueue, queues } = this;
+    try {
+      await lifecycle.beginClosing();
+      if (lifecycle.state === "closing") {
+        await this.deleteQueues();
+        await registers.shutdown(this.shutdownLimitMs);
+        await registers.disable(capabilities.timeoutMs);
+      } else if (lifecycle.state === "starting") await this.stop();
+    } catch (error) {
+      // A controller that doesn't shut down in order is stopped the hard way.
+      lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
+      await lifecycle.settled();
+    } finally {
+      const gone = new ClosedError(`NVMe controller ${this.device.bdf}`);
+      this.forEachQueue((queue) => queue.fail(gone));
+      queues.close();
+      adminQueue.close();
+      lifecycle.closed();
+      this.device.close();
+    }
+  }
+
+  /** Waits for what is outstanding, and deletes the I/O queues: an orderly end. */
+  private async deleteQueues(): Promise<void> {
+    const idle: Promise<void>[] = [];
+    this.queues.each((queue) => {
+      idle.push(queue.idle());
+    });
+    await Promise.all(idle);
+    await this.adminQueue.idle();
+    await this.queues.deleteAll();
+  }
+
+  private get shutdownLimitMs(): number {
+    // RTD3E is in microseconds.
+    return Math.max(SHUTDOWN_TIMEOUT_MS, (this.identity?.rtd3e ?? 0) / 1000);
+  }
+
+  /** An admin command of the driver's own: it ends with the restart that it is part of. */
+  private own(command: NvmeCommand): Promise<NvmeCompletion> {
+    checkCommand(command, this.adminRules);
+    return this.adminQueue.submit(command, { signal: this.restarting });
+  }
+
+  private async enable(): Promise<void> {
+    const { registers, adminQueue, capabilities } = this;
+    registers.setAdminQueue(adminQueue.entries, adminQueue.sqMemory.iova, adminQueue.cqMemory.iova);
+    await registers.enable(this.startUp.cc, capabilities.timeoutMs);
+    adminQueue.resume();
+    const arbitration = arbitrationFeature(this.config);
+    if (arbitration !== undefined) {
+      await this.own({
+        name: "Set Features (Arbitration)",
+        opcode: AdminOpcode.setFeatures,
+        cdw10: arbitration.fid,
+        cdw11: arbitration.value,
+      });
+    }
+  }
+
+  private async restart(hard: boolean, signal: AbortSignal): Promise<void> {
+    const { device, registers, capabilities, doorbells } = this;
+    this.restarting = signal;
+    try {
+      if (hard && device.io.info().resettable) device.reset();
+      device.config.busMaster = true;
+      await registers.disable(capabilities.timeoutMs);
+      this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterRing));
+      await this.enable();
+      await this.queues.rebuild();
+    } finally {
+      this.restarting = undefined;
+    }
+  }
+
+  private suspend(error: Error, policy: RetryPolicy): void {
+    this.abortScope.abort();
+    this.abortScope = new AbortController();
+    this.adminQueue.suspend(error, staysFor(policy, true));
+    this.queues.each((queue) => queue.suspend(error, staysFor(policy, false)));
+  }
+
+  private forEachQueue(act: (queue: QueuePair) => void): void {
+    this.queues.each(act);
+    act(this.adminQueue);
+  }
+
+  private makePair(
+    id: number,
+    entries: number,
+    maxTransferBytes: number,
+    memory: RingBuffers | undefined,
+  ): QueuePair {
+    return new QueuePair({
+      id,
+      entries,
+      space: this.device.dma,
+      doorbells: this.doorbells.words,
+      afterRing: this.doorbells.afterRing,
+      doorbellStrideWords: this.capabilities.doorbellStrideBytes / 4,
+      pageBytes: this.startUp.pageBytes,
+      maxTransferBytes,
+      mode: this.completion,
+      timeoutMs: this.config.timeoutMs,
+      memory,
+      onFailure: (error) => this.lifecycle.fail(error),
+      onTick: () => this.checkHealth(),
+      abort: (sqid, cid) => this.abort(sqid, cid),
+    });
+  }
+
+  /** Abort, no more of them at once than the controller takes. Its answer changes nothing: the command's own counts. */
+  private async abort(sqid: number, cid: number): Promise<void> {
+    const { signal } = this.abortScope;
+    const limit = this.identity === undefined ? FIRST_ABORT_LIMIT : this.identity.acl + 1;
+    if (this.aborts >= limit) {
+      await new Promise<void>((resolve) => {
+        this.waitingAborts.push(resolve);
+      });
+    } else this.aborts++;
+    try {
+      const cdw10 = ((cid << 16) | sqid) >>> 0;
+      await this.adminQueue.submit({ name: "Abort", opcode: AdminOpcode.abort, cdw10 }, { signal });
+    } catch {
+      // The command, too, is over when the controller is; else its time limit stands.
+    } finally {
+      const next = this.waitingAborts.shift();
+      if (next === undefined) this.aborts--;
+      else next();
+    }
+  }
+
+  private enableCompletion(): CompletionMode {
+    const { completion, vectors, queues } = this.config;
+    if (completion === "poll") return "poll";
+    try {
+      this.interrupts = this.device.enableInterrupts({ count: Math.min(2048, vectors ?? queues + 1) });
+      this.interrupts.entrust();
+    } catch (error) {
+      if (completion === undefined && error instanceof UnsupportedError) return "poll";
+      throw error;
+    }
+    return "interrupt";
+  }
+
+  private watchInterrupts(): void {
+    const { interrupts } = this;
+    if (interrupts === undefined) return;
+    // An idle controller doesn't keep the process alive; the time limit of an outstanding command does.
+    interrupts.vectors.forEach((_, vector) => {
+      interrupts.watch(vector, () => this.reapVector(vector)).unref();
+    });
+  }
+
+  private reapVector(vector: number): void {
+    if (vector === 0) this.adminQueue.reap();
+    this.queues.reap(vector);
+  }
+
+  /** Finds a removed or broken controller long before the time limit of its commands. */
+  private checkHealth(): void {
+    try {
+      if (this.registers.state().fatal) {
+        this.lifecycle.fail(new NvmeProtocolError(`${this.device.bdf} reports a fatal status (CSTS.CFS)`));
+      }
+    } catch (error) {
+      this.lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  /** Ends all DMA: by the controller's own reset, or where it doesn't answer, by taking its bus mastering away. */
+  private async stop(): Promise<void> {
+    try {
+      await this.registers.disable(this.capabilities.timeoutMs);
+    } catch (error) {
+      if (error instanceof DeviceGoneError) return;
+      try {
+        this.device.config.busMaster = false;
+      } catch {
+        // Not even configuration space answers: nothing is left that could write to memory.
+      }
+    }
+  }
+
+  private dataRules(sgls: number): DataRules {
+    // SGLs are for I/O queues only.
+    return {
+      space: this.device.dma,
+      pageBytes: this.startUp.pageBytes,
+      maxTransferBytes: this.transferLimit,
+      sgls,
+    };
+  }
+}
