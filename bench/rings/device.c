@@ -7,16 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 #include "rings.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 int main(int argc, char **argv)
 {
@@ -35,7 +26,8 @@ int main(int argc, char **argv)
 	const int paced = rate > 0 || latency > 0;
 	const double gap = rate > 0 ? 1e9 / rate : 0;
 	static uint64_t due[QUEUE_ENTRIES];
-	uint32_t head = 0, seen = 0, tail = 0, phase = 1, cq_tail = 0;
+	struct controller controller = { 0, 0, 1 };
+	uint32_t seen = 0, tail = 0;
 	double next = 0;
 
 	mem->ready = 1;
@@ -55,28 +47,12 @@ int main(int argc, char **argv)
 			}
 			seen = tail = db;
 		}
-		if (head == tail)
+		if (controller.sq_head == tail)
 			continue;
 		uint64_t t = paced ? now_ns() : 0;
-		while (head != tail && (!paced || due[head] <= t)) {
-			/* Full: one entry stays empty. */
-			if ((cq_tail + 1) % QUEUE_ENTRIES == mem->doorbells[3])
+		while (controller.sq_head != tail && (!paced || due[controller.sq_head] <= t)) {
+			if (!complete_next(mem, &controller))
 				break;
-			struct cqe *c = &mem->cq[cq_tail];
-			uint16_t cid = (uint16_t)(mem->sq[head].dw[0] >> 16);
-
-			head = (head + 1) % QUEUE_ENTRIES;
-			c->dw0 = 0;
-			c->dw1 = 0;
-			c->sq_head = (uint16_t)head;
-			c->sq_id = 1;
-			c->cid = cid;
-			atomic_thread_fence(memory_order_release);
-			*(volatile uint16_t *)&c->status = (uint16_t)phase;
-			if (++cq_tail == QUEUE_ENTRIES) {
-				cq_tail = 0;
-				phase ^= 1;
-			}
 		}
 	}
 	return 0;

@@ -36,8 +36,12 @@ export function writeRegister64(words: Uint32Array, index: number, value: bigint
 
 const fence = new Int32Array(new SharedArrayBuffer(4));
 
-/** Whether a plain store may pass an earlier one on this CPU. */
-const weaklyOrdered = process.arch !== "x64";
+/**
+ * Whether plain loads and stores may pass earlier ones on this CPU. A loop that is counted in nanoseconds keeps a constant
+ * of its own and asks it before {@link publish} and {@link acquire}: V8 looks at an imported name at each use, but a
+ * module's own constants become part of the code.
+ */
+export const weaklyOrdered = process.arch !== "x64";
 
 /** Makes earlier stores to memory visible to the device before a later store (the doorbell). Free on x86-64. */
 export function publish(): void {

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../../../src/sys/mmio.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
-import { runNode } from "../../support/run.js";
+import { nodes } from "../../support/nodes.js";
+import { run } from "../../support/run.js";
 
 // Starts processes, and a busy machine is no failure.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -21,7 +22,7 @@ test("registers hold all 32 and 64 bits, low half first", () => {
  * What src/sys/mmio.ts relies on and ECMAScript does not promise. A failure on a new version of Node means that the
  * module has to be thought over again.
  */
-describe("what V8's optimizing compiler makes of it", () => {
+describe.each(nodes)("what V8's optimizing compiler makes of it, by %s", (node) => {
   const programs = {
     code: "test/unit/fixtures/mmio-code.ts",
     polled: "test/unit/fixtures/mmio-polled.ts",
@@ -33,18 +34,18 @@ describe("what V8's optimizing compiler makes of it", () => {
   afterAll(() => tree[Symbol.dispose]());
 
   test("polling loops end, and reads with nothing in between are not merged", async () => {
-    const outcome = await runNode("--allow-natives-syntax", tree.file(programs.polled));
+    const outcome = await run(node, ["--allow-natives-syntax", tree.file(programs.polled)]);
     expect(outcome).toEqual({ status: 0, signal: null, stdout: "all loops ended", stderr: "" });
   });
 
   test("every read is one whole access, even if unused; every write one plain store, in order", async (context) => {
     if (process.arch !== "x64") context.skip("reads x86-64 machine code only");
-    const { stdout } = await runNode(
+    const { stdout } = await run(node, [
       "--allow-natives-syntax",
       "--print-opt-code",
       "--print-opt-code-filter=probe*",
       tree.file(programs.code),
-    );
+    ]);
     const codeOf = (name: string): string =>
       stdout.split("--- Optimized code ---").find((code) => code.includes(`\nname = ${name}\n`)) ?? "";
 
