@@ -113,7 +113,14 @@ export type { Resource } from "./sys/resource.js";
 export type { Watch } from "./sys/watch.js";
 export type { DeviceCapabilities } from "./vfio/capabilities.js";
 export { type BindTarget, type PageTable, VfioDevice } from "./vfio/device.js";
-export type { DeviceInfo, DeviceIo, IrqInfo, RegionArea, RegionInfo } from "./vfio/device-io.js";
+export type {
+  DeviceInfo,
+  DeviceIo,
+  DevicePresence,
+  IrqInfo,
+  RegionArea,
+  RegionInfo,
+} from "./vfio/device-io.js";
 export { DmaBuf, exportDmaBuf } from "./vfio/dma-buf.js";
 export { DmaLogging, type LoggedRange } from "./vfio/dma-logging.js";
 export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "./vfio/gfx.js";
@@ -133,7 +140,7 @@ export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
 export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
 export { VfioUserProtocolError } from "./vfio-user/channel.js";
-export { type Answer, type ClientDma, VfioUserClient, type VfioUserOptions } from "./vfio-user/client.js";
+export { type Answer, type ClientDma, VfioUserClient } from "./vfio-user/client.js";
 export { VfioUserDevice } from "./vfio-user/device.js";
 export type {
   ClientMemory,
@@ -144,5 +151,6 @@ export type {
   MemorySpan,
 } from "./vfio-user/emulated-device.js";
 export { VfioUserMapper } from "./vfio-user/mapper.js";
+export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";
 export { VfioUserServer, type VfioUserServerOptions } from "./vfio-user/server.js";
 export type { VfioUserCapabilities } from "./vfio-user/version.js";
