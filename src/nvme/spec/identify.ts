@@ -79,7 +79,7 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   ocfs: at(534, u16),
   sgls: at(536, u32),
   mnan: at(540, u32),
-  subnqn: at(768, ascii(256)),
+  subnqn: at(768, ascii(256, "\0")),
   /** Power State Descriptor 0: maximum power in centiwatts; the others' fields are left to who needs them. */
   psd0mp: at(2048, u16),
 });
