@@ -59,15 +59,27 @@ export { NoiommuIoasMapper } from "./iommufd/noiommu-mapper.js";
 export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
+export { NvmeCapacity } from "./nvme/capacity.js";
 export type { CommandData, NvmeCommand, NvmeCompletion } from "./nvme/command.js";
 export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
 export { NvmeController } from "./nvme/controller.js";
-export { NvmeError, NvmeProtocolError, NvmeResetError } from "./nvme/error.js";
+export { type DirectiveOperation, NvmeDirectives } from "./nvme/directives.js";
+export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "./nvme/error.js";
 export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
 export { type FdpConfiguration, NvmeFdpLogs } from "./nvme/fdp-logs.js";
-export { type GetFeatureOptions, NvmeFeatures, type SetFeatureOptions } from "./nvme/features.js";
+export type { GetFeatureOptions, SetFeatureOptions } from "./nvme/feature-source.js";
+export { NvmeFeatureStructures } from "./nvme/feature-structures.js";
+export { NvmeFeatures } from "./nvme/features.js";
+export {
+  FirmwareAction,
+  type FirmwareActivation,
+  type FirmwareCommitOptions,
+  type FirmwareCommitResult,
+  NvmeFirmware,
+} from "./nvme/firmware.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
 export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";
+export { LockdownInterface, type LockdownOptions, LockdownScope } from "./nvme/lockdown.js";
 export {
   type AnaGroup,
   NvmeLogLists,
@@ -76,10 +88,19 @@ export {
 } from "./nvme/log-lists.js";
 export type { LogPageOptions } from "./nvme/log-source.js";
 export { NvmeLogs } from "./nvme/logs.js";
+export {
+  type FormatOptions,
+  NvmeMaintenance,
+  SanitizeAction,
+  type SanitizeOptions,
+  SecureErase,
+} from "./nvme/maintenance.js";
 export { type BlockRange, type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
+export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "./nvme/namespace-management.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export type { RingBuffers } from "./nvme/queue-memory.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
+export { NvmeSecurity, type SecurityProtocol } from "./nvme/security.js";
 export {
   Anacap,
   Apsta,
@@ -92,6 +113,7 @@ export {
   Dps,
   Dsto,
   decodeBits,
+  encodeBits,
   Flbas,
   Fna,
   Fpi,
@@ -110,7 +132,16 @@ export {
   Sgls,
   Vwc,
 } from "./nvme/spec/capabilities.js";
+export { type DirectiveState, DirectiveType, type StreamsParameters } from "./nvme/spec/directives.js";
 export { type FdpEvent, FdpEventType, type FdpStatistics, ReclaimUnitHandleType } from "./nvme/spec/fdp.js";
+export {
+  Feature,
+  type HostBehavior,
+  type LbaRange,
+  type PowerTransition,
+  type PredictableLatencyConfig,
+  WriteProtection,
+} from "./nvme/spec/features.js";
 export type {
   IdentifyController,
   IdentifyIndependentNamespace,
@@ -142,12 +173,16 @@ export {
   type SmartLog,
   type TelemetryHeader,
 } from "./nvme/spec/log-pages.js";
+export { AsyncEventInfo, FeatureId, IdentifyCns, LogPageId } from "./nvme/spec/opcodes.js";
 export type { PowerState } from "./nvme/spec/power-state.js";
 export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
+export { NvmeStatus } from "./nvme/spec/status.js";
 export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
+export { ResourceType, VirtualizationAction } from "./nvme/spec/virtualization.js";
 export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
 export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
+export { NvmeVirtualization } from "./nvme/virtualization.js";
 export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";

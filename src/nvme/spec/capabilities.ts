@@ -1,5 +1,8 @@
 /** Bits of Identify fields that programs branch on: NVMe Base 2.x, figures of Identify Controller and Namespace. */
 
+import { checkInteger } from "../../sys/check.js";
+import { ArgumentError } from "../../sys/errors.js";
+
 /** A table of fields in a number: a bit's number for a flag, or `[lowest bit, width]` for a number. */
 export type BitTable = Readonly<Record<string, number | readonly [low: number, width: number]>>;
 
@@ -15,6 +18,28 @@ export function decodeBits<T extends BitTable>(value: number, table: T): Bits<T>
       typeof place === "number" ? part(place, 1) === 1 : part(place[0], place[1]),
     ]),
   ) as Bits<T>;
+}
+
+/**
+ * The opposite: a number of these fields; what is left out is 0.
+ * @throws ArgumentError where a value doesn't fit, or there is no such field
+ */
+export function encodeBits<T extends BitTable>(table: T, values: Partial<Bits<T>>): number {
+  let encoded = 0;
+  for (const [name, value] of Object.entries<boolean | number | undefined>(values)) {
+    const place = table[name];
+    if (place === undefined) throw new ArgumentError(`there is no field ${name}`);
+    if (value === undefined) continue;
+    if (typeof place === "number") {
+      if (typeof value !== "boolean") throw new ArgumentError(`${name} must be true or false, got ${value}`);
+      encoded += value ? 2 ** place : 0;
+    } else {
+      const [low, width] = place;
+      if (typeof value !== "number") throw new ArgumentError(`${name} must be a number, got ${value}`);
+      encoded += checkInteger(name, value, 0, 2 ** width - 1) * 2 ** low;
+    }
+  }
+  return encoded;
 }
 
 /** Optional Admin Command Support. */
