@@ -59,22 +59,130 @@ export { NoiommuIoasMapper } from "./iommufd/noiommu-mapper.js";
 export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
+export { NvmeCapacity } from "./nvme/capacity.js";
 export type { CommandData, NvmeCommand, NvmeCompletion } from "./nvme/command.js";
 export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
 export { NvmeController } from "./nvme/controller.js";
-export { NvmeError, NvmeProtocolError, NvmeResetError } from "./nvme/error.js";
+export { type DirectiveOperation, NvmeDirectives } from "./nvme/directives.js";
+export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "./nvme/error.js";
 export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
-export { type GetFeatureOptions, NvmeFeatures, type SetFeatureOptions } from "./nvme/features.js";
+export { type FdpConfiguration, NvmeFdpLogs } from "./nvme/fdp-logs.js";
+export type { GetFeatureOptions, SetFeatureOptions } from "./nvme/feature-source.js";
+export { NvmeFeatureStructures } from "./nvme/feature-structures.js";
+export { NvmeFeatures } from "./nvme/features.js";
+export {
+  FirmwareAction,
+  type FirmwareActivation,
+  type FirmwareCommitOptions,
+  type FirmwareCommitResult,
+  NvmeFirmware,
+} from "./nvme/firmware.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
 export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";
-export { type LogPageOptions, NvmeLogs } from "./nvme/logs.js";
+export { LockdownInterface, type LockdownOptions, LockdownScope } from "./nvme/lockdown.js";
+export {
+  type AnaGroup,
+  NvmeLogLists,
+  type PersistentEvent,
+  type PersistentEventHeader,
+} from "./nvme/log-lists.js";
+export type { LogPageOptions } from "./nvme/log-source.js";
+export { NvmeLogs } from "./nvme/logs.js";
+export {
+  type FormatOptions,
+  NvmeMaintenance,
+  SanitizeAction,
+  type SanitizeOptions,
+  SecureErase,
+} from "./nvme/maintenance.js";
 export { type BlockRange, type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
+export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "./nvme/namespace-management.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export type { RingBuffers } from "./nvme/queue-memory.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
-export type { IdentifyController, IdentifyNamespace, LbaFormat } from "./nvme/spec/identify.js";
-export type { ErrorLogEntry, SmartLog } from "./nvme/spec/log-pages.js";
+export { NvmeSecurity, type SecurityProtocol } from "./nvme/security.js";
+export {
+  Anacap,
+  Apsta,
+  type Bits,
+  type BitTable,
+  Cmic,
+  Ctratt,
+  Dlfeat,
+  Dpc,
+  Dps,
+  Dsto,
+  decodeBits,
+  encodeBits,
+  Flbas,
+  Fna,
+  Fpi,
+  Frmw,
+  Hctma,
+  Lpa,
+  Mc,
+  Nmic,
+  Nsfeat,
+  Nwpc,
+  Oacs,
+  Oaes,
+  Oncs,
+  Rescap,
+  Sanicap,
+  Sgls,
+  Vwc,
+} from "./nvme/spec/capabilities.js";
+export { type DirectiveState, DirectiveType, type StreamsParameters } from "./nvme/spec/directives.js";
+export { type FdpEvent, FdpEventType, type FdpStatistics, ReclaimUnitHandleType } from "./nvme/spec/fdp.js";
+export {
+  Feature,
+  type HostBehavior,
+  type LbaRange,
+  type PowerTransition,
+  type PredictableLatencyConfig,
+  WriteProtection,
+} from "./nvme/spec/features.js";
+export type {
+  IdentifyController,
+  IdentifyIndependentNamespace,
+  IdentifyNamespace,
+  IdentifyNvmController,
+  IdentifyNvmNamespace,
+  LbaFormat,
+} from "./nvme/spec/identify.js";
+export type { Domain, NamespaceGranularity, NvmSet } from "./nvme/spec/identify-lists.js";
+export type { IdentifyKeyValueNamespace, KeyValueFormat } from "./nvme/spec/key-value.js";
+export {
+  AnaState,
+  CommandEffect,
+  type EnduranceGroupLog,
+  type ErrorLogEntry,
+  FeatureEffect,
+  LogPageSupport,
+  type MediaUnit,
+  PersistentEventType,
+  type PredictableLatencyLog,
+  type ReservationLog,
+  ReservationNotification,
+  type RotationalMediaLog,
+  type SanitizeLog,
+  SanitizeStatus,
+  SelfTestCode,
+  type SelfTestEntry,
+  SelfTestResult,
+  type SmartLog,
+  type TelemetryHeader,
+} from "./nvme/spec/log-pages.js";
+export { AsyncEventInfo, FeatureId, IdentifyCns, LogPageId } from "./nvme/spec/opcodes.js";
+export type { PowerState } from "./nvme/spec/power-state.js";
 export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
+export { NvmeStatus } from "./nvme/spec/status.js";
+export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
+export { ResourceType, VirtualizationAction } from "./nvme/spec/virtualization.js";
+export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
+export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
+export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
+export { NvmeVirtualization } from "./nvme/virtualization.js";
 export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";
@@ -117,7 +225,14 @@ export type { Resource } from "./sys/resource.js";
 export type { Watch } from "./sys/watch.js";
 export type { DeviceCapabilities } from "./vfio/capabilities.js";
 export { type BindTarget, type PageTable, VfioDevice } from "./vfio/device.js";
-export type { DeviceInfo, DeviceIo, IrqInfo, RegionArea, RegionInfo } from "./vfio/device-io.js";
+export type {
+  DeviceInfo,
+  DeviceIo,
+  DevicePresence,
+  IrqInfo,
+  RegionArea,
+  RegionInfo,
+} from "./vfio/device-io.js";
 export { DmaBuf, exportDmaBuf } from "./vfio/dma-buf.js";
 export { DmaLogging, type LoggedRange } from "./vfio/dma-logging.js";
 export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "./vfio/gfx.js";
@@ -137,7 +252,7 @@ export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
 export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
 export { VfioUserProtocolError } from "./vfio-user/channel.js";
-export { type Answer, type ClientDma, VfioUserClient, type VfioUserOptions } from "./vfio-user/client.js";
+export { type Answer, type ClientDma, VfioUserClient } from "./vfio-user/client.js";
 export { VfioUserDevice } from "./vfio-user/device.js";
 export type {
   ClientMemory,
@@ -148,5 +263,6 @@ export type {
   MemorySpan,
 } from "./vfio-user/emulated-device.js";
 export { VfioUserMapper } from "./vfio-user/mapper.js";
+export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";
 export { VfioUserServer, type VfioUserServerOptions } from "./vfio-user/server.js";
 export type { VfioUserCapabilities } from "./vfio-user/version.js";

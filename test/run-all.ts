@@ -1,6 +1,6 @@
 /**
  * `npm test`: lint, types, the unit suite, and the guest suite on every test machine. Ends with one line of totals.
- * With names as arguments only those guest machines run, and nothing else.
+ * With names of guest machines as arguments only those run, and with paths of test files after them only those files.
  */
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -92,7 +92,7 @@ function reporters(file: string): string[] {
   return ["--reporter=default", "--reporter=json", `--outputFile.json=${file}`];
 }
 
-async function runMachine(machine: TestMachine): Promise<void> {
+async function runMachine(machine: TestMachine, files: readonly string[]): Promise<void> {
   say(`guest suite on machine "${machine.name}": ${machine.purpose}`);
   const shareDir = mkdtempSync(join(tmpdir(), "iova-test-"));
   try {
@@ -105,8 +105,7 @@ async function runMachine(machine: TestMachine): Promise<void> {
         "run",
         "--project",
         "guest",
-        `test/guest/${machine.name}/`,
-        ...(machine.alsoRuns ?? []),
+        ...(files.length > 0 ? files : [`test/guest/${machine.name}/`, ...(machine.alsoRuns ?? [])]),
         ...reporters(report),
       ],
       shareDir,
@@ -144,7 +143,16 @@ async function runMachine(machine: TestMachine): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const wanted = process.argv.slice(2);
+  const words = process.argv.slice(2);
+  const files = words.filter((word) => word.endsWith(".test.ts"));
+  const wanted = words.filter((word) => !files.includes(word));
+  const unknown = wanted.filter((name) => !testMachines.some((machine) => machine.name === name));
+  if (unknown.length > 0 || (files.length > 0 && wanted.length === 0)) {
+    const names = testMachines.map(({ name }) => name).join(", ");
+    process.stderr.write(`usage: npm test -- [MACHINE ...] [FILE ...], where MACHINE is one of: ${names}\n`);
+    process.exitCode = 2;
+    return;
+  }
   const machines = testMachines.filter(({ name }) => wanted.length === 0 || wanted.includes(name));
   if (wanted.length === 0) {
     say("lint, formatting and import order");
@@ -164,7 +172,7 @@ async function main(): Promise<void> {
     count("unit suite", report);
     rmSync(folder, { recursive: true, force: true });
   }
-  for (const machine of machines) await runMachine(machine);
+  for (const machine of machines) await runMachine(machine, files);
 
   if (process.env["CI"] !== undefined && totals.skipped > 0) problems.push("in CI nothing may be skipped");
   for (const problem of problems) process.stdout.write(`problem: ${problem}\n`);

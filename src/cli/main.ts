@@ -6,6 +6,8 @@ import { ConfigError, IovaError } from "../sys/errors.js";
 import { runCompare } from "./compare.js";
 import { runEmulate } from "./emulate.js";
 import { list } from "./list.js";
+import { runNvme } from "./nvme/main.js";
+import { OutputError, watchStandardOutput } from "./standard-output.js";
 
 const HELP = `Usage: iova COMMAND
 
@@ -16,6 +18,9 @@ const HELP = `Usage: iova COMMAND
                   --guest; iova compare --help tells more
   emulate DEVICE --socket PATH
                   serve an NVMe controller, or edu, to vfio-user clients; iova emulate --help
+  nvme SUBCOMMAND TARGET
+                  use an NVMe controller: list, identify, smart, read, write, ...;
+                  iova nvme --help tells more
   help            this text
 
 A BDF is a PCI address such as 0000:00:03.0. Binding needs root and refuses what is in use.
@@ -49,6 +54,7 @@ async function main(): Promise<void> {
   // Those with options of their own.
   if (first === "compare") return await runCompare(rest);
   if (first === "emulate") return await runEmulate(rest);
+  if (first === "nvme") return await runNvme(rest);
   const { command, operands, json } = parse(process.argv.slice(2));
   switch (command) {
     case "list":
@@ -76,10 +82,15 @@ async function main(): Promise<void> {
   }
 }
 
+watchStandardOutput();
 try {
   await main();
 } catch (error) {
   if (!(error instanceof IovaError)) throw error;
+  if (!(error instanceof OutputError)) report(error);
+}
+
+function report(error: IovaError): void {
   process.stderr.write(`iova: ${error.message}\n`);
   process.exitCode = error instanceof ConfigError ? STATUS_USAGE : 1;
 }

@@ -1,5 +1,8 @@
 import type { DmaSpace } from "../dma/space.js";
+import { UnsupportedError } from "../sys/errors.js";
 import type { CommandData, NvmeCommand, NvmeCompletion } from "./command.js";
+import type { CommandOptions } from "./command-options.js";
+import { decodeBits, Oacs } from "./spec/capabilities.js";
 import type { IdentifyController } from "./spec/identify.js";
 
 /** What the parts of a controller's API need of the controller. */
@@ -9,7 +12,7 @@ export interface AdminTarget {
   readonly dma: DmaSpace;
   readonly identify: IdentifyController;
   readonly maxTransferBytes: number;
-  admin(command: NvmeCommand): Promise<NvmeCompletion>;
+  admin(command: NvmeCommand, limits?: CommandOptions): Promise<NvmeCompletion>;
 }
 
 /** An admin command whose data comes from the controller. @throws as NvmeController.admin() */
@@ -17,11 +20,12 @@ export async function adminRead(
   target: AdminTarget,
   command: Omit<NvmeCommand, "data">,
   sizeBytes: number,
+  limits?: CommandOptions,
 ): Promise<{ readonly bytes: Uint8Array; readonly completion: NvmeCompletion }> {
   const buffer = target.dma.alloc(sizeBytes);
   try {
     const data: CommandData = { buffer, length: sizeBytes };
-    const completion = await target.admin({ ...command, data });
+    const completion = await target.admin({ ...command, data }, limits);
     return { bytes: buffer.bytes.slice(0, sizeBytes), completion };
   } finally {
     buffer.close();
@@ -33,12 +37,35 @@ export async function adminWrite(
   target: AdminTarget,
   command: Omit<NvmeCommand, "data">,
   bytes: Uint8Array,
+  limits?: CommandOptions,
 ): Promise<NvmeCompletion> {
   const buffer = target.dma.alloc(bytes.length);
   try {
     buffer.bytes.set(bytes);
-    return await target.admin({ ...command, data: { buffer, length: bytes.length } });
+    return await target.admin({ ...command, data: { buffer, length: bytes.length } }, limits);
   } finally {
     buffer.close();
   }
 }
+
+/** @throws UnsupportedError where the controller says (OACS) that it has no such commands */
+export function requireCommands(target: AdminTarget, which: keyof typeof Oacs): void {
+  if (!decodeBits(target.identify.oacs, Oacs)[which]) {
+    throw new UnsupportedError(`${target.bdf} does not have ${names[which]} (Identify Controller, OACS)`);
+  }
+}
+
+const names: Readonly<Record<keyof typeof Oacs, string>> = {
+  security: "Security Send and Receive",
+  format: "Format NVM",
+  firmware: "Firmware Image Download and Commit",
+  namespaceManagement: "Namespace Management and Attachment",
+  deviceSelfTest: "Device Self-test",
+  directives: "Directive Send and Receive",
+  nvmeMi: "NVMe-MI Send and Receive",
+  virtualizationManagement: "Virtualization Management",
+  doorbellBufferConfig: "Doorbell Buffer Config",
+  getLbaStatus: "Get LBA Status",
+  lockdown: "Lockdown",
+  hostManagedLiveMigration: "Host Managed Live Migration",
+};

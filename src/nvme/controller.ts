@@ -2,21 +2,30 @@ import type { DmaSpace } from "../dma/space.js";
 import type { BackendName } from "../pci/backend.js";
 import { PciDevice } from "../pci/device.js";
 import { ClosedError, UnsupportedError } from "../sys/errors.js";
+import { NvmeCapacity } from "./capacity.js";
 import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
 import { type CommandOptions, checkCommandOptions, type IoCommandOptions } from "./command-options.js";
 import { checkDataPointers } from "./data-pointer.js";
+import { NvmeDirectives } from "./directives.js";
 import { ControllerEngine } from "./engine.js";
 import { NvmeEvents } from "./events.js";
 import { NvmeFeatures } from "./features.js";
+import { NvmeFirmware } from "./firmware.js";
 import type { NvmeQueue, QueueOptions } from "./io-queues.js";
 import type { NvmeLifecycle, RetryPolicy } from "./lifecycle.js";
+import { type LockdownOptions, lockdown } from "./lockdown.js";
 import { NvmeLogs } from "./logs.js";
+import { NvmeMaintenance } from "./maintenance.js";
 import { NvmeNamespace } from "./namespace.js";
+import { NvmeNamespaceManagement } from "./namespace-management.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
 import type { CompletionMode } from "./queue-pair.js";
+import { NvmeSecurity } from "./security.js";
 import { IDENTIFY_BYTES, type IdentifyController, identifyNamespace } from "./spec/identify.js";
 import { IdentifyCns } from "./spec/opcodes.js";
 import type { Capabilities } from "./spec/registers.js";
+import { NvmeStructures } from "./structures.js";
+import { NvmeVirtualization } from "./virtualization.js";
 
 const NVME_CLASS = 0x0108_02;
 
@@ -195,6 +204,11 @@ export class NvmeController implements AsyncDisposable {
     await this.engine.shutdown(how === "abrupt");
   }
 
+  /** What Identify tells: namespaces, controllers, command sets, NVM sets, virtualization, ... */
+  get structures(): NvmeStructures {
+    return new NvmeStructures(this);
+  }
+
   /** Log pages: SMART, errors, firmware slots, ... */
   get logs(): NvmeLogs {
     return new NvmeLogs(this);
@@ -203,6 +217,46 @@ export class NvmeController implements AsyncDisposable {
   /** Features: caches, temperature threshold, interrupt coalescing, timestamp, ... */
   get features(): NvmeFeatures {
     return new NvmeFeatures(this);
+  }
+
+  /** Firmware: slots, download, commit. */
+  get firmware(): NvmeFirmware {
+    return new NvmeFirmware(this);
+  }
+
+  /** Format, sanitize, self-test. */
+  get maintenance(): NvmeMaintenance {
+    return new NvmeMaintenance(this);
+  }
+
+  /** Create, delete, attach and detach namespaces. */
+  get namespaceManagement(): NvmeNamespaceManagement {
+    return new NvmeNamespaceManagement(this);
+  }
+
+  /** Security Send and Receive. */
+  get security(): NvmeSecurity {
+    return new NvmeSecurity(this);
+  }
+
+  /** Directives: streams, ... */
+  get directives(): NvmeDirectives {
+    return new NvmeDirectives(this);
+  }
+
+  /** Controllers of virtual functions: queues and interrupts, online and offline. */
+  get virtualization(): NvmeVirtualization {
+    return new NvmeVirtualization(this);
+  }
+
+  /** Endurance groups and NVM sets. */
+  get capacity(): NvmeCapacity {
+    return new NvmeCapacity(this);
+  }
+
+  /** Lockdown: forbids a command or a feature. @throws as {@link lockdown} */
+  async lockdown(options: LockdownOptions): Promise<void> {
+    await lockdown(this, options);
   }
 
   /** Ids of the active namespaces. @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError */

@@ -186,8 +186,7 @@ export function writeDataPointers(
     else writeScatteredPrps(words, slot, dataSegments, pageBytes, list);
     return;
   }
-  const used =
-    dataSegments.length === 0 ? 0 : writeSgl(words, slot + DPTR, dataSegments, pageBytes, list);
+  const used = dataSegments.length === 0 ? 0 : writeSgl(words, slot + DPTR, dataSegments, pageBytes, list);
   if (dataSegments.length === 0) words.fill(0, slot + DPTR, slot + DPTR + 4);
   const psdt = metadataSegments.length > 1 || first?.isBucket === true ? PSDT_SGL_METADATA : PSDT_SGL;
   words[slot] = (words[slot] ?? 0) | psdt;

@@ -2,6 +2,10 @@ import { checkInteger, checkU32 } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
 import { type AdminTarget, adminRead, adminWrite } from "./admin-target.js";
 import type { NvmeCompletion } from "./command.js";
+import type { FeatureSource, GetFeatureOptions, SetFeatureOptions } from "./feature-source.js";
+import { NvmeFeatureStructures } from "./feature-structures.js";
+import { type Bits, type BitTable, decodeBits, encodeBits } from "./spec/capabilities.js";
+import { type DwordFeature, FeatureCapabilities } from "./spec/features.js";
 import { AdminOpcode, FeatureId, FeatureSelect } from "./spec/opcodes.js";
 
 const TIMESTAMP_BYTES = 8;
@@ -10,29 +14,8 @@ const SAVE = 2 ** 31;
 /** Interrupt coalescing counts in units of 100 microseconds. */
 const COALESCING_UNIT_US = 100;
 
-/** Options of {@link NvmeFeatures.get}. */
-export interface GetFeatureOptions {
-  readonly nsid?: number | undefined;
-  /** Which value: current by default. */
-  readonly select?: keyof typeof FeatureSelect | undefined;
-  /** What some features want besides (CDW11). */
-  readonly cdw11?: number | undefined;
-  /** Bytes of the feature's data structure; 0 where the value is all of it. */
-  readonly sizeBytes?: number | undefined;
-}
-
-/** Options of {@link NvmeFeatures.set}. */
-export interface SetFeatureOptions {
-  readonly nsid?: number | undefined;
-  /** Keep the value over resets and power cycles; refused by controllers that can't. */
-  readonly save?: boolean | undefined;
-  readonly cdw12?: number | undefined;
-  /** The feature's data structure, where it has one. */
-  readonly data?: Uint8Array | undefined;
-}
-
 /** Features of a controller (NVMe Base 2.x, section "Features"). See {@link NvmeController.features}. */
-export class NvmeFeatures {
+export class NvmeFeatures implements FeatureSource {
   constructor(private readonly target: AdminTarget) {}
 
   /**
@@ -46,7 +29,7 @@ export class NvmeFeatures {
     options: GetFeatureOptions = {},
   ): Promise<{ readonly value: number; readonly data: Uint8Array }> {
     checkInteger("fid", fid, 0, 0xff);
-    const { nsid = 0, select = "current", cdw11 = 0, sizeBytes = 0 } = options;
+    const { nsid = 0, select = "current", cdw11 = 0, uuidIndex = 0, sizeBytes = 0 } = options;
     const sel = FeatureSelect[select];
     if (sel === undefined) {
       throw new ArgumentError(`select must be one of ${Object.keys(FeatureSelect).join(", ")}`);
@@ -57,6 +40,7 @@ export class NvmeFeatures {
       nsid: checkU32("nsid", nsid),
       cdw10: fid | (sel << 8),
       cdw11: checkU32("cdw11", cdw11),
+      cdw14: checkInteger("uuidIndex", uuidIndex, 0, 0x7f),
     };
     if (sizeBytes === 0) {
       const { dw0 } = await this.target.admin(command);
@@ -74,7 +58,7 @@ export class NvmeFeatures {
    */
   async set(fid: number, value: number, options: SetFeatureOptions = {}): Promise<NvmeCompletion> {
     checkInteger("fid", fid, 0, 0xff);
-    const { nsid = 0, save = false, cdw12 = 0, data } = options;
+    const { nsid = 0, save = false, cdw12 = 0, cdw13 = 0, cdw14 = 0, cdw15 = 0, data } = options;
     const command = {
       name: `Set Features (FID 0x${fid.toString(16).padStart(2, "0")})`,
       opcode: AdminOpcode.setFeatures,
@@ -82,10 +66,46 @@ export class NvmeFeatures {
       cdw10: fid + (save ? SAVE : 0),
       cdw11: checkU32("value", value),
       cdw12: checkU32("cdw12", cdw12),
+      cdw13: checkU32("cdw13", cdw13),
+      cdw14: checkU32("cdw14", cdw14),
+      cdw15: checkU32("cdw15", cdw15),
     };
     if (data === undefined) return await this.target.admin(command);
     checkInteger("data.length", data.length, 1, 4096);
     return await adminWrite(this.target, command, data);
+  }
+
+  /**
+   * A feature of {@link Feature}, taken apart: `features.read(Feature.arbitration)`.
+   * @param options cdw11: which sensor, vector or group, where the feature has several, see {@link encodeBits}
+   * @throws as get()
+   */
+  async read<T extends BitTable>(
+    feature: DwordFeature<T>,
+    options: Omit<GetFeatureOptions, "sizeBytes"> = {},
+  ): Promise<Bits<T>> {
+    const { value } = await this.get(feature.fid, options);
+    return decodeBits(value, feature.table);
+  }
+
+  /** Sets all of a feature of {@link Feature}; what is left out is 0. @throws as set() */
+  async write<T extends BitTable>(
+    feature: DwordFeature<T>,
+    values: Partial<Bits<T>>,
+    options: Pick<SetFeatureOptions, "nsid" | "save"> = {},
+  ): Promise<NvmeCompletion> {
+    return await this.set(feature.fid, encodeBits(feature.table, values), options);
+  }
+
+  /** What can be done with a feature: saved, changed, set for one namespace. @throws as get() */
+  async capabilities(fid: number, nsid = 0): Promise<Bits<typeof FeatureCapabilities>> {
+    const { value } = await this.get(fid, { nsid, select: "supported" });
+    return decodeBits(value, FeatureCapabilities);
+  }
+
+  /** Features whose value is a data structure: power state transitions, LBA ranges, host behavior, ... */
+  get structures(): NvmeFeatureStructures {
+    return new NvmeFeatureStructures(this);
   }
 
   /** Whether writes may stay in a volatile cache until a flush. @throws as get(); NvmeError where there is no cache */

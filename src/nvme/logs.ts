@@ -1,40 +1,47 @@
 import { checkInteger, checkLength, checkU32 } from "../sys/check.js";
 import { ArgumentError, UnsupportedError } from "../sys/errors.js";
 import { type AdminTarget, adminRead } from "./admin-target.js";
+import { NvmeFdpLogs } from "./fdp-logs.js";
+import { NvmeLogLists } from "./log-lists.js";
+import type { LogPageOptions, LogSource } from "./log-source.js";
+import { type Bits, type BitTable, decodeBits, Lpa } from "./spec/capabilities.js";
 import {
+  changedZonesLog,
   commandEffectsLog,
+  type EnduranceGroupLog,
   type ErrorLogEntry,
+  enduranceGroupLog,
   errorLogEntry,
+  FeatureEffect,
   firmwareSlotLog,
+  identifierTable,
+  LogPageSupport,
+  lockdownLog,
+  type PredictableLatencyLog,
+  predictableLatencyLog,
+  type ReservationLog,
+  type RotationalMediaLog,
+  reservationLog,
+  rotationalMediaLog,
+  type SanitizeLog,
+  type SelfTestEntry,
+  SelfTestResult,
   type SmartLog,
+  sanitizeLog,
+  selfTestLog,
   smartLog,
 } from "./spec/log-pages.js";
 import { AdminOpcode, BROADCAST_NSID, CommandSet, LogPageId } from "./spec/opcodes.js";
+import { NvmeTelemetry } from "./telemetry.js";
 
-/** Identify Controller, LPA bit 2: offsets and lengths beyond 16 bits. */
-const LPA_EXTENDED_DATA = 1 << 2;
-/** Without that, NUMD has 12 bits of dwords. */
+/** Without LPA's extended data, NUMD has 12 bits of dwords. */
 const MOST_BYTES_PLAIN = 4096 * 4;
 const MOST_CHANGED_NAMESPACES = 1024;
-
-/** Options of {@link NvmeLogs.read}, under the specification's names. */
-export interface LogPageOptions {
-  /** Namespace the page is about; all (FFFFFFFFh) by default. */
-  readonly nsid?: number | undefined;
-  /** Log Specific Parameter, 7 bits. */
-  readonly lsp?: number | undefined;
-  /** Log Specific Identifier, 16 bits. */
-  readonly lsi?: number | undefined;
-  /** Retain Asynchronous Event: reading does not clear the event that told of the page. */
-  readonly rae?: boolean | undefined;
-  /** Command Set Identifier. */
-  readonly csi?: number | undefined;
-  /** First byte, multiple of 4. */
-  readonly offset?: number | undefined;
-}
+/** More zones changed than the list holds. */
+const TOO_MANY_ZONES = 0xffff;
 
 /** Log pages of a controller (NVMe Base 2.x, section "Get Log Page command"). See {@link NvmeController.logs}. */
-export class NvmeLogs {
+export class NvmeLogs implements LogSource {
   constructor(private readonly target: AdminTarget) {}
 
   /**
@@ -46,17 +53,26 @@ export class NvmeLogs {
   async read(lid: number, sizeBytes: number, options: LogPageOptions = {}): Promise<Uint8Array> {
     checkInteger("lid", lid, 0, 0xff);
     checkLength("sizeBytes", sizeBytes, 2 ** 32);
-    const { nsid = BROADCAST_NSID, lsp = 0, lsi = 0, rae = false, csi = 0, offset = 0 } = options;
+    const {
+      nsid = BROADCAST_NSID,
+      lsp = 0,
+      lsi = 0,
+      rae = false,
+      csi = 0,
+      uuidIndex = 0,
+      offset = 0,
+    } = options;
     checkU32("nsid", nsid);
     checkInteger("lsp", lsp, 0, 0x7f);
     checkInteger("lsi", lsi, 0, 0xffff);
     checkInteger("csi", csi, 0, 0xff);
+    checkInteger("uuidIndex", uuidIndex, 0, 0x7f);
     checkInteger("offset", offset, 0, Number.MAX_SAFE_INTEGER - sizeBytes);
     if (sizeBytes % 4 !== 0 || offset % 4 !== 0) {
       throw new ArgumentError(`log pages are read in dwords: size ${sizeBytes}, offset ${offset}`);
     }
     const { target } = this;
-    const hasOffsets = (target.identify.lpa & LPA_EXTENDED_DATA) !== 0;
+    const hasOffsets = decodeBits(target.identify.lpa, Lpa).extendedData;
     const most = hasOffsets ? target.maxTransferBytes : Math.min(MOST_BYTES_PLAIN, target.maxTransferBytes);
     if (!hasOffsets && (offset > 0 || sizeBytes > most)) {
       throw new UnsupportedError(
@@ -84,13 +100,43 @@ export class NvmeLogs {
           cdw11: ((dwords >>> 16) | (lsi << 16)) >>> 0,
           cdw12: at >>> 0,
           cdw13: Math.floor(at / 2 ** 32),
-          cdw14: (csi << 24) >>> 0,
+          cdw14: ((csi << 24) | uuidIndex) >>> 0,
         },
         length,
       );
       page.set(bytes, done);
       done += length;
     }
+    return page;
+  }
+
+  /**
+   * A log page that says itself how long it is. Its event is cleared once, by the last command.
+   * @param firstBytes what is read first, multiple of 4
+   * @param needed how many bytes are needed, seen what there is of them; what it asks for is read until it asks for no more
+   * @returns at least as many bytes as were needed
+   * @throws as read()
+   */
+  async readGrowing(
+    lid: number,
+    firstBytes: number,
+    needed: (page: Uint8Array) => number,
+    options: Omit<LogPageOptions, "offset"> = {},
+  ): Promise<Uint8Array> {
+    const hasOffsets = decodeBits(this.target.identify.lpa, Lpa).extendedData;
+    let page = await this.read(lid, firstBytes, { ...options, rae: true });
+    for (;;) {
+      const target = Math.ceil(needed(page) / 4) * 4;
+      if (target <= page.length) break;
+      if (hasOffsets) {
+        const offset = page.length;
+        const rest = await this.read(lid, target - offset, { ...options, rae: true, offset });
+        page = Buffer.concat([page, rest]);
+      } else {
+        page = await this.read(lid, target, { ...options, rae: true });
+      }
+    }
+    if (options.rae !== true) await this.read(lid, firstBytes, options);
     return page;
   }
 
@@ -139,10 +185,123 @@ export class NvmeLogs {
    * @throws as read()
    */
   async changedNamespaces(): Promise<readonly number[] | "many"> {
-    const page = await this.read(LogPageId.changedNamespaces, MOST_CHANGED_NAMESPACES * 4);
-    const list = new Uint32Array(page.buffer, page.byteOffset, MOST_CHANGED_NAMESPACES);
-    if (list[0] === BROADCAST_NSID) return "many";
-    const end = list.indexOf(0);
-    return [...list.subarray(0, end < 0 ? list.length : end)];
+    return changedList(await this.read(LogPageId.changedNamespaces, MOST_CHANGED_NAMESPACES * 4));
   }
+
+  /** Namespaces allocated, freed or changed anywhere in the subsystem since this was last read. @throws as read() */
+  async changedAllocatedNamespaces(): Promise<readonly number[] | "many"> {
+    return changedList(await this.read(LogPageId.changedAllocatedNamespaces, MOST_CHANGED_NAMESPACES * 4));
+  }
+
+  /** Log pages there are: by identifier. @throws as read() */
+  async supportedLogPages(): Promise<ReadonlyMap<number, Bits<typeof LogPageSupport>>> {
+    return tableOf(await this.read(LogPageId.supportedLogPages, identifierTable.sizeBytes), LogPageSupport);
+  }
+
+  /** Features there are, and what setting them changes: by identifier. @throws as read() */
+  async featureEffects(
+    csi: number = CommandSet.nvm,
+  ): Promise<ReadonlyMap<number, Bits<typeof FeatureEffect>>> {
+    const page = await this.read(LogPageId.featuresSupported, identifierTable.sizeBytes, { csi });
+    return tableOf(page, FeatureEffect);
+  }
+
+  /** Self-tests, the latest first, and the one that runs. @throws as read() */
+  async selfTest(): Promise<{
+    /** A value of SelfTestCode; 0 where none runs. */
+    readonly currentOperation: number;
+    readonly completionPercent: number;
+    readonly results: readonly SelfTestEntry[];
+  }> {
+    const page = await this.read(LogPageId.deviceSelfTest, selfTestLog.sizeBytes);
+    const { currentOperation, completionPercent, results } = selfTestLog.decode(page);
+    const used = results.filter(({ result }) => result !== SelfTestResult.unused);
+    return { currentOperation, completionPercent, results: used };
+  }
+
+  /** @param endgid endurance group @throws as read() */
+  async enduranceGroup(endgid: number): Promise<EnduranceGroupLog> {
+    const page = await this.read(LogPageId.enduranceGroup, enduranceGroupLog.sizeBytes, { lsi: endgid });
+    return enduranceGroupLog.decode(page);
+  }
+
+  /** @param nvmsetid NVM set @throws as read() */
+  async predictableLatency(nvmsetid: number): Promise<PredictableLatencyLog> {
+    const options = { lsi: nvmsetid };
+    const page = await this.read(LogPageId.predictableLatency, predictableLatencyLog.sizeBytes, options);
+    return predictableLatencyLog.decode(page);
+  }
+
+  /** Spindle and actuators of an endurance group. @throws as read() */
+  async rotationalMedia(endgid: number): Promise<RotationalMediaLog> {
+    const options = { lsi: endgid };
+    const page = await this.read(LogPageId.rotationalMedia, rotationalMediaLog.sizeBytes, options);
+    return rotationalMediaLog.decode(page);
+  }
+
+  /**
+   * Commands or features that are locked, or could be.
+   * @param scope 0 admin opcodes, 2 features, 3 and 4 of the management interface
+   * @param contents 0 what can be locked, 1 what is locked for the host's queue, 2 out of band
+   * @throws as read()
+   */
+  async lockdown(scope: number, contents = 0): Promise<readonly number[]> {
+    checkInteger("scope", scope, 0, 0xf);
+    checkInteger("contents", contents, 0, 3);
+    const options = { lsp: scope | (contents << 4) };
+    const page = await this.read(LogPageId.lockdown, lockdownLog.sizeBytes, options);
+    const { length, identifiers } = lockdownLog.decode(page);
+    return [...identifiers.subarray(0, length)];
+  }
+
+  /** The oldest reservation notification that waits; undefined where there is none. @throws as read() */
+  async reservationNotification(): Promise<ReservationLog | undefined> {
+    const page = await this.read(LogPageId.reservationNotification, reservationLog.sizeBytes);
+    const log = reservationLog.decode(page);
+    return log.type === 0 ? undefined : log;
+  }
+
+  /** The sanitize operation that runs or was the last. @throws as read() */
+  async sanitize(): Promise<SanitizeLog> {
+    return sanitizeLog.decode(await this.read(LogPageId.sanitizeStatus, sanitizeLog.sizeBytes));
+  }
+
+  /** First blocks of the zones whose descriptors changed by themselves. @throws as read() */
+  async changedZones(nsid: number): Promise<readonly bigint[] | "many"> {
+    const page = await this.read(LogPageId.changedZones, changedZonesLog.sizeBytes, { nsid });
+    const { count, zslba } = changedZonesLog.decode(page);
+    return count === TOO_MANY_ZONES ? "many" : zslba.slice(0, count);
+  }
+
+  /** Telemetry: captured by the host's order, or kept by the controller. */
+  get telemetry(): NvmeTelemetry {
+    return new NvmeTelemetry(this, this.target);
+  }
+
+  /** Logs whose length is known only while they are read: ANA, persistent events, aggregates, media units. */
+  get lists(): NvmeLogLists {
+    return new NvmeLogLists(this);
+  }
+
+  /** Flexible Data Placement. */
+  get fdp(): NvmeFdpLogs {
+    return new NvmeFdpLogs(this);
+  }
+}
+
+function changedList(page: Uint8Array): readonly number[] | "many" {
+  const list = new Uint32Array(page.buffer, page.byteOffset, MOST_CHANGED_NAMESPACES);
+  if (list[0] === BROADCAST_NSID) return "many";
+  const end = list.indexOf(0);
+  return [...list.subarray(0, end < 0 ? list.length : end)];
+}
+
+/** Words by identifier, those that are supported (bit 0). */
+function tableOf<T extends BitTable>(page: Uint8Array, table: T): ReadonlyMap<number, Bits<T>> {
+  const { words } = identifierTable.decode(page);
+  return new Map(
+    words.flatMap((word, id): [number, Bits<T>][] =>
+      (word & 1) === 0 ? [] : [[id, decodeBits(word, table)]],
+    ),
+  );
 }

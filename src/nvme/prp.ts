@@ -121,7 +121,8 @@ export function writeScatteredPrps(
   list: PrpList,
 ): void {
   let entries = 0;
-  for (const { low, length } of segments) entries += Math.ceil(((low & (pageBytes - 1)) + length) / pageBytes);
+  for (const { low, length } of segments)
+    entries += Math.ceil(((low & (pageBytes - 1)) + length) / pageBytes);
   sqe[slot + PRP2] = entries > 2 ? list.iovaLow : 0;
   sqe[slot + PRP2 + 1] = entries > 2 ? list.iovaHigh : 0;
   const wordsPerPage = pageBytes / 4;

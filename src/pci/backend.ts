@@ -14,9 +14,10 @@ import { ContainerMapper } from "../vfio-legacy/container-mapper.js";
 import { VfioGroup } from "../vfio-legacy/group.js";
 import { NoiommuGroupMapper } from "../vfio-legacy/noiommu-mapper.js";
 import { VFIO_TYPE1v2_IOMMU } from "../vfio-legacy/uapi.js";
-import { VfioUserClient, type VfioUserOptions } from "../vfio-user/client.js";
+import { VfioUserClient } from "../vfio-user/client.js";
 import { VfioUserDevice } from "../vfio-user/device.js";
 import { VfioUserMapper } from "../vfio-user/mapper.js";
+import type { VfioUserOptions } from "../vfio-user/options.js";
 import { ConfigSpace, PciCommand, PciRegister } from "./config-space.js";
 
 /** Backends that are tried where none is asked for, in this order. */
@@ -145,10 +146,14 @@ export function openVfioUser(path: string, options: VfioUserOptions): BackendCho
     const space = opened(new DmaSpace(new VfioUserMapper(client)));
     // What vfio-pci does when a device is opened: whoever gets it finds its registers switched on.
     const config = new ConfigSpace(device);
-    config.write16(
-      PciRegister.command,
-      config.read16(PciRegister.command) | PciCommand.memorySpace | PciCommand.ioSpace,
-    );
+    const enable = (): void => {
+      const command = config.read16(PciRegister.command);
+      config.write16(PciRegister.command, command | PciCommand.memorySpace | PciCommand.ioSpace);
+    };
+    enable();
+    client.onReconnect(() => {
+      if (!device.closed) enable();
+    });
     const reason = "the address names a vfio-user socket";
     return { io: device, space, resources: [device, space, client], name: "vfio-user", reason };
   });

@@ -1,8 +1,8 @@
 import { DmaSpace } from "../dma/space.js";
 import { ArgumentError } from "../sys/errors.js";
 import { closeAll, closeAllAsync, Lease, Resource } from "../sys/resource.js";
-import type { DeviceIo } from "../vfio/device-io.js";
-import type { VfioUserOptions } from "../vfio-user/client.js";
+import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
+import type { VfioUserOptions } from "../vfio-user/options.js";
 import { type BackendChoice, type BackendName, joinSpace, openBackend, openVfioUser } from "./backend.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
@@ -114,6 +114,16 @@ export class PciDevice extends Resource {
   reset(): void {
     this.lease.assertOpen();
     this.io.reset();
+  }
+
+  /**
+   * Calls `listener` when the device goes or comes back, as one behind a vfio-user server can (`vfioUser: { reconnect }`).
+   * Never called by backends that don't know.
+   * @returns how to stop that
+   */
+  onPresence(listener: (event: DevicePresence) => void): () => void {
+    this.lease.assertOpen();
+    return this.io.onPresence?.(listener) ?? (() => {});
   }
 
   /**

@@ -150,9 +150,17 @@ interface Details {
   readonly backing: MemoryBacking;
   readonly source?: MemorySource | undefined;
   /** Kept open for as long as the memory. */
-  readonly fd?: number | undefined;
-  /** Throws where touching the memory would be fatal. */
-  readonly assertIntact?: (() => void) | undefined;
+  readonly file?: FileBehind | undefined;
+}
+
+/** The file behind a range. It can be replaced by another. */
+interface FileBehind {
+  fd: number;
+  /** Where in the file the range starts, and where what it needs of the file ends. */
+  offset: number;
+  end: number;
+  /** Whether it can't become shorter. */
+  isSealed: boolean;
 }
 
 /** A mapped range: its views, and the address the kernel is told. */
@@ -167,8 +175,7 @@ export class MappedMemory extends Resource {
   readonly backing: MemoryBacking;
   /** The file behind it, where iommufd can map that. */
   readonly source: MemorySource | undefined;
-  private readonly file: number | undefined;
-  private readonly assertIntact: (() => void) | undefined;
+  private readonly file: FileBehind | undefined;
   /** Anonymous base pages: the system gives zeros for them. */
   private readonly isPlain: boolean;
   private readonly allBytes: Uint8Array<SharedArrayBuffer>;
@@ -182,13 +189,13 @@ export class MappedMemory extends Resource {
   ) {
     const { arena, offset } = takeRange(sizeBytes, alignBytes);
     const address = arena.address + offset;
-    const { backing, source, fd, assertIntact } = map(address);
+    const { backing, source, file } = map(address);
     const { buffer } = arena;
     // Holding the buffer in the release keeps V8 from freeing the range before its pages were replaced.
     super(
       new Lease(what, () => {
         if (buffer.byteLength > 0) mapTombstoneAt(address, sizeBytes);
-        if (fd !== undefined) close(fd);
+        if (file !== undefined) close(file.fd);
       }),
     );
     this.sizeBytes = sizeBytes;
@@ -197,8 +204,7 @@ export class MappedMemory extends Resource {
     this.backing = backing;
     this.source = source;
     this.isPlain = backing.kind === "anonymous";
-    this.file = fd;
-    this.assertIntact = assertIntact;
+    this.file = file;
     this.allBytes = new Uint8Array(buffer, offset, sizeBytes);
     this.allWords = new Uint32Array(buffer, offset, sizeBytes / 4);
   }
@@ -262,7 +268,8 @@ export class MappedMemory extends Resource {
           if (options.lock === true) lockPages(address, rounded);
           const numaNode = fault ? nodeOf(address) : undefined;
           const source: MemorySource = { withFile: (use) => use(fd, 0) };
-          return { backing: { kind: "memfd", pageBytes: unit, numaNode }, source, fd };
+          const file: FileBehind = { fd, offset: 0, end: rounded, isSealed: true };
+          return { backing: { kind: "memfd", pageBytes: unit, numaNode }, source, file };
         } catch (error) {
           mapTombstoneAt(address, rounded);
           throw error;
@@ -291,14 +298,11 @@ export class MappedMemory extends Resource {
     const rounded = Math.ceil(sizeBytes / pageBytes) * pageBytes;
     if (kind === "device") return MappedMemory.ofRegion(fd, offset, sizeBytes, what, undefined);
     const own = duplicate(fd);
-    const assertIntact = (): void => {
-      const now = fileSize(own) ?? 0;
-      if (now < end) throw new StateError(endsEarly(what, now, end));
-    };
+    const file: FileBehind = { fd: own, offset, end, isSealed: isSealedAgainstShrinking(own) };
     // Of files only memory can be mapped by descriptor.
     const source =
       kind === "memfd"
-        ? { withFile: <T>(use: (fd: number, at: number) => T) => use(own, offset) }
+        ? { withFile: <T>(use: (fd: number, at: number) => T) => use(file.fd, file.offset) }
         : undefined;
     try {
       return new MappedMemory(what, rounded, pageBytes, (address) => {
@@ -310,12 +314,7 @@ export class MappedMemory extends Resource {
           what,
           pageBytes > PAGE_SIZE ? hugePageHint(pageBytes) : undefined,
         );
-        return {
-          backing: { kind, pageBytes, numaNode: undefined },
-          source,
-          fd: own,
-          assertIntact: isSealedAgainstShrinking(own) ? undefined : assertIntact,
-        };
+        return { backing: { kind, pageBytes, numaNode: undefined }, source, file };
       });
     } catch (error) {
       close(own);
@@ -370,7 +369,34 @@ export class MappedMemory extends Resource {
     if (this.closed) throw new ClosedError(this.lease.label);
     if (this.file === undefined)
       throw new StateError(`${this.lease.label} has no file behind it: see MappedMemory.memfd`);
-    return this.file;
+    return this.file.fd;
+  }
+
+  /**
+   * Not for users: puts another file under the same views, at once. For the registers of a device that was started anew.
+   * @param fd may be closed afterwards
+   * @throws ArgumentError (it ends too early), SysError, with the old one in place; ClosedError
+   */
+  replaceFile(fd: number, offset: number): void {
+    this.assertUsable();
+    const { file } = this;
+    checkOffset("offset", offset);
+    const end = offset + (file === undefined ? this.sizeBytes : file.end - file.offset);
+    const size = fileSize(fd);
+    if (size !== undefined && end > size) throw new ArgumentError(endsEarly(this.lease.label, size, end));
+    if (file === undefined) {
+      mapFileAt(this.address, this.sizeBytes, fd, offset, this.lease.label);
+      return;
+    }
+    const own = duplicate(fd);
+    try {
+      mapFileAt(this.address, this.sizeBytes, own, offset, this.lease.label);
+    } catch (error) {
+      close(own);
+      throw error;
+    }
+    close(file.fd);
+    Object.assign(file, { fd: own, offset, end, isSealed: isSealedAgainstShrinking(own) });
   }
 
   /** The whole range. @throws ClosedError, StateError where the file behind it was cut short */
@@ -388,7 +414,10 @@ export class MappedMemory extends Resource {
   /** @throws ClosedError, StateError where the file behind it was cut short: touching that part would be fatal */
   assertUsable(): void {
     if (this.closed) throw new ClosedError(this.lease.label);
-    this.assertIntact?.();
+    const { file } = this;
+    if (file === undefined || file.isSealed) return;
+    const size = fileSize(file.fd) ?? 0;
+    if (size < file.end) throw new StateError(endsEarly(this.lease.label, size, file.end));
   }
 }
 

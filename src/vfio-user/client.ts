@@ -1,7 +1,7 @@
-import { checkInteger } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
 import {
   BusyError,
+  ClosedError,
   DeviceGoneError,
   IovaError,
   SysError,
@@ -11,20 +11,11 @@ import {
 import { Lease, Resource } from "../sys/resource.js";
 import { UnixSocket } from "../sys/unix-socket.js";
 import { watchReadable } from "../sys/watch.js";
+import type { DevicePresence } from "../vfio/device-io.js";
 import { Channel, closeFds, type Message, VfioUserProtocolError } from "./channel.js";
+import { parseVfioUserOptions, type ReconnectPlan, type VfioUserOptions } from "./options.js";
 import { Command, commandName, dmaAccess } from "./protocol.js";
 import { decodeVersion, encodeVersion, ourCapabilities, type VfioUserCapabilities } from "./version.js";
-
-/** Options of {@link VfioUserClient.connect}. */
-export interface VfioUserOptions {
-  /** How long the server may take for any one answer, in milliseconds. 10,000 by default. */
-  readonly timeoutMs?: number | undefined;
-  /**
-   * Maps regions also from files that the server could cut short under us, which would end this process (SIGBUS). Left
-   * out, only sealed memfds are mapped, and the rest is reached by messages.
-   */
-  readonly trustServer?: boolean | undefined;
-}
 
 /** Memory of ours that the server asks for by message. */
 export interface ClientDma {
@@ -43,40 +34,56 @@ export interface Answer {
 const OVERHEAD_BYTES = 64 * 1024;
 /** Requests of the server's that are handled in one turn of the event loop. */
 const BATCH = 64;
-/** What poll(2) takes. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** What the lease gives back: the connection that there is at the time, and the pause before the next attempt. */
+interface Link {
+  channel: Channel;
+  timer: NodeJS.Timeout | undefined;
+}
 
 /**
  * A connection to a vfio-user server. Requests block the thread until their answer is here, as ioctls do, and at most for
- * the time limit; whatever the server asks meanwhile is answered. A server that breaks the protocol is left.
+ * the time limit; whatever the server asks meanwhile is answered. A server that breaks the protocol is left. Where
+ * `reconnect` was asked for, one that has gone or was left is looked for again.
  */
 export class VfioUserClient extends Resource {
-  /** What the server said that it can do. */
-  readonly server: VfioUserCapabilities;
   /** Answers the server's DMA requests; set by the address space. */
   dma: ClientDma | undefined;
-  private readonly channel: Channel;
+  private readonly link: Link;
   private readonly timeoutMs: number;
+  private plan: ReconnectPlan | undefined;
+  private capabilities: VfioUserCapabilities;
   private nextId = 0;
   private isWaiting = false;
+  private isRestoring = false;
   private gone: Error | undefined;
-  private readonly listeners = new Set<(error: Error) => void>();
+  private readonly listeners = new Set<(event: DevicePresence) => void>();
+  private readonly restorers: (() => void)[] = [];
 
   private constructor(
-    socket: UnixSocket,
     readonly path: string,
-    readonly options: VfioUserOptions,
+    /** Maps regions also from files that the server could cut short. */
+    readonly trustServer: boolean,
     timeoutMs: number,
+    plan: ReconnectPlan | undefined,
   ) {
-    const channel = new Channel(socket, ourCapabilities.maxTransferBytes + OVERHEAD_BYTES, timeoutMs);
-    const lease = channel.entrust();
-    super(new Lease(`vfio-user server ${path}`, () => channel.close()));
-    this.channel = channel;
+    const channel = openChannel(path, timeoutMs);
+    const link: Link = { channel, timer: undefined };
+    super(
+      new Lease(`vfio-user server ${path}`, () => {
+        clearTimeout(link.timer);
+        link.channel.close();
+      }),
+    );
+    this.link = link;
     this.timeoutMs = timeoutMs;
+    // Only from here on: whoever doesn't find the server at first is told at once.
+    this.plan = undefined;
+    this.capabilities = ourCapabilities;
     try {
       const { payload, fds } = this.request(Command.version, [encodeVersion()]);
       closeFds(fds);
-      this.server = decodeVersion(payload, this.lease.label);
+      this.capabilities = decodeVersion(payload, this.lease.label);
     } catch (error) {
       this.close();
       if (error instanceof DeviceGoneError) {
@@ -89,29 +96,46 @@ export class VfioUserClient extends Resource {
       }
       throw error;
     }
-    watchReadable(channel.fd, lease, () => this.listen())
-      .unref()
-      .entrust();
+    this.plan = plan;
+    this.watch(channel);
   }
 
   /**
-   * @throws ArgumentError, SysError (no such socket, nobody listens, no permission), TimeoutError (no answer),
+   * @throws ConfigError, ArgumentError, SysError (no such socket, nobody listens, no permission), TimeoutError (no answer),
    *   VfioUserProtocolError (it speaks something else); nothing stays open
    */
   static connect(path: string, options: VfioUserOptions = {}): VfioUserClient {
-    const timeoutMs = checkInteger("timeoutMs", options.timeoutMs ?? 10_000, 1, MAX_TIMEOUT_MS);
-    return new VfioUserClient(UnixSocket.connect(path), path, options, timeoutMs);
+    const { timeoutMs, trustServer, reconnect } = parseVfioUserOptions(options);
+    return new VfioUserClient(path, trustServer, timeoutMs, reconnect);
   }
 
-  /** Calls `listener` once when the server goes, or has to be left. @returns how to stop that */
-  onGone(listener: (error: Error) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+  /** What the server said that it can do. One that comes back may say something else. */
+  get server(): VfioUserCapabilities {
+    return this.capabilities;
+  }
+
+  /** Whether a server that goes is looked for again. */
+  get reconnects(): boolean {
+    return this.plan !== undefined;
   }
 
   /** Whether the server is there. */
   get connected(): boolean {
     return this.gone === undefined && !this.closed;
+  }
+
+  /** Calls `listener`, from a microtask, when the server goes or comes back. @returns how to stop that */
+  onPresence(listener: (event: DevicePresence) => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /**
+   * Calls `restore` when a server that came back has told its version, before anybody is told: it sets up again what the
+   * server before knew. What it throws ends that attempt to reconnect.
+   */
+  onReconnect(restore: () => void): void {
+    this.restorers.push(restore);
   }
 
   /**
@@ -127,15 +151,15 @@ export class VfioUserClient extends Resource {
     this.nextId = (this.nextId + 1) & 0xffff;
     this.isWaiting = true;
     try {
-      this.channel.send({ id, command, parts, fds });
+      this.link.channel.send({ id, command, parts, fds });
       const end = performance.now() + this.timeoutMs;
       for (;;) {
-        const message = this.channel.receive();
+        const message = this.link.channel.receive();
         if (message?.isReply === true) return this.take(message, id, command);
         if (message !== undefined) this.serve(message);
         // Looked at after each request of the server's, too: it could ask for ever instead of answering.
         const left = Math.ceil(end - performance.now());
-        if (left <= 0 || (message === undefined && !this.channel.wait(left))) {
+        if (left <= 0 || (message === undefined && !this.link.channel.wait(left))) {
           throw new TimeoutError(`${commandName(command)} to ${this.lease.label}`, this.timeoutMs);
         }
       }
@@ -166,7 +190,7 @@ export class VfioUserClient extends Resource {
   private listen(): void {
     try {
       for (let i = 0; i < BATCH; i++) {
-        const message = this.channel.receive();
+        const message = this.link.channel.receive();
         if (message === undefined) return;
         if (message.isReply) {
           closeFds(message.fds);
@@ -204,7 +228,7 @@ export class VfioUserClient extends Resource {
         else errno = Errno.EFAULT;
       }
     }
-    if (!noReply) this.channel.send({ id, command, isReply: true, errno, parts });
+    if (!noReply) this.link.channel.send({ id, command, isReply: true, errno, parts });
   }
 
   /** An error that leaves the connection in doubt ends it. */
@@ -215,12 +239,86 @@ export class VfioUserClient extends Resource {
       error instanceof TimeoutError ||
       (error instanceof SysError && !error.syscall.startsWith("VFIO_USER"));
     if (isFatal && this.gone === undefined) {
-      this.gone = error;
-      this.channel.close();
-      for (const listener of this.listeners) listener(error);
-      this.listeners.clear();
+      this.leave(error);
+      const { plan } = this;
+      if (this.isRestoring) return error;
+      this.tell({ kind: "gone", error, retrying: plan !== undefined });
+      if (plan !== undefined) void this.reconnect(plan);
     }
     return error;
+  }
+
+  private leave(error: Error): void {
+    this.gone = error;
+    this.link.channel.close();
+  }
+
+  /** Never in the middle of the access that found it out. */
+  private tell(event: DevicePresence): void {
+    queueMicrotask(() => {
+      for (const listener of [...this.listeners]) if (!this.closed) listener(event);
+    });
+  }
+
+  private watch(channel: Channel): void {
+    // What is watched is held for good, and this must be found by the garbage collector where it was forgotten.
+    const client = new WeakRef(this);
+    watchReadable(channel.fd, channel.lease, () => client.deref()?.listen())
+      .unref()
+      .entrust();
+  }
+
+  /** Tries until the server is back or the time is up. */
+  private async reconnect({ timeoutMs, firstPauseMs, longestPauseMs }: ReconnectPlan): Promise<void> {
+    const { link } = this;
+    const start = performance.now();
+    for (let pause = firstPauseMs; ; pause = Math.min(2 * pause, longestPauseMs)) {
+      // Closing the client ends it here: nobody continues.
+      await new Promise<void>((resolve) => {
+        link.timer = setTimeout(resolve, pause);
+      });
+      try {
+        await this.attempt();
+        this.tell({ kind: "back" });
+        return;
+      } catch (error) {
+        if (this.closed) return;
+        if (!(error instanceof IovaError)) throw error;
+        if (performance.now() - start < timeoutMs) continue;
+        this.tell({ kind: "lost", error });
+        return;
+      }
+    }
+  }
+
+  /** One attempt. The wait for the version leaves the thread alone: nobody may be there who answers. */
+  private async attempt(): Promise<void> {
+    this.lease.assertOpen();
+    const channel = openChannel(this.path, this.timeoutMs);
+    this.link.channel = channel;
+    try {
+      channel.send({ id: 0, command: Command.version, parts: [encodeVersion()] });
+      const answer = this.take(await nextMessage(channel, this.timeoutMs), 0, Command.version);
+      closeFds(answer.fds);
+      this.lease.assertOpen();
+      this.capabilities = decodeVersion(answer.payload, this.lease.label);
+      this.nextId = 1;
+      this.watch(channel);
+      this.gone = undefined;
+    } catch (error) {
+      channel.close();
+      throw error;
+    }
+    // An error that ends the connection must not start another round of this.
+    this.isRestoring = true;
+    try {
+      for (const restore of this.restorers) restore();
+    } catch (error) {
+      this.leave(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    } finally {
+      this.isRestoring = false;
+    }
   }
 
   private assertConnected(): void {
@@ -228,4 +326,41 @@ export class VfioUserClient extends Resource {
     if (this.gone !== undefined)
       throw this.gone instanceof DeviceGoneError ? this.gone : new DeviceGoneError(this.lease.label);
   }
+}
+
+function openChannel(path: string, timeoutMs: number): Channel {
+  const channel = new Channel(
+    UnixSocket.connect(path),
+    ourCapabilities.maxTransferBytes + OVERHEAD_BYTES,
+    timeoutMs,
+  );
+  channel.entrust();
+  return channel;
+}
+
+/** @throws as a rejection: TimeoutError, ClosedError, and as {@link Channel.receive} */
+function nextMessage(channel: Channel, timeoutMs: number): Promise<Message> {
+  return new Promise((resolve, reject) => {
+    const { label } = channel.lease;
+    const receive = (): void => {
+      try {
+        const message = channel.receive();
+        if (message === undefined) return;
+        resolve(message);
+      } catch (error) {
+        reject(error);
+      }
+      watch.close();
+    };
+    const watch = watchReadable(channel.fd, channel.lease, receive, () => {
+      clearTimeout(timer);
+      // Too late where something was decided.
+      reject(new ClosedError(label));
+    });
+    watch.entrust();
+    const timer = setTimeout(() => {
+      reject(new TimeoutError(`${commandName(Command.version)} to ${label}`, timeoutMs));
+      watch.close();
+    }, timeoutMs);
+  });
 }

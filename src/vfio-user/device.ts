@@ -3,8 +3,8 @@ import { Errno } from "../sys/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
 import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { close, isSealedAgainstShrinking, PAGE_SIZE } from "../sys/syscalls.js";
-import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "../vfio/device-io.js";
+import { close, duplicate, isSealedAgainstShrinking, PAGE_SIZE } from "../sys/syscalls.js";
+import type { DeviceInfo, DeviceIo, DevicePresence, IrqInfo, RegionInfo } from "../vfio/device-io.js";
 import { canMap, decodeRegion } from "../vfio/region.js";
 import {
   VFIO_DEVICE_FLAGS_PCI,
@@ -39,6 +39,22 @@ const actions = {
   trigger: VFIO_IRQ_SET_ACTION_TRIGGER,
 } as const;
 
+/** Descriptors that close with the device. */
+interface Held {
+  /** By region. */
+  readonly regionFds: Map<number, number>;
+  /** By interrupt index and vector: what a server that comes back is given again. */
+  readonly eventfds: Map<number, Map<number, number>>;
+}
+
+/** Part of a region that somebody may still have mapped. */
+interface MappedPart {
+  readonly index: number;
+  readonly offset: number;
+  readonly sizeBytes: number;
+  readonly memory: WeakRef<MappedMemory>;
+}
+
 interface Region {
   readonly info: RegionInfo;
   /** The file to map, where the server gave one that is safe to map. */
@@ -48,13 +64,20 @@ interface Region {
 /** A device behind a vfio-user server. */
 export class VfioUserDevice extends Resource implements DeviceIo {
   private readonly regions = new Map<number, Region>();
-  private readonly regionFds: number[];
+  private readonly held: Held;
+  /** Mapped parts, for a server that comes back. */
+  private readonly mapped = new Set<MappedPart>();
 
   constructor(private readonly client: VfioUserClient) {
-    const fds: number[] = [];
-    super(new Lease(`vfio-user device ${client.path}`, () => closeFds(fds.splice(0)), client.lease));
-    this.regionFds = fds;
+    const held: Held = { regionFds: new Map(), eventfds: new Map() };
+    super(new Lease(`vfio-user device ${client.path}`, () => closeHeld(held), client.lease));
+    this.held = held;
     this.keep(client);
+    client.onReconnect(() => this.restore());
+  }
+
+  onPresence(listener: (event: DevicePresence) => void): () => void {
+    return this.client.onPresence(listener);
   }
 
   /** VFIO_USER_DEVICE_GET_INFO. @throws VfioUserProtocolError, DeviceGoneError, TimeoutError, SysError, ClosedError */
@@ -126,6 +149,10 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     );
     memory.lease.dependOn(this.lease);
     memory.keep(this);
+    if (this.client.reconnects) {
+      for (const part of this.mapped) if (part.memory.deref()?.closed !== false) this.mapped.delete(part);
+      this.mapped.add({ index, offset, sizeBytes, memory: new WeakRef(memory) });
+    }
     return memory;
   }
 
@@ -152,6 +179,11 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
+    this.sendEventfds(index, start, fds);
+    if (this.client.reconnects) this.keepEventfds(index, start, fds);
+  }
+
+  private sendEventfds(index: number, start: number, fds: readonly number[]): void {
     // A descriptor that is none can't be sent: vectors without one take part as far as there is one behind them.
     const flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
     const most = this.client.server.maxMessageFds;
@@ -165,6 +197,9 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   disableIrq(index: number): void {
+    const kept = this.held.eventfds.get(index);
+    this.held.eventfds.delete(index);
+    if (kept !== undefined) closeFds([...kept.values()]);
     // The eventfds of a server that has gone are gone, too.
     if (!this.client.connected) return;
     try {
@@ -181,6 +216,56 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   /** VFIO_USER_DEVICE_RESET. @throws as info() */
   reset(): void {
     closeFds(this.client.request(Command.deviceReset).fds);
+  }
+
+  /** Our own descriptors: the caller may close its eventfds without a word, and their numbers be given to other files. */
+  private keepEventfds(index: number, start: number, fds: readonly number[]): void {
+    const { eventfds } = this.held;
+    const kept = eventfds.get(index) ?? new Map<number, number>();
+    eventfds.set(index, kept);
+    fds.forEach((fd, i) => {
+      const old = kept.get(start + i);
+      kept.delete(start + i);
+      if (old !== undefined) close(old);
+      if (fd !== -1) kept.set(start + i, duplicate(fd));
+    });
+  }
+
+  /** Sets up with a server that came back what the one before knew. @throws VfioUserProtocolError: it is another device */
+  private restore(): void {
+    if (this.closed) return;
+    // The same process may have kept its state: it must not go on with queues that nobody serves any more.
+    if (this.info().resettable) this.reset();
+    const before = new Map(this.regions);
+    closeFds([...this.held.regionFds.values()]);
+    this.held.regionFds.clear();
+    this.regions.clear();
+    try {
+      for (const [index, { info }] of before) {
+        const now = this.region(index).info;
+        if (!isSameRegion(info, now)) throw this.lie(`another region ${index} than before`);
+      }
+    } catch (error) {
+      // What is known of the device stays; its files are gone.
+      for (const [index, { info }] of before) this.regions.set(index, { info, fd: undefined });
+      throw error;
+    }
+    for (const part of this.mapped) this.mapAgain(part);
+    for (const [index, kept] of this.held.eventfds) {
+      const end = Math.max(-1, ...kept.keys()) + 1;
+      this.sendEventfds(
+        index,
+        0,
+        Array.from({ length: end }, (_, vector) => kept.get(vector) ?? -1),
+      );
+    }
+  }
+
+  private mapAgain(part: MappedPart): void {
+    const memory = part.memory.deref();
+    const { info, fd } = this.region(part.index);
+    if (memory === undefined || memory.closed || fd === undefined) this.mapped.delete(part);
+    else memory.replaceFile(fd, info.offset + part.offset);
   }
 
   private setIrqs(
@@ -221,7 +306,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     try {
       const region = this.checkRegion(this.decodeRegion(answer.payload), index, fd);
       this.regions.set(index, region);
-      if (region.fd !== undefined) this.regionFds.push(region.fd);
+      if (region.fd !== undefined) this.held.regionFds.set(index, region.fd);
       else if (fd !== undefined) close(fd);
       return region;
     } catch (error) {
@@ -268,12 +353,30 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     for (const { offset, sizeBytes } of info.mappable) {
       if (offset + sizeBytes > info.sizeBytes) throw this.lie(`an area beyond the end of region ${index}`);
     }
-    const isSafe =
-      fd !== undefined && (this.client.options.trustServer === true || isSealedAgainstShrinking(fd));
+    const isSafe = fd !== undefined && (this.client.trustServer || isSealedAgainstShrinking(fd));
     return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
   }
 
   private lie(what: string, cause?: unknown): VfioUserProtocolError {
     return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`, { cause });
   }
+}
+
+function closeHeld({ regionFds, eventfds }: Held): void {
+  closeFds([...regionFds.values()]);
+  for (const kept of eventfds.values()) closeFds([...kept.values()]);
+}
+
+/** Whether drivers that know the one can go on with the other. */
+function isSameRegion(a: RegionInfo, b: RegionInfo): boolean {
+  return (
+    a.sizeBytes === b.sizeBytes &&
+    a.readable === b.readable &&
+    a.writable === b.writable &&
+    a.mappable.length === b.mappable.length &&
+    a.mappable.every(
+      ({ offset, sizeBytes }, i) =>
+        b.mappable[i]?.offset === offset && b.mappable[i]?.sizeBytes === sizeBytes,
+    )
+  );
 }

@@ -35,6 +35,7 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     this.lease = client.lease;
     this.allocator = new IovaAllocator([{ start: iova(FIRST), last: iova(LAST) }], PAGE_SIZE);
     client.dma = this;
+    client.onReconnect(() => this.tellAll());
   }
 
   iovaRanges(): IovaRange[] {
@@ -105,6 +106,16 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     const found = this.find(at, source.length, "read");
     // pwrite wants memory that doesn't move.
     return found !== undefined && pwrite(found.fd, Buffer.from(source), found.offset) === source.length;
+  }
+
+  /** To a server that came back: all that is mapped, at the same addresses. */
+  private tellAll(): void {
+    if (this.mappings.size > this.client.server.maxDmaMaps) {
+      throw new UnsupportedError(
+        `the server takes ${this.client.server.maxDmaMaps} mappings now, and there are ${this.mappings.size}`,
+      );
+    }
+    for (const [at, mapping] of this.mappings) this.tell(at, mapping);
   }
 
   private tell(at: bigint, { sizeBytes, fd, start, access }: Mapping): void {

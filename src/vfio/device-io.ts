@@ -50,6 +50,19 @@ export interface IrqInfo {
 }
 
 /**
+ * That a device went, and came back: one that another program serves can. While it is away every access is a
+ * DeviceGoneError. Of what comes back, memory mappings (at the same addresses), interrupts and mapped parts of regions (the
+ * views stay what they are) are set up as they were; all else (registers, queues, bus mastering) is as after a reset, and the
+ * driver's to set up again.
+ */
+export type DevicePresence =
+  /** With `retrying`, "back" or "lost" follows; without, nothing does. */
+  | { readonly kind: "gone"; readonly error: Error; readonly retrying: boolean }
+  | { readonly kind: "back" }
+  /** It didn't come back in time. `error` says why the last attempt failed. */
+  | { readonly kind: "lost"; readonly error: Error };
+
+/**
  * How a device is reached: registers, interrupts, reset. One implementation per way to it (a VFIO descriptor, a
  * vfio-user socket); drivers never know which.
  */
@@ -75,4 +88,10 @@ export interface DeviceIo {
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void;
   /** Resets the function. @throws UnsupportedError where it has no reset */
   reset(): void;
+  /**
+   * Calls `listener`, never in the middle of an access, when the device goes or comes back. Left out where that can't be
+   * known.
+   * @returns how to stop that
+   */
+  onPresence?(listener: (event: DevicePresence) => void): () => void;
 }

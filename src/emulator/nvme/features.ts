@@ -239,4 +239,12 @@ const defaults: Readonly<Record<number, number>> = {
   [FeatureId.commandSetProfile]: 0,
 };
 
-const known: ReadonlySet<number> = new Set(Object.values(FeatureId));
+const known: ReadonlySet<number> = new Set([
+  ...Object.keys(defaults).map(Number),
+  FeatureId.temperatureThreshold,
+  FeatureId.errorRecovery,
+  FeatureId.numberOfQueues,
+  FeatureId.interruptVectorConfiguration,
+  FeatureId.timestamp,
+  FeatureId.hostBehaviorSupport,
+]);

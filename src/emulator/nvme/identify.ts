@@ -8,6 +8,7 @@ import {
   NamespaceDescriptor,
 } from "../../nvme/spec/identify.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../nvme/spec/opcodes.js";
+import { powerState } from "../../nvme/spec/power-state.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { identifyZonedController, identifyZonedNamespace } from "../../nvme/spec/zoned.js";
 import { MAX_EVENT_REQUESTS } from "./async-events.js";
@@ -220,7 +221,7 @@ export class Identify {
       sgls: SGLS,
       mnan: 0,
       subnqn: `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
-      psd0mp: 2500,
+      psd: [powerState.decode(powerState.encode({ mp: 2500 }))],
     });
   }
 

@@ -23,7 +23,14 @@ const RETAIN_EVENT = 1 << 15;
 const TOO_MANY_CHANGED = 0xffff_ffff;
 const CHANGED_LIST_ENTRIES = 1024;
 
-const supported: readonly number[] = Object.values(LogPageId).filter((id) => id !== LogPageId.changedZones);
+const supported: readonly number[] = [
+  LogPageId.supportedLogPages,
+  LogPageId.errorInformation,
+  LogPageId.smart,
+  LogPageId.firmwareSlot,
+  LogPageId.changedNamespaces,
+  LogPageId.commandsSupported,
+];
 
 /** Get Log Page. */
 export class LogPages {
@@ -80,6 +87,8 @@ export class LogPages {
       csi: 0,
       opcode: command.opcode,
       commandSpecific: 0n,
+      transportSpecific: 0,
+      logPageVersion: 0,
     });
     this.errors.length = Math.min(this.errors.length, ERROR_LOG_ENTRIES);
   }
@@ -156,6 +165,24 @@ export class LogPages {
   }
 }
 
+const adminCommands: readonly number[] = [
+  AdminOpcode.deleteIoSubmissionQueue,
+  AdminOpcode.createIoSubmissionQueue,
+  AdminOpcode.getLogPage,
+  AdminOpcode.deleteIoCompletionQueue,
+  AdminOpcode.createIoCompletionQueue,
+  AdminOpcode.identify,
+  AdminOpcode.abort,
+  AdminOpcode.setFeatures,
+  AdminOpcode.getFeatures,
+  AdminOpcode.asyncEventRequest,
+  AdminOpcode.namespaceManagement,
+  AdminOpcode.namespaceAttachment,
+  AdminOpcode.keepAlive,
+  AdminOpcode.doorbellBufferConfig,
+  AdminOpcode.formatNvm,
+];
+
 /** The longest log page there is, with room for hosts that ask for more than it has. */
 const MAX_LOG_BYTES = 64 * 1024;
 
@@ -163,7 +190,7 @@ function commandsSupported(csi: number): Uint8Array | number {
   const { CSUPP, LBCC, NCC, NIC } = CommandEffects;
   if (csi !== CommandSet.nvm && csi !== CommandSet.zoned) return NvmeStatus.invalidField;
   const acs = new Array<number>(256).fill(0);
-  for (const opcode of Object.values(AdminOpcode)) acs[opcode] = CSUPP;
+  for (const opcode of adminCommands) acs[opcode] = CSUPP;
   acs[AdminOpcode.formatNvm] = CSUPP | LBCC | NCC;
   acs[AdminOpcode.namespaceManagement] = CSUPP | NIC;
   acs[AdminOpcode.namespaceAttachment] = CSUPP | NIC;

@@ -1,6 +1,7 @@
 /** Identify data structures: NVMe Base 2.x figure "Identify Controller", NVM Command Set figure "Identify Namespace". */
 import { array, ascii, bytes, type FieldType, u8, u16, u32, u64 } from "../../sys/struct.js";
-import { at, record, u128 } from "./record.js";
+import { powerState } from "./power-state.js";
+import { at, nested, record, u24, u128 } from "./record.js";
 
 export const IDENTIFY_BYTES = 4096;
 
@@ -12,7 +13,8 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   mn: at(24, ascii(40)),
   fr: at(64, ascii(8)),
   rab: at(72, u8),
-  ieee: at(73, bytes(3)),
+  /** IEEE OUI of the vendor. */
+  ieee: at(73, u24),
   cmic: at(76, u8),
   mdts: at(77, u8),
   cntlid: at(78, u16),
@@ -22,11 +24,17 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   oaes: at(92, u32),
   ctratt: at(96, u32),
   rrls: at(100, u16),
+  bpcap: at(102, u8),
+  nssl: at(104, u32),
+  plsi: at(110, u8),
   cntrltype: at(111, u8),
   fguid: at(112, bytes(16)),
   crdt1: at(128, u16),
   crdt2: at(130, u16),
   crdt3: at(132, u16),
+  crcap: at(134, u8),
+  ciu: at(135, u8),
+  cirn: at(136, bytes(8)),
   nvmsr: at(253, u8),
   vwci: at(254, u8),
   mec: at(255, u8),
@@ -55,6 +63,8 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   mntmt: at(324, u16),
   mxtmt: at(326, u16),
   sanicap: at(328, u32),
+  hmminds: at(332, u32),
+  hmmaxd: at(336, u16),
   nsetidmax: at(338, u16),
   endgidmax: at(340, u16),
   anatt: at(342, u8),
@@ -63,6 +73,15 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   nanagrpid: at(348, u32),
   pels: at(352, u32),
   domainid: at(356, u16),
+  kpioc: at(358, u8),
+  mptfawr: at(360, u16),
+  megcap: at(368, u128),
+  tmpthha: at(384, u8),
+  cqt: at(386, u16),
+  cdpa: at(388, u16),
+  mup: at(390, u16),
+  ipmsr: at(392, u16),
+  msmt: at(394, u16),
   sqes: at(512, u8),
   cqes: at(513, u8),
   maxcmd: at(514, u16),
@@ -79,9 +98,34 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   ocfs: at(534, u16),
   sgls: at(536, u32),
   mnan: at(540, u32),
+  maxdna: at(544, u128),
+  maxcna: at(560, u32),
+  oaqd: at(564, u32),
+  rhiri: at(568, u8),
+  hirt: at(569, u8),
+  cmmrtd: at(570, u16),
+  nmmrtd: at(572, u16),
+  minmrtg: at(574, u8),
+  maxmrtg: at(575, u8),
+  trattr: at(576, u8),
+  mcudmq: at(578, u16),
+  mnsudmq: at(580, u16),
+  mcmr: at(582, u16),
+  nmcmr: at(584, u16),
+  mcdqpc: at(586, u16),
   subnqn: at(768, ascii(256)),
-  /** Power State Descriptor 0: maximum power in centiwatts; the others' fields are left to who needs them. */
-  psd0mp: at(2048, u16),
+  ioccsz: at(1792, u32),
+  iorcsz: at(1796, u32),
+  icdoff: at(1800, u16),
+  fcatt: at(1802, u8),
+  msdbd: at(1803, u8),
+  ofcs: at(1804, u16),
+  dctype: at(1806, u8),
+  ccrl: at(1807, u8),
+  /** Power states; NPSS + 1 of them are there. */
+  psd: at(2048, array(nested(powerState), 32)),
+  /** Vendor specific. */
+  vs: at(3072, bytes(1024)),
 });
 export type IdentifyController = ReturnType<typeof identifyController.decode>;
 
@@ -145,7 +189,9 @@ export const identifyNamespace = record("Identify Namespace", IDENTIFY_BYTES, {
   mssrl: at(74, u16),
   mcl: at(76, u32),
   msrc: at(80, u8),
+  kpios: at(81, u8),
   nulbaf: at(82, u8),
+  kpiodaag: at(84, u32),
   anagrpid: at(92, u32),
   nsattr: at(99, u8),
   nvmsetid: at(100, u16),
@@ -153,6 +199,8 @@ export const identifyNamespace = record("Identify Namespace", IDENTIFY_BYTES, {
   nguid: at(104, bytes(16)),
   eui64: at(120, bytes(8)),
   lbaf: at(128, array(lbaFormat, 64)),
+  /** Vendor specific. */
+  vs: at(384, bytes(3712)),
 });
 export type IdentifyNamespace = ReturnType<typeof identifyNamespace.decode>;
 
@@ -174,6 +222,8 @@ export interface ExtendedLbaFormat {
 }
 
 const guards = [16, 32, 64] as const;
+/** PIF: the format stands in QPIF (bits 12:9). */
+const QUALIFIED = 3;
 
 const extendedLbaFormat: FieldType<ExtendedLbaFormat> = {
   sizeBytes: 4,
@@ -181,7 +231,9 @@ const extendedLbaFormat: FieldType<ExtendedLbaFormat> = {
   zero: () => ({ storageTagBits: 0, guardBits: 16 }),
   read(view, offset) {
     const word = view.getUint32(offset, true);
-    return { storageTagBits: word & 0x7f, guardBits: guards[(word >>> 7) & 3] ?? 16 };
+    const pif = (word >>> 7) & 3;
+    const format = pif === QUALIFIED ? (word >>> 9) & 0xf : pif;
+    return { storageTagBits: word & 0x7f, guardBits: guards[format] ?? 16 };
   },
   write(view, offset, { storageTagBits, guardBits }) {
     view.setUint32(offset, storageTagBits | (guards.indexOf(guardBits) << 7), true);
@@ -195,9 +247,18 @@ export const identifyNvmNamespace = record(
   {
     lbstm: at(0, u64),
     pic: at(8, u8),
+    pifa: at(9, u8),
     elbaf: at(12, array(extendedLbaFormat, 64)),
+    npdgl: at(268, u32),
+    nprg: at(272, u32),
+    npra: at(276, u32),
+    nors: at(280, u32),
+    npdal: at(284, u32),
+    lbapss: at(288, u32),
+    tlbaag: at(292, u32),
   },
 );
+export type IdentifyNvmNamespace = ReturnType<typeof identifyNvmNamespace.decode>;
 
 /** CNS 06h, CSI 00h. */
 export const identifyNvmController = record(
@@ -210,8 +271,14 @@ export const identifyNvmController = record(
     dmrl: at(3, u8),
     dmrsl: at(4, u32),
     dmsl: at(8, u64),
+    kpiocap: at(16, u8),
+    wzdsl: at(17, u8),
+    aocs: at(18, u16),
+    ver: at(20, u32),
+    lbamqf: at(24, u8),
   },
 );
+export type IdentifyNvmController = ReturnType<typeof identifyNvmController.decode>;
 
 /** CNS 08h. */
 export const identifyIndependentNamespace = record(
@@ -227,8 +294,12 @@ export const identifyIndependentNamespace = record(
     nvmsetid: at(10, u16),
     endgid: at(12, u16),
     nstat: at(14, u8),
+    kpios: at(15, u8),
+    maxkt: at(16, u16),
+    rgrpid: at(20, u32),
   },
 );
+export type IdentifyIndependentNamespace = ReturnType<typeof identifyIndependentNamespace.decode>;
 
 /** Namespace Identification Descriptors (CNS 03h): types and lengths. */
 export const NamespaceDescriptor = {

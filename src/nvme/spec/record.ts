@@ -13,6 +13,41 @@ export const u128: FieldType<bigint> = {
   },
 };
 
+/** A 24-bit little-endian number, as an organizationally unique identifier is. */
+export const u24: FieldType<number> = {
+  sizeBytes: 3,
+  alignBytes: 1,
+  zero: () => 0,
+  read: (view, offset) => view.getUint16(offset, true) | (view.getUint8(offset + 2) << 16),
+  write(view, offset, value) {
+    if (!Number.isInteger(value) || value < 0 || value > 0xff_ffff) {
+      throw new ArgumentError(`${value} does not fit an unsigned 24-bit field`);
+    }
+    view.setUint16(offset, value & 0xffff, true);
+    view.setUint8(offset + 2, value >>> 16);
+  },
+};
+
+/** Some bits of a number that several fields share, e.g. `bits(u8, 6, 2)` for bits 7:6. */
+export function bits(whole: FieldType<number>, low: number, width: number): FieldType<number> {
+  const weight = 2 ** low;
+  const values = 2 ** width;
+  const part = (value: number): number => Math.floor(value / weight) % values;
+  return {
+    sizeBytes: whole.sizeBytes,
+    alignBytes: whole.alignBytes,
+    zero: () => 0,
+    read: (view, offset) => part(whole.read(view, offset)),
+    write(view, offset, value) {
+      if (!Number.isInteger(value) || value < 0 || value >= values) {
+        throw new ArgumentError(`${value} does not fit an unsigned ${width}-bit field`);
+      }
+      const before = whole.read(view, offset);
+      whole.write(view, offset, before + (value - part(before)) * weight);
+    },
+  };
+}
+
 /** Where a field of a specification's data structure stands, as its figure lists it. */
 export interface Placed<T> {
   readonly offset: number;
@@ -81,6 +116,20 @@ export function record<F extends { readonly [name: string]: AnyPlaced }>(
         if (given[field] !== undefined) type.write(view, offset, given[field]);
       }
       return encoded;
+    },
+  };
+}
+
+/** A record as a field of another one. What is left out when writing is zero. */
+export function nested<F>(layout: RecordLayout<F>): FieldType<RecordValue<F>> {
+  return {
+    sizeBytes: layout.sizeBytes,
+    alignBytes: 1,
+    zero: () => layout.decode(new Uint8Array(layout.sizeBytes)),
+    read: (view, offset) =>
+      layout.decode(new Uint8Array(view.buffer, view.byteOffset + offset, layout.sizeBytes)),
+    write(view, offset, value) {
+      new Uint8Array(view.buffer, view.byteOffset + offset, layout.sizeBytes).set(layout.encode(value));
     },
   };
 }

@@ -1,5 +1,5 @@
 /** Zoned Namespace Command Set 1.x: its Identify structures and zone reports. */
-import { array, type FieldType, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, bytes, type FieldType, u8, u16, u32, u64 } from "../../sys/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, record } from "./record.js";
 
@@ -35,9 +35,22 @@ export const identifyZonedNamespace = record(
     mor: at(8, u32),
     rrl: at(12, u32),
     frl: at(16, u32),
+    rrl1: at(20, u32),
+    rrl2: at(24, u32),
+    rrl3: at(28, u32),
+    frl1: at(32, u32),
+    frl2: at(36, u32),
+    frl3: at(40, u32),
+    numzrwa: at(44, u32),
+    zrwafg: at(48, u16),
+    zrwasz: at(50, u16),
+    zrwacap: at(52, u8),
     lbafe: at(2816, array(zonedLbaFormat, 64)),
+    /** Vendor specific. */
+    vs: at(3840, bytes(256)),
   },
 );
+export type IdentifyZonedNamespace = ReturnType<typeof identifyZonedNamespace.decode>;
 
 /** CNS 06h, CSI 02h. ZASL as MDTS: log2 of minimum memory pages, 0 is no limit but MDTS. */
 export const identifyZonedController = record(
@@ -45,6 +58,7 @@ export const identifyZonedController = record(
   IDENTIFY_BYTES,
   { zasl: at(0, u8) },
 );
+export type IdentifyZonedController = ReturnType<typeof identifyZonedController.decode>;
 
 /** Zone states (ZS). */
 export const ZoneState = {

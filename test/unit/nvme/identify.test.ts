@@ -63,7 +63,7 @@ describe("Identify Controller", () => {
       sgls: 1,
       subnqn: "nqn.2019-08.org.qemu:deadbeef",
     });
-    expect([...decoded.ieee]).toEqual([0x00, 0x54, 0x52]);
+    expect(decoded.ieee).toBe(0x525400);
   });
 
   test("capacities have 128 bits", () => {

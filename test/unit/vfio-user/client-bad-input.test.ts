@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { ArgumentError, PciDevice, TimeoutError, UnsupportedError } from "../../../src/index.js";
+import { ArgumentError, ConfigError, PciDevice, TimeoutError, UnsupportedError } from "../../../src/index.js";
 import { DeviceGoneError, IovaError, StateError } from "../../../src/sys/errors.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import {
@@ -78,7 +78,7 @@ describe("a path that leads nowhere", () => {
   });
 
   test.each([0, -1, 0.5, Number.NaN, 2 ** 31])("a time limit of %s", (timeoutMs) => {
-    expect(() => VfioUserClient.connect(join(folder, "none"), { timeoutMs })).toThrow(ArgumentError);
+    expect(() => VfioUserClient.connect(join(folder, "none"), { timeoutMs })).toThrow(ConfigError);
   });
 });
 
@@ -331,11 +331,14 @@ describe("a server that lies", { retry: 1 }, () => {
         { command: Command.regionRead, before: [header({ id: 77, command: Command.regionRead, flags: 1 })] },
       ],
     ])("%s ends the connection", async (_, lie) => {
-      await against([lie], (device, mine) => {
+      await against([lie], async (device, mine) => {
         const gone: Error[] = [];
-        mine.onGone((error) => gone.push(error));
+        mine.onPresence((event) => {
+          if (event.kind === "gone") gone.push(event.error);
+        });
         expect(() => device.readRegion(7, 0, new Uint8Array(4))).toThrow(VfioUserProtocolError);
         expect(mine.connected).toBe(false);
+        await Promise.resolve();
         expect(gone).toHaveLength(1);
         expect(() => device.readRegion(7, 0, new Uint8Array(4))).toThrow(DeviceGoneError);
       });
@@ -368,7 +371,12 @@ describe("a server that lies", { retry: 1 }, () => {
   });
 
   describe("while nobody waits", () => {
-    const gone = (mine: VfioUserClient): Promise<Error> => new Promise((resolve) => mine.onGone(resolve));
+    const gone = (mine: VfioUserClient): Promise<Error> =>
+      new Promise((resolve) =>
+        mine.onPresence((event) => {
+          if (event.kind === "gone") resolve(event.error);
+        }),
+      );
 
     test("an answer to nothing ends the connection", async () => {
       const extra = header({ id: 9, command: Command.regionRead, flags: 1 });

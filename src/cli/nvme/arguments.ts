@@ -1,0 +1,138 @@
+/** Command lines of `iova nvme`: options that all subcommands share, and numbers as nvme-cli takes them. */
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import { allBackendNames, type BackendName } from "../../pci/backend.js";
+import { parseBdf } from "../../pci/bdf.js";
+import { ConfigError } from "../../sys/errors.js";
+
+/** Options as util.parseArgs wants them. */
+type OptionTable = NonNullable<ParseArgsConfig["options"]>;
+
+/** Of every subcommand that opens a controller. */
+export const CONTROLLER_OPTIONS = {
+  backend: { type: "string" },
+  timeout: { type: "string", short: "t" },
+} as const satisfies OptionTable;
+
+export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join(", ")}; left out, the first that works
+  --timeout MS, -t      time limit of each command in milliseconds (default 30000)
+`;
+
+/** Of every subcommand that has a machine-readable form. */
+export const JSON_OPTIONS = {
+  json: { type: "boolean" },
+  "output-format": { type: "string", short: "o" },
+} as const satisfies OptionTable;
+
+export const JSON_HELP = `  --json                print JSON, as -o json of nvme-cli does
+`;
+
+export const TARGET_HELP = `TARGET is a PCI address such as 0000:00:03.0 of a function bound to vfio-pci (iova bind), or
+vfio-user:PATH.
+`;
+
+/** As util.parseArgs, with errors of one line that name the subcommand. @throws ConfigError */
+export function parseCommand<const T extends OptionTable>(
+  name: string,
+  argv: readonly string[],
+  options: T,
+): ReturnType<typeof parseArgs<{ args: string[]; allowPositionals: true; options: T }>> {
+  try {
+    return parseArgs({ args: [...argv], allowPositionals: true, options });
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw usage(name, text.split(/\.\s|\n/, 1)[0] ?? text, error);
+  }
+}
+
+export function usage(name: string, problem: string, cause?: unknown): ConfigError {
+  return new ConfigError(
+    `${problem}; see iova nvme ${name} --help`,
+    cause === undefined ? undefined : { cause },
+  );
+}
+
+/** The only operand: which controller. @throws ConfigError */
+export function targetOperand(name: string, operands: readonly string[]): string {
+  const [target, ...more] = operands;
+  if (target === undefined)
+    throw usage(name, `${name} needs a target: a PCI address such as 0000:00:03.0, or vfio-user:PATH`);
+  if (more.length > 0) throw usage(name, `${name} takes one target, got ${operands.join(" ")}`);
+  return checkTarget(name, target);
+}
+
+/** @returns the address in sysfs's spelling, or vfio-user:PATH @throws ConfigError */
+export function checkTarget(name: string, target: string): string {
+  if (target.startsWith("vfio-user:")) {
+    if (target === "vfio-user:") throw usage(name, "vfio-user: is without the path of a socket");
+    return target;
+  }
+  try {
+    return parseBdf(target);
+  } catch (error) {
+    throw usage(name, `${JSON.stringify(target)} is neither a PCI address nor vfio-user:PATH`, error);
+  }
+}
+
+/** Whether JSON is asked for. @throws ConfigError */
+export function wantsJson(
+  name: string,
+  values: { readonly json?: boolean | undefined; readonly "output-format"?: string | undefined },
+): boolean {
+  const format = values["output-format"];
+  if (format !== undefined && format !== "json" && format !== "normal") {
+    throw usage(name, `--output-format ${format}: json or normal is wanted`);
+  }
+  return values.json === true || format === "json";
+}
+
+/** A whole number, decimal or 0x; undefined where the option is left out. @throws ConfigError */
+export function numberOption(
+  name: string,
+  option: string,
+  text: string | undefined,
+  min: number,
+  max: number,
+): number | undefined {
+  const value = bigOption(name, option, text, BigInt(min), BigInt(max));
+  return value === undefined ? undefined : Number(value);
+}
+
+/** The same, 64 bits wide. @throws ConfigError */
+export function bigOption(
+  name: string,
+  option: string,
+  text: string | undefined,
+  min = 0n,
+  max = 0xffff_ffff_ffff_ffffn,
+): bigint | undefined {
+  if (text === undefined) return undefined;
+  if (!/^(\d+|0x[0-9a-f]+)$/i.test(text)) {
+    throw usage(name, `--${option} ${JSON.stringify(text)}: a number is wanted, such as 8 or 0x8`);
+  }
+  const value = BigInt(text);
+  if (value < min || value > max) throw usage(name, `--${option} ${text} is not from ${min} to ${max}`);
+  return value;
+}
+
+/** The id of one namespace. @throws ConfigError */
+export function namespaceOption(name: string, text: string | undefined): number | undefined {
+  return numberOption(name, "namespace-id", text, 1, 0xffff_fffe);
+}
+
+/** How to open the controller. */
+export interface ControllerOptions {
+  readonly backend?: BackendName | undefined;
+  readonly timeoutMs?: number | undefined;
+}
+
+/** @throws ConfigError */
+export function controllerOptions(
+  name: string,
+  values: { readonly backend?: string | undefined; readonly timeout?: string | undefined },
+): ControllerOptions {
+  const backend = allBackendNames.find((known) => known === values.backend);
+  if (values.backend !== undefined && backend === undefined) {
+    throw usage(name, `--backend ${values.backend}: one of ${allBackendNames.join(", ")} is wanted`);
+  }
+  return { backend, timeoutMs: numberOption(name, "timeout", values.timeout, 1, 600_000) };
+}

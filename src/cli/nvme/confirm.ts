@@ -1,0 +1,41 @@
+import { createInterface } from "node:readline/promises";
+import type { NvmeController } from "../../nvme/controller.js";
+import { ConfigError, IovaError } from "../../sys/errors.js";
+
+export const YES_HELP = `  --yes                 don't ask; needed where there is no terminal to ask on
+`;
+
+/** Whether anybody can be asked. */
+function isTerminal(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true;
+}
+
+/**
+ * Before a device is opened for something that destroys data.
+ * @param yes --yes was given
+ * @throws ConfigError where it wasn't and nobody can be asked
+ */
+export function assertCanConfirm(name: string, yes: boolean): void {
+  if (yes || isTerminal()) return;
+  throw new ConfigError(`${name} changes the device and there is no terminal to ask on: say --yes`);
+}
+
+/**
+ * Asks on the terminal.
+ * @param what will happen, as a sentence without its full stop
+ * @throws IovaError unless the answer is yes
+ */
+export async function confirm(nvme: NvmeController, what: string, yes: boolean): Promise<void> {
+  if (yes) return;
+  const { mn, sn } = nvme.identify;
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const question = `${what} (${mn}, serial ${sn}, at ${nvme.bdf}). Go on? [y/N] `;
+    const ended = new Promise<string>((resolve) => lines.once("close", () => resolve("")));
+    const answer = await Promise.race([lines.question(question), ended]);
+    if (/^y(es)?$/i.test(answer.trim())) return;
+  } finally {
+    lines.close();
+  }
+  throw new IovaError("ERR_IOVA_REFUSED", "nothing was changed");
+}

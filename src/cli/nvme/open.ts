@@ -1,0 +1,56 @@
+import { NvmeController } from "../../nvme/controller.js";
+import type { NvmeNamespace } from "../../nvme/namespace.js";
+import type { NvmeOptions } from "../../nvme/options.js";
+import { VFIO_PCI } from "../../pci/bind.js";
+import { readPciFunction } from "../../pci/sysfs.js";
+import { ArgumentError, UnsupportedError } from "../../sys/errors.js";
+
+/**
+ * Says which command makes a function usable, where it isn't.
+ * @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci)
+ */
+export function assertBound(target: string): void {
+  if (target.startsWith("vfio-user:")) return;
+  const { driver } = readPciFunction(target);
+  if (driver === VFIO_PCI) return;
+  const has = driver === undefined ? "has no driver" : `is driven by the kernel's ${driver}`;
+  throw new UnsupportedError(`${target} ${has}: bind it to ${VFIO_PCI} with "iova bind ${target}" first`);
+}
+
+/** @throws as NvmeController.open(), with the command that binds the function where it isn't bound */
+export async function openController(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
+  assertBound(target);
+  return await NvmeController.open(target, options);
+}
+
+/** Opens a controller for as long as `work` takes. @throws as openController(), and what `work` throws */
+export async function withController<T>(
+  target: string,
+  options: NvmeOptions,
+  work: (nvme: NvmeController) => Promise<T>,
+): Promise<T> {
+  await using nvme = await openController(target, options);
+  return await work(nvme);
+}
+
+/** The namespace asked for, or the only one there is. @throws ArgumentError */
+export async function namespaceId(nvme: NvmeController, wanted: number | undefined): Promise<number> {
+  if (wanted !== undefined) return wanted;
+  const ids = await nvme.namespaceIds();
+  const [only, ...more] = ids;
+  if (only === undefined) throw new ArgumentError(`${nvme.bdf} has no active namespace`);
+  if (more.length > 0) {
+    throw new ArgumentError(
+      `${nvme.bdf} has the namespaces ${ids.join(", ")}: say which with --namespace-id`,
+    );
+  }
+  return only;
+}
+
+/** @throws as namespaceId() and NvmeController.namespace() */
+export async function openNamespace(
+  nvme: NvmeController,
+  wanted: number | undefined,
+): Promise<NvmeNamespace> {
+  return await nvme.namespace(await namespaceId(nvme, wanted));
+}

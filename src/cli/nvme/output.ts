@@ -1,0 +1,97 @@
+/** What `iova nvme` prints, and how. */
+
+/** A value as JSON has it. Numbers of any size: a bigint stands there as bare digits, as nvme-cli prints them. */
+export type Json =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
+
+function isList(value: Json): value is readonly Json[] {
+  return Array.isArray(value);
+}
+
+/** JSON text with an indent of two. Keys without a value are left out. */
+export function toJson(value: Json, indent = ""): string {
+  if (typeof value === "bigint") return String(value);
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const inner = `${indent}  `;
+  const parts = isList(value)
+    ? value.map((item) => toJson(item, inner))
+    : Object.entries(value).flatMap(([key, item]) =>
+        item === undefined ? [] : [`${JSON.stringify(key)}: ${toJson(item, inner)}`],
+      );
+  const [open, close] = isList(value) ? "[]" : "{}";
+  if (parts.length === 0) return `${open}${close}`;
+  return `${open}\n${inner}${parts.join(`,\n${inner}`)}\n${indent}${close}`;
+}
+
+export function printJson(value: Json): void {
+  process.stdout.write(`${toJson(value)}\n`);
+}
+
+export function print(text: string): void {
+  process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+}
+
+/** `0x10`; 0 stays 0, as C's %#x has it. */
+export function hex(value: number | bigint): string {
+  return value === 0 || value === 0n ? "0" : `0x${value.toString(16)}`;
+}
+
+/** `name : value`, with the colons below each other. */
+export function pairs(entries: readonly (readonly [name: string, value: string])[]): string {
+  const width = Math.max(0, ...entries.map(([name]) => name.length));
+  return entries.map(([name, value]) => `${name.padEnd(width)} : ${value}`.trimEnd()).join("\n");
+}
+
+/** Columns as wide as their longest cell; the last one has no blanks behind it. */
+export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = headings.map((heading, column) =>
+    Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd();
+  return [line(headings), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
+}
+
+const UNITS = ["B", "kB", "MB", "GB", "TB", "PB", "EB"] as const;
+
+/** Decimal units, as disks are sold and nvme-cli prints them: `67.11 MB`. */
+export function decimalBytes(bytes: number | bigint): string {
+  let value = Number(bytes);
+  let unit = 0;
+  while (value >= 1000 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(2)} ${UNITS[unit]}`;
+}
+
+/** Bytes as hexadecimal and as text, 16 a line; equal lines in between are left out as hexdump does. */
+export function hexDump(bytes: Uint8Array): string {
+  const lines: string[] = [];
+  let last = "";
+  let skipped = false;
+  for (let at = 0; at < bytes.length; at += 16) {
+    const row = [...bytes.subarray(at, at + 16)];
+    const digits = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    const isLastRow = at + 16 >= bytes.length;
+    if (digits === last && !isLastRow) {
+      if (!skipped) lines.push("*");
+      skipped = true;
+      continue;
+    }
+    last = digits;
+    skipped = false;
+    const text = row.map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".")).join("");
+    lines.push(`${at.toString(16).padStart(4, "0")}: ${digits.padEnd(47)}  ${text}`);
+  }
+  return lines.join("\n");
+}

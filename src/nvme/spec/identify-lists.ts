@@ -1,0 +1,87 @@
+/** Identify data structures that are lists: NVMe Base 2.x, section "Identify command". */
+import { array, bytes, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { IDENTIFY_BYTES } from "./identify.js";
+import { at, bits, nested, record, u128 } from "./record.js";
+
+/** Most entries of a page. */
+export const NAMESPACE_LIST_ENTRIES = 1024;
+export const CONTROLLER_LIST_ENTRIES = 2047;
+
+/** CNS 02h, 07h, 10h, 1Ah: ids in ascending order, ended by 0. */
+export const namespaceList = record("Namespace List", IDENTIFY_BYTES, {
+  ids: at(0, array(u32, NAMESPACE_LIST_ENTRIES)),
+});
+
+/** CNS 12h and 13h; also what Namespace Attachment takes. */
+export const controllerList = record("Controller List", IDENTIFY_BYTES, {
+  num: at(0, u16),
+  identifier: at(2, array(u16, CONTROLLER_LIST_ENTRIES)),
+});
+
+/** CNS 19h. */
+export const enduranceGroupList = record("Endurance Group List", IDENTIFY_BYTES, {
+  num: at(0, u16),
+  identifier: at(2, array(u16, CONTROLLER_LIST_ENTRIES)),
+});
+
+const nvmSet = record("NVM Set Attributes Entry", 128, {
+  nvmsetid: at(0, u16),
+  endgid: at(2, u16),
+  /** Typical time of a random read of 4 KiB, in units of 100 ns. */
+  rr4kt: at(8, u32),
+  /** Optimal write size in bytes. */
+  ows: at(12, u32),
+  tnvmsetcap: at(16, u128),
+  unvmsetcap: at(32, u128),
+});
+export type NvmSet = ReturnType<typeof nvmSet.decode>;
+
+/** CNS 04h. */
+export const nvmSetList = record("NVM Set List", IDENTIFY_BYTES, {
+  nid: at(0, u8),
+  ent: at(128, array(nested(nvmSet), 31)),
+});
+
+const granularity = record("Namespace Granularity Descriptor", 16, {
+  nszegran: at(0, u64),
+  ncapgran: at(8, u64),
+});
+export type NamespaceGranularity = ReturnType<typeof granularity.decode>;
+
+/** CNS 16h. One descriptor for all formats, or one for each. */
+export const namespaceGranularityList = record("Namespace Granularity List", IDENTIFY_BYTES, {
+  attributes: at(0, u32),
+  /** Zero-based. */
+  num_descriptors: at(4, u8),
+  entry: at(32, array(nested(granularity), 16)),
+});
+
+const uuidEntry = record("UUID List Entry", 32, {
+  /** 1: of the PCI vendor; 2: of the PCI subsystem vendor. */
+  association: at(0, bits(u8, 0, 2)),
+  uuid: at(16, bytes(16)),
+});
+
+/** CNS 17h: ended by a UUID of zeros. */
+export const uuidList = record("UUID List", IDENTIFY_BYTES, {
+  entry: at(32, array(nested(uuidEntry), 127)),
+});
+
+const domain = record("Domain Attributes Entry", 128, {
+  dom_id: at(0, u16),
+  dom_cap: at(16, u128),
+  unalloc_dom_cap: at(32, u128),
+  max_egrp_dom_cap: at(48, u128),
+});
+export type Domain = ReturnType<typeof domain.decode>;
+
+/** CNS 18h. */
+export const domainList = record("Domain List", IDENTIFY_BYTES, {
+  num: at(0, u8),
+  domain_attr: at(128, array(nested(domain), 31)),
+});
+
+/** CNS 1Ch: combinations of I/O command sets that can be in use together, a bit each (bit 0 NVM, 1 KV, 2 ZNS). */
+export const commandSetCombinations = record("I/O Command Set", IDENTIFY_BYTES, {
+  iocsc: at(0, array(u64, 512)),
+});
