@@ -5,6 +5,7 @@ import {
   identifyNvmNamespace,
   NamespaceDescriptor,
 } from "../../nvme/spec/identify.js";
+import type { PowerState } from "../../nvme/spec/power-state.js";
 import { type RecordLayout, u128 } from "../../nvme/spec/record.js";
 import { identifyZonedNamespace } from "../../nvme/spec/zoned.js";
 import type { Json } from "./output.js";
@@ -14,11 +15,6 @@ function text(page: Uint8Array, offset: number, length: number): string {
   const field = page.subarray(offset, offset + length);
   const end = field.indexOf(0);
   return Buffer.from(end < 0 ? field : field.subarray(0, end)).toString("latin1");
-}
-
-/** Little-endian bytes as one number. */
-function littleEndian(bytes: Uint8Array): number {
-  return bytes.reduceRight((value, byte) => value * 256 + byte, 0);
 }
 
 export function hexBytes(bytes: Uint8Array): string {
@@ -57,22 +53,40 @@ export function recordJson<F extends Fields>(
 
 /** `nvme id-ctrl -o json`. */
 export function controllerJson(page: Uint8Array): Record<string, Json> {
-  const { fguid } = identifyController.decode(page);
+  const { fguid, npss, psd } = identifyController.decode(page);
   const { fields } = identifyController;
-  const { ieee } = fields;
   const raw = (name: "sn" | "mn" | "fr" | "subnqn"): string => {
     const { offset, type } = fields[name];
     return text(page, offset, type.sizeBytes);
   };
-  return recordJson(identifyController, page, {
+  const json = recordJson(identifyController, page, {
     sn: raw("sn"),
     mn: raw("mn"),
     fr: raw("fr"),
     subnqn: raw("subnqn"),
-    ieee: littleEndian(page.subarray(ieee.offset, ieee.offset + ieee.type.sizeBytes)),
     fguid: uuidText(fguid),
+    psd: undefined,
     vs: undefined,
   });
+  return { ...json, psds: psd.slice(0, npss + 1).map(powerStateJson) };
+}
+
+function powerStateJson(state: PowerState): Json {
+  return {
+    max_power: state.mp,
+    flags: state.mxps | (state.nops << 1),
+    entry_lat: state.enlat,
+    exit_lat: state.exlat,
+    read_tput: state.rrt,
+    read_lat: state.rrl,
+    write_tput: state.rwt,
+    write_lat: state.rwl,
+    idle_power: state.idlp,
+    idle_scale: state.ips,
+    active_power: state.actp,
+    active_power_work: state.apw,
+    active_scale: state.aps,
+  };
 }
 
 /** `nvme id-ns -o json`. */

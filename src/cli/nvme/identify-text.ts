@@ -1,5 +1,34 @@
 /** Identify data structures for people: nvme-cli's names, one field a line. */
+import {
+  Anacap,
+  Apsta,
+  type BitTable,
+  Cmic,
+  Ctratt,
+  Dlfeat,
+  Dpc,
+  Dps,
+  Dsto,
+  decodeBits,
+  Fna,
+  Fpi,
+  Frmw,
+  Hctma,
+  Lpa,
+  Mc,
+  Nmic,
+  Nsfeat,
+  Nwpc,
+  Oacs,
+  Oaes,
+  Oncs,
+  Rescap,
+  Sanicap,
+  Sgls,
+  Vwc,
+} from "../../nvme/spec/capabilities.js";
 import { identifyController, identifyNamespace } from "../../nvme/spec/identify.js";
+import { maximumPowerWatts } from "../../nvme/spec/power-state.js";
 import { decimalBytes, hex, type Json, pairs } from "./output.js";
 
 type Fields = Readonly<Record<string, Json>>;
@@ -56,19 +85,83 @@ function withNotes(fields: Fields, notes: Readonly<Record<string, string | undef
   );
 }
 
+/** What a number's bits say: `format, namespace management, flush behavior 3`. */
+function flagsText(value: number, table: BitTable): string | undefined {
+  const fields: Readonly<Record<string, boolean | number>> = decodeBits(value, table);
+  const parts = Object.entries(fields).flatMap(([name, part]) => {
+    if (part === false || part === 0) return [];
+    const words = name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+    return [part === true ? words : `${words} ${part}`];
+  });
+  return parts.length === 0 ? undefined : parts.join(", ");
+}
+
+function flagNotes(
+  fields: Fields,
+  tables: Readonly<Record<string, BitTable>>,
+): Record<string, string | undefined> {
+  return Object.fromEntries(
+    Object.entries(tables).map(([name, bits]) => {
+      const value = fields[name];
+      return [name, typeof value === "number" ? flagsText(value, bits) : undefined];
+    }),
+  );
+}
+
+const controllerTables: Readonly<Record<string, BitTable>> = {
+  cmic: Cmic,
+  oaes: Oaes,
+  ctratt: Ctratt,
+  oacs: Oacs,
+  frmw: Frmw,
+  lpa: Lpa,
+  apsta: Apsta,
+  dsto: Dsto,
+  hctma: Hctma,
+  sanicap: Sanicap,
+  anacap: Anacap,
+  oncs: Oncs,
+  fna: Fna,
+  vwc: Vwc,
+  nwpc: Nwpc,
+  sgls: Sgls,
+};
+
+const namespaceTables: Readonly<Record<string, BitTable>> = {
+  nsfeat: Nsfeat,
+  mc: Mc,
+  dpc: Dpc,
+  dps: Dps,
+  nmic: Nmic,
+  rescap: Rescap,
+  fpi: Fpi,
+  dlfeat: Dlfeat,
+};
+
 export function controllerText(fields: Fields, page: Uint8Array): string {
-  const { ver, tnvmcap, unvmcap, ieee } = { ...identifyController.decode(page), ieee: fields["ieee"] };
-  return withNotes(
+  const { ver, tnvmcap, unvmcap, ieee, mdts, npss, psd, wctemp, cctemp } = identifyController.decode(page);
+  const capacity = (bytes: bigint): string | undefined => (bytes === 0n ? undefined : decimalBytes(bytes));
+  const celsius = (kelvin: number): string | undefined => (kelvin === 0 ? undefined : `${kelvin - 273} °C`);
+  const states = psd.slice(0, npss + 1).map((state, index) => {
+    const watts = maximumPowerWatts(state);
+    const power = watts === undefined ? "not told" : `${watts} W`;
+    const operational = state.nops === 1 ? "non-operational" : "operational";
+    return `ps ${String(index).padStart(2)} : at most ${power}, ${operational}, entered in ${state.enlat} µs, left in ${state.exlat} µs`;
+  });
+  const { psds: _shownBelow, ...shown } = fields;
+  const text = withNotes(
+    { ...shown, ieee: ieee.toString(16).padStart(6, "0") },
     {
-      ...fields,
-      ieee: typeof ieee === "number" ? ieee.toString(16).padStart(6, "0") : String(ieee),
-    },
-    {
+      ...flagNotes(fields, controllerTables),
       ver: `${ver >>> 16}.${(ver >>> 8) & 0xff}.${ver & 0xff}`,
-      tnvmcap: tnvmcap === 0n ? undefined : decimalBytes(tnvmcap),
-      unvmcap: unvmcap === 0n ? undefined : decimalBytes(unvmcap),
+      mdts: mdts === 0 ? "no limit" : `${2 ** mdts} pages of CAP.MPSMIN`,
+      wctemp: celsius(wctemp),
+      cctemp: celsius(cctemp),
+      tnvmcap: capacity(tnvmcap),
+      unvmcap: capacity(unvmcap),
     },
   );
+  return [text, ...states].join("\n");
 }
 
 export function namespaceText(fields: Fields, page: Uint8Array): string {
@@ -83,7 +176,15 @@ export function namespaceText(fields: Fields, page: Uint8Array): string {
     const inUse = index === current ? " (in use)" : "";
     return `lbaf ${String(index).padStart(2)} : ${blockSizeBytes} bytes${metadata}, performance ${best}${inUse}`;
   });
-  return [withNotes(fields, { nsze: size(nsze), ncap: size(ncap), nuse: size(nuse) }), ...formats].join("\n");
+  return [
+    withNotes(fields, {
+      ...flagNotes(fields, namespaceTables),
+      nsze: size(nsze),
+      ncap: size(ncap),
+      nuse: size(nuse),
+    }),
+    ...formats,
+  ].join("\n");
 }
 
 function listOf(fields: Fields, key: string): Fields[] {

@@ -1,12 +1,6 @@
 /** `iova nvme identify`: the Identify data structures, under nvme-cli's names. */
-import { adminRead } from "../../nvme/admin-target.js";
-import type { NvmeController } from "../../nvme/controller.js";
-import {
-  IDENTIFY_BYTES,
-  identifyIndependentNamespace,
-  identifyNvmController,
-} from "../../nvme/spec/identify.js";
-import { AdminOpcode, CommandSet, IdentifyCns } from "../../nvme/spec/opcodes.js";
+import { identifyIndependentNamespace, identifyNvmController } from "../../nvme/spec/identify.js";
+import { CommandSet, IdentifyCns } from "../../nvme/spec/opcodes.js";
 import { identifyZonedController } from "../../nvme/spec/zoned.js";
 import {
   CONTROLLER_HELP,
@@ -154,25 +148,6 @@ const OPTIONS = {
   ...CONTROLLER_OPTIONS,
 } as const;
 
-async function readPage(
-  nvme: NvmeController,
-  command: { cns: number; csi: number; nsid: number; cntid: number; specific: number },
-): Promise<Uint8Array> {
-  const { cns, csi, nsid, cntid, specific } = command;
-  const { bytes } = await adminRead(
-    nvme,
-    {
-      name: `Identify (CNS 0x${cns.toString(16).padStart(2, "0")}, nsid ${nsid})`,
-      opcode: AdminOpcode.identify,
-      nsid,
-      cdw10: (cns | (cntid << 16)) >>> 0,
-      cdw11: (specific | (csi << 24)) >>> 0,
-    },
-    IDENTIFY_BYTES,
-  );
-  return bytes;
-}
-
 async function run(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommand("identify", argv, OPTIONS);
   const target = targetOperand("identify", positionals);
@@ -195,7 +170,7 @@ async function run(argv: readonly string[]): Promise<void> {
     const about = structure?.ofNamespace === true ? await namespaceId(nvme, nsid) : (nsid ?? 0);
     // The list starts behind the id that is given.
     const after = structure?.cns === IdentifyCns.activeNamespaces ? Math.max(0, about - 1) : about;
-    const page = await readPage(nvme, { cns, csi, nsid: after, cntid, specific });
+    const page = await nvme.structures.read(cns, { csi, nsid: after, cntid, cnssid: specific });
     if (values["raw-binary"] === true) {
       process.stdout.write(page);
     } else if (structure === undefined) {

@@ -1,13 +1,31 @@
 /** `iova nvme`: finds the subcommand. Each has a file of its own, and is in the list below. */
 import { ConfigError } from "../../sys/errors.js";
+import { feature } from "./feature.js";
+import { format } from "./format.js";
 import { identify } from "./identify.js";
 import { list } from "./list.js";
+import { log } from "./log.js";
 import { read } from "./read.js";
+import { regs } from "./regs.js";
 import { smart } from "./smart.js";
 import type { NvmeSubcommand } from "./subcommand.js";
+import { trim } from "./trim.js";
 import { write } from "./write.js";
+import { zns } from "./zns.js";
 
-const subcommands: readonly NvmeSubcommand[] = [list, identify, smart, read, write];
+const subcommands: readonly NvmeSubcommand[] = [
+  list,
+  identify,
+  smart,
+  log,
+  feature,
+  regs,
+  read,
+  write,
+  trim,
+  format,
+  zns,
+];
 
 function helpText(): string {
   const lines = subcommands.map(({ name, operands, summary }) => {

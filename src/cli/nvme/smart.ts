@@ -56,6 +56,10 @@ export function smartJson(log: SmartLog): Record<string, Json> {
     warning_temp_time: log.warningTemperatureTime,
     critical_comp_time: log.criticalTemperatureTime,
     ...Object.fromEntries(sensors),
+    thm_temp1_trans_count: log.thermalTransitions1,
+    thm_temp2_trans_count: log.thermalTransitions2,
+    thm_temp1_total_time: log.thermalTime1,
+    thm_temp2_total_time: log.thermalTime2,
   };
 }
 
@@ -83,6 +87,8 @@ export function smartText(log: SmartLog): string {
     controller_busy_time: `${log.controllerBusyTime} min`,
     warning_temp_time: `${log.warningTemperatureTime} min`,
     critical_comp_time: `${log.criticalTemperatureTime} min`,
+    thm_temp1_total_time: `${log.thermalTime1} s`,
+    thm_temp2_total_time: `${log.thermalTime2} s`,
   };
   return pairs(
     Object.entries(json).map(([name, value]) => [
