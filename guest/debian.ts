@@ -109,9 +109,17 @@ export class PrivateApt {
   async downloadWithDependencies(wanted: PackageVersion, target: string): Promise<string[]> {
     await mkdir(join(target, "partial"), { recursive: true });
     const { package: name, version } = wanted;
-    const options = ["--download-only", "--no-install-recommends", "-y", "-o", `Dir::Cache::archives=${target}`];
+    const options = [
+      "--download-only",
+      "--no-install-recommends",
+      "-y",
+      "-o",
+      `Dir::Cache::archives=${target}`,
+    ];
     await this.#aptGet(["install", ...options, `${name}=${version}`], `fetching ${name} ${version}`);
-    return (await readdir(target)).filter((entry) => entry.endsWith(".deb")).map((entry) => join(target, entry));
+    return (await readdir(target))
+      .filter((entry) => entry.endsWith(".deb"))
+      .map((entry) => join(target, entry));
   }
 
   async findDownloaded(wanted: PackageVersion): Promise<string | undefined> {

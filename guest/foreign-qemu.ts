@@ -7,9 +7,9 @@ import { GuestToolError } from "./errors.js";
 import { FETCH_TOOLS, requireTools } from "./host-tools.js";
 import type { Progress } from "./progress.js";
 
-const PACKAGE = "qemu-system-x86";
 /** The first that has vfio-user-pci. Stable Debian's doesn't. */
 const FIRST_VERSION = "1:11.0";
+const WHAT = "no QEMU with vfio-user-pci (11 or newer)";
 /** Raise when the way of unpacking changes so that what was unpacked before is not good enough. */
 const RECIPE = 1;
 
@@ -61,7 +61,12 @@ export async function ensureForeignQemu(context: {
     const tools = { log, progress, ...(signal ? { signal } : {}) };
     await requireTools(FETCH_TOOLS, tools);
     const apt = new PrivateApt(join(cache, "apt"), tools);
-    await apt.update();
+    try {
+      await apt.update();
+    } catch (cause) {
+      if (!(cause instanceof GuestToolError)) throw cause;
+      throw new GuestToolError(`${WHAT}: Debian's package lists could not be read (${log})`, { cause });
+    }
     const found = await apt.versions(/^qemu-system-x86$/);
     const usable = found.filter(({ version }) => compareDebianVersions(version, FIRST_VERSION) >= 0);
     let failure: unknown;
@@ -93,8 +98,8 @@ export async function ensureForeignQemu(context: {
     const offered = found.map(({ version }) => version).join(", ") || "none";
     throw new GuestToolError(
       usable.length === 0
-        ? `no QEMU with vfio-user-pci (11 or newer): Debian's mirror offers ${offered}`
-        : `no QEMU with vfio-user-pci (11 or newer): ${usable.map(({ version }) => version).join(", ")} could not be fetched (${log})`,
+        ? `${WHAT}: Debian's mirror offers ${offered}`
+        : `${WHAT}: ${usable.map(({ version }) => version).join(", ")} could not be fetched (${log})`,
       { cause: failure },
     );
   });
