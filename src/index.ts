@@ -85,6 +85,7 @@ export {
   type FirmwareCommitResult,
   NvmeFirmware,
 } from "./nvme/firmware.js";
+export { HostMemoryBuffer, type HostMemoryTarget } from "./nvme/host-memory-buffer.js";
 export type { IoOptions, ProtectionOptions } from "./nvme/io-options.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
 export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";

@@ -57,6 +57,19 @@ function wideNvme(folder: string): string[] {
   ];
 }
 
+/** Two controllers of one subsystem, with a namespace for both and one that is attached to neither. */
+function twinNvmes(folder: string): string[] {
+  return [
+    ...disk(folder, "twin1", 16 * MIB),
+    ...disk(folder, "twin2", 16 * MIB),
+    ...["-device", "nvme-subsys,id=twin-subsys,nqn=twins"],
+    ...["-device", "nvme,id=twin,serial=twin,subsys=twin-subsys,addr=0x16"],
+    ...["-device", "nvme,serial=twin,subsys=twin-subsys,addr=0x17"],
+    ...["-device", "nvme-ns,drive=twin1,nsid=1,bus=twin,shared=on"],
+    ...["-device", "nvme-ns,drive=twin2,nsid=2,bus=twin,shared=on,detached=on"],
+  ];
+}
+
 /** What the tests in test/guest/intel/ expect besides the default devices. */
 function intelDevices(folder: string): string[] {
   return [
@@ -68,6 +81,7 @@ function intelDevices(folder: string): string[] {
     // BAR 2 has nothing behind it: registers that always read zero.
     ...["-device", "pci-testdev,membar=1M,addr=0x11"],
     ...wideNvme(folder),
+    ...twinNvmes(folder),
   ];
 }
 
