@@ -87,14 +87,18 @@ describe("a time limit of one command", () => {
     expect(nvme.lifecycle.state).toBe("failed");
   });
 
-  test.each([0, -1, Number.NaN, 2 ** 31, "50"])("%j is refused", async (timeoutMs) => {
+  test("that can't be is refused", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
-    const options = JSON.parse(JSON.stringify({ timeoutMs: timeoutMs || 0 }));
-    if (typeof timeoutMs === "number") options.timeoutMs = timeoutMs;
-    expect(await caught(ns.read(0n, buffer, options))).toBeInstanceOf(ArgumentError);
-    expect(await caught(nvme.admin({ opcode: 0x06 }, options))).toBeInstanceOf(ArgumentError);
+    // As JavaScript may pass them: no compiler looked.
+    const wrong = JSON.parse(
+      '[{"timeoutMs":0},{"timeoutMs":-1},{"timeoutMs":2147483648},{"timeoutMs":"50"}]',
+    );
+    for (const options of [...wrong, { timeoutMs: Number.NaN }, JSON.parse('{"signal":{}}')]) {
+      expect(await caught(ns.read(0n, buffer, options))).toBeInstanceOf(ArgumentError);
+      expect(await caught(nvme.admin({ opcode: 0x06 }, options))).toBeInstanceOf(ArgumentError);
+    }
   });
 });
 
