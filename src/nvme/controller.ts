@@ -52,7 +52,8 @@ export class NvmeController implements AsyncDisposable {
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
     const config = parseNvmeOptions(options);
-    const device = PciDevice.open(target, { backend: config.backend, dma: config.dma });
+    const { backend, dma, vfioUser } = config;
+    const device = PciDevice.open(target, { backend, dma, vfioUser });
     let engine: ControllerEngine;
     try {
       assertNvme(device);
