@@ -53,7 +53,7 @@ function wideNvme(folder: string): string[] {
   return [
     ...disk(folder, "wide", 64 * MIB),
     "-device",
-    "nvme,serial=wide,drive=wide,logical_block_size=4096,physical_block_size=4096,mdts=1,addr=0x12",
+    "nvme,serial=wide,drive=wide,logical_block_size=4096,physical_block_size=4096,physical_block_size=4096,mdts=1,addr=0x12",
   ];
 }
 
@@ -133,13 +133,13 @@ const dataNamespaces: readonly string[] = [
   "logical_block_size=512",
   "logical_block_size=512,ms=8,pi=1",
   "logical_block_size=512,ms=8,pi=2,pil=1",
-  "logical_block_size=4096,ms=8,pi=3",
+  "logical_block_size=4096,physical_block_size=4096,ms=8,pi=3",
   "logical_block_size=512,ms=16,mset=1",
-  "logical_block_size=4096,ms=64,mset=1,pi=1",
-  "logical_block_size=4096,ms=16,pi=1,pif=2",
-  "logical_block_size=4096,ms=64,pi=2,pif=2,pil=1",
-  "logical_block_size=4096,ms=16,mset=1,pi=3,pif=2",
-  "logical_block_size=4096,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=512K,zoned.max_open=3,zoned.max_active=4," +
+  "logical_block_size=4096,physical_block_size=4096,ms=64,mset=1,pi=1",
+  "logical_block_size=4096,physical_block_size=4096,ms=16,pi=1,pif=2",
+  "logical_block_size=4096,physical_block_size=4096,ms=64,pi=2,pif=2,pil=1",
+  "logical_block_size=4096,physical_block_size=4096,ms=16,mset=1,pi=3,pif=2",
+  "logical_block_size=4096,physical_block_size=4096,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=512K,zoned.max_open=3,zoned.max_active=4," +
     "zoned.descr_ext_size=64",
 ];
 
@@ -147,8 +147,8 @@ const dataNamespaces: readonly string[] = [
 function dataDevices(folder: string): string[] {
   return [
     ...["-device", "nvme-subsys,id=data-subsys"],
-    ...["-device", "nvme,serial=data-one,subsys=data-subsys,mdts=0,addr=0x10"],
-    ...["-device", "nvme,serial=data-two,subsys=data-subsys,mdts=1,addr=0x11"],
+    ...["-device", "nvme,serial=data,subsys=data-subsys,mdts=0,addr=0x10"],
+    ...["-device", "nvme,serial=data,subsys=data-subsys,mdts=1,addr=0x11"],
     ...dataNamespaces.flatMap((options, i) => [
       ...disk(folder, `data${i + 1}`, 32 * MIB),
       ...["-device", `nvme-ns,drive=data${i + 1},nsid=${i + 1},${options}`],
@@ -169,7 +169,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "nvme-data",
     purpose: "NVMe namespaces of many formats, reached through two controllers of one subsystem",
-    defaultDevices: false,
+    defaultDevices: true,
     qemuArgs: dataDevices,
     append: [],
   },
