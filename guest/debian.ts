@@ -102,6 +102,26 @@ export class PrivateApt {
     }
   }
 
+  /**
+   * The package's file and those of everything it depends on, down to the C library, in a folder: what runs beside a
+   * system that has none of it. Fetched anew every time.
+   */
+  async downloadWithDependencies(wanted: PackageVersion, target: string): Promise<string[]> {
+    await mkdir(join(target, "partial"), { recursive: true });
+    const { package: name, version } = wanted;
+    const options = [
+      "--download-only",
+      "--no-install-recommends",
+      "-y",
+      "-o",
+      `Dir::Cache::archives=${target}`,
+    ];
+    await this.#aptGet(["install", ...options, `${name}=${version}`], `fetching ${name} ${version}`);
+    return (await readdir(target))
+      .filter((entry) => entry.endsWith(".deb"))
+      .map((entry) => join(target, entry));
+  }
+
   async findDownloaded(wanted: PackageVersion): Promise<string | undefined> {
     const archives = join(this.#root, "archives");
     if (!existsSync(archives)) return undefined;

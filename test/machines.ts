@@ -1,6 +1,8 @@
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { join } from "node:path";
+import type { Tool } from "../guest/host-tools.js";
 import type { KernelVariant } from "../guest/kernel.js";
+import { findProgram } from "../guest/paths.js";
 
 /** The machines the guest suite runs on: one boot each. */
 export interface TestMachine {
@@ -19,8 +21,22 @@ export interface TestMachine {
   readonly append: readonly string[];
   /** Memory as QEMU takes it; left out, the guest tool's default. */
   readonly memory?: string;
+  /** Emulated controllers that run on the host beside it: the rest of an `iova emulate nvme` command line. */
+  readonly emulators?: readonly EmulatorProcess[];
+  /** It takes a QEMU newer than stable Debian's. */
+  readonly foreignQemu?: boolean;
+  /** Programs its tests run, beyond those a guest needs anyway. */
+  readonly tools?: readonly Tool[];
 }
 
+export interface EmulatorProcess {
+  /** Also its serial number, and the name of its socket in the machine's folder. */
+  readonly name: string;
+  readonly args: readonly string[];
+}
+
+/** A user's PATH may lack where these programs are. */
+const SBIN = "/usr/sbin:/sbin:/usr/bin:/bin";
 const MIB = 1024 * 1024;
 
 /** A disk in a sparse file, fresh at every boot. */
@@ -72,6 +88,29 @@ function portDevices(folder: string): string[] {
     // Two functions: what resets one of them resets the other, too.
     ...["-device", "edu,bus=edu-port,addr=0x0.0,multifunction=on"],
     ...["-device", "edu,bus=edu-port,addr=0x0.1"],
+  ];
+}
+
+/** Controllers of this project for the kernel's own driver, in the order of their slots. */
+const vfioUserControllers: readonly EmulatorProcess[] = [
+  { name: "plain", args: ["--size", "256M", "--namespaces", "2"] },
+  {
+    name: "wide",
+    args: ["--size", "384M", "--namespaces", "3", "--block-size", "4096", "--file", "wide.img"],
+  },
+  { name: "pin", args: ["--size", "128M", "--vectors", "0", "--doorbells", "messages"] },
+  { name: "protected", args: ["--size", "128M", "--block-size", "4096", "--metadata", "8", "--pi", "1"] },
+  { name: "zoned", args: ["--size", "256M", "--block-size", "4096", "--zns"] },
+];
+
+/** Memory that the controllers' processes can map, and a PCI function for each of them. */
+function vfioUserDevices(folder: string): string[] {
+  return [
+    ...["-object", "memory-backend-memfd,id=shared,size=2G,share=on", "-machine", "memory-backend=shared"],
+    ...vfioUserControllers.flatMap(({ name }, index) => {
+      const socket = { type: "unix", path: join(folder, name) };
+      return ["-device", JSON.stringify({ driver: "vfio-user-pci", socket, addr: (8 + index).toString(16) })];
+    }),
   ];
 }
 
@@ -154,5 +193,16 @@ export const testMachines: readonly TestMachine[] = [
     defaultDevices: true,
     qemuArgs: intelDevices,
     append: [],
+  },
+  {
+    name: "vfio-user",
+    purpose: "a newer QEMU whose PCI functions are this project's emulated controllers, driven by the kernel",
+    foreignQemu: true,
+    emulators: vfioUserControllers,
+    tools: [{ package: "e2fsprogs", present: () => findProgram("mkfs.ext4", SBIN) !== undefined }],
+    defaultDevices: false,
+    qemuArgs: vfioUserDevices,
+    append: [],
+    memory: "2G",
   },
 ];

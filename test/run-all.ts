@@ -6,8 +6,13 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
+import { cacheDirectory } from "../guest/cache.js";
+import { GuestToolError } from "../guest/errors.js";
+import { ensureForeignQemu } from "../guest/foreign-qemu.js";
+import { requireTools } from "../guest/host-tools.js";
 import { StderrProgress } from "../guest/progress.js";
 import { type GuestOptions, prepareGuest, runGuest } from "../guest/run.js";
+import { EmulatorProcesses } from "./emulator-processes.js";
 import { type TestMachine, testMachines } from "./machines.js";
 import { unprovokedEvents } from "./qemu-events.js";
 
@@ -95,7 +100,12 @@ function reporters(file: string): string[] {
 async function runMachine(machine: TestMachine, files: readonly string[]): Promise<void> {
   say(`guest suite on machine "${machine.name}": ${machine.purpose}`);
   const shareDir = mkdtempSync(join(tmpdir(), "iova-test-"));
+  let emulators: EmulatorProcesses | undefined;
   try {
+    const progress = new StderrProgress();
+    await requireTools(machine.tools ?? [], { log: join(cacheDirectory(), "logs", "install.log"), progress });
+    const qemu = machine.foreignQemu === true ? await ensureForeignQemu({ progress }) : undefined;
+    emulators = await EmulatorProcesses.start(shareDir, machine.emulators ?? []);
     const qemuLog = join(shareDir, "qemu.log");
     const report = "/mnt/share/report.json";
     const options: GuestOptions = {
@@ -114,12 +124,13 @@ async function runMachine(machine: TestMachine, files: readonly string[]): Promi
       defaultDevices: machine.defaultDevices,
       qemuArgs: machine.qemuArgs(shareDir),
       append: machine.append,
+      ...(qemu === undefined ? {} : { qemu }),
       ...(machine.memory === undefined ? {} : { memory: machine.memory }),
       ...(machine.series === undefined ? {} : { series: machine.series }),
       ...(machine.variant === undefined ? {} : { variant: machine.variant }),
       timeoutMs: 30 * 60_000,
       stallMs: STALL_MS,
-      progress: new StderrProgress(),
+      progress,
     };
     let result = await runGuest(options);
     if (result.stuck === "silent" || result.stuck === "crashed") {
@@ -137,7 +148,11 @@ async function runMachine(machine: TestMachine, files: readonly string[]): Promi
     for (const event of unprovokedEvents(qemuLog, join(shareDir, "provoked"))) {
       problems.push(`"${machine.name}": QEMU saw ${event}, which no test provoked`);
     }
+  } catch (error) {
+    if (!(error instanceof GuestToolError)) throw error;
+    problems.push(`guest suite on "${machine.name}" could not run: ${error.message}`);
   } finally {
+    for (const failure of (await emulators?.stop()) ?? []) problems.push(`"${machine.name}": ${failure}`);
     rmSync(shareDir, { recursive: true, force: true });
   }
 }

@@ -25,6 +25,7 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --cmb SIZE          controller memory buffer (default none)
   --queue-pairs N     I/O queue pairs (default 64)
   --vectors N         MSI-X vectors; 0 leaves INTx (default 65)
+  --serial TEXT       serial number: two controllers of one host need two (default IOVA0001)
   --doorbells WAY     shared: clients map them (default); messages: each is a message
   --fault TEXT        a fault on order, such as status,queue=io,opcode=2,nth=10,status=0x281;
                       repeatable; docs/emulator.md lists them
@@ -95,6 +96,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       cmbBytes: sizeOf("cmb", values.cmb ?? "0"),
       queuePairs: numberOf("queue-pairs", values["queue-pairs"] ?? "64"),
       vectors: numberOf("vectors", values.vectors ?? "65"),
+      serial: values.serial,
       doorbells:
         oneOf("doorbells", values.doorbells ?? "shared", ["shared", "messages"]) === "messages"
           ? "messages"
@@ -126,6 +128,7 @@ function parse(argv: readonly string[]) {
         cmb: { type: "string" },
         "queue-pairs": { type: "string" },
         vectors: { type: "string" },
+        serial: { type: "string" },
         doorbells: { type: "string" },
         fault: { type: "string", multiple: true },
         "trust-clients": { type: "boolean" },

@@ -1,61 +1,67 @@
 import { checkRange } from "../sys/check.js";
 import type { MappedMemory, MemoryBacking } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
-import type { Iova } from "./iova.js";
+import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova.js";
+import type { MappedIndex, MappedRecord } from "./mapped-index.js";
+import type { DmaMapper } from "./mapper.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
 import { type SharedBuffer, ThreadHolds } from "./shared-buffer.js";
 import type { DmaSpace } from "./space.js";
 
-/** How a {@link DmaBuffer} came to be. */
-interface BufferOrigin {
-  /** In bytes order; more than one only where nothing translates. */
-  readonly segments: readonly [DmaSegment, ...DmaSegment[]];
-  readonly sizeBytes: number;
-  readonly ownsMemory: boolean;
-  readonly site: string;
-  /** Undoes the mapping. Must not refer to the buffer. */
-  readonly unmap: () => void;
-}
-
 /** Views that callers keep; each keeps its buffer from being collected under it. */
 const ownerOfView = new WeakMap<object, DmaBuffer>();
 
-/** The obligation to unmap, and to give memory back that was allocated for the buffer. */
-class BufferLease extends Lease {
+/**
+ * The obligation to unmap, and to give memory back that was allocated for the buffer. Also what the space's index knows of the
+ * mapping. Doesn't refer to the buffer, so that one that was forgotten can be collected.
+ */
+export class BufferLease extends Lease implements MappedRecord {
+  before: MappedRecord | undefined = undefined;
+  after: MappedRecord | undefined = undefined;
+  age = 0;
   /** Holds of other threads, once it is shared. */
   threads: ThreadHolds | undefined = undefined;
-  private readonly iova: Iova;
-  private readonly sizeBytes: number;
-  private readonly unmap: () => void;
   private readonly ownMemory: Lease | undefined;
 
-  constructor(space: Lease, memory: MappedMemory, origin: BufferOrigin) {
+  /** @param ownsMemory whether the memory was allocated for the buffer and ends with it */
+  constructor(
+    space: Lease,
+    private readonly index: MappedIndex,
+    private readonly mapper: DmaMapper,
+    readonly memory: MappedMemory,
+    readonly page: number,
+    /** As asked for. */
+    readonly sizeBytes: number,
+    readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined,
+    ownsMemory: boolean,
+  ) {
     super("", undefined);
-    this.iova = origin.segments[0].iova;
-    this.sizeBytes = origin.sizeBytes;
-    this.unmap = origin.unmap;
-    this.ownMemory = origin.ownsMemory ? memory.entrust() : undefined;
+    this.ownMemory = ownsMemory ? memory.entrust() : undefined;
     this.dependOn(space);
     this.dependOn(memory.lease);
+    index.add(this);
+  }
+
+  get mappedBytes(): number {
+    return this.memory.sizeBytes;
   }
 
   override get label(): string {
-    return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${this.iova.toString(16)}`;
+    return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${iovaOfPage(this.page).toString(16)}`;
   }
 
   protected override release(): void {
+    const { mapper, memory, ownMemory } = this;
     this.threads?.end();
     try {
-      this.unmap();
+      this.index.delete(this);
+      if (mapper.unmapPages === undefined) mapper.unmap(iovaOfPage(this.page), memory.sizeBytes);
+      else mapper.unmapPages(this.page, memory.sizeBytes);
     } finally {
-      this.ownMemory?.close();
+      ownMemory?.close();
     }
   }
 }
-
-/** Splits an address without making more bigints. */
-const whole = new BigUint64Array(1);
-const halves = new Uint32Array(whole.buffer);
 
 /**
  * Memory together with the address a device reaches it at.
@@ -66,15 +72,12 @@ const halves = new Uint32Array(whole.buffer);
 export class DmaBuffer extends Resource {
   /** Length as asked for. The mapping covers whole pages. */
   readonly sizeBytes: number;
-  /** Where devices find the first byte; the others follow where {@link contiguous}. */
-  readonly iova: Iova;
   /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
   readonly iovaLow: number;
   readonly iovaHigh: number;
+  declare readonly lease: BufferLease;
   /** Made when first asked for: much of what is mapped is never looked at from here. */
   private allBytes: Uint8Array<SharedArrayBuffer> | undefined = undefined;
-  private readonly pieces: readonly DmaSegment[];
-  private readonly ownLease: BufferLease;
 
   /** Not for users: see {@link DmaSpace.alloc} and {@link DmaSpace.map}. */
   constructor(
@@ -82,23 +85,26 @@ export class DmaBuffer extends Resource {
     readonly space: DmaSpace,
     /** The memory behind it. */
     readonly memory: MappedMemory,
-    origin: BufferOrigin,
+    lease: BufferLease,
+    site: string,
   ) {
-    const lease = new BufferLease(space.lease, memory, origin);
-    super(lease, origin.site);
-    const { segments, sizeBytes } = origin;
-    this.ownLease = lease;
-    this.sizeBytes = sizeBytes;
-    this.iova = segments[0].iova;
-    whole[0] = this.iova;
-    this.iovaLow = halves[0] ?? 0;
-    this.iovaHigh = halves[1] ?? 0;
-    this.pieces = segments;
+    super(lease, site);
+    const { page } = lease;
+    this.sizeBytes = lease.sizeBytes;
+    this.iovaLow = lowOfPage(page);
+    this.iovaHigh = highOfPage(page);
+  }
+
+  /** Where devices find the first byte; the others follow where {@link contiguous}. */
+  get iova(): Iova {
+    return iovaOfPage(this.lease.page);
   }
 
   /** Where devices find all of it, in order. One segment, unless nothing translates and the memory lies scattered. */
   get segments(): readonly DmaSegment[] {
-    return joinSegments(cutSegments(this.pieces, 0, this.sizeBytes));
+    const { pieces } = this.lease;
+    if (pieces === undefined) return [{ iova: this.iova, sizeBytes: this.sizeBytes }];
+    return joinSegments(cutSegments(pieces, 0, this.sizeBytes));
   }
 
   /** What the memory is made of, as it was got: kind, page size, NUMA node. */
@@ -108,7 +114,8 @@ export class DmaBuffer extends Resource {
 
   /** Whether devices find all of it from {@link iova} on: always, unless nothing translates. */
   get contiguous(): boolean {
-    return (this.pieces[0]?.sizeBytes ?? 0) >= this.sizeBytes;
+    const { pieces } = this.lease;
+    return pieces === undefined || pieces[0].sizeBytes >= this.sizeBytes;
   }
 
   /** The bytes, shared with the device. @throws ClosedError, StateError where a file behind it was cut short */
@@ -137,18 +144,18 @@ export class DmaBuffer extends Resource {
    */
   share(): SharedBuffer {
     const { buffer: memory, byteOffset } = this.bytes;
-    if (this.ownLease.threads === undefined) {
-      this.ownLease.threads = new ThreadHolds();
-      this.lease.setForeignHolders(this.ownLease.threads);
+    const { lease, sizeBytes, iova } = this;
+    if (lease.threads === undefined) {
+      lease.threads = new ThreadHolds();
+      lease.setForeignHolders(lease.threads);
     }
-    const { sizeBytes, iova } = this;
     return {
       memory,
       byteOffset,
       sizeBytes,
       iova,
-      label: this.lease.label,
-      state: this.ownLease.threads.state,
+      label: lease.label,
+      state: lease.threads.state,
     };
   }
 }

@@ -2,6 +2,7 @@ import { ArgumentError } from "../sys/errors.js";
 import type { Lease } from "../sys/resource.js";
 import type { Iova, IovaRange } from "./iova.js";
 import type { IovaPlacement } from "./iova-allocator.js";
+import type { LiveMappings } from "./mapped-index.js";
 import type { MemlockAccount } from "./memlock.js";
 import type { DmaSegment } from "./segments.js";
 
@@ -60,12 +61,21 @@ export interface DmaMapper {
   /** Undoes one map() wholly. @throws SysError */
   unmap(iova: bigint, sizeBytes: number): void;
   /**
+   * map() where the backend chooses, and unmap(), with addresses counted in IOVA_PAGEs: what most mappings are, without a
+   * bigint. A backend has both or none.
+   * @throws as map() and unmap()
+   */
+  mapPages?(address: number, sizeBytes: number, access: DmaAccess): number;
+  unmapPages?(page: number, sizeBytes: number): void;
+  /**
    * Where nothing translates: the physically contiguous pieces of what was just mapped from `address` on. Left out, what is
    * contiguous in memory is so for devices.
    */
   physicalSegments?(address: number, iova: bigint, sizeBytes: number): DmaSegment[];
   /** Whose memlock account mappings are charged to; the process's where left out. */
   memlockAccount?(): MemlockAccount;
+  /** A DmaSpace tells what it has mapped, for a backend that has to find free addresses itself. @returns undoes that */
+  tellLive?(live: LiveMappings): () => void;
   /** A device came to this address space or left it: what may be mapped can have changed. */
   devicesChanged?(): void;
 }

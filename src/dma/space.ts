@@ -4,16 +4,16 @@ import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
 import { allocateMemory, type BackingOptions } from "./backing.js";
-import { DmaBuffer } from "./buffer.js";
+import { BufferLease, DmaBuffer } from "./buffer.js";
 import { callSite } from "./call-site.js";
-import { type Iova, type IovaRange, iova } from "./iova.js";
+import { type Iova, type IovaRange, iova, iovaOfPage, iovaPage } from "./iova.js";
 import type { IovaPlacement } from "./iova-allocator.js";
 import { IovaSpaceError } from "./iova-space-error.js";
-import { MappedIndex, type MappedRecord } from "./mapped-index.js";
+import { MappedIndex, type MemoryRecord } from "./mapped-index.js";
 import { checkAccess, type DmaAccess, type DmaMapper } from "./mapper.js";
 import { assertMemlock, memlockErrorOf } from "./memlock.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
-import { DmaWindow } from "./window.js";
+import { DmaWindow, WindowLease } from "./window.js";
 
 /** Options of {@link DmaSpace.map}. */
 export interface MapOptions {
@@ -54,13 +54,15 @@ const MIN_ADDRESS_BITS = 13;
  * Which backend translates is no concern of its users.
  */
 export class DmaSpace extends Resource {
-  private readonly mapped = new MappedIndex();
+  private readonly mapped: MappedIndex;
 
   constructor(
     /** The backend; not for users. */
     readonly mapper: DmaMapper,
   ) {
-    super(new Lease(`DMA space (${mapper.name})`, () => {}, mapper.lease));
+    const mapped = new MappedIndex();
+    super(new Lease(`DMA space (${mapper.name})`, mapper.tellLive?.(mapped), mapper.lease));
+    this.mapped = mapped;
   }
 
   /** The backend's name: `iommufd`, `type1`, ... */
@@ -102,7 +104,7 @@ export class DmaSpace extends Resource {
    * memory closes the result first. A BAR that was mapped from another device works, too: peer to peer.
    * @throws ArgumentError, SysError, IovaSpaceError, MemlockError with nothing mapped
    */
-  map(memory: MappedMemory, options: MapOptions = {}): DmaBuffer {
+  map(memory: MappedMemory, options?: MapOptions): DmaBuffer {
     this.lease.assertOpen();
     if (!(memory instanceof MappedMemory)) {
       throw new ArgumentError(
@@ -137,7 +139,16 @@ export class DmaSpace extends Resource {
     }
     const { fixed, access, placement } = placementOf(options, sizeBytes);
     const at = mapper.mapFile(fd, offset, sizeBytes, access, fixed, placement);
-    return new DmaWindow(this, at, sizeBytes, () => mapper.unmap(at, sizeBytes), site);
+    try {
+      return new DmaWindow(
+        this,
+        new WindowLease(this.lease, this.mapped, mapper, iovaPage(at), sizeBytes),
+        site,
+      );
+    } catch (error) {
+      mapper.unmap(at, sizeBytes);
+      throw error;
+    }
   }
 
   /**
@@ -147,9 +158,8 @@ export class DmaSpace extends Resource {
    * @throws ArgumentError: not wholly inside a buffer of this space, or scattered (see {@link segments})
    */
   translate(view: NodeJS.ArrayBufferView): Iova {
-    const { at, address } = this.find(view);
-    const [first, second] = at.segments;
-    if (second === undefined) return (first.iova + BigInt(address - at.address)) as Iova;
+    const { at, offset } = this.find(view);
+    if (at.pieces === undefined) return (iovaOfPage(at.page) + BigInt(offset)) as Iova;
     const [segment, ...more] = this.segments(view);
     if (segment === undefined || more.length > 0) {
       throw new ArgumentError("the view's memory lies scattered: segments() says where");
@@ -169,24 +179,26 @@ export class DmaSpace extends Resource {
         part.lease.assertOpen();
         pieces.push(...part.segments);
       } else if (part.byteLength > 0) {
-        const { at, address } = this.find(part);
-        pieces.push(...cutSegments(at.segments, address - at.address, part.byteLength));
+        const { at, offset } = this.find(part);
+        const whole = at.pieces ?? [{ iova: iovaOfPage(at.page), sizeBytes: at.mappedBytes }];
+        pieces.push(...cutSegments(whole, offset, part.byteLength));
       }
     }
     return joinSegments(pieces);
   }
 
-  private find(view: NodeJS.ArrayBufferView): { at: MappedRecord; address: number } {
+  private find(view: NodeJS.ArrayBufferView): { at: MemoryRecord; offset: number } {
     this.lease.assertOpen();
     const address = ArrayBuffer.isView(view) ? mappedAddressOf(view) : undefined;
     if (address === undefined) {
       throw new ArgumentError("this is no view into memory of this library: no device can reach it");
     }
     const at = this.mapped.floor(address);
-    if (at === undefined || address + view.byteLength > at.address + at.sizeBytes) {
+    const offset = address - (at?.memory.address ?? 0);
+    if (at === undefined || offset + view.byteLength > at.mappedBytes) {
       throw new ArgumentError("the view is not, or not wholly, inside an open buffer of this DMA space");
     }
-    return { at, address };
+    return { at, offset };
   }
 
   private allocFrom(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
@@ -220,37 +232,33 @@ export class DmaSpace extends Resource {
     memory: MappedMemory,
     sizeBytes: number,
     ownsMemory: boolean,
-    options: MapOptions,
+    options: MapOptions | undefined,
     site: string,
   ): DmaBuffer {
     const { mapper, mapped } = this;
-    const mappedBytes = memory.sizeBytes;
-    const at = this.mapRange(memory, options);
+    const page = this.mapRange(memory, options);
     try {
-      const segments = this.segmentsOf(memory, at, sizeBytes, options);
-      const record = mapped.add(memory, segments);
-      const unmap = (): void => {
-        mapped.delete(record);
-        mapper.unmap(at, mappedBytes);
-      };
-      return new DmaBuffer(this, memory, { segments, sizeBytes, ownsMemory, site, unmap });
+      const pieces =
+        mapper.physicalSegments === undefined ? undefined : this.piecesOf(memory, page, sizeBytes, options);
+      const lease = new BufferLease(this.lease, mapped, mapper, memory, page, sizeBytes, pieces, ownsMemory);
+      return new DmaBuffer(this, memory, lease, site);
     } catch (error) {
-      mapper.unmap(at, mappedBytes);
+      mapper.unmap(iovaOfPage(page), memory.sizeBytes);
       throw error;
     }
   }
 
-  private segmentsOf(
+  private piecesOf(
     memory: MappedMemory,
-    at: Iova,
+    page: number,
     sizeBytes: number,
-    options: MapOptions,
-  ): [DmaSegment, ...DmaSegment[]] {
-    const whole = { iova: at, sizeBytes: memory.sizeBytes };
+    options: MapOptions | undefined,
+  ): [DmaSegment, ...DmaSegment[]] | undefined {
     const { mapper } = this;
-    if (mapper.physicalSegments === undefined) return [whole];
-    const [first = whole, ...more] = mapper.physicalSegments(memory.address, at, memory.sizeBytes);
-    if (first.sizeBytes < sizeBytes && options.scattered !== true) {
+    const [first, ...more] =
+      mapper.physicalSegments?.(memory.address, iovaOfPage(page), memory.sizeBytes) ?? [];
+    if (first === undefined) return undefined;
+    if (first.sizeBytes < sizeBytes && options?.scattered !== true) {
       throw new UnsupportedError(
         `${sizeBytes} bytes lie in ${1 + more.length} pieces, and nothing translates for the device (${mapper.name}): ` +
           "use huge pages (pages: 2 MiB), or scattered: true and buffer.segments",
@@ -259,27 +267,35 @@ export class DmaSpace extends Resource {
     return [first, ...more];
   }
 
-  private mapRange(memory: MappedMemory, options: MapOptions): Iova {
+  /** @returns where it was mapped, in IOVA_PAGEs */
+  private mapRange(memory: MappedMemory, options: MapOptions | undefined): number {
     const { mapper } = this;
-    const { sizeBytes, source } = memory;
     memory.assertUsable();
-    const { fixed, access, placement } = placementOf(options, sizeBytes);
     // Nobody pins a device's registers, and so nobody counts them.
     const counted = memory.backing.kind !== "device";
-    if (counted) assertMemlock(sizeBytes, mapper);
-    const byAddress = (): Iova => mapper.map(memory.address, sizeBytes, access, fixed, placement);
+    if (counted) assertMemlock(memory.sizeBytes, mapper);
     try {
-      if (source === undefined || mapper.mapFile === undefined) return byAddress();
-      const mapFile = mapper.mapFile.bind(mapper);
-      try {
-        return source.withFile((fd, offset) => mapFile(fd, offset, sizeBytes, access, fixed, placement));
-      } catch (error) {
-        // Before Linux 6.13 iommufd maps no files; of memory, unlike of registers, the addresses will do.
-        if (counted && error instanceof UnsupportedError) return byAddress();
-        throw error;
-      }
+      return options === undefined && memory.source === undefined && mapper.mapPages !== undefined
+        ? mapper.mapPages(memory.address, memory.sizeBytes, "read-write")
+        : iovaPage(this.mapPlaced(memory, options ?? {}, counted));
     } catch (error) {
       throw explain(error, memory, mapper);
+    }
+  }
+
+  private mapPlaced(memory: MappedMemory, options: MapOptions, counted: boolean): Iova {
+    const { mapper } = this;
+    const { sizeBytes, source } = memory;
+    const { fixed, access, placement } = placementOf(options, sizeBytes);
+    const byAddress = (): Iova => mapper.map(memory.address, sizeBytes, access, fixed, placement);
+    if (source === undefined || mapper.mapFile === undefined) return byAddress();
+    const mapFile = mapper.mapFile.bind(mapper);
+    try {
+      return source.withFile((fd, offset) => mapFile(fd, offset, sizeBytes, access, fixed, placement));
+    } catch (error) {
+      // Before Linux 6.13 iommufd maps no files; of memory, unlike of registers, the addresses will do.
+      if (counted && error instanceof UnsupportedError) return byAddress();
+      throw error;
     }
   }
 }

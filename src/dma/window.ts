@@ -1,27 +1,56 @@
 import { Lease, Resource } from "../sys/resource.js";
-import type { Iova } from "./iova.js";
+import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova.js";
+import type { MappedIndex, MappedRecord } from "./mapped-index.js";
+import type { DmaMapper } from "./mapper.js";
 import type { DmaSpace } from "./space.js";
+
+/** The obligation to unmap a {@link DmaWindow}, and what the space's index knows of it. */
+export class WindowLease extends Lease implements MappedRecord {
+  before: MappedRecord | undefined = undefined;
+  after: MappedRecord | undefined = undefined;
+  age = 0;
+  readonly memory = undefined;
+  readonly pieces = undefined;
+
+  constructor(
+    space: Lease,
+    private readonly index: MappedIndex,
+    private readonly mapper: DmaMapper,
+    readonly page: number,
+    readonly mappedBytes: number,
+  ) {
+    super(`DMA window of ${mappedBytes} bytes at iova 0x${iovaOfPage(page).toString(16)}`, undefined, space);
+    index.add(this);
+  }
+
+  protected override release(): void {
+    this.index.delete(this);
+    this.mapper.unmap(iovaOfPage(this.page), this.mappedBytes);
+  }
+}
 
 /**
  * A dma-buf in an address space: another device's memory, without a view for the CPU. Where its exporter takes it away (a
  * reset of that device, its end) devices reach nothing here any more, for good.
  */
 export class DmaWindow extends Resource {
+  /** Where devices find the first byte. */
+  readonly iova: Iova;
   readonly iovaLow: number;
   readonly iovaHigh: number;
+  readonly sizeBytes: number;
 
   /** Not for users: see {@link DmaSpace.mapDmaBuf}. */
   constructor(
     readonly space: DmaSpace,
-    /** Where devices find the first byte. */
-    readonly iova: Iova,
-    readonly sizeBytes: number,
-    unmap: () => void,
+    lease: WindowLease,
     site: string,
   ) {
-    const label = `DMA window of ${sizeBytes} bytes at iova 0x${iova.toString(16)}`;
-    super(new Lease(label, unmap, space.lease), site);
-    this.iovaLow = Number(iova & 0xffff_ffffn);
-    this.iovaHigh = Number(iova >> 32n);
+    super(lease, site);
+    const { page, mappedBytes } = lease;
+    this.iova = iovaOfPage(page);
+    this.iovaLow = lowOfPage(page);
+    this.iovaHigh = highOfPage(page);
+    this.sizeBytes = mappedBytes;
   }
 }

@@ -1,8 +1,8 @@
-import type { Iova, IovaRange } from "../dma/iova.js";
+import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova.js";
 import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import { IovaSpaceError } from "../dma/iova-space-error.js";
 import { IovaZones } from "../dma/iova-zones.js";
-import { LiveRanges } from "../dma/live-ranges.js";
+import type { LiveMappings } from "../dma/mapped-index.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { SysError, UnsupportedError } from "../sys/errors.js";
@@ -21,8 +21,8 @@ const MAX_FOREIGN = 1000;
 export class IoasMapper implements DmaMapper {
   readonly name = "iommufd";
   readonly lease: Lease;
-  /** What was mapped through here: start and length. */
-  private readonly live = new LiveRanges();
+  /** What was mapped through here. */
+  private readonly live = new Set<LiveMappings>();
   private readonly zones = new IovaZones();
   private allocator: IovaAllocator | undefined;
 
@@ -45,6 +45,12 @@ export class IoasMapper implements DmaMapper {
     return this.ioas.iommufd.rlimitMode;
   }
 
+  tellLive(mappings: LiveMappings): () => void {
+    const { live } = this;
+    live.add(mappings);
+    return () => live.delete(mappings);
+  }
+
   /** What may be mapped has changed: what there is to hand out is found anew. */
   devicesChanged(): void {
     this.allocator = undefined;
@@ -60,6 +66,23 @@ export class IoasMapper implements DmaMapper {
     return this.placed(sizeBytes, fixed, placement, (at) =>
       this.ioas.map({ address, sizeBytes }, { access, iova: at }),
     );
+  }
+
+  mapPages(address: number, sizeBytes: number, access: DmaAccess): number {
+    // Once addresses are ours to choose, all are.
+    if (this.allocator !== undefined || this.zones.matter(undefined)) {
+      return iovaPage(this.map(address, sizeBytes, access, undefined));
+    }
+    try {
+      return this.ioas.mapPages(address, sizeBytes, access);
+    } catch (error) {
+      throw this.explain(error, sizeBytes, undefined);
+    }
+  }
+
+  unmapPages(page: number, sizeBytes: number): void {
+    if (this.allocator === undefined) this.ioas.unmapPages(page, sizeBytes);
+    else this.unmap(iovaOfPage(page), sizeBytes);
   }
 
   mapFile(
@@ -88,14 +111,9 @@ export class IoasMapper implements DmaMapper {
       this.ioas.unmap(at, sizeBytes);
     } catch (error) {
       // Somebody unmapped it through the IOAS itself: it is free all the same.
-      if (error instanceof SysError && error.code === "ENOENT") this.forget(at, sizeBytes);
+      if (error instanceof SysError && error.code === "ENOENT") this.allocator?.release(at, sizeBytes);
       throw error;
     }
-    this.forget(at, sizeBytes);
-  }
-
-  private forget(at: bigint, sizeBytes: number): void {
-    this.live.delete(at);
     this.allocator?.release(at, sizeBytes);
   }
 
@@ -112,7 +130,6 @@ export class IoasMapper implements DmaMapper {
     } catch (error) {
       throw this.explain(error, sizeBytes, fixed);
     }
-    this.live.set(at, sizeBytes);
     this.allocator?.reserve(at, sizeBytes);
     return at;
   }
@@ -137,7 +154,6 @@ export class IoasMapper implements DmaMapper {
       }
       try {
         map(at);
-        this.live.set(at, sizeBytes);
         return at;
       } catch (error) {
         const code = error instanceof SysError ? error.code : undefined;
@@ -158,7 +174,10 @@ export class IoasMapper implements DmaMapper {
   private findFree(): IovaAllocator {
     const { ranges, alignmentBytes } = this.ioas.iovaRanges();
     const allocator = new IovaAllocator(ranges, Math.max(alignmentBytes, PAGE_SIZE));
-    for (const [at, sizeBytes] of this.live.entries()) allocator.reserve(at, sizeBytes);
+    for (const mappings of this.live) {
+      for (const { page, mappedBytes } of mappings.records())
+        allocator.reserve(iovaOfPage(page), mappedBytes);
+    }
     return allocator;
   }
 

@@ -1,4 +1,12 @@
-import { type Iova, type IovaRange, iova } from "../dma/iova.js";
+import {
+  highOfPage,
+  type Iova,
+  type IovaRange,
+  iova,
+  iovaOfPage,
+  lowOfPage,
+  pageOfHalves,
+} from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
@@ -184,6 +192,34 @@ export class Ioas extends Resource {
   }
 
   /**
+   * {@link map} where the kernel chooses, with the address counted in IOVA_PAGEs; not for users, who would have to check first.
+   * @throws ClosedError, SysError
+   */
+  mapPages(address: number, sizeBytes: number, access: DmaAccess): number {
+    this.lease.assertOpen();
+    const { words } = this.mapRequest;
+    words[MAP.flags] = mapFlags(access, undefined);
+    storeU64(words, MAP.user_va, address);
+    storeU64(words, MAP.length, sizeBytes);
+    words[MAP.iova] = 0;
+    words[MAP.iova + 1] = 0;
+    const result = this.mapRequest.call(this.iommufd.fd);
+    if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, sizeBytes, undefined);
+    return pageOfHalves(words[MAP.iova] ?? 0, words[MAP.iova + 1] ?? 0);
+  }
+
+  /** {@link unmap} of one {@link mapPages}. @throws ClosedError, SysError */
+  unmapPages(page: number, sizeBytes: number): void {
+    this.lease.assertOpen();
+    const { words } = this.unmapRequest;
+    storeU64(words, UNMAP_LENGTH, sizeBytes);
+    words[UNMAP_IOVA * 2] = lowOfPage(page);
+    words[UNMAP_IOVA * 2 + 1] = highOfPage(page);
+    const result = this.unmapRequest.call(this.iommufd.fd);
+    if (result < 0) throw this.unmapError(result, iovaOfPage(page));
+  }
+
+  /**
    * {@link map} off the JavaScript thread: pinning gigabytes takes seconds. The memory must stay open until then.
    * @throws as map(), as a rejection
    */
@@ -278,9 +314,7 @@ export class Ioas extends Resource {
     const result = await this.lease.during("an unmapping under way", () =>
       tryIoctlAsync(this.iommufd.fd, IOMMU_IOAS_UNMAP, request),
     );
-    if (result < 0) {
-      throw callError(IOMMU_IOAS_UNMAP, result, { object: `${this.lease.label} at 0x${at.toString(16)}` });
-    }
+    if (result < 0) throw this.unmapError(result, at);
     return Number(iommu_ioas_unmap.get(request, "length"));
   }
 
@@ -338,11 +372,11 @@ export class Ioas extends Resource {
   private unmapFrom(at: bigint): void {
     this.unmapRequest.quads[UNMAP_IOVA] = checkU64("iova", at);
     const result = this.unmapRequest.call(this.iommufd.fd);
-    if (result < 0) {
-      throw callError(IOMMU_IOAS_UNMAP, result, {
-        object: `${this.lease.label} at 0x${at.toString(16)}`,
-      });
-    }
+    if (result < 0) throw this.unmapError(result, at);
+  }
+
+  private unmapError(result: number, at: bigint): Error {
+    return callError(IOMMU_IOAS_UNMAP, result, { object: `${this.lease.label} at 0x${at.toString(16)}` });
   }
 
   private mapError(

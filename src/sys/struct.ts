@@ -128,8 +128,11 @@ export function bytes(n: number): FieldType<Uint8Array> {
   };
 }
 
-/** `n` bytes of ASCII, padded with spaces or zeros, as NVMe and PCI structures hold strings. */
-export function ascii(n: number): FieldType<string> {
+/**
+ * `n` bytes of ASCII, as NVMe and PCI structures hold strings.
+ * @param padding what is written behind the text: spaces, or zeros where the specification calls it null-terminated
+ */
+export function ascii(n: number, padding: " " | "\0" = " "): FieldType<string> {
   const raw = bytes(n);
   return {
     sizeBytes: n,
@@ -141,7 +144,7 @@ export function ascii(n: number): FieldType<string> {
         .replace(/[\0 ]+$/, ""),
     write(view, at, value) {
       if (/[^ -~]/.test(value)) throw new ArgumentError(`${JSON.stringify(value)} is not printable ASCII`);
-      raw.write(view, at, Buffer.from(value.padEnd(n, " "), "latin1"));
+      raw.write(view, at, Buffer.from(value.padEnd(n, padding), "latin1"));
     },
   };
 }

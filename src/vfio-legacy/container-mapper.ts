@@ -1,8 +1,8 @@
-import { type Iova, type IovaRange, iova } from "../dma/iova.js";
+import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova.js";
 import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import { IovaSpaceError } from "../dma/iova-space-error.js";
 import { IovaZones } from "../dma/iova-zones.js";
-import { LiveRanges } from "../dma/live-ranges.js";
+import type { LiveMappings } from "../dma/mapped-index.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { SysError } from "../sys/errors.js";
@@ -19,10 +19,11 @@ export class ContainerMapper implements DmaMapper {
   readonly lease: Lease;
   /** The container's groups, for devices that come to it later. */
   readonly groups: GroupTable;
-  /** What was mapped through here: start and length. */
-  private readonly live = new LiveRanges();
-  /** What was given back last is still taken in the allocator: the next mapping of that size gets it. */
-  private parked: Iova | undefined = undefined;
+  /** What was mapped through here. */
+  private readonly live = new Set<LiveMappings>();
+  /** What was given back last, in IOVA_PAGEs, is still taken in the allocator: the next mapping of that size gets it. */
+  private parked = 0;
+  /** 0: nothing is parked. */
   private parkedBytes = 0;
   private readonly zones = new IovaZones();
   private ranges: IovaRange[] = [];
@@ -54,9 +55,15 @@ export class ContainerMapper implements DmaMapper {
     return this.name === "type1" ? "process" : "user";
   }
 
+  tellLive(mappings: LiveMappings): () => void {
+    const { live } = this;
+    live.add(mappings);
+    return () => live.delete(mappings);
+  }
+
   /** What may be mapped has changed: what there is to hand out is found anew. */
   devicesChanged(): void {
-    this.parked = undefined;
+    this.parkedBytes = 0;
     this.allocator = this.findFree();
   }
 
@@ -67,59 +74,73 @@ export class ContainerMapper implements DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
+    return iovaOfPage(this.mapAt(address, sizeBytes, access, fixed, placement));
+  }
+
+  unmap(at: bigint, sizeBytes: number): void {
+    this.unmapPages(iovaPage(at), sizeBytes);
+  }
+
+  mapPages(address: number, sizeBytes: number, access: DmaAccess): number {
+    return this.mapAt(address, sizeBytes, access, undefined, undefined);
+  }
+
+  unmapPages(page: number, sizeBytes: number): void {
+    this.container.unmapPages(page, sizeBytes);
+    this.unpark();
+    this.parked = page;
+    this.parkedBytes = sizeBytes;
+  }
+
+  private mapAt(
+    address: number,
+    sizeBytes: number,
+    access: DmaAccess,
+    fixed: bigint | undefined,
+    placement: IovaPlacement | undefined,
+  ): number {
     for (let foreign = 0; ; ) {
-      const at = this.take(sizeBytes, fixed, placement);
+      const page = this.take(sizeBytes, fixed, placement);
       try {
-        this.container.map({ address, sizeBytes }, at, access);
+        this.container.mapPages(address, sizeBytes, page, access);
+        return page;
       } catch (error) {
         const isTaken = error instanceof SysError && error.code === "EEXIST";
         // Somebody mapped there through the container itself: stays taken here, and another place is tried.
         if (isTaken && fixed === undefined && ++foreign < MAX_FOREIGN) continue;
+        const at = iovaOfPage(page);
         this.allocator.release(at, sizeBytes);
         throw isTaken
           ? new IovaSpaceError("taken", `iova 0x${at.toString(16)} is mapped already`, { cause: error })
           : error;
       }
-      this.live.set(at, sizeBytes);
-      return at;
     }
-  }
-
-  unmap(at: bigint, sizeBytes: number): void {
-    this.container.unmap(at, sizeBytes);
-    this.live.delete(at);
-    this.unpark();
-    this.parked = at as Iova;
-    this.parkedBytes = sizeBytes;
   }
 
   /** Gives the allocator back what is parked: it may merge it, or hand out parts of it. */
   private unpark(): void {
-    if (this.parked === undefined) return;
-    const at = this.parked;
-    this.parked = undefined;
-    this.allocator.release(at, this.parkedBytes);
+    if (this.parkedBytes === 0) return;
+    const sizeBytes = this.parkedBytes;
+    this.parkedBytes = 0;
+    this.allocator.release(iovaOfPage(this.parked), sizeBytes);
   }
 
-  private take(sizeBytes: number, fixed: bigint | undefined, placement: IovaPlacement | undefined): Iova {
-    const { parked } = this;
-    if (
-      parked !== undefined &&
-      this.parkedBytes === sizeBytes &&
-      fixed === undefined &&
-      !this.zones.matter(placement)
-    ) {
-      this.parked = undefined;
-      return parked;
+  private take(sizeBytes: number, fixed: bigint | undefined, placement: IovaPlacement | undefined): number {
+    const isPlaced = fixed !== undefined || this.zones.matter(placement);
+    if (this.parkedBytes === sizeBytes && !isPlaced) {
+      this.parkedBytes = 0;
+      return this.parked;
     }
     this.unpark();
     if (fixed !== undefined) {
       this.allocator.reserve(fixed, sizeBytes);
-      return iova(fixed);
+      return iovaPage(fixed);
     }
-    return this.zones.matter(placement)
-      ? this.zones.alloc(this.allocator, sizeBytes, placement)
-      : this.allocator.alloc(sizeBytes);
+    return iovaPage(
+      isPlaced
+        ? this.zones.alloc(this.allocator, sizeBytes, placement)
+        : this.allocator.alloc(sizeBytes),
+    );
   }
 
   private findFree(): IovaAllocator {
@@ -127,7 +148,10 @@ export class ContainerMapper implements DmaMapper {
     this.ranges = info.iovaRanges;
     const smallestPage = Number(info.pageSizes & -info.pageSizes);
     const allocator = new IovaAllocator(this.ranges, Math.max(smallestPage, PAGE_SIZE));
-    for (const [at, sizeBytes] of this.live.entries()) allocator.reserve(at, sizeBytes);
+    for (const mappings of this.live) {
+      for (const { page, mappedBytes } of mappings.records())
+        allocator.reserve(iovaOfPage(page), mappedBytes);
+    }
     return allocator;
   }
 }

@@ -1,5 +1,5 @@
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
-import { type IovaRange, iova } from "../dma/iova.js";
+import { highOfPage, type IovaRange, iova, iovaOfPage, lowOfPage } from "../dma/iova.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { Errno } from "../sys/errno.js";
@@ -227,6 +227,31 @@ export class VfioContainer extends Resource {
     storeU64(words, MAP.size, memory.sizeBytes);
     const result = this.mapRequest.call(this.fd);
     if (result < 0) throw this.mapError(result, memory.sizeBytes, at);
+  }
+
+  /** {@link map} with the address counted in IOVA_PAGEs; not for users, who would have to check first. @throws as map() */
+  mapPages(address: number, sizeBytes: number, page: number, access: DmaAccess): void {
+    this.assertReady();
+    const { words } = this.mapRequest;
+    words[MAP.flags] = mapFlags(access);
+    storeU64(words, MAP.vaddr, address);
+    words[MAP.iova] = lowOfPage(page);
+    words[MAP.iova + 1] = highOfPage(page);
+    storeU64(words, MAP.size, sizeBytes);
+    const result = this.mapRequest.call(this.fd);
+    if (result < 0) throw this.mapError(result, sizeBytes, iovaOfPage(page));
+  }
+
+  /** {@link unmap} of one {@link mapPages}. @throws as unmap() */
+  unmapPages(page: number, sizeBytes: number): void {
+    this.assertReady();
+    const { words } = this.unmapRequest;
+    words[UNMAP.flags] = 0;
+    words[UNMAP.iova] = lowOfPage(page);
+    words[UNMAP.iova + 1] = highOfPage(page);
+    storeU64(words, UNMAP.size, sizeBytes);
+    const result = this.unmapRequest.call(this.fd);
+    if (result < 0) throw this.unmapError(result, iovaOfPage(page));
   }
 
   private mapError(result: number, sizeBytes: number, at: bigint): SysError {

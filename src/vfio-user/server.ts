@@ -354,14 +354,15 @@ class Session implements MessageDma {
 
   private negotiate(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
     if (this.isNegotiated) throw new Refusal(Errno.EINVAL);
-    this.maxTransferBytes = decodeVersion(payload, "the client").maxTransferBytes;
+    const client = decodeVersion(payload, "the client");
+    this.maxTransferBytes = client.maxTransferBytes;
     this.isNegotiated = true;
     const host: DeviceHost = {
       memory: this.memory,
       raise: (vector, kind = "msix") => this.irqs[irqIndex[kind]]?.raise(vector),
     };
     this.device.connect(host);
-    return { parts: [encodeVersion()] };
+    return { parts: [encodeVersion(client.minor)] };
   }
 
   private mapDma(payload: Uint8Array, fds: readonly number[]): Record<string, never> {
@@ -408,16 +409,17 @@ class Session implements MessageDma {
     }
     const capability = sparseCapability(areas);
     const whole = vfio_region_info.sizeBytes + capability.length;
+    // As libvfio-user has it, and unlike the kernel: QEMU takes a flag without an offset for a lie.
     const hasRoom = argsz >= whole;
     const info = vfio_region_info.encode({
       argsz: whole,
-      flags: access | VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS,
+      flags: access | VFIO_REGION_INFO_FLAG_MMAP | (hasRoom ? VFIO_REGION_INFO_FLAG_CAPS : 0),
       index,
       cap_offset: hasRoom ? vfio_region_info.sizeBytes : 0,
       size: BigInt(size),
       offset: BigInt(first.fdOffset - first.offset),
     });
-    return { parts: hasRoom ? [info, capability] : [info], fds: [first.fd] };
+    return hasRoom ? { parts: [info, capability], fds: [first.fd] } : { parts: [info] };
   }
 
   private readRegion(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {

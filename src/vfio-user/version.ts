@@ -26,6 +26,8 @@ const schema = z.looseObject({
 
 /** What one side of a connection can do, with what counts where it says nothing; never more than is of use here. */
 export interface VfioUserCapabilities {
+  /** Minor version it speaks. */
+  readonly minor: number;
   /** Descriptors that it takes with one message. */
   readonly maxMessageFds: number;
   /** Bytes of data that it takes with one message. */
@@ -38,6 +40,7 @@ export interface VfioUserCapabilities {
 }
 
 export const ourCapabilities: VfioUserCapabilities = {
+  minor: MINOR,
   maxMessageFds: 16,
   maxTransferBytes: 1024 * 1024,
   pageSizes: PAGE_SIZE,
@@ -45,8 +48,11 @@ export const ourCapabilities: VfioUserCapabilities = {
   writeMultiple: true,
 };
 
-/** Payload of VFIO_USER_VERSION and of its reply. */
-export function encodeVersion(): Uint8Array {
+/**
+ * Payload of VFIO_USER_VERSION and of its reply.
+ * @param minor at most ours; a server answers a client with no more than it asked for, or the client goes (QEMU asks for 0.0)
+ */
+export function encodeVersion(minor = MINOR): Uint8Array {
   const json = JSON.stringify({
     capabilities: {
       max_msg_fds: ourCapabilities.maxMessageFds,
@@ -58,7 +64,7 @@ export function encodeVersion(): Uint8Array {
   });
   const bytes = Buffer.alloc(4 + json.length + 1);
   bytes.writeUInt16LE(MAJOR, 0);
-  bytes.writeUInt16LE(MINOR, 2);
+  bytes.writeUInt16LE(Math.min(minor, MINOR), 2);
   bytes.write(json, 4, "latin1");
   return bytes;
 }
@@ -86,6 +92,7 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
   }
   const { capabilities = {} } = parsed;
   return {
+    minor: bytes.readUInt16LE(2),
     maxMessageFds: Math.min(capabilities.max_msg_fds ?? 1, ourCapabilities.maxMessageFds),
     maxTransferBytes: Math.min(
       capabilities.max_data_xfer_size ?? 1024 * 1024,

@@ -331,7 +331,7 @@ describe("refused before a doorbell rings", () => {
     using foreign = otherSpace.alloc(PAGE, { iova: 0n });
     const closed = space.alloc(PAGE, { iova: 2n ** 40n });
     closed.close();
-    for (const data of [
+    const refused: DataList[] = [
       [],
       [at(2, 15 * PAGE, 2 * PAGE)],
       [at(2, -4, 512)],
@@ -341,7 +341,8 @@ describe("refused before a doorbell rings", () => {
       [at(0, 0, MAX_BYTES), at(2, 0, 4)],
       [{ bitBucketBytes: 0 }],
       [{ bitBucketBytes: MAX_BYTES + 1 }],
-    ]) {
+    ];
+    for (const data of refused) {
       expect(check({ opcode: read, data }, NO_ALIGNMENT)).toThrow(ArgumentError);
     }
     expect(check({ opcode: read, data: { buffer: closed } }, 0)).toThrow(ClosedError);

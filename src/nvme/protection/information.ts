@@ -1,0 +1,280 @@
+import { checkInteger } from "../../sys/check.js";
+import { ArgumentError } from "../../sys/errors.js";
+import { NvmeError } from "../error.js";
+import { NvmeStatus } from "../spec/status.js";
+import { type Crc64, crc16, crc32c, crc64 } from "./crc.js";
+
+/** How a namespace's blocks are protected (NVM Command Set 1.x, "Protection Information Formats"). */
+export interface ProtectionFormat {
+  /** Types differ in what the reference tag means: 1 the LBA, 2 what the writer says, counted up, 3 nothing. */
+  readonly type: 1 | 2 | 3;
+  readonly guardBits: 16 | 32 | 64;
+  /** High bits of the reference tag's place that hold a storage tag instead. */
+  readonly storageTagBits: number;
+  readonly blockSizeBytes: number;
+  readonly metadataBytes: number;
+  /** The information stands in the metadata's first bytes, and not in its last. */
+  readonly first: boolean;
+}
+
+/** What protection information says besides the guard. */
+export interface ProtectionTags {
+  /** 16 bits; FFFFh switches the checks of the block off. 0 by default. */
+  readonly applicationTag?: number | undefined;
+  /** Of the first block; the others' count up, but not with type 3. 0n by default. */
+  readonly referenceTag?: bigint | undefined;
+  /** 0n by default. */
+  readonly storageTag?: bigint | undefined;
+}
+
+/** What {@link ProtectionInformation.check} compares. */
+export interface ProtectionChecks extends ProtectionTags {
+  /** By default yes. */
+  readonly guard?: boolean | undefined;
+  /** Bits of the application tag that are compared; by default all where there is one, else none. */
+  readonly applicationTagMask?: number | undefined;
+  /** By default where a `referenceTag` is given. */
+  readonly reference?: boolean | undefined;
+  /** By default where a `storageTag` is given. */
+  readonly storage?: boolean | undefined;
+}
+
+/** Bytes of the information, by bits of the guard: guard, application tag of 2 bytes, and storage and reference tag. */
+const layouts = {
+  16: { bytes: 8, applicationAt: 2, spaceBits: 32 },
+  32: { bytes: 16, applicationAt: 4, spaceBits: 80 },
+  64: { bytes: 16, applicationAt: 8, spaceBits: 48 },
+} as const;
+
+/** Storage and reference tag together: 80 bits at most, as words of 32. */
+interface Space {
+  readonly top: number;
+  readonly high: number;
+  readonly low: number;
+}
+
+function wordsOf(value: bigint): Space {
+  return {
+    top: Number((value >> 64n) & 0xffffn),
+    high: Number((value >> 32n) & 0xffff_ffffn),
+    low: Number(value & 0xffff_ffffn),
+  };
+}
+
+/** Makes and checks protection information in this process: what the controller does with PRACT and PRCHK. */
+export class ProtectionInformation {
+  /** Bytes of a block's information: 8, or 16 where the guard has more than 16 bits. */
+  readonly sizeBytes: 8 | 16;
+  /** Bits that the reference tag has. */
+  readonly referenceTagBits: number;
+  /** The information is all the metadata: with PRACT none is transferred. */
+  readonly isWholeMetadata: boolean;
+  /** Where in the metadata it stands. */
+  private readonly at: number;
+  private readonly applicationAt: number;
+  private readonly spaceBits: number;
+  private readonly crc: Crc64 = { low: 0, high: 0 };
+
+  /** @throws ArgumentError where no namespace can have this format */
+  constructor(readonly format: ProtectionFormat) {
+    const { type, guardBits, storageTagBits, metadataBytes, first } = format;
+    checkInteger("type", type, 1, 3);
+    const layout = layouts[guardBits];
+    if (layout === undefined) throw new ArgumentError(`guardBits must be 16, 32 or 64, got ${guardBits}`);
+    checkInteger("storageTagBits", storageTagBits, guardBits === 32 ? 16 : 0, Math.min(64, layout.spaceBits));
+    checkInteger("metadataBytes", metadataBytes, layout.bytes, 65_535);
+    this.sizeBytes = layout.bytes;
+    this.applicationAt = layout.applicationAt;
+    this.spaceBits = layout.spaceBits;
+    this.referenceTagBits = layout.spaceBits - storageTagBits;
+    this.isWholeMetadata = metadataBytes === layout.bytes;
+    this.at = first ? 0 : metadataBytes - layout.bytes;
+  }
+
+  /**
+   * Fills in the information of all blocks.
+   * @param data the blocks; with their metadata behind each where `metadata` is left out
+   * @throws ArgumentError where the lengths don't match, or a tag doesn't fit
+   */
+  generate(data: Uint8Array, metadata: Uint8Array | undefined, tags: ProtectionTags = {}): void {
+    const walk = this.walk(data, metadata);
+    const application = tags.applicationTag ?? 0;
+    const fixed = wordsOf(this.storageBits(tags.storageTag));
+    const next = this.counter(tags);
+    const { view } = walk;
+    for (let block = 0; block < walk.blocks; block++) {
+      const at = block * walk.metadataStride + walk.metadataAt + this.at;
+      this.guardOf(data, walk.bytes, block * walk.dataStride, at);
+      const { low, high } = this.crc;
+      if (this.format.guardBits === 16) view.setUint16(at, low);
+      else if (this.format.guardBits === 32) view.setUint32(at, low);
+      else {
+        view.setUint32(at, high);
+        view.setUint32(at + 4, low);
+      }
+      const end = at + this.sizeBytes;
+      view.setUint16(at + this.applicationAt, application);
+      view.setUint32(end - 4, fixed.low | next.low);
+      if (this.spaceBits >= 48) view.setUint16(end - 6, fixed.high | next.high);
+      if (this.spaceBits === 80) {
+        view.setUint16(end - 8, (fixed.high | next.high) >>> 16);
+        view.setUint16(end - 10, fixed.top | next.top);
+      }
+      next.step();
+    }
+  }
+
+  /**
+   * Checks the information of all blocks as a controller does. Blocks whose application tag is FFFFh (with type 3: and
+   * whose reference tag is all ones) pass unseen.
+   * @param data as for {@link generate}
+   * @throws NvmeError as the controller's: End-to-end Guard, Application Tag, Reference Tag or Storage Tag Check Error;
+   *   ArgumentError as generate()
+   */
+  check(data: Uint8Array, metadata: Uint8Array | undefined, against: ProtectionChecks = {}): void {
+    const walk = this.walk(data, metadata);
+    const { applicationTag, referenceTag, storageTag } = against;
+    const application = applicationTag ?? 0;
+    const mask = checkInteger(
+      "applicationTagMask",
+      against.applicationTagMask ?? (applicationTag === undefined ? 0 : 0xffff),
+      0,
+      0xffff,
+    );
+    const expected = wordsOf(this.storageBits(storageTag));
+    const all = wordsOf((1n << BigInt(this.referenceTagBits)) - 1n);
+    const everything = wordsOf((1n << BigInt(this.spaceBits)) - 1n);
+    const next = this.counter(against);
+    const { guard = true, reference = referenceTag !== undefined, storage = storageTag !== undefined } = against;
+    const { view } = walk;
+    const { type, guardBits } = this.format;
+    for (let block = 0; block < walk.blocks; block++, next.step()) {
+      const at = block * walk.metadataStride + walk.metadataAt + this.at;
+      const end = at + this.sizeBytes;
+      const low = view.getUint32(end - 4);
+      let high = this.spaceBits >= 48 ? view.getUint16(end - 6) : 0;
+      if (this.spaceBits === 80) high += view.getUint16(end - 8) * 0x1_0000;
+      const top = this.spaceBits === 80 ? view.getUint16(end - 10) : 0;
+      const tag = view.getUint16(at + this.applicationAt);
+      // Not the storage tag: it says nothing of the block.
+      const isAllOnes =
+        ((low & all.low) ^ all.low) === 0 && ((high & all.high) ^ all.high) === 0 && (top & all.top) === all.top;
+      if (tag === 0xffff && (type !== 3 || isAllOnes)) continue;
+      if (guard) {
+        this.guardOf(data, walk.bytes, block * walk.dataStride, at);
+        const same =
+          guardBits === 16
+            ? view.getUint16(at) === this.crc.low
+            : guardBits === 32
+              ? view.getUint32(at) === this.crc.low
+              : view.getUint32(at) === this.crc.high && view.getUint32(at + 4) === this.crc.low;
+        if (!same) throw failure(block, NvmeStatus.endToEndGuardCheckError);
+      }
+      if (((tag ^ application) & mask) !== 0) {
+        throw failure(block, NvmeStatus.endToEndApplicationTagCheckError);
+      }
+      if (
+        reference &&
+        (((low ^ next.low) & all.low) !== 0 ||
+          ((high ^ next.high) & all.high) !== 0 ||
+          ((top ^ next.top) & all.top) !== 0)
+      ) {
+        throw failure(block, NvmeStatus.endToEndReferenceTagCheckError);
+      }
+      if (
+        storage &&
+        (((low ^ expected.low) & everything.low & ~all.low) !== 0 ||
+          ((high ^ expected.high) & everything.high & ~all.high) !== 0 ||
+          ((top ^ expected.top) & everything.top & ~all.top) !== 0)
+      ) {
+        throw failure(block, NvmeStatus.endToEndStorageTagCheckError);
+      }
+    }
+  }
+
+  /**
+   * CDW2, CDW3 and CDW14 as commands state the (expected) initial storage and reference tag.
+   * @throws ArgumentError where one doesn't fit
+   */
+  tagDwords(tags: ProtectionTags): { readonly cdw2: number; readonly cdw3: number; readonly cdw14: number } {
+    const { top, high, low } = wordsOf(
+      this.storageBits(tags.storageTag) | this.fitting("referenceTag", tags.referenceTag ?? 0n),
+    );
+    return { cdw2: top, cdw3: high, cdw14: low };
+  }
+
+  private fitting(name: "referenceTag", tag: bigint): bigint {
+    if (typeof tag !== "bigint" || tag < 0n || tag >> BigInt(this.referenceTagBits) !== 0n) {
+      throw new ArgumentError(`${name} ${tag} does not fit ${this.referenceTagBits} bits`);
+    }
+    return tag;
+  }
+
+  private storageBits(tag = 0n): bigint {
+    const { storageTagBits } = this.format;
+    if (typeof tag !== "bigint" || tag < 0n || tag >> BigInt(storageTagBits) !== 0n) {
+      throw new ArgumentError(`storageTag ${tag} does not fit ${storageTagBits} bits`);
+    }
+    return tag << BigInt(this.referenceTagBits);
+  }
+
+  /** The reference tag, block by block, in halves. */
+  private counter(tags: ProtectionTags): { low: number; high: number; top: number; step(): void } {
+    checkInteger("applicationTag", tags.applicationTag ?? 0, 0, 0xffff);
+    const start = wordsOf(this.fitting("referenceTag", tags.referenceTag ?? 0n));
+    const last = wordsOf((1n << BigInt(this.referenceTagBits)) - 1n);
+    const counts = this.format.type !== 3;
+    return {
+      ...start,
+      step() {
+        if (!counts) return;
+        this.low = ((this.low + 1) & last.low) >>> 0;
+        if (this.low === 0) this.high = ((this.high + 1) & last.high) >>> 0;
+      },
+    };
+  }
+
+  private walk(data: Uint8Array, metadata: Uint8Array | undefined) {
+    const { blockSizeBytes, metadataBytes } = this.format;
+    const dataStride = metadata === undefined ? blockSizeBytes + metadataBytes : blockSizeBytes;
+    const blocks = data.length / dataStride;
+    if (!Number.isInteger(blocks) || blocks === 0) {
+      throw new ArgumentError(`${data.length} bytes of data are no whole blocks of ${dataStride}`);
+    }
+    if (metadata !== undefined && metadata.length !== blocks * metadataBytes) {
+      throw new ArgumentError(
+        `${blocks} blocks have ${blocks * metadataBytes} bytes of metadata, not ${metadata.length}`,
+      );
+    }
+    const bytes = metadata ?? data;
+    return {
+      blocks,
+      bytes,
+      view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+      dataStride,
+      metadataStride: metadata === undefined ? dataStride : metadataBytes,
+      metadataAt: metadata === undefined ? blockSizeBytes : 0,
+    };
+  }
+
+  /** Guard of a block: its data, and the metadata that stands before the information. */
+  private guardOf(data: Uint8Array, metadata: Uint8Array, dataAt: number, informationAt: number): void {
+    const { crc } = this;
+    const dataEnd = dataAt + this.format.blockSizeBytes;
+    const metadataAt = informationAt - this.at;
+    if (this.format.guardBits === 16) {
+      crc.low = crc16(metadata, metadataAt, informationAt, crc16(data, dataAt, dataEnd));
+    } else if (this.format.guardBits === 32) {
+      crc.low = crc32c(metadata, metadataAt, informationAt, crc32c(data, dataAt, dataEnd));
+    } else {
+      crc.low = 0;
+      crc.high = 0;
+      crc64(crc, data, dataAt, dataEnd);
+      crc64(crc, metadata, metadataAt, informationAt);
+    }
+  }
+}
+
+function failure(block: number, status: number): NvmeError {
+  return new NvmeError(`protection information of block ${block}`, status);
+}
