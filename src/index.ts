@@ -60,9 +60,17 @@ export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
 export { NvmeCapacity } from "./nvme/capacity.js";
-export type { CommandData, NvmeCommand, NvmeCompletion } from "./nvme/command.js";
+export type {
+  BitBucket,
+  CommandData,
+  DataList,
+  DataRange,
+  NvmeCommand,
+  NvmeCompletion,
+} from "./nvme/command.js";
 export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
 export { NvmeController } from "./nvme/controller.js";
+export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "./nvme/dataset.js";
 export { type DirectiveOperation, NvmeDirectives } from "./nvme/directives.js";
 export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "./nvme/error.js";
 export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
@@ -77,6 +85,7 @@ export {
   type FirmwareCommitResult,
   NvmeFirmware,
 } from "./nvme/firmware.js";
+export type { IoOptions, ProtectionOptions } from "./nvme/io-options.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
 export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";
 export { LockdownInterface, type LockdownOptions, LockdownScope } from "./nvme/lockdown.js";
@@ -95,11 +104,20 @@ export {
   type SanitizeOptions,
   SecureErase,
 } from "./nvme/maintenance.js";
-export { type BlockRange, type IoOptions, NvmeNamespace } from "./nvme/namespace.js";
+export { type CopyOptions, NvmeNamespace } from "./nvme/namespace.js";
 export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "./nvme/namespace-management.js";
 export type { NvmeOptions } from "./nvme/options.js";
+export { NvmePlacement, type ReclaimUnitHandle } from "./nvme/placement.js";
+export { crc16, crc32c, crc64 } from "./nvme/protection/crc.js";
+export {
+  type ProtectionChecks,
+  type ProtectionFormat,
+  ProtectionInformation,
+  type ProtectionTags,
+} from "./nvme/protection/information.js";
 export type { RingBuffers } from "./nvme/queue-memory.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
+export { NvmeReservations, type Registrant, type ReservationStatus } from "./nvme/reservations.js";
 export { NvmeSecurity, type SecurityProtocol } from "./nvme/security.js";
 export {
   Anacap,
@@ -176,13 +194,23 @@ export {
 export { AsyncEventInfo, FeatureId, IdentifyCns, LogPageId } from "./nvme/spec/opcodes.js";
 export type { PowerState } from "./nvme/spec/power-state.js";
 export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
+export type { ReservationType } from "./nvme/spec/reservations.js";
 export { NvmeStatus } from "./nvme/spec/status.js";
 export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
 export { ResourceType, VirtualizationAction } from "./nvme/spec/virtualization.js";
 export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
+export type { ReadStreamOptions, WriteStreamOptions } from "./nvme/streams.js";
 export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
+export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/transfers.js";
 export { NvmeVirtualization } from "./nvme/virtualization.js";
+export {
+  type Zone,
+  type ZoneChoice,
+  ZonedNamespace,
+  type ZoneReportOptions,
+  type ZoneStateName,
+} from "./nvme/zoned-namespace.js";
 export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";

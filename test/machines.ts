@@ -114,6 +114,34 @@ function vfioUserDevices(folder: string): string[] {
   ];
 }
 
+/** Namespaces of {@link dataDevices} by id, as QEMU's nvme-ns takes them. */
+const dataNamespaces: readonly string[] = [
+  "logical_block_size=512",
+  "logical_block_size=512,ms=8,pi=1",
+  "logical_block_size=512,ms=8,pi=2,pil=1",
+  "logical_block_size=4096,ms=8,pi=3",
+  "logical_block_size=512,ms=16,mset=1",
+  "logical_block_size=4096,ms=64,mset=1,pi=1",
+  "logical_block_size=4096,ms=16,pi=1,pif=2",
+  "logical_block_size=4096,ms=64,pi=2,pif=2,pil=1",
+  "logical_block_size=4096,ms=16,mset=1,pi=3,pif=2",
+  "logical_block_size=4096,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=512K,zoned.max_open=3,zoned.max_active=4," +
+    "zoned.descr_ext_size=64",
+];
+
+/** A subsystem of two controllers, one of which transfers 8 KiB at most and one of which has no limit. */
+function dataDevices(folder: string): string[] {
+  return [
+    ...["-device", "nvme-subsys,id=data-subsys"],
+    ...["-device", "nvme,serial=data-one,subsys=data-subsys,mdts=0,addr=0x10"],
+    ...["-device", "nvme,serial=data-two,subsys=data-subsys,mdts=1,addr=0x11"],
+    ...dataNamespaces.flatMap((options, i) => [
+      ...disk(folder, `data${i + 1}`, 32 * MIB),
+      ...["-device", `nvme-ns,drive=data${i + 1},nsid=${i + 1},${options}`],
+    ]),
+  ];
+}
+
 export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
@@ -123,6 +151,13 @@ export const testMachines: readonly TestMachine[] = [
     // A page of 1 GiB can be had at boot only, and is taken from all others.
     append: ["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"],
     memory: "4G",
+  },
+  {
+    name: "nvme-data",
+    purpose: "NVMe namespaces of many formats, reached through two controllers of one subsystem",
+    defaultDevices: false,
+    qemuArgs: dataDevices,
+    append: [],
   },
   {
     name: "iommufd-container",

@@ -22,6 +22,8 @@ export interface NvmeCommand {
   readonly metadata?: CommandData | undefined;
   /** SGLs also where PRPs would do. */
   readonly sgl?: boolean | undefined;
+  /** FUSE: the first (1) or second (2) of a fused operation; those are submitted together. */
+  readonly fuse?: 1 | 2 | undefined;
   /** What the command is, for error messages. */
   readonly name?: string;
   /**

@@ -21,11 +21,12 @@ import { NvmeNamespaceManagement } from "./namespace-management.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
 import type { CompletionMode } from "./queue-pair.js";
 import { NvmeSecurity } from "./security.js";
-import { IDENTIFY_BYTES, type IdentifyController, identifyNamespace } from "./spec/identify.js";
+import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
 import { IdentifyCns } from "./spec/opcodes.js";
 import type { Capabilities } from "./spec/registers.js";
 import { NvmeStructures } from "./structures.js";
 import { NvmeVirtualization } from "./virtualization.js";
+import { ZonedNamespace } from "./zoned-namespace.js";
 
 const NVME_CLASS = 0x0108_02;
 
@@ -209,6 +210,25 @@ export class NvmeController implements AsyncDisposable {
     return new NvmeStructures(this);
   }
 
+  /**
+   * Not for users: two commands that the controller carries out as one (fused), in adjacent entries of one queue that one
+   * doorbell announces.
+   * @throws ArgumentError, ClosedError at once, not as a rejection
+   */
+  submitFused(
+    first: NvmeCommand,
+    second: NvmeCommand,
+    options?: Pick<IoCommandOptions, "queue">,
+  ): [first: Promise<NvmeCompletion>, second: Promise<NvmeCompletion>] {
+    const { lifecycle, queues, ioRules } = this.engine;
+    lifecycle.assertUsable();
+    const queue = options?.queue === undefined ? queues.next() : queues.pairOf(options.queue);
+    if (queue === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
+    checkDataPointers(first, ioRules);
+    checkDataPointers(second, ioRules);
+    return queue.submitFused(first, second);
+  }
+
   /** Log pages: SMART, errors, firmware slots, ... */
   get logs(): NvmeLogs {
     return new NvmeLogs(this);
@@ -274,13 +294,19 @@ export class NvmeController implements AsyncDisposable {
 
   /**
    * A namespace, ready for reading and writing.
-   * @throws ArgumentError where `nsid` is no active namespace, UnsupportedError where its format carries metadata,
-   *   NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   * @throws ArgumentError where `nsid` is no active namespace, UnsupportedError where its format is unknown, NvmeError,
+   *   TimeoutError, DeviceGoneError, ClosedError
    */
   async namespace(nsid: number): Promise<NvmeNamespace> {
-    NvmeNamespace.checkId(nsid);
-    const page = await this.engine.readIdentify(IdentifyCns.namespace, nsid);
-    return NvmeNamespace.of(this, nsid, identifyNamespace.decode(page));
+    return await NvmeNamespace.open(this, nsid);
+  }
+
+  /**
+   * A zoned namespace.
+   * @throws as namespace(), and UnsupportedError where it is not zoned
+   */
+  async zonedNamespace(nsid: number): Promise<ZonedNamespace> {
+    return await ZonedNamespace.open(this, nsid);
   }
 
   /**

@@ -60,8 +60,7 @@ export function cutData(data: CommandData, from: number, length: number): Comman
     }
     before += bytes;
   }
-  const [only] = cut;
-  return cut.length === 1 && only !== undefined && !isBitBucket(only) ? only : cut;
+  return cut;
 }
 
 /** Keeps the buffers of a command from being closed. */

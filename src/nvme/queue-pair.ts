@@ -1,6 +1,6 @@
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
-import { TimeoutError } from "../sys/errors.js";
+import { ArgumentError, TimeoutError } from "../sys/errors.js";
 import type { NvmeCommand, NvmeCompletion } from "./command.js";
 import { CommandIds } from "./command-ids.js";
 import { CommandLimits, type CommandOptions } from "./command-options.js";
@@ -218,8 +218,27 @@ export class QueuePair {
     // Counts from now on: a buffer whose command only waits for a slot can't be closed either.
     holdData(command.data);
     holdData(command.metadata);
-    if (this.ids.available === 0 || this.suspended) this.waiting.push(pending);
+    if (this.suspended || this.waiting.length > 0 || !this.hasRoomFor(pending)) this.waiting.push(pending);
     else this.start(pending);
+  }
+
+  /**
+   * Submits two commands as a fused operation: one entry after the other, announced by one doorbell.
+   * @throws ArgumentError where the queue never has room for both
+   */
+  submitFused(
+    first: NvmeCommand,
+    second: NvmeCommand,
+  ): [first: Promise<NvmeCompletion>, second: Promise<NvmeCompletion>] {
+    if (this.ids.count < 2) {
+      throw new ArgumentError(`queue ${this.id} has one entry only: no room for a fused operation`);
+    }
+    return [this.submit(first), this.submit(second)];
+  }
+
+  /** The first half of a fused operation starts only where the other can follow at once. */
+  private hasRoomFor({ command }: Pending): boolean {
+    return this.ids.available >= (command.fuse === 1 ? 2 : 1);
   }
 
   /** Takes all completions there are. @returns how many */
@@ -269,8 +288,13 @@ export class QueuePair {
       this.pending[slot] = undefined;
       pending.cid = -1;
       const { command, limits } = pending;
-      if (limits?.gaveUp !== true && (command.background === true || stays(command))) again.push(pending);
-      else {
+      if (
+        limits?.gaveUp !== true &&
+        (command.background === true || (command.fuse === undefined && stays(command)))
+      ) {
+        // Of a fused operation half may have been done.
+        again.push(pending);
+      } else {
         settle(pending);
         pending.reject(error);
       }
@@ -332,9 +356,11 @@ export class QueuePair {
   /** Slots have become free. */
   private goOn(): void {
     const { waiting } = this;
-    while (waiting.length > 0 && this.ids.available > 0 && this.failure === undefined && !this.suspended) {
-      const next = waiting.shift();
-      if (next !== undefined) this.start(next);
+    while (this.failure === undefined && !this.suspended) {
+      const [next] = waiting;
+      if (next === undefined || !this.hasRoomFor(next)) break;
+      waiting.shift();
+      this.start(next);
     }
     if (this.idleListeners.length > 0) this.noticeIdle();
   }
@@ -360,7 +386,7 @@ export class QueuePair {
 
     const { sq } = this;
     const { words, slot } = sq;
-    words[slot] = command.opcode | (cid << 16);
+    words[slot] = command.opcode | ((command.fuse ?? 0) << 8) | (cid << 16);
     words[slot + 1] = command.nsid ?? 0;
     words[slot + 2] = command.cdw2 ?? 0;
     words[slot + 3] = command.cdw3 ?? 0;

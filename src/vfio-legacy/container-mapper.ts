@@ -137,9 +137,7 @@ export class ContainerMapper implements DmaMapper {
       return iovaPage(fixed);
     }
     return iovaPage(
-      isPlaced
-        ? this.zones.alloc(this.allocator, sizeBytes, placement)
-        : this.allocator.alloc(sizeBytes),
+      isPlaced ? this.zones.alloc(this.allocator, sizeBytes, placement) : this.allocator.alloc(sizeBytes),
     );
   }
 

@@ -22,7 +22,7 @@ import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
 import { Features } from "./features.js";
 import { FileMedium } from "./file-medium.js";
 import { HostMemory } from "./host-memory.js";
-import { Identify } from "./identify.js";
+import { CONTROLLER_ID, Identify } from "./identify.js";
 import { Inventory } from "./inventory.js";
 import { Layout } from "./layout.js";
 import { LogPages } from "./log-pages.js";
@@ -181,6 +181,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       attached: [],
       maxTransferBytes: config.maxTransferBytes,
       allCommandSets: false,
+      controllerId: CONTROLLER_ID,
+      placements: config.placementHandles,
     };
     this.nvm = new NvmCommands(this.io);
     this.logPages = new LogPages(
@@ -589,6 +591,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.running = false;
     this.poller?.stop();
     this.queues.clear();
+    this.nvm.reset();
     this.events.reset();
     this.features.reset();
     this.delayed = [];

@@ -19,6 +19,7 @@ import { lbaFormats } from "./lba-formats.js";
 import type { EmulatedNamespace } from "./namespace.js";
 import { copyLimits } from "./nvm-commands.js";
 import { NVME_VERSION } from "./registers.js";
+import { RESERVATION_CAPABILITIES } from "./reservations.js";
 import type { Transfer } from "./transfer.js";
 
 /** PCI ids: none that a PCI-SIG member has, so that no driver takes us for a device with known faults. */
@@ -41,11 +42,16 @@ const ONCS = {
   datasetManagement: 1 << 2,
   writeZeroes: 1 << 3,
   timestamp: 1 << 6,
+  reservations: 1 << 5,
   verify: 1 << 7,
   copy: 1 << 8,
 } as const;
 /** CTRATT: extended LBA formats, which the host enables by Host Behavior Support. */
 const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
+/** The same: flexible data placement. */
+const CTRATT_PLACEMENT = 1 << 19;
+/** FUSES: Compare and Write. */
+const FUSES = 1;
 const OAES_NAMESPACE_ATTRIBUTES = 1 << 8;
 const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2 } as const;
 /** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
@@ -62,6 +68,7 @@ export interface ControllerIdentity {
   readonly serial: string;
   readonly maxTransferBytes: number;
   readonly capacityBytes: number;
+  readonly placementHandles: number;
 }
 
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
@@ -188,7 +195,7 @@ export class Identify {
       cntlid: CONTROLLER_ID,
       ver: NVME_VERSION,
       oaes: OAES_NAMESPACE_ATTRIBUTES,
-      ctratt: CTRATT_EXTENDED_LBA_FORMATS,
+      ctratt: CTRATT_EXTENDED_LBA_FORMATS | (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
       cntrltype: 1,
       oacs: OACS.format | OACS.namespaceManagement | OACS.doorbellBufferConfig,
       acl: ABORT_LIMIT,
@@ -211,9 +218,11 @@ export class Identify {
         ONCS.writeUncorrectable |
         ONCS.datasetManagement |
         ONCS.writeZeroes |
+        ONCS.reservations |
         ONCS.timestamp |
         ONCS.verify |
         ONCS.copy,
+      fuses: FUSES,
       // A volatile write cache; Flush takes the broadcast id.
       vwc: 1 | (3 << 1),
       // Source range format 0 of Copy.
@@ -247,6 +256,7 @@ export class Identify {
       mc: METADATA_CAPABILITIES,
       dpc: PROTECTION_CAPABILITIES,
       dps: record.protection | (record.protectionFirst ? 1 << 3 : 0),
+      rescap: RESERVATION_CAPABILITIES,
       dlfeat: DLFEAT,
       nvmcap: BigInt(record.sizeBytes),
       mssrl: copyLimits.blocksPerRange,

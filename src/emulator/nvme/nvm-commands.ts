@@ -12,7 +12,9 @@ import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { Command } from "./command.js";
 import type { Medium } from "./medium.js";
 import type { EmulatedNamespace } from "./namespace.js";
+import { PlacementCommands } from "./placement.js";
 import type { ProtectionArguments } from "./protection.js";
+import { ReservationCommands } from "./reservations.js";
 import type { Transfer } from "./transfer.js";
 import { ZoneCommands } from "./zone-commands.js";
 import type { ZoneGrant } from "./zones.js";
@@ -46,12 +48,27 @@ export interface IoContext {
   readonly maxTransferBytes: number;
   /** CC.CSS enables all command sets: only then are there zone commands. */
   readonly allCommandSets: boolean;
+  readonly controllerId: number;
+  /** Reclaim unit handles of each namespace (FDP); 0 for none. */
+  readonly placements: number;
 }
+
+/** FUSE, bits 9:8 of CDW0. */
+const FUSE_MASK = 3 << 8;
+const FUSED_FIRST = 1;
+const FUSED_SECOND = 2;
 
 /** The NVM command set. Handlers return a status. Reads and writes of plain namespaces come first: they are the load. */
 export class NvmCommands {
   readonly counters = new Float64Array(5);
   private readonly zoneCommands: ZoneCommands;
+  private readonly reservations: ReservationCommands;
+  private readonly placement: PlacementCommands;
+  /** Queue on which the first half of a fused operation came last, -1 for none; its outcome, and its blocks. */
+  private fusedOn = -1;
+  private fusedStatus: number = NvmeStatus.success;
+  private fusedAt = 0;
+  private fusedBlocks = 0;
   private readonly grant: ZoneGrant = { status: 0, lba: 0 };
   /** Blocks on their way where they can't go straight: data, metadata, and both interleaved. */
   private readonly bounce: Uint8Array;
@@ -69,6 +86,14 @@ export class NvmCommands {
     this.extendedBounce = new Uint8Array(maxTransferBytes + metadataBytes);
     this.otherBounce = new Uint8Array(maxTransferBytes + metadataBytes);
     this.zoneCommands = new ZoneCommands(context);
+    this.reservations = new ReservationCommands(context, context.controllerId);
+    this.placement = new PlacementCommands(context, context.placements);
+  }
+
+  /** The controller was reset. */
+  reset(): void {
+    this.fusedOn = -1;
+    this.reservations.clear();
   }
 
   execute(): number {
@@ -79,8 +104,8 @@ export class NvmCommands {
       if (opcode === IoOpcode.flush && nsid === BROADCAST_NSID) return this.flush();
       return NvmeStatus.invalidNamespace;
     }
-    // Fused operations are not supported; reserved bits of CDW0 are.
-    if (((command.sqe[0] ?? 0) & 0x300) !== 0) return NvmeStatus.invalidField;
+    if (((command.sqe[0] ?? 0) & FUSE_MASK) !== 0) return this.fused(namespace);
+    if (this.fusedOn === command.sqid) this.fusedOn = -1;
     switch (opcode) {
       case IoOpcode.read:
         return this.read(namespace);
@@ -100,12 +125,45 @@ export class NvmCommands {
         return this.verify(namespace);
       case IoOpcode.copy:
         return this.copy(namespace);
+      case IoOpcode.reservationRegister:
+      case IoOpcode.reservationAcquire:
+      case IoOpcode.reservationRelease:
+      case IoOpcode.reservationReport:
+        return this.reservations.execute(namespace);
+      case IoOpcode.ioManagementReceive:
+      case IoOpcode.ioManagementSend:
+        return this.placement.execute(namespace);
       default:
         if (namespace.csi !== CommandSet.zoned || !this.context.allCommandSets)
           return NvmeStatus.invalidOpcode;
         if (opcode === IoOpcode.zoneAppend) return this.write(namespace, true);
         return this.zoneCommands.execute(namespace);
     }
+  }
+
+  /**
+   * Compare and Write: nothing comes between, as all that one doorbell announces on a queue is executed in one go. A
+   * first half without its second is an ordinary Compare.
+   */
+  private fused(namespace: EmulatedNamespace): number {
+    const { command } = this.context;
+    const { opcode, sqid } = command;
+    const fuse = ((command.sqe[0] ?? 0) & FUSE_MASK) >>> 8;
+    const blocks = command.cdw(12) & 0xffff;
+    if (fuse === FUSED_FIRST) {
+      if (opcode !== IoOpcode.compare) return NvmeStatus.invalidField;
+      this.fusedOn = sqid;
+      this.fusedAt = command.slba;
+      this.fusedBlocks = blocks;
+      this.fusedStatus = this.compare(namespace);
+      return this.fusedStatus;
+    }
+    if (fuse !== FUSED_SECOND || opcode !== IoOpcode.write) return NvmeStatus.invalidField;
+    if (this.fusedOn !== sqid) return NvmeStatus.commandAbortedDueToMissingFusedCommand;
+    this.fusedOn = -1;
+    if (this.fusedStatus !== NvmeStatus.success) return NvmeStatus.commandAbortedDueToFailedFusedCommand;
+    if (this.fusedAt !== command.slba || this.fusedBlocks !== blocks) return NvmeStatus.invalidField;
+    return this.write(namespace, false);
   }
 
   private read(namespace: EmulatedNamespace): number {
@@ -161,6 +219,7 @@ export class NvmCommands {
 
   private written(namespace: EmulatedNamespace, lba: number, blocks: number): void {
     if (namespace.uncorrectable.size > 0) namespace.uncorrectable.delete(lba, blocks);
+    if (this.placement.isEnabled) this.placement.written(namespace, blocks * namespace.blockBytes);
     namespace.zones?.advance(lba, blocks);
   }
 

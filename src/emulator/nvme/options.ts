@@ -40,6 +40,7 @@ const schema = z.strictObject({
   protectionFirst: z.boolean().default(false),
   guardBits: z.union([z.literal(16), z.literal(64)]).default(16),
   zoned: z.union([z.boolean(), zonesSchema]).default(false),
+  placementHandles: z.int().min(0).max(128).default(0),
   cmbBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
   queuePairs: z
     .int()
@@ -98,6 +99,8 @@ export interface NvmeEmulatorOptions {
         readonly maxActive?: number | undefined;
       }
     | undefined;
+  /** Reclaim unit handles that each namespace has for flexible data placement; none by default. */
+  readonly placementHandles?: number | undefined;
   /** Controller memory buffer; none by default. */
   readonly cmbBytes?: number | undefined;
   /** I/O queue pairs. 64 by default. */

@@ -130,9 +130,23 @@ export function crc64(crc: Crc64, bytes: Uint8Array, from: number, to: number): 
     const g = 256 + (((high >>> 16) ^ (bytes[at + 6] ?? 0)) & 0xff);
     const i = (high >>> 24) ^ (bytes[at + 7] ?? 0);
     low =
-      (l[a] ?? 0) ^ (l[b] ?? 0) ^ (l[c] ?? 0) ^ (l[d] ?? 0) ^ (l[e] ?? 0) ^ (l[f] ?? 0) ^ (l[g] ?? 0) ^ (l[i] ?? 0);
+      (l[a] ?? 0) ^
+      (l[b] ?? 0) ^
+      (l[c] ?? 0) ^
+      (l[d] ?? 0) ^
+      (l[e] ?? 0) ^
+      (l[f] ?? 0) ^
+      (l[g] ?? 0) ^
+      (l[i] ?? 0);
     high =
-      (h[a] ?? 0) ^ (h[b] ?? 0) ^ (h[c] ?? 0) ^ (h[d] ?? 0) ^ (h[e] ?? 0) ^ (h[f] ?? 0) ^ (h[g] ?? 0) ^ (h[i] ?? 0);
+      (h[a] ?? 0) ^
+      (h[b] ?? 0) ^
+      (h[c] ?? 0) ^
+      (h[d] ?? 0) ^
+      (h[e] ?? 0) ^
+      (h[f] ?? 0) ^
+      (h[g] ?? 0) ^
+      (h[i] ?? 0);
   }
   for (; at < to; at++) {
     const index = (low ^ (bytes[at] ?? 0)) & 0xff;

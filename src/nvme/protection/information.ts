@@ -145,7 +145,11 @@ export class ProtectionInformation {
     const all = wordsOf((1n << BigInt(this.referenceTagBits)) - 1n);
     const everything = wordsOf((1n << BigInt(this.spaceBits)) - 1n);
     const next = this.counter(against);
-    const { guard = true, reference = referenceTag !== undefined, storage = storageTag !== undefined } = against;
+    const {
+      guard = true,
+      reference = referenceTag !== undefined,
+      storage = storageTag !== undefined,
+    } = against;
     const { view } = walk;
     const { type, guardBits } = this.format;
     for (let block = 0; block < walk.blocks; block++, next.step()) {
@@ -158,7 +162,9 @@ export class ProtectionInformation {
       const tag = view.getUint16(at + this.applicationAt);
       // Not the storage tag: it says nothing of the block.
       const isAllOnes =
-        ((low & all.low) ^ all.low) === 0 && ((high & all.high) ^ all.high) === 0 && (top & all.top) === all.top;
+        ((low & all.low) ^ all.low) === 0 &&
+        ((high & all.high) ^ all.high) === 0 &&
+        (top & all.top) === all.top;
       if (tag === 0xffff && (type !== 3 || isAllOnes)) continue;
       if (guard) {
         this.guardOf(data, walk.bytes, block * walk.dataStride, at);

@@ -44,7 +44,13 @@ export const IoOpcode = {
   writeZeroes: 0x08,
   datasetManagement: 0x09,
   verify: 0x0c,
+  reservationRegister: 0x0d,
+  reservationReport: 0x0e,
+  reservationAcquire: 0x11,
+  ioManagementReceive: 0x12,
+  reservationRelease: 0x15,
   copy: 0x19,
+  ioManagementSend: 0x1d,
   zoneManagementSend: 0x79,
   zoneManagementReceive: 0x7a,
   zoneAppend: 0x7d,
@@ -214,7 +220,7 @@ export const AsyncEventInfo = {
 } as const;
 
 /** Zone Management Send, CDW13 bits 7:0 (ZSA). */
-export const ZoneAction = { close: 1, finish: 2, open: 3, reset: 4, offline: 5 } as const;
+export const ZoneAction = { close: 1, finish: 2, open: 3, reset: 4, offline: 5, setExtension: 0x10 } as const;
 
 /** Zone Management Receive, CDW13 bits 7:0 (ZRA). */
 export const ZoneReceiveAction = { report: 0, extendedReport: 1 } as const;

@@ -7,7 +7,7 @@ import type { DmaSegment } from "../../../src/dma/segments.js";
 import { DmaSpace } from "../../../src/dma/space.js";
 import type { NvmeCommand } from "../../../src/nvme/command.js";
 import { checkDataPointers, dataListPages, writeDataPointers } from "../../../src/nvme/data-pointer.js";
-import { cutData, type DataList, dataBytes } from "../../../src/nvme/data-ranges.js";
+import { cutData, type DataList, type DataRange, dataBytes } from "../../../src/nvme/data-ranges.js";
 import { IoOpcode } from "../../../src/nvme/spec/opcodes.js";
 import { ArgumentError, ClosedError } from "../../../src/sys/errors.js";
 import { Lease } from "../../../src/sys/resource.js";
@@ -163,7 +163,7 @@ function writeAndWalk(command: NvmeCommand, metadataBytes: number): Walked {
   return { chunks: joinedSgl(walked.chunks), metadata, psdt, segments: walked.segments.length };
 }
 
-const rangeOf = (aligned: boolean): fc.Arbitrary<DataList[number]> =>
+const rangeOf = (aligned: boolean): fc.Arbitrary<DataRange> =>
   fc
     .record({
       which: fc.nat({ max: 3 }),

@@ -105,7 +105,8 @@ describe.each(formats)(
     const space = { 16: 32, 32: 80, 64: 48 }[format.guardBits];
     const referenceBits = BigInt(space - storageTagBits);
     // It counts over its end, where it has one.
-    const referenceTag = type === 3 ? (1n << referenceBits) / 3n : ((1n << referenceBits) - 2n) & ((1n << referenceBits) - 1n);
+    const referenceTag =
+      type === 3 ? (1n << referenceBits) / 3n : ((1n << referenceBits) - 2n) & ((1n << referenceBits) - 1n);
     const tags = {
       applicationTag: 0xbeef,
       referenceTag: referenceBits <= 1n ? 0n : referenceTag,

@@ -1,0 +1,15 @@
+/** Flexible data placement: NVM Command Set 1.1, figures "Reclaim Unit Handle Status" and its descriptor. */
+import { u16, u32, u64 } from "../../sys/struct.js";
+import { at, record } from "./record.js";
+
+export const reclaimUnitHeader = record("Reclaim Unit Handle Status", 16, { nruhsd: at(14, u16) });
+
+export const reclaimUnitHandle = record("Reclaim Unit Handle Status Descriptor", 32, {
+  /** Placement identifier. */
+  pid: at(0, u16),
+  ruhid: at(2, u16),
+  /** Estimated active reclaim unit time remaining, in seconds. */
+  earutr: at(4, u32),
+  /** Reclaim unit available media writes, in blocks. */
+  ruamw: at(8, u64),
+});
