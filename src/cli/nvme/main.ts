@@ -5,6 +5,7 @@ import { format } from "./format.js";
 import { identify } from "./identify.js";
 import { list } from "./list.js";
 import { log } from "./log.js";
+import { perf } from "./perf.js";
 import { read } from "./read.js";
 import { regs } from "./regs.js";
 import { smart } from "./smart.js";
@@ -25,6 +26,7 @@ const subcommands: readonly NvmeSubcommand[] = [
   trim,
   format,
   zns,
+  perf,
 ];
 
 function helpText(): string {

@@ -1,0 +1,99 @@
+/** Latencies counted in buckets, 64 to each power of two: at most 1.6 % off, and nothing is allocated to count one. */
+
+const SUB_BITS = 6;
+/** Up to here each value has a bucket of its own. */
+const EXACT = 2 << SUB_BITS;
+/** Longer ones, from 2^31 ns on, count as that. */
+const MAX_NS = 2 ** 31 - 1;
+const BUCKETS = bucketOf(MAX_NS) + 1;
+
+function bucketOf(ns: number): number {
+  const shift = 31 - SUB_BITS - Math.clz32(ns | (EXACT - 1));
+  return (shift << SUB_BITS) + (ns >>> shift);
+}
+
+/** Highest value that is counted in a bucket. */
+function bucketEnd(at: number): number {
+  if (at < EXACT) return at;
+  const shift = (at >> SUB_BITS) - 1;
+  return (at - (shift << SUB_BITS) + 1) * 2 ** shift - 1;
+}
+
+/** What workers send. */
+export interface HistogramData {
+  readonly counts: Uint32Array;
+  /** Lowest, highest and sum in nanoseconds. */
+  readonly extremes: Float64Array;
+}
+
+const MIN = 0;
+const MAX = 1;
+const SUM = 2;
+
+export class LatencyHistogram {
+  private readonly counts: Uint32Array;
+  private readonly extremes: Float64Array;
+
+  constructor(data?: HistogramData) {
+    this.counts = data?.counts ?? new Uint32Array(BUCKETS);
+    this.extremes = data?.extremes ?? Float64Array.of(Number.POSITIVE_INFINITY, 0, 0);
+  }
+
+  get data(): HistogramData {
+    return { counts: this.counts, extremes: this.extremes };
+  }
+
+  reset(): void {
+    this.counts.fill(0);
+    this.extremes.set([Number.POSITIVE_INFINITY, 0, 0]);
+  }
+
+  record(ns: number): void {
+    const { counts, extremes } = this;
+    const at = bucketOf(ns < MAX_NS ? ns | 0 : MAX_NS);
+    counts[at] = (counts[at] ?? 0) + 1;
+    if (ns < (extremes[MIN] ?? 0)) extremes[MIN] = ns;
+    if (ns > (extremes[MAX] ?? 0)) extremes[MAX] = ns;
+    extremes[SUM] = (extremes[SUM] ?? 0) + ns;
+  }
+
+  add(other: HistogramData): void {
+    for (const [at, count] of other.counts.entries()) this.counts[at] = (this.counts[at] ?? 0) + count;
+    const { extremes } = this;
+    extremes[MIN] = Math.min(extremes[MIN] ?? 0, other.extremes[MIN] ?? Number.POSITIVE_INFINITY);
+    extremes[MAX] = Math.max(extremes[MAX] ?? 0, other.extremes[MAX] ?? 0);
+    extremes[SUM] = (extremes[SUM] ?? 0) + (other.extremes[SUM] ?? 0);
+  }
+
+  get count(): number {
+    let sum = 0;
+    for (const count of this.counts) sum += count;
+    return sum;
+  }
+
+  /** In nanoseconds; 0 where nothing was recorded. */
+  get minNs(): number {
+    const min = this.extremes[MIN] ?? 0;
+    return Number.isFinite(min) ? min : 0;
+  }
+
+  get maxNs(): number {
+    return this.extremes[MAX] ?? 0;
+  }
+
+  get meanNs(): number {
+    const { count } = this;
+    return count === 0 ? 0 : (this.extremes[SUM] ?? 0) / count;
+  }
+
+  /** What this share of all stayed at or below: the upper end of the bucket. @param share from 0 to 1 */
+  percentileNs(share: number): number {
+    const wanted = Math.ceil(this.count * share);
+    let seen = 0;
+    for (const [at, count] of this.counts.entries()) {
+      seen += count;
+      if (count > 0 && seen >= wanted) return Math.min(bucketEnd(at), this.maxNs);
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,93 @@
+/** The thread of one queue of `iova nvme perf`: runs it to its end, and says what it saw. */
+import { PerformanceObserver } from "node:perf_hooks";
+import { setImmediate } from "node:timers/promises";
+import { parentPort, workerData } from "node:worker_threads";
+import { IovaError } from "../../sys/errors.js";
+import { Lease } from "../../sys/resource.js";
+import { read } from "../../sys/syscalls.js";
+import { watchReadable } from "../../sys/watch.js";
+import { PerfQueue, type PerfQueueResult, type PerfQueueSetup } from "./perf-queue.js";
+
+export interface PerfWorkerData {
+  readonly setup: PerfQueueSetup;
+  /** Eventfd of the queue's interrupt vector; without one it is polled. It is the other thread's to close. */
+  readonly eventFd?: number | undefined;
+}
+
+export interface PerfWorkerResult extends PerfQueueResult {
+  /** Garbage collections of this thread while it measured. */
+  readonly gcCount: number;
+  readonly gcMs: number;
+}
+
+export type PerfWorkerMessage =
+  | { readonly result: PerfWorkerResult }
+  | { readonly failure: { readonly code: string; readonly message: string } };
+
+const CHECK_MS = 1000;
+
+/** @throws as PerfQueue.turn() */
+async function runByInterrupt(queue: PerfQueue, eventFd: number): Promise<void> {
+  const owner = new Lease("queue interrupts", () => {});
+  const counter = new BigUint64Array(1);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const attempt = (work: () => void): void => {
+        try {
+          work();
+          if (queue.isDone) resolve();
+        } catch (error) {
+          reject(error);
+        }
+      };
+      const timer = setInterval(() => attempt(() => queue.checkTime(performance.now())), CHECK_MS);
+      watchReadable(
+        eventFd,
+        owner,
+        () => {
+          if (read(eventFd, counter) !== null) attempt(() => queue.turn());
+        },
+        () => clearInterval(timer),
+      );
+      attempt(() => queue.start());
+    });
+  } finally {
+    owner.close();
+  }
+}
+
+/** @throws as PerfQueue.turn() */
+export async function runPerfQueue({ setup, eventFd }: PerfWorkerData): Promise<PerfWorkerResult> {
+  const collections: { startTime: number; duration: number }[] = [];
+  const observer = new PerformanceObserver((list) => {
+    collections.push(...list.getEntries());
+  });
+  observer.observe({ entryTypes: ["gc"] });
+  const queue = new PerfQueue(setup);
+  if (eventFd !== undefined) await runByInterrupt(queue, eventFd);
+  else {
+    queue.start();
+    while (!queue.isDone) queue.turn();
+  }
+  // What was observed meanwhile is told by the event loop.
+  await setImmediate();
+  await setImmediate();
+  observer.disconnect();
+  const result = queue.result();
+  const meanwhile = collections.filter(({ startTime }) => startTime >= result.from && startTime < result.to);
+  const gcMs = meanwhile.reduce((sum, { duration }) => sum + duration, 0);
+  return { ...result, gcCount: meanwhile.length, gcMs };
+}
+
+async function answer(port: NonNullable<typeof parentPort>, data: PerfWorkerData): Promise<void> {
+  const message = await runPerfQueue(data).then(
+    (result): PerfWorkerMessage => ({ result }),
+    (error: unknown): PerfWorkerMessage => {
+      if (!(error instanceof IovaError)) throw error;
+      return { failure: { code: error.code, message: error.message } };
+    },
+  );
+  port.postMessage(message);
+}
+
+if (parentPort !== null) await answer(parentPort, workerData);
