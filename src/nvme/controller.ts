@@ -51,7 +51,11 @@ export class NvmeController implements AsyncDisposable {
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
     const config = parseNvmeOptions(options);
-    const device = PciDevice.open(target, { backend: config.backend, dma: config.dma });
+    const device = PciDevice.open(target, {
+      backend: config.backend,
+      dma: config.dma,
+      vfioUser: config.vfioUser,
+    });
     let engine: ControllerEngine;
     try {
       assertNvme(device);
