@@ -10,8 +10,8 @@ const weight = z.int().min(1).max(256).default(1);
 const schema = z.strictObject({
   backend: z.enum(allBackendNames).optional(),
   dma: z.instanceof(DmaSpace).optional(),
-  // Checked where it is used.
-  vfioUser: z.custom<VfioUserOptions>((value) => typeof value === "object").optional(),
+  // Checked by who takes it, PciDevice.open().
+  vfioUser: z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null).optional(),
   completion: z.enum(["interrupt", "poll"]).optional(),
   queues: z.int().min(0).max(65535).default(1),
   queueEntries: z.int().min(2).max(65536).default(256),

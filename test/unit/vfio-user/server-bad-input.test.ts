@@ -16,7 +16,12 @@ import { Errno } from "../../../src/sys/errno.js";
 import { BusyError } from "../../../src/sys/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { close, memfd, sealSize } from "../../../src/sys/syscalls.js";
-import { vfio_irq_info, vfio_irq_set, vfio_region_info } from "../../../src/vfio/uapi.js";
+import {
+  VFIO_REGION_INFO_FLAG_CAPS,
+  vfio_irq_info,
+  vfio_irq_set,
+  vfio_region_info,
+} from "../../../src/vfio/uapi.js";
 import type { MemorySpan } from "../../../src/vfio-user/emulated-device.js";
 import {
   Command,
@@ -375,14 +380,16 @@ describe("region access", () => {
       expect(await client.errnoOf(Command.deviceGetRegionIoFds, info)).toBe(EINVAL);
     }
     expect(await client.errnoOf(Command.deviceGetRegionInfo, new Uint8Array(3))).toBe(EINVAL);
-    // Too little room for its areas: told how much it takes, as the kernel does.
+    // Too little room for its areas: told how much it takes, and neither of areas nor of a file, as libvfio-user does.
     const small = await client.ask(
       Command.deviceGetRegionInfo,
       vfio_region_info.encode({ argsz: 32, index: 0 }),
     );
     expect(small?.payload).toHaveLength(vfio_region_info.sizeBytes);
-    expect(vfio_region_info.decode(small?.payload ?? new Uint8Array(0))).toMatchObject({ cap_offset: 0 });
-    expect(small?.fds).toHaveLength(0);
+    const info = vfio_region_info.decode(small?.payload ?? new Uint8Array(0));
+    expect(info).toMatchObject({ cap_offset: 0 });
+    expect(info.flags & VFIO_REGION_INFO_FLAG_CAPS).toBe(0);
+    expect(small?.fds).toEqual([]);
     const enough = vfio_region_info.encode({ argsz: 64, index: 0 });
     expect((await client.ask(Command.deviceGetRegionInfo, enough))?.fds).toHaveLength(1);
   });
@@ -482,6 +489,18 @@ describe("messages", () => {
       await idle();
     }
     expect(device.counts.connects).toBe(0);
+  });
+
+  test.each([
+    [0, 0],
+    [1, 1],
+    [9, 1],
+  ])("a client that speaks 0.%i is answered with 0.%i", async (theirs, ours) => {
+    using client = new RawClient(server.path);
+    const payload = encodeVersion();
+    Buffer.from(payload.buffer, payload.byteOffset).writeUInt16LE(theirs, 2);
+    const reply = await client.ask(Command.version, payload);
+    expect(Buffer.from(reply?.payload ?? []).readUInt32LE(0)).toBe(ours << 16);
   });
 
   test("VERSION twice", async () => {
