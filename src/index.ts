@@ -68,6 +68,7 @@ export type {
   NvmeCommand,
   NvmeCompletion,
 } from "./nvme/command.js";
+export { type CmbProperties, ControllerMemoryBuffer } from "./nvme/cmb.js";
 export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
 export { NvmeController } from "./nvme/controller.js";
 export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "./nvme/dataset.js";
@@ -116,6 +117,7 @@ export {
   ProtectionInformation,
   type ProtectionTags,
 } from "./nvme/protection/information.js";
+export { PersistentMemoryRegion, type PmrProperties } from "./nvme/pmr.js";
 export type { RingBuffers } from "./nvme/queue-memory.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
 export { NvmeReservations, type Registrant, type ReservationStatus } from "./nvme/reservations.js";
@@ -204,6 +206,10 @@ export type { ReadStreamOptions, WriteStreamOptions } from "./nvme/streams.js";
 export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
 export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/transfers.js";
+export type { QueueStatistics } from "./nvme/statistics.js";
+export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
+export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
+export type { CommandTrace, CompletionTrace, LifecycleTrace } from "./nvme/trace.js";
 export { NvmeVirtualization } from "./nvme/virtualization.js";
 export {
   type Zone,
