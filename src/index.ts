@@ -85,6 +85,7 @@ export {
   type FirmwareCommitResult,
   NvmeFirmware,
 } from "./nvme/firmware.js";
+export { HostMemoryBuffer, type HostMemoryTarget } from "./nvme/host-memory-buffer.js";
 export type { IoOptions, ProtectionOptions } from "./nvme/io-options.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
 export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";
@@ -269,8 +270,10 @@ export { type IoEvent, IoEventFd } from "./vfio/ioeventfd.js";
 export { enterLowPower, exitLowPower } from "./vfio/low-power.js";
 export {
   Migration,
+  type MigrationControl,
   MigrationData,
   type MigrationState,
+  type MigrationStream,
   type MigrationSupport,
   type PrecopyInfo,
 } from "./vfio/migration.js";
@@ -282,15 +285,18 @@ export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
 export { VfioUserProtocolError } from "./vfio-user/channel.js";
 export { type Answer, type ClientDma, VfioUserClient } from "./vfio-user/client.js";
 export { VfioUserDevice } from "./vfio-user/device.js";
+export { VfioUserDmaLogging } from "./vfio-user/dma-logging.js";
 export type {
   ClientMemory,
   DeviceHost,
+  DeviceMigration,
   EmulatedBar,
   EmulatedDevice,
   MappableArea,
   MemorySpan,
 } from "./vfio-user/emulated-device.js";
 export { VfioUserMapper } from "./vfio-user/mapper.js";
+export { VfioUserMigration, VfioUserMigrationData } from "./vfio-user/migration.js";
 export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";
 export { VfioUserServer, type VfioUserServerOptions } from "./vfio-user/server.js";
 export type { VfioUserCapabilities } from "./vfio-user/version.js";

@@ -53,7 +53,20 @@ function wideNvme(folder: string): string[] {
   return [
     ...disk(folder, "wide", 64 * MIB),
     "-device",
-    "nvme,serial=wide,drive=wide,logical_block_size=4096,physical_block_size=4096,mdts=1,addr=0x12",
+    "nvme,serial=wide,drive=wide,logical_block_size=4096,physical_block_size=4096,physical_block_size=4096,mdts=1,addr=0x12",
+  ];
+}
+
+/** Two controllers of one subsystem, with a namespace for both and one that is attached to neither. */
+function twinNvmes(folder: string): string[] {
+  return [
+    ...disk(folder, "twin1", 16 * MIB),
+    ...disk(folder, "twin2", 16 * MIB),
+    ...["-device", "nvme-subsys,id=twin-subsys,nqn=twins"],
+    ...["-device", "nvme,id=twin,serial=twin,subsys=twin-subsys,addr=0x16"],
+    ...["-device", "nvme,serial=twin,subsys=twin-subsys,addr=0x17"],
+    ...["-device", "nvme-ns,drive=twin1,nsid=1,bus=twin,shared=on"],
+    ...["-device", "nvme-ns,drive=twin2,nsid=2,bus=twin,shared=on,detached=on"],
   ];
 }
 
@@ -68,6 +81,7 @@ function intelDevices(folder: string): string[] {
     // BAR 2 has nothing behind it: registers that always read zero.
     ...["-device", "pci-testdev,membar=1M,addr=0x11"],
     ...wideNvme(folder),
+    ...twinNvmes(folder),
   ];
 }
 
@@ -119,13 +133,13 @@ const dataNamespaces: readonly string[] = [
   "logical_block_size=512",
   "logical_block_size=512,ms=8,pi=1",
   "logical_block_size=512,ms=8,pi=2,pil=1",
-  "logical_block_size=4096,ms=8,pi=3",
+  "logical_block_size=4096,physical_block_size=4096,ms=8,pi=3",
   "logical_block_size=512,ms=16,mset=1",
-  "logical_block_size=4096,ms=64,mset=1,pi=1",
-  "logical_block_size=4096,ms=16,pi=1,pif=2",
-  "logical_block_size=4096,ms=64,pi=2,pif=2,pil=1",
-  "logical_block_size=4096,ms=16,mset=1,pi=3,pif=2",
-  "logical_block_size=4096,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=512K,zoned.max_open=3,zoned.max_active=4," +
+  "logical_block_size=4096,physical_block_size=4096,ms=64,mset=1,pi=1",
+  "logical_block_size=4096,physical_block_size=4096,ms=16,pi=1,pif=2",
+  "logical_block_size=4096,physical_block_size=4096,ms=64,pi=2,pif=2,pil=1",
+  "logical_block_size=4096,physical_block_size=4096,ms=16,mset=1,pi=3,pif=2",
+  "logical_block_size=4096,physical_block_size=4096,zoned=on,zoned.zone_size=1M,zoned.zone_capacity=512K,zoned.max_open=3,zoned.max_active=4," +
     "zoned.descr_ext_size=64",
 ];
 
@@ -133,8 +147,8 @@ const dataNamespaces: readonly string[] = [
 function dataDevices(folder: string): string[] {
   return [
     ...["-device", "nvme-subsys,id=data-subsys"],
-    ...["-device", "nvme,serial=data-one,subsys=data-subsys,mdts=0,addr=0x10"],
-    ...["-device", "nvme,serial=data-two,subsys=data-subsys,mdts=1,addr=0x11"],
+    ...["-device", "nvme,serial=data,subsys=data-subsys,mdts=0,addr=0x10"],
+    ...["-device", "nvme,serial=data,subsys=data-subsys,mdts=1,addr=0x11"],
     ...dataNamespaces.flatMap((options, i) => [
       ...disk(folder, `data${i + 1}`, 32 * MIB),
       ...["-device", `nvme-ns,drive=data${i + 1},nsid=${i + 1},${options}`],
@@ -155,7 +169,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "nvme-data",
     purpose: "NVMe namespaces of many formats, reached through two controllers of one subsystem",
-    defaultDevices: false,
+    defaultDevices: true,
     qemuArgs: dataDevices,
     append: [],
   },

@@ -3,10 +3,7 @@
 import { parseArgs } from "node:util";
 import { bindToVfio, unbindFromVfio, VFIO_PCI } from "../pci/bind.js";
 import { ConfigError, IovaError } from "../sys/errors.js";
-import { runCompare } from "./compare.js";
-import { runEmulate } from "./emulate.js";
 import { list } from "./list.js";
-import { runNvme } from "./nvme/main.js";
 import { OutputError, watchStandardOutput } from "./standard-output.js";
 
 const HELP = `Usage: iova COMMAND
@@ -51,10 +48,10 @@ function operand(command: string, operands: readonly string[]): string {
 
 async function main(): Promise<void> {
   const [first, ...rest] = process.argv.slice(2);
-  // Those with options of their own.
-  if (first === "compare") return await runCompare(rest);
-  if (first === "emulate") return await runEmulate(rest);
-  if (first === "nvme") return await runNvme(rest);
+  // Those with options of their own, each loaded only when it is asked for.
+  if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
+  if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
+  if (first === "nvme") return await (await import("./nvme/main.js")).runNvme(rest);
   const { command, operands, json } = parse(process.argv.slice(2));
   switch (command) {
     case "list":

@@ -1,8 +1,8 @@
 import { checkRange } from "../sys/check.js";
 import type { MappedMemory, MemoryBacking } from "../sys/memory.js";
-import { Lease, Resource } from "../sys/resource.js";
+import { type Lease, Resource } from "../sys/resource.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova.js";
-import type { MappedIndex, MappedRecord } from "./mapped-index.js";
+import { type MappedIndex, MappedRecord } from "./mapped-index.js";
 import type { DmaMapper } from "./mapper.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
 import { type SharedBuffer, ThreadHolds } from "./shared-buffer.js";
@@ -15,10 +15,7 @@ const ownerOfView = new WeakMap<object, DmaBuffer>();
  * The obligation to unmap, and to give memory back that was allocated for the buffer. Also what the space's index knows of the
  * mapping. Doesn't refer to the buffer, so that one that was forgotten can be collected.
  */
-export class BufferLease extends Lease implements MappedRecord {
-  before: MappedRecord | undefined = undefined;
-  after: MappedRecord | undefined = undefined;
-  age = 0;
+export class BufferLease extends MappedRecord {
   /** Holds of other threads, once it is shared. */
   threads: ThreadHolds | undefined = undefined;
   private readonly ownMemory: Lease | undefined;
@@ -26,18 +23,17 @@ export class BufferLease extends Lease implements MappedRecord {
   /** @param ownsMemory whether the memory was allocated for the buffer and ends with it */
   constructor(
     space: Lease,
-    private readonly index: MappedIndex,
+    index: MappedIndex,
     private readonly mapper: DmaMapper,
     readonly memory: MappedMemory,
-    readonly page: number,
+    page: number,
     /** As asked for. */
     readonly sizeBytes: number,
     readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined,
     ownsMemory: boolean,
   ) {
-    super("", undefined);
+    super(space, "", index, page);
     this.ownMemory = ownsMemory ? memory.entrust() : undefined;
-    this.dependOn(space);
     this.dependOn(memory.lease);
     index.add(this);
   }

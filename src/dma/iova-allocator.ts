@@ -2,19 +2,31 @@
  * Hands out I/O virtual addresses where the kernel doesn't (VFIO type1) or where it can't place as asked (iommufd): best
  * fit within the ranges the IOMMU can translate, nothing twice, and fixed addresses reserved like any other.
  *
+ * Every range, free or handed out, stands in a table by its start, and free ones by their last granule as well: whoever is
+ * given back finds its free neighbours in two steps. Free ones also stand in bins by size: exact ones below 256 granules, and
+ * sixteen per power of two above, where what is chosen is at most a sixteenth larger than the best. So nothing that is done
+ * for one range grows with the number of the others.
+ *
  * Inside, addresses are counted in granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
  */
 import { checkPowerOfTwo, checkU64 } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
-import { type Iova, type IovaRange, iova } from "./iova.js";
+import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, iovaPage } from "./iova.js";
 import { IovaSpaceError } from "./iova-space-error.js";
-import { PairTree } from "./pair-tree.js";
+import { NumberTable } from "./number-table.js";
+import { PageSet } from "./page-set.js";
+import { binOf, SizeBins } from "./size-bins.js";
 
 /** Smallest granule whose numbers are exact. */
 const MIN_GRANULE = 4096;
 const MAX_GRANULE = 2 ** 30;
-/** Beyond this many free ranges of about the right size the closest one isn't worth the search. */
-const CLOSEST = 16;
+/** Of so many free ranges in a bin the best is taken; all of them are looked at only where nothing else is left. */
+const LOOKS = 16;
+/** So many limits have bins of their own. Who uses more waits for searches. */
+const MAX_CUTS = 8;
+/** Entries in the bins that stand for nothing any more, before they are made anew. */
+const MAX_STALE = 4096;
+const NO_LIMIT = Number.MAX_SAFE_INTEGER;
 
 /** Where an allocation may lie. */
 export interface IovaPlacement {
@@ -60,14 +72,24 @@ function hex(value: bigint): string {
 }
 
 export class IovaAllocator {
-  /** Free ranges by address: (start, length). Disjoint and never adjacent: neighbours are merged. */
-  private readonly byAddress = new PairTree<undefined>();
-  /** The same by size: (length, start). */
-  private readonly bySize = new PairTree<undefined>();
+  /** All ranges by their start: the length of what is handed out, less than 0 for what is free. Free ones are never adjacent. */
+  private readonly ranges = new NumberTable();
+  /** Length of free ranges by their last granule. */
+  private readonly freeByLast = new NumberTable();
+  /** Starts of free ranges in order. Made when first asked for: most programs ask for no fixed address and no limit. */
+  private freeInOrder: PageSet | undefined = undefined;
+  /** Where limits that were asked for lie, ascending: free ranges from there on have bins of their own. */
+  private readonly cuts: number[] = [];
+  /** One more than there are cuts: free ranges that start before the first, before the second, ... */
+  private bins = [new SizeBins()];
+  /** Entries in all bins. */
+  private filed = 0;
+  private freeRanges = 0;
+  private freeGranules = 0;
   /** What there was before anything was handed out. */
   private readonly usable: readonly Readonly<Range>[];
   private readonly granule: bigint;
-  private freeGranules = 0;
+  private readonly pagesPerGranule: number;
 
   /**
    * @param usable what the IOMMU translates, holes (reserved regions) already cut out
@@ -79,6 +101,7 @@ export class IovaAllocator {
     readonly granuleBytes: number,
   ) {
     this.granule = BigInt(checkPowerOfTwo("granuleBytes", granuleBytes, MIN_GRANULE, MAX_GRANULE));
+    this.pagesPerGranule = granuleBytes / IOVA_PAGE;
     const ranges: Range[] = [];
     for (const { start: startByte, last: lastByte } of joined(usable)) {
       // Address 0 is never given out: to drivers and devices alike it reads as "none".
@@ -86,7 +109,10 @@ export class IovaAllocator {
       const end = Number((lastByte + 1n) / this.granule);
       if (end <= start) continue;
       ranges.push({ start, last: end - 1 });
-      this.insert(start, end - start);
+      this.ranges.set(start, start - end);
+      this.freeByLast.set(end - 1, end - start);
+      this.file(start, end - start);
+      this.freeRanges++;
       this.freeGranules += end - start;
     }
     this.usable = ranges;
@@ -96,67 +122,41 @@ export class IovaAllocator {
    * The smallest free range that holds it, from its start on.
    * @throws ArgumentError, IovaSpaceError where nothing fits
    */
-  alloc(sizeBytes: number, placement: IovaPlacement = {}): Iova {
+  alloc(sizeBytes: number, placement?: IovaPlacement): Iova {
+    return iovaOfPage(this.allocPages(sizeBytes, placement));
+  }
+
+  /** {@link alloc}, with the address counted in IOVA_PAGEs. @throws as alloc() */
+  allocPages(sizeBytes: number, placement?: IovaPlacement): number {
     const size = this.checkSize(sizeBytes);
-    const { alignBytes = this.granuleBytes, first = 0n, last = 0xffff_ffff_ffff_ffffn } = placement;
-    const align = Math.max(1, checkPowerOfTwo("alignBytes", alignBytes, 1, 2 ** 52) / this.granuleBytes);
-    const low = Number((checkU64("first", first) + this.granule - 1n) / this.granule);
-    const high = Number((checkU64("last", last) + 1n) / this.granule) - 1;
-    const start = this.find(size, align, low, high);
-    if (start === undefined) {
-      const aligned = align > 1 ? ` aligned to ${alignBytes}` : "";
-      const within =
-        placement.first === undefined && placement.last === undefined
-          ? ""
-          : ` within ${hex(first)}..${hex(last)}`;
-      throw new IovaSpaceError(
-        "full",
-        `no free I/O virtual addresses for ${sizeBytes} bytes${aligned}${within} ` +
-          `(${this.freeBytes} bytes are free)`,
-      );
-    }
-    this.take(start, size);
-    return iova(BigInt(start) * this.granule);
+    const at = placement === undefined ? this.takeAnywhere(size) : this.takePlaced(size, placement);
+    if (at === undefined) throw this.full(sizeBytes, placement);
+    return at * this.pagesPerGranule;
   }
 
   /** Takes a fixed range. @throws IovaSpaceError where any of it is taken, reserved or beyond the IOMMU's reach */
   reserve(start: bigint, sizeBytes: number): void {
     const size = this.checkSize(sizeBytes);
     const at = this.toGranule(start);
-    const range = this.byAddress.floor(at, Number.POSITIVE_INFINITY);
-    if (range === undefined || range.a + range.b < at + size) {
+    const from = this.freeAround(at);
+    const length = -this.ranges.get(from);
+    if (length <= 0 || from + length < at + size) {
       const where = `iova ${hex(start)}..${hex(start + BigInt(sizeBytes) - 1n)}`;
       throw this.isUsable(at, size)
         ? new IovaSpaceError("taken", `${where} is mapped already`)
         : new IovaSpaceError("reserved", `${where} is reserved or beyond what this IOMMU translates`);
     }
-    this.take(at, size);
+    this.take(from, length, at, size);
   }
 
-  /** Gives a range back. @throws ArgumentError where any of it isn't handed out */
+  /** Gives back what {@link alloc} or {@link reserve} handed out, whole. @throws ArgumentError: anything else */
   release(start: bigint, sizeBytes: number): void {
-    const size = this.checkSize(sizeBytes);
-    const at = this.toGranule(start);
-    const where = (): string => `iova ${hex(start)}..${hex(start + BigInt(sizeBytes) - 1n)}`;
-    if (!this.isUsable(at, size)) throw new ArgumentError(`${where()} was never handed out`);
-    const before = this.byAddress.floor(at, Number.POSITIVE_INFINITY);
-    const after = this.byAddress.ceil(at, 0);
-    if ((before !== undefined && before.a + before.b > at) || (after !== undefined && after.a < at + size)) {
-      throw new ArgumentError(`${where()} is free already`);
-    }
-    let from = at;
-    let length = size;
-    if (before !== undefined && before.a + before.b === at) {
-      from = before.a;
-      length += before.b;
-      this.remove(before.a, before.b);
-    }
-    if (after !== undefined && after.a === at + size) {
-      length += after.b;
-      this.remove(after.a, after.b);
-    }
-    this.insert(from, length);
-    this.freeGranules += size;
+    this.giveBack(this.toGranule(start), this.checkSize(sizeBytes));
+  }
+
+  /** {@link release}, with the address counted in IOVA_PAGEs. @throws as release() */
+  releasePages(page: number, sizeBytes: number): void {
+    this.giveBack(page / this.pagesPerGranule, this.checkSize(sizeBytes));
   }
 
   /** Whether all of a range can be handed out at all: neither reserved nor beyond the IOMMU's reach. */
@@ -169,34 +169,222 @@ export class IovaAllocator {
     return BigInt(this.freeGranules) * this.granule;
   }
 
+  /** Looks at the largest free ranges. */
   stats(): IovaAllocatorStats {
+    let largest = 0;
+    this.ranges.forEach((_, length) => {
+      if (-length > largest) largest = -length;
+    });
     return {
       freeBytes: this.freeBytes,
-      largestFreeBytes: BigInt(this.byAddress.maxB) * this.granule,
-      freeRanges: this.byAddress.size,
+      largestFreeBytes: BigInt(largest) * this.granule,
+      freeRanges: this.freeRanges,
     };
   }
 
-  /** Steps that a search takes at most: grows with the logarithm of the number of free ranges. Looks at all of them. */
-  get searchSteps(): number {
-    return Math.max(this.byAddress.height, this.bySize.height);
+  private takeAnywhere(size: number): number | undefined {
+    const from = this.search(0, size, 1, 0, NO_LIMIT, LOOKS);
+    if (from !== undefined) return this.takeFound(from, size, 1, 0, NO_LIMIT);
+    return this.takeAfterAll(size, 1, 0, NO_LIMIT);
   }
 
-  private find(size: number, align: number, low: number, high: number): number | undefined {
-    const place = (start: number, length: number): number | undefined => {
-      const at = Math.ceil(Math.max(start, low) / align) * align;
-      return at + size <= Math.min(start + length, high + 1) ? at : undefined;
-    };
-    let closest = this.bySize.ceil(size, 0);
-    for (let i = 0; i < CLOSEST && closest !== undefined; i++) {
-      const at = place(closest.b, closest.a);
-      if (at !== undefined) return at;
-      closest = this.bySize.ceil(closest.a, closest.b + 1);
+  /** @throws ArgumentError */
+  private takePlaced(size: number, placement: IovaPlacement): number | undefined {
+    const { alignBytes = this.granuleBytes, first, last } = placement;
+    const align = Math.max(1, checkPowerOfTwo("alignBytes", alignBytes, 1, 2 ** 52) / this.granuleBytes);
+    const low =
+      first === undefined ? 0 : Number((checkU64("first", first) + this.granule - 1n) / this.granule);
+    const high = last === undefined ? NO_LIMIT : Number((checkU64("last", last) + 1n) / this.granule) - 1;
+    if (low > 0) this.cutAt(low);
+    if (high < NO_LIMIT) this.cutAt(high + 1);
+    const top = this.zoneOf(high);
+    for (let zone = this.zoneOf(low); zone <= top; zone++) {
+      const from = this.search(zone, size, align, low, high, LOOKS);
+      if (from !== undefined) return this.takeFound(from, size, align, low, high);
     }
-    // What is this large fits wherever it starts; only the edges of [low, high] may still be in the way.
-    const byAddress = (minimum: number): number | undefined =>
-      this.byAddress.search(minimum, low, high, ({ a, b }) => place(a, b));
-    return byAddress(size + align - 1) ?? byAddress(size);
+    if (low > 0) {
+      // One that begins before and reaches across.
+      const from = this.freeAround(low);
+      if (this.fitAt(from, size, align, low, high) >= 0) return this.takeFound(from, size, align, low, high);
+    }
+    return this.takeAfterAll(size, align, low, high);
+  }
+
+  /** Looks at every free range that is large enough, for want of anything else. */
+  private takeAfterAll(size: number, align: number, low: number, high: number): number | undefined {
+    for (let zone = 0; zone <= this.zoneOf(high); zone++) {
+      const from = this.search(zone, size, align, low, high, NO_LIMIT);
+      if (from !== undefined) return this.takeFound(from, size, align, low, high);
+    }
+    return undefined;
+  }
+
+  /**
+   * The smallest of the free ranges of one zone that hold it where it may lie.
+   * @param looks how many of one bin are looked at
+   * @returns where it begins
+   */
+  private search(
+    zone: number,
+    size: number,
+    align: number,
+    low: number,
+    high: number,
+    looks: number,
+  ): number | undefined {
+    const bins = this.bins[zone];
+    if (bins === undefined) return undefined;
+    const { ranges } = this;
+    for (let bin = bins.next(binOf(size)); bin >= 0; bin = bins.next(bin + 1)) {
+      const stack = bins.stack(bin);
+      let best: number | undefined;
+      let bestLength = NO_LIMIT;
+      let left = looks;
+      for (let i = stack.length - 1; i >= 0 && left > 0; i--) {
+        const from = stack[i] ?? 0;
+        const length = -ranges.get(from);
+        if (length <= 0 || binOf(length) !== bin) {
+          // Taken or merged since.
+          const other = stack.pop();
+          if (other !== undefined && i < stack.length) stack[i] = other;
+          this.filed--;
+          continue;
+        }
+        left--;
+        if (length >= bestLength || this.fitAt(from, size, align, low, high) < 0) continue;
+        best = from;
+        bestLength = length;
+        // A bin of one size has no better one.
+        if (length === bin) break;
+      }
+      if (best !== undefined) return best;
+    }
+    return undefined;
+  }
+
+  /** Where in a free range it would lie; less than 0 where it doesn't fit. */
+  private fitAt(from: number, size: number, align: number, low: number, high: number): number {
+    const length = -this.ranges.get(from);
+    const start = from < low ? low : from;
+    const at = align === 1 ? start : Math.ceil(start / align) * align;
+    return length > 0 && at + size <= from + length && at + size - 1 <= high ? at : -1;
+  }
+
+  private takeFound(from: number, size: number, align: number, low: number, high: number): number {
+    const at = this.fitAt(from, size, align, low, high);
+    this.take(from, -this.ranges.get(from), at, size);
+    return at;
+  }
+
+  private full(sizeBytes: number, placement: IovaPlacement = {}): IovaSpaceError {
+    const { alignBytes = this.granuleBytes, first = 0n, last = 0xffff_ffff_ffff_ffffn } = placement;
+    const aligned = alignBytes > this.granuleBytes ? ` aligned to ${alignBytes}` : "";
+    const isAnywhere = placement.first === undefined && placement.last === undefined;
+    const within = isAnywhere ? "" : ` within ${hex(first)}..${hex(last)}`;
+    return new IovaSpaceError(
+      "full",
+      `no free I/O virtual addresses for ${sizeBytes} bytes${aligned}${within} ` +
+        `(${this.freeBytes} bytes are free)`,
+    );
+  }
+
+  /** Start of the free range that begins nearest at or before. @returns -1 where there is none */
+  private freeAround(at: number): number {
+    if (this.ranges.get(at) < 0) return at;
+    if (this.freeInOrder === undefined) {
+      const set = new PageSet();
+      this.ranges.forEach((start, length) => {
+        if (length < 0) set.add(start);
+      });
+      this.freeInOrder = set;
+    }
+    return this.freeInOrder.floor(at);
+  }
+
+  /** Cuts [at, at + size) out of the free range [from, from + length). */
+  private take(from: number, length: number, at: number, size: number): void {
+    const { ranges, freeByLast } = this;
+    const before = at - from;
+    const after = length - before - size;
+    if (before > 0) {
+      ranges.set(from, -before);
+      freeByLast.set(at - 1, before);
+      this.file(from, before);
+    } else {
+      this.freeInOrder?.delete(from);
+      this.freeRanges--;
+    }
+    ranges.set(at, size);
+    if (after > 0) {
+      ranges.set(at + size, -after);
+      freeByLast.set(at + size + after - 1, after);
+      this.freeInOrder?.add(at + size);
+      this.file(at + size, after);
+      this.freeRanges++;
+    } else freeByLast.delete(at + size - 1);
+    this.freeGranules -= size;
+  }
+
+  private giveBack(at: number, size: number): void {
+    const { ranges, freeByLast } = this;
+    if (ranges.get(at) !== size) throw this.notGiven(at, size);
+    const before = freeByLast.get(at - 1);
+    const after = Math.max(0, -ranges.get(at + size));
+    const from = at - before;
+    const length = before + size + after;
+    if (before > 0) {
+      freeByLast.delete(at - 1);
+      ranges.delete(at);
+      this.freeRanges--;
+    } else this.freeInOrder?.add(at);
+    if (after > 0) {
+      ranges.delete(at + size);
+      this.freeInOrder?.delete(at + size);
+      this.freeRanges--;
+    }
+    ranges.set(from, -length);
+    freeByLast.set(from + length - 1, length);
+    this.freeRanges++;
+    this.freeGranules += size;
+    this.file(from, length);
+  }
+
+  private notGiven(at: number, size: number): ArgumentError {
+    const start = BigInt(at) * this.granule;
+    const where = `iova ${hex(start)}..${hex(start + BigInt(size) * this.granule - 1n)}`;
+    if (!this.isUsable(at, size)) return new ArgumentError(`${where} was never handed out`);
+    const from = this.freeAround(at + size - 1);
+    if (from >= 0 && from - this.ranges.get(from) > at) return new ArgumentError(`${where} is free already`);
+    return new ArgumentError(`${where} was not handed out as one range`);
+  }
+
+  private file(start: number, length: number): void {
+    this.bins[this.cuts.length === 0 ? 0 : this.zoneOf(start)]?.push(binOf(length), start);
+    if (++this.filed > 2 * this.freeRanges + MAX_STALE) this.fileAnew();
+  }
+
+  /** Leaves out what isn't free any more. */
+  private fileAnew(): void {
+    this.bins = Array.from({ length: this.cuts.length + 1 }, () => new SizeBins());
+    this.filed = 0;
+    this.ranges.forEach((start, length) => {
+      if (length >= 0) return;
+      this.filed++;
+      this.bins[this.zoneOf(start)]?.push(binOf(-length), start);
+    });
+  }
+
+  private zoneOf(start: number): number {
+    let zone = 0;
+    for (const cut of this.cuts) if (cut <= start) zone++;
+    return zone;
+  }
+
+  private cutAt(start: number): void {
+    if (this.cuts.length >= MAX_CUTS || this.cuts.includes(start)) return;
+    this.cuts.push(start);
+    this.cuts.sort((a, b) => a - b);
+    this.fileAnew();
   }
 
   private isUsable(start: number, size: number): boolean {
@@ -204,10 +392,11 @@ export class IovaAllocator {
   }
 
   private toGranule(start: bigint): number {
-    if (checkU64("iova", start) % this.granule !== 0n) {
+    const page = iovaPage(checkU64("iova", start));
+    if (iovaOfPage(page) !== start || page % this.pagesPerGranule !== 0) {
       throw new ArgumentError(`iova ${hex(start)} is not a multiple of ${this.granuleBytes}`);
     }
-    return Number(start / this.granule);
+    return page / this.pagesPerGranule;
   }
 
   private checkSize(sizeBytes: number): number {
@@ -215,26 +404,5 @@ export class IovaAllocator {
       throw new ArgumentError(`size must be a positive multiple of ${this.granuleBytes}, got ${sizeBytes}`);
     }
     return sizeBytes / this.granuleBytes;
-  }
-
-  /** Cuts what is known to be free. */
-  private take(start: number, size: number): void {
-    const range = this.byAddress.floor(start, Number.POSITIVE_INFINITY);
-    if (range === undefined) return;
-    this.remove(range.a, range.b);
-    if (range.a < start) this.insert(range.a, start - range.a);
-    const rest = range.a + range.b - (start + size);
-    if (rest > 0) this.insert(start + size, rest);
-    this.freeGranules -= size;
-  }
-
-  private insert(start: number, length: number): void {
-    this.byAddress.insert(start, length, undefined);
-    this.bySize.insert(length, start, undefined);
-  }
-
-  private remove(start: number, length: number): void {
-    this.byAddress.delete(start, length);
-    this.bySize.delete(length, start);
   }
 }

@@ -25,14 +25,21 @@ export const IOVA_PAGE = 4096;
 /** Pages of {@link IOVA_PAGE} in 4 GiB: where the high word of an address begins. */
 const PAGES_PER_HIGH = 2 ** 20;
 
-/** An address that is a multiple of {@link IOVA_PAGE}, counted in those. */
+/** Splits an address and puts it together without more bigints than the one. */
+const whole = new BigUint64Array(1);
+const halves = new Uint32Array(whole.buffer);
+
+/** An address of 64 bits, counted in {@link IOVA_PAGE}s; what it exceeds a multiple by is left out. */
 export function iovaPage(at: bigint): number {
-  return Number(at) / IOVA_PAGE;
+  whole[0] = at;
+  return pageOfHalves(halves[0] ?? 0, halves[1] ?? 0);
 }
 
 /** Undoes {@link iovaPage}. */
 export function iovaOfPage(page: number): Iova {
-  return (BigInt(page) * BigInt(IOVA_PAGE)) as Iova;
+  halves[0] = lowOfPage(page);
+  halves[1] = highOfPage(page);
+  return (whole[0] ?? 0n) as Iova;
 }
 
 /** Low 32 bits of a page's address. */

@@ -1,21 +1,29 @@
 import type { MappedMemory } from "../sys/memory.js";
+import { Lease } from "../sys/resource.js";
 import { PairTree } from "./pair-tree.js";
 import type { DmaSegment } from "./segments.js";
 
-/** Something mapped. A node of the index's list: one object for all that a mapping needs is what makes it cheap. */
-export interface MappedRecord {
-  before: MappedRecord | undefined;
-  after: MappedRecord | undefined;
-  /** Tells apart what is mapped more than once: the newer has the larger. */
-  age: number;
-  /** Where devices find the first byte, in IOVA_PAGEs. */
-  readonly page: number;
+/** Something mapped in an address space, and the obligation to unmap it: one object, which is what makes it cheap. */
+export abstract class MappedRecord extends Lease {
+  /** Tells apart what is mapped more than once: the newer has the larger. Used once there is a tree. */
+  age = 0;
   /** Whole pages. */
-  readonly mappedBytes: number;
+  abstract readonly mappedBytes: number;
   /** What is mapped; undefined where it has no virtual address. */
-  readonly memory: MappedMemory | undefined;
+  abstract readonly memory: MappedMemory | undefined;
   /** Where devices find all of it, where that isn't simply from `page` on. */
-  readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined;
+  abstract readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined;
+
+  protected constructor(
+    space: Lease,
+    name: string,
+    protected readonly index: MappedIndex,
+    /** Where devices find the first byte, in IOVA_PAGEs. */
+    readonly page: number,
+  ) {
+    super(name, undefined);
+    this.dependOn(space);
+  }
 }
 
 /** What {@link DmaSpace.translate} finds: a record of memory. */
@@ -35,32 +43,23 @@ function isMemory(record: MappedRecord): record is MemoryRecord {
 
 /**
  * What is mapped in an address space, by virtual address. Most programs never ask where a view is: the tree that answers is
- * made at the first question, and until then a mapping costs a place in a list.
+ * made at the first question, and until then the space's own dependents are all there is.
  */
 export class MappedIndex implements LiveMappings {
-  private newest: MappedRecord | undefined = undefined;
+  private space: Lease | undefined = undefined;
   private ages = 0;
   private tree: PairTree<MemoryRecord> | undefined = undefined;
 
+  /** Whose dependents are looked at. */
+  of(space: Lease): void {
+    this.space = space;
+  }
+
   add(record: MappedRecord): void {
-    const { newest } = this;
-    record.age = this.ages++;
-    if (newest !== undefined) {
-      newest.after = record;
-      record.before = newest;
-    }
-    this.newest = record;
     if (this.tree !== undefined) this.plant(this.tree, record);
   }
 
   delete(record: MappedRecord): void {
-    const { before, after } = record;
-    if (before !== undefined) before.after = after;
-    if (after !== undefined) after.before = before;
-    else this.newest = before;
-    // A closed buffer that somebody keeps must not keep others.
-    record.before = undefined;
-    record.after = undefined;
     if (this.tree !== undefined && record.memory !== undefined) {
       this.tree.delete(record.memory.address, record.age);
     }
@@ -70,17 +69,20 @@ export class MappedIndex implements LiveMappings {
   floor(address: number): MemoryRecord | undefined {
     if (this.tree === undefined) {
       this.tree = new PairTree();
-      for (const record of this.records()) this.plant(this.tree, record);
+      for (const record of [...this.records()].reverse()) this.plant(this.tree, record);
     }
     return this.tree.floor(address, Number.POSITIVE_INFINITY)?.value;
   }
 
   /** All of them, newest first. */
   *records(): Generator<MappedRecord> {
-    for (let each = this.newest; each !== undefined; each = each.before) yield each;
+    for (const lease of this.space?.dependents() ?? []) {
+      if (lease instanceof MappedRecord && !lease.closed) yield lease;
+    }
   }
 
   private plant(tree: PairTree<MemoryRecord>, record: MappedRecord): void {
+    record.age = this.ages++;
     if (isMemory(record)) tree.insert(record.memory.address, record.age, record);
   }
 }

@@ -62,6 +62,7 @@ export class DmaSpace extends Resource {
   ) {
     const mapped = new MappedIndex();
     super(new Lease(`DMA space (${mapper.name})`, mapper.tellLive?.(mapped), mapper.lease));
+    mapped.of(this.lease);
     this.mapped = mapped;
   }
 

@@ -1,25 +1,23 @@
-import { Lease, Resource } from "../sys/resource.js";
+import { type Lease, Resource } from "../sys/resource.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova.js";
-import type { MappedIndex, MappedRecord } from "./mapped-index.js";
+import { type MappedIndex, MappedRecord } from "./mapped-index.js";
 import type { DmaMapper } from "./mapper.js";
 import type { DmaSpace } from "./space.js";
 
 /** The obligation to unmap a {@link DmaWindow}, and what the space's index knows of it. */
-export class WindowLease extends Lease implements MappedRecord {
-  before: MappedRecord | undefined = undefined;
-  after: MappedRecord | undefined = undefined;
-  age = 0;
+export class WindowLease extends MappedRecord {
   readonly memory = undefined;
   readonly pieces = undefined;
 
   constructor(
     space: Lease,
-    private readonly index: MappedIndex,
+    index: MappedIndex,
     private readonly mapper: DmaMapper,
-    readonly page: number,
+    page: number,
     readonly mappedBytes: number,
   ) {
-    super(`DMA window of ${mappedBytes} bytes at iova 0x${iovaOfPage(page).toString(16)}`, undefined, space);
+    const label = `DMA window of ${mappedBytes} bytes at iova 0x${iovaOfPage(page).toString(16)}`;
+    super(space, label, index, page);
     index.add(this);
   }
 

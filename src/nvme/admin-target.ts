@@ -1,5 +1,6 @@
+import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
-import { UnsupportedError } from "../sys/errors.js";
+import { BusyError, UnsupportedError } from "../sys/errors.js";
 import type { CommandData, NvmeCommand, NvmeCompletion } from "./command.js";
 import type { CommandOptions } from "./command-options.js";
 import { decodeBits, Oacs } from "./spec/capabilities.js";
@@ -28,7 +29,7 @@ export async function adminRead(
     const completion = await target.admin({ ...command, data }, limits);
     return { bytes: buffer.bytes.slice(0, sizeBytes), completion };
   } finally {
-    buffer.close();
+    giveBack(buffer);
   }
 }
 
@@ -44,7 +45,21 @@ export async function adminWrite(
     buffer.bytes.set(bytes);
     return await target.admin({ ...command, data: { buffer, length: bytes.length } }, limits);
   } finally {
+    giveBack(buffer);
+  }
+}
+
+/** How often a buffer is looked at that a command which was given up still has. */
+const RETRY_MS = 50;
+
+/** Closes a buffer; one that a command which was given up still has, as soon as the controller has answered. */
+function giveBack(buffer: DmaBuffer): void {
+  try {
     buffer.close();
+  } catch (error) {
+    if (!(error instanceof BusyError)) throw error;
+    const timer = setTimeout(() => giveBack(buffer), RETRY_MS);
+    timer.unref();
   }
 }
 

@@ -24,7 +24,10 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** @throws ArgumentError */
 export function checkCommandOptions({ timeoutMs, signal }: CommandOptions): void {
-  if (timeoutMs !== undefined && !(timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS)) {
+  if (
+    timeoutMs !== undefined &&
+    !(typeof timeoutMs === "number" && timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS)
+  ) {
     throw new ArgumentError(`timeoutMs must be between 1 and ${MAX_TIMEOUT_MS}, got ${timeoutMs}`);
   }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {

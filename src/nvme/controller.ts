@@ -11,6 +11,7 @@ import { ControllerEngine } from "./engine.js";
 import { NvmeEvents } from "./events.js";
 import { NvmeFeatures } from "./features.js";
 import { NvmeFirmware } from "./firmware.js";
+import { HostMemoryBuffer } from "./host-memory-buffer.js";
 import type { NvmeQueue, QueueOptions } from "./io-queues.js";
 import type { NvmeLifecycle, RetryPolicy } from "./lifecycle.js";
 import { type LockdownOptions, lockdown } from "./lockdown.js";
@@ -51,7 +52,8 @@ export class NvmeController implements AsyncDisposable {
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
     const config = parseNvmeOptions(options);
-    const device = PciDevice.open(target, { backend: config.backend, dma: config.dma });
+    const { backend, dma, vfioUser } = config;
+    const device = PciDevice.open(target, { backend, dma, vfioUser });
     let engine: ControllerEngine;
     try {
       assertNvme(device);
@@ -272,6 +274,11 @@ export class NvmeController implements AsyncDisposable {
   /** Endurance groups and NVM sets. */
   get capacity(): NvmeCapacity {
     return new NvmeCapacity(this);
+  }
+
+  /** Gives the controller memory of the host. @param bytes what it prefers by default @throws as HostMemoryBuffer.give() */
+  async giveHostMemory(bytes?: number): Promise<HostMemoryBuffer> {
+    return await HostMemoryBuffer.give(this, bytes);
   }
 
   /** Lockdown: forbids a command or a feature. @throws as {@link lockdown} */

@@ -13,6 +13,8 @@ export class Doorbells {
   readonly words: Uint32Array;
   /** To be called after ringing; undefined where that is all there is to it. */
   readonly afterRing: (() => void) | undefined;
+  /** What was passed on. */
+  private readonly told: Uint32Array | undefined;
 
   /** @throws SysError */
   constructor(device: PciDevice) {
@@ -28,6 +30,7 @@ export class Doorbells {
     const words = new Uint32Array((bar.sizeBytes - DOORBELL_BASE) / 4);
     const told = new Uint32Array(words.length);
     this.words = words;
+    this.told = told;
     this.afterRing = () => {
       for (let i = 0; i < words.length; i++) {
         const value = words[i] ?? 0;
@@ -36,6 +39,13 @@ export class Doorbells {
         bar.write32(DOORBELL_BASE + 4 * i, value);
       }
     };
+  }
+
+  /** After a reset all doorbells are 0 again. */
+  forget(): void {
+    if (this.told === undefined) return;
+    this.told.fill(0);
+    this.words.fill(0);
   }
 }
 

@@ -10,6 +10,7 @@ import { NvmeProtocolError } from "./error.js";
 import { IoQueues } from "./io-queues.js";
 import { NvmeLifecycle, type RetryPolicy, staysFor } from "./lifecycle.js";
 import type { NvmeConfig } from "./options.js";
+import { Presence } from "./presence.js";
 import type { RingBuffers } from "./queue-memory.js";
 import { type CompletionMode, QueuePair } from "./queue-pair.js";
 import { IDENTIFY_BYTES, type IdentifyController, identifyController } from "./spec/identify.js";
@@ -40,6 +41,7 @@ export class ControllerEngine {
   private adminRules: DataRules;
   private readonly doorbells: Doorbells;
   private readonly adminQueue: QueuePair;
+  private readonly presence: Presence;
   private interrupts: Interrupts | undefined;
   private restarting: AbortSignal | undefined;
   private closing: Promise<void> | undefined;
@@ -85,6 +87,13 @@ export class ControllerEngine {
       },
       config.queueEntries,
     );
+    this.presence = new Presence(device, {
+      gone: (error) => this.lifecycle.fail(error),
+      removal: () => {
+        this.lifecycle.removalRequested();
+        this.checkHealth();
+      },
+    });
     // Identify pages are all that admin commands carry before MDTS is known; later ones may carry more.
     const entries = Math.min(config.adminQueueEntries, maxQueueEntries);
     this.adminQueue = this.makePair(0, entries, MAX_TRANSFER_BYTES, undefined);
@@ -188,6 +197,7 @@ export class ControllerEngine {
       queues.close();
       adminQueue.close();
       lifecycle.closed();
+      this.presence.close();
       this.device.close();
     }
   }
@@ -234,9 +244,11 @@ export class ControllerEngine {
     const { device, registers, capabilities, doorbells } = this;
     this.restarting = signal;
     try {
+      await this.presence.whenHere(signal);
       if (hard && device.io.info().resettable) device.reset();
       device.config.busMaster = true;
       await registers.disable(capabilities.timeoutMs);
+      doorbells.forget();
       this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterRing));
       await this.enable();
       await this.queues.rebuild();
@@ -282,7 +294,7 @@ export class ControllerEngine {
   }
 
   /** Abort, no more of them at once than the controller takes. Its answer changes nothing: the command's own counts. */
-  private async abort(sqid: number, cid: number): Promise<void> {
+  private async abort(sqid: number, cid: number): Promise<boolean> {
     const { signal } = this.abortScope;
     const limit = this.identity === undefined ? FIRST_ABORT_LIMIT : this.identity.acl + 1;
     if (this.aborts >= limit) {
@@ -292,9 +304,15 @@ export class ControllerEngine {
     } else this.aborts++;
     try {
       const cdw10 = ((cid << 16) | sqid) >>> 0;
-      await this.adminQueue.submit({ name: "Abort", opcode: AdminOpcode.abort, cdw10 }, { signal });
+      const { dw0 } = await this.adminQueue.submit(
+        { name: "Abort", opcode: AdminOpcode.abort, cdw10 },
+        { signal },
+      );
+      // Bit 0: not aborted.
+      return (dw0 & 1) === 0;
     } catch {
       // The command, too, is over when the controller is; else its time limit stands.
+      return true;
     } finally {
       const next = this.waitingAborts.shift();
       if (next === undefined) this.aborts--;

@@ -1,15 +1,33 @@
 import type { AdminTarget } from "./admin-target.js";
-import { AdminOpcode, AsyncEventType } from "./spec/opcodes.js";
+import { NvmeLogs } from "./logs.js";
+import { AdminOpcode, AsyncEventInfo, AsyncEventType, LogPageId } from "./spec/opcodes.js";
 
-/** Something a controller tells by itself (NVMe Base 2.x, section "Asynchronous Event Request command"). */
-export interface NvmeEvent {
-  /** What kind; "reserved" for one that this library doesn't know. */
-  readonly type: keyof typeof AsyncEventType | "reserved";
+/** Names of the events of a type. */
+type InfoName<T extends keyof typeof AsyncEventInfo> = keyof (typeof AsyncEventInfo)[T];
+
+interface EventBase {
   /** Asynchronous Event Information: its meaning depends on the type. */
   readonly info: number;
-  /** The log page to read: the controller tells no more of this type before that was done. */
+  /** The log page to read: the controller tells no more of this type before that was done. See {@link NvmeEvents.clear}. */
   readonly logPage: number;
+  /** Event Specific Parameter (DW1), e.g. the namespace whose zones changed. */
+  readonly parameter: number;
 }
+
+/** Something a controller tells by itself (NVMe Base 2.x, section "Asynchronous Event Request command"). */
+export type NvmeEvent =
+  | {
+      [T in keyof typeof AsyncEventInfo]: EventBase & {
+        readonly type: T;
+        /** What happened, a key of `AsyncEventInfo[type]`; undefined where this library doesn't know it. */
+        readonly name: InfoName<T> | undefined;
+      };
+    }[keyof typeof AsyncEventInfo]
+  | (EventBase & {
+      /** A type that this library doesn't know. */
+      readonly type: "reserved";
+      readonly name: undefined;
+    });
 
 /** Events kept for the next reader while nobody reads. */
 const BACKLOG = 16;
@@ -36,18 +54,31 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     return reader;
   }
 
+  /**
+   * Reads the log page that an event named, so that the controller tells of the next one of its type. Who reads that page
+   * anyway (nvme.logs) has no need of it.
+   * @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   */
+  async clear(event: NvmeEvent): Promise<void> {
+    // Some events have no log page: nothing is to be cleared.
+    if (event.logPage === 0) return;
+    const logs = new NvmeLogs(this.target);
+    if (event.logPage === LogPageId.changedZones) await logs.changedZones(event.parameter);
+    else await logs.read(event.logPage, clearBytes.get(event.logPage) ?? CLEAR_BYTES);
+  }
+
   /** Keeps one request outstanding as long as somebody reads. */
   private async request(): Promise<void> {
     if (this.isRequested) return;
     this.isRequested = true;
     try {
       while (this.readers.size > 0) {
-        const { dw0 } = await this.target.admin({
+        const { dw0, dw1 } = await this.target.admin({
           name: "Asynchronous Event Request",
           opcode: AdminOpcode.asyncEventRequest,
           background: true,
         });
-        this.deliver(decode(dw0));
+        this.deliver(decode(dw0, dw1));
       }
     } catch (error) {
       // The end of the controller is the end of its events, and no failure.
@@ -120,11 +151,24 @@ class Reader implements AsyncIterableIterator<NvmeEvent> {
   }
 }
 
-function decode(dw0: number): NvmeEvent {
+/** What is read of a log page to clear its event. */
+const CLEAR_BYTES = 512;
+/** Lists that have to be read as a whole, and what is shorter. */
+const clearBytes = new Map<number, number>([
+  [LogPageId.changedNamespaces, 4096],
+  [LogPageId.changedAllocatedNamespaces, 4096],
+  [LogPageId.errorInformation, 64],
+  [LogPageId.reservationNotification, 64],
+]);
+
+function decode(dw0: number, parameter: number): NvmeEvent {
   const number = dw0 & 7;
-  const known = Object.entries(AsyncEventType).find(([, value]) => value === number)?.[0];
-  const type = isType(known) ? known : "reserved";
-  return { type, info: (dw0 >>> 8) & 0xff, logPage: (dw0 >>> 16) & 0xff };
+  const base = { info: (dw0 >>> 8) & 0xff, logPage: (dw0 >>> 16) & 0xff, parameter };
+  const type = Object.entries(AsyncEventType).find(([, value]) => value === number)?.[0];
+  if (!isType(type)) return { ...base, type: "reserved", name: undefined };
+  const name = Object.entries(AsyncEventInfo[type]).find(([, value]) => value === base.info)?.[0];
+  // The name was looked up under this very type.
+  return { ...base, type, name } as NvmeEvent;
 }
 
 function isType(name: string | undefined): name is keyof typeof AsyncEventType {

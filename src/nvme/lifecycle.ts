@@ -144,6 +144,10 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     await this.work;
   }
 
+  removalRequested(): void {
+    this.tell("removal");
+  }
+
   closed(): void {
     this.current = "closed";
   }

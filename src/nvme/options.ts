@@ -2,6 +2,7 @@ import { z } from "zod";
 import { DmaSpace } from "../dma/space.js";
 import { allBackendNames, type BackendName } from "../pci/backend.js";
 import { ConfigError } from "../sys/errors.js";
+import type { VfioUserOptions } from "../vfio-user/options.js";
 
 /** Weights of WRR are 8-bit fields, zero-based. */
 const weight = z.int().min(1).max(256).default(1);
@@ -9,6 +10,8 @@ const weight = z.int().min(1).max(256).default(1);
 const schema = z.strictObject({
   backend: z.enum(allBackendNames).optional(),
   dma: z.instanceof(DmaSpace).optional(),
+  // Checked by who takes it, PciDevice.open().
+  vfioUser: z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null).optional(),
   completion: z.enum(["interrupt", "poll"]).optional(),
   queues: z.int().min(0).max(65535).default(1),
   queueEntries: z.int().min(2).max(65536).default(256),
@@ -46,6 +49,8 @@ export interface NvmeOptions {
   readonly backend?: BackendName | undefined;
   /** A DMA space that exists, for instance another controller's, to be joined: see {@link PciOpenOptions.dma}. */
   readonly dma?: DmaSpace | undefined;
+  /** How to speak to a server (`vfio-user:PATH`), and whether to look for it again when it has gone (`reconnect`). */
+  readonly vfioUser?: VfioUserOptions | undefined;
   /**
    * How completions are noticed: `interrupt` costs nothing while idle; `poll` looks once per turn of the event loop while
    * commands are outstanding. Left out: interrupt where the device has any.

@@ -1,3 +1,5 @@
+import { setTimeout as startTimer } from "node:timers";
+import { setTimeout } from "node:timers/promises";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import { ArgumentError, TimeoutError } from "../sys/errors.js";
@@ -37,8 +39,8 @@ export interface QueuePairOptions {
   readonly onFailure: (error: Error) => void;
   /** Called several times per time limit, and at least four times a second, while commands are outstanding. */
   readonly onTick: () => void;
-  /** Asks the controller to abort a command of this queue; settles when it has answered, whatever that is. */
-  readonly abort?: ((sqid: number, cid: number) => Promise<void>) | undefined;
+  /** Asks the controller to abort a command of this queue. Never rejects. @returns whether it says that it did */
+  readonly abort?: ((sqid: number, cid: number) => Promise<boolean>) | undefined;
 }
 
 class Pending {
@@ -65,6 +67,8 @@ const BACKGROUND_POLL_MS = 100;
 const TICKS_PER_TIMEOUT = 4;
 /** A removed controller must be noticed within a second. */
 const MAX_TICK_MS = 250;
+/** Between two Aborts of the same command. */
+const MAX_ABORT_PAUSE_MS = 1000;
 /** Bits of a command id: with the uppermost one always 0, no id is 0xffff, which means something else. */
 const CID_BITS = 15;
 
@@ -406,7 +410,7 @@ export class QueuePair {
     words[slot + 15] = command.cdw15 ?? 0;
     sq.post();
     // Once it runs, it goes on until it finds nothing outstanding.
-    if (this.timer === undefined && !isBackground) this.timer = setTimeout(this.onTimer, this.tickMs);
+    if (this.timer === undefined && !isBackground) this.timer = startTimer(this.onTimer, this.tickMs);
     if (!this.flushScheduled) {
       this.flushScheduled = true;
       queueMicrotask(this.flush);
@@ -467,18 +471,31 @@ export class QueuePair {
       return;
     }
     pending.reject(reason);
+    if (limits !== undefined) void this.abort(pending, cid, limits);
+  }
+
+  /**
+   * Asks the controller to abort a command, again as long as it says that it hasn't: Aborts can overtake what they are
+   * for. Until an Abort is answered the command's id is not free, lest it hit the next command of that id.
+   */
+  private async abort(pending: Pending, cid: number, limits: CommandLimits): Promise<void> {
     const { abort } = this.options;
-    if (abort === undefined || limits === undefined) return;
-    limits.aborting = true;
+    if (abort === undefined) return;
     const { epoch } = this;
-    void abort(this.id, cid).then(() => {
+    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, MAX_ABORT_PAUSE_MS)) {
+      limits.aborting = true;
+      const isAborted = await abort(this.id, cid);
       limits.aborting = false;
-      // Completed in the meantime: its id was kept back, lest the Abort hit the next command of that id.
-      if (pending.cid < 0 && this.epoch === epoch && this.failure === undefined) {
+      if (this.epoch !== epoch || this.failure !== undefined) return;
+      if (pending.cid !== cid) {
         this.ids.give(cid & this.slotMask);
         this.goOn();
+        return;
       }
-    });
+      if (isAborted) return;
+      await setTimeout(pauseMs, undefined, { ref: false });
+      if (this.epoch !== epoch || pending.cid !== cid) return;
+    }
   }
 
   private readonly flush = (): void => {
@@ -496,7 +513,7 @@ export class QueuePair {
       this.pollScheduled = true;
       setImmediate(this.poll);
     } else if (this.backgroundCount > 0 && this.backgroundTimer === undefined) {
-      this.backgroundTimer = setTimeout(() => {
+      this.backgroundTimer = startTimer(() => {
         this.backgroundTimer = undefined;
         this.poll();
       }, BACKGROUND_POLL_MS).unref();
@@ -525,7 +542,7 @@ export class QueuePair {
         return;
       }
     }
-    this.timer = setTimeout(this.onTimer, this.tickMs);
+    this.timer = startTimer(this.onTimer, this.tickMs);
   };
 }
 

@@ -1,5 +1,8 @@
 import { checkInteger } from "../sys/check.js";
 import { type AdminTarget, requireCommands } from "./admin-target.js";
+import { NvmeLogs } from "./logs.js";
+import { decodeBits, Lpa } from "./spec/capabilities.js";
+import { CommandEffect } from "./spec/log-pages.js";
 import { AdminOpcode } from "./spec/opcodes.js";
 import {
   type PrimaryControllerCapabilities,
@@ -18,13 +21,13 @@ export class NvmeVirtualization {
 
   /** What there is to assign (Identify CNS 14h). @throws as manage() */
   async capabilities(): Promise<PrimaryControllerCapabilities> {
-    requireCommands(this.target, "virtualizationManagement");
+    await this.require();
     return await new NvmeStructures(this.target).primaryController();
   }
 
   /** The secondary controllers of this one (CNS 15h). @throws as manage() */
   async secondaryControllers(): Promise<SecondaryController[]> {
-    requireCommands(this.target, "virtualizationManagement");
+    await this.require();
     return await new NvmeStructures(this.target).secondaryControllers();
   }
 
@@ -46,7 +49,7 @@ export class NvmeVirtualization {
     cntlid: number,
     resources?: { readonly type: keyof typeof ResourceType; readonly count: number },
   ): Promise<number> {
-    requireCommands(this.target, "virtualizationManagement");
+    await this.require();
     checkInteger("cntlid", cntlid, 0, 0xffff);
     const { type = "queues", count = 0 } = resources ?? {};
     checkInteger("count", count, 0, 0xffff);
@@ -101,5 +104,16 @@ export class NvmeVirtualization {
   /** Stops a secondary controller; its resources can be changed then. @throws as manage() */
   async offline(cntlid: number): Promise<void> {
     await this.manage("secondaryOffline", cntlid);
+  }
+
+  /** QEMU's controller has the command and doesn't say so in OACS, but in the log of its commands. @throws UnsupportedError */
+  private async require(): Promise<void> {
+    const { target } = this;
+    if (decodeBits(target.identify.lpa, Lpa).commandEffects) {
+      const { admin } = await new NvmeLogs(target).commandEffects();
+      const effects = decodeBits(admin[AdminOpcode.virtualizationManagement] ?? 0, CommandEffect);
+      if (effects.supported) return;
+    }
+    requireCommands(target, "virtualizationManagement");
   }
 }

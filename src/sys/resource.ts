@@ -18,21 +18,24 @@ export interface Release {
   readonly retryable?: boolean;
 }
 
-/** That one lease depends on another: a node in the list of the parent's dependents, oldest first. */
-class Dependence {
-  before: Dependence | undefined;
-  after: Dependence | undefined = undefined;
+/** A place in the list of a lease's dependents, oldest first. */
+interface Link {
+  before: Link | undefined;
+  after: Link | undefined;
+  readonly dependent: Lease;
+}
+
+/** That a lease depends on one more than its first parent. */
+class Dependence implements Link {
+  before: Link | undefined = undefined;
+  after: Link | undefined = undefined;
 
   constructor(
     readonly dependent: Lease,
     readonly parent: Lease,
     /** What else the dependent depends on. */
     readonly next: Dependence | undefined,
-    last: Dependence | undefined,
-  ) {
-    this.before = last;
-    if (last !== undefined) last.after = this;
-  }
+  ) {}
 }
 
 /** Holders beyond this thread: they may come and go at any moment, so asking and locking them out is one step. */
@@ -45,10 +48,14 @@ export interface ForeignHolders {
   unlock(): void;
 }
 
-export class Lease {
-  // Lists and not Sets: buffers come and go by the million, and a Set makes itself anew every few changes.
-  private newestDependent: Dependence | undefined = undefined;
-  private dependences: Dependence | undefined = undefined;
+export class Lease implements Link {
+  // Lists and not Sets: buffers come and go by the million, and a Set makes itself anew every few changes. A lease is itself
+  // its place in the list of its first parent: most have one or two.
+  before: Link | undefined = undefined;
+  after: Link | undefined = undefined;
+  private parent: Lease | undefined = undefined;
+  private otherParents: Dependence | undefined = undefined;
+  private newestDependent: Link | undefined = undefined;
   private holdCount = 0;
   private lastHolder = "";
   /** Whether close() has begun. Written here only. */
@@ -70,6 +77,16 @@ export class Lease {
     ...parents: Lease[]
   ) {
     for (const parent of parents) this.dependOn(parent);
+  }
+
+  /** What depends on this, newest first. */
+  *dependents(): Generator<Lease> {
+    for (let each = this.newestDependent; each !== undefined; each = each.before) yield each.dependent;
+  }
+
+  /** As a place in a list: see {@link Link}. */
+  get dependent(): Lease {
+    return this;
   }
 
   get label(): string {
@@ -95,9 +112,20 @@ export class Lease {
   /** From now on closing `parent` closes this first. @throws ClosedError where the parent is closed */
   dependOn(parent: Lease): void {
     if (parent.closing) throw new ClosedError(parent.label);
-    const dependence = new Dependence(this, parent, this.dependences, parent.newestDependent);
-    this.dependences = dependence;
-    parent.newestDependent = dependence;
+    if (this.parent === undefined) {
+      this.parent = parent;
+      parent.append(this);
+    } else {
+      this.otherParents = new Dependence(this, parent, this.otherParents);
+      parent.append(this.otherParents);
+    }
+  }
+
+  private append(link: Link): void {
+    const { newestDependent } = this;
+    link.before = newestDependent;
+    if (newestDependent !== undefined) newestDependent.after = link;
+    this.newestDependent = link;
   }
 
   assertOpen(): void {
@@ -132,11 +160,7 @@ export class Lease {
 
   /** @throws BusyError naming the latest holder found here or below, before anything is closed */
   assertIdle(): void {
-    if (this.holdCount > 0) {
-      throw new BusyError(
-        `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
-      );
-    }
+    if (this.holdCount > 0) throw this.busy();
     if (this.foreign !== undefined) this.refuseForeign(this.foreign.count());
     for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.assertIdle();
   }
@@ -147,8 +171,16 @@ export class Lease {
    * @throws BusyError with nothing locked
    */
   lockIdle(): void {
+    // What nothing depends on is quick to close.
+    if (this.newestDependent === undefined && this.foreign === undefined && this.holdCount === 0) return;
     this.assertIdle();
     this.lockForeign();
+  }
+
+  private busy(): BusyError {
+    return new BusyError(
+      `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
+    );
   }
 
   private refuseForeign(holders: number): void {
@@ -262,14 +294,22 @@ export class Lease {
   private leaveTree(): void {
     // What was refused before, the kernel has now taken along.
     for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.vanish();
-    for (let each = this.dependences; each !== undefined; each = each.next) each.parent.forget(each);
-    this.dependences = undefined;
+    this.parent?.forget(this);
+    this.parent = undefined;
+    for (let each = this.otherParents; each !== undefined; each = each.next) each.parent.forget(each);
+    this.otherParents = undefined;
   }
 
-  private forget({ before, after }: Dependence): void {
+  private forget(link: Link): void {
+    const { before, after } = link;
     if (before !== undefined) before.after = after;
     if (after !== undefined) after.before = before;
     else this.newestDependent = before;
+    // While all dependents are closed one after the other, they have to lead on to the ones before. Otherwise one that is
+    // closed must not keep others in memory.
+    if (this.closing) return;
+    link.before = undefined;
+    link.after = undefined;
   }
 
   private vanish(): void {

@@ -167,6 +167,14 @@ export function isSealedAgainstShrinking(fd: number): boolean {
   return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
 }
 
+/**
+ * Takes everybody's right to cut a memfd short, where it isn't taken yet.
+ * @returns false where that can't be done: no memfd, or one that was made without sealing
+ */
+export function sealAgainstShrinking(fd: number): boolean {
+  return isSealedAgainstShrinking(fd) || c.fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) >= 0;
+}
+
 /** Where a file ends. The only way to learn the size of a dma-buf. @throws SysError */
 export function fileEnd(fd: number): number {
   const SEEK_SET = 0;

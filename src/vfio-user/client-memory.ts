@@ -1,10 +1,18 @@
+import { Errno } from "../sys/errno.js";
 import { IovaError } from "../sys/errors.js";
 import { MappedMemory } from "../sys/memory.js";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { DirtyLog } from "./dirty-log.js";
 import type { ClientMemory, MemorySpan } from "./emulated-device.js";
+import { Refusal } from "./refusal.js";
 
 /** A mapping that the client made, or an access outside of all of them. */
 export class DmaAccessError extends IovaError {
-  constructor(message: string) {
+  constructor(
+    message: string,
+    /** What a client is told. */
+    readonly errno: number = Errno.EINVAL,
+  ) {
     super("ERR_IOVA_DMA_ACCESS", message);
   }
 }
@@ -40,6 +48,9 @@ export class DmaTable implements ClientMemory {
   private isEnabled = false;
   private readonly mappings: Mapping[] = [];
   private last: Mapping | undefined;
+  private log: DirtyLog | undefined;
+  /** What is written is logged in these units. */
+  readonly logPageBytes = PAGE_SIZE;
 
   constructor(
     private readonly messages: MessageDma,
@@ -69,9 +80,10 @@ export class DmaTable implements ClientMemory {
     }
     const iova = Number(options.iova);
     const end = iova + Number(options.sizeBytes);
-    if (this.mappings.length >= this.maxMappings) throw new DmaAccessError(`${who}: too many DMA mappings`);
+    if (this.mappings.length >= this.maxMappings)
+      throw new DmaAccessError(`${who}: too many DMA mappings`, Errno.ENOSPC);
     if (this.mappings.some((other) => iova < other.end && other.iova < end)) {
-      throw new DmaAccessError(`${who}: something is mapped at 0x${iova.toString(16)} already`);
+      throw new DmaAccessError(`${who}: something is mapped at 0x${iova.toString(16)} already`, Errno.EEXIST);
     }
     let mapping: Mapping = {
       iova,
@@ -102,6 +114,29 @@ export class DmaTable implements ClientMemory {
     this.generation++;
   }
 
+  get logging(): boolean {
+    return this.log !== undefined;
+  }
+
+  /** Notes from now on what the device is given to write to. Spans that it keeps have to be found again. */
+  startLogging(log: DirtyLog): void {
+    this.log = log;
+    this.generation++;
+  }
+
+  stopLogging(): void {
+    this.log = undefined;
+  }
+
+  /** @throws Refusal: EINVAL where nothing is logged, and as {@link DirtyLog.report} */
+  reportLog(iova: bigint, lengthBytes: bigint, pageBytes: bigint, maxBytes: number): Uint8Array {
+    if (this.log === undefined) throw new Refusal(Errno.EINVAL);
+    const bitmap = this.log.report(iova, lengthBytes, pageBytes, maxBytes);
+    // What is written to spans that are kept has to be noted anew.
+    this.generation++;
+    return bitmap;
+  }
+
   /** Takes away what lies wholly in the range. @returns bytes; 0 where nothing does @throws DmaAccessError where it would cut */
   unmap(iova: bigint, sizeBytes: bigint): number {
     const end = iova + sizeBytes;
@@ -130,6 +165,7 @@ export class DmaTable implements ClientMemory {
       this.last = mapping;
     }
     if (mapping.memory === undefined || !(write ? mapping.writable : mapping.readable)) return false;
+    if (write && this.log !== undefined) this.log.mark(iova, lengthBytes);
     span.bytes = mapping.bytes;
     span.words = mapping.words;
     span.offset = mapping.offset + (iova - mapping.iova);
@@ -145,6 +181,7 @@ export class DmaTable implements ClientMemory {
 
   async write(iova: number, source: Uint8Array): Promise<void> {
     const mapping = this.check(iova, source.length, true);
+    this.log?.mark(iova, source.length);
     if (mapping.memory === undefined) return await this.messages.dmaWrite(iova, source);
     mapping.bytes.set(source, mapping.offset + (iova - mapping.iova));
   }

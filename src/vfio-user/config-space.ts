@@ -60,6 +60,18 @@ export class EmulatedConfigSpace {
     this.bytes.set(this.initial);
   }
 
+  /** Whether these could be the bytes of this function: they differ only where it can be written. */
+  accepts(bytes: Uint8Array): boolean {
+    const { initial, writable } = this;
+    if (bytes.length !== initial.length) return false;
+    return bytes.every((byte, i) => ((byte ^ (initial[i] ?? 0)) & ~(writable[i] ?? 0)) === 0);
+  }
+
+  /** @param bytes that {@link accepts} took */
+  load(bytes: Uint8Array): void {
+    this.bytes.set(bytes);
+  }
+
   read(offset: number, target: Uint8Array): void {
     target.set(this.bytes.subarray(offset, offset + target.length));
   }

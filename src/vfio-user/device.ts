@@ -268,6 +268,24 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     else memory.replaceFile(fd, info.offset + part.offset);
   }
 
+  /** Whether the server is there. */
+  get connected(): boolean {
+    return this.client.connected;
+  }
+
+  /** Bytes of data that one message carries. */
+  get maxTransferBytes(): number {
+    return this.client.server.maxTransferBytes;
+  }
+
+  /** Not for users: asks the server, of whom no descriptor is expected. @throws as {@link VfioUserClient.request} */
+  request(command: number, parts: readonly Uint8Array[]): Uint8Array {
+    this.lease.assertOpen();
+    const { payload, fds } = this.client.request(command, parts);
+    closeFds(fds);
+    return payload;
+  }
+
   private setIrqs(
     flags: number,
     index: number,
@@ -289,8 +307,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
 
   /** Asks for an answer of a length that is known. */
   private ask(command: number, request: Uint8Array, replyBytes: number): Uint8Array {
-    const { payload, fds } = this.client.request(command, [request]);
-    closeFds(fds);
+    const payload = this.request(command, [request]);
     if (payload.length !== replyBytes) throw this.lie(`${payload.length} bytes where ${replyBytes} were due`);
     return payload;
   }
@@ -357,7 +374,8 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
   }
 
-  private lie(what: string, cause?: unknown): VfioUserProtocolError {
+  /** Not for users. */
+  lie(what: string, cause?: unknown): VfioUserProtocolError {
     return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`, { cause });
   }
 }

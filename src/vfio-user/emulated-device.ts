@@ -22,7 +22,10 @@ export interface ClientMemory {
    * @returns false where not all of it is mapped, in one piece and with that right; `span` is then unchanged
    */
   find(iova: number, lengthBytes: number, write: boolean, span: MemorySpan): boolean;
-  /** Raised by one with every map and unmap: whoever keeps a span looks here before using it again. */
+  /**
+   * Raised by one with every map and unmap, and when it is noted anew what the device writes to: whoever keeps a span looks
+   * here before using it again.
+   */
   readonly generation: number;
   /** Reads memory that has no descriptor, by VFIO_USER_DMA_READ. @throws IovaError where it isn't mapped */
   read(iova: number, target: Uint8Array): Promise<void>;
@@ -57,10 +60,29 @@ export interface EmulatedBar {
   readonly is64Bit?: boolean;
   readonly isPrefetchable?: boolean;
   readonly mappable?: readonly MappableArea[];
-  /** A read by message. `target` has the access's width. */
+  /**
+   * A read by message. `target` has the access's width: 1, 2, 4 or 8 bytes, and `offset` is a multiple of it. What clients ask
+   * for beyond that comes in several calls, in ascending order.
+   */
   read(offset: number, target: Uint8Array): void;
-  /** A write by message. */
+  /** A write by message, of the same widths. */
   write(offset: number, source: Uint8Array): void;
+}
+
+/**
+ * How the state of a device is moved to another process (VFIO migration). The configuration space goes along by itself.
+ */
+export interface DeviceMigration {
+  /** The longest state that load() takes. */
+  readonly maxStateBytes: number;
+  /** From here on no DMA, no interrupt and no change by itself; what is under way is ended, or part of the state. */
+  stop(): void;
+  /** Goes on from the state there is. */
+  start(): void;
+  /** The state of a device that is stopped. */
+  save(): Uint8Array;
+  /** Replaces the state of a device that is stopped. @throws IovaError where that can't be one, with nothing changed */
+  load(state: Uint8Array): void;
 }
 
 /** A PCI function emulated in this process. */
@@ -76,6 +98,8 @@ export interface EmulatedDevice {
   readonly bars: readonly (EmulatedBar | undefined)[];
   /** Vectors of each kind; 0 for none. */
   readonly vectors: { readonly intx: number; readonly msi: number; readonly msix: number };
+  /** Left out where its state can't be moved. */
+  readonly migration?: DeviceMigration;
   /** A client is connected. */
   connect(host: DeviceHost): void;
   /** The client is gone: no memory of it may be touched any more. The state is kept for the next one. */

@@ -80,6 +80,23 @@ export const WRITE_MULTI_MAX = 14;
 export const WRITE_MULTI_DATA_BYTES = 8;
 export const writeMulti = struct("vfio_user_write_multi_entry", { offset: u64, region: u32, count: u32 });
 
+/** Before the ranges of VFIO_DEVICE_FEATURE_DMA_LOGGING_START, which follow here. */
+export const loggingControl = struct("vfio_user_device_feature_dma_logging_control", {
+  page_size: u64,
+  num_ranges: u32,
+  reserved: u32,
+});
+
+/** Before the bitmap of VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT. */
+export const loggingReport = struct("vfio_user_device_feature_dma_logging_report", {
+  iova: u64,
+  length: u64,
+  page_size: u64,
+});
+
+/** VFIO_USER_MIG_DATA_READ and WRITE; data follows. */
+export const migrationData = struct("vfio_user_mig_data", { argsz: u32, size: u32 });
+
 /** Regions of a vfio-pci device: six BARs, ROM, configuration space, VGA. */
 export const PCI_REGIONS = 9;
 export const CONFIG_REGION = 7;

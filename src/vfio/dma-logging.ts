@@ -22,8 +22,16 @@ export interface LoggedRange {
   readonly sizeBytes: number;
 }
 
+/** A device's record of what it writes, however the device is reached. */
+export interface DmaLoggingControl {
+  readonly supported: boolean;
+  start(pageSizeBytes: number, ranges: readonly LoggedRange[]): void;
+  stop(): void;
+  report(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap;
+}
+
 /** The device's own record of what it writes, where the device and not the IOMMU keeps one. */
-export class DmaLogging {
+export class DmaLogging implements DmaLoggingControl {
   constructor(private readonly device: VfioDevice) {}
 
   /** Whether the device keeps such a record. */

@@ -16,15 +16,17 @@ export interface Feature {
   readonly name: string;
 }
 
-type Direction = "get" | "set";
+/** Which way a feature's data goes. */
+export type FeatureDirection = "get" | "set";
 
-const directionFlags: Readonly<Record<Direction, number>> = {
+/** Not for users. */
+export const directionFlags: Readonly<Record<FeatureDirection, number>> = {
   get: VFIO_DEVICE_FEATURE_GET,
   set: VFIO_DEVICE_FEATURE_SET,
 };
 
 /** Whether the device has a feature, in one direction. @throws StateError, ClosedError */
-export function hasFeature(device: VfioDevice, feature: Feature, direction: Direction): boolean {
+export function hasFeature(device: VfioDevice, feature: Feature, direction: FeatureDirection): boolean {
   device.assertUsable();
   const flags = feature.id | directionFlags[direction] | VFIO_DEVICE_FEATURE_PROBE;
   return tryIoctl(device.fd, VFIO_DEVICE_FEATURE, vfio_device_feature.encode({ flags })) >= 0;
@@ -46,7 +48,7 @@ export interface FeatureAnswer {
 export function callFeature(
   device: VfioDevice,
   feature: Feature,
-  direction: Direction,
+  direction: FeatureDirection,
   payload: Uint8Array = new Uint8Array(0),
 ): FeatureAnswer {
   device.assertUsable();

@@ -34,7 +34,8 @@ const DEVICE_STATE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, name: 
 const DATA_SIZE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, name: "migration data size" };
 const PRECOPY_INFO_V2: Feature = { id: VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, name: "precopy info v2" };
 
-const states = {
+/** Numbers of the states. Not for users. */
+export const migrationStates = {
   error: VFIO_DEVICE_STATE_ERROR,
   stop: VFIO_DEVICE_STATE_STOP,
   running: VFIO_DEVICE_STATE_RUNNING,
@@ -46,11 +47,14 @@ const states = {
 } as const;
 
 /** States of a device in migration (enum vfio_device_mig_state). `error` is left by a reset only. */
-export type MigrationState = keyof typeof states;
+export type MigrationState = keyof typeof migrationStates;
 
-function stateName(number: number): MigrationState {
-  const names = Object.keys(states).filter((name): name is MigrationState => name in states);
-  return names.find((name) => states[name] === number) ?? "error";
+/** Not for users. @returns undefined for a number that is no state */
+export function migrationStateName(number: number): MigrationState | undefined {
+  const names = Object.keys(migrationStates).filter(
+    (name): name is MigrationState => name in migrationStates,
+  );
+  return names.find((name) => migrationStates[name] === number);
 }
 
 /** Which states the device has beyond stop-copy and resuming. */
@@ -58,6 +62,22 @@ export interface MigrationSupport {
   readonly stopCopy: boolean;
   readonly p2p: boolean;
   readonly preCopy: boolean;
+}
+
+/** A device's migration state machine, however the device is reached. */
+export interface MigrationControl {
+  readonly support: MigrationSupport;
+  readonly state: MigrationState;
+  /** @returns the state's stream where the device begins one */
+  setState(state: MigrationState): MigrationStream | undefined;
+}
+
+/** A device's state as bytes: read when saving, written when resuming. */
+export interface MigrationStream extends Disposable {
+  /** @returns bytes read; 0 at the end; undefined where there is nothing now */
+  read(target: Uint8Array): number | undefined;
+  write(source: Uint8Array): void;
+  close(): void;
 }
 
 /** How much a device in pre-copy still has to say. */
@@ -71,7 +91,7 @@ export interface PrecopyInfo {
 }
 
 /** The device's state as a stream of bytes: read when saving, written when resuming. */
-export class MigrationData extends Resource {
+export class MigrationData extends Resource implements MigrationStream {
   constructor(
     /** The descriptor; owned by this object. */
     readonly fd: number,
@@ -119,7 +139,7 @@ export class MigrationData extends Resource {
 }
 
 /** A device's migration state machine. */
-export class Migration {
+export class Migration implements MigrationControl {
   /** What the device can do. */
   readonly support: MigrationSupport;
 
@@ -137,7 +157,7 @@ export class Migration {
   /** The state the device is in. @throws ClosedError, SysError */
   get state(): MigrationState {
     const answer = callFeature(this.device, DEVICE_STATE, "get", vfio_device_feature_mig_state.encode({}));
-    return stateName(vfio_device_feature_mig_state.decode(answer.payload).device_state);
+    return migrationStateName(vfio_device_feature_mig_state.decode(answer.payload).device_state) ?? "error";
   }
 
   /**
@@ -147,7 +167,10 @@ export class Migration {
    *   device may be left in `error`
    */
   setState(state: MigrationState): MigrationData | undefined {
-    const request = vfio_device_feature_mig_state.encode({ device_state: states[state], data_fd: -1 });
+    const request = vfio_device_feature_mig_state.encode({
+      device_state: migrationStates[state],
+      data_fd: -1,
+    });
     const answer = callFeature(this.device, DEVICE_STATE, "set", request);
     const { data_fd } = vfio_device_feature_mig_state.decode(answer.payload);
     return data_fd < 0 ? undefined : new MigrationData(data_fd, this.device);

@@ -24,15 +24,23 @@ export function socketPath(): string {
   return join(folder, `${count++}`);
 }
 
-/** Starts an emulated device, as startEmulator() does, from these sources. */
-export async function emulate(
-  request: Pick<EmulatorRequest, "device" | "options"> & { readonly socket?: string },
-): Promise<RunningEmulator> {
+/** What compiling may take on a busy machine: the time limit of a hook that calls {@link compileEmulators}. */
+export const COMPILE_MS = 120_000;
+
+/** Compiles what emulate() runs, which its first call does otherwise. */
+export function compileEmulators(): string {
   if (tree === undefined) {
     const compiled = compileTree(program);
     process.once("exit", () => compiled[Symbol.dispose]());
     tree = compiled;
   }
+  return tree.file(program);
+}
+
+/** Starts an emulated device, as startEmulator() does, from these sources. */
+export async function emulate(
+  request: Pick<EmulatorRequest, "device" | "options"> & { readonly socket?: string },
+): Promise<RunningEmulator> {
   const whole = { socket: socketPath(), ...request } as EmulatorRequest;
-  return await startEmulator(whole, pathToFileURL(tree.file(program)));
+  return await startEmulator(whole, pathToFileURL(compileEmulators()));
 }

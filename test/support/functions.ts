@@ -22,6 +22,8 @@ export const wideNvmeBdf = (): string =>
 /** Shares its IOMMU group with the edu beside it. */
 export const pairNvmeBdf = (): string =>
   find("paired nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === "10.0");
+/** Two controllers of one subsystem: namespace 1 is both's, namespace 2 nobody's yet. */
+export const twinNvmeBdfs = (): [string, string] => [twin("16.0"), twin("17.0")];
 export const pairNicBdf = (): string => find("e1000e", ({ deviceId }) => deviceId === 0x10d3);
 /** The educational device: one BAR, INTx and MSI, a DMA engine with 28 address bits. */
 export const eduBdf = (): string =>
@@ -42,6 +44,10 @@ export const sriovNvmeBdf = (): string =>
 export const portEduBdf = (): string => find("edu behind a root port", (fn) => isPortEdu(fn, 0));
 /** The second of them. Both are in one IOMMU group. */
 export const otherPortEduBdf = (): string => find("second edu there", (fn) => isPortEdu(fn, 1));
+
+function twin(at: string): string {
+  return find("twin nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === at);
+}
 
 function isPortEdu({ vendorId, deviceId, bdf }: PciFunction, fn: number): boolean {
   return vendorId === 0x1234 && deviceId === 0x11e8 && !onRootBus(bdf) && bdf.endsWith(`.${fn}`);

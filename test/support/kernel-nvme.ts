@@ -1,6 +1,6 @@
 /** An NVMe controller as the kernel's own driver has it, by its serial number. */
 import { readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { vi } from "vitest";
 import { run } from "./run.js";
 
@@ -41,10 +41,10 @@ export class KernelNvme {
     return realpathSync(join(CLASS, this.name, "device"));
   }
 
-  /** Names of its disks, by namespace. */
+  /** Names of its disks in the order of their namespaces, which the kernel need not number in that order. */
   get disks(): string[] {
     const names = readdirSync(join(CLASS, this.name)).filter((name) => /^nvme\d+n\d+$/.test(name));
-    return names.sort();
+    return names.sort((a, b) => Number(this.disk(a, "nsid")) - Number(this.disk(b, "nsid")));
   }
 
   /** Waits until it has come back from whatever was done to it, with this many disks. */
@@ -90,28 +90,10 @@ function attribute(folder: string, name: string): string {
   return readFileSync(join(folder, name), "utf8").trim();
 }
 
-/** A file system on a disk, mounted. */
-export class MountedDisk {
-  private constructor(readonly folder: string) {}
-
-  static async mount(disk: string, folder: string): Promise<MountedDisk> {
-    await succeed("mkdir", "-p", folder);
-    await succeed("mount", `/dev/${disk}`, folder);
-    return new MountedDisk(folder);
-  }
-
-  file(name: string): string {
-    return join(this.folder, name);
-  }
-
-  async unmount(): Promise<void> {
-    await succeed("umount", this.folder);
-  }
-}
-
-/** SHA-256 of a file, read from the disk: past the page cache, which is left alone. */
-export async function sha256(file: string): Promise<string> {
-  await succeed("sync", "-f", dirname(file));
-  const sums = await succeed("sh", "-c", 'dd if="$0" bs=1M iflag=direct status=none | sha256sum', file);
-  return sums.split(" ")[0] ?? "";
+/**
+ * Runs a shell script that has to succeed; one process for many steps, since starting one takes long in an emulated machine.
+ * @param args its $1 and following
+ */
+export async function script(text: string, ...args: string[]): Promise<string> {
+  return await succeed("sh", "-euc", text, "sh", ...args);
 }

@@ -13,19 +13,27 @@ export class TestFunction implements EmulatedDevice {
   host: DeviceHost | undefined;
   /** How often a client came, went and reset it. */
   readonly counts = { connects: 0, disconnects: 0, resets: 0 };
+  /** Offset and width of each access of the BAR by message. */
+  readonly accesses: [number, number][] = [];
   private readonly registers = new Uint8Array(BAR_BYTES);
   private readonly shared = MappedMemory.memfd(AREA_BYTES);
 
   constructor() {
     // Bus master from the start: raw clients don't configure.
     this.configSpace.set([0x34, 0x12, 0xe8, 0x11, 0x04]);
-    const { registers, shared } = this;
+    const { registers, shared, accesses } = this;
     const area = { offset: 0, sizeBytes: AREA_BYTES, fd: shared.fd, fdOffset: 0 };
     const bar: EmulatedBar = {
       sizeBytes: BAR_BYTES,
       mappable: [area],
-      read: (offset, target) => target.set(registers.subarray(offset, offset + target.length)),
-      write: (offset, source) => registers.set(source, offset),
+      read: (offset, target) => {
+        accesses.push([offset, target.length]);
+        target.set(registers.subarray(offset, offset + target.length));
+      },
+      write: (offset, source) => {
+        accesses.push([offset, source.length]);
+        registers.set(source, offset);
+      },
     };
     this.bars = [bar];
   }

@@ -1,9 +1,8 @@
 /** `iova nvme format`: Format NVM. */
 import type { NvmeController } from "../../nvme/controller.js";
-import { decodeBits, Oacs } from "../../nvme/spec/capabilities.js";
 import { identifyNamespace } from "../../nvme/spec/identify.js";
-import { AdminOpcode, BROADCAST_NSID, IdentifyCns } from "../../nvme/spec/opcodes.js";
-import { ArgumentError, UnsupportedError } from "../../sys/errors.js";
+import { BROADCAST_NSID, IdentifyCns } from "../../nvme/spec/opcodes.js";
+import { ArgumentError } from "../../sys/errors.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -34,10 +33,9 @@ ${TARGET_HELP}
 ${YES_HELP}${CONTROLLER_HELP.replace("30000", "600000")}  --help                  this text
 `;
 
-/** A format can take long. */
-const TIMEOUT_MS = 600_000;
-/** LBA formats beyond this have two more bits of their number elsewhere. */
-const LBAF_BITS = 4;
+const protections = [0, 1, 2, 3] as const;
+/** As --ses counts them. */
+const erasures = ["none", "userData", "cryptographic"] as const;
 
 async function namespacePage(nvme: NvmeController, nsid: number) {
   return identifyNamespace.decode(await nvme.structures.read(IdentifyCns.namespace, { nsid }));
@@ -100,20 +98,18 @@ async function run(argv: readonly string[]): Promise<void> {
   const options = controllerOptions("format", values);
   const yes = values.yes === true;
   assertCanConfirm("format", yes);
-  await withController(target, { ...options, timeoutMs: options.timeoutMs ?? TIMEOUT_MS }, async (nvme) => {
-    if (!decodeBits(nvme.identify.oacs, Oacs).format) {
-      throw new UnsupportedError(`the controller ${target} has no Format NVM command (OACS)`);
-    }
+  await withController(target, options, async (nvme) => {
     const nsid = wantedNsid === BROADCAST_NSID ? wantedNsid : await namespaceId(nvme, wantedNsid);
     const format = await lbafOf(nvme, nsid, { lbaf, blockSize });
     const which = nsid === BROADCAST_NSID ? "all namespaces" : `namespace ${nsid}`;
     await confirm(nvme, `This destroys all data of ${which}`, yes);
-    await nvme.admin({
-      name: `Format NVM (${which})`,
-      opcode: AdminOpcode.formatNvm,
-      nsid,
-      cdw10:
-        (format & 0xf) | (ms << 4) | (pi << 5) | (pil << 8) | (ses << 9) | ((format >>> LBAF_BITS) << 12),
+    await nvme.maintenance.format(nsid, {
+      lbaFormat: format,
+      metadataExtended: ms === 1,
+      protection: protections[pi] ?? 0,
+      protectionFirst: pil === 1,
+      secureErase: erasures[ses] ?? "none",
+      timeoutMs: options.timeoutMs,
     });
     print(`formatted ${which} with LBA format ${format}`);
   });

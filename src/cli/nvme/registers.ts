@@ -153,7 +153,11 @@ export const registers: readonly RegisterDescription[] = [
     offset: 0x3c,
     bits: 32,
     fields: { sqs: 0, cqs: 1, lists: 2, rds: 3, wds: 4, szu: [8, 4], sz: [12, 20] },
-    explain: (value) => [decimalBytes(field(value, 12, 20) * cmbUnitBytes(field(value, 8, 4)))],
+    explain: (value) => [
+      value === 0n
+        ? "shown by the controller only while CMBMSC.CRE is set"
+        : decimalBytes(field(value, 12, 20) * cmbUnitBytes(field(value, 8, 4))),
+    ],
     present: hasCmb,
   },
   {

@@ -1,5 +1,12 @@
 import { checkInteger } from "../../sys/check.js";
-import type { DeviceHost, EmulatedBar, EmulatedDevice, MemorySpan } from "../../vfio-user/emulated-device.js";
+import { ArgumentError } from "../../sys/errors.js";
+import type {
+  DeviceHost,
+  DeviceMigration,
+  EmulatedBar,
+  EmulatedDevice,
+  MemorySpan,
+} from "../../vfio-user/emulated-device.js";
 
 const VENDOR_ID = 0x1234;
 const DEVICE_ID = 0x11e8;
@@ -36,6 +43,10 @@ const INTERRUPT_DMA = 0x0000_0100;
 /** The device's own memory, as its DMA engine addresses it. */
 const BUFFER_AT = 0x40000;
 const BUFFER_BYTES = 4096;
+/** What is saved: the registers as doubles, which hold whatever can be written to them, then the buffer. */
+const SAVED_NUMBERS = 9;
+const SAVED_BYTES = 8 * SAVED_NUMBERS + BUFFER_BYTES;
+const U32_MAX = 0xffff_ffff;
 
 /** Options of {@link EmulatedEdu}. */
 export interface EduOptions {
@@ -67,6 +78,24 @@ export class EmulatedEdu implements EmulatedDevice {
   };
   /** Ends what was started before a reset or disconnect. */
   private generation = 0;
+  private isStopped = false;
+  /** What the factorial under way is of. */
+  private computing = 0;
+  readonly migration: DeviceMigration = {
+    maxStateBytes: SAVED_BYTES,
+    stop: () => {
+      this.isStopped = true;
+      // What is under way begins again in start().
+      this.generation++;
+    },
+    start: () => {
+      this.isStopped = false;
+      if ((this.status & STATUS_COMPUTING) !== 0) this.finishComputing();
+      if ((this.dma.command & COMMAND_START) !== 0) void this.transfer();
+    },
+    save: () => this.save(),
+    load: (state) => this.load(state),
+  };
 
   constructor(options: EduOptions = {}) {
     this.dmaLimit = 2 ** checkInteger("dmaBits", options.dmaBits ?? 28, 12, 52);
@@ -171,7 +200,7 @@ export class EmulatedEdu implements EmulatedDevice {
       case Register.dmaCommand:
         if ((dma.command & COMMAND_START) !== 0 || (value & COMMAND_START) === 0) return;
         dma.command = value;
-        void this.transfer();
+        if (!this.isStopped) void this.transfer();
         return;
     }
   }
@@ -179,7 +208,12 @@ export class EmulatedEdu implements EmulatedDevice {
   private compute(value: number): void {
     if ((this.status & STATUS_COMPUTING) !== 0) return;
     this.status |= STATUS_COMPUTING;
-    const { generation } = this;
+    this.computing = value;
+    if (!this.isStopped) this.finishComputing();
+  }
+
+  private finishComputing(): void {
+    const { generation, computing: value } = this;
     // Not at once: whoever reads the status too early must see that it isn't done.
     setImmediate(() => {
       if (generation !== this.generation) return;
@@ -190,6 +224,28 @@ export class EmulatedEdu implements EmulatedDevice {
       this.status &= ~STATUS_COMPUTING;
       if ((this.status & STATUS_INTERRUPT) !== 0) this.raise(INTERRUPT_FACTORIAL);
     });
+  }
+
+  private save(): Uint8Array {
+    const { liveness, factorial, status, interrupts, computing, dma } = this;
+    const { source, destination, count, command } = dma;
+    const numbers = [liveness, factorial, status, interrupts, computing, source, destination, count, command];
+    return Buffer.concat([new Uint8Array(Float64Array.from(numbers).buffer), this.buffer]);
+  }
+
+  private load(state: Uint8Array): void {
+    if (state.length !== SAVED_BYTES) throw new ArgumentError(`edu's state has ${SAVED_BYTES} bytes`);
+    const view = new DataView(state.buffer, state.byteOffset);
+    const numbers = Array.from({ length: SAVED_NUMBERS }, (_, i) => view.getFloat64(8 * i, true));
+    const [liveness = 0, factorial = 0, status = 0, interrupts = 0, computing = 0, ...dma] = numbers;
+    const isPossible =
+      [liveness, factorial, status, interrupts, computing].every((value) => value <= U32_MAX) &&
+      numbers.every((value) => Number.isInteger(value) && value >= 0 && value <= 2 ** 64);
+    if (!isPossible) throw new ArgumentError("edu has no such state");
+    const [source = 0, destination = 0, count = 0, command = 0] = dma;
+    Object.assign(this, { liveness, factorial, status, interrupts, computing });
+    Object.assign(this.dma, { source, destination, count, command });
+    this.buffer.set(state.subarray(8 * SAVED_NUMBERS));
   }
 
   private raise(bits: number): void {

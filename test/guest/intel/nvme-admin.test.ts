@@ -133,7 +133,13 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       const before = await features.temperatureThreshold();
       await features.set(FeatureId.asyncEventConfiguration, 0xff);
       await features.setTemperatureThreshold(200);
-      const expected = { type: "smart", info: AsyncEventInfo.smart.temperature, logPage: LogPageId.smart };
+      const expected = {
+        type: "smart",
+        name: "temperature",
+        info: AsyncEventInfo.smart.temperature,
+        logPage: LogPageId.smart,
+        parameter: 0,
+      };
       expect(await both).toEqual([expected, expected]);
       await features.setTemperatureThreshold(before);
       // Read, and so told again next time.

@@ -20,12 +20,14 @@ const ZONED = 10;
 
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 
-/** The two controllers: the first has no limit on transfers, the second 8 KiB. */
+/** The two controllers of the subsystem: the first has no limit on transfers, the second 8 KiB. */
 function controllers(): [string, string] {
-  const found = listPciFunctions().filter(({ classCode }) => classCode === 0x010802);
-  const [first, second] = found.map(({ bdf }) => bdf);
-  if (first === undefined || second === undefined) throw new Error("this machine has two controllers");
-  return [first, second];
+  const at = (slot: string): string => {
+    const found = listPciFunctions().find(({ bdf }) => bdf.endsWith(`:${slot}`));
+    if (found === undefined) throw new Error(`this machine has nothing at ${slot}`);
+    return found.bdf;
+  };
+  return [at("10.0"), at("11.0")];
 }
 
 const bindings: { close(): void }[] = [];

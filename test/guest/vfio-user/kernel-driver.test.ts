@@ -4,8 +4,8 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
-import { KernelNvme, MountedDisk, sha256, succeed } from "../../support/kernel-nvme.js";
+import { beforeAll, describe, expect, it } from "vitest";
+import { KernelNvme, script, succeed } from "../../support/kernel-nvme.js";
 
 const MIB = 2 ** 20;
 const controllers = [
@@ -14,6 +14,13 @@ const controllers = [
   { serial: "pin", blockSizeBytes: 512, disks: 1, diskBytes: 128 * MIB, interrupts: "IO-APIC" },
   { serial: "protected", blockSizeBytes: 4096, disks: 1, diskBytes: 128 * MIB, interrupts: "PCI-MSIX" },
 ] as const;
+
+/** What is written, and the file in memory that it is written from. */
+const content = randomBytes(2 * MIB);
+const source = "/run/source";
+const sumOf = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+beforeAll(() => writeFileSync(source, content));
 
 describe.each(controllers)("the $serial controller", (expected) => {
   const { serial } = expected;
@@ -38,27 +45,22 @@ describe.each(controllers)("the $serial controller", (expected) => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     for (const disk of nvme.disks) {
-      await succeed("mkfs.ext4", "-q", "-F", `/dev/${disk}`);
-      const mounted = await MountedDisk.mount(disk, `/run/${disk}`);
-      try {
-        // Sizes that aren't multiples of anything, through the page cache; and long transfers past it.
-        const sums = new Map<string, string>();
-        for (const bytes of [1, 4095, 70_001, 5 * MIB + 13]) {
-          const content = randomBytes(bytes);
-          const file = mounted.file(`file-${bytes}`);
-          writeFileSync(file, content);
-          sums.set(file, createHash("sha256").update(content).digest("hex"));
-        }
-        const [long] = [mounted.file("long")];
-        await succeed("dd", "if=/dev/urandom", `of=${long}.in`, "bs=1M", "count=8", "status=none");
-        await succeed("dd", `if=${long}.in`, `of=${long}`, "bs=4M", "oflag=direct", "status=none");
-        sums.set(long, await sha256(`${long}.in`));
-        for (const [file, sum] of sums) expect(await sha256(file)).toBe(sum);
-        await succeed("cmp", long, `${long}.in`);
-      } finally {
-        await mounted.unmount();
-      }
-      await succeed("fsck.ext4", "-f", "-n", `/dev/${disk}`);
+      // Sizes that aren't multiples of anything go through the page cache; long transfers, and all reading, past it.
+      const sums = await script(
+        `mkfs.ext4 -q -F /dev/$1
+        mkdir -p /run/$1
+        mount /dev/$1 /run/$1
+        for size in 1 4095 70001; do head -c $size $2 >/run/$1/$size; done
+        dd if=$2 of=/run/$1/long bs=1M oflag=direct status=none
+        sync -f /run/$1/long
+        for file in 1 4095 70001 long; do dd if=/run/$1/$file bs=1M iflag=direct status=none | sha256sum; done
+        umount /run/$1
+        fsck.ext4 -f -n /dev/$1 >/dev/null 2>&1`,
+        disk,
+        source,
+      );
+      const want = [1, 4095, 70_001, content.length].map((bytes) => sumOf(content.subarray(0, bytes)));
+      expect(sums.match(/^[0-9a-f]{64}/gm)).toEqual(want);
     }
   });
 
@@ -69,65 +71,51 @@ describe.each(controllers)("the $serial controller", (expected) => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     const [disk = ""] = nvme.disks;
-    const mounted = await MountedDisk.mount(disk, `/run/${disk}`);
-    try {
-      const source = mounted.file("source");
-      await succeed("dd", "if=/dev/urandom", `of=${source}`, "bs=1M", "count=6", "status=none");
-      const sum = await sha256(source);
-      for (let round = 0; round < 3; round++) {
-        const copy = mounted.file(`copy-${round}`);
-        const copying = succeed("dd", `if=${source}`, `of=${copy}`, "bs=64K", "oflag=direct", "status=none");
-        reset(nvme);
-        await copying;
-        await nvme.live(expected.disks);
-        expect(await sha256(copy)).toBe(sum);
-      }
-    } finally {
-      await mounted.unmount();
+    const writing = script(
+      `mount /dev/$1 /run/$1
+      for round in 1 2 3; do dd if=$2 of=/run/$1/round-$round bs=32K oflag=direct status=none; done
+      sync -f /run/$1
+      for round in 1 2 3; do dd if=/run/$1/round-$round bs=1M iflag=direct status=none | sha256sum; done
+      umount /run/$1
+      fsck.ext4 -f -n /dev/$1 >/dev/null 2>&1`,
+      disk,
+      source,
+    );
+    let isOver = false;
+    const over = writing.finally(() => {
+      isOver = true;
+    });
+    for (let resets = 0; resets < 2 || (!isOver && resets < 4); resets++) {
+      reset(nvme);
+      await nvme.live(expected.disks);
     }
-    await succeed("fsck.ext4", "-f", "-n", `/dev/${disk}`);
+    expect((await over).match(/^[0-9a-f]{64}/gm)).toEqual(new Array(3).fill(sumOf(content)));
   });
 
   it("comes and goes with its driver, and its data stays", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
-    const [disk = ""] = nvme.disks;
-    await succeed(
-      "dd",
-      "if=/dev/urandom",
-      `of=/dev/${disk}`,
-      "bs=1M",
-      "count=4",
-      "oflag=direct",
-      "status=none",
-    );
-    const before = await succeed("dd", `if=/dev/${disk}`, "bs=1M", "count=4", "status=none");
+    await script("dd if=$2 of=/dev/$1 bs=1M oflag=direct status=none", nvme.disks[0] ?? "", source);
     nvme.unbind()();
     const again = await KernelNvme.find(serial);
     await again.live(expected.disks);
-    const [same = ""] = again.disks;
-    expect(await succeed("dd", `if=/dev/${same}`, "bs=1M", "count=4", "status=none")).toBe(before);
+    await succeed("cmp", "-n", `${content.length}`, `/dev/${again.disks[0]}`, source);
   });
 
   it("discards and zeroes", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
-    const [disk = ""] = nvme.disks;
-    for (const how of [[], ["-z"]]) {
-      await succeed(
-        "dd",
-        "if=/dev/urandom",
-        `of=/dev/${disk}`,
-        "bs=1M",
-        "count=2",
-        "oflag=direct",
-        "status=none",
-      );
-      await succeed("blkdiscard", "-f", ...how, "-o", `${MIB}`, "-l", `${MIB}`, `/dev/${disk}`);
-      await succeed("cmp", "-i", `${MIB}:0`, "-n", `${MIB}`, `/dev/${disk}`, "/dev/zero");
-      const first = await succeed("od", "-An", "-tx8", "-N", "64", `/dev/${disk}`);
-      expect(first).not.toMatch(/^[\s0]*$/);
-    }
+    await script(
+      `for how in -f -z; do
+        dd if=$2 of=/dev/$1 bs=1M oflag=direct status=none
+        blkdiscard -f $how -o 1048576 -l 524288 /dev/$1
+        cmp -n 1048576 /dev/$1 $2
+        cmp -i 1048576:0 -n 524288 /dev/$1 /dev/zero
+        cmp -i 1572864 -n 524288 /dev/$1 $2
+      done`,
+      nvme.disks[0] ?? "",
+      source,
+    );
   });
 });
 
@@ -143,7 +131,7 @@ describe("the zoned controller", () => {
       await succeed("blkzone", "report", "-o", `${zoneSectors}`, "-c", "1", `/dev/${disk}`);
     expect(await report()).toMatch(/wptr 0x0+ .*zcond: 1\(em\)/);
     const seek = ["bs=1M", "oflag=direct", "status=none"];
-    await succeed("dd", "if=/dev/urandom", `of=/dev/${disk}`, "count=2", "seek=16", ...seek);
+    await succeed("dd", `if=${source}`, `of=/dev/${disk}`, "seek=16", ...seek);
     expect(await report()).toMatch(/wptr 0x0*1000 .*zcond: 2\(oi\)/);
     // Not where the write pointer is.
     await expect(

@@ -398,11 +398,65 @@ test("a million operations: nothing twice, nothing lost, refused only what doesn
   });
 }, 120_000);
 
-test.each([10, 1000, 100_000])("%i live ranges: a search takes steps by the logarithm", (count) => {
+test("what was handed out in one piece is given back in one piece", () => {
+  const allocator = new IovaAllocator(withHole, GRANULE);
+  const at = allocator.alloc(4 * GRANULE);
+  for (const part of [() => allocator.release(at, GRANULE), () => allocator.release(at, 5 * GRANULE)]) {
+    expect(part).toThrow(ArgumentError);
+  }
+  expect(() => allocator.release(at + 0x1000n, GRANULE)).toThrow("was not handed out as one range");
+  allocator.release(at, 4 * GRANULE);
+  expect(allocator.stats().freeRanges).toBe(2);
+});
+
+test("of sizes that share a bin one that fits is found behind many that don't", () => {
+  const allocator = new IovaAllocator(ranges([0n, 2n ** 48n - 1n]), GRANULE);
+  // 1000 to 1007 granules are sizes of one bin; only one range has 1007, and it is filed first.
+  const sizes = [1007, ...Array.from({ length: 100 }, () => 1000)];
+  const given = sizes.map((size) => {
+    const at = allocator.alloc(size * GRANULE);
+    allocator.alloc(GRANULE);
+    return at;
+  });
+  allocator.reserve(allocator.alloc(GRANULE) + 0x1000n, Number(2n ** 40n));
+  for (const [i, at] of given.entries()) allocator.release(at, (sizes[i] ?? 0) * GRANULE);
+  expect(allocator.alloc(1000 * GRANULE)).not.toBe(given[0]);
+  const rest = { last: (given.at(-1) ?? 0n) + 0xff_ffffn };
+  expect(allocator.alloc(1007 * GRANULE, rest)).toBe(given[0]);
+  expect(reasonOf(() => allocator.alloc(1007 * GRANULE, rest))).toBe("full");
+});
+
+test("more limits than there are bins for are kept all the same", () => {
+  const allocator = new IovaAllocator(ranges([0n, 2n ** 48n - 1n]), GRANULE);
+  for (let bits = 20n; bits < 40n; bits++) {
+    const last = 2n ** bits - 1n;
+    expect(allocator.alloc(GRANULE, { last })).toBeLessThan(last);
+    expect(allocator.alloc(GRANULE, { first: last + 1n })).toBeGreaterThan(last);
+  }
+});
+
+test("one range that grows and shrinks for long leaves nothing behind in the bins", () => {
+  const allocator = new IovaAllocator(ranges([0n, 2n ** 48n - 1n]), GRANULE);
+  const first = allocator.alloc(GRANULE);
+  for (let i = 0; i < 100_000; i++) {
+    const at = allocator.alloc((1 + (i % 7)) * GRANULE);
+    allocator.release(at, (1 + (i % 7)) * GRANULE);
+  }
+  allocator.release(first, GRANULE);
+  expect(allocator.stats().freeRanges).toBe(1);
+  expect(allocator.alloc(GRANULE)).toBe(0x1000n);
+});
+
+test("100,000 live ranges: each hole is known by its place and by its size", () => {
+  const COUNT = 100_000;
   const allocator = new IovaAllocator(ranges([0n, (1n << 48n) - 1n]), GRANULE);
-  // In order, the worst case for a tree that doesn't balance; each second one freed again leaves as many free ranges.
-  const given = Array.from({ length: 2 * count }, () => allocator.alloc(GRANULE));
+  const given = Array.from({ length: 2 * COUNT }, () => allocator.alloc(GRANULE));
   for (const [i, at] of given.entries()) if (i % 2 === 0) allocator.release(at, GRANULE);
-  expect(allocator.stats().freeRanges).toBe(count + 1);
-  expect(allocator.searchSteps).toBeLessThanOrEqual(4 * Math.log2(count) + 8);
+  expect(allocator.stats().freeRanges).toBe(COUNT + 1);
+  // Two in a row make a larger hole, which is what two granules go into.
+  const middle = given[COUNT + 1] ?? 0n;
+  allocator.release(middle, GRANULE);
+  expect(allocator.alloc(2 * GRANULE)).toBe(middle - 0x1000n);
+  for (const at of [given[0] ?? 0n, given[2 * COUNT - 2] ?? 0n]) allocator.reserve(at, GRANULE);
+  expect(reasonOf(() => allocator.reserve(given[1] ?? 0n, GRANULE))).toBe("taken");
 });

@@ -1,9 +1,12 @@
 import fc from "fast-check";
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import { DmaPool, PoolExhaustedError, type PoolHandle } from "../../../src/dma/pool.js";
 import { DmaSpace } from "../../../src/dma/space.js";
 import { ArgumentError, BusyError, ClosedError, StateError } from "../../../src/sys/errors.js";
 import { IdentityMapper } from "../../support/identity-mapper.js";
+
+// A busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 

@@ -1,8 +1,6 @@
 /** Several I/O queue pairs, on the emulated controller. */
 import { randomFillSync } from "node:crypto";
-import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import type { NvmeEmulatorOptions } from "../../../src/emulator/nvme/options.js";
-import type { RunningEmulator } from "../../../src/emulator/worker.js";
+import { describe, expect, test, vi } from "vitest";
 import {
   ArgumentError,
   NvmeController,
@@ -12,34 +10,22 @@ import {
 } from "../../../src/index.js";
 import { BusyError, ClosedError } from "../../../src/sys/errors.js";
 import { caught } from "../../support/caught.js";
-import { emulate } from "../../support/emulators.js";
+import {
+  alsoClose,
+  MIB,
+  openController,
+  startController,
+  useEmulatedNvme,
+} from "../../support/emulated-nvme.js";
 
 // A busy machine is no failure.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
-const MIB = 1024 * 1024;
-const open: { close(): Promise<void> }[] = [];
-afterEach(async () => {
-  for (const each of open.splice(0).reverse()) await each.close();
-});
-
-async function start(emulator: NvmeEmulatorOptions = {}, options: NvmeOptions = {}): Promise<NvmeController> {
-  const running = await emulate({ device: "nvme", options: { sizeBytes: 16 * MIB, ...emulator } });
-  open.push(running);
-  const nvme = await NvmeController.open(running.address, options);
-  open.push(nvme);
-  return nvme;
-}
-
-beforeAll(async () => {
-  // Compiles the emulator's program.
-  const running: RunningEmulator = await emulate({ device: "nvme", options: { sizeBytes: MIB } });
-  await running.close();
-});
+useEmulatedNvme();
 
 describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", (completion) => {
   test("as many as asked for, all of them used, none given another's data", async () => {
-    const nvme = await start({}, { completion, queues: 4, queueEntries: 16 });
+    const nvme = await openController({}, { completion, queues: 4, queueEntries: 16 });
     expect(nvme.queues.map(({ id, entries }) => [id, entries])).toEqual([1, 2, 3, 4].map((id) => [id, 16]));
     expect(nvme.maxQueues).toBe(64);
     const vectors = nvme.queues.map(({ vector }) => vector);
@@ -59,7 +45,7 @@ describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", 
   });
 
   test("commands go round the queues", async () => {
-    const nvme = await start({}, { completion, queues: 3 });
+    const nvme = await openController({}, { completion, queues: 3 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
     const reads = Array.from({ length: 9 }, () => ns.read(0n, buffer));
@@ -72,7 +58,7 @@ describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", 
   });
 
   test("made and deleted while others work; the id is free again", async () => {
-    const nvme = await start({}, { completion, queues: 1, vectors: 3 });
+    const nvme = await openController({}, { completion, queues: 1, vectors: 3 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(4096);
     let stop = false;
@@ -102,14 +88,14 @@ describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", 
 
 describe("what there can be", () => {
   test("no more queues than the controller gives", async () => {
-    const nvme = await start({ queuePairs: 2 }, { queues: 5 });
+    const nvme = await openController({ queuePairs: 2 }, { queues: 5 });
     expect(nvme.queues.length).toBe(2);
     expect(nvme.maxQueues).toBe(2);
     expect(await caught(nvme.createQueuePair())).toBeInstanceOf(UnsupportedError);
   });
 
   test("fewer vectors than queues: they share", async () => {
-    const nvme = await start({ vectors: 3 }, { queues: 5 });
+    const nvme = await openController({ vectors: 3 }, { queues: 5 });
     expect(nvme.queues.map(({ vector }) => vector)).toEqual([1, 2, 1, 2, 1]);
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -120,7 +106,7 @@ describe("what there can be", () => {
   });
 
   test.each([1, 0])("%d vectors of MSI-X serve admin and I/O queues", async (vectors) => {
-    const nvme = await start({ vectors }, { queues: 3, completion: "interrupt" });
+    const nvme = await openController({ vectors }, { queues: 3, completion: "interrupt" });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
     await Promise.all(Array.from({ length: 30 }, () => ns.read(0n, buffer)));
@@ -128,7 +114,7 @@ describe("what there can be", () => {
   });
 
   test("no I/O queue at all, until one is made", async () => {
-    const nvme = await start({}, { queues: 0 });
+    const nvme = await openController({}, { queues: 0 });
     expect(nvme.queues).toEqual([]);
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -138,8 +124,8 @@ describe("what there can be", () => {
   });
 
   test("another controller's queue is refused", async () => {
-    const one = await start();
-    const other = await start();
+    const one = await openController();
+    const other = await openController();
     const ns = await one.namespace(1);
     using buffer = one.dma.alloc(512);
     expect(await caught(ns.read(0n, buffer, { queue: other.queues[0] }))).toBeInstanceOf(ArgumentError);
@@ -147,7 +133,7 @@ describe("what there can be", () => {
   });
 
   test("memory pages of 64 KiB; transfers that start anywhere", async () => {
-    const nvme = await start({}, { memoryPageBytes: 65536, queues: 2 });
+    const nvme = await openController({}, { memoryPageBytes: 65536, queues: 2 });
     expect(nvme.memoryPageBytes).toBe(65536);
     const ns = await nvme.namespace(1);
     using source = nvme.dma.alloc(MIB);
@@ -168,17 +154,16 @@ describe("what there can be", () => {
   ])(
     "%j is refused where the controller doesn't have it, and nothing stays open",
     async (options, message) => {
-      const running = await emulate({ device: "nvme", options: { sizeBytes: MIB } });
-      open.push(running);
+      const running = await startController();
       const error = await caught(NvmeController.open(running.address, options));
       expect(error).toBeInstanceOf(UnsupportedError);
       expect(error).toMatchObject({ message: expect.stringContaining(message) });
-      open.push(await NvmeController.open(running.address));
+      alsoClose(await NvmeController.open(running.address));
     },
   );
 
   test("commands that only admin queues take", async () => {
-    const nvme = await start({}, { commandSets: "admin" });
+    const nvme = await openController({}, { commandSets: "admin" });
     expect(nvme.queues).toEqual([]);
     expect(await nvme.namespaceIds()).toEqual([1]);
   });
@@ -186,7 +171,7 @@ describe("what there can be", () => {
 
 describe("queue memory of the caller", () => {
   test("is used, stays in use until the queue is deleted, and is the caller's again", async () => {
-    const nvme = await start({}, { queues: 1 });
+    const nvme = await openController({}, { queues: 1 });
     const ns = await nvme.namespace(1);
     const submission = nvme.dma.alloc(64 * 64, { shared: true });
     const completion = nvme.dma.alloc(4096);
@@ -207,8 +192,8 @@ describe("queue memory of the caller", () => {
   });
 
   test("that won't do is refused before the controller hears of it", async () => {
-    const nvme = await start();
-    const other = await start();
+    const nvme = await openController();
+    const other = await openController();
     using small = nvme.dma.alloc(4096);
     using foreign = other.dma.alloc(65536);
     const make = (submission: typeof small) => nvme.createQueuePair({ entries: 256, memory: { submission } });
@@ -223,7 +208,7 @@ describe("queue memory of the caller", () => {
   });
 
   test("of a queue that the controller refuses is given back", async () => {
-    const nvme = await start({
+    const nvme = await openController({
       faults: [{ kind: "status", queue: "admin", opcode: 1, nth: 2, status: 0x102 }],
     });
     using submission = nvme.dma.alloc(65536);

@@ -1,11 +1,13 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { RunningEmulator } from "../../../src/emulator/worker.js";
 import { ArgumentError, PciDevice, UnsupportedError } from "../../../src/index.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
-import { emulate } from "../../support/emulators.js";
+import { COMPILE_MS, compileEmulators, emulate } from "../../support/emulators.js";
 import { nextSignal } from "../../support/signal.js";
 
 const PAGE = 4096;
+
+beforeAll(() => void compileEmulators(), COMPILE_MS);
 
 describe("edu behind a socket", () => {
   let emulator: RunningEmulator;

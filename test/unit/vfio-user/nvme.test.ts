@@ -2,11 +2,11 @@ import { randomFillSync } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { RunningEmulator } from "../../../src/emulator/worker.js";
 import { NvmeController, NvmeError } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
-import { emulate } from "../../support/emulators.js";
+import { COMPILE_MS, compileEmulators, emulate } from "../../support/emulators.js";
 
 const MIB = 1024 * 1024;
 
@@ -16,6 +16,8 @@ const shapes = [
   { name: "with blocks of 4 KiB", options: { sizeBytes: 16 * MIB, blockSizeBytes: 4096 as const } },
   { name: "with doorbells by message", options: { sizeBytes: 16 * MIB, doorbells: "messages" as const } },
 ];
+
+beforeAll(() => void compileEmulators(), COMPILE_MS);
 
 describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options }) => {
   describe.each(["interrupt", "poll"] as const)("completions by %s", (completion) => {

@@ -6,7 +6,7 @@ import { UnixListener } from "../../../src/sys/unix-socket.js";
 import { VfioUserProtocolError } from "../../../src/vfio-user/channel.js";
 import { Command } from "../../../src/vfio-user/protocol.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
-import { emulate, socketPath } from "../../support/emulators.js";
+import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../support/emulators.js";
 import { holdings } from "../../support/holdings.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { RawServer } from "../../support/raw-vfio-user.js";
@@ -20,13 +20,7 @@ const NVME = { device: "nvme", options: { sizeBytes: 16 * MIB } } as const;
 /** Ends only what never comes. */
 const patient = { timeoutMs: 60_000, firstPauseMs: 1, longestPauseMs: 20 };
 
-/** The first emulator compiles its program. */
-const COMPILE_MS = 120_000;
-
-beforeAll(async () => {
-  const emulator = await emulate(REGISTERS);
-  await emulator.close();
-}, COMPILE_MS);
+beforeAll(() => void compileEmulators(), COMPILE_MS);
 
 /** What a device tells, one after the other. */
 function presences(device: PciDevice): () => Promise<DevicePresence> {
@@ -173,7 +167,7 @@ describe("a server that doesn't come back", () => {
   test("and whose socket somebody else has, who says nothing, holds nobody up", async () => {
     const emulator = await emulate(REGISTERS);
     using device = PciDevice.open(emulator.address, {
-      vfioUser: { timeoutMs: 20, reconnect: { ...patient, timeoutMs: 100 } },
+      vfioUser: { timeoutMs: 500, reconnect: { ...patient, timeoutMs: 100 } },
     });
     const next = presences(device);
     await emulator.close();

@@ -1,4 +1,13 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -7,7 +16,12 @@ import { Errno } from "../../../src/sys/errno.js";
 import { BusyError } from "../../../src/sys/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { close, memfd, sealSize } from "../../../src/sys/syscalls.js";
-import { vfio_irq_info, vfio_irq_set, vfio_region_info } from "../../../src/vfio/uapi.js";
+import {
+  VFIO_REGION_INFO_FLAG_CAPS,
+  vfio_irq_info,
+  vfio_irq_set,
+  vfio_region_info,
+} from "../../../src/vfio/uapi.js";
 import type { MemorySpan } from "../../../src/vfio-user/emulated-device.js";
 import {
   Command,
@@ -29,15 +43,19 @@ import { header } from "../../support/raw-vfio-user-message.js";
 import { TestFunction } from "../../support/test-function.js";
 
 const PAGE = 4096;
-const { EINVAL, ENOENT, ENOTTY, EOPNOTSUPP, EPERM } = Errno;
+const { EEXIST, EINVAL, ENOENT, ENOTTY, EOPNOTSUPP, EPERM } = Errno;
 const SEND_TIMEOUT_MS = 200;
+const VERSION_TIMEOUT_MS = 400;
 
 let device: TestFunction;
 let server: VfioUserServer;
 let before: ReturnType<typeof holdings>;
 beforeEach(async () => {
   device = new TestFunction();
-  server = new VfioUserServer(socketPath(), device, { sendTimeoutMs: SEND_TIMEOUT_MS });
+  server = new VfioUserServer(socketPath(), device, {
+    sendTimeoutMs: SEND_TIMEOUT_MS,
+    versionTimeoutMs: VERSION_TIMEOUT_MS,
+  });
   // What a first watch and the test before leave for the next turn of the loop isn't counted.
   await new Promise((resolve) => setTimeout(resolve, 2));
   before = holdings();
@@ -117,17 +135,30 @@ describe("mapping", () => {
 
   test("a file that the client could cut short", async () => {
     using client = await negotiated();
-    const fd = file(1, false);
-    expect(await client.errnoOf(Command.dmaMap, mapping({}), [fd])).toBe(EPERM);
-    close(fd);
     const folder = mkdtempSync(join(tmpdir(), "iova-client-"));
     writeFileSync(join(folder, "client-file"), Buffer.alloc(PAGE));
     const plain = openSync(join(folder, "client-file"), "r+");
     expect(await client.errnoOf(Command.dmaMap, mapping({}), [plain])).toBe(EPERM);
     closeSync(plain);
+    // What a file of tmpfs is: a memfd that was made without sealing.
+    const shared = join("/dev/shm", `client-${process.pid}`);
+    writeFileSync(shared, Buffer.alloc(PAGE));
+    const unsealable = openSync(shared, "r+");
+    unlinkSync(shared);
+    expect(await client.errnoOf(Command.dmaMap, mapping({}), [unsealable])).toBe(EPERM);
+    closeSync(unsealable);
     rmSync(folder, { recursive: true });
     using event = new EventFd();
     expect(await client.errnoOf(Command.dmaMap, mapping({}), [event.fd])).toBe(EPERM);
+  });
+
+  test("a memfd that the client could cut short, which it can't any more", async () => {
+    using client = await negotiated();
+    const fd = file(1, false);
+    expect(await client.errnoOf(Command.dmaMap, mapping({}), [fd])).toBe(0);
+    expect(() => ftruncateSync(fd, 0)).toThrow("EPERM");
+    close(fd);
+    expect(find(0x10_0000, PAGE)).toBe(true);
   });
 
   test("such a file, of clients that are trusted", async () => {
@@ -161,11 +192,11 @@ describe("mapping", () => {
     const size = BigInt(2 * PAGE);
     expect(await client.errnoOf(Command.dmaMap, mapping({ size }), [fd])).toBe(0);
     for (const addr of [0x10_0000n, 0x10_1000n, 0x0f_f000n]) {
-      expect(await client.errnoOf(Command.dmaMap, mapping({ addr, size }), [fd])).toBe(EINVAL);
-      expect(await client.errnoOf(Command.dmaMap, mapping({ addr, size }))).toBe(EINVAL);
+      expect(await client.errnoOf(Command.dmaMap, mapping({ addr, size }), [fd])).toBe(EEXIST);
+      expect(await client.errnoOf(Command.dmaMap, mapping({ addr, size }))).toBe(EEXIST);
     }
     const whole = { addr: 0x0f_f000n, size: BigInt(4 * PAGE) };
-    expect(await client.errnoOf(Command.dmaMap, mapping(whole), [fd])).toBe(EINVAL);
+    expect(await client.errnoOf(Command.dmaMap, mapping(whole), [fd])).toBe(EEXIST);
     close(fd);
     expect(find(0x10_0000, 2 * PAGE)).toBe(true);
     expect(find(0x10_0000, 2 * PAGE + 1)).toBe(false);
@@ -259,6 +290,56 @@ describe("region access", () => {
     expect(await client.errnoOf(Command.regionWrite, access(region, offset, count, data))).toBe(EINVAL);
   });
 
+  test.each<[number, number, readonly [number, number][]]>([
+    [0, 8, [[0, 8]]],
+    [
+      4,
+      8,
+      [
+        [4, 4],
+        [8, 4],
+      ],
+    ],
+    [
+      1,
+      4,
+      [
+        [1, 1],
+        [2, 2],
+        [4, 1],
+      ],
+    ],
+    [
+      6,
+      19,
+      [
+        [6, 2],
+        [8, 8],
+        [16, 8],
+        [24, 1],
+      ],
+    ],
+    [
+      16381,
+      3,
+      [
+        [16381, 1],
+        [16382, 2],
+      ],
+    ],
+  ])("at %i, %i bytes, becomes accesses of registers' widths", async (offset, count, expected) => {
+    using client = await negotiated();
+    const payload = regionAccess.encode({ region: 0, offset: BigInt(offset), count });
+    const data = Uint8Array.from({ length: count }, (_, i) => i + 1);
+    device.accesses.length = 0;
+    expect(await client.errnoOf(Command.regionWrite, Buffer.concat([payload, data]))).toBe(0);
+    expect(device.accesses).toEqual(expected);
+    device.accesses.length = 0;
+    const read = await client.ask(Command.regionRead, payload);
+    expect(device.accesses).toEqual(expected);
+    expect(read?.payload.subarray(regionAccess.sizeBytes)).toEqual(data);
+  });
+
   test("with other data than it says", async () => {
     using client = await negotiated();
     for (const data of [0, 3, 5, 4096]) {
@@ -299,13 +380,18 @@ describe("region access", () => {
       expect(await client.errnoOf(Command.deviceGetRegionIoFds, info)).toBe(EINVAL);
     }
     expect(await client.errnoOf(Command.deviceGetRegionInfo, new Uint8Array(3))).toBe(EINVAL);
-    // Too little room for its areas: told how much it takes, as the kernel does.
+    // Too little room for its areas: told how much it takes, and neither of areas nor of a file, as libvfio-user does.
     const small = await client.ask(
       Command.deviceGetRegionInfo,
       vfio_region_info.encode({ argsz: 32, index: 0 }),
     );
     expect(small?.payload).toHaveLength(vfio_region_info.sizeBytes);
-    expect(vfio_region_info.decode(small?.payload ?? new Uint8Array(0))).toMatchObject({ cap_offset: 0 });
+    const info = vfio_region_info.decode(small?.payload ?? new Uint8Array(0));
+    expect(info).toMatchObject({ cap_offset: 0 });
+    expect(info.flags & VFIO_REGION_INFO_FLAG_CAPS).toBe(0);
+    expect(small?.fds).toEqual([]);
+    const enough = vfio_region_info.encode({ argsz: 64, index: 0 });
+    expect((await client.ask(Command.deviceGetRegionInfo, enough))?.fds).toHaveLength(1);
   });
 });
 
@@ -405,6 +491,18 @@ describe("messages", () => {
     expect(device.counts.connects).toBe(0);
   });
 
+  test.each([
+    [0, 0],
+    [1, 1],
+    [9, 1],
+  ])("a client that speaks 0.%i is answered with 0.%i", async (theirs, ours) => {
+    using client = new RawClient(server.path);
+    const payload = encodeVersion();
+    Buffer.from(payload.buffer, payload.byteOffset).writeUInt16LE(theirs, 2);
+    const reply = await client.ask(Command.version, payload);
+    expect(Buffer.from(reply?.payload ?? []).readUInt32LE(0)).toBe(ours << 16);
+  });
+
   test("VERSION twice", async () => {
     using client = await negotiated();
     expect(await client.errnoOf(Command.version, encodeVersion())).toBe(EINVAL);
@@ -484,6 +582,37 @@ describe("messages", () => {
     const all = Buffer.concat(new Array<Buffer>(64).fill(request));
     await client.send(all);
     await idle();
+  });
+
+  test("that never come keep nobody else out, and end in time", async () => {
+    using quiet = new RawClient(server.path);
+    using half = new RawClient(server.path);
+    await half.send(header({ command: Command.version }).subarray(0, 7));
+    using client = await negotiated();
+    expect(await client.errnoOf(Command.deviceReset)).toBe(0);
+    expect(await quiet.receive()).toBeUndefined();
+    expect(await half.receive()).toBeUndefined();
+    expect(await client.errnoOf(Command.deviceReset)).toBe(0);
+  });
+
+  test("that come too late: who began before and is second is sent away", async () => {
+    using late = new RawClient(server.path);
+    using client = await negotiated();
+    expect(await late.ask(Command.version, encodeVersion())).toBeUndefined();
+    expect(await client.errnoOf(Command.deviceReset)).toBe(0);
+  });
+
+  test("of a crowd that says nothing: the oldest go", async () => {
+    const crowd: RawClient[] = [];
+    for (let i = 0; i < 24; i++) {
+      crowd.push(new RawClient(server.path));
+      // Only so many wait to be accepted.
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    for (const one of crowd.slice(0, 8)) expect(await one.receive()).toBeUndefined();
+    using client = await negotiated();
+    for (const one of crowd) one.close();
+    expect(await client.errnoOf(Command.deviceReset)).toBe(0);
   });
 
   test("sent while another client is served", async () => {

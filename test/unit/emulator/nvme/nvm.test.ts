@@ -57,7 +57,7 @@ describe("read and write", () => {
     ["one block too many", { ...slba(BLOCKS - 1), cdw12: 1 }, NvmeStatus.lbaOutOfRange],
     ["a block address of 64 bits", { cdw10: 0xffff_ffff, cdw11: 0xffff_ffff }, NvmeStatus.lbaOutOfRange],
     ["more than MDTS", { cdw12: 2048 }, NvmeStatus.invalidField],
-    ["a fused operation", { flags: 1 << 8 }, NvmeStatus.invalidField],
+    ["a fused operation of no kind", { flags: 3 << 8 }, NvmeStatus.invalidField],
     ["both data pointers at once", { flags: 3 << 14 }, NvmeStatus.invalidField],
     ["PRP1 off its dword", { prp1: MEMORY_AT + 2 }, NvmeStatus.prpOffsetInvalid],
     ["PRP1 outside the memory", { prp1: UNMAPPED }, NvmeStatus.dataTransferError],
@@ -77,9 +77,30 @@ describe("read and write", () => {
 
   test("an opcode that isn't there, and those of zones on a namespace without any", () => {
     using started = startedHost();
-    for (const opcode of [0x03, 0x0d, 0x15, 0xff, IoOpcode.zoneAppend, IoOpcode.zoneManagementReceive]) {
+    for (const opcode of [0x03, 0x0a, 0x16, 0xff, IoOpcode.zoneAppend, IoOpcode.zoneManagementReceive]) {
       expect(started.io.run({ opcode, nsid: 1 }).status).toBe(NvmeStatus.invalidOpcode);
     }
+  });
+
+  test("half a fused operation: a second half without its first, and a pair that doesn't fit", () => {
+    using started = startedHost();
+    const { host, io } = started;
+    const prp1 = host.iova(host.alloc(4096));
+    const first = { opcode: IoOpcode.compare, flags: 1 << 8, nsid: 1, prp1 };
+    const second = { opcode: IoOpcode.write, flags: 2 << 8, nsid: 1, prp1 };
+    const missing = NvmeStatus.commandAbortedDueToMissingFusedCommand;
+    expect(io.run(second).status).toBe(missing);
+    expect(io.run(first).status).toBe(SUCCESS);
+    expect(io.run(second).status).toBe(SUCCESS);
+    expect(io.run(second).status).toBe(missing);
+    // Something between them.
+    io.run(first);
+    io.run({ opcode: IoOpcode.read, nsid: 1, prp1 });
+    expect(io.run(second).status).toBe(missing);
+    // Other blocks, other commands.
+    io.run(first);
+    expect(io.run({ ...second, cdw10: 8 }).status).toBe(NvmeStatus.invalidField);
+    expect(io.run({ ...first, opcode: IoOpcode.read }).status).toBe(NvmeStatus.invalidField);
   });
 
   test("memory mapped for reading only is not written to", () => {

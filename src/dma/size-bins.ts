@@ -1,0 +1,61 @@
+/** Sizes below this have a bin each. */
+const EXACT = 256;
+const EXACT_BITS = 8;
+/** Larger ones share: so many bins per power of two, so that sizes in a bin differ by less than a sixteenth. */
+const SPLIT_BITS = 4;
+const SPLIT = 2 ** SPLIT_BITS;
+/** Sizes are below 2^53. */
+const BINS = EXACT + (53 - EXACT_BITS) * SPLIT;
+const WORD_BITS = 32;
+
+/** 2^-n: a power costs many times a multiplication. */
+const INVERSE_POWERS = Float64Array.from({ length: 64 }, (_, n) => 2 ** -n);
+
+/** Which bin holds ranges of a size. Larger sizes never have a smaller bin. */
+export function binOf(size: number): number {
+  if (size < EXACT) return size;
+  const power = size < 0x8000_0000 ? 31 - Math.clz32(size) : 61 - Math.clz32(Math.floor(size / 0x4000_0000));
+  const top = Math.floor(size * (INVERSE_POWERS[power - SPLIT_BITS] ?? 0));
+  return EXACT + (power - EXACT_BITS) * SPLIT + top - SPLIT;
+}
+
+/**
+ * Where free ranges of a size start: a stack per size, and a bitmap of the stacks that aren't empty. Nothing is looked for to
+ * take it out: who takes from a stack sees that the range isn't there any more.
+ */
+export class SizeBins {
+  private readonly stacks: (number[] | undefined)[] = new Array<undefined>(BINS).fill(undefined);
+  private readonly filled = new Uint32Array(Math.ceil(BINS / WORD_BITS));
+
+  push(bin: number, start: number): void {
+    const stack = this.stacks[bin];
+    if (stack === undefined) this.stacks[bin] = [start];
+    else stack.push(start);
+    const word = bin >>> 5;
+    this.filled[word] = (this.filled[word] ?? 0) | (1 << (bin & 31));
+  }
+
+  /** The stack of a bin that {@link next} named. */
+  stack(bin: number): number[] {
+    return this.stacks[bin] ?? [];
+  }
+
+  /** The first bin from this one on whose stack isn't empty; -1 where there is none. */
+  next(bin: number): number {
+    const { filled } = this;
+    let word = bin >>> 5;
+    let bits = (filled[word] ?? 0) & (-1 << (bin & 31));
+    while (word < filled.length) {
+      if (bits !== 0) {
+        const found = word * WORD_BITS + 31 - Math.clz32(bits & -bits);
+        if (this.stacks[found]?.length !== 0) return found;
+        filled[word] = (filled[word] ?? 0) & ~(bits & -bits);
+        bits &= bits - 1;
+      } else {
+        word++;
+        bits = filled[word] ?? 0;
+      }
+    }
+    return -1;
+  }
+}

@@ -1,0 +1,213 @@
+/** What QEMU's controllers tell by Identify, and what goes from one controller of a subsystem to another. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import {
+  bindToVfio,
+  decodeBits,
+  Nmic,
+  NvmeController,
+  type NvmeEvent,
+  Oacs,
+  UnsupportedError,
+  type VfioBinding,
+} from "../../../src/index.js";
+import { LogPageId } from "../../../src/nvme/spec/opcodes.js";
+import { caught } from "../../support/caught.js";
+import { sriovNvmeBdf, twinNvmeBdfs } from "../../support/functions.js";
+import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
+import { bindGroup, nvmeControllers } from "../../support/nvme-machine.js";
+import { provoke } from "../../support/provoke.js";
+
+describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
+  let binding: { close(): void };
+  beforeAll(() => {
+    binding = bindGroup(bdf());
+  });
+  afterAll(() => binding.close());
+  expectNothingLeftSoon();
+
+  it("says the same of itself by every structure", async () => {
+    await using nvme = await NvmeController.open(bdf());
+    const { structures } = nvme;
+    expect(await structures.controller()).toEqual(nvme.identify);
+    expect(await structures.activeNamespaces()).toEqual([1]);
+    expect(await structures.activeNamespaces(0)).toEqual([1]);
+    expect(await structures.activeNamespaces(2)).toEqual([]);
+    expect(await structures.allocatedNamespaces()).toEqual([1]);
+    const ns = await structures.namespace(1);
+    expect(await structures.allocatedNamespace(1)).toEqual(ns);
+    expect(ns.nsze).toBe((await nvme.namespace(1)).sizeBlocks);
+    const formats = await structures.nvmNamespace(1);
+    expect(formats.elbaf).toHaveLength(64);
+    expect(await structures.nvmController()).toMatchObject({ dmrl: expect.any(Number) });
+    expect(await structures.namespaceIdentifiers(1)).toMatchObject({ csi: 0 });
+    expect(nvme.identify.psd[0]?.mp).toBeGreaterThan(0);
+    expect(nvme.identify.ieee).toBe(0x525400);
+    expect(await nvme.namespaceIds()).toEqual([1]);
+  });
+
+  it("refuses what it has not, and we do where it said so", async () => {
+    await using nvme = await NvmeController.open(bdf());
+    expect(decodeBits(nvme.identify.oacs, Oacs)).toMatchObject({ firmware: false, security: false });
+    for (const missing of [
+      () => nvme.firmware.download(new Uint8Array(4)),
+      () => nvme.security.protocols(),
+      () => nvme.directives.supported(1),
+      () => nvme.maintenance.selfTest("short"),
+      () => nvme.maintenance.sanitize("cryptoErase"),
+      () => nvme.giveHostMemory(),
+    ]) {
+      expect(await caught(missing())).toBeInstanceOf(UnsupportedError);
+    }
+    provoke("pci_nvme_err_invalid_identify_cns", "pci_nvme_err_req_status");
+    provoke("pci_nvme_err_unhandled", "pci_nvme_err_invalid_identify");
+    expect(await caught(nvme.structures.domains())).toMatchObject({ doNotRetry: true });
+  });
+});
+
+describe("two controllers of one subsystem", () => {
+  const bindings: VfioBinding[] = [];
+  beforeAll(() => {
+    for (const bdf of twinNvmeBdfs()) bindings.push(bindToVfio(bdf));
+  });
+  afterAll(() => {
+    for (const binding of bindings) binding.close();
+  });
+  expectNothingLeftSoon();
+
+  let first: NvmeController;
+  let second: NvmeController;
+  beforeEach(async () => {
+    const [one, two] = twinNvmeBdfs();
+    first = await NvmeController.open(one);
+    second = await NvmeController.open(two);
+  });
+  afterEach(async () => {
+    await first.close();
+    await second.close();
+  });
+
+  it("share a namespace, and each knows of the other", async () => {
+    const ids = [first.identify.cntlid, second.identify.cntlid].sort((a, b) => a - b);
+    expect(new Set(ids).size).toBe(2);
+    expect(first.identify.subnqn).toBe(second.identify.subnqn);
+    expect(await first.structures.controllers()).toEqual(ids);
+    expect(await second.structures.controllersOf(1)).toEqual(ids);
+    const ns = await first.structures.namespace(1);
+    expect(decodeBits(ns.nmic, Nmic).shared).toBe(true);
+    expect(await first.structures.activeNamespaces()).toEqual([1]);
+    expect(await first.structures.allocatedNamespaces()).toEqual([1, 2]);
+    // The allocated one can be described, though nobody has it.
+    expect((await first.structures.namespace(2)).nsze).toBe(0n);
+    expect((await first.structures.allocatedNamespace(2)).nsze).toBe(ns.nsze);
+    expect((await first.structures.allocatedNvmNamespace(2)).elbaf).toHaveLength(64);
+    expect(await first.structures.controllersOf(2)).toEqual([]);
+  });
+
+  it("attach a namespace to each other, and tell of it", async () => {
+    const next = async (): Promise<NvmeEvent> => {
+      for await (const event of second.events) return event;
+      throw new Error("the events ended");
+    };
+    const told = next();
+    await first.namespaceManagement.attach(2, [second.identify.cntlid]);
+    expect(await told).toMatchObject({
+      type: "notice",
+      name: "namespaceAttributeChanged",
+      logPage: LogPageId.changedNamespaces,
+    });
+    expect(await second.logs.changedNamespaces()).toEqual([2]);
+    expect(await second.structures.activeNamespaces()).toEqual([1, 2]);
+    expect(await first.structures.activeNamespaces()).toEqual([1]);
+
+    // Written by the one, read by the other.
+    await second.namespaceManagement.attach(2, [first.identify.cntlid]);
+    const [writer, reader] = [await first.namespace(2), await second.namespace(2)];
+    using source = first.dma.alloc(4096);
+    using target = second.dma.alloc(4096);
+    source.bytes.fill(0xa5);
+    await writer.write(8n, source);
+    await writer.flush();
+    await reader.read(8n, target);
+    expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+
+    provoke("pci_nvme_err_req_status");
+    expect(await caught(first.namespaceManagement.attach(2))).toMatchObject({
+      status: "Namespace Already Attached",
+    });
+    await first.namespaceManagement.detach(2, [second.identify.cntlid, first.identify.cntlid]);
+    expect(await second.structures.activeNamespaces()).toEqual([1]);
+    expect(await caught(first.namespaceManagement.detach(2))).toMatchObject({
+      status: "Namespace Not Attached",
+    });
+    expect(await caught(first.namespaceManagement.attach(2, [0x7777]))).toMatchObject({
+      status: "Controller List Invalid",
+    });
+  });
+});
+
+describe("a controller with virtual functions", () => {
+  const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
+  const setVfs = (count: number): void =>
+    writeFileSync(`/sys/bus/pci/devices/${sriovNvmeBdf()}/sriov_numvfs`, String(count));
+  let enabled = "";
+  let binding: VfioBinding;
+  beforeAll(() => {
+    enabled = readFileSync(ENABLE_SRIOV, "utf8").trim();
+    writeFileSync(ENABLE_SRIOV, "Y");
+    binding = bindToVfio(sriovNvmeBdf());
+  });
+  afterEach(() => setVfs(0));
+  afterAll(() => {
+    binding.close();
+    writeFileSync(ENABLE_SRIOV, enabled);
+  });
+  expectNothingLeftSoon();
+
+  it("gives queues and vectors to its secondary controllers, and brings them online", async () => {
+    await using nvme = await NvmeController.open(sriovNvmeBdf());
+    // Opening resets the function, which takes its virtual functions away.
+    setVfs(2);
+    const { virtualization } = nvme;
+    const all = await virtualization.capabilities();
+    // As the machine has it: 4 flexible queue pairs and 2 flexible vectors for 2 functions.
+    expect(all).toMatchObject({ cntlid: nvme.identify.cntlid, crt: 3, vqfrt: 4, vifrt: 2, vqrfa: 0 });
+    const secondaries = await virtualization.secondaryControllers();
+    expect(secondaries.map(({ vfn, scs, nvq }) => ({ vfn, scs, nvq }))).toEqual([
+      { vfn: 1, scs: 0, nvq: 0 },
+      { vfn: 2, scs: 0, nvq: 0 },
+    ]);
+    const one = await virtualization.ofVirtualFunction(1);
+    if (one === undefined) throw new Error("no secondary controller");
+    expect(one.pcid).toBe(nvme.identify.cntlid);
+    // Without resources it can't work.
+    provoke("pci_nvme_err_req_status");
+    expect(await caught(virtualization.online(one.scid))).toMatchObject({
+      status: "Invalid Secondary Controller State",
+    });
+    const given = await virtualization.assignMost(one.scid);
+    expect(given).toEqual({ queues: all.vqfrsm, interrupts: all.vifrsm });
+    await virtualization.online(one.scid);
+    expect(await virtualization.ofVirtualFunction(1)).toMatchObject({
+      scs: 1,
+      nvq: given.queues,
+      nvi: given.interrupts,
+    });
+    expect(await virtualization.capabilities()).toMatchObject({
+      vqrfa: given.queues,
+      virfa: given.interrupts,
+    });
+    expect(
+      await caught(virtualization.manage("secondaryAssign", one.scid, { type: "queues", count: 1 })),
+    ).toMatchObject({
+      status: "Invalid Secondary Controller State",
+    });
+    expect(await caught(virtualization.online(0x7777))).toMatchObject({
+      status: "Invalid Controller Identifier",
+    });
+    await virtualization.offline(one.scid);
+    // What was assigned goes back when the controller goes offline.
+    await virtualization.assign(one.scid, { queues: 0, interrupts: 0 });
+    expect(await virtualization.capabilities()).toMatchObject({ vqrfa: 0, virfa: 0 });
+  });
+});
