@@ -6,6 +6,8 @@ export interface Bench {
   readonly program: string;
   /** Options of the guest it has to run in; left out, it runs on this machine. */
   readonly guest?: { readonly memory?: string; readonly append?: readonly string[] };
+  /** Programs of Debian's that it is told the path of, by an option of the same name. */
+  readonly debian?: readonly string[];
 }
 
 export const benches: readonly Bench[] = [
@@ -20,6 +22,20 @@ export const benches: readonly Bench[] = [
     purpose:
       "NVMe submission and completion rings against the same loop in C, on a controller simulated in C",
     program: "rings/main",
+  },
+  {
+    name: "libvfn",
+    purpose: "iova nvme perf beside libvfn's perf (--perf-binary PATH) on one NVMe controller",
+    program: "nvme-guest",
+    guest: {},
+  },
+  {
+    name: "nvme-guest",
+    purpose: "the same beside the kernel's own driver through fio with io_uring",
+    program: "nvme-guest",
+    // Queues of the kernel's driver that it polls when asked to.
+    guest: { append: ["nvme.poll_queues=1"] },
+    debian: ["fio"],
   },
   {
     name: "emulator",

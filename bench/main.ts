@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME [ARGUMENT...]`: runs a bench, in the guest where it needs a device and an IOMMU. */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { ensureDebianProgram } from "../guest/debian-program.js";
 import { GuestToolError } from "../guest/errors.js";
 import { packageRoot } from "../guest/paths.js";
 import { StderrProgress } from "../guest/progress.js";
@@ -18,11 +19,16 @@ function usage(): string {
   return `Usage: npm run bench -- NAME [ARGUMENT...]\n\n${lines.join("\n")}\n`;
 }
 
-async function run({ program, guest }: Bench, args: readonly string[]): Promise<number> {
+async function run({ program, guest, debian = [] }: Bench, args: readonly string[]): Promise<number> {
+  const programs: string[] = [];
+  for (const name of debian) {
+    programs.push(`--${name}`, await ensureDebianProgram(name, { progress: new StderrProgress() }));
+  }
   const command = [
     process.execPath,
     "--expose-gc",
     join(packageRoot(), "dist", "bench", `${program}.js`),
+    ...programs,
     ...args,
   ];
   const [node = "", ...rest] = command;

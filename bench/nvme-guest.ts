@@ -1,0 +1,219 @@
+/**
+ * 512-byte random reads of one NVMe controller, in turns: by `iova nvme perf`; by libvfn's perf, where its path is given;
+ * and by the kernel's own driver through fio with io_uring, plain and polling, where fio is there. Needs a controller that
+ * is bound to vfio-pci or that may be taken from the kernel's driver for a while; it is only read from.
+ *
+ *   npm run bench -- libvfn --perf-binary PATH [--device BDF] [--rounds N] [--seconds S] [--depths 1,8,32,128]
+ *   npm run bench -- nvme-guest [--perf-binary PATH] ...
+ *
+ * On real hardware: sudo node dist/bench/nvme-guest.js --device BDF --fio "$(which fio)" [--perf-binary PATH]
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { availableParallelism, release } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { z } from "zod";
+import { packageRoot } from "../guest/paths.js";
+import { bindToVfio } from "../src/pci/bind.js";
+import { median } from "./rounds.js";
+
+const IO_BYTES = 512;
+/** For the JIT compilers, ours and the emulator's. */
+const WARM_UP_SECONDS = 2;
+
+interface Sample {
+  readonly iops: number;
+  readonly p999us: number | undefined;
+}
+
+interface Way {
+  readonly name: string;
+  /** Which driver it needs. */
+  readonly driver: "vfio" | "kernel";
+  run(depth: number): Sample;
+}
+
+const { values } = parseArgs({
+  options: {
+    device: { type: "string", default: "0000:00:01.0" },
+    "perf-binary": { type: "string" },
+    fio: { type: "string" },
+    rounds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "2" },
+    depths: { type: "string", default: "1,8,32,128" },
+    backend: { type: "string" },
+  },
+});
+const { device } = values;
+// libvfn's perf counts in whole seconds.
+const seconds = Math.max(1, Math.round(Number(values.seconds)));
+const rounds = Number(values.rounds);
+const depths = values.depths.split(",").map(Number);
+
+function capture(program: string, args: readonly string[]): string {
+  return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+}
+
+const perfOutput = z.object({
+  iops: z.number(),
+  latency_us: z.object({ "p99.9": z.number() }),
+});
+
+const ours: Way = {
+  name: "iova",
+  driver: "vfio",
+  run(depth) {
+    const program = join(packageRoot(), "dist", "src", "cli", "main.js");
+    const backend = values.backend === undefined ? [] : ["--backend", values.backend];
+    const numbers = ["-q", String(depth), "-o", String(IO_BYTES), "-t", String(seconds)];
+    const args = [...numbers, "--warmup", String(WARM_UP_SECONDS), ...backend, "--json"];
+    const output = capture(process.execPath, [program, "nvme", "perf", device, ...args]);
+    const { iops, latency_us: latency } = perfOutput.parse(JSON.parse(output));
+    return { iops, p999us: latency["p99.9"] };
+  },
+};
+
+function libvfn(program: string): Way {
+  return {
+    name: "libvfn",
+    driver: "vfio",
+    run(depth) {
+      const times = ["-t", String(seconds), "-w", String(WARM_UP_SECONDS)];
+      const output = capture(program, [
+        "-d",
+        device,
+        "-N",
+        "1",
+        ...times,
+        "-p",
+        "randread",
+        "-q",
+        String(depth),
+      ]);
+      // A line of names, and a line of values.
+      const [names = "", row = ""] = output.trim().split("\n").slice(-2);
+      const cells = row.trim().split(/\s+/).map(Number);
+      const columns = new Map(
+        names
+          .trim()
+          .split(/\s+/)
+          .map((name, at) => [name, cells[at]]),
+      );
+      return { iops: columns.get("iops") ?? Number.NaN, p999us: columns.get("p99.9") };
+    },
+  };
+}
+
+const fioOutput = z.object({
+  jobs: z
+    .array(
+      z.object({
+        read: z.object({
+          iops: z.number(),
+          clat_ns: z.object({ percentile: z.record(z.string(), z.number()) }),
+        }),
+      }),
+    )
+    .min(1),
+});
+
+/** The kernel's block device of the controller's first namespace. */
+function blockDevice(): string {
+  const folder = `/sys/bus/pci/devices/${device}/nvme`;
+  for (const end = performance.now() + 10_000; performance.now() < end; ) {
+    const controller = existsSync(folder) ? readdirSync(folder)[0] : undefined;
+    const name =
+      controller === undefined
+        ? undefined
+        : readdirSync(join(folder, controller)).find((entry) => /^nvme\d+(c\d+)?n\d+$/.test(entry));
+    const path = name === undefined ? undefined : `/dev/${name.replace(/c\d+/, "")}`;
+    if (path !== undefined && existsSync(path)) return path;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+  }
+  throw new Error(`the kernel's driver shows no namespace of ${device}`);
+}
+
+function fio(program: string, name: string, more: readonly string[]): Way {
+  return {
+    name,
+    driver: "kernel",
+    run(depth) {
+      const output = capture(program, [
+        ...["--name=read", `--filename=${blockDevice()}`, "--readonly", "--rw=randread", `--bs=${IO_BYTES}`],
+        ...["--ioengine=io_uring", "--direct=1", "--registerfiles=1", "--fixedbufs=1"],
+        ...["--time_based", `--runtime=${seconds}`, `--ramp_time=${WARM_UP_SECONDS}`, `--iodepth=${depth}`],
+        ...["--norandommap", "--randrepeat=0", "--output-format=json"],
+        ...more,
+      ]);
+      const [job] = fioOutput.parse(JSON.parse(output.slice(output.indexOf("{")))).jobs;
+      const p999 = job?.read.clat_ns.percentile["99.900000"];
+      return {
+        iops: job?.read.iops ?? Number.NaN,
+        p999us: p999 === undefined ? undefined : p999 / 1000,
+      };
+    },
+  };
+}
+
+/** Each way of a list, with the function bound as it needs it, from another one on in each round. */
+function runRound(ways: readonly Way[], round: number, depth: number): Map<Way, Sample> {
+  const samples = new Map<Way, Sample>();
+  const run = (driver: Way["driver"]): void => {
+    const own = ways.filter((way) => way.driver === driver);
+    for (let i = 0; i < own.length; i++) {
+      const way = own[(i + round) % own.length];
+      if (way !== undefined) samples.set(way, way.run(depth));
+    }
+  };
+  const viaVfio = (): void => {
+    using _ = bindToVfio(device);
+    run("vfio");
+  };
+  if (round % 2 === 0) {
+    viaVfio();
+    run("kernel");
+  } else {
+    run("kernel");
+    viaVfio();
+  }
+  return samples;
+}
+
+function medianOf(values: readonly (number | undefined)[]): number | undefined {
+  const known = values.filter((value) => value !== undefined);
+  return known.length === 0 ? undefined : median(known);
+}
+
+const ways: Way[] = [ours];
+const perfBinary = values["perf-binary"] ?? process.env["IOVA_LIBVFN_PERF"];
+if (perfBinary !== undefined && existsSync(perfBinary)) ways.push(libvfn(perfBinary));
+else {
+  const wrong = perfBinary === undefined ? "no --perf-binary PATH" : `there is no ${perfBinary}`;
+  process.stdout.write(`without libvfn's perf: ${wrong}\n`);
+}
+if (values.fio !== undefined) {
+  ways.push(fio(values.fio, "fio io_uring", []));
+  if (existsSync("/sys/module/nvme/parameters/poll_queues")) {
+    ways.push(fio(values.fio, "fio, polling", ["--hipri=1"]));
+  }
+}
+
+process.stdout.write(
+  `${device}, ${IO_BYTES} B random reads, Linux ${release()}, Node ${process.versions.node}, ${availableParallelism()} processors, ${rounds} rounds of ${seconds} s\n`,
+);
+for (const depth of depths) {
+  const seen: Map<Way, Sample>[] = [];
+  for (let round = 0; round < rounds; round++) seen.push(runRound(ways, round, depth));
+  const own = seen.map((samples) => samples.get(ours)?.iops ?? Number.NaN);
+  const cells = ways.map((way) => {
+    const samples = seen.map((round) => round.get(way));
+    const iops = samples.map((sample) => sample?.iops ?? Number.NaN);
+    const p999 = medianOf(samples.map((sample) => sample?.p999us));
+    const tail = p999 === undefined ? "" : `, p99.9 ${p999.toFixed(0)} us`;
+    const ratio = median(iops.map((value, round) => (own[round] ?? Number.NaN) / value));
+    const by = way === ours ? "" : ` (iova ${ratio.toFixed(2)} of it)`;
+    return `${way.name} ${median(iops).toFixed(0)} IOPS${tail}${by}`;
+  });
+  process.stdout.write(`QD ${String(depth).padEnd(4)} ${cells.join("   ")}\n`);
+}
