@@ -298,9 +298,11 @@ export type {
   DeviceMigration,
   EmulatedBar,
   EmulatedDevice,
+  IoEventWrite,
   MappableArea,
   MemorySpan,
 } from "./vfio-user/emulated-device.js";
+export { type IoEventPlace, VfioUserIoEventFd } from "./vfio-user/io-events.js";
 export { VfioUserMapper } from "./vfio-user/mapper.js";
 export { VfioUserMigration, VfioUserMigrationData } from "./vfio-user/migration.js";
 export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";
