@@ -67,7 +67,7 @@ export class RecordingController implements AdminTarget {
     this.dma.close();
   }
 
-  private log(command: NvmeCommand): { data: Uint8Array } {
+  private log(command: NvmeCommand): { readonly data?: Uint8Array; readonly dw0?: number } {
     const { cdw10 = 0, cdw11 = 0, cdw12 = 0, cdw13 = 0 } = command;
     const page = this.logPages.get(cdw10 & 0xff) ?? new Uint8Array(0);
     const at = cdw13 * 2 ** 32 + cdw12;
