@@ -60,6 +60,7 @@ export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
 export { NvmeCapacity } from "./nvme/capacity.js";
+export { type CmbProperties, ControllerMemoryBuffer } from "./nvme/cmb.js";
 export type {
   BitBucket,
   CommandData,
@@ -68,8 +69,9 @@ export type {
   NvmeCommand,
   NvmeCompletion,
 } from "./nvme/command.js";
-export { type CmbProperties, ControllerMemoryBuffer } from "./nvme/cmb.js";
+export { CommandIds } from "./nvme/command-ids.js";
 export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
+export { CompletionQueue, CQE_WORDS } from "./nvme/completion-queue.js";
 export { NvmeController } from "./nvme/controller.js";
 export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "./nvme/dataset.js";
 export { type DirectiveOperation, NvmeDirectives } from "./nvme/directives.js";
@@ -86,6 +88,7 @@ export {
   type FirmwareCommitResult,
   NvmeFirmware,
 } from "./nvme/firmware.js";
+export { type HandedOver, HandedQueues } from "./nvme/handed-queues.js";
 export { HostMemoryBuffer, type HostMemoryTarget } from "./nvme/host-memory-buffer.js";
 export type { IoOptions, ProtectionOptions } from "./nvme/io-options.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
@@ -110,6 +113,7 @@ export { type CopyOptions, NvmeNamespace } from "./nvme/namespace.js";
 export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "./nvme/namespace-management.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export { NvmePlacement, type ReclaimUnitHandle } from "./nvme/placement.js";
+export { PersistentMemoryRegion, type PmrProperties } from "./nvme/pmr.js";
 export { crc16, crc32c, crc64 } from "./nvme/protection/crc.js";
 export {
   type ProtectionChecks,
@@ -117,10 +121,15 @@ export {
   ProtectionInformation,
   type ProtectionTags,
 } from "./nvme/protection/information.js";
-export { PersistentMemoryRegion, type PmrProperties } from "./nvme/pmr.js";
 export type { RingBuffers } from "./nvme/queue-memory.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
 export { NvmeReservations, type Registrant, type ReservationStatus } from "./nvme/reservations.js";
+export {
+  NvmeRings,
+  type RawCompletionQueue,
+  type RawQueueOptions,
+  type RawSubmissionQueue,
+} from "./nvme/rings.js";
 export { NvmeSecurity, type SecurityProtocol } from "./nvme/security.js";
 export {
   Anacap,
@@ -197,19 +206,20 @@ export {
 export { AsyncEventInfo, FeatureId, IdentifyCns, LogPageId } from "./nvme/spec/opcodes.js";
 export type { PowerState } from "./nvme/spec/power-state.js";
 export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
+export { NvmeRegister } from "./nvme/spec/registers.js";
 export type { ReservationType } from "./nvme/spec/reservations.js";
 export { NvmeStatus } from "./nvme/spec/status.js";
 export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
 export { ResourceType, VirtualizationAction } from "./nvme/spec/virtualization.js";
 export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
+export type { QueueStatistics } from "./nvme/statistics.js";
 export type { ReadStreamOptions, WriteStreamOptions } from "./nvme/streams.js";
 export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
-export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
-export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/transfers.js";
-export type { QueueStatistics } from "./nvme/statistics.js";
-export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
+export { writeIoEntry, writeRawEntry } from "./nvme/submission-entry.js";
+export { SQE_WORDS, SubmissionQueue } from "./nvme/submission-queue.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
 export type { CommandTrace, CompletionTrace, LifecycleTrace } from "./nvme/trace.js";
+export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/transfers.js";
 export { NvmeVirtualization } from "./nvme/virtualization.js";
 export {
   type Zone,
