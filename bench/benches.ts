@@ -38,6 +38,12 @@ export const benches: readonly Bench[] = [
     debian: ["fio"],
   },
   {
+    name: "start-up",
+    purpose: "import to first completed read, beside libvfn's identify program (--identify-binary PATH)",
+    program: "start-up",
+    guest: {},
+  },
+  {
     name: "emulator",
     purpose: "the emulated NVMe controller through the rings, host and controller on a thread each",
     program: "emulator",

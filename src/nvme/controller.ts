@@ -20,7 +20,7 @@ import { NvmeMaintenance } from "./maintenance.js";
 import { NvmeNamespace } from "./namespace.js";
 import { NvmeNamespaceManagement } from "./namespace-management.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
-import type { CompletionMode } from "./queue-pair.js";
+import type { CompletionMode, QueuePair } from "./queue-pair.js";
 import { NvmeSecurity } from "./security.js";
 import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
 import { IdentifyCns } from "./spec/opcodes.js";
@@ -157,13 +157,23 @@ export class NvmeController implements AsyncDisposable {
    * @throws ArgumentError, ClosedError at once, not as a rejection
    */
   submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
+    return this.queueFor(command, options).submit(command, options);
+  }
+
+  /** Not for users: the same for a command whose completion says no more than that it is done. @throws as submitIo() */
+  executeIo(command: NvmeCommand, options?: IoCommandOptions): Promise<void> {
+    return this.queueFor(command, options).execute(command, options);
+  }
+
+  /** Where an I/O command goes, which has been checked then. @throws as submitIo() */
+  private queueFor(command: NvmeCommand, options: IoCommandOptions | undefined): QueuePair {
     const { lifecycle, queues, ioRules } = this.engine;
     lifecycle.assertUsable();
     const queue = options?.queue === undefined ? queues.next() : queues.pairOf(options.queue);
     if (queue === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
     if (options !== undefined) checkCommandOptions(options);
     checkDataPointers(command, ioRules);
-    return queue.submit(command, options);
+    return queue;
   }
 
   /**
