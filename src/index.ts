@@ -60,6 +60,7 @@ export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
 export { NvmeCapacity } from "./nvme/capacity.js";
+export { type CmbProperties, ControllerMemoryBuffer } from "./nvme/cmb.js";
 export type {
   BitBucket,
   CommandData,
@@ -109,6 +110,7 @@ export { type CopyOptions, NvmeNamespace } from "./nvme/namespace.js";
 export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "./nvme/namespace-management.js";
 export type { NvmeOptions } from "./nvme/options.js";
 export { NvmePlacement, type ReclaimUnitHandle } from "./nvme/placement.js";
+export { PersistentMemoryRegion, type PmrProperties } from "./nvme/pmr.js";
 export { crc16, crc32c, crc64 } from "./nvme/protection/crc.js";
 export {
   type ProtectionChecks,
@@ -200,9 +202,11 @@ export { NvmeStatus } from "./nvme/spec/status.js";
 export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
 export { ResourceType, VirtualizationAction } from "./nvme/spec/virtualization.js";
 export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
+export type { QueueStatistics } from "./nvme/statistics.js";
 export type { ReadStreamOptions, WriteStreamOptions } from "./nvme/streams.js";
 export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
+export type { CommandTrace, CompletionTrace, LifecycleTrace } from "./nvme/trace.js";
 export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/transfers.js";
 export { NvmeVirtualization } from "./nvme/virtualization.js";
 export {
@@ -292,9 +296,11 @@ export type {
   DeviceMigration,
   EmulatedBar,
   EmulatedDevice,
+  IoEventWrite,
   MappableArea,
   MemorySpan,
 } from "./vfio-user/emulated-device.js";
+export { type IoEventPlace, VfioUserIoEventFd } from "./vfio-user/io-events.js";
 export { VfioUserMapper } from "./vfio-user/mapper.js";
 export { VfioUserMigration, VfioUserMigrationData } from "./vfio-user/migration.js";
 export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";

@@ -160,6 +160,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
     purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
+    tools: [{ package: "nvme-cli", present: () => findProgram("nvme", SBIN) !== undefined }],
     defaultDevices: true,
     qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
     // A page of 1 GiB can be had at boot only, and is taken from all others.

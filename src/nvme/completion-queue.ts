@@ -1,4 +1,5 @@
 import { acquire, weaklyOrdered } from "../sys/mmio.js";
+import type { ShadowDoorbells } from "./shadow-doorbells.js";
 
 /** 32-bit words per completion queue entry (16 bytes). */
 export const CQE_WORDS = 4;
@@ -28,6 +29,7 @@ export class CompletionQueue {
   private head = 0;
   private phase = 1;
   private rung = 0;
+  private shadow: ShadowDoorbells | undefined = undefined;
 
   constructor(
     readonly id: number,
@@ -113,7 +115,15 @@ export class CompletionQueue {
   /** Gives all taken entries back to the controller: one MMIO store, none where there is no news. */
   ring(): void {
     if (this.head === this.rung) return;
-    this.doorbells[this.doorbell] = this.head;
+    if (this.shadow === undefined || this.shadow.ring(this.doorbell, this.rung, this.head)) {
+      this.doorbells[this.doorbell] = this.head;
+    }
     this.rung = this.head;
+  }
+
+  /** From now on rings in memory, and the register only where the controller asks for it; undefined ends that. */
+  useShadow(shadow: ShadowDoorbells | undefined): void {
+    this.shadow = shadow;
+    shadow?.clear(this.doorbell);
   }
 }

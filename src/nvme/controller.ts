@@ -3,6 +3,7 @@ import type { BackendName } from "../pci/backend.js";
 import { PciDevice } from "../pci/device.js";
 import { ClosedError, UnsupportedError } from "../sys/errors.js";
 import { NvmeCapacity } from "./capacity.js";
+import type { ControllerMemoryBuffer } from "./cmb.js";
 import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
 import { type CommandOptions, checkCommandOptions, type IoCommandOptions } from "./command-options.js";
 import { checkDataPointers } from "./data-pointer.js";
@@ -20,6 +21,7 @@ import { NvmeMaintenance } from "./maintenance.js";
 import { NvmeNamespace } from "./namespace.js";
 import { NvmeNamespaceManagement } from "./namespace-management.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
+import type { PersistentMemoryRegion } from "./pmr.js";
 import type { CompletionMode, QueuePair } from "./queue-pair.js";
 import { NvmeSecurity } from "./security.js";
 import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
@@ -192,6 +194,27 @@ export class NvmeController implements AsyncDisposable {
   async deleteQueuePair(queue: NvmeQueue): Promise<void> {
     this.lifecycle.assertUsable();
     await this.engine.queues.delete(queue);
+  }
+
+  /**
+   * The controller memory buffer, switched on at first use: for data (`read(lba, cmb.alloc(4096))`) and for queues.
+   * @throws UnsupportedError where there is none, NvmeProtocolError, ClosedError
+   */
+  controllerMemoryBuffer(): ControllerMemoryBuffer {
+    return this.engine.controllerMemoryBuffer();
+  }
+
+  /**
+   * The persistent memory region, switched on at first use.
+   * @throws UnsupportedError where there is none, TimeoutError, NvmeProtocolError, ClosedError
+   */
+  async persistentMemoryRegion(): Promise<PersistentMemoryRegion> {
+    return await this.engine.persistentMemoryRegion();
+  }
+
+  /** Whether doorbells of I/O queues are in memory: `shadowDoorbells` was asked for, and the controller has them. */
+  get usesShadowDoorbells(): boolean {
+    return this.engine.usesShadowDoorbells;
   }
 
   /**

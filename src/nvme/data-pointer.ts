@@ -135,8 +135,8 @@ function assertSgl(
     throw new ArgumentError("this controller wants metadata in one range (SGLS)");
   }
   const room = sglRoom(dataListPages(maxTransferBytes, pageBytes), pageBytes);
-  // The metadata's first descriptor stands in the list, and its list may begin with a link.
-  const needed = sglDescriptors(data, pageBytes) + (bySgl ? 2 + sglDescriptors(metadata, pageBytes) : 0);
+  // The metadata's first descriptor stands in the list, too.
+  const needed = sglDescriptors(data, pageBytes) + (bySgl ? 1 + sglDescriptors(metadata, pageBytes) : 0);
   if (needed > room) {
     throw new ArgumentError(`these ranges need ${needed} SGL descriptors; one command has room for ${room}`);
   }

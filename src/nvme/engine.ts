@@ -1,20 +1,26 @@
+import type { DmaBuffer } from "../dma/buffer.js";
 import type { PciDevice } from "../pci/device.js";
 import type { Interrupts } from "../pci/interrupts.js";
 import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+import { ControllerMemoryBuffer } from "./cmb.js";
 import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
 import { type CommandOptions, checkCommandOptions } from "./command-options.js";
 import { ControllerRegisters } from "./controller-registers.js";
 import type { DataRules } from "./data-pointer.js";
+import { DeviceAddresses } from "./device-memory.js";
 import { Doorbells } from "./doorbells.js";
 import { NvmeProtocolError } from "./error.js";
 import { IoQueues } from "./io-queues.js";
 import { NvmeLifecycle, type RetryPolicy, staysFor } from "./lifecycle.js";
 import type { NvmeConfig } from "./options.js";
+import { PersistentMemoryRegion } from "./pmr.js";
 import { Presence } from "./presence.js";
 import type { RingBuffers } from "./queue-memory.js";
 import { type CompletionMode, QueuePair } from "./queue-pair.js";
+import { ShadowDoorbells } from "./shadow-doorbells.js";
 import { IDENTIFY_BYTES, type IdentifyController, identifyController } from "./spec/identify.js";
-import { AdminOpcode, IdentifyCns } from "./spec/opcodes.js";
+import { AdminOpcode, FeatureId, IdentifyCns } from "./spec/opcodes.js";
 import type { Capabilities } from "./spec/registers.js";
 import { arbitrationFeature, planStartUp, type StartUp } from "./start-up.js";
 
@@ -24,6 +30,10 @@ const MAX_TRANSFER_BYTES = 4 * 1024 * 1024;
 const SHUTDOWN_TIMEOUT_MS = 10_000;
 /** Abort Command Limit of a controller that hasn't told yet. */
 const FIRST_ABORT_LIMIT = 1;
+
+/** Identify Controller, OACS. */
+const OACS_DOORBELL_BUFFER = 1 << 8;
+const KAS_UNIT_MS = 100;
 
 /** What drives a controller: registers, interrupts and queues, from start to end. The API for programs is above it. */
 export class ControllerEngine {
@@ -42,6 +52,12 @@ export class ControllerEngine {
   private readonly doorbells: Doorbells;
   private readonly adminQueue: QueuePair;
   private readonly presence: Presence;
+  private readonly addresses: DeviceAddresses;
+  private cmb: ControllerMemoryBuffer | undefined;
+  private pmr: PersistentMemoryRegion | undefined;
+  private pmrEnabling: Promise<PersistentMemoryRegion> | undefined;
+  private shadow: { readonly memory: DmaBuffer; readonly doorbells: ShadowDoorbells } | undefined;
+  private keepAliveTimer: NodeJS.Timeout | undefined;
   private interrupts: Interrupts | undefined;
   private restarting: AbortSignal | undefined;
   private closing: Promise<void> | undefined;
@@ -60,6 +76,7 @@ export class ControllerEngine {
     this.capabilities = this.registers.capabilities();
     this.version = this.registers.version();
     this.startUp = planStartUp(device.bdf, this.capabilities, config);
+    this.addresses = new DeviceAddresses(device.bdf, device.dma);
     this.adminRules = this.dataRules(0);
     this.ioRules = this.adminRules;
     this.completion = this.enableCompletion();
@@ -82,6 +99,7 @@ export class ControllerEngine {
         pageBytes: this.startUp.pageBytes,
         vectorCount: this.interrupts?.vectors.length ?? 0,
         weighted: this.startUp.weighted,
+        shadow: () => this.shadow?.doorbells,
         admin: (command) => this.own(command),
         makePair: (id, entries, memory) => this.makePair(id, entries, this.transferLimit, memory),
       },
@@ -112,6 +130,7 @@ export class ControllerEngine {
     this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
     this.adminRules = this.dataRules(0);
     this.ioRules = this.dataRules(sgls);
+    await this.configure();
     if (!this.startUp.adminOnly) {
       await this.queues.negotiate(Math.max(1, config.queues));
       const count = Math.min(config.queues, this.queues.limit);
@@ -144,6 +163,33 @@ export class ControllerEngine {
     } finally {
       buffer.close();
     }
+  }
+
+  /** See NvmeController.controllerMemoryBuffer(). */
+  controllerMemoryBuffer(): ControllerMemoryBuffer {
+    this.lifecycle.assertUsable();
+    this.cmb ??= ControllerMemoryBuffer.enable(this.device, this.capabilities.cmbs, this.addresses);
+    return this.cmb;
+  }
+
+  /** See NvmeController.persistentMemoryRegion(). */
+  async persistentMemoryRegion(): Promise<PersistentMemoryRegion> {
+    this.lifecycle.assertUsable();
+    if (this.pmr !== undefined) return this.pmr;
+    this.pmrEnabling ??= PersistentMemoryRegion.enable(
+      this.device,
+      this.capabilities.pmrs,
+      this.addresses,
+    ).finally(() => {
+      this.pmrEnabling = undefined;
+    });
+    this.pmr = await this.pmrEnabling;
+    return this.pmr;
+  }
+
+  /** Whether doorbells are in memory. */
+  get usesShadowDoorbells(): boolean {
+    return this.shadow !== undefined;
   }
 
   /** See NvmeController.reset(). */
@@ -194,8 +240,10 @@ export class ControllerEngine {
     } finally {
       const gone = new ClosedError(`NVMe controller ${this.device.bdf}`);
       this.forEachQueue((queue) => queue.fail(gone));
+      clearInterval(this.keepAliveTimer);
       queues.close();
       adminQueue.close();
+      this.shadow?.memory.close();
       lifecycle.closed();
       this.presence.close();
       this.device.close();
@@ -240,6 +288,58 @@ export class ControllerEngine {
     }
   }
 
+  /** What has to be set again after each reset, before there are I/O queues. */
+  private async configure(): Promise<void> {
+    const { config, identity } = this;
+    if (config.shadowDoorbells && ((identity?.oacs ?? 0) & OACS_DOORBELL_BUFFER) !== 0) {
+      await this.useShadowDoorbells();
+    }
+    if (config.keepAliveMs !== undefined) await this.startKeepAlive(config.keepAliveMs, identity?.kas ?? 0);
+  }
+
+  /** One page for the doorbells, one for the controller's wishes: PRP1 and PRP2. */
+  private async useShadowDoorbells(): Promise<void> {
+    const { pageBytes } = this.startUp;
+    if (this.shadow === undefined) {
+      const memory = this.device.dma.alloc(2 * pageBytes, { alignBytes: pageBytes, ...aligned(pageBytes) });
+      memory.entrust();
+      const { words } = memory.memory;
+      const half = pageBytes / 4;
+      this.shadow = {
+        memory,
+        doorbells: new ShadowDoorbells(words.subarray(0, half), words.subarray(half, 2 * half)),
+      };
+    }
+    const { memory } = this.shadow;
+    memory.bytes.fill(0);
+    await this.own({
+      name: "Doorbell Buffer Config",
+      opcode: AdminOpcode.doorbellBufferConfig,
+      data: { buffer: memory, length: 2 * pageBytes },
+    });
+  }
+
+  /** @param units KAS: granularity of the timer in 100 ms; 0 where there is none */
+  private async startKeepAlive(timeoutMs: number, units: number): Promise<void> {
+    clearInterval(this.keepAliveTimer);
+    if (units === 0) {
+      throw new UnsupportedError(`${this.device.bdf} has no Keep Alive (Identify Controller, KAS)`);
+    }
+    const unit = units * KAS_UNIT_MS;
+    const rounded = Math.ceil(timeoutMs / unit) * unit;
+    await this.own({
+      name: "Set Features (Keep Alive Timer)",
+      opcode: AdminOpcode.setFeatures,
+      cdw10: FeatureId.keepAliveTimer,
+      cdw11: rounded,
+    });
+    this.keepAliveTimer = setInterval(() => {
+      if (this.lifecycle.state !== "live") return;
+      // What went wrong with it is found by its time limit, or by the next command.
+      this.adminQueue.submit({ name: "Keep Alive", opcode: AdminOpcode.keepAlive }).catch(() => {});
+    }, rounded / 3).unref();
+  }
+
   private async restart(hard: boolean, signal: AbortSignal): Promise<void> {
     const { device, registers, capabilities, doorbells } = this;
     this.restarting = signal;
@@ -249,8 +349,12 @@ export class ControllerEngine {
       device.config.busMaster = true;
       await registers.disable(capabilities.timeoutMs);
       doorbells.forget();
+      // Queues may lie in it. A reset of more than the controller made it forget where they are.
+      this.cmb?.apply();
+      await this.pmr?.apply();
       this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterRing));
       await this.enable();
+      await this.configure();
       await this.queues.rebuild();
     } finally {
       this.restarting = undefined;
@@ -285,6 +389,8 @@ export class ControllerEngine {
       pageBytes: this.startUp.pageBytes,
       maxTransferBytes,
       mode: this.completion,
+      spinMs: this.config.spinMicroseconds / 1000,
+      name: this.device.bdf,
       timeoutMs: this.config.timeoutMs,
       memory,
       onFailure: (error) => this.lifecycle.fail(error),
@@ -330,7 +436,7 @@ export class ControllerEngine {
       if (completion === undefined && error instanceof UnsupportedError) return "poll";
       throw error;
     }
-    return "interrupt";
+    return completion ?? "interrupt";
   }
 
   private watchInterrupts(): void {
@@ -381,4 +487,8 @@ export class ControllerEngine {
       sgls,
     };
   }
+}
+
+function aligned(pageBytes: number): { readonly iovaAlignBytes?: number } {
+  return pageBytes > PAGE_SIZE ? { iovaAlignBytes: pageBytes } : {};
 }

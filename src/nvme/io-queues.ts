@@ -4,8 +4,10 @@ import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../sys/
 import type { DataRange, NvmeCommand, NvmeCompletion } from "./command.js";
 import type { RingBuffers } from "./queue-memory.js";
 import type { QueuePair } from "./queue-pair.js";
+import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { AdminOpcode, FeatureId } from "./spec/opcodes.js";
 import { QueueFlag, QueuePriority } from "./spec/queues.js";
+import type { QueueStatistics } from "./statistics.js";
 
 /** Options of {@link NvmeController.createQueuePair}. */
 export interface QueueOptions {
@@ -30,6 +32,10 @@ export interface NvmeQueue {
   readonly priority: keyof typeof QueuePriority | undefined;
   /** Commands handed to the controller and not completed. */
   readonly outstanding: number;
+  /** Counts commands and bytes and measures latency from now on, if it doesn't already: some 100 ns for each command. */
+  collectStatistics(): QueueStatistics;
+  /** No more of it: costs nothing any more. */
+  endStatistics(): void;
 }
 
 /** What is needed of the controller. */
@@ -40,6 +46,8 @@ export interface QueueHost {
   /** Interrupt vectors switched on; 0 where completions are polled for. */
   readonly vectorCount: number;
   readonly weighted: boolean;
+  /** Doorbells in memory, where they are in use. */
+  shadow(): ShadowDoorbells | undefined;
   admin(command: NvmeCommand): Promise<NvmeCompletion>;
   makePair(id: number, entries: number, memory: RingBuffers | undefined): QueuePair;
 }
@@ -65,6 +73,14 @@ class IoQueue implements NvmeQueue {
 
   get outstanding(): number {
     return this.pair.outstanding;
+  }
+
+  collectStatistics(): QueueStatistics {
+    return this.pair.collectStatistics();
+  }
+
+  endStatistics(): void {
+    this.pair.endStatistics();
   }
 }
 
@@ -234,6 +250,7 @@ export class IoQueues {
 
   private async createAt({ pair, vector, priority }: IoQueue): Promise<void> {
     const { host } = this;
+    pair.useShadow(host.shadow());
     const { id, entries } = pair;
     const interrupts = host.vectorCount > 0 ? QueueFlag.interruptsEnabled : 0;
     const size = (((entries - 1) << 16) | id) >>> 0;

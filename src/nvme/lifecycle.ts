@@ -4,6 +4,7 @@ import { ClosedError, StateError } from "../sys/errors.js";
 import type { NvmeCommand } from "./command.js";
 import { NvmeResetError } from "./error.js";
 import type { NvmeConfig } from "./options.js";
+import { lifecycleChannel } from "./trace.js";
 
 /**
  * Where a controller is: `live` takes commands; `resetting` and `recovering` let them wait; `shut down` and `failed` refuse
@@ -222,6 +223,9 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
 
   /** A listener's exception is nobody's here, and must not end what is under way. */
   private tell<K extends keyof NvmeLifecycleEvents>(event: K, ...told: NvmeLifecycleEvents[K]): void {
+    if (lifecycleChannel.hasSubscribers) {
+      lifecycleChannel.publish({ controller: this.parts.name, event, details: told });
+    }
     for (const listener of this.listeners(event)) {
       try {
         Reflect.apply(listener, this, told);

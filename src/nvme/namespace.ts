@@ -233,20 +233,21 @@ export class NvmeNamespace {
       throw new UnsupportedError(`the controller ${bdf} has no fused Compare and Write (FUSES)`);
     }
     const { expectedMetadata, replacementMetadata, placement, stream, ...rest } = options;
-    const compare = this.transferOf(IoOpcode.compare, lba, expected, { ...rest, metadata: expectedMetadata });
-    const write = this.transferOf(IoOpcode.write, lba, replacement, {
+    const compare = this.commandOf(IoOpcode.compare, lba, expected, { ...rest, metadata: expectedMetadata });
+    const write = this.commandOf(IoOpcode.write, lba, replacement, {
       ...rest,
       placement,
       stream,
       metadata: replacementMetadata,
     });
-    if (compare.blocks !== write.blocks) {
-      throw new ArgumentError(`${compare.blocks} blocks are compared, but ${write.blocks} written`);
+    const [ofCompare, ofWrite] = [blocksOf(compare), blocksOf(write)];
+    if (ofCompare !== ofWrite) {
+      throw new ArgumentError(`${ofCompare} blocks are compared, but ${ofWrite} written`);
     }
     const [compared, written] = await Promise.allSettled(
       this.controller.submitFused(
-        { ...compare.command, fuse: FUSED_FIRST },
-        { ...write.command, fuse: FUSED_SECOND },
+        { ...compare, fuse: FUSED_FIRST },
+        { ...write, fuse: FUSED_SECOND },
         options,
       ),
     );
@@ -532,8 +533,7 @@ export class NvmeNamespace {
     flags = 0,
     maxBytes = this.controller.maxTransferBytes,
   ): Promise<NvmeCompletion> {
-    const { command } = this.transferOf(opcode, lba, data, options, flags, maxBytes);
-    return this.controller.submitIo(command, options);
+    return this.controller.submitIo(this.commandOf(opcode, lba, data, options, flags, maxBytes), options);
   }
 
   /** Not async: a promise that only waits for another one costs as much again. */
@@ -544,20 +544,20 @@ export class NvmeNamespace {
     options: IoOptions,
   ): Promise<void> {
     try {
-      return this.controller.executeIo(this.transferOf(opcode, lba, data, options).command, options);
+      return this.controller.executeIo(this.commandOf(opcode, lba, data, options), options);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  private transferOf(
+  private commandOf(
     opcode: number,
     lba: bigint | number,
     data: DmaBuffer | CommandData,
     options: IoOptions,
     flags = 0,
     maxBytes = this.controller.maxTransferBytes,
-  ): { readonly command: NvmeCommand; readonly blocks: number } {
+  ): NvmeCommand {
     if (typeof lba === "number") checkInteger("lba", lba, 0, Number.MAX_SAFE_INTEGER);
     else checkU64("lba", lba);
     const { format } = this;
@@ -591,16 +591,13 @@ export class NvmeNamespace {
     const { nsid } = this;
     const metadata = metadataOf(format, fields.strips, blocks, options.metadata);
     if (isPlain && options.sgl === undefined) {
-      return { command: { name, opcode, nsid, cdw10, cdw11, cdw12, data: whole }, blocks };
+      return { name, opcode, nsid, cdw10, cdw11, cdw12, data: whole };
     }
     const { cdw2, cdw3, cdw13, cdw14, cdw15 } = fields;
     const { sgl } = options;
     return {
-      command: {
-        ...{ name, opcode, nsid, cdw2, cdw3, cdw10, cdw11, cdw12, cdw13, cdw14, cdw15 },
-        ...{ data: whole, metadata, sgl },
-      },
-      blocks,
+      ...{ name, opcode, nsid, cdw2, cdw3, cdw10, cdw11, cdw12, cdw13, cdw14, cdw15 },
+      ...{ data: whole, metadata, sgl },
     };
   }
 }
@@ -654,6 +651,11 @@ function withRange(data: DmaBuffer | CommandData, options: IoOptions): CommandDa
 
 function controlOf(options: IoOptions): number {
   return (options.fua === true ? IO_FUA : 0) | (options.limitedRetry === true ? IO_LIMITED_RETRY : 0);
+}
+
+/** NLB of a command. */
+function blocksOf({ cdw12 = 0 }: NvmeCommand): number {
+  return (cdw12 & 0xffff) + 1;
 }
 
 function isStatus(error: unknown, status: number): boolean {

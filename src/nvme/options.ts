@@ -12,7 +12,8 @@ const schema = z.strictObject({
   dma: z.instanceof(DmaSpace).optional(),
   // Checked by who takes it, PciDevice.open().
   vfioUser: z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null).optional(),
-  completion: z.enum(["interrupt", "poll"]).optional(),
+  completion: z.enum(["interrupt", "poll", "adaptive"]).optional(),
+  spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
   queues: z.int().min(0).max(65535).default(1),
   queueEntries: z.int().min(2).max(65536).default(256),
   adminQueueEntries: z.int().min(2).max(4096).default(32),
@@ -31,6 +32,8 @@ const schema = z.strictObject({
     .default("round-robin"),
   commandSets: z.enum(["nvm", "all", "admin"]).optional(),
   timeoutMs: z.number().min(1).max(600_000).default(30_000),
+  keepAliveMs: z.int().min(100).max(3_600_000).optional(),
+  shadowDoorbells: z.boolean().default(false),
   recovery: z
     .strictObject({
       attempts: z.int().min(0).max(1000).default(3),
@@ -53,9 +56,12 @@ export interface NvmeOptions {
   readonly vfioUser?: VfioUserOptions | undefined;
   /**
    * How completions are noticed: `interrupt` costs nothing while idle; `poll` looks once per turn of the event loop while
-   * commands are outstanding. Left out: interrupt where the device has any.
+   * commands are outstanding; `adaptive` looks for `spinMicroseconds` after something was sent or came, and then waits for
+   * the interrupt. Left out: interrupt where the device has any.
    */
-  readonly completion?: "interrupt" | "poll" | undefined;
+  readonly completion?: "interrupt" | "poll" | "adaptive" | undefined;
+  /** Of `adaptive`, 50 by default. */
+  readonly spinMicroseconds?: number | undefined;
   /**
    * I/O queue pairs made at the start; as many as the controller gives where that is less. 1 by default. With 0 only admin
    * commands work, until `createQueuePair()`.
@@ -93,6 +99,16 @@ export interface NvmeOptions {
   readonly commandSets?: "nvm" | "all" | "admin" | undefined;
   /** Time limit of each command in milliseconds. 30,000 by default. */
   readonly timeoutMs?: number | undefined;
+  /**
+   * Tells the controller by Keep Alive that we are there, so that it may stop when we aren't: it waits so many milliseconds
+   * (rounded up to what it can count, KAS). Left out, it waits for ever.
+   */
+  readonly keepAliveMs?: number | undefined;
+  /**
+   * Doorbells of I/O queues in memory (Doorbell Buffer Config), where the controller has that: emulated ones do, to save the
+   * trap of a register. False by default.
+   */
+  readonly shadowDoorbells?: boolean | undefined;
   /**
    * What to do when the controller breaks down, disappears or breaks the protocol. Left out, all commands are rejected and
    * the controller stays down. Otherwise it is reset up to `attempts` times (3 by default; from the second on with a reset

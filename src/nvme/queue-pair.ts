@@ -11,10 +11,13 @@ import { dataListPages, writeDataPointers } from "./data-pointer.js";
 import { dropData, holdData } from "./data-ranges.js";
 import { NvmeError, NvmeProtocolError } from "./error.js";
 import { QueueMemory, type RingBuffers } from "./queue-memory.js";
+import type { ShadowDoorbells } from "./shadow-doorbells.js";
+import { QueueStatistics } from "./statistics.js";
 import { SubmissionQueue } from "./submission-queue.js";
+import { type CommandTrace, completeChannel, submitChannel } from "./trace.js";
 
-/** How completions are noticed: by interrupt, or by looking while something is outstanding. */
-export type CompletionMode = "interrupt" | "poll";
+/** How completions are noticed: by interrupt, by looking while something is outstanding, or by looking for a while first. */
+export type CompletionMode = "interrupt" | "poll" | "adaptive";
 
 /** What a queue pair needs to know of its controller. */
 export interface QueuePairOptions {
@@ -31,6 +34,10 @@ export interface QueuePairOptions {
   /** Longest transfer of one command. */
   readonly maxTransferBytes: number;
   readonly mode: CompletionMode;
+  /** In adaptive mode, how long to look after something happened. */
+  readonly spinMs?: number | undefined;
+  /** The controller's, for traces. */
+  readonly name?: string | undefined;
   /** Time limit of each command. */
   readonly timeoutMs: number;
   /** Rings that the caller provides. */
@@ -100,8 +107,13 @@ export class QueuePair {
   private backgroundCount = 0;
   private readonly waiting: Pending[] = [];
 
+  /** Collected only when asked for. */
+  private statistics: QueueStatistics | undefined = undefined;
+
   private flushScheduled = false;
   private pollScheduled = false;
+  /** Adaptive mode: when to leave it to the interrupt. */
+  private spinUntil = 0;
   private readonly tickMs: number;
   private readonly ticksPerLook: number;
   private tick = 0;
@@ -175,6 +187,22 @@ export class QueuePair {
 
   get cqMemory(): DmaBuffer {
     return this.memory.completion;
+  }
+
+  /** Counts and measures from now on. */
+  collectStatistics(): QueueStatistics {
+    this.statistics ??= new QueueStatistics(this.entries - 1);
+    return this.statistics;
+  }
+
+  endStatistics(): void {
+    this.statistics = undefined;
+  }
+
+  /** Doorbells in memory, or undefined. Only while nothing is outstanding. */
+  useShadow(shadow: ShadowDoorbells | undefined): void {
+    this.sq.useShadow(shadow);
+    this.cq.useShadow(shadow);
   }
 
   /** Commands handed to the controller and not completed, without those in the background. */
@@ -409,6 +437,8 @@ export class QueuePair {
     words[slot + 14] = command.cdw14 ?? 0;
     words[slot + 15] = command.cdw15 ?? 0;
     sq.post();
+    if (this.statistics !== undefined) this.statistics.started(slotId);
+    if (submitChannel.hasSubscribers) submitChannel.publish(this.traceOf(cid, command));
     // Once it runs, it goes on until it finds nothing outstanding.
     if (this.timer === undefined && !isBackground) this.timer = startTimer(this.onTimer, this.tickMs);
     if (!this.flushScheduled) {
@@ -422,6 +452,10 @@ export class QueuePair {
     // After its own time limit the controller has as long to give the command back.
     const own = limits?.timeoutMs === undefined ? 0 : limits.timeoutMs;
     return this.tick + Math.ceil((own + timeoutMs) / this.tickMs) + 1;
+  }
+
+  private traceOf(cid: number, command: NvmeCommand): CommandTrace {
+    return { controller: this.options.name ?? "", queue: this.id, cid, command };
   }
 
   private writeData(slot: number, slotId: number, command: NvmeCommand): void {
@@ -450,6 +484,10 @@ export class QueuePair {
     }
     this.pending[slotId] = undefined;
     pending.cid = -1;
+    if (this.statistics !== undefined) this.statistics.completed(slotId, pending.command, statusField);
+    if (completeChannel.hasSubscribers) {
+      completeChannel.publish({ ...this.traceOf(cid, pending.command), status: statusField, dw0, dw1 });
+    }
     if (pending.command.background === true) this.backgroundCount--;
     if (pending.limits?.aborting !== true) this.ids.give(slotId);
     settle(pending);
@@ -504,7 +542,10 @@ export class QueuePair {
     if (this.failure !== undefined || this.suspended) return;
     this.sq.ring();
     this.afterRing?.();
-    if (this.options.mode === "poll") this.schedulePoll();
+    const { mode } = this.options;
+    if (mode === "interrupt") return;
+    if (mode === "adaptive") this.spinUntil = performance.now() + (this.options.spinMs ?? 0);
+    this.schedulePoll();
   };
 
   private schedulePoll(): void {
@@ -512,7 +553,11 @@ export class QueuePair {
     if (this.outstanding > 0) {
       this.pollScheduled = true;
       setImmediate(this.poll);
-    } else if (this.backgroundCount > 0 && this.backgroundTimer === undefined) {
+    } else if (
+      this.options.mode === "poll" &&
+      this.backgroundCount > 0 &&
+      this.backgroundTimer === undefined
+    ) {
       this.backgroundTimer = startTimer(() => {
         this.backgroundTimer = undefined;
         this.poll();
@@ -520,11 +565,17 @@ export class QueuePair {
     }
   }
 
-  /** Looks once per turn of the event loop while something is outstanding, and not at all when idle. */
+  /** Looks once per turn of the event loop while something is outstanding, as long as the mode says. */
   private readonly poll = (): void => {
     this.pollScheduled = false;
     if (this.failure !== undefined || this.suspended) return;
-    this.reap();
+    const count = this.reap();
+    if (this.options.mode === "adaptive") {
+      const now = performance.now();
+      if (count > 0) this.spinUntil = now + (this.options.spinMs ?? 0);
+      // From here on an interrupt tells.
+      else if (now >= this.spinUntil) return;
+    }
     this.schedulePoll();
   };
 

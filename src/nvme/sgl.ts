@@ -31,13 +31,11 @@ function isInline(segments: readonly Segment[]): boolean {
   return segments.length === 1 && segments[0]?.isBucket === false;
 }
 
-/** Descriptors that the list needs besides the one in the command, links between pages among them. */
+/** Descriptors that the list needs besides the one in the command, a link between its segments among them. */
 export function sglDescriptors(segments: readonly Segment[], pageBytes: number): number {
   if (isInline(segments)) return 0;
-  const perPage = pageBytes / DESCRIPTOR_BYTES;
   const { length } = segments;
-  // All pages but the last give up one descriptor for the link.
-  return length <= perPage ? length : length + Math.ceil((length - perPage) / (perPage - 1));
+  return length <= pageBytes / DESCRIPTOR_BYTES ? length : length + 1;
 }
 
 /** Descriptors there is room for in a slot's list pages. */
@@ -46,7 +44,8 @@ export function sglRoom(listPages: number, pageBytes: number): number {
 }
 
 /**
- * Writes the SGL: its first descriptor to `into`, at `slot`, and the others to the list, one segment a page.
+ * Writes the SGL: its first descriptor to `into`, at `slot`, and the others to the list, in one segment where a page has
+ * room for it, else in two. More there never are: QEMU's controller takes the end of a third for that of the second.
  * @param used descriptors of the list that are taken
  * @returns descriptors taken now
  */
@@ -59,44 +58,47 @@ export function writeSgl(
   used = 0,
 ): number {
   const [first] = segments;
+  const { length } = segments;
   if (first !== undefined && isInline(segments)) {
     writeDescriptor(into, slot, first.low, first.high, first.length, SglDescriptorType.dataBlock);
     return used;
   }
   const perPage = pageBytes / DESCRIPTOR_BYTES;
+  if (length <= perPage) writeLink(into, slot, list, used, length, SglDescriptorType.lastSegment);
+  else writeLink(into, slot, list, used, perPage, SglDescriptorType.segment);
   let at = used;
-  let left = segments.length;
-  // Where the descriptor stands that names the segment being written.
-  let link = into;
-  let linkAt = slot;
-  let room = 0;
-  for (const { low, high, length, isBucket } of segments) {
-    while (room === 0 || (room === 1 && left > 1)) {
-      if (room === 1) {
-        link = list.words;
-        linkAt = list.at + at * DESCRIPTOR_WORDS;
-        at++;
-      }
-      // To the end of the page: a segment never crosses one, so its memory need not be contiguous beyond it.
-      room = perPage - (at % perPage);
-      const isLast = left <= room;
-      const address = list.iovaLow + at * DESCRIPTOR_BYTES;
-      writeDescriptor(
-        link,
-        linkAt,
-        address % TWO_32,
-        list.iovaHigh + Math.floor(address / TWO_32),
-        (isLast ? left : room) * DESCRIPTOR_BYTES,
-        isLast ? SglDescriptorType.lastSegment : SglDescriptorType.segment,
-      );
+  for (const [i, segment] of segments.entries()) {
+    if (i === perPage - 1 && length > perPage) {
+      const link = list.at + at * DESCRIPTOR_WORDS;
+      writeLink(list.words, link, list, at + 1, length - i, SglDescriptorType.lastSegment);
+      at++;
     }
-    const type = isBucket ? SglDescriptorType.bitBucket : SglDescriptorType.dataBlock;
-    writeDescriptor(list.words, list.at + at * DESCRIPTOR_WORDS, low, high, length, type);
+    const type = segment.isBucket ? SglDescriptorType.bitBucket : SglDescriptorType.dataBlock;
+    writeDescriptor(
+      list.words,
+      list.at + at * DESCRIPTOR_WORDS,
+      segment.low,
+      segment.high,
+      segment.length,
+      type,
+    );
     at++;
-    left--;
-    room--;
   }
   return at;
+}
+
+/** A descriptor that names `count` descriptors of the list, from `first` on. */
+function writeLink(
+  words: Uint32Array,
+  at: number,
+  list: PrpList,
+  first: number,
+  count: number,
+  type: number,
+): void {
+  const low = list.iovaLow + first * DESCRIPTOR_BYTES;
+  const high = list.iovaHigh + Math.floor(low / TWO_32);
+  writeDescriptor(words, at, low % TWO_32, high, count * DESCRIPTOR_BYTES, type);
 }
 
 /**

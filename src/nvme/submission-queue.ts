@@ -1,4 +1,5 @@
 import { publish, weaklyOrdered } from "../sys/mmio.js";
+import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { SQE_WORDS } from "./submission-entry.js";
 
 export { SQE_WORDS };
@@ -14,6 +15,7 @@ const mustPublish = weaklyOrdered;
 export class SubmissionQueue {
   private tail = 0;
   private rung = 0;
+  private shadow: ShadowDoorbells | undefined = undefined;
 
   constructor(
     readonly id: number,
@@ -50,7 +52,15 @@ export class SubmissionQueue {
   ring(): void {
     if (this.tail === this.rung) return;
     if (mustPublish) publish();
-    this.doorbells[this.doorbell] = this.tail;
+    if (this.shadow === undefined || this.shadow.ring(this.doorbell, this.rung, this.tail)) {
+      this.doorbells[this.doorbell] = this.tail;
+    }
     this.rung = this.tail;
+  }
+
+  /** From now on rings in memory, and the register only where the controller asks for it; undefined ends that. */
+  useShadow(shadow: ShadowDoorbells | undefined): void {
+    this.shadow = shadow;
+    shadow?.clear(this.doorbell);
   }
 }

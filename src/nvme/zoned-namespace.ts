@@ -22,6 +22,9 @@ import {
   zoneReportHeader,
 } from "./spec/zoned.js";
 
+import type { WriteStreamOptions } from "./streams.js";
+import type { RangeOptions } from "./transfers.js";
+
 /** Zone states under the specification's names. */
 export type ZoneStateName = keyof typeof ZoneState;
 
@@ -210,6 +213,22 @@ export class ZonedNamespace extends NvmeNamespace {
       this.appendLimitBytes,
     );
     return (BigInt(dw1) << 32n) | BigInt(dw0);
+  }
+
+  /** Within a zone, one command after the other: their order is what counts here. @throws as readRange() */
+  override async writeRange(
+    lba: bigint,
+    source: DmaBuffer | DataList,
+    options: RangeOptions = {},
+  ): Promise<void> {
+    await super.writeRange(lba, source, { ...options, depth: 1 });
+  }
+
+  /** Within a zone, one command after the other. */
+  override createWriteStream(
+    options: WriteStreamOptions = {},
+  ): ReturnType<NvmeNamespace["createWriteStream"]> {
+    return super.createWriteStream({ ...options, depth: 1 });
   }
 
   /** Opens a zone, or all that are closed. @throws as zones() */

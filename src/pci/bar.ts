@@ -1,4 +1,4 @@
-import { checkInteger } from "../sys/check.js";
+import { checkInteger, checkU64 } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
 import type { MappedMemory } from "../sys/memory.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../sys/mmio.js";
@@ -53,9 +53,16 @@ export class Bar {
   /** Two 32-bit writes, low half first. */
   write64(offset: number, value: bigint): void {
     this.check(offset, 8);
+    checkU64("value", value);
     const words = this.words();
     if (words !== undefined) writeRegister64(words, offset / 4, value);
-    else {
+    else if (this.io.writeRegions !== undefined) {
+      const bytes = new Uint8Array(BigUint64Array.of(value).buffer);
+      this.io.writeRegions(this.index, [
+        { offset, source: bytes.subarray(0, 4) },
+        { offset: offset + 4, source: bytes.subarray(4) },
+      ]);
+    } else {
       this.write32(offset, Number(value & 0xffff_ffffn));
       this.write32(offset + 4, Number(value >> 32n));
     }

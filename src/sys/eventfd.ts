@@ -1,3 +1,4 @@
+import { readlinkSync } from "node:fs";
 import { SysError } from "./errors.js";
 import { c, lastErrno } from "./libc.js";
 import { Lease, Resource } from "./resource.js";
@@ -53,4 +54,12 @@ export class EventFd extends Resource {
     watch.keep(this);
     return watch;
   }
+}
+
+/**
+ * Whether a descriptor that somebody sent is an eventfd: writing to anything else could block, or harm somebody. The link needs
+ * no further descriptor, which there may be none of.
+ */
+export function isEventfd(fd: number): boolean {
+  return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventfd]";
 }

@@ -166,6 +166,12 @@ export const c = {
     type: number,
     protocol: number,
   ) => number,
+  socketpair: libc.func("int socketpair(int domain, int type, int protocol, void *ends)") as (
+    domain: number,
+    type: number,
+    protocol: number,
+    ends: Pointer,
+  ) => number,
   connect: libc.func("int connect(int fd, const void *address, uint32_t length)") as (
     fd: number,
     address: Pointer,

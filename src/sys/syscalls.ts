@@ -104,6 +104,18 @@ export function pollReadable(fd: number, timeoutMs: number): boolean {
   return pollFor(fd, POLLIN, timeoutMs);
 }
 
+/** The same for the first of several. */
+export function pollAnyReadable(fds: readonly number[], timeoutMs: number): boolean {
+  const request = Int32Array.from(fds.flatMap((fd) => [fd, POLLIN]));
+  return (
+    check(
+      restarting(() => c.poll(request, fds.length, timeoutMs)),
+      "poll",
+      { object: `${fds.length} descriptors` },
+    ) > 0
+  );
+}
+
 /** The same until `fd` takes data. */
 export function pollWritable(fd: number, timeoutMs: number): boolean {
   return pollFor(fd, POLLOUT, timeoutMs);

@@ -16,6 +16,8 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const MSG_CTRUNC = 0x8;
+/** Per call: whoever has the other descriptor of a socket that was sent can change the flags of both. */
+const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const BACKLOG = 8;
@@ -100,6 +102,16 @@ export class UnixSocket extends Resource {
     return new UnixSocket(fd, `connection to ${path}`);
   }
 
+  /** Two ends of one connection. @throws SysError */
+  static pair(what: string): [UnixSocket, UnixSocket] {
+    const ends = new Int32Array(2);
+    if (c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
+      throw new SysError("socketpair", lastErrno());
+    }
+    const [one = -1, other = -1] = ends;
+    return [new UnixSocket(one, what), new UnixSocket(other, what)];
+  }
+
   /**
    * Sends all bytes, the descriptors with the first. Blocks the thread while the other side has no room.
    * @param bytes outside V8's moving heap (more than 64 bytes, or a Buffer made by alloc)
@@ -115,7 +127,7 @@ export class UnixSocket extends Resource {
     for (let done = 0; done < bytes.length; ) {
       const part = bytes.subarray(done);
       this.prepare(part, pending.length === 0 ? 0 : CMSG_HEADER_BYTES + 4 * pending.length, pending);
-      const sent = c.sendmsg(this.fd, this.header, MSG_NOSIGNAL);
+      const sent = c.sendmsg(this.fd, this.header, MSG_NOSIGNAL | MSG_DONTWAIT);
       keepAlive(bytes);
       if (sent >= 0) {
         done += sent;
@@ -143,7 +155,7 @@ export class UnixSocket extends Resource {
     this.lease.assertOpen();
     for (;;) {
       this.prepare(target, CMSG_BYTES, []);
-      const count = c.recvmsg(this.fd, this.header, MSG_CMSG_CLOEXEC);
+      const count = c.recvmsg(this.fd, this.header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
       keepAlive(target);
       if (count >= 0) return { count, fds: this.takeFds() };
       const errno = lastErrno();

@@ -1,3 +1,4 @@
+import { fstatSync } from "node:fs";
 import { Errno } from "../sys/errno.js";
 import {
   BusyError,
@@ -9,6 +10,7 @@ import {
   UnsupportedError,
 } from "../sys/errors.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { pollAnyReadable } from "../sys/syscalls.js";
 import { UnixSocket } from "../sys/unix-socket.js";
 import { watchReadable } from "../sys/watch.js";
 import type { DevicePresence } from "../vfio/device-io.js";
@@ -38,6 +40,8 @@ const BATCH = 64;
 /** What the lease gives back: the connection that there is at the time, and the pause before the next attempt. */
 interface Link {
   channel: Channel;
+  /** Where the server asks, if it wants that apart. */
+  twin: Channel | undefined;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -68,11 +72,11 @@ export class VfioUserClient extends Resource {
     plan: ReconnectPlan | undefined,
   ) {
     const channel = openChannel(path, timeoutMs);
-    const link: Link = { channel, timer: undefined };
+    const link: Link = { channel, twin: undefined, timer: undefined };
     super(
       new Lease(`vfio-user server ${path}`, () => {
         clearTimeout(link.timer);
-        link.channel.close();
+        hangUp(link);
       }),
     );
     this.link = link;
@@ -81,9 +85,7 @@ export class VfioUserClient extends Resource {
     this.plan = undefined;
     this.capabilities = ourCapabilities;
     try {
-      const { payload, fds } = this.request(Command.version, [encodeVersion()]);
-      closeFds(fds);
-      this.capabilities = decodeVersion(payload, this.lease.label);
+      this.agree(this.request(Command.version, [greeting()]));
     } catch (error) {
       this.close();
       if (error instanceof DeviceGoneError) {
@@ -97,7 +99,7 @@ export class VfioUserClient extends Resource {
       throw error;
     }
     this.plan = plan;
-    this.watch(channel);
+    this.watchAll();
   }
 
   /**
@@ -156,10 +158,11 @@ export class VfioUserClient extends Resource {
       for (;;) {
         const message = this.link.channel.receive();
         if (message?.isReply === true) return this.take(message, id, command);
-        if (message !== undefined) this.serve(message);
+        if (message !== undefined) this.serve(message, this.link.channel);
+        const asked = this.listenOnce(this.link.twin);
         // Looked at after each request of the server's, too: it could ask for ever instead of answering.
         const left = Math.ceil(end - performance.now());
-        if (left <= 0 || (message === undefined && !this.link.channel.wait(left))) {
+        if (left <= 0 || (message === undefined && !asked && !this.wait(left))) {
           throw new TimeoutError(`${commandName(command)} to ${this.lease.label}`, this.timeoutMs);
         }
       }
@@ -187,25 +190,35 @@ export class VfioUserClient extends Resource {
   }
 
   /** What comes while nobody waits: requests of the server's, or its end. */
-  private listen(): void {
+  private listen(channel: Channel): void {
     try {
-      for (let i = 0; i < BATCH; i++) {
-        const message = this.link.channel.receive();
-        if (message === undefined) return;
-        if (message.isReply) {
-          closeFds(message.fds);
-          throw new VfioUserProtocolError(`${this.lease.label} answered what nobody asked`);
-        }
-        this.serve(message);
-      }
+      for (let i = 0; i < BATCH; i++) if (!this.listenOnce(channel)) return;
     } catch (error) {
       const judged = this.judge(error);
       if (!(judged instanceof IovaError)) throw judged;
     }
   }
 
+  /** @returns whether there was something */
+  private listenOnce(channel: Channel | undefined): boolean {
+    const message = channel?.receive();
+    if (channel === undefined || message === undefined) return false;
+    if (message.isReply) {
+      closeFds(message.fds);
+      throw new VfioUserProtocolError(`${this.lease.label} answered what nobody asked`);
+    }
+    this.serve(message, channel);
+    return true;
+  }
+
+  /** Blocks the thread until something may be there. @returns false where the time is up */
+  private wait(timeoutMs: number): boolean {
+    const { channel, twin } = this.link;
+    return twin === undefined ? channel.wait(timeoutMs) : pollAnyReadable([channel.fd, twin.fd], timeoutMs);
+  }
+
   /** VFIO_USER_DMA_READ and DMA_WRITE: only what is mapped, with the rights it is mapped with. */
-  private serve({ id, command, payload, fds, noReply }: Message): void {
+  private serve({ id, command, payload, fds, noReply }: Message, channel: Channel): void {
     closeFds(fds);
     let errno = 0;
     let parts: readonly Uint8Array[] = [];
@@ -228,7 +241,7 @@ export class VfioUserClient extends Resource {
         else errno = Errno.EFAULT;
       }
     }
-    if (!noReply) this.link.channel.send({ id, command, isReply: true, errno, parts });
+    if (!noReply) channel.send({ id, command, isReply: true, errno, parts });
   }
 
   /** An error that leaves the connection in doubt ends it. */
@@ -250,7 +263,29 @@ export class VfioUserClient extends Resource {
 
   private leave(error: Error): void {
     this.gone = error;
-    this.link.channel.close();
+    hangUp(this.link);
+  }
+
+  /** Takes what the server says of itself. @throws VfioUserProtocolError, SysError */
+  private agree({ payload, fds }: Answer): void {
+    let twin: number | undefined;
+    try {
+      const capabilities = decodeVersion(payload, this.lease.label);
+      const { supported, fdIndex } = capabilities.twinSocket;
+      if (supported) {
+        twin = fds.find((_, i) => i === fdIndex);
+        if (twin === undefined || !fstatSync(twin).isSocket()) {
+          twin = undefined;
+          throw new VfioUserProtocolError(`${this.lease.label} promises a second socket and sends none`);
+        }
+      }
+      this.capabilities = capabilities;
+    } finally {
+      closeFds(fds.filter((fd) => fd !== twin));
+    }
+    if (twin === undefined) return;
+    const socket = new UnixSocket(twin, `second connection to ${this.path}`);
+    this.link.twin = channelOf(socket, this.timeoutMs);
   }
 
   /** Never in the middle of the access that found it out. */
@@ -260,12 +295,15 @@ export class VfioUserClient extends Resource {
     });
   }
 
-  private watch(channel: Channel): void {
+  private watchAll(): void {
     // What is watched is held for good, and this must be found by the garbage collector where it was forgotten.
     const client = new WeakRef(this);
-    watchReadable(channel.fd, channel.lease, () => client.deref()?.listen())
-      .unref()
-      .entrust();
+    for (const channel of [this.link.channel, this.link.twin]) {
+      if (channel === undefined) continue;
+      watchReadable(channel.fd, channel.lease, () => client.deref()?.listen(channel))
+        .unref()
+        .entrust();
+    }
   }
 
   /** Tries until the server is back or the time is up. */
@@ -297,16 +335,16 @@ export class VfioUserClient extends Resource {
     const channel = openChannel(this.path, this.timeoutMs);
     this.link.channel = channel;
     try {
-      channel.send({ id: 0, command: Command.version, parts: [encodeVersion()] });
+      channel.send({ id: 0, command: Command.version, parts: [greeting()] });
       const answer = this.take(await nextMessage(channel, this.timeoutMs), 0, Command.version);
-      closeFds(answer.fds);
+      if (this.closed) closeFds(answer.fds);
       this.lease.assertOpen();
-      this.capabilities = decodeVersion(answer.payload, this.lease.label);
+      this.agree(answer);
       this.nextId = 1;
-      this.watch(channel);
+      this.watchAll();
       this.gone = undefined;
     } catch (error) {
-      channel.close();
+      hangUp(this.link);
       throw error;
     }
     // An error that ends the connection must not start another round of this.
@@ -329,13 +367,24 @@ export class VfioUserClient extends Resource {
 }
 
 function openChannel(path: string, timeoutMs: number): Channel {
-  const channel = new Channel(
-    UnixSocket.connect(path),
-    ourCapabilities.maxTransferBytes + OVERHEAD_BYTES,
-    timeoutMs,
-  );
+  return channelOf(UnixSocket.connect(path), timeoutMs);
+}
+
+function channelOf(socket: UnixSocket, timeoutMs: number): Channel {
+  const channel = new Channel(socket, ourCapabilities.maxTransferBytes + OVERHEAD_BYTES, timeoutMs);
   channel.entrust();
   return channel;
+}
+
+function hangUp(link: Link): void {
+  link.channel.close();
+  link.twin?.close();
+  link.twin = undefined;
+}
+
+/** What a client proposes. */
+function greeting(): Uint8Array {
+  return encodeVersion(undefined, ourCapabilities.twinSocket);
 }
 
 /** @throws as a rejection: TimeoutError, ClosedError, and as {@link Channel.receive} */

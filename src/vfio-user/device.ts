@@ -24,7 +24,14 @@ import {
 } from "../vfio/uapi.js";
 import { closeFds, VfioUserProtocolError } from "./channel.js";
 import type { Answer, VfioUserClient } from "./client.js";
-import { Command, deviceInfo, regionAccess } from "./protocol.js";
+import {
+  Command,
+  deviceInfo,
+  regionAccess,
+  WRITE_MULTI_DATA_BYTES,
+  WRITE_MULTI_MAX,
+  writeMulti,
+} from "./protocol.js";
 
 /** Room for a region's capabilities at the first attempt, and at most. */
 const REGION_ROOM = 1024;
@@ -128,6 +135,31 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       });
       closeFds(this.client.request(Command.regionWrite, [header, part]).fds);
       done += part.length;
+    }
+  }
+
+  writeRegions(
+    index: number,
+    writes: readonly { readonly offset: number; readonly source: Uint8Array }[],
+  ): void {
+    for (const { offset, source } of writes) this.checkAccess(index, offset, source.length);
+    const fits = writes.every(({ source }) => source.length <= WRITE_MULTI_DATA_BYTES);
+    if (!this.client.server.writeMultiple || !fits || writes.length < 2) {
+      for (const { offset, source } of writes) this.writeRegion(index, offset, source);
+      return;
+    }
+    for (let done = 0; done < writes.length; done += WRITE_MULTI_MAX) {
+      const some = writes.slice(done, done + WRITE_MULTI_MAX);
+      const entries = some.flatMap(({ offset, source }) => {
+        const data = new Uint8Array(WRITE_MULTI_DATA_BYTES);
+        data.set(source);
+        return [writeMulti.encode({ offset: BigInt(offset), region: index, count: source.length }), data];
+      });
+      const count = new Uint8Array(BigUint64Array.of(BigInt(some.length)).buffer);
+      const reply = this.request(Command.regionWriteMulti, [count, ...entries]);
+      const told =
+        reply.length === 8 ? new DataView(reply.buffer, reply.byteOffset).getBigUint64(0, true) : undefined;
+      if (told !== BigInt(some.length)) throw this.lie(`${told} writes where ${some.length} were asked for`);
     }
   }
 
@@ -280,10 +312,15 @@ export class VfioUserDevice extends Resource implements DeviceIo {
 
   /** Not for users: asks the server, of whom no descriptor is expected. @throws as {@link VfioUserClient.request} */
   request(command: number, parts: readonly Uint8Array[]): Uint8Array {
-    this.lease.assertOpen();
-    const { payload, fds } = this.client.request(command, parts);
+    const { payload, fds } = this.requestWithFds(command, parts);
     closeFds(fds);
     return payload;
+  }
+
+  /** Not for users: as request(), where descriptors may come along. */
+  requestWithFds(command: number, parts: readonly Uint8Array[]): Answer {
+    this.lease.assertOpen();
+    return this.client.request(command, parts);
   }
 
   private setIrqs(

@@ -52,6 +52,15 @@ export interface MappableArea {
   readonly fdOffset: number;
 }
 
+/** A write that clients may make by signalling an eventfd: nobody waits for an answer, and it can come from the kernel (KVM). */
+export interface IoEventWrite {
+  /** Multiple of the width. */
+  readonly offset: number;
+  readonly widthBytes: 1 | 2 | 4 | 8;
+  /** The value that the eventfd stands for. */
+  readonly value: bigint;
+}
+
 /** One base address register. */
 export interface EmulatedBar {
   readonly sizeBytes: number;
@@ -60,6 +69,8 @@ export interface EmulatedBar {
   readonly is64Bit?: boolean;
   readonly isPrefetchable?: boolean;
   readonly mappable?: readonly MappableArea[];
+  /** Offered to clients as far as they take descriptors. Signals that come close together may become one write. */
+  readonly ioEvents?: readonly IoEventWrite[];
   /**
    * A read by message. `target` has the access's width: 1, 2, 4 or 8 bytes, and `offset` is a multiple of it. What clients ask
    * for beyond that comes in several calls, in ascending order.

@@ -42,8 +42,13 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     return [{ start: iova(FIRST), last: iova(LAST) }];
   }
 
+  /** The smallest page that the server maps, where it is larger than ours. */
   alignmentBytes(): number {
-    return PAGE_SIZE;
+    const { pageSizes } = this.client.server;
+    // No bit operation: sizes may have more than 32 bits.
+    let unit = PAGE_SIZE;
+    while (unit < pageSizes && Math.floor(pageSizes / unit) % 2 === 0) unit *= 2;
+    return Math.floor(pageSizes / unit) % 2 === 0 ? PAGE_SIZE : unit;
   }
 
   map(): never {
@@ -63,8 +68,12 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     if (this.mappings.size >= this.client.server.maxDmaMaps) {
       throw new UnsupportedError(`the server takes no more than ${this.client.server.maxDmaMaps} mappings`);
     }
+    const unit = this.alignmentBytes();
+    if (sizeBytes % unit !== 0 || start % unit !== 0) {
+      throw new UnsupportedError(`the server maps pages of ${unit} bytes: alloc() with pages: ${unit}`);
+    }
     let at: Iova;
-    if (fixed === undefined) at = this.allocator.alloc(sizeBytes, placement);
+    if (fixed === undefined) at = this.allocator.alloc(sizeBytes, aligned(placement, unit));
     else {
       this.allocator.reserve(fixed, sizeBytes);
       at = iova(fixed);
@@ -141,4 +150,9 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     }
     return undefined;
   }
+}
+
+function aligned(placement: IovaPlacement | undefined, unit: number): IovaPlacement | undefined {
+  if (unit === PAGE_SIZE) return placement;
+  return { ...placement, alignBytes: Math.max(unit, placement?.alignBytes ?? unit) };
 }

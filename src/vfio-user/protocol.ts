@@ -75,6 +75,33 @@ export const regionIoFds = struct("vfio_user_region_io_fds", {
   count: u32,
 });
 
+/**
+ * A sub-region that an eventfd stands for, as the specification has it. libvfio-user's is 8 bytes longer, with a place in
+ * shadow memory before the value: the length of an entry tells which it is.
+ */
+export const subRegion = struct("vfio_user_sub_region_ioeventfd", {
+  gpa_offset: u64,
+  size: u64,
+  fd_index: u32,
+  type: u32,
+  flags: u32,
+  padding: u32,
+  datamatch: u64,
+});
+export const shadowSubRegion = struct("vfio_user_sub_region_ioeventfd", {
+  gpa_offset: u64,
+  size: u64,
+  fd_index: u32,
+  type: u32,
+  flags: u32,
+  shadow_mem_fd_index: u32,
+  shadow_offset: u64,
+  datamatch: u64,
+});
+export const IO_FD_TYPE_IOEVENTFD = 0;
+/** KVM_IOEVENTFD_FLAG_DATAMATCH (linux/kvm.h). */
+export const IOEVENTFD_DATAMATCH = 1 << 0;
+
 /** One write of VFIO_USER_REGION_WRITE_MULTI: at most 8 bytes. */
 export const WRITE_MULTI_MAX = 14;
 export const WRITE_MULTI_DATA_BYTES = 8;

@@ -1,6 +1,6 @@
-import { readlinkSync } from "node:fs";
 import { Errno } from "../sys/errno.js";
 import { SysError } from "../sys/errors.js";
+import { isEventfd } from "../sys/eventfd.js";
 import { setNonBlocking } from "../sys/files.js";
 import { close, write } from "../sys/syscalls.js";
 import {
@@ -126,9 +126,4 @@ function chosen(vectors: readonly number[], type: number, data: Uint8Array): rea
   if (type === VFIO_IRQ_SET_DATA_NONE) return vectors;
   if (type !== VFIO_IRQ_SET_DATA_BOOL || data.length < vectors.length) throw new Refusal(Errno.EINVAL);
   return vectors.filter((_, i) => data[i] !== 0);
-}
-
-/** Writing to anything else could block, or harm somebody. The link needs no descriptor, which there may be none of. */
-function isEventfd(fd: number): boolean {
-  return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventfd]";
 }

@@ -1,7 +1,7 @@
 import { Errno } from "../sys/errno.js";
 import { BusyError, DeviceGoneError, IovaError, SysError } from "../sys/errors.js";
 import { PAGE_SIZE, sealAgainstShrinking } from "../sys/syscalls.js";
-import type { UnixSocket } from "../sys/unix-socket.js";
+import { UnixSocket } from "../sys/unix-socket.js";
 import { watchReadable } from "../sys/watch.js";
 import {
   VFIO_DEVICE_FLAGS_PCI,
@@ -46,6 +46,7 @@ import {
 } from "./protocol.js";
 import { Refusal } from "./refusal.js";
 import { ServerFeatures } from "./server-features.js";
+import { ServerIoEvents } from "./server-io-events.js";
 import { ServerIrqs } from "./server-irqs.js";
 import { ServerMigration } from "./server-migration.js";
 import { decodeVersion, encodeVersion, ourCapabilities } from "./version.js";
@@ -55,6 +56,14 @@ export interface SessionOptions {
   readonly trustClients: boolean;
   readonly sendTimeoutMs: number;
   readonly versionTimeoutMs: number;
+}
+
+/** What a request is answered with. */
+interface Reply {
+  readonly parts?: readonly Uint8Array[];
+  readonly fds?: readonly number[];
+  /** Called once the descriptors are the client's. */
+  readonly sent?: () => void;
 }
 
 /** Whom a session belongs to. */
@@ -75,11 +84,14 @@ const OVERHEAD_BYTES = 4096;
 export class Session implements MessageDma {
   private readonly device: EmulatedDevice;
   private readonly channel: Channel;
+  /** Where the client is asked, if it wants that apart. */
+  private twin: Channel | undefined;
   private readonly memory: DmaTable;
   private readonly config: EmulatedConfigSpace;
   private readonly irqs: readonly ServerIrqs[];
   private readonly migration: ServerMigration | undefined;
   private readonly features: ServerFeatures;
+  private readonly ioEvents = new ServerIoEvents();
   private readonly pending = new Map<
     number,
     { resolve: (reply: Uint8Array) => void; reject: (error: Error) => void }
@@ -87,6 +99,8 @@ export class Session implements MessageDma {
   private nextId = 0;
   /** Bytes of data that the client takes with one message. */
   private maxTransferBytes = ourCapabilities.maxTransferBytes;
+  /** Descriptors that the client takes with one message. */
+  private maxMessageFds = 1;
   private isNegotiated = false;
   /** Ends a connection that says nothing. */
   private readonly silence: NodeJS.Timeout;
@@ -132,10 +146,12 @@ export class Session implements MessageDma {
       this.migration?.reset();
     }
     for (const irqs of this.irqs) irqs.clear();
+    this.ioEvents.close();
     this.memory.unmapAll();
     const gone = new DeviceGoneError("the vfio-user client");
     for (const { reject } of this.pending.values()) reject(gone);
     this.pending.clear();
+    this.twin?.close();
     this.channel.close();
     this.server.ended(this);
   }
@@ -176,7 +192,7 @@ export class Session implements MessageDma {
       this.nextId = (this.nextId + 1) & 0xffff;
       this.pending.set(id, { resolve, reject });
       try {
-        this.channel.send({ id, command, parts });
+        (this.twin ?? this.channel).send({ id, command, parts });
       } catch (error) {
         reject(error);
         // Part of it may have gone: nothing can follow.
@@ -187,18 +203,39 @@ export class Session implements MessageDma {
 
   /** Handles what is here, at most one batch. */
   receive(): void {
-    try {
+    this.guarded(() => {
       for (let i = 0; i < BATCH && !this.hasEnded; i++) {
         const message = this.channel.receive();
         if (message === undefined) return;
         if (message.isReply) this.takeReply(message);
         else this.serve(message);
       }
+    });
+  }
+
+  private guarded(work: () => void): void {
+    try {
+      work();
     } catch (error) {
       this.end();
       // What a client does wrong is its own end; what we do wrong is ours.
       if (!(error instanceof IovaError)) throw error;
     }
+  }
+
+  /** What comes over the second socket: answers, and nothing else. */
+  private receiveTwin(twin: Channel): void {
+    this.guarded(() => {
+      for (let i = 0; i < BATCH && !this.hasEnded; i++) {
+        const message = twin.receive();
+        if (message === undefined) return;
+        if (!message.isReply) {
+          closeFds(message.fds);
+          throw new VfioUserProtocolError("a request where only answers belong");
+        }
+        this.takeReply(message);
+      }
+    });
   }
 
   private takeReply(message: Message): void {
@@ -215,25 +252,28 @@ export class Session implements MessageDma {
     let errno = 0;
     let parts: readonly Uint8Array[] = [];
     let replyFds: readonly number[] = [];
+    let sent: (() => void) | undefined;
     try {
       const reply = this.answer(message, fds);
       parts = reply.parts ?? [];
       replyFds = reply.fds ?? [];
+      sent = reply.sent;
     } catch (error) {
       errno = errnoOf(error);
     } finally {
       closeFds(fds);
     }
-    if (message.noReply || this.hasEnded) return;
-    const { id, command } = message;
-    this.channel.send({ id, command, isReply: true, errno, parts: errno > 0 ? [] : parts, fds: replyFds });
+    try {
+      if (message.noReply || this.hasEnded) return;
+      const { id, command } = message;
+      this.channel.send({ id, command, isReply: true, errno, parts: errno > 0 ? [] : parts, fds: replyFds });
+    } finally {
+      sent?.();
+    }
   }
 
   /** @param fds what is kept is taken out @throws Refusal, or whatever errnoOf() knows */
-  private answer(
-    { command, payload }: Message,
-    fds: number[],
-  ): { readonly parts?: readonly Uint8Array[]; readonly fds?: readonly number[] } {
+  private answer({ command, payload }: Message, fds: number[]): Reply {
     if (command === Command.version) return this.negotiate(payload);
     if (!this.isNegotiated) throw new VfioUserProtocolError("the client didn't begin with its version");
     switch (command) {
@@ -254,11 +294,8 @@ export class Session implements MessageDma {
         };
       case Command.deviceGetRegionInfo:
         return this.regionInfo(payload);
-      case Command.deviceGetRegionIoFds: {
-        const { index } = regionIoFds.decode(payload);
-        if (index >= PCI_REGIONS) throw new Refusal(Errno.EINVAL);
-        return { parts: [regionIoFds.encode({ argsz: regionIoFds.sizeBytes, index, count: 0 })] };
-      }
+      case Command.deviceGetRegionIoFds:
+        return this.regionIoFds(payload);
       case Command.deviceGetIrqInfo: {
         const { index } = vfio_irq_info.decode(payload);
         const irqs = this.irqs[index];
@@ -300,10 +337,11 @@ export class Session implements MessageDma {
     }
   }
 
-  private negotiate(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
+  private negotiate(payload: Uint8Array): Reply {
     if (this.isNegotiated) throw new Refusal(Errno.EINVAL);
     const client = decodeVersion(payload, "the client");
     this.maxTransferBytes = client.maxTransferBytes;
+    this.maxMessageFds = client.maxMessageFds;
     if (!this.server.claim(this)) throw new VfioUserProtocolError("somebody else is served");
     clearTimeout(this.silence);
     this.isNegotiated = true;
@@ -312,7 +350,31 @@ export class Session implements MessageDma {
       raise: (vector, kind = "msix") => this.irqs[irqIndex[kind]]?.raise(vector),
     };
     this.device.connect(host);
-    return { parts: [encodeVersion(client.minor)] };
+    if (!client.twinSocket.supported) return { parts: [encodeVersion(client.minor)] };
+    const theirs = this.openTwin();
+    return {
+      parts: [encodeVersion(client.minor, { supported: true, fdIndex: 0 })],
+      fds: [theirs.fd],
+      sent: () => theirs.close(),
+    };
+  }
+
+  /** @returns the client's end @throws SysError */
+  private openTwin(): UnixSocket {
+    const [ours, theirs] = UnixSocket.pair("vfio-user twin socket");
+    const { sendTimeoutMs } = this.server.options;
+    const twin = new Channel(ours, ourCapabilities.maxTransferBytes + OVERHEAD_BYTES, sendTimeoutMs);
+    twin.entrust();
+    theirs.entrust();
+    try {
+      watchReadable(twin.fd, twin.lease, () => this.receiveTwin(twin)).entrust();
+    } catch (error) {
+      twin.close();
+      theirs.close();
+      throw error;
+    }
+    this.twin = twin;
+    return theirs;
   }
 
   private mapDma(payload: Uint8Array, fds: readonly number[]): Record<string, never> {
@@ -371,6 +433,13 @@ export class Session implements MessageDma {
     });
     // Whoever has to ask again gets the file then.
     return hasRoom ? { parts: [info, capability], fds: [first.fd] } : { parts: [info] };
+  }
+
+  private regionIoFds(payload: Uint8Array): Reply {
+    const { argsz, flags, index, count } = regionIoFds.decode(payload);
+    if (index >= PCI_REGIONS || flags !== 0 || count !== 0) throw new Refusal(Errno.EINVAL);
+    const bar = this.device.bars[index];
+    return this.ioEvents.answer(index, bar, argsz, this.maxMessageFds, (work) => this.guarded(work));
   }
 
   private readRegion(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {

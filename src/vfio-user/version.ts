@@ -37,6 +37,15 @@ export interface VfioUserCapabilities {
   readonly maxDmaMaps: number;
   /** It knows VFIO_USER_REGION_WRITE_MULTI. */
   readonly writeMultiple: boolean;
+  /** What the server asks and is answered may go over a second socket. */
+  readonly twinSocket: TwinSocket;
+}
+
+/** The second socket, as a side speaks of it. */
+export interface TwinSocket {
+  readonly supported: boolean;
+  /** Which of the descriptors that came along it is; only a server says that. */
+  readonly fdIndex: number | undefined;
 }
 
 export const ourCapabilities: VfioUserCapabilities = {
@@ -46,13 +55,14 @@ export const ourCapabilities: VfioUserCapabilities = {
   pageSizes: PAGE_SIZE,
   maxDmaMaps: 65535,
   writeMultiple: true,
+  twinSocket: { supported: true, fdIndex: undefined },
 };
 
 /**
  * Payload of VFIO_USER_VERSION and of its reply.
  * @param minor at most ours; a server answers a client with no more than it asked for, or the client goes (QEMU asks for 0.0)
  */
-export function encodeVersion(minor = MINOR): Uint8Array {
+export function encodeVersion(minor = MINOR, twinSocket?: TwinSocket): Uint8Array {
   const json = JSON.stringify({
     capabilities: {
       max_msg_fds: ourCapabilities.maxMessageFds,
@@ -60,6 +70,9 @@ export function encodeVersion(minor = MINOR): Uint8Array {
       pgsizes: ourCapabilities.pageSizes,
       max_dma_maps: ourCapabilities.maxDmaMaps,
       write_multiple: ourCapabilities.writeMultiple,
+      ...(twinSocket === undefined
+        ? {}
+        : { twin_socket: { supported: twinSocket.supported, fd_index: twinSocket.fdIndex } }),
     },
   });
   const bytes = Buffer.alloc(4 + json.length + 1);
@@ -101,5 +114,9 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
     pageSizes: capabilities.pgsizes ?? capabilities.pgsize ?? PAGE_SIZE,
     maxDmaMaps: capabilities.max_dma_maps ?? 65535,
     writeMultiple: capabilities.write_multiple ?? false,
+    twinSocket: {
+      supported: capabilities.twin_socket?.supported ?? false,
+      fdIndex: capabilities.twin_socket?.fd_index,
+    },
   };
 }

@@ -74,6 +74,14 @@ export interface DeviceIo {
   /** Fills `target` from the region: one access of its size where that is 1, 2, 4 or 8 and aligned. */
   readRegion(index: number, offset: number, target: Uint8Array): void;
   writeRegion(index: number, offset: number, source: Uint8Array): void;
+  /**
+   * Several accesses, in this order, where the way to the device has something for that; else writeRegion() does the same.
+   * @throws as writeRegion(); those before the one that failed are done
+   */
+  writeRegions?(
+    index: number,
+    writes: readonly { readonly offset: number; readonly source: Uint8Array }[],
+  ): void;
   /** Maps part of a region. @throws UnsupportedError where the region or that part can't be mapped */
   mapRegion(index: number, offset: number, sizeBytes: number): MappedMemory;
   irqInfo(index: number): IrqInfo;

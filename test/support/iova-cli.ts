@@ -4,7 +4,7 @@ import { type CompiledTree, compileTree } from "./compiled.js";
 import type { Outcome } from "./run.js";
 
 /** Only ends what hangs: no test depends on how long a program takes. */
-const HANG_MS = 60_000;
+const HANG_MS = 120_000;
 
 /** What a run left; standard output also as bytes. */
 export interface CliOutcome extends Outcome {

@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { EventFd } from "../../src/sys/eventfd.js";
 import { MappedMemory } from "../../src/sys/memory.js";
 import { close, memfd } from "../../src/sys/syscalls.js";
-import { UnixListener, type UnixSocket } from "../../src/sys/unix-socket.js";
+import { UnixListener, UnixSocket } from "../../src/sys/unix-socket.js";
 import { watchReadable } from "../../src/sys/watch.js";
 import { vfio_irq_info, vfio_region_info } from "../../src/vfio/uapi.js";
 import { Channel, closeFds, type Message } from "../../src/vfio-user/channel.js";
@@ -23,7 +23,7 @@ const small = MappedMemory.memfd(BAR_BYTES / 2);
 const eventfd = new EventFd();
 const unsealed = memfd("unsealed", BAR_BYTES);
 const file = openSync("/proc/self/exe", "r");
-const descriptors: Readonly<Record<FdKind, number>> = {
+const descriptors: Readonly<Record<Exclude<FdKind, "twin">, number>> = {
   sealed: sealed.fd,
   short: small.fd,
   unsealed,
@@ -36,6 +36,23 @@ config.set([0x34, 0x12, 0xe8, 0x11]);
 let lies: Lie[] = [];
 let seen: RawReport[] = [];
 let channel: Channel | undefined;
+let twin: { readonly socket: UnixSocket; readonly channel: Channel } | undefined;
+
+/** Makes a second socket. @returns the client's end, which is closed after it was sent */
+function makeTwin(): UnixSocket {
+  const [ours, theirs] = UnixSocket.pair("twin");
+  twin?.channel.close();
+  const mine = new Channel(ours, MAX_BYTES, SEND_MS);
+  twin = { socket: ours, channel: mine };
+  watchReadable(mine.fd, mine.lease, () => {
+    try {
+      drain(mine);
+    } catch {
+      mine.close();
+    }
+  }).entrust();
+  return theirs;
+}
 
 function honest(command: number, payload: Uint8Array): Uint8Array {
   switch (command) {
@@ -57,6 +74,8 @@ function honest(command: number, payload: Uint8Array): Uint8Array {
       if (region === 7) data.set(config.subarray(Number(offset), Number(offset) + count));
       return Buffer.concat([payload.slice(0, regionAccess.sizeBytes), data]);
     }
+    case Command.regionWriteMulti:
+      return payload.slice(0, 8);
     case Command.regionWrite:
       return payload.slice(0, regionAccess.sizeBytes);
     case Command.dmaUnmap:
@@ -104,7 +123,16 @@ function answer(socket: UnixSocket, mine: Channel, message: Message): void {
     bytes[i] = (bytes[i] ?? 0) ^ xor;
   }
   const cut = bytes.subarray(0, bytes.length - (lie?.cut ?? 0));
-  sendRaw(socket, cut, lie?.fds?.map((kind) => descriptors[kind]) ?? fds);
+  const ends: UnixSocket[] = [];
+  const sent = lie?.fds?.map((kind) => {
+    if (kind !== "twin") return descriptors[kind];
+    const end = makeTwin();
+    ends.push(end);
+    return end.fd;
+  });
+  sendRaw(socket, cut, sent ?? fds);
+  for (const end of ends) end.close();
+  if (twin !== undefined) for (const bytes of lie?.overTwin ?? []) sendRaw(twin.socket, bytes, []);
   for (const bytes of lie?.after ?? []) sendRaw(socket, bytes, []);
   if (lie?.hangUp === true) mine.close();
 }
@@ -154,6 +182,7 @@ parentPort?.on("message", (order: RawOrder) => {
   } else if (order.kind === "seen") parentPort?.postMessage(seen);
   else {
     channel?.close();
+    twin?.channel.close();
     listener.close();
     for (const each of [sealed, small, eventfd]) each.close();
     close(unsealed);

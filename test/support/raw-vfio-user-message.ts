@@ -1,7 +1,7 @@
 /** What the thread behind RawServer and those who order from it have in common. */
 
 /** A descriptor that a server can attach to its answer. */
-export type FdKind = "sealed" | "short" | "unsealed" | "eventfd" | "file";
+export type FdKind = "sealed" | "short" | "unsealed" | "eventfd" | "file" | "twin";
 
 /** How one answer differs from an honest one. Each is used once, in order, for the command it names. */
 export interface Lie {
@@ -12,6 +12,8 @@ export interface Lie {
   /** Messages or rubbish ahead of the answer, and after it. */
   readonly before?: readonly Uint8Array[];
   readonly after?: readonly Uint8Array[];
+  /** Messages over the second socket that was sent with an earlier answer (a descriptor "twin"). */
+  readonly overTwin?: readonly Uint8Array[];
   /** Requests for memory ahead of the answer. */
   readonly flood?: number;
   /** These bytes instead of an answer. */

@@ -45,11 +45,11 @@ async function run(argv: readonly string[]): Promise<void> {
     const ns = await openNamespace(nvme, nsid);
     const blocks = checkBlocks(ns, wanted) ?? 1n;
     if (path === undefined && process.stdout.isTTY === true) {
-      await readBlocks(nvme, ns, wanted.first, blocks, async (bytes) => print(hexDump(bytes)));
+      await readBlocks(ns, wanted.first, blocks, async (bytes) => print(hexDump(bytes)));
       return;
     }
     await using sink = await openSink(path ?? STANDARD);
-    await readBlocks(nvme, ns, wanted.first, blocks, (bytes) => sink.write(bytes));
+    await readBlocks(ns, wanted.first, blocks, (bytes) => sink.write(bytes));
   });
 }
 

@@ -1,118 +1,84 @@
-/** Ranges of any length over a namespace: in pieces that a command can carry, several of them at a time. */
-import type { DmaBuffer } from "../../dma/buffer.js";
-import type { NvmeController } from "../../nvme/controller.js";
+/** Ranges of any length over a namespace. The library cuts them into commands, and keeps several under way. */
+import { pipeline } from "node:stream/promises";
 import type { NvmeNamespace } from "../../nvme/namespace.js";
-
-/** Pieces in flight. */
-const DEPTH = 4;
-/** NLB is a 16-bit field. */
-const MAX_BLOCKS = 65536;
-
-/** Bytes of the longest piece. */
-function pieceBytes(nvme: NvmeController, ns: NvmeNamespace): number {
-  const most = Math.min(nvme.maxTransferBytes, MAX_BLOCKS * ns.blockSizeBytes);
-  return most - (most % ns.blockSizeBytes);
-}
-
-interface Piece {
-  readonly buffer: DmaBuffer;
-  readonly length: number;
-  readonly done: Promise<void>;
-}
-
-/** Waits for all of them whatever each comes to: their buffers are free to go after that. */
-async function settle(pieces: readonly Piece[]): Promise<void> {
-  await Promise.allSettled(pieces.map(({ done }) => done));
-}
+import { ArgumentError } from "../../sys/errors.js";
+import { assertInside } from "./blocks.js";
+import type { DataSource } from "./data-file.js";
 
 /**
  * Reads blocks in order.
- * @param take gets each piece's bytes, which it must be done with when its promise is
+ * @param take gets each piece's bytes
  * @throws as NvmeNamespace.read(), and what `take` throws
  */
 export async function readBlocks(
-  nvme: NvmeController,
   ns: NvmeNamespace,
   first: bigint,
   blocks: bigint,
   take: (bytes: Uint8Array) => Promise<void>,
 ): Promise<void> {
-  const most = pieceBytes(nvme, ns);
-  const mostBlocks = BigInt(most / ns.blockSizeBytes);
-  const pending: Piece[] = [];
-  const idle: DmaBuffer[] = [];
-  const buffers: DmaBuffer[] = [];
-  try {
-    for (let at = 0n; at < blocks || pending.length > 0; ) {
-      while (at < blocks && pending.length < DEPTH) {
-        const count = blocks - at < mostBlocks ? blocks - at : mostBlocks;
-        let buffer = idle.pop();
-        if (buffer === undefined) {
-          buffer = nvme.dma.alloc(most);
-          buffers.push(buffer);
-        }
-        const length = Number(count) * ns.blockSizeBytes;
-        const done = ns.read(first + at, buffer, { length });
-        // Looked at when its turn comes.
-        done.catch(() => undefined);
-        pending.push({ buffer, length, done });
-        at += count;
-      }
-      const [piece] = pending;
-      if (piece === undefined) return;
-      await piece.done;
-      await take(piece.buffer.view(0, piece.length));
-      pending.shift();
-      idle.push(piece.buffer);
-    }
-  } finally {
-    await settle(pending);
-    for (const buffer of buffers) buffer.close();
-  }
+  const pieces: AsyncIterable<Uint8Array> = ns.createReadStream({ lba: first, blocks });
+  for await (const bytes of pieces) await take(bytes);
 }
 
+/** Asked of the source at a time. */
+const PIECE_BYTES = 256 * 1024;
+
 /**
- * Writes blocks.
- * @param fill puts the next bytes into memory of a piece's size and says how many; 0 at the end
- * @param check sees each piece before it is written
+ * Writes what a source has, up to so many blocks, and flushes.
+ * @param most left out, all that it has
  * @returns how many blocks were written
- * @throws as NvmeNamespace.write(), and what `fill` and `check` throw; what was begun before is done by then
+ * @throws as NvmeNamespace.write(), ArgumentError where the source ends in the middle of a block or goes beyond the
+ *   namespace: what came before has been written then; and what the source throws
  */
 export async function writeBlocks(
-  nvme: NvmeController,
   ns: NvmeNamespace,
   first: bigint,
-  fill: (target: Uint8Array) => Promise<number>,
-  check: (at: bigint, bytes: number) => void,
+  source: DataSource,
+  most: bigint | undefined,
 ): Promise<bigint> {
-  const most = pieceBytes(nvme, ns);
-  const pending: Piece[] = [];
-  const buffers: DmaBuffer[] = [];
-  let at = first;
-  try {
-    for (;;) {
-      let buffer: DmaBuffer;
-      if (buffers.length < DEPTH) {
-        buffer = nvme.dma.alloc(most);
-        buffers.push(buffer);
-      } else {
-        const oldest = pending.shift();
-        if (oldest === undefined) break;
-        await oldest.done;
-        buffer = oldest.buffer;
+  const { blockSizeBytes } = ns;
+  let written = 0n;
+  let problem: unknown;
+  /** Ends in good order whatever is wrong, so that nothing that was taken is left unwritten. */
+  async function* pieces(): AsyncGenerator<Uint8Array, void, void> {
+    while (most === undefined || written < most) {
+      const left = most === undefined ? PIECE_BYTES : Number(most - written) * blockSizeBytes;
+      const piece = new Uint8Array(Math.min(PIECE_BYTES, left));
+      try {
+        const length = await source.read(piece);
+        if (length === 0) return;
+        const rest = length % blockSizeBytes;
+        const blocks = BigInt((length - rest) / blockSizeBytes);
+        assertRoom(ns, first, written, blocks);
+        written += blocks;
+        if (blocks > 0n) yield piece.subarray(0, length - rest);
+        if (rest === 0) continue;
+        throw new ArgumentError(
+          `${source.name} ended in the middle of a block of ${blockSizeBytes} bytes; ${written} blocks were written`,
+        );
+      } catch (error) {
+        problem = error;
+        return;
       }
-      const length = await fill(buffer.view(0, most));
-      if (length === 0) break;
-      check(at, length);
-      const done = ns.write(at, buffer, { length });
-      done.catch(() => undefined);
-      pending.push({ buffer, length, done });
-      at += BigInt(length / ns.blockSizeBytes);
     }
-    for (const { done } of pending) await done;
-    return at - first;
+  }
+  const sink = ns.createWriteStream({ lba: first, flush: true });
+  const closed = new Promise<void>((resolve) => sink.once("close", resolve));
+  try {
+    await pipeline(pieces(), sink);
   } finally {
-    await settle(pending);
-    for (const buffer of buffers) buffer.close();
+    await closed;
+  }
+  if (problem !== undefined) throw problem;
+  return written;
+}
+
+/** @throws ArgumentError that says what has been written by then */
+function assertRoom(ns: NvmeNamespace, first: bigint, written: bigint, blocks: bigint): void {
+  try {
+    assertInside(ns, first + written, blocks);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new ArgumentError(`${why}; ${written} blocks were written`, { cause: error });
   }
 }

@@ -82,28 +82,7 @@ async function run(argv: readonly string[]): Promise<void> {
     if (blocks !== undefined) assertInside(ns, wanted.first, blocks);
     const where = blocks === undefined ? `blocks from ${wanted.first} on` : blocksText(wanted.first, blocks);
     await confirm(nvme, `This overwrites ${where} of namespace ${ns.nsid}`, yes);
-    let left = blocks === undefined ? undefined : blocks * BigInt(ns.blockSizeBytes);
-    const written = await writeBlocks(
-      nvme,
-      ns,
-      wanted.first,
-      async (memory) => {
-        const most = left !== undefined && left < BigInt(memory.length) ? Number(left) : memory.length;
-        const length = await source.read(memory.subarray(0, most));
-        if (left !== undefined) left -= BigInt(length);
-        return length;
-      },
-      (at, length) => {
-        const done = at - wanted.first;
-        if (length % ns.blockSizeBytes !== 0) {
-          throw new ArgumentError(
-            `${source.name} ended in the middle of a block of ${ns.blockSizeBytes} bytes; ${done} blocks were written`,
-          );
-        }
-        assertInside(ns, at, BigInt(length / ns.blockSizeBytes));
-      },
-    );
-    await ns.flush();
+    const written = await writeBlocks(ns, wanted.first, source, blocks);
     if (written === 0n) throw new ArgumentError(`${source.name} is empty`);
     if (blocks !== undefined && written < blocks) {
       throw new ArgumentError(

@@ -101,6 +101,14 @@ export class EmulatedEdu implements EmulatedDevice {
     this.dmaLimit = 2 ** checkInteger("dmaBits", options.dmaBits ?? 28, 12, 52);
     const bar: EmulatedBar = {
       sizeBytes: BAR_BYTES,
+      // Every way to start a transfer.
+      ioEvents: [0, COMMAND_TO_RAM].flatMap((direction) =>
+        [0, COMMAND_INTERRUPT].map((end) => ({
+          offset: Register.dmaCommand,
+          widthBytes: 4 as const,
+          value: BigInt(COMMAND_START | direction | end),
+        })),
+      ),
       read: (offset, target) => {
         // Below 0x80 only whole words, as in QEMU; nothing else answers.
         const value = BigInt(this.read(offset & ~3));

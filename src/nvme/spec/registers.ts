@@ -16,6 +16,13 @@ export const NvmeRegister = {
   CMBSZ: 0x3c,
   CMBMSC: 0x50,
   CMBSTS: 0x58,
+  PMRCAP: 0xe00,
+  PMRCTL: 0xe04,
+  PMRSTS: 0xe08,
+  PMREBS: 0xe0c,
+  PMRSWTP: 0xe10,
+  PMRMSCL: 0xe14,
+  PMRMSCU: 0xe18,
 } as const;
 
 /** Written to NSSR to reset the NVM subsystem: "NVMe". */
@@ -134,3 +141,36 @@ export const CmbSize = {
 
 /** CMBMSC: capabilities registers enabled, memory space enabled; the base address above them. */
 export const CmbControl = { CRE: 1 << 0, CMSE: 1 << 1, CBA_MASK: ~0xfffn } as const;
+
+/** CMBLOC: OFST counts in units of CMBSZ.SZU. */
+export const CmbLocation = {
+  BIR_MASK: 7,
+  /** Queues may share it with other things; lie scattered in it; commands in it may name data elsewhere. */
+  CQMMS: 1 << 3,
+  CQPDS: 1 << 4,
+  CDMMMS: 1 << 7,
+  OFST_SHIFT: 12,
+} as const;
+
+/** CMBSTS: the base address is not valid. */
+export const CmbStatus = { CBAI: 1 << 0 } as const;
+
+/** PMRCAP. */
+export const PmrCapability = {
+  RDS: 1 << 3,
+  WDS: 1 << 4,
+  BIR_SHIFT: 5,
+  PMRTU_SHIFT: 8,
+  PMRWBM_SHIFT: 10,
+  PMRTO_SHIFT: 16,
+  CMSS: 1 << 24,
+} as const;
+
+/** PMRCTL. */
+export const PmrControl = { EN: 1 << 0 } as const;
+
+/** PMRSTS. */
+export const PmrStatus = { ERR_MASK: 0xff, NRDY: 1 << 8, CBAI: 1 << 12 } as const;
+
+/** PMRMSCL: controller memory space enable. */
+export const PmrSpaceControl = { CMSE: 1 << 1 } as const;

@@ -11,6 +11,7 @@ import {
 import { caught } from "../../support/caught.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup } from "../../support/nvme-machine.js";
+import { provoke } from "../../support/provoke.js";
 
 const PAGE = 4096;
 const MIB = 1024 * 1024;
@@ -32,6 +33,9 @@ function controllers(): [string, string] {
 
 const bindings: { close(): void }[] = [];
 beforeAll(() => {
+  // Checks that fail are what this is about; and the kernel, when it looks for partitions, finds fresh blocks without
+  // protection. Whatever we didn't expect rejects a promise.
+  provoke("pci_nvme_err_req_status");
   for (const bdf of controllers()) bindings.push(bindGroup(bdf));
 });
 afterAll(() => {
@@ -85,7 +89,7 @@ describe.each(backends)("through %s", (backend) => {
         { buffer: b, offset: 17, length: 1 },
         { buffer: b, offset: 4095, length: 1026 },
       ],
-      // Three segments of descriptors.
+      // Two segments of descriptors.
       Array.from({ length: 640 }, (_, i) => ({ buffer: i % 2 === 0 ? a : b, offset: i * 36, length: 32 })),
     ];
     for (const list of lists) {
@@ -140,7 +144,6 @@ describe.each(backends)("through %s", (backend) => {
       if (metadata !== undefined && metadataBack !== undefined)
         expect(same(metadataBack.bytes, metadata.bytes)).toBe(true);
       protection.check(back.bytes, metadataBack?.bytes, tags);
-      await ns.verify(lba, blocks, tags);
       expect(await ns.compare(lba, data, { metadata, protection: tags })).toBe(true);
 
       const reading = (more: object) =>
@@ -230,7 +233,7 @@ describe.each(backends)("through %s", (backend) => {
     }
   });
 
-  it("trims, zeroes, verifies, flushes all; says what QEMU's controller lacks", async () => {
+  it("trims, compares, flushes all; says what QEMU's controller lacks", async () => {
     const ns = await nvme.namespace(1);
     using data = nvme.dma.alloc(8 * 512);
     randomFillSync(data.bytes);
@@ -238,10 +241,10 @@ describe.each(backends)("through %s", (backend) => {
     await ns.datasetManagement([{ lba: 500n, blocks: 8, accessFrequency: 2 }], { integralRead: true });
     expect(await ns.compare(500n, data)).toBe(true);
     await ns.deallocate([{ lba: 500n, blocks: 8 }]);
-    await ns.verify(500n, 8);
     await ns.flush({ allNamespaces: true });
     for (const run of [
       () => ns.writeUncorrectable(0n, 1),
+      () => ns.verify(0n, 1),
       () => ns.reservations.report(),
       () => ns.placement.handles(),
       () => ns.compareAndWrite(0n, data, data),

@@ -287,7 +287,13 @@ test("smart", async () => {
 describe("log", () => {
   test("each that has a name", async () => {
     const { plain } = targets;
-    expect(await output("log", "error", plain)).toContain("room for 64");
+    await refused(1, "Invalid Field", "feature", "get", plain, "--feature-id", "0x7e");
+    expect(await output("log", "error", plain)).toMatch(
+      /^status_field +: 0x[0-9a-f]+ \(Invalid Field in Command\)$/m,
+    );
+    expect(await cli.json("nvme", "error-log", plain)).toEqual({
+      errors: Array.from({ length: 64 }, () => expect.objectContaining({ error_count: expect.any(Number) })),
+    });
     expect(await output("log", "firmware", plain)).toMatch(/^afi +: 0x1 \(slot 1 is active\)$/m);
     expect(await cli.json("nvme", "fw-log", plain)).toEqual({
       [plain]: { "Active Firmware Slot (afi)": 1, "Firmware Rev Slot 1": expect.stringContaining("(1.0") },

@@ -14,6 +14,8 @@ describe("options", () => {
       queues: 1,
       queueEntries: 256,
       adminQueueEntries: 32,
+      spinMicroseconds: 50,
+      shadowDoorbells: false,
       arbitration: "round-robin",
       timeoutMs: 30_000,
       recovery: { attempts: 0, delayMs: 100, retry: "fail" },
@@ -65,6 +67,9 @@ describe("options", () => {
     ['{ "commandSets": "admin", "queues": 1 }', "queues"],
     ['{ "recovery": { "attempts": -1 } }', "recovery"],
     ['{ "recovery": { "retry": "writes" } }', "recovery"],
+    ['{ "spinMicroseconds": -1 }', "spinMicroseconds"],
+    ['{ "keepAliveMs": 0 }', "keepAliveMs"],
+    ['{ "shadowDoorbells": 1 }', "shadowDoorbells"],
     // A misspelt option must not silently become the default.
     ['{ "timeout": 100 }', "timeout"],
     ["5", "options"],

@@ -8,10 +8,22 @@ import { EventFd } from "../../../src/sys/eventfd.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import { close, memfd } from "../../../src/sys/syscalls.js";
 import { vfio_irq_info, vfio_irq_set, vfio_region_info } from "../../../src/vfio/uapi.js";
+import { vfio_device_feature, vfio_device_feature_mig_state } from "../../../src/vfio/uapi-feature.js";
 import { VfioUserClient } from "../../../src/vfio-user/client.js";
 import { VfioUserDevice } from "../../../src/vfio-user/device.js";
+import { VfioUserDmaLogging } from "../../../src/vfio-user/dma-logging.js";
+import { VfioUserIoEventFd } from "../../../src/vfio-user/io-events.js";
 import { VfioUserMapper } from "../../../src/vfio-user/mapper.js";
-import { Command, dmaMap, dmaUnmap, regionAccess } from "../../../src/vfio-user/protocol.js";
+import { VfioUserMigration, VfioUserMigrationData } from "../../../src/vfio-user/migration.js";
+import {
+  Command,
+  dmaMap,
+  dmaUnmap,
+  loggingControl,
+  migrationData,
+  regionAccess,
+  regionIoFds,
+} from "../../../src/vfio-user/protocol.js";
 import { VfioUserServer } from "../../../src/vfio-user/server.js";
 import { encodeVersion } from "../../../src/vfio-user/version.js";
 import { socketPath } from "../../support/emulators.js";
@@ -75,6 +87,34 @@ describe("messages of a client", () => {
     fc.record({ argsz: edge, index: fc.oneof(fc.nat(9), edge) }).map((info) => vfio_region_info.encode(info)),
     fc.record({ index: fc.oneof(fc.nat(5), edge) }).map((info) => vfio_irq_info.encode(info)),
     fc.constant(encodeVersion()),
+    fc.constant(encodeVersion(undefined, { supported: true, fdIndex: undefined })),
+    fc.record({ argsz: edge, index: fc.oneof(fc.nat(9), edge) }).map((ask) => regionIoFds.encode(ask)),
+    // Features, with every direction; states, ranges and reports that may make sense.
+    fc
+      .tuple(
+        fc.record({
+          argsz: edge,
+          flags: fc.tuple(fc.nat(13), fc.nat(7)).map(([index, way]) => index | (way << 16)),
+        }),
+        fc.oneof(
+          data,
+          fc.nat(9).map((device_state) => vfio_device_feature_mig_state.encode({ device_state })),
+          fc.tuple(edge64, edge64, edge64).map((words) => new Uint8Array(BigUint64Array.from(words).buffer)),
+          fc
+            .tuple(fc.constantFrom(4096n, 1n, 0n), fc.nat(2), edge64, edge64)
+            .map(([page_size, num_ranges, iova, length]) =>
+              Buffer.concat([
+                loggingControl.encode({ page_size, num_ranges }),
+                new Uint8Array(BigUint64Array.of(iova, length).buffer),
+              ]),
+            ),
+        ),
+      )
+      .map(([feature, tail]) => Buffer.concat([vfio_device_feature.encode(feature), tail])),
+    fc
+      .tuple(fc.record({ argsz: edge, size: edge }), data)
+      .map(([ask, tail]) => Buffer.concat([migrationData.encode(ask), tail])),
+    data.map((tail) => Buffer.concat([migrationData.encode({ size: tail.length }), tail])),
   );
   const message = fc.record({
     id: fc.nat(0xffff),
@@ -160,7 +200,7 @@ describe("messages of a client", () => {
       await idle();
       expect(holdings()).toEqual(before);
     });
-    await fc.assert(property, { numRuns: 500, seed: SEED });
+    await fc.assert(property, { numRuns: 600, seed: SEED });
     expect(sent).toBeGreaterThan(1500);
     expect(holdings()).toEqual(before);
   });
@@ -179,7 +219,9 @@ describe("answers of a server", () => {
       payload: fc.uint8Array({ maxLength: 128 }),
       flips,
       cut: fc.nat(24),
-      fds: fc.array(fc.constantFrom("sealed", "short", "unsealed", "eventfd", "file"), { maxLength: 70 }),
+      fds: fc.array(fc.constantFrom("sealed", "short", "unsealed", "eventfd", "file", "twin"), {
+        maxLength: 70,
+      }),
       hangUp: fc.boolean(),
       before: fc.array(
         fc.oneof(
@@ -265,6 +307,19 @@ describe("answers of a server", () => {
         const at = mapper.mapFile(memory.fd, 0, 4096, "read-write", undefined);
         attempt(() => mapper.unmap(at, 4096));
       });
+      attempt(() => new VfioUserMigration(io).setState("stop-copy")?.read(new Uint8Array(32)));
+      attempt(() => new VfioUserMigrationData(io).write(new Uint8Array(32)));
+      attempt(() => new VfioUserDmaLogging(io).start(4096, []));
+      attempt(() => new VfioUserDmaLogging(io).report(0n, 8192, 4096));
+      attempt(() => {
+        for (const one of VfioUserIoEventFd.of(io, 0)) one.close();
+      });
+      attempt(() =>
+        io.writeRegions(
+          0,
+          [0, 4].map((offset) => ({ offset, source: new Uint8Array(4) })),
+        ),
+      );
       attempt(() => io.reset());
       io.close();
       mine.close();

@@ -1,0 +1,119 @@
+import { BufferLease, DmaBuffer } from "../dma/buffer.js";
+import { type Iova, type IovaRange, iova, iovaPage } from "../dma/iova.js";
+import { IovaAllocator } from "../dma/iova-allocator.js";
+import { MappedIndex } from "../dma/mapped-index.js";
+import type { DmaMapper } from "../dma/mapper.js";
+import type { DmaSpace } from "../dma/space.js";
+import type { PciDevice } from "../pci/device.js";
+import { checkLength } from "../sys/check.js";
+import { UnsupportedError } from "../sys/errors.js";
+import type { Lease } from "../sys/resource.js";
+import { PAGE_SIZE } from "../sys/syscalls.js";
+
+/** Where a controller's memory is to be seen by us, and by the controller in its commands. */
+export interface DeviceMemoryPlace {
+  readonly bar: number;
+  /** First byte in the BAR. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+  /** Address of the first byte in PRPs and SGLs. */
+  readonly base: bigint;
+}
+
+/** Who "maps" memory on a controller: it has its addresses by the controller's own registers. */
+class DeviceMapper implements DmaMapper {
+  readonly name = "memory on the controller";
+  private readonly free: IovaAllocator;
+
+  constructor(
+    readonly lease: Lease,
+    private readonly range: IovaRange,
+  ) {
+    this.free = new IovaAllocator([range], PAGE_SIZE);
+  }
+
+  iovaRanges(): IovaRange[] {
+    return [this.range];
+  }
+
+  alignmentBytes(): number {
+    return PAGE_SIZE;
+  }
+
+  take(sizeBytes: number): Iova {
+    return this.free.alloc(sizeBytes);
+  }
+
+  map(): never {
+    throw new UnsupportedError("nothing else can be mapped to memory on a controller");
+  }
+
+  unmap(at: bigint, sizeBytes: number): void {
+    this.free.release(at, sizeBytes);
+  }
+}
+
+/** Memory on the controller (CMB, PMR), given out in whole pages. Its buffers go wherever those of a DMA space go. */
+export class DeviceMemory {
+  private readonly mapper: DeviceMapper;
+  private readonly index = new MappedIndex();
+
+  constructor(
+    private readonly device: PciDevice,
+    readonly place: DeviceMemoryPlace,
+  ) {
+    const { base, sizeBytes } = place;
+    const last = iova(base + BigInt(sizeBytes) - 1n);
+    this.mapper = new DeviceMapper(device.io.lease, { start: iova(base), last });
+  }
+
+  get sizeBytes(): number {
+    return this.place.sizeBytes;
+  }
+
+  /**
+   * A part of it, mapped here. It isn't zeroed, and every access goes over the bus: write it in order, read it rarely, and by
+   * plain loads and stores, for a copy may use accesses that a virtual machine can't carry out.
+   * @throws ArgumentError, IovaSpaceError where there is no room, UnsupportedError where the BAR can't be mapped, SysError
+   */
+  alloc(sizeBytes: number): DmaBuffer {
+    checkLength("sizeBytes", sizeBytes);
+    const { device, place, mapper, index } = this;
+    const { dma } = device;
+    const rounded = Math.ceil(sizeBytes / PAGE_SIZE) * PAGE_SIZE;
+    const at = mapper.take(rounded);
+    try {
+      const memory = device.bar(place.bar).map(place.offset + Number(at - place.base), rounded);
+      const page = iovaPage(at);
+      const lease = new BufferLease(dma.lease, index, mapper, memory, page, sizeBytes, undefined, true);
+      return new DmaBuffer(dma, memory, lease, "");
+    } catch (error) {
+      mapper.unmap(at, rounded);
+      throw error;
+    }
+  }
+}
+
+/** Free numbers for device memory: above all that the space can map, so that no buffer ever has them. */
+export class DeviceAddresses {
+  private next: bigint | undefined;
+
+  constructor(
+    private readonly name: string,
+    private readonly space: DmaSpace,
+  ) {}
+
+  /** @throws UnsupportedError where the whole 64-bit range can be mapped */
+  take(sizeBytes: number): bigint {
+    const after = this.space.iovaRanges().reduce((end, { last }) => (last >= end ? last + 1n : end), 0n);
+    const from = this.next !== undefined && this.next > after ? this.next : after;
+    // Naturally aligned, as a BAR is.
+    const unit = 2n ** BigInt(Math.ceil(Math.log2(sizeBytes)));
+    const base = ((from + unit - 1n) / unit) * unit;
+    this.next = base + BigInt(sizeBytes);
+    if (this.next > 2n ** 64n) {
+      throw new UnsupportedError(`${this.name}: no address is left for memory on the controller`);
+    }
+    return base;
+  }
+}

@@ -1,0 +1,202 @@
+/** `iova nvme` beside nvme-cli: the same controllers, first through the kernel's driver, then bound to vfio-pci. */
+import { randomFillSync } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findProgram } from "../../../guest/paths.js";
+import { bindToVfio } from "../../../src/index.js";
+import { nvmeBdf, wideNvmeBdf } from "../../support/functions.js";
+import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
+import { cliAt, runWithInput } from "../../support/iova-cli.js";
+import { kernelDisk } from "../../support/kernel-disk.js";
+
+/** Each run starts a process, which takes seconds in a guest without KVM. */
+const LIMIT_MS = 300_000;
+const cli = cliAt(fileURLToPath(new URL("../../../dist/src/cli/main.js", import.meta.url)));
+/** Debian's nvme-cli: test/machines.ts has it installed on the host, whose programs the guest sees. */
+const nvmeProgram = findProgram("nvme", "/usr/sbin:/sbin:/usr/bin:/bin") ?? "nvme";
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "iova-nvme-cli-"));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function nvmeCli(...args: readonly string[]): Promise<string> {
+  const { status, stdout, stderr } = await runWithInput(nvmeProgram, args);
+  if (status !== 0) throw new Error(`nvme ${args.join(" ")} ended with ${status}: ${stderr}`);
+  return stdout;
+}
+
+async function nvmeCliJson(...args: readonly string[]): Promise<Fields> {
+  return fieldsOf(JSON.parse(await nvmeCli(...args, "-o", "json")));
+}
+
+/** A JSON object; of an array, its elements by number. */
+type Fields = Readonly<Record<string, unknown>>;
+
+function fieldsOf(value: unknown): Fields {
+  if (typeof value !== "object" || value === null) throw new Error(`${JSON.stringify(value)} is no object`);
+  return Object.fromEntries(Object.entries(value));
+}
+
+/** Our own. */
+async function iova(...args: readonly string[]): Promise<string> {
+  const { status, stdout, stderr } = await cli.run(["nvme", ...args]);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  return stdout;
+}
+
+async function iovaJson(...args: readonly string[]): Promise<Fields> {
+  return fieldsOf(await cli.json("nvme", ...args));
+}
+
+/** What stands in an object that has one key, which is the name of a device. */
+function only(value: Fields): unknown {
+  const values = Object.values(value);
+  expect(values).toHaveLength(1);
+  return values[0];
+}
+
+describe.each([
+  { name: "default", bdf: nvmeBdf, blockBytes: 512 },
+  { name: "wide", bdf: wideNvmeBdf, blockBytes: 4096 },
+])("the $name controller", ({ name, bdf, blockBytes }) => {
+  expectNothingLeftSoon();
+
+  it(
+    "nvme-cli's JSON agrees with ours, field by field",
+    async () => {
+      const disk = await kernelDisk(bdf());
+      const controller = disk.replace(/n\d+$/, "");
+      const listed = await iovaJson("list");
+      const theirs = {
+        ctrl: await nvmeCliJson("id-ctrl", controller),
+        ns: await nvmeCliJson("id-ns", disk),
+        ids: await nvmeCliJson("list-ns", controller),
+        descriptors: await nvmeCliJson("ns-descs", disk),
+        nvmCtrl: await nvmeCliJson("nvm-id-ctrl", controller),
+        firmware: await nvmeCliJson("fw-log", controller),
+        errors: await nvmeCliJson("error-log", controller),
+        effects: await nvmeCliJson("effects-log", controller),
+        registers: await nvmeCliJson("show-regs", controller),
+        threshold: await nvmeCli("get-feature", controller, "-f", "4"),
+        list: await nvmeCliJson("list"),
+        // Last: what comes before is counted in it.
+        smart: await nvmeCliJson("smart-log", controller),
+      };
+
+      // The kernel has it: listed as nvme-cli lists it, and otherwise left alone, with the way out named.
+      const sn = String(theirs.ctrl["sn"]).trimEnd();
+      const device = deviceOf(theirs.list, "DevicePath", disk);
+      expect(deviceOf(listed, "Address", bdf())).toMatchObject({
+        Controller: basename(controller),
+        Driver: "nvme",
+        SerialNumber: sn,
+        Firmware: device["Firmware"],
+        ModelNumber: device["ModelNumber"],
+        Namespaces: [
+          {
+            NameSpace: device["NameSpace"],
+            DevicePath: disk,
+            MaximumLBA: device["MaximumLBA"],
+            PhysicalSize: device["PhysicalSize"],
+            SectorSize: blockBytes,
+          },
+        ],
+      });
+      const unbound = await cli.run(["nvme", "identify", bdf()]);
+      expect(unbound).toMatchObject({ status: 1, stdout: "" });
+      expect(unbound.stderr).toMatch(/^iova: [^\n]*"iova bind [^\n]*\n$/);
+
+      using _binding = bindToVfio(bdf());
+      expect(await iovaJson("smart", bdf())).toMatchObject(theirs.smart);
+      expect(await iovaJson("identify", bdf())).toMatchObject(theirs.ctrl);
+      expect(await iovaJson("id-ns", bdf())).toMatchObject(theirs.ns);
+      expect(await iovaJson("list-ns", bdf())).toEqual(theirs.ids);
+      expect(await iovaJson("ns-descs", bdf())).toEqual(theirs.descriptors);
+      expect(await iovaJson("nvm-id-ctrl", bdf())).toMatchObject(theirs.nvmCtrl);
+      expect(only(await iovaJson("fw-log", bdf()))).toEqual(only(theirs.firmware));
+      expect(await iovaJson("error-log", bdf())).toMatchObject(theirs.errors);
+      // Theirs has the zoned command set, too.
+      const { 0: effects } = await iovaJson("effects-log", bdf());
+      expect(Object.values(theirs.effects)).toContainEqual(effects);
+      const { cap, vs } = theirs.registers;
+      expect(await iovaJson("regs", bdf())).toMatchObject({ cap, vs });
+      const threshold = await iovaJson("get-feature", bdf(), "-f", "4");
+      expect(threshold).toMatchObject({ value: Number(/value:(0x[0-9a-f]+)/i.exec(theirs.threshold)?.[1]) });
+      expect(deviceOf(await iovaJson("list"), "Address", bdf())).toMatchObject({
+        Driver: "vfio-pci",
+        SerialNumber: sn,
+        ModelNumber: device["ModelNumber"],
+        Firmware: device["Firmware"],
+        Namespaces: [{ MaximumLBA: device["MaximumLBA"], PhysicalSize: device["PhysicalSize"] }],
+      });
+    },
+    LIMIT_MS,
+  );
+
+  it(
+    "what one writes the other reads, and what one trims or formats the other finds so",
+    async () => {
+      const ours = randomFillSync(Buffer.alloc(64 * blockBytes + (1 << 20)));
+      const theirs = randomFillSync(Buffer.alloc(8 * blockBytes));
+      const file = (kind: string): string => join(folder, `${name}-${kind}`);
+      writeFileSync(file("ours"), ours);
+      writeFileSync(file("theirs"), theirs);
+      const size = String(theirs.length);
+      const before = await kernelDisk(bdf());
+      await nvmeCli("write", before, "-s", "1000", "-c", "7", "-z", size, "-d", file("theirs"));
+      {
+        using _binding = bindToVfio(bdf());
+        const args = ["-s", "1000", "-c", "7", "-z", size, "--data", file("back")];
+        await iova("read", bdf(), ...args);
+        expect(readFileSync(file("back")).equals(theirs)).toBe(true);
+        // Far more than a command carries.
+        await iova("write", bdf(), "--start-block", "2000", "--data-file", file("ours"), "--yes");
+        await iova("trim", bdf(), "--start-block", "1002", "--blocks", "2", "--yes");
+      }
+      const disk = await kernelDisk(bdf());
+      const kernel = readFileSync(disk).subarray(2000 * blockBytes, 2000 * blockBytes + ours.length);
+      expect(Buffer.compare(kernel, ours)).toBe(0);
+      await nvmeCli("read", disk, "-s", "2000", "-c", "7", "-z", size, "-d", file("read"));
+      expect(readFileSync(file("read")).equals(ours.subarray(0, theirs.length))).toBe(true);
+      await nvmeCli("read", disk, "-s", "1000", "-c", "7", "-z", size, "-d", file("read"));
+      theirs.fill(0, 2 * blockBytes, 4 * blockBytes);
+      expect(readFileSync(file("read")).equals(theirs)).toBe(true);
+
+      const other = blockBytes === 512 ? 4096 : 512;
+      const { flbas: original } = await nvmeCliJson("id-ns", disk);
+      {
+        using _binding = bindToVfio(bdf());
+        await iova("format", bdf(), "--block-size", String(other), "--yes");
+      }
+      const formatted = await kernelDisk(bdf());
+      try {
+        const queue = `/sys/class/block/${basename(formatted)}/queue/logical_block_size`;
+        expect(Number(readFileSync(queue, "utf8"))).toBe(other);
+        expect(
+          readFileSync(formatted)
+            .subarray(1000 * blockBytes, 1008 * blockBytes)
+            .every((byte) => byte === 0),
+        ).toBe(true);
+      } finally {
+        await nvmeCli("format", formatted, "-l", String(original), "--force");
+      }
+      using _binding = bindToVfio(bdf());
+      expect(await iovaJson("id-ns", bdf())).toMatchObject({ flbas: original });
+    },
+    LIMIT_MS,
+  );
+});
+
+/** One of `list`'s devices. */
+function deviceOf(list: Fields, key: string, value: string): Fields {
+  const found = Object.values(fieldsOf(list["Devices"]))
+    .map(fieldsOf)
+    .find((device) => device[key] === value);
+  if (found === undefined) throw new Error(`${value} is not listed`);
+  return found;
+}

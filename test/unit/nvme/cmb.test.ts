@@ -1,0 +1,115 @@
+/** Memory on the controller, on the emulated one. */
+import { randomFillSync } from "node:crypto";
+import { describe, expect, test, vi } from "vitest";
+import { NvmeController, UnsupportedError } from "../../../src/index.js";
+import { decodeCmb } from "../../../src/nvme/cmb.js";
+import { decodePmr } from "../../../src/nvme/pmr.js";
+import { caught } from "../../support/caught.js";
+import { MIB, openController, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
+
+// A busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+useEmulatedNvme();
+
+describe("registers", () => {
+  test.each([
+    // SZU 0: 4 KiB, 1: 64 KiB, 2: 1 MiB, 3: 16 MiB; SZ and OFST count in them.
+    [0, 4096],
+    [1, 65536],
+    [2, MIB],
+    [3, 16 * MIB],
+  ])("CMBSZ.SZU %i counts in %i bytes, in CMBLOC as well", (szu, unit) => {
+    const found = decodeCmb((5 << 12) | 2, (7 << 12) | (szu << 8) | 0b11001);
+    expect(found).toMatchObject({ bar: 2, offset: 5 * unit, sizeBytes: 7 * unit });
+    expect(found).toMatchObject({
+      submissionQueues: true,
+      completionQueues: false,
+      lists: false,
+      reads: true,
+      writes: true,
+      mixedQueues: false,
+    });
+  });
+
+  test("PMRCAP: units of time, barriers", () => {
+    expect(decodePmr((1 << 24) | (3 << 16) | (2 << 10) | (1 << 8) | (4 << 5) | (1 << 4))).toEqual({
+      bar: 4,
+      reads: false,
+      writes: true,
+      timeoutMs: 180_000,
+      flushByRead: false,
+      flushByStatus: true,
+      inCommands: true,
+    });
+    expect(decodePmr(4 << 16).timeoutMs).toBe(2000);
+  });
+});
+
+describe("a controller memory buffer", () => {
+  test("carries data both ways, and is given out in parts", async () => {
+    const nvme = await openController({ cmbBytes: MIB });
+    const cmb = nvme.controllerMemoryBuffer();
+    expect(nvme.controllerMemoryBuffer()).toBe(cmb);
+    expect(cmb.sizeBytes).toBe(MIB);
+    expect(cmb.properties).toMatchObject({ bar: 2, offset: 0, submissionQueues: true, writes: true });
+    // No buffer of the host's can have these addresses.
+    for (const { start, last } of nvme.dma.iovaRanges()) {
+      expect(cmb.base + BigInt(MIB) <= start || cmb.base > last).toBe(true);
+    }
+    const ns = await nvme.namespace(1);
+    using source = nvme.dma.alloc(64 * 1024);
+    using target = nvme.dma.alloc(64 * 1024);
+    randomFillSync(source.bytes);
+    const inCmb = cmb.alloc(64 * 1024);
+    using second = cmb.alloc(MIB - 64 * 1024);
+    await ns.write(0n, source);
+    await ns.read(0n, inCmb);
+    expect(Buffer.compare(inCmb.bytes, source.bytes)).toBe(0);
+    await ns.write(1000n, inCmb);
+    await ns.read(1000n, target);
+    expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+    expect(() => cmb.alloc(1)).toThrow("no");
+    inCmb.close();
+    using again = cmb.alloc(10);
+    expect(again.iova).toBe(cmb.base);
+    expect(second.iova).toBe(cmb.base + 65536n);
+  });
+
+  test("holds both rings of a queue pair, and still does after resets", async () => {
+    const nvme = await openController({ cmbBytes: MIB });
+    const cmb = nvme.controllerMemoryBuffer();
+    const entries = 64;
+    using submission = cmb.alloc(entries * 64);
+    using completion = cmb.alloc(entries * 16);
+    const queue = await nvme.createQueuePair({ entries, memory: { submission, completion } });
+    const ns = await nvme.namespace(1);
+    using source = nvme.dma.alloc(4096);
+    using target = nvme.dma.alloc(4096);
+    for (const reset of [undefined, "controller", "subsystem", "function"] as const) {
+      if (reset !== undefined) await nvme.reset(reset);
+      randomFillSync(source.bytes);
+      // More than the rings hold: they go round.
+      for (let i = 0; i < 200; i++) await ns.write(BigInt(8 * (i % 20)), source, { queue });
+      await ns.read(152n, target, { queue });
+      expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+      // The last command stood in the ring, in the controller's memory.
+      const opcodes = Array.from(
+        { length: entries },
+        (_, i) => (submission.memory.words[i * 16] ?? 0) & 0xff,
+      );
+      expect(opcodes).toContain(2);
+      expect(opcodes).toContain(1);
+    }
+    await nvme.deleteQueuePair(queue);
+  });
+
+  test("is refused where there is none", async () => {
+    const nvme = await openController();
+    expect(() => nvme.controllerMemoryBuffer()).toThrow(UnsupportedError);
+    expect(await caught(nvme.persistentMemoryRegion())).toBeInstanceOf(UnsupportedError);
+    const running = await startController({ cmbBytes: MIB });
+    const other = await NvmeController.open(running.address);
+    await other.close();
+    expect(() => other.controllerMemoryBuffer()).toThrow("closed");
+  });
+});
