@@ -38,6 +38,18 @@ export const benches: readonly Bench[] = [
     debian: ["fio"],
   },
   {
+    name: "nvme-real",
+    purpose: "the same on this machine, as root: --device BDF, which is taken from the kernel for a while",
+    program: "nvme-guest",
+    debian: ["fio"],
+  },
+  {
+    name: "start-up",
+    purpose: "import to first completed read, beside libvfn's identify program (--identify-binary PATH)",
+    program: "start-up",
+    guest: {},
+  },
+  {
     name: "emulator",
     purpose: "the emulated NVMe controller through the rings, host and controller on a thread each",
     program: "emulator",

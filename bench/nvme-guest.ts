@@ -6,7 +6,7 @@
  *   npm run bench -- libvfn --perf-binary PATH [--device BDF] [--rounds N] [--seconds S] [--depths 1,8,32,128]
  *   npm run bench -- nvme-guest [--perf-binary PATH] ...
  *
- * On real hardware: sudo node dist/bench/nvme-guest.js --device BDF --fio "$(which fio)" [--perf-binary PATH]
+ *   sudo npm run bench -- nvme-real --device BDF ...
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -36,7 +36,7 @@ interface Way {
 
 const { values } = parseArgs({
   options: {
-    device: { type: "string", default: "0000:00:01.0" },
+    device: { type: "string" },
     "perf-binary": { type: "string" },
     fio: { type: "string" },
     rounds: { type: "string", default: "3" },
@@ -45,7 +45,12 @@ const { values } = parseArgs({
     backend: { type: "string" },
   },
 });
-const { device } = values;
+// The guest's own controller; on another machine nobody takes one for us.
+const device = values.device ?? (process.env["IOVA_GUEST"] === undefined ? undefined : "0000:00:01.0");
+if (device === undefined) {
+  process.stderr.write("nvme-real: which controller? --device BDF\n");
+  process.exit(2);
+}
 // libvfn's perf counts in whole seconds.
 const seconds = Math.max(1, Math.round(Number(values.seconds)));
 const rounds = Number(values.rounds);

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { chmod, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDirectory, installFile, installFolder, withLock } from "./cache.js";
 import { PrivateApt } from "./debian.js";
@@ -7,12 +7,30 @@ import { GuestToolError } from "./errors.js";
 import { FETCH_TOOLS, requireTools } from "./host-tools.js";
 import type { Progress } from "./progress.js";
 
-/** Runs the program beside this script with the C library it was built for, from wherever it is called. */
-const launcher = (name: string): string => `#!/bin/sh
+const LIBRARIES = "usr/lib/x86_64-linux-gnu";
+
+/**
+ * Runs the program beside this script with the C library it was built for, from wherever it is called.
+ * @param folders of libraries below {@link LIBRARIES}: some packages keep their own there
+ */
+const launcher = (name: string, folders: readonly string[]): string => `#!/bin/sh
 here=\${0%/*}
-libraries=$here/usr/lib/x86_64-linux-gnu
-exec "$libraries/ld-linux-x86-64.so.2" --argv0 ${name} --library-path "$libraries" "$here/usr/bin/${name}" "$@"
+libraries=$here/${LIBRARIES}
+exec "$libraries/ld-linux-x86-64.so.2" --argv0 ${name} \\
+  --library-path "${["", ...folders.map((folder) => `/${folder}`)].map((folder) => `$libraries${folder}`).join(":")}" \\
+  "$here/usr/bin/${name}" "$@"
 `;
+
+async function libraryFolders(root: string): Promise<string[]> {
+  const libraries = join(root, LIBRARIES);
+  const folders = (await readdir(libraries, { withFileTypes: true })).filter((entry) => entry.isDirectory());
+  const found: string[] = [];
+  for (const { name } of folders) {
+    const files = await readdir(join(libraries, name));
+    if (files.some((file) => /^lib.*\.so\./.test(file))) found.push(name);
+  }
+  return found;
+}
 
 /**
  * A program of Debian's newest suites with everything it depends on, unpacked into a folder of the cache: nothing is
@@ -63,7 +81,7 @@ export async function ensureDebianProgram(
             progress.update(`unpacking ${name}: ${index + 1} of ${packages.length} packages`);
             await apt.unpack(file, staging);
           }
-          await writeFile(join(staging, name), launcher(name));
+          await writeFile(join(staging, name), launcher(name, await libraryFolders(staging)));
           await chmod(join(staging, name), 0o755);
         });
         await installFile(record, `${wanted.version}\n`);

@@ -66,7 +66,7 @@ export async function runPromises(
   const start = performance.now();
   const reader = async (slot: number): Promise<void> => {
     while (!stopped) {
-      await queue.submit({
+      await queue.execute({
         opcode: 2,
         nsid: 1,
         cdw10: done,

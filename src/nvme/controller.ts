@@ -22,7 +22,7 @@ import { NvmeNamespace } from "./namespace.js";
 import { NvmeNamespaceManagement } from "./namespace-management.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
 import type { PersistentMemoryRegion } from "./pmr.js";
-import type { CompletionMode } from "./queue-pair.js";
+import type { CompletionMode, QueuePair } from "./queue-pair.js";
 import type { NvmeRings } from "./rings.js";
 import { NvmeSecurity } from "./security.js";
 import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
@@ -160,13 +160,23 @@ export class NvmeController implements AsyncDisposable {
    * @throws ArgumentError, ClosedError at once, not as a rejection
    */
   submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
+    return this.queueFor(command, options).submit(command, options);
+  }
+
+  /** Not for users: the same for a command whose completion says no more than that it is done. @throws as submitIo() */
+  executeIo(command: NvmeCommand, options?: IoCommandOptions): Promise<void> {
+    return this.queueFor(command, options).execute(command, options);
+  }
+
+  /** Where an I/O command goes, which has been checked then. @throws as submitIo() */
+  private queueFor(command: NvmeCommand, options: IoCommandOptions | undefined): QueuePair {
     const { lifecycle, queues, ioRules } = this.engine;
     lifecycle.assertUsable();
     const queue = options?.queue === undefined ? queues.next() : queues.pairOf(options.queue);
     if (queue === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
     if (options !== undefined) checkCommandOptions(options);
     checkDataPointers(command, ioRules);
-    return queue.submit(command, options);
+    return queue;
   }
 
   /**

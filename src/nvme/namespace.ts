@@ -65,6 +65,7 @@ import {
 export interface CommandTarget extends AdminTarget {
   readonly capabilities: { readonly minPageBytes: number };
   submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion>;
+  executeIo(command: NvmeCommand, options?: IoCommandOptions): Promise<void>;
   submitFused(
     first: NvmeCommand,
     second: NvmeCommand,
@@ -169,18 +170,18 @@ export class NvmeNamespace {
 
   /**
    * Reads blocks into a buffer of the controller's DMA space, or into a list of ranges and bit buckets.
-   * @param lba first logical block
+   * @param lba first logical block; where it is a number, a safe integer
    * @throws ArgumentError (length 0, no multiple of the block size, beyond MDTS or the buffer; foreign buffer; ranges that
    *   this controller can't name; options that don't fit the format), ClosedError, NvmeError (the controller's own status:
    *   LBA Out of Range, End-to-end Guard Check Error, ...), TimeoutError, DeviceGoneError
    */
-  async read(lba: bigint, target: DmaBuffer | DataList, options: IoOptions = {}): Promise<void> {
-    await this.transfer(IoOpcode.read, lba, target, options);
+  read(lba: bigint | number, target: DmaBuffer | DataList, options: IoOptions = {}): Promise<void> {
+    return this.execute(IoOpcode.read, lba, target, options);
   }
 
   /** Writes blocks from a buffer of the controller's DMA space, or from a list of ranges. @throws as read() */
-  async write(lba: bigint, source: DmaBuffer | DataList, options: IoOptions = {}): Promise<void> {
-    await this.transfer(IoOpcode.write, lba, source, options);
+  write(lba: bigint | number, source: DmaBuffer | DataList, options: IoOptions = {}): Promise<void> {
+    return this.execute(IoOpcode.write, lba, source, options);
   }
 
   /**
@@ -535,15 +536,30 @@ export class NvmeNamespace {
     return this.controller.submitIo(this.commandOf(opcode, lba, data, options, flags, maxBytes), options);
   }
 
+  /** Not async: a promise that only waits for another one costs as much again. */
+  private execute(
+    opcode: number,
+    lba: bigint | number,
+    data: DmaBuffer | CommandData,
+    options: IoOptions,
+  ): Promise<void> {
+    try {
+      return this.controller.executeIo(this.commandOf(opcode, lba, data, options), options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
   private commandOf(
     opcode: number,
-    lba: bigint,
+    lba: bigint | number,
     data: DmaBuffer | CommandData,
     options: IoOptions,
     flags = 0,
     maxBytes = this.controller.maxTransferBytes,
   ): NvmeCommand {
-    checkU64("lba", lba);
+    if (typeof lba === "number") checkInteger("lba", lba, 0, Number.MAX_SAFE_INTEGER);
+    else checkU64("lba", lba);
     const { format } = this;
     const whole = withRange(data, options);
     const isPlain =
@@ -551,7 +567,7 @@ export class NvmeNamespace {
       options.protection === undefined &&
       options.placement === undefined &&
       options.stream === undefined;
-    const fields = isPlain ? PLAIN : ioFields(format, lba, options);
+    const fields = isPlain ? PLAIN : ioFields(format, BigInt(lba), options);
     const length = dataBytes(whole);
     const perBlock = this.dataBytesPerBlock(fields.strips);
     if (!(length % perBlock === 0)) {
@@ -565,8 +581,11 @@ export class NvmeNamespace {
       throw new ArgumentError(`length ${length} is more than one command can carry here (${limit} bytes)`);
     }
     const control = isPlain ? controlOf(options) : fields.control;
-    const cdw10 = Number(lba & 0xffff_ffffn);
-    const cdw11 = Number(lba >> 32n);
+    // Halves of a bigint are two more bigints; nearly every LBA is exact as a number.
+    const exact = Number(lba);
+    const isExact = exact <= Number.MAX_SAFE_INTEGER;
+    const cdw10 = isExact ? exact >>> 0 : Number(BigInt(lba) & 0xffff_ffffn);
+    const cdw11 = isExact ? Math.floor(exact / 2 ** 32) : Number(BigInt(lba) >> 32n);
     const cdw12 = ((blocks - 1) | control | flags) >>> 0;
     const name = transferNames[opcode] ?? "transfer";
     const { nsid } = this;

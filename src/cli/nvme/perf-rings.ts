@@ -30,6 +30,7 @@ export class PerfRings {
     count: number,
     plan: PerfPlan,
     ioBytes: number,
+    polled: boolean,
   ) {
     const { maxQueueEntries, doorbellStrideBytes } = nvme.capabilities;
     const entries = Math.min(maxQueueEntries, Math.max(USUAL_ENTRIES, plan.depth + 1));
@@ -52,6 +53,7 @@ export class PerfRings {
         sqDoorbell: 2 * id * strideWords,
         cqDoorbell: (2 * id + 1) * strideWords,
         prps: this.data(plan.depth, ioBytes, plan.workload !== "read" && plan.workload !== "randread"),
+        polled,
         plan,
       };
     });
@@ -80,7 +82,7 @@ export class PerfRings {
     if (granted < count) {
       throw new UnsupportedError(`${nvme.bdf} gives ${granted} I/O queues, not ${count}`);
     }
-    const rings = new PerfRings(nvme, count, plan, ioBytes);
+    const rings = new PerfRings(nvme, count, plan, ioBytes, vectorOf === undefined);
     try {
       for (const [at, setup] of rings.setups.entries()) await rings.createAt(setup, at, vectorOf?.(at));
       return rings;
