@@ -1,4 +1,5 @@
 import type { DmaBuffer } from "../dma/buffer.js";
+import { PciRegister } from "../pci/config-space.js";
 import type { PciDevice } from "../pci/device.js";
 import type { Interrupts } from "../pci/interrupts.js";
 import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
@@ -497,10 +498,24 @@ export class ControllerEngine {
       if (fatal) {
         this.lifecycle.fail(new NvmeProtocolError(`${this.device.bdf} reports a fatal status (CSTS.CFS)`));
       } else if (!ready && this.lifecycle.state === "live") {
-        this.lifecycle.fail(new NvmeProtocolError(`${this.device.bdf} has stopped by itself (CSTS.RDY)`));
+        const { bdf } = this.device;
+        this.lifecycle.fail(
+          this.isRemoved()
+            ? new DeviceGoneError(bdf)
+            : new NvmeProtocolError(`${bdf} has stopped by itself (CSTS.RDY)`),
+        );
       }
     } catch (error) {
       this.lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  /** Where nothing is behind an address, some machines read zeros; configuration space reads ones everywhere. */
+  private isRemoved(): boolean {
+    try {
+      return this.device.config.read16(PciRegister.vendorId) === 0xffff;
+    } catch {
+      return true;
     }
   }
 
