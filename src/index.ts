@@ -69,7 +69,9 @@ export type {
   NvmeCommand,
   NvmeCompletion,
 } from "./nvme/command.js";
+export { CommandIds } from "./nvme/command-ids.js";
 export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
+export { CompletionQueue, CQE_WORDS } from "./nvme/completion-queue.js";
 export { NvmeController } from "./nvme/controller.js";
 export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "./nvme/dataset.js";
 export { type DirectiveOperation, NvmeDirectives } from "./nvme/directives.js";
@@ -86,6 +88,7 @@ export {
   type FirmwareCommitResult,
   NvmeFirmware,
 } from "./nvme/firmware.js";
+export { type HandedOver, HandedQueues } from "./nvme/handed-queues.js";
 export { HostMemoryBuffer, type HostMemoryTarget } from "./nvme/host-memory-buffer.js";
 export type { IoOptions, ProtectionOptions } from "./nvme/io-options.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
@@ -121,6 +124,12 @@ export {
 export type { RingBuffers } from "./nvme/queue-memory.js";
 export type { CompletionMode } from "./nvme/queue-pair.js";
 export { NvmeReservations, type Registrant, type ReservationStatus } from "./nvme/reservations.js";
+export {
+  NvmeRings,
+  type RawCompletionQueue,
+  type RawQueueOptions,
+  type RawSubmissionQueue,
+} from "./nvme/rings.js";
 export { NvmeSecurity, type SecurityProtocol } from "./nvme/security.js";
 export {
   Anacap,
@@ -197,6 +206,7 @@ export {
 export { AsyncEventInfo, FeatureId, IdentifyCns, LogPageId } from "./nvme/spec/opcodes.js";
 export type { PowerState } from "./nvme/spec/power-state.js";
 export type { Capabilities as NvmeCapabilities } from "./nvme/spec/registers.js";
+export { NvmeRegister } from "./nvme/spec/registers.js";
 export type { ReservationType } from "./nvme/spec/reservations.js";
 export { NvmeStatus } from "./nvme/spec/status.js";
 export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
@@ -205,6 +215,8 @@ export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spe
 export type { QueueStatistics } from "./nvme/statistics.js";
 export type { ReadStreamOptions, WriteStreamOptions } from "./nvme/streams.js";
 export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
+export { writeIoEntry, writeRawEntry } from "./nvme/submission-entry.js";
+export { SQE_WORDS, SubmissionQueue } from "./nvme/submission-queue.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
 export type { CommandTrace, CompletionTrace, LifecycleTrace } from "./nvme/trace.js";
 export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/transfers.js";

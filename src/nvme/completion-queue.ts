@@ -58,6 +58,18 @@ export class CompletionQueue {
     this.doorbells = doorbells;
   }
 
+  /** The head: entry to be taken next; and the phase bit that makes it a new one. */
+  get position(): { readonly head: number; readonly phase: number } {
+    return { head: this.head, phase: this.phase };
+  }
+
+  /** Goes on where another ring over the same memory stopped, all that it took given back. */
+  moveTo(head: number, phase: number): void {
+    this.head = head;
+    this.phase = phase;
+    this.rung = head;
+  }
+
   /** Index in {@link words} of the next completion, or -1 where the controller has written none. */
   peek(): number {
     const at = this.head << CQE_SHIFT;

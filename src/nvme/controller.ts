@@ -23,6 +23,7 @@ import { NvmeNamespaceManagement } from "./namespace-management.js";
 import { type NvmeOptions, parseNvmeOptions } from "./options.js";
 import type { PersistentMemoryRegion } from "./pmr.js";
 import type { CompletionMode, QueuePair } from "./queue-pair.js";
+import type { NvmeRings } from "./rings.js";
 import { NvmeSecurity } from "./security.js";
 import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
 import { IdentifyCns } from "./spec/opcodes.js";
@@ -210,6 +211,15 @@ export class NvmeController implements AsyncDisposable {
    */
   async persistentMemoryRegion(): Promise<PersistentMemoryRegion> {
     return await this.engine.persistentMemoryRegion();
+  }
+
+  /**
+   * Rings and registers without a driver above them, for testers of controllers: see docs/nvme.md. A reset of the controller
+   * takes such queues along; they are then to be made anew.
+   * @throws ClosedError, and where the controller failed, why
+   */
+  get rings(): NvmeRings {
+    return this.engine.rings;
   }
 
   /** Whether doorbells of I/O queues are in memory: `shadowDoorbells` was asked for, and the controller has them. */

@@ -102,9 +102,13 @@ function needsSgl(
   metadata: readonly Segment[],
   pageBytes: number,
 ): boolean {
-  if (command.sgl === true || metadata.length > 1) return true;
-  if (metadata[0]?.isBucket === true || (metadata[0]?.low ?? 0) % 4 !== 0) return true;
-  return !fitsPrps(data, pageBytes);
+  return command.sgl === true || !isAddress(metadata) || !fitsPrps(data, pageBytes);
+}
+
+/** Metadata that MPTR can name by an address: one run at a multiple of 4. There may be none. */
+function isAddress(metadata: readonly Segment[]): boolean {
+  const [first] = metadata;
+  return first === undefined || (metadata.length === 1 && !first.isBucket && first.low % 4 === 0);
 }
 
 function assertSgl(
@@ -130,9 +134,9 @@ function assertSgl(
   if (support === SGLS_DWORD_ALIGNED && all.some(({ low, length }) => low % 4 !== 0 || length % 4 !== 0)) {
     throw new ArgumentError("this controller's SGLs want addresses and lengths of multiples of 4 (SGLS)");
   }
-  const bySgl = metadata.length > 1 || metadata[0]?.isBucket === true;
+  const bySgl = !isAddress(metadata);
   if (bySgl && (sgls & SGLS_METADATA_SGL) === 0) {
-    throw new ArgumentError("this controller wants metadata in one range (SGLS)");
+    throw new ArgumentError("this controller wants metadata in one range at a multiple of 4 (SGLS)");
   }
   const room = sglRoom(dataListPages(maxTransferBytes, pageBytes), pageBytes);
   // The metadata's first descriptor stands in the list, too.
@@ -188,7 +192,7 @@ export function writeDataPointers(
   }
   const used = dataSegments.length === 0 ? 0 : writeSgl(words, slot + DPTR, dataSegments, pageBytes, list);
   if (dataSegments.length === 0) words.fill(0, slot + DPTR, slot + DPTR + 4);
-  const psdt = metadataSegments.length > 1 || first?.isBucket === true ? PSDT_SGL_METADATA : PSDT_SGL;
+  const psdt = isAddress(metadataSegments) ? PSDT_SGL : PSDT_SGL_METADATA;
   words[slot] = (words[slot] ?? 0) | psdt;
   if (psdt === PSDT_SGL) {
     words[slot + MPTR] = first?.low ?? 0;

@@ -18,6 +18,7 @@ import { PersistentMemoryRegion } from "./pmr.js";
 import { Presence } from "./presence.js";
 import type { RingBuffers } from "./queue-memory.js";
 import { type CompletionMode, QueuePair } from "./queue-pair.js";
+import { NvmeRings } from "./rings.js";
 import { ShadowDoorbells } from "./shadow-doorbells.js";
 import { IDENTIFY_BYTES, type IdentifyController, identifyController } from "./spec/identify.js";
 import { AdminOpcode, FeatureId, IdentifyCns } from "./spec/opcodes.js";
@@ -56,6 +57,7 @@ export class ControllerEngine {
   private cmb: ControllerMemoryBuffer | undefined;
   private pmr: PersistentMemoryRegion | undefined;
   private pmrEnabling: Promise<PersistentMemoryRegion> | undefined;
+  private ringSet: NvmeRings | undefined;
   private shadow: { readonly memory: DmaBuffer; readonly doorbells: ShadowDoorbells } | undefined;
   private keepAliveTimer: NodeJS.Timeout | undefined;
   private interrupts: Interrupts | undefined;
@@ -87,7 +89,10 @@ export class ControllerEngine {
         restart: (hard, signal) => this.restart(hard, signal),
         suspend: (error, policy) => this.suspend(error, policy),
         resume: () => this.forEachQueue((queue) => queue.resume()),
-        fail: (error) => this.forEachQueue((queue) => queue.fail(error)),
+        fail: (error) => {
+          this.ringSet?.close();
+          this.forEachQueue((queue) => queue.fail(error));
+        },
       },
       config.recovery,
     );
@@ -187,6 +192,25 @@ export class ControllerEngine {
     return this.pmr;
   }
 
+  /** See NvmeController.rings. */
+  get rings(): NvmeRings {
+    this.lifecycle.assertUsable();
+    const { device, doorbells } = this;
+    this.ringSet ??= new NvmeRings({
+      name: device.bdf,
+      dma: device.dma,
+      pageBytes: this.startUp.pageBytes,
+      strideWords: this.capabilities.doorbellStrideBytes / 4,
+      doorbells: () => doorbells.words,
+      sharedDoorbells: () => (doorbells.afterRing === undefined ? doorbells.words : undefined),
+      afterRing: () => doorbells.afterRing?.(),
+      bar: device.bar(0),
+      lease: device.io.lease,
+      admin: (command) => this.admin(command),
+    });
+    return this.ringSet;
+  }
+
   /** Whether doorbells are in memory. */
   get usesShadowDoorbells(): boolean {
     return this.shadow !== undefined;
@@ -241,6 +265,7 @@ export class ControllerEngine {
       const gone = new ClosedError(`NVMe controller ${this.device.bdf}`);
       this.forEachQueue((queue) => queue.fail(gone));
       clearInterval(this.keepAliveTimer);
+      this.ringSet?.close();
       queues.close();
       adminQueue.close();
       this.shadow?.memory.close();
@@ -362,6 +387,7 @@ export class ControllerEngine {
   }
 
   private suspend(error: Error, policy: RetryPolicy): void {
+    this.ringSet?.close();
     this.abortScope.abort();
     this.abortScope = new AbortController();
     this.adminQueue.suspend(error, staysFor(policy, true));
@@ -456,8 +482,11 @@ export class ControllerEngine {
   /** Finds a removed or broken controller long before the time limit of its commands. */
   private checkHealth(): void {
     try {
-      if (this.registers.state().fatal) {
+      const { fatal, ready } = this.registers.state();
+      if (fatal) {
         this.lifecycle.fail(new NvmeProtocolError(`${this.device.bdf} reports a fatal status (CSTS.CFS)`));
+      } else if (!ready && this.lifecycle.state === "live") {
+        this.lifecycle.fail(new NvmeProtocolError(`${this.device.bdf} has stopped by itself (CSTS.RDY)`));
       }
     } catch (error) {
       this.lifecycle.fail(error instanceof Error ? error : new Error(String(error)));

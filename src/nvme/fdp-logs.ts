@@ -42,10 +42,11 @@ export class NvmeFdpLogs {
       }
       return totalBytes;
     };
-    const page = await this.logs.readGrowing(LogPageId.fdpConfigurations, FIRST_BYTES, length, {
+    const read = await this.logs.readGrowing(LogPageId.fdpConfigurations, FIRST_BYTES, length, {
       lsi: endgid,
     });
-    const { configurations } = fdpConfigurationsHeader.decode(page);
+    const { configurations, totalBytes } = fdpConfigurationsHeader.decode(read);
+    const page = read.subarray(0, totalBytes);
     const all: FdpConfiguration[] = [];
     for (let i = 0, at = fdpConfigurationsHeader.sizeBytes; i <= configurations; i++) {
       const rest = page.subarray(at);

@@ -15,6 +15,7 @@ export type NvmeState =
   | "live"
   | "resetting"
   | "recovering"
+  | "shutting down"
   | "shut down"
   | "failed"
   | "closing"
@@ -89,7 +90,9 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     if (this.current === "live") return;
     if (this.closing) throw new ClosedError(`NVMe controller ${this.parts.name}`);
     if (this.cause !== undefined) throw this.cause;
-    if (this.current === "shut down") throw new StateError(`${this.parts.name} was shut down: reset() it`);
+    if (this.current === "shut down" || this.current === "shutting down") {
+      throw new StateError(`${this.parts.name} was shut down: reset() it`);
+    }
   }
 
   /** The first start is done. */
@@ -104,7 +107,8 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
       return;
     }
     const { current } = this;
-    if (current !== "live" && current !== "starting" && current !== "closing") return;
+    const canFail = ["live", "starting", "shutting down", "closing"].includes(current);
+    if (!canFail) return;
     this.current = "recovering";
     this.work = this.handle(error, current === "live" ? this.recovery.attempts : 0);
   }
@@ -131,9 +135,16 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   async shutDown(how: () => Promise<void>): Promise<void> {
     this.assertUsable();
     if (this.current !== "live") throw new StateError(`${this.parts.name} is ${this.current}`);
-    await how();
-    // It may have failed meanwhile.
-    this.assertUsable();
+    this.current = "shutting down";
+    try {
+      await how();
+    } catch (error) {
+      // What doesn't shut down in order is stopped.
+      this.fail(error instanceof Error ? error : new Error(String(error)));
+      await this.work;
+      throw error;
+    }
+    if (this.state !== "shutting down") throw this.cause ?? new ClosedError(this.parts.name);
     this.current = "shut down";
     this.parts.suspend(new StateError(`${this.parts.name} was shut down`), "fail");
   }

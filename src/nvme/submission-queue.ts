@@ -37,6 +37,17 @@ export class SubmissionQueue {
     this.doorbells = doorbells;
   }
 
+  /** The tail: entry to fill next. */
+  get position(): number {
+    return this.tail;
+  }
+
+  /** Goes on where another ring over the same memory stopped, all of its entries announced. */
+  moveTo(tail: number): void {
+    this.tail = tail;
+    this.rung = tail;
+  }
+
   /** Index in {@link words} of the entry to fill next. */
   get slot(): number {
     return this.tail << SQE_SHIFT;

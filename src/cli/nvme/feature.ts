@@ -187,7 +187,7 @@ async function run(argv: readonly string[]): Promise<void> {
 
 export const feature: NvmeSubcommand = {
   name: "feature",
-  operands: "get|set TARGET --feature-id N",
+  operands: "get|set TARGET -f N",
   summary: "read or set a feature (also get-feature, set-feature)",
   help: HELP,
   aliases: { "get-feature": ["get"], "set-feature": ["set"] },

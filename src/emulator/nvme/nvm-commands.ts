@@ -93,7 +93,6 @@ export class NvmCommands {
   /** The controller was reset. */
   reset(): void {
     this.fusedOn = -1;
-    this.reservations.clear();
   }
 
   execute(): number {

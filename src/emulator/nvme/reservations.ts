@@ -21,7 +21,7 @@ interface Reservation {
 
 /**
  * Reservations (NVMe Base 2.0) of a subsystem with one controller, and so with one host: keys, states and conflicts are
- * those of the specification, but there is nobody to be kept out.
+ * those of the specification, but there is nobody to be kept out. They last as long as the emulator runs.
  */
 export class ReservationCommands {
   private readonly states = new Map<number, Reservation>();
@@ -48,11 +48,6 @@ export class ReservationCommands {
       default:
         return this.report(state);
     }
-  }
-
-  /** After a reset of the controller nothing of it is left: none of it was to persist. */
-  clear(): void {
-    this.states.clear();
   }
 
   private register(state: Reservation): number {

@@ -10,7 +10,7 @@ import { bindToVfio } from "../../../src/index.js";
 import { nvmeBdf, wideNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { cliAt, runWithInput } from "../../support/iova-cli.js";
-import { kernelDisk } from "../../support/kernel-disk.js";
+import { kernelDisk, readDisk } from "../../support/kernel-disk.js";
 
 /** Each run starts a process, which takes seconds in a guest without KVM. */
 const LIMIT_MS = 300_000;
@@ -32,6 +32,12 @@ async function nvmeCli(...args: readonly string[]): Promise<string> {
 
 async function nvmeCliJson(...args: readonly string[]): Promise<Fields> {
   return fieldsOf(JSON.parse(await nvmeCli(...args, "-o", "json")));
+}
+
+/** nvme-cli's show-regs, which ends with a status of 1 in some versions although it has shown them. */
+async function registersOf(controller: string): Promise<Fields> {
+  const { stdout } = await runWithInput(nvmeProgram, ["show-regs", controller, "-o", "json"]);
+  return fieldsOf(JSON.parse(stdout));
 }
 
 /** A JSON object; of an array, its elements by number. */
@@ -81,7 +87,7 @@ describe.each([
         firmware: await nvmeCliJson("fw-log", controller),
         errors: await nvmeCliJson("error-log", controller),
         effects: await nvmeCliJson("effects-log", controller),
-        registers: await nvmeCliJson("show-regs", controller),
+        registers: await registersOf(controller),
         threshold: await nvmeCli("get-feature", controller, "-f", "4"),
         list: await nvmeCliJson("list"),
         // Last: what comes before is counted in it.
@@ -139,32 +145,33 @@ describe.each([
   );
 
   it(
-    "what one writes the other reads, and what one trims or formats the other finds so",
+    "what one writes the other reads, and what one formats the other finds so",
     async () => {
       const ours = randomFillSync(Buffer.alloc(64 * blockBytes + (1 << 20)));
-      const theirs = randomFillSync(Buffer.alloc(8 * blockBytes));
+      // No more than a command carries: nvme-cli sends one.
+      const count = 8192 / blockBytes;
+      const theirs = randomFillSync(Buffer.alloc(count * blockBytes));
       const file = (kind: string): string => join(folder, `${name}-${kind}`);
       writeFileSync(file("ours"), ours);
       writeFileSync(file("theirs"), theirs);
-      const size = String(theirs.length);
+      const [size, zeroBased] = [String(theirs.length), String(count - 1)];
       const before = await kernelDisk(bdf());
-      await nvmeCli("write", before, "-s", "1000", "-c", "7", "-z", size, "-d", file("theirs"));
+      await nvmeCli("write", before, "-s", "1000", "-c", zeroBased, "-z", size, "-d", file("theirs"));
       {
         using _binding = bindToVfio(bdf());
-        const args = ["-s", "1000", "-c", "7", "-z", size, "--data", file("back")];
+        const args = ["-s", "1000", "-c", zeroBased, "-z", size, "--data", file("back")];
         await iova("read", bdf(), ...args);
         expect(readFileSync(file("back")).equals(theirs)).toBe(true);
         // Far more than a command carries.
         await iova("write", bdf(), "--start-block", "2000", "--data-file", file("ours"), "--yes");
-        await iova("trim", bdf(), "--start-block", "1002", "--blocks", "2", "--yes");
+        // What it was is up to the controller; what stands beside it is not.
+        await iova("trim", bdf(), "--start-block", String(1000 + count), "--blocks", String(count), "--yes");
       }
       const disk = await kernelDisk(bdf());
-      const kernel = readFileSync(disk).subarray(2000 * blockBytes, 2000 * blockBytes + ours.length);
-      expect(Buffer.compare(kernel, ours)).toBe(0);
-      await nvmeCli("read", disk, "-s", "2000", "-c", "7", "-z", size, "-d", file("read"));
+      expect(Buffer.compare(readDisk(disk, 2000 * blockBytes, ours.length), ours)).toBe(0);
+      await nvmeCli("read", disk, "-s", "2000", "-c", zeroBased, "-z", size, "-d", file("read"));
       expect(readFileSync(file("read")).equals(ours.subarray(0, theirs.length))).toBe(true);
-      await nvmeCli("read", disk, "-s", "1000", "-c", "7", "-z", size, "-d", file("read"));
-      theirs.fill(0, 2 * blockBytes, 4 * blockBytes);
+      await nvmeCli("read", disk, "-s", "1000", "-c", zeroBased, "-z", size, "-d", file("read"));
       expect(readFileSync(file("read")).equals(theirs)).toBe(true);
 
       const other = blockBytes === 512 ? 4096 : 512;
@@ -177,11 +184,8 @@ describe.each([
       try {
         const queue = `/sys/class/block/${basename(formatted)}/queue/logical_block_size`;
         expect(Number(readFileSync(queue, "utf8"))).toBe(other);
-        expect(
-          readFileSync(formatted)
-            .subarray(1000 * blockBytes, 1008 * blockBytes)
-            .every((byte) => byte === 0),
-        ).toBe(true);
+        const erased = readDisk(formatted, 1000 * blockBytes, theirs.length);
+        expect(erased.equals(Buffer.alloc(theirs.length))).toBe(true);
       } finally {
         await nvmeCli("format", formatted, "-l", String(original), "--force");
       }

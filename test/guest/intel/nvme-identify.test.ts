@@ -4,6 +4,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import {
   bindToVfio,
   decodeBits,
+  Feature,
+  FeatureId,
   Nmic,
   NvmeController,
   type NvmeEvent,
@@ -44,6 +46,31 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
     expect(nvme.identify.psd[0]?.mp).toBeGreaterThan(0);
     expect(nvme.identify.ieee).toBe(0x525400);
     expect(await nvme.namespaceIds()).toEqual([1]);
+  });
+
+  it("has features that are read and written by their parts", async () => {
+    await using nvme = await NvmeController.open(bdf());
+    const { features } = nvme;
+    expect(await features.capabilities(FeatureId.volatileWriteCache)).toMatchObject({ changeable: true });
+    await features.write(Feature.arbitration, { burst: 2, lowWeight: 7 });
+    expect(await features.read(Feature.volatileWriteCache)).toEqual({ enabled: true });
+    await features.write(Feature.errorRecovery, { timeLimit: 3 }, { nsid: 1 });
+    expect(await features.read(Feature.errorRecovery, { nsid: 1 })).toMatchObject({ timeLimit: 3 });
+    await features.write(Feature.asyncEventConfiguration, { temperature: true, namespaceAttributes: true });
+    expect(await features.read(Feature.asyncEventConfiguration)).toMatchObject({
+      temperature: true,
+      spare: false,
+      namespaceAttributes: true,
+    });
+    await features.structures.setHostBehavior({ lbafee: 1 });
+    expect(await features.structures.hostBehavior()).toMatchObject({ acre: 0, lbafee: 1 });
+    await features.structures.setHostBehavior({});
+    provoke("pci_nvme_err_req_status");
+    expect(await caught(features.structures.hostIdentifier())).toMatchObject({
+      status: "Invalid Field in Command",
+    });
+    const { psd } = nvme.identify;
+    expect(psd.filter(({ mp }) => mp !== 0)).toHaveLength(nvme.identify.npss + 1);
   });
 
   it("refuses what it has not, and we do where it said so", async () => {
