@@ -19,6 +19,7 @@ import { bindToVfio } from "../src/pci/bind.js";
 import { median } from "./rounds.js";
 
 const IO_BYTES = 512;
+const GUEST_DEVICE = "0000:00:01.0";
 /** For the JIT compilers, ours and the emulator's. */
 const WARM_UP_SECONDS = 2;
 
@@ -45,16 +46,20 @@ const { values } = parseArgs({
     backend: { type: "string" },
   },
 });
-// The guest's own controller; on another machine nobody takes one for us.
-const device = values.device ?? (process.env["IOVA_GUEST"] === undefined ? undefined : "0000:00:01.0");
-if (device === undefined) {
-  process.stderr.write("nvme-real: which controller? --device BDF\n");
-  process.exit(2);
-}
+const device = deviceOf(
+  values.device ?? (process.env["IOVA_GUEST"] === undefined ? undefined : GUEST_DEVICE),
+);
 // libvfn's perf counts in whole seconds.
 const seconds = Math.max(1, Math.round(Number(values.seconds)));
 const rounds = Number(values.rounds);
 const depths = values.depths.split(",").map(Number);
+
+/** The guest has one of its own; on another machine nobody takes one for us. */
+function deviceOf(address: string | undefined): string {
+  if (address !== undefined) return address;
+  process.stderr.write("nvme-real: which controller? --device BDF\n");
+  process.exit(2);
+}
 
 function capture(program: string, args: readonly string[]): string {
   return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
