@@ -16,6 +16,7 @@ import { AdminOpcode, IoOpcode } from "../src/nvme/spec/opcodes.js";
 import { NvmeRegister } from "../src/nvme/spec/registers.js";
 import { SubmissionQueue } from "../src/nvme/submission-queue.js";
 import { MappedMemory } from "../src/sys/memory.js";
+import { memfd } from "../src/sys/syscalls.js";
 import type { ClientMemory, MemorySpan } from "../src/vfio-user/emulated-device.js";
 
 const BASE = 0x1_0000_0000;
@@ -30,8 +31,8 @@ const DATA = 1 << 20;
 const RAM_BYTES = DATA + ENTRIES * BLOCK_BYTES;
 
 interface Setup {
-  readonly buffer: SharedArrayBuffer;
-  readonly offset: number;
+  /** The host's memory, which the controller's thread maps by itself, as a server does. */
+  readonly ram: number;
   readonly stop: SharedArrayBuffer;
   readonly mediumBytes: number;
 }
@@ -68,9 +69,10 @@ class OneMapping implements ClientMemory {
 }
 
 /** An enabled controller. */
-function start({ buffer, offset, mediumBytes }: Setup, polled: boolean): EmulatedNvme {
+function start({ ram, mediumBytes }: Setup, polled: boolean): EmulatedNvme {
+  const { buffer, bytes } = MappedMemory.ofFile(ram, 0, RAM_BYTES, "memory of the host");
   const device = EmulatedNvme.create({ sizeBytes: mediumBytes, blockSizeBytes: 4096 }, polled);
-  device.connect({ memory: new OneMapping(buffer, offset), raise: () => {} });
+  device.connect({ memory: new OneMapping(buffer, bytes.byteOffset), raise: () => {} });
   const bar = device.bars[0];
   const register = (at: number, value: number): void => {
     bar?.write(at, new Uint8Array(Uint32Array.of(value).buffer));
@@ -84,10 +86,23 @@ function start({ buffer, offset, mediumBytes }: Setup, polled: boolean): Emulate
   return device;
 }
 
+/** Where the doorbells are: what a client is told. */
+interface DoorbellFile {
+  readonly fd: number;
+  readonly fdOffset: number;
+}
+
+function doorbellsOf(device: EmulatedNvme): DoorbellFile {
+  const area = device.bars[0]?.mappable?.[0];
+  if (area === undefined) throw new Error("this machine's pages are too large to share doorbells");
+  const { fd, fdOffset } = area;
+  return { fd, fdOffset };
+}
+
 /** The controller's thread. */
 function serve(setup: Setup): void {
   const device = start(setup, true);
-  parentPort?.postMessage(device.bars[0]?.mappable?.[0]?.fd);
+  parentPort?.postMessage(doorbellsOf(device));
   const flag = new Int32Array(setup.stop);
   const timer = setInterval(() => {
     if (Atomics.load(flag, 0) === 0) return;
@@ -185,23 +200,24 @@ async function main(): Promise<void> {
   const rounds = Number(values.rounds);
   const mediumBytes = Number(values.size) << 20;
   const blocks = mediumBytes / BLOCK_BYTES;
-  const ram = MappedMemory.anonymous(RAM_BYTES, { populate: true });
+  const ramFd = memfd("bench-host", RAM_BYTES);
+  const ram = MappedMemory.ofFile(ramFd, 0, RAM_BYTES, "memory of the host");
   const stop = new SharedArrayBuffer(4);
-  const setup: Setup = { buffer: ram.buffer, offset: ram.bytes.byteOffset, stop, mediumBytes };
+  const setup: Setup = { ram: ramFd, stop, mediumBytes };
   let device: EmulatedNvme | undefined;
-  let fd: number;
+  let file: DoorbellFile;
   if (values.inline) {
     device = start(setup, false);
-    fd = device.bars[0]?.mappable?.[0]?.fd ?? -1;
+    file = doorbellsOf(device);
   } else {
     const worker = new Worker(new URL(import.meta.url), { workerData: setup });
-    fd = await new Promise<number>((resolve, reject) => {
+    file = await new Promise<DoorbellFile>((resolve, reject) => {
       worker.once("message", resolve);
       worker.once("error", reject);
     });
   }
   const pump = (): void => void device?.pump();
-  const doorbells = MappedMemory.ofFile(fd, 0, 4096, "doorbells");
+  const doorbells = MappedMemory.ofFile(file.fd, file.fdOffset, 4096, "doorbells");
   const ring = (at: number, count: number): Uint32Array => ram.words.subarray(at / 4, at / 4 + count);
   const asq = new SubmissionQueue(0, 16, ring(ADMIN_SQ, 256), doorbells.words, 0);
   const acq = new CompletionQueue(0, 16, ring(ADMIN_CQ, 64), doorbells.words, 1);

@@ -27,6 +27,7 @@ export {
   DmaSpace,
   type MapOptions,
 } from "./dma/space.js";
+export { exportUdmabuf, Udmabuf, type UdmabufOptions } from "./dma/udmabuf.js";
 export { DmaWindow } from "./dma/window.js";
 export { type EduOptions, EmulatedEdu } from "./emulator/edu/device.js";
 export { EmulatedNvme } from "./emulator/nvme/controller.js";

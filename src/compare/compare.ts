@@ -9,12 +9,13 @@ import { BusyError, IovaError, UnsupportedError } from "../sys/errors.js";
 import { MappedMemory } from "../sys/memory.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import { openAddressSpace } from "./address-space.js";
+import { isEdu, timeEduDma } from "./edu-dma.js";
 import { type FeatureAnswers, probeFeatures } from "./features.js";
 import { FillingMeasurement } from "./filling.js";
 import { findings } from "./findings.js";
 import { describeMachine } from "./machine.js";
 import { type MappingCase, MappingMeasurement, prepareCases, warmUp } from "./mapping.js";
-import { drivesNvme, NVME_CLASS, NvmeMeasurement } from "./nvme-reads.js";
+import { NVME_CLASS, NvmeMeasurement } from "./nvme-reads.js";
 import {
   type ComparedBackend,
   type CompareReport,
@@ -83,6 +84,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
   const page = MappedMemory.anonymous(PAGE_SIZE, { populate: true });
   let cases: MappingCase[] = [];
   const opening = new SampleBook<ComparedBackend>();
+  const firstDma = new SampleBook<ComparedBackend>();
   const nvme = new NvmeMeasurement();
   try {
     cases = prepareCases(quick, notMeasured);
@@ -114,9 +116,8 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
         } finally {
           space.close();
         }
-        if (fn.classCode === NVME_CLASS) {
-          await readNvme(nvme, backend, fn.bdf, plan.reads, notMeasured);
-        }
+        const toFirstDma = await driveDevice(fn, nvme, backend, plan.reads, notMeasured);
+        if (toFirstDma !== undefined) firstDma.add(backend, toFirstDma);
         // Lets a terminal, a signal or a timer have its turn.
         await new Promise((resolve) => setImmediate(resolve));
       }
@@ -140,7 +141,9 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
       backends,
       opening: usable.flatMap((backend) => {
         const toMapped = opening.get(backend);
-        return toMapped === undefined ? [] : [{ backend, toMapped, toFirstDma: nvme.opening(backend) }];
+        return toMapped === undefined
+          ? []
+          : [{ backend, toMapped, toFirstDma: firstDma.get(backend) ?? null }];
       }),
       mapping: mapping.results(),
       ...filling.results(),
@@ -177,25 +180,31 @@ function whyNot(
   }
 }
 
-async function readNvme(
+/**
+ * What takes a device that does something: its first DMA, and reads of an NVMe controller.
+ * @returns nanoseconds from nothing until the first DMA; undefined where there was none
+ */
+async function driveDevice(
+  fn: PciFunction,
   nvme: NvmeMeasurement,
   backend: ComparedBackend,
-  bdf: string,
   reads: (typeof plans)[keyof typeof plans]["reads"],
   notMeasured: NotMeasured[],
-): Promise<void> {
-  const what = "NVMe reads";
-  if (notMeasured.some((each) => each.what === what && each.backend === backend)) return;
-  if (!drivesNvme(backend)) {
-    notMeasured.push({ what, backend, reason: "the NVMe driver doesn't take this backend" });
-    return;
-  }
+): Promise<number | undefined> {
+  const isNvme = fn.classCode === NVME_CLASS;
+  const what = isNvme ? "NVMe reads" : "time to the first DMA";
+  const isKnown = notMeasured.some((each) => each.what === what && each.backend === backend);
+  if (isKnown) return undefined;
   try {
-    await nvme.measure(backend, bdf, reads);
+    if (isNvme) return await nvme.measure(backend, fn.bdf, reads);
+    if (isEdu(fn)) return await timeEduDma(backend, fn.bdf);
+    const reason = "only NVMe controllers and QEMU's edu have a DMA that is known how to start";
+    notMeasured.push({ what, backend, reason });
   } catch (error) {
     if (!(error instanceof IovaError)) throw error;
     notMeasured.push({ what, backend, reason: error.message });
   }
+  return undefined;
 }
 
 /** @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci), BusyError (another process has it) */

@@ -43,8 +43,8 @@ function opening(report: CompareReport): string[] {
     const slower = Math.max(iommufd.toFirstDma.median, type1.toFirstDma.median);
     const share = (Math.max(iommufd.toMapped.median, type1.toMapped.median) / slower) * 100;
     sentences.push(
-      `To the first DMA of the NVMe controller it is ${formatTime(iommufd.toFirstDma.median)} and ` +
-        `${formatTime(type1.toFirstDma.median)}; opening is ${threeDigits(share)} % of that, the rest is the controller's own start.`,
+      `To the device's first DMA it is ${formatTime(iommufd.toFirstDma.median)} and ` +
+        `${formatTime(type1.toFirstDma.median)}; opening is ${threeDigits(share)} % of that, the rest is the device's own.`,
     );
   }
   return sentences;

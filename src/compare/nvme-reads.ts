@@ -1,7 +1,6 @@
 /** Random reads from an NVMe controller through each backend. Nothing is ever written. */
 import { NvmeController } from "../nvme/controller.js";
 import type { NvmeNamespace } from "../nvme/namespace.js";
-import { type BackendName, backendNames } from "../pci/backend.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import { SampleBook } from "./statistics.js";
 
@@ -15,24 +14,21 @@ export interface ReadPlan {
   readonly deepReads: number;
 }
 
-/** Whether the NVMe driver can be opened through a compared backend. */
-export function drivesNvme(backend: ComparedBackend): backend is ComparedBackend & BackendName {
-  const names: readonly string[] = backendNames;
-  return names.includes(backend);
-}
-
 export class NvmeMeasurement {
   private readonly book = new SampleBook<{
     readonly backend: ComparedBackend;
-    readonly sample: "open" | "latency" | "rate";
+    readonly sample: "latency" | "rate";
   }>();
   private readBytes = READ_BYTES;
 
-  /** One round: open until the first DMA (Identify is in memory by then), single reads, reads in parallel. */
-  async measure(backend: ComparedBackend & BackendName, bdf: string, plan: ReadPlan): Promise<void> {
+  /**
+   * One round: open until the first DMA (Identify is in memory by then), single reads, reads in parallel.
+   * @returns nanoseconds until the first DMA
+   */
+  async measure(backend: ComparedBackend, bdf: string, plan: ReadPlan): Promise<number> {
     const start = process.hrtime.bigint();
     await using nvme = await NvmeController.open(bdf, { backend });
-    this.book.add({ backend, sample: "open" }, Number(process.hrtime.bigint() - start));
+    const toFirstDma = Number(process.hrtime.bigint() - start);
     const [nsid = 1] = await nvme.namespaceIds();
     const namespace = await nvme.namespace(nsid);
     this.readBytes = Math.max(READ_BYTES, namespace.blockSizeBytes);
@@ -56,11 +52,7 @@ export class NvmeMeasurement {
     await Promise.all(streams);
     const seconds = Number(process.hrtime.bigint() - before) / 1e9;
     this.book.add({ backend, sample: "rate" }, plan.deepReads / seconds);
-  }
-
-  /** From nothing until the first DMA. */
-  opening(backend: ComparedBackend): CompareReport["opening"][number]["toFirstDma"] {
-    return this.book.get({ backend, sample: "open" }) ?? null;
+    return toFirstDma;
   }
 
   results(): CompareReport["nvme"] {

@@ -71,7 +71,7 @@ export class MappedIndex implements LiveMappings {
       this.tree = new PairTree();
       for (const record of [...this.records()].reverse()) this.plant(this.tree, record);
     }
-    return this.tree.floor(address, Number.POSITIVE_INFINITY)?.value;
+    return this.tree.floor(address, Number.POSITIVE_INFINITY);
   }
 
   /** All of them, newest first. */

@@ -126,6 +126,7 @@ export class ControllerEngine {
   async start(): Promise<void> {
     const { registers, capabilities, device, config } = this;
     device.config.busMaster = true;
+    this.quietPin();
     await registers.disable(capabilities.timeoutMs);
     this.watchInterrupts();
     await this.enable();
@@ -372,6 +373,7 @@ export class ControllerEngine {
       await this.presence.whenHere(signal);
       if (hard && device.io.info().resettable) device.reset();
       device.config.busMaster = true;
+      this.quietPin();
       await registers.disable(capabilities.timeoutMs);
       doorbells.forget();
       // Queues may lie in it. A reset of more than the controller made it forget where they are.
@@ -450,6 +452,15 @@ export class ControllerEngine {
       if (next === undefined) this.aborts--;
       else next();
     }
+  }
+
+  /**
+   * The admin queue always asks for interrupts, and where nobody set up any that is the pin. VFIO keeps it off until it is
+   * asked for; a server behind a socket looks at the command register (SPDK's gives up if it has nowhere to signal).
+   */
+  private quietPin(): void {
+    const { device, completion } = this;
+    if (completion === "poll" && device.backend === "vfio-user") device.config.interruptDisable = true;
   }
 
   private enableCompletion(): CompletionMode {

@@ -92,6 +92,19 @@ export class ConfigSpace {
     return (this.read16(PciRegister.command) & PciCommand.busMaster) !== 0;
   }
 
+  /** Keeps the function from asserting INTx, or lets it. */
+  set interruptDisable(disabled: boolean) {
+    const command = this.read16(PciRegister.command);
+    this.write16(
+      PciRegister.command,
+      disabled ? command | PciCommand.interruptDisable : command & ~PciCommand.interruptDisable,
+    );
+  }
+
+  get interruptDisable(): boolean {
+    return (this.read16(PciRegister.command) & PciCommand.interruptDisable) !== 0;
+  }
+
   /** The list of capabilities, in chain order. */
   capabilities(): PciCapability[] {
     const found: PciCapability[] = [];

@@ -19,6 +19,8 @@ export class Command {
   readonly metadata = new Scatter(MAX_SGL_DESCRIPTORS + 1);
   /** A fault on order: transfer this many bytes at most; -1 for all. */
   truncateBytes = -1;
+  /** A fault on order is being executed: its data takes no short cuts. */
+  faulty = false;
 
   get opcode(): number {
     return (this.sqe[0] ?? 0) & 0xff;

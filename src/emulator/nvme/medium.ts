@@ -25,6 +25,8 @@ const HUGE_PAGE_BYTES = 2 ** 21;
 /** A medium in memory: gone when it is closed. Pages are taken from the system when first written. */
 export class MemoryMedium extends Resource implements Medium {
   private readonly chunks: readonly Uint8Array[];
+  /** All there is, of most. */
+  private readonly first: Uint8Array;
 
   private constructor(
     readonly sizeBytes: number,
@@ -33,6 +35,7 @@ export class MemoryMedium extends Resource implements Medium {
     super(new Lease(`${sizeBytes} bytes of emulated medium`, () => closeAll(memories, "closing a medium")));
     for (const memory of memories) memory.entrust();
     this.chunks = memories.map((memory) => memory.bytes);
+    this.first = this.chunks[0] ?? new Uint8Array(0);
   }
 
   /** @throws SysError, UnsupportedError where there is no address space for it */
@@ -54,6 +57,11 @@ export class MemoryMedium extends Resource implements Medium {
   }
 
   read(at: number, target: Uint8Array, targetAt: number, lengthBytes: number): boolean {
+    const { first } = this;
+    if (at + lengthBytes <= first.length) {
+      copyBytes(target, targetAt, first, at, lengthBytes);
+      return true;
+    }
     const index = Math.floor(at / CHUNK_BYTES);
     const from = at - index * CHUNK_BYTES;
     const chunk = this.chunks[index];
@@ -68,6 +76,11 @@ export class MemoryMedium extends Resource implements Medium {
   }
 
   write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): boolean {
+    const { first } = this;
+    if (at + lengthBytes <= first.length) {
+      copyBytes(first, at, source, sourceAt, lengthBytes);
+      return true;
+    }
     const index = Math.floor(at / CHUNK_BYTES);
     const from = at - index * CHUNK_BYTES;
     const chunk = this.chunks[index];

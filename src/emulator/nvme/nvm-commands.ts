@@ -181,11 +181,17 @@ export class NvmCommands {
       if (status !== NvmeStatus.success) return status;
     }
     if (namespace.metadataBytes !== 0) return this.readWithMetadata(namespace, lba, blocks);
-    const status = transfer.map(command, lengthBytes, true);
-    if (status !== NvmeStatus.success) return status;
-    if (command.data.fromMedium(medium, namespace.dataAt + lba * namespace.blockBytes))
-      return NvmeStatus.success;
-    return this.mediaError();
+    const at = namespace.dataAt + lba * namespace.blockBytes;
+    let done: boolean;
+    if (!command.faulty && transfer.findPage(command, lengthBytes, true)) {
+      const { page } = transfer;
+      done = medium.read(at, page.bytes, page.offset, lengthBytes);
+    } else {
+      const status = transfer.map(command, lengthBytes, true);
+      if (status !== NvmeStatus.success) return status;
+      done = command.data.fromMedium(medium, at);
+    }
+    return done ? NvmeStatus.success : this.mediaError();
   }
 
   private write(namespace: EmulatedNamespace, append: boolean): number {
@@ -198,16 +204,23 @@ export class NvmCommands {
     this.counters[IoCounter.writeCommands] = (this.counters[IoCounter.writeCommands] ?? 0) + 1;
     this.counters[IoCounter.bytesWritten] = (this.counters[IoCounter.bytesWritten] ?? 0) + lengthBytes;
     if (namespace.metadataBytes !== 0) return this.writeWithMetadata(namespace, lba, blocks);
-    const status = transfer.map(command, lengthBytes, false);
-    if (status !== NvmeStatus.success) return status;
+    const isPage = !command.faulty && transfer.findPage(command, lengthBytes, false);
+    if (!isPage) {
+      const status = transfer.map(command, lengthBytes, false);
+      if (status !== NvmeStatus.success) return status;
+    }
     if (namespace.zones !== undefined) {
       const { grant } = this;
       namespace.zones.write(lba, blocks, append, grant);
       if (grant.status !== NvmeStatus.success) return grant.status;
       lba = grant.lba;
     }
-    if (!command.data.toMedium(medium, namespace.dataAt + lba * namespace.blockBytes))
-      return this.writeFault();
+    const at = namespace.dataAt + lba * namespace.blockBytes;
+    const { page } = transfer;
+    const done = isPage
+      ? medium.write(at, page.bytes, page.offset, lengthBytes)
+      : command.data.toMedium(medium, at);
+    if (!done) return this.writeFault();
     this.written(namespace, lba, blocks);
     if (append) {
       command.dw0 = lba % 2 ** 32;

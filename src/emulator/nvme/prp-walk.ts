@@ -19,6 +19,10 @@ export class PrpWalker {
   ) {}
 
   /** CC.MPS, in bytes. */
+  get memoryPageBytes(): number {
+    return this.pageBytes;
+  }
+
   set memoryPageBytes(bytes: number) {
     this.pageBytes = bytes;
   }

@@ -9,6 +9,7 @@ const TWO_32 = 2 ** 32;
 const PSDT_PRP = 0;
 const PSDT_SGL = 1;
 const PSDT_SGL_METADATA = 2;
+const PSDT_MASK = 3 << 14;
 /** Words of an entry where DPTR and MPTR start. */
 const DPTR = 6;
 const MPTR = 4;
@@ -16,6 +17,8 @@ const MPTR = 4;
 /** Finds the memory of a command's data and metadata, whatever way the command names it. */
 export class Transfer {
   readonly prp: PrpWalker;
+  /** What findPage() found. */
+  readonly page = newSpan();
   private readonly sgl: SglWalker;
   private readonly descriptor = new Uint32Array(4);
 
@@ -46,6 +49,19 @@ export class Transfer {
     }
     if (command.truncateBytes >= 0) data.truncate(command.truncateBytes);
     return status;
+  }
+
+  /**
+   * Finds data that lies in one memory page, which PRP entry 1 names alone, as most data does: {@link page} is then filled.
+   * @returns false where only map() can tell
+   */
+  findPage(command: Command, lengthBytes: number, toHost: boolean): boolean {
+    const { sqe } = command;
+    const { memoryPageBytes: pageBytes } = this.prp;
+    const low = sqe[DPTR] ?? 0;
+    const usesPrp = ((sqe[0] ?? 0) & PSDT_MASK) === 0;
+    if (!usesPrp || (low & 3) !== 0 || (low & (pageBytes - 1)) + lengthBytes > pageBytes) return false;
+    return this.memory.find((sqe[DPTR + 1] ?? 0) * TWO_32 + low, lengthBytes, toHost, this.page);
   }
 
   /** Fills `command.metadata` from MPTR. @returns a status */

@@ -12,11 +12,13 @@ import {
   DmaPool,
   DmaSpace,
   exportDmaBuf,
+  exportUdmabuf,
   IoasMapper,
   Iommufd,
   MappedMemory,
   NvmeController,
   PciDevice,
+  StateError,
   UnsupportedError,
   type VfioBinding,
   VfioDevice,
@@ -362,6 +364,62 @@ describe("a dma-buf without a view", () => {
     using edu = PciDevice.open(eduBdf(), { backend: "type1" });
     expect(() => edu.dma.mapDmaBuf(0)).toThrow(UnsupportedError);
     expect(() => edu.dma.mapDmaBuf(0)).toThrow(/map the device's BAR/);
+  });
+});
+
+describe("a udmabuf", () => {
+  expectNothingLeft();
+
+  it.each(["iommufd", "type1"] as const)("shows what a device of %s wrote to the memory", async (backend) => {
+    using device = PciDevice.open(eduBdf(), { backend });
+    const edu = new Edu(device.io);
+    using buffer = device.dma.alloc(4 * PAGE, { shared: true, addressBits: 28 });
+    using whole = exportUdmabuf(buffer.memory);
+    using half = exportUdmabuf(buffer.memory, { offset: 2 * PAGE, sizeBytes: 2 * PAGE });
+    expect([whole.sizeBytes, half.sizeBytes]).toEqual([4 * PAGE, 2 * PAGE]);
+    // Somebody else's view of it, by the descriptor alone.
+    using view = MappedMemory.ofFile(half.fd, 0, half.sizeBytes, "a view of the udmabuf");
+    await expectDma(edu, buffer, 0, 2 * PAGE);
+    expect(Buffer.compare(view.bytes.subarray(0, 256), buffer.view(0, 256))).toBe(0);
+    view.bytes.set(randomBytes(256), PAGE);
+    expect(Buffer.compare(buffer.view(3 * PAGE, 256), view.bytes.subarray(PAGE, PAGE + 256))).toBe(0);
+  });
+
+  it("keeps its pages after the memory was closed", () => {
+    const memory = MappedMemory.memfd(PAGE);
+    memory.bytes.fill(0x5a);
+    using dmaBuf = exportUdmabuf(memory);
+    memory.close();
+    using view = MappedMemory.ofFile(dmaBuf.fd, 0, PAGE, "a view of the udmabuf");
+    expect(view.bytes.every((byte) => byte === 0x5a)).toBe(true);
+  });
+
+  it("is not mapped by iommufd, which says what is", () => {
+    using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
+    using memory = MappedMemory.memfd(PAGE);
+    using dmaBuf = exportUdmabuf(memory);
+    expect(() => device.dma.mapDmaBuf(dmaBuf.fd)).toThrow(UnsupportedError);
+    expect(() => device.dma.mapDmaBuf(dmaBuf.fd)).toThrow("of a udmabuf map the memfd");
+    device.dma.map(memory).close();
+  });
+
+  it("is made of whole pages of a memfd, up to the module's limit", () => {
+    using anonymous = MappedMemory.anonymous(PAGE);
+    expect(() => exportUdmabuf(anonymous)).toThrow(StateError);
+    using memory = MappedMemory.memfd(2 * PAGE);
+    for (const options of [
+      { offset: 1 },
+      { sizeBytes: 0 },
+      { sizeBytes: 100 },
+      { offset: PAGE, sizeBytes: 2 * PAGE },
+      { offset: 2 * PAGE },
+    ]) {
+      expect(() => exportUdmabuf(memory, options)).toThrow(ArgumentError);
+    }
+    using large = MappedMemory.memfd(65 * MIB);
+    expect(() => exportUdmabuf(large)).toThrow(
+      sysError("UDMABUF_CREATE", "EINVAL", { hint: expect.stringContaining("size_limit_mb") }),
+    );
   });
 });
 

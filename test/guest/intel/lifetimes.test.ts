@@ -24,6 +24,10 @@ import { nextSignal } from "../../support/signal.js";
 
 const PAGE = 4096;
 const CYCLES = 200;
+/** IOVA_SOAK_CYCLES=1000000 for a million, which takes minutes under emulation. */
+const SOAK_CYCLES = Number(process.env["IOVA_SOAK_CYCLES"] ?? 50_000);
+/** A heap that has settled goes up and down by less. */
+const RSS_SLACK = 16 * 1024 * 1024;
 /** Only for what hangs: cycles and collections are slow under emulation. */
 const LONG = { timeout: 300_000 };
 
@@ -97,6 +101,45 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(holdings()).toEqual(before);
     using last = device.dma.alloc(PAGE);
     expect(last.iova).toBe(first.iova);
+  });
+
+  it(`memory mapped and unmapped ${SOAK_CYCLES} times leaves nothing behind`, {
+    timeout: 3_000_000,
+  }, async () => {
+    using device = open();
+    using memory = MappedMemory.anonymous(PAGE, { populate: true });
+    const run = async (cycles: number): Promise<void> => {
+      for (let done = 0; done < cycles; done++) {
+        device.dma.map(memory).close();
+        if (done % 1000 === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+      await collectAll();
+    };
+    // What is compiled and grown once is there before.
+    await run(SOAK_CYCLES / 10);
+    const first = device.dma.map(memory);
+    first.close();
+    const before = { ...holdings(), mappings: mappings().length };
+    const rss = process.memoryUsage().rss;
+    const started = performance.now();
+    await run(SOAK_CYCLES);
+    const seconds = (performance.now() - started) / 1000;
+    const grown = process.memoryUsage().rss - rss;
+    const after = { ...holdings(), mappings: mappings().length };
+    console.log(
+      `${backend}: ${SOAK_CYCLES} cycles in ${seconds.toFixed(1)} s; descriptors ${before.descriptors} and ` +
+        `${after.descriptors}, mappings ${before.mappings} and ${after.mappings}, resident ${rss >> 10} KiB and ` +
+        `${(rss + grown) >> 10} KiB`,
+    );
+    // V8's heap comes and goes by a few mappings; one of ours per cycle would be tens of thousands.
+    expect(after).toMatchObject({ ...before, mappings: expect.any(Number) });
+    expect(after.mappings).toBeLessThan(before.mappings + 32);
+    expect(grown).toBeLessThan(RSS_SLACK);
+    // The lowest address is free again, and so is all behind it.
+    using small = device.dma.map(memory);
+    expect(small.iova).toBe(first.iova);
+    using next = device.dma.map(memory, { iova: first.iova + BigInt(PAGE) });
+    expect(next.contiguous).toBe(true);
   });
 
   it("many buffers at once go one by one in any order", () => {

@@ -2,14 +2,16 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compare } from "../../../src/compare/compare.js";
 import { bindToVfio, type VfioBinding } from "../../../src/index.js";
-import { eduBdf } from "../../support/functions.js";
+import { eduBdf, nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 
-let binding: VfioBinding;
+const bindings: VfioBinding[] = [];
 beforeAll(() => {
-  binding = bindToVfio(eduBdf());
+  for (const bdf of [eduBdf(), nvmeBdf()]) bindings.push(bindToVfio(bdf));
 });
-afterAll(() => binding.close());
+afterAll(() => {
+  for (const binding of bindings) binding.close();
+});
 
 describe("compare without an IOMMU", () => {
   expectNothingLeft();
@@ -27,5 +29,16 @@ describe("compare without an IOMMU", () => {
       true,
     );
     expect(report.findings[0]).toBe("This device can be reached through noiommu only.");
+    // Physical memory that edu's 28 bits reach may be had or not.
+    const [opening] = report.opening;
+    const why = report.notMeasured.find(({ what }) => what === "time to the first DMA");
+    expect(opening?.toFirstDma === null).toBe(why !== undefined);
+  });
+
+  it("reads from an NVMe controller by physical addresses", { timeout: 300_000 }, async () => {
+    const report = await compare({ bdf: nvmeBdf(), quick: true });
+    expect(report.nvme).toMatchObject([{ backend: "noiommu", readBytes: 4096 }]);
+    expect(report.nvme[0]?.latency.samples).toBe(200);
+    expect(report.opening[0]?.toFirstDma?.samples).toBe(2);
   });
 });

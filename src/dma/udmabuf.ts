@@ -1,0 +1,91 @@
+/** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for who takes dma-bufs and nothing else. */
+import { checkLength, checkOffset } from "../sys/check.js";
+import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
+import { type IoctlRequest, ioctl } from "../sys/ioctl.js";
+import type { MappedMemory } from "../sys/memory.js";
+import { Lease, Resource } from "../sys/resource.js";
+import { struct, u32, u64 } from "../sys/struct.js";
+import { close, closing, O_RDWR, open, PAGE_SIZE } from "../sys/syscalls.js";
+
+const UDMABUF_PATH = "/dev/udmabuf";
+const UDMABUF_FLAGS_CLOEXEC = 1;
+
+const udmabuf_create = struct("udmabuf_create", { memfd: u32, flags: u32, offset: u64, size: u64 });
+
+/** _IOW('u', 0x42, struct udmabuf_create): unlike VFIO's, its number holds direction and size. */
+const UDMABUF_CREATE: IoctlRequest = {
+  name: "UDMABUF_CREATE",
+  number: 2 ** 30 + ((udmabuf_create.sizeBytes << 16) | ("u".charCodeAt(0) << 8) | 0x42),
+};
+
+/** Options of {@link exportUdmabuf}. */
+export interface UdmabufOptions {
+  /** Where in the memory to start; page aligned. */
+  readonly offset?: number | undefined;
+  /** Whole pages; all the rest by default. */
+  readonly sizeBytes?: number | undefined;
+}
+
+/** The same pages as the memory it was made of, which it may outlive: the kernel keeps them for as long as anybody has it. */
+export class Udmabuf extends Resource {
+  constructor(
+    /** The dma-buf's descriptor; owned by this object. */
+    readonly fd: number,
+    readonly sizeBytes: number,
+  ) {
+    super(new Lease(`udmabuf of ${sizeBytes} bytes`, closing(fd)));
+  }
+}
+
+/**
+ * Makes a dma-buf of memory that has a memfd (`alloc(..., { shared: true }).memory`, `MappedMemory.memfd`): a GPU, a camera or
+ * another process gets it by descriptor, while devices of a DmaSpace reach the same pages by mapping the memory itself.
+ * iommufd maps no udmabufs, and type1 no view of one.
+ * @throws ArgumentError, ClosedError, StateError (no memfd behind it); UnsupportedError without CONFIG_UDMABUF; SysError:
+ *   EACCES (/dev/udmabuf is root's), EINVAL (beyond the module's limits)
+ */
+export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}): Udmabuf {
+  const memfd = memory.fd;
+  const offset = checkOffset("offset", options.offset ?? 0, memory.sizeBytes);
+  const sizeBytes = checkLength("sizeBytes", options.sizeBytes ?? memory.sizeBytes - offset);
+  if (offset % PAGE_SIZE !== 0 || sizeBytes % PAGE_SIZE !== 0) {
+    throw new ArgumentError(`a udmabuf is made of whole pages, not ${sizeBytes} bytes at ${offset}`);
+  }
+  if (offset + sizeBytes > memory.sizeBytes) {
+    throw new ArgumentError(
+      `${memory.lease.label} has ${memory.sizeBytes} bytes; ${sizeBytes} at ${offset} lie outside it`,
+    );
+  }
+  const device = openDevice();
+  try {
+    const request = udmabuf_create.encode({
+      memfd,
+      flags: UDMABUF_FLAGS_CLOEXEC,
+      offset: BigInt(offset),
+      size: BigInt(sizeBytes),
+    });
+    const object = `${sizeBytes} bytes of ${memory.lease.label}`;
+    return new Udmabuf(ioctl(device, UDMABUF_CREATE, request, { object }), sizeBytes);
+  } catch (error) {
+    if (!(error instanceof SysError) || error.code !== "EINVAL") throw error;
+    const hint =
+      "the module udmabuf takes size_limit_mb (64 unless set), and memfds sealed against shrinking";
+    throw error.with({ hint });
+  } finally {
+    close(device);
+  }
+}
+
+function openDevice(): number {
+  try {
+    return open(UDMABUF_PATH, O_RDWR);
+  } catch (error) {
+    if (!(error instanceof SysError) || error.code !== "ENOENT") throw error;
+    throw new UnsupportedError(
+      `there is no ${UDMABUF_PATH}: CONFIG_UDMABUF is off or its module isn't loaded`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
