@@ -68,8 +68,7 @@ export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}
     return new Udmabuf(ioctl(device, UDMABUF_CREATE, request, { object }), sizeBytes);
   } catch (error) {
     if (!(error instanceof SysError) || error.code !== "EINVAL") throw error;
-    const hint =
-      "the module udmabuf takes size_limit_mb (64 unless set), and memfds sealed against shrinking";
+    const hint = "see size_limit_mb and list_limit in /sys/module/udmabuf/parameters";
     throw error.with({ hint });
   } finally {
     close(device);
