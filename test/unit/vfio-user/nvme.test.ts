@@ -35,6 +35,8 @@ describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options })
     test("says what it is", async () => {
       expect(nvme.backend).toBe("vfio-user");
       expect(nvme.completion).toBe(completion);
+      // Who polls gives the device nowhere to signal: the pin has to be off.
+      expect(nvme.device.config.interruptDisable).toBe(completion === "poll");
       expect(await nvme.namespaceIds()).toEqual([1]);
       const ns = await nvme.namespace(1);
       expect(ns.sizeBlocks * BigInt(ns.blockSizeBytes)).toBe(BigInt(16 * MIB));
