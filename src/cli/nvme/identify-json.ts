@@ -126,7 +126,7 @@ export function namespaceDescriptorsJson(page: Uint8Array): Record<string, Json>
     const [nidt = 0, nidl = 0] = page.subarray(at, at + 2);
     if (nidl === 0) break;
     const nid = page.subarray(at + 4, at + 4 + nidl);
-    descriptors.push({ loc: descriptors.length, nidt, nidl, ...descriptorValue(nidt, nid) });
+    descriptors.push({ loc: at, nidt, nidl, ...descriptorValue(nidt, nid) });
     at += 4 + nidl;
   }
   return { "ns-descs": descriptors };
