@@ -198,20 +198,6 @@ export const testMachines: readonly TestMachine[] = [
     append: ["intremap=off"],
   },
   {
-    name: "removal",
-    purpose: "controllers behind root ports whose slots lose their power; one with a PMR",
-    defaultDevices: true,
-    qemuArgs: (folder) => [
-      ...["-device", "pcie-root-port,id=port-a,chassis=1,addr=0x13"],
-      ...[...disk(folder, "a", 16 * MIB), "-device", "nvme,serial=removed-a,drive=a,bus=port-a"],
-      ...["-device", "pcie-root-port,id=port-b,chassis=2,addr=0x14"],
-      ...[...disk(folder, "b", 16 * MIB), "-device", "nvme,serial=removed-b,drive=b,bus=port-b"],
-      ...["-object", `memory-backend-file,id=pmr,share=on,mem-path=${join(folder, "pmr")},size=16M`],
-      ...[...disk(folder, "c", 16 * MIB), "-device", "nvme,serial=pmr,drive=c,pmrdev=pmr,addr=0x12"],
-    ],
-    append: [],
-  },
-  {
     name: "mdev",
     purpose: "the kernel's sample mediated devices: serial ports that migrate, and two displays",
     defaultDevices: false,

@@ -1,5 +1,4 @@
 import type { DmaBuffer } from "../dma/buffer.js";
-import { PciRegister } from "../pci/config-space.js";
 import type { PciDevice } from "../pci/device.js";
 import type { Interrupts } from "../pci/interrupts.js";
 import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
@@ -36,6 +35,8 @@ const FIRST_ABORT_LIMIT = 1;
 /** Identify Controller, OACS. */
 const OACS_DOORBELL_BUFFER = 1 << 8;
 const KAS_UNIT_MS = 100;
+/** In configuration space. */
+const REVISION_AND_CLASS = 0x08;
 
 /** What drives a controller: registers, interrupts and queues, from start to end. The API for programs is above it. */
 export class ControllerEngine {
@@ -513,7 +514,8 @@ export class ControllerEngine {
   /** Where nothing is behind an address, some machines read zeros; configuration space reads ones everywhere. */
   private isRemoved(): boolean {
     try {
-      return this.device.config.read16(PciRegister.vendorId) === 0xffff;
+      // VFIO answers for the ids by itself; revision and class come from the device.
+      return this.device.config.read32(REVISION_AND_CLASS) === 0xffff_ffff;
     } catch {
       return true;
     }
