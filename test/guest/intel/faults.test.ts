@@ -447,14 +447,16 @@ describe.each(backends)("bad requests through %s", (backend) => {
   it.each([
     ["negative", -1n],
     ["more than 64 bits", 2n ** 64n],
-    ["a number", JSON.parse("0")],
+    ["a fraction", 0.5],
+    ["a number no longer exact", 2 ** 53],
+    ["a text", JSON.parse('"0"')],
     ["nothing", undefined],
   ])("an LBA that is %s", async (_, lba) => {
     using buffer = nvme.dma.alloc(PAGE);
     for (const transfer of ["read", "write"] as const) {
       const error = await caught(ns[transfer](lba, buffer));
       expect(error).toBeInstanceOf(ArgumentError);
-      expect(error.message).toContain("lba must be a bigint");
+      expect(error.message).toContain("lba must be ");
     }
   });
 
