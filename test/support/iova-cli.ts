@@ -45,11 +45,7 @@ export interface IovaCli extends Disposable {
 
 export function compileCli(): IovaCli {
   const tree: CompiledTree = compileTree("src/cli/main.ts");
-  return cliAt(tree.file("src/cli/main.ts"), () => tree[Symbol.dispose]());
-}
-
-/** The command at a path. */
-export function cliAt(path: string, dispose: () => void = () => undefined): IovaCli {
+  const path = tree.file("src/cli/main.ts");
   const run: IovaCli["run"] = (args, input) => runWithInput(process.execPath, [path, ...args], input);
   return {
     path,
@@ -59,6 +55,6 @@ export function cliAt(path: string, dispose: () => void = () => undefined): Iova
       if (status !== 0) throw new Error(`iova ${args.join(" ")} ended with ${status}: ${stderr}`);
       return JSON.parse(stdout);
     },
-    [Symbol.dispose]: dispose,
+    [Symbol.dispose]: () => tree[Symbol.dispose](),
   };
 }
