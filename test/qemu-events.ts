@@ -3,6 +3,9 @@ import { existsSync, readFileSync } from "node:fs";
 /** Trace events are printed as `name argument argument ...`, with `PID@TIME:` before them in some builds. */
 const EVENT = /^(?:\d+@[\d.]+:)?((?:pci_nvme_(?:err|ub)|vtd_)\w*\b.*)$/;
 
+/** Which of a driver's command ids it was says nothing of the error. */
+const COMMAND_ID = / cid \d+\b/;
+
 /**
  * Errors that QEMU's device models saw, less those that a test said it would provoke.
  * @param log QEMU's trace output
@@ -13,7 +16,7 @@ export function unprovokedEvents(log: string, provoked: string): string[] {
   const expected = existsSync(provoked) ? readFileSync(provoked, "utf8").split("\n").filter(Boolean) : [];
   const events = new Set<string>();
   for (const line of readFileSync(log, "utf8").split("\n")) {
-    const [, event] = EVENT.exec(line) ?? [];
+    const event = EVENT.exec(line)?.[1]?.replace(COMMAND_ID, "");
     if (event === undefined) continue;
     if (!expected.some((start) => event === start || event.startsWith(`${start} `))) events.add(event);
   }

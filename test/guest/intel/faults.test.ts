@@ -427,7 +427,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     const lba = lbaOf(ns.sizeBlocks);
     provoke(
       `pci_nvme_err_invalid_lba_range Invalid LBA start=${lba}`,
-      "pci_nvme_err_req_status cid 0 nsid 1 status 0x4080",
+      "pci_nvme_err_req_status nsid 1 status 0x4080",
     );
     using buffer = nvme.dma.alloc(PAGE);
     for (const name of ["read", "write"] as const) {
@@ -498,7 +498,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
   });
 
   it("a namespace beyond what the controller can have", async () => {
-    provoke("pci_nvme_err_req_status cid 0 nsid 0 status 0x400b");
+    provoke("pci_nvme_err_req_status nsid 0 status 0x400b");
     const error = await caught(nvme.namespace(nvme.identify.nn + 1));
     expect(error).toBeInstanceOf(NvmeError);
     expect(error).toMatchObject({
@@ -512,7 +512,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     provoke(
       "pci_nvme_err_invalid_opc",
       "pci_nvme_err_invalid_admin_opc",
-      "pci_nvme_err_req_status cid 0 nsid 0 status 0x4001",
+      "pci_nvme_err_req_status nsid 0 status 0x4001",
     );
     const unknown = { opcode: 0x7f, nsid: 1 };
     for (const queue of ["io", "admin"] as const) {
