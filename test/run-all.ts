@@ -128,7 +128,7 @@ async function runMachine(machine: TestMachine, files: readonly string[]): Promi
       ...(machine.memory === undefined ? {} : { memory: machine.memory }),
       ...(machine.series === undefined ? {} : { series: machine.series }),
       ...(machine.variant === undefined ? {} : { variant: machine.variant }),
-      timeoutMs: 30 * 60_000,
+      timeoutMs: 45 * 60_000,
       stallMs: STALL_MS,
       progress,
     };
