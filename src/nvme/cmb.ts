@@ -101,7 +101,11 @@ export class ControllerMemoryBuffer {
 
   /** Not for users: after a reset that made the controller forget it. @throws NvmeProtocolError */
   apply(): void {
-    this.bar.write64(NvmeRegister.CMBMSC, this.base | BigInt(CmbControl.CMSE | CmbControl.CRE));
+    // The high half first: with the low one it takes effect, and half an address would be that of somebody's buffer.
+    this.bar.write32(NvmeRegister.CMBMSC, CmbControl.CRE);
+    this.bar.write32(NvmeRegister.CMBMSC + 4, Number(this.base >> 32n));
+    const low = Number(this.base & 0xffff_ffffn);
+    this.bar.write32(NvmeRegister.CMBMSC, low + (CmbControl.CMSE | CmbControl.CRE));
     if ((this.bar.read32(NvmeRegister.CMBSTS) & CmbStatus.CBAI) !== 0) {
       this.bar.write64(NvmeRegister.CMBMSC, 0n);
       throw new NvmeProtocolError(`${this.name} takes no CMB at 0x${this.base.toString(16)} (CMBSTS.CBAI)`);

@@ -132,6 +132,17 @@ export class ControllerRegisters {
     this.bar.write32(NvmeRegister.CSTS, ControllerStatus.NSSRO);
   }
 
+  /** Takes the controller memory buffer out of the controller's address space. */
+  forgetCmb(): void {
+    this.bar.write64(NvmeRegister.CMBMSC, 0n);
+  }
+
+  /** The same for the persistent memory region. */
+  forgetPmr(): void {
+    this.bar.write32(NvmeRegister.PMRMSCL, 0);
+    this.bar.write32(NvmeRegister.PMRMSCU, 0);
+  }
+
   private async waitFor(
     what: string,
     timeoutMs: number,

@@ -130,6 +130,9 @@ export class ControllerEngine {
     device.config.busMaster = true;
     this.quietPin();
     await registers.disable(capabilities.timeoutMs);
+    // An earlier owner's: its addresses may be those of our buffers.
+    if (capabilities.cmbs) registers.forgetCmb();
+    if (capabilities.pmrs) registers.forgetPmr();
     this.watchInterrupts();
     await this.enable();
     this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller, 0));
