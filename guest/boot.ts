@@ -22,6 +22,15 @@ const POWER_OFF_MS = 15_000;
  */
 const BOOT_LIMIT_MS = 180_000;
 const LOG_TAIL_LINES = 25;
+/** The signals of a program's own mistakes, by number (x86-64). */
+const CRASHES = new Map([
+  [4, "SIGILL"],
+  [5, "SIGTRAP"],
+  [6, "SIGABRT"],
+  [7, "SIGBUS"],
+  [8, "SIGFPE"],
+  [11, "SIGSEGV"],
+]);
 
 export interface GuestResult {
   /** The command's: 128+n if signal n ended it. 124 timeout, 125 guest died, 141 nobody reads its output, 143 aborted. */
@@ -125,7 +134,10 @@ export class RunningGuest {
     await new Promise<void>((resolve) => this.#log.end(resolve));
 
     if (this.#verdict === undefined && this.#status !== undefined && isComplete) {
-      return { status: this.#status, ...times };
+      const crash = CRASHES.get(this.#status - 128);
+      if (crash === undefined) return { status: this.#status, ...times };
+      // The kernel has said on the console where.
+      return { status: this.#status, ...(await this.#explain(`the command ended by ${crash}`)), ...times };
     }
     const { status, problem } = this.#verdict ?? {
       status: this.#status ?? STATUS_DIED,
