@@ -43,6 +43,8 @@ export interface GuestResult {
   bootMs?: number;
   /** From starting QEMU to its end. */
   totalMs: number;
+  /** The signal by which the command crashed, by name. */
+  crash?: string;
   /** It did not get through its boot, fell silent, or the emulator itself crashed: another try may help. */
   stuck?: "boot" | "silent" | "crashed";
 }
@@ -137,7 +139,8 @@ export class RunningGuest {
       const crash = CRASHES.get(this.#status - 128);
       if (crash === undefined) return { status: this.#status, ...times };
       // The kernel has said on the console where.
-      return { status: this.#status, ...(await this.#explain(`the command ended by ${crash}`)), ...times };
+      const account = await this.#explain(`the command ended by ${crash}`);
+      return { status: this.#status, crash, ...account, ...times };
     }
     const { status, problem } = this.#verdict ?? {
       status: this.#status ?? STATUS_DIED,

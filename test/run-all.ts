@@ -133,8 +133,10 @@ async function runMachine(machine: TestMachine, files: readonly string[]): Promi
       progress,
     };
     let result = await runGuest(options);
-    if (result.stuck === "silent" || result.stuck === "crashed") {
-      // Seen once each: an emulator that stood still, and one that crashed. What tests bring about happens again.
+    if (result.stuck === "silent" || result.stuck === "crashed" || result.crash !== undefined) {
+      // Seen once each: an emulator that stood still, one that crashed, and a crash of vitest's own process under
+      // emulation. That one loads nothing of the library: tests run in a child of it, whose crash is a failure (1).
+      // What tests bring about happens again.
       say(`${result.problem ?? "no output"}\n== once more: "${machine.name}"`);
       for (const file of ["report.json", "provoked"]) rmSync(join(shareDir, file), { force: true });
       result = await runGuest({ ...options, qemuArgs: machine.qemuArgs(shareDir) });
