@@ -22,7 +22,13 @@ function usage(): string {
 async function run({ program, guest, debian = [] }: Bench, args: readonly string[]): Promise<number> {
   const programs: string[] = [];
   for (const name of debian) {
-    programs.push(`--${name}`, await ensureDebianProgram(name, { progress: new StderrProgress() }));
+    programs.push(
+      `--${name}`,
+      await ensureDebianProgram(
+        { program: name, packageName: name, what: `no ${name}` },
+        { progress: new StderrProgress() },
+      ),
+    );
   }
   const command = [
     process.execPath,

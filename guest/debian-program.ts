@@ -2,25 +2,48 @@ import { existsSync } from "node:fs";
 import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDirectory, installFile, installFolder, withLock } from "./cache.js";
-import { PrivateApt } from "./debian.js";
+import { compareDebianVersions, PrivateApt } from "./debian.js";
 import { GuestToolError } from "./errors.js";
 import { FETCH_TOOLS, requireTools } from "./host-tools.js";
 import type { Progress } from "./progress.js";
 
 const LIBRARIES = "usr/lib/x86_64-linux-gnu";
 
-/**
- * Runs the program beside this script with the C library it was built for, from wherever it is called.
- * @param folders of libraries below {@link LIBRARIES}: some packages keep their own there
- */
-const launcher = (name: string, folders: readonly string[]): string => `#!/bin/sh
+/** Raise when the way of unpacking changes so that what was unpacked before is not good enough. */
+const RECIPE = 1;
+
+/** A program to have from Debian's packages, wherever this system's own release stands. */
+export interface DebianProgram {
+  /** Its name below usr/bin of the package. */
+  readonly program: string;
+  readonly packageName: string;
+  /** The oldest version that will do; left out, any will. */
+  readonly firstVersion?: string;
+  /** What is missing without it, for the error. */
+  readonly what: string;
+  /** Lines of shell that go before it is started, which find its folder in $here and its libraries' in $libraries. */
+  readonly preparation?: string;
+  /** Arguments put before those it is called with; may name $here. */
+  readonly firstArguments?: string;
+}
+
+/** Runs the program beside this script with the C library it was built for, from wherever it is called. */
+function launcher(
+  { program, preparation = ":", firstArguments = "" }: DebianProgram,
+  folders: readonly string[],
+): string {
+  const libraries = ["", ...folders.map((folder) => `/${folder}`)].map((folder) => `$libraries${folder}`);
+  return `#!/bin/sh
 here=\${0%/*}
 libraries=$here/${LIBRARIES}
-exec "$libraries/ld-linux-x86-64.so.2" --argv0 ${name} \\
-  --library-path "${["", ...folders.map((folder) => `/${folder}`)].map((folder) => `$libraries${folder}`).join(":")}" \\
-  "$here/usr/bin/${name}" "$@"
+${preparation}
+exec "$libraries/ld-linux-x86-64.so.2" --argv0 ${program} \\
+  --library-path "${libraries.join(":")}" \\
+  "$here/usr/bin/${program}" ${firstArguments} "$@"
 `;
+}
 
+/** Folders of libraries below {@link LIBRARIES}: some packages keep their own there. */
 async function libraryFolders(root: string): Promise<string[]> {
   const libraries = join(root, LIBRARIES);
   const folders = (await readdir(libraries, { withFileTypes: true })).filter((entry) => entry.isDirectory());
@@ -35,23 +58,24 @@ async function libraryFolders(root: string): Promise<string[]> {
 /**
  * A program of Debian's newest suites with everything it depends on, unpacked into a folder of the cache: nothing is
  * installed, and it runs here and in the guest. Fetched once.
- * @param name of the package and of the program
  * @returns the program
  * @throws GuestToolError in one line, where Debian's mirror has none or can't be reached
  */
 export async function ensureDebianProgram(
-  name: string,
+  wanted: DebianProgram,
   context: { progress: Progress; signal?: AbortSignal },
 ): Promise<string> {
+  const { program, packageName, firstVersion, what } = wanted;
   const { progress, signal } = context;
   const cache = cacheDirectory();
-  const store = join(cache, "programs", name);
+  const store = join(cache, "programs", program);
   const record = join(store, "latest");
-  const programOf = (version: string): string => join(store, version.replaceAll(/[^\w.+~-]/g, "_"), name);
+  const pathOf = (version: string): string =>
+    join(store, `${version.replaceAll(/[^\w.+~-]/g, "_")}-${RECIPE}`, program);
   const fromCache = async (): Promise<string | undefined> => {
     if (!existsSync(record)) return undefined;
-    const program = programOf((await readFile(record, "utf8")).trim());
-    return existsSync(program) ? program : undefined;
+    const path = pathOf((await readFile(record, "utf8")).trim());
+    return existsSync(path) ? path : undefined;
   };
 
   const cached = await fromCache();
@@ -64,29 +88,39 @@ export async function ensureDebianProgram(
   return await withLock(join(cache, "kernels", "lock"), lock, async () => {
     const made = await fromCache();
     if (made !== undefined) return made;
-    const log = join(cache, "logs", `${name}-${new Date().toISOString().replaceAll(":", "")}.log`);
+    const log = join(cache, "logs", `${program}-${new Date().toISOString().replaceAll(":", "")}.log`);
     const tools = { log, progress, ...(signal ? { signal } : {}) };
     await requireTools(FETCH_TOOLS, tools);
     const apt = new PrivateApt(join(cache, "apt"), tools);
-    await apt.update();
+    try {
+      await apt.update();
+    } catch (cause) {
+      if (!(cause instanceof GuestToolError)) throw cause;
+      throw new GuestToolError(`${what}: Debian's package lists could not be read (${log})`, { cause });
+    }
+    const found = await apt.versions(new RegExp(`^${packageName}$`));
+    const usable = found.filter(
+      ({ version }) => firstVersion === undefined || compareDebianVersions(version, firstVersion) >= 0,
+    );
     const archives = join(store, "archives");
     let failure: unknown;
     // The newest suite can't always be installed from; the next one has its own build.
-    for (const wanted of await apt.versions(new RegExp(`^${name}$`))) {
+    for (const candidate of usable) {
+      const path = pathOf(candidate.version);
+      const title = `${packageName} ${candidate.version}`;
       try {
-        const program = programOf(wanted.version);
-        const packages = await apt.downloadWithDependencies(wanted, archives);
-        await installFolder(join(program, ".."), async (staging) => {
+        const packages = await apt.downloadWithDependencies(candidate, archives);
+        await installFolder(join(path, ".."), async (staging) => {
           for (const [index, file] of packages.entries()) {
-            progress.update(`unpacking ${name}: ${index + 1} of ${packages.length} packages`);
+            progress.update(`unpacking ${title}: ${index + 1} of ${packages.length} packages`);
             await apt.unpack(file, staging);
           }
-          await writeFile(join(staging, name), launcher(name, await libraryFolders(staging)));
-          await chmod(join(staging, name), 0o755);
+          await writeFile(join(staging, program), launcher(wanted, await libraryFolders(staging)));
+          await chmod(join(staging, program), 0o755);
         });
-        await installFile(record, `${wanted.version}\n`);
-        progress.note(`unpacked Debian's ${name} ${wanted.version} into ${store}`);
-        return program;
+        await installFile(record, `${candidate.version}\n`);
+        progress.note(`unpacked Debian's ${title} into ${store}`);
+        return path;
       } catch (error) {
         if (!(error instanceof GuestToolError)) throw error;
         failure = error;
@@ -94,6 +128,13 @@ export async function ensureDebianProgram(
         await rm(archives, { recursive: true, force: true });
       }
     }
-    throw new GuestToolError(`no ${name} from Debian's mirror (${log})`, { cause: failure });
+    const versions = (list: readonly { version: string }[]): string =>
+      list.map(({ version }) => version).join(", ") || "none";
+    throw new GuestToolError(
+      usable.length === 0
+        ? `${what}: Debian's mirror offers ${versions(found)}`
+        : `${what}: ${versions(usable)} could not be fetched (${log})`,
+      { cause: failure },
+    );
   });
 }

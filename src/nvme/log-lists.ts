@@ -54,7 +54,7 @@ export class NvmeLogLists {
 
   /**
    * Asymmetric Namespace Access (LID 0Ch).
-   * @param groupsOnly without the ids of the namespaces
+   * @param options groupsOnly: without the ids of the namespaces
    * @throws as NvmeLogs.read(); NvmeProtocolError where the log contradicts itself
    */
   async asymmetricNamespaceAccess(

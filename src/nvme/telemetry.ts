@@ -49,7 +49,7 @@ export class NvmeTelemetry {
 
   /**
    * What the controller captured by itself.
-   * @param rae keep the event that told of it; cleared by default
+   * @param options rae: keep the event that told of it; cleared by default
    * @throws as host()
    */
   async controller(options: TelemetryOptions & { readonly rae?: boolean } = {}): Promise<Telemetry> {
