@@ -1,0 +1,105 @@
+/** The guest suite on one test machine. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { cacheDirectory } from "../guest/cache.js";
+import { GuestToolError } from "../guest/errors.js";
+import { ensureForeignQemu } from "../guest/foreign-qemu.js";
+import { requireTools } from "../guest/host-tools.js";
+import type { Progress } from "../guest/progress.js";
+import { type GuestOptions, type GuestResult, prepareGuest, runGuest } from "../guest/run.js";
+import { EmulatorProcesses } from "./emulator-processes.js";
+import type { TestMachine } from "./machines.js";
+import { unprovokedEvents } from "./qemu-events.js";
+import type { Verdict } from "./verdict.js";
+import { reporters, VITEST } from "./vitest.js";
+
+/** Longer than any one test file takes, even on a busy machine. */
+const STALL_MS = 8 * 60_000;
+const LIMIT_MS = 45 * 60_000;
+const REPORT = "report.json";
+
+/** Fetches and builds what a machine needs; from a full cache this only looks at files. @throws GuestToolError */
+export async function prepareMachine(machine: TestMachine, progress: Progress): Promise<{ qemu?: string }> {
+  const { tools = [], series, variant } = machine;
+  await requireTools(tools, { log: join(cacheDirectory(), "logs", "install.log"), progress });
+  await prepareGuest({
+    progress,
+    ...(series === undefined ? {} : { series }),
+    ...(variant === undefined ? {} : { variant }),
+  });
+  return machine.foreignQemu === true ? { qemu: await ensureForeignQemu({ progress }) } : {};
+}
+
+/** Where a machine's output goes. */
+export interface MachineOutput {
+  readonly write: (chunk: Buffer | string) => void;
+  readonly progress: Progress;
+}
+
+/** @param files only these, instead of all of the machine's */
+export async function runMachine(
+  machine: TestMachine,
+  files: readonly string[],
+  output: MachineOutput,
+  verdict: Verdict,
+): Promise<void> {
+  const { name } = machine;
+  const suite = `guest suite on "${name}"`;
+  const shareDir = mkdtempSync(join(tmpdir(), "iova-test-"));
+  let emulators: EmulatorProcesses | undefined;
+  try {
+    const prepared = await prepareMachine(machine, output.progress);
+    emulators = await EmulatorProcesses.start(shareDir, machine.emulators ?? []);
+    const qemuLog = join(shareDir, "qemu.log");
+    const wanted = files.length > 0 ? files : [`test/guest/${name}/`, ...(machine.alsoRuns ?? [])];
+    const boot = async (): Promise<GuestResult> => {
+      const options: GuestOptions = {
+        command: [
+          process.execPath,
+          VITEST,
+          ...["run", "--project", "guest", ...wanted],
+          ...reporters(`/mnt/share/${REPORT}`),
+        ],
+        stdout: output.write,
+        stderr: output.write,
+        shareDir,
+        qemuLog,
+        trace: ["pci_nvme_err*", "pci_nvme_ub*", "vtd_*fault*"],
+        defaultDevices: machine.defaultDevices,
+        qemuArgs: machine.qemuArgs(shareDir),
+        append: machine.append,
+        ...prepared,
+        ...(machine.memory === undefined ? {} : { memory: machine.memory }),
+        ...(machine.series === undefined ? {} : { series: machine.series }),
+        ...(machine.variant === undefined ? {} : { variant: machine.variant }),
+        timeoutMs: LIMIT_MS,
+        stallMs: STALL_MS,
+        progress: output.progress,
+      };
+      return await runGuest(options);
+    };
+    let result = await boot();
+    if (result.stuck === "silent" || result.stuck === "crashed" || result.crash !== undefined) {
+      // Seen once each: an emulator that stood still, one that crashed, and a crash of vitest's own process under
+      // emulation. That one loads nothing of the library: tests run in a child of it, whose crash is a failure (1).
+      // What tests bring about happens again.
+      output.write(`\n== ${result.problem ?? "no output"}\n== once more: "${name}"\n`);
+      for (const file of [REPORT, "provoked"]) rmSync(join(shareDir, file), { force: true });
+      result = await boot();
+    }
+    if (result.status !== 0) {
+      verdict.problem(`${suite} ended with status ${result.status} ${result.problem ?? ""}`.trim());
+    }
+    verdict.count(suite, join(shareDir, REPORT));
+    for (const event of unprovokedEvents(qemuLog, join(shareDir, "provoked"))) {
+      verdict.problem(`"${name}": QEMU saw ${event}, which no test provoked`);
+    }
+  } catch (error) {
+    if (!(error instanceof GuestToolError)) throw error;
+    verdict.problem(`${suite} could not run: ${error.message}`);
+  } finally {
+    for (const failure of (await emulators?.stop()) ?? []) verdict.problem(`"${name}": ${failure}`);
+    rmSync(shareDir, { recursive: true, force: true });
+  }
+}
