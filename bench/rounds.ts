@@ -23,6 +23,8 @@ export interface Measured {
   readonly name: string;
   /** Median over the rounds, in nanoseconds. */
   readonly medianNs: number;
+  /** The time that a tenth of the rounds stayed below, in nanoseconds. */
+  readonly quietNs: number;
   /** Median over the rounds of this way's time by the first way's time in the same round. */
   readonly ratio: number;
   /** The same of each way's best tenth: what is left where other work on the machine disturbs most rounds. */
@@ -72,6 +74,7 @@ export async function measureInTurns(
     return {
       name,
       medianNs: median(own),
+      quietNs: bestTenth(own),
       ratio: median(own.map((time, round) => time / (reference[round] ?? Number.NaN))),
       quietRatio: bestTenth(own) / bestTenth(reference),
     };

@@ -25,8 +25,6 @@ const MAX_GRANULE = 2 ** 30;
 const LOOKS = 16;
 /** So many limits have bins of their own. Who uses more waits for searches. */
 const MAX_CUTS = 8;
-/** Entries in the bins that stand for nothing any more, before they are made anew. */
-const MAX_STALE = 4096;
 const NO_LIMIT = Number.MAX_SAFE_INTEGER;
 /** Beyond every length: what stands at the last granule of a free range is its length and this. */
 const LAST = 2 ** 52;
@@ -77,7 +75,8 @@ function hex(value: bigint): string {
 export class IovaAllocator {
   /**
    * All ranges by their start: the length of what is handed out, less than 0 for what is free. Free ones are never adjacent.
-   * Those of more than one granule also stand at their last one: the length plus LAST.
+   * Those of more than one granule also stand at their last one: the length plus LAST. Noted beside a free range: its slot in
+   * its bin, so that it is taken out without a search.
    */
   private readonly ranges = new NumberTable();
   /** Starts of free ranges in order. Made when first asked for: most programs ask for no fixed address and no limit. */
@@ -86,8 +85,6 @@ export class IovaAllocator {
   private readonly cuts: number[] = [];
   /** One more than there are cuts: free ranges that start before the first, before the second, ... */
   private bins = [new SizeBins()];
-  /** Entries in all bins. */
-  private filed = 0;
   private freeRanges = 0;
   private freeGranules = 0;
   /** What there was before anything was handed out. */
@@ -208,7 +205,9 @@ export class IovaAllocator {
     if (low > 0) {
       // One that begins before and reaches across.
       const from = this.freeAround(low);
-      if (this.fitAt(from, size, align, low, high) >= 0) return this.takeFound(from, size, align, low, high);
+      const length = -this.ranges.get(from);
+      if (this.fitAt(from, length, size, align, low, high) >= 0)
+        return this.takeFound(from, size, align, low, high);
     }
     return this.takeAfterAll(size, align, low, high);
   }
@@ -246,15 +245,8 @@ export class IovaAllocator {
       for (let i = stack.length - 1; i >= 0 && left > 0; i--) {
         const from = stack[i] ?? 0;
         const length = -ranges.get(from);
-        if (length <= 0 || binOf(length) !== bin) {
-          // Taken or merged since.
-          const other = stack.pop();
-          if (other !== undefined && i < stack.length) stack[i] = other;
-          this.filed--;
-          continue;
-        }
         left--;
-        if (length >= bestLength || this.fitAt(from, size, align, low, high) < 0) continue;
+        if (length >= bestLength || this.fitAt(from, length, size, align, low, high) < 0) continue;
         best = from;
         bestLength = length;
         // A bin of one size has no better one.
@@ -266,16 +258,23 @@ export class IovaAllocator {
   }
 
   /** Where in a free range it would lie; less than 0 where it doesn't fit. */
-  private fitAt(from: number, size: number, align: number, low: number, high: number): number {
-    const length = -this.ranges.get(from);
+  private fitAt(
+    from: number,
+    length: number,
+    size: number,
+    align: number,
+    low: number,
+    high: number,
+  ): number {
     const start = from < low ? low : from;
     const at = align === 1 ? start : Math.ceil(start / align) * align;
     return length > 0 && at + size <= from + length && at + size - 1 <= high ? at : -1;
   }
 
   private takeFound(from: number, size: number, align: number, low: number, high: number): number {
-    const at = this.fitAt(from, size, align, low, high);
-    this.take(from, -this.ranges.get(from), at, size);
+    const length = -this.ranges.get(from);
+    const at = this.fitAt(from, length, size, align, low, high);
+    this.take(from, length, at, size);
     return at;
   }
 
@@ -321,9 +320,12 @@ export class IovaAllocator {
     const { ranges } = this;
     const before = at - from;
     const after = length - before - size;
+    // Of a large range often so much is left that it stays where it is.
+    const stays = before > 0 && binOf(before) === binOf(length);
+    if (!stays) this.unfile(from, length);
     if (before > 0) {
       this.setFree(from, before);
-      this.file(from, before);
+      if (!stays) this.file(from, before);
     } else {
       this.freeInOrder?.delete(from);
       this.freeRanges--;
@@ -347,11 +349,13 @@ export class IovaAllocator {
     const length = before + size + after;
     // What stands where the new range has its last granule is written over.
     if (before > 0) {
+      this.unfile(from, before);
       if (before > 1) ranges.delete(at - 1);
       if (size + after > 1) ranges.delete(at);
       this.freeRanges--;
     } else this.freeInOrder?.add(at);
     if (after > 0) {
+      this.unfile(at + size, after);
       if (after > 1) ranges.delete(at + size);
       this.freeInOrder?.delete(at + size);
       this.freeRanges--;
@@ -372,22 +376,19 @@ export class IovaAllocator {
   }
 
   private file(start: number, length: number): void {
-    this.bins[this.cuts.length === 0 ? 0 : this.zoneOf(start)]?.push(binOf(length), start);
-    if (++this.filed > 2 * this.freeRanges + MAX_STALE) this.fileAnew();
+    const slot = this.bins[this.zoneOf(start)]?.push(binOf(length), start) ?? 0;
+    this.ranges.setNote(start, slot);
   }
 
-  /** Leaves out what isn't free any more. */
-  private fileAnew(): void {
-    this.bins = Array.from({ length: this.cuts.length + 1 }, () => new SizeBins());
-    this.filed = 0;
-    this.ranges.forEach((start, length) => {
-      if (length >= 0) return;
-      this.filed++;
-      this.bins[this.zoneOf(start)]?.push(binOf(-length), start);
-    });
+  private unfile(start: number, length: number): void {
+    const { ranges } = this;
+    const slot = ranges.note(start);
+    const moved = this.bins[this.zoneOf(start)]?.remove(binOf(length), slot) ?? -1;
+    if (moved >= 0) ranges.setNote(moved, slot);
   }
 
   private zoneOf(start: number): number {
+    if (this.cuts.length === 0) return 0;
     let zone = 0;
     for (const cut of this.cuts) if (cut <= start) zone++;
     return zone;
@@ -397,7 +398,10 @@ export class IovaAllocator {
     if (this.cuts.length >= MAX_CUTS || this.cuts.includes(start)) return;
     this.cuts.push(start);
     this.cuts.sort((a, b) => a - b);
-    this.fileAnew();
+    this.bins = Array.from({ length: this.cuts.length + 1 }, () => new SizeBins());
+    this.ranges.forEach((at, length) => {
+      if (length < 0) this.file(at, -length);
+    });
   }
 
   private isUsable(start: number, size: number): boolean {
