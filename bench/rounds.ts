@@ -23,6 +23,8 @@ export interface Measured {
   readonly name: string;
   /** Median over the rounds, in nanoseconds. */
   readonly medianNs: number;
+  /** The time that a tenth of the rounds stayed below, in nanoseconds. */
+  readonly quietNs: number;
   /** Median over the rounds of this way's time by the first way's time in the same round. */
   readonly ratio: number;
   /** The same of each way's best tenth: what is left where other work on the machine disturbs most rounds. */
@@ -44,16 +46,19 @@ export function median(values: readonly number[]): number {
 /**
  * @param ways the first is what the others are compared with
  * @param cycles per way and round; before them a few are run unmeasured, to wake whoever slept
+ * @param warmUpCycles run at least that many of each way first, where two seconds would do fewer
  */
 export async function measureInTurns(
   ways: readonly Way[],
   rounds: number,
   cycles: number,
+  warmUpCycles = 0,
 ): Promise<Measured[]> {
   const times = ways.map((): number[] => []);
   // For the JIT compiler, which takes its time under emulation.
   for (const way of ways) {
-    for (const end = performance.now() + WARM_UP_MS; performance.now() < end; ) await way.run(cycles);
+    const end = performance.now() + WARM_UP_MS;
+    for (let done = 0; done < warmUpCycles || performance.now() < end; done += cycles) await way.run(cycles);
   }
   for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < ways.length; i++) {
@@ -69,6 +74,7 @@ export async function measureInTurns(
     return {
       name,
       medianNs: median(own),
+      quietNs: bestTenth(own),
       ratio: median(own.map((time, round) => time / (reference[round] ?? Number.NaN))),
       quietRatio: bestTenth(own) / bestTenth(reference),
     };

@@ -14,6 +14,8 @@ const EMPTY = -1;
 export class NumberTable {
   /** Key and value by turns. */
   private cells = new Float64Array(2 * FIRST_CELLS).fill(EMPTY);
+  /** Beside each value one more number, where any was noted. Apart, since it is looked at less often. */
+  private notes: Int32Array | undefined = undefined;
   private mask = FIRST_CELLS - 1;
   private count = 0;
 
@@ -47,8 +49,26 @@ export class NumberTable {
     if (++this.count * 2 > mask) this.grow();
   }
 
-  delete(key: number): void {
+  /** Notes a number (31 bits) beside the value of a key that is there. It goes with the key. */
+  setNote(key: number, note: number): void {
+    this.notes ??= new Int32Array(this.mask + 1);
+    this.notes[this.find(key)] = note;
+  }
+
+  /** What was noted last beside the value of a key that is there; anything where nothing was. */
+  note(key: number): number {
+    return this.notes?.[this.find(key)] ?? 0;
+  }
+
+  private find(key: number): number {
     const { cells, mask } = this;
+    let at = home(key) & mask;
+    for (; cells[2 * at] !== key; at = (at + 1) & mask) if (cells[2 * at] === EMPTY) return -1;
+    return at;
+  }
+
+  delete(key: number): void {
+    const { cells, notes, mask } = this;
     let hole = home(key) & mask;
     for (; cells[2 * hole] !== key; hole = (hole + 1) & mask) if (cells[2 * hole] === EMPTY) return;
     this.count--;
@@ -59,6 +79,7 @@ export class NumberTable {
       if (((at - home(other)) & mask) < ((at - hole) & mask)) continue;
       cells[2 * hole] = other;
       cells[2 * hole + 1] = cells[2 * at + 1] ?? 0;
+      if (notes !== undefined) notes[hole] = notes[at] ?? 0;
       hole = at;
     }
     cells[2 * hole] = EMPTY;
@@ -73,13 +94,16 @@ export class NumberTable {
   }
 
   private grow(): void {
-    const { cells } = this;
+    const { cells, notes } = this;
     this.cells = new Float64Array(2 * cells.length).fill(EMPTY);
     this.mask = 2 * this.mask + 1;
     this.count = 0;
+    if (notes !== undefined) this.notes = new Int32Array(this.mask + 1);
     for (let at = 0; at < cells.length; at += 2) {
       const key = cells[at] ?? EMPTY;
-      if (key !== EMPTY) this.set(key, cells[at + 1] ?? 0);
+      if (key === EMPTY) continue;
+      this.set(key, cells[at + 1] ?? 0);
+      if (notes !== undefined) this.setNote(key, notes[at / 2] ?? 0);
     }
   }
 }

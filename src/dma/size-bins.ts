@@ -19,43 +19,53 @@ export function binOf(size: number): number {
   return EXACT + (power - EXACT_BITS) * SPLIT + top - SPLIT;
 }
 
-/**
- * Where free ranges of a size start: a stack per size, and a bitmap of the stacks that aren't empty. Nothing is looked for to
- * take it out: who takes from a stack sees that the range isn't there any more.
- */
+/** Where free ranges of a size start: a stack per size, and a bitmap of the stacks that aren't empty. */
 export class SizeBins {
   private readonly stacks: (number[] | undefined)[] = new Array<undefined>(BINS).fill(undefined);
   private readonly filled = new Uint32Array(Math.ceil(BINS / WORD_BITS));
 
-  push(bin: number, start: number): void {
-    const stack = this.stacks[bin];
-    if (stack === undefined) this.stacks[bin] = [start];
-    else stack.push(start);
-    const word = bin >>> 5;
-    this.filled[word] = (this.filled[word] ?? 0) | (1 << (bin & 31));
+  /** @returns the slot it stands in */
+  push(bin: number, start: number): number {
+    let stack = this.stacks[bin];
+    if (stack === undefined) {
+      stack = [];
+      this.stacks[bin] = stack;
+    }
+    if (stack.length === 0) {
+      const word = bin >>> 5;
+      this.filled[word] = (this.filled[word] ?? 0) | (1 << (bin & 31));
+    }
+    return stack.push(start) - 1;
   }
 
-  /** The stack of a bin that {@link next} named. */
-  stack(bin: number): number[] {
+  /** Takes out what stands in a slot. @returns what stands there now instead, moved from the end; -1 where nothing does */
+  remove(bin: number, slot: number): number {
+    const stack = this.stacks[bin];
+    const last = stack?.pop();
+    if (stack === undefined || last === undefined) return -1;
+    if (stack.length === 0) {
+      const word = bin >>> 5;
+      this.filled[word] = (this.filled[word] ?? 0) & ~(1 << (bin & 31));
+    }
+    if (slot >= stack.length) return -1;
+    stack[slot] = last;
+    return last;
+  }
+
+  /** What a bin holds; not to be changed. */
+  stack(bin: number): readonly number[] {
     return this.stacks[bin] ?? [];
   }
 
-  /** The first bin from this one on whose stack isn't empty; -1 where there is none. */
+  /** The first bin from this one on that isn't empty; -1 where there is none. */
   next(bin: number): number {
     const { filled } = this;
     let word = bin >>> 5;
     let bits = (filled[word] ?? 0) & (-1 << (bin & 31));
-    while (word < filled.length) {
-      if (bits !== 0) {
-        const found = word * WORD_BITS + 31 - Math.clz32(bits & -bits);
-        if (this.stacks[found]?.length !== 0) return found;
-        filled[word] = (filled[word] ?? 0) & ~(bits & -bits);
-        bits &= bits - 1;
-      } else {
-        word++;
-        bits = filled[word] ?? 0;
-      }
+    while (bits === 0) {
+      if (++word >= filled.length) return -1;
+      bits = filled[word] ?? 0;
     }
-    return -1;
+    return word * WORD_BITS + 31 - Math.clz32(bits & -bits);
   }
 }

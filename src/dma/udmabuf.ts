@@ -1,22 +1,13 @@
 /** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for who takes dma-bufs and nothing else. */
 import { checkLength, checkOffset } from "../sys/check.js";
-import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
-import { type IoctlRequest, ioctl } from "../sys/ioctl.js";
+import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
+import { ioctl } from "../sys/ioctl.js";
 import type { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { struct, u32, u64 } from "../sys/struct.js";
 import { close, closing, O_RDWR, open, PAGE_SIZE } from "../sys/syscalls.js";
+import { UDMABUF_CREATE, UDMABUF_FLAGS_CLOEXEC, udmabuf_create } from "./uapi-udmabuf.js";
 
 const UDMABUF_PATH = "/dev/udmabuf";
-const UDMABUF_FLAGS_CLOEXEC = 1;
-
-const udmabuf_create = struct("udmabuf_create", { memfd: u32, flags: u32, offset: u64, size: u64 });
-
-/** _IOW('u', 0x42, struct udmabuf_create): unlike VFIO's, its number holds direction and size. */
-const UDMABUF_CREATE: IoctlRequest = {
-  name: "UDMABUF_CREATE",
-  number: 2 ** 30 + ((udmabuf_create.sizeBytes << 16) | ("u".charCodeAt(0) << 8) | 0x42),
-};
 
 /** Options of {@link exportUdmabuf}. */
 export interface UdmabufOptions {
@@ -38,14 +29,19 @@ export class Udmabuf extends Resource {
 }
 
 /**
- * Makes a dma-buf of memory that has a memfd (`alloc(..., { shared: true }).memory`, `MappedMemory.memfd`): a GPU, a camera or
+ * Makes a dma-buf of memory that has a memfd (`alloc(..., { shared: true }).memory`, `MappedMemory.memfd`, `ofFile` of a sealed
+ * one): a GPU, a camera or
  * another process gets it by descriptor, while devices of a DmaSpace reach the same pages by mapping the memory itself.
  * iommufd maps no udmabufs, and type1 no view of one.
  * @throws ArgumentError, ClosedError, StateError (no memfd behind it); UnsupportedError without CONFIG_UDMABUF; SysError:
- *   EACCES (/dev/udmabuf is root's), EINVAL (beyond the module's limits)
+ *   EACCES (/dev/udmabuf is root's), EINVAL (beyond the module's limits, or not sealed against shrinking)
  */
 export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}): Udmabuf {
-  const memfd = memory.fd;
+  // Throws where there is no descriptor, or none any more.
+  void memory.fd;
+  const { source } = memory;
+  if (source === undefined)
+    throw new StateError(`${memory.lease.label} has a file behind it that is no memfd`);
   const offset = checkOffset("offset", options.offset ?? 0, memory.sizeBytes);
   const sizeBytes = checkLength("sizeBytes", options.sizeBytes ?? memory.sizeBytes - offset);
   if (offset % PAGE_SIZE !== 0 || sizeBytes % PAGE_SIZE !== 0) {
@@ -58,18 +54,16 @@ export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}
   }
   const device = openDevice();
   try {
-    const request = udmabuf_create.encode({
-      memfd,
-      flags: UDMABUF_FLAGS_CLOEXEC,
-      offset: BigInt(offset),
-      size: BigInt(sizeBytes),
+    return source.withFile((memfd, start) => {
+      const request = udmabuf_create.encode({
+        memfd,
+        flags: UDMABUF_FLAGS_CLOEXEC,
+        offset: BigInt(start + offset),
+        size: BigInt(sizeBytes),
+      });
+      const object = `${sizeBytes} bytes of ${memory.lease.label}`;
+      return new Udmabuf(ioctl(device, UDMABUF_CREATE, request, { object }), sizeBytes);
     });
-    const object = `${sizeBytes} bytes of ${memory.lease.label}`;
-    return new Udmabuf(ioctl(device, UDMABUF_CREATE, request, { object }), sizeBytes);
-  } catch (error) {
-    if (!(error instanceof SysError) || error.code !== "EINVAL") throw error;
-    const hint = "see size_limit_mb and list_limit in /sys/module/udmabuf/parameters";
-    throw error.with({ hint });
   } finally {
     close(device);
   }

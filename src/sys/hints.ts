@@ -203,6 +203,11 @@ const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     ENOENT: "a mapping reaches beyond the range and can't be cut",
     EOVERFLOW: "the range ends beyond the last address",
   },
+  UDMABUF_CREATE: {
+    EINVAL:
+      "more than size_limit_mb in /sys/module/udmabuf/parameters, or a file that isn't sealed against shrinking " +
+      "or is against writing",
+  },
   VFIO_IOMMU_DIRTY_PAGES: { EINVAL: "dirty pages are not tracked, or not in pages of this size" },
 };
 

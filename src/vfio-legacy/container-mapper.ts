@@ -108,11 +108,10 @@ export class ContainerMapper implements DmaMapper {
         const isTaken = error instanceof SysError && error.code === "EEXIST";
         // Somebody mapped there through the container itself: stays taken here, and another place is tried.
         if (isTaken && fixed === undefined && ++foreign < MAX_FOREIGN) continue;
-        const at = iovaOfPage(page);
-        this.allocator.release(at, sizeBytes);
-        throw isTaken
-          ? new IovaSpaceError("taken", `iova 0x${at.toString(16)} is mapped already`, { cause: error })
-          : error;
+        this.allocator.releasePages(page, sizeBytes);
+        if (!isTaken) throw error;
+        const where = `iova 0x${iovaOfPage(page).toString(16)}`;
+        throw new IovaSpaceError("taken", `${where} is mapped already`, { cause: error });
       }
     }
   }
@@ -122,7 +121,7 @@ export class ContainerMapper implements DmaMapper {
     if (this.parkedBytes === 0) return;
     const sizeBytes = this.parkedBytes;
     this.parkedBytes = 0;
-    this.allocator.release(iovaOfPage(this.parked), sizeBytes);
+    this.allocator.releasePages(this.parked, sizeBytes);
   }
 
   private take(sizeBytes: number, fixed: bigint | undefined, placement: IovaPlacement | undefined): number {
@@ -136,9 +135,9 @@ export class ContainerMapper implements DmaMapper {
       this.allocator.reserve(fixed, sizeBytes);
       return iovaPage(fixed);
     }
-    return iovaPage(
-      isPlaced ? this.zones.alloc(this.allocator, sizeBytes, placement) : this.allocator.alloc(sizeBytes),
-    );
+    return isPlaced
+      ? iovaPage(this.zones.alloc(this.allocator, sizeBytes, placement))
+      : this.allocator.allocPages(sizeBytes);
   }
 
   private findFree(): IovaAllocator {

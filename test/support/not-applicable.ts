@@ -29,5 +29,6 @@ export const notApplicable: readonly NotApplicable[] = [
     names: /^VFIO_DEVICE_API_PCI_STRING$/,
     reason: "content of a file in sysfs, which no request takes or gives",
   },
+  { names: /^UDMABUF_CREATE_LIST$/, reason: "one dma-buf of several memfds: memory of this library has one" },
   { names: /^VFIO_DEVICE_STATE_NR$/, reason: "a count of the states for the kernel's own tables" },
 ];

@@ -18,7 +18,7 @@ function testsByErrno(): Map<string, Set<string>> {
   for (const name of names.filter((file) => file.endsWith(".test.ts")).sort()) {
     const file = join("test/guest", name);
     const text = readFileSync(join(root, file), "utf8");
-    for (const [, request, errno] of text.matchAll(/"((?:IOMMU|VFIO)_\w+)",\s*"(E\w+)"/g)) {
+    for (const [, request, errno] of text.matchAll(/"((?:IOMMU|VFIO|UDMABUF)_\w+)",\s*"(E\w+)"/g)) {
       const key = `${request} ${errno}`;
       found.set(key, (found.get(key) ?? new Set()).add(file));
     }

@@ -13,12 +13,12 @@ import { findKernelHeaders } from "../support/kernel-headers.js";
 import { notApplicable } from "../support/not-applicable.js";
 import { run } from "../support/run.js";
 
-const OURS = /^(VFIO|IOMMU)/;
+const OURS = /^(VFIO|IOMMU|UDMABUF)/;
 
 /** Exports of all uapi modules. */
 async function declaredNames(): Promise<Set<string>> {
   const names = new Set<string>();
-  for (const folder of ["iommufd", "vfio", "vfio-legacy"]) {
+  for (const folder of ["dma", "iommufd", "vfio", "vfio-legacy"]) {
     const path = fileURLToPath(new URL(`../../src/${folder}`, import.meta.url));
     for (const file of readdirSync(path).filter((name) => /^uapi.*\.ts$/.test(name))) {
       const module: unknown = await import(join(path, file));
@@ -29,12 +29,15 @@ async function declaredNames(): Promise<Set<string>> {
   return names;
 }
 
-/** Macros and enumerators of the two headers. */
+/** Macros and enumerators of the headers. */
 async function headerNames(headers: string): Promise<Set<string>> {
   const folder = mkdtempSync(join(tmpdir(), "iova-uapi-"));
   try {
     const source = join(folder, "names.c");
-    writeFileSync(source, "#include <linux/iommufd.h>\n#include <linux/vfio.h>\n");
+    writeFileSync(
+      source,
+      "#include <linux/iommufd.h>\n#include <linux/udmabuf.h>\n#include <linux/vfio.h>\n",
+    );
     const preprocess = async (...options: string[]): Promise<string> => {
       const { status, stdout, stderr } = await run("cc", [
         "-E",
@@ -92,6 +95,7 @@ describe("the kernel's headers", () => {
       "IOMMUFD_CMD_OPTION",
       "VFIO_DEVICE_FEATURE_DMA_BUF",
       "VFIO_REGION_INFO_CAP_TYPE",
+      "UDMABUF_CREATE",
     ]) {
       expect(kernel).toContain(name);
     }

@@ -53,7 +53,7 @@ function unsigned(value: number | bigint): bigint {
 function declarationsOf(module: object): Declarations {
   const found: Declarations = { structs: {}, requests: {}, constants: {} };
   for (const [name, value] of Object.entries(module) as [string, unknown][]) {
-    if (!/^(vfio|iommu)/i.test(name)) continue;
+    if (!/^(vfio|iommu|udmabuf)/i.test(name)) continue;
     if (typeof value === "number" || typeof value === "bigint") found.constants[name] = unsigned(value);
     else if (!isObject(value) || value["name"] !== name)
       throw new TypeError(`${name} is not called so itself`);
@@ -67,7 +67,7 @@ function declarationsOf(module: object): Declarations {
 
 /** The modules, by their path below src/: every uapi*.ts of the folders that speak to the kernel. */
 const declared = new Map<string, Declarations>();
-for (const folder of ["iommufd", "vfio", "vfio-legacy"]) {
+for (const folder of ["dma", "iommufd", "vfio", "vfio-legacy"]) {
   const path = fileURLToPath(new URL(`../../src/${folder}`, import.meta.url));
   for (const name of readdirSync(path).filter((name) => /^uapi.*\.ts$/.test(name))) {
     const module: unknown = await import(join(path, name));
@@ -95,6 +95,7 @@ function program(all: readonly Declarations[]): string {
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <linux/iommufd.h>
+#include <linux/udmabuf.h>
 #include <linux/vfio.h>
 
 #define VALUE(x) (sizeof(x) == sizeof(int) ? (unsigned int)(x) : (unsigned long long)(x))

@@ -394,6 +394,44 @@ describe("a udmabuf", () => {
     expect(view.bytes.every((byte) => byte === 0x5a)).toBe(true);
   });
 
+  it("is of the part of a memfd that was mapped, too", () => {
+    using memory = MappedMemory.memfd(4 * PAGE);
+    for (let page = 0; page < 4; page++) memory.bytes.fill(page + 1, page * PAGE, (page + 1) * PAGE);
+    using part = MappedMemory.ofFile(memory.fd, PAGE, 3 * PAGE, "a part of a memfd");
+    using dmaBuf = exportUdmabuf(part, { offset: PAGE });
+    using view = MappedMemory.ofFile(dmaBuf.fd, 0, dmaBuf.sizeBytes, "a view of the udmabuf");
+    expect([view.bytes[0], view.bytes[PAGE]]).toEqual([3, 4]);
+  });
+
+  it("beyond the module's limit, or of a file that can be cut short, is refused with what is wrong", () => {
+    const limit = "/sys/module/udmabuf/parameters/size_limit_mb";
+    const before = readFileSync(limit, "utf8");
+    writeFileSync(limit, "1");
+    try {
+      using memory = MappedMemory.memfd(2 * MIB);
+      const refusal = sysError("UDMABUF_CREATE", "EINVAL", {
+        object: "2097152 bytes of memfd of 2097152 bytes",
+        hint: expect.stringContaining("size_limit_mb in /sys/module/udmabuf/parameters"),
+      });
+      expect(() => exportUdmabuf(memory)).toThrow(refusal);
+      exportUdmabuf(memory, { sizeBytes: MIB }).close();
+    } finally {
+      writeFileSync(limit, before);
+    }
+    const folder = mkdtempSync("/dev/shm/iova-");
+    try {
+      const path = join(folder, "file");
+      writeFileSync(path, Buffer.alloc(PAGE));
+      const fd = openSync(path, "r+");
+      using memory = MappedMemory.ofFile(fd, 0, PAGE, path);
+      closeSync(fd);
+      expect(() => exportUdmabuf(memory)).toThrow(sysError("UDMABUF_CREATE", "EINVAL"));
+      expect(() => exportUdmabuf(memory)).toThrow("sealed against shrinking");
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   it("is not mapped by iommufd, which says what is", () => {
     using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
     using memory = MappedMemory.memfd(PAGE);

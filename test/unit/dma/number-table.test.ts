@@ -75,12 +75,42 @@ test("bins are as exact as they say, and in order", () => {
   }
 });
 
+test("a note goes with its key, wherever that is moved to", () => {
+  fc.assert(
+    fc.property(fc.array(change, { maxLength: 400 }), (changes) => {
+      const table = new NumberTable();
+      const model = new Map<number, number>();
+      for (const [i, { key: at, value }] of changes.entries()) {
+        if (value === 0) {
+          table.delete(at);
+          model.delete(at);
+        } else {
+          table.set(at, value);
+          table.setNote(at, i);
+          model.set(at, i);
+        }
+      }
+      for (const [at, note] of model) expect(table.note(at)).toBe(note);
+    }),
+  );
+});
+
 test("the next bin is the first that has anything, whatever was taken out before", () => {
   const bins = new SizeBins();
-  for (const bin of [0, 31, 32, 500, binOf(2 ** 52)]) bins.push(bin, 1);
+  for (const bin of [0, 31, 32, 500, binOf(2 ** 52)]) expect(bins.push(bin, 1)).toBe(0);
   expect([0, 1, 32, 33, 501].map((bin) => bins.next(bin))).toEqual([0, 31, 32, 500, binOf(2 ** 52)]);
-  bins.stack(32).pop();
-  bins.stack(500).pop();
+  expect(bins.remove(32, 0)).toBe(-1);
+  expect(bins.remove(500, 0)).toBe(-1);
   expect(bins.next(32)).toBe(binOf(2 ** 52));
   expect(bins.next(binOf(2 ** 52) + 1)).toBe(-1);
+});
+
+test("what is taken out of a bin leaves its slot to the last one", () => {
+  const bins = new SizeBins();
+  expect([11, 12, 13].map((start) => bins.push(7, start))).toEqual([0, 1, 2]);
+  expect(bins.remove(7, 0)).toBe(13);
+  expect(bins.stack(7)).toEqual([13, 12]);
+  expect(bins.remove(7, 1)).toBe(-1);
+  expect(bins.remove(7, 0)).toBe(-1);
+  expect(bins.next(0)).toBe(-1);
 });
