@@ -1,5 +1,6 @@
 import { Errno } from "../sys/errno.js";
 import { BusyError, DeviceGoneError, IovaError, SysError } from "../sys/errors.js";
+import { Signaller } from "../sys/signaller.js";
 import { PAGE_SIZE, sealAgainstShrinking } from "../sys/syscalls.js";
 import { UnixSocket } from "../sys/unix-socket.js";
 import { watchReadable } from "../sys/watch.js";
@@ -92,6 +93,8 @@ export class Session implements MessageDma {
   private readonly migration: ServerMigration | undefined;
   private readonly features: ServerFeatures;
   private readonly ioEvents = new ServerIoEvents();
+  /** Made for the first interrupt. */
+  private signaller: Signaller | undefined;
   private readonly pending = new Map<
     number,
     { resolve: (reply: Uint8Array) => void; reject: (error: Error) => void }
@@ -126,7 +129,9 @@ export class Session implements MessageDma {
     this.features = new ServerFeatures(this.memory, this.migration, () => this.maxTransferBytes);
     this.enableDma();
     const { intx, msi, msix } = device.vectors;
-    this.irqs = [intx, msi, msix, 0, 0].map((count, index) => new ServerIrqs(index, count));
+    this.irqs = [intx, msi, msix, 0, 0].map(
+      (count, index) => new ServerIrqs(index, count, (fd) => this.signal(fd)),
+    );
     try {
       watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).entrust();
     } catch (error) {
@@ -147,6 +152,7 @@ export class Session implements MessageDma {
     }
     for (const irqs of this.irqs) irqs.clear();
     this.ioEvents.close();
+    this.signaller?.close();
     this.memory.unmapAll();
     const gone = new DeviceGoneError("the vfio-user client");
     for (const { reject } of this.pending.values()) reject(gone);
@@ -175,6 +181,14 @@ export class Session implements MessageDma {
       await this.ask(Command.dmaWrite, [request, part]);
       done += part.length;
     }
+  }
+
+  private signal(fd: number): void {
+    if (this.signaller === undefined) {
+      this.signaller = new Signaller("interrupts of a vfio-user client");
+      this.signaller.entrust();
+    }
+    this.signaller.signal(fd);
   }
 
   private ask(command: number, parts: readonly Uint8Array[]): Promise<Uint8Array> {
