@@ -82,7 +82,12 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     super(new Lease(`vfio-user device ${client.path}`, () => closeHeld(held), client.lease));
     this.held = held;
     this.keep(client);
-    client.onReconnect(() => this.restore());
+    this.watchReconnects();
+  }
+
+  /** Not in the constructor: its closures share what they refer to, and the lease's must not refer to this. */
+  private watchReconnects(): void {
+    this.client.onReconnect(() => this.restore());
   }
 
   onPresence(listener: (event: DevicePresence) => void): () => void {
