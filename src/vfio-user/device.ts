@@ -312,6 +312,11 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     return this.client.connected;
   }
 
+  /** Not for users: what tells connections apart. */
+  get connection(): Lease {
+    return this.client.lease;
+  }
+
   /** Not for users: signals eventfds that the server has, too. */
   get signaller(): Signaller {
     if (this.ownSignaller === undefined) {

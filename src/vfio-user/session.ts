@@ -41,6 +41,8 @@ import {
   regionAccess,
   regionIoFds,
   UNMAP_ALL,
+  UNMAP_DIRTY_BITMAP,
+  unmapBitmap,
   WRITE_MULTI_DATA_BYTES,
   WRITE_MULTI_MAX,
   writeMulti,
@@ -413,12 +415,35 @@ export class Session implements MessageDma {
 
   private unmapDma(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
     const { flags, addr, size } = dmaUnmap.decode(payload);
-    if ((flags & ~UNMAP_ALL) !== 0) throw new Refusal(Errno.EOPNOTSUPP);
-    if ((flags & UNMAP_ALL) !== 0) {
-      if (addr !== 0n || size !== 0n) throw new Refusal(Errno.EINVAL);
-      this.memory.unmapAll();
-    } else if (this.memory.unmap(addr, size) === 0) throw new Refusal(Errno.ENOENT);
-    return { parts: [payload.slice(0, dmaUnmap.sizeBytes)] };
+    const parts: Uint8Array[] = [payload.slice(0, dmaUnmap.sizeBytes)];
+    switch (flags) {
+      case UNMAP_ALL:
+        if (addr !== 0n || size !== 0n) throw new Refusal(Errno.EINVAL);
+        this.memory.unmapAll();
+        return { parts };
+      case UNMAP_DIRTY_BITMAP:
+        parts.push(...this.unmapDirty(payload));
+        return { parts };
+      case 0:
+        if (this.memory.unmap(addr, size) === 0) throw new Refusal(Errno.ENOENT);
+        return { parts };
+      default:
+        throw new Refusal(Errno.EOPNOTSUPP);
+    }
+  }
+
+  /** Unmaps one mapping. @returns what was written to it, as long as the client has room for */
+  private unmapDirty(payload: Uint8Array): readonly Uint8Array[] {
+    const { argsz, addr, size } = dmaUnmap.decode(payload);
+    const { pgsize, size: roomBytes } = unmapBitmap.decode(payload, dmaUnmap.sizeBytes);
+    const headerBytes = dmaUnmap.sizeBytes + unmapBitmap.sizeBytes;
+    const most = Math.min(argsz, this.maxTransferBytes) - headerBytes;
+    if (roomBytes > BigInt(most)) throw new Refusal(Errno.EINVAL);
+    if (!this.memory.isMapping(addr, size)) throw new Refusal(Errno.ENOENT);
+    const bitmap = this.memory.reportLog(addr, size, pgsize, Number(roomBytes));
+    this.memory.unmap(addr, size);
+    const header = payload.slice(dmaUnmap.sizeBytes, headerBytes);
+    return [header, bitmap, new Uint8Array(Number(roomBytes) - bitmap.length)];
   }
 
   private regionInfo(payload: Uint8Array): { parts: readonly Uint8Array[]; fds?: readonly number[] } {
