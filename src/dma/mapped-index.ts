@@ -35,6 +35,8 @@ export interface MemoryRecord extends MappedRecord {
 export interface LiveMappings {
   /** Where, in IOVA_PAGEs, and how much. */
   records(): Iterable<{ readonly page: number; readonly mappedBytes: number }>;
+  /** Whether the address space is about to close, with all of them. */
+  readonly closing: boolean;
 }
 
 function isMemory(record: MappedRecord): record is MemoryRecord {
@@ -53,6 +55,10 @@ export class MappedIndex implements LiveMappings {
   /** Whose dependents are looked at. */
   of(space: Lease): void {
     this.space = space;
+  }
+
+  get closing(): boolean {
+    return this.space?.closing ?? false;
   }
 
   add(record: MappedRecord): void {

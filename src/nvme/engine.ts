@@ -384,7 +384,7 @@ export class ControllerEngine {
       // Queues may lie in it. A reset of more than the controller made it forget where they are.
       this.cmb?.apply();
       await this.pmr?.apply();
-      this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterRing));
+      this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterTurn));
       await this.enable();
       await this.configure();
       await this.queues.rebuild();
@@ -417,7 +417,7 @@ export class ControllerEngine {
       entries,
       space: this.device.dma,
       doorbells: this.doorbells.words,
-      afterRing: this.doorbells.afterRing,
+      afterRing: this.doorbells.afterTurn,
       doorbellStrideWords: this.capabilities.doorbellStrideBytes / 4,
       pageBytes: this.startUp.pageBytes,
       maxTransferBytes,

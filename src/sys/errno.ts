@@ -39,6 +39,7 @@ export const Errno = {
   ENOTTY: constants.errno.ENOTTY,
   ENOSPC: constants.errno.ENOSPC,
   EMSGSIZE: constants.errno.EMSGSIZE,
+  ENOSYS: constants.errno.ENOSYS,
   EOPNOTSUPP: constants.errno.EOPNOTSUPP,
   EADDRINUSE: constants.errno.EADDRINUSE,
 } as const;

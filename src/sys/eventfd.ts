@@ -1,6 +1,7 @@
 import { readlinkSync } from "node:fs";
+import { Errno } from "./errno.js";
 import { SysError } from "./errors.js";
-import { c, lastErrno } from "./libc.js";
+import { addressOf, c, lastErrno } from "./libc.js";
 import { Lease, Resource } from "./resource.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
 import { type Watch, watchReadable } from "./watch.js";
@@ -8,11 +9,42 @@ import { type Watch, watchReadable } from "./watch.js";
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
 
-/** An eventfd(2): how the kernel tells that an interrupt came. Non-blocking, close-on-exec. */
+/** preadv2(2) by architecture. */
+const preadv2Numbers: Readonly<Record<string, number>> = { x64: 327, arm64: 286 };
+const RWF_NOWAIT = 8;
+const COUNTER_BYTES = 8;
+
+/** struct iovec, and the counter that it leads to, outside V8's moving heap. */
+const request = new BigUint64Array(new ArrayBuffer(24));
+const requestAddress = addressOf(request);
+request[0] = BigInt(requestAddress + 16);
+request[1] = BigInt(COUNTER_BYTES);
+let preadv2 = preadv2Numbers[process.arch];
+
+/**
+ * Takes the count of an eventfd; 0 where there is none. Never blocks, whatever flags the descriptor has: whoever shares it can
+ * change those at any moment, so the call itself says that it won't wait.
+ */
+function takeCount(fd: number): number {
+  while (preadv2 !== undefined) {
+    if (c.preadv2(preadv2, fd, requestAddress, 1, -1, 0, RWF_NOWAIT) >= 0) return Number(request[2]);
+    const errno = lastErrno();
+    if (errno === Errno.EAGAIN) return 0;
+    // A kernel before 5.8 doesn't promise that of eventfds.
+    if (errno === Errno.EOPNOTSUPP || errno === Errno.ENOSYS) preadv2 = undefined;
+    else if (errno !== Errno.EINTR) throw new SysError("preadv2", errno, { object: `eventfd ${fd}` });
+  }
+  const counter = new BigUint64Array(1);
+  return pollReadable(fd, 0) && read(fd, counter) !== null ? Number(counter[0]) : 0;
+}
+
+/**
+ * An eventfd(2): how the kernel tells that an interrupt came. Non-blocking, close-on-exec; and nothing that is done with it here
+ * but signal() blocks where somebody else has a descriptor of it and makes it a blocking one.
+ */
 export class EventFd extends Resource {
   /** The descriptor; owned by this object. */
   readonly fd: number;
-  private readonly counter = new BigUint64Array(1);
 
   /** @throws SysError */
   constructor(what = "eventfd") {
@@ -25,10 +57,14 @@ export class EventFd extends Resource {
   /** Takes the count of signals since the last take; 0 where there was none. @throws ClosedError, SysError */
   take(): number {
     this.lease.assertOpen();
-    return read(this.fd, this.counter) === null ? 0 : Number(this.counter[0]);
+    return takeCount(this.fd);
   }
 
-  /** Adds one signal, as the kernel does at an interrupt. @throws ClosedError, SysError */
+  /**
+   * Adds one signal, as the kernel does at an interrupt. Of an eventfd that is shared with somebody who isn't trusted,
+   * {@link Signaller} does the same.
+   * @throws ClosedError, SysError
+   */
   signal(): void {
     this.lease.assertOpen();
     write(this.fd, BigUint64Array.of(1n));
@@ -46,10 +82,11 @@ export class EventFd extends Resource {
    */
   watch(listener: (count: number) => void): Watch {
     this.lease.assertOpen();
-    const { fd, counter } = this;
+    const { fd } = this;
     const watch = watchReadable(fd, this.lease, () => {
       // Another reader may have been quicker: nothing there is no signal.
-      if (read(fd, counter) !== null) listener(Number(counter[0]));
+      const count = takeCount(fd);
+      if (count > 0) listener(count);
     });
     watch.keep(this);
     return watch;

@@ -15,6 +15,7 @@ type Pointer = NodeJS.ArrayBufferView | null;
 /** Both are also called off the JavaScript thread. */
 const closeFunction = libc.func("int close(int fd)");
 const ioctlFunction = libc.func("int ioctl(int fd, unsigned long request, void *arg)");
+const ioDestroyFunction = libc.func("syscall", "long", ["long", "uintptr_t"]);
 
 export const c = {
   open: libc.func("int open(const char *path, int flags, uint32_t mode)") as (
@@ -114,6 +115,42 @@ export const c = {
     maxNode: number,
     address: number,
     flags: number,
+  ) => number,
+  /** preadv2(2) is not in every C library, and native AIO in none. The first argument is the system call's number. */
+  preadv2: libc.func("syscall", "long", ["long", "int", "uintptr_t", "ulong", "long", "long", "int"]) as (
+    number: number,
+    fd: number,
+    iovec: number,
+    count: number,
+    offset: number,
+    offsetHigh: number,
+    flags: number,
+  ) => number,
+  ioSetup: libc.func("syscall", "long", ["long", "uint", "void *"]) as (
+    number: number,
+    events: number,
+    context: Pointer,
+  ) => number,
+  ioSubmit: libc.func("syscall", "long", ["long", "uintptr_t", "long", "uintptr_t"]) as (
+    number: number,
+    context: number,
+    count: number,
+    iocbs: number,
+  ) => number,
+  ioGetevents: libc.func("syscall", "long", [
+    "long",
+    "uintptr_t",
+    "long",
+    "long",
+    "uintptr_t",
+    "uintptr_t",
+  ]) as (
+    number: number,
+    context: number,
+    least: number,
+    most: number,
+    events: number,
+    timeout: number,
   ) => number,
   ftruncate: libc.func("int ftruncate(int fd, int64_t length)") as (fd: number, length: number) => number,
   read: libc.func("int64_t read(int fd, void *buffer, size_t count)") as (
@@ -230,6 +267,12 @@ export function ioctlOffThread(fd: number, request: number, arg: Pointer): Promi
       else resolve(result >= 0 ? result : -koffi.errno());
     });
   });
+}
+
+/** io_destroy(2) on a thread of libuv's pool: it waits for all processors to have noticed, some 30 ms. */
+export function ioDestroyOffThread(number: number, context: number): void {
+  // Nothing can be done where it fails; the kernel ends it with the process.
+  ioDestroyFunction.async(number, context, () => {});
 }
 
 /** errno of the last failed call of this thread; read it before anything else runs. */

@@ -153,6 +153,13 @@ export class DmaTable implements ClientMemory {
     return bytes;
   }
 
+  /** Whether exactly that was mapped in one. */
+  isMapping(iova: bigint, sizeBytes: bigint): boolean {
+    return this.mappings.some(
+      (mapping) => BigInt(mapping.iova) === iova && BigInt(mapping.end) === iova + sizeBytes,
+    );
+  }
+
   unmapAll(): void {
     for (const mapping of [...this.mappings]) this.drop(mapping);
   }

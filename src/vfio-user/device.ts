@@ -3,6 +3,7 @@ import { Errno } from "../sys/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
 import { MappedMemory } from "../sys/memory.js";
 import { Lease, Resource } from "../sys/resource.js";
+import { Signaller } from "../sys/signaller.js";
 import { close, duplicate, isSealedAgainstShrinking, PAGE_SIZE } from "../sys/syscalls.js";
 import type { DeviceInfo, DeviceIo, DevicePresence, IrqInfo, RegionInfo } from "../vfio/device-io.js";
 import { canMap, decodeRegion } from "../vfio/region.js";
@@ -74,13 +75,19 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   private readonly held: Held;
   /** Mapped parts, for a server that comes back. */
   private readonly mapped = new Set<MappedPart>();
+  private ownSignaller: Signaller | undefined;
 
   constructor(private readonly client: VfioUserClient) {
     const held: Held = { regionFds: new Map(), eventfds: new Map() };
     super(new Lease(`vfio-user device ${client.path}`, () => closeHeld(held), client.lease));
     this.held = held;
     this.keep(client);
-    client.onReconnect(() => this.restore());
+    this.watchReconnects();
+  }
+
+  /** Not in the constructor: its closures share what they refer to, and the lease's must not refer to this. */
+  private watchReconnects(): void {
+    this.client.onReconnect(() => this.restore());
   }
 
   onPresence(listener: (event: DevicePresence) => void): () => void {
@@ -303,6 +310,21 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   /** Whether the server is there. */
   get connected(): boolean {
     return this.client.connected;
+  }
+
+  /** Not for users: what tells connections apart. */
+  get connection(): Lease {
+    return this.client.lease;
+  }
+
+  /** Not for users: signals eventfds that the server has, too. */
+  get signaller(): Signaller {
+    if (this.ownSignaller === undefined) {
+      this.lease.assertOpen();
+      this.ownSignaller = new Signaller(`ioeventfds of ${this.lease.label}`);
+      this.ownSignaller.entrust().dependOn(this.lease);
+    }
+    return this.ownSignaller;
   }
 
   /** Bytes of data that one message carries. */

@@ -1,5 +1,7 @@
+import type { DmaBuffer } from "../dma/buffer.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { checkInteger, checkLength, checkU64 } from "../sys/check.js";
+import { ArgumentError } from "../sys/errors.js";
 import type { DmaLoggingControl, LoggedRange } from "../vfio/dma-logging.js";
 import type { Feature } from "../vfio/feature.js";
 import {
@@ -10,6 +12,7 @@ import {
 } from "../vfio/uapi-feature.js";
 import type { VfioUserDevice } from "./device.js";
 import { callFeature, hasFeature } from "./feature.js";
+import { VfioUserMapper } from "./mapper.js";
 import { loggingControl, loggingReport } from "./protocol.js";
 
 const START: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, name: "DMA logging" };
@@ -60,6 +63,24 @@ export class VfioUserDmaLogging implements DmaLoggingControl {
     });
     const answer = callFeature(this.device, REPORT, "get", request, request.length + bitmap.bits.length);
     bitmap.bits.set(answer.subarray(request.length));
+    return bitmap;
+  }
+
+  /**
+   * Closes a buffer, and says which of its pages were written to until then: no write is lost between a report and the unmapping.
+   * Of the device's own space.
+   * @throws ArgumentError, BusyError (commands are in flight), ClosedError; SysError: EINVAL where nothing is logged;
+   *   UnsupportedError where the server can't; with the buffer still open
+   */
+  closeDirty(buffer: DmaBuffer, pageSizeBytes: number): DirtyBitmap {
+    buffer.lease.assertOpen();
+    const { mapper } = buffer.space;
+    if (!(mapper instanceof VfioUserMapper) || mapper.lease !== this.device.connection) {
+      throw new ArgumentError(`${buffer.lease.label} is of another device`);
+    }
+    buffer.lease.assertIdle();
+    const bitmap = mapper.takeDirty(buffer.iova, pageSizeBytes);
+    buffer.close();
     return bitmap;
   }
 }

@@ -1,6 +1,7 @@
 import { isEventfd } from "../sys/eventfd.js";
 import { Lease, Resource } from "../sys/resource.js";
-import { closing, duplicate, write } from "../sys/syscalls.js";
+import type { Signaller } from "../sys/signaller.js";
+import { closing, duplicate } from "../sys/syscalls.js";
 import { closeFds } from "./channel.js";
 import type { Answer } from "./client.js";
 import type { VfioUserDevice } from "./device.js";
@@ -36,6 +37,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
   readonly offset: number;
   readonly widthBytes: number;
   readonly value: bigint | undefined;
+  private readonly signaller: Signaller;
 
   private constructor(
     device: VfioUserDevice,
@@ -50,6 +52,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
     this.offset = offset;
     this.widthBytes = widthBytes;
     this.value = value;
+    this.signaller = device.signaller;
   }
 
   /**
@@ -76,7 +79,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
   /** Makes the server do the write, soon: what is asked by message meanwhile may be done before. @throws ClosedError, SysError */
   signal(): void {
     this.lease.assertOpen();
-    write(this.fd, BigUint64Array.of(1n));
+    this.signaller.signal(this.fd);
   }
 }
 

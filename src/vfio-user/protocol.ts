@@ -51,8 +51,11 @@ export const DMA_WRITE = 1 << 1;
 
 /** VFIO_USER_DMA_UNMAP. */
 export const dmaUnmap = struct("vfio_user_dma_unmap", { argsz: u32, flags: u32, addr: u64, size: u64 });
+/** {@link unmapBitmap} follows, and in the answer after it the bitmap. libvfio-user's, as the next; today's text has neither. */
 export const UNMAP_DIRTY_BITMAP = 1 << 0;
+/** Address and size are 0. */
 export const UNMAP_ALL = 1 << 1;
+export const unmapBitmap = struct("vfio_user_bitmap", { pgsize: u64, size: u64 });
 
 export const deviceInfo = struct("vfio_user_device_info", {
   argsz: u32,

@@ -1,8 +1,6 @@
 import { Errno } from "../sys/errno.js";
-import { SysError } from "../sys/errors.js";
 import { isEventfd } from "../sys/eventfd.js";
-import { setNonBlocking } from "../sys/files.js";
-import { close, write } from "../sys/syscalls.js";
+import { close } from "../sys/syscalls.js";
 import {
   VFIO_IRQ_INFO_AUTOMASKED,
   VFIO_IRQ_INFO_EVENTFD,
@@ -20,19 +18,17 @@ import {
 } from "../vfio/uapi.js";
 import { Refusal } from "./refusal.js";
 
-const one = Buffer.alloc(128);
-one.writeBigUInt64LE(1n);
-const signal = one.subarray(0, 8);
-
 /** Interrupts of one kind: an eventfd per vector, where the client gave one. */
 export class ServerIrqs {
   private readonly fds: (number | undefined)[];
   private readonly masked: boolean[];
   private readonly pending: boolean[];
 
+  /** @param signal signals an eventfd of the client's, which must never block */
   constructor(
     readonly index: number,
     readonly count: number,
+    private readonly signal: (fd: number) => void,
   ) {
     this.fds = new Array<number | undefined>(count).fill(undefined);
     this.masked = new Array<boolean>(count).fill(false);
@@ -57,12 +53,7 @@ export class ServerIrqs {
     }
     // As the kernel does with INTx: no second signal before somebody has quieted the device.
     if (this.index === VFIO_PCI_INTX_IRQ_INDEX) this.masked[vector] = true;
-    try {
-      write(fd, signal);
-    } catch (error) {
-      // A counter that is full has been signalled enough.
-      if (!(error instanceof SysError) || error.errno !== Errno.EAGAIN) throw error;
-    }
+    this.signal(fd);
   }
 
   /**
@@ -112,10 +103,7 @@ export class ServerIrqs {
     for (const vector of vectors) {
       const old = this.fds[vector];
       if (old !== undefined) close(old);
-      const fd = fds.shift();
-      // A client could have filled its counter: that must not stop us.
-      if (fd !== undefined) setNonBlocking(fd);
-      this.fds[vector] = fd;
+      this.fds[vector] = fds.shift();
       this.masked[vector] = false;
       this.pending[vector] = false;
     }

@@ -1,5 +1,6 @@
 import { Errno } from "../sys/errno.js";
 import { BusyError, DeviceGoneError, IovaError, SysError } from "../sys/errors.js";
+import { Signaller } from "../sys/signaller.js";
 import { PAGE_SIZE, sealAgainstShrinking } from "../sys/syscalls.js";
 import { UnixSocket } from "../sys/unix-socket.js";
 import { watchReadable } from "../sys/watch.js";
@@ -40,6 +41,8 @@ import {
   regionAccess,
   regionIoFds,
   UNMAP_ALL,
+  UNMAP_DIRTY_BITMAP,
+  unmapBitmap,
   WRITE_MULTI_DATA_BYTES,
   WRITE_MULTI_MAX,
   writeMulti,
@@ -92,6 +95,8 @@ export class Session implements MessageDma {
   private readonly migration: ServerMigration | undefined;
   private readonly features: ServerFeatures;
   private readonly ioEvents = new ServerIoEvents();
+  /** Made for the first interrupt. */
+  private signaller: Signaller | undefined;
   private readonly pending = new Map<
     number,
     { resolve: (reply: Uint8Array) => void; reject: (error: Error) => void }
@@ -126,7 +131,9 @@ export class Session implements MessageDma {
     this.features = new ServerFeatures(this.memory, this.migration, () => this.maxTransferBytes);
     this.enableDma();
     const { intx, msi, msix } = device.vectors;
-    this.irqs = [intx, msi, msix, 0, 0].map((count, index) => new ServerIrqs(index, count));
+    this.irqs = [intx, msi, msix, 0, 0].map(
+      (count, index) => new ServerIrqs(index, count, (fd) => this.signal(fd)),
+    );
     try {
       watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).entrust();
     } catch (error) {
@@ -147,6 +154,7 @@ export class Session implements MessageDma {
     }
     for (const irqs of this.irqs) irqs.clear();
     this.ioEvents.close();
+    this.signaller?.close();
     this.memory.unmapAll();
     const gone = new DeviceGoneError("the vfio-user client");
     for (const { reject } of this.pending.values()) reject(gone);
@@ -175,6 +183,14 @@ export class Session implements MessageDma {
       await this.ask(Command.dmaWrite, [request, part]);
       done += part.length;
     }
+  }
+
+  private signal(fd: number): void {
+    if (this.signaller === undefined) {
+      this.signaller = new Signaller("interrupts of a vfio-user client");
+      this.signaller.entrust();
+    }
+    this.signaller.signal(fd);
   }
 
   private ask(command: number, parts: readonly Uint8Array[]): Promise<Uint8Array> {
@@ -399,12 +415,35 @@ export class Session implements MessageDma {
 
   private unmapDma(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
     const { flags, addr, size } = dmaUnmap.decode(payload);
-    if ((flags & ~UNMAP_ALL) !== 0) throw new Refusal(Errno.EOPNOTSUPP);
-    if ((flags & UNMAP_ALL) !== 0) {
-      if (addr !== 0n || size !== 0n) throw new Refusal(Errno.EINVAL);
-      this.memory.unmapAll();
-    } else if (this.memory.unmap(addr, size) === 0) throw new Refusal(Errno.ENOENT);
-    return { parts: [payload.slice(0, dmaUnmap.sizeBytes)] };
+    const parts: Uint8Array[] = [payload.slice(0, dmaUnmap.sizeBytes)];
+    switch (flags) {
+      case UNMAP_ALL:
+        if (addr !== 0n || size !== 0n) throw new Refusal(Errno.EINVAL);
+        this.memory.unmapAll();
+        return { parts };
+      case UNMAP_DIRTY_BITMAP:
+        parts.push(...this.unmapDirty(payload));
+        return { parts };
+      case 0:
+        if (this.memory.unmap(addr, size) === 0) throw new Refusal(Errno.ENOENT);
+        return { parts };
+      default:
+        throw new Refusal(Errno.EOPNOTSUPP);
+    }
+  }
+
+  /** Unmaps one mapping. @returns what was written to it, as long as the client has room for */
+  private unmapDirty(payload: Uint8Array): readonly Uint8Array[] {
+    const { argsz, addr, size } = dmaUnmap.decode(payload);
+    const { pgsize, size: roomBytes } = unmapBitmap.decode(payload, dmaUnmap.sizeBytes);
+    const headerBytes = dmaUnmap.sizeBytes + unmapBitmap.sizeBytes;
+    const most = Math.min(argsz, this.maxTransferBytes) - headerBytes;
+    if (roomBytes > BigInt(most)) throw new Refusal(Errno.EINVAL);
+    if (!this.memory.isMapping(addr, size)) throw new Refusal(Errno.ENOENT);
+    const bitmap = this.memory.reportLog(addr, size, pgsize, Number(roomBytes));
+    this.memory.unmap(addr, size);
+    const header = payload.slice(dmaUnmap.sizeBytes, headerBytes);
+    return [header, bitmap, new Uint8Array(Number(roomBytes) - bitmap.length)];
   }
 
   private regionInfo(payload: Uint8Array): { parts: readonly Uint8Array[]; fds?: readonly number[] } {

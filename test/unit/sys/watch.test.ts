@@ -7,6 +7,7 @@ import { EventFd } from "../../../src/sys/eventfd.js";
 import { Lease } from "../../../src/sys/resource.js";
 import { close, memfd, write } from "../../../src/sys/syscalls.js";
 import { watchReadable } from "../../../src/sys/watch.js";
+import { setBlocking } from "../../support/blocking.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { openDescriptors } from "../../support/proc.js";
 import { type Outcome, runNode } from "../../support/run.js";
@@ -59,6 +60,28 @@ describe("EventFd", () => {
     eventfd.signal();
     expect(eventfd.waitSync(-1)).toBe(1);
     expect(eventfd.waitSync(0)).toBe(0);
+  });
+
+  test("doesn't block where somebody else has made it a blocking one", async () => {
+    using eventfd = new EventFd();
+    setBlocking(eventfd.fd);
+    expect(eventfd.take()).toBe(0);
+    expect(eventfd.waitSync(0)).toBe(0);
+    let told = 0;
+    using _ = eventfd.watch((count) => {
+      told += count;
+    });
+    // Another reader, who is often quicker: the listener is called where there is nothing any more.
+    let taken = 0;
+    for (let i = 0; i < 50; i++) {
+      eventfd.signal();
+      await setImmediate();
+      taken += eventfd.take();
+    }
+    await turns();
+    expect(told + taken).toBe(50);
+    expect(taken).toBeGreaterThan(0);
+    expect(eventfd.take()).toBe(0);
   });
 
   test("refuses everything once closed, and has given its descriptor back", () => {

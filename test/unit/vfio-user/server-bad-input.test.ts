@@ -22,6 +22,11 @@ import {
   vfio_irq_set,
   vfio_region_info,
 } from "../../../src/vfio/uapi.js";
+import {
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+  VFIO_DEVICE_FEATURE_SET,
+  vfio_device_feature,
+} from "../../../src/vfio/uapi-feature.js";
 import type { MemorySpan } from "../../../src/vfio-user/emulated-device.js";
 import {
   Command,
@@ -29,12 +34,15 @@ import {
   DMA_WRITE,
   dmaMap,
   dmaUnmap,
+  loggingControl,
   regionAccess,
   UNMAP_ALL,
   UNMAP_DIRTY_BITMAP,
+  unmapBitmap,
 } from "../../../src/vfio-user/protocol.js";
 import { VfioUserServer } from "../../../src/vfio-user/server.js";
 import { encodeVersion } from "../../../src/vfio-user/version.js";
+import { setBlocking } from "../../support/blocking.js";
 import { caught } from "../../support/caught.js";
 import { socketPath } from "../../support/emulators.js";
 import { holdings } from "../../support/holdings.js";
@@ -43,7 +51,7 @@ import { header } from "../../support/raw-vfio-user-message.js";
 import { TestFunction } from "../../support/test-function.js";
 
 const PAGE = 4096;
-const { EEXIST, EINVAL, ENOENT, ENOTTY, EOPNOTSUPP, EPERM } = Errno;
+const { E2BIG, EEXIST, EINVAL, ENOENT, ENOTTY, EOPNOTSUPP, EPERM } = Errno;
 const SEND_TIMEOUT_MS = 200;
 const VERSION_TIMEOUT_MS = 400;
 
@@ -234,7 +242,9 @@ describe("unmapping", () => {
       [0x10_1000n, BigInt(PAGE), 0, EINVAL],
       [0x10_1000n, BigInt(16 * PAGE), 0, EINVAL],
       [0x0f_f000n, BigInt(2 * PAGE), 0, EINVAL],
-      [0x10_0000n, BigInt(4 * PAGE), UNMAP_DIRTY_BITMAP, EOPNOTSUPP],
+      // Without the place for a bitmap.
+      [0x10_0000n, BigInt(4 * PAGE), UNMAP_DIRTY_BITMAP, EINVAL],
+      [0n, 0n, UNMAP_DIRTY_BITMAP | UNMAP_ALL, EOPNOTSUPP],
       [0x10_0000n, BigInt(4 * PAGE), 0x80, EOPNOTSUPP],
       [0x10_0000n, BigInt(4 * PAGE), UNMAP_ALL, EINVAL],
     ];
@@ -247,6 +257,60 @@ describe("unmapping", () => {
     expect(await client.errnoOf(Command.dmaUnmap, unmapping(0x10_0000n, BigInt(4 * PAGE)))).toBe(0);
     expect(sharedMappings()).toBe(0);
     expect(find(0x10_0000, 1)).toBe(false);
+  });
+
+  test("with what was written, where that can't be told", async () => {
+    using client = await negotiated();
+    const fd = file(4);
+    const size = BigInt(4 * PAGE);
+    expect(await client.errnoOf(Command.dmaMap, mapping({ size }), [fd])).toBe(0);
+    close(fd);
+    const taking = (
+      pgsize: bigint,
+      room: bigint,
+      argsz = 4096,
+      addr = 0x10_0000n,
+      bytes = size,
+    ): Uint8Array =>
+      Buffer.concat([
+        dmaUnmap.encode({ argsz, addr, size: bytes, flags: UNMAP_DIRTY_BITMAP }),
+        unmapBitmap.encode({ pgsize, size: room }),
+      ]);
+    // Nothing is logged.
+    expect(await client.errnoOf(Command.dmaUnmap, taking(4096n, 8n))).toBe(EINVAL);
+    const start = Buffer.concat([
+      vfio_device_feature.encode({
+        argsz: 24,
+        flags: VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+      }),
+      loggingControl.encode({ page_size: 4096n }),
+    ]);
+    expect(await client.errnoOf(Command.deviceFeature, start)).toBe(0);
+    const wrong: readonly [Uint8Array, number][] = [
+      [taking(0n, 8n), EINVAL],
+      [taking(4097n, 8n), EINVAL],
+      [taking(2n ** 63n, 0n), E2BIG],
+      [taking(4096n, 7n), E2BIG],
+      [taking(4096n, 2n ** 64n - 1n), EINVAL],
+      [taking(4096n, 2n ** 40n), EINVAL],
+      [taking(4096n, 8n, 47), EINVAL],
+      [taking(4096n, 8n, 0), EINVAL],
+      [taking(4096n, 8n, 4096, 0n), ENOENT],
+      [taking(4096n, 8n, 4096, 0x10_0000n, size - 4096n), ENOENT],
+      [taking(4096n, 8n, 4096, 0x10_0000n, 2n ** 64n - 1n), ENOENT],
+      [taking(4096n, 8n).subarray(0, 39), EINVAL],
+    ];
+    for (const [payload, errno] of wrong) {
+      expect(await client.errnoOf(Command.dmaUnmap, payload)).toBe(errno);
+      expect(sharedMappings()).toBe(1);
+    }
+    expect(find(0x10_1000, 1, true)).toBe(true);
+    // More room than needed is filled up.
+    const answer = await client.ask(Command.dmaUnmap, taking(4096n, 32n));
+    expect(answer).toMatchObject({ errno: 0 });
+    expect(answer?.payload).toHaveLength(dmaUnmap.sizeBytes + unmapBitmap.sizeBytes + 32);
+    expect([...(answer?.payload.subarray(40) ?? [])]).toEqual([2, ...new Array<number>(31).fill(0)]);
+    expect(sharedMappings()).toBe(0);
   });
 
   test("all, and a client that goes without unmapping", async () => {
@@ -453,13 +517,17 @@ describe("interrupts", () => {
     device.host?.raise(1);
     expect(event.take()).toBe(1);
     const held = holdings().descriptors;
-    // Counts to 2^64-2; the write of a server must neither block nor throw.
+    // Counts to 2^64-2; a server's signal must neither block nor throw, also where the client has it that writes block.
     writeFileSync(event.fd, Buffer.from(BigUint64Array.of(2n ** 64n - 2n).buffer));
-    device.host?.raise(1);
+    setBlocking(event.fd);
+    for (let i = 0; i < 200; i++) device.host?.raise(1);
     device.host?.raise(99);
     expect(holdings().descriptors).toBe(held);
     expect(await client.errnoOf(Command.deviceSetIrqs, set(1 | 32, MSIX, 0, 0))).toBe(0);
     expect(holdings().descriptors).toBe(held - 1);
+    // The descriptor, too, of what signals.
+    client.close();
+    while (holdings().descriptors > held - 4) await idle();
   });
 });
 

@@ -1,0 +1,138 @@
+/** Signals to eventfds that others have, too. */
+import { constants } from "node:fs";
+import { Errno } from "./errno.js";
+import { SysError } from "./errors.js";
+import { setNonBlocking } from "./files.js";
+import { addressOf, c, ioDestroyOffThread, lastErrno } from "./libc.js";
+import { Lease, Resource } from "./resource.js";
+import { struct, u16, u32, u64 } from "./struct.js";
+import { close, open, pollWritable, write } from "./syscalls.js";
+
+/** Native AIO's system calls by architecture; they are in no C library. */
+const numbers: Readonly<
+  Record<
+    string,
+    { readonly setup: number; readonly destroy: number; readonly submit: number; readonly get: number }
+  >
+> = {
+  x64: { setup: 206, destroy: 207, submit: 209, get: 208 },
+  arm64: { setup: 0, destroy: 1, submit: 2, get: 4 },
+};
+
+/** linux/aio_abi.h, little-endian; a read of nothing by default (IOCB_CMD_PREAD). */
+const iocb = struct("iocb", {
+  aio_data: u64,
+  aio_key: u32,
+  aio_rw_flags: u32,
+  aio_lio_opcode: u16,
+  aio_reqprio: u16,
+  aio_fildes: u32,
+  aio_buf: u64,
+  aio_nbytes: u64,
+  aio_offset: u64,
+  aio_reserved2: u64,
+  aio_flags: u32,
+  aio_resfd: u32,
+});
+const IOCB_FLAG_RESFD = 1;
+const IO_EVENT_BYTES = 32;
+/** Requests before their results are fetched. */
+const ROOM = 64;
+
+/** What native AIO needs, all in one piece outside V8's moving heap: request, a pointer to it, room for results, no time. */
+const POINTER_AT = iocb.sizeBytes;
+const TIMEOUT_AT = POINTER_AT + 8;
+const EVENTS_AT = TIMEOUT_AT + 16;
+
+/** A context of native AIO, and what its requests read. */
+class Aio {
+  private readonly words: Uint32Array<ArrayBuffer>;
+  private readonly address: number;
+  private unfetched = 0;
+
+  private constructor(
+    private readonly calls: NonNullable<(typeof numbers)[string]>,
+    private readonly context: number,
+    private readonly nothing: number,
+  ) {
+    this.words = new Uint32Array(new ArrayBuffer(EVENTS_AT + ROOM * IO_EVENT_BYTES));
+    this.address = addressOf(this.words);
+    const bytes = new Uint8Array(this.words.buffer);
+    bytes.set(iocb.encode({ aio_fildes: nothing, aio_flags: IOCB_FLAG_RESFD }));
+    new BigUint64Array(this.words.buffer)[POINTER_AT / 8] = BigInt(this.address);
+  }
+
+  /** @returns undefined where this kernel, or whoever limits this process, allows none */
+  static create(): Aio | undefined {
+    const calls = numbers[process.arch];
+    const context = new BigUint64Array(1);
+    if (calls === undefined || c.ioSetup(calls.setup, ROOM, context) < 0) return undefined;
+    try {
+      return new Aio(calls, Number(context[0]), open("/dev/null", constants.O_RDONLY));
+    } catch (error) {
+      ioDestroyOffThread(calls.destroy, Number(context[0]));
+      if (error instanceof SysError) return undefined;
+      throw error;
+    }
+  }
+
+  /** @throws SysError: EINVAL, EBADF where that is no eventfd */
+  signal(fd: number): void {
+    const { calls, context, address } = this;
+    this.words[iocb.words.aio_resfd] = fd;
+    for (;;) {
+      if (this.unfetched === ROOM) {
+        c.ioGetevents(calls.get, context, 0, ROOM, address + EVENTS_AT, address + TIMEOUT_AT);
+        this.unfetched = 0;
+      }
+      if (c.ioSubmit(calls.submit, context, 1, address + POINTER_AT) >= 0) break;
+      const errno = lastErrno();
+      if (errno !== Errno.EAGAIN || this.unfetched === 0)
+        throw new SysError("io_submit", errno, { object: `eventfd ${fd}` });
+      this.unfetched = ROOM;
+    }
+    this.unfetched++;
+  }
+
+  close(): void {
+    ioDestroyOffThread(this.calls.destroy, this.context);
+    close(this.nothing);
+  }
+}
+
+/**
+ * Signals eventfds that somebody else shares, without ever blocking. write(2) blocks where their counter is full and they
+ * aren't O_NONBLOCK, and both are in the hands of whoever shares them, at any moment. But the kernel itself signals an eventfd
+ * when a request of native AIO has ended, as devices do, and that never waits: so nothing is read into nowhere, over and over.
+ */
+export class Signaller extends Resource {
+  private readonly aio: Aio | undefined;
+
+  /** @throws SysError */
+  constructor(what: string) {
+    const aio = Aio.create();
+    super(new Lease(what, () => aio?.close()));
+    this.aio = aio;
+  }
+
+  /** Whether nobody can make it block; not so where there is no native AIO. Then it is only very unlikely. */
+  get certain(): boolean {
+    return this.aio !== undefined;
+  }
+
+  /** Adds one signal; one whose counter is full has been signalled enough. @throws ClosedError, SysError */
+  signal(fd: number): void {
+    this.lease.assertOpen();
+    if (this.aio !== undefined) {
+      this.aio.signal(fd);
+      return;
+    }
+    setNonBlocking(fd);
+    if (!pollWritable(fd, 0)) return;
+    try {
+      write(fd, BigUint64Array.of(1n));
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.EAGAIN) throw error;
+    }
+  }
+}
