@@ -156,6 +156,28 @@ function dataDevices(folder: string): string[] {
   ];
 }
 
+/** Controllers behind root ports to be taken out, and QEMU's monitor at a port of the guest's to do so. */
+function removableDevices(folder: string): string[] {
+  const monitor = join(folder, "qmp");
+  return [
+    // The kernel's own hot-plug driver for root ports, not the firmware's: it also notices what nobody announced.
+    ...["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"],
+    ...["pulled-iommufd", "pulled-type1", "deleted", "listened"].flatMap((id, i) => [
+      ...["-device", `pcie-root-port,id=port-${id},chassis=${i + 1},addr=0x1${i}`],
+      ...disk(folder, id, 16 * MIB),
+      ...["-device", `nvme,id=${id},serial=${id},drive=${id},bus=port-${id}`],
+    ]),
+    ...[
+      "-chardev",
+      `socket,id=monitor,path=${monitor},server=on,wait=off`,
+      "-mon",
+      "chardev=monitor,mode=control",
+    ],
+    ...["-chardev", `socket,id=monitor-client,path=${monitor}`],
+    ...["-device", "virtserialport,bus=iova-serial.0,nr=9,chardev=monitor-client,name=iova.qmp"],
+  ];
+}
+
 export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
@@ -172,6 +194,13 @@ export const testMachines: readonly TestMachine[] = [
     purpose: "NVMe namespaces of many formats, reached through two controllers of one subsystem",
     defaultDevices: true,
     qemuArgs: dataDevices,
+    append: [],
+  },
+  {
+    name: "removal",
+    purpose: "controllers that leave the machine, and QEMU's monitor to make them",
+    defaultDevices: true,
+    qemuArgs: removableDevices,
     append: [],
   },
   {

@@ -115,8 +115,9 @@ export class ControllerEngine {
     this.presence = new Presence(device, {
       gone: (error) => this.lifecycle.fail(error),
       removal: () => {
-        this.lifecycle.removalRequested();
+        // It may be gone already.
         this.checkHealth();
+        this.lifecycle.removalRequested();
       },
     });
     // Identify pages are all that admin commands carry before MDTS is known; later ones may carry more.

@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { setTimeout } from "node:timers/promises";
-import { ClosedError, StateError } from "../sys/errors.js";
+import { ClosedError, DeviceGoneError, StateError } from "../sys/errors.js";
 import type { NvmeCommand } from "./command.js";
 import { NvmeResetError } from "./error.js";
 import type { NvmeConfig } from "./options.js";
@@ -31,7 +31,10 @@ export interface NvmeLifecycleEvents {
   recovered: [attempts: number];
   /** It stays down: all commands were rejected, and all new ones are. */
   failed: [error: Error];
-  /** The kernel asks for the device, because it is being removed: close it. */
+  /**
+   * The kernel asks for the device, because it is being removed: close it. Where nobody listens, all commands are rejected
+   * with DeviceGoneError and the controller stays down.
+   */
   removal: [];
 }
 
@@ -101,7 +104,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   }
 
   /** Something leaves the controller's commands in doubt. */
-  fail(error: Error): void {
+  fail(error: Error, attempts = this.recovery.attempts): void {
     if (this.attempt !== undefined) {
       this.failAttempt(error, this.attempt);
       return;
@@ -110,7 +113,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     const canFail = ["live", "starting", "shutting down", "closing"].includes(current);
     if (!canFail) return;
     this.current = "recovering";
-    this.work = this.handle(error, current === "live" ? this.recovery.attempts : 0);
+    this.work = this.handle(error, current === "live" ? attempts : 0);
   }
 
   /**
@@ -156,8 +159,11 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     await this.work;
   }
 
+  /** The kernel waits until the device is closed: a program that doesn't listen learns of it by its commands. */
   removalRequested(): void {
     this.tell("removal");
+    if (this.listenerCount("removal") > 0 || this.current !== "live") return;
+    this.fail(new DeviceGoneError(this.parts.name, "is being removed: close it"), 0);
   }
 
   closed(): void {

@@ -19,7 +19,7 @@ export class BindError extends IovaError {
   }
 }
 
-/** A function bound to vfio-pci. close() gives it back to the driver it had before. */
+/** A function bound to vfio-pci. close() gives it back to the driver it had before, if it is still in the machine. */
 export class VfioBinding extends Resource {
   constructor(
     /** domain:bus:device.function */
@@ -75,7 +75,12 @@ export function bindToVfio(address: string): VfioBinding {
   }
   return new VfioBinding(bdf, previous, () => {
     assertNotOpen(bdf);
-    restore();
+    try {
+      restore();
+    } catch (error) {
+      // Nothing is left to give back.
+      if (!isRemoved(path)) throw error;
+    }
   });
 }
 
@@ -96,8 +101,18 @@ export function unbindFromVfio(address: string): string | undefined {
   return driverOf(bdf);
 }
 
+/** Whether the function has left the machine, which the kernel may not have noticed yet. */
+function isRemoved(path: string): boolean {
+  try {
+    return readFileSync(join(path, "config")).readUInt32LE() === 0xffff_ffff;
+  } catch {
+    return true;
+  }
+}
+
 /** The kernel would wait, without limit, for whoever has the device open. */
 function assertNotOpen(bdf: string): void {
+  if (!existsSync(`/sys/bus/pci/devices/${bdf}`)) return;
   const holders = vfioHolders(bdf);
   if (holders.length > 0) {
     throw new BusyError(`${bdf} can't be taken from ${VFIO_PCI}: open in process ${holders.join(", ")}`);

@@ -97,8 +97,8 @@ export class TimeoutError extends IovaError {
 
 /** The device no longer answers: its registers read all ones, or it was unplugged. */
 export class DeviceGoneError extends IovaError {
-  constructor(what: string) {
-    super("ERR_IOVA_DEVICE_GONE", `${what} no longer answers (removed, powered down or in reset)`);
+  constructor(what: string, how = "no longer answers (removed, powered down or in reset)") {
+    super("ERR_IOVA_DEVICE_GONE", `${what} ${how}`);
   }
 }
 

@@ -251,7 +251,7 @@ export class VfioContainer extends Resource {
     words[UNMAP.iova + 1] = highOfPage(page);
     storeU64(words, UNMAP.size, sizeBytes);
     const result = this.unmapRequest.call(this.fd);
-    if (result < 0) throw this.unmapError(result, iovaOfPage(page));
+    if (result < 0) this.assertForgotten(result, iovaOfPage(page));
   }
 
   private mapError(result: number, sizeBytes: number, at: bigint): SysError {
@@ -280,7 +280,10 @@ export class VfioContainer extends Resource {
     const result = await lease.during("an unmapping under way", () =>
       tryIoctlAsync(this.fd, VFIO_IOMMU_UNMAP_DMA, request),
     );
-    if (result < 0) throw this.unmapError(result, at);
+    if (result < 0) {
+      this.assertForgotten(result, at);
+      return 0;
+    }
     return Number(vfio_iommu_type1_dma_unmap.get(request, "size"));
   }
 
@@ -379,11 +382,21 @@ export class VfioContainer extends Resource {
     quads[UNMAP_IOVA] = checkU64("iova", at);
     storeU64(words, UNMAP.size, sizeBytes);
     const result = this.unmapRequest.call(this.fd);
-    if (result < 0) throw this.unmapError(result, at);
+    if (result >= 0) return;
+    this.assertForgotten(result, at);
+    storeU64(words, UNMAP.size, 0);
   }
 
-  private unmapError(result: number, at: bigint): SysError {
-    return new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
+  /**
+   * Whether an unmapping failed for nothing was left to unmap: when its last device is removed, the kernel takes a group
+   * out by itself, and with the last group all mappings.
+   * @throws SysError where that isn't the reason
+   */
+  private assertForgotten(result: number, at: bigint): void {
+    const hasIommu = (): boolean =>
+      tryIoctl(this.fd, VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({})) !== -Errno.EINVAL;
+    if (result === -Errno.EINVAL && !hasIommu()) return;
+    throw new SysError("VFIO_IOMMU_UNMAP_DMA", -result, {
       object: `${this.lease.label} at 0x${at.toString(16)}`,
     });
   }
