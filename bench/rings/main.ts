@@ -1,6 +1,6 @@
 /**
  * A queue pair's loop of reads, in turns: a C program as a general library has it, the library's ring layer, and its
- * promise layer. The controller is a C program in shared memory, without limit and limited to what fast devices do: that
+ * promise layer; with, as the floor of that, the rings and nothing but a bare promise for each read. The controller is a C program in shared memory, without limit and limited to what fast devices do: that
  * wants two processors for itself. What the host's part costs is measured besides on one, which a busy machine has, too.
  *
  *   npm run bench -- rings [ROUNDS [MILLISECONDS]]
@@ -9,8 +9,8 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { compileC } from "../c-program.js";
 import { median } from "../rounds.js";
-import { Device, keepToOwnCpu, SharedQueues, type Speed } from "./device.js";
-import { runPromises } from "./promise-load.js";
+import { Device, InlineController, keepToOwnCpu, SharedQueues, type Speed } from "./device.js";
+import { runBarePromises, runPromises } from "./promise-load.js";
 import { measureGarbage, runRings, runRingsInline } from "./ring-load.js";
 
 const UNLIMITED: Speed = { rate: 0, latencyNs: 0 };
@@ -19,7 +19,7 @@ const COUNTED = 10_000_000;
 /** One way to do it. @returns commands per second */
 interface Way {
   readonly name: string;
-  /** What it promises, by C. */
+  /** What it promises, by C; 0 where nothing. */
   readonly atLeast?: number;
   run(queues: SharedQueues): number | Promise<number>;
 }
@@ -35,7 +35,7 @@ interface Load {
 
 const loads: readonly Load[] = [
   { name: "QD 32, one thread", depth: 32, rings: 1 },
-  { name: "QD 128, one thread", depth: 128, rings: 1 },
+  { name: "QD 128, one thread", depth: 128, rings: 1, promises: 0 },
   { name: "QD 1", depth: 1, speed: UNLIMITED, rings: 1 },
   { name: "QD 32", depth: 32, speed: UNLIMITED, rings: 1 },
   { name: "QD 128", depth: 128, speed: UNLIMITED, rings: 1 },
@@ -70,12 +70,19 @@ function waysOf({ depth, speed, rings, promises }: Load, hostProgram: string): W
     run: (queues) => run(queues, depth, milliseconds),
   };
   if (promises === undefined) return [c, ours];
+  const controllerOf = (queues: SharedQueues): InlineController | undefined =>
+    speed === undefined ? new InlineController(queues) : undefined;
   const promised: Way = {
     name: "promises",
     atLeast: promises,
-    run: (queues) => runPromises(queues, depth, milliseconds),
+    run: (queues) => runPromises(queues, depth, milliseconds, controllerOf(queues)),
   };
-  return [c, ours, promised];
+  const bare: Way = {
+    name: "promise floor",
+    atLeast: 0,
+    run: (queues) => runBarePromises(queues, depth, milliseconds, controllerOf(queues)),
+  };
+  return [c, ours, promised, bare];
 }
 
 async function measure(load: Load, ways: readonly Way[], open: () => SharedQueues): Promise<void> {

@@ -3,12 +3,27 @@ import type { DmaBuffer } from "../../src/dma/buffer.js";
 import { type Iova, type IovaRange, iova } from "../../src/dma/iova.js";
 import type { DmaMapper } from "../../src/dma/mapper.js";
 import { DmaSpace } from "../../src/dma/space.js";
+import type { BlockFormat } from "../../src/nvme/block-format.js";
+import { CommandIds } from "../../src/nvme/command-ids.js";
+import { CompletionQueue } from "../../src/nvme/completion-queue.js";
+import { type CommandTarget, NvmeNamespace } from "../../src/nvme/namespace.js";
 import { QueuePair } from "../../src/nvme/queue-pair.js";
+import { IDENTIFY_BYTES, identifyController, identifyNamespace } from "../../src/nvme/spec/identify.js";
+import { IoOpcode } from "../../src/nvme/spec/opcodes.js";
+import { writeIoEntry } from "../../src/nvme/submission-entry.js";
+import { SubmissionQueue } from "../../src/nvme/submission-queue.js";
 import { Lease } from "../../src/sys/resource.js";
-import { ENTRIES, type SharedQueues } from "./device.js";
+import { CQ_DOORBELL, ENTRIES, type InlineController, type SharedQueues, SQ_DOORBELL } from "./device.js";
 import { WARM_UP_MS } from "./ring-load.js";
 
-const BLOCK_BYTES = 4096;
+const READ_BYTES = 4096;
+const BLOCKS = 8;
+const format: BlockFormat = {
+  blockSizeBytes: READ_BYTES / BLOCKS,
+  metadataBytes: 0,
+  extended: false,
+  protection: undefined,
+};
 
 /** Stands in for an IOMMU: the simulated controller looks at no address. */
 const mapper: DmaMapper = {
@@ -34,48 +49,52 @@ class RingSpace extends DmaSpace {
   }
 }
 
-/** @returns commands per second */
-export async function runPromises(
-  queues: SharedQueues,
+/** A namespace whose controller is nothing but a queue pair. */
+class BareNamespace extends NvmeNamespace {
+  constructor(space: DmaSpace, pair: QueuePair) {
+    const page = new Uint8Array(IDENTIFY_BYTES);
+    const none = (): never => {
+      throw new Error("this bench only reads");
+    };
+    const target: CommandTarget = {
+      bdf: "bench",
+      dma: space,
+      identify: identifyController.decode(page),
+      capabilities: { minPageBytes: 4096 },
+      maxTransferBytes: READ_BYTES,
+      admin: none,
+      submitIo: none,
+      executeIo: none,
+      submitFused: none,
+      // As NvmeController has it.
+      transferIo(opcode, nsid, lba, cdw12, buffer, offset, length) {
+        if (buffer.space !== space || length > READ_BYTES || !buffer.contiguous) return undefined;
+        return pair.transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
+      },
+    };
+    super(target, 1, identifyNamespace.decode(page), format);
+  }
+}
+
+/** As many loops as asked for, each of which waits for one read after the other; and what they took. */
+async function runLoops(
   depth: number,
   milliseconds: number,
+  read: (slot: number, count: number) => Promise<void>,
+  elsewhereMs: () => number,
 ): Promise<number> {
-  using space = new RingSpace(queues);
-  const failed = (error: Error): void => {
-    throw error;
-  };
-  const queue = new QueuePair({
-    id: 1,
-    entries: ENTRIES,
-    space,
-    doorbells: queues.doorbells,
-    doorbellStrideWords: 1,
-    pageBytes: 4096,
-    maxTransferBytes: 4096,
-    mode: "poll",
-    timeoutMs: 60_000,
-    onFailure: failed,
-    onTick: () => {},
-  });
-  const buffer = space.alloc(depth * BLOCK_BYTES);
   let done = 0;
   let stopped = false;
   let counted = 0;
   let begin = 0;
   let end = 0;
-  const start = performance.now();
-  const reader = async (slot: number): Promise<void> => {
+  const now = (): number => performance.now() - elsewhereMs();
+  const start = now();
+  const loop = async (slot: number): Promise<void> => {
     while (!stopped) {
-      await queue.execute({
-        opcode: 2,
-        nsid: 1,
-        cdw10: done,
-        cdw11: 0,
-        cdw12: 7,
-        data: { buffer, offset: slot * BLOCK_BYTES, length: BLOCK_BYTES },
-      });
+      await read(slot, done);
       if ((++done & 1023) === 0) {
-        end = performance.now();
+        end = now();
         if (begin === 0) {
           if (end - start < WARM_UP_MS) continue;
           begin = end;
@@ -85,9 +104,124 @@ export async function runPromises(
       }
     }
   };
-  await Promise.all(Array.from({ length: depth }, (_, slot) => reader(slot)));
+  await Promise.all(Array.from({ length: depth }, (_, slot) => loop(slot)));
+  return ((done - counted) / (end - begin)) * 1000;
+}
+
+/** Runs a controller on this thread, where there is one, and keeps the time that takes. */
+class OnThisThread {
+  spentMs = 0;
+
+  constructor(private readonly controller: InlineController | undefined) {}
+
+  readonly run = (): void => {
+    if (this.controller === undefined) return;
+    const begin = performance.now();
+    this.controller.completeAll();
+    this.spentMs += performance.now() - begin;
+  };
+}
+
+/**
+ * @param controller on this thread, whose time is not counted; else it is elsewhere
+ * @returns commands per second
+ */
+export async function runPromises(
+  queues: SharedQueues,
+  depth: number,
+  milliseconds: number,
+  controller?: InlineController,
+): Promise<number> {
+  using space = new RingSpace(queues);
+  const inline = new OnThisThread(controller);
+  const failed = (error: Error): void => {
+    throw error;
+  };
+  const queue = new QueuePair({
+    id: 1,
+    entries: ENTRIES,
+    space,
+    doorbells: queues.doorbells,
+    doorbellStrideWords: 1,
+    afterRing: controller && inline.run,
+    pageBytes: 4096,
+    maxTransferBytes: READ_BYTES,
+    mode: "poll",
+    timeoutMs: 60_000,
+    onFailure: failed,
+    onTick: () => {},
+  });
+  const namespace = new BareNamespace(space, queue);
+  const buffer = space.alloc(depth * READ_BYTES);
+  const places = Array.from({ length: depth }, (_, slot) => ({
+    offset: slot * READ_BYTES,
+    length: READ_BYTES,
+  }));
+  const rate = await runLoops(
+    depth,
+    milliseconds,
+    (slot, count) => namespace.read(count * BLOCKS, buffer, places[slot]),
+    () => inline.spentMs,
+  );
   queue.fail(new Error("done"));
   queue.close();
   buffer.close();
-  return ((done - counted) / (end - begin)) * 1000;
+  return rate;
+}
+
+/**
+ * The least that a promise for each read costs: the ring layer and a bare `new Promise`, without anything that a library
+ * does besides.
+ * @param controller as with runPromises() @returns commands per second
+ */
+export async function runBarePromises(
+  queues: SharedQueues,
+  depth: number,
+  milliseconds: number,
+  controller?: InlineController,
+): Promise<number> {
+  const { sqWords, cqWords, doorbells } = queues;
+  const sq = new SubmissionQueue(1, ENTRIES, sqWords, doorbells, SQ_DOORBELL);
+  const cq = new CompletionQueue(1, ENTRIES, cqWords, doorbells, CQ_DOORBELL);
+  const cids = new CommandIds(depth);
+  const resolves: (() => void)[] = new Array(depth);
+  const inline = new OnThisThread(controller);
+  let isPolling = true;
+  const poll = (): void => {
+    // The memory may be gone by then.
+    if (!isPolling) return;
+    const count = cq.reap(ENTRIES);
+    for (let i = 0; i < count; i++) {
+      const cid = cq.cids[i] ?? -1;
+      if ((cq.statuses[i] ?? 1) !== 0 || !cids.give(cid)) throw new Error("a read failed");
+      resolves[cid]?.();
+    }
+    cq.ring();
+    setImmediate(poll);
+  };
+  let isRinging = false;
+  const ring = (): void => {
+    isRinging = false;
+    sq.ring();
+    inline.run();
+  };
+  const ready = Promise.resolve();
+  const read = (_: number, count: number): Promise<void> => {
+    const cid = cids.take();
+    const lba = (count * BLOCKS) >>> 0;
+    const prp = 0x1000_0000 + cid * READ_BYTES;
+    writeIoEntry(sq.words, sq.slot, IoOpcode.read, cid, 1, lba, 0, BLOCKS - 1, 0, prp, 1, 0, 0);
+    sq.post();
+    if (!isRinging) {
+      isRinging = true;
+      void ready.then(ring);
+    }
+    return new Promise((resolve) => {
+      resolves[cid] = resolve;
+    });
+  };
+  setImmediate(poll);
+  const rate = await runLoops(depth, milliseconds, read, () => inline.spentMs);
+  isPolling = false;
+  return rate;
 }

@@ -5,6 +5,8 @@ import type { ShadowDoorbells } from "./shadow-doorbells.js";
 export const CQE_WORDS = 4;
 // Own constants, which V8 makes part of the code: what is imported or exported it looks up at each use.
 const CQE_SHIFT = 2;
+/** Of an entry: queues have 65,536 at most. Masks with it change nothing; they tell V8 that no index overflows. */
+const MAX_INDEX = 0xffff;
 const mustAcquire = weaklyOrdered;
 /** Word of an entry that holds command id, phase and status. */
 const STATUS_WORD = 3;
@@ -72,7 +74,7 @@ export class CompletionQueue {
 
   /** Index in {@link words} of the next completion, or -1 where the controller has written none. */
   peek(): number {
-    const at = this.head << CQE_SHIFT;
+    const at = (this.head & MAX_INDEX) << CQE_SHIFT;
     const status = this.words[at + STATUS_WORD] ?? 0;
     if (((status >>> 16) & 1) !== this.phase) return -1;
     if (mustAcquire) acquire();
@@ -95,14 +97,15 @@ export class CompletionQueue {
    */
   reap(max: number): number {
     // Who polls comes here in vain most of the time, and is to notice the first completion at once.
-    if ((((this.words[(this.head << CQE_SHIFT) + STATUS_WORD] ?? 0) >>> 16) & 1) !== this.phase) return 0;
+    if ((((this.words[((this.head & MAX_INDEX) << CQE_SHIFT) + STATUS_WORD] ?? 0) >>> 16) & 1) !== this.phase)
+      return 0;
     // Locals: V8 would load and store a field for each use, as anything could have changed it.
     const { words, entries, cids, sqids, sqHeads, statuses, results, results1 } = this;
     let { head, phase } = this;
     const limit = max < entries ? max : entries;
     let count = 0;
     while (count < limit) {
-      const at = head << CQE_SHIFT;
+      const at = (head & MAX_INDEX) << CQE_SHIFT;
       const dw3 = words[at + STATUS_WORD] ?? 0;
       if (((dw3 >>> 16) & 1) !== phase) break;
       if (mustAcquire) acquire();

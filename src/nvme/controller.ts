@@ -1,3 +1,4 @@
+import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import type { BackendName } from "../pci/backend.js";
 import { PciDevice } from "../pci/device.js";
@@ -166,6 +167,35 @@ export class NvmeController implements AsyncDisposable {
   /** Not for users: the same for a command whose completion says no more than that it is done. @throws as submitIo() */
   executeIo(command: NvmeCommand, options?: IoCommandOptions): Promise<void> {
     return this.queueFor(command, options).execute(command, options);
+  }
+
+  /**
+   * Not for users: the same for a plain read or write, see {@link QueuePair.transfer}.
+   * @returns undefined, with nothing done, where that isn't possible: executeIo() says why, or waits
+   * @throws as submitIo()
+   */
+  transferIo(
+    opcode: number,
+    nsid: number,
+    lba: number,
+    cdw12: number,
+    buffer: DmaBuffer,
+    offset: number,
+    length: number,
+    queue: NvmeQueue | undefined,
+  ): Promise<void> | undefined {
+    const { lifecycle, queues, ioRules } = this.engine;
+    lifecycle.assertUsable();
+    const pair = queue === undefined ? queues.next() : queues.pairOf(queue);
+    if (
+      pair === undefined ||
+      buffer.space !== ioRules.space ||
+      length > ioRules.maxTransferBytes ||
+      !buffer.contiguous
+    ) {
+      return undefined;
+    }
+    return pair.transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
   }
 
   /** Where an I/O command goes, which has been checked then. @throws as submitIo() */

@@ -63,14 +63,17 @@ export function cutData(data: CommandData, from: number, length: number): Comman
   return cut;
 }
 
+/** Who keeps them, in the error of who closes one. */
+export const HOLDER = "an NVMe command";
+
 /** Keeps the buffers of a command from being closed. */
 export function holdData(data: CommandData | undefined): void {
   if (data === undefined) return;
   if (!isDataList(data)) {
-    data.buffer.lease.hold("an NVMe command");
+    data.buffer.lease.hold(HOLDER);
     return;
   }
-  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.hold("an NVMe command");
+  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.hold(HOLDER);
 }
 
 /** Ends what {@link holdData} began. */

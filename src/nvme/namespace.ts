@@ -1,4 +1,4 @@
-import type { DmaBuffer } from "../dma/buffer.js";
+import { DmaBuffer } from "../dma/buffer.js";
 import { checkInteger, checkLength, checkOffset, checkU64 } from "../sys/check.js";
 import { ArgumentError, UnsupportedError } from "../sys/errors.js";
 import { type AdminTarget, adminRead } from "./admin-target.js";
@@ -25,7 +25,9 @@ import {
   type ProtectionDefault,
   type ProtectionOptions,
 } from "./io-options.js";
+import type { NvmeQueue } from "./io-queues.js";
 import { NvmePlacement } from "./placement.js";
+import { transferName } from "./plain-transfer.js";
 import type { ProtectionInformation } from "./protection/information.js";
 import { NvmeReservations } from "./reservations.js";
 import {
@@ -66,6 +68,16 @@ export interface CommandTarget extends AdminTarget {
   readonly capabilities: { readonly minPageBytes: number };
   submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion>;
   executeIo(command: NvmeCommand, options?: IoCommandOptions): Promise<void>;
+  transferIo(
+    opcode: number,
+    nsid: number,
+    lba: number,
+    cdw12: number,
+    buffer: DmaBuffer,
+    offset: number,
+    length: number,
+    queue: NvmeQueue | undefined,
+  ): Promise<void> | undefined;
   submitFused(
     first: NvmeCommand,
     second: NvmeCommand,
@@ -106,13 +118,6 @@ const FUSED_FIRST = 1;
 const FUSED_SECOND = 2;
 /** VWC bits 2:1: Flush takes the broadcast id. */
 const VWC_BROADCAST = 3;
-
-const transferNames: Readonly<Record<number, string>> = {
-  [IoOpcode.read]: "read",
-  [IoOpcode.write]: "write",
-  [IoOpcode.compare]: "compare",
-  [IoOpcode.zoneAppend]: "zone append",
-};
 
 /** NLB is a 16-bit field, zero-based. */
 const MAX_BLOCKS = 65536;
@@ -175,12 +180,12 @@ export class NvmeNamespace {
    *   this controller can't name; options that don't fit the format), ClosedError, NvmeError (the controller's own status:
    *   LBA Out of Range, End-to-end Guard Check Error, ...), TimeoutError, DeviceGoneError
    */
-  read(lba: bigint | number, target: DmaBuffer | DataList, options: IoOptions = {}): Promise<void> {
+  read(lba: bigint | number, target: DmaBuffer | DataList, options: IoOptions = NO_OPTIONS): Promise<void> {
     return this.execute(IoOpcode.read, lba, target, options);
   }
 
   /** Writes blocks from a buffer of the controller's DMA space, or from a list of ranges. @throws as read() */
-  write(lba: bigint | number, source: DmaBuffer | DataList, options: IoOptions = {}): Promise<void> {
+  write(lba: bigint | number, source: DmaBuffer | DataList, options: IoOptions = NO_OPTIONS): Promise<void> {
     return this.execute(IoOpcode.write, lba, source, options);
   }
 
@@ -544,10 +549,46 @@ export class NvmeNamespace {
     options: IoOptions,
   ): Promise<void> {
     try {
-      return this.controller.executeIo(this.commandOf(opcode, lba, data, options), options);
+      return (
+        this.transferPlainly(opcode, lba, data, options) ??
+        this.controller.executeIo(this.commandOf(opcode, lba, data, options), options)
+      );
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /**
+   * What nearly all reads and writes are: one buffer, no wishes. Says nothing of what is wrong with others.
+   * @returns undefined, with nothing done, where it isn't that
+   */
+  private transferPlainly(
+    opcode: number,
+    given: bigint | number,
+    buffer: DmaBuffer | CommandData,
+    options: IoOptions,
+  ): Promise<void> | undefined {
+    if (!(buffer instanceof DmaBuffer) || this.metadataBytes !== 0 || hasWishes(options)) return undefined;
+    const { offset = 0 } = options;
+    const { length = buffer.sizeBytes - offset } = options;
+    const blocks = length / this.blockSizeBytes;
+    // Halves of a bigint are two more bigints; nearly every LBA is exact as a number.
+    const lba = typeof given === "bigint" ? Number(given) : given;
+    if (
+      !Number.isSafeInteger(lba) ||
+      lba < 0 ||
+      !Number.isSafeInteger(offset) ||
+      offset < 0 ||
+      offset % 4 !== 0 ||
+      !Number.isSafeInteger(blocks) ||
+      blocks < 1 ||
+      blocks > MAX_BLOCKS ||
+      offset + length > buffer.sizeBytes
+    ) {
+      return undefined;
+    }
+    const cdw12 = ((blocks - 1) | controlOf(options)) >>> 0;
+    return this.controller.transferIo(opcode, this.nsid, lba, cdw12, buffer, offset, length, options.queue);
   }
 
   private commandOf(
@@ -587,7 +628,7 @@ export class NvmeNamespace {
     const cdw10 = isExact ? exact >>> 0 : Number(BigInt(lba) & 0xffff_ffffn);
     const cdw11 = isExact ? Math.floor(exact / 2 ** 32) : Number(BigInt(lba) >> 32n);
     const cdw12 = ((blocks - 1) | control | flags) >>> 0;
-    const name = transferNames[opcode] ?? "transfer";
+    const name = transferName(opcode);
     const { nsid } = this;
     const metadata = metadataOf(format, fields.strips, blocks, options.metadata);
     if (isPlain && options.sgl === undefined) {
@@ -647,6 +688,21 @@ function withRange(data: DmaBuffer | CommandData, options: IoOptions): CommandDa
   const offset = checkOffset("offset", options.offset ?? 0);
   const length = checkLength("length", options.length ?? data.sizeBytes - offset);
   return { buffer: data, offset, length };
+}
+
+const NO_OPTIONS: IoOptions = Object.freeze({});
+
+/** More than place, queue and control bits. */
+function hasWishes(options: IoOptions): boolean {
+  return (
+    options.timeoutMs !== undefined ||
+    options.signal !== undefined ||
+    options.metadata !== undefined ||
+    options.protection !== undefined ||
+    options.sgl !== undefined ||
+    options.placement !== undefined ||
+    options.stream !== undefined
+  );
 }
 
 function controlOf(options: IoOptions): number {

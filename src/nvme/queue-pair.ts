@@ -8,8 +8,10 @@ import { CommandIds } from "./command-ids.js";
 import { CommandLimits, type CommandOptions } from "./command-options.js";
 import { CompletionQueue } from "./completion-queue.js";
 import { dataListPages, writeDataPointers } from "./data-pointer.js";
-import { dropData, holdData } from "./data-ranges.js";
+import { dropData, HOLDER, holdData } from "./data-ranges.js";
 import { NvmeError, NvmeProtocolError } from "./error.js";
+import { PlainTransfer } from "./plain-transfer.js";
+import { type PrpList, writePrps } from "./prp.js";
 import { QueueMemory, type RingBuffers } from "./queue-memory.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { QueueStatistics } from "./statistics.js";
@@ -78,6 +80,10 @@ const MAX_TICK_MS = 250;
 const MAX_ABORT_PAUSE_MS = 1000;
 /** Bits of a command id: with the uppermost one always 0, no id is 0xffff, which means something else. */
 const CID_BITS = 15;
+/** A polled queue looks so often between two turns of the event loop, as long as it finds something. */
+const LOOKS_PER_TURN = 8;
+const soon = Promise.resolve();
+const TWO_32 = 2 ** 32;
 
 /**
  * One submission and one completion queue with command slots on top: every command gets a promise. Slots and their PRP
@@ -94,6 +100,7 @@ export class QueuePair {
   private readonly memory: QueueMemory;
   private readonly listWords: Uint32Array;
   private readonly listPages: number;
+  private readonly pageBytes: number;
 
   private ids: CommandIds;
   private readonly slotMask: number;
@@ -102,6 +109,8 @@ export class QueuePair {
   /** Of each slot: how often it was used, in the bits of a command id above the slot. */
   private readonly uses: Uint16Array;
   private readonly pending: (Pending | undefined)[];
+  /** Of each slot, once it was used for one. */
+  private readonly transfers: (PlainTransfer | undefined)[];
   private readonly deadlines: Float64Array;
   /** How many of those outstanding are background commands. */
   private backgroundCount = 0;
@@ -112,10 +121,14 @@ export class QueuePair {
 
   private flushScheduled = false;
   private pollScheduled = false;
+  /** How often it may still look before the next turn of the event loop. */
+  private looks = 0;
   /** Adaptive mode: when to leave it to the interrupt. */
   private spinUntil = 0;
   private readonly tickMs: number;
   private readonly ticksPerLook: number;
+  /** Of a command without a time limit of its own. */
+  private readonly ownTicks: number;
   private tick = 0;
   private timer: NodeJS.Timeout | undefined;
   private backgroundTimer: NodeJS.Timeout | undefined;
@@ -149,6 +162,7 @@ export class QueuePair {
     this.id = id;
     this.entries = entries;
     this.afterRing = options.afterRing;
+    this.pageBytes = pageBytes;
     const slots = entries - 1;
     this.listPages = dataListPages(maxTransferBytes, pageBytes);
     this.memory = new QueueMemory({
@@ -175,9 +189,11 @@ export class QueuePair {
     this.useMask = slotBits < CID_BITS ? 2 ** CID_BITS - 1 - this.slotMask : 0;
     this.uses = new Uint16Array(slots);
     this.pending = new Array(slots).fill(undefined);
+    this.transfers = new Array(slots).fill(undefined);
     this.deadlines = new Float64Array(slots);
     this.tickMs = Math.min(options.timeoutMs / TICKS_PER_TIMEOUT, MAX_TICK_MS);
     this.ticksPerLook = Math.round(options.timeoutMs / TICKS_PER_TIMEOUT / this.tickMs);
+    this.ownTicks = this.ticksOf(options.timeoutMs);
   }
 
   /** The rings' memory, for the create commands. */
@@ -228,6 +244,73 @@ export class QueuePair {
     const promise = new Promise<void>(this.captureFinish);
     this.enqueue(new Pending(command, undefined, this.finish, this.reject), options);
     return promise;
+  }
+
+  /**
+   * The same for a checked read or write of one contiguous buffer, without anything that costs more than it has to.
+   * @param lba a safe integer
+   * @param cdw12 blocks and control
+   * @returns undefined, with nothing done, where it has to wait: execute() does that
+   * @throws ClosedError where the buffer is closed
+   */
+  transfer(
+    opcode: number,
+    nsid: number,
+    lba: number,
+    cdw12: number,
+    buffer: DmaBuffer,
+    offset: number,
+    length: number,
+  ): Promise<void> | undefined {
+    if (this.suspended || this.waiting.length > 0 || this.ids.available === 0) return undefined;
+    buffer.lease.hold(HOLDER);
+    const slotId = this.ids.take();
+    const cid = this.cidOf(slotId);
+    const transfer = this.transfers[slotId] ?? this.makeTransfer(slotId);
+    transfer.cid = cid;
+    transfer.opcode = opcode;
+    transfer.nsid = nsid;
+    transfer.lba = lba;
+    transfer.cdw12 = cdw12;
+    transfer.buffer = buffer;
+    transfer.offset = offset;
+    transfer.length = length;
+    this.deadlines[slotId] = this.tick + this.ownTicks;
+
+    const { sq } = this;
+    const { words, slot } = sq;
+    words[slot] = opcode | (cid << 16);
+    words[slot + 1] = nsid;
+    words[slot + 2] = 0;
+    words[slot + 3] = 0;
+    words[slot + 4] = 0;
+    words[slot + 5] = 0;
+    let low = buffer.iovaLow + offset;
+    let high = buffer.iovaHigh;
+    if (low >= TWO_32) {
+      high += Math.floor(low / TWO_32);
+      low %= TWO_32;
+    }
+    writePrps(words, slot, low, high, length, this.pageBytes, transfer.list);
+    words[slot + 10] = lba;
+    words[slot + 11] = lba / TWO_32;
+    words[slot + 12] = cdw12;
+    words[slot + 13] = 0;
+    words[slot + 14] = 0;
+    words[slot + 15] = 0;
+    sq.post();
+    if (this.statistics !== undefined) this.statistics.started(slotId);
+    if (submitChannel.hasSubscribers) submitChannel.publish(this.traceOf(cid, transfer.command));
+    this.announce();
+    return new Promise((finish) => {
+      transfer.finish = finish;
+    });
+  }
+
+  private makeTransfer(slotId: number): PlainTransfer {
+    const transfer = new PlainTransfer(this.listOf(slotId));
+    this.transfers[slotId] = transfer;
+    return transfer;
   }
 
   private enqueue(pending: Pending, options: CommandOptions | undefined): void {
@@ -315,7 +398,8 @@ export class QueuePair {
     this.epoch++;
     this.stopTimers();
     const again: Pending[] = [];
-    for (const [slot, pending] of this.pending.entries()) {
+    for (const [slot, other] of this.pending.entries()) {
+      const pending = other ?? this.takeTransfer(slot);
       if (pending === undefined) continue;
       this.pending[slot] = undefined;
       pending.cid = -1;
@@ -336,6 +420,16 @@ export class QueuePair {
     this.waiting.unshift(...again);
     this.flushScheduled = false;
     this.noticeIdle();
+  }
+
+  /** A transfer that is with the controller, taken out of its slot: the same as any other command. */
+  private takeTransfer(slotId: number): Pending | undefined {
+    const transfer = this.transfers[slotId];
+    if (transfer === undefined || transfer.cid < 0) return undefined;
+    const { command } = transfer;
+    holdData(command.data);
+    const finish = transfer.end();
+    return new Pending(command, undefined, finish, (error) => finish(Promise.reject(error)));
   }
 
   /** Prepares the rings for a controller that begins anew. @param doorbells where they are now */
@@ -397,6 +491,13 @@ export class QueuePair {
     if (this.idleListeners.length > 0) this.noticeIdle();
   }
 
+  /** What of a slot is with the controller. */
+  private commandAt(slotId: number): NvmeCommand | undefined {
+    const transfer = this.transfers[slotId];
+    if (transfer !== undefined && transfer.cid >= 0) return transfer.command;
+    return this.pending[slotId]?.command;
+  }
+
   private stopTimers(): void {
     clearTimeout(this.timer);
     clearTimeout(this.backgroundTimer);
@@ -407,9 +508,7 @@ export class QueuePair {
   private start(pending: Pending): void {
     const { command } = pending;
     const slotId = this.ids.take();
-    const use = ((this.uses[slotId] ?? 0) + this.useStep) & this.useMask;
-    this.uses[slotId] = use;
-    const cid = slotId | use;
+    const cid = this.cidOf(slotId);
     pending.cid = cid;
     this.pending[slotId] = pending;
     const isBackground = command.background === true;
@@ -429,7 +528,7 @@ export class QueuePair {
       words[slot + 7] = 0;
       words[slot + 8] = 0;
       words[slot + 9] = 0;
-    } else this.writeData(slot, slotId, command);
+    } else writeDataPointers(words, slot, command, this.pageBytes, this.listOf(slotId));
     words[slot + 10] = command.cdw10 ?? 0;
     words[slot + 11] = command.cdw11 ?? 0;
     words[slot + 12] = command.cdw12 ?? 0;
@@ -439,40 +538,61 @@ export class QueuePair {
     sq.post();
     if (this.statistics !== undefined) this.statistics.started(slotId);
     if (submitChannel.hasSubscribers) submitChannel.publish(this.traceOf(cid, command));
+    this.announce(isBackground);
+  }
+
+  /** The id of a slot's next command. */
+  private cidOf(slotId: number): number {
+    const use = ((this.uses[slotId] ?? 0) + this.useStep) & this.useMask;
+    this.uses[slotId] = use;
+    return slotId | use;
+  }
+
+  /** Sees to the doorbell and to the time limit of what was posted. */
+  private announce(isBackground = false): void {
     // Once it runs, it goes on until it finds nothing outstanding.
     if (this.timer === undefined && !isBackground) this.timer = startTimer(this.onTimer, this.tickMs);
     if (!this.flushScheduled) {
       this.flushScheduled = true;
-      queueMicrotask(this.flush);
+      // queueMicrotask() does a good deal more than that.
+      void soon.then(this.flush);
     }
   }
 
   private deadlineOf(limits: CommandLimits | undefined): number {
-    const { timeoutMs } = this.options;
+    if (limits?.timeoutMs === undefined) return this.tick + this.ownTicks;
     // After its own time limit the controller has as long to give the command back.
-    const own = limits?.timeoutMs === undefined ? 0 : limits.timeoutMs;
-    return this.tick + Math.ceil((own + timeoutMs) / this.tickMs) + 1;
+    return this.tick + this.ticksOf(limits.timeoutMs + this.options.timeoutMs);
+  }
+
+  private ticksOf(milliseconds: number): number {
+    return Math.ceil(milliseconds / this.tickMs) + 1;
   }
 
   private traceOf(cid: number, command: NvmeCommand): CommandTrace {
     return { controller: this.options.name ?? "", queue: this.id, cid, command };
   }
 
-  private writeData(slot: number, slotId: number, command: NvmeCommand): void {
-    const { pageBytes } = this.options;
+  /** A slot's own list pages. */
+  private listOf(slotId: number): PrpList {
     const { lists } = this.memory;
-    const listOffset = slotId * this.listPages * pageBytes;
+    const listOffset = slotId * this.listPages * this.pageBytes;
     const listLow = lists.iovaLow + listOffset;
-    writeDataPointers(this.sq.words, slot, command, pageBytes, {
+    return {
       words: this.listWords,
       at: listOffset / 4,
-      iovaLow: listLow % 2 ** 32,
-      iovaHigh: lists.iovaHigh + Math.floor(listLow / 2 ** 32),
-    });
+      iovaLow: listLow % TWO_32,
+      iovaHigh: lists.iovaHigh + Math.floor(listLow / TWO_32),
+    };
   }
 
   private complete(cid: number, sqid: number, statusField: number, dw0: number, dw1: number): void {
     const slotId = cid & this.slotMask;
+    const transfer = this.transfers[slotId];
+    if (transfer !== undefined && transfer.cid === cid && sqid === this.id) {
+      this.completeTransfer(slotId, transfer, statusField, dw0, dw1);
+      return;
+    }
     const pending = this.pending[slotId];
     if (pending === undefined || pending.cid !== cid || sqid !== this.id) {
       const what =
@@ -495,6 +615,25 @@ export class QueuePair {
       if (pending.finish !== undefined) pending.finish();
       else pending.resolve?.({ dw0, dw1 });
     } else pending.reject(new NvmeError(nameOf(pending.command), statusField));
+  }
+
+  private completeTransfer(
+    slotId: number,
+    transfer: PlainTransfer,
+    statusField: number,
+    dw0: number,
+    dw1: number,
+  ): void {
+    if (this.statistics !== undefined) this.statistics.completed(slotId, transfer.command, statusField);
+    if (completeChannel.hasSubscribers) {
+      const { cid, command } = transfer;
+      completeChannel.publish({ ...this.traceOf(cid, command), status: statusField, dw0, dw1 });
+    }
+    const error = statusField === 0 ? undefined : new NvmeError(nameOf(transfer.command), statusField);
+    this.ids.give(slotId);
+    const finish = transfer.end();
+    if (error === undefined) finish();
+    else finish(Promise.reject(error));
   }
 
   /** Its caller waits no longer. What the controller has, it keeps until it says otherwise. */
@@ -546,6 +685,11 @@ export class QueuePair {
     if (mode === "interrupt") return;
     if (mode === "adaptive") this.spinUntil = performance.now() + (this.options.spinMs ?? 0);
     this.schedulePoll();
+    // Some of what was under way may be done by now: a turn of the event loop takes longer than many a command.
+    if (this.looks > 0) {
+      this.looks--;
+      this.reap();
+    }
   };
 
   private schedulePoll(): void {
@@ -568,6 +712,7 @@ export class QueuePair {
   /** Looks once per turn of the event loop while something is outstanding, as long as the mode says. */
   private readonly poll = (): void => {
     this.pollScheduled = false;
+    this.looks = LOOKS_PER_TURN;
     if (this.failure !== undefined || this.suspended) return;
     const count = this.reap();
     if (this.options.mode === "adaptive") {
@@ -587,11 +732,12 @@ export class QueuePair {
     if (this.outstanding === 0 || this.failure !== undefined || this.suspended) return;
     this.options.onTick();
     if (this.failure !== undefined || this.suspended) return;
-    for (const [slotId, pending] of this.pending.entries()) {
-      if (pending !== undefined && this.tick >= (this.deadlines[slotId] ?? 0)) {
-        this.options.onFailure(new TimeoutError(nameOf(pending.command), this.options.timeoutMs));
-        return;
-      }
+    for (const [slotId, deadline] of this.deadlines.entries()) {
+      if (this.tick < deadline) continue;
+      const command = this.commandAt(slotId);
+      if (command === undefined) continue;
+      this.options.onFailure(new TimeoutError(nameOf(command), this.options.timeoutMs));
+      return;
     }
     this.timer = startTimer(this.onTimer, this.tickMs);
   };

@@ -6,6 +6,8 @@ export { SQE_WORDS };
 
 // Own constants, which V8 makes part of the code: what is imported or exported it looks up at each use.
 const SQE_SHIFT = 4;
+/** Of an entry: queues have 65,536 at most. */
+const MAX_INDEX = 0xffff;
 const mustPublish = weaklyOrdered;
 
 /**
@@ -50,7 +52,8 @@ export class SubmissionQueue {
 
   /** Index in {@link words} of the entry to fill next. */
   get slot(): number {
-    return this.tail << SQE_SHIFT;
+    // The mask changes nothing; it tells V8 that a word's index is far from overflowing.
+    return (this.tail & MAX_INDEX) << SQE_SHIFT;
   }
 
   /** Hands the filled slot over. Does not ring the doorbell. */
