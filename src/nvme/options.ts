@@ -2,46 +2,54 @@ import { z } from "zod";
 import { DmaSpace } from "../dma/space.js";
 import { allBackendNames, type BackendName } from "../pci/backend.js";
 import { ConfigError } from "../sys/errors.js";
+import { lazily } from "../sys/lazy.js";
 import type { VfioUserOptions } from "../vfio-user/options.js";
 
 /** Weights of WRR are 8-bit fields, zero-based. */
-const weight = z.int().min(1).max(256).default(1);
+const weight = lazily(() => z.int().min(1).max(256).default(1));
 
-const schema = z.strictObject({
-  backend: z.enum(allBackendNames).optional(),
-  dma: z.instanceof(DmaSpace).optional(),
-  // Checked by who takes it, PciDevice.open().
-  vfioUser: z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null).optional(),
-  completion: z.enum(["interrupt", "poll", "adaptive"]).optional(),
-  spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
-  queues: z.int().min(0).max(65535).default(1),
-  queueEntries: z.int().min(2).max(65536).default(256),
-  adminQueueEntries: z.int().min(2).max(4096).default(32),
-  vectors: z.int().min(1).max(2048).optional(),
-  memoryPageBytes: z
-    .int()
-    .min(4096)
-    .max(2 ** 27)
-    .refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two")
-    .optional(),
-  arbitration: z
-    .union([
-      z.literal("round-robin"),
-      z.strictObject({ low: weight, medium: weight, high: weight, burst: z.int().min(1).max(64).optional() }),
-    ])
-    .default("round-robin"),
-  commandSets: z.enum(["nvm", "all", "admin"]).optional(),
-  timeoutMs: z.number().min(1).max(600_000).default(30_000),
-  keepAliveMs: z.int().min(100).max(3_600_000).optional(),
-  shadowDoorbells: z.boolean().default(false),
-  recovery: z
-    .strictObject({
-      attempts: z.int().min(0).max(1000).default(3),
-      delayMs: z.number().min(0).max(60_000).default(100),
-      retry: z.enum(["fail", "reads", "all"]).default("fail"),
-    })
-    .default({ attempts: 0, delayMs: 100, retry: "fail" }),
-});
+const schema = lazily(() =>
+  z.strictObject({
+    backend: z.enum(allBackendNames).optional(),
+    dma: z.instanceof(DmaSpace).optional(),
+    // Checked by who takes it, PciDevice.open().
+    vfioUser: z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null).optional(),
+    completion: z.enum(["interrupt", "poll", "adaptive"]).optional(),
+    spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
+    queues: z.int().min(0).max(65535).default(1),
+    queueEntries: z.int().min(2).max(65536).default(256),
+    adminQueueEntries: z.int().min(2).max(4096).default(32),
+    vectors: z.int().min(1).max(2048).optional(),
+    memoryPageBytes: z
+      .int()
+      .min(4096)
+      .max(2 ** 27)
+      .refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two")
+      .optional(),
+    arbitration: z
+      .union([
+        z.literal("round-robin"),
+        z.strictObject({
+          low: weight(),
+          medium: weight(),
+          high: weight(),
+          burst: z.int().min(1).max(64).optional(),
+        }),
+      ])
+      .default("round-robin"),
+    commandSets: z.enum(["nvm", "all", "admin"]).optional(),
+    timeoutMs: z.number().min(1).max(600_000).default(30_000),
+    keepAliveMs: z.int().min(100).max(3_600_000).optional(),
+    shadowDoorbells: z.boolean().default(false),
+    recovery: z
+      .strictObject({
+        attempts: z.int().min(0).max(1000).default(3),
+        delayMs: z.number().min(0).max(60_000).default(100),
+        retry: z.enum(["fail", "reads", "all"]).default("fail"),
+      })
+      .default({ attempts: 0, delayMs: 100, retry: "fail" }),
+  }),
+);
 
 /** Options of {@link NvmeController.open}. */
 export interface NvmeOptions {
@@ -126,11 +134,11 @@ export interface NvmeOptions {
 }
 
 /** Options with all defaults. */
-export type NvmeConfig = z.output<typeof schema>;
+export type NvmeConfig = z.output<ReturnType<typeof schema>>;
 
 /** @throws ConfigError naming every option that is wrong */
 export function parseNvmeOptions(options: NvmeOptions): NvmeConfig {
-  const result = schema.safeParse(options);
+  const result = schema().safeParse(options);
   if (!result.success) {
     const problems = result.error.issues.map(
       ({ path, message }) => `${path.join(".") || "options"}: ${message}`,

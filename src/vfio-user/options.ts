@@ -1,25 +1,32 @@
 import { z } from "zod";
 import { ConfigError } from "../sys/errors.js";
+import { lazily } from "../sys/lazy.js";
 
 /** What timers and poll(2) take. */
 const MAX_MS = 2 ** 31 - 1;
 
-const milliseconds = z.int().min(1).max(MAX_MS);
+const milliseconds = lazily(() => z.int().min(1).max(MAX_MS));
 
-const plan = z.strictObject({
-  timeoutMs: milliseconds.default(30_000),
-  firstPauseMs: milliseconds.default(10),
-  longestPauseMs: milliseconds.default(1000),
-});
+const plan = lazily(() =>
+  z.strictObject({
+    timeoutMs: milliseconds().default(30_000),
+    firstPauseMs: milliseconds().default(10),
+    longestPauseMs: milliseconds().default(1000),
+  }),
+);
 
-const schema = z.strictObject({
-  timeoutMs: milliseconds.default(10_000),
-  trustServer: z.boolean().default(false),
-  reconnect: z
-    .union([z.boolean(), plan])
-    .optional()
-    .transform((value) => (typeof value === "object" ? value : value === true ? plan.parse({}) : undefined)),
-});
+const schema = lazily(() =>
+  z.strictObject({
+    timeoutMs: milliseconds().default(10_000),
+    trustServer: z.boolean().default(false),
+    reconnect: z
+      .union([z.boolean(), plan()])
+      .optional()
+      .transform((value) =>
+        typeof value === "object" ? value : value === true ? plan().parse({}) : undefined,
+      ),
+  }),
+);
 
 /** When a server that has gone is looked for. */
 export interface ReconnectOptions {
@@ -48,11 +55,11 @@ export interface VfioUserOptions {
 }
 
 /** {@link ReconnectOptions} with what was left out. */
-export type ReconnectPlan = z.output<typeof plan>;
+export type ReconnectPlan = z.output<ReturnType<typeof plan>>;
 
 /** @throws ConfigError naming every option that is wrong */
-export function parseVfioUserOptions(options: VfioUserOptions): z.output<typeof schema> {
-  const result = schema.safeParse(options);
+export function parseVfioUserOptions(options: VfioUserOptions): z.output<ReturnType<typeof schema>> {
+  const result = schema().safeParse(options);
   if (result.success) return result.data;
   const problems = result.error.issues.map(
     ({ path, message }) => `${path.join(".") || "options"}: ${message}`,

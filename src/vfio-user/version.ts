@@ -1,28 +1,33 @@
 /** VFIO_USER_VERSION: two numbers, and JSON that says what each side can do. It comes from outside, so zod reads it. */
 import { z } from "zod";
+import { lazily } from "../sys/lazy.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import { VfioUserProtocolError } from "./channel.js";
 import { MAJOR, MINOR } from "./protocol.js";
 
-const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+const count = lazily(() => z.int().min(0).max(Number.MAX_SAFE_INTEGER));
 
-const schema = z.looseObject({
-  capabilities: z
-    .looseObject({
-      max_msg_fds: count.optional(),
-      // Nothing at all could be read or written with 0.
-      max_data_xfer_size: count.min(1).optional(),
-      pgsize: count.optional(),
-      pgsizes: count.optional(),
-      max_dma_maps: count.optional(),
-      write_multiple: z.boolean().optional(),
-      twin_socket: z
-        .looseObject({ supported: z.boolean().optional(), fd_index: count.optional() })
-        .optional(),
-      migration: z.looseObject({ pgsize: count.optional(), max_bitmap_size: count.optional() }).optional(),
-    })
-    .optional(),
-});
+const schema = lazily(() =>
+  z.looseObject({
+    capabilities: z
+      .looseObject({
+        max_msg_fds: count().optional(),
+        // Nothing at all could be read or written with 0.
+        max_data_xfer_size: count().min(1).optional(),
+        pgsize: count().optional(),
+        pgsizes: count().optional(),
+        max_dma_maps: count().optional(),
+        write_multiple: z.boolean().optional(),
+        twin_socket: z
+          .looseObject({ supported: z.boolean().optional(), fd_index: count().optional() })
+          .optional(),
+        migration: z
+          .looseObject({ pgsize: count().optional(), max_bitmap_size: count().optional() })
+          .optional(),
+      })
+      .optional(),
+  }),
+);
 
 /** What one side of a connection can do, with what counts where it says nothing; never more than is of use here. */
 export interface VfioUserCapabilities {
@@ -94,10 +99,10 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
   }
   const end = bytes.indexOf(0, 4);
   const text = bytes.toString("utf8", 4, end < 0 ? bytes.length : end);
-  let parsed: z.output<typeof schema>;
+  let parsed: z.output<ReturnType<typeof schema>>;
   try {
     // Nothing at all is allowed, and means what is usual.
-    parsed = schema.parse(text === "" ? {} : JSON.parse(text));
+    parsed = schema().parse(text === "" ? {} : JSON.parse(text));
   } catch (cause) {
     throw new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
       cause,

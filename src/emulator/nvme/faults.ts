@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ConfigError } from "../../sys/errors.js";
+import { lazily } from "../../sys/lazy.js";
 
 /** What can go wrong on order. */
 export const faultKinds = [
@@ -30,21 +31,23 @@ export const faultKinds = [
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
-const schema = z.strictObject({
-  kind: z.enum(faultKinds),
-  queue: z.union([z.enum(["admin", "io"]), z.int().min(0).max(65535)]).optional(),
-  opcode: z.int().min(0).max(255).optional(),
-  nsid: z.int().min(0).max(0xffff_ffff).optional(),
-  nth: z.int().min(1).optional(),
-  every: z.int().min(1).optional(),
-  count: z.int().min(1).optional(),
-  probability: z.number().gt(0).max(1).optional(),
-  seed: z.int().min(0).max(0xffff_ffff).default(1),
-  latencyMs: z.number().min(0).max(600_000).default(10),
-  durationMs: z.number().min(0).max(600_000).default(0),
-  status: z.int().min(1).max(0x7fff).default(0x006),
-  bytes: z.int().min(0).default(0),
-});
+const schema = lazily(() =>
+  z.strictObject({
+    kind: z.enum(faultKinds),
+    queue: z.union([z.enum(["admin", "io"]), z.int().min(0).max(65535)]).optional(),
+    opcode: z.int().min(0).max(255).optional(),
+    nsid: z.int().min(0).max(0xffff_ffff).optional(),
+    nth: z.int().min(1).optional(),
+    every: z.int().min(1).optional(),
+    count: z.int().min(1).optional(),
+    probability: z.number().gt(0).max(1).optional(),
+    seed: z.int().min(0).max(0xffff_ffff).default(1),
+    latencyMs: z.number().min(0).max(600_000).default(10),
+    durationMs: z.number().min(0).max(600_000).default(0),
+    status: z.int().min(1).max(0x7fff).default(0x006),
+    bytes: z.int().min(0).default(0),
+  }),
+);
 
 /** A fault on order: which commands it hits, and what happens to them. */
 export interface FaultOptions {
@@ -72,11 +75,11 @@ export interface FaultOptions {
   /** Of `short-data`. */
   readonly bytes?: number | undefined;
 }
-export type Fault = z.output<typeof schema>;
+export type Fault = z.output<ReturnType<typeof schema>>;
 
 /** @throws ConfigError naming what is wrong */
 export function parseFault(options: FaultOptions): Fault {
-  const result = schema.safeParse(options);
+  const result = schema().safeParse(options);
   if (result.success) return result.data;
   const problems = result.error.issues.map(({ path, message }) => `${path.join(".") || "fault"}: ${message}`);
   throw new ConfigError(`fault: ${problems.join("; ")}`, { cause: result.error });

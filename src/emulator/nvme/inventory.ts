@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ConfigError } from "../../sys/errors.js";
+import { lazily } from "../../sys/lazy.js";
 import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout.js";
 import { lbaFormats } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
@@ -13,33 +14,35 @@ const MAGIC = "iova-nvme-1\n";
 /** Magic, then sequence number, length and checksum of the text. */
 const HEADER_BYTES = MAGIC.length + 12;
 
-const stateSchema = z.strictObject({
-  namespaces: z
-    .array(
-      z.strictObject({
-        nsid: z.int().min(1).max(MAX_NAMESPACES),
-        startBytes: z.int().min(0).multipleOf(UNIT_BYTES),
-        sizeBytes: z.int().min(512),
-        format: z
-          .int()
-          .min(0)
-          .max(lbaFormats.length - 1),
-        extended: z.boolean(),
-        protection: z.int().min(0).max(3),
-        protectionFirst: z.boolean(),
-        zones: z
-          .strictObject({
-            zoneSizeBytes: z.int().min(UNIT_BYTES).multipleOf(UNIT_BYTES),
-            zoneCapacityBytes: z.int().min(512),
-            maxOpen: z.int().min(0),
-            maxActive: z.int().min(0),
-          })
-          .nullable(),
-        attached: z.boolean(),
-      }),
-    )
-    .max(MAX_NAMESPACES),
-});
+const stateSchema = lazily(() =>
+  z.strictObject({
+    namespaces: z
+      .array(
+        z.strictObject({
+          nsid: z.int().min(1).max(MAX_NAMESPACES),
+          startBytes: z.int().min(0).multipleOf(UNIT_BYTES),
+          sizeBytes: z.int().min(512),
+          format: z
+            .int()
+            .min(0)
+            .max(lbaFormats.length - 1),
+          extended: z.boolean(),
+          protection: z.int().min(0).max(3),
+          protectionFirst: z.boolean(),
+          zones: z
+            .strictObject({
+              zoneSizeBytes: z.int().min(UNIT_BYTES).multipleOf(UNIT_BYTES),
+              zoneCapacityBytes: z.int().min(512),
+              maxOpen: z.int().min(0),
+              maxActive: z.int().min(0),
+            })
+            .nullable(),
+          attached: z.boolean(),
+        }),
+      )
+      .max(MAX_NAMESPACES),
+  }),
+);
 
 /** The namespaces of a medium: which there are, where, and the record of them on the medium itself. */
 export class Inventory {
@@ -133,7 +136,7 @@ export class Inventory {
     }
     if (newest === undefined)
       throw new ConfigError(`${what} is not the medium of an emulated NVMe controller`);
-    const parsed = stateSchema.safeParse(parseJson(newest.text));
+    const parsed = stateSchema().safeParse(parseJson(newest.text));
     if (!parsed.success) throw new ConfigError(`${what}: its record of namespaces is damaged`);
     this.sequence = newest.sequence;
     for (const record of parsed.data.namespaces) {

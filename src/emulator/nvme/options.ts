@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ConfigError } from "../../sys/errors.js";
+import { lazily } from "../../sys/lazy.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
 import { MAX_NAMESPACES } from "./inventory.js";
 import { UNIT_BYTES } from "./layout.js";
@@ -10,60 +11,64 @@ import type { NamespaceRecord } from "./namespace.js";
 export const MAX_QUEUE_PAIRS = 512;
 const GIB = 2 ** 30;
 
-const zonesSchema = z.strictObject({
-  zoneSizeBytes: z
-    .int()
-    .min(UNIT_BYTES)
-    .default(16 * UNIT_BYTES),
-  zoneCapacityBytes: z.int().min(4096).optional(),
-  maxOpen: z.int().min(0).max(0xffff).default(16),
-  maxActive: z.int().min(0).max(0xffff).default(32),
-});
+const zonesSchema = lazily(() =>
+  z.strictObject({
+    zoneSizeBytes: z
+      .int()
+      .min(UNIT_BYTES)
+      .default(16 * UNIT_BYTES),
+    zoneCapacityBytes: z.int().min(4096).optional(),
+    maxOpen: z.int().min(0).max(0xffff).default(16),
+    maxActive: z.int().min(0).max(0xffff).default(32),
+  }),
+);
 
-const schema = z.strictObject({
-  sizeBytes: z
-    .int()
-    .min(UNIT_BYTES)
-    .max(1024 * GIB)
-    .default(GIB),
-  capacityBytes: z
-    .int()
-    .min(UNIT_BYTES)
-    .max(1024 * GIB)
-    .optional(),
-  file: z.string().min(1).optional(),
-  namespaces: z.int().min(0).max(MAX_NAMESPACES).default(1),
-  blockSizeBytes: z.union([z.literal(512), z.literal(4096)]).default(512),
-  metadataBytes: z.union([z.literal(0), z.literal(8), z.literal(16), z.literal(64)]).default(0),
-  extendedMetadata: z.boolean().default(false),
-  protection: z.int().min(0).max(3).default(0),
-  protectionFirst: z.boolean().default(false),
-  guardBits: z.union([z.literal(16), z.literal(64)]).default(16),
-  zoned: z.union([z.boolean(), zonesSchema]).default(false),
-  placementHandles: z.int().min(0).max(128).default(0),
-  cmbBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
-  queuePairs: z
-    .int()
-    .min(1)
-    .max(MAX_QUEUE_PAIRS - 1)
-    .default(64),
-  queueEntries: z.int().min(2).max(65536).default(4096),
-  maxTransferBytes: z
-    .int()
-    .min(4096)
-    .max(4 << 20)
-    .default(1 << 20),
-  vectors: z.int().min(0).max(256).default(65),
-  serial: z
-    .string()
-    .regex(/^[ -~]{0,20}$/, "must be up to 20 printable ASCII characters")
-    .default("IOVA0001"),
-  doorbells: z.enum(["shared", "messages"]).default("shared"),
-  spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
-  idleAfterMs: z.number().min(0).max(60_000).default(20),
-  idlePollMs: z.number().min(1).max(1000).default(4),
-  faults: z.array(z.unknown()).default([]),
-});
+const schema = lazily(() =>
+  z.strictObject({
+    sizeBytes: z
+      .int()
+      .min(UNIT_BYTES)
+      .max(1024 * GIB)
+      .default(GIB),
+    capacityBytes: z
+      .int()
+      .min(UNIT_BYTES)
+      .max(1024 * GIB)
+      .optional(),
+    file: z.string().min(1).optional(),
+    namespaces: z.int().min(0).max(MAX_NAMESPACES).default(1),
+    blockSizeBytes: z.union([z.literal(512), z.literal(4096)]).default(512),
+    metadataBytes: z.union([z.literal(0), z.literal(8), z.literal(16), z.literal(64)]).default(0),
+    extendedMetadata: z.boolean().default(false),
+    protection: z.int().min(0).max(3).default(0),
+    protectionFirst: z.boolean().default(false),
+    guardBits: z.union([z.literal(16), z.literal(64)]).default(16),
+    zoned: z.union([z.boolean(), zonesSchema()]).default(false),
+    placementHandles: z.int().min(0).max(128).default(0),
+    cmbBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
+    queuePairs: z
+      .int()
+      .min(1)
+      .max(MAX_QUEUE_PAIRS - 1)
+      .default(64),
+    queueEntries: z.int().min(2).max(65536).default(4096),
+    maxTransferBytes: z
+      .int()
+      .min(4096)
+      .max(4 << 20)
+      .default(1 << 20),
+    vectors: z.int().min(0).max(256).default(65),
+    serial: z
+      .string()
+      .regex(/^[ -~]{0,20}$/, "must be up to 20 printable ASCII characters")
+      .default("IOVA0001"),
+    doorbells: z.enum(["shared", "messages"]).default("shared"),
+    spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
+    idleAfterMs: z.number().min(0).max(60_000).default(20),
+    idlePollMs: z.number().min(1).max(1000).default(4),
+    faults: z.array(z.unknown()).default([]),
+  }),
+);
 
 /** Options of an emulated NVMe controller. */
 export interface NvmeEmulatorOptions {
@@ -128,7 +133,7 @@ export interface NvmeEmulatorOptions {
 }
 
 /** Options with all defaults, and the namespaces they make. */
-export type NvmeEmulatorConfig = Omit<z.output<typeof schema>, "faults" | "capacityBytes"> & {
+export type NvmeEmulatorConfig = Omit<z.output<ReturnType<typeof schema>>, "faults" | "capacityBytes"> & {
   readonly faults: readonly Fault[];
   readonly capacityBytes: number;
   readonly records: readonly NamespaceRecord[];
@@ -136,7 +141,7 @@ export type NvmeEmulatorConfig = Omit<z.output<typeof schema>, "faults" | "capac
 
 /** @throws ConfigError naming what is wrong */
 export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmulatorConfig {
-  const result = schema.safeParse(options);
+  const result = schema().safeParse(options);
   if (!result.success) {
     const problems = result.error.issues.map(
       ({ path, message }) => `${path.join(".") || "options"}: ${message}`,
@@ -158,7 +163,7 @@ function refuse(option: string, why: string): never {
   throw new ConfigError(`NVMe emulator options: ${option}: ${why}`);
 }
 
-function recordsOf(data: z.output<typeof schema>, capacityBytes: number): NamespaceRecord[] {
+function recordsOf(data: z.output<ReturnType<typeof schema>>, capacityBytes: number): NamespaceRecord[] {
   const { sizeBytes, namespaces, blockSizeBytes, metadataBytes, protection, guardBits, zoned } = data;
   if (sizeBytes % UNIT_BYTES !== 0) refuse("sizeBytes", `must be a multiple of ${UNIT_BYTES} (1 MiB)`);
   if (capacityBytes % UNIT_BYTES !== 0) refuse("capacityBytes", `must be a multiple of ${UNIT_BYTES}`);
@@ -176,7 +181,7 @@ function recordsOf(data: z.output<typeof schema>, capacityBytes: number): Namesp
   }
   if (zoned !== false && metadataBytes !== 0) refuse("zoned", "zoned namespaces have no metadata");
   if (data.extendedMetadata && metadataBytes === 0) refuse("extendedMetadata", "there is no metadata");
-  const shape = zoned === false ? undefined : zonesSchema.parse(zoned === true ? {} : zoned);
+  const shape = zoned === false ? undefined : zonesSchema().parse(zoned === true ? {} : zoned);
   const unit = shape?.zoneSizeBytes ?? UNIT_BYTES;
   if (!Number.isInteger(Math.log2(unit))) refuse("zoned.zoneSizeBytes", "must be a power of two");
   const zoneCapacityBytes = shape?.zoneCapacityBytes ?? unit;

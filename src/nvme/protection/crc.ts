@@ -3,6 +3,7 @@
  * CRC-32C, and the 64-bit CRC of NVMe. Eight bytes a step, by one table for each place of a byte among the eight; no
  * bigint and no allocation.
  */
+import { lazily } from "../../sys/lazy.js";
 
 const SLICES = 8;
 
@@ -14,20 +15,23 @@ function slice(next: (crc: number, into: number) => void): void {
 }
 
 const CRC16_POLYNOMIAL = 0x8bb7;
-const table16 = new Uint16Array(SLICES * 256);
-for (let byte = 0; byte < 256; byte++) {
-  let crc = byte << 8;
-  for (let bit = 0; bit < 8; bit++) crc = (crc & 0x8000) !== 0 ? (crc << 1) ^ CRC16_POLYNOMIAL : crc << 1;
-  table16[byte] = crc;
-}
-slice((from, into) => {
-  const crc = table16[from] ?? 0;
-  table16[into] = (crc << 8) ^ (table16[crc >>> 8] ?? 0);
+const tableOf16 = lazily(() => {
+  const table = new Uint16Array(SLICES * 256);
+  for (let byte = 0; byte < 256; byte++) {
+    let crc = byte << 8;
+    for (let bit = 0; bit < 8; bit++) crc = (crc & 0x8000) !== 0 ? (crc << 1) ^ CRC16_POLYNOMIAL : crc << 1;
+    table[byte] = crc;
+  }
+  slice((from, into) => {
+    const crc = table[from] ?? 0;
+    table[into] = (crc << 8) ^ (table[crc >>> 8] ?? 0);
+  });
+  return table;
 });
 
 /** CRC-16 T10-DIF (polynomial 8BB7h, most significant bit first, from 0) of bytes[from, to), going on from `crc`. */
 export function crc16(bytes: Uint8Array, from: number, to: number, crc = 0): number {
-  const t = table16;
+  const t = tableOf16();
   let at = from;
   for (; at + SLICES <= to; at += SLICES) {
     crc =
@@ -46,20 +50,23 @@ export function crc16(bytes: Uint8Array, from: number, to: number, crc = 0): num
 
 /** The polynomial 1EDC6F41h, reversed. */
 const CRC32C_POLYNOMIAL = 0x82f6_3b78;
-const table32 = new Uint32Array(SLICES * 256);
-for (let byte = 0; byte < 256; byte++) {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = (crc & 1) !== 0 ? (crc >>> 1) ^ CRC32C_POLYNOMIAL : crc >>> 1;
-  table32[byte] = crc;
-}
-slice((from, into) => {
-  const crc = table32[from] ?? 0;
-  table32[into] = (crc >>> 8) ^ (table32[crc & 0xff] ?? 0);
+const tableOf32 = lazily(() => {
+  const table = new Uint32Array(SLICES * 256);
+  for (let byte = 0; byte < 256; byte++) {
+    let crc = byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc & 1) !== 0 ? (crc >>> 1) ^ CRC32C_POLYNOMIAL : crc >>> 1;
+    table[byte] = crc;
+  }
+  slice((from, into) => {
+    const crc = table[from] ?? 0;
+    table[into] = (crc >>> 8) ^ (table[crc & 0xff] ?? 0);
+  });
+  return table;
 });
 
 /** CRC-32C (Castagnoli) of bytes[from, to), going on from the result `crc` of the bytes before. */
 export function crc32c(bytes: Uint8Array, from: number, to: number, crc = 0): number {
-  const t = table32;
+  const t = tableOf32();
   let rest = ~crc;
   let at = from;
   for (; at + SLICES <= to; at += SLICES) {
@@ -80,28 +87,31 @@ export function crc32c(bytes: Uint8Array, from: number, to: number, crc = 0): nu
 /** The polynomial AD93D23594C93659h, reversed, as two halves. */
 const CRC64_POLYNOMIAL_LOW = 0xac4b_c9b5;
 const CRC64_POLYNOMIAL_HIGH = 0x9a6c_9329;
-const low64 = new Uint32Array(SLICES * 256);
-const high64 = new Uint32Array(SLICES * 256);
-for (let byte = 0; byte < 256; byte++) {
-  let low = byte;
-  let high = 0;
-  for (let bit = 0; bit < 8; bit++) {
-    const odd = (low & 1) !== 0;
-    low = (low >>> 1) | (high << 31);
-    high >>>= 1;
-    if (odd) {
-      low ^= CRC64_POLYNOMIAL_LOW;
-      high ^= CRC64_POLYNOMIAL_HIGH;
+const tablesOf64 = lazily(() => {
+  const low64 = new Uint32Array(SLICES * 256);
+  const high64 = new Uint32Array(SLICES * 256);
+  for (let byte = 0; byte < 256; byte++) {
+    let low = byte;
+    let high = 0;
+    for (let bit = 0; bit < 8; bit++) {
+      const odd = (low & 1) !== 0;
+      low = (low >>> 1) | (high << 31);
+      high >>>= 1;
+      if (odd) {
+        low ^= CRC64_POLYNOMIAL_LOW;
+        high ^= CRC64_POLYNOMIAL_HIGH;
+      }
     }
+    low64[byte] = low;
+    high64[byte] = high;
   }
-  low64[byte] = low;
-  high64[byte] = high;
-}
-slice((from, into) => {
-  const low = low64[from] ?? 0;
-  const high = high64[from] ?? 0;
-  low64[into] = ((low >>> 8) | (high << 24)) ^ (low64[low & 0xff] ?? 0);
-  high64[into] = (high >>> 8) ^ (high64[low & 0xff] ?? 0);
+  slice((from, into) => {
+    const low = low64[from] ?? 0;
+    const high = high64[from] ?? 0;
+    low64[into] = ((low >>> 8) | (high << 24)) ^ (low64[low & 0xff] ?? 0);
+    high64[into] = (high >>> 8) ^ (high64[low & 0xff] ?? 0);
+  });
+  return { low: low64, high: high64 };
 });
 
 /** A 64-bit value as two halves. */
@@ -115,8 +125,7 @@ export interface Crc64 {
  * or from zeros, to the result including these.
  */
 export function crc64(crc: Crc64, bytes: Uint8Array, from: number, to: number): void {
-  const l = low64;
-  const h = high64;
+  const { low: l, high: h } = tablesOf64();
   let low = ~crc.low;
   let high = ~crc.high;
   let at = from;
