@@ -3,7 +3,8 @@
  * and by the kernel's own driver through fio with io_uring, plain and polling, where fio is there. Needs a controller that
  * is bound to vfio-pci or that may be taken from the kernel's driver for a while; it is only read from.
  *
- *   npm run bench -- libvfn --perf-binary PATH [--device BDF] [--rounds N] [--seconds S] [--depths 1,8,32,128]
+ *   npm run bench -- libvfn --perf-binary PATH [--device BDF] [--rounds N] [--seconds S] [--warm-up S]
+ *     [--depths 1,8,32,128]
  *   npm run bench -- nvme-guest [--perf-binary PATH] ...
  *
  *   sudo npm run bench -- nvme-real --device BDF ...
@@ -20,8 +21,8 @@ import { median } from "./rounds.js";
 
 const IO_BYTES = 512;
 const GUEST_DEVICE = "0000:00:01.0";
-/** For the JIT compilers, ours and the emulator's. */
-const WARM_UP_SECONDS = 2;
+/** For the JIT compilers, ours and the emulator's, which takes as long for each way and depth anew. */
+const DEFAULT_WARM_UP_SECONDS = 5;
 
 interface Sample {
   readonly iops: number;
@@ -41,7 +42,8 @@ const { values } = parseArgs({
     "perf-binary": { type: "string" },
     fio: { type: "string" },
     rounds: { type: "string", default: "3" },
-    seconds: { type: "string", default: "2" },
+    seconds: { type: "string", default: "3" },
+    "warm-up": { type: "string", default: String(DEFAULT_WARM_UP_SECONDS) },
     depths: { type: "string", default: "1,8,32,128" },
     backend: { type: "string" },
   },
@@ -51,6 +53,7 @@ const device = deviceOf(
 );
 // libvfn's perf counts in whole seconds.
 const seconds = Math.max(1, Math.round(Number(values.seconds)));
+const warmUpSeconds = Math.max(0, Math.round(Number(values["warm-up"])));
 const rounds = Number(values.rounds);
 const depths = values.depths.split(",").map(Number);
 
@@ -77,7 +80,7 @@ const ours: Way = {
     const program = join(packageRoot(), "dist", "src", "cli", "main.js");
     const backend = values.backend === undefined ? [] : ["--backend", values.backend];
     const numbers = ["-q", String(depth), "-o", String(IO_BYTES), "-t", String(seconds)];
-    const args = [...numbers, "--warmup", String(WARM_UP_SECONDS), ...backend, "--json"];
+    const args = [...numbers, "--warmup", String(warmUpSeconds), ...backend, "--json"];
     const output = capture(process.execPath, [program, "nvme", "perf", device, ...args]);
     const { iops, latency_us: latency } = perfOutput.parse(JSON.parse(output));
     return { iops, p999us: latency["p99.9"] };
@@ -89,7 +92,7 @@ function libvfn(program: string): Way {
     name: "libvfn",
     driver: "vfio",
     run(depth) {
-      const times = ["-t", String(seconds), "-w", String(WARM_UP_SECONDS)];
+      const times = ["-t", String(seconds), "-w", String(warmUpSeconds)];
       const output = capture(program, [
         "-d",
         device,
@@ -152,7 +155,7 @@ function fio(program: string, name: string, more: readonly string[]): Way {
       const output = capture(program, [
         ...["--name=read", `--filename=${blockDevice()}`, "--readonly", "--rw=randread", `--bs=${IO_BYTES}`],
         ...["--ioengine=io_uring", "--direct=1", "--registerfiles=1", "--fixedbufs=1"],
-        ...["--time_based", `--runtime=${seconds}`, `--ramp_time=${WARM_UP_SECONDS}`, `--iodepth=${depth}`],
+        ...["--time_based", `--runtime=${seconds}`, `--ramp_time=${warmUpSeconds}`, `--iodepth=${depth}`],
         ...["--norandommap", "--randrepeat=0", "--output-format=json"],
         ...more,
       ]);
@@ -210,19 +213,21 @@ if (values.fio !== undefined) {
 }
 
 process.stdout.write(
-  `${device}, ${IO_BYTES} B random reads, Linux ${release()}, Node ${process.versions.node}, ${availableParallelism()} processors, ${rounds} rounds of ${seconds} s\n`,
+  `${device}, ${IO_BYTES} B random reads, Linux ${release()}, Node ${process.versions.node}, ${availableParallelism()} processors, ${rounds} rounds of ${seconds} s after ${warmUpSeconds} s of warm-up\n`,
 );
 for (const depth of depths) {
   const seen: Map<Way, Sample>[] = [];
   for (let round = 0; round < rounds; round++) seen.push(runRound(ways, round, depth));
   const own = seen.map((samples) => samples.get(ours)?.iops ?? Number.NaN);
+  const ownP999 = medianOf(seen.map((samples) => samples.get(ours)?.p999us));
   const cells = ways.map((way) => {
     const samples = seen.map((round) => round.get(way));
     const iops = samples.map((sample) => sample?.iops ?? Number.NaN);
     const p999 = medianOf(samples.map((sample) => sample?.p999us));
     const tail = p999 === undefined ? "" : `, p99.9 ${p999.toFixed(0)} us`;
     const ratio = median(iops.map((value, round) => (own[round] ?? Number.NaN) / value));
-    const by = way === ours ? "" : ` (iova ${ratio.toFixed(2)} of it)`;
+    const tails = p999 === undefined ? "" : `; p99.9 ${((ownP999 ?? Number.NaN) / p999).toFixed(2)} of its`;
+    const by = way === ours ? "" : ` (iova ${ratio.toFixed(2)} of it${tails})`;
     return `${way.name} ${median(iops).toFixed(0)} IOPS${tail}${by}`;
   });
   process.stdout.write(`QD ${String(depth).padEnd(4)} ${cells.join("   ")}\n`);
