@@ -3,6 +3,8 @@ import { DeviceGoneError, NvmeController, VfioUserDevice } from "../../../src/in
 import { caught } from "../../support/caught.js";
 import { alsoClose, openController, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
 
+// A busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 useEmulatedNvme();
 
 /** Doorbell 2 * id is of a submission queue, 2 * id + 1 of a completion queue. */
