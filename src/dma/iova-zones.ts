@@ -4,12 +4,15 @@ import { IovaSpaceError } from "./iova-space-error.js";
 
 /** Pages that an IOMMU's tables can map as one, largest first: a level of the table each. */
 const HUGE_PAGES = [2 ** 30, 2 ** 21];
+const SMALLEST_HUGE_PAGE = 2 ** 21;
 
 /**
  * The alignment with which an IOMMU can use its huge pages for memory that starts at `origin`, a virtual address or a place in
  * a file; 0 for what fills none.
  */
 export function hugeAlignment(origin: number, sizeBytes: number): number {
+  // Most are smaller, and mapping them has to cost little.
+  if (sizeBytes < SMALLEST_HUGE_PAGE) return 0;
   return HUGE_PAGES.find((pageBytes) => sizeBytes >= pageBytes && origin % pageBytes === 0) ?? 0;
 }
 
