@@ -4,7 +4,8 @@
  * outgrows the caches.
  * Run: npm run build && node dist/bench/iova-allocator.js
  */
-import { IovaAllocator, iova } from "../src/index.js";
+import { iovaOfPage } from "../src/dma/iova.js";
+import { IovaAllocator, type IovaPlacement, iova } from "../src/index.js";
 import { inProcess, measureInTurns, type Way } from "./rounds.js";
 
 const GRANULE = 4096;
@@ -15,16 +16,24 @@ const STEPS = 20_000;
 const BYTES_PER_CELL = 20;
 const CELLS_PER_RANGE = 2;
 
-/** Takes one from anywhere and puts another there or elsewhere: the free ranges move about. One release and alloc, or two. */
-function stepsWith(live: number): () => void {
+/** Every second one of these is free: as many free ranges as taken ones, and all of them apart. */
+function halfFilled(
+  live: number,
+  placement?: IovaPlacement,
+): { allocator: IovaAllocator; kept: Float64Array } {
   const allocator = new IovaAllocator([{ start: iova(0n), last: iova(2n ** 48n - 1n) }], GRANULE);
-  // Every second one is freed again, so that there are as many free ranges as taken ones.
-  const given = Array.from({ length: 2 * live }, () => allocator.allocPages(GRANULE));
+  const given = Array.from({ length: 2 * live }, () => allocator.allocPages(GRANULE, placement));
   const kept = new Float64Array(live);
   for (const [i, at] of given.entries()) {
     if (i % 2 === 0) allocator.releasePages(at, GRANULE);
     else kept[i >> 1] = at;
   }
+  return { allocator, kept };
+}
+
+/** Takes one from anywhere and puts another there or elsewhere: the free ranges move about. One release and alloc, or two. */
+function anywhere(live: number): () => void {
+  const { allocator, kept } = halfFilled(live);
   let i = 0;
   return () => {
     const which = (++i * 7919) % live;
@@ -39,8 +48,30 @@ function stepsWith(live: number): () => void {
   };
 }
 
+/** One release and alloc, placed. */
+function placed(live: number, placement: IovaPlacement): () => void {
+  const { allocator, kept } = halfFilled(live, placement);
+  let i = 0;
+  return () => {
+    const which = (++i * 7919) % live;
+    allocator.releasePages(kept[which] ?? 0, GRANULE);
+    kept[which] = allocator.allocPages(GRANULE, placement);
+  };
+}
+
+/** One release, and the same address again by name. */
+function fixed(live: number): () => void {
+  const { allocator, kept } = halfFilled(live);
+  let i = 0;
+  return () => {
+    const page = kept[(++i * 7919) % live] ?? 0;
+    allocator.releasePages(page, GRANULE);
+    allocator.reserve(iovaOfPage(page), GRANULE);
+  };
+}
+
 /** Reads and writes a random place. */
-function touchesOf(live: number): () => void {
+function touches(live: number): () => void {
   const cells = 2 ** Math.ceil(Math.log2(2 * live * CELLS_PER_RANGE)) * BYTES_PER_CELL;
   const numbers = new Float64Array(cells / 8).fill(1);
   let seed = 12345;
@@ -51,17 +82,25 @@ function touchesOf(live: number): () => void {
   };
 }
 
-const ways = LIVE.flatMap((live): Way[] => [
-  inProcess(`${live}`, stepsWith(live)),
-  inProcess(`${live} touches`, touchesOf(live)),
-]);
+const kinds: Readonly<Record<string, (live: number) => () => void>> = {
+  anywhere,
+  fixed,
+  "below 2^40": (live) => placed(live, { last: 2n ** 40n - 1n }),
+  aligned: (live) => placed(live, { alignBytes: 4 * GRANULE }),
+  "an access": touches,
+};
+
+const names = Object.keys(kinds);
+const ways = LIVE.flatMap((live) =>
+  Object.entries(kinds).map(([name, make]): Way => inProcess(`${live} ${name}`, make(live))),
+);
 const measured = await measureInTurns(ways, ROUNDS, STEPS);
-console.log("live ranges   ns a step: best tenth, median   ns an access: best tenth, median");
+console.log("ns a step, best tenth / median");
+console.log(`live ranges${names.map((name) => name.padStart(14)).join("")}`);
 for (const [i, live] of LIVE.entries()) {
-  const step = measured[2 * i];
-  const touch = measured[2 * i + 1];
-  if (step === undefined || touch === undefined) continue;
-  const times = [step.quietNs, step.medianNs].map((time) => time.toFixed(0).padStart(13)).join("");
-  const touches = [touch.quietNs, touch.medianNs].map((time) => time.toFixed(1).padStart(16)).join("");
-  console.log(`${String(live).padStart(11)}${times}${touches}`);
+  const row = measured.slice(i * names.length, (i + 1) * names.length);
+  const cells = row.map(({ quietNs, medianNs }) =>
+    `${quietNs.toFixed(0)} / ${medianNs.toFixed(0)}`.padStart(14),
+  );
+  console.log(`${String(live).padStart(11)}${cells.join("")}`);
 }

@@ -191,10 +191,11 @@ export const testMachines: readonly TestMachine[] = [
   },
   {
     name: "nvme-data",
-    purpose: "NVMe namespaces of many formats, reached through two controllers of one subsystem",
+    purpose:
+      "NVMe namespaces of many formats, reached through two controllers of one subsystem; two NUMA nodes",
     defaultDevices: true,
     qemuArgs: dataDevices,
-    append: [],
+    append: ["numa=fake=2"],
   },
   {
     name: "removal",

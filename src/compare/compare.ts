@@ -94,7 +94,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
       progress(`warming up ${backend}`, 0);
       const space = openAddressSpace(backend, fn.bdf);
       try {
-        warmUp(space, page, plan.warmUp);
+        warmUp(space, cases, plan.warmUp);
       } finally {
         space.close();
       }

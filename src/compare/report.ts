@@ -58,7 +58,7 @@ const opening = z.object({
   backend,
   /** From nothing until 4 KiB are mapped for the device. */
   toMapped: summary,
-  /** From nothing until the device has written to memory: NVMe controllers only. */
+  /** From nothing until the device has written to memory: NVMe controllers and QEMU's edu. */
   toFirstDma: summary.nullable(),
 });
 

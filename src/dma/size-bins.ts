@@ -14,7 +14,11 @@ const INVERSE_POWERS = Float64Array.from({ length: 64 }, (_, n) => 2 ** -n);
 /** Which bin holds ranges of a size. Larger sizes never have a smaller bin. */
 export function binOf(size: number): number {
   if (size < EXACT) return size;
-  const power = size < 0x8000_0000 ? 31 - Math.clz32(size) : 61 - Math.clz32(Math.floor(size / 0x4000_0000));
+  if (size < 0x8000_0000) {
+    const power = 31 - Math.clz32(size);
+    return EXACT + (power - EXACT_BITS) * SPLIT + (size >>> (power - SPLIT_BITS)) - SPLIT;
+  }
+  const power = 61 - Math.clz32(Math.floor(size / 0x4000_0000));
   const top = Math.floor(size * (INVERSE_POWERS[power - SPLIT_BITS] ?? 0));
   return EXACT + (power - EXACT_BITS) * SPLIT + top - SPLIT;
 }
@@ -23,6 +27,8 @@ export function binOf(size: number): number {
 export class SizeBins {
   private readonly stacks: (number[] | undefined)[] = new Array<undefined>(BINS).fill(undefined);
   private readonly filled = new Uint32Array(Math.ceil(BINS / WORD_BITS));
+  /** Which words of that aren't 0: there are 31. */
+  private words = 0;
 
   /** @returns the slot it stands in */
   push(bin: number, start: number): number {
@@ -34,6 +40,7 @@ export class SizeBins {
     if (stack.length === 0) {
       const word = bin >>> 5;
       this.filled[word] = (this.filled[word] ?? 0) | (1 << (bin & 31));
+      this.words |= 1 << word;
     }
     return stack.push(start) - 1;
   }
@@ -45,7 +52,9 @@ export class SizeBins {
     if (stack === undefined || last === undefined) return -1;
     if (stack.length === 0) {
       const word = bin >>> 5;
-      this.filled[word] = (this.filled[word] ?? 0) & ~(1 << (bin & 31));
+      const bits = (this.filled[word] ?? 0) & ~(1 << (bin & 31));
+      this.filled[word] = bits;
+      if (bits === 0) this.words &= ~(1 << word);
     }
     if (slot >= stack.length) return -1;
     stack[slot] = last;
@@ -62,8 +71,11 @@ export class SizeBins {
     const { filled } = this;
     let word = bin >>> 5;
     let bits = (filled[word] ?? 0) & (-1 << (bin & 31));
-    while (bits === 0) {
-      if (++word >= filled.length) return -1;
+    if (bits === 0) {
+      // Shifted twice: by 32 at once is not at all.
+      const later = this.words & ((-1 << word) << 1);
+      if (later === 0) return -1;
+      word = 31 - Math.clz32(later & -later);
       bits = filled[word] ?? 0;
     }
     return word * WORD_BITS + 31 - Math.clz32(bits & -bits);

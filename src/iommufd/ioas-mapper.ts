@@ -1,7 +1,7 @@
 import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova.js";
 import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import { IovaSpaceError } from "../dma/iova-space-error.js";
-import { IovaZones } from "../dma/iova-zones.js";
+import { hugeAlignment, IovaZones } from "../dma/iova-zones.js";
 import type { LiveMappings } from "../dma/mapped-index.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
@@ -63,7 +63,7 @@ export class IoasMapper implements DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
-    return this.placed(sizeBytes, fixed, placement, (at) =>
+    return this.placed(address, sizeBytes, fixed, placement, (at) =>
       this.ioas.map({ address, sizeBytes }, { access, iova: at }),
     );
   }
@@ -93,7 +93,7 @@ export class IoasMapper implements DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
-    return this.placed(sizeBytes, fixed, placement, (at) => {
+    return this.placed(start, sizeBytes, fixed, placement, (at) => {
       try {
         return this.ioas.mapFile(fd, start, sizeBytes, { access, iova: at });
       } catch (error) {
@@ -118,12 +118,15 @@ export class IoasMapper implements DmaMapper {
   }
 
   private placed(
+    origin: number,
     sizeBytes: number,
     fixed: bigint | undefined,
     placement: IovaPlacement | undefined,
     map: (at: bigint | undefined) => Iova,
   ): Iova {
-    if (fixed === undefined && this.zones.matter(placement)) return this.choose(sizeBytes, placement, map);
+    if (fixed === undefined && this.zones.matter(placement)) {
+      return this.choose(sizeBytes, placement, hugeAlignment(origin, sizeBytes), map);
+    }
     let at: Iova;
     try {
       at = map(fixed);
@@ -137,6 +140,7 @@ export class IoasMapper implements DmaMapper {
   private choose(
     sizeBytes: number,
     placement: IovaPlacement | undefined,
+    alignBytes: number,
     map: (at: bigint | undefined) => Iova,
   ): Iova {
     let fresh = this.allocator === undefined;
@@ -144,7 +148,7 @@ export class IoasMapper implements DmaMapper {
       this.allocator ??= this.findFree();
       let at: Iova;
       try {
-        at = this.zones.alloc(this.allocator, sizeBytes, placement);
+        at = this.zones.alloc(this.allocator, sizeBytes, placement, alignBytes);
       } catch (error) {
         // What others had may be free again.
         if (!(error instanceof IovaSpaceError) || fresh) throw error;

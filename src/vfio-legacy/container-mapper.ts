@@ -1,7 +1,7 @@
 import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova.js";
 import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
 import { IovaSpaceError } from "../dma/iova-space-error.js";
-import { IovaZones } from "../dma/iova-zones.js";
+import { hugeAlignment, IovaZones } from "../dma/iova-zones.js";
 import type { LiveMappings } from "../dma/mapped-index.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
@@ -100,7 +100,7 @@ export class ContainerMapper implements DmaMapper {
     placement: IovaPlacement | undefined,
   ): number {
     for (let foreign = 0; ; ) {
-      const page = this.take(sizeBytes, fixed, placement);
+      const page = this.take(address, sizeBytes, fixed, placement);
       try {
         this.container.mapPages(address, sizeBytes, page, access);
         return page;
@@ -124,8 +124,14 @@ export class ContainerMapper implements DmaMapper {
     this.allocator.releasePages(this.parked, sizeBytes);
   }
 
-  private take(sizeBytes: number, fixed: bigint | undefined, placement: IovaPlacement | undefined): number {
-    const isPlaced = fixed !== undefined || this.zones.matter(placement);
+  private take(
+    address: number,
+    sizeBytes: number,
+    fixed: bigint | undefined,
+    placement: IovaPlacement | undefined,
+  ): number {
+    const alignBytes = hugeAlignment(address, sizeBytes);
+    const isPlaced = fixed !== undefined || alignBytes > 0 || this.zones.matter(placement);
     if (this.parkedBytes === sizeBytes && !isPlaced) {
       this.parkedBytes = 0;
       return this.parked;
@@ -136,7 +142,7 @@ export class ContainerMapper implements DmaMapper {
       return iovaPage(fixed);
     }
     return isPlaced
-      ? iovaPage(this.zones.alloc(this.allocator, sizeBytes, placement))
+      ? iovaPage(this.zones.alloc(this.allocator, sizeBytes, placement, alignBytes))
       : this.allocator.allocPages(sizeBytes);
   }
 

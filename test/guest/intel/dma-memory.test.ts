@@ -27,14 +27,19 @@ import { Edu } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";
+import { intelTableWalk } from "../../support/intel-page-table.js";
 import { physicalAddress } from "../../support/pagemap.js";
 import { provoke } from "../../support/provoke.js";
 
 const PAGE = 4096;
 const MIB = 1024 * 1024;
 const HUGE = 2 * MIB;
+const GIB = 1024 * MIB;
 /** The default controller's memory buffer. */
 const CMB_BAR = 2;
+/** Region of the configuration space, and the command register in it. */
+const CONFIG_SPACE = 7;
+const COMMAND = 4;
 /** The IOMMU backends, and the one in which an iommufd answers for a container. */
 const backends = ["iommufd", "type1", "iommufd-compat"] as const;
 
@@ -45,6 +50,8 @@ beforeAll(() => {
 afterAll(() => {
   for (const binding of bindings) binding.close();
 });
+
+const isThere = (entry: unknown): boolean => typeof entry === "bigint" && entry !== 0n;
 
 /** The device copies 256 random bytes within the buffer, by way of its own memory. */
 async function expectDma(edu: Edu, buffer: DmaBuffer, from = 0, to = 2048): Promise<void> {
@@ -109,6 +116,24 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(() => dma.alloc(HUGE, { pages: HUGE, shared: true })).toThrow(/0 of \d+ huge pages/);
   });
 
+  it("of huge pages lies where the IOMMU can use pages as large, unasked", () => {
+    using device = open();
+    const { dma } = device;
+    using _odd = dma.alloc(PAGE);
+    using huge = dma.alloc(HUGE, { pages: HUGE });
+    using narrow = dma.alloc(HUGE, { pages: HUGE, addressBits: 32 });
+    for (const { iova } of [huge, narrow]) {
+      expect(iova % BigInt(HUGE)).toBe(0n);
+      expect(intelTableWalk(eduBdf(), iova)).toMatchObject({ pmd: expect.toSatisfy(isThere), pte: 0n });
+    }
+    using gigantic = dma.alloc(GIB, { pages: "best", addressBits: 36 });
+    expect(gigantic.backing).toMatchObject({ kind: "huge", pageBytes: GIB });
+    expect(gigantic.iova % BigInt(GIB)).toBe(0n);
+    const walk = intelTableWalk(eduBdf(), gigantic.iova);
+    expect(walk).toMatchObject({ pud: expect.toSatisfy(isThere), pmd: 0n, pte: 0n });
+    gigantic.bytes[GIB - 1] = 1;
+  });
+
   it("comes from the NUMA node asked for, locked, populated and aligned", () => {
     using device = open();
     using buffer = device.dma.alloc(16 * PAGE, { numaNode: 0, lock: true, alignBytes: 64 * 1024 });
@@ -150,6 +175,11 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(middle.iova >= limit && middle.iova < 1n << 32n).toBe(true);
     using wider = dma.alloc(PAGE);
     expect(wider.iova).toBeGreaterThanOrEqual(1n << 32n);
+    using large = dma.alloc(PAGE, { addressBits: 38 });
+    expect(large.iova >= 1n << 32n && large.iova < 1n << 38n).toBe(true);
+    // More than the IOMMU itself translates here.
+    using huge = dma.alloc(PAGE, { addressBits: 40 });
+    expect(huge.iova).toBeLessThan(1n << 40n);
     // Half of the low part: with that gone, what is left is too small for another half.
     using _half = dma.alloc(128 * MIB, { addressBits: 28, iovaAlignBytes: HUGE });
     expect(() => dma.alloc(128 * MIB, { addressBits: 28 })).toThrow(
@@ -350,6 +380,15 @@ describe("a dma-buf without a view", () => {
     expect(read()).toEqual(Array(8).fill(0));
     window.close();
     window.close();
+    // Without memory decoding there is nothing to reach: mapping it is refused for as long.
+    const command = new Uint8Array(2);
+    io.readRegion(CONFIG_SPACE, COMMAND, command);
+    io.writeRegion(CONFIG_SPACE, COMMAND, new Uint8Array(2));
+    expect(() => dma.mapDmaBuf(exported.fd, { sizeBytes: PAGE })).toThrow(
+      sysError("IOMMU_IOAS_MAP_FILE", "ENODEV", { hint: "the exporter has taken the dma-buf's memory away" }),
+    );
+    io.writeRegion(CONFIG_SPACE, COMMAND, command);
+    dma.mapDmaBuf(exported.fd, { sizeBytes: PAGE }).close();
     for (const wrong of [{ offset: 1 }, { sizeBytes: 100 }, { sizeBytes: 0 }, { offset: 2 * PAGE }]) {
       expect(() => dma.mapDmaBuf(exported.fd, wrong), JSON.stringify(wrong)).toThrow(ArgumentError);
     }

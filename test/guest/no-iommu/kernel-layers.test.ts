@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { compare } from "../../../src/compare/compare.js";
 import {
   ArgumentError,
   BindError,
@@ -44,6 +45,13 @@ describe("a device without an IOMMU", () => {
   it("has no VFIO character device", () => {
     expect(() => VfioDevice.openCdev(nvmeBdf())).toThrow(UnsupportedError);
     expect(() => VfioDevice.openCdev(nvmeBdf())).toThrow("not vfio-pci");
+  });
+
+  it("can't be measured, and the guest is offered instead", async () => {
+    const attempt = compare({ quick: true });
+    await expect(attempt).rejects.toThrow(UnsupportedError);
+    await expect(attempt).rejects.toThrow(/no device is bound to vfio-pci.*iova compare --guest/);
+    await expect(compare({ bdf: nvmeBdf() })).rejects.toThrow("is bound to nvme, not to vfio-pci");
   });
 
   it("can't be opened, and both reasons are told", () => {

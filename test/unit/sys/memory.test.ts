@@ -22,6 +22,12 @@ function isZero(bytes: Uint8Array): boolean {
   return Buffer.compare(bytes, new Uint8Array(bytes.length)) === 0;
 }
 
+/** What the kernel says of a range. */
+function smapsOf({ address }: MappedMemory): string {
+  const smaps = readFileSync("/proc/self/smaps", "utf8").split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/);
+  return smaps.find((entry) => entry.startsWith(`${address.toString(16)}-`)) ?? "";
+}
+
 describe("clearing", () => {
   test.each([
     ["a few bytes", 100, 57],
@@ -86,11 +92,20 @@ describe("anonymous memory", () => {
 
   test("populated pages are resident, and kept from forked children", () => {
     using memory = MappedMemory.anonymous(16 * PAGE_SIZE, { populate: true, transparentHugePages: true });
-    const smaps = readFileSync("/proc/self/smaps", "utf8").split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/);
-    const own = smaps.find((entry) => entry.startsWith(`${memory.address.toString(16)}-`)) ?? "";
+    const own = smapsOf(memory);
     expect(Number(/^Rss:\s+(\d+) kB$/m.exec(own)?.[1]) * KIB).toBeGreaterThanOrEqual(memory.sizeBytes);
     // `dc`: MADV_DONTFORK.
     expect(/^VmFlags:(.*)$/m.exec(own)?.[1]?.split(" ")).toContain("dc");
+  });
+
+  test("locked pages are locked, of whatever kind", () => {
+    using anonymous = MappedMemory.anonymous(4 * PAGE_SIZE, { lock: true });
+    using shared = MappedMemory.memfd(4 * PAGE_SIZE, { lock: true });
+    for (const memory of [anonymous, shared]) {
+      const own = smapsOf(memory);
+      expect(/^VmFlags:(.*)$/m.exec(own)?.[1]?.split(" ")).toContain("lo");
+      expect(Number(/^Locked:\s+(\d+) kB$/m.exec(own)?.[1]) * KIB).toBe(memory.sizeBytes);
+    }
   });
 
   test("can be as large as one reservation, and no larger", () => {

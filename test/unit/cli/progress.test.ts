@@ -1,0 +1,31 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { findProgram } from "../../../guest/paths.js";
+import { type CompiledTree, compileTree } from "../../support/compiled.js";
+import { run } from "../../support/run.js";
+
+const PROGRAM = "test/unit/fixtures/progress-line.ts";
+const ERASE = "\r\u001b[2K";
+
+let tree: CompiledTree;
+beforeAll(() => {
+  tree = compileTree(PROGRAM);
+});
+afterAll(() => tree[Symbol.dispose]());
+
+describe("progress", () => {
+  test("on a terminal is one line that is written over, cut to its width, and gone at the end", async (context) => {
+    // Of util-linux: runs a command on a terminal of its own.
+    if (findProgram("script") === undefined) context.skip("there is no script(1)");
+    const command = `stty cols 40; '${process.execPath}' '${tree.file(PROGRAM)}'`;
+    const { status, stdout } = await run("script", ["-qec", command, "/dev/null"]);
+    expect(status).toBe(0);
+    const cut = " 50 %  round 1 of 9: xxxxxxxxxxxxxxxxxxxxxxx".slice(0, 39);
+    expect(stdout).toBe(`${ERASE}  0 %  booting the guest${ERASE}${cut}${ERASE}true`);
+  });
+
+  test("elsewhere is nothing, unless it is asked for", async () => {
+    expect(await run(process.execPath, [tree.file(PROGRAM)])).toMatchObject({ stderr: "", stdout: "false" });
+    const { stderr } = await run(process.execPath, [tree.file(PROGRAM), "always"]);
+    expect(stderr).toBe(`  0 %  booting the guest\n 50 %  round 1 of 9: ${"x".repeat(100)}\n`);
+  });
+});
