@@ -139,7 +139,7 @@ export class Inventory {
     const newest = this.readNewest();
     if (newest === undefined)
       throw new ConfigError(`${what} is not the medium of an emulated NVMe controller`);
-    const parsed = stateSchema.safeParse(parseJson(newest.text));
+    const parsed = stateSchema.safeParse(parseJson(newest.text), { jitless: true });
     if (!parsed.success) throw new ConfigError(`${what}: its record of namespaces is damaged`);
     const found = new Map<number, EmulatedNamespace>();
     for (const record of parsed.data.namespaces) {

@@ -142,7 +142,7 @@ export type NvmeEmulatorConfig = Omit<z.output<typeof schema>, "faults" | "capac
 
 /** @throws ConfigError naming what is wrong */
 export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmulatorConfig {
-  const result = schema.safeParse(options);
+  const result = schema.safeParse(options, { jitless: true });
   if (!result.success) {
     const problems = result.error.issues.map(
       ({ path, message }) => `${path.join(".") || "options"}: ${message}`,

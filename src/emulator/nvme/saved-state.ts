@@ -188,7 +188,8 @@ export function decodeState(bytes: Uint8Array): { readonly state: SavedState; re
   if (textBytes < 0 || !isOurs || PREFIX_BYTES + textBytes > whole.length) {
     throw new ArgumentError("that is no state of an emulated NVMe controller");
   }
-  const result = schema.safeParse(parse(whole.toString("utf8", PREFIX_BYTES, PREFIX_BYTES + textBytes)));
+  const text = whole.toString("utf8", PREFIX_BYTES, PREFIX_BYTES + textBytes);
+  const result = schema.safeParse(parse(text), { jitless: true });
   if (!result.success) {
     const [issue] = result.error.issues;
     throw new ArgumentError(`state of a controller: ${issue?.path.join(".")}: ${issue?.message}`);
