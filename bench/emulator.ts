@@ -6,7 +6,9 @@
  * the median can't; and `--inline` has host and controller take turns on one thread, which needs but one core, and
  * prints what a command costs both together.
  *
- *   node dist/bench/emulator.js [--seconds S] [--rounds N] [--size MIB] [--inline]
+ * At last, with a server in between: how long the driver takes from connecting to its first read (`--first-read`: only that).
+ *
+ *   node dist/bench/emulator.js [--seconds S] [--rounds N] [--size MIB] [--inline] [--first-read]
  */
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
@@ -18,6 +20,7 @@ import { SubmissionQueue } from "../src/nvme/submission-queue.js";
 import { MappedMemory } from "../src/sys/memory.js";
 import { memfd } from "../src/sys/syscalls.js";
 import type { ClientMemory, MemorySpan } from "../src/vfio-user/emulated-device.js";
+import { measureFirstRead } from "./first-read.js";
 
 const BASE = 0x1_0000_0000;
 const BLOCK_BYTES = 4096;
@@ -194,10 +197,15 @@ async function main(): Promise<void> {
       rounds: { type: "string", default: "5" },
       size: { type: "string", default: "64" },
       inline: { type: "boolean", default: false },
+      "first-read": { type: "boolean", default: false },
     },
   });
   const seconds = Number(values.seconds);
   const rounds = Number(values.rounds);
+  if (values["first-read"]) {
+    process.stdout.write(await measureFirstRead(rounds));
+    return;
+  }
   const mediumBytes = Number(values.size) << 20;
   const blocks = mediumBytes / BLOCK_BYTES;
   const ramFd = memfd("bench-host", RAM_BYTES);
@@ -266,6 +274,7 @@ async function main(): Promise<void> {
   doorbells.close();
   device?.close();
   ram.close();
+  if (!values.inline) process.stdout.write(await measureFirstRead(rounds));
 }
 
 if (isMainThread) await main();

@@ -300,7 +300,7 @@ export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
 export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
 export { VfioUserProtocolError } from "./vfio-user/channel.js";
-export { type Answer, type ClientDma, VfioUserClient } from "./vfio-user/client.js";
+export { type Answer, type ClientDma, type ServerState, VfioUserClient } from "./vfio-user/client.js";
 export { VfioUserDevice } from "./vfio-user/device.js";
 export { VfioUserDmaLogging } from "./vfio-user/dma-logging.js";
 export type {

@@ -17,6 +17,7 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --socket PATH       where to listen
   --size SIZE         bytes of all namespaces together, such as 512M or 4G (default 1G)
   --file FILE         keep the data in a file; left out, it is in memory
+  --incoming          the file is another emulator's, whose state is to come (migration)
   --namespaces N      how many namespaces (default 1)
   --block-size BYTES  512 or 4096 (default 512)
   --metadata BYTES    metadata per block: 0, 8, 16 or 64 (default 0)
@@ -88,6 +89,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
     nvme: {
       sizeBytes: sizeOf("size", values.size ?? "1G"),
       file: values.file,
+      incoming: values.incoming ?? false,
       namespaces: numberOf("namespaces", values.namespaces ?? "1"),
       blockSizeBytes: oneOf("block-size", blockSize, [512, 4096]) === 4096 ? 4096 : 512,
       metadataBytes: metadataOf(metadata),
@@ -120,6 +122,7 @@ function parse(argv: readonly string[]) {
         socket: { type: "string" },
         size: { type: "string" },
         file: { type: "string" },
+        incoming: { type: "boolean" },
         namespaces: { type: "string" },
         "block-size": { type: "string" },
         metadata: { type: "string" },

@@ -23,6 +23,8 @@ export const PciCommand = {
   interruptDisable: 1 << 10,
 } as const;
 
+/** Of a function; capabilities follow. */
+const HEADER_BYTES = 0x40;
 const STATUS_CAPABILITIES = 1 << 4;
 /** Power management (PCI Bus Power Management Interface 1.2, 3.2): its control register, and the deepest sleep. */
 const CAPABILITY_POWER = 0x01;
@@ -147,7 +149,8 @@ export class ConfigSpace {
       // The kernel would answer a touch of a mapped BAR with SIGBUS, which kills the process.
       throw new StateError("memory decoding can't be switched off: mapped registers would fault");
     }
-    const control = this.findPowerControl();
+    // Capabilities lie behind the header, most writes in it: looking for one costs a message or system call each time.
+    const control = offset + bytes.length > HEADER_BYTES ? this.findPowerControl() : null;
     const powerByte = control === null ? undefined : bytes[control - offset];
     if (powerByte !== undefined && (powerByte & POWER_STATE) === POWER_STATE_D3_HOT) {
       throw new StateError("the function can't be put to sleep: mapped registers would fault");

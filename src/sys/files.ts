@@ -5,6 +5,7 @@ import { O_CLOEXEC } from "./syscalls.js";
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const LOCK_UN = 8;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
@@ -18,6 +19,11 @@ export function openFile(path: string, flags: number, mode: number): number {
 /** Takes flock(2) on the whole file until it is closed; false where somebody else has it. */
 export function lockFile(fd: number): boolean {
   return c.flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/** Gives flock(2) back before the file is closed. */
+export function unlockFile(fd: number): void {
+  c.flock(fd, LOCK_UN);
 }
 
 /** Reads until `target` is full; false where the file ends before, or reading fails. */

@@ -33,6 +33,9 @@ export interface Answer {
   readonly fds: readonly number[];
 }
 
+/** Whether the device behind a server begins anew, or is to be given the state of the one before. */
+export type ServerState = "new" | "moved";
+
 const OVERHEAD_BYTES = 64 * 1024;
 /** Requests of the server's that are handled in one turn of the event loop. */
 const BATCH = 64;
@@ -62,15 +65,16 @@ export class VfioUserClient extends Resource {
   private isRestoring = false;
   private gone: Error | undefined;
   private readonly listeners = new Set<(event: DevicePresence) => void>();
-  private readonly restorers: (() => void)[] = [];
+  private readonly restorers: ((state: ServerState) => void)[] = [];
 
   private constructor(
-    readonly path: string,
+    private where: string,
     /** Maps regions also from files that the server could cut short. */
     readonly trustServer: boolean,
     timeoutMs: number,
     plan: ReconnectPlan | undefined,
   ) {
+    const path = where;
     const channel = openChannel(path, timeoutMs);
     const link: Link = { channel, twin: undefined, timer: undefined };
     super(
@@ -111,14 +115,14 @@ export class VfioUserClient extends Resource {
     return new VfioUserClient(path, trustServer, timeoutMs, reconnect);
   }
 
+  /** The socket it is connected to. */
+  get path(): string {
+    return this.where;
+  }
+
   /** What the server said that it can do. One that comes back may say something else. */
   get server(): VfioUserCapabilities {
     return this.capabilities;
-  }
-
-  /** Whether a server that goes is looked for again. */
-  get reconnects(): boolean {
-    return this.plan !== undefined;
   }
 
   /** Whether the server is there. */
@@ -133,10 +137,10 @@ export class VfioUserClient extends Resource {
   }
 
   /**
-   * Calls `restore` when a server that came back has told its version, before anybody is told: it sets up again what the
-   * server before knew. What it throws ends that attempt to reconnect.
+   * Calls `restore` when a server that came back, or another one, has told its version, before anybody is told: it sets up
+   * again what the server before knew. What it throws ends that attempt.
    */
-  onReconnect(restore: () => void): void {
+  onReconnect(restore: (state: ServerState) => void): void {
     this.restorers.push(restore);
   }
 
@@ -171,6 +175,47 @@ export class VfioUserClient extends Resource {
     } finally {
       this.isWaiting = false;
     }
+  }
+
+  /**
+   * Goes on with another server, under whoever uses this: what the one before knew is set up there first. In one go, and where
+   * it fails, with the one before as if nothing had been.
+   * @param bring called then, with the new server in place of the old: it brings the device's state there
+   * @throws as {@link connect} and request(), and what `bring` throws
+   */
+  moveTo(path: string, bring: () => void): void {
+    this.assertConnected();
+    if (this.isWaiting) throw new BusyError(`${this.lease.label} is waiting for another answer`);
+    const { link, capabilities } = this;
+    const { channel, twin } = link;
+    link.channel = openChannel(path, this.timeoutMs);
+    link.twin = undefined;
+    // An error that ends the new connection is no end of the old.
+    this.isRestoring = true;
+    try {
+      this.agree(this.request(Command.version, [greeting()]));
+      this.restoreAll("moved");
+      bring();
+    } catch (error) {
+      hangUp(link);
+      link.channel = channel;
+      link.twin = twin;
+      this.capabilities = capabilities;
+      this.gone = undefined;
+      this.isRestoring = false;
+      this.restoreAll("moved");
+      throw error;
+    } finally {
+      this.isRestoring = false;
+    }
+    channel.close();
+    twin?.close();
+    this.where = path;
+    this.watchAll();
+  }
+
+  private restoreAll(state: ServerState): void {
+    for (const restore of this.restorers) restore(state);
   }
 
   private take(message: Message, id: number, command: number): Answer {
@@ -284,7 +329,7 @@ export class VfioUserClient extends Resource {
       closeFds(fds.filter((fd) => fd !== twin));
     }
     if (twin === undefined) return;
-    const socket = new UnixSocket(twin, `second connection to ${this.path}`);
+    const socket = new UnixSocket(twin, `second connection to ${this.where}`);
     this.link.twin = channelOf(socket, this.timeoutMs);
   }
 
@@ -332,7 +377,7 @@ export class VfioUserClient extends Resource {
   /** One attempt. The wait for the version leaves the thread alone: nobody may be there who answers. */
   private async attempt(): Promise<void> {
     this.lease.assertOpen();
-    const channel = openChannel(this.path, this.timeoutMs);
+    const channel = openChannel(this.where, this.timeoutMs);
     this.link.channel = channel;
     try {
       channel.send({ id: 0, command: Command.version, parts: [greeting()] });
@@ -350,7 +395,7 @@ export class VfioUserClient extends Resource {
     // An error that ends the connection must not start another round of this.
     this.isRestoring = true;
     try {
-      for (const restore of this.restorers) restore();
+      this.restoreAll("new");
     } catch (error) {
       this.leave(error instanceof Error ? error : new Error(String(error)));
       throw error;

@@ -24,7 +24,7 @@ import {
   vfio_region_info,
 } from "../vfio/uapi.js";
 import { closeFds, VfioUserProtocolError } from "./channel.js";
-import type { Answer, VfioUserClient } from "./client.js";
+import type { Answer, ServerState, VfioUserClient } from "./client.js";
 import {
   Command,
   deviceInfo,
@@ -87,7 +87,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
 
   /** Not in the constructor: its closures share what they refer to, and the lease's must not refer to this. */
   private watchReconnects(): void {
-    this.client.onReconnect(() => this.restore());
+    this.client.onReconnect((state) => this.restore(state));
   }
 
   onPresence(listener: (event: DevicePresence) => void): () => void {
@@ -188,10 +188,8 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     );
     memory.lease.dependOn(this.lease);
     memory.keep(this);
-    if (this.client.reconnects) {
-      for (const part of this.mapped) if (part.memory.deref()?.closed !== false) this.mapped.delete(part);
-      this.mapped.add({ index, offset, sizeBytes, memory: new WeakRef(memory) });
-    }
+    for (const part of this.mapped) if (part.memory.deref()?.closed !== false) this.mapped.delete(part);
+    this.mapped.add({ index, offset, sizeBytes, memory: new WeakRef(memory) });
     return memory;
   }
 
@@ -219,7 +217,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
 
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
     this.sendEventfds(index, start, fds);
-    if (this.client.reconnects) this.keepEventfds(index, start, fds);
+    this.keepEventfds(index, start, fds);
   }
 
   private sendEventfds(index: number, start: number, fds: readonly number[]): void {
@@ -271,10 +269,10 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   /** Sets up with a server that came back what the one before knew. @throws VfioUserProtocolError: it is another device */
-  private restore(): void {
+  private restore(state: ServerState): void {
     if (this.closed) return;
     // The same process may have kept its state: it must not go on with queues that nobody serves any more.
-    if (this.info().resettable) this.reset();
+    if (state === "new" && this.info().resettable) this.reset();
     const before = new Map(this.regions);
     closeFds([...this.held.regionFds.values()]);
     this.held.regionFds.clear();
@@ -310,6 +308,12 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   /** Whether the server is there. */
   get connected(): boolean {
     return this.client.connected;
+  }
+
+  /** Not for users: see {@link VfioUserMigration.moveTo}. */
+  moveTo(path: string, bring: () => void): void {
+    this.lease.assertOpen();
+    this.client.moveTo(path, bring);
   }
 
   /** Not for users: what tells connections apart. */

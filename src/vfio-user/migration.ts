@@ -23,6 +23,8 @@ import type { VfioUserDevice } from "./device.js";
 import { callFeature } from "./feature.js";
 import { Command, migrationData } from "./protocol.js";
 
+const SCHEME = "vfio-user:";
+const CHUNK_BYTES = 1024 * 1024;
 const MIGRATION: Feature = { id: VFIO_DEVICE_FEATURE_MIGRATION, name: "migration" };
 const DEVICE_STATE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, name: "migration device state" };
 
@@ -116,6 +118,29 @@ export class VfioUserMigration implements MigrationControl {
     const request = vfio_device_feature_mig_state.encode({ device_state: number, data_fd: -1 });
     callFeature(this.device, DEVICE_STATE, "set", request, sizeBytes);
     return streaming.has(state) ? new VfioUserMigrationData(this.device) : undefined;
+  }
+
+  /**
+   * Moves the device to another server, under the driver that uses it: state, memory, interrupts, and what of its registers is
+   * mapped. The driver doesn't notice; the server before is left. Nothing may ring doorbells on other threads meanwhile.
+   * @param address `vfio-user:PATH`, or the path alone: a server of a device like this, which nobody uses
+   * @throws ArgumentError, and as setState() and PciDevice.open(); the device then goes on where it was
+   */
+  moveTo(address: string): void {
+    const { device } = this;
+    const path = address.startsWith(SCHEME) ? address.slice(SCHEME.length) : address;
+    try {
+      const state = this.save(CHUNK_BYTES);
+      device.moveTo(path, () => {
+        const target = new VfioUserMigration(device);
+        using stream = target.setState("resuming");
+        stream?.write(state);
+        target.setState("running");
+      });
+    } catch (error) {
+      if (device.connected) this.setState("running");
+      throw error;
+    }
   }
 
   /** All of a device's state, which is stopped by that. @throws as setState(), and {@link VfioUserMigrationData.read} */

@@ -59,7 +59,8 @@ export type ReconnectPlan = z.output<ReturnType<typeof plan>>;
 
 /** @throws ConfigError naming every option that is wrong */
 export function parseVfioUserOptions(options: VfioUserOptions): z.output<ReturnType<typeof schema>> {
-  const result = schema().safeParse(options);
+  // Once per connection: compiling a parser takes longer than it saves.
+  const result = schema().safeParse(options, { jitless: true });
   if (result.success) return result.data;
   const problems = result.error.issues.map(
     ({ path, message }) => `${path.join(".") || "options"}: ${message}`,

@@ -5,6 +5,9 @@ import { PAGE_SIZE } from "../sys/syscalls.js";
 import { VfioUserProtocolError } from "./channel.js";
 import { MAJOR, MINOR } from "./protocol.js";
 
+/** Parsed once per connection: compiling a parser takes longer than it saves. */
+const ONCE = { jitless: true };
+
 const count = lazily(() => z.int().min(0).max(Number.MAX_SAFE_INTEGER));
 
 const schema = lazily(() =>
@@ -102,7 +105,7 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
   let parsed: z.output<ReturnType<typeof schema>>;
   try {
     // Nothing at all is allowed, and means what is usual.
-    parsed = schema().parse(text === "" ? {} : JSON.parse(text));
+    parsed = schema().parse(text === "" ? {} : JSON.parse(text), ONCE);
   } catch (cause) {
     throw new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
       cause,

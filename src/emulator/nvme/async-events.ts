@@ -1,5 +1,7 @@
 import type { AsyncEventType } from "../../nvme/spec/opcodes.js";
 
+import type { SavedEvents } from "./saved-state.js";
+
 /** Asynchronous Event Requests outstanding at most (AERL is zero-based). */
 export const MAX_EVENT_REQUESTS = 8;
 
@@ -27,6 +29,23 @@ export class AsyncEvents {
     this.waiting.length = 0;
     this.silent.clear();
     this.reported.clear();
+  }
+
+  save(): SavedEvents {
+    return {
+      requests: [...this.requests],
+      waiting: [...this.waiting],
+      silent: [...this.silent],
+      reported: [...this.reported].map(([logPage, types]) => [logPage, [...types]]),
+    };
+  }
+
+  load({ requests, waiting, silent, reported }: SavedEvents): void {
+    this.reset();
+    this.requests.push(...requests);
+    this.waiting.push(...waiting);
+    for (const type of silent) this.silent.add(type);
+    for (const [logPage, types] of reported) this.reported.set(logPage, new Set(types));
   }
 
   /** @returns false where there are too many outstanding */

@@ -16,6 +16,21 @@ export class BlockSet {
     }
   }
 
+  /** 32 blocks to an entry: their number / 32, and a bit for each. */
+  save(): [number, number][] {
+    return [...this.words].map(([index, bits]) => [index, bits >>> 0]);
+  }
+
+  load(saved: readonly (readonly [number, number])[]): void {
+    this.words.clear();
+    this.size = 0;
+    for (const [index, bits] of saved) {
+      if (bits === 0 || this.words.has(index)) continue;
+      this.words.set(index, bits | 0);
+      for (let left = bits; left !== 0; left &= left - 1) this.size++;
+    }
+  }
+
   delete(first: number, blocks: number): void {
     if (blocks > this.words.size * BITS) {
       // A whole namespace: go through what there is, not through all blocks.

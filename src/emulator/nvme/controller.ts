@@ -27,6 +27,7 @@ import { Inventory } from "./inventory.js";
 import { Layout } from "./layout.js";
 import { LogPages } from "./log-pages.js";
 import { type Medium, MemoryMedium } from "./medium.js";
+import { type MovedParts, NvmeMigration } from "./migration.js";
 import type { EmulatedNamespace } from "./namespace.js";
 import { NamespaceCommands } from "./namespace-commands.js";
 import { type IoContext, NvmCommands } from "./nvm-commands.js";
@@ -35,6 +36,7 @@ import { Poller } from "./poller.js";
 import { QueueSet } from "./queue-set.js";
 import type { EmulatedCq, EmulatedSq } from "./queues.js";
 import { CMB_BAR, Registers } from "./registers.js";
+import type { SavedState } from "./saved-state.js";
 import { Transfer } from "./transfer.js";
 
 const DOORBELL_BYTES = 4096;
@@ -107,8 +109,11 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly poller: Poller | undefined;
 
   private host: DeviceHost | undefined;
+  readonly migration: NvmeMigration;
   /** CSTS.RDY, and nothing is in the way of executing commands. */
   private running = false;
+  /** By a migration. */
+  private paused = false;
   private generation = -1;
   private delayed: Delayed[] = [];
   /** Completion queues with an interrupt to come. */
@@ -224,7 +229,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     }
     this.configSpace = nvmeConfigSpace(config.vectors, cmb !== undefined);
     this.vectors = { intx: 1, msi: 0, msix: config.vectors };
-    this.bars = this.makeBars(doorbellPage, cmb);
+    const msix = new Uint8Array(MSIX_BAR_BYTES);
+    this.bars = this.makeBars(doorbellPage, cmb, msix);
+    const parts = { inventory, medium, msix, cmb: cmb?.memory.bytes ?? new Uint8Array(0) };
+    this.migration = this.makeMigration(parts);
   }
 
   /**
@@ -298,7 +306,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
    * @returns how many commands and completions there were
    */
   pump(): number {
-    if (!this.running) return 0;
+    if (!this.running || this.paused) return 0;
     const { generation } = this.memory;
     if (generation !== this.generation) {
       this.generation = generation;
@@ -579,7 +587,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       sq % pageBytes === 0 &&
       cq % pageBytes === 0;
     this.generation = this.memory.generation;
-    if (!valid || !queues.createAdmin(sq, sqEntries, cq, cqEntries)) {
+    if (!valid || !this.migration.takeMedium() || !queues.createAdmin(sq, sqEntries, cq, cqEntries)) {
       this.fail();
       return;
     }
@@ -588,6 +596,76 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     registers.status |= ControllerStatus.RDY;
     this.running = true;
     this.poller?.wake();
+  }
+
+  private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
+    const { registers, queues, features, events, logPages, nvm, config } = this;
+    const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
+    const { capacityBytes, doorbells, cmbBytes } = config;
+    return new NvmeMigration(
+      { registers, queues, features, events, logPages, nvm, ...parts },
+      {
+        shape: JSON.stringify({
+          ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
+          ...{ capacityBytes, doorbells, cmbBytes },
+        }),
+        saveDelayed: () => this.saveDelayed(),
+        loadDelayed: (delayed) => this.loadDelayed(delayed),
+        stop: () => {
+          this.paused = true;
+          this.poller?.stop();
+          clearTimeout(this.keepAliveTimer);
+        },
+        start: () => this.resume(),
+        loaded: () => this.loaded(),
+      },
+      config.incoming,
+    );
+  }
+
+  private saveDelayed(): SavedState["delayed"] {
+    const now = performance.now();
+    return this.delayed.map(({ sq, sqe, due }) => ({
+      sqid: sq.id,
+      sqe: [...sqe],
+      dueInMs: Math.max(0, due - now),
+    }));
+  }
+
+  private loadDelayed(saved: SavedState["delayed"]): void {
+    const now = performance.now();
+    this.delayed = saved.flatMap(({ sqid, sqe, dueInMs }) => {
+      const sq = this.queues.sqs[sqid];
+      return sq === undefined ? [] : [{ sq, sqe: Uint32Array.from(sqe), due: now + dueInMs }];
+    });
+  }
+
+  /** What follows from a state that was loaded. */
+  private loaded(): void {
+    const { registers, queues, transfer } = this;
+    const { status, config, pageBytes } = registers;
+    const stopped = ControllerStatus.CFS | ControllerStatus.SHST_MASK;
+    const css = (config >>> ControllerConfig.CSS_SHIFT) & 7;
+    this.listNamespaces();
+    this.io.allCommandSets = css === CommandSetSelection.allSupported;
+    this.running = (status & (ControllerStatus.RDY | stopped)) === ControllerStatus.RDY;
+    if (this.running) transfer.prp.memoryPageBytes = pageBytes;
+    const cqs = queues.cqs.filter((cq) => cq !== undefined);
+    this.overflows = cqs.reduce((sum, { overflow }) => sum + overflow.length, 0);
+    this.signalling = cqs.filter(({ interrupts, unsignalled }) => interrupts && unsignalled > 0);
+    for (const cq of this.signalling) cq.unsignalledSince = performance.now();
+    this.generation = this.memory.generation;
+  }
+
+  /** After a migration, here or elsewhere. */
+  private resume(): void {
+    this.paused = false;
+    if (!this.migration.takeMedium()) {
+      this.fail();
+      return;
+    }
+    this.features.resume();
+    if (this.running) this.poller?.wake();
   }
 
   /** CC.EN cleared: queues and features are gone, AQA, ASQ, ACQ and the CMB's place stay. */
@@ -693,7 +771,11 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     return Math.max(1, Math.ceil(first - performance.now()));
   }
 
-  private makeBars(page: SharedPage, cmb: SharedPage | undefined): readonly (EmulatedBar | undefined)[] {
+  private makeBars(
+    page: SharedPage,
+    cmb: SharedPage | undefined,
+    msix: Uint8Array,
+  ): readonly (EmulatedBar | undefined)[] {
     const doorbellBytes = page.memory.bytes;
     const bars: (EmulatedBar | undefined)[] = new Array(6).fill(undefined);
     bars[0] = {
@@ -714,7 +796,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       },
     };
     if (cmb !== undefined) bars[CMB_BAR] = memoryBar(cmb.memory.bytes, cmb.fd);
-    if (this.config.vectors > 0) bars[MSIX_BAR] = memoryBar(new Uint8Array(MSIX_BAR_BYTES), undefined);
+    if (this.config.vectors > 0) bars[MSIX_BAR] = memoryBar(msix, undefined);
     return bars;
   }
 
@@ -767,7 +849,7 @@ function openMedium(
   const layout = new Layout(config.capacityBytes);
   const { file } = config;
   if (file !== undefined) {
-    const medium = keep(FileMedium.open(file, layout.sizeBytes));
+    const medium = keep(FileMedium.open(file, layout.sizeBytes, config.incoming));
     if (!medium.isNew) {
       const capacityBytes = Layout.capacityOf(medium.sizeBytes);
       if (capacityBytes === undefined) {

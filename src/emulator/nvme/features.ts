@@ -1,6 +1,8 @@
 import { FeatureId, FeatureSelect } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
+import { ArgumentError } from "../../sys/errors.js";
 import type { Command } from "./command.js";
+import type { SavedFeatures } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
 
 /** Kelvin: what the thermometer shows, and where WCTEMP and CCTEMP stand. */
@@ -165,8 +167,7 @@ export class Features {
         return NvmeStatus.success;
       }
       case FeatureId.interruptCoalescing:
-        this.aggregationThreshold = (value & 0xff) + 1;
-        this.aggregationTimeMs = ((value >>> 8) & 0xff) / 10;
+        this.aggregate(value);
         break;
       case FeatureId.interruptVectorConfiguration: {
         const vector = value & 0xffff;
@@ -204,6 +205,50 @@ export class Features {
     return NvmeStatus.success;
   }
 
+  save(): SavedFeatures {
+    return {
+      values: [...this.values],
+      coalescingDisabled: [...this.coalescingDisabled],
+      thresholds: [...this.thresholds],
+      timestamp: Number(this.now()),
+      timestampOrigin: this.timestampOrigin,
+      hostBehavior: Buffer.from(this.hostBehavior).toString("hex"),
+      errorRecovery: [...this.errorRecovery],
+    };
+  }
+
+  /** @throws ArgumentError where there can be no such features */
+  check({ values, coalescingDisabled, thresholds }: SavedFeatures): void {
+    const right =
+      values.every(([id]) => known.has(id)) &&
+      thresholds.every(([select]) => isThreshold(select)) &&
+      coalescingDisabled.length === this.coalescingDisabled.length;
+    if (!right) throw new ArgumentError("a state with features that can't be");
+  }
+
+  /** Puts them as they were saved; the keep alive timer starts with resume(). @param saved that check() took */
+  load(saved: SavedFeatures): void {
+    this.reset();
+    for (const [id, value] of saved.values) this.values.set(id, value);
+    this.coalescingDisabled.set(saved.coalescingDisabled);
+    this.thresholds = new Map(saved.thresholds);
+    this.timestampBase = BigInt(saved.timestamp);
+    this.timestampOrigin = saved.timestampOrigin;
+    this.hostBehavior.set(Buffer.from(saved.hostBehavior, "hex"));
+    for (const [nsid, value] of saved.errorRecovery) this.errorRecovery.set(nsid, value);
+    this.aggregate(this.values.get(FeatureId.interruptCoalescing) ?? 0);
+  }
+
+  /** The controller goes on: its keep alive timer, where it has one, begins again. */
+  resume(): void {
+    this.events.keepAliveChanged(this.values.get(FeatureId.keepAliveTimer) ?? 0);
+  }
+
+  private aggregate(value: number): void {
+    this.aggregationThreshold = (value & 0xff) + 1;
+    this.aggregationTimeMs = ((value >>> 8) & 0xff) / 10;
+  }
+
   private get allQueues(): number {
     const zeroBased = this.options.queuePairs - 1;
     return ((zeroBased << 16) | zeroBased) >>> 0;
@@ -211,10 +256,14 @@ export class Features {
 
   private timestamp(): Uint8Array {
     const bytes = new Uint8Array(TIMESTAMP_BYTES);
-    const value = this.timestampBase + BigInt(Date.now() - this.timestampAt);
     const origin = BigInt(this.timestampOrigin) << 49n;
-    new DataView(bytes.buffer).setBigUint64(0, (value & 0xffff_ffff_ffffn) | origin, true);
+    new DataView(bytes.buffer).setBigUint64(0, this.now() | origin, true);
     return bytes;
+  }
+
+  /** Milliseconds, 48 bits. */
+  private now(): bigint {
+    return (this.timestampBase + BigInt(Date.now() - this.timestampAt)) & 0xffff_ffff_ffffn;
   }
 }
 

@@ -1,6 +1,14 @@
 import { constants, fstatSync, ftruncateSync } from "node:fs";
 import { ConfigError } from "../../sys/errors.js";
-import { fdatasync, lockFile, openFile, preadAll, punchHole, pwriteAll } from "../../sys/files.js";
+import {
+  fdatasync,
+  lockFile,
+  openFile,
+  preadAll,
+  punchHole,
+  pwriteAll,
+  unlockFile,
+} from "../../sys/files.js";
 import { Lease, Resource } from "../../sys/resource.js";
 import { close } from "../../sys/syscalls.js";
 import type { Medium } from "./medium.js";
@@ -26,14 +34,16 @@ export class FileMedium extends Resource implements Medium {
   /**
    * Opens or creates the file.
    * @param sizeBytes its size where it is new; 0 takes what is there
+   * @param isIncoming another emulator may have it until own(): it has to be there
    * @throws SysError (no permission, no such directory), ConfigError (no regular file, of another emulator)
    */
-  static open(path: string, sizeBytes: number): FileMedium {
-    const fd = openFile(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  static open(path: string, sizeBytes: number, isIncoming = false): FileMedium {
+    const fd = openFile(path, constants.O_RDWR | (isIncoming ? 0 : constants.O_CREAT), 0o600);
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw new ConfigError(`${path} is not a regular file`);
-      if (!lockFile(fd)) throw new ConfigError(`${path} is in use by another emulator`);
+      if (isIncoming && stat.size === 0) throw new ConfigError(`${path} is empty: whose state is to come?`);
+      if (!isIncoming && !lockFile(fd)) throw new ConfigError(`${path} is in use by another emulator`);
       const isNew = stat.size === 0;
       if (isNew) ftruncateSync(fd, sizeBytes);
       return new FileMedium(path, fd, isNew ? sizeBytes : stat.size, isNew);
@@ -64,5 +74,18 @@ export class FileMedium extends Resource implements Medium {
 
   flush(): boolean {
     return fdatasync(this.fd);
+  }
+
+  get canBeShared(): boolean {
+    return true;
+  }
+
+  own(): boolean {
+    return lockFile(this.fd);
+  }
+
+  giveUp(): void {
+    fdatasync(this.fd);
+    unlockFile(this.fd);
   }
 }

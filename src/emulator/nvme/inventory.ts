@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
 import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout.js";
-import { lbaFormats } from "./lba-formats.js";
+import { lbaFormats, protectionBytes } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
 import { EmulatedNamespace, type NamespaceRecord } from "./namespace.js";
 import { crc16 } from "./protection.js";
@@ -124,29 +124,49 @@ export class Inventory {
     return this.medium.write(at, slot, 0, STATE_SLOT_BYTES) && this.medium.flush();
   }
 
+  /** Whether the medium has another record than the one that was read or written here. */
+  get isStale(): boolean {
+    return this.readNewest()?.sequence !== this.sequence;
+  }
+
+  /** Leaves a mark on the medium: whoever had it before finds it changed. @returns false where the medium failed */
+  mark(): boolean {
+    return this.store();
+  }
+
   /**
    * Takes the namespaces that the medium has.
-   * @throws ConfigError where it holds no record of any
+   * @throws ConfigError where it holds no record of any, with nothing changed
    */
   load(what: string): void {
-    let newest: { sequence: number; text: string } | undefined;
-    for (let slot = 0; slot < STATE_SLOTS; slot++) {
-      const found = this.readSlot(slot);
-      if (found !== undefined && found.sequence > (newest?.sequence ?? -1)) newest = found;
-    }
+    const newest = this.readNewest();
     if (newest === undefined)
       throw new ConfigError(`${what} is not the medium of an emulated NVMe controller`);
-    const parsed = stateSchema().safeParse(parseJson(newest.text));
+    const parsed = stateSchema().safeParse(parseJson(newest.text), { jitless: true });
     if (!parsed.success) throw new ConfigError(`${what}: its record of namespaces is damaged`);
-    this.sequence = newest.sequence;
+    const found = new Map<number, EmulatedNamespace>();
     for (const record of parsed.data.namespaces) {
+      if (!isPossible(record))
+        throw new ConfigError(`${what}: there can be no such namespace ${record.nsid}`);
       if (record.startBytes + roundUp(record.sizeBytes) > this.layout.capacityBytes) {
         throw new ConfigError(`${what}: namespace ${record.nsid} lies outside of it`);
       }
       const namespace = new EmulatedNamespace(record, this.medium, this.layout);
       namespace.restoreZones();
-      this.byId.set(record.nsid, namespace);
+      found.set(record.nsid, namespace);
     }
+    this.sequence = newest.sequence;
+    this.byId.clear();
+    for (const [nsid, namespace] of found) this.byId.set(nsid, namespace);
+  }
+
+  private readNewest(): { sequence: number; text: string } | undefined {
+    let newest: { sequence: number; text: string } | undefined;
+    for (let slot = 0; slot < STATE_SLOTS; slot++) {
+      const found = this.readSlot(slot);
+      if (found !== undefined && found.sequence > (newest?.sequence ?? -1)) newest = found;
+    }
+    return newest;
   }
 
   private readSlot(slot: number): { sequence: number; text: string } | undefined {
@@ -160,6 +180,19 @@ export class Inventory {
     }
     return { sequence: bytes.readUInt32LE(MAGIC.length), text: bytes.toString("utf8", HEADER_BYTES, end) };
   }
+}
+
+/** What options and Namespace Management would have refused. */
+function isPossible({ format, protection, zones }: NamespaceRecord): boolean {
+  const shape = lbaFormats[format];
+  if (shape === undefined) return false;
+  if (protection !== 0 && shape.metadataBytes < protectionBytes(shape.guardBits)) return false;
+  return (
+    zones === null ||
+    (shape.metadataBytes === 0 &&
+      zones.zoneCapacityBytes <= zones.zoneSizeBytes &&
+      zones.zoneCapacityBytes % shape.blockSizeBytes === 0)
+  );
 }
 
 function roundUp(sizeBytes: number): number {

@@ -14,6 +14,7 @@ import type { Command } from "./command.js";
 import { type Features, TEMPERATURE } from "./features.js";
 import { ERROR_LOG_ENTRIES, FIRMWARE_REVISION } from "./identify.js";
 import { IoCounter } from "./nvm-commands.js";
+import type { SavedLogs } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
 
 /** SMART counts in thousands of 512 bytes. */
@@ -37,7 +38,7 @@ export class LogPages {
   private readonly errors: ErrorLogEntry[] = [];
   private errorCount = 0;
   private readonly changed = new Set<number>();
-  private readonly since = Date.now();
+  private since = Date.now();
 
   constructor(
     private readonly command: Command,
@@ -91,6 +92,24 @@ export class LogPages {
       logPageVersion: 0,
     });
     this.errors.length = Math.min(this.errors.length, ERROR_LOG_ENTRIES);
+  }
+
+  save(): SavedLogs {
+    return {
+      errors: this.errors.map((entry) => Buffer.from(errorLogEntry.encode(entry)).toString("hex")),
+      errorCount: this.errorCount,
+      changed: [...this.changed],
+      poweredMs: Date.now() - this.since,
+    };
+  }
+
+  load({ errors, errorCount, changed, poweredMs }: SavedLogs): void {
+    this.errors.splice(0);
+    this.errors.push(...errors.map((hex) => errorLogEntry.decode(Buffer.from(hex, "hex"))));
+    this.errorCount = errorCount;
+    this.changed.clear();
+    for (const nsid of changed) this.changed.add(nsid);
+    this.since = Date.now() - poweredMs;
   }
 
   namespaceChanged(nsid: number): void {

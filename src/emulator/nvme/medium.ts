@@ -15,6 +15,15 @@ export interface Medium {
   fill(at: number, lengthBytes: number, value: number): boolean;
   /** Makes what was written durable. */
   flush(): boolean;
+  /**
+   * Whether others can have it: it is then no part of a controller's state, but passed on from one to the other. Only
+   * whoever owns it may touch it.
+   */
+  readonly canBeShared: boolean;
+  /** Takes it. @returns false where somebody else has it */
+  own(): boolean;
+  /** Lets others have it, with all that was written. */
+  giveUp(): void;
   close(): void;
 }
 
@@ -112,4 +121,14 @@ export class MemoryMedium extends Resource implements Medium {
   flush(): boolean {
     return true;
   }
+
+  get canBeShared(): boolean {
+    return false;
+  }
+
+  own(): boolean {
+    return true;
+  }
+
+  giveUp(): void {}
 }

@@ -4,6 +4,7 @@ import type { Layout } from "./layout.js";
 import { type EmulatedLbaFormat, lbaFormats } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
 import { Protection } from "./protection.js";
+import type { SavedNamespaces } from "./saved-state.js";
 import { ZoneSet } from "./zones.js";
 
 /** How a zoned namespace is cut, in bytes; blocks follow from its format. */
@@ -92,6 +93,17 @@ export class EmulatedNamespace {
     if (metadataBytes === 0) return true;
     const value = this.protection === undefined ? 0 : 0xff;
     return medium.fill(this.metadataAt + lba * metadataBytes, blocks * metadataBytes, value);
+  }
+
+  /** What of it isn't on the medium. */
+  save(): SavedNamespaces[number] {
+    return { nsid: this.nsid, open: this.zones?.opened ?? [], uncorrectable: this.uncorrectable.save() };
+  }
+
+  /** Takes what can be; the rest is nobody's. */
+  load({ open, uncorrectable }: SavedNamespaces[number]): void {
+    for (const [zone, state] of open) this.zones?.reopen(zone, state);
+    this.uncorrectable.load(uncorrectable);
   }
 
   /** Takes the zones as the medium has them. */

@@ -15,6 +15,7 @@ import type { EmulatedNamespace } from "./namespace.js";
 import { PlacementCommands } from "./placement.js";
 import type { ProtectionArguments } from "./protection.js";
 import { ReservationCommands } from "./reservations.js";
+import type { SavedNvm } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
 import { ZoneCommands } from "./zone-commands.js";
 import type { ZoneGrant } from "./zones.js";
@@ -93,6 +94,31 @@ export class NvmCommands {
   /** The controller was reset. */
   reset(): void {
     this.fusedOn = -1;
+  }
+
+  save(): SavedNvm {
+    return {
+      counters: [...this.counters],
+      fused: { on: this.fusedOn, status: this.fusedStatus, at: this.fusedAt, blocks: this.fusedBlocks },
+      reservations: this.reservations.save(),
+      placement: this.placement.save(),
+    };
+  }
+
+  /** @throws ArgumentError where that can't be */
+  checkSaved({ placement }: SavedNvm): void {
+    this.placement.check(placement);
+  }
+
+  /** @param saved that checkSaved() took */
+  loadSaved({ counters, fused, reservations, placement }: SavedNvm): void {
+    this.counters.set(counters);
+    this.fusedOn = fused.on;
+    this.fusedStatus = fused.status;
+    this.fusedAt = fused.at;
+    this.fusedBlocks = fused.blocks;
+    this.reservations.load(reservations);
+    this.placement.load(placement);
   }
 
   execute(): number {

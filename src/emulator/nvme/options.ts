@@ -36,6 +36,7 @@ const schema = lazily(() =>
       .max(1024 * GIB)
       .optional(),
     file: z.string().min(1).optional(),
+    incoming: z.boolean().default(false),
     namespaces: z.int().min(0).max(MAX_NAMESPACES).default(1),
     blockSizeBytes: z.union([z.literal(512), z.literal(4096)]).default(512),
     metadataBytes: z.union([z.literal(0), z.literal(8), z.literal(16), z.literal(64)]).default(0),
@@ -78,6 +79,11 @@ export interface NvmeEmulatorOptions {
   readonly capacityBytes?: number | undefined;
   /** Where the data lives: a file that is made if need be, and whose namespaces are found again. Memory by default. */
   readonly file?: string | undefined;
+  /**
+   * The state of another emulator is to come (migration), which may have the file until then. Does nothing else before, and
+   * nothing where the data is in memory.
+   */
+  readonly incoming?: boolean | undefined;
   /** How many namespaces there are at first. 1 by default. */
   readonly namespaces?: number | undefined;
   /** 512 by default, or 4096. */
@@ -141,7 +147,7 @@ export type NvmeEmulatorConfig = Omit<z.output<ReturnType<typeof schema>>, "faul
 
 /** @throws ConfigError naming what is wrong */
 export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmulatorConfig {
-  const result = schema().safeParse(options);
+  const result = schema().safeParse(options, { jitless: true });
   if (!result.success) {
     const problems = result.error.issues.map(
       ({ path, message }) => `${path.join(".") || "options"}: ${message}`,

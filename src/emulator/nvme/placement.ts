@@ -1,8 +1,10 @@
 import { IoOpcode } from "../../nvme/spec/opcodes.js";
 import { reclaimUnitHandle, reclaimUnitHeader } from "../../nvme/spec/placement.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
+import { ArgumentError } from "../../sys/errors.js";
 import type { EmulatedNamespace } from "./namespace.js";
 import type { IoContext } from "./nvm-commands.js";
+import type { SavedNvm } from "./saved-state.js";
 
 /** Bytes of a reclaim unit. */
 export const RECLAIM_UNIT_BYTES = 16 << 20;
@@ -21,6 +23,22 @@ export class PlacementCommands {
     private readonly context: IoContext,
     private readonly handles: number,
   ) {}
+
+  save(): SavedNvm["placement"] {
+    return [...this.available].map(([nsid, available]) => ({ nsid, available: [...available] }));
+  }
+
+  /** @throws ArgumentError */
+  check(saved: SavedNvm["placement"]): void {
+    if (saved.some(({ available }) => available.length !== this.handles)) {
+      throw new ArgumentError("a state with placements that there aren't");
+    }
+  }
+
+  load(saved: SavedNvm["placement"]): void {
+    this.available.clear();
+    for (const { nsid, available } of saved) this.available.set(nsid, Float64Array.from(available));
+  }
 
   get isEnabled(): boolean {
     return this.handles > 0;

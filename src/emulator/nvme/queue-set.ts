@@ -2,12 +2,16 @@ import { CQE_WORDS } from "../../nvme/completion-queue.js";
 import { ControllerConfig } from "../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { SQE_WORDS } from "../../nvme/submission-queue.js";
+import { ArgumentError } from "../../sys/errors.js";
 import type { Command } from "./command.js";
 import { type HostMemory, newSpan } from "./host-memory.js";
 import { EmulatedCq, EmulatedSq } from "./queues.js";
+import type { SavedQueues } from "./saved-state.js";
 
 const SQE_BYTES = SQE_WORDS * 4;
 const CQE_BYTES = CQE_WORDS * 4;
+/** AQA has 12 bits for each. */
+const ADMIN_ENTRIES = 4096;
 const IOSQES = 6;
 const IOCQES = 4;
 const SHADOW_BYTES = 4096;
@@ -165,6 +169,74 @@ export class QueueSet {
     this.placeDoorbells();
     for (const sq of this.sqs) if (sq !== undefined && sq.id !== 0) this.startShadow(sq);
     return NvmeStatus.success;
+  }
+
+  save(): SavedQueues {
+    return {
+      cqs: this.cqs.flatMap((cq) => {
+        if (cq === undefined) return [];
+        const { id, entries, iova, interrupts, vector, tail, phase, head, badHead, unsignalled } = cq;
+        const doorbell = this.doorbells[2 * id + 1] ?? 0;
+        const overflow = [...cq.overflow];
+        const which = { id, entries, iova, interrupts, vector };
+        return [{ ...which, tail, phase, head, badHead, unsignalled, doorbell, overflow }];
+      }),
+      sqs: this.sqs.flatMap((sq) => {
+        if (sq === undefined) return [];
+        const { id, entries, iova, cq, head, badTail } = sq;
+        return [{ id, entries, iova, cq: cq.id, head, badTail, doorbell: this.doorbells[2 * id] ?? 0 }];
+      }),
+      shadow: this.shadow ?? null,
+    };
+  }
+
+  /** @throws ArgumentError where there can be no such queues */
+  check({ cqs, sqs, shadow }: SavedQueues): void {
+    const { queuePairs, queueEntries, vectors } = this.limits;
+    const most = (id: number): number => (id === 0 ? ADMIN_ENTRIES : queueEntries);
+    const known = new Set(cqs.map(({ id }) => id));
+    const right =
+      known.size === cqs.length &&
+      new Set(sqs.map(({ id }) => id)).size === sqs.length &&
+      cqs.every(
+        ({ id, entries, tail, head, vector }) =>
+          id <= queuePairs && entries <= most(id) && tail < entries && head < entries && vector < vectors,
+      ) &&
+      sqs.every(
+        ({ id, entries, head, cq }) =>
+          id <= queuePairs &&
+          entries <= most(id) &&
+          head < entries &&
+          known.has(cq) &&
+          (id === 0) === (cq === 0),
+      ) &&
+      (shadow === null || (shadow.doorbells % 4096 === 0 && shadow.eventIndexes % 4096 === 0));
+    if (!right) throw new ArgumentError("a state with queues that can't be");
+  }
+
+  /** Puts queues as they were saved. They are found in memory at the next remap(). @param state that check() took */
+  load({ cqs, sqs, shadow }: SavedQueues): void {
+    const { doorbells } = this;
+    this.clear();
+    for (const saved of cqs) {
+      const { id, entries, iova, interrupts, vector, tail, phase, head, badHead, unsignalled } = saved;
+      const cq = new EmulatedCq(id, entries, iova, interrupts, vector, doorbells);
+      Object.assign(cq, { tail, phase, head, badHead, unsignalled });
+      cq.overflow.push(...saved.overflow);
+      this.cqs[id] = cq;
+      doorbells[2 * id + 1] = saved.doorbell;
+    }
+    for (const { id, entries, iova, cq, head, badTail, doorbell } of sqs) {
+      const queue = this.cqs[cq];
+      if (queue === undefined) continue;
+      const sq = new EmulatedSq(id, entries, iova, queue, doorbells);
+      Object.assign(sq, { head, badTail });
+      queue.users++;
+      this.sqs[id] = sq;
+      doorbells[2 * id] = doorbell;
+    }
+    this.shadow = shadow ?? undefined;
+    this.remap();
   }
 
   /** Tells hosts with shadow doorbells from which value on they have to ring the real ones. */

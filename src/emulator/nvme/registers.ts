@@ -7,6 +7,7 @@ import {
   NSSR_RESET,
   NvmeRegister,
 } from "../../nvme/spec/registers.js";
+import type { SavedRegisters } from "./saved-state.js";
 
 /** VS of the specification this is written to: 2.0. */
 export const NVME_VERSION = 0x0002_0000;
@@ -18,6 +19,12 @@ const PAGE_BYTES = 4096;
 export const CMB_BAR = 2;
 /** CMBLOC: queues and their data may lie anywhere in it, mixed and unaligned. */
 const CMBLOC_FLAGS = (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8);
+
+/** What can be written of CC, AQA and the low half of CMBMSC. */
+const CONFIG_WRITABLE = 0x00ff_fff1;
+const AQA_WRITABLE = 0x0fff_0fff;
+const PAGE_MASK = 0xfff;
+const CMBMSC_WRITABLE = CmbControl.CRE | CmbControl.CMSE | ~PAGE_MASK;
 
 /** What happens when the host writes a register. */
 export interface RegisterEvents {
@@ -109,6 +116,34 @@ export class Registers {
     };
   }
 
+  save(): SavedRegisters {
+    const both = (offset: number): [number, number] => [this.get(offset), this.get(offset + 4)];
+    return {
+      intms: this.interruptMask,
+      cc: this.config,
+      csts: this.status,
+      aqa: this.get(NvmeRegister.AQA),
+      asq: both(NvmeRegister.ASQ),
+      acq: both(NvmeRegister.ACQ),
+      cmbmsc: both(NvmeRegister.CMBMSC),
+    };
+  }
+
+  /** Puts them as they were saved; nothing is started by that. */
+  load({ intms, cc, csts, aqa, asq, acq, cmbmsc }: SavedRegisters): void {
+    const { words } = this;
+    this.reset();
+    this.mask(intms);
+    words[NvmeRegister.CC / 4] = cc & CONFIG_WRITABLE;
+    this.status = csts;
+    words[NvmeRegister.AQA / 4] = aqa & AQA_WRITABLE;
+    words.set([asq[0] & ~PAGE_MASK, asq[1]], NvmeRegister.ASQ / 4);
+    words.set([acq[0] & ~PAGE_MASK, acq[1]], NvmeRegister.ACQ / 4);
+    if (this.options.cmbBytes === 0) return;
+    words.set([cmbmsc[0] & CMBMSC_WRITABLE, cmbmsc[1]], NvmeRegister.CMBMSC / 4);
+    this.placeCmb();
+  }
+
   /** A read of any width. */
   read(offset: number, target: Uint8Array): void {
     if (this.allOnes) target.fill(0xff);
@@ -153,11 +188,11 @@ export class Registers {
         if (value === NSSR_RESET) this.events.subsystemReset();
         return;
       case NvmeRegister.AQA:
-        words[offset / 4] = value & 0x0fff_0fff;
+        words[offset / 4] = value & AQA_WRITABLE;
         return;
       case NvmeRegister.ASQ:
       case NvmeRegister.ACQ:
-        words[offset / 4] = value & ~0xfff;
+        words[offset / 4] = value & ~PAGE_MASK;
         return;
       case NvmeRegister.ASQ + 4:
       case NvmeRegister.ACQ + 4:
@@ -165,7 +200,7 @@ export class Registers {
         return;
       case NvmeRegister.CMBMSC:
         if (this.options.cmbBytes > 0) {
-          words[offset / 4] = value & (CmbControl.CRE | CmbControl.CMSE | ~0xfff);
+          words[offset / 4] = value & CMBMSC_WRITABLE;
           this.placeCmb();
         }
         return;
@@ -189,7 +224,7 @@ export class Registers {
     const before = this.config;
     const wasEnabled = (before & ControllerConfig.EN) !== 0;
     const enables = (value & ControllerConfig.EN) !== 0;
-    this.words[NvmeRegister.CC / 4] = value & 0x00ff_fff1;
+    this.words[NvmeRegister.CC / 4] = value & CONFIG_WRITABLE;
     if (enables && !wasEnabled) this.events.enable();
     else if (!enables && wasEnabled) this.events.disable();
     const shutdown = value & ControllerConfig.SHN_MASK;

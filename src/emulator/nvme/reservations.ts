@@ -3,6 +3,7 @@ import { extendedRegistrant, registrant, reservationHeader } from "../../nvme/sp
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { EmulatedNamespace } from "./namespace.js";
 import type { IoContext } from "./nvm-commands.js";
+import type { SavedNvm } from "./saved-state.js";
 
 /** RESCAP: all six types; nothing survives a power loss. */
 export const RESERVATION_CAPABILITIES = 0x7e;
@@ -30,6 +31,22 @@ export class ReservationCommands {
     private readonly context: IoContext,
     private readonly controllerId: number,
   ) {}
+
+  save(): SavedNvm["reservations"] {
+    return [...this.states].map(([nsid, { generation, key, type }]) => ({
+      nsid,
+      generation,
+      key: key === undefined ? null : key.toString(16),
+      type,
+    }));
+  }
+
+  load(saved: SavedNvm["reservations"]): void {
+    this.states.clear();
+    for (const { nsid, generation, key, type } of saved) {
+      this.states.set(nsid, { generation, key: key === null ? undefined : BigInt(`0x${key}`), type });
+    }
+  }
 
   execute(namespace: EmulatedNamespace): number {
     const { command } = this.context;

@@ -53,6 +53,21 @@ export class ZoneSet {
     if (this.states[zone] === ZoneState.closed) this.active++;
   }
 
+  /** Zones that are open, and how. */
+  get opened(): [number, number][] {
+    return [...this.states].flatMap((state, zone): [number, number][] =>
+      isOpen(state) ? [[zone, state]] : [],
+    );
+  }
+
+  /** Opens a zone again that restore() has closed. @returns false where it can't be open */
+  reopen(zone: number, state: number): boolean {
+    const before = this.states[zone];
+    if (!isOpen(state) || (before !== ZoneState.closed && before !== ZoneState.empty)) return false;
+    this.become(zone, state);
+    return true;
+  }
+
   zoneOf(lba: number): number {
     return Math.floor(lba / this.geometry.zoneSizeBlocks);
   }

@@ -9,6 +9,7 @@ import { MappedMemory } from "../../../src/sys/memory.js";
 import { close, memfd } from "../../../src/sys/syscalls.js";
 import { vfio_irq_info, vfio_irq_set, vfio_region_info } from "../../../src/vfio/uapi.js";
 import { vfio_device_feature, vfio_device_feature_mig_state } from "../../../src/vfio/uapi-feature.js";
+import { Channel } from "../../../src/vfio-user/channel.js";
 import { VfioUserClient } from "../../../src/vfio-user/client.js";
 import { VfioUserDevice } from "../../../src/vfio-user/device.js";
 import { VfioUserDmaLogging } from "../../../src/vfio-user/dma-logging.js";
@@ -26,7 +27,8 @@ import {
 } from "../../../src/vfio-user/protocol.js";
 import { VfioUserServer } from "../../../src/vfio-user/server.js";
 import { encodeVersion } from "../../../src/vfio-user/version.js";
-import { socketPath } from "../../support/emulators.js";
+import { Edu, EduRegister } from "../../support/edu.js";
+import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../support/emulators.js";
 import { holdings } from "../../support/holdings.js";
 import { RawClient, RawServer } from "../../support/raw-vfio-user.js";
 import { header, type Lie } from "../../support/raw-vfio-user-message.js";
@@ -203,6 +205,98 @@ describe("messages of a client", () => {
     await fc.assert(property, { numRuns: 600, seed: SEED });
     expect(sent).toBeGreaterThan(1500);
     expect(holdings()).toEqual(before);
+  });
+});
+
+/** What a driver's session sends, byte by byte, and whether descriptors go along. */
+async function record(): Promise<readonly { readonly bytes: Buffer; readonly hasFds: boolean }[]> {
+  const emulator = await emulate({ device: "edu", options: {} });
+  const send = vi.spyOn(Channel.prototype, "send");
+  const device = PciDevice.open(emulator.address);
+  const edu = new Edu(device.io);
+  const buffer = device.dma.alloc(4096, { addressBits: 28 });
+  const interrupts = device.enableInterrupts({ kind: "msi" });
+  await edu.load(buffer.iova, 64);
+  await edu.store(buffer.iova, 64);
+  device.bar(0).write64(EduRegister.dmaSource, 1n);
+  if (!(device.io instanceof VfioUserDevice)) throw new Error("not behind a socket");
+  const migration = new VfioUserMigration(device.io);
+  const state = migration.save();
+  migration.setState("resuming")?.write(state);
+  migration.setState("running");
+  interrupts.close();
+  buffer.close();
+  device.reset();
+  device.close();
+  const sent = send.mock.calls.map(([{ id, command, parts = [], fds = [] }]) => ({
+    bytes: Buffer.from(header({ id, command, payload: Buffer.concat(parts) })),
+    hasFds: fds.length > 0,
+  }));
+  send.mockRestore();
+  await emulator.close();
+  return sent;
+}
+
+describe("what a driver has sent", () => {
+  beforeAll(() => void compileEmulators(), COMPILE_MS);
+
+  const damage = fc.record({
+    kind: fc.constantFrom("flip", "cut", "drop", "double", "swap", "fds"),
+    at: fc.nat(1000),
+    other: fc.nat(1000),
+    xor: fc.integer({ min: 1, max: 255 }),
+  });
+
+  test("lost, doubled, out of order or with bytes changed: the next client is served", {
+    timeout: 240_000,
+  }, async () => {
+    const recorded = await record();
+    expect(recorded.length).toBeGreaterThan(30);
+    const edu = new EmulatedEdu();
+    const server = new VfioUserServer(socketPath(), edu, { sendTimeoutMs: 500 });
+    const memory = MappedMemory.memfd(64 * 4096, { name: "fuzz-memory" });
+    const event = new EventFd();
+    const before = holdings();
+    const idle = (): Promise<void> => vi.waitFor(() => expect(server.connected).toBe(false), { interval: 1 });
+    const property = fc.asyncProperty(fc.array(damage, { maxLength: 4 }), async (damages) => {
+      const session = recorded.map(({ bytes, hasFds }) => ({ bytes, hasFds }));
+      for (const { kind, at, other, xor } of damages) {
+        const i = at % session.length;
+        const one = session[i];
+        const place = other % session.length;
+        if (one === undefined) continue;
+        if (kind === "flip") {
+          const bytes = Buffer.from(one.bytes);
+          bytes[other % bytes.length] = (bytes[other % bytes.length] ?? 0) ^ xor;
+          session[i] = { ...one, bytes };
+        } else if (kind === "cut")
+          session[i] = { ...one, bytes: one.bytes.subarray(0, 1 + (other % one.bytes.length)) };
+        else if (kind === "fds") session[i] = { ...one, hasFds: !one.hasFds };
+        else if (kind === "drop") session.splice(i, 1);
+        else if (kind === "double") session.splice(place, 0, one);
+        else session.splice(place, 0, ...session.splice(i, 1));
+      }
+      const client = new RawClient(server.path);
+      try {
+        for (const { bytes, hasFds } of session) {
+          const isIrq = bytes.readUInt16LE(2) === Command.deviceSetIrqs;
+          await client.send(bytes, hasFds ? [isIrq ? event.fd : memory.fd] : []);
+        }
+      } catch (error) {
+        expect(error).toMatchObject({ code: expect.stringMatching(/^(EPIPE|ECONNRESET)$/) });
+      }
+      client.close();
+      const next = new RawClient(server.path);
+      expect(await next.ask(Command.version, encodeVersion())).toMatchObject({ errno: 0 });
+      next.close();
+      await idle();
+      expect(holdings()).toEqual(before);
+    });
+    await fc.assert(property, { numRuns: 100, seed: SEED });
+    server.close();
+    edu.close();
+    memory.close();
+    event.close();
   });
 });
 

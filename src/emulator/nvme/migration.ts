@@ -1,0 +1,210 @@
+import { ControllerConfig, ControllerStatus } from "../../nvme/spec/registers.js";
+import { ArgumentError, ConfigError } from "../../sys/errors.js";
+import type { DeviceMigration } from "../../vfio-user/emulated-device.js";
+import type { AsyncEvents } from "./async-events.js";
+import type { Features } from "./features.js";
+import type { Inventory } from "./inventory.js";
+import type { LogPages } from "./log-pages.js";
+import type { Medium } from "./medium.js";
+import type { NvmCommands } from "./nvm-commands.js";
+import type { QueueSet } from "./queue-set.js";
+import type { Registers } from "./registers.js";
+import {
+  checkSpans,
+  decodeState,
+  encodeState,
+  MAX_TEXT_BYTES,
+  type SavedState,
+  type SparseData,
+  sparse,
+  spread,
+} from "./saved-state.js";
+
+/** A medium in memory goes along as far as it isn't zero, and so much of it at most. */
+const MAX_MEDIUM_BYTES = 2 ** 30;
+/** CC.MPS at most, as the controller has it. */
+const MAX_MPS = 4;
+
+/** Parts of a controller whose state moves. */
+export interface MovedParts {
+  readonly registers: Registers;
+  readonly queues: QueueSet;
+  readonly features: Features;
+  readonly events: AsyncEvents;
+  readonly logPages: LogPages;
+  readonly nvm: NvmCommands;
+  readonly inventory: Inventory;
+  readonly medium: Medium;
+  /** Controller memory buffer; empty where there is none. */
+  readonly cmb: Uint8Array;
+  /** The MSI-X table and its pending bits. */
+  readonly msix: Uint8Array;
+}
+
+/** What the controller itself does and has. */
+export interface MovedController {
+  /** What both ends must have alike. */
+  readonly shape: string;
+  /** Commands that wait for their time. */
+  saveDelayed(): SavedState["delayed"];
+  loadDelayed(delayed: SavedState["delayed"]): void;
+  stop(): void;
+  start(): void;
+  /** Everything was replaced, namespaces as well. */
+  loaded(): void;
+}
+
+/**
+ * Moves a controller to another emulator. Registers, queues, features, logs and what else it remembers go along; so does a
+ * medium in memory. A medium in a file stays where it is, and goes from one to the other when the state has been saved: the
+ * target is made with `incoming`, and opens the same file.
+ */
+export class NvmeMigration implements DeviceMigration {
+  readonly maxStateBytes: number;
+  /** The file was given to whoever the state is for. */
+  private isGiven: boolean;
+  /** What is known of the file is from before it was ours. */
+  private mustRead: boolean;
+
+  constructor(
+    private readonly parts: MovedParts,
+    private readonly controller: MovedController,
+    /** The file is still somebody else's. */
+    isIncoming: boolean,
+  ) {
+    const { medium, cmb, msix } = parts;
+    this.isGiven = isIncoming && medium.canBeShared;
+    this.mustRead = this.isGiven;
+    const mediumBytes = medium.canBeShared ? 0 : Math.min(medium.sizeBytes, MAX_MEDIUM_BYTES);
+    // The magic and the text's length come on top.
+    this.maxStateBytes = 64 + MAX_TEXT_BYTES + cmb.length + msix.length + mediumBytes;
+  }
+
+  stop(): void {
+    this.controller.stop();
+  }
+
+  start(): void {
+    this.controller.start();
+  }
+
+  /** Makes sure that the medium is ours, and that we know what is on it. @returns false where somebody else has it */
+  takeMedium(): boolean {
+    if (!this.isGiven) return true;
+    const { medium, inventory } = this.parts;
+    if (!medium.own()) return false;
+    try {
+      if (this.mustRead || inventory.isStale) {
+        inventory.load("the file");
+        this.controller.loaded();
+      }
+    } catch (error) {
+      medium.giveUp();
+      if (error instanceof ConfigError) return false;
+      throw error;
+    }
+    this.isGiven = false;
+    this.mustRead = false;
+    return true;
+  }
+
+  save(): Uint8Array {
+    const { registers, queues, features, events, logPages, nvm, inventory, medium, cmb, msix } = this.parts;
+    const copied = (bytes: Uint8Array): SparseData =>
+      sparse(bytes.length, (at, target) => {
+        target.set(bytes.subarray(at, at + target.length));
+        return true;
+      });
+    const data = [copied(cmb), copied(msix)];
+    if (!medium.canBeShared) {
+      let found = 0;
+      data.push(
+        sparse(medium.sizeBytes, (at, target) => {
+          if (found > MAX_MEDIUM_BYTES)
+            throw new ArgumentError("a medium in memory of more than 1 GiB stays");
+          found += target.some((byte) => byte !== 0) ? target.length : 0;
+          return medium.read(at, target, 0, target.length);
+        }),
+      );
+    }
+    const state = encodeState(
+      {
+        shape: this.controller.shape,
+        registers: registers.save(),
+        queues: queues.save(),
+        features: features.save(),
+        events: events.save(),
+        logs: logPages.save(),
+        nvm: nvm.save(),
+        namespaces: inventory.all.map((namespace) => namespace.save()),
+        delayed: this.controller.saveDelayed(),
+        cmb: data[0]?.spans ?? [],
+        msix: data[1]?.spans ?? [],
+        medium: data[2]?.spans ?? null,
+      },
+      data,
+    );
+    if (medium.canBeShared && !this.isGiven) {
+      medium.giveUp();
+      this.isGiven = true;
+    }
+    return state;
+  }
+
+  load(bytes: Uint8Array): void {
+    const { registers, queues, features, events, logPages, nvm, inventory, medium, cmb, msix } = this.parts;
+    const { state, data } = decodeState(bytes);
+    if (state.shape !== this.controller.shape) {
+      throw new ArgumentError(
+        `a state of a controller made with ${state.shape}, not ${this.controller.shape}`,
+      );
+    }
+    checkRegisters(state);
+    queues.check(state.queues);
+    features.check(state.features);
+    nvm.checkSaved(state.nvm);
+    if (state.delayed.some(({ sqid }) => !state.queues.sqs.some(({ id }) => id === sqid))) {
+      throw new ArgumentError("a state with commands of no queue");
+    }
+    checkSpans(state.cmb, cmb.length);
+    checkSpans(state.msix, msix.length);
+    if ((state.medium === null) !== medium.canBeShared)
+      throw new ArgumentError("a state with another medium");
+    checkSpans(state.medium ?? [], medium.sizeBytes);
+    this.mustRead = true;
+    if (!this.takeMedium())
+      throw new ArgumentError("the file is still in use by another emulator, or damaged");
+    cmb.fill(0);
+    msix.fill(0);
+    let left = spread(state.cmb, data, (at, part) => cmb.set(part, at));
+    left = spread(state.msix, left, (at, part) => msix.set(part, at));
+    if (state.medium === null) inventory.mark();
+    else {
+      medium.fill(0, medium.sizeBytes, 0);
+      spread(state.medium, left, (at, part) => medium.write(at, part, 0, part.length));
+      inventory.load("the state");
+    }
+    for (const saved of state.namespaces) inventory.get(saved.nsid)?.load(saved);
+    registers.load(state.registers);
+    features.load(state.features);
+    events.load(state.events);
+    logPages.load(state.logs);
+    nvm.loadSaved(state.nvm);
+    queues.load(state.queues);
+    this.controller.loadDelayed(state.delayed);
+    this.controller.loaded();
+  }
+}
+
+/** @throws ArgumentError where a controller can't be in that state */
+function checkRegisters({ registers, queues }: SavedState): void {
+  const { cc, csts } = registers;
+  const { RDY, CFS, SHST_MASK, NSSRO } = ControllerStatus;
+  const isReady = (csts & RDY) !== 0;
+  const mps = (cc >>> ControllerConfig.MPS_SHIFT) & 0xf;
+  const right =
+    (csts & ~(RDY | CFS | SHST_MASK | NSSRO)) === 0 &&
+    (!isReady ||
+      ((cc & ControllerConfig.EN) !== 0 && mps <= MAX_MPS && queues.sqs.some(({ id }) => id === 0)));
+  if (!right) throw new ArgumentError("a state with registers that can't be");
+}

@@ -1,0 +1,68 @@
+import { describe, expect, test } from "vitest";
+import { EMULATE_HELP, parseEmulateOptions } from "../../../src/cli/emulate.js";
+import { ConfigError } from "../../../src/sys/errors.js";
+
+describe("the options of emulate", () => {
+  test("say what to serve, and where", () => {
+    const argv = [
+      "nvme",
+      "--socket",
+      "/run/a.sock",
+      "--size",
+      "512M",
+      "--file",
+      "/disk",
+      "--incoming",
+      "--zns",
+    ];
+    const faults = ["--fault", "status,queue=io,opcode=2,nth=10,status=0x281"];
+    const { device, socket, trustClients, nvme } = parseEmulateOptions([
+      ...argv,
+      ...faults,
+      "--block-size",
+      "4096",
+    ]);
+    expect({ device, socket, trustClients }).toEqual({
+      device: "nvme",
+      socket: "/run/a.sock",
+      trustClients: false,
+    });
+    expect(nvme).toMatchObject({
+      sizeBytes: 512 * 2 ** 20,
+      file: "/disk",
+      incoming: true,
+      zoned: true,
+      blockSizeBytes: 4096,
+      doorbells: "shared",
+      faults: [{ kind: "status", queue: "io", opcode: 2, nth: 10, status: 0x281 }],
+    });
+    expect(parseEmulateOptions(["edu", "--socket", "s", "--trust-clients"])).toMatchObject({
+      device: "edu",
+      trustClients: true,
+    });
+  });
+
+  test("are all explained", () => {
+    expect(parseEmulateOptions(["--help"]).help).toBe(true);
+    for (const name of ["socket", "size", "file", "incoming", "zns", "cmb", "fault", "trust-clients"]) {
+      expect(EMULATE_HELP).toContain(`--${name} `);
+    }
+  });
+
+  test.each<readonly [string, ...string[]]>([
+    ["nvme"],
+    ["nvme", "edu", "--socket", "s"],
+    ["gpu", "--socket", "s"],
+    ["nvme", "--socket", ""],
+    ["nvme", "--socket", "s", "--size", "large"],
+    ["nvme", "--socket", "s", "--size", "-1"],
+    ["nvme", "--socket", "s", "--block-size", "1000"],
+    ["nvme", "--socket", "s", "--metadata", "9"],
+    ["nvme", "--socket", "s", "--namespaces", "x"],
+    ["nvme", "--socket", "s", "--doorbells", "none"],
+    ["nvme", "--socket", "s", "--fault", "nonsense"],
+    ["nvme", "--socket", "s", "--no-such-option"],
+  ])("%s %s %s %s %s are refused", (...argv) => {
+    expect(() => parseEmulateOptions(argv)).toThrow(ConfigError);
+  });
+});
