@@ -69,6 +69,7 @@ export type {
   DataRange,
   NvmeCommand,
   NvmeCompletion,
+  SglOptions,
 } from "./nvme/command.js";
 export { CommandIds } from "./nvme/command-ids.js";
 export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";

@@ -143,7 +143,10 @@ const dataNamespaces: readonly string[] = [
     "zoned.descr_ext_size=64",
 ];
 
-/** A subsystem of two controllers, one of which transfers 8 KiB at most and one of which has no limit. */
+/**
+ * A subsystem of two controllers, one of which transfers 8 KiB at most and one of which has no limit; and a controller
+ * with memory of its own, a CMB and a PMR.
+ */
 function dataDevices(folder: string): string[] {
   return [
     ...["-device", "nvme-subsys,id=data-subsys"],
@@ -153,6 +156,9 @@ function dataDevices(folder: string): string[] {
       ...disk(folder, `data${i + 1}`, 32 * MIB),
       ...["-device", `nvme-ns,drive=data${i + 1},nsid=${i + 1},${options}`],
     ]),
+    ...["-object", "memory-backend-ram,id=pmr,size=16M"],
+    ...disk(folder, "memory", 32 * MIB),
+    ...["-device", "nvme,serial=memory,drive=memory,cmb_size_mb=16,pmrdev=pmr,addr=0x12"],
   ];
 }
 

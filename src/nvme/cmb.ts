@@ -74,7 +74,7 @@ export class ControllerMemoryBuffer {
     const sizeBytes = Math.min(properties.sizeBytes, room);
     if (sizeBytes <= 0) none();
     const { bar: index, offset } = properties;
-    const base = addresses.take(sizeBytes);
+    const base = addresses.take(sizeBytes, { ...properties, kind: "CMB", register: "CMBSZ" });
     const memory = new DeviceMemory(device, { bar: index, offset, sizeBytes, base });
     const cmb = new ControllerMemoryBuffer(properties, memory, bar, device.bdf);
     cmb.apply();

@@ -1,8 +1,10 @@
 import { checkInteger, checkU32 } from "../sys/check.js";
 import { checkDataPointers, type DataRules } from "./data-pointer.js";
 import type { CommandData } from "./data-ranges.js";
+import type { SglOptions } from "./sgl.js";
 
 export type { BitBucket, CommandData, DataList, DataRange } from "./data-ranges.js";
+export type { SglOptions };
 
 /** One command, its dwords under the specification's names. */
 export interface NvmeCommand {
@@ -20,8 +22,8 @@ export interface NvmeCommand {
   readonly data?: CommandData | undefined;
   /** Metadata that has a pointer of its own (MPTR). */
   readonly metadata?: CommandData | undefined;
-  /** SGLs also where PRPs would do. */
-  readonly sgl?: boolean | undefined;
+  /** SGLs also where PRPs would do; with options, how they are cut into segments. */
+  readonly sgl?: boolean | SglOptions | undefined;
   /** FUSE: the first (1) or second (2) of a fused operation; those are submitted together. */
   readonly fuse?: 1 | 2 | undefined;
   /** What the command is, for error messages. */

@@ -11,6 +11,7 @@ import {
   rangeBytes,
   type Segment,
 } from "./data-ranges.js";
+import type { DeviceAddresses } from "./device-memory.js";
 import { fitsPrps, type PrpList, prpListPages, writePrps, writeScatteredPrps } from "./prp.js";
 import {
   PSDT_SGL,
@@ -19,6 +20,7 @@ import {
   SGLS_DWORD_ALIGNED,
   SGLS_METADATA_SGL,
   SGLS_SUPPORT_MASK,
+  type SglOptions,
   sglDescriptors,
   sglRoom,
   writeMetadataSgl,
@@ -34,6 +36,8 @@ export interface DataRules {
   readonly pageBytes: number;
   /** Identify Controller, SGLS; 0 for the admin queue, which takes no SGLs over PCI Express. */
   readonly sgls: number;
+  /** Memory on the controller, where data may lie as well. */
+  readonly onController?: DeviceAddresses | undefined;
 }
 
 /** Pages of list memory that each command slot has, for PRP lists and SGL segments alike. */
@@ -43,19 +47,26 @@ export function dataListPages(maxTransferBytes: number, pageBytes: number): numb
 
 /**
  * Refuses data and metadata that can't be right, or that this controller has no way to name.
- * @throws ArgumentError, ClosedError
+ * @throws ArgumentError, ClosedError, UnsupportedError (the CMB or PMR is not for such data)
  */
 export function checkDataPointers(command: NvmeCommand, rules: DataRules): void {
   const { data, metadata } = command;
-  if (metadata === undefined && command.sgl !== true && data !== undefined && !isDataList(data)) {
+  const { sgl = false } = command;
+  if (metadata === undefined && sgl === false && data !== undefined && !isDataList(data)) {
     checkRangeOf(data, rules.space);
+    if (rules.onController?.inUse === true) rules.onController.assertData(data.buffer, command.opcode);
     if ((data.offset ?? 0) % 4 !== 0) throw new ArgumentError(`offset ${data.offset} is not a multiple of 4`);
     checkTransferLength(rangeBytes(data), rules.maxTransferBytes);
     return;
   }
   if (data === undefined && metadata === undefined) return;
-  if (data !== undefined) checkTransferLength(checkParts("data", data, rules), rules.maxTransferBytes);
-  if (metadata !== undefined) checkParts("metadata", metadata, rules);
+  const { opcode } = command;
+  if (typeof sgl === "object" && sgl.segmentDescriptors !== undefined) {
+    checkInteger("sgl.segmentDescriptors", sgl.segmentDescriptors, 2, 0xffff);
+  }
+  if (data !== undefined)
+    checkTransferLength(checkParts("data", data, rules, opcode), rules.maxTransferBytes);
+  if (metadata !== undefined) checkParts("metadata", metadata, rules, opcode);
   const dataSegments = data === undefined ? [] : gather(data);
   const metadataSegments = metadata === undefined ? [] : gather(metadata);
   if (!needsSgl(command, dataSegments, metadataSegments, rules.pageBytes)) return;
@@ -63,9 +74,15 @@ export function checkDataPointers(command: NvmeCommand, rules: DataRules): void 
 }
 
 /** @throws ArgumentError, ClosedError @returns bytes of all parts */
-function checkParts(what: string, data: CommandData, { space }: DataRules): number {
+function checkParts(
+  what: string,
+  data: CommandData,
+  { space, onController }: DataRules,
+  opcode: number,
+): number {
   if (!isDataList(data)) {
     checkRangeOf(data, space);
+    onController?.assertData(data.buffer, opcode);
     return rangeBytes(data);
   }
   if (data.length === 0) throw new ArgumentError(`the list of ${what} is empty`);
@@ -74,6 +91,7 @@ function checkParts(what: string, data: CommandData, { space }: DataRules): numb
     if (isBitBucket(part)) sum += checkInteger("bitBucketBytes", part.bitBucketBytes, 1, 0xffff_ffff);
     else {
       checkRangeOf(part, space);
+      onController?.assertData(part.buffer, opcode);
       sum += rangeBytes(part);
     }
   }
@@ -102,7 +120,16 @@ function needsSgl(
   metadata: readonly Segment[],
   pageBytes: number,
 ): boolean {
-  return command.sgl === true || !isAddress(metadata) || !fitsPrps(data, pageBytes);
+  return wantsSgl(command) || !isAddress(metadata) || !fitsPrps(data, pageBytes);
+}
+
+function wantsSgl({ sgl = false }: NvmeCommand): boolean {
+  return sgl !== false;
+}
+
+/** How a command wants its lists cut. */
+function sglOptions({ sgl }: NvmeCommand): SglOptions | undefined {
+  return typeof sgl === "object" ? sgl : undefined;
 }
 
 /** Metadata that MPTR can name by an address: one run at a multiple of 4. There may be none. */
@@ -120,7 +147,7 @@ function assertSgl(
   const support = sgls & SGLS_SUPPORT_MASK;
   if (support === 0) {
     throw new ArgumentError(
-      command.sgl === true
+      wantsSgl(command)
         ? "this queue takes no SGLs"
         : `PRPs can't name these ranges, and this queue takes no SGLs: all but the first have to start, and all but the last to end, at a memory page (${pageBytes} bytes), and metadata to be one range at a multiple of 4`,
     );
@@ -140,7 +167,9 @@ function assertSgl(
   }
   const room = sglRoom(dataListPages(maxTransferBytes, pageBytes), pageBytes);
   // The metadata's first descriptor stands in the list, too.
-  const needed = sglDescriptors(data, pageBytes) + (bySgl ? 1 + sglDescriptors(metadata, pageBytes) : 0);
+  const options = sglOptions(command);
+  const needed =
+    sglDescriptors(data, pageBytes, options) + (bySgl ? 1 + sglDescriptors(metadata, pageBytes, options) : 0);
   if (needed > room) {
     throw new ArgumentError(`these ranges need ${needed} SGL descriptors; one command has room for ${room}`);
   }
@@ -166,7 +195,7 @@ export function writeDataPointers(
   const { data, metadata } = command;
   if (
     metadata === undefined &&
-    command.sgl !== true &&
+    !wantsSgl(command) &&
     data !== undefined &&
     !isDataList(data) &&
     data.buffer.contiguous
@@ -190,7 +219,9 @@ export function writeDataPointers(
     else writeScatteredPrps(words, slot, dataSegments, pageBytes, list);
     return;
   }
-  const used = dataSegments.length === 0 ? 0 : writeSgl(words, slot + DPTR, dataSegments, pageBytes, list);
+  const options = sglOptions(command);
+  const used =
+    dataSegments.length === 0 ? 0 : writeSgl(words, slot + DPTR, dataSegments, pageBytes, options, list);
   if (dataSegments.length === 0) words.fill(0, slot + DPTR, slot + DPTR + 4);
   const psdt = isAddress(metadataSegments) ? PSDT_SGL : PSDT_SGL_METADATA;
   words[slot] = (words[slot] ?? 0) | psdt;
@@ -199,7 +230,7 @@ export function writeDataPointers(
     words[slot + MPTR + 1] = first?.high ?? 0;
     return;
   }
-  const at = list.iovaLow + writeMetadataSgl(metadataSegments, pageBytes, list, used);
+  const at = list.iovaLow + writeMetadataSgl(metadataSegments, pageBytes, options, list, used);
   words[slot + MPTR] = at % TWO_32;
   words[slot + MPTR + 1] = list.iovaHigh + Math.floor(at / TWO_32);
 }

@@ -140,8 +140,9 @@ export class ControllerEngine {
     const { mdts, sgls } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
     this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
+    // SGLs are for I/O queues only; and what admin commands name in the CMB may be queues.
     this.adminRules = this.dataRules(0);
-    this.ioRules = this.dataRules(sgls);
+    this.ioRules = { ...this.dataRules(sgls), onController: this.addresses };
     await this.configure();
     if (!this.startUp.adminOnly) {
       await this.queues.negotiate(Math.max(1, config.queues));
@@ -413,6 +414,8 @@ export class ControllerEngine {
     maxTransferBytes: number,
     memory: RingBuffers | undefined,
   ): QueuePair {
+    if (memory?.submission !== undefined) this.addresses.assertRing(memory.submission, "submission");
+    if (memory?.completion !== undefined) this.addresses.assertRing(memory.completion, "completion");
     return new QueuePair({
       id,
       entries,
@@ -540,7 +543,6 @@ export class ControllerEngine {
   }
 
   private dataRules(sgls: number): DataRules {
-    // SGLs are for I/O queues only.
     return {
       space: this.device.dma,
       pageBytes: this.startUp.pageBytes,

@@ -5,6 +5,7 @@ import type { BlockFormat } from "./block-format.js";
 import type { IoCommandOptions } from "./command-options.js";
 import { type CommandData, cutData, dataBytes } from "./data-ranges.js";
 import type { ProtectionChecks } from "./protection/information.js";
+import type { SglOptions } from "./sgl.js";
 import {
   IO_FUA,
   IO_LIMITED_RETRY,
@@ -55,8 +56,8 @@ export interface IoOptions extends IoCommandOptions {
    * what is needed where it can do so alone: where protection information is all the metadata.
    */
   readonly protection?: ProtectionOptions | undefined;
-  /** SGLs also where PRPs would do. */
-  readonly sgl?: boolean | undefined;
+  /** SGLs also where PRPs would do; with options, how they are cut into segments. */
+  readonly sgl?: boolean | SglOptions | undefined;
   /** For writes: data placement identifier (FDP), see {@link NvmePlacement}. */
   readonly placement?: number | undefined;
   /** For writes: stream identifier (Streams directive). */

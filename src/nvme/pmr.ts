@@ -61,7 +61,16 @@ export class PersistentMemoryRegion {
     const bar = device.bar(0);
     const properties = decodePmr(bar.read32(NvmeRegister.PMRCAP));
     const { sizeBytes } = device.bar(properties.bar);
-    const base = addresses.take(sizeBytes);
+    // Where commands can't name it, it is for this host's own loads and stores.
+    const { inCommands, reads, writes } = properties;
+    const base = addresses.take(sizeBytes, {
+      kind: "PMR",
+      register: "PMRCAP",
+      submissionQueues: false,
+      completionQueues: false,
+      reads: inCommands && reads,
+      writes: inCommands && writes,
+    });
     const memory = new DeviceMemory(device, { bar: properties.bar, offset: 0, sizeBytes, base });
     const pmr = new PersistentMemoryRegion(properties, memory, bar, device.bdf);
     await pmr.apply();

@@ -25,17 +25,47 @@ export const SGLS_BIT_BUCKET = 1 << 16;
 export const SGLS_METADATA_SGL = 1 << 19;
 
 const TWO_32 = 2 ** 32;
+const NOTHING: Segment = { low: 0, high: 0, length: 0, isBucket: false };
 
 /** Whether a descriptor in the command itself is enough: one run, which is no bit bucket. */
 function isInline(segments: readonly Segment[]): boolean {
   return segments.length === 1 && segments[0]?.isBucket === false;
 }
 
-/** Descriptors that the list needs besides the one in the command, a link between its segments among them. */
-export function sglDescriptors(segments: readonly Segment[], pageBytes: number): number {
+/** How a list is cut into segments. */
+export interface SglOptions {
+  /**
+   * Descriptors of a segment at most, its link to the next one among them: 2 or more. Left out there are two segments at most,
+   * a memory page and the rest, since QEMU's controller takes the end of a third for that of the second.
+   */
+  readonly segmentDescriptors?: number | undefined;
+}
+
+/** Descriptors of the first segment at most, and of each other one. */
+interface SegmentRoom {
+  readonly first: number;
+  readonly others: number;
+}
+
+function segmentRoom(pageBytes: number, options: SglOptions | undefined): SegmentRoom {
+  const most = options?.segmentDescriptors;
+  if (most === undefined) return { first: pageBytes / DESCRIPTOR_BYTES, others: Number.POSITIVE_INFINITY };
+  return { first: most, others: most };
+}
+
+/** Descriptors that the list needs besides the one in the command, the links between its segments among them. */
+export function sglDescriptors(
+  segments: readonly Segment[],
+  pageBytes: number,
+  options: SglOptions | undefined,
+): number {
   if (isInline(segments)) return 0;
   const { length } = segments;
-  return length <= pageBytes / DESCRIPTOR_BYTES ? length : length + 1;
+  const { first, others } = segmentRoom(pageBytes, options);
+  if (length <= first) return length;
+  // Every segment but the last gives up one descriptor for its link.
+  const links = others === Number.POSITIVE_INFINITY ? 1 : Math.ceil((length - first) / (others - 1));
+  return length + links;
 }
 
 /** Descriptors there is room for in a slot's list pages. */
@@ -44,8 +74,7 @@ export function sglRoom(listPages: number, pageBytes: number): number {
 }
 
 /**
- * Writes the SGL: its first descriptor to `into`, at `slot`, and the others to the list, in one segment where a page has
- * room for it, else in two. More there never are: QEMU's controller takes the end of a third for that of the second.
+ * Writes the SGL: its first descriptor to `into`, at `slot`, and the others to the list, segment behind segment.
  * @param used descriptors of the list that are taken
  * @returns descriptors taken now
  */
@@ -54,35 +83,34 @@ export function writeSgl(
   slot: number,
   segments: readonly Segment[],
   pageBytes: number,
+  options: SglOptions | undefined,
   list: PrpList,
   used = 0,
 ): number {
   const [first] = segments;
-  const { length } = segments;
   if (first !== undefined && isInline(segments)) {
     writeDescriptor(into, slot, first.low, first.high, first.length, SglDescriptorType.dataBlock);
     return used;
   }
-  const perPage = pageBytes / DESCRIPTOR_BYTES;
-  if (length <= perPage) writeLink(into, slot, list, used, length, SglDescriptorType.lastSegment);
-  else writeLink(into, slot, list, used, perPage, SglDescriptorType.segment);
+  const room = segmentRoom(pageBytes, options);
+  let words = into;
+  let link = slot;
   let at = used;
-  for (const [i, segment] of segments.entries()) {
-    if (i === perPage - 1 && length > perPage) {
-      const link = list.at + at * DESCRIPTOR_WORDS;
-      writeLink(list.words, link, list, at + 1, length - i, SglDescriptorType.lastSegment);
-      at++;
+  let most = room.first;
+  for (let done = 0; done < segments.length; most = room.others) {
+    const left = segments.length - done;
+    const isLast = left <= most;
+    const { segment, lastSegment } = SglDescriptorType;
+    writeLink(words, link, list, at, isLast ? left : most, isLast ? lastSegment : segment);
+    const end = done + (isLast ? left : most - 1);
+    for (; done < end; done++, at++) {
+      const { low, high, length, isBucket } = segments[done] ?? NOTHING;
+      const type = isBucket ? SglDescriptorType.bitBucket : SglDescriptorType.dataBlock;
+      writeDescriptor(list.words, list.at + at * DESCRIPTOR_WORDS, low, high, length, type);
     }
-    const type = segment.isBucket ? SglDescriptorType.bitBucket : SglDescriptorType.dataBlock;
-    writeDescriptor(
-      list.words,
-      list.at + at * DESCRIPTOR_WORDS,
-      segment.low,
-      segment.high,
-      segment.length,
-      type,
-    );
-    at++;
+    words = list.words;
+    link = list.at + at * DESCRIPTOR_WORDS;
+    if (!isLast) at++;
   }
   return at;
 }
@@ -108,10 +136,11 @@ function writeLink(
 export function writeMetadataSgl(
   segments: readonly Segment[],
   pageBytes: number,
+  options: SglOptions | undefined,
   list: PrpList,
   used: number,
 ): number {
-  writeSgl(list.words, list.at + used * DESCRIPTOR_WORDS, segments, pageBytes, list, used + 1);
+  writeSgl(list.words, list.at + used * DESCRIPTOR_WORDS, segments, pageBytes, options, list, used + 1);
   return used * DESCRIPTOR_BYTES;
 }
 

@@ -1,6 +1,7 @@
 import { CQE_WORDS } from "../../nvme/completion-queue.js";
 import { AsyncEventInfo, AsyncEventType, LogPageId } from "../../nvme/spec/opcodes.js";
 import {
+  ArbitrationMechanism,
   CommandSetSelection,
   ControllerConfig,
   ControllerStatus,
@@ -15,6 +16,7 @@ import { Lease, Resource } from "../../sys/resource.js";
 import { close, memfd, PAGE_SIZE, sealSize } from "../../sys/syscalls.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/emulated-device.js";
 import { type AdminParts, executeAdmin } from "./admin-commands.js";
+import { WeightedRoundRobin } from "./arbitration.js";
 import { AsyncEvents } from "./async-events.js";
 import { Command, PENDING } from "./command.js";
 import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
@@ -120,6 +122,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private signalling: EmulatedCq[] = [];
   private readonly signalled: Uint8Array;
   private overflows = 0;
+  /** Where arbitration is (CC.AMS). */
+  private weighted: WeightedRoundRobin | undefined;
   private restoreTimer: NodeJS.Timeout | undefined;
   private keepAliveTimer: NodeJS.Timeout | undefined;
 
@@ -312,24 +316,38 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       this.generation = generation;
       this.queues.remap();
     }
-    let done = 0;
-    const { active } = this.queues;
-    for (let i = 0; i < active.length; i++) {
-      const sq = active[i];
-      if (sq === undefined) continue;
-      const tail = sq.doorbell.words[sq.doorbell.index] ?? 0;
-      if (tail !== sq.head) done += this.serve(sq, tail);
-      // Queues came or went, or it all stopped.
-      if (this.queues.active !== active || !this.running) break;
-    }
+    let done = this.weighted === undefined ? this.serveInTurn() : this.serveByWeight(this.weighted);
     if (this.delayed.length > 0) done += this.runDelayed();
     if (this.overflows > 0) done += this.drainOverflow();
     if (this.signalling.length > 0) this.signal();
     return done;
   }
 
-  /** Executes entries up to `tail`, as long as there is room for their completions. */
-  private serve(sq: EmulatedSq, tail: number): number {
+  private serveInTurn(): number {
+    let done = 0;
+    const { active } = this.queues;
+    for (let i = 0; i < active.length; i++) {
+      const sq = active[i];
+      if (sq === undefined) continue;
+      const tail = sq.doorbell.words[sq.doorbell.index] ?? 0;
+      if (tail !== sq.head) done += this.serve(sq, tail, Number.POSITIVE_INFINITY);
+      // Queues came or went, or it all stopped.
+      if (this.queues.active !== active || !this.running) break;
+    }
+    return done;
+  }
+
+  private serveByWeight(weighted: WeightedRoundRobin): number {
+    const { active } = this.queues;
+    return weighted.round(active, this.features.arbitration, (sq, limit) => {
+      if (this.queues.active !== active || !this.running) return undefined;
+      const tail = sq.doorbell.words[sq.doorbell.index] ?? 0;
+      return tail === sq.head ? 0 : this.serve(sq, tail, limit);
+    });
+  }
+
+  /** Executes entries up to `tail`, `limit` of them at most, as long as there is room for their completions. */
+  private serve(sq: EmulatedSq, tail: number, limit: number): number {
     if (tail >= sq.entries) {
       if (sq.badTail !== tail) this.invalidDoorbell(AsyncEventInfo.error.invalidDoorbellValue);
       sq.badTail = tail;
@@ -347,7 +365,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     const first = span.offset >>> 2;
     const isAdmin = sq.id === 0;
     let done = 0;
-    while (sq.head !== tail && this.hasRoom(cq)) {
+    while (done < limit && sq.head !== tail && this.hasRoom(cq)) {
       const at = first + sq.head * SQE_WORDS;
       for (let i = 0; i < SQE_WORDS; i++) sqe[i] = words[at + i] ?? 0;
       sq.head = sq.head + 1 === sq.entries ? 0 : sq.head + 1;
@@ -581,7 +599,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     const valid =
       (css === CommandSetSelection.nvm || css === CommandSetSelection.allSupported) &&
       mps <= MAX_MPS &&
-      ams === 0 &&
+      (ams === ArbitrationMechanism.roundRobin || ams === ArbitrationMechanism.weighted) &&
       sqEntries >= 2 &&
       cqEntries >= 2 &&
       sq % pageBytes === 0 &&
@@ -592,6 +610,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       return;
     }
     transfer.prp.memoryPageBytes = pageBytes;
+    this.weighted = ams === ArbitrationMechanism.weighted ? new WeightedRoundRobin() : undefined;
     this.io.allCommandSets = css === CommandSetSelection.allSupported;
     registers.status |= ControllerStatus.RDY;
     this.running = true;

@@ -75,6 +75,11 @@ export class Features {
     return this.values.get(FeatureId.asyncEventConfiguration) ?? 0;
   }
 
+  /** Weights and burst. */
+  get arbitration(): number {
+    return this.values.get(FeatureId.arbitration) ?? 0;
+  }
+
   /** Whether the host knows LBA formats beyond the plain ones (LBAFEE). */
   get extendedLbaFormats(): boolean {
     return this.hostBehavior[2] === 1;

@@ -1,4 +1,5 @@
 import { CQE_WORDS } from "../../nvme/completion-queue.js";
+import { QueueFlag } from "../../nvme/spec/queues.js";
 import { ControllerConfig } from "../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { SQE_WORDS } from "../../nvme/submission-queue.js";
@@ -60,7 +61,7 @@ export class QueueSet {
   /** The admin queues, from AQA, ASQ and ACQ. @returns whether both are in memory */
   createAdmin(sq: number, sqEntries: number, cq: number, cqEntries: number): boolean {
     const completion = new EmulatedCq(0, cqEntries, cq, true, 0, this.doorbells);
-    const submission = new EmulatedSq(0, sqEntries, sq, completion, this.doorbells);
+    const submission = new EmulatedSq(0, sqEntries, sq, completion, 0, this.doorbells);
     completion.users = 1;
     this.cqs[0] = completion;
     this.sqs[0] = submission;
@@ -122,7 +123,8 @@ export class QueueSet {
     if (((config >>> ControllerConfig.IOSQES_SHIFT) & 0xf) !== IOSQES) return NvmeStatus.invalidQueueSize;
     const iova = this.address;
     if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
-    const sq = new EmulatedSq(id, entries, iova, cq, this.doorbells);
+    const priority = (flags >>> QueueFlag.PRIORITY_SHIFT) & 3;
+    const sq = new EmulatedSq(id, entries, iova, cq, priority, this.doorbells);
     if (!this.memory.find(iova, entries * SQE_BYTES, false, sq.span)) return NvmeStatus.dataTransferError;
     this.sqs[id] = sq;
     cq.users++;

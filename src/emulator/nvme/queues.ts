@@ -60,6 +60,8 @@ export class EmulatedSq {
     readonly entries: number,
     readonly iova: number,
     readonly cq: EmulatedCq,
+    /** QPRIO, where arbitration is weighted. */
+    readonly priority: number,
     doorbells: Uint32Array,
   ) {
     this.doorbell = { words: doorbells, index: 2 * id };

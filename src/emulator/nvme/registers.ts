@@ -47,6 +47,9 @@ export interface RegisterOptions {
   readonly cmbBytes: number;
 }
 
+/** CAP.AMS: weighted round robin with urgent priority class. */
+const AMS_WEIGHTED = 1;
+
 /** The controller's registers below the doorbells: their values, and what writing them means. */
 export class Registers {
   private readonly words = new Uint32Array(PAGE_BYTES / 4);
@@ -68,7 +71,7 @@ export class Registers {
     const cap = encodeCapabilities({
       maxQueueEntries: options.maxQueueEntries,
       contiguousQueues: true,
-      ams: 0,
+      ams: AMS_WEIGHTED,
       timeoutMs: 5000,
       doorbellStrideBytes: 4,
       nssrs: true,

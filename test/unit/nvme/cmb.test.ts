@@ -3,6 +3,8 @@ import { randomFillSync } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
 import { NvmeController, UnsupportedError } from "../../../src/index.js";
 import { decodeCmb } from "../../../src/nvme/cmb.js";
+import { checkDataPointers } from "../../../src/nvme/data-pointer.js";
+import { DeviceAddresses } from "../../../src/nvme/device-memory.js";
 import { decodePmr } from "../../../src/nvme/pmr.js";
 import { caught } from "../../support/caught.js";
 import { MIB, openController, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
@@ -111,5 +113,53 @@ describe("a controller memory buffer", () => {
     const other = await NvmeController.open(running.address);
     await other.close();
     expect(() => other.controllerMemoryBuffer()).toThrow("closed");
+  });
+});
+
+describe("what may lie in memory on a controller", () => {
+  const nothing = { submissionQueues: false, completionQueues: false, reads: false, writes: false };
+  const READ = 2;
+  const WRITE = 1;
+
+  test.each([
+    [{ reads: true }, READ, WRITE, "takes away can't lie in its CMB (CMBSZ.WDS)"],
+    [{ writes: true }, WRITE, READ, "brings here can't lie in its CMB (CMBSZ.RDS)"],
+  ])("data: %o", async (uses, allowed, refused, message) => {
+    const nvme = await openController({ cmbBytes: MIB });
+    const addresses = new DeviceAddresses("0000:01:00.0", nvme.dma);
+    expect(addresses.inUse).toBe(false);
+    addresses.take(MIB, { ...nothing, ...uses, kind: "CMB", register: "CMBSZ" });
+    // The same numbers: of the controller's own CMB.
+    using inCmb = nvme.controllerMemoryBuffer().alloc(4096);
+    using ordinary = nvme.dma.alloc(4096);
+    const rules = {
+      space: nvme.dma,
+      pageBytes: 4096,
+      maxTransferBytes: MIB,
+      sgls: 1,
+      onController: addresses,
+    };
+    const data = { buffer: inCmb };
+    for (const form of [{ data }, { data: [data] }, { data, metadata: { buffer: ordinary, length: 64 } }]) {
+      checkDataPointers({ opcode: allowed, ...form }, rules);
+      expect(() => checkDataPointers({ opcode: refused, ...form }, rules)).toThrow(message);
+    }
+    for (const opcode of [READ, WRITE]) checkDataPointers({ opcode, data: { buffer: ordinary } }, rules);
+  });
+
+  test("queues: each kind only where the register says so, and never in a persistent memory region", async () => {
+    const nvme = await openController({ cmbBytes: MIB });
+    using inCmb = nvme.controllerMemoryBuffer().alloc(4096);
+    using ordinary = nvme.dma.alloc(4096);
+    const onlySubmission = new DeviceAddresses("0000:01:00.0", nvme.dma);
+    onlySubmission.take(MIB, { ...nothing, submissionQueues: true, kind: "CMB", register: "CMBSZ" });
+    onlySubmission.assertRing(inCmb, "submission");
+    onlySubmission.assertRing(ordinary, "completion");
+    expect(() => onlySubmission.assertRing(inCmb, "completion")).toThrow(
+      "0000:01:00.0: a completion queue can't lie in its CMB (CMBSZ.CQS)",
+    );
+    const region = new DeviceAddresses("0000:01:00.0", nvme.dma);
+    region.take(MIB, { ...nothing, reads: true, kind: "PMR", register: "PMRCAP" });
+    expect(() => region.assertRing(inCmb, "submission")).toThrow(UnsupportedError);
   });
 });

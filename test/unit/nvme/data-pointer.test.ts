@@ -112,7 +112,8 @@ interface Walked {
   readonly chunks: SglChunk[];
   readonly metadata: SglChunk[] | undefined;
   readonly psdt: number;
-  readonly segments: number;
+  /** Descriptors of each segment. */
+  readonly segments: readonly number[];
 }
 
 /** Writes a command's pointers as the queue pair does, and follows them as a controller does. */
@@ -154,13 +155,18 @@ function writeAndWalk(command: NvmeCommand, metadataBytes: number): Walked {
     const { chunks } = walkPrps(wide(sqe, slot + 6), wide(sqe, slot + 8), dataBytes(data), PAGE, read);
     const metadata =
       metadataBytes === 0 ? undefined : [{ address: mptr, length: metadataBytes } satisfies SglChunk];
-    return { chunks: joined(chunks), metadata, psdt, segments: 0 };
+    return { chunks: joined(chunks), metadata, psdt, segments: [] };
   }
   const walked = walkSgl([wide(sqe, slot + 6), wide(sqe, slot + 8)], read);
   let metadata: SglChunk[] | undefined;
   if (psdt === 2) metadata = [...walkSgl([read(mptr), read(mptr + 8n)], read).chunks];
   else if (metadataBytes > 0) metadata = [{ address: mptr, length: metadataBytes }];
-  return { chunks: joinedSgl(walked.chunks), metadata, psdt, segments: walked.segments.length };
+  return {
+    chunks: joinedSgl(walked.chunks),
+    metadata,
+    psdt,
+    segments: walked.segments.map(({ descriptors }) => descriptors),
+  };
 }
 
 const rangeOf = (aligned: boolean): fc.Arbitrary<DataRange> =>
@@ -180,6 +186,13 @@ const rangeOf = (aligned: boolean): fc.Arbitrary<DataRange> =>
       return { buffer, offset, length: Math.min(wanted, buffer.sizeBytes - offset) };
     });
 const bucket = fc.integer({ min: 1, max: 2 ** 14 }).map((bitBucketBytes) => ({ bitBucketBytes }));
+
+/** Whether SGLs are asked for, and how long their segments may be. */
+const sglOption = fc.oneof(
+  fc.boolean(),
+  fc.integer({ min: 2, max: 300 }).map((segmentDescriptors) => ({ segmentDescriptors })),
+  fc.integer({ min: 2, max: 8 }).map((segmentDescriptors) => ({ segmentDescriptors })),
+);
 
 /** By the rule of the specification: where all but the first start, and all but the last end, at a page. */
 function prpsCan(chunks: readonly SglChunk[]): boolean {
@@ -205,7 +218,7 @@ function fits(command: NvmeCommand, sgls: number): boolean {
 
 describe("data in several places", () => {
   test("whatever the ranges, a controller finds exactly the caller's bytes in order", () => {
-    let [prps, sgls, chained] = [0, 0, 0];
+    let [prps, sgls, chained, long] = [0, 0, 0, 0];
     const parts = fc.oneof(
       fc.array(rangeOf(true), { minLength: 1, maxLength: 60 }),
       fc.array(fc.oneof({ weight: 5, arbitrary: rangeOf(false) }, { weight: 1, arbitrary: bucket }), {
@@ -216,16 +229,19 @@ describe("data in several places", () => {
       fc.array(rangeOf(false), { minLength: 300, maxLength: 700, size: "max" }),
     );
     fc.assert(
-      fc.property(parts, fc.boolean(), (data, forced) => {
-        const command: NvmeCommand = { opcode: IoOpcode.read, data, sgl: forced };
+      fc.property(parts, sglOption, (data, sgl) => {
+        const command: NvmeCommand = { opcode: IoOpcode.read, data, sgl };
+        const forced = sgl !== false;
+        const most = typeof sgl === "object" ? (sgl.segmentDescriptors ?? 0) : undefined;
         const should = expected(data);
         if (dataBytes(data) > MAX_BYTES) {
           expect(fits(command, NO_ALIGNMENT)).toBe(false);
           return;
         }
         if (!fits(command, NO_ALIGNMENT)) {
-          // Too many for the list.
-          expect(should.length).toBeGreaterThan(767);
+          // Too many for the list, with the links between segments.
+          const links = most === undefined ? 1 : Math.ceil((should.length - most) / (most - 1));
+          expect(should.length + links).toBeGreaterThan(768);
           return;
         }
         const walked = writeAndWalk(command, 0);
@@ -234,12 +250,19 @@ describe("data in several places", () => {
         expect(fits(command, 0)).toBe(walked.psdt === 0);
         if (walked.psdt === 0) prps++;
         else sgls++;
-        if (walked.segments > 1) chained++;
+        if (most === undefined) expect(walked.segments.length).toBeLessThanOrEqual(2);
+        else {
+          // Full ones, but for the last.
+          expect(walked.segments.slice(0, -1).every((count) => count === most)).toBe(true);
+          expect(walked.segments.at(-1) ?? 0).toBeLessThanOrEqual(most);
+        }
+        if (walked.segments.length > 1) chained++;
+        if (walked.segments.length > 20) long++;
       }),
       { numRuns: 600 },
     );
     // All ways were gone.
-    expect(Math.min(prps, sgls, chained)).toBeGreaterThan(20);
+    expect(Math.min(prps, sgls, chained, long)).toBeGreaterThan(20);
   });
 
   test("metadata is found beside the data, by address or by its own SGL", () => {
@@ -251,13 +274,15 @@ describe("data in several places", () => {
         fc.oneof(one, many),
         fc.array(rangeOf(false), { minLength: 1, maxLength: 300, size: "max" }),
         fc.boolean(),
-        (data, several, one) => {
+        sglOption,
+        (data, several, one, sgl) => {
           const [first] = several;
           if (first === undefined || dataBytes(data) > MAX_BYTES) return;
           const metadata = one ? first : several;
-          const command: NvmeCommand = { opcode: IoOpcode.write, data, metadata };
+          const command: NvmeCommand = { opcode: IoOpcode.write, data, metadata, sgl };
           if (!fits(command, NO_ALIGNMENT)) {
-            expect(expected(data).length + expected(several).length).toBeGreaterThan(500);
+            // A link for each at most.
+            expect(expected(data).length + expected(several).length).toBeGreaterThan(380);
             return;
           }
           const walked = writeAndWalk(command, one ? dataBytes(metadata) : dataBytes(several));
@@ -350,6 +375,10 @@ describe("refused before a doorbell rings", () => {
     expect(check({ opcode: read, data: { buffer: closed } }, 0)).toThrow(ClosedError);
     expect(check({ opcode: read, data: [{ buffer: closed }] }, 0)).toThrow(ClosedError);
     expect(check({ opcode: read, data: at(0, 2, 510) }, NO_ALIGNMENT)).toThrow("multiple of 4");
+    for (const segmentDescriptors of [1, 0, -1, 2.5, Number.NaN, 65536])
+      expect(check({ opcode: read, data: at(0, 0, 512), sgl: { segmentDescriptors } }, NO_ALIGNMENT)).toThrow(
+        "sgl.segmentDescriptors",
+      );
   });
 
   test("more pieces than one command's list has room for", () => {

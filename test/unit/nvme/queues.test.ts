@@ -148,10 +148,7 @@ describe("what there can be", () => {
     }
   });
 
-  test.each<[NvmeOptions, string]>([
-    [{ memoryPageBytes: 131072 }, "memory pages"],
-    [{ arbitration: { high: 8 } }, "weighted arbitration"],
-  ])(
+  test.each<[NvmeOptions, string]>([[{ memoryPageBytes: 131072 }, "memory pages"]])(
     "%j is refused where the controller doesn't have it, and nothing stays open",
     async (options, message) => {
       const running = await startController();

@@ -116,6 +116,21 @@ describe("data in several buffers", () => {
     }
   });
 
+  test.each([2, 3, 17])("is found over many segments of %i descriptors", async (segmentDescriptors) => {
+    const { nvme, ns } = at;
+    using source = nvme.dma.alloc(8 * PAGE);
+    using target = nvme.dma.alloc(8 * PAGE);
+    randomFillSync(source.bytes);
+    const pieces = (buffer: DmaBuffer) =>
+      Array.from({ length: 128 }, (_, i) => ({ buffer, offset: i * 131 + 1, length: 96 }));
+    const sgl = { segmentDescriptors };
+    await ns.write(7n, pieces(source), { sgl });
+    await ns.read(7n, pieces(target), { sgl });
+    for (const { offset, length } of pieces(source))
+      expect(same(target.view(offset, length), source.view(offset, length))).toBe(true);
+    expect(await ns.compare(7n, pieces(source), { sgl })).toBe(true);
+  });
+
   test("bit buckets leave out what nobody wants", async () => {
     const { nvme, ns } = at;
     using source = nvme.dma.alloc(4 * 512);

@@ -79,7 +79,7 @@ describe("registers", () => {
     ["a command set that isn't there", 1 << 4],
     ["no I/O command set", 7 << 4],
     ["pages larger than CAP.MPSMAX", 5 << 7],
-    ["weighted round robin", 1 << 11],
+    ["an arbitration of the vendor's", 7 << 11],
   ])("%s is a fatal status", (_, config) => {
     using host = new NvmeTestHost();
     host.enable(config);
