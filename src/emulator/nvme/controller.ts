@@ -610,11 +610,19 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       return;
     }
     transfer.prp.memoryPageBytes = pageBytes;
-    this.weighted = ams === ArbitrationMechanism.weighted ? new WeightedRoundRobin() : undefined;
-    this.io.allCommandSets = css === CommandSetSelection.allSupported;
+    this.takeMechanisms();
     registers.status |= ControllerStatus.RDY;
     this.running = true;
     this.poller?.wake();
+  }
+
+  /** How queues take turns and which command sets there are: CC.AMS and CC.CSS. */
+  private takeMechanisms(): void {
+    const { config } = this.registers;
+    const ams = (config >>> ControllerConfig.AMS_SHIFT) & 7;
+    const css = (config >>> ControllerConfig.CSS_SHIFT) & 7;
+    this.weighted = ams === ArbitrationMechanism.weighted ? new WeightedRoundRobin() : undefined;
+    this.io.allCommandSets = css === CommandSetSelection.allSupported;
   }
 
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
@@ -662,11 +670,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   /** What follows from a state that was loaded. */
   private loaded(): void {
     const { registers, queues, transfer } = this;
-    const { status, config, pageBytes } = registers;
+    const { status, pageBytes } = registers;
     const stopped = ControllerStatus.CFS | ControllerStatus.SHST_MASK;
-    const css = (config >>> ControllerConfig.CSS_SHIFT) & 7;
     this.listNamespaces();
-    this.io.allCommandSets = css === CommandSetSelection.allSupported;
+    this.takeMechanisms();
     this.running = (status & (ControllerStatus.RDY | stopped)) === ControllerStatus.RDY;
     if (this.running) transfer.prp.memoryPageBytes = pageBytes;
     const cqs = queues.cqs.filter((cq) => cq !== undefined);

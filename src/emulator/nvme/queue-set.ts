@@ -185,8 +185,9 @@ export class QueueSet {
       }),
       sqs: this.sqs.flatMap((sq) => {
         if (sq === undefined) return [];
-        const { id, entries, iova, cq, head, badTail } = sq;
-        return [{ id, entries, iova, cq: cq.id, head, badTail, doorbell: this.doorbells[2 * id] ?? 0 }];
+        const { id, entries, iova, cq, priority, head, badTail } = sq;
+        const doorbell = this.doorbells[2 * id] ?? 0;
+        return [{ id, entries, iova, cq: cq.id, priority, head, badTail, doorbell }];
       }),
       shadow: this.shadow ?? null,
     };
@@ -228,10 +229,10 @@ export class QueueSet {
       this.cqs[id] = cq;
       doorbells[2 * id + 1] = saved.doorbell;
     }
-    for (const { id, entries, iova, cq, head, badTail, doorbell } of sqs) {
+    for (const { id, entries, iova, cq, priority, head, badTail, doorbell } of sqs) {
       const queue = this.cqs[cq];
       if (queue === undefined) continue;
-      const sq = new EmulatedSq(id, entries, iova, queue, doorbells);
+      const sq = new EmulatedSq(id, entries, iova, queue, priority, doorbells);
       Object.assign(sq, { head, badTail });
       queue.users++;
       this.sqs[id] = sq;

@@ -57,6 +57,8 @@ export const savedQueues = z.strictObject({
         entries: z.int().min(2).max(65536),
         iova: count.multipleOf(4096),
         cq: u16,
+        /** QPRIO. */
+        priority: z.int().min(0).max(3),
         head: u16,
         badTail: z.int().min(-1).max(0xffff_ffff),
         doorbell: u32,
