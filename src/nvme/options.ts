@@ -138,7 +138,7 @@ export type NvmeConfig = z.output<ReturnType<typeof schema>>;
 
 /** @throws ConfigError naming every option that is wrong */
 export function parseNvmeOptions(options: NvmeOptions): NvmeConfig {
-  const result = schema().safeParse(options);
+  const result = schema().safeParse(options, { jitless: true });
   if (!result.success) {
     const problems = result.error.issues.map(
       ({ path, message }) => `${path.join(".") || "options"}: ${message}`,
