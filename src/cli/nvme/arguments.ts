@@ -3,6 +3,7 @@ import { type ParseArgsConfig, parseArgs } from "node:util";
 import { allBackendNames, type BackendName } from "../../pci/backend.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { ConfigError } from "../../sys/errors.js";
+import type { VfioUserOptions } from "../../vfio-user/options.js";
 
 /** Options as util.parseArgs wants them. */
 type OptionTable = NonNullable<ParseArgsConfig["options"]>;
@@ -11,10 +12,12 @@ type OptionTable = NonNullable<ParseArgsConfig["options"]>;
 export const CONTROLLER_OPTIONS = {
   backend: { type: "string" },
   timeout: { type: "string", short: "t" },
+  "trust-server": { type: "boolean" },
 } as const satisfies OptionTable;
 
 export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join(", ")}; left out, the first that works
   --timeout MS, -t      time limit of each command in milliseconds (default 30000)
+  --trust-server        vfio-user: map also what the server could cut short under us (SPDK's targets)
 `;
 
 /** Of every subcommand that has a machine-readable form. */
@@ -123,16 +126,26 @@ export function namespaceOption(name: string, text: string | undefined): number 
 export interface ControllerOptions {
   readonly backend?: BackendName | undefined;
   readonly timeoutMs?: number | undefined;
+  readonly vfioUser?: VfioUserOptions | undefined;
 }
 
 /** @throws ConfigError */
 export function controllerOptions(
   name: string,
-  values: { readonly backend?: string | undefined; readonly timeout?: string | undefined },
+  values: {
+    readonly backend?: string | undefined;
+    readonly timeout?: string | undefined;
+    readonly "trust-server"?: boolean | undefined;
+  },
 ): ControllerOptions {
   const backend = allBackendNames.find((known) => known === values.backend);
   if (values.backend !== undefined && backend === undefined) {
     throw usage(name, `--backend ${values.backend}: one of ${allBackendNames.join(", ")} is wanted`);
   }
-  return { backend, timeoutMs: numberOption(name, "timeout", values.timeout, 1, 600_000) };
+  const timeoutMs = numberOption(name, "timeout", values.timeout, 1, 600_000);
+  return {
+    backend,
+    timeoutMs,
+    vfioUser: values["trust-server"] === true ? { trustServer: true } : undefined,
+  };
 }

@@ -1,6 +1,7 @@
 /** The command line of `iova nvme perf`. */
-import { allBackendNames, type BackendName } from "../../pci/backend.js";
+import { allBackendNames } from "../../pci/backend.js";
 import {
+  type ControllerOptions,
   controllerOptions,
   namespaceOption,
   numberOption,
@@ -27,6 +28,8 @@ ${TARGET_HELP}
   --interrupts                 wait for interrupts in place of polling
   --namespace-id N, -n         the namespace (default: the only one)
   --backend NAME               ${allBackendNames.join(", ")}
+  --trust-server               vfio-user: map also what the server could cut short under us
+                               (SPDK's targets, whose doorbells are messages otherwise)
   --json                       print JSON
   --yes                        what writes destroys the namespace's data: don't ask
   --help                       this text
@@ -43,7 +46,7 @@ export interface PerfOptions {
   readonly queues: number;
   readonly interrupts: boolean;
   readonly nsid: number | undefined;
-  readonly backend: BackendName | undefined;
+  readonly controller: ControllerOptions;
   readonly json: boolean;
   readonly yes: boolean;
 }
@@ -63,6 +66,7 @@ export function parsePerfOptions(argv: readonly string[]): PerfOptions {
     interrupts: { type: "boolean" },
     "namespace-id": { type: "string", short: "n" },
     backend: { type: "string" },
+    "trust-server": { type: "boolean" },
     json: { type: "boolean" },
     yes: { type: "boolean" },
   });
@@ -80,7 +84,7 @@ export function parsePerfOptions(argv: readonly string[]): PerfOptions {
     queues: numberOption(NAME, "queues", values.queues, 1, 65535) ?? 1,
     interrupts: values.interrupts === true,
     nsid: namespaceOption(NAME, values["namespace-id"]),
-    backend: controllerOptions(NAME, { backend: values.backend }).backend,
+    controller: controllerOptions(NAME, { backend: values.backend, "trust-server": values["trust-server"] }),
     json: values.json === true,
     yes: values.yes === true,
   };

@@ -26,7 +26,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const writes = options.workload !== "read" && options.workload !== "randread";
   if (writes) assertCanConfirm("perf", options.yes);
   // No queues of the driver's, and no interrupts: both are made here.
-  const open = { backend: options.backend, completion: "poll", queues: 0 } as const;
+  const open = { ...options.controller, completion: "poll", queues: 0 } as const;
   await withController(options.target, open, async (nvme) => {
     const ns = await openNamespace(nvme, options.nsid);
     const ioBytes = options.ioBytes ?? Math.max(USUAL_IO_BYTES, ns.blockSizeBytes);

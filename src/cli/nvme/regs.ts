@@ -95,7 +95,7 @@ async function valuesOf(
     return await withController(target, options, async (nvme) => readAll(nvme.device.bar(0), target));
   }
   assertBound(target);
-  using device = PciDevice.open(target, { backend: options.backend });
+  using device = PciDevice.open(target, { backend: options.backend, vfioUser: options.vfioUser });
   if (device.function.classCode !== NVME_CLASS) {
     const code = device.function.classCode.toString(16).padStart(6, "0");
     throw new UnsupportedError(`${target} is no NVMe controller: its class code is 0x${code}, not 0x010802`);
