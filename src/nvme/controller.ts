@@ -170,7 +170,7 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * Not for users: the same for a plain read or write, see {@link QueuePair.transfer}.
+   * Not for users: the same for a plain read or write, see QueuePair.transfer().
    * @returns undefined, with nothing done, where that isn't possible: executeIo() says why, or waits
    * @throws as submitIo()
    */

@@ -14,7 +14,7 @@ export const LockdownScope = {
 /** The same, bits 6:5 (IFC): to whom. */
 export const LockdownInterface = { adminQueue: 0, adminQueueAndOutOfBand: 1, outOfBand: 2 } as const;
 
-/** What {@link lockdown} changes. */
+/** What lockdown() changes. */
 export interface LockdownOptions {
   readonly scope: keyof typeof LockdownScope;
   /** Opcode or feature identifier. */

@@ -62,7 +62,7 @@ export class EventFd extends Resource {
 
   /**
    * Adds one signal, as the kernel does at an interrupt. Of an eventfd that is shared with somebody who isn't trusted,
-   * {@link Signaller} does the same.
+   * Signaller does the same.
    * @throws ClosedError, SysError
    */
   signal(): void {
