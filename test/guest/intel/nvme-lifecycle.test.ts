@@ -113,22 +113,26 @@ describe.each(backends)("close() through %s", (backend) => {
 const KILLS = Number(process.env["IOVA_KILLS"] ?? 3);
 
 describe.each(backends)("processes killed in the middle of their I/O through %s", (backend) => {
-  it("leave a controller that the next one can open and use", async () => {
-    for (let round = 0; round < KILLS; round++) {
-      const way = { backend, completion: round % 2 === 0 ? "interrupt" : "poll" } as const;
-      const child = new Child(guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify(way));
-      await child.says("running");
-      child.kill();
-      expect(await child.ended).toBe("SIGKILL");
+  it(
+    "leave a controller that the next one can open and use",
+    async () => {
+      for (let round = 0; round < KILLS; round++) {
+        const way = { backend, completion: round % 2 === 0 ? "interrupt" : "poll" } as const;
+        const child = new Child(guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify(way));
+        await child.says("running");
+        child.kill();
+        expect(await child.ended).toBe("SIGKILL");
 
-      await using nvme = await NvmeController.open(nvmeBdf(), way);
-      const ns = await nvme.namespace(1);
-      using source = nvme.dma.alloc(64 * 1024);
-      using target = nvme.dma.alloc(64 * 1024);
-      randomFillSync(source.bytes);
-      await ns.write(0n, source);
-      await ns.read(0n, target);
-      expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
-    }
-  }, 60_000 + KILLS * 30_000);
+        await using nvme = await NvmeController.open(nvmeBdf(), way);
+        const ns = await nvme.namespace(1);
+        using source = nvme.dma.alloc(64 * 1024);
+        using target = nvme.dma.alloc(64 * 1024);
+        randomFillSync(source.bytes);
+        await ns.write(0n, source);
+        await ns.read(0n, target);
+        expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+      }
+    },
+    60_000 + KILLS * 30_000,
+  );
 });
