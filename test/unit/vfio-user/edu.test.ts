@@ -1,8 +1,9 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { RunningEmulator } from "../../../src/emulator/worker.js";
 import { ArgumentError, PciDevice, UnsupportedError } from "../../../src/index.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
-import { COMPILE_MS, compileEmulators, emulate } from "../../support/emulators.js";
+import { useEmulatedEdu } from "../../support/emulated-edu.js";
+import { COMPILE_MS, compileEmulators } from "../../support/emulators.js";
 import { nextSignal } from "../../support/signal.js";
 
 const PAGE = 4096;
@@ -12,13 +13,8 @@ beforeAll(() => void compileEmulators(), COMPILE_MS);
 describe("edu behind a socket", () => {
   let emulator: RunningEmulator;
   let device: PciDevice;
-  beforeEach(async () => {
-    emulator = await emulate({ device: "edu", options: {} });
-    device = PciDevice.open(emulator.address);
-  });
-  afterEach(async () => {
-    device.close();
-    await emulator.close();
+  useEmulatedEdu((made) => {
+    ({ emulator, device } = made);
   });
 
   test("is a PCI function", () => {

@@ -1,5 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { RunningEmulator } from "../../../src/emulator/worker.js";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   ArgumentError,
   ClosedError,
@@ -10,7 +9,8 @@ import {
 import { VfioUserProtocolError } from "../../../src/vfio-user/channel.js";
 import { Command, regionIoFds, shadowSubRegion, subRegion } from "../../../src/vfio-user/protocol.js";
 import { Edu, EduRegister } from "../../support/edu.js";
-import { COMPILE_MS, compileEmulators, emulate } from "../../support/emulators.js";
+import { useEmulatedEdu } from "../../support/emulated-edu.js";
+import { COMPILE_MS, compileEmulators } from "../../support/emulators.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { RawServer } from "../../support/raw-vfio-user.js";
 import type { Lie } from "../../support/raw-vfio-user-message.js";
@@ -30,15 +30,9 @@ function vfioUser(device: PciDevice): VfioUserDevice {
 }
 
 describe("edu's ioeventfds", () => {
-  let emulator: RunningEmulator;
   let device: PciDevice;
-  beforeEach(async () => {
-    emulator = await emulate({ device: "edu", options: {} });
-    device = PciDevice.open(emulator.address);
-  });
-  afterEach(async () => {
-    device.close();
-    await emulator.close();
+  useEmulatedEdu((made) => {
+    ({ device } = made);
   });
 
   test("start its transfers", async () => {

@@ -1,5 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import type { RunningEmulator } from "../../../src/emulator/worker.js";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   ArgumentError,
   BusyError,
@@ -13,6 +12,7 @@ import { VfioUserProtocolError } from "../../../src/vfio-user/channel.js";
 import { VfioUserClient } from "../../../src/vfio-user/client.js";
 import { Command, dmaUnmap, UNMAP_ALL } from "../../../src/vfio-user/protocol.js";
 import { Edu } from "../../support/edu.js";
+import { useEmulatedEdu } from "../../support/emulated-edu.js";
 import { COMPILE_MS, compileEmulators, emulate } from "../../support/emulators.js";
 import { RawServer } from "../../support/raw-vfio-user.js";
 
@@ -88,15 +88,9 @@ describe("a device that is closed", () => {
 });
 
 describe("a buffer that is closed with its record of writes", () => {
-  let emulator: RunningEmulator;
   let device: PciDevice;
-  beforeEach(async () => {
-    emulator = await emulate({ device: "edu", options: {} });
-    device = PciDevice.open(emulator.address);
-  });
-  afterEach(async () => {
-    device.close();
-    await emulator.close();
+  useEmulatedEdu((made) => {
+    ({ device } = made);
   });
 
   test("tells all of them, and is out of the device's reach", async () => {
