@@ -1,6 +1,7 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
+import { integer, Problems, read } from "../../sys/schema.js";
 import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout.js";
 import { lbaFormats, protectionBytes } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
@@ -19,28 +20,25 @@ const stateSchema = lazily(() =>
     namespaces: z
       .array(
         z.strictObject({
-          nsid: z.int().min(1).max(MAX_NAMESPACES),
-          startBytes: z.int().min(0).multipleOf(UNIT_BYTES),
-          sizeBytes: z.int().min(512),
-          format: z
-            .int()
-            .min(0)
-            .max(lbaFormats.length - 1),
+          nsid: integer(1, MAX_NAMESPACES),
+          startBytes: integer(0).check(z.multipleOf(UNIT_BYTES)),
+          sizeBytes: integer(512),
+          format: integer(0, lbaFormats.length - 1),
           extended: z.boolean(),
-          protection: z.int().min(0).max(3),
+          protection: integer(0, 3),
           protectionFirst: z.boolean(),
-          zones: z
-            .strictObject({
-              zoneSizeBytes: z.int().min(UNIT_BYTES).multipleOf(UNIT_BYTES),
-              zoneCapacityBytes: z.int().min(512),
-              maxOpen: z.int().min(0),
-              maxActive: z.int().min(0),
-            })
-            .nullable(),
+          zones: z.nullable(
+            z.strictObject({
+              zoneSizeBytes: integer(UNIT_BYTES).check(z.multipleOf(UNIT_BYTES)),
+              zoneCapacityBytes: integer(512),
+              maxOpen: integer(0),
+              maxActive: integer(0),
+            }),
+          ),
           attached: z.boolean(),
         }),
       )
-      .max(MAX_NAMESPACES),
+      .check(z.maxLength(MAX_NAMESPACES)),
   }),
 );
 
@@ -142,10 +140,10 @@ export class Inventory {
     const newest = this.readNewest();
     if (newest === undefined)
       throw new ConfigError(`${what} is not the medium of an emulated NVMe controller`);
-    const parsed = stateSchema().safeParse(parseJson(newest.text), { jitless: true });
-    if (!parsed.success) throw new ConfigError(`${what}: its record of namespaces is damaged`);
+    const state = read(stateSchema(), parseJson(newest.text));
+    if (state instanceof Problems) throw new ConfigError(`${what}: its record of namespaces is damaged`);
     const found = new Map<number, EmulatedNamespace>();
-    for (const record of parsed.data.namespaces) {
+    for (const record of state.namespaces) {
       if (!isPossible(record))
         throw new ConfigError(`${what}: there can be no such namespace ${record.nsid}`);
       if (record.startBytes + roundUp(record.sizeBytes) > this.layout.capacityBytes) {
