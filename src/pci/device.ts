@@ -76,7 +76,7 @@ export class PciDevice extends Resource {
     }
     try {
       this.config = new ConfigSpace(io);
-      this.function = fn ?? describeFunction(bdf, io, this.config);
+      this.function = fn ?? describeFunction(bdf, io);
     } catch (error) {
       this.close();
       throw error;
