@@ -39,6 +39,8 @@ export interface EmulatorProcess {
 const SBIN = "/usr/sbin:/sbin:/usr/bin:/bin";
 const MIB = 1024 * 1024;
 
+const nvmeCli: Tool = { package: "nvme-cli", present: () => findProgram("nvme", SBIN) !== undefined };
+
 /** A disk in a sparse file, fresh at every boot. */
 function disk(folder: string, id: string, sizeBytes: number): string[] {
   const file = join(folder, `${id}.img`);
@@ -204,7 +206,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
     purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
-    tools: [{ package: "nvme-cli", present: () => findProgram("nvme", SBIN) !== undefined }],
+    tools: [nvmeCli],
     defaultDevices: true,
     qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
     // A page of 1 GiB can be had at boot only, and is taken from all others.
@@ -215,6 +217,7 @@ export const testMachines: readonly TestMachine[] = [
     name: "nvme-data",
     purpose:
       "NVMe namespaces of many formats, reached through two controllers of one subsystem; two NUMA nodes",
+    tools: [nvmeCli],
     defaultDevices: true,
     qemuArgs: dataDevices,
     append: ["numa=fake=2"],
