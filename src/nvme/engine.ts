@@ -416,6 +416,7 @@ export class ControllerEngine {
   ): QueuePair {
     if (memory?.submission !== undefined) this.addresses.assertRing(memory.submission, "submission");
     if (memory?.completion !== undefined) this.addresses.assertRing(memory.completion, "completion");
+    if (memory?.lists !== undefined) this.addresses.assertLists(memory.lists, memory.submission);
     return new QueuePair({
       id,
       entries,
