@@ -42,6 +42,7 @@ const schema = lazily(() =>
     timeoutMs: z._default(number(1, 600_000), 30_000),
     keepAliveMs: z.optional(integer(100, 3_600_000)),
     shadowDoorbells: z._default(z.boolean(), false),
+    restoreFeatures: z._default(z.boolean(), true),
     recovery: z._default(
       z.strictObject({
         attempts: z._default(integer(0, 1000), 3),
@@ -119,6 +120,11 @@ export interface NvmeOptions {
    * trap of a register. False by default.
    */
   readonly shadowDoorbells?: boolean | undefined;
+  /**
+   * After a reset, on purpose or to recover, sets all features again that the program had set and not saved, and gives the
+   * host memory buffer back: before the I/O queues go on. A timestamp goes on where it would stand. True by default.
+   */
+  readonly restoreFeatures?: boolean | undefined;
   /**
    * What to do when the controller breaks down, disappears or breaks the protocol. Left out, all commands are rejected and
    * the controller stays down. Otherwise it is reset up to `attempts` times (3 by default; from the second on with a reset

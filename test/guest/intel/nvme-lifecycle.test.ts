@@ -1,6 +1,6 @@
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { NvmeController } from "../../../src/index.js";
+import { Feature, NvmeController } from "../../../src/index.js";
 import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
 import { QueuePair } from "../../../src/nvme/queue-pair.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
@@ -106,6 +106,47 @@ describe.each(backends)("close() through %s", (backend) => {
         expect(Buffer.compare(buffer.bytes, written)).toBe(0);
       }
     }
+  });
+});
+
+describe.each(backends)("features that were set, through %s", (backend) => {
+  it.each(["controller", "function"] as const)("are as before after a reset of the %s", async (kind) => {
+    await using nvme = await NvmeController.open(nvmeBdf(), { backend });
+    const { features } = nvme;
+    const lost: unknown[] = [];
+    nvme.lifecycle.on("featureLost", (...told) => lost.push(told));
+    const all = async () => ({
+      cache: await features.volatileWriteCache(),
+      over: await features.temperatureThreshold(),
+      events: await features.read(Feature.asyncEventConfiguration),
+      recovery: await features.read(Feature.errorRecovery, { nsid: 1 }),
+      behavior: await features.structures.hostBehavior(),
+    });
+    const fresh = await all();
+    const start = Date.UTC(2001, 8, 9);
+    const first = performance.now();
+    await features.setTimestamp(new Date(start));
+    const known = performance.now();
+    await features.setVolatileWriteCache(!fresh.cache);
+    await features.setTemperatureThreshold(fresh.over + 7);
+    await features.write(Feature.asyncEventConfiguration, { ...fresh.events, temperature: true });
+    await features.write(Feature.errorRecovery, { timeLimit: 42 }, { nsid: 1 });
+    await features.structures.setHostBehavior({ lbafee: 1 });
+    const before = await all();
+    expect(before).toMatchObject({ cache: !fresh.cache, over: fresh.over + 7, recovery: { timeLimit: 42 } });
+
+    const least = performance.now() - known;
+    await nvme.reset(kind);
+    expect(await all()).toEqual(before);
+    expect(lost).toEqual([]);
+    // A controller that starts begins at 1970. Whole milliseconds on both sides.
+    const elapsed = (await features.timestamp()).getTime() - start;
+    expect(elapsed).toBeGreaterThanOrEqual(least - 2);
+    expect(elapsed).toBeLessThanOrEqual(performance.now() - first + 2);
+
+    // For whoever comes next.
+    await features.setVolatileWriteCache(fresh.cache);
+    await features.setTemperatureThreshold(fresh.over);
   });
 });
 

@@ -16,6 +16,7 @@ describe("options", () => {
       adminQueueEntries: 32,
       spinMicroseconds: 50,
       shadowDoorbells: false,
+      restoreFeatures: true,
       arbitration: "round-robin",
       timeoutMs: 30_000,
       recovery: { attempts: 0, delayMs: 100, retry: "fail" },
