@@ -4,6 +4,7 @@ import { allBackendNames, type BackendName } from "../pci/backend.js";
 import { ConfigError } from "../sys/errors.js";
 import { lazily } from "../sys/lazy.js";
 import { integer, number, readOptions } from "../sys/schema.js";
+import { isUuid } from "../vfio/uuid.js";
 import type { VfioUserOptions } from "../vfio-user/options.js";
 
 /** Weights of WRR are 8-bit fields, zero-based. */
@@ -15,6 +16,7 @@ const schema = lazily(() =>
     dma: z.optional(z.instanceof(DmaSpace)),
     // Checked by who takes it, PciDevice.open().
     vfioUser: z.optional(z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null)),
+    vfToken: z.optional(z.string().check(z.refine(isUuid, "must be a UUID"))),
     completion: z.optional(z.enum(["interrupt", "poll", "adaptive"])),
     spinMicroseconds: z._default(number(0, 1_000_000), 50),
     queues: z._default(integer(0, 65535), 1),
@@ -65,6 +67,8 @@ export interface NvmeOptions {
   readonly dma?: DmaSpace | undefined;
   /** How to speak to a server (`vfio-user:PATH`), and whether to look for it again when it has gone (`reconnect`). */
   readonly vfioUser?: VfioUserOptions | undefined;
+  /** The secret of a physical function and its virtual functions, a UUID: see {@link PciOpenOptions.vfToken}. */
+  readonly vfToken?: string | undefined;
   /**
    * How completions are noticed: `interrupt` costs nothing while idle; `poll` looks once per turn of the event loop while
    * commands are outstanding; `adaptive` looks for `spinMicroseconds` after something was sent or came, and then waits for
