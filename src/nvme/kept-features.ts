@@ -77,12 +77,13 @@ export class KeptFeatures {
   private readonly underWay = new Set<Promise<void>>();
 
   /** An admin command of the program was submitted. */
-  watch(command: NvmeCommand, completion: Promise<NvmeCompletion>): void {
-    if (command.opcode !== AdminOpcode.setFeatures) return;
-    const fid = (command.cdw10 ?? 0) & FID_MASK;
+  watch(sent: NvmeCommand, completion: Promise<NvmeCompletion>): void {
+    if (sent.opcode !== AdminOpcode.setFeatures) return;
+    const fid = (sent.cdw10 ?? 0) & FID_MASK;
     if (!known.has(fid) || leftAlone.has(fid)) return;
-    // Its buffer is the program's again when it has completed.
-    const bytes = command.data === undefined ? undefined : copyOf(command.data);
+    // It and its buffer are the program's again when it has completed.
+    const command = { ...sent };
+    const bytes = sent.data === undefined ? undefined : copyOf(sent.data);
     const done = completion
       .then(
         () => this.took(command, bytes),
@@ -126,7 +127,7 @@ export class KeptFeatures {
         await set(command, fid === FeatureId.timestamp ? later(data, performance.now() - at) : data);
       } catch (error) {
         if (!(error instanceof NvmeError)) throw error;
-        this.kept.delete(key);
+        if (this.kept.get(key) === kept) this.kept.delete(key);
         refused({ fid, nsid: command.nsid ?? 0, value: command.cdw11 ?? 0 }, error);
       }
     }
