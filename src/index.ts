@@ -95,6 +95,7 @@ export { type HandedOver, HandedQueues } from "./nvme/handed-queues.js";
 export { HostMemoryBuffer, type HostMemoryTarget } from "./nvme/host-memory-buffer.js";
 export type { IoOptions, ProtectionOptions } from "./nvme/io-options.js";
 export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
+export type { SetFeature } from "./nvme/kept-features.js";
 export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";
 export { LockdownInterface, type LockdownOptions, LockdownScope } from "./nvme/lockdown.js";
 export {

@@ -35,7 +35,7 @@ export async function adminRead(
 
 /** An admin command whose data goes to the controller. @throws as NvmeController.admin() */
 export async function adminWrite(
-  target: AdminTarget,
+  target: Pick<AdminTarget, "dma" | "admin">,
   command: Omit<NvmeCommand, "data">,
   bytes: Uint8Array,
   limits?: CommandOptions,

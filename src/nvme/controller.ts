@@ -259,7 +259,8 @@ export class NvmeController implements AsyncDisposable {
 
   /**
    * Resets the controller (CC.EN), the whole NVM subsystem with all its controllers (NSSR), or the PCI function, and makes
-   * its queues again. Features that were set are as after power-on. Works also after a failure or a shutdown.
+   * its queues again; features that the program had set are set again (`restoreFeatures`). Works also after a failure or a
+   * shutdown.
    * @param options outstanding: what happens to the commands that are outstanding, see {@link NvmeOptions.recovery};
    *   `fail` (NvmeResetError) by default. Those that wait for their turn are kept.
    * @throws UnsupportedError, StateError (a reset is under way), ClosedError; what kept it from working again
@@ -347,6 +348,11 @@ export class NvmeController implements AsyncDisposable {
   /** Endurance groups and NVM sets. */
   get capacity(): NvmeCapacity {
     return new NvmeCapacity(this);
+  }
+
+  /** Not for users: see {@link HostMemoryTarget}. */
+  hostMemoryGiven(command: NvmeCommand): void {
+    this.engine.hostMemoryGiven(command);
   }
 
   /** Gives the controller memory of the host. @param bytes what it prefers by default @throws as HostMemoryBuffer.give() */

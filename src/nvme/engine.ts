@@ -3,6 +3,7 @@ import type { PciDevice } from "../pci/device.js";
 import type { Interrupts } from "../pci/interrupts.js";
 import { ClosedError, DeviceGoneError, UnsupportedError } from "../sys/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
+import { adminWrite } from "./admin-target.js";
 import { ControllerMemoryBuffer } from "./cmb.js";
 import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
 import { type CommandOptions, checkCommandOptions } from "./command-options.js";
@@ -12,6 +13,7 @@ import { DeviceAddresses } from "./device-memory.js";
 import { Doorbells } from "./doorbells.js";
 import { NvmeProtocolError } from "./error.js";
 import { IoQueues } from "./io-queues.js";
+import { KeptFeatures } from "./kept-features.js";
 import { NvmeLifecycle, type RetryPolicy, staysFor } from "./lifecycle.js";
 import type { NvmeConfig } from "./options.js";
 import { PersistentMemoryRegion } from "./pmr.js";
@@ -62,6 +64,8 @@ export class ControllerEngine {
   private ringSet: NvmeRings | undefined;
   private shadow: { readonly memory: DmaBuffer; readonly doorbells: ShadowDoorbells } | undefined;
   private keepAliveTimer: NodeJS.Timeout | undefined;
+  /** What the program set, unless it wants that to be forgotten. */
+  private readonly keptFeatures: KeptFeatures | undefined;
   private interrupts: Interrupts | undefined;
   private restarting: AbortSignal | undefined;
   private closing: Promise<void> | undefined;
@@ -80,6 +84,7 @@ export class ControllerEngine {
     this.capabilities = this.registers.capabilities();
     this.version = this.registers.version();
     this.startUp = planStartUp(device.bdf, this.capabilities, config);
+    this.keptFeatures = config.restoreFeatures ? new KeptFeatures() : undefined;
     this.addresses = new DeviceAddresses(device.bdf, device.dma);
     this.adminRules = this.dataRules(0);
     this.ioRules = this.adminRules;
@@ -157,7 +162,14 @@ export class ControllerEngine {
     this.lifecycle.assertUsable();
     if (options !== undefined) checkCommandOptions(options);
     checkCommand(command, this.adminRules);
-    return this.adminQueue.submit(command, options);
+    const completion = this.adminQueue.submit(command, options);
+    this.keptFeatures?.watch(command, completion);
+    return completion;
+  }
+
+  /** See {@link HostMemoryTarget}. */
+  hostMemoryGiven(command: NvmeCommand): void {
+    this.keptFeatures?.hostMemoryGiven(command);
   }
 
   /** @throws as NvmeController.admin() */
@@ -387,12 +399,33 @@ export class ControllerEngine {
       this.cmb?.apply();
       await this.pmr?.apply();
       this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterTurn));
+      const since = performance.now();
       await this.enable();
       await this.configure();
+      await this.restoreFeatures("others", since, signal);
       await this.queues.rebuild();
+      await this.restoreFeatures("vectors", since, signal);
     } finally {
       this.restarting = undefined;
     }
+  }
+
+  private async restoreFeatures(
+    which: "vectors" | "others",
+    since: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { dma } = this.device;
+    await this.keptFeatures?.restore(
+      which,
+      since,
+      (command, data) => {
+        if (data === undefined) return this.own(command);
+        return adminWrite({ dma, admin: (whole) => this.own(whole) }, command, data);
+      },
+      (feature, error) => this.lifecycle.featureLost(feature, error),
+      signal,
+    );
   }
 
   private suspend(error: Error, policy: RetryPolicy): void {

@@ -3,9 +3,10 @@ import { checkInteger } from "../sys/check.js";
 import { ClosedError, UnsupportedError } from "../sys/errors.js";
 import { closeAll, Lease } from "../sys/resource.js";
 import type { AdminTarget } from "./admin-target.js";
+import type { NvmeCommand } from "./command.js";
 import { NvmeFeatures } from "./features.js";
-import { hostMemoryDescriptor } from "./spec/features.js";
-import { FeatureId } from "./spec/opcodes.js";
+import { hostMemoryAttributes, hostMemoryDescriptor } from "./spec/features.js";
+import { AdminOpcode, FeatureId } from "./spec/opcodes.js";
 
 /** Unit of HMPRE, HMMIN and HMMINDS. */
 const UNIT_BYTES = 4096;
@@ -28,11 +29,13 @@ export interface HostMemoryTarget extends AdminTarget {
   readonly device: { readonly lease: Lease };
   /** Memory page of the controller in bytes (CC.MPS). */
   readonly memoryPageBytes: number;
+  /** Is told by which command it was given the memory: the command to be sent again after a reset. */
+  hostMemoryGiven(command: NvmeCommand): void;
 }
 
 /**
  * Memory of the host that the controller has to itself (NVMe Base 2.x, section "Host Memory Buffer"). It is taken back
- * with close(), or when the controller is closed. After a reset the controller has it no more, until restore().
+ * with close(), or when the controller is closed. After a reset the controller gets it again, with what it had in there.
  */
 export class HostMemoryBuffer implements AsyncDisposable {
   private constructor(
@@ -92,10 +95,17 @@ export class HostMemoryBuffer implements AsyncDisposable {
     return this.lease.closed;
   }
 
-  /** Gives the memory to the controller again, after a reset: what it had in there is still there. @throws as give() */
+  /**
+   * Gives the memory to the controller again, where a reset took it away: the controller was opened without `restoreFeatures`,
+   * or refused it. What it had in there is still there. Does nothing where the controller has it.
+   * @throws as give()
+   */
   async restore(): Promise<void> {
     if (this.closed) throw new ClosedError(this.lease.label);
-    await this.set(ENABLE | MEMORY_RETURN);
+    const { value } = await new NvmeFeatures(this.target).get(FeatureId.hostMemoryBuffer, {
+      sizeBytes: hostMemoryAttributes.sizeBytes,
+    });
+    if ((value & ENABLE) === 0) await this.set(ENABLE | MEMORY_RETURN);
   }
 
   /**
@@ -115,6 +125,13 @@ export class HostMemoryBuffer implements AsyncDisposable {
 
   private async set(value: number): Promise<void> {
     await new NvmeFeatures(this.target).set(FeatureId.hostMemoryBuffer, value, this.words);
+    this.target.hostMemoryGiven({
+      name: "Set Features (Host Memory Buffer)",
+      opcode: AdminOpcode.setFeatures,
+      cdw10: FeatureId.hostMemoryBuffer,
+      cdw11: value,
+      ...this.words,
+    });
   }
 }
 

@@ -2,7 +2,8 @@ import { EventEmitter } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { ClosedError, DeviceGoneError, StateError } from "../sys/errors.js";
 import type { NvmeCommand } from "./command.js";
-import { NvmeResetError } from "./error.js";
+import { type NvmeError, NvmeResetError } from "./error.js";
+import type { SetFeature } from "./kept-features.js";
 import type { NvmeConfig } from "./options.js";
 import { lifecycleChannel } from "./trace.js";
 
@@ -27,8 +28,10 @@ export interface NvmeLifecycleEvents {
   failure: [error: Error];
   /** An attempt to recover begins; the first is 1. */
   recovering: [attempt: number, error: Error];
-  /** It is back: queues are as before, features that the program set are not. */
+  /** It is back: queues are as before, and so are the features that the program set (`restoreFeatures`). */
   recovered: [attempts: number];
+  /** After a reset the controller refused a feature that the program had set: it is as after power-on. */
+  featureLost: [feature: SetFeature, error: NvmeError];
   /** It stays down: all commands were rejected, and all new ones are. */
   failed: [error: Error];
   /**
@@ -164,6 +167,10 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.tell("removal");
     if (this.listenerCount("removal") > 0 || this.current !== "live") return;
     this.fail(new DeviceGoneError(this.parts.name, "is being removed: close it"), 0);
+  }
+
+  featureLost(feature: SetFeature, error: NvmeError): void {
+    this.tell("featureLost", feature, error);
   }
 
   closed(): void {

@@ -5,6 +5,7 @@ import type { InterruptKind } from "../pci/interrupts.js";
 import { ConfigError } from "../sys/errors.js";
 import { lazily } from "../sys/lazy.js";
 import { integer, number, readOptions } from "../sys/schema.js";
+import { isUuid } from "../vfio/uuid.js";
 import type { VfioUserOptions } from "../vfio-user/options.js";
 
 /** Weights of WRR are 8-bit fields, zero-based. */
@@ -14,9 +15,9 @@ const schema = lazily(() =>
   z.strictObject({
     backend: z.optional(z.enum(allBackendNames)),
     dma: z.optional(z.instanceof(DmaSpace)),
-    vfToken: z.optional(z.guid()),
     // Checked by who takes it, PciDevice.open().
     vfioUser: z.optional(z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null)),
+    vfToken: z.optional(z.string().check(z.refine(isUuid, "must be a UUID"))),
     completion: z.optional(z.enum(["interrupt", "poll", "adaptive"])),
     spinMicroseconds: z._default(number(0, 1_000_000), 50),
     queues: z._default(integer(0, 65535), 1),
@@ -45,6 +46,7 @@ const schema = lazily(() =>
     timeoutMs: z._default(number(1, 600_000), 30_000),
     keepAliveMs: z.optional(integer(100, 3_600_000)),
     shadowDoorbells: z._default(z.boolean(), false),
+    restoreFeatures: z._default(z.boolean(), true),
     recovery: z._default(
       z.strictObject({
         attempts: z._default(integer(0, 1000), 3),
@@ -65,10 +67,10 @@ export interface NvmeOptions {
   readonly backend?: BackendName | undefined;
   /** A DMA space that exists, for instance another controller's, to be joined: see {@link PciOpenOptions.dma}. */
   readonly dma?: DmaSpace | undefined;
-  /** The secret of a physical function and its virtual ones, a UUID: see {@link PciOpenOptions.vfToken}. */
-  readonly vfToken?: string | undefined;
   /** How to speak to a server (`vfio-user:PATH`), and whether to look for it again when it has gone (`reconnect`). */
   readonly vfioUser?: VfioUserOptions | undefined;
+  /** The secret of a physical function and its virtual functions, a UUID: see {@link PciOpenOptions.vfToken}. */
+  readonly vfToken?: string | undefined;
   /**
    * How completions are noticed: `interrupt` costs nothing while idle; `poll` looks once per turn of the event loop while
    * commands are outstanding; `adaptive` looks for `spinMicroseconds` after something was sent or came, and then waits for
@@ -126,6 +128,11 @@ export interface NvmeOptions {
    * trap of a register. False by default.
    */
   readonly shadowDoorbells?: boolean | undefined;
+  /**
+   * After a reset, on purpose or to recover, sets all features again that the program had set and not saved, and gives the
+   * host memory buffer back: before the I/O queues go on. A timestamp goes on where it would stand. True by default.
+   */
+  readonly restoreFeatures?: boolean | undefined;
   /**
    * What to do when the controller breaks down, disappears or breaks the protocol. Left out, all commands are rejected and
    * the controller stays down. Otherwise it is reset up to `attempts` times (3 by default; from the second on with a reset

@@ -43,13 +43,7 @@ export interface OpenedBackend {
   readonly remark?: string;
 }
 
-/** What vfio-pci wants of who opens a physical function with virtual ones, or one of these. */
-export interface Secret {
-  /** A UUID. */
-  readonly token?: string;
-}
-
-const openers: Readonly<Record<BackendName, (bdf: string, secret: Secret) => OpenedBackend>> = {
+const openers: Readonly<Record<BackendName, (bdf: string, token: string | undefined) => OpenedBackend>> = {
   iommufd: openIommufd,
   type1: openType1,
   "iommufd-compat": openCompat,
@@ -68,9 +62,10 @@ export interface BackendChoice extends OpenedBackend {
 
 /**
  * Opens a function through the backend asked for, or else the first that works.
+ * @param token of the physical function, a UUID
  * @throws the backend's own error where one was asked for; UnsupportedError with every backend's reason
  */
-export function openBackend(bdf: string, wanted?: BackendName, secret: Secret = {}): BackendChoice {
+export function openBackend(bdf: string, wanted?: BackendName, token?: string): BackendChoice {
   if (wanted !== undefined) {
     const open = openers[wanted];
     if (open === undefined) {
@@ -78,14 +73,14 @@ export function openBackend(bdf: string, wanted?: BackendName, secret: Secret = 
         `backend must be one of ${allBackendNames.join(", ")}, got ${JSON.stringify(wanted)}`,
       );
     }
-    const opened = open(bdf, secret);
+    const opened = open(bdf, token);
     const remark = opened.remark === undefined ? "" : `; ${opened.remark}`;
     return { ...opened, name: wanted, reason: `${wanted} was asked for${remark}` };
   }
   const failures: { name: BackendName; error: unknown }[] = [];
   for (const name of backendNames) {
     try {
-      const opened = openers[name](bdf, secret);
+      const opened = openers[name](bdf, token);
       const because = failures.map((failure) => `${failure.name} can't be used: ${messageOf(failure.error)}`);
       return {
         ...opened,
@@ -107,15 +102,11 @@ export function openBackend(bdf: string, wanted?: BackendName, secret: Secret = 
 
 /**
  * Opens a function into an address space that exists, with all that is mapped there.
+ * @param token of the physical function, a UUID
  * @throws ArgumentError (a backend was asked for that isn't the space's), SysError: EADDRINUSE (iommufd) or EINVAL (type1)
  *   where something is mapped that the device's IOMMU can't translate
  */
-export function joinSpace(
-  bdf: string,
-  space: DmaSpace,
-  wanted?: BackendName,
-  secret: Secret = {},
-): BackendChoice {
+export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName, token?: string): BackendChoice {
   space.lease.assertOpen();
   const { mapper } = space;
   if (wanted !== undefined && wanted !== mapper.name) {
@@ -127,7 +118,7 @@ export function joinSpace(
     return opening((opened) => {
       assertIommu(bdf, mapper instanceof NoiommuIoasMapper);
       const device = opened(VfioDevice.openCdev(bdf));
-      device.bind(mapper.ioas.iommufd, secret);
+      device.bind(mapper.ioas.iommufd, { token });
       device.attach(mapper.ioas);
       const { lease } = space;
       const after = (): void => devicesChanged(mapper, lease);
@@ -136,7 +127,7 @@ export function joinSpace(
     });
   }
   if (mapper instanceof ContainerMapper || mapper instanceof NoiommuGroupMapper) {
-    const { device, leave } = mapper.groups.open(bdf, secret);
+    const { device, leave } = mapper.groups.open(bdf, token);
     // Not the space itself: what runs after the last of it must not keep it from being collected.
     const { lease } = space;
     devicesChanged(mapper, lease);
@@ -197,44 +188,44 @@ function assertIommu(bdf: string, expectNone: boolean): void {
     throw new UnsupportedError(`${bdf} has an IOMMU: open it through iommufd or type1`);
 }
 
-function openIommufd(bdf: string, secret: Secret): OpenedBackend {
-  return openCdev(bdf, secret, false);
+function openIommufd(bdf: string, token: string | undefined): OpenedBackend {
+  return openCdev(bdf, token, false);
 }
 
-function openCdev(bdf: string, secret: Secret, noiommu: boolean): OpenedBackend {
+function openCdev(bdf: string, token: string | undefined, noiommu: boolean): OpenedBackend {
   return opening((opened) => {
     const iommufd = opened(Iommufd.open());
     // The kernel would attach it to an IOAS all the same.
     assertIommu(bdf, noiommu);
     const ioas = opened(iommufd.allocIoas());
     const device = opened(VfioDevice.openCdev(bdf));
-    device.bind(iommufd, secret);
+    device.bind(iommufd, { token });
     device.attach(ioas);
     const space = opened(new DmaSpace(noiommu ? new NoiommuIoasMapper(ioas) : new IoasMapper(ioas)));
     return { io: device, space, resources: [device, space, ioas, iommufd] };
   });
 }
 
-function openType1(bdf: string, secret: Secret): OpenedBackend {
+function openType1(bdf: string, token: string | undefined): OpenedBackend {
   return opening((opened) => {
     const container = opened(VfioContainer.open());
-    return openGroup(bdf, secret, opened, container, (ready) => new ContainerMapper(ready));
+    return openGroup(bdf, token, opened, container, (ready) => new ContainerMapper(ready));
   });
 }
 
-function openCompat(bdf: string, secret: Secret): OpenedBackend {
+function openCompat(bdf: string, token: string | undefined): OpenedBackend {
   return opening((opened) => {
     const iommufd = opened(Iommufd.open());
     const container = opened(VfioContainer.ofIommufd(iommufd));
     const name = "iommufd-compat";
-    const result = openGroup(bdf, secret, opened, container, (ready) => new ContainerMapper(ready, name));
+    const result = openGroup(bdf, token, opened, container, (ready) => new ContainerMapper(ready, name));
     return { ...result, resources: [...result.resources, iommufd] };
   });
 }
 
 function openGroup(
   bdf: string,
-  secret: Secret,
+  token: string | undefined,
   opened: <R extends Resource>(resource: R) => R,
   container: VfioContainer,
   makeMapper: (container: VfioContainer) => ContainerMapper | NoiommuGroupMapper,
@@ -244,7 +235,7 @@ function openGroup(
   group.setContainer(container);
   const type1 = container.checkExtension(VFIO_TYPE1v2_IOMMU) ? "type1v2" : "type1";
   container.setIommu(noiommu ? "noiommu" : type1);
-  const device = opened(group.openDevice(bdf, secret));
+  const device = opened(group.openDevice(bdf, { token }));
   const mapper = makeMapper(container);
   mapper.groups.add(group);
   const space = opened(new DmaSpace(mapper));
@@ -252,17 +243,17 @@ function openGroup(
 }
 
 /** By character device, where memory is pinned; else by group. */
-function openNoiommu(bdf: string, secret: Secret): OpenedBackend {
+function openNoiommu(bdf: string, token: string | undefined): OpenedBackend {
   let why: unknown;
   try {
-    return { ...openCdev(bdf, secret, true), remark: "by character device" };
+    return { ...openCdev(bdf, token, true), remark: "by character device" };
   } catch (error) {
     why = error;
   }
   const opened = opening((keep) => {
     const container = keep(VfioContainer.open());
     const makeMapper = (ready: VfioContainer): NoiommuGroupMapper => new NoiommuGroupMapper(ready);
-    return openGroup(bdf, secret, keep, container, makeMapper, true);
+    return openGroup(bdf, token, keep, container, makeMapper, true);
   });
   return { ...opened, remark: `by group, since by character device: ${messageOf(why)}` };
 }

@@ -1,7 +1,10 @@
 import { DmaSpace } from "../dma/space.js";
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError, UnsupportedError } from "../sys/errors.js";
 import { closeAll, closeAllAsync, Lease, Resource } from "../sys/resource.js";
+import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
+import { uuidToBytes } from "../vfio/uuid.js";
+import { setVfToken } from "../vfio/vf-token.js";
 import type { VfioUserOptions } from "../vfio-user/options.js";
 import { type BackendChoice, type BackendName, joinSpace, openBackend, openVfioUser } from "./backend.js";
 import { Bar } from "./bar.js";
@@ -20,13 +23,14 @@ export interface PciOpenOptions {
    * closed before the space is; whoever opened the space first closes it.
    */
   readonly dma?: DmaSpace | undefined;
-  /**
-   * The secret of a physical function whose virtual functions vfio-pci has too, a UUID: who opens the physical one sets it,
-   * and without it none of the virtual ones can be opened.
-   */
-  readonly vfToken?: string | undefined;
   /** How to speak to the server, where the address is `vfio-user:PATH`. */
   readonly vfioUser?: VfioUserOptions | undefined;
+  /**
+   * The secret that a physical function and its virtual functions share where both are VFIO's, a UUID. Whoever opens the
+   * physical function sets it; virtual functions open only to who knows it, and so does the physical one while any of them is
+   * open. By character device it takes Linux 6.17.
+   */
+  readonly vfToken?: string | undefined;
 }
 
 const VFIO_USER = "vfio-user:";
@@ -52,6 +56,7 @@ export class PciDevice extends Resource {
   private constructor(bdf: string, options: PciOpenOptions) {
     const socket = bdf.startsWith(VFIO_USER) ? bdf.slice(VFIO_USER.length) : undefined;
     const fn = socket === undefined ? readPciFunction(bdf) : undefined;
+    if (options.vfToken !== undefined) uuidToBytes(options.vfToken);
     const joined = options.dma;
     if (joined !== undefined && !(joined instanceof DmaSpace))
       throw new ArgumentError("dma must be a DmaSpace");
@@ -91,8 +96,8 @@ export class PciDevice extends Resource {
   /**
    * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), or one that a vfio-user server has.
    * @param address `0000:00:03.0`, `00:03.0` or `vfio-user:/path/of/socket`
-   * @throws ArgumentError (malformed, no such device, a token for what takes none), UnsupportedError (no backend works: with each one's reason),
-   *   SysError; nothing stays open
+   * @throws ArgumentError (malformed, no such device, a token for what takes none), UnsupportedError (no backend works: with
+   *   each one's reason), SysError: EACCES where a virtual function wants another token; nothing stays open
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
     return new PciDevice(address.startsWith(VFIO_USER) ? address : parseBdf(address), options);
@@ -119,6 +124,19 @@ export class PciDevice extends Resource {
   reset(): void {
     this.lease.assertOpen();
     this.io.reset();
+  }
+
+  /**
+   * Sets the token that whoever opens a virtual function of this physical function has to know from now on: see
+   * {@link PciOpenOptions.vfToken}. It outlives this device.
+   * @param uuid as text
+   * @throws ArgumentError (no UUID), UnsupportedError (no physical function with SR-IOV), SysError
+   */
+  setVfToken(uuid: string): void {
+    this.lease.assertOpen();
+    uuidToBytes(uuid);
+    if (!(this.io instanceof VfioDevice)) throw new UnsupportedError(`${this.bdf} has no virtual functions`);
+    setVfToken(this.io, uuid);
   }
 
   /**
@@ -155,15 +173,14 @@ export class PciDevice extends Resource {
 function choose(bdf: string, socket: string | undefined, options: PciOpenOptions): BackendChoice {
   const { dma, backend, vfToken } = options;
   if (socket === undefined) {
-    const secret = vfToken === undefined ? {} : { token: vfToken };
-    return dma === undefined ? openBackend(bdf, backend, secret) : joinSpace(bdf, dma, backend, secret);
+    return dma === undefined ? openBackend(bdf, backend, vfToken) : joinSpace(bdf, dma, backend, vfToken);
   }
-  if (vfToken !== undefined)
-    throw new ArgumentError(`${bdf} is no function of this host: it takes no vfToken`);
   if (backend !== undefined && backend !== "vfio-user") {
     throw new ArgumentError(`${bdf} is reached over vfio-user, not through ${backend}`);
   }
   // Each connection has mappings of its own.
   if (dma !== undefined) throw new ArgumentError(`${bdf} can't join another device's DMA space`);
+  if (vfToken !== undefined)
+    throw new ArgumentError(`${bdf} is reached over vfio-user, which knows no token`);
   return openVfioUser(socket, options.vfioUser ?? {});
 }

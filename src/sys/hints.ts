@@ -124,7 +124,7 @@ const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EBUSY: "its group is open through /dev/vfio/GROUP, or another owner has it",
     ENODEV: "the device has no IOMMU group: is the IOMMU switched on?",
     EINVAL: "the device is open through another descriptor, or takes no token",
-    EACCES: "a virtual function takes the token of its physical function",
+    EACCES: "a virtual function takes the token of its physical function (vfToken)",
     EBADF: "the iommufd's descriptor is not open",
     EBADFD: "the descriptor is no iommufd",
   },
@@ -177,7 +177,7 @@ const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
       "the platform can't isolate the device's interrupts: interrupt remapping is needed (or " +
       "iommufd.allow_unsafe_interrupts=1)",
     EINVAL: "the group is in no container, or the device takes no token",
-    EACCES: "a virtual function takes the token of its physical function",
+    EACCES: "a virtual function takes the token of its physical function (vfToken)",
     EBUSY: "the device is open through its character device",
   },
   VFIO_SET_IOMMU: {

@@ -161,7 +161,7 @@ export class VfioGroup extends Resource {
    * @throws StateError without a container, SysError: ENODEV where the device is not of this group or the container
    *   has no IOMMU yet
    */
-  openDevice(name: string, options: { readonly token?: string } = {}): VfioDevice {
+  openDevice(name: string, options: { readonly token?: string | undefined } = {}): VfioDevice {
     const membership = this.assertMember();
     if (options.token !== undefined) uuidToBytes(options.token);
     const suffix = options.token === undefined ? "" : ` vf_token=${options.token}`;

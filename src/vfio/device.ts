@@ -127,7 +127,7 @@ export class VfioDevice extends Resource implements DeviceIo {
    * @throws StateError (bound already, or opened through a group), ArgumentError, SysError: EPERM, EBUSY, ENODEV, EACCES
    *   (wrong token)
    */
-  bind(iommufd: BindTarget, options: { readonly token?: string } = {}): void {
+  bind(iommufd: BindTarget, options: { readonly token?: string | undefined } = {}): void {
     this.lease.assertOpen();
     if (this.openedThrough === "group")
       throw new StateError(`${this.lease.label} was opened through its group`);

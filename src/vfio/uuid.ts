@@ -2,8 +2,12 @@ import { ArgumentError } from "../sys/errors.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
 /** The 16 bytes of a UUID in its textual order, as VFIO wants tokens. @throws ArgumentError */
 export function uuidToBytes(uuid: string): Uint8Array {
-  if (!UUID.test(uuid)) throw new ArgumentError(`${JSON.stringify(uuid)} is no UUID`);
+  if (!isUuid(uuid)) throw new ArgumentError(`${JSON.stringify(uuid)} is no UUID`);
   return Uint8Array.from(Buffer.from(uuid.replaceAll("-", ""), "hex"));
 }

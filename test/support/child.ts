@@ -14,7 +14,7 @@ export class Child {
   /** Starts a script with the Node that runs the tests. */
   constructor(...args: readonly string[]) {
     const child = spawn(process.execPath, args, {
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["pipe", "pipe", "pipe"],
       timeout: HANG_MS,
       killSignal: "SIGKILL",
     });
@@ -24,6 +24,8 @@ export class Child {
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       this.err += text;
     });
+    // It may have been killed.
+    child.stdin.on("error", () => {});
     this.child = child;
     this.ended = new Promise((resolve, reject) => {
       child.once("error", reject);
@@ -58,6 +60,11 @@ export class Child {
       this.child.stdout?.on("data", look);
     });
     await Promise.race([said, ended]);
+  }
+
+  /** Writes to its input, which stays empty otherwise. */
+  tell(text: string): void {
+    this.child.stdin?.write(text);
   }
 
   kill(): void {

@@ -42,6 +42,9 @@ export class RecordingController implements AdminTarget {
     this.identify = identifyController.decode(identifyController.encode({ lpa: 0x7f, ...identify }));
   }
 
+  /** It is never reset. */
+  hostMemoryGiven(): void {}
+
   async admin(command: NvmeCommand): Promise<NvmeCompletion> {
     const { data } = command;
     if (data !== undefined && !("buffer" in data)) throw new Error("admin commands have one buffer");

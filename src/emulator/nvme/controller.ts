@@ -25,6 +25,7 @@ import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
 import { Features } from "./features.js";
 import { FileMedium } from "./file-medium.js";
 import { HostMemory } from "./host-memory.js";
+import { HOST_MEMORY_UNIT_BYTES, HostMemoryBuffer, leastHostMemoryUnits } from "./host-memory-buffer.js";
 import { CONTROLLER_ID, Identify } from "./identify.js";
 import { Inventory } from "./inventory.js";
 import { Layout } from "./layout.js";
@@ -179,7 +180,18 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     );
     this.events = new AsyncEvents((cid, dw0) => this.completeLater(0, cid, dw0, NvmeStatus.success));
     this.features = new Features(
-      { queuePairs: config.queuePairs, vectors: this.signalled.length },
+      {
+        queuePairs: config.queuePairs,
+        vectors: this.signalled.length,
+        hostMemoryBuffer:
+          config.hostMemoryBytes === 0
+            ? undefined
+            : new HostMemoryBuffer(
+                this.memory,
+                leastHostMemoryUnits(config.hostMemoryBytes) * HOST_MEMORY_UNIT_BYTES,
+                () => transfer.prp.memoryPageBytes,
+              ),
+      },
       command,
       transfer,
       {
@@ -631,13 +643,13 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
     const { registers, queues, features, events, logPages, nvm, config } = this;
     const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
-    const { capacityBytes, doorbells, cmbBytes, cmbWithout } = config;
+    const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes } = config;
     return new NvmeMigration(
       { registers, queues, features, events, logPages, nvm, ...parts },
       {
         shape: JSON.stringify({
           ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
-          ...{ capacityBytes, doorbells, cmbBytes, cmbWithout },
+          ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes },
         }),
         saveDelayed: () => this.saveDelayed(),
         loadDelayed: (delayed) => this.loadDelayed(delayed),

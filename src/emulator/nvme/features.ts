@@ -2,6 +2,7 @@ import { FeatureId, FeatureSelect } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { ArgumentError } from "../../sys/errors.js";
 import type { Command } from "./command.js";
+import type { HostMemoryBuffer } from "./host-memory-buffer.js";
 import type { SavedFeatures } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
 
@@ -20,6 +21,8 @@ const TIMESTAMP_SET_BY_HOST = 1;
 interface FeatureOptions {
   readonly queuePairs: number;
   readonly vectors: number;
+  /** Where the controller wants any. */
+  readonly hostMemoryBuffer: HostMemoryBuffer | undefined;
 }
 
 /** What a feature does when it is set, beyond being remembered. */
@@ -63,6 +66,7 @@ export class Features {
     this.thresholds = new Map();
     this.hostBehavior.fill(0);
     this.errorRecovery.clear();
+    this.options.hostMemoryBuffer?.reset();
     this.aggregationThreshold = 1;
     this.aggregationTimeMs = 0;
     this.timestampBase = 0n;
@@ -98,7 +102,7 @@ export class Features {
     const { command } = this;
     const id = command.cdw(10) & 0xff;
     const select = (command.cdw(10) >>> 8) & 7;
-    if (!known.has(id)) return NvmeStatus.invalidField;
+    if (!this.knows(id)) return NvmeStatus.invalidField;
     if (select === FeatureSelect.supported) {
       const perNamespace = id === FeatureId.errorRecovery ? SAVED_SELECT_SUPPORTED.namespaceSpecific : 0;
       command.dw0 = perNamespace | SAVED_SELECT_SUPPORTED.changeable;
@@ -136,6 +140,8 @@ export class Features {
       case FeatureId.numberOfQueues:
         command.dw0 = this.allQueues;
         return NvmeStatus.success;
+      case FeatureId.hostMemoryBuffer:
+        return this.getHostMemory(isCurrent);
       default:
         command.dw0 = (isCurrent ? this.values.get(id) : defaults[id]) ?? 0;
         return NvmeStatus.success;
@@ -147,7 +153,7 @@ export class Features {
     const { command } = this;
     const id = command.cdw(10) & 0xff;
     const value = command.cdw(11);
-    if (!known.has(id)) return NvmeStatus.invalidField;
+    if (!this.knows(id)) return NvmeStatus.invalidField;
     if (command.cdw(10) >= SAVE) return NvmeStatus.featureIdentifierNotSaveable;
     switch (id) {
       case FeatureId.powerManagement:
@@ -197,6 +203,8 @@ export class Features {
         this.hostBehavior.set(bytes);
         return NvmeStatus.success;
       }
+      case FeatureId.hostMemoryBuffer:
+        return this.options.hostMemoryBuffer?.set(command) ?? NvmeStatus.invalidField;
       case FeatureId.commandSetProfile:
         // There is one combination, number 0.
         if ((value & 0x1ff) !== 0) return NvmeStatus.ioCommandSetCombinationRejected;
@@ -219,15 +227,17 @@ export class Features {
       timestampOrigin: this.timestampOrigin,
       hostBehavior: Buffer.from(this.hostBehavior).toString("hex"),
       errorRecovery: [...this.errorRecovery],
+      hostMemoryBuffer: this.options.hostMemoryBuffer?.save() ?? null,
     };
   }
 
   /** @throws ArgumentError where there can be no such features */
-  check({ values, coalescingDisabled, thresholds }: SavedFeatures): void {
+  check({ values, coalescingDisabled, thresholds, hostMemoryBuffer }: SavedFeatures): void {
     const right =
       values.every(([id]) => known.has(id)) &&
       thresholds.every(([select]) => isThreshold(select)) &&
-      coalescingDisabled.length === this.coalescingDisabled.length;
+      coalescingDisabled.length === this.coalescingDisabled.length &&
+      (hostMemoryBuffer === null) === (this.options.hostMemoryBuffer === undefined);
     if (!right) throw new ArgumentError("a state with features that can't be");
   }
 
@@ -241,12 +251,27 @@ export class Features {
     this.timestampOrigin = saved.timestampOrigin;
     this.hostBehavior.set(Buffer.from(saved.hostBehavior, "hex"));
     for (const [nsid, value] of saved.errorRecovery) this.errorRecovery.set(nsid, value);
+    if (saved.hostMemoryBuffer !== null) this.options.hostMemoryBuffer?.load(saved.hostMemoryBuffer);
     this.aggregate(this.values.get(FeatureId.interruptCoalescing) ?? 0);
   }
 
   /** The controller goes on: its keep alive timer, where it has one, begins again. */
   resume(): void {
     this.events.keepAliveChanged(this.values.get(FeatureId.keepAliveTimer) ?? 0);
+  }
+
+  private knows(id: number): boolean {
+    return (
+      known.has(id) || (id === FeatureId.hostMemoryBuffer && this.options.hostMemoryBuffer !== undefined)
+    );
+  }
+
+  private getHostMemory(isCurrent: boolean): number {
+    const { command } = this;
+    const buffer = this.options.hostMemoryBuffer;
+    if (buffer === undefined) return NvmeStatus.invalidField;
+    command.dw0 = isCurrent && buffer.enabled ? 1 : 0;
+    return this.transfer.send(command, buffer.attributes());
   }
 
   private aggregate(value: number): void {

@@ -14,6 +14,7 @@ import { identifyZonedController, identifyZonedNamespace } from "../../nvme/spec
 import { MAX_EVENT_REQUESTS } from "./async-events.js";
 import type { Command } from "./command.js";
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
+import { HOST_MEMORY_UNIT_BYTES, leastHostMemoryUnits } from "./host-memory-buffer.js";
 import { type Inventory, MAX_NAMESPACES } from "./inventory.js";
 import { lbaFormats } from "./lba-formats.js";
 import type { EmulatedNamespace } from "./namespace.js";
@@ -69,6 +70,7 @@ export interface ControllerIdentity {
   readonly maxTransferBytes: number;
   readonly capacityBytes: number;
   readonly placementHandles: number;
+  readonly hostMemoryBytes: number;
 }
 
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
@@ -202,6 +204,8 @@ export class Identify {
       aerl: MAX_EVENT_REQUESTS - 1,
       // One read-only slot.
       frmw: (1 << 1) | 1,
+      hmpre: identity.hostMemoryBytes / HOST_MEMORY_UNIT_BYTES,
+      hmmin: leastHostMemoryUnits(identity.hostMemoryBytes),
       lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData,
       elpe: ERROR_LOG_ENTRIES - 1,
       npss: 0,

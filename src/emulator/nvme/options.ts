@@ -39,6 +39,7 @@ const schema = lazily(() =>
     placementHandles: z._default(integer(0, 128), 0),
     cmbBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
     cmbWithout: z._default(z.array(z.enum(cmbUses)), []),
+    hostMemoryBytes: z._default(integer(0, 4 * GIB).check(z.multipleOf(4096)), 0),
     queuePairs: z._default(integer(1, MAX_QUEUE_PAIRS - 1), 64),
     queueEntries: z._default(integer(2, 65536), 4096),
     maxTransferBytes: z._default(integer(4096, 4 << 20), 1 << 20),
@@ -100,6 +101,8 @@ export interface NvmeEmulatorOptions {
   readonly cmbBytes?: number | undefined;
   /** What that is not for, by the names of CMBSZ and CMBLOC: such a use is refused with Invalid Use of Controller Memory Buffer. */
   readonly cmbWithout?: readonly CmbUse[] | undefined;
+  /** Memory of the host that the controller wants to have (HMPRE); it takes a quarter, too. None by default. */
+  readonly hostMemoryBytes?: number | undefined;
   /** I/O queue pairs. 64 by default. */
   readonly queuePairs?: number | undefined;
   /** Entries a queue can have (CAP.MQES + 1). 4096 by default. */

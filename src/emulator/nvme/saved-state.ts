@@ -69,6 +69,17 @@ export const savedQueues = z.strictObject({
   shadow: z.nullable(z.strictObject({ doorbells: count, eventIndexes: count })),
 });
 
+const savedHostMemoryBuffer = z.strictObject({
+  enabled: z.boolean(),
+  pages: u32,
+  low: u32,
+  high: u32,
+  entries: u32,
+  /** What stands at the start of each piece. */
+  stamp: z.string().check(z.regex(/^([0-9a-f]{32})?$/)),
+});
+export type SavedHostMemoryBuffer = z.output<typeof savedHostMemoryBuffer>;
+
 export const savedFeatures = z.strictObject({
   values: pairs,
   coalescingDisabled: z.array(u1).check(z.maxLength(2048)),
@@ -77,6 +88,7 @@ export const savedFeatures = z.strictObject({
   timestampOrigin: u1,
   hostBehavior: z.string().check(z.regex(/^([0-9a-f]{2}){512}$/)),
   errorRecovery: pairs,
+  hostMemoryBuffer: z.nullable(savedHostMemoryBuffer),
 });
 
 export const savedEvents = z.strictObject({

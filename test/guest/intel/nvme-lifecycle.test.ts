@@ -1,14 +1,14 @@
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { NvmeController } from "../../../src/index.js";
+import { Feature, NvmeController } from "../../../src/index.js";
 import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
 import { QueuePair } from "../../../src/nvme/queue-pair.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { Child, runChild } from "../../support/child.js";
 import { nvmeBdf } from "../../support/functions.js";
-import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
+import { COMPILE_LIMIT_MS, guestProgram, packagedProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
-import { backends, bindGroup, ways } from "../../support/nvme-machine.js";
+import { backends, bindGroup, completions, ways } from "../../support/nvme-machine.js";
 
 vi.setConfig({ testTimeout: 180_000 });
 
@@ -109,29 +109,90 @@ describe.each(backends)("close() through %s", (backend) => {
   });
 });
 
-/** IOVA_KILLS=50 for a hundred over both backends, which takes some ten minutes under emulation. */
-const KILLS = Number(process.env["IOVA_KILLS"] ?? 3);
+describe.each(backends)("features that were set, through %s", (backend) => {
+  it.each(["controller", "function"] as const)("are as before after a reset of the %s", async (kind) => {
+    await using nvme = await NvmeController.open(nvmeBdf(), { backend });
+    const { features } = nvme;
+    const lost: unknown[] = [];
+    nvme.lifecycle.on("featureLost", (...told) => lost.push(told));
+    const all = async () => ({
+      cache: await features.volatileWriteCache(),
+      over: await features.temperatureThreshold(),
+      events: await features.read(Feature.asyncEventConfiguration),
+      recovery: await features.read(Feature.errorRecovery, { nsid: 1 }),
+      behavior: await features.structures.hostBehavior(),
+    });
+    const fresh = await all();
+    const start = Date.UTC(2001, 8, 9);
+    const first = performance.now();
+    await features.setTimestamp(new Date(start));
+    const known = performance.now();
+    await features.setVolatileWriteCache(!fresh.cache);
+    await features.setTemperatureThreshold(fresh.over + 7);
+    await features.write(Feature.asyncEventConfiguration, { ...fresh.events, temperature: true });
+    await features.write(Feature.errorRecovery, { timeLimit: 42 }, { nsid: 1 });
+    await features.structures.setHostBehavior({ lbafee: 1 });
+    const before = await all();
+    expect(before).toMatchObject({ cache: !fresh.cache, over: fresh.over + 7, recovery: { timeLimit: 42 } });
+
+    const least = performance.now() - known;
+    await nvme.reset(kind);
+    expect(await all()).toEqual(before);
+    expect(lost).toEqual([]);
+    // A controller that starts begins at 1970. Whole milliseconds on both sides.
+    const elapsed = (await features.timestamp()).getTime() - start;
+    expect(elapsed).toBeGreaterThanOrEqual(least - 2);
+    expect(elapsed).toBeLessThanOrEqual(performance.now() - first + 2);
+
+    // For whoever comes next.
+    await features.setVolatileWriteCache(fresh.cache);
+    await features.setTemperatureThreshold(fresh.over);
+  });
+});
+
+describe("a timestamp that was set", () => {
+  it("is gone after a reset where that is asked for", async () => {
+    await using nvme = await NvmeController.open(nvmeBdf(), { restoreFeatures: false });
+    const start = Date.UTC(2001, 8, 9);
+    await nvme.features.setTimestamp(new Date(start));
+    expect((await nvme.features.timestamp()).getTime()).toBeGreaterThanOrEqual(start);
+    await nvme.reset();
+    expect((await nvme.features.timestamp()).getTime()).toBeLessThan(start);
+  });
+});
+
+/** IOVA_KILLS=50 for a hundred over both backends, which takes three seconds of a processor each. */
+const KILLS = Number(process.env["IOVA_KILLS"] ?? 5);
 
 describe.each(backends)("processes killed in the middle of their I/O through %s", (backend) => {
   it(
-    "leave a controller that the next one can open and use",
+    "leave a controller that the next one can open and use, with its data",
     async () => {
+      const program = packagedProgram("nvme-killed");
+      const start = (round: number): Child => {
+        const way = JSON.stringify({ backend, completion: completions[round % completions.length] });
+        return new Child(program, nvmeBdf(), round === 0 ? "first" : "next", way);
+      };
+      // Each starts while the one before it works: Node takes longer to start here than all the rest.
+      let next = start(0);
       for (let round = 0; round < KILLS; round++) {
-        const way = { backend, completion: round % 2 === 0 ? "interrupt" : "poll" } as const;
-        const child = new Child(guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify(way));
+        const child = next;
+        await child.says("ready");
+        child.tell("\n");
+        if (round + 1 < KILLS) next = start(round + 1);
         await child.says("running");
         child.kill();
         expect(await child.ended).toBe("SIGKILL");
-
-        await using nvme = await NvmeController.open(nvmeBdf(), way);
-        const ns = await nvme.namespace(1);
-        using source = nvme.dma.alloc(64 * 1024);
-        using target = nvme.dma.alloc(64 * 1024);
-        randomFillSync(source.bytes);
-        await ns.write(0n, source);
-        await ns.read(0n, target);
-        expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+        expect(child.stderr).toBe("");
       }
+      await using nvme = await NvmeController.open(nvmeBdf(), { backend });
+      const ns = await nvme.namespace(1);
+      using source = nvme.dma.alloc(64 * 1024);
+      using target = nvme.dma.alloc(64 * 1024);
+      randomFillSync(source.bytes);
+      await ns.write(0n, source);
+      await ns.read(0n, target);
+      expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
     },
     60_000 + KILLS * 30_000,
   );

@@ -6,7 +6,7 @@ import { MIB, openController, useEmulatedNvme } from "../../support/emulated-nvm
 import { collectGarbage } from "../../support/gc.js";
 import { holdings } from "../../support/holdings.js";
 
-/** IOVA_BUFFERS=1000000 for a million, which takes some ten minutes. */
+/** IOVA_BUFFERS=1000000 for a million, which takes 20 minutes of a processor. */
 const BUFFERS = Number(process.env["IOVA_BUFFERS"] ?? 5000);
 const SIDE_BY_SIDE = 32;
 const SLOT_BYTES = 64 * 1024;

@@ -16,6 +16,7 @@ describe("options", () => {
       adminQueueEntries: 32,
       spinMicroseconds: 50,
       shadowDoorbells: false,
+      restoreFeatures: true,
       arbitration: "round-robin",
       timeoutMs: 30_000,
       recovery: { attempts: 0, delayMs: 100, retry: "fail" },
@@ -37,6 +38,7 @@ describe("options", () => {
     [{ queues: 16, vectors: 4, memoryPageBytes: 65536, commandSets: "nvm", adminQueueEntries: 4096 }],
     [{ arbitration: { low: 1, medium: 8, high: 256, burst: 4 } }],
     [{ recovery: { attempts: 5, delayMs: 0, retry: "reads" } }],
+    [{ vfToken: "52ac9bff-3a88-4fbd-901a-0d767c3b6c97", restoreFeatures: false }],
   ])("%j is fine", (options) => {
     expect(parse(JSON.stringify(options))).toMatchObject(options);
   });
@@ -45,6 +47,9 @@ describe("options", () => {
     ['{ "backend": "vfio" }', "backend"],
     ['{ "backend": null }', "backend"],
     ['{ "completion": "irq" }', "completion"],
+    ['{ "vfToken": "secret" }', "vfToken"],
+    ['{ "vfToken": "52ac9bff3a884fbd901a0d767c3b6c97" }', "vfToken"],
+    ['{ "restoreFeatures": 1 }', "restoreFeatures"],
     ['{ "queueEntries": 1 }', "queueEntries"],
     ['{ "queueEntries": 0 }', "queueEntries"],
     ['{ "queueEntries": -16 }', "queueEntries"],

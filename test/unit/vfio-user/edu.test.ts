@@ -29,6 +29,14 @@ describe("edu behind a socket", () => {
     expect(() => device.bar(0).map()).toThrow(UnsupportedError);
   });
 
+  test("has no virtual functions, and so no token", () => {
+    const vfToken = "52ac9bff-3a88-4fbd-901a-0d767c3b6c97";
+    expect(() => PciDevice.open(emulator.address, { vfToken })).toThrow(/token/);
+    expect(() => PciDevice.open(emulator.address, { vfToken: "secret" })).toThrow(ArgumentError);
+    expect(() => device.setVfToken(vfToken)).toThrow(UnsupportedError);
+    expect(() => device.setVfToken("secret")).toThrow(ArgumentError);
+  });
+
   test("has registers, and forgets them in a reset", () => {
     const registers = device.bar(0);
     expect(registers.read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);

@@ -12,6 +12,7 @@ import {
   VfioUserMigration,
   type ZonedNamespace,
 } from "../../../src/index.js";
+import { FeatureId } from "../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../support/caught.js";
 import { MIB, openController, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
 import { socketPath } from "../../support/emulators.js";
@@ -107,6 +108,25 @@ describe("a controller under I/O", { timeout: 120_000 }, () => {
     await nvme.features.setTemperatureThreshold(1);
     expect((await next).value).toMatchObject({ type: "smart" });
     await events.return?.();
+  });
+
+  test("keeps the host memory that it has, and knows it again after a reset", async () => {
+    const options = { hostMemoryBytes: MIB };
+    const nvme = await openController(options);
+    await using _memory = await nvme.giveHostMemory();
+    const attributes = () => nvme.features.get(FeatureId.hostMemoryBuffer, { sizeBytes: 4096 });
+    const before = await attributes();
+    const lost: unknown[] = [];
+    nvme.lifecycle.on("featureLost", (...told) => lost.push(told));
+    migrationOf(nvme).moveTo((await startController(options)).address);
+    expect(await attributes()).toEqual(before);
+    await nvme.reset();
+    expect(await attributes()).toEqual(before);
+    expect(lost).toEqual([]);
+    // Another one wants none.
+    const other = (await startController()).address;
+    expect(() => migrationOf(nvme).moveTo(other)).toThrow();
+    expect(await attributes()).toEqual(before);
   });
 
   test("with its data in a file, which goes from one to the other", async () => {
