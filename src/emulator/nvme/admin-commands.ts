@@ -1,5 +1,6 @@
 import { AdminOpcode } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
+import type { AdminServices } from "./admin-services.js";
 import type { AsyncEvents } from "./async-events.js";
 import { type Command, PENDING } from "./command.js";
 import type { Features } from "./features.js";
@@ -19,6 +20,7 @@ export interface AdminParts {
   readonly logPages: LogPages;
   readonly events: AsyncEvents;
   readonly namespaces: NamespaceCommands;
+  readonly services: AdminServices;
   /** Takes back a command that waits. @returns whether there was one */
   abort(sqid: number, cid: number): boolean;
   /** Ends all commands of a queue that wait. */
@@ -71,6 +73,6 @@ export function executeAdmin(parts: AdminParts): number {
     case AdminOpcode.namespaceAttachment:
       return parts.namespaces.attach();
     default:
-      return NvmeStatus.invalidOpcode;
+      return parts.services.execute();
   }
 }

@@ -16,6 +16,7 @@ import { Lease, Resource } from "../../sys/resource.js";
 import { close, memfd, PAGE_SIZE, sealSize } from "../../sys/syscalls.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/emulated-device.js";
 import { type AdminParts, executeAdmin } from "./admin-commands.js";
+import { AdminServices } from "./admin-services.js";
 import { WeightedRoundRobin } from "./arbitration.js";
 import { AsyncEvents } from "./async-events.js";
 import { Command, PENDING } from "./command.js";
@@ -31,7 +32,7 @@ import { LogPages } from "./log-pages.js";
 import { type Medium, MemoryMedium } from "./medium.js";
 import { type MovedParts, NvmeMigration } from "./migration.js";
 import type { EmulatedNamespace } from "./namespace.js";
-import { NamespaceCommands } from "./namespace-commands.js";
+import { type NamespaceChange, NamespaceCommands } from "./namespace-commands.js";
 import { type IoContext, NvmCommands } from "./nvm-commands.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { Poller } from "./poller.js";
@@ -104,6 +105,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly features: Features;
   private readonly logPages: LogPages;
   private readonly nvm: NvmCommands;
+  private readonly services: AdminServices;
   private readonly admin: AdminParts;
   private readonly inventory: Inventory;
   private readonly transfer: Transfer;
@@ -204,6 +206,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       this.nvm.counters,
       isNamespace,
     );
+    const { events, logPages } = this;
+    this.services = new AdminServices({ config, command, inventory, medium, events, logPages });
     this.admin = {
       command,
       registers: this.registers,
@@ -212,9 +216,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       features: this.features,
       logPages: this.logPages,
       events: this.events,
-      namespaces: new NamespaceCommands(inventory, command, transfer, this.features, (nsid) =>
-        this.namespaceChanged(nsid),
+      namespaces: new NamespaceCommands(inventory, command, transfer, this.features, (nsid, change) =>
+        this.namespaceChanged(nsid, change),
       ),
+      services: this.services,
       abort: (sqid, cid) => this.abort(sqid, cid),
       queueDeleted: (sqid) => this.queueDeleted(sqid),
       keepAlive: () => this.keepAliveTimer?.refresh(),
@@ -300,6 +305,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.poller?.stop();
     clearTimeout(this.restoreTimer);
     clearTimeout(this.keepAliveTimer);
+    this.services.close();
     this.running = false;
     super.close();
   }
@@ -519,8 +525,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       default:
     }
     if (fault.kind === "short-data") command.truncateBytes = fault.bytes;
+    command.failsLater = fault.kind === "fail-later";
     command.faulty = true;
     const status = this.execute(sq);
+    command.failsLater = false;
     command.faulty = false;
     command.truncateBytes = -1;
     if (status === PENDING) return;
@@ -626,11 +634,11 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
-    const { registers, queues, features, events, logPages, nvm, config } = this;
+    const { registers, queues, features, events, logPages, nvm, services, config } = this;
     const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
     const { capacityBytes, doorbells, cmbBytes } = config;
     return new NvmeMigration(
-      { registers, queues, features, events, logPages, nvm, ...parts },
+      { registers, queues, features, events, logPages, nvm, services, ...parts },
       {
         shape: JSON.stringify({
           ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
@@ -642,6 +650,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
           this.paused = true;
           this.poller?.stop();
           clearTimeout(this.keepAliveTimer);
+          this.services.pause();
         },
         start: () => this.resume(),
         loaded: () => this.loaded(),
@@ -691,6 +700,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       return;
     }
     this.features.resume();
+    this.services.resume();
     if (this.running) this.poller?.wake();
   }
 
@@ -702,6 +712,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.nvm.reset();
     this.events.reset();
     this.features.reset();
+    this.services.controllerReset();
     this.delayed = [];
     this.signalling = [];
     this.overflows = 0;
@@ -752,9 +763,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.events.raise(AsyncEventType.smart, AsyncEventInfo.smart.temperature, LogPageId.smart);
   }
 
-  private namespaceChanged(nsid: number): void {
+  private namespaceChanged(nsid: number, change: NamespaceChange): void {
     const NAMESPACE_ATTRIBUTES = 1 << 8;
     this.listNamespaces();
+    this.services.namespaceChanged(nsid, change);
     this.logPages.namespaceChanged(nsid);
     if ((this.features.asyncEventConfig & NAMESPACE_ATTRIBUTES) === 0) return;
     this.events.raise(

@@ -35,7 +35,15 @@ const ABORT_LIMIT = 3;
 /** Keep Alive granularity, in 100 ms. */
 const KEEP_ALIVE_UNITS = 10;
 
-const OACS = { format: 1 << 1, namespaceManagement: 1 << 3, doorbellBufferConfig: 1 << 8 } as const;
+const OACS = {
+  format: 1 << 1,
+  namespaceManagement: 1 << 3,
+  deviceSelfTest: 1 << 4,
+  doorbellBufferConfig: 1 << 8,
+} as const;
+/** DSTO: one self-test at a time. */
+const DSTO = 1;
+const MINUTE_MS = 60_000;
 const ONCS = {
   compare: 1 << 0,
   writeUncorrectable: 1 << 1,
@@ -69,6 +77,7 @@ export interface ControllerIdentity {
   readonly maxTransferBytes: number;
   readonly capacityBytes: number;
   readonly placementHandles: number;
+  readonly extendedSelfTestMs: number;
 }
 
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
@@ -197,7 +206,7 @@ export class Identify {
       oaes: OAES_NAMESPACE_ATTRIBUTES,
       ctratt: CTRATT_EXTENDED_LBA_FORMATS | (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
       cntrltype: 1,
-      oacs: OACS.format | OACS.namespaceManagement | OACS.doorbellBufferConfig,
+      oacs: OACS.format | OACS.namespaceManagement | OACS.deviceSelfTest | OACS.doorbellBufferConfig,
       acl: ABORT_LIMIT,
       aerl: MAX_EVENT_REQUESTS - 1,
       // One read-only slot.
@@ -209,6 +218,8 @@ export class Identify {
       cctemp: CRITICAL_TEMPERATURE,
       tnvmcap: BigInt(identity.capacityBytes),
       unvmcap: BigInt(Math.max(0, inventory.unallocatedBytes)),
+      edstt: Math.ceil(identity.extendedSelfTestMs / MINUTE_MS),
+      dsto: DSTO,
       kas: KEEP_ALIVE_UNITS,
       sqes: 0x66,
       cqes: 0x44,

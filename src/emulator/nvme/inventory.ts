@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
+import { type KeptState, type KeptStore, keptStateSchema } from "./kept-state.js";
 import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout.js";
 import { lbaFormats, protectionBytes } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
@@ -41,11 +42,17 @@ const stateSchema = lazily(() =>
         }),
       )
       .max(MAX_NAMESPACES),
+    /** Records of earlier emulators have none. */
+    controller: keptStateSchema().prefault({}),
   }),
 );
 
-/** The namespaces of a medium: which there are, where, and the record of them on the medium itself. */
-export class Inventory {
+/**
+ * The namespaces of a medium: which there are, where, and the record of them on the medium itself, with what else the
+ * controller remembers.
+ */
+export class Inventory implements KeptStore {
+  kept: KeptState = keptStateSchema().parse({}, { jitless: true });
   private readonly byId = new Map<number, EmulatedNamespace>();
   private sequence = 0;
 
@@ -108,12 +115,21 @@ export class Inventory {
     return this.store();
   }
 
+  keep(changes: Partial<KeptState>): boolean {
+    this.kept = { ...this.kept, ...changes };
+    return this.store();
+  }
+
   /** Writes the record of namespaces to the older of its two places. */
   private store(): boolean {
-    this.sequence++;
     const text = Buffer.from(
-      JSON.stringify({ namespaces: this.all.map(({ record, attached }) => ({ ...record, attached })) }),
+      JSON.stringify({
+        namespaces: this.all.map(({ record, attached }) => ({ ...record, attached })),
+        controller: this.kept,
+      }),
     );
+    if (HEADER_BYTES + text.length > STATE_SLOT_BYTES) return false;
+    this.sequence++;
     const slot = Buffer.alloc(STATE_SLOT_BYTES);
     slot.write(MAGIC, "latin1");
     slot.writeUInt32LE(this.sequence, MAGIC.length);
@@ -156,6 +172,7 @@ export class Inventory {
       found.set(record.nsid, namespace);
     }
     this.sequence = newest.sequence;
+    this.kept = parsed.data.controller;
     this.byId.clear();
     for (const [nsid, namespace] of found) this.byId.set(nsid, namespace);
   }

@@ -33,8 +33,17 @@ const supported: readonly number[] = [
   LogPageId.commandsSupported,
 ];
 
+/** A page that another part of the controller has. */
+export interface LogProvider {
+  /** The page as asked for by the current command, or a status. */
+  page(): Uint8Array | number;
+  /** It was read, and its event is cleared (RAE is 0). */
+  read?(): void;
+}
+
 /** Get Log Page. */
 export class LogPages {
+  private readonly provided = new Map<number, LogProvider>();
   private readonly errors: ErrorLogEntry[] = [];
   private errorCount = 0;
   private readonly changed = new Set<number>();
@@ -48,6 +57,16 @@ export class LogPages {
     private readonly counters: Float64Array,
     private readonly isNamespace: (nsid: number) => boolean,
   ) {}
+
+  /** Adds a page. */
+  provide(id: number, provider: LogProvider): void {
+    this.provided.set(id, provider);
+  }
+
+  /** Hours since power came. */
+  get poweredHours(): number {
+    return Math.floor((Date.now() - this.since) / 3_600_000);
+  }
 
   execute(): number {
     const { command } = this;
@@ -66,6 +85,7 @@ export class LogPages {
     const status = this.transfer.send(command, part);
     if (status === NvmeStatus.success && (command.cdw(10) & RETAIN_EVENT) === 0) {
       if (id === LogPageId.changedNamespaces) this.changed.clear();
+      this.provided.get(id)?.read?.();
       this.events.logPageRead(id);
     }
     return status;
@@ -126,7 +146,7 @@ export class LogPages {
     switch (id) {
       case LogPageId.supportedLogPages: {
         const page = new Uint32Array(256);
-        for (const one of supported) page[one] = 1;
+        for (const one of [...supported, ...this.provided.keys()]) page[one] = 1;
         return new Uint8Array(page.buffer);
       }
       case LogPageId.errorInformation: {
@@ -154,7 +174,7 @@ export class LogPages {
       case LogPageId.commandsSupported:
         return commandsSupported(csi);
       default:
-        return NvmeStatus.invalidLogPage;
+        return this.provided.get(id)?.page() ?? NvmeStatus.invalidLogPage;
     }
   }
 
@@ -176,7 +196,7 @@ export class LogPages {
       hostReadCommands: BigInt(count(IoCounter.readCommands)),
       hostWriteCommands: BigInt(count(IoCounter.writeCommands)),
       powerCycles: 1n,
-      powerOnHours: BigInt(Math.floor((Date.now() - this.since) / 3_600_000)),
+      powerOnHours: BigInt(this.poweredHours),
       mediaErrors: BigInt(count(IoCounter.mediaErrors)),
       errorLogEntries: BigInt(this.errorCount),
       temperatureSensors: [TEMPERATURE],
@@ -200,6 +220,7 @@ const adminCommands: readonly number[] = [
   AdminOpcode.keepAlive,
   AdminOpcode.doorbellBufferConfig,
   AdminOpcode.formatNvm,
+  AdminOpcode.deviceSelfTest,
 ];
 
 /** The longest log page there is, with room for hosts that ask for more than it has. */

@@ -10,6 +10,8 @@ import type { NamespaceRecord } from "./namespace.js";
 /** BAR0's doorbell page has room for so many queue pairs, the admin one among them. */
 export const MAX_QUEUE_PAIRS = 512;
 const GIB = 2 ** 30;
+/** The longest that background work can be made to take: a day. */
+const MOST_WORK_MS = 86_400_000;
 
 const zonesSchema = lazily(() =>
   z.strictObject({
@@ -67,6 +69,8 @@ const schema = lazily(() =>
     spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
     idleAfterMs: z.number().min(0).max(60_000).default(20),
     idlePollMs: z.number().min(1).max(1000).default(4),
+    shortSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(1000),
+    extendedSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(5000),
     faults: z.array(z.unknown()).default([]),
   }),
 );
@@ -134,6 +138,9 @@ export interface NvmeEmulatorOptions {
   readonly idleAfterMs?: number | undefined;
   /** How often it looks at shared doorbells then, in milliseconds: 4 by default, and after a while a sixth as often. */
   readonly idlePollMs?: number | undefined;
+  /** How long self-tests take: 1000 and 5000 by default. */
+  readonly shortSelfTestMs?: number | undefined;
+  readonly extendedSelfTestMs?: number | undefined;
   /** Faults on order from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;
 }

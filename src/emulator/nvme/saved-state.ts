@@ -123,6 +123,19 @@ export const savedNamespaces = z
   )
   .max(128);
 
+export const savedSelfTest = z
+  .strictObject({
+    code: z.int().min(1).max(2),
+    nsid: u32,
+    fails: z.boolean(),
+    /** The part that is done. */
+    done: z.number().min(0).max(1),
+  })
+  .nullable();
+
+/** What goes on in the background, and what commands have set that isn't a feature. */
+export const savedServices = z.strictObject({ selfTest: savedSelfTest });
+
 const schema = z.strictObject({
   /** What both ends must have alike: see {@link EmulatedNvme}. */
   shape: z.string().max(4096),
@@ -133,6 +146,7 @@ const schema = z.strictObject({
   logs: savedLogs,
   nvm: savedNvm,
   namespaces: savedNamespaces,
+  services: savedServices,
   delayed: z.array(z.strictObject({ sqid: u16, sqe: z.array(u32).length(16), dueInMs: amount })).max(1 << 16),
   cmb: spans,
   msix: spans,
@@ -147,6 +161,8 @@ export type SavedEvents = z.output<typeof savedEvents>;
 export type SavedLogs = z.output<typeof savedLogs>;
 export type SavedNvm = z.output<typeof savedNvm>;
 export type SavedNamespaces = z.output<typeof savedNamespaces>;
+export type SavedSelfTest = z.output<typeof savedSelfTest>;
+export type SavedServices = z.output<typeof savedServices>;
 export type SavedState = z.output<typeof schema>;
 
 /** Places of data, in ascending order, and the data. */
