@@ -32,6 +32,11 @@ export { DmaWindow } from "./dma/window.js";
 export { type EduOptions, EmulatedEdu } from "./emulator/edu/device.js";
 export { EmulatedNvme } from "./emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
+export {
+  type EmulatedFirmwareOptions,
+  emulatedFirmware,
+  type FirmwareReset,
+} from "./emulator/nvme/firmware-image.js";
 export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
 export { type EmulatorRequest, type RunningEmulator, startEmulator } from "./emulator/worker.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";

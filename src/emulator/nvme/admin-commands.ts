@@ -35,6 +35,8 @@ const BUSY_ABORT = 1;
 export function executeAdmin(parts: AdminParts): number {
   const { command, queues, registers } = parts;
   if (((command.sqe[0] ?? 0) & FUSE_OR_RESERVED) !== 0) return NvmeStatus.invalidField;
+  const refusal = parts.services.refusal();
+  if (refusal !== NvmeStatus.success) return refusal;
   switch (command.opcode) {
     case AdminOpcode.identify:
       return parts.identify.execute();

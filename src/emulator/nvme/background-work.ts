@@ -38,9 +38,10 @@ export class BackgroundWork {
 
   /** Stands still until resume(). */
   pause(): void {
-    this.paused = true;
+    if (this.paused) return;
     clearTimeout(this.timer);
-    this.done = this.due;
+    if (this.isRunning) this.done = this.steps.advance(this.due);
+    this.paused = true;
   }
 
   resume(): void {

@@ -1,5 +1,5 @@
 import { CQE_WORDS } from "../../nvme/completion-queue.js";
-import { AsyncEventInfo, AsyncEventType, LogPageId } from "../../nvme/spec/opcodes.js";
+import { AsyncEventInfo, AsyncEventType, BROADCAST_NSID, LogPageId } from "../../nvme/spec/opcodes.js";
 import {
   ArbitrationMechanism,
   CommandSetSelection,
@@ -24,6 +24,7 @@ import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
 import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
 import { Features } from "./features.js";
 import { FileMedium } from "./file-medium.js";
+import type { FirmwareReset } from "./firmware-image.js";
 import { HostMemory } from "./host-memory.js";
 import { CONTROLLER_ID, Identify } from "./identify.js";
 import { Inventory } from "./inventory.js";
@@ -109,7 +110,11 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly admin: AdminParts;
   private readonly inventory: Inventory;
   private readonly transfer: Transfer;
-  private readonly io: IoContext & { attached: (EmulatedNamespace | undefined)[]; allCommandSets: boolean };
+  private readonly io: IoContext & {
+    attached: (EmulatedNamespace | undefined)[];
+    refusals: ReadonlyMap<number, number>;
+    allCommandSets: boolean;
+  };
   private readonly poller: Poller | undefined;
 
   private host: DeviceHost | undefined;
@@ -160,10 +165,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       { maxQueueEntries: config.queueEntries, cmbBytes: config.cmbBytes },
       {
         enable: () => this.enable(),
-        disable: () => this.controllerReset(),
+        disable: () => this.controllerReset("controller"),
         shutdown: () => this.shutdown(),
         subsystemReset: () => {
-          this.functionReset();
+          this.functionReset("subsystem");
           this.registers.status |= ControllerStatus.NSSRO;
         },
         unmask: () => this.signal(),
@@ -192,6 +197,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       transfer,
       medium,
       attached: [],
+      refusals: new Map(),
       maxTransferBytes: config.maxTransferBytes,
       allCommandSets: false,
       controllerId: CONTROLLER_ID,
@@ -207,7 +213,12 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       isNamespace,
     );
     const { events, logPages } = this;
-    this.services = new AdminServices({ config, command, inventory, medium, events, logPages });
+    this.services = new AdminServices({
+      ...{ config, command, transfer, inventory, medium, nvm: this.nvm, features: this.features },
+      ...{ events, logPages },
+      listNamespaces: () => this.listNamespaces(),
+    });
+    if (!config.incoming) this.services.powerOn();
     this.admin = {
       command,
       registers: this.registers,
@@ -292,13 +303,13 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 
   disconnect(): void {
     // Nobody is there to own the queues: they end as with a reset. Namespaces and data stay.
-    this.functionReset();
+    this.functionReset("conventional");
     this.host = undefined;
     this.memory.attach(undefined);
   }
 
   reset(): void {
-    this.functionReset();
+    this.functionReset("conventional");
   }
 
   override close(): void {
@@ -705,22 +716,22 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   /** CC.EN cleared: queues and features are gone, AQA, ASQ, ACQ and the CMB's place stay. */
-  private controllerReset(): void {
+  private controllerReset(kind: FirmwareReset): void {
     this.running = false;
     this.poller?.stop();
     this.queues.clear();
     this.nvm.reset();
     this.events.reset();
     this.features.reset();
-    this.services.controllerReset();
+    this.services.reset(kind);
     this.delayed = [];
     this.signalling = [];
     this.overflows = 0;
     this.registers.status &= ControllerStatus.NSSRO;
   }
 
-  private functionReset(): void {
-    this.controllerReset();
+  private functionReset(kind: FirmwareReset): void {
+    this.controllerReset(kind);
     this.registers.reset();
   }
 
@@ -778,11 +789,19 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 
   private listNamespaces(): void {
     const attached: (EmulatedNamespace | undefined)[] = [undefined];
+    const refusals = new Map<number, number>();
+    const isRefused = (nsid: number): boolean => {
+      const refusal = this.services.ioRefusal(nsid);
+      if (refusal !== NvmeStatus.success) refusals.set(nsid, refusal);
+      return refusal !== NvmeStatus.success;
+    };
+    isRefused(BROADCAST_NSID);
     for (const namespace of this.inventory.all) {
       while (attached.length < namespace.nsid) attached.push(undefined);
-      attached.push(namespace.attached ? namespace : undefined);
+      attached.push(namespace.attached && !isRefused(namespace.nsid) ? namespace : undefined);
     }
     this.io.attached = attached;
+    this.io.refusals = refusals;
   }
 
   private watchKeepAlive(timeoutMs: number): void {

@@ -14,18 +14,19 @@ import { identifyZonedController, identifyZonedNamespace } from "../../nvme/spec
 import { MAX_EVENT_REQUESTS } from "./async-events.js";
 import type { Command } from "./command.js";
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
+import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmware } from "./firmware.js";
 import { type Inventory, MAX_NAMESPACES } from "./inventory.js";
 import { lbaFormats } from "./lba-formats.js";
 import type { EmulatedNamespace } from "./namespace.js";
 import { copyLimits } from "./nvm-commands.js";
 import { NVME_VERSION } from "./registers.js";
 import { RESERVATION_CAPABILITIES } from "./reservations.js";
+import { SANITIZE_CAPABILITIES } from "./sanitize.js";
 import type { Transfer } from "./transfer.js";
 
 /** PCI ids: none that a PCI-SIG member has, so that no driver takes us for a device with known faults. */
 export const VENDOR_ID = 0x494f;
 export const DEVICE_ID = 0x0001;
-export const FIRMWARE_REVISION = "1.0";
 /** The only controller of its subsystem. */
 export const CONTROLLER_ID = 1;
 /** Entries of the Error Information log. */
@@ -37,6 +38,7 @@ const KEEP_ALIVE_UNITS = 10;
 
 const OACS = {
   format: 1 << 1,
+  firmware: 1 << 2,
   namespaceManagement: 1 << 3,
   deviceSelfTest: 1 << 4,
   doorbellBufferConfig: 1 << 8,
@@ -60,7 +62,7 @@ const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
 const CTRATT_PLACEMENT = 1 << 19;
 /** FUSES: Compare and Write. */
 const FUSES = 1;
-const OAES_NAMESPACE_ATTRIBUTES = 1 << 8;
+const OAES = { namespaceAttributes: 1 << 8, firmwareActivation: 1 << 9 } as const;
 const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2 } as const;
 /** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
 const SGLS = 1 | (1 << 16) | (1 << 18) | (1 << 19);
@@ -198,19 +200,26 @@ export class Identify {
       ssvid: VENDOR_ID,
       sn: identity.serial,
       mn: "iova emulated NVMe controller",
-      fr: FIRMWARE_REVISION,
+      fr: Firmware.revision(inventory),
       rab: 0,
       mdts: log2Pages(identity.maxTransferBytes),
       cntlid: CONTROLLER_ID,
       ver: NVME_VERSION,
-      oaes: OAES_NAMESPACE_ATTRIBUTES,
+      oaes: OAES.namespaceAttributes | OAES.firmwareActivation,
       ctratt: CTRATT_EXTENDED_LBA_FORMATS | (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
       cntrltype: 1,
-      oacs: OACS.format | OACS.namespaceManagement | OACS.deviceSelfTest | OACS.doorbellBufferConfig,
+      oacs:
+        OACS.format |
+        OACS.firmware |
+        OACS.namespaceManagement |
+        OACS.deviceSelfTest |
+        OACS.doorbellBufferConfig,
       acl: ABORT_LIMIT,
       aerl: MAX_EVENT_REQUESTS - 1,
-      // One read-only slot.
-      frmw: (1 << 1) | 1,
+      frmw: FIRMWARE_UPDATES,
+      fwug: FIRMWARE_GRANULARITY,
+      mtfa: FIRMWARE_ACTIVATION_TIME,
+      sanicap: SANITIZE_CAPABILITIES,
       lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData,
       elpe: ERROR_LOG_ENTRIES - 1,
       npss: 0,

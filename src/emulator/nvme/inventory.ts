@@ -115,6 +115,22 @@ export class Inventory implements KeptStore {
     return this.store();
   }
 
+  /**
+   * Makes all namespaces anew, after the medium was erased under them.
+   * @param deallocated their blocks are deallocated
+   * @returns false where the medium failed
+   */
+  renew(deallocated: boolean): boolean {
+    let done = true;
+    for (const { record, attached } of this.all) {
+      const namespace = new EmulatedNamespace({ ...record, attached }, this.medium, this.layout);
+      namespace.eraseZones();
+      this.byId.set(record.nsid, namespace);
+      if (deallocated) done = namespace.deallocate(0, namespace.sizeBlocks) && done;
+    }
+    return done;
+  }
+
   keep(changes: Partial<KeptState>): boolean {
     this.kept = { ...this.kept, ...changes };
     return this.store();

@@ -4,7 +4,6 @@ import {
   commandEffectsLog,
   type ErrorLogEntry,
   errorLogEntry,
-  firmwareSlotLog,
   smartLog,
 } from "../../nvme/spec/log-pages.js";
 import { AdminOpcode, CommandSet, IoOpcode, LogPageId } from "../../nvme/spec/opcodes.js";
@@ -12,7 +11,7 @@ import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { AsyncEvents } from "./async-events.js";
 import type { Command } from "./command.js";
 import { type Features, TEMPERATURE } from "./features.js";
-import { ERROR_LOG_ENTRIES, FIRMWARE_REVISION } from "./identify.js";
+import { ERROR_LOG_ENTRIES } from "./identify.js";
 import { IoCounter } from "./nvm-commands.js";
 import type { SavedLogs } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
@@ -28,7 +27,6 @@ const supported: readonly number[] = [
   LogPageId.supportedLogPages,
   LogPageId.errorInformation,
   LogPageId.smart,
-  LogPageId.firmwareSlot,
   LogPageId.changedNamespaces,
   LogPageId.commandsSupported,
 ];
@@ -162,8 +160,6 @@ export class LogPages {
           return NvmeStatus.invalidNamespace;
         }
         return this.isController(this.command.nsid) ? this.smart() : NvmeStatus.invalidField;
-      case LogPageId.firmwareSlot:
-        return firmwareSlotLog.encode({ afi: 1, frs: [FIRMWARE_REVISION] });
       case LogPageId.changedNamespaces: {
         const page = new Uint32Array(CHANGED_LIST_ENTRIES);
         const ids = [...this.changed].sort((a, b) => a - b);
@@ -221,17 +217,22 @@ const adminCommands: readonly number[] = [
   AdminOpcode.doorbellBufferConfig,
   AdminOpcode.formatNvm,
   AdminOpcode.deviceSelfTest,
+  AdminOpcode.sanitize,
+  AdminOpcode.firmwareImageDownload,
+  AdminOpcode.firmwareCommit,
 ];
 
 /** The longest log page there is, with room for hosts that ask for more than it has. */
 const MAX_LOG_BYTES = 64 * 1024;
 
 function commandsSupported(csi: number): Uint8Array | number {
-  const { CSUPP, LBCC, NCC, NIC } = CommandEffects;
+  const { CSUPP, LBCC, NCC, NIC, CCC } = CommandEffects;
   if (csi !== CommandSet.nvm && csi !== CommandSet.zoned) return NvmeStatus.invalidField;
   const acs = new Array<number>(256).fill(0);
   for (const opcode of adminCommands) acs[opcode] = CSUPP;
   acs[AdminOpcode.formatNvm] = CSUPP | LBCC | NCC;
+  acs[AdminOpcode.sanitize] = CSUPP | LBCC;
+  acs[AdminOpcode.firmwareCommit] = CSUPP | CCC;
   acs[AdminOpcode.namespaceManagement] = CSUPP | NIC;
   acs[AdminOpcode.namespaceAttachment] = CSUPP | NIC;
   const iocs = new Array<number>(256).fill(0);

@@ -98,6 +98,7 @@ export class NvmeMigration implements DeviceMigration {
     try {
       if (this.mustRead || inventory.isStale) {
         inventory.load("the file");
+        this.parts.services.mediumLoaded();
         this.controller.loaded();
       }
     } catch (error) {

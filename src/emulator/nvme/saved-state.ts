@@ -1,6 +1,7 @@
 /** The state of a controller as it goes to another process. It comes from a client, so zod reads it. */
 import { z } from "zod";
 import { ArgumentError } from "../../sys/errors.js";
+import { MAX_FIRMWARE_BYTES } from "./firmware-image.js";
 
 const MAGIC = "iova-nvme-state-1\n";
 const PREFIX_BYTES = MAGIC.length + 4;
@@ -133,8 +134,26 @@ export const savedSelfTest = z
   })
   .nullable();
 
+export const savedSanitize = z.strictObject({
+  done: z.number().min(0).max(1),
+  fails: z.boolean(),
+  isErased: z.boolean(),
+});
+
+export const savedFirmware = z.strictObject({
+  /** Downloaded and not committed: where, and base64. */
+  pieces: z
+    .array(z.tuple([z.int().min(0).max(MAX_FIRMWARE_BYTES), z.base64().max(MAX_FIRMWARE_BYTES * 2)]))
+    .max(1024),
+  overlap: u1,
+});
+
 /** What goes on in the background, and what commands have set that isn't a feature. */
-export const savedServices = z.strictObject({ selfTest: savedSelfTest });
+export const savedServices = z.strictObject({
+  selfTest: savedSelfTest,
+  sanitize: savedSanitize,
+  firmware: savedFirmware,
+});
 
 const schema = z.strictObject({
   /** What both ends must have alike: see {@link EmulatedNvme}. */
@@ -162,6 +181,8 @@ export type SavedLogs = z.output<typeof savedLogs>;
 export type SavedNvm = z.output<typeof savedNvm>;
 export type SavedNamespaces = z.output<typeof savedNamespaces>;
 export type SavedSelfTest = z.output<typeof savedSelfTest>;
+export type SavedSanitize = z.output<typeof savedSanitize>;
+export type SavedFirmware = z.output<typeof savedFirmware>;
 export type SavedServices = z.output<typeof savedServices>;
 export type SavedState = z.output<typeof schema>;
 
