@@ -37,6 +37,7 @@ export {
   emulatedFirmware,
   type FirmwareReset,
 } from "./emulator/nvme/firmware-image.js";
+export type { HostMemoryUse } from "./emulator/nvme/host-memory-cache.js";
 export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
 export { type EmulatorRequest, type RunningEmulator, startEmulator } from "./emulator/worker.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";

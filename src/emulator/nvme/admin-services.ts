@@ -1,24 +1,35 @@
 import { SelfTestResult } from "../../nvme/spec/log-pages.js";
-import { AdminOpcode, AsyncEventInfo, AsyncEventType, LogPageId } from "../../nvme/spec/opcodes.js";
+import {
+  AdminOpcode,
+  AsyncEventInfo,
+  AsyncEventType,
+  FeatureId,
+  LogPageId,
+} from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { AsyncEvents } from "./async-events.js";
 import type { Command } from "./command.js";
 import type { Features } from "./features.js";
 import { Firmware } from "./firmware.js";
 import type { FirmwareReset } from "./firmware-image.js";
+import type { HostMemory } from "./host-memory.js";
+import { HostMemoryCache, type HostMemoryUse } from "./host-memory-cache.js";
 import type { Inventory } from "./inventory.js";
 import type { LogPages } from "./log-pages.js";
 import type { Medium } from "./medium.js";
 import type { NamespaceChange } from "./namespace-commands.js";
 import type { NvmCommands } from "./nvm-commands.js";
 import type { NvmeEmulatorConfig } from "./options.js";
+import type { QueueSet } from "./queue-set.js";
+import type { Registers } from "./registers.js";
 import { Sanitize } from "./sanitize.js";
 import type { SavedServices } from "./saved-state.js";
 import { SelfTest } from "./self-test.js";
+import { Telemetry, type TelemetryAreas } from "./telemetry.js";
 import type { Transfer } from "./transfer.js";
 
 /** Asynchronous Event Configuration: which notices the host wants. */
-const Notice = { firmwareActivation: 1 << 9 } as const;
+const Notice = { firmwareActivation: 1 << 9, telemetry: 1 << 10 } as const;
 
 /** What the services need of their controller. */
 export interface ServiceContext {
@@ -31,6 +42,11 @@ export interface ServiceContext {
   readonly features: Features;
   readonly events: AsyncEvents;
   readonly logPages: LogPages;
+  readonly memory: HostMemory;
+  readonly registers: Registers;
+  readonly queues: QueueSet;
+  /** What blocks are read from and written to from now on. */
+  useMedium(medium: Medium): void;
   /** Namespaces are other objects, or may be used or not used any more. */
   listNamespaces(): void;
 }
@@ -40,6 +56,9 @@ export class AdminServices {
   private readonly selfTest: SelfTest;
   private readonly sanitize: Sanitize;
   private readonly firmware: Firmware;
+  private readonly telemetry: Telemetry;
+  /** Undefined where the controller wants none. */
+  private readonly hostMemory: HostMemoryCache | undefined;
 
   constructor(private readonly context: ServiceContext) {
     const { config, nvm, events, logPages } = context;
@@ -51,6 +70,7 @@ export class AdminServices {
       failed: () => {
         const { diagnosticFailure } = AsyncEventInfo.error;
         events.raise(AsyncEventType.error, diagnosticFailure, LogPageId.errorInformation);
+        this.captureTelemetry("self-test failed");
       },
     });
     this.firmware = new Firmware({
@@ -67,9 +87,36 @@ export class AdminServices {
       pendingActivation: () => this.firmware.pending,
       changes: () => nvm.changes,
       begun: () => this.selfTest.abort(SelfTestResult.abortedBySanitize),
-      changed: () => context.listNamespaces(),
+      changed: () => {
+        this.hostMemory?.clear();
+        context.listNamespaces();
+      },
       completed: (info) => events.raise(AsyncEventType.ioCommandSet, info, LogPageId.sanitizeStatus),
     });
+    this.telemetry = new Telemetry({
+      ...context,
+      snapshot: () => this.snapshot(),
+      captured: () => {
+        const { telemetryLogChanged } = AsyncEventInfo.notice;
+        this.notify(Notice.telemetry, telemetryLogChanged, LogPageId.telemetryController);
+      },
+    });
+    if (config.hostMemoryBytes > 0) {
+      this.hostMemory = new HostMemoryCache({
+        ...context,
+        preferredBytes: config.hostMemoryBytes,
+        pageBytes: () => context.registers.pageBytes,
+        changes: () => nvm.changes,
+        use: (medium) => context.useMedium(medium),
+        damaged: () => {
+          const { transientInternalError } = AsyncEventInfo.error;
+          events.raise(AsyncEventType.error, transientInternalError, LogPageId.errorInformation);
+        },
+      });
+      context.features.provide(FeatureId.hostMemoryBuffer, this.hostMemory);
+    }
+    logPages.provide(LogPageId.telemetryHost, this.telemetry.hostPage);
+    logPages.provide(LogPageId.telemetryController, this.telemetry.controllerPage);
     logPages.provide(LogPageId.firmwareSlot, { page: () => this.firmware.page() });
     logPages.provide(LogPageId.deviceSelfTest, { page: () => this.selfTest.page() });
     logPages.provide(LogPageId.sanitizeStatus, { page: () => this.sanitize.page() });
@@ -108,7 +155,23 @@ export class AdminServices {
     this.selfTest.namespaceGone(nsid, change === "formatted" ? abortedByFormat : abortedByNamespaceRemoval);
   }
 
+  /** Keeps what there is to know of the controller, and tells the host. @param reason up to 128 characters */
+  captureTelemetry(reason: string): void {
+    this.telemetry.capture(reason);
+  }
+
+  /** How the memory of the host is used; undefined where none is wanted. */
+  get hostMemoryUse(): HostMemoryUse | undefined {
+    return this.hostMemory?.usage;
+  }
+
+  /** The host's memory isn't touched any more. */
+  shutdown(): void {
+    this.hostMemory?.takeBack();
+  }
+
   reset(kind: FirmwareReset): void {
+    this.hostMemory?.takeBack();
     this.selfTest.controllerReset();
     this.firmware.reset(kind);
   }
@@ -121,6 +184,7 @@ export class AdminServices {
 
   /** The medium and what is on it came from another emulator. */
   mediumLoaded(): void {
+    this.hostMemory?.clear();
     this.sanitize.mediumLoaded();
   }
 
@@ -145,14 +209,38 @@ export class AdminServices {
       selfTest: this.selfTest.save(),
       sanitize: this.sanitize.save(),
       firmware: this.firmware.save(),
+      telemetry: this.telemetry.save(),
+      hostMemory: this.hostMemory?.save() ?? null,
     };
   }
 
   /** Puts it as it was saved; it goes on with resume(). */
-  load({ selfTest, sanitize, firmware }: SavedServices): void {
+  load({ selfTest, sanitize, firmware, telemetry, hostMemory }: SavedServices): void {
+    this.telemetry.load(telemetry);
+    this.hostMemory?.load(hostMemory);
     this.selfTest.load(selfTest);
     this.sanitize.load(sanitize);
     this.firmware.load(firmware);
+  }
+
+  /** What telemetry has: the controller, its queues, and what went wrong. */
+  private snapshot(): TelemetryAreas {
+    const { config, inventory, registers, features, queues, nvm, logPages } = this.context;
+    const { serial, queuePairs, queueEntries, maxTransferBytes } = config;
+    const { errors, errorCount, ...uptime } = logPages.save();
+    return [
+      {
+        controller: { serial, queuePairs, queueEntries, maxTransferBytes },
+        registers: registers.save(),
+        counters: nvm.save().counters,
+        hostMemory: this.hostMemory?.usage,
+        kept: inventory.kept,
+        namespaces: inventory.all.map(({ record, attached }) => ({ ...record, attached })),
+        ...uptime,
+      },
+      { queues: queues.save(), features: features.save() },
+      { errorCount, errors },
+    ];
   }
 
   /** Tells the host, where it wants to know. */

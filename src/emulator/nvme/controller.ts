@@ -26,6 +26,7 @@ import { Features } from "./features.js";
 import { FileMedium } from "./file-medium.js";
 import type { FirmwareReset } from "./firmware-image.js";
 import { HostMemory } from "./host-memory.js";
+import type { HostMemoryUse } from "./host-memory-cache.js";
 import { CONTROLLER_ID, Identify } from "./identify.js";
 import { Inventory } from "./inventory.js";
 import { Layout } from "./layout.js";
@@ -113,6 +114,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly io: IoContext & {
     attached: (EmulatedNamespace | undefined)[];
     refusals: ReadonlyMap<number, number>;
+    medium: Medium;
     allCommandSets: boolean;
   };
   private readonly poller: Poller | undefined;
@@ -215,7 +217,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     const { events, logPages } = this;
     this.services = new AdminServices({
       ...{ config, command, transfer, inventory, medium, nvm: this.nvm, features: this.features },
-      ...{ events, logPages },
+      ...{ events, logPages, memory: this.memory, registers: this.registers, queues: this.queues },
+      useMedium: (used) => {
+        this.io.medium = used;
+      },
       listNamespaces: () => this.listNamespaces(),
     });
     if (!config.incoming) this.services.powerOn();
@@ -294,6 +299,19 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   clearFaults(): void {
     this.faults.clear();
     this.restore();
+  }
+
+  /**
+   * Lets the controller keep a Telemetry Controller-Initiated log, as it does when something went wrong.
+   * @param reason the log's Reason Identifier, of which 128 characters count
+   */
+  captureTelemetry(reason: string): void {
+    this.services.captureTelemetry(reason.slice(0, 128));
+  }
+
+  /** How the controller uses the host's memory (HMB); undefined where it wants none. */
+  get hostMemory(): HostMemoryUse | undefined {
+    return this.services.hostMemoryUse;
   }
 
   connect(host: DeviceHost): void {
@@ -647,13 +665,13 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
     const { registers, queues, features, events, logPages, nvm, services, config } = this;
     const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
-    const { capacityBytes, doorbells, cmbBytes } = config;
+    const { capacityBytes, doorbells, cmbBytes, hostMemoryBytes } = config;
     return new NvmeMigration(
       { registers, queues, features, events, logPages, nvm, services, ...parts },
       {
         shape: JSON.stringify({
           ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
-          ...{ capacityBytes, doorbells, cmbBytes },
+          ...{ capacityBytes, doorbells, cmbBytes, hostMemoryBytes },
         }),
         saveDelayed: () => this.saveDelayed(),
         loadDelayed: (delayed) => this.loadDelayed(delayed),
@@ -736,6 +754,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   private shutdown(): void {
+    this.services.shutdown();
     this.io.medium.flush();
     this.running = false;
     this.registers.status =
@@ -746,6 +765,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private fail(): void {
     this.running = false;
     this.registers.status |= ControllerStatus.CFS;
+    this.services.captureTelemetry("fatal: CSTS.CFS");
   }
 
   private vanish(durationMs: number): void {

@@ -28,8 +28,16 @@ export interface FeatureEvents {
   keepAliveChanged(timeoutMs: number): void;
 }
 
+/** A feature that another part of the controller has; both carry out the current command. */
+export interface FeatureHandler {
+  /** @param select a value of FeatureSelect other than `supported` @returns a status */
+  get(select: number): number;
+  set(): number;
+}
+
 /** Get and Set Features. Nothing is saved over a reset: no feature says that it could be. */
 export class Features {
+  private readonly provided = new Map<number, FeatureHandler>();
   private values = new Map<number, number>();
   /** Interrupt vector configuration: coalescing disabled, by vector. */
   private readonly coalescingDisabled: Uint8Array;
@@ -53,6 +61,11 @@ export class Features {
   ) {
     this.coalescingDisabled = new Uint8Array(options.vectors);
     this.reset();
+  }
+
+  /** Adds a feature. */
+  provide(id: number, handler: FeatureHandler): void {
+    this.provided.set(id, handler);
   }
 
   /** Everything as after a reset. */
@@ -98,13 +111,15 @@ export class Features {
     const { command } = this;
     const id = command.cdw(10) & 0xff;
     const select = (command.cdw(10) >>> 8) & 7;
-    if (!known.has(id)) return NvmeStatus.invalidField;
+    const provided = this.provided.get(id);
+    if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
     if (select === FeatureSelect.supported) {
       const perNamespace = id === FeatureId.errorRecovery ? SAVED_SELECT_SUPPORTED.namespaceSpecific : 0;
       command.dw0 = perNamespace | SAVED_SELECT_SUPPORTED.changeable;
       return NvmeStatus.success;
     }
     if (select > FeatureSelect.supported) return NvmeStatus.invalidField;
+    if (provided !== undefined) return provided.get(select);
     // Nothing is saveable: what is saved is the default.
     const isCurrent = select === FeatureSelect.current;
     switch (id) {
@@ -147,8 +162,10 @@ export class Features {
     const { command } = this;
     const id = command.cdw(10) & 0xff;
     const value = command.cdw(11);
-    if (!known.has(id)) return NvmeStatus.invalidField;
+    const provided = this.provided.get(id);
+    if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
     if (command.cdw(10) >= SAVE) return NvmeStatus.featureIdentifierNotSaveable;
+    if (provided !== undefined) return provided.set();
     switch (id) {
       case FeatureId.powerManagement:
         // There is one power state.

@@ -21,6 +21,8 @@ const zeros = new Uint8Array(1 << 20);
  * process down by SIGBUS. Two emulators can't have the same file.
  */
 export class FileMedium extends Resource implements Medium {
+  onFill: ((at: number, lengthBytes: number) => void) | undefined;
+
   private constructor(
     readonly path: string,
     private readonly fd: number,
@@ -65,6 +67,7 @@ export class FileMedium extends Resource implements Medium {
 
   fill(at: number, lengthBytes: number, value: number): boolean {
     if (!this.isOurs) return false;
+    this.onFill?.(at, lengthBytes);
     if (value === 0 && punchHole(this.fd, at, lengthBytes)) return true;
     const part = value === 0 ? zeros : new Uint8Array(zeros.length).fill(value);
     for (let done = 0; done < lengthBytes; ) {

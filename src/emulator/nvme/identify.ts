@@ -1,5 +1,6 @@
 import {
   IDENTIFY_BYTES,
+  type IdentifyController,
   identifyController,
   identifyIndependentNamespace,
   identifyNamespace,
@@ -15,6 +16,7 @@ import { MAX_EVENT_REQUESTS } from "./async-events.js";
 import type { Command } from "./command.js";
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
 import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmware } from "./firmware.js";
+import { HOST_MEMORY_DESCRIPTORS, HOST_MEMORY_MINIMUM } from "./host-memory-cache.js";
 import { type Inventory, MAX_NAMESPACES } from "./inventory.js";
 import { lbaFormats } from "./lba-formats.js";
 import type { EmulatedNamespace } from "./namespace.js";
@@ -63,7 +65,7 @@ const CTRATT_PLACEMENT = 1 << 19;
 /** FUSES: Compare and Write. */
 const FUSES = 1;
 const OAES = { namespaceAttributes: 1 << 8, firmwareActivation: 1 << 9 } as const;
-const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2 } as const;
+const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2, telemetry: 1 << 3 } as const;
 /** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
 const SGLS = 1 | (1 << 16) | (1 << 18) | (1 << 19);
 /** DLFEAT: deallocated blocks read as zeros; Write Zeroes deallocates. */
@@ -80,6 +82,7 @@ export interface ControllerIdentity {
   readonly capacityBytes: number;
   readonly placementHandles: number;
   readonly extendedSelfTestMs: number;
+  readonly hostMemoryBytes: number;
 }
 
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
@@ -219,8 +222,9 @@ export class Identify {
       frmw: FIRMWARE_UPDATES,
       fwug: FIRMWARE_GRANULARITY,
       mtfa: FIRMWARE_ACTIVATION_TIME,
+      ...hostMemory(identity.hostMemoryBytes),
       sanicap: SANITIZE_CAPABILITIES,
-      lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData,
+      lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData | LPA.telemetry,
       elpe: ERROR_LOG_ENTRIES - 1,
       npss: 0,
       wctemp: WARNING_TEMPERATURE,
@@ -308,6 +312,18 @@ export class Identify {
     page.set(ids.slice(0, page.length));
     return new Uint8Array(page.buffer);
   }
+}
+
+/** HMPRE, HMMIN, HMMINDS and HMMAXD. */
+function hostMemory(preferredBytes: number): Partial<IdentifyController> {
+  if (preferredBytes === 0) return {};
+  const hmpre = preferredBytes / 4096;
+  return {
+    hmpre,
+    hmmin: Math.min(hmpre, HOST_MEMORY_MINIMUM),
+    hmminds: 1,
+    hmmaxd: HOST_MEMORY_DESCRIPTORS,
+  };
 }
 
 const formatFields = {

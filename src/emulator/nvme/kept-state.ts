@@ -12,6 +12,7 @@ export const FIRMWARE_SLOTS = 3;
 const FIRST_REVISION = "1.0";
 
 const slotNumber = z.int().min(0).max(FIRMWARE_SLOTS);
+const u8 = z.int().min(0).max(0xff);
 const u32 = z.int().min(0).max(0xffff_ffff);
 
 export const keptStateSchema = lazily(() =>
@@ -33,6 +34,8 @@ export const keptStateSchema = lazily(() =>
         isLocked: z.boolean(),
       })
       .default({ status: 0, cdw10: 0, pattern: 0, passes: 0, isLocked: false }),
+    /** Generations of the telemetry logs. */
+    telemetry: z.strictObject({ host: u8, controller: u8 }).default({ host: 0, controller: 0 }),
     firmware: z
       .strictObject({
         active: slotNumber.min(1),

@@ -70,6 +70,7 @@ const schema = lazily(() =>
     idleAfterMs: z.number().min(0).max(60_000).default(20),
     idlePollMs: z.number().min(1).max(1000).default(4),
     shortSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(1000),
+    hostMemoryBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
     sanitizeMs: z.int().min(0).max(MOST_WORK_MS).default(1000),
     extendedSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(5000),
     faults: z.array(z.unknown()).default([]),
@@ -144,6 +145,8 @@ export interface NvmeEmulatorOptions {
   readonly extendedSelfTestMs?: number | undefined;
   /** What a sanitize operation takes at least: 1000 by default. */
   readonly sanitizeMs?: number | undefined;
+  /** How much memory of the host the controller would like for its cache (HMPRE), a multiple of 4096; none by default. */
+  readonly hostMemoryBytes?: number | undefined;
   /** Faults on order from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;
 }

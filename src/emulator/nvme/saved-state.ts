@@ -10,6 +10,9 @@ export const MAX_TEXT_BYTES = 16 << 20;
 /** Data is looked through, and left out where it is zero, in pieces of this size. */
 const PIECE_BYTES = 64 * 1024;
 
+/** What a host can give. */
+const MOST_HOST_MEMORY_BYTES = 2 ** 32;
+
 const u1 = z.int().min(0).max(1);
 const u16 = z.int().min(0).max(0xffff);
 const u32 = z.int().min(0).max(0xffff_ffff);
@@ -148,11 +151,39 @@ export const savedFirmware = z.strictObject({
   overlap: u1,
 });
 
+const savedCapture = z
+  .strictObject({
+    reason: z.string().max(1024),
+    data: z.base64().max(1 << 18),
+    ends: z.tuple([u16, u16, u16]),
+  })
+  .nullable();
+
+export const savedTelemetry = z.strictObject({
+  host: savedCapture,
+  controller: savedCapture,
+  isAvailable: z.boolean(),
+});
+
+/** What the host has given, in bytes. */
+export const savedHostMemory = z
+  .strictObject({
+    listAddress: count,
+    segments: z
+      .array(z.tuple([count, z.int().min(4096).max(MOST_HOST_MEMORY_BYTES).multipleOf(4096)]))
+      .min(1)
+      .max(1024),
+  })
+  .refine(({ segments }) => segments.reduce((sum, [, bytes]) => sum + bytes, 0) <= MOST_HOST_MEMORY_BYTES)
+  .nullable();
+
 /** What goes on in the background, and what commands have set that isn't a feature. */
 export const savedServices = z.strictObject({
   selfTest: savedSelfTest,
   sanitize: savedSanitize,
   firmware: savedFirmware,
+  telemetry: savedTelemetry,
+  hostMemory: savedHostMemory,
 });
 
 const schema = z.strictObject({
@@ -183,6 +214,8 @@ export type SavedNamespaces = z.output<typeof savedNamespaces>;
 export type SavedSelfTest = z.output<typeof savedSelfTest>;
 export type SavedSanitize = z.output<typeof savedSanitize>;
 export type SavedFirmware = z.output<typeof savedFirmware>;
+export type SavedTelemetry = z.output<typeof savedTelemetry>;
+export type SavedHostMemory = z.output<typeof savedHostMemory>;
 export type SavedServices = z.output<typeof savedServices>;
 export type SavedState = z.output<typeof schema>;
 

@@ -88,9 +88,8 @@ describe("sanitize", () => {
         globalDataErased: 1,
         overwritePasses: action === "overwrite" ? 3 : 0,
       });
-      const read = Buffer.alloc(4096, 1);
-      await namespace.read(8n, read);
-      expect(read.equals(Buffer.alloc(4096))).toBe(true);
+      await namespace.read(8n, data);
+      expect(data.bytes.every((byte) => byte === 0)).toBe(true);
     },
   );
 
@@ -194,5 +193,70 @@ describe("firmware", () => {
     });
     expect(await caught(firmware.commit("replace", { slot: 8 }))).toBeInstanceOf(ArgumentError);
     expect((await logs.firmwareSlots()).active).toBe(1);
+  });
+});
+
+describe("telemetry and host memory", () => {
+  /** The first data area: what the emulated controller tells of itself. */
+  async function told(nvme: NvmeController): Promise<Record<string, unknown>> {
+    const { data } = await nvme.logs.telemetry.host({ areas: 1 });
+    return JSON.parse(Buffer.from(data).toString("latin1").replace(/\0+$/, ""));
+  }
+
+  test("what the host orders is captured anew each time", async () => {
+    const nvme = await openController({ serial: "T1", extendedSelfTestMs: 0 });
+    const { telemetry } = nvme.logs;
+    expect((await telemetry.lastHost()).data).toHaveLength(0);
+    const first = await telemetry.host();
+    expect(first.header.hostGeneration).toBe(1);
+    expect(first.data).toHaveLength(first.header.lastBlock3 * 512);
+    expect((await telemetry.host({ areas: 2 })).header.hostGeneration).toBe(2);
+    expect(await told(nvme)).toMatchObject({ controller: { serial: "T1" } });
+    expect(await caught(telemetry.host({ areas: 4 }))).toBeInstanceOf(ArgumentError);
+    // The controller's own: a self-test fails.
+    await nvme.features.write(Feature.asyncEventConfiguration, { telemetry: true });
+    const namespace = await nvme.namespace(1);
+    await namespace.writeUncorrectable(5n, 1);
+    const event = (async () => {
+      for await (const one of nvme.events) if (one.type === "notice") return one;
+      return undefined;
+    })();
+    await nvme.maintenance.selfTest("extended");
+    expect(await event).toMatchObject({
+      name: "telemetryLogChanged",
+      logPage: LogPageId.telemetryController,
+    });
+    const { header } = await telemetry.controller();
+    expect(Buffer.from(header.reason).toString("latin1")).toMatch(/^self-test failed/);
+    expect(header).toMatchObject({ controllerAvailable: 1, controllerGeneration: 1 });
+    expect((await telemetry.lastHost()).header.controllerAvailable).toBe(0);
+  });
+
+  test("host memory that is given is used, and is free again when it was taken back", async () => {
+    const nvme = await openController({ hostMemoryBytes: 1 << 20 });
+    const namespace = await nvme.namespace(1);
+    using data = nvme.dma.alloc(65536);
+    data.bytes.fill(0x5a);
+    await namespace.write(0n, data);
+    const memory = await nvme.giveHostMemory();
+    expect(memory.sizeBytes).toBe(1 << 20);
+    expect(await caught(nvme.giveHostMemory())).toMatchObject({ status: "Command Sequence Error" });
+    for (let round = 0; round < 3; round++) {
+      data.bytes.fill(0);
+      await namespace.read(0n, data);
+      expect(data.bytes.every((byte) => byte === 0x5a)).toBe(true);
+    }
+    expect(await told(nvme)).toMatchObject({
+      hostMemory: { sizeBytes: 1 << 20, hits: 32, misses: 16, damaged: 0 },
+    });
+    await memory.close();
+    expect(await told(nvme)).toMatchObject({ hostMemory: { sizeBytes: 0, damaged: 0 } });
+    await namespace.read(0n, data);
+    expect(data.bytes.every((byte) => byte === 0x5a)).toBe(true);
+    expect(await caught(nvme.giveHostMemory(4096))).toBeInstanceOf(ArgumentError);
+    await using again = await nvme.giveHostMemory(128 * 1024);
+    await namespace.read(0n, data);
+    expect(await told(nvme)).toMatchObject({ hostMemory: { sizeBytes: 128 * 1024, damaged: 0 } });
+    expect(again.closed).toBe(false);
   });
 });

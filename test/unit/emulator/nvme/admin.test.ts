@@ -364,7 +364,9 @@ describe("log pages", () => {
     const zoned = commandEffectsLog.decode(host.log(LogPageId.commandsSupported, 4096, { csi: 2 }).page);
     expect(zoned.iocs[IoOpcode.zoneAppend]).toBe(3);
     const supported = new Uint32Array(host.log(0, 1024).page.buffer);
-    expect([...supported.keys()].filter((id) => supported[id] === 1)).toEqual([0, 1, 2, 3, 4, 5, 6, 0x81]);
+    expect([...supported.keys()].filter((id) => supported[id] === 1)).toEqual([
+      0, 1, 2, 3, 4, 5, 6, 7, 8, 0x81,
+    ]);
     const tail = host.log(LogPageId.firmwareSlot, 8, { offset: 8 });
     expect(Buffer.from(tail.page).toString("latin1")).toBe("1.0     ");
     expect(host.log(LogPageId.firmwareSlot, 8, { offset: 516 }).status).toBe(NvmeStatus.invalidField);
