@@ -1,12 +1,14 @@
-import { SelfTestResult } from "../../nvme/spec/log-pages.js";
+import { enduranceGroupLog, SelfTestResult } from "../../nvme/spec/log-pages.js";
 import {
   AdminOpcode,
   AsyncEventInfo,
   AsyncEventType,
+  BROADCAST_NSID,
   FeatureId,
   LogPageId,
 } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
+import { type AnaStateName, AsymmetricAccess } from "./asymmetric-access.js";
 import type { AsyncEvents } from "./async-events.js";
 import type { Command } from "./command.js";
 import type { Features } from "./features.js";
@@ -14,22 +16,28 @@ import { Firmware } from "./firmware.js";
 import type { FirmwareReset } from "./firmware-image.js";
 import type { HostMemory } from "./host-memory.js";
 import { HostMemoryCache, type HostMemoryUse } from "./host-memory-cache.js";
+import { ENDURANCE_GROUP } from "./identify.js";
 import type { Inventory } from "./inventory.js";
+import { LockdownCommands } from "./lockdown-commands.js";
 import type { LogPages } from "./log-pages.js";
 import type { Medium } from "./medium.js";
 import type { NamespaceChange } from "./namespace-commands.js";
-import type { NvmCommands } from "./nvm-commands.js";
+import { IoCounter, type NvmCommands } from "./nvm-commands.js";
 import type { NvmeEmulatorConfig } from "./options.js";
 import type { QueueSet } from "./queue-set.js";
 import type { Registers } from "./registers.js";
 import { Sanitize } from "./sanitize.js";
 import type { SavedServices } from "./saved-state.js";
+import { SecurityCommands } from "./security-commands.js";
 import { SelfTest } from "./self-test.js";
 import { Telemetry, type TelemetryAreas } from "./telemetry.js";
 import type { Transfer } from "./transfer.js";
 
 /** Asynchronous Event Configuration: which notices the host wants. */
-const Notice = { firmwareActivation: 1 << 9, telemetry: 1 << 10 } as const;
+const Notice = { firmwareActivation: 1 << 9, telemetry: 1 << 10, access: 1 << 11 } as const;
+
+/** The endurance group's log counts in these. */
+const ENDURANCE_UNIT_BYTES = 1_000_000_000;
 
 /** What the services need of their controller. */
 export interface ServiceContext {
@@ -57,6 +65,9 @@ export class AdminServices {
   private readonly sanitize: Sanitize;
   private readonly firmware: Firmware;
   private readonly telemetry: Telemetry;
+  private readonly access: AsymmetricAccess;
+  private readonly lockdown: LockdownCommands;
+  private readonly security: SecurityCommands;
   /** Undefined where the controller wants none. */
   private readonly hostMemory: HostMemoryCache | undefined;
 
@@ -115,6 +126,22 @@ export class AdminServices {
       });
       context.features.provide(FeatureId.hostMemoryBuffer, this.hostMemory);
     }
+    this.access = new AsymmetricAccess({
+      ...context,
+      groups: config.anaGroups,
+      changed: () => {
+        context.listNamespaces();
+        const { asymmetricNamespaceAccessChange } = AsyncEventInfo.notice;
+        this.notify(Notice.access, asymmetricNamespaceAccessChange, LogPageId.asymmetricNamespaceAccess);
+      },
+    });
+    this.lockdown = new LockdownCommands(context.command);
+    this.security = new SecurityCommands(context.command, context.transfer, config.maxTransferBytes);
+    if (config.anaGroups > 0) {
+      logPages.provide(LogPageId.asymmetricNamespaceAccess, { page: () => this.access.page() });
+    }
+    logPages.provide(LogPageId.lockdown, { page: () => this.lockdown.page() });
+    logPages.provide(LogPageId.enduranceGroup, { page: () => this.enduranceGroup() });
     logPages.provide(LogPageId.telemetryHost, this.telemetry.hostPage);
     logPages.provide(LogPageId.telemetryController, this.telemetry.controllerPage);
     logPages.provide(LogPageId.firmwareSlot, { page: () => this.firmware.page() });
@@ -125,12 +152,33 @@ export class AdminServices {
   /** Status of the current admin command where it isn't carried out now; success otherwise. */
   refusal(): number {
     const { refusal } = this.sanitize;
-    return refusal === NvmeStatus.success || this.sanitize.allows() ? NvmeStatus.success : refusal;
+    if (refusal !== NvmeStatus.success && !this.sanitize.allows()) return refusal;
+    if (this.lockdown.forbids) return NvmeStatus.commandProhibitedByLockdown;
+    return this.accessRefusal();
+  }
+
+  /** Of admin commands, Format NVM and the features of a namespace have to reach it. */
+  private accessRefusal(): number {
+    const { command, inventory } = this.context;
+    const { opcode, nsid } = command;
+    const isFeature = opcode === AdminOpcode.getFeatures || opcode === AdminOpcode.setFeatures;
+    const ofNamespace = isFeature && (command.cdw(10) & 0xff) === FeatureId.errorRecovery;
+    if (opcode !== AdminOpcode.formatNvm && !ofNamespace) return NvmeStatus.success;
+    const ids = nsid === BROADCAST_NSID ? inventory.all.map((namespace) => namespace.nsid) : [nsid];
+    const refused = ids.map((id) => this.access.refusal(id));
+    return refused.find((status) => status !== NvmeStatus.success) ?? NvmeStatus.success;
   }
 
   /** Status of all I/O commands to a namespace (FFFFFFFFh: to all) that aren't carried out now; success otherwise. */
-  ioRefusal(_nsid: number): number {
-    return this.sanitize.refusal;
+  ioRefusal(nsid: number): number {
+    const { refusal } = this.sanitize;
+    if (refusal !== NvmeStatus.success || nsid === BROADCAST_NSID) return refusal;
+    return this.access.refusal(nsid);
+  }
+
+  /** @throws ConfigError where there is no such group or state */
+  setAnaState(group: number, state: AnaStateName): void {
+    this.access.set(group, state);
   }
 
   /** @returns a status */
@@ -144,6 +192,12 @@ export class AdminServices {
         return this.firmware.download();
       case AdminOpcode.firmwareCommit:
         return this.firmware.commit();
+      case AdminOpcode.securityReceive:
+        return this.security.receive();
+      case AdminOpcode.securitySend:
+        return this.security.send();
+      case AdminOpcode.lockdown:
+        return this.lockdown.execute();
       default:
         return NvmeStatus.invalidOpcode;
     }
@@ -211,16 +265,43 @@ export class AdminServices {
       firmware: this.firmware.save(),
       telemetry: this.telemetry.save(),
       hostMemory: this.hostMemory?.save() ?? null,
+      access: this.access.save(),
+      lockdown: this.lockdown.save(),
     };
   }
 
   /** Puts it as it was saved; it goes on with resume(). */
-  load({ selfTest, sanitize, firmware, telemetry, hostMemory }: SavedServices): void {
+  load(saved: SavedServices): void {
+    const { selfTest, sanitize, firmware, telemetry, hostMemory, access, lockdown } = saved;
+    this.access.load(access);
+    this.lockdown.load(lockdown);
     this.telemetry.load(telemetry);
     this.hostMemory?.load(hostMemory);
     this.selfTest.load(selfTest);
     this.sanitize.load(sanitize);
     this.firmware.load(firmware);
+  }
+
+  /** Endurance Group Information of the only group there is. */
+  private enduranceGroup(): Uint8Array | number {
+    const { command, nvm, inventory, logPages } = this.context;
+    if (command.cdw(11) >>> 16 !== ENDURANCE_GROUP) return NvmeStatus.invalidField;
+    const count = (which: number): bigint => BigInt(nvm.counters[which] ?? 0);
+    const units = (which: number): bigint =>
+      BigInt(Math.ceil((nvm.counters[which] ?? 0) / ENDURANCE_UNIT_BYTES));
+    return enduranceGroupLog.encode({
+      availableSpare: 100,
+      availableSpareThreshold: 10,
+      dataUnitsRead: units(IoCounter.bytesRead),
+      dataUnitsWritten: units(IoCounter.bytesWritten),
+      mediaUnitsWritten: units(IoCounter.bytesWritten),
+      hostReadCommands: count(IoCounter.readCommands),
+      hostWriteCommands: count(IoCounter.writeCommands),
+      mediaErrors: count(IoCounter.mediaErrors),
+      errorLogEntries: BigInt(logPages.save().errorCount),
+      totalCapacity: BigInt(inventory.layout.capacityBytes),
+      unallocatedCapacity: BigInt(Math.max(0, inventory.unallocatedBytes)),
+    });
   }
 
   /** What telemetry has: the controller, its queues, and what went wrong. */

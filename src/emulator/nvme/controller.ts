@@ -18,6 +18,7 @@ import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/em
 import { type AdminParts, executeAdmin } from "./admin-commands.js";
 import { AdminServices } from "./admin-services.js";
 import { WeightedRoundRobin } from "./arbitration.js";
+import type { AnaStateName } from "./asymmetric-access.js";
 import { AsyncEvents } from "./async-events.js";
 import { Command, PENDING } from "./command.js";
 import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
@@ -193,6 +194,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
         keepAliveChanged: (timeoutMs) => this.watchKeepAlive(timeoutMs),
       },
       isNamespace,
+      inventory,
     );
     this.io = {
       command,
@@ -307,6 +309,16 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
    */
   captureTelemetry(reason: string): void {
     this.services.captureTelemetry(reason.slice(0, 128));
+  }
+
+  /**
+   * Gives a group of namespaces another state of asymmetric access: commands to them are refused as the state wants it, and
+   * the host gets an event where it asked for that.
+   * @param group 1 to `anaGroups`
+   * @throws ConfigError where there is no such group or state
+   */
+  setAnaState(group: number, state: AnaStateName): void {
+    this.services.setAnaState(group, state);
   }
 
   /** How the controller uses the host's memory (HMB); undefined where it wants none. */
@@ -665,13 +677,13 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
     const { registers, queues, features, events, logPages, nvm, services, config } = this;
     const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
-    const { capacityBytes, doorbells, cmbBytes, hostMemoryBytes } = config;
+    const { capacityBytes, doorbells, cmbBytes, hostMemoryBytes, anaGroups } = config;
     return new NvmeMigration(
       { registers, queues, features, events, logPages, nvm, services, ...parts },
       {
         shape: JSON.stringify({
           ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
-          ...{ capacityBytes, doorbells, cmbBytes, hostMemoryBytes },
+          ...{ capacityBytes, doorbells, cmbBytes, hostMemoryBytes, anaGroups },
         }),
         saveDelayed: () => this.saveDelayed(),
         loadDelayed: (delayed) => this.loadDelayed(delayed),
@@ -900,6 +912,8 @@ const retryable: ReadonlySet<number> = new Set([
   NvmeStatus.commandAbortedDueToSqDeletion,
   NvmeStatus.namespaceNotReady,
   NvmeStatus.internalError,
+  NvmeStatus.asymmetricAccessInaccessible,
+  NvmeStatus.asymmetricAccessTransition,
   NvmeStatus.commandInterrupted,
 ]);
 

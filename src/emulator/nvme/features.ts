@@ -2,6 +2,7 @@ import { FeatureId, FeatureSelect } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { ArgumentError } from "../../sys/errors.js";
 import type { Command } from "./command.js";
+import type { KeptState, KeptStore } from "./kept-state.js";
 import type { SavedFeatures } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
 
@@ -35,7 +36,20 @@ export interface FeatureHandler {
   set(): number;
 }
 
-/** Get and Set Features. Nothing is saved over a reset: no feature says that it could be. */
+/** Features that can be saved over resets and without power. */
+const saveable: ReadonlySet<number> = new Set([
+  FeatureId.arbitration,
+  FeatureId.powerManagement,
+  FeatureId.temperatureThreshold,
+  FeatureId.errorRecovery,
+  FeatureId.volatileWriteCache,
+  FeatureId.interruptCoalescing,
+  FeatureId.interruptVectorConfiguration,
+  FeatureId.writeAtomicityNormal,
+  FeatureId.asyncEventConfiguration,
+]);
+
+/** Get and Set Features. */
 export class Features {
   private readonly provided = new Map<number, FeatureHandler>();
   private values = new Map<number, number>();
@@ -58,6 +72,7 @@ export class Features {
     private readonly transfer: Transfer,
     private readonly events: FeatureEvents,
     private readonly isNamespace: (nsid: number) => boolean,
+    private readonly store: KeptStore,
   ) {
     this.coalescingDisabled = new Uint8Array(options.vectors);
     this.reset();
@@ -68,16 +83,19 @@ export class Features {
     this.provided.set(id, handler);
   }
 
-  /** Everything as after a reset. */
+  /** Everything as after a reset: what was saved, or else the default. */
   reset(): void {
+    const { saved } = this;
     this.values = new Map(Object.entries(defaults).map(([id, value]) => [Number(id), value]));
+    for (const [id, value] of saved.values) if (saveable.has(id)) this.values.set(id, value);
     this.values.set(FeatureId.numberOfQueues, this.allQueues);
     this.coalescingDisabled.fill(0);
-    this.thresholds = new Map();
+    for (const [vector, disabled] of saved.vectors) this.coalescingDisabled[vector] = disabled & 1;
+    this.thresholds = new Map(saved.thresholds.filter(([select]) => isThreshold(select)));
     this.hostBehavior.fill(0);
     this.errorRecovery.clear();
-    this.aggregationThreshold = 1;
-    this.aggregationTimeMs = 0;
+    for (const [nsid, value] of saved.errorRecovery) this.errorRecovery.set(nsid, value);
+    this.aggregate(this.values.get(FeatureId.interruptCoalescing) ?? 0);
     this.timestampBase = 0n;
     this.timestampOrigin = 0;
     this.timestampAt = Date.now();
@@ -115,31 +133,36 @@ export class Features {
     if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
     if (select === FeatureSelect.supported) {
       const perNamespace = id === FeatureId.errorRecovery ? SAVED_SELECT_SUPPORTED.namespaceSpecific : 0;
-      command.dw0 = perNamespace | SAVED_SELECT_SUPPORTED.changeable;
+      const canBeSaved = saveable.has(id) ? SAVED_SELECT_SUPPORTED.saveable : 0;
+      command.dw0 = canBeSaved | perNamespace | SAVED_SELECT_SUPPORTED.changeable;
       return NvmeStatus.success;
     }
     if (select > FeatureSelect.supported) return NvmeStatus.invalidField;
     if (provided !== undefined) return provided.get(select);
-    // Nothing is saveable: what is saved is the default.
     const isCurrent = select === FeatureSelect.current;
+    // What was never saved is the default.
+    const saved = select === FeatureSelect.saved ? this.saved : undefined;
     switch (id) {
       case FeatureId.temperatureThreshold: {
         const key = command.cdw(11) & THRESHOLD_SELECT;
         if (!isThreshold(key)) return NvmeStatus.invalidField;
         const fallback = key === OVER ? WARNING_TEMPERATURE : 0;
-        command.dw0 = (isCurrent ? this.thresholds.get(key) : undefined) ?? fallback;
+        command.dw0 = (isCurrent ? this.thresholds.get(key) : savedValue(saved?.thresholds, key)) ?? fallback;
         return NvmeStatus.success;
       }
       case FeatureId.interruptVectorConfiguration: {
         const vector = command.cdw(11) & 0xffff;
         const disabled = this.coalescingDisabled[vector];
         if (disabled === undefined) return NvmeStatus.invalidField;
-        command.dw0 = vector | (isCurrent ? disabled << 16 : 0);
+        command.dw0 = vector | ((isCurrent ? disabled : (savedValue(saved?.vectors, vector) ?? 0)) << 16);
         return NvmeStatus.success;
       }
       case FeatureId.errorRecovery:
         if (!this.isNamespace(command.nsid)) return NvmeStatus.invalidNamespace;
-        command.dw0 = isCurrent ? (this.errorRecovery.get(command.nsid) ?? 0) : 0;
+        command.dw0 =
+          (isCurrent
+            ? this.errorRecovery.get(command.nsid)
+            : savedValue(saved?.errorRecovery, command.nsid)) ?? 0;
         return NvmeStatus.success;
       case FeatureId.timestamp:
         return this.transfer.send(command, this.timestamp());
@@ -152,7 +175,7 @@ export class Features {
         command.dw0 = this.allQueues;
         return NvmeStatus.success;
       default:
-        command.dw0 = (isCurrent ? this.values.get(id) : defaults[id]) ?? 0;
+        command.dw0 = (isCurrent ? this.values.get(id) : savedValue(saved?.values, id)) ?? defaults[id] ?? 0;
         return NvmeStatus.success;
     }
   }
@@ -164,8 +187,38 @@ export class Features {
     const value = command.cdw(11);
     const provided = this.provided.get(id);
     if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
-    if (command.cdw(10) >= SAVE) return NvmeStatus.featureIdentifierNotSaveable;
+    const saves = command.cdw(10) >= SAVE;
+    if (saves && !saveable.has(id)) return NvmeStatus.featureIdentifierNotSaveable;
     if (provided !== undefined) return provided.set();
+    const status = this.apply(id, value, queuesExist);
+    if (!saves || status !== NvmeStatus.success) return status;
+    return this.store.keep({ features: this.savedWith(id, value) }) ? status : NvmeStatus.internalError;
+  }
+
+  private get saved(): KeptState["features"] {
+    return this.store.kept.features;
+  }
+
+  /** What is saved, with the current command's value. */
+  private savedWith(id: number, value: number): KeptState["features"] {
+    const { saved } = this;
+    switch (id) {
+      case FeatureId.temperatureThreshold:
+        return { ...saved, thresholds: withPair(saved.thresholds, value & THRESHOLD_SELECT, value & 0xffff) };
+      case FeatureId.interruptVectorConfiguration:
+        return { ...saved, vectors: withPair(saved.vectors, value & 0xffff, (value >>> 16) & 1) };
+      case FeatureId.errorRecovery:
+        return {
+          ...saved,
+          errorRecovery: withPair(saved.errorRecovery, this.command.nsid, value & 0xffff),
+        };
+      default:
+        return { ...saved, values: withPair(saved.values, id, value) };
+    }
+  }
+
+  private apply(id: number, value: number, queuesExist: boolean): number {
+    const { command } = this;
     switch (id) {
       case FeatureId.powerManagement:
         // There is one power state.
@@ -287,6 +340,16 @@ export class Features {
   private now(): bigint {
     return (this.timestampBase + BigInt(Date.now() - this.timestampAt)) & 0xffff_ffff_ffffn;
   }
+}
+
+type Pairs = KeptState["features"]["values"];
+
+function savedValue(list: Pairs | undefined, key: number): number | undefined {
+  return list?.find(([one]) => one === key)?.[1];
+}
+
+function withPair(list: Pairs, key: number, value: number): Pairs {
+  return [...list.filter(([one]) => one !== key), [key, value]];
 }
 
 /** Temperature threshold: TMPSEL in bits 19:16 (0 composite), THSEL in 21:20 (0 over, 1 under). */

@@ -12,6 +12,7 @@ import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../nvme/spec/opcodes
 import { powerState } from "../../nvme/spec/power-state.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { identifyZonedController, identifyZonedNamespace } from "../../nvme/spec/zoned.js";
+import { ANA_CAPABILITIES, ANA_TRANSITION_SECONDS, anaGroupOf } from "./asymmetric-access.js";
 import { MAX_EVENT_REQUESTS } from "./async-events.js";
 import type { Command } from "./command.js";
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
@@ -44,6 +45,8 @@ const OACS = {
   namespaceManagement: 1 << 3,
   deviceSelfTest: 1 << 4,
   doorbellBufferConfig: 1 << 8,
+  security: 1 << 0,
+  lockdown: 1 << 10,
 } as const;
 /** DSTO: one self-test at a time. */
 const DSTO = 1;
@@ -53,18 +56,25 @@ const ONCS = {
   writeUncorrectable: 1 << 1,
   datasetManagement: 1 << 2,
   writeZeroes: 1 << 3,
+  saveFeatures: 1 << 4,
   timestamp: 1 << 6,
   reservations: 1 << 5,
   verify: 1 << 7,
   copy: 1 << 8,
 } as const;
+/** CTRATT: endurance groups. */
+const CTRATT_ENDURANCE_GROUPS = 1 << 4;
+/** The only one: the whole medium. */
+export const ENDURANCE_GROUP = 1;
+/** CMIC: asymmetric namespace access. */
+const CMIC_ACCESS = 1 << 3;
 /** CTRATT: extended LBA formats, which the host enables by Host Behavior Support. */
 const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
 /** The same: flexible data placement. */
 const CTRATT_PLACEMENT = 1 << 19;
 /** FUSES: Compare and Write. */
 const FUSES = 1;
-const OAES = { namespaceAttributes: 1 << 8, firmwareActivation: 1 << 9 } as const;
+const OAES = { namespaceAttributes: 1 << 8, firmwareActivation: 1 << 9, access: 1 << 11 } as const;
 const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2, telemetry: 1 << 3 } as const;
 /** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
 const SGLS = 1 | (1 << 16) | (1 << 18) | (1 << 19);
@@ -83,6 +93,7 @@ export interface ControllerIdentity {
   readonly placementHandles: number;
   readonly extendedSelfTestMs: number;
   readonly hostMemoryBytes: number;
+  readonly anaGroups: number;
 }
 
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
@@ -137,7 +148,18 @@ export class Identify {
       case IdentifyCns.controllerForCommandSet:
         return this.controllerOf(csi);
       case IdentifyCns.namespaceIndependent:
-        return this.describe(nsid, true, () => identifyIndependentNamespace.encode({ nstat: 1 }));
+        return this.describe(nsid, true, () =>
+          identifyIndependentNamespace.encode({
+            nstat: 1,
+            anagrpid: anaGroupOf(nsid, this.identity.anaGroups),
+            endgid: ENDURANCE_GROUP,
+          }),
+        );
+      case IdentifyCns.enduranceGroups: {
+        const page = new Uint16Array(IDENTIFY_BYTES / 2);
+        if ((this.command.cdw(11) & 0xffff) <= ENDURANCE_GROUP) page.set([1, ENDURANCE_GROUP]);
+        return new Uint8Array(page.buffer);
+      }
       case IdentifyCns.controllersOfNamespace: {
         const namespace = this.inventory.get(nsid);
         if (namespace === undefined) return NvmeStatus.invalidNamespace;
@@ -208,15 +230,22 @@ export class Identify {
       mdts: log2Pages(identity.maxTransferBytes),
       cntlid: CONTROLLER_ID,
       ver: NVME_VERSION,
-      oaes: OAES.namespaceAttributes | OAES.firmwareActivation,
-      ctratt: CTRATT_EXTENDED_LBA_FORMATS | (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
+      oaes: OAES.namespaceAttributes | OAES.firmwareActivation | (identity.anaGroups > 0 ? OAES.access : 0),
+      ...asymmetricAccess(identity.anaGroups),
+      endgidmax: ENDURANCE_GROUP,
+      ctratt:
+        CTRATT_ENDURANCE_GROUPS |
+        CTRATT_EXTENDED_LBA_FORMATS |
+        (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
       cntrltype: 1,
       oacs:
+        OACS.security |
         OACS.format |
         OACS.firmware |
         OACS.namespaceManagement |
         OACS.deviceSelfTest |
-        OACS.doorbellBufferConfig,
+        OACS.doorbellBufferConfig |
+        OACS.lockdown,
       acl: ABORT_LIMIT,
       aerl: MAX_EVENT_REQUESTS - 1,
       frmw: FIRMWARE_UPDATES,
@@ -242,6 +271,7 @@ export class Identify {
         ONCS.writeUncorrectable |
         ONCS.datasetManagement |
         ONCS.writeZeroes |
+        ONCS.saveFeatures |
         ONCS.reservations |
         ONCS.timestamp |
         ONCS.verify |
@@ -287,6 +317,8 @@ export class Identify {
       mcl: copyLimits.blocks,
       msrc: copyLimits.ranges - 1,
       eui64: this.eui64(record.nsid),
+      anagrpid: anaGroupOf(record.nsid, this.identity.anaGroups),
+      endgid: ENDURANCE_GROUP,
     });
   }
 
@@ -312,6 +344,18 @@ export class Identify {
     page.set(ids.slice(0, page.length));
     return new Uint8Array(page.buffer);
   }
+}
+
+/** CMIC, ANATT, ANACAP, ANAGRPMAX and NANAGRPID. */
+function asymmetricAccess(groups: number): Partial<IdentifyController> {
+  if (groups === 0) return {};
+  return {
+    cmic: CMIC_ACCESS,
+    anatt: ANA_TRANSITION_SECONDS,
+    anacap: ANA_CAPABILITIES,
+    anagrpmax: groups,
+    nanagrpid: groups,
+  };
 }
 
 /** HMPRE, HMMIN, HMMINDS and HMMAXD. */

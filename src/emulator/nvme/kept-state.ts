@@ -14,6 +14,7 @@ const FIRST_REVISION = "1.0";
 const slotNumber = z.int().min(0).max(FIRMWARE_SLOTS);
 const u8 = z.int().min(0).max(0xff);
 const u32 = z.int().min(0).max(0xffff_ffff);
+const pairs = z.array(z.tuple([u32, u32])).max(4096);
 
 export const keptStateSchema = lazily(() =>
   z.strictObject({
@@ -34,6 +35,10 @@ export const keptStateSchema = lazily(() =>
         isLocked: z.boolean(),
       })
       .default({ status: 0, cdw10: 0, pattern: 0, passes: 0, isLocked: false }),
+    /** Features that were saved, by id, sensor, vector and namespace. */
+    features: z
+      .strictObject({ values: pairs, thresholds: pairs, vectors: pairs, errorRecovery: pairs })
+      .default({ values: [], thresholds: [], vectors: [], errorRecovery: [] }),
     /** Generations of the telemetry logs. */
     telemetry: z.strictObject({ host: u8, controller: u8 }).default({ host: 0, controller: 0 }),
     firmware: z

@@ -220,6 +220,9 @@ const adminCommands: readonly number[] = [
   AdminOpcode.sanitize,
   AdminOpcode.firmwareImageDownload,
   AdminOpcode.firmwareCommit,
+  AdminOpcode.securitySend,
+  AdminOpcode.securityReceive,
+  AdminOpcode.lockdown,
 ];
 
 /** The longest log page there is, with room for hosts that ask for more than it has. */

@@ -6,6 +6,7 @@ import { MAX_NAMESPACES } from "./inventory.js";
 import { UNIT_BYTES } from "./layout.js";
 import { findLbaFormat, protectionBytes } from "./lba-formats.js";
 import type { NamespaceRecord } from "./namespace.js";
+import { MAX_ANA_GROUPS } from "./saved-state.js";
 
 /** BAR0's doorbell page has room for so many queue pairs, the admin one among them. */
 export const MAX_QUEUE_PAIRS = 512;
@@ -71,6 +72,7 @@ const schema = lazily(() =>
     idlePollMs: z.number().min(1).max(1000).default(4),
     shortSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(1000),
     hostMemoryBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
+    anaGroups: z.int().min(0).max(MAX_ANA_GROUPS).default(0),
     sanitizeMs: z.int().min(0).max(MOST_WORK_MS).default(1000),
     extendedSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(5000),
     faults: z.array(z.unknown()).default([]),
@@ -147,6 +149,8 @@ export interface NvmeEmulatorOptions {
   readonly sanitizeMs?: number | undefined;
   /** How much memory of the host the controller would like for its cache (HMPRE), a multiple of 4096; none by default. */
   readonly hostMemoryBytes?: number | undefined;
+  /** Groups of asymmetric namespace access, which namespaces belong to by turns; none by default. */
+  readonly anaGroups?: number | undefined;
   /** Faults on order from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;
 }

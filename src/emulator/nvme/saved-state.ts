@@ -10,6 +10,8 @@ export const MAX_TEXT_BYTES = 16 << 20;
 /** Data is looked through, and left out where it is zero, in pieces of this size. */
 const PIECE_BYTES = 64 * 1024;
 
+/** Groups of namespaces (ANAGRPMAX) at most. */
+export const MAX_ANA_GROUPS = 32;
 /** What a host can give. */
 const MOST_HOST_MEMORY_BYTES = 2 ** 32;
 
@@ -177,6 +179,15 @@ export const savedHostMemory = z
   .refine(({ segments }) => segments.reduce((sum, [, bytes]) => sum + bytes, 0) <= MOST_HOST_MEMORY_BYTES)
   .nullable();
 
+/** By group: a value of AnaState, and when it was set. */
+export const savedAccess = z.strictObject({
+  groups: z.array(z.tuple([z.int().min(1).max(0xf), count])).max(MAX_ANA_GROUPS),
+  changeCount: count,
+});
+
+/** Scope and identifier. */
+export const savedLockdown = z.array(z.tuple([u16, u16])).max(512);
+
 /** What goes on in the background, and what commands have set that isn't a feature. */
 export const savedServices = z.strictObject({
   selfTest: savedSelfTest,
@@ -184,6 +195,8 @@ export const savedServices = z.strictObject({
   firmware: savedFirmware,
   telemetry: savedTelemetry,
   hostMemory: savedHostMemory,
+  access: savedAccess,
+  lockdown: savedLockdown,
 });
 
 const schema = z.strictObject({
@@ -216,6 +229,8 @@ export type SavedSanitize = z.output<typeof savedSanitize>;
 export type SavedFirmware = z.output<typeof savedFirmware>;
 export type SavedTelemetry = z.output<typeof savedTelemetry>;
 export type SavedHostMemory = z.output<typeof savedHostMemory>;
+export type SavedAccess = z.output<typeof savedAccess>;
+export type SavedLockdown = z.output<typeof savedLockdown>;
 export type SavedServices = z.output<typeof savedServices>;
 export type SavedState = z.output<typeof schema>;
 
