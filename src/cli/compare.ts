@@ -1,4 +1,5 @@
 /** `iova compare`: options, the guest where it is asked for, progress, and the three forms of output. */
+
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -9,6 +10,7 @@ import { type CompareReport, reportSchema } from "../compare/report.js";
 import { renderText } from "../compare/text.js";
 import { parseBdf } from "../pci/bdf.js";
 import { ConfigError, IovaError } from "../sys/errors.js";
+import { Problems, read } from "../sys/schema.js";
 import { ProgressLine } from "./progress.js";
 
 export const COMPARE_HELP = `Usage: iova compare [BDF] [--quick] [--json] [--html FILE] [--progress]
@@ -152,10 +154,11 @@ async function inGuest({ quick }: CompareOptions, line: ProgressLine): Promise<C
     child.once("close", resolve);
   });
   if (status !== 0) throw new GuestFailedError(status, last);
-  const parsed = reportSchema.safeParse(JSON.parse(Buffer.concat(output).toString("utf8")));
-  if (!parsed.success)
-    throw new GuestFailedError(status, `its report has another form: ${parsed.error.message}`);
-  return parsed.data;
+  const report = read(reportSchema, JSON.parse(Buffer.concat(output).toString("utf8")));
+  if (report instanceof Problems) {
+    throw new GuestFailedError(status, `its report has another form: ${report.text}`);
+  }
+  return report;
 }
 
 /** The guest could not be started, or the comparison failed in it. */

@@ -2,7 +2,8 @@
  * What `iova compare` found: the form of `--json`, stable within one schema number. Times are nanoseconds, sizes bytes.
  * docs/compare.md explains every part.
  */
-import { z } from "zod";
+import * as z from "zod/mini";
+import { integer } from "../sys/schema.js";
 
 /** Raised by every change that a reader of the JSON could notice. */
 export const SCHEMA = 1;
@@ -12,9 +13,9 @@ export const comparedBackends = ["iommufd", "type1", "iommufd-compat", "noiommu"
 const backend = z.enum(comparedBackends);
 export type ComparedBackend = z.output<typeof backend>;
 
-const bytes = z.int().nonnegative();
+const bytes = integer(0);
 const summary = z.object({
-  samples: z.int().positive(),
+  samples: integer(1),
   min: z.number(),
   p25: z.number(),
   median: z.number(),
@@ -26,15 +27,15 @@ const summary = z.object({
 const machine = z.object({
   hostname: z.string(),
   cpu: z.string(),
-  cpus: z.int().positive(),
+  cpus: integer(1),
   /** What it is emulated or virtualised by; null on bare metal as far as one can see. */
-  hypervisor: z.string().nullable(),
+  hypervisor: z.nullable(z.string()),
   memoryBytes: bytes,
   availableBytes: bytes,
   transparentHugePages: z.string(),
   hugePages: z.array(z.object({ pageBytes: bytes, total: z.int(), free: z.int() })),
   /** RLIMIT_MEMLOCK; null where there is no limit. */
-  memlockBytes: bytes.nullable(),
+  memlockBytes: z.nullable(bytes),
   kernel: z.string(),
   architecture: z.string(),
   /** Of the kernel's command line, what concerns the IOMMU and huge pages. */
@@ -51,7 +52,7 @@ const device = z.object({
   vendorId: z.int(),
   deviceId: z.int(),
   classCode: z.int(),
-  iommuGroup: z.int().nullable(),
+  iommuGroup: z.nullable(z.int()),
 });
 
 const opening = z.object({
@@ -59,7 +60,7 @@ const opening = z.object({
   /** From nothing until 4 KiB are mapped for the device. */
   toMapped: summary,
   /** From nothing until the device has written to memory: NVMe controllers and QEMU's edu. */
-  toFirstDma: summary.nullable(),
+  toFirstDma: z.nullable(summary),
 });
 
 const mapping = z.object({
@@ -90,7 +91,7 @@ const unmapAll = z.object({
   backend,
   mappings: z.int(),
   sizeBytes: bytes,
-  inOneCall: summary.nullable(),
+  inOneCall: z.nullable(summary),
   oneByOne: summary,
 });
 
@@ -110,7 +111,7 @@ const accounting = z.object({
   /** What /proc/self/status gained, after mapping once, mapping the same memory again, and copying the mapping. */
   once: z.object({ pinnedBytes: z.int(), lockedBytes: z.int() }),
   twice: z.object({ pinnedBytes: z.int(), lockedBytes: z.int() }),
-  copied: z.object({ pinnedBytes: z.int(), lockedBytes: z.int() }).nullable(),
+  copied: z.nullable(z.object({ pinnedBytes: z.int(), lockedBytes: z.int() })),
 });
 
 const nvme = z.object({
@@ -133,12 +134,12 @@ export const reportSchema = z.object({
   schema: z.literal(SCHEMA),
   createdAt: z.string(),
   quick: z.boolean(),
-  rounds: z.int().positive(),
+  rounds: integer(1),
   seconds: z.number(),
   machine,
   device,
-  secondDevice: z.string().nullable(),
-  backends: z.array(z.object({ name: backend, available: z.boolean(), reason: z.string().nullable() })),
+  secondDevice: z.nullable(z.string()),
+  backends: z.array(z.object({ name: backend, available: z.boolean(), reason: z.nullable(z.string()) })),
   opening: z.array(opening),
   mapping: z.array(mapping),
   manyOrOne: z.array(manyOrOne),
@@ -148,7 +149,7 @@ export const reportSchema = z.object({
   nvme: z.array(nvme),
   features: z.array(feature),
   /** What could not be measured, and why. */
-  notMeasured: z.array(z.object({ what: z.string(), backend: backend.nullable(), reason: z.string() })),
+  notMeasured: z.array(z.object({ what: z.string(), backend: z.nullable(backend), reason: z.string() })),
   /** What was found, in sentences. */
   findings: z.array(z.string()),
 });

@@ -1,53 +1,55 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { DmaSpace } from "../dma/space.js";
 import { allBackendNames, type BackendName } from "../pci/backend.js";
 import { ConfigError } from "../sys/errors.js";
 import { lazily } from "../sys/lazy.js";
+import { integer, number, readOptions } from "../sys/schema.js";
 import type { VfioUserOptions } from "../vfio-user/options.js";
 
 /** Weights of WRR are 8-bit fields, zero-based. */
-const weight = lazily(() => z.int().min(1).max(256).default(1));
+const weight = lazily(() => z._default(integer(1, 256), 1));
 
 const schema = lazily(() =>
   z.strictObject({
-    backend: z.enum(allBackendNames).optional(),
-    dma: z.instanceof(DmaSpace).optional(),
+    backend: z.optional(z.enum(allBackendNames)),
+    dma: z.optional(z.instanceof(DmaSpace)),
     // Checked by who takes it, PciDevice.open().
-    vfioUser: z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null).optional(),
-    completion: z.enum(["interrupt", "poll", "adaptive"]).optional(),
-    spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
-    queues: z.int().min(0).max(65535).default(1),
-    queueEntries: z.int().min(2).max(65536).default(256),
-    adminQueueEntries: z.int().min(2).max(4096).default(32),
-    vectors: z.int().min(1).max(2048).optional(),
-    memoryPageBytes: z
-      .int()
-      .min(4096)
-      .max(2 ** 27)
-      .refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two")
-      .optional(),
-    arbitration: z
-      .union([
+    vfioUser: z.optional(z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null)),
+    completion: z.optional(z.enum(["interrupt", "poll", "adaptive"])),
+    spinMicroseconds: z._default(number(0, 1_000_000), 50),
+    queues: z._default(integer(0, 65535), 1),
+    queueEntries: z._default(integer(2, 65536), 256),
+    adminQueueEntries: z._default(integer(2, 4096), 32),
+    vectors: z.optional(integer(1, 2048)),
+    memoryPageBytes: z.optional(
+      integer(4096, 2 ** 27).check(
+        z.refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two"),
+      ),
+    ),
+    arbitration: z._default(
+      z.union([
         z.literal("round-robin"),
         z.strictObject({
           low: weight(),
           medium: weight(),
           high: weight(),
-          burst: z.int().min(1).max(64).optional(),
+          burst: z.optional(integer(1, 64)),
         }),
-      ])
-      .default("round-robin"),
-    commandSets: z.enum(["nvm", "all", "admin"]).optional(),
-    timeoutMs: z.number().min(1).max(600_000).default(30_000),
-    keepAliveMs: z.int().min(100).max(3_600_000).optional(),
-    shadowDoorbells: z.boolean().default(false),
-    recovery: z
-      .strictObject({
-        attempts: z.int().min(0).max(1000).default(3),
-        delayMs: z.number().min(0).max(60_000).default(100),
-        retry: z.enum(["fail", "reads", "all"]).default("fail"),
-      })
-      .default({ attempts: 0, delayMs: 100, retry: "fail" }),
+      ]),
+      "round-robin",
+    ),
+    commandSets: z.optional(z.enum(["nvm", "all", "admin"])),
+    timeoutMs: z._default(number(1, 600_000), 30_000),
+    keepAliveMs: z.optional(integer(100, 3_600_000)),
+    shadowDoorbells: z._default(z.boolean(), false),
+    recovery: z._default(
+      z.strictObject({
+        attempts: z._default(integer(0, 1000), 3),
+        delayMs: z._default(number(0, 60_000), 100),
+        retry: z._default(z.enum(["fail", "reads", "all"]), "fail"),
+      }),
+      { attempts: 0, delayMs: 100, retry: "fail" },
+    ),
   }),
 );
 
@@ -138,14 +140,8 @@ export type NvmeConfig = z.output<ReturnType<typeof schema>>;
 
 /** @throws ConfigError naming every option that is wrong */
 export function parseNvmeOptions(options: NvmeOptions): NvmeConfig {
-  const result = schema().safeParse(options, { jitless: true });
-  if (!result.success) {
-    const problems = result.error.issues.map(
-      ({ path, message }) => `${path.join(".") || "options"}: ${message}`,
-    );
-    throw new ConfigError(`NVMe options: ${problems.join("; ")}`, { cause: result.error });
-  }
-  const { arbitration, commandSets, queues } = result.data;
+  const config = readOptions("NVMe options", schema(), options);
+  const { arbitration, commandSets, queues } = config;
   if (commandSets === "admin" && options.queues !== undefined && queues > 0) {
     throw new ConfigError("NVMe options: queues: there are none with commandSets admin");
   }
@@ -156,5 +152,5 @@ export function parseNvmeOptions(options: NvmeOptions): NvmeConfig {
   ) {
     throw new ConfigError("NVMe options: arbitration.burst: must be a power of two");
   }
-  return commandSets === "admin" ? { ...result.data, queues: 0 } : result.data;
+  return commandSets === "admin" ? { ...config, queues: 0 } : config;
 }

@@ -1,30 +1,30 @@
-import { z } from "zod";
-import { ConfigError } from "../sys/errors.js";
+import * as z from "zod/mini";
 import { lazily } from "../sys/lazy.js";
+import { integer, readOptions } from "../sys/schema.js";
 
 /** What timers and poll(2) take. */
 const MAX_MS = 2 ** 31 - 1;
 
-const milliseconds = lazily(() => z.int().min(1).max(MAX_MS));
+const milliseconds = lazily(() => integer(1, MAX_MS));
 
 const plan = lazily(() =>
   z.strictObject({
-    timeoutMs: milliseconds().default(30_000),
-    firstPauseMs: milliseconds().default(10),
-    longestPauseMs: milliseconds().default(1000),
+    timeoutMs: z._default(milliseconds(), 30_000),
+    firstPauseMs: z._default(milliseconds(), 10),
+    longestPauseMs: z._default(milliseconds(), 1000),
   }),
 );
 
 const schema = lazily(() =>
   z.strictObject({
-    timeoutMs: milliseconds().default(10_000),
-    trustServer: z.boolean().default(false),
-    reconnect: z
-      .union([z.boolean(), plan()])
-      .optional()
-      .transform((value) =>
-        typeof value === "object" ? value : value === true ? plan().parse({}) : undefined,
+    timeoutMs: z._default(milliseconds(), 10_000),
+    trustServer: z._default(z.boolean(), false),
+    reconnect: z.pipe(
+      z.optional(z.union([z.boolean(), plan()])),
+      z.transform((value) =>
+        typeof value === "object" ? value : value === true ? z.parse(plan(), {}) : undefined,
       ),
+    ),
   }),
 );
 
@@ -59,11 +59,5 @@ export type ReconnectPlan = z.output<ReturnType<typeof plan>>;
 
 /** @throws ConfigError naming every option that is wrong */
 export function parseVfioUserOptions(options: VfioUserOptions): z.output<ReturnType<typeof schema>> {
-  // Once per connection: compiling a parser takes longer than it saves.
-  const result = schema().safeParse(options, { jitless: true });
-  if (result.success) return result.data;
-  const problems = result.error.issues.map(
-    ({ path, message }) => `${path.join(".") || "options"}: ${message}`,
-  );
-  throw new ConfigError(`vfio-user options: ${problems.join("; ")}`, { cause: result.error });
+  return readOptions("vfio-user options", schema(), options);
 }

@@ -1,34 +1,33 @@
 /** VFIO_USER_VERSION: two numbers, and JSON that says what each side can do. It comes from outside, so zod reads it. */
-import { z } from "zod";
+
+import * as z from "zod/mini";
 import { lazily } from "../sys/lazy.js";
+import { integer, Problems, read } from "../sys/schema.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import { VfioUserProtocolError } from "./channel.js";
 import { MAJOR, MINOR } from "./protocol.js";
 
-/** Parsed once per connection: compiling a parser takes longer than it saves. */
-const ONCE = { jitless: true };
-
-const count = lazily(() => z.int().min(0).max(Number.MAX_SAFE_INTEGER));
+const count = lazily(() => integer(0, Number.MAX_SAFE_INTEGER));
 
 const schema = lazily(() =>
   z.looseObject({
-    capabilities: z
-      .looseObject({
-        max_msg_fds: count().optional(),
+    capabilities: z.optional(
+      z.looseObject({
+        max_msg_fds: z.optional(count()),
         // Nothing at all could be read or written with 0.
-        max_data_xfer_size: count().min(1).optional(),
-        pgsize: count().optional(),
-        pgsizes: count().optional(),
-        max_dma_maps: count().optional(),
-        write_multiple: z.boolean().optional(),
-        twin_socket: z
-          .looseObject({ supported: z.boolean().optional(), fd_index: count().optional() })
-          .optional(),
-        migration: z
-          .looseObject({ pgsize: count().optional(), max_bitmap_size: count().optional() })
-          .optional(),
-      })
-      .optional(),
+        max_data_xfer_size: z.optional(integer(1)),
+        pgsize: z.optional(count()),
+        pgsizes: z.optional(count()),
+        max_dma_maps: z.optional(count()),
+        write_multiple: z.optional(z.boolean()),
+        twin_socket: z.optional(
+          z.looseObject({ supported: z.optional(z.boolean()), fd_index: z.optional(count()) }),
+        ),
+        migration: z.optional(
+          z.looseObject({ pgsize: z.optional(count()), max_bitmap_size: z.optional(count()) }),
+        ),
+      }),
+    ),
   }),
 );
 
@@ -102,15 +101,19 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
   }
   const end = bytes.indexOf(0, 4);
   const text = bytes.toString("utf8", 4, end < 0 ? bytes.length : end);
-  let parsed: z.output<ReturnType<typeof schema>>;
-  try {
-    // Nothing at all is allowed, and means what is usual.
-    parsed = schema().parse(text === "" ? {} : JSON.parse(text), ONCE);
-  } catch (cause) {
-    throw new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
+  const senseless = (cause: unknown): VfioUserProtocolError =>
+    new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
       cause,
     });
+  let json: unknown;
+  try {
+    // Nothing at all is allowed, and means what is usual.
+    json = text === "" ? {} : JSON.parse(text);
+  } catch (cause) {
+    throw senseless(cause);
   }
+  const parsed = read(schema(), json);
+  if (parsed instanceof Problems) throw senseless(parsed.cause);
   const { capabilities = {} } = parsed;
   return {
     minor: bytes.readUInt16LE(2),

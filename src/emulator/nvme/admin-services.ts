@@ -27,7 +27,7 @@ import type { NvmeEmulatorConfig } from "./options.js";
 import type { QueueSet } from "./queue-set.js";
 import type { Registers } from "./registers.js";
 import { Sanitize } from "./sanitize.js";
-import type { SavedServices } from "./saved-state.js";
+import type { SavedServices } from "./saved-services.js";
 import { SecurityCommands } from "./security-commands.js";
 import { SelfTest } from "./self-test.js";
 import { Telemetry, type TelemetryAreas } from "./telemetry.js";

@@ -3,10 +3,12 @@ import { NvmeStatus } from "../../nvme/spec/status.js";
 import { ConfigError } from "../../sys/errors.js";
 import type { Command } from "./command.js";
 import type { Inventory } from "./inventory.js";
-import type { SavedAccess } from "./saved-state.js";
+import type { SavedAccess } from "./saved-services.js";
 
 export type AnaStateName = keyof typeof AnaState;
 
+/** Groups that there can be. */
+export const MAX_ANA_GROUPS = 32;
 /** ANACAP: all states there are; the group of a namespace doesn't change. */
 export const ANA_CAPABILITIES = 0x1f | (1 << 6);
 /** ANATT: seconds that a transition takes at most. */

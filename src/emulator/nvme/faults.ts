@@ -1,6 +1,6 @@
-import { z } from "zod";
-import { ConfigError } from "../../sys/errors.js";
+import * as z from "zod/mini";
 import { lazily } from "../../sys/lazy.js";
+import { integer, number, readOptions } from "../../sys/schema.js";
 
 /** What can go wrong on order. */
 export const faultKinds = [
@@ -36,18 +36,18 @@ export type FaultKind = (typeof faultKinds)[number];
 const schema = lazily(() =>
   z.strictObject({
     kind: z.enum(faultKinds),
-    queue: z.union([z.enum(["admin", "io"]), z.int().min(0).max(65535)]).optional(),
-    opcode: z.int().min(0).max(255).optional(),
-    nsid: z.int().min(0).max(0xffff_ffff).optional(),
-    nth: z.int().min(1).optional(),
-    every: z.int().min(1).optional(),
-    count: z.int().min(1).optional(),
-    probability: z.number().gt(0).max(1).optional(),
-    seed: z.int().min(0).max(0xffff_ffff).default(1),
-    latencyMs: z.number().min(0).max(600_000).default(10),
-    durationMs: z.number().min(0).max(600_000).default(0),
-    status: z.int().min(1).max(0x7fff).default(0x006),
-    bytes: z.int().min(0).default(0),
+    queue: z.optional(z.union([z.enum(["admin", "io"]), integer(0, 65535)])),
+    opcode: z.optional(integer(0, 255)),
+    nsid: z.optional(integer(0, 0xffff_ffff)),
+    nth: z.optional(integer(1)),
+    every: z.optional(integer(1)),
+    count: z.optional(integer(1)),
+    probability: z.optional(z.number().check(z.gt(0), z.maximum(1))),
+    seed: z._default(integer(0, 0xffff_ffff), 1),
+    latencyMs: z._default(number(0, 600_000), 10),
+    durationMs: z._default(number(0, 600_000), 0),
+    status: z._default(integer(1, 0x7fff), 0x006),
+    bytes: z._default(integer(0), 0),
   }),
 );
 
@@ -81,10 +81,7 @@ export type Fault = z.output<ReturnType<typeof schema>>;
 
 /** @throws ConfigError naming what is wrong */
 export function parseFault(options: FaultOptions): Fault {
-  const result = schema().safeParse(options);
-  if (result.success) return result.data;
-  const problems = result.error.issues.map(({ path, message }) => `${path.join(".") || "fault"}: ${message}`);
-  throw new ConfigError(`fault: ${problems.join("; ")}`, { cause: result.error });
+  return readOptions("fault", schema(), options);
 }
 
 /** `latencyMs` as a command line has it. */

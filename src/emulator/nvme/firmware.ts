@@ -3,7 +3,7 @@ import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { Command } from "./command.js";
 import { type FirmwareReset, firmwareResets, MAX_FIRMWARE_BYTES, readFirmware } from "./firmware-image.js";
 import { FIRMWARE_SLOTS, type KeptStore } from "./kept-state.js";
-import type { SavedFirmware } from "./saved-state.js";
+import type { SavedFirmware } from "./saved-services.js";
 import type { Transfer } from "./transfer.js";
 
 /** FRMW: the first slot can't be written; activation without reset; overlapping updates are noticed. */

@@ -6,7 +6,7 @@ import type { Command } from "./command.js";
 import type { FeatureHandler } from "./features.js";
 import { type HostMemory, newSpan } from "./host-memory.js";
 import type { Medium } from "./medium.js";
-import type { SavedHostMemory } from "./saved-state.js";
+import type { SavedHostMemory } from "./saved-services.js";
 import type { Transfer } from "./transfer.js";
 
 /** Units of HMPRE, HMMIN and HMMINDS; what one line of the cache holds. */

@@ -1,7 +1,8 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
-import { type KeptState, type KeptStore, keptStateSchema } from "./kept-state.js";
+import { integer, Problems, read } from "../../sys/schema.js";
+import { type KeptState, type KeptStore, keptStateSchema, nothingKept } from "./kept-state.js";
 import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout.js";
 import { lbaFormats, protectionBytes } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
@@ -20,30 +21,27 @@ const stateSchema = lazily(() =>
     namespaces: z
       .array(
         z.strictObject({
-          nsid: z.int().min(1).max(MAX_NAMESPACES),
-          startBytes: z.int().min(0).multipleOf(UNIT_BYTES),
-          sizeBytes: z.int().min(512),
-          format: z
-            .int()
-            .min(0)
-            .max(lbaFormats.length - 1),
+          nsid: integer(1, MAX_NAMESPACES),
+          startBytes: integer(0).check(z.multipleOf(UNIT_BYTES)),
+          sizeBytes: integer(512),
+          format: integer(0, lbaFormats.length - 1),
           extended: z.boolean(),
-          protection: z.int().min(0).max(3),
+          protection: integer(0, 3),
           protectionFirst: z.boolean(),
-          zones: z
-            .strictObject({
-              zoneSizeBytes: z.int().min(UNIT_BYTES).multipleOf(UNIT_BYTES),
-              zoneCapacityBytes: z.int().min(512),
-              maxOpen: z.int().min(0),
-              maxActive: z.int().min(0),
-            })
-            .nullable(),
+          zones: z.nullable(
+            z.strictObject({
+              zoneSizeBytes: integer(UNIT_BYTES).check(z.multipleOf(UNIT_BYTES)),
+              zoneCapacityBytes: integer(512),
+              maxOpen: integer(0),
+              maxActive: integer(0),
+            }),
+          ),
           attached: z.boolean(),
         }),
       )
-      .max(MAX_NAMESPACES),
+      .check(z.maxLength(MAX_NAMESPACES)),
     /** Records of earlier emulators have none. */
-    controller: keptStateSchema().prefault({}),
+    controller: z.optional(keptStateSchema()),
   }),
 );
 
@@ -52,7 +50,7 @@ const stateSchema = lazily(() =>
  * controller remembers.
  */
 export class Inventory implements KeptStore {
-  kept: KeptState = keptStateSchema().parse({}, { jitless: true });
+  kept: KeptState = nothingKept;
   private readonly byId = new Map<number, EmulatedNamespace>();
   private sequence = 0;
 
@@ -174,10 +172,10 @@ export class Inventory implements KeptStore {
     const newest = this.readNewest();
     if (newest === undefined)
       throw new ConfigError(`${what} is not the medium of an emulated NVMe controller`);
-    const parsed = stateSchema().safeParse(parseJson(newest.text), { jitless: true });
-    if (!parsed.success) throw new ConfigError(`${what}: its record of namespaces is damaged`);
+    const state = read(stateSchema(), parseJson(newest.text));
+    if (state instanceof Problems) throw new ConfigError(`${what}: its record of namespaces is damaged`);
     const found = new Map<number, EmulatedNamespace>();
-    for (const record of parsed.data.namespaces) {
+    for (const record of state.namespaces) {
       if (!isPossible(record))
         throw new ConfigError(`${what}: there can be no such namespace ${record.nsid}`);
       if (record.startBytes + roundUp(record.sizeBytes) > this.layout.capacityBytes) {
@@ -188,7 +186,7 @@ export class Inventory implements KeptStore {
       found.set(record.nsid, namespace);
     }
     this.sequence = newest.sequence;
-    this.kept = parsed.data.controller;
+    this.kept = state.controller ?? nothingKept;
     this.byId.clear();
     for (const [nsid, namespace] of found) this.byId.set(nsid, namespace);
   }

@@ -2,7 +2,7 @@ import { lockdownLog } from "../../nvme/spec/log-pages.js";
 import { AdminOpcode, FeatureId } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { Command } from "./command.js";
-import type { SavedLockdown } from "./saved-state.js";
+import type { SavedLockdown } from "./saved-services.js";
 
 /** SCP, CDW10 bits 3:0. */
 const Scope = { opcode: 0, feature: 2 } as const;

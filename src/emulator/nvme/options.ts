@@ -1,12 +1,13 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
+import { integer, number, readOptions } from "../../sys/schema.js";
+import { MAX_ANA_GROUPS } from "./asymmetric-access.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
 import { MAX_NAMESPACES } from "./inventory.js";
 import { UNIT_BYTES } from "./layout.js";
 import { findLbaFormat, protectionBytes } from "./lba-formats.js";
 import type { NamespaceRecord } from "./namespace.js";
-import { MAX_ANA_GROUPS } from "./saved-state.js";
 
 /** BAR0's doorbell page has room for so many queue pairs, the admin one among them. */
 export const MAX_QUEUE_PAIRS = 512;
@@ -16,66 +17,47 @@ const MOST_WORK_MS = 86_400_000;
 
 const zonesSchema = lazily(() =>
   z.strictObject({
-    zoneSizeBytes: z
-      .int()
-      .min(UNIT_BYTES)
-      .default(16 * UNIT_BYTES),
-    zoneCapacityBytes: z.int().min(4096).optional(),
-    maxOpen: z.int().min(0).max(0xffff).default(16),
-    maxActive: z.int().min(0).max(0xffff).default(32),
+    zoneSizeBytes: z._default(integer(UNIT_BYTES), 16 * UNIT_BYTES),
+    zoneCapacityBytes: z.optional(integer(4096)),
+    maxOpen: z._default(integer(0, 0xffff), 16),
+    maxActive: z._default(integer(0, 0xffff), 32),
   }),
 );
 
 const schema = lazily(() =>
   z.strictObject({
-    sizeBytes: z
-      .int()
-      .min(UNIT_BYTES)
-      .max(1024 * GIB)
-      .default(GIB),
-    capacityBytes: z
-      .int()
-      .min(UNIT_BYTES)
-      .max(1024 * GIB)
-      .optional(),
-    file: z.string().min(1).optional(),
-    incoming: z.boolean().default(false),
-    namespaces: z.int().min(0).max(MAX_NAMESPACES).default(1),
-    blockSizeBytes: z.union([z.literal(512), z.literal(4096)]).default(512),
-    metadataBytes: z.union([z.literal(0), z.literal(8), z.literal(16), z.literal(64)]).default(0),
-    extendedMetadata: z.boolean().default(false),
-    protection: z.int().min(0).max(3).default(0),
-    protectionFirst: z.boolean().default(false),
-    guardBits: z.union([z.literal(16), z.literal(64)]).default(16),
-    zoned: z.union([z.boolean(), zonesSchema()]).default(false),
-    placementHandles: z.int().min(0).max(128).default(0),
-    cmbBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
-    queuePairs: z
-      .int()
-      .min(1)
-      .max(MAX_QUEUE_PAIRS - 1)
-      .default(64),
-    queueEntries: z.int().min(2).max(65536).default(4096),
-    maxTransferBytes: z
-      .int()
-      .min(4096)
-      .max(4 << 20)
-      .default(1 << 20),
-    vectors: z.int().min(0).max(256).default(65),
-    serial: z
-      .string()
-      .regex(/^[ -~]{0,20}$/, "must be up to 20 printable ASCII characters")
-      .default("IOVA0001"),
-    doorbells: z.enum(["shared", "messages"]).default("shared"),
-    spinMicroseconds: z.number().min(0).max(1_000_000).default(50),
-    idleAfterMs: z.number().min(0).max(60_000).default(20),
-    idlePollMs: z.number().min(1).max(1000).default(4),
-    shortSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(1000),
-    hostMemoryBytes: z.int().min(0).max(GIB).multipleOf(4096).default(0),
-    anaGroups: z.int().min(0).max(MAX_ANA_GROUPS).default(0),
-    sanitizeMs: z.int().min(0).max(MOST_WORK_MS).default(1000),
-    extendedSelfTestMs: z.int().min(0).max(MOST_WORK_MS).default(5000),
-    faults: z.array(z.unknown()).default([]),
+    sizeBytes: z._default(integer(UNIT_BYTES, 1024 * GIB), GIB),
+    capacityBytes: z.optional(integer(UNIT_BYTES, 1024 * GIB)),
+    file: z.optional(z.string().check(z.minLength(1))),
+    incoming: z._default(z.boolean(), false),
+    namespaces: z._default(integer(0, MAX_NAMESPACES), 1),
+    blockSizeBytes: z._default(z.union([z.literal(512), z.literal(4096)]), 512),
+    metadataBytes: z._default(z.union([z.literal(0), z.literal(8), z.literal(16), z.literal(64)]), 0),
+    extendedMetadata: z._default(z.boolean(), false),
+    protection: z._default(integer(0, 3), 0),
+    protectionFirst: z._default(z.boolean(), false),
+    guardBits: z._default(z.union([z.literal(16), z.literal(64)]), 16),
+    zoned: z._default(z.union([z.boolean(), zonesSchema()]), false),
+    placementHandles: z._default(integer(0, 128), 0),
+    cmbBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
+    queuePairs: z._default(integer(1, MAX_QUEUE_PAIRS - 1), 64),
+    queueEntries: z._default(integer(2, 65536), 4096),
+    maxTransferBytes: z._default(integer(4096, 4 << 20), 1 << 20),
+    vectors: z._default(integer(0, 256), 65),
+    serial: z._default(
+      z.string().check(z.regex(/^[ -~]{0,20}$/, "must be up to 20 printable ASCII characters")),
+      "IOVA0001",
+    ),
+    doorbells: z._default(z.enum(["shared", "messages"]), "shared"),
+    spinMicroseconds: z._default(number(0, 1_000_000), 50),
+    idleAfterMs: z._default(number(0, 60_000), 20),
+    idlePollMs: z._default(number(1, 1000), 4),
+    shortSelfTestMs: z._default(integer(0, MOST_WORK_MS), 1000),
+    extendedSelfTestMs: z._default(integer(0, MOST_WORK_MS), 5000),
+    sanitizeMs: z._default(integer(0, MOST_WORK_MS), 1000),
+    hostMemoryBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
+    anaGroups: z._default(integer(0, MAX_ANA_GROUPS), 0),
+    faults: z._default(z.array(z.unknown()), []),
   }),
 );
 
@@ -164,14 +146,7 @@ export type NvmeEmulatorConfig = Omit<z.output<ReturnType<typeof schema>>, "faul
 
 /** @throws ConfigError naming what is wrong */
 export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmulatorConfig {
-  const result = schema().safeParse(options, { jitless: true });
-  if (!result.success) {
-    const problems = result.error.issues.map(
-      ({ path, message }) => `${path.join(".") || "options"}: ${message}`,
-    );
-    throw new ConfigError(`NVMe emulator options: ${problems.join("; ")}`, { cause: result.error });
-  }
-  const { data } = result;
+  const data = readOptions("NVMe emulator options", schema(), options);
   const faults = (options.faults ?? []).map(parseFault);
   const capacityBytes = data.capacityBytes ?? data.sizeBytes;
   const records = recordsOf(data, capacityBytes);
@@ -204,7 +179,7 @@ function recordsOf(data: z.output<ReturnType<typeof schema>>, capacityBytes: num
   }
   if (zoned !== false && metadataBytes !== 0) refuse("zoned", "zoned namespaces have no metadata");
   if (data.extendedMetadata && metadataBytes === 0) refuse("extendedMetadata", "there is no metadata");
-  const shape = zoned === false ? undefined : zonesSchema().parse(zoned === true ? {} : zoned);
+  const shape = zoned === false ? undefined : z.parse(zonesSchema(), zoned === true ? {} : zoned);
   const unit = shape?.zoneSizeBytes ?? UNIT_BYTES;
   if (!Number.isInteger(Math.log2(unit))) refuse("zoned.zoneSizeBytes", "must be a power of two");
   const zoneCapacityBytes = shape?.zoneCapacityBytes ?? unit;

@@ -6,7 +6,7 @@ import { BackgroundWork } from "./background-work.js";
 import type { Command } from "./command.js";
 import type { Inventory } from "./inventory.js";
 import type { Medium } from "./medium.js";
-import type { SavedSanitize } from "./saved-state.js";
+import type { SavedSanitize } from "./saved-services.js";
 
 /** SANICAP: cryptographic and block erase, overwrite; nothing but the operation itself modifies the medium. */
 export const SANITIZE_CAPABILITIES = 0b111 | (1 << 30);

@@ -1,7 +1,8 @@
 /** The state of a controller as it goes to another process. It comes from a client, so zod reads it. */
-import { z } from "zod";
+import * as z from "zod/mini";
 import { ArgumentError } from "../../sys/errors.js";
-import { MAX_FIRMWARE_BYTES } from "./firmware-image.js";
+import { integer, number, Problems, read } from "../../sys/schema.js";
+import { savedServices } from "./saved-services.js";
 
 const MAGIC = "iova-nvme-state-1\n";
 const PREFIX_BYTES = MAGIC.length + 4;
@@ -10,20 +11,15 @@ export const MAX_TEXT_BYTES = 16 << 20;
 /** Data is looked through, and left out where it is zero, in pieces of this size. */
 const PIECE_BYTES = 64 * 1024;
 
-/** Groups of namespaces (ANAGRPMAX) at most. */
-export const MAX_ANA_GROUPS = 32;
-/** What a host can give. */
-const MOST_HOST_MEMORY_BYTES = 2 ** 32;
-
-const u1 = z.int().min(0).max(1);
-const u16 = z.int().min(0).max(0xffff);
-const u32 = z.int().min(0).max(0xffff_ffff);
-const count = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
-const amount = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
+const u1 = integer(0, 1);
+const u16 = integer(0, 0xffff);
+const u32 = integer(0, 0xffff_ffff);
+const count = integer(0, Number.MAX_SAFE_INTEGER);
+const amount = number(0, Number.MAX_SAFE_INTEGER);
 const pair = z.tuple([u32, u32]);
-const pairs = z.array(pair).max(1 << 20);
+const pairs = z.array(pair).check(z.maxLength(1 << 20));
 /** Where data stands, and how much; the data itself follows the text. */
-const spans = z.array(z.tuple([count, z.int().min(1).max(PIECE_BYTES)])).max(1 << 20);
+const spans = z.array(z.tuple([count, integer(1, PIECE_BYTES)])).check(z.maxLength(1 << 20));
 
 export const savedRegisters = z.strictObject({
   intms: u32,
@@ -42,79 +38,78 @@ export const savedQueues = z.strictObject({
     .array(
       z.strictObject({
         id: u16,
-        entries: z.int().min(2).max(65536),
-        iova: count.multipleOf(4096),
+        entries: integer(2, 65536),
+        iova: count.check(z.multipleOf(4096)),
         interrupts: z.boolean(),
         vector: u16,
         tail: u16,
         phase: u1,
         head: u16,
-        badHead: z.int().min(-1).max(0xffff_ffff),
+        badHead: integer(-1, 0xffff_ffff),
         unsignalled: count,
         doorbell: u32,
-        overflow: z.array(completion).max(1 << 16),
+        overflow: z.array(completion).check(z.maxLength(1 << 16)),
       }),
     )
-    .max(1024),
+    .check(z.maxLength(1024)),
   sqs: z
     .array(
       z.strictObject({
         id: u16,
-        entries: z.int().min(2).max(65536),
-        iova: count.multipleOf(4096),
+        entries: integer(2, 65536),
+        iova: count.check(z.multipleOf(4096)),
         cq: u16,
         /** QPRIO. */
-        priority: z.int().min(0).max(3),
+        priority: integer(0, 3),
         head: u16,
-        badTail: z.int().min(-1).max(0xffff_ffff),
+        badTail: integer(-1, 0xffff_ffff),
         doorbell: u32,
       }),
     )
-    .max(1024),
-  shadow: z.strictObject({ doorbells: count, eventIndexes: count }).nullable(),
+    .check(z.maxLength(1024)),
+  shadow: z.nullable(z.strictObject({ doorbells: count, eventIndexes: count })),
 });
 
 export const savedFeatures = z.strictObject({
   values: pairs,
-  coalescingDisabled: z.array(u1).max(2048),
+  coalescingDisabled: z.array(u1).check(z.maxLength(2048)),
   thresholds: pairs,
-  timestamp: z.int().min(0).max(0xffff_ffff_ffff),
+  timestamp: integer(0, 0xffff_ffff_ffff),
   timestampOrigin: u1,
-  hostBehavior: z.string().regex(/^([0-9a-f]{2}){512}$/),
+  hostBehavior: z.string().check(z.regex(/^([0-9a-f]{2}){512}$/)),
   errorRecovery: pairs,
 });
 
 export const savedEvents = z.strictObject({
-  requests: z.array(u16).max(8),
-  waiting: z.array(z.strictObject({ type: u32, info: u32, logPage: u32 })).max(256),
-  silent: z.array(u32).max(256),
-  reported: z.array(z.tuple([u32, z.array(u32).max(256)])).max(256),
+  requests: z.array(u16).check(z.maxLength(8)),
+  waiting: z.array(z.strictObject({ type: u32, info: u32, logPage: u32 })).check(z.maxLength(256)),
+  silent: z.array(u32).check(z.maxLength(256)),
+  reported: z.array(z.tuple([u32, z.array(u32).check(z.maxLength(256))])).check(z.maxLength(256)),
 });
 
 export const savedLogs = z.strictObject({
-  errors: z.array(z.string().regex(/^([0-9a-f]{2}){64}$/)).max(64),
+  errors: z.array(z.string().check(z.regex(/^([0-9a-f]{2}){64}$/))).check(z.maxLength(64)),
   errorCount: count,
-  changed: z.array(u32).max(4096),
+  changed: z.array(u32).check(z.maxLength(4096)),
   poweredMs: amount,
 });
 
 export const savedNvm = z.strictObject({
-  counters: z.array(amount).length(5),
-  fused: z.strictObject({ on: z.int().min(-1).max(0xffff), status: u32, at: count, blocks: u32 }),
+  counters: z.array(amount).check(z.length(5)),
+  fused: z.strictObject({ on: integer(-1, 0xffff), status: u32, at: count, blocks: u32 }),
   reservations: z
     .array(
       z.strictObject({
         nsid: u32,
         generation: u32,
-        key: z
-          .string()
-          .regex(/^[0-9a-f]{1,16}$/)
-          .nullable(),
-        type: z.int().min(0).max(6),
+        key: z.nullable(z.string().check(z.regex(/^[0-9a-f]{1,16}$/))),
+        type: integer(0, 6),
       }),
     )
-    .max(128),
-  placement: z.array(z.strictObject({ nsid: u32, available: z.array(amount).max(128) })).max(128),
+    .check(z.maxLength(128)),
+  placement: z
+    .array(z.strictObject({ nsid: u32, available: z.array(amount).check(z.maxLength(128)) }))
+    .check(z.maxLength(128)),
 });
 
 export const savedNamespaces = z
@@ -124,84 +119,14 @@ export const savedNamespaces = z
       /** Zones that are open, which the medium has as closed. */
       open: pairs,
       /** Blocks that Write Uncorrectable has spoiled, 32 to an entry. */
-      uncorrectable: z.array(z.tuple([count, u32])).max(1 << 20),
+      uncorrectable: z.array(z.tuple([count, u32])).check(z.maxLength(1 << 20)),
     }),
   )
-  .max(128);
-
-export const savedSelfTest = z
-  .strictObject({
-    code: z.int().min(1).max(2),
-    nsid: u32,
-    fails: z.boolean(),
-    /** The part that is done. */
-    done: z.number().min(0).max(1),
-  })
-  .nullable();
-
-export const savedSanitize = z.strictObject({
-  done: z.number().min(0).max(1),
-  fails: z.boolean(),
-  isErased: z.boolean(),
-});
-
-export const savedFirmware = z.strictObject({
-  /** Downloaded and not committed: where, and base64. */
-  pieces: z
-    .array(z.tuple([z.int().min(0).max(MAX_FIRMWARE_BYTES), z.base64().max(MAX_FIRMWARE_BYTES * 2)]))
-    .max(1024),
-  overlap: u1,
-});
-
-const savedCapture = z
-  .strictObject({
-    reason: z.string().max(1024),
-    data: z.base64().max(1 << 18),
-    ends: z.tuple([u16, u16, u16]),
-  })
-  .nullable();
-
-export const savedTelemetry = z.strictObject({
-  host: savedCapture,
-  controller: savedCapture,
-  isAvailable: z.boolean(),
-});
-
-/** What the host has given, in bytes. */
-export const savedHostMemory = z
-  .strictObject({
-    listAddress: count,
-    segments: z
-      .array(z.tuple([count, z.int().min(4096).max(MOST_HOST_MEMORY_BYTES).multipleOf(4096)]))
-      .min(1)
-      .max(1024),
-  })
-  .refine(({ segments }) => segments.reduce((sum, [, bytes]) => sum + bytes, 0) <= MOST_HOST_MEMORY_BYTES)
-  .nullable();
-
-/** By group: a value of AnaState, and when it was set. */
-export const savedAccess = z.strictObject({
-  groups: z.array(z.tuple([z.int().min(1).max(0xf), count])).max(MAX_ANA_GROUPS),
-  changeCount: count,
-});
-
-/** Scope and identifier. */
-export const savedLockdown = z.array(z.tuple([u16, u16])).max(512);
-
-/** What goes on in the background, and what commands have set that isn't a feature. */
-export const savedServices = z.strictObject({
-  selfTest: savedSelfTest,
-  sanitize: savedSanitize,
-  firmware: savedFirmware,
-  telemetry: savedTelemetry,
-  hostMemory: savedHostMemory,
-  access: savedAccess,
-  lockdown: savedLockdown,
-});
+  .check(z.maxLength(128));
 
 const schema = z.strictObject({
   /** What both ends must have alike: see {@link EmulatedNvme}. */
-  shape: z.string().max(4096),
+  shape: z.string().check(z.maxLength(4096)),
   registers: savedRegisters,
   queues: savedQueues,
   features: savedFeatures,
@@ -210,11 +135,13 @@ const schema = z.strictObject({
   nvm: savedNvm,
   namespaces: savedNamespaces,
   services: savedServices,
-  delayed: z.array(z.strictObject({ sqid: u16, sqe: z.array(u32).length(16), dueInMs: amount })).max(1 << 16),
+  delayed: z
+    .array(z.strictObject({ sqid: u16, sqe: z.array(u32).check(z.length(16)), dueInMs: amount }))
+    .check(z.maxLength(1 << 16)),
   cmb: spans,
   msix: spans,
   /** Null where it is in a file, which both ends reach. */
-  medium: spans.nullable(),
+  medium: z.nullable(spans),
 });
 
 export type SavedRegisters = z.output<typeof savedRegisters>;
@@ -224,14 +151,6 @@ export type SavedEvents = z.output<typeof savedEvents>;
 export type SavedLogs = z.output<typeof savedLogs>;
 export type SavedNvm = z.output<typeof savedNvm>;
 export type SavedNamespaces = z.output<typeof savedNamespaces>;
-export type SavedSelfTest = z.output<typeof savedSelfTest>;
-export type SavedSanitize = z.output<typeof savedSanitize>;
-export type SavedFirmware = z.output<typeof savedFirmware>;
-export type SavedTelemetry = z.output<typeof savedTelemetry>;
-export type SavedHostMemory = z.output<typeof savedHostMemory>;
-export type SavedAccess = z.output<typeof savedAccess>;
-export type SavedLockdown = z.output<typeof savedLockdown>;
-export type SavedServices = z.output<typeof savedServices>;
 export type SavedState = z.output<typeof schema>;
 
 /** Places of data, in ascending order, and the data. */
@@ -276,12 +195,8 @@ export function decodeState(bytes: Uint8Array): { readonly state: SavedState; re
     throw new ArgumentError("that is no state of an emulated NVMe controller");
   }
   const text = whole.toString("utf8", PREFIX_BYTES, PREFIX_BYTES + textBytes);
-  const result = schema.safeParse(parse(text), { jitless: true });
-  if (!result.success) {
-    const [issue] = result.error.issues;
-    throw new ArgumentError(`state of a controller: ${issue?.path.join(".")}: ${issue?.message}`);
-  }
-  const state = result.data;
+  const state = read(schema, parse(text));
+  if (state instanceof Problems) throw new ArgumentError(`state of a controller: ${state.text}`);
   const data = bytes.subarray(PREFIX_BYTES + textBytes);
   const lists = [state.cmb, state.msix, state.medium ?? []];
   if (data.length !== lists.flat().reduce((sum, [, length]) => sum + length, 0)) {

@@ -13,7 +13,7 @@ import { type Inventory, MAX_NAMESPACES } from "./inventory.js";
 import { SELF_TEST_RESULTS } from "./kept-state.js";
 import type { Medium } from "./medium.js";
 import type { EmulatedNamespace } from "./namespace.js";
-import type { SavedSelfTest } from "./saved-state.js";
+import type { SavedSelfTest } from "./saved-services.js";
 
 /** What a test looks at, in the segments that the log numbers. */
 const Segment = { record: 1, medium: 2, defects: 3 } as const;

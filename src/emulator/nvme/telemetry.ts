@@ -4,7 +4,7 @@ import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { Command } from "./command.js";
 import type { KeptStore } from "./kept-state.js";
 import type { LogProvider } from "./log-pages.js";
-import type { SavedTelemetry } from "./saved-state.js";
+import type { SavedTelemetry } from "./saved-services.js";
 
 /** LSP: capture now. */
 const CREATE = 1;
