@@ -68,6 +68,7 @@ export async function startEmulator(
   // Whoever forgets it should not wait for it.
   worker.unref();
   let closing: Promise<void> | undefined;
+  let hasEnded = false;
   let count = 0;
   const waiting = new Map<number, (failure: EmulatorFailure | undefined) => void>();
   const ended: EmulatorFailure = { code: "ERR_IOVA_CLOSED", message: "the emulator is closed" };
@@ -76,11 +77,12 @@ export async function startEmulator(
     waiting.delete(number);
   });
   worker.once("exit", () => {
+    hasEnded = true;
     for (const settle of waiting.values()) settle(ended);
     waiting.clear();
   });
   const order = (wanted: EmulatorOrder): Promise<void> => {
-    if (closing !== undefined) return Promise.reject(new ClosedError("the emulator"));
+    if (closing !== undefined || hasEnded) return Promise.reject(new ClosedError("the emulator"));
     return new Promise((resolve, reject) => {
       const numbered: NumberedOrder = { number: ++count, order: wanted };
       waiting.set(numbered.number, (failure) => {
