@@ -15,6 +15,9 @@ export const FIRMWARE_ACTIVATION_TIME = 1;
 
 const PIECE_BYTES = 4096;
 const READ_ONLY_SLOT = 1;
+/** Of the log: FRS1, and what each takes. */
+const REVISIONS_AT = 8;
+const REVISION_BYTES = 8;
 /** Commit Action, CDW10 bits 5:3. */
 const Action = { replace: 0, replaceAndActivate: 1, activate: 2, activateNow: 3 } as const;
 /** MUD in DW0: another update began in the midst of one. */
@@ -121,7 +124,13 @@ export class Firmware {
     const { active, next, slots } = this.context.inventory.kept.firmware;
     const frs = new Array<string>(FIRMWARE_SLOTS).fill("");
     for (const { slot, revision } of slots) frs[slot - 1] = revision;
-    return firmwareSlotLog.encode({ afi: active | (next << 4), frs });
+    const page = firmwareSlotLog.encode({ afi: active | (next << 4), frs });
+    // A slot with nothing in it has no revision, not even an empty one.
+    for (const [i, revision] of frs.entries()) {
+      const at = REVISIONS_AT + i * REVISION_BYTES;
+      if (revision === "") page.fill(0, at, at + REVISION_BYTES);
+    }
+    return page;
   }
 
   /** Status that tells which reset committed firmware waits for; undefined where none waits. */

@@ -54,6 +54,7 @@ describe("the options of emulate", () => {
       "host-memory",
       "ana-groups",
       "fault",
+      "trust-clients",
     ]) {
       expect(EMULATE_HELP).toContain(`--${name} `);
     }

@@ -49,6 +49,9 @@ describe("firmware", () => {
     const { host } = started;
     expect(identifyController.decode(host.identify(1).page)).toMatchObject({ frmw: 0b110111, fwug: 1 });
     expect(slots(host)).toEqual({ afi: 1, frs: ["1.0", "", ""], running: "1.0" });
+    // An empty slot is zeros, not spaces.
+    const log = host.log(LogPageId.firmwareSlot, 512).page;
+    expect([...log.subarray(14, 26)]).toEqual([32, 32, ...new Array<number>(10).fill(0)]);
     download(host, "2.0");
     expect(commit(host, REPLACE, 2)).toBe(SUCCESS);
     expect(slots(host)).toEqual({ afi: 1, frs: ["1.0", "2.0", ""], running: "1.0" });
