@@ -31,6 +31,7 @@ export { exportUdmabuf, Udmabuf, type UdmabufOptions } from "./dma/udmabuf.js";
 export { DmaWindow } from "./dma/window.js";
 export { type EduOptions, EmulatedEdu } from "./emulator/edu/device.js";
 export type { AnaStateName } from "./emulator/nvme/asymmetric-access.js";
+export { type CmbUse, cmbUses } from "./emulator/nvme/cmb-rules.js";
 export { EmulatedNvme } from "./emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
 export {
@@ -114,7 +115,7 @@ export {
   type PersistentEvent,
   type PersistentEventHeader,
 } from "./nvme/log-lists.js";
-export type { LogPageOptions } from "./nvme/log-source.js";
+export type { LogPageOptions, WholePageOptions } from "./nvme/log-source.js";
 export { NvmeLogs } from "./nvme/logs.js";
 export {
   type FormatOptions,

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { packageRoot } from "../guest/paths.js";
 import type { EmulatorProcess } from "./machines.js";
 
@@ -12,8 +13,15 @@ export class EmulatorProcesses {
   private readonly children = new Map<string, ChildProcess>();
   private readonly output = new Map<string, string>();
 
-  static async start(folder: string, wanted: readonly EmulatorProcess[]): Promise<EmulatorProcesses> {
-    const all = new EmulatorProcesses();
+  private constructor(private readonly record: NodeJS.ProcessEnv | undefined) {}
+
+  /** @param record environment of support/record-session.ts, which then writes down what clients send */
+  static async start(
+    folder: string,
+    wanted: readonly EmulatorProcess[],
+    record?: NodeJS.ProcessEnv,
+  ): Promise<EmulatorProcesses> {
+    const all = new EmulatorProcesses(record);
     try {
       await Promise.all(wanted.map((one) => all.start(folder, one)));
     } catch (error) {
@@ -41,9 +49,12 @@ export class EmulatorProcesses {
   private async start(folder: string, { name, args }: EmulatorProcess): Promise<void> {
     const program = join(packageRoot(), "dist", "src", "cli", "main.js");
     const options = ["emulate", "nvme", "--socket", join(folder, name), "--serial", name];
+    const recorder = join(packageRoot(), "dist", "test", "support", "record-session.js");
+    const loaded = this.record === undefined ? [] : ["--import", pathToFileURL(recorder).href];
     // Files that are named in `args` belong into the folder as well.
-    const child = spawn(process.execPath, [program, ...options, ...args], {
+    const child = spawn(process.execPath, [...loaded, program, ...options, ...args], {
       cwd: folder,
+      env: { ...process.env, ...this.record },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.children.set(name, child);

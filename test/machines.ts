@@ -39,6 +39,8 @@ export interface EmulatorProcess {
 const SBIN = "/usr/sbin:/sbin:/usr/bin:/bin";
 const MIB = 1024 * 1024;
 
+const nvmeCli: Tool = { package: "nvme-cli", present: () => findProgram("nvme", SBIN) !== undefined };
+
 /** A disk in a sparse file, fresh at every boot. */
 function disk(folder: string, id: string, sizeBytes: number): string[] {
   const file = join(folder, `${id}.img`);
@@ -144,8 +146,8 @@ const dataNamespaces: readonly string[] = [
 ];
 
 /**
- * A subsystem of two controllers, one of which transfers 8 KiB at most and one of which has no limit; and a controller
- * with memory of its own, a CMB and a PMR.
+ * A subsystem of two controllers, one of which transfers 8 KiB at most and one of which has no limit; a controller
+ * with memory of its own, a CMB and a PMR; and one with a single queue pair and a single vector.
  */
 function dataDevices(folder: string): string[] {
   return [
@@ -159,6 +161,22 @@ function dataDevices(folder: string): string[] {
     ...["-object", "memory-backend-ram,id=pmr,size=16M"],
     ...disk(folder, "memory", 32 * MIB),
     ...["-device", "nvme,serial=memory,drive=memory,cmb_size_mb=16,pmrdev=pmr,addr=0x12"],
+    ...disk(folder, "narrow", 32 * MIB),
+    ...["-device", "nvme,serial=narrow,drive=narrow,max_ioqpairs=1,msix_qsize=1,mdts=1,addr=0x13"],
+  ];
+}
+
+/** What only a newer QEMU has: placement of data in two reclaim groups, short queues, a controller without shadow doorbells. */
+function newerDevices(folder: string): string[] {
+  return [
+    ...["-device", "nvme-subsys,id=fdp-subsys,fdp=on,fdp.runs=1M,fdp.nrg=2,fdp.nruh=4"],
+    ...["-device", "nvme,serial=fdp,subsys=fdp-subsys,addr=0x10"],
+    ...disk(folder, "placed1", 32 * MIB),
+    ...["-device", "nvme-ns,drive=placed1,nsid=1,fdp.ruhs=0;1;2"],
+    ...disk(folder, "placed2", 32 * MIB),
+    ...["-device", "nvme-ns,drive=placed2,nsid=2,fdp.ruhs=3"],
+    ...disk(folder, "short", 32 * MIB),
+    ...["-device", "nvme,serial=short,drive=short,max_ioqpairs=1,mqes=15,dbcs=off,addr=0x11"],
   ];
 }
 
@@ -188,7 +206,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
     purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
-    tools: [{ package: "nvme-cli", present: () => findProgram("nvme", SBIN) !== undefined }],
+    tools: [nvmeCli],
     defaultDevices: true,
     qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
     // A page of 1 GiB can be had at boot only, and is taken from all others.
@@ -199,9 +217,18 @@ export const testMachines: readonly TestMachine[] = [
     name: "nvme-data",
     purpose:
       "NVMe namespaces of many formats, reached through two controllers of one subsystem; two NUMA nodes",
+    tools: [nvmeCli],
     defaultDevices: true,
     qemuArgs: dataDevices,
     append: ["numa=fake=2"],
+  },
+  {
+    name: "newer-qemu",
+    purpose: "a newer QEMU's NVMe controllers: flexible data placement, queues of 16 entries",
+    foreignQemu: true,
+    defaultDevices: true,
+    qemuArgs: newerDevices,
+    append: [],
   },
   {
     name: "removal",

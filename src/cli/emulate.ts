@@ -1,6 +1,7 @@
 /** `iova emulate`: serves an emulated device at a socket until it is stopped. */
 import { parseArgs } from "node:util";
 import { EmulatedEdu } from "../emulator/edu/device.js";
+import { type CmbUse, cmbUses } from "../emulator/nvme/cmb-rules.js";
 import { EmulatedNvme } from "../emulator/nvme/controller.js";
 import { faultFromText } from "../emulator/nvme/faults.js";
 import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
@@ -26,6 +27,7 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --cmb SIZE          controller memory buffer (default none)
   --host-memory SIZE  memory of the host that the controller would like for a cache (default none)
   --ana-groups N      groups of asymmetric namespace access (default 0: none)
+  --cmb-without USES  what it isn't for, as in SQS,LISTS,CDMMMS: the bits of CMBSZ and CMBLOC
   --queue-pairs N     I/O queue pairs (default 64)
   --vectors N         MSI-X vectors; 0 leaves INTx (default 65)
   --serial TEXT       serial number: two controllers of one host need two (default IOVA0001)
@@ -100,6 +102,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       cmbBytes: sizeOf("cmb", values.cmb ?? "0"),
       hostMemoryBytes: sizeOf("host-memory", values["host-memory"] ?? "0"),
       anaGroups: numberOf("ana-groups", values["ana-groups"] ?? "0"),
+      cmbWithout: (values["cmb-without"]?.split(",") ?? []).map(cmbUseOf),
       queuePairs: numberOf("queue-pairs", values["queue-pairs"] ?? "64"),
       vectors: numberOf("vectors", values.vectors ?? "65"),
       serial: values.serial,
@@ -110,6 +113,13 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       faults: (values.fault ?? []).map(faultFromText),
     },
   };
+}
+
+function cmbUseOf(text: string): CmbUse {
+  const use = cmbUses.find((each) => each === text);
+  if (use === undefined)
+    throw new ConfigError(`--cmb-without ${text}: one of ${cmbUses.join(", ")} is wanted`);
+  return use;
 }
 
 function metadataOf(bytes: number): 0 | 8 | 16 | 64 {
@@ -135,6 +145,7 @@ function parse(argv: readonly string[]) {
         cmb: { type: "string" },
         "host-memory": { type: "string" },
         "ana-groups": { type: "string" },
+        "cmb-without": { type: "string" },
         "queue-pairs": { type: "string" },
         vectors: { type: "string" },
         serial: { type: "string" },

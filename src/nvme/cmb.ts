@@ -20,9 +20,13 @@ export interface CmbProperties {
   readonly lists: boolean;
   readonly reads: boolean;
   readonly writes: boolean;
-  /** Queues there may be scattered over it, and share it with data (CQPDS, CQMMS); commands there may name data elsewhere (CDMMMS). */
+  /** A queue there may lie scattered (CQPDS), and only partly there (CQMMS). */
   readonly scatteredQueues: boolean;
   readonly mixedQueues: boolean;
+  /** Lists of one command may lie only partly there (CDPMLS); and there although their command doesn't (CDPCILS). */
+  readonly mixedLists: boolean;
+  readonly independentLists: boolean;
+  /** Data and metadata of one command may lie only partly there (CDMMMS). */
   readonly mixedData: boolean;
 }
 
@@ -41,6 +45,8 @@ export function decodeCmb(cmbloc: number, cmbsz: number): CmbProperties {
     writes: has(CmbSize.WDS),
     scatteredQueues: (cmbloc & CmbLocation.CQPDS) !== 0,
     mixedQueues: (cmbloc & CmbLocation.CQMMS) !== 0,
+    mixedLists: (cmbloc & CmbLocation.CDPMLS) !== 0,
+    independentLists: (cmbloc & CmbLocation.CDPCILS) !== 0,
     mixedData: (cmbloc & CmbLocation.CDMMMS) !== 0,
   };
 }

@@ -56,8 +56,8 @@ export class NvmeController implements AsyncDisposable {
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
     const config = parseNvmeOptions(options);
-    const { backend, dma, vfioUser } = config;
-    const device = PciDevice.open(target, { backend, dma, vfioUser });
+    const { backend, dma, vfToken, vfioUser } = config;
+    const device = PciDevice.open(target, { backend, dma, vfToken, vfioUser });
     let engine: ControllerEngine;
     try {
       assertNvme(device);

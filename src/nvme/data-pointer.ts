@@ -1,3 +1,4 @@
+import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import { checkInteger, checkRange } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
@@ -67,6 +68,9 @@ export function checkDataPointers(command: NvmeCommand, rules: DataRules): void 
   if (data !== undefined)
     checkTransferLength(checkParts("data", data, rules, opcode), rules.maxTransferBytes);
   if (metadata !== undefined) checkParts("metadata", metadata, rules, opcode);
+  if (rules.onController?.inUse === true) {
+    rules.onController.assertTogether([...buffersOf(data), ...buffersOf(metadata)]);
+  }
   const dataSegments = data === undefined ? [] : gather(data);
   const metadataSegments = metadata === undefined ? [] : gather(metadata);
   if (!needsSgl(command, dataSegments, metadataSegments, rules.pageBytes)) return;
@@ -96,6 +100,12 @@ function checkParts(
     }
   }
   return sum;
+}
+
+function buffersOf(data: CommandData | undefined): DmaBuffer[] {
+  if (data === undefined) return [];
+  if (!isDataList(data)) return [data.buffer];
+  return data.flatMap((part) => (isBitBucket(part) ? [] : [part.buffer]));
 }
 
 function checkRangeOf(range: DataRange, space: DmaSpace): void {

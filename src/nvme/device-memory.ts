@@ -102,9 +102,14 @@ export interface DeviceMemoryUses {
   readonly register: string;
   readonly submissionQueues: boolean;
   readonly completionQueues: boolean;
+  /** PRP lists and SGL segments; also of commands that lie elsewhere. */
+  readonly lists: boolean;
+  readonly independentLists: boolean;
   /** Data of commands that bring it there (`reads`), and that take it away. */
   readonly reads: boolean;
   readonly writes: boolean;
+  /** Data and metadata of one command may lie partly there. */
+  readonly mixedData: boolean;
 }
 
 /** Bits 1:0 of an opcode: which way its data goes. */
@@ -156,6 +161,40 @@ export class DeviceAddresses {
       const what = way === TO_HOST ? "brings here" : "takes away";
       throw new UnsupportedError(
         `${this.name}: data that a command ${what} can't lie in its ${uses.kind} (${uses.register}.${bit})`,
+      );
+    }
+  }
+
+  /** @throws UnsupportedError where a command can't have its data and metadata in all of these buffers at once */
+  assertTogether(buffers: readonly DmaBuffer[]): void {
+    const places = new Set(buffers.map(({ iovaLow, iovaHigh }) => this.usesAt(iovaLow, iovaHigh)));
+    if (places.size < 2) return;
+    for (const uses of places) {
+      if (uses === undefined || uses.mixedData) continue;
+      throw new UnsupportedError(
+        `${this.name}: data and metadata of one command can't lie only partly in its ${uses.kind} (CMBLOC.CDMMMS)`,
+      );
+    }
+  }
+
+  /**
+   * @param submission where the commands are
+   * @throws UnsupportedError where PRP lists and SGL segments can't lie in this buffer
+   */
+  assertLists({ iovaLow, iovaHigh }: DmaBuffer, submission: DmaBuffer | undefined): void {
+    const uses = this.usesAt(iovaLow, iovaHigh);
+    if (uses === undefined) return;
+    if (!uses.lists) {
+      throw new UnsupportedError(
+        uses.kind === "PMR"
+          ? `${this.name}: lists can't lie in a persistent memory region`
+          : `${this.name}: PRP lists and SGL segments can't lie in its ${uses.kind} (${uses.register}.LISTS)`,
+      );
+    }
+    const commands = submission && this.usesAt(submission.iovaLow, submission.iovaHigh);
+    if (commands !== uses && !uses.independentLists) {
+      throw new UnsupportedError(
+        `${this.name}: lists can't lie in its ${uses.kind} where their submission queue doesn't (CMBLOC.CDPCILS)`,
       );
     }
   }

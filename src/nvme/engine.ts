@@ -416,6 +416,7 @@ export class ControllerEngine {
   ): QueuePair {
     if (memory?.submission !== undefined) this.addresses.assertRing(memory.submission, "submission");
     if (memory?.completion !== undefined) this.addresses.assertRing(memory.completion, "completion");
+    if (memory?.lists !== undefined) this.addresses.assertLists(memory.lists, memory.submission);
     return new QueuePair({
       id,
       entries,
@@ -473,13 +474,14 @@ export class ControllerEngine {
   }
 
   private enableCompletion(): CompletionMode {
-    const { completion, vectors, queues } = this.config;
+    const { completion, vectors, queues, interruptKind: kind } = this.config;
     if (completion === "poll") return "poll";
     try {
-      this.interrupts = this.device.enableInterrupts({ count: Math.min(2048, vectors ?? queues + 1) });
+      const count = Math.min(2048, vectors ?? queues + 1);
+      this.interrupts = this.device.enableInterrupts({ kind, count });
       this.interrupts.entrust();
     } catch (error) {
-      if (completion === undefined && error instanceof UnsupportedError) return "poll";
+      if (completion === undefined && kind === undefined && error instanceof UnsupportedError) return "poll";
       throw error;
     }
     return completion ?? "interrupt";

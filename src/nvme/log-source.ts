@@ -14,7 +14,15 @@ export interface LogPageOptions {
   readonly uuidIndex?: number | undefined;
   /** First byte, multiple of 4. */
   readonly offset?: number | undefined;
+  /**
+   * First entry, in place of a first byte (OT, index offset): 0 is the header, where the page has one. Only of pages that
+   * {@link NvmeLogs.supportedLogPages} calls `indexOffset`, and of one command's length.
+   */
+  readonly index?: number | undefined;
 }
+
+/** Of pages that are read whole. */
+export type WholePageOptions = Omit<LogPageOptions, "offset" | "index">;
 
 /** What parts of the logs' API need to read pages. */
 export interface LogSource {
@@ -23,6 +31,6 @@ export interface LogSource {
     lid: number,
     firstBytes: number,
     needed: (page: Uint8Array) => number,
-    options?: Omit<LogPageOptions, "offset">,
+    options?: WholePageOptions,
   ): Promise<Uint8Array>;
 }

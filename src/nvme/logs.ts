@@ -3,7 +3,7 @@ import { ArgumentError, UnsupportedError } from "../sys/errors.js";
 import { type AdminTarget, adminRead } from "./admin-target.js";
 import { NvmeFdpLogs } from "./fdp-logs.js";
 import { NvmeLogLists } from "./log-lists.js";
-import type { LogPageOptions, LogSource } from "./log-source.js";
+import type { LogPageOptions, LogSource, WholePageOptions } from "./log-source.js";
 import { type Bits, type BitTable, decodeBits, Lpa } from "./spec/capabilities.js";
 import {
   changedZonesLog,
@@ -37,6 +37,8 @@ import { NvmeTelemetry } from "./telemetry.js";
 /** Without LPA's extended data, NUMD has 12 bits of dwords. */
 const MOST_BYTES_PLAIN = 4096 * 4;
 const MOST_CHANGED_NAMESPACES = 1024;
+/** CDW14, OT: the offset counts entries. */
+const OFFSET_IS_INDEX = 1 << 23;
 /** More zones changed than the list holds. */
 const TOO_MANY_ZONES = 0xffff;
 
@@ -47,7 +49,7 @@ export class NvmeLogs implements LogSource {
   /**
    * Any log page, as bytes; in several commands where one can't carry it.
    * @param sizeBytes multiple of 4
-   * @throws ArgumentError, UnsupportedError (longer than this controller can tell), NvmeError (no such page), TimeoutError,
+   * @throws ArgumentError, UnsupportedError (longer than this controller can tell; no index into this page), NvmeError (no such page), TimeoutError,
    *   DeviceGoneError, ClosedError
    */
   async read(lid: number, sizeBytes: number, options: LogPageOptions = {}): Promise<Uint8Array> {
@@ -68,6 +70,13 @@ export class NvmeLogs implements LogSource {
     checkInteger("csi", csi, 0, 0xff);
     checkInteger("uuidIndex", uuidIndex, 0, 0x7f);
     checkInteger("offset", offset, 0, Number.MAX_SAFE_INTEGER - sizeBytes);
+    const { index } = options;
+    if (index !== undefined) {
+      checkInteger("index", index, 0, Number.MAX_SAFE_INTEGER);
+      if (options.offset !== undefined) {
+        throw new ArgumentError("a log page is read from an offset or from an index, not both");
+      }
+    }
     if (sizeBytes % 4 !== 0 || offset % 4 !== 0) {
       throw new ArgumentError(`log pages are read in dwords: size ${sizeBytes}, offset ${offset}`);
     }
@@ -79,11 +88,17 @@ export class NvmeLogs implements LogSource {
         `${target.bdf} reads log pages from their start and up to ${most} bytes only`,
       );
     }
+    if (index !== undefined) {
+      if (sizeBytes > most) {
+        throw new ArgumentError(`what follows an index is read by one command, up to ${most} bytes here`);
+      }
+      await this.requireIndex(lid);
+    }
     const page = new Uint8Array(sizeBytes);
     for (let done = 0; done < sizeBytes; ) {
       const length = Math.min(most, sizeBytes - done);
       const dwords = length / 4 - 1; // zero-based
-      const at = offset + done;
+      const at = index ?? offset + done;
       const { bytes } = await adminRead(
         target,
         {
@@ -100,7 +115,7 @@ export class NvmeLogs implements LogSource {
           cdw11: ((dwords >>> 16) | (lsi << 16)) >>> 0,
           cdw12: at >>> 0,
           cdw13: Math.floor(at / 2 ** 32),
-          cdw14: ((csi << 24) | uuidIndex) >>> 0,
+          cdw14: ((csi << 24) | (index === undefined ? 0 : OFFSET_IS_INDEX) | uuidIndex) >>> 0,
         },
         length,
       );
@@ -121,7 +136,7 @@ export class NvmeLogs implements LogSource {
     lid: number,
     firstBytes: number,
     needed: (page: Uint8Array) => number,
-    options: Omit<LogPageOptions, "offset"> = {},
+    options: WholePageOptions = {},
   ): Promise<Uint8Array> {
     const hasOffsets = decodeBits(this.target.identify.lpa, Lpa).extendedData;
     let page = await this.read(lid, firstBytes, { ...options, rae: true });
@@ -281,6 +296,18 @@ export class NvmeLogs implements LogSource {
   /** Logs whose length is known only while they are read: ANA, persistent events, aggregates, media units. */
   get lists(): NvmeLogLists {
     return new NvmeLogLists(this);
+  }
+
+  /** Else the controller would take the index for a byte's, or refuse it. @throws UnsupportedError, and as read() */
+  private async requireIndex(lid: number): Promise<void> {
+    const { bdf, identify } = this.target;
+    const pages = decodeBits(identify.lpa, Lpa).supportedLogPages
+      ? await this.supportedLogPages()
+      : undefined;
+    if (pages?.get(lid)?.indexOffset !== true) {
+      const name = `log page 0x${lid.toString(16).padStart(2, "0")}`;
+      throw new UnsupportedError(`${bdf} has no index into ${name} (Supported Log Pages, IOS)`);
+    }
   }
 
   /** Flexible Data Placement. */

@@ -1,6 +1,7 @@
 import * as z from "zod/mini";
 import { DmaSpace } from "../dma/space.js";
 import { allBackendNames, type BackendName } from "../pci/backend.js";
+import type { InterruptKind } from "../pci/interrupts.js";
 import { ConfigError } from "../sys/errors.js";
 import { lazily } from "../sys/lazy.js";
 import { integer, number, readOptions } from "../sys/schema.js";
@@ -13,6 +14,7 @@ const schema = lazily(() =>
   z.strictObject({
     backend: z.optional(z.enum(allBackendNames)),
     dma: z.optional(z.instanceof(DmaSpace)),
+    vfToken: z.optional(z.guid()),
     // Checked by who takes it, PciDevice.open().
     vfioUser: z.optional(z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null)),
     completion: z.optional(z.enum(["interrupt", "poll", "adaptive"])),
@@ -21,6 +23,7 @@ const schema = lazily(() =>
     queueEntries: z._default(integer(2, 65536), 256),
     adminQueueEntries: z._default(integer(2, 4096), 32),
     vectors: z.optional(integer(1, 2048)),
+    interruptKind: z.optional(z.enum(["msix", "msi", "intx"])),
     memoryPageBytes: z.optional(
       integer(4096, 2 ** 27).check(
         z.refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two"),
@@ -62,6 +65,8 @@ export interface NvmeOptions {
   readonly backend?: BackendName | undefined;
   /** A DMA space that exists, for instance another controller's, to be joined: see {@link PciOpenOptions.dma}. */
   readonly dma?: DmaSpace | undefined;
+  /** The secret of a physical function and its virtual ones, a UUID: see {@link PciOpenOptions.vfToken}. */
+  readonly vfToken?: string | undefined;
   /** How to speak to a server (`vfio-user:PATH`), and whether to look for it again when it has gone (`reconnect`). */
   readonly vfioUser?: VfioUserOptions | undefined;
   /**
@@ -86,6 +91,8 @@ export interface NvmeOptions {
    * default, as far as the device has them; with a single one all queues share it.
    */
   readonly vectors?: number | undefined;
+  /** Only this kind of interrupt: INTx also of a controller that has MSI-X. The best that the device has by default. */
+  readonly interruptKind?: InterruptKind | undefined;
   /** Memory page of the controller in bytes (CC.MPS), a power of two. The system's page by default. */
   readonly memoryPageBytes?: number | undefined;
   /**
@@ -144,6 +151,9 @@ export function parseNvmeOptions(options: NvmeOptions): NvmeConfig {
   const { arbitration, commandSets, queues } = config;
   if (commandSets === "admin" && options.queues !== undefined && queues > 0) {
     throw new ConfigError("NVMe options: queues: there are none with commandSets admin");
+  }
+  if (config.completion === "poll" && config.interruptKind !== undefined) {
+    throw new ConfigError("NVMe options: interruptKind: nobody waits for interrupts with completion poll");
   }
   if (
     arbitration !== "round-robin" &&

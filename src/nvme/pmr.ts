@@ -68,6 +68,9 @@ export class PersistentMemoryRegion {
       register: "PMRCAP",
       submissionQueues: false,
       completionQueues: false,
+      lists: false,
+      independentLists: false,
+      mixedData: true,
       reads: inCommands && reads,
       writes: inCommands && writes,
     });

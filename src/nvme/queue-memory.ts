@@ -15,6 +15,11 @@ export interface RingBuffers {
   readonly submission?: DmaBuffer | undefined;
   /** 16 bytes for each entry, at the start of a memory page. */
   readonly completion?: DmaBuffer | undefined;
+  /**
+   * PRP lists and SGL segments of all commands, at the start of a memory page: some pages for each entry, by the longest
+   * transfer; the error of a buffer that is too small says how many bytes are needed.
+   */
+  readonly lists?: DmaBuffer | undefined;
 }
 
 interface MemoryOptions {
@@ -57,7 +62,7 @@ export class QueueMemory {
     try {
       this.submission = ring("memory.submission", given.submission, entries * SQE_BYTES);
       this.completion = ring("memory.completion", given.completion, entries * CQE_BYTES);
-      this.lists = alloc(Math.max(1, listBytes));
+      this.lists = ring("memory.lists", given.lists, Math.max(1, listBytes));
       this.sqWords = this.submission.memory.words.subarray(0, entries * SQE_WORDS);
       this.cqWords = this.completion.memory.words.subarray(0, entries * CQE_WORDS);
       this.clear();

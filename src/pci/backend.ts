@@ -43,7 +43,13 @@ export interface OpenedBackend {
   readonly remark?: string;
 }
 
-const openers: Readonly<Record<BackendName, (bdf: string) => OpenedBackend>> = {
+/** What vfio-pci wants of who opens a physical function with virtual ones, or one of these. */
+export interface Secret {
+  /** A UUID. */
+  readonly token?: string;
+}
+
+const openers: Readonly<Record<BackendName, (bdf: string, secret: Secret) => OpenedBackend>> = {
   iommufd: openIommufd,
   type1: openType1,
   "iommufd-compat": openCompat,
@@ -64,7 +70,7 @@ export interface BackendChoice extends OpenedBackend {
  * Opens a function through the backend asked for, or else the first that works.
  * @throws the backend's own error where one was asked for; UnsupportedError with every backend's reason
  */
-export function openBackend(bdf: string, wanted?: BackendName): BackendChoice {
+export function openBackend(bdf: string, wanted?: BackendName, secret: Secret = {}): BackendChoice {
   if (wanted !== undefined) {
     const open = openers[wanted];
     if (open === undefined) {
@@ -72,14 +78,14 @@ export function openBackend(bdf: string, wanted?: BackendName): BackendChoice {
         `backend must be one of ${allBackendNames.join(", ")}, got ${JSON.stringify(wanted)}`,
       );
     }
-    const opened = open(bdf);
+    const opened = open(bdf, secret);
     const remark = opened.remark === undefined ? "" : `; ${opened.remark}`;
     return { ...opened, name: wanted, reason: `${wanted} was asked for${remark}` };
   }
   const failures: { name: BackendName; error: unknown }[] = [];
   for (const name of backendNames) {
     try {
-      const opened = openers[name](bdf);
+      const opened = openers[name](bdf, secret);
       const because = failures.map((failure) => `${failure.name} can't be used: ${messageOf(failure.error)}`);
       return {
         ...opened,
@@ -104,7 +110,12 @@ export function openBackend(bdf: string, wanted?: BackendName): BackendChoice {
  * @throws ArgumentError (a backend was asked for that isn't the space's), SysError: EADDRINUSE (iommufd) or EINVAL (type1)
  *   where something is mapped that the device's IOMMU can't translate
  */
-export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName): BackendChoice {
+export function joinSpace(
+  bdf: string,
+  space: DmaSpace,
+  wanted?: BackendName,
+  secret: Secret = {},
+): BackendChoice {
   space.lease.assertOpen();
   const { mapper } = space;
   if (wanted !== undefined && wanted !== mapper.name) {
@@ -116,7 +127,7 @@ export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName): B
     return opening((opened) => {
       assertIommu(bdf, mapper instanceof NoiommuIoasMapper);
       const device = opened(VfioDevice.openCdev(bdf));
-      device.bind(mapper.ioas.iommufd);
+      device.bind(mapper.ioas.iommufd, secret);
       device.attach(mapper.ioas);
       const { lease } = space;
       const after = (): void => devicesChanged(mapper, lease);
@@ -125,7 +136,7 @@ export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName): B
     });
   }
   if (mapper instanceof ContainerMapper || mapper instanceof NoiommuGroupMapper) {
-    const { device, leave } = mapper.groups.open(bdf);
+    const { device, leave } = mapper.groups.open(bdf, secret);
     // Not the space itself: what runs after the last of it must not keep it from being collected.
     const { lease } = space;
     devicesChanged(mapper, lease);
@@ -186,43 +197,44 @@ function assertIommu(bdf: string, expectNone: boolean): void {
     throw new UnsupportedError(`${bdf} has an IOMMU: open it through iommufd or type1`);
 }
 
-function openIommufd(bdf: string): OpenedBackend {
-  return openCdev(bdf, false);
+function openIommufd(bdf: string, secret: Secret): OpenedBackend {
+  return openCdev(bdf, secret, false);
 }
 
-function openCdev(bdf: string, noiommu: boolean): OpenedBackend {
+function openCdev(bdf: string, secret: Secret, noiommu: boolean): OpenedBackend {
   return opening((opened) => {
     const iommufd = opened(Iommufd.open());
     // The kernel would attach it to an IOAS all the same.
     assertIommu(bdf, noiommu);
     const ioas = opened(iommufd.allocIoas());
     const device = opened(VfioDevice.openCdev(bdf));
-    device.bind(iommufd);
+    device.bind(iommufd, secret);
     device.attach(ioas);
     const space = opened(new DmaSpace(noiommu ? new NoiommuIoasMapper(ioas) : new IoasMapper(ioas)));
     return { io: device, space, resources: [device, space, ioas, iommufd] };
   });
 }
 
-function openType1(bdf: string): OpenedBackend {
+function openType1(bdf: string, secret: Secret): OpenedBackend {
   return opening((opened) => {
     const container = opened(VfioContainer.open());
-    return openGroup(bdf, opened, container, (ready) => new ContainerMapper(ready));
+    return openGroup(bdf, secret, opened, container, (ready) => new ContainerMapper(ready));
   });
 }
 
-function openCompat(bdf: string): OpenedBackend {
+function openCompat(bdf: string, secret: Secret): OpenedBackend {
   return opening((opened) => {
     const iommufd = opened(Iommufd.open());
     const container = opened(VfioContainer.ofIommufd(iommufd));
     const name = "iommufd-compat";
-    const result = openGroup(bdf, opened, container, (ready) => new ContainerMapper(ready, name));
+    const result = openGroup(bdf, secret, opened, container, (ready) => new ContainerMapper(ready, name));
     return { ...result, resources: [...result.resources, iommufd] };
   });
 }
 
 function openGroup(
   bdf: string,
+  secret: Secret,
   opened: <R extends Resource>(resource: R) => R,
   container: VfioContainer,
   makeMapper: (container: VfioContainer) => ContainerMapper | NoiommuGroupMapper,
@@ -232,7 +244,7 @@ function openGroup(
   group.setContainer(container);
   const type1 = container.checkExtension(VFIO_TYPE1v2_IOMMU) ? "type1v2" : "type1";
   container.setIommu(noiommu ? "noiommu" : type1);
-  const device = opened(group.openDevice(bdf));
+  const device = opened(group.openDevice(bdf, secret));
   const mapper = makeMapper(container);
   mapper.groups.add(group);
   const space = opened(new DmaSpace(mapper));
@@ -240,17 +252,17 @@ function openGroup(
 }
 
 /** By character device, where memory is pinned; else by group. */
-function openNoiommu(bdf: string): OpenedBackend {
+function openNoiommu(bdf: string, secret: Secret): OpenedBackend {
   let why: unknown;
   try {
-    return { ...openCdev(bdf, true), remark: "by character device" };
+    return { ...openCdev(bdf, secret, true), remark: "by character device" };
   } catch (error) {
     why = error;
   }
   const opened = opening((keep) => {
     const container = keep(VfioContainer.open());
     const makeMapper = (ready: VfioContainer): NoiommuGroupMapper => new NoiommuGroupMapper(ready);
-    return openGroup(bdf, keep, container, makeMapper, true);
+    return openGroup(bdf, secret, keep, container, makeMapper, true);
   });
   return { ...opened, remark: `by group, since by character device: ${messageOf(why)}` };
 }

@@ -1,7 +1,9 @@
 import type { DeviceIo } from "../vfio/device-io.js";
-import { type ConfigSpace, PciRegister } from "./config-space.js";
+import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
+import { PciRegister } from "./config-space.js";
 import type { PciBarInfo, PciFunction } from "./sysfs.js";
 
+const HEADER_BYTES = 0x40;
 const SUBSYSTEM_VENDOR = 0x2c;
 const SUBSYSTEM = 0x2e;
 const BARS = 0x10;
@@ -9,13 +11,15 @@ const BAR_IO = 1;
 const BAR_TYPE_64 = 4;
 const BAR_PREFETCHABLE = 8;
 
-/** What sysfs would say of a function, from its own configuration space. */
-export function describeFunction(address: string, io: DeviceIo, config: ConfigSpace): PciFunction {
+/** What sysfs would say of a function, from its own configuration space: read at once, since each access is a message. */
+export function describeFunction(address: string, io: DeviceIo): PciFunction {
+  const header = new DataView(new ArrayBuffer(HEADER_BYTES));
+  io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, new Uint8Array(header.buffer));
   const bars: PciBarInfo[] = [];
   for (let index = 0; index < 6; index++) {
     const { sizeBytes } = io.regionInfo(index);
     if (sizeBytes === 0) continue;
-    const bits = config.read32(BARS + 4 * index);
+    const bits = header.getUint32(BARS + 4 * index, true);
     const isIo = (bits & BAR_IO) !== 0;
     bars.push({
       index,
@@ -27,12 +31,12 @@ export function describeFunction(address: string, io: DeviceIo, config: ConfigSp
   }
   return {
     bdf: address,
-    vendorId: config.read16(PciRegister.vendorId),
-    deviceId: config.read16(PciRegister.deviceId),
-    subsystemVendorId: config.read16(SUBSYSTEM_VENDOR),
-    subsystemDeviceId: config.read16(SUBSYSTEM),
-    classCode: config.read32(PciRegister.revision) >>> 8,
-    revision: config.read8(PciRegister.revision),
+    vendorId: header.getUint16(PciRegister.vendorId, true),
+    deviceId: header.getUint16(PciRegister.deviceId, true),
+    subsystemVendorId: header.getUint16(SUBSYSTEM_VENDOR, true),
+    subsystemDeviceId: header.getUint16(SUBSYSTEM, true),
+    classCode: header.getUint32(PciRegister.revision, true) >>> 8,
+    revision: header.getUint8(PciRegister.revision),
     driver: undefined,
     iommuGroup: undefined,
     numaNode: undefined,

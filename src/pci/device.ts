@@ -20,6 +20,11 @@ export interface PciOpenOptions {
    * closed before the space is; whoever opened the space first closes it.
    */
   readonly dma?: DmaSpace | undefined;
+  /**
+   * The secret of a physical function whose virtual functions vfio-pci has too, a UUID: who opens the physical one sets it,
+   * and without it none of the virtual ones can be opened.
+   */
+  readonly vfToken?: string | undefined;
   /** How to speak to the server, where the address is `vfio-user:PATH`. */
   readonly vfioUser?: VfioUserOptions | undefined;
 }
@@ -76,7 +81,7 @@ export class PciDevice extends Resource {
     }
     try {
       this.config = new ConfigSpace(io);
-      this.function = fn ?? describeFunction(bdf, io, this.config);
+      this.function = fn ?? describeFunction(bdf, io);
     } catch (error) {
       this.close();
       throw error;
@@ -86,7 +91,7 @@ export class PciDevice extends Resource {
   /**
    * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), or one that a vfio-user server has.
    * @param address `0000:00:03.0`, `00:03.0` or `vfio-user:/path/of/socket`
-   * @throws ArgumentError (malformed, no such device), UnsupportedError (no backend works: with each one's reason),
+   * @throws ArgumentError (malformed, no such device, a token for what takes none), UnsupportedError (no backend works: with each one's reason),
    *   SysError; nothing stays open
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
@@ -148,10 +153,13 @@ export class PciDevice extends Resource {
 }
 
 function choose(bdf: string, socket: string | undefined, options: PciOpenOptions): BackendChoice {
-  const { dma, backend } = options;
+  const { dma, backend, vfToken } = options;
   if (socket === undefined) {
-    return dma === undefined ? openBackend(bdf, backend) : joinSpace(bdf, dma, backend);
+    const secret = vfToken === undefined ? {} : { token: vfToken };
+    return dma === undefined ? openBackend(bdf, backend, secret) : joinSpace(bdf, dma, backend, secret);
   }
+  if (vfToken !== undefined)
+    throw new ArgumentError(`${bdf} is no function of this host: it takes no vfToken`);
   if (backend !== undefined && backend !== "vfio-user") {
     throw new ArgumentError(`${bdf} is reached over vfio-user, not through ${backend}`);
   }

@@ -18,10 +18,14 @@ export class GroupTable {
 
   /**
    * Opens a device, after its group was put into the container where it isn't there yet.
+   * @param secret as openDevice takes it
    * @returns the device, and what to call once it is closed
    * @throws as VfioGroup.openFor, setContainer and openDevice, with nothing left open
    */
-  open(bdf: string): { readonly device: VfioDevice; readonly leave: () => void } {
+  open(
+    bdf: string,
+    secret: { readonly token?: string } = {},
+  ): { readonly device: VfioDevice; readonly leave: () => void } {
     const number = groupOf(bdf);
     let entry = this.groups.get(number);
     if (entry === undefined || entry.group.closed) {
@@ -46,7 +50,7 @@ export class GroupTable {
       shared.group.close();
     };
     try {
-      return { device: shared.group.openDevice(bdf), leave };
+      return { device: shared.group.openDevice(bdf, secret), leave };
     } catch (error) {
       leave();
       throw error;

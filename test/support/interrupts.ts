@@ -19,3 +19,16 @@ export function vfioInterrupts(bdf: string): number[] {
   }
   return counts;
 }
+
+/** How often the pin of a function has fired since it was enabled. */
+export function pinInterrupts(bdf: string): number {
+  const [head = "", ...lines] = readFileSync("/proc/interrupts", "utf8").split("\n");
+  const cpus = head.trim().split(/\s+/).length;
+  const line = lines.find((text) => text.includes(`vfio-intx(${bdf})`));
+  if (line === undefined) throw new Error(`the pin of ${bdf} is off`);
+  const perCpu = line
+    .trim()
+    .split(/\s+/)
+    .slice(1, 1 + cpus);
+  return perCpu.reduce((sum, count) => sum + Number(count), 0);
+}

@@ -260,6 +260,12 @@ export class NvmeTestHost implements DeviceHost {
 
   /** The same, with the queues at these offsets. */
   enableAt(sq: number, cq: number, config = 0, entries = ADMIN_ENTRIES): void {
+    this.enableRegisters(sq, cq, config, entries);
+    this.adminQueue = this.queue(0, entries, sq, cq, this.doorbells);
+  }
+
+  /** The same without rings: the queues need not be in `ram`. */
+  enableRegisters(sq: number, cq: number, config = 0, entries = ADMIN_ENTRIES): void {
     this.write32(NvmeRegister.AQA, ((entries - 1) << 16) | (entries - 1));
     this.write32(NvmeRegister.ASQ, this.iova(sq) % TWO_32);
     this.write32(NvmeRegister.ASQ + 4, Math.floor(this.iova(sq) / TWO_32));
@@ -272,7 +278,6 @@ export class NvmeTestHost implements DeviceHost {
         (6 << ControllerConfig.IOSQES_SHIFT) |
         (4 << ControllerConfig.IOCQES_SHIFT),
     );
-    this.adminQueue = this.queue(0, entries, sq, cq, this.doorbells);
   }
 
   get admin(): TestQueue {
@@ -341,7 +346,7 @@ export class NvmeTestHost implements DeviceHost {
   log(
     id: number,
     lengthBytes: number,
-    options: { nsid?: number; csi?: number; offset?: number; retain?: boolean } = {},
+    options: { nsid?: number; csi?: number; offset?: number; index?: number; retain?: boolean } = {},
   ): {
     status: number;
     page: Uint8Array;
@@ -352,8 +357,8 @@ export class NvmeTestHost implements DeviceHost {
       nsid: options.nsid ?? 0xffff_ffff,
       prp1: this.iova(at),
       cdw10: (((lengthBytes / 4 - 1) << 16) | (options.retain === true ? 1 << 15 : 0) | id) >>> 0,
-      cdw12: options.offset ?? 0,
-      cdw14: ((options.csi ?? 0) << 24) >>> 0,
+      cdw12: options.index ?? options.offset ?? 0,
+      cdw14: (((options.csi ?? 0) << 24) | (options.index === undefined ? 0 : 1 << 23)) >>> 0,
     });
     return { status, page: this.bytes(at, lengthBytes).slice() };
   }

@@ -65,6 +65,7 @@ const SOME_BYTES = 64 * 1024;
 /** A client that sends whatever it is told, for servers of this thread. */
 export class RawClient implements Disposable {
   private readonly channel: Channel;
+  private readonly kept: number[] = [];
 
   constructor(
     path: string,
@@ -103,6 +104,23 @@ export class RawClient implements Disposable {
     }
   }
 
+  /**
+   * Takes what is here, and keeps descriptors until it is closed: without its end of a second socket the server would take
+   * it for gone. @returns messages; none where the server hung up
+   */
+  drain(): number {
+    for (let count = 0; ; count++) {
+      let message: Message | undefined;
+      try {
+        message = this.channel.receive();
+      } catch {
+        return count;
+      }
+      if (message === undefined) return count;
+      this.kept.push(...message.fds);
+    }
+  }
+
   /** Sends a request and gives what comes back. */
   async ask(
     command: number,
@@ -119,6 +137,7 @@ export class RawClient implements Disposable {
   }
 
   close(): void {
+    closeFds(this.kept.splice(0));
     this.channel.close();
   }
 

@@ -31,6 +31,8 @@ export class RecordingController implements AdminTarget {
   /** What a command gets, before it is answered. */
   answer: (recorded: Recorded) => { readonly data?: Uint8Array; readonly dw0?: number } = () => ({});
   readonly logPages = new Map<number, Uint8Array>();
+  /** Of pages with index offsets: where each entry starts. */
+  readonly entries = new Map<number, readonly number[]>();
 
   constructor(
     identify: Partial<IdentifyController>,
@@ -68,9 +70,11 @@ export class RecordingController implements AdminTarget {
   }
 
   private log(command: NvmeCommand): { readonly data?: Uint8Array; readonly dw0?: number } {
-    const { cdw10 = 0, cdw11 = 0, cdw12 = 0, cdw13 = 0 } = command;
+    const { cdw10 = 0, cdw11 = 0, cdw12 = 0, cdw13 = 0, cdw14 = 0 } = command;
     const page = this.logPages.get(cdw10 & 0xff) ?? new Uint8Array(0);
-    const at = cdw13 * 2 ** 32 + cdw12;
+    const offset = cdw13 * 2 ** 32 + cdw12;
+    const isIndex = (cdw14 & (1 << 23)) !== 0;
+    const at = isIndex ? (this.entries.get(cdw10 & 0xff)?.[offset] ?? page.length) : offset;
     const length = ((cdw10 >>> 16) + (cdw11 & 0xffff) * 65_536 + 1) * 4;
     return { data: page.subarray(at, at + length) };
   }

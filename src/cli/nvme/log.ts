@@ -29,6 +29,7 @@ ${TARGET_HELP}
   --log-id N, -i        identifier of a page without a name
   --log-len BYTES, -l   how much of it, a multiple of 4 (default 512)
   --lpo BYTES, -L       first byte, a multiple of 4
+  --ot 1, -O 1          --lpo counts entries, not bytes; of pages that have that
   --lsp N, -s           log specific parameter
   --lsi N, -S           log specific identifier: for endurance the group (default 1)
   --csi N, -y           command set: 0 NVM, 1 key value, 2 zoned
@@ -42,6 +43,7 @@ const OPTIONS = {
   "log-id": { type: "string", short: "i" },
   "log-len": { type: "string", short: "l" },
   lpo: { type: "string", short: "L" },
+  ot: { type: "string", short: "O" },
   lsp: { type: "string", short: "s" },
   lsi: { type: "string", short: "S" },
   csi: { type: "string", short: "y" },
@@ -71,8 +73,11 @@ function operandsOf(operands: readonly string[]): { named: NamedLog | undefined;
 
 async function run(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommand("log", argv, OPTIONS);
-  const number = (option: "log-id" | "log-len" | "lpo" | "lsp" | "lsi" | "csi", max: number, min = 0) =>
-    numberOption("log", option, values[option], min, max);
+  const number = (
+    option: "log-id" | "log-len" | "lpo" | "ot" | "lsp" | "lsi" | "csi",
+    max: number,
+    min = 0,
+  ) => numberOption("log", option, values[option], min, max);
   const { named, target } = operandsOf(positionals);
   const lid = number("log-id", 0xff);
   if (named === undefined && lid === undefined) {
@@ -80,12 +85,15 @@ async function run(argv: readonly string[]): Promise<void> {
   }
   if (named !== undefined && lid !== undefined) throw usage("log", "a name, or --log-id, but not both");
   const sizeBytes = number("log-len", 0xffff_ffff, 4) ?? 512;
+  const offset = number("lpo", Number.MAX_SAFE_INTEGER);
+  const where = number("ot", 1) === 1 ? { index: offset ?? 0 } : { offset };
+  if (named !== undefined && "index" in where) throw usage("log", "--ot is for pages without a name");
   const page = {
     nsid: numberOption("log", "namespace-id", values["namespace-id"], 0, 0xffff_ffff),
     lsp: number("lsp", 0x7f),
     lsi: number("lsi", 0xffff),
     csi: number("csi", 0xff),
-    offset: number("lpo", Number.MAX_SAFE_INTEGER),
+    ...where,
     rae: values.rae === true,
   };
   const json = wantsJson("log", values);

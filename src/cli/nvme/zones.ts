@@ -87,7 +87,7 @@ async function formatOf(nvme: NvmeController, nsid: number, ns: IdentifyNamespac
 
 /** What a report tells. */
 export interface ZoneReport {
-  /** Zones that match, from the start on. */
+  /** Zones of the namespace in these states, as nvme-cli has it: also those before the start. */
   readonly count: bigint;
   readonly zones: readonly ZoneDescriptor[];
 }
@@ -117,8 +117,9 @@ export async function reportZones(
     });
     return zoneReportHeader.decode(buffer.bytes).zones;
   };
-  const count = await receive(start, 0);
-  const wanted = count < BigInt(most) ? Number(count) : most;
+  const count = await receive(0n, 0);
+  const after = start === 0n ? count : await receive(start, 0);
+  const wanted = after < BigInt(most) ? Number(after) : most;
   const zones: ZoneDescriptor[] = [];
   for (let here = Math.min(wanted, ZONES_PER_COMMAND); here > 0; ) {
     for (let index = 0; index < here; index++) {

@@ -20,6 +20,7 @@ import { AdminServices } from "./admin-services.js";
 import { WeightedRoundRobin } from "./arbitration.js";
 import type { AnaStateName } from "./asymmetric-access.js";
 import { AsyncEvents } from "./async-events.js";
+import { CmbRules } from "./cmb-rules.js";
 import { Command, PENDING } from "./command.js";
 import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
 import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
@@ -157,15 +158,17 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.doorbells = doorbellPage.memory.words;
     this.inventory = inventory;
     const { command } = this;
+    const cmbRules = new CmbRules(config.cmbWithout);
     this.memory = new HostMemory(
       cmb === undefined ? undefined : { bytes: cmb.memory.bytes, words: cmb.memory.words, offset: 0 },
+      cmbRules,
     );
     this.signalled = new Uint8Array(Math.max(1, config.vectors));
-    const transfer = new Transfer(this.memory);
+    const transfer = new Transfer(this.memory, (sqid) => this.queues.isInCmb(sqid));
     this.transfer = transfer;
     const isNamespace = (nsid: number): boolean => inventory.get(nsid)?.attached === true;
     this.registers = new Registers(
-      { maxQueueEntries: config.queueEntries, cmbBytes: config.cmbBytes },
+      { maxQueueEntries: config.queueEntries, cmbBytes: config.cmbBytes, cmbRules },
       {
         enable: () => this.enable(),
         disable: () => this.controllerReset("controller"),
@@ -677,13 +680,13 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
     const { registers, queues, features, events, logPages, nvm, services, config } = this;
     const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
-    const { capacityBytes, doorbells, cmbBytes, hostMemoryBytes, anaGroups } = config;
+    const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
     return new NvmeMigration(
       { registers, queues, features, events, logPages, nvm, services, ...parts },
       {
         shape: JSON.stringify({
           ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
-          ...{ capacityBytes, doorbells, cmbBytes, hostMemoryBytes, anaGroups },
+          ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
         }),
         saveDelayed: () => this.saveDelayed(),
         loadDelayed: (delayed) => this.loadDelayed(delayed),

@@ -1,4 +1,5 @@
 import type { ClientMemory, MemorySpan } from "../../vfio-user/emulated-device.js";
+import type { CmbRules, CmbUse } from "./cmb-rules.js";
 
 const nothing = new SharedArrayBuffer(0);
 
@@ -18,7 +19,10 @@ export class HostMemory {
   private cmbBytes = 0;
 
   /** @param cmb the controller memory buffer, where there is one */
-  constructor(private readonly cmb: MemorySpan | undefined) {}
+  constructor(
+    private readonly cmb: MemorySpan | undefined,
+    readonly rules: CmbRules,
+  ) {}
 
   attach(client: ClientMemory | undefined): void {
     this.client = client;
@@ -35,6 +39,19 @@ export class HostMemory {
   /** Changes with everything that makes an earlier span worthless. */
   get generation(): number {
     return (this.client?.generation ?? 0) + this.ownGeneration * 0x1000_0000;
+  }
+
+  /** Whether memory that find() found is the controller memory buffer's. */
+  isCmb(bytes: Uint8Array): boolean {
+    return bytes === this.cmb?.bytes;
+  }
+
+  /** Whether a queue can lie there, as far as it lies in the controller memory buffer: all of it, and with the bit for it. */
+  allowsQueue(iova: number, lengthBytes: number, use: CmbUse): boolean {
+    const { cmbBase: first, cmbBytes } = this;
+    const end = first + cmbBytes;
+    if (cmbBytes === 0 || iova >= end || iova + lengthBytes <= first) return true;
+    return iova >= first && iova + lengthBytes <= end && this.rules.has(use);
   }
 
   /** As ClientMemory.find(). */

@@ -19,6 +19,8 @@ import type { Transfer } from "./transfer.js";
 /** SMART counts in thousands of 512 bytes. */
 const DATA_UNIT_BYTES = 512_000;
 const RETAIN_EVENT = 1 << 15;
+/** CDW14, OT. */
+const OFFSET_IS_INDEX = 1 << 23;
 /** More changed namespaces than the list holds. */
 const TOO_MANY_CHANGED = 0xffff_ffff;
 const CHANGED_LIST_ENTRIES = 1024;
@@ -72,6 +74,12 @@ export class LogPages {
     const dwords = (command.cdw(11) & 0xffff) * 65536 + (command.cdw(10) >>> 16) + 1;
     const lengthBytes = dwords * 4;
     const offset = command.cdw(13) * 2 ** 32 + command.cdw(12);
+    // The specification gives none of these pages entries that an index could name (Supported Log Pages, IOS).
+    if ((command.cdw(14) & OFFSET_IS_INDEX) !== 0) {
+      return supported.includes(id) || this.provided.has(id)
+        ? NvmeStatus.invalidField
+        : NvmeStatus.invalidLogPage;
+    }
     if (offset % 4 !== 0) return NvmeStatus.invalidField;
     const page = this.page(id, command.cdw(14) >>> 24);
     if (typeof page === "number") return page;

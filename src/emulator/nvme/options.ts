@@ -3,6 +3,7 @@ import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
 import { integer, number, readOptions } from "../../sys/schema.js";
 import { MAX_ANA_GROUPS } from "./asymmetric-access.js";
+import { type CmbUse, cmbUses } from "./cmb-rules.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
 import { MAX_NAMESPACES } from "./inventory.js";
 import { UNIT_BYTES } from "./layout.js";
@@ -40,6 +41,7 @@ const schema = lazily(() =>
     zoned: z._default(z.union([z.boolean(), zonesSchema()]), false),
     placementHandles: z._default(integer(0, 128), 0),
     cmbBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
+    cmbWithout: z._default(z.array(z.enum(cmbUses)), []),
     queuePairs: z._default(integer(1, MAX_QUEUE_PAIRS - 1), 64),
     queueEntries: z._default(integer(2, 65536), 4096),
     maxTransferBytes: z._default(integer(4096, 4 << 20), 1 << 20),
@@ -104,6 +106,8 @@ export interface NvmeEmulatorOptions {
   readonly placementHandles?: number | undefined;
   /** Controller memory buffer; none by default. */
   readonly cmbBytes?: number | undefined;
+  /** What that is not for, by the names of CMBSZ and CMBLOC: such a use is refused with Invalid Use of Controller Memory Buffer. */
+  readonly cmbWithout?: readonly CmbUse[] | undefined;
   /** I/O queue pairs. 64 by default. */
   readonly queuePairs?: number | undefined;
   /** Entries a queue can have (CAP.MQES + 1). 4096 by default. */

@@ -11,6 +11,9 @@ const ENTRY_BYTES = 8;
  * beginning, so each gives at least one page of data.
  */
 export class PrpWalker {
+  /** Where the last walk found lists: in the controller memory buffer, and elsewhere. */
+  listsInCmb = false;
+  listsElsewhere = false;
   private readonly span = newSpan();
 
   constructor(
@@ -30,6 +33,8 @@ export class PrpWalker {
   /** @returns a status, 0 where `into` now holds `lengthBytes` bytes */
   walk(into: Scatter, prp1: number, prp2: number, lengthBytes: number, write: boolean): number {
     const { memory, pageBytes } = this;
+    this.listsInCmb = false;
+    this.listsElsewhere = false;
     if (prp1 % 4 !== 0) return NvmeStatus.prpOffsetInvalid;
     const inFirst = Math.min(lengthBytes, pageBytes - (prp1 % pageBytes));
     if (!into.add(memory, prp1, inFirst, write)) return NvmeStatus.dataTransferError;
@@ -52,6 +57,8 @@ export class PrpWalker {
       const needed = Math.ceil(left / pageBytes);
       const count = Math.min(room, needed);
       if (!memory.find(at, count * ENTRY_BYTES, false, span)) return NvmeStatus.dataTransferError;
+      if (memory.isCmb(span.bytes)) this.listsInCmb = true;
+      else this.listsElsewhere = true;
       const { words } = span;
       const first = span.offset / 4;
       // Where more pages follow than entries, the last entry names the next list page.

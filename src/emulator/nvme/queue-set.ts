@@ -58,8 +58,11 @@ export class QueueSet {
     return this.sqs.length > 1 || this.cqs.length > 1;
   }
 
-  /** The admin queues, from AQA, ASQ and ACQ. @returns whether both are in memory */
+  /** The admin queues, from AQA, ASQ and ACQ. @returns whether both are in memory, where they may be */
   createAdmin(sq: number, sqEntries: number, cq: number, cqEntries: number): boolean {
+    const { memory } = this;
+    if (!memory.allowsQueue(sq, sqEntries * SQE_BYTES, "SQS")) return false;
+    if (!memory.allowsQueue(cq, cqEntries * CQE_BYTES, "CQS")) return false;
     const completion = new EmulatedCq(0, cqEntries, cq, true, 0, this.doorbells);
     const submission = new EmulatedSq(0, sqEntries, sq, completion, 0, this.doorbells);
     completion.users = 1;
@@ -99,6 +102,9 @@ export class QueueSet {
     const iova = this.address;
     if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
     const cq = new EmulatedCq(id, entries, iova, (flags & INTERRUPTS_ENABLED) !== 0, vector, this.doorbells);
+    if (!this.memory.allowsQueue(iova, entries * CQE_BYTES, "CQS")) {
+      return NvmeStatus.invalidUseOfControllerMemoryBuffer;
+    }
     if (!this.memory.find(iova, entries * CQE_BYTES, true, cq.span)) return NvmeStatus.dataTransferError;
     this.cqs[id] = cq;
     this.doorbells[2 * id + 1] = 0;
@@ -125,12 +131,21 @@ export class QueueSet {
     if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
     const priority = (flags >>> QueueFlag.PRIORITY_SHIFT) & 3;
     const sq = new EmulatedSq(id, entries, iova, cq, priority, this.doorbells);
+    if (!this.memory.allowsQueue(iova, entries * SQE_BYTES, "SQS")) {
+      return NvmeStatus.invalidUseOfControllerMemoryBuffer;
+    }
     if (!this.memory.find(iova, entries * SQE_BYTES, false, sq.span)) return NvmeStatus.dataTransferError;
     this.sqs[id] = sq;
     cq.users++;
     this.doorbells[2 * id] = 0;
     this.remap();
     return NvmeStatus.success;
+  }
+
+  /** Whether commands of this submission queue lie in the controller memory buffer. */
+  isInCmb(sqid: number): boolean {
+    const sq = this.sqs[sqid];
+    return sq !== undefined && this.memory.isCmb(sq.span.bytes);
   }
 
   deleteSq(): number {

@@ -7,6 +7,7 @@ import {
   NSSR_RESET,
   NvmeRegister,
 } from "../../nvme/spec/registers.js";
+import type { CmbRules } from "./cmb-rules.js";
 import type { SavedRegisters } from "./saved-state.js";
 
 /** VS of the specification this is written to: 2.0. */
@@ -17,8 +18,6 @@ const CSS_ALL = 1 << 6;
 const PAGE_BYTES = 4096;
 /** Our BAR of the controller memory buffer. */
 export const CMB_BAR = 2;
-/** CMBLOC: queues and their data may lie anywhere in it, mixed and unaligned. */
-const CMBLOC_FLAGS = (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8);
 
 /** What can be written of CC, AQA and the low half of CMBMSC. */
 const CONFIG_WRITABLE = 0x00ff_fff1;
@@ -45,6 +44,7 @@ export interface RegisterEvents {
 export interface RegisterOptions {
   readonly maxQueueEntries: number;
   readonly cmbBytes: number;
+  readonly cmbRules: CmbRules;
 }
 
 /** CAP.AMS: weighted round robin with urgent priority class. */
@@ -239,16 +239,11 @@ export class Registers {
 
   private placeCmb(): void {
     const low = this.get(NvmeRegister.CMBMSC);
-    const { cmbBytes } = this.options;
+    const { cmbBytes, cmbRules } = this.options;
     const shown = (low & CmbControl.CRE) !== 0;
-    this.words[NvmeRegister.CMBLOC / 4] = shown ? CMB_BAR | CMBLOC_FLAGS : 0;
+    this.words[NvmeRegister.CMBLOC / 4] = shown ? CMB_BAR | cmbRules.cmbloc : 0;
     this.words[NvmeRegister.CMBSZ / 4] = shown
-      ? ((cmbBytes / PAGE_BYTES) << CmbSize.SZ_SHIFT) |
-        CmbSize.SQS |
-        CmbSize.CQS |
-        CmbSize.LISTS |
-        CmbSize.RDS |
-        CmbSize.WDS
+      ? ((cmbBytes / PAGE_BYTES) << CmbSize.SZ_SHIFT) | cmbRules.cmbsz
       : 0;
     const base = this.get(NvmeRegister.CMBMSC + 4) * 2 ** 32 + ((low & ~0xfff) >>> 0);
     const placed = shown && (low & CmbControl.CMSE) !== 0;

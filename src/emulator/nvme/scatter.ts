@@ -71,6 +71,24 @@ export class Scatter {
     return true;
   }
 
+  /** Whether any of it lies in this memory. */
+  touches(arena: (bytes: Uint8Array) => boolean): boolean {
+    return this.some(arena);
+  }
+
+  /** Whether any of it lies elsewhere; bit buckets lie nowhere. */
+  leaves(arena: (bytes: Uint8Array) => boolean): boolean {
+    return this.some((bytes) => !arena(bytes));
+  }
+
+  private some(matches: (bytes: Uint8Array) => boolean): boolean {
+    for (let i = 0; i < this.count; i++) {
+      const bytes = this.arenas[i];
+      if (bytes !== undefined && this.offsets[i] !== BUCKET && matches(bytes)) return true;
+    }
+    return false;
+  }
+
   /** Leaves the first bytes only: what a broken controller transfers. */
   truncate(lengthBytes: number): void {
     let left = lengthBytes;

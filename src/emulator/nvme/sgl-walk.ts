@@ -15,6 +15,9 @@ export const MAX_SGL_DESCRIPTORS = 1024;
 
 /** Follows scatter gather lists (NVMe Base 2.x, "Scatter Gather List") and collects the memory they name. */
 export class SglWalker {
+  /** Where the last walk found lists: in the controller memory buffer, and elsewhere. */
+  listsInCmb = false;
+  listsElsewhere = false;
   private readonly span = newSpan();
   /** The descriptor looked at, copied out of memory that the host may change meanwhile. */
   private address = 0;
@@ -39,6 +42,8 @@ export class SglWalker {
     lengthInvalid: number,
   ): number {
     this.descriptors = 0;
+    this.listsInCmb = false;
+    this.listsElsewhere = false;
     this.load(words, at);
     let status = 0;
     if (this.type === SEGMENT || this.type === LAST_SEGMENT) {
@@ -63,6 +68,8 @@ export class SglWalker {
       if (address % 4 !== 0 || !memory.find(address, length, false, span)) {
         return NvmeStatus.dataTransferError;
       }
+      if (memory.isCmb(span.bytes)) this.listsInCmb = true;
+      else this.listsElsewhere = true;
       const { words } = span;
       const first = span.offset / 4;
       let follows = false;

@@ -2,6 +2,7 @@ import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { Command } from "./command.js";
 import { type HostMemory, newSpan } from "./host-memory.js";
 import { PrpWalker } from "./prp-walk.js";
+import type { Scatter } from "./scatter.js";
 import { SglWalker } from "./sgl-walk.js";
 
 const TWO_32 = 2 ** 32;
@@ -14,6 +15,13 @@ const PSDT_MASK = 3 << 14;
 const DPTR = 6;
 const MPTR = 4;
 
+/** Where PRP lists and SGL segments were. */
+interface Lists {
+  readonly listsInCmb: boolean;
+  readonly listsElsewhere: boolean;
+}
+const NO_LISTS: Lists = { listsInCmb: false, listsElsewhere: false };
+
 /** Finds the memory of a command's data and metadata, whatever way the command names it. */
 export class Transfer {
   readonly prp: PrpWalker;
@@ -22,7 +30,14 @@ export class Transfer {
   private readonly sgl: SglWalker;
   private readonly descriptor = new Uint32Array(4);
 
-  constructor(private readonly memory: HostMemory) {
+  /** Metadata of the command whose data is looked for next. */
+  private metadata: Scatter | undefined;
+
+  /** @param isInCmb whether a submission queue lies in the controller memory buffer */
+  constructor(
+    private readonly memory: HostMemory,
+    private readonly isInCmb: (sqid: number) => boolean,
+  ) {
     this.prp = new PrpWalker(memory);
     this.sgl = new SglWalker(memory);
   }
@@ -35,6 +50,8 @@ export class Transfer {
   map(command: Command, lengthBytes: number, toHost: boolean): number {
     const { sqe, data } = command;
     const psdt = ((sqe[0] ?? 0) >>> 14) & 3;
+    const { metadata } = this;
+    this.metadata = undefined;
     data.clear();
     let status: number;
     if (psdt === PSDT_PRP) {
@@ -46,6 +63,12 @@ export class Transfer {
       status = NvmeStatus.invalidField;
     } else {
       status = this.sgl.walk(data, sqe, DPTR, lengthBytes, toHost, NvmeStatus.dataSglLengthInvalid);
+    }
+    if (status === NvmeStatus.success && this.memory.rules.restricts) {
+      const lists = psdt === PSDT_PRP ? this.prp : this.sgl;
+      if (!this.mayLieThere(command.sqid, data, metadata, lists, toHost)) {
+        return NvmeStatus.invalidUseOfControllerMemoryBuffer;
+      }
     }
     if (command.truncateBytes >= 0) data.truncate(command.truncateBytes);
     return status;
@@ -61,7 +84,10 @@ export class Transfer {
     const low = sqe[DPTR] ?? 0;
     const usesPrp = ((sqe[0] ?? 0) & PSDT_MASK) === 0;
     if (!usesPrp || (low & 3) !== 0 || (low & (pageBytes - 1)) + lengthBytes > pageBytes) return false;
-    return this.memory.find((sqe[DPTR + 1] ?? 0) * TWO_32 + low, lengthBytes, toHost, this.page);
+    const { memory, page } = this;
+    if (!memory.find((sqe[DPTR + 1] ?? 0) * TWO_32 + low, lengthBytes, toHost, page)) return false;
+    // What the buffer isn't for, map() finds.
+    return !memory.rules.restricts || !memory.isCmb(page.bytes);
   }
 
   /** Fills `command.metadata` from MPTR. @returns a status */
@@ -70,18 +96,54 @@ export class Transfer {
     const psdt = ((sqe[0] ?? 0) >>> 14) & 3;
     const pointer = (sqe[MPTR + 1] ?? 0) * TWO_32 + (sqe[MPTR] ?? 0);
     metadata.clear();
+    this.metadata = metadata;
     if (psdt === PSDT_PRP || psdt === PSDT_SGL) {
       if (psdt === PSDT_PRP && pointer % 4 !== 0) return NvmeStatus.invalidField;
-      return metadata.add(this.memory, pointer, lengthBytes, toHost)
-        ? NvmeStatus.success
-        : NvmeStatus.dataTransferError;
+      if (!metadata.add(this.memory, pointer, lengthBytes, toHost)) return NvmeStatus.dataTransferError;
+      return this.judgeMetadata(command, NO_LISTS, toHost);
     }
     if (psdt !== PSDT_SGL_METADATA) return NvmeStatus.invalidField;
-    const { descriptor } = this;
+    const { descriptor, sgl } = this;
     const span = this.descriptorSpan;
     if (pointer % 8 !== 0 || !this.memory.find(pointer, 16, false, span)) return NvmeStatus.dataTransferError;
+    const isInCmb = this.memory.isCmb(span.bytes);
     descriptor.set(span.words.subarray(span.offset / 4, span.offset / 4 + 4));
-    return this.sgl.walk(metadata, descriptor, 0, lengthBytes, toHost, NvmeStatus.metadataSglLengthInvalid);
+    const invalid = NvmeStatus.metadataSglLengthInvalid;
+    const status = sgl.walk(metadata, descriptor, 0, lengthBytes, toHost, invalid);
+    if (status !== NvmeStatus.success) return status;
+    // The descriptor is a segment of its own.
+    if (isInCmb) sgl.listsInCmb = true;
+    else sgl.listsElsewhere = true;
+    return this.judgeMetadata(command, sgl, toHost);
+  }
+
+  private judgeMetadata(command: Command, lists: Lists, toHost: boolean): number {
+    const { rules } = this.memory;
+    return !rules.restricts || this.mayLieThere(command.sqid, command.metadata, undefined, lists, toHost)
+      ? NvmeStatus.success
+      : NvmeStatus.invalidUseOfControllerMemoryBuffer;
+  }
+
+  /**
+   * Whether the controller memory buffer is for what a command has there (CMBSZ, CMBLOC).
+   * @param other its metadata, which was found before
+   */
+  private mayLieThere(
+    sqid: number,
+    data: Scatter,
+    other: Scatter | undefined,
+    { listsInCmb, listsElsewhere }: Lists,
+    toHost: boolean,
+  ): boolean {
+    const { rules } = this.memory;
+    const inCmb = (bytes: Uint8Array): boolean => this.memory.isCmb(bytes);
+    if (data.touches(inCmb)) {
+      if (!rules.has(toHost ? "RDS" : "WDS")) return false;
+      if (!rules.has("CDMMMS") && (data.leaves(inCmb) || other?.leaves(inCmb) === true)) return false;
+    } else if (!rules.has("CDMMMS") && data.leaves(inCmb) && other?.touches(inCmb) === true) return false;
+    if (!listsInCmb) return true;
+    if (!rules.has("LISTS") || (listsElsewhere && !rules.has("CDPMLS"))) return false;
+    return rules.has("CDPCILS") || this.isInCmb(sqid);
   }
 
   /** A command's data into own memory. @returns a status */

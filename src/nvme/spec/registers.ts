@@ -145,10 +145,16 @@ export const CmbControl = { CRE: 1 << 0, CMSE: 1 << 1, CBA_MASK: ~0xfffn } as co
 /** CMBLOC: OFST counts in units of CMBSZ.SZU. */
 export const CmbLocation = {
   BIR_MASK: 7,
-  /** Queues may share it with other things; lie scattered in it; commands in it may name data elsewhere. */
+  /** A queue may lie partly in it; the pages of one there may lie scattered. */
   CQMMS: 1 << 3,
   CQPDS: 1 << 4,
+  /** PRP lists or SGL segments of one command may lie partly in it; may lie in it although their command doesn't. */
+  CDPMLS: 1 << 5,
+  CDPCILS: 1 << 6,
+  /** Data and metadata of one command may lie partly in it. */
   CDMMMS: 1 << 7,
+  /** Queues there may start at any dword. */
+  CQDA: 1 << 8,
   OFST_SHIFT: 12,
 } as const;
 

@@ -3,71 +3,28 @@ import { randomFillSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { findProgram } from "../../../guest/paths.js";
-import { runNvme } from "../../../src/cli/nvme/main.js";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bindToVfio } from "../../../src/index.js";
 import { nvmeBdf, wideNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
-import { runWithInput } from "../../support/iova-cli.js";
 import { kernelDisk, readDisk } from "../../support/kernel-disk.js";
+import {
+  type Fields,
+  fieldsOf,
+  iova,
+  iovaJson,
+  nvmeCli,
+  nvmeCliJson,
+  registersOf,
+} from "../../support/nvme-cli.js";
 
 /** Each run of nvme-cli starts a process, and opening a controller takes a while in a guest without KVM. */
 const LIMIT_MS = 300_000;
-/** Debian's nvme-cli: test/machines.ts has it installed on the host, whose programs the guest sees. */
-const nvmeProgram = findProgram("nvme", "/usr/sbin:/sbin:/usr/bin:/bin") ?? "nvme";
-
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "iova-nvme-cli-"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-async function nvmeCli(...args: readonly string[]): Promise<string> {
-  const { status, stdout, stderr } = await runWithInput(nvmeProgram, args);
-  if (status !== 0) throw new Error(`nvme ${args.join(" ")} ended with ${status}: ${stderr}`);
-  return stdout;
-}
-
-async function nvmeCliJson(...args: readonly string[]): Promise<Fields> {
-  return fieldsOf(JSON.parse(await nvmeCli(...args, "-o", "json")));
-}
-
-/** nvme-cli's show-regs, which ends with a status of 1 in some versions although it has shown them. */
-async function registersOf(controller: string): Promise<Fields> {
-  const { stdout } = await runWithInput(nvmeProgram, ["show-regs", controller, "-o", "json"]);
-  return fieldsOf(JSON.parse(stdout));
-}
-
-/** A JSON object; of an array, its elements by number. */
-type Fields = Readonly<Record<string, unknown>>;
-
-function fieldsOf(value: unknown): Fields {
-  if (typeof value !== "object" || value === null) throw new Error(`${JSON.stringify(value)} is no object`);
-  return Object.fromEntries(Object.entries(value));
-}
-
-/**
- * Our own, in this process: without KVM and on a busy machine one more Node takes half a minute to start. As processes, the
- * same commands run in test/unit/cli.
- */
-async function iova(...args: readonly string[]): Promise<string> {
-  let said = "";
-  const spy = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
-    said += String(text);
-    return true;
-  });
-  try {
-    await runNvme(args);
-  } finally {
-    spy.mockRestore();
-  }
-  return said;
-}
-
-async function iovaJson(...args: readonly string[]): Promise<Fields> {
-  return fieldsOf(JSON.parse(await iova(...args, "--json")));
-}
 
 /** What stands in an object that has one key, which is the name of a device. */
 function only(value: Fields): unknown {

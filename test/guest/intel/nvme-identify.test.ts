@@ -1,5 +1,7 @@
 /** What QEMU's controllers tell by Identify, and what goes from one controller of a subsystem to another. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import {
   bindToVfio,
@@ -17,7 +19,8 @@ import { LogPageId } from "../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../support/caught.js";
 import { sriovNvmeBdf, twinNvmeBdfs } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
-import { bindGroup, nvmeControllers } from "../../support/nvme-machine.js";
+import { backends, bindGroup, nvmeControllers } from "../../support/nvme-machine.js";
+import { roundTrip } from "../../support/nvme-round-trip.js";
 import { provoke } from "../../support/provoke.js";
 
 describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
@@ -241,4 +244,36 @@ describe("a controller with virtual functions", () => {
     await virtualization.assign(one.scid, { queues: 0, interrupts: 0 });
     expect(await virtualization.capabilities()).toMatchObject({ vqrfa: 0, virfa: 0 });
   });
+
+  it.each(backends)(
+    "lets a virtual function work through %s, over its resets, beside the physical one",
+    async (backend) => {
+      const way = { backend, vfToken: randomUUID() };
+      await using nvme = await NvmeController.open(sriovNvmeBdf(), way);
+      setVfs(1);
+      const vf = basename(readlinkSync(`/sys/bus/pci/devices/${sriovNvmeBdf()}/virtfn0`));
+      const { virtualization } = nvme;
+      const one = await virtualization.ofVirtualFunction(1);
+      if (one === undefined) throw new Error("no secondary controller");
+      const given = await virtualization.assignMost(one.scid);
+      await virtualization.online(one.scid);
+      // Who doesn't know the secret of the physical one gets none of its functions.
+      const stranger = { backend, vfToken: randomUUID() };
+      for (const wrong of [{ backend }, stranger]) {
+        expect(await caught(NvmeController.open(vf, wrong))).toMatchObject({ code: "EACCES" });
+      }
+      await using secondary = await NvmeController.open(vf, { ...way, queues: 8 });
+      expect(secondary.identify).toMatchObject({ cntlid: one.scid, subnqn: nvme.identify.subnqn });
+      // One of them is the admin queue.
+      expect(secondary.queues).toHaveLength(given.queues - 1);
+      expect(await secondary.namespaceIds()).toEqual([1]);
+      for (const reset of [undefined, "controller", "function"] as const) {
+        if (reset !== undefined) await secondary.reset(reset);
+        expect(await roundTrip(secondary)).toBe("same");
+        expect(await roundTrip(nvme)).toBe("same");
+      }
+      await secondary.close();
+      await virtualization.offline(one.scid);
+    },
+  );
 });

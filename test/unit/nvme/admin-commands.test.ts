@@ -6,6 +6,7 @@ import {
   type NvmeLogs,
   NvmeProtocolError,
   StateError,
+  UnsupportedError,
 } from "../../../src/index.js";
 import { NvmeCapacity } from "../../../src/nvme/capacity.js";
 import { NvmeDirectives } from "../../../src/nvme/directives.js";
@@ -423,6 +424,40 @@ describe("log pages", () => {
       return await read(lid, size, options);
     };
     expect(await caught(logs.telemetry.controller())).toBeInstanceOf(StateError);
+  });
+
+  test("from an entry on, where the page has index offsets", async () => {
+    const supported = bytes(1024, [0, 4, 1], [0x0c * 4, 4, 3], [0x0d * 4, 4, 1]);
+    // A header of 16 bytes, groups with one and with two namespaces.
+    const ana = bytes(16 + 36 + 40, [0, 8, 5], [8, 2, 2], [16, 4, 1], [20, 4, 1], [52, 4, 7], [56, 4, 2]);
+    withPages([
+      [0x00, supported],
+      [0x0c, ana],
+      [0x0d, bytes(512)],
+    ]);
+    target.entries.set(0x0c, [0, 16, 52]);
+    const [header, second] = [
+      await logs.read(0x0c, 16, { index: 0 }),
+      await logs.read(0x0c, 40, { index: 2 }),
+    ];
+    expect(header).toEqual(ana.subarray(0, 16));
+    expect(second).toEqual(ana.subarray(52));
+    expect(target.last.words).toMatchObject({ cdw12: 2, cdw14: 1 << 23 });
+    await logs.read(0x0c, 16, { index: 2 ** 32 + 3, csi: 2 });
+    expect(target.last.words).toMatchObject({ cdw12: 3, cdw13: 1, cdw14: (2 << 24) | (1 << 23) });
+
+    const sent = target.commands.length;
+    for (const options of [{ index: 1, offset: 0 }, { index: -1 }, { index: 0.5 }]) {
+      expect(await caught(logs.read(0x0c, 16, options))).toBeInstanceOf(ArgumentError);
+    }
+    expect(await caught(logs.read(0x0c, target.maxTransferBytes + 4, { index: 1 }))).toBeInstanceOf(
+      ArgumentError,
+    );
+    expect(target.commands).toHaveLength(sent);
+    // Neither a page without indexes nor one that there isn't.
+    for (const lid of [0x0d, 0x0e]) {
+      expect(await caught(logs.read(lid, 16, { index: 1 }))).toBeInstanceOf(UnsupportedError);
+    }
   });
 
   test("flexible data placement", async () => {

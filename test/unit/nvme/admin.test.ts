@@ -301,4 +301,7 @@ test("log pages that the controller says it has", async () => {
   ]) {
     expect(await caught(wrong())).toBeInstanceOf(ArgumentError);
   }
+  expect(await caught(logs.read(LogPageId.errorInformation, 64, { index: 1 }))).toBeInstanceOf(
+    UnsupportedError,
+  );
 });

@@ -117,7 +117,15 @@ describe("a controller memory buffer", () => {
 });
 
 describe("what may lie in memory on a controller", () => {
-  const nothing = { submissionQueues: false, completionQueues: false, reads: false, writes: false };
+  const nothing = {
+    submissionQueues: false,
+    completionQueues: false,
+    lists: false,
+    independentLists: false,
+    reads: false,
+    writes: false,
+    mixedData: false,
+  };
   const READ = 2;
   const WRITE = 1;
 
@@ -140,7 +148,7 @@ describe("what may lie in memory on a controller", () => {
       onController: addresses,
     };
     const data = { buffer: inCmb };
-    for (const form of [{ data }, { data: [data] }, { data, metadata: { buffer: ordinary, length: 64 } }]) {
+    for (const form of [{ data }, { data: [data] }, { data, metadata: { buffer: inCmb, length: 64 } }]) {
       checkDataPointers({ opcode: allowed, ...form }, rules);
       expect(() => checkDataPointers({ opcode: refused, ...form }, rules)).toThrow(message);
     }
@@ -161,5 +169,106 @@ describe("what may lie in memory on a controller", () => {
     const region = new DeviceAddresses("0000:01:00.0", nvme.dma);
     region.take(MIB, { ...nothing, reads: true, kind: "PMR", register: "PMRCAP" });
     expect(() => region.assertRing(inCmb, "submission")).toThrow(UnsupportedError);
+  });
+
+  test("lists of a queue's commands: where the register says so, with their queue or without", async () => {
+    const nvme = await openController({ cmbBytes: MIB });
+    using inCmb = nvme.controllerMemoryBuffer().alloc(4096);
+    using ordinary = nvme.dma.alloc(4096);
+    const addresses = (uses: object): DeviceAddresses => {
+      const made = new DeviceAddresses("0000:01:00.0", nvme.dma);
+      made.take(MIB, { ...nothing, ...uses, kind: "CMB", register: "CMBSZ" });
+      return made;
+    };
+    addresses({}).assertLists(ordinary, inCmb);
+    expect(() => addresses({}).assertLists(inCmb, inCmb)).toThrow("can't lie in its CMB (CMBSZ.LISTS)");
+    const withQueue = addresses({ lists: true });
+    withQueue.assertLists(inCmb, inCmb);
+    for (const submission of [ordinary, undefined]) {
+      expect(() => withQueue.assertLists(inCmb, submission)).toThrow("CMBLOC.CDPCILS");
+      addresses({ lists: true, independentLists: true }).assertLists(inCmb, submission);
+    }
+  });
+});
+
+describe("a buffer that isn't for everything", () => {
+  const ENTRIES = 8;
+
+  test.each([
+    ["LISTS", ["LISTS"], false, "CMBSZ.LISTS"],
+    ["CDPCILS", ["CDPCILS"], true, "CMBLOC.CDPCILS"],
+  ] as const)("lists without %s", async (_, cmbWithout, withQueue, message) => {
+    const nvme = await openController({ cmbBytes: 4 * MIB, cmbWithout });
+    const cmb = nvme.controllerMemoryBuffer();
+    using lists = cmb.alloc(MIB);
+    using submission = cmb.alloc(ENTRIES * 64);
+    const refused = await caught(nvme.createQueuePair({ entries: ENTRIES, memory: { lists } }));
+    expect(refused).toBeInstanceOf(UnsupportedError);
+    expect(refused).toMatchObject({ message: expect.stringContaining(message) });
+    const both = nvme.createQueuePair({ entries: ENTRIES, memory: { lists, submission } });
+    if (!withQueue) {
+      expect(await caught(both)).toBeInstanceOf(UnsupportedError);
+      return;
+    }
+    const queue = await both;
+    const ns = await nvme.namespace(1);
+    using source = nvme.dma.alloc(256 * 1024);
+    using target = nvme.dma.alloc(256 * 1024);
+    for (const reset of [undefined, "controller", "function"] as const) {
+      if (reset !== undefined) await nvme.reset(reset);
+      randomFillSync(source.bytes);
+      await ns.write(0n, source, { queue });
+      await ns.read(0n, target, { queue });
+      expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+      // The list of the last command: each entry a page of the target's.
+      expect(lists.memory.words.indexOf(target.iovaLow + 8192)).toBeGreaterThanOrEqual(0);
+    }
+    // By SGL segments, too.
+    target.bytes.fill(0);
+    const parts = [0, 1, 2, 3].map((i) => ({
+      buffer: target,
+      offset: i * 65_536,
+      length: 1020 + 4 * (i === 3 ? 4 : 0),
+    }));
+    await ns.read(0n, parts, { queue });
+    const gathered = Buffer.concat(parts.map(({ offset, length }) => target.view(offset, length)));
+    expect(gathered.equals(Buffer.from(source.view(0, gathered.length)))).toBe(true);
+    await nvme.deleteQueuePair(queue);
+  });
+
+  test("memory for lists that is too small says how much is needed", async () => {
+    const nvme = await openController({ cmbBytes: MIB });
+    using lists = nvme.controllerMemoryBuffer().alloc(4096);
+    const error = await caught(nvme.createQueuePair({ entries: ENTRIES, memory: { lists } }));
+    expect(error).toMatchObject({
+      message: expect.stringMatching(/memory\.lists has 4096 bytes.* needs \d+/),
+    });
+  });
+
+  test("data and metadata, without CDMMMS: all there or none", async () => {
+    const options = { cmbBytes: MIB, cmbWithout: ["CDMMMS"], metadataBytes: 8 } as const;
+    const nvme = await openController(options);
+    const ns = await nvme.namespace(1);
+    const cmb = nvme.controllerMemoryBuffer();
+    using there = cmb.alloc(8192);
+    using here = nvme.dma.alloc(8192);
+    const [data, metadata] = [
+      { offset: 0, length: 512 },
+      { offset: 4096, length: 8 },
+    ];
+    for (const buffer of [there, here]) {
+      await ns.read(0n, buffer, { ...data, metadata: { buffer, ...metadata } });
+    }
+    for (const [one, other] of [
+      [there, here],
+      [here, there],
+    ] as const) {
+      const mixed = await caught(ns.read(0n, one, { ...data, metadata: { buffer: other, ...metadata } }));
+      expect(mixed).toBeInstanceOf(UnsupportedError);
+      expect(mixed).toMatchObject({ message: expect.stringContaining("CMBLOC.CDMMMS") });
+    }
+    const parts = [here, there].map((buffer) => ({ buffer, offset: 0, length: 512 }));
+    const mixed = ns.read(0n, parts, { metadata: { buffer: here, offset: 4096, length: 16 } });
+    expect(await caught(mixed)).toBeInstanceOf(UnsupportedError);
   });
 });

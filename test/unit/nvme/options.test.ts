@@ -70,6 +70,9 @@ describe("options", () => {
     ['{ "spinMicroseconds": -1 }', "spinMicroseconds"],
     ['{ "keepAliveMs": 0 }', "keepAliveMs"],
     ['{ "shadowDoorbells": 1 }', "shadowDoorbells"],
+    ['{ "interruptKind": "pin" }', "interruptKind"],
+    ['{ "vfToken": "secret" }', "vfToken"],
+    ['{ "interruptKind": "intx", "completion": "poll" }', "interruptKind"],
     // A misspelt option must not silently become the default.
     ['{ "timeout": 100 }', "timeout"],
     ["5", "options"],

@@ -1,7 +1,10 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { packageRoot } from "../../../guest/paths.js";
 import { EmulatedEdu } from "../../../src/emulator/edu/device.js";
+import { EmulatedNvme } from "../../../src/emulator/nvme/controller.js";
 import { PciDevice } from "../../../src/index.js";
 import { IovaError } from "../../../src/sys/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
@@ -20,10 +23,12 @@ import {
   Command,
   dmaMap,
   dmaUnmap,
+  FLAG_NO_REPLY,
   loggingControl,
   migrationData,
   regionAccess,
   regionIoFds,
+  TYPE_REPLY,
 } from "../../../src/vfio-user/protocol.js";
 import { VfioUserServer } from "../../../src/vfio-user/server.js";
 import { encodeVersion } from "../../../src/vfio-user/version.js";
@@ -32,10 +37,13 @@ import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../support
 import { holdings } from "../../support/holdings.js";
 import { RawClient, RawServer } from "../../support/raw-vfio-user.js";
 import { header, type Lie } from "../../support/raw-vfio-user-message.js";
+import { type RecordedMessage, readSession } from "../../support/recorded-session.js";
 
 /** The same every time: a failure names the messages that lead to it. */
 const SEED = 20_260_727;
 const commands = Object.values(Command);
+const MIB = 2 ** 20;
+const QEMU_SESSION = join(packageRoot(), "test/unit/fixtures/qemu-vfio-user-session.txt");
 
 /** Numbers that limits are likely to be near. */
 const edge = fc.constantFrom(
@@ -208,10 +216,19 @@ describe("messages of a client", () => {
   });
 });
 
-/** What a driver's session sends, byte by byte, and whether descriptors go along. */
-async function record(): Promise<readonly { readonly bytes: Buffer; readonly hasFds: boolean }[]> {
+/** What a driver's session sends, byte by byte, and how many descriptors go along. */
+async function record(): Promise<readonly RecordedMessage[]> {
   const emulator = await emulate({ device: "edu", options: {} });
-  const send = vi.spyOn(Channel.prototype, "send");
+  const sent: RecordedMessage[] = [];
+  const { send } = Channel.prototype;
+  const spy = vi.spyOn(Channel.prototype, "send").mockImplementation(function (this: Channel, message) {
+    const { id, command, isReply = false, noReply = false, parts = [], fds = [] } = message;
+    // At once: a client uses the memory of its messages again.
+    const payload = Buffer.concat(parts);
+    const flags = (isReply ? TYPE_REPLY : 0) | (noReply ? FLAG_NO_REPLY : 0);
+    sent.push({ bytes: header({ id, command, flags, payload }), fds: fds.length });
+    send.call(this, message);
+  });
   const device = PciDevice.open(emulator.address);
   const edu = new Edu(device.io);
   const buffer = device.dma.alloc(4096, { addressBits: 28 });
@@ -228,14 +245,29 @@ async function record(): Promise<readonly { readonly bytes: Buffer; readonly has
   buffer.close();
   device.reset();
   device.close();
-  const sent = send.mock.calls.map(([{ id, command, parts = [], fds = [] }]) => ({
-    bytes: Buffer.from(header({ id, command, payload: Buffer.concat(parts) })),
-    hasFds: fds.length > 0,
-  }));
-  send.mockRestore();
+  spy.mockRestore();
   await emulator.close();
   return sent;
 }
+
+/** Sessions to be damaged: our own client's, and another's (test/record-vfio-user.ts). */
+const sessions = [
+  {
+    name: "our client, driving an edu",
+    recorded: record,
+    device: () => new EmulatedEdu(),
+    memoryBytes: 64 * 4096,
+    numRuns: 100,
+  },
+  {
+    name: "QEMU's client, with Linux driving an NVMe controller",
+    recorded: async () => readSession(QEMU_SESSION),
+    // As when it was recorded; and as much address space as that guest had memory.
+    device: () => EmulatedNvme.create({ sizeBytes: 64 * MIB, vectors: 3, doorbells: "messages" }),
+    memoryBytes: 256 * MIB,
+    numRuns: 60,
+  },
+] as const;
 
 describe("what a driver has sent", () => {
   beforeAll(() => void compileEmulators(), COMPILE_MS);
@@ -247,57 +279,79 @@ describe("what a driver has sent", () => {
     xor: fc.integer({ min: 1, max: 255 }),
   });
 
-  test("lost, doubled, out of order or with bytes changed: the next client is served", {
-    timeout: 240_000,
-  }, async () => {
-    const recorded = await record();
-    expect(recorded.length).toBeGreaterThan(30);
-    const edu = new EmulatedEdu();
-    const server = new VfioUserServer(socketPath(), edu, { sendTimeoutMs: 500 });
-    const memory = MappedMemory.memfd(64 * 4096, { name: "fuzz-memory" });
-    const event = new EventFd();
-    const before = holdings();
-    const idle = (): Promise<void> => vi.waitFor(() => expect(server.connected).toBe(false), { interval: 1 });
-    const property = fc.asyncProperty(fc.array(damage, { maxLength: 4 }), async (damages) => {
-      const session = recorded.map(({ bytes, hasFds }) => ({ bytes, hasFds }));
-      for (const { kind, at, other, xor } of damages) {
-        const i = at % session.length;
-        const one = session[i];
-        const place = other % session.length;
-        if (one === undefined) continue;
-        if (kind === "flip") {
-          const bytes = Buffer.from(one.bytes);
-          bytes[other % bytes.length] = (bytes[other % bytes.length] ?? 0) ^ xor;
-          session[i] = { ...one, bytes };
-        } else if (kind === "cut")
-          session[i] = { ...one, bytes: one.bytes.subarray(0, 1 + (other % one.bytes.length)) };
-        else if (kind === "fds") session[i] = { ...one, hasFds: !one.hasFds };
-        else if (kind === "drop") session.splice(i, 1);
-        else if (kind === "double") session.splice(place, 0, one);
-        else session.splice(place, 0, ...session.splice(i, 1));
-      }
-      const client = new RawClient(server.path);
-      try {
-        for (const { bytes, hasFds } of session) {
-          const isIrq = bytes.readUInt16LE(2) === Command.deviceSetIrqs;
-          await client.send(bytes, hasFds ? [isIrq ? event.fd : memory.fd] : []);
+  test.each(sessions)(
+    "$name: answered as it is; lost, doubled, out of order or with bytes changed, the next client is served",
+    {
+      timeout: 240_000,
+    },
+    async ({ recorded: record, device: open, memoryBytes, numRuns }) => {
+      const recorded = await record();
+      expect(recorded.length).toBeGreaterThan(30);
+      const device = open();
+      const server = new VfioUserServer(socketPath(), device, { sendTimeoutMs: 500 });
+      const memory = MappedMemory.memfd(memoryBytes, { name: "fuzz-memory" });
+      const event = new EventFd();
+      const before = holdings();
+      const idle = (): Promise<void> =>
+        vi.waitFor(() => expect(server.connected).toBe(false), { interval: 1 });
+
+      /** @returns answers that came meanwhile */
+      const play = async (client: RawClient, session: readonly RecordedMessage[]): Promise<number> => {
+        let answers = 0;
+        for (const { bytes, fds } of session) {
+          const isIrq = bytes.length >= 4 && bytes.readUInt16LE(2) === Command.deviceSetIrqs;
+          await client.send(bytes, new Array<number>(fds).fill(isIrq ? event.fd : memory.fd));
+          answers += client.drain();
         }
-      } catch (error) {
-        expect(error).toMatchObject({ code: expect.stringMatching(/^(EPIPE|ECONNRESET)$/) });
+        return answers;
+      };
+      {
+        using client = new RawClient(server.path);
+        let answers = await play(client, recorded);
+        const wanted = recorded.filter(({ bytes }) => (bytes.readUInt32LE(8) & FLAG_NO_REPLY) === 0).length;
+        for (; answers < wanted && (await client.receive()) !== undefined; answers++);
+        expect(answers).toBe(wanted);
       }
-      client.close();
-      const next = new RawClient(server.path);
-      expect(await next.ask(Command.version, encodeVersion())).toMatchObject({ errno: 0 });
-      next.close();
       await idle();
-      expect(holdings()).toEqual(before);
-    });
-    await fc.assert(property, { numRuns: 100, seed: SEED });
-    server.close();
-    edu.close();
-    memory.close();
-    event.close();
-  });
+
+      const property = fc.asyncProperty(fc.array(damage, { maxLength: 4 }), async (damages) => {
+        const session = [...recorded];
+        for (const { kind, at, other, xor } of damages) {
+          const i = at % session.length;
+          const one = session[i];
+          const place = other % session.length;
+          if (one === undefined) continue;
+          if (kind === "flip") {
+            const bytes = Buffer.from(one.bytes);
+            bytes[other % bytes.length] = (bytes[other % bytes.length] ?? 0) ^ xor;
+            session[i] = { ...one, bytes };
+          } else if (kind === "cut")
+            session[i] = { ...one, bytes: one.bytes.subarray(0, 1 + (other % one.bytes.length)) };
+          else if (kind === "fds") session[i] = { ...one, fds: one.fds > 0 ? 0 : 1 + (xor & 3) };
+          else if (kind === "drop") session.splice(i, 1);
+          else if (kind === "double") session.splice(place, 0, one);
+          else session.splice(place, 0, ...session.splice(i, 1));
+        }
+        const client = new RawClient(server.path);
+        try {
+          await play(client, session);
+        } catch (error) {
+          expect(error).toMatchObject({ code: expect.stringMatching(/^(EPIPE|ECONNRESET)$/) });
+        }
+        client.close();
+        const next = new RawClient(server.path);
+        expect(await next.ask(Command.version, encodeVersion())).toMatchObject({ errno: 0 });
+        next.close();
+        await idle();
+        expect(holdings()).toEqual(before);
+      });
+      await fc.assert(property, { numRuns, seed: SEED });
+      server.close();
+      device.close();
+      memory.close();
+      event.close();
+    },
+  );
 });
 
 describe("answers of a server", () => {

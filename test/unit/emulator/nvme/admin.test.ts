@@ -370,6 +370,12 @@ describe("log pages", () => {
     const tail = host.log(LogPageId.firmwareSlot, 8, { offset: 8 });
     expect(Buffer.from(tail.page).toString("latin1")).toBe("1.0     ");
     expect(host.log(LogPageId.firmwareSlot, 8, { offset: 516 }).status).toBe(NvmeStatus.invalidField);
+    // It has index offsets of no page, and says so.
+    expect([...supported].some((word) => (word & 2) !== 0)).toBe(false);
+    for (const id of [LogPageId.errorInformation, LogPageId.firmwareSlot]) {
+      expect(host.log(id, 64, { index: 0 }).status).toBe(NvmeStatus.invalidField);
+    }
+    expect(host.log(0x77, 64, { index: 0 }).status).toBe(NvmeStatus.invalidLogPage);
     expect(host.log(LogPageId.firmwareSlot, 8, { offset: 2 }).status).toBe(NvmeStatus.invalidField);
     expect(host.log(0x99, 512).status).toBe(NvmeStatus.invalidLogPage);
   });

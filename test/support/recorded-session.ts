@@ -1,0 +1,28 @@
+/** Sessions of vfio-user clients as files: what came, message by message. */
+import { readFileSync } from "node:fs";
+import type { Message } from "../../src/vfio-user/channel.js";
+import { FLAG_NO_REPLY, TYPE_REPLY } from "../../src/vfio-user/protocol.js";
+import { header } from "./raw-vfio-user-message.js";
+
+/** One message of a client, and how many descriptors came with it. */
+export interface RecordedMessage {
+  readonly bytes: Buffer;
+  readonly fds: number;
+}
+
+/** A message as a line: command, flags, number of descriptors, payload in hexadecimal digits. */
+export function sessionLine({ command, isReply, noReply, fds, payload }: Message): string {
+  const flags = (isReply ? TYPE_REPLY : 0) | (noReply ? FLAG_NO_REPLY : 0);
+  return `${command} ${flags} ${fds.length} ${Buffer.from(payload).toString("hex")}`;
+}
+
+/** What {@link sessionLine} wrote; ids count from 1. @throws Error where the file is something else */
+export function readSession(file: string): RecordedMessage[] {
+  const lines = readFileSync(file, "utf8").trim().split("\n");
+  return lines.map((line, i) => {
+    const [, command, flags, fds, payload = ""] = /^(\d+) (\d+) (\d+) ([0-9a-f]*)$/.exec(line) ?? [];
+    if (command === undefined) throw new Error(`${file}: line ${i + 1} is no message`);
+    const fields = { id: (i + 1) & 0xffff, command: Number(command), flags: Number(flags) };
+    return { bytes: header({ ...fields, payload: Buffer.from(payload, "hex") }), fds: Number(fds) };
+  });
+}
