@@ -30,11 +30,23 @@ export {
 export { exportUdmabuf, Udmabuf, type UdmabufOptions } from "./dma/udmabuf.js";
 export { DmaWindow } from "./dma/window.js";
 export { type EduOptions, EmulatedEdu } from "./emulator/edu/device.js";
+export type { AnaStateName } from "./emulator/nvme/asymmetric-access.js";
 export { type CmbUse, cmbUses } from "./emulator/nvme/cmb-rules.js";
 export { EmulatedNvme } from "./emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
+export {
+  type EmulatedFirmwareOptions,
+  emulatedFirmware,
+  type FirmwareReset,
+} from "./emulator/nvme/firmware-image.js";
+export type { HostMemoryUse } from "./emulator/nvme/host-memory-cache.js";
 export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
-export { type EmulatorRequest, type RunningEmulator, startEmulator } from "./emulator/worker.js";
+export {
+  type EmulatorOrder,
+  type EmulatorRequest,
+  type RunningEmulator,
+  startEmulator,
+} from "./emulator/worker.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";
 export type { BoundDevice } from "./iommufd/device-ref.js";
 export {

@@ -25,6 +25,8 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --pi TYPE           end-to-end protection, type 0 to 3 (default 0)
   --zns               zoned namespaces
   --cmb SIZE          controller memory buffer (default none)
+  --host-memory SIZE  memory of the host that the controller would like for a cache (default none)
+  --ana-groups N      groups of asymmetric namespace access (default 0: none)
   --cmb-without USES  what it isn't for, as in SQS,LISTS,CDMMMS: the bits of CMBSZ and CMBLOC
   --queue-pairs N     I/O queue pairs (default 64)
   --vectors N         MSI-X vectors; 0 leaves INTx (default 65)
@@ -98,6 +100,8 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       protection: numberOf("pi", values.pi ?? "0"),
       zoned: values.zns ?? false,
       cmbBytes: sizeOf("cmb", values.cmb ?? "0"),
+      hostMemoryBytes: sizeOf("host-memory", values["host-memory"] ?? "0"),
+      anaGroups: numberOf("ana-groups", values["ana-groups"] ?? "0"),
       cmbWithout: (values["cmb-without"]?.split(",") ?? []).map(cmbUseOf),
       queuePairs: numberOf("queue-pairs", values["queue-pairs"] ?? "64"),
       vectors: numberOf("vectors", values.vectors ?? "65"),
@@ -139,6 +143,8 @@ function parse(argv: readonly string[]) {
         pi: { type: "string" },
         zns: { type: "boolean" },
         cmb: { type: "string" },
+        "host-memory": { type: "string" },
+        "ana-groups": { type: "string" },
         "cmb-without": { type: "string" },
         "queue-pairs": { type: "string" },
         vectors: { type: "string" },

@@ -1,11 +1,17 @@
 /** The thread that {@link startEmulator} starts: one device and its server. */
 import { parentPort, workerData } from "node:worker_threads";
-import { IovaError } from "../sys/errors.js";
+import { ConfigError, IovaError } from "../sys/errors.js";
 import type { EmulatedDevice } from "../vfio-user/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server.js";
 import { EmulatedEdu } from "./edu/device.js";
 import { EmulatedNvme } from "./nvme/controller.js";
-import type { EmulatorFailure, EmulatorRequest } from "./worker.js";
+import type {
+  EmulatorFailure,
+  EmulatorOrder,
+  EmulatorRequest,
+  NumberedOrder,
+  OrderAnswer,
+} from "./worker.js";
 
 const request: EmulatorRequest = workerData;
 let device: EmulatedDevice | undefined;
@@ -13,7 +19,11 @@ try {
   device = request.device === "edu" ? new EmulatedEdu(request.options) : EmulatedNvme.create(request.options);
   const server = new VfioUserServer(request.socket, device);
   if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
-  parentPort?.once("message", () => {
+  parentPort?.on("message", (message: "close" | NumberedOrder) => {
+    if (message !== "close") {
+      parentPort?.postMessage(answer(message));
+      return;
+    }
     server.close();
     device?.close();
     parentPort?.close();
@@ -25,4 +35,35 @@ try {
   const failure: EmulatorFailure = { code: error.code, message: error.message };
   parentPort?.postMessage(failure);
   parentPort?.close();
+}
+
+function answer({ number, order }: NumberedOrder): OrderAnswer {
+  try {
+    if (!(device instanceof EmulatedNvme)) throw new ConfigError("only an NVMe controller takes orders");
+    carryOut(device, order);
+    return { number, failure: undefined };
+  } catch (error) {
+    if (!(error instanceof IovaError)) throw error;
+    return { number, failure: { code: error.code, message: error.message } };
+  }
+}
+
+/** @throws ConfigError */
+function carryOut(controller: EmulatedNvme, order: EmulatorOrder): void {
+  switch (order.kind) {
+    case "inject":
+      controller.inject(order.fault);
+      return;
+    case "clearFaults":
+      controller.clearFaults();
+      return;
+    case "setAnaState":
+      controller.setAnaState(order.group, order.state);
+      return;
+    case "captureTelemetry":
+      controller.captureTelemetry(String(order.reason));
+      return;
+    default:
+      throw new ConfigError(`there is no order ${String(Object(order).kind)}`);
+  }
 }

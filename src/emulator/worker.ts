@@ -1,6 +1,8 @@
 import { Worker } from "node:worker_threads";
-import { IovaError } from "../sys/errors.js";
+import { ClosedError, IovaError } from "../sys/errors.js";
 import type { EduOptions } from "./edu/device.js";
+import type { AnaStateName } from "./nvme/asymmetric-access.js";
+import type { FaultOptions } from "./nvme/faults.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
 
 /** What to emulate, and where. */
@@ -14,10 +16,32 @@ export interface EmulatorFailure {
   readonly message: string;
 }
 
+/** What a running controller is to do. */
+export type EmulatorOrder =
+  | { readonly kind: "inject"; readonly fault: FaultOptions }
+  | { readonly kind: "clearFaults" }
+  | { readonly kind: "setAnaState"; readonly group: number; readonly state: AnaStateName }
+  | { readonly kind: "captureTelemetry"; readonly reason: string };
+
+/** An order on its way to the thread, and the answer. */
+export interface NumberedOrder {
+  readonly number: number;
+  readonly order: EmulatorOrder;
+}
+export interface OrderAnswer {
+  readonly number: number;
+  readonly failure: EmulatorFailure | undefined;
+}
+
 /** A device on a thread of its own. */
 export interface RunningEmulator extends AsyncDisposable {
   /** What {@link PciDevice.open} takes. */
   readonly address: string;
+  /**
+   * Has an emulated NVMe controller do what {@link EmulatedNvme} does by the method of that name.
+   * @throws IovaError with the code of a ConfigError where it can't be done, ClosedError
+   */
+  order(order: EmulatorOrder): Promise<void>;
   /** Lets its client go, stops the thread, and removes the socket. */
   close(): Promise<void>;
 }
@@ -44,6 +68,30 @@ export async function startEmulator(
   // Whoever forgets it should not wait for it.
   worker.unref();
   let closing: Promise<void> | undefined;
+  let hasEnded = false;
+  let count = 0;
+  const waiting = new Map<number, (failure: EmulatorFailure | undefined) => void>();
+  const ended: EmulatorFailure = { code: "ERR_IOVA_CLOSED", message: "the emulator is closed" };
+  worker.on("message", ({ number, failure }: OrderAnswer) => {
+    waiting.get(number)?.(failure);
+    waiting.delete(number);
+  });
+  worker.once("exit", () => {
+    hasEnded = true;
+    for (const settle of waiting.values()) settle(ended);
+    waiting.clear();
+  });
+  const order = (wanted: EmulatorOrder): Promise<void> => {
+    if (closing !== undefined || hasEnded) return Promise.reject(new ClosedError("the emulator"));
+    return new Promise((resolve, reject) => {
+      const numbered: NumberedOrder = { number: ++count, order: wanted };
+      waiting.set(numbered.number, (failure) => {
+        if (failure === undefined) resolve();
+        else reject(new IovaError(failure.code, failure.message));
+      });
+      worker.postMessage(numbered);
+    });
+  };
   const close = (): Promise<void> => {
     closing ??= new Promise((resolve) => {
       worker.ref();
@@ -52,5 +100,5 @@ export async function startEmulator(
     });
     return closing;
   };
-  return { address: `vfio-user:${request.socket}`, close, [Symbol.asyncDispose]: close };
+  return { address: `vfio-user:${request.socket}`, order, close, [Symbol.asyncDispose]: close };
 }

@@ -1,5 +1,6 @@
 import { AdminOpcode } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
+import type { AdminServices } from "./admin-services.js";
 import type { AsyncEvents } from "./async-events.js";
 import { type Command, PENDING } from "./command.js";
 import type { Features } from "./features.js";
@@ -19,6 +20,7 @@ export interface AdminParts {
   readonly logPages: LogPages;
   readonly events: AsyncEvents;
   readonly namespaces: NamespaceCommands;
+  readonly services: AdminServices;
   /** Takes back a command that waits. @returns whether there was one */
   abort(sqid: number, cid: number): boolean;
   /** Ends all commands of a queue that wait. */
@@ -33,6 +35,8 @@ const BUSY_ABORT = 1;
 export function executeAdmin(parts: AdminParts): number {
   const { command, queues, registers } = parts;
   if (((command.sqe[0] ?? 0) & FUSE_OR_RESERVED) !== 0) return NvmeStatus.invalidField;
+  const refusal = parts.services.refusal();
+  if (refusal !== NvmeStatus.success) return refusal;
   switch (command.opcode) {
     case AdminOpcode.identify:
       return parts.identify.execute();
@@ -71,6 +75,6 @@ export function executeAdmin(parts: AdminParts): number {
     case AdminOpcode.namespaceAttachment:
       return parts.namespaces.attach();
     default:
-      return NvmeStatus.invalidOpcode;
+      return parts.services.execute();
   }
 }

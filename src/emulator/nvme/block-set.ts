@@ -42,6 +42,15 @@ export class BlockSet {
     } else this.deleteEach(first, first + blocks);
   }
 
+  /** The lowest that is in it, or undefined. */
+  first(): number | undefined {
+    if (this.size === 0) return undefined;
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const index of this.words.keys()) lowest = Math.min(lowest, index);
+    const bits = this.words.get(lowest) ?? 0;
+    return lowest * BITS + 31 - Math.clz32(bits & -bits);
+  }
+
   /** Whether any of these is in it. */
   hasAny(first: number, blocks: number): boolean {
     if (this.size === 0) return false;

@@ -21,6 +21,8 @@ export class Command {
   truncateBytes = -1;
   /** A fault on order is being executed: its data takes no short cuts. */
   faulty = false;
+  /** The same: what the command begins, and what goes on after it, fails. */
+  failsLater = false;
 
   get opcode(): number {
     return (this.sqe[0] ?? 0) & 0xff;

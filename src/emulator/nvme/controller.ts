@@ -1,5 +1,5 @@
 import { CQE_WORDS } from "../../nvme/completion-queue.js";
-import { AsyncEventInfo, AsyncEventType, LogPageId } from "../../nvme/spec/opcodes.js";
+import { AsyncEventInfo, AsyncEventType, BROADCAST_NSID, LogPageId } from "../../nvme/spec/opcodes.js";
 import {
   ArbitrationMechanism,
   CommandSetSelection,
@@ -16,7 +16,9 @@ import { Lease, Resource } from "../../sys/resource.js";
 import { close, memfd, PAGE_SIZE, sealSize } from "../../sys/syscalls.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/emulated-device.js";
 import { type AdminParts, executeAdmin } from "./admin-commands.js";
+import { AdminServices } from "./admin-services.js";
 import { WeightedRoundRobin } from "./arbitration.js";
+import type { AnaStateName } from "./asymmetric-access.js";
 import { AsyncEvents } from "./async-events.js";
 import { CmbRules } from "./cmb-rules.js";
 import { Command, PENDING } from "./command.js";
@@ -24,8 +26,9 @@ import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
 import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
 import { Features } from "./features.js";
 import { FileMedium } from "./file-medium.js";
+import type { FirmwareReset } from "./firmware-image.js";
 import { HostMemory } from "./host-memory.js";
-import { HOST_MEMORY_UNIT_BYTES, HostMemoryBuffer, leastHostMemoryUnits } from "./host-memory-buffer.js";
+import type { HostMemoryUse } from "./host-memory-cache.js";
 import { CONTROLLER_ID, Identify } from "./identify.js";
 import { Inventory } from "./inventory.js";
 import { Layout } from "./layout.js";
@@ -33,7 +36,7 @@ import { LogPages } from "./log-pages.js";
 import { type Medium, MemoryMedium } from "./medium.js";
 import { type MovedParts, NvmeMigration } from "./migration.js";
 import type { EmulatedNamespace } from "./namespace.js";
-import { NamespaceCommands } from "./namespace-commands.js";
+import { type NamespaceChange, NamespaceCommands } from "./namespace-commands.js";
 import { type IoContext, NvmCommands } from "./nvm-commands.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { Poller } from "./poller.js";
@@ -106,10 +109,16 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly features: Features;
   private readonly logPages: LogPages;
   private readonly nvm: NvmCommands;
+  private readonly services: AdminServices;
   private readonly admin: AdminParts;
   private readonly inventory: Inventory;
   private readonly transfer: Transfer;
-  private readonly io: IoContext & { attached: (EmulatedNamespace | undefined)[]; allCommandSets: boolean };
+  private readonly io: IoContext & {
+    attached: (EmulatedNamespace | undefined)[];
+    refusals: ReadonlyMap<number, number>;
+    medium: Medium;
+    allCommandSets: boolean;
+  };
   private readonly poller: Poller | undefined;
 
   private host: DeviceHost | undefined;
@@ -162,10 +171,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       { maxQueueEntries: config.queueEntries, cmbBytes: config.cmbBytes, cmbRules },
       {
         enable: () => this.enable(),
-        disable: () => this.controllerReset(),
+        disable: () => this.controllerReset("controller"),
         shutdown: () => this.shutdown(),
         subsystemReset: () => {
-          this.functionReset();
+          this.functionReset("subsystem");
           this.registers.status |= ControllerStatus.NSSRO;
         },
         unmask: () => this.signal(),
@@ -183,14 +192,6 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       {
         queuePairs: config.queuePairs,
         vectors: this.signalled.length,
-        hostMemoryBuffer:
-          config.hostMemoryBytes === 0
-            ? undefined
-            : new HostMemoryBuffer(
-                this.memory,
-                leastHostMemoryUnits(config.hostMemoryBytes) * HOST_MEMORY_UNIT_BYTES,
-                () => transfer.prp.memoryPageBytes,
-              ),
       },
       command,
       transfer,
@@ -199,12 +200,14 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
         keepAliveChanged: (timeoutMs) => this.watchKeepAlive(timeoutMs),
       },
       isNamespace,
+      inventory,
     );
     this.io = {
       command,
       transfer,
       medium,
       attached: [],
+      refusals: new Map(),
       maxTransferBytes: config.maxTransferBytes,
       allCommandSets: false,
       controllerId: CONTROLLER_ID,
@@ -219,6 +222,16 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       this.nvm.counters,
       isNamespace,
     );
+    const { events, logPages } = this;
+    this.services = new AdminServices({
+      ...{ config, command, transfer, inventory, medium, nvm: this.nvm, features: this.features },
+      ...{ events, logPages, memory: this.memory, registers: this.registers, queues: this.queues },
+      useMedium: (used) => {
+        this.io.medium = used;
+      },
+      listNamespaces: () => this.listNamespaces(),
+    });
+    if (!config.incoming) this.services.powerOn();
     this.admin = {
       command,
       registers: this.registers,
@@ -227,9 +240,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       features: this.features,
       logPages: this.logPages,
       events: this.events,
-      namespaces: new NamespaceCommands(inventory, command, transfer, this.features, (nsid) =>
-        this.namespaceChanged(nsid),
+      namespaces: new NamespaceCommands(inventory, command, transfer, this.features, (nsid, change) =>
+        this.namespaceChanged(nsid, change),
       ),
+      services: this.services,
       abort: (sqid, cid) => this.abort(sqid, cid),
       queueDeleted: (sqid) => this.queueDeleted(sqid),
       keepAlive: () => this.keepAliveTimer?.refresh(),
@@ -295,6 +309,29 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.restore();
   }
 
+  /**
+   * Lets the controller keep a Telemetry Controller-Initiated log, as it does when something went wrong.
+   * @param reason the log's Reason Identifier, of which 128 characters count
+   */
+  captureTelemetry(reason: string): void {
+    this.services.captureTelemetry(reason.slice(0, 128));
+  }
+
+  /**
+   * Gives a group of namespaces another state of asymmetric access: commands to them are refused as the state wants it, and
+   * the host gets an event where it asked for that.
+   * @param group 1 to `anaGroups`
+   * @throws ConfigError where there is no such group or state
+   */
+  setAnaState(group: number, state: AnaStateName): void {
+    this.services.setAnaState(group, state);
+  }
+
+  /** How the controller uses the host's memory (HMB); undefined where it wants none. */
+  get hostMemory(): HostMemoryUse | undefined {
+    return this.services.hostMemoryUse;
+  }
+
   connect(host: DeviceHost): void {
     this.host = host;
     this.memory.attach(host.memory);
@@ -302,19 +339,20 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 
   disconnect(): void {
     // Nobody is there to own the queues: they end as with a reset. Namespaces and data stay.
-    this.functionReset();
+    this.functionReset("conventional");
     this.host = undefined;
     this.memory.attach(undefined);
   }
 
   reset(): void {
-    this.functionReset();
+    this.functionReset("conventional");
   }
 
   override close(): void {
     this.poller?.stop();
     clearTimeout(this.restoreTimer);
     clearTimeout(this.keepAliveTimer);
+    this.services.close();
     this.running = false;
     super.close();
   }
@@ -534,8 +572,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       default:
     }
     if (fault.kind === "short-data") command.truncateBytes = fault.bytes;
+    command.failsLater = fault.kind === "fail-later";
     command.faulty = true;
     const status = this.execute(sq);
+    command.failsLater = false;
     command.faulty = false;
     command.truncateBytes = -1;
     if (status === PENDING) return;
@@ -641,15 +681,15 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
-    const { registers, queues, features, events, logPages, nvm, config } = this;
+    const { registers, queues, features, events, logPages, nvm, services, config } = this;
     const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
-    const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes } = config;
+    const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
     return new NvmeMigration(
-      { registers, queues, features, events, logPages, nvm, ...parts },
+      { registers, queues, features, events, logPages, nvm, services, ...parts },
       {
         shape: JSON.stringify({
           ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
-          ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes },
+          ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
         }),
         saveDelayed: () => this.saveDelayed(),
         loadDelayed: (delayed) => this.loadDelayed(delayed),
@@ -657,6 +697,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
           this.paused = true;
           this.poller?.stop();
           clearTimeout(this.keepAliveTimer);
+          this.services.pause();
         },
         start: () => this.resume(),
         loaded: () => this.loaded(),
@@ -706,29 +747,32 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       return;
     }
     this.features.resume();
+    this.services.resume();
     if (this.running) this.poller?.wake();
   }
 
   /** CC.EN cleared: queues and features are gone, AQA, ASQ, ACQ and the CMB's place stay. */
-  private controllerReset(): void {
+  private controllerReset(kind: FirmwareReset): void {
     this.running = false;
     this.poller?.stop();
     this.queues.clear();
     this.nvm.reset();
     this.events.reset();
     this.features.reset();
+    this.services.reset(kind);
     this.delayed = [];
     this.signalling = [];
     this.overflows = 0;
     this.registers.status &= ControllerStatus.NSSRO;
   }
 
-  private functionReset(): void {
-    this.controllerReset();
+  private functionReset(kind: FirmwareReset): void {
+    this.controllerReset(kind);
     this.registers.reset();
   }
 
   private shutdown(): void {
+    this.services.shutdown();
     this.io.medium.flush();
     this.running = false;
     this.registers.status =
@@ -739,6 +783,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private fail(): void {
     this.running = false;
     this.registers.status |= ControllerStatus.CFS;
+    this.services.captureTelemetry("fatal: CSTS.CFS");
   }
 
   private vanish(durationMs: number): void {
@@ -767,9 +812,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.events.raise(AsyncEventType.smart, AsyncEventInfo.smart.temperature, LogPageId.smart);
   }
 
-  private namespaceChanged(nsid: number): void {
+  private namespaceChanged(nsid: number, change: NamespaceChange): void {
     const NAMESPACE_ATTRIBUTES = 1 << 8;
     this.listNamespaces();
+    this.services.namespaceChanged(nsid, change);
     this.logPages.namespaceChanged(nsid);
     if ((this.features.asyncEventConfig & NAMESPACE_ATTRIBUTES) === 0) return;
     this.events.raise(
@@ -781,11 +827,19 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 
   private listNamespaces(): void {
     const attached: (EmulatedNamespace | undefined)[] = [undefined];
+    const refusals = new Map<number, number>();
+    const isRefused = (nsid: number): boolean => {
+      const refusal = this.services.ioRefusal(nsid);
+      if (refusal !== NvmeStatus.success) refusals.set(nsid, refusal);
+      return refusal !== NvmeStatus.success;
+    };
+    isRefused(BROADCAST_NSID);
     for (const namespace of this.inventory.all) {
       while (attached.length < namespace.nsid) attached.push(undefined);
-      attached.push(namespace.attached ? namespace : undefined);
+      attached.push(namespace.attached && !isRefused(namespace.nsid) ? namespace : undefined);
     }
     this.io.attached = attached;
+    this.io.refusals = refusals;
   }
 
   private watchKeepAlive(timeoutMs: number): void {
@@ -864,6 +918,8 @@ const retryable: ReadonlySet<number> = new Set([
   NvmeStatus.commandAbortedDueToSqDeletion,
   NvmeStatus.namespaceNotReady,
   NvmeStatus.internalError,
+  NvmeStatus.asymmetricAccessInaccessible,
+  NvmeStatus.asymmetricAccessTransition,
   NvmeStatus.commandInterrupted,
 ]);
 

@@ -22,6 +22,8 @@ export const faultKinds = [
   "short-data",
   /** One bit of the data is wrong, and success is reported. */
   "corrupt-data",
+  /** Executed and completed; what it began in the background (self-test, sanitize) fails. */
+  "fail-later",
   /** Registers read all ones for `durationMs` (for good where that is 0), and nothing is executed. */
   "all-ones",
   /** The device is unplugged: registers read all ones, and the client loses its connection. */

@@ -2,7 +2,7 @@ import { FeatureId, FeatureSelect } from "../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { ArgumentError } from "../../sys/errors.js";
 import type { Command } from "./command.js";
-import type { HostMemoryBuffer } from "./host-memory-buffer.js";
+import type { KeptState, KeptStore } from "./kept-state.js";
 import type { SavedFeatures } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
 
@@ -21,8 +21,6 @@ const TIMESTAMP_SET_BY_HOST = 1;
 interface FeatureOptions {
   readonly queuePairs: number;
   readonly vectors: number;
-  /** Where the controller wants any. */
-  readonly hostMemoryBuffer: HostMemoryBuffer | undefined;
 }
 
 /** What a feature does when it is set, beyond being remembered. */
@@ -31,8 +29,29 @@ export interface FeatureEvents {
   keepAliveChanged(timeoutMs: number): void;
 }
 
-/** Get and Set Features. Nothing is saved over a reset: no feature says that it could be. */
+/** A feature that another part of the controller has; both carry out the current command. */
+export interface FeatureHandler {
+  /** @param select a value of FeatureSelect other than `supported` @returns a status */
+  get(select: number): number;
+  set(): number;
+}
+
+/** Features that can be saved over resets and without power. */
+const saveable: ReadonlySet<number> = new Set([
+  FeatureId.arbitration,
+  FeatureId.powerManagement,
+  FeatureId.temperatureThreshold,
+  FeatureId.errorRecovery,
+  FeatureId.volatileWriteCache,
+  FeatureId.interruptCoalescing,
+  FeatureId.interruptVectorConfiguration,
+  FeatureId.writeAtomicityNormal,
+  FeatureId.asyncEventConfiguration,
+]);
+
+/** Get and Set Features. */
 export class Features {
+  private readonly provided = new Map<number, FeatureHandler>();
   private values = new Map<number, number>();
   /** Interrupt vector configuration: coalescing disabled, by vector. */
   private readonly coalescingDisabled: Uint8Array;
@@ -53,22 +72,30 @@ export class Features {
     private readonly transfer: Transfer,
     private readonly events: FeatureEvents,
     private readonly isNamespace: (nsid: number) => boolean,
+    private readonly store: KeptStore,
   ) {
     this.coalescingDisabled = new Uint8Array(options.vectors);
     this.reset();
   }
 
-  /** Everything as after a reset. */
+  /** Adds a feature. */
+  provide(id: number, handler: FeatureHandler): void {
+    this.provided.set(id, handler);
+  }
+
+  /** Everything as after a reset: what was saved, or else the default. */
   reset(): void {
+    const { saved } = this;
     this.values = new Map(Object.entries(defaults).map(([id, value]) => [Number(id), value]));
+    for (const [id, value] of saved.values) if (saveable.has(id)) this.values.set(id, value);
     this.values.set(FeatureId.numberOfQueues, this.allQueues);
     this.coalescingDisabled.fill(0);
-    this.thresholds = new Map();
+    for (const [vector, disabled] of saved.vectors) this.coalescingDisabled[vector] = disabled & 1;
+    this.thresholds = new Map(saved.thresholds.filter(([select]) => isThreshold(select)));
     this.hostBehavior.fill(0);
     this.errorRecovery.clear();
-    this.options.hostMemoryBuffer?.reset();
-    this.aggregationThreshold = 1;
-    this.aggregationTimeMs = 0;
+    for (const [nsid, value] of saved.errorRecovery) this.errorRecovery.set(nsid, value);
+    this.aggregate(this.values.get(FeatureId.interruptCoalescing) ?? 0);
     this.timestampBase = 0n;
     this.timestampOrigin = 0;
     this.timestampAt = Date.now();
@@ -102,33 +129,40 @@ export class Features {
     const { command } = this;
     const id = command.cdw(10) & 0xff;
     const select = (command.cdw(10) >>> 8) & 7;
-    if (!this.knows(id)) return NvmeStatus.invalidField;
+    const provided = this.provided.get(id);
+    if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
     if (select === FeatureSelect.supported) {
       const perNamespace = id === FeatureId.errorRecovery ? SAVED_SELECT_SUPPORTED.namespaceSpecific : 0;
-      command.dw0 = perNamespace | SAVED_SELECT_SUPPORTED.changeable;
+      const canBeSaved = saveable.has(id) ? SAVED_SELECT_SUPPORTED.saveable : 0;
+      command.dw0 = canBeSaved | perNamespace | SAVED_SELECT_SUPPORTED.changeable;
       return NvmeStatus.success;
     }
     if (select > FeatureSelect.supported) return NvmeStatus.invalidField;
-    // Nothing is saveable: what is saved is the default.
+    if (provided !== undefined) return provided.get(select);
     const isCurrent = select === FeatureSelect.current;
+    // What was never saved is the default.
+    const saved = select === FeatureSelect.saved ? this.saved : undefined;
     switch (id) {
       case FeatureId.temperatureThreshold: {
         const key = command.cdw(11) & THRESHOLD_SELECT;
         if (!isThreshold(key)) return NvmeStatus.invalidField;
         const fallback = key === OVER ? WARNING_TEMPERATURE : 0;
-        command.dw0 = (isCurrent ? this.thresholds.get(key) : undefined) ?? fallback;
+        command.dw0 = (isCurrent ? this.thresholds.get(key) : savedValue(saved?.thresholds, key)) ?? fallback;
         return NvmeStatus.success;
       }
       case FeatureId.interruptVectorConfiguration: {
         const vector = command.cdw(11) & 0xffff;
         const disabled = this.coalescingDisabled[vector];
         if (disabled === undefined) return NvmeStatus.invalidField;
-        command.dw0 = vector | (isCurrent ? disabled << 16 : 0);
+        command.dw0 = vector | ((isCurrent ? disabled : (savedValue(saved?.vectors, vector) ?? 0)) << 16);
         return NvmeStatus.success;
       }
       case FeatureId.errorRecovery:
         if (!this.isNamespace(command.nsid)) return NvmeStatus.invalidNamespace;
-        command.dw0 = isCurrent ? (this.errorRecovery.get(command.nsid) ?? 0) : 0;
+        command.dw0 =
+          (isCurrent
+            ? this.errorRecovery.get(command.nsid)
+            : savedValue(saved?.errorRecovery, command.nsid)) ?? 0;
         return NvmeStatus.success;
       case FeatureId.timestamp:
         return this.transfer.send(command, this.timestamp());
@@ -140,10 +174,8 @@ export class Features {
       case FeatureId.numberOfQueues:
         command.dw0 = this.allQueues;
         return NvmeStatus.success;
-      case FeatureId.hostMemoryBuffer:
-        return this.getHostMemory(isCurrent);
       default:
-        command.dw0 = (isCurrent ? this.values.get(id) : defaults[id]) ?? 0;
+        command.dw0 = (isCurrent ? this.values.get(id) : savedValue(saved?.values, id)) ?? defaults[id] ?? 0;
         return NvmeStatus.success;
     }
   }
@@ -153,8 +185,40 @@ export class Features {
     const { command } = this;
     const id = command.cdw(10) & 0xff;
     const value = command.cdw(11);
-    if (!this.knows(id)) return NvmeStatus.invalidField;
-    if (command.cdw(10) >= SAVE) return NvmeStatus.featureIdentifierNotSaveable;
+    const provided = this.provided.get(id);
+    if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
+    const saves = command.cdw(10) >= SAVE;
+    if (saves && !saveable.has(id)) return NvmeStatus.featureIdentifierNotSaveable;
+    if (provided !== undefined) return provided.set();
+    const status = this.apply(id, value, queuesExist);
+    if (!saves || status !== NvmeStatus.success) return status;
+    return this.store.keep({ features: this.savedWith(id, value) }) ? status : NvmeStatus.internalError;
+  }
+
+  private get saved(): KeptState["features"] {
+    return this.store.kept.features;
+  }
+
+  /** What is saved, with the current command's value. */
+  private savedWith(id: number, value: number): KeptState["features"] {
+    const { saved } = this;
+    switch (id) {
+      case FeatureId.temperatureThreshold:
+        return { ...saved, thresholds: withPair(saved.thresholds, value & THRESHOLD_SELECT, value & 0xffff) };
+      case FeatureId.interruptVectorConfiguration:
+        return { ...saved, vectors: withPair(saved.vectors, value & 0xffff, (value >>> 16) & 1) };
+      case FeatureId.errorRecovery:
+        return {
+          ...saved,
+          errorRecovery: withPair(saved.errorRecovery, this.command.nsid, value & 0xffff),
+        };
+      default:
+        return { ...saved, values: withPair(saved.values, id, value) };
+    }
+  }
+
+  private apply(id: number, value: number, queuesExist: boolean): number {
+    const { command } = this;
     switch (id) {
       case FeatureId.powerManagement:
         // There is one power state.
@@ -203,8 +267,6 @@ export class Features {
         this.hostBehavior.set(bytes);
         return NvmeStatus.success;
       }
-      case FeatureId.hostMemoryBuffer:
-        return this.options.hostMemoryBuffer?.set(command) ?? NvmeStatus.invalidField;
       case FeatureId.commandSetProfile:
         // There is one combination, number 0.
         if ((value & 0x1ff) !== 0) return NvmeStatus.ioCommandSetCombinationRejected;
@@ -227,17 +289,15 @@ export class Features {
       timestampOrigin: this.timestampOrigin,
       hostBehavior: Buffer.from(this.hostBehavior).toString("hex"),
       errorRecovery: [...this.errorRecovery],
-      hostMemoryBuffer: this.options.hostMemoryBuffer?.save() ?? null,
     };
   }
 
   /** @throws ArgumentError where there can be no such features */
-  check({ values, coalescingDisabled, thresholds, hostMemoryBuffer }: SavedFeatures): void {
+  check({ values, coalescingDisabled, thresholds }: SavedFeatures): void {
     const right =
       values.every(([id]) => known.has(id)) &&
       thresholds.every(([select]) => isThreshold(select)) &&
-      coalescingDisabled.length === this.coalescingDisabled.length &&
-      (hostMemoryBuffer === null) === (this.options.hostMemoryBuffer === undefined);
+      coalescingDisabled.length === this.coalescingDisabled.length;
     if (!right) throw new ArgumentError("a state with features that can't be");
   }
 
@@ -251,27 +311,12 @@ export class Features {
     this.timestampOrigin = saved.timestampOrigin;
     this.hostBehavior.set(Buffer.from(saved.hostBehavior, "hex"));
     for (const [nsid, value] of saved.errorRecovery) this.errorRecovery.set(nsid, value);
-    if (saved.hostMemoryBuffer !== null) this.options.hostMemoryBuffer?.load(saved.hostMemoryBuffer);
     this.aggregate(this.values.get(FeatureId.interruptCoalescing) ?? 0);
   }
 
   /** The controller goes on: its keep alive timer, where it has one, begins again. */
   resume(): void {
     this.events.keepAliveChanged(this.values.get(FeatureId.keepAliveTimer) ?? 0);
-  }
-
-  private knows(id: number): boolean {
-    return (
-      known.has(id) || (id === FeatureId.hostMemoryBuffer && this.options.hostMemoryBuffer !== undefined)
-    );
-  }
-
-  private getHostMemory(isCurrent: boolean): number {
-    const { command } = this;
-    const buffer = this.options.hostMemoryBuffer;
-    if (buffer === undefined) return NvmeStatus.invalidField;
-    command.dw0 = isCurrent && buffer.enabled ? 1 : 0;
-    return this.transfer.send(command, buffer.attributes());
   }
 
   private aggregate(value: number): void {
@@ -295,6 +340,16 @@ export class Features {
   private now(): bigint {
     return (this.timestampBase + BigInt(Date.now() - this.timestampAt)) & 0xffff_ffff_ffffn;
   }
+}
+
+type Pairs = KeptState["features"]["values"];
+
+function savedValue(list: Pairs | undefined, key: number): number | undefined {
+  return list?.find(([one]) => one === key)?.[1];
+}
+
+function withPair(list: Pairs, key: number, value: number): Pairs {
+  return [...list.filter(([one]) => one !== key), [key, value]];
 }
 
 /** Temperature threshold: TMPSEL in bits 19:16 (0 composite), THSEL in 21:20 (0 over, 1 under). */

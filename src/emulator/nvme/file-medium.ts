@@ -21,12 +21,16 @@ const zeros = new Uint8Array(1 << 20);
  * process down by SIGBUS. Two emulators can't have the same file.
  */
 export class FileMedium extends Resource implements Medium {
+  onFill: ((at: number, lengthBytes: number) => void) | undefined;
+
   private constructor(
     readonly path: string,
     private readonly fd: number,
     readonly sizeBytes: number,
     /** The file was empty or not there before. */
     readonly isNew: boolean,
+    /** Nobody else has it: only then it is written to. */
+    private isOurs: boolean,
   ) {
     super(new Lease(`emulated medium ${path}`, () => close(fd)));
   }
@@ -46,7 +50,7 @@ export class FileMedium extends Resource implements Medium {
       if (!isIncoming && !lockFile(fd)) throw new ConfigError(`${path} is in use by another emulator`);
       const isNew = stat.size === 0;
       if (isNew) ftruncateSync(fd, sizeBytes);
-      return new FileMedium(path, fd, isNew ? sizeBytes : stat.size, isNew);
+      return new FileMedium(path, fd, isNew ? sizeBytes : stat.size, isNew, !isIncoming);
     } catch (error) {
       close(fd);
       throw error;
@@ -58,10 +62,12 @@ export class FileMedium extends Resource implements Medium {
   }
 
   write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): boolean {
-    return pwriteAll(this.fd, source.subarray(sourceAt, sourceAt + lengthBytes), at);
+    return this.isOurs && pwriteAll(this.fd, source.subarray(sourceAt, sourceAt + lengthBytes), at);
   }
 
   fill(at: number, lengthBytes: number, value: number): boolean {
+    if (!this.isOurs) return false;
+    this.onFill?.(at, lengthBytes);
     if (value === 0 && punchHole(this.fd, at, lengthBytes)) return true;
     const part = value === 0 ? zeros : new Uint8Array(zeros.length).fill(value);
     for (let done = 0; done < lengthBytes; ) {
@@ -81,11 +87,13 @@ export class FileMedium extends Resource implements Medium {
   }
 
   own(): boolean {
-    return lockFile(this.fd);
+    this.isOurs = lockFile(this.fd);
+    return this.isOurs;
   }
 
   giveUp(): void {
     fdatasync(this.fd);
+    this.isOurs = false;
     unlockFile(this.fd);
   }
 }

@@ -1,5 +1,6 @@
 import {
   IDENTIFY_BYTES,
+  type IdentifyController,
   identifyController,
   identifyIndependentNamespace,
   identifyNamespace,
@@ -11,22 +12,24 @@ import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../nvme/spec/opcodes
 import { powerState } from "../../nvme/spec/power-state.js";
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { identifyZonedController, identifyZonedNamespace } from "../../nvme/spec/zoned.js";
+import { ANA_CAPABILITIES, ANA_TRANSITION_SECONDS, anaGroupOf } from "./asymmetric-access.js";
 import { MAX_EVENT_REQUESTS } from "./async-events.js";
 import type { Command } from "./command.js";
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
-import { HOST_MEMORY_UNIT_BYTES, leastHostMemoryUnits } from "./host-memory-buffer.js";
+import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmware } from "./firmware.js";
+import { HOST_MEMORY_DESCRIPTORS, HOST_MEMORY_MINIMUM } from "./host-memory-cache.js";
 import { type Inventory, MAX_NAMESPACES } from "./inventory.js";
 import { lbaFormats } from "./lba-formats.js";
 import type { EmulatedNamespace } from "./namespace.js";
 import { copyLimits } from "./nvm-commands.js";
 import { NVME_VERSION } from "./registers.js";
 import { RESERVATION_CAPABILITIES } from "./reservations.js";
+import { SANITIZE_CAPABILITIES } from "./sanitize.js";
 import type { Transfer } from "./transfer.js";
 
 /** PCI ids: none that a PCI-SIG member has, so that no driver takes us for a device with known faults. */
 export const VENDOR_ID = 0x494f;
 export const DEVICE_ID = 0x0001;
-export const FIRMWARE_REVISION = "1.0";
 /** The only controller of its subsystem. */
 export const CONTROLLER_ID = 1;
 /** Entries of the Error Information log. */
@@ -36,25 +39,43 @@ const ABORT_LIMIT = 3;
 /** Keep Alive granularity, in 100 ms. */
 const KEEP_ALIVE_UNITS = 10;
 
-const OACS = { format: 1 << 1, namespaceManagement: 1 << 3, doorbellBufferConfig: 1 << 8 } as const;
+const OACS = {
+  format: 1 << 1,
+  firmware: 1 << 2,
+  namespaceManagement: 1 << 3,
+  deviceSelfTest: 1 << 4,
+  doorbellBufferConfig: 1 << 8,
+  security: 1 << 0,
+  lockdown: 1 << 10,
+} as const;
+/** DSTO: one self-test at a time. */
+const DSTO = 1;
+const MINUTE_MS = 60_000;
 const ONCS = {
   compare: 1 << 0,
   writeUncorrectable: 1 << 1,
   datasetManagement: 1 << 2,
   writeZeroes: 1 << 3,
+  saveFeatures: 1 << 4,
   timestamp: 1 << 6,
   reservations: 1 << 5,
   verify: 1 << 7,
   copy: 1 << 8,
 } as const;
+/** CTRATT: endurance groups. */
+const CTRATT_ENDURANCE_GROUPS = 1 << 4;
+/** The only one: the whole medium. */
+export const ENDURANCE_GROUP = 1;
+/** CMIC: asymmetric namespace access. */
+const CMIC_ACCESS = 1 << 3;
 /** CTRATT: extended LBA formats, which the host enables by Host Behavior Support. */
 const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
 /** The same: flexible data placement. */
 const CTRATT_PLACEMENT = 1 << 19;
 /** FUSES: Compare and Write. */
 const FUSES = 1;
-const OAES_NAMESPACE_ATTRIBUTES = 1 << 8;
-const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2 } as const;
+const OAES = { namespaceAttributes: 1 << 8, firmwareActivation: 1 << 9, access: 1 << 11 } as const;
+const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2, telemetry: 1 << 3 } as const;
 /** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
 const SGLS = 1 | (1 << 16) | (1 << 18) | (1 << 19);
 /** DLFEAT: deallocated blocks read as zeros; Write Zeroes deallocates. */
@@ -70,7 +91,9 @@ export interface ControllerIdentity {
   readonly maxTransferBytes: number;
   readonly capacityBytes: number;
   readonly placementHandles: number;
+  readonly extendedSelfTestMs: number;
   readonly hostMemoryBytes: number;
+  readonly anaGroups: number;
 }
 
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
@@ -125,7 +148,18 @@ export class Identify {
       case IdentifyCns.controllerForCommandSet:
         return this.controllerOf(csi);
       case IdentifyCns.namespaceIndependent:
-        return this.describe(nsid, true, () => identifyIndependentNamespace.encode({ nstat: 1 }));
+        return this.describe(nsid, true, () =>
+          identifyIndependentNamespace.encode({
+            nstat: 1,
+            anagrpid: anaGroupOf(nsid, this.identity.anaGroups),
+            endgid: ENDURANCE_GROUP,
+          }),
+        );
+      case IdentifyCns.enduranceGroups: {
+        const page = new Uint16Array(IDENTIFY_BYTES / 2);
+        if ((this.command.cdw(11) & 0xffff) <= ENDURANCE_GROUP) page.set([1, ENDURANCE_GROUP]);
+        return new Uint8Array(page.buffer);
+      }
       case IdentifyCns.controllersOfNamespace: {
         const namespace = this.inventory.get(nsid);
         if (namespace === undefined) return NvmeStatus.invalidNamespace;
@@ -191,28 +225,43 @@ export class Identify {
       ssvid: VENDOR_ID,
       sn: identity.serial,
       mn: "iova emulated NVMe controller",
-      fr: FIRMWARE_REVISION,
+      fr: Firmware.revision(inventory),
       rab: 0,
       mdts: log2Pages(identity.maxTransferBytes),
       cntlid: CONTROLLER_ID,
       ver: NVME_VERSION,
-      oaes: OAES_NAMESPACE_ATTRIBUTES,
-      ctratt: CTRATT_EXTENDED_LBA_FORMATS | (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
+      oaes: OAES.namespaceAttributes | OAES.firmwareActivation | (identity.anaGroups > 0 ? OAES.access : 0),
+      ...asymmetricAccess(identity.anaGroups),
+      endgidmax: ENDURANCE_GROUP,
+      ctratt:
+        CTRATT_ENDURANCE_GROUPS |
+        CTRATT_EXTENDED_LBA_FORMATS |
+        (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
       cntrltype: 1,
-      oacs: OACS.format | OACS.namespaceManagement | OACS.doorbellBufferConfig,
+      oacs:
+        OACS.security |
+        OACS.format |
+        OACS.firmware |
+        OACS.namespaceManagement |
+        OACS.deviceSelfTest |
+        OACS.doorbellBufferConfig |
+        OACS.lockdown,
       acl: ABORT_LIMIT,
       aerl: MAX_EVENT_REQUESTS - 1,
-      // One read-only slot.
-      frmw: (1 << 1) | 1,
-      hmpre: identity.hostMemoryBytes / HOST_MEMORY_UNIT_BYTES,
-      hmmin: leastHostMemoryUnits(identity.hostMemoryBytes),
-      lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData,
+      frmw: FIRMWARE_UPDATES,
+      fwug: FIRMWARE_GRANULARITY,
+      mtfa: FIRMWARE_ACTIVATION_TIME,
+      ...hostMemory(identity.hostMemoryBytes),
+      sanicap: SANITIZE_CAPABILITIES,
+      lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData | LPA.telemetry,
       elpe: ERROR_LOG_ENTRIES - 1,
       npss: 0,
       wctemp: WARNING_TEMPERATURE,
       cctemp: CRITICAL_TEMPERATURE,
       tnvmcap: BigInt(identity.capacityBytes),
       unvmcap: BigInt(Math.max(0, inventory.unallocatedBytes)),
+      edstt: Math.ceil(identity.extendedSelfTestMs / MINUTE_MS),
+      dsto: DSTO,
       kas: KEEP_ALIVE_UNITS,
       sqes: 0x66,
       cqes: 0x44,
@@ -222,6 +271,7 @@ export class Identify {
         ONCS.writeUncorrectable |
         ONCS.datasetManagement |
         ONCS.writeZeroes |
+        ONCS.saveFeatures |
         ONCS.reservations |
         ONCS.timestamp |
         ONCS.verify |
@@ -267,6 +317,8 @@ export class Identify {
       mcl: copyLimits.blocks,
       msrc: copyLimits.ranges - 1,
       eui64: this.eui64(record.nsid),
+      anagrpid: anaGroupOf(record.nsid, this.identity.anaGroups),
+      endgid: ENDURANCE_GROUP,
     });
   }
 
@@ -292,6 +344,30 @@ export class Identify {
     page.set(ids.slice(0, page.length));
     return new Uint8Array(page.buffer);
   }
+}
+
+/** CMIC, ANATT, ANACAP, ANAGRPMAX and NANAGRPID. */
+function asymmetricAccess(groups: number): Partial<IdentifyController> {
+  if (groups === 0) return {};
+  return {
+    cmic: CMIC_ACCESS,
+    anatt: ANA_TRANSITION_SECONDS,
+    anacap: ANA_CAPABILITIES,
+    anagrpmax: groups,
+    nanagrpid: groups,
+  };
+}
+
+/** HMPRE, HMMIN, HMMINDS and HMMAXD. */
+function hostMemory(preferredBytes: number): Partial<IdentifyController> {
+  if (preferredBytes === 0) return {};
+  const hmpre = preferredBytes / 4096;
+  return {
+    hmpre,
+    hmmin: Math.min(hmpre, HOST_MEMORY_MINIMUM),
+    hmminds: 1,
+    hmmaxd: HOST_MEMORY_DESCRIPTORS,
+  };
 }
 
 const formatFields = {

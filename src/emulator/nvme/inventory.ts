@@ -2,6 +2,7 @@ import * as z from "zod/mini";
 import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
 import { integer, Problems, read } from "../../sys/schema.js";
+import { type KeptState, type KeptStore, keptStateSchema, nothingKept } from "./kept-state.js";
 import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout.js";
 import { lbaFormats, protectionBytes } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
@@ -39,11 +40,17 @@ const stateSchema = lazily(() =>
         }),
       )
       .check(z.maxLength(MAX_NAMESPACES)),
+    /** Records of earlier emulators have none. */
+    controller: z.optional(keptStateSchema()),
   }),
 );
 
-/** The namespaces of a medium: which there are, where, and the record of them on the medium itself. */
-export class Inventory {
+/**
+ * The namespaces of a medium: which there are, where, and the record of them on the medium itself, with what else the
+ * controller remembers.
+ */
+export class Inventory implements KeptStore {
+  kept: KeptState = nothingKept;
   private readonly byId = new Map<number, EmulatedNamespace>();
   private sequence = 0;
 
@@ -106,12 +113,37 @@ export class Inventory {
     return this.store();
   }
 
+  /**
+   * Makes all namespaces anew, after the medium was erased under them.
+   * @param deallocated their blocks are deallocated
+   * @returns false where the medium failed
+   */
+  renew(deallocated: boolean): boolean {
+    let done = true;
+    for (const { record, attached } of this.all) {
+      const namespace = new EmulatedNamespace({ ...record, attached }, this.medium, this.layout);
+      namespace.eraseZones();
+      this.byId.set(record.nsid, namespace);
+      if (deallocated) done = namespace.deallocate(0, namespace.sizeBlocks) && done;
+    }
+    return done;
+  }
+
+  keep(changes: Partial<KeptState>): boolean {
+    this.kept = { ...this.kept, ...changes };
+    return this.store();
+  }
+
   /** Writes the record of namespaces to the older of its two places. */
   private store(): boolean {
-    this.sequence++;
     const text = Buffer.from(
-      JSON.stringify({ namespaces: this.all.map(({ record, attached }) => ({ ...record, attached })) }),
+      JSON.stringify({
+        namespaces: this.all.map(({ record, attached }) => ({ ...record, attached })),
+        controller: this.kept,
+      }),
     );
+    if (HEADER_BYTES + text.length > STATE_SLOT_BYTES) return false;
+    this.sequence++;
     const slot = Buffer.alloc(STATE_SLOT_BYTES);
     slot.write(MAGIC, "latin1");
     slot.writeUInt32LE(this.sequence, MAGIC.length);
@@ -154,6 +186,7 @@ export class Inventory {
       found.set(record.nsid, namespace);
     }
     this.sequence = newest.sequence;
+    this.kept = state.controller ?? nothingKept;
     this.byId.clear();
     for (const [nsid, namespace] of found) this.byId.set(nsid, namespace);
   }

@@ -29,6 +29,11 @@ export class Layout {
     return Number.isInteger(units) && units > 0 ? units * UNIT_BYTES : undefined;
   }
 
+  /** All blocks and their metadata, from 0 on: what is behind them tells nothing of what was written. */
+  get blocksBytes(): number {
+    return this.zoneAt(0);
+  }
+
   /** Metadata of the blocks whose data starts at `dataAt`. Of a namespace: for its first block. */
   metadataAt(dataAt: number): number {
     return this.capacityBytes + dataAt / METADATA_RATIO;

@@ -4,7 +4,6 @@ import {
   commandEffectsLog,
   type ErrorLogEntry,
   errorLogEntry,
-  firmwareSlotLog,
   smartLog,
 } from "../../nvme/spec/log-pages.js";
 import { AdminOpcode, CommandSet, IoOpcode, LogPageId } from "../../nvme/spec/opcodes.js";
@@ -12,7 +11,7 @@ import { NvmeStatus } from "../../nvme/spec/status.js";
 import type { AsyncEvents } from "./async-events.js";
 import type { Command } from "./command.js";
 import { type Features, TEMPERATURE } from "./features.js";
-import { ERROR_LOG_ENTRIES, FIRMWARE_REVISION } from "./identify.js";
+import { ERROR_LOG_ENTRIES } from "./identify.js";
 import { IoCounter } from "./nvm-commands.js";
 import type { SavedLogs } from "./saved-state.js";
 import type { Transfer } from "./transfer.js";
@@ -30,13 +29,21 @@ const supported: readonly number[] = [
   LogPageId.supportedLogPages,
   LogPageId.errorInformation,
   LogPageId.smart,
-  LogPageId.firmwareSlot,
   LogPageId.changedNamespaces,
   LogPageId.commandsSupported,
 ];
 
+/** A page that another part of the controller has. */
+export interface LogProvider {
+  /** The page as asked for by the current command, or a status. */
+  page(): Uint8Array | number;
+  /** It was read, and its event is cleared (RAE is 0). */
+  read?(): void;
+}
+
 /** Get Log Page. */
 export class LogPages {
+  private readonly provided = new Map<number, LogProvider>();
   private readonly errors: ErrorLogEntry[] = [];
   private errorCount = 0;
   private readonly changed = new Set<number>();
@@ -51,6 +58,16 @@ export class LogPages {
     private readonly isNamespace: (nsid: number) => boolean,
   ) {}
 
+  /** Adds a page. */
+  provide(id: number, provider: LogProvider): void {
+    this.provided.set(id, provider);
+  }
+
+  /** Hours since power came. */
+  get poweredHours(): number {
+    return Math.floor((Date.now() - this.since) / 3_600_000);
+  }
+
   execute(): number {
     const { command } = this;
     const id = command.cdw(10) & 0xff;
@@ -59,7 +76,9 @@ export class LogPages {
     const offset = command.cdw(13) * 2 ** 32 + command.cdw(12);
     // The specification gives none of these pages entries that an index could name (Supported Log Pages, IOS).
     if ((command.cdw(14) & OFFSET_IS_INDEX) !== 0) {
-      return supported.includes(id) ? NvmeStatus.invalidField : NvmeStatus.invalidLogPage;
+      return supported.includes(id) || this.provided.has(id)
+        ? NvmeStatus.invalidField
+        : NvmeStatus.invalidLogPage;
     }
     if (offset % 4 !== 0) return NvmeStatus.invalidField;
     const page = this.page(id, command.cdw(14) >>> 24);
@@ -72,6 +91,7 @@ export class LogPages {
     const status = this.transfer.send(command, part);
     if (status === NvmeStatus.success && (command.cdw(10) & RETAIN_EVENT) === 0) {
       if (id === LogPageId.changedNamespaces) this.changed.clear();
+      this.provided.get(id)?.read?.();
       this.events.logPageRead(id);
     }
     return status;
@@ -132,7 +152,7 @@ export class LogPages {
     switch (id) {
       case LogPageId.supportedLogPages: {
         const page = new Uint32Array(256);
-        for (const one of supported) page[one] = 1;
+        for (const one of [...supported, ...this.provided.keys()]) page[one] = 1;
         return new Uint8Array(page.buffer);
       }
       case LogPageId.errorInformation: {
@@ -148,8 +168,6 @@ export class LogPages {
           return NvmeStatus.invalidNamespace;
         }
         return this.isController(this.command.nsid) ? this.smart() : NvmeStatus.invalidField;
-      case LogPageId.firmwareSlot:
-        return firmwareSlotLog.encode({ afi: 1, frs: [FIRMWARE_REVISION] });
       case LogPageId.changedNamespaces: {
         const page = new Uint32Array(CHANGED_LIST_ENTRIES);
         const ids = [...this.changed].sort((a, b) => a - b);
@@ -160,7 +178,7 @@ export class LogPages {
       case LogPageId.commandsSupported:
         return commandsSupported(csi);
       default:
-        return NvmeStatus.invalidLogPage;
+        return this.provided.get(id)?.page() ?? NvmeStatus.invalidLogPage;
     }
   }
 
@@ -182,7 +200,7 @@ export class LogPages {
       hostReadCommands: BigInt(count(IoCounter.readCommands)),
       hostWriteCommands: BigInt(count(IoCounter.writeCommands)),
       powerCycles: 1n,
-      powerOnHours: BigInt(Math.floor((Date.now() - this.since) / 3_600_000)),
+      powerOnHours: BigInt(this.poweredHours),
       mediaErrors: BigInt(count(IoCounter.mediaErrors)),
       errorLogEntries: BigInt(this.errorCount),
       temperatureSensors: [TEMPERATURE],
@@ -206,17 +224,26 @@ const adminCommands: readonly number[] = [
   AdminOpcode.keepAlive,
   AdminOpcode.doorbellBufferConfig,
   AdminOpcode.formatNvm,
+  AdminOpcode.deviceSelfTest,
+  AdminOpcode.sanitize,
+  AdminOpcode.firmwareImageDownload,
+  AdminOpcode.firmwareCommit,
+  AdminOpcode.securitySend,
+  AdminOpcode.securityReceive,
+  AdminOpcode.lockdown,
 ];
 
 /** The longest log page there is, with room for hosts that ask for more than it has. */
 const MAX_LOG_BYTES = 64 * 1024;
 
 function commandsSupported(csi: number): Uint8Array | number {
-  const { CSUPP, LBCC, NCC, NIC } = CommandEffects;
+  const { CSUPP, LBCC, NCC, NIC, CCC } = CommandEffects;
   if (csi !== CommandSet.nvm && csi !== CommandSet.zoned) return NvmeStatus.invalidField;
   const acs = new Array<number>(256).fill(0);
   for (const opcode of adminCommands) acs[opcode] = CSUPP;
   acs[AdminOpcode.formatNvm] = CSUPP | LBCC | NCC;
+  acs[AdminOpcode.sanitize] = CSUPP | LBCC;
+  acs[AdminOpcode.firmwareCommit] = CSUPP | CCC;
   acs[AdminOpcode.namespaceManagement] = CSUPP | NIC;
   acs[AdminOpcode.namespaceAttachment] = CSUPP | NIC;
   const iocs = new Array<number>(256).fill(0);

@@ -8,6 +8,8 @@ import { closeAll, Lease, Resource } from "../../sys/resource.js";
  */
 export interface Medium {
   readonly sizeBytes: number;
+  /** Told of every fill(), before it begins. */
+  onFill: ((at: number, lengthBytes: number) => void) | undefined;
   /** Copies out to `target` from `targetAt` on. */
   read(at: number, target: Uint8Array, targetAt: number, lengthBytes: number): boolean;
   write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): boolean;
@@ -33,6 +35,7 @@ const HUGE_PAGE_BYTES = 2 ** 21;
 
 /** A medium in memory: gone when it is closed. Pages are taken from the system when first written. */
 export class MemoryMedium extends Resource implements Medium {
+  onFill: ((at: number, lengthBytes: number) => void) | undefined;
   private readonly chunks: readonly Uint8Array[];
   /** All there is, of most. */
   private readonly first: Uint8Array;
@@ -104,6 +107,7 @@ export class MemoryMedium extends Resource implements Medium {
   }
 
   fill(at: number, lengthBytes: number, value: number): boolean {
+    this.onFill?.(at, lengthBytes);
     for (let done = 0; done < lengthBytes; ) {
       const index = Math.floor((at + done) / CHUNK_BYTES);
       const from = at + done - index * CHUNK_BYTES;

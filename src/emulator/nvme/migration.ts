@@ -1,6 +1,7 @@
 import { ControllerConfig, ControllerStatus } from "../../nvme/spec/registers.js";
 import { ArgumentError, ConfigError } from "../../sys/errors.js";
 import type { DeviceMigration } from "../../vfio-user/emulated-device.js";
+import type { AdminServices } from "./admin-services.js";
 import type { AsyncEvents } from "./async-events.js";
 import type { Features } from "./features.js";
 import type { Inventory } from "./inventory.js";
@@ -33,6 +34,7 @@ export interface MovedParts {
   readonly events: AsyncEvents;
   readonly logPages: LogPages;
   readonly nvm: NvmCommands;
+  readonly services: AdminServices;
   readonly inventory: Inventory;
   readonly medium: Medium;
   /** Controller memory buffer; empty where there is none. */
@@ -96,6 +98,7 @@ export class NvmeMigration implements DeviceMigration {
     try {
       if (this.mustRead || inventory.isStale) {
         inventory.load("the file");
+        this.parts.services.mediumLoaded();
         this.controller.loaded();
       }
     } catch (error) {
@@ -109,7 +112,8 @@ export class NvmeMigration implements DeviceMigration {
   }
 
   save(): Uint8Array {
-    const { registers, queues, features, events, logPages, nvm, inventory, medium, cmb, msix } = this.parts;
+    const { registers, queues, features, events, logPages, nvm, services, inventory, medium, cmb, msix } =
+      this.parts;
     const copied = (bytes: Uint8Array): SparseData =>
       sparse(bytes.length, (at, target) => {
         target.set(bytes.subarray(at, at + target.length));
@@ -137,6 +141,7 @@ export class NvmeMigration implements DeviceMigration {
         logs: logPages.save(),
         nvm: nvm.save(),
         namespaces: inventory.all.map((namespace) => namespace.save()),
+        services: services.save(),
         delayed: this.controller.saveDelayed(),
         cmb: data[0]?.spans ?? [],
         msix: data[1]?.spans ?? [],
@@ -152,7 +157,8 @@ export class NvmeMigration implements DeviceMigration {
   }
 
   load(bytes: Uint8Array): void {
-    const { registers, queues, features, events, logPages, nvm, inventory, medium, cmb, msix } = this.parts;
+    const { registers, queues, features, events, logPages, nvm, services, inventory, medium, cmb, msix } =
+      this.parts;
     const { state, data } = decodeState(bytes);
     if (state.shape !== this.controller.shape) {
       throw new ArgumentError(
@@ -191,6 +197,7 @@ export class NvmeMigration implements DeviceMigration {
     logPages.load(state.logs);
     nvm.loadSaved(state.nvm);
     queues.load(state.queues);
+    services.load(state.services);
     this.controller.loadDelayed(state.delayed);
     this.controller.loaded();
   }

@@ -19,15 +19,18 @@ const defaultZones: ZoneShape = {
   maxActive: 32,
 };
 
+/** What happened to a namespace. */
+export type NamespaceChange = "formatted" | "attached" | "removed";
+
 /** Format NVM, Namespace Management, Namespace Attachment. */
 export class NamespaceCommands {
-  /** @param changed is called with the id of every namespace that came, went or changed */
+  /** @param changed is called for every namespace that came, went or changed */
   constructor(
     private readonly inventory: Inventory,
     private readonly command: Command,
     private readonly transfer: Transfer,
     private readonly features: Features,
-    private readonly changed: (nsid: number) => void,
+    private readonly changed: (nsid: number, change: NamespaceChange) => void,
   ) {}
 
   format(): number {
@@ -61,7 +64,7 @@ export class NamespaceCommands {
         protection,
         protectionFirst,
       });
-      this.changed(record.nsid);
+      this.changed(record.nsid, "formatted");
       if (!done) return NvmeStatus.writeFault;
     }
     return NvmeStatus.success;
@@ -96,7 +99,7 @@ export class NamespaceCommands {
       return attaches ? NvmeStatus.namespaceAlreadyAttached : NvmeStatus.namespaceNotAttached;
     }
     const done = inventory.attach(command.nsid, attaches);
-    this.changed(command.nsid);
+    this.changed(command.nsid, attaches ? "attached" : "removed");
     return done ? NvmeStatus.success : NvmeStatus.writeFault;
   }
 
@@ -152,7 +155,7 @@ export class NamespaceCommands {
     for (const namespace of targets) {
       if (namespace === undefined) return NvmeStatus.invalidNamespace;
       done = inventory.delete(namespace.nsid) && done;
-      this.changed(namespace.nsid);
+      this.changed(namespace.nsid, "removed");
     }
     return done ? NvmeStatus.success : NvmeStatus.writeFault;
   }

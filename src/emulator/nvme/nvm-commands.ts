@@ -45,6 +45,8 @@ export interface IoContext {
   readonly medium: Medium;
   /** Attached namespaces by id. */
   readonly attached: readonly (EmulatedNamespace | undefined)[];
+  /** Why namespaces that are attached are left out there: by id, and FFFFFFFFh for commands to all. */
+  readonly refusals: ReadonlyMap<number, number>;
   /** MDTS in bytes. */
   readonly maxTransferBytes: number;
   /** CC.CSS enables all command sets: only then are there zone commands. */
@@ -70,6 +72,8 @@ export class NvmCommands {
   private fusedStatus: number = NvmeStatus.success;
   private fusedAt = 0;
   private fusedBlocks = 0;
+  /** Commands other than writes that change blocks. */
+  private otherChanges = 0;
   private readonly grant: ZoneGrant = { status: 0, lba: 0 };
   /** Blocks on their way where they can't go straight: data, metadata, and both interleaved. */
   private readonly bounce: Uint8Array;
@@ -89,6 +93,11 @@ export class NvmCommands {
     this.zoneCommands = new ZoneCommands(context);
     this.reservations = new ReservationCommands(context, context.controllerId);
     this.placement = new PlacementCommands(context, context.placements);
+  }
+
+  /** Grows with every command that may change blocks. */
+  get changes(): number {
+    return (this.counters[IoCounter.writeCommands] ?? 0) + this.otherChanges;
   }
 
   /** The controller was reset. */
@@ -126,6 +135,8 @@ export class NvmCommands {
     const { opcode, nsid } = command;
     const namespace = attached[nsid];
     if (namespace === undefined) {
+      const refusal = this.context.refusals.get(nsid);
+      if (refusal !== undefined) return refusal;
       if (opcode === IoOpcode.flush && nsid === BROADCAST_NSID) return this.flush();
       return NvmeStatus.invalidNamespace;
     }
@@ -431,6 +442,7 @@ export class NvmCommands {
       namespace.zones.write(lba, blocks, false, this.grant);
       if (this.grant.status !== NvmeStatus.success) return this.grant.status;
     }
+    this.otherChanges++;
     if (!namespace.deallocate(lba, blocks)) return this.writeFault();
     namespace.zones?.advance(lba, blocks);
     if (namespace.protection === undefined || (command.cdw(12) & IO_DEAC) !== 0) return NvmeStatus.success;
@@ -473,6 +485,7 @@ export class NvmCommands {
     }
     // What a zone holds is given back by resetting it; here deallocation is only a hint.
     if ((command.cdw(11) & DSM_DEALLOCATE) === 0 || namespace.zones !== undefined) return NvmeStatus.success;
+    this.otherChanges++;
     for (const [lba, blocks] of parsed) {
       if (blocks > 0 && !namespace.deallocate(lba, blocks)) return this.writeFault();
     }
@@ -485,6 +498,7 @@ export class NvmCommands {
     const blocks = (command.cdw(12) & 0xffff) + 1;
     if (lba + blocks > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
     if (namespace.zones !== undefined) return NvmeStatus.invalidField;
+    this.otherChanges++;
     namespace.uncorrectable.add(lba, blocks);
     return NvmeStatus.success;
   }
@@ -528,6 +542,7 @@ export class NvmCommands {
     let to = command.slba;
     if (to + total > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
     const perRound = Math.floor(maxTransferBytes / namespace.blockBytes);
+    this.otherChanges++;
     for (const [lba, blocks] of sources) {
       for (let done = 0; done < blocks; done += perRound) {
         const round = Math.min(perRound, blocks - done);

@@ -2,6 +2,7 @@ import * as z from "zod/mini";
 import { ConfigError } from "../../sys/errors.js";
 import { lazily } from "../../sys/lazy.js";
 import { integer, number, readOptions } from "../../sys/schema.js";
+import { MAX_ANA_GROUPS } from "./asymmetric-access.js";
 import { type CmbUse, cmbUses } from "./cmb-rules.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
 import { MAX_NAMESPACES } from "./inventory.js";
@@ -12,6 +13,8 @@ import type { NamespaceRecord } from "./namespace.js";
 /** BAR0's doorbell page has room for so many queue pairs, the admin one among them. */
 export const MAX_QUEUE_PAIRS = 512;
 const GIB = 2 ** 30;
+/** The longest that background work can be made to take: a day. */
+const MOST_WORK_MS = 86_400_000;
 
 const zonesSchema = lazily(() =>
   z.strictObject({
@@ -39,7 +42,6 @@ const schema = lazily(() =>
     placementHandles: z._default(integer(0, 128), 0),
     cmbBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
     cmbWithout: z._default(z.array(z.enum(cmbUses)), []),
-    hostMemoryBytes: z._default(integer(0, 4 * GIB).check(z.multipleOf(4096)), 0),
     queuePairs: z._default(integer(1, MAX_QUEUE_PAIRS - 1), 64),
     queueEntries: z._default(integer(2, 65536), 4096),
     maxTransferBytes: z._default(integer(4096, 4 << 20), 1 << 20),
@@ -52,6 +54,11 @@ const schema = lazily(() =>
     spinMicroseconds: z._default(number(0, 1_000_000), 50),
     idleAfterMs: z._default(number(0, 60_000), 20),
     idlePollMs: z._default(number(1, 1000), 4),
+    shortSelfTestMs: z._default(integer(0, MOST_WORK_MS), 1000),
+    extendedSelfTestMs: z._default(integer(0, MOST_WORK_MS), 5000),
+    sanitizeMs: z._default(integer(0, MOST_WORK_MS), 1000),
+    hostMemoryBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
+    anaGroups: z._default(integer(0, MAX_ANA_GROUPS), 0),
     faults: z._default(z.array(z.unknown()), []),
   }),
 );
@@ -101,8 +108,6 @@ export interface NvmeEmulatorOptions {
   readonly cmbBytes?: number | undefined;
   /** What that is not for, by the names of CMBSZ and CMBLOC: such a use is refused with Invalid Use of Controller Memory Buffer. */
   readonly cmbWithout?: readonly CmbUse[] | undefined;
-  /** Memory of the host that the controller wants to have (HMPRE); it takes a quarter, too. None by default. */
-  readonly hostMemoryBytes?: number | undefined;
   /** I/O queue pairs. 64 by default. */
   readonly queuePairs?: number | undefined;
   /** Entries a queue can have (CAP.MQES + 1). 4096 by default. */
@@ -123,6 +128,15 @@ export interface NvmeEmulatorOptions {
   readonly idleAfterMs?: number | undefined;
   /** How often it looks at shared doorbells then, in milliseconds: 4 by default, and after a while a sixth as often. */
   readonly idlePollMs?: number | undefined;
+  /** How long self-tests take: 1000 and 5000 by default. */
+  readonly shortSelfTestMs?: number | undefined;
+  readonly extendedSelfTestMs?: number | undefined;
+  /** What a sanitize operation takes at least: 1000 by default. */
+  readonly sanitizeMs?: number | undefined;
+  /** How much memory of the host the controller would like for its cache (HMPRE), a multiple of 4096; none by default. */
+  readonly hostMemoryBytes?: number | undefined;
+  /** Groups of asymmetric namespace access, which namespaces belong to by turns; none by default. */
+  readonly anaGroups?: number | undefined;
   /** Faults on order from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;
 }

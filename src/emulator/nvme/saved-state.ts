@@ -2,6 +2,7 @@
 import * as z from "zod/mini";
 import { ArgumentError } from "../../sys/errors.js";
 import { integer, number, Problems, read } from "../../sys/schema.js";
+import { savedServices } from "./saved-services.js";
 
 const MAGIC = "iova-nvme-state-1\n";
 const PREFIX_BYTES = MAGIC.length + 4;
@@ -69,17 +70,6 @@ export const savedQueues = z.strictObject({
   shadow: z.nullable(z.strictObject({ doorbells: count, eventIndexes: count })),
 });
 
-const savedHostMemoryBuffer = z.strictObject({
-  enabled: z.boolean(),
-  pages: u32,
-  low: u32,
-  high: u32,
-  entries: u32,
-  /** What stands at the start of each piece. */
-  stamp: z.string().check(z.regex(/^([0-9a-f]{32})?$/)),
-});
-export type SavedHostMemoryBuffer = z.output<typeof savedHostMemoryBuffer>;
-
 export const savedFeatures = z.strictObject({
   values: pairs,
   coalescingDisabled: z.array(u1).check(z.maxLength(2048)),
@@ -88,7 +78,6 @@ export const savedFeatures = z.strictObject({
   timestampOrigin: u1,
   hostBehavior: z.string().check(z.regex(/^([0-9a-f]{2}){512}$/)),
   errorRecovery: pairs,
-  hostMemoryBuffer: z.nullable(savedHostMemoryBuffer),
 });
 
 export const savedEvents = z.strictObject({
@@ -145,6 +134,7 @@ const schema = z.strictObject({
   logs: savedLogs,
   nvm: savedNvm,
   namespaces: savedNamespaces,
+  services: savedServices,
   delayed: z
     .array(z.strictObject({ sqid: u16, sqe: z.array(u32).check(z.length(16)), dueInMs: amount }))
     .check(z.maxLength(1 << 16)),

@@ -127,7 +127,8 @@ export const identifierTable = record("Identifiers Supported Log", 1024, {
   words: at(0, array(u32, 256)),
 });
 
-const selfTestResult = record("Self-test Result", 28, {
+/** An entry of the Device Self-test log. */
+export const selfTestResult = record("Self-test Result", 28, {
   /** See {@link SelfTestResult}; F is an entry not in use. */
   result: at(0, bits(u8, 0, 4)),
   /** See {@link SelfTestCode}. */

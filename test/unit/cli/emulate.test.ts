@@ -44,7 +44,18 @@ describe("the options of emulate", () => {
 
   test("are all explained", () => {
     expect(parseEmulateOptions(["--help"]).help).toBe(true);
-    for (const name of ["socket", "size", "file", "incoming", "zns", "cmb", "fault", "trust-clients"]) {
+    for (const name of [
+      "socket",
+      "size",
+      "file",
+      "incoming",
+      "zns",
+      "cmb",
+      "host-memory",
+      "ana-groups",
+      "fault",
+      "trust-clients",
+    ]) {
       expect(EMULATE_HELP).toContain(`--${name} `);
     }
   });

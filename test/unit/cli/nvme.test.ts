@@ -311,6 +311,9 @@ describe("log", () => {
     expect(await output("log", "changed-ns", plain)).toContain("no namespace changed");
     expect(await output("log", "supported", plain)).toMatch(/^0x02 : /m);
     expect(await cli.json("nvme", "log", "smart", plain)).toMatchObject({ critical_warning: 0 });
+    expect(await cli.json("nvme", "sanitize-log", plain)).toMatchObject({ [plain]: { sprog: 65_535 } });
+    expect(await output("log", "self-test", plain)).toContain("none runs");
+    expect(await output("log", "endurance", plain)).toContain("100");
   });
 
   test("any, as bytes", async () => {

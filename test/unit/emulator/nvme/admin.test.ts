@@ -41,7 +41,7 @@ describe("Identify", () => {
       sqes: 0x66,
       cqes: 0x44,
       nn: 128,
-      oacs: (1 << 1) | (1 << 3) | (1 << 8),
+      oacs: 0b101_0001_1111,
       tnvmcap: 32n << 20n,
       unvmcap: 16n << 20n,
       cntrltype: 1,
@@ -271,7 +271,7 @@ describe("features", () => {
     expect(get(host, 0x03).status).toBe(NvmeStatus.invalidField);
     expect(set(host, 0xee, 0).status).toBe(NvmeStatus.invalidField);
     expect(get(host, 0x01, 4).status).toBe(NvmeStatus.invalidField);
-    expect(set(host, (1 << 31) | 0x01, 0).status).toBe(NvmeStatus.featureIdentifierNotSaveable);
+    expect(set(host, (1 << 31) | 0x0f, 0).status).toBe(NvmeStatus.featureIdentifierNotSaveable);
     expect(set(host, FeatureId.powerManagement, 1).status).toBe(NvmeStatus.invalidField);
     expect(set(host, FeatureId.interruptVectorConfiguration, 65).status).toBe(NvmeStatus.invalidField);
     expect(set(host, FeatureId.commandSetProfile, 1).status).toBe(NvmeStatus.ioCommandSetCombinationRejected);
@@ -364,7 +364,9 @@ describe("log pages", () => {
     const zoned = commandEffectsLog.decode(host.log(LogPageId.commandsSupported, 4096, { csi: 2 }).page);
     expect(zoned.iocs[IoOpcode.zoneAppend]).toBe(3);
     const supported = new Uint32Array(host.log(0, 1024).page.buffer);
-    expect([...supported.keys()].filter((id) => supported[id] === 1)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect([...supported.keys()].filter((id) => supported[id] === 1)).toEqual([
+      0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x14, 0x81,
+    ]);
     const tail = host.log(LogPageId.firmwareSlot, 8, { offset: 8 });
     expect(Buffer.from(tail.page).toString("latin1")).toBe("1.0     ");
     expect(host.log(LogPageId.firmwareSlot, 8, { offset: 516 }).status).toBe(NvmeStatus.invalidField);
