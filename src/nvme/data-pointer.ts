@@ -4,6 +4,8 @@ import { checkInteger, checkRange } from "../sys/check.js";
 import { ArgumentError } from "../sys/errors.js";
 import type { NvmeCommand } from "./command.js";
 import {
+  assertCommandData,
+  assertDmaBuffer,
   type CommandData,
   type DataRange,
   gather,
@@ -90,6 +92,7 @@ function checkParts(
     return rangeBytes(data);
   }
   if (data.length === 0) throw new ArgumentError(`the list of ${what} is empty`);
+  assertCommandData(data);
   let sum = 0;
   for (const part of data) {
     if (isBitBucket(part)) sum += checkInteger("bitBucketBytes", part.bitBucketBytes, 1, 0xffff_ffff);
@@ -110,6 +113,7 @@ function buffersOf(data: CommandData | undefined): DmaBuffer[] {
 
 function checkRangeOf(range: DataRange, space: DmaSpace): void {
   const { buffer, offset = 0 } = range;
+  assertDmaBuffer(buffer);
   buffer.lease.assertOpen();
   if (buffer.space !== space) {
     throw new ArgumentError(`${buffer.lease.label} is of another DMA space than this controller's`);

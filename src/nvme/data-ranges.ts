@@ -1,5 +1,6 @@
-import type { DmaBuffer } from "../dma/buffer.js";
+import { DmaBuffer } from "../dma/buffer.js";
 import { cutSegments } from "../dma/segments.js";
+import { ArgumentError } from "../sys/errors.js";
 
 /** Part of a buffer, or all of it. */
 export interface DataRange {
@@ -27,6 +28,22 @@ export function isDataList(data: CommandData): data is DataList {
 
 export function isBitBucket(part: DataRange | BitBucket): part is BitBucket {
   return "bitBucketBytes" in part;
+}
+
+/** @throws ArgumentError: other memory, and be it a Buffer */
+export function assertDmaBuffer(buffer: unknown): asserts buffer is DmaBuffer {
+  if (buffer instanceof DmaBuffer) return;
+  throw new ArgumentError(
+    "data has to be a DmaBuffer, or ranges of such: no device can reach other memory (use dma.alloc() or dma.map())",
+  );
+}
+
+/** Whether it is made of DMA buffers at all: a Buffer has a `buffer`, too. @throws ArgumentError */
+export function assertCommandData(data: CommandData): void {
+  for (const part of isDataList(data) ? data : [data]) {
+    if (typeof part === "object" && part !== null && isBitBucket(part)) continue;
+    assertDmaBuffer(part?.buffer);
+  }
 }
 
 /** Bytes of a range that was checked. */

@@ -5,7 +5,13 @@ import { type AdminTarget, adminRead } from "./admin-target.js";
 import { type BlockFormat, blockFormatOf } from "./block-format.js";
 import type { NvmeCommand, NvmeCompletion } from "./command.js";
 import type { IoCommandOptions } from "./command-options.js";
-import { type CommandData, type DataList, type DataRange, dataBytes } from "./data-ranges.js";
+import {
+  assertCommandData,
+  type CommandData,
+  type DataList,
+  type DataRange,
+  dataBytes,
+} from "./data-ranges.js";
 import {
   type BlockRange,
   type CopyRange,
@@ -679,7 +685,8 @@ export async function readIdentify(
 
 /** A buffer with what options say of its range; a list as it is. @throws ArgumentError */
 function withRange(data: DmaBuffer | CommandData, options: IoOptions): CommandData {
-  if (!("sizeBytes" in data)) {
+  if (!(data instanceof DmaBuffer)) {
+    assertCommandData(data);
     if (options.offset !== undefined || options.length !== undefined) {
       throw new ArgumentError("offset and length belong to a buffer; a list of ranges has its own");
     }
