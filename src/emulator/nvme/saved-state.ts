@@ -1,6 +1,7 @@
 /** The state of a controller as it goes to another process. It comes from a client, so zod reads it. */
 import * as z from "zod/mini";
 import { ArgumentError } from "../../sys/errors.js";
+import { lazily } from "../../sys/lazy.js";
 import { integer, number, Problems, read } from "../../sys/schema.js";
 import { savedServices } from "./saved-services.js";
 
@@ -11,147 +12,149 @@ export const MAX_TEXT_BYTES = 16 << 20;
 /** Data is looked through, and left out where it is zero, in pieces of this size. */
 const PIECE_BYTES = 64 * 1024;
 
-const u1 = integer(0, 1);
-const u16 = integer(0, 0xffff);
-const u32 = integer(0, 0xffff_ffff);
-const count = integer(0, Number.MAX_SAFE_INTEGER);
-const amount = number(0, Number.MAX_SAFE_INTEGER);
-const pair = z.tuple([u32, u32]);
-const pairs = z.array(pair).check(z.maxLength(1 << 20));
-/** Where data stands, and how much; the data itself follows the text. */
-const spans = z.array(z.tuple([count, integer(1, PIECE_BYTES)])).check(z.maxLength(1 << 20));
+const schema = lazily(() => {
+  const u1 = integer(0, 1);
+  const u16 = integer(0, 0xffff);
+  const u32 = integer(0, 0xffff_ffff);
+  const count = integer(0, Number.MAX_SAFE_INTEGER);
+  const amount = number(0, Number.MAX_SAFE_INTEGER);
+  const pair = z.tuple([u32, u32]);
+  const pairs = z.array(pair).check(z.maxLength(1 << 20));
+  /** Where data stands, and how much; the data itself follows the text. */
+  const spans = z.array(z.tuple([count, integer(1, PIECE_BYTES)])).check(z.maxLength(1 << 20));
 
-export const savedRegisters = z.strictObject({
-  intms: u32,
-  cc: u32,
-  csts: u32,
-  aqa: u32,
-  asq: pair,
-  acq: pair,
-  cmbmsc: pair,
-});
+  const savedRegisters = z.strictObject({
+    intms: u32,
+    cc: u32,
+    csts: u32,
+    aqa: u32,
+    asq: pair,
+    acq: pair,
+    cmbmsc: pair,
+  });
 
-const completion = z.tuple([u32, u32, u32, u32]);
+  const completion = z.tuple([u32, u32, u32, u32]);
 
-export const savedQueues = z.strictObject({
-  cqs: z
-    .array(
-      z.strictObject({
-        id: u16,
-        entries: integer(2, 65536),
-        iova: count.check(z.multipleOf(4096)),
-        interrupts: z.boolean(),
-        vector: u16,
-        tail: u16,
-        phase: u1,
-        head: u16,
-        badHead: integer(-1, 0xffff_ffff),
-        unsignalled: count,
-        doorbell: u32,
-        overflow: z.array(completion).check(z.maxLength(1 << 16)),
-      }),
-    )
-    .check(z.maxLength(1024)),
-  sqs: z
-    .array(
-      z.strictObject({
-        id: u16,
-        entries: integer(2, 65536),
-        iova: count.check(z.multipleOf(4096)),
-        cq: u16,
-        /** QPRIO. */
-        priority: integer(0, 3),
-        head: u16,
-        badTail: integer(-1, 0xffff_ffff),
-        doorbell: u32,
-      }),
-    )
-    .check(z.maxLength(1024)),
-  shadow: z.nullable(z.strictObject({ doorbells: count, eventIndexes: count })),
-});
+  const savedQueues = z.strictObject({
+    cqs: z
+      .array(
+        z.strictObject({
+          id: u16,
+          entries: integer(2, 65536),
+          iova: count.check(z.multipleOf(4096)),
+          interrupts: z.boolean(),
+          vector: u16,
+          tail: u16,
+          phase: u1,
+          head: u16,
+          badHead: integer(-1, 0xffff_ffff),
+          unsignalled: count,
+          doorbell: u32,
+          overflow: z.array(completion).check(z.maxLength(1 << 16)),
+        }),
+      )
+      .check(z.maxLength(1024)),
+    sqs: z
+      .array(
+        z.strictObject({
+          id: u16,
+          entries: integer(2, 65536),
+          iova: count.check(z.multipleOf(4096)),
+          cq: u16,
+          /** QPRIO. */
+          priority: integer(0, 3),
+          head: u16,
+          badTail: integer(-1, 0xffff_ffff),
+          doorbell: u32,
+        }),
+      )
+      .check(z.maxLength(1024)),
+    shadow: z.nullable(z.strictObject({ doorbells: count, eventIndexes: count })),
+  });
 
-export const savedFeatures = z.strictObject({
-  values: pairs,
-  coalescingDisabled: z.array(u1).check(z.maxLength(2048)),
-  thresholds: pairs,
-  timestamp: integer(0, 0xffff_ffff_ffff),
-  timestampOrigin: u1,
-  hostBehavior: z.string().check(z.regex(/^([0-9a-f]{2}){512}$/)),
-  errorRecovery: pairs,
-});
+  const savedFeatures = z.strictObject({
+    values: pairs,
+    coalescingDisabled: z.array(u1).check(z.maxLength(2048)),
+    thresholds: pairs,
+    timestamp: integer(0, 0xffff_ffff_ffff),
+    timestampOrigin: u1,
+    hostBehavior: z.string().check(z.regex(/^([0-9a-f]{2}){512}$/)),
+    errorRecovery: pairs,
+  });
 
-export const savedEvents = z.strictObject({
-  requests: z.array(u16).check(z.maxLength(8)),
-  waiting: z.array(z.strictObject({ type: u32, info: u32, logPage: u32 })).check(z.maxLength(256)),
-  silent: z.array(u32).check(z.maxLength(256)),
-  reported: z.array(z.tuple([u32, z.array(u32).check(z.maxLength(256))])).check(z.maxLength(256)),
-});
+  const savedEvents = z.strictObject({
+    requests: z.array(u16).check(z.maxLength(8)),
+    waiting: z.array(z.strictObject({ type: u32, info: u32, logPage: u32 })).check(z.maxLength(256)),
+    silent: z.array(u32).check(z.maxLength(256)),
+    reported: z.array(z.tuple([u32, z.array(u32).check(z.maxLength(256))])).check(z.maxLength(256)),
+  });
 
-export const savedLogs = z.strictObject({
-  errors: z.array(z.string().check(z.regex(/^([0-9a-f]{2}){64}$/))).check(z.maxLength(64)),
-  errorCount: count,
-  changed: z.array(u32).check(z.maxLength(4096)),
-  poweredMs: amount,
-});
+  const savedLogs = z.strictObject({
+    errors: z.array(z.string().check(z.regex(/^([0-9a-f]{2}){64}$/))).check(z.maxLength(64)),
+    errorCount: count,
+    changed: z.array(u32).check(z.maxLength(4096)),
+    poweredMs: amount,
+  });
 
-export const savedNvm = z.strictObject({
-  counters: z.array(amount).check(z.length(5)),
-  fused: z.strictObject({ on: integer(-1, 0xffff), status: u32, at: count, blocks: u32 }),
-  reservations: z
+  const savedNvm = z.strictObject({
+    counters: z.array(amount).check(z.length(5)),
+    fused: z.strictObject({ on: integer(-1, 0xffff), status: u32, at: count, blocks: u32 }),
+    reservations: z
+      .array(
+        z.strictObject({
+          nsid: u32,
+          generation: u32,
+          key: z.nullable(z.string().check(z.regex(/^[0-9a-f]{1,16}$/))),
+          type: integer(0, 6),
+        }),
+      )
+      .check(z.maxLength(128)),
+    placement: z
+      .array(z.strictObject({ nsid: u32, available: z.array(amount).check(z.maxLength(128)) }))
+      .check(z.maxLength(128)),
+  });
+
+  const savedNamespaces = z
     .array(
       z.strictObject({
         nsid: u32,
-        generation: u32,
-        key: z.nullable(z.string().check(z.regex(/^[0-9a-f]{1,16}$/))),
-        type: integer(0, 6),
+        /** Zones that are open, which the medium has as closed. */
+        open: pairs,
+        /** Blocks that Write Uncorrectable has spoiled, 32 to an entry. */
+        uncorrectable: z.array(z.tuple([count, u32])).check(z.maxLength(1 << 20)),
       }),
     )
-    .check(z.maxLength(128)),
-  placement: z
-    .array(z.strictObject({ nsid: u32, available: z.array(amount).check(z.maxLength(128)) }))
-    .check(z.maxLength(128)),
+    .check(z.maxLength(128));
+
+  return z.strictObject({
+    /** What both ends must have alike: see {@link EmulatedNvme}. */
+    shape: z.string().check(z.maxLength(4096)),
+    registers: savedRegisters,
+    queues: savedQueues,
+    features: savedFeatures,
+    events: savedEvents,
+    logs: savedLogs,
+    nvm: savedNvm,
+    namespaces: savedNamespaces,
+    services: savedServices(),
+    delayed: z
+      .array(z.strictObject({ sqid: u16, sqe: z.array(u32).check(z.length(16)), dueInMs: amount }))
+      .check(z.maxLength(1 << 16)),
+    cmb: spans,
+    msix: spans,
+    /** Null where it is in a file, which both ends reach. */
+    medium: z.nullable(spans),
+  });
 });
 
-export const savedNamespaces = z
-  .array(
-    z.strictObject({
-      nsid: u32,
-      /** Zones that are open, which the medium has as closed. */
-      open: pairs,
-      /** Blocks that Write Uncorrectable has spoiled, 32 to an entry. */
-      uncorrectable: z.array(z.tuple([count, u32])).check(z.maxLength(1 << 20)),
-    }),
-  )
-  .check(z.maxLength(128));
-
-const schema = z.strictObject({
-  /** What both ends must have alike: see {@link EmulatedNvme}. */
-  shape: z.string().check(z.maxLength(4096)),
-  registers: savedRegisters,
-  queues: savedQueues,
-  features: savedFeatures,
-  events: savedEvents,
-  logs: savedLogs,
-  nvm: savedNvm,
-  namespaces: savedNamespaces,
-  services: savedServices,
-  delayed: z
-    .array(z.strictObject({ sqid: u16, sqe: z.array(u32).check(z.length(16)), dueInMs: amount }))
-    .check(z.maxLength(1 << 16)),
-  cmb: spans,
-  msix: spans,
-  /** Null where it is in a file, which both ends reach. */
-  medium: z.nullable(spans),
-});
-
-export type SavedRegisters = z.output<typeof savedRegisters>;
-export type SavedQueues = z.output<typeof savedQueues>;
-export type SavedFeatures = z.output<typeof savedFeatures>;
-export type SavedEvents = z.output<typeof savedEvents>;
-export type SavedLogs = z.output<typeof savedLogs>;
-export type SavedNvm = z.output<typeof savedNvm>;
-export type SavedNamespaces = z.output<typeof savedNamespaces>;
-export type SavedState = z.output<typeof schema>;
+export type SavedState = z.output<ReturnType<typeof schema>>;
+export type SavedRegisters = SavedState["registers"];
+export type SavedQueues = SavedState["queues"];
+export type SavedFeatures = SavedState["features"];
+export type SavedEvents = SavedState["events"];
+export type SavedLogs = SavedState["logs"];
+export type SavedNvm = SavedState["nvm"];
+export type SavedNamespaces = SavedState["namespaces"];
 
 /** Places of data, in ascending order, and the data. */
 export interface SparseData {
@@ -195,7 +198,7 @@ export function decodeState(bytes: Uint8Array): { readonly state: SavedState; re
     throw new ArgumentError("that is no state of an emulated NVMe controller");
   }
   const text = whole.toString("utf8", PREFIX_BYTES, PREFIX_BYTES + textBytes);
-  const state = read(schema, parse(text));
+  const state = read(schema(), parse(text));
   if (state instanceof Problems) throw new ArgumentError(`state of a controller: ${state.text}`);
   const data = bytes.subarray(PREFIX_BYTES + textBytes);
   const lists = [state.cmb, state.msix, state.medium ?? []];
