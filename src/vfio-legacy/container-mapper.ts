@@ -10,6 +10,7 @@ import type { Lease } from "../sys/resource.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { VfioContainer } from "./container.js";
 import { GroupTable } from "./group-table.js";
+import { ParkedRanges } from "./parked-ranges.js";
 
 /** Places that others turned out to have taken, before it is an error. Others share a container only by intent. */
 const MAX_FOREIGN = 1000;
@@ -21,10 +22,7 @@ export class ContainerMapper implements DmaMapper {
   readonly groups: GroupTable;
   /** What was mapped through here. */
   private readonly live = new Set<LiveMappings>();
-  /** What was given back last, in IOVA_PAGEs, is still taken in the allocator: the next mapping of that size gets it. */
-  private parked = 0;
-  /** 0: nothing is parked. */
-  private parkedBytes = 0;
+  private readonly parked = new ParkedRanges();
   private readonly zones = new IovaZones();
   private ranges: IovaRange[] = [];
   private allocator: IovaAllocator;
@@ -63,7 +61,7 @@ export class ContainerMapper implements DmaMapper {
 
   /** What may be mapped has changed: what there is to hand out is found anew. */
   devicesChanged(): void {
-    this.parkedBytes = 0;
+    this.parked.clear();
     this.allocator = this.findFree();
   }
 
@@ -87,9 +85,7 @@ export class ContainerMapper implements DmaMapper {
 
   unmapPages(page: number, sizeBytes: number): void {
     this.container.unmapPages(page, sizeBytes);
-    this.unpark();
-    this.parked = page;
-    this.parkedBytes = sizeBytes;
+    this.parked.park(page, sizeBytes, this.giveBack);
   }
 
   private mapAt(
@@ -116,13 +112,9 @@ export class ContainerMapper implements DmaMapper {
     }
   }
 
-  /** Gives the allocator back what is parked: it may merge it, or hand out parts of it. */
-  private unpark(): void {
-    if (this.parkedBytes === 0) return;
-    const sizeBytes = this.parkedBytes;
-    this.parkedBytes = 0;
-    this.allocator.releasePages(this.parked, sizeBytes);
-  }
+  private readonly giveBack = (page: number, sizeBytes: number): void => {
+    this.allocator.releasePages(page, sizeBytes);
+  };
 
   private take(
     address: number,
@@ -132,11 +124,11 @@ export class ContainerMapper implements DmaMapper {
   ): number {
     const alignBytes = hugeAlignment(address, sizeBytes);
     const isPlaced = fixed !== undefined || alignBytes > 0 || this.zones.matter(placement);
-    if (this.parkedBytes === sizeBytes && !isPlaced) {
-      this.parkedBytes = 0;
-      return this.parked;
+    if (!isPlaced) {
+      const page = this.parked.take(sizeBytes);
+      if (page >= 0) return page;
     }
-    this.unpark();
+    this.parked.drain(this.giveBack);
     if (fixed !== undefined) {
       this.allocator.reserve(fixed, sizeBytes);
       return iovaPage(fixed);
