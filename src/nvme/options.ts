@@ -4,9 +4,22 @@ import { allBackendNames, type BackendName } from "../pci/backend.js";
 import type { InterruptKind } from "../pci/interrupts.js";
 import { ConfigError } from "../sys/errors.js";
 import { lazily } from "../sys/lazy.js";
-import { integer, number, readOptions } from "../sys/schema.js";
+import { integer, isEmpty, number, readOptions } from "../sys/schema.js";
 import { isUuid } from "../vfio/uuid.js";
 import type { VfioUserOptions } from "../vfio-user/options.js";
+
+/** What is left out. */
+const usual = {
+  spinMicroseconds: 50,
+  queues: 1,
+  queueEntries: 256,
+  adminQueueEntries: 32,
+  arbitration: "round-robin",
+  timeoutMs: 30_000,
+  shadowDoorbells: false,
+  restoreFeatures: true,
+  recovery: { attempts: 0, delayMs: 100, retry: "fail" },
+} as const;
 
 /** Weights of WRR are 8-bit fields, zero-based. */
 const weight = lazily(() => z._default(integer(1, 256), 1));
@@ -19,10 +32,10 @@ const schema = lazily(() =>
     vfioUser: z.optional(z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null)),
     vfToken: z.optional(z.string().check(z.refine(isUuid, "must be a UUID"))),
     completion: z.optional(z.enum(["interrupt", "poll", "adaptive"])),
-    spinMicroseconds: z._default(number(0, 1_000_000), 50),
-    queues: z._default(integer(0, 65535), 1),
-    queueEntries: z._default(integer(2, 65536), 256),
-    adminQueueEntries: z._default(integer(2, 4096), 32),
+    spinMicroseconds: z._default(number(0, 1_000_000), usual.spinMicroseconds),
+    queues: z._default(integer(0, 65535), usual.queues),
+    queueEntries: z._default(integer(2, 65536), usual.queueEntries),
+    adminQueueEntries: z._default(integer(2, 4096), usual.adminQueueEntries),
     vectors: z.optional(integer(1, 2048)),
     interruptKind: z.optional(z.enum(["msix", "msi", "intx"])),
     memoryPageBytes: z.optional(
@@ -40,20 +53,20 @@ const schema = lazily(() =>
           burst: z.optional(integer(1, 64)),
         }),
       ]),
-      "round-robin",
+      usual.arbitration,
     ),
     commandSets: z.optional(z.enum(["nvm", "all", "admin"])),
-    timeoutMs: z._default(number(1, 600_000), 30_000),
+    timeoutMs: z._default(number(1, 600_000), usual.timeoutMs),
     keepAliveMs: z.optional(integer(100, 3_600_000)),
-    shadowDoorbells: z._default(z.boolean(), false),
-    restoreFeatures: z._default(z.boolean(), true),
+    shadowDoorbells: z._default(z.boolean(), usual.shadowDoorbells),
+    restoreFeatures: z._default(z.boolean(), usual.restoreFeatures),
     recovery: z._default(
       z.strictObject({
         attempts: z._default(integer(0, 1000), 3),
         delayMs: z._default(number(0, 60_000), 100),
         retry: z._default(z.enum(["fail", "reads", "all"]), "fail"),
       }),
-      { attempts: 0, delayMs: 100, retry: "fail" },
+      usual.recovery,
     ),
   }),
 );
@@ -154,6 +167,7 @@ export type NvmeConfig = z.output<ReturnType<typeof schema>>;
 
 /** @throws ConfigError naming every option that is wrong */
 export function parseNvmeOptions(options: NvmeOptions): NvmeConfig {
+  if (isEmpty(options)) return usual;
   const config = readOptions("NVMe options", schema(), options);
   const { arbitration, commandSets, queues } = config;
   if (commandSets === "admin" && options.queues !== undefined && queues > 0) {

@@ -25,6 +25,14 @@ function reading(): { jitless: boolean; error: z.core.$ZodErrorMap } {
   return { jitless: true, error: en().localeError };
 }
 
+/**
+ * Whether no option was given: then nothing has to be read, and for a program's first connection the schema, which takes
+ * milliseconds to make, needn't be there.
+ */
+export function isEmpty(options: unknown): boolean {
+  return typeof options === "object" && options !== null && Object.keys(options).length === 0;
+}
+
 /** What is wrong with a value, as one line. */
 export class Problems {
   constructor(

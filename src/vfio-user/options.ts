@@ -1,9 +1,12 @@
 import * as z from "zod/mini";
 import { lazily } from "../sys/lazy.js";
-import { integer, readOptions } from "../sys/schema.js";
+import { integer, isEmpty, readOptions } from "../sys/schema.js";
 
 /** What timers and poll(2) take. */
 const MAX_MS = 2 ** 31 - 1;
+
+/** What is left out. */
+const usual = { timeoutMs: 10_000, trustServer: false, reconnect: undefined } as const;
 
 const milliseconds = lazily(() => integer(1, MAX_MS));
 
@@ -17,8 +20,8 @@ const plan = lazily(() =>
 
 const schema = lazily(() =>
   z.strictObject({
-    timeoutMs: z._default(milliseconds(), 10_000),
-    trustServer: z._default(z.boolean(), false),
+    timeoutMs: z._default(milliseconds(), usual.timeoutMs),
+    trustServer: z._default(z.boolean(), usual.trustServer),
     reconnect: z.pipe(
       z.optional(z.union([z.boolean(), plan()])),
       z.transform((value) =>
@@ -59,5 +62,6 @@ export type ReconnectPlan = z.output<ReturnType<typeof plan>>;
 
 /** @throws ConfigError naming every option that is wrong */
 export function parseVfioUserOptions(options: VfioUserOptions): z.output<ReturnType<typeof schema>> {
+  if (isEmpty(options)) return usual;
   return readOptions("vfio-user options", schema(), options);
 }

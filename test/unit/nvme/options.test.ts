@@ -23,6 +23,10 @@ describe("options", () => {
     });
   });
 
+  test("none at all mean the same as some left out", () => {
+    expect(parseNvmeOptions({ queues: undefined })).toEqual(parseNvmeOptions({}));
+  });
+
   test("undefined is as good as left out", () => {
     expect(
       parseNvmeOptions({ backend: undefined, queueEntries: undefined, timeoutMs: undefined }),
