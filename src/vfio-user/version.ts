@@ -1,35 +1,42 @@
-/** VFIO_USER_VERSION: two numbers, and JSON that says what each side can do. It comes from outside, so zod reads it. */
-
-import * as z from "zod/mini";
-import { lazily } from "../sys/lazy.js";
-import { integer, Problems, read } from "../sys/schema.js";
+/** VFIO_USER_VERSION: two numbers, and JSON that says what each side can do. */
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import { VfioUserProtocolError } from "./channel.js";
 import { MAJOR, MINOR } from "./protocol.js";
 
-const count = lazily(() => integer(0, Number.MAX_SAFE_INTEGER));
+/** An object of JSON, read by hand: each program's first connection would wait for a schema to be made. */
+class Fields {
+  private readonly values: Map<string, unknown>;
 
-const schema = lazily(() =>
-  z.looseObject({
-    capabilities: z.optional(
-      z.looseObject({
-        max_msg_fds: z.optional(count()),
-        // Nothing at all could be read or written with 0.
-        max_data_xfer_size: z.optional(integer(1)),
-        pgsize: z.optional(count()),
-        pgsizes: z.optional(count()),
-        max_dma_maps: z.optional(count()),
-        write_multiple: z.optional(z.boolean()),
-        twin_socket: z.optional(
-          z.looseObject({ supported: z.optional(z.boolean()), fd_index: z.optional(count()) }),
-        ),
-        migration: z.optional(
-          z.looseObject({ pgsize: z.optional(count()), max_bitmap_size: z.optional(count()) }),
-        ),
-      }),
-    ),
-  }),
-);
+  /** @throws TypeError where it is no object */
+  constructor(value: unknown) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new TypeError("an object is wanted");
+    }
+    this.values = new Map(Object.entries(value));
+  }
+
+  /** @throws TypeError where it is no whole number from `min` on */
+  count(name: string, min = 0): number | undefined {
+    const value = this.values.get(name);
+    if (value === undefined) return undefined;
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min) {
+      throw new TypeError(`${name} has to be a whole number from ${min} on`);
+    }
+    return value;
+  }
+
+  flag(name: string): boolean | undefined {
+    const value = this.values.get(name);
+    if (value === undefined || typeof value === "boolean") return value;
+    throw new TypeError(`${name} has to be true or false`);
+  }
+
+  /** Empty where there is none. */
+  object(name: string): Fields {
+    const value = this.values.get(name);
+    return new Fields(value === undefined ? {} : value);
+  }
+}
 
 /** What one side of a connection can do, with what counts where it says nothing; never more than is of use here. */
 export interface VfioUserCapabilities {
@@ -101,33 +108,34 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
   }
   const end = bytes.indexOf(0, 4);
   const text = bytes.toString("utf8", 4, end < 0 ? bytes.length : end);
-  const senseless = (cause: unknown): VfioUserProtocolError =>
-    new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
-      cause,
-    });
-  let json: unknown;
   try {
     // Nothing at all is allowed, and means what is usual.
-    json = text === "" ? {} : JSON.parse(text);
+    return capabilitiesOf(bytes.readUInt16LE(2), new Fields(text === "" ? {} : JSON.parse(text)));
   } catch (cause) {
-    throw senseless(cause);
+    throw new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
+      cause,
+    });
   }
-  const parsed = read(schema(), json);
-  if (parsed instanceof Problems) throw senseless(parsed.cause);
-  const { capabilities = {} } = parsed;
+}
+
+/** @throws TypeError */
+function capabilitiesOf(minor: number, whole: Fields): VfioUserCapabilities {
+  const has = whole.object("capabilities");
+  const twinSocket = has.object("twin_socket");
+  const pageSizes = has.count("pgsizes");
+  const pageSize = has.count("pgsize");
+  // Nothing at all could be read or written with 0.
+  const transferBytes = has.count("max_data_xfer_size", 1) ?? 1024 * 1024;
   return {
-    minor: bytes.readUInt16LE(2),
-    maxMessageFds: Math.min(capabilities.max_msg_fds ?? 1, ourCapabilities.maxMessageFds),
-    maxTransferBytes: Math.min(
-      capabilities.max_data_xfer_size ?? 1024 * 1024,
-      ourCapabilities.maxTransferBytes,
-    ),
-    pageSizes: capabilities.pgsizes ?? capabilities.pgsize ?? PAGE_SIZE,
-    maxDmaMaps: capabilities.max_dma_maps ?? 65535,
-    writeMultiple: capabilities.write_multiple ?? false,
+    minor,
+    maxMessageFds: Math.min(has.count("max_msg_fds") ?? 1, ourCapabilities.maxMessageFds),
+    maxTransferBytes: Math.min(transferBytes, ourCapabilities.maxTransferBytes),
+    pageSizes: pageSizes ?? pageSize ?? PAGE_SIZE,
+    maxDmaMaps: has.count("max_dma_maps") ?? 65535,
+    writeMultiple: has.flag("write_multiple") ?? false,
     twinSocket: {
-      supported: capabilities.twin_socket?.supported ?? false,
-      fdIndex: capabilities.twin_socket?.fd_index,
+      supported: twinSocket.flag("supported") ?? false,
+      fdIndex: twinSocket.count("fd_index"),
     },
   };
 }
