@@ -126,6 +126,10 @@ function capabilitiesOf(minor: number, whole: Fields): VfioUserCapabilities {
   const pageSize = has.count("pgsize");
   // Nothing at all could be read or written with 0.
   const transferBytes = has.count("max_data_xfer_size", 1) ?? 1024 * 1024;
+  // Of no use here; but who gets it wrong isn't to be believed in the rest.
+  const migration = has.object("migration");
+  migration.count("pgsize");
+  migration.count("max_bitmap_size");
   return {
     minor,
     maxMessageFds: Math.min(has.count("max_msg_fds") ?? 1, ourCapabilities.maxMessageFds),

@@ -129,6 +129,21 @@ describe("a server that lies", { retry: 1 }, () => {
       ["counts below zero", { payload: version('{"capabilities":{"max_msg_fds":-1}}') }, "make no sense"],
       ["counts beyond all", { payload: version('{"capabilities":{"max_msg_fds":1e400}}') }, "make no sense"],
       ["counts in words", { payload: version('{"capabilities":{"max_dma_maps":"many"}}') }, "make no sense"],
+      [
+        "answers yes with a word",
+        { payload: version('{"capabilities":{"write_multiple":"yes"}}') },
+        "make no sense",
+      ],
+      [
+        "has null for a socket",
+        { payload: version('{"capabilities":{"twin_socket":null}}') },
+        "make no sense",
+      ],
+      [
+        "migrates by words",
+        { payload: version('{"capabilities":{"migration":{"pgsize":"4k"}}}') },
+        "make no sense",
+      ],
       ["answers another id", { idShift: 1 }, "asked was VFIO_USER_VERSION 0"],
       ["answers another command", { answersCommand: 9 }, "answered VFIO_USER_REGION_READ"],
       ["sends rubbish", { raw: Buffer.alloc(4096, 0xa5) }, "a message of 2779096485 bytes"],
