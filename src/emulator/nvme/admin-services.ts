@@ -10,6 +10,7 @@ import {
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { type AnaStateName, AsymmetricAccess } from "./asymmetric-access.js";
 import type { AsyncEvents } from "./async-events.js";
+import type { BackgroundWork } from "./background-work.js";
 import type { Command } from "./command.js";
 import type { Features } from "./features.js";
 import { Firmware } from "./firmware.js";
@@ -242,20 +243,21 @@ export class AdminServices {
     this.sanitize.mediumLoaded();
   }
 
+  private get background(): readonly BackgroundWork[] {
+    return [this.selfTest.work, this.sanitize.work];
+  }
+
   /** What goes on stands still. */
   pause(): void {
-    this.selfTest.pause();
-    this.sanitize.pause();
+    for (const work of this.background) work.pause();
   }
 
   resume(): void {
-    this.selfTest.resume();
-    this.sanitize.resume();
+    for (const work of this.background) work.resume();
   }
 
   close(): void {
-    this.selfTest.close();
-    this.sanitize.close();
+    for (const work of this.background) work.stop();
   }
 
   save(): SavedServices {

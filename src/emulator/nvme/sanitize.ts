@@ -77,7 +77,8 @@ export interface SanitizeContext {
  * emulator of the same file, where it begins again. Until it is done, and after a failure, hardly a command is carried out.
  */
 export class Sanitize {
-  private readonly work: BackgroundWork;
+  /** Is paused and ended with the controller. */
+  readonly work: BackgroundWork;
   /** A fault on order: the operation fails half way. */
   private fails = false;
   /** changes() when all had been erased; -1 where that isn't known. */
@@ -152,26 +153,17 @@ export class Sanitize {
     });
   }
 
-  /** The medium was opened, or another took its place: what had begun on it begins again. */
-  mediumLoaded(): void {
+  /**
+   * The medium was opened, or another took its place: what had begun on it begins again.
+   * @param done the part that is known to be done
+   */
+  mediumLoaded(done = 0): void {
     this.work.stop();
     this.erasedAt = -1;
     this.fails = false;
     if (this.context.inventory.kept.sanitize.status === SanitizeStatus.inProgress) {
-      this.work.start(this.context.durationMs);
+      this.work.start(this.context.durationMs, done);
     }
-  }
-
-  pause(): void {
-    this.work.pause();
-  }
-
-  resume(): void {
-    this.work.resume();
-  }
-
-  close(): void {
-    this.work.stop();
   }
 
   save(): SavedSanitize {
@@ -180,12 +172,9 @@ export class Sanitize {
 
   /** After the medium was loaded. */
   load({ done, fails, isErased }: SavedSanitize): void {
-    this.mediumLoaded();
+    this.mediumLoaded(done);
     this.fails = fails;
     this.erasedAt = isErased ? this.context.changes() : -1;
-    if (this.context.inventory.kept.sanitize.status === SanitizeStatus.inProgress) {
-      this.work.start(this.context.durationMs, done);
-    }
   }
 
   private get isErased(): boolean {

@@ -55,7 +55,8 @@ export interface SelfTestContext {
  */
 export class SelfTest {
   private run: Run | undefined;
-  private readonly work: BackgroundWork;
+  /** Is paused and ended with the controller. */
+  readonly work: BackgroundWork;
 
   constructor(private readonly context: SelfTestContext) {
     this.work = new BackgroundWork({ advance: (upTo) => upTo, finished: () => this.finish() });
@@ -109,18 +110,6 @@ export class SelfTest {
   /** A short test ends with a reset, an extended one goes on. */
   controllerReset(): void {
     if (this.run?.code === SelfTestCode.short) this.abort(SelfTestResult.abortedByReset);
-  }
-
-  pause(): void {
-    this.work.pause();
-  }
-
-  resume(): void {
-    this.work.resume();
-  }
-
-  close(): void {
-    this.work.stop();
   }
 
   save(): SavedSelfTest {
