@@ -189,6 +189,15 @@ export class NvmeTestHost implements DeviceHost {
     this.device.connect(this);
   }
 
+  /** Goes on with what another host's controller and memory are: that one has stopped for good, this one not begun yet. */
+  takeOver(source: NvmeTestHost): void {
+    source.device.migration.stop();
+    const state = source.device.migration.save();
+    this.ram.bytes.set(source.ram.bytes);
+    this.device.migration.stop();
+    this.device.migration.load(state);
+  }
+
   raise(vector: number, kind: "intx" | "msi" | "msix" = "msix"): void {
     if (kind === "msix") this.raised.push(vector);
   }

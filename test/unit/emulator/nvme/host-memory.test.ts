@@ -227,12 +227,8 @@ describe("Host Memory Buffer", () => {
     given.set(ENABLE);
     transfer(source, io, IoOpcode.write, 0, 8, 0x42);
     transfer(source, io, IoOpcode.read, 0, 8);
-    source.device.migration.stop();
-    const state = source.device.migration.save();
     using target = new NvmeTestHost({ hostMemoryBytes: BYTES });
-    target.ram.bytes.set(source.ram.bytes);
-    target.device.migration.stop();
-    target.device.migration.load(state);
+    target.takeOver(source);
     expect(target.device.hostMemory).toEqual({ sizeBytes: BYTES, hits: 0, misses: 0, damaged: 0 });
     expect(Buffer.from(target.device.migration.save()).includes('"hostMemory":{"listAddress"')).toBe(true);
   });

@@ -180,12 +180,8 @@ describe("a self-test", () => {
     using source = new NvmeTestHost(slow);
     source.enable();
     begin(source, SelfTestCode.extended, 1);
-    source.device.migration.stop();
-    const state = source.device.migration.save();
     using target = new NvmeTestHost({ ...slow, extendedSelfTestMs: 1 });
-    target.ram.bytes.set(source.ram.bytes);
-    target.device.migration.stop();
-    target.device.migration.load(state);
+    target.takeOver(source);
     const before = target.device.migration.save();
     expect(Buffer.from(before).includes('"selfTest":{"code":2,"nsid":1')).toBe(true);
     target.device.migration.start();

@@ -111,12 +111,8 @@ describe("lockdown", () => {
     source.enable();
     lock(source, 0, AdminOpcode.formatNvm);
     source.device.setAnaState(1, "inaccessible");
-    source.device.migration.stop();
-    const state = source.device.migration.save();
     using target = new NvmeTestHost({ anaGroups: 1 });
-    target.ram.bytes.set(source.ram.bytes);
-    target.device.migration.stop();
-    target.device.migration.load(state);
+    target.takeOver(source);
     target.device.migration.start();
     target.device.reset();
     target.freeAll();

@@ -94,12 +94,8 @@ test("both logs move with the controller", () => {
   source.enable();
   read(source, HOST, { create: true });
   source.device.captureTelemetry("moved");
-  source.device.migration.stop();
-  const state = source.device.migration.save();
   using target = new NvmeTestHost();
-  target.ram.bytes.set(source.ram.bytes);
-  target.device.migration.stop();
-  target.device.migration.load(state);
+  target.takeOver(source);
   target.device.migration.start();
   target.device.reset();
   target.freeAll();
