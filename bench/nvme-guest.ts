@@ -14,7 +14,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { z } from "zod";
+import * as z from "zod/mini";
 import { packageRoot } from "../guest/paths.js";
 import { bindToVfio } from "../src/pci/bind.js";
 import { median } from "./rounds.js";
@@ -128,7 +128,7 @@ const fioOutput = z.object({
         }),
       }),
     )
-    .min(1),
+    .check(z.minLength(1)),
 });
 
 /** The kernel's block device of the controller's first namespace. */

@@ -1,5 +1,4 @@
 /** `iova compare`: options, the guest where it is asked for, progress, and the three forms of output. */
-
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

@@ -49,7 +49,8 @@ export class NvmeLogs implements LogSource {
   /**
    * Any log page, as bytes; in several commands where one can't carry it.
    * @param sizeBytes multiple of 4
-   * @throws ArgumentError, UnsupportedError (longer than this controller can tell; no index into this page), NvmeError (no such page), TimeoutError,
+   * @throws ArgumentError, UnsupportedError (longer than this controller can tell; no index into this page),
+   *   NvmeError (no such page), TimeoutError,
    *   DeviceGoneError, ClosedError
    */
   async read(lid: number, sizeBytes: number, options: LogPageOptions = {}): Promise<Uint8Array> {

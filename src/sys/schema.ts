@@ -2,10 +2,10 @@
  * What descriptions of options and of data from outside share. zod's small build ("zod/mini") makes them: what every program
  * needs when it opens a device costs a fifth of the time there that the large one takes, and it counts (docs/performance.md).
  */
-
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
 import { ConfigError } from "./errors.js";
+import { lazily } from "./lazy.js";
 
 /** A whole number in [min, max]. */
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): z.ZodMiniNumberFormat {
@@ -21,9 +21,7 @@ export function number(min: number, max: number): z.ZodMiniNumber {
  * How values are read here: once per object, so compiling a parser would take longer than it saves; and with words for what is
  * wrong, which the small build has none of by itself.
  */
-function reading(): { jitless: boolean; error: z.core.$ZodErrorMap } {
-  return { jitless: true, error: en().localeError };
-}
+const reading = lazily(() => ({ jitless: true, error: en().localeError }));
 
 /**
  * Whether no option was given: then nothing has to be read, and for a program's first connection the schema, which takes
