@@ -7,6 +7,11 @@ const EXACT = 2 << SUB_BITS;
 const MAX_NS = 2 ** 31 - 1;
 const BUCKETS = bucketOf(MAX_NS) + 1;
 
+/** Latencies as they are recorded: a small integer costs nothing to hand over. @param ns not negative */
+export function wholeNs(ns: number): number {
+  return ns < MAX_NS ? ns | 0 : MAX_NS;
+}
+
 function bucketOf(ns: number): number {
   const shift = 31 - SUB_BITS - Math.clz32(ns | (EXACT - 1));
   return (shift << SUB_BITS) + (ns >>> shift);
@@ -22,47 +27,53 @@ function bucketEnd(at: number): number {
 /** What workers send. */
 export interface HistogramData {
   readonly counts: Uint32Array;
-  /** Lowest, highest and sum in nanoseconds. */
-  readonly extremes: Float64Array;
+  /** Lowest and highest in nanoseconds. */
+  readonly extremes: Int32Array;
+  /** One number: all of them together, in nanoseconds. */
+  readonly sum: Float64Array;
 }
 
 const MIN = 0;
 const MAX = 1;
-const SUM = 2;
 
 export class LatencyHistogram {
   private readonly counts: Uint32Array;
-  private readonly extremes: Float64Array;
+  private readonly extremes: Int32Array;
+  private readonly sum: Float64Array;
 
   constructor(data?: HistogramData) {
     this.counts = data?.counts ?? new Uint32Array(BUCKETS);
-    this.extremes = data?.extremes ?? Float64Array.of(Number.POSITIVE_INFINITY, 0, 0);
+    this.extremes = data?.extremes ?? Int32Array.of(MAX_NS, 0);
+    this.sum = data?.sum ?? new Float64Array(1);
   }
 
   get data(): HistogramData {
-    return { counts: this.counts, extremes: this.extremes };
+    const { counts, extremes, sum } = this;
+    return { counts, extremes, sum };
   }
 
   reset(): void {
     this.counts.fill(0);
-    this.extremes.set([Number.POSITIVE_INFINITY, 0, 0]);
+    this.extremes.set([MAX_NS, 0]);
+    this.sum.fill(0);
   }
 
+  /** @param ns of {@link wholeNs} */
   record(ns: number): void {
-    const { counts, extremes } = this;
-    const at = bucketOf(ns < MAX_NS ? ns | 0 : MAX_NS);
+    const { counts, extremes, sum } = this;
+    const at = bucketOf(ns);
     counts[at] = (counts[at] ?? 0) + 1;
-    if (ns < (extremes[MIN] ?? 0)) extremes[MIN] = ns;
-    if (ns > (extremes[MAX] ?? 0)) extremes[MAX] = ns;
-    extremes[SUM] = (extremes[SUM] ?? 0) + ns;
+    extremes[MIN] = Math.min(extremes[MIN] ?? 0, ns);
+    extremes[MAX] = Math.max(extremes[MAX] ?? 0, ns);
+    sum[0] = (sum[0] ?? 0) + ns;
   }
 
   add(other: HistogramData): void {
     for (const [at, count] of other.counts.entries()) this.counts[at] = (this.counts[at] ?? 0) + count;
-    const { extremes } = this;
-    extremes[MIN] = Math.min(extremes[MIN] ?? 0, other.extremes[MIN] ?? Number.POSITIVE_INFINITY);
+    const { extremes, sum } = this;
+    extremes[MIN] = Math.min(extremes[MIN] ?? 0, other.extremes[MIN] ?? MAX_NS);
     extremes[MAX] = Math.max(extremes[MAX] ?? 0, other.extremes[MAX] ?? 0);
-    extremes[SUM] = (extremes[SUM] ?? 0) + (other.extremes[SUM] ?? 0);
+    sum[0] = (sum[0] ?? 0) + (other.sum[0] ?? 0);
   }
 
   get count(): number {
@@ -73,8 +84,7 @@ export class LatencyHistogram {
 
   /** In nanoseconds; 0 where nothing was recorded. */
   get minNs(): number {
-    const min = this.extremes[MIN] ?? 0;
-    return Number.isFinite(min) ? min : 0;
+    return this.count === 0 ? 0 : (this.extremes[MIN] ?? 0);
   }
 
   get maxNs(): number {
@@ -83,7 +93,7 @@ export class LatencyHistogram {
 
   get meanNs(): number {
     const { count } = this;
-    return count === 0 ? 0 : (this.extremes[SUM] ?? 0) / count;
+    return count === 0 ? 0 : (this.sum[0] ?? 0) / count;
   }
 
   /** What this share of all stayed at or below: the upper end of the bucket. @param share from 0 to 1 */

@@ -8,8 +8,7 @@ import { NvmeError, NvmeProtocolError } from "../../nvme/error.js";
 import { IoOpcode } from "../../nvme/spec/opcodes.js";
 import { writeIoEntry } from "../../nvme/submission-entry.js";
 import { SubmissionQueue } from "../../nvme/submission-queue.js";
-import { TimeoutError } from "../../sys/errors.js";
-import { type HistogramData, LatencyHistogram } from "./perf-histogram.js";
+import { LatencyHistogram, wholeNs } from "./perf-histogram.js";
 
 export const workloads = ["read", "randread", "write", "randwrite", "randrw"] as const;
 export type Workload = (typeof workloads)[number];
@@ -44,51 +43,32 @@ export interface PerfQueueSetup {
   readonly plan: PerfPlan;
 }
 
-/** What a queue has seen between warm-up and end. */
-export interface PerfQueueResult {
-  readonly latencies: HistogramData;
-  readonly seconds: number;
-  /** Of the process, all threads together. */
-  readonly cpuMicroseconds: number;
-  /** When measuring began and ended, by performance.now() of this thread. */
-  readonly from: number;
-  readonly to: number;
-}
-
-type Phase = "warming up" | "measuring" | "draining" | "done";
-
-/** How often a queue that finds nothing looks at the clock. */
-const IDLE_TURNS = 1024;
 const NS_PER_MS = 1e6;
 const TWO_32 = 2 ** 32;
 
 export class PerfQueue {
   private readonly sq: SubmissionQueue;
   private readonly cq: CompletionQueue;
-  private readonly latencies = new LatencyHistogram();
+  readonly latencies = new LatencyHistogram();
+  /**
+   * One number: when something last completed, by performance.now(). In an array, as V8 makes an object of each such number
+   * that one function hands to another.
+   */
+  private readonly now = new Float64Array(1);
   /** When each slot's command was handed over, in milliseconds. */
   private readonly since: Float64Array;
   private readonly isOutstanding: Uint8Array;
   private readonly isRandom: boolean;
   /** Of 256 commands so many are writes. */
   private readonly writeShare: number;
-  private phase: Phase = "warming up";
-  private outstanding = 0;
   private place = 0;
   /** State of xorshift32: never 0. */
   private random: number;
-  private idleTurns = 0;
   /** Completions taken since the completion queue's doorbell rang. */
   private taken = 0;
   private readonly ringAfter: number;
-  private nextPhaseAt: number;
-  private lastCompletion: number;
-  private from = 0;
-  private to = 0;
-  private cpuBefore: NodeJS.CpuUsage | undefined;
-  private cpuMicroseconds = 0;
 
-  constructor(private readonly setup: PerfQueueSetup) {
+  constructor(readonly setup: PerfQueueSetup) {
     const { id, entries, sqWords, cqWords, doorbells, sqDoorbell, cqDoorbell, plan } = setup;
     this.sq = new SubmissionQueue(id, entries, sqWords, doorbells, sqDoorbell);
     this.cq = new CompletionQueue(id, entries, cqWords, doorbells, cqDoorbell);
@@ -102,74 +82,74 @@ export class PerfQueue {
     // Each queue begins elsewhere.
     this.random = (0x9e37_79b9 * id) | 1;
     this.place = Math.floor((plan.places / 64) * (id - 1)) % plan.places;
-    this.lastCompletion = performance.now();
-    this.nextPhaseAt = this.lastCompletion + plan.warmUpMs;
   }
 
-  get isDone(): boolean {
-    return this.phase === "done";
+  /** Commands that the controller has. */
+  get outstanding(): number {
+    return this.isOutstanding.reduce((sum, one) => sum + one, 0);
+  }
+
+  /** When something last completed, or was first handed over, by performance.now(). */
+  get lastCompletion(): number {
+    return this.now[0] ?? 0;
   }
 
   /** Hands the first commands over. */
   start(): void {
-    const now = performance.now();
-    this.outstanding = this.setup.plan.depth;
-    this.changePhase(now);
-    for (let slot = 0; slot < this.setup.plan.depth; slot++) this.issue(slot, now);
+    this.now.fill(performance.now());
+    for (let slot = 0; slot < this.setup.plan.depth; slot++) this.issue(slot);
     this.sq.ring();
   }
 
   /**
-   * Takes what has completed, and hands as much over again.
+   * Takes what has completed, and hands as much over again. Does the same from the first command to the last: V8 compiles
+   * anew, which takes a processor for a while, where a loop goes a way that it never went.
    * @returns how many
-   * @throws NvmeError, NvmeProtocolError, TimeoutError
+   * @throws NvmeError, NvmeProtocolError
    */
   turn(): number {
-    const { cq, sq, since, isOutstanding, latencies } = this;
+    const { cq, sq, since, latencies } = this;
     const count = cq.reap(cq.entries);
-    if (count === 0) {
-      if ((++this.idleTurns & (IDLE_TURNS - 1)) === 0) this.checkTime(performance.now());
-      return 0;
-    }
+    if (count === 0) return 0;
     const now = performance.now();
-    const { cids, statuses } = cq;
-    const measures = this.phase === "measuring";
-    const goesOn = this.phase !== "draining";
+    this.now[0] = now;
     for (let i = 0; i < count; i++) {
-      const slot = cids[i] ?? 0;
-      if ((statuses[i] ?? 0) !== 0 || isOutstanding[slot] !== 1) this.refuse(slot, statuses[i] ?? 0);
-      isOutstanding[slot] = 0;
-      if (measures) latencies.record((now - (since[slot] ?? 0)) * NS_PER_MS);
-      if (goesOn) this.issue(slot, now);
+      const slot = this.settle(i);
+      latencies.record(wholeNs((now - (since[slot] ?? 0)) * NS_PER_MS));
+      this.issue(slot);
     }
-    if (!goesOn) this.outstanding -= count;
-    this.lastCompletion = now;
     // First what the controller waits for.
     sq.ring();
-    this.taken += count;
-    if (this.taken > this.ringAfter) {
-      cq.ring();
-      this.taken = 0;
-    }
-    if (now >= this.nextPhaseAt || this.outstanding === 0) this.changePhase(now);
+    this.giveBack(count);
     return count;
   }
 
-  /** For a queue that waits for interrupts and gets none. @throws TimeoutError */
-  checkTime(now: number): void {
-    const { timeoutMs } = this.setup.plan;
-    if (now - this.lastCompletion > timeoutMs) {
-      throw new TimeoutError(`${this.outstanding} commands of queue ${this.setup.id}`, timeoutMs);
-    }
+  /** Takes what has completed, and no more. @returns how many @throws as {@link turn} */
+  drain(): number {
+    const count = this.cq.reap(this.cq.entries);
+    for (let i = 0; i < count; i++) this.settle(i);
+    this.giveBack(count);
+    return count;
   }
 
-  /** After the end. */
-  result(): PerfQueueResult {
-    const { from, to, cpuMicroseconds } = this;
-    return { latencies: this.latencies.data, seconds: (to - from) / 1000, cpuMicroseconds, from, to };
+  /** @returns the slot of a completion that was found */
+  private settle(at: number): number {
+    const { cq, isOutstanding } = this;
+    const slot = cq.cids[at] ?? 0;
+    const status = cq.statuses[at] ?? 0;
+    if (status !== 0 || isOutstanding[slot] !== 1) this.refuse(slot, status);
+    isOutstanding[slot] = 0;
+    return slot;
   }
 
-  private issue(slot: number, now: number): void {
+  private giveBack(count: number): void {
+    this.taken += count;
+    if (this.taken <= this.ringAfter) return;
+    this.cq.ring();
+    this.taken = 0;
+  }
+
+  private issue(slot: number): void {
     const { sq, setup, isOutstanding, since } = this;
     const { prps, plan } = setup;
     const { blocks, nsid } = plan;
@@ -194,7 +174,7 @@ export class PerfQueue {
     );
     sq.post();
     isOutstanding[slot] = 1;
-    since[slot] = now;
+    since[slot] = this.now[0] ?? 0;
   }
 
   private nextPlace(places: number): number {
@@ -210,22 +190,6 @@ export class PerfQueue {
     const { place } = this;
     this.place = place + 1 < places ? place + 1 : 0;
     return place;
-  }
-
-  private changePhase(now: number): void {
-    const { plan } = this.setup;
-    if (this.phase === "warming up" && now >= this.nextPhaseAt) {
-      this.phase = "measuring";
-      this.nextPhaseAt = now + plan.runMs;
-      this.from = now;
-      this.cpuBefore = process.cpuUsage();
-    } else if (this.phase === "measuring" && now >= this.nextPhaseAt) {
-      const { user, system } = process.cpuUsage(this.cpuBefore);
-      this.cpuMicroseconds = user + system;
-      this.phase = "draining";
-      this.to = now;
-      this.nextPhaseAt = Number.POSITIVE_INFINITY;
-    } else if (this.phase === "draining" && this.outstanding === 0) this.phase = "done";
   }
 
   private refuse(slot: number, status: number): never {

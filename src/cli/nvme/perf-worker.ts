@@ -6,7 +6,8 @@ import { IovaError } from "../../sys/errors.js";
 import { Lease } from "../../sys/resource.js";
 import { read } from "../../sys/syscalls.js";
 import { watchReadable } from "../../sys/watch.js";
-import { PerfQueue, type PerfQueueResult, type PerfQueueSetup } from "./perf-queue.js";
+import type { PerfQueueSetup } from "./perf-queue.js";
+import { type PerfQueueResult, PerfRun } from "./perf-run.js";
 
 export interface PerfWorkerData {
   readonly setup: PerfQueueSetup;
@@ -26,8 +27,8 @@ export type PerfWorkerMessage =
 
 const CHECK_MS = 1000;
 
-/** @throws as PerfQueue.turn() */
-async function runByInterrupt(queue: PerfQueue, eventFd: number): Promise<void> {
+/** @throws as PerfRun.turn() */
+async function runByInterrupt(run: PerfRun, eventFd: number): Promise<void> {
   const owner = new Lease("queue interrupts", () => {});
   const counter = new BigUint64Array(1);
   try {
@@ -35,45 +36,45 @@ async function runByInterrupt(queue: PerfQueue, eventFd: number): Promise<void> 
       const attempt = (work: () => void): void => {
         try {
           work();
-          if (queue.isDone) resolve();
+          if (run.isDone) resolve();
         } catch (error) {
           reject(error);
         }
       };
-      const timer = setInterval(() => attempt(() => queue.checkTime(performance.now())), CHECK_MS);
+      const timer = setInterval(() => attempt(() => run.look()), CHECK_MS);
       watchReadable(
         eventFd,
         owner,
         () => {
-          if (read(eventFd, counter) !== null) attempt(() => queue.turn());
+          if (read(eventFd, counter) !== null) attempt(() => run.turn());
         },
         () => clearInterval(timer),
       );
-      attempt(() => queue.start());
+      attempt(() => run.start());
     });
   } finally {
     owner.close();
   }
 }
 
-/** @throws as PerfQueue.turn() */
+/** @throws as PerfRun.turn() */
 export async function runPerfQueue({ setup, eventFd }: PerfWorkerData): Promise<PerfWorkerResult> {
   const collections: { startTime: number; duration: number }[] = [];
   const observer = new PerformanceObserver((list) => {
     collections.push(...list.getEntries());
   });
   observer.observe({ entryTypes: ["gc"] });
-  const queue = new PerfQueue(setup);
-  if (eventFd !== undefined) await runByInterrupt(queue, eventFd);
+  const run = new PerfRun(setup);
+  if (eventFd !== undefined) await runByInterrupt(run, eventFd);
   else {
-    queue.start();
-    while (!queue.isDone) queue.turn();
+    run.start();
+    run.poll();
   }
   // What was observed meanwhile is told by the event loop.
   await setImmediate();
   await setImmediate();
   observer.disconnect();
-  const result = queue.result();
+  const result = run.result();
   const meanwhile = collections.filter(({ startTime }) => startTime >= result.from && startTime < result.to);
   const gcMs = meanwhile.reduce((sum, { duration }) => sum + duration, 0);
   return { ...result, gcCount: meanwhile.length, gcMs };

@@ -10,8 +10,9 @@ import { openNamespace, withController } from "./open.js";
 import { type Json, pairs, print, printJson } from "./output.js";
 import { LatencyHistogram } from "./perf-histogram.js";
 import { PERF_HELP, type PerfOptions, parsePerfOptions } from "./perf-options.js";
-import { type PerfPlan, PerfQueue, type PerfQueueSetup } from "./perf-queue.js";
+import type { PerfPlan, PerfQueueSetup } from "./perf-queue.js";
 import { PerfRings } from "./perf-rings.js";
+import { PerfRun } from "./perf-run.js";
 import type { PerfWorkerData, PerfWorkerMessage, PerfWorkerResult } from "./perf-worker.js";
 import type { NvmeSubcommand } from "./subcommand.js";
 
@@ -127,15 +128,15 @@ async function resultOf(worker: Worker): Promise<PerfWorkerResult> {
 
 /** All queues in turns on this thread: doorbells that are told by message can't be rung from another. */
 function driveHere(setups: readonly PerfQueueSetup[], afterRing: () => void): PerfWorkerResult[] {
-  const queues = setups.map((setup) => new PerfQueue(setup));
-  for (const queue of queues) queue.start();
+  const runs = setups.map((setup) => new PerfRun(setup));
+  for (const run of runs) run.start();
   afterRing();
-  while (!queues.every(({ isDone }) => isDone)) {
+  while (!runs.every(({ isDone }) => isDone)) {
     let count = 0;
-    for (const queue of queues) if (!queue.isDone) count += queue.turn();
+    for (const run of runs) if (!run.isDone) count += run.turn();
     if (count > 0) afterRing();
   }
-  return queues.map((queue) => ({ ...queue.result(), gcCount: 0, gcMs: 0 }));
+  return runs.map((run) => ({ ...run.result(), gcCount: 0, gcMs: 0 }));
 }
 
 function report(
