@@ -1,6 +1,8 @@
 /**
  * iova: the IOMMU for Node.js.
  *
+ * Devices in software, and the server that offers them to others, are a part of its own: `iova/emulator`.
+ *
  * @packageDocumentation
  */
 export type { BackingOptions, PageChoice } from "./dma/backing.js";
@@ -29,24 +31,6 @@ export {
 } from "./dma/space.js";
 export { exportUdmabuf, Udmabuf, type UdmabufOptions } from "./dma/udmabuf.js";
 export { DmaWindow } from "./dma/window.js";
-export { type EduOptions, EmulatedEdu } from "./emulator/edu/device.js";
-export type { AnaStateName } from "./emulator/nvme/asymmetric-access.js";
-export { type CmbUse, cmbUses } from "./emulator/nvme/cmb-rules.js";
-export { EmulatedNvme } from "./emulator/nvme/controller.js";
-export { type FaultKind, type FaultOptions, faultFromText } from "./emulator/nvme/faults.js";
-export {
-  type EmulatedFirmwareOptions,
-  emulatedFirmware,
-  type FirmwareReset,
-} from "./emulator/nvme/firmware-image.js";
-export type { HostMemoryUse } from "./emulator/nvme/host-memory-cache.js";
-export type { NvmeEmulatorOptions } from "./emulator/nvme/options.js";
-export {
-  type EmulatorOrder,
-  type EmulatorRequest,
-  type RunningEmulator,
-  startEmulator,
-} from "./emulator/worker.js";
 export type { IommufdCapabilities } from "./iommufd/capabilities.js";
 export type { BoundDevice } from "./iommufd/device-ref.js";
 export {
@@ -318,19 +302,8 @@ export { VfioUserProtocolError } from "./vfio-user/channel.js";
 export { type Answer, type ClientDma, type ServerState, VfioUserClient } from "./vfio-user/client.js";
 export { VfioUserDevice } from "./vfio-user/device.js";
 export { VfioUserDmaLogging } from "./vfio-user/dma-logging.js";
-export type {
-  ClientMemory,
-  DeviceHost,
-  DeviceMigration,
-  EmulatedBar,
-  EmulatedDevice,
-  IoEventWrite,
-  MappableArea,
-  MemorySpan,
-} from "./vfio-user/emulated-device.js";
 export { type IoEventPlace, VfioUserIoEventFd } from "./vfio-user/io-events.js";
 export { VfioUserMapper } from "./vfio-user/mapper.js";
 export { VfioUserMigration, VfioUserMigrationData } from "./vfio-user/migration.js";
 export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";
-export { VfioUserServer, type VfioUserServerOptions } from "./vfio-user/server.js";
 export type { VfioUserCapabilities } from "./vfio-user/version.js";

@@ -10,10 +10,10 @@ import {
   IovaError,
   listPciFunctions,
   parseBdf,
-  startEmulator,
   usersOf,
   type VfioBinding,
 } from "iova";
+import { startEmulator } from "iova/emulator";
 import { GuestToolError } from "../../guest/errors.js";
 import { StderrProgress } from "../../guest/progress.js";
 import { runGuest } from "../../guest/run.js";

@@ -35,7 +35,7 @@ export interface OrderAnswer {
 
 /** A device on a thread of its own. */
 export interface RunningEmulator extends AsyncDisposable {
-  /** What {@link PciDevice.open} takes. */
+  /** What `PciDevice.open()` takes. */
   readonly address: string;
   /**
    * Has an emulated NVMe controller do what {@link EmulatedNvme} does by the method of that name.

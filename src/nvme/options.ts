@@ -3,73 +3,39 @@ import { DmaSpace } from "../dma/space.js";
 import { allBackendNames, type BackendName } from "../pci/backend.js";
 import type { InterruptKind } from "../pci/interrupts.js";
 import { ConfigError } from "../sys/errors.js";
-import { lazily } from "../sys/lazy.js";
-import { integer, isEmpty, number, readOptions } from "../sys/schema.js";
+import { GivenOptions, integer, number } from "../sys/schema.js";
 import { isUuid } from "../vfio/uuid.js";
 import type { VfioUserOptions } from "../vfio-user/options.js";
 
-/** What is left out. */
-const usual = {
-  spinMicroseconds: 50,
-  queues: 1,
-  queueEntries: 256,
-  adminQueueEntries: 32,
-  arbitration: "round-robin",
-  timeoutMs: 30_000,
-  shadowDoorbells: false,
-  restoreFeatures: true,
-  recovery: { attempts: 0, delayMs: 100, retry: "fail" },
-} as const;
-
 /** Weights of WRR are 8-bit fields, zero-based. */
-const weight = lazily(() => z._default(integer(1, 256), 1));
+const weight = () => z._default(integer(1, 256), 1);
 
-const schema = lazily(() =>
-  z.strictObject({
-    backend: z.optional(z.enum(allBackendNames)),
-    dma: z.optional(z.instanceof(DmaSpace)),
-    // Checked by who takes it, PciDevice.open().
-    vfioUser: z.optional(z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null)),
-    vfToken: z.optional(z.string().check(z.refine(isUuid, "must be a UUID"))),
-    completion: z.optional(z.enum(["interrupt", "poll", "adaptive"])),
-    spinMicroseconds: z._default(number(0, 1_000_000), usual.spinMicroseconds),
-    queues: z._default(integer(0, 65535), usual.queues),
-    queueEntries: z._default(integer(2, 65536), usual.queueEntries),
-    adminQueueEntries: z._default(integer(2, 4096), usual.adminQueueEntries),
-    vectors: z.optional(integer(1, 2048)),
-    interruptKind: z.optional(z.enum(["msix", "msi", "intx"])),
-    memoryPageBytes: z.optional(
-      integer(4096, 2 ** 27).check(
-        z.refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two"),
+const arbitrationSchema = () =>
+  z.union([
+    z.literal("round-robin"),
+    z.strictObject({
+      low: weight(),
+      medium: weight(),
+      high: weight(),
+      burst: z.optional(
+        integer(1, 64).check(
+          z.refine((count) => Number.isInteger(Math.log2(count)), "must be a power of two"),
+        ),
       ),
-    ),
-    arbitration: z._default(
-      z.union([
-        z.literal("round-robin"),
-        z.strictObject({
-          low: weight(),
-          medium: weight(),
-          high: weight(),
-          burst: z.optional(integer(1, 64)),
-        }),
-      ]),
-      usual.arbitration,
-    ),
-    commandSets: z.optional(z.enum(["nvm", "all", "admin"])),
-    timeoutMs: z._default(number(1, 600_000), usual.timeoutMs),
-    keepAliveMs: z.optional(integer(100, 3_600_000)),
-    shadowDoorbells: z._default(z.boolean(), usual.shadowDoorbells),
-    restoreFeatures: z._default(z.boolean(), usual.restoreFeatures),
-    recovery: z._default(
-      z.strictObject({
-        attempts: z._default(integer(0, 1000), 3),
-        delayMs: z._default(number(0, 60_000), 100),
-        retry: z._default(z.enum(["fail", "reads", "all"]), "fail"),
-      }),
-      usual.recovery,
-    ),
-  }),
-);
+    }),
+  ]);
+
+const recoverySchema = () =>
+  z.strictObject({
+    attempts: z._default(integer(0, 1000), 3),
+    delayMs: z._default(number(0, 60_000), 100),
+    retry: z._default(z.enum(["fail", "reads", "all"]), "fail"),
+  });
+
+const pageSchema = () =>
+  integer(4096, 2 ** 27).check(
+    z.refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two"),
+  );
 
 /** Options of {@link NvmeController.open}. */
 export interface NvmeOptions {
@@ -163,25 +129,42 @@ export interface NvmeOptions {
 }
 
 /** Options with all defaults. */
-export type NvmeConfig = z.output<ReturnType<typeof schema>>;
+export type NvmeConfig = ReturnType<typeof parseNvmeOptions>;
 
 /** @throws ConfigError naming every option that is wrong */
-export function parseNvmeOptions(options: NvmeOptions): NvmeConfig {
-  if (isEmpty(options)) return usual;
-  const config = readOptions("NVMe options", schema(), options);
-  const { arbitration, commandSets, queues } = config;
-  if (commandSets === "admin" && options.queues !== undefined && queues > 0) {
-    throw new ConfigError("NVMe options: queues: there are none with commandSets admin");
-  }
+export function parseNvmeOptions(options: NvmeOptions) {
+  const given = new GivenOptions("NVMe options", options);
+  const config = {
+    backend: given.get("backend", () => z.enum(allBackendNames)),
+    dma: given.get("dma", () => z.instanceof(DmaSpace)),
+    // Checked by who takes it, PciDevice.open().
+    vfioUser: given.get("vfioUser", () =>
+      z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null),
+    ),
+    vfToken: given.get("vfToken", () => z.string().check(z.refine(isUuid, "must be a UUID"))),
+    completion: given.get("completion", () => z.enum(["interrupt", "poll", "adaptive"])),
+    spinMicroseconds: given.get("spinMicroseconds", () => number(0, 1_000_000)) ?? 50,
+    queues: given.get("queues", () => integer(0, 65535)) ?? 1,
+    queueEntries: given.get("queueEntries", () => integer(2, 65536)) ?? 256,
+    adminQueueEntries: given.get("adminQueueEntries", () => integer(2, 4096)) ?? 32,
+    vectors: given.get("vectors", () => integer(1, 2048)),
+    interruptKind: given.get("interruptKind", () => z.enum(["msix", "msi", "intx"])),
+    memoryPageBytes: given.get("memoryPageBytes", pageSchema),
+    arbitration: given.get("arbitration", arbitrationSchema) ?? "round-robin",
+    commandSets: given.get("commandSets", () => z.enum(["nvm", "all", "admin"])),
+    timeoutMs: given.get("timeoutMs", () => number(1, 600_000)) ?? 30_000,
+    keepAliveMs: given.get("keepAliveMs", () => integer(100, 3_600_000)),
+    shadowDoorbells: given.get("shadowDoorbells", z.boolean) ?? false,
+    restoreFeatures: given.get("restoreFeatures", z.boolean) ?? true,
+    recovery: given.get("recovery", recoverySchema) ?? { attempts: 0, delayMs: 100, retry: "fail" as const },
+  };
+  given.end();
   if (config.completion === "poll" && config.interruptKind !== undefined) {
     throw new ConfigError("NVMe options: interruptKind: nobody waits for interrupts with completion poll");
   }
-  if (
-    arbitration !== "round-robin" &&
-    arbitration.burst !== undefined &&
-    !Number.isInteger(Math.log2(arbitration.burst))
-  ) {
-    throw new ConfigError("NVMe options: arbitration.burst: must be a power of two");
+  if (config.commandSets !== "admin") return config;
+  if (options.queues !== undefined && config.queues > 0) {
+    throw new ConfigError("NVMe options: queues: there are none with commandSets admin");
   }
-  return commandSets === "admin" ? { ...config, queues: 0 } : config;
+  return { ...config, queues: 0 };
 }

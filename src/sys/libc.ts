@@ -5,7 +5,7 @@
  * `intptr_t` and `uintptr_t` are used for addresses because koffi then returns a plain number (user
  * addresses are below 2^47); a `void *` result would be a bigint, and MAP_FAILED a huge positive one.
  */
-import koffi from "koffi";
+import { koffi } from "./koffi.js";
 
 // Any already loaded object answers dlsym for libc, on glibc and musl alike.
 const libc = koffi.load(null);

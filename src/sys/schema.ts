@@ -23,14 +23,6 @@ export function number(min: number, max: number): z.ZodMiniNumber {
  */
 const reading = lazily(() => ({ jitless: true, error: en().localeError }));
 
-/**
- * Whether no option was given: then nothing has to be read, and for a program's first connection the schema, which takes
- * milliseconds to make, needn't be there.
- */
-export function isEmpty(options: unknown): boolean {
-  return typeof options === "object" && options !== null && Object.keys(options).length === 0;
-}
-
 /** What is wrong with a value, as one line. */
 export class Problems {
   constructor(
@@ -41,11 +33,20 @@ export class Problems {
 
 /** @returns what the schema makes of the value, or what is wrong with it */
 export function read<T extends z.core.$ZodType>(schema: T, value: unknown): z.output<T> | Problems {
+  return readAt([], schema, value);
+}
+
+/** @param place of the value in what the user gave */
+function readAt<T extends z.core.$ZodType>(
+  place: readonly string[],
+  schema: T,
+  value: unknown,
+): z.output<T> | Problems {
   const result = z.safeParse(schema, value, reading());
   if (result.success) return result.data;
   const { issues } = result.error;
   return new Problems(
-    issues.map(({ path, message }) => `${path.join(".") || "options"}: ${message}`).join("; "),
+    issues.map(({ path, message }) => `${[...place, ...path].join(".") || "options"}: ${message}`).join("; "),
     result.error,
   );
 }
@@ -62,4 +63,46 @@ export function readOptions<T extends z.core.$ZodType>(
   const result = read(schema, options);
   if (result instanceof Problems) throw new ConfigError(`${what}: ${result.text}`, { cause: result.cause });
   return result;
+}
+
+/**
+ * Reads options one by one, and describes only those that were given: schemas take milliseconds to make, and most programs
+ * leave most of the options out.
+ */
+export class GivenOptions<T extends object> {
+  private readonly problems: Problems[] = [];
+  private readonly known = new Set<string>();
+
+  /**
+   * @param what names them in the error: "NVMe options"
+   * @throws ConfigError: no object
+   */
+  constructor(
+    private readonly what: string,
+    private readonly options: T,
+  ) {
+    if (typeof options !== "object" || options === null || Array.isArray(options)) {
+      throw new ConfigError(`${what}: must be an object`);
+    }
+  }
+
+  /** @returns undefined where it was left out, or is wrong: then {@link end} tells */
+  get<S extends z.core.$ZodType>(name: keyof T & string, schema: () => S): z.output<S> | undefined {
+    this.known.add(name);
+    const value: unknown = this.options[name];
+    if (value === undefined) return undefined;
+    const result = readAt([name], schema(), value);
+    if (!(result instanceof Problems)) return result;
+    this.problems.push(result);
+    return undefined;
+  }
+
+  /** All that can be given was asked for. @throws ConfigError naming every option that is wrong or not known */
+  end(): void {
+    const texts = this.problems.map(({ text }) => text);
+    for (const name of Object.keys(this.options))
+      if (!this.known.has(name)) texts.push(`${name}: unknown option`);
+    if (texts.length === 0) return;
+    throw new ConfigError(`${this.what}: ${texts.join("; ")}`, { cause: this.problems[0]?.cause });
+  }
 }

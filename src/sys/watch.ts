@@ -1,6 +1,7 @@
 /** Descriptors in Node's event loop. The only use of koffi.node.poll, whose pitfalls end here. */
-import koffi from "koffi";
+
 import { BusyError, SysError } from "./errors.js";
+import { koffi } from "./koffi.js";
 import { c, lastErrno } from "./libc.js";
 import { Lease, Resource } from "./resource.js";
 

@@ -1,35 +1,17 @@
 import * as z from "zod/mini";
-import { lazily } from "../sys/lazy.js";
-import { integer, isEmpty, readOptions } from "../sys/schema.js";
+import { GivenOptions, integer } from "../sys/schema.js";
 
 /** What timers and poll(2) take. */
 const MAX_MS = 2 ** 31 - 1;
 
-/** What is left out. */
-const usual = { timeoutMs: 10_000, trustServer: false, reconnect: undefined } as const;
+const milliseconds = () => integer(1, MAX_MS);
 
-const milliseconds = lazily(() => integer(1, MAX_MS));
-
-const plan = lazily(() =>
+const planSchema = () =>
   z.strictObject({
     timeoutMs: z._default(milliseconds(), 30_000),
     firstPauseMs: z._default(milliseconds(), 10),
     longestPauseMs: z._default(milliseconds(), 1000),
-  }),
-);
-
-const schema = lazily(() =>
-  z.strictObject({
-    timeoutMs: z._default(milliseconds(), usual.timeoutMs),
-    trustServer: z._default(z.boolean(), usual.trustServer),
-    reconnect: z.pipe(
-      z.optional(z.union([z.boolean(), plan()])),
-      z.transform((value) =>
-        typeof value === "object" ? value : value === true ? z.parse(plan(), {}) : undefined,
-      ),
-    ),
-  }),
-);
+  });
 
 /** When a server that has gone is looked for. */
 export interface ReconnectOptions {
@@ -58,10 +40,22 @@ export interface VfioUserOptions {
 }
 
 /** {@link ReconnectOptions} with what was left out. */
-export type ReconnectPlan = z.output<ReturnType<typeof plan>>;
+export type ReconnectPlan = z.output<ReturnType<typeof planSchema>>;
 
 /** @throws ConfigError naming every option that is wrong */
-export function parseVfioUserOptions(options: VfioUserOptions): z.output<ReturnType<typeof schema>> {
-  if (isEmpty(options)) return usual;
-  return readOptions("vfio-user options", schema(), options);
+export function parseVfioUserOptions(options: VfioUserOptions) {
+  const given = new GivenOptions("vfio-user options", options);
+  const reconnect = given.get("reconnect", () => z.union([z.boolean(), planSchema()])) ?? false;
+  const config = {
+    timeoutMs: given.get("timeoutMs", milliseconds) ?? 10_000,
+    trustServer: given.get("trustServer", z.boolean) ?? false,
+    reconnect: planOf(reconnect),
+  };
+  given.end();
+  return config;
+}
+
+function planOf(reconnect: boolean | ReconnectPlan): ReconnectPlan | undefined {
+  if (reconnect === false) return undefined;
+  return reconnect === true ? z.parse(planSchema(), {}) : reconnect;
 }

@@ -7,9 +7,9 @@ const EXACT = 2 << SUB_BITS;
 const MAX_NS = 2 ** 31 - 1;
 const BUCKETS = bucketOf(MAX_NS) + 1;
 
-/** Latencies as they are recorded: a small integer costs nothing to hand over. @param ns not negative */
+/** A small integer costs nothing to hand to {@link LatencyHistogram.record}; of other numbers V8 makes an object. */
 export function wholeNs(ns: number): number {
-  return ns < MAX_NS ? ns | 0 : MAX_NS;
+  return ns <= MAX_NS ? ns | 0 : Math.round(ns);
 }
 
 function bucketOf(ns: number): number {
@@ -27,53 +27,49 @@ function bucketEnd(at: number): number {
 /** What workers send. */
 export interface HistogramData {
   readonly counts: Uint32Array;
-  /** Lowest and highest in nanoseconds. */
-  readonly extremes: Int32Array;
-  /** One number: all of them together, in nanoseconds. */
-  readonly sum: Float64Array;
+  /** Lowest, highest and sum in nanoseconds. */
+  readonly extremes: Float64Array;
 }
 
 const MIN = 0;
 const MAX = 1;
+const SUM = 2;
 
 export class LatencyHistogram {
   private readonly counts: Uint32Array;
-  private readonly extremes: Int32Array;
-  private readonly sum: Float64Array;
+  private readonly extremes: Float64Array;
 
   constructor(data?: HistogramData) {
     this.counts = data?.counts ?? new Uint32Array(BUCKETS);
-    this.extremes = data?.extremes ?? Int32Array.of(MAX_NS, 0);
-    this.sum = data?.sum ?? new Float64Array(1);
+    this.extremes = data?.extremes ?? Float64Array.of(Number.POSITIVE_INFINITY, 0, 0);
   }
 
   get data(): HistogramData {
-    const { counts, extremes, sum } = this;
-    return { counts, extremes, sum };
+    return { counts: this.counts, extremes: this.extremes };
   }
 
   reset(): void {
     this.counts.fill(0);
-    this.extremes.set([MAX_NS, 0]);
-    this.sum.fill(0);
+    this.extremes.set([Number.POSITIVE_INFINITY, 0, 0]);
   }
 
-  /** @param ns of {@link wholeNs} */
+  /** @param ns whole nanoseconds ({@link wholeNs}) */
   record(ns: number): void {
-    const { counts, extremes, sum } = this;
-    const at = bucketOf(ns);
+    const { counts, extremes } = this;
+    const at = bucketOf(Math.min(ns, MAX_NS));
     counts[at] = (counts[at] ?? 0) + 1;
+    // No branch: one that is seldom taken would make V8 compile this anew.
     extremes[MIN] = Math.min(extremes[MIN] ?? 0, ns);
     extremes[MAX] = Math.max(extremes[MAX] ?? 0, ns);
-    sum[0] = (sum[0] ?? 0) + ns;
+    extremes[SUM] = (extremes[SUM] ?? 0) + ns;
   }
 
   add(other: HistogramData): void {
     for (const [at, count] of other.counts.entries()) this.counts[at] = (this.counts[at] ?? 0) + count;
-    const { extremes, sum } = this;
-    extremes[MIN] = Math.min(extremes[MIN] ?? 0, other.extremes[MIN] ?? MAX_NS);
+    const { extremes } = this;
+    extremes[MIN] = Math.min(extremes[MIN] ?? 0, other.extremes[MIN] ?? Number.POSITIVE_INFINITY);
     extremes[MAX] = Math.max(extremes[MAX] ?? 0, other.extremes[MAX] ?? 0);
-    sum[0] = (sum[0] ?? 0) + (other.sum[0] ?? 0);
+    extremes[SUM] = (extremes[SUM] ?? 0) + (other.extremes[SUM] ?? 0);
   }
 
   get count(): number {
@@ -84,7 +80,8 @@ export class LatencyHistogram {
 
   /** In nanoseconds; 0 where nothing was recorded. */
   get minNs(): number {
-    return this.count === 0 ? 0 : (this.extremes[MIN] ?? 0);
+    const min = this.extremes[MIN] ?? 0;
+    return Number.isFinite(min) ? min : 0;
   }
 
   get maxNs(): number {
@@ -93,7 +90,7 @@ export class LatencyHistogram {
 
   get meanNs(): number {
     const { count } = this;
-    return count === 0 ? 0 : (this.sum[0] ?? 0) / count;
+    return count === 0 ? 0 : (this.extremes[SUM] ?? 0) / count;
   }
 
   /** What this share of all stayed at or below: the upper end of the bucket. @param share from 0 to 1 */

@@ -1,6 +1,6 @@
 /** Identify, log pages, features, events and management, on the emulated controller behind a socket. */
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { RunningEmulator } from "../../../src/emulator/worker.js";
+import type { NvmeEmulatorOptions, RunningEmulator } from "../../../src/emulator/index.js";
 import {
   ArgumentError,
   decodeBits,
@@ -8,7 +8,6 @@ import {
   FeatureId,
   LogPageId,
   NvmeController,
-  type NvmeEmulatorOptions,
   NvmeError,
   type NvmeEvent,
   Oacs,

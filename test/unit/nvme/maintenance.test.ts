@@ -1,9 +1,9 @@
 /** Commands that begin something and come back at once, on the emulated controller behind a socket. */
 import { describe, expect, test } from "vitest";
+import { emulatedFirmware } from "../../../src/emulator/index.js";
 import {
   ArgumentError,
   AsyncEventInfo,
-  emulatedFirmware,
   Feature,
   LogPageId,
   type NvmeController,

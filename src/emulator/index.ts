@@ -1,0 +1,36 @@
+/**
+ * Devices in software, in this process or offered to others by vfio-user. A part of its own: a driver's program, which has no
+ * use for them, starts without them.
+ *
+ * @packageDocumentation
+ */
+
+export type {
+  ClientMemory,
+  DeviceHost,
+  DeviceMigration,
+  EmulatedBar,
+  EmulatedDevice,
+  IoEventWrite,
+  MappableArea,
+  MemorySpan,
+} from "../vfio-user/emulated-device.js";
+export { VfioUserServer, type VfioUserServerOptions } from "../vfio-user/server.js";
+export { type EduOptions, EmulatedEdu } from "./edu/device.js";
+export type { AnaStateName } from "./nvme/asymmetric-access.js";
+export { type CmbUse, cmbUses } from "./nvme/cmb-rules.js";
+export { EmulatedNvme } from "./nvme/controller.js";
+export { type FaultKind, type FaultOptions, faultFromText } from "./nvme/faults.js";
+export {
+  type EmulatedFirmwareOptions,
+  emulatedFirmware,
+  type FirmwareReset,
+} from "./nvme/firmware-image.js";
+export type { HostMemoryUse } from "./nvme/host-memory-cache.js";
+export type { NvmeEmulatorOptions } from "./nvme/options.js";
+export {
+  type EmulatorOrder,
+  type EmulatorRequest,
+  type RunningEmulator,
+  startEmulator,
+} from "./worker.js";
