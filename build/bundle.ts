@@ -1,11 +1,12 @@
 /**
- * The package's entry points, each as one file, dist/iova.js and dist/emulator.js, and what both need as a third: Node takes
- * about a millisecond for each module that it looks up, reads and compiles, and there are some 370 with zod's. Run by
- * `npm run build`, after the compiler.
+ * The package's entry points, each as one file, and what both need as a third: Node takes about a millisecond for each module
+ * that it looks up, reads and compiles, and there are some 370 with zod's. The files are CommonJS, as V8 can keep code of
+ * such only; dist/iova.js and dist/emulator.js load them (src/bundle.ts). Run by `npm run build`, after the compiler.
  */
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
 
@@ -14,12 +15,12 @@ const entries = {
   iova: join(dist, "src", "index.js"),
   emulator: join(dist, "src", "emulator", "index.js"),
 };
+const WARM_UP_MS = 60_000;
 const zod = join(packageRoot(), "node_modules", "zod");
 
 const bundle = await rolldown({
   input: entries,
   platform: "node",
-  external: ["koffi"],
   plugins: [
     {
       // What a module finds beside itself (a worker's program) is still there.
@@ -32,11 +33,11 @@ const bundle = await rolldown({
     },
   ],
 });
-await bundle.write({
+const { output } = await bundle.write({
   dir: dist,
-  entryFileNames: "[name].js",
-  chunkFileNames: "shared.js",
-  format: "esm",
+  entryFileNames: "[name].cjs",
+  chunkFileNames: "shared.cjs",
+  format: "cjs",
   comments: false,
   // The only other project's code in it.
   banner: ({ moduleIds }) =>
@@ -46,13 +47,21 @@ await bundle.write({
 });
 await bundle.close();
 
-const names = async (file: string): Promise<string> =>
-  Object.keys(await import(pathToFileURL(file).href))
-    .sort()
-    .join(" ");
+for (const { fileName } of output) rmSync(join(dist, `${fileName}.code`), { force: true });
 for (const [name, entry] of Object.entries(entries)) {
-  const output = join(dist, `${name}.js`);
-  if ((await names(output)) !== (await names(entry))) {
-    throw new Error(`${output} doesn't export what ${entry} does`);
-  }
+  const names = Object.keys(await import(pathToFileURL(entry).href)).sort();
+  const text = [
+    'import { loadBundle } from "./src/bundle.js";',
+    `export const {\n${names.map((one) => `  ${one},\n`).join("")}} = loadBundle("${name}.cjs");\n`,
+  ];
+  writeFileSync(join(dist, `${name}.js`), text.join("\n"));
+}
+try {
+  // In a process of its own: nothing of the bundles is compiled yet.
+  const program = fileURLToPath(new URL("./warm-up.js", import.meta.url));
+  execFileSync(process.execPath, [program], { stdio: "inherit", timeout: WARM_UP_MS });
+} catch (error) {
+  // Everything works without.
+  const why = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`compiled code is not kept, so that each import takes longer: ${why}\n`);
 }
