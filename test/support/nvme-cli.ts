@@ -2,7 +2,7 @@
 import { vi } from "vitest";
 import { findProgram } from "../../guest/paths.js";
 import { runNvme } from "../../src/cli/nvme/main.js";
-import { runWithInput } from "./iova-cli.js";
+import { runWithInput } from "./run.js";
 
 /** Debian's nvme-cli: test/machines.ts has it installed on the host, whose programs the guest sees. */
 const nvmeProgram = findProgram("nvme", "/usr/sbin:/sbin:/usr/bin:/bin") ?? "nvme";

@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 
 /** How a program ended, and what it said. */
 export interface Outcome {
@@ -9,7 +9,7 @@ export interface Outcome {
 }
 
 /** Only ends what hangs: no test depends on how long a program takes. */
-const HANG_MS = 60_000;
+const HANG_MS = 120_000;
 
 /** Runs a program to its end. */
 export function run(program: string, args: readonly string[]): Promise<Outcome> {
@@ -24,4 +24,32 @@ export function run(program: string, args: readonly string[]): Promise<Outcome> 
 /** Runs a script with the Node that runs the tests. */
 export function runNode(...args: string[]): Promise<Outcome> {
   return run(process.execPath, args);
+}
+
+/** What a run left; standard output also as bytes. */
+export interface InputOutcome extends Outcome {
+  readonly bytes: Buffer;
+}
+
+/** Runs a program with this standard input to its end. */
+export function runWithInput(
+  program: string,
+  args: readonly string[],
+  input: Uint8Array | string = "",
+): Promise<InputOutcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { timeout: HANG_MS, killSignal: "SIGKILL" });
+    const out: Buffer[] = [];
+    const err: Buffer[] = [];
+    child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
+    child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
+    // It need not read what it is given.
+    child.stdin.on("error", () => undefined);
+    child.stdin.end(input);
+    child.once("error", reject);
+    child.once("close", (status, signal) => {
+      const bytes = Buffer.concat(out);
+      resolve({ status, signal, bytes, stdout: bytes.toString(), stderr: Buffer.concat(err).toString() });
+    });
+  });
 }

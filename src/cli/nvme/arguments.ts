@@ -12,11 +12,13 @@ type OptionTable = NonNullable<ParseArgsConfig["options"]>;
 export const CONTROLLER_OPTIONS = {
   backend: { type: "string" },
   timeout: { type: "string", short: "t" },
+  "vf-token": { type: "string" },
   "trust-server": { type: "boolean" },
 } as const satisfies OptionTable;
 
 export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join(", ")}; left out, the first that works
   --timeout MS, -t      time limit of each command in milliseconds (default 30000)
+  --vf-token UUID       the secret of a physical function and its virtual functions
   --trust-server        vfio-user: map also what the server could cut short under us (SPDK's targets)
 `;
 
@@ -126,6 +128,7 @@ export function namespaceOption(name: string, text: string | undefined): number 
 export interface ControllerOptions {
   readonly backend?: BackendName | undefined;
   readonly timeoutMs?: number | undefined;
+  readonly vfToken?: string | undefined;
   readonly vfioUser?: VfioUserOptions | undefined;
 }
 
@@ -135,6 +138,7 @@ export function controllerOptions(
   values: {
     readonly backend?: string | undefined;
     readonly timeout?: string | undefined;
+    readonly "vf-token"?: string | undefined;
     readonly "trust-server"?: boolean | undefined;
   },
 ): ControllerOptions {
@@ -146,6 +150,7 @@ export function controllerOptions(
   return {
     backend,
     timeoutMs,
+    vfToken: values["vf-token"],
     vfioUser: values["trust-server"] === true ? { trustServer: true } : undefined,
   };
 }

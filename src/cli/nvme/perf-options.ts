@@ -28,6 +28,7 @@ ${TARGET_HELP}
   --interrupts                 wait for interrupts in place of polling
   --namespace-id N, -n         the namespace (default: the only one)
   --backend NAME               ${allBackendNames.join(", ")}
+  --vf-token UUID              the secret of a physical function and its virtual functions
   --trust-server               vfio-user: map also what the server could cut short under us
                                (SPDK's targets, whose doorbells are messages otherwise)
   --json                       print JSON
@@ -66,6 +67,7 @@ export function parsePerfOptions(argv: readonly string[]): PerfOptions {
     interrupts: { type: "boolean" },
     "namespace-id": { type: "string", short: "n" },
     backend: { type: "string" },
+    "vf-token": { type: "string" },
     "trust-server": { type: "boolean" },
     json: { type: "boolean" },
     yes: { type: "boolean" },
@@ -84,7 +86,7 @@ export function parsePerfOptions(argv: readonly string[]): PerfOptions {
     queues: numberOption(NAME, "queues", values.queues, 1, 65535) ?? 1,
     interrupts: values.interrupts === true,
     nsid: namespaceOption(NAME, values["namespace-id"]),
-    controller: controllerOptions(NAME, { backend: values.backend, "trust-server": values["trust-server"] }),
+    controller: controllerOptions(NAME, values),
     json: values.json === true,
     yes: values.yes === true,
   };

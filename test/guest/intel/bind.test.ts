@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
   ArgumentError,
   BusyError,
@@ -27,7 +27,7 @@ import { driverOf } from "../../../src/pci/sysfs.js";
 import { busybox } from "../../support/busybox.js";
 import { Child, runChild } from "../../support/child.js";
 import { eduBdf, nvmeBdf, pairNicBdf, wideNvmeBdf } from "../../support/functions.js";
-import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
+import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { kernelDisk, writeDisk } from "../../support/kernel-disk.js";
 import { backends } from "../../support/nvme-machine.js";
@@ -45,10 +45,6 @@ function state(bdf: string): { driver: string | undefined; override: string } {
 
 const atBoot = { driver: "nvme", override: "(null)" };
 const bound = { driver: "vfio-pci", override: "vfio-pci" };
-
-beforeAll(() => {
-  guestProgram("nobody-bind");
-}, COMPILE_LIMIT_MS);
 
 expectNothingLeftSoon();
 beforeEach(() => {

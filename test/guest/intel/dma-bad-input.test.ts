@@ -23,10 +23,9 @@ import {
   type VfioBinding,
 } from "../../../src/index.js";
 import { runChild } from "../../support/child.js";
-import { compileTree } from "../../support/compiled.js";
 import { Edu } from "../../support/edu.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";
-import { COMPILE_LIMIT_MS } from "../../support/guest-programs.js";
+import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { mappings, residentBytes } from "../../support/proc.js";
@@ -117,7 +116,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("files: too short at the start, and cut short later", { timeout: COMPILE_LIMIT_MS }, async () => {
+  it("files: too short at the start, and cut short later", async () => {
     const path = "/dev/shm/iova-short";
     writeFileSync(path, Buffer.alloc(PAGE));
     const fd = openSync(path, "r+");
@@ -126,10 +125,8 @@ describe.each(backends)("bad input to %s", (backend) => {
       expect(() => MappedMemory.ofFile(fd, PAGE, 1, path)).toThrow(ArgumentError);
       // Cut while it is mapped: in a process of its own, which has to live.
       truncateSync(path, 4 * PAGE);
-      const program = "test/guest/fixtures/truncated.ts";
-      using tree = compileTree(program);
       const way = backend === "iommufd" ? "iommufd" : "type1";
-      const child = await runChild(tree.file(program), eduBdf(), way, path);
+      const child = await runChild(guestProgram("truncated"), eduBdf(), way, path);
       expect([await child.ended, child.stderr]).toEqual([0, ""]);
       expect(JSON.parse(child.stdout)).toEqual(Array(6).fill("ERR_IOVA_STATE"));
     } finally {
@@ -174,10 +171,8 @@ describe.each(backends)("bad input to %s", (backend) => {
   });
 });
 
-// The first of them compiles the program, which takes most of a minute without KVM.
-describe("a user without rights", { timeout: COMPILE_LIMIT_MS }, () => {
+describe("a user without rights", () => {
   expectNothingLeftSoon();
-  const program = "test/guest/fixtures/nobody-map.ts";
 
   /** Everybody may open the device's nodes while this runs. */
   async function asNobody(backend: string, account: string): Promise<Record<string, unknown>> {
@@ -191,8 +186,7 @@ describe("a user without rights", { timeout: COMPILE_LIMIT_MS }, () => {
     const modes = paths.map((path) => [path, statSync(path).mode] as const);
     for (const path of paths) chmodSync(path, 0o666);
     try {
-      using tree = compileTree(program);
-      const args = [process.execPath, tree.file(program), eduBdf(), backend, account];
+      const args = [process.execPath, guestProgram("nobody-map"), eduBdf(), backend, account];
       // The limit is taken on by the process, and holds once it is nobody.
       const { status, stdout, stderr } = await run("sh", ["-c", 'ulimit -l 1024; exec "$@"', "sh", ...args]);
       expect([status, stderr]).toEqual([0, ""]);

@@ -25,7 +25,7 @@ import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { caught } from "../../support/caught.js";
 import { runChild } from "../../support/child.js";
 import { eduBdf, emptyBarBdf, nvmeBdf, pairNvmeBdf, wideNvmeBdf } from "../../support/functions.js";
-import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
+import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, groupMembers, ways } from "../../support/nvme-machine.js";
 import { provoke } from "../../support/provoke.js";
@@ -204,8 +204,7 @@ describe("a user without permission on the nodes", () => {
   let binding: VfioBinding;
   beforeAll(() => {
     binding = bindToVfio(nvmeBdf());
-    guestProgram("nobody-open");
-  }, COMPILE_LIMIT_MS);
+  });
   afterAll(() => binding.close());
 
   async function openAsNobody(options: object): Promise<unknown> {

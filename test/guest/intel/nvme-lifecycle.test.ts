@@ -6,7 +6,7 @@ import { QueuePair } from "../../../src/nvme/queue-pair.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { Child, runChild } from "../../support/child.js";
 import { nvmeBdf } from "../../support/functions.js";
-import { COMPILE_LIMIT_MS, guestProgram, packagedProgram } from "../../support/guest-programs.js";
+import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, completions, ways } from "../../support/nvme-machine.js";
 
@@ -15,8 +15,7 @@ vi.setConfig({ testTimeout: 180_000 });
 let binding: { close(): void };
 beforeAll(() => {
   binding = bindGroup(nvmeBdf());
-  guestProgram("nvme-idle");
-}, COMPILE_LIMIT_MS);
+});
 afterAll(() => binding.close());
 expectNothingLeftSoon();
 
@@ -168,7 +167,7 @@ describe.each(backends)("processes killed in the middle of their I/O through %s"
   it(
     "leave a controller that the next one can open and use, with its data",
     async () => {
-      const program = packagedProgram("nvme-killed");
+      const program = guestProgram("nvme-killed");
       const start = (round: number): Child => {
         const way = JSON.stringify({ backend, completion: completions[round % completions.length] });
         return new Child(program, nvmeBdf(), round === 0 ? "first" : "next", way);

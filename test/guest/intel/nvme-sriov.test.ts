@@ -21,6 +21,7 @@ import { driverOf } from "../../../src/pci/sysfs.js";
 import { caught } from "../../support/caught.js";
 import { nvmeBdf, sriovNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
+import { iovaJson } from "../../support/nvme-cli.js";
 import { backends, bindGroup } from "../../support/nvme-machine.js";
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -117,6 +118,9 @@ describe.each(backends)("a virtual function through %s", (backend) => {
 
     pf.device.setVfToken(second);
     await refused({ vfToken: first });
+    expect(await iovaJson("identify", address, "--backend", backend, "--vf-token", second)).toMatchObject({
+      subnqn: pf.identify.subnqn,
+    });
     using device = PciDevice.open(address, { backend, vfToken: second });
     expect(device.function.classCode).toBe(pf.device.function.classCode);
   });

@@ -1,5 +1,5 @@
-import { beforeAll, describe, expect, it } from "vitest";
-import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
+import { describe, expect, it } from "vitest";
+import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { run } from "../../support/run.js";
 import { byVariant } from "../../support/variants.js";
@@ -10,10 +10,6 @@ const variants = [
   { variant: "account_user", mode: "user", lockedKib: 0 },
   { variant: "account_mm", mode: "process", lockedKib: 4 },
 ];
-
-beforeAll(() => {
-  guestProgram("change-process-owner");
-}, COMPILE_LIMIT_MS);
 
 describe.each(byVariant(variants))("a process's iommufd in the hands of another [%s]", (_, variant) => {
   expectNothingLeftSoon();

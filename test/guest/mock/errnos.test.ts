@@ -3,7 +3,7 @@
  * device. docs/errors.md says where the others are.
  */
 import { closeSync } from "node:fs";
-import { beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   type Hwpt,
   InvalidationError,
@@ -16,7 +16,7 @@ import {
 } from "../../../src/index.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import { sysError } from "../../support/errors.js";
-import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
+import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { MockDevice, mock, mockHwptData, mockInvalidations } from "../../support/mock.js";
@@ -277,10 +277,6 @@ describe("what the kernel refuses", () => {
 
 describe("what the kernel refuses a user without rights, or with all descriptors in use", () => {
   expectNothingLeftSoon();
-
-  beforeAll(() => {
-    guestProgram("nobody-errnos");
-  }, COMPILE_LIMIT_MS);
 
   /** Provoked in the program: ["IOMMU_OPTION", "EPERM"] and so on. */
   const expected = [

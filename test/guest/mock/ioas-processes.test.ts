@@ -1,10 +1,9 @@
 import { closeSync } from "node:fs";
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { MappedMemory } from "../../../src/index.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import { sweepAccess } from "../../support/access-sweep.js";
 import { ForeignMapping } from "../../support/foreign-mapping.js";
-import { COMPILE_LIMIT_MS, guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { BUFFER_BYTES } from "../../support/ioas-buffer.js";
 import { IoasScene, ioasVariants } from "../../support/ioas-variants.js";
@@ -15,10 +14,6 @@ import { byVariant } from "../../support/variants.js";
 
 /** Starting Node takes seconds under emulation. */
 const LONG = { timeout: 300_000 };
-
-beforeAll(() => {
-  guestProgram("ioas-mapper");
-}, COMPILE_LIMIT_MS);
 
 describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]", LONG, (_, variant) => {
   expectNothingLeftSoon();

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { runNvme } from "../../../src/cli/nvme/main.js";
 import { ConfigError } from "../../../src/sys/errors.js";
 import { emulate, socketPath } from "../../support/emulators.js";
-import { compileCli, runWithInput } from "../../support/iova-cli.js";
+import { compileCli } from "../../support/iova-cli.js";
+import { runWithInput } from "../../support/run.js";
 
 const MIB = 1 << 20;
 const LIMIT_MS = 120_000;
