@@ -2,6 +2,8 @@
  * The package's entry points, each as one file, and what both need as a third: Node takes about a millisecond for each module
  * that it looks up, reads and compiles, and there are some 370 with zod's. The files are CommonJS, as V8 can keep code of
  * such only; dist/iova.js and dist/emulator.js load them (src/bundle.ts). Run by `npm run build`, after the compiler.
+ *
+ * Each file's name tells its content: V8 knows a text by its length alone, and would run code that it kept of another one.
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,6 +13,7 @@ import { rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
 
 const dist = join(packageRoot(), "dist");
+const folder = join(dist, "bundle");
 const entries = {
   iova: join(dist, "src", "index.js"),
   emulator: join(dist, "src", "emulator", "index.js"),
@@ -18,6 +21,7 @@ const entries = {
 const WARM_UP_MS = 60_000;
 const zod = join(packageRoot(), "node_modules", "zod");
 
+rmSync(folder, { recursive: true, force: true });
 const bundle = await rolldown({
   input: entries,
   platform: "node",
@@ -27,16 +31,16 @@ const bundle = await rolldown({
       name: "import.meta.url of each module",
       transform(code, id) {
         if (!code.includes("import.meta.url")) return null;
-        const url = JSON.stringify(`./${relative(dist, id)}`);
+        const url = JSON.stringify(`./${relative(folder, id)}`);
         return code.replaceAll("import.meta.url", `new URL(${url}, import.meta.url).href`);
       },
     },
   ],
 });
 const { output } = await bundle.write({
-  dir: dist,
-  entryFileNames: "[name].cjs",
-  chunkFileNames: "shared.cjs",
+  dir: folder,
+  entryFileNames: "[name]-[hash].cjs",
+  chunkFileNames: "shared-[hash].cjs",
   format: "cjs",
   comments: false,
   // The only other project's code in it.
@@ -47,14 +51,19 @@ const { output } = await bundle.write({
 });
 await bundle.close();
 
-for (const { fileName } of output) rmSync(join(dist, `${fileName}.code`), { force: true });
-for (const [name, entry] of Object.entries(entries)) {
+for (const { fileName, name } of output) {
+  const entry = Object.entries(entries).find(([known]) => known === name)?.[1];
+  if (entry === undefined) continue;
+  const door = join(dist, `${name}.js`);
   const names = Object.keys(await import(pathToFileURL(entry).href)).sort();
   const text = [
     'import { loadBundle } from "./src/bundle.js";',
-    `export const {\n${names.map((one) => `  ${one},\n`).join("")}} = loadBundle("${name}.cjs");\n`,
+    `export const {\n${names.map((one) => `  ${one},\n`).join("")}} = loadBundle("${fileName}");\n`,
   ];
-  writeFileSync(join(dist, `${name}.js`), text.join("\n"));
+  writeFileSync(door, text.join("\n"));
+  const exports: Record<string, unknown> = await import(pathToFileURL(door).href);
+  const missing = names.filter((one) => exports[one] === undefined);
+  if (missing.length > 0) throw new Error(`${door} doesn't export ${missing.join(", ")} as ${entry} does`);
 }
 try {
   // In a process of its own: nothing of the bundles is compiled yet.
