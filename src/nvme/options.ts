@@ -10,20 +10,15 @@ import type { VfioUserOptions } from "../vfio-user/options.js";
 /** Weights of WRR are 8-bit fields, zero-based. */
 const weight = () => z._default(integer(1, 256), 1);
 
-const arbitrationSchema = () =>
-  z.union([
-    z.literal("round-robin"),
-    z.strictObject({
-      low: weight(),
-      medium: weight(),
-      high: weight(),
-      burst: z.optional(
-        integer(1, 64).check(
-          z.refine((count) => Number.isInteger(Math.log2(count)), "must be a power of two"),
-        ),
-      ),
-    }),
-  ]);
+const weightsSchema = () =>
+  z.strictObject({
+    low: weight(),
+    medium: weight(),
+    high: weight(),
+    burst: z.optional(
+      integer(1, 64).check(z.refine((count) => Number.isInteger(Math.log2(count)), "must be a power of two")),
+    ),
+  });
 
 const recoverySchema = () =>
   z.strictObject({
@@ -150,7 +145,10 @@ export function parseNvmeOptions(options: NvmeOptions) {
     vectors: given.get("vectors", () => integer(1, 2048)),
     interruptKind: given.get("interruptKind", () => z.enum(["msix", "msi", "intx"])),
     memoryPageBytes: given.get("memoryPageBytes", pageSchema),
-    arbitration: given.get("arbitration", arbitrationSchema) ?? "round-robin",
+    arbitration:
+      given.get("arbitration", () =>
+        typeof options.arbitration === "object" ? weightsSchema() : z.literal("round-robin"),
+      ) ?? "round-robin",
     commandSets: given.get("commandSets", () => z.enum(["nvm", "all", "admin"])),
     timeoutMs: given.get("timeoutMs", () => number(1, 600_000)) ?? 30_000,
     keepAliveMs: given.get("keepAliveMs", () => integer(100, 3_600_000)),

@@ -45,7 +45,9 @@ export type ReconnectPlan = z.output<ReturnType<typeof planSchema>>;
 /** @throws ConfigError naming every option that is wrong */
 export function parseVfioUserOptions(options: VfioUserOptions) {
   const given = new GivenOptions("vfio-user options", options);
-  const reconnect = given.get("reconnect", () => z.union([z.boolean(), planSchema()])) ?? false;
+  const reconnect =
+    given.get("reconnect", () => (typeof options.reconnect === "object" ? planSchema() : z.boolean())) ??
+    false;
   const config = {
     timeoutMs: given.get("timeoutMs", milliseconds) ?? 10_000,
     trustServer: given.get("trustServer", z.boolean) ?? false,

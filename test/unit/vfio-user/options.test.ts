@@ -17,9 +17,16 @@ test("true is a plan to reconnect with what is usual", () => {
   expect(parseVfioUserOptions({ reconnect: false }).reconnect).toBeUndefined();
 });
 
-test.each(["5", "null", "[1]", '{ "timeoutMs": 0 }', '{ "trustServer": 1 }', '{ "other": 1 }'])(
-  "%s is refused",
-  (json) => {
-    expect(() => parseVfioUserOptions(JSON.parse(json))).toThrow(ConfigError);
-  },
-);
+test.each([
+  ["5", "must be an object"],
+  ["null", "must be an object"],
+  ["[1]", "must be an object"],
+  ['{ "timeoutMs": 0 }', "timeoutMs"],
+  ['{ "trustServer": 1 }', "trustServer"],
+  ['{ "reconnect": { "timeoutMs": 0 } }', "reconnect.timeoutMs"],
+  ['{ "reconnect": "yes" }', "reconnect"],
+  ['{ "other": 1 }', "other: unknown option"],
+])("%s is refused, and the message says %s", (json, words) => {
+  expect(() => parseVfioUserOptions(JSON.parse(json))).toThrow(ConfigError);
+  expect(() => parseVfioUserOptions(JSON.parse(json))).toThrow(words);
+});
