@@ -116,8 +116,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
         } finally {
           space.close();
         }
-        const toFirstDma = await driveDevice(fn, nvme, backend, plan.reads, notMeasured);
-        if (toFirstDma !== undefined) firstDma.add(backend, toFirstDma);
+        await driveDevice(fn, nvme, backend, plan.reads, firstDma, notMeasured);
         // Lets a terminal, a signal or a timer have its turn.
         await new Promise((resolve) => setImmediate(resolve));
       }
@@ -181,30 +180,34 @@ function whyNot(
 }
 
 /**
- * What takes a device that does something: its first DMA, and reads of an NVMe controller.
- * @returns nanoseconds from nothing until the first DMA; undefined where there was none
+ * What takes a device that does something: its first DMA, and reads of an NVMe controller. What one round could measure
+ * counts as measured: no-IOMMU mode gets memory that a device reaches, or doesn't, by luck.
+ * @param firstDma gets the nanoseconds from nothing until the first DMA
  */
 async function driveDevice(
   fn: PciFunction,
   nvme: NvmeMeasurement,
   backend: ComparedBackend,
   reads: (typeof plans)[keyof typeof plans]["reads"],
+  firstDma: SampleBook<ComparedBackend>,
   notMeasured: NotMeasured[],
-): Promise<number | undefined> {
+): Promise<void> {
   const isNvme = fn.classCode === NVME_CLASS;
   const what = isNvme ? "NVMe reads" : "time to the first DMA";
   const isKnown = notMeasured.some((each) => each.what === what && each.backend === backend);
-  if (isKnown) return undefined;
+  if (isKnown) return;
   try {
-    if (isNvme) return await nvme.measure(backend, fn.bdf, reads);
-    if (isEdu(fn)) return await timeEduDma(backend, fn.bdf);
-    const reason = "only NVMe controllers and QEMU's edu have a DMA that is known how to start";
-    notMeasured.push({ what, backend, reason });
+    if (isNvme) firstDma.add(backend, await nvme.measure(backend, fn.bdf, reads));
+    else if (isEdu(fn)) firstDma.add(backend, await timeEduDma(backend, fn.bdf));
+    else {
+      const reason = "only NVMe controllers and QEMU's edu have a DMA that is known how to start";
+      notMeasured.push({ what, backend, reason });
+    }
   } catch (error) {
     if (!(error instanceof IovaError)) throw error;
+    if (firstDma.get(backend) !== undefined) return;
     notMeasured.push({ what, backend, reason: error.message });
   }
-  return undefined;
 }
 
 /** @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci), BusyError (another process has it) */
