@@ -51,14 +51,13 @@ const { output } = await bundle.write({
 });
 await bundle.close();
 
-for (const { fileName, name } of output) {
-  const entry = Object.entries(entries).find(([known]) => known === name)?.[1];
-  if (entry === undefined) continue;
+for (const [name, entry] of Object.entries(entries)) {
+  const file = output.find((one) => one.name === name)?.fileName;
   const door = join(dist, `${name}.js`);
   const names = Object.keys(await import(pathToFileURL(entry).href)).sort();
   const text = [
     'import { loadBundle } from "./src/bundle.js";',
-    `export const {\n${names.map((one) => `  ${one},\n`).join("")}} = loadBundle("${fileName}");\n`,
+    `export const {\n${names.map((one) => `  ${one},\n`).join("")}} = loadBundle("${file}");\n`,
   ];
   writeFileSync(door, text.join("\n"));
   const exports: Record<string, unknown> = await import(pathToFileURL(door).href);

@@ -1,6 +1,6 @@
 /**
- * How a bundle of this package (build/bundle.ts) is loaded: with the code that V8 made of it when it was built, where this
- * Node's V8 takes it: an import takes two thirds of the time. What is not in there, or not for this V8, is compiled as usual.
+ * How a bundle of this package (build/bundle.ts) is loaded: with the code that V8 made of it when it was built, which takes two
+ * thirds of the time. What is not in there, or not for this V8, is compiled as usual.
  */
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -26,9 +26,10 @@ export function loadBundle(name: string): Exports {
   const source = `(function (exports, require, __filename) {${readFileSync(file, "utf8")}\n})`;
   const script = new Script(source, { filename: file, cachedData: cacheOf(file) });
   const exports: Exports = {};
-  loaded.set(name, { script, exports });
   const body: Body = script.runInThisContext();
   body(exports, (id) => (id.startsWith("./") ? loadBundle(id.slice(2)) : nodeRequire(id)), file);
+  // Not before: what failed half-way is no bundle for the next to build on.
+  loaded.set(name, { script, exports });
   return exports;
 }
 

@@ -1,5 +1,4 @@
 /** Descriptors in Node's event loop. The only use of koffi.node.poll, whose pitfalls end here. */
-
 import { BusyError, SysError } from "./errors.js";
 import { koffi } from "./koffi.js";
 import { c, lastErrno } from "./libc.js";
