@@ -13,8 +13,9 @@ export interface CompiledTree extends Disposable {
 }
 
 /**
- * Compiles these programs, and what they import, into a temporary tree of this checkout's shape. Never dist/: a test
- * must not depend on a build having run, let alone on one that is older than the sources.
+ * Compiles these programs, and what they import, into a temporary tree of this checkout's shape. The unit suite never uses
+ * dist/: a test there must not depend on a build having run, let alone on one that is older than the sources. The guest suite
+ * tests the compiled package, and has guest-programs.ts.
  */
 export function compileTree(...programs: string[]): CompiledTree {
   const out = mkdtempSync(join(tmpdir(), "iova-test-"));

@@ -9,7 +9,9 @@ export interface Outcome {
 }
 
 /** Only ends what hangs: no test depends on how long a program takes. */
-const HANG_MS = 120_000;
+const HANG_MS = 60_000;
+/** The same for {@link runWithInput}. */
+const INPUT_HANG_MS = 120_000;
 
 /** Runs a program to its end. */
 export function run(program: string, args: readonly string[]): Promise<Outcome> {
@@ -38,7 +40,7 @@ export function runWithInput(
   input: Uint8Array | string = "",
 ): Promise<InputOutcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { timeout: HANG_MS, killSignal: "SIGKILL" });
+    const child = spawn(program, args, { timeout: INPUT_HANG_MS, killSignal: "SIGKILL" });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
