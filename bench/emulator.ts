@@ -13,13 +13,13 @@
 import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { EmulatedNvme } from "../src/emulator/nvme/controller.js";
-import { CompletionQueue } from "../src/nvme/completion-queue.js";
+import { CompletionQueue } from "../src/nvme/queues/completion-queue.js";
+import { SubmissionQueue } from "../src/nvme/queues/submission-queue.js";
 import { AdminOpcode, IoOpcode } from "../src/nvme/spec/opcodes.js";
 import { NvmeRegister } from "../src/nvme/spec/registers.js";
-import { SubmissionQueue } from "../src/nvme/submission-queue.js";
 import { MappedMemory } from "../src/sys/memory.js";
 import { memfd } from "../src/sys/syscalls.js";
-import type { ClientMemory, MemorySpan } from "../src/vfio-user/emulated-device.js";
+import type { ClientMemory, MemorySpan } from "../src/vfio-user/server/emulated-device.js";
 import { measureFirstRead } from "./first-read.js";
 
 const BASE = 0x1_0000_0000;

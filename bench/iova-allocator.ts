@@ -4,7 +4,7 @@
  * outgrows the caches.
  * Run: npm run build && node dist/bench/iova-allocator.js
  */
-import { iovaOfPage } from "../src/dma/iova.js";
+import { iovaOfPage } from "../src/dma/iova/address.js";
 import { IovaAllocator, type IovaPlacement, iova } from "../src/index.js";
 import { inProcess, measureInTurns, type Way } from "./rounds.js";
 

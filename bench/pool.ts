@@ -4,8 +4,8 @@
  * Run: npm run build && node --expose-gc dist/bench/pool.js
  */
 import { getHeapStatistics } from "node:v8";
+import { Lease } from "../src/core/resource.js";
 import { type DmaMapper, DmaPool, DmaSpace, iova, type PoolHandle } from "../src/index.js";
-import { Lease } from "../src/sys/resource.js";
 
 const CYCLES = 2_000_000;
 const COUNTED = 50_000;

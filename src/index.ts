@@ -5,12 +5,27 @@
  *
  * @packageDocumentation
  */
+
+export {
+  ArgumentError,
+  BusyError,
+  ClosedError,
+  ConfigError,
+  DeviceGoneError,
+  IovaError,
+  StateError,
+  SysError,
+  type SysErrorContext,
+  TimeoutError,
+  UnsupportedError,
+} from "./core/errors.js";
+export type { Resource } from "./core/resource.js";
 export type { BackingOptions, PageChoice } from "./dma/backing.js";
 export { DmaBuffer } from "./dma/buffer.js";
 export { DirtyBitmap, type DirtyRange } from "./dma/dirty-bitmap.js";
-export { type Iova, type IovaRange, iova } from "./dma/iova.js";
-export { IovaAllocator, type IovaAllocatorStats, type IovaPlacement } from "./dma/iova-allocator.js";
-export { IovaSpaceError, type IovaSpaceReason } from "./dma/iova-space-error.js";
+export { type Iova, type IovaRange, iova } from "./dma/iova/address.js";
+export { IovaAllocator, type IovaAllocatorStats, type IovaPlacement } from "./dma/iova/allocator.js";
+export { IovaSpaceError, type IovaSpaceReason } from "./dma/iova/error.js";
 export type { DmaAccess, DmaMapper } from "./dma/mapper.js";
 export { type MemlockAccount, MemlockError } from "./dma/memlock.js";
 export {
@@ -57,8 +72,42 @@ export { NoiommuIoasMapper } from "./iommufd/noiommu-mapper.js";
 export { Vdevice } from "./iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "./iommufd/veventq.js";
 export { Viommu } from "./iommufd/viommu.js";
-export { NvmeCapacity } from "./nvme/capacity.js";
-export { type CmbProperties, ControllerMemoryBuffer } from "./nvme/cmb.js";
+export { NvmeCapacity } from "./nvme/admin/capacity.js";
+export { type DirectiveOperation, NvmeDirectives } from "./nvme/admin/directives.js";
+export { type NvmeEvent, NvmeEvents } from "./nvme/admin/events.js";
+export { type FdpConfiguration, NvmeFdpLogs } from "./nvme/admin/fdp-logs.js";
+export type { GetFeatureOptions, SetFeatureOptions } from "./nvme/admin/feature-source.js";
+export { NvmeFeatureStructures } from "./nvme/admin/feature-structures.js";
+export { NvmeFeatures } from "./nvme/admin/features.js";
+export {
+  FirmwareAction,
+  type FirmwareActivation,
+  type FirmwareCommitOptions,
+  type FirmwareCommitResult,
+  NvmeFirmware,
+} from "./nvme/admin/firmware.js";
+export { HostMemoryBuffer, type HostMemoryTarget } from "./nvme/admin/host-memory-buffer.js";
+export { LockdownInterface, type LockdownOptions, LockdownScope } from "./nvme/admin/lockdown.js";
+export {
+  type AnaGroup,
+  NvmeLogLists,
+  type PersistentEvent,
+  type PersistentEventHeader,
+} from "./nvme/admin/log-lists.js";
+export type { LogPageOptions, WholePageOptions } from "./nvme/admin/log-source.js";
+export { NvmeLogs } from "./nvme/admin/logs.js";
+export {
+  type FormatOptions,
+  NvmeMaintenance,
+  SanitizeAction,
+  type SanitizeOptions,
+  SecureErase,
+} from "./nvme/admin/maintenance.js";
+export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "./nvme/admin/namespace-management.js";
+export { NvmeSecurity, type SecurityProtocol } from "./nvme/admin/security.js";
+export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/admin/structures.js";
+export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/admin/telemetry.js";
+export { NvmeVirtualization } from "./nvme/admin/virtualization.js";
 export type {
   BitBucket,
   CommandData,
@@ -67,53 +116,30 @@ export type {
   NvmeCommand,
   NvmeCompletion,
   SglOptions,
-} from "./nvme/command.js";
-export { CommandIds } from "./nvme/command-ids.js";
-export type { CommandOptions, IoCommandOptions } from "./nvme/command-options.js";
-export { CompletionQueue, CQE_WORDS } from "./nvme/completion-queue.js";
+} from "./nvme/command/command.js";
+export type { CommandOptions, IoCommandOptions } from "./nvme/command/command-options.js";
+export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "./nvme/command/error.js";
+export type { CommandTrace, CompletionTrace, LifecycleTrace } from "./nvme/command/trace.js";
 export { NvmeController } from "./nvme/controller.js";
-export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "./nvme/dataset.js";
-export { type DirectiveOperation, NvmeDirectives } from "./nvme/directives.js";
-export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "./nvme/error.js";
-export { type NvmeEvent, NvmeEvents } from "./nvme/events.js";
-export { type FdpConfiguration, NvmeFdpLogs } from "./nvme/fdp-logs.js";
-export type { GetFeatureOptions, SetFeatureOptions } from "./nvme/feature-source.js";
-export { NvmeFeatureStructures } from "./nvme/feature-structures.js";
-export { NvmeFeatures } from "./nvme/features.js";
+export type { SetFeature } from "./nvme/engine/feature-restore.js";
+export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/engine/lifecycle.js";
+export type { NvmeOptions } from "./nvme/engine/options.js";
+export { type CmbProperties, ControllerMemoryBuffer } from "./nvme/memory/cmb.js";
+export { PersistentMemoryRegion, type PmrProperties } from "./nvme/memory/pmr.js";
+export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "./nvme/namespace/dataset.js";
+export type { IoOptions, ProtectionOptions } from "./nvme/namespace/io-options.js";
+export { type CopyOptions, NvmeNamespace } from "./nvme/namespace/namespace.js";
+export { NvmePlacement, type ReclaimUnitHandle } from "./nvme/namespace/placement.js";
+export { NvmeReservations, type Registrant, type ReservationStatus } from "./nvme/namespace/reservations.js";
+export type { ReadStreamOptions, WriteStreamOptions } from "./nvme/namespace/streams.js";
+export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/namespace/transfers.js";
 export {
-  FirmwareAction,
-  type FirmwareActivation,
-  type FirmwareCommitOptions,
-  type FirmwareCommitResult,
-  NvmeFirmware,
-} from "./nvme/firmware.js";
-export { type HandedOver, HandedQueues } from "./nvme/handed-queues.js";
-export { HostMemoryBuffer, type HostMemoryTarget } from "./nvme/host-memory-buffer.js";
-export type { IoOptions, ProtectionOptions } from "./nvme/io-options.js";
-export type { NvmeQueue, QueueOptions } from "./nvme/io-queues.js";
-export type { SetFeature } from "./nvme/kept-features.js";
-export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from "./nvme/lifecycle.js";
-export { LockdownInterface, type LockdownOptions, LockdownScope } from "./nvme/lockdown.js";
-export {
-  type AnaGroup,
-  NvmeLogLists,
-  type PersistentEvent,
-  type PersistentEventHeader,
-} from "./nvme/log-lists.js";
-export type { LogPageOptions, WholePageOptions } from "./nvme/log-source.js";
-export { NvmeLogs } from "./nvme/logs.js";
-export {
-  type FormatOptions,
-  NvmeMaintenance,
-  SanitizeAction,
-  type SanitizeOptions,
-  SecureErase,
-} from "./nvme/maintenance.js";
-export { type CopyOptions, NvmeNamespace } from "./nvme/namespace.js";
-export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "./nvme/namespace-management.js";
-export type { NvmeOptions } from "./nvme/options.js";
-export { NvmePlacement, type ReclaimUnitHandle } from "./nvme/placement.js";
-export { PersistentMemoryRegion, type PmrProperties } from "./nvme/pmr.js";
+  type Zone,
+  type ZoneChoice,
+  ZonedNamespace,
+  type ZoneReportOptions,
+  type ZoneStateName,
+} from "./nvme/namespace/zoned-namespace.js";
 export { crc16, crc32c, crc64 } from "./nvme/protection/crc.js";
 export {
   type ProtectionChecks,
@@ -121,16 +147,21 @@ export {
   ProtectionInformation,
   type ProtectionTags,
 } from "./nvme/protection/information.js";
-export type { RingBuffers } from "./nvme/queue-memory.js";
-export type { CompletionMode } from "./nvme/queue-pair.js";
-export { NvmeReservations, type Registrant, type ReservationStatus } from "./nvme/reservations.js";
+export { CommandIds } from "./nvme/queues/command-ids.js";
+export { CompletionQueue, CQE_WORDS } from "./nvme/queues/completion-queue.js";
+export { type HandedOver, HandedQueues } from "./nvme/queues/handed-queues.js";
+export type { NvmeQueue, QueueOptions } from "./nvme/queues/io-queues.js";
+export type { RingBuffers } from "./nvme/queues/queue-memory.js";
+export type { CompletionMode } from "./nvme/queues/queue-pair.js";
 export {
   NvmeRings,
   type RawCompletionQueue,
   type RawQueueOptions,
   type RawSubmissionQueue,
-} from "./nvme/rings.js";
-export { NvmeSecurity, type SecurityProtocol } from "./nvme/security.js";
+} from "./nvme/queues/rings.js";
+export type { QueueStatistics } from "./nvme/queues/statistics.js";
+export { writeIoEntry, writeRawEntry } from "./nvme/queues/submission-entry.js";
+export { SQE_WORDS, SubmissionQueue } from "./nvme/queues/submission-queue.js";
 export {
   Anacap,
   Apsta,
@@ -212,44 +243,15 @@ export { NvmeStatus } from "./nvme/spec/status.js";
 export type { PrimaryControllerCapabilities, SecondaryController } from "./nvme/spec/virtualization.js";
 export { ResourceType, VirtualizationAction } from "./nvme/spec/virtualization.js";
 export type { IdentifyZonedController, IdentifyZonedNamespace } from "./nvme/spec/zoned.js";
-export type { QueueStatistics } from "./nvme/statistics.js";
-export type { ReadStreamOptions, WriteStreamOptions } from "./nvme/streams.js";
-export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "./nvme/structures.js";
-export { writeIoEntry, writeRawEntry } from "./nvme/submission-entry.js";
-export { SQE_WORDS, SubmissionQueue } from "./nvme/submission-queue.js";
-export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "./nvme/telemetry.js";
-export type { CommandTrace, CompletionTrace, LifecycleTrace } from "./nvme/trace.js";
-export type { ChunkOptions, NvmeChunk, RangeOptions } from "./nvme/transfers.js";
-export { NvmeVirtualization } from "./nvme/virtualization.js";
-export {
-  type Zone,
-  type ZoneChoice,
-  ZonedNamespace,
-  type ZoneReportOptions,
-  type ZoneStateName,
-} from "./nvme/zoned-namespace.js";
-export type { BackendName } from "./pci/backend.js";
 export { Bar } from "./pci/bar.js";
 export { parseBdf } from "./pci/bdf.js";
 export { BindError, bindToVfio, unbindFromVfio, VfioBinding } from "./pci/bind.js";
 export { ConfigSpace, type PciCapability, PciCommand, PciRegister } from "./pci/config-space.js";
 export { PciDevice, type PciOpenOptions } from "./pci/device.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "./pci/interrupts.js";
+export type { BackendName } from "./pci/open.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "./pci/sysfs.js";
 export { blockDevices, partitions, usersOf } from "./pci/usage.js";
-export {
-  ArgumentError,
-  BusyError,
-  ClosedError,
-  ConfigError,
-  DeviceGoneError,
-  IovaError,
-  StateError,
-  SysError,
-  type SysErrorContext,
-  TimeoutError,
-  UnsupportedError,
-} from "./sys/errors.js";
 export { EventFd } from "./sys/eventfd.js";
 export {
   MappedMemory,
@@ -266,7 +268,6 @@ export {
   writeRegister,
   writeRegister64,
 } from "./sys/mmio.js";
-export type { Resource } from "./sys/resource.js";
 export type { Watch } from "./sys/watch.js";
 export type { DeviceCapabilities } from "./vfio/capabilities.js";
 export { type BindTarget, type PageTable, VfioDevice } from "./vfio/device.js";
@@ -298,12 +299,12 @@ export { type IommuType, type Type1Info, VfioContainer } from "./vfio-legacy/con
 export { ContainerMapper } from "./vfio-legacy/container-mapper.js";
 export { type GroupStatus, groupOf, VfioGroup } from "./vfio-legacy/group.js";
 export { NoiommuGroupMapper } from "./vfio-legacy/noiommu-mapper.js";
-export { VfioUserProtocolError } from "./vfio-user/channel.js";
-export { type Answer, type ClientDma, type ServerState, VfioUserClient } from "./vfio-user/client.js";
-export { VfioUserDevice } from "./vfio-user/device.js";
-export { VfioUserDmaLogging } from "./vfio-user/dma-logging.js";
-export { type IoEventPlace, VfioUserIoEventFd } from "./vfio-user/io-events.js";
-export { VfioUserMapper } from "./vfio-user/mapper.js";
-export { VfioUserMigration, VfioUserMigrationData } from "./vfio-user/migration.js";
-export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/options.js";
-export type { VfioUserCapabilities } from "./vfio-user/version.js";
+export { type Answer, type ClientDma, type ServerState, VfioUserClient } from "./vfio-user/client/client.js";
+export { VfioUserDevice } from "./vfio-user/client/device.js";
+export { VfioUserDmaLogging } from "./vfio-user/client/dma-logging.js";
+export { type IoEventPlace, VfioUserIoEventFd } from "./vfio-user/client/io-events.js";
+export { VfioUserMapper } from "./vfio-user/client/mapper.js";
+export { VfioUserMigration, VfioUserMigrationData } from "./vfio-user/client/migration.js";
+export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/client/options.js";
+export { VfioUserProtocolError } from "./vfio-user/protocol/channel.js";
+export type { VfioUserCapabilities } from "./vfio-user/protocol/version.js";

@@ -1,6 +1,6 @@
 /**
  * Records what QEMU's vfio-user client sends while a Linux guest uses an emulated controller: the session that
- * test/unit/vfio-user/fuzz.test.ts damages. `npm run build && node dist/test/record-vfio-user.js` writes it anew.
+ * test/unit/vfio-user/server/fuzz.test.ts damages. `npm run build && node dist/test/record-vfio-user.js` writes it anew.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -3,8 +3,8 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, ftruncateSync, openSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { CQE_WORDS } from "../../src/nvme/completion-queue.js";
-import { SQE_WORDS } from "../../src/nvme/submission-queue.js";
+import { CQE_WORDS } from "../../src/nvme/queues/completion-queue.js";
+import { SQE_WORDS } from "../../src/nvme/queues/submission-queue.js";
 import { MappedMemory } from "../../src/sys/memory.js";
 
 export const ENTRIES = 1024;

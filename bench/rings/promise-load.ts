@@ -1,18 +1,19 @@
 /** The same reads with a promise each: namespace.read(), as an application has it, over the queue pair. */
+
+import { Lease } from "../../src/core/resource.js";
 import type { DmaBuffer } from "../../src/dma/buffer.js";
-import { type Iova, type IovaRange, iova } from "../../src/dma/iova.js";
+import { type Iova, type IovaRange, iova } from "../../src/dma/iova/address.js";
 import type { DmaMapper } from "../../src/dma/mapper.js";
 import { DmaSpace } from "../../src/dma/space.js";
-import type { BlockFormat } from "../../src/nvme/block-format.js";
-import { CommandIds } from "../../src/nvme/command-ids.js";
-import { CompletionQueue } from "../../src/nvme/completion-queue.js";
-import { type CommandTarget, NvmeNamespace } from "../../src/nvme/namespace.js";
-import { QueuePair } from "../../src/nvme/queue-pair.js";
+import type { BlockFormat } from "../../src/nvme/namespace/block-format.js";
+import { type CommandTarget, NvmeNamespace } from "../../src/nvme/namespace/namespace.js";
+import { CommandIds } from "../../src/nvme/queues/command-ids.js";
+import { CompletionQueue } from "../../src/nvme/queues/completion-queue.js";
+import { QueuePair } from "../../src/nvme/queues/queue-pair.js";
+import { writeIoEntry } from "../../src/nvme/queues/submission-entry.js";
+import { SubmissionQueue } from "../../src/nvme/queues/submission-queue.js";
 import { IDENTIFY_BYTES, identifyController, identifyNamespace } from "../../src/nvme/spec/identify.js";
 import { IoOpcode } from "../../src/nvme/spec/opcodes.js";
-import { writeIoEntry } from "../../src/nvme/submission-entry.js";
-import { SubmissionQueue } from "../../src/nvme/submission-queue.js";
-import { Lease } from "../../src/sys/resource.js";
 import { CQ_DOORBELL, ENTRIES, type InlineController, type SharedQueues, SQ_DOORBELL } from "./device.js";
 import { WARM_UP_MS } from "./ring-load.js";
 

@@ -1,10 +1,10 @@
 /** The loop of host.c on our rings: reads at a depth, each completed one followed by another. */
 import { getHeapStatistics } from "node:v8";
-import { CommandIds } from "../../src/nvme/command-ids.js";
-import { CompletionQueue } from "../../src/nvme/completion-queue.js";
+import { CommandIds } from "../../src/nvme/queues/command-ids.js";
+import { CompletionQueue } from "../../src/nvme/queues/completion-queue.js";
+import { writeIoEntry } from "../../src/nvme/queues/submission-entry.js";
+import { SubmissionQueue } from "../../src/nvme/queues/submission-queue.js";
 import { IoOpcode } from "../../src/nvme/spec/opcodes.js";
-import { writeIoEntry } from "../../src/nvme/submission-entry.js";
-import { SubmissionQueue } from "../../src/nvme/submission-queue.js";
 import { CQ_DOORBELL, ENTRIES, InlineController, type SharedQueues, SQ_DOORBELL } from "./device.js";
 
 class RingLoad {

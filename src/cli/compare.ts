@@ -3,13 +3,13 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { compare } from "../compare/compare.js";
-import { renderHtml } from "../compare/html.js";
-import { type CompareReport, reportSchema } from "../compare/report.js";
-import { renderText } from "../compare/text.js";
+import { ConfigError, IovaError } from "../core/errors.js";
+import { Problems, read } from "../core/options.js";
 import { parseBdf } from "../pci/bdf.js";
-import { ConfigError, IovaError } from "../sys/errors.js";
-import { Problems, read } from "../sys/schema.js";
+import { compare } from "./compare/compare.js";
+import { renderHtml } from "./compare/html.js";
+import { type CompareReport, reportSchema } from "./compare/report.js";
+import { renderText } from "./compare/text.js";
 import { ProgressLine } from "./progress.js";
 
 export const COMPARE_HELP = `Usage: iova compare [BDF] [--quick] [--json] [--html FILE] [--progress]

@@ -1,13 +1,13 @@
 /** `iova emulate`: serves an emulated device at a socket until it is stopped. */
 import { parseArgs } from "node:util";
+import { ConfigError } from "../core/errors.js";
 import { EmulatedEdu } from "../emulator/edu/device.js";
-import { type CmbUse, cmbUses } from "../emulator/nvme/cmb-rules.js";
 import { EmulatedNvme } from "../emulator/nvme/controller.js";
 import { faultFromText } from "../emulator/nvme/faults.js";
+import { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
 import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
-import { ConfigError } from "../sys/errors.js";
-import type { EmulatedDevice } from "../vfio-user/emulated-device.js";
-import { VfioUserServer } from "../vfio-user/server.js";
+import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
+import { VfioUserServer } from "../vfio-user/server/server.js";
 
 export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
        iova emulate edu --socket PATH

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /** The `iova` command. Thin: every subcommand is a few calls of the library. */
 import { parseArgs } from "node:util";
+import { ConfigError, IovaError } from "../core/errors.js";
 import { bindToVfio, unbindFromVfio, VFIO_PCI } from "../pci/bind.js";
-import { ConfigError, IovaError } from "../sys/errors.js";
 import { list } from "./list.js";
 import { OutputError, watchStandardOutput } from "./standard-output.js";
 

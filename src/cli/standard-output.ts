@@ -1,4 +1,4 @@
-import { IovaError } from "../sys/errors.js";
+import { IovaError } from "../core/errors.js";
 
 /** Standard output takes no more. {@link watchStandardOutput} has said so already, if there is anything to say. */
 export class OutputError extends IovaError {

@@ -1,6 +1,6 @@
 /** Chooses what memory for a device is made of. */
-import { checkLength } from "../sys/check.js";
-import { ArgumentError, SysError } from "../sys/errors.js";
+import { checkLength } from "../core/check.js";
+import { ArgumentError, SysError } from "../core/errors.js";
 import { transparentHugePageBytes } from "../sys/huge-pages.js";
 import { MappedMemory } from "../sys/memory.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";

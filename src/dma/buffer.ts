@@ -1,7 +1,7 @@
-import { checkRange } from "../sys/check.js";
+import { checkRange } from "../core/check.js";
+import { type Lease, Resource } from "../core/resource.js";
 import type { MappedMemory, MemoryBacking } from "../sys/memory.js";
-import { type Lease, Resource } from "../sys/resource.js";
-import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova.js";
+import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";
 import { type MappedIndex, MappedRecord } from "./mapped-index.js";
 import type { DmaMapper } from "./mapper.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";

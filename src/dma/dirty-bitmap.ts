@@ -1,4 +1,4 @@
-import { checkInteger, checkLength, checkU64 } from "../sys/check.js";
+import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 
 /** A run of dirty pages. */
 export interface DirtyRange {

@@ -1,6 +1,6 @@
+import { Lease } from "../core/resource.js";
 import type { MappedMemory } from "../sys/memory.js";
-import { Lease } from "../sys/resource.js";
-import { PairTree } from "./pair-tree.js";
+import { PairTree } from "./iova/pair-tree.js";
 import type { DmaSegment } from "./segments.js";
 
 /** Something mapped in an address space, and the obligation to unmap it: one object, which is what makes it cheap. */

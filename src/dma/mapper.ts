@@ -1,7 +1,7 @@
-import { ArgumentError } from "../sys/errors.js";
-import type { Lease } from "../sys/resource.js";
-import type { Iova, IovaRange } from "./iova.js";
-import type { IovaPlacement } from "./iova-allocator.js";
+import { ArgumentError } from "../core/errors.js";
+import type { Lease } from "../core/resource.js";
+import type { Iova, IovaRange } from "./iova/address.js";
+import type { IovaPlacement } from "./iova/allocator.js";
 import type { LiveMappings } from "./mapped-index.js";
 import type { MemlockAccount } from "./memlock.js";
 import type { DmaSegment } from "./segments.js";

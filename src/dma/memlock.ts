@@ -6,7 +6,7 @@
  * the user, all of whose processes share one account that nobody can read (this process's part is VmPin); or, in
  * RLIMIT_MODE 1, against the process like type1.
  */
-import { IovaError } from "../sys/errors.js";
+import { IovaError } from "../core/errors.js";
 import { type MemlockState, memlockState } from "../sys/limits.js";
 
 /** Whose account a backend charges. */

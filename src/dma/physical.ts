@@ -1,8 +1,8 @@
 /** What the no-IOMMU backends share: a device that puts physical addresses on the bus, which nobody chooses. */
-import { ArgumentError } from "../sys/errors.js";
-import { type Iova, iova } from "./iova.js";
-import type { IovaPlacement } from "./iova-allocator.js";
-import { IovaSpaceError } from "./iova-space-error.js";
+import { ArgumentError } from "../core/errors.js";
+import { type Iova, iova } from "./iova/address.js";
+import type { IovaPlacement } from "./iova/allocator.js";
+import { IovaSpaceError } from "./iova/error.js";
 import type { DmaSegment } from "./segments.js";
 
 /** All of physical memory, as the answer to what may be mapped. */

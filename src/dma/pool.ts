@@ -2,12 +2,12 @@
  * Many small buffers from few large mappings. Taking one and giving it back makes no system call and no garbage: a buffer is
  * named by a number, and all there is to know about it stands in typed arrays.
  */
-import { checkInteger, checkPowerOfTwo } from "../sys/check.js";
-import { ArgumentError, IovaError, StateError } from "../sys/errors.js";
-import { Lease, Resource } from "../sys/resource.js";
+import { checkInteger, checkPowerOfTwo } from "../core/check.js";
+import { ArgumentError, IovaError, StateError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaBuffer } from "./buffer.js";
-import { type Iova, iova } from "./iova.js";
+import { type Iova, iova } from "./iova/address.js";
 import type { AllocOptions, DmaSpace } from "./space.js";
 
 declare const brand: unique symbol;

@@ -1,4 +1,4 @@
-import type { Iova } from "./iova.js";
+import type { Iova } from "./iova/address.js";
 
 /** Part of a scatter-gather list: addresses that follow one another, as a device sees them. */
 export interface DmaSegment {

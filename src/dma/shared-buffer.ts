@@ -2,9 +2,9 @@
  * A buffer in other threads: the same memory, no copy. Its owner is the thread that made it, and that alone closes it; the
  * others borrow it, and hold it while a device or they themselves are at work on it.
  */
-import { BusyError, ClosedError } from "../sys/errors.js";
-import type { ForeignHolders } from "../sys/resource.js";
-import { type Iova, iova } from "./iova.js";
+import { BusyError, ClosedError } from "../core/errors.js";
+import type { ForeignHolders } from "../core/resource.js";
+import { type Iova, iova } from "./iova/address.js";
 
 /** What is posted to a worker; see {@link BorrowedBuffer.of}. Plain data, and cloned as such. */
 export interface SharedBuffer {

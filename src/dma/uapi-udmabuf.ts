@@ -1,6 +1,7 @@
 /** include/uapi/linux/udmabuf.h, under the kernel's own names. */
+
+import { struct, u32, u64 } from "../core/struct.js";
 import type { IoctlRequest } from "../sys/ioctl.js";
-import { struct, u32, u64 } from "../sys/struct.js";
 
 export const UDMABUF_FLAGS_CLOEXEC = 1;
 

@@ -1,9 +1,9 @@
 /** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for who takes dma-bufs and nothing else. */
-import { checkLength, checkOffset } from "../sys/check.js";
-import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
+import { checkLength, checkOffset } from "../core/check.js";
+import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { ioctl } from "../sys/ioctl.js";
 import type { MappedMemory } from "../sys/memory.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { close, closing, O_RDWR, open, PAGE_SIZE } from "../sys/syscalls.js";
 import { UDMABUF_CREATE, UDMABUF_FLAGS_CLOEXEC, udmabuf_create } from "./uapi-udmabuf.js";
 

@@ -1,5 +1,5 @@
-import { type Lease, Resource } from "../sys/resource.js";
-import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova.js";
+import { type Lease, Resource } from "../core/resource.js";
+import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";
 import { type MappedIndex, MappedRecord } from "./mapped-index.js";
 import type { DmaMapper } from "./mapper.js";
 import type { DmaSpace } from "./space.js";

@@ -14,19 +14,19 @@ export type {
   IoEventWrite,
   MappableArea,
   MemorySpan,
-} from "../vfio-user/emulated-device.js";
-export { VfioUserServer, type VfioUserServerOptions } from "../vfio-user/server.js";
+} from "../vfio-user/server/emulated-device.js";
+export { VfioUserServer, type VfioUserServerOptions } from "../vfio-user/server/server.js";
 export { type EduOptions, EmulatedEdu } from "./edu/device.js";
-export type { AnaStateName } from "./nvme/asymmetric-access.js";
-export { type CmbUse, cmbUses } from "./nvme/cmb-rules.js";
+export type { AnaStateName } from "./nvme/commands/asymmetric-access.js";
+export type { HostMemoryUse } from "./nvme/commands/host-memory-cache.js";
 export { EmulatedNvme } from "./nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "./nvme/faults.js";
+export { type CmbUse, cmbUses } from "./nvme/host/cmb-rules.js";
 export {
   type EmulatedFirmwareOptions,
   emulatedFirmware,
   type FirmwareReset,
-} from "./nvme/firmware-image.js";
-export type { HostMemoryUse } from "./nvme/host-memory-cache.js";
+} from "./nvme/medium/firmware-image.js";
 export type { NvmeEmulatorOptions } from "./nvme/options.js";
 export {
   type EmulatorOrder,

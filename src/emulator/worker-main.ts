@@ -1,8 +1,8 @@
 /** The thread that {@link startEmulator} starts: one device and its server. */
 import { parentPort, workerData } from "node:worker_threads";
-import { ConfigError, IovaError } from "../sys/errors.js";
-import type { EmulatedDevice } from "../vfio-user/emulated-device.js";
-import { VfioUserServer } from "../vfio-user/server.js";
+import { ConfigError, IovaError } from "../core/errors.js";
+import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
+import { VfioUserServer } from "../vfio-user/server/server.js";
 import { EmulatedEdu } from "./edu/device.js";
 import { EmulatedNvme } from "./nvme/controller.js";
 import type {

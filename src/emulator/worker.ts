@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
-import { ClosedError, IovaError } from "../sys/errors.js";
+import { ClosedError, IovaError } from "../core/errors.js";
 import type { EduOptions } from "./edu/device.js";
-import type { AnaStateName } from "./nvme/asymmetric-access.js";
+import type { AnaStateName } from "./nvme/commands/asymmetric-access.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
 

@@ -1,5 +1,5 @@
-import { Errno } from "../sys/errno.js";
-import { SysError, type SysErrorContext, UnsupportedError } from "../sys/errors.js";
+import { Errno } from "../core/errno.js";
+import { SysError, type SysErrorContext, UnsupportedError } from "../core/errors.js";
 import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
 
 /**

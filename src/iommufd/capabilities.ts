@@ -1,4 +1,4 @@
-import { Errno } from "../sys/errno.js";
+import { Errno } from "../core/errno.js";
 import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
 import { IOMMU_IOAS_CHANGE_PROCESS, IOMMU_IOAS_MAP_FILE, IOMMU_IOAS_NOIOMMU_GET_PA } from "./uapi.js";
 import { IOMMU_FAULT_QUEUE_ALLOC } from "./uapi-fault.js";

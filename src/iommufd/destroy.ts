@@ -1,5 +1,5 @@
+import type { Release } from "../core/resource.js";
 import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
-import type { Release } from "../sys/resource.js";
 import { callError } from "./call.js";
 import { IOMMU_DESTROY, iommu_destroy } from "./uapi.js";
 

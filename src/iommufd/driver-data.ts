@@ -2,7 +2,7 @@
  * Structures whose form depends on the IOMMU: data of nested page tables, and cache invalidation. The kernel takes them
  * as a type and bytes; these functions give both for the IOMMUs it knows.
  */
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError } from "../core/errors.js";
 import {
   IOMMU_HWPT_DATA_AMD_GUEST,
   IOMMU_HWPT_DATA_ARM_SMMUV3,

@@ -1,6 +1,6 @@
-import { StateError } from "../sys/errors.js";
+import { StateError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { EventStream } from "../sys/event-stream.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { closing, read, write } from "../sys/syscalls.js";
 import { call } from "./call.js";
 import { closingAndDestroying, destroying } from "./destroy.js";

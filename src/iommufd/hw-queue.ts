@@ -1,4 +1,4 @@
-import { Lease, Resource } from "../sys/resource.js";
+import { Lease, Resource } from "../core/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_alloc } from "./uapi-viommu.js";

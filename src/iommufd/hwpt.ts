@@ -1,7 +1,7 @@
+import { ArgumentError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
-import { ArgumentError } from "../sys/errors.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";

@@ -1,6 +1,6 @@
-import { Errno, errnoName } from "../sys/errno.js";
-import { SysError } from "../sys/errors.js";
-import { hintOf } from "../sys/hints.js";
+import { Errno, errnoName } from "../core/errno.js";
+import { SysError } from "../core/errors.js";
+import { hintOf } from "../core/hints.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { callError } from "./call.js";

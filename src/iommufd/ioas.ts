@@ -1,3 +1,8 @@
+import { checkLength, checkOffset, checkU64 } from "../core/check.js";
+import { Errno } from "../core/errno.js";
+import { ArgumentError, SysError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
+import { loadU64, storeU64 } from "../core/struct.js";
 import {
   highOfPage,
   type Iova,
@@ -6,15 +11,10 @@ import {
   iovaOfPage,
   lowOfPage,
   pageOfHalves,
-} from "../dma/iova.js";
+} from "../dma/iova/address.js";
 import { checkAccess, type DmaAccess } from "../dma/mapper.js";
-import { checkLength, checkOffset, checkU64 } from "../sys/check.js";
-import { Errno } from "../sys/errno.js";
-import { ArgumentError, SysError } from "../sys/errors.js";
 import { type IoctlRequest, PreparedIoctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
-import { Lease, Resource } from "../sys/resource.js";
-import { loadU64, storeU64 } from "../sys/struct.js";
 import { call, callError } from "./call.js";
 import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";

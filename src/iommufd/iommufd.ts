@@ -1,8 +1,8 @@
-import { checkInteger, checkU32 } from "../sys/check.js";
-import { Errno, errnoName } from "../sys/errno.js";
-import { ArgumentError, SysError } from "../sys/errors.js";
+import { checkInteger, checkU32 } from "../core/check.js";
+import { Errno, errnoName } from "../core/errno.js";
+import { ArgumentError, SysError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { tryIoctl } from "../sys/ioctl.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { call, callError } from "./call.js";
 import { type IommufdCapabilities, probeIommufd } from "./capabilities.js";

@@ -1,10 +1,10 @@
-import { type Iova, type IovaRange, iova } from "../dma/iova.js";
-import type { IovaPlacement } from "../dma/iova-allocator.js";
+import type { Lease } from "../core/resource.js";
+import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
+import type { IovaPlacement } from "../dma/iova/allocator.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
 import type { DmaSegment } from "../dma/segments.js";
-import type { Lease } from "../sys/resource.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { Ioas } from "./ioas.js";
 

@@ -1,6 +1,7 @@
 /** include/uapi/linux/iommufd.h: I/O page faults. */
+
+import { struct, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
-import { struct, u32, u64 } from "../sys/struct.js";
 
 export const IOMMU_FAULT_QUEUE_ALLOC = ioctlRequest("IOMMU_FAULT_QUEUE_ALLOC", ";", 0x8e, "6.11");
 

@@ -1,6 +1,7 @@
 /** include/uapi/linux/iommufd.h: what the IOMMU behind a device is. */
+
+import { array, struct, u8, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
-import { array, struct, u8, u32, u64 } from "../sys/struct.js";
 
 export const IOMMU_GET_HW_INFO = ioctlRequest("IOMMU_GET_HW_INFO", ";", 0x8a, "6.6");
 

@@ -1,6 +1,7 @@
 /** include/uapi/linux/iommufd.h: hardware page tables, dirty tracking, invalidation. */
+
+import { array, struct, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
-import { array, struct, u32, u64 } from "../sys/struct.js";
 
 const IOMMUFD_TYPE = ";";
 

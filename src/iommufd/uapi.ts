@@ -1,6 +1,7 @@
 /** include/uapi/linux/iommufd.h: requests and structs under the kernel's own names. */
+
+import { s32, struct, u16, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
-import { s32, struct, u16, u32, u64 } from "../sys/struct.js";
 
 const IOMMUFD_TYPE = ";";
 

@@ -1,5 +1,5 @@
-import { ArgumentError } from "../sys/errors.js";
-import { Lease, Resource } from "../sys/resource.js";
+import { ArgumentError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";

@@ -1,7 +1,7 @@
-import { checkInteger, checkU32 } from "../sys/check.js";
-import { ArgumentError, StateError } from "../sys/errors.js";
+import { checkInteger, checkU32 } from "../core/check.js";
+import { ArgumentError, StateError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { EventStream } from "../sys/event-stream.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { closing, read } from "../sys/syscalls.js";
 import { call } from "./call.js";
 import { closingAndDestroying, destroying } from "./destroy.js";

@@ -1,8 +1,8 @@
-import { checkInteger, checkLength, checkU32, checkU64 } from "../sys/check.js";
-import { ArgumentError } from "../sys/errors.js";
+import { checkInteger, checkLength, checkU32, checkU64 } from "../core/check.js";
+import { ArgumentError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory } from "../sys/memory.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";

@@ -1,37 +1,41 @@
+import { ClosedError, UnsupportedError } from "../core/errors.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
-import type { BackendName } from "../pci/backend.js";
 import { PciDevice } from "../pci/device.js";
-import { ClosedError, UnsupportedError } from "../sys/errors.js";
-import { NvmeCapacity } from "./capacity.js";
-import type { ControllerMemoryBuffer } from "./cmb.js";
-import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command.js";
-import { type CommandOptions, checkCommandOptions, type IoCommandOptions } from "./command-options.js";
-import { checkDataPointers } from "./data-pointer.js";
-import { NvmeDirectives } from "./directives.js";
-import { ControllerEngine } from "./engine.js";
-import { NvmeEvents } from "./events.js";
-import { NvmeFeatures } from "./features.js";
-import { NvmeFirmware } from "./firmware.js";
-import { HostMemoryBuffer } from "./host-memory-buffer.js";
-import type { NvmeQueue, QueueOptions } from "./io-queues.js";
-import type { NvmeLifecycle, RetryPolicy } from "./lifecycle.js";
-import { type LockdownOptions, lockdown } from "./lockdown.js";
-import { NvmeLogs } from "./logs.js";
-import { NvmeMaintenance } from "./maintenance.js";
-import { NvmeNamespace } from "./namespace.js";
-import { NvmeNamespaceManagement } from "./namespace-management.js";
-import { type NvmeOptions, parseNvmeOptions } from "./options.js";
-import type { PersistentMemoryRegion } from "./pmr.js";
-import type { CompletionMode, QueuePair } from "./queue-pair.js";
-import type { NvmeRings } from "./rings.js";
-import { NvmeSecurity } from "./security.js";
+import type { BackendName } from "../pci/open.js";
+import { NvmeCapacity } from "./admin/capacity.js";
+import { NvmeDirectives } from "./admin/directives.js";
+import { NvmeEvents } from "./admin/events.js";
+import { NvmeFeatures } from "./admin/features.js";
+import { NvmeFirmware } from "./admin/firmware.js";
+import { HostMemoryBuffer } from "./admin/host-memory-buffer.js";
+import { type LockdownOptions, lockdown } from "./admin/lockdown.js";
+import { NvmeLogs } from "./admin/logs.js";
+import { NvmeMaintenance } from "./admin/maintenance.js";
+import { NvmeNamespaceManagement } from "./admin/namespace-management.js";
+import { NvmeSecurity } from "./admin/security.js";
+import { NvmeStructures } from "./admin/structures.js";
+import { NvmeVirtualization } from "./admin/virtualization.js";
+import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command/command.js";
+import {
+  type CommandOptions,
+  checkCommandOptions,
+  type IoCommandOptions,
+} from "./command/command-options.js";
+import { checkDataPointers } from "./command/data-pointer.js";
+import { ControllerEngine } from "./engine/engine.js";
+import type { NvmeLifecycle, RetryPolicy } from "./engine/lifecycle.js";
+import { type NvmeOptions, parseNvmeOptions } from "./engine/options.js";
+import type { ControllerMemoryBuffer } from "./memory/cmb.js";
+import type { PersistentMemoryRegion } from "./memory/pmr.js";
+import { NvmeNamespace } from "./namespace/namespace.js";
+import { ZonedNamespace } from "./namespace/zoned-namespace.js";
+import type { NvmeQueue, QueueOptions } from "./queues/io-queues.js";
+import type { CompletionMode, QueuePair } from "./queues/queue-pair.js";
+import type { NvmeRings } from "./queues/rings.js";
 import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
 import { IdentifyCns } from "./spec/opcodes.js";
 import type { Capabilities } from "./spec/registers.js";
-import { NvmeStructures } from "./structures.js";
-import { NvmeVirtualization } from "./virtualization.js";
-import { ZonedNamespace } from "./zoned-namespace.js";
 
 const NVME_CLASS = 0x0108_02;
 

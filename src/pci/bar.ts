@@ -1,5 +1,5 @@
-import { checkInteger, checkU64 } from "../sys/check.js";
-import { ArgumentError } from "../sys/errors.js";
+import { checkInteger, checkU64 } from "../core/check.js";
+import { ArgumentError } from "../core/errors.js";
 import type { MappedMemory } from "../sys/memory.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../sys/mmio.js";
 import type { DeviceIo, RegionInfo } from "../vfio/device-io.js";

@@ -1,4 +1,4 @@
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError } from "../core/errors.js";
 
 const BDF = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/i;
 

@@ -4,8 +4,8 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { BusyError, IovaError, UnsupportedError } from "../sys/errors.js";
-import { Lease, Resource } from "../sys/resource.js";
+import { BusyError, IovaError, UnsupportedError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { parseBdf } from "./bdf.js";
 import { devicePath, driverOf } from "./sysfs.js";
 import { usersOf, vfioHolders } from "./usage.js";

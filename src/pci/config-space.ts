@@ -1,5 +1,5 @@
-import { checkInteger } from "../sys/check.js";
-import { ArgumentError, StateError } from "../sys/errors.js";
+import { checkInteger } from "../core/check.js";
+import { ArgumentError, StateError } from "../core/errors.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 

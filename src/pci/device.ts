@@ -1,17 +1,17 @@
+import { ArgumentError, UnsupportedError } from "../core/errors.js";
+import { closeAll, closeAllAsync, Lease, Resource } from "../core/resource.js";
 import { DmaSpace } from "../dma/space.js";
-import { ArgumentError, UnsupportedError } from "../sys/errors.js";
-import { closeAll, closeAllAsync, Lease, Resource } from "../sys/resource.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
 import { uuidToBytes } from "../vfio/uuid.js";
 import { setVfToken } from "../vfio/vf-token.js";
-import type { VfioUserOptions } from "../vfio-user/options.js";
-import { type BackendChoice, type BackendName, joinSpace, openBackend, openVfioUser } from "./backend.js";
+import type { VfioUserOptions } from "../vfio-user/client/options.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
 import { ConfigSpace } from "./config-space.js";
 import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
+import { type BackendChoice, type BackendName, joinSpace, openBackend, openVfioUser } from "./open.js";
 import { type PciFunction, readPciFunction } from "./sysfs.js";
 
 /** Options of {@link PciDevice.open}. */

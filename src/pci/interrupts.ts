@@ -1,7 +1,7 @@
-import { checkInteger } from "../sys/check.js";
-import { ArgumentError, UnsupportedError } from "../sys/errors.js";
+import { checkInteger } from "../core/check.js";
+import { ArgumentError, UnsupportedError } from "../core/errors.js";
+import { closeAll, Lease, Resource } from "../core/resource.js";
 import { EventFd } from "../sys/eventfd.js";
-import { closeAll, Lease, Resource } from "../sys/resource.js";
 import type { Watch } from "../sys/watch.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../vfio/uapi.js";

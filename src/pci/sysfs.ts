@@ -1,7 +1,7 @@
 /** What the kernel's sysfs says of PCI functions. Reading needs no permission. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, join } from "node:path";
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError } from "../core/errors.js";
 import { parseBdf } from "./bdf.js";
 
 const DEVICES = "/sys/bus/pci/devices";

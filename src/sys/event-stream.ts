@@ -1,4 +1,4 @@
-import type { Lease } from "./resource.js";
+import type { Lease } from "../core/resource.js";
 import { type Watch, watchReadable } from "./watch.js";
 
 /**

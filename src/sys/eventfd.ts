@@ -1,8 +1,8 @@
 import { readlinkSync } from "node:fs";
-import { Errno } from "./errno.js";
-import { SysError } from "./errors.js";
+import { Errno } from "../core/errno.js";
+import { SysError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { addressOf, c, lastErrno } from "./libc.js";
-import { Lease, Resource } from "./resource.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
 import { type Watch, watchReadable } from "./watch.js";
 

@@ -1,5 +1,5 @@
 /** Files as a store of blocks: positioned reads and writes that are complete or have failed. */
-import { SysError } from "./errors.js";
+import { SysError } from "../core/errors.js";
 import { c, lastErrno } from "./libc.js";
 import { O_CLOEXEC } from "./syscalls.js";
 

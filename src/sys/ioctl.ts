@@ -1,5 +1,5 @@
-import { Errno } from "./errno.js";
-import { SysError, type SysErrorContext } from "./errors.js";
+import { Errno } from "../core/errno.js";
+import { SysError, type SysErrorContext } from "../core/errors.js";
 import { addressOf, c, ioctlOffThread, keepAlive, lastErrno } from "./libc.js";
 
 /** An ioctl: its number and the name the kernel headers give it. */

@@ -7,9 +7,10 @@
  * and reaches nothing. A bare external ArrayBuffer would fault instead.
  */
 import { fstatSync, statfsSync } from "node:fs";
-import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "./check.js";
+import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "../core/check.js";
+import { ArgumentError, ClosedError, StateError, SysError, UnsupportedError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { registerArena } from "./copy.js";
-import { ArgumentError, ClosedError, StateError, SysError, UnsupportedError } from "./errors.js";
 import { hugePageHint, transparentHugeBytes, transparentHugePageBytes } from "./huge-pages.js";
 import { addressOf } from "./libc.js";
 import {
@@ -23,7 +24,6 @@ import {
   populatePages,
 } from "./mmap.js";
 import { bindToNode, checkNumaNode, nodeOf } from "./numa.js";
-import { Lease, Resource } from "./resource.js";
 import { close, duplicate, isSealedAgainstShrinking, memfd, PAGE_SIZE, sealSize } from "./syscalls.js";
 
 const WASM_PAGE = 65536;

@@ -1,5 +1,5 @@
 /** mmap(2) and its relatives, throwing. Addresses are plain numbers: user space ends below 2^47. */
-import { SysError, type SysErrorContext } from "./errors.js";
+import { SysError, type SysErrorContext } from "../core/errors.js";
 import { hugePageHint } from "./huge-pages.js";
 import { c, lastErrno } from "./libc.js";
 

@@ -1,7 +1,7 @@
 /** NUMA placement: mbind(2) and get_mempolicy(2) of linux/mempolicy.h. */
 import { readFileSync } from "node:fs";
-import { checkInteger } from "./check.js";
-import { ArgumentError, SysError, UnsupportedError } from "./errors.js";
+import { checkInteger } from "../core/check.js";
+import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { c, lastErrno } from "./libc.js";
 
 const MPOL_BIND = 2;

@@ -1,6 +1,6 @@
 /** Where memory lies physically (Documentation/admin-guide/mm/pagemap.rst). For root only. */
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
-import { UnsupportedError } from "./errors.js";
+import { UnsupportedError } from "../core/errors.js";
 import { PAGE_SIZE } from "./syscalls.js";
 
 const PRESENT = 1n << 63n;

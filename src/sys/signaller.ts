@@ -1,11 +1,11 @@
 /** Signals to eventfds that others have, too. */
 import { constants } from "node:fs";
-import { Errno } from "./errno.js";
-import { SysError } from "./errors.js";
+import { Errno } from "../core/errno.js";
+import { SysError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
+import { struct, u16, u32, u64 } from "../core/struct.js";
 import { setNonBlocking } from "./files.js";
 import { addressOf, c, ioDestroyOffThread, lastErrno } from "./libc.js";
-import { Lease, Resource } from "./resource.js";
-import { struct, u16, u32, u64 } from "./struct.js";
 import { close, open, pollWritable, write } from "./syscalls.js";
 
 /** Native AIO's system calls by architecture; they are in no C library. */

@@ -1,9 +1,9 @@
 /** System calls that throw {@link SysError} and restart after a signal. */
 import { constants } from "node:fs";
-import { Errno } from "./errno.js";
-import { SysError, type SysErrorContext } from "./errors.js";
+import { Errno } from "../core/errno.js";
+import { SysError, type SysErrorContext } from "../core/errors.js";
+import type { Release } from "../core/resource.js";
 import { c, closeOffThread, lastErrno } from "./libc.js";
-import type { Release } from "./resource.js";
 
 export const O_RDWR = constants.O_RDWR;
 /** Not in node:fs; asm-generic/fcntl.h, the same on x86-64 and arm64. */

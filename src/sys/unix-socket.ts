@@ -3,10 +3,10 @@
  * close-on-exec; {@link watchReadable} tells when there is something.
  */
 import { lstatSync, unlinkSync } from "node:fs";
-import { Errno } from "./errno.js";
-import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "./errors.js";
+import { Errno } from "../core/errno.js";
+import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { addressOf, c, keepAlive, lastErrno } from "./libc.js";
-import { Lease, Resource } from "./resource.js";
 import { close, pollWritable } from "./syscalls.js";
 
 const AF_UNIX = 1;

@@ -1,8 +1,8 @@
 /** Descriptors in Node's event loop. The only use of koffi.node.poll, whose pitfalls end here. */
-import { BusyError, SysError } from "./errors.js";
+import { BusyError, SysError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { koffi } from "./koffi.js";
 import { c, lastErrno } from "./libc.js";
-import { Lease, Resource } from "./resource.js";
 
 /**
  * One uv_poll per descriptor is all libuv allows; a second one would abort the process. Also what keeps a watch

@@ -1,12 +1,12 @@
-import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova.js";
-import { IovaAllocator, type IovaPlacement } from "../dma/iova-allocator.js";
-import { IovaSpaceError } from "../dma/iova-space-error.js";
-import { hugeAlignment, IovaZones } from "../dma/iova-zones.js";
+import { SysError } from "../core/errors.js";
+import type { Lease } from "../core/resource.js";
+import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova/address.js";
+import { IovaAllocator, type IovaPlacement } from "../dma/iova/allocator.js";
+import { IovaSpaceError } from "../dma/iova/error.js";
+import { hugeAlignment, IovaZones } from "../dma/iova/zones.js";
 import type { LiveMappings } from "../dma/mapped-index.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
-import { SysError } from "../sys/errors.js";
-import type { Lease } from "../sys/resource.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { VfioContainer } from "./container.js";
 import { GroupTable } from "./group-table.js";

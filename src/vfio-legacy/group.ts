@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
-import { Errno } from "../sys/errno.js";
-import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
+import { Errno } from "../core/errno.js";
+import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
+import { closeAll, Lease, Resource } from "../core/resource.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
-import { closeAll, Lease, Resource } from "../sys/resource.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";

@@ -1,12 +1,12 @@
-import { type Iova, type IovaRange, iova } from "../dma/iova.js";
-import type { IovaPlacement } from "../dma/iova-allocator.js";
+import { UnsupportedError } from "../core/errors.js";
+import type { Lease } from "../core/resource.js";
+import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
+import type { IovaPlacement } from "../dma/iova/allocator.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
 import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
 import { type DmaSegment, joinSegments } from "../dma/segments.js";
-import { UnsupportedError } from "../sys/errors.js";
 import { lockPages, populatePages } from "../sys/mmap.js";
 import { isHugePage, movesLockedPages, physicalPages } from "../sys/pagemap.js";
-import type { Lease } from "../sys/resource.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { VfioContainer } from "./container.js";
 import { GroupTable } from "./group-table.js";

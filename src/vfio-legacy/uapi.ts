@@ -1,6 +1,7 @@
 /** include/uapi/linux/vfio.h, the requests on group and container descriptors, under the kernel's own names. */
+
+import { struct, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
-import { struct, u32, u64 } from "../sys/struct.js";
 import { vfio_info_cap_header } from "../vfio/uapi.js";
 
 const VFIO_TYPE = ";";

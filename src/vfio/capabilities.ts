@@ -1,4 +1,4 @@
-import { ArgumentError, UnsupportedError } from "../sys/errors.js";
+import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import type { VfioDevice } from "./device.js";
 import type { DeviceInfo, IrqInfo } from "./device-io.js";
 import { type Feature, hasFeature } from "./feature.js";

@@ -1,4 +1,4 @@
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError } from "../core/errors.js";
 import { vfio_info_cap_header } from "./uapi.js";
 
 /** One capability of a VFIO info structure. */

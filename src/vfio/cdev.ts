@@ -1,7 +1,7 @@
 /** The cdev way to a device: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
 import { readdirSync } from "node:fs";
 import { basename } from "node:path";
-import { ArgumentError, SysError, UnsupportedError } from "../sys/errors.js";
+import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { O_RDWR, open } from "../sys/syscalls.js";
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

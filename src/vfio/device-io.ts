@@ -1,5 +1,5 @@
+import type { Lease } from "../core/resource.js";
 import type { MappedMemory } from "../sys/memory.js";
-import type { Lease } from "../sys/resource.js";
 
 /** VFIO_DEVICE_GET_INFO. */
 export interface DeviceInfo {

@@ -1,10 +1,10 @@
-import { checkInteger, checkRange, checkU32 } from "../sys/check.js";
-import { Errno } from "../sys/errno.js";
-import { ArgumentError, StateError, SysError, UnsupportedError } from "../sys/errors.js";
+import { checkInteger, checkRange, checkU32 } from "../core/check.js";
+import { Errno } from "../core/errno.js";
+import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { ioctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory, type MemorySource } from "../sys/memory.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { closing, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
 import { type DeviceCapabilities, probeDevice } from "./capabilities.js";
 import { capabilityChain } from "./capability-chain.js";

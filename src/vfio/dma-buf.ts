@@ -1,5 +1,5 @@
-import { checkLength, checkOffset, checkU32 } from "../sys/check.js";
-import { Lease, Resource } from "../sys/resource.js";
+import { checkLength, checkOffset, checkU32 } from "../core/check.js";
+import { Lease, Resource } from "../core/resource.js";
 import { closing, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
 import type { VfioDevice } from "./device.js";
 import type { RegionArea } from "./device-io.js";

@@ -1,5 +1,5 @@
+import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
-import { checkInteger, checkLength, checkU64 } from "../sys/check.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import type { VfioDevice } from "./device.js";
 import { callFeature, type Feature, hasFeature } from "./feature.js";

@@ -1,8 +1,8 @@
-import { checkU32 } from "../sys/check.js";
-import { Errno } from "../sys/errno.js";
-import { SysError, UnsupportedError } from "../sys/errors.js";
+import { checkU32 } from "../core/check.js";
+import { Errno } from "../core/errno.js";
+import { SysError, UnsupportedError } from "../core/errors.js";
+import type { StructValue } from "../core/struct.js";
 import { tryIoctl } from "../sys/ioctl.js";
-import type { StructValue } from "../sys/struct.js";
 import type { VfioDevice } from "./device.js";
 import {
   VFIO_DEVICE_GET_GFX_DMABUF,

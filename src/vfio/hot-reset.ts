@@ -1,5 +1,5 @@
-import { Errno } from "../sys/errno.js";
-import { SysError, UnsupportedError } from "../sys/errors.js";
+import { Errno } from "../core/errno.js";
+import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import type { VfioDevice } from "./device.js";
 import {

@@ -1,8 +1,8 @@
-import { checkRange, checkU64 } from "../sys/check.js";
-import { ArgumentError } from "../sys/errors.js";
+import { checkRange, checkU64 } from "../core/check.js";
+import { ArgumentError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import type { EventFd } from "../sys/eventfd.js";
 import { ioctl } from "../sys/ioctl.js";
-import { Lease, Resource } from "../sys/resource.js";
 import type { VfioDevice } from "./device.js";
 import {
   VFIO_DEVICE_IOEVENTFD,

@@ -1,7 +1,7 @@
-import { Errno } from "../sys/errno.js";
-import { SysError } from "../sys/errors.js";
+import { Errno } from "../core/errno.js";
+import { SysError } from "../core/errors.js";
+import { Lease, Resource } from "../core/resource.js";
 import { ioctl } from "../sys/ioctl.js";
-import { Lease, Resource } from "../sys/resource.js";
 import { closing, read, write } from "../sys/syscalls.js";
 import type { VfioDevice } from "./device.js";
 import { callFeature, type Feature, hasFeature } from "./feature.js";

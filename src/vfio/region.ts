@@ -1,6 +1,6 @@
-import { checkU32 } from "../sys/check.js";
-import { Errno } from "../sys/errno.js";
-import { ArgumentError, SysError } from "../sys/errors.js";
+import { checkU32 } from "../core/check.js";
+import { Errno } from "../core/errno.js";
+import { ArgumentError, SysError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import { capabilityChain } from "./capability-chain.js";

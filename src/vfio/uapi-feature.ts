@@ -1,6 +1,7 @@
 /** include/uapi/linux/vfio.h: VFIO_DEVICE_FEATURE and what goes through it. */
+
+import { bytes, s32, struct, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
-import { bytes, s32, struct, u32, u64 } from "../sys/struct.js";
 
 const VFIO_TYPE = ";";
 const VFIO_BASE = 100;

@@ -2,8 +2,9 @@
  * include/uapi/linux/vfio.h, the requests on a device descriptor, under the kernel's own names. Request numbers mean
  * other things on group and container descriptors: those are in src/vfio-legacy/uapi.ts.
  */
+
+import { s32, struct, u8, u16, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
-import { s32, struct, u8, u16, u32, u64 } from "../sys/struct.js";
 
 const VFIO_TYPE = ";";
 const VFIO_BASE = 100;

@@ -1,4 +1,4 @@
-import { ArgumentError } from "../sys/errors.js";
+import { ArgumentError } from "../core/errors.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 

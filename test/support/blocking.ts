@@ -1,4 +1,4 @@
-import { SysError } from "../../src/sys/errors.js";
+import { SysError } from "../../src/core/errors.js";
 import { c, lastErrno } from "../../src/sys/libc.js";
 
 const F_GETFL = 3;

@@ -1,7 +1,7 @@
-import { type Iova, type IovaRange, iova } from "../../src/dma/iova.js";
+import { SysError } from "../../src/core/errors.js";
+import { Lease } from "../../src/core/resource.js";
+import { type Iova, type IovaRange, iova } from "../../src/dma/iova/address.js";
 import type { DmaAccess, DmaMapper } from "../../src/dma/mapper.js";
-import { SysError } from "../../src/sys/errors.js";
-import { Lease } from "../../src/sys/resource.js";
 
 const ENOMEM = 12;
 

@@ -3,11 +3,11 @@
  * IOMMU_TEST_CMD. Real iommufd code runs above it; only the hardware is missing. For tests alone.
  */
 import { readdirSync, readlinkSync } from "node:fs";
+import { Lease, Resource } from "../../src/core/resource.js";
+import { struct, u32, u64 } from "../../src/core/struct.js";
 import type { BoundDevice, DriverData, InvalidationData, Ioas, Iommufd } from "../../src/index.js";
 import { destroying } from "../../src/iommufd/destroy.js";
 import { ioctl, ioctlRequest } from "../../src/sys/ioctl.js";
-import { Lease, Resource } from "../../src/sys/resource.js";
-import { struct, u32, u64 } from "../../src/sys/struct.js";
 import { close } from "../../src/sys/syscalls.js";
 
 export const IOMMU_TEST_CMD = ioctlRequest("IOMMU_TEST_CMD", ";", 0xa0);

@@ -1,11 +1,11 @@
 import { EmulatedNvme } from "../../src/emulator/nvme/controller.js";
 import type { NvmeEmulatorOptions } from "../../src/emulator/nvme/options.js";
-import { CompletionQueue } from "../../src/nvme/completion-queue.js";
+import { CompletionQueue } from "../../src/nvme/queues/completion-queue.js";
+import { SQE_WORDS, SubmissionQueue } from "../../src/nvme/queues/submission-queue.js";
 import { AdminOpcode } from "../../src/nvme/spec/opcodes.js";
 import { ControllerConfig, NvmeRegister } from "../../src/nvme/spec/registers.js";
-import { SQE_WORDS, SubmissionQueue } from "../../src/nvme/submission-queue.js";
 import { MappedMemory } from "../../src/sys/memory.js";
-import type { ClientMemory, DeviceHost, MemorySpan } from "../../src/vfio-user/emulated-device.js";
+import type { ClientMemory, DeviceHost, MemorySpan } from "../../src/vfio-user/server/emulated-device.js";
 
 const TWO_32 = 2 ** 32;
 

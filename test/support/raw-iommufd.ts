@@ -1,6 +1,6 @@
+import { errnoName } from "../../src/core/errno.js";
+import { SysError } from "../../src/core/errors.js";
 import { destroying } from "../../src/iommufd/destroy.js";
-import { errnoName } from "../../src/sys/errno.js";
-import { SysError } from "../../src/sys/errors.js";
 import { type IoctlRequest, tryIoctl } from "../../src/sys/ioctl.js";
 
 /**

@@ -7,9 +7,9 @@ import { close, memfd } from "../../src/sys/syscalls.js";
 import { UnixListener, UnixSocket } from "../../src/sys/unix-socket.js";
 import { watchReadable } from "../../src/sys/watch.js";
 import { vfio_irq_info, vfio_region_info } from "../../src/vfio/uapi.js";
-import { Channel, closeFds, type Message } from "../../src/vfio-user/channel.js";
-import { Command, deviceInfo, regionAccess } from "../../src/vfio-user/protocol.js";
-import { encodeVersion } from "../../src/vfio-user/version.js";
+import { Channel, closeFds, type Message } from "../../src/vfio-user/protocol/channel.js";
+import { Command, deviceInfo, regionAccess } from "../../src/vfio-user/protocol/protocol.js";
+import { encodeVersion } from "../../src/vfio-user/protocol/version.js";
 import { type FdKind, header, type Lie, type RawOrder, type RawReport } from "./raw-vfio-user-message.js";
 
 const BAR_BYTES = 8192;

@@ -1,7 +1,7 @@
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { UnixSocket } from "../../src/sys/unix-socket.js";
-import { Channel, closeFds, type Message } from "../../src/vfio-user/channel.js";
+import { Channel, closeFds, type Message } from "../../src/vfio-user/protocol/channel.js";
 import { compileTree } from "./compiled.js";
 import { socketPath } from "./emulators.js";
 import { header, type Lie, type RawOrder, type RawReport } from "./raw-vfio-user-message.js";

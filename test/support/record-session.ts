@@ -3,7 +3,7 @@
  * IOVA_RECORD_SESSION, as {@link readSession} reads it. The program itself is the one that everybody runs.
  */
 import { appendFileSync } from "node:fs";
-import { Channel } from "../../src/vfio-user/channel.js";
+import { Channel } from "../../src/vfio-user/protocol/channel.js";
 import { sessionLine } from "./recorded-session.js";
 
 const file = process.env["IOVA_RECORD_SESSION"];

@@ -1,7 +1,7 @@
 /** Sessions of vfio-user clients as files: what came, message by message. */
 import { readFileSync } from "node:fs";
-import type { Message } from "../../src/vfio-user/channel.js";
-import { FLAG_NO_REPLY, TYPE_REPLY } from "../../src/vfio-user/protocol.js";
+import type { Message } from "../../src/vfio-user/protocol/channel.js";
+import { FLAG_NO_REPLY, TYPE_REPLY } from "../../src/vfio-user/protocol/protocol.js";
 import { header } from "./raw-vfio-user-message.js";
 
 /** One message of a client, and how many descriptors came with it. */

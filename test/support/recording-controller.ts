@@ -1,9 +1,9 @@
+import { Lease } from "../../src/core/resource.js";
 import { DmaSpace } from "../../src/dma/space.js";
-import type { AdminTarget } from "../../src/nvme/admin-target.js";
-import type { NvmeCommand, NvmeCompletion } from "../../src/nvme/command.js";
+import type { AdminTarget } from "../../src/nvme/command/admin-target.js";
+import type { NvmeCommand, NvmeCompletion } from "../../src/nvme/command/command.js";
 import { type IdentifyController, identifyController } from "../../src/nvme/spec/identify.js";
 import { AdminOpcode } from "../../src/nvme/spec/opcodes.js";
-import { Lease } from "../../src/sys/resource.js";
 import { IdentityMapper } from "./identity-mapper.js";
 
 /** A command as it arrived: the dwords that are not zero, and the data it carried. */

@@ -1,4 +1,4 @@
-import type { RegisterAccess } from "../../src/nvme/controller-registers.js";
+import type { RegisterAccess } from "../../src/nvme/memory/registers.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../../src/sys/mmio.js";
 
 /** Registers in mapped memory, without the BAR that a device would have for them. */

@@ -1,8 +1,8 @@
 /** Reads blocks through queues that were handed over, 1000 of them round a small ring, and gives the queues back. */
 import { parentPort, workerData } from "node:worker_threads";
 import { BorrowedBuffer, type SharedBuffer } from "../../src/dma/shared-buffer.js";
-import { type HandedOver, HandedQueues } from "../../src/nvme/handed-queues.js";
-import { writeIoEntry } from "../../src/nvme/submission-entry.js";
+import { type HandedOver, HandedQueues } from "../../src/nvme/queues/handed-queues.js";
+import { writeIoEntry } from "../../src/nvme/queues/submission-entry.js";
 
 const { handed, shared }: { handed: HandedOver; shared: SharedBuffer } = workerData;
 const queues = HandedQueues.take(handed);

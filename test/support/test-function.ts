@@ -1,5 +1,5 @@
 import { MappedMemory } from "../../src/sys/memory.js";
-import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../src/vfio-user/emulated-device.js";
+import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../src/vfio-user/server/emulated-device.js";
 
 const BAR_BYTES = 16 * 1024;
 const AREA_BYTES = 4096;

@@ -1,9 +1,9 @@
 /** Command lines of `iova nvme`: options that all subcommands share, and numbers as nvme-cli takes them. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
-import { allBackendNames, type BackendName } from "../../pci/backend.js";
+import { ConfigError } from "../../core/errors.js";
 import { parseBdf } from "../../pci/bdf.js";
-import { ConfigError } from "../../sys/errors.js";
-import type { VfioUserOptions } from "../../vfio-user/options.js";
+import { allBackendNames, type BackendName } from "../../pci/open.js";
+import type { VfioUserOptions } from "../../vfio-user/client/options.js";
 
 /** Options as util.parseArgs wants them. */
 type OptionTable = NonNullable<ParseArgsConfig["options"]>;

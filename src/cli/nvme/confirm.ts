@@ -1,6 +1,6 @@
 import { createInterface } from "node:readline/promises";
+import { ConfigError, IovaError } from "../../core/errors.js";
 import type { NvmeController } from "../../nvme/controller.js";
-import { ConfigError, IovaError } from "../../sys/errors.js";
 
 export const YES_HELP = `  --yes                 don't ask; needed where there is no terminal to ask on
 `;

@@ -1,18 +1,18 @@
 /** `iova nvme`: finds the subcommand. Each has a file of its own, and is in the list below. */
-import { ConfigError } from "../../sys/errors.js";
-import { feature } from "./feature.js";
-import { format } from "./format.js";
-import { identify } from "./identify.js";
-import { list } from "./list.js";
-import { log } from "./log.js";
-import { perf } from "./perf.js";
-import { read } from "./read.js";
-import { regs } from "./regs.js";
-import { smart } from "./smart.js";
+import { ConfigError } from "../../core/errors.js";
+import { feature } from "./commands/feature.js";
+import { format } from "./commands/format.js";
+import { identify } from "./commands/identify.js";
+import { list } from "./commands/list.js";
+import { log } from "./commands/log.js";
+import { read } from "./commands/read.js";
+import { regs } from "./commands/regs.js";
+import { smart } from "./commands/smart.js";
+import { trim } from "./commands/trim.js";
+import { write } from "./commands/write.js";
+import { zns } from "./commands/zns.js";
+import { perf } from "./perf/perf.js";
 import type { NvmeSubcommand } from "./subcommand.js";
-import { trim } from "./trim.js";
-import { write } from "./write.js";
-import { zns } from "./zns.js";
 
 const subcommands: readonly NvmeSubcommand[] = [
   list,

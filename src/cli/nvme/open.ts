@@ -1,9 +1,9 @@
+import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { NvmeController } from "../../nvme/controller.js";
-import type { NvmeNamespace } from "../../nvme/namespace.js";
-import type { NvmeOptions } from "../../nvme/options.js";
+import type { NvmeOptions } from "../../nvme/engine/options.js";
+import type { NvmeNamespace } from "../../nvme/namespace/namespace.js";
 import { VFIO_PCI } from "../../pci/bind.js";
 import { readPciFunction } from "../../pci/sysfs.js";
-import { ArgumentError, UnsupportedError } from "../../sys/errors.js";
 
 /**
  * Says which command makes a function usable, where it isn't.

@@ -1,12 +1,12 @@
-import { checkInteger } from "../../sys/check.js";
-import { ArgumentError } from "../../sys/errors.js";
+import { checkInteger } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
 import type {
   DeviceHost,
   DeviceMigration,
   EmulatedBar,
   EmulatedDevice,
   MemorySpan,
-} from "../../vfio-user/emulated-device.js";
+} from "../../vfio-user/server/emulated-device.js";
 
 const VENDOR_ID = 0x1234;
 const DEVICE_ID = 0x11e8;

@@ -1,5 +1,5 @@
-import { DEVICE_ID, VENDOR_ID } from "./identify.js";
-import { CMB_BAR } from "./registers.js";
+import { DEVICE_ID, VENDOR_ID } from "./commands/identify.js";
+import { CMB_BAR } from "./queues/registers.js";
 
 const CONFIG_BYTES = 4096;
 const CLASS_NVME = 0x010802;

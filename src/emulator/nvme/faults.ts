@@ -1,6 +1,6 @@
 import * as z from "zod/mini";
-import { lazily } from "../../sys/lazy.js";
-import { integer, number, readOptions } from "../../sys/schema.js";
+import { lazily } from "../../core/lazy.js";
+import { integer, number, readOptions } from "../../core/options.js";
 
 /** What can go wrong on order. */
 export const faultKinds = [

@@ -1,15 +1,12 @@
+import { ArgumentError, ConfigError } from "../../core/errors.js";
 import { ControllerConfig, ControllerStatus } from "../../nvme/spec/registers.js";
-import { ArgumentError, ConfigError } from "../../sys/errors.js";
-import type { DeviceMigration } from "../../vfio-user/emulated-device.js";
-import type { AdminServices } from "./admin-services.js";
-import type { AsyncEvents } from "./async-events.js";
-import type { Features } from "./features.js";
-import type { Inventory } from "./inventory.js";
-import type { LogPages } from "./log-pages.js";
-import type { Medium } from "./medium.js";
-import type { NvmCommands } from "./nvm-commands.js";
-import type { QueueSet } from "./queue-set.js";
-import type { Registers } from "./registers.js";
+import type { DeviceMigration } from "../../vfio-user/server/emulated-device.js";
+import type { AdminServices } from "./commands/admin-services.js";
+import type { Features } from "./commands/features.js";
+import type { LogPages } from "./commands/log-pages.js";
+import type { NvmCommands } from "./commands/nvm.js";
+import type { Inventory } from "./medium/inventory.js";
+import type { Medium } from "./medium/medium.js";
 import {
   checkSpans,
   decodeState,
@@ -19,7 +16,10 @@ import {
   type SparseData,
   sparse,
   spread,
-} from "./saved-state.js";
+} from "./migration-state.js";
+import type { AsyncEvents } from "./queues/async-events.js";
+import type { QueueSet } from "./queues/queue-set.js";
+import type { Registers } from "./queues/registers.js";
 
 /** A medium in memory goes along as far as it isn't zero, and so much of it at most. */
 const MAX_MEDIUM_BYTES = 2 ** 30;

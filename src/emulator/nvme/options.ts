@@ -1,14 +1,14 @@
 import * as z from "zod/mini";
-import { ConfigError } from "../../sys/errors.js";
-import { lazily } from "../../sys/lazy.js";
-import { integer, number, readOptions } from "../../sys/schema.js";
-import { MAX_ANA_GROUPS } from "./asymmetric-access.js";
-import { type CmbUse, cmbUses } from "./cmb-rules.js";
+import { ConfigError } from "../../core/errors.js";
+import { lazily } from "../../core/lazy.js";
+import { integer, number, readOptions } from "../../core/options.js";
+import { MAX_ANA_GROUPS } from "./commands/asymmetric-access.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
-import { MAX_NAMESPACES } from "./inventory.js";
-import { UNIT_BYTES } from "./layout.js";
-import { findLbaFormat, protectionBytes } from "./lba-formats.js";
-import type { NamespaceRecord } from "./namespace.js";
+import { type CmbUse, cmbUses } from "./host/cmb-rules.js";
+import { MAX_NAMESPACES } from "./medium/inventory.js";
+import { UNIT_BYTES } from "./medium/layout.js";
+import { findLbaFormat, protectionBytes } from "./medium/lba-formats.js";
+import type { NamespaceRecord } from "./medium/namespace.js";
 
 /** BAR0's doorbell page has room for so many queue pairs, the admin one among them. */
 export const MAX_QUEUE_PAIRS = 512;

@@ -3,7 +3,7 @@
  * CRC-32C, and the 64-bit CRC of NVMe. Eight bytes a step, by one table for each place of a byte among the eight; no
  * bigint and no allocation.
  */
-import { lazily } from "../../sys/lazy.js";
+import { lazily } from "../../core/lazy.js";
 
 const SLICES = 8;
 

@@ -1,6 +1,6 @@
-import { checkInteger } from "../../sys/check.js";
-import { ArgumentError } from "../../sys/errors.js";
-import { NvmeError } from "../error.js";
+import { checkInteger } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
+import { NvmeError } from "../command/error.js";
 import { NvmeStatus } from "../spec/status.js";
 import { type Crc64, crc16, crc32c, crc64 } from "./crc.js";
 

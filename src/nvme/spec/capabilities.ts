@@ -1,7 +1,7 @@
 /** Bits of Identify fields that programs branch on: NVMe Base 2.x, figures of Identify Controller and Namespace. */
 
-import { checkInteger } from "../../sys/check.js";
-import { ArgumentError } from "../../sys/errors.js";
+import { checkInteger } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
 
 /** A table of fields in a number: a bit's number for a flag, or `[lowest bit, width]` for a number. */
 export type BitTable = Readonly<Record<string, number | readonly [low: number, width: number]>>;

@@ -1,5 +1,5 @@
 /** Directives: NVMe Base 2.x, section "Directives". */
-import { bytes, u8, u16, u32 } from "../../sys/struct.js";
+import { bytes, u8, u16, u32 } from "../../core/struct.js";
 import { at, record } from "./record.js";
 
 /** DTYPE. */

@@ -1,5 +1,5 @@
 /** Flexible Data Placement: NVMe Base 2.1, log pages 20h to 23h and features 1Dh and 1Eh. */
-import { bytes, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import { at, bits, record, u128 } from "./record.js";
 
 /** FDP Configurations (LID 20h): the header. */

@@ -1,5 +1,5 @@
 /** Features: NVMe Base 2.x, section "Features"; NVM Command Set, section "Feature Specific Information". */
-import { array, bytes, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import type { BitTable } from "./capabilities.js";
 import { FeatureId } from "./opcodes.js";
 import { at, bits, nested, record } from "./record.js";

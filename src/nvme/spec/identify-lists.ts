@@ -1,5 +1,5 @@
 /** Identify data structures that are lists: NVMe Base 2.x, section "Identify command". */
-import { array, bytes, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, bits, nested, record, u128 } from "./record.js";
 

@@ -1,5 +1,5 @@
 /** Identify data structures: NVMe Base 2.x figure "Identify Controller", NVM Command Set figure "Identify Namespace". */
-import { array, ascii, bytes, type FieldType, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, ascii, bytes, type FieldType, u8, u16, u32, u64 } from "../../core/struct.js";
 import { powerState } from "./power-state.js";
 import { at, nested, record, u24, u128 } from "./record.js";
 

@@ -1,5 +1,5 @@
 /** Key Value Command Set 1.x: its Identify structure. */
-import { array, bytes, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, nested, record } from "./record.js";
 

@@ -1,5 +1,5 @@
 /** Log pages: NVMe Base 2.x, section "Get Log Page command". */
-import { array, ascii, bytes, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, ascii, bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import type { BitTable } from "./capabilities.js";
 import { at, bits, nested, record, u24, u128 } from "./record.js";
 

@@ -1,5 +1,5 @@
 /** What Namespace Management is given: NVMe Base 2.x, "Host Software Specified Fields", and the command sets' parts. */
-import { array, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, u8, u16, u32, u64 } from "../../core/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, record } from "./record.js";
 

@@ -1,5 +1,5 @@
 /** Flexible data placement: NVM Command Set 1.1, figures "Reclaim Unit Handle Status" and its descriptor. */
-import { u16, u32, u64 } from "../../sys/struct.js";
+import { u16, u32, u64 } from "../../core/struct.js";
 import { at, record } from "./record.js";
 
 export const reclaimUnitHeader = record("Reclaim Unit Handle Status", 16, { nruhsd: at(14, u16) });

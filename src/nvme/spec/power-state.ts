@@ -1,5 +1,5 @@
 /** Power states: NVMe Base 2.x, figure "Power State Descriptor Data Structure". */
-import { u8, u16, u32 } from "../../sys/struct.js";
+import { u8, u16, u32 } from "../../core/struct.js";
 import { at, bits, record } from "./record.js";
 
 /** One power state, 32 bytes of Identify Controller. Latencies in microseconds. */

@@ -1,5 +1,5 @@
-import { ArgumentError } from "../../sys/errors.js";
-import type { FieldType } from "../../sys/struct.js";
+import { ArgumentError } from "../../core/errors.js";
+import type { FieldType } from "../../core/struct.js";
 
 /** A 128-bit little-endian number, as capacities and counters are. */
 export const u128: FieldType<bigint> = {

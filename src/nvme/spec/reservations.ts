@@ -1,5 +1,5 @@
 /** Reservations: NVMe Base 2.x, figures "Reservation Status Data Structure" and "Registered Controller Data Structure". */
-import { bytes, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import { at, record } from "./record.js";
 
 /** Reservation types by number (RTYPE); RESCAP has a bit for each at the same place. */

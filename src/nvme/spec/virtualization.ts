@@ -1,5 +1,5 @@
 /** Virtualization enhancements: NVMe Base 2.x, figures of Identify CNS 14h and 15h, and of Virtualization Management. */
-import { array, u8, u16, u32 } from "../../sys/struct.js";
+import { array, u8, u16, u32 } from "../../core/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, bits, nested, record } from "./record.js";
 

@@ -1,5 +1,5 @@
 /** Zoned Namespace Command Set 1.x: its Identify structures and zone reports. */
-import { array, bytes, type FieldType, u8, u16, u32, u64 } from "../../sys/struct.js";
+import { array, bytes, type FieldType, u8, u16, u32, u64 } from "../../core/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, record } from "./record.js";
 

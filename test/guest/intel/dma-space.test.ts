@@ -12,7 +12,7 @@ import {
   PciDevice,
   type VfioBinding,
 } from "../../../src/index.js";
-import { backendNames } from "../../../src/pci/backend.js";
+import { backendNames } from "../../../src/pci/open.js";
 import { Edu } from "../../support/edu.js";
 import { eduBdf } from "../../support/functions.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";

@@ -1,10 +1,11 @@
 /**
- * What the kernel refuses of real devices, groups and containers, provoked: each entry of src/sys/hints.ts that no other
+ * What the kernel refuses of real devices, groups and containers, provoked: each entry of src/core/hints.ts that no other
  * test provokes. docs/errors.md says where the others are.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Lease } from "../../../src/core/resource.js";
 import {
   bindToVfio,
   EventFd,
@@ -16,7 +17,6 @@ import {
   VfioDevice,
   VfioGroup,
 } from "../../../src/index.js";
-import { Lease } from "../../../src/sys/resource.js";
 import { sysError } from "../../support/errors.js";
 import { nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";

@@ -19,7 +19,7 @@ import {
   UnsupportedError,
   type VfioBinding,
 } from "../../../src/index.js";
-import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
+import { ControllerRegisters } from "../../../src/nvme/memory/registers.js";
 import { AdminOpcode } from "../../../src/nvme/spec/opcodes.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { caught } from "../../support/caught.js";

@@ -10,7 +10,7 @@ import {
   type VfioBinding,
   VfioDevice,
 } from "../../../src/index.js";
-import { backendNames } from "../../../src/pci/backend.js";
+import { backendNames } from "../../../src/pci/open.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../../../src/vfio/uapi.js";
 import { EduRegister } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";

@@ -14,7 +14,7 @@ import {
   VfioDevice,
   VfioGroup,
 } from "../../../src/index.js";
-import { backendNames } from "../../../src/pci/backend.js";
+import { backendNames } from "../../../src/pci/open.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
 import { eduBdf } from "../../support/functions.js";
 import { collectUntil } from "../../support/gc.js";

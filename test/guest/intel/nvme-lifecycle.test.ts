@@ -1,8 +1,8 @@
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { Feature, NvmeController } from "../../../src/index.js";
-import { ControllerRegisters } from "../../../src/nvme/controller-registers.js";
-import { QueuePair } from "../../../src/nvme/queue-pair.js";
+import { ControllerRegisters } from "../../../src/nvme/memory/registers.js";
+import { QueuePair } from "../../../src/nvme/queues/queue-pair.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";
 import { Child, runChild } from "../../support/child.js";
 import { nvmeBdf } from "../../support/functions.js";

@@ -19,7 +19,7 @@ import {
   type VfioBinding,
   VfioDevice,
 } from "../../../src/index.js";
-import { backendNames } from "../../../src/pci/backend.js";
+import { backendNames } from "../../../src/pci/open.js";
 import {
   EDU_DMA_INTERRUPT,
   EDU_IDENTIFICATION,

@@ -16,7 +16,7 @@ import {
   type VfioBinding,
   VfioDevice,
 } from "../../../src/index.js";
-import { backendNames } from "../../../src/pci/backend.js";
+import { backendNames } from "../../../src/pci/open.js";
 import {
   VFIO_PCI_CONFIG_REGION_INDEX,
   VFIO_PCI_ERR_IRQ_INDEX,

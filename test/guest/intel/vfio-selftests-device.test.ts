@@ -3,6 +3,8 @@
  * one mode, in all five.
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Errno } from "../../../src/core/errno.js";
+import { Lease } from "../../../src/core/resource.js";
 import {
   bindToVfio,
   EventFd,
@@ -11,9 +13,7 @@ import {
   type VfioBinding,
   VfioDevice,
 } from "../../../src/index.js";
-import { Errno } from "../../../src/sys/errno.js";
 import { tryIoctl } from "../../../src/sys/ioctl.js";
-import { Lease } from "../../../src/sys/resource.js";
 import {
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_GET_INFO,

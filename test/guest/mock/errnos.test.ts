@@ -1,5 +1,5 @@
 /**
- * What the kernel refuses, provoked: each entry of src/sys/hints.ts that no other test provokes and that takes no real
+ * What the kernel refuses, provoked: each entry of src/core/hints.ts that no other test provokes and that takes no real
  * device. docs/errors.md says where the others are.
  */
 import { closeSync } from "node:fs";

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Lease } from "../../../src/core/resource.js";
 import {
   type Ioas,
   Iommufd,
@@ -8,7 +9,6 @@ import {
   SysError,
   Viommu,
 } from "../../../src/index.js";
-import { Lease } from "../../../src/sys/resource.js";
 import { collectUntil } from "../../support/gc.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 import { MockDevice, mock, mockHwptData } from "../../support/mock.js";

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { compare } from "../../../src/compare/compare.js";
+import { compare } from "../../../src/cli/compare/compare.js";
 import {
   ArgumentError,
   BindError,
@@ -17,7 +17,7 @@ import {
   VfioDevice,
   VfioGroup,
 } from "../../../src/index.js";
-import { backendNames } from "../../../src/pci/backend.js";
+import { backendNames } from "../../../src/pci/open.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { sysError } from "../../support/errors.js";
 import { nvmeBdf } from "../../support/functions.js";

@@ -1,6 +1,6 @@
 /** `iova compare` where there is no IOMMU: one way is left, and the others say why not. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { compare } from "../../../src/compare/compare.js";
+import { compare } from "../../../src/cli/compare/compare.js";
 import { bindToVfio, type VfioBinding } from "../../../src/index.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import { parseCompareOptions } from "../../../src/cli/compare.js";
-import { ConfigError } from "../../../src/sys/errors.js";
+import { ConfigError } from "../../../src/core/errors.js";
 import { compileTree } from "../../support/compiled.js";
 import { runNode } from "../../support/run.js";
 

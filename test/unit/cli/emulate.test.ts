@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { EMULATE_HELP, parseEmulateOptions } from "../../../src/cli/emulate.js";
-import { ConfigError } from "../../../src/sys/errors.js";
+import { ConfigError } from "../../../src/core/errors.js";
 
 describe("the options of emulate", () => {
   test("say what to serve, and where", () => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { LatencyHistogram } from "../../../src/cli/nvme/perf-histogram.js";
-import { parsePerfOptions } from "../../../src/cli/nvme/perf-options.js";
+import { LatencyHistogram } from "../../../src/cli/nvme/perf/histogram.js";
+import { parsePerfOptions } from "../../../src/cli/nvme/perf/options.js";
 import type { NvmeEmulatorOptions } from "../../../src/emulator/nvme/options.js";
 import type { RunningEmulator } from "../../../src/emulator/worker.js";
 import { ConfigError, NvmeController } from "../../../src/index.js";
@@ -92,7 +92,7 @@ describe("a run", () => {
   let tree: CompiledTree;
   let emulator: RunningEmulator | undefined;
   beforeAll(() => {
-    tree = compileTree("src/cli/main.ts", "src/cli/nvme/perf-worker.ts");
+    tree = compileTree("src/cli/main.ts", "src/cli/nvme/perf/worker.ts");
   });
   afterAll(() => tree[Symbol.dispose]());
   afterEach(async () => {

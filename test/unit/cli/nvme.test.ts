@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { runNvme } from "../../../src/cli/nvme/main.js";
-import { ConfigError } from "../../../src/sys/errors.js";
+import { ConfigError } from "../../../src/core/errors.js";
 import { emulate, socketPath } from "../../support/emulators.js";
 import { compileCli } from "../../support/iova-cli.js";
 import { runWithInput } from "../../support/run.js";

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, test, vi } from "vitest";
+import { ArgumentError, BusyError, ClosedError, StateError } from "../../../src/core/errors.js";
 import { DmaPool, PoolExhaustedError, type PoolHandle } from "../../../src/dma/pool.js";
 import { DmaSpace } from "../../../src/dma/space.js";
-import { ArgumentError, BusyError, ClosedError, StateError } from "../../../src/sys/errors.js";
 import { compileTree } from "../../support/compiled.js";
 import { IdentityMapper } from "../../support/identity-mapper.js";
 import { run } from "../../support/run.js";

@@ -1,10 +1,10 @@
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { beforeEach, describe, expect, test } from "vitest";
-import { IovaSpaceError } from "../../../src/dma/iova-space-error.js";
+import { ArgumentError, BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
+import { IovaSpaceError } from "../../../src/dma/iova/error.js";
 import { BorrowedBuffer } from "../../../src/dma/shared-buffer.js";
 import { DmaSpace } from "../../../src/dma/space.js";
-import { ArgumentError, BusyError, ClosedError, SysError } from "../../../src/sys/errors.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import { PAGE_SIZE } from "../../../src/sys/syscalls.js";
 import { compileTree } from "../../support/compiled.js";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { ConfigError } from "../../../src/core/errors.js";
 import { NvmeController } from "../../../src/nvme/controller.js";
-import { parseNvmeOptions } from "../../../src/nvme/options.js";
-import { ConfigError } from "../../../src/sys/errors.js";
+import { parseNvmeOptions } from "../../../src/nvme/engine/options.js";
 
 /** Options as a JavaScript program may pass them: no compiler looked. */
 function parse(json: string): ReturnType<typeof parseNvmeOptions> {

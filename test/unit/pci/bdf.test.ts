@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { ArgumentError } from "../../../src/core/errors.js";
 import { parseBdf } from "../../../src/pci/bdf.js";
-import { ArgumentError } from "../../../src/sys/errors.js";
 
 describe("a PCI address", () => {
   test.each([

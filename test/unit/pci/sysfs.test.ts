@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { ArgumentError } from "../../../src/core/errors.js";
 import {
   devicePath,
   driverOf,
@@ -6,7 +7,6 @@ import {
   parseBars,
   readPciFunction,
 } from "../../../src/pci/sysfs.js";
-import { ArgumentError } from "../../../src/sys/errors.js";
 
 /** Lines of a `resource` file: six BARs, then ROM and bridge windows, which are no BARs. */
 function resource(...lines: string[]): string {

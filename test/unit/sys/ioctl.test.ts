@@ -1,8 +1,8 @@
 import { closeSync, writeSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Errno } from "../../../src/sys/errno.js";
+import { Errno } from "../../../src/core/errno.js";
+import { loadU64, storeU64, struct, u32, u64 } from "../../../src/core/struct.js";
 import { ioctlRequest, PreparedIoctl } from "../../../src/sys/ioctl.js";
-import { loadU64, storeU64, struct, u32, u64 } from "../../../src/sys/struct.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 
 /** asm-generic/ioctls.h: bytes from the file position to the end, an int. */

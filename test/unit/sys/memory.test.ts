@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { ArgumentError, ClosedError, SysError } from "../../../src/sys/errors.js";
+import { ArgumentError, ClosedError, SysError } from "../../../src/core/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import { close, memfd, PAGE_SIZE, pread, pwrite } from "../../../src/sys/syscalls.js";

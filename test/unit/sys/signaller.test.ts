@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { ClosedError } from "../../../src/sys/errors.js";
+import { ClosedError } from "../../../src/core/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { Signaller } from "../../../src/sys/signaller.js";
 import { setBlocking } from "../../support/blocking.js";

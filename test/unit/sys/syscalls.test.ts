@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import { SysError } from "../../../src/sys/errors.js";
+import { SysError } from "../../../src/core/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { ioctl, ioctlRequest, ioctlWithNumber, tryIoctl } from "../../../src/sys/ioctl.js";
 import {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
+import { ConfigError } from "../../../../src/core/errors.js";
 import { type FaultOptions, faultFromText, parseFault } from "../../../../src/emulator/nvme/faults.js";
 import { AdminOpcode, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { NvmeRegister } from "../../../../src/nvme/spec/registers.js";
 import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
-import { ConfigError } from "../../../../src/sys/errors.js";
 import { SUCCESS, startedHost, type TestQueue } from "../../../support/nvme-host.js";
 
 const flush = { opcode: IoOpcode.flush, nsid: 1 };

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
+import { IovaError } from "../../../../src/core/errors.js";
+import { decodeState } from "../../../../src/emulator/nvme/migration-state.js";
 import type { NvmeEmulatorOptions } from "../../../../src/emulator/nvme/options.js";
-import { decodeState } from "../../../../src/emulator/nvme/saved-state.js";
 import { AdminOpcode, FeatureId, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
-import { IovaError } from "../../../../src/sys/errors.js";
 import { NvmeTestHost, SUCCESS } from "../../../support/nvme-host.js";
 
 const ZONED = 6 << 4;

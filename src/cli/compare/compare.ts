@@ -1,0 +1,260 @@
+/**
+ * Compares the ways to an address space on one device. They can't have the device at the same time, so every round
+ * opens each of them in turn, in another order each time: what drifts, drifts for all.
+ */
+
+import { BusyError, IovaError, UnsupportedError } from "../../core/errors.js";
+import { parseBdf } from "../../pci/bdf.js";
+import { driverOf, listPciFunctions, type PciFunction, readPciFunction } from "../../pci/sysfs.js";
+import { vfioHolders } from "../../pci/usage.js";
+import { MappedMemory } from "../../sys/memory.js";
+import { PAGE_SIZE } from "../../sys/syscalls.js";
+import { openAddressSpace } from "./address-space.js";
+import { isEdu, timeEduDma } from "./edu-dma.js";
+import { type FeatureAnswers, probeFeatures } from "./features.js";
+import { FillingMeasurement } from "./filling.js";
+import { findings } from "./findings.js";
+import { describeMachine } from "./machine.js";
+import { type MappingCase, MappingMeasurement, prepareCases, warmUp } from "./mapping.js";
+import { NVME_CLASS, NvmeMeasurement } from "./nvme-reads.js";
+import {
+  type ComparedBackend,
+  type CompareReport,
+  comparedBackends,
+  type NotMeasured,
+  SCHEMA,
+} from "./report.js";
+import { SampleBook } from "./statistics.js";
+
+const VFIO_PCI = "vfio-pci";
+const MIB = 1024 * 1024;
+
+/** How thorough a comparison is. */
+const plans = {
+  quick: {
+    rounds: 2,
+    // More than the buffers that get a stack trace each, see dma/call-site.ts.
+    warmUp: 1100,
+    repetitions: 2,
+    fillBytes: MIB,
+    reads: { singleReads: 100, deepReads: 500 },
+  },
+  full: {
+    rounds: 9,
+    warmUp: 2000,
+    repetitions: 8,
+    fillBytes: 16 * MIB,
+    reads: { singleReads: 1000, deepReads: 10_000 },
+  },
+} as const;
+
+export interface CompareOptions {
+  /** PCI address; left out, the first device bound to vfio-pci. */
+  readonly bdf?: string | undefined;
+  /** Two short rounds up to 2 MiB: whether it works, not how fast. */
+  readonly quick?: boolean | undefined;
+  /** Told what is being done, and how far it is, from 0 to 1. */
+  readonly onProgress?: (what: string, done: number) => void;
+}
+
+/** @throws ArgumentError, UnsupportedError (not bound to vfio-pci, or no backend works), BusyError (in use), SysError */
+export async function compare(options: CompareOptions = {}): Promise<CompareReport> {
+  const fn = chooseDevice(options.bdf);
+  const second = secondDevice(fn);
+  const quick = options.quick === true;
+  const plan = quick ? plans.quick : plans.full;
+  const progress = options.onProgress ?? ((): void => {});
+  const started = process.hrtime.bigint();
+  const machine = describeMachine();
+  const notMeasured: NotMeasured[] = [];
+  const features = new Map<ComparedBackend, FeatureAnswers>();
+
+  progress("looking which ways there are", 0);
+  const backends = comparedBackends.map((name) => {
+    const reason = whyNot(name, fn.bdf, features);
+    return { name, available: reason === null, reason };
+  });
+  const usable = backends.filter(({ available }) => available).map(({ name }) => name);
+  if (usable.length === 0) {
+    const reasons = backends.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
+    throw new UnsupportedError(`${fn.bdf} can't be opened in any way. ${reasons}`);
+  }
+
+  progress("allocating memory", 0);
+  const fillMemory = MappedMemory.anonymous(plan.fillBytes, { populate: true });
+  const page = MappedMemory.anonymous(PAGE_SIZE, { populate: true });
+  let cases: MappingCase[] = [];
+  const opening = new SampleBook<ComparedBackend>();
+  const firstDma = new SampleBook<ComparedBackend>();
+  const nvme = new NvmeMeasurement();
+  try {
+    cases = prepareCases(quick, notMeasured);
+    const mapping = new MappingMeasurement(cases, notMeasured);
+    const filling = new FillingMeasurement(fillMemory, second, notMeasured);
+    for (const backend of usable) {
+      progress(`warming up ${backend}`, 0);
+      const space = openAddressSpace(backend, fn.bdf);
+      try {
+        warmUp(space, cases, plan.warmUp);
+      } finally {
+        space.close();
+      }
+    }
+    const steps = plan.rounds * usable.length;
+    for (let round = 0; round < plan.rounds; round++) {
+      for (let turn = 0; turn < usable.length; turn++) {
+        const backend = usable[(turn + round) % usable.length] ?? "iommufd";
+        progress(`round ${round + 1} of ${plan.rounds}: ${backend}`, (round * usable.length + turn) / steps);
+        // A device that was just closed by one way is free for the next: closing is synchronous.
+        const start = process.hrtime.bigint();
+        const space = openAddressSpace(backend, fn.bdf);
+        try {
+          space.bare.map(0, page.address, page.sizeBytes);
+          opening.add(backend, Number(process.hrtime.bigint() - start));
+          space.bare.unmap(0, page.sizeBytes);
+          mapping.measure(backend, space, plan.repetitions);
+          filling.measure(backend, space);
+        } finally {
+          space.close();
+        }
+        await driveDevice(fn, nvme, backend, plan.reads, firstDma, notMeasured);
+        // Lets a terminal, a signal or a timer have its turn.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    progress("done", 1);
+    const report: CompareReport = {
+      schema: SCHEMA,
+      createdAt: new Date().toISOString(),
+      quick,
+      rounds: plan.rounds,
+      seconds: Number(process.hrtime.bigint() - started) / 1e9,
+      machine,
+      device: {
+        bdf: fn.bdf,
+        vendorId: fn.vendorId,
+        deviceId: fn.deviceId,
+        classCode: fn.classCode,
+        iommuGroup: fn.iommuGroup ?? null,
+      },
+      secondDevice: second ?? null,
+      backends,
+      opening: usable.flatMap((backend) => {
+        const toMapped = opening.get(backend);
+        return toMapped === undefined
+          ? []
+          : [{ backend, toMapped, toFirstDma: firstDma.get(backend) ?? null }];
+      }),
+      mapping: mapping.results(),
+      ...filling.results(),
+      nvme: nvme.results(),
+      features: matrix(features),
+      notMeasured,
+      findings: [],
+    };
+    return { ...report, findings: findings(report) };
+  } finally {
+    for (const { memory } of cases) memory.close();
+    page.close();
+    fillMemory.close();
+  }
+}
+
+/** Why a way can't be taken, or null. What it can do is noted while it is open. */
+function whyNot(
+  backend: ComparedBackend,
+  bdf: string,
+  features: Map<ComparedBackend, FeatureAnswers>,
+): string | null {
+  try {
+    const space = openAddressSpace(backend, bdf);
+    try {
+      features.set(backend, probeFeatures(space));
+    } finally {
+      space.close();
+    }
+    return null;
+  } catch (error) {
+    if (!(error instanceof IovaError)) throw error;
+    return error.message;
+  }
+}
+
+/**
+ * What takes a device that does something: its first DMA, and reads of an NVMe controller. What one round could measure
+ * counts as measured: no-IOMMU mode gets memory that a device reaches, or doesn't, by luck.
+ * @param firstDma gets the nanoseconds from nothing until the first DMA
+ */
+async function driveDevice(
+  fn: PciFunction,
+  nvme: NvmeMeasurement,
+  backend: ComparedBackend,
+  reads: (typeof plans)[keyof typeof plans]["reads"],
+  firstDma: SampleBook<ComparedBackend>,
+  notMeasured: NotMeasured[],
+): Promise<void> {
+  const isNvme = fn.classCode === NVME_CLASS;
+  const what = isNvme ? "NVMe reads" : "time to the first DMA";
+  const isKnown = notMeasured.some((each) => each.what === what && each.backend === backend);
+  if (isKnown) return;
+  try {
+    if (isNvme) firstDma.add(backend, await nvme.measure(backend, fn.bdf, reads));
+    else if (isEdu(fn)) firstDma.add(backend, await timeEduDma(backend, fn.bdf));
+    else {
+      const reason = "only NVMe controllers and QEMU's edu have a DMA that is known how to start";
+      notMeasured.push({ what, backend, reason });
+    }
+  } catch (error) {
+    if (!(error instanceof IovaError)) throw error;
+    if (firstDma.get(backend) !== undefined) return;
+    notMeasured.push({ what, backend, reason: error.message });
+  }
+}
+
+/** @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci), BusyError (another process has it) */
+function chooseDevice(bdf: string | undefined): PciFunction {
+  const fn =
+    bdf === undefined
+      ? listPciFunctions().find(({ driver }) => driver === VFIO_PCI)
+      : readPciFunction(parseBdf(bdf));
+  if (fn === undefined) {
+    throw new UnsupportedError(
+      "no device is bound to vfio-pci. Bind one that nobody uses (iova list shows them; sudo iova bind BDF), " +
+        "or measure in a QEMU guest with iova compare --guest",
+    );
+  }
+  if (fn.driver !== VFIO_PCI) {
+    throw new UnsupportedError(
+      `${fn.bdf} is bound to ${fn.driver ?? "no driver"}, not to vfio-pci: sudo iova bind ${fn.bdf} binds it, ` +
+        `and sudo iova unbind ${fn.bdf} gives it back afterwards`,
+    );
+  }
+  const holders = vfioHolders(fn.bdf);
+  if (holders.length > 0) {
+    throw new BusyError(`${fn.bdf} is open in process ${holders.join(", ")}: it is measured only when free`);
+  }
+  return fn;
+}
+
+/** Another device bound to vfio-pci, that the IOMMU can tell from the first and that nobody has open. */
+function secondDevice({ bdf, iommuGroup }: PciFunction): string | undefined {
+  return listPciFunctions().find(
+    (other) =>
+      other.bdf !== bdf &&
+      driverOf(other.bdf) === VFIO_PCI &&
+      other.iommuGroup !== undefined &&
+      other.iommuGroup !== iommuGroup &&
+      vfioHolders(other.bdf).length === 0,
+  )?.bdf;
+}
+
+/** Rows in the order in which the questions came up. */
+function matrix(answers: ReadonlyMap<ComparedBackend, FeatureAnswers>): CompareReport["features"] {
+  const names = new Set([...answers.values()].flatMap((each) => [...each.keys()]));
+  return [...names].map((name) => ({
+    name,
+    values: Object.fromEntries(
+      [...answers].map(([backend, each]) => [backend, each.get(name) ?? "no"] as const),
+    ),
+  }));
+}

@@ -1,0 +1,121 @@
+/** What each backend can do with this device on this kernel: asked of the kernel, not known from its version. */
+
+import { IovaError } from "../../core/errors.js";
+import type { Iova } from "../../dma/iova/address.js";
+import type { Ioas } from "../../iommufd/ioas.js";
+import type { VfioDevice } from "../../vfio/device.js";
+import type { VfioContainer } from "../../vfio-legacy/container.js";
+import { VFIO_DMA_CC_IOMMU, VFIO_UNMAP_ALL, VFIO_UPDATE_VADDR } from "../../vfio-legacy/uapi.js";
+import type { AddressSpace } from "./address-space.js";
+import { formatBytes, formatCount } from "./units.js";
+
+/** Answers by question. A question that a backend doesn't answer has "no". */
+export type FeatureAnswers = ReadonlyMap<string, string>;
+
+const NOT_TOLD = "not told";
+
+const yesNo = (value: boolean): string => (value ? "yes" : "no");
+
+/** @throws SysError */
+export function probeFeatures({ device, space, ioas, container }: AddressSpace): FeatureAnswers {
+  const answers = new Map<string, string>();
+  answers.set("What the IOMMU is", NOT_TOLD);
+  answers.set("Page sizes of the IOMMU", NOT_TOLD);
+  answers.set("Unit of mappings", formatBytes(space.alignmentBytes()));
+  answers.set("I/O virtual addresses", ranges(space.iovaRanges()));
+  answers.set("Coherent DMA guaranteed", NOT_TOLD);
+  if (ioas !== undefined) probeIoas(answers, device, ioas);
+  if (container !== undefined) probeContainer(answers, container);
+  probeDevice(answers, device);
+  return answers;
+}
+
+function ranges(all: readonly { readonly start: Iova; readonly last: Iova }[]): string {
+  return all.map(({ start, last }) => `0x${start.toString(16)}-0x${last.toString(16)}`).join(", ");
+}
+
+function probeIoas(answers: Map<string, string>, device: VfioDevice, ioas: Ioas): void {
+  const { iommufd } = ioas;
+  const has = iommufd.capabilities();
+  /** Made in an address space of its own, where nothing is in the way. */
+  const table = (options: Parameters<Ioas["allocHwpt"]>[1]): string =>
+    works(() => {
+      using other = iommufd.allocIoas();
+      using _table = other.allocHwpt(device, options);
+    });
+  answers.set("The kernel chooses addresses", "yes");
+  answers.set("Limit on mappings", "none");
+  answers.set("Unmap all in one call", "yes");
+  answers.set("Copy mappings to another address space", "yes");
+  answers.set("Several address spaces, devices moved between them", "yes");
+  answers.set("Map a file (memfd, dma-buf)", yesNo(has.mapFile));
+  answers.set("Hand mappings over to another process", yesNo(has.changeProcess));
+  answers.set("Page tables of one's own", table({}));
+  answers.set("Dirty page tracking", table({ dirtyTracking: true }));
+  answers.set("Nested translation", table({ nestParent: true }));
+  answers.set("PASIDs", table({ pasid: true }));
+  answers.set(
+    "I/O page faults",
+    works(() => {
+      using queue = iommufd.allocFaultQueue();
+      using other = iommufd.allocIoas();
+      using _table = other.allocHwpt(device, { faultQueue: queue });
+    }),
+  );
+  answers.set("Virtual IOMMUs (kernel interface)", yesNo(has.viommu));
+  try {
+    const { registers } = iommufd.hwInfo(device);
+    answers.set("What the IOMMU is", registers.kind === "none" ? NOT_TOLD : registers.kind);
+  } catch (error) {
+    // Older kernels don't say; the answer stays.
+    if (!(error instanceof IovaError)) throw error;
+  }
+}
+
+function works(attempt: () => void): string {
+  try {
+    attempt();
+    return "yes";
+  } catch (error) {
+    if (!(error instanceof IovaError)) throw error;
+    return "no";
+  }
+}
+
+function probeContainer(answers: Map<string, string>, container: VfioContainer): void {
+  const info = container.info();
+  const { dmaAvailable } = info;
+  const unlimited = dmaAvailable === undefined || dmaAvailable === 0xffff_ffff;
+  answers.set("Limit on mappings", unlimited ? "none" : formatCount(dmaAvailable));
+  answers.set("Unmap all in one call", yesNo(container.checkExtension(VFIO_UNMAP_ALL)));
+  answers.set("Hand mappings over to another process", yesNo(container.checkExtension(VFIO_UPDATE_VADDR)));
+  answers.set("Dirty page tracking", info.migration === undefined ? "no" : "pinned pages only");
+  answers.set("Coherent DMA guaranteed", yesNo(container.checkExtension(VFIO_DMA_CC_IOMMU)));
+  answers.set("Page sizes of the IOMMU", pageSizes(info.pageSizes));
+}
+
+/** The kernel says every size above the smallest where it can build them of smaller pages. */
+function pageSizes(bits: bigint): string {
+  const sizes: string[] = [];
+  for (let shift = 0; shift < 40; shift++) {
+    if (((bits >> BigInt(shift)) & 1n) === 1n) sizes.push(formatBytes(2 ** shift));
+  }
+  return sizes.length > 4 ? `any multiple of ${sizes[0]}` : sizes.join(", ");
+}
+
+function probeDevice(answers: Map<string, string>, device: VfioDevice): void {
+  const has = device.capabilities();
+  answers.set("Device: reset of its own", yesNo(has.resettable));
+  answers.set("Device: reset with its bus or slot", yesNo(has.hotReset));
+  const { intx, msi, msix } = has.irqs;
+  const kinds = [
+    ...(intx.count > 0 ? ["INTx"] : []),
+    ...(msi.count > 0 ? [`MSI (${msi.count})`] : []),
+    ...(msix.count > 0 ? [`MSI-X (${msix.count})`] : []),
+  ];
+  answers.set("Device: interrupts", kinds.join(", ") || "none");
+  answers.set("Device: BARs as dma-buf", yesNo(has.dmaBuf));
+  answers.set("Device: low power", yesNo(has.lowPower));
+  answers.set("Device: migration", yesNo(has.migration));
+  answers.set("Device: logs its own DMA", yesNo(has.dmaLogging));
+}

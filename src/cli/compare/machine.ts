@@ -1,0 +1,100 @@
+/** The machine that is measured, as the kernel describes it. */
+import { readdirSync, readFileSync } from "node:fs";
+import { cpus, freemem, hostname, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
+import type { Machine } from "./report.js";
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
+}
+
+function names(path: string): string[] {
+  try {
+    return readdirSync(path).sort();
+  } catch {
+    return [];
+  }
+}
+
+const HUGE_PAGES = "/sys/kernel/mm/hugepages";
+
+/** Pools of explicit huge pages, smallest first. */
+export function hugePagePools(): { pageBytes: number; total: number; free: number }[] {
+  return names(HUGE_PAGES)
+    .map((name) => ({
+      pageBytes: Number(/(\d+)kB/.exec(name)?.[1] ?? 0) * 1024,
+      total: Number(text(`${HUGE_PAGES}/${name}/nr_hugepages`)),
+      free: Number(text(`${HUGE_PAGES}/${name}/free_hugepages`)),
+    }))
+    .sort((a, b) => a.pageBytes - b.pageBytes);
+}
+
+/** What may still be allocated without swapping. */
+export function availableBytes(): number {
+  const [, kib] = /^MemAvailable:\s+(\d+) kB/m.exec(text("/proc/meminfo")) ?? [];
+  return kib === undefined ? freemem() : Number(kib) * 1024;
+}
+
+function memlock(): number | null {
+  const [, soft = "unlimited"] = /^Max locked memory\s+(\S+)/m.exec(text("/proc/self/limits")) ?? [];
+  return soft === "unlimited" ? null : Number(soft);
+}
+
+function hypervisor(): string | null {
+  const vendor = text("/sys/class/dmi/id/sys_vendor");
+  const product = text("/sys/class/dmi/id/product_name");
+  const isVirtual = /^flags\s*:.*\bhypervisor\b/m.test(text("/proc/cpuinfo"));
+  const isEmulated = /TCG/.test(cpus()[0]?.model ?? "");
+  if (!isVirtual && !isEmulated) return null;
+  const name = [vendor, product].filter((part) => part !== "").join(" ") || "a hypervisor";
+  return isEmulated ? `${name}, emulated without KVM (TCG)` : name;
+}
+
+/** The package's own version. */
+function ownVersion(): string {
+  // From dist/src/cli/compare/ and from src/cli/compare/ alike, package.json is above.
+  for (const above of ["../../../../package.json", "../../../package.json"]) {
+    const found = text(fileURLToPath(new URL(above, import.meta.url)));
+    if (found !== "") {
+      const parsed: unknown = JSON.parse(found);
+      if (typeof parsed === "object" && parsed !== null && "version" in parsed) return String(parsed.version);
+    }
+  }
+  return "unknown";
+}
+
+export function describeMachine(): Machine {
+  const processors = cpus();
+  return {
+    hostname: hostname(),
+    cpu: (processors[0]?.model ?? "unknown").trim(),
+    cpus: Math.max(1, processors.length),
+    hypervisor: hypervisor(),
+    memoryBytes: totalmem(),
+    availableBytes: availableBytes(),
+    transparentHugePages:
+      /\[(\w+)\]/.exec(text("/sys/kernel/mm/transparent_hugepage/enabled"))?.[1] ?? "none",
+    hugePages: hugePagePools(),
+    memlockBytes: memlock(),
+    kernel: text("/proc/sys/kernel/osrelease"),
+    architecture: process.arch,
+    parameters: text("/proc/cmdline")
+      .split(/\s+/)
+      .filter((word) => /iommu|vfio|huge|smmu/i.test(word)),
+    iommus: names("/sys/class/iommu"),
+    node: process.versions.node,
+    iova: ownVersion(),
+  };
+}
+
+/** Memory of this process that devices hold: as iommufd counts it (VmPin), and as type1 does (VmLck). */
+export function pinnedAndLocked(): { pinnedBytes: number; lockedBytes: number } {
+  const status = text("/proc/self/status");
+  const of = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0) * 1024;
+  return { pinnedBytes: of("VmPin"), lockedBytes: of("VmLck") };
+}

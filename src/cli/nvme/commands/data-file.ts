@@ -1,0 +1,155 @@
+/** Where `read` puts data and where `write` gets it: a file, or `-` for standard output and input. */
+import { type FileHandle, open } from "node:fs/promises";
+import { ConfigError, IovaError } from "../../../core/errors.js";
+import { OutputError } from "../../standard-output.js";
+
+export const STANDARD = "-";
+
+/** What became of a file; `what` was tried with it. */
+function reasonOf(what: string, file: string, error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  // Node says the path once more behind the reason.
+  return `${what} ${file}: ${text.split(", ", 1)[0]}`;
+}
+
+/** The command line names a file that can't be used. */
+function unusable(file: string, error: unknown): ConfigError {
+  return new ConfigError(reasonOf("opening", file, error), { cause: error });
+}
+
+/** It could, and then no more. */
+function failed(what: string, file: string, error: unknown): IovaError {
+  return new IovaError("ERR_IOVA_FILE", reasonOf(what, file, error), { cause: error });
+}
+
+/** Somebody to take bytes in order. */
+export interface DataSink extends AsyncDisposable {
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+class StandardOutput implements DataSink {
+  write(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      // A copy: the stream may hold on to it longer than the caller does.
+      process.stdout.write(Buffer.from(bytes), (error) => {
+        if (error === null || error === undefined) resolve();
+        else reject(new OutputError(error));
+      });
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+class FileSink implements DataSink {
+  constructor(
+    private readonly file: FileHandle,
+    private readonly path: string,
+  ) {}
+
+  async write(bytes: Uint8Array): Promise<void> {
+    try {
+      for (let done = 0; done < bytes.length; ) {
+        done += (await this.file.write(bytes, done)).bytesWritten;
+      }
+    } catch (error) {
+      throw failed("writing", this.path, error);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.file.close();
+  }
+}
+
+/** @throws ConfigError where the file can't be made */
+export async function openSink(path: string): Promise<DataSink> {
+  if (path === STANDARD) return new StandardOutput();
+  try {
+    return new FileSink(await open(path, "w"), path);
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+/** Somebody to give bytes in order. */
+export interface DataSource extends AsyncDisposable {
+  readonly name: string;
+  /** Where that is known. */
+  readonly sizeBytes: number | undefined;
+  /** Fills as much as there is. @returns bytes, fewer than asked for only at the end */
+  read(target: Uint8Array): Promise<number>;
+}
+
+class StandardInput implements DataSource {
+  readonly name = "standard input";
+  readonly sizeBytes = undefined;
+  private readonly chunks = process.stdin[Symbol.asyncIterator]();
+  private rest: Uint8Array = new Uint8Array(0);
+
+  async read(target: Uint8Array): Promise<number> {
+    let done = 0;
+    while (done < target.length) {
+      if (this.rest.length === 0) {
+        const { value, done: ended } = await this.chunks.next();
+        if (ended === true) break;
+        this.rest = typeof value === "string" ? Buffer.from(value) : value;
+        continue;
+      }
+      const part = this.rest.subarray(0, target.length - done);
+      target.set(part, done);
+      this.rest = this.rest.subarray(part.length);
+      done += part.length;
+    }
+    return done;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Nothing more is read: the process isn't kept by whoever has the other end.
+    process.stdin.destroy();
+  }
+}
+
+class FileSource implements DataSource {
+  constructor(
+    private readonly file: FileHandle,
+    readonly name: string,
+    readonly sizeBytes: number | undefined,
+  ) {}
+
+  async read(target: Uint8Array): Promise<number> {
+    let done = 0;
+    try {
+      while (done < target.length) {
+        const { bytesRead } = await this.file.read(target, done, target.length - done, null);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+    } catch (error) {
+      throw failed("reading", this.name, error);
+    }
+    return done;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.file.close();
+  }
+}
+
+/** @throws ConfigError where the file can't be read */
+export async function openSource(path: string): Promise<DataSource> {
+  if (path === STANDARD) return new StandardInput();
+  try {
+    const file = await open(path, "r");
+    try {
+      const stat = await file.stat();
+      if (stat.isDirectory()) throw new Error("is a folder");
+      return new FileSource(file, path, stat.isFile() ? stat.size : undefined);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}

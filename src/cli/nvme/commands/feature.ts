@@ -1,0 +1,196 @@
+/** `iova nvme feature`: reads and sets features. */
+
+import { ArgumentError } from "../../../core/errors.js";
+import { decodeBits } from "../../../nvme/spec/capabilities.js";
+import { BROADCAST_NSID, FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
+import {
+  CONTROLLER_HELP,
+  CONTROLLER_OPTIONS,
+  controllerOptions,
+  JSON_HELP,
+  JSON_OPTIONS,
+  numberOption,
+  parseCommand,
+  TARGET_HELP,
+  targetOperand,
+  usage,
+  wantsJson,
+} from "../arguments.js";
+import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { nameOf } from "../names.js";
+import { withController } from "../open.js";
+import { hexDump, type Json, pairs, print, printJson } from "../output.js";
+import type { NvmeSubcommand } from "../subcommand.js";
+import { openSource, STANDARD } from "./data-file.js";
+import { featureBytes, featureFields, fieldNotes } from "./feature-fields.js";
+
+const selections = Object.keys(FeatureSelect).filter(isSelection);
+
+function isSelection(name: string): name is keyof typeof FeatureSelect {
+  return Object.hasOwn(FeatureSelect, name);
+}
+
+const HELP = `Usage: iova nvme feature get TARGET --feature-id N [OPTIONS]
+       iova nvme feature set TARGET --feature-id N --value V [OPTIONS]
+
+Reads or sets a feature. What is set without --save lasts until the controller is reset, which
+also happens when this command is done with it.
+
+${TARGET_HELP}
+  --feature-id N, -f    which one: ${Object.entries(FeatureId)
+    .slice(0, 4)
+    .map(([name, id]) => `${id} ${nameOf(FeatureId, id) ?? name}`)
+    .join(", ")}, ...
+  --namespace-id N, -n  of one namespace
+  --cdw11 N, -c         get: what some features want besides
+  --sel N, -s           get: ${selections.join(", ")}, or 0 to 3
+  --data-len BYTES, -l  get: bytes of its data structure (default: what the feature has)
+  --value V             set: the value (CDW11)
+  --cdw12 N             set: the second word
+  --data FILE, -d       set: its data structure; - is standard input
+  --save                set: keep it over resets
+${YES_HELP}${JSON_HELP}${CONTROLLER_HELP}  --help                this text
+`;
+
+const OPTIONS = {
+  "feature-id": { type: "string", short: "f" },
+  "namespace-id": { type: "string", short: "n" },
+  cdw11: { type: "string", short: "c" },
+  cdw12: { type: "string" },
+  sel: { type: "string", short: "s" },
+  "data-len": { type: "string", short: "l" },
+  value: { type: "string", short: "V" },
+  data: { type: "string", short: "d" },
+  save: { type: "boolean" },
+  yes: { type: "boolean" },
+  ...JSON_OPTIONS,
+  ...CONTROLLER_OPTIONS,
+} as const;
+
+/** Most bytes of a feature's data structure. */
+const MOST_BYTES = 4096;
+/** Bits of what --sel supported answers with. */
+const supportedFields = { saveable: 0, namespaceSpecific: 1, changeable: 2 } as const;
+
+/** @throws ConfigError */
+function selectionOf(text: string | undefined): keyof typeof FeatureSelect {
+  if (text === undefined) return "current";
+  const found = selections.find((name) => name === text || String(FeatureSelect[name]) === text);
+  if (found === undefined) throw usage("feature", `--sel ${text}: one of ${selections.join(", ")} is wanted`);
+  return found;
+}
+
+/** @throws ConfigError where there is no such file, ArgumentError where it can't be a feature's data */
+async function dataOf(path: string): Promise<Uint8Array> {
+  await using source = await openSource(path);
+  const bytes = new Uint8Array(MOST_BYTES + 1);
+  const length = await source.read(bytes);
+  if (length === 0 || length > MOST_BYTES) {
+    throw new ArgumentError(`${source.name} must have 1 to ${MOST_BYTES} bytes to be a feature's data`);
+  }
+  return bytes.slice(0, length);
+}
+
+type Parsed = ReturnType<typeof parse>;
+
+function parse(argv: readonly string[]) {
+  const { values, positionals } = parseCommand("feature", argv, OPTIONS);
+  const [verb, ...rest] = positionals;
+  if (verb !== "get" && verb !== "set") {
+    throw usage(
+      "feature",
+      verb === undefined ? "get or set a feature?" : `feature ${verb}: get or set is wanted`,
+    );
+  }
+  const target = targetOperand(`feature`, rest);
+  const fid = numberOption("feature", "feature-id", values["feature-id"], 0, 0xff);
+  if (fid === undefined) throw usage("feature", `feature ${verb} needs --feature-id N`);
+  const nsid = numberOption("feature", "namespace-id", values["namespace-id"], 0, BROADCAST_NSID);
+  const word = (option: "value" | "cdw11" | "cdw12"): number | undefined =>
+    numberOption("feature", option, values[option], 0, 0xffff_ffff);
+  return {
+    verb,
+    target,
+    fid,
+    nsid,
+    values,
+    value: word("value"),
+    cdw11: word("cdw11"),
+    cdw12: word("cdw12"),
+    select: selectionOf(values.sel),
+    sizeBytes: numberOption("feature", "data-len", values["data-len"], 0, MOST_BYTES),
+    json: wantsJson("feature", values),
+    options: controllerOptions("feature", values),
+  };
+}
+
+async function get({ target, fid, nsid, cdw11, select, sizeBytes, json, options }: Parsed): Promise<void> {
+  const bytes = sizeBytes ?? (select === "supported" ? 0 : (featureBytes[fid] ?? 0));
+  const { value, data } = await withController(target, options, (nvme) =>
+    nvme.features.get(fid, {
+      nsid,
+      select,
+      // A Host Identifier of 16 bytes is asked for by EXHID.
+      cdw11: cdw11 ?? (fid === FeatureId.hostIdentifier && bytes === 16 ? 1 : undefined),
+      sizeBytes: bytes,
+    }),
+  );
+  const table = select === "supported" ? supportedFields : featureFields[fid];
+  const fields = table === undefined ? {} : decodeBits(value, table);
+  const name = nameOf(FeatureId, fid) ?? "Unknown";
+  if (json) {
+    const shown: Record<string, Json> = { fid, name, sel: select, value, fields };
+    printJson(data.length === 0 ? shown : { ...shown, data: Buffer.from(data).toString("hex") });
+    return;
+  }
+  const lines = Object.entries(fields).map(([field, part]) => {
+    const note = fieldNotes[field];
+    return [field, `${String(part)}${note === undefined ? "" : ` (${note})`}`] as const;
+  });
+  const head = `feature 0x${fid.toString(16).padStart(2, "0")} (${name}), ${select}: 0x${value.toString(16).padStart(8, "0")}`;
+  print(
+    [head, ...(lines.length === 0 ? [] : [pairs(lines)]), ...(data.length === 0 ? [] : [hexDump(data)])].join(
+      "\n",
+    ),
+  );
+}
+
+async function set(parsed: Parsed): Promise<void> {
+  const { target, fid, nsid, value, cdw12, values, json, options } = parsed;
+  const { data: path } = values;
+  const yes = values.yes === true;
+  const save = values.save === true;
+  if (value === undefined && path === undefined)
+    throw usage("feature", "feature set needs --value V or --data FILE");
+  if (path === STANDARD && !yes) {
+    throw usage("feature", "standard input is the data and can't answer a question: say --yes");
+  }
+  assertCanConfirm("feature set", yes);
+  const data = path === undefined ? undefined : await dataOf(path);
+  const name = nameOf(FeatureId, fid) ?? "Unknown";
+  const what = `feature 0x${fid.toString(16).padStart(2, "0")} (${name})`;
+  const result = await withController(target, options, async (nvme) => {
+    await confirm(nvme, `This sets ${what} to 0x${(value ?? 0).toString(16)}`, yes);
+    return await nvme.features.set(fid, value ?? 0, { nsid, save, cdw12, data });
+  });
+  if (json) printJson({ fid, name, value: value ?? 0, saved: save, result: result.dw0 });
+  else
+    print(
+      `${what} is set to 0x${(value ?? 0).toString(16)}${save ? "" : ", until the next reset (--save keeps it)"}`,
+    );
+}
+
+async function run(argv: readonly string[]): Promise<void> {
+  const parsed = parse(argv);
+  if (parsed.verb === "get") await get(parsed);
+  else await set(parsed);
+}
+
+export const feature: NvmeSubcommand = {
+  name: "feature",
+  operands: "get|set TARGET -f N",
+  summary: "read or set a feature (also get-feature, set-feature)",
+  help: HELP,
+  aliases: { "get-feature": ["get"], "set-feature": ["set"] },
+  run,
+};

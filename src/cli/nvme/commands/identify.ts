@@ -1,0 +1,197 @@
+/** `iova nvme identify`: the Identify data structures, under nvme-cli's names. */
+import { identifyIndependentNamespace, identifyNvmController } from "../../../nvme/spec/identify.js";
+import { CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
+import { identifyZonedController } from "../../../nvme/spec/zoned.js";
+import {
+  CONTROLLER_HELP,
+  CONTROLLER_OPTIONS,
+  controllerOptions,
+  JSON_HELP,
+  JSON_OPTIONS,
+  namespaceOption,
+  numberOption,
+  parseCommand,
+  TARGET_HELP,
+  targetOperand,
+  usage,
+  wantsJson,
+} from "../arguments.js";
+import { namespaceId, withController } from "../open.js";
+import { hexDump, type Json, print, printJson } from "../output.js";
+import type { NvmeSubcommand } from "../subcommand.js";
+import {
+  controllerJson,
+  namespaceDescriptorsJson,
+  namespaceIdsJson,
+  namespaceJson,
+  nvmNamespaceJson,
+  recordJson,
+  zonedNamespaceJson,
+} from "./identify-json.js";
+import {
+  controllerText,
+  descriptorsText,
+  namespaceText,
+  nsidsText,
+  recordText,
+  zonedNamespaceText,
+} from "./identify-text.js";
+
+type Fields = Readonly<Record<string, Json>>;
+
+/** A data structure that has a name. */
+interface Structure {
+  readonly title: string;
+  readonly cns: number;
+  readonly csi?: number;
+  /** Whether it is about one namespace. */
+  readonly ofNamespace: boolean;
+  json(page: Uint8Array): Fields;
+  text(fields: Fields, page: Uint8Array): string;
+}
+
+const structures: Readonly<Record<string, Structure>> = {
+  "id-ctrl": {
+    title: "Identify Controller",
+    cns: IdentifyCns.controller,
+    ofNamespace: false,
+    json: controllerJson,
+    text: controllerText,
+  },
+  "id-ns": {
+    title: "Identify Namespace",
+    cns: IdentifyCns.namespace,
+    ofNamespace: true,
+    json: namespaceJson,
+    text: namespaceText,
+  },
+  "list-ns": {
+    title: "Active namespaces",
+    cns: IdentifyCns.activeNamespaces,
+    ofNamespace: false,
+    json: namespaceIdsJson,
+    text: nsidsText,
+  },
+  "ns-descs": {
+    title: "Namespace Identification Descriptors",
+    cns: IdentifyCns.namespaceDescriptors,
+    ofNamespace: true,
+    json: namespaceDescriptorsJson,
+    text: descriptorsText,
+  },
+  "nvm-id-ns": {
+    title: "Identify Namespace of the NVM command set",
+    cns: IdentifyCns.namespaceForCommandSet,
+    csi: CommandSet.nvm,
+    ofNamespace: true,
+    json: nvmNamespaceJson,
+    text: recordText,
+  },
+  "nvm-id-ctrl": {
+    title: "Identify Controller of the NVM command set",
+    cns: IdentifyCns.controllerForCommandSet,
+    csi: CommandSet.nvm,
+    ofNamespace: false,
+    json: (page) => recordJson(identifyNvmController, page),
+    text: recordText,
+  },
+  "zns-id-ns": {
+    title: "Identify Namespace of the zoned command set",
+    cns: IdentifyCns.namespaceForCommandSet,
+    csi: CommandSet.zoned,
+    ofNamespace: true,
+    json: zonedNamespaceJson,
+    text: zonedNamespaceText,
+  },
+  "zns-id-ctrl": {
+    title: "Identify Controller of the zoned command set",
+    cns: IdentifyCns.controllerForCommandSet,
+    csi: CommandSet.zoned,
+    ofNamespace: false,
+    json: (page) => recordJson(identifyZonedController, page),
+    text: recordText,
+  },
+  "cmdset-ind-id-ns": {
+    title: "Identify Namespace, independent of the command set",
+    cns: IdentifyCns.namespaceIndependent,
+    ofNamespace: true,
+    json: (page) => recordJson(identifyIndependentNamespace, page),
+    text: recordText,
+  },
+};
+
+const HELP = `Usage: iova nvme identify TARGET [--namespace-id N] [OPTIONS]
+       iova nvme id-ctrl | id-ns | list-ns | ns-descs | nvm-id-ctrl | nvm-id-ns |
+                 cmdset-ind-id-ns TARGET [OPTIONS]
+
+Prints an Identify data structure: the controller's, or with --namespace-id a namespace's.
+
+${TARGET_HELP}
+  --namespace-id N, -n  the namespace; for id-ns and its likes the only one by default
+  --cns CNS             another structure: a name as above, zns-id-ctrl, zns-id-ns, or a number,
+                        which is printed as bytes
+  --csi N               its command set: 0 NVM, 1 key value, 2 zoned
+  --cntid N             its controller id
+  --cns-specific-id N   its CNS specific identifier
+  --raw-binary, -b      write the page's 4096 bytes as they are
+${JSON_HELP}${CONTROLLER_HELP}  --help                this text
+`;
+
+const OPTIONS = {
+  "namespace-id": { type: "string", short: "n" },
+  cns: { type: "string" },
+  csi: { type: "string" },
+  cntid: { type: "string" },
+  "cns-specific-id": { type: "string" },
+  "raw-binary": { type: "boolean", short: "b" },
+  ...JSON_OPTIONS,
+  ...CONTROLLER_OPTIONS,
+} as const;
+
+async function run(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommand("identify", argv, OPTIONS);
+  const target = targetOperand("identify", positionals);
+  const options = controllerOptions("identify", values);
+  const json = wantsJson("identify", values);
+  const nsid = namespaceOption("identify", values["namespace-id"]);
+  const name = values.cns ?? (nsid === undefined ? "id-ctrl" : "id-ns");
+  const structure = Object.hasOwn(structures, name) ? structures[name] : undefined;
+  if (structure === undefined && !/^(\d+|0x[0-9a-f]+)$/i.test(name)) {
+    throw usage(
+      "identify",
+      `--cns ${name}: a number, or one of ${Object.keys(structures).join(", ")} is wanted`,
+    );
+  }
+  const cns = structure?.cns ?? numberOption("identify", "cns", name, 0, 0xff) ?? 0;
+  const csi = numberOption("identify", "csi", values.csi, 0, 0xff) ?? structure?.csi ?? 0;
+  const cntid = numberOption("identify", "cntid", values.cntid, 0, 0xffff) ?? 0;
+  const specific = numberOption("identify", "cns-specific-id", values["cns-specific-id"], 0, 0xffff) ?? 0;
+  await withController(target, options, async (nvme) => {
+    const about = structure?.ofNamespace === true ? await namespaceId(nvme, nsid) : (nsid ?? 0);
+    // The list starts behind the id that is given.
+    const after = structure?.cns === IdentifyCns.activeNamespaces ? Math.max(0, about - 1) : about;
+    const page = await nvme.structures.read(cns, { csi, nsid: after, cntid, cnssid: specific });
+    if (values["raw-binary"] === true) {
+      process.stdout.write(page);
+    } else if (structure === undefined) {
+      if (json) printJson({ cns, csi, nsid: about, data: Buffer.from(page).toString("hex") });
+      else print(hexDump(page));
+    } else {
+      const fields = structure.json(page);
+      if (json) printJson(fields);
+      else {
+        const of = structure.ofNamespace ? `namespace ${about} of ${nvme.bdf}` : nvme.bdf;
+        print(`${structure.title}: ${of}\n${structure.text(fields, page)}`);
+      }
+    }
+  });
+}
+
+export const identify: NvmeSubcommand = {
+  name: "identify",
+  operands: "TARGET",
+  summary: "Identify data structures (also id-ctrl, id-ns, list-ns, ...)",
+  help: HELP,
+  aliases: Object.fromEntries(Object.keys(structures).map((name) => [name, ["--cns", name]])),
+  run,
+};

@@ -1,0 +1,173 @@
+/** `iova nvme list`: every NVMe controller of this host, whoever drives it. */
+
+import { IovaError } from "../../../core/errors.js";
+import { NvmeController } from "../../../nvme/controller.js";
+import { VFIO_PCI } from "../../../pci/bind.js";
+import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
+import { usersOf, vfioHolders } from "../../../pci/usage.js";
+import {
+  CONTROLLER_HELP,
+  CONTROLLER_OPTIONS,
+  type ControllerOptions,
+  checkTarget,
+  controllerOptions,
+  JSON_HELP,
+  JSON_OPTIONS,
+  parseCommand,
+  wantsJson,
+} from "../arguments.js";
+import { kernelController } from "../kernel-nvme.js";
+import { decimalBytes, type Json, print, printJson, table } from "../output.js";
+import type { NvmeSubcommand } from "../subcommand.js";
+
+const HELP = `Usage: iova nvme list [TARGET ...] [OPTIONS]
+
+Lists the NVMe controllers on this host's PCI bus with their namespaces: what the kernel's nvme
+driver shows of those it drives, and what those bound to vfio-pci say when they are opened. A
+controller that the kernel drives, or that another process has open, is left alone.
+With targets (PCI addresses, or vfio-user:PATH) only these are listed.
+
+${JSON_HELP}${CONTROLLER_HELP}  --help                this text
+`;
+
+const NVME_CLASS = 0x0108_02;
+
+interface ListedNamespace {
+  /** Of the kernel, where it has the namespace. */
+  readonly device?: string;
+  readonly nsid: number;
+  readonly blockSizeBytes: number;
+  readonly sizeBlocks: bigint;
+  readonly usedBlocks: bigint | undefined;
+}
+
+interface Listed {
+  readonly address: string;
+  readonly driver: string | undefined;
+  readonly iommuGroup: number | undefined;
+  /** The kernel's name of the controller. */
+  readonly name?: string;
+  readonly model?: string;
+  readonly serial?: string;
+  readonly firmware?: string;
+  readonly namespaces: readonly ListedNamespace[];
+  /** Why it can't be had, or why it could not be read. */
+  readonly notes: readonly string[];
+}
+
+async function opened(address: string, options: ControllerOptions): Promise<Partial<Listed>> {
+  await using nvme = await NvmeController.open(address, options);
+  const namespaces: ListedNamespace[] = [];
+  const notes: string[] = [];
+  for (const nsid of await nvme.namespaceIds()) {
+    try {
+      const { blockSizeBytes, sizeBlocks, identify } = await nvme.namespace(nsid);
+      namespaces.push({ nsid, blockSizeBytes, sizeBlocks, usedBlocks: identify.nuse });
+    } catch (error) {
+      if (!(error instanceof IovaError)) throw error;
+      notes.push(`namespace ${nsid}: ${error.message}`);
+    }
+  }
+  const { mn: model, sn: serial, fr: firmware } = nvme.identify;
+  return { model, serial, firmware, namespaces, notes };
+}
+
+/** What there is to say of one function, without disturbing anybody. */
+async function listed(fn: PciFunction, options: ControllerOptions): Promise<Listed> {
+  const { bdf: address, driver, iommuGroup } = fn;
+  const base = { address, driver, iommuGroup, namespaces: [], notes: [] };
+  if (driver !== VFIO_PCI) {
+    const kernel = kernelController(address);
+    const notes = usersOf(address);
+    if (kernel === undefined) return { ...base, notes };
+    const namespaces = kernel.namespaces.map(({ name, ...rest }) => ({ device: `/dev/${name}`, ...rest }));
+    return { ...base, ...kernel, namespaces, notes };
+  }
+  const holders = vfioHolders(address);
+  if (holders.length > 0) return { ...base, notes: [`open in process ${holders.join(", ")}`] };
+  try {
+    return { ...base, ...(await opened(address, options)) };
+  } catch (error) {
+    if (!(error instanceof IovaError)) throw error;
+    return { ...base, notes: [error.message] };
+  }
+}
+
+/** One that was asked for by name: that it can't be read is an error then. */
+async function asked(target: string, options: ControllerOptions): Promise<Listed> {
+  if (!target.startsWith("vfio-user:")) return await listed(readPciFunction(target), options);
+  const base = { address: target, driver: "vfio-user", iommuGroup: undefined, namespaces: [], notes: [] };
+  return { ...base, ...(await opened(target, options)) };
+}
+
+function listJson(entries: readonly Listed[]): Json {
+  return {
+    Devices: entries.map(({ address, driver, iommuGroup, name, ...entry }) => ({
+      Controller: name,
+      Address: address,
+      Transport: address.startsWith("vfio-user:") ? "vfio-user" : "pcie",
+      Driver: driver ?? null,
+      IommuGroup: iommuGroup ?? null,
+      SerialNumber: entry.serial,
+      ModelNumber: entry.model,
+      Firmware: entry.firmware,
+      Namespaces: entry.namespaces.map(({ device, nsid, blockSizeBytes, sizeBlocks, usedBlocks }) => ({
+        NameSpace: nsid,
+        DevicePath: device,
+        UsedBytes: usedBlocks === undefined ? undefined : usedBlocks * BigInt(blockSizeBytes),
+        MaximumLBA: sizeBlocks,
+        PhysicalSize: sizeBlocks * BigInt(blockSizeBytes),
+        SectorSize: blockSizeBytes,
+      })),
+      Notes: entry.notes,
+    })),
+  };
+}
+
+function listText(entries: readonly Listed[]): string {
+  if (entries.length === 0) return "no NVMe controllers";
+  const rows = entries.flatMap((entry) => {
+    const { address, driver, serial, model, namespaces } = entry;
+    const head = [address, driver ?? "-", serial ?? "-", model ?? "-"];
+    if (namespaces.length === 0) return [[...head, "-", "-", "-", "-"]];
+    return namespaces.map(({ device, nsid, blockSizeBytes, sizeBlocks, usedBlocks }) => [
+      ...head,
+      String(nsid),
+      device ?? "-",
+      usage(sizeBlocks, usedBlocks, blockSizeBytes),
+      `${blockSizeBytes} B`,
+    ]);
+  });
+  const notes = entries.flatMap(({ address, notes: own }) => own.map((note) => `${address}: ${note}`));
+  const headings = ["Address", "Driver", "SN", "Model", "Namespace", "Node", "Usage", "Format"];
+  return [table(headings, rows), ...notes].join("\n");
+}
+
+function usage(size: bigint, used: bigint | undefined, blockSizeBytes: number): string {
+  const bytes = (blocks: bigint): string => decimalBytes(blocks * BigInt(blockSizeBytes));
+  return used === undefined ? bytes(size) : `${bytes(used)} / ${bytes(size)}`;
+}
+
+async function run(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommand("list", argv, { ...JSON_OPTIONS, ...CONTROLLER_OPTIONS });
+  const json = wantsJson("list", values);
+  const options = controllerOptions("list", values);
+  const targets = positionals.map((target) => checkTarget("list", target));
+  const entries: Listed[] = [];
+  if (targets.length > 0) for (const target of targets) entries.push(await asked(target, options));
+  else {
+    for (const fn of listPciFunctions()) {
+      if (fn.classCode === NVME_CLASS) entries.push(await listed(fn, options));
+    }
+  }
+  if (json) printJson(listJson(entries));
+  else print(listText(entries));
+}
+
+export const list: NvmeSubcommand = {
+  name: "list",
+  operands: "[TARGET ...]",
+  summary: "the NVMe controllers of this host, and who drives each",
+  help: HELP,
+  run,
+};

@@ -1,0 +1,129 @@
+/** `iova nvme regs`: the controller's registers, decoded. */
+
+import { DeviceGoneError, UnsupportedError } from "../../../core/errors.js";
+import { type BitTable, decodeBits } from "../../../nvme/spec/capabilities.js";
+import { NvmeRegister } from "../../../nvme/spec/registers.js";
+import type { Bar } from "../../../pci/bar.js";
+import { PciDevice } from "../../../pci/device.js";
+import {
+  CONTROLLER_HELP,
+  CONTROLLER_OPTIONS,
+  controllerOptions,
+  JSON_HELP,
+  JSON_OPTIONS,
+  parseCommand,
+  TARGET_HELP,
+  targetOperand,
+  wantsJson,
+} from "../arguments.js";
+import { assertBound, withController } from "../open.js";
+import { type Json, print, printJson } from "../output.js";
+import type { NvmeSubcommand } from "../subcommand.js";
+import { type RegisterDescription, registers } from "./registers.js";
+
+const HELP = `Usage: iova nvme regs TARGET [--enable] [OPTIONS]
+
+Prints the controller's registers and what their bits mean. They are shown as they are when the
+function is opened, which resets it: with --enable the controller is started first, so that CC,
+CSTS and the admin queue's registers show a running one.
+
+${TARGET_HELP}
+  --enable              start the controller first
+${JSON_HELP}${CONTROLLER_HELP}  --help                this text
+`;
+
+const NVME_CLASS = 0x0108_02;
+const ALL_ONES = 0xffff_ffff_ffff_ffffn;
+
+interface RegisterValue {
+  readonly register: RegisterDescription;
+  readonly value: bigint;
+}
+
+/** @throws DeviceGoneError */
+function readAll(bar: Bar, name: string): RegisterValue[] {
+  const cap = bar.read64(NvmeRegister.CAP);
+  if (cap === ALL_ONES) throw new DeviceGoneError(name);
+  return registers
+    .filter(({ present }) => present === undefined || present(cap))
+    .map((register) => {
+      const { offset, bits } = register;
+      return { register, value: bits === 64 ? bar.read64(offset) : BigInt(bar.read32(offset)) };
+    });
+}
+
+function fieldLines(value: bigint, table: BitTable): string[] {
+  // Numbers of 64 bits lose nothing here: each field by itself is narrow.
+  const low = decodeBits(Number(value & 0xffff_ffffn), narrowed(table, 0));
+  const high = decodeBits(Number(value >> 32n), narrowed(table, 32));
+  const parts: Readonly<Record<string, boolean | number>> = { ...low, ...high };
+  return Object.keys(table).map((name) => {
+    const part = parts[name];
+    return `  ${name.toUpperCase().padEnd(8)} : ${typeof part === "boolean" ? Number(part) : String(part)}`;
+  });
+}
+
+/** The fields of one half of a register. */
+function narrowed(table: BitTable, from: number): BitTable {
+  return Object.fromEntries(
+    Object.entries(table).flatMap(([name, place]) => {
+      const [low, width] = typeof place === "number" ? [place, undefined] : place;
+      if (low < from || low >= from + 32) return [];
+      return [[name, width === undefined ? low - from : ([low - from, width] as const)]];
+    }),
+  );
+}
+
+function textOf({ register, value }: RegisterValue): string {
+  const { name, offset, bits, title, fields, explain } = register;
+  const digits = value.toString(16).padStart(bits / 4, "0");
+  const head = `${name.padEnd(8)} 0x${offset.toString(16).padStart(4, "0")} : 0x${digits.padEnd(16)}  ${title}`;
+  const notes = explain?.(value) ?? [];
+  return [
+    head,
+    ...(fields === undefined ? [] : fieldLines(value, fields)),
+    ...notes.map((note) => `  ${note}`),
+  ].join("\n");
+}
+
+async function valuesOf(
+  target: string,
+  enable: boolean,
+  options: ReturnType<typeof controllerOptions>,
+): Promise<RegisterValue[]> {
+  if (enable) {
+    return await withController(target, options, async (nvme) => readAll(nvme.device.bar(0), target));
+  }
+  assertBound(target);
+  using device = PciDevice.open(target, { backend: options.backend, vfioUser: options.vfioUser });
+  if (device.function.classCode !== NVME_CLASS) {
+    const code = device.function.classCode.toString(16).padStart(6, "0");
+    throw new UnsupportedError(`${target} is no NVMe controller: its class code is 0x${code}, not 0x010802`);
+  }
+  return readAll(device.bar(0), target);
+}
+
+async function run(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommand("regs", argv, {
+    enable: { type: "boolean" },
+    "human-readable": { type: "boolean", short: "H" },
+    ...JSON_OPTIONS,
+    ...CONTROLLER_OPTIONS,
+  });
+  const target = targetOperand("regs", positionals);
+  const json = wantsJson("regs", values);
+  const all = await valuesOf(target, values.enable === true, controllerOptions("regs", values));
+  if (json) {
+    const entries = all.map(({ register, value }): [string, Json] => [register.name.toLowerCase(), value]);
+    printJson(Object.fromEntries(entries));
+  } else print(all.map(textOf).join("\n"));
+}
+
+export const regs: NvmeSubcommand = {
+  name: "regs",
+  operands: "TARGET",
+  summary: "the controller's registers, decoded (also show-regs)",
+  help: HELP,
+  aliases: { "show-regs": [] },
+  run,
+};

@@ -1,0 +1,102 @@
+/** `iova nvme write`: a file or standard input to blocks of a namespace. */
+
+import { ArgumentError } from "../../../core/errors.js";
+import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
+import {
+  CONTROLLER_HELP,
+  CONTROLLER_OPTIONS,
+  controllerOptions,
+  namespaceOption,
+  parseCommand,
+  TARGET_HELP,
+  targetOperand,
+  usage,
+} from "../arguments.js";
+import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { openNamespace, withController } from "../open.js";
+import type { NvmeSubcommand } from "../subcommand.js";
+import {
+  assertInside,
+  BLOCKS_HELP,
+  BLOCKS_OPTIONS,
+  blocksText,
+  checkBlocks,
+  wantedBlocks,
+} from "./blocks.js";
+import { type DataSource, openSource, STANDARD } from "./data-file.js";
+import { writeBlocks } from "./transfer.js";
+
+const HELP = `Usage: iova nvme write TARGET [--start-block N] [--blocks N] --data-file FILE
+
+Writes logical blocks: all that the file or standard input has, unless said otherwise, which
+must be a whole number of blocks. Ends with a flush.
+
+${TARGET_HELP}
+${BLOCKS_HELP}  --data-file FILE, -d  where from; - is standard input (also --data)
+  --namespace-id N, -n  the namespace (default: the only one)
+${YES_HELP}${CONTROLLER_HELP}  --help                this text
+`;
+
+/**
+ * How many blocks there are to write, as far as that can be told before.
+ * @throws ArgumentError: no whole number of blocks, fewer than asked for, none
+ */
+function blocksOf(source: DataSource, ns: NvmeNamespace, asked: bigint | undefined): bigint | undefined {
+  const { sizeBytes, name } = source;
+  if (sizeBytes === undefined) return asked;
+  if (asked !== undefined) {
+    const bytes = asked * BigInt(ns.blockSizeBytes);
+    if (BigInt(sizeBytes) >= bytes) return asked;
+    throw new ArgumentError(`${name} has ${sizeBytes} bytes; ${asked} blocks are ${bytes}`);
+  }
+  if (sizeBytes === 0) throw new ArgumentError(`${name} is empty`);
+  if (sizeBytes % ns.blockSizeBytes === 0) return BigInt(sizeBytes / ns.blockSizeBytes);
+  throw new ArgumentError(
+    `${name} has ${sizeBytes} bytes, which is no whole number of blocks of ${ns.blockSizeBytes}`,
+  );
+}
+
+async function run(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommand("write", argv, {
+    ...BLOCKS_OPTIONS,
+    "data-file": { type: "string", short: "d" },
+    data: { type: "string" },
+    "namespace-id": { type: "string", short: "n" },
+    yes: { type: "boolean" },
+    ...CONTROLLER_OPTIONS,
+  });
+  const target = targetOperand("write", positionals);
+  const wanted = wantedBlocks("write", values);
+  const nsid = namespaceOption("write", values["namespace-id"]);
+  const options = controllerOptions("write", values);
+  const path = values["data-file"] ?? values.data;
+  if (path === undefined || path === "") throw usage("write", "write needs --data-file FILE, or -");
+  const yes = values.yes === true;
+  if (path === STANDARD && !yes) {
+    throw usage("write", "standard input is the data and can't answer a question: say --yes");
+  }
+  assertCanConfirm("write", yes);
+  await using source = await openSource(path);
+  await withController(target, options, async (nvme) => {
+    const ns = await openNamespace(nvme, nsid);
+    const blocks = blocksOf(source, ns, checkBlocks(ns, wanted));
+    if (blocks !== undefined) assertInside(ns, wanted.first, blocks);
+    const where = blocks === undefined ? `blocks from ${wanted.first} on` : blocksText(wanted.first, blocks);
+    await confirm(nvme, `This overwrites ${where} of namespace ${ns.nsid}`, yes);
+    const written = await writeBlocks(ns, wanted.first, source, blocks);
+    if (written === 0n) throw new ArgumentError(`${source.name} is empty`);
+    if (blocks !== undefined && written < blocks) {
+      throw new ArgumentError(
+        `${source.name} ended after ${written} of ${blocks} blocks; these were written`,
+      );
+    }
+  });
+}
+
+export const write: NvmeSubcommand = {
+  name: "write",
+  operands: "TARGET --data-file FILE",
+  summary: "write blocks, from a file or standard input",
+  help: HELP,
+  run,
+};

@@ -1,0 +1,248 @@
+/** `iova nvme zns`: zones of a zoned namespace. */
+
+import { ArgumentError } from "../../../core/errors.js";
+import { ZoneAction } from "../../../nvme/spec/opcodes.js";
+import {
+  bigOption,
+  CONTROLLER_HELP,
+  CONTROLLER_OPTIONS,
+  controllerOptions,
+  JSON_HELP,
+  JSON_OPTIONS,
+  namespaceOption,
+  numberOption,
+  parseCommand,
+  TARGET_HELP,
+  targetOperand,
+  usage,
+  wantsJson,
+} from "../arguments.js";
+import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { namespaceId, withController } from "../open.js";
+import { hex, type Json, print, printJson, table } from "../output.js";
+import type { NvmeSubcommand } from "../subcommand.js";
+import { openSource, STANDARD } from "./data-file.js";
+import { identify } from "./identify.js";
+import {
+  appendLimitBytes,
+  appendToZone,
+  changeZone,
+  reportedStates,
+  reportZones,
+  stateName,
+  typeName,
+  type ZoneReport,
+  zonedShape,
+} from "./zones.js";
+
+const HELP = `Usage: iova nvme zns report TARGET [--start-lba N] [--descs N] [--state NAME]
+       iova nvme zns open | close | finish | reset TARGET --start-lba N | --select-all
+       iova nvme zns append TARGET --zslba N --data FILE
+       iova nvme zns id-ctrl | id-ns TARGET
+
+Zones of a zoned namespace. nvme-cli's names (report-zones, open-zone, zone-append, ...) work
+too. finish, reset and append change data, and ask or need --yes.
+
+${TARGET_HELP}
+  --start-lba N, -s     first block of the zone (also --zslba); for report where to start
+  --select-all, -a      all zones that it applies to
+  --descs N, -d         report: at most so many zones
+  --state NAME, -S      report: ${Object.keys(reportedStates).join(", ")}
+  --data FILE, -d       append: where from; - is standard input (also --data-file)
+  --namespace-id N, -n  the namespace (default: the only one)
+${YES_HELP}${JSON_HELP}${CONTROLLER_HELP}  --help                this text
+`;
+
+const OPTIONS = {
+  "start-lba": { type: "string", short: "s" },
+  zslba: { type: "string" },
+  "select-all": { type: "boolean", short: "a" },
+  "namespace-id": { type: "string", short: "n" },
+  yes: { type: "boolean" },
+  ...JSON_OPTIONS,
+  ...CONTROLLER_OPTIONS,
+} as const;
+
+interface Common {
+  readonly "start-lba"?: string | undefined;
+  readonly zslba?: string | undefined;
+  readonly "namespace-id"?: string | undefined;
+  readonly backend?: string | undefined;
+  readonly timeout?: string | undefined;
+  readonly json?: boolean | undefined;
+  readonly "output-format"?: string | undefined;
+}
+
+/** @throws ConfigError */
+function commonOf(values: Common, operands: readonly string[]) {
+  return {
+    target: targetOperand("zns", operands),
+    start: bigOption("zns", "start-lba", values["start-lba"] ?? values.zslba),
+    nsid: namespaceOption("zns", values["namespace-id"]),
+    options: controllerOptions("zns", values),
+    json: wantsJson("zns", values),
+  };
+}
+
+function reportJson({ count, zones }: ZoneReport): Json {
+  return {
+    nr_zones: count,
+    zone_list: zones.map(({ zslba, wp, zcap, zs, zt, za }) => ({
+      slba: zslba,
+      wp,
+      cap: zcap,
+      state: stateName(zs),
+      type: typeName(zt),
+      attrs: za,
+    })),
+  };
+}
+
+/** WP of a zone that can't be written, or is full. */
+const NO_WRITE_POINTER = 0xffff_ffff_ffff_ffffn;
+
+function reportText({ count, zones }: ZoneReport): string {
+  const rows = zones.map(({ zslba, wp, zcap, zs, zt, za }) => [
+    hex(zslba),
+    wp === NO_WRITE_POINTER ? "-" : hex(wp),
+    hex(zcap),
+    stateName(zs),
+    typeName(zt),
+    hex(za),
+  ]);
+  return `nr_zones: ${count}\n${table(["SLBA", "WP", "Cap", "State", "Type", "Attrs"], rows)}`;
+}
+
+async function report(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommand("zns", argv, {
+    ...OPTIONS,
+    descs: { type: "string", short: "d" },
+    state: { type: "string", short: "S" },
+  });
+  const { target, start, nsid, options, json } = commonOf(values, positionals);
+  const most = numberOption("zns", "descs", values.descs, 0, 0xffff_ffff) ?? 0xffff_ffff;
+  const name = values.state ?? "all";
+  const states = Object.hasOwn(reportedStates, name)
+    ? reportedStates[name]
+    : /^[0-7]$/.test(name)
+      ? Number(name)
+      : undefined;
+  if (states === undefined) {
+    throw usage("zns", `--state ${name}: one of ${Object.keys(reportedStates).join(", ")} is wanted`);
+  }
+  const result = await withController(target, options, async (nvme) => {
+    const shape = await zonedShape(nvme, await namespaceId(nvme, nsid));
+    return await reportZones(nvme, shape, { start: start ?? 0n, states, most });
+  });
+  if (json) printJson(reportJson(result));
+  else print(reportText(result));
+}
+
+/** Actions on zones, and whether data is lost, or can no longer be added. */
+const actions = {
+  open: { code: ZoneAction.open, isDestructive: false },
+  close: { code: ZoneAction.close, isDestructive: false },
+  finish: { code: ZoneAction.finish, isDestructive: true },
+  reset: { code: ZoneAction.reset, isDestructive: true },
+} as const;
+
+async function change(verb: keyof typeof actions, argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommand("zns", argv, OPTIONS);
+  const { target, start, nsid, options, json } = commonOf(values, positionals);
+  const all = values["select-all"] === true;
+  if (all === (start !== undefined)) throw usage("zns", `zns ${verb} needs --start-lba N, or --select-all`);
+  const { code, isDestructive } = actions[verb];
+  const yes = values.yes === true || !isDestructive;
+  assertCanConfirm(`zns ${verb}`, yes);
+  const which = start === undefined ? "all zones" : `the zone at block ${start}`;
+  await withController(target, options, async (nvme) => {
+    const { nsid: id } = await zonedShape(nvme, await namespaceId(nvme, nsid));
+    const lost = verb === "reset" ? ", whose data is lost" : "";
+    await confirm(nvme, `This does a ${verb} of ${which} of namespace ${id}${lost}`, yes);
+    await changeZone(nvme, id, { name: verb, code }, start);
+    if (json) printJson({ action: verb, nsid: id, zslba: start ?? null });
+    else print(`zns ${verb}: ${which} of namespace ${id}`);
+  });
+}
+
+async function append(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommand("zns", argv, {
+    ...OPTIONS,
+    data: { type: "string", short: "d" },
+    "data-file": { type: "string" },
+    "data-size": { type: "string", short: "z" },
+  });
+  const { target, start, nsid, options, json } = commonOf(values, positionals);
+  const path = values["data-file"] ?? values.data;
+  if (start === undefined) throw usage("zns", "zns append needs --zslba N");
+  if (path === undefined || path === "") throw usage("zns", "zns append needs --data FILE, or -");
+  const wanted = numberOption("zns", "data-size", values["data-size"], 1, 2 ** 32);
+  const yes = values.yes === true;
+  if (path === STANDARD && !yes) {
+    throw usage("zns", "standard input is the data and can't answer a question: say --yes");
+  }
+  assertCanConfirm("zns append", yes);
+  await using source = await openSource(path);
+  await withController(target, options, async (nvme) => {
+    const shape = await zonedShape(nvme, await namespaceId(nvme, nsid));
+    const most = await appendLimitBytes(nvme);
+    const data = new Uint8Array(Math.min(wanted ?? most + 1, most + 1));
+    const length = await source.read(data);
+    if (length > most) {
+      throw new ArgumentError(
+        `${source.name} has more than the ${most} bytes that one append can carry here`,
+      );
+    }
+    if (length === 0 || (wanted !== undefined && length < wanted)) {
+      throw new ArgumentError(
+        `${source.name} has ${length} bytes${wanted === undefined ? "" : `, not ${wanted}`}`,
+      );
+    }
+    if (length % shape.blockSizeBytes !== 0) {
+      throw new ArgumentError(
+        `${source.name} has ${length} bytes, which is no whole number of blocks of ${shape.blockSizeBytes}`,
+      );
+    }
+    const blocks = length / shape.blockSizeBytes;
+    await confirm(nvme, `This appends ${blocks} blocks to the zone at block ${start}`, yes);
+    const lba = await appendToZone(nvme, shape, start, data.subarray(0, length));
+    if (json) printJson({ nsid: shape.nsid, zslba: start, alba: lba, blocks });
+    else print(`appended ${blocks} blocks at block ${lba}`);
+  });
+}
+
+const verbs: Readonly<Record<string, (argv: readonly string[]) => Promise<void>>> = {
+  report,
+  "report-zones": report,
+  open: (argv) => change("open", argv),
+  "open-zone": (argv) => change("open", argv),
+  close: (argv) => change("close", argv),
+  "close-zone": (argv) => change("close", argv),
+  finish: (argv) => change("finish", argv),
+  "finish-zone": (argv) => change("finish", argv),
+  reset: (argv) => change("reset", argv),
+  "reset-zone": (argv) => change("reset", argv),
+  append,
+  "zone-append": append,
+  "id-ctrl": (argv) => identify.run(["--cns", "zns-id-ctrl", ...argv]),
+  "id-ns": (argv) => identify.run(["--cns", "zns-id-ns", ...argv]),
+};
+
+async function run(argv: readonly string[]): Promise<void> {
+  const [verb, ...rest] = argv;
+  const act = verb !== undefined && Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
+  if (act === undefined) {
+    const got =
+      verb === undefined ? "zns needs to know what to do" : `there is no zns ${JSON.stringify(verb)}`;
+    throw usage("zns", `${got}: report, open, close, finish, reset or append`);
+  }
+  await act(rest);
+}
+
+export const zns: NvmeSubcommand = {
+  name: "zns",
+  operands: "report|open|... TARGET",
+  summary: "zones: report, open, close, finish, reset, append",
+  help: HELP,
+  run,
+};

@@ -1,0 +1,201 @@
+/**
+ * One queue pair of `iova nvme perf` at work, on the ring layer alone: as many commands as asked for are outstanding, each
+ * completed one is followed by another, and all that one look finds share a clock reading and a doorbell. Nothing is
+ * allocated for a command.
+ */
+
+import { NvmeError, NvmeProtocolError } from "../../../nvme/command/error.js";
+import { CompletionQueue } from "../../../nvme/queues/completion-queue.js";
+import { writeIoEntry } from "../../../nvme/queues/submission-entry.js";
+import { SubmissionQueue } from "../../../nvme/queues/submission-queue.js";
+import { IoOpcode } from "../../../nvme/spec/opcodes.js";
+import { LatencyHistogram, wholeNs } from "./histogram.js";
+
+export const workloads = ["read", "randread", "write", "randwrite", "randrw"] as const;
+export type Workload = (typeof workloads)[number];
+
+/** What is to be done, the same for every queue. */
+export interface PerfPlan {
+  readonly workload: Workload;
+  readonly depth: number;
+  readonly nsid: number;
+  /** Blocks of each command. */
+  readonly blocks: number;
+  /** Commands' places on the namespace: one behind the other, as many as fit. */
+  readonly places: number;
+  readonly warmUpMs: number;
+  readonly runMs: number;
+  readonly timeoutMs: number;
+}
+
+/** A queue pair as it can be handed to another thread: memory, and where its commands' data is. */
+export interface PerfQueueSetup {
+  readonly id: number;
+  readonly entries: number;
+  readonly sqWords: Uint32Array;
+  readonly cqWords: Uint32Array;
+  readonly doorbells: Uint32Array;
+  readonly sqDoorbell: number;
+  readonly cqDoorbell: number;
+  /** PRP1 and PRP2 of each command slot: four words. */
+  readonly prps: Uint32Array;
+  /** Without interrupts. */
+  readonly polled: boolean;
+  readonly plan: PerfPlan;
+}
+
+const NS_PER_MS = 1e6;
+const TWO_32 = 2 ** 32;
+
+export class PerfQueue {
+  private readonly sq: SubmissionQueue;
+  private readonly cq: CompletionQueue;
+  readonly latencies = new LatencyHistogram();
+  /**
+   * One number: when something last completed, by performance.now(). In an array, as V8 makes an object of each such number
+   * that one function hands to another.
+   */
+  private readonly now = new Float64Array(1);
+  /** When each slot's command was handed over, in milliseconds. */
+  private readonly since: Float64Array;
+  private readonly isOutstanding: Uint8Array;
+  private readonly isRandom: boolean;
+  /** Of 256 commands so many are writes. */
+  private readonly writeShare: number;
+  private place = 0;
+  /** State of xorshift32: never 0. */
+  private random: number;
+  /** Completions taken since the completion queue's doorbell rang. */
+  private taken = 0;
+  private readonly ringAfter: number;
+
+  constructor(readonly setup: PerfQueueSetup) {
+    const { id, entries, sqWords, cqWords, doorbells, sqDoorbell, cqDoorbell, plan } = setup;
+    this.sq = new SubmissionQueue(id, entries, sqWords, doorbells, sqDoorbell);
+    this.cq = new CompletionQueue(id, entries, cqWords, doorbells, cqDoorbell);
+    // A polled queue gives entries back by the dozen, long before the controller runs out of them: each doorbell is a store
+    // to the device. An interrupt may wait for what was taken to be given back.
+    this.ringAfter = setup.polled ? Math.min(entries >> 2, entries - 1 - plan.depth) : 0;
+    this.since = new Float64Array(plan.depth);
+    this.isOutstanding = new Uint8Array(plan.depth);
+    this.isRandom = plan.workload.startsWith("rand");
+    this.writeShare = plan.workload === "randrw" ? 128 : plan.workload.endsWith("write") ? 256 : 0;
+    // Each queue begins elsewhere.
+    this.random = (0x9e37_79b9 * id) | 1;
+    this.place = Math.floor((plan.places / 64) * (id - 1)) % plan.places;
+  }
+
+  /** Commands that the controller has. */
+  get outstanding(): number {
+    return this.isOutstanding.reduce((sum, one) => sum + one, 0);
+  }
+
+  /** When something last completed, or was first handed over, by performance.now(). */
+  get lastCompletion(): number {
+    return this.now[0] ?? 0;
+  }
+
+  /** Hands the first commands over. */
+  start(): void {
+    this.now.fill(performance.now());
+    for (let slot = 0; slot < this.setup.plan.depth; slot++) this.issue(slot);
+    this.sq.ring();
+  }
+
+  /**
+   * Takes what has completed, and hands as much over again. Does the same from the first command to the last: V8 compiles
+   * anew, which takes a processor for a while, where a loop goes a way that it never went.
+   * @returns how many
+   * @throws NvmeError, NvmeProtocolError
+   */
+  turn(): number {
+    const { cq, sq, since, latencies } = this;
+    const count = cq.reap(cq.entries);
+    if (count === 0) return 0;
+    const now = performance.now();
+    this.now[0] = now;
+    for (let i = 0; i < count; i++) {
+      const slot = this.settle(i);
+      latencies.record(wholeNs((now - (since[slot] ?? 0)) * NS_PER_MS));
+      this.issue(slot);
+    }
+    // First what the controller waits for.
+    sq.ring();
+    this.giveBack(count);
+    return count;
+  }
+
+  /** Takes what has completed, and no more. @returns how many @throws as {@link turn} */
+  drain(): number {
+    const count = this.cq.reap(this.cq.entries);
+    for (let i = 0; i < count; i++) this.settle(i);
+    this.giveBack(count);
+    return count;
+  }
+
+  /** @returns the slot of a completion that was found */
+  private settle(at: number): number {
+    const { cq, isOutstanding } = this;
+    const slot = cq.cids[at] ?? 0;
+    const status = cq.statuses[at] ?? 0;
+    if (status !== 0 || isOutstanding[slot] !== 1) this.refuse(slot, status);
+    isOutstanding[slot] = 0;
+    return slot;
+  }
+
+  private giveBack(count: number): void {
+    this.taken += count;
+    if (this.taken <= this.ringAfter) return;
+    this.cq.ring();
+    this.taken = 0;
+  }
+
+  private issue(slot: number): void {
+    const { sq, setup, isOutstanding, since } = this;
+    const { prps, plan } = setup;
+    const { blocks, nsid } = plan;
+    const lba = this.nextPlace(plan.places) * blocks;
+    // In place of a random number of its own: the upper bits of the last one.
+    const writes = this.writeShare > (this.writeShare === 128 ? (this.random >>> 16) & 0xff : 0);
+    const at = slot << 2;
+    writeIoEntry(
+      sq.words,
+      sq.slot,
+      writes ? IoOpcode.write : IoOpcode.read,
+      slot,
+      nsid,
+      lba >>> 0,
+      Math.floor(lba / TWO_32),
+      blocks - 1,
+      0,
+      prps[at] ?? 0,
+      prps[at + 1] ?? 0,
+      prps[at + 2] ?? 0,
+      prps[at + 3] ?? 0,
+    );
+    sq.post();
+    isOutstanding[slot] = 1;
+    since[slot] = this.now[0] ?? 0;
+  }
+
+  private nextPlace(places: number): number {
+    if (this.isRandom) {
+      // xorshift32: quick, and good enough for a disk.
+      let x = this.random;
+      x ^= x << 13;
+      x ^= x >>> 17;
+      x ^= x << 5;
+      this.random = x;
+      return Math.floor(((x >>> 0) / TWO_32) * places);
+    }
+    const { place } = this;
+    this.place = place + 1 < places ? place + 1 : 0;
+    return place;
+  }
+
+  private refuse(slot: number, status: number): never {
+    const { id, plan } = this.setup;
+    if (status !== 0) throw new NvmeError(`${plan.workload} on queue ${id}`, status);
+    throw new NvmeProtocolError(`queue ${id}: completion for command id ${slot}, which is not outstanding`);
+  }
+}

@@ -1,0 +1,425 @@
+/**
+ * Hands out I/O virtual addresses where the kernel doesn't (VFIO type1) or where it can't place as asked (iommufd): best
+ * fit within the ranges the IOMMU can translate, nothing twice, and fixed addresses reserved like any other.
+ *
+ * Every range, free or handed out, stands in a table by its start, and free ones by their last granule as well: what is
+ * given back finds its free neighbours in two steps. One table for both, in which neighbours share a cache line: with many
+ * ranges the time goes into cache misses, and into little else. Free ones also stand in bins by size: exact ones below 256 granules, and
+ * sixteen per power of two above, where what is chosen is at most a sixteenth larger than the best. So nothing that is done
+ * for one range grows with the number of the others.
+ *
+ * Inside, addresses are counted in granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
+ */
+import { checkPowerOfTwo, checkU64 } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
+import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, iovaPage } from "./address.js";
+import { IovaSpaceError } from "./error.js";
+import { NumberTable } from "./number-table.js";
+import { PageSet } from "./page-set.js";
+import { binOf, SizeBins } from "./size-bins.js";
+
+/** Smallest granule whose numbers are exact. */
+const MIN_GRANULE = 4096;
+const MAX_GRANULE = 2 ** 30;
+/** Of so many free ranges in a bin the best is taken; all of them are looked at only where nothing else is left. */
+const LOOKS = 16;
+/** So many limits have bins of their own. Who uses more waits for searches. */
+const MAX_CUTS = 8;
+const NO_LIMIT = Number.MAX_SAFE_INTEGER;
+/** Beyond every length: what stands at the last granule of a free range is its length and this. */
+const LAST = 2 ** 52;
+
+/** Where an allocation may lie. */
+export interface IovaPlacement {
+  /** Power of two; at least the granule is used. */
+  readonly alignBytes?: number | undefined;
+  /** Lowest address. */
+  readonly first?: bigint | undefined;
+  /** Highest address of its last byte: 2^n - 1 for a device with n address bits. */
+  readonly last?: bigint | undefined;
+}
+
+/** What is left in an {@link IovaAllocator}. */
+export interface IovaAllocatorStats {
+  readonly freeBytes: bigint;
+  /** The most that one allocation can get. */
+  readonly largestFreeBytes: bigint;
+  readonly freeRanges: number;
+}
+
+/** In granules, both ends inside. */
+interface Range {
+  start: number;
+  last: number;
+}
+
+/** The same addresses in as few ranges as hold them, lowest first. @throws ArgumentError: a range that ends early */
+function joined(ranges: readonly IovaRange[]): { start: bigint; last: bigint }[] {
+  const result: { start: bigint; last: bigint }[] = [];
+  for (const { start, last } of [...ranges].sort((a, b) => (a.start < b.start ? -1 : 1))) {
+    if (checkU64("last", last) < checkU64("start", start)) {
+      throw new ArgumentError(`a range can't end at ${hex(last)} and start at ${hex(start)}`);
+    }
+    const before = result.at(-1);
+    if (before !== undefined && before.last + 1n >= start) {
+      if (last > before.last) before.last = last;
+    } else result.push({ start, last });
+  }
+  return result;
+}
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
+}
+
+export class IovaAllocator {
+  /**
+   * All ranges by their start: the length of what is handed out, less than 0 for what is free. Free ones are never adjacent.
+   * Those of more than one granule also stand at their last one: the length plus LAST. Noted beside a free range: its slot in
+   * its bin, so that it is taken out without a search.
+   */
+  private readonly ranges = new NumberTable();
+  /** Starts of free ranges in order. Made when first asked for: most programs ask for no fixed address and no limit. */
+  private freeInOrder: PageSet | undefined = undefined;
+  /** Where limits that were asked for lie, ascending: free ranges from there on have bins of their own. */
+  private readonly cuts: number[] = [];
+  /** One more than there are cuts: free ranges that start before the first, before the second, ... */
+  private bins = [new SizeBins()];
+  private freeRanges = 0;
+  private freeGranules = 0;
+  /** What there was before anything was handed out. */
+  private readonly usable: readonly Readonly<Range>[];
+  private readonly granule: bigint;
+  private readonly pagesPerGranule: number;
+
+  /**
+   * @param usable what the IOMMU translates, holes (reserved regions) already cut out
+   * @param granuleBytes smallest unit of a mapping, a power of two from 4096: addresses and lengths are multiples of it
+   * @throws ArgumentError
+   */
+  constructor(
+    usable: readonly IovaRange[],
+    readonly granuleBytes: number,
+  ) {
+    this.granule = BigInt(checkPowerOfTwo("granuleBytes", granuleBytes, MIN_GRANULE, MAX_GRANULE));
+    this.pagesPerGranule = granuleBytes / IOVA_PAGE;
+    const ranges: Range[] = [];
+    for (const { start: startByte, last: lastByte } of joined(usable)) {
+      // Address 0 is never given out: to drivers and devices alike it reads as "none".
+      const start = startByte === 0n ? 1 : Number((startByte + this.granule - 1n) / this.granule);
+      const end = Number((lastByte + 1n) / this.granule);
+      if (end <= start) continue;
+      ranges.push({ start, last: end - 1 });
+      this.setFree(start, end - start);
+      this.file(start, end - start);
+      this.freeRanges++;
+      this.freeGranules += end - start;
+    }
+    this.usable = ranges;
+  }
+
+  /**
+   * The smallest free range that holds it, from its start on.
+   * @throws ArgumentError, IovaSpaceError where nothing fits
+   */
+  alloc(sizeBytes: number, placement?: IovaPlacement): Iova {
+    return iovaOfPage(this.allocPages(sizeBytes, placement));
+  }
+
+  /** {@link alloc}, with the address counted in IOVA_PAGEs. @throws as alloc() */
+  allocPages(sizeBytes: number, placement?: IovaPlacement): number {
+    const size = this.checkSize(sizeBytes);
+    const at = placement === undefined ? this.takeAnywhere(size) : this.takePlaced(size, placement);
+    if (at === undefined) throw this.full(sizeBytes, placement);
+    return at * this.pagesPerGranule;
+  }
+
+  /** Takes a fixed range. @throws IovaSpaceError where any of it is taken, reserved or beyond the IOMMU's reach */
+  reserve(start: bigint, sizeBytes: number): void {
+    const size = this.checkSize(sizeBytes);
+    const at = this.toGranule(start);
+    const from = this.freeAround(at);
+    const length = -this.ranges.get(from);
+    if (length <= 0 || from + length < at + size) {
+      const where = `iova ${hex(start)}..${hex(start + BigInt(sizeBytes) - 1n)}`;
+      throw this.isUsable(at, size)
+        ? new IovaSpaceError("taken", `${where} is mapped already`)
+        : new IovaSpaceError("reserved", `${where} is reserved or beyond what this IOMMU translates`);
+    }
+    this.take(from, length, at, size);
+  }
+
+  /** Gives back what {@link alloc} or {@link reserve} handed out, whole. @throws ArgumentError: anything else */
+  release(start: bigint, sizeBytes: number): void {
+    this.giveBack(this.toGranule(start), this.checkSize(sizeBytes));
+  }
+
+  /** {@link release}, with the address counted in IOVA_PAGEs. @throws as release() */
+  releasePages(page: number, sizeBytes: number): void {
+    this.giveBack(page / this.pagesPerGranule, this.checkSize(sizeBytes));
+  }
+
+  /** Whether all of a range can be handed out at all: neither reserved nor beyond the IOMMU's reach. */
+  covers(start: bigint, sizeBytes: number): boolean {
+    return this.isUsable(this.toGranule(start), this.checkSize(sizeBytes));
+  }
+
+  /** Bytes not handed out. */
+  get freeBytes(): bigint {
+    return BigInt(this.freeGranules) * this.granule;
+  }
+
+  /** Looks at the largest free ranges. */
+  stats(): IovaAllocatorStats {
+    let largest = 0;
+    this.ranges.forEach((_, length) => {
+      if (-length > largest) largest = -length;
+    });
+    return {
+      freeBytes: this.freeBytes,
+      largestFreeBytes: BigInt(largest) * this.granule,
+      freeRanges: this.freeRanges,
+    };
+  }
+
+  private takeAnywhere(size: number): number | undefined {
+    const from = this.search(0, size, 1, 0, NO_LIMIT, LOOKS);
+    if (from !== undefined) return this.takeFound(from, size, 1, 0, NO_LIMIT);
+    return this.takeAfterAll(size, 1, 0, NO_LIMIT);
+  }
+
+  /** @throws ArgumentError */
+  private takePlaced(size: number, placement: IovaPlacement): number | undefined {
+    const { alignBytes = this.granuleBytes, first, last } = placement;
+    const align = Math.max(1, checkPowerOfTwo("alignBytes", alignBytes, 1, 2 ** 52) / this.granuleBytes);
+    const low =
+      first === undefined ? 0 : Number((checkU64("first", first) + this.granule - 1n) / this.granule);
+    const high = last === undefined ? NO_LIMIT : Number((checkU64("last", last) + 1n) / this.granule) - 1;
+    if (low > 0) this.cutAt(low);
+    if (high < NO_LIMIT) this.cutAt(high + 1);
+    const top = this.zoneOf(high);
+    for (let zone = this.zoneOf(low); zone <= top; zone++) {
+      const from = this.search(zone, size, align, low, high, LOOKS);
+      if (from !== undefined) return this.takeFound(from, size, align, low, high);
+    }
+    if (low > 0) {
+      // One that begins before and reaches across.
+      const from = this.freeAround(low);
+      const length = -this.ranges.get(from);
+      if (this.fitAt(from, length, size, align, low, high) >= 0)
+        return this.takeFound(from, size, align, low, high);
+    }
+    return this.takeAfterAll(size, align, low, high);
+  }
+
+  /** Looks at every free range that is large enough, for want of anything else. */
+  private takeAfterAll(size: number, align: number, low: number, high: number): number | undefined {
+    for (let zone = 0; zone <= this.zoneOf(high); zone++) {
+      const from = this.search(zone, size, align, low, high, NO_LIMIT);
+      if (from !== undefined) return this.takeFound(from, size, align, low, high);
+    }
+    return undefined;
+  }
+
+  /**
+   * The smallest of the free ranges of one zone that hold it where it may lie.
+   * @param looks how many of one bin are looked at
+   * @returns where it begins
+   */
+  private search(
+    zone: number,
+    size: number,
+    align: number,
+    low: number,
+    high: number,
+    looks: number,
+  ): number | undefined {
+    const bins = this.bins[zone];
+    if (bins === undefined) return undefined;
+    const { ranges } = this;
+    for (let bin = bins.next(binOf(size)); bin >= 0; bin = bins.next(bin + 1)) {
+      const stack = bins.stack(bin);
+      let best: number | undefined;
+      let bestLength = NO_LIMIT;
+      let left = looks;
+      for (let i = stack.length - 1; i >= 0 && left > 0; i--) {
+        const from = stack[i] ?? 0;
+        const length = -ranges.get(from);
+        left--;
+        if (length >= bestLength || this.fitAt(from, length, size, align, low, high) < 0) continue;
+        best = from;
+        bestLength = length;
+        // A bin of one size has no better one.
+        if (length === bin) break;
+      }
+      if (best !== undefined) return best;
+    }
+    return undefined;
+  }
+
+  /** Where in a free range it would lie; less than 0 where it doesn't fit. */
+  private fitAt(
+    from: number,
+    length: number,
+    size: number,
+    align: number,
+    low: number,
+    high: number,
+  ): number {
+    const start = from < low ? low : from;
+    const at = align === 1 ? start : Math.ceil(start / align) * align;
+    return length > 0 && at + size <= from + length && at + size - 1 <= high ? at : -1;
+  }
+
+  private takeFound(from: number, size: number, align: number, low: number, high: number): number {
+    const length = -this.ranges.get(from);
+    const at = this.fitAt(from, length, size, align, low, high);
+    this.take(from, length, at, size);
+    return at;
+  }
+
+  private full(sizeBytes: number, placement: IovaPlacement = {}): IovaSpaceError {
+    const { alignBytes = this.granuleBytes, first = 0n, last = 0xffff_ffff_ffff_ffffn } = placement;
+    const aligned = alignBytes > this.granuleBytes ? ` aligned to ${alignBytes}` : "";
+    const isAnywhere = placement.first === undefined && placement.last === undefined;
+    const within = isAnywhere ? "" : ` within ${hex(first)}..${hex(last)}`;
+    return new IovaSpaceError(
+      "full",
+      `no free I/O virtual addresses for ${sizeBytes} bytes${aligned}${within} ` +
+        `(${this.freeBytes} bytes are free)`,
+    );
+  }
+
+  /** Start of the free range that begins nearest at or before. @returns -1 where there is none */
+  private freeAround(at: number): number {
+    if (this.ranges.get(at) < 0) return at;
+    if (this.freeInOrder === undefined) {
+      const set = new PageSet();
+      this.ranges.forEach((start, length) => {
+        if (length < 0) set.add(start);
+      });
+      this.freeInOrder = set;
+    }
+    return this.freeInOrder.floor(at);
+  }
+
+  private setFree(start: number, length: number): void {
+    this.ranges.set(start, -length);
+    if (length > 1) this.ranges.set(start + length - 1, LAST + length);
+  }
+
+  /** Length of the free range whose last granule this is; 0 where there is none. */
+  private freeUpTo(last: number): number {
+    const found = this.ranges.get(last);
+    if (found > LAST) return found - LAST;
+    return found === -1 ? 1 : 0;
+  }
+
+  /** Cuts [at, at + size) out of the free range [from, from + length). */
+  private take(from: number, length: number, at: number, size: number): void {
+    const { ranges } = this;
+    const before = at - from;
+    const after = length - before - size;
+    // Of a large range often so much is left that it stays where it is.
+    const stays = before > 0 && binOf(before) === binOf(length);
+    if (!stays) this.unfile(from, length);
+    if (before > 0) {
+      this.setFree(from, before);
+      if (!stays) this.file(from, before);
+    } else {
+      this.freeInOrder?.delete(from);
+      this.freeRanges--;
+    }
+    ranges.set(at, size);
+    if (after > 0) {
+      this.setFree(at + size, after);
+      this.freeInOrder?.add(at + size);
+      this.file(at + size, after);
+      this.freeRanges++;
+    } else if (size > 1) ranges.delete(at + size - 1);
+    this.freeGranules -= size;
+  }
+
+  private giveBack(at: number, size: number): void {
+    const { ranges } = this;
+    if (ranges.get(at) !== size) throw this.notGiven(at, size);
+    const before = this.freeUpTo(at - 1);
+    const after = Math.max(0, -ranges.get(at + size));
+    const from = at - before;
+    const length = before + size + after;
+    // What stands where the new range has its last granule is written over.
+    if (before > 0) {
+      this.unfile(from, before);
+      if (before > 1) ranges.delete(at - 1);
+      if (size + after > 1) ranges.delete(at);
+      this.freeRanges--;
+    } else this.freeInOrder?.add(at);
+    if (after > 0) {
+      this.unfile(at + size, after);
+      if (after > 1) ranges.delete(at + size);
+      this.freeInOrder?.delete(at + size);
+      this.freeRanges--;
+    }
+    this.setFree(from, length);
+    this.freeRanges++;
+    this.freeGranules += size;
+    this.file(from, length);
+  }
+
+  private notGiven(at: number, size: number): ArgumentError {
+    const start = BigInt(at) * this.granule;
+    const where = `iova ${hex(start)}..${hex(start + BigInt(size) * this.granule - 1n)}`;
+    if (!this.isUsable(at, size)) return new ArgumentError(`${where} was never handed out`);
+    const from = this.freeAround(at + size - 1);
+    if (from >= 0 && from - this.ranges.get(from) > at) return new ArgumentError(`${where} is free already`);
+    return new ArgumentError(`${where} was not handed out as one range`);
+  }
+
+  private file(start: number, length: number): void {
+    const slot = this.bins[this.zoneOf(start)]?.push(binOf(length), start) ?? 0;
+    this.ranges.setNote(start, slot);
+  }
+
+  private unfile(start: number, length: number): void {
+    const { ranges } = this;
+    const slot = ranges.note(start);
+    const moved = this.bins[this.zoneOf(start)]?.remove(binOf(length), slot) ?? -1;
+    if (moved >= 0) ranges.setNote(moved, slot);
+  }
+
+  private zoneOf(start: number): number {
+    if (this.cuts.length === 0) return 0;
+    let zone = 0;
+    for (const cut of this.cuts) if (cut <= start) zone++;
+    return zone;
+  }
+
+  private cutAt(start: number): void {
+    if (this.cuts.length >= MAX_CUTS || this.cuts.includes(start)) return;
+    this.cuts.push(start);
+    this.cuts.sort((a, b) => a - b);
+    this.bins = Array.from({ length: this.cuts.length + 1 }, () => new SizeBins());
+    this.ranges.forEach((at, length) => {
+      if (length < 0) this.file(at, -length);
+    });
+  }
+
+  private isUsable(start: number, size: number): boolean {
+    return this.usable.some((range) => range.start <= start && start + size - 1 <= range.last);
+  }
+
+  private toGranule(start: bigint): number {
+    const page = iovaPage(checkU64("iova", start));
+    if (iovaOfPage(page) !== start || page % this.pagesPerGranule !== 0) {
+      throw new ArgumentError(`iova ${hex(start)} is not a multiple of ${this.granuleBytes}`);
+    }
+    return page / this.pagesPerGranule;
+  }
+
+  private checkSize(sizeBytes: number): number {
+    if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % this.granuleBytes !== 0) {
+      throw new ArgumentError(`size must be a positive multiple of ${this.granuleBytes}, got ${sizeBytes}`);
+    }
+    return sizeBytes / this.granuleBytes;
+  }
+}

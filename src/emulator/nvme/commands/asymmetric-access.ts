@@ -1,0 +1,112 @@
+import { ConfigError } from "../../../core/errors.js";
+import { AnaState, anaGroup, anaHeader } from "../../../nvme/spec/log-pages.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { Command } from "../host/command.js";
+import type { Inventory } from "../medium/inventory.js";
+import type { SavedAccess } from "./saved-services.js";
+
+export type AnaStateName = keyof typeof AnaState;
+
+/** Groups that there can be. */
+export const MAX_ANA_GROUPS = 32;
+/** ANACAP: all states there are; the group of a namespace doesn't change. */
+export const ANA_CAPABILITIES = 0x1f | (1 << 6);
+/** ANATT: seconds that a transition takes at most. */
+export const ANA_TRANSITION_SECONDS = 10;
+
+/** LSP: no namespaces in the log. */
+const GROUPS_ONLY = 1;
+
+const refusals: Readonly<Record<number, number>> = {
+  [AnaState.inaccessible]: NvmeStatus.asymmetricAccessInaccessible,
+  [AnaState.persistentLoss]: NvmeStatus.asymmetricAccessPersistentLoss,
+  [AnaState.change]: NvmeStatus.asymmetricAccessTransition,
+};
+
+/** The ANA group of a namespace: they take turns. */
+export function anaGroupOf(nsid: number, groups: number): number {
+  return groups === 0 ? 0 : ((nsid - 1) % groups) + 1;
+}
+
+/** What asymmetric access needs of its controller. */
+export interface AccessContext {
+  readonly command: Command;
+  readonly inventory: Inventory;
+  readonly groups: number;
+  /** A group has another state. */
+  changed(): void;
+}
+
+/** Asymmetric Namespace Access: how groups of namespaces can be reached, as whoever runs the emulator wants it. */
+export class AsymmetricAccess {
+  private states: number[];
+  private changeCounts: number[];
+  private changeCount = 0;
+
+  constructor(private readonly context: AccessContext) {
+    this.states = new Array<number>(context.groups).fill(AnaState.optimized);
+    this.changeCounts = new Array<number>(context.groups).fill(0);
+  }
+
+  /** @throws ConfigError where there is no such group or state */
+  set(group: number, name: AnaStateName): void {
+    const { groups } = this.context;
+    const state = AnaState[name];
+    if (state === undefined)
+      throw new ConfigError(`an ANA state is one of ${Object.keys(AnaState).join(", ")}, not ${name}`);
+    if (!Number.isInteger(group) || group < 1 || group > groups) {
+      throw new ConfigError(
+        `there is no ANA group ${group}: the controller was made with anaGroups ${groups}`,
+      );
+    }
+    if (this.states[group - 1] === state) return;
+    this.states[group - 1] = state;
+    this.changeCount++;
+    this.changeCounts[group - 1] = this.changeCount;
+    this.context.changed();
+  }
+
+  /** Status of commands to a namespace that can't be reached; success where it can. */
+  refusal(nsid: number): number {
+    const group = anaGroupOf(nsid, this.context.groups);
+    return refusals[this.states[group - 1] ?? AnaState.optimized] ?? NvmeStatus.success;
+  }
+
+  /** The log page: groups that have attached namespaces. */
+  page(): Uint8Array {
+    const { command, inventory, groups } = this.context;
+    const groupsOnly = ((command.cdw(10) >>> 8) & GROUPS_ONLY) !== 0;
+    const parts: Uint8Array[] = [];
+    for (let groupId = 1; groupId <= groups; groupId++) {
+      const ids = inventory.all
+        .filter(({ nsid, attached }) => attached && anaGroupOf(nsid, groups) === groupId)
+        .map(({ nsid }) => nsid);
+      if (ids.length === 0) continue;
+      const namespaces = groupsOnly ? [] : ids;
+      parts.push(
+        anaGroup.encode({
+          groupId,
+          namespaces: namespaces.length,
+          changeCount: BigInt(this.changeCounts[groupId - 1] ?? 0),
+          state: this.states[groupId - 1] ?? AnaState.optimized,
+        }),
+        new Uint8Array(Uint32Array.from(namespaces).buffer),
+      );
+    }
+    const header = anaHeader.encode({ changeCount: BigInt(this.changeCount), groups: parts.length / 2 });
+    return Buffer.concat([header, ...parts]);
+  }
+
+  save(): SavedAccess {
+    return {
+      groups: this.states.map((state, i) => [state, this.changeCounts[i] ?? 0]),
+      changeCount: this.changeCount,
+    };
+  }
+
+  load({ groups, changeCount }: SavedAccess): void {
+    this.states = this.states.map((_, i) => groups[i]?.[0] ?? AnaState.optimized);
+    this.changeCounts = this.changeCounts.map((_, i) => groups[i]?.[1] ?? 0);
+    this.changeCount = changeCount;
+  }
+}

@@ -1,0 +1,196 @@
+import { firmwareSlotLog } from "../../../nvme/spec/log-pages.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { Command } from "../host/command.js";
+import type { Transfer } from "../host/transfer.js";
+import {
+  type FirmwareReset,
+  firmwareResets,
+  MAX_FIRMWARE_BYTES,
+  readFirmware,
+} from "../medium/firmware-image.js";
+import { FIRMWARE_SLOTS, type KeptStore } from "../medium/persistent-state.js";
+import type { SavedFirmware } from "./saved-services.js";
+
+/** FRMW: the first slot can't be written; activation without reset; overlapping updates are noticed. */
+export const FIRMWARE_UPDATES = 1 | (FIRMWARE_SLOTS << 1) | (1 << 4) | (1 << 5);
+/** FWUG: pieces of 4 KiB. */
+export const FIRMWARE_GRANULARITY = 1;
+/** MTFA: activation stops commands for no longer, in 100 ms. */
+export const FIRMWARE_ACTIVATION_TIME = 1;
+
+const PIECE_BYTES = 4096;
+const READ_ONLY_SLOT = 1;
+/** Of the log: FRS1, and what each takes. */
+const REVISIONS_AT = 8;
+const REVISION_BYTES = 8;
+/** Commit Action, CDW10 bits 5:3. */
+const Action = { replace: 0, replaceAndActivate: 1, activate: 2, activateNow: 3 } as const;
+/** MUD in DW0: another update began in the midst of one. */
+const OVERLAP_FIRMWARE = 1;
+
+/** A piece of an image that was downloaded. */
+interface Piece {
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+const activation: Readonly<Record<FirmwareReset, number>> = {
+  none: NvmeStatus.success,
+  controller: NvmeStatus.firmwareActivationRequiresControllerLevelReset,
+  conventional: NvmeStatus.firmwareActivationRequiresConventionalReset,
+  subsystem: NvmeStatus.firmwareActivationRequiresNvmSubsystemReset,
+};
+
+/** What firmware needs of its controller. */
+export interface FirmwareContext {
+  readonly command: Command;
+  readonly transfer: Transfer;
+  readonly inventory: KeptStore;
+  readonly maxTransferBytes: number;
+  /** Firmware begins to run without a reset. */
+  activating(): void;
+}
+
+/** Firmware Image Download and Commit. What is in a slot is its revision: images run nothing. */
+export class Firmware {
+  private pieces: Piece[] = [];
+  private overlap = 0;
+
+  constructor(private readonly context: FirmwareContext) {}
+
+  /** FR of Identify. */
+  static revision({ kept }: KeptStore): string {
+    const { active, slots } = kept.firmware;
+    return slots.find(({ slot }) => slot === active)?.revision ?? "";
+  }
+
+  download(): number {
+    const { command, transfer, maxTransferBytes } = this.context;
+    const lengthBytes = (command.cdw(10) + 1) * 4;
+    const at = command.cdw(11) * 4;
+    if (lengthBytes > maxTransferBytes || at % PIECE_BYTES !== 0) return NvmeStatus.invalidField;
+    if (at + lengthBytes > MAX_FIRMWARE_BYTES) return NvmeStatus.invalidField;
+    const restarts = at === 0 && this.pieces.length > 0;
+    const kept = restarts ? [] : this.pieces;
+    if (kept.some((one) => at < one.at + one.bytes.length && one.at < at + lengthBytes)) {
+      return NvmeStatus.overlappingRange;
+    }
+    const bytes = new Uint8Array(lengthBytes);
+    const status = transfer.fetch(command, bytes);
+    if (status !== NvmeStatus.success) return status;
+    if (restarts) this.overlap = OVERLAP_FIRMWARE;
+    this.pieces = [...kept, { at, bytes }];
+    return NvmeStatus.success;
+  }
+
+  commit(): number {
+    const { command, inventory } = this.context;
+    const cdw10 = command.cdw(10);
+    const action = (cdw10 >>> 3) & 7;
+    const { firmware } = inventory.kept;
+    if (action > Action.activateNow) return NvmeStatus.invalidField;
+    const asked = cdw10 & 7;
+    if (asked > FIRMWARE_SLOTS) return NvmeStatus.invalidFirmwareSlot;
+    const replaces =
+      action <= Action.replaceAndActivate || (action === Action.activateNow && this.pieces.length > 0);
+    let { slots } = firmware;
+    const slot = asked !== 0 ? asked : replaces ? spareSlot(firmware.active) : 0;
+    if (slot === 0) return NvmeStatus.invalidFirmwareSlot;
+    if (replaces) {
+      if (slot === READ_ONLY_SLOT) return NvmeStatus.invalidFirmwareSlot;
+      const image = this.whole();
+      const found = image === undefined ? undefined : readFirmware(image);
+      command.dw0 = this.overlap;
+      this.discard();
+      if (found === undefined) return NvmeStatus.invalidFirmwareImage;
+      slots = [...slots.filter((one) => one.slot !== slot), { slot, ...found }];
+    }
+    const image = slots.find((one) => one.slot === slot);
+    if (image === undefined) return NvmeStatus.invalidFirmwareImage;
+    const runsNow = action === Action.activateNow && image.needs === "none";
+    const runsLater = action !== Action.replace && !runsNow;
+    const done = inventory.keep({
+      firmware: {
+        slots,
+        active: runsNow ? slot : firmware.active,
+        next: runsNow ? 0 : runsLater ? slot : firmware.next,
+      },
+    });
+    if (!done) return NvmeStatus.internalError;
+    if (runsNow) this.context.activating();
+    if (!runsLater) return NvmeStatus.success;
+    // The reset that the action itself means needs no mention.
+    if (action !== Action.activateNow && image.needs === "controller") return NvmeStatus.success;
+    return activation[image.needs];
+  }
+
+  /** The Firmware Slot Information log. */
+  page(): Uint8Array {
+    const { active, next, slots } = this.context.inventory.kept.firmware;
+    const frs = new Array<string>(FIRMWARE_SLOTS).fill("");
+    for (const { slot, revision } of slots) frs[slot - 1] = revision;
+    const page = firmwareSlotLog.encode({ afi: active | (next << 4), frs });
+    // A slot with nothing in it has no revision, not even an empty one.
+    for (const [i, revision] of frs.entries()) {
+      const at = REVISIONS_AT + i * REVISION_BYTES;
+      if (revision === "") page.fill(0, at, at + REVISION_BYTES);
+    }
+    return page;
+  }
+
+  /** Status that tells which reset committed firmware waits for; undefined where none waits. */
+  get pending(): number | undefined {
+    const { next, slots } = this.context.inventory.kept.firmware;
+    if (next === 0) return undefined;
+    const needs = slots.find(({ slot }) => slot === next)?.needs ?? "none";
+    return activation[needs === "none" ? "controller" : needs];
+  }
+
+  /** What was downloaded and not committed is lost, and firmware that waited for this reset runs. */
+  reset(kind: FirmwareReset): void {
+    this.discard();
+    const { inventory } = this.context;
+    const { next, slots } = inventory.kept.firmware;
+    const image = slots.find(({ slot }) => slot === next);
+    if (image === undefined || rank(image.needs) > rank(kind)) return;
+    inventory.keep({ firmware: { slots, active: next, next: 0 } });
+  }
+
+  save(): SavedFirmware {
+    return {
+      pieces: this.pieces.map(({ at, bytes }) => [at, Buffer.from(bytes).toString("base64")]),
+      overlap: this.overlap,
+    };
+  }
+
+  load({ pieces, overlap }: SavedFirmware): void {
+    this.pieces = pieces.map(([at, text]) => ({ at, bytes: Buffer.from(text, "base64") }));
+    this.overlap = overlap;
+  }
+
+  private discard(): void {
+    this.pieces = [];
+    this.overlap = 0;
+  }
+
+  /** All pieces together, or undefined where some are missing. */
+  private whole(): Uint8Array | undefined {
+    const pieces = [...this.pieces].sort((a, b) => a.at - b.at);
+    let end = 0;
+    for (const { at, bytes } of pieces) {
+      if (at !== end) return undefined;
+      end += bytes.length;
+    }
+    return Buffer.concat(pieces.map(({ bytes }) => bytes));
+  }
+}
+
+function rank(reset: FirmwareReset): number {
+  return firmwareResets.indexOf(reset);
+}
+
+/** A slot that can be written and isn't the running one's. */
+function spareSlot(active: number): number {
+  for (let slot = FIRMWARE_SLOTS; slot > READ_ONLY_SLOT; slot--) if (slot !== active) return slot;
+  return 0;
+}

@@ -1,0 +1,435 @@
+import {
+  IDENTIFY_BYTES,
+  type IdentifyController,
+  identifyController,
+  identifyIndependentNamespace,
+  identifyNamespace,
+  identifyNvmController,
+  identifyNvmNamespace,
+  NamespaceDescriptor,
+} from "../../../nvme/spec/identify.js";
+import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
+import { powerState } from "../../../nvme/spec/power-state.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import { identifyZonedController, identifyZonedNamespace } from "../../../nvme/spec/zoned.js";
+import type { Command } from "../host/command.js";
+import type { Transfer } from "../host/transfer.js";
+import { type Inventory, MAX_NAMESPACES } from "../medium/inventory.js";
+import { lbaFormats } from "../medium/lba-formats.js";
+import type { EmulatedNamespace } from "../medium/namespace.js";
+import { MAX_EVENT_REQUESTS } from "../queues/async-events.js";
+import { NVME_VERSION } from "../queues/registers.js";
+import { ANA_CAPABILITIES, ANA_TRANSITION_SECONDS, anaGroupOf } from "./asymmetric-access.js";
+import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
+import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmware } from "./firmware.js";
+import { HOST_MEMORY_DESCRIPTORS, HOST_MEMORY_MINIMUM } from "./host-memory-cache.js";
+import { copyLimits } from "./nvm.js";
+import { RESERVATION_CAPABILITIES } from "./reservations.js";
+import { SANITIZE_CAPABILITIES } from "./sanitize.js";
+
+/** PCI ids: none that a PCI-SIG member has, so that no driver takes us for a device with known faults. */
+export const VENDOR_ID = 0x494f;
+export const DEVICE_ID = 0x0001;
+/** The only controller of its subsystem. */
+export const CONTROLLER_ID = 1;
+/** Entries of the Error Information log. */
+export const ERROR_LOG_ENTRIES = 64;
+/** Abort commands outstanding at most, zero-based: they are executed at once. */
+const ABORT_LIMIT = 3;
+/** Keep Alive granularity, in 100 ms. */
+const KEEP_ALIVE_UNITS = 10;
+
+const OACS = {
+  format: 1 << 1,
+  firmware: 1 << 2,
+  namespaceManagement: 1 << 3,
+  deviceSelfTest: 1 << 4,
+  doorbellBufferConfig: 1 << 8,
+  security: 1 << 0,
+  lockdown: 1 << 10,
+} as const;
+/** DSTO: one self-test at a time. */
+const DSTO = 1;
+const MINUTE_MS = 60_000;
+const ONCS = {
+  compare: 1 << 0,
+  writeUncorrectable: 1 << 1,
+  datasetManagement: 1 << 2,
+  writeZeroes: 1 << 3,
+  saveFeatures: 1 << 4,
+  timestamp: 1 << 6,
+  reservations: 1 << 5,
+  verify: 1 << 7,
+  copy: 1 << 8,
+} as const;
+/** CTRATT: endurance groups. */
+const CTRATT_ENDURANCE_GROUPS = 1 << 4;
+/** The only one: the whole medium. */
+export const ENDURANCE_GROUP = 1;
+/** CMIC: asymmetric namespace access. */
+const CMIC_ACCESS = 1 << 3;
+/** CTRATT: extended LBA formats, which the host enables by Host Behavior Support. */
+const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
+/** The same: flexible data placement. */
+const CTRATT_PLACEMENT = 1 << 19;
+/** FUSES: Compare and Write. */
+const FUSES = 1;
+const OAES = { namespaceAttributes: 1 << 8, firmwareActivation: 1 << 9, access: 1 << 11 } as const;
+const LPA = { smartPerNamespace: 0, effects: 1 << 1, extendedData: 1 << 2, telemetry: 1 << 3 } as const;
+/** SGLS: supported, of any alignment; bit buckets; longer than the data; metadata by its own SGL. */
+const SGLS = 1 | (1 << 16) | (1 << 18) | (1 << 19);
+/** DLFEAT: deallocated blocks read as zeros; Write Zeroes deallocates. */
+const DLFEAT = 1 | (1 << 3);
+/** MC: as part of the data, and by a pointer of its own. */
+const METADATA_CAPABILITIES = 3;
+/** DPC: types 1 to 3, in the first and in the last bytes. */
+const PROTECTION_CAPABILITIES = 0x1f;
+
+/** What Identify tells of the controller itself. */
+export interface ControllerIdentity {
+  readonly serial: string;
+  readonly maxTransferBytes: number;
+  readonly capacityBytes: number;
+  readonly placementHandles: number;
+  readonly extendedSelfTestMs: number;
+  readonly hostMemoryBytes: number;
+  readonly anaGroups: number;
+}
+
+/** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
+export class Identify {
+  constructor(
+    private readonly identity: ControllerIdentity,
+    private readonly inventory: Inventory,
+    private readonly command: Command,
+    private readonly transfer: Transfer,
+  ) {}
+
+  execute(): number {
+    const { command } = this;
+    const page = this.page(
+      command.cdw(10) & 0xff,
+      command.nsid,
+      command.cdw(11) >>> 24,
+      command.cdw(10) >>> 16,
+    );
+    return typeof page === "number" ? page : this.transfer.send(command, page);
+  }
+
+  private page(cns: number, nsid: number, csi: number, controllerId: number): Uint8Array | number {
+    switch (cns) {
+      case IdentifyCns.namespace:
+        if (nsid === BROADCAST_NSID) return this.common();
+        return this.describe(nsid, true, (namespace) => this.namespace(namespace));
+      case IdentifyCns.allocatedNamespace:
+        return this.describe(nsid, false, (namespace) => this.namespace(namespace));
+      case IdentifyCns.controller:
+        return this.controller();
+      case IdentifyCns.activeNamespaces:
+        return this.list(nsid, ({ attached }) => attached);
+      case IdentifyCns.activeNamespacesForCommandSet:
+        if (!isKnownSet(csi)) return NvmeStatus.invalidField;
+        return this.list(nsid, (namespace) => namespace.attached && namespace.csi === csi);
+      case IdentifyCns.allocatedNamespaces:
+        return this.list(nsid, () => true);
+      case IdentifyCns.allocatedNamespacesForCommandSet:
+        if (!isKnownSet(csi)) return NvmeStatus.invalidField;
+        return this.list(nsid, (namespace) => namespace.csi === csi);
+      case IdentifyCns.namespaceDescriptors: {
+        const namespace = this.inventory.get(nsid);
+        return namespace?.attached === true
+          ? descriptors(namespace, this.eui64(nsid))
+          : NvmeStatus.invalidNamespace;
+      }
+      case IdentifyCns.namespaceForCommandSet:
+        return this.ofCommandSet(nsid, csi, true);
+      case IdentifyCns.allocatedNamespaceForCommandSet:
+        return this.ofCommandSet(nsid, csi, false);
+      case IdentifyCns.controllerForCommandSet:
+        return this.controllerOf(csi);
+      case IdentifyCns.namespaceIndependent:
+        return this.describe(nsid, true, () =>
+          identifyIndependentNamespace.encode({
+            nstat: 1,
+            anagrpid: anaGroupOf(nsid, this.identity.anaGroups),
+            endgid: ENDURANCE_GROUP,
+          }),
+        );
+      case IdentifyCns.enduranceGroups: {
+        const page = new Uint16Array(IDENTIFY_BYTES / 2);
+        if ((this.command.cdw(11) & 0xffff) <= ENDURANCE_GROUP) page.set([1, ENDURANCE_GROUP]);
+        return new Uint8Array(page.buffer);
+      }
+      case IdentifyCns.controllersOfNamespace: {
+        const namespace = this.inventory.get(nsid);
+        if (namespace === undefined) return NvmeStatus.invalidNamespace;
+        return controllers(namespace.attached && controllerId <= CONTROLLER_ID);
+      }
+      case IdentifyCns.controllers:
+        return controllers(controllerId <= CONTROLLER_ID);
+      case IdentifyCns.commandSets: {
+        // One combination: NVM and zoned together.
+        if (controllerId !== CONTROLLER_ID && controllerId !== 0xffff) return NvmeStatus.invalidField;
+        const page = new Uint8Array(IDENTIFY_BYTES);
+        page[0] = (1 << CommandSet.nvm) | (1 << CommandSet.zoned);
+        return page;
+      }
+      default:
+        return NvmeStatus.invalidField;
+    }
+  }
+
+  /** A page about one namespace; zeros for an id that is valid but not active. */
+  private describe(
+    nsid: number,
+    active: boolean,
+    page: (namespace: EmulatedNamespace) => Uint8Array,
+  ): Uint8Array | number {
+    if (nsid === 0 || nsid > MAX_NAMESPACES) return NvmeStatus.invalidNamespace;
+    const namespace = this.inventory.get(nsid);
+    if (namespace === undefined || (active && !namespace.attached)) return new Uint8Array(IDENTIFY_BYTES);
+    return page(namespace);
+  }
+
+  private ofCommandSet(nsid: number, csi: number, active: boolean): Uint8Array | number {
+    if (!isKnownSet(csi)) return NvmeStatus.invalidIoCommandSet;
+    // For NVM, all namespaces' capabilities can be asked for at once.
+    if (csi === CommandSet.nvm && nsid === BROADCAST_NSID) return nvmNamespace();
+    const namespace = this.inventory.get(nsid);
+    if (namespace?.attached === true && namespace.csi !== csi && csi === CommandSet.zoned) {
+      return NvmeStatus.invalidIoCommandSet;
+    }
+    return this.describe(nsid, active, () =>
+      csi === CommandSet.nvm ? nvmNamespace() : zonedNamespace(namespace),
+    );
+  }
+
+  private controllerOf(csi: number): Uint8Array | number {
+    switch (csi) {
+      case CommandSet.nvm:
+        return identifyNvmController.encode({
+          vsl: log2Pages(this.identity.maxTransferBytes),
+          dmrl: 255,
+        });
+      case CommandSet.zoned:
+        return identifyZonedController.encode({ zasl: 0 });
+      default:
+        return NvmeStatus.invalidField;
+    }
+  }
+
+  private controller(): Uint8Array {
+    const { identity, inventory } = this;
+    return identifyController.encode({
+      vid: VENDOR_ID,
+      ssvid: VENDOR_ID,
+      sn: identity.serial,
+      mn: "iova emulated NVMe controller",
+      fr: Firmware.revision(inventory),
+      rab: 0,
+      mdts: log2Pages(identity.maxTransferBytes),
+      cntlid: CONTROLLER_ID,
+      ver: NVME_VERSION,
+      oaes: OAES.namespaceAttributes | OAES.firmwareActivation | (identity.anaGroups > 0 ? OAES.access : 0),
+      ...asymmetricAccess(identity.anaGroups),
+      endgidmax: ENDURANCE_GROUP,
+      ctratt:
+        CTRATT_ENDURANCE_GROUPS |
+        CTRATT_EXTENDED_LBA_FORMATS |
+        (identity.placementHandles > 0 ? CTRATT_PLACEMENT : 0),
+      cntrltype: 1,
+      oacs:
+        OACS.security |
+        OACS.format |
+        OACS.firmware |
+        OACS.namespaceManagement |
+        OACS.deviceSelfTest |
+        OACS.doorbellBufferConfig |
+        OACS.lockdown,
+      acl: ABORT_LIMIT,
+      aerl: MAX_EVENT_REQUESTS - 1,
+      frmw: FIRMWARE_UPDATES,
+      fwug: FIRMWARE_GRANULARITY,
+      mtfa: FIRMWARE_ACTIVATION_TIME,
+      ...hostMemory(identity.hostMemoryBytes),
+      sanicap: SANITIZE_CAPABILITIES,
+      lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData | LPA.telemetry,
+      elpe: ERROR_LOG_ENTRIES - 1,
+      npss: 0,
+      wctemp: WARNING_TEMPERATURE,
+      cctemp: CRITICAL_TEMPERATURE,
+      tnvmcap: BigInt(identity.capacityBytes),
+      unvmcap: BigInt(Math.max(0, inventory.unallocatedBytes)),
+      edstt: Math.ceil(identity.extendedSelfTestMs / MINUTE_MS),
+      dsto: DSTO,
+      kas: KEEP_ALIVE_UNITS,
+      sqes: 0x66,
+      cqes: 0x44,
+      nn: MAX_NAMESPACES,
+      oncs:
+        ONCS.compare |
+        ONCS.writeUncorrectable |
+        ONCS.datasetManagement |
+        ONCS.writeZeroes |
+        ONCS.saveFeatures |
+        ONCS.reservations |
+        ONCS.timestamp |
+        ONCS.verify |
+        ONCS.copy,
+      fuses: FUSES,
+      // A volatile write cache; Flush takes the broadcast id.
+      vwc: 1 | (3 << 1),
+      // Source range format 0 of Copy.
+      ocfs: 1,
+      sgls: SGLS,
+      mnan: 0,
+      subnqn: `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
+      psd: [powerState.decode(powerState.encode({ mp: 2500 }))],
+    });
+  }
+
+  /** CNS 00h for all namespaces: what they have in common. */
+  private common(): Uint8Array {
+    return identifyNamespace.encode({
+      ...formatFields,
+      mc: METADATA_CAPABILITIES,
+      dpc: PROTECTION_CAPABILITIES,
+      dlfeat: DLFEAT,
+    });
+  }
+
+  private namespace(namespace: EmulatedNamespace): Uint8Array {
+    const { record, sizeBlocks } = namespace;
+    const blocks = BigInt(sizeBlocks);
+    return identifyNamespace.encode({
+      ...formatFields,
+      nsze: blocks,
+      ncap: blocks,
+      nuse: blocks,
+      flbas: (record.format & 0xf) | (record.extended ? 1 << 4 : 0),
+      mc: METADATA_CAPABILITIES,
+      dpc: PROTECTION_CAPABILITIES,
+      dps: record.protection | (record.protectionFirst ? 1 << 3 : 0),
+      rescap: RESERVATION_CAPABILITIES,
+      dlfeat: DLFEAT,
+      nvmcap: BigInt(record.sizeBytes),
+      mssrl: copyLimits.blocksPerRange,
+      mcl: copyLimits.blocks,
+      msrc: copyLimits.ranges - 1,
+      eui64: this.eui64(record.nsid),
+      anagrpid: anaGroupOf(record.nsid, this.identity.anaGroups),
+      endgid: ENDURANCE_GROUP,
+    });
+  }
+
+  /** Locally administered, and the same whenever serial number and id are. */
+  private eui64(nsid: number): Uint8Array {
+    const eui = new Uint8Array(8);
+    eui[0] = 0x02;
+    const serial = Buffer.from(this.identity.serial.trim(), "latin1");
+    for (const [i, byte] of serial.entries()) {
+      const at = 1 + (i % 5);
+      eui[at] = (((eui[at] ?? 0) * 31) & 0xff) ^ byte;
+    }
+    eui[6] = nsid >>> 8;
+    eui[7] = nsid & 0xff;
+    return eui;
+  }
+
+  private list(after: number, has: (namespace: EmulatedNamespace) => boolean): Uint8Array | number {
+    // "FFFFFFFEh and FFFFFFFFh are invalid."
+    if (after >= BROADCAST_NSID - 1) return NvmeStatus.invalidNamespace;
+    const page = new Uint32Array(IDENTIFY_BYTES / 4);
+    const ids = this.inventory.all.filter((one) => one.nsid > after && has(one)).map(({ nsid }) => nsid);
+    page.set(ids.slice(0, page.length));
+    return new Uint8Array(page.buffer);
+  }
+}
+
+/** CMIC, ANATT, ANACAP, ANAGRPMAX and NANAGRPID. */
+function asymmetricAccess(groups: number): Partial<IdentifyController> {
+  if (groups === 0) return {};
+  return {
+    cmic: CMIC_ACCESS,
+    anatt: ANA_TRANSITION_SECONDS,
+    anacap: ANA_CAPABILITIES,
+    anagrpmax: groups,
+    nanagrpid: groups,
+  };
+}
+
+/** HMPRE, HMMIN, HMMINDS and HMMAXD. */
+function hostMemory(preferredBytes: number): Partial<IdentifyController> {
+  if (preferredBytes === 0) return {};
+  const hmpre = preferredBytes / 4096;
+  return {
+    hmpre,
+    hmmin: Math.min(hmpre, HOST_MEMORY_MINIMUM),
+    hmminds: 1,
+    hmmaxd: HOST_MEMORY_DESCRIPTORS,
+  };
+}
+
+const formatFields = {
+  nlbaf: lbaFormats.length - 1,
+  lbaf: lbaFormats.map(({ metadataBytes, blockSizeBytes, relativePerformance }) => ({
+    metadataBytes,
+    blockSizeBytes,
+    relativePerformance,
+  })),
+};
+
+function isKnownSet(csi: number): boolean {
+  return csi === CommandSet.nvm || csi === CommandSet.zoned;
+}
+
+function log2Pages(bytes: number): number {
+  return Math.log2(bytes / 4096);
+}
+
+function controllers(ours: boolean): Uint8Array {
+  const page = new Uint16Array(IDENTIFY_BYTES / 2);
+  page[0] = ours ? 1 : 0;
+  page[1] = ours ? CONTROLLER_ID : 0;
+  return new Uint8Array(page.buffer);
+}
+
+function nvmNamespace(): Uint8Array {
+  return identifyNvmNamespace.encode({
+    lbstm: 0n,
+    // PIC: 16-bit guard with metadata of any kind.
+    pic: 0,
+    elbaf: lbaFormats.map(({ storageTagBits, guardBits }) => ({ storageTagBits, guardBits })),
+  });
+}
+
+function zonedNamespace(namespace: EmulatedNamespace | undefined): Uint8Array {
+  const geometry = namespace?.zones?.geometry;
+  const shape = namespace?.record.zones;
+  const unlimited = 0xffff_ffff;
+  if (geometry === undefined || shape === null || shape === undefined) return new Uint8Array(IDENTIFY_BYTES);
+  return identifyZonedNamespace.encode({
+    // OZCS: reads may cross zones.
+    ozcs: 1,
+    mar: geometry.maxActive === 0 ? unlimited : geometry.maxActive - 1,
+    mor: geometry.maxOpen === 0 ? unlimited : geometry.maxOpen - 1,
+    lbafe: lbaFormats.map(({ blockSizeBytes, metadataBytes }) => ({
+      zoneSizeBlocks: metadataBytes === 0 ? BigInt(shape.zoneSizeBytes / blockSizeBytes) : 0n,
+      extensionBytes: 0,
+    })),
+  });
+}
+
+function descriptors(namespace: EmulatedNamespace, eui64: Uint8Array): Uint8Array {
+  const page = new Uint8Array(IDENTIFY_BYTES);
+  let at = 0;
+  const add = ({ type, bytes }: { type: number; bytes: number }, value: Uint8Array): void => {
+    page[at] = type;
+    page[at + 1] = bytes;
+    page.set(value, at + 4);
+    at += 4 + bytes;
+  };
+  add(NamespaceDescriptor.eui64, eui64);
+  add(NamespaceDescriptor.commandSet, Uint8Array.of(namespace.csi));
+  return page;
+}

@@ -1,0 +1,102 @@
+import { lockdownLog } from "../../../nvme/spec/log-pages.js";
+import { AdminOpcode, FeatureId } from "../../../nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { Command } from "../host/command.js";
+import type { SavedLockdown } from "./saved-services.js";
+
+/** SCP, CDW10 bits 3:0. */
+const Scope = { opcode: 0, feature: 2 } as const;
+const PROHIBIT = 1 << 4;
+/** What the log tells: what can be locked, and what is, on the admin queue. */
+const Contents = { lockable: 0, locked: 1 } as const;
+
+/** What can be forbidden, by scope: what changes the controller or its data. */
+const lockable: Readonly<Record<number, readonly number[]>> = {
+  [Scope.opcode]: [
+    AdminOpcode.setFeatures,
+    AdminOpcode.namespaceManagement,
+    AdminOpcode.firmwareCommit,
+    AdminOpcode.firmwareImageDownload,
+    AdminOpcode.deviceSelfTest,
+    AdminOpcode.namespaceAttachment,
+    AdminOpcode.formatNvm,
+    AdminOpcode.securitySend,
+    AdminOpcode.securityReceive,
+    AdminOpcode.sanitize,
+  ],
+  [Scope.feature]: [
+    FeatureId.arbitration,
+    FeatureId.powerManagement,
+    FeatureId.temperatureThreshold,
+    FeatureId.errorRecovery,
+    FeatureId.volatileWriteCache,
+    FeatureId.interruptCoalescing,
+    FeatureId.writeAtomicityNormal,
+    FeatureId.timestamp,
+    FeatureId.hostMemoryBuffer,
+  ],
+};
+
+/** Lockdown: forbids admin commands and features until they are allowed again, or the emulator ends. */
+export class LockdownCommands {
+  /** By scope. */
+  private readonly locked = new Map<number, Set<number>>();
+
+  constructor(private readonly command: Command) {}
+
+  execute(): number {
+    const { command } = this;
+    const cdw10 = command.cdw(10);
+    const scope = cdw10 & 0xf;
+    const identifier = (cdw10 >>> 8) & 0xff;
+    const allowed = lockable[scope];
+    // IFC: there is no way to the controller but the admin queue, and there are no UUIDs.
+    const isOutOfBand = ((cdw10 >>> 5) & 3) !== 0;
+    if (allowed === undefined || isOutOfBand || (command.cdw(14) & 0x7f) !== 0)
+      return NvmeStatus.invalidField;
+    if (!allowed.includes(identifier)) return NvmeStatus.prohibitionOfCommandExecutionNotSupported;
+    if ((cdw10 & PROHIBIT) !== 0) this.of(scope).add(identifier);
+    else this.of(scope).delete(identifier);
+    return NvmeStatus.success;
+  }
+
+  /** Whether the current admin command is forbidden. */
+  get forbids(): boolean {
+    const { command } = this;
+    if (this.of(Scope.opcode).has(command.opcode)) return true;
+    return command.opcode === AdminOpcode.setFeatures && this.of(Scope.feature).has(command.cdw(10) & 0xff);
+  }
+
+  /** The log page, as LSP wants it. */
+  page(): Uint8Array | number {
+    const specific = (this.command.cdw(10) >>> 8) & 0x7f;
+    const scope = specific & 0xf;
+    const contents = (specific >>> 4) & 3;
+    const all = lockable[scope];
+    if (all === undefined || contents === 3) return NvmeStatus.invalidField;
+    const listed =
+      contents === Contents.lockable ? all : contents === Contents.locked ? [...this.of(scope)] : [];
+    const identifiers = new Uint8Array(lockdownLog.fields.identifiers.type.sizeBytes);
+    identifiers.set([...listed].sort((a, b) => a - b));
+    return lockdownLog.encode({ attributes: scope | (contents << 4), length: listed.length, identifiers });
+  }
+
+  save(): SavedLockdown {
+    return [...this.locked].flatMap(([scope, ids]) =>
+      [...ids].map((identifier): [number, number] => [scope, identifier]),
+    );
+  }
+
+  load(saved: SavedLockdown): void {
+    this.locked.clear();
+    for (const [scope, identifier] of saved) {
+      if (lockable[scope]?.includes(identifier) === true) this.of(scope).add(identifier);
+    }
+  }
+
+  private of(scope: number): Set<number> {
+    const found = this.locked.get(scope) ?? new Set<number>();
+    this.locked.set(scope, found);
+    return found;
+  }
+}

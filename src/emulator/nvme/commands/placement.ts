@@ -1,0 +1,106 @@
+import { ArgumentError } from "../../../core/errors.js";
+import { IoOpcode } from "../../../nvme/spec/opcodes.js";
+import { reclaimUnitHandle, reclaimUnitHeader } from "../../../nvme/spec/placement.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { EmulatedNamespace } from "../medium/namespace.js";
+import type { SavedNvm } from "../migration-state.js";
+import type { IoContext } from "./nvm.js";
+
+/** Bytes of a reclaim unit. */
+export const RECLAIM_UNIT_BYTES = 16 << 20;
+const DIRECTIVE_PLACEMENT = 2;
+const RECLAIM_UNIT_HANDLES = 1;
+
+/**
+ * Flexible data placement: every namespace has the same number of handles, each with the reclaim unit that writes fill.
+ * Where data lies makes no difference here; what hosts can see of it is true.
+ */
+export class PlacementCommands {
+  /** Bytes that still fit, by namespace and placement. */
+  private readonly available = new Map<number, Float64Array>();
+
+  constructor(
+    private readonly context: IoContext,
+    private readonly handles: number,
+  ) {}
+
+  save(): SavedNvm["placement"] {
+    return [...this.available].map(([nsid, available]) => ({ nsid, available: [...available] }));
+  }
+
+  /** @throws ArgumentError */
+  check(saved: SavedNvm["placement"]): void {
+    if (saved.some(({ available }) => available.length !== this.handles)) {
+      throw new ArgumentError("a state with placements that there aren't");
+    }
+  }
+
+  load(saved: SavedNvm["placement"]): void {
+    this.available.clear();
+    for (const { nsid, available } of saved) this.available.set(nsid, Float64Array.from(available));
+  }
+
+  get isEnabled(): boolean {
+    return this.handles > 0;
+  }
+
+  /** A write of so many bytes: one that names no placement, or none there is, goes to the first. */
+  written(namespace: EmulatedNamespace, bytes: number): void {
+    const { command } = this.context;
+    const named = ((command.cdw(12) >>> 20) & 0xf) === DIRECTIVE_PLACEMENT ? command.cdw(13) >>> 16 : 0;
+    const placement = named < this.handles ? named : 0;
+    const available = this.of(namespace);
+    let left = (available[placement] ?? 0) - bytes;
+    while (left <= 0) left += RECLAIM_UNIT_BYTES;
+    available[placement] = left;
+  }
+
+  execute(namespace: EmulatedNamespace): number {
+    const { command } = this.context;
+    if (!this.isEnabled) return NvmeStatus.invalidOpcode;
+    if ((command.cdw(10) & 0xff) !== RECLAIM_UNIT_HANDLES) return NvmeStatus.invalidField;
+    return command.opcode === IoOpcode.ioManagementReceive ? this.report(namespace) : this.update(namespace);
+  }
+
+  private report(namespace: EmulatedNamespace): number {
+    const { command, transfer, maxTransferBytes } = this.context;
+    const lengthBytes = (command.cdw(11) + 1) * 4;
+    if (lengthBytes > maxTransferBytes) return NvmeStatus.invalidField;
+    const { sizeBytes } = reclaimUnitHandle;
+    const report = new Uint8Array(reclaimUnitHeader.sizeBytes + this.handles * sizeBytes);
+    report.set(reclaimUnitHeader.encode({ nruhsd: this.handles }));
+    for (const [placement, bytes] of this.of(namespace).entries()) {
+      const ruamw = BigInt(Math.floor(bytes / namespace.blockBytes));
+      report.set(
+        reclaimUnitHandle.encode({ pid: placement, ruhid: placement, ruamw }),
+        reclaimUnitHeader.sizeBytes + placement * sizeBytes,
+      );
+    }
+    const sent = new Uint8Array(lengthBytes);
+    sent.set(report.subarray(0, lengthBytes));
+    return transfer.send(command, sent);
+  }
+
+  private update(namespace: EmulatedNamespace): number {
+    const { command, transfer, maxTransferBytes } = this.context;
+    const count = (command.cdw(10) >>> 16) + 1;
+    if (count * 2 > maxTransferBytes) return NvmeStatus.invalidField;
+    const bytes = new Uint8Array(count * 2);
+    const status = transfer.fetch(command, bytes);
+    if (status !== NvmeStatus.success) return status;
+    const placements = new Uint16Array(bytes.buffer);
+    if (placements.some((placement) => placement >= this.handles)) return NvmeStatus.invalidField;
+    const available = this.of(namespace);
+    for (const placement of placements) available[placement] = RECLAIM_UNIT_BYTES;
+    return NvmeStatus.success;
+  }
+
+  private of({ nsid }: EmulatedNamespace): Float64Array {
+    let available = this.available.get(nsid);
+    if (available === undefined) {
+      available = new Float64Array(this.handles).fill(RECLAIM_UNIT_BYTES);
+      this.available.set(nsid, available);
+    }
+    return available;
+  }
+}

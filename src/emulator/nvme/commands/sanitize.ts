@@ -1,0 +1,266 @@
+import { randomFillSync } from "node:crypto";
+import { SanitizeStatus, sanitizeLog } from "../../../nvme/spec/log-pages.js";
+import { AdminOpcode, AsyncEventInfo, LogPageId } from "../../../nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { Command } from "../host/command.js";
+import type { Inventory } from "../medium/inventory.js";
+import type { Medium } from "../medium/medium.js";
+import { BackgroundWork } from "./background-work.js";
+import type { SavedSanitize } from "./saved-services.js";
+
+/** SANICAP: cryptographic and block erase, overwrite; nothing but the operation itself modifies the medium. */
+export const SANITIZE_CAPABILITIES = 0b111 | (1 << 30);
+
+/** SANACT, CDW10 bits 2:0. */
+const Action = { exitFailure: 1, blockErase: 2, overwrite: 3, cryptoErase: 4 } as const;
+/** Of CDW10: AUSE, OIPBP, NDAS, EMVS. */
+const UNRESTRICTED_EXIT = 1 << 3;
+const INVERT = 1 << 8;
+const NO_DEALLOCATE = 1 << 9;
+const VERIFICATION = 1 << 10;
+const MOST_PASSES = 16;
+
+const NOT_IN_PROGRESS = 0xffff;
+const PROGRESS_WHOLE = 0x1_0000;
+const TIME_UNKNOWN = 0xffff_ffff;
+/** What one turn of the event loop writes at most; zeros are punched and cost less. */
+const WRITE_BYTES = 4 << 20;
+const ZERO_BYTES = 1 << 30;
+
+/** Base, figure "Sanitize Operations - Admin Commands Allowed". All others, and all of I/O, are refused. */
+const allowedCommands: ReadonlySet<number> = new Set([
+  AdminOpcode.deleteIoSubmissionQueue,
+  AdminOpcode.createIoSubmissionQueue,
+  AdminOpcode.getLogPage,
+  AdminOpcode.deleteIoCompletionQueue,
+  AdminOpcode.createIoCompletionQueue,
+  AdminOpcode.identify,
+  AdminOpcode.abort,
+  AdminOpcode.setFeatures,
+  AdminOpcode.getFeatures,
+  AdminOpcode.asyncEventRequest,
+  AdminOpcode.keepAlive,
+  AdminOpcode.doorbellBufferConfig,
+  AdminOpcode.sanitize,
+]);
+const allowedLogs: ReadonlySet<number> = new Set([
+  LogPageId.supportedLogPages,
+  LogPageId.errorInformation,
+  LogPageId.smart,
+  LogPageId.firmwareSlot,
+  LogPageId.changedNamespaces,
+  LogPageId.commandsSupported,
+  LogPageId.reservationNotification,
+  LogPageId.sanitizeStatus,
+]);
+
+/** What sanitizing needs of its controller. */
+export interface SanitizeContext {
+  readonly command: Command;
+  readonly inventory: Inventory;
+  readonly medium: Medium;
+  /** What an operation takes at least. */
+  readonly durationMs: number;
+  /** Status of firmware that waits for a reset, if any does. */
+  pendingActivation(): number | undefined;
+  /** Grows with every command that changes blocks. */
+  changes(): number;
+  begun(): void;
+  /** An operation or a failure mode began or ended; namespaces may be other objects than before. */
+  changed(): void;
+  /** An operation has ended, well or badly. @param info of the event */
+  completed(info: number): void;
+}
+
+/**
+ * Sanitize: erases everything on the medium, also what no namespace has. An operation goes on over resets and with the next
+ * emulator of the same file, where it begins again. Until it is done, and after a failure, hardly a command is carried out.
+ */
+export class Sanitize {
+  /** Is paused and ended with the controller. */
+  readonly work: BackgroundWork;
+  /** A fault on order: the operation fails half way. */
+  private fails = false;
+  /** changes() when all had been erased; -1 where that isn't known. */
+  private erasedAt = -1;
+
+  constructor(private readonly context: SanitizeContext) {
+    this.work = new BackgroundWork({ advance: (upTo) => this.advance(upTo), finished: () => this.finish() });
+  }
+
+  /** Status of commands that aren't allowed now; success where all are. */
+  get refusal(): number {
+    const { status, isLocked } = this.context.inventory.kept.sanitize;
+    if (status === SanitizeStatus.inProgress) return NvmeStatus.sanitizeInProgress;
+    return isLocked ? NvmeStatus.sanitizeFailed : NvmeStatus.success;
+  }
+
+  /** Whether the current admin command is carried out also now. */
+  allows(): boolean {
+    const { command } = this.context;
+    if (command.opcode === AdminOpcode.getLogPage) return allowedLogs.has(command.cdw(10) & 0xff);
+    return allowedCommands.has(command.opcode);
+  }
+
+  execute(): number {
+    const { command, inventory } = this.context;
+    const { sanitize } = inventory.kept;
+    const cdw10 = command.cdw(10);
+    const action = cdw10 & 7;
+    if (sanitize.status === SanitizeStatus.inProgress) return NvmeStatus.sanitizeInProgress;
+    const isRestricted = sanitize.isLocked && (sanitize.cdw10 & UNRESTRICTED_EXIT) === 0;
+    if (action === Action.exitFailure) {
+      if (isRestricted) return NvmeStatus.sanitizeFailed;
+      inventory.keep({ sanitize: { ...sanitize, isLocked: false } });
+      this.context.changed();
+      return NvmeStatus.success;
+    }
+    if (action < Action.blockErase || action > Action.cryptoErase) return NvmeStatus.invalidField;
+    if ((cdw10 & VERIFICATION) !== 0) return NvmeStatus.invalidField;
+    if (isRestricted && (cdw10 & UNRESTRICTED_EXIT) !== 0) return NvmeStatus.sanitizeFailed;
+    const pending = this.context.pendingActivation();
+    if (pending !== undefined) return pending;
+    this.fails = command.failsLater;
+    const { inProgress } = SanitizeStatus;
+    inventory.keep({
+      sanitize: { status: inProgress, cdw10, pattern: command.cdw(11), passes: 0, isLocked: false },
+    });
+    this.context.begun();
+    this.context.changed();
+    this.work.start(this.context.durationMs);
+    return NvmeStatus.success;
+  }
+
+  /** The Sanitize Status log. */
+  page(): Uint8Array {
+    const { kept } = this.context.inventory;
+    const { status, cdw10, passes } = kept.sanitize;
+    const isRunning = status === SanitizeStatus.inProgress;
+    const { durationMs } = this.context;
+    const time = durationMs === 0 ? TIME_UNKNOWN : Math.ceil(durationMs / 1000);
+    return sanitizeLog.encode({
+      progress: isRunning ? Math.min(0xfffe, Math.floor(this.work.done * PROGRESS_WHOLE)) : NOT_IN_PROGRESS,
+      status,
+      overwritePasses: isRunning ? this.passesDone : passes,
+      globalDataErased: this.isErased ? 1 : 0,
+      cdw10,
+      overwriteTime: time,
+      blockEraseTime: time,
+      cryptoEraseTime: time,
+      overwriteNoDeallocateTime: time,
+      blockEraseNoDeallocateTime: time,
+      cryptoEraseNoDeallocateTime: time,
+    });
+  }
+
+  /**
+   * The medium was opened, or another took its place: what had begun on it begins again.
+   * @param done the part that is known to be done
+   */
+  mediumLoaded(done = 0): void {
+    this.work.stop();
+    this.erasedAt = -1;
+    this.fails = false;
+    if (this.context.inventory.kept.sanitize.status === SanitizeStatus.inProgress) {
+      this.work.start(this.context.durationMs, done);
+    }
+  }
+
+  save(): SavedSanitize {
+    return { done: this.work.done, fails: this.fails, isErased: this.isErased };
+  }
+
+  /** After the medium was loaded. */
+  load({ done, fails, isErased }: SavedSanitize): void {
+    this.mediumLoaded(done);
+    this.fails = fails;
+    this.erasedAt = isErased ? this.context.changes() : -1;
+  }
+
+  private get isErased(): boolean {
+    return this.erasedAt === this.context.changes();
+  }
+
+  /** How often the medium is gone over. */
+  private get passes(): number {
+    const { cdw10 } = this.context.inventory.kept.sanitize;
+    if ((cdw10 & 7) !== Action.overwrite) return 1;
+    return (cdw10 >>> 4) & 0xf || MOST_PASSES;
+  }
+
+  private get passesDone(): number {
+    const { cdw10 } = this.context.inventory.kept.sanitize;
+    return (cdw10 & 7) === Action.overwrite ? Math.floor(this.work.done * this.passes) : 0;
+  }
+
+  /** Erases on, up to a part of the whole. @returns how far it came */
+  private advance(upTo: number): number {
+    const { inventory, medium } = this.context;
+    const { cdw10 } = inventory.kept.sanitize;
+    const areaBytes = inventory.layout.blocksBytes;
+    const total = areaBytes * this.passes;
+    const from = Math.round(this.work.done * total);
+    const pass = Math.min(this.passes - 1, Math.floor(from / areaBytes));
+    const action = cdw10 & 7;
+    const writes =
+      action === Action.overwrite || (action === Action.cryptoErase && (cdw10 & NO_DEALLOCATE) !== 0);
+    const most = writes ? WRITE_BYTES : ZERO_BYTES;
+    const to = Math.min(Math.floor(upTo * total), from + most, (pass + 1) * areaBytes);
+    const at = from - pass * areaBytes;
+    const done = writes
+      ? medium.write(at, this.contents(at, to - from, pass), 0, to - from)
+      : medium.fill(at, to - from, 0);
+    if (!done || (this.fails && to >= total / 2)) {
+      this.fail();
+      return this.work.done;
+    }
+    return to >= total ? 1 : to / total;
+  }
+
+  /** What is written to a place. */
+  private contents(at: number, lengthBytes: number, pass: number): Uint8Array {
+    const { cdw10, pattern } = this.context.inventory.kept.sanitize;
+    const bytes = new Uint8Array(lengthBytes);
+    if ((cdw10 & 7) === Action.cryptoErase) return randomFillSync(bytes);
+    const word = new Uint8Array(4);
+    const isInverted = (cdw10 & INVERT) !== 0 && pass % 2 === 1;
+    new DataView(word.buffer).setUint32(0, isInverted ? ~pattern : pattern, true);
+    for (let i = 0; i < 4; i++) bytes[i] = word[(at + i) % 4] ?? 0;
+    for (let filled = 4; filled < lengthBytes; filled *= 2) bytes.copyWithin(filled, 0, filled);
+    return bytes;
+  }
+
+  private finish(): void {
+    const { inventory, medium } = this.context;
+    const { sanitize } = inventory.kept;
+    const deallocates = (sanitize.cdw10 & NO_DEALLOCATE) === 0;
+    const isErased =
+      (!deallocates || medium.fill(0, inventory.layout.blocksBytes, 0)) &&
+      inventory.renew(deallocates) &&
+      medium.flush();
+    if (!isErased) {
+      this.fail();
+      return;
+    }
+    const passes = (sanitize.cdw10 & 7) === Action.overwrite ? this.passes : 0;
+    inventory.keep({ sanitize: { ...sanitize, status: SanitizeStatus.completed, passes } });
+    this.erasedAt = this.context.changes();
+    this.end();
+  }
+
+  private fail(): void {
+    const { inventory } = this.context;
+    const passes = this.passesDone;
+    this.work.stop();
+    inventory.renew(false);
+    inventory.keep({
+      sanitize: { ...inventory.kept.sanitize, status: SanitizeStatus.failed, passes, isLocked: true },
+    });
+    this.end();
+  }
+
+  private end(): void {
+    this.context.changed();
+    this.context.completed(AsyncEventInfo.ioCommandSet.sanitizeCompleted);
+  }
+}

@@ -1,0 +1,191 @@
+import {
+  SelfTestCode,
+  type SelfTestEntry,
+  SelfTestResult,
+  selfTestLog,
+  selfTestResult,
+} from "../../../nvme/spec/log-pages.js";
+import { BROADCAST_NSID } from "../../../nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { Command } from "../host/command.js";
+import { type Inventory, MAX_NAMESPACES } from "../medium/inventory.js";
+import type { Medium } from "../medium/medium.js";
+import type { EmulatedNamespace } from "../medium/namespace.js";
+import { SELF_TEST_RESULTS } from "../medium/persistent-state.js";
+import { BackgroundWork } from "./background-work.js";
+import type { SavedSelfTest } from "./saved-services.js";
+
+/** What a test looks at, in the segments that the log numbers. */
+const Segment = { record: 1, medium: 2, defects: 3 } as const;
+/** Bits of an entry's `valid`: what of the failure is known. */
+const Valid = { nsid: 1, failingLba: 2, statusCodeType: 4, statusCode: 8 } as const;
+/** How many places of a namespace are read. */
+const SAMPLES: Readonly<Record<number, number>> = { [SelfTestCode.short]: 2, [SelfTestCode.extended]: 256 };
+
+/** A test that runs. */
+interface Run {
+  readonly code: number;
+  readonly nsid: number;
+  /** A fault on order: it fails. */
+  readonly fails: boolean;
+}
+
+interface Failure {
+  readonly segment: number;
+  readonly nsid?: number;
+  readonly failingLba?: bigint;
+}
+
+/** What a self-test needs of its controller. */
+export interface SelfTestContext {
+  readonly command: Command;
+  readonly inventory: Inventory;
+  readonly medium: Medium;
+  readonly shortMs: number;
+  readonly extendedMs: number;
+  /** How long there has been power. */
+  poweredHours(): number;
+  /** A test failed. */
+  failed(): void;
+}
+
+/**
+ * Device Self-test. A test takes the time that the options say; at its end it looks at the record of namespaces and reads
+ * places of the medium, and the extended one looks for blocks that Write Uncorrectable has spoiled.
+ */
+export class SelfTest {
+  private run: Run | undefined;
+  /** Is paused and ended with the controller. */
+  readonly work: BackgroundWork;
+
+  constructor(private readonly context: SelfTestContext) {
+    this.work = new BackgroundWork({ advance: (upTo) => upTo, finished: () => this.finish() });
+  }
+
+  execute(): number {
+    const { command, inventory, shortMs, extendedMs } = this.context;
+    const { nsid } = command;
+    const code = command.cdw(10) & 0xf;
+    if (code === SelfTestCode.abort) {
+      this.abort(SelfTestResult.aborted);
+      return NvmeStatus.success;
+    }
+    if (code !== SelfTestCode.short && code !== SelfTestCode.extended) return NvmeStatus.invalidField;
+    if (nsid !== 0 && nsid !== BROADCAST_NSID) {
+      if (nsid > MAX_NAMESPACES) return NvmeStatus.invalidNamespace;
+      if (inventory.get(nsid)?.attached !== true) return NvmeStatus.invalidField;
+    }
+    if (this.run !== undefined) return NvmeStatus.deviceSelfTestInProgress;
+    this.run = { code, nsid, fails: command.failsLater };
+    this.work.start(code === SelfTestCode.short ? shortMs : extendedMs);
+    return NvmeStatus.success;
+  }
+
+  /** The log page. */
+  page(): Uint8Array {
+    const { run } = this;
+    const results = this.context.inventory.kept.selfTests.map((hex) =>
+      selfTestResult.decode(Buffer.from(hex, "hex")),
+    );
+    while (results.length < SELF_TEST_RESULTS) results.push(unused);
+    return selfTestLog.encode({
+      currentOperation: run?.code ?? 0,
+      completionPercent: run === undefined ? 0 : Math.min(99, Math.floor(this.work.due * 100)),
+      results,
+    });
+  }
+
+  /** Ends a test that runs. @param result why */
+  abort(result: number): void {
+    if (this.run === undefined) return;
+    this.work.stop();
+    this.record(this.run, { result });
+  }
+
+  /** A namespace was formatted or went away, which ends tests that look at it. */
+  namespaceGone(nsid: number, result: number): void {
+    if (this.run?.nsid === nsid || this.run?.nsid === BROADCAST_NSID) this.abort(result);
+  }
+
+  /** A short test ends with a reset, an extended one goes on. */
+  controllerReset(): void {
+    if (this.run?.code === SelfTestCode.short) this.abort(SelfTestResult.abortedByReset);
+  }
+
+  save(): SavedSelfTest {
+    const { run } = this;
+    return run === undefined ? null : { ...run, done: this.work.due };
+  }
+
+  load(saved: SavedSelfTest): void {
+    this.work.stop();
+    this.run = undefined;
+    if (saved === null) return;
+    const { done, ...run } = saved;
+    this.run = run;
+    this.work.start(run.code === SelfTestCode.short ? this.context.shortMs : this.context.extendedMs, done);
+  }
+
+  private finish(): void {
+    const { run } = this;
+    if (run === undefined) return;
+    const failure = run.fails ? { segment: Segment.record } : this.look(run);
+    if (failure === undefined) {
+      this.record(run, { result: SelfTestResult.success });
+      return;
+    }
+    const { segment, nsid, failingLba } = failure;
+    this.record(run, {
+      result: SelfTestResult.segmentsFailed,
+      segment,
+      valid:
+        (nsid === undefined ? 0 : Valid.nsid) |
+        (failingLba === undefined ? 0 : Valid.failingLba | Valid.statusCodeType | Valid.statusCode),
+      nsid: nsid ?? 0,
+      failingLba: failingLba ?? 0n,
+      statusCodeType: failingLba === undefined ? 0 : NvmeStatus.unrecoveredReadError >>> 8,
+      statusCode: failingLba === undefined ? 0 : NvmeStatus.unrecoveredReadError & 0xff,
+    });
+    this.context.failed();
+  }
+
+  /** @returns what is wrong, if anything */
+  private look({ code, nsid }: Run): Failure | undefined {
+    const { inventory } = this.context;
+    if (inventory.isStale) return { segment: Segment.record };
+    const namespaces = inventory.all.filter(
+      (one) => one.attached && (nsid === BROADCAST_NSID || nsid === one.nsid),
+    );
+    for (const namespace of namespaces) {
+      const unreadable = this.firstUnreadable(namespace, SAMPLES[code] ?? 1);
+      if (unreadable !== undefined) {
+        return { segment: Segment.medium, nsid: namespace.nsid, failingLba: BigInt(unreadable) };
+      }
+      const defect = namespace.uncorrectable.first();
+      if (code === SelfTestCode.extended && defect !== undefined) {
+        return { segment: Segment.defects, nsid: namespace.nsid, failingLba: BigInt(defect) };
+      }
+    }
+    return undefined;
+  }
+
+  private firstUnreadable(namespace: EmulatedNamespace, samples: number): number | undefined {
+    const { sizeBlocks, blockBytes, dataAt } = namespace;
+    const block = new Uint8Array(blockBytes);
+    for (let i = 0; i < samples; i++) {
+      const lba = Math.floor(((sizeBlocks - 1) * i) / (samples - 1));
+      if (!this.context.medium.read(dataAt + lba * blockBytes, block, 0, blockBytes)) return lba;
+    }
+    return undefined;
+  }
+
+  private record({ code }: Run, entry: Partial<SelfTestEntry>): void {
+    const { inventory, poweredHours } = this.context;
+    this.run = undefined;
+    const bytes = selfTestResult.encode({ ...entry, code, powerOnHours: BigInt(poweredHours()) });
+    const latest = Buffer.from(bytes).toString("hex");
+    inventory.keep({ selfTests: [latest, ...inventory.kept.selfTests].slice(0, SELF_TEST_RESULTS) });
+  }
+}
+
+const unused = selfTestResult.decode(selfTestResult.encode({ result: SelfTestResult.unused }));

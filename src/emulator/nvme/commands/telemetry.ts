@@ -1,0 +1,134 @@
+import { TELEMETRY_BLOCK_BYTES, telemetryHeader } from "../../../nvme/spec/log-pages.js";
+import { LogPageId } from "../../../nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { Command } from "../host/command.js";
+import type { KeptStore } from "../medium/persistent-state.js";
+import type { LogProvider } from "./log-pages.js";
+import type { SavedTelemetry } from "./saved-services.js";
+
+/** LSP: capture now. */
+const CREATE = 1;
+const REASON_BYTES = 128;
+/** What a data area holds at most. */
+const MOST_BLOCKS = 64;
+
+/** What the log tells of the controller, for its three data areas. */
+export type TelemetryAreas = readonly [unknown, unknown, unknown];
+
+/** What was captured. */
+interface Capture {
+  readonly reason: string;
+  /** The data areas, in whole blocks, and where each of them ends. */
+  readonly data: Uint8Array;
+  readonly ends: readonly [number, number, number];
+}
+
+/** What telemetry needs of its controller. */
+export interface TelemetryContext {
+  readonly command: Command;
+  readonly inventory: KeptStore;
+  snapshot(): TelemetryAreas;
+  /** The controller has captured something. */
+  captured(): void;
+}
+
+/** The Telemetry logs: what the host orders, and what the controller keeps when something went wrong. Data is JSON. */
+export class Telemetry {
+  private hostCapture: Capture | undefined;
+  private controllerCapture: Capture | undefined;
+  /** The host has not read it yet. */
+  private isAvailable = false;
+
+  constructor(private readonly context: TelemetryContext) {}
+
+  readonly hostPage: LogProvider = {
+    page: () => {
+      if (!this.isWholeBlocks) return NvmeStatus.invalidField;
+      if (((this.context.command.cdw(10) >>> 8) & CREATE) !== 0) {
+        this.hostCapture = this.take("ordered by the host");
+        const { telemetry } = this.context.inventory.kept;
+        this.context.inventory.keep({ telemetry: { ...telemetry, host: (telemetry.host + 1) & 0xff } });
+      }
+      const { host } = this.context.inventory.kept.telemetry;
+      return this.encode(LogPageId.telemetryHost, this.hostCapture, host);
+    },
+  };
+
+  readonly controllerPage: LogProvider = {
+    page: () =>
+      this.isWholeBlocks
+        ? this.encode(LogPageId.telemetryController, this.controllerCapture, 0)
+        : NvmeStatus.invalidField,
+    read: () => {
+      this.isAvailable = false;
+    },
+  };
+
+  /** The controller keeps what there is to know now. */
+  capture(reason: string): void {
+    const { inventory } = this.context;
+    const { telemetry } = inventory.kept;
+    this.controllerCapture = this.take(reason);
+    this.isAvailable = true;
+    inventory.keep({ telemetry: { ...telemetry, controller: (telemetry.controller + 1) & 0xff } });
+    this.context.captured();
+  }
+
+  save(): SavedTelemetry {
+    const text = (capture: Capture | undefined): SavedTelemetry["host"] =>
+      capture === undefined
+        ? null
+        : {
+            reason: capture.reason,
+            data: Buffer.from(capture.data).toString("base64"),
+            ends: [...capture.ends],
+          };
+    return {
+      host: text(this.hostCapture),
+      controller: text(this.controllerCapture),
+      isAvailable: this.isAvailable,
+    };
+  }
+
+  load({ host, controller, isAvailable }: SavedTelemetry): void {
+    const capture = (saved: SavedTelemetry["host"]): Capture | undefined =>
+      saved === null ? undefined : { ...saved, data: Buffer.from(saved.data, "base64") };
+    this.hostCapture = capture(host);
+    this.controllerCapture = capture(controller);
+    this.isAvailable = isAvailable;
+  }
+
+  /** "Offset and length shall be multiples of 512 bytes." */
+  private get isWholeBlocks(): boolean {
+    const { command } = this.context;
+    const dwords = (command.cdw(10) >>> 16) + 1;
+    return command.cdw(12) % TELEMETRY_BLOCK_BYTES === 0 && (dwords * 4) % TELEMETRY_BLOCK_BYTES === 0;
+  }
+
+  private take(reason: string): Capture {
+    const areas = this.context.snapshot().map((area) => {
+      const text = Buffer.from(JSON.stringify(area)).subarray(0, MOST_BLOCKS * TELEMETRY_BLOCK_BYTES);
+      const blocks = Buffer.alloc(Math.ceil(text.length / TELEMETRY_BLOCK_BYTES) * TELEMETRY_BLOCK_BYTES);
+      text.copy(blocks);
+      return blocks;
+    });
+    const end = (count: number): number =>
+      areas.slice(0, count).reduce((sum, { length }) => sum + length / TELEMETRY_BLOCK_BYTES, 0);
+    return { reason, data: Buffer.concat(areas), ends: [end(1), end(2), end(3)] };
+  }
+
+  private encode(lid: number, capture: Capture | undefined, hostGeneration: number): Uint8Array {
+    const [lastBlock1, lastBlock2, lastBlock3] = capture?.ends ?? [0, 0, 0];
+    const reason = new Uint8Array(REASON_BYTES);
+    reason.set(Buffer.from(capture?.reason ?? "", "latin1").subarray(0, REASON_BYTES));
+    const header = telemetryHeader.encode({
+      lid,
+      ...{ lastBlock1, lastBlock2, lastBlock3 },
+      hostGeneration,
+      controllerAvailable: this.isAvailable ? 1 : 0,
+      controllerGeneration: this.context.inventory.kept.telemetry.controller,
+      reason,
+    });
+    return capture === undefined ? header : Buffer.concat([header, capture.data]);
+  }
+}

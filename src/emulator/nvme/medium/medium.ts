@@ -1,0 +1,138 @@
+import { closeAll, Lease, Resource } from "../../../core/resource.js";
+import { copyBytes } from "../../../sys/copy.js";
+import { MappedMemory } from "../../../sys/memory.js";
+
+/**
+ * What an emulated drive stores on: bytes, addressed from 0. Reading and writing are synchronous and on the I/O path;
+ * `false` says that the medium failed (a file whose disk is full or broken), which becomes a media error status.
+ */
+export interface Medium {
+  readonly sizeBytes: number;
+  /** Told of every fill(), before it begins. */
+  onFill: ((at: number, lengthBytes: number) => void) | undefined;
+  /** Copies out to `target` from `targetAt` on. */
+  read(at: number, target: Uint8Array, targetAt: number, lengthBytes: number): boolean;
+  write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): boolean;
+  /** Sets bytes to `value`, which is 0 where blocks are deallocated. */
+  fill(at: number, lengthBytes: number, value: number): boolean;
+  /** Makes what was written durable. */
+  flush(): boolean;
+  /**
+   * Whether others can have it: it is then no part of a controller's state, but passed on from one to the other. Only
+   * whoever owns it may touch it.
+   */
+  readonly canBeShared: boolean;
+  /** Takes it. @returns false where somebody else has it */
+  own(): boolean;
+  /** Lets others have it, with all that was written. */
+  giveUp(): void;
+  close(): void;
+}
+
+/** Memory comes in pieces of this size: 32-bit views end at 4 GiB. */
+const CHUNK_BYTES = 2 ** 30;
+const HUGE_PAGE_BYTES = 2 ** 21;
+
+/** A medium in memory: gone when it is closed. Pages are taken from the system when first written. */
+export class MemoryMedium extends Resource implements Medium {
+  onFill: ((at: number, lengthBytes: number) => void) | undefined;
+  private readonly chunks: readonly Uint8Array[];
+  /** All there is, of most. */
+  private readonly first: Uint8Array;
+
+  private constructor(
+    readonly sizeBytes: number,
+    private readonly memories: readonly MappedMemory[],
+  ) {
+    super(new Lease(`${sizeBytes} bytes of emulated medium`, () => closeAll(memories, "closing a medium")));
+    for (const memory of memories) memory.entrust();
+    this.chunks = memories.map((memory) => memory.bytes);
+    this.first = this.chunks[0] ?? new Uint8Array(0);
+  }
+
+  /** @throws SysError, UnsupportedError where there is no address space for it */
+  static create(sizeBytes: number): MemoryMedium {
+    const memories: MappedMemory[] = [];
+    try {
+      for (let at = 0; at < sizeBytes; at += CHUNK_BYTES) {
+        const size = Math.min(CHUNK_BYTES, sizeBytes - at);
+        // Huge pages: random access to small ones spends a good part of its time in the page tables.
+        memories.push(
+          MappedMemory.anonymous(size, { alignBytes: HUGE_PAGE_BYTES, transparentHugePages: true }),
+        );
+      }
+    } catch (error) {
+      closeAll(memories, "undoing a medium");
+      throw error;
+    }
+    return new MemoryMedium(sizeBytes, memories);
+  }
+
+  read(at: number, target: Uint8Array, targetAt: number, lengthBytes: number): boolean {
+    const { first } = this;
+    if (at + lengthBytes <= first.length) {
+      copyBytes(target, targetAt, first, at, lengthBytes);
+      return true;
+    }
+    const index = Math.floor(at / CHUNK_BYTES);
+    const from = at - index * CHUNK_BYTES;
+    const chunk = this.chunks[index];
+    if (chunk === undefined) return false;
+    const room = CHUNK_BYTES - from;
+    if (lengthBytes <= room) {
+      copyBytes(target, targetAt, chunk, from, lengthBytes);
+      return true;
+    }
+    copyBytes(target, targetAt, chunk, from, room);
+    return this.read(at + room, target, targetAt + room, lengthBytes - room);
+  }
+
+  write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): boolean {
+    const { first } = this;
+    if (at + lengthBytes <= first.length) {
+      copyBytes(first, at, source, sourceAt, lengthBytes);
+      return true;
+    }
+    const index = Math.floor(at / CHUNK_BYTES);
+    const from = at - index * CHUNK_BYTES;
+    const chunk = this.chunks[index];
+    if (chunk === undefined) return false;
+    const room = CHUNK_BYTES - from;
+    if (lengthBytes <= room) {
+      copyBytes(chunk, from, source, sourceAt, lengthBytes);
+      return true;
+    }
+    copyBytes(chunk, from, source, sourceAt, room);
+    return this.write(at + room, source, sourceAt + room, lengthBytes - room);
+  }
+
+  fill(at: number, lengthBytes: number, value: number): boolean {
+    this.onFill?.(at, lengthBytes);
+    for (let done = 0; done < lengthBytes; ) {
+      const index = Math.floor((at + done) / CHUNK_BYTES);
+      const from = at + done - index * CHUNK_BYTES;
+      const count = Math.min(lengthBytes - done, CHUNK_BYTES - from);
+      const chunk = this.chunks[index];
+      const memory = this.memories[index];
+      if (chunk === undefined || memory === undefined) return false;
+      if (value === 0) memory.clear(from, count);
+      else chunk.fill(value, from, from + count);
+      done += count;
+    }
+    return true;
+  }
+
+  flush(): boolean {
+    return true;
+  }
+
+  get canBeShared(): boolean {
+    return false;
+  }
+
+  own(): boolean {
+    return true;
+  }
+
+  giveUp(): void {}
+}

@@ -1,0 +1,156 @@
+import { CommandSet } from "../../../nvme/spec/opcodes.js";
+import type { SavedNamespaces } from "../migration-state.js";
+import { BlockSet } from "./block-set.js";
+import type { Layout } from "./layout.js";
+import { type EmulatedLbaFormat, lbaFormats } from "./lba-formats.js";
+import type { Medium } from "./medium.js";
+import { Protection } from "./protection.js";
+import { ZoneSet } from "./zones.js";
+
+/** How a zoned namespace is cut, in bytes; blocks follow from its format. */
+export interface ZoneShape {
+  readonly zoneSizeBytes: number;
+  readonly zoneCapacityBytes: number;
+  /** 0 for no limit. */
+  readonly maxOpen: number;
+  readonly maxActive: number;
+}
+
+/** What is remembered of a namespace while the emulator doesn't run. */
+export interface NamespaceRecord {
+  readonly nsid: number;
+  /** Where its data stands in the medium. */
+  readonly startBytes: number;
+  readonly sizeBytes: number;
+  /** Index in {@link lbaFormats}. */
+  readonly format: number;
+  /** Metadata is transferred behind each block's data, and not by its own pointer. */
+  readonly extended: boolean;
+  /** Protection information: 0 is none, 1 to 3 its type. */
+  readonly protection: number;
+  /** It stands in the metadata's first bytes. */
+  readonly protectionFirst: boolean;
+  readonly zones: ZoneShape | null;
+  readonly attached: boolean;
+}
+
+/** A namespace: a range of the medium under a format. A new object is made when it is formatted. */
+export class EmulatedNamespace {
+  readonly nsid: number;
+  readonly csi: number;
+  readonly blockBytes: number;
+  readonly metadataBytes: number;
+  /** NSZE. */
+  readonly sizeBlocks: number;
+  /** Where its data and its metadata start in the medium. */
+  readonly dataAt: number;
+  readonly metadataAt: number;
+  readonly format: EmulatedLbaFormat;
+  readonly protection: Protection | undefined;
+  readonly zones: ZoneSet | undefined;
+  /** No metadata and no zones: reads and writes take the short way. */
+  readonly isPlain: boolean;
+  /** The controller works on it; not so, it is only kept. */
+  attached: boolean;
+  /** Blocks that Write Uncorrectable has spoiled. */
+  readonly uncorrectable: BlockSet;
+
+  constructor(
+    readonly record: NamespaceRecord,
+    private readonly medium: Medium,
+    private readonly layout: Layout,
+  ) {
+    const format = lbaFormats[record.format];
+    if (format === undefined) throw new RangeError(`there is no LBA format ${record.format}`);
+    this.format = format;
+    this.nsid = record.nsid;
+    this.attached = record.attached;
+    this.blockBytes = format.blockSizeBytes;
+    this.metadataBytes = format.metadataBytes;
+    this.sizeBlocks = Math.floor(record.sizeBytes / format.blockSizeBytes);
+    this.dataAt = record.startBytes;
+    this.metadataAt = layout.metadataAt(record.startBytes);
+    this.csi = record.zones === null ? CommandSet.nvm : CommandSet.zoned;
+    this.isPlain = record.zones === null && format.metadataBytes === 0;
+    this.uncorrectable = new BlockSet();
+    if (record.protection !== 0) {
+      this.protection = new Protection({
+        type: record.protection,
+        guardBits: format.guardBits,
+        blockSizeBytes: format.blockSizeBytes,
+        metadataBytes: format.metadataBytes,
+        first: record.protectionFirst,
+      });
+    }
+    if (record.zones !== null) this.zones = this.makeZones(record.zones);
+  }
+
+  /** Sets blocks to what deallocated blocks read as: zeros, and protection that checks nothing. */
+  deallocate(lba: number, blocks: number): boolean {
+    const { medium, metadataBytes, blockBytes } = this;
+    if (this.uncorrectable.size > 0) this.uncorrectable.delete(lba, blocks);
+    if (!medium.fill(this.dataAt + lba * blockBytes, blocks * blockBytes, 0)) return false;
+    if (metadataBytes === 0) return true;
+    const value = this.protection === undefined ? 0 : 0xff;
+    return medium.fill(this.metadataAt + lba * metadataBytes, blocks * metadataBytes, value);
+  }
+
+  /** What of it isn't on the medium. */
+  save(): SavedNamespaces[number] {
+    return { nsid: this.nsid, open: this.zones?.opened ?? [], uncorrectable: this.uncorrectable.save() };
+  }
+
+  /** Takes what can be; the rest is nobody's. */
+  load({ open, uncorrectable }: SavedNamespaces[number]): void {
+    for (const [zone, state] of open) this.zones?.reopen(zone, state);
+    this.uncorrectable.load(uncorrectable);
+  }
+
+  /** Takes the zones as the medium has them. */
+  restoreZones(): void {
+    const { zones } = this;
+    if (zones === undefined) return;
+    const bytes = new Uint8Array(ZONE_RECORD_BYTES);
+    const view = new DataView(bytes.buffer);
+    for (let zone = 0; zone < zones.geometry.zones; zone++) {
+      if (!this.medium.read(this.zoneRecordAt(zone), bytes, 0, ZONE_RECORD_BYTES)) return;
+      zones.restore(zone, view.getUint8(0), view.getUint32(4, true));
+    }
+  }
+
+  /** Forgets what an earlier namespace here left of its zones. */
+  eraseZones(): void {
+    const { zones } = this;
+    for (let zone = 0; zone < (zones?.geometry.zones ?? 0); zone++) this.storeZone(zone);
+  }
+
+  private makeZones(shape: ZoneShape): ZoneSet {
+    const zones = new ZoneSet(
+      {
+        zoneSizeBlocks: shape.zoneSizeBytes / this.blockBytes,
+        zoneCapacityBlocks: Math.floor(shape.zoneCapacityBytes / this.blockBytes),
+        zones: Math.floor(this.record.sizeBytes / shape.zoneSizeBytes),
+        maxOpen: shape.maxOpen,
+        maxActive: shape.maxActive,
+      },
+      (zone) => this.storeZone(zone),
+    );
+    return zones;
+  }
+
+  private zoneRecordAt(zone: number): number {
+    return this.layout.zoneAt(this.dataAt + zone * (this.record.zones?.zoneSizeBytes ?? 0));
+  }
+
+  private storeZone(zone: number): void {
+    const { zones, zoneRecord } = this;
+    if (zones === undefined) return;
+    zoneRecord[0] = zones.states[zone] ?? 0;
+    new DataView(zoneRecord.buffer).setUint32(4, zones.written[zone] ?? 0, true);
+    this.medium.write(this.zoneRecordAt(zone), zoneRecord, 0, ZONE_RECORD_BYTES);
+  }
+
+  private readonly zoneRecord = new Uint8Array(ZONE_RECORD_BYTES);
+}
+
+const ZONE_RECORD_BYTES = 16;

@@ -1,0 +1,70 @@
+/** What a controller remembers without power, besides its namespaces: a part of the record on the medium. */
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
+import { firmwareResets, revisionPattern } from "./firmware-image.js";
+
+/** Results of the Device Self-test log. */
+export const SELF_TEST_RESULTS = 20;
+/** Slots of firmware; the first holds what the controller came with. */
+export const FIRMWARE_SLOTS = 3;
+/** What the controller came with. */
+const FIRST_REVISION = "1.0";
+
+export const keptStateSchema = lazily(() => {
+  const u8 = integer(0, 0xff);
+  const u32 = integer(0, 0xffff_ffff);
+  const pairs = z.array(z.tuple([u32, u32])).check(z.maxLength(4096));
+  return z.strictObject({
+    /** Entries of the Device Self-test log, latest first. */
+    selfTests: z
+      .array(z.string().check(z.regex(/^([0-9a-f]{2}){28}$/)))
+      .check(z.maxLength(SELF_TEST_RESULTS)),
+    sanitize: z.strictObject({
+      /** A value of SanitizeStatus. */
+      status: integer(0, 4),
+      cdw10: u32,
+      pattern: u32,
+      /** Overwrite passes that were completed. */
+      passes: integer(0, 16),
+      /** It failed, and commands are refused. */
+      isLocked: z.boolean(),
+    }),
+    /** Features that were saved, by id, sensor, vector and namespace. */
+    features: z.strictObject({ values: pairs, thresholds: pairs, vectors: pairs, errorRecovery: pairs }),
+    /** Generations of the telemetry logs. */
+    telemetry: z.strictObject({ host: u8, controller: u8 }),
+    firmware: z.strictObject({
+      active: integer(1, FIRMWARE_SLOTS),
+      /** What runs after a reset; 0 for what runs now. */
+      next: integer(0, FIRMWARE_SLOTS),
+      slots: z
+        .array(
+          z.strictObject({
+            slot: integer(1, FIRMWARE_SLOTS),
+            revision: z.string().check(z.regex(revisionPattern)),
+            needs: z.enum(firmwareResets),
+          }),
+        )
+        .check(z.maxLength(FIRMWARE_SLOTS)),
+    }),
+  });
+});
+
+export type KeptState = z.output<ReturnType<typeof keptStateSchema>>;
+
+/** What a controller remembers that has just been made. */
+export const nothingKept: KeptState = {
+  selfTests: [],
+  sanitize: { status: 0, cdw10: 0, pattern: 0, passes: 0, isLocked: false },
+  features: { values: [], thresholds: [], vectors: [], errorRecovery: [] },
+  telemetry: { host: 0, controller: 0 },
+  firmware: { active: 1, next: 0, slots: [{ slot: 1, revision: FIRST_REVISION, needs: "none" }] },
+};
+
+/** Where it is kept. It may be replaced at any time, by the state of another emulator. */
+export interface KeptStore {
+  readonly kept: KeptState;
+  /** Replaces some of it. @returns false where the medium failed */
+  keep(changes: Partial<KeptState>): boolean;
+}

@@ -1,0 +1,66 @@
+import { QueuePriority } from "../../../nvme/spec/queues.js";
+import type { EmulatedSq } from "./queues.js";
+
+/** Arbitration burst (AB) without a limit. */
+const BURST_UNLIMITED = 7;
+
+/** Serves a queue: so many commands at most. @returns how many there were; undefined where the queues are not what they were */
+type Serve = (sq: EmulatedSq, limit: number) => number | undefined;
+
+/**
+ * Weighted round robin with urgent priority class (NVMe Base 2.x, "Weighted Round Robin with Urgent Priority Class
+ * Arbitration"): the admin queue first, urgent queues next, and what is left by the weights of three classes.
+ */
+export class WeightedRoundRobin {
+  private active: readonly EmulatedSq[] = [];
+  private admin: readonly EmulatedSq[] = [];
+  private urgent: readonly EmulatedSq[] = [];
+  /** High, medium, low: queues, and which of them is next. */
+  private readonly classes = [
+    { priority: QueuePriority.high, shift: 24, queues: [] as readonly EmulatedSq[], next: 0 },
+    { priority: QueuePriority.medium, shift: 16, queues: [] as readonly EmulatedSq[], next: 0 },
+    { priority: QueuePriority.low, shift: 8, queues: [] as readonly EmulatedSq[], next: 0 },
+  ];
+
+  /**
+   * One round.
+   * @param arbitration value of the Arbitration feature: weights (zero-based) and burst
+   */
+  round(active: readonly EmulatedSq[], arbitration: number, serve: Serve): number {
+    if (active !== this.active) this.sort(active);
+    const burst = arbitration & 7;
+    const burstLimit = burst === BURST_UNLIMITED ? Number.POSITIVE_INFINITY : 2 ** burst;
+    let done = 0;
+    for (const sq of [...this.admin, ...this.urgent]) {
+      const count = serve(sq, Number.POSITIVE_INFINITY);
+      if (count === undefined) return done;
+      done += count;
+    }
+    for (const each of this.classes) {
+      let credits = ((arbitration >>> each.shift) & 0xff) + 1;
+      // Queues in turn, until the credits are spent or none of them has anything.
+      for (let idle = 0; credits > 0 && idle < each.queues.length; ) {
+        const sq = each.queues[each.next % each.queues.length];
+        each.next = (each.next + 1) % each.queues.length;
+        if (sq === undefined) break;
+        const count = serve(sq, Math.min(credits, burstLimit));
+        if (count === undefined) return done;
+        done += count;
+        credits -= count;
+        idle = count === 0 ? idle + 1 : 0;
+      }
+    }
+    return done;
+  }
+
+  private sort(active: readonly EmulatedSq[]): void {
+    this.active = active;
+    this.admin = active.filter(({ id }) => id === 0);
+    const io = active.filter(({ id }) => id !== 0);
+    this.urgent = io.filter(({ priority }) => priority === QueuePriority.urgent);
+    for (const each of this.classes) {
+      each.queues = io.filter(({ priority }) => priority === each.priority);
+      each.next = 0;
+    }
+  }
+}

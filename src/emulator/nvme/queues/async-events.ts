@@ -1,0 +1,99 @@
+import type { AsyncEventType } from "../../../nvme/spec/opcodes.js";
+
+import type { SavedEvents } from "../migration-state.js";
+
+/** Asynchronous Event Requests outstanding at most (AERL is zero-based). */
+export const MAX_EVENT_REQUESTS = 8;
+
+/** An event that waits for a request, or for its log page to be read. */
+interface Event {
+  readonly type: number;
+  readonly info: number;
+  readonly logPage: number;
+}
+
+/**
+ * Asynchronous events: requests of the host on one side, what happens on the other. Once an event of a type was
+ * reported, that type is silent until the host has read the log page that explains it.
+ */
+export class AsyncEvents {
+  private readonly requests: number[] = [];
+  private readonly waiting: Event[] = [];
+  private readonly silent = new Set<number>();
+
+  /** @param complete posts the completion of a request: its cid, and DW0 */
+  constructor(private readonly complete: (cid: number, dw0: number) => void) {}
+
+  reset(): void {
+    this.requests.length = 0;
+    this.waiting.length = 0;
+    this.silent.clear();
+    this.reported.clear();
+  }
+
+  save(): SavedEvents {
+    return {
+      requests: [...this.requests],
+      waiting: [...this.waiting],
+      silent: [...this.silent],
+      reported: [...this.reported].map(([logPage, types]) => [logPage, [...types]]),
+    };
+  }
+
+  load({ requests, waiting, silent, reported }: SavedEvents): void {
+    this.reset();
+    this.requests.push(...requests);
+    this.waiting.push(...waiting);
+    for (const type of silent) this.silent.add(type);
+    for (const [logPage, types] of reported) this.reported.set(logPage, new Set(types));
+  }
+
+  /** @returns false where there are too many outstanding */
+  request(cid: number): boolean {
+    if (this.requests.length >= MAX_EVENT_REQUESTS) return false;
+    this.requests.push(cid);
+    this.deliver();
+    return true;
+  }
+
+  /** Takes a request back. @returns whether it was outstanding */
+  abort(cid: number): boolean {
+    const index = this.requests.indexOf(cid);
+    if (index < 0) return false;
+    this.requests.splice(index, 1);
+    return true;
+  }
+
+  raise(type: (typeof AsyncEventType)[keyof typeof AsyncEventType], info: number, logPage: number): void {
+    const known = this.waiting.some((event) => event.type === type && event.info === info);
+    if (!known) this.waiting.push({ type, info, logPage });
+    this.deliver();
+  }
+
+  /** The host has read this log page without "retain asynchronous event". */
+  logPageRead(logPage: number): void {
+    for (const type of this.reported.get(logPage) ?? []) this.silent.delete(type);
+    this.reported.delete(logPage);
+    this.deliver();
+  }
+
+  private deliver(): void {
+    for (let i = 0; i < this.waiting.length && this.requests.length > 0; ) {
+      const event = this.waiting[i];
+      if (event === undefined || this.silent.has(event.type)) {
+        i++;
+        continue;
+      }
+      this.waiting.splice(i, 1);
+      const cid = this.requests.shift();
+      if (cid === undefined) return;
+      this.silent.add(event.type);
+      const types = this.reported.get(event.logPage) ?? new Set();
+      types.add(event.type);
+      this.reported.set(event.logPage, types);
+      this.complete(cid, event.type | (event.info << 8) | (event.logPage << 16));
+    }
+  }
+
+  private readonly reported = new Map<number, Set<number>>();
+}

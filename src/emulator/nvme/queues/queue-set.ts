@@ -1,0 +1,311 @@
+import { ArgumentError } from "../../../core/errors.js";
+import { CQE_WORDS } from "../../../nvme/queues/completion-queue.js";
+import { SQE_WORDS } from "../../../nvme/queues/submission-queue.js";
+import { QueueFlag } from "../../../nvme/spec/queues.js";
+import { ControllerConfig } from "../../../nvme/spec/registers.js";
+import { NvmeStatus } from "../../../nvme/spec/status.js";
+import type { Command } from "../host/command.js";
+import { type HostMemory, newSpan } from "../host/host-memory.js";
+import type { SavedQueues } from "../migration-state.js";
+import { EmulatedCq, EmulatedSq } from "./queues.js";
+
+const SQE_BYTES = SQE_WORDS * 4;
+const CQE_BYTES = CQE_WORDS * 4;
+/** AQA has 12 bits for each. */
+const ADMIN_ENTRIES = 4096;
+const IOSQES = 6;
+const IOCQES = 4;
+const SHADOW_BYTES = 4096;
+const PHYSICALLY_CONTIGUOUS = 1;
+const INTERRUPTS_ENABLED = 2;
+
+interface QueueLimits {
+  readonly queuePairs: number;
+  readonly queueEntries: number;
+  /** Interrupt vectors; 1 where there is only the pin. */
+  readonly vectors: number;
+}
+
+/** The queues of a controller: created and deleted by command, and found again in memory after every mapping. */
+export class QueueSet {
+  /** By id; the admin queues are 0. */
+  readonly sqs: (EmulatedSq | undefined)[] = [];
+  readonly cqs: (EmulatedCq | undefined)[] = [];
+  /** Submission queues in the order they are served. */
+  active: EmulatedSq[] = [];
+  private shadow: { readonly doorbells: number; readonly eventIndexes: number } | undefined;
+  private readonly shadowSpan = newSpan();
+  private readonly eventSpan = newSpan();
+
+  constructor(
+    private readonly limits: QueueLimits,
+    private readonly memory: HostMemory,
+    /** BAR0's doorbell page. */
+    private readonly doorbells: Uint32Array,
+    private readonly command: Command,
+  ) {}
+
+  /** Removes all queues; doorbells begin at 0 again. */
+  clear(): void {
+    this.sqs.length = 0;
+    this.cqs.length = 0;
+    this.active = [];
+    this.shadow = undefined;
+    for (let i = 0; i < this.doorbells.length; i++) this.doorbells[i] = 0;
+  }
+
+  get ioQueuesExist(): boolean {
+    return this.sqs.length > 1 || this.cqs.length > 1;
+  }
+
+  /** The admin queues, from AQA, ASQ and ACQ. @returns whether both are in memory, where they may be */
+  createAdmin(sq: number, sqEntries: number, cq: number, cqEntries: number): boolean {
+    const { memory } = this;
+    if (!memory.allowsQueue(sq, sqEntries * SQE_BYTES, "SQS")) return false;
+    if (!memory.allowsQueue(cq, cqEntries * CQE_BYTES, "CQS")) return false;
+    const completion = new EmulatedCq(0, cqEntries, cq, true, 0, this.doorbells);
+    const submission = new EmulatedSq(0, sqEntries, sq, completion, 0, this.doorbells);
+    completion.users = 1;
+    this.cqs[0] = completion;
+    this.sqs[0] = submission;
+    this.remap();
+    return completion.mapped && submission.mapped;
+  }
+
+  /** Finds all queues anew: what the client has mapped is not what it was. */
+  remap(): void {
+    const { memory } = this;
+    for (const cq of this.cqs) {
+      if (cq !== undefined) cq.mapped = memory.find(cq.iova, cq.entries * CQE_BYTES, true, cq.span);
+    }
+    for (const sq of this.sqs) {
+      if (sq !== undefined) sq.mapped = memory.find(sq.iova, sq.entries * SQE_BYTES, false, sq.span);
+    }
+    this.active = this.sqs.filter((sq) => sq !== undefined);
+    this.placeDoorbells();
+  }
+
+  createCq(config: number, pageBytes: number): number {
+    const { command, limits } = this;
+    const id = command.cdw(10) & 0xffff;
+    const entries = (command.cdw(10) >>> 16) + 1;
+    const flags = command.cdw(11) & 0xffff;
+    const vector = command.cdw(11) >>> 16;
+    if (id === 0 || id > limits.queuePairs || this.cqs[id] !== undefined) {
+      return NvmeStatus.invalidQueueIdentifier;
+    }
+    if (entries < 2 || entries > limits.queueEntries) return NvmeStatus.invalidQueueSize;
+    if ((flags & PHYSICALLY_CONTIGUOUS) === 0) return NvmeStatus.invalidField;
+    if (((config >>> ControllerConfig.IOCQES_SHIFT) & 0xf) !== IOCQES) return NvmeStatus.invalidQueueSize;
+    if ((flags & INTERRUPTS_ENABLED) !== 0 && vector >= limits.vectors)
+      return NvmeStatus.invalidInterruptVector;
+    const iova = this.address;
+    if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
+    const cq = new EmulatedCq(id, entries, iova, (flags & INTERRUPTS_ENABLED) !== 0, vector, this.doorbells);
+    if (!this.memory.allowsQueue(iova, entries * CQE_BYTES, "CQS")) {
+      return NvmeStatus.invalidUseOfControllerMemoryBuffer;
+    }
+    if (!this.memory.find(iova, entries * CQE_BYTES, true, cq.span)) return NvmeStatus.dataTransferError;
+    this.cqs[id] = cq;
+    this.doorbells[2 * id + 1] = 0;
+    this.remap();
+    return NvmeStatus.success;
+  }
+
+  createSq(config: number, pageBytes: number): number {
+    const { command, limits } = this;
+    const id = command.cdw(10) & 0xffff;
+    const entries = (command.cdw(10) >>> 16) + 1;
+    const flags = command.cdw(11) & 0xffff;
+    const cqid = command.cdw(11) >>> 16;
+    if (id === 0 || id > limits.queuePairs || this.sqs[id] !== undefined) {
+      return NvmeStatus.invalidQueueIdentifier;
+    }
+    if (cqid === 0 || cqid > limits.queuePairs) return NvmeStatus.invalidQueueIdentifier;
+    const cq = this.cqs[cqid];
+    if (cq === undefined) return NvmeStatus.completionQueueInvalid;
+    if (entries < 2 || entries > limits.queueEntries) return NvmeStatus.invalidQueueSize;
+    if ((flags & PHYSICALLY_CONTIGUOUS) === 0) return NvmeStatus.invalidField;
+    if (((config >>> ControllerConfig.IOSQES_SHIFT) & 0xf) !== IOSQES) return NvmeStatus.invalidQueueSize;
+    const iova = this.address;
+    if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
+    const priority = (flags >>> QueueFlag.PRIORITY_SHIFT) & 3;
+    const sq = new EmulatedSq(id, entries, iova, cq, priority, this.doorbells);
+    if (!this.memory.allowsQueue(iova, entries * SQE_BYTES, "SQS")) {
+      return NvmeStatus.invalidUseOfControllerMemoryBuffer;
+    }
+    if (!this.memory.find(iova, entries * SQE_BYTES, false, sq.span)) return NvmeStatus.dataTransferError;
+    this.sqs[id] = sq;
+    cq.users++;
+    this.doorbells[2 * id] = 0;
+    this.remap();
+    return NvmeStatus.success;
+  }
+
+  /** Whether commands of this submission queue lie in the controller memory buffer. */
+  isInCmb(sqid: number): boolean {
+    const sq = this.sqs[sqid];
+    return sq !== undefined && this.memory.isCmb(sq.span.bytes);
+  }
+
+  deleteSq(): number {
+    const id = this.command.cdw(10) & 0xffff;
+    const sq = this.sqs[id];
+    if (id === 0 || sq === undefined) return NvmeStatus.invalidQueueIdentifier;
+    this.sqs[id] = undefined;
+    sq.cq.users--;
+    this.forgetTail(this.sqs);
+    this.remap();
+    return NvmeStatus.success;
+  }
+
+  deleteCq(): number {
+    const id = this.command.cdw(10) & 0xffff;
+    const cq = this.cqs[id];
+    if (id === 0 || cq === undefined) return NvmeStatus.invalidQueueIdentifier;
+    if (cq.users > 0) return NvmeStatus.invalidQueueDeletion;
+    this.cqs[id] = undefined;
+    this.forgetTail(this.cqs);
+    this.remap();
+    return NvmeStatus.success;
+  }
+
+  /** Doorbell Buffer Config: from now on the host writes its doorbells there. */
+  setShadow(pageBytes: number): number {
+    const { command, memory } = this;
+    const doorbells = this.address;
+    const eventIndexes = command.cdw(9) * 2 ** 32 + command.cdw(8);
+    if (doorbells % pageBytes !== 0 || eventIndexes % pageBytes !== 0) return NvmeStatus.invalidField;
+    if (
+      !memory.find(doorbells, SHADOW_BYTES, true, this.shadowSpan) ||
+      !memory.find(eventIndexes, SHADOW_BYTES, true, this.eventSpan)
+    ) {
+      return NvmeStatus.dataTransferError;
+    }
+    this.shadow = { doorbells, eventIndexes };
+    this.placeDoorbells();
+    for (const sq of this.sqs) if (sq !== undefined && sq.id !== 0) this.startShadow(sq);
+    return NvmeStatus.success;
+  }
+
+  save(): SavedQueues {
+    return {
+      cqs: this.cqs.flatMap((cq) => {
+        if (cq === undefined) return [];
+        const { id, entries, iova, interrupts, vector, tail, phase, head, badHead, unsignalled } = cq;
+        const doorbell = this.doorbells[2 * id + 1] ?? 0;
+        const overflow = [...cq.overflow];
+        const which = { id, entries, iova, interrupts, vector };
+        return [{ ...which, tail, phase, head, badHead, unsignalled, doorbell, overflow }];
+      }),
+      sqs: this.sqs.flatMap((sq) => {
+        if (sq === undefined) return [];
+        const { id, entries, iova, cq, priority, head, badTail } = sq;
+        const doorbell = this.doorbells[2 * id] ?? 0;
+        return [{ id, entries, iova, cq: cq.id, priority, head, badTail, doorbell }];
+      }),
+      shadow: this.shadow ?? null,
+    };
+  }
+
+  /** @throws ArgumentError where there can be no such queues */
+  check({ cqs, sqs, shadow }: SavedQueues): void {
+    const { queuePairs, queueEntries, vectors } = this.limits;
+    const most = (id: number): number => (id === 0 ? ADMIN_ENTRIES : queueEntries);
+    const known = new Set(cqs.map(({ id }) => id));
+    const right =
+      known.size === cqs.length &&
+      new Set(sqs.map(({ id }) => id)).size === sqs.length &&
+      cqs.every(
+        ({ id, entries, tail, head, vector }) =>
+          id <= queuePairs && entries <= most(id) && tail < entries && head < entries && vector < vectors,
+      ) &&
+      sqs.every(
+        ({ id, entries, head, cq }) =>
+          id <= queuePairs &&
+          entries <= most(id) &&
+          head < entries &&
+          known.has(cq) &&
+          (id === 0) === (cq === 0),
+      ) &&
+      (shadow === null || (shadow.doorbells % 4096 === 0 && shadow.eventIndexes % 4096 === 0));
+    if (!right) throw new ArgumentError("a state with queues that can't be");
+  }
+
+  /** Puts queues as they were saved. They are found in memory at the next remap(). @param state that check() took */
+  load({ cqs, sqs, shadow }: SavedQueues): void {
+    const { doorbells } = this;
+    this.clear();
+    for (const saved of cqs) {
+      const { id, entries, iova, interrupts, vector, tail, phase, head, badHead, unsignalled } = saved;
+      const cq = new EmulatedCq(id, entries, iova, interrupts, vector, doorbells);
+      Object.assign(cq, { tail, phase, head, badHead, unsignalled });
+      cq.overflow.push(...saved.overflow);
+      this.cqs[id] = cq;
+      doorbells[2 * id + 1] = saved.doorbell;
+    }
+    for (const { id, entries, iova, cq, priority, head, badTail, doorbell } of sqs) {
+      const queue = this.cqs[cq];
+      if (queue === undefined) continue;
+      const sq = new EmulatedSq(id, entries, iova, queue, priority, doorbells);
+      Object.assign(sq, { head, badTail });
+      queue.users++;
+      this.sqs[id] = sq;
+      doorbells[2 * id] = doorbell;
+    }
+    this.shadow = shadow ?? undefined;
+    this.remap();
+  }
+
+  /** Tells hosts with shadow doorbells from which value on they have to ring the real ones. */
+  publishEventIndexes(): void {
+    for (const { eventIndex, doorbell } of this.active) {
+      if (eventIndex.enabled) eventIndex.words[eventIndex.index] = doorbell.words[doorbell.index] ?? 0;
+    }
+  }
+
+  private get address(): number {
+    return this.command.cdw(7) * 2 ** 32 + this.command.cdw(6);
+  }
+
+  /** Queues that existed before the buffer go on where they were. */
+  private startShadow(sq: EmulatedSq): void {
+    sq.doorbell.words[sq.doorbell.index] = this.doorbells[2 * sq.id] ?? 0;
+    const { doorbell } = sq.cq;
+    doorbell.words[doorbell.index] = this.doorbells[2 * sq.cq.id + 1] ?? 0;
+  }
+
+  private placeDoorbells(): void {
+    const { shadow, memory, doorbells, shadowSpan, eventSpan } = this;
+    const usable =
+      shadow !== undefined &&
+      memory.find(shadow.doorbells, SHADOW_BYTES, true, shadowSpan) &&
+      memory.find(shadow.eventIndexes, SHADOW_BYTES, true, eventSpan);
+    // The buffers are one page: queues beyond it keep the real doorbells. The admin queues always do.
+    const belongs = (id: number): boolean => shadow !== undefined && id !== 0 && 8 * id + 8 <= SHADOW_BYTES;
+    const isShadowed = (id: number): boolean => usable && belongs(id);
+    for (const cq of this.cqs) {
+      if (cq === undefined) continue;
+      const shadowed = isShadowed(cq.id);
+      cq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
+      cq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + 2 * cq.id + 1;
+    }
+    for (const sq of this.sqs) {
+      if (sq === undefined) continue;
+      const shadowed = isShadowed(sq.id);
+      // A buffer that the host has taken away is as fatal as a queue: what its doorbells are now nobody knows.
+      if (belongs(sq.id) && !usable) sq.mapped = false;
+      sq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
+      sq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + 2 * sq.id;
+      sq.eventIndex.enabled = shadowed;
+      if (shadowed) {
+        sq.eventIndex.words = eventSpan.words;
+        sq.eventIndex.index = eventSpan.offset / 4 + 2 * sq.id;
+      }
+    }
+  }
+
+  private forgetTail(queues: unknown[]): void {
+    while (queues.length > 1 && queues[queues.length - 1] === undefined) queues.length--;
+  }
+}

@@ -1,0 +1,69 @@
+import type { MemorySpan } from "../../../vfio-user/server/emulated-device.js";
+import { newSpan } from "../host/host-memory.js";
+
+/** A doorbell as the controller sees it: a word in BAR0's page, or in the host's shadow buffer. */
+interface Doorbell {
+  words: Uint32Array;
+  index: number;
+}
+
+/** What a shadow doorbell brings along: where the host reads which value should wake the controller. */
+interface EventIndex extends Doorbell {
+  enabled: boolean;
+}
+
+const none = new Uint32Array(new SharedArrayBuffer(4));
+
+/** A completion queue, the controller's side. */
+export class EmulatedCq {
+  tail = 0;
+  phase = 1;
+  /** As the host last said, and was believed. */
+  head = 0;
+  readonly doorbell: Doorbell;
+  readonly span: MemorySpan = newSpan();
+  mapped = false;
+  /** Completions posted since the last interrupt. */
+  unsignalled = 0;
+  /** When the oldest of them was posted; only kept for interrupt coalescing. */
+  unsignalledSince = 0;
+  /** Submission queues that complete here. */
+  users = 0;
+  /** A doorbell value outside the queue that has been reported. */
+  badHead = -1;
+  /** Completions that don't follow their commands at once, or found the queue full: DW0, DW1, DW2, DW3 without phase. */
+  readonly overflow: [number, number, number, number][] = [];
+
+  constructor(
+    readonly id: number,
+    readonly entries: number,
+    readonly iova: number,
+    readonly interrupts: boolean,
+    readonly vector: number,
+    doorbells: Uint32Array,
+  ) {
+    this.doorbell = { words: doorbells, index: 2 * id + 1 };
+  }
+}
+
+/** A submission queue, the controller's side. */
+export class EmulatedSq {
+  head = 0;
+  readonly doorbell: Doorbell;
+  readonly eventIndex: EventIndex = { words: none, index: 0, enabled: false };
+  readonly span: MemorySpan = newSpan();
+  mapped = false;
+  badTail = -1;
+
+  constructor(
+    readonly id: number,
+    readonly entries: number,
+    readonly iova: number,
+    readonly cq: EmulatedCq,
+    /** QPRIO, where arbitration is weighted. */
+    readonly priority: number,
+    doorbells: Uint32Array,
+  ) {
+    this.doorbell = { words: doorbells, index: 2 * id };
+  }
+}

@@ -1,0 +1,255 @@
+import {
+  CmbControl,
+  CmbSize,
+  ControllerConfig,
+  ControllerStatus,
+  encodeCapabilities,
+  NSSR_RESET,
+  NvmeRegister,
+} from "../../../nvme/spec/registers.js";
+import type { CmbRules } from "../host/cmb-rules.js";
+import type { SavedRegisters } from "../migration-state.js";
+
+/** VS of the specification this is written to: 2.0. */
+export const NVME_VERSION = 0x0002_0000;
+/** CAP.CSS: the NVM command set, and all that are supported by CSI. */
+const CSS_NVM = 1 << 0;
+const CSS_ALL = 1 << 6;
+const PAGE_BYTES = 4096;
+/** Our BAR of the controller memory buffer. */
+export const CMB_BAR = 2;
+
+/** What can be written of CC, AQA and the low half of CMBMSC. */
+const CONFIG_WRITABLE = 0x00ff_fff1;
+const AQA_WRITABLE = 0x0fff_0fff;
+const PAGE_MASK = 0xfff;
+const CMBMSC_WRITABLE = CmbControl.CRE | CmbControl.CMSE | ~PAGE_MASK;
+
+/** What happens when the host writes a register. */
+export interface RegisterEvents {
+  /** CC.EN went from 0 to 1. */
+  enable(): void;
+  /** CC.EN went from 1 to 0. */
+  disable(): void;
+  /** CC.SHN was set. */
+  shutdown(): void;
+  subsystemReset(): void;
+  /** INTMC took bits away. */
+  unmask(): void;
+  /** CMBMSC: where the buffer is; no size, nowhere. @returns whether it can be there */
+  placeCmb(base: number, sizeBytes: number): void;
+}
+
+/** What the registers say that doesn't change. */
+export interface RegisterOptions {
+  readonly maxQueueEntries: number;
+  readonly cmbBytes: number;
+  readonly cmbRules: CmbRules;
+}
+
+/** CAP.AMS: weighted round robin with urgent priority class. */
+const AMS_WEIGHTED = 1;
+
+/** The controller's registers below the doorbells: their values, and what writing them means. */
+export class Registers {
+  private readonly words = new Uint32Array(PAGE_BYTES / 4);
+  private readonly view = new Uint8Array(this.words.buffer);
+  /** Every read gives ones: the device is gone. */
+  allOnes = false;
+
+  constructor(
+    private readonly options: RegisterOptions,
+    private readonly events: RegisterEvents,
+  ) {
+    this.reset();
+  }
+
+  /** All registers as after power-on. */
+  reset(): void {
+    const { words, options } = this;
+    words.fill(0);
+    const cap = encodeCapabilities({
+      maxQueueEntries: options.maxQueueEntries,
+      contiguousQueues: true,
+      ams: AMS_WEIGHTED,
+      timeoutMs: 5000,
+      doorbellStrideBytes: 4,
+      nssrs: true,
+      css: CSS_NVM | CSS_ALL,
+      minPageBytes: PAGE_BYTES,
+      maxPageBytes: 65536,
+      cmbs: options.cmbBytes > 0,
+      pmrs: false,
+    });
+    words[NvmeRegister.CAP / 4] = Number(cap & 0xffff_ffffn);
+    words[NvmeRegister.CAP / 4 + 1] = Number(cap >> 32n);
+    words[NvmeRegister.VS / 4] = NVME_VERSION;
+    this.events.placeCmb(0, 0);
+  }
+
+  get config(): number {
+    return this.get(NvmeRegister.CC);
+  }
+
+  get status(): number {
+    return this.get(NvmeRegister.CSTS);
+  }
+
+  set status(value: number) {
+    this.words[NvmeRegister.CSTS / 4] = value;
+  }
+
+  get interruptMask(): number {
+    return this.get(NvmeRegister.INTMS);
+  }
+
+  /** CC.MPS in bytes. */
+  get pageBytes(): number {
+    return 2 ** (12 + ((this.config >>> ControllerConfig.MPS_SHIFT) & 0xf));
+  }
+
+  /** AQA, ASQ and ACQ. */
+  get adminQueue(): { sqEntries: number; cqEntries: number; sq: number; cq: number } {
+    const aqa = this.get(NvmeRegister.AQA);
+    return {
+      sqEntries: (aqa & 0xfff) + 1,
+      cqEntries: ((aqa >>> 16) & 0xfff) + 1,
+      sq: this.get(NvmeRegister.ASQ + 4) * 2 ** 32 + this.get(NvmeRegister.ASQ),
+      cq: this.get(NvmeRegister.ACQ + 4) * 2 ** 32 + this.get(NvmeRegister.ACQ),
+    };
+  }
+
+  save(): SavedRegisters {
+    const both = (offset: number): [number, number] => [this.get(offset), this.get(offset + 4)];
+    return {
+      intms: this.interruptMask,
+      cc: this.config,
+      csts: this.status,
+      aqa: this.get(NvmeRegister.AQA),
+      asq: both(NvmeRegister.ASQ),
+      acq: both(NvmeRegister.ACQ),
+      cmbmsc: both(NvmeRegister.CMBMSC),
+    };
+  }
+
+  /** Puts them as they were saved; nothing is started by that. */
+  load({ intms, cc, csts, aqa, asq, acq, cmbmsc }: SavedRegisters): void {
+    const { words } = this;
+    this.reset();
+    this.mask(intms);
+    words[NvmeRegister.CC / 4] = cc & CONFIG_WRITABLE;
+    this.status = csts;
+    words[NvmeRegister.AQA / 4] = aqa & AQA_WRITABLE;
+    words.set([asq[0] & ~PAGE_MASK, asq[1]], NvmeRegister.ASQ / 4);
+    words.set([acq[0] & ~PAGE_MASK, acq[1]], NvmeRegister.ACQ / 4);
+    if (this.options.cmbBytes === 0) return;
+    words.set([cmbmsc[0] & CMBMSC_WRITABLE, cmbmsc[1]], NvmeRegister.CMBMSC / 4);
+    this.placeCmb();
+  }
+
+  /** A read of any width. */
+  read(offset: number, target: Uint8Array): void {
+    if (this.allOnes) target.fill(0xff);
+    else for (let i = 0; i < target.length; i++) target[i] = this.view[offset + i] ?? 0;
+  }
+
+  /** A write of any width: whole registers, low half first, as two 32-bit writes are. */
+  write(offset: number, source: Uint8Array): void {
+    if (this.allOnes) return;
+    for (let at = offset; at < offset + source.length; ) {
+      const word = at - (at % 4);
+      const bytes = new Uint8Array(4);
+      bytes.set(this.view.subarray(word, word + 4));
+      for (; at < word + 4 && at < offset + source.length; at++) bytes[at - word] = source[at - offset] ?? 0;
+      this.writeWord(word, new DataView(bytes.buffer).getUint32(0, true));
+    }
+  }
+
+  private get(offset: number): number {
+    return this.words[offset / 4] ?? 0;
+  }
+
+  private writeWord(offset: number, value: number): void {
+    const { words } = this;
+    switch (offset) {
+      // Setting and clearing show the same mask.
+      case NvmeRegister.INTMS:
+        this.mask(this.interruptMask | value);
+        return;
+      case NvmeRegister.INTMC:
+        this.mask(this.interruptMask & ~value);
+        this.events.unmask();
+        return;
+      case NvmeRegister.CC:
+        this.writeConfig(value);
+        return;
+      case NvmeRegister.CSTS:
+        // NSSRO is cleared by writing 1; all else only the controller changes.
+        this.status = this.status & ~(value & ControllerStatus.NSSRO);
+        return;
+      case NvmeRegister.NSSR:
+        if (value === NSSR_RESET) this.events.subsystemReset();
+        return;
+      case NvmeRegister.AQA:
+        words[offset / 4] = value & AQA_WRITABLE;
+        return;
+      case NvmeRegister.ASQ:
+      case NvmeRegister.ACQ:
+        words[offset / 4] = value & ~PAGE_MASK;
+        return;
+      case NvmeRegister.ASQ + 4:
+      case NvmeRegister.ACQ + 4:
+        words[offset / 4] = value;
+        return;
+      case NvmeRegister.CMBMSC:
+        if (this.options.cmbBytes > 0) {
+          words[offset / 4] = value & CMBMSC_WRITABLE;
+          this.placeCmb();
+        }
+        return;
+      case NvmeRegister.CMBMSC + 4:
+        if (this.options.cmbBytes > 0) {
+          words[offset / 4] = value;
+          this.placeCmb();
+        }
+        return;
+      default:
+      // Reserved and read-only registers don't change.
+    }
+  }
+
+  private mask(value: number): void {
+    this.words[NvmeRegister.INTMS / 4] = value;
+    this.words[NvmeRegister.INTMC / 4] = value;
+  }
+
+  private writeConfig(value: number): void {
+    const before = this.config;
+    const wasEnabled = (before & ControllerConfig.EN) !== 0;
+    const enables = (value & ControllerConfig.EN) !== 0;
+    this.words[NvmeRegister.CC / 4] = value & CONFIG_WRITABLE;
+    if (enables && !wasEnabled) this.events.enable();
+    else if (!enables && wasEnabled) this.events.disable();
+    const shutdown = value & ControllerConfig.SHN_MASK;
+    if (shutdown !== 0 && (before & ControllerConfig.SHN_MASK) !== shutdown) this.events.shutdown();
+    else if (shutdown === 0 && (this.config & ControllerConfig.EN) === 0) {
+      this.status &= ~ControllerStatus.SHST_MASK;
+    }
+  }
+
+  private placeCmb(): void {
+    const low = this.get(NvmeRegister.CMBMSC);
+    const { cmbBytes, cmbRules } = this.options;
+    const shown = (low & CmbControl.CRE) !== 0;
+    this.words[NvmeRegister.CMBLOC / 4] = shown ? CMB_BAR | cmbRules.cmbloc : 0;
+    this.words[NvmeRegister.CMBSZ / 4] = shown
+      ? ((cmbBytes / PAGE_BYTES) << CmbSize.SZ_SHIFT) | cmbRules.cmbsz
+      : 0;
+    const base = this.get(NvmeRegister.CMBMSC + 4) * 2 ** 32 + ((low & ~0xfff) >>> 0);
+    const placed = shown && (low & CmbControl.CMSE) !== 0;
+    const valid = base + cmbBytes <= Number.MAX_SAFE_INTEGER;
+    // CBAI: the base address is invalid.
+    this.words[NvmeRegister.CMBSTS / 4] = placed && !valid ? 1 : 0;
+    this.events.placeCmb(base, placed && valid ? cmbBytes : 0);
+  }
+}

@@ -1,0 +1,178 @@
+import { checkInteger, checkU32 } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
+import { type AdminTarget, adminRead, adminWrite } from "../command/admin-target.js";
+import type { NvmeCompletion } from "../command/command.js";
+import { type Bits, type BitTable, decodeBits, encodeBits } from "../spec/capabilities.js";
+import { type DwordFeature, FeatureCapabilities } from "../spec/features.js";
+import { AdminOpcode, FeatureId, FeatureSelect } from "../spec/opcodes.js";
+import type { FeatureSource, GetFeatureOptions, SetFeatureOptions } from "./feature-source.js";
+import { NvmeFeatureStructures } from "./feature-structures.js";
+
+const TIMESTAMP_BYTES = 8;
+/** CDW10 bit of Set Features: keep the value over resets. */
+const SAVE = 2 ** 31;
+/** Interrupt coalescing counts in units of 100 microseconds. */
+const COALESCING_UNIT_US = 100;
+
+/** Features of a controller (NVMe Base 2.x, section "Features"). See {@link NvmeController.features}. */
+export class NvmeFeatures implements FeatureSource {
+  constructor(private readonly target: AdminTarget) {}
+
+  /**
+   * Get Features.
+   * @param fid feature identifier
+   * @returns `value`: DW0 of the completion; `data`: the feature's data structure
+   * @throws ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   */
+  async get(
+    fid: number,
+    options: GetFeatureOptions = {},
+  ): Promise<{ readonly value: number; readonly data: Uint8Array }> {
+    checkInteger("fid", fid, 0, 0xff);
+    const { nsid = 0, select = "current", cdw11 = 0, uuidIndex = 0, sizeBytes = 0 } = options;
+    const sel = FeatureSelect[select];
+    if (sel === undefined) {
+      throw new ArgumentError(`select must be one of ${Object.keys(FeatureSelect).join(", ")}`);
+    }
+    const command = {
+      name: `Get Features (FID 0x${fid.toString(16).padStart(2, "0")})`,
+      opcode: AdminOpcode.getFeatures,
+      nsid: checkU32("nsid", nsid),
+      cdw10: fid | (sel << 8),
+      cdw11: checkU32("cdw11", cdw11),
+      cdw14: checkInteger("uuidIndex", uuidIndex, 0, 0x7f),
+    };
+    if (sizeBytes === 0) {
+      const { dw0 } = await this.target.admin(command);
+      return { value: dw0, data: new Uint8Array(0) };
+    }
+    checkInteger("sizeBytes", sizeBytes, 0, 4096);
+    const { bytes, completion } = await adminRead(this.target, command, sizeBytes);
+    return { value: completion.dw0, data: bytes };
+  }
+
+  /**
+   * Set Features.
+   * @param value CDW11
+   * @throws as get()
+   */
+  async set(fid: number, value: number, options: SetFeatureOptions = {}): Promise<NvmeCompletion> {
+    checkInteger("fid", fid, 0, 0xff);
+    const { nsid = 0, save = false, cdw12 = 0, cdw13 = 0, cdw14 = 0, cdw15 = 0, data } = options;
+    const command = {
+      name: `Set Features (FID 0x${fid.toString(16).padStart(2, "0")})`,
+      opcode: AdminOpcode.setFeatures,
+      nsid: checkU32("nsid", nsid),
+      cdw10: fid + (save ? SAVE : 0),
+      cdw11: checkU32("value", value),
+      cdw12: checkU32("cdw12", cdw12),
+      cdw13: checkU32("cdw13", cdw13),
+      cdw14: checkU32("cdw14", cdw14),
+      cdw15: checkU32("cdw15", cdw15),
+    };
+    if (data === undefined) return await this.target.admin(command);
+    checkInteger("data.length", data.length, 1, 4096);
+    return await adminWrite(this.target, command, data);
+  }
+
+  /**
+   * A feature of {@link Feature}, taken apart: `features.read(Feature.arbitration)`.
+   * @param options cdw11: which sensor, vector or group, where the feature has several, see {@link encodeBits}
+   * @throws as get()
+   */
+  async read<T extends BitTable>(
+    feature: DwordFeature<T>,
+    options: Omit<GetFeatureOptions, "sizeBytes"> = {},
+  ): Promise<Bits<T>> {
+    const { value } = await this.get(feature.fid, options);
+    return decodeBits(value, feature.table);
+  }
+
+  /** Sets all of a feature of {@link Feature}; what is left out is 0. @throws as set() */
+  async write<T extends BitTable>(
+    feature: DwordFeature<T>,
+    values: Partial<Bits<T>>,
+    options: Pick<SetFeatureOptions, "nsid" | "save"> = {},
+  ): Promise<NvmeCompletion> {
+    return await this.set(feature.fid, encodeBits(feature.table, values), options);
+  }
+
+  /** What can be done with a feature: saved, changed, set for one namespace. @throws as get() */
+  async capabilities(fid: number, nsid = 0): Promise<Bits<typeof FeatureCapabilities>> {
+    const { value } = await this.get(fid, { nsid, select: "supported" });
+    return decodeBits(value, FeatureCapabilities);
+  }
+
+  /** Features whose value is a data structure: power state transitions, LBA ranges, host behavior, ... */
+  get structures(): NvmeFeatureStructures {
+    return new NvmeFeatureStructures(this);
+  }
+
+  /** Whether writes may stay in a volatile cache until a flush. @throws as get(); NvmeError where there is no cache */
+  async volatileWriteCache(): Promise<boolean> {
+    return ((await this.get(FeatureId.volatileWriteCache)).value & 1) === 1;
+  }
+
+  /** @throws as set() */
+  async setVolatileWriteCache(enabled: boolean): Promise<void> {
+    await this.set(FeatureId.volatileWriteCache, enabled ? 1 : 0);
+  }
+
+  /** Temperature in kelvin from which on the controller warns. @throws as get() */
+  async temperatureThreshold(): Promise<number> {
+    return (await this.get(FeatureId.temperatureThreshold)).value & 0xffff;
+  }
+
+  /** @param kelvin composite temperature @throws as set() */
+  async setTemperatureThreshold(kelvin: number): Promise<void> {
+    await this.set(FeatureId.temperatureThreshold, checkInteger("kelvin", kelvin, 0, 0xffff));
+  }
+
+  /**
+   * Interrupt coalescing: interrupts wait for so many completions, or so long. Zero switches it off.
+   * @throws as get()
+   */
+  async interruptCoalescing(): Promise<{ readonly completions: number; readonly timeUs: number }> {
+    const { value } = await this.get(FeatureId.interruptCoalescing);
+    const threshold = value & 0xff;
+    const time = (value >>> 8) & 0xff;
+    return { completions: time === 0 ? 0 : threshold + 1, timeUs: time * COALESCING_UNIT_US };
+  }
+
+  /**
+   * @param completions 1 to 256; 0 with `timeUs` 0 switches it off
+   * @param timeUs at most 25,500, rounded up to whole 100
+   * @throws as set()
+   */
+  async setInterruptCoalescing(completions: number, timeUs: number): Promise<void> {
+    checkInteger("completions", completions, 0, 256);
+    checkInteger("timeUs", timeUs, 0, 0xff * COALESCING_UNIT_US);
+    const time = Math.ceil(timeUs / COALESCING_UNIT_US);
+    const threshold = Math.max(0, completions - 1);
+    await this.set(FeatureId.interruptCoalescing, threshold | (time << 8));
+  }
+
+  /** The controller's clock. @throws as get(); NvmeError where it has none */
+  async timestamp(): Promise<Date> {
+    const { data } = await this.get(FeatureId.timestamp, { sizeBytes: TIMESTAMP_BYTES });
+    const view = new DataView(data.buffer, data.byteOffset);
+    // 48 bits of milliseconds.
+    return new Date(view.getUint32(0, true) + view.getUint16(4, true) * 2 ** 32);
+  }
+
+  /** @throws ArgumentError, and as set() */
+  async setTimestamp(time: Date): Promise<void> {
+    const milliseconds = checkInteger("time", time.getTime(), 0, 2 ** 48 - 1);
+    const data = new Uint8Array(TIMESTAMP_BYTES);
+    const view = new DataView(data.buffer);
+    view.setUint32(0, milliseconds % 2 ** 32, true);
+    view.setUint16(4, Math.floor(milliseconds / 2 ** 32), true);
+    await this.set(FeatureId.timestamp, 0, { data });
+  }
+
+  /** How many I/O queues the controller has given. @throws as get() */
+  async numberOfQueues(): Promise<{ readonly submission: number; readonly completion: number }> {
+    const { value } = await this.get(FeatureId.numberOfQueues);
+    return { submission: (value & 0xffff) + 1, completion: (value >>> 16) + 1 };
+  }
+}

@@ -1,0 +1,64 @@
+import { checkInteger, checkU32 } from "../../core/check.js";
+import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
+import { AdminOpcode } from "../spec/opcodes.js";
+
+/** Which security protocol, and what of it. */
+export interface SecurityProtocol {
+  /** SECP, as SPC-5 numbers them: 0 information, 1 to 6 TCG, EAh NVMe (RPMB), EFh ATA, ... */
+  readonly protocol: number;
+  /** SPSP, 16 bits: by the protocol. */
+  readonly specific?: number | undefined;
+  /** NVMe Security Specific Field, 8 bits. */
+  readonly nssf?: number | undefined;
+  readonly nsid?: number | undefined;
+}
+
+const INFORMATION = 0;
+const LIST_BYTES = 512;
+/** Of the list of protocols: where its length and its entries are. */
+const LENGTH_AT = 6;
+const LIST_AT = 8;
+
+/** Security Send and Receive (NVMe Base 2.x): how TCG Opal, RPMB and others talk to the controller. */
+export class NvmeSecurity {
+  constructor(private readonly target: AdminTarget) {}
+
+  /**
+   * Security Send.
+   * @throws UnsupportedError, ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   */
+  async send(protocol: SecurityProtocol, data: Uint8Array): Promise<void> {
+    requireCommands(this.target, "security");
+    checkInteger("data.length", data.length, 1, this.target.maxTransferBytes);
+    const command = { ...words(protocol, "Send"), opcode: AdminOpcode.securitySend, cdw11: data.length };
+    await adminWrite(this.target, command, data);
+  }
+
+  /** Security Receive. @param sizeBytes what is asked for @throws as send() */
+  async receive(protocol: SecurityProtocol, sizeBytes: number): Promise<Uint8Array> {
+    requireCommands(this.target, "security");
+    checkInteger("sizeBytes", sizeBytes, 1, this.target.maxTransferBytes);
+    const command = { ...words(protocol, "Receive"), opcode: AdminOpcode.securityReceive, cdw11: sizeBytes };
+    return (await adminRead(this.target, command, sizeBytes)).bytes;
+  }
+
+  /** The protocols that the controller has. @throws as send() */
+  async protocols(): Promise<readonly number[]> {
+    const list = await this.receive({ protocol: INFORMATION }, LIST_BYTES);
+    // SPC-5: big-endian, as everything in there.
+    const length = new DataView(list.buffer, list.byteOffset).getUint16(LENGTH_AT, false);
+    return [...list.subarray(LIST_AT, LIST_AT + length)];
+  }
+}
+
+function words(protocol: SecurityProtocol, what: string): { name: string; nsid: number; cdw10: number } {
+  const { protocol: secp, specific = 0, nssf = 0, nsid = 0 } = protocol;
+  checkInteger("protocol", secp, 0, 0xff);
+  checkInteger("specific", specific, 0, 0xffff);
+  checkInteger("nssf", nssf, 0, 0xff);
+  return {
+    name: `Security ${what} (protocol 0x${secp.toString(16).padStart(2, "0")})`,
+    nsid: checkU32("nsid", nsid),
+    cdw10: ((secp << 24) | (specific << 8) | nssf) >>> 0,
+  };
+}

@@ -1,0 +1,332 @@
+import { checkInteger, checkU32 } from "../../core/check.js";
+import { type AdminTarget, adminRead } from "../command/admin-target.js";
+import { uuidText } from "../spec/identifiers.js";
+import {
+  IDENTIFY_BYTES,
+  type IdentifyController,
+  type IdentifyIndependentNamespace,
+  type IdentifyNamespace,
+  type IdentifyNvmController,
+  type IdentifyNvmNamespace,
+  identifyController,
+  identifyIndependentNamespace,
+  identifyNamespace,
+  identifyNvmController,
+  identifyNvmNamespace,
+  NamespaceDescriptor,
+} from "../spec/identify.js";
+import {
+  commandSetCombinations,
+  controllerList,
+  type Domain,
+  domainList,
+  enduranceGroupList,
+  type NamespaceGranularity,
+  type NvmSet,
+  namespaceGranularityList,
+  namespaceList,
+  nvmSetList,
+  uuidList,
+} from "../spec/identify-lists.js";
+import { type IdentifyKeyValueNamespace, identifyKeyValueNamespace } from "../spec/key-value.js";
+import { AdminOpcode, CommandSet, IdentifyCns } from "../spec/opcodes.js";
+import {
+  type PrimaryControllerCapabilities,
+  primaryControllerCapabilities,
+  type SecondaryController,
+  secondaryControllerList,
+} from "../spec/virtualization.js";
+import {
+  type IdentifyZonedController,
+  type IdentifyZonedNamespace,
+  identifyZonedController,
+  identifyZonedNamespace,
+} from "../spec/zoned.js";
+
+/** Options of {@link NvmeStructures.read}, under the specification's names. */
+export interface IdentifyOptions {
+  readonly nsid?: number | undefined;
+  /** Controller Identifier, where the structure is about a controller or a list starts at one. */
+  readonly cntid?: number | undefined;
+  /** CNS Specific Identifier, e.g. of an NVM set, an endurance group or a domain. */
+  readonly cnssid?: number | undefined;
+  /** Command Set Identifier. */
+  readonly csi?: number | undefined;
+  /** Index in the UUID list; 0 is none. */
+  readonly uuidIndex?: number | undefined;
+}
+
+/** What identifies a namespace for good (Namespace Identification Descriptors). */
+export interface NamespaceIdentifiers {
+  /** Hexadecimal digits. */
+  readonly eui64?: string;
+  readonly nguid?: string;
+  readonly uuid?: string;
+  /** Command Set Identifier. */
+  readonly csi?: number;
+}
+
+/** What Identify tells (NVMe Base 2.x, section "Identify command"). See {@link NvmeController.structures}. */
+export class NvmeStructures {
+  constructor(private readonly target: AdminTarget) {}
+
+  /**
+   * Any of the structures, as its 4096 bytes.
+   * @param cns Controller or Namespace Structure
+   * @throws ArgumentError, NvmeError (no such structure, no such namespace), TimeoutError, DeviceGoneError, ClosedError
+   */
+  async read(cns: number, options: IdentifyOptions = {}): Promise<Uint8Array> {
+    checkInteger("cns", cns, 0, 0xff);
+    const { nsid = 0, cntid = 0, cnssid = 0, csi = 0, uuidIndex = 0 } = options;
+    checkU32("nsid", nsid);
+    checkInteger("cntid", cntid, 0, 0xffff);
+    checkInteger("cnssid", cnssid, 0, 0xffff);
+    checkInteger("csi", csi, 0, 0xff);
+    checkInteger("uuidIndex", uuidIndex, 0, 0x7f);
+    const { bytes } = await adminRead(
+      this.target,
+      {
+        name: `Identify (CNS 0x${cns.toString(16).padStart(2, "0")}, nsid ${nsid})`,
+        opcode: AdminOpcode.identify,
+        nsid,
+        cdw10: (cns | (cntid << 16)) >>> 0,
+        cdw11: (cnssid | (csi << 24)) >>> 0,
+        cdw14: uuidIndex,
+      },
+      IDENTIFY_BYTES,
+    );
+    return bytes;
+  }
+
+  /** CNS 01h, as the controller is now. @throws as read() */
+  async controller(): Promise<IdentifyController> {
+    return identifyController.decode(await this.read(IdentifyCns.controller));
+  }
+
+  /** CNS 00h. An inactive namespace is all zeros; FFFFFFFFh tells what all have in common. @throws as read() */
+  async namespace(nsid: number): Promise<IdentifyNamespace> {
+    return identifyNamespace.decode(await this.read(IdentifyCns.namespace, { nsid }));
+  }
+
+  /** CNS 03h. @throws as read() */
+  async namespaceIdentifiers(nsid: number): Promise<NamespaceIdentifiers> {
+    return decodeIdentifiers(await this.read(IdentifyCns.namespaceDescriptors, { nsid }));
+  }
+
+  /** CNS 05h of the NVM command set. @throws as read() */
+  async nvmNamespace(nsid: number): Promise<IdentifyNvmNamespace> {
+    const page = await this.read(IdentifyCns.namespaceForCommandSet, { nsid, csi: CommandSet.nvm });
+    return identifyNvmNamespace.decode(page);
+  }
+
+  /** CNS 05h of the Key Value command set. @throws as read() */
+  async keyValueNamespace(nsid: number): Promise<IdentifyKeyValueNamespace> {
+    const page = await this.read(IdentifyCns.namespaceForCommandSet, { nsid, csi: CommandSet.keyValue });
+    return identifyKeyValueNamespace.decode(page);
+  }
+
+  /** CNS 05h of the Zoned Namespace command set. @throws as read() */
+  async zonedNamespace(nsid: number): Promise<IdentifyZonedNamespace> {
+    const page = await this.read(IdentifyCns.namespaceForCommandSet, { nsid, csi: CommandSet.zoned });
+    return identifyZonedNamespace.decode(page);
+  }
+
+  /** CNS 06h of the NVM command set. @throws as read() */
+  async nvmController(): Promise<IdentifyNvmController> {
+    const page = await this.read(IdentifyCns.controllerForCommandSet, { csi: CommandSet.nvm });
+    return identifyNvmController.decode(page);
+  }
+
+  /** CNS 06h of the Zoned Namespace command set. @throws as read() */
+  async zonedController(): Promise<IdentifyZonedController> {
+    const page = await this.read(IdentifyCns.controllerForCommandSet, { csi: CommandSet.zoned });
+    return identifyZonedController.decode(page);
+  }
+
+  /** CNS 08h. @throws as read() */
+  async independentNamespace(nsid: number): Promise<IdentifyIndependentNamespace> {
+    return identifyIndependentNamespace.decode(await this.read(IdentifyCns.namespaceIndependent, { nsid }));
+  }
+
+  /** CNS 09h: capabilities of a user data format, by its index. @throws as read() */
+  async namespaceOfFormat(format: number): Promise<IdentifyNamespace> {
+    const page = await this.read(IdentifyCns.namespaceOfFormat, { cnssid: format });
+    return identifyNamespace.decode(page);
+  }
+
+  /** CNS 0Ah: the same of the NVM command set. @throws as read() */
+  async nvmNamespaceOfFormat(format: number): Promise<IdentifyNvmNamespace> {
+    const page = await this.read(IdentifyCns.namespaceOfFormatForCommandSet, { cnssid: format });
+    return identifyNvmNamespace.decode(page);
+  }
+
+  /** CNS 11h: an allocated namespace, attached or not; all zeros where there is none. @throws as read() */
+  async allocatedNamespace(nsid: number): Promise<IdentifyNamespace> {
+    return identifyNamespace.decode(await this.read(IdentifyCns.allocatedNamespace, { nsid }));
+  }
+
+  /** CNS 1Bh: the same, of the NVM command set. @throws as read() */
+  async allocatedNvmNamespace(nsid: number): Promise<IdentifyNvmNamespace> {
+    return identifyNvmNamespace.decode(
+      await this.read(IdentifyCns.allocatedNamespaceForCommandSet, { nsid, csi: CommandSet.nvm }),
+    );
+  }
+
+  /** CNS 1Bh of the Zoned Namespace command set. @throws as read() */
+  async allocatedZonedNamespace(nsid: number): Promise<IdentifyZonedNamespace> {
+    return identifyZonedNamespace.decode(
+      await this.read(IdentifyCns.allocatedNamespaceForCommandSet, { nsid, csi: CommandSet.zoned }),
+    );
+  }
+
+  /** CNS 1Fh: CNS 08h of an allocated namespace. @throws as read() */
+  async allocatedIndependentNamespace(nsid: number): Promise<IdentifyIndependentNamespace> {
+    return identifyIndependentNamespace.decode(
+      await this.read(IdentifyCns.allocatedNamespaceIndependent, { nsid }),
+    );
+  }
+
+  /** Ids of the active namespaces, of one command set where `csi` is given (CNS 02h, 07h). @throws as read() */
+  async activeNamespaces(csi?: number): Promise<number[]> {
+    return csi === undefined
+      ? await this.namespaceIds(IdentifyCns.activeNamespaces)
+      : await this.namespaceIds(IdentifyCns.activeNamespacesForCommandSet, csi);
+  }
+
+  /** Ids of the allocated namespaces, of one command set where `csi` is given (CNS 10h, 1Ah). @throws as read() */
+  async allocatedNamespaces(csi?: number): Promise<number[]> {
+    return csi === undefined
+      ? await this.namespaceIds(IdentifyCns.allocatedNamespaces)
+      : await this.namespaceIds(IdentifyCns.allocatedNamespacesForCommandSet, csi);
+  }
+
+  /** Ids of all controllers of the subsystem (CNS 13h). @throws as read() */
+  async controllers(): Promise<number[]> {
+    return await this.ids((cntid) => this.read(IdentifyCns.controllers, { cntid }));
+  }
+
+  /** Ids of the controllers that a namespace is attached to (CNS 12h). @throws as read() */
+  async controllersOf(nsid: number): Promise<number[]> {
+    return await this.ids((cntid) => this.read(IdentifyCns.controllersOfNamespace, { nsid, cntid }));
+  }
+
+  /** CNS 14h: virtual queues and interrupts of a primary controller. @throws as read() */
+  async primaryController(): Promise<PrimaryControllerCapabilities> {
+    return primaryControllerCapabilities.decode(await this.read(IdentifyCns.primaryController));
+  }
+
+  /** CNS 15h: controllers of virtual functions. @throws as read() */
+  async secondaryControllers(): Promise<SecondaryController[]> {
+    const all: SecondaryController[] = [];
+    for (let cntid = 0; ; ) {
+      const page = await this.read(IdentifyCns.secondaryControllers, { cntid });
+      const { num, sc_entry } = secondaryControllerList.decode(page);
+      all.push(...sc_entry.slice(0, num));
+      const last = all[all.length - 1]?.scid ?? 0xffff;
+      if (num < sc_entry.length || last < cntid || last === 0xffff) return all;
+      cntid = last + 1;
+    }
+  }
+
+  /** CNS 16h: sizes that namespaces should be a multiple of, for all formats or for each. @throws as read() */
+  async namespaceGranularity(): Promise<NamespaceGranularity[]> {
+    const page = await this.read(IdentifyCns.namespaceGranularity);
+    const { num_descriptors, entry } = namespaceGranularityList.decode(page);
+    return entry.slice(0, num_descriptors + 1);
+  }
+
+  /** CNS 04h. @throws as read() */
+  async nvmSets(): Promise<NvmSet[]> {
+    const all: NvmSet[] = [];
+    for (let from = 0; ; ) {
+      const { nid, ent } = nvmSetList.decode(await this.read(IdentifyCns.nvmSets, { cnssid: from }));
+      all.push(...ent.slice(0, nid));
+      const last = all[all.length - 1]?.nvmsetid ?? 0xffff;
+      if (nid < ent.length || last < from || last === 0xffff) return all;
+      from = last + 1;
+    }
+  }
+
+  /** CNS 17h: UUIDs that name vendor specific things, in the order of their index (from 1). @throws as read() */
+  async uuids(): Promise<{ readonly uuid: string; readonly association: number }[]> {
+    const { entry } = uuidList.decode(await this.read(IdentifyCns.uuids));
+    const end = entry.findIndex(({ uuid }) => uuid.every((byte) => byte === 0));
+    return entry
+      .slice(0, end < 0 ? entry.length : end)
+      .map(({ uuid, association }) => ({ uuid: uuidText(uuid), association }));
+  }
+
+  /** CNS 18h. @throws as read() */
+  async domains(): Promise<Domain[]> {
+    const all: Domain[] = [];
+    for (let from = 0; ; ) {
+      const { num, domain_attr } = domainList.decode(await this.read(IdentifyCns.domains, { cnssid: from }));
+      all.push(...domain_attr.slice(0, num));
+      const last = all[all.length - 1]?.dom_id ?? 0xffff;
+      if (num < domain_attr.length || last < from || last === 0xffff) return all;
+      from = last + 1;
+    }
+  }
+
+  /** CNS 19h: ids of the endurance groups. @throws as read() */
+  async enduranceGroups(): Promise<number[]> {
+    return await this.ids(
+      (cnssid) => this.read(IdentifyCns.enduranceGroups, { cnssid }),
+      enduranceGroupList.decode,
+    );
+  }
+
+  /**
+   * CNS 1Ch: combinations of command sets that can be in use together, bit 0 NVM, bit 1 KV, bit 2 zoned.
+   * @param cntid controller asked about; this one by default
+   * @throws as read()
+   */
+  async commandSets(cntid = 0xffff): Promise<bigint[]> {
+    const { iocsc } = commandSetCombinations.decode(await this.read(IdentifyCns.commandSets, { cntid }));
+    const end = iocsc.indexOf(0n);
+    return end < 0 ? iocsc : iocsc.slice(0, end);
+  }
+
+  private async namespaceIds(cns: number, csi = 0): Promise<number[]> {
+    const all: number[] = [];
+    for (let after = 0; ; after = all[all.length - 1] ?? 0) {
+      const { ids } = namespaceList.decode(await this.read(cns, { nsid: after, csi }));
+      const end = ids.indexOf(0);
+      all.push(...(end < 0 ? ids : ids.slice(0, end)));
+      // Ids ascend: what doesn't is no list, and would go on for ever.
+      if (end >= 0 || (all[all.length - 1] ?? 0) <= after) return all;
+    }
+  }
+
+  private async ids(
+    read: (from: number) => Promise<Uint8Array>,
+    decode: typeof controllerList.decode = controllerList.decode,
+  ): Promise<number[]> {
+    const all: number[] = [];
+    for (let from = 0; ; ) {
+      const { num, identifier } = decode(await read(from));
+      all.push(...identifier.slice(0, num));
+      const last = all[all.length - 1] ?? 0xffff;
+      if (num < identifier.length || last < from || last === 0xffff) return all;
+      from = last + 1;
+    }
+  }
+}
+
+/** Namespace Identification Descriptors: type, length, two reserved bytes, and the id. */
+function decodeIdentifiers(page: Uint8Array): NamespaceIdentifiers {
+  const found: { eui64?: string; nguid?: string; uuid?: string; csi?: number } = {};
+  for (let at = 0; at + 4 <= page.length; ) {
+    const type = page[at];
+    const length = page[at + 1] ?? 0;
+    if (length === 0) break;
+    const id = page.subarray(at + 4, at + 4 + length);
+    const hex = Buffer.from(id).toString("hex");
+    if (type === NamespaceDescriptor.eui64.type) found.eui64 = hex;
+    else if (type === NamespaceDescriptor.nguid.type) found.nguid = hex;
+    else if (type === NamespaceDescriptor.uuid.type) found.uuid = uuidText(id);
+    else if (type === NamespaceDescriptor.commandSet.type) found.csi = id[0] ?? 0;
+    at += 4 + length;
+  }
+  return found;
+}

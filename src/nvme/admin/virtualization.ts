@@ -1,0 +1,119 @@
+import { checkInteger } from "../../core/check.js";
+import { type AdminTarget, requireCommands } from "../command/admin-target.js";
+import { decodeBits, Lpa } from "../spec/capabilities.js";
+import { CommandEffect } from "../spec/log-pages.js";
+import { AdminOpcode } from "../spec/opcodes.js";
+import {
+  type PrimaryControllerCapabilities,
+  ResourceType,
+  type SecondaryController,
+  VirtualizationAction,
+} from "../spec/virtualization.js";
+import { NvmeLogs } from "./logs.js";
+import { NvmeStructures } from "./structures.js";
+
+/**
+ * Secondary controllers and what they have (NVMe Base 2.x, section "Virtualization Enhancements"). A secondary controller
+ * takes resources while it is offline, and is ready after a reset of its function once it was brought online.
+ */
+export class NvmeVirtualization {
+  constructor(private readonly target: AdminTarget) {}
+
+  /** What there is to assign (Identify CNS 14h). @throws as manage() */
+  async capabilities(): Promise<PrimaryControllerCapabilities> {
+    await this.require();
+    return await new NvmeStructures(this.target).primaryController();
+  }
+
+  /** The secondary controllers of this one (CNS 15h). @throws as manage() */
+  async secondaryControllers(): Promise<SecondaryController[]> {
+    await this.require();
+    return await new NvmeStructures(this.target).secondaryControllers();
+  }
+
+  /** The secondary controller of a virtual function. @param vf from 1 @throws as manage() */
+  async ofVirtualFunction(vf: number): Promise<SecondaryController | undefined> {
+    checkInteger("vf", vf, 1, 0xffff);
+    return (await this.secondaryControllers()).find(({ vfn }) => vfn === vf);
+  }
+
+  /**
+   * Virtualization Management.
+   * @param cntlid the controller that it is about
+   * @returns how many resources were changed (NRM)
+   * @throws UnsupportedError, ArgumentError, NvmeError (Invalid Controller Identifier, Invalid Secondary Controller State,
+   *   Invalid Number of Controller Resources, ...), TimeoutError, DeviceGoneError, ClosedError
+   */
+  async manage(
+    action: keyof typeof VirtualizationAction,
+    cntlid: number,
+    resources?: { readonly type: keyof typeof ResourceType; readonly count: number },
+  ): Promise<number> {
+    await this.require();
+    checkInteger("cntlid", cntlid, 0, 0xffff);
+    const { type = "queues", count = 0 } = resources ?? {};
+    checkInteger("count", count, 0, 0xffff);
+    const { dw0 } = await this.target.admin({
+      name: `Virtualization Management (${action}, controller ${cntlid})`,
+      opcode: AdminOpcode.virtualizationManagement,
+      cdw10: (VirtualizationAction[action] | (ResourceType[type] << 8) | (cntlid << 16)) >>> 0,
+      cdw11: count,
+    });
+    return dw0 & 0xffff;
+  }
+
+  /** Gives a secondary controller that is offline so many queue pairs and interrupt vectors. @throws as manage() */
+  async assign(
+    cntlid: number,
+    resources: { readonly queues: number; readonly interrupts: number },
+  ): Promise<void> {
+    await this.manage("secondaryAssign", cntlid, { type: "queues", count: resources.queues });
+    await this.manage("secondaryAssign", cntlid, { type: "interrupts", count: resources.interrupts });
+  }
+
+  /**
+   * As much as one secondary controller may have and is still free. @returns what it was given @throws as manage()
+   */
+  async assignMost(cntlid: number): Promise<{ readonly queues: number; readonly interrupts: number }> {
+    const { vqfrt, vqrfa, vqrfap, vqfrsm, vifrt, virfa, virfap, vifrsm } = await this.capabilities();
+    const resources = {
+      queues: Math.max(0, Math.min(vqfrsm, vqfrt - vqrfa - vqrfap)),
+      interrupts: Math.max(0, Math.min(vifrsm, vifrt - virfa - virfap)),
+    };
+    await this.assign(cntlid, resources);
+    return resources;
+  }
+
+  /** Keeps flexible resources for this primary controller, from its next reset on. @throws as manage() */
+  async allocatePrimary(resources: {
+    readonly queues?: number;
+    readonly interrupts?: number;
+  }): Promise<void> {
+    for (const type of ["queues", "interrupts"] as const) {
+      const count = resources[type];
+      if (count === undefined) continue;
+      await this.manage("primaryFlexibleAllocation", this.target.identify.cntlid, { type, count });
+    }
+  }
+
+  /** Lets a secondary controller work. It needs an admin and an I/O queue pair, and a vector. @throws as manage() */
+  async online(cntlid: number): Promise<void> {
+    await this.manage("secondaryOnline", cntlid);
+  }
+
+  /** Stops a secondary controller; its resources can be changed then. @throws as manage() */
+  async offline(cntlid: number): Promise<void> {
+    await this.manage("secondaryOffline", cntlid);
+  }
+
+  /** QEMU's controller has the command and doesn't say so in OACS, but in the log of its commands. @throws UnsupportedError */
+  private async require(): Promise<void> {
+    const { target } = this;
+    if (decodeBits(target.identify.lpa, Lpa).commandEffects) {
+      const { admin } = await new NvmeLogs(target).commandEffects();
+      const effects = decodeBits(admin[AdminOpcode.virtualizationManagement] ?? 0, CommandEffect);
+      if (effects.supported) return;
+    }
+    requireCommands(target, "virtualizationManagement");
+  }
+}

@@ -1,0 +1,72 @@
+import { ArgumentError, TimeoutError } from "../../core/errors.js";
+import type { NvmeQueue } from "../queues/io-queues.js";
+
+/** How a command is carried out, besides what it says. */
+export interface CommandOptions {
+  /**
+   * Time limit of this command in milliseconds, instead of the controller's. When it is over, the command is rejected with
+   * TimeoutError, and the controller is asked to abort it (Abort). Its buffer stays in flight until the controller has
+   * given the command back; where that takes longer than the controller's own time limit, the controller is stopped.
+   */
+  readonly timeoutMs?: number | undefined;
+  /** Gives the command up in the same way, and rejects it with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The same for an I/O command. */
+export interface IoCommandOptions extends CommandOptions {
+  /** Queue to use, of `nvme.queues`. Left out, commands go round them. */
+  readonly queue?: NvmeQueue | undefined;
+}
+
+/** Of a timer: more would be taken for none at all. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** @throws ArgumentError */
+export function checkCommandOptions({ timeoutMs, signal }: CommandOptions): void {
+  if (
+    timeoutMs !== undefined &&
+    !(typeof timeoutMs === "number" && timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS)
+  ) {
+    throw new ArgumentError(`timeoutMs must be between 1 and ${MAX_TIMEOUT_MS}, got ${timeoutMs}`);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new ArgumentError("signal must be an AbortSignal");
+  }
+}
+
+/** A time limit or a signal of one command, as long as that is under way. */
+export class CommandLimits {
+  /** The one who asked has been told that the command is over; the controller hasn't said so yet. */
+  gaveUp = false;
+  /** The controller is being asked to abort it: until it has answered, the command's id is not free. */
+  aborting = false;
+  readonly timeoutMs: number | undefined;
+  private readonly signal: AbortSignal | undefined;
+  private readonly timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    name: () => string,
+    options: CommandOptions,
+    private readonly giveUp: (reason: unknown) => void,
+  ) {
+    const { timeoutMs, signal } = options;
+    this.timeoutMs = timeoutMs;
+    this.signal = signal;
+    signal?.addEventListener("abort", this.onAbort);
+    if (timeoutMs !== undefined) {
+      this.timer = setTimeout(() => this.end(new TimeoutError(name(), timeoutMs)), timeoutMs);
+    }
+  }
+
+  /** The command is over; with a reason, before its time. */
+  end(reason?: unknown): void {
+    clearTimeout(this.timer);
+    this.signal?.removeEventListener("abort", this.onAbort);
+    if (reason === undefined || this.gaveUp) return;
+    this.gaveUp = true;
+    this.giveUp(reason);
+  }
+
+  private readonly onAbort = (): void => this.end(this.signal?.reason);
+}

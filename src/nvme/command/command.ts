@@ -1,0 +1,63 @@
+import { checkInteger, checkU32 } from "../../core/check.js";
+import { checkDataPointers, type DataRules } from "./data-pointer.js";
+import type { CommandData } from "./data-ranges.js";
+import type { SglOptions } from "./sgl.js";
+
+export type { BitBucket, CommandData, DataList, DataRange } from "./data-ranges.js";
+export type { SglOptions };
+
+/** One command, its dwords under the specification's names. */
+export interface NvmeCommand {
+  readonly opcode: number;
+  readonly nsid?: number;
+  readonly cdw2?: number;
+  readonly cdw3?: number;
+  readonly cdw10?: number;
+  readonly cdw11?: number;
+  readonly cdw12?: number;
+  readonly cdw13?: number;
+  readonly cdw14?: number;
+  readonly cdw15?: number;
+  /** One range, named by PRPs; or a list of them, named by PRPs where they can and else by an SGL. */
+  readonly data?: CommandData | undefined;
+  /** Metadata that has a pointer of its own (MPTR). */
+  readonly metadata?: CommandData | undefined;
+  /** SGLs also where PRPs would do; with options, how they are cut into segments. */
+  readonly sgl?: boolean | SglOptions | undefined;
+  /** FUSE: the first (1) or second (2) of a fused operation; those are submitted together. */
+  readonly fuse?: 1 | 2 | undefined;
+  /** What the command is, for error messages. */
+  readonly name?: string;
+  /**
+   * Completes when it has something to say, maybe never: no time limit, nobody waits for it at shutdown, and it doesn't
+   * keep the process alive.
+   */
+  readonly background?: boolean;
+}
+
+/** What a successful command came back with. */
+export interface NvmeCompletion {
+  /** DW0 and DW1 of the completion, command specific. */
+  readonly dw0: number;
+  readonly dw1: number;
+}
+
+/** Refuses what can't be right before a doorbell rings. @throws ArgumentError, ClosedError */
+export function checkCommand(command: NvmeCommand, rules: DataRules): void {
+  checkInteger("opcode", command.opcode, 0, 0xff);
+  for (const word of [
+    "nsid",
+    "cdw2",
+    "cdw3",
+    "cdw10",
+    "cdw11",
+    "cdw12",
+    "cdw13",
+    "cdw14",
+    "cdw15",
+  ] as const) {
+    const value = command[word];
+    if (value !== undefined) checkU32(word, value);
+  }
+  checkDataPointers(command, rules);
+}

@@ -1,0 +1,150 @@
+import { ArgumentError } from "../../core/errors.js";
+import { DmaBuffer } from "../../dma/buffer.js";
+import { cutSegments } from "../../dma/segments.js";
+
+/** Part of a buffer, or all of it. */
+export interface DataRange {
+  readonly buffer: DmaBuffer;
+  /** First byte in the buffer; 0 by default. A multiple of 4, but in a list that goes by SGL without alignment. */
+  readonly offset?: number | undefined;
+  /** Bytes; to the buffer's end by default. */
+  readonly length?: number | undefined;
+}
+
+/** Bytes of a read that nobody wants: they are transferred nowhere (SGL Bit Bucket). */
+export interface BitBucket {
+  readonly bitBucketBytes: number;
+}
+
+/** Ranges of several buffers, which a command takes as one (scatter-gather). */
+export type DataList = readonly (DataRange | BitBucket)[];
+
+/** The memory a command reads or writes. */
+export type CommandData = DataRange | DataList;
+
+export function isDataList(data: CommandData): data is DataList {
+  return Array.isArray(data);
+}
+
+export function isBitBucket(part: DataRange | BitBucket): part is BitBucket {
+  return "bitBucketBytes" in part;
+}
+
+/** @throws ArgumentError: other memory, and be it a Buffer */
+export function assertDmaBuffer(buffer: unknown): asserts buffer is DmaBuffer {
+  if (buffer instanceof DmaBuffer) return;
+  throw new ArgumentError(
+    "data has to be a DmaBuffer, or ranges of such: no device can reach other memory (use dma.alloc() or dma.map())",
+  );
+}
+
+/** Whether it is made of DMA buffers at all: a Buffer has a `buffer`, too. @throws ArgumentError */
+export function assertCommandData(data: CommandData): void {
+  for (const part of isDataList(data) ? data : [data]) {
+    if (typeof part === "object" && part !== null && isBitBucket(part)) continue;
+    assertDmaBuffer(part?.buffer);
+  }
+}
+
+/** Bytes of a range that was checked. */
+export function rangeBytes(range: DataRange): number {
+  return range.length ?? range.buffer.sizeBytes - (range.offset ?? 0);
+}
+
+/** Bytes of a whole command's data. */
+export function dataBytes(data: CommandData): number {
+  if (!isDataList(data)) return rangeBytes(data);
+  let sum = 0;
+  for (const part of data) sum += isBitBucket(part) ? part.bitBucketBytes : rangeBytes(part);
+  return sum;
+}
+
+/** [from, from + length) of some data, as a list of its own. */
+export function cutData(data: CommandData, from: number, length: number): CommandData {
+  if (!isDataList(data)) return { buffer: data.buffer, offset: (data.offset ?? 0) + from, length };
+  const cut: (DataRange | BitBucket)[] = [];
+  let before = 0;
+  for (const part of data) {
+    const bytes = isBitBucket(part) ? part.bitBucketBytes : rangeBytes(part);
+    const start = Math.max(from, before);
+    const count = Math.min(from + length, before + bytes) - start;
+    if (count > 0) {
+      cut.push(
+        isBitBucket(part)
+          ? { bitBucketBytes: count }
+          : { buffer: part.buffer, offset: (part.offset ?? 0) + start - before, length: count },
+      );
+    }
+    before += bytes;
+  }
+  return cut;
+}
+
+/** Who keeps them, in the error of who closes one. */
+export const HOLDER = "an NVMe command";
+
+/** Keeps the buffers of a command from being closed. */
+export function holdData(data: CommandData | undefined): void {
+  if (data === undefined) return;
+  if (!isDataList(data)) {
+    data.buffer.lease.hold(HOLDER);
+    return;
+  }
+  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.hold(HOLDER);
+}
+
+/** Ends what {@link holdData} began. */
+export function dropData(data: CommandData | undefined): void {
+  if (data === undefined) return;
+  if (!isDataList(data)) {
+    data.buffer.lease.drop();
+    return;
+  }
+  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.drop();
+}
+
+/** A run of bytes as the controller sees it: the halves of its address. */
+export interface Segment {
+  low: number;
+  high: number;
+  length: number;
+  /** A bit bucket: there is no address. */
+  readonly isBucket: boolean;
+}
+
+const TWO_32 = 2 ** 32;
+
+/** All runs of a command's data in order, neighbours joined. */
+export function gather(data: CommandData): Segment[] {
+  const segments: Segment[] = [];
+  for (const part of isDataList(data) ? data : [data]) {
+    if (isBitBucket(part)) {
+      segments.push({ low: 0, high: 0, length: part.bitBucketBytes, isBucket: true });
+      continue;
+    }
+    const { buffer, offset = 0 } = part;
+    const length = rangeBytes(part);
+    if (buffer.contiguous) {
+      const low = buffer.iovaLow + offset;
+      append(segments, low % TWO_32, buffer.iovaHigh + Math.floor(low / TWO_32), length);
+      continue;
+    }
+    // Where nothing translates, memory lies in pieces.
+    for (const { iova, sizeBytes } of cutSegments(buffer.segments, offset, length)) {
+      append(segments, Number(iova & 0xffff_ffffn), Number(iova >> 32n), sizeBytes);
+    }
+  }
+  return segments;
+}
+
+function append(segments: Segment[], low: number, high: number, length: number): void {
+  const last = segments.at(-1);
+  if (last !== undefined && !last.isBucket) {
+    const end = last.low + last.length;
+    if (end % TWO_32 === low && last.high + Math.floor(end / TWO_32) === high) {
+      last.length += length;
+      return;
+    }
+  }
+  segments.push({ low, high, length, isBucket: false });
+}

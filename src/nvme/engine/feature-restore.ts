@@ -1,0 +1,202 @@
+import type { CommandData, NvmeCommand, NvmeCompletion } from "../command/command.js";
+import { dataBytes, isBitBucket, isDataList, rangeBytes } from "../command/data-ranges.js";
+import { NvmeError } from "../command/error.js";
+import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
+
+/** CDW10 of Set Features: the controller keeps the value itself. */
+const SAVE = 2 ** 31;
+const FID_MASK = 0xff;
+/** CDW14: index in the UUID list. */
+const UUID_INDEX_MASK = 0x7f;
+/** CDW11 of Host Memory Buffer; MR: the same memory with the same contents is given back after a reset. */
+const ENABLE_HOST_MEMORY = 1;
+const MEMORY_RETURN = 2;
+/** Bytes of a timestamp's milliseconds, and of all its structure. */
+const MILLISECONDS_BYTES = 6;
+const TIMESTAMP_BYTES = 8;
+
+/** CDW11 of the features of which there are several: the bits that say which. */
+const instanceBits = new Map<number, number>([
+  // Sensor and type.
+  [FeatureId.temperatureThreshold, 0x3f_0000],
+  [FeatureId.interruptVectorConfiguration, 0xffff],
+  [FeatureId.readRecoveryLevel, 0xffff],
+  [FeatureId.predictableLatencyModeConfig, 0xffff],
+  [FeatureId.enduranceGroupEventConfig, 0xffff],
+]);
+
+/**
+ * What isn't set again. Some outlive every reset, and setting them once more is refused or has an effect of its own: write
+ * protection, flexible data placement, the pre-boot counter, the window of an NVM set. The number of queues is settled by
+ * whoever makes the queues.
+ */
+const leftAlone: ReadonlySet<number> = new Set([
+  FeatureId.numberOfQueues,
+  FeatureId.predictableLatencyModeWindow,
+  FeatureId.flexibleDataPlacement,
+  FeatureId.softwareProgressMarker,
+  FeatureId.namespaceWriteProtection,
+  FeatureId.bootPartitionWriteProtection,
+]);
+
+/** What the specification doesn't define may be an order, not a setting. */
+const known: ReadonlySet<number> = new Set(Object.values(FeatureId));
+
+/** A feature that the program set, as {@link NvmeLifecycleEvents.featureLost} tells of it. */
+export interface SetFeature {
+  /** Feature identifier. */
+  readonly fid: number;
+  /** 0 where it is none of a namespace's. */
+  readonly nsid: number;
+  /** CDW11. */
+  readonly value: number;
+}
+
+/** One of them, and how it is set. */
+interface Kept {
+  readonly command: Omit<NvmeCommand, "data">;
+  readonly data: Uint8Array | undefined;
+  /** When the controller took it (performance.now()). */
+  readonly at: number;
+}
+
+/** Sets a feature at the controller. */
+export type SetsFeature = (
+  command: Omit<NvmeCommand, "data">,
+  data: Uint8Array | undefined,
+) => Promise<unknown>;
+
+/**
+ * The features that a program has set and that a reset makes a controller forget, by identifier, namespace and whatever
+ * else says which one it is. They are set again in the order in which they were set last, so that what was set for all
+ * sensors or namespaces comes before what was then set for one of them.
+ */
+export class KeptFeatures {
+  private readonly kept = new Map<string, Kept>();
+  /** Set Features commands of the program that have not completed. */
+  private readonly underWay = new Set<Promise<void>>();
+
+  /** An admin command of the program was submitted. */
+  watch(sent: NvmeCommand, completion: Promise<NvmeCompletion>): void {
+    if (sent.opcode !== AdminOpcode.setFeatures) return;
+    const fid = (sent.cdw10 ?? 0) & FID_MASK;
+    if (!known.has(fid) || leftAlone.has(fid)) return;
+    // It and its buffer are the program's again when it has completed.
+    const command = { ...sent };
+    const bytes = sent.data === undefined ? undefined : copyOf(sent.data);
+    const done = completion
+      .then(
+        () => this.took(command, bytes),
+        // Whoever sent it is told.
+        () => {},
+      )
+      .finally(() => this.underWay.delete(done));
+    this.underWay.add(done);
+  }
+
+  /** The controller was given memory of the host by this command; the memory stays until it is taken back. */
+  hostMemoryGiven(command: NvmeCommand): void {
+    this.keep({ ...command, cdw11: ENABLE_HOST_MEMORY | MEMORY_RETURN }, undefined);
+  }
+
+  /**
+   * Sets them again, after a reset. What the controller refuses is forgotten.
+   * @param which vectors: what is valid only for vectors of completion queues; others: all the rest
+   * @param since when the controller began anew (performance.now())
+   * @param refused is told
+   * @param signal ends it
+   * @throws what `set` throws besides NvmeError; the signal's reason
+   */
+  async restore(
+    which: "vectors" | "others",
+    since: number,
+    set: SetsFeature,
+    refused: (feature: SetFeature, error: NvmeError) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    // What the program sent meanwhile is newer than what is known here.
+    await unlessAborted(Promise.all(this.underWay), signal);
+    for (const [key, kept] of [...this.kept]) {
+      const { command, data, at } = kept;
+      const fid = (command.cdw10 ?? 0) & FID_MASK;
+      const ofVectors = fid === FeatureId.interruptVectorConfiguration;
+      if (ofVectors !== (which === "vectors") || this.kept.get(key) !== kept) continue;
+      // Once it has such memory the controller takes no other.
+      if (fid === FeatureId.hostMemoryBuffer && at >= since) continue;
+      try {
+        await set(command, fid === FeatureId.timestamp ? later(data, performance.now() - at) : data);
+      } catch (error) {
+        if (!(error instanceof NvmeError)) throw error;
+        if (this.kept.get(key) === kept) this.kept.delete(key);
+        refused({ fid, nsid: command.nsid ?? 0, value: command.cdw11 ?? 0 }, error);
+      }
+    }
+  }
+
+  private took(command: NvmeCommand, bytes: Uint8Array | undefined): void {
+    // A saved value is the controller's own concern, and takes the place of what was set before.
+    const { cdw10 = 0, cdw11 = 0 } = command;
+    if ((cdw10 & FID_MASK) === FeatureId.hostMemoryBuffer) {
+      // Memory that a program gave by itself it also has to give back by itself: nobody else knows how long it stays.
+      if ((cdw11 & ENABLE_HOST_MEMORY) === 0) this.kept.delete(keyOf(command, undefined));
+    } else if (cdw10 >= SAVE) this.kept.delete(keyOf(command, bytes));
+    else this.keep(command, bytes);
+  }
+
+  private keep(command: NvmeCommand, bytes: Uint8Array | undefined): void {
+    const key = keyOf(command, bytes);
+    const { data: _, ...rest } = command;
+    // Its place is behind all others.
+    this.kept.delete(key);
+    this.kept.set(key, { command: rest, data: bytes, at: performance.now() });
+  }
+}
+
+/** What a later Set Features has to have in common to take its place. */
+function keyOf(
+  command: Pick<NvmeCommand, "cdw10" | "cdw11" | "cdw14" | "nsid">,
+  bytes: Uint8Array | undefined,
+): string {
+  const { cdw10 = 0, cdw11 = 0, cdw14 = 0, nsid = 0 } = command;
+  const fid = cdw10 & FID_MASK;
+  if (fid === FeatureId.flexibleDataPlacementEvents) {
+    // Each switches some types of events on or off, and leaves the others alone.
+    return [fid, nsid, cdw11, Buffer.from(bytes ?? []).toString("hex")].join(" ");
+  }
+  return [fid, nsid, cdw11 & (instanceBits.get(fid) ?? 0), cdw14 & UUID_INDEX_MASK].join(" ");
+}
+
+/** @throws the signal's reason */
+async function unlessAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  let stop = (): void => {};
+  const aborted = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  signal.addEventListener("abort", stop, { once: true });
+  await Promise.race([work, aborted]);
+  signal.removeEventListener("abort", stop);
+  signal.throwIfAborted();
+}
+
+function copyOf(data: CommandData): Uint8Array {
+  const copy = new Uint8Array(dataBytes(data));
+  let at = 0;
+  for (const part of isDataList(data) ? data : [data]) {
+    if (isBitBucket(part)) continue;
+    const { buffer, offset = 0 } = part;
+    const length = rangeBytes(part);
+    copy.set(buffer.bytes.subarray(offset, offset + length), at);
+    at += length;
+  }
+  return copy;
+}
+
+/** A timestamp that goes on: its first 48 bits are milliseconds. */
+function later(data: Uint8Array | undefined, elapsedMs: number): Uint8Array | undefined {
+  if (data === undefined || data.length < TIMESTAMP_BYTES) return data;
+  const moved = Buffer.from(data);
+  const now = moved.readUIntLE(0, MILLISECONDS_BYTES) + Math.round(elapsedMs);
+  moved.writeUIntLE(now % 2 ** 48, 0, MILLISECONDS_BYTES);
+  return moved;
+}

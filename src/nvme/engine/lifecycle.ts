@@ -1,0 +1,287 @@
+import { EventEmitter } from "node:events";
+import { setTimeout } from "node:timers/promises";
+import { ClosedError, DeviceGoneError, StateError } from "../../core/errors.js";
+import type { NvmeCommand } from "../command/command.js";
+import { type NvmeError, NvmeResetError } from "../command/error.js";
+import { lifecycleChannel } from "../command/trace.js";
+import type { SetFeature } from "./feature-restore.js";
+import type { NvmeConfig } from "./options.js";
+
+/**
+ * Where a controller is: `live` takes commands; `resetting` and `recovering` let them wait; `shut down` and `failed` refuse
+ * them until a reset().
+ */
+export type NvmeState =
+  | "starting"
+  | "live"
+  | "resetting"
+  | "recovering"
+  | "shutting down"
+  | "shut down"
+  | "failed"
+  | "closing"
+  | "closed";
+
+/** What a program can listen to: `nvme.lifecycle.on("recovered", ...)`. */
+export interface NvmeLifecycleEvents {
+  /** The controller broke down, disappeared or broke the protocol, and is being stopped. */
+  failure: [error: Error];
+  /** An attempt to recover begins; the first is 1. */
+  recovering: [attempt: number, error: Error];
+  /** It is back: queues are as before, and so are the features that the program set (`restoreFeatures`). */
+  recovered: [attempts: number];
+  /** After a reset the controller refused a feature that the program had set: it is as after power-on. */
+  featureLost: [feature: SetFeature, error: NvmeError];
+  /** It stays down: all commands were rejected, and all new ones are. */
+  failed: [error: Error];
+  /**
+   * The kernel asks for the device, because it is being removed: close it. Where nobody listens, all commands are rejected
+   * with DeviceGoneError and the controller stays down.
+   */
+  removal: [];
+}
+
+/** What happens to commands that are outstanding at a reset. */
+export type RetryPolicy = "fail" | "reads" | "all";
+
+/** The controller's parts, as far as their states go together. */
+export interface LifecycleParts {
+  readonly name: string;
+  /** Ends all DMA, whatever it takes. Never throws. */
+  stop(): Promise<void>;
+  /** Makes a stopped controller work again, I/O queues included. @param hard with a reset of the function first */
+  restart(hard: boolean, signal: AbortSignal): Promise<void>;
+  /** Takes all commands back from a stopped controller. */
+  suspend(error: Error, policy: RetryPolicy): void;
+  /** Sends what waits. */
+  resume(): void;
+  /** Rejects everything, now and later. */
+  fail(error: Error): void;
+}
+
+const MAX_DELAY_MS = 5000;
+
+/**
+ * Failure, reset and recovery of a controller. The controller is always stopped first, and its commands are settled or
+ * kept for later after: until it has stopped it may write to their buffers.
+ */
+export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
+  private current: NvmeState = "starting";
+  private cause: Error | undefined;
+  /** A transition under way. Never rejects. */
+  private work: Promise<void> = Promise.resolve();
+  /** The restart under way. */
+  private attempt: AbortController | undefined;
+  private closing = false;
+
+  /** Not for users. */
+  constructor(
+    private readonly parts: LifecycleParts,
+    private readonly recovery: NvmeConfig["recovery"],
+  ) {
+    super();
+  }
+
+  get state(): NvmeState {
+    return this.current;
+  }
+
+  /** Why it failed, where it did. */
+  get failure(): Error | undefined {
+    return this.cause;
+  }
+
+  /** Whether commands are taken, be it only to wait. @throws the failure, ClosedError, StateError */
+  assertUsable(): void {
+    if (this.current === "live") return;
+    if (this.closing) throw new ClosedError(`NVMe controller ${this.parts.name}`);
+    if (this.cause !== undefined) throw this.cause;
+    if (this.current === "shut down" || this.current === "shutting down") {
+      throw new StateError(`${this.parts.name} was shut down: reset() it`);
+    }
+  }
+
+  /** The first start is done. */
+  started(): void {
+    if (this.current === "starting") this.current = "live";
+  }
+
+  /** Something leaves the controller's commands in doubt. */
+  fail(error: Error, attempts = this.recovery.attempts): void {
+    if (this.attempt !== undefined) {
+      this.failAttempt(error, this.attempt);
+      return;
+    }
+    const { current } = this;
+    const canFail = ["live", "starting", "shutting down", "closing"].includes(current);
+    if (!canFail) return;
+    this.current = "recovering";
+    this.work = this.handle(error, current === "live" ? attempts : 0);
+  }
+
+  /**
+   * Stops the controller with `how`, and makes it work again.
+   * @throws what kept it from working: it has failed then; StateError where another reset is under way
+   */
+  async reset(how: () => Promise<void>, policy: RetryPolicy): Promise<void> {
+    if (this.closing) throw new ClosedError(`NVMe controller ${this.parts.name}`);
+    if (this.current !== "live" && this.current !== "failed" && this.current !== "shut down") {
+      throw new StateError(`${this.parts.name} is ${this.current}`);
+    }
+    this.current = "resetting";
+    let failure: unknown;
+    this.work = this.resetNow(how, policy).catch((error: unknown) => {
+      failure = error;
+    });
+    await this.work;
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Runs the shutdown of a live controller; it takes no commands afterwards. @throws what that throws */
+  async shutDown(how: () => Promise<void>): Promise<void> {
+    this.assertUsable();
+    if (this.current !== "live") throw new StateError(`${this.parts.name} is ${this.current}`);
+    this.current = "shutting down";
+    try {
+      await how();
+    } catch (error) {
+      // What doesn't shut down in order is stopped.
+      this.fail(error instanceof Error ? error : new Error(String(error)));
+      await this.work;
+      throw error;
+    }
+    if (this.state !== "shutting down") throw this.cause ?? new ClosedError(this.parts.name);
+    this.current = "shut down";
+    this.parts.suspend(new StateError(`${this.parts.name} was shut down`), "fail");
+  }
+
+  /** No more commands and no more attempts. @returns when nothing is under way any more */
+  async beginClosing(): Promise<void> {
+    this.closing = true;
+    if (this.current === "live") this.current = "closing";
+    await this.work;
+  }
+
+  /** The kernel waits until the device is closed: a program that doesn't listen learns of it by its commands. */
+  removalRequested(): void {
+    this.tell("removal");
+    if (this.listenerCount("removal") > 0 || this.current !== "live") return;
+    this.fail(new DeviceGoneError(this.parts.name, "is being removed: close it"), 0);
+  }
+
+  featureLost(feature: SetFeature, error: NvmeError): void {
+    this.tell("featureLost", feature, error);
+  }
+
+  closed(): void {
+    this.current = "closed";
+  }
+
+  /** Waits for a failure's handling. */
+  async settled(): Promise<void> {
+    await this.work;
+  }
+
+  private async handle(error: Error, attempts: number): Promise<void> {
+    const { parts, recovery } = this;
+    this.tell("failure", error);
+    await parts.stop();
+    let last = error;
+    for (let attempt = 1; attempt <= attempts && !this.closing; attempt++) {
+      parts.suspend(last, recovery.retry);
+      this.tell("recovering", attempt, last);
+      if (attempt > 1) await setTimeout(Math.min(recovery.delayMs * 2 ** (attempt - 2), MAX_DELAY_MS));
+      try {
+        await this.restart(attempt > 1);
+        this.goLive();
+        this.tell("recovered", attempt);
+        return;
+      } catch (failure) {
+        last = failure instanceof Error ? failure : new Error(String(failure));
+        await parts.stop();
+      }
+    }
+    this.goDown(error);
+  }
+
+  private async resetNow(how: () => Promise<void>, policy: RetryPolicy): Promise<void> {
+    const { parts } = this;
+    try {
+      await how();
+      parts.suspend(new NvmeResetError(parts.name), policy);
+      await this.restart(false);
+      this.goLive();
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      await parts.stop();
+      this.goDown(failure);
+      throw failure;
+    }
+  }
+
+  private async restart(hard: boolean): Promise<void> {
+    const attempt = new AbortController();
+    this.attempt = attempt;
+    try {
+      await this.parts.restart(hard, attempt.signal);
+      attempt.signal.throwIfAborted();
+    } finally {
+      this.attempt = undefined;
+    }
+  }
+
+  /** What a restart waits for is never going to come. */
+  private failAttempt(error: Error, attempt: AbortController): void {
+    if (attempt.signal.aborted) return;
+    void this.parts.stop().then(() => {
+      this.parts.suspend(error, this.recovery.retry);
+      attempt.abort(error);
+    });
+  }
+
+  private goLive(): void {
+    this.current = this.closing ? "closing" : "live";
+    this.cause = undefined;
+    this.parts.resume();
+  }
+
+  /** A listener's exception is nobody's here, and must not end what is under way. */
+  private tell<K extends keyof NvmeLifecycleEvents>(event: K, ...told: NvmeLifecycleEvents[K]): void {
+    if (lifecycleChannel.hasSubscribers) {
+      lifecycleChannel.publish({ controller: this.parts.name, event, details: told });
+    }
+    for (const listener of this.listeners(event)) {
+      try {
+        Reflect.apply(listener, this, told);
+      } catch (error) {
+        setImmediate(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  private goDown(error: Error): void {
+    this.current = "failed";
+    this.cause = error;
+    this.parts.fail(error);
+    this.tell("failed", error);
+  }
+}
+
+/** Bits 1:0 of an opcode: 10b, data comes from the controller. Such commands change nothing. */
+function onlyReads({ opcode }: NvmeCommand): boolean {
+  return (opcode & 3) === 2;
+}
+
+/** Compare and verify change nothing either. */
+const HARMLESS: ReadonlySet<number> = new Set([0x05, 0x0c]);
+
+/** Whether a command that was outstanding at a reset is sent again. */
+export function staysFor(policy: RetryPolicy, isAdmin: boolean): (command: NvmeCommand) => boolean {
+  if (policy === "fail") return () => false;
+  // What an admin command was to change may have been changed, or be the driver's own business.
+  if (isAdmin) return onlyReads;
+  if (policy === "all") return () => true;
+  return (command) => onlyReads(command) || HARMLESS.has(command.opcode);
+}

@@ -1,0 +1,91 @@
+/** How a controller is configured before it is enabled: what was asked for, as far as CAP has it. */
+import { UnsupportedError } from "../../core/errors.js";
+import { PAGE_SIZE } from "../../sys/syscalls.js";
+import { FeatureId } from "../spec/opcodes.js";
+import {
+  ArbitrationMechanism,
+  type Capabilities,
+  CommandSet,
+  CommandSetSelection,
+  ControllerConfig,
+} from "../spec/registers.js";
+import type { NvmeConfig } from "./options.js";
+
+/** Log2 of the entry sizes, as CC.IOSQES and CC.IOCQES want them. */
+const IOSQES = 6;
+const IOCQES = 4;
+/** AMS in CAP: weighted round robin with urgent priority class. */
+const AMS_WEIGHTED = 1 << 0;
+/** Arbitration burst of 2^7: no limit. */
+const BURST_UNLIMITED = 7;
+
+/** What CC is going to say. */
+export interface StartUp {
+  /** CC without EN. */
+  readonly cc: number;
+  /** CC.MPS in bytes. */
+  readonly pageBytes: number;
+  /** Queues have a priority. */
+  readonly weighted: boolean;
+  /** There are no I/O queues. */
+  readonly adminOnly: boolean;
+}
+
+/** @throws UnsupportedError naming what the controller doesn't have */
+export function planStartUp(name: string, capabilities: Capabilities, config: NvmeConfig): StartUp {
+  const pageBytes = pageSize(name, capabilities, config.memoryPageBytes);
+  const css = commandSets(name, capabilities, config.commandSets);
+  const weighted = config.arbitration !== "round-robin";
+  if (weighted && (capabilities.ams & AMS_WEIGHTED) === 0) {
+    throw new UnsupportedError(`${name} has no weighted arbitration (CAP.AMS ${capabilities.ams})`);
+  }
+  const ams = weighted ? ArbitrationMechanism.weighted : ArbitrationMechanism.roundRobin;
+  const cc =
+    (css << ControllerConfig.CSS_SHIFT) |
+    ((Math.log2(pageBytes) - 12) << ControllerConfig.MPS_SHIFT) |
+    (ams << ControllerConfig.AMS_SHIFT) |
+    (IOSQES << ControllerConfig.IOSQES_SHIFT) |
+    (IOCQES << ControllerConfig.IOCQES_SHIFT);
+  return { cc, pageBytes, weighted, adminOnly: css === CommandSetSelection.adminOnly };
+}
+
+/** Set Features (Arbitration) for these weights, which take effect at once. */
+export function arbitrationFeature({ arbitration }: NvmeConfig): { fid: number; value: number } | undefined {
+  if (arbitration === "round-robin") return undefined;
+  const { low, medium, high, burst } = arbitration;
+  const ab = burst === undefined || burst === 64 ? BURST_UNLIMITED : Math.log2(burst);
+  const value = (((high - 1) << 24) | ((medium - 1) << 16) | ((low - 1) << 8) | ab) >>> 0;
+  return { fid: FeatureId.arbitration, value };
+}
+
+function pageSize(name: string, { minPageBytes, maxPageBytes }: Capabilities, asked?: number): number {
+  if (asked === undefined) return Math.max(minPageBytes, Math.min(PAGE_SIZE, maxPageBytes));
+  if (asked < minPageBytes || asked > maxPageBytes) {
+    throw new UnsupportedError(
+      `${name} has memory pages of ${minPageBytes} to ${maxPageBytes} bytes, not ${asked}`,
+    );
+  }
+  return asked;
+}
+
+function commandSets(name: string, { css }: Capabilities, asked: NvmeConfig["commandSets"]): number {
+  const has = (bit: number): boolean => (css & bit) !== 0;
+  const refuse = (): never => {
+    throw new UnsupportedError(
+      `${name} has no ${asked === undefined ? "I/O command set" : `choice of command sets "${asked}"`} (CAP.CSS ${css})`,
+    );
+  };
+  switch (asked) {
+    case "nvm":
+      return has(CommandSet.nvm) ? CommandSetSelection.nvm : refuse();
+    case "all":
+      return has(CommandSet.allSupported) ? CommandSetSelection.allSupported : refuse();
+    case "admin":
+      // Without that choice, a controller can be left without I/O queues all the same.
+      if (has(CommandSet.adminOnly)) return CommandSetSelection.adminOnly;
+      return has(CommandSet.nvm) ? CommandSetSelection.nvm : CommandSetSelection.allSupported;
+    default:
+      if (has(CommandSet.allSupported)) return CommandSetSelection.allSupported;
+      return has(CommandSet.nvm) ? CommandSetSelection.nvm : refuse();
+  }
+}

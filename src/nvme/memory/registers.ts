@@ -1,0 +1,160 @@
+import { DeviceGoneError, TimeoutError } from "../../core/errors.js";
+import { NvmeProtocolError } from "../command/error.js";
+import {
+  type Capabilities,
+  ControllerConfig,
+  ControllerStatus,
+  decodeCapabilities,
+  NSSR_RESET,
+  NvmeRegister,
+} from "../spec/registers.js";
+
+const ALL_ONES = 0xffff_ffff;
+
+/** CSTS, decoded. */
+export interface ControllerState {
+  readonly ready: boolean;
+  /** Controller Fatal Status. */
+  readonly fatal: boolean;
+  readonly shutdownComplete: boolean;
+}
+
+/** How registers are reached: a Bar. */
+export interface RegisterAccess {
+  read32(offset: number): number;
+  read64(offset: number): bigint;
+  write32(offset: number, value: number): void;
+  write64(offset: number, value: bigint): void;
+}
+
+/** An NVMe controller's registers, and the waits on them. No wait is without a limit. */
+export class ControllerRegisters {
+  /**
+   * @param bar the register range
+   * @param name of the controller, for errors
+   */
+  constructor(
+    private readonly bar: RegisterAccess,
+    private readonly name: string,
+  ) {}
+
+  /** CAP. @throws DeviceGoneError */
+  capabilities(): Capabilities {
+    const cap = this.bar.read64(NvmeRegister.CAP);
+    if (cap === 0xffff_ffff_ffff_ffffn) throw new DeviceGoneError(this.name);
+    return decodeCapabilities(cap);
+  }
+
+  /** VS, for instance `1.4.0`. */
+  version(): string {
+    const version = this.bar.read32(NvmeRegister.VS);
+    return `${version >>> 16}.${(version >>> 8) & 0xff}.${version & 0xff}`;
+  }
+
+  /** CSTS. @throws DeviceGoneError where it reads all ones */
+  state(): ControllerState {
+    const status = this.bar.read32(NvmeRegister.CSTS);
+    if (status === ALL_ONES) throw new DeviceGoneError(this.name);
+    return {
+      ready: (status & ControllerStatus.RDY) !== 0,
+      fatal: (status & ControllerStatus.CFS) !== 0,
+      shutdownComplete: (status & ControllerStatus.SHST_MASK) === ControllerStatus.SHST_COMPLETE,
+    };
+  }
+
+  /** CC. */
+  get config(): number {
+    return this.bar.read32(NvmeRegister.CC);
+  }
+
+  set config(value: number) {
+    this.bar.write32(NvmeRegister.CC, value >>> 0);
+  }
+
+  /** AQA, ASQ and ACQ: only while the controller is disabled. */
+  setAdminQueue(entries: number, submission: bigint, completion: bigint): void {
+    this.bar.write32(NvmeRegister.AQA, (((entries - 1) << 16) | (entries - 1)) >>> 0);
+    this.bar.write64(NvmeRegister.ASQ, submission);
+    this.bar.write64(NvmeRegister.ACQ, completion);
+  }
+
+  /**
+   * Clears CC.EN and waits until the controller has stopped: from then on it touches no memory.
+   * @throws TimeoutError, DeviceGoneError
+   */
+  async disable(timeoutMs: number): Promise<void> {
+    const config = this.config;
+    this.state();
+    if ((config & ControllerConfig.EN) !== 0) this.config = config & ~ControllerConfig.EN;
+    await this.waitFor("controller stop (CSTS.RDY 0)", timeoutMs, ({ ready }) => !ready);
+  }
+
+  /**
+   * Sets CC to `config` with EN, and waits until the controller is ready.
+   * @throws TimeoutError, NvmeProtocolError where it reports a fatal status, DeviceGoneError
+   */
+  async enable(config: number, timeoutMs: number): Promise<void> {
+    this.config = config | ControllerConfig.EN;
+    await this.waitFor("controller start (CSTS.RDY 1)", timeoutMs, ({ ready, fatal }) => {
+      if (fatal) throw new NvmeProtocolError(`${this.name} reports a fatal status (CSTS.CFS) when enabled`);
+      return ready;
+    });
+  }
+
+  /**
+   * Sends the shutdown notification and waits for its end.
+   * @param abrupt power is going: no time to be orderly
+   * @throws TimeoutError, DeviceGoneError
+   */
+  async shutdown(timeoutMs: number, abrupt = false): Promise<void> {
+    const how = abrupt ? ControllerConfig.SHN_ABRUPT : ControllerConfig.SHN_NORMAL;
+    this.config = (this.config & ~ControllerConfig.SHN_MASK) | how;
+    await this.waitFor("shutdown (CSTS.SHST)", timeoutMs, ({ shutdownComplete }) => shutdownComplete);
+  }
+
+  /**
+   * Resets the whole NVM subsystem (NSSR), and waits until the controller answers and has stopped. Meanwhile its registers
+   * may read all ones.
+   * @throws TimeoutError, DeviceGoneError where it doesn't come back
+   */
+  async resetSubsystem(timeoutMs: number): Promise<void> {
+    this.bar.write32(NvmeRegister.NSSR, NSSR_RESET);
+    const end = performance.now() + timeoutMs;
+    for (;;) {
+      const last = performance.now() >= end;
+      const status = this.bar.read32(NvmeRegister.CSTS);
+      if (status !== ALL_ONES && (status & ControllerStatus.RDY) === 0) break;
+      if (last && status === ALL_ONES) throw new DeviceGoneError(this.name);
+      if (last) throw new TimeoutError(`${this.name}: NVM subsystem reset`, timeoutMs);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    // Tells next time whether there was another: cleared by writing 1.
+    this.bar.write32(NvmeRegister.CSTS, ControllerStatus.NSSRO);
+  }
+
+  /** Takes the controller memory buffer out of the controller's address space. */
+  forgetCmb(): void {
+    this.bar.write64(NvmeRegister.CMBMSC, 0n);
+  }
+
+  /** The same for the persistent memory region. */
+  forgetPmr(): void {
+    this.bar.write32(NvmeRegister.PMRMSCL, 0);
+    this.bar.write32(NvmeRegister.PMRMSCU, 0);
+  }
+
+  private async waitFor(
+    what: string,
+    timeoutMs: number,
+    done: (state: ControllerState) => boolean,
+  ): Promise<void> {
+    const end = performance.now() + timeoutMs;
+    for (let wait = 0; ; wait = 1) {
+      // Looked at once more after the time is up: the process may have been asleep.
+      const last = performance.now() >= end;
+      if (done(this.state())) return;
+      if (last) throw new TimeoutError(`${this.name}: ${what}`, timeoutMs);
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}

@@ -1,0 +1,201 @@
+import { Readable, Writable } from "node:stream";
+import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { DmaSpace } from "../../dma/space.js";
+import type { NvmeNamespace } from "./namespace.js";
+import type { ChunkOptions } from "./transfers.js";
+
+/** Options of {@link NvmeNamespace.createReadStream}. */
+export interface ReadStreamOptions extends ChunkOptions {
+  /** First logical block; 0n by default. */
+  readonly lba?: bigint | undefined;
+  /** How many; to the namespace's end by default. */
+  readonly blocks?: bigint | number | undefined;
+  /** Bytes the stream keeps ready, besides the `depth` pieces being read; one piece by default. */
+  readonly highWaterMark?: number | undefined;
+}
+
+/** Options of {@link NvmeNamespace.createWriteStream}. */
+export interface WriteStreamOptions
+  extends Pick<ChunkOptions, "depth" | "chunkBytes" | "signal" | "queue" | "fua" | "protection"> {
+  /** First logical block; 0n by default. */
+  readonly lba?: bigint | undefined;
+  /** What doesn't fill a last block: is filled up with zeros; left out, it is an error. */
+  readonly pad?: boolean | undefined;
+  /** Flush at the end, before the stream is finished. */
+  readonly flush?: boolean | undefined;
+  /** For writes: data placement identifier (FDP). */
+  readonly placement?: number | undefined;
+}
+
+const DEFAULT_CHUNK_BYTES = 128 * 1024;
+const DEFAULT_DEPTH = 8;
+const MAX_DEPTH = 1024;
+
+/** @throws ArgumentError */
+export function openReadStream(namespace: NvmeNamespace, options: ReadStreamOptions): Readable {
+  const { lba = 0n, signal, highWaterMark } = options;
+  checkU64("lba", lba);
+  assertPlainBytes(namespace);
+  const { blocks = namespace.sizeBlocks - lba } = options;
+  const chunkBytes = options.chunkBytes ?? Math.min(DEFAULT_CHUNK_BYTES, namespace.transferLimitBytes);
+  const chunks = namespace.chunks(lba, blocks, { ...options, chunkBytes });
+  const copies = copiesOf(chunks);
+  // The end of the iterator is waited for before `close`: by then the buffers have been given back.
+  return Readable.from(copies, {
+    objectMode: false,
+    highWaterMark: checkOffset("highWaterMark", highWaterMark ?? chunkBytes),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/** The stream's readers may keep what they get. */
+async function* copiesOf(chunks: ReturnType<NvmeNamespace["chunks"]>): AsyncGenerator<Buffer, void, void> {
+  for await (const { bytes } of chunks) yield Buffer.from(bytes);
+}
+
+/** @throws ArgumentError */
+export function openWriteStream(
+  namespace: NvmeNamespace,
+  dma: DmaSpace,
+  transferLimitBytes: number,
+  options: WriteStreamOptions,
+): Writable {
+  const { lba = 0n, depth = DEFAULT_DEPTH } = options;
+  checkU64("lba", lba);
+  checkInteger("depth", depth, 1, MAX_DEPTH);
+  assertPlainBytes(namespace);
+  if (lba > namespace.sizeBlocks) {
+    throw new ArgumentError(`namespace ${namespace.nsid} ends at block ${namespace.sizeBlocks}`);
+  }
+  const { blockSizeBytes } = namespace;
+  const wanted = checkOffset("chunkBytes", options.chunkBytes ?? DEFAULT_CHUNK_BYTES);
+  const chunkBytes = Math.floor(Math.min(wanted, transferLimitBytes) / blockSizeBytes) * blockSizeBytes;
+  if (chunkBytes === 0)
+    throw new ArgumentError(`chunkBytes ${wanted} is less than a block (${blockSizeBytes})`);
+  return new BlockWriter(namespace, dma, chunkBytes, lba, depth, options);
+}
+
+/** Streams carry data only. */
+function assertPlainBytes({ metadataBytes, protection, nsid }: NvmeNamespace): void {
+  if (metadataBytes === 0 || protection?.isWholeMetadata === true) return;
+  throw new ArgumentError(
+    `namespace ${nsid} transfers metadata with its blocks, which a stream of bytes has no place for: use chunks() or writeRange()`,
+  );
+}
+
+/** Collects bytes into pieces, and writes a few of them at a time. */
+class BlockWriter extends Writable {
+  /** Buffers made so far: `depth` at most. */
+  private readonly buffers: DmaBuffer[] = [];
+  private readonly free: DmaBuffer[] = [];
+  private readonly underWay = new Set<Promise<void>>();
+  private current: DmaBuffer | undefined;
+  private filled = 0;
+  private failure: unknown;
+
+  constructor(
+    private readonly namespace: NvmeNamespace,
+    private readonly dma: DmaSpace,
+    private readonly chunkBytes: number,
+    private lba: bigint,
+    private readonly depth: number,
+    private readonly options: WriteStreamOptions,
+  ) {
+    super({
+      decodeStrings: true,
+      highWaterMark: chunkBytes,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+  }
+
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.take(chunk).then(() => done(), done);
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.finish().then(() => done(), done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    void Promise.allSettled([...this.underWay]).then(() => {
+      for (const buffer of this.buffers) buffer.close();
+      done(error);
+    });
+  }
+
+  private async take(chunk: Uint8Array): Promise<void> {
+    for (let at = 0; at < chunk.length; ) {
+      this.current ??= await this.room();
+      // Destroyed while it waited: the buffers are gone, or about to go.
+      if (this.destroyed) return;
+      const count = Math.min(chunk.length - at, this.chunkBytes - this.filled);
+      this.current.bytes.set(chunk.subarray(at, at + count), this.filled);
+      this.filled += count;
+      at += count;
+      if (this.filled === this.chunkBytes) this.send();
+    }
+  }
+
+  private async finish(): Promise<void> {
+    const { blockSizeBytes } = this.namespace;
+    const rest = this.filled % blockSizeBytes;
+    if (rest > 0) {
+      if (this.options.pad !== true) {
+        throw new ArgumentError(`the stream ended ${rest} bytes into a block of ${blockSizeBytes}`);
+      }
+      const end = this.filled + blockSizeBytes - rest;
+      this.current?.bytes.fill(0, this.filled, end);
+      this.filled = end;
+    }
+    if (this.filled > 0) this.send();
+    await Promise.all(this.underWay);
+    if (this.failure !== undefined) throw this.failure;
+    if (this.options.flush === true) await this.namespace.flush();
+  }
+
+  /** A buffer to fill, as soon as there is one. */
+  private async room(): Promise<DmaBuffer> {
+    for (;;) {
+      if (this.failure !== undefined) throw this.failure;
+      const buffer = this.free.pop();
+      if (buffer !== undefined) return buffer;
+      if (this.buffers.length < this.depth) {
+        const fresh = this.dma.alloc(this.chunkBytes);
+        this.buffers.push(fresh);
+        return fresh;
+      }
+      await Promise.race(this.underWay);
+    }
+  }
+
+  /** Writes what has been collected. @throws ArgumentError beyond the namespace's end */
+  private send(): void {
+    const { current: buffer, filled, namespace } = this;
+    if (buffer === undefined) return;
+    const blocks = BigInt(filled / namespace.blockSizeBytes);
+    if (this.lba + blocks > namespace.sizeBlocks) {
+      throw new ArgumentError(
+        `namespace ${namespace.nsid} ends at block ${namespace.sizeBlocks}: no room for more`,
+      );
+    }
+    const { queue, fua, protection, placement } = this.options;
+    const writing = namespace
+      .write(this.lba, buffer, { length: filled, queue, fua, protection, placement })
+      .then(
+        () => {
+          this.free.push(buffer);
+        },
+        (error: unknown) => {
+          this.failure ??= error;
+          this.destroy(error instanceof Error ? error : new Error(String(error)));
+        },
+      )
+      .finally(() => this.underWay.delete(writing));
+    this.underWay.add(writing);
+    this.lba += blocks;
+    this.current = undefined;
+    this.filled = 0;
+  }
+}

@@ -1,0 +1,251 @@
+/** Ranges longer than one command carries: cut into commands, a few of which are under way at a time. */
+
+import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { DmaSpace } from "../../dma/space.js";
+import { type CommandData, cutData, type DataList, dataBytes } from "../command/data-ranges.js";
+import type { BlockFormat } from "./block-format.js";
+import { type IoOptions, ioFields, metadataOf, type ProtectionOptions } from "./io-options.js";
+
+/** Options of {@link NvmeNamespace.readRange} and {@link NvmeNamespace.writeRange}. */
+export interface RangeOptions extends IoOptions {
+  /** Commands under way at a time, 1 to 1024. 8 by default. */
+  readonly depth?: number | undefined;
+  /** Bytes of one command, rounded down to whole blocks; as many as one carries by default. */
+  readonly chunkBytes?: number | undefined;
+  /** Ends it: no further command is submitted, and those under way are waited for. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of {@link NvmeNamespace.chunks}. */
+export interface ChunkOptions
+  extends Pick<
+    RangeOptions,
+    "depth" | "chunkBytes" | "signal" | "queue" | "fua" | "limitedRetry" | "protection"
+  > {}
+
+/** A piece of what is read. */
+export interface NvmeChunk {
+  readonly lba: bigint;
+  readonly blocks: number;
+  /** The data, with the metadata behind each block where the namespace transfers it there. Valid until the next piece. */
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
+  /** The metadata, where it is transferred separately. Valid until the next piece. */
+  readonly metadata: Uint8Array<SharedArrayBuffer> | undefined;
+}
+
+/** What moves the pieces. */
+export interface Mover {
+  readonly namespace: { readonly nsid: number; readonly sizeBlocks: bigint };
+  readonly format: BlockFormat;
+  readonly dma: DmaSpace;
+  readonly maxTransferBytes: number;
+  move(lba: bigint, data: CommandData, options: IoOptions): Promise<unknown>;
+}
+
+const DEFAULT_DEPTH = 8;
+const MAX_DEPTH = 1024;
+/** NLB is a 16-bit field. */
+const MAX_BLOCKS = 65_536;
+
+/** How a range is cut. */
+interface Plan {
+  readonly bytesPerBlock: number;
+  readonly blocksPerCommand: number;
+  readonly depth: number;
+  readonly strips: boolean;
+}
+
+/** @throws ArgumentError */
+function planOf(mover: Mover, lba: bigint, options: RangeOptions): Plan {
+  const { format, maxTransferBytes } = mover;
+  checkU64("lba", lba);
+  const { strips } = ioFields(format, lba, options);
+  const bytesPerBlock = format.blockSizeBytes + (format.extended && !strips ? format.metadataBytes : 0);
+  const depth = checkInteger("depth", options.depth ?? DEFAULT_DEPTH, 1, MAX_DEPTH);
+  const most = Math.min(
+    maxTransferBytes,
+    MAX_BLOCKS * bytesPerBlock,
+    checkOffset("chunkBytes", options.chunkBytes ?? maxTransferBytes),
+  );
+  const blocksPerCommand = Math.floor(most / bytesPerBlock);
+  if (blocksPerCommand === 0) {
+    throw new ArgumentError(`${most} bytes a command are less than a block (${bytesPerBlock})`);
+  }
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
+    throw new ArgumentError("signal must be an AbortSignal");
+  }
+  return { bytesPerBlock, blocksPerCommand, depth, strips };
+}
+
+function assertInside({ nsid, sizeBlocks }: Mover["namespace"], lba: bigint, blocks: bigint): void {
+  if (lba + blocks > sizeBlocks) {
+    throw new ArgumentError(
+      `namespace ${nsid} ends at block ${sizeBlocks}: ${blocks} from ${lba} on lie outside`,
+    );
+  }
+}
+
+/** See {@link NvmeNamespace.readRange}. */
+export async function transferRange(
+  mover: Mover,
+  lba: bigint,
+  given: DmaBuffer | DataList,
+  options: RangeOptions,
+): Promise<void> {
+  const { depth: _, chunkBytes: __, signal, offset, length, metadata, ...rest } = options;
+  const plan = planOf(mover, lba, options);
+  const data = wholeOf(given, offset, length);
+  const bytes = dataBytes(data);
+  if (!(bytes > 0 && bytes % plan.bytesPerBlock === 0)) {
+    throw new ArgumentError(`length ${bytes} is not a multiple of the block size ${plan.bytesPerBlock}`);
+  }
+  const blocks = bytes / plan.bytesPerBlock;
+  assertInside(mover.namespace, lba, BigInt(blocks));
+  const { metadataBytes } = mover.format;
+  const allMetadata = metadataOf(mover.format, plan.strips, blocks, metadata);
+  let at = 0;
+  let failed = false;
+  const run = async (): Promise<void> => {
+    while (at < blocks && !failed) {
+      signal?.throwIfAborted();
+      const from = at;
+      const count = Math.min(plan.blocksPerCommand, blocks - from);
+      at += count;
+      try {
+        await mover.move(
+          lba + BigInt(from),
+          cutData(data, from * plan.bytesPerBlock, count * plan.bytesPerBlock),
+          {
+            ...rest,
+            protection: advanced(mover.format, rest.protection, from),
+            metadata: allMetadata && cutData(allMetadata, from * metadataBytes, count * metadataBytes),
+          },
+        );
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
+  };
+  const runs = Array.from({ length: Math.min(plan.depth, Math.ceil(blocks / plan.blocksPerCommand)) }, run);
+  // All of them end before anybody is told: afterwards the buffers are free.
+  const outcomes = await Promise.allSettled(runs);
+  for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
+}
+
+function wholeOf(given: DmaBuffer | DataList, offset?: number, length?: number): CommandData {
+  if ("sizeBytes" in given) {
+    const at = checkOffset("offset", offset ?? 0);
+    return { buffer: given, offset: at, length: length ?? given.sizeBytes - at };
+  }
+  if (offset !== undefined || length !== undefined) {
+    throw new ArgumentError("offset and length belong to a buffer; a list of ranges has its own");
+  }
+  return given;
+}
+
+/** A reference tag counts up from the first block of the range. */
+function advanced(
+  { protection }: BlockFormat,
+  options: ProtectionOptions | undefined,
+  blocks: number,
+): ProtectionOptions | undefined {
+  if (options?.referenceTag === undefined || protection === undefined || protection.format.type === 3) {
+    return options;
+  }
+  const mask = (1n << BigInt(protection.referenceTagBits)) - 1n;
+  return { ...options, referenceTag: (options.referenceTag + BigInt(blocks)) & mask };
+}
+
+/** See {@link NvmeNamespace.chunks}. Arguments are checked at once. */
+export function readChunks(
+  mover: Mover,
+  lba: bigint,
+  blocks: bigint | number,
+  options: ChunkOptions,
+): AsyncGenerator<NvmeChunk, void, void> {
+  const plan = planOf(mover, lba, options);
+  const total =
+    typeof blocks === "bigint" ? checkU64("blocks", blocks) : BigInt(checkOffset("blocks", blocks));
+  assertInside(mover.namespace, lba, total);
+  return chunksOf(mover, lba, total, plan, options);
+}
+
+/** One piece under way, or waiting to be looked at. */
+interface Slot {
+  readonly data: DmaBuffer;
+  readonly metadata: DmaBuffer | undefined;
+  lba: bigint;
+  blocks: number;
+  done: Promise<unknown>;
+}
+
+async function* chunksOf(
+  mover: Mover,
+  lba: bigint,
+  total: bigint,
+  plan: Plan,
+  options: ChunkOptions,
+): AsyncGenerator<NvmeChunk, void, void> {
+  const { signal, queue, fua, limitedRetry, protection } = options;
+  const { bytesPerBlock, blocksPerCommand, strips } = plan;
+  const { format, dma } = mover;
+  const bySelf = format.metadataBytes > 0 && !format.extended && !strips;
+  const slots: Slot[] = [];
+  let started = 0n;
+  /** Starts the next piece in a slot. */
+  const start = (slot: Slot): boolean => {
+    if (started === total) return false;
+    const left = total - started;
+    const count = left < BigInt(blocksPerCommand) ? Number(left) : blocksPerCommand;
+    slot.lba = lba + started;
+    slot.blocks = count;
+    const metadata = slot.metadata && {
+      buffer: slot.metadata,
+      offset: 0,
+      length: count * format.metadataBytes,
+    };
+    slot.done = mover.move(
+      slot.lba,
+      { buffer: slot.data, offset: 0, length: count * bytesPerBlock },
+      { queue, fua, limitedRetry, metadata, protection: advanced(format, protection, Number(started)) },
+    );
+    // Looked at when its turn comes.
+    slot.done.catch(() => {});
+    started += BigInt(count);
+    return true;
+  };
+  try {
+    const pieces = Number((total + BigInt(blocksPerCommand) - 1n) / BigInt(blocksPerCommand));
+    const waiting: Slot[] = [];
+    for (let i = 0; i < Math.min(plan.depth, pieces); i++) {
+      const data = dma.alloc(blocksPerCommand * bytesPerBlock);
+      const slot: Slot = { data, metadata: undefined, lba, blocks: 0, done: Promise.resolve() };
+      slots.push(slot);
+      const whole = bySelf ? { ...slot, metadata: dma.alloc(blocksPerCommand * format.metadataBytes) } : slot;
+      slots[i] = whole;
+      start(whole);
+      waiting.push(whole);
+    }
+    for (let slot = waiting.shift(); slot !== undefined; slot = waiting.shift()) {
+      signal?.throwIfAborted();
+      await slot.done;
+      signal?.throwIfAborted();
+      yield {
+        lba: slot.lba,
+        blocks: slot.blocks,
+        bytes: slot.data.view(0, slot.blocks * bytesPerBlock),
+        metadata: slot.metadata?.view(0, slot.blocks * format.metadataBytes),
+      };
+      if (start(slot)) waiting.push(slot);
+    }
+  } finally {
+    await Promise.allSettled(slots.map(({ done }) => done));
+    for (const { data, metadata } of slots) {
+      data.close();
+      metadata?.close();
+    }
+  }
+}

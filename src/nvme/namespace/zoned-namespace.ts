@@ -1,0 +1,378 @@
+import { checkInteger, checkU64 } from "../../core/check.js";
+import { ArgumentError, UnsupportedError } from "../../core/errors.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { DataList } from "../command/data-ranges.js";
+import { NamespaceDescriptor } from "../spec/identify.js";
+import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from "../spec/opcodes.js";
+import {
+  identifyZonedController,
+  identifyZonedNamespace,
+  ZONE_DESCRIPTOR_BYTES,
+  ZONE_REPORT_HEADER_BYTES,
+  ZoneState,
+  zoneDescriptor,
+  zoneReportHeader,
+} from "../spec/zoned.js";
+import type { IoOptions } from "./io-options.js";
+import {
+  type CommandTarget,
+  identifyBlocks,
+  lbaFormatIndex,
+  NvmeNamespace,
+  readIdentify,
+} from "./namespace.js";
+
+import type { WriteStreamOptions } from "./streams.js";
+import type { RangeOptions } from "./transfers.js";
+
+/** Zone states under the specification's names. */
+export type ZoneStateName = keyof typeof ZoneState;
+
+/** One zone, as a report describes it. */
+export interface Zone {
+  /** First logical block (ZSLBA). */
+  readonly lba: bigint;
+  readonly state: ZoneStateName;
+  /** Blocks that can be written, from the first on (ZCAP). */
+  readonly capacityBlocks: bigint;
+  /** Where the next write has to go (WP); undefined where the zone takes none. */
+  readonly writePointer: bigint | undefined;
+  /** Zone Attributes (ZA) and their information (ZAI). */
+  readonly attributes: number;
+  readonly attributesInformation: number;
+  /** Zone Descriptor Extension, where the report was to have it and the zone has one. */
+  readonly extension: Uint8Array | undefined;
+}
+
+/** Options of {@link ZonedNamespace.zones}. */
+export interface ZoneReportOptions {
+  /** From the zone with this block on; from the first one by default. */
+  readonly from?: bigint | undefined;
+  /** Zones in this state only. */
+  readonly state?: ZoneStateName | undefined;
+  /** With the descriptor extensions. */
+  readonly extensions?: boolean | undefined;
+  /** Zones asked for by one command; as many as a page or two have room for, by default. */
+  readonly zonesPerReport?: number | undefined;
+}
+
+/** A zone by its first block, or all to which the action applies. */
+export type ZoneChoice = bigint | "all";
+
+const SELECT_ALL = 1 << 8;
+const PARTIAL_REPORT = 1 << 16;
+/** Zone Append, CDW12: with protection of type 1, the controller puts the block's own reference tag in. */
+const PIREMAP = 1 << 25;
+/** ZA: the extension is valid. */
+const ZA_EXTENSION_VALID = 1 << 7;
+const NO_WRITE_POINTER = 0xffff_ffff_ffff_ffffn;
+const UNLIMITED = 0xffff_ffff;
+const DEFAULT_REPORT_BYTES = 8192;
+
+/** What reports can be limited to (ZRASF). */
+const reportFilters: Readonly<Record<ZoneStateName, number>> = {
+  empty: 1,
+  implicitlyOpened: 2,
+  explicitlyOpened: 3,
+  closed: 4,
+  full: 5,
+  readOnly: 6,
+  offline: 7,
+};
+
+const stateNames = new Map<number, ZoneStateName>(
+  (Object.keys(ZoneState) as ZoneStateName[]).map((name) => [ZoneState[name], name]),
+);
+
+/** What a zoned namespace says of itself. */
+interface ZonedShape {
+  readonly zoneSizeBlocks: bigint;
+  readonly extensionBytes: number;
+  readonly maxOpenZones: number | undefined;
+  readonly maxActiveZones: number | undefined;
+  readonly appendLimitBytes: number;
+  readonly crossesZones: boolean;
+}
+
+/** A namespace of zones, each of which is written from its start to its end (Zoned Namespace Command Set 1.x). */
+export class ZonedNamespace extends NvmeNamespace {
+  /** Blocks from one zone's start to the next one's. */
+  readonly zoneSizeBlocks: bigint;
+  readonly zoneCount: number;
+  /** Zones that can be open, or open and closed, at a time; undefined is no limit. */
+  readonly maxOpenZones: number | undefined;
+  readonly maxActiveZones: number | undefined;
+  /** Longest append (ZASL) in bytes. */
+  readonly appendLimitBytes: number;
+  /** Bytes of a zone descriptor extension; 0 is none. */
+  readonly extensionBytes: number;
+  /** Reads may go over the end of a zone. */
+  readonly readsCrossZones: boolean;
+
+  private constructor(
+    controller: CommandTarget,
+    nsid: number,
+    { identify, format }: Awaited<ReturnType<typeof identifyBlocks>>,
+    shape: ZonedShape,
+  ) {
+    super(controller, nsid, identify, format);
+    this.zoneSizeBlocks = shape.zoneSizeBlocks;
+    this.zoneCount = Number(this.sizeBlocks / shape.zoneSizeBlocks);
+    this.maxOpenZones = shape.maxOpenZones;
+    this.maxActiveZones = shape.maxActiveZones;
+    this.appendLimitBytes = shape.appendLimitBytes;
+    this.extensionBytes = shape.extensionBytes;
+    this.readsCrossZones = shape.crossesZones;
+  }
+
+  /** See {@link NvmeController.zonedNamespace}. */
+  static override async open(controller: CommandTarget, nsid: number): Promise<ZonedNamespace> {
+    const known = await identifyBlocks(controller, nsid);
+    if ((await commandSetOf(controller, nsid)) !== CommandSet.zoned) {
+      throw new UnsupportedError(`namespace ${nsid} is not zoned`);
+    }
+    const page = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, nsid, CommandSet.zoned);
+    const { mar, mor, ozcs, lbafe } = identifyZonedNamespace.decode(page);
+    const format = lbafe[lbaFormatIndex(known.identify)];
+    if (format === undefined || format.zoneSizeBlocks === 0n) {
+      throw new UnsupportedError(`namespace ${nsid} has zones of no size`);
+    }
+    const controllerPage = await readIdentify(
+      controller,
+      IdentifyCns.controllerForCommandSet,
+      0,
+      CommandSet.zoned,
+    );
+    const { zasl } = identifyZonedController.decode(controllerPage);
+    const { maxTransferBytes, capabilities } = controller;
+    return new ZonedNamespace(controller, nsid, known, {
+      zoneSizeBlocks: format.zoneSizeBlocks,
+      extensionBytes: format.extensionBytes,
+      maxOpenZones: mor === UNLIMITED ? undefined : mor + 1,
+      maxActiveZones: mar === UNLIMITED ? undefined : mar + 1,
+      appendLimitBytes:
+        zasl === 0 ? maxTransferBytes : Math.min(maxTransferBytes, 2 ** zasl * capabilities.minPageBytes),
+      crossesZones: (ozcs & 1) !== 0,
+    });
+  }
+
+  /**
+   * The zones in order, as they are when each command reports them.
+   * @throws ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   */
+  zones(options: ZoneReportOptions = {}): AsyncGenerator<Zone, void, void> {
+    const { from = 0n, state, extensions = false, zonesPerReport } = options;
+    checkU64("from", from);
+    if (from >= this.sizeBlocks) throw new ArgumentError(`namespace ${this.nsid} ends at ${this.sizeBlocks}`);
+    const filter = state === undefined ? 0 : reportFilters[state];
+    if (filter === undefined) throw new ArgumentError(`there is no zone state ${JSON.stringify(state)}`);
+    const each = ZONE_DESCRIPTOR_BYTES + (extensions ? this.extensionBytes : 0);
+    const most = Math.floor((this.controller.maxTransferBytes - ZONE_REPORT_HEADER_BYTES) / each);
+    const usual = Math.max(1, Math.floor((DEFAULT_REPORT_BYTES - ZONE_REPORT_HEADER_BYTES) / each));
+    const room = checkInteger("zonesPerReport", zonesPerReport ?? Math.min(usual, most), 1, most);
+    return this.report(from, filter, extensions && this.extensionBytes > 0, room, each);
+  }
+
+  /**
+   * How many zones there are in a state, or in all, from a block on.
+   * @throws as zones()
+   */
+  async countZones(state?: ZoneStateName, from = 0n): Promise<number> {
+    checkU64("from", from);
+    const filter = state === undefined ? 0 : reportFilters[state];
+    const bytes = await this.receive(
+      from,
+      ZoneReceiveAction.report | (filter << 8),
+      ZONE_REPORT_HEADER_BYTES,
+    );
+    return Number(zoneReportHeader.decode(bytes).zones);
+  }
+
+  /** The zone that a block is in. @throws as zones() */
+  async zone(lba: bigint): Promise<Zone> {
+    for await (const zone of this.zones({ from: lba, extensions: true, zonesPerReport: 1 })) return zone;
+    throw new ArgumentError(`there is no zone at block ${lba}`);
+  }
+
+  /**
+   * Writes blocks to a zone, at the place the controller chooses.
+   * @param zone first block of the zone
+   * @returns the first block they were written to
+   * @throws as write(), and ArgumentError for more than `appendLimitBytes`
+   */
+  async append(zone: bigint, source: DmaBuffer | DataList, options: IoOptions = {}): Promise<bigint> {
+    this.checkZone(zone);
+    const { protection } = this;
+    const remap = protection?.format.type === 1 ? PIREMAP : 0;
+    const { dw0, dw1 } = await this.transfer(
+      IoOpcode.zoneAppend,
+      zone,
+      source,
+      options,
+      remap,
+      this.appendLimitBytes,
+    );
+    return (BigInt(dw1) << 32n) | BigInt(dw0);
+  }
+
+  /** Within a zone, one command after the other: their order is what counts here. @throws as readRange() */
+  override async writeRange(
+    lba: bigint,
+    source: DmaBuffer | DataList,
+    options: RangeOptions = {},
+  ): Promise<void> {
+    await super.writeRange(lba, source, { ...options, depth: 1 });
+  }
+
+  /** Within a zone, one command after the other. */
+  override createWriteStream(
+    options: WriteStreamOptions = {},
+  ): ReturnType<NvmeNamespace["createWriteStream"]> {
+    return super.createWriteStream({ ...options, depth: 1 });
+  }
+
+  /** Opens a zone, or all that are closed. @throws as zones() */
+  async openZone(zone: ZoneChoice): Promise<void> {
+    await this.act("open", ZoneAction.open, zone);
+  }
+
+  /** Closes a zone, or all that are open. @throws as zones() */
+  async closeZone(zone: ZoneChoice): Promise<void> {
+    await this.act("close", ZoneAction.close, zone);
+  }
+
+  /** Makes a zone full, or all that are open or closed. @throws as zones() */
+  async finishZone(zone: ZoneChoice): Promise<void> {
+    await this.act("finish", ZoneAction.finish, zone);
+  }
+
+  /** Empties a zone, or all that hold anything. @throws as zones() */
+  async resetZone(zone: ZoneChoice): Promise<void> {
+    await this.act("reset", ZoneAction.reset, zone);
+  }
+
+  /** Takes a read-only zone out of use, or all of them. @throws as zones() */
+  async offlineZone(zone: ZoneChoice): Promise<void> {
+    await this.act("offline", ZoneAction.offline, zone);
+  }
+
+  /**
+   * Writes the descriptor extension of an empty zone, which becomes closed.
+   * @param extension of `extensionBytes`
+   * @throws as zones(), UnsupportedError where zones have no extension
+   */
+  async setZoneExtension(zone: bigint, extension: Uint8Array): Promise<void> {
+    this.checkZone(zone);
+    if (this.extensionBytes === 0) {
+      throw new UnsupportedError(`namespace ${this.nsid} has no zone descriptor extensions`);
+    }
+    if (extension.length !== this.extensionBytes) {
+      throw new ArgumentError(`a zone descriptor extension has ${this.extensionBytes} bytes here`);
+    }
+    const buffer = this.controller.dma.alloc(this.extensionBytes);
+    try {
+      buffer.bytes.set(extension);
+      await this.controller.submitIo({
+        name: "set zone descriptor extension",
+        opcode: IoOpcode.zoneManagementSend,
+        nsid: this.nsid,
+        cdw10: Number(zone & 0xffff_ffffn),
+        cdw11: Number(zone >> 32n),
+        cdw13: ZoneAction.setExtension,
+        data: { buffer },
+      });
+    } finally {
+      buffer.close();
+    }
+  }
+
+  private async *report(
+    from: bigint,
+    filter: number,
+    extended: boolean,
+    room: number,
+    each: number,
+  ): AsyncGenerator<Zone, void, void> {
+    const action = extended ? ZoneReceiveAction.extendedReport : ZoneReceiveAction.report;
+    for (let next = from; next < this.sizeBlocks; ) {
+      const sizeBytes = ZONE_REPORT_HEADER_BYTES + room * each;
+      const bytes = await this.receive(next, action | (filter << 8) | PARTIAL_REPORT, sizeBytes);
+      const count = Math.min(room, Number(zoneReportHeader.decode(bytes).zones));
+      for (let i = 0; i < count; i++) {
+        const at = ZONE_REPORT_HEADER_BYTES + i * each;
+        const zone = this.decode(bytes.subarray(at, at + each), extended);
+        next = zone.lba + this.zoneSizeBlocks;
+        yield zone;
+      }
+      if (count < room) return;
+    }
+  }
+
+  private decode(bytes: Uint8Array, extended: boolean): Zone {
+    const { zs, za, zai, zcap, zslba, wp } = zoneDescriptor.decode(bytes);
+    return {
+      lba: zslba,
+      // A state from a later specification: it can't be written, so far as we know.
+      state: stateNames.get(zs) ?? "readOnly",
+      capacityBlocks: zcap,
+      writePointer: wp === NO_WRITE_POINTER || zs === ZoneState.full ? undefined : wp,
+      attributes: za,
+      attributesInformation: zai,
+      extension: extended && (za & ZA_EXTENSION_VALID) !== 0 ? bytes.slice(ZONE_DESCRIPTOR_BYTES) : undefined,
+    };
+  }
+
+  /** Zone Management Receive. */
+  private async receive(lba: bigint, cdw13: number, sizeBytes: number): Promise<Uint8Array> {
+    const buffer = this.controller.dma.alloc(sizeBytes);
+    try {
+      await this.controller.submitIo({
+        name: "zone report",
+        opcode: IoOpcode.zoneManagementReceive,
+        nsid: this.nsid,
+        cdw10: Number(lba & 0xffff_ffffn),
+        cdw11: Number(lba >> 32n),
+        cdw12: sizeBytes / 4 - 1,
+        cdw13,
+        data: { buffer },
+      });
+      return buffer.bytes.slice(0, sizeBytes);
+    } finally {
+      buffer.close();
+    }
+  }
+
+  private async act(name: string, action: number, zone: ZoneChoice): Promise<void> {
+    const lba = zone === "all" ? 0n : this.checkZone(zone);
+    await this.controller.submitIo({
+      name: `zone ${name}`,
+      opcode: IoOpcode.zoneManagementSend,
+      nsid: this.nsid,
+      cdw10: Number(lba & 0xffff_ffffn),
+      cdw11: Number(lba >> 32n),
+      cdw13: action | (zone === "all" ? SELECT_ALL : 0),
+    });
+  }
+
+  /** @throws ArgumentError where no zone starts there */
+  private checkZone(lba: bigint): bigint {
+    checkU64("zone", lba);
+    if (lba >= this.sizeBlocks || lba % this.zoneSizeBlocks !== 0n) {
+      throw new ArgumentError(`no zone starts at block ${lba}: they are ${this.zoneSizeBlocks} blocks each`);
+    }
+    return lba;
+  }
+}
+
+/** The I/O command set of a namespace (CNS 03h); NVM where it doesn't say. */
+async function commandSetOf(controller: CommandTarget, nsid: number): Promise<number> {
+  const page = await readIdentify(controller, IdentifyCns.namespaceDescriptors, nsid);
+  const { type, bytes } = NamespaceDescriptor.commandSet;
+  for (let at = 0; at + 4 < page.length; ) {
+    const length = page[at + 1] ?? 0;
+    if (length === 0) break;
+    if (page[at] === type && length === bytes) return page[at + 4] ?? 0;
+    at += 4 + length;
+  }
+  return CommandSet.nvm;
+}

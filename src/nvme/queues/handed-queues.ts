@@ -1,0 +1,76 @@
+/**
+ * A submission queue and its completion queue in another thread. One thread at a time has them: the one that made them, or
+ * the one that took them.
+ */
+import { StateError } from "../../core/errors.js";
+import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
+import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
+
+/** First word of the shared state: who has the queues. The others: tail, head, phase. */
+export const HandOver = {
+  home: 0,
+  /** On its way, not taken yet. */
+  sent: 1,
+  taken: 2,
+  /** Given back, not taken back yet. */
+  returned: 3,
+  /** The controller has stopped. */
+  gone: 4,
+} as const;
+
+/** What is posted to a worker: plain data, whose arrays lie in shared memory. */
+export interface HandedOver {
+  readonly sqid: number;
+  readonly cqid: number;
+  readonly sqWords: Uint32Array;
+  readonly cqWords: Uint32Array;
+  readonly doorbells: Uint32Array;
+  readonly sqDoorbell: number;
+  readonly cqDoorbell: number;
+  readonly state: Int32Array;
+}
+
+/** The queues in the thread that drives them. Data lies in buffers that were shared with it (`buffer.share()`). */
+export class HandedQueues {
+  readonly submission: SubmissionQueue;
+  readonly completion: CompletionQueue;
+  private readonly state: Int32Array;
+
+  private constructor(handed: HandedOver) {
+    const { sqid, cqid, sqWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
+    this.state = state;
+    this.submission = new SubmissionQueue(sqid, sqWords.length / SQE_WORDS, sqWords, doorbells, sqDoorbell);
+    this.completion = new CompletionQueue(cqid, cqWords.length / CQE_WORDS, cqWords, doorbells, cqDoorbell);
+    this.submission.moveTo(state[1] ?? 0);
+    this.completion.moveTo(state[2] ?? 0, state[3] ?? 1);
+  }
+
+  /** In the worker: what `handOver()` made and a message brought. @throws StateError where another took them, or they are gone */
+  static take(handed: HandedOver): HandedQueues {
+    const before = Atomics.compareExchange(handed.state, 0, HandOver.sent, HandOver.taken);
+    if (before !== HandOver.sent) {
+      throw new StateError(
+        `the queues ${handed.sqid} and ${handed.cqid} are not to be taken (state ${before})`,
+      );
+    }
+    return new HandedQueues(handed);
+  }
+
+  /** Whether they still are this thread's: no more when the controller was stopped. To be asked now and then while waiting. */
+  get isMine(): boolean {
+    return Atomics.load(this.state, 0) === HandOver.taken;
+  }
+
+  /** To their owner, who has to take them back. Nothing may be outstanding; not to be used any more. @throws StateError */
+  giveBack(): void {
+    const { head, phase } = this.completion.position;
+    this.submission.ring();
+    this.completion.ring();
+    this.state[1] = this.submission.position;
+    this.state[2] = head;
+    this.state[3] = phase;
+    if (Atomics.compareExchange(this.state, 0, HandOver.taken, HandOver.returned) !== HandOver.taken) {
+      throw new StateError("these queues are not this thread's");
+    }
+  }
+}

@@ -1,0 +1,309 @@
+import { checkInteger } from "../../core/check.js";
+import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { DataRange, NvmeCommand, NvmeCompletion } from "../command/command.js";
+import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
+import { QueueFlag, QueuePriority } from "../spec/queues.js";
+import type { RingBuffers } from "./queue-memory.js";
+import type { QueuePair } from "./queue-pair.js";
+import type { ShadowDoorbells } from "./shadow-doorbells.js";
+import type { QueueStatistics } from "./statistics.js";
+
+/** Options of {@link NvmeController.createQueuePair}. */
+export interface QueueOptions {
+  /** Size in entries, one of which stays empty; as the controller's other queues by default. */
+  readonly entries?: number | undefined;
+  /** Interrupt vector; left out, the vectors go round. */
+  readonly vector?: number | undefined;
+  /** Only where arbitration is weighted. */
+  readonly priority?: keyof typeof QueuePriority | undefined;
+  /** Where the rings lie: buffers of the caller, which stay in use until the queue is deleted. */
+  readonly memory?: RingBuffers | undefined;
+}
+
+/** An I/O queue pair of a controller, as programs see it. */
+export interface NvmeQueue {
+  /** Queue identifier, the same of both queues. */
+  readonly id: number;
+  /** Entries of each of the two; one less can be outstanding. */
+  readonly entries: number;
+  /** Interrupt vector. */
+  readonly vector: number;
+  readonly priority: keyof typeof QueuePriority | undefined;
+  /** Commands handed to the controller and not completed. */
+  readonly outstanding: number;
+  /** Counts commands and bytes and measures latency from now on, if it doesn't already: some 100 ns for each command. */
+  collectStatistics(): QueueStatistics;
+  /** No more of it: costs nothing any more. */
+  endStatistics(): void;
+}
+
+/** What is needed of the controller. */
+export interface QueueHost {
+  readonly name: string;
+  readonly maxQueueEntries: number;
+  readonly pageBytes: number;
+  /** Interrupt vectors switched on; 0 where completions are polled for. */
+  readonly vectorCount: number;
+  readonly weighted: boolean;
+  /** Doorbells in memory, where they are in use. */
+  shadow(): ShadowDoorbells | undefined;
+  admin(command: NvmeCommand): Promise<NvmeCompletion>;
+  makePair(id: number, entries: number, memory: RingBuffers | undefined): QueuePair;
+}
+
+/** One pair, and how it is made again after a reset. */
+class IoQueue implements NvmeQueue {
+  isDeleted = false;
+
+  constructor(
+    readonly owner: IoQueues,
+    readonly pair: QueuePair,
+    readonly vector: number,
+    readonly priority: keyof typeof QueuePriority | undefined,
+  ) {}
+
+  get id(): number {
+    return this.pair.id;
+  }
+
+  get entries(): number {
+    return this.pair.entries;
+  }
+
+  get outstanding(): number {
+    return this.pair.outstanding;
+  }
+
+  collectStatistics(): QueueStatistics {
+    return this.pair.collectStatistics();
+  }
+
+  endStatistics(): void {
+    this.pair.endStatistics();
+  }
+}
+
+/** The I/O queue pairs of a controller: made and deleted by command, and found again by interrupt vector. */
+export class IoQueues {
+  private list: readonly IoQueue[] = [];
+  private pairs: readonly QueuePair[] = [];
+  private turn = 0;
+  /** Most that the controller has given; known after negotiate(). */
+  private granted = 0;
+  /** Being made: their ids are taken. */
+  private readonly inMaking = new Set<number>();
+
+  constructor(
+    private readonly host: QueueHost,
+    private readonly defaultEntries: number,
+  ) {}
+
+  get all(): readonly NvmeQueue[] {
+    return this.list;
+  }
+
+  /** How many there can be. */
+  get limit(): number {
+    return this.granted;
+  }
+
+  /** Where the next command goes: round the queues. */
+  next(): QueuePair | undefined {
+    const { pairs } = this;
+    if (pairs.length < 2) return pairs[0];
+    if (++this.turn >= pairs.length) this.turn = 0;
+    return pairs[this.turn];
+  }
+
+  /** @throws ArgumentError where it is another controller's, or was deleted */
+  pairOf(queue: NvmeQueue): QueuePair {
+    if (queue instanceof IoQueue && queue.owner === this && !queue.isDeleted) return queue.pair;
+    throw new ArgumentError("this is no queue of this controller, or one that was deleted");
+  }
+
+  each(act: (pair: QueuePair) => void): void {
+    for (const { pair } of this.list) act(pair);
+  }
+
+  /** Takes what has completed on the queues of one vector. */
+  reap(vector: number): void {
+    for (const queue of this.list) if (queue.vector === vector) queue.pair.reap();
+  }
+
+  /**
+   * Asks for so many queues (Set Features, Number of Queues), before the first is made.
+   * @throws NvmeError, TimeoutError, DeviceGoneError
+   */
+  async negotiate(wanted: number): Promise<void> {
+    const zeroBased = Math.max(1, wanted) - 1;
+    const { dw0 } = await this.host.admin({
+      name: "Set Features (Number of Queues)",
+      opcode: AdminOpcode.setFeatures,
+      cdw10: FeatureId.numberOfQueues,
+      cdw11: ((zeroBased << 16) | zeroBased) >>> 0,
+    });
+    this.granted = Math.min((dw0 & 0xffff) + 1, (dw0 >>> 16) + 1);
+  }
+
+  /** @throws ArgumentError, UnsupportedError where there are as many as the controller gives, NvmeError, ... */
+  async create(options: QueueOptions = {}): Promise<NvmeQueue> {
+    const { host } = this;
+    const { priority, memory } = options;
+    const asked = checkInteger("entries", options.entries ?? this.defaultEntries, 2, 65536);
+    const entries = Math.min(asked, host.maxQueueEntries);
+    if (priority !== undefined) {
+      if (!Object.hasOwn(QueuePriority, priority)) {
+        throw new ArgumentError(`priority must be one of ${Object.keys(QueuePriority).join(", ")}`);
+      }
+      if (!host.weighted)
+        throw new UnsupportedError("queues have a priority only where arbitration is weighted");
+    }
+    const id = this.freeId();
+    const vector = this.vectorFor(id, options.vector);
+    this.inMaking.add(id);
+    try {
+      const pair = host.makePair(id, entries, memory);
+      const queue = new IoQueue(this, pair, vector, priority);
+      try {
+        await this.createAt(queue);
+      } catch (error) {
+        pair.fail(new ClosedError(`queue ${id} of ${host.name}`));
+        pair.close();
+        throw error;
+      }
+      this.setList([...this.list, queue]);
+      return queue;
+    } finally {
+      this.inMaking.delete(id);
+    }
+  }
+
+  /**
+   * Waits for what is outstanding on it, and deletes it: the submission queue first, since its completion queue must exist
+   * as long as it does.
+   * @throws ArgumentError, BusyError where it is being deleted already, NvmeError, TimeoutError, DeviceGoneError
+   */
+  async delete(queue: NvmeQueue): Promise<void> {
+    const pair = this.pairOf(queue);
+    if (this.inMaking.has(queue.id)) throw new BusyError(`queue ${queue.id} is being deleted`);
+    this.inMaking.add(queue.id);
+    try {
+      // Nothing new comes to it from now on.
+      this.setList(this.list, queue);
+      await pair.idle();
+      await this.deleteAt(pair);
+      this.setList(this.list.filter((each) => each !== queue || markDeleted(each)));
+    } finally {
+      this.inMaking.delete(queue.id);
+      if (this.list.some((each) => each === queue)) this.setList(this.list);
+    }
+    pair.fail(new ClosedError(`queue ${queue.id} of ${this.host.name}`));
+    pair.close();
+  }
+
+  /** Deletes all at the controller; their memory is kept until close(). */
+  async deleteAll(): Promise<void> {
+    for (const { pair } of this.list) await this.deleteAt(pair);
+  }
+
+  /** After a reset: the same queues again. @throws UnsupportedError where the controller gives fewer now, NvmeError, ... */
+  async rebuild(): Promise<void> {
+    if (this.list.length === 0) return;
+    await this.negotiate(Math.max(...this.list.map(({ id }) => id)));
+    for (const queue of this.list) {
+      if (queue.id > this.granted) {
+        throw new UnsupportedError(`${this.host.name} gives ${this.granted} queues now`);
+      }
+      await this.createAt(queue);
+    }
+  }
+
+  /** Gives the memory of all back, after the controller was stopped. */
+  close(): void {
+    for (const { pair } of this.list) pair.close();
+    this.setList([]);
+  }
+
+  /** @param closing gets no more commands by turns */
+  private setList(list: readonly IoQueue[], closing?: NvmeQueue): void {
+    this.list = list;
+    this.pairs = list.filter((queue) => queue !== closing).map(({ pair }) => pair);
+    this.turn = 0;
+  }
+
+  private freeId(): number {
+    for (let id = 1; id <= this.granted; id++) {
+      if (!this.inMaking.has(id) && !this.list.some((queue) => queue.id === id)) return id;
+    }
+    throw new UnsupportedError(
+      `${this.host.name} has no more than ${this.granted} I/O queue pairs for us: open it with more (queues)`,
+    );
+  }
+
+  /** The admin queue has the first, where there are several. */
+  private vectorFor(id: number, asked: number | undefined): number {
+    const { vectorCount } = this.host;
+    if (asked !== undefined) return checkInteger("vector", asked, 0, Math.max(1, vectorCount) - 1);
+    return vectorCount < 2 ? 0 : 1 + ((id - 1) % (vectorCount - 1));
+  }
+
+  private async createAt({ pair, vector, priority }: IoQueue): Promise<void> {
+    const { host } = this;
+    pair.useShadow(host.shadow());
+    const { id, entries } = pair;
+    const interrupts = host.vectorCount > 0 ? QueueFlag.interruptsEnabled : 0;
+    const size = (((entries - 1) << 16) | id) >>> 0;
+    await host.admin({
+      name: "Create I/O Completion Queue",
+      opcode: AdminOpcode.createIoCompletionQueue,
+      cdw10: size,
+      cdw11: ((vector << 16) | interrupts | QueueFlag.contiguous) >>> 0,
+      data: this.firstPage(pair.cqMemory),
+    });
+    try {
+      await host.admin({
+        name: "Create I/O Submission Queue",
+        opcode: AdminOpcode.createIoSubmissionQueue,
+        cdw10: size,
+        cdw11:
+          ((id << 16) |
+            (priority === undefined ? 0 : QueuePriority[priority] << QueueFlag.PRIORITY_SHIFT) |
+            QueueFlag.contiguous) >>>
+          0,
+        data: this.firstPage(pair.sqMemory),
+      });
+    } catch (error) {
+      // Half a pair is none: its memory is given back, so the controller must not know of it.
+      await host.admin(deleteCompletionQueue(id)).catch(() => {});
+      throw error;
+    }
+  }
+
+  private async deleteAt({ id }: QueuePair): Promise<void> {
+    await this.host.admin({
+      name: "Delete I/O Submission Queue",
+      opcode: AdminOpcode.deleteIoSubmissionQueue,
+      cdw10: id,
+    });
+    await this.host.admin(deleteCompletionQueue(id));
+  }
+
+  /** A contiguous queue is named by PRP1 alone. */
+  private firstPage(buffer: DmaBuffer): DataRange {
+    return { buffer, length: Math.min(buffer.sizeBytes, this.host.pageBytes) };
+  }
+}
+
+function markDeleted(queue: IoQueue): false {
+  queue.isDeleted = true;
+  return false;
+}
+
+function deleteCompletionQueue(id: number): NvmeCommand {
+  return {
+    name: "Delete I/O Completion Queue",
+    opcode: AdminOpcode.deleteIoCompletionQueue,
+    cdw10: id,
+  };
+}

@@ -1,0 +1,348 @@
+/**
+ * Rings for drivers of drivers and for testers of controllers: queues without any request handling above them. Submission
+ * and completion queues are made one by one, several submission queues may report to one completion queue, and what is
+ * posted is posted, be it right or wrong. Nothing here allocates, waits or calls the system once a queue is there.
+ */
+
+import { checkInteger, checkU32 } from "../../core/check.js";
+import { ArgumentError, BusyError, StateError, UnsupportedError } from "../../core/errors.js";
+import { Lease, Resource } from "../../core/resource.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { DmaSpace } from "../../dma/space.js";
+import { PAGE_SIZE } from "../../sys/syscalls.js";
+import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
+import type { RegisterAccess } from "../memory/registers.js";
+import { AdminOpcode } from "../spec/opcodes.js";
+import { QueueFlag, QueuePriority } from "../spec/queues.js";
+import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
+import { type HandedOver, HandOver } from "./handed-queues.js";
+import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
+
+/** Options of {@link NvmeRings.createCompletionQueue}. */
+export interface RawQueueOptions {
+  /** Queue identifier, one that the controller's queue pairs don't have. */
+  readonly id: number;
+  readonly entries: number;
+  /** The ring's memory, at the start of a memory page: an ordinary buffer, or one in the CMB. Allocated where left out. */
+  readonly memory?: DmaBuffer | undefined;
+  /** Completion queues: interrupt vector; none where left out. */
+  readonly vector?: number | undefined;
+  /** Submission queues: priority, where arbitration is weighted. */
+  readonly priority?: keyof typeof QueuePriority | undefined;
+}
+
+/** What is needed of the controller. */
+export interface RingHost {
+  readonly name: string;
+  readonly dma: DmaSpace;
+  readonly pageBytes: number;
+  readonly strideWords: number;
+  doorbells(): Uint32Array;
+  /** Doorbells that other threads can write, too. */
+  sharedDoorbells(): Uint32Array | undefined;
+  /** Passes doorbells on that can't be mapped. */
+  afterRing(): void;
+  readonly bar: RegisterAccess;
+  readonly lease: Lease;
+  admin(command: NvmeCommand): Promise<NvmeCompletion>;
+}
+
+/** What both kinds of queues have. */
+abstract class RawQueue extends Resource {
+  protected constructor(
+    protected readonly host: RingHost,
+    readonly id: number,
+    /** The ring's memory. */
+    readonly memory: DmaBuffer,
+    private readonly doorbell: number,
+    isOwn: boolean,
+    what: string,
+  ) {
+    memory.lease.hold(what);
+    const own = isOwn ? memory.entrust() : undefined;
+    const release = (): void => {
+      memory.lease.drop();
+      own?.close();
+    };
+    super(new Lease(`${what} ${id} of ${host.name}`, release, host.lease));
+  }
+
+  /**
+   * Wrong on purpose: writes any value to the doorbell, whatever was posted or taken. A controller reports a value outside
+   * the queue by an event (Invalid Doorbell Write Value).
+   */
+  ringWrongly(value: number): void {
+    this.lease.assertOpen();
+    this.host.doorbells()[this.doorbell] = checkU32("value", value);
+    this.host.afterRing();
+  }
+
+  /** Place of the doorbell among the doorbells, in 32-bit words. */
+  get doorbellIndex(): number {
+    return this.doorbell;
+  }
+}
+
+/** A completion queue alone. {@link ring} is its ring: `peek`, `take`, `reap`, `ring`. */
+export class RawCompletionQueue extends RawQueue {
+  readonly ring: CompletionQueue;
+  /** Submission queues that report here. */
+  users = 0;
+
+  /** Not for users: see {@link NvmeRings.createCompletionQueue}. */
+  constructor(host: RingHost, id: number, entries: number, memory: DmaBuffer, isOwn: boolean) {
+    const doorbell = (2 * id + 1) * host.strideWords;
+    super(host, id, memory, doorbell, isOwn, "completion queue");
+    const words = memory.memory.words.subarray(0, entries * CQE_WORDS);
+    this.ring = new CompletionQueue(id, entries, words, host.doorbells(), doorbell);
+  }
+
+  /** Gives what was taken back to the controller, also where doorbells go by message. */
+  ringDoorbell(): void {
+    this.ring.ring();
+    this.host.afterRing();
+  }
+
+  /** The phase bit of any entry, looked at without taking anything. @throws ArgumentError */
+  phaseAt(index: number): 0 | 1 {
+    checkInteger("index", index, 0, this.ring.entries - 1);
+    const dw3 = this.ring.words[index * CQE_WORDS + 3] ?? 0;
+    return ((dw3 >>> 16) & 1) === 1 ? 1 : 0;
+  }
+
+  /** Wrong on purpose: turns the phase bit of an entry, so that an old completion looks new, or a new one old. */
+  flipPhase(index: number): void {
+    const phase = this.phaseAt(index);
+    const at = index * CQE_WORDS + 3;
+    this.ring.words[at] = ((this.ring.words[at] ?? 0) & ~(1 << 16)) | ((phase ^ 1) << 16);
+  }
+}
+
+/** A submission queue alone. {@link ring} is its ring: fill `words` from `slot` on, `post`, `ring`. */
+export class RawSubmissionQueue extends RawQueue {
+  readonly ring: SubmissionQueue;
+  /** While another thread has it. */
+  private away: Int32Array | undefined = undefined;
+
+  /** Not for users: see {@link NvmeRings.createSubmissionQueue}. */
+  constructor(
+    host: RingHost,
+    id: number,
+    entries: number,
+    memory: DmaBuffer,
+    isOwn: boolean,
+    /** Where it reports to. */
+    readonly completionQueue: RawCompletionQueue,
+  ) {
+    const doorbell = 2 * id * host.strideWords;
+    super(host, id, memory, doorbell, isOwn, "submission queue");
+    const words = memory.memory.words.subarray(0, entries * SQE_WORDS);
+    this.ring = new SubmissionQueue(id, entries, words, host.doorbells(), doorbell);
+  }
+
+  /** Announces what was posted, also where doorbells go by message. */
+  ringDoorbell(): void {
+    this.ring.ring();
+    this.host.afterRing();
+  }
+
+  /**
+   * For `worker.postMessage`: this queue and its completion queue in another thread, which takes them with
+   * {@link HandedQueues.take}. Until that gives them back and {@link takeBack} was called, they are not to be used here.
+   * Nothing may be outstanding.
+   * @throws StateError where they are away already or the completion queue has other submission queues, UnsupportedError where doorbells go by message
+   */
+  handOver(): HandedOver {
+    this.lease.assertOpen();
+    if (this.away !== undefined) throw new StateError(`submission queue ${this.id} is with another thread`);
+    if (this.completionQueue.users > 1) {
+      throw new StateError(`completion queue ${this.completionQueue.id} has other submission queues, too`);
+    }
+    const { host, ring, completionQueue } = this;
+    const doorbells = host.sharedDoorbells();
+    if (doorbells === undefined) {
+      throw new UnsupportedError(`the doorbells of ${host.name} can't be mapped, and so not be shared`);
+    }
+    const state = new Int32Array(new SharedArrayBuffer(16));
+    const { head, phase } = completionQueue.ring.position;
+    state.set([HandOver.sent, ring.position, head, phase]);
+    this.away = state;
+    this.lease.hold("another thread");
+    completionQueue.lease.hold("another thread");
+    return {
+      sqid: this.id,
+      cqid: completionQueue.id,
+      sqWords: ring.words,
+      cqWords: completionQueue.ring.words,
+      doorbells,
+      sqDoorbell: this.doorbellIndex,
+      cqDoorbell: completionQueue.doorbellIndex,
+      state,
+    };
+  }
+
+  /** Whether they are with another thread. */
+  get isAway(): boolean {
+    return this.away !== undefined;
+  }
+
+  /** The queues are this thread's again. @throws BusyError as long as the other thread has them, StateError */
+  takeBack(): void {
+    const { away } = this;
+    if (away === undefined) throw new StateError(`submission queue ${this.id} is with this thread`);
+    const isBack = Atomics.compareExchange(away, 0, HandOver.returned, HandOver.home) === HandOver.returned;
+    // What nobody took can be had back at any time.
+    if (!isBack && Atomics.compareExchange(away, 0, HandOver.sent, HandOver.home) !== HandOver.sent) {
+      throw new BusyError(`submission queue ${this.id} is with another thread`);
+    }
+    this.endAway();
+    this.ring.moveTo(away[1] ?? 0);
+    this.completionQueue.ring.moveTo(away[2] ?? 0, away[3] ?? 1);
+  }
+
+  /** Not for users: the controller has stopped, and nobody has the queues any more. */
+  recall(): void {
+    if (this.away === undefined) return;
+    Atomics.store(this.away, 0, HandOver.gone);
+    this.endAway();
+  }
+
+  private endAway(): void {
+    this.away = undefined;
+    this.lease.drop();
+    this.completionQueue.lease.drop();
+  }
+}
+
+/** A controller's rings and registers, for tests of controllers. See {@link NvmeController.rings}. */
+export class NvmeRings {
+  private readonly queues = new Map<string, RawQueue>();
+
+  /** Not for users. */
+  constructor(private readonly host: RingHost) {}
+
+  /** Any register, 32 bits. @param offset bytes in BAR 0, a multiple of 4 @throws ArgumentError, ClosedError */
+  readRegister(offset: number): number {
+    return this.host.bar.read32(offset);
+  }
+
+  /**
+   * Writes any register: whatever follows is the caller's business. The driver notices a controller that stops.
+   * @throws ArgumentError, ClosedError
+   */
+  writeRegister(offset: number, value: number): void {
+    this.host.bar.write32(offset, value);
+  }
+
+  /** @throws ArgumentError, BusyError where the id is in use here, NvmeError, ... */
+  async createCompletionQueue(options: RawQueueOptions): Promise<RawCompletionQueue> {
+    const { id, entries, vector } = options;
+    const { host } = this;
+    this.check("completion", id, entries);
+    const { memory, isOwn } = this.ringMemory(options, CQE_WORDS * 4);
+    const queue = new RawCompletionQueue(host, id, entries, memory, isOwn);
+    const interrupts = vector === undefined ? 0 : QueueFlag.interruptsEnabled;
+    const at = vector === undefined ? 0 : checkInteger("vector", vector, 0, 0xffff);
+    return await this.create(`completion ${id}`, queue, {
+      name: "Create I/O Completion Queue",
+      opcode: AdminOpcode.createIoCompletionQueue,
+      cdw10: (((entries - 1) << 16) | id) >>> 0,
+      cdw11: ((at << 16) | interrupts | QueueFlag.contiguous) >>> 0,
+      data: { buffer: memory, length: Math.min(memory.sizeBytes, host.pageBytes) },
+    });
+  }
+
+  /** Several may report to one completion queue. @throws as createCompletionQueue() */
+  async createSubmissionQueue(
+    completionQueue: RawCompletionQueue,
+    options: RawQueueOptions,
+  ): Promise<RawSubmissionQueue> {
+    const { id, entries, priority } = options;
+    const { host } = this;
+    if (!(completionQueue instanceof RawCompletionQueue)) {
+      throw new ArgumentError("completionQueue must come from createCompletionQueue()");
+    }
+    completionQueue.lease.assertOpen();
+    if (priority !== undefined && !Object.hasOwn(QueuePriority, priority)) {
+      throw new ArgumentError(`priority must be one of ${Object.keys(QueuePriority).join(", ")}`);
+    }
+    this.check("submission", id, entries);
+    const { memory, isOwn } = this.ringMemory(options, SQE_WORDS * 4);
+    const queue = new RawSubmissionQueue(host, id, entries, memory, isOwn, completionQueue);
+    const qprio = priority === undefined ? 0 : QueuePriority[priority] << QueueFlag.PRIORITY_SHIFT;
+    const created = await this.create(`submission ${id}`, queue, {
+      name: "Create I/O Submission Queue",
+      opcode: AdminOpcode.createIoSubmissionQueue,
+      cdw10: (((entries - 1) << 16) | id) >>> 0,
+      cdw11: ((completionQueue.id << 16) | qprio | QueueFlag.contiguous) >>> 0,
+      data: { buffer: memory, length: Math.min(memory.sizeBytes, host.pageBytes) },
+    });
+    completionQueue.users++;
+    return created;
+  }
+
+  /**
+   * Deletes a queue at the controller, and gives its memory back. In any order: a controller refuses to delete a completion
+   * queue that submission queues report to.
+   * @throws NvmeError, with the queue kept; BusyError while it is with another thread
+   */
+  async delete(queue: RawCompletionQueue | RawSubmissionQueue): Promise<void> {
+    queue.lease.assertOpen();
+    queue.lease.assertIdle();
+    const isSubmission = queue instanceof RawSubmissionQueue;
+    await this.host.admin({
+      name: isSubmission ? "Delete I/O Submission Queue" : "Delete I/O Completion Queue",
+      opcode: isSubmission ? AdminOpcode.deleteIoSubmissionQueue : AdminOpcode.deleteIoCompletionQueue,
+      cdw10: queue.id,
+    });
+    if (isSubmission) queue.completionQueue.users--;
+    this.queues.delete(`${isSubmission ? "submission" : "completion"} ${queue.id}`);
+    queue.close();
+  }
+
+  /** Not for users: the controller was stopped. */
+  close(): void {
+    const queues = [...this.queues.values()];
+    for (const queue of queues) if (queue instanceof RawSubmissionQueue) queue.recall();
+    for (const queue of queues) queue.close();
+    this.queues.clear();
+  }
+
+  private check(kind: string, id: number, entries: number): void {
+    checkInteger("id", id, 1, 0xffff);
+    checkInteger("entries", entries, 2, 65536);
+    if (this.queues.has(`${kind} ${id}`)) throw new BusyError(`${kind} queue ${id} exists`);
+  }
+
+  private ringMemory(
+    { entries, memory }: RawQueueOptions,
+    entryBytes: number,
+  ): { readonly memory: DmaBuffer; readonly isOwn: boolean } {
+    const { dma, pageBytes } = this.host;
+    const needed = entries * entryBytes;
+    if (memory === undefined) {
+      const iovaAlignBytes = pageBytes > PAGE_SIZE ? pageBytes : undefined;
+      return { memory: dma.alloc(needed, { alignBytes: pageBytes, iovaAlignBytes }), isOwn: true };
+    }
+    memory.lease.assertOpen();
+    if (memory.space !== dma) throw new ArgumentError("memory is of another DMA space");
+    if (memory.sizeBytes < needed || !memory.contiguous) {
+      throw new ArgumentError(`a ring of ${entries} entries needs ${needed} contiguous bytes`);
+    }
+    const { words } = memory.memory;
+    for (let i = 0; i < needed / 4; i++) words[i] = 0;
+    return { memory, isOwn: false };
+  }
+
+  private async create<T extends RawQueue>(name: string, queue: T, command: NvmeCommand): Promise<T> {
+    this.queues.set(name, queue);
+    try {
+      await this.host.admin(command);
+      return queue;
+    } catch (error) {
+      this.queues.delete(name);
+      queue.close();
+      throw error;
+    }
+  }
+}

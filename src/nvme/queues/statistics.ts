@@ -1,0 +1,51 @@
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import type { NvmeCommand } from "../command/command.js";
+import { dataBytes } from "../command/data-ranges.js";
+
+/** What a queue pair has done since its statistics were switched on. */
+export class QueueStatistics {
+  /** Commands completed, and those of them with an error status. */
+  commands = 0;
+  errors = 0;
+  /** Bytes of their data, by direction. */
+  bytesRead = 0;
+  bytesWritten = 0;
+  /** From posting to completion, in nanoseconds. */
+  readonly latency: RecordableHistogram = createHistogram();
+  private readonly starts: Float64Array;
+
+  /** Not for users: see {@link NvmeQueue.collectStatistics}. */
+  constructor(slots: number) {
+    this.starts = new Float64Array(slots);
+  }
+
+  /** Begins anew. */
+  reset(): void {
+    this.commands = 0;
+    this.errors = 0;
+    this.bytesRead = 0;
+    this.bytesWritten = 0;
+    this.latency.reset();
+  }
+
+  /** Not for users. */
+  started(slot: number): void {
+    this.starts[slot] = performance.now();
+  }
+
+  /** Not for users. */
+  completed(slot: number, command: NvmeCommand, statusField: number): void {
+    const start = this.starts[slot] ?? 0;
+    this.starts[slot] = 0;
+    // It was under way already when we began.
+    if (start === 0) return;
+    this.latency.record(Math.max(1, Math.round((performance.now() - start) * 1e6)));
+    this.commands++;
+    if (statusField !== 0) this.errors++;
+    else if (command.data !== undefined) {
+      const bytes = dataBytes(command.data);
+      if ((command.opcode & 3) === 2) this.bytesRead += bytes;
+      else if ((command.opcode & 3) === 1) this.bytesWritten += bytes;
+    }
+  }
+}

@@ -1,0 +1,463 @@
+import { checkInteger, checkRange, checkU32 } from "../../core/check.js";
+import { Errno } from "../../core/errno.js";
+import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
+import { Lease, Resource } from "../../core/resource.js";
+import { MappedMemory } from "../../sys/memory.js";
+import { Signaller } from "../../sys/signaller.js";
+import { close, duplicate, isSealedAgainstShrinking, PAGE_SIZE } from "../../sys/syscalls.js";
+import type { DeviceInfo, DeviceIo, DevicePresence, IrqInfo, RegionInfo } from "../../vfio/device-io.js";
+import { canMap, decodeRegion } from "../../vfio/region.js";
+import {
+  VFIO_DEVICE_FLAGS_PCI,
+  VFIO_DEVICE_FLAGS_RESET,
+  VFIO_IRQ_INFO_AUTOMASKED,
+  VFIO_IRQ_INFO_EVENTFD,
+  VFIO_IRQ_INFO_MASKABLE,
+  VFIO_IRQ_INFO_NORESIZE,
+  VFIO_IRQ_SET_ACTION_MASK,
+  VFIO_IRQ_SET_ACTION_TRIGGER,
+  VFIO_IRQ_SET_ACTION_UNMASK,
+  VFIO_IRQ_SET_DATA_EVENTFD,
+  VFIO_IRQ_SET_DATA_NONE,
+  vfio_irq_info,
+  vfio_irq_set,
+  vfio_region_info,
+} from "../../vfio/uapi.js";
+import { closeFds, VfioUserProtocolError } from "../protocol/channel.js";
+import {
+  Command,
+  deviceInfo,
+  regionAccess,
+  WRITE_MULTI_DATA_BYTES,
+  WRITE_MULTI_MAX,
+  writeMulti,
+} from "../protocol/protocol.js";
+import type { Answer, ServerState, VfioUserClient } from "./client.js";
+
+/** Room for a region's capabilities at the first attempt, and at most. */
+const REGION_ROOM = 1024;
+const REGION_ROOM_MOST = 64 * 1024;
+/** More than any device has: what is beyond is a lie. */
+const MAX_REGIONS = 64;
+const MAX_VECTORS = 2048;
+
+const actions = {
+  mask: VFIO_IRQ_SET_ACTION_MASK,
+  unmask: VFIO_IRQ_SET_ACTION_UNMASK,
+  trigger: VFIO_IRQ_SET_ACTION_TRIGGER,
+} as const;
+
+/** Descriptors that close with the device. */
+interface Held {
+  /** By region. */
+  readonly regionFds: Map<number, number>;
+  /** By interrupt index and vector: what a server that comes back is given again. */
+  readonly eventfds: Map<number, Map<number, number>>;
+}
+
+/** Part of a region that somebody may still have mapped. */
+interface MappedPart {
+  readonly index: number;
+  readonly offset: number;
+  readonly sizeBytes: number;
+  readonly memory: WeakRef<MappedMemory>;
+}
+
+interface Region {
+  readonly info: RegionInfo;
+  /** The file to map, where the server gave one that is safe to map. */
+  readonly fd: number | undefined;
+}
+
+/** A device behind a vfio-user server. */
+export class VfioUserDevice extends Resource implements DeviceIo {
+  private readonly regions = new Map<number, Region>();
+  private readonly held: Held;
+  /** Mapped parts, for a server that comes back. */
+  private readonly mapped = new Set<MappedPart>();
+  private ownSignaller: Signaller | undefined;
+
+  constructor(private readonly client: VfioUserClient) {
+    const held: Held = { regionFds: new Map(), eventfds: new Map() };
+    super(new Lease(`vfio-user device ${client.path}`, () => closeHeld(held), client.lease));
+    this.held = held;
+    this.keep(client);
+    this.watchReconnects();
+  }
+
+  /** Not in the constructor: its closures share what they refer to, and the lease's must not refer to this. */
+  private watchReconnects(): void {
+    this.client.onReconnect((state) => this.restore(state));
+  }
+
+  onPresence(listener: (event: DevicePresence) => void): () => void {
+    return this.client.onPresence(listener);
+  }
+
+  /** VFIO_USER_DEVICE_GET_INFO. @throws VfioUserProtocolError, DeviceGoneError, TimeoutError, SysError, ClosedError */
+  info(): DeviceInfo {
+    const reply = this.ask(
+      Command.deviceGetInfo,
+      deviceInfo.encode({ argsz: deviceInfo.sizeBytes }),
+      deviceInfo.sizeBytes,
+    );
+    const { flags, num_regions, num_irqs } = deviceInfo.decode(reply);
+    if (num_regions > MAX_REGIONS) throw this.lie(`${num_regions} regions`);
+    return {
+      flags,
+      resettable: (flags & VFIO_DEVICE_FLAGS_RESET) !== 0,
+      isPci: (flags & VFIO_DEVICE_FLAGS_PCI) !== 0,
+      numRegions: num_regions,
+      numIrqs: num_irqs,
+      atomicCompletion: [],
+    };
+  }
+
+  /** @throws ArgumentError, and as info() */
+  regionInfo(index: number): RegionInfo {
+    return this.region(index).info;
+  }
+
+  readRegion(index: number, offset: number, target: Uint8Array): void {
+    this.checkAccess(index, offset, target.length);
+    const most = this.client.server.maxTransferBytes;
+    for (let done = 0; done < target.length; ) {
+      const count = Math.min(most, target.length - done);
+      const request = regionAccess.encode({ offset: BigInt(offset + done), region: index, count });
+      const reply = this.ask(Command.regionRead, request, regionAccess.sizeBytes + count);
+      target.set(reply.subarray(regionAccess.sizeBytes), done);
+      done += count;
+    }
+  }
+
+  writeRegion(index: number, offset: number, source: Uint8Array): void {
+    this.checkAccess(index, offset, source.length);
+    const most = this.client.server.maxTransferBytes;
+    for (let done = 0; done < source.length; ) {
+      const part = source.subarray(done, done + most);
+      const header = regionAccess.encode({
+        offset: BigInt(offset + done),
+        region: index,
+        count: part.length,
+      });
+      closeFds(this.client.request(Command.regionWrite, [header, part]).fds);
+      done += part.length;
+    }
+  }
+
+  writeRegions(
+    index: number,
+    writes: readonly { readonly offset: number; readonly source: Uint8Array }[],
+  ): void {
+    for (const { offset, source } of writes) this.checkAccess(index, offset, source.length);
+    const fits = writes.every(({ source }) => source.length <= WRITE_MULTI_DATA_BYTES);
+    if (!this.client.server.writeMultiple || !fits || writes.length < 2) {
+      for (const { offset, source } of writes) this.writeRegion(index, offset, source);
+      return;
+    }
+    for (let done = 0; done < writes.length; done += WRITE_MULTI_MAX) {
+      const some = writes.slice(done, done + WRITE_MULTI_MAX);
+      const entries = some.flatMap(({ offset, source }) => {
+        const data = new Uint8Array(WRITE_MULTI_DATA_BYTES);
+        data.set(source);
+        return [writeMulti.encode({ offset: BigInt(offset), region: index, count: source.length }), data];
+      });
+      const count = new Uint8Array(BigUint64Array.of(BigInt(some.length)).buffer);
+      const reply = this.request(Command.regionWriteMulti, [count, ...entries]);
+      const told =
+        reply.length === 8 ? new DataView(reply.buffer, reply.byteOffset).getBigUint64(0, true) : undefined;
+      if (told !== BigInt(some.length)) throw this.lie(`${told} writes where ${some.length} were asked for`);
+    }
+  }
+
+  mapRegion(index: number, offset: number, sizeBytes: number): MappedMemory {
+    const { info, fd } = this.region(index);
+    checkRange(`${this.lease.label} region ${index}`, offset, sizeBytes, info.sizeBytes);
+    if (offset % PAGE_SIZE !== 0)
+      throw new ArgumentError(`offset ${offset} is not a multiple of ${PAGE_SIZE}`);
+    if (fd === undefined || !canMap(info, offset, sizeBytes)) {
+      throw new UnsupportedError(
+        `${this.lease.label}: region ${index} can't be mapped at ${offset} + ${sizeBytes}`,
+      );
+    }
+    const memory = MappedMemory.ofFile(
+      fd,
+      info.offset + offset,
+      sizeBytes,
+      `${this.lease.label} region ${index}`,
+    );
+    memory.lease.dependOn(this.lease);
+    memory.keep(this);
+    for (const part of this.mapped) if (part.memory.deref()?.closed !== false) this.mapped.delete(part);
+    this.mapped.add({ index, offset, sizeBytes, memory: new WeakRef(memory) });
+    return memory;
+  }
+
+  irqInfo(index: number): IrqInfo {
+    checkU32("interrupt index", index);
+    const request = vfio_irq_info.encode({ index });
+    let reply: Uint8Array;
+    try {
+      reply = this.ask(Command.deviceGetIrqInfo, request, vfio_irq_info.sizeBytes);
+    } catch (error) {
+      if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
+      throw new ArgumentError(`${this.lease.label} has no interrupt index ${index}`, { cause: error });
+    }
+    const { flags, count } = vfio_irq_info.decode(reply);
+    if (count > MAX_VECTORS) throw this.lie(`${count} interrupt vectors`);
+    return {
+      index,
+      count,
+      eventfd: (flags & VFIO_IRQ_INFO_EVENTFD) !== 0,
+      maskable: (flags & VFIO_IRQ_INFO_MASKABLE) !== 0,
+      automasked: (flags & VFIO_IRQ_INFO_AUTOMASKED) !== 0,
+      noResize: (flags & VFIO_IRQ_INFO_NORESIZE) !== 0,
+    };
+  }
+
+  setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
+    this.sendEventfds(index, start, fds);
+    this.keepEventfds(index, start, fds);
+  }
+
+  private sendEventfds(index: number, start: number, fds: readonly number[]): void {
+    // A descriptor that is none can't be sent: vectors without one take part as far as there is one behind them.
+    const flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+    const most = this.client.server.maxMessageFds;
+    for (let at = 0; at < fds.length; ) {
+      const isGap = fds[at] === -1;
+      let end = at + 1;
+      while (end < fds.length && (fds[end] === -1) === isGap && end - at < most) end++;
+      this.setIrqs(flags, index, start + at, end - at, isGap ? [] : fds.slice(at, end));
+      at = end;
+    }
+  }
+
+  disableIrq(index: number): void {
+    const kept = this.held.eventfds.get(index);
+    this.held.eventfds.delete(index);
+    if (kept !== undefined) closeFds([...kept.values()]);
+    // The eventfds of a server that has gone are gone, too.
+    if (!this.client.connected) return;
+    try {
+      this.setIrqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 0);
+    } catch (error) {
+      if (this.client.connected) throw error;
+    }
+  }
+
+  actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
+    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | actions[action], index, start, count);
+  }
+
+  /** VFIO_USER_DEVICE_RESET. @throws as info() */
+  reset(): void {
+    closeFds(this.client.request(Command.deviceReset).fds);
+  }
+
+  /** Our own descriptors: the caller may close its eventfds without a word, and their numbers be given to other files. */
+  private keepEventfds(index: number, start: number, fds: readonly number[]): void {
+    const { eventfds } = this.held;
+    const kept = eventfds.get(index) ?? new Map<number, number>();
+    eventfds.set(index, kept);
+    fds.forEach((fd, i) => {
+      const old = kept.get(start + i);
+      kept.delete(start + i);
+      if (old !== undefined) close(old);
+      if (fd !== -1) kept.set(start + i, duplicate(fd));
+    });
+  }
+
+  /** Sets up with a server that came back what the one before knew. @throws VfioUserProtocolError: it is another device */
+  private restore(state: ServerState): void {
+    if (this.closed) return;
+    // The same process may have kept its state: it must not go on with queues that nobody serves any more.
+    if (state === "new" && this.info().resettable) this.reset();
+    const before = new Map(this.regions);
+    closeFds([...this.held.regionFds.values()]);
+    this.held.regionFds.clear();
+    this.regions.clear();
+    try {
+      for (const [index, { info }] of before) {
+        const now = this.region(index).info;
+        if (!isSameRegion(info, now)) throw this.lie(`another region ${index} than before`);
+      }
+    } catch (error) {
+      // What is known of the device stays; its files are gone.
+      for (const [index, { info }] of before) this.regions.set(index, { info, fd: undefined });
+      throw error;
+    }
+    for (const part of this.mapped) this.mapAgain(part);
+    for (const [index, kept] of this.held.eventfds) {
+      const end = Math.max(-1, ...kept.keys()) + 1;
+      this.sendEventfds(
+        index,
+        0,
+        Array.from({ length: end }, (_, vector) => kept.get(vector) ?? -1),
+      );
+    }
+  }
+
+  private mapAgain(part: MappedPart): void {
+    const memory = part.memory.deref();
+    const { info, fd } = this.region(part.index);
+    if (memory === undefined || memory.closed || fd === undefined) this.mapped.delete(part);
+    else memory.replaceFile(fd, info.offset + part.offset);
+  }
+
+  /** Whether the server is there. */
+  get connected(): boolean {
+    return this.client.connected;
+  }
+
+  /** Not for users: see {@link VfioUserMigration.moveTo}. */
+  moveTo(path: string, bring: () => void): void {
+    this.lease.assertOpen();
+    this.client.moveTo(path, bring);
+  }
+
+  /** Not for users: what tells connections apart. */
+  get connection(): Lease {
+    return this.client.lease;
+  }
+
+  /** Not for users: signals eventfds that the server has, too. */
+  get signaller(): Signaller {
+    if (this.ownSignaller === undefined) {
+      this.lease.assertOpen();
+      this.ownSignaller = new Signaller(`ioeventfds of ${this.lease.label}`);
+      this.ownSignaller.entrust().dependOn(this.lease);
+    }
+    return this.ownSignaller;
+  }
+
+  /** Bytes of data that one message carries. */
+  get maxTransferBytes(): number {
+    return this.client.server.maxTransferBytes;
+  }
+
+  /** Not for users: asks the server, of whom no descriptor is expected. @throws as {@link VfioUserClient.request} */
+  request(command: number, parts: readonly Uint8Array[]): Uint8Array {
+    const { payload, fds } = this.requestWithFds(command, parts);
+    closeFds(fds);
+    return payload;
+  }
+
+  /** Not for users: as request(), where descriptors may come along. */
+  requestWithFds(command: number, parts: readonly Uint8Array[]): Answer {
+    this.lease.assertOpen();
+    return this.client.request(command, parts);
+  }
+
+  private setIrqs(
+    flags: number,
+    index: number,
+    start: number,
+    count: number,
+    fds: readonly number[] = [],
+  ): void {
+    checkU32("interrupt index", index);
+    checkInteger("start", start, 0, MAX_VECTORS);
+    checkInteger("count", count, 0, MAX_VECTORS);
+    const request = vfio_irq_set.encode({ flags, index, start, count });
+    closeFds(this.client.request(Command.deviceSetIrqs, [request], fds).fds);
+  }
+
+  private checkAccess(index: number, offset: number, length: number): void {
+    const { info } = this.region(index);
+    checkRange(`${this.lease.label} region ${index}`, offset, length, info.sizeBytes);
+  }
+
+  /** Asks for an answer of a length that is known. */
+  private ask(command: number, request: Uint8Array, replyBytes: number): Uint8Array {
+    const payload = this.request(command, [request]);
+    if (payload.length !== replyBytes) throw this.lie(`${payload.length} bytes where ${replyBytes} were due`);
+    return payload;
+  }
+
+  private region(index: number): Region {
+    this.lease.assertOpen();
+    checkU32("region index", index);
+    const known = this.regions.get(index);
+    if (known !== undefined) return known;
+    const answer = this.askRegion(index);
+    const [fd, ...more] = answer.fds;
+    closeFds(more);
+    try {
+      const region = this.checkRegion(this.decodeRegion(answer.payload), index, fd);
+      this.regions.set(index, region);
+      if (region.fd !== undefined) this.held.regionFds.set(index, region.fd);
+      else if (fd !== undefined) close(fd);
+      return region;
+    } catch (error) {
+      if (fd !== undefined) close(fd);
+      throw error;
+    }
+  }
+
+  /** With as much room as its capabilities need: without room the server leaves them out. */
+  private askRegion(index: number): Answer {
+    for (let room = REGION_ROOM; ; ) {
+      const request = vfio_region_info.encode({ argsz: room, index });
+      let answer: Answer;
+      try {
+        answer = this.client.request(Command.deviceGetRegionInfo, [request]);
+      } catch (error) {
+        if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
+        throw new ArgumentError(`${this.lease.label} has no region ${index}`, { cause: error });
+      }
+      const { payload, fds } = answer;
+      const needed = payload.length < vfio_region_info.sizeBytes ? 0 : vfio_region_info.decode(payload).argsz;
+      if (needed <= room) return answer;
+      closeFds(fds);
+      if (needed > REGION_ROOM_MOST) throw this.lie(`${needed} bytes about region ${index}`);
+      room = needed;
+    }
+  }
+
+  private decodeRegion(payload: Uint8Array): RegionInfo {
+    try {
+      return decodeRegion(payload);
+    } catch (cause) {
+      if (!(cause instanceof ArgumentError)) throw cause;
+      // Not an argument of our caller's.
+      throw this.lie(`a region that makes no sense: ${cause.message}`, cause);
+    }
+  }
+
+  /** Nothing of what a server says is believed that could make us touch what isn't there. */
+  private checkRegion(info: RegionInfo, index: number, fd: number | undefined): Region {
+    if (info.index !== index) throw this.lie(`region ${info.index} for region ${index}`);
+    if (!Number.isSafeInteger(info.sizeBytes) || !Number.isSafeInteger(info.offset))
+      throw this.lie("a size beyond 2^53");
+    for (const { offset, sizeBytes } of info.mappable) {
+      if (offset + sizeBytes > info.sizeBytes) throw this.lie(`an area beyond the end of region ${index}`);
+    }
+    const isSafe = fd !== undefined && (this.client.trustServer || isSealedAgainstShrinking(fd));
+    return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
+  }
+
+  /** Not for users. */
+  lie(what: string, cause?: unknown): VfioUserProtocolError {
+    return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`, { cause });
+  }
+}
+
+function closeHeld({ regionFds, eventfds }: Held): void {
+  closeFds([...regionFds.values()]);
+  for (const kept of eventfds.values()) closeFds([...kept.values()]);
+}
+
+/** Whether drivers that know the one can go on with the other. */
+function isSameRegion(a: RegionInfo, b: RegionInfo): boolean {
+  return (
+    a.sizeBytes === b.sizeBytes &&
+    a.readable === b.readable &&
+    a.writable === b.writable &&
+    a.mappable.length === b.mappable.length &&
+    a.mappable.every(
+      ({ offset, sizeBytes }, i) =>
+        b.mappable[i]?.offset === offset && b.mappable[i]?.sizeBytes === sizeBytes,
+    )
+  );
+}

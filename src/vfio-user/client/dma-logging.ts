@@ -1,0 +1,86 @@
+import { checkInteger, checkLength, checkU64 } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import { DirtyBitmap } from "../../dma/dirty-bitmap.js";
+import type { DmaLoggingControl, LoggedRange } from "../../vfio/dma-logging.js";
+import type { Feature } from "../../vfio/feature.js";
+import {
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+  VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
+  vfio_device_feature_dma_logging_range,
+} from "../../vfio/uapi-feature.js";
+import { loggingControl, loggingReport } from "../protocol/protocol.js";
+import type { VfioUserDevice } from "./device.js";
+import { callFeature, hasFeature } from "./feature.js";
+import { VfioUserMapper } from "./mapper.js";
+
+const START: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, name: "DMA logging" };
+const STOP: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, name: "DMA logging stop" };
+const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA logging report" };
+
+/** The server's record of what its device writes to our memory; as {@link DmaLogging} is of a device behind VFIO. */
+export class VfioUserDmaLogging implements DmaLoggingControl {
+  constructor(private readonly device: VfioUserDevice) {}
+
+  /** Whether the server keeps such a record. */
+  get supported(): boolean {
+    return hasFeature(this.device, START, "set");
+  }
+
+  /**
+   * Starts logging, all ranges with one page size.
+   * @param pageSizeBytes a hint; the device may use a larger one
+   * @param ranges everything where empty
+   * @throws ArgumentError, UnsupportedError, SysError: EINVAL (overlap, logging already), E2BIG (too many ranges)
+   */
+  start(pageSizeBytes: number, ranges: readonly LoggedRange[]): void {
+    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
+    checkInteger("number of ranges", ranges.length, 0, 0xffff);
+    const list = ranges.map(({ iova, sizeBytes }) =>
+      vfio_device_feature_dma_logging_range.encode({
+        iova: checkU64("iova", iova),
+        length: BigInt(checkLength("sizeBytes", sizeBytes)),
+      }),
+    );
+    const control = loggingControl.encode({ page_size: BigInt(pageSizeBytes), num_ranges: ranges.length });
+    const request = Buffer.concat([control, ...list]);
+    callFeature(this.device, START, "set", request, request.length);
+  }
+
+  /** @throws UnsupportedError, SysError */
+  stop(): void {
+    callFeature(this.device, STOP, "set", new Uint8Array(0), 0);
+  }
+
+  /** Reads the record of a range and forgets it. @throws ArgumentError, UnsupportedError, SysError */
+  report(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
+    const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
+    const request = loggingReport.encode({
+      iova: at,
+      length: BigInt(sizeBytes),
+      page_size: BigInt(pageSizeBytes),
+    });
+    const answer = callFeature(this.device, REPORT, "get", request, request.length + bitmap.bits.length);
+    bitmap.bits.set(answer.subarray(request.length));
+    return bitmap;
+  }
+
+  /**
+   * Closes a buffer, and says which of its pages were written to until then: no write is lost between a report and the unmapping.
+   * Of the device's own space.
+   * @throws ArgumentError, BusyError (commands are in flight), ClosedError; SysError: EINVAL where nothing is logged;
+   *   UnsupportedError where the server can't; with the buffer still open
+   */
+  closeDirty(buffer: DmaBuffer, pageSizeBytes: number): DirtyBitmap {
+    buffer.lease.assertOpen();
+    const { mapper } = buffer.space;
+    if (!(mapper instanceof VfioUserMapper) || mapper.lease !== this.device.connection) {
+      throw new ArgumentError(`${buffer.lease.label} is of another device`);
+    }
+    buffer.lease.assertIdle();
+    const bitmap = mapper.takeDirty(buffer.iova, pageSizeBytes);
+    buffer.close();
+    return bitmap;
+  }
+}

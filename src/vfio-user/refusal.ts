@@ -1,9 +1,0 @@
-import { errnoName } from "../sys/errno.js";
-import { IovaError } from "../sys/errors.js";
-
-/** What the server answers a request with that it doesn't carry out. */
-export class Refusal extends IovaError {
-  constructor(readonly errno: number) {
-    super("ERR_IOVA_REFUSED", `refused: ${errnoName(errno)}`);
-  }
-}

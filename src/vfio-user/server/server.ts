@@ -1,0 +1,143 @@
+import { checkInteger } from "../../core/check.js";
+import { SysError } from "../../core/errors.js";
+import { Lease, Resource } from "../../core/resource.js";
+import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
+import { type Watch, watchReadable } from "../../sys/watch.js";
+import type { EmulatedDevice } from "./emulated-device.js";
+import { Session, type SessionHost, type SessionOptions } from "./session.js";
+
+/** Options of {@link VfioUserServer}. */
+export interface VfioUserServerOptions {
+  /**
+   * Also takes memory that clients could cut short under us, which would end this process (SIGBUS): files that can't be
+   * sealed. For clients that are trusted.
+   */
+  readonly trustClients?: boolean | undefined;
+  /** How long a client may leave an answer untaken, in milliseconds. 5000 by default. */
+  readonly sendTimeoutMs?: number | undefined;
+  /** How long a connection may say nothing at first, in milliseconds. 5000 by default. Others are served meanwhile. */
+  readonly versionTimeoutMs?: number | undefined;
+}
+
+/** Connections that have said nothing yet; of more the oldest ends. */
+const MAX_SILENT = 16;
+const DEFAULT_TIMEOUT_MS = 5000;
+/** What timers take. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/**
+ * Serves a device at a UNIX socket, to one client after the other. Everything happens in the event loop of the thread
+ * that made it. What a client sends is checked; a client that breaks the protocol is disconnected, and the device told.
+ */
+export class VfioUserServer extends Resource {
+  readonly path: string;
+  private readonly listener: UnixListener;
+  private readonly sessions: Sessions;
+  private readonly acceptWatch: Watch;
+
+  /**
+   * @param path where to listen; a path that a dead server left behind is taken over
+   * @param device stays the caller's to close, after the server
+   * @throws ArgumentError, BusyError where somebody listens there, SysError
+   */
+  constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
+    const { trustClients = false, sendTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    const { versionTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    checkInteger("sendTimeoutMs", sendTimeoutMs, 1, MAX_TIMEOUT_MS);
+    checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMEOUT_MS);
+    const listener = new UnixListener(path);
+    const sessions = new Sessions(device, { trustClients, sendTimeoutMs, versionTimeoutMs });
+    const lease = listener.entrust();
+    super(
+      new Lease(`vfio-user server at ${path}`, () => {
+        sessions.endAll();
+        lease.close();
+      }),
+    );
+    this.path = path;
+    this.listener = listener;
+    this.sessions = sessions;
+    this.acceptWatch = watchReadable(listener.fd, lease, () => this.accept());
+    this.acceptWatch.entrust();
+  }
+
+  /** Whether anybody is connected. */
+  get connected(): boolean {
+    return this.sessions.count > 0;
+  }
+
+  /** Lets the client go, as if the device had been unplugged. The next one may come. */
+  disconnect(): void {
+    this.sessions.endAll();
+  }
+
+  ref(): this {
+    this.acceptWatch.ref();
+    return this;
+  }
+
+  /** The process may end although this server listens. */
+  unref(): this {
+    this.acceptWatch.unref();
+    return this;
+  }
+
+  private accept(): void {
+    let socket: UnixSocket | undefined;
+    try {
+      socket = this.listener.accept();
+      if (socket === undefined) return;
+      this.sessions.begin(socket);
+    } catch (error) {
+      socket?.close();
+      // Out of descriptors, which a client can bring about: it is tried again, and this process goes on.
+      if (!(error instanceof SysError)) throw error;
+    }
+  }
+}
+
+/** Who is connected: one client that is served, and connections that have said nothing yet. */
+class Sessions implements SessionHost {
+  private active: Session | undefined;
+  private readonly silent = new Set<Session>();
+
+  constructor(
+    readonly device: EmulatedDevice,
+    readonly options: SessionOptions,
+  ) {}
+
+  get count(): number {
+    return this.silent.size + (this.active === undefined ? 0 : 1);
+  }
+
+  begin(socket: UnixSocket): void {
+    // That the one before has gone may not have been noticed yet.
+    this.active?.receive();
+    // One after the other: whoever comes meanwhile is sent away, rather than left waiting without an answer.
+    if (this.active !== undefined) {
+      socket.close();
+      return;
+    }
+    const [oldest] = this.silent;
+    if (this.silent.size >= MAX_SILENT) oldest?.end();
+    this.silent.add(new Session(socket, this));
+  }
+
+  claim(session: Session): boolean {
+    this.active?.receive();
+    if (this.active !== undefined) return false;
+    this.silent.delete(session);
+    this.active = session;
+    return true;
+  }
+
+  ended(session: Session): void {
+    this.silent.delete(session);
+    if (this.active === session) this.active = undefined;
+  }
+
+  endAll(): void {
+    this.active?.end();
+    for (const session of [...this.silent]) session.end();
+  }
+}

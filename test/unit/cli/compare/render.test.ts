@@ -1,0 +1,168 @@
+import { describe, expect, test } from "vitest";
+import { barChart, lineChart } from "../../../../src/cli/compare/charts.js";
+import { findings } from "../../../../src/cli/compare/findings.js";
+import { renderHtml } from "../../../../src/cli/compare/html.js";
+import { renderText, table } from "../../../../src/cli/compare/text.js";
+import { sampleReport } from "./sample-report.js";
+
+/** Throws where tags aren't closed in order, or an attribute or text isn't escaped: the page is XML but for its DOCTYPE. */
+function checkWellFormed(html: string): number {
+  const open: string[] = [];
+  let count = 0;
+  const rest = html.replace("<!DOCTYPE html>", "").replace(/<style>[\s\S]*?<\/style>/, "");
+  const text = rest.replace(
+    /<(\/?)([a-zA-Z][\w-]*)((?:\s+[\w:-]+="[^"<]*")*)\s*(\/?)>/g,
+    (_, end, name, _attributes, self) => {
+      count++;
+      if (end === "/") {
+        const last = open.pop();
+        if (last !== name) throw new Error(`</${name}> closes <${last}>`);
+      } else if (self !== "/") open.push(name);
+      return "";
+    },
+  );
+  if (open.length > 0) throw new Error(`<${open.join("><")}> never closed`);
+  const stray = /[<>]|&(?!#\d+;)/.exec(text);
+  if (stray !== null) throw new Error(`not escaped: ${text.slice(stray.index - 20, stray.index + 20)}`);
+  return count;
+}
+
+describe("the page", () => {
+  const html = renderHtml({ ...sampleReport(), findings: findings(sampleReport()) });
+
+  test("is well-formed, names from outside escaped", () => {
+    expect(checkWellFormed(html)).toBeGreaterThan(200);
+    expect(html).not.toContain('<b>"tricky"');
+    expect(html).toContain("&#60;b&#62;&#34;tricky&#34; &#38; co");
+  });
+
+  test("needs nothing but itself", () => {
+    expect(html).not.toMatch(/https?:|\/\/|url\(|@import|<script|<link|<img|\ssrc=|\shref=/i);
+  });
+
+  test("has colours for light and for dark, and every colour it uses", () => {
+    expect(html).toContain("@media (prefers-color-scheme: dark)");
+    const [light = "", dark = ""] = html.split("@media (prefers-color-scheme: dark)");
+    for (const [, name = ""] of html.matchAll(/var\((--[\w-]+)\)/g)) {
+      expect(light).toContain(`${name}: #`);
+      expect(dark).toContain(`${name}: #`);
+    }
+  });
+
+  test("draws a line for each backend, and bars where there is one size", () => {
+    expect(html.match(/<g class="series iommufd">/g)).toHaveLength(2);
+    expect(html.match(/<g class="series type1">/g)).toHaveLength(2);
+    expect(html).toContain("Map, pages of 2 MiB, 2 MiB");
+    expect(html).not.toContain("NaN");
+    expect(html).not.toContain("Infinity");
+  });
+
+  test("says what was found, what not measured, and on what machine", () => {
+    for (const text of [
+      "Dirty page tracking",
+      "mapping 1 GiB pages",
+      "it has an IOMMU",
+      "Linux 7.3.4",
+      "dmar0",
+    ]) {
+      expect(html).toContain(text);
+    }
+  });
+
+  test("leaves out what there is nothing of", () => {
+    const bare = sampleReport({
+      opening: [],
+      mapping: [],
+      manyOrOne: [],
+      unmapAll: [],
+      secondSpace: [],
+      accounting: [],
+      nvme: [],
+      notMeasured: [],
+    });
+    const page = renderHtml(bare);
+    checkWellFormed(page);
+    expect(page).not.toContain("<svg");
+    expect(page).not.toContain("NaN");
+    expect(findings(bare)).toEqual(["This device can be reached through iommufd, type1."]);
+  });
+});
+
+describe("charts", () => {
+  test("place values on logarithmic axes", () => {
+    const point = (x: number, y: number) => ({ x, y, low: y, high: y, title: "" });
+    const svg = lineChart({
+      label: "a chart",
+      series: [{ style: "s", points: [point(1, 10), point(10, 100), point(100, 1000)] }],
+      xTicks: [1, 10, 100].map((value) => ({ value, label: String(value) })),
+      formatY: String,
+    });
+    const [, path = ""] = /<polyline points="([^"]+)"/.exec(svg) ?? [];
+    const points = path.split(" ").map((pair) => pair.split(",").map(Number));
+    // A power law is a straight line: the middle point lies halfway.
+    const [[x1 = 0, y1 = 0] = [], [x2 = 0, y2 = 0] = [], [x3 = 0, y3 = 0] = []] = points;
+    expect(x2).toBeCloseTo((x1 + x3) / 2, 0);
+    expect(y2).toBeCloseTo((y1 + y3) / 2, 0);
+    expect(y3).toBeLessThan(y1);
+  });
+
+  test("make bars in proportion, and none of a negative value", () => {
+    const bar = (...values: number[]) => ({
+      label: "b",
+      segments: values.map((value) => ({ value, style: "s", title: "" })),
+      text: "t",
+    });
+    const widths = [
+      ...barChart("bars", [bar(100), bar(25, -5), bar(0)]).matchAll(/<rect[^>]* width="([\d.]+)"/g),
+    ].map(([, width]) => Number(width));
+    const [whole = 0, quarter = 0, negative, zero] = widths;
+    expect(quarter).toBeCloseTo(whole / 4, 0);
+    expect([negative, zero]).toEqual([0, 0]);
+  });
+});
+
+describe("what was found", () => {
+  test("is said in whole sentences with the right way round", () => {
+    const sentences = findings(sampleReport());
+    expect(sentences).toContain(
+      "Mapping 4 KiB of 4 KiB pages: iommufd is 2.00 times as fast as type1 (1.00 µs and 2.00 µs); " +
+        "unmapping it: is 2.00 times as fast as type1 (500 ns and 1.00 µs).",
+    );
+    expect(sentences.some((line) => line.startsWith("NVMe reads don't tell iommufd from type1"))).toBe(true);
+    expect(sentences).toContain(
+      "Copying 4,096 mappings to a second address space, which only iommufd can, is 4.00 times as fast as " +
+        "mapping all again (1.00 ms and 4.00 ms); it pins nothing twice.",
+    );
+    expect(sentences.every((line) => line.endsWith("."))).toBe(true);
+    expect(sentences.join(" ")).not.toMatch(/NaN|undefined|Infinity/);
+  });
+});
+
+describe("tables for a terminal", () => {
+  test("line up, text to the left and numbers to the right", () => {
+    expect(
+      table(
+        ["name", "value"],
+        [
+          ["a", "1"],
+          ["long name", "1000"],
+        ],
+        1,
+      ),
+    ).toBe("name       value\n---------  -----\na              1\nlong name   1000");
+  });
+
+  test("hold every part of the report", () => {
+    const text = renderText(sampleReport());
+    for (const title of [
+      "Opening",
+      "Map and unmap",
+      "NVMe random reads",
+      "Not measured",
+      "What each can do here",
+    ]) {
+      expect(text).toContain(title);
+    }
+    expect(text).not.toMatch(/NaN|undefined/);
+  });
+});

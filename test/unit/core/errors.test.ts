@@ -1,0 +1,123 @@
+import { constants } from "node:os";
+import { describe, expect, test } from "vitest";
+import {
+  checkInteger,
+  checkLength,
+  checkOffset,
+  checkRange,
+  checkU32,
+  checkU64,
+} from "../../../src/core/check.js";
+import { Errno, errnoName } from "../../../src/core/errno.js";
+import {
+  ArgumentError,
+  BusyError,
+  ClosedError,
+  ConfigError,
+  DeviceGoneError,
+  IovaError,
+  StateError,
+  SysError,
+  TimeoutError,
+  UnsupportedError,
+} from "../../../src/core/errors.js";
+
+describe("errnoName", () => {
+  test("knows every number the library branches on by its own name", () => {
+    for (const [name, number] of Object.entries(Errno)) expect(errnoName(number)).toBe(name);
+  });
+
+  test("chooses the kernel's name where a number has two", () => {
+    expect(errnoName(constants.errno.EAGAIN)).toBe("EAGAIN");
+    expect(errnoName(constants.errno.EOPNOTSUPP)).toBe("EOPNOTSUPP");
+  });
+
+  test("knows numbers that Node leaves out, and shows those that nobody knows", () => {
+    expect([76, 77, 121].map(errnoName)).toEqual(["ENOTUNIQ", "EBADFD", "EREMOTEIO"]);
+    expect(errnoName(999)).toBe("errno 999");
+  });
+});
+
+describe("SysError", () => {
+  test("says call, object, errno and hint", () => {
+    const error = new SysError("IOMMU_IOAS_MAP", Errno.ENOMEM, { object: "ioas 3", hint: "raise memlock" });
+    expect(error.message).toBe("IOMMU_IOAS_MAP on ioas 3: ENOMEM (raise memlock)");
+    expect(error).toMatchObject({
+      name: "SysError",
+      code: "ENOMEM",
+      errno: Errno.ENOMEM,
+      syscall: "IOMMU_IOAS_MAP",
+      object: "ioas 3",
+      hint: "raise memlock",
+    });
+  });
+
+  test("says no more than is known", () => {
+    expect(new SysError("epoll_create1", Errno.ENOMEM).message).toBe("epoll_create1: ENOMEM");
+  });
+
+  test("with() adds what an outer layer knows and keeps the rest", () => {
+    const inner = new SysError("open", Errno.EACCES, { object: "/dev/vfio/7" });
+    expect(inner.with({ hint: "who owns it?" }).message).toBe("open on /dev/vfio/7: EACCES (who owns it?)");
+    expect(inner.with({ object: "group 7" }).message).toBe("open on group 7: EACCES");
+  });
+});
+
+test("every kind of error has a stable code and its own name, and is an IovaError", () => {
+  const errors = [
+    new ArgumentError("x"),
+    new ConfigError("x"),
+    new ClosedError("x"),
+    new StateError("x"),
+    new BusyError("x"),
+    new TimeoutError("x", 5),
+    new DeviceGoneError("x"),
+    new UnsupportedError("x"),
+  ];
+  expect(errors.map(({ name, code }) => `${name} ${code}`)).toEqual([
+    "ArgumentError ERR_IOVA_ARGUMENT",
+    "ConfigError ERR_IOVA_CONFIG",
+    "ClosedError ERR_IOVA_CLOSED",
+    "StateError ERR_IOVA_STATE",
+    "BusyError ERR_IOVA_BUSY",
+    "TimeoutError ERR_IOVA_TIMEOUT",
+    "DeviceGoneError ERR_IOVA_DEVICE_GONE",
+    "UnsupportedError ERR_IOVA_UNSUPPORTED",
+  ]);
+  for (const error of errors) expect(error).toBeInstanceOf(IovaError);
+});
+
+describe("argument checks", () => {
+  test("return what is right, up to the limits", () => {
+    expect(checkInteger("x", -3, -3, 9)).toBe(-3);
+    expect(checkLength("x", 1)).toBe(1);
+    expect(checkOffset("x", 0)).toBe(0);
+    expect(checkU32("x", 0xffff_ffff)).toBe(0xffff_ffff);
+    expect(checkU64("x", 2n ** 64n - 1n)).toBe(2n ** 64n - 1n);
+    checkRange("the buffer", 4, 4, 8);
+  });
+
+  test.each([
+    ["above", () => checkInteger("depth", 10, 1, 9)],
+    ["a fraction", () => checkOffset("offset", 0.5)],
+    ["NaN", () => checkOffset("offset", Number.NaN)],
+    ["beyond exact numbers", () => checkOffset("offset", 2 ** 53)],
+    // @ts-expect-error what a caller without types may hand over
+    ["a string", () => checkLength("sizeBytes", "4096")],
+    ["an empty length", () => checkLength("sizeBytes", 0)],
+    ["a negative offset", () => checkOffset("offset", -1)],
+    ["33 bits", () => checkU32("value", 2 ** 32)],
+    ["65 bits", () => checkU64("iova", 2n ** 64n)],
+    ["a negative bigint", () => checkU64("iova", -1n)],
+    ["a range that ends outside", () => checkRange("the buffer", 5, 4, 8)],
+  ])("refuse %s", (_what, check) => {
+    expect(check).toThrow(ArgumentError);
+  });
+
+  test("name the argument, its limits and what came instead", () => {
+    expect(() => checkInteger("depth", 10, 1, 9)).toThrow("depth must be a whole number from 1 to 9, got 10");
+    // @ts-expect-error as above
+    expect(() => checkLength("n", "4096")).toThrow('got "4096"');
+    expect(() => checkU64("iova", -1n)).toThrow("got -1n");
+  });
+});

@@ -1,0 +1,68 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, test } from "vitest";
+import { type PolledWork, Poller } from "../../../../../src/emulator/nvme/queues/poller.js";
+
+class Work implements PolledWork {
+  pumps = 0;
+  sleeps = 0;
+  pending = 0;
+  due = Number.POSITIVE_INFINITY;
+
+  pump(): number {
+    this.pumps++;
+    const done = this.pending;
+    this.pending = 0;
+    return done;
+  }
+
+  beforeSleep(): void {
+    this.sleeps++;
+  }
+
+  dueInMs(): number {
+    return this.due;
+  }
+}
+
+const options = { spinMs: 0.05, idleAfterMs: 5, idlePollMs: undefined };
+
+describe("a poller", () => {
+  test("where work is announced: looks while there is some, and not at all when idle", async () => {
+    const work = new Work();
+    const poller = new Poller(work, options);
+    expect(work.pumps).toBe(0);
+    poller.wake();
+    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBe(1);
+    const { pumps } = work;
+    await sleep(30);
+    expect(work.pumps).toBe(pumps);
+    work.pending = 1;
+    poller.wake();
+    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBe(2);
+    expect(work.pending).toBe(0);
+    poller.stop();
+  });
+
+  test("where it is not: finds it by itself", async () => {
+    const work = new Work();
+    const poller = new Poller(work, { ...options, idlePollMs: 2 });
+    poller.wake();
+    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBeGreaterThan(2);
+    work.pending = 1;
+    await expect.poll(() => work.pending, { timeout: 5000 }).toBe(0);
+    poller.stop();
+  });
+
+  test("wakes for what is due, and stops when told", async () => {
+    const work = new Work();
+    const poller = new Poller(work, options);
+    work.due = 10;
+    poller.wake();
+    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBeGreaterThan(1);
+    poller.stop();
+    await sleep(5);
+    const { pumps } = work;
+    await sleep(30);
+    expect(work.pumps).toBe(pumps);
+  });
+});

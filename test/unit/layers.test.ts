@@ -1,0 +1,152 @@
+/**
+ * The rooms of src/ and what each may import, type imports included. docs/architecture.md says why they stand in this order.
+ * A new folder needs a row here; a new arrow between two rooms is a decision, so it is written down here, too.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+import { expect, test } from "vitest";
+import { packageRoot } from "../../guest/paths.js";
+
+const nvmeDriver = ["nvme/spec", "nvme/command", "nvme/memory", "nvme/queues"];
+const emulatedParts = ["emulator/nvme/medium", "emulator/nvme/host", "emulator/nvme/queues"];
+
+/** What the files of a folder import from other folders. The last room holds the doors of the package. */
+const rooms: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  sys: ["core"],
+  "dma/iova": ["core"],
+  dma: ["core", "sys", "dma/iova"],
+  vfio: ["core", "sys", "dma"],
+  iommufd: ["core", "sys", "dma/iova", "dma", "vfio"],
+  "vfio-legacy": ["core", "sys", "dma/iova", "dma", "vfio"],
+  "vfio-user/protocol": ["core", "sys"],
+  "vfio-user/client": ["core", "sys", "dma/iova", "dma", "vfio", "vfio-user/protocol"],
+  "vfio-user/server": ["core", "sys", "vfio", "vfio-user/protocol"],
+  pci: ["core", "sys", "dma", "vfio", "iommufd", "vfio-legacy", "vfio-user/client"],
+  "nvme/spec": ["core"],
+  "nvme/command": ["core", "sys", "dma/iova", "dma", "nvme/spec"],
+  "nvme/memory": ["core", "sys", "dma/iova", "dma", "pci", "nvme/spec", "nvme/command"],
+  "nvme/protection": ["core", "nvme/spec", "nvme/command"],
+  "nvme/queues": ["core", "sys", "dma", "vfio", "pci", "nvme/spec", "nvme/command", "nvme/memory"],
+  "nvme/admin": ["core", "dma", "nvme/spec", "nvme/command"],
+  "nvme/namespace": ["core", "dma", "nvme/spec", "nvme/command", "nvme/protection", "nvme/queues"],
+  "nvme/engine": ["core", "sys", "dma", "vfio", "vfio-user/client", "pci", ...nvmeDriver],
+  nvme: ["core", "sys", "dma", "pci", ...nvmeDriver, "nvme/admin", "nvme/namespace", "nvme/engine"],
+  "emulator/edu": ["core", "vfio-user/server"],
+  "emulator/nvme/medium": ["core", "sys", "nvme/spec"],
+  "emulator/nvme/host": ["core", "sys", "vfio-user/server", "nvme/spec", "emulator/nvme/medium"],
+  "emulator/nvme/queues": ["core", "vfio-user/server", "nvme/spec", "emulator/nvme/host"],
+  "emulator/nvme/commands": ["core", "sys", "vfio-user/server", "nvme/spec", ...emulatedParts],
+  "emulator/nvme": [
+    "core",
+    "sys",
+    "vfio-user/server",
+    "nvme/spec",
+    ...emulatedParts,
+    "emulator/nvme/commands",
+  ],
+  emulator: [
+    "core",
+    "vfio-user/server",
+    "emulator/edu",
+    ...emulatedParts,
+    "emulator/nvme/commands",
+    "emulator/nvme",
+  ],
+};
+
+/** The command line is an application: it may use everything below it. */
+const applications = ["cli", "cli/nvme", "cli/nvme/commands", "cli/nvme/perf", "cli/compare"];
+/** Doors re-export by name and hold no code. */
+const doors = [""];
+
+/** Circles of files that stay: a parent makes its children, and children name their parent. */
+const families: readonly (readonly string[])[] = [
+  ["dma/buffer", "dma/space", "dma/window"],
+  ["iommufd/fault-queue", "iommufd/hwpt", "iommufd/ioas", "iommufd/iommufd"],
+  ["iommufd/hw-queue", "iommufd/vdevice", "iommufd/veventq", "iommufd/viommu"],
+];
+
+const src = join(packageRoot(), "src");
+const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"));
+
+const roomOf = (file: string): string => (dirname(file) === "." ? "" : dirname(file));
+
+/** Every file with the files it names in an import or a re-export, both as paths below src/. */
+const imports = new Map(
+  files.map((file) => {
+    const text = readFileSync(join(src, file), "utf8");
+    const found = [...text.matchAll(/^(?:import|export)\s[^;]*?from\s+"(\.[^"]+)\.js"/gm)];
+    return [file, found.map(([, path]) => `${normalize(join(dirname(file), path ?? ""))}.ts`)] as const;
+  }),
+);
+
+/** Sets of files that import one another in a circle (Tarjan's strongly connected components of two or more). */
+function circles(): string[][] {
+  const found: string[][] = [];
+  const index = new Map<string, number>();
+  const low = new Map<string, number>();
+  const stack: string[] = [];
+  const visit = (file: string): number => {
+    const own = index.size;
+    let lowest = own;
+    index.set(file, own);
+    stack.push(file);
+    for (const next of imports.get(file) ?? []) {
+      if (!index.has(next)) lowest = Math.min(lowest, visit(next));
+      else if (stack.includes(next)) lowest = Math.min(lowest, low.get(next) ?? index.get(next) ?? own);
+    }
+    low.set(file, lowest);
+    if (lowest === own) {
+      const circle = stack.splice(stack.indexOf(file));
+      if (circle.length > 1) found.push(circle.map((name) => name.replace(/\.ts$/, "")).sort());
+    }
+    return lowest;
+  };
+  for (const file of files) if (!index.has(file)) visit(file);
+  return found.sort();
+}
+
+test("each folder of src/ has a row in the table of rooms", () => {
+  const known = [...Object.keys(rooms), ...applications, ...doors].sort();
+  expect([...new Set(files.map(roomOf))].sort()).toEqual(known);
+});
+
+test("a file imports only from rooms that the table allows", () => {
+  const wrong: string[] = [];
+  for (const [file, targets] of imports) {
+    const from = roomOf(file);
+    if (applications.includes(from) || doors.includes(from)) continue;
+    for (const target of targets) {
+      const to = roomOf(target);
+      if (to !== from && !rooms[from]?.includes(to)) wrong.push(`${file} imports ${target}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+});
+
+test("no arrow of the table leads back to an earlier row's user", () => {
+  const order = Object.keys(rooms);
+  const back = Object.entries(rooms).flatMap(([from, targets]) =>
+    targets.filter((to) => order.indexOf(to) >= order.indexOf(from)).map((to) => `${from} -> ${to}`),
+  );
+  expect(back).toEqual([]);
+});
+
+test("no file outside src/sys/ imports koffi", () => {
+  const users = files.filter((file) =>
+    /(?:from|require\() ?["']koffi/.test(readFileSync(join(src, file), "utf8")),
+  );
+  expect(users.map(roomOf).filter((room) => room !== "sys")).toEqual([]);
+});
+
+test("files import one another in a circle only where a parent makes its children", () => {
+  expect(circles()).toEqual(families);
+});
+
+test("no folder of src/ holds more than 25 files, but for the tables of specifications", () => {
+  const counts = new Map<string, number>();
+  for (const file of files) counts.set(roomOf(file), (counts.get(roomOf(file)) ?? 0) + 1);
+  const long = [...counts].filter(([room, count]) => count > 25 && !room.endsWith("/spec"));
+  expect(long).toEqual([]);
+});

@@ -1,0 +1,502 @@
+/** Admin commands that no controller at hand has: each dword as the specification's figures have it, and what is read. */
+import { afterEach, describe, expect, test } from "vitest";
+import {
+  ArgumentError,
+  NvmeError,
+  type NvmeLogs,
+  NvmeProtocolError,
+  StateError,
+  UnsupportedError,
+} from "../../../../src/index.js";
+import { NvmeCapacity } from "../../../../src/nvme/admin/capacity.js";
+import { NvmeDirectives } from "../../../../src/nvme/admin/directives.js";
+import { NvmeFeatures } from "../../../../src/nvme/admin/features.js";
+import { NvmeFirmware } from "../../../../src/nvme/admin/firmware.js";
+import { HostMemoryBuffer } from "../../../../src/nvme/admin/host-memory-buffer.js";
+import { lockdown } from "../../../../src/nvme/admin/lockdown.js";
+import { NvmeLogs as Logs } from "../../../../src/nvme/admin/logs.js";
+import { NvmeMaintenance } from "../../../../src/nvme/admin/maintenance.js";
+import { NvmeNamespaceManagement } from "../../../../src/nvme/admin/namespace-management.js";
+import { NvmeSecurity } from "../../../../src/nvme/admin/security.js";
+import { NvmeVirtualization } from "../../../../src/nvme/admin/virtualization.js";
+import type { IdentifyController } from "../../../../src/nvme/spec/identify.js";
+import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
+import { caught } from "../../../support/caught.js";
+import { RecordingController } from "../../../support/recording-controller.js";
+
+const ALL = 0xffff_ffff;
+let target: RecordingController;
+function controller(identify: Partial<IdentifyController> = {}): RecordingController {
+  target = new RecordingController({ oacs: 0xfff, ...identify });
+  return target;
+}
+afterEach(() => target.close());
+
+/** Bytes with little-endian numbers at these offsets. */
+function bytes(length: number, ...parts: [offset: number, size: 1 | 2 | 4 | 8, value: number][]): Uint8Array {
+  const whole = new Uint8Array(length);
+  const view = new DataView(whole.buffer);
+  for (const [at, size, value] of parts) {
+    if (size === 8) view.setBigUint64(at, BigInt(value), true);
+    else for (let i = 0; i < size; i++) view.setUint8(at + i, Math.floor(value / 2 ** (8 * i)) & 0xff);
+  }
+  return whole;
+}
+
+describe("firmware", () => {
+  test("is sent in pieces of the controller's granularity, and committed", async () => {
+    const firmware = new NvmeFirmware(controller({ fwug: 3, frmw: 0b1_0111 }));
+    expect(firmware.slots).toEqual({ count: 3, firstReadOnly: true, withoutReset: true });
+    const image = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7);
+    await firmware.download(image);
+    // 10 times 12 KiB are what fits into 128 KiB.
+    const piece = 122_880;
+    expect(target.commands.map(({ opcode, words }) => [opcode, words])).toEqual([
+      [0x11, { cdw10: piece / 4 - 1 }],
+      [0x11, { cdw10: piece / 4 - 1, cdw11: piece / 4 }],
+      [0x11, { cdw10: (300_000 - 2 * piece) / 4 - 1, cdw11: (2 * piece) / 4 }],
+    ]);
+    expect(Buffer.concat(target.commands.map(({ data }) => data)).equals(image)).toBe(true);
+    expect(await firmware.commit("activateNow", { slot: 2 })).toEqual({ needs: "none", overlap: 0 });
+    expect(target.last).toMatchObject({ opcode: 0x10, words: { cdw10: 0b011_010 } });
+    await firmware.commit("activateBootPartition", { bootPartition: 1 });
+    expect(target.last.words).toEqual({ cdw10: 0x8000_0038 });
+    target.answer = () => {
+      throw new NvmeError("Firmware Commit", NvmeStatus.firmwareActivationRequiresNvmSubsystemReset);
+    };
+    expect(await firmware.commit("replaceAndActivate", { slot: 1 })).toMatchObject({
+      needs: "subsystem reset",
+    });
+    target.answer = () => {
+      throw new NvmeError("Firmware Commit", NvmeStatus.invalidFirmwareImage);
+    };
+    expect(await caught(firmware.commit("replace", { slot: 1 }))).toMatchObject({
+      status: "Invalid Firmware Image",
+    });
+    for (const wrong of [
+      () => firmware.download(new Uint8Array(6)),
+      () => firmware.download(new Uint8Array(0)),
+      () => firmware.commit("replace", { slot: 8 }),
+    ]) {
+      expect(await caught(wrong())).toBeInstanceOf(ArgumentError);
+    }
+  });
+});
+
+describe("maintenance", () => {
+  test("format, sanitize, self-test", async () => {
+    const maintenance = new NvmeMaintenance(controller({ sanicap: 0xf, fna: 4 }));
+    const format = { lbaFormat: 0x25, metadataExtended: true, protection: 3, protectionFirst: true } as const;
+    await maintenance.format(7, { ...format, secureErase: "cryptographic" });
+    expect(target.last).toMatchObject({ opcode: 0x80, words: { nsid: 7, cdw10: 0x2575 } });
+    await maintenance.sanitize("overwrite", {
+      passes: 16,
+      pattern: 0xdead_beef,
+      invert: true,
+      noDeallocate: true,
+    });
+    expect(target.last).toMatchObject({ opcode: 0x84, words: { cdw10: 0x303, cdw11: 0xdead_beef } });
+    await maintenance.sanitize("overwrite", { passes: 5, allowUnrestrictedExit: true, verification: true });
+    expect(target.last.words).toEqual({ cdw10: 0x45b });
+    await maintenance.sanitize("blockErase", { passes: 5 });
+    expect(target.last.words).toEqual({ cdw10: 2 });
+    await maintenance.selfTest("extended");
+    expect(target.last).toMatchObject({ opcode: 0x14, words: { nsid: ALL, cdw10: 2 } });
+    await maintenance.selfTest("abort", 0);
+    expect(target.last.words).toEqual({ cdw10: 0xf });
+    const sent = target.commands.length;
+    for (const wrong of [
+      () => maintenance.sanitize("overwrite", { passes: 17 }),
+      () => maintenance.sanitize("overwrite", { pattern: -1 }),
+      () => maintenance.format(2 ** 32),
+    ]) {
+      expect(await caught(wrong())).toBeInstanceOf(ArgumentError);
+    }
+    expect(target.commands).toHaveLength(sent);
+  });
+
+  test("creating a namespace with all that can be said of it", async () => {
+    const management = new NvmeNamespaceManagement(controller());
+    target.answer = () => ({ dw0: 9 });
+    const nsid = await management.create({
+      sizeBlocks: 0x1000n,
+      capacityBlocks: 0x800n,
+      lbaFormat: 0x12,
+      metadataExtended: true,
+      protection: 1,
+      protectionFirst: true,
+      shared: true,
+      anaGroupId: 3,
+      nvmSetId: 4,
+      enduranceGroupId: 5,
+      storageTagMask: 0xffn,
+      placementHandles: [1, 2],
+      csi: 2,
+    });
+    expect(nsid).toBe(9);
+    expect(target.last).toMatchObject({ opcode: 0x0d, words: { cdw11: 0x0200_0000 } });
+    expect(Buffer.from(target.last.data)).toEqual(
+      Buffer.from(
+        bytes(
+          4096,
+          [0, 8, 0x1000],
+          [8, 8, 0x800],
+          [26, 1, 0x32],
+          [29, 1, 0x9],
+          [30, 1, 1],
+          [92, 4, 3],
+          [100, 2, 4],
+          [102, 2, 5],
+          [384, 8, 0xff],
+          [392, 2, 2],
+          [512, 2, 1],
+          [514, 2, 2],
+        ),
+      ),
+    );
+    await management.attach(9, [5, 1, 5]);
+    expect(target.last).toMatchObject({ opcode: 0x15, words: { nsid: 9 } });
+    expect(Buffer.from(target.last.data.subarray(0, 8))).toEqual(Buffer.from([2, 0, 1, 0, 5, 0, 0, 0]));
+  });
+});
+
+describe("security, directives, virtualization, capacity, lockdown", () => {
+  test("security: protocol, its specific field, and lengths in bytes", async () => {
+    const security = new NvmeSecurity(controller());
+    await security.send({ protocol: 1, specific: 0x0102, nssf: 3, nsid: 4 }, Uint8Array.of(1, 2, 3));
+    expect(target.last).toMatchObject({ opcode: 0x81, words: { nsid: 4, cdw10: 0x0101_0203, cdw11: 3 } });
+    expect([...target.last.data]).toEqual([1, 2, 3]);
+    target.answer = () => ({ data: bytes(512, [7, 1, 3], [8, 1, 0], [9, 1, 1], [10, 1, 0xea]) });
+    expect(await security.protocols()).toEqual([0, 1, 0xea]);
+    expect(target.last).toMatchObject({ opcode: 0x82, words: { cdw11: 512 } });
+    expect(await caught(security.receive({ protocol: 256 }, 4))).toBeInstanceOf(ArgumentError);
+    expect(await caught(security.send({ protocol: 1 }, new Uint8Array(0)))).toBeInstanceOf(ArgumentError);
+  });
+
+  test("directives", async () => {
+    const directives = new NvmeDirectives(controller());
+    target.answer = () => ({ data: bytes(4096, [0, 1, 0b111], [32, 1, 0b101], [64, 1, 0b100]) });
+    expect(await directives.supported(1)).toEqual(
+      new Map([
+        [0, { enabled: true, persistent: false }],
+        [1, { enabled: false, persistent: false }],
+        [2, { enabled: true, persistent: true }],
+      ]),
+    );
+    expect(target.last).toMatchObject({ opcode: 0x1a, words: { nsid: 1, cdw10: 1023, cdw11: 1 } });
+    await directives.enable(1, 1);
+    expect(target.last).toMatchObject({ opcode: 0x19, words: { nsid: 1, cdw11: 1, cdw12: 0x101 } });
+    target.answer = () => ({ data: bytes(32, [0, 2, 16], [16, 4, 8], [22, 2, 3]) });
+    expect(await directives.streams(1)).toMatchObject({ msl: 16, sws: 8, nsa: 3 });
+    expect(target.last.words).toEqual({ nsid: 1, cdw10: 7, cdw11: 0x101 });
+    target.answer = () => ({ dw0: 5 });
+    expect(await directives.allocateStreams(1, 6)).toBe(5);
+    expect(target.last.words).toEqual({ nsid: 1, cdw11: 0x103, cdw12: 6 });
+    target.answer = () => ({ data: bytes(8, [0, 2, 2], [2, 2, 7], [4, 2, 9]) });
+    expect(await directives.openStreams(1)).toEqual([7, 9]);
+    await directives.releaseStream(1, 7);
+    expect(target.last.words).toEqual({ nsid: 1, cdw11: 0x0007_0101 });
+    await directives.releaseStreams(1);
+    expect(target.last.words).toEqual({ nsid: 1, cdw11: 0x102 });
+    expect(await caught(directives.releaseStream(1, 0))).toBeInstanceOf(ArgumentError);
+  });
+
+  test("virtualization, capacity, lockdown", async () => {
+    const virtualization = new NvmeVirtualization(controller({ lpa: 0, ctratt: 0x7800, cntlid: 6 }));
+    target.answer = () => ({ dw0: 4 });
+    expect(await virtualization.manage("secondaryAssign", 3, { type: "interrupts", count: 4 })).toBe(4);
+    expect(target.last).toMatchObject({ opcode: 0x1c, words: { cdw10: 0x0003_0108, cdw11: 4 } });
+    await virtualization.allocatePrimary({ queues: 2 });
+    expect(target.last.words).toEqual({ cdw10: 0x0006_0001, cdw11: 2 });
+    const capacity = new NvmeCapacity(target);
+    expect(await capacity.createNvmSet(2, 0x5_0000_0007n)).toBe(4);
+    expect(target.last).toMatchObject({ opcode: 0x20, words: { cdw10: 0x0002_0003, cdw11: 7, cdw12: 5 } });
+    await capacity.deleteEnduranceGroup(9);
+    expect(target.last.words).toEqual({ cdw10: 0x0009_0002 });
+    await lockdown(target, { scope: "feature", identifier: 6, prohibit: true, interface: "outOfBand" });
+    expect(target.last).toMatchObject({ opcode: 0x24, words: { cdw10: 0x0652 } });
+  });
+});
+
+describe("features with data", () => {
+  test("are laid out as the specification has them", async () => {
+    const { structures } = new NvmeFeatures(controller());
+    await structures.setPowerTransitions(true, [{ powerState: 3, milliseconds: 100 }], { save: true });
+    expect(target.last).toMatchObject({ opcode: 0x09, words: { cdw10: 0x8000_000c, cdw11: 1 } });
+    expect(Buffer.from(target.last.data.subarray(0, 8))).toEqual(Buffer.from([0x18, 100, 0, 0, 0, 0, 0, 0]));
+    target.answer = () => ({ dw0: 1, data: bytes(256, [8, 4, (7 << 3) | (2000 << 8)]) });
+    const { enabled, transitions } = await structures.powerTransitions({ select: "saved" });
+    expect([enabled, transitions[1]]).toEqual([true, { powerState: 7, milliseconds: 2000 }]);
+    expect(target.last.words).toEqual({ cdw10: 0x20c });
+    target.answer = () => ({ data: bytes(16, [0, 8, 5], [8, 8, 6]) });
+    expect(await structures.hostIdentifier(128)).toBe((6n << 64n) | 5n);
+    expect(target.last).toMatchObject({ opcode: 0x0a, words: { cdw10: 0x81, cdw11: 1 } });
+    await structures.setHostIdentifier(0x1234n);
+    expect([...target.last.data]).toEqual([0x34, 0x12, 0, 0, 0, 0, 0, 0]);
+    target.answer = () => ({ dw0: 0x0301 });
+    expect(await structures.flexibleDataPlacement(2)).toEqual({ enabled: true, configuration: 3 });
+    await structures.setFlexibleDataPlacement(2, { enabled: true, configuration: 3 });
+    expect(target.last.words).toEqual({ cdw10: 0x1d, cdw11: 2, cdw12: 0x301 });
+    target.answer = () => ({ dw0: 2, data: bytes(512, [0, 1, 0], [1, 1, 1], [2, 1, 0x80]) });
+    expect(await structures.fdpEvents(1, 4)).toEqual(
+      new Map([
+        [0, true],
+        [0x80, false],
+      ]),
+    );
+    target.answer = () => ({ dw0: 1, data: bytes(4096, [0, 1, 1], [16, 8, 64], [64, 1, 4], [88, 8, 7]) });
+    const ranges = await structures.lbaRanges(1);
+    expect(ranges.map(({ type, slba, nlb }) => [type, slba, nlb])).toEqual([
+      [1, 64n, 0n],
+      [4, 0n, 7n],
+    ]);
+  });
+
+  test("host memory: given with a list of its pieces, given again after a reset, and taken back", async () => {
+    controller({ hmpre: 64, hmmin: 16 });
+    const mapped = target.mapper.mapped.size;
+    const buffer = await HostMemoryBuffer.give(target);
+    expect(buffer.sizeBytes).toBe(64 * 4096);
+    const { words } = target.last;
+    expect(words).toMatchObject({ cdw10: 0x0d, cdw11: 1, cdw12: 64, cdw15: 1 });
+    const sizes = [...target.mapper.mapped].map(([at, { sizeBytes }]) => [at, sizeBytes] as const);
+    const list = (BigInt(words["cdw14"] ?? 0) << 32n) | BigInt(words["cdw13"] ?? 0);
+    expect(sizes.some(([at]) => at === list)).toBe(true);
+    expect(sizes.some(([, sizeBytes]) => sizeBytes === 64 * 4096)).toBe(true);
+    await buffer.restore();
+    expect(target.last.words).toEqual({ ...words, cdw11: 3 });
+    await buffer.close();
+    expect(target.last.words).toEqual({ cdw10: 0x0d });
+    expect(target.mapper.mapped.size).toBe(mapped);
+    // Or with its controller.
+    const other = await HostMemoryBuffer.give(target, 20 * 4096);
+    target.device.lease.close();
+    expect(other.closed).toBe(true);
+    expect(target.mapper.mapped.size).toBe(mapped);
+  });
+
+  test("host memory: less than the controller needs is refused, and a refusal leaves nothing", async () => {
+    controller({ hmpre: 64, hmmin: 16 });
+    expect(await caught(HostMemoryBuffer.give(target, 15 * 4096))).toBeInstanceOf(ArgumentError);
+    target.answer = () => {
+      throw new NvmeError("Set Features", NvmeStatus.invalidField);
+    };
+    expect(await caught(HostMemoryBuffer.give(target))).toBeInstanceOf(NvmeError);
+    expect(target.mapper.mapped.size).toBe(0);
+  });
+});
+
+describe("log pages", () => {
+  let logs: NvmeLogs;
+  function withPages(pages: readonly (readonly [number, Uint8Array])[]): void {
+    logs = new Logs(controller());
+    for (const [lid, page] of pages) target.logPages.set(lid, page);
+  }
+
+  test("self-test, sanitize, reservation, lockdown", async () => {
+    withPages([
+      [0x06, bytes(564, [0, 1, 2], [1, 1, 40], [4, 1, 0x17], [16, 4, 3], [20, 8, 99], ...unused(1, 19))],
+      [0x81, bytes(512, [0, 2, 0xffff], [2, 2, 0x10a], [8, 4, 60])],
+      [0x80, bytes(64, [0, 8, 4], [8, 1, 2], [9, 1, 1], [12, 4, 5])],
+      [0x14, bytes(512, [3, 1, 2], [4, 1, 0x80], [5, 1, 0x84])],
+    ]);
+    const selfTest = await logs.selfTest();
+    expect(selfTest).toMatchObject({ currentOperation: 2, completionPercent: 40 });
+    expect(selfTest.results).toHaveLength(1);
+    expect(selfTest.results[0]).toMatchObject({ result: 7, code: 1, nsid: 3, failingLba: 99n });
+    const sanitize = {
+      progress: 0xffff,
+      status: 2,
+      overwritePasses: 1,
+      globalDataErased: 1,
+      overwriteTime: 60,
+    };
+    expect(await logs.sanitize()).toMatchObject(sanitize);
+    expect(await logs.reservationNotification()).toMatchObject({ type: 2, available: 1, nsid: 5 });
+    expect(await logs.lockdown(0, 1)).toEqual([0x80, 0x84]);
+    expect(target.last.words).toMatchObject({ cdw10: 0x007f_1014 });
+  });
+
+  function unused(from: number, count: number): [number, 1, number][] {
+    return Array.from({ length: count }, (_, i) => [4 + 28 * (from + i), 1, 0x0f]);
+  }
+
+  test("ANA: groups with their namespaces, however long, and the event is cleared once", async () => {
+    const many = 3000;
+    const ids = Array.from({ length: many }, (_, i): [number, 4, number] => [48 + 4 * i, 4, i + 1]);
+    const second = 48 + 4 * many;
+    withPages([
+      [
+        0x0c,
+        bytes(
+          second + 36,
+          [0, 8, 9],
+          [8, 2, 2],
+          [16, 4, 1],
+          [20, 4, many],
+          [32, 1, 0xf1],
+          ...ids,
+          [second, 4, 7],
+          [second + 4, 4, 1],
+          [second + 16, 1, 3],
+          [second + 32, 4, 4000],
+        ),
+      ],
+    ]);
+    const { changeCount, groups } = await logs.lists.asymmetricNamespaceAccess();
+    expect(changeCount).toBe(9n);
+    expect(groups.map(({ groupId, state, namespaces }) => [groupId, state, namespaces.length])).toEqual([
+      [1, 1, many],
+      [7, 3, 1],
+    ]);
+    expect(groups[0]?.namespaces.at(-1)).toBe(many);
+    const retain = target.commands.map(({ words }) => ((words["cdw10"] ?? 0) & (1 << 15)) !== 0);
+    expect(retain.at(-1)).toBe(false);
+    expect(retain.slice(0, -1).every(Boolean)).toBe(true);
+  });
+
+  test("aggregates and media units", async () => {
+    withPages([
+      [0x0f, bytes(512, [0, 8, 2], [8, 2, 5], [10, 2, 6])],
+      [0x10, bytes(48, [0, 2, 2], [16, 2, 1], [26, 1, 90], [32, 2, 2])],
+    ]);
+    expect(await logs.lists.enduranceGroupEvents()).toEqual([5, 6]);
+    const units = await logs.lists.mediaUnits();
+    expect(units.map(({ mediaUnitId, availableSpare }) => [mediaUnitId, availableSpare])).toEqual([
+      [1, 90],
+      [2, 0],
+    ]);
+  });
+
+  test("persistent events, in a context that is given back", async () => {
+    const at = 512;
+    withPages([
+      [
+        0x0d,
+        bytes(
+          at + 24 + 6,
+          [4, 4, 1],
+          [8, 8, at + 30],
+          [at, 1, 2],
+          [at + 2, 1, 21],
+          [at + 4, 2, 1],
+          [at + 6, 8, 1000],
+          [at + 20, 2, 2],
+          [at + 22, 2, 6],
+          [at + 26, 4, 0x04030201],
+        ),
+      ],
+    ]);
+    const { events } = await logs.lists.persistentEvents();
+    expect(events).toHaveLength(1);
+    expect(events[0]).toMatchObject({ type: 2, cntlid: 1, time: new Date(1000) });
+    expect([...(events[0]?.data ?? [])]).toEqual([1, 2, 3, 4]);
+    expect(target.commands.map(({ words }) => ((words["cdw10"] ?? 0) >>> 8) & 0x7f)).toEqual([1, 0, 2]);
+    target.logPages.set(0x0d, bytes(600, [4, 4, 2], [8, 8, 520]));
+    expect(await caught(logs.lists.persistentEvents())).toBeInstanceOf(NvmeProtocolError);
+  });
+
+  test("telemetry: header and areas in pieces, and once more where it changed meanwhile", async () => {
+    const blocks = 300;
+    const page = bytes(
+      512 * (blocks + 1),
+      [8, 2, 10],
+      [10, 2, 200],
+      [12, 2, blocks],
+      [16, 4, blocks],
+      [383, 1, 4],
+    );
+    page.fill(0x5a, 512);
+    withPages([
+      [0x07, page],
+      [0x08, page],
+    ]);
+    expect((await logs.telemetry.host({ areas: 2 })).data).toHaveLength(200 * 512);
+    expect(((target.commands[0]?.words["cdw10"] ?? 0) >>> 8) & 0x7f).toBe(1);
+    const whole = await logs.telemetry.controller();
+    expect(whole.data).toHaveLength(blocks * 512);
+    expect(whole.data.every((byte) => byte === 0x5a)).toBe(true);
+    expect(((target.last.words["cdw10"] ?? 0) & (1 << 15)) === 0).toBe(true);
+    // A new generation at every look.
+    const read = logs.read.bind(logs);
+    logs.read = async (lid, size, options) => {
+      page[383] = (page[383] ?? 0) + 1;
+      return await read(lid, size, options);
+    };
+    expect(await caught(logs.telemetry.controller())).toBeInstanceOf(StateError);
+  });
+
+  test("from an entry on, where the page has index offsets", async () => {
+    const supported = bytes(1024, [0, 4, 1], [0x0c * 4, 4, 3], [0x0d * 4, 4, 1]);
+    // A header of 16 bytes, groups with one and with two namespaces.
+    const ana = bytes(16 + 36 + 40, [0, 8, 5], [8, 2, 2], [16, 4, 1], [20, 4, 1], [52, 4, 7], [56, 4, 2]);
+    withPages([
+      [0x00, supported],
+      [0x0c, ana],
+      [0x0d, bytes(512)],
+    ]);
+    target.entries.set(0x0c, [0, 16, 52]);
+    const [header, second] = [
+      await logs.read(0x0c, 16, { index: 0 }),
+      await logs.read(0x0c, 40, { index: 2 }),
+    ];
+    expect(header).toEqual(ana.subarray(0, 16));
+    expect(second).toEqual(ana.subarray(52));
+    expect(target.last.words).toMatchObject({ cdw12: 2, cdw14: 1 << 23 });
+    await logs.read(0x0c, 16, { index: 2 ** 32 + 3, csi: 2 });
+    expect(target.last.words).toMatchObject({ cdw12: 3, cdw13: 1, cdw14: (2 << 24) | (1 << 23) });
+
+    const sent = target.commands.length;
+    for (const options of [{ index: 1, offset: 0 }, { index: -1 }, { index: 0.5 }]) {
+      expect(await caught(logs.read(0x0c, 16, options))).toBeInstanceOf(ArgumentError);
+    }
+    expect(await caught(logs.read(0x0c, target.maxTransferBytes + 4, { index: 1 }))).toBeInstanceOf(
+      ArgumentError,
+    );
+    expect(target.commands).toHaveLength(sent);
+    // Neither a page without indexes nor one that there isn't.
+    for (const lid of [0x0d, 0x0e]) {
+      expect(await caught(logs.read(lid, 16, { index: 1 }))).toBeInstanceOf(UnsupportedError);
+    }
+  });
+
+  test("flexible data placement", async () => {
+    withPages([
+      [0x20, bytes(16 + 72 + 72, [0, 2, 1], [4, 4, 160], ...config(16, 1), ...config(88, 2))],
+      [0x21, bytes(24, [0, 2, 2], [8, 1, 1], [16, 1, 2])],
+      [0x22, bytes(64, [0, 8, 4096], [16, 8, 8192], [32, 8, 1])],
+      [0x23, bytes(128, [0, 4, 1], [64, 1, 0x80], [65, 1, 7], [66, 2, 3], [76, 4, 1])],
+    ]);
+    const configurations = await logs.fdp.configurations(3);
+    expect(
+      configurations.map(({ reclaimUnitBytes, handleTypes }) => [reclaimUnitBytes, handleTypes]),
+    ).toEqual([
+      [1n << 20n, [1, 2]],
+      [2n << 20n, [1, 2]],
+    ]);
+    expect(target.commands[0]?.words["cdw11"]).toBe(3 << 16);
+    expect(await logs.fdp.handleUsage(3)).toEqual([1, 2]);
+    expect(await logs.fdp.statistics(3)).toEqual({
+      hostBytesWritten: 4096n,
+      mediaBytesWritten: 8192n,
+      mediaBytesErased: 1n,
+    });
+    const [event] = await logs.fdp.events(3, "host");
+    expect(event).toMatchObject({ type: 0x80, placementIdValid: 1, placementId: 3, nsid: 1 });
+    expect(((target.last.words["cdw10"] ?? 0) >>> 8) & 0x7f).toBe(1);
+    // A configuration that is longer than the log.
+    target.logPages.set(0x20, bytes(96, [0, 2, 0], [4, 4, 96], ...config(16, 1), [16, 2, 200]));
+    expect(await caught(logs.fdp.configurations(3))).toBeInstanceOf(NvmeProtocolError);
+  });
+
+  function config(at: number, mebibytes: number): [number, 1 | 2 | 4 | 8, number][] {
+    return [
+      [at, 2, 72],
+      [at + 2, 1, 0x80],
+      [at + 8, 2, 2],
+      [at + 16, 8, mebibytes << 20],
+      [at + 64, 1, 1],
+      [at + 68, 1, 2],
+    ];
+  }
+});

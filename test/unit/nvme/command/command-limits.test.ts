@@ -1,0 +1,191 @@
+/** Time limits and signals of single commands, and Abort, on the emulated controller. */
+import { once } from "node:events";
+import { setTimeout } from "node:timers/promises";
+import { describe, expect, test, vi } from "vitest";
+import { ArgumentError } from "../../../../src/core/errors.js";
+import { BusyError, type DmaBuffer, type NvmeController, TimeoutError } from "../../../../src/index.js";
+import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
+import { caught } from "../../../support/caught.js";
+import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
+
+// A busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+useEmulatedNvme();
+
+/** Reads take so long that only an Abort ends them. */
+const slowRead = { kind: "latency", opcode: IoOpcode.read, nth: 1, latencyMs: 600_000 } as const;
+
+/** When the controller has given a command back, its buffer can be closed. */
+async function closeSoon(buffer: DmaBuffer): Promise<void> {
+  for (;;) {
+    try {
+      buffer.close();
+      return;
+    } catch (error) {
+      if (!(error instanceof BusyError)) throw error;
+      await setTimeout(1);
+    }
+  }
+}
+
+function outstanding(nvme: NvmeController): number {
+  return nvme.queues.reduce((sum, queue) => sum + queue.outstanding, 0);
+}
+
+describe("a time limit of one command", () => {
+  test("rejects it, and the controller is asked to abort it; its buffer is free when that is done", async () => {
+    const nvme = await openController({ faults: [slowRead] });
+    const ns = await nvme.namespace(1);
+    const buffer = nvme.dma.alloc(512);
+    using other = nvme.dma.alloc(512);
+    const error = await caught(ns.read(0n, buffer, { timeoutMs: 50 }));
+    expect(error).toBeInstanceOf(TimeoutError);
+    expect(error).toMatchObject({ timeoutMs: 50, message: expect.stringContaining("read") });
+    // The promise is settled, the command isn't: not before the controller says so.
+    expect(outstanding(nvme)).toBe(1);
+    expect(() => buffer.close()).toThrow(BusyError);
+    await closeSoon(buffer);
+    expect(outstanding(nvme)).toBe(0);
+    await ns.read(0n, other);
+    expect(nvme.lifecycle.state).toBe("live");
+  });
+
+  test("of an admin command as well", async () => {
+    const nvme = await openController({
+      faults: [{ kind: "latency", queue: "admin", opcode: 0x02, nth: 1, latencyMs: 600_000 }],
+    });
+    using buffer = nvme.dma.alloc(4096);
+    const smart = { opcode: 0x02, nsid: 0xffff_ffff, cdw10: (127 << 16) | 2, data: { buffer, length: 512 } };
+    expect(await caught(nvme.admin(smart, { timeoutMs: 50 }))).toBeInstanceOf(TimeoutError);
+    await nvme.admin(smart);
+    await nvme.close();
+  });
+
+  test("may be longer than the controller's", async () => {
+    const nvme = await openController(
+      { faults: [{ ...slowRead, latencyMs: 1000 }] },
+      { timeoutMs: 250, completion: "interrupt" },
+    );
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(512);
+    await ns.read(0n, buffer, { timeoutMs: 50_000 });
+    expect(nvme.lifecycle.state).toBe("live");
+  });
+
+  test("where the controller never gives the command back, it is stopped, and the buffer is free then", async () => {
+    const nvme = await openController(
+      { faults: [{ kind: "drop", opcode: IoOpcode.read, nth: 1 }] },
+      { timeoutMs: 400 },
+    );
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(512);
+    const failed = once(nvme.lifecycle, "failed");
+    expect(await caught(ns.read(0n, buffer, { timeoutMs: 20 }))).toBeInstanceOf(TimeoutError);
+    expect(() => buffer.close()).toThrow(BusyError);
+    await failed;
+    buffer.close();
+    expect(nvme.lifecycle.state).toBe("failed");
+  });
+
+  test("that can't be is refused", async () => {
+    const nvme = await openController();
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(512);
+    // As JavaScript may pass them: no compiler looked.
+    const wrong = JSON.parse(
+      '[{"timeoutMs":0},{"timeoutMs":-1},{"timeoutMs":2147483648},{"timeoutMs":"50"}]',
+    );
+    for (const options of [...wrong, { timeoutMs: Number.NaN }, JSON.parse('{"signal":{}}')]) {
+      expect(await caught(ns.read(0n, buffer, options))).toBeInstanceOf(ArgumentError);
+      expect(await caught(nvme.admin({ opcode: 0x06 }, options))).toBeInstanceOf(ArgumentError);
+    }
+  });
+});
+
+describe("a signal", () => {
+  test("rejects with its reason, and ends no other command", async () => {
+    const nvme = await openController({ faults: [{ ...slowRead, count: 3 }] });
+    const ns = await nvme.namespace(1);
+    const abort = new AbortController();
+    const buffers = Array.from({ length: 4 }, () => nvme.dma.alloc(512));
+    const [first = nvme.dma.alloc(512), second, third, fourth] = buffers;
+    const given = [first, second ?? first, third ?? first].map((buffer) =>
+      caught(ns.read(0n, buffer, { signal: abort.signal })),
+    );
+    const kept = ns.read(0n, fourth ?? first);
+    const reason = new Error("enough");
+    abort.abort(reason);
+    expect(await Promise.all(given)).toEqual([reason, reason, reason]);
+    await kept;
+    // More at once than the controller takes Aborts for: all are told in the end.
+    for (const buffer of buffers) await closeSoon(buffer);
+    expect(outstanding(nvme)).toBe(0);
+  });
+
+  test("that has fired already keeps the command from being sent", async () => {
+    const nvme = await openController();
+    const ns = await nvme.namespace(1);
+    const buffer = nvme.dma.alloc(512);
+    expect(await caught(ns.write(0n, buffer, { signal: AbortSignal.abort(new Error("no")) }))).toMatchObject({
+      message: "no",
+    });
+    buffer.close();
+    expect((await nvme.logs.smart()).hostWriteCommands).toBe(0n);
+  });
+
+  test("takes a command out of the waiting line at once", async () => {
+    const nvme = await openController({ faults: [{ ...slowRead, latencyMs: 300 }] }, { queueEntries: 2 });
+    const ns = await nvme.namespace(1);
+    const abort = new AbortController();
+    using running = nvme.dma.alloc(512);
+    const waiting = nvme.dma.alloc(512);
+    const first = ns.read(0n, running);
+    const second = caught(ns.write(0n, waiting, { signal: abort.signal }));
+    abort.abort(new Error("changed my mind"));
+    waiting.close();
+    expect(await second).toMatchObject({ message: "changed my mind" });
+    await first;
+    expect((await nvme.logs.smart()).hostWriteCommands).toBe(0n);
+  });
+
+  test("after the end changes nothing, and leaves no listener behind", async () => {
+    const nvme = await openController();
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(512);
+    const abort = new AbortController();
+    const remove = vi.spyOn(abort.signal, "removeEventListener");
+    for (let i = 0; i < 50; i++) await ns.read(0n, buffer, { signal: abort.signal, timeoutMs: 60_000 });
+    expect(remove).toHaveBeenCalledTimes(50);
+    abort.abort();
+    await ns.read(0n, buffer);
+  });
+
+  test("an id stays taken until its Abort is answered: no other command is aborted in its place", async () => {
+    // One slot. The read ends before the Abort that was sent for it is carried out.
+    const nvme = await openController(
+      {
+        faults: [
+          { ...slowRead, latencyMs: 300 },
+          { kind: "latency", queue: "admin", opcode: 0x08, latencyMs: 900 },
+        ],
+      },
+      { queueEntries: 2 },
+    );
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(512);
+    expect(await caught(ns.read(0n, buffer, { timeoutMs: 20 }))).toBeInstanceOf(TimeoutError);
+    const start = performance.now();
+    for (let i = 0; i < 10; i++) await ns.read(0n, buffer);
+    // The next one had to wait for it.
+    expect(performance.now() - start).toBeGreaterThan(700);
+  });
+});
+
+test("close() in the middle of all that ends", async () => {
+  const nvme = await openController({ faults: [{ ...slowRead, count: 20 }] }, { timeoutMs: 2000 });
+  const ns = await nvme.namespace(1);
+  const buffers = Array.from({ length: 20 }, () => nvme.dma.alloc(512));
+  const reads = buffers.map((buffer, i) => caught(ns.read(0n, buffer, { timeoutMs: 1 + i })));
+  await nvme.close();
+  for (const error of await Promise.all(reads)) expect(error).toBeInstanceOf(TimeoutError);
+});

@@ -1,0 +1,337 @@
+/** Features that a program has set come back after a reset, on the emulated controller; and which ones, and in what order. */
+import { once } from "node:events";
+import { setTimeout } from "node:timers/promises";
+import { describe, expect, test, vi } from "vitest";
+import type { FaultOptions } from "../../../../src/emulator/nvme/faults.js";
+import { Feature, type NvmeController, NvmeError, type SetFeature } from "../../../../src/index.js";
+import { KeptFeatures } from "../../../../src/nvme/engine/feature-restore.js";
+import { AdminOpcode, FeatureId, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
+import { caught } from "../../../support/caught.js";
+import { MIB, openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
+
+// A busy machine is no failure.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
+useEmulatedNvme();
+
+/** Kelvin, which the emulated thermometer doesn't show. */
+const OVER = 350;
+const UNDER = 200;
+
+/** Sets something of everything that the emulated controller has. */
+async function setAll(nvme: NvmeController): Promise<void> {
+  const { features } = nvme;
+  await features.setVolatileWriteCache(false);
+  await features.setInterruptCoalescing(4, 300);
+  await features.write(Feature.arbitration, { burst: 3, highWeight: 7 });
+  await features.write(Feature.asyncEventConfiguration, { temperature: true, namespaceAttributes: true });
+  await features.write(Feature.temperatureThreshold, { kelvin: OVER });
+  await features.write(Feature.temperatureThreshold, { kelvin: UNDER, type: 1 });
+  await features.write(Feature.errorRecovery, { timeLimit: 11 }, { nsid: 1 });
+  await features.write(Feature.errorRecovery, { timeLimit: 22 }, { nsid: 2 });
+  await features.write(Feature.interruptVectorConfiguration, { vector: 2, coalescingDisabled: true });
+  await features.write(Feature.keepAliveTimer, { milliseconds: 600_000 });
+  await features.structures.setHostBehavior({ acre: 1, lbafee: 1 });
+  // Not every program goes through `features`.
+  await nvme.admin({ opcode: AdminOpcode.setFeatures, cdw10: FeatureId.writeAtomicityNormal, cdw11: 1 });
+}
+
+/** What the controller says of all that. */
+async function getAll({ features }: NvmeController): Promise<unknown> {
+  return {
+    cache: await features.volatileWriteCache(),
+    coalescing: await features.interruptCoalescing(),
+    arbitration: await features.read(Feature.arbitration),
+    events: await features.read(Feature.asyncEventConfiguration),
+    over: await features.temperatureThreshold(),
+    under: (await features.get(FeatureId.temperatureThreshold, { cdw11: 1 << 20 })).value,
+    recovery1: await features.read(Feature.errorRecovery, { nsid: 1 }),
+    recovery2: await features.read(Feature.errorRecovery, { nsid: 2 }),
+    vector1: await features.read(Feature.interruptVectorConfiguration, { cdw11: 1 }),
+    vector2: await features.read(Feature.interruptVectorConfiguration, { cdw11: 2 }),
+    keepAlive: await features.read(Feature.keepAliveTimer),
+    behavior: await features.structures.hostBehavior(),
+    atomicity: await features.read(Feature.writeAtomicityNormal),
+  };
+}
+
+/** Lets a flush break the controller down, and waits until it is back. */
+async function recover(nvme: NvmeController): Promise<void> {
+  const recovered = once(nvme.lifecycle, "recovered");
+  const ns = await nvme.namespace(1);
+  expect(await caught(ns.flush())).toBeInstanceOf(Error);
+  await recovered;
+}
+
+const fatal: FaultOptions = { kind: "fatal", opcode: IoOpcode.flush, queue: "io", nth: 1 };
+/** Does something as the next recovery begins. */
+async function meanwhile<T>(nvme: NvmeController, act: () => Promise<T>): Promise<T> {
+  return await new Promise<T>((resolve, reject) => {
+    nvme.lifecycle.once("recovering", () => act().then(resolve, reject));
+  });
+}
+
+const resets = {
+  "a recovery": recover,
+  "a reset of the controller": (nvme: NvmeController) => nvme.reset(),
+  "a reset of the subsystem": (nvme: NvmeController) => nvme.reset("subsystem"),
+  "a reset of the function": (nvme: NvmeController) => nvme.reset("function"),
+  "a shutdown": async (nvme: NvmeController) => {
+    await nvme.shutdown();
+    await nvme.reset();
+  },
+} as const;
+const ways = Object.entries(resets);
+
+function lostBy(nvme: NvmeController): SetFeature[] {
+  const lost: SetFeature[] = [];
+  nvme.lifecycle.on("featureLost", (feature, error) => {
+    expect(error).toBeInstanceOf(NvmeError);
+    lost.push(feature);
+  });
+  return lost;
+}
+
+describe("features that were set", () => {
+  test.each(ways)("are as before after %s", async (_, reset) => {
+    const nvme = await openController(
+      { namespaces: 2, faults: [fatal] },
+      { queues: 2, vectors: 3, recovery: { attempts: 3 } },
+    );
+    const lost = lostBy(nvme);
+    const fresh = await getAll(nvme);
+    await setAll(nvme);
+    const before = await getAll(nvme);
+    for (const [name, value] of Object.entries(Object(before))) {
+      if (name !== "vector1") expect(value, name).not.toEqual(Object(fresh)[name]);
+    }
+    for (let round = 0; round < 2; round++) {
+      await (round === 0 ? reset(nvme) : nvme.reset());
+      expect(await getAll(nvme)).toEqual(before);
+    }
+    expect(lost).toEqual([]);
+  });
+
+  test.each(ways)("are as after power-on after %s, where that is asked for", async (_, reset) => {
+    const nvme = await openController(
+      { namespaces: 2, faults: [fatal] },
+      { queues: 2, vectors: 3, recovery: { attempts: 3 }, restoreFeatures: false },
+    );
+    const fresh = await getAll(nvme);
+    await setAll(nvme);
+    await reset(nvme);
+    expect(await getAll(nvme)).toEqual(fresh);
+  });
+
+  test("that are refused then are told, and hold up nothing", async () => {
+    const nvme = await openController({ namespaces: 2 }, { queues: 2, vectors: 3 });
+    const lost = lostBy(nvme);
+    await setAll(nvme);
+    await nvme.namespaceManagement.detach(2);
+    await nvme.reset();
+    expect(nvme.lifecycle.state).toBe("live");
+    expect(lost).toEqual([{ fid: FeatureId.errorRecovery, nsid: 2, value: 22 }]);
+    expect(await nvme.features.read(Feature.errorRecovery, { nsid: 1 })).toMatchObject({ timeLimit: 11 });
+    expect(await nvme.features.interruptCoalescing()).toEqual({ completions: 4, timeUs: 300 });
+    // It is told once.
+    await nvme.reset();
+    expect(lost).toHaveLength(1);
+  });
+
+  test("while the controller recovers count as well", async () => {
+    const nvme = await openController({ faults: [fatal] }, { recovery: { attempts: 3 } });
+    await nvme.features.setTemperatureThreshold(OVER);
+    const set = meanwhile(nvme, () => nvme.features.setTemperatureThreshold(OVER + 1));
+    await recover(nvme);
+    await set;
+    expect(await nvme.features.temperatureThreshold()).toBe(OVER + 1);
+    await nvme.reset();
+    expect(await nvme.features.temperatureThreshold()).toBe(OVER + 1);
+  });
+
+  test("a timestamp goes on", async () => {
+    const nvme = await openController();
+    const { features } = nvme;
+    const start = Date.UTC(2001, 8, 9);
+    const first = performance.now();
+    await features.setTimestamp(new Date(start));
+    const known = performance.now();
+    await setTimeout(100);
+    const least = performance.now() - known;
+    await nvme.reset();
+    const elapsed = (await features.timestamp()).getTime() - start;
+    // Whole milliseconds on both sides.
+    expect(elapsed).toBeGreaterThanOrEqual(least - 2);
+    expect(elapsed).toBeLessThanOrEqual(performance.now() - first + 2);
+  });
+});
+
+describe("a host memory buffer", () => {
+  const attributes = async (nvme: NvmeController): Promise<{ value: number; data: Uint8Array }> => {
+    return await nvme.features.get(FeatureId.hostMemoryBuffer, { sizeBytes: 4096 });
+  };
+
+  test.each(ways)("is given back with its contents after %s", async (_, reset) => {
+    const nvme = await openController(
+      { hostMemoryBytes: MIB, faults: [fatal] },
+      { recovery: { attempts: 3 } },
+    );
+    const lost = lostBy(nvme);
+    const memory = await nvme.giveHostMemory();
+    expect(memory.sizeBytes).toBe(MIB);
+    const before = await attributes(nvme);
+    expect(before.value).toBe(1);
+    // The controller looks for what it had in there, and refuses other memory.
+    await reset(nvme);
+    expect(await attributes(nvme)).toEqual(before);
+    expect(lost).toEqual([]);
+    await memory.restore();
+    await memory.close();
+    await nvme.reset();
+    expect((await attributes(nvme)).value).toBe(0);
+  });
+
+  test("that isn't given back, because that was asked for, can be restored", async () => {
+    const nvme = await openController({ hostMemoryBytes: MIB }, { restoreFeatures: false });
+    await using memory = await nvme.giveHostMemory(MIB / 2);
+    await nvme.reset();
+    expect((await attributes(nvme)).value).toBe(0);
+    await memory.restore();
+    expect((await attributes(nvme)).value).toBe(1);
+    // Twice is refused by the controller, and not asked of it.
+    await memory.restore();
+    expect(await caught(nvme.giveHostMemory())).toMatchObject({
+      statusCode: NvmeStatus.commandSequenceError,
+    });
+  });
+
+  test("that is refused is told, and can be restored", async () => {
+    // 1: Number of Queues; 2: the memory; 3: the memory again.
+    const refuse: FaultOptions = {
+      kind: "status",
+      queue: "admin",
+      opcode: AdminOpcode.setFeatures,
+      nth: 3,
+      status: NvmeStatus.invalidField,
+    };
+    const nvme = await openController({ hostMemoryBytes: MIB, faults: [refuse] });
+    const lost = lostBy(nvme);
+    await using memory = await nvme.giveHostMemory();
+    await nvme.reset();
+    expect(lost).toEqual([{ fid: FeatureId.hostMemoryBuffer, nsid: 0, value: 3 }]);
+    expect((await attributes(nvme)).value).toBe(0);
+    await memory.restore();
+    await nvme.reset();
+    expect((await attributes(nvme)).value).toBe(1);
+    expect(lost).toHaveLength(1);
+  });
+
+  test("taken back, or given, while the controller recovers", async () => {
+    const nvme = await openController(
+      { hostMemoryBytes: MIB, faults: [{ ...fatal, count: 2 }] },
+      { recovery: { attempts: 3 } },
+    );
+    const lost = lostBy(nvme);
+    const given = meanwhile(nvme, () => nvme.giveHostMemory());
+    await recover(nvme);
+    const memory = await given;
+    expect((await attributes(nvme)).value).toBe(1);
+    const taken = meanwhile(nvme, () => memory.close());
+    await recover(nvme);
+    await taken;
+    expect((await attributes(nvme)).value).toBe(0);
+    expect(memory.closed).toBe(true);
+    expect(lost).toEqual([]);
+  });
+});
+
+describe("which features are set again", () => {
+  interface Sent {
+    readonly fid: number;
+    readonly nsid?: number;
+    readonly value?: number;
+    readonly saved?: boolean;
+    readonly fails?: boolean;
+  }
+  const command = ({ fid, nsid = 0, value = 0, saved = false }: Sent) => ({
+    opcode: AdminOpcode.setFeatures,
+    nsid,
+    cdw10: fid + (saved ? 2 ** 31 : 0),
+    cdw11: value,
+  });
+
+  /** @returns FID, NSID and CDW11 of those that are set again */
+  async function again(sent: readonly Sent[]): Promise<(readonly number[])[]> {
+    const kept = new KeptFeatures();
+    for (const one of sent) {
+      const error = new NvmeError("Set Features", NvmeStatus.invalidField);
+      kept.watch(
+        command(one),
+        one.fails === true ? Promise.reject(error) : Promise.resolve({ dw0: 0, dw1: 0 }),
+      );
+    }
+    const set: (readonly number[])[] = [];
+    for (const which of ["others", "vectors"] as const) {
+      await kept.restore(
+        which,
+        performance.now(),
+        async ({ cdw10 = 0, cdw11 = 0, nsid = 0 }) => set.push([cdw10, nsid, cdw11]),
+        () => {},
+        new AbortController().signal,
+      );
+    }
+    return set;
+  }
+
+  const threshold = FeatureId.temperatureThreshold;
+
+  test("in the order in which they were set last, the vectors' behind all others", async () => {
+    const sent = [
+      { fid: FeatureId.interruptVectorConfiguration, value: 0x1_0001 },
+      { fid: threshold, value: 300 },
+      { fid: threshold, value: 0x1_0000 | 301 },
+      // All sensors.
+      { fid: threshold, value: 0xf_0000 | 302 },
+      { fid: threshold, value: 303 },
+      { fid: FeatureId.interruptVectorConfiguration, value: 1 },
+      { fid: FeatureId.interruptVectorConfiguration, value: 0x1_0002 },
+    ];
+    expect(await again(sent)).toEqual([
+      [threshold, 0, 0x1_0000 | 301],
+      [threshold, 0, 0xf_0000 | 302],
+      [threshold, 0, 303],
+      [FeatureId.interruptVectorConfiguration, 0, 1],
+      [FeatureId.interruptVectorConfiguration, 0, 0x1_0002],
+    ]);
+  });
+
+  test("not those that the controller saved or refused, that outlive a reset, or that nobody defined", async () => {
+    const sent = [
+      { fid: FeatureId.volatileWriteCache, value: 1 },
+      { fid: FeatureId.volatileWriteCache, value: 0, saved: true },
+      { fid: FeatureId.interruptCoalescing, value: 3, fails: true },
+      { fid: FeatureId.numberOfQueues, value: 0x1_0001 },
+      { fid: FeatureId.namespaceWriteProtection, nsid: 1, value: 2 },
+      // Memory that the program gave by itself.
+      { fid: FeatureId.hostMemoryBuffer, value: 1 },
+      { fid: 0xc5, value: 1 },
+    ];
+    expect(await again(sent)).toEqual([]);
+  });
+
+  test("each namespace's, and each one's of a group", async () => {
+    const sent = [
+      { fid: FeatureId.errorRecovery, nsid: 0xffff_ffff, value: 1 },
+      { fid: FeatureId.errorRecovery, nsid: 2, value: 2 },
+      { fid: FeatureId.errorRecovery, nsid: 2, value: 3 },
+      { fid: FeatureId.enduranceGroupEventConfig, value: 0x10_0001 },
+      { fid: FeatureId.enduranceGroupEventConfig, value: 0x20_0002 },
+    ];
+    expect(await again(sent)).toEqual([
+      [FeatureId.errorRecovery, 0xffff_ffff, 1],
+      [FeatureId.errorRecovery, 2, 3],
+      [FeatureId.enduranceGroupEventConfig, 0, 0x10_0001],
+      [FeatureId.enduranceGroupEventConfig, 0, 0x20_0002],
+    ]);
+  });
+});

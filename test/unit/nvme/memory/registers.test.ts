@@ -1,0 +1,119 @@
+import { describe, expect, test } from "vitest";
+import { DeviceGoneError } from "../../../../src/core/errors.js";
+import { ControllerRegisters } from "../../../../src/nvme/memory/registers.js";
+import { decodeCapabilities, NvmeRegister } from "../../../../src/nvme/spec/registers.js";
+import { registersIn } from "../../../support/registers.js";
+
+/** Registers that hold these values and never change. */
+function registers(values: Readonly<Record<number, number>>): { words: Uint32Array; r: ControllerRegisters } {
+  const words = new Uint32Array(16);
+  for (const [offset, value] of Object.entries(values)) words[Number(offset) / 4] = value;
+  return { words, r: new ControllerRegisters(registersIn(words), "a controller") };
+}
+
+describe("CAP", () => {
+  test("of QEMU's controller", () => {
+    expect(decodeCapabilities(0x0240_1820_0f01_07ffn)).toEqual({
+      maxQueueEntries: 2048,
+      contiguousQueues: true,
+      ams: 0,
+      timeoutMs: 7500,
+      doorbellStrideBytes: 4,
+      nssrs: false,
+      css: 0xc1,
+      minPageBytes: 4096,
+      maxPageBytes: 65536,
+      pmrs: false,
+      cmbs: true,
+    });
+  });
+
+  test("each field alone, at its ends", () => {
+    const none = {
+      maxQueueEntries: 1,
+      contiguousQueues: false,
+      ams: 0,
+      timeoutMs: 0,
+      doorbellStrideBytes: 4,
+      nssrs: false,
+      css: 0,
+      minPageBytes: 4096,
+      maxPageBytes: 4096,
+      pmrs: false,
+      cmbs: false,
+    };
+    expect(decodeCapabilities(0n)).toEqual(none);
+    // Bit positions of Base Specification 2.x, figure "Offset 0h: CAP".
+    const fields = [
+      [0xffffn << 0n, { maxQueueEntries: 65536 }],
+      [1n << 16n, { contiguousQueues: true }],
+      [3n << 17n, { ams: 3 }],
+      [0xffn << 24n, { timeoutMs: 127_500 }],
+      [0xfn << 32n, { doorbellStrideBytes: 131_072 }],
+      [1n << 36n, { nssrs: true }],
+      [0xffn << 37n, { css: 255 }],
+      [0xfn << 48n, { minPageBytes: 2 ** 27 }],
+      [0xfn << 52n, { maxPageBytes: 2 ** 27 }],
+      [1n << 56n, { pmrs: true }],
+      [1n << 57n, { cmbs: true }],
+    ] as const;
+    for (const [cap, expected] of fields) {
+      expect(decodeCapabilities(cap)).toEqual({ ...none, ...expected });
+    }
+    // Reserved bits and what is not decoded change nothing.
+    const known = fields.reduce((bits, [cap]) => bits | cap, 0n);
+    expect(decodeCapabilities(0xffff_ffff_ffff_ffffn & ~known)).toEqual(none);
+  });
+});
+
+describe("registers", () => {
+  test("VS as people write it", () => {
+    expect(registers({ [NvmeRegister.VS]: 0x0001_0400 }).r.version()).toBe("1.4.0");
+    expect(registers({ [NvmeRegister.VS]: 0x0002_0001 }).r.version()).toBe("2.0.1");
+  });
+
+  test.each([
+    [0, { ready: false, fatal: false, shutdownComplete: false }],
+    [0b0001, { ready: true, fatal: false, shutdownComplete: false }],
+    [0b0010, { ready: false, fatal: true, shutdownComplete: false }],
+    // SHST 01b is "in progress".
+    [0b0101, { ready: true, fatal: false, shutdownComplete: false }],
+    [0b1001, { ready: true, fatal: false, shutdownComplete: true }],
+    // 11b is reserved.
+    [0b1101, { ready: true, fatal: false, shutdownComplete: false }],
+  ])("CSTS %i", (csts, state) => {
+    expect(registers({ [NvmeRegister.CSTS]: csts }).r.state()).toEqual(state);
+  });
+
+  test("a device that was unplugged reads all ones", async () => {
+    const { words, r } = registers({});
+    words.fill(0xffff_ffff);
+    expect(() => r.capabilities()).toThrow(DeviceGoneError);
+    expect(() => r.state()).toThrow("a controller no longer answers");
+    await expect(r.enable(0, 1000)).rejects.toThrow(DeviceGoneError);
+    await expect(r.shutdown(1000)).rejects.toThrow(DeviceGoneError);
+    words.fill(0xffff_ffff);
+    await expect(r.disable(1000)).rejects.toThrow(DeviceGoneError);
+    // Nothing was written to it: who knows what answers at this address now.
+    expect(words.every((word) => word === 0xffff_ffff)).toBe(true);
+  });
+
+  test("the admin queue's sizes are zero-based, its addresses 64 bits wide", () => {
+    const { words, r } = registers({});
+    r.setAdminQueue(32, 0x1_2345_6000n, 0xffff_0000_8765_4000n);
+    expect(words[NvmeRegister.AQA / 4]).toBe(0x001f_001f);
+    expect([words[NvmeRegister.ASQ / 4], words[NvmeRegister.ASQ / 4 + 1]]).toEqual([0x2345_6000, 1]);
+    expect([words[NvmeRegister.ACQ / 4], words[NvmeRegister.ACQ / 4 + 1]]).toEqual([
+      0x8765_4000, 0xffff_0000,
+    ]);
+    // The largest admin queue of the specification.
+    r.setAdminQueue(4096, 0n, 0n);
+    expect(words[NvmeRegister.AQA / 4]).toBe(0x0fff_0fff);
+  });
+
+  test("disabling a controller that is disabled writes nothing", async () => {
+    const { words, r } = registers({ [NvmeRegister.CC]: 0x0046_0000 });
+    await r.disable(1000);
+    expect(words[NvmeRegister.CC / 4]).toBe(0x0046_0000);
+  });
+});

@@ -1,0 +1,174 @@
+/** Ways to notice completions, shadow doorbells, Keep Alive, statistics and traces, on the emulated controller. */
+import { randomFillSync } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { once } from "node:events";
+import { setTimeout } from "node:timers/promises";
+import { describe, expect, test, vi } from "vitest";
+import {
+  type CommandTrace,
+  type CompletionTrace,
+  type NvmeController,
+  NvmeError,
+  type NvmeOptions,
+} from "../../../../src/index.js";
+import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
+import { caught } from "../../../support/caught.js";
+import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
+
+// A busy machine is no failure.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+useEmulatedNvme();
+
+/** Writes and reads at several depths, and looks at every byte. */
+async function exercise(nvme: NvmeController): Promise<void> {
+  const ns = await nvme.namespace(1);
+  using source = nvme.dma.alloc(128 * 512);
+  using target = nvme.dma.alloc(128 * 512);
+  for (const depth of [1, 7, 128]) {
+    randomFillSync(source.bytes);
+    const all = Array.from({ length: depth }, (_, i) => i);
+    const range = (i: number) => ({ offset: i * 512, length: 512 });
+    await Promise.all(all.map((i) => ns.write(BigInt(i), source, range(i))));
+    await Promise.all(all.map((i) => ns.read(BigInt(i), target, range(i))));
+    expect(Buffer.compare(target.view(0, depth * 512), source.view(0, depth * 512))).toBe(0);
+  }
+}
+
+const ways: readonly (readonly [string, NvmeOptions])[] = [
+  ["adaptive", { completion: "adaptive" }],
+  ["adaptive, without any looking", { completion: "adaptive", spinMicroseconds: 0 }],
+  ["shadow doorbells, by interrupt", { shadowDoorbells: true, completion: "interrupt" }],
+  ["shadow doorbells, by polling", { shadowDoorbells: true, completion: "poll" }],
+];
+
+describe.each(ways)("%s", (_, options) => {
+  test("all commands complete, over resets and with queues that come and go", async () => {
+    const nvme = await openController({}, { queues: 2, queueEntries: 32, ...options });
+    expect(nvme.usesShadowDoorbells).toBe(options.shadowDoorbells === true);
+    await exercise(nvme);
+    await nvme.reset();
+    await exercise(nvme);
+    const queue = await nvme.createQueuePair();
+    await exercise(nvme);
+    await nvme.deleteQueuePair(queue);
+    await nvme.createQueuePair();
+    await exercise(nvme);
+  });
+
+  test("a command that waits alone for long is noticed, too", async () => {
+    const nvme = await openController(
+      { faults: [{ kind: "latency", opcode: IoOpcode.flush, latencyMs: 200 }] },
+      { timeoutMs: 60_000, ...options },
+    );
+    const ns = await nvme.namespace(1);
+    for (let i = 0; i < 5; i++) await ns.flush();
+  });
+});
+
+describe.each(["interrupt", "adaptive", "poll"] as const)(
+  "an open controller that has nothing to do, %s",
+  (completion) => {
+    test("sets no timer and looks at nothing", async () => {
+      const nvme = await openController({}, { completion, recovery: { retry: "all" } });
+      await exercise(nvme);
+      // The watch over outstanding commands ends a tick after the last of them.
+      await setTimeout(600);
+      const timers = process.getActiveResourcesInfo().filter((kind) => /Timeout|Immediate/.test(kind));
+      await setTimeout(300);
+      const later = process.getActiveResourcesInfo().filter((kind) => /Timeout|Immediate/.test(kind));
+      expect(later.length).toBeLessThanOrEqual(timers.length);
+      const used = process.cpuUsage();
+      await setTimeout(1000);
+      const { user, system } = process.cpuUsage(used);
+      // What spins would use all of it: the emulator's thread, which naps, is in this number as well.
+      expect((user + system) / 1e6).toBeLessThan(0.7);
+    });
+  },
+);
+
+describe("Keep Alive", () => {
+  test("keeps a controller going that would stop without it", async () => {
+    const nvme = await openController({}, { keepAliveMs: 1500 });
+    await setTimeout(3000);
+    expect(await nvme.namespaceIds()).toEqual([1]);
+    await nvme.reset();
+    await setTimeout(2500);
+    expect(await nvme.namespaceIds()).toEqual([1]);
+    expect((await nvme.features.get(0x0f)).value).toBeGreaterThanOrEqual(1500);
+    expect(nvme.lifecycle.state).toBe("live");
+  });
+
+  test("a controller that hears nothing stops, and is found to have", async () => {
+    const nvme = await openController();
+    await nvme.features.set(0x0f, 100);
+    await setTimeout(500);
+    const failed = once(nvme.lifecycle, "failed");
+    const ns = nvme.namespaceIds();
+    expect(await caught(ns)).toMatchObject({ code: "ERR_IOVA_NVME_PROTOCOL" });
+    await failed;
+  });
+});
+
+describe("statistics", () => {
+  test("count commands, errors and bytes, and measure latency, as long as they are wanted", async () => {
+    const nvme = await openController();
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(4096);
+    await ns.read(0n, buffer);
+    const [queue] = nvme.queues;
+    const statistics = queue?.collectStatistics();
+    expect(statistics).toMatchObject({ commands: 0, errors: 0, bytesRead: 0, bytesWritten: 0 });
+    for (let i = 0; i < 10; i++) await ns.read(0n, buffer);
+    for (let i = 0; i < 5; i++) await ns.write(0n, buffer, { length: 512 });
+    await ns.flush();
+    expect(await caught(ns.read(ns.sizeBlocks, buffer))).toBeInstanceOf(NvmeError);
+    expect(queue?.collectStatistics()).toBe(statistics);
+    expect(statistics).toMatchObject({ commands: 17, errors: 1, bytesRead: 40960, bytesWritten: 2560 });
+    expect(statistics?.latency.count).toBe(17);
+    expect(statistics?.latency.min).toBeGreaterThan(0);
+    queue?.endStatistics();
+    await ns.read(0n, buffer);
+    expect(statistics?.commands).toBe(17);
+    statistics?.reset();
+    expect(statistics?.latency.count).toBe(0);
+  });
+});
+
+describe("traces", () => {
+  test("tell of each command and of the lifecycle, to those who subscribe", async () => {
+    const nvme = await openController();
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(512);
+    const told: [string, unknown][] = [];
+    const listen = (message: unknown, name: string | symbol): void => {
+      told.push([String(name), message]);
+    };
+    const names = ["iova:nvme:submit", "iova:nvme:complete", "iova:nvme:lifecycle"];
+    for (const name of names) subscribe(name, listen);
+    try {
+      await ns.read(3n, buffer);
+      expect(await caught(ns.read(ns.sizeBlocks, buffer))).toBeInstanceOf(NvmeError);
+    } finally {
+      for (const name of names) unsubscribe(name, listen);
+    }
+    await ns.read(4n, buffer);
+    expect(told.map(([name]) => name)).toEqual([
+      "iova:nvme:submit",
+      "iova:nvme:complete",
+      "iova:nvme:submit",
+      "iova:nvme:complete",
+    ]);
+    const [submitted, completed, , failed] = told.map(([, message]) => message);
+    const one: Partial<CommandTrace> = { controller: nvme.bdf, queue: 1 };
+    expect(submitted).toMatchObject({ ...one, command: { opcode: 2, cdw10: 3 } });
+    const done: Partial<CompletionTrace> = { ...one, status: 0 };
+    expect(completed).toMatchObject(done);
+    expect((failed as CompletionTrace).status & 0xff).toBe(0x80);
+  });
+});
+
+test("adaptive by INTx", async () => {
+  const nvme = await openController({ vectors: 0 }, { completion: "adaptive" });
+  expect(nvme.completion).toBe("adaptive");
+  await exercise(nvme);
+});

@@ -1,0 +1,32 @@
+import { expect, test } from "vitest";
+import { ConfigError } from "../../../../src/core/errors.js";
+import { parseVfioUserOptions } from "../../../../src/vfio-user/client/options.js";
+
+test("none at all mean the same as some left out", () => {
+  expect(parseVfioUserOptions({ timeoutMs: undefined })).toEqual(parseVfioUserOptions({}));
+  expect(parseVfioUserOptions({})).toEqual({ timeoutMs: 10_000, trustServer: false, reconnect: undefined });
+});
+
+test("true is a plan to reconnect with what is usual", () => {
+  const plan = { timeoutMs: 30_000, firstPauseMs: 10, longestPauseMs: 1000 };
+  expect(parseVfioUserOptions({ reconnect: true }).reconnect).toEqual(plan);
+  expect(parseVfioUserOptions({ reconnect: { firstPauseMs: 5 } }).reconnect).toEqual({
+    ...plan,
+    firstPauseMs: 5,
+  });
+  expect(parseVfioUserOptions({ reconnect: false }).reconnect).toBeUndefined();
+});
+
+test.each([
+  ["5", "must be an object"],
+  ["null", "must be an object"],
+  ["[1]", "must be an object"],
+  ['{ "timeoutMs": 0 }', "timeoutMs"],
+  ['{ "trustServer": 1 }', "trustServer"],
+  ['{ "reconnect": { "timeoutMs": 0 } }', "reconnect.timeoutMs"],
+  ['{ "reconnect": "yes" }', "reconnect"],
+  ['{ "other": 1 }', "other: unknown option"],
+])("%s is refused, and the message says %s", (json, words) => {
+  expect(() => parseVfioUserOptions(JSON.parse(json))).toThrow(ConfigError);
+  expect(() => parseVfioUserOptions(JSON.parse(json))).toThrow(words);
+});

@@ -1,0 +1,274 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { RunningEmulator } from "../../../../src/emulator/worker.js";
+import { ConfigError, DeviceGoneError, type DevicePresence, PciDevice } from "../../../../src/index.js";
+import { UnixListener } from "../../../../src/sys/unix-socket.js";
+import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channel.js";
+import { Command } from "../../../../src/vfio-user/protocol/protocol.js";
+import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../../support/edu.js";
+import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
+import { holdings } from "../../../support/holdings.js";
+import { expectNothingLeftSoon } from "../../../support/holdings-soon.js";
+import { RawServer } from "../../../support/raw-vfio-user.js";
+import { header, type Lie } from "../../../support/raw-vfio-user-message.js";
+import { nextSignal } from "../../../support/signal.js";
+
+const PAGE = 4096;
+const MIB = 1024 * 1024;
+const REGISTERS = { device: "edu", options: {} } as const;
+const NVME = { device: "nvme", options: { sizeBytes: 16 * MIB } } as const;
+/** Ends only what never comes. */
+const patient = { timeoutMs: 60_000, firstPauseMs: 1, longestPauseMs: 20 };
+
+beforeAll(() => void compileEmulators(), COMPILE_MS);
+
+/** What a device tells, one after the other. */
+function presences(device: PciDevice): () => Promise<DevicePresence> {
+  const come: DevicePresence[] = [];
+  let wake = (): void => {};
+  device.onPresence((event) => {
+    come.push(event);
+    wake();
+  });
+  return async () => {
+    for (;;) {
+      const event = come.shift();
+      if (event !== undefined) return event;
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  };
+}
+
+describe("a server that comes back", () => {
+  let socket: string;
+  let emulator: RunningEmulator;
+  let device: PciDevice;
+  let next: () => Promise<DevicePresence>;
+  const start = async (what: typeof REGISTERS | typeof NVME): Promise<void> => {
+    emulator = await emulate({ ...what, socket });
+  };
+  const open = async (what: typeof REGISTERS | typeof NVME): Promise<void> => {
+    await start(what);
+    device = PciDevice.open(emulator.address, { vfioUser: { reconnect: patient } });
+    next = presences(device);
+  };
+  beforeEach(() => {
+    socket = socketPath();
+  });
+  afterEach(async () => {
+    device.close();
+    await emulator.close();
+  });
+
+  test("has the device's memory and interrupts as they were, and its registers as after a reset", async () => {
+    await open(REGISTERS);
+    const registers = device.bar(0);
+    using interrupts = device.enableInterrupts({ kind: "msi" });
+    using buffer = device.dma.alloc(2 * PAGE, { addressBits: 28 });
+    const closedMeanwhile = device.dma.alloc(PAGE, { addressBits: 28 });
+    buffer.bytes.fill(0x6b, 0, 64);
+    registers.write32(EduRegister.liveness, 1);
+    device.config.busMaster = true;
+    for (let round = 0; round < 3; round++) {
+      await emulator.close();
+      expect(await next()).toMatchObject({ kind: "gone", retrying: true });
+      expect(() => registers.read32(EduRegister.liveness)).toThrow(DeviceGoneError);
+      expect(() => device.dma.alloc(PAGE)).toThrow(DeviceGoneError);
+      closedMeanwhile.close();
+      await start(REGISTERS);
+      expect(await next()).toEqual({ kind: "back" });
+      expect(registers.read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);
+      expect(registers.read32(EduRegister.liveness)).toBe(0);
+      expect(device.config.busMaster).toBe(false);
+      const edu = new Edu(device.io);
+      await edu.load(buffer.iova, 64);
+      buffer.bytes.fill(0, PAGE);
+      await edu.store(buffer.iova + BigInt(PAGE), 64);
+      expect(buffer.view(PAGE, 64).every((byte) => byte === 0x6b)).toBe(true);
+      const signal = nextSignal(interrupts, 0);
+      edu.raise(1);
+      expect(await signal).toBe(1);
+    }
+  });
+
+  test("has the mapped part of a BAR under the view there was", async () => {
+    await open(NVME);
+    const mapped = device.bar(0).map(PAGE, PAGE);
+    const { words } = mapped;
+    words[500] = 1;
+    expect(device.bar(0).read32(PAGE + 4 * 500)).toBe(1);
+    await emulator.close();
+    await next();
+    // Nobody's any more, and harmless.
+    words[500] = 2;
+    await start(NVME);
+    expect(await next()).toEqual({ kind: "back" });
+    expect(words[500]).toBe(0);
+    words[500] = 3;
+    expect(device.bar(0).read32(PAGE + 4 * 500)).toBe(3);
+    expect(mapped.words).toBe(words);
+    mapped.close();
+    expect(words[500]).toBe(0);
+  });
+
+  test("with another device is not back before the right one is there", async () => {
+    await open(NVME);
+    await emulator.close();
+    await next();
+    await start(REGISTERS);
+    await sleep(100);
+    expect(() => device.config.busMaster).toThrow(DeviceGoneError);
+    await emulator.close();
+    await start(NVME);
+    expect(await next()).toEqual({ kind: "back" });
+    expect(device.config.busMaster).toBe(false);
+  });
+
+  test("leaves nothing behind", async () => {
+    await open(NVME);
+    device.enableInterrupts({ kind: "msix", count: 4 });
+    device.dma.alloc(PAGE);
+    device.bar(0).map(PAGE, PAGE);
+    const before = holdings();
+    await emulator.close();
+    await next();
+    await start(NVME);
+    await next();
+    expect(holdings()).toEqual(before);
+  });
+});
+
+describe("a server that doesn't come back", () => {
+  expectNothingLeftSoon();
+
+  test("is gone, where nobody asked for more", async () => {
+    const emulator = await emulate(REGISTERS);
+    using device = PciDevice.open(emulator.address);
+    const next = presences(device);
+    await emulator.close();
+    expect(await next()).toMatchObject({ kind: "gone", retrying: false });
+  });
+
+  test("is lost after the time", async () => {
+    const emulator = await emulate(REGISTERS);
+    using device = PciDevice.open(emulator.address, {
+      vfioUser: { reconnect: { ...patient, timeoutMs: 50 } },
+    });
+    const next = presences(device);
+    await emulator.close();
+    expect(await next()).toMatchObject({ kind: "gone", retrying: true });
+    const last = await next();
+    expect(last).toMatchObject({ kind: "lost", error: { code: "ENOENT" } });
+    expect(() => device.config.busMaster).toThrow(DeviceGoneError);
+  });
+
+  test("and whose socket somebody else has, who says nothing, holds nobody up", async () => {
+    const emulator = await emulate(REGISTERS);
+    using device = PciDevice.open(emulator.address, {
+      vfioUser: { timeoutMs: 500, reconnect: { ...patient, timeoutMs: 100 } },
+    });
+    const next = presences(device);
+    await emulator.close();
+    using _ = new UnixListener(emulator.address.slice("vfio-user:".length));
+    await next();
+    expect(await next()).toMatchObject({ kind: "lost", error: { code: "ERR_IOVA_TIMEOUT" } });
+  });
+
+  test("does not stop its device from being closed", async () => {
+    const emulator = await emulate(REGISTERS);
+    const device = PciDevice.open(emulator.address, { vfioUser: { reconnect: patient } });
+    device.enableInterrupts({ kind: "msi" });
+    device.dma.alloc(PAGE);
+    const next = presences(device);
+    await emulator.close();
+    await next();
+    device.close();
+    const again = await emulate({ ...REGISTERS, socket: emulator.address.slice("vfio-user:".length) });
+    await sleep(50);
+    using other = PciDevice.open(again.address);
+    expect(other.config.busMaster).toBe(false);
+    other.close();
+    await again.close();
+  });
+
+  test.each([
+    { reconnect: { timeoutMs: 0 } },
+    { reconnect: { firstPauseMs: 0.5 } },
+    { reconnect: { longestPauseMs: 2 ** 31 } },
+    { reconnect: { tries: 3 } },
+    { reconnect: 3 },
+    { reconnnect: true },
+  ])("%j is no way to ask for it", (options) => {
+    const vfioUser = options as { reconnect: boolean };
+    expect(() => PciDevice.open("vfio-user:/nowhere", { vfioUser })).toThrow(ConfigError);
+  });
+});
+
+describe("a liar that comes back", { retry: 1 }, () => {
+  let server: RawServer;
+  beforeAll(async () => {
+    server = await RawServer.start();
+    using device = PciDevice.open(`vfio-user:${server.path}`);
+    device.bar(0).map().close();
+  });
+  afterAll(() => server.close());
+  expectNothingLeftSoon();
+
+  const version = (json: string): Uint8Array => Buffer.from(`\0\0\x01\0${json}`);
+  const region = { command: Command.deviceGetRegionInfo, region: 0 };
+  test.each<[string, Lie]>([
+    ["hangs up instead of its version", { command: Command.version, raw: new Uint8Array(0), hangUp: true }],
+    ["says nothing", { command: Command.version, silent: true }],
+    ["has no sense to tell", { command: Command.version, payload: version("{") }],
+    [
+      "takes no mapping any more",
+      { command: Command.version, payload: version('{"capabilities":{"max_dma_maps":1}}') },
+    ],
+    ["asks before its version", { command: Command.version, before: [header({ command: Command.dmaRead })] }],
+    ["refuses a mapping", { command: Command.dmaMap, errno: 12, flags: 0x21 }],
+    ["hangs up at a mapping", { command: Command.dmaMap, hangUp: true, raw: new Uint8Array(0) }],
+    ["refuses interrupts", { command: Command.deviceSetIrqs, errno: 22, flags: 0x21 }],
+    ["gives a file that could be cut short", { ...region, fds: ["unsealed"] }],
+    ["gives no file", { ...region, fds: [] }],
+    ["gives a file that is too short", { ...region, fds: ["short"] }],
+    ["gives rubbish about its region", { ...region, payload: Buffer.alloc(32, 0xff) }],
+    ["doesn't answer a reset", { command: Command.deviceReset, silent: true }],
+  ])("and %s is not back before it says the truth", async (_, lie) => {
+    await server.tell();
+    using device = PciDevice.open(`vfio-user:${server.path}`, {
+      vfioUser: { timeoutMs: 200, reconnect: patient },
+    });
+    const next = presences(device);
+    device.dma.alloc(PAGE);
+    device.dma.alloc(PAGE);
+    device.enableInterrupts({ kind: "msix", count: 2 });
+    const { words } = device.bar(0).map();
+    // Once to make it go, once for the first attempt to reconnect.
+    await server.tell({ command: Command.regionWrite, hangUp: true, raw: new Uint8Array(0) }, lie);
+    expect(() => device.io.writeRegion(7, 4, new Uint8Array(2))).toThrow();
+    const gone = await next();
+    expect(gone).toMatchObject({ kind: "gone", retrying: true });
+    expect(await next()).toEqual({ kind: "back" });
+    words[0] = 7;
+    expect(device.config.busMaster).toBe(false);
+  });
+
+  test("always is lost, with its last lie", async () => {
+    const lie: Lie = { command: Command.version, payload: version("{") };
+    await server.tell();
+    using device = PciDevice.open(`vfio-user:${server.path}`, {
+      vfioUser: { timeoutMs: 200, reconnect: { ...patient, longestPauseMs: 1, timeoutMs: 100 } },
+    });
+    const next = presences(device);
+    await server.tell(
+      { command: Command.regionWrite, hangUp: true, raw: new Uint8Array(0) },
+      ...new Array<Lie>(1000).fill(lie),
+    );
+    expect(() => device.io.writeRegion(7, 4, new Uint8Array(2))).toThrow(DeviceGoneError);
+    await next();
+    const lost = await next();
+    expect(lost.kind === "lost" && lost.error).toBeInstanceOf(VfioUserProtocolError);
+  });
+});

@@ -1,0 +1,138 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { Errno } from "../../../../src/core/errno.js";
+import {
+  ArgumentError,
+  BusyError,
+  ClosedError,
+  PciDevice,
+  VfioUserDevice,
+  VfioUserDmaLogging,
+} from "../../../../src/index.js";
+import { VfioUserClient } from "../../../../src/vfio-user/client/client.js";
+import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channel.js";
+import { Command, dmaUnmap, UNMAP_ALL } from "../../../../src/vfio-user/protocol/protocol.js";
+import { Edu } from "../../../support/edu.js";
+import { useEmulatedEdu } from "../../../support/emulated-edu.js";
+import { COMPILE_MS, compileEmulators, emulate } from "../../../support/emulators.js";
+import { RawServer } from "../../../support/raw-vfio-user.js";
+
+const PAGE = 4096;
+
+beforeAll(() => void compileEmulators(), COMPILE_MS);
+afterEach(() => void vi.restoreAllMocks());
+
+function loggingOf(device: PciDevice): VfioUserDmaLogging {
+  if (!(device.io instanceof VfioUserDevice)) throw new Error("not behind a socket");
+  return new VfioUserDmaLogging(device.io);
+}
+
+/** Flags of the DMA_UNMAPs that are sent from now on. */
+function watchUnmaps(): () => number[] {
+  const request = vi.spyOn(VfioUserClient.prototype, "request");
+  return () =>
+    request.mock.calls
+      .filter(([command]) => command === Command.dmaUnmap)
+      .map(([, parts]) => dmaUnmap.decode(parts?.[0] ?? new Uint8Array(0)).flags);
+}
+
+describe("a device that is closed", () => {
+  let server: RawServer;
+  beforeAll(async () => {
+    server = await RawServer.start();
+  }, COMPILE_MS);
+  afterAll(() => server.close());
+
+  async function open(): Promise<PciDevice> {
+    await server.tell();
+    const device = PciDevice.open(`vfio-user:${server.path}`, { vfioUser: { timeoutMs: 2000 } });
+    for (let i = 0; i < 10; i++) device.dma.alloc(PAGE);
+    return device;
+  }
+
+  test("takes all its memory from the server at once", async () => {
+    const device = await open();
+    const unmaps = watchUnmaps();
+    device.close();
+    expect(unmaps()).toEqual([UNMAP_ALL]);
+    const again = await open();
+    await again.closeAsync();
+    expect(unmaps()).toEqual([UNMAP_ALL, UNMAP_ALL]);
+  });
+
+  test.each([Errno.EINVAL, Errno.EOPNOTSUPP])(
+    "or one after the other, where the server says %i",
+    async (errno) => {
+      const device = await open();
+      await server.tell({ command: Command.dmaUnmap, errno, flags: 0x21 });
+      const unmaps = watchUnmaps();
+      device.close();
+      expect(unmaps()).toEqual([UNMAP_ALL, ...new Array<number>(10).fill(0)]);
+    },
+  );
+
+  test("or a single buffer by its address", async () => {
+    const device = await open();
+    const unmaps = watchUnmaps();
+    device.dma.alloc(PAGE).close();
+    expect(unmaps()).toEqual([0]);
+    device.close();
+  });
+
+  test("and a server that tells too little of what was written is found out", async () => {
+    const device = await open();
+    const buffer = device.dma.alloc(PAGE);
+    await server.tell({ command: Command.dmaUnmap, payload: new Uint8Array(24) });
+    expect(() => loggingOf(device).closeDirty(buffer, PAGE)).toThrow(VfioUserProtocolError);
+    device.close();
+  });
+});
+
+describe("a buffer that is closed with its record of writes", () => {
+  let device: PciDevice;
+  useEmulatedEdu((made) => {
+    ({ device } = made);
+  });
+
+  test("tells all of them, and is out of the device's reach", async () => {
+    const edu = new Edu(device.io);
+    const logging = loggingOf(device);
+    using other = device.dma.alloc(PAGE, { iova: 0x10_0000n });
+    const buffer = device.dma.alloc(8 * PAGE, { iova: 0x40_0000n });
+    logging.start(PAGE, []);
+    await edu.store(buffer.iova + BigInt(2 * PAGE) - 32n, 64);
+    await edu.store(buffer.iova + BigInt(7 * PAGE), 64);
+    await edu.store(other.iova, 64);
+    const dirty = logging.closeDirty(buffer, PAGE);
+    expect([...dirty]).toEqual([
+      { iova: 0x40_0000n + BigInt(PAGE), sizeBytes: 2 * PAGE },
+      { iova: 0x40_0000n + BigInt(7 * PAGE), sizeBytes: PAGE },
+    ]);
+    expect(buffer.closed).toBe(true);
+    expect(() => logging.closeDirty(buffer, PAGE)).toThrow(ClosedError);
+    // Nothing of the other was forgotten, and the address is free.
+    expect(logging.report(other.iova, PAGE, PAGE).dirtyPages).toBe(1);
+    using next = device.dma.alloc(8 * PAGE, { iova: 0x40_0000n });
+    expect(logging.closeDirty(next, 2 * PAGE).dirtyPages).toBe(0);
+  });
+
+  test("or stays open, where it can't be told", async () => {
+    const logging = loggingOf(device);
+    using buffer = device.dma.alloc(4 * PAGE);
+    expect(() => logging.closeDirty(buffer, PAGE)).toThrow("EINVAL");
+    logging.start(PAGE, []);
+    expect(() => logging.closeDirty(buffer, 3)).toThrow("EINVAL");
+    expect(() => logging.closeDirty(buffer, 0)).toThrow(ArgumentError);
+    buffer.lease.hold("somebody");
+    expect(() => logging.closeDirty(buffer, PAGE)).toThrow(BusyError);
+    buffer.lease.drop();
+    using large = device.dma.alloc(16 * 1024 * PAGE);
+    expect(() => logging.closeDirty(large, 4)).toThrow(ArgumentError);
+    const elsewhere = await emulate({ device: "edu", options: {} });
+    const foreign = PciDevice.open(elsewhere.address);
+    expect(() => logging.closeDirty(foreign.dma.alloc(PAGE), PAGE)).toThrow(ArgumentError);
+    foreign.close();
+    await elsewhere.close();
+    expect(buffer.closed).toBe(false);
+    await new Edu(device.io).load(buffer.iova, 8);
+  });
+});
