@@ -1,6 +1,6 @@
 /**
  * What descriptions of options and of data from outside share. zod's small build ("zod/mini") makes them: what every program
- * needs when it opens a device costs a fifth of the time there that the large one takes, and it counts (docs/performance.md).
+ * needs when it opens a device costs a fifth of the time there that the large one takes, and it counts (docs/internals/performance.md).
  */
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";

@@ -1,5 +1,5 @@
 /**
- * Where each case of the kernel's self-tests is expressed again: docs/selftests.md, made from the test names, which end
+ * Where each case of the kernel's self-tests is expressed again: docs/internals/selftests.md, made from the test names, which end
  * with the kernel's case in brackets. `npx vitest run --project unit test/unit/uapi/selftests.test.ts -u` writes it anew.
  */
 import { readdirSync, readFileSync } from "node:fs";
@@ -42,7 +42,7 @@ function table(found: ReadonlyMap<string, readonly string[]>): string {
   for (const [source, names] of Object.entries(kernelSelftests)) {
     lines.push("", `## tools/testing/selftests/${source}`, "", "| case | expressed in |", "|---|---|");
     for (const name of names) {
-      const files = (found.get(name) ?? []).map((file) => `[${file}](../test/${file})`);
+      const files = (found.get(name) ?? []).map((file) => `[${file}](../../test/${file})`);
       lines.push(`| ${name} | ${files.join(", ")} |`);
     }
   }
@@ -60,7 +60,7 @@ describe("the kernel's self-tests", () => {
     expect([...found.keys()].filter((name) => !cases.includes(name))).toEqual([]);
   });
 
-  test("are listed in docs/selftests.md as they are", async () => {
-    await expect(table(found)).toMatchFileSnapshot(join(root, "docs/selftests.md"));
+  test("are listed in docs/internals/selftests.md as they are", async () => {
+    await expect(table(found)).toMatchFileSnapshot(join(root, "docs/internals/selftests.md"));
   });
 });
