@@ -1,7 +1,9 @@
 /** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for who takes dma-bufs and nothing else. */
+
 import { checkLength, checkOffset } from "../core/check.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease, Resource } from "../core/resource.js";
+import { adopt } from "../sys/descriptors.js";
 import { ioctl } from "../sys/ioctl.js";
 import type { MappedMemory } from "../sys/memory.js";
 import { close, closing, O_RDWR, open, PAGE_SIZE } from "../sys/syscalls.js";
@@ -62,7 +64,7 @@ export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}
         size: BigInt(sizeBytes),
       });
       const object = `${sizeBytes} bytes of ${memory.lease.label}`;
-      return new Udmabuf(ioctl(device, UDMABUF_CREATE, request, { object }), sizeBytes);
+      return new Udmabuf(adopt(ioctl(device, UDMABUF_CREATE, request, { object })), sizeBytes);
     });
   } finally {
     close(device);

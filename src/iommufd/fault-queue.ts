@@ -1,5 +1,6 @@
 import { StateError } from "../core/errors.js";
 import { Lease, Resource } from "../core/resource.js";
+import { adopt } from "../sys/descriptors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { closing, read, write } from "../sys/syscalls.js";
 import { call } from "./call.js";
@@ -90,7 +91,7 @@ export class FaultQueue extends Resource {
     const request = iommu_fault_alloc.encode({});
     call(iommufd.fd, IOMMU_FAULT_QUEUE_ALLOC, request, { object: iommufd.lease.label });
     const { out_fault_id, out_fault_fd } = iommu_fault_alloc.decode(request);
-    return new FaultQueue(iommufd, out_fault_id, out_fault_fd);
+    return new FaultQueue(iommufd, out_fault_id, adopt(out_fault_fd));
   }
 
   /** Takes the groups there are now, without waiting. Empty where there are none. @throws ClosedError, SysError */

@@ -1,6 +1,7 @@
 import { checkInteger, checkU32 } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import { Lease, Resource } from "../core/resource.js";
+import { adopt } from "../sys/descriptors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { closing, read } from "../sys/syscalls.js";
 import { call } from "./call.js";
@@ -79,7 +80,7 @@ export class Veventq extends Resource {
     });
     call(viommu.iommufd.fd, IOMMU_VEVENTQ_ALLOC, request, { object: viommu.lease.label });
     const { out_veventq_id, out_veventq_fd } = iommu_veventq_alloc.decode(request);
-    return new Veventq(viommu, out_veventq_id, out_veventq_fd, eventBytes);
+    return new Veventq(viommu, out_veventq_id, adopt(out_veventq_fd), eventBytes);
   }
 
   /**

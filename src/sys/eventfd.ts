@@ -2,6 +2,7 @@ import { readlinkSync } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { Lease, Resource } from "../core/resource.js";
+import { adopt } from "./descriptors.js";
 import { addressOf, c, lastErrno } from "./libc.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
 import { type Watch, watchReadable } from "./watch.js";
@@ -48,8 +49,9 @@ export class EventFd extends Resource {
 
   /** @throws SysError */
   constructor(what = "eventfd") {
-    const fd = c.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd < 0) throw new SysError("eventfd", lastErrno());
+    const made = c.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (made < 0) throw new SysError("eventfd", lastErrno());
+    const fd = adopt(made);
     super(new Lease(what, () => close(fd)));
     this.fd = fd;
   }

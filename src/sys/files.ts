@@ -1,5 +1,6 @@
 /** Files as a store of blocks: positioned reads and writes that are complete or have failed. */
 import { SysError } from "../core/errors.js";
+import { adopt } from "./descriptors.js";
 import { c, lastErrno } from "./libc.js";
 import { O_CLOEXEC } from "./syscalls.js";
 
@@ -13,7 +14,7 @@ const FALLOC_FL_PUNCH_HOLE = 2;
 export function openFile(path: string, flags: number, mode: number): number {
   const fd = c.open(path, flags | O_CLOEXEC, mode);
   if (fd < 0) throw new SysError("open", lastErrno(), { object: path });
-  return fd;
+  return adopt(fd);
 }
 
 /** Takes flock(2) on the whole file until it is closed; false where somebody else has it. */

@@ -64,6 +64,11 @@ export const c = {
     address: number,
     length: number,
   ) => number,
+  dup3: libc.func("int dup3(int fd, int target, int flags)") as (
+    fd: number,
+    target: number,
+    flags: number,
+  ) => number,
   eventfd: libc.func("int eventfd(unsigned int initval, int flags)") as (
     initial: number,
     flags: number,
@@ -242,6 +247,12 @@ export const c = {
     op: number,
     fd: number,
     event: Pointer,
+  ) => number,
+  epollWait: libc.func("int epoll_wait(int epfd, void *events, int maxevents, int timeout)") as (
+    epfd: number,
+    events: Pointer,
+    most: number,
+    timeoutMs: number,
   ) => number,
   sysconf: libc.func("long sysconf(int name)") as (name: number) => number,
 };

@@ -3,7 +3,10 @@ import { constants } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
 import type { Release } from "../core/resource.js";
-import { c, closeOffThread, lastErrno } from "./libc.js";
+import { adopt, close, closeAsync } from "./descriptors.js";
+import { c, lastErrno } from "./libc.js";
+
+export { close } from "./descriptors.js";
 
 export const O_RDWR = constants.O_RDWR;
 /** Not in node:fs; asm-generic/fcntl.h, the same on x86-64 and arm64. */
@@ -24,27 +27,20 @@ function restarting(call: () => number): number {
 
 /** open(2), always with O_CLOEXEC. @throws SysError */
 export function open(path: string, flags: number, context: SysErrorContext = {}): number {
-  return check(
-    restarting(() => c.open(path, flags | O_CLOEXEC, 0)),
-    "open",
-    { object: path, ...context },
+  return adopt(
+    check(
+      restarting(() => c.open(path, flags | O_CLOEXEC, 0)),
+      "open",
+      { object: path, ...context },
+    ),
   );
-}
-
-/** close(2). Never retried: Linux frees the descriptor even when it reports EINTR. @throws SysError */
-export function close(fd: number): void {
-  if (c.close(fd) < 0 && lastErrno() !== Errno.EINTR)
-    throw new SysError("close", lastErrno(), { object: `fd ${fd}` });
 }
 
 /** How a lease closes a descriptor: the last one of a device resets it, the last one of an iommufd unmaps all. */
 export function closing(fd: number): Release {
   return {
     now: () => close(fd),
-    later: async () => {
-      const result = await closeOffThread(fd);
-      if (result < 0 && result !== -Errno.EINTR) throw new SysError("close", -result, { object: `fd ${fd}` });
-    },
+    later: () => closeAsync(fd),
   };
 }
 
@@ -146,10 +142,10 @@ const MFD_HUGE_SHIFT = 26;
 export function memfd(name: string, sizeBytes: number, hugePageBytes?: number): number {
   const huge = hugePageBytes === undefined ? 0 : MFD_HUGETLB | (Math.log2(hugePageBytes) << MFD_HUGE_SHIFT);
   const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | huge;
-  const fd = check(c.memfdCreate(name, flags), "memfd_create", { object: name });
+  const fd = adopt(check(c.memfdCreate(name, flags), "memfd_create", { object: name }));
   if (c.ftruncate(fd, sizeBytes) < 0) {
     const errno = lastErrno();
-    c.close(fd);
+    close(fd);
     throw new SysError("ftruncate", errno, { object: `memfd ${name}` });
   }
   return fd;
@@ -164,7 +160,7 @@ const F_SEAL_GROW = 4;
 
 /** A second descriptor of the same open file, close-on-exec. @throws SysError */
 export function duplicate(fd: number): number {
-  return check(c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", { object: `fd ${fd}` });
+  return adopt(check(c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", { object: `fd ${fd}` }));
 }
 
 /** Fixes the length of a memfd for good: nobody who gets the descriptor can cut it. @throws SysError */

@@ -6,6 +6,7 @@ import { lstatSync, unlinkSync } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "../core/errors.js";
 import { Lease, Resource } from "../core/resource.js";
+import { adopt, adoptAll } from "./descriptors.js";
 import { addressOf, c, keepAlive, lastErrno } from "./libc.js";
 import { close, pollWritable } from "./syscalls.js";
 
@@ -50,7 +51,7 @@ function socketAddress(path: string): Uint8Array {
 function newSocket(): number {
   const fd = c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) throw new SysError("socket", lastErrno());
-  return fd;
+  return adopt(fd);
 }
 
 /** Calls and, where that fails, closes the descriptor. */
@@ -108,7 +109,7 @@ export class UnixSocket extends Resource {
     if (c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
       throw new SysError("socketpair", lastErrno());
     }
-    const [one = -1, other = -1] = ends;
+    const [one = -1, other = -1] = adoptAll([...ends]);
     return [new UnixSocket(one, what), new UnixSocket(other, what)];
   }
 
@@ -205,11 +206,11 @@ export class UnixSocket extends Resource {
       at += Math.ceil(bytes / 8) * 8;
     }
     if ((header.getUint32(MSG.flags, true) & MSG_CTRUNC) !== 0) {
-      for (const fd of fds) close(fd);
+      for (const fd of fds) c.close(fd);
       const hint = "descriptors came for which there is no room: see ulimit -n";
       throw new SysError("recvmsg", Errno.EMFILE, { object: this.lease.label, hint });
     }
-    return fds;
+    return adoptAll(fds);
   }
 }
 
@@ -251,7 +252,7 @@ export class UnixListener extends Resource {
     this.lease.assertOpen();
     for (;;) {
       const fd = c.accept4(this.fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (fd >= 0) return new UnixSocket(fd, `connection on ${this.path}`);
+      if (fd >= 0) return new UnixSocket(adopt(fd), `connection on ${this.path}`);
       const errno = lastErrno();
       if (errno === Errno.EAGAIN) return undefined;
       if (errno !== Errno.EINTR) throw new SysError("accept4", errno, { object: this.path });

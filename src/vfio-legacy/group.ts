@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { closeAll, Lease, Resource } from "../core/resource.js";
+import { adopt } from "../sys/descriptors.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
@@ -169,7 +170,7 @@ export class VfioGroup extends Resource {
     const fd = ioctl(this.fd, VFIO_GROUP_GET_DEVICE_FD, argument, {
       object: `${this.lease.label}: ${name}`,
     });
-    return VfioDevice.fromGroup(fd, name, this, membership);
+    return VfioDevice.fromGroup(adopt(fd), name, this, membership);
   }
 
   private assertIdle(): void {

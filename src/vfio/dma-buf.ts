@@ -1,5 +1,6 @@
 import { checkLength, checkOffset, checkU32 } from "../core/check.js";
 import { Lease, Resource } from "../core/resource.js";
+import { adopt } from "../sys/descriptors.js";
 import { closing, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
 import type { VfioDevice } from "./device.js";
 import type { RegionArea } from "./device-io.js";
@@ -47,7 +48,7 @@ export function exportDmaBuf(device: VfioDevice, region: number, ranges: readonl
   });
   const { result } = callFeature(device, DMA_BUF, "get", Buffer.concat([header, ...list]));
   return new DmaBuf(
-    result,
+    adopt(result),
     ranges.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     device,
   );

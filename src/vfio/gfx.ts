@@ -2,6 +2,7 @@ import { checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import type { StructValue } from "../core/struct.js";
+import { adopt } from "../sys/descriptors.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import type { VfioDevice } from "./device.js";
 import {
@@ -63,7 +64,7 @@ export function getGfxDmaBuf(device: VfioDevice, id: number): number {
   device.assertUsable();
   const argument = Uint32Array.of(checkU32("id", id));
   const result = tryIoctl(device.fd, VFIO_DEVICE_GET_GFX_DMABUF, argument);
-  if (result >= 0) return result;
+  if (result >= 0) return adopt(result);
   const cause = new SysError(VFIO_DEVICE_GET_GFX_DMABUF.name, -result, {
     object: `${device.lease.label} dma-buf ${id}`,
   });

@@ -1,6 +1,7 @@
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { Lease, Resource } from "../core/resource.js";
+import { adopt } from "../sys/descriptors.js";
 import { ioctl } from "../sys/ioctl.js";
 import { closing, read, write } from "../sys/syscalls.js";
 import type { VfioDevice } from "./device.js";
@@ -173,7 +174,7 @@ export class Migration implements MigrationControl {
     });
     const answer = callFeature(this.device, DEVICE_STATE, "set", request);
     const { data_fd } = vfio_device_feature_mig_state.decode(answer.payload);
-    return data_fd < 0 ? undefined : new MigrationData(data_fd, this.device);
+    return data_fd < 0 ? undefined : new MigrationData(adopt(data_fd), this.device);
   }
 
   /** Estimated length of the state in bytes. @throws UnsupportedError, ClosedError, SysError */

@@ -1,0 +1,77 @@
+/**
+ * Descriptors that end with their thread.
+ *
+ * A worker thread can end at any moment (`worker.terminate()`), and then none of its code runs any more: what it had open
+ * would stay open as long as the process, and with it the device. Node closes the files that a worker opened through node:fs,
+ * by their numbers. So in a worker every descriptor gets a number that node:fs gave out.
+ */
+import { close as closeLater, closeSync, openSync } from "node:fs";
+import { isMainThread } from "node:worker_threads";
+import { Errno } from "../core/errno.js";
+import { SysError } from "../core/errors.js";
+import { c, closeOffThread, lastErrno } from "./libc.js";
+
+const O_CLOEXEC = 0o2000000;
+
+/** The numbers that Node closes at the end of this thread, if we don't. */
+const tracked = new Set<number>();
+
+/**
+ * Takes over a new descriptor for this thread. Every function here that makes one calls this first thing.
+ * @returns the descriptor to use from now on; in a worker it has another number
+ * @throws SysError, with the descriptor closed
+ */
+export function adopt(fd: number): number {
+  if (isMainThread || fd < 0) return fd;
+  let own: number;
+  try {
+    own = openSync("/dev/null", "r");
+  } catch {
+    // Without /dev/null, as in some sandboxes, the descriptor lasts as long as the process.
+    return fd;
+  }
+  const result = c.dup3(fd, own, O_CLOEXEC);
+  const errno = lastErrno();
+  c.close(fd);
+  if (result < 0) {
+    closeSync(own);
+    throw new SysError("dup3", errno, { object: `fd ${fd}` });
+  }
+  tracked.add(own);
+  return own;
+}
+
+/** Takes over all of a list. @throws SysError, with all of them closed */
+export function adoptAll(fds: readonly number[]): number[] {
+  const own: number[] = [];
+  try {
+    for (const fd of fds) own.push(adopt(fd));
+  } catch (error) {
+    for (const fd of fds.slice(own.length + 1)) c.close(fd);
+    for (const fd of own) close(fd);
+    throw error;
+  }
+  return own;
+}
+
+/** close(2). Never retried: Linux frees the descriptor even when it reports EINTR. @throws SysError */
+export function close(fd: number): void {
+  if (tracked.delete(fd)) {
+    closeSync(fd);
+    return;
+  }
+  if (c.close(fd) < 0 && lastErrno() !== Errno.EINTR)
+    throw new SysError("close", lastErrno(), { object: `fd ${fd}` });
+}
+
+/** The same on a thread of libuv's pool. @throws SysError */
+export async function closeAsync(fd: number): Promise<void> {
+  if (tracked.delete(fd)) {
+    await new Promise<void>((resolve, reject) => {
+      closeLater(fd, (error) => (error === null || error === undefined ? resolve() : reject(error)));
+    });
+    return;
+  }
+  const result = await closeOffThread(fd);
+  if (result < 0 && result !== -Errno.EINTR) throw new SysError("close", -result, { object: `fd ${fd}` });
+}
