@@ -17,7 +17,11 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "unit", retry, include: ["test/unit/**/*.test.ts", "test/guest-tool/**/*.test.ts", "test/docs/**/*.test.ts"] },
+        test: {
+          name: "unit",
+          retry,
+          include: ["test/unit/**/*.test.ts", "test/guest-tool/**/*.test.ts", "test/docs/**/*.test.ts"],
+        },
       },
       {
         extends: true,
