@@ -1,5 +1,5 @@
 /** Links between the project's pages lead to a file, and to a heading in it where they name one. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { expect, test } from "vitest";
 import { packageRoot } from "../../guest/paths.js";
@@ -50,4 +50,16 @@ test("each page of docs/ is reached from its index", () => {
   };
   visit("docs/README.md");
   expect(pages().filter((page) => !reached.has(page))).toEqual(["README.md"]);
+});
+
+test("the site has every page, in the order of typedoc.json", () => {
+  const { projectDocuments } = JSON.parse(readFileSync(join(root, "typedoc.json"), "utf8")) as {
+    projectDocuments: string[];
+  };
+  const own = ["README.md", "SECURITY.md"];
+  expect([...projectDocuments].sort()).toEqual(
+    pages()
+      .filter((page) => !own.includes(page))
+      .sort(),
+  );
 });

@@ -1,0 +1,13 @@
+/** A TypeDoc plugin: a guide is called by its first heading, not by its file's name. */
+import { readFileSync } from "node:fs";
+import { Converter } from "typedoc";
+
+/** @param {import("typedoc").Application} app */
+export function load(app) {
+  app.converter.on(Converter.EVENT_CREATE_DOCUMENT, (_context, document) => {
+    const file = document.project.files.getReflectionPath(document);
+    if (file === undefined) return;
+    const [, title] = /^# (.+)$/m.exec(readFileSync(file, "utf8")) ?? [];
+    if (title !== undefined) document.name = title;
+  });
+}
