@@ -30,7 +30,7 @@ console.log(parts.join(" "));
 /** @returns what there is to print */
 export async function measureFirstRead(rounds: number): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "iova-bench-"));
-  const index = join(packageRoot(), "dist", "iova.js");
+  const index = join(packageRoot(), "dist", "lib", "iova.js");
   const parts: number[][] = [];
   try {
     await using emulator = await startEmulator({

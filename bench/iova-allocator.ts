@@ -5,7 +5,8 @@
  * Run: npm run build && node dist/bench/iova-allocator.js
  */
 import { iovaOfPage } from "../src/dma/iova/address.js";
-import { IovaAllocator, type IovaPlacement, iova } from "../src/index.js";
+import { IovaAllocator, type IovaPlacement } from "../src/doors/dma.js";
+import { iova } from "../src/index.js";
 import { inProcess, measureInTurns, type Way } from "./rounds.js";
 
 const GRANULE = 4096;

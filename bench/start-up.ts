@@ -21,7 +21,7 @@ const { values } = parseArgs({
 });
 const { device } = values;
 const identify = values["identify-binary"];
-const index = join(packageRoot(), "dist", "iova.js");
+const index = join(packageRoot(), "dist", "lib", "iova.js");
 
 /** What a program of the smallest kind would be: its parts by the clock, then the whole. */
 const FIRST_READ = `

@@ -1,75 +1,97 @@
 /**
- * The package's entry points, each as one file, and what both need as a third: Node takes about a millisecond for each module
- * that it looks up, reads and compiles, and there are some 370 with zod's. The files are CommonJS, as V8 can keep code of
- * such only; dist/iova.js and dist/emulator.js load them (src/bundle.ts). Run by `npm run build`, after the compiler.
- *
- * Each file's name tells its content: V8 knows a text by its length alone, and would run code that it kept of another one.
+ * Makes dist/lib of the compiled sources: one ES module for each door of the package, the modules that they share, the command
+ * line, and the programs of worker threads. A few files start faster than 370 modules. `npm run build` runs it.
  */
-import { execFileSync } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join, relative } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { rolldown } from "rolldown";
+import { readFileSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { type RolldownPlugin, rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
+import { doorNames, doorSource } from "./doors.js";
 
 const dist = join(packageRoot(), "dist");
-const folder = join(dist, "bundle");
-const entries = {
-  iova: join(dist, "src", "index.js"),
-  emulator: join(dist, "src", "emulator", "index.js"),
-};
-const WARM_UP_MS = 60_000;
+const source = join(dist, "src");
+const folder = join(dist, "lib");
 const zod = join(packageRoot(), "node_modules", "zod");
 
+/** Programs of worker threads: the name that the source uses beside itself, and the name in dist/lib. */
+const workers = new Map([
+  ["./worker-main.js", "./emulator-worker.mjs"],
+  ["./worker.js", "./perf-worker.js"],
+]);
+
+const workerNames: RolldownPlugin = {
+  name: "names of worker programs",
+  transform: (code) => ({
+    code: code.replace(/new URL\("(\.\/[\w-]+\.js)", import\.meta\.url\)/g, (all, name: string) => {
+      const renamed = workers.get(name);
+      if (renamed === undefined) throw new Error(`build/bundle.ts doesn't know the worker program of ${all}`);
+      return `new URL("${renamed}", import.meta.url)`;
+    }),
+    // package.json speaks of dist/lib; the command line's modules do have effects.
+    moduleSideEffects: true,
+  }),
+};
+
+/** The licence of the only other project whose code is in the files. */
+function zodLicence({ moduleIds }: { readonly moduleIds: readonly string[] }): string {
+  if (!moduleIds.some((id) => id.startsWith(zod))) return "";
+  return `/*!\nContains zod:\n\n${readFileSync(join(zod, "LICENSE"), "utf8").trim()}\n*/`;
+}
+
+/** The compiled modules that one imports, itself included. */
+function reachable(entry: string): Set<string> {
+  const found = new Set([entry]);
+  for (const file of found) {
+    const imports = readFileSync(file, "utf8").matchAll(/^(?:import|export)\s[^;]*?from\s+"(\.[^"]+)"/gm);
+    for (const [, path] of imports) found.add(join(dirname(file), path ?? ""));
+  }
+  return found;
+}
+
+const common = { banner: zodLicence, comments: false, dir: folder, format: "esm" } as const;
+const plugins = [workerNames];
+
 rmSync(folder, { recursive: true, force: true });
+
+// One chunk for what `iova list` and `iova bind` need, one for what else the driver and the emulator share, and one for the
+// rest of each.
+const base = new Set(["cli/list.js", "pci/bind.js"].flatMap((name) => [...reachable(join(source, name))]));
+const driver = reachable(join(source, doorSource("iova")));
+const emulator = reachable(join(source, doorSource("emulator")));
+const groups = [
+  { name: "base", test: (id: string) => base.has(id), priority: 4 },
+  {
+    name: "shared",
+    test: (id: string) => id.startsWith(zod) || (driver.has(id) && emulator.has(id)),
+    priority: 3,
+  },
+  { name: "driver", test: (id: string) => driver.has(id), priority: 2 },
+  { name: "devices", test: (id: string) => emulator.has(id), priority: 1 },
+];
 const bundle = await rolldown({
-  input: entries,
+  input: {
+    ...Object.fromEntries(doorNames.map((name) => [name, join(source, doorSource(name))])),
+    cli: join(source, "cli", "bin.js"),
+    "perf-worker": join(source, "cli", "nvme", "perf", "worker.js"),
+  },
   platform: "node",
-  plugins: [
-    {
-      // What a module finds beside itself (a worker's program) is still there.
-      name: "import.meta.url of each module",
-      transform(code, id) {
-        if (!code.includes("import.meta.url")) return null;
-        const url = JSON.stringify(`./${relative(folder, id)}`);
-        return code.replaceAll("import.meta.url", `new URL(${url}, import.meta.url).href`);
-      },
-    },
-  ],
+  external: ["koffi"],
+  plugins,
 });
-const { output } = await bundle.write({
-  dir: folder,
-  entryFileNames: "[name]-[hash].cjs",
-  chunkFileNames: "shared-[hash].cjs",
-  format: "cjs",
-  comments: false,
-  // The only other project's code in it.
-  banner: ({ moduleIds }) =>
-    moduleIds.some((id) => id.startsWith(zod))
-      ? `/*!\nContains zod:\n\n${readFileSync(join(zod, "LICENSE"), "utf8").trim()}\n*/`
-      : "",
+await bundle.write({
+  ...common,
+  entryFileNames: "[name].js",
+  chunkFileNames: "chunk-[name]-[hash].js",
+  codeSplitting: { groups },
 });
 await bundle.close();
 
-for (const [name, entry] of Object.entries(entries)) {
-  const file = output.find((one) => one.name === name)?.fileName;
-  const door = join(dist, `${name}.js`);
-  const names = Object.keys(await import(pathToFileURL(entry).href)).sort();
-  const text = [
-    'import { loadBundle } from "./src/bundle.js";',
-    `export const {\n${names.map((one) => `  ${one},\n`).join("")}} = loadBundle("${file}");\n`,
-  ];
-  writeFileSync(door, text.join("\n"));
-  const exports: Record<string, unknown> = await import(pathToFileURL(door).href);
-  const missing = names.filter((one) => exports[one] === undefined);
-  if (missing.length > 0) throw new Error(`${door} doesn't export ${missing.join(", ")} as ${entry} does`);
-}
-try {
-  // In a process of its own: nothing of the bundles is compiled yet.
-  const program = fileURLToPath(new URL("./warm-up.js", import.meta.url));
-  execFileSync(process.execPath, [program], { stdio: "inherit", timeout: WARM_UP_MS });
-} catch (error) {
-  // Everything works without.
-  const why = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`compiled code is not kept, so that each import takes longer: ${why}\n`);
-}
+// In one file: an application's bundler copies it without looking into it.
+const worker = await rolldown({
+  input: { "emulator-worker": join(source, "emulator", "worker-main.js") },
+  platform: "node",
+  external: ["koffi"],
+  plugins,
+});
+await worker.write({ ...common, entryFileNames: "[name].mjs", codeSplitting: false });
+await worker.close();

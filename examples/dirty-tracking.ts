@@ -3,7 +3,8 @@
  *
  * Needs an IOMMU that tracks dirty pages (HwInfo.dirtyTracking): AMD with HDSUP, Intel with second-stage dirty flags.
  */
-import type { DirtyRange, Ioas } from "iova";
+import type { DirtyRange } from "iova/dma";
+import type { Ioas } from "iova/iommufd";
 import type { AttachableDevice } from "./attachable.js";
 
 const PAGE = 4096;

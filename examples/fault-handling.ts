@@ -2,7 +2,9 @@
  * Mapping pages when a device asks for them, instead of pinning everything before. Needs an IOMMU and a device that
  * speak page requests (PRI) or stall.
  */
-import type { FaultQueue, Ioas, MappedMemory } from "iova";
+
+import type { MappedMemory } from "iova";
+import type { FaultQueue, Ioas } from "iova/iommufd";
 
 const PAGE = 4096n;
 

@@ -4,7 +4,8 @@
  * /sys/devices/virtual/mtty/mtty/mdev_supported_types/mtty-1/create:
  * `node dist/examples/migrate-mtty.js UUID-OF-ONE UUID-OF-THE-OTHER`.
  */
-import { Iommufd, Migration, type MigrationData, VfioDevice } from "iova";
+import { Iommufd } from "iova/iommufd";
+import { Migration, type MigrationData, VfioDevice } from "iova/vfio";
 
 const DATA = 0; // what is written to the port's data register is read there again
 const FIFO_CONTROL = 2;

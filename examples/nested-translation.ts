@@ -2,7 +2,7 @@
  * Two stages: a guest's own page table on top of what the host maps for it, as a virtual machine monitor sets it up.
  * The data of the guest's table depends on the IOMMU: vtdStage1(), smmuv3StreamTableEntry(), amdDeviceTableEntry().
  */
-import { type DriverData, type Ioas, type NestedHwpt, Viommu } from "iova";
+import { type DriverData, type Ioas, type NestedHwpt, Viommu } from "iova/iommufd";
 import type { AttachableDevice } from "./attachable.js";
 
 /** What a guest needs of its virtual IOMMU. */

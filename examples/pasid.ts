@@ -2,7 +2,7 @@
  * Several address spaces on one device: DMA that carries a process address space id goes through the table attached to
  * that id. Needs a device and an IOMMU with PASIDs (HwInfo.maxPasidLog2 above 0).
  */
-import type { Ioas, PagingHwpt } from "iova";
+import type { Ioas, PagingHwpt } from "iova/iommufd";
 import type { AttachableDevice } from "./attachable.js";
 
 /**

@@ -3,18 +3,9 @@
  * All of them work on one descriptor and one address space, with one device (edu) attached.
  */
 import { readFileSync } from "node:fs";
-import {
-  bindToVfio,
-  ContainerMapper,
-  DmaSpace,
-  IoasMapper,
-  Iommufd,
-  listPciFunctions,
-  MappedMemory,
-  VfioContainer,
-  VfioDevice,
-  VfioGroup,
-} from "../../src/index.js";
+import { IoasMapper, Iommufd } from "../../src/doors/iommufd.js";
+import { ContainerMapper, VfioContainer, VfioDevice, VfioGroup } from "../../src/doors/vfio.js";
+import { bindToVfio, DmaSpace, listPciFunctions, MappedMemory } from "../../src/index.js";
 import { CProgram, compileC } from "../c-program.js";
 import { inProcess, type Measured, measureInTurns, type Way } from "../rounds.js";
 

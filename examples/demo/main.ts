@@ -4,16 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  type BackendName,
-  bindToVfio,
-  IovaError,
-  listPciFunctions,
-  parseBdf,
-  usersOf,
-  type VfioBinding,
-} from "iova";
+import { type BackendName, bindToVfio, IovaError, listPciFunctions, type VfioBinding } from "iova";
 import { startEmulator } from "iova/emulator";
+import { parseBdf, usersOf } from "iova/pci";
 import { GuestToolError } from "../../guest/errors.js";
 import { StderrProgress } from "../../guest/progress.js";
 import { runGuest } from "../../guest/run.js";

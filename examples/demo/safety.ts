@@ -1,6 +1,7 @@
 /** What the demo makes sure of before it writes to somebody's disk. */
 import { createInterface } from "node:readline/promises";
-import { BusyError, blockDevices, NvmeController, partitions } from "iova";
+import { BusyError, NvmeController } from "iova";
+import { blockDevices, partitions } from "iova/pci";
 
 /** Refuses a disk that the kernel knows to have partitions; mounted ones bindToVfio refuses. @throws BusyError */
 export function refusePartitioned(bdf: string): void {

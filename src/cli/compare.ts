@@ -1,7 +1,6 @@
 /** `iova compare`: options, the guest where it is asked for, progress, and the three forms of output. */
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { Problems, read } from "../core/options.js";
@@ -10,6 +9,7 @@ import { compare } from "./compare/compare.js";
 import { renderHtml } from "./compare/html.js";
 import { type CompareReport, reportSchema } from "./compare/report.js";
 import { renderText } from "./compare/text.js";
+import { packageFile } from "./package-file.js";
 import { ProgressLine } from "./progress.js";
 
 export const COMPARE_HELP = `Usage: iova compare [BDF] [--quick] [--json] [--html FILE] [--progress]
@@ -122,8 +122,8 @@ const GUEST_HUGE_PAGES = "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=672"
 
 /** Runs this same program in the guest and takes its JSON. The guest tool is a program of its own, not a module of src/. */
 async function inGuest({ quick }: CompareOptions, line: ProgressLine): Promise<CompareReport> {
-  const guestTool = fileURLToPath(new URL("../../guest/main.js", import.meta.url));
-  const iova = fileURLToPath(new URL("./main.js", import.meta.url));
+  const guestTool = packageFile("dist/guest/main.js");
+  const iova = packageFile("dist/lib/cli.js");
   const [device, second] = GUEST_DEVICES;
   const script =
     'node=$1 iova=$2; shift 2; for bdf in $1 $2; do "$node" "$iova" bind "$bdf" >&2 || exit; done; ' +

@@ -1,9 +1,6 @@
-#!/usr/bin/env node
 /** The `iova` command. Thin: every subcommand is a few calls of the library. */
 import { parseArgs } from "node:util";
 import { ConfigError, IovaError } from "../core/errors.js";
-import { bindToVfio, unbindFromVfio, VFIO_PCI } from "../pci/bind.js";
-import { list } from "./list.js";
 import { OutputError, watchStandardOutput } from "./standard-output.js";
 
 const HELP = `Usage: iova COMMAND
@@ -55,9 +52,10 @@ async function main(): Promise<void> {
   const { command, operands, json } = parse(process.argv.slice(2));
   switch (command) {
     case "list":
-      list(json);
+      (await import("./list.js")).list(json);
       return;
     case "bind": {
+      const { bindToVfio, VFIO_PCI } = await import("../pci/bind.js");
       const binding = bindToVfio(operand(command, operands));
       // Meant to stay when this process ends.
       binding.entrust();
@@ -67,6 +65,7 @@ async function main(): Promise<void> {
       return;
     }
     case "unbind": {
+      const { unbindFromVfio } = await import("../pci/bind.js");
       const bdf = operand(command, operands);
       process.stdout.write(`${bdf} is bound to ${unbindFromVfio(bdf) ?? "no driver"}\n`);
       return;

@@ -4,6 +4,7 @@ import type { EduOptions } from "./edu/device.js";
 import type { AnaStateName } from "./nvme/commands/asymmetric-access.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
+import { workerProgram } from "./worker-program.js";
 
 /** What to emulate, and where. */
 export type EmulatorRequest =
@@ -54,7 +55,7 @@ export interface RunningEmulator extends AsyncDisposable {
  */
 export async function startEmulator(
   request: EmulatorRequest,
-  program: URL = new URL("./worker-main.js", import.meta.url),
+  program: URL = workerProgram(),
 ): Promise<RunningEmulator> {
   const worker = new Worker(program, { workerData: request });
   await new Promise<void>((resolve, reject) => {

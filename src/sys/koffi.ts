@@ -1,15 +1,13 @@
 /**
- * koffi, by require(): for an import Node first reads the text of a CommonJS module for the names it exports, which takes
- * longer than to run it.
+ * koffi, by require(): for an import Node first scans a CommonJS module's text for the names it exports, which takes longer
+ * than running it. Bundlers leave it alone here, too: its native part can't be bundled.
  */
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { isMainThread } from "node:worker_threads";
 import type Koffi from "koffi";
+import { requireFromHere } from "../core/module-url.js";
 
-const require = createRequire(import.meta.url);
-
-export const koffi: typeof Koffi = require("koffi");
+export const koffi: typeof Koffi = requireFromHere("koffi");
 
 const RTLD_NOW = 2;
 const RTLD_NODELETE = 0x1000;

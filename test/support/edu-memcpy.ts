@@ -1,4 +1,5 @@
-import { type DeviceIo, Interrupts } from "../../src/index.js";
+import type { DeviceIo } from "../../src/doors/vfio.js";
+import { Interrupts } from "../../src/index.js";
 import { Edu } from "./edu.js";
 
 /** A transfer through the device's own memory: one in, one out. */

@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
-import { Bar, ConfigSpace, type DeviceIo } from "../../src/index.js";
+import type { DeviceIo } from "../../src/doors/vfio.js";
+import { Bar, ConfigSpace } from "../../src/index.js";
 
 /** Registers of QEMU's educational device (docs/specs/edu.txt in QEMU's source). */
 export const EduRegister = {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import type { Ioas } from "../../src/index.js";
+import type { Ioas } from "../../src/doors/iommufd.js";
 import { guestProgram } from "./guest-programs.js";
 
 /** Only ends what hangs: no test depends on how long a program takes. */

@@ -1,4 +1,4 @@
-import { type Ioas, Iommufd } from "../../src/index.js";
+import { type Ioas, Iommufd } from "../../src/doors/iommufd.js";
 import { MockDevice, mock, setTempMemoryLimit } from "./mock.js";
 
 /** The kernel's limit of its temporary page buffer where nobody changed it. */

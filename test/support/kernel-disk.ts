@@ -10,7 +10,7 @@ import {
   writeSync,
 } from "node:fs";
 import { vi } from "vitest";
-import { blockDevices } from "../../src/index.js";
+import { blockDevices } from "../../src/doors/pci.js";
 
 /** The kernel looks for namespaces in the background after its driver was bound. */
 const SCAN_LIMIT_MS = 30_000;

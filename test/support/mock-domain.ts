@@ -1,5 +1,6 @@
 import { closeSync } from "node:fs";
-import { type Ioas, type IoasMapOptions, Iommufd, type Iova, MappedMemory } from "../../src/index.js";
+import { type Ioas, type IoasMapOptions, Iommufd } from "../../src/doors/iommufd.js";
+import { type Iova, MappedMemory } from "../../src/index.js";
 import { memfd } from "../../src/sys/syscalls.js";
 import { checkMap, checkRefs, MockDevice } from "./mock.js";
 

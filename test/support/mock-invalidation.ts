@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { errnoName } from "../../src/core/errno.js";
-import { type InvalidationData, InvalidationError } from "../../src/index.js";
+import { type InvalidationData, InvalidationError } from "../../src/doors/iommufd.js";
 import { IOMMU_HWPT_INVALIDATE, iommu_hwpt_invalidate } from "../../src/iommufd/uapi-hwpt.js";
 import { tryIoctl } from "../../src/sys/ioctl.js";
 import { mock } from "./mock.js";

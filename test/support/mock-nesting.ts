@@ -1,4 +1,4 @@
-import { type Ioas, Iommufd, type NestedHwpt, type PagingHwpt, Viommu } from "../../src/index.js";
+import { type Ioas, Iommufd, type NestedHwpt, type PagingHwpt, Viommu } from "../../src/doors/iommufd.js";
 import { MockDevice, mock, mockHwptData } from "./mock.js";
 
 /** Data of a mock vIOMMU: it echoes `input`, and offers two pages to map, of which the first begins with it. */

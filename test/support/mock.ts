@@ -5,7 +5,7 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { Lease, Resource } from "../../src/core/resource.js";
 import { struct, u32, u64 } from "../../src/core/struct.js";
-import type { BoundDevice, DriverData, InvalidationData, Ioas, Iommufd } from "../../src/index.js";
+import type { BoundDevice, DriverData, InvalidationData, Ioas, Iommufd } from "../../src/doors/iommufd.js";
 import { destroying } from "../../src/iommufd/destroy.js";
 import { ioctl, ioctlRequest } from "../../src/sys/ioctl.js";
 import { close } from "../../src/sys/syscalls.js";

@@ -1,4 +1,4 @@
-import type { DeviceIo } from "../../src/index.js";
+import type { DeviceIo } from "../../src/doors/vfio.js";
 
 /** Registers of a serial port (linux/serial_reg.h), one byte each. */
 export const Uart = {

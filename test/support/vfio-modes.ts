@@ -1,18 +1,15 @@
 /** The five ways of the kernel's VFIO self-tests to an address space and the devices in it. */
 import { existsSync, readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
+import { IoasMapper, Iommufd } from "../../src/doors/iommufd.js";
 import {
   ContainerMapper,
-  type DmaAccess,
-  type DmaMapper,
-  IoasMapper,
-  Iommufd,
   type IommuType,
-  type IovaRange,
   VfioContainer,
   VfioDevice,
   VfioGroup,
-} from "../../src/index.js";
+} from "../../src/doors/vfio.js";
+import type { DmaAccess, DmaMapper, IovaRange } from "../../src/index.js";
 
 /** Under the names of the self-tests (tools/testing/selftests/vfio/lib/iommu.c). */
 const usualModes = [

@@ -1,7 +1,7 @@
 /** The machine that is measured, as the kernel describes it. */
 import { readdirSync, readFileSync } from "node:fs";
 import { cpus, freemem, hostname, totalmem } from "node:os";
-import { fileURLToPath } from "node:url";
+import { packageFile } from "../package-file.js";
 import type { Machine } from "./report.js";
 
 function text(path: string): string {
@@ -56,15 +56,9 @@ function hypervisor(): string | null {
 
 /** The package's own version. */
 function ownVersion(): string {
-  // From dist/src/cli/compare/ and from src/cli/compare/ alike, package.json is above.
-  for (const above of ["../../../../package.json", "../../../package.json"]) {
-    const found = text(fileURLToPath(new URL(above, import.meta.url)));
-    if (found !== "") {
-      const parsed: unknown = JSON.parse(found);
-      if (typeof parsed === "object" && parsed !== null && "version" in parsed) return String(parsed.version);
-    }
-  }
-  return "unknown";
+  const parsed: unknown = JSON.parse(text(packageFile("package.json")) || "{}");
+  const hasVersion = typeof parsed === "object" && parsed !== null && "version" in parsed;
+  return hasVersion ? String(parsed.version) : "unknown";
 }
 
 export function describeMachine(): Machine {

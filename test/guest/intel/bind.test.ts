@@ -11,17 +11,15 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { blockDevices, partitions, usersOf } from "../../../src/doors/pci.js";
 import {
   ArgumentError,
   BusyError,
   bindToVfio,
-  blockDevices,
   NvmeController,
   PciDevice,
-  partitions,
   readPciFunction,
   unbindFromVfio,
-  usersOf,
 } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { busybox } from "../../support/busybox.js";

@@ -10,13 +10,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { groupOf } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   BusyError,
   bindToVfio,
   ClosedError,
   DmaPool,
-  groupOf,
   MappedMemory,
   NvmeController,
   PciDevice,

@@ -5,23 +5,21 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { exportUdmabuf } from "../../../src/doors/dma.js";
+import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
+import { exportDmaBuf, VfioDevice } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   bindToVfio,
   type DmaBuffer,
   DmaPool,
   DmaSpace,
-  exportDmaBuf,
-  exportUdmabuf,
-  IoasMapper,
-  Iommufd,
   MappedMemory,
   NvmeController,
   PciDevice,
   StateError,
   UnsupportedError,
   type VfioBinding,
-  VfioDevice,
 } from "../../../src/index.js";
 import { Edu } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { IovaSpaceReason } from "../../../src/doors/dma.js";
 import {
   ArgumentError,
   BusyError,
   bindToVfio,
   ClosedError,
   type DmaBuffer,
-  type IovaSpaceReason,
   iova,
   MappedMemory,
   PciDevice,

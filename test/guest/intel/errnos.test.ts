@@ -6,17 +6,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Lease } from "../../../src/core/resource.js";
-import {
-  bindToVfio,
-  EventFd,
-  Iommufd,
-  MappedMemory,
-  SysError,
-  type VfioBinding,
-  VfioContainer,
-  VfioDevice,
-  VfioGroup,
-} from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { EventFd, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
+import { bindToVfio, MappedMemory, SysError, type VfioBinding } from "../../../src/index.js";
 import { sysError } from "../../support/errors.js";
 import { nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";

@@ -1,15 +1,15 @@
 /** Calls that take long in the kernel have a form that leaves the JavaScript thread free. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { VfioDevice } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   BusyError,
   bindToVfio,
-  Iommufd,
   MappedMemory,
   PciDevice,
   UnsupportedError,
   type VfioBinding,
-  VfioDevice,
 } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { sysError } from "../../support/errors.js";

@@ -1,8 +1,7 @@
 /** What capabilities() says against what then works or throws UnsupportedError. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import {
-  ArgumentError,
-  bindToVfio,
   type DeviceCapabilities,
   DmaLogging,
   EventFd,
@@ -10,15 +9,17 @@ import {
   exitLowPower,
   exportDmaBuf,
   hotResetInfo,
-  Iommufd,
   Migration,
   queryGfxPlane,
-  SysError,
   setVfToken,
+  VfioDevice,
+} from "../../../src/doors/vfio.js";
+import {
+  ArgumentError,
+  bindToVfio,
+  SysError,
   UnsupportedError,
   type VfioBinding,
-  VfioDevice,
-  Viommu,
 } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { sysError } from "../../support/errors.js";

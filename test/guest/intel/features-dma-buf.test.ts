@@ -1,14 +1,8 @@
 /** Part of a BAR as a dma-buf, mapped into an address space: a device reaches another device's memory. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  ArgumentError,
-  bindToVfio,
-  exportDmaBuf,
-  Iommufd,
-  MappedMemory,
-  type VfioBinding,
-  VfioDevice,
-} from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { exportDmaBuf, VfioDevice } from "../../../src/doors/vfio.js";
+import { ArgumentError, bindToVfio, MappedMemory, type VfioBinding } from "../../../src/index.js";
 import { Edu } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";
 import { eduBdf, emptyBarBdf, nvmeBdf } from "../../support/functions.js";

@@ -1,18 +1,15 @@
 /** Reset of a bus, and of all that is on it: behind a root port there is one. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Iommufd } from "../../../src/doors/iommufd.js";
 import {
-  Bar,
-  bindToVfio,
   EventFd,
   hotReset,
   hotResetInfo,
-  Iommufd,
-  UnsupportedError,
-  type VfioBinding,
   VfioContainer,
   VfioDevice,
   VfioGroup,
-} from "../../../src/index.js";
+} from "../../../src/doors/vfio.js";
+import { Bar, bindToVfio, UnsupportedError, type VfioBinding } from "../../../src/index.js";
 import { sysError } from "../../support/errors.js";
 import { eduBdf, nvmeBdf, otherPortEduBdf, portEduBdf, sriovNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";

@@ -1,15 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import {
-  ArgumentError,
-  bindToVfio,
-  ConfigSpace,
-  EventFd,
-  type IoEvent,
-  IoEventFd,
-  PciDevice,
-  type VfioBinding,
-  VfioDevice,
-} from "../../../src/index.js";
+import { EventFd, type IoEvent, IoEventFd, VfioDevice } from "../../../src/doors/vfio.js";
+import { ArgumentError, bindToVfio, ConfigSpace, PciDevice, type VfioBinding } from "../../../src/index.js";
 import { backendNames } from "../../../src/pci/open.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../../../src/vfio/uapi.js";
 import { EduRegister } from "../../support/edu.js";

@@ -1,7 +1,8 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Bar, bindToVfio, EventFd, type VfioBinding, type VfioDevice } from "../../../src/index.js";
+import { EventFd, type VfioDevice } from "../../../src/doors/vfio.js";
+import { Bar, bindToVfio, type VfioBinding } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import {
   VFIO_PCI_ERR_IRQ_INDEX,

@@ -1,12 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { EventFd, enterLowPower, exitLowPower } from "../../../src/doors/vfio.js";
 import {
   Bar,
   bindToVfio,
   ConfigSpace,
-  EventFd,
-  enterLowPower,
-  exitLowPower,
   PciRegister,
   StateError,
   type VfioBinding,

@@ -1,17 +1,15 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync, readlinkSync, readSync, writeSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Ioas, IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
+import { VfioDevice } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   bindToVfio,
   ClosedError,
   DmaSpace,
-  type Ioas,
-  IoasMapper,
-  Iommufd,
   MappedMemory,
   type VfioBinding,
-  VfioDevice,
 } from "../../../src/index.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import { Edu } from "../../support/edu.js";

@@ -1,18 +1,14 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { EventFd, groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   bindToVfio,
   type DmaBuffer,
-  EventFd,
-  groupOf,
   type InterruptKind,
-  Iommufd,
   MappedMemory,
   PciDevice,
   type VfioBinding,
-  VfioContainer,
-  VfioDevice,
-  VfioGroup,
 } from "../../../src/index.js";
 import { backendNames } from "../../../src/pci/open.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";

@@ -2,11 +2,11 @@
 import { randomFillSync } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { NvmeEvent } from "../../../src/doors/nvme.js";
 import {
   ArgumentError,
   NvmeController,
   NvmeError,
-  type NvmeEvent,
   type NvmeNamespace,
   UnsupportedError,
 } from "../../../src/index.js";

@@ -1,17 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  bindToVfio,
-  decodeBits,
-  Feature,
-  FeatureId,
-  Nmic,
-  NvmeController,
-  type NvmeEvent,
-  Oacs,
-  UnsupportedError,
-  type VfioBinding,
-} from "../../../src/index.js";
+import { decodeBits, Feature, FeatureId, Nmic, type NvmeEvent, Oacs } from "../../../src/doors/nvme.js";
+import { bindToVfio, NvmeController, UnsupportedError, type VfioBinding } from "../../../src/index.js";
 import { LogPageId } from "../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../support/caught.js";
 import { sriovNvmeBdf, twinNvmeBdfs } from "../../support/functions.js";

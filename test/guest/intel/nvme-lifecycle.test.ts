@@ -1,6 +1,7 @@
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { Feature, NvmeController } from "../../../src/index.js";
+import { Feature } from "../../../src/doors/nvme.js";
+import { NvmeController } from "../../../src/index.js";
 import { ControllerRegisters } from "../../../src/nvme/memory/registers.js";
 import { QueuePair } from "../../../src/nvme/queues/queue-pair.js";
 import { ControllerConfig } from "../../../src/nvme/spec/registers.js";

@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
+import { VfioDevice } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   bindToVfio,
   ClosedError,
   DmaSpace,
   Interrupts,
-  IoasMapper,
-  Iommufd,
   listPciFunctions,
   MappedMemory,
   PciCommand,
@@ -17,7 +17,6 @@ import {
   StateError,
   UnsupportedError,
   type VfioBinding,
-  VfioDevice,
 } from "../../../src/index.js";
 import { backendNames } from "../../../src/pci/open.js";
 import {

@@ -1,20 +1,18 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { type DeviceIo, EventFd, VfioDevice } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   bindToVfio,
   ClosedError,
   ConfigSpace,
-  type DeviceIo,
-  EventFd,
-  Iommufd,
   MappedMemory,
   PciDevice,
   readPciFunction,
   StateError,
   UnsupportedError,
   type VfioBinding,
-  VfioDevice,
 } from "../../../src/index.js";
 import { backendNames } from "../../../src/pci/open.js";
 import {

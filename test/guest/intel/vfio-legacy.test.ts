@@ -1,22 +1,24 @@
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import {
+  ContainerMapper,
+  groupOf,
+  type IommuType,
+  VfioContainer,
+  VfioDevice,
+  VfioGroup,
+} from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   BusyError,
   bindToVfio,
   ClosedError,
-  ContainerMapper,
   DmaSpace,
-  groupOf,
-  Iommufd,
-  type IommuType,
   IovaSpaceError,
   MappedMemory,
   StateError,
   type VfioBinding,
-  VfioContainer,
-  VfioDevice,
-  VfioGroup,
 } from "../../../src/index.js";
 import { VFIO_TYPE1_IOMMU, VFIO_TYPE1v2_IOMMU, VFIO_UNMAP_ALL } from "../../../src/vfio-legacy/uapi.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";

@@ -5,14 +5,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
 import { Lease } from "../../../src/core/resource.js";
-import {
-  bindToVfio,
-  EventFd,
-  Iommufd,
-  StateError,
-  type VfioBinding,
-  VfioDevice,
-} from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { EventFd, VfioDevice } from "../../../src/doors/vfio.js";
+import { bindToVfio, StateError, type VfioBinding } from "../../../src/index.js";
 import { tryIoctl } from "../../../src/sys/ioctl.js";
 import {
   VFIO_DEVICE_BIND_IOMMUFD,

@@ -1,6 +1,7 @@
 /** vfio_dma_mapping_test.c and vfio_dma_mapping_mmio_test.c of the kernel's self-tests, in our words. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bindToVfio, DmaSpace, MappedMemory, type VfioBinding, type VfioDevice } from "../../../src/index.js";
+import type { VfioDevice } from "../../../src/doors/vfio.js";
+import { bindToVfio, DmaSpace, MappedMemory, type VfioBinding } from "../../../src/index.js";
 import { sysError } from "../../support/errors.js";
 import { nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";

@@ -5,13 +5,8 @@
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  ArgumentError,
-  bindToVfio,
-  setVfToken,
-  UnsupportedError,
-  type VfioBinding,
-} from "../../../src/index.js";
+import { setVfToken } from "../../../src/doors/vfio.js";
+import { ArgumentError, bindToVfio, UnsupportedError, type VfioBinding } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { sysError } from "../../support/errors.js";
 import { eduBdf, sriovNvmeBdf } from "../../support/functions.js";

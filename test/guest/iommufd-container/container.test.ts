@@ -1,15 +1,14 @@
 /** A kernel whose /dev/vfio/vfio is iommufd's (CONFIG_IOMMUFD_VFIO_CONTAINER), and which has no type1 at all. */
 import { existsSync, readlinkSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { VfioContainer, VfioGroup } from "../../../src/doors/vfio.js";
 import {
   bindToVfio,
-  Iommufd,
   MappedMemory,
   PciDevice,
   UnsupportedError,
   type VfioBinding,
-  VfioContainer,
-  VfioGroup,
 } from "../../../src/index.js";
 import { CONTAINER_PATH } from "../../../src/vfio-legacy/container.js";
 import { VFIO_UPDATE_VADDR } from "../../../src/vfio-legacy/uapi.js";

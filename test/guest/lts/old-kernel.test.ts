@@ -1,15 +1,9 @@
 /** Linux 6.12: it has iommufd and cdevs, and lacks what came later. Runs what an older kernel must accept, too. */
 import { release } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  bindToVfio,
-  Iommufd,
-  MappedMemory,
-  UnsupportedError,
-  type VfioBinding,
-  VfioDevice,
-  Viommu,
-} from "../../../src/index.js";
+import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
+import { VfioDevice } from "../../../src/doors/vfio.js";
+import { bindToVfio, MappedMemory, UnsupportedError, type VfioBinding } from "../../../src/index.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import { eduBdf } from "../../support/functions.js";
 

@@ -2,16 +2,13 @@
 import { closeSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import {
-  ConfigSpace,
   type GfxPlane,
   getGfxDmaBuf,
   hasGfxPlanes,
-  PciRegister,
   queryGfxPlane,
-  SysError,
-  UnsupportedError,
   type VfioDevice,
-} from "../../../src/index.js";
+} from "../../../src/doors/vfio.js";
+import { ConfigSpace, PciRegister, SysError, UnsupportedError } from "../../../src/index.js";
 import {
   VFIO_REGION_SUBTYPE_GFX_EDID,
   VFIO_REGION_TYPE_GFX,

@@ -2,18 +2,9 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readlinkSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import {
-  ConfigSpace,
-  DmaLogging,
-  EventFd,
-  groupOf,
-  Iommufd,
-  Migration,
-  PciRegister,
-  StateError,
-  UnsupportedError,
-  VfioDevice,
-} from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { DmaLogging, EventFd, groupOf, Migration, VfioDevice } from "../../../src/doors/vfio.js";
+import { ConfigSpace, PciRegister, StateError, UnsupportedError } from "../../../src/index.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX } from "../../../src/vfio/uapi.js";
 import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";

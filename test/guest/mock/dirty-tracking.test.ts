@@ -1,12 +1,7 @@
 import { describe, expect, it } from "vitest";
-import {
-  DirtyBitmap,
-  type DriverData,
-  type Ioas,
-  Iommufd,
-  MappedMemory,
-  type PagingHwpt,
-} from "../../../src/index.js";
+import { DirtyBitmap } from "../../../src/doors/dma.js";
+import { type DriverData, type Ioas, Iommufd, type PagingHwpt } from "../../../src/doors/iommufd.js";
+import { MappedMemory } from "../../../src/index.js";
 import {
   IOMMU_HWPT_GET_DIRTY_BITMAP,
   IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,

@@ -4,16 +4,8 @@
  */
 import { closeSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import {
-  type Hwpt,
-  InvalidationError,
-  type Ioas,
-  Iommufd,
-  MappedMemory,
-  type Resource,
-  SysError,
-  Viommu,
-} from "../../../src/index.js";
+import { type Hwpt, InvalidationError, type Ioas, Iommufd, Viommu } from "../../../src/doors/iommufd.js";
+import { MappedMemory, type Resource, SysError } from "../../../src/index.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import { sysError } from "../../support/errors.js";
 import { guestProgram } from "../../support/guest-programs.js";

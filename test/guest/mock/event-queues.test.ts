@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { FaultQueue, Vdevice, Veventq } from "../../../src/index.js";
+import type { FaultQueue, Vdevice, Veventq } from "../../../src/doors/iommufd.js";
 import { caught } from "../../support/caught.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { mock, mockHwptData } from "../../support/mock.js";

@@ -4,7 +4,8 @@ import { pagesWritten } from "../../../examples/dirty-tracking.js";
 import { serveFaults } from "../../../examples/fault-handling.js";
 import { giveToGuest } from "../../../examples/nested-translation.js";
 import { attachSpaces } from "../../../examples/pasid.js";
-import { type Ioas, Iommufd, MappedMemory, PagingHwpt } from "../../../src/index.js";
+import { type Ioas, Iommufd, PagingHwpt } from "../../../src/doors/iommufd.js";
+import { MappedMemory } from "../../../src/index.js";
 import { checkIotlb, MockDevice, markDirty, mock, mockHwptData } from "../../support/mock.js";
 
 const PAGE = 4096;

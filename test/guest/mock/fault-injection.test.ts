@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Ioas, Iommufd, MappedMemory, Viommu } from "../../../src/index.js";
+import { type Ioas, Iommufd, Viommu } from "../../../src/doors/iommufd.js";
+import { MappedMemory } from "../../../src/index.js";
 import { sysError } from "../../support/errors.js";
 import { FaultInjection, type Step } from "../../support/fail-nth.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";

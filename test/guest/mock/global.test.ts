@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Iommufd, UnsupportedError } from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { UnsupportedError } from "../../../src/index.js";
 import { call } from "../../../src/iommufd/call.js";
 import {
   IOMMU_DESTROY,

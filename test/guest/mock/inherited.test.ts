@@ -1,6 +1,7 @@
 import { closeSync, fstatSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { ArgumentError, ClosedError, Iommufd, MappedMemory } from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { ArgumentError, ClosedError, MappedMemory } from "../../../src/index.js";
 import { IOMMUFD_PATH } from "../../../src/iommufd/iommufd.js";
 import { memfd, O_RDWR, open } from "../../../src/sys/syscalls.js";
 import { expectNothingLeft } from "../../support/holdings.js";

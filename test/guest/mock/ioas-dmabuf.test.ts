@@ -1,6 +1,7 @@
 import { closeSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { ArgumentError, type Iommufd } from "../../../src/index.js";
+import type { Iommufd } from "../../../src/doors/iommufd.js";
+import { ArgumentError } from "../../../src/index.js";
 import {
   IOMMU_IOAS_MAP_FILE,
   IOMMU_IOAS_MAP_READABLE,

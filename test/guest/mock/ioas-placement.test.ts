@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { UserRange } from "../../../src/index.js";
+import type { UserRange } from "../../../src/doors/iommufd.js";
 import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { sharedBuffer } from "../../support/ioas-buffer.js";

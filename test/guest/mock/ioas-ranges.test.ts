@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Ioas } from "../../../src/index.js";
-import { Iommufd } from "../../../src/index.js";
+import type { Ioas } from "../../../src/doors/iommufd.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
 import {
   IOMMU_IOAS_IOVA_RANGES,
   iommu_ioas_iova_ranges,

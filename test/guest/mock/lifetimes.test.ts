@@ -1,14 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Lease } from "../../../src/core/resource.js";
-import {
-  type Ioas,
-  Iommufd,
-  MappedMemory,
-  type NestedHwpt,
-  type Resource,
-  SysError,
-  Viommu,
-} from "../../../src/index.js";
+import { type Ioas, Iommufd, type NestedHwpt, Viommu } from "../../../src/doors/iommufd.js";
+import { MappedMemory, type Resource, SysError } from "../../../src/index.js";
 import { collectUntil } from "../../support/gc.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 import { MockDevice, mock, mockHwptData } from "../../support/mock.js";

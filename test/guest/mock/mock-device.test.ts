@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { Iommufd, MappedMemory, Viommu } from "../../../src/index.js";
+import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
+import { MappedMemory } from "../../../src/index.js";
 import { close } from "../../../src/sys/syscalls.js";
 import { checkMap, MockDevice, mock, mockDmaBuf, mockHwptData } from "../../support/mock.js";
 

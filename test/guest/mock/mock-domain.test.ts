@@ -1,6 +1,7 @@
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Hwpt, MappedMemory } from "../../../src/index.js";
+import { Hwpt } from "../../../src/doors/iommufd.js";
+import { MappedMemory } from "../../../src/index.js";
 import {
   IOMMU_HWPT_ALLOC,
   IOMMU_HWPT_ALLOC_NEST_PARENT,

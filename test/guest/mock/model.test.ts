@@ -4,7 +4,8 @@
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Ioas, Iommufd, MappedMemory, type PagingHwpt, SysError } from "../../../src/index.js";
+import { type Ioas, Iommufd, type PagingHwpt } from "../../../src/doors/iommufd.js";
+import { MappedMemory, SysError } from "../../../src/index.js";
 import { MockDevice, mock } from "../../support/mock.js";
 import { openDescriptors } from "../../support/proc.js";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { NestedHwpt } from "../../../src/index.js";
+import { NestedHwpt } from "../../../src/doors/iommufd.js";
 import {
   IOMMU_HWPT_ALLOC,
   IOMMU_HWPT_ALLOC_NEST_PARENT,

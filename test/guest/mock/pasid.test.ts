@@ -6,7 +6,7 @@ import {
   type NestedHwpt,
   type PagingHwpt,
   Viommu,
-} from "../../../src/index.js";
+} from "../../../src/doors/iommufd.js";
 import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { MockDevice, mock, mockHwptData } from "../../support/mock.js";

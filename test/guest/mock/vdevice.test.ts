@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Vevent } from "../../../src/index.js";
+import type { Vevent } from "../../../src/doors/iommufd.js";
 import { IOMMU_VEVENTQ_ALLOC, iommu_veventq_alloc } from "../../../src/iommufd/uapi-viommu.js";
 import { read } from "../../../src/sys/syscalls.js";
 import { sysError } from "../../support/errors.js";

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Ioas, Iommufd, MappedMemory, StateError, VfioContainer } from "../../../src/index.js";
+import { type Ioas, Iommufd } from "../../../src/doors/iommufd.js";
+import { VfioContainer } from "../../../src/doors/vfio.js";
+import { MappedMemory, StateError } from "../../../src/index.js";
 import {
   IOMMU_VFIO_IOAS,
   IOMMU_VFIO_IOAS_GET,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Iommufd } from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { type MockDevice, mock, mockViommuInvalidations } from "../../support/mock.js";
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Iommufd, Viommu } from "../../../src/index.js";
+import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import {
   IOMMU_HWPT_ALLOC,
   IOMMU_HWPT_FAULT_ID_VALID,

@@ -1,13 +1,8 @@
 /** QEMU's controllers that only a newer QEMU has: flexible data placement; short queues without shadow doorbells. */
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  FdpEventType,
-  listPciFunctions,
-  NvmeController,
-  NvmeError,
-  ReclaimUnitHandleType,
-} from "../../../src/index.js";
+import { FdpEventType, ReclaimUnitHandleType } from "../../../src/doors/nvme.js";
+import { listPciFunctions, NvmeController, NvmeError } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, ways } from "../../support/nvme-machine.js";

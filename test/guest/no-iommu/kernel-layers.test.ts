@@ -1,21 +1,17 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { compare } from "../../../src/cli/compare/compare.js";
+import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
+import { groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   BindError,
   bindToVfio,
   DmaSpace,
-  groupOf,
-  IoasMapper,
-  Iommufd,
   MappedMemory,
   PciDevice,
   readPciFunction,
   StateError,
   UnsupportedError,
-  VfioContainer,
-  VfioDevice,
-  VfioGroup,
 } from "../../../src/index.js";
 import { backendNames } from "../../../src/pci/open.js";
 import { driverOf } from "../../../src/pci/sysfs.js";

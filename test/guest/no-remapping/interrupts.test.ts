@@ -1,16 +1,9 @@
 /** Where nothing keeps a device's interrupt messages from hitting any vector of the host, VFIO gives it to nobody. */
 import { writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import {
-  bindToVfio,
-  Iommufd,
-  PciDevice,
-  UnsupportedError,
-  type VfioBinding,
-  VfioContainer,
-  VfioDevice,
-  VfioGroup,
-} from "../../../src/index.js";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
+import { bindToVfio, PciDevice, UnsupportedError, type VfioBinding } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { sysError } from "../../support/errors.js";
 import { nvmeBdf } from "../../support/functions.js";

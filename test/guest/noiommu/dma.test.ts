@@ -2,20 +2,17 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { NoiommuIoasMapper } from "../../../src/doors/iommufd.js";
+import { NoiommuGroupMapper, VfioContainer, type VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   bindToVfio,
   DmaSpace,
   MappedMemory,
-  NoiommuGroupMapper,
-  NoiommuIoasMapper,
   NvmeController,
   PciDevice,
   UnsupportedError,
   type VfioBinding,
-  VfioContainer,
-  type VfioDevice,
-  VfioGroup,
 } from "../../../src/index.js";
 import { Edu } from "../../support/edu.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";

@@ -1,22 +1,19 @@
 /** Devices without an IOMMU in programs (vfio.enable_unsafe_noiommu_mode): by group and by character device. */
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Iommufd } from "../../../src/doors/iommufd.js";
+import { groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
   Bar,
   bindToVfio,
   ConfigSpace,
-  groupOf,
   Interrupts,
-  Iommufd,
   MappedMemory,
   PciDevice,
   PciRegister,
   StateError,
   UnsupportedError,
   type VfioBinding,
-  VfioContainer,
-  VfioDevice,
-  VfioGroup,
 } from "../../../src/index.js";
 import { VFIO_NOIOMMU_IOMMU, VFIO_TYPE1v2_IOMMU } from "../../../src/vfio-legacy/uapi.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";

@@ -1,8 +1,8 @@
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { DataList } from "../../../src/doors/nvme.js";
 import {
   ArgumentError,
-  type DataList,
   listPciFunctions,
   NvmeController,
   type NvmeNamespace,

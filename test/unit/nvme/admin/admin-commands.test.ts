@@ -1,9 +1,9 @@
 /** Admin commands that no controller at hand has: each dword as the specification's figures have it, and what is read. */
 import { afterEach, describe, expect, test } from "vitest";
+import type { NvmeLogs } from "../../../../src/doors/nvme.js";
 import {
   ArgumentError,
   NvmeError,
-  type NvmeLogs,
   NvmeProtocolError,
   StateError,
   UnsupportedError,

@@ -1,14 +1,7 @@
 /** Asymmetric access, lockdown, security, saved features and endurance groups, by the driver and behind a socket. */
 import { describe, expect, test } from "vitest";
-import {
-  AnaState,
-  ArgumentError,
-  ClosedError,
-  Feature,
-  FeatureId,
-  type NvmeController,
-  type NvmeEvent,
-} from "../../../../src/index.js";
+import { AnaState, Feature, FeatureId, type NvmeEvent } from "../../../../src/doors/nvme.js";
+import { ArgumentError, ClosedError, type NvmeController } from "../../../../src/index.js";
 import { AdminOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../../support/caught.js";
 import { openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";

@@ -1,19 +1,16 @@
 /** Identify, log pages, features, events and management, on the emulated controller behind a socket. */
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import type { NvmeEmulatorOptions, RunningEmulator } from "../../../../src/emulator/index.js";
+import type { NvmeEmulatorOptions, RunningEmulator } from "../../../../src/doors/emulator.js";
 import {
-  ArgumentError,
   decodeBits,
   Feature,
   FeatureId,
   LogPageId,
-  NvmeController,
-  NvmeError,
   type NvmeEvent,
   Oacs,
   retryDelayMs,
-  UnsupportedError,
-} from "../../../../src/index.js";
+} from "../../../../src/doors/nvme.js";
+import { ArgumentError, NvmeController, NvmeError, UnsupportedError } from "../../../../src/index.js";
 import { AdminOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../../support/caught.js";
 import { emulate } from "../../../support/emulators.js";

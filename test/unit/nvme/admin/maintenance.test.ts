@@ -1,18 +1,17 @@
 /** Commands that begin something and come back at once, on the emulated controller behind a socket. */
 import { describe, expect, test } from "vitest";
-import { emulatedFirmware } from "../../../../src/emulator/index.js";
+import { emulatedFirmware } from "../../../../src/doors/emulator.js";
 import {
-  ArgumentError,
   AsyncEventInfo,
   Feature,
   LogPageId,
-  type NvmeController,
   type NvmeEvent,
   NvmeStatus,
   SanitizeStatus,
   SelfTestCode,
   SelfTestResult,
-} from "../../../../src/index.js";
+} from "../../../../src/doors/nvme.js";
+import { ArgumentError, type NvmeController } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { eventually } from "../../../support/eventually.js";

@@ -2,8 +2,9 @@
 import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
+import { Feature, type SetFeature } from "../../../../src/doors/nvme.js";
 import type { FaultOptions } from "../../../../src/emulator/nvme/faults.js";
-import { Feature, type NvmeController, NvmeError, type SetFeature } from "../../../../src/index.js";
+import { type NvmeController, NvmeError } from "../../../../src/index.js";
 import { KeptFeatures } from "../../../../src/nvme/engine/feature-restore.js";
 import { AdminOpcode, FeatureId, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../../src/nvme/spec/status.js";

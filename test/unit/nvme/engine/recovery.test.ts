@@ -7,13 +7,13 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { ClosedError, StateError } from "../../../../src/core/errors.js";
+import type { NvmeState } from "../../../../src/doors/nvme.js";
 import type { FaultOptions } from "../../../../src/emulator/nvme/faults.js";
 import {
   DeviceGoneError,
   NvmeController,
   NvmeProtocolError,
   NvmeResetError,
-  type NvmeState,
   TimeoutError,
 } from "../../../../src/index.js";
 import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";

@@ -2,12 +2,11 @@
 import { randomFillSync } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
 import {
-  type NvmeController,
   type RawCompletionQueue,
   type RawSubmissionQueue,
-  UnsupportedError,
   writeIoEntry,
-} from "../../../../src/index.js";
+} from "../../../../src/doors/nvme.js";
+import { type NvmeController, UnsupportedError } from "../../../../src/index.js";
 import { parseNvmeOptions } from "../../../../src/nvme/engine/options.js";
 import { planStartUp } from "../../../../src/nvme/engine/start-up.js";
 import { Feature } from "../../../../src/nvme/spec/features.js";

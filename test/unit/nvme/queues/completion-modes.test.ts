@@ -4,13 +4,8 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
-import {
-  type CommandTrace,
-  type CompletionTrace,
-  type NvmeController,
-  NvmeError,
-  type NvmeOptions,
-} from "../../../../src/index.js";
+import type { CommandTrace, CompletionTrace } from "../../../../src/doors/nvme.js";
+import { type NvmeController, NvmeError, type NvmeOptions } from "../../../../src/index.js";
 import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";

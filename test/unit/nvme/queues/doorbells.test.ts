@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
-import { DeviceGoneError, NvmeController, VfioUserDevice } from "../../../../src/index.js";
+import { VfioUserDevice } from "../../../../src/doors/vfio-user.js";
+import { DeviceGoneError, NvmeController } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
 import {
   alsoClose,

@@ -13,15 +13,14 @@ import {
   UnsupportedError,
 } from "../../../../src/core/errors.js";
 import {
-  type NvmeController,
-  NvmeProtocolError,
   NvmeRegister,
   type RawCompletionQueue,
   type RawSubmissionQueue,
   SQE_WORDS,
   writeIoEntry,
   writeRawEntry,
-} from "../../../../src/index.js";
+} from "../../../../src/doors/nvme.js";
+import { type NvmeController, NvmeProtocolError } from "../../../../src/index.js";
 import { HandedQueues } from "../../../../src/nvme/queues/handed-queues.js";
 import { caught } from "../../../support/caught.js";
 import { type CompiledTree, compileTree } from "../../../support/compiled.js";

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { VfioUserDevice, VfioUserIoEventFd } from "../../../../src/doors/vfio-user.js";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
-import { type DmaBuffer, PciDevice, VfioUserDevice, VfioUserIoEventFd } from "../../../../src/index.js";
+import { type DmaBuffer, PciDevice } from "../../../../src/index.js";
 import { EDU_IDENTIFICATION, EduRegister } from "../../../support/edu.js";
 import { COMPILE_MS, emulate } from "../../../support/emulators.js";
 import { collectUntil } from "../../../support/gc.js";

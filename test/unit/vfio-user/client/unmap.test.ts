@@ -1,13 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
-import {
-  ArgumentError,
-  BusyError,
-  ClosedError,
-  PciDevice,
-  VfioUserDevice,
-  VfioUserDmaLogging,
-} from "../../../../src/index.js";
+import { VfioUserDevice, VfioUserDmaLogging } from "../../../../src/doors/vfio-user.js";
+import { ArgumentError, BusyError, ClosedError, PciDevice } from "../../../../src/index.js";
 import { VfioUserClient } from "../../../../src/vfio-user/client/client.js";
 import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channel.js";
 import { Command, dmaUnmap, UNMAP_ALL } from "../../../../src/vfio-user/protocol/protocol.js";

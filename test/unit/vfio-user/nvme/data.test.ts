@@ -2,11 +2,11 @@ import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
 import { finished, pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import type { DataList } from "../../../../src/doors/nvme.js";
 import type { NvmeEmulatorOptions } from "../../../../src/emulator/nvme/options.js";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import {
   ArgumentError,
-  type DataList,
   type DmaBuffer,
   NvmeController,
   NvmeError,

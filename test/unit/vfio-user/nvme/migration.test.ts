@@ -3,13 +3,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { VfioUserDevice, VfioUserMigration } from "../../../../src/doors/vfio-user.js";
 import type { NvmeEmulatorOptions } from "../../../../src/emulator/nvme/options.js";
 import {
   DeviceGoneError,
   type NvmeController,
   PciDevice,
-  VfioUserDevice,
-  VfioUserMigration,
   type ZonedNamespace,
 } from "../../../../src/index.js";
 import { FeatureId } from "../../../../src/nvme/spec/opcodes.js";

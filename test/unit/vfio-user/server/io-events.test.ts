@@ -1,11 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import {
-  ArgumentError,
-  ClosedError,
-  PciDevice,
-  VfioUserDevice,
-  VfioUserIoEventFd,
-} from "../../../../src/index.js";
+import { VfioUserDevice, VfioUserIoEventFd } from "../../../../src/doors/vfio-user.js";
+import { ArgumentError, ClosedError, PciDevice } from "../../../../src/index.js";
 import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channel.js";
 import {
   Command,

@@ -1,15 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
+import { VfioUserDevice, VfioUserDmaLogging, VfioUserMigration } from "../../../../src/doors/vfio-user.js";
 import { EmulatedEdu } from "../../../../src/emulator/edu/device.js";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
-import {
-  ArgumentError,
-  PciDevice,
-  UnsupportedError,
-  VfioUserDevice,
-  VfioUserDmaLogging,
-  VfioUserMigration,
-} from "../../../../src/index.js";
+import { ArgumentError, PciDevice, UnsupportedError } from "../../../../src/index.js";
 import {
   VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
   VFIO_DEVICE_FEATURE_DMA_LOGGING_START,

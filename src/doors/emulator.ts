@@ -1,0 +1,36 @@
+/**
+ * Devices in software, in this process or offered to others by vfio-user. Drivers don't need this door and start faster
+ * without it.
+ *
+ * @packageDocumentation
+ */
+
+export { type EduOptions, EmulatedEdu } from "../emulator/edu/device.js";
+export type { AnaStateName } from "../emulator/nvme/commands/asymmetric-access.js";
+export type { HostMemoryUse } from "../emulator/nvme/commands/host-memory-cache.js";
+export { EmulatedNvme } from "../emulator/nvme/controller.js";
+export { type FaultKind, type FaultOptions, faultFromText } from "../emulator/nvme/faults.js";
+export { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
+export {
+  type EmulatedFirmwareOptions,
+  emulatedFirmware,
+  type FirmwareReset,
+} from "../emulator/nvme/medium/firmware-image.js";
+export type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
+export {
+  type EmulatorOrder,
+  type EmulatorRequest,
+  type RunningEmulator,
+  startEmulator,
+} from "../emulator/worker.js";
+export type {
+  ClientMemory,
+  DeviceHost,
+  DeviceMigration,
+  EmulatedBar,
+  EmulatedDevice,
+  IoEventWrite,
+  MappableArea,
+  MemorySpan,
+} from "../vfio-user/server/emulated-device.js";
+export { VfioUserServer, type VfioUserServerOptions } from "../vfio-user/server/server.js";

@@ -1,0 +1,48 @@
+/**
+ * PCI functions: enumeration, binding, configuration space, BARs, interrupts, and register access in the right order.
+ *
+ * @packageDocumentation
+ */
+
+export { Bar } from "../pci/bar.js";
+export { parseBdf } from "../pci/bdf.js";
+export { BindError, bindToVfio, unbindFromVfio, VfioBinding } from "../pci/bind.js";
+export { PciCapabilityId, PciExtendedCapabilityId } from "../pci/capability-ids.js";
+export { ConfigSpace, type PciCapability, PciCommand, PciRegister } from "../pci/config-space.js";
+export { PciDevice, type PciOpenOptions } from "../pci/device.js";
+export { type InterruptKind, type InterruptOptions, Interrupts } from "../pci/interrupts.js";
+export type { BackendName } from "../pci/open.js";
+export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "../pci/sysfs.js";
+export { blockDevices, partitions, usersOf } from "../pci/usage.js";
+export {
+  acquire,
+  publish,
+  readRegister,
+  readRegister64,
+  writeRegister,
+  writeRegister64,
+} from "../sys/mmio.js";
+export type {
+  DeviceInfo,
+  DeviceIo,
+  DevicePresence,
+  IrqInfo,
+  RegionArea,
+  RegionInfo,
+} from "../vfio/device-io.js";
+export {
+  VFIO_PCI_BAR0_REGION_INDEX,
+  VFIO_PCI_BAR1_REGION_INDEX,
+  VFIO_PCI_BAR2_REGION_INDEX,
+  VFIO_PCI_BAR3_REGION_INDEX,
+  VFIO_PCI_BAR4_REGION_INDEX,
+  VFIO_PCI_BAR5_REGION_INDEX,
+  VFIO_PCI_CONFIG_REGION_INDEX,
+  VFIO_PCI_ERR_IRQ_INDEX,
+  VFIO_PCI_INTX_IRQ_INDEX,
+  VFIO_PCI_MSI_IRQ_INDEX,
+  VFIO_PCI_MSIX_IRQ_INDEX,
+  VFIO_PCI_REQ_IRQ_INDEX,
+  VFIO_PCI_ROM_REGION_INDEX,
+  VFIO_PCI_VGA_REGION_INDEX,
+} from "../vfio/uapi.js";
