@@ -1,5 +1,6 @@
 /**
- * Which pages did a device write to? The heart of live migration: copy all, let the device work, copy what it touched.
+ * Finds the pages that a device wrote to. Live migration works like this: copy everything while the device runs, then copy
+ * the pages that it has written to meanwhile.
  *
  * Needs an IOMMU that tracks dirty pages (HwInfo.dirtyTracking): AMD with HDSUP, Intel with second-stage dirty flags.
  */
@@ -10,10 +11,10 @@ import type { AttachableDevice } from "./attachable.js";
 const PAGE = 4096;
 
 /**
- * @param ioas where memory is mapped already
+ * @param ioas an address space that has the memory mapped
  * @param device bound, not attached
- * @param work lets the device do its DMA
- * @returns the runs of pages it wrote to in [iova, iova + sizeBytes)
+ * @param work makes the device do its DMA
+ * @returns ranges of pages that it wrote to in [iova, iova + sizeBytes)
  */
 export async function pagesWritten(
   ioas: Ioas,

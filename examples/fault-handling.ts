@@ -1,6 +1,6 @@
 /**
- * Mapping pages when a device asks for them, instead of pinning everything before. Needs an IOMMU and a device that
- * speak page requests (PRI) or stall.
+ * Maps pages when a device asks for them, instead of pinning everything in advance. Needs an IOMMU and a device that support
+ * page requests (PRI) or stalls.
  */
 
 import type { MappedMemory } from "iova";
@@ -9,9 +9,9 @@ import type { FaultQueue, Ioas } from "iova/iommufd";
 const PAGE = 4096n;
 
 /**
- * Answers page requests until the queue is closed: a request inside the window is mapped from `memory`, any other is
- * refused.
- * @param windowStart I/O virtual address that stands for the first byte of `memory`
+ * Answers page requests until the queue is closed. Maps pages of `memory` for requests inside the window, and refuses
+ * others.
+ * @param windowStart I/O virtual address of the first byte of `memory`
  * @returns how many pages were mapped
  */
 export async function serveFaults(
@@ -34,7 +34,7 @@ export async function serveFaults(
       ioas.map({ address: memory.address + Number(offset), sizeBytes: Number(PAGE) }, { iova: page });
       mapped.add(page);
     }
-    // The device goes on only after this.
+    // The device waits for this response.
     group.respond(inside ? "success" : "invalid");
   }
   return mapped.size;

@@ -1,13 +1,13 @@
 /**
- * Moves the state of one mediated device to another, as the hosts of a virtual machine do. With the kernel's sample serial
- * card (CONFIG_SAMPLE_VFIO_MDEV_MTTY), two of which are made by writing UUIDs to
- * /sys/devices/virtual/mtty/mtty/mdev_supported_types/mtty-1/create:
- * `node dist/examples/migrate-mtty.js UUID-OF-ONE UUID-OF-THE-OTHER`.
+ * Moves the state of one mediated device to another, as live migration of a virtual machine does. It uses the kernel's sample
+ * serial card (CONFIG_SAMPLE_VFIO_MDEV_MTTY). Create two cards by writing a UUID each to
+ * /sys/devices/virtual/mtty/mtty/mdev_supported_types/mtty-1/create, then run
+ * `node dist/examples/migrate-mtty.js SOURCE-UUID TARGET-UUID`.
  */
 import { Iommufd } from "iova/iommufd";
 import { Migration, type MigrationData, VfioDevice } from "iova/vfio";
 
-const DATA = 0; // what is written to the port's data register is read there again
+const DATA = 0; // the port loops back: reads return what was written
 const FIFO_CONTROL = 2;
 const LINE_STATUS = 5;
 const [sourceUuid = "", targetUuid = ""] = process.argv.slice(2);
@@ -24,11 +24,11 @@ const from = new Migration(source);
 const to = new Migration(target);
 const chunks: Uint8Array[] = [];
 
-// While it runs: what is known at the start.
+// First pass, while the source runs.
 using saving = stream(from.setState("pre-copy"));
 console.log("to be read while it runs:", saving.precopyInfo().initialBytes, "of", from.dataSize(), "bytes");
 drain(saving, chunks);
-// Stopped: the rest.
+// Second pass, after the source has stopped.
 from.setState("stop-copy");
 drain(saving, chunks);
 from.setState("stop");
@@ -46,11 +46,11 @@ function open(uuid: string): VfioDevice {
 }
 
 function stream(data: MigrationData | undefined): MigrationData {
-  if (data === undefined) throw new Error("the device has begun no stream of its state");
+  if (data === undefined) throw new Error("the device has no migration stream in this state");
   return data;
 }
 
-/** Reads until the device has nothing more to say, for now or at all. */
+/** Reads until the device has no more data, for now or at all. */
 function drain(data: MigrationData, into: Uint8Array[]): void {
   for (;;) {
     const chunk = new Uint8Array(4096);

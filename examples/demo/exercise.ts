@@ -1,4 +1,4 @@
-/** What the demo does with one controller through one backend. Uses nothing but the public API. */
+/** Writes, reads back and compares on one controller through one backend. Uses only the public API. */
 import { createHash, randomFillSync } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type BackendName, type DmaBuffer, NvmeController, type NvmeNamespace } from "iova";
@@ -20,19 +20,19 @@ export interface RunResult {
   firmware: string;
   blockSizeBytes: number;
   mode: "write-read-compare" | "read-compare";
-  /** Bytes read and found right. */
+  /** Bytes that were read and compared equal. */
   bytesVerified: number;
   ok: boolean;
-  /** Throughput of the mixed-size transfers, in 2^20 bytes a second. */
+  /** Throughput of the mixed-size transfers, in MiB per second. */
   mibPerSecond: number;
-  /** 4 KiB random reads a second, 32 outstanding. */
+  /** 4 KiB random reads per second, 32 in flight. */
   iops: number;
-  /** SHA-256 of the blocks read, so that runs can be compared. */
+  /** SHA-256 of the blocks, to compare runs. */
   sha256: string;
   error?: string;
 }
 
-/** @param write overwrites the region; otherwise it is read twice and the two readings are compared */
+/** @param write overwrite the region; otherwise read it twice and compare */
 export async function exercise(
   target: string,
   backend: BackendName | undefined,
@@ -49,7 +49,7 @@ export async function exercise(
     await transfer(nvme, ns, totalBytes, (piece, buffer) => writePiece(ns, piece, buffer, expected));
     await ns.flush();
   } else await transfer(nvme, ns, totalBytes, (piece, buffer) => readPiece(ns, piece, buffer, expected));
-  // Other sizes and offsets than before: the same mistake twice must not go unnoticed.
+  // With other sizes and offsets than before, so that a mistake made twice is noticed.
   const read = new Uint8Array(totalBytes);
   await transfer(nvme, ns, totalBytes, (piece, buffer) => readPiece(ns, piece, buffer, read));
   const seconds = (performance.now() - started) / 1000;
@@ -71,7 +71,7 @@ export async function exercise(
   };
 }
 
-/** Moves all pieces, several at a time, each stream with a buffer of its own. */
+/** Transfers all pieces in several concurrent streams, each with its own buffer. */
 async function transfer(
   nvme: NvmeController,
   ns: NvmeNamespace,
@@ -121,7 +121,7 @@ function countEqual(a: Uint8Array, b: Uint8Array, blockBytes: number): number {
   return equal;
 }
 
-/** Reads per second, after a time for the engine to compile the way. */
+/** Measures reads per second, after a warm-up that lets V8 compile the code. */
 async function randomReads(nvme: NvmeController, ns: NvmeNamespace): Promise<number> {
   const perRead = Math.max(1, PAGE / ns.blockSizeBytes);
   const choices = Math.max(1, Number(ns.sizeBlocks) - perRead);

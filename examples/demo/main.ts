@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `npm run demo`: the main job of this library, on a real kernel. */
+/** `npm run demo`: drives an NVMe controller, emulated in this process, in a guest, or real. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ const GUEST_TIMEOUT_MS = 300_000;
 const DEMO_BYTES = 64 * 1024 * 1024;
 const backends: readonly BackendName[] = ["iommufd", "type1"];
 
-/** A run, or why there was none. */
+/** A run's result, or the reason why it failed. */
 type Outcome = RunResult | { backend: BackendName; ok: false; error: string };
 
 function say(line: string): void {
@@ -42,11 +42,11 @@ async function inGuest(json: boolean): Promise<number> {
 function chooseTarget(target: string): string {
   if (target !== "first") return parseBdf(target);
   const free = listPciFunctions().find((fn) => fn.classCode === NVME_CLASS && usersOf(fn.bdf).length === 0);
-  if (free === undefined) throw new IovaError("ERR_DEMO", "there is no NVMe controller that nobody uses");
+  if (free === undefined) throw new IovaError("ERR_DEMO", "there is no unused NVMe controller");
   return free.bdf;
 }
 
-/** An emulated controller on a thread of its own, written to as we like. */
+/** Uses an emulated controller on a thread of its own. */
 async function onEmulator(json: boolean): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "iova-demo-"));
   try {
@@ -73,7 +73,7 @@ async function onSocket(address: string, write: boolean, json: boolean): Promise
   return finish([outcome], json);
 }
 
-/** The JSON, which is the last line, and the exit status. */
+/** Prints the JSON as the last line. @returns the exit status */
 function finish(outcomes: readonly Outcome[], json: boolean): number {
   if (json) say(JSON.stringify({ runs: outcomes }));
   return outcomes.every(({ ok }) => ok) ? 0 : 1;

@@ -1,13 +1,14 @@
+/** The demo's command line. */
 import { parseArgs } from "node:util";
 import { ConfigError } from "iova";
 
 export interface DemoOptions {
   /**
-   * PCI address or `vfio-user:PATH`; undefined: an emulated controller in this process; `first`: the first NVMe controller
-   * that nobody uses.
+   * PCI address or `vfio-user:PATH`. Undefined for an emulated controller in this process; `first` for the first unused NVMe
+   * controller.
    */
   readonly target: string | undefined;
-  /** In a guest with a kernel of its own. */
+  /** Run in a QEMU guest. */
   readonly guest: boolean;
   readonly destroyData: boolean;
   readonly yes: boolean;
@@ -19,14 +20,14 @@ export const HELP = `Usage: npm run demo [-- [TARGET | --guest] [--destroy-data 
 
 Drives an NVMe controller from this process: writes, reads back and compares.
 
-Without anything, the controller is emulated here and reached over vfio-user: no root, no
-device, no IOMMU. With --guest it is QEMU's, in a guest whose kernel has iommufd and VFIO type1,
-and driven through both. TARGET is a controller of this host, as a PCI address such as
-0000:00:03.0 (iommufd, then type1), or one of another program, as vfio-user:/path/of/socket;
-those are only read from, unless told otherwise.
+Without arguments it uses an emulated controller in this process, over vfio-user. This needs no
+root, no device and no IOMMU. With --guest it boots a QEMU guest and drives QEMU's controller
+through iommufd and through type1. TARGET is a controller of this host, such as 0000:00:03.0,
+or of another program, vfio-user:/path/of/socket. A target is only read from, unless you pass
+--destroy-data.
 
   --guest         boot a QEMU guest
-  --destroy-data  overwrite the first 16 MiB of namespace 1 (asked once more)
+  --destroy-data  overwrite the first 16 MiB of namespace 1 (asks first)
   --yes           don't ask
   --json          print one JSON object as the last line
   --help          this text
@@ -47,9 +48,9 @@ export function parseDemoOptions(argv: readonly string[]): DemoOptions {
       },
     });
     if (positionals.length > 1)
-      throw new ConfigError(`one controller at a time, got ${positionals.join(" ")}`);
+      throw new ConfigError(`give one controller at most, got ${positionals.join(" ")}`);
     if (values.guest && positionals.length > 0)
-      throw new ConfigError("--guest has a controller of its own: leave the target out");
+      throw new ConfigError("--guest brings its own controller: leave the target out");
     return {
       target: positionals[0],
       guest: values.guest,

@@ -1,9 +1,9 @@
-/** What the demo makes sure of before it writes to somebody's disk. */
+/** Checks that the demo makes before it overwrites a disk. */
 import { createInterface } from "node:readline/promises";
 import { BusyError, NvmeController } from "iova";
 import { blockDevices, partitions } from "iova/pci";
 
-/** Refuses a disk that the kernel knows to have partitions; mounted ones bindToVfio refuses. @throws BusyError */
+/** Refuses a disk that has partitions. bindToVfio refuses mounted ones. @throws BusyError if the kernel sees partitions */
 export function refusePartitioned(bdf: string): void {
   const found = partitions(bdf);
   if (found.length > 0)
@@ -16,7 +16,7 @@ interface Signature {
   readonly magic: string;
 }
 
-/** On-disk marks of what people keep on disks, by byte offset. */
+/** Signatures of partition tables, file systems and volumes, by byte offset. */
 const signatures: readonly Signature[] = [
   { what: "a partition table (MBR)", offset: 510, magic: "\x55\xaa" },
   { what: "a partition table (GPT)", offset: 512, magic: "EFI PART" },
@@ -29,7 +29,7 @@ const signatures: readonly Signature[] = [
   { what: "swap space", offset: 4086, magic: "SWAPSPACE2" },
 ];
 
-/** Names of what the first bytes of a disk look like. */
+/** Recognizes partition tables, file systems and volumes in the first bytes of a disk. @returns their names */
 export function recognise(start: Uint8Array): string[] {
   return signatures
     .filter(({ offset, magic }) => {
@@ -40,8 +40,8 @@ export function recognise(start: Uint8Array): string[] {
 }
 
 /**
- * Looks at the disk itself: a controller that was bound to vfio-pci already shows the kernel no partitions.
- * @throws BusyError
+ * Reads the disk itself, because the kernel sees no partitions of a controller that was already bound to vfio-pci.
+ * @throws BusyError if the disk holds a partition table, a file system or a volume
  */
 export async function refuseUsedDisk(bdf: string): Promise<void> {
   await using nvme = await NvmeController.open(bdf);
@@ -58,10 +58,10 @@ export async function refuseUsedDisk(bdf: string): Promise<void> {
     throw new BusyError(`${bdf} holds ${found.join(" and ")}: it will not be overwritten`);
 }
 
-/** Asks on the terminal. Without one the answer is no. */
+/** Asks on the terminal. Without a terminal the answer is no. */
 export async function confirmed(bdf: string): Promise<boolean> {
   if (!process.stdin.isTTY) {
-    process.stderr.write("nobody there to ask: say --yes to overwrite data\n");
+    process.stderr.write("there is no terminal to ask on: pass --yes to overwrite data\n");
     return false;
   }
   const disks = blockDevices(bdf);
@@ -69,7 +69,7 @@ export async function confirmed(bdf: string): Promise<boolean> {
   try {
     const name = disks.length > 0 ? `${bdf} (${disks.join(", ")})` : bdf;
     const answer = await terminal.question(
-      `The first 16 MiB of ${name} will be overwritten. Type the address to go on: `,
+      `The first 16 MiB of ${name} will be overwritten. Type the address to continue: `,
     );
     return answer.trim().toLowerCase() === bdf;
   } finally {

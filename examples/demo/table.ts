@@ -1,4 +1,4 @@
-/** Columns as wide as their content; numbers, the last columns, to the right. */
+/** A text table: columns as wide as their content, the numbers in the last columns aligned right. */
 export function table(
   header: readonly string[],
   rows: readonly (readonly string[])[],
