@@ -52,6 +52,8 @@ export type {
 } from "../nvme/command/command.js";
 export type { CommandOptions, IoCommandOptions } from "../nvme/command/command-options.js";
 export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "../nvme/command/error.js";
+export type { NvmeQueue, QueueOptions, RingBuffers } from "../nvme/command/queue.js";
+export type { QueueStatistics } from "../nvme/command/queue-statistics.js";
 export type { CommandTrace, CompletionTrace, LifecycleTrace } from "../nvme/command/trace.js";
 export { NvmeController } from "../nvme/controller.js";
 export type { SetFeature } from "../nvme/engine/feature-restore.js";
@@ -83,8 +85,6 @@ export {
 export { CommandIds } from "../nvme/queues/command-ids.js";
 export { CompletionQueue, CQE_WORDS } from "../nvme/queues/completion-queue.js";
 export { type HandedOver, HandedQueues } from "../nvme/queues/handed-queues.js";
-export type { NvmeQueue, QueueOptions } from "../nvme/queues/io-queues.js";
-export type { RingBuffers } from "../nvme/queues/queue-memory.js";
 export type { CompletionMode } from "../nvme/queues/queue-pair.js";
 export {
   NvmeRings,
@@ -92,7 +92,6 @@ export {
   type RawQueueOptions,
   type RawSubmissionQueue,
 } from "../nvme/queues/rings.js";
-export type { QueueStatistics } from "../nvme/queues/statistics.js";
 export { writeIoEntry, writeRawEntry } from "../nvme/queues/submission-entry.js";
 export { SQE_WORDS, SubmissionQueue } from "../nvme/queues/submission-queue.js";
 export {

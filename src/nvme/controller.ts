@@ -16,13 +16,15 @@ import { NvmeNamespaceManagement } from "./admin/namespace-management.js";
 import { NvmeSecurity } from "./admin/security.js";
 import { NvmeStructures } from "./admin/structures.js";
 import { NvmeVirtualization } from "./admin/virtualization.js";
-import { checkCommand, type NvmeCommand, type NvmeCompletion } from "./command/command.js";
+import { checkCommand } from "./command/check-command.js";
+import type { NvmeCommand, NvmeCompletion } from "./command/command.js";
 import {
   type CommandOptions,
   checkCommandOptions,
   type IoCommandOptions,
 } from "./command/command-options.js";
 import { checkDataPointers } from "./command/data-pointer.js";
+import type { NvmeQueue, QueueOptions } from "./command/queue.js";
 import { ControllerEngine } from "./engine/engine.js";
 import type { NvmeLifecycle, RetryPolicy } from "./engine/lifecycle.js";
 import { type NvmeOptions, parseNvmeOptions } from "./engine/options.js";
@@ -30,7 +32,6 @@ import type { ControllerMemoryBuffer } from "./memory/cmb.js";
 import type { PersistentMemoryRegion } from "./memory/pmr.js";
 import { NvmeNamespace } from "./namespace/namespace.js";
 import { ZonedNamespace } from "./namespace/zoned-namespace.js";
-import type { NvmeQueue, QueueOptions } from "./queues/io-queues.js";
 import type { CompletionMode, QueuePair } from "./queues/queue-pair.js";
 import type { NvmeRings } from "./queues/rings.js";
 import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";

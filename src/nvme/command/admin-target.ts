@@ -1,3 +1,4 @@
+/** What the parts of the controller API need of the controller, and admin commands that carry bytes. */
 import { BusyError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";

@@ -1,5 +1,6 @@
+/** Options of a single command: time limit, signal, queue. */
 import { ArgumentError, TimeoutError } from "../../core/errors.js";
-import type { NvmeQueue } from "../queues/io-queues.js";
+import type { NvmeQueue } from "./queue.js";
 
 /** How a command is carried out, besides what it says. */
 export interface CommandOptions {

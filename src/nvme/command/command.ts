@@ -1,5 +1,4 @@
-import { checkInteger, checkU32 } from "../../core/check.js";
-import { checkDataPointers, type DataRules } from "./data-pointer.js";
+/** An NVMe command as programs write it, and what its completion returns. */
 import type { CommandData } from "./data-ranges.js";
 import type { SglOptions } from "./sgl.js";
 
@@ -40,24 +39,4 @@ export interface NvmeCompletion {
   /** DW0 and DW1 of the completion, command specific. */
   readonly dw0: number;
   readonly dw1: number;
-}
-
-/** Refuses what can't be right before a doorbell rings. @throws ArgumentError, ClosedError */
-export function checkCommand(command: NvmeCommand, rules: DataRules): void {
-  checkInteger("opcode", command.opcode, 0, 0xff);
-  for (const word of [
-    "nsid",
-    "cdw2",
-    "cdw3",
-    "cdw10",
-    "cdw11",
-    "cdw12",
-    "cdw13",
-    "cdw14",
-    "cdw15",
-  ] as const) {
-    const value = command[word];
-    if (value !== undefined) checkU32(word, value);
-  }
-  checkDataPointers(command, rules);
 }

@@ -1,8 +1,8 @@
+/** How a command names its data and metadata: checks them, and writes DPTR, MPTR and PSDT of its entry. */
 import { checkInteger, checkRange } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
-import type { DeviceAddresses } from "../memory/device-memory.js";
 import type { NvmeCommand } from "./command.js";
 import {
   assertCommandData,
@@ -15,6 +15,7 @@ import {
   rangeBytes,
   type Segment,
 } from "./data-ranges.js";
+import type { DeviceAddresses } from "./device-addresses.js";
 import { fitsPrps, type PrpList, prpListPages, writePrps, writeScatteredPrps } from "./prp.js";
 import {
   PSDT_SGL,

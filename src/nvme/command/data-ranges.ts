@@ -1,3 +1,4 @@
+/** The memory of a command: a range of a buffer or a list of ranges, and their addresses as the controller sees them. */
 import { ArgumentError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import { cutSegments } from "../../dma/segments.js";

@@ -1,3 +1,4 @@
+/** Errors of the NVMe driver: an error status, a broken protocol, a reset. */
 import { IovaError } from "../../core/errors.js";
 import {
   STATUS_DO_NOT_RETRY,

@@ -1,9 +1,10 @@
 import { TimeoutError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { PciDevice } from "../../pci/device.js";
+import type { DeviceAddresses } from "../command/device-addresses.js";
 import { NvmeProtocolError } from "../command/error.js";
 import { NvmeRegister, PmrCapability, PmrControl, PmrSpaceControl, PmrStatus } from "../spec/registers.js";
-import { type DeviceAddresses, DeviceMemory } from "./device-memory.js";
+import { DeviceMemory } from "./device-memory.js";
 import type { RegisterAccess } from "./registers.js";
 
 /** PMRCAP, decoded. */

@@ -3,7 +3,6 @@ import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import { type AdminTarget, adminRead } from "../command/admin-target.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
-import type { IoCommandOptions } from "../command/command-options.js";
 import {
   assertCommandData,
   type CommandData,
@@ -13,7 +12,6 @@ import {
 } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
 import type { ProtectionInformation } from "../protection/information.js";
-import type { NvmeQueue } from "../queues/io-queues.js";
 import { transferName } from "../queues/plain-transfer.js";
 import {
   type ExtendedLbaFormat,
@@ -35,6 +33,7 @@ import {
 } from "../spec/opcodes.js";
 import { NvmeStatus } from "../spec/status.js";
 import { type BlockFormat, blockFormatOf } from "./block-format.js";
+import type { CommandTarget } from "./command-target.js";
 import {
   type BlockRange,
   type CopyRange,
@@ -68,28 +67,6 @@ import {
   readChunks,
   transferRange,
 } from "./transfers.js";
-
-/** What a namespace needs of its controller. */
-export interface CommandTarget extends AdminTarget {
-  readonly capabilities: { readonly minPageBytes: number };
-  submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion>;
-  executeIo(command: NvmeCommand, options?: IoCommandOptions): Promise<void>;
-  transferIo(
-    opcode: number,
-    nsid: number,
-    lba: number,
-    cdw12: number,
-    buffer: DmaBuffer,
-    offset: number,
-    length: number,
-    queue: NvmeQueue | undefined,
-  ): Promise<void> | undefined;
-  submitFused(
-    first: NvmeCommand,
-    second: NvmeCommand,
-    options?: Pick<IoCommandOptions, "queue">,
-  ): [first: Promise<NvmeCompletion>, second: Promise<NvmeCompletion>];
-}
 
 /** Options of {@link NvmeNamespace.copy}. */
 export interface CopyOptions {

@@ -2,7 +2,7 @@ import { checkInteger } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import { reclaimUnitHandle, reclaimUnitHeader } from "../spec/placement.js";
-import type { CommandTarget } from "./namespace.js";
+import type { CommandTarget } from "./command-target.js";
 
 /** CTRATT: flexible data placement. */
 const CTRATT_FDP = 1 << 19;

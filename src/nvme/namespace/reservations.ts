@@ -9,7 +9,7 @@ import {
   reservationHeader,
   reservationTypes,
 } from "../spec/reservations.js";
-import type { CommandTarget } from "./namespace.js";
+import type { CommandTarget } from "./command-target.js";
 
 /** What survives a power loss (CPTPL): left out, nothing changes. */
 export type PersistThroughPowerLoss = boolean | undefined;

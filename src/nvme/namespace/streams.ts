@@ -3,8 +3,9 @@ import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
-import type { NvmeNamespace } from "./namespace.js";
-import type { ChunkOptions } from "./transfers.js";
+import type { ProtectionInformation } from "../protection/information.js";
+import type { IoOptions } from "./io-options.js";
+import type { ChunkOptions, NvmeChunk } from "./transfers.js";
 
 /** Options of {@link NvmeNamespace.createReadStream}. */
 export interface ReadStreamOptions extends ChunkOptions {
@@ -29,12 +30,25 @@ export interface WriteStreamOptions
   readonly placement?: number | undefined;
 }
 
+/** What a stream needs of a namespace. */
+export interface StreamedBlocks {
+  readonly nsid: number;
+  readonly blockSizeBytes: number;
+  readonly metadataBytes: number;
+  readonly sizeBlocks: bigint;
+  readonly transferLimitBytes: number;
+  readonly protection: ProtectionInformation | undefined;
+  chunks(lba: bigint, blocks: bigint | number, options: ChunkOptions): AsyncGenerator<NvmeChunk, void, void>;
+  write(lba: bigint, source: DmaBuffer, options: IoOptions): Promise<void>;
+  flush(): Promise<void>;
+}
+
 const DEFAULT_CHUNK_BYTES = 128 * 1024;
 const DEFAULT_DEPTH = 8;
 const MAX_DEPTH = 1024;
 
 /** @throws ArgumentError */
-export function openReadStream(namespace: NvmeNamespace, options: ReadStreamOptions): Readable {
+export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOptions): Readable {
   const { lba = 0n, signal, highWaterMark } = options;
   checkU64("lba", lba);
   assertPlainBytes(namespace);
@@ -51,13 +65,13 @@ export function openReadStream(namespace: NvmeNamespace, options: ReadStreamOpti
 }
 
 /** The stream's readers may keep what they get. */
-async function* copiesOf(chunks: ReturnType<NvmeNamespace["chunks"]>): AsyncGenerator<Buffer, void, void> {
+async function* copiesOf(chunks: ReturnType<StreamedBlocks["chunks"]>): AsyncGenerator<Buffer, void, void> {
   for await (const { bytes } of chunks) yield Buffer.from(bytes);
 }
 
 /** @throws ArgumentError */
 export function openWriteStream(
-  namespace: NvmeNamespace,
+  namespace: StreamedBlocks,
   dma: DmaSpace,
   transferLimitBytes: number,
   options: WriteStreamOptions,
@@ -78,7 +92,7 @@ export function openWriteStream(
 }
 
 /** Streams carry data only. */
-function assertPlainBytes({ metadataBytes, protection, nsid }: NvmeNamespace): void {
+function assertPlainBytes({ metadataBytes, protection, nsid }: StreamedBlocks): void {
   if (metadataBytes === 0 || protection?.isWholeMetadata === true) return;
   throw new ArgumentError(
     `namespace ${nsid} transfers metadata with its blocks, which a stream of bytes has no place for: use chunks() or writeRange()`,
@@ -96,7 +110,7 @@ class BlockWriter extends Writable {
   private failure: unknown;
 
   constructor(
-    private readonly namespace: NvmeNamespace,
+    private readonly namespace: StreamedBlocks,
     private readonly dma: DmaSpace,
     private readonly chunkBytes: number,
     private lba: bigint,

@@ -13,14 +13,9 @@ import {
   zoneDescriptor,
   zoneReportHeader,
 } from "../spec/zoned.js";
+import type { CommandTarget } from "./command-target.js";
 import type { IoOptions } from "./io-options.js";
-import {
-  type CommandTarget,
-  identifyBlocks,
-  lbaFormatIndex,
-  NvmeNamespace,
-  readIdentify,
-} from "./namespace.js";
+import { identifyBlocks, lbaFormatIndex, NvmeNamespace, readIdentify } from "./namespace.js";
 
 import type { WriteStreamOptions } from "./streams.js";
 import type { RangeOptions } from "./transfers.js";

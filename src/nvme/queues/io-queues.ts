@@ -2,41 +2,12 @@ import { checkInteger } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataRange, NvmeCommand, NvmeCompletion } from "../command/command.js";
+import type { NvmeQueue, QueueOptions, RingBuffers } from "../command/queue.js";
+import type { QueueStatistics } from "../command/queue-statistics.js";
 import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
 import { QueueFlag, QueuePriority } from "../spec/queues.js";
-import type { RingBuffers } from "./queue-memory.js";
 import type { QueuePair } from "./queue-pair.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
-import type { QueueStatistics } from "./statistics.js";
-
-/** Options of {@link NvmeController.createQueuePair}. */
-export interface QueueOptions {
-  /** Size in entries, one of which stays empty; as the controller's other queues by default. */
-  readonly entries?: number | undefined;
-  /** Interrupt vector; left out, the vectors go round. */
-  readonly vector?: number | undefined;
-  /** Only where arbitration is weighted. */
-  readonly priority?: keyof typeof QueuePriority | undefined;
-  /** Where the rings lie: buffers of the caller, which stay in use until the queue is deleted. */
-  readonly memory?: RingBuffers | undefined;
-}
-
-/** An I/O queue pair of a controller, as programs see it. */
-export interface NvmeQueue {
-  /** Queue identifier, the same of both queues. */
-  readonly id: number;
-  /** Entries of each of the two; one less can be outstanding. */
-  readonly entries: number;
-  /** Interrupt vector. */
-  readonly vector: number;
-  readonly priority: keyof typeof QueuePriority | undefined;
-  /** Commands handed to the controller and not completed. */
-  readonly outstanding: number;
-  /** Counts commands and bytes and measures latency from now on, if it doesn't already: some 100 ns for each command. */
-  collectStatistics(): QueueStatistics;
-  /** No more of it: costs nothing any more. */
-  endStatistics(): void;
-}
 
 /** What is needed of the controller. */
 export interface QueueHost {

@@ -3,24 +3,12 @@ import { closeAll } from "../../core/resource.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
+import type { RingBuffers } from "../command/queue.js";
 import { CQE_WORDS } from "./completion-queue.js";
 import { SQE_WORDS } from "./submission-entry.js";
 
 const SQE_BYTES = SQE_WORDS * 4;
 const CQE_BYTES = CQE_WORDS * 4;
-
-/** Rings that somebody else provides: ordinary buffers, or parts of the controller memory buffer. */
-export interface RingBuffers {
-  /** 64 bytes for each entry, at the start of a memory page. */
-  readonly submission?: DmaBuffer | undefined;
-  /** 16 bytes for each entry, at the start of a memory page. */
-  readonly completion?: DmaBuffer | undefined;
-  /**
-   * PRP lists and SGL segments of all commands, at the start of a memory page: some pages for each entry, by the longest
-   * transfer; the error of a buffer that is too small says how many bytes are needed.
-   */
-  readonly lists?: DmaBuffer | undefined;
-}
 
 interface MemoryOptions {
   readonly space: DmaSpace;

@@ -9,13 +9,14 @@ import { dataListPages, writeDataPointers } from "../command/data-pointer.js";
 import { dropData, HOLDER, holdData } from "../command/data-ranges.js";
 import { NvmeError, NvmeProtocolError } from "../command/error.js";
 import { type PrpList, writePrps } from "../command/prp.js";
+import type { RingBuffers } from "../command/queue.js";
+import { QueueStatistics } from "../command/queue-statistics.js";
 import { type CommandTrace, completeChannel, submitChannel } from "../command/trace.js";
 import { CommandIds } from "./command-ids.js";
 import { CompletionQueue } from "./completion-queue.js";
 import { PlainTransfer } from "./plain-transfer.js";
-import { QueueMemory, type RingBuffers } from "./queue-memory.js";
+import { QueueMemory } from "./queue-memory.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
-import { QueueStatistics } from "./statistics.js";
 import { SubmissionQueue } from "./submission-queue.js";
 
 /** How completions are noticed: by interrupt, by looking while something is outstanding, or by looking for a while first. */

@@ -1,6 +1,7 @@
+/** Counters and latency of one queue pair. */
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
-import type { NvmeCommand } from "../command/command.js";
-import { dataBytes } from "../command/data-ranges.js";
+import type { NvmeCommand } from "./command.js";
+import { dataBytes } from "./data-ranges.js";
 
 /** What a queue pair has done since its statistics were switched on. */
 export class QueueStatistics {
