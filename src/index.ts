@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 
+export type { IovaErrorCode } from "./core/codes.js";
 export {
   ArgumentError,
   BusyError,

@@ -1,17 +1,12 @@
 /** The thread that {@link startEmulator} starts: one device and its server. */
 import { parentPort, workerData } from "node:worker_threads";
+import { errorToMessage } from "../core/error-message.js";
 import { ConfigError, IovaError } from "../core/errors.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { EmulatedEdu } from "./edu/device.js";
 import { EmulatedNvme } from "./nvme/controller.js";
-import type {
-  EmulatorFailure,
-  EmulatorOrder,
-  EmulatorRequest,
-  NumberedOrder,
-  OrderAnswer,
-} from "./worker.js";
+import type { EmulatorOrder, EmulatorRequest, NumberedOrder, OrderAnswer } from "./worker.js";
 
 const request: EmulatorRequest = workerData;
 let device: EmulatedDevice | undefined;
@@ -32,8 +27,7 @@ try {
 } catch (error) {
   device?.close();
   if (!(error instanceof IovaError)) throw error;
-  const failure: EmulatorFailure = { code: error.code, message: error.message };
-  parentPort?.postMessage(failure);
+  parentPort?.postMessage(errorToMessage(error));
   parentPort?.close();
 }
 
@@ -44,7 +38,7 @@ function answer({ number, order }: NumberedOrder): OrderAnswer {
     return { number, failure: undefined };
   } catch (error) {
     if (!(error instanceof IovaError)) throw error;
-    return { number, failure: { code: error.code, message: error.message } };
+    return { number, failure: errorToMessage(error) };
   }
 }
 

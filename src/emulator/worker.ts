@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
-import { ClosedError, IovaError } from "../core/errors.js";
+import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
+import { ClosedError } from "../core/errors.js";
 import type { EduOptions } from "./edu/device.js";
 import type { AnaStateName } from "./nvme/commands/asymmetric-access.js";
 import type { FaultOptions } from "./nvme/faults.js";
@@ -10,12 +11,6 @@ import { workerProgram } from "./worker-program.js";
 export type EmulatorRequest =
   | { readonly socket: string; readonly device: "edu"; readonly options: EduOptions }
   | { readonly socket: string; readonly device: "nvme"; readonly options: NvmeEmulatorOptions };
-
-/** Why it didn't start, across threads. */
-export interface EmulatorFailure {
-  readonly code: string;
-  readonly message: string;
-}
 
 /** What a running controller is to do. */
 export type EmulatorOrder =
@@ -31,7 +26,7 @@ export interface NumberedOrder {
 }
 export interface OrderAnswer {
   readonly number: number;
-  readonly failure: EmulatorFailure | undefined;
+  readonly failure: ErrorMessage | undefined;
 }
 
 /** A device on a thread of its own. */
@@ -40,7 +35,7 @@ export interface RunningEmulator extends AsyncDisposable {
   readonly address: string;
   /**
    * Has an emulated NVMe controller do what {@link EmulatedNvme} does by the method of that name.
-   * @throws IovaError with the code of a ConfigError where it can't be done, ClosedError
+   * @throws ConfigError if it can't be done, ClosedError
    */
   order(order: EmulatorOrder): Promise<void>;
   /** Lets its client go, stops the thread, and removes the socket. */
@@ -59,9 +54,9 @@ export async function startEmulator(
 ): Promise<RunningEmulator> {
   const worker = new Worker(program, { workerData: request });
   await new Promise<void>((resolve, reject) => {
-    worker.once("message", (failure: EmulatorFailure | undefined) => {
+    worker.once("message", (failure: ErrorMessage | undefined) => {
       if (failure === undefined) resolve();
-      else reject(new IovaError(failure.code, failure.message));
+      else reject(errorFromMessage(failure));
     });
     worker.once("error", reject);
     worker.once("exit", (code) => reject(new Error(`the emulator's thread ended (${code})`)));
@@ -71,15 +66,14 @@ export async function startEmulator(
   let closing: Promise<void> | undefined;
   let hasEnded = false;
   let count = 0;
-  const waiting = new Map<number, (failure: EmulatorFailure | undefined) => void>();
-  const ended: EmulatorFailure = { code: "ERR_IOVA_CLOSED", message: "the emulator is closed" };
+  const waiting = new Map<number, (failure: Error | undefined) => void>();
   worker.on("message", ({ number, failure }: OrderAnswer) => {
-    waiting.get(number)?.(failure);
+    waiting.get(number)?.(failure === undefined ? undefined : errorFromMessage(failure));
     waiting.delete(number);
   });
   worker.once("exit", () => {
     hasEnded = true;
-    for (const settle of waiting.values()) settle(ended);
+    for (const settle of waiting.values()) settle(new ClosedError("the emulator"));
     waiting.clear();
   });
   const order = (wanted: EmulatorOrder): Promise<void> => {
@@ -88,7 +82,7 @@ export async function startEmulator(
       const numbered: NumberedOrder = { number: ++count, order: wanted };
       waiting.set(numbered.number, (failure) => {
         if (failure === undefined) resolve();
-        else reject(new IovaError(failure.code, failure.message));
+        else reject(failure);
       });
       worker.postMessage(numbered);
     });

@@ -95,7 +95,7 @@ export class Channel extends Resource {
       this.socket.send(outgoing.subarray(0, size), fds, this.sendTimeoutMs);
     } catch (error) {
       if (error instanceof IovaError && (error.code === "EPIPE" || error.code === "ECONNRESET")) {
-        throw new DeviceGoneError(this.lease.label);
+        throw new DeviceGoneError(this.lease.label, undefined, { cause: error });
       }
       throw error;
     }

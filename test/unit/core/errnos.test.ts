@@ -1,11 +1,12 @@
 /**
- * What each errno of each request means: docs/errors.md, made from src/core/hints.ts and from the tests that provoke it.
- * `npx vitest run --project unit test/unit/core/errnos.test.ts -u` writes it anew.
+ * docs/errors.md: the error codes from src/core/codes.ts, and the errnos from src/core/hints.ts with the tests that provoke
+ * them. `npx vitest run --project unit test/unit/core/errnos.test.ts -u` writes it.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
+import { codeMeanings } from "../../../src/core/codes.js";
 import { allHints } from "../../../src/core/hints.js";
 import { unprovoked } from "../../support/unprovoked.js";
 
@@ -30,40 +31,88 @@ const found = testsByErrno();
 const hints = allHints();
 const keyOf = ({ request, errno }: { request: string; errno: string }): string => `${request} ${errno}`;
 
-function table(): string {
-  const lines = [
-    "# What the kernel's errnos mean",
-    "",
-    "Every failed request is a `SysError` with `syscall`, `code` (the errno's name), `object` and `hint`: what is said here.",
-    "ENOTTY and E2BIG of an iommufd, and what a device or kernel has not, are an `UnsupportedError`; arguments that can't be",
-    "right are an `ArgumentError` before the kernel is asked; a call in the wrong state is a `StateError`, one on something",
-    "closed a `ClosedError`, and closing what is in use a `BusyError`.",
-    "",
-    "Made from `src/core/hints.ts` by `test/unit/core/errnos.test.ts`; don't edit.",
-    "",
-    "| request | errno | means | provoked in |",
-    "|---|---|---|---|",
-  ];
+/** The page before the table of errnos. */
+const opening = `# Errors
+
+Every error that this library throws on purpose is an \`IovaError\` with a stable \`code\`. Test the class or the code, never the
+message. The message says what failed, with which value, and what to do; \`cause\` is the error behind it, if there is one. Errors
+keep their class, code and stack on the way from a worker thread of the library.
+
+\`\`\`ts
+try {
+  await using device = await PciDevice.open("0000:00:03.0");
+} catch (error) {
+  if (error instanceof BusyError) {
+    // Something else uses the device: wait for it, or choose another device.
+  } else if (error instanceof SysError && error.code === "EACCES") {
+    console.error("no permission for", error.object, error.hint);
+  } else if (error instanceof IovaError && error.code === "ERR_IOVA_DEVICE_GONE") {
+    // The device was removed: open it again when it is back.
+  } else {
+    throw error;
+  }
+}
+\`\`\`
+
+This page is generated from \`src/core/codes.ts\` and \`src/core/hints.ts\` by \`test/unit/core/errnos.test.ts\`; don't edit it.
+
+## Codes
+
+| code | class | thrown when | try again? |
+|---|---|---|---|
+`;
+
+const appendix = `
+A failed system call is a \`SysError\`: \`code\` is the name of the errno (\`EBUSY\`), \`errno\` its number, \`syscall\` the call or
+request, \`object\` what it was made on, and \`hint\` what the errno means there. Some failures have a class of their own instead:
+
+- A request or an option that the kernel or the device doesn't know (ENOTTY or E2BIG of iommufd) is an \`UnsupportedError\`.
+- Invalid arguments are an \`ArgumentError\`, and a call in the wrong state is a \`StateError\`, before the kernel is asked.
+- Closing an object that is in use is a \`BusyError\`. Using a closed object is a \`ClosedError\`.
+
+## Appendix: errnos of the kernel's requests
+
+| request | errno | meaning | provoked in |
+|---|---|---|---|
+`;
+
+function page(): string {
+  const codes = Object.entries(codeMeanings).map(
+    ([code, { thrownAs, when, retry }]) => `| \`${code}\` | \`${thrownAs}\` | ${when} | ${retry} |\n`,
+  );
+  const lines: string[] = [];
   for (const entry of hints) {
     const files = [...(found.get(keyOf(entry)) ?? [])].map((file) => `[${file.slice(11)}](../${file})`);
     const proof = files.length > 0 ? files.join(", ") : `not provoked: ${unprovoked[keyOf(entry)]}`;
     lines.push(`| ${entry.request} | ${entry.errno} | ${entry.hint} | ${proof} |`);
   }
-  return `${lines.join("\n")}\n`;
+  return `${opening}${codes.join("")}${appendix}${lines.join("\n")}\n`;
 }
 
-describe("what an errno means", () => {
-  test("is said only where a test provokes it, or where it is known why none can", () => {
-    const missing = hints.map(keyOf).filter((key) => !found.has(key) && unprovoked[key] === undefined);
-    expect(missing).toEqual([]);
-  });
+/** Every `ERR_IOVA_*` that a file of src/ mentions. */
+function codesInSources(): Set<string> {
+  const names = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" });
+  const sources = names.filter((file) => file.endsWith(".ts") && file !== join("core", "codes.ts"));
+  const texts = sources.map((file) => readFileSync(join(root, "src", file), "utf8"));
+  return new Set(
+    texts.flatMap((text) => [...text.matchAll(/"(ERR_IOVA_\w+)"/g)].map(([, code]) => code ?? "")),
+  );
+}
 
-  test("is not excused where a test provokes it after all, or where nothing is said", () => {
-    const keys = hints.map(keyOf);
-    expect(Object.keys(unprovoked).filter((key) => found.has(key) || !keys.includes(key))).toEqual([]);
-  });
+test("the table of codes has every code that the sources use, and no other", () => {
+  expect(Object.keys(codeMeanings).sort()).toEqual([...codesInSources()].sort());
+});
 
-  test("stands in docs/errors.md", async () => {
-    await expect(table()).toMatchFileSnapshot(join(root, "docs/errors.md"));
-  });
+test("every hint is provoked by a guest test, or it is known why none can provoke it", () => {
+  const missing = hints.map(keyOf).filter((key) => !found.has(key) && unprovoked[key] === undefined);
+  expect(missing).toEqual([]);
+});
+
+test("no excuse is left for a hint that a test provokes or that doesn't exist", () => {
+  const keys = hints.map(keyOf);
+  expect(Object.keys(unprovoked).filter((key) => found.has(key) || !keys.includes(key))).toEqual([]);
+});
+
+test("docs/errors.md is up to date", async () => {
+  await expect(page()).toMatchFileSnapshot(join(root, "docs/errors.md"));
 });

@@ -63,6 +63,33 @@ describe("SysError", () => {
   });
 });
 
+test("SysError.with() keeps the stack of the failed call, and the cause", () => {
+  const cause = new Error("the reason");
+  const failedHere = (): SysError => new SysError("open", Errno.EACCES, { cause });
+  const inner = failedHere();
+  const outer = inner.with({ hint: "who owns it?" });
+  expect(outer.stack).toMatch(/^SysError: open: EACCES \(who owns it\?\)\n +at failedHere/);
+  expect(outer.cause).toBe(cause);
+  expect(new Error("after").stack).toContain("\n    at ");
+});
+
+test("every kind of error takes a cause", () => {
+  const cause = new Error("the reason");
+  const errors = [
+    new SysError("open", Errno.EACCES, { cause }),
+    new ArgumentError("x", { cause }),
+    new ConfigError("x", { cause }),
+    new ClosedError("x", { cause }),
+    new StateError("x", { cause }),
+    new BusyError("x", { cause }),
+    new TimeoutError("x", 5, { cause }),
+    new DeviceGoneError("x", undefined, { cause }),
+    new UnsupportedError("x", { cause }),
+  ];
+  for (const error of errors) expect(error.cause).toBe(cause);
+  expect("cause" in new SysError("open", Errno.EACCES)).toBe(false);
+});
+
 test("every kind of error has a stable code and its own name, and is an IovaError", () => {
   const errors = [
     new ArgumentError("x"),
