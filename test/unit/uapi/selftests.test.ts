@@ -1,6 +1,6 @@
 /**
- * Where each case of the kernel's self-tests is expressed again: docs/internals/selftests.md, made from the test names, which end
- * with the kernel's case in brackets. `npx vitest run --project unit test/unit/uapi/selftests.test.ts -u` writes it anew.
+ * Lists the test for each case of the kernel's self-tests in docs/internals/selftests.md. A test's name ends with the kernel's
+ * case in brackets. `npx vitest run --project unit test/unit/uapi/selftests.test.ts -u` rewrites the list.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -34,10 +34,11 @@ function testsByCase(): Map<string, string[]> {
 
 function table(found: ReadonlyMap<string, readonly string[]>): string {
   const lines = [
-    "# The kernel's self-tests, expressed again",
+    "# Kernel self-tests",
     "",
-    "Made from the names of our tests by `test/unit/uapi/selftests.test.ts`; don't edit. Each case runs in all the modes and",
-    "variants that its test's name tells.",
+    "Each case of the kernel's own iommufd self-tests has a test here. It runs in all modes and variants that its test's name tells.",
+    "",
+    "Generated from test names by `test/unit/uapi/selftests.test.ts`. Don't edit.",
   ];
   for (const [source, names] of Object.entries(kernelSelftests)) {
     lines.push("", `## tools/testing/selftests/${source}`, "", "| case | expressed in |", "|---|---|");
