@@ -3,8 +3,9 @@
  * Sizes are in lines and files. Circles count type imports, too.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { dirname, join } from "node:path";
 import ts from "typescript";
+import { circlesOf, sourceGraph } from "./source-graph.js";
 
 const root = process.argv[2] ?? ".";
 const src = join(root, "src");
@@ -41,38 +42,6 @@ function classSizes(): [string, number][] {
   return sizes;
 }
 
-/** Files that import one another in a circle: sets of two or more (Tarjan). */
-function circles(): string[][] {
-  const imports = new Map(
-    [...texts].map(([file, text]) => {
-      const found = [...text.matchAll(/^(?:import|export)\s[^;]*?from\s+"(\.[^"]+)\.js"/gm)];
-      return [file, found.map(([, path = ""]) => `${normalize(join(dirname(file), path))}.ts`)] as const;
-    }),
-  );
-  const found: string[][] = [];
-  const index = new Map<string, number>();
-  const low = new Map<string, number>();
-  const stack: string[] = [];
-  const visit = (file: string): number => {
-    const own = index.size;
-    let lowest = own;
-    index.set(file, own);
-    stack.push(file);
-    for (const next of imports.get(file) ?? []) {
-      if (!index.has(next)) lowest = Math.min(lowest, visit(next));
-      else if (stack.includes(next)) lowest = Math.min(lowest, low.get(next) ?? index.get(next) ?? own);
-    }
-    low.set(file, lowest);
-    if (lowest === own) {
-      const circle = stack.splice(stack.indexOf(file));
-      if (circle.length > 1) found.push(circle);
-    }
-    return lowest;
-  };
-  for (const file of files) if (!index.has(file)) visit(file);
-  return found;
-}
-
 const lines = [...texts].map(([file, text]) => [file, text.split("\n").length - 1] as const);
 const isSpec = (folder: string): boolean => folder.endsWith("spec");
 const heads = [...texts.values()].filter((text) => /^(?:#!.*\n)?\/\*\*/.test(text)).length;
@@ -85,7 +54,7 @@ const figures: Readonly<Record<string, string | number>> = {
   "largest file": largest(lines.filter(([file]) => !isSpec(dirname(file)))),
   "largest class": largest(classSizes()),
   "classes over 400 lines": classSizes().filter(([, size]) => size > 400).length,
-  "circles of files": circles().length,
+  "circles of files": circlesOf(sourceGraph(src)).length,
   "files that begin with what they are": `${heads} of ${files.length}`,
   "names at the root": names.size,
 };

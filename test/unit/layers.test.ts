@@ -3,8 +3,9 @@
  * A new folder needs a row here; a new arrow between two rooms is a decision, so it is written down here, too.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
+import { circlesOf, sourceGraph } from "../../build/source-graph.js";
 import { packageRoot } from "../../guest/paths.js";
 
 const nvmeDriver = ["nvme/spec", "nvme/command", "nvme/memory", "nvme/queues"];
@@ -72,40 +73,7 @@ const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((na
 
 const roomOf = (file: string): string => (dirname(file) === "." ? "" : dirname(file));
 
-/** Every file with the files it names in an import or a re-export, both as paths below src/. */
-const imports = new Map(
-  files.map((file) => {
-    const text = readFileSync(join(src, file), "utf8");
-    const found = [...text.matchAll(/^(?:import|export)\s[^;]*?from\s+"(\.[^"]+)\.js"/gm)];
-    return [file, found.map(([, path]) => `${normalize(join(dirname(file), path ?? ""))}.ts`)] as const;
-  }),
-);
-
-/** Sets of files that import one another in a circle (Tarjan's strongly connected components of two or more). */
-function circles(): string[][] {
-  const found: string[][] = [];
-  const index = new Map<string, number>();
-  const low = new Map<string, number>();
-  const stack: string[] = [];
-  const visit = (file: string): number => {
-    const own = index.size;
-    let lowest = own;
-    index.set(file, own);
-    stack.push(file);
-    for (const next of imports.get(file) ?? []) {
-      if (!index.has(next)) lowest = Math.min(lowest, visit(next));
-      else if (stack.includes(next)) lowest = Math.min(lowest, low.get(next) ?? index.get(next) ?? own);
-    }
-    low.set(file, lowest);
-    if (lowest === own) {
-      const circle = stack.splice(stack.indexOf(file));
-      if (circle.length > 1) found.push(circle.map((name) => name.replace(/\.ts$/, "")).sort());
-    }
-    return lowest;
-  };
-  for (const file of files) if (!index.has(file)) visit(file);
-  return found.sort();
-}
+const imports = sourceGraph(src);
 
 test("each folder of src/ has a row in the table of rooms", () => {
   const known = [...Object.keys(rooms), ...applications, ...doors].sort();
@@ -141,7 +109,7 @@ test("no file outside src/sys/ imports koffi", () => {
 });
 
 test("files import one another in a circle only where a parent makes its children", () => {
-  expect(circles()).toEqual(families);
+  expect(circlesOf(imports)).toEqual(families);
 });
 
 test("no folder of src/ holds more than 25 files, but for the tables of specifications", () => {
