@@ -3,6 +3,12 @@ import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../src/vfio-use
 
 const BAR_BYTES = 16 * 1024;
 const AREA_BYTES = 4096;
+const STATUS_CAPABILITIES = 0x10;
+/** Where its capabilities are, and where in BAR 0 the MSI-X table and its pending bits are. */
+export const MSI_AT = 0x40;
+export const MSIX_AT = 0x60;
+export const MSIX_TABLE = 0x2000;
+export const MSIX_PENDING = 0x3000;
 
 /** The least a PCI function can be: a BAR of plain memory, its first page mappable, and four vectors of each kind. */
 export class TestFunction implements EmulatedDevice {
@@ -20,7 +26,15 @@ export class TestFunction implements EmulatedDevice {
 
   constructor() {
     // Bus master from the start: raw clients don't configure.
-    this.configSpace.set([0x34, 0x12, 0xe8, 0x11, 0x04]);
+    this.configSpace.set([0x34, 0x12, 0xe8, 0x11, 0x04, 0, STATUS_CAPABILITIES]);
+    const config = new DataView(this.configSpace.buffer);
+    this.configSpace[0x34] = MSI_AT;
+    // Four vectors of MSI with 64-bit addresses.
+    this.configSpace.set([0x05, MSIX_AT, 0x84, 0], MSI_AT);
+    // Four vectors of MSI-X, enabled from the start for the same reason.
+    this.configSpace.set([0x11, 0, 3, 0x80], MSIX_AT);
+    config.setUint32(MSIX_AT + 4, MSIX_TABLE, true);
+    config.setUint32(MSIX_AT + 8, MSIX_PENDING, true);
     const { registers, shared, accesses } = this;
     const area = { offset: 0, sizeBytes: AREA_BYTES, fd: shared.fd, fdOffset: 0 };
     const bar: EmulatedBar = {

@@ -19,6 +19,7 @@ import {
   VFIO_IRQ_SET_ACTION_UNMASK,
   VFIO_IRQ_SET_DATA_EVENTFD,
   VFIO_IRQ_SET_DATA_NONE,
+  VFIO_PCI_CONFIG_REGION_INDEX,
   vfio_irq_info,
   vfio_irq_set,
   vfio_region_info,
@@ -33,6 +34,7 @@ import {
   writeMulti,
 } from "../protocol/protocol.js";
 import type { Answer, ServerState, VfioUserClient } from "./client.js";
+import { disableInterrupts, enableInterrupts } from "./interrupt-enable.js";
 
 /** Room for a region's capabilities at the first attempt, and at most. */
 const REGION_ROOM = 1024;
@@ -218,6 +220,16 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
     this.sendEventfds(index, start, fds);
     this.keepEventfds(index, start, fds);
+    this.enableInterrupts(index);
+  }
+
+  /** In configuration space, as far as vectors have eventfds. */
+  private enableInterrupts(index: number): void {
+    const vectors = this.held.eventfds.get(index)?.size ?? 0;
+    // A device that isn't PCI has no such space.
+    if (this.regionInfo(VFIO_PCI_CONFIG_REGION_INDEX).sizeBytes === 0) return;
+    if (vectors > 0) enableInterrupts(this, index, vectors);
+    else disableInterrupts(this, index);
   }
 
   private sendEventfds(index: number, start: number, fds: readonly number[]): void {
@@ -240,6 +252,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     // The eventfds of a server that has gone are gone, too.
     if (!this.client.connected) return;
     try {
+      this.enableInterrupts(index);
       this.setIrqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 0);
     } catch (error) {
       if (this.client.connected) throw error;
@@ -253,6 +266,8 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   /** VFIO_USER_DEVICE_RESET. @throws as info() */
   reset(): void {
     closeFds(this.client.request(Command.deviceReset).fds);
+    // A server may have reset configuration space as well, which VFIO doesn't do.
+    for (const index of this.held.eventfds.keys()) this.enableInterrupts(index);
   }
 
   /** Our own descriptors: the caller may close its eventfds without a word, and their numbers be given to other files. */
@@ -295,6 +310,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
         0,
         Array.from({ length: end }, (_, vector) => kept.get(vector) ?? -1),
       );
+      this.enableInterrupts(index);
     }
   }
 

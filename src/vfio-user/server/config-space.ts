@@ -1,9 +1,11 @@
-import type { EmulatedBar } from "./emulated-device.js";
+import { ArgumentError } from "../../core/errors.js";
+import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";
 
 const COMMAND = 0x04;
 /** I/O, memory, bus master, parity, SERR#, INTx disable. */
 const COMMAND_WRITABLE = 0x0547;
 const COMMAND_BUS_MASTER = 0x04;
+const COMMAND_INTERRUPT_DISABLE = 0x0400;
 const CACHE_LINE = 0x0c;
 const BARS = 0x10;
 const CAPABILITIES = 0x34;
@@ -11,9 +13,31 @@ const INTERRUPT_LINE = 0x3c;
 const CAPABILITY_MSI = 0x05;
 const CAPABILITY_EXPRESS = 0x10;
 const CAPABILITY_MSIX = 0x11;
+/** Message Control of MSI and of MSI-X is at 2 in both. */
+const MESSAGE_CONTROL = 2;
+const MSI_ENABLE = 0x0001;
+const MSIX_ENABLE = 0x8000;
+const MSIX_FUNCTION_MASK = 0x4000;
+const MSIX_SIZE = 0x07ff;
+/** Table and pending bits: the BAR in bits 2:0, the offset above. */
+const MSIX_TABLE = 4;
+const MSIX_PENDING = 8;
 /** Device Control of PCI Express, and its bit that starts a function-level reset. */
 const EXPRESS_CONTROL = 8;
 const INITIATE_FLR = 0x8000;
+
+/** Where a structure of MSI-X lies. */
+interface BarPlace {
+  readonly bar: number;
+  readonly offset: number;
+}
+
+/** MSI-X as its capability describes it. */
+export interface MsixLayout {
+  readonly vectors: number;
+  readonly table: BarPlace;
+  readonly pendingBits: BarPlace;
+}
 
 /**
  * The live configuration space of an emulated function: what can be written, and what a write starts. Base address
@@ -23,6 +47,10 @@ export class EmulatedConfigSpace {
   private readonly bytes: Uint8Array;
   private readonly writable: Uint8Array;
   private readonly flrAt: number | undefined;
+  private msiAt: number | undefined;
+  private msixAt: number | undefined;
+  /** Where MSI-X is, if the function has it. */
+  readonly msix: MsixLayout | undefined;
 
   constructor(
     private readonly initial: Uint8Array,
@@ -44,6 +72,8 @@ export class EmulatedConfigSpace {
       }
     });
     this.flrAt = this.openCapabilities(mask);
+    if (this.msixAt !== undefined)
+      this.msix = layoutOf(this.word(this.msixAt + MESSAGE_CONTROL), this.initial, this.msixAt);
   }
 
   get sizeBytes(): number {
@@ -53,6 +83,32 @@ export class EmulatedConfigSpace {
   /** Whether the function may read and write memory by itself. */
   get busMaster(): boolean {
     return ((this.bytes[COMMAND] ?? 0) & COMMAND_BUS_MASTER) !== 0;
+  }
+
+  /** Whether the driver keeps the function from asserting its pin. */
+  get interruptDisabled(): boolean {
+    return (this.word(COMMAND) & COMMAND_INTERRUPT_DISABLE) !== 0;
+  }
+
+  get msixEnabled(): boolean {
+    return this.msixAt !== undefined && (this.word(this.msixAt + MESSAGE_CONTROL) & MSIX_ENABLE) !== 0;
+  }
+
+  /** Function Mask: all vectors of MSI-X are masked. */
+  get msixMasked(): boolean {
+    return this.msixAt !== undefined && (this.word(this.msixAt + MESSAGE_CONTROL) & MSIX_FUNCTION_MASK) !== 0;
+  }
+
+  /** Vectors of MSI that the driver enabled; 0 where MSI is off. */
+  get msiVectors(): number {
+    if (this.msiAt === undefined) return 0;
+    const control = this.word(this.msiAt + MESSAGE_CONTROL);
+    return (control & MSI_ENABLE) === 0 ? 0 : 1 << ((control >> 4) & 7);
+  }
+
+  /** Vectors of MSI that the function has. */
+  get mostMsiVectors(): number {
+    return this.msiAt === undefined ? 0 : 1 << ((this.word(this.msiAt + MESSAGE_CONTROL) >> 1) & 7);
   }
 
   /** As at power-on. */
@@ -97,9 +153,11 @@ export class EmulatedConfigSpace {
       seen.add(at);
       switch (this.initial[at]) {
         case CAPABILITY_MSIX:
+          this.msixAt = at;
           mask.setUint16(at + 2, 0xc000, true);
           break;
         case CAPABILITY_MSI: {
+          this.msiAt = at;
           const is64Bit = (view.getUint16(at + 2, true) & 0x80) !== 0;
           mask.setUint16(at + 2, 0x0071, true);
           for (let i = 4; i < (is64Bit ? 14 : 10); i++) this.writable[at + i] = 0xff;
@@ -114,4 +172,30 @@ export class EmulatedConfigSpace {
     }
     return flrAt;
   }
+
+  private word(offset: number): number {
+    return (this.bytes[offset] ?? 0) | ((this.bytes[offset + 1] ?? 0) << 8);
+  }
+}
+
+/** @throws ArgumentError where drivers could never enable a vector that the device has */
+export function checkVectors({ name, configSpace, bars, vectors }: EmulatedDevice): void {
+  const config = new EmulatedConfigSpace(configSpace, bars);
+  for (const kind of ["msi", "msix"] as const) {
+    const there = kind === "msix" ? (config.msix?.vectors ?? 0) : config.mostMsiVectors;
+    if (vectors[kind] > there) {
+      throw new ArgumentError(
+        `${name} has ${vectors[kind]} ${kind} vectors, but its configuration space tells drivers of ${there}`,
+      );
+    }
+  }
+}
+
+function layoutOf(control: number, config: Uint8Array, at: number): MsixLayout {
+  const view = new DataView(config.buffer, config.byteOffset, config.byteLength);
+  const place = (offset: number): BarPlace => {
+    const value = view.getUint32(at + offset, true);
+    return { bar: value & 7, offset: (value & ~7) >>> 0 };
+  };
+  return { vectors: (control & MSIX_SIZE) + 1, table: place(MSIX_TABLE), pendingBits: place(MSIX_PENDING) };
 }

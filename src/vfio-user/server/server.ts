@@ -3,6 +3,7 @@ import { SysError } from "../../core/errors.js";
 import { Lease, Resource } from "../../core/resource.js";
 import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
 import { type Watch, watchReadable } from "../../sys/watch.js";
+import { checkVectors } from "./config-space.js";
 import type { EmulatedDevice } from "./emulated-device.js";
 import { Session, type SessionHost, type SessionOptions } from "./session.js";
 
@@ -38,13 +39,14 @@ export class VfioUserServer extends Resource {
   /**
    * @param path where to listen; a path that a dead server left behind is taken over
    * @param device stays the caller's to close, after the server
-   * @throws ArgumentError, BusyError where somebody listens there, SysError
+   * @throws ArgumentError (also where the device has vectors that its configuration space doesn't), BusyError where somebody listens there, SysError
    */
   constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
     const { trustClients = false, sendTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const { versionTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     checkInteger("sendTimeoutMs", sendTimeoutMs, 1, MAX_TIMEOUT_MS);
     checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMEOUT_MS);
+    checkVectors(device);
     const listener = new UnixListener(path);
     const sessions = new Sessions(device, { trustClients, sendTimeoutMs, versionTimeoutMs });
     const lease = listener.entrust();

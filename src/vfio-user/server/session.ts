@@ -7,9 +7,6 @@ import { watchReadable } from "../../sys/watch.js";
 import {
   VFIO_DEVICE_FLAGS_PCI,
   VFIO_DEVICE_FLAGS_RESET,
-  VFIO_PCI_INTX_IRQ_INDEX,
-  VFIO_PCI_MSI_IRQ_INDEX,
-  VFIO_PCI_MSIX_IRQ_INDEX,
   VFIO_REGION_INFO_CAP_SPARSE_MMAP,
   VFIO_REGION_INFO_FLAG_CAPS,
   VFIO_REGION_INFO_FLAG_MMAP,
@@ -49,8 +46,8 @@ import { DmaAccessError, DmaTable, type MessageDma } from "./client-dma.js";
 import { EmulatedConfigSpace } from "./config-space.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "./emulated-device.js";
 import { ServerFeatures } from "./features.js";
+import { ServerInterrupts } from "./interrupts.js";
 import { ServerIoEvents } from "./io-events.js";
-import { ServerIrqs } from "./irqs.js";
 import { ServerMigration } from "./migration.js";
 import { Refusal } from "./refusal.js";
 
@@ -91,7 +88,7 @@ export class Session implements MessageDma {
   private twin: Channel | undefined;
   private readonly memory: DmaTable;
   private readonly config: EmulatedConfigSpace;
-  private readonly irqs: readonly ServerIrqs[];
+  private readonly interrupts: ServerInterrupts;
   private readonly migration: ServerMigration | undefined;
   private readonly features: ServerFeatures;
   private readonly ioEvents = new ServerIoEvents();
@@ -126,14 +123,15 @@ export class Session implements MessageDma {
     this.config = new EmulatedConfigSpace(device.configSpace, device.bars);
     const { migration } = device;
     if (migration !== undefined) {
-      this.migration = new ServerMigration(migration, this.config, () => this.enableDma());
+      this.migration = new ServerMigration(migration, this.config, () => {
+        this.enableDma();
+        // Another device's state may have come in.
+        this.interrupts.tableChanged();
+      });
     }
     this.features = new ServerFeatures(this.memory, this.migration, () => this.maxTransferBytes);
     this.enableDma();
-    const { intx, msi, msix } = device.vectors;
-    this.irqs = [intx, msi, msix, 0, 0].map(
-      (count, index) => new ServerIrqs(index, count, (fd) => this.signal(fd)),
-    );
+    this.interrupts = new ServerInterrupts(device, this.config, (fd) => this.signal(fd));
     try {
       watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).entrust();
     } catch (error) {
@@ -152,7 +150,7 @@ export class Session implements MessageDma {
       // The next client finds it running.
       this.migration?.reset();
     }
-    for (const irqs of this.irqs) irqs.clear();
+    this.interrupts.clear();
     this.ioEvents.close();
     this.signaller?.close();
     this.memory.unmapAll();
@@ -314,14 +312,14 @@ export class Session implements MessageDma {
         return this.regionIoFds(payload);
       case Command.deviceGetIrqInfo: {
         const { index } = vfio_irq_info.decode(payload);
-        const irqs = this.irqs[index];
+        const irqs = this.interrupts.at(index);
         if (irqs === undefined) throw new Refusal(Errno.EINVAL);
         const { flags, count } = irqs;
         return { parts: [vfio_irq_info.encode({ flags, index, count })] };
       }
       case Command.deviceSetIrqs: {
         const { flags, index, start, count } = vfio_irq_set.decode(payload);
-        const irqs = this.irqs[index];
+        const irqs = this.interrupts.at(index);
         if (irqs === undefined) throw new Refusal(Errno.EINVAL);
         irqs.set(flags, start, count, payload.subarray(vfio_irq_set.sizeBytes), fds);
         return {};
@@ -340,6 +338,7 @@ export class Session implements MessageDma {
       case Command.deviceReset:
         // As VFIO does it: configuration space is afterwards as it was.
         this.device.reset();
+        this.interrupts.forget();
         this.migration?.reset();
         return {};
       case Command.deviceFeature:
@@ -363,7 +362,7 @@ export class Session implements MessageDma {
     this.isNegotiated = true;
     const host: DeviceHost = {
       memory: this.memory,
-      raise: (vector, kind = "msix") => this.irqs[irqIndex[kind]]?.raise(vector),
+      raise: (vector, kind = "msix") => this.interrupts.raise(vector, kind),
     };
     this.device.connect(host);
     if (!client.twinSocket.supported) return { parts: [encodeVersion(client.minor)] };
@@ -494,15 +493,19 @@ export class Session implements MessageDma {
     const bar = this.checkAccess(region, offset, data.length);
     // Copied: the message's memory is used again, and a device may keep what it was given.
     if (bar !== undefined) {
+      if (this.interrupts.isReadOnly(region, Number(offset), data.length)) return;
       writeBar(bar, Number(offset), Uint8Array.from(data));
+      this.interrupts.barWritten(region);
       return;
     }
     if (this.config.write(Number(offset), data)) {
       // Function-level reset: configuration space is part of the function, and the driver's to restore.
       this.config.reset();
       this.device.reset();
+      this.interrupts.forget();
     }
     this.enableDma();
+    this.interrupts.configWritten();
   }
 
   private enableDma(): void {
@@ -554,12 +557,6 @@ export class Session implements MessageDma {
     return { parts: [payload.slice(0, 8)] };
   }
 }
-
-const irqIndex = {
-  intx: VFIO_PCI_INTX_IRQ_INDEX,
-  msi: VFIO_PCI_MSI_IRQ_INDEX,
-  msix: VFIO_PCI_MSIX_IRQ_INDEX,
-} as const;
 
 function sparseCapability(
   areas: readonly { readonly offset: number; readonly sizeBytes: number }[],

@@ -167,7 +167,7 @@ describe("a server that doesn't come back", () => {
   test("and whose socket somebody else has, who says nothing, holds nobody up", async () => {
     const emulator = await emulate(REGISTERS);
     using device = PciDevice.open(emulator.address, {
-      vfioUser: { timeoutMs: 500, reconnect: { ...patient, timeoutMs: 100 } },
+      vfioUser: { timeoutMs: 500, reconnect: { ...patient, timeoutMs: 3000 } },
     });
     const next = presences(device);
     await emulator.close();
