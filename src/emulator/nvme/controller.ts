@@ -1,8 +1,7 @@
 import { ConfigError } from "../../core/errors.js";
 import { Lease, Resource } from "../../core/resource.js";
-import { CQE_WORDS } from "../../nvme/queues/completion-queue.js";
-import { SQE_WORDS } from "../../nvme/queues/submission-queue.js";
 import { AsyncEventInfo, AsyncEventType, BROADCAST_NSID, LogPageId } from "../../nvme/spec/opcodes.js";
+import { CQE_WORDS, SQE_WORDS } from "../../nvme/spec/queue-entries.js";
 import {
   ArbitrationMechanism,
   CommandSetSelection,
@@ -21,9 +20,10 @@ import type { AnaStateName } from "./commands/asymmetric-access.js";
 import { Features } from "./commands/features.js";
 import type { HostMemoryUse } from "./commands/host-memory-cache.js";
 import { CONTROLLER_ID, Identify } from "./commands/identify.js";
+import type { IoContext } from "./commands/io-context.js";
 import { LogPages } from "./commands/log-pages.js";
 import { type NamespaceChange, NamespaceCommands } from "./commands/namespace.js";
-import { type IoContext, NvmCommands } from "./commands/nvm.js";
+import { NvmCommands } from "./commands/nvm.js";
 import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
 import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
 import { CmbRules } from "./host/cmb-rules.js";
@@ -37,7 +37,7 @@ import { Layout } from "./medium/layout.js";
 import { type Medium, MemoryMedium } from "./medium/medium.js";
 import type { EmulatedNamespace } from "./medium/namespace.js";
 import { type MovedParts, NvmeMigration } from "./migration.js";
-import type { SavedState } from "./migration-state.js";
+import type { MigrationState } from "./migration-state.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { WeightedRoundRobin } from "./queues/arbitration.js";
 import { AsyncEvents } from "./queues/async-events.js";
@@ -706,7 +706,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     );
   }
 
-  private saveDelayed(): SavedState["delayed"] {
+  private saveDelayed(): MigrationState["delayed"] {
     const now = performance.now();
     return this.delayed.map(({ sq, sqe, due }) => ({
       sqid: sq.id,
@@ -715,7 +715,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     }));
   }
 
-  private loadDelayed(saved: SavedState["delayed"]): void {
+  private loadDelayed(saved: MigrationState["delayed"]): void {
     const now = performance.now();
     this.delayed = saved.flatMap(({ sqid, sqe, dueInMs }) => {
       const sq = this.queues.sqs[sqid];

@@ -1,9 +1,18 @@
-/** The state of a controller as it goes to another process. It comes from a client, so zod reads it. */
+/** The migration state of a controller: composes the parts' own states, and writes and reads it as bytes. A client sends it, so it is checked. */
 import * as z from "zod/mini";
 import { ArgumentError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
-import { integer, number, Problems, read } from "../../core/options.js";
-import { savedServices } from "./commands/saved-services.js";
+import { integer, Problems, read } from "../../core/options.js";
+import { SQE_WORDS } from "../../nvme/spec/queue-entries.js";
+import { servicesState } from "./commands/admin-services.js";
+import { featuresState } from "./commands/features.js";
+import { logPagesState } from "./commands/log-pages.js";
+import { nvmState } from "./commands/nvm.js";
+import { namespaceState } from "./medium/namespace.js";
+import { amount, count, u16, u32 } from "./medium/state-schema.js";
+import { asyncEventsState } from "./queues/async-events.js";
+import { queuesState } from "./queues/queue-set.js";
+import { registersState } from "./queues/registers.js";
 
 const MAGIC = "iova-nvme-state-1\n";
 const PREFIX_BYTES = MAGIC.length + 4;
@@ -13,133 +22,25 @@ export const MAX_TEXT_BYTES = 16 << 20;
 const PIECE_BYTES = 64 * 1024;
 
 const schema = lazily(() => {
-  const u1 = integer(0, 1);
-  const u16 = integer(0, 0xffff);
-  const u32 = integer(0, 0xffff_ffff);
-  const count = integer(0, Number.MAX_SAFE_INTEGER);
-  const amount = number(0, Number.MAX_SAFE_INTEGER);
-  const pair = z.tuple([u32, u32]);
-  const pairs = z.array(pair).check(z.maxLength(1 << 20));
   /** Where data stands, and how much; the data itself follows the text. */
-  const spans = z.array(z.tuple([count, integer(1, PIECE_BYTES)])).check(z.maxLength(1 << 20));
-
-  const savedRegisters = z.strictObject({
-    intms: u32,
-    cc: u32,
-    csts: u32,
-    aqa: u32,
-    asq: pair,
-    acq: pair,
-    cmbmsc: pair,
+  const spans = z.array(z.tuple([count(), integer(1, PIECE_BYTES)])).check(z.maxLength(1 << 20));
+  const delayed = z.strictObject({
+    sqid: u16(),
+    sqe: z.array(u32()).check(z.length(SQE_WORDS)),
+    dueInMs: amount(),
   });
-
-  const completion = z.tuple([u32, u32, u32, u32]);
-
-  const savedQueues = z.strictObject({
-    cqs: z
-      .array(
-        z.strictObject({
-          id: u16,
-          entries: integer(2, 65536),
-          iova: count.check(z.multipleOf(4096)),
-          interrupts: z.boolean(),
-          vector: u16,
-          tail: u16,
-          phase: u1,
-          head: u16,
-          badHead: integer(-1, 0xffff_ffff),
-          unsignalled: count,
-          doorbell: u32,
-          overflow: z.array(completion).check(z.maxLength(1 << 16)),
-        }),
-      )
-      .check(z.maxLength(1024)),
-    sqs: z
-      .array(
-        z.strictObject({
-          id: u16,
-          entries: integer(2, 65536),
-          iova: count.check(z.multipleOf(4096)),
-          cq: u16,
-          /** QPRIO. */
-          priority: integer(0, 3),
-          head: u16,
-          badTail: integer(-1, 0xffff_ffff),
-          doorbell: u32,
-        }),
-      )
-      .check(z.maxLength(1024)),
-    shadow: z.nullable(z.strictObject({ doorbells: count, eventIndexes: count })),
-  });
-
-  const savedFeatures = z.strictObject({
-    values: pairs,
-    coalescingDisabled: z.array(u1).check(z.maxLength(2048)),
-    thresholds: pairs,
-    timestamp: integer(0, 0xffff_ffff_ffff),
-    timestampOrigin: u1,
-    hostBehavior: z.string().check(z.regex(/^([0-9a-f]{2}){512}$/)),
-    errorRecovery: pairs,
-  });
-
-  const savedEvents = z.strictObject({
-    requests: z.array(u16).check(z.maxLength(8)),
-    waiting: z.array(z.strictObject({ type: u32, info: u32, logPage: u32 })).check(z.maxLength(256)),
-    silent: z.array(u32).check(z.maxLength(256)),
-    reported: z.array(z.tuple([u32, z.array(u32).check(z.maxLength(256))])).check(z.maxLength(256)),
-  });
-
-  const savedLogs = z.strictObject({
-    errors: z.array(z.string().check(z.regex(/^([0-9a-f]{2}){64}$/))).check(z.maxLength(64)),
-    errorCount: count,
-    changed: z.array(u32).check(z.maxLength(4096)),
-    poweredMs: amount,
-  });
-
-  const savedNvm = z.strictObject({
-    counters: z.array(amount).check(z.length(5)),
-    fused: z.strictObject({ on: integer(-1, 0xffff), status: u32, at: count, blocks: u32 }),
-    reservations: z
-      .array(
-        z.strictObject({
-          nsid: u32,
-          generation: u32,
-          key: z.nullable(z.string().check(z.regex(/^[0-9a-f]{1,16}$/))),
-          type: integer(0, 6),
-        }),
-      )
-      .check(z.maxLength(128)),
-    placement: z
-      .array(z.strictObject({ nsid: u32, available: z.array(amount).check(z.maxLength(128)) }))
-      .check(z.maxLength(128)),
-  });
-
-  const savedNamespaces = z
-    .array(
-      z.strictObject({
-        nsid: u32,
-        /** Zones that are open, which the medium has as closed. */
-        open: pairs,
-        /** Blocks that Write Uncorrectable has spoiled, 32 to an entry. */
-        uncorrectable: z.array(z.tuple([count, u32])).check(z.maxLength(1 << 20)),
-      }),
-    )
-    .check(z.maxLength(128));
-
   return z.strictObject({
-    /** What both ends must have alike: see {@link EmulatedNvme}. */
+    /** Options that both ends must have alike, as text. */
     shape: z.string().check(z.maxLength(4096)),
-    registers: savedRegisters,
-    queues: savedQueues,
-    features: savedFeatures,
-    events: savedEvents,
-    logs: savedLogs,
-    nvm: savedNvm,
-    namespaces: savedNamespaces,
-    services: savedServices(),
-    delayed: z
-      .array(z.strictObject({ sqid: u16, sqe: z.array(u32).check(z.length(16)), dueInMs: amount }))
-      .check(z.maxLength(1 << 16)),
+    registers: registersState(),
+    queues: queuesState(),
+    features: featuresState(),
+    events: asyncEventsState(),
+    logs: logPagesState(),
+    nvm: nvmState(),
+    namespaces: z.array(namespaceState()).check(z.maxLength(128)),
+    services: servicesState(),
+    delayed: z.array(delayed).check(z.maxLength(1 << 16)),
     cmb: spans,
     msix: spans,
     /** Null where it is in a file, which both ends reach. */
@@ -147,14 +48,8 @@ const schema = lazily(() => {
   });
 });
 
-export type SavedState = z.output<ReturnType<typeof schema>>;
-export type SavedRegisters = SavedState["registers"];
-export type SavedQueues = SavedState["queues"];
-export type SavedFeatures = SavedState["features"];
-export type SavedEvents = SavedState["events"];
-export type SavedLogs = SavedState["logs"];
-export type SavedNvm = SavedState["nvm"];
-export type SavedNamespaces = SavedState["namespaces"];
+/** The state of a controller, without the bytes of its CMB, MSI-X table and medium. */
+export type MigrationState = z.output<ReturnType<typeof schema>>;
 
 /** Places of data, in ascending order, and the data. */
 export interface SparseData {
@@ -180,7 +75,7 @@ export function sparse(sizeBytes: number, read: (at: number, target: Uint8Array)
 }
 
 /** Text, then data. @throws ArgumentError where it is too much */
-export function encodeState(state: SavedState, data: readonly SparseData[]): Uint8Array {
+export function encodeState(state: MigrationState, data: readonly SparseData[]): Uint8Array {
   const text = Buffer.from(JSON.stringify(state));
   if (text.length > MAX_TEXT_BYTES) throw new ArgumentError(`a state of ${text.length} bytes is too long`);
   const prefix = Buffer.alloc(PREFIX_BYTES);
@@ -190,7 +85,10 @@ export function encodeState(state: SavedState, data: readonly SparseData[]): Uin
 }
 
 /** A state, and the data that belongs to its spans, in order: CMB, MSI-X, medium. @throws ArgumentError */
-export function decodeState(bytes: Uint8Array): { readonly state: SavedState; readonly data: Uint8Array } {
+export function decodeState(bytes: Uint8Array): {
+  readonly state: MigrationState;
+  readonly data: Uint8Array;
+} {
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const textBytes = whole.length < PREFIX_BYTES ? -1 : whole.readUInt32LE(MAGIC.length);
   const isOurs = whole.toString("latin1", 0, MAGIC.length) === MAGIC && textBytes <= MAX_TEXT_BYTES;

@@ -12,7 +12,7 @@ import {
   decodeState,
   encodeState,
   MAX_TEXT_BYTES,
-  type SavedState,
+  type MigrationState,
   type SparseData,
   sparse,
   spread,
@@ -48,8 +48,8 @@ export interface MovedController {
   /** What both ends must have alike. */
   readonly shape: string;
   /** Commands that wait for their time. */
-  saveDelayed(): SavedState["delayed"];
-  loadDelayed(delayed: SavedState["delayed"]): void;
+  saveDelayed(): MigrationState["delayed"];
+  loadDelayed(delayed: MigrationState["delayed"]): void;
   stop(): void;
   start(): void;
   /** Everything was replaced, namespaces as well. */
@@ -204,7 +204,7 @@ export class NvmeMigration implements DeviceMigration {
 }
 
 /** @throws ArgumentError where a controller can't be in that state */
-function checkRegisters({ registers, queues }: SavedState): void {
+function checkRegisters({ registers, queues }: MigrationState): void {
   const { cc, csts } = registers;
   const { RDY, CFS, SHST_MASK, NSSRO } = ControllerStatus;
   const isReady = (csts & RDY) !== 0;

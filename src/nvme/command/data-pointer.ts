@@ -1,8 +1,10 @@
 /** How a command names its data and metadata: checks them, and writes DPTR, MPTR and PSDT of its entry. */
+
 import { checkInteger, checkRange } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
+import { DPTR, MPTR } from "../spec/queue-entries.js";
 import type { NvmeCommand } from "./command.js";
 import {
   assertCommandData,
@@ -251,6 +253,4 @@ export function writeDataPointers(
 }
 
 /** Word offsets in a submission queue entry. */
-const MPTR = 4;
-const DPTR = 6;
 const TWO_32 = 2 ** 32;

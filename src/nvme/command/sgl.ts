@@ -2,6 +2,7 @@
  * Scatter Gather Lists (NVMe Base 2.x, section "Scatter Gather List"): how a command names data of any alignment in any
  * number of pieces. Lists stand in the same memory of a command's slot as its PRP list would.
  */
+import { Psdt } from "../spec/queue-entries.js";
 import type { Segment } from "./data-ranges.js";
 import type { PrpList } from "./prp.js";
 
@@ -12,8 +13,8 @@ const DESCRIPTOR_WORDS = 4;
 export const SglDescriptorType = { dataBlock: 0, bitBucket: 1, segment: 2, lastSegment: 3 } as const;
 
 /** PRP or SGL for Data Transfer, bits 15:14 of CDW0: MPTR is an address, or it names a descriptor. */
-export const PSDT_SGL = 1 << 14;
-export const PSDT_SGL_METADATA = 2 << 14;
+export const PSDT_SGL = Psdt.sgl << Psdt.SHIFT;
+export const PSDT_SGL_METADATA = Psdt.sglMetadata << Psdt.SHIFT;
 
 /** Identify Controller, SGLS: bits 1:0 are the support, ... */
 export const SGLS_SUPPORT_MASK = 3;

@@ -1,8 +1,9 @@
 import { acquire, weaklyOrdered } from "../../sys/mmio.js";
+import { CQE_WORDS } from "../spec/queue-entries.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 
-/** 32-bit words per completion queue entry (16 bytes). */
-export const CQE_WORDS = 4;
+export { CQE_WORDS };
+
 // Own constants, which V8 makes part of the code: what is imported or exported it looks up at each use.
 const CQE_SHIFT = 2;
 /** Of an entry: queues have 65,536 at most. Masks with it change nothing; they tell V8 that no index overflows. */

@@ -1,3 +1,5 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import { enduranceGroupLog, SelfTestResult } from "../../../nvme/spec/log-pages.js";
 import {
   AdminOpcode,
@@ -18,21 +20,35 @@ import type { NvmeEmulatorConfig } from "../options.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
-import { type AnaStateName, AsymmetricAccess } from "./asymmetric-access.js";
+import { type AnaStateName, AsymmetricAccess, accessState } from "./asymmetric-access.js";
 import type { BackgroundWork } from "./background-work.js";
 import type { Features } from "./features.js";
-import { Firmware } from "./firmware.js";
-import { HostMemoryCache, type HostMemoryUse } from "./host-memory-cache.js";
+import { Firmware, firmwareState } from "./firmware.js";
+import { HostMemoryCache, type HostMemoryUse, hostMemoryState } from "./host-memory-cache.js";
 import { ENDURANCE_GROUP } from "./identify.js";
-import { LockdownCommands } from "./lockdown.js";
+import { IoCounter } from "./io-context.js";
+import { LockdownCommands, lockdownState } from "./lockdown.js";
 import type { LogPages } from "./log-pages.js";
 import type { NamespaceChange } from "./namespace.js";
-import { IoCounter, type NvmCommands } from "./nvm.js";
-import { Sanitize } from "./sanitize.js";
-import type { SavedServices } from "./saved-services.js";
+import type { NvmCommands } from "./nvm.js";
+import { Sanitize, sanitizeState } from "./sanitize.js";
 import { SecurityCommands } from "./security.js";
-import { SelfTest } from "./self-test.js";
-import { Telemetry, type TelemetryAreas } from "./telemetry.js";
+import { SelfTest, selfTestState } from "./self-test.js";
+import { Telemetry, type TelemetryAreas, telemetryState } from "./telemetry.js";
+
+/** The part of a migration state that holds what goes on in the background, and what admin commands have set that isn't a feature. */
+export const servicesState = lazily(() =>
+  z.strictObject({
+    selfTest: selfTestState(),
+    sanitize: sanitizeState(),
+    firmware: firmwareState(),
+    telemetry: telemetryState(),
+    hostMemory: hostMemoryState(),
+    access: accessState(),
+    lockdown: lockdownState(),
+  }),
+);
+export type ServicesState = z.output<ReturnType<typeof servicesState>>;
 
 /** Asynchronous Event Configuration: which notices the host wants. */
 const Notice = { firmwareActivation: 1 << 9, telemetry: 1 << 10, access: 1 << 11 } as const;
@@ -260,7 +276,7 @@ export class AdminServices {
     for (const work of this.background) work.stop();
   }
 
-  save(): SavedServices {
+  save(): ServicesState {
     return {
       selfTest: this.selfTest.save(),
       sanitize: this.sanitize.save(),
@@ -273,7 +289,7 @@ export class AdminServices {
   }
 
   /** Puts it as it was saved; it goes on with resume(). */
-  load(saved: SavedServices): void {
+  load(saved: ServicesState): void {
     const { selfTest, sanitize, firmware, telemetry, hostMemory, access, lockdown } = saved;
     this.access.load(access);
     this.lockdown.load(lockdown);

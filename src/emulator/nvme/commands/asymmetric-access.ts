@@ -1,9 +1,21 @@
+import * as z from "zod/mini";
 import { ConfigError } from "../../../core/errors.js";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 import { AnaState, anaGroup, anaHeader } from "../../../nvme/spec/log-pages.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Inventory } from "../medium/inventory.js";
-import type { SavedAccess } from "./saved-services.js";
+import { count } from "../medium/state-schema.js";
+
+/** The part of a migration state that holds the state of each ANA group (a value of AnaState) and the change that set it. */
+export const accessState = lazily(() =>
+  z.strictObject({
+    groups: z.array(z.tuple([integer(1, 0xf), count()])).check(z.maxLength(MAX_ANA_GROUPS)),
+    changeCount: count(),
+  }),
+);
+export type AccessState = z.output<ReturnType<typeof accessState>>;
 
 export type AnaStateName = keyof typeof AnaState;
 
@@ -97,14 +109,14 @@ export class AsymmetricAccess {
     return Buffer.concat([header, ...parts]);
   }
 
-  save(): SavedAccess {
+  save(): AccessState {
     return {
       groups: this.states.map((state, i) => [state, this.changeCounts[i] ?? 0]),
       changeCount: this.changeCount,
     };
   }
 
-  load({ groups, changeCount }: SavedAccess): void {
+  load({ groups, changeCount }: AccessState): void {
     this.states = this.states.map((_, i) => groups[i]?.[0] ?? AnaState.optimized);
     this.changeCounts = this.changeCounts.map((_, i) => groups[i]?.[1] ?? 0);
     this.changeCount = changeCount;

@@ -1,10 +1,27 @@
+import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 import { FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
 import type { KeptState, KeptStore } from "../medium/persistent-state.js";
-import type { SavedFeatures } from "../migration-state.js";
+import { pairs, u1 } from "../medium/state-schema.js";
+
+/** The part of a migration state that holds the features. */
+export const featuresState = lazily(() =>
+  z.strictObject({
+    values: pairs(),
+    coalescingDisabled: z.array(u1()).check(z.maxLength(2048)),
+    thresholds: pairs(),
+    timestamp: integer(0, 0xffff_ffff_ffff),
+    timestampOrigin: u1(),
+    hostBehavior: z.string().check(z.regex(/^([0-9a-f]{2}){512}$/)),
+    errorRecovery: pairs(),
+  }),
+);
+export type FeaturesState = z.output<ReturnType<typeof featuresState>>;
 
 /** Kelvin: what the thermometer shows, and where WCTEMP and CCTEMP stand. */
 export const TEMPERATURE = 308;
@@ -280,7 +297,7 @@ export class Features {
     return NvmeStatus.success;
   }
 
-  save(): SavedFeatures {
+  save(): FeaturesState {
     return {
       values: [...this.values],
       coalescingDisabled: [...this.coalescingDisabled],
@@ -293,7 +310,7 @@ export class Features {
   }
 
   /** @throws ArgumentError where there can be no such features */
-  check({ values, coalescingDisabled, thresholds }: SavedFeatures): void {
+  check({ values, coalescingDisabled, thresholds }: FeaturesState): void {
     const right =
       values.every(([id]) => known.has(id)) &&
       thresholds.every(([select]) => isThreshold(select)) &&
@@ -302,7 +319,7 @@ export class Features {
   }
 
   /** Puts them as they were saved; the keep alive timer starts with resume(). @param saved that check() took */
-  load(saved: SavedFeatures): void {
+  load(saved: FeaturesState): void {
     this.reset();
     for (const [id, value] of saved.values) this.values.set(id, value);
     this.coalescingDisabled.set(saved.coalescingDisabled);

@@ -1,3 +1,6 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 import { firmwareSlotLog } from "../../../nvme/spec/log-pages.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
@@ -9,7 +12,18 @@ import {
   readFirmware,
 } from "../medium/firmware-image.js";
 import { FIRMWARE_SLOTS, type KeptStore } from "../medium/persistent-state.js";
-import type { SavedFirmware } from "./saved-services.js";
+
+/** The part of a migration state that holds firmware that was downloaded and not committed. */
+export const firmwareState = lazily(() =>
+  z.strictObject({
+    /** Downloaded and not committed: where, and base64. */
+    pieces: z
+      .array(z.tuple([integer(0, MAX_FIRMWARE_BYTES), z.base64().check(z.maxLength(MAX_FIRMWARE_BYTES * 2))]))
+      .check(z.maxLength(1024)),
+    overlap: integer(0, 1),
+  }),
+);
+export type FirmwareState = z.output<ReturnType<typeof firmwareState>>;
 
 /** FRMW: the first slot can't be written; activation without reset; overlapping updates are noticed. */
 export const FIRMWARE_UPDATES = 1 | (FIRMWARE_SLOTS << 1) | (1 << 4) | (1 << 5);
@@ -156,14 +170,14 @@ export class Firmware {
     inventory.keep({ firmware: { slots, active: next, next: 0 } });
   }
 
-  save(): SavedFirmware {
+  save(): FirmwareState {
     return {
       pieces: this.pieces.map(({ at, bytes }) => [at, Buffer.from(bytes).toString("base64")]),
       overlap: this.overlap,
     };
   }
 
-  load({ pieces, overlap }: SavedFirmware): void {
+  load({ pieces, overlap }: FirmwareState): void {
     this.pieces = pieces.map(([at, text]) => ({ at, bytes: Buffer.from(text, "base64") }));
     this.overlap = overlap;
   }

@@ -1,3 +1,6 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 import { hostMemoryAttributes, hostMemoryDescriptor } from "../../../nvme/spec/features.js";
 import { FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
@@ -6,8 +9,30 @@ import type { Command } from "../host/command.js";
 import { type HostMemory, newSpan } from "../host/host-memory.js";
 import type { Transfer } from "../host/transfer.js";
 import type { Medium } from "../medium/medium.js";
+import { count } from "../medium/state-schema.js";
 import type { FeatureHandler } from "./features.js";
-import type { SavedHostMemory } from "./saved-services.js";
+
+/** The most memory that a host can lend. */
+const MOST_HOST_MEMORY_BYTES = 2 ** 32;
+
+/** The part of a migration state that holds the memory that the host has lent, in bytes. */
+export const hostMemoryState = lazily(() =>
+  z.nullable(
+    z
+      .strictObject({
+        listAddress: count(),
+        segments: z
+          .array(z.tuple([count(), integer(4096, MOST_HOST_MEMORY_BYTES).check(z.multipleOf(4096))]))
+          .check(z.minLength(1), z.maxLength(1024)),
+      })
+      .check(
+        z.refine(
+          ({ segments }) => segments.reduce((sum, [, bytes]) => sum + bytes, 0) <= MOST_HOST_MEMORY_BYTES,
+        ),
+      ),
+  ),
+);
+export type HostMemoryState = z.output<ReturnType<typeof hostMemoryState>>;
 
 /** Units of HMPRE, HMMIN and HMMINDS; what one line of the cache holds. */
 const LINE_BYTES = 4096;
@@ -185,14 +210,14 @@ export class HostMemoryCache implements Medium, FeatureHandler {
     this.takeBack();
   }
 
-  save(): SavedHostMemory {
+  save(): HostMemoryState {
     if (this.given === undefined) return null;
     const { listAddress, segments } = this.given;
     return { listAddress, segments: segments.map(([iova, sizeBytes]) => [iova, sizeBytes]) };
   }
 
   /** The memory of the host is the same; what is in it is not known here. */
-  load(saved: SavedHostMemory): void {
+  load(saved: HostMemoryState): void {
     this.takeBack();
     this.last = undefined;
     if (saved !== null) this.give(saved, false);

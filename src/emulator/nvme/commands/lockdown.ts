@@ -1,8 +1,14 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import { lockdownLog } from "../../../nvme/spec/log-pages.js";
 import { AdminOpcode, FeatureId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
-import type { SavedLockdown } from "./saved-services.js";
+import { u16 } from "../medium/state-schema.js";
+
+/** The part of a migration state that holds what is locked: scope and identifier. */
+export const lockdownState = lazily(() => z.array(z.tuple([u16(), u16()])).check(z.maxLength(512)));
+export type LockdownState = z.output<ReturnType<typeof lockdownState>>;
 
 /** SCP, CDW10 bits 3:0. */
 const Scope = { opcode: 0, feature: 2 } as const;
@@ -81,13 +87,13 @@ export class LockdownCommands {
     return lockdownLog.encode({ attributes: scope | (contents << 4), length: listed.length, identifiers });
   }
 
-  save(): SavedLockdown {
+  save(): LockdownState {
     return [...this.locked].flatMap(([scope, ids]) =>
       [...ids].map((identifier): [number, number] => [scope, identifier]),
     );
   }
 
-  load(saved: SavedLockdown): void {
+  load(saved: LockdownState): void {
     this.locked.clear();
     for (const [scope, identifier] of saved) {
       if (lockable[scope]?.includes(identifier) === true) this.of(scope).add(identifier);

@@ -1,3 +1,5 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import {
   CommandEffects,
   CriticalWarning,
@@ -10,11 +12,22 @@ import { AdminOpcode, CommandSet, IoOpcode, LogPageId } from "../../../nvme/spec
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
-import type { SavedLogs } from "../migration-state.js";
+import { amount, count, u32 } from "../medium/state-schema.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import { type Features, TEMPERATURE } from "./features.js";
 import { ERROR_LOG_ENTRIES } from "./identify.js";
-import { IoCounter } from "./nvm.js";
+import { IoCounter } from "./io-context.js";
+
+/** The part of a migration state that holds the log pages. */
+export const logPagesState = lazily(() =>
+  z.strictObject({
+    errors: z.array(z.string().check(z.regex(/^([0-9a-f]{2}){64}$/))).check(z.maxLength(64)),
+    errorCount: count(),
+    changed: z.array(u32()).check(z.maxLength(4096)),
+    poweredMs: amount(),
+  }),
+);
+export type LogPagesState = z.output<ReturnType<typeof logPagesState>>;
 
 /** SMART counts in thousands of 512 bytes. */
 const DATA_UNIT_BYTES = 512_000;
@@ -120,7 +133,7 @@ export class LogPages {
     this.errors.length = Math.min(this.errors.length, ERROR_LOG_ENTRIES);
   }
 
-  save(): SavedLogs {
+  save(): LogPagesState {
     return {
       errors: this.errors.map((entry) => Buffer.from(errorLogEntry.encode(entry)).toString("hex")),
       errorCount: this.errorCount,
@@ -129,7 +142,7 @@ export class LogPages {
     };
   }
 
-  load({ errors, errorCount, changed, poweredMs }: SavedLogs): void {
+  load({ errors, errorCount, changed, poweredMs }: LogPagesState): void {
     this.errors.splice(0);
     this.errors.push(...errors.map((hex) => errorLogEntry.decode(Buffer.from(hex, "hex"))));
     this.errorCount = errorCount;

@@ -1,3 +1,6 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 import {
   BROADCAST_NSID,
   CommandSet,
@@ -9,16 +12,25 @@ import {
   IoOpcode,
 } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
-import type { Command } from "../host/command.js";
-import type { Transfer } from "../host/transfer.js";
-import type { Medium } from "../medium/medium.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
 import type { ProtectionArguments } from "../medium/protection.js";
+import { amount, count, u32 } from "../medium/state-schema.js";
 import type { ZoneGrant } from "../medium/zones.js";
-import type { SavedNvm } from "../migration-state.js";
-import { PlacementCommands } from "./placement.js";
-import { ReservationCommands } from "./reservations.js";
+import { type IoContext, IoCounter } from "./io-context.js";
+import { PlacementCommands, placementState } from "./placement.js";
+import { ReservationCommands, reservationsState } from "./reservations.js";
 import { ZoneCommands } from "./zone.js";
+
+/** The part of a migration state that holds what the I/O commands remember. */
+export const nvmState = lazily(() =>
+  z.strictObject({
+    counters: z.array(amount()).check(z.length(5)),
+    fused: z.strictObject({ on: integer(-1, 0xffff), status: u32(), at: count(), blocks: u32() }),
+    reservations: reservationsState(),
+    placement: placementState(),
+  }),
+);
+export type NvmState = z.output<ReturnType<typeof nvmState>>;
 
 /** Dataset Management: ranges of one command, and bytes of each. */
 const DSM_RANGE_BYTES = 16;
@@ -28,33 +40,6 @@ const COPY_RANGE_BYTES = 32;
 
 /** What Copy takes at most (MSRC zero-based, MSSRL, MCL). */
 export const copyLimits = { ranges: 128, blocksPerRange: 2048, blocks: 65_536 } as const;
-
-/** Counters for the SMART log: doubles, so that counting allocates nothing. */
-export const IoCounter = {
-  readCommands: 0,
-  writeCommands: 1,
-  bytesRead: 2,
-  bytesWritten: 3,
-  mediaErrors: 4,
-} as const;
-
-/** What the commands need of their controller. */
-export interface IoContext {
-  readonly command: Command;
-  readonly transfer: Transfer;
-  readonly medium: Medium;
-  /** Attached namespaces by id. */
-  readonly attached: readonly (EmulatedNamespace | undefined)[];
-  /** Why namespaces that are attached are left out there: by id, and FFFFFFFFh for commands to all. */
-  readonly refusals: ReadonlyMap<number, number>;
-  /** MDTS in bytes. */
-  readonly maxTransferBytes: number;
-  /** CC.CSS enables all command sets: only then are there zone commands. */
-  readonly allCommandSets: boolean;
-  readonly controllerId: number;
-  /** Reclaim unit handles of each namespace (FDP); 0 for none. */
-  readonly placements: number;
-}
 
 /** FUSE, bits 9:8 of CDW0. */
 const FUSE_MASK = 3 << 8;
@@ -105,7 +90,7 @@ export class NvmCommands {
     this.fusedOn = -1;
   }
 
-  save(): SavedNvm {
+  save(): NvmState {
     return {
       counters: [...this.counters],
       fused: { on: this.fusedOn, status: this.fusedStatus, at: this.fusedAt, blocks: this.fusedBlocks },
@@ -115,12 +100,12 @@ export class NvmCommands {
   }
 
   /** @throws ArgumentError where that can't be */
-  checkSaved({ placement }: SavedNvm): void {
+  checkSaved({ placement }: NvmState): void {
     this.placement.check(placement);
   }
 
   /** @param saved that checkSaved() took */
-  loadSaved({ counters, fused, reservations, placement }: SavedNvm): void {
+  loadSaved({ counters, fused, reservations, placement }: NvmState): void {
     this.counters.set(counters);
     this.fusedOn = fused.on;
     this.fusedStatus = fused.status;

@@ -1,10 +1,20 @@
+import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
+import { lazily } from "../../../core/lazy.js";
 import { IoOpcode } from "../../../nvme/spec/opcodes.js";
 import { reclaimUnitHandle, reclaimUnitHeader } from "../../../nvme/spec/placement.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
-import type { SavedNvm } from "../migration-state.js";
-import type { IoContext } from "./nvm.js";
+import { amount, u32 } from "../medium/state-schema.js";
+import type { IoContext } from "./io-context.js";
+
+/** The part of a migration state that holds what still fits into reclaim units, by namespace. */
+export const placementState = lazily(() =>
+  z
+    .array(z.strictObject({ nsid: u32(), available: z.array(amount()).check(z.maxLength(128)) }))
+    .check(z.maxLength(128)),
+);
+export type PlacementState = z.output<ReturnType<typeof placementState>>;
 
 /** Bytes of a reclaim unit. */
 export const RECLAIM_UNIT_BYTES = 16 << 20;
@@ -24,18 +34,18 @@ export class PlacementCommands {
     private readonly handles: number,
   ) {}
 
-  save(): SavedNvm["placement"] {
+  save(): PlacementState {
     return [...this.available].map(([nsid, available]) => ({ nsid, available: [...available] }));
   }
 
   /** @throws ArgumentError */
-  check(saved: SavedNvm["placement"]): void {
+  check(saved: PlacementState): void {
     if (saved.some(({ available }) => available.length !== this.handles)) {
       throw new ArgumentError("a state with placements that there aren't");
     }
   }
 
-  load(saved: SavedNvm["placement"]): void {
+  load(saved: PlacementState): void {
     this.available.clear();
     for (const { nsid, available } of saved) this.available.set(nsid, Float64Array.from(available));
   }

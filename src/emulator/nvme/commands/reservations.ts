@@ -1,9 +1,27 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 import { IoOpcode } from "../../../nvme/spec/opcodes.js";
 import { extendedRegistrant, registrant, reservationHeader } from "../../../nvme/spec/reservations.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
-import type { SavedNvm } from "../migration-state.js";
-import type { IoContext } from "./nvm.js";
+import { u32 } from "../medium/state-schema.js";
+import type { IoContext } from "./io-context.js";
+
+/** The part of a migration state that holds reservations, by namespace. */
+export const reservationsState = lazily(() =>
+  z
+    .array(
+      z.strictObject({
+        nsid: u32(),
+        generation: u32(),
+        key: z.nullable(z.string().check(z.regex(/^[0-9a-f]{1,16}$/))),
+        type: integer(0, 6),
+      }),
+    )
+    .check(z.maxLength(128)),
+);
+export type ReservationsState = z.output<ReturnType<typeof reservationsState>>;
 
 /** RESCAP: all six types; nothing survives a power loss. */
 export const RESERVATION_CAPABILITIES = 0x7e;
@@ -32,7 +50,7 @@ export class ReservationCommands {
     private readonly controllerId: number,
   ) {}
 
-  save(): SavedNvm["reservations"] {
+  save(): ReservationsState {
     return [...this.states].map(([nsid, { generation, key, type }]) => ({
       nsid,
       generation,
@@ -41,7 +59,7 @@ export class ReservationCommands {
     }));
   }
 
-  load(saved: SavedNvm["reservations"]): void {
+  load(saved: ReservationsState): void {
     this.states.clear();
     for (const { nsid, generation, key, type } of saved) {
       this.states.set(nsid, { generation, key: key === null ? undefined : BigInt(`0x${key}`), type });

@@ -1,12 +1,20 @@
 import { randomFillSync } from "node:crypto";
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import { SanitizeStatus, sanitizeLog } from "../../../nvme/spec/log-pages.js";
 import { AdminOpcode, AsyncEventInfo, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
+import { fraction } from "../medium/state-schema.js";
 import { BackgroundWork } from "./background-work.js";
-import type { SavedSanitize } from "./saved-services.js";
+
+/** The part of a migration state that holds the progress of a sanitize operation. */
+export const sanitizeState = lazily(() =>
+  z.strictObject({ done: fraction(), fails: z.boolean(), isErased: z.boolean() }),
+);
+export type SanitizeState = z.output<ReturnType<typeof sanitizeState>>;
 
 /** SANICAP: cryptographic and block erase, overwrite; nothing but the operation itself modifies the medium. */
 export const SANITIZE_CAPABILITIES = 0b111 | (1 << 30);
@@ -166,12 +174,12 @@ export class Sanitize {
     }
   }
 
-  save(): SavedSanitize {
+  save(): SanitizeState {
     return { done: this.work.done, fails: this.fails, isErased: this.isErased };
   }
 
   /** After the medium was loaded. */
-  load({ done, fails, isErased }: SavedSanitize): void {
+  load({ done, fails, isErased }: SanitizeState): void {
     this.mediumLoaded(done);
     this.fails = fails;
     this.erasedAt = isErased ? this.context.changes() : -1;

@@ -1,3 +1,6 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 import {
   SelfTestCode,
   type SelfTestEntry,
@@ -12,8 +15,14 @@ import { type Inventory, MAX_NAMESPACES } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
 import { SELF_TEST_RESULTS } from "../medium/persistent-state.js";
+import { fraction, u32 } from "../medium/state-schema.js";
 import { BackgroundWork } from "./background-work.js";
-import type { SavedSelfTest } from "./saved-services.js";
+
+/** The part of a migration state that holds a self-test in progress. */
+export const selfTestState = lazily(() =>
+  z.nullable(z.strictObject({ code: integer(1, 2), nsid: u32(), fails: z.boolean(), done: fraction() })),
+);
+export type SelfTestState = z.output<ReturnType<typeof selfTestState>>;
 
 /** What a test looks at, in the segments that the log numbers. */
 const Segment = { record: 1, medium: 2, defects: 3 } as const;
@@ -112,12 +121,12 @@ export class SelfTest {
     if (this.run?.code === SelfTestCode.short) this.abort(SelfTestResult.abortedByReset);
   }
 
-  save(): SavedSelfTest {
+  save(): SelfTestState {
     const { run } = this;
     return run === undefined ? null : { ...run, done: this.work.due };
   }
 
-  load(saved: SavedSelfTest): void {
+  load(saved: SelfTestState): void {
     this.work.stop();
     this.run = undefined;
     if (saved === null) return;

@@ -1,10 +1,32 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import { TELEMETRY_BLOCK_BYTES, telemetryHeader } from "../../../nvme/spec/log-pages.js";
 import { LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { KeptStore } from "../medium/persistent-state.js";
+import { u16 } from "../medium/state-schema.js";
 import type { LogProvider } from "./log-pages.js";
-import type { SavedTelemetry } from "./saved-services.js";
+
+const captureState = lazily(() =>
+  z.nullable(
+    z.strictObject({
+      reason: z.string().check(z.maxLength(1024)),
+      data: z.base64().check(z.maxLength(1 << 18)),
+      ends: z.tuple([u16(), u16(), u16()]),
+    }),
+  ),
+);
+
+/** The part of a migration state that holds the telemetry logs. */
+export const telemetryState = lazily(() =>
+  z.strictObject({
+    host: captureState(),
+    controller: captureState(),
+    isAvailable: z.boolean(),
+  }),
+);
+export type TelemetryState = z.output<ReturnType<typeof telemetryState>>;
 
 /** LSP: capture now. */
 const CREATE = 1;
@@ -74,8 +96,8 @@ export class Telemetry {
     this.context.captured();
   }
 
-  save(): SavedTelemetry {
-    const text = (capture: Capture | undefined): SavedTelemetry["host"] =>
+  save(): TelemetryState {
+    const text = (capture: Capture | undefined): TelemetryState["host"] =>
       capture === undefined
         ? null
         : {
@@ -90,8 +112,8 @@ export class Telemetry {
     };
   }
 
-  load({ host, controller, isAvailable }: SavedTelemetry): void {
-    const capture = (saved: SavedTelemetry["host"]): Capture | undefined =>
+  load({ host, controller, isAvailable }: TelemetryState): void {
+    const capture = (saved: TelemetryState["host"]): Capture | undefined =>
       saved === null ? undefined : { ...saved, data: Buffer.from(saved.data, "base64") };
     this.hostCapture = capture(host);
     this.controllerCapture = capture(controller);

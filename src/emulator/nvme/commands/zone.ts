@@ -10,7 +10,7 @@ import {
 } from "../../../nvme/spec/zoned.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
 import type { ZoneSet } from "../medium/zones.js";
-import type { IoContext } from "./nvm.js";
+import type { IoContext } from "./io-context.js";
 
 const SELECT_ALL = 1 << 8;
 const PARTIAL_REPORT = 1 << 16;

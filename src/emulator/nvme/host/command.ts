@@ -1,4 +1,4 @@
-import { SQE_WORDS } from "../../../nvme/queues/submission-queue.js";
+import { SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { Scatter } from "./scatter.js";
 import { MAX_SGL_DESCRIPTORS } from "./sgl-walk.js";
 

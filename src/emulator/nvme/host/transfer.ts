@@ -1,3 +1,4 @@
+import { DPTR as DPTR_WORD, MPTR as MPTR_WORD, Psdt } from "../../../nvme/spec/queue-entries.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "./command.js";
 import { type HostMemory, newSpan } from "./host-memory.js";
@@ -6,14 +7,13 @@ import type { Scatter } from "./scatter.js";
 import { SglWalker } from "./sgl-walk.js";
 
 const TWO_32 = 2 ** 32;
-/** PRP or SGL for data transfer (PSDT): SGLs with the metadata in one piece, or with an SGL of its own. */
-const PSDT_PRP = 0;
-const PSDT_SGL = 1;
-const PSDT_SGL_METADATA = 2;
-const PSDT_MASK = 3 << 14;
-/** Words of an entry where DPTR and MPTR start. */
-const DPTR = 6;
-const MPTR = 4;
+// Constants of this file's own, which V8 makes part of the code: imported ones it looks up at each use.
+const PSDT_PRP = Psdt.prp;
+const PSDT_SGL = Psdt.sgl;
+const PSDT_SGL_METADATA = Psdt.sglMetadata;
+const PSDT_MASK = Psdt.MASK;
+const DPTR = DPTR_WORD;
+const MPTR = MPTR_WORD;
 
 /** Where PRP lists and SGL segments were. */
 interface Lists {

@@ -1,11 +1,25 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import { CommandSet } from "../../../nvme/spec/opcodes.js";
-import type { SavedNamespaces } from "../migration-state.js";
 import { BlockSet } from "./block-set.js";
 import type { Layout } from "./layout.js";
 import { type EmulatedLbaFormat, lbaFormats } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
 import { Protection } from "./protection.js";
+import { count, pairs, u32 } from "./state-schema.js";
 import { ZoneSet } from "./zones.js";
+
+/** The part of a migration state that holds what of a namespace is not on the medium. */
+export const namespaceState = lazily(() =>
+  z.strictObject({
+    nsid: u32(),
+    /** Zones that are open, which the medium has as closed. */
+    open: pairs(),
+    /** Blocks that Write Uncorrectable has spoiled, 32 to an entry. */
+    uncorrectable: z.array(z.tuple([count(), u32()])).check(z.maxLength(1 << 20)),
+  }),
+);
+export type NamespaceState = z.output<ReturnType<typeof namespaceState>>;
 
 /** How a zoned namespace is cut, in bytes; blocks follow from its format. */
 export interface ZoneShape {
@@ -96,12 +110,12 @@ export class EmulatedNamespace {
   }
 
   /** What of it isn't on the medium. */
-  save(): SavedNamespaces[number] {
+  save(): NamespaceState {
     return { nsid: this.nsid, open: this.zones?.opened ?? [], uncorrectable: this.uncorrectable.save() };
   }
 
   /** Takes what can be; the rest is nobody's. */
-  load({ open, uncorrectable }: SavedNamespaces[number]): void {
+  load({ open, uncorrectable }: NamespaceState): void {
     for (const [zone, state] of open) this.zones?.reopen(zone, state);
     this.uncorrectable.load(uncorrectable);
   }

@@ -1,6 +1,18 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import type { AsyncEventType } from "../../../nvme/spec/opcodes.js";
+import { u16, u32 } from "../medium/state-schema.js";
 
-import type { SavedEvents } from "../migration-state.js";
+/** The part of a migration state that holds events and the requests for them. */
+export const asyncEventsState = lazily(() =>
+  z.strictObject({
+    requests: z.array(u16()).check(z.maxLength(8)),
+    waiting: z.array(z.strictObject({ type: u32(), info: u32(), logPage: u32() })).check(z.maxLength(256)),
+    silent: z.array(u32()).check(z.maxLength(256)),
+    reported: z.array(z.tuple([u32(), z.array(u32()).check(z.maxLength(256))])).check(z.maxLength(256)),
+  }),
+);
+export type AsyncEventsState = z.output<ReturnType<typeof asyncEventsState>>;
 
 /** Asynchronous Event Requests outstanding at most (AERL is zero-based). */
 export const MAX_EVENT_REQUESTS = 8;
@@ -31,7 +43,7 @@ export class AsyncEvents {
     this.reported.clear();
   }
 
-  save(): SavedEvents {
+  save(): AsyncEventsState {
     return {
       requests: [...this.requests],
       waiting: [...this.waiting],
@@ -40,7 +52,7 @@ export class AsyncEvents {
     };
   }
 
-  load({ requests, waiting, silent, reported }: SavedEvents): void {
+  load({ requests, waiting, silent, reported }: AsyncEventsState): void {
     this.reset();
     this.requests.push(...requests);
     this.waiting.push(...waiting);

@@ -1,13 +1,56 @@
+import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
-import { CQE_WORDS } from "../../../nvme/queues/completion-queue.js";
-import { SQE_WORDS } from "../../../nvme/queues/submission-queue.js";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
+import { CQE_WORDS, SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { QueueFlag } from "../../../nvme/spec/queues.js";
 import { ControllerConfig } from "../../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import { type HostMemory, newSpan } from "../host/host-memory.js";
-import type { SavedQueues } from "../migration-state.js";
+import { count, u1, u16, u32 } from "../medium/state-schema.js";
 import { EmulatedCq, EmulatedSq } from "./queues.js";
+
+/** The part of a migration state that holds the queues. */
+export const queuesState = lazily(() =>
+  z.strictObject({
+    cqs: z
+      .array(
+        z.strictObject({
+          id: u16(),
+          entries: integer(2, 65536),
+          iova: count().check(z.multipleOf(4096)),
+          interrupts: z.boolean(),
+          vector: u16(),
+          tail: u16(),
+          phase: u1(),
+          head: u16(),
+          badHead: integer(-1, 0xffff_ffff),
+          unsignalled: count(),
+          doorbell: u32(),
+          overflow: z.array(z.tuple([u32(), u32(), u32(), u32()])).check(z.maxLength(1 << 16)),
+        }),
+      )
+      .check(z.maxLength(1024)),
+    sqs: z
+      .array(
+        z.strictObject({
+          id: u16(),
+          entries: integer(2, 65536),
+          iova: count().check(z.multipleOf(4096)),
+          cq: u16(),
+          /** QPRIO. */
+          priority: integer(0, 3),
+          head: u16(),
+          badTail: integer(-1, 0xffff_ffff),
+          doorbell: u32(),
+        }),
+      )
+      .check(z.maxLength(1024)),
+    shadow: z.nullable(z.strictObject({ doorbells: count(), eventIndexes: count() })),
+  }),
+);
+export type QueuesState = z.output<ReturnType<typeof queuesState>>;
 
 const SQE_BYTES = SQE_WORDS * 4;
 const CQE_BYTES = CQE_WORDS * 4;
@@ -188,7 +231,7 @@ export class QueueSet {
     return NvmeStatus.success;
   }
 
-  save(): SavedQueues {
+  save(): QueuesState {
     return {
       cqs: this.cqs.flatMap((cq) => {
         if (cq === undefined) return [];
@@ -209,7 +252,7 @@ export class QueueSet {
   }
 
   /** @throws ArgumentError where there can be no such queues */
-  check({ cqs, sqs, shadow }: SavedQueues): void {
+  check({ cqs, sqs, shadow }: QueuesState): void {
     const { queuePairs, queueEntries, vectors } = this.limits;
     const most = (id: number): number => (id === 0 ? ADMIN_ENTRIES : queueEntries);
     const known = new Set(cqs.map(({ id }) => id));
@@ -233,7 +276,7 @@ export class QueueSet {
   }
 
   /** Puts queues as they were saved. They are found in memory at the next remap(). @param state that check() took */
-  load({ cqs, sqs, shadow }: SavedQueues): void {
+  load({ cqs, sqs, shadow }: QueuesState): void {
     const { doorbells } = this;
     this.clear();
     for (const saved of cqs) {

@@ -1,3 +1,5 @@
+import * as z from "zod/mini";
+import { lazily } from "../../../core/lazy.js";
 import {
   CmbControl,
   CmbSize,
@@ -8,7 +10,21 @@ import {
   NvmeRegister,
 } from "../../../nvme/spec/registers.js";
 import type { CmbRules } from "../host/cmb-rules.js";
-import type { SavedRegisters } from "../migration-state.js";
+import { u32 } from "../medium/state-schema.js";
+
+/** The part of a migration state that holds the registers. */
+export const registersState = lazily(() =>
+  z.strictObject({
+    intms: u32(),
+    cc: u32(),
+    csts: u32(),
+    aqa: u32(),
+    asq: z.tuple([u32(), u32()]),
+    acq: z.tuple([u32(), u32()]),
+    cmbmsc: z.tuple([u32(), u32()]),
+  }),
+);
+export type RegistersState = z.output<ReturnType<typeof registersState>>;
 
 /** VS of the specification this is written to: 2.0. */
 export const NVME_VERSION = 0x0002_0000;
@@ -119,7 +135,7 @@ export class Registers {
     };
   }
 
-  save(): SavedRegisters {
+  save(): RegistersState {
     const both = (offset: number): [number, number] => [this.get(offset), this.get(offset + 4)];
     return {
       intms: this.interruptMask,
@@ -133,7 +149,7 @@ export class Registers {
   }
 
   /** Puts them as they were saved; nothing is started by that. */
-  load({ intms, cc, csts, aqa, asq, acq, cmbmsc }: SavedRegisters): void {
+  load({ intms, cc, csts, aqa, asq, acq, cmbmsc }: RegistersState): void {
     const { words } = this;
     this.reset();
     this.mask(intms);

@@ -1,0 +1,32 @@
+/** What the I/O commands share: the controller's parts that they use, and the counters of the SMART log. */
+import type { Command } from "../host/command.js";
+import type { Transfer } from "../host/transfer.js";
+import type { Medium } from "../medium/medium.js";
+import type { EmulatedNamespace } from "../medium/namespace.js";
+
+/** Counters for the SMART log: doubles, so that counting allocates nothing. */
+export const IoCounter = {
+  readCommands: 0,
+  writeCommands: 1,
+  bytesRead: 2,
+  bytesWritten: 3,
+  mediaErrors: 4,
+} as const;
+
+/** What the commands need of their controller. */
+export interface IoContext {
+  readonly command: Command;
+  readonly transfer: Transfer;
+  readonly medium: Medium;
+  /** Attached namespaces by id. */
+  readonly attached: readonly (EmulatedNamespace | undefined)[];
+  /** Why namespaces that are attached are left out there: by id, and FFFFFFFFh for commands to all. */
+  readonly refusals: ReadonlyMap<number, number>;
+  /** MDTS in bytes. */
+  readonly maxTransferBytes: number;
+  /** CC.CSS enables all command sets: only then are there zone commands. */
+  readonly allCommandSets: boolean;
+  readonly controllerId: number;
+  /** Reclaim unit handles of each namespace (FDP); 0 for none. */
+  readonly placements: number;
+}

@@ -1,0 +1,34 @@
+/** Layout of submission and completion queue entries in 32-bit words: NVMe Base 2.x, "Submission Queue Entry". */
+
+/** 32-bit words of a submission queue entry (64 bytes). */
+export const SQE_WORDS = 16;
+/** 32-bit words of a completion queue entry (16 bytes). */
+export const CQE_WORDS = 4;
+
+/** First word of the metadata pointer (MPTR) of a submission queue entry. */
+export const MPTR = 4;
+/** First word of the data pointer (DPTR) of a submission queue entry. */
+export const DPTR = 6;
+
+/** PRP or SGL for Data Transfer (PSDT), a field of CDW0. */
+export const Psdt = {
+  /** First bit of the field. */
+  SHIFT: 14,
+  /** The field's bits, in place. */
+  MASK: 3 << 14,
+  /** Data by PRPs; MPTR is an address. */
+  prp: 0,
+  /** Data by an SGL; MPTR is an address. */
+  sgl: 1,
+  /** Data by an SGL; MPTR is the address of an SGL segment with one descriptor. */
+  sglMetadata: 2,
+} as const;
+
+/** Bits 1:0 of an opcode: which way the command's data goes. */
+export const DataDirection = {
+  MASK: 3,
+  none: 0,
+  hostToController: 1,
+  controllerToHost: 2,
+  bidirectional: 3,
+} as const;
