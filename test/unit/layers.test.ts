@@ -36,7 +36,13 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "emulator/edu": ["core", "vfio-user/server"],
   "emulator/nvme/medium": ["core", "sys", "nvme/spec"],
   "emulator/nvme/host": ["core", "sys", "vfio-user/server", "nvme/spec", "emulator/nvme/medium"],
-  "emulator/nvme/queues": ["core", "vfio-user/server", "nvme/spec", "emulator/nvme/host"],
+  "emulator/nvme/queues": [
+    "core",
+    "vfio-user/server",
+    "nvme/spec",
+    "emulator/nvme/medium",
+    "emulator/nvme/host",
+  ],
   "emulator/nvme/commands": ["core", "sys", "vfio-user/server", "nvme/spec", ...emulatedParts],
   "emulator/nvme": [
     "core",

@@ -16,7 +16,6 @@ import type { Transfer } from "../host/transfer.js";
 import type { FirmwareReset } from "../medium/firmware-image.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
-import type { NvmeEmulatorConfig } from "../options.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
@@ -56,9 +55,24 @@ const Notice = { firmwareActivation: 1 << 9, telemetry: 1 << 10, access: 1 << 11
 /** The endurance group's log counts in these. */
 const ENDURANCE_UNIT_BYTES = 1_000_000_000;
 
+/** Options of the controller that the services use. */
+export interface ServiceConfig {
+  readonly serial: string;
+  readonly queuePairs: number;
+  readonly queueEntries: number;
+  readonly maxTransferBytes: number;
+  readonly shortSelfTestMs: number;
+  readonly extendedSelfTestMs: number;
+  readonly sanitizeMs: number;
+  /** Host memory that the controller asks for; 0 for none. */
+  readonly hostMemoryBytes: number;
+  /** Groups of asymmetric namespace access; 0 for none. */
+  readonly anaGroups: number;
+}
+
 /** What the services need of their controller. */
 export interface ServiceContext {
-  readonly config: NvmeEmulatorConfig;
+  readonly config: ServiceConfig;
   readonly command: Command;
   readonly transfer: Transfer;
   readonly inventory: Inventory;

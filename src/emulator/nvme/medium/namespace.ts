@@ -62,9 +62,7 @@ export class EmulatedNamespace {
   readonly format: EmulatedLbaFormat;
   readonly protection: Protection | undefined;
   readonly zones: ZoneSet | undefined;
-  /** No metadata and no zones: reads and writes take the short way. */
-  readonly isPlain: boolean;
-  /** The controller works on it; not so, it is only kept. */
+  /** Whether it is attached to the controller: only then do commands reach it. */
   attached: boolean;
   /** Blocks that Write Uncorrectable has spoiled. */
   readonly uncorrectable: BlockSet;
@@ -85,7 +83,6 @@ export class EmulatedNamespace {
     this.dataAt = record.startBytes;
     this.metadataAt = layout.metadataAt(record.startBytes);
     this.csi = record.zones === null ? CommandSet.nvm : CommandSet.zoned;
-    this.isPlain = record.zones === null && format.metadataBytes === 0;
     this.uncorrectable = new BlockSet();
     if (record.protection !== 0) {
       this.protection = new Protection({
@@ -114,7 +111,7 @@ export class EmulatedNamespace {
     return { nsid: this.nsid, open: this.zones?.opened ?? [], uncorrectable: this.uncorrectable.save() };
   }
 
-  /** Takes what can be; the rest is nobody's. */
+  /** Restores what fits; ignores the rest. */
   load({ open, uncorrectable }: NamespaceState): void {
     for (const [zone, state] of open) this.zones?.reopen(zone, state);
     this.uncorrectable.load(uncorrectable);

@@ -188,11 +188,6 @@ export class ZoneSet {
     return NvmeStatus.success;
   }
 
-  /** A medium wearing out, for tests of drivers: read-only or offline. */
-  wearOut(zone: number, state: typeof ZoneState.readOnly | typeof ZoneState.offline): void {
-    this.become(zone, state);
-  }
-
   private writable(zone: number): number {
     switch (this.states[zone]) {
       case ZoneState.full:
