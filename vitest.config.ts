@@ -7,7 +7,7 @@ import { defineConfig } from "vitest/config";
 const retry = process.env["CI"] === undefined ? 0 : 1;
 
 /**
- * Two suites: `unit` runs anywhere in seconds; `guest` needs a kernel with iommufd and devices it may use up, and is
+ * Three suites: `unit` runs anywhere in seconds; `package` tests the packed tarball; `guest` needs a kernel with iommufd and devices it may use up, and is
  * run inside the QEMU guest by `npm test`.
  */
 export default defineConfig({
@@ -21,6 +21,18 @@ export default defineConfig({
           name: "unit",
           retry,
           include: ["test/unit/**/*.test.ts", "test/guest-tool/**/*.test.ts", "test/docs/**/*.test.ts"],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "package",
+          retry,
+          include: ["test/package/**/*.test.ts"],
+          globalSetup: "test/package/support/setup.ts",
+          // The tests of one file at a time hide the installed package.
+          fileParallelism: false,
+          testTimeout: 120_000,
         },
       },
       {

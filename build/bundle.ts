@@ -6,6 +6,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type RolldownPlugin, rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
+import { removeUnreachableDeclarations } from "./declarations.js";
 import { doorNames, doorSource } from "./doors.js";
 
 const dist = join(packageRoot(), "dist");
@@ -95,3 +96,5 @@ const worker = await rolldown({
 });
 await worker.write({ ...common, entryFileNames: "[name].mjs", codeSplitting: false });
 await worker.close();
+
+removeUnreachableDeclarations(source);

@@ -1,0 +1,123 @@
+/** Applications that use the package, made into one file by the usual bundlers, run, and their emulator has its thread. */
+import { renameSync } from "node:fs";
+import { join } from "node:path";
+import { build as esbuild } from "esbuild";
+import { rollup } from "rollup";
+import { build as vite } from "vite";
+import { expect, inject, test } from "vitest";
+import webpack from "webpack";
+import { project, READS_A_BLOCK, runIn } from "./support/project.js";
+
+const packageFile = (path: string): string => join(inject("installed"), "node_modules", "iova", path);
+const application = (): string =>
+  project({ "main.js": READS_A_BLOCK, "package.json": '{ "type": "module" }' });
+
+test("an application bundled by esbuild as an ES module runs", async () => {
+  const folder = application();
+  const outfile = join(folder, "out.mjs");
+  await esbuild({
+    entryPoints: [join(folder, "main.js")],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    logLevel: "error",
+  });
+  expect(await runIn(folder, process.execPath, outfile)).toBe("read 512 bytes\n");
+});
+
+test("an application bundled by esbuild as CommonJS runs", async () => {
+  const folder = application();
+  const outfile = join(folder, "out.cjs");
+  await esbuild({
+    entryPoints: [join(folder, "main.js")],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    logLevel: "error",
+  });
+  expect(await runIn(folder, process.execPath, outfile)).toBe("read 512 bytes\n");
+});
+
+test("an application bundled by rollup runs", async () => {
+  const folder = application();
+  const bundle = await rollup({
+    input: join(folder, "main.js"),
+    external: /^node:/,
+    plugins: [
+      {
+        // In place of the usual plugin for node_modules, which isn't installed here.
+        name: "doors of iova",
+        resolveId: (id) =>
+          /^iova(\/|$)/.test(id) ? packageFile(`dist/lib/${id.split("/")[1] ?? "iova"}.js`) : null,
+      },
+    ],
+    onLog: () => {},
+  });
+  const file = join(folder, "out.mjs");
+  await bundle.write({ file, format: "esm", inlineDynamicImports: true });
+  await bundle.close();
+  expect(await runIn(folder, process.execPath, file)).toBe("read 512 bytes\n");
+});
+
+test("an application bundled by vite for servers, with the package in it, runs", async () => {
+  const folder = application();
+  await vite({
+    root: folder,
+    configFile: false,
+    logLevel: "error",
+    build: { ssr: join(folder, "main.js"), outDir: join(folder, "out") },
+    ssr: { noExternal: true, external: ["koffi"] },
+  });
+  expect(await runIn(folder, process.execPath, "out/main.js")).toBe("read 512 bytes\n");
+});
+
+test("an application bundled by webpack runs, and needs the installed package for koffi only", async () => {
+  const folder = application();
+  await new Promise<void>((resolve, reject) => {
+    webpack(
+      {
+        mode: "production",
+        target: "node20",
+        context: folder,
+        entry: "./main.js",
+        experiments: { outputModule: true },
+        optimization: { minimize: false },
+        output: { path: join(folder, "out"), filename: "main.mjs", module: true, chunkFormat: "module" },
+      },
+      (error, stats) => {
+        if (error !== null) reject(error);
+        else if (stats?.hasErrors()) reject(new Error(stats.toString("errors-only")));
+        else resolve();
+      },
+    );
+  });
+  const hidden = packageFile("dist-hidden");
+  renameSync(packageFile("dist"), hidden);
+  try {
+    expect(await runIn(folder, process.execPath, "out/main.mjs")).toBe("read 512 bytes\n");
+  } finally {
+    renameSync(hidden, packageFile("dist"));
+  }
+});
+
+test("where a bundle has no program for the emulator's thread, the error says what to copy", async () => {
+  const folder = application();
+  const outfile = join(folder, "out.mjs");
+  await esbuild({
+    entryPoints: [join(folder, "main.js")],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    logLevel: "error",
+  });
+  const hidden = packageFile("dist-hidden");
+  renameSync(packageFile("dist"), hidden);
+  try {
+    await expect(runIn(folder, process.execPath, outfile)).rejects.toThrow(/copy emulator-worker\.mjs/);
+  } finally {
+    renameSync(hidden, packageFile("dist"));
+  }
+});

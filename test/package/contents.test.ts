@@ -1,0 +1,73 @@
+/** What the tarball holds: no more than it needs, and nothing that names a file it lacks. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
+import { publint } from "publint";
+import { expect, inject, test } from "vitest";
+import { runIn } from "./support/project.js";
+
+const MAX_TARBALL_BYTES = 700_000;
+
+const folder = join(inject("installed"), "node_modules", "iova");
+const read = (path: string): string => readFileSync(join(folder, path), "utf8");
+const files = readdirSync(folder, { recursive: true, encoding: "utf8" });
+
+test("the tarball is smaller than 700 kB", () => {
+  expect(inject("tarballBytes")).toBeLessThan(MAX_TARBALL_BYTES);
+});
+
+test("publint has nothing to say", async () => {
+  const { messages } = await publint({ pkgDir: folder, pack: false, strict: true });
+  expect(messages.map(({ code, args }) => ({ code, args }))).toEqual([]);
+});
+
+test("arethetypeswrong finds only that require() of older Node versions doesn't load ES modules", async () => {
+  const [tarball] = readdirSync(inject("installed")).filter((name) => name.endsWith(".tgz"));
+  const data = readFileSync(join(inject("installed"), tarball ?? ""));
+  const result = await checkPackage(createPackageFromTarballData(new Uint8Array(data)));
+  if (result.types === false) throw new Error("arethetypeswrong finds no types");
+  // node10 resolution knows no exports map; iova's doors need one.
+  const problems = result.problems.filter(
+    (problem) =>
+      problem.kind !== "CJSResolvesToESM" &&
+      !("resolutionKind" in problem && problem.resolutionKind === "node10"),
+  );
+  expect(problems).toEqual([]);
+});
+
+test.each(["README.md", "CHANGELOG.md"])(
+  "each relative link of %s leads to a file in the tarball",
+  (page) => {
+    const links = [...read(page).matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)[^)]*\)/g)].map(
+      ([, target = ""]) => target,
+    );
+    expect(links.filter((target) => !existsSync(join(folder, dirname(page), target)))).toEqual([]);
+  },
+);
+
+test("no file names a source map that isn't there", () => {
+  const named = files.filter(
+    (name) => /\.[cm]?[jt]s$/.test(name) && read(name).includes("//# sourceMappingURL="),
+  );
+  expect(named).toEqual([]);
+});
+
+test("each file that the command line's help names is in the tarball", async () => {
+  const cli = join(folder, "dist", "lib", "cli.js");
+  const helps = [
+    ["help"],
+    ["compare", "--help"],
+    ["emulate", "--help"],
+    ["nvme", "--help"],
+    ["nvme", "perf", "--help"],
+  ];
+  const texts = await Promise.all(helps.map((args) => runIn(folder, process.execPath, cli, ...args)));
+  const named = texts.flatMap((text) => text.match(/\b(?:docs|examples|guest|dist)\/[\w./-]*\w/g) ?? []);
+  expect(named.length).toBeGreaterThan(0);
+  expect(named.filter((path) => !existsSync(join(folder, path)))).toEqual([]);
+});
+
+test("the guest tool is there with what it reads", () => {
+  for (const path of ["dist/guest/main.js", "guest/init", "guest/kernel.config"])
+    expect(files).toContain(path);
+});

