@@ -1,5 +1,5 @@
 /**
- * `npm test`: lint, types, the unit suite, and the guest suite on every test machine. Ends with one line of totals.
+ * `npm test`: lint, types, the unit suite, the tests of the packed package, and the guest suite on every test machine. Ends with one line of totals.
  * With names of guest machines as arguments only those run, and with paths of test files after them only those files.
  */
 import { spawnSync } from "node:child_process";
@@ -36,6 +36,14 @@ function runUnitSuite(kernelHeaders: string): void {
     IOVA_KERNEL_HEADERS: kernelHeaders,
   });
   verdict.count("unit suite", report);
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function runPackageSuite(): void {
+  const folder = mkdtempSync(join(tmpdir(), "iova-test-"));
+  const report = join(folder, "report.json");
+  run("package suite", VITEST, ["run", "--project", "package", ...reporters(report)]);
+  verdict.count("package suite", report);
   rmSync(folder, { recursive: true, force: true });
 }
 
@@ -101,6 +109,8 @@ async function main(): Promise<void> {
   if (wanted.length === 0) {
     say("unit suite");
     runUnitSuite(prepared.headers ?? "");
+    say("package suite: the tarball, as users get it");
+    runPackageSuite();
   }
   await runMachines(machines, files);
   const isGood = verdict.conclude({ maySkip: process.env["CI"] === undefined });
