@@ -1,7 +1,8 @@
+/** Declares data structures of the specification by the byte offsets of their fields, and reads and writes them. */
 import { ArgumentError } from "../../core/errors.js";
 import type { FieldType } from "../../core/struct.js";
 
-/** A 128-bit little-endian number, as capacities and counters are. */
+/** An unsigned 128-bit little-endian number, used for capacities and counters. */
 export const u128: FieldType<bigint> = {
   sizeBytes: 16,
   alignBytes: 1,
@@ -13,7 +14,7 @@ export const u128: FieldType<bigint> = {
   },
 };
 
-/** A 24-bit little-endian number, as an organizationally unique identifier is. */
+/** An unsigned 24-bit little-endian number, used for organizationally unique identifiers. */
 export const u24: FieldType<number> = {
   sizeBytes: 3,
   alignBytes: 1,
@@ -28,7 +29,7 @@ export const u24: FieldType<number> = {
   },
 };
 
-/** Some bits of a number that several fields share, e.g. `bits(u8, 6, 2)` for bits 7:6. */
+/** A field of `width` bits from bit `low` on in a number that fields share, e.g. `bits(u8, 6, 2)` for bits 7:6. */
 export function bits(whole: FieldType<number>, low: number, width: number): FieldType<number> {
   const weight = 2 ** low;
   const values = 2 ** width;
@@ -48,9 +49,11 @@ export function bits(whole: FieldType<number>, low: number, width: number): Fiel
   };
 }
 
-/** Where a field of a specification's data structure stands, as its figure lists it. */
+/** A field of a data structure at the byte offset that the specification gives. */
 export interface Placed<T> {
+  /** Byte offset in the structure. */
   readonly offset: number;
+  /** How the field is read and written. */
   readonly type: FieldType<T>;
 }
 
@@ -62,14 +65,17 @@ export function at<T>(offset: number, type: FieldType<T>): Placed<T> {
 /** The TypeScript value of a record. */
 export type RecordValue<F> = { readonly [K in keyof F]: F[K] extends Placed<infer T> ? T : never };
 
-/** A data structure that the specification gives by byte offsets, with gaps. */
+/** A data structure whose fields have byte offsets, with gaps between them. */
 export interface RecordLayout<F> {
+  /** Name of the structure in the specification. */
   readonly name: string;
+  /** Size of the structure, in bytes. */
   readonly sizeBytes: number;
+  /** Fields by name, each with its place. */
   readonly fields: F;
-  /** @throws ArgumentError where `source` is too short */
+  /** Reads all fields. @throws ArgumentError if `source` is shorter than `sizeBytes` */
   decode(source: Uint8Array): RecordValue<F>;
-  /** A zeroed record with these fields set. @throws ArgumentError where a value does not fit its field */
+  /** Writes the given fields; all other bytes are 0. @throws ArgumentError if a value doesn't fit its field */
   encode(values: Partial<RecordValue<F>>): Uint8Array<ArrayBuffer>;
 }
 
@@ -78,13 +84,13 @@ interface AnyPlaced {
   readonly type: { readonly sizeBytes: number; read(view: DataView, at: number): unknown };
 }
 
-/** The fields again, for writing: `encode` takes values of the fields' own types only. */
+/** A field for writing. `encode` only takes values of the field's own type, so the cast there is safe. */
 interface WritableField {
   readonly offset: number;
   readonly type: FieldType<unknown>;
 }
 
-/** Declares such a structure: its fields under the specification's mnemonics. */
+/** Declares a data structure, with its fields under the specification's mnemonics. */
 export function record<F extends { readonly [name: string]: AnyPlaced }>(
   name: string,
   sizeBytes: number,
@@ -120,7 +126,7 @@ export function record<F extends { readonly [name: string]: AnyPlaced }>(
   };
 }
 
-/** A record as a field of another one. What is left out when writing is zero. */
+/** Makes a record a field of another one. Fields left out when writing are 0. */
 export function nested<F>(layout: RecordLayout<F>): FieldType<RecordValue<F>> {
   return {
     sizeBytes: layout.sizeBytes,

@@ -2,42 +2,66 @@
 
 /** Byte offsets in BAR0. */
 export const NvmeRegister = {
+  /** Controller Capabilities, 64 bits. */
   CAP: 0x00,
+  /** Version. */
   VS: 0x08,
+  /** Interrupt Mask Set. */
   INTMS: 0x0c,
+  /** Interrupt Mask Clear. */
   INTMC: 0x10,
+  /** Controller Configuration. */
   CC: 0x14,
+  /** Controller Status. */
   CSTS: 0x1c,
+  /** NVM Subsystem Reset. */
   NSSR: 0x20,
+  /** Admin Queue Attributes. */
   AQA: 0x24,
+  /** Admin Submission Queue Base Address, 64 bits. */
   ASQ: 0x28,
+  /** Admin Completion Queue Base Address, 64 bits. */
   ACQ: 0x30,
+  /** Controller Memory Buffer Location. */
   CMBLOC: 0x38,
+  /** Controller Memory Buffer Size. */
   CMBSZ: 0x3c,
+  /** Controller Memory Buffer Memory Space Control, 64 bits. */
   CMBMSC: 0x50,
+  /** Controller Memory Buffer Status. */
   CMBSTS: 0x58,
+  /** Persistent Memory Region Capabilities. */
   PMRCAP: 0xe00,
+  /** Persistent Memory Region Control. */
   PMRCTL: 0xe04,
+  /** Persistent Memory Region Status. */
   PMRSTS: 0xe08,
+  /** Persistent Memory Region Elasticity Buffer Size. */
   PMREBS: 0xe0c,
+  /** Persistent Memory Region Sustained Write Throughput. */
   PMRSWTP: 0xe10,
+  /** Persistent Memory Region Memory Space Control, lower 32 bits. */
   PMRMSCL: 0xe14,
+  /** Persistent Memory Region Memory Space Control, upper 32 bits. */
   PMRMSCU: 0xe18,
 } as const;
 
-/** Written to NSSR to reset the NVM subsystem: "NVMe". */
+/** Writing this value ("NVMe") to NSSR resets the NVM subsystem. */
 export const NSSR_RESET = 0x4e56_4d65;
 
 /** Doorbells start here, `4 << CAP.DSTRD` bytes apart. */
 export const DOORBELL_BASE = 0x1000;
 
-/** CAP: what the controller can do. */
+/** Fields of the CAP register. */
 export interface Capabilities {
   /** Largest queue size supported, in entries (MQES + 1). */
   readonly maxQueueEntries: number;
   /** Queues must be physically contiguous. */
   readonly contiguousQueues: boolean;
-  /** Arbitration mechanisms beyond round robin, bit field. */
+  /**
+   * Arbitration mechanisms beyond round robin: bit 0 weighted round robin with urgent class, bit 1 vendor
+   * specific.
+   */
   readonly ams: number;
   /** Worst-case time for CSTS.RDY to follow CC.EN, in milliseconds (TO × 500). */
   readonly timeoutMs: number;
@@ -47,8 +71,9 @@ export interface Capabilities {
   readonly nssrs: boolean;
   /** Command sets supported, bit field: 0 NVM, 6 I/O command sets by CSI, 7 none. */
   readonly css: number;
-  /** Smallest and largest memory page, in bytes (2 ^ (12 + MPSMIN)). */
+  /** Smallest memory page, in bytes (2 ^ (12 + MPSMIN)). */
   readonly minPageBytes: number;
+  /** Largest memory page, in bytes (2 ^ (12 + MPSMAX)). */
   readonly maxPageBytes: number;
   /** Controller memory buffer supported. */
   readonly cmbs: boolean;
@@ -56,6 +81,7 @@ export interface Capabilities {
   readonly pmrs: boolean;
 }
 
+/** Splits the CAP register into its fields. */
 export function decodeCapabilities(cap: bigint): Capabilities {
   const bits = (from: number, count: number): number =>
     Number((cap >> BigInt(from)) & ((1n << BigInt(count)) - 1n));
@@ -74,7 +100,7 @@ export function decodeCapabilities(cap: bigint): Capabilities {
   };
 }
 
-/** CAP with these fields: the reverse of {@link decodeCapabilities}. */
+/** Puts the fields of CAP together, the reverse of {@link decodeCapabilities}. */
 export function encodeCapabilities(capabilities: Capabilities): bigint {
   const { maxQueueEntries, contiguousQueues, ams, timeoutMs, doorbellStrideBytes, nssrs } = capabilities;
   const { css, minPageBytes, maxPageBytes, pmrs, cmbs } = capabilities;
@@ -96,87 +122,160 @@ export function encodeCapabilities(capabilities: Capabilities): bigint {
 
 /** CC: controller configuration. */
 export const ControllerConfig = {
+  /** Enable. */
   EN: 1 << 0,
+  /** Lowest bit of the I/O command set selected; see {@link CommandSetSelection}. */
   CSS_SHIFT: 4,
+  /** Lowest bit of the memory page size: 2^(12 + MPS) bytes. */
   MPS_SHIFT: 7,
+  /** Lowest bit of the arbitration mechanism; see {@link ArbitrationMechanism}. */
   AMS_SHIFT: 11,
+  /** Shutdown notification: normal. */
   SHN_NORMAL: 1 << 14,
+  /** Shutdown notification: abrupt. */
   SHN_ABRUPT: 2 << 14,
+  /** Bits of the shutdown notification. */
   SHN_MASK: 3 << 14,
+  /** Lowest bit of the I/O submission queue entry size, a power of two. */
   IOSQES_SHIFT: 16,
+  /** Lowest bit of the I/O completion queue entry size, a power of two. */
   IOCQES_SHIFT: 20,
 } as const;
 
 /** Bits of CAP.CSS. */
-export const CommandSet = { nvm: 1 << 0, allSupported: 1 << 6, adminOnly: 1 << 7 } as const;
+export const CommandSet = {
+  /** The NVM Command Set. */
+  nvm: 1 << 0,
+  /** One or more I/O command sets, told apart by CSI. */
+  allSupported: 1 << 6,
+  /** No I/O command set. */
+  adminOnly: 1 << 7,
+} as const;
 
 /** Values of CC.AMS. */
-export const ArbitrationMechanism = { roundRobin: 0, weighted: 1 } as const;
+export const ArbitrationMechanism = {
+  /** Round robin. */
+  roundRobin: 0,
+  /** Weighted round robin with urgent priority class. */
+  weighted: 1,
+} as const;
 
 /** Values of CC.CSS. */
-export const CommandSetSelection = { nvm: 0, allSupported: 6, adminOnly: 7 } as const;
+export const CommandSetSelection = {
+  /** The NVM Command Set. */
+  nvm: 0,
+  /** All I/O command sets of the profile in use. */
+  allSupported: 6,
+  /** Admin commands only. */
+  adminOnly: 7,
+} as const;
 
 /** CSTS: controller status. */
 export const ControllerStatus = {
+  /** Ready. */
   RDY: 1 << 0,
+  /** Controller fatal status. */
   CFS: 1 << 1,
+  /** Lowest bit of the shutdown status. */
   SHST_SHIFT: 2,
+  /** Bits of the shutdown status. */
   SHST_MASK: 3 << 2,
+  /** Shutdown status: complete. */
   SHST_COMPLETE: 2 << 2,
-  /** NVM subsystem reset occurred; cleared by writing 1. */
+  /** NVM subsystem reset occurred; writing 1 clears it. */
   NSSRO: 1 << 4,
 } as const;
 
-/** CMBSZ: bits below SZU (11:8) say what the buffer may hold; SZ is in units of `4 KiB << 4 * SZU`. */
+/** CMBSZ: what the buffer may hold, and its size. */
 export const CmbSize = {
-  /** Submission queues, completion queues, PRP and SGL lists, data to read, data to write. */
+  /** May hold submission queues. */
   SQS: 1 << 0,
+  /** May hold completion queues. */
   CQS: 1 << 1,
+  /** May hold PRP and SGL lists. */
   LISTS: 1 << 2,
+  /** May hold data and metadata that a command reads from the controller. */
   RDS: 1 << 3,
+  /** May hold data and metadata that a command writes to the controller. */
   WDS: 1 << 4,
+  /** Lowest bit of the size's unit: 4 KiB << 4 * SZU. */
   SZU_SHIFT: 8,
+  /** Lowest bit of the size, in units of SZU. */
   SZ_SHIFT: 12,
 } as const;
 
-/** CMBMSC: capabilities registers enabled, memory space enabled; the base address above them. */
-export const CmbControl = { CRE: 1 << 0, CMSE: 1 << 1, CBA_MASK: ~0xfffn } as const;
+/** CMBMSC. */
+export const CmbControl = {
+  /** The CMB's capability registers are enabled. */
+  CRE: 1 << 0,
+  /** The controller's memory space for the CMB is enabled. */
+  CMSE: 1 << 1,
+  /** Bits of the controller base address. */
+  CBA_MASK: ~0xfffn,
+} as const;
 
-/** CMBLOC: OFST counts in units of CMBSZ.SZU. */
+/** CMBLOC. */
 export const CmbLocation = {
+  /** BAR that holds the CMB. */
   BIR_MASK: 7,
-  /** A queue may lie partly in it; the pages of one there may lie scattered. */
+  /** A queue may lie partly in the CMB. */
   CQMMS: 1 << 3,
+  /** The pages of a queue in the CMB may be scattered. */
   CQPDS: 1 << 4,
-  /** PRP lists or SGL segments of one command may lie partly in it; may lie in it although their command doesn't. */
+  /** PRP lists or SGL segments of a command may lie partly in the CMB. */
   CDPMLS: 1 << 5,
+  /** PRP lists or SGL segments may lie in the CMB although their command doesn't. */
   CDPCILS: 1 << 6,
-  /** Data and metadata of one command may lie partly in it. */
+  /** Data and metadata of a command may lie partly in the CMB. */
   CDMMMS: 1 << 7,
-  /** Queues there may start at any dword. */
+  /** Queues in the CMB may start at any dword. */
   CQDA: 1 << 8,
+  /** Lowest bit of the offset in the BAR, in units of CMBSZ.SZU. */
   OFST_SHIFT: 12,
 } as const;
 
-/** CMBSTS: the base address is not valid. */
-export const CmbStatus = { CBAI: 1 << 0 } as const;
+/** CMBSTS. */
+export const CmbStatus = {
+  /** The controller base address is invalid. */
+  CBAI: 1 << 0,
+} as const;
 
 /** PMRCAP. */
 export const PmrCapability = {
+  /** Commands may read data from the controller into the PMR. */
   RDS: 1 << 3,
+  /** Commands may write data from the PMR to the controller. */
   WDS: 1 << 4,
+  /** Lowest bit of the BAR's number. */
   BIR_SHIFT: 5,
+  /** Lowest bit of the time-out's unit: 0 is 500 ms, 1 is a minute. */
   PMRTU_SHIFT: 8,
+  /** Lowest bit of the write barrier mechanisms. */
   PMRWBM_SHIFT: 10,
+  /** Lowest bit of the time-out. */
   PMRTO_SHIFT: 16,
+  /** Controller memory space is supported. */
   CMSS: 1 << 24,
 } as const;
 
 /** PMRCTL. */
-export const PmrControl = { EN: 1 << 0 } as const;
+export const PmrControl = {
+  /** Enable. */
+  EN: 1 << 0,
+} as const;
 
 /** PMRSTS. */
-export const PmrStatus = { ERR_MASK: 0xff, NRDY: 1 << 8, CBAI: 1 << 12 } as const;
+export const PmrStatus = {
+  /** Bits of the error; 0: none. */
+  ERR_MASK: 0xff,
+  /** The PMR isn't ready. */
+  NRDY: 1 << 8,
+  /** The controller base address is invalid. */
+  CBAI: 1 << 12,
+} as const;
 
 /** PMRMSCL: controller memory space enable. */
-export const PmrSpaceControl = { CMSE: 1 << 1 } as const;
+export const PmrSpaceControl = {
+  /** The controller's memory space for the PMR is enabled. */
+  CMSE: 1 << 1,
+} as const;

@@ -3,10 +3,15 @@ import { commandSpecificStatus, genericStatus, mediaStatus, pathStatus } from ".
 
 /** Status Code Type, completion queue entry bits 27:25 of DW3. */
 export const StatusCodeType = {
+  /** Generic command status: any command can have it. */
   generic: 0,
+  /** Command specific status: its meaning depends on the command. */
   commandSpecific: 1,
+  /** Media and data integrity errors. */
   mediaAndDataIntegrity: 2,
+  /** Path related status: the way to a namespace. */
   pathRelated: 3,
+  /** Vendor specific. */
   vendorSpecific: 7,
 } as const;
 
@@ -37,9 +42,11 @@ export const NvmeStatus = {
   ...numbersOf(3, pathStatus),
 } as const;
 
-/** Bits of the status field (DW3 of a completion, shifted right by 17) above the status itself. */
+/** Lowest bit of the Command Retry Delay (CRD) in the status field (DW3 of a completion, shifted right by 17). */
 export const STATUS_RETRY_DELAY_SHIFT = 11;
+/** Status field: the Error Information log has more on the error (M). */
 export const STATUS_MORE = 1 << 13;
+/** Status field: the same command would fail again (DNR). */
 export const STATUS_DO_NOT_RETRY = 1 << 14;
 
 const known = new Map(
@@ -48,16 +55,17 @@ const known = new Map(
   ),
 );
 
+/** The specification's name of a status code type, or "Status Code Type N" for an undefined one. */
 export function statusTypeName(type: number): string {
   return typeNames[type] ?? `Status Code Type ${type}`;
 }
 
-/** The specification's name of a status code; its number in hex where it has none. */
+/** The specification's name of a status code, or "Status Code 0xNN" for one that isn't in the tables. */
 export function statusName(type: number, code: number): string {
   return known.get((type << 8) | code)?.name ?? `Status Code 0x${code.toString(16).padStart(2, "0")}`;
 }
 
-/** What a status code means, in a sentence; undefined where that isn't known. */
+/** What a status code means, in a sentence; undefined for a code that isn't in the tables. */
 export function statusMeaning(type: number, code: number): string | undefined {
   return known.get((type << 8) | code)?.meaning;
 }
