@@ -1,3 +1,4 @@
+/** Capacity Management: endurance groups and NVM sets. */
 import { checkInteger, checkU64 } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
@@ -13,34 +14,35 @@ const Operation = {
   deleteNvmSet: 4,
 } as const;
 
-/** Endurance groups and NVM sets: how media are divided (NVMe Base 2.x, section "Capacity Management command"). */
+/** Creates and deletes endurance groups and NVM sets (NVMe Base 2.x, section "Capacity Management command"). */
 export class NvmeCapacity {
   constructor(private readonly target: AdminTarget) {}
 
   /**
-   * Selects one of the ways to divide the media that the controller offers.
-   * @throws UnsupportedError (CTRATT), ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   * Selects one of the capacity configurations that the controller offers (log page 11h).
+   * @param id capacity configuration identifier
+   * @throws UnsupportedError if CTRATT lacks the operation; ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async selectConfiguration(id: number): Promise<void> {
     await this.manage("selectConfiguration", "fixedCapacity", id);
   }
 
-  /** @param bytes capacity @returns its id @throws as selectConfiguration() */
+  /** Creates an endurance group. @param bytes capacity @returns its identifier @throws as selectConfiguration() */
   async createEnduranceGroup(bytes: bigint): Promise<number> {
     return await this.manage("createEnduranceGroup", "variableCapacity", 0, bytes);
   }
 
-  /** With all NVM sets and namespaces in it. @throws as selectConfiguration() */
+  /** Deletes an endurance group with all NVM sets and namespaces in it. @throws as selectConfiguration() */
   async deleteEnduranceGroup(endgid: number): Promise<void> {
     await this.manage("deleteEnduranceGroup", "deleteEnduranceGroup", endgid);
   }
 
-  /** @param bytes capacity @returns its id @throws as selectConfiguration() */
+  /** Creates an NVM set in an endurance group. @param bytes capacity @returns its identifier @throws as selectConfiguration() */
   async createNvmSet(endgid: number, bytes: bigint): Promise<number> {
     return await this.manage("createNvmSet", "variableCapacity", endgid, bytes);
   }
 
-  /** With all namespaces in it. @throws as selectConfiguration() */
+  /** Deletes an NVM set with all namespaces in it. @throws as selectConfiguration() */
   async deleteNvmSet(nvmsetid: number): Promise<void> {
     await this.manage("deleteNvmSet", "deleteNvmSet", nvmsetid);
   }
@@ -53,7 +55,7 @@ export class NvmeCapacity {
   ): Promise<number> {
     const { target } = this;
     if (!decodeBits(target.identify.ctratt, Ctratt)[needs]) {
-      throw new UnsupportedError(`${target.bdf} can't ${operation} (Identify Controller, CTRATT)`);
+      throw new UnsupportedError(`${target.bdf} doesn't support ${operation} (Identify Controller, CTRATT)`);
     }
     checkInteger("id", element, 0, 0xffff);
     checkU64("bytes", bytes);

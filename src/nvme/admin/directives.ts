@@ -1,3 +1,4 @@
+/** Directive Send and Directive Receive, and the Streams directive. */
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
@@ -11,8 +12,9 @@ import {
 } from "../spec/directives.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 
-/** One directive operation, under the specification's names. */
+/** A directive operation, under the specification's names. */
 export interface DirectiveOperation {
+  /** Namespace of the operation. */
   readonly nsid: number;
   /** DTYPE: a value of DirectiveType. */
   readonly type: number;
@@ -20,17 +22,19 @@ export interface DirectiveOperation {
   readonly operation: number;
   /** DSPEC, 16 bits. */
   readonly specific?: number | undefined;
+  /** CDW12, 0 by default: depends on the operation. */
   readonly cdw12?: number | undefined;
+  /** CDW13, 0 by default: depends on the operation. */
   readonly cdw13?: number | undefined;
 }
 
 const Identify = { returnParameters: 1, enable: 1 } as const;
 const StreamsReceive = { returnParameters: 1, getStatus: 2, allocateResources: 3 } as const;
 const StreamsSend = { releaseIdentifier: 1, releaseResources: 2 } as const;
-/** Streams, Get Status: the count and up to 65,535 ids. */
+/** Size of Get Status of the Streams directive: the count and up to 65,535 identifiers. */
 const STATUS_BYTES = 131_072;
 
-/** Directives (NVMe Base 2.x, section "Directives"): hints by which a host says what belongs together. */
+/** Directives (NVMe Base 2.x, section "Directives"): hints from the host on which data belong together. */
 export class NvmeDirectives {
   constructor(private readonly target: AdminTarget) {}
 
@@ -40,7 +44,8 @@ export class NvmeDirectives {
    */
   async receive(operation: DirectiveOperation, sizeBytes: number): Promise<Uint8Array> {
     requireCommands(this.target, "directives");
-    if (sizeBytes % 4 !== 0) throw new ArgumentError(`directives are read in dwords: ${sizeBytes} bytes`);
+    if (sizeBytes % 4 !== 0)
+      throw new ArgumentError(`sizeBytes must be a multiple of 4 for a directive, got ${sizeBytes}`);
     checkInteger("sizeBytes", sizeBytes, 4, this.target.maxTransferBytes);
     const command = {
       ...words(operation, "Receive"),
@@ -55,12 +60,13 @@ export class NvmeDirectives {
     requireCommands(this.target, "directives");
     const command = { ...words(operation, "Send"), opcode: AdminOpcode.directiveSend };
     if (data === undefined) return await this.target.admin(command);
-    if (data.length % 4 !== 0) throw new ArgumentError(`directives are sent in dwords: ${data.length} bytes`);
+    if (data.length % 4 !== 0)
+      throw new ArgumentError(`data.length must be a multiple of 4 for a directive, got ${data.length}`);
     checkInteger("data.length", data.length, 4, this.target.maxTransferBytes);
     return await adminWrite(this.target, { ...command, cdw10: data.length / 4 - 1 }, data);
   }
 
-  /** Which types a namespace supports, and which are enabled; keys are values of DirectiveType. @throws as receive() */
+  /** Directive types that a namespace supports, and their states. Keys are values of DirectiveType. @throws as receive() */
   async supported(nsid: number): Promise<ReadonlyMap<number, DirectiveState>> {
     const operation = { nsid, type: DirectiveType.identify, operation: Identify.returnParameters };
     const page = identifyDirectives.decode(await this.receive(operation, identifyDirectives.sizeBytes));
@@ -85,13 +91,13 @@ export class NvmeDirectives {
     });
   }
 
-  /** Streams: sizes and counts. @throws as receive() */
+  /** Parameters of the Streams directive. @throws as receive() */
   async streams(nsid: number): Promise<StreamsParameters> {
     const operation = { nsid, type: DirectiveType.streams, operation: StreamsReceive.returnParameters };
     return streamsParameters.decode(await this.receive(operation, streamsParameters.sizeBytes));
   }
 
-  /** Streams: ids of the open ones. @throws as receive() */
+  /** Identifiers of the open streams. @throws as receive() */
   async openStreams(nsid: number): Promise<readonly number[]> {
     const operation = { nsid, type: DirectiveType.streams, operation: StreamsReceive.getStatus };
     const size = Math.min(STATUS_BYTES, this.target.maxTransferBytes);
@@ -101,7 +107,7 @@ export class NvmeDirectives {
     return Array.from({ length: count }, (_, i) => view.getUint16(2 + 2 * i, true));
   }
 
-  /** Streams: resources for this namespace alone. @returns how many it was given @throws as receive() */
+  /** Allocates streams to this namespace exclusively. @returns how many the controller allocated @throws as receive() */
   async allocateStreams(nsid: number, count: number): Promise<number> {
     requireCommands(this.target, "directives");
     checkInteger("count", count, 1, 0xffff);
@@ -118,14 +124,14 @@ export class NvmeDirectives {
     return dw0 & 0xffff;
   }
 
-  /** Streams: closes one. @throws as receive() */
+  /** Releases a stream identifier: closes the stream. @throws as receive() */
   async releaseStream(nsid: number, stream: number): Promise<void> {
     checkInteger("stream", stream, 1, 0xffff);
     const operation = StreamsSend.releaseIdentifier;
     await this.send({ nsid, type: DirectiveType.streams, operation, specific: stream });
   }
 
-  /** Streams: gives back what was allocated for the namespace. @throws as receive() */
+  /** Releases the streams that were allocated to the namespace. @throws as receive() */
   async releaseStreams(nsid: number): Promise<void> {
     await this.send({ nsid, type: DirectiveType.streams, operation: StreamsSend.releaseResources });
   }

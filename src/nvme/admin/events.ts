@@ -1,3 +1,4 @@
+/** Asynchronous events of a controller, as an async iterator. */
 import type { AdminTarget } from "../command/admin-target.js";
 import { AdminOpcode, AsyncEventInfo, AsyncEventType, LogPageId } from "../spec/opcodes.js";
 import { NvmeLogs } from "./logs.js";
@@ -8,34 +9,39 @@ type InfoName<T extends keyof typeof AsyncEventInfo> = keyof (typeof AsyncEventI
 interface EventBase {
   /** Asynchronous Event Information: its meaning depends on the type. */
   readonly info: number;
-  /** The log page to read: the controller tells no more of this type before that was done. See {@link NvmeEvents.clear}. */
+  /**
+   * Log page to read, 0 for none: the controller reports no further event of this type before the page was read. See
+   * {@link NvmeEvents.clear}.
+   */
   readonly logPage: number;
   /** Event Specific Parameter (DW1), e.g. the namespace whose zones changed. */
   readonly parameter: number;
 }
 
-/** Something a controller tells by itself (NVMe Base 2.x, section "Asynchronous Event Request command"). */
+/** An asynchronous event of a controller (NVMe Base 2.x, section "Asynchronous Event Request command"). */
 export type NvmeEvent =
   | {
       [T in keyof typeof AsyncEventInfo]: EventBase & {
+        /** Type of the event, a key of AsyncEventType. */
         readonly type: T;
-        /** What happened, a key of `AsyncEventInfo[type]`; undefined where this library doesn't know it. */
+        /** What happened, a key of `AsyncEventInfo[type]`; undefined for an `info` that isn't in the table. */
         readonly name: InfoName<T> | undefined;
       };
     }[keyof typeof AsyncEventInfo]
   | (EventBase & {
-      /** A type that this library doesn't know. */
+      /** A type that the specification reserves. */
       readonly type: "reserved";
+      /** Always undefined. */
       readonly name: undefined;
     });
 
-/** Events kept for the next reader while nobody reads. */
+/** Most events that wait for the next iteration while none runs. */
 const BACKLOG = 16;
 
 /**
- * Events of a controller, each to everybody who iterates at the time. One request is with the controller from the first
- * iteration on, and costs nothing while it waits there. Iterations end when the controller is closed, and fail when it
- * fails. See {@link NvmeController.events}.
+ * Events of a controller. Every running iteration gets each event. While an iteration runs, one Asynchronous Event
+ * Request is outstanding, which costs nothing. Up to 16 events wait while no iteration runs. Iterations end when the
+ * controller is closed, and throw when it fails. See {@link NvmeController.events}.
  */
 export class NvmeEvents implements AsyncIterable<NvmeEvent> {
   private readonly readers = new Set<Reader>();
@@ -47,6 +53,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     private readonly isClosed: () => boolean,
   ) {}
 
+  /** Begins an iteration. It ends with `break`, or with the controller. */
   [Symbol.asyncIterator](): AsyncIterableIterator<NvmeEvent> {
     const reader = new Reader(this.backlog.splice(0), () => this.readers.delete(reader));
     this.readers.add(reader);
@@ -55,19 +62,19 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
   }
 
   /**
-   * Reads the log page that an event named, so that the controller tells of the next one of its type. Who reads that page
-   * anyway (nvme.logs) has no need of it.
+   * Reads the log page that an event names, so that the controller reports the next event of that type. Not needed if the
+   * program reads that page anyway (nvme.logs).
    * @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async clear(event: NvmeEvent): Promise<void> {
-    // Some events have no log page: nothing is to be cleared.
+    // Events without a log page need no clearing.
     if (event.logPage === 0) return;
     const logs = new NvmeLogs(this.target);
     if (event.logPage === LogPageId.changedZones) await logs.changedZones(event.parameter);
     else await logs.read(event.logPage, clearBytes.get(event.logPage) ?? CLEAR_BYTES);
   }
 
-  /** Keeps one request outstanding as long as somebody reads. */
+  /** Keeps one request outstanding while an iteration runs. */
   private async request(): Promise<void> {
     if (this.isRequested) return;
     this.isRequested = true;
@@ -81,7 +88,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
         this.deliver(decode(dw0, dw1));
       }
     } catch (error) {
-      // The end of the controller is the end of its events, and no failure.
+      // Closing the controller ends its events without an error.
       const end = this.isClosed() ? undefined : { error };
       for (const reader of [...this.readers]) reader.finish(end);
     } finally {
@@ -98,7 +105,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
   }
 }
 
-/** One iteration, with what came while its loop was busy. */
+/** An iteration, with the events that arrived while its loop body ran. */
 class Reader implements AsyncIterableIterator<NvmeEvent> {
   private waiting:
     | { resolve: (result: IteratorResult<NvmeEvent>) => void; reject: (error: unknown) => void }
@@ -135,7 +142,7 @@ class Reader implements AsyncIterableIterator<NvmeEvent> {
     if (event !== undefined) return Promise.resolve({ value: event, done: false });
     if (this.end !== undefined) {
       const { end } = this;
-      // A failure is told once.
+      // Only the first next() after a failure rejects.
       this.end = {};
       if ("error" in end) return Promise.reject(end.error);
       return Promise.resolve({ value: undefined, done: true });
@@ -151,9 +158,9 @@ class Reader implements AsyncIterableIterator<NvmeEvent> {
   }
 }
 
-/** What is read of a log page to clear its event. */
+/** How many bytes of a log page are read to clear its event. */
 const CLEAR_BYTES = 512;
-/** Lists that have to be read as a whole, and what is shorter. */
+/** Other sizes: lists that must be read completely, and shorter pages. */
 const clearBytes = new Map<number, number>([
   [LogPageId.changedNamespaces, 4096],
   [LogPageId.changedAllocatedNamespaces, 4096],
@@ -167,7 +174,7 @@ function decode(dw0: number, parameter: number): NvmeEvent {
   const type = Object.entries(AsyncEventType).find(([, value]) => value === number)?.[0];
   if (!isType(type)) return { ...base, type: "reserved", name: undefined };
   const name = Object.entries(AsyncEventInfo[type]).find(([, value]) => value === base.info)?.[0];
-  // The name was looked up under this very type.
+  // `name` was looked up in the table of `type`, which TypeScript can't follow.
   return { ...base, type, name } as NvmeEvent;
 }
 

@@ -1,3 +1,4 @@
+/** Log pages of Flexible Data Placement. */
 import { checkInteger } from "../../core/check.js";
 import { NvmeProtocolError } from "../command/error.js";
 import {
@@ -14,7 +15,7 @@ import {
 import { LogPageId } from "../spec/opcodes.js";
 import type { LogSource } from "./log-source.js";
 
-/** A way an endurance group can place data. */
+/** A configuration of Flexible Data Placement that an endurance group offers. */
 export type FdpConfiguration = ReturnType<typeof fdpConfiguration.decode> & {
   /** Type of each reclaim unit handle: a value of ReclaimUnitHandleType. */
   readonly handleTypes: readonly number[];
@@ -23,16 +24,16 @@ export type FdpConfiguration = ReturnType<typeof fdpConfiguration.decode> & {
 /** Bytes of a reclaim unit handle's descriptor in a configuration. */
 const HANDLE_BYTES = 4;
 const FIRST_BYTES = 4096;
-/** LSP of the events log: the host's events. */
+/** LSP of the FDP Events log: host events. */
 const HOST_EVENTS = 1;
-/** What is read at most before the log counts as broken. */
+/** Largest log that is read; a larger one is treated as malformed. */
 const MOST_BYTES = 16 * 1024 * 1024;
 
-/** Log pages of Flexible Data Placement, of an endurance group each. See {@link NvmeLogs.fdp}. */
+/** Log pages of Flexible Data Placement, each for one endurance group. See {@link NvmeLogs.fdp}. */
 export class NvmeFdpLogs {
   constructor(private readonly logs: LogSource) {}
 
-  /** FDP Configurations (LID 20h), by index. @throws as NvmeLogs.read(); NvmeProtocolError where it contradicts itself */
+  /** FDP Configurations (LID 20h), by index. @throws as NvmeLogs.read(); NvmeProtocolError if it is malformed */
   async configurations(endgid: number): Promise<readonly FdpConfiguration[]> {
     checkInteger("endgid", endgid, 0, 0xffff);
     const length = (page: Uint8Array): number => {
@@ -65,7 +66,7 @@ export class NvmeFdpLogs {
     return all;
   }
 
-  /** Reclaim Unit Handle Usage (LID 21h): 0 unused, 1 by a host's placement, 2 by the controller. @throws as configurations() */
+  /** Reclaim Unit Handle Usage (LID 21h): 0 unused, 1 used by a host, 2 used by the controller. @throws as configurations() */
   async handleUsage(endgid: number): Promise<readonly number[]> {
     checkInteger("endgid", endgid, 0, 0xffff);
     const length = (page: Uint8Array): number =>
@@ -84,7 +85,7 @@ export class NvmeFdpLogs {
     return fdpStatisticsLog.decode(page);
   }
 
-  /** FDP Events (LID 23h), the host's or the controller's. @throws as configurations() */
+  /** FDP Events (LID 23h): host events or controller events. @throws as configurations() */
   async events(endgid: number, whose: "host" | "controller"): Promise<readonly FdpEvent[]> {
     checkInteger("endgid", endgid, 0, 0xffff);
     const length = (page: Uint8Array): number => {

@@ -1,34 +1,43 @@
+/** Options of Get Features and Set Features, and the interface that the feature helpers use. */
 import type { NvmeCompletion } from "../command/command.js";
 import type { FeatureSelect } from "../spec/opcodes.js";
 
 /** Options of {@link NvmeFeatures.get}. */
 export interface GetFeatureOptions {
+  /** Namespace, for features that namespaces have; 0 by default. */
   readonly nsid?: number | undefined;
   /** Which value: current by default. */
   readonly select?: keyof typeof FeatureSelect | undefined;
-  /** What some features want besides (CDW11). */
+  /** CDW11, 0 by default: what the value is asked for, with some features. */
   readonly cdw11?: number | undefined;
   /** Index in the UUID list; 0 is none. */
   readonly uuidIndex?: number | undefined;
-  /** Bytes of the feature's data structure; 0 where the value is all of it. */
+  /** Size of the feature's data structure, in bytes; 0 (default) for a feature whose value is DW0 alone. */
   readonly sizeBytes?: number | undefined;
 }
 
 /** Options of {@link NvmeFeatures.set}. */
 export interface SetFeatureOptions {
+  /** Namespace, for features that namespaces have; 0 by default. */
   readonly nsid?: number | undefined;
-  /** Keep the value over resets and power cycles; refused by controllers that can't. */
+  /**
+   * Saves the value over resets and power cycles (SV). A controller rejects this for a feature that isn't
+   * saveable.
+   */
   readonly save?: boolean | undefined;
+  /** CDW12, 0 by default: depends on the feature. */
   readonly cdw12?: number | undefined;
+  /** CDW13, 0 by default: depends on the feature. */
   readonly cdw13?: number | undefined;
-  /** With the index in the UUID list in bits 6:0. */
+  /** CDW14, 0 by default: bits 6:0 are the index in the UUID list. */
   readonly cdw14?: number | undefined;
+  /** CDW15, 0 by default: depends on the feature. */
   readonly cdw15?: number | undefined;
-  /** The feature's data structure, where it has one. */
+  /** The feature's data structure, for a feature that has one. */
   readonly data?: Uint8Array | undefined;
 }
 
-/** What parts of the features' API need to get and set them. */
+/** Gets and sets features: what the feature helpers need of {@link NvmeFeatures}. */
 export interface FeatureSource {
   get(
     fid: number,

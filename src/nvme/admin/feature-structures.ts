@@ -1,3 +1,4 @@
+/** Features whose value is a data structure. */
 import { checkInteger, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type Bits, decodeBits, encodeBits } from "../spec/capabilities.js";
@@ -18,6 +19,7 @@ import type { FeatureSource, GetFeatureOptions } from "./feature-source.js";
 
 type Select = Pick<GetFeatureOptions, "select">;
 interface Save {
+  /** Saves the value over resets and power cycles (SV). */
   readonly save?: boolean | undefined;
 }
 
@@ -32,7 +34,7 @@ const MOST_EVENT_TYPES = 255;
 export class NvmeFeatureStructures {
   constructor(private readonly features: FeatureSource) {}
 
-  /** LBA Range Type: what a namespace's ranges are for. @throws as NvmeFeatures.get() */
+  /** LBA Range Type: the purposes of a namespace's ranges. @throws as NvmeFeatures.get() */
   async lbaRanges(nsid: number, options: Select = {}): Promise<readonly LbaRange[]> {
     const { value, data } = await this.features.get(FeatureId.lbaRangeType, {
       ...options,
@@ -42,17 +44,20 @@ export class NvmeFeatureStructures {
     return lbaRangeTypes.decode(data).entry.slice(0, (value & 0x3f) + 1);
   }
 
-  /** @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Sets LBA Range Type. @param ranges 1 to 64 @throws ArgumentError, and as NvmeFeatures.set() */
   async setLbaRanges(nsid: number, ranges: readonly LbaRange[], options: Save = {}): Promise<void> {
     checkInteger("ranges.length", ranges.length, 1, MOST_RANGES);
     const data = lbaRangeTypes.encode({ entry: [...ranges] });
     await this.features.set(FeatureId.lbaRangeType, ranges.length - 1, { ...options, nsid, data });
   }
 
-  /** Autonomous Power State Transition: for each power state, where to and after how long. @throws as NvmeFeatures.get() */
-  async powerTransitions(
-    options: Select = {},
-  ): Promise<{ readonly enabled: boolean; readonly transitions: readonly PowerTransition[] }> {
+  /** Autonomous Power State Transition. @throws as NvmeFeatures.get() */
+  async powerTransitions(options: Select = {}): Promise<{
+    /** Whether the transitions are enabled. */
+    readonly enabled: boolean;
+    /** For each power state, the state to enter and the idle time before. */
+    readonly transitions: readonly PowerTransition[];
+  }> {
     const { value, data } = await this.features.get(FeatureId.autonomousPowerStateTransition, {
       ...options,
       sizeBytes: powerTransitions.sizeBytes,
@@ -60,7 +65,7 @@ export class NvmeFeatureStructures {
     return { enabled: (value & ENABLED) !== 0, transitions: powerTransitions.decode(data).entry };
   }
 
-  /** @param transitions by power state, 32 at most @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Sets Autonomous Power State Transition. @param transitions by power state, at most 32 @throws ArgumentError, and as NvmeFeatures.set() */
   async setPowerTransitions(
     enabled: boolean,
     transitions: readonly PowerTransition[],
@@ -81,12 +86,12 @@ export class NvmeFeatureStructures {
     return hostBehavior.decode(data);
   }
 
-  /** What is left out is 0. @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Sets Host Behavior Support. Fields left out are 0. @throws ArgumentError, and as NvmeFeatures.set() */
   async setHostBehavior(values: Partial<HostBehavior>): Promise<void> {
     await this.features.set(FeatureId.hostBehaviorSupport, 0, { data: hostBehavior.encode(values) });
   }
 
-  /** Host Identifier: which host this is to reservations. @param bits 64 or 128 @throws as NvmeFeatures.get() */
+  /** Host Identifier: identifies this host for reservations. @param bits 64 or 128 @throws as NvmeFeatures.get() */
   async hostIdentifier(bits: 64 | 128 = 64, options: Select = {}): Promise<bigint> {
     const extended = checkBits(bits);
     const { data } = await this.features.get(FeatureId.hostIdentifier, {
@@ -97,13 +102,13 @@ export class NvmeFeatureStructures {
     return data.reduceRight((whole, byte) => (whole << 8n) | BigInt(byte), 0n);
   }
 
-  /** @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Sets the Host Identifier. @throws ArgumentError, and as NvmeFeatures.set() */
   async setHostIdentifier(id: bigint, bits: 64 | 128 = 64, options: Save = {}): Promise<void> {
     const extended = checkBits(bits);
     const data = new Uint8Array(bits / 8);
     const view = new DataView(data.buffer);
     if (bits === 64) checkU64("id", id);
-    else if (id < 0n || id >= 1n << 128n) throw new ArgumentError(`id must have 128 bits, got ${id}n`);
+    else if (id < 0n || id >= 1n << 128n) throw new ArgumentError(`id must fit 128 bits, got ${id}n`);
     view.setBigUint64(0, id & 0xffff_ffff_ffff_ffffn, true);
     if (bits === 128) view.setBigUint64(8, id >> 64n, true);
     await this.features.set(FeatureId.hostIdentifier, extended, { ...options, data });
@@ -116,7 +121,7 @@ export class NvmeFeatureStructures {
     return (await this.features.get(fid, { ...options, cdw11: nvmsetid })).value & 0xff;
   }
 
-  /** @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Sets the Read Recovery Level of an NVM set. @throws ArgumentError, and as NvmeFeatures.set() */
   async setReadRecoveryLevel(nvmsetid: number, level: number, options: Save = {}): Promise<void> {
     checkInteger("nvmsetid", nvmsetid, 0, 0xffff);
     checkInteger("level", level, 0, 0xf);
@@ -127,7 +132,12 @@ export class NvmeFeatureStructures {
   async predictableLatency(
     nvmsetid: number,
     options: Select = {},
-  ): Promise<{ readonly enabled: boolean; readonly config: PredictableLatencyConfig }> {
+  ): Promise<{
+    /** Whether predictable latency mode is enabled. */
+    readonly enabled: boolean;
+    /** Thresholds of its events. */
+    readonly config: PredictableLatencyConfig;
+  }> {
     checkInteger("nvmsetid", nvmsetid, 0, 0xffff);
     const { value, data } = await this.features.get(FeatureId.predictableLatencyModeConfig, {
       ...options,
@@ -137,7 +147,7 @@ export class NvmeFeatureStructures {
     return { enabled: (value & ENABLED) !== 0, config: predictableLatencyConfig.decode(data) };
   }
 
-  /** @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Sets Predictable Latency Mode Config. Fields left out are 0. @throws ArgumentError, and as NvmeFeatures.set() */
   async setPredictableLatency(
     nvmsetid: number,
     enabled: boolean,
@@ -152,21 +162,21 @@ export class NvmeFeatureStructures {
     });
   }
 
-  /** Predictable Latency Mode Window of an NVM set: 1 deterministic, 2 the other. @throws as NvmeFeatures.get() */
+  /** Predictable Latency Mode Window of an NVM set: 1 deterministic, 2 non-deterministic. @throws as NvmeFeatures.get() */
   async predictableLatencyWindow(nvmsetid: number, options: Select = {}): Promise<number> {
     checkInteger("nvmsetid", nvmsetid, 0, 0xffff);
     const fid = FeatureId.predictableLatencyModeWindow;
     return (await this.features.get(fid, { ...options, cdw11: nvmsetid })).value & 7;
   }
 
-  /** @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Selects the window of an NVM set. @throws ArgumentError, and as NvmeFeatures.set() */
   async setPredictableLatencyWindow(nvmsetid: number, window: 1 | 2): Promise<void> {
     checkInteger("nvmsetid", nvmsetid, 0, 0xffff);
     checkInteger("window", window, 1, 2);
     await this.features.set(FeatureId.predictableLatencyModeWindow, nvmsetid, { cdw12: window });
   }
 
-  /** Flexible Data Placement of an endurance group: whether, and by which configuration. @throws as NvmeFeatures.get() */
+  /** Flexible Data Placement of an endurance group: whether it is enabled, and its configuration. @throws as NvmeFeatures.get() */
   async flexibleDataPlacement(endgid: number, options: Select = {}): Promise<Bits<typeof FdpMode>> {
     checkInteger("endgid", endgid, 0, 0xffff);
     const fid = FeatureId.flexibleDataPlacement;
@@ -200,7 +210,7 @@ export class NvmeFeatureStructures {
     );
   }
 
-  /** Records these types of events, or doesn't any more. @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Enables or disables the recording of these types of events. @throws ArgumentError, and as NvmeFeatures.set() */
   async setFdpEvents(
     nsid: number,
     placementHandle: number,
@@ -221,7 +231,6 @@ export class NvmeFeatureStructures {
 }
 
 function checkBits(bits: number): number {
-  if (bits !== 64 && bits !== 128)
-    throw new ArgumentError(`a host identifier has 64 or 128 bits, not ${bits}`);
+  if (bits !== 64 && bits !== 128) throw new ArgumentError(`bits must be 64 or 128, got ${bits}`);
   return bits === 128 ? EXTENDED_HOST_ID : 0;
 }

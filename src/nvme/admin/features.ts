@@ -1,3 +1,4 @@
+/** Get Features and Set Features. */
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminRead, adminWrite } from "../command/admin-target.js";
@@ -9,9 +10,9 @@ import type { FeatureSource, GetFeatureOptions, SetFeatureOptions } from "./feat
 import { NvmeFeatureStructures } from "./feature-structures.js";
 
 const TIMESTAMP_BYTES = 8;
-/** CDW10 bit of Set Features: keep the value over resets. */
+/** CDW10 bit of Set Features (SV): saves the value over resets. */
 const SAVE = 2 ** 31;
-/** Interrupt coalescing counts in units of 100 microseconds. */
+/** Unit of the time of interrupt coalescing. */
 const COALESCING_UNIT_US = 100;
 
 /** Features of a controller (NVMe Base 2.x, section "Features"). See {@link NvmeController.features}. */
@@ -21,13 +22,17 @@ export class NvmeFeatures implements FeatureSource {
   /**
    * Get Features.
    * @param fid feature identifier
-   * @returns `value`: DW0 of the completion; `data`: the feature's data structure
    * @throws ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async get(
     fid: number,
     options: GetFeatureOptions = {},
-  ): Promise<{ readonly value: number; readonly data: Uint8Array }> {
+  ): Promise<{
+    /** DW0 of the completion. */
+    readonly value: number;
+    /** The feature's data structure; empty without one. */
+    readonly data: Uint8Array;
+  }> {
     checkInteger("fid", fid, 0, 0xff);
     const { nsid = 0, select = "current", cdw11 = 0, uuidIndex = 0, sizeBytes = 0 } = options;
     const sel = FeatureSelect[select];
@@ -76,8 +81,8 @@ export class NvmeFeatures implements FeatureSource {
   }
 
   /**
-   * A feature of {@link Feature}, taken apart: `features.read(Feature.arbitration)`.
-   * @param options cdw11: which sensor, vector or group, where the feature has several, see {@link encodeBits}
+   * Reads a feature of {@link Feature} and splits it into its fields: `features.read(Feature.arbitration)`.
+   * @param options cdw11: selects the sensor, vector or group, for a feature that has several; see {@link encodeBits}
    * @throws as get()
    */
   async read<T extends BitTable>(
@@ -88,7 +93,7 @@ export class NvmeFeatures implements FeatureSource {
     return decodeBits(value, feature.table);
   }
 
-  /** Sets all of a feature of {@link Feature}; what is left out is 0. @throws as set() */
+  /** Sets a feature of {@link Feature}. Fields left out are 0. @throws as set() */
   async write<T extends BitTable>(
     feature: DwordFeature<T>,
     values: Partial<Bits<T>>,
@@ -97,7 +102,7 @@ export class NvmeFeatures implements FeatureSource {
     return await this.set(feature.fid, encodeBits(feature.table, values), options);
   }
 
-  /** What can be done with a feature: saved, changed, set for one namespace. @throws as get() */
+  /** Whether a feature can be saved, changed, and set for one namespace. @throws as get() */
   async capabilities(fid: number, nsid = 0): Promise<Bits<typeof FeatureCapabilities>> {
     const { value } = await this.get(fid, { nsid, select: "supported" });
     return decodeBits(value, FeatureCapabilities);
@@ -108,31 +113,37 @@ export class NvmeFeatures implements FeatureSource {
     return new NvmeFeatureStructures(this);
   }
 
-  /** Whether writes may stay in a volatile cache until a flush. @throws as get(); NvmeError where there is no cache */
+  /** Whether writes may stay in a volatile cache until a flush. @throws as get(); NvmeError if there is no cache */
   async volatileWriteCache(): Promise<boolean> {
     return ((await this.get(FeatureId.volatileWriteCache)).value & 1) === 1;
   }
 
-  /** @throws as set() */
+  /** Enables or disables the volatile write cache. @throws as set() */
   async setVolatileWriteCache(enabled: boolean): Promise<void> {
     await this.set(FeatureId.volatileWriteCache, enabled ? 1 : 0);
   }
 
-  /** Temperature in kelvin from which on the controller warns. @throws as get() */
+  /** Composite temperature at which the controller warns, in kelvin. @throws as get() */
   async temperatureThreshold(): Promise<number> {
     return (await this.get(FeatureId.temperatureThreshold)).value & 0xffff;
   }
 
-  /** @param kelvin composite temperature @throws as set() */
+  /** Sets the temperature at which the controller warns. @param kelvin composite temperature @throws as set() */
   async setTemperatureThreshold(kelvin: number): Promise<void> {
     await this.set(FeatureId.temperatureThreshold, checkInteger("kelvin", kelvin, 0, 0xffff));
   }
 
   /**
-   * Interrupt coalescing: interrupts wait for so many completions, or so long. Zero switches it off.
+   * Interrupt coalescing: an interrupt waits until so many completions are posted, or so much time has passed. Zeros mean
+   * that it is off.
    * @throws as get()
    */
-  async interruptCoalescing(): Promise<{ readonly completions: number; readonly timeUs: number }> {
+  async interruptCoalescing(): Promise<{
+    /** Completions per interrupt, 1 to 256; 0: off. */
+    readonly completions: number;
+    /** Longest delay of an interrupt, in microseconds; 0: off. */
+    readonly timeUs: number;
+  }> {
     const { value } = await this.get(FeatureId.interruptCoalescing);
     const threshold = value & 0xff;
     const time = (value >>> 8) & 0xff;
@@ -140,8 +151,9 @@ export class NvmeFeatures implements FeatureSource {
   }
 
   /**
-   * @param completions 1 to 256; 0 with `timeUs` 0 switches it off
-   * @param timeUs at most 25,500, rounded up to whole 100
+   * Sets interrupt coalescing.
+   * @param completions 1 to 256; 0 with `timeUs` 0 turns it off
+   * @param timeUs at most 25,500, rounded up to a multiple of 100
    * @throws as set()
    */
   async setInterruptCoalescing(completions: number, timeUs: number): Promise<void> {
@@ -152,7 +164,7 @@ export class NvmeFeatures implements FeatureSource {
     await this.set(FeatureId.interruptCoalescing, threshold | (time << 8));
   }
 
-  /** The controller's clock. @throws as get(); NvmeError where it has none */
+  /** The controller's time (Timestamp feature). @throws as get(); NvmeError if it doesn't have the feature */
   async timestamp(): Promise<Date> {
     const { data } = await this.get(FeatureId.timestamp, { sizeBytes: TIMESTAMP_BYTES });
     const view = new DataView(data.buffer, data.byteOffset);
@@ -160,7 +172,7 @@ export class NvmeFeatures implements FeatureSource {
     return new Date(view.getUint32(0, true) + view.getUint16(4, true) * 2 ** 32);
   }
 
-  /** @throws ArgumentError, and as set() */
+  /** Sets the controller's time. @throws ArgumentError, and as set() */
   async setTimestamp(time: Date): Promise<void> {
     const milliseconds = checkInteger("time", time.getTime(), 0, 2 ** 48 - 1);
     const data = new Uint8Array(TIMESTAMP_BYTES);
@@ -170,8 +182,13 @@ export class NvmeFeatures implements FeatureSource {
     await this.set(FeatureId.timestamp, 0, { data });
   }
 
-  /** How many I/O queues the controller has given. @throws as get() */
-  async numberOfQueues(): Promise<{ readonly submission: number; readonly completion: number }> {
+  /** How many I/O queues the controller allocated. @throws as get() */
+  async numberOfQueues(): Promise<{
+    /** Number of I/O submission queues. */
+    readonly submission: number;
+    /** Number of I/O completion queues. */
+    readonly completion: number;
+  }> {
     const { value } = await this.get(FeatureId.numberOfQueues);
     return { submission: (value & 0xffff) + 1, completion: (value >>> 16) + 1 };
   }

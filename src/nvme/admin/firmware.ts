@@ -1,3 +1,4 @@
+/** Firmware Image Download and Firmware Commit. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminWrite, requireCommands } from "../command/admin-target.js";
@@ -9,38 +10,40 @@ import { NvmeStatus } from "../spec/status.js";
 
 /** Firmware Commit, CDW10 bits 5:3 (CA). */
 export const FirmwareAction = {
-  /** The downloaded image goes into the slot. */
+  /** Writes the downloaded image to the slot. */
   replace: 0,
-  /** And runs after the next reset. */
+  /** Writes the downloaded image to the slot, and activates it at the next reset. */
   replaceAndActivate: 1,
-  /** What is in the slot runs after the next reset. */
+  /** Activates the image in the slot at the next reset. */
   activate: 2,
-  /** The downloaded image, or what is in the slot, runs at once. */
+  /** Activates the downloaded image, or the one in the slot, without a reset. */
   activateNow: 3,
+  /** Writes the downloaded image to the boot partition. */
   replaceBootPartition: 6,
+  /** Makes the boot partition the active one. */
   activateBootPartition: 7,
 } as const;
 
-/** What has to happen before committed firmware runs. */
+/** The reset that committed firmware needs before it runs. */
 export type FirmwareActivation = "none" | "conventional reset" | "subsystem reset" | "controller reset";
 
-/** Answer to Firmware Commit. */
+/** Result of {@link NvmeFirmware.commit}. */
 export interface FirmwareCommitResult {
-  /** The reset that is still needed, besides the one that the action names itself. */
+  /** The reset that is needed in addition to the one that the action implies. */
   readonly needs: FirmwareActivation;
-  /** Overlapping downloads that the controller noticed (MUD): bit 0 firmware, bit 1 boot partition. */
+  /** Overlapping updates that the controller detected (MUD): bit 0 firmware, bit 1 boot partition. */
   readonly overlap: number;
 }
 
 /** Options of {@link NvmeFirmware.commit}. */
 export interface FirmwareCommitOptions extends CommandOptions {
-  /** 1 to 7; 0 lets the controller choose. */
+  /** Firmware slot, 1 to 7; 0 (default): the controller chooses. */
   readonly slot?: number | undefined;
-  /** For the boot partition actions: 0 or 1. */
+  /** Boot partition, for the actions on boot partitions; 0 by default. */
   readonly bootPartition?: 0 | 1 | undefined;
 }
 
-/** Unit of FWUG, and what a piece is where the controller doesn't say. */
+/** Unit of FWUG, and the granularity of a controller that reports none. */
 const GRANULARITY_BYTES = 4096;
 const NO_RESTRICTION = 0xff;
 const SLOTS = 7;
@@ -55,13 +58,20 @@ const resets = new Map<number, FirmwareActivation>([
 export class NvmeFirmware {
   constructor(private readonly target: AdminTarget) {}
 
-  /** How many slots there are, and whether the first can't be written. */
-  get slots(): { readonly count: number; readonly firstReadOnly: boolean; readonly withoutReset: boolean } {
+  /** Firmware slots (FRMW). */
+  get slots(): {
+    /** Number of slots, 1 to 7. */
+    readonly count: number;
+    /** Whether slot 1 is read-only. */
+    readonly firstReadOnly: boolean;
+    /** Whether an image can be activated without a reset. */
+    readonly withoutReset: boolean;
+  } {
     const { slots, firstSlotReadOnly, activationWithoutReset } = decodeBits(this.target.identify.frmw, Frmw);
     return { count: slots, firstReadOnly: firstSlotReadOnly, withoutReset: activationWithoutReset };
   }
 
-  /** Bytes that pieces of a download are a multiple of, as the controller asks (FWUG). */
+  /** The size of each piece of a download is a multiple of this, in bytes (FWUG). */
   get granularityBytes(): number {
     const { fwug } = this.target.identify;
     if (fwug === NO_RESTRICTION) return 4;
@@ -69,14 +79,14 @@ export class NvmeFirmware {
   }
 
   /**
-   * Sends an image, in pieces that the controller can take; commit() makes it count.
-   * @param image whole dwords
+   * Sends an image, in pieces of a size that the controller accepts. It has no effect before commit().
+   * @param image a multiple of 4 bytes
    * @throws UnsupportedError, ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async download(image: Uint8Array, limits?: CommandOptions): Promise<void> {
     requireCommands(this.target, "firmware");
     if (image.length === 0 || image.length % 4 !== 0) {
-      throw new ArgumentError(`a firmware image has whole dwords: ${image.length} bytes`);
+      throw new ArgumentError(`image.length must be a multiple of 4 and not 0, got ${image.length}`);
     }
     const unit = this.granularityBytes;
     const most = Math.max(unit, Math.floor(this.target.maxTransferBytes / unit) * unit);
@@ -118,7 +128,7 @@ export class NvmeFirmware {
       const { dw0 } = await this.target.admin(command, limits);
       return { needs: "none", overlap: dw0 & 3 };
     } catch (error) {
-      // Some of the "errors" say that it worked, and what comes next.
+      // Some status codes report success, and the reset that must follow.
       const needs =
         error instanceof NvmeError ? resets.get((error.statusCodeType << 8) | error.statusCode) : undefined;
       if (needs === undefined) throw error;
@@ -126,7 +136,7 @@ export class NvmeFirmware {
     }
   }
 
-  /** Both: sends an image and commits it. @throws as download() and commit() */
+  /** Sends an image and commits it. @throws as download() and commit() */
   async update(
     image: Uint8Array,
     action: "replace" | "replaceAndActivate" | "activateNow",

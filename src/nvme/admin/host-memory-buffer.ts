@@ -1,3 +1,4 @@
+/** Host memory that the controller uses for itself (Host Memory Buffer). */
 import { checkInteger } from "../../core/check.js";
 import { ClosedError, UnsupportedError } from "../../core/errors.js";
 import { closeAll, Lease } from "../../core/resource.js";
@@ -11,11 +12,11 @@ import { NvmeFeatures } from "./features.js";
 /** Unit of HMPRE, HMMIN and HMMINDS. */
 const UNIT_BYTES = 4096;
 const ENABLE = 1;
-/** The same memory with the same contents is given back after a reset. */
+/** MR: the controller had this memory, with this content, before a reset. */
 const MEMORY_RETURN = 2;
 const MOST_BYTES = 2 ** 32;
 
-/** Memory that controllers have: it stays as long as they do, also where nobody holds the HostMemoryBuffer. */
+/** Memory in use by controllers. It stays referenced until it is returned, even if the program drops the HostMemoryBuffer. */
 const given = new WeakMap<HostMemoryTarget, Map<Lease, readonly DmaBuffer[]>>();
 
 function keep(target: HostMemoryTarget, lease: Lease, buffers: readonly DmaBuffer[]): void {
@@ -24,24 +25,25 @@ function keep(target: HostMemoryTarget, lease: Lease, buffers: readonly DmaBuffe
   given.set(target, all);
 }
 
-/** What of a controller it takes. */
+/** What {@link HostMemoryBuffer} needs of a controller. */
 export interface HostMemoryTarget extends AdminTarget {
+  /** Device of the controller: the memory is released before the device is. */
   readonly device: { readonly lease: Lease };
   /** Memory page of the controller in bytes (CC.MPS). */
   readonly memoryPageBytes: number;
-  /** Is told by which command it was given the memory: the command to be sent again after a reset. */
+  /** @internal Called with the command that gave the memory, which the controller sends again after a reset. */
   hostMemoryGiven(command: NvmeCommand): void;
 }
 
 /**
- * Memory of the host that the controller has to itself (NVMe Base 2.x, section "Host Memory Buffer"). It is taken back
- * with close(), or when the controller is closed. After a reset the controller gets it again, with what it had in there.
+ * Host memory that the controller uses for itself (NVMe Base 2.x, section "Host Memory Buffer"). close() returns it, and
+ * so does closing the controller. After a reset the controller gets it again, with its content.
  */
 export class HostMemoryBuffer implements AsyncDisposable {
   private constructor(
     private readonly target: HostMemoryTarget,
     private readonly lease: Lease,
-    /** How much the controller was given. */
+    /** Size of the memory, in bytes. */
     readonly sizeBytes: number,
     private readonly words: {
       readonly cdw12: number;
@@ -52,18 +54,19 @@ export class HostMemoryBuffer implements AsyncDisposable {
   ) {}
 
   /**
-   * @param bytes as much as the controller prefers (HMPRE) by default; rounded up to its pages
-   * @throws UnsupportedError (the controller wants none; memory too scattered for it), ArgumentError (less than it needs,
-   *   HMMIN), MemlockError, SysError, NvmeError, TimeoutError, DeviceGoneError, ClosedError; nothing stays allocated
+   * Allocates memory and gives it to the controller. If that fails, nothing stays allocated.
+   * @param bytes rounded up to memory pages of the controller; its preferred size (HMPRE) by default
+   * @throws UnsupportedError (the controller uses none; the memory is too scattered for it), ArgumentError (less than
+   *   HMMIN, the minimum), MemlockError, SysError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   static async give(target: HostMemoryTarget, bytes?: number): Promise<HostMemoryBuffer> {
     const { hmpre, hmmin } = target.identify;
-    if (hmpre === 0) throw new UnsupportedError(`${target.bdf} wants no host memory buffer (HMPRE is 0)`);
+    if (hmpre === 0) throw new UnsupportedError(`${target.bdf} uses no host memory buffer (HMPRE is 0)`);
     const wanted = bytes ?? hmpre * UNIT_BYTES;
     checkInteger("bytes", wanted, Math.max(1, hmmin * UNIT_BYTES), MOST_BYTES);
     const page = target.memoryPageBytes;
     const sizeBytes = Math.ceil(wanted / page) * page;
-    // Their leases only: the device's own must not lead to a Resource above it.
+    // Holds leases, not the buffers: the device's lease must not reference a Resource above it.
     const leases: Lease[] = [];
     const label = `host memory buffer of ${target.bdf}`;
     const lease = new Lease(label, () => closeAll(leases, label), target.device.lease);
@@ -91,13 +94,14 @@ export class HostMemoryBuffer implements AsyncDisposable {
     }
   }
 
+  /** Whether the memory was returned. */
   get closed(): boolean {
     return this.lease.closed;
   }
 
   /**
-   * Gives the memory to the controller again, where a reset took it away: the controller was opened without `restoreFeatures`,
-   * or refused it. What it had in there is still there. Does nothing where the controller has it.
+   * Gives the memory to the controller again, with its content, after a reset that took it away: the controller was opened
+   * without `restoreFeatures`, or rejected the restore. Does nothing if the controller has the memory.
    * @throws as give()
    */
   async restore(): Promise<void> {
@@ -109,8 +113,8 @@ export class HostMemoryBuffer implements AsyncDisposable {
   }
 
   /**
-   * Takes the memory back: the controller says when it has let go.
-   * @throws NvmeError, TimeoutError, DeviceGoneError: the memory stays until the controller is closed
+   * Takes the memory back from the controller, and frees it.
+   * @throws NvmeError, TimeoutError, DeviceGoneError; the memory then stays allocated until the controller is closed
    */
   async close(): Promise<void> {
     if (this.closed) return;
@@ -119,6 +123,7 @@ export class HostMemoryBuffer implements AsyncDisposable {
     given.get(this.target)?.delete(this.lease);
   }
 
+  /** Same as close(). */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -135,7 +140,7 @@ export class HostMemoryBuffer implements AsyncDisposable {
   }
 }
 
-/** One entry for each piece that lies together, as the controller wants them. @throws UnsupportedError */
+/** Makes an entry for each contiguous piece. @throws UnsupportedError if the controller doesn't accept such pieces */
 function descriptors(
   target: HostMemoryTarget,
   memory: DmaBuffer,
@@ -145,7 +150,7 @@ function descriptors(
   const { segments } = memory;
   if (segments.some((one) => one.sizeBytes < least) || (hmmaxd !== 0 && segments.length > hmmaxd)) {
     throw new UnsupportedError(
-      `${memory.sizeBytes} bytes lie in ${segments.length} pieces of memory; ${target.bdf} wants pieces of ${least} bytes ` +
+      `${memory.sizeBytes} bytes are in ${segments.length} pieces of memory; ${target.bdf} needs pieces of at least ${least} bytes ` +
         `and ${hmmaxd === 0 ? "any number" : `at most ${hmmaxd}`} of them`,
     );
   }

@@ -1,33 +1,47 @@
+/** Lockdown: prohibits commands and features. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 
-/** Lockdown, CDW10 bits 3:0 (SCP): what is locked. */
+/** Lockdown, CDW10 bits 3:0 (SCP): the kind of thing that is locked. */
 export const LockdownScope = {
+  /** An opcode of an admin command. */
   adminOpcode: 0,
+  /** A feature identifier: Set Features of it. */
   feature: 2,
+  /** An opcode of an NVMe-MI command. */
   managementOpcode: 3,
+  /** An opcode of a PCIe command of NVMe-MI. */
   managementPcieOpcode: 4,
 } as const;
 
-/** The same, bits 6:5 (IFC): to whom. */
-export const LockdownInterface = { adminQueue: 0, adminQueueAndOutOfBand: 1, outOfBand: 2 } as const;
+/** Lockdown, CDW10 bits 6:5 (IFC): the interfaces it concerns. */
+export const LockdownInterface = {
+  /** The admin submission queue. */
+  adminQueue: 0,
+  /** The admin submission queue and out-of-band management. */
+  adminQueueAndOutOfBand: 1,
+  /** Out-of-band management. */
+  outOfBand: 2,
+} as const;
 
-/** What lockdown() changes. */
+/** Options of {@link NvmeController.lockdown}. */
 export interface LockdownOptions {
+  /** What `identifier` is. */
   readonly scope: keyof typeof LockdownScope;
-  /** Opcode or feature identifier. */
+  /** Opcode or feature identifier, 8 bits. */
   readonly identifier: number;
-  /** Forbid, or allow again. */
+  /** True prohibits the command or feature; false allows it again. */
   readonly prohibit: boolean;
+  /** Where it is prohibited; the admin queue by default. */
   readonly interface?: keyof typeof LockdownInterface | undefined;
-  /** Index in the UUID list, for features of the vendor. */
+  /** Index in the UUID list, for vendor-specific features; 0 (default): none. */
   readonly uuidIndex?: number | undefined;
 }
 
 /**
- * Lockdown: forbids a command or a feature until it is allowed again, or until power is lost.
+ * Lockdown: prohibits a command or a feature until it is allowed again or power is lost.
  * @throws UnsupportedError, ArgumentError, NvmeError (Prohibition of Command Execution Not Supported), TimeoutError,
  *   DeviceGoneError, ClosedError
  */
@@ -37,7 +51,9 @@ export async function lockdown(target: AdminTarget, options: LockdownOptions): P
   const scp = LockdownScope[scope];
   const ifc = LockdownInterface[to];
   if (scp === undefined || ifc === undefined) {
-    throw new ArgumentError(`no such lockdown: scope ${scope}, interface ${to}`);
+    throw new ArgumentError(
+      `unknown scope ${scope} or interface ${to}; see LockdownScope and LockdownInterface`,
+    );
   }
   checkInteger("identifier", identifier, 0, 0xff);
   checkInteger("uuidIndex", uuidIndex, 0, 0x7f);

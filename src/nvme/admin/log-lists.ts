@@ -1,3 +1,4 @@
+/** Log pages that are lists of entries. */
 import { checkInteger } from "../../core/check.js";
 import { NvmeProtocolError } from "../command/error.js";
 import {
@@ -13,34 +14,40 @@ import {
 import { LogPageId } from "../spec/opcodes.js";
 import type { LogSource } from "./log-source.js";
 
-/** Namespaces whose access is alike on this controller. */
+/** An ANA group: namespaces that this controller reaches in the same way. */
 export interface AnaGroup {
+  /** ANA group identifier. */
   readonly groupId: number;
+  /** Change count of the log when this group changed last. */
   readonly changeCount: bigint;
-  /** A value of AnaState. */
+  /** State of the group: a value of AnaState. */
   readonly state: number;
+  /** Namespace ids in the group. */
   readonly namespaces: readonly number[];
 }
 
-/** Something that the controller remembers for good. */
+/** An event in the Persistent Event log. */
 export interface PersistentEvent {
-  /** A value of PersistentEventType. */
+  /** Type of the event: a value of PersistentEventType. */
   readonly type: number;
+  /** Revision of the layout of `data`. */
   readonly revision: number;
+  /** Controller that recorded the event. */
   readonly cntlid: number;
-  /** When; by the Timestamp feature, so maybe since the last reset. */
+  /** Time of the event by the controller's Timestamp feature, which may count from the last reset. */
   readonly time: Date;
+  /** Port of the controller. */
   readonly portId: number;
-  /** The vendor's part before the data. */
+  /** Vendor-specific information. */
   readonly vendorInfo: Uint8Array;
-  /** As the specification gives it for the type. */
+  /** The event's data, in the layout that the specification defines for the type. */
   readonly data: Uint8Array;
 }
 
-/** What heads the Persistent Event log. */
+/** Header of the Persistent Event log (LID 0Dh), decoded. */
 export type PersistentEventHeader = ReturnType<typeof persistentEventHeader.decode>;
 
-/** What is read at most of a list before it counts as broken. */
+/** Largest list that is read; a larger one is treated as malformed. */
 const MOST_BYTES = 64 * 1024 * 1024;
 /** LSP of the ANA log: groups without their namespaces. */
 const GROUPS_ONLY = 1;
@@ -54,12 +61,15 @@ export class NvmeLogLists {
 
   /**
    * Asymmetric Namespace Access (LID 0Ch).
-   * @param options groupsOnly: without the ids of the namespaces
-   * @throws as NvmeLogs.read(); NvmeProtocolError where the log contradicts itself
+   * @param options groupsOnly: leaves out the ids of the namespaces
+   * @throws as NvmeLogs.read(); NvmeProtocolError if the log is malformed
    */
-  async asymmetricNamespaceAccess(
-    options: { readonly groupsOnly?: boolean } = {},
-  ): Promise<{ readonly changeCount: bigint; readonly groups: readonly AnaGroup[] }> {
+  async asymmetricNamespaceAccess(options: { readonly groupsOnly?: boolean } = {}): Promise<{
+    /** Counts changes of the log. */
+    readonly changeCount: bigint;
+    /** All groups of this controller. */
+    readonly groups: readonly AnaGroup[];
+  }> {
     const lsp = options.groupsOnly === true ? GROUPS_ONLY : 0;
     const page = await this.logs.readGrowing(
       LogPageId.asymmetricNamespaceAccess,
@@ -82,7 +92,7 @@ export class NvmeLogLists {
     return await this.ids(LogPageId.enduranceGroupEvents);
   }
 
-  /** Media Unit Status (LID 10h). @param domain 0 is all @throws as asymmetricNamespaceAccess() */
+  /** Media Unit Status (LID 10h). @param domain 0: all domains @throws as asymmetricNamespaceAccess() */
   async mediaUnits(domain = 0): Promise<readonly MediaUnit[]> {
     checkInteger("domain", domain, 0, 0xffff);
     const bytes = (page: Uint8Array): number => {
@@ -97,11 +107,13 @@ export class NvmeLogLists {
   }
 
   /**
-   * Persistent Event (LID 0Dh), all of it, in a reporting context that is released again.
+   * Reads the whole Persistent Event log (LID 0Dh). Establishes a reporting context and releases it again.
    * @throws as asymmetricNamespaceAccess()
    */
   async persistentEvents(): Promise<{
+    /** Header of the log. */
     readonly header: PersistentEventHeader;
+    /** Events in the order of the log. */
     readonly events: readonly PersistentEvent[];
   }> {
     const lid = LogPageId.persistentEvents;
@@ -131,7 +143,7 @@ export class NvmeLogLists {
   }
 }
 
-/** Goes through the groups as far as they are there. @returns the bytes needed to go on, or that there are in all */
+/** Visits the groups that are complete in `page`. @returns the bytes needed to continue, or the size of the log */
 function walkAna(page: Uint8Array, found: (group: AnaGroup) => void): number {
   const { groups } = anaHeader.decode(page);
   let at = anaHeader.sizeBytes;
@@ -161,7 +173,7 @@ function persistentEvents(page: Uint8Array, count: number): PersistentEvent[] {
     const end = dataAt + entry.dataBytes;
     if (end > page.length || entry.vendorBytes > entry.dataBytes) {
       throw new NvmeProtocolError(
-        `event ${events.length} of the Persistent Event log reaches beyond its end`,
+        `event ${events.length} of the Persistent Event log extends past the end of the log`,
       );
     }
     events.push({

@@ -1,3 +1,4 @@
+/** Get Log Page, and the log pages decoded. */
 import { checkInteger, checkLength, checkU32 } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, adminRead } from "../command/admin-target.js";
@@ -34,7 +35,7 @@ import { NvmeLogLists } from "./log-lists.js";
 import type { LogPageOptions, LogSource, WholePageOptions } from "./log-source.js";
 import { NvmeTelemetry } from "./telemetry.js";
 
-/** Without LPA's extended data, NUMD has 12 bits of dwords. */
+/** Without extended data (LPA), NUMD has 12 bits and counts dwords. */
 const MOST_BYTES_PLAIN = 4096 * 4;
 const MOST_CHANGED_NAMESPACES = 1024;
 /** CDW14, OT: the offset counts entries. */
@@ -47,11 +48,10 @@ export class NvmeLogs implements LogSource {
   constructor(private readonly target: AdminTarget) {}
 
   /**
-   * Any log page, as bytes; in several commands where one can't carry it.
-   * @param sizeBytes multiple of 4
-   * @throws ArgumentError, UnsupportedError (longer than this controller can tell; no index into this page),
-   *   NvmeError (no such page), TimeoutError,
-   *   DeviceGoneError, ClosedError
+   * Reads any log page as bytes, with several commands if one can't transfer it.
+   * @param sizeBytes a multiple of 4
+   * @throws ArgumentError, UnsupportedError (the controller can't read that much; the page has no index), NvmeError (the
+   *   page doesn't exist), TimeoutError, DeviceGoneError, ClosedError
    */
   async read(lid: number, sizeBytes: number, options: LogPageOptions = {}): Promise<Uint8Array> {
     checkInteger("lid", lid, 0, 0xff);
@@ -75,23 +75,25 @@ export class NvmeLogs implements LogSource {
     if (index !== undefined) {
       checkInteger("index", index, 0, Number.MAX_SAFE_INTEGER);
       if (options.offset !== undefined) {
-        throw new ArgumentError("a log page is read from an offset or from an index, not both");
+        throw new ArgumentError("options.offset and options.index can't be combined");
       }
     }
     if (sizeBytes % 4 !== 0 || offset % 4 !== 0) {
-      throw new ArgumentError(`log pages are read in dwords: size ${sizeBytes}, offset ${offset}`);
+      throw new ArgumentError(`sizeBytes and offset must be multiples of 4, got ${sizeBytes} and ${offset}`);
     }
     const { target } = this;
     const hasOffsets = decodeBits(target.identify.lpa, Lpa).extendedData;
     const most = hasOffsets ? target.maxTransferBytes : Math.min(MOST_BYTES_PLAIN, target.maxTransferBytes);
     if (!hasOffsets && (offset > 0 || sizeBytes > most)) {
       throw new UnsupportedError(
-        `${target.bdf} reads log pages from their start and up to ${most} bytes only`,
+        `${target.bdf} only reads the first ${most} bytes of a log page (LPA: no extended data)`,
       );
     }
     if (index !== undefined) {
       if (sizeBytes > most) {
-        throw new ArgumentError(`what follows an index is read by one command, up to ${most} bytes here`);
+        throw new ArgumentError(
+          `sizeBytes must be at most ${most} with an index, got ${sizeBytes}: one command reads it`,
+        );
       }
       await this.requireIndex(lid);
     }
@@ -106,7 +108,7 @@ export class NvmeLogs implements LogSource {
           name: `Get Log Page (LID 0x${lid.toString(16).padStart(2, "0")})`,
           opcode: AdminOpcode.getLogPage,
           nsid,
-          // Parts of one page: the event must not be cleared before the last of them.
+          // Only the last command for the page may clear its event.
           cdw10:
             (lid |
               (lsp << 8) |
@@ -127,10 +129,11 @@ export class NvmeLogs implements LogSource {
   }
 
   /**
-   * A log page that says itself how long it is. Its event is cleared once, by the last command.
-   * @param firstBytes what is read first, multiple of 4
-   * @param needed how many bytes are needed, seen what there is of them; what it asks for is read until it asks for no more
-   * @returns at least as many bytes as were needed
+   * Reads a log page whose content tells its length. Only the last command clears its event.
+   * @param firstBytes size of the first read, a multiple of 4
+   * @param needed returns how many bytes are needed, judging by those read so far; reading continues until it asks for no
+   *   more
+   * @returns at least the bytes that `needed` asked for
    * @throws as read()
    */
   async readGrowing(
@@ -156,12 +159,12 @@ export class NvmeLogs implements LogSource {
     return page;
   }
 
-  /** SMART / Health Information of the controller, or of one namespace where the controller has that. @throws as read() */
+  /** SMART / Health Information of the controller, or of one namespace if LPA allows that. @throws as read() */
   async smart(nsid: number = BROADCAST_NSID): Promise<SmartLog> {
     return smartLog.decode(await this.read(LogPageId.smart, smartLog.sizeBytes, { nsid }));
   }
 
-  /** Errors that commands met, latest first; only entries that are in use. @throws as read() */
+  /** Error Information: the used entries, latest first. @throws as read() */
   async errors(): Promise<ErrorLogEntry[]> {
     const count = this.target.identify.elpe + 1;
     const page = await this.read(LogPageId.errorInformation, count * errorLogEntry.sizeBytes);
@@ -171,13 +174,13 @@ export class NvmeLogs implements LogSource {
     return entries.filter(({ errorCount }) => errorCount !== 0n);
   }
 
-  /** Firmware by slot: the active one, the one after the next reset, and the revisions. @throws as read() */
+  /** Firmware Slot Information. @throws as read() */
   async firmwareSlots(): Promise<{
     /** Slot whose firmware runs. */
     readonly active: number;
-    /** Slot whose firmware runs after the next reset; 0 where that isn't settled. */
+    /** Slot whose firmware runs after the next reset; 0: not reported. */
     readonly next: number;
-    /** Revisions of slots 1 to 7; empty where there is none. */
+    /** Revisions in slots 1 to 7; an empty string for an empty slot. */
     readonly revisions: readonly string[];
   }> {
     const { afi, frs } = firmwareSlotLog.decode(
@@ -186,35 +189,38 @@ export class NvmeLogs implements LogSource {
     return { active: afi & 7, next: (afi >>> 4) & 7, revisions: frs };
   }
 
-  /** Which commands there are and what they change: one word per opcode. @throws as read() */
-  async commandEffects(
-    csi: number = CommandSet.nvm,
-  ): Promise<{ readonly admin: readonly number[]; readonly io: readonly number[] }> {
+  /** Commands Supported and Effects: a word for each opcode; see CommandEffect. @throws as read() */
+  async commandEffects(csi: number = CommandSet.nvm): Promise<{
+    /** Words of the admin commands, by opcode. */
+    readonly admin: readonly number[];
+    /** Words of the I/O commands, by opcode. */
+    readonly io: readonly number[];
+  }> {
     const page = await this.read(LogPageId.commandsSupported, commandEffectsLog.sizeBytes, { csi });
     const { acs, iocs } = commandEffectsLog.decode(page);
     return { admin: acs, io: iocs };
   }
 
   /**
-   * Namespaces that changed since this was last read.
-   * @returns their ids; "many" where there are more than the page can hold
+   * Changed Attached Namespace List: namespaces that changed since the last read.
+   * @returns their ids; "many" if the page can't hold all
    * @throws as read()
    */
   async changedNamespaces(): Promise<readonly number[] | "many"> {
     return changedList(await this.read(LogPageId.changedNamespaces, MOST_CHANGED_NAMESPACES * 4));
   }
 
-  /** Namespaces allocated, freed or changed anywhere in the subsystem since this was last read. @throws as read() */
+  /** Changed Allocated Namespace List: namespaces of the subsystem that changed since the last read. @throws as read() */
   async changedAllocatedNamespaces(): Promise<readonly number[] | "many"> {
     return changedList(await this.read(LogPageId.changedAllocatedNamespaces, MOST_CHANGED_NAMESPACES * 4));
   }
 
-  /** Log pages there are: by identifier. @throws as read() */
+  /** Supported Log Pages, by identifier. @throws as read() */
   async supportedLogPages(): Promise<ReadonlyMap<number, Bits<typeof LogPageSupport>>> {
     return tableOf(await this.read(LogPageId.supportedLogPages, identifierTable.sizeBytes), LogPageSupport);
   }
 
-  /** Features there are, and what setting them changes: by identifier. @throws as read() */
+  /** Feature Identifiers Supported and Effects, by identifier. @throws as read() */
   async featureEffects(
     csi: number = CommandSet.nvm,
   ): Promise<ReadonlyMap<number, Bits<typeof FeatureEffect>>> {
@@ -222,11 +228,13 @@ export class NvmeLogs implements LogSource {
     return tableOf(page, FeatureEffect);
   }
 
-  /** Self-tests, the latest first, and the one that runs. @throws as read() */
+  /** Device Self-test: the test that runs, and the results, latest first. @throws as read() */
   async selfTest(): Promise<{
-    /** A value of SelfTestCode; 0 where none runs. */
+    /** The test that runs, a value of SelfTestCode; 0: none. */
     readonly currentOperation: number;
+    /** Progress of the test that runs, in percent. */
     readonly completionPercent: number;
+    /** Results, latest first. */
     readonly results: readonly SelfTestEntry[];
   }> {
     const page = await this.read(LogPageId.deviceSelfTest, selfTestLog.sizeBytes);
@@ -235,20 +243,20 @@ export class NvmeLogs implements LogSource {
     return { currentOperation, completionPercent, results: used };
   }
 
-  /** @param endgid endurance group @throws as read() */
+  /** Endurance Group Information. @param endgid endurance group @throws as read() */
   async enduranceGroup(endgid: number): Promise<EnduranceGroupLog> {
     const page = await this.read(LogPageId.enduranceGroup, enduranceGroupLog.sizeBytes, { lsi: endgid });
     return enduranceGroupLog.decode(page);
   }
 
-  /** @param nvmsetid NVM set @throws as read() */
+  /** Predictable Latency Per NVM Set. @param nvmsetid NVM set @throws as read() */
   async predictableLatency(nvmsetid: number): Promise<PredictableLatencyLog> {
     const options = { lsi: nvmsetid };
     const page = await this.read(LogPageId.predictableLatency, predictableLatencyLog.sizeBytes, options);
     return predictableLatencyLog.decode(page);
   }
 
-  /** Spindle and actuators of an endurance group. @throws as read() */
+  /** Rotational Media Information of an endurance group. @throws as read() */
   async rotationalMedia(endgid: number): Promise<RotationalMediaLog> {
     const options = { lsi: endgid };
     const page = await this.read(LogPageId.rotationalMedia, rotationalMediaLog.sizeBytes, options);
@@ -256,9 +264,9 @@ export class NvmeLogs implements LogSource {
   }
 
   /**
-   * Commands or features that are locked, or could be.
-   * @param scope 0 admin opcodes, 2 features, 3 and 4 of the management interface
-   * @param contents 0 what can be locked, 1 what is locked for the host's queue, 2 out of band
+   * Command and Feature Lockdown: opcodes or feature identifiers that are locked or can be locked.
+   * @param scope 0 admin opcodes, 2 features, 3 and 4 opcodes of the management interface
+   * @param contents 0 can be locked, 1 locked on the admin queue, 2 locked out of band
    * @throws as read()
    */
   async lockdown(scope: number, contents = 0): Promise<readonly number[]> {
@@ -270,36 +278,40 @@ export class NvmeLogs implements LogSource {
     return [...identifiers.subarray(0, length)];
   }
 
-  /** The oldest reservation notification that waits; undefined where there is none. @throws as read() */
+  /** The oldest reservation notification; undefined if there is none. @throws as read() */
   async reservationNotification(): Promise<ReservationLog | undefined> {
     const page = await this.read(LogPageId.reservationNotification, reservationLog.sizeBytes);
     const log = reservationLog.decode(page);
     return log.type === 0 ? undefined : log;
   }
 
-  /** The sanitize operation that runs or was the last. @throws as read() */
+  /** Sanitize Status: the operation that runs, or the last one. @throws as read() */
   async sanitize(): Promise<SanitizeLog> {
     return sanitizeLog.decode(await this.read(LogPageId.sanitizeStatus, sanitizeLog.sizeBytes));
   }
 
-  /** First blocks of the zones whose descriptors changed by themselves. @throws as read() */
+  /**
+   * Changed Zone List.
+   * @returns first blocks of the zones that the controller changed; "many" if the page can't hold all
+   * @throws as read()
+   */
   async changedZones(nsid: number): Promise<readonly bigint[] | "many"> {
     const page = await this.read(LogPageId.changedZones, changedZonesLog.sizeBytes, { nsid });
     const { count, zslba } = changedZonesLog.decode(page);
     return count === TOO_MANY_ZONES ? "many" : zslba.slice(0, count);
   }
 
-  /** Telemetry: captured by the host's order, or kept by the controller. */
+  /** Telemetry logs, host-initiated and controller-initiated. */
   get telemetry(): NvmeTelemetry {
     return new NvmeTelemetry(this, this.target);
   }
 
-  /** Logs whose length is known only while they are read: ANA, persistent events, aggregates, media units. */
+  /** Logs that are lists: ANA, persistent events, event aggregates, media units. */
   get lists(): NvmeLogLists {
     return new NvmeLogLists(this);
   }
 
-  /** Else the controller would take the index for a byte's, or refuse it. @throws UnsupportedError, and as read() */
+  /** Without index support a controller would treat the index as a byte offset. @throws UnsupportedError, and as read() */
   private async requireIndex(lid: number): Promise<void> {
     const { bdf, identify } = this.target;
     const pages = decodeBits(identify.lpa, Lpa).supportedLogPages
@@ -307,11 +319,11 @@ export class NvmeLogs implements LogSource {
       : undefined;
     if (pages?.get(lid)?.indexOffset !== true) {
       const name = `log page 0x${lid.toString(16).padStart(2, "0")}`;
-      throw new UnsupportedError(`${bdf} has no index into ${name} (Supported Log Pages, IOS)`);
+      throw new UnsupportedError(`${bdf} doesn't support an index for ${name} (Supported Log Pages, IOS)`);
     }
   }
 
-  /** Flexible Data Placement. */
+  /** Log pages of Flexible Data Placement. */
   get fdp(): NvmeFdpLogs {
     return new NvmeFdpLogs(this);
   }
@@ -324,7 +336,7 @@ function changedList(page: Uint8Array): readonly number[] | "many" {
   return [...list.subarray(0, end < 0 ? list.length : end)];
 }
 
-/** Words by identifier, those that are supported (bit 0). */
+/** Decodes the words of the supported identifiers (bit 0). */
 function tableOf<T extends BitTable>(page: Uint8Array, table: T): ReadonlyMap<number, Bits<T>> {
   const { words } = identifierTable.decode(page);
   return new Map(

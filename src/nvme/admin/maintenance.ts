@@ -1,3 +1,4 @@
+/** Format NVM, Sanitize and Device Self-test. */
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
@@ -7,47 +8,60 @@ import { SelfTestCode } from "../spec/log-pages.js";
 import { AdminOpcode, BROADCAST_NSID } from "../spec/opcodes.js";
 
 /** Format NVM, CDW10 bits 11:9 (SES). */
-export const SecureErase = { none: 0, userData: 1, cryptographic: 2 } as const;
+export const SecureErase = {
+  /** No secure erase. */
+  none: 0,
+  /** User data erase. */
+  userData: 1,
+  /** Cryptographic erase: deletes the encryption key. */
+  cryptographic: 2,
+} as const;
 
 /** Options of {@link NvmeMaintenance.format}. */
 export interface FormatOptions extends CommandOptions {
-  /** Index of the LBA format, 0 to 63. */
+  /** Index of the LBA format, 0 to 63; 0 by default. */
   readonly lbaFormat?: number | undefined;
-  /** Metadata follows the data of each block, instead of having a buffer of its own (MSET). */
+  /** Metadata is interleaved with the data instead of having its own buffer (MSET). */
   readonly metadataExtended?: boolean | undefined;
-  /** Type of protection information, 0 is none (PI). */
+  /** Type of protection information (PI); 0 (default): none. */
   readonly protection?: 0 | 1 | 2 | 3 | undefined;
-  /** Protection information in the first bytes of the metadata (PIL). */
+  /** Protection information is in the first bytes of the metadata (PIL). */
   readonly protectionFirst?: boolean | undefined;
+  /** Secure erase of the user data (SES); none by default. */
   readonly secureErase?: keyof typeof SecureErase | undefined;
 }
 
 /** Sanitize, CDW10 bits 2:0 (SANACT). */
 export const SanitizeAction = {
+  /** Exit failure mode: makes a controller usable after a failed sanitize. */
   exitFailure: 1,
+  /** Block erase. */
   blockErase: 2,
+  /** Overwrite with a pattern. */
   overwrite: 3,
+  /** Crypto erase: deletes the encryption keys. */
   cryptoErase: 4,
+  /** Exit the media verification state. */
   exitVerification: 5,
 } as const;
 
 /** Options of {@link NvmeMaintenance.sanitize}. */
 export interface SanitizeOptions {
-  /** After a failure the controller may be used again without another sanitize (AUSE). */
+  /** Allows exitFailure after a failure, without another sanitize (AUSE). */
   readonly allowUnrestrictedExit?: boolean | undefined;
-  /** Leave the blocks allocated (NDAS). */
+  /** Doesn't deallocate the blocks afterwards (NDAS). */
   readonly noDeallocate?: boolean | undefined;
-  /** Stop for verification of the media when done (EMVS). */
+  /** Enters the media verification state when done (EMVS). */
   readonly verification?: boolean | undefined;
-  /** Of overwrite: 1 to 16 passes. */
+  /** For overwrite: number of passes, 1 (default) to 16 (OWPASS). */
   readonly passes?: number | undefined;
-  /** Of overwrite: what is written, 32 bits. */
+  /** For overwrite: the pattern, 32 bits; 0 by default (OVRPAT). */
   readonly pattern?: number | undefined;
-  /** Of overwrite: the pattern inverted with each pass (OIPBP). */
+  /** For overwrite: inverts the pattern with each pass (OIPBP). */
   readonly invert?: boolean | undefined;
 }
 
-/** Formatting takes as long as the medium. */
+/** The time that formatting takes depends on the medium. */
 const FORMAT_TIMEOUT_MS = 600_000;
 const NO_DEALLOCATE = 1 << 9;
 
@@ -56,9 +70,9 @@ export class NvmeMaintenance {
   constructor(private readonly target: AdminTarget) {}
 
   /**
-   * Format NVM: erases a namespace and gives it a format. An {@link NvmeNamespace} made before doesn't know the new one.
+   * Format NVM: erases a namespace and sets its format. An {@link NvmeNamespace} opened before has the old format.
    * @param nsid FFFFFFFFh: all namespaces
-   * @throws UnsupportedError (not this controller, not for all namespaces, no cryptographic erase), ArgumentError,
+   * @throws UnsupportedError (no Format NVM, not for all namespaces, no cryptographic erase), ArgumentError,
    *   NvmeError (Invalid Format, ...), TimeoutError (ten minutes by default), DeviceGoneError, ClosedError
    */
   async format(nsid: number, options: FormatOptions = {}): Promise<void> {
@@ -74,10 +88,12 @@ export class NvmeMaintenance {
     }
     const fna = decodeBits(target.identify.fna, Fna);
     if (erase === SecureErase.cryptographic && !fna.cryptographicErase) {
-      throw new UnsupportedError(`${target.bdf} has no cryptographic erase`);
+      throw new UnsupportedError(`${target.bdf} doesn't support a cryptographic erase (FNA)`);
     }
     if (nsid === BROADCAST_NSID && fna.noBroadcast) {
-      throw new UnsupportedError(`${target.bdf} formats one namespace at a time`);
+      throw new UnsupportedError(
+        `${target.bdf} can't format all namespaces at once (FNA); format each by its id`,
+      );
     }
     const cdw10 =
       (lbaFormat & 0xf) |
@@ -91,9 +107,9 @@ export class NvmeMaintenance {
   }
 
   /**
-   * Sanitize: begins to erase everything in the subsystem. It is done when logs.sanitize() says so, and goes on over resets
-   * and power cycles.
-   * @throws UnsupportedError (not this controller, not this action), ArgumentError, NvmeError, TimeoutError,
+   * Sanitize: starts to erase everything in the subsystem. logs.sanitize() reports the progress. The operation continues
+   * over resets and power cycles.
+   * @throws UnsupportedError (the controller doesn't have this action), ArgumentError, NvmeError, TimeoutError,
    *   DeviceGoneError, ClosedError
    */
   async sanitize(action: keyof typeof SanitizeAction, options: SanitizeOptions = {}): Promise<void> {
@@ -114,13 +130,13 @@ export class NvmeMaintenance {
       exitVerification: can.mediaVerification,
     }[action];
     if (!isThere) {
-      throw new UnsupportedError(`${target.bdf} does not have the sanitize action ${action} (SANICAP)`);
+      throw new UnsupportedError(`${target.bdf} doesn't support the sanitize action ${action} (SANICAP)`);
     }
     const isOverwrite = code === SanitizeAction.overwrite;
     const cdw10 =
       code |
       (options.allowUnrestrictedExit === true ? 1 << 3 : 0) |
-      // 16 passes are 0.
+      // The field has 4 bits: 0 stands for 16 passes.
       (isOverwrite ? (passes & 0xf) << 4 : 0) |
       (isOverwrite && options.invert === true ? 1 << 8 : 0) |
       (options.noDeallocate === true ? NO_DEALLOCATE : 0) |
@@ -134,9 +150,9 @@ export class NvmeMaintenance {
   }
 
   /**
-   * Device Self-test: begins one, or ends the one that runs (`abort`). Results are in logs.selfTest().
-   * @param nsid 0: the controller alone; FFFFFFFFh (default): with all its namespaces
-   * @throws UnsupportedError, ArgumentError, NvmeError (one runs already), TimeoutError, DeviceGoneError, ClosedError
+   * Device Self-test: starts a test, or aborts the one that runs (`abort`). logs.selfTest() has the results.
+   * @param nsid 0: the controller alone; FFFFFFFFh (default): the controller and all its namespaces
+   * @throws UnsupportedError, ArgumentError, NvmeError (a test is running), TimeoutError, DeviceGoneError, ClosedError
    */
   async selfTest(code: keyof typeof SelfTestCode, nsid: number = BROADCAST_NSID): Promise<void> {
     requireCommands(this.target, "deviceSelfTest");

@@ -1,3 +1,4 @@
+/** Namespace Management and Namespace Attachment. */
 import { checkInteger, checkU32, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminWrite, requireCommands } from "../command/admin-target.js";
@@ -6,34 +7,37 @@ import { CONTROLLER_LIST_ENTRIES, controllerList } from "../spec/identify-lists.
 import { namespaceToCreate } from "../spec/namespace-to-create.js";
 import { AdminOpcode, BROADCAST_NSID, CommandSet } from "../spec/opcodes.js";
 
-/** What a new namespace is like. */
+/** Options of {@link NvmeNamespaceManagement.create}. */
 export interface CreateNamespaceOptions {
-  /** Blocks (NSZE). */
+  /** Size, in blocks (NSZE). */
   readonly sizeBlocks: bigint;
-  /** Blocks that may be allocated at a time (NCAP); the size by default. */
+  /** How many blocks may be allocated at once (NCAP); the size by default. */
   readonly capacityBlocks?: bigint | undefined;
-  /** Index of the LBA format, 0 to 63. */
+  /** Index of the LBA format, 0 to 63; 0 by default. */
   readonly lbaFormat?: number | undefined;
-  /** Metadata follows the data of each block. */
+  /** Metadata is interleaved with the data. */
   readonly metadataExtended?: boolean | undefined;
-  /** Type of protection information, 0 is none. */
+  /** Type of protection information; 0 (default): none. */
   readonly protection?: 0 | 1 | 2 | 3 | undefined;
-  /** Protection information in the first bytes of the metadata. */
+  /** Protection information is in the first bytes of the metadata. */
   readonly protectionFirst?: boolean | undefined;
-  /** Several controllers may have it attached (NMIC). */
+  /** The namespace may be attached to several controllers (NMIC). */
   readonly shared?: boolean | undefined;
+  /** ANA group; 0 (default): the controller chooses. */
   readonly anaGroupId?: number | undefined;
+  /** NVM set; 0 (default): the controller chooses. */
   readonly nvmSetId?: number | undefined;
+  /** Endurance group; 0 (default): the controller chooses. */
   readonly enduranceGroupId?: number | undefined;
-  /** Logical Block Storage Tag Mask. */
+  /** Logical Block Storage Tag Mask (LBSTM). */
   readonly storageTagMask?: bigint | undefined;
-  /** Reclaim unit handles of its placement handles, where the endurance group places data (FDP). */
+  /** Reclaim unit handles of its placement handles, if Flexible Data Placement is enabled. */
   readonly placementHandles?: readonly number[] | undefined;
   /** Command Set Identifier; NVM by default. */
   readonly csi?: number | undefined;
 }
 
-/** Creating takes as long as the controller wants. */
+/** The specification sets no limit for creating and deleting. */
 const TIMEOUT_MS = 120_000;
 const Select = { create: 0, delete: 1 } as const;
 const Attachment = { attach: 0, detach: 1 } as const;
@@ -42,13 +46,13 @@ const METADATA_EXTENDED = 1 << 4;
 const PROTECTION_FIRST = 1 << 3;
 const MOST_PLACEMENT_HANDLES = 128;
 
-/** Making and removing namespaces, and giving them to controllers. See {@link NvmeController.namespaceManagement}. */
+/** Creates and deletes namespaces, and attaches them to controllers. See {@link NvmeController.namespaceManagement}. */
 export class NvmeNamespaceManagement {
   constructor(private readonly target: AdminTarget) {}
 
   /**
-   * Creates a namespace. It is attached to no controller yet.
-   * @returns its id
+   * Creates a namespace. It isn't attached to a controller.
+   * @returns its namespace id
    * @throws UnsupportedError, ArgumentError, NvmeError (Namespace Insufficient Capacity, Invalid Format, ...),
    *   TimeoutError, DeviceGoneError, ClosedError
    */
@@ -70,7 +74,7 @@ export class NvmeNamespaceManagement {
     return dw0;
   }
 
-  /** Deletes a namespace with all its data; FFFFFFFFh: all. @throws as create() */
+  /** Deletes a namespace with all its data. @param nsid FFFFFFFFh: all namespaces @throws as create() */
   async delete(nsid: number, limits: CommandOptions = {}): Promise<void> {
     requireCommands(this.target, "namespaceManagement");
     checkInteger("nsid", nsid, 1, BROADCAST_NSID);
@@ -84,7 +88,8 @@ export class NvmeNamespaceManagement {
   }
 
   /**
-   * Attaches a namespace to controllers, by their ids (CNTLID).
+   * Attaches a namespace to controllers.
+   * @param controllers controller identifiers (CNTLID); this controller by default
    * @throws UnsupportedError, ArgumentError, NvmeError (Namespace Already Attached, Namespace Is Private, Controller List
    *   Invalid, ...), TimeoutError, DeviceGoneError, ClosedError
    */
@@ -92,7 +97,7 @@ export class NvmeNamespaceManagement {
     await this.attachment("attach", nsid, controllers);
   }
 
-  /** The opposite. @throws as attach() */
+  /** Detaches a namespace from controllers. @throws as attach() */
   async detach(nsid: number, controllers: readonly number[] = [this.target.identify.cntlid]): Promise<void> {
     await this.attachment("detach", nsid, controllers);
   }
@@ -129,7 +134,9 @@ function encode(options: CreateNamespaceOptions): Uint8Array {
   checkU64("sizeBlocks", sizeBlocks);
   checkU64("capacityBlocks", capacityBlocks);
   if (sizeBlocks === 0n || capacityBlocks > sizeBlocks) {
-    throw new ArgumentError(`a namespace of ${sizeBlocks} blocks can't have ${capacityBlocks} of capacity`);
+    throw new ArgumentError(
+      `capacityBlocks must be at most sizeBlocks, and sizeBlocks not 0: got ${capacityBlocks} and ${sizeBlocks}`,
+    );
   }
   checkInteger("lbaFormat", lbaFormat, 0, 63);
   checkInteger("protection", protection, 0, 3);

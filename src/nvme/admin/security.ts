@@ -1,25 +1,27 @@
+/** Security Send and Security Receive. */
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 
-/** Which security protocol, and what of it. */
+/** The security protocol of a Security Send or Security Receive. */
 export interface SecurityProtocol {
-  /** SECP, as SPC-5 numbers them: 0 information, 1 to 6 TCG, EAh NVMe (RPMB), EFh ATA, ... */
+  /** Security protocol (SECP), as numbered in SPC-5: 0 information, 1 to 6 TCG, EAh NVMe (RPMB), EFh ATA, ... */
   readonly protocol: number;
-  /** SPSP, 16 bits: by the protocol. */
+  /** SP Specific (SPSP), 16 bits: depends on the protocol; 0 by default. */
   readonly specific?: number | undefined;
-  /** NVMe Security Specific Field, 8 bits. */
+  /** NVMe Security Specific Field (NSSF), 8 bits; 0 by default. */
   readonly nssf?: number | undefined;
+  /** Namespace, for protocols that need one; 0 by default. */
   readonly nsid?: number | undefined;
 }
 
 const INFORMATION = 0;
 const LIST_BYTES = 512;
-/** Of the list of protocols: where its length and its entries are. */
+/** Offsets of the length and of the entries in the list of protocols. */
 const LENGTH_AT = 6;
 const LIST_AT = 8;
 
-/** Security Send and Receive (NVMe Base 2.x): how TCG Opal, RPMB and others talk to the controller. */
+/** Security Send and Receive (NVMe Base 2.x), for TCG Opal, RPMB and other protocols. */
 export class NvmeSecurity {
   constructor(private readonly target: AdminTarget) {}
 
@@ -34,7 +36,7 @@ export class NvmeSecurity {
     await adminWrite(this.target, command, data);
   }
 
-  /** Security Receive. @param sizeBytes what is asked for @throws as send() */
+  /** Security Receive. @param sizeBytes allocation length @throws as send() */
   async receive(protocol: SecurityProtocol, sizeBytes: number): Promise<Uint8Array> {
     requireCommands(this.target, "security");
     checkInteger("sizeBytes", sizeBytes, 1, this.target.maxTransferBytes);
@@ -42,10 +44,10 @@ export class NvmeSecurity {
     return (await adminRead(this.target, command, sizeBytes)).bytes;
   }
 
-  /** The protocols that the controller has. @throws as send() */
+  /** Numbers of the protocols that the controller supports. @throws as send() */
   async protocols(): Promise<readonly number[]> {
     const list = await this.receive({ protocol: INFORMATION }, LIST_BYTES);
-    // SPC-5: big-endian, as everything in there.
+    // SPC-5 is big-endian.
     const length = new DataView(list.buffer, list.byteOffset).getUint16(LENGTH_AT, false);
     return [...list.subarray(LIST_AT, LIST_AT + length)];
   }

@@ -1,3 +1,4 @@
+/** Identify: all its data structures and lists. */
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { type AdminTarget, adminRead } from "../command/admin-target.js";
 import { uuidText } from "../spec/identifiers.js";
@@ -45,35 +46,38 @@ import {
 
 /** Options of {@link NvmeStructures.read}, under the specification's names. */
 export interface IdentifyOptions {
+  /** Namespace that the structure describes, or after which a list starts; 0 by default. */
   readonly nsid?: number | undefined;
-  /** Controller Identifier, where the structure is about a controller or a list starts at one. */
+  /** Controller identifier that the structure describes, or at which a list starts; 0 by default. */
   readonly cntid?: number | undefined;
-  /** CNS Specific Identifier, e.g. of an NVM set, an endurance group or a domain. */
+  /** CNS Specific Identifier, e.g. of an NVM set, an endurance group or a domain; 0 by default. */
   readonly cnssid?: number | undefined;
-  /** Command Set Identifier. */
+  /** Command Set Identifier; 0 (default): NVM. */
   readonly csi?: number | undefined;
-  /** Index in the UUID list; 0 is none. */
+  /** Index in the UUID list; 0 (default): none. */
   readonly uuidIndex?: number | undefined;
 }
 
-/** What identifies a namespace for good (Namespace Identification Descriptors). */
+/** Lasting identifiers of a namespace (Namespace Identification Descriptors). Those it lacks are absent. */
 export interface NamespaceIdentifiers {
-  /** Hexadecimal digits. */
+  /** EUI-64, 16 hexadecimal digits. */
   readonly eui64?: string;
+  /** NGUID, 32 hexadecimal digits. */
   readonly nguid?: string;
+  /** UUID, as 8-4-4-4-12 hexadecimal digits. */
   readonly uuid?: string;
   /** Command Set Identifier. */
   readonly csi?: number;
 }
 
-/** What Identify tells (NVMe Base 2.x, section "Identify command"). See {@link NvmeController.structures}. */
+/** Data structures of Identify (NVMe Base 2.x, section "Identify command"). See {@link NvmeController.structures}. */
 export class NvmeStructures {
   constructor(private readonly target: AdminTarget) {}
 
   /**
-   * Any of the structures, as its 4096 bytes.
+   * Reads any Identify data structure as 4096 bytes.
    * @param cns Controller or Namespace Structure
-   * @throws ArgumentError, NvmeError (no such structure, no such namespace), TimeoutError, DeviceGoneError, ClosedError
+   * @throws ArgumentError, NvmeError (the structure or the namespace doesn't exist), TimeoutError, DeviceGoneError, ClosedError
    */
   async read(cns: number, options: IdentifyOptions = {}): Promise<Uint8Array> {
     checkInteger("cns", cns, 0, 0xff);
@@ -98,124 +102,124 @@ export class NvmeStructures {
     return bytes;
   }
 
-  /** CNS 01h, as the controller is now. @throws as read() */
+  /** Identify Controller (CNS 01h), read anew. @throws as read() */
   async controller(): Promise<IdentifyController> {
     return identifyController.decode(await this.read(IdentifyCns.controller));
   }
 
-  /** CNS 00h. An inactive namespace is all zeros; FFFFFFFFh tells what all have in common. @throws as read() */
+  /** Identify Namespace (CNS 00h); zeros for an inactive namespace. @param nsid FFFFFFFFh: what all namespaces have in common @throws as read() */
   async namespace(nsid: number): Promise<IdentifyNamespace> {
     return identifyNamespace.decode(await this.read(IdentifyCns.namespace, { nsid }));
   }
 
-  /** CNS 03h. @throws as read() */
+  /** Namespace Identification Descriptors (CNS 03h). @throws as read() */
   async namespaceIdentifiers(nsid: number): Promise<NamespaceIdentifiers> {
     return decodeIdentifiers(await this.read(IdentifyCns.namespaceDescriptors, { nsid }));
   }
 
-  /** CNS 05h of the NVM command set. @throws as read() */
+  /** Identify Namespace of the NVM Command Set (CNS 05h). @throws as read() */
   async nvmNamespace(nsid: number): Promise<IdentifyNvmNamespace> {
     const page = await this.read(IdentifyCns.namespaceForCommandSet, { nsid, csi: CommandSet.nvm });
     return identifyNvmNamespace.decode(page);
   }
 
-  /** CNS 05h of the Key Value command set. @throws as read() */
+  /** Identify Namespace of the Key Value Command Set (CNS 05h). @throws as read() */
   async keyValueNamespace(nsid: number): Promise<IdentifyKeyValueNamespace> {
     const page = await this.read(IdentifyCns.namespaceForCommandSet, { nsid, csi: CommandSet.keyValue });
     return identifyKeyValueNamespace.decode(page);
   }
 
-  /** CNS 05h of the Zoned Namespace command set. @throws as read() */
+  /** Identify Namespace of the Zoned Namespace Command Set (CNS 05h). @throws as read() */
   async zonedNamespace(nsid: number): Promise<IdentifyZonedNamespace> {
     const page = await this.read(IdentifyCns.namespaceForCommandSet, { nsid, csi: CommandSet.zoned });
     return identifyZonedNamespace.decode(page);
   }
 
-  /** CNS 06h of the NVM command set. @throws as read() */
+  /** Identify Controller of the NVM Command Set (CNS 06h). @throws as read() */
   async nvmController(): Promise<IdentifyNvmController> {
     const page = await this.read(IdentifyCns.controllerForCommandSet, { csi: CommandSet.nvm });
     return identifyNvmController.decode(page);
   }
 
-  /** CNS 06h of the Zoned Namespace command set. @throws as read() */
+  /** Identify Controller of the Zoned Namespace Command Set (CNS 06h). @throws as read() */
   async zonedController(): Promise<IdentifyZonedController> {
     const page = await this.read(IdentifyCns.controllerForCommandSet, { csi: CommandSet.zoned });
     return identifyZonedController.decode(page);
   }
 
-  /** CNS 08h. @throws as read() */
+  /** Identify Namespace independent of the command set (CNS 08h). @throws as read() */
   async independentNamespace(nsid: number): Promise<IdentifyIndependentNamespace> {
     return identifyIndependentNamespace.decode(await this.read(IdentifyCns.namespaceIndependent, { nsid }));
   }
 
-  /** CNS 09h: capabilities of a user data format, by its index. @throws as read() */
+  /** Identify Namespace for an LBA format index (CNS 09h). @throws as read() */
   async namespaceOfFormat(format: number): Promise<IdentifyNamespace> {
     const page = await this.read(IdentifyCns.namespaceOfFormat, { cnssid: format });
     return identifyNamespace.decode(page);
   }
 
-  /** CNS 0Ah: the same of the NVM command set. @throws as read() */
+  /** Identify Namespace of the NVM Command Set for an LBA format index (CNS 0Ah). @throws as read() */
   async nvmNamespaceOfFormat(format: number): Promise<IdentifyNvmNamespace> {
     const page = await this.read(IdentifyCns.namespaceOfFormatForCommandSet, { cnssid: format });
     return identifyNvmNamespace.decode(page);
   }
 
-  /** CNS 11h: an allocated namespace, attached or not; all zeros where there is none. @throws as read() */
+  /** Identify Namespace of an allocated namespace, attached or not (CNS 11h); zeros if it isn't allocated. @throws as read() */
   async allocatedNamespace(nsid: number): Promise<IdentifyNamespace> {
     return identifyNamespace.decode(await this.read(IdentifyCns.allocatedNamespace, { nsid }));
   }
 
-  /** CNS 1Bh: the same, of the NVM command set. @throws as read() */
+  /** Identify Namespace of the NVM Command Set for an allocated namespace (CNS 1Bh). @throws as read() */
   async allocatedNvmNamespace(nsid: number): Promise<IdentifyNvmNamespace> {
     return identifyNvmNamespace.decode(
       await this.read(IdentifyCns.allocatedNamespaceForCommandSet, { nsid, csi: CommandSet.nvm }),
     );
   }
 
-  /** CNS 1Bh of the Zoned Namespace command set. @throws as read() */
+  /** Identify Namespace of the Zoned Namespace Command Set for an allocated namespace (CNS 1Bh). @throws as read() */
   async allocatedZonedNamespace(nsid: number): Promise<IdentifyZonedNamespace> {
     return identifyZonedNamespace.decode(
       await this.read(IdentifyCns.allocatedNamespaceForCommandSet, { nsid, csi: CommandSet.zoned }),
     );
   }
 
-  /** CNS 1Fh: CNS 08h of an allocated namespace. @throws as read() */
+  /** Identify Namespace independent of the command set for an allocated namespace (CNS 1Fh). @throws as read() */
   async allocatedIndependentNamespace(nsid: number): Promise<IdentifyIndependentNamespace> {
     return identifyIndependentNamespace.decode(
       await this.read(IdentifyCns.allocatedNamespaceIndependent, { nsid }),
     );
   }
 
-  /** Ids of the active namespaces, of one command set where `csi` is given (CNS 02h, 07h). @throws as read() */
+  /** Ids of the active namespaces (CNS 02h). @param csi only those of this command set (CNS 07h) @throws as read() */
   async activeNamespaces(csi?: number): Promise<number[]> {
     return csi === undefined
       ? await this.namespaceIds(IdentifyCns.activeNamespaces)
       : await this.namespaceIds(IdentifyCns.activeNamespacesForCommandSet, csi);
   }
 
-  /** Ids of the allocated namespaces, of one command set where `csi` is given (CNS 10h, 1Ah). @throws as read() */
+  /** Ids of the allocated namespaces (CNS 10h). @param csi only those of this command set (CNS 1Ah) @throws as read() */
   async allocatedNamespaces(csi?: number): Promise<number[]> {
     return csi === undefined
       ? await this.namespaceIds(IdentifyCns.allocatedNamespaces)
       : await this.namespaceIds(IdentifyCns.allocatedNamespacesForCommandSet, csi);
   }
 
-  /** Ids of all controllers of the subsystem (CNS 13h). @throws as read() */
+  /** Identifiers of all controllers of the subsystem (CNS 13h). @throws as read() */
   async controllers(): Promise<number[]> {
     return await this.ids((cntid) => this.read(IdentifyCns.controllers, { cntid }));
   }
 
-  /** Ids of the controllers that a namespace is attached to (CNS 12h). @throws as read() */
+  /** Identifiers of the controllers that a namespace is attached to (CNS 12h). @throws as read() */
   async controllersOf(nsid: number): Promise<number[]> {
     return await this.ids((cntid) => this.read(IdentifyCns.controllersOfNamespace, { nsid, cntid }));
   }
 
-  /** CNS 14h: virtual queues and interrupts of a primary controller. @throws as read() */
+  /** Primary Controller Capabilities (CNS 14h): its flexible queues and interrupt vectors. @throws as read() */
   async primaryController(): Promise<PrimaryControllerCapabilities> {
     return primaryControllerCapabilities.decode(await this.read(IdentifyCns.primaryController));
   }
 
-  /** CNS 15h: controllers of virtual functions. @throws as read() */
+  /** Secondary Controller List (CNS 15h). @throws as read() */
   async secondaryControllers(): Promise<SecondaryController[]> {
     const all: SecondaryController[] = [];
     for (let cntid = 0; ; ) {
@@ -228,14 +232,14 @@ export class NvmeStructures {
     }
   }
 
-  /** CNS 16h: sizes that namespaces should be a multiple of, for all formats or for each. @throws as read() */
+  /** Namespace Granularity List (CNS 16h): one descriptor for all LBA formats, or one for each. @throws as read() */
   async namespaceGranularity(): Promise<NamespaceGranularity[]> {
     const page = await this.read(IdentifyCns.namespaceGranularity);
     const { num_descriptors, entry } = namespaceGranularityList.decode(page);
     return entry.slice(0, num_descriptors + 1);
   }
 
-  /** CNS 04h. @throws as read() */
+  /** NVM Set List (CNS 04h). @throws as read() */
   async nvmSets(): Promise<NvmSet[]> {
     const all: NvmSet[] = [];
     for (let from = 0; ; ) {
@@ -247,8 +251,15 @@ export class NvmeStructures {
     }
   }
 
-  /** CNS 17h: UUIDs that name vendor specific things, in the order of their index (from 1). @throws as read() */
-  async uuids(): Promise<{ readonly uuid: string; readonly association: number }[]> {
+  /** UUID List (CNS 17h), in the order of the UUID index, which starts at 1. @throws as read() */
+  async uuids(): Promise<
+    {
+      /** The UUID, as 8-4-4-4-12 hexadecimal digits. */
+      readonly uuid: string;
+      /** 0 none, 1 the PCI vendor, 2 the PCI subsystem vendor. */
+      readonly association: number;
+    }[]
+  > {
     const { entry } = uuidList.decode(await this.read(IdentifyCns.uuids));
     const end = entry.findIndex(({ uuid }) => uuid.every((byte) => byte === 0));
     return entry
@@ -256,7 +267,7 @@ export class NvmeStructures {
       .map(({ uuid, association }) => ({ uuid: uuidText(uuid), association }));
   }
 
-  /** CNS 18h. @throws as read() */
+  /** Domain List (CNS 18h). @throws as read() */
   async domains(): Promise<Domain[]> {
     const all: Domain[] = [];
     for (let from = 0; ; ) {
@@ -268,7 +279,7 @@ export class NvmeStructures {
     }
   }
 
-  /** CNS 19h: ids of the endurance groups. @throws as read() */
+  /** Endurance Group List (CNS 19h): identifiers. @throws as read() */
   async enduranceGroups(): Promise<number[]> {
     return await this.ids(
       (cnssid) => this.read(IdentifyCns.enduranceGroups, { cnssid }),
@@ -277,8 +288,8 @@ export class NvmeStructures {
   }
 
   /**
-   * CNS 1Ch: combinations of command sets that can be in use together, bit 0 NVM, bit 1 KV, bit 2 zoned.
-   * @param cntid controller asked about; this one by default
+   * I/O Command Set combinations (CNS 1Ch): command sets that can be used together (bit 0 NVM, bit 1 KV, bit 2 zoned).
+   * @param cntid controller identifier; FFFFh (default): this controller
    * @throws as read()
    */
   async commandSets(cntid = 0xffff): Promise<bigint[]> {
@@ -293,7 +304,7 @@ export class NvmeStructures {
       const { ids } = namespaceList.decode(await this.read(cns, { nsid: after, csi }));
       const end = ids.indexOf(0);
       all.push(...(end < 0 ? ids : ids.slice(0, end)));
-      // Ids ascend: what doesn't is no list, and would go on for ever.
+      // A list that doesn't ascend is malformed and would never end.
       if (end >= 0 || (all[all.length - 1] ?? 0) <= after) return all;
     }
   }

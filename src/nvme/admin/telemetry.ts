@@ -1,3 +1,4 @@
+/** Telemetry log pages. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, StateError, UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
@@ -6,23 +7,24 @@ import { TELEMETRY_BLOCK_BYTES, type TelemetryHeader, telemetryHeader } from "..
 import { LogPageId } from "../spec/opcodes.js";
 import type { LogSource } from "./log-source.js";
 
-/** LSP of the host's telemetry log: capture now. */
+/** LSP of the host-initiated log: create the data now. */
 const CREATE = 1;
-/** How often a log is read again that changed in the meantime. */
+/** How often a log is read that changes while it is read. */
 const ATTEMPTS = 3;
-/** What one piece has. */
+/** Blocks per read. */
 const PIECE_BLOCKS = 128;
 
 /** Options of reading telemetry. */
 export interface TelemetryOptions {
-  /** Data areas 1 to this one, of 4; 3 by default, as area 4 can be very large. */
+  /** Last data area to read, from area 1 on; 3 by default because area 4 can be very large. */
   readonly areas?: 1 | 2 | 3 | 4 | undefined;
 }
 
-/** A telemetry log. Its contents are the vendor's. */
+/** A telemetry log. Its content is vendor specific. */
 export interface Telemetry {
+  /** Header of the log. */
   readonly header: TelemetryHeader;
-  /** The data areas, one after the other, without the header. */
+  /** Data areas 1 to the last requested one, without the header. */
   readonly data: Uint8Array;
 }
 
@@ -34,22 +36,22 @@ export class NvmeTelemetry {
   ) {}
 
   /**
-   * Captures the controller's state now, and reads it.
-   * @throws UnsupportedError (the controller has no telemetry), StateError (captured anew by somebody else, again and
-   *   again), and as NvmeLogs.read()
+   * Makes the controller create host-initiated telemetry data, and reads it.
+   * @throws UnsupportedError (the controller doesn't have telemetry), StateError (the data changed during each of three
+   *   reads), and as NvmeLogs.read()
    */
   async host(options: TelemetryOptions = {}): Promise<Telemetry> {
     return await this.whole(LogPageId.telemetryHost, options, CREATE);
   }
 
-  /** The host's capture that is there, without a new one. @throws as host() */
+  /** Reads the existing host-initiated telemetry data, without creating new data. @throws as host() */
   async lastHost(options: TelemetryOptions = {}): Promise<Telemetry> {
     return await this.whole(LogPageId.telemetryHost, options, 0);
   }
 
   /**
-   * What the controller captured by itself.
-   * @param options rae: keep the event that told of it; cleared by default
+   * Reads the controller-initiated telemetry data.
+   * @param options rae: retains the event that reported it; cleared by default
    * @throws as host()
    */
   async controller(options: TelemetryOptions & { readonly rae?: boolean } = {}): Promise<Telemetry> {
@@ -62,9 +64,11 @@ export class NvmeTelemetry {
     const { areas = 3 } = options;
     checkInteger("areas", areas, 1, 4);
     const lpa = decodeBits(this.target.identify.lpa, Lpa);
-    if (!lpa.telemetry) throw new UnsupportedError(`${this.target.bdf} has no telemetry logs`);
+    if (!lpa.telemetry) throw new UnsupportedError(`${this.target.bdf} doesn't have telemetry logs (LPA)`);
     if (areas === 4 && !lpa.telemetryDataArea4) {
-      throw new ArgumentError(`${this.target.bdf} has no data area 4`);
+      throw new ArgumentError(
+        `${this.target.bdf} doesn't have telemetry data area 4 (LPA); use areas up to 3`,
+      );
     }
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       const header = await this.header(lid, attempt === 1 ? lsp : 0);
@@ -95,7 +99,7 @@ export class NvmeTelemetry {
 
 function lastBlock(header: TelemetryHeader, areas: number): number {
   const ends = [header.lastBlock1, header.lastBlock2, header.lastBlock3, header.lastBlock4];
-  // An area that is empty ends where the one before it does, or nowhere.
+  // The last block of an empty area is that of the area before it, or 0.
   return Math.max(...ends.slice(0, areas));
 }
 

@@ -1,3 +1,4 @@
+/** Virtualization Management: resources and states of secondary controllers. */
 import { checkInteger } from "../../core/check.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { decodeBits, Lpa } from "../spec/capabilities.js";
@@ -13,13 +14,13 @@ import { NvmeLogs } from "./logs.js";
 import { NvmeStructures } from "./structures.js";
 
 /**
- * Secondary controllers and what they have (NVMe Base 2.x, section "Virtualization Enhancements"). A secondary controller
- * takes resources while it is offline, and is ready after a reset of its function once it was brought online.
+ * Secondary controllers and their resources (NVMe Base 2.x, section "Virtualization Enhancements"). Resources are assigned
+ * to a secondary controller while it is offline. It is ready once it was brought online and its function was reset.
  */
 export class NvmeVirtualization {
   constructor(private readonly target: AdminTarget) {}
 
-  /** What there is to assign (Identify CNS 14h). @throws as manage() */
+  /** Resources that can be assigned (Identify CNS 14h). @throws as manage() */
   async capabilities(): Promise<PrimaryControllerCapabilities> {
     await this.require();
     return await new NvmeStructures(this.target).primaryController();
@@ -39,8 +40,8 @@ export class NvmeVirtualization {
 
   /**
    * Virtualization Management.
-   * @param cntlid the controller that it is about
-   * @returns how many resources were changed (NRM)
+   * @param cntlid controller identifier of the controller to change
+   * @returns number of resources modified (NRM)
    * @throws UnsupportedError, ArgumentError, NvmeError (Invalid Controller Identifier, Invalid Secondary Controller State,
    *   Invalid Number of Controller Resources, ...), TimeoutError, DeviceGoneError, ClosedError
    */
@@ -62,7 +63,7 @@ export class NvmeVirtualization {
     return dw0 & 0xffff;
   }
 
-  /** Gives a secondary controller that is offline so many queue pairs and interrupt vectors. @throws as manage() */
+  /** Assigns queue pairs and interrupt vectors to an offline secondary controller. @throws as manage() */
   async assign(
     cntlid: number,
     resources: { readonly queues: number; readonly interrupts: number },
@@ -72,9 +73,16 @@ export class NvmeVirtualization {
   }
 
   /**
-   * As much as one secondary controller may have and is still free. @returns what it was given @throws as manage()
+   * Assigns as many resources as a secondary controller may have and are free.
+   * @returns the resources assigned
+   * @throws as manage()
    */
-  async assignMost(cntlid: number): Promise<{ readonly queues: number; readonly interrupts: number }> {
+  async assignMost(cntlid: number): Promise<{
+    /** Queue pairs. */
+    readonly queues: number;
+    /** Interrupt vectors. */
+    readonly interrupts: number;
+  }> {
     const { vqfrt, vqrfa, vqrfap, vqfrsm, vifrt, virfa, virfap, vifrsm } = await this.capabilities();
     const resources = {
       queues: Math.max(0, Math.min(vqfrsm, vqfrt - vqrfa - vqrfap)),
@@ -84,7 +92,7 @@ export class NvmeVirtualization {
     return resources;
   }
 
-  /** Keeps flexible resources for this primary controller, from its next reset on. @throws as manage() */
+  /** Allocates flexible resources to this primary controller, from its next reset on. @throws as manage() */
   async allocatePrimary(resources: {
     readonly queues?: number;
     readonly interrupts?: number;
@@ -96,17 +104,17 @@ export class NvmeVirtualization {
     }
   }
 
-  /** Lets a secondary controller work. It needs an admin and an I/O queue pair, and a vector. @throws as manage() */
+  /** Brings a secondary controller online. It needs two queue pairs (admin and I/O) and an interrupt vector. @throws as manage() */
   async online(cntlid: number): Promise<void> {
     await this.manage("secondaryOnline", cntlid);
   }
 
-  /** Stops a secondary controller; its resources can be changed then. @throws as manage() */
+  /** Takes a secondary controller offline. Its resources can be changed then. @throws as manage() */
   async offline(cntlid: number): Promise<void> {
     await this.manage("secondaryOffline", cntlid);
   }
 
-  /** QEMU's controller has the command and doesn't say so in OACS, but in the log of its commands. @throws UnsupportedError */
+  /** QEMU's controller reports the command in the Commands Supported log, but not in OACS. @throws UnsupportedError */
   private async require(): Promise<void> {
     const { target } = this;
     if (decodeBits(target.identify.lpa, Lpa).commandEffects) {

@@ -1,27 +1,30 @@
+/** The format of the blocks of a namespace: sizes, metadata and protection. */
 import { UnsupportedError } from "../../core/errors.js";
 import { ProtectionInformation } from "../protection/information.js";
 import { currentLbaFormat, type ExtendedLbaFormat, type IdentifyNamespace } from "../spec/identify.js";
 
-/** FLBAS: metadata is transferred behind each block's data. */
+/** FLBAS: metadata is interleaved with the data. */
 const FLBAS_EXTENDED = 1 << 4;
 /** DPS: protection type, and information in the first bytes of the metadata. */
 const DPS_TYPE_MASK = 7;
 const DPS_FIRST = 1 << 3;
 
-/** How a namespace's blocks are transferred. */
+/** How the blocks of a namespace are transferred. */
 export interface BlockFormat {
+  /** Data bytes per block. */
   readonly blockSizeBytes: number;
-  /** Metadata per block; 0 is none. */
+  /** Metadata bytes per block; 0: none. */
   readonly metadataBytes: number;
-  /** Metadata is transferred behind each block's data (extended LBA), and not by a pointer of its own. */
+  /** Whether metadata is interleaved with the data (extended LBA) instead of having its own pointer. */
   readonly extended: boolean;
-  /** What makes and checks protection information, where there is any. */
+  /** Protection information of the blocks; undefined without protection. */
   readonly protection: ProtectionInformation | undefined;
 }
 
 /**
- * @param extension of the LBA format in use; undefined where the controller has none, which means a guard of 16 bits
- * @throws UnsupportedError where the format is none we know
+ * Reads the block format from Identify Namespace.
+ * @param extension extended LBA format; undefined (a guard of 16 bits) if the controller has none
+ * @throws UnsupportedError if this library doesn't support the format
  */
 export function blockFormatOf(
   nsid: number,
@@ -29,14 +32,14 @@ export function blockFormatOf(
   extension: ExtendedLbaFormat | undefined,
 ): BlockFormat {
   const { blockSizeBytes, metadataBytes } = currentLbaFormat(identify);
-  if (blockSizeBytes === 0) throw new UnsupportedError(`namespace ${nsid} has no usable LBA format`);
+  if (blockSizeBytes === 0) throw new UnsupportedError(`namespace ${nsid} doesn't have a usable LBA format`);
   const extended = metadataBytes > 0 && (identify.flbas & FLBAS_EXTENDED) !== 0;
   const type = identify.dps & DPS_TYPE_MASK;
   if (type === 0 || metadataBytes === 0) {
     return { blockSizeBytes, metadataBytes, extended, protection: undefined };
   }
   if (type !== 1 && type !== 2 && type !== 3) {
-    throw new UnsupportedError(`namespace ${nsid} has protection of type ${type}`);
+    throw new UnsupportedError(`namespace ${nsid} has protection type ${type}, which isn't supported`);
   }
   const protection = new ProtectionInformation({
     type,

@@ -1,54 +1,60 @@
-/** Dataset Management and Copy: lists of block ranges (NVM Command Set 1.x). */
+/** Block ranges of Dataset Management and Copy (NVM Command Set 1.x). */
 import { checkInteger, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { ProtectionInformation } from "../protection/information.js";
 
 /** A range of logical blocks. */
 export interface BlockRange {
+  /** First block. */
   readonly lba: bigint;
+  /** Number of blocks. */
   readonly blocks: number;
 }
 
 /** A range with hints for Dataset Management (context attributes). */
 export interface DatasetRange extends BlockRange {
-  /** Access Frequency, 0 (none given) to 5. */
+  /** Access Frequency, 1 to 5; 0 (default): no hint. */
   readonly accessFrequency?: number | undefined;
-  /** Access Latency: 0 (none given), 1 long, 2 normal, 3 short. */
+  /** Access Latency: 1 long, 2 normal, 3 short; 0 (default): no hint. */
   readonly accessLatency?: number | undefined;
-  /** Expected to be read, or written, sequentially. */
+  /** The range is expected to be read sequentially. */
   readonly sequentialRead?: boolean | undefined;
+  /** The range is expected to be written sequentially. */
   readonly sequentialWrite?: boolean | undefined;
-  /** Expected to be written soon. */
+  /** The range is expected to be written soon. */
   readonly writePrepare?: boolean | undefined;
-  /** Blocks per command as expected, 0 (none given) to 255. */
+  /** Expected number of blocks per command, 1 to 255; 0 (default): no hint. */
   readonly accessSizeBlocks?: number | undefined;
 }
 
-/** What Dataset Management is for; one of them at least. */
+/** Attributes of Dataset Management. At least one must be set. */
 export interface DatasetAttributes {
-  /** The controller may forget the ranges' content (AD). */
+  /** The controller may deallocate the ranges (AD): their content is lost. */
   readonly deallocate?: boolean | undefined;
-  /** They are to be read, or written, as one (IDR, IDW). */
+  /** Each range is expected to be read as one object (IDR). */
   readonly integralRead?: boolean | undefined;
+  /** Each range is expected to be written as one object (IDW). */
   readonly integralWrite?: boolean | undefined;
 }
 
-/** Ranges of one Dataset Management command, 16 bytes each. */
+/** Most ranges of a Dataset Management command. */
 export const MAX_DATASET_RANGES = 256;
 const DATASET_RANGE_BYTES = 16;
 
-/** CDW11. @throws ArgumentError where nothing is asked for */
+/** CDW11 of Dataset Management. @throws ArgumentError if no attribute is set */
 export function datasetAttributes(attributes: DatasetAttributes): number {
   const word =
     (attributes.integralRead === true ? 1 : 0) |
     (attributes.integralWrite === true ? 2 : 0) |
     (attributes.deallocate === true ? 4 : 0);
   if (word === 0)
-    throw new ArgumentError("Dataset Management needs an attribute: deallocate, integralRead, ...");
+    throw new ArgumentError(
+      "Dataset Management needs an attribute: deallocate, integralRead or integralWrite",
+    );
   return word;
 }
 
-/** @throws ArgumentError */
+/** The data of Dataset Management. @throws ArgumentError if a range is invalid */
 export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array {
   checkInteger("ranges.length", ranges.length, 1, MAX_DATASET_RANGES);
   const bytes = new Uint8Array(ranges.length * DATASET_RANGE_BYTES);
@@ -69,21 +75,27 @@ export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array
   return bytes;
 }
 
-/** A source of Copy, with what its protection information is expected to say. */
+/** A source range of Copy, with the expected tags of its protection information. */
 export interface CopyRange extends BlockRange {
+  /** Expected application tag, 16 bits; 0 by default. */
   readonly applicationTag?: number | undefined;
+  /**
+   * Bits of the application tag that are checked; all by default where `applicationTag` is given, otherwise
+   * none.
+   */
   readonly applicationTagMask?: number | undefined;
-  /** By default the low bits of the LBA, with type 3 zero. */
+  /** Expected initial reference tag; by default the low bits of the LBA, with type 3 zero. */
   readonly referenceTag?: bigint | undefined;
+  /** Expected storage tag; 0n by default. */
   readonly storageTag?: bigint | undefined;
 }
 
-/** Bytes of a source range, by descriptor format. */
+/** Bytes of a source range descriptor, by descriptor format. */
 export const copyRangeBytes = { 0: 32, 1: 40 } as const;
 
 /**
- * Source ranges in descriptor format 0 (tags for a 16-bit guard) or 1 (for larger ones).
- * @throws ArgumentError
+ * The data of Copy: source ranges in descriptor format 0 (tags for a 16-bit guard) or 1 (for larger guards).
+ * @throws ArgumentError if a range is invalid
  */
 export function encodeCopyRanges(
   ranges: readonly CopyRange[],
@@ -103,7 +115,7 @@ export function encodeCopyRanges(
     view.setUint16(at + size - 2, checkInteger("applicationTagMask", mask, 0, 0xffff), true);
     if (protection === undefined) {
       if (range.referenceTag !== undefined || applicationTag !== undefined || storageTag !== undefined) {
-        throw new ArgumentError("this namespace has no end-to-end protection");
+        throw new ArgumentError("this namespace doesn't have end-to-end protection; leave out the tags");
       }
       continue;
     }
@@ -117,7 +129,7 @@ export function encodeCopyRanges(
       view.setUint32(at + 24, cdw14, true);
       continue;
     }
-    // The 10 bytes stand as in the information itself: the most significant first.
+    // The 10 bytes are big-endian, as in the protection information.
     view.setUint16(at + 26, cdw2);
     view.setUint32(at + 28, cdw3);
     view.setUint32(at + 32, cdw14);

@@ -1,3 +1,4 @@
+/** Options of commands that transfer blocks, and the command dwords that follow from them. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
@@ -22,49 +23,48 @@ const DIRECTIVE_SHIFT = 20;
 const DIRECTIVE_STREAMS = 1;
 const DIRECTIVE_PLACEMENT = 2;
 
-/** End-to-end protection of one command. What it checks is as with {@link ProtectionChecks}, but for these defaults. */
+/** End-to-end protection of one command: {@link ProtectionChecks} with other defaults. */
 export interface ProtectionOptions extends ProtectionChecks {
   /**
-   * Protection Information Action (PRACT): the controller makes the information of what is written, and where it is all the
-   * metadata there is, also takes it away from what is read: none is transferred. By default it doesn't, and the metadata
-   * carries the information.
+   * Protection Information Action (PRACT): the controller generates the information on writes. If the metadata consists of
+   * the information only, the controller also strips it on reads, and no metadata is transferred. False by default: the
+   * metadata carries the information.
    */
   readonly action?: boolean | undefined;
-  /** Of the first block. By default the low bits of its LBA, with type 3 zero. */
+  /** Reference tag of the first block; by default the low bits of its LBA, with type 3 zero. */
   readonly referenceTag?: bigint | undefined;
-  /** By default with types 1 and 2. */
+  /** Whether the reference tag is checked; by default with types 1 and 2. */
   readonly reference?: boolean | undefined;
 }
 
-/** Options of {@link NvmeNamespace.read}, {@link NvmeNamespace.write} and their likes. */
+/** Options of {@link NvmeNamespace.read}, {@link NvmeNamespace.write} and similar methods. */
 export interface IoOptions extends IoCommandOptions {
-  /** First byte in the buffer, multiple of 4; 0 by default. Not with a list of ranges. */
+  /** Offset of the first byte in the buffer, a multiple of 4; 0 by default. Not with a list of ranges. */
   readonly offset?: number | undefined;
-  /** Bytes, multiple of the block size; to the buffer's end by default. Not with a list of ranges. */
+  /** Length in bytes, a multiple of the block size; to the end of the buffer by default. Not with a list of ranges. */
   readonly length?: number | undefined;
-  /** Force Unit Access: past any volatile cache. */
+  /** Force Unit Access: bypasses the volatile write cache. */
   readonly fua?: boolean | undefined;
-  /** The controller should give up early on a read or write that needs retries. */
+  /** The controller should limit its retries on errors. */
   readonly limitedRetry?: boolean | undefined;
   /**
-   * Where the blocks' metadata is or goes, on a namespace that transfers it separately: as many bytes as the blocks have,
-   * from the start of it.
+   * Buffer of the blocks' metadata, on a namespace that transfers it separately. The metadata starts at its first byte.
    */
   readonly metadata?: DmaBuffer | CommandData | undefined;
   /**
-   * End-to-end protection, on a namespace that has it. Left out, and without `metadata`, the controller makes and checks
-   * what is needed where it can do so alone: where protection information is all the metadata.
+   * End-to-end protection, on a namespace that has it. By default, without `metadata`, the controller generates and checks
+   * the information if the metadata consists of it only.
    */
   readonly protection?: ProtectionOptions | undefined;
-  /** SGLs also where PRPs would do; with options, how they are cut into segments. */
+  /** Uses SGLs even if PRPs suffice; options say how the SGL is split into segments. */
   readonly sgl?: boolean | SglOptions | undefined;
-  /** For writes: data placement identifier (FDP), see {@link NvmePlacement}. */
+  /** For writes: placement identifier (FDP), see {@link NvmePlacement}. */
   readonly placement?: number | undefined;
   /** For writes: stream identifier (Streams directive). */
   readonly stream?: number | undefined;
 }
 
-/** Dwords of a command that options decide, and the metadata it transfers. */
+/** Dwords of a command that follow from its options. */
 export interface IoFields {
   /** CDW12 without the number of blocks. */
   readonly control: number;
@@ -73,17 +73,20 @@ export interface IoFields {
   readonly cdw13: number;
   readonly cdw14: number;
   readonly cdw15: number;
-  /** The controller keeps the metadata from the transfer. */
+  /** The controller strips the metadata: none is transferred. */
   readonly strips: boolean;
 }
 
-/** What stands for options of plain reads and writes. */
+/** The fields of a read or write without options. */
 export const PLAIN: IoFields = { control: 0, cdw2: 0, cdw3: 0, cdw13: 0, cdw14: 0, cdw15: 0, strips: false };
 
-/** Commands that transfer nothing have the controller's own action as default, as their zeros need a guard too. */
+/**
+ * When PRACT is the default. Commands without a data transfer always use it, because the blocks of zeros that they write
+ * need a guard too.
+ */
 export type ProtectionDefault = "where alone" | "always" | "never";
 
-/** @throws ArgumentError where an option doesn't fit the namespace */
+/** Translates options to dwords of the command. @throws ArgumentError if an option doesn't fit the namespace */
 export function ioFields(
   format: BlockFormat,
   lba: bigint,
@@ -94,7 +97,7 @@ export function ioFields(
   let control = (fua === true ? IO_FUA : 0) | (limitedRetry === true ? IO_LIMITED_RETRY : 0);
   let cdw13 = 0;
   if (placement !== undefined && stream !== undefined) {
-    throw new ArgumentError("a write has a placement or a stream, not both");
+    throw new ArgumentError("options.placement and options.stream can't be combined");
   }
   if (placement !== undefined) {
     control |= DIRECTIVE_PLACEMENT << DIRECTIVE_SHIFT;
@@ -106,7 +109,9 @@ export function ioFields(
   const { protection } = format;
   if (protection === undefined) {
     if (options.protection !== undefined) {
-      throw new ArgumentError("this namespace has no end-to-end protection");
+      throw new ArgumentError(
+        "this namespace doesn't have end-to-end protection; leave out options.protection",
+      );
     }
     return { ...PLAIN, control, cdw13 };
   }
@@ -126,7 +131,7 @@ export function ioFields(
   };
 }
 
-/** PRINFO and the tags. @throws ArgumentError */
+/** PRINFO and the tags. @throws ArgumentError if a tag doesn't fit */
 function protectionFields(
   { protection }: BlockFormat,
   lba: bigint,
@@ -141,7 +146,9 @@ function protectionFields(
   checkInteger("applicationTag", applicationTag ?? 0, 0, 0xffff);
   checkInteger("applicationTagMask", mask, 0, 0xffff);
   if (type === 3 && options.reference === true) {
-    throw new ArgumentError("reference tags are not checked with protection of type 3");
+    throw new ArgumentError(
+      "protection.reference can't be true with protection type 3, which has no reference tag check",
+    );
   }
   const { guard = true, reference = type !== 3, storage = storageTag !== undefined } = options;
   const control =
@@ -158,8 +165,8 @@ function protectionFields(
 }
 
 /**
- * The metadata of a command, as long as its blocks need it.
- * @throws ArgumentError where it is missing, too short, or has no place in this transfer
+ * The metadata buffer of a command, cut to the size that its blocks need.
+ * @throws ArgumentError if it is missing or too short, or the command transfers no separate metadata
  */
 export function metadataOf(
   format: BlockFormat,
@@ -172,16 +179,16 @@ export function metadataOf(
     if (given === undefined) return undefined;
     const why =
       metadataBytes === 0
-        ? "has none"
+        ? "doesn't have metadata"
         : strips
-          ? "keeps it from this transfer (protection.action)"
-          : "transfers it behind each block's data";
-    throw new ArgumentError(`no metadata can be given here: this namespace ${why}`);
+          ? "strips it from this transfer (protection.action)"
+          : "interleaves it with the data";
+    throw new ArgumentError(`leave out options.metadata: this namespace ${why}`);
   }
   if (given === undefined) {
     const how = protection?.isWholeMetadata === true ? ", or protection: { action: true }" : "";
     throw new ArgumentError(
-      `this namespace transfers ${metadataBytes} bytes of metadata per block: give options.metadata${how}`,
+      `this namespace transfers ${metadataBytes} bytes of metadata per block: pass options.metadata${how}`,
     );
   }
   const data = given instanceof DmaBuffer ? { buffer: given } : given;
@@ -189,7 +196,7 @@ export function metadataOf(
   const has = dataBytes(data);
   if (!(has >= needed)) {
     throw new ArgumentError(
-      `${blocks} blocks have ${needed} bytes of metadata, but there is room for ${has}`,
+      `options.metadata is too short: ${blocks} blocks need ${needed} bytes, it has ${has}`,
     );
   }
   return has === needed ? data : cutData(data, 0, needed);

@@ -1,3 +1,4 @@
+/** Flexible Data Placement of a namespace: its reclaim unit handles. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
@@ -6,25 +7,26 @@ import type { CommandTarget } from "./command-target.js";
 
 /** CTRATT: flexible data placement. */
 const CTRATT_FDP = 1 << 19;
-/** Management operation (MO) of I/O Management Receive and Send: status, and update, of reclaim unit handles. */
+/** Management operation (MO) of I/O Management Receive (status) and Send (update) for reclaim unit handles. */
 const RECLAIM_UNIT_HANDLES = 1;
 const MAX_IDENTIFIERS = 65_536;
 
-/** Where writes with one placement identifier go. */
+/** A reclaim unit handle: where writes with one placement identifier go. */
 export interface ReclaimUnitHandle {
-  /** What a write's `placement` option takes. */
+  /** Placement identifier: the value of a write's `placement` option. */
   readonly placement: number;
+  /** Reclaim unit handle identifier. */
   readonly handle: number;
-  /** Estimated time the reclaim unit stays active, in seconds; 0 where the controller doesn't say. */
+  /** Estimated time for which the reclaim unit stays active, in seconds; 0: not reported. */
   readonly activeSeconds: number;
-  /** Blocks that still fit the reclaim unit. */
+  /** How many more blocks fit the reclaim unit. */
   readonly availableBlocks: bigint;
 }
 
 /**
- * Flexible data placement (NVMe Base 2.1, section "Flexible Data Placement"): writes that name the same placement lie
- * together on the medium. All methods throw UnsupportedError where the controller has none, and NvmeError, TimeoutError,
- * DeviceGoneError, ClosedError.
+ * Flexible data placement (NVMe Base 2.1, section "Flexible Data Placement"): writes with the same placement identifier are
+ * stored together on the medium. All methods throw UnsupportedError if the controller lacks it, and NvmeError,
+ * TimeoutError, DeviceGoneError, ClosedError.
  */
 export class NvmePlacement {
   constructor(
@@ -62,9 +64,9 @@ export class NvmePlacement {
   }
 
   /**
-   * Lets the handles go on to an empty reclaim unit (I/O Management Send).
-   * @param placements 1 to 65536 of them
-   * @throws ArgumentError
+   * Moves the handles on to an empty reclaim unit (I/O Management Send).
+   * @param placements placement identifiers, 1 to 65536
+   * @throws ArgumentError if `placements` is empty, too long for one command, or has an invalid identifier
    */
   async update(placements: readonly number[]): Promise<void> {
     this.assertSupported();
@@ -75,7 +77,9 @@ export class NvmePlacement {
       view.setUint16(2 * i, checkInteger("placement", one, 0, 0xffff), true);
     }
     if (bytes.length > this.controller.maxTransferBytes) {
-      throw new ArgumentError(`${placements.length} placements are more than one command can carry here`);
+      throw new ArgumentError(
+        `placements.length ${placements.length} is too large: one command transfers at most ${this.controller.maxTransferBytes} bytes`,
+      );
     }
     const buffer = this.controller.dma.alloc(bytes.length);
     try {
@@ -95,7 +99,7 @@ export class NvmePlacement {
   private assertSupported(): void {
     const { bdf, identify } = this.controller;
     if ((identify.ctratt & CTRATT_FDP) === 0) {
-      throw new UnsupportedError(`the controller ${bdf} has no flexible data placement (CTRATT)`);
+      throw new UnsupportedError(`${bdf} doesn't support Flexible Data Placement (CTRATT)`);
     }
   }
 }

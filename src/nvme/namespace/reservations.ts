@@ -1,3 +1,4 @@
+/** Reservations of a namespace. */
 import { checkU64 } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { NvmeCommand } from "../command/command.js";
@@ -11,26 +12,30 @@ import {
 } from "../spec/reservations.js";
 import type { CommandTarget } from "./command-target.js";
 
-/** What survives a power loss (CPTPL): left out, nothing changes. */
+/** Whether reservation and registrations persist through a loss of power (CPTPL); undefined: unchanged. */
 export type PersistThroughPowerLoss = boolean | undefined;
 
-/** One controller that is registered. */
+/** A registered controller. */
 export interface Registrant {
+  /** Controller identifier (CNTLID). */
   readonly controllerId: number;
-  /** Its host holds the reservation. */
+  /** Whether this host holds the reservation. */
   readonly holds: boolean;
+  /** Reservation key. */
   readonly key: bigint;
-  /** 8 bytes, or 16 in an extended report. */
+  /** Host identifier: 8 bytes, or 16 in an extended report. */
   readonly hostId: Uint8Array;
 }
 
-/** Reservation Report. */
+/** Result of {@link NvmeReservations.report}. */
 export interface ReservationStatus {
-  /** Counts changes. */
+  /** Counts registrations and changes of the reservation (GEN). */
   readonly generation: number;
-  /** Undefined where there is no reservation. */
+  /** Type of the reservation; undefined without one. */
   readonly type: ReservationType | undefined;
+  /** Whether reservation and registrations persist through a loss of power (PTPLS). */
   readonly persistsThroughPowerLoss: boolean;
+  /** All registered controllers. */
   readonly registrants: readonly Registrant[];
 }
 
@@ -40,9 +45,9 @@ const CTRATT_HOST_ID_128 = 1 << 0;
 const IGNORE_EXISTING_KEY = 1 << 3;
 
 /**
- * Reservations (NVMe Base 2.x, section "Reservations"): which hosts may write to a namespace, or read it, that several of
- * them reach. A host needs a host identifier first (feature 81h), and registers a key. All methods throw UnsupportedError
- * where controller or namespace have none, and NvmeError (Reservation Conflict, ...), TimeoutError, DeviceGoneError,
+ * Reservations (NVMe Base 2.x, section "Reservations") control which hosts may write to or read a shared namespace. A host
+ * first sets its host identifier (feature 81h), and then registers a key. All methods throw UnsupportedError if controller
+ * or namespace don't support reservations, and NvmeError (Reservation Conflict, ...), TimeoutError, DeviceGoneError,
  * ClosedError.
  */
 export class NvmeReservations {
@@ -53,14 +58,14 @@ export class NvmeReservations {
     private readonly capabilities: number,
   ) {}
 
-  /** Registers this host's key. @throws ArgumentError where it isn't 64 bits, or is zero */
+  /** Registers a key for this host. @throws ArgumentError if it doesn't fit 64 bits or is zero */
   async register(key: bigint, options: { readonly persist?: PersistThroughPowerLoss } = {}): Promise<void> {
     await this.change(0, 0n, notZero("key", key), false, options.persist);
   }
 
   /**
-   * Replaces this host's key by another.
-   * @param current undefined: whatever it is
+   * Replaces the key of this host.
+   * @param current the key so far; undefined: any (IEKEY)
    * @throws ArgumentError as register()
    */
   async replace(
@@ -71,19 +76,20 @@ export class NvmeReservations {
     await this.change(2, current ?? 0n, notZero("key", key), current === undefined, options.persist);
   }
 
-  /** Ends this host's registration, and with it a reservation it holds. @param key undefined: whatever it is */
+  /** Ends the registration of this host, and a reservation that it holds. @param key undefined: any (IEKEY) */
   async unregister(key: bigint | undefined): Promise<void> {
     await this.change(1, key ?? 0n, 0n, key === undefined, undefined);
   }
 
-  /** Takes the reservation. @throws ArgumentError as register() */
+  /** Acquires the reservation. @throws ArgumentError as register() */
   async acquire(key: bigint, type: ReservationType): Promise<void> {
     await this.run("reservation acquire", IoOpcode.reservationAcquire, 0, type, [key, 0n]);
   }
 
   /**
-   * Takes the reservation from who is registered with a key, and ends those registrations.
-   * @param options abort: also the commands of those hosts that are under way
+   * Preempts the hosts that are registered with the key `preempted`: takes over their reservation, and ends their
+   * registrations.
+   * @param options abort: also aborts the outstanding commands of those hosts
    */
   async preempt(
     key: bigint,
@@ -95,17 +101,17 @@ export class NvmeReservations {
     await this.run("reservation preempt", IoOpcode.reservationAcquire, action, type, [key, preempted]);
   }
 
-  /** Gives the reservation back. @param type as it was acquired */
+  /** Releases the reservation. @param type the type it was acquired with */
   async release(key: bigint, type: ReservationType): Promise<void> {
     await this.run("reservation release", IoOpcode.reservationRelease, 0, type, [key]);
   }
 
-  /** Ends the reservation and all registrations. */
+  /** Clears the reservation and all registrations. */
   async clear(key: bigint): Promise<void> {
     await this.run("reservation clear", IoOpcode.reservationRelease, 1, undefined, [key]);
   }
 
-  /** Who is registered, and who holds the reservation. */
+  /** Reservation Report: the registered controllers, and the reservation. */
   async report(): Promise<ReservationStatus> {
     this.assertSupported();
     const extended = (this.controller.identify.ctratt & CTRATT_HOST_ID_128) !== 0;
@@ -155,9 +161,14 @@ export class NvmeReservations {
   ): Promise<void> {
     this.assertSupported();
     const number = type === undefined ? 0 : reservationTypes.indexOf(type);
-    if (number < 0) throw new ArgumentError(`there is no reservation of type ${JSON.stringify(type)}`);
+    if (number < 0)
+      throw new ArgumentError(
+        `type must be one of ${reservationTypes.slice(1).join(", ")}, got ${JSON.stringify(type)}`,
+      );
     if (type !== undefined && (this.capabilities & (1 << number)) === 0) {
-      throw new UnsupportedError(`namespace ${this.nsid} has no reservation of type ${type} (RESCAP)`);
+      throw new UnsupportedError(
+        `namespace ${this.nsid} doesn't support reservations of type ${type} (RESCAP)`,
+      );
     }
     await this.send(name, opcode, action | (number << 8), keys);
   }
@@ -196,10 +207,10 @@ export class NvmeReservations {
   private assertSupported(): void {
     const { bdf, identify } = this.controller;
     if ((identify.oncs & ONCS_RESERVATIONS) === 0) {
-      throw new UnsupportedError(`the controller ${bdf} has no reservations (ONCS)`);
+      throw new UnsupportedError(`${bdf} doesn't support reservations (ONCS)`);
     }
     if (this.capabilities === 0) {
-      throw new UnsupportedError(`namespace ${this.nsid} has no reservations (RESCAP)`);
+      throw new UnsupportedError(`namespace ${this.nsid} doesn't support reservations (RESCAP)`);
     }
   }
 }

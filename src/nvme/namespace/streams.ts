@@ -1,3 +1,4 @@
+/** Node.js streams of the blocks of a namespace. */
 import { Readable, Writable } from "node:stream";
 import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
@@ -11,9 +12,9 @@ import type { ChunkOptions, NvmeChunk } from "./transfers.js";
 export interface ReadStreamOptions extends ChunkOptions {
   /** First logical block; 0n by default. */
   readonly lba?: bigint | undefined;
-  /** How many; to the namespace's end by default. */
+  /** Number of blocks; to the end of the namespace by default. */
   readonly blocks?: bigint | number | undefined;
-  /** Bytes the stream keeps ready, besides the `depth` pieces being read; one piece by default. */
+  /** Bytes that the stream buffers, besides the `depth` pieces being read; one piece by default. */
   readonly highWaterMark?: number | undefined;
 }
 
@@ -22,11 +23,11 @@ export interface WriteStreamOptions
   extends Pick<ChunkOptions, "depth" | "chunkBytes" | "signal" | "queue" | "fua" | "protection"> {
   /** First logical block; 0n by default. */
   readonly lba?: bigint | undefined;
-  /** What doesn't fill a last block: is filled up with zeros; left out, it is an error. */
+  /** Pads an incomplete last block with zeros; by default it is an error. */
   readonly pad?: boolean | undefined;
-  /** Flush at the end, before the stream is finished. */
+  /** Sends a Flush before the stream emits `finish`. */
   readonly flush?: boolean | undefined;
-  /** For writes: data placement identifier (FDP). */
+  /** Placement identifier (FDP). */
   readonly placement?: number | undefined;
 }
 
@@ -47,7 +48,7 @@ const DEFAULT_CHUNK_BYTES = 128 * 1024;
 const DEFAULT_DEPTH = 8;
 const MAX_DEPTH = 1024;
 
-/** @throws ArgumentError */
+/** See {@link NvmeNamespace.createReadStream}. @throws ArgumentError if an option is invalid */
 export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOptions): Readable {
   const { lba = 0n, signal, highWaterMark } = options;
   checkU64("lba", lba);
@@ -56,7 +57,7 @@ export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOpt
   const chunkBytes = options.chunkBytes ?? Math.min(DEFAULT_CHUNK_BYTES, namespace.transferLimitBytes);
   const chunks = namespace.chunks(lba, blocks, { ...options, chunkBytes });
   const copies = copiesOf(chunks);
-  // The end of the iterator is waited for before `close`: by then the buffers have been given back.
+  // Readable.from() emits `close` after the iterator has ended, and so has freed the buffers.
   return Readable.from(copies, {
     objectMode: false,
     highWaterMark: checkOffset("highWaterMark", highWaterMark ?? chunkBytes),
@@ -64,12 +65,12 @@ export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOpt
   });
 }
 
-/** The stream's readers may keep what they get. */
+/** Copies each piece, because readers of the stream may hold on to it. */
 async function* copiesOf(chunks: ReturnType<StreamedBlocks["chunks"]>): AsyncGenerator<Buffer, void, void> {
   for await (const { bytes } of chunks) yield Buffer.from(bytes);
 }
 
-/** @throws ArgumentError */
+/** See {@link NvmeNamespace.createWriteStream}. @throws ArgumentError if an option is invalid */
 export function openWriteStream(
   namespace: StreamedBlocks,
   dma: DmaSpace,
@@ -81,7 +82,9 @@ export function openWriteStream(
   checkInteger("depth", depth, 1, MAX_DEPTH);
   assertPlainBytes(namespace);
   if (lba > namespace.sizeBlocks) {
-    throw new ArgumentError(`namespace ${namespace.nsid} ends at block ${namespace.sizeBlocks}`);
+    throw new ArgumentError(
+      `lba ${lba} is past the end of namespace ${namespace.nsid} (${namespace.sizeBlocks} blocks)`,
+    );
   }
   const { blockSizeBytes } = namespace;
   const wanted = checkOffset("chunkBytes", options.chunkBytes ?? DEFAULT_CHUNK_BYTES);
@@ -91,17 +94,17 @@ export function openWriteStream(
   return new BlockWriter(namespace, dma, chunkBytes, lba, depth, options);
 }
 
-/** Streams carry data only. */
+/** Streams carry data without metadata. */
 function assertPlainBytes({ metadataBytes, protection, nsid }: StreamedBlocks): void {
   if (metadataBytes === 0 || protection?.isWholeMetadata === true) return;
   throw new ArgumentError(
-    `namespace ${nsid} transfers metadata with its blocks, which a stream of bytes has no place for: use chunks() or writeRange()`,
+    `namespace ${nsid} transfers metadata with its blocks, which a stream can't carry: use chunks() or writeRange()`,
   );
 }
 
-/** Collects bytes into pieces, and writes a few of them at a time. */
+/** Collects bytes into pieces, and writes up to `depth` of them at a time. */
 class BlockWriter extends Writable {
-  /** Buffers made so far: `depth` at most. */
+  /** Buffers allocated so far, at most `depth`. */
   private readonly buffers: DmaBuffer[] = [];
   private readonly free: DmaBuffer[] = [];
   private readonly underWay = new Set<Promise<void>>();
@@ -142,7 +145,7 @@ class BlockWriter extends Writable {
   private async take(chunk: Uint8Array): Promise<void> {
     for (let at = 0; at < chunk.length; ) {
       this.current ??= await this.room();
-      // Destroyed while it waited: the buffers are gone, or about to go.
+      // Destroyed meanwhile: the buffers are freed, or soon will be.
       if (this.destroyed) return;
       const count = Math.min(chunk.length - at, this.chunkBytes - this.filled);
       this.current.bytes.set(chunk.subarray(at, at + count), this.filled);
@@ -157,7 +160,9 @@ class BlockWriter extends Writable {
     const rest = this.filled % blockSizeBytes;
     if (rest > 0) {
       if (this.options.pad !== true) {
-        throw new ArgumentError(`the stream ended ${rest} bytes into a block of ${blockSizeBytes}`);
+        throw new ArgumentError(
+          `the stream ended ${rest} bytes into a block of ${blockSizeBytes}; use the option pad to fill it with zeros`,
+        );
       }
       const end = this.filled + blockSizeBytes - rest;
       this.current?.bytes.fill(0, this.filled, end);
@@ -169,7 +174,7 @@ class BlockWriter extends Writable {
     if (this.options.flush === true) await this.namespace.flush();
   }
 
-  /** A buffer to fill, as soon as there is one. */
+  /** Waits for a free buffer. */
   private async room(): Promise<DmaBuffer> {
     for (;;) {
       if (this.failure !== undefined) throw this.failure;
@@ -184,14 +189,14 @@ class BlockWriter extends Writable {
     }
   }
 
-  /** Writes what has been collected. @throws ArgumentError beyond the namespace's end */
+  /** Writes the collected bytes. @throws ArgumentError past the end of the namespace */
   private send(): void {
     const { current: buffer, filled, namespace } = this;
     if (buffer === undefined) return;
     const blocks = BigInt(filled / namespace.blockSizeBytes);
     if (this.lba + blocks > namespace.sizeBlocks) {
       throw new ArgumentError(
-        `namespace ${namespace.nsid} ends at block ${namespace.sizeBlocks}: no room for more`,
+        `namespace ${namespace.nsid} has ${namespace.sizeBlocks} blocks: the stream is too long`,
       );
     }
     const { queue, fua, protection, placement } = this.options;

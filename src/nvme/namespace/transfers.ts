@@ -1,4 +1,4 @@
-/** Ranges longer than one command carries: cut into commands, a few of which are under way at a time. */
+/** Transfers of ranges longer than one command carries: split into commands, several of which are outstanding. */
 
 import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
@@ -10,11 +10,11 @@ import { type IoOptions, ioFields, metadataOf, type ProtectionOptions } from "./
 
 /** Options of {@link NvmeNamespace.readRange} and {@link NvmeNamespace.writeRange}. */
 export interface RangeOptions extends IoOptions {
-  /** Commands under way at a time, 1 to 1024. 8 by default. */
+  /** Most commands outstanding at a time, 1 to 1024; 8 by default. */
   readonly depth?: number | undefined;
-  /** Bytes of one command, rounded down to whole blocks; as many as one carries by default. */
+  /** Bytes per command, rounded down to whole blocks; as many as one command carries by default. */
   readonly chunkBytes?: number | undefined;
-  /** Ends it: no further command is submitted, and those under way are waited for. */
+  /** Aborts the transfer: no further command is submitted; the promise rejects once the outstanding ones have completed. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -25,17 +25,19 @@ export interface ChunkOptions
     "depth" | "chunkBytes" | "signal" | "queue" | "fua" | "limitedRetry" | "protection"
   > {}
 
-/** A piece of what is read. */
+/** A piece of the range that is read. */
 export interface NvmeChunk {
+  /** First block of the piece. */
   readonly lba: bigint;
+  /** Number of blocks in the piece. */
   readonly blocks: number;
-  /** The data, with the metadata behind each block where the namespace transfers it there. Valid until the next piece. */
+  /** The data, interleaved with the metadata if the namespace transfers it so. Valid until the next piece. */
   readonly bytes: Uint8Array<SharedArrayBuffer>;
-  /** The metadata, where it is transferred separately. Valid until the next piece. */
+  /** The metadata, if it is transferred separately. Valid until the next piece. */
   readonly metadata: Uint8Array<SharedArrayBuffer> | undefined;
 }
 
-/** What moves the pieces. */
+/** What a range transfer needs of a namespace. */
 export interface Mover {
   readonly namespace: { readonly nsid: number; readonly sizeBlocks: bigint };
   readonly format: BlockFormat;
@@ -49,7 +51,7 @@ const MAX_DEPTH = 1024;
 /** NLB is a 16-bit field. */
 const MAX_BLOCKS = 65_536;
 
-/** How a range is cut. */
+/** How a range is split. */
 interface Plan {
   readonly bytesPerBlock: number;
   readonly blocksPerCommand: number;
@@ -57,7 +59,7 @@ interface Plan {
   readonly strips: boolean;
 }
 
-/** @throws ArgumentError */
+/** Plans a transfer. @throws ArgumentError if an option is invalid */
 function planOf(mover: Mover, lba: bigint, options: RangeOptions): Plan {
   const { format, maxTransferBytes } = mover;
   checkU64("lba", lba);
@@ -71,7 +73,7 @@ function planOf(mover: Mover, lba: bigint, options: RangeOptions): Plan {
   );
   const blocksPerCommand = Math.floor(most / bytesPerBlock);
   if (blocksPerCommand === 0) {
-    throw new ArgumentError(`${most} bytes a command are less than a block (${bytesPerBlock})`);
+    throw new ArgumentError(`chunkBytes ${most} is less than a block (${bytesPerBlock} bytes)`);
   }
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
     throw new ArgumentError("signal must be an AbortSignal");
@@ -82,7 +84,7 @@ function planOf(mover: Mover, lba: bigint, options: RangeOptions): Plan {
 function assertInside({ nsid, sizeBlocks }: Mover["namespace"], lba: bigint, blocks: bigint): void {
   if (lba + blocks > sizeBlocks) {
     throw new ArgumentError(
-      `namespace ${nsid} ends at block ${sizeBlocks}: ${blocks} from ${lba} on lie outside`,
+      `namespace ${nsid} has ${sizeBlocks} blocks: ${blocks} blocks from ${lba} on are past its end`,
     );
   }
 }
@@ -130,7 +132,7 @@ export async function transferRange(
     }
   };
   const runs = Array.from({ length: Math.min(plan.depth, Math.ceil(blocks / plan.blocksPerCommand)) }, run);
-  // All of them end before anybody is told: afterwards the buffers are free.
+  // Waits for all of them, so that the buffers are free when the promise settles.
   const outcomes = await Promise.allSettled(runs);
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
 }
@@ -141,12 +143,12 @@ function wholeOf(given: DmaBuffer | DataList, offset?: number, length?: number):
     return { buffer: given, offset: at, length: length ?? given.sizeBytes - at };
   }
   if (offset !== undefined || length !== undefined) {
-    throw new ArgumentError("offset and length belong to a buffer; a list of ranges has its own");
+    throw new ArgumentError("offset and length can't be combined with a list of ranges, which has its own");
   }
   return given;
 }
 
-/** A reference tag counts up from the first block of the range. */
+/** Advances the reference tag, which counts up from the first block of the range. */
 function advanced(
   { protection }: BlockFormat,
   options: ProtectionOptions | undefined,
@@ -159,7 +161,7 @@ function advanced(
   return { ...options, referenceTag: (options.referenceTag + BigInt(blocks)) & mask };
 }
 
-/** See {@link NvmeNamespace.chunks}. Arguments are checked at once. */
+/** See {@link NvmeNamespace.chunks}. Checks the arguments before it returns. */
 export function readChunks(
   mover: Mover,
   lba: bigint,
@@ -173,7 +175,7 @@ export function readChunks(
   return chunksOf(mover, lba, total, plan, options);
 }
 
-/** One piece under way, or waiting to be looked at. */
+/** A piece that is being read, or waits for its turn. */
 interface Slot {
   readonly data: DmaBuffer;
   readonly metadata: DmaBuffer | undefined;
@@ -212,7 +214,7 @@ async function* chunksOf(
       { buffer: slot.data, offset: 0, length: count * bytesPerBlock },
       { queue, fua, limitedRetry, metadata, protection: advanced(format, protection, Number(started)) },
     );
-    // Looked at when its turn comes.
+    // Its turn comes later: not an unhandled rejection until then.
     slot.done.catch(() => {});
     started += BigInt(count);
     return true;

@@ -1,13 +1,13 @@
 /**
  * The guards of protection information (NVM Command Set 1.x, section "Protection Information Formats"): CRC-16 T10-DIF,
- * CRC-32C, and the 64-bit CRC of NVMe. Eight bytes a step, by one table for each place of a byte among the eight; no
+ * CRC-32C, and the 64-bit CRC of NVMe. Each step takes eight bytes, with a table for each of the eight positions; no
  * bigint and no allocation.
  */
 import { lazily } from "../../core/lazy.js";
 
 const SLICES = 8;
 
-/** Extends tables for single bytes to bytes that `SLICES - 1` others follow. */
+/** Extends a table for single bytes by tables for bytes that 1 to `SLICES - 1` others follow. */
 function slice(next: (crc: number, into: number) => void): void {
   for (let place = 1; place < SLICES; place++) {
     for (let byte = 0; byte < 256; byte++) next((place - 1) * 256 + byte, place * 256 + byte);
@@ -29,7 +29,7 @@ const tableOf16 = lazily(() => {
   return table;
 });
 
-/** CRC-16 T10-DIF (polynomial 8BB7h, most significant bit first, from 0) of bytes[from, to), going on from `crc`. */
+/** CRC-16 T10-DIF (polynomial 8BB7h, most significant bit first) of bytes[from, to), continuing from `crc` of the bytes before. */
 export function crc16(bytes: Uint8Array, from: number, to: number, crc = 0): number {
   const t = tableOf16();
   let at = from;
@@ -64,7 +64,7 @@ const tableOf32 = lazily(() => {
   return table;
 });
 
-/** CRC-32C (Castagnoli) of bytes[from, to), going on from the result `crc` of the bytes before. */
+/** CRC-32C (Castagnoli) of bytes[from, to), continuing from `crc` of the bytes before. */
 export function crc32c(bytes: Uint8Array, from: number, to: number, crc = 0): number {
   const t = tableOf32();
   let rest = ~crc;
@@ -114,15 +114,16 @@ const tablesOf64 = lazily(() => {
   return { low: low64, high: high64 };
 });
 
-/** A 64-bit value as two halves. */
+/** A 64-bit CRC as two unsigned halves. */
 export interface Crc64 {
+  /** Low 32 bits. */
   low: number;
+  /** High 32 bits. */
   high: number;
 }
 
 /**
- * Takes bytes[from, to) into the CRC-64 of NVMe (reflected, inverted at both ends): from a result of the bytes before,
- * or from zeros, to the result including these.
+ * Updates `crc`, the CRC-64 of NVMe (reflected, inverted at both ends), by bytes[from, to). It starts with zeros.
  */
 export function crc64(crc: Crc64, bytes: Uint8Array, from: number, to: number): void {
   const { low: l, high: h } = tablesOf64();

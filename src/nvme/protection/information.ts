@@ -1,3 +1,4 @@
+/** Protection information (end-to-end data protection), generated and checked in software. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { NvmeError } from "../command/error.js";
@@ -6,47 +7,53 @@ import { type Crc64, crc16, crc32c, crc64 } from "./crc.js";
 
 /** How a namespace's blocks are protected (NVM Command Set 1.x, "Protection Information Formats"). */
 export interface ProtectionFormat {
-  /** Types differ in what the reference tag means: 1 the LBA, 2 what the writer says, counted up, 3 nothing. */
+  /** Type of protection. Its reference tag is: 1 the LBA, 2 a tag that the writer chooses and that counts up, 3 not defined. */
   readonly type: 1 | 2 | 3;
+  /** Size of the guard, in bits: CRC-16, CRC-32C or CRC-64. */
   readonly guardBits: 16 | 32 | 64;
-  /** High bits of the reference tag's place that hold a storage tag instead. */
+  /** Bits of the storage tag: the high bits of the field it shares with the reference tag. */
   readonly storageTagBits: number;
+  /** Data bytes per block. */
   readonly blockSizeBytes: number;
+  /** Metadata bytes per block. */
   readonly metadataBytes: number;
-  /** The information stands in the metadata's first bytes, and not in its last. */
+  /** Whether the information is in the first bytes of the metadata; otherwise in the last. */
   readonly first: boolean;
 }
 
-/** What protection information says besides the guard. */
+/** Tags in protection information. */
 export interface ProtectionTags {
-  /** 16 bits; FFFFh switches the checks of the block off. 0 by default. */
+  /** Application tag, 16 bits, 0 by default; FFFFh disables the checks of the block. */
   readonly applicationTag?: number | undefined;
-  /** Of the first block; the others' count up, but not with type 3. 0n by default. */
+  /** Reference tag of the first block, 0n by default; it counts up with each block, but not with type 3. */
   readonly referenceTag?: bigint | undefined;
-  /** 0n by default. */
+  /** Storage tag, 0n by default. */
   readonly storageTag?: bigint | undefined;
 }
 
-/** What {@link ProtectionInformation.check} compares. */
+/** Options of {@link ProtectionInformation.check}: the expected tags, and what is checked. */
 export interface ProtectionChecks extends ProtectionTags {
-  /** By default yes. */
+  /** Whether the guard is checked; true by default. */
   readonly guard?: boolean | undefined;
-  /** Bits of the application tag that are compared; by default all where there is one, else none. */
+  /**
+   * Bits of the application tag that are checked; all by default where `applicationTag` is given, otherwise
+   * none.
+   */
   readonly applicationTagMask?: number | undefined;
-  /** By default where a `referenceTag` is given. */
+  /** Whether the reference tag is checked; by default where `referenceTag` is given. */
   readonly reference?: boolean | undefined;
-  /** By default where a `storageTag` is given. */
+  /** Whether the storage tag is checked; by default where `storageTag` is given. */
   readonly storage?: boolean | undefined;
 }
 
-/** Bytes of the information, by bits of the guard: guard, application tag of 2 bytes, and storage and reference tag. */
+/** Layout by bits of the guard: guard, application tag of 2 bytes, then storage and reference tag (`spaceBits`). */
 const layouts = {
   16: { bytes: 8, applicationAt: 2, spaceBits: 32 },
   32: { bytes: 16, applicationAt: 4, spaceBits: 80 },
   64: { bytes: 16, applicationAt: 8, spaceBits: 48 },
 } as const;
 
-/** Storage and reference tag together: 80 bits at most, as words of 32. */
+/** Storage and reference tag together, at most 80 bits, as 32-bit words. */
 interface Space {
   readonly top: number;
   readonly high: number;
@@ -61,22 +68,25 @@ function wordsOf(value: bigint): Space {
   };
 }
 
-/** Makes and checks protection information in this process: what the controller does with PRACT and PRCHK. */
+/** Generates and checks protection information in software, like a controller does with PRACT and PRCHK. */
 export class ProtectionInformation {
-  /** Bytes of a block's information: 8, or 16 where the guard has more than 16 bits. */
+  /** Size of a block's information in bytes: 8, or 16 if the guard has more than 16 bits. */
   readonly sizeBytes: 8 | 16;
-  /** Bits that the reference tag has. */
+  /** Size of the reference tag, in bits. */
   readonly referenceTagBits: number;
-  /** The information is all the metadata: with PRACT none is transferred. */
+  /** Whether the metadata consists of the information only: with PRACT no metadata is transferred then. */
   readonly isWholeMetadata: boolean;
-  /** Where in the metadata it stands. */
+  /** Offset of the information in the metadata. */
   private readonly at: number;
   private readonly applicationAt: number;
   private readonly spaceBits: number;
   private readonly crc: Crc64 = { low: 0, high: 0 };
 
-  /** @throws ArgumentError where no namespace can have this format */
-  constructor(readonly format: ProtectionFormat) {
+  /** @throws ArgumentError if the format is invalid */
+  constructor(
+    /** Format of the blocks. */
+    readonly format: ProtectionFormat,
+  ) {
     const { type, guardBits, storageTagBits, metadataBytes, first } = format;
     checkInteger("type", type, 1, 3);
     const layout = layouts[guardBits];
@@ -92,9 +102,9 @@ export class ProtectionInformation {
   }
 
   /**
-   * Fills in the information of all blocks.
-   * @param data the blocks; with their metadata behind each where `metadata` is left out
-   * @throws ArgumentError where the lengths don't match, or a tag doesn't fit
+   * Writes the information of all blocks.
+   * @param data the blocks; each is followed by its metadata if `metadata` is undefined
+   * @throws ArgumentError if the lengths don't match, or a tag doesn't fit
    */
   generate(data: Uint8Array, metadata: Uint8Array | undefined, tags: ProtectionTags = {}): void {
     const walk = this.walk(data, metadata);
@@ -125,10 +135,10 @@ export class ProtectionInformation {
   }
 
   /**
-   * Checks the information of all blocks as a controller does. Blocks whose application tag is FFFFh (with type 3: and
-   * whose reference tag is all ones) pass unseen.
+   * Checks the information of all blocks like a controller. Blocks whose application tag is FFFFh (with type 3: and whose
+   * reference tag is all ones) are not checked.
    * @param data as for {@link generate}
-   * @throws NvmeError as the controller's: End-to-end Guard, Application Tag, Reference Tag or Storage Tag Check Error;
+   * @throws NvmeError with the status of a controller: End-to-end Guard, Application Tag, Reference Tag or Storage Tag Check Error;
    *   ArgumentError as generate()
    */
   check(data: Uint8Array, metadata: Uint8Array | undefined, against: ProtectionChecks = {}): void {
@@ -160,7 +170,7 @@ export class ProtectionInformation {
       if (this.spaceBits === 80) high += view.getUint16(end - 8) * 0x1_0000;
       const top = this.spaceBits === 80 ? view.getUint16(end - 10) : 0;
       const tag = view.getUint16(at + this.applicationAt);
-      // Not the storage tag: it says nothing of the block.
+      // The storage tag is not part of this test.
       const isAllOnes =
         ((low & all.low) ^ all.low) === 0 &&
         ((high & all.high) ^ all.high) === 0 &&
@@ -199,10 +209,17 @@ export class ProtectionInformation {
   }
 
   /**
-   * CDW2, CDW3 and CDW14 as commands state the (expected) initial storage and reference tag.
-   * @throws ArgumentError where one doesn't fit
+   * The initial storage and reference tag (written or expected), as commands carry them.
+   * @throws ArgumentError if a tag doesn't fit
    */
-  tagDwords(tags: ProtectionTags): { readonly cdw2: number; readonly cdw3: number; readonly cdw14: number } {
+  tagDwords(tags: ProtectionTags): {
+    /** CDW2: the highest bits. */
+    readonly cdw2: number;
+    /** CDW3: the middle bits. */
+    readonly cdw3: number;
+    /** CDW14: the lowest bits. */
+    readonly cdw14: number;
+  } {
     const { top, high, low } = wordsOf(
       this.storageBits(tags.storageTag) | this.fitting("referenceTag", tags.referenceTag ?? 0n),
     );
@@ -219,12 +236,12 @@ export class ProtectionInformation {
   private storageBits(tag = 0n): bigint {
     const { storageTagBits } = this.format;
     if (typeof tag !== "bigint" || tag < 0n || tag >> BigInt(storageTagBits) !== 0n) {
-      throw new ArgumentError(`storageTag ${tag} does not fit ${storageTagBits} bits`);
+      throw new ArgumentError(`storageTag ${tag} doesn't fit ${storageTagBits} bits`);
     }
     return tag << BigInt(this.referenceTagBits);
   }
 
-  /** The reference tag, block by block, in halves. */
+  /** The reference tag of each block in turn, as words. */
   private counter(tags: ProtectionTags): { low: number; high: number; top: number; step(): void } {
     checkInteger("applicationTag", tags.applicationTag ?? 0, 0, 0xffff);
     const start = wordsOf(this.fitting("referenceTag", tags.referenceTag ?? 0n));
@@ -245,7 +262,9 @@ export class ProtectionInformation {
     const dataStride = metadata === undefined ? blockSizeBytes + metadataBytes : blockSizeBytes;
     const blocks = data.length / dataStride;
     if (!Number.isInteger(blocks) || blocks === 0) {
-      throw new ArgumentError(`${data.length} bytes of data are no whole blocks of ${dataStride}`);
+      throw new ArgumentError(
+        `data.length must be a multiple of ${dataStride} and not 0, got ${data.length}`,
+      );
     }
     if (metadata !== undefined && metadata.length !== blocks * metadataBytes) {
       throw new ArgumentError(
@@ -263,7 +282,7 @@ export class ProtectionInformation {
     };
   }
 
-  /** Guard of a block: its data, and the metadata that stands before the information. */
+  /** Computes the guard of a block, over its data and the metadata before the information. */
   private guardOf(data: Uint8Array, metadata: Uint8Array, dataAt: number, informationAt: number): void {
     const { crc } = this;
     const dataEnd = dataAt + this.format.blockSizeBytes;
