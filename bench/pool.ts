@@ -4,7 +4,7 @@
  * Run: npm run build && node --expose-gc dist/bench/pool.js
  */
 import { getHeapStatistics } from "node:v8";
-import { Lease } from "../src/core/resource.js";
+import { Lease } from "../src/core/lifetime/lease.js";
 import { type DmaMapper, DmaPool, DmaSpace, iova, type PoolHandle } from "../src/index.js";
 
 const CYCLES = 2_000_000;

@@ -19,7 +19,7 @@ export {
   TimeoutError,
   UnsupportedError,
 } from "./core/errors.js";
-export type { Resource } from "./core/resource.js";
+export type { Resource } from "./core/lifetime/resource.js";
 export type { BackingOptions, PageChoice } from "./dma/backing.js";
 export { DmaBuffer } from "./dma/buffer.js";
 export { type Iova, type IovaRange, iova } from "./dma/iova/address.js";

@@ -1,6 +1,6 @@
 /** The same reads with a promise each: namespace.read(), as an application has it, over the queue pair. */
 
-import { Lease } from "../../src/core/resource.js";
+import { Lease } from "../../src/core/lifetime/lease.js";
 import type { DmaBuffer } from "../../src/dma/buffer.js";
 import { type Iova, type IovaRange, iova } from "../../src/dma/iova/address.js";
 import type { DmaMapper } from "../../src/dma/mapper.js";

@@ -1,5 +1,6 @@
 import { checkRange } from "../core/check.js";
-import { type Lease, Resource } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import type { MappedMemory, MemoryBacking } from "../sys/memory.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";
 import { type MappedIndex, MappedRecord } from "./mapped-index.js";
@@ -33,7 +34,7 @@ export class BufferLease extends MappedRecord {
     ownsMemory: boolean,
   ) {
     super(space, "", index, page);
-    this.ownMemory = ownsMemory ? memory.entrust() : undefined;
+    this.ownMemory = ownsMemory ? memory.relinquish() : undefined;
     this.dependOn(memory.lease);
     index.add(this);
   }

@@ -1,4 +1,4 @@
-import { Lease } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
 import { PairTree } from "./iova/pair-tree.js";
 import type { DmaSegment } from "./segments.js";

@@ -1,5 +1,5 @@
 import { ArgumentError } from "../core/errors.js";
-import type { Lease } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
 import type { Iova, IovaRange } from "./iova/address.js";
 import type { IovaPlacement } from "./iova/allocator.js";
 import type { LiveMappings } from "./mapped-index.js";

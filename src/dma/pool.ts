@@ -4,7 +4,7 @@
  */
 import { checkInteger, checkPowerOfTwo } from "../core/check.js";
 import { ArgumentError, IovaError, StateError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaBuffer } from "./buffer.js";
 import { type Iova, iova } from "./iova/address.js";
@@ -155,8 +155,7 @@ export class DmaPool extends Resource {
     }
     const slabs: Slab[] = [];
     const label = `DMA pool of up to ${maxBytes} bytes`;
-    super(new Lease(label, () => slabs.splice(0), space.lease));
-    this.keep(space);
+    super({ label, release: () => slabs.splice(0), parents: [space] });
     this.slabs = slabs;
     this.slabBytes = slabBytes;
     this.maxSlabs = maxSlabs;
@@ -357,7 +356,7 @@ export class DmaPool extends Resource {
     const buffer = this.space.alloc(this.slabBytes, this.allocOptions);
     // The pool's to close from here on.
     buffer.lease.dependOn(this.lease);
-    buffer.entrust();
+    buffer.relinquish();
     const none = new Int32Array(0);
     const slab = { buffer, size, used: 0, live: none, generations: none, asked: none, views: [] };
     this.slabs.push(slab);

@@ -3,7 +3,7 @@
  * others borrow it, and hold it while a device or they themselves are at work on it.
  */
 import { BusyError, ClosedError } from "../core/errors.js";
-import type { ForeignHolders } from "../core/resource.js";
+import type { ForeignHolders } from "../core/lifetime/lease.js";
 import { type Iova, iova } from "./iova/address.js";
 
 /** What is posted to a worker; see {@link BorrowedBuffer.of}. Plain data, and cloned as such. */

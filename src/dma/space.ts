@@ -1,6 +1,7 @@
 import { checkInteger, checkLength, checkOffset, checkPowerOfTwo } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
 import { allocateMemory, type BackingOptions } from "./backing.js";

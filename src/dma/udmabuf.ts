@@ -2,7 +2,7 @@
 
 import { checkLength, checkOffset } from "../core/check.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { ioctl } from "../sys/ioctl.js";
 import type { MappedMemory } from "../sys/memory.js";
@@ -26,7 +26,7 @@ export class Udmabuf extends Resource {
     readonly fd: number,
     readonly sizeBytes: number,
   ) {
-    super(new Lease(`udmabuf of ${sizeBytes} bytes`, closing(fd)));
+    super({ label: `udmabuf of ${sizeBytes} bytes`, release: closing(fd) });
   }
 }
 

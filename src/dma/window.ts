@@ -1,4 +1,5 @@
-import { type Lease, Resource } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";
 import { type MappedIndex, MappedRecord } from "./mapped-index.js";
 import type { DmaMapper } from "./mapper.js";

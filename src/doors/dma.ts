@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-export type { Resource } from "../core/resource.js";
+export type { Resource } from "../core/lifetime/resource.js";
 export type { BackingOptions, PageChoice } from "../dma/backing.js";
 export { DmaBuffer } from "../dma/buffer.js";
 export { DirtyBitmap, type DirtyRange } from "../dma/dirty-bitmap.js";

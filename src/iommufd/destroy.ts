@@ -1,4 +1,4 @@
-import type { Release } from "../core/resource.js";
+import type { Release } from "../core/lifetime/lease.js";
 import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { callError } from "./call.js";
 import { IOMMU_DESTROY, iommu_destroy } from "./uapi.js";

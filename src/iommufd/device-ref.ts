@@ -1,4 +1,4 @@
-import type { Lease } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
 import type { BindTarget } from "../vfio/device.js";
 
 /** A device bound to an iommufd, as the other objects name it. {@link VfioDevice} is one after bind(). */

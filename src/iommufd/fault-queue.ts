@@ -1,5 +1,5 @@
 import { StateError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { closing, read, write } from "../sys/syscalls.js";
@@ -83,7 +83,7 @@ export class FaultQueue extends Resource {
     const iommufdFd = iommufd.fd;
     const label = `fault queue ${id} of ${iommufd.lease.label}`;
     const release = closingAndDestroying(closing(fd), destroying(iommufdFd, id, label));
-    super(new Lease(label, release, iommufd.lease));
+    super({ label, release, parents: [iommufd] });
   }
 
   /** See {@link Iommufd.allocFaultQueue}. */

@@ -1,4 +1,4 @@
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_alloc } from "./uapi-viommu.js";
@@ -23,9 +23,8 @@ export class HwQueue extends Resource {
   ) {
     const { fd } = viommu.iommufd;
     const label = `hw queue ${id} (index ${index}) of ${viommu.iommufd.lease.label}`;
-    const parents = before === undefined || before.closed ? [viommu.lease] : [viommu.lease, before.lease];
-    super(new Lease(label, destroying(fd, id, label), ...parents));
-    if (before !== undefined) this.keep(before);
+    const parents = [viommu, before?.closed === true ? undefined : before];
+    super({ label, release: destroying(fd, id, label), parents });
   }
 
   /** See {@link Viommu.allocHwQueue}. */

@@ -1,5 +1,5 @@
 import { ArgumentError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { call } from "./call.js";
@@ -102,10 +102,7 @@ export abstract class Hwpt extends Resource {
   ) {
     const { fd } = iommufd;
     const label = `${kind} ${id} of ${iommufd.lease.label}`;
-    const parents = faultQueue === undefined ? [parent.lease] : [parent.lease, faultQueue.lease];
-    super(new Lease(label, destroying(fd, id, label), ...parents));
-    this.keep(parent);
-    if (faultQueue !== undefined) this.keep(faultQueue);
+    super({ label, release: destroying(fd, id, label), parents: [parent, faultQueue] });
   }
 }
 

@@ -1,7 +1,7 @@
 import { checkLength, checkOffset, checkU64 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { loadU64, storeU64 } from "../core/struct.js";
 import {
   highOfPage,
@@ -93,7 +93,7 @@ export class Ioas extends Resource {
   ) {
     const { fd } = iommufd;
     const label = `ioas ${id} of ${iommufd.lease.label}`;
-    super(new Lease(label, isOwn ? destroying(fd, id, label) : undefined, iommufd.lease));
+    super({ label, release: isOwn ? destroying(fd, id, label) : undefined, parents: [iommufd] });
     this.mapRequest = new PreparedIoctl(IOMMU_IOAS_MAP, iommu_ioas_map.encode({ ioas_id: id }));
     this.unmapRequest = new PreparedIoctl(IOMMU_IOAS_UNMAP, iommu_ioas_unmap.encode({ ioas_id: id }));
   }

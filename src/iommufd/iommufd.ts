@@ -1,7 +1,7 @@
 import { checkInteger, checkU32 } from "../core/check.js";
 import { Errno, errnoName } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { call, callError } from "./call.js";
@@ -46,7 +46,7 @@ export class Iommufd extends Resource {
   private known: IommufdCapabilities | undefined;
 
   private constructor(fd: number, label: string) {
-    super(new Lease(label, closing(fd)));
+    super({ label, release: closing(fd) });
     this.fd = fd;
   }
 

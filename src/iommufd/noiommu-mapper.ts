@@ -1,4 +1,4 @@
-import type { Lease } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
 import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 import type { IovaPlacement } from "../dma/iova/allocator.js";
 import type { DmaAccess, DmaMapper } from "../dma/mapper.js";

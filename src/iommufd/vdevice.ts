@@ -1,5 +1,5 @@
 import { ArgumentError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
 import type { BoundDevice } from "./device-ref.js";
@@ -18,7 +18,7 @@ export class Vdevice extends Resource {
   ) {
     const { fd } = viommu.iommufd;
     const label = `vdevice ${id} of ${viommu.iommufd.lease.label}`;
-    super(new Lease(label, destroying(fd, id, label), viommu.lease, device.lease));
+    super({ label, release: destroying(fd, id, label), parents: [viommu, device] });
   }
 
   /** See {@link Viommu.allocVdevice}. */

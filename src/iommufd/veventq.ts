@@ -1,6 +1,6 @@
 import { checkInteger, checkU32 } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { closing, read } from "../sys/syscalls.js";
@@ -62,7 +62,7 @@ export class Veventq extends Resource {
     const iommufdFd = viommu.iommufd.fd;
     const label = `veventq ${id} of ${viommu.iommufd.lease.label}`;
     const release = closingAndDestroying(closing(fd), destroying(iommufdFd, id, label));
-    super(new Lease(label, release, viommu.lease));
+    super({ label, release, parents: [viommu] });
     this.buffer = new Uint8Array(EVENTS_PER_READ * (iommufd_vevent_header.sizeBytes + eventBytes));
   }
 

@@ -1,6 +1,6 @@
 import { checkInteger, checkLength, checkU32, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory } from "../sys/memory.js";
 import { call } from "./call.js";
@@ -32,7 +32,7 @@ export class Viommu extends Resource {
   ) {
     const { fd } = parent.iommufd;
     const label = `viommu ${id} of ${parent.iommufd.lease.label}`;
-    super(new Lease(label, destroying(fd, id, label), parent.lease));
+    super({ label, release: destroying(fd, id, label), parents: [parent] });
   }
 
   /**
@@ -129,8 +129,7 @@ export class Viommu extends Resource {
     this.lease.assertOpen();
     const at = checkInteger("offset", Number(checkU64("offset", offset)), 0, Number.MAX_SAFE_INTEGER);
     const memory = MappedMemory.ofFile(this.iommufd.fd, at, sizeBytes, `registers of ${this.lease.label}`);
-    memory.lease.dependOn(this.lease);
-    memory.keep(this);
+    memory.dependOn(this);
     return memory;
   }
 }

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BusyError, IovaError, UnsupportedError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { parseBdf } from "./bdf.js";
 import { devicePath, driverOf } from "./sysfs.js";
 import { usersOf, vfioHolders } from "./usage.js";
@@ -28,7 +28,7 @@ export class VfioBinding extends Resource {
     readonly previousDriver: string | undefined,
     release: () => void,
   ) {
-    super(new Lease(`binding of ${bdf} to ${VFIO_PCI}`, release));
+    super({ label: `binding of ${bdf} to ${VFIO_PCI}`, release });
   }
 
   /**

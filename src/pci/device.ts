@@ -1,5 +1,7 @@
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
-import { closeAll, closeAllAsync, Lease, Resource } from "../core/resource.js";
+import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { DmaSpace } from "../dma/space.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";

@@ -1,6 +1,7 @@
 import { checkInteger } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
-import { closeAll, Lease, Resource } from "../core/resource.js";
+import { closeAll } from "../core/lifetime/close-all.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { EventFd } from "../sys/eventfd.js";
 import type { Watch } from "../sys/watch.js";
 import type { DeviceIo } from "../vfio/device-io.js";
@@ -62,15 +63,12 @@ export class Interrupts extends Resource {
       closeAll(vectors, "closing eventfds");
       throw error;
     }
-    const vectorLeases = vectors.map((vector) => vector.entrust());
-    const release = (): void => {
-      try {
-        io.disableIrq(index);
-      } finally {
-        closeAll(vectorLeases, "closing eventfds");
-      }
-    };
-    super(new Lease(`${kind} interrupts of ${io.lease.label}`, release, io.lease));
+    super({
+      label: `${kind} interrupts of ${io.lease.label}`,
+      release: () => io.disableIrq(index),
+      parents: [io],
+      owns: vectors,
+    });
     this.kind = kind;
     this.vectors = vectors;
     // A vector that somebody watches keeps them all on.

@@ -1,7 +1,9 @@
 /** The ways to reach a PCI function. Drivers get a DeviceIo and a DmaSpace and never know which way it was. */
 
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
-import { closeAll, type Lease, type Resource } from "../core/resource.js";
+import { closeAll } from "../core/lifetime/close-all.js";
+import type { Lease } from "../core/lifetime/lease.js";
+import type { Resource } from "../core/lifetime/resource.js";
 import type { DmaMapper } from "../dma/mapper.js";
 import { DmaSpace } from "../dma/space.js";
 import { IoasMapper } from "../iommufd/ioas-mapper.js";

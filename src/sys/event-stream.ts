@@ -1,4 +1,4 @@
-import type { Lease } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
 import { type Watch, watchReadable } from "./watch.js";
 
 /**

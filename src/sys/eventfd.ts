@@ -1,7 +1,7 @@
 import { readlinkSync } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "./descriptors.js";
 import { addressOf, c, lastErrno } from "./libc.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
@@ -52,7 +52,7 @@ export class EventFd extends Resource {
     const made = c.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (made < 0) throw new SysError("eventfd", lastErrno());
     const fd = adopt(made);
-    super(new Lease(what, () => close(fd)));
+    super({ label: what, release: () => close(fd) });
     this.fd = fd;
   }
 
@@ -90,7 +90,7 @@ export class EventFd extends Resource {
       const count = takeCount(fd);
       if (count > 0) listener(count);
     });
-    watch.keep(this);
+    watch.retain(this);
     return watch;
   }
 }

@@ -9,7 +9,8 @@
 import { fstatSync, statfsSync } from "node:fs";
 import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "../core/check.js";
 import { ArgumentError, ClosedError, StateError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { registerArena } from "./copy.js";
 import { hugePageHint, transparentHugeBytes, transparentHugePageBytes } from "./huge-pages.js";
 import { addressOf } from "./libc.js";

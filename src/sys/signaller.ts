@@ -2,7 +2,7 @@
 import { constants } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { struct, u16, u32, u64 } from "../core/struct.js";
 import { setNonBlocking } from "./files.js";
 import { addressOf, c, ioDestroyOffThread, lastErrno } from "./libc.js";
@@ -111,7 +111,7 @@ export class Signaller extends Resource {
   /** @throws SysError */
   constructor(what: string) {
     const aio = Aio.create();
-    super(new Lease(what, () => aio?.close()));
+    super({ label: what, release: () => aio?.close() });
     this.aio = aio;
   }
 

@@ -2,7 +2,7 @@
 import { constants } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
-import type { Release } from "../core/resource.js";
+import type { Release } from "../core/lifetime/lease.js";
 import { adopt, close, closeAsync } from "./descriptors.js";
 import { c, lastErrno } from "./libc.js";
 

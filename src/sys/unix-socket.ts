@@ -5,7 +5,7 @@
 import { lstatSync, unlinkSync } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt, adoptAll } from "./descriptors.js";
 import { addressOf, c, keepAlive, lastErrno } from "./libc.js";
 import { close, pollWritable } from "./syscalls.js";
@@ -86,7 +86,7 @@ export class UnixSocket extends Resource {
 
   /** Takes over a connected descriptor. */
   constructor(fd: number, what: string) {
-    super(new Lease(what, () => close(fd)));
+    super({ label: what, release: () => close(fd) });
     this.fd = fd;
     this.headerAddress = addressOf(this.header);
   }
@@ -238,12 +238,13 @@ export class UnixListener extends Resource {
       remove();
       throw new SysError("listen", errno, { object: path });
     }
-    super(
-      new Lease(`socket ${path}`, () => {
+    super({
+      label: `socket ${path}`,
+      release: () => {
         close(fd);
         remove();
-      }),
-    );
+      },
+    });
     this.fd = fd;
   }
 

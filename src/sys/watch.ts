@@ -1,6 +1,7 @@
 /** Descriptors in Node's event loop, each watched by one owner at most. */
 import { BusyError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { pollReadableFrom } from "./event-poller.js";
 
 /**

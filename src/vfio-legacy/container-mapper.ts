@@ -1,5 +1,5 @@
 import { SysError } from "../core/errors.js";
-import type { Lease } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
 import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova/address.js";
 import { IovaAllocator, type IovaPlacement } from "../dma/iova/allocator.js";
 import { IovaSpaceError } from "../dma/iova/error.js";

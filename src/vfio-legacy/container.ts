@@ -1,7 +1,8 @@
 import { checkLength, checkOffset, checkU64 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { StateError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { loadU64, storeU64 } from "../core/struct.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { highOfPage, type IovaRange, iova, iovaOfPage, lowOfPage } from "../dma/iova/address.js";
@@ -124,7 +125,7 @@ export class VfioContainer extends Resource {
     iommufd.lease.assertOpen();
     const lease = new Lease(`container answered by ${iommufd.lease.label}`, () => {}, iommufd.lease);
     const container = new VfioContainer(iommufd.fd, lease);
-    container.keep(iommufd);
+    container.retain(iommufd);
     return container;
   }
 

@@ -34,7 +34,7 @@ export class GroupTable {
         throw error;
       }
       // Closed with its last device.
-      group.entrust();
+      group.relinquish();
       entry = { group, users: 0 };
       this.groups.set(number, entry);
     }

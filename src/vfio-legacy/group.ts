@@ -2,7 +2,9 @@ import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
-import { closeAll, Lease, Resource } from "../core/resource.js";
+import { closeAll } from "../core/lifetime/close-all.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
@@ -61,7 +63,7 @@ export class VfioGroup extends Resource {
     /** The group's number in /sys/kernel/iommu_groups. */
     readonly number: number,
   ) {
-    super(new Lease(path, closing(fd)));
+    super({ label: path, release: closing(fd) });
     this.fd = fd;
   }
 
@@ -130,7 +132,7 @@ export class VfioGroup extends Resource {
     };
     this.membership = new Lease(`membership of ${label}`, leave, this.lease, container.lease);
     this.occupancy = occupancy;
-    this.keep(container);
+    this.retain(container);
   }
 
   /** VFIO_GROUP_UNSET_CONTAINER, after closing the devices opened through this group. @throws StateError, SysError */

@@ -1,4 +1,4 @@
-import type { Lease } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
 
 /** VFIO_DEVICE_GET_INFO. */

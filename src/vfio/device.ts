@@ -1,7 +1,8 @@
 import { checkInteger, checkRange, checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { ioctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory, type MemorySource } from "../sys/memory.js";

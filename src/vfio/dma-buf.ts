@@ -1,5 +1,6 @@
 import { checkLength, checkOffset, checkU32 } from "../core/check.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { closing, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
 import type { VfioDevice } from "./device.js";

@@ -1,6 +1,7 @@
 import { checkRange, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import type { EventFd } from "../sys/eventfd.js";
 import { ioctl } from "../sys/ioctl.js";
 import type { VfioDevice } from "./device.js";

@@ -1,6 +1,7 @@
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
-import { Lease, Resource } from "../core/resource.js";
+import { Lease } from "../core/lifetime/lease.js";
+import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { ioctl } from "../sys/ioctl.js";
 import { closing, read, write } from "../sys/syscalls.js";

@@ -1,5 +1,5 @@
 import { SysError } from "../../src/core/errors.js";
-import { Lease } from "../../src/core/resource.js";
+import { Lease } from "../../src/core/lifetime/lease.js";
 import { type Iova, type IovaRange, iova } from "../../src/dma/iova/address.js";
 import type { DmaAccess, DmaMapper } from "../../src/dma/mapper.js";
 

@@ -3,7 +3,8 @@
  * IOMMU_TEST_CMD. Real iommufd code runs above it; only the hardware is missing. For tests alone.
  */
 import { readdirSync, readlinkSync } from "node:fs";
-import { Lease, Resource } from "../../src/core/resource.js";
+import { Lease } from "../../src/core/lifetime/lease.js";
+import { Resource } from "../../src/core/lifetime/resource.js";
 import { struct, u32, u64 } from "../../src/core/struct.js";
 import type { BoundDevice, DriverData, InvalidationData, Ioas, Iommufd } from "../../src/doors/iommufd.js";
 import { destroying } from "../../src/iommufd/destroy.js";

@@ -1,4 +1,4 @@
-import { Lease } from "../../src/core/resource.js";
+import { Lease } from "../../src/core/lifetime/lease.js";
 import { DmaSpace } from "../../src/dma/space.js";
 import type { AdminTarget } from "../../src/nvme/command/admin-target.js";
 import type { NvmeCommand, NvmeCompletion } from "../../src/nvme/command/command.js";

@@ -1,7 +1,8 @@
 /** One device in one address space of its own, through each of the ways that are compared. */
 
 import { UnsupportedError } from "../../core/errors.js";
-import { closeAll, type Resource } from "../../core/resource.js";
+import { closeAll } from "../../core/lifetime/close-all.js";
+import type { Resource } from "../../core/lifetime/resource.js";
 import { DmaSpace } from "../../dma/space.js";
 import type { Ioas } from "../../iommufd/ioas.js";
 import { IoasMapper } from "../../iommufd/ioas-mapper.js";

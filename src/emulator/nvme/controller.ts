@@ -1,5 +1,6 @@
 import { ConfigError } from "../../core/errors.js";
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import { AsyncEventInfo, AsyncEventType, BROADCAST_NSID, LogPageId } from "../../nvme/spec/opcodes.js";
 import { CQE_WORDS, SQE_WORDS } from "../../nvme/spec/queue-entries.js";
 import {

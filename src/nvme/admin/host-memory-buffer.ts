@@ -1,7 +1,8 @@
 /** Host memory that the controller uses for itself (Host Memory Buffer). */
 import { checkInteger } from "../../core/check.js";
 import { ClosedError, UnsupportedError } from "../../core/errors.js";
-import { closeAll, Lease } from "../../core/resource.js";
+import { closeAll } from "../../core/lifetime/close-all.js";
+import { Lease } from "../../core/lifetime/lease.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import type { NvmeCommand } from "../command/command.js";

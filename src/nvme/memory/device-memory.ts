@@ -1,6 +1,6 @@
 import { checkLength } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
-import type { Lease } from "../../core/resource.js";
+import type { Lease } from "../../core/lifetime/lease.js";
 import { BufferLease, DmaBuffer } from "../../dma/buffer.js";
 import { type Iova, type IovaRange, iova, iovaPage } from "../../dma/iova/address.js";
 import { IovaAllocator } from "../../dma/iova/allocator.js";

@@ -1,5 +1,5 @@
 import { ArgumentError } from "../../core/errors.js";
-import { closeAll } from "../../core/resource.js";
+import { closeAll } from "../../core/lifetime/close-all.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";

@@ -6,7 +6,8 @@
 
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { ArgumentError, BusyError, StateError, UnsupportedError } from "../../core/errors.js";
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";

@@ -9,7 +9,8 @@ import {
   TimeoutError,
   UnsupportedError,
 } from "../../core/errors.js";
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import { pollAnyReadable } from "../../sys/syscalls.js";
 import { UnixSocket } from "../../sys/unix-socket.js";
 import { watchReadable } from "../../sys/watch.js";

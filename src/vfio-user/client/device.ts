@@ -1,7 +1,8 @@
 import { checkInteger, checkRange, checkU32 } from "../../core/check.js";
 import { Errno } from "../../core/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { Signaller } from "../../sys/signaller.js";
 import { close, duplicate, isSealedAgainstShrinking, PAGE_SIZE } from "../../sys/syscalls.js";

@@ -1,4 +1,5 @@
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import { isEventfd } from "../../sys/eventfd.js";
 import type { Signaller } from "../../sys/signaller.js";
 import { closing, duplicate } from "../../sys/syscalls.js";

@@ -1,5 +1,5 @@
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
-import type { Lease } from "../../core/resource.js";
+import type { Lease } from "../../core/lifetime/lease.js";
 import { DirtyBitmap } from "../../dma/dirty-bitmap.js";
 import { type Iova, type IovaRange, iova } from "../../dma/iova/address.js";
 import { IovaAllocator, type IovaPlacement } from "../../dma/iova/allocator.js";

@@ -1,6 +1,7 @@
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import type { Feature } from "../../vfio/feature.js";
 import {
   type MigrationControl,

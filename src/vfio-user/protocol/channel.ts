@@ -1,5 +1,6 @@
 import { DeviceGoneError, IovaError } from "../../core/errors.js";
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import { close, pollReadable } from "../../sys/syscalls.js";
 import type { UnixSocket } from "../../sys/unix-socket.js";
 import { FLAG_ERROR, FLAG_NO_REPLY, HEADER_BYTES, TYPE_REPLY } from "./protocol.js";

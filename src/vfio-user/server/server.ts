@@ -1,6 +1,7 @@
 import { checkInteger } from "../../core/check.js";
 import { SysError } from "../../core/errors.js";
-import { Lease, Resource } from "../../core/resource.js";
+import { Lease } from "../../core/lifetime/lease.js";
+import { Resource } from "../../core/lifetime/resource.js";
 import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
 import { type Watch, watchReadable } from "../../sys/watch.js";
 import { checkVectors } from "./config-space.js";

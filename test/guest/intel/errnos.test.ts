@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Lease } from "../../../src/core/resource.js";
+import { Lease } from "../../../src/core/lifetime/lease.js";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { EventFd, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import { bindToVfio, MappedMemory, SysError, type VfioBinding } from "../../../src/index.js";

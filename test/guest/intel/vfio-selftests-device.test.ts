@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
-import { Lease } from "../../../src/core/resource.js";
+import { Lease } from "../../../src/core/lifetime/lease.js";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { EventFd, VfioDevice } from "../../../src/doors/vfio.js";
 import { bindToVfio, StateError, type VfioBinding } from "../../../src/index.js";

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Lease } from "../../../src/core/resource.js";
+import { Lease } from "../../../src/core/lifetime/lease.js";
 import { type Ioas, Iommufd, type NestedHwpt, Viommu } from "../../../src/doors/iommufd.js";
 import { MappedMemory, type Resource, SysError } from "../../../src/index.js";
 import { collectUntil } from "../../support/gc.js";

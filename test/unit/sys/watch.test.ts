@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
-import { Lease } from "../../../src/core/resource.js";
+import { Lease } from "../../../src/core/lifetime/lease.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { close, memfd, write } from "../../../src/sys/syscalls.js";
 import { watchReadable } from "../../../src/sys/watch.js";

@@ -3,7 +3,7 @@ import { PerformanceObserver } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { IovaError } from "../../../core/errors.js";
-import { Lease } from "../../../core/resource.js";
+import { Lease } from "../../../core/lifetime/lease.js";
 import { read } from "../../../sys/syscalls.js";
 import { watchReadable } from "../../../sys/watch.js";
 import type { PerfQueueSetup } from "./queue.js";

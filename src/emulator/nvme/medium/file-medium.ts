@@ -1,6 +1,7 @@
 import { constants, fstatSync, ftruncateSync } from "node:fs";
 import { ConfigError } from "../../../core/errors.js";
-import { Lease, Resource } from "../../../core/resource.js";
+import { Lease } from "../../../core/lifetime/lease.js";
+import { Resource } from "../../../core/lifetime/resource.js";
 import {
   fdatasync,
   lockFile,

@@ -1,4 +1,6 @@
-import { closeAll, Lease, Resource } from "../../../core/resource.js";
+import { closeAll } from "../../../core/lifetime/close-all.js";
+import { Lease } from "../../../core/lifetime/lease.js";
+import { Resource } from "../../../core/lifetime/resource.js";
 import { copyBytes } from "../../../sys/copy.js";
 import { MappedMemory } from "../../../sys/memory.js";
 

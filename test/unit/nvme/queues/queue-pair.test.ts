@@ -8,7 +8,7 @@ import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { BusyError, ClosedError, TimeoutError } from "../../../../src/core/errors.js";
-import { Lease } from "../../../../src/core/resource.js";
+import { Lease } from "../../../../src/core/lifetime/lease.js";
 import type { DmaBuffer } from "../../../../src/dma/buffer.js";
 import { type Iova, type IovaRange, iova } from "../../../../src/dma/iova/address.js";
 import type { DmaMapper } from "../../../../src/dma/mapper.js";

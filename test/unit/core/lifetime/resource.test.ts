@@ -1,11 +1,12 @@
 import { setImmediate } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
-import { Errno } from "../../../src/core/errno.js";
-import { BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
-import { Lease, Resource } from "../../../src/core/resource.js";
-import { compileTree } from "../../support/compiled.js";
-import { collectUntil } from "../../support/gc.js";
-import { runNode } from "../../support/run.js";
+import { Errno } from "../../../../src/core/errno.js";
+import { BusyError, ClosedError, SysError } from "../../../../src/core/errors.js";
+import { Lease } from "../../../../src/core/lifetime/lease.js";
+import { Resource } from "../../../../src/core/lifetime/resource.js";
+import { compileTree } from "../../../support/compiled.js";
+import { collectUntil } from "../../../support/gc.js";
+import { runNode } from "../../../support/run.js";
 
 /** Leases that write down when they are released. */
 function recorder(): { released: string[]; lease: (label: string, ...parents: Lease[]) => Lease } {
@@ -371,5 +372,62 @@ describe("at garbage collection", () => {
       released: [],
       warnings: [{ code: "IOVA_FORGOTTEN" }, { name: "BusyError", code: "ERR_IOVA_BUSY" }],
     });
+  });
+});
+
+describe("a resource made of its parts", () => {
+  class Part extends Resource {
+    constructor(
+      label: string,
+      log: string[],
+      parts: { parents?: readonly (Resource | undefined)[]; owns?: readonly Resource[] } = {},
+    ) {
+      super({ label, release: () => log.push(label), ...parts });
+    }
+  }
+
+  test("closes before its parents do", () => {
+    const log: string[] = [];
+    const parents = [new Part("first", log), undefined, new Part("second", log)];
+    const child = new Part("child", log, { parents });
+    parents[2]?.close();
+    expect(child.closed).toBe(true);
+    parents[0]?.close();
+    expect(log).toEqual(["child", "second", "first"]);
+  });
+
+  test.each(["close", "closeAsync"] as const)(
+    "%s() releases it first and then what it owns, in order",
+    async (close) => {
+      const log: string[] = [];
+      const owner = new Part("owner", log, { owns: [new Part("a", log), new Part("b", log)] });
+      await owner[close]();
+      expect(log).toEqual(["owner", "a", "b"]);
+    },
+  );
+
+  test("closes what it owns even if its own release fails", () => {
+    const log: string[] = [];
+    class Failing extends Resource {
+      constructor(part: Resource) {
+        super({
+          label: "failing",
+          release: () => {
+            throw new Error("no");
+          },
+          owns: [part],
+        });
+      }
+    }
+    expect(() => new Failing(new Part("a", log)).close()).toThrow("no");
+    expect(log).toEqual(["a"]);
+  });
+
+  test("depends on an owner that is named later", () => {
+    const log: string[] = [];
+    const owner = new Part("owner", log);
+    new Part("child", log).dependOn(owner);
+    owner.close();
+    expect(log).toEqual(["child", "owner"]);
   });
 });

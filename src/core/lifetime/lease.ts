@@ -1,0 +1,319 @@
+/**
+ * A lease is the obligation to release something. It knows its dependents and never refers to the object that users hold (see
+ * resource.ts), so the garbage collector can take a forgotten object while its lease, which the parent's lease holds, still
+ * releases everything in the right order.
+ */
+import { Errno } from "../errno.js";
+import { BusyError, ClosedError, SysError } from "../errors.js";
+import { throwCollected } from "./close-all.js";
+
+/** How a {@link Lease} releases its resource. No function here may refer to the Resource: it would never be collected. */
+export interface Release {
+  /** On this thread. */
+  now(): void;
+  /** The same off the JavaScript thread, for releases that may take the kernel long. */
+  later?(): Promise<void>;
+  /** An EBUSY from the kernel means that nothing has changed: close() can be tried again. */
+  readonly retryable?: boolean;
+}
+
+/** A place in the list of a lease's dependents, oldest first. */
+interface Link {
+  before: Link | undefined;
+  after: Link | undefined;
+  readonly dependent: Lease;
+}
+
+/** A dependence on a parent other than the first. */
+class Dependence implements Link {
+  before: Link | undefined = undefined;
+  after: Link | undefined = undefined;
+
+  constructor(
+    readonly dependent: Lease,
+    readonly parent: Lease,
+    /** The dependent's next further parent. */
+    readonly next: Dependence | undefined,
+  ) {}
+}
+
+/** Holders on other threads. They come and go at any moment, so asking for them and locking them out is one step. */
+export interface ForeignHolders {
+  /** How many there are now. */
+  count(): number;
+  /** Admits no new holder. @returns how many there are; if any, nothing was locked */
+  lock(): number;
+  /** Undoes lock(). */
+  unlock(): void;
+}
+
+/** The obligation to release something after everything that depends on it. */
+export class Lease implements Link {
+  // Linked lists instead of Sets: programs map and unmap millions of buffers, and a Set rehashes every few changes. A lease
+  // is itself the link in the list of its first parent: most leases have one or two parents.
+  before: Link | undefined = undefined;
+  after: Link | undefined = undefined;
+  private parent: Lease | undefined = undefined;
+  private otherParents: Dependence | undefined = undefined;
+  private newestDependent: Link | undefined = undefined;
+  private holdCount = 0;
+  private lastHolder = "";
+  /** close() has begun. Only this class writes it. */
+  closing = false;
+  private foreign: ForeignHolders | undefined = undefined;
+  private isClosed = false;
+  /** The closeAsync() in progress. */
+  private pending: Promise<void> | undefined = undefined;
+  /** Where its Resource was created, for the warning when that is forgotten. */
+  site: string | undefined = undefined;
+
+  /**
+   * @param name names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
+   * @param giveBack releases the resource, after all dependents; must not refer to the Resource
+   */
+  constructor(
+    private readonly name: string,
+    private readonly giveBack: (() => void) | Release | undefined,
+    ...parents: Lease[]
+  ) {
+    for (const parent of parents) this.dependOn(parent);
+  }
+
+  /** The dependents, newest first. */
+  *dependents(): Generator<Lease> {
+    for (let each = this.newestDependent; each !== undefined; each = each.before) yield each.dependent;
+  }
+
+  /** See {@link Link}. */
+  get dependent(): Lease {
+    return this;
+  }
+
+  get label(): string {
+    return this.name;
+  }
+
+  /** Runs after all dependents. Subclasses override it if a closure per object costs too much. */
+  protected release(): void {
+    if (typeof this.giveBack === "function") this.giveBack();
+    else this.giveBack?.now();
+  }
+
+  private async releaseAsync(): Promise<void> {
+    const { giveBack } = this;
+    if (typeof giveBack === "object" && giveBack.later !== undefined) await giveBack.later();
+    else this.release();
+  }
+
+  get closed(): boolean {
+    return this.isClosed;
+  }
+
+  /** From now on closing `parent` closes this first. @throws ClosedError if the parent is closed */
+  dependOn(parent: Lease): void {
+    if (parent.closing) throw new ClosedError(parent.label);
+    if (this.parent === undefined) {
+      this.parent = parent;
+      parent.append(this);
+    } else {
+      this.otherParents = new Dependence(this, parent, this.otherParents);
+      parent.append(this.otherParents);
+    }
+  }
+
+  private append(link: Link): void {
+    const { newestDependent } = this;
+    link.before = newestDependent;
+    if (newestDependent !== undefined) newestDependent.after = link;
+    this.newestDependent = link;
+  }
+
+  assertOpen(): void {
+    if (this.isClosed) throw new ClosedError(this.label);
+  }
+
+  /** Makes close() fail until {@link drop} was called as often. Two plain stores, since the I/O path calls it. */
+  hold(holder: string): void {
+    this.assertOpen();
+    this.holdCount++;
+    this.lastHolder = holder;
+  }
+
+  drop(): void {
+    this.holdCount--;
+  }
+
+  /** From now on close() also fails while other threads hold it. */
+  setForeignHolders(foreign: ForeignHolders): void {
+    this.foreign = foreign;
+  }
+
+  /** Makes close() fail during a call on another thread: otherwise the descriptor's number could be reused meanwhile. */
+  async during<T>(holder: string, call: () => Promise<T>): Promise<T> {
+    this.hold(holder);
+    try {
+      return await call();
+    } finally {
+      this.drop();
+    }
+  }
+
+  /** @throws BusyError naming the latest holder found here or below, before anything is closed */
+  assertIdle(): void {
+    if (this.holdCount > 0) throw this.busy();
+    if (this.foreign !== undefined) this.refuseForeign(this.foreign.count());
+    for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.assertIdle();
+  }
+
+  /**
+   * As {@link assertIdle}, and from now on no other thread can begin to hold anything here or below. For a close in several
+   * steps; close() has to follow.
+   * @throws BusyError with nothing locked
+   */
+  lockIdle(): void {
+    // A fast path: most leases have no dependents.
+    if (this.newestDependent === undefined && this.foreign === undefined && this.holdCount === 0) return;
+    this.assertIdle();
+    this.lockForeign();
+  }
+
+  private busy(): BusyError {
+    return new BusyError(
+      `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
+    );
+  }
+
+  private refuseForeign(holders: number): void {
+    if (holders > 0) {
+      throw new BusyError(`${this.label} can't be closed: other threads use it (${holders} holds)`);
+    }
+  }
+
+  /** @throws BusyError with nothing locked */
+  private lockForeign(): void {
+    if (this.foreign !== undefined) this.refuseForeign(this.foreign.lock());
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      try {
+        if (!each.dependent.closing) each.dependent.lockForeign();
+      } catch (error) {
+        for (let other = each.after; other !== undefined; other = other.after)
+          other.dependent.unlockForeign();
+        this.foreign?.unlock();
+        throw error;
+      }
+    }
+  }
+
+  private unlockForeign(): void {
+    if (this.closing) return;
+    this.foreign?.unlock();
+    for (let each = this.newestDependent; each !== undefined; each = each.before)
+      each.dependent.unlockForeign();
+  }
+
+  /**
+   * Closes all dependents, newest first, then this. Closing twice is allowed; a closeAsync() in progress is left alone.
+   * If one release fails, the others run all the same. A resource that the kernel refused to release is open again.
+   * @throws BusyError with nothing done, or the errors of the releases
+   */
+  close(): void {
+    if (this.closing) return;
+    this.lockIdle();
+    const errors = this.closeInto(undefined);
+    if (errors !== undefined) throwCollected(errors, `closing ${this.label}`);
+  }
+
+  /** The same, with releases that may take long off the JavaScript thread. */
+  async closeAsync(): Promise<void> {
+    if (this.closing) return this.pending;
+    this.lockIdle();
+    const errors: unknown[] = [];
+    this.pending = this.closeIntoAsync(errors).then(() => {
+      this.pending = undefined;
+      throwCollected(errors, `closing ${this.label}`);
+    });
+    return this.pending;
+  }
+
+  /** @returns the given errors and new ones; undefined if there are none, so the usual case allocates nothing */
+  private closeInto(before: unknown[] | undefined): unknown[] | undefined {
+    let errors = before;
+    if (this.closing) return errors;
+    this.closing = true;
+    // isClosed is set later: a dependent may need this object for its release.
+    // A dependent that closes leaves the list, and others may leave with it; their links still lead to the earlier ones.
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      errors = each.dependent.closeInto(errors);
+    }
+    this.isClosed = true;
+    try {
+      this.release();
+    } catch (error) {
+      errors ??= [];
+      errors.push(error);
+      if (this.isRefusal(error)) {
+        this.reopen();
+        return errors;
+      }
+    }
+    this.leaveTree();
+    return errors;
+  }
+
+  private async closeIntoAsync(errors: unknown[]): Promise<void> {
+    if (this.closing) return this.pending?.catch(() => {});
+    this.closing = true;
+    for (let each = this.newestDependent; each !== undefined; each = each.before) {
+      await each.dependent.closeIntoAsync(errors);
+    }
+    this.isClosed = true;
+    try {
+      await this.releaseAsync();
+    } catch (error) {
+      errors.push(error);
+      if (this.isRefusal(error)) {
+        this.reopen();
+        return;
+      }
+    }
+    this.leaveTree();
+  }
+
+  private isRefusal(error: unknown): boolean {
+    const { giveBack } = this;
+    const isRetryable = typeof giveBack === "object" && giveBack.retryable === true;
+    return isRetryable && error instanceof SysError && error.errno === Errno.EBUSY;
+  }
+
+  private reopen(): void {
+    this.closing = false;
+    this.isClosed = false;
+  }
+
+  private leaveTree(): void {
+    // The kernel has now released the dependents that it refused to release before.
+    for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.vanish();
+    this.parent?.forget(this);
+    this.parent = undefined;
+    for (let each = this.otherParents; each !== undefined; each = each.next) each.parent.forget(each);
+    this.otherParents = undefined;
+  }
+
+  private forget(link: Link): void {
+    const { before, after } = link;
+    if (before !== undefined) before.after = after;
+    if (after !== undefined) after.before = before;
+    else this.newestDependent = before;
+    // close() still follows these links while it closes the dependents. At other times they would keep closed leases in
+    // memory.
+    if (this.closing) return;
+    link.before = undefined;
+    link.after = undefined;
+  }
+
+  private vanish(): void {
+    this.closing = true;
+    this.isClosed = true;
+    this.leaveTree();
+  }
+}
