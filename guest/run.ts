@@ -19,7 +19,7 @@ import { DEFAULT_APPEND, type Machine, PORT_NAME_PREFIX, ROOT_TAG, SHARE_TAG } f
 const STATUS_NOT_FOUND = 127;
 const NVME_SIZE_BYTES = 64 * 1024 * 1024;
 
-export { type GuestResult, STATUS_BROKEN_PIPE, STATUS_DIED, STATUS_TIMEOUT } from "./boot.js";
+export { type GuestResult, STATUS_BROKEN_PIPE } from "./boot.js";
 export type { Sink } from "./output.js";
 
 export interface GuestOptions {

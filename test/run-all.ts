@@ -94,6 +94,8 @@ async function main(): Promise<void> {
   if (wanted.length === 0) {
     say("lint, formatting and import order");
     run("lint", "node_modules/@biomejs/biome/bin/biome", ["check", "--error-on-warnings", "."]);
+    say("nothing unused");
+    run("unused code", "node_modules/knip/bin/knip.js", ["--no-progress"]);
     say("types");
     run("typecheck", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.json"]);
   }
