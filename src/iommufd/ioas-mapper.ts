@@ -5,9 +5,11 @@ import { IovaAllocator, type IovaPlacement } from "../dma/iova/allocator.js";
 import { IovaSpaceError } from "../dma/iova/error.js";
 import { hugeAlignment, IovaZones } from "../dma/iova/zones.js";
 import type { LiveMappings } from "../dma/mapped-index.js";
-import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+import type { DmaAccess } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
+import { attachToIoas } from "./attach-device.js";
 import type { Ioas } from "./ioas.js";
 
 /** Places that others turned out to have taken, before it is an error. Others share an IOAS only by intent. */
@@ -18,7 +20,7 @@ const MAX_FOREIGN = 1000;
  * kernel can't be asked for one mapping at a time (below a limit, or aligned): from then on an allocator of ours chooses,
  * and the kernel is told.
  */
-export class IoasMapper implements DmaMapper {
+export class IoasMapper implements JoinableMapper {
   readonly name = "iommufd";
   readonly lease: Lease;
   /** What was mapped through here. */
@@ -31,6 +33,10 @@ export class IoasMapper implements DmaMapper {
     readonly ioas: Ioas,
   ) {
     this.lease = ioas.lease;
+  }
+
+  attach(bdf: string, token: string | undefined): JoinedDevice {
+    return attachToIoas(this.ioas, bdf, token, false);
   }
 
   iovaRanges(): IovaRange[] {

@@ -1,18 +1,20 @@
 import type { Lease } from "../core/lifetime/lease.js";
 import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 import type { IovaPlacement } from "../dma/iova/allocator.js";
-import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+import type { DmaAccess } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
 import type { DmaSegment } from "../dma/segments.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
+import { attachToIoas } from "./attach-device.js";
 import type { Ioas } from "./ioas.js";
 
 /**
  * Devices without any IOMMU, by character device: the IOAS pins memory and says where it lies
  * (IOMMU_IOAS_NOIOMMU_GET_PA). The device takes physical addresses, and nobody checks what it does with them.
  */
-export class NoiommuIoasMapper implements DmaMapper {
+export class NoiommuIoasMapper implements JoinableMapper {
   readonly name = "noiommu";
   readonly lease: Lease;
   private readonly mappings = new PhysicalMappings<{ segments: readonly DmaSegment[]; at: bigint }>();
@@ -22,6 +24,10 @@ export class NoiommuIoasMapper implements DmaMapper {
     readonly ioas: Ioas,
   ) {
     this.lease = ioas.lease;
+  }
+
+  attach(bdf: string, token: string | undefined): JoinedDevice {
+    return attachToIoas(this.ioas, bdf, token, true);
   }
 
   iovaRanges(): IovaRange[] {

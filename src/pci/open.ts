@@ -6,12 +6,13 @@ import type { Lease } from "../core/lifetime/lease.js";
 import type { Resource } from "../core/lifetime/resource.js";
 import type { DmaMapper } from "../dma/mapper.js";
 import { DmaSpace } from "../dma/space.js";
+import { assertIommu } from "../iommufd/attach-device.js";
 import { IoasMapper } from "../iommufd/ioas-mapper.js";
 import { Iommufd } from "../iommufd/iommufd.js";
 import { NoiommuIoasMapper } from "../iommufd/noiommu-mapper.js";
-import { isNoiommu } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo } from "../vfio/device-io.js";
+import { isJoinable } from "../vfio/joinable.js";
 import { VfioContainer } from "../vfio-legacy/container.js";
 import { ContainerMapper } from "../vfio-legacy/container-mapper.js";
 import { VfioGroup } from "../vfio-legacy/group.js";
@@ -116,29 +117,17 @@ export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName, to
     throw new ArgumentError(`this DMA space is of backend ${mapper.name}, not ${wanted}`);
   }
   const reason = "the DMA space it was to join is of this backend";
-  if (mapper instanceof IoasMapper || mapper instanceof NoiommuIoasMapper) {
-    const name = mapper.name;
-    return opening((opened) => {
-      assertIommu(bdf, mapper instanceof NoiommuIoasMapper);
-      const device = opened(VfioDevice.openCdev(bdf));
-      device.bind(mapper.ioas.iommufd, { token });
-      device.attach(mapper.ioas);
-      const { lease } = space;
-      const after = (): void => devicesChanged(mapper, lease);
-      after();
-      return { io: device, space, resources: [device], after, name, reason };
-    });
-  }
-  if (mapper instanceof ContainerMapper || mapper instanceof NoiommuGroupMapper) {
-    const { device, leave } = mapper.groups.open(bdf, token);
-    // Not the space itself: what runs after the last of it must not keep it from being collected.
+  const { name } = mapper;
+  if (isJoinable(mapper) && isBackendName(name)) {
+    const { io, leave } = mapper.attach(bdf, token);
+    // Not the space itself: the function that runs after it is closed must not keep it from being collected.
     const { lease } = space;
-    devicesChanged(mapper, lease);
     const after = (): void => {
       leave();
       devicesChanged(mapper, lease);
     };
-    return { io: device, space, resources: [device], after, name: mapper.name, reason };
+    devicesChanged(mapper, lease);
+    return { io, space, resources: [io], after, name, reason };
   }
   throw new UnsupportedError(`a device can't join a DMA space of ${mapper.name}`);
 }
@@ -183,12 +172,8 @@ function opening<T>(steps: (opened: <R extends Resource>(resource: R) => R) => T
   }
 }
 
-/** @throws UnsupportedError: a device without an IOMMU would take its addresses for physical ones */
-function assertIommu(bdf: string, expectNone: boolean): void {
-  const none = isNoiommu(bdf);
-  if (none && !expectNone) throw new UnsupportedError(`${bdf} has no IOMMU that could translate for it`);
-  if (!none && expectNone)
-    throw new UnsupportedError(`${bdf} has an IOMMU: open it through iommufd or type1`);
+function isBackendName(name: string): name is BackendName {
+  return allBackendNames.some((known) => known === name);
 }
 
 function openIommufd(bdf: string, token: string | undefined): OpenedBackend {

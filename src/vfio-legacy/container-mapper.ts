@@ -5,9 +5,10 @@ import { IovaAllocator, type IovaPlacement } from "../dma/iova/allocator.js";
 import { IovaSpaceError } from "../dma/iova/error.js";
 import { hugeAlignment, IovaZones } from "../dma/iova/zones.js";
 import type { LiveMappings } from "../dma/mapped-index.js";
-import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+import type { DmaAccess } from "../dma/mapper.js";
 import type { MemlockAccount } from "../dma/memlock.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 import type { VfioContainer } from "./container.js";
 import { GroupTable } from "./group-table.js";
 import { ParkedRanges } from "./parked-ranges.js";
@@ -16,7 +17,7 @@ import { ParkedRanges } from "./parked-ranges.js";
 const MAX_FOREIGN = 1000;
 
 /** A type1 container as the translator behind a DmaSpace. The kernel leaves the choice of addresses to us. */
-export class ContainerMapper implements DmaMapper {
+export class ContainerMapper implements JoinableMapper {
   readonly lease: Lease;
   /** The container's groups, for devices that come to it later. */
   readonly groups: GroupTable;
@@ -39,6 +40,11 @@ export class ContainerMapper implements DmaMapper {
     this.lease = container.assertReady();
     this.groups = new GroupTable(container);
     this.allocator = this.findFree();
+  }
+
+  attach(bdf: string, token: string | undefined): JoinedDevice {
+    const { device, leave } = this.groups.open(bdf, token);
+    return { io: device, leave };
   }
 
   iovaRanges(): IovaRange[] {

@@ -2,12 +2,13 @@ import { UnsupportedError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 import type { IovaPlacement } from "../dma/iova/allocator.js";
-import type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+import type { DmaAccess } from "../dma/mapper.js";
 import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
 import { type DmaSegment, joinSegments } from "../dma/segments.js";
 import { lockPages, populatePages } from "../sys/mmap.js";
 import { isHugePage, movesLockedPages, physicalPages } from "../sys/pagemap.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 import type { VfioContainer } from "./container.js";
 import { GroupTable } from "./group-table.js";
 
@@ -15,7 +16,7 @@ import { GroupTable } from "./group-table.js";
  * Devices without any IOMMU, by group: the kernel maps nothing, so memory is locked and found by its physical address.
  * Locked is not pinned: where the kernel may still move locked pages, only explicit huge pages are taken.
  */
-export class NoiommuGroupMapper implements DmaMapper {
+export class NoiommuGroupMapper implements JoinableMapper {
   readonly name = "noiommu";
   readonly lease: Lease;
   /** The container's groups, for devices that come to it later. */
@@ -26,6 +27,11 @@ export class NoiommuGroupMapper implements DmaMapper {
   constructor(readonly container: VfioContainer) {
     this.lease = container.assertReady();
     this.groups = new GroupTable(container);
+  }
+
+  attach(bdf: string, token: string | undefined): JoinedDevice {
+    const { device, leave } = this.groups.open(bdf, token);
+    return { io: device, leave };
   }
 
   iovaRanges(): IovaRange[] {

@@ -1,0 +1,36 @@
+/** Attaches one more device to an IOAS, by its character device. */
+import { UnsupportedError } from "../core/errors.js";
+import { isNoiommu } from "../vfio/cdev.js";
+import { VfioDevice } from "../vfio/device.js";
+import type { JoinedDevice } from "../vfio/joinable.js";
+import type { Ioas } from "./ioas.js";
+
+/** @throws UnsupportedError: a device without an IOMMU would take its addresses for physical ones */
+export function assertIommu(bdf: string, expectNone: boolean): void {
+  const none = isNoiommu(bdf);
+  if (none && !expectNone) throw new UnsupportedError(`${bdf} has no IOMMU that could translate for it`);
+  if (!none && expectNone)
+    throw new UnsupportedError(`${bdf} has an IOMMU: open it through iommufd or type1`);
+}
+
+/**
+ * Opens a device, binds it to the IOAS's iommufd and attaches it.
+ * @throws UnsupportedError, SysError with nothing left open
+ */
+export function attachToIoas(
+  ioas: Ioas,
+  bdf: string,
+  token: string | undefined,
+  expectNoIommu: boolean,
+): JoinedDevice {
+  assertIommu(bdf, expectNoIommu);
+  const device = VfioDevice.openCdev(bdf);
+  try {
+    device.bind(ioas.iommufd, { token });
+    device.attach(ioas);
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+  return { io: device, leave: () => {} };
+}
