@@ -15,7 +15,8 @@ import { MappedMemory } from "../../sys/memory.js";
 import { acquire, publish, weaklyOrdered } from "../../sys/mmio.js";
 import { close, memfd, PAGE_SIZE, sealSize } from "../../sys/syscalls.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/server/emulated-device.js";
-import { type AdminParts, executeAdmin } from "./commands/admin.js";
+import { addAdminCommands, executeAdmin } from "./commands/admin.js";
+import type { AdminCommand } from "./commands/admin-service.js";
 import { AdminServices } from "./commands/admin-services.js";
 import type { AnaStateName } from "./commands/asymmetric-access.js";
 import { Features } from "./commands/features.js";
@@ -111,7 +112,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly logPages: LogPages;
   private readonly nvm: NvmCommands;
   private readonly services: AdminServices;
-  private readonly admin: AdminParts;
+  private readonly adminCommands = new Map<number, AdminCommand>();
   private readonly inventory: Inventory;
   private readonly transfer: Transfer;
   private readonly io: IoContext & {
@@ -222,10 +223,20 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       this.events,
       this.nvm.counters,
       isNamespace,
+      this.adminCommands,
     );
     const { events, logPages } = this;
     this.services = new AdminServices({
-      ...{ config, command, transfer, inventory, medium, nvm: this.nvm, features: this.features },
+      ...{
+        config,
+        command,
+        commands: this.adminCommands,
+        transfer,
+        inventory,
+        medium,
+        nvm: this.nvm,
+        features: this.features,
+      },
       ...{ events, logPages, memory: this.memory, registers: this.registers, queues: this.queues },
       useMedium: (used) => {
         this.io.medium = used;
@@ -233,7 +244,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       listNamespaces: () => this.listNamespaces(),
     });
     if (!config.incoming) this.services.powerOn();
-    this.admin = {
+    addAdminCommands(this.adminCommands, {
       command,
       registers: this.registers,
       queues: this.queues,
@@ -244,11 +255,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       namespaces: new NamespaceCommands(inventory, command, transfer, this.features, (nsid, change) =>
         this.namespaceChanged(nsid, change),
       ),
-      services: this.services,
       abort: (sqid, cid) => this.abort(sqid, cid),
       queueDeleted: (sqid) => this.queueDeleted(sqid),
       keepAlive: () => this.keepAliveTimer?.refresh(),
-    };
+    });
     this.listNamespaces();
     for (const fault of config.faults) this.faults.add(fault);
     if (polled) {
@@ -435,7 +445,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
           continue;
         }
       }
-      const status = isAdmin ? executeAdmin(this.admin) : this.nvm.execute();
+      const status = isAdmin ? this.executeAdmin() : this.nvm.execute();
       if (status !== PENDING) this.complete(sq, status);
       if (isAdmin && !this.running) break;
     }
@@ -594,7 +604,11 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   private execute(sq: EmulatedSq): number {
-    return sq.id === 0 ? executeAdmin(this.admin) : this.nvm.execute();
+    return sq.id === 0 ? this.executeAdmin() : this.nvm.execute();
+  }
+
+  private executeAdmin(): number {
+    return executeAdmin(this.command, this.adminCommands, this.services);
   }
 
   private delay(sq: EmulatedSq, latencyMs: number): void {

@@ -19,6 +19,7 @@ import type { Medium } from "../medium/medium.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
+import type { AdminCommand, AdminService } from "./admin-service.js";
 import { type AnaStateName, AsymmetricAccess, accessState } from "./asymmetric-access.js";
 import type { BackgroundWork } from "./background-work.js";
 import type { Features } from "./features.js";
@@ -74,6 +75,8 @@ export interface ServiceConfig {
 export interface ServiceContext {
   readonly config: ServiceConfig;
   readonly command: Command;
+  /** All admin commands that there are; the services add theirs. */
+  readonly commands: Map<number, AdminCommand>;
   readonly transfer: Transfer;
   readonly inventory: Inventory;
   readonly medium: Medium;
@@ -98,9 +101,10 @@ export class AdminServices {
   private readonly telemetry: Telemetry;
   private readonly access: AsymmetricAccess;
   private readonly lockdown: LockdownCommands;
-  private readonly security: SecurityCommands;
   /** Undefined where the controller wants none. */
   private readonly hostMemory: HostMemoryCache | undefined;
+  /** All of them: a new service is one more of these. */
+  private readonly services: readonly AdminService[];
 
   constructor(private readonly context: ServiceContext) {
     const { config, nvm, events, logPages } = context;
@@ -155,7 +159,6 @@ export class AdminServices {
           events.raise(AsyncEventType.error, transientInternalError, LogPageId.errorInformation);
         },
       });
-      context.features.provide(FeatureId.hostMemoryBuffer, this.hostMemory);
     }
     this.access = new AsymmetricAccess({
       ...context,
@@ -166,18 +169,25 @@ export class AdminServices {
         this.notify(Notice.access, asymmetricNamespaceAccessChange, LogPageId.asymmetricNamespaceAccess);
       },
     });
-    this.lockdown = new LockdownCommands(context.command);
-    this.security = new SecurityCommands(context.command, context.transfer, config.maxTransferBytes);
-    if (config.anaGroups > 0) {
-      logPages.provide(LogPageId.asymmetricNamespaceAccess, { page: () => this.access.page() });
+    this.lockdown = new LockdownCommands(context.command, context.commands);
+    this.services = [
+      this.selfTest,
+      this.sanitize,
+      this.firmware,
+      this.telemetry,
+      this.access,
+      this.lockdown,
+      new SecurityCommands(context.command, context.transfer, config.maxTransferBytes),
+      { logPages: { [LogPageId.enduranceGroup]: { page: () => this.enduranceGroup() } } },
+      ...(this.hostMemory === undefined
+        ? []
+        : [{ features: { [FeatureId.hostMemoryBuffer]: this.hostMemory } }]),
+    ];
+    for (const { commands = {}, logPages: pages = {}, features = {} } of this.services) {
+      for (const [opcode, command] of Object.entries(commands)) context.commands.set(Number(opcode), command);
+      for (const [id, page] of Object.entries(pages)) logPages.provide(Number(id), page);
+      for (const [id, feature] of Object.entries(features)) context.features.provide(Number(id), feature);
     }
-    logPages.provide(LogPageId.lockdown, { page: () => this.lockdown.page() });
-    logPages.provide(LogPageId.enduranceGroup, { page: () => this.enduranceGroup() });
-    logPages.provide(LogPageId.telemetryHost, this.telemetry.hostPage);
-    logPages.provide(LogPageId.telemetryController, this.telemetry.controllerPage);
-    logPages.provide(LogPageId.firmwareSlot, { page: () => this.firmware.page() });
-    logPages.provide(LogPageId.deviceSelfTest, { page: () => this.selfTest.page() });
-    logPages.provide(LogPageId.sanitizeStatus, { page: () => this.sanitize.page() });
   }
 
   /** Status of the current admin command where it isn't carried out now; success otherwise. */
@@ -210,28 +220,6 @@ export class AdminServices {
   /** @throws ConfigError where there is no such group or state */
   setAnaState(group: number, state: AnaStateName): void {
     this.access.set(group, state);
-  }
-
-  /** @returns a status */
-  execute(): number {
-    switch (this.context.command.opcode) {
-      case AdminOpcode.deviceSelfTest:
-        return this.selfTest.execute();
-      case AdminOpcode.sanitize:
-        return this.sanitize.execute();
-      case AdminOpcode.firmwareImageDownload:
-        return this.firmware.download();
-      case AdminOpcode.firmwareCommit:
-        return this.firmware.commit();
-      case AdminOpcode.securityReceive:
-        return this.security.receive();
-      case AdminOpcode.securitySend:
-        return this.security.send();
-      case AdminOpcode.lockdown:
-        return this.lockdown.execute();
-      default:
-        return NvmeStatus.invalidOpcode;
-    }
   }
 
   namespaceChanged(nsid: number, change: NamespaceChange): void {
@@ -274,7 +262,7 @@ export class AdminServices {
   }
 
   private get background(): readonly BackgroundWork[] {
-    return [this.selfTest.work, this.sanitize.work];
+    return this.services.flatMap(({ work }) => (work === undefined ? [] : [work]));
   }
 
   /** What goes on stands still. */

@@ -1,9 +1,12 @@
+/** The admin command set: commands for queues and namespaces, and the dispatcher of all admin commands. */
+import { CommandEffects } from "../../../nvme/spec/log-pages.js";
 import { AdminOpcode } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { type Command, PENDING } from "../host/command.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
+import type { AdminCommand, AdminCommands } from "./admin-service.js";
 import type { AdminServices } from "./admin-services.js";
 import type { Features } from "./features.js";
 import type { Identify } from "./identify.js";
@@ -20,7 +23,6 @@ export interface AdminParts {
   readonly logPages: LogPages;
   readonly events: AsyncEvents;
   readonly namespaces: NamespaceCommands;
-  readonly services: AdminServices;
   /** Takes back a command that waits. @returns whether there was one */
   abort(sqid: number, cid: number): boolean;
   /** Ends all commands of a queue that wait. */
@@ -29,52 +31,61 @@ export interface AdminParts {
 }
 
 const FUSE_OR_RESERVED = 0x300;
-const BUSY_ABORT = 1;
+/** DW0 of Abort, bit 0: the command was not aborted. */
+const NOT_ABORTED = 1;
 
-/** The admin command set. @returns a status, or PENDING */
-export function executeAdmin(parts: AdminParts): number {
-  const { command, queues, registers } = parts;
+/** Adds the commands for queues, namespaces, features, logs and events. */
+export function addAdminCommands(commands: Map<number, AdminCommand>, parts: AdminParts): void {
+  const { command, queues, registers, namespaces } = parts;
+  const { LBCC, NCC, NIC } = CommandEffects;
+  const always = (opcode: number, execute: () => number, lockable = false): void => {
+    commands.set(opcode, { execute, allowedDuringSanitize: true, lockable });
+  };
+  always(AdminOpcode.identify, () => parts.identify.execute());
+  always(AdminOpcode.getLogPage, () => parts.logPages.execute());
+  always(AdminOpcode.getFeatures, () => parts.features.get());
+  always(AdminOpcode.setFeatures, () => parts.features.set(queues.ioQueuesExist), true);
+  always(AdminOpcode.createIoCompletionQueue, () => queues.createCq(registers.config, registers.pageBytes));
+  always(AdminOpcode.createIoSubmissionQueue, () => queues.createSq(registers.config, registers.pageBytes));
+  always(AdminOpcode.deleteIoSubmissionQueue, () => {
+    const status = queues.deleteSq();
+    if (status === NvmeStatus.success) parts.queueDeleted(command.cdw(10) & 0xffff);
+    return status;
+  });
+  always(AdminOpcode.deleteIoCompletionQueue, () => queues.deleteCq());
+  always(AdminOpcode.asyncEventRequest, () =>
+    parts.events.request(command.cid) ? PENDING : NvmeStatus.asynchronousEventRequestLimitExceeded,
+  );
+  always(AdminOpcode.abort, () => {
+    command.dw0 = parts.abort(command.cdw(10) & 0xffff, command.cdw(10) >>> 16) ? 0 : NOT_ABORTED;
+    return NvmeStatus.success;
+  });
+  always(AdminOpcode.keepAlive, () => {
+    parts.keepAlive();
+    return NvmeStatus.success;
+  });
+  always(AdminOpcode.doorbellBufferConfig, () => queues.setShadow(registers.pageBytes));
+  commands.set(AdminOpcode.formatNvm, {
+    execute: () => namespaces.format(),
+    effects: LBCC | NCC,
+    lockable: true,
+  });
+  commands.set(AdminOpcode.namespaceManagement, {
+    execute: () => namespaces.manage(),
+    effects: NIC,
+    lockable: true,
+  });
+  commands.set(AdminOpcode.namespaceAttachment, {
+    execute: () => namespaces.attach(),
+    effects: NIC,
+    lockable: true,
+  });
+}
+
+/** Carries out the current admin command. @returns a status, or PENDING */
+export function executeAdmin(command: Command, commands: AdminCommands, services: AdminServices): number {
   if (((command.sqe[0] ?? 0) & FUSE_OR_RESERVED) !== 0) return NvmeStatus.invalidField;
-  const refusal = parts.services.refusal();
+  const refusal = services.refusal();
   if (refusal !== NvmeStatus.success) return refusal;
-  switch (command.opcode) {
-    case AdminOpcode.identify:
-      return parts.identify.execute();
-    case AdminOpcode.getLogPage:
-      return parts.logPages.execute();
-    case AdminOpcode.getFeatures:
-      return parts.features.get();
-    case AdminOpcode.setFeatures:
-      return parts.features.set(queues.ioQueuesExist);
-    case AdminOpcode.createIoCompletionQueue:
-      return queues.createCq(registers.config, registers.pageBytes);
-    case AdminOpcode.createIoSubmissionQueue:
-      return queues.createSq(registers.config, registers.pageBytes);
-    case AdminOpcode.deleteIoSubmissionQueue: {
-      const status = queues.deleteSq();
-      if (status === NvmeStatus.success) parts.queueDeleted(command.cdw(10) & 0xffff);
-      return status;
-    }
-    case AdminOpcode.deleteIoCompletionQueue:
-      return queues.deleteCq();
-    case AdminOpcode.asyncEventRequest:
-      return parts.events.request(command.cid) ? PENDING : NvmeStatus.asynchronousEventRequestLimitExceeded;
-    case AdminOpcode.abort:
-      // DW0 bit 0: the command was not aborted.
-      command.dw0 = parts.abort(command.cdw(10) & 0xffff, command.cdw(10) >>> 16) ? 0 : BUSY_ABORT;
-      return NvmeStatus.success;
-    case AdminOpcode.keepAlive:
-      parts.keepAlive();
-      return NvmeStatus.success;
-    case AdminOpcode.doorbellBufferConfig:
-      return queues.setShadow(registers.pageBytes);
-    case AdminOpcode.formatNvm:
-      return parts.namespaces.format();
-    case AdminOpcode.namespaceManagement:
-      return parts.namespaces.manage();
-    case AdminOpcode.namespaceAttachment:
-      return parts.namespaces.attach();
-    default:
-      return parts.services.execute();
-  }
+  return commands.get(command.opcode)?.execute() ?? NvmeStatus.invalidOpcode;
 }

@@ -3,10 +3,13 @@ import { ConfigError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
 import { AnaState, anaGroup, anaHeader } from "../../../nvme/spec/log-pages.js";
+import { LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Inventory } from "../medium/inventory.js";
 import { count } from "../medium/state-schema.js";
+import type { AdminService } from "./admin-service.js";
+import type { LogProvider } from "./log-page.js";
 
 /** The part of a migration state that holds the state of each ANA group (a value of AnaState) and the change that set it. */
 export const accessState = lazily(() =>
@@ -50,7 +53,7 @@ export interface AccessContext {
 }
 
 /** Asymmetric Namespace Access: how groups of namespaces can be reached, as whoever runs the emulator wants it. */
-export class AsymmetricAccess {
+export class AsymmetricAccess implements AdminService {
   private states: number[];
   private changeCounts: number[];
   private changeCount = 0;
@@ -58,6 +61,12 @@ export class AsymmetricAccess {
   constructor(private readonly context: AccessContext) {
     this.states = new Array<number>(context.groups).fill(AnaState.optimized);
     this.changeCounts = new Array<number>(context.groups).fill(0);
+  }
+
+  get logPages(): Readonly<Record<number, LogProvider>> {
+    return this.context.groups === 0
+      ? {}
+      : { [LogPageId.asymmetricNamespaceAccess]: { page: () => this.page() } };
   }
 
   /** @throws ConfigError where there is no such group or state */
@@ -85,7 +94,7 @@ export class AsymmetricAccess {
   }
 
   /** The log page: groups that have attached namespaces. */
-  page(): Uint8Array {
+  private page(): Uint8Array {
     const { command, inventory, groups } = this.context;
     const groupsOnly = ((command.cdw(10) >>> 8) & GROUPS_ONLY) !== 0;
     const parts: Uint8Array[] = [];

@@ -1,7 +1,8 @@
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
-import { firmwareSlotLog } from "../../../nvme/spec/log-pages.js";
+import { CommandEffects, firmwareSlotLog } from "../../../nvme/spec/log-pages.js";
+import { AdminOpcode, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
@@ -12,6 +13,7 @@ import {
   readFirmware,
 } from "../medium/firmware-image.js";
 import { FIRMWARE_SLOTS, type KeptStore } from "../medium/persistent-state.js";
+import type { AdminService } from "./admin-service.js";
 
 /** The part of a migration state that holds firmware that was downloaded and not committed. */
 export const firmwareState = lazily(() =>
@@ -66,7 +68,16 @@ export interface FirmwareContext {
 }
 
 /** Firmware Image Download and Commit. What is in a slot is its revision: images run nothing. */
-export class Firmware {
+export class Firmware implements AdminService {
+  readonly commands = {
+    [AdminOpcode.firmwareImageDownload]: { execute: () => this.download(), lockable: true },
+    [AdminOpcode.firmwareCommit]: {
+      execute: () => this.commit(),
+      effects: CommandEffects.CCC,
+      lockable: true,
+    },
+  };
+  readonly logPages = { [LogPageId.firmwareSlot]: { page: () => this.page() } };
   private pieces: Piece[] = [];
   private overlap = 0;
 
@@ -78,7 +89,7 @@ export class Firmware {
     return slots.find(({ slot }) => slot === active)?.revision ?? "";
   }
 
-  download(): number {
+  private download(): number {
     const { command, transfer, maxTransferBytes } = this.context;
     const lengthBytes = (command.cdw(10) + 1) * 4;
     const at = command.cdw(11) * 4;
@@ -97,7 +108,7 @@ export class Firmware {
     return NvmeStatus.success;
   }
 
-  commit(): number {
+  private commit(): number {
     const { command, inventory } = this.context;
     const cdw10 = command.cdw(10);
     const action = (cdw10 >>> 3) & 7;
@@ -139,7 +150,7 @@ export class Firmware {
   }
 
   /** The Firmware Slot Information log. */
-  page(): Uint8Array {
+  private page(): Uint8Array {
     const { active, next, slots } = this.context.inventory.kept.firmware;
     const frs = new Array<string>(FIRMWARE_SLOTS).fill("");
     for (const { slot, revision } of slots) frs[slot - 1] = revision;

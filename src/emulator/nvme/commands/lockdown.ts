@@ -1,10 +1,11 @@
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { lockdownLog } from "../../../nvme/spec/log-pages.js";
-import { AdminOpcode, FeatureId } from "../../../nvme/spec/opcodes.js";
+import { AdminOpcode, FeatureId, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import { u16 } from "../medium/state-schema.js";
+import type { AdminCommands, AdminService } from "./admin-service.js";
 
 /** The part of a migration state that holds what is locked: scope and identifier. */
 export const lockdownState = lazily(() => z.array(z.tuple([u16(), u16()])).check(z.maxLength(512)));
@@ -16,46 +17,38 @@ const PROHIBIT = 1 << 4;
 /** What the log tells: what can be locked, and what is, on the admin queue. */
 const Contents = { lockable: 0, locked: 1 } as const;
 
-/** What can be forbidden, by scope: what changes the controller or its data. */
-const lockable: Readonly<Record<number, readonly number[]>> = {
-  [Scope.opcode]: [
-    AdminOpcode.setFeatures,
-    AdminOpcode.namespaceManagement,
-    AdminOpcode.firmwareCommit,
-    AdminOpcode.firmwareImageDownload,
-    AdminOpcode.deviceSelfTest,
-    AdminOpcode.namespaceAttachment,
-    AdminOpcode.formatNvm,
-    AdminOpcode.securitySend,
-    AdminOpcode.securityReceive,
-    AdminOpcode.sanitize,
-  ],
-  [Scope.feature]: [
-    FeatureId.arbitration,
-    FeatureId.powerManagement,
-    FeatureId.temperatureThreshold,
-    FeatureId.errorRecovery,
-    FeatureId.volatileWriteCache,
-    FeatureId.interruptCoalescing,
-    FeatureId.writeAtomicityNormal,
-    FeatureId.timestamp,
-    FeatureId.hostMemoryBuffer,
-  ],
-};
+/** Features that can be forbidden: those that change the controller or its data. */
+const lockableFeatures: readonly number[] = [
+  FeatureId.arbitration,
+  FeatureId.powerManagement,
+  FeatureId.temperatureThreshold,
+  FeatureId.errorRecovery,
+  FeatureId.volatileWriteCache,
+  FeatureId.interruptCoalescing,
+  FeatureId.writeAtomicityNormal,
+  FeatureId.timestamp,
+  FeatureId.hostMemoryBuffer,
+];
 
 /** Lockdown: forbids admin commands and features until they are allowed again, or the emulator ends. */
-export class LockdownCommands {
+export class LockdownCommands implements AdminService {
+  readonly commands = { [AdminOpcode.lockdown]: { execute: () => this.execute() } };
+  readonly logPages = { [LogPageId.lockdown]: { page: () => this.page() } };
   /** By scope. */
   private readonly locked = new Map<number, Set<number>>();
 
-  constructor(private readonly command: Command) {}
+  /** @param all admin commands that there are */
+  constructor(
+    private readonly command: Command,
+    private readonly all: AdminCommands,
+  ) {}
 
-  execute(): number {
+  private execute(): number {
     const { command } = this;
     const cdw10 = command.cdw(10);
     const scope = cdw10 & 0xf;
     const identifier = (cdw10 >>> 8) & 0xff;
-    const allowed = lockable[scope];
+    const allowed = this.lockable(scope);
     // IFC: there is no way to the controller but the admin queue, and there are no UUIDs.
     const isOutOfBand = ((cdw10 >>> 5) & 3) !== 0;
     if (allowed === undefined || isOutOfBand || (command.cdw(14) & 0x7f) !== 0)
@@ -74,11 +67,11 @@ export class LockdownCommands {
   }
 
   /** The log page, as LSP wants it. */
-  page(): Uint8Array | number {
+  private page(): Uint8Array | number {
     const specific = (this.command.cdw(10) >>> 8) & 0x7f;
     const scope = specific & 0xf;
     const contents = (specific >>> 4) & 3;
-    const all = lockable[scope];
+    const all = this.lockable(scope);
     if (all === undefined || contents === 3) return NvmeStatus.invalidField;
     const listed =
       contents === Contents.lockable ? all : contents === Contents.locked ? [...this.of(scope)] : [];
@@ -96,8 +89,15 @@ export class LockdownCommands {
   load(saved: LockdownState): void {
     this.locked.clear();
     for (const [scope, identifier] of saved) {
-      if (lockable[scope]?.includes(identifier) === true) this.of(scope).add(identifier);
+      if (this.lockable(scope)?.includes(identifier) === true) this.of(scope).add(identifier);
     }
+  }
+
+  /** What of a scope can be forbidden; undefined for a scope that there is not. */
+  private lockable(scope: number): readonly number[] | undefined {
+    if (scope === Scope.feature) return lockableFeatures;
+    if (scope !== Scope.opcode) return undefined;
+    return [...this.all].flatMap(([opcode, { lockable }]) => (lockable === true ? [opcode] : []));
   }
 
   private of(scope: number): Set<number> {

@@ -8,15 +8,17 @@ import {
   errorLogEntry,
   smartLog,
 } from "../../../nvme/spec/log-pages.js";
-import { AdminOpcode, CommandSet, IoOpcode, LogPageId } from "../../../nvme/spec/opcodes.js";
+import { CommandSet, IoOpcode, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
 import { amount, count, u32 } from "../medium/state-schema.js";
 import type { AsyncEvents } from "../queues/async-events.js";
+import type { AdminCommands } from "./admin-service.js";
 import { type Features, TEMPERATURE } from "./features.js";
 import { ERROR_LOG_ENTRIES } from "./identify.js";
 import { IoCounter } from "./io-context.js";
+import type { LogProvider } from "./log-page.js";
 
 /** The part of a migration state that holds the log pages. */
 export const logPagesState = lazily(() =>
@@ -46,14 +48,6 @@ const supported: readonly number[] = [
   LogPageId.commandsSupported,
 ];
 
-/** A page that another part of the controller has. */
-export interface LogProvider {
-  /** The page as asked for by the current command, or a status. */
-  page(): Uint8Array | number;
-  /** It was read, and its event is cleared (RAE is 0). */
-  read?(): void;
-}
-
 /** Get Log Page. */
 export class LogPages {
   private readonly provided = new Map<number, LogProvider>();
@@ -69,6 +63,7 @@ export class LogPages {
     private readonly events: AsyncEvents,
     private readonly counters: Float64Array,
     private readonly isNamespace: (nsid: number) => boolean,
+    private readonly commands: AdminCommands,
   ) {}
 
   /** Adds a page. */
@@ -189,7 +184,7 @@ export class LogPages {
         return new Uint8Array(page.buffer);
       }
       case LogPageId.commandsSupported:
-        return commandsSupported(csi);
+        return commandsSupported(csi, this.commands);
       default:
         return this.provided.get(id)?.page() ?? NvmeStatus.invalidLogPage;
     }
@@ -221,44 +216,14 @@ export class LogPages {
   }
 }
 
-const adminCommands: readonly number[] = [
-  AdminOpcode.deleteIoSubmissionQueue,
-  AdminOpcode.createIoSubmissionQueue,
-  AdminOpcode.getLogPage,
-  AdminOpcode.deleteIoCompletionQueue,
-  AdminOpcode.createIoCompletionQueue,
-  AdminOpcode.identify,
-  AdminOpcode.abort,
-  AdminOpcode.setFeatures,
-  AdminOpcode.getFeatures,
-  AdminOpcode.asyncEventRequest,
-  AdminOpcode.namespaceManagement,
-  AdminOpcode.namespaceAttachment,
-  AdminOpcode.keepAlive,
-  AdminOpcode.doorbellBufferConfig,
-  AdminOpcode.formatNvm,
-  AdminOpcode.deviceSelfTest,
-  AdminOpcode.sanitize,
-  AdminOpcode.firmwareImageDownload,
-  AdminOpcode.firmwareCommit,
-  AdminOpcode.securitySend,
-  AdminOpcode.securityReceive,
-  AdminOpcode.lockdown,
-];
-
 /** The longest log page there is, with room for hosts that ask for more than it has. */
 const MAX_LOG_BYTES = 64 * 1024;
 
-function commandsSupported(csi: number): Uint8Array | number {
-  const { CSUPP, LBCC, NCC, NIC, CCC } = CommandEffects;
+function commandsSupported(csi: number, commands: AdminCommands): Uint8Array | number {
+  const { CSUPP, LBCC } = CommandEffects;
   if (csi !== CommandSet.nvm && csi !== CommandSet.zoned) return NvmeStatus.invalidField;
   const acs = new Array<number>(256).fill(0);
-  for (const opcode of adminCommands) acs[opcode] = CSUPP;
-  acs[AdminOpcode.formatNvm] = CSUPP | LBCC | NCC;
-  acs[AdminOpcode.sanitize] = CSUPP | LBCC;
-  acs[AdminOpcode.firmwareCommit] = CSUPP | CCC;
-  acs[AdminOpcode.namespaceManagement] = CSUPP | NIC;
-  acs[AdminOpcode.namespaceAttachment] = CSUPP | NIC;
+  for (const [opcode, { effects = 0 }] of commands) acs[opcode] = CSUPP | effects;
   const iocs = new Array<number>(256).fill(0);
   const zoneOpcodes: readonly number[] = [
     IoOpcode.zoneAppend,

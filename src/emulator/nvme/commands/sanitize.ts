@@ -1,13 +1,14 @@
 import { randomFillSync } from "node:crypto";
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
-import { SanitizeStatus, sanitizeLog } from "../../../nvme/spec/log-pages.js";
+import { CommandEffects, SanitizeStatus, sanitizeLog } from "../../../nvme/spec/log-pages.js";
 import { AdminOpcode, AsyncEventInfo, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
 import { fraction } from "../medium/state-schema.js";
+import type { AdminCommands, AdminService } from "./admin-service.js";
 import { BackgroundWork } from "./background-work.js";
 
 /** The part of a migration state that holds the progress of a sanitize operation. */
@@ -35,22 +36,7 @@ const TIME_UNKNOWN = 0xffff_ffff;
 const WRITE_BYTES = 4 << 20;
 const ZERO_BYTES = 1 << 30;
 
-/** Base, figure "Sanitize Operations - Admin Commands Allowed". All others, and all of I/O, are refused. */
-const allowedCommands: ReadonlySet<number> = new Set([
-  AdminOpcode.deleteIoSubmissionQueue,
-  AdminOpcode.createIoSubmissionQueue,
-  AdminOpcode.getLogPage,
-  AdminOpcode.deleteIoCompletionQueue,
-  AdminOpcode.createIoCompletionQueue,
-  AdminOpcode.identify,
-  AdminOpcode.abort,
-  AdminOpcode.setFeatures,
-  AdminOpcode.getFeatures,
-  AdminOpcode.asyncEventRequest,
-  AdminOpcode.keepAlive,
-  AdminOpcode.doorbellBufferConfig,
-  AdminOpcode.sanitize,
-]);
+/** Log pages that can be read while commands are refused: Base, figure "Sanitize Operations - Admin Commands Allowed". */
 const allowedLogs: ReadonlySet<number> = new Set([
   LogPageId.supportedLogPages,
   LogPageId.errorInformation,
@@ -64,6 +50,8 @@ const allowedLogs: ReadonlySet<number> = new Set([
 
 /** What sanitizing needs of its controller. */
 export interface SanitizeContext {
+  /** All admin commands that there are. */
+  readonly commands: AdminCommands;
   readonly command: Command;
   readonly inventory: Inventory;
   readonly medium: Medium;
@@ -84,7 +72,16 @@ export interface SanitizeContext {
  * Sanitize: erases everything on the medium, also what no namespace has. An operation goes on over resets and with the next
  * emulator of the same file, where it begins again. Until it is done, and after a failure, hardly a command is carried out.
  */
-export class Sanitize {
+export class Sanitize implements AdminService {
+  readonly commands = {
+    [AdminOpcode.sanitize]: {
+      execute: () => this.execute(),
+      effects: CommandEffects.LBCC,
+      allowedDuringSanitize: true,
+      lockable: true,
+    },
+  };
+  readonly logPages = { [LogPageId.sanitizeStatus]: { page: () => this.page() } };
   /** Is paused and ended with the controller. */
   readonly work: BackgroundWork;
   /** A fault on order: the operation fails half way. */
@@ -107,10 +104,10 @@ export class Sanitize {
   allows(): boolean {
     const { command } = this.context;
     if (command.opcode === AdminOpcode.getLogPage) return allowedLogs.has(command.cdw(10) & 0xff);
-    return allowedCommands.has(command.opcode);
+    return this.context.commands.get(command.opcode)?.allowedDuringSanitize === true;
   }
 
-  execute(): number {
+  private execute(): number {
     const { command, inventory } = this.context;
     const { sanitize } = inventory.kept;
     const cdw10 = command.cdw(10);
@@ -140,7 +137,7 @@ export class Sanitize {
   }
 
   /** The Sanitize Status log. */
-  page(): Uint8Array {
+  private page(): Uint8Array {
     const { kept } = this.context.inventory;
     const { status, cdw10, passes } = kept.sanitize;
     const isRunning = status === SanitizeStatus.inProgress;

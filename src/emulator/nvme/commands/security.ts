@@ -1,6 +1,8 @@
+import { AdminOpcode } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
+import type { AdminService } from "./admin-service.js";
 
 /** Security protocol 00h (SPC-5): what there is. */
 const INFORMATION = 0;
@@ -14,14 +16,19 @@ const protocolList = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1, INFORMATION);
 const noCertificate = new Uint8Array(4);
 
 /** Security Receive and Send: the security protocol that tells which there are, and no other. */
-export class SecurityCommands {
+export class SecurityCommands implements AdminService {
+  readonly commands = {
+    [AdminOpcode.securityReceive]: { execute: () => this.receive(), lockable: true },
+    [AdminOpcode.securitySend]: { execute: () => this.send(), lockable: true },
+  };
+
   constructor(
     private readonly command: Command,
     private readonly transfer: Transfer,
     private readonly maxTransferBytes: number,
   ) {}
 
-  receive(): number {
+  private receive(): number {
     const { command } = this;
     const cdw10 = command.cdw(10);
     const allocated = command.cdw(11);
@@ -34,7 +41,7 @@ export class SecurityCommands {
   }
 
   /** Nothing can be sent to protocol 00h, and there is no other. */
-  send(): number {
+  private send(): number {
     return NvmeStatus.invalidField;
   }
 }

@@ -8,7 +8,7 @@ import {
   selfTestLog,
   selfTestResult,
 } from "../../../nvme/spec/log-pages.js";
-import { BROADCAST_NSID } from "../../../nvme/spec/opcodes.js";
+import { AdminOpcode, BROADCAST_NSID, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import { type Inventory, MAX_NAMESPACES } from "../medium/inventory.js";
@@ -16,6 +16,7 @@ import type { Medium } from "../medium/medium.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
 import { SELF_TEST_RESULTS } from "../medium/persistent-state.js";
 import { fraction, u32 } from "../medium/state-schema.js";
+import type { AdminService } from "./admin-service.js";
 import { BackgroundWork } from "./background-work.js";
 
 /** The part of a migration state that holds a self-test in progress. */
@@ -62,7 +63,11 @@ export interface SelfTestContext {
  * Device Self-test. A test takes the time that the options say; at its end it looks at the record of namespaces and reads
  * places of the medium, and the extended one looks for blocks that Write Uncorrectable has spoiled.
  */
-export class SelfTest {
+export class SelfTest implements AdminService {
+  readonly commands = {
+    [AdminOpcode.deviceSelfTest]: { execute: () => this.execute(), lockable: true },
+  };
+  readonly logPages = { [LogPageId.deviceSelfTest]: { page: () => this.page() } };
   private run: Run | undefined;
   /** Is paused and ended with the controller. */
   readonly work: BackgroundWork;
@@ -71,7 +76,7 @@ export class SelfTest {
     this.work = new BackgroundWork({ advance: (upTo) => upTo, finished: () => this.finish() });
   }
 
-  execute(): number {
+  private execute(): number {
     const { command, inventory, shortMs, extendedMs } = this.context;
     const { nsid } = command;
     const code = command.cdw(10) & 0xf;
@@ -91,7 +96,7 @@ export class SelfTest {
   }
 
   /** The log page. */
-  page(): Uint8Array {
+  private page(): Uint8Array {
     const { run } = this;
     const results = this.context.inventory.kept.selfTests.map((hex) =>
       selfTestResult.decode(Buffer.from(hex, "hex")),

@@ -6,7 +6,8 @@ import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { KeptStore } from "../medium/persistent-state.js";
 import { u16 } from "../medium/state-schema.js";
-import type { LogProvider } from "./log-pages.js";
+import type { AdminService } from "./admin-service.js";
+import type { LogProvider } from "./log-page.js";
 
 const captureState = lazily(() =>
   z.nullable(
@@ -55,7 +56,7 @@ export interface TelemetryContext {
 }
 
 /** The Telemetry logs: what the host orders, and what the controller keeps when something went wrong. Data is JSON. */
-export class Telemetry {
+export class Telemetry implements AdminService {
   private hostCapture: Capture | undefined;
   private controllerCapture: Capture | undefined;
   /** The host has not read it yet. */
@@ -63,7 +64,7 @@ export class Telemetry {
 
   constructor(private readonly context: TelemetryContext) {}
 
-  readonly hostPage: LogProvider = {
+  private readonly hostPage: LogProvider = {
     page: () => {
       if (!this.isWholeBlocks) return NvmeStatus.invalidField;
       if (((this.context.command.cdw(10) >>> 8) & CREATE) !== 0) {
@@ -76,7 +77,7 @@ export class Telemetry {
     },
   };
 
-  readonly controllerPage: LogProvider = {
+  private readonly controllerPage: LogProvider = {
     page: () =>
       this.isWholeBlocks
         ? this.encode(LogPageId.telemetryController, this.controllerCapture, 0)
@@ -86,7 +87,12 @@ export class Telemetry {
     },
   };
 
-  /** The controller keeps what there is to know now. */
+  readonly logPages = {
+    [LogPageId.telemetryHost]: this.hostPage,
+    [LogPageId.telemetryController]: this.controllerPage,
+  };
+
+  /** Captures the controller's state as it is now. */
   capture(reason: string): void {
     const { inventory } = this.context;
     const { telemetry } = inventory.kept;
