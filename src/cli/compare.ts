@@ -1,4 +1,4 @@
-/** `iova compare`: options, the guest where it is asked for, progress, and the three forms of output. */
+/** `iova compare`: its options, the guest for --guest, progress, and the three output formats. */
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -21,15 +21,15 @@ page size, many mappings, a second address space, accounting, NVMe reads (never 
 what each can do. Nothing is changed: neither bindings nor settings, and an NVMe controller
 is left as it is after a reset.
 
-  BDF          the device; left out, the first one bound to vfio-pci
+  BDF          the device; by default the first one bound to vfio-pci
   --guest      in a QEMU guest with an NVMe controller and an IOMMU of its own
-  --quick      two short rounds: whether it works, not how fast
+  --quick      two short rounds, to check that it works
   --json       print the report as JSON (docs/compare.md)
   --html FILE  write the report as one self-contained page
-  --progress   show progress although stderr is no terminal
+  --progress   show progress even if stderr isn't a terminal
   --help       this text
 
-Status 0: measured; 1: it can't be done here, with the reason; 2: wrong usage.
+Status 0: measured; 1: not possible here, with the reason; 2: wrong usage.
 `;
 
 export interface CompareOptions {

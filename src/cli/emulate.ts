@@ -13,35 +13,35 @@ export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
        iova emulate edu --socket PATH
 
 Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU
-(-device vfio-user-pci), SPDK. One client after the other; Ctrl-C ends it. Needs no root.
+(-device vfio-user-pci), SPDK. One client at a time; Ctrl-C stops it. Does not need root.
 
   --socket PATH       where to listen
   --size SIZE         bytes of all namespaces together, such as 512M or 4G (default 1G)
-  --file FILE         keep the data in a file; left out, it is in memory
-  --incoming          the file is another emulator's, whose state is to come (migration)
+  --file FILE         store the data in a file; without it, in memory
+  --incoming          FILE belongs to a migration source; wait for its state
   --namespaces N      how many namespaces (default 1)
   --block-size BYTES  512 or 4096 (default 512)
   --metadata BYTES    metadata per block: 0, 8, 16 or 64 (default 0)
   --pi TYPE           end-to-end protection, type 0 to 3 (default 0)
   --zns               zoned namespaces
   --cmb SIZE          controller memory buffer (default none)
-  --host-memory SIZE  memory of the host that the controller would like for a cache (default none)
+  --host-memory SIZE  host memory that the controller asks for as a cache (default none)
   --ana-groups N      groups of asymmetric namespace access (default 0: none)
-  --cmb-without USES  what it isn't for, as in SQS,LISTS,CDMMMS: the bits of CMBSZ and CMBLOC
+  --cmb-without USES  CMB uses to disable, e.g. SQS,LISTS,CDMMMS (bits of CMBSZ and CMBLOC)
   --queue-pairs N     I/O queue pairs (default 64)
   --vectors N         MSI-X vectors; 0 leaves INTx (default 65)
-  --serial TEXT       serial number: two controllers of one host need two (default IOVA0001)
-  --doorbells WAY     shared: clients map them (default); messages: each is a message
-  --fault TEXT        a fault on order, such as status,queue=io,opcode=2,nth=10,status=0x281;
+  --serial TEXT       serial number, unique among the controllers of a host (default IOVA0001)
+  --doorbells WAY     shared: clients map the doorbells (default); messages: each write is a message
+  --fault TEXT        inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281;
                       repeatable; docs/emulator.md lists them
-  --trust-clients     also map memory that a client could cut short, which would end this
-                      process: QEMU's and SPDK's, where it isn't a sealed memfd
+  --trust-clients     also map memory that isn't a sealed memfd (QEMU, SPDK): a client that
+                      truncates it ends this process
   --help              this text
 `;
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
-/** What the command line asks for. */
+/** Options of `iova emulate`, parsed. */
 export interface EmulateOptions {
   readonly help: boolean;
   readonly device: "nvme" | "edu";
@@ -50,18 +50,18 @@ export interface EmulateOptions {
   readonly nvme: NvmeEmulatorOptions;
 }
 
-/** `512M` and its likes. @throws ConfigError */
+/** Parses a size such as `512M`. @throws ConfigError if `text` isn't a size */
 function sizeOf(option: string, text: string): number {
   const [, digits, unit] = /^(\d+)([KMGT]?)$/i.exec(text) ?? [];
   const factor = UNITS[(unit ?? "").toUpperCase()];
   if (digits === undefined || factor === undefined) {
-    throw new ConfigError(`--${option} ${text}: a size such as 512M or 4G is wanted`);
+    throw new ConfigError(`--${option} ${text}: expected a size such as 512M or 4G`);
   }
   return Number(digits) * factor;
 }
 
 function numberOf(option: string, text: string): number {
-  if (!/^\d+$/.test(text)) throw new ConfigError(`--${option} ${text}: a number is wanted`);
+  if (!/^\d+$/.test(text)) throw new ConfigError(`--${option} ${text}: expected a number`);
   return Number(text);
 }
 
@@ -118,7 +118,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
 function cmbUseOf(text: string): CmbUse {
   const use = cmbUses.find((each) => each === text);
   if (use === undefined)
-    throw new ConfigError(`--cmb-without ${text}: one of ${cmbUses.join(", ")} is wanted`);
+    throw new ConfigError(`--cmb-without ${text}: expected one of ${cmbUses.join(", ")}`);
   return use;
 }
 
@@ -161,7 +161,7 @@ function parse(argv: readonly string[]) {
   }
 }
 
-/** Serves until SIGINT or SIGTERM; the socket is then gone. @throws ConfigError, BusyError, SysError */
+/** Serves until SIGINT or SIGTERM, then removes the socket. @throws ConfigError, BusyError, SysError */
 export async function runEmulate(argv: readonly string[]): Promise<void> {
   const options = parseEmulateOptions(argv);
   if (options.help) {

@@ -1,10 +1,11 @@
+/** `iova list`: the PCI functions of this host. */
 import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
 
 /** One function as `iova list --json` prints it. */
 interface ListEntry extends PciFunction {
   readonly blockDevices: readonly string[];
-  /** Why it can't be taken from the kernel now. */
+  /** What uses the function, so that it can't be bound to vfio-pci. */
   readonly inUse: readonly string[];
 }
 
@@ -12,7 +13,7 @@ function hex(value: number, digits: number): string {
   return value.toString(16).padStart(digits, "0");
 }
 
-/** `iova list`: the PCI functions of this host and whether a userspace driver could have them. */
+/** Prints the PCI functions of this host, and whether a userspace driver could use them. */
 export function list(json: boolean): void {
   const entries: ListEntry[] = listPciFunctions().map((fn) => ({
     ...fn,

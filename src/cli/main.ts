@@ -7,17 +7,17 @@ const HELP = `Usage: iova COMMAND
 
   list [--json]   PCI functions of this host: class, ids, IOMMU group, driver, and what uses them
   bind BDF        bind a function to vfio-pci, for a driver in user space
-  unbind BDF      take it from vfio-pci and let the kernel choose a driver, as at boot
+  unbind BDF      unbind it from vfio-pci; the kernel then chooses a driver, as at boot
   compare [BDF]   measure iommufd against type1 on a device bound to vfio-pci, or in a guest with
-                  --guest; iova compare --help tells more
+                  --guest; see iova compare --help
   emulate DEVICE --socket PATH
-                  serve an NVMe controller, or edu, to vfio-user clients; iova emulate --help
+                  serve an NVMe controller, or edu, to vfio-user clients; see iova emulate --help
   nvme SUBCOMMAND TARGET
                   use an NVMe controller: list, identify, smart, read, write, ...;
-                  iova nvme --help tells more
+                  see iova nvme --help
   help            this text
 
-A BDF is a PCI address such as 0000:00:03.0. Binding needs root and refuses what is in use.
+A BDF is a PCI address such as 0000:00:03.0. Binding needs root, and fails if the function is in use.
 `;
 
 const STATUS_USAGE = 2;
@@ -45,7 +45,7 @@ function operand(command: string, operands: readonly string[]): string {
 
 async function main(): Promise<void> {
   const [first, ...rest] = process.argv.slice(2);
-  // Those with options of their own, each loaded only when it is asked for.
+  // Commands with their own options, each loaded only when it is used.
   if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
   if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
   if (first === "nvme") return await (await import("./nvme/main.js")).runNvme(rest);
@@ -57,7 +57,7 @@ async function main(): Promise<void> {
     case "bind": {
       const { bindToVfio, VFIO_PCI } = await import("../pci/bind.js");
       const binding = bindToVfio(operand(command, operands));
-      // Meant to stay when this process ends.
+      // The binding outlives this process.
       binding.entrust();
       process.stdout.write(
         `${binding.bdf} is bound to ${VFIO_PCI} (before: ${binding.previousDriver ?? "no driver"})\n`,
@@ -74,7 +74,7 @@ async function main(): Promise<void> {
       process.stdout.write(HELP);
       return;
     default:
-      throw new ConfigError(`there is no command ${JSON.stringify(command)}; see iova help`);
+      throw new ConfigError(`unknown command ${JSON.stringify(command)}; see iova help`);
   }
 }
 

@@ -1,3 +1,4 @@
+/** Errors of standard output, such as a closed pipe. */
 import { IovaError } from "../core/errors.js";
 
 /** Standard output takes no more. {@link watchStandardOutput} has said so already, if there is anything to say. */

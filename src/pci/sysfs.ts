@@ -1,7 +1,8 @@
 /** What the kernel's sysfs says of PCI functions. Reading needs no permission. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { basename, join } from "node:path";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { ArgumentError } from "../core/errors.js";
+import { kernelLinkName, kernelText } from "../sys/kernel-files.js";
 import { parseBdf } from "./bdf.js";
 
 const DEVICES = "/sys/bus/pci/devices";
@@ -45,7 +46,8 @@ export interface PciFunction {
 /** Path of a function in sysfs. @throws ArgumentError where there is no such device */
 export function devicePath(bdf: string): string {
   const path = join(DEVICES, parseBdf(bdf));
-  if (readText(join(path, "vendor")) === undefined) throw new ArgumentError(`there is no PCI device ${bdf}`);
+  if (kernelText(join(path, "vendor")) === undefined)
+    throw new ArgumentError(`there is no PCI device ${bdf}`);
   return path;
 }
 
@@ -63,9 +65,9 @@ export function listPciFunctions(): PciFunction[] {
 /** @throws ArgumentError: malformed, or no such device */
 export function readPciFunction(bdf: string): PciFunction {
   const path = devicePath(bdf);
-  const hex = (file: string): number => Number(readText(join(path, file)) ?? 0);
-  const group = linkName(join(path, "iommu_group"));
-  const node = Number(readText(join(path, "numa_node")) ?? -1);
+  const hex = (file: string): number => Number(kernelText(join(path, file)) ?? 0);
+  const group = kernelLinkName(join(path, "iommu_group"));
+  const node = Number(kernelText(join(path, "numa_node")) ?? -1);
   return {
     bdf: parseBdf(bdf),
     vendorId: hex("vendor"),
@@ -74,16 +76,16 @@ export function readPciFunction(bdf: string): PciFunction {
     subsystemDeviceId: hex("subsystem_device"),
     classCode: hex("class"),
     revision: hex("revision"),
-    driver: linkName(join(path, "driver")),
+    driver: kernelLinkName(join(path, "driver")),
     iommuGroup: group === undefined ? undefined : Number(group),
     numaNode: node < 0 ? undefined : node,
-    bars: parseBars(readText(join(path, "resource")) ?? ""),
+    bars: parseBars(kernelText(join(path, "resource")) ?? ""),
   };
 }
 
 /** Name of the driver a function is bound to. @throws ArgumentError */
 export function driverOf(bdf: string): string | undefined {
-  return linkName(join(devicePath(bdf), "driver"));
+  return kernelLinkName(join(devicePath(bdf), "driver"));
 }
 
 /** Lines of `start end flags` in hex: six BARs, the ROM, bridge windows. */
@@ -106,20 +108,4 @@ export function parseBars(resource: string): PciBarInfo[] {
       });
     });
   return bars;
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return undefined;
-  }
-}
-
-function linkName(path: string): string | undefined {
-  try {
-    return basename(readlinkSync(path));
-  } catch {
-    return undefined;
-  }
 }

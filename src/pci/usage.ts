@@ -1,13 +1,6 @@
 /** Who on this host uses a PCI function: what must not be taken away from the kernel, and what holds VFIO. */
-import {
-  closeSync,
-  constants,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  realpathSync,
-} from "node:fs";
+import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
+import { kernelNames, kernelText } from "../sys/kernel-files.js";
 import { devicePath } from "./sysfs.js";
 
 /** With NVMe multipath a path device nvme0c1n2 has no node; the disk people use is nvme0n2. */
@@ -15,21 +8,8 @@ function diskName(name: string): string {
   return name.replace(/^(nvme\d+)c\d+(n\d+)/, "$1$2");
 }
 
-function list(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-}
+const list = (path: string): string[] => kernelNames(path) ?? [];
+const text = (path: string): string => kernelText(path) ?? "";
 
 /** Devices of a class that hang on a function, directly or (virtio, USB) through devices between. */
 function devicesBehind(bdf: string, className: string): string[] {

@@ -1,16 +1,14 @@
 /** The kernel's pools of explicit huge pages (Documentation/admin-guide/mm/hugetlbpage.rst), and what a range got. */
 import { readFileSync } from "node:fs";
+import { kernelText } from "./kernel-files.js";
 
 function pool(pageBytes: number): string {
   return `/sys/kernel/mm/hugepages/hugepages-${pageBytes / 1024}kB`;
 }
 
 function numberIn(path: string): number | undefined {
-  try {
-    return Number(readFileSync(path, "utf8"));
-  } catch {
-    return undefined;
-  }
+  const text = kernelText(path);
+  return text === undefined ? undefined : Number(text);
 }
 
 /** What to do where huge pages of this size can't be had. */

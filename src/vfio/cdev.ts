@@ -1,7 +1,7 @@
 /** The cdev way to a device: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
-import { readdirSync } from "node:fs";
 import { basename } from "node:path";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
+import { kernelNames } from "../sys/kernel-files.js";
 import { O_RDWR, open } from "../sys/syscalls.js";
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -18,9 +18,9 @@ export function sysfsPath(name: string): string {
  */
 export function cdevPath(bdf: string): string {
   const device = sysfsPath(bdf);
-  const [node] = list(`${device}/vfio-dev`) ?? [];
+  const [node] = kernelNames(`${device}/vfio-dev`) ?? [];
   if (node !== undefined) return `/dev/vfio/devices/${node}`;
-  const entries = list(device);
+  const entries = kernelNames(device);
   if (entries === undefined) throw new ArgumentError(`there is no device ${bdf}`);
   throw new UnsupportedError(
     entries.includes("vfio-dev") || !entries.includes("driver")
@@ -47,13 +47,5 @@ export function openCdev(bdf: string): number {
       });
     }
     throw error;
-  }
-}
-
-function list(path: string): string[] | undefined {
-  try {
-    return readdirSync(path);
-  } catch {
-    return undefined;
   }
 }

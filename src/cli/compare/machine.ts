@@ -1,24 +1,11 @@
 /** The machine that is measured, as the kernel describes it. */
-import { readdirSync, readFileSync } from "node:fs";
 import { cpus, freemem, hostname, totalmem } from "node:os";
+import { kernelNames, kernelText } from "../../sys/kernel-files.js";
 import { packageFile } from "../package-file.js";
 import type { Machine } from "./report.js";
 
-function text(path: string): string {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return "";
-  }
-}
-
-function names(path: string): string[] {
-  try {
-    return readdirSync(path).sort();
-  } catch {
-    return [];
-  }
-}
+const text = (path: string): string => kernelText(path) ?? "";
+const names = (path: string): string[] => kernelNames(path) ?? [];
 
 const HUGE_PAGES = "/sys/kernel/mm/hugepages";
 
@@ -33,7 +20,7 @@ export function hugePagePools(): { pageBytes: number; total: number; free: numbe
     .sort((a, b) => a.pageBytes - b.pageBytes);
 }
 
-/** What may still be allocated without swapping. */
+/** Memory that can be allocated without swapping, in bytes. */
 export function availableBytes(): number {
   const [, kib] = /^MemAvailable:\s+(\d+) kB/m.exec(text("/proc/meminfo")) ?? [];
   return kib === undefined ? freemem() : Number(kib) * 1024;

@@ -5,10 +5,10 @@ import { parseBdf } from "../../pci/bdf.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
 
-/** Options as util.parseArgs wants them. */
+/** Options as util.parseArgs takes them. */
 type OptionTable = NonNullable<ParseArgsConfig["options"]>;
 
-/** Of every subcommand that opens a controller. */
+/** Options of every subcommand that opens a controller. */
 export const CONTROLLER_OPTIONS = {
   backend: { type: "string" },
   timeout: { type: "string", short: "t" },
@@ -16,13 +16,13 @@ export const CONTROLLER_OPTIONS = {
   "trust-server": { type: "boolean" },
 } as const satisfies OptionTable;
 
-export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join(", ")}; left out, the first that works
+export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join(", ")}; default: the first that works
   --timeout MS, -t      time limit of each command in milliseconds (default 30000)
   --vf-token UUID       the secret of a physical function and its virtual functions
-  --trust-server        vfio-user: map also what the server could cut short under us (SPDK's targets)
+  --trust-server        vfio-user: also map files that the server could truncate (SPDK)
 `;
 
-/** Of every subcommand that has a machine-readable form. */
+/** Options of every subcommand with JSON output. */
 export const JSON_OPTIONS = {
   json: { type: "boolean" },
   "output-format": { type: "string", short: "o" },
@@ -35,7 +35,7 @@ export const TARGET_HELP = `TARGET is a PCI address such as 0000:00:03.0 of a fu
 vfio-user:PATH.
 `;
 
-/** As util.parseArgs, with errors of one line that name the subcommand. @throws ConfigError */
+/** Calls util.parseArgs; its errors become one line that names the subcommand. @throws ConfigError */
 export function parseCommand<const T extends OptionTable>(
   name: string,
   argv: readonly string[],
@@ -56,7 +56,7 @@ export function usage(name: string, problem: string, cause?: unknown): ConfigErr
   );
 }
 
-/** The only operand: which controller. @throws ConfigError */
+/** The single operand: the controller. @throws ConfigError */
 export function targetOperand(name: string, operands: readonly string[]): string {
   const [target, ...more] = operands;
   if (target === undefined)
@@ -65,10 +65,10 @@ export function targetOperand(name: string, operands: readonly string[]): string
   return checkTarget(name, target);
 }
 
-/** @returns the address in sysfs's spelling, or vfio-user:PATH @throws ConfigError */
+/** @returns the address as sysfs writes it, or vfio-user:PATH @throws ConfigError */
 export function checkTarget(name: string, target: string): string {
   if (target.startsWith("vfio-user:")) {
-    if (target === "vfio-user:") throw usage(name, "vfio-user: is without the path of a socket");
+    if (target === "vfio-user:") throw usage(name, "vfio-user: needs the path of a socket");
     return target;
   }
   try {
@@ -85,12 +85,12 @@ export function wantsJson(
 ): boolean {
   const format = values["output-format"];
   if (format !== undefined && format !== "json" && format !== "normal") {
-    throw usage(name, `--output-format ${format}: json or normal is wanted`);
+    throw usage(name, `--output-format ${format}: expected json or normal`);
   }
   return values.json === true || format === "json";
 }
 
-/** A whole number, decimal or 0x; undefined where the option is left out. @throws ConfigError */
+/** A whole number, decimal or 0x; undefined without the option. @throws ConfigError */
 export function numberOption(
   name: string,
   option: string,
@@ -102,7 +102,7 @@ export function numberOption(
   return value === undefined ? undefined : Number(value);
 }
 
-/** The same, 64 bits wide. @throws ConfigError */
+/** A whole number of up to 64 bits; undefined without the option. @throws ConfigError */
 export function bigOption(
   name: string,
   option: string,
@@ -112,7 +112,7 @@ export function bigOption(
 ): bigint | undefined {
   if (text === undefined) return undefined;
   if (!/^(\d+|0x[0-9a-f]+)$/i.test(text)) {
-    throw usage(name, `--${option} ${JSON.stringify(text)}: a number is wanted, such as 8 or 0x8`);
+    throw usage(name, `--${option} ${JSON.stringify(text)}: expected a number such as 8 or 0x8`);
   }
   const value = BigInt(text);
   if (value < min || value > max) throw usage(name, `--${option} ${text} is not from ${min} to ${max}`);
@@ -144,7 +144,7 @@ export function controllerOptions(
 ): ControllerOptions {
   const backend = allBackendNames.find((known) => known === values.backend);
   if (values.backend !== undefined && backend === undefined) {
-    throw usage(name, `--backend ${values.backend}: one of ${allBackendNames.join(", ")} is wanted`);
+    throw usage(name, `--backend ${values.backend}: expected one of ${allBackendNames.join(", ")}`);
   }
   const timeoutMs = numberOption(name, "timeout", values.timeout, 1, 600_000);
   return {

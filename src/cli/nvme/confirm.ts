@@ -1,23 +1,24 @@
+/** Asks before a command changes a device. */
 import { createInterface } from "node:readline/promises";
 import { ConfigError, IovaError } from "../../core/errors.js";
 import type { NvmeController } from "../../nvme/controller.js";
 
-export const YES_HELP = `  --yes                 don't ask; needed where there is no terminal to ask on
+export const YES_HELP = `  --yes                 don't ask; needed without a terminal
 `;
 
-/** Whether anybody can be asked. */
+/** Whether there is a terminal to ask on. */
 function isTerminal(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
 /**
- * Before a device is opened for something that destroys data.
- * @param yes --yes was given
- * @throws ConfigError where it wasn't and nobody can be asked
+ * Called before a device is opened for a command that changes it.
+ * @param yes whether --yes was given
+ * @throws ConfigError without --yes and without a terminal to ask on
  */
 export function assertCanConfirm(name: string, yes: boolean): void {
   if (yes || isTerminal()) return;
-  throw new ConfigError(`${name} changes the device and there is no terminal to ask on: say --yes`);
+  throw new ConfigError(`${name} changes the device and there is no terminal to ask on: add --yes`);
 }
 
 /**

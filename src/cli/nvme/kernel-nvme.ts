@@ -1,23 +1,10 @@
-/** What the kernel's nvme driver shows of a controller in sysfs. Reading it asks the device for nothing. */
-import { readdirSync, readFileSync } from "node:fs";
+/** What the kernel's nvme driver shows of a controller in sysfs. Reading it sends no command to the device. */
 import { join } from "node:path";
 import { blockDevices } from "../../pci/usage.js";
+import { kernelNames, kernelText } from "../../sys/kernel-files.js";
 
-function text(path: string): string {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return "";
-  }
-}
-
-function names(path: string): string[] {
-  try {
-    return readdirSync(path).sort();
-  } catch {
-    return [];
-  }
-}
+const text = (path: string): string => kernelText(path) ?? "";
+const names = (path: string): string[] => kernelNames(path) ?? [];
 
 /** A controller that the kernel drives. */
 export interface KernelController {

@@ -42,7 +42,7 @@ ${lines.join("\n")}
 
 TARGET is a PCI address such as 0000:00:03.0 of a function bound to vfio-pci (iova bind), or
 vfio-user:PATH. nvme-cli's names of subcommands and options work too, and --json prints its
-keys. iova nvme SUBCOMMAND --help tells more. Status 0: done; 1: failed; 2: wrong usage.
+keys. See iova nvme SUBCOMMAND --help. Status 0: done; 1: failed; 2: wrong usage.
 `;
 }
 
@@ -69,7 +69,7 @@ export async function runNvme(argv: readonly string[]): Promise<void> {
   }
   const found = find(name);
   if (found === undefined) {
-    throw new ConfigError(`there is no subcommand ${JSON.stringify(name)} of nvme; see iova nvme --help`);
+    throw new ConfigError(`unknown subcommand ${JSON.stringify(name)} of nvme; see iova nvme --help`);
   }
   if (asksForHelp(rest)) {
     process.stdout.write(found.command.help);

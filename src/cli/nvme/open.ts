@@ -1,3 +1,4 @@
+/** Opens the controller that a command line names. */
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { NvmeController } from "../../nvme/controller.js";
 import type { NvmeOptions } from "../../nvme/engine/options.js";

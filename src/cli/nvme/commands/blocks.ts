@@ -13,7 +13,7 @@ export const BLOCKS_OPTIONS = {
 
 export const BLOCKS_HELP = `  --start-block N, -s   first logical block (default 0)
   --blocks N            how many logical blocks
-  --block-count N, -c   the same as nvme-cli counts: one less, so that 0 is one block
+  --block-count N, -c   zero-based, as in nvme-cli: 0 is one block
   --data-size BYTES, -z the same in bytes, a multiple of the block size
 `;
 

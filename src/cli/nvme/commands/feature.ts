@@ -42,13 +42,13 @@ ${TARGET_HELP}
     .map(([name, id]) => `${id} ${nameOf(FeatureId, id) ?? name}`)
     .join(", ")}, ...
   --namespace-id N, -n  of one namespace
-  --cdw11 N, -c         get: what some features want besides
+  --cdw11 N, -c         get: selects a value, for some features
   --sel N, -s           get: ${selections.join(", ")}, or 0 to 3
-  --data-len BYTES, -l  get: bytes of its data structure (default: what the feature has)
+  --data-len BYTES, -l  get: bytes of its data structure (default: its size)
   --value V             set: the value (CDW11)
   --cdw12 N             set: the second word
   --data FILE, -d       set: its data structure; - is standard input
-  --save                set: keep it over resets
+  --save                set: save it over resets
 ${YES_HELP}${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 `;
 
@@ -76,7 +76,7 @@ const supportedFields = { saveable: 0, namespaceSpecific: 1, changeable: 2 } as 
 function selectionOf(text: string | undefined): keyof typeof FeatureSelect {
   if (text === undefined) return "current";
   const found = selections.find((name) => name === text || String(FeatureSelect[name]) === text);
-  if (found === undefined) throw usage("feature", `--sel ${text}: one of ${selections.join(", ")} is wanted`);
+  if (found === undefined) throw usage("feature", `--sel ${text}: expected one of ${selections.join(", ")}`);
   return found;
 }
 
@@ -163,7 +163,7 @@ async function set(parsed: Parsed): Promise<void> {
   if (value === undefined && path === undefined)
     throw usage("feature", "feature set needs --value V or --data FILE");
   if (path === STANDARD && !yes) {
-    throw usage("feature", "standard input is the data and can't answer a question: say --yes");
+    throw usage("feature", "standard input is the data, so it can't confirm: add --yes");
   }
   assertCanConfirm("feature set", yes);
   const data = path === undefined ? undefined : await dataOf(path);

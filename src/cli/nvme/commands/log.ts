@@ -29,7 +29,7 @@ ${TARGET_HELP}
   --log-id N, -i        identifier of a page without a name
   --log-len BYTES, -l   how much of it, a multiple of 4 (default 512)
   --lpo BYTES, -L       first byte, a multiple of 4
-  --ot 1, -O 1          --lpo counts entries, not bytes; of pages that have that
+  --ot 1, -O 1          --lpo counts entries, not bytes, if the page supports it
   --lsp N, -s           log specific parameter
   --lsi N, -S           log specific identifier: for endurance the group (default 1)
   --csi N, -y           command set: 0 NVM, 1 key value, 2 zoned

@@ -87,7 +87,7 @@ async function run(argv: readonly string[]): Promise<void> {
 export const trim: NvmeSubcommand = {
   name: "trim",
   operands: "TARGET --blocks N | --all",
-  summary: "let the controller forget blocks",
+  summary: "deallocate blocks",
   help: HELP,
   run,
 };

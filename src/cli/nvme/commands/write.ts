@@ -73,7 +73,7 @@ async function run(argv: readonly string[]): Promise<void> {
   if (path === undefined || path === "") throw usage("write", "write needs --data-file FILE, or -");
   const yes = values.yes === true;
   if (path === STANDARD && !yes) {
-    throw usage("write", "standard input is the data and can't answer a question: say --yes");
+    throw usage("write", "standard input is the data, so it can't confirm: add --yes");
   }
   assertCanConfirm("write", yes);
   await using source = await openSource(path);

@@ -128,7 +128,7 @@ async function report(argv: readonly string[]): Promise<void> {
       ? Number(name)
       : undefined;
   if (states === undefined) {
-    throw usage("zns", `--state ${name}: one of ${Object.keys(reportedStates).join(", ")} is wanted`);
+    throw usage("zns", `--state ${name}: expected one of ${Object.keys(reportedStates).join(", ")}`);
   }
   const result = await withController(target, options, async (nvme) => {
     const shape = await zonedShape(nvme, await namespaceId(nvme, nsid));
@@ -179,7 +179,7 @@ async function append(argv: readonly string[]): Promise<void> {
   const wanted = numberOption("zns", "data-size", values["data-size"], 1, 2 ** 32);
   const yes = values.yes === true;
   if (path === STANDARD && !yes) {
-    throw usage("zns", "standard input is the data and can't answer a question: say --yes");
+    throw usage("zns", "standard input is the data, so it can't confirm: add --yes");
   }
   assertCanConfirm("zns append", yes);
   await using source = await openSource(path);

@@ -25,14 +25,14 @@ ${TARGET_HELP}
   -t SECONDS, --time           how long to measure (default 5)
   --warmup SECONDS             how long to run before that (default 1)
   --queues N                   queues, each on a thread of its own (default 1)
-  --interrupts                 wait for interrupts in place of polling
+  --interrupts                 wait for interrupts instead of polling
   --namespace-id N, -n         the namespace (default: the only one)
   --backend NAME               ${allBackendNames.join(", ")}
   --vf-token UUID              the secret of a physical function and its virtual functions
-  --trust-server               vfio-user: map also what the server could cut short under us
+  --trust-server               vfio-user: also map files that the server could truncate
                                (SPDK's targets, whose doorbells are messages otherwise)
   --json                       print JSON
-  --yes                        what writes destroys the namespace's data: don't ask
+  --yes                        don't ask before a workload that overwrites the namespace
   --help                       this text
 `;
 
@@ -74,7 +74,7 @@ export function parsePerfOptions(argv: readonly string[]): PerfOptions {
   });
   const workload = workloads.find((name) => name === (values.workload ?? "randread"));
   if (workload === undefined) {
-    throw usage(NAME, `--workload ${values.workload}: one of ${workloads.join(", ")} is wanted`);
+    throw usage(NAME, `--workload ${values.workload}: expected one of ${workloads.join(", ")}`);
   }
   return {
     target: targetOperand(NAME, positionals),
@@ -100,7 +100,7 @@ function sizeOption(option: string, text: string | undefined): number | undefine
   const [, digits = "", unit = ""] = /^(\d{1,9})([km]?)(?:i?b)?$/i.exec(text) ?? [];
   const bytes = Number(digits) * (units[unit.toLowerCase()] ?? Number.NaN);
   if (digits === "" || !(bytes > 0)) {
-    throw usage(NAME, `--${option} ${JSON.stringify(text)}: a size is wanted, such as 512, 4k or 1M`);
+    throw usage(NAME, `--${option} ${JSON.stringify(text)}: expected a size such as 512, 4k or 1M`);
   }
   return bytes;
 }
@@ -110,7 +110,7 @@ function secondsOption(option: string, text: string | undefined, min: number): n
   if (text === undefined) return undefined;
   const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
   if (!(seconds >= min && seconds <= MAX_SECONDS)) {
-    throw usage(NAME, `--${option} ${text}: seconds from ${min} to ${MAX_SECONDS} are wanted`);
+    throw usage(NAME, `--${option} ${text}: expected seconds from ${min} to ${MAX_SECONDS}`);
   }
   return seconds;
 }
