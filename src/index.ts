@@ -38,7 +38,7 @@ export type { NvmeOptions } from "./nvme/engine/options.js";
 export type { IoOptions } from "./nvme/namespace/io-options.js";
 export { NvmeNamespace } from "./nvme/namespace/namespace.js";
 export { ZonedNamespace } from "./nvme/namespace/zoned-namespace.js";
-export type { CompletionMode } from "./nvme/queues/queue-pair.js";
+export type { CompletionMode } from "./nvme/queues/completion-watch.js";
 export { Bar } from "./pci/bar.js";
 export { BindError, bindToVfio, unbindFromVfio, VfioBinding } from "./pci/bind.js";
 export { ConfigSpace, PciCommand, PciRegister } from "./pci/config-space.js";

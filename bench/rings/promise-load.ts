@@ -66,11 +66,9 @@ class BareNamespace extends NvmeNamespace {
       maxTransferBytes: READ_BYTES,
       admin: none,
       submitIo: none,
-      executeIo: none,
       submitFused: none,
       // As NvmeController has it.
       transferIo(opcode, nsid, lba, cdw12, buffer, offset, length) {
-        if (buffer.space !== space || length > READ_BYTES || !buffer.contiguous) return undefined;
         return pair.transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
       },
     };

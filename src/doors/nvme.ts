@@ -84,8 +84,8 @@ export {
 } from "../nvme/protection/information.js";
 export { CommandIds } from "../nvme/queues/command-ids.js";
 export { CompletionQueue, CQE_WORDS } from "../nvme/queues/completion-queue.js";
+export type { CompletionMode } from "../nvme/queues/completion-watch.js";
 export { type HandedOver, HandedQueues } from "../nvme/queues/handed-queues.js";
-export type { CompletionMode } from "../nvme/queues/queue-pair.js";
 export {
   NvmeRings,
   type RawCompletionQueue,

@@ -32,7 +32,8 @@ import type { ControllerMemoryBuffer } from "./memory/cmb.js";
 import type { PersistentMemoryRegion } from "./memory/pmr.js";
 import { NvmeNamespace } from "./namespace/namespace.js";
 import { ZonedNamespace } from "./namespace/zoned-namespace.js";
-import type { CompletionMode, QueuePair } from "./queues/queue-pair.js";
+import type { CompletionMode } from "./queues/completion-watch.js";
+import type { QueuePair } from "./queues/queue-pair.js";
 import type { NvmeRings } from "./queues/rings.js";
 import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
 import { IdentifyCns } from "./spec/opcodes.js";
@@ -162,22 +163,21 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * Not for users: a command that a namespace has made, so that only its data needs to be looked at.
-   * @throws ArgumentError, ClosedError at once, not as a rejection
+   * An I/O command whose dwords are right: only its data and options are checked.
+   * @throws ArgumentError, ClosedError, UnsupportedError at once, not as a rejection
+   * @internal
    */
   submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
-    return this.queueFor(command, options).submit(command, options);
-  }
-
-  /** Not for users: the same for a command whose completion says no more than that it is done. @throws as submitIo() */
-  executeIo(command: NvmeCommand, options?: IoCommandOptions): Promise<void> {
-    return this.queueFor(command, options).execute(command, options);
+    const pair = this.pairFor(options?.queue);
+    if (options !== undefined) checkCommandOptions(options);
+    checkDataPointers(command, this.engine.ioRules);
+    return pair.submit(command, options);
   }
 
   /**
-   * Not for users: the same for a plain read or write, see QueuePair.transfer().
-   * @returns undefined, with nothing done, where that isn't possible: executeIo() says why, or waits
-   * @throws as submitIo()
+   * A checked read or write of one contiguous buffer, see {@link QueuePair.transfer}.
+   * @throws ClosedError, UnsupportedError at once, not as a rejection
+   * @internal
    */
   transferIo(
     opcode: number,
@@ -188,30 +188,17 @@ export class NvmeController implements AsyncDisposable {
     offset: number,
     length: number,
     queue: NvmeQueue | undefined,
-  ): Promise<void> | undefined {
-    const { lifecycle, queues, ioRules } = this.engine;
-    lifecycle.assertUsable();
-    const pair = queue === undefined ? queues.next() : queues.pairOf(queue);
-    if (
-      pair === undefined ||
-      buffer.space !== ioRules.space ||
-      length > ioRules.maxTransferBytes ||
-      !buffer.contiguous
-    ) {
-      return undefined;
-    }
-    return pair.transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
+  ): Promise<void> {
+    return this.pairFor(queue).transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
   }
 
-  /** Where an I/O command goes, which has been checked then. @throws as submitIo() */
-  private queueFor(command: NvmeCommand, options: IoCommandOptions | undefined): QueuePair {
-    const { lifecycle, queues, ioRules } = this.engine;
+  /** The queue pair of an I/O command: the one asked for, or the next in turn. */
+  private pairFor(queue: NvmeQueue | undefined): QueuePair {
+    const { lifecycle, queues } = this.engine;
     lifecycle.assertUsable();
-    const queue = options?.queue === undefined ? queues.next() : queues.pairOf(options.queue);
-    if (queue === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
-    if (options !== undefined) checkCommandOptions(options);
-    checkDataPointers(command, ioRules);
-    return queue;
+    const pair = queue === undefined ? queues.next() : queues.pairOf(queue);
+    if (pair === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
+    return pair;
   }
 
   /**
@@ -292,22 +279,21 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * Not for users: two commands that the controller carries out as one (fused), in adjacent entries of one queue that one
-   * doorbell announces.
-   * @throws ArgumentError, ClosedError at once, not as a rejection
+   * Two commands that the controller carries out as one (fused), in adjacent entries of one queue that one doorbell
+   * announces.
+   * @throws ArgumentError, ClosedError, UnsupportedError at once, not as a rejection
+   * @internal
    */
   submitFused(
     first: NvmeCommand,
     second: NvmeCommand,
-    options?: Pick<IoCommandOptions, "queue">,
+    options?: IoCommandOptions,
   ): [first: Promise<NvmeCompletion>, second: Promise<NvmeCompletion>] {
-    const { lifecycle, queues, ioRules } = this.engine;
-    lifecycle.assertUsable();
-    const queue = options?.queue === undefined ? queues.next() : queues.pairOf(options.queue);
-    if (queue === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
-    checkDataPointers(first, ioRules);
-    checkDataPointers(second, ioRules);
-    return queue.submitFused(first, second);
+    const pair = this.pairFor(options?.queue);
+    if (options !== undefined) checkCommandOptions(options);
+    checkDataPointers(first, this.engine.ioRules);
+    checkDataPointers(second, this.engine.ioRules);
+    return pair.submitFused(first, second, options);
   }
 
   /** Log pages: SMART, errors, firmware slots, ... */

@@ -36,15 +36,12 @@ export function checkCommandOptions({ timeoutMs, signal }: CommandOptions): void
   }
 }
 
-/** A time limit or a signal of one command, as long as that is under way. */
+/** The time limit and the signal of one command, until the command is over. */
 export class CommandLimits {
-  /** The one who asked has been told that the command is over; the controller hasn't said so yet. */
-  gaveUp = false;
-  /** The controller is being asked to abort it: until it has answered, the command's id is not free. */
-  aborting = false;
   readonly timeoutMs: number | undefined;
   private readonly signal: AbortSignal | undefined;
   private readonly timer: NodeJS.Timeout | undefined;
+  private isOver = false;
 
   constructor(
     name: () => string,
@@ -60,13 +57,13 @@ export class CommandLimits {
     }
   }
 
-  /** The command is over; with a reason, before its time. */
+  /** The command is over. @param reason why it is given up before the controller has completed it */
   end(reason?: unknown): void {
     clearTimeout(this.timer);
     this.signal?.removeEventListener("abort", this.onAbort);
-    if (reason === undefined || this.gaveUp) return;
-    this.gaveUp = true;
-    this.giveUp(reason);
+    if (this.isOver) return;
+    this.isOver = true;
+    if (reason !== undefined) this.giveUp(reason);
   }
 
   private readonly onAbort = (): void => this.end(this.signal?.reason);

@@ -33,6 +33,8 @@ import {
   writeSgl,
 } from "./sgl.js";
 
+const TWO_32 = 2 ** 32;
+
 /** What a queue and its controller can do with data. */
 export interface DataRules {
   readonly space: DmaSpace;
@@ -197,6 +199,25 @@ function transfersToHost(opcode: number): boolean {
   return (opcode & 3) === 2;
 }
 
+/** Writes PRP1 and PRP2, and where needed the list, for a part of a contiguous buffer. */
+export function writeBufferPrps(
+  words: Uint32Array,
+  slot: number,
+  buffer: DmaBuffer,
+  offset: number,
+  length: number,
+  pageBytes: number,
+  list: PrpList,
+): void {
+  let low = buffer.iovaLow + offset;
+  let high = buffer.iovaHigh;
+  if (low >= TWO_32) {
+    high += Math.floor(low / TWO_32);
+    low %= TWO_32;
+  }
+  writePrps(words, slot, low, high, length, pageBytes, list);
+}
+
 /**
  * Writes DPTR, MPTR and PSDT of a checked command that has data or metadata.
  * @param words submission ring, `slot` the entry's first word in it: CDW0 is there already
@@ -217,13 +238,7 @@ export function writeDataPointers(
     !isDataList(data) &&
     data.buffer.contiguous
   ) {
-    let low = data.buffer.iovaLow + (data.offset ?? 0);
-    let high = data.buffer.iovaHigh;
-    if (low >= TWO_32) {
-      high += Math.floor(low / TWO_32);
-      low %= TWO_32;
-    }
-    writePrps(words, slot, low, high, rangeBytes(data), pageBytes, list);
+    writeBufferPrps(words, slot, data.buffer, data.offset ?? 0, rangeBytes(data), pageBytes, list);
     return;
   }
   const dataSegments = data === undefined ? [] : gather(data);
@@ -251,6 +266,3 @@ export function writeDataPointers(
   words[slot + MPTR] = at % TWO_32;
   words[slot + MPTR + 1] = list.iovaHigh + Math.floor(at / TWO_32);
 }
-
-/** Word offsets in a submission queue entry. */
-const TWO_32 = 2 ** 32;

@@ -3,6 +3,7 @@ import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import { type AdminTarget, adminRead } from "../command/admin-target.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
+import { transferName } from "../command/command-name.js";
 import {
   assertCommandData,
   type CommandData,
@@ -12,7 +13,6 @@ import {
 } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
 import type { ProtectionInformation } from "../protection/information.js";
-import { transferName } from "../queues/plain-transfer.js";
 import {
   type ExtendedLbaFormat,
   IDENTIFY_BYTES,
@@ -211,7 +211,7 @@ export class NvmeNamespace {
     lba: bigint,
     expected: DmaBuffer | DataList,
     replacement: DmaBuffer | DataList,
-    options: Omit<IoOptions, "offset" | "length" | "metadata" | "signal" | "timeoutMs"> & {
+    options: Omit<IoOptions, "offset" | "length" | "metadata"> & {
       readonly expectedMetadata?: IoOptions["metadata"];
       readonly replacementMetadata?: IoOptions["metadata"];
     } = {},
@@ -515,7 +515,7 @@ export class NvmeNamespace {
   /** @throws as read(), at once or as a rejection */
   protected transfer(
     opcode: number,
-    lba: bigint,
+    lba: bigint | number,
     data: DmaBuffer | CommandData,
     options: IoOptions,
     flags = 0,
@@ -524,7 +524,10 @@ export class NvmeNamespace {
     return this.controller.submitIo(this.commandOf(opcode, lba, data, options, flags, maxBytes), options);
   }
 
-  /** Not async: a promise that only waits for another one costs as much again. */
+  /**
+   * A read or write: without an object where it is plain, else as a command. Not async, because a promise that only waits
+   * for another one costs as much again.
+   */
   private execute(
     opcode: number,
     lba: bigint | number,
@@ -534,7 +537,7 @@ export class NvmeNamespace {
     try {
       return (
         this.transferPlainly(opcode, lba, data, options) ??
-        this.controller.executeIo(this.commandOf(opcode, lba, data, options), options)
+        this.transfer(opcode, lba, data, options).then(nothing)
       );
     } catch (error) {
       return Promise.reject(error);
@@ -542,8 +545,9 @@ export class NvmeNamespace {
   }
 
   /**
-   * What nearly all reads and writes are: one buffer, no wishes. Says nothing of what is wrong with others.
-   * @returns undefined, with nothing done, where it isn't that
+   * Submits the most frequent kind of read and write: one contiguous buffer, and no options but place, queue and control
+   * bits.
+   * @returns undefined, with nothing done, where it isn't that, or where an argument is wrong: transfer() says what
    */
   private transferPlainly(
     opcode: number,
@@ -551,11 +555,12 @@ export class NvmeNamespace {
     buffer: DmaBuffer | CommandData,
     options: IoOptions,
   ): Promise<void> | undefined {
-    if (!(buffer instanceof DmaBuffer) || this.metadataBytes !== 0 || hasWishes(options)) return undefined;
+    if (!(buffer instanceof DmaBuffer) || this.metadataBytes !== 0 || !isPlain(options)) return undefined;
+    const { controller } = this;
     const { offset = 0 } = options;
     const { length = buffer.sizeBytes - offset } = options;
     const blocks = length / this.blockSizeBytes;
-    // Halves of a bigint are two more bigints; nearly every LBA is exact as a number.
+    // The halves of a bigint are two more bigints; nearly every LBA is exact as a number.
     const lba = typeof given === "bigint" ? Number(given) : given;
     if (
       !Number.isSafeInteger(lba) ||
@@ -566,12 +571,15 @@ export class NvmeNamespace {
       !Number.isSafeInteger(blocks) ||
       blocks < 1 ||
       blocks > MAX_BLOCKS ||
-      offset + length > buffer.sizeBytes
+      offset + length > buffer.sizeBytes ||
+      length > controller.maxTransferBytes ||
+      buffer.space !== controller.dma ||
+      !buffer.contiguous
     ) {
       return undefined;
     }
     const cdw12 = ((blocks - 1) | controlOf(options)) >>> 0;
-    return this.controller.transferIo(opcode, this.nsid, lba, cdw12, buffer, offset, length, options.queue);
+    return controller.transferIo(opcode, this.nsid, lba, cdw12, buffer, offset, length, options.queue);
   }
 
   private commandOf(
@@ -676,16 +684,18 @@ function withRange(data: DmaBuffer | CommandData, options: IoOptions): CommandDa
 
 const NO_OPTIONS: IoOptions = Object.freeze({});
 
-/** More than place, queue and control bits. */
-function hasWishes(options: IoOptions): boolean {
+const nothing = (): void => {};
+
+/** Whether options say nothing but place, queue and control bits. */
+function isPlain(options: IoOptions): boolean {
   return (
-    options.timeoutMs !== undefined ||
-    options.signal !== undefined ||
-    options.metadata !== undefined ||
-    options.protection !== undefined ||
-    options.sgl !== undefined ||
-    options.placement !== undefined ||
-    options.stream !== undefined
+    options.timeoutMs === undefined &&
+    options.signal === undefined &&
+    options.metadata === undefined &&
+    options.protection === undefined &&
+    options.sgl === undefined &&
+    options.placement === undefined &&
+    options.stream === undefined
   );
 }
 

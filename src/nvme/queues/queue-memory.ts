@@ -1,14 +1,17 @@
+/** The memory of a queue pair: both rings, and the list pages of its commands. */
 import { ArgumentError } from "../../core/errors.js";
 import { closeAll } from "../../core/lifetime/close-all.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
+import type { PrpList } from "../command/prp.js";
 import type { RingBuffers } from "../command/queue.js";
 import { CQE_WORDS } from "./completion-queue.js";
 import { SQE_WORDS } from "./submission-entry.js";
 
 const SQE_BYTES = SQE_WORDS * 4;
 const CQE_BYTES = CQE_WORDS * 4;
+const TWO_32 = 2 ** 32;
 
 interface MemoryOptions {
   readonly space: DmaSpace;
@@ -27,6 +30,7 @@ export class QueueMemory {
   /** The rings' words, no more and no less. */
   readonly sqWords: Uint32Array;
   readonly cqWords: Uint32Array;
+  private readonly listWords: Uint32Array;
   private readonly own: DmaBuffer[] = [];
   private readonly given: DmaBuffer[] = [];
   private isClosed = false;
@@ -53,6 +57,7 @@ export class QueueMemory {
       this.lists = ring("memory.lists", given.lists, Math.max(1, listBytes));
       this.sqWords = this.submission.memory.words.subarray(0, entries * SQE_WORDS);
       this.cqWords = this.completion.memory.words.subarray(0, entries * CQE_WORDS);
+      this.listWords = this.lists.memory.words;
       this.clear();
     } catch (error) {
       this.close();
@@ -67,6 +72,18 @@ export class QueueMemory {
     for (const words of [this.cqWords, this.sqWords]) {
       for (let i = 0; i < words.length; i++) words[i] = 0;
     }
+  }
+
+  /** List memory from an offset on. */
+  listAt(offset: number): PrpList {
+    const { lists } = this;
+    const low = lists.iovaLow + offset;
+    return {
+      words: this.listWords,
+      at: offset / 4,
+      iovaLow: low % TWO_32,
+      iovaHigh: lists.iovaHigh + Math.floor(low / TWO_32),
+    };
   }
 
   /** Gives all back, after the controller let go of it. */

@@ -1,26 +1,30 @@
-import { setTimeout as startTimer } from "node:timers";
+/**
+ * One submission and one completion queue, with slots, promises and time limits. A command's way is: submit() or
+ * transfer(), a free slot, an entry in the ring, one doorbell for all entries of a turn of the microtask queue; and back:
+ * reap(), the slot of the completion's command id, the promise. Commands beyond the queue's depth wait for a slot.
+ */
 import { setTimeout } from "node:timers/promises";
 import { ArgumentError, TimeoutError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
+import { commandName } from "../command/command-name.js";
 import { CommandLimits, type CommandOptions } from "../command/command-options.js";
-import { dataListPages, writeDataPointers } from "../command/data-pointer.js";
-import { dropData, HOLDER, holdData } from "../command/data-ranges.js";
+import { dataListPages, writeBufferPrps, writeDataPointers } from "../command/data-pointer.js";
+import { HOLDER, holdData } from "../command/data-ranges.js";
 import { NvmeError, NvmeProtocolError } from "../command/error.js";
-import { type PrpList, writePrps } from "../command/prp.js";
 import type { RingBuffers } from "../command/queue.js";
 import { QueueStatistics } from "../command/queue-statistics.js";
 import { type CommandTrace, completeChannel, submitChannel } from "../command/trace.js";
-import { CommandIds } from "./command-ids.js";
 import { CompletionQueue } from "./completion-queue.js";
-import { PlainTransfer } from "./plain-transfer.js";
+import { type CompletionMode, CompletionWatch } from "./completion-watch.js";
+import { Deadlines } from "./deadlines.js";
 import { QueueMemory } from "./queue-memory.js";
+import { Request } from "./request.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
+import { plainCommand, type Slot, Slots } from "./slots.js";
+import { writeEntry, writePrpPair } from "./submission-entry.js";
 import { SubmissionQueue } from "./submission-queue.js";
-
-/** How completions are noticed: by interrupt, by looking while something is outstanding, or by looking for a while first. */
-export type CompletionMode = "interrupt" | "poll" | "adaptive";
 
 /** What a queue pair needs to know of its controller. */
 export interface QueuePairOptions {
@@ -30,171 +34,91 @@ export interface QueuePairOptions {
   /** Doorbell registers from {@link DOORBELL_BASE} on, and the words between two of them. */
   readonly doorbells: Uint32Array;
   readonly doorbellStrideWords: number;
-  /** Where doorbells are no registers but a note of them: tells the controller what was written. */
+  /** Where doorbells are a copy in memory: passes on to the controller what was written. */
   readonly afterRing?: (() => void) | undefined;
   /** CC.MPS in bytes. */
   readonly pageBytes: number;
   /** Longest transfer of one command. */
   readonly maxTransferBytes: number;
   readonly mode: CompletionMode;
-  /** In adaptive mode, how long to look after something happened. */
+  /** Adaptive mode: how long to poll after the last event. */
   readonly spinMs?: number | undefined;
-  /** The controller's, for traces. */
+  /** The controller's name, for traces. */
   readonly name?: string | undefined;
   /** Time limit of each command. */
   readonly timeoutMs: number;
-  /** Rings that the caller provides. */
+  /** Memory that the caller provides. */
   readonly memory?: RingBuffers | undefined;
-  /** A command ran out of time, or the controller broke the protocol; the owner must stop it. */
+  /** A command timed out, or the controller violated the protocol. The owner must stop the controller. */
   readonly onFailure: (error: Error) => void;
   /** Called several times per time limit, and at least four times a second, while commands are outstanding. */
   readonly onTick: () => void;
-  /** Asks the controller to abort a command of this queue. Never rejects. @returns whether it says that it did */
+  /** Asks the controller to abort a command of this queue. Never rejects. @returns whether the command was aborted */
   readonly abort?: ((sqid: number, cid: number) => Promise<boolean>) | undefined;
 }
 
-class Pending {
-  /** Command id while it is with the controller, else -1. */
-  cid = -1;
-  /** Its own time limit or signal; few have any. */
-  limits: CommandLimits | undefined = undefined;
-
-  constructor(
-    readonly command: NvmeCommand,
-    /** Exactly one of the two: with the completion, or with nothing where nobody wants to have it. */
-    readonly resolve: ((completion: NvmeCompletion) => void) | undefined,
-    readonly finish: (() => void) | undefined,
-    readonly reject: (error: unknown) => void,
-  ) {}
-}
-
-const nobody = (): void => {};
-
-/** How often a polled queue is looked at that has nothing but background commands. */
-const BACKGROUND_POLL_MS = 100;
-
-/** The time limit is counted in ticks of a timer, so that no command has to read a clock. */
-const TICKS_PER_TIMEOUT = 4;
-/** A removed controller must be noticed within a second. */
-const MAX_TICK_MS = 250;
-/** Between two Aborts of the same command. */
+/** Longest pause between two Aborts of the same command. */
 const MAX_ABORT_PAUSE_MS = 1000;
-/** Bits of a command id: with the uppermost one always 0, no id is 0xffff, which means something else. */
-const CID_BITS = 15;
-/** A polled queue looks so often between two turns of the event loop, as long as it finds something. */
-const LOOKS_PER_TURN = 8;
 const soon = Promise.resolve();
 const TWO_32 = 2 ** 32;
+const nothing = (): void => {};
 
-/**
- * One submission and one completion queue with command slots on top: every command gets a promise. Slots and their PRP
- * list pages are made once. Commands beyond the queue's depth wait their turn.
- *
- * A command id is its slot, with a count of the slot's uses above it as far as there is room: a completion that comes
- * twice isn't taken for that of the slot's next command.
- */
+/** A queue pair and its commands. */
 export class QueuePair {
   readonly id: number;
   readonly entries: number;
   readonly sq: SubmissionQueue;
   readonly cq: CompletionQueue;
   private readonly memory: QueueMemory;
-  private readonly listWords: Uint32Array;
-  private readonly listPages: number;
   private readonly pageBytes: number;
-
-  private ids: CommandIds;
-  private readonly slotMask: number;
-  private readonly useStep: number;
-  private readonly useMask: number;
-  /** Of each slot: how often it was used, in the bits of a command id above the slot. */
-  private readonly uses: Uint16Array;
-  private readonly pending: (Pending | undefined)[];
-  /** Of each slot, once it was used for one. */
-  private readonly transfers: (PlainTransfer | undefined)[];
-  private readonly deadlines: Float64Array;
-  /** How many of those outstanding are background commands. */
-  private backgroundCount = 0;
-  private readonly waiting: Pending[] = [];
-
-  /** Collected only when asked for. */
+  private readonly slots: Slots;
+  private readonly deadlines: Deadlines;
+  private readonly watch: CompletionWatch;
+  private readonly waiting: Request[] = [];
   private statistics: QueueStatistics | undefined = undefined;
-
   private flushScheduled = false;
-  private pollScheduled = false;
-  /** How often it may still look before the next turn of the event loop. */
-  private looks = 0;
-  /** Adaptive mode: when to leave it to the interrupt. */
-  private spinUntil = 0;
-  private readonly tickMs: number;
-  private readonly ticksPerLook: number;
-  /** Of a command without a time limit of its own. */
-  private readonly ownTicks: number;
-  private tick = 0;
-  private timer: NodeJS.Timeout | undefined;
-  private backgroundTimer: NodeJS.Timeout | undefined;
   private afterRing: (() => void) | undefined;
-  private failure: Error | undefined;
-  /** The controller is being reset: commands wait. */
+  private failure: Error | undefined = undefined;
+  /** The controller is being reset, or has failed: commands wait. */
   private suspended = false;
-  /** Counts resets: what was asked before one is no news after it. */
+  /** Counts resets: answers from before a reset are ignored after it. */
   private epoch = 0;
   private readonly idleListeners: (() => void)[] = [];
 
-  // Of the promise made last: an executor that is there already costs no closure for each command.
-  private resolve: (completion: NvmeCompletion) => void = nobody;
-  private finish: () => void = nobody;
-  private reject: (error: unknown) => void = nobody;
-  private readonly captureResolve = (
+  // The functions of the promise made last. An executor that exists already costs no closure per command.
+  private resolve: (completion: NvmeCompletion) => void = nothing;
+  private reject: (error: unknown) => void = nothing;
+  private readonly capture = (
     resolve: (completion: NvmeCompletion) => void,
     reject: (error: unknown) => void,
   ): void => {
     this.resolve = resolve;
     this.reject = reject;
   };
-  private readonly captureFinish = (finish: () => void, reject: (error: unknown) => void): void => {
-    this.finish = finish;
-    this.reject = reject;
-  };
 
-  /** @throws ArgumentError (memory given), ClosedError, SysError */
+  /** @throws ArgumentError where memory that the caller provides can't be used, ClosedError, SysError */
   constructor(private readonly options: QueuePairOptions) {
     const { id, entries, space, doorbells, doorbellStrideWords, pageBytes, maxTransferBytes } = options;
     this.id = id;
     this.entries = entries;
     this.afterRing = options.afterRing;
     this.pageBytes = pageBytes;
-    const slots = entries - 1;
-    this.listPages = dataListPages(maxTransferBytes, pageBytes);
-    this.memory = new QueueMemory({
+    const depth = entries - 1;
+    const listBytes = dataListPages(maxTransferBytes, pageBytes) * pageBytes;
+    const memory = new QueueMemory({
       space,
       entries,
-      listBytes: slots * this.listPages * pageBytes,
+      listBytes: depth * listBytes,
       pageBytes,
       given: options.memory,
     });
-    this.listWords = this.memory.lists.memory.words;
+    this.memory = memory;
     const doorbell = 2 * id * doorbellStrideWords;
-    this.sq = new SubmissionQueue(id, entries, this.memory.sqWords, doorbells, doorbell);
-    this.cq = new CompletionQueue(
-      id,
-      entries,
-      this.memory.cqWords,
-      doorbells,
-      doorbell + doorbellStrideWords,
-    );
-    this.ids = new CommandIds(slots);
-    const slotBits = Math.ceil(Math.log2(entries));
-    this.slotMask = 2 ** slotBits - 1;
-    this.useStep = slotBits < CID_BITS ? 2 ** slotBits : 0;
-    this.useMask = slotBits < CID_BITS ? 2 ** CID_BITS - 1 - this.slotMask : 0;
-    this.uses = new Uint16Array(slots);
-    this.pending = new Array(slots).fill(undefined);
-    this.transfers = new Array(slots).fill(undefined);
-    this.deadlines = new Float64Array(slots);
-    this.tickMs = Math.min(options.timeoutMs / TICKS_PER_TIMEOUT, MAX_TICK_MS);
-    this.ticksPerLook = Math.round(options.timeoutMs / TICKS_PER_TIMEOUT / this.tickMs);
-    this.ownTicks = this.ticksOf(options.timeoutMs);
+    this.sq = new SubmissionQueue(id, entries, memory.sqWords, doorbells, doorbell);
+    this.cq = new CompletionQueue(id, entries, memory.cqWords, doorbells, doorbell + doorbellStrideWords);
+    this.slots = new Slots(depth, (index) => memory.listAt(index * listBytes));
+    this.deadlines = new Deadlines(depth, options.timeoutMs, this);
+    this.watch = new CompletionWatch(options.mode, options.spinMs ?? 0, this);
   }
 
   /** The rings' memory, for the create commands. */
@@ -208,7 +132,7 @@ export class QueuePair {
 
   /** Counts and measures from now on. */
   collectStatistics(): QueueStatistics {
-    this.statistics ??= new QueueStatistics(this.entries - 1);
+    this.statistics ??= new QueueStatistics(this.slots.count);
     return this.statistics;
   }
 
@@ -222,36 +146,72 @@ export class QueuePair {
     this.cq.useShadow(shadow);
   }
 
-  /** Commands handed to the controller and not completed, without those in the background. */
+  /** Commands that the controller has, without those in the background. */
   get outstanding(): number {
-    return this.ids.outstanding - this.backgroundCount;
+    return this.slots.outstanding;
+  }
+
+  /** Background commands that the controller has. */
+  get background(): number {
+    return this.slots.background;
+  }
+
+  /** Takes no completions and starts no commands: suspended, or failed. */
+  get isStopped(): boolean {
+    return this.suspended;
+  }
+
+  /** Commands are outstanding on a queue that runs. */
+  get isBusy(): boolean {
+    return !this.suspended && this.outstanding > 0;
+  }
+
+  /** See {@link QueuePairOptions.onTick}. */
+  onTick(): void {
+    this.options.onTick();
   }
 
   /**
-   * Submits a checked command. All submissions of one turn of the microtask queue share a doorbell.
+   * Submits a checked command.
    * @returns the completion; rejects with NvmeError, TimeoutError, DeviceGoneError, the reason of a signal
    */
   submit(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
-    const promise = new Promise<NvmeCompletion>(this.captureResolve);
-    this.enqueue(new Pending(command, this.resolve, undefined, this.reject), options);
+    const promise = new Promise<NvmeCompletion>(this.capture);
+    this.enqueue(new Request(command, { complete: this.resolve, reject: this.reject }), options);
     return promise;
   }
 
   /**
-   * The same for a command whose completion says nothing but that it is done, as of reads and writes: to resolve a promise
-   * with an object takes V8 a good deal longer than with nothing.
+   * Submits two commands as a fused operation: one entry after the other, announced by one doorbell. A time limit or a
+   * signal gives up both.
+   * @throws ArgumentError where the queue never has room for both
    */
-  execute(command: NvmeCommand, options?: CommandOptions): Promise<void> {
-    const promise = new Promise<void>(this.captureFinish);
-    this.enqueue(new Pending(command, undefined, this.finish, this.reject), options);
-    return promise;
+  submitFused(
+    first: NvmeCommand,
+    second: NvmeCommand,
+    options?: CommandOptions,
+  ): [first: Promise<NvmeCompletion>, second: Promise<NvmeCompletion>] {
+    if (this.slots.count < 2) {
+      throw new ArgumentError(`queue ${this.id} has one entry only: no room for a fused operation`);
+    }
+    if (options?.signal?.aborted === true) {
+      const rejected = Promise.reject(options.signal.reason);
+      return [rejected, rejected];
+    }
+    const promise = new Promise<NvmeCompletion>(this.capture);
+    const one = new Request(first, { complete: this.resolve, reject: this.reject });
+    this.enqueue(one, undefined);
+    const promise2 = new Promise<NvmeCompletion>(this.capture);
+    const two = new Request(second, { complete: this.resolve, reject: this.reject });
+    two.partner = one;
+    this.enqueue(two, options);
+    return [promise, promise2];
   }
 
   /**
-   * The same for a checked read or write of one contiguous buffer, without anything that costs more than it has to.
+   * Submits a checked read or write of one contiguous buffer. Allocates nothing but the promise, unless it has to wait.
    * @param lba a safe integer
    * @param cdw12 blocks and control
-   * @returns undefined, with nothing done, where it has to wait: execute() does that
    * @throws ClosedError where the buffer is closed
    */
   transfer(
@@ -262,107 +222,33 @@ export class QueuePair {
     buffer: DmaBuffer,
     offset: number,
     length: number,
-  ): Promise<void> | undefined {
-    if (this.suspended || this.waiting.length > 0 || this.ids.available === 0) return undefined;
+  ): Promise<void> {
     buffer.lease.hold(HOLDER);
-    const slotId = this.ids.take();
-    const cid = this.cidOf(slotId);
-    const transfer = this.transfers[slotId] ?? this.makeTransfer(slotId);
-    transfer.cid = cid;
-    transfer.opcode = opcode;
-    transfer.nsid = nsid;
-    transfer.lba = lba;
-    transfer.cdw12 = cdw12;
-    transfer.buffer = buffer;
-    transfer.offset = offset;
-    transfer.length = length;
-    this.deadlines[slotId] = this.tick + this.ownTicks;
-
-    const { sq } = this;
-    const { words, slot } = sq;
-    words[slot] = opcode | (cid << 16);
-    words[slot + 1] = nsid;
-    words[slot + 2] = 0;
-    words[slot + 3] = 0;
-    words[slot + 4] = 0;
-    words[slot + 5] = 0;
-    let low = buffer.iovaLow + offset;
-    let high = buffer.iovaHigh;
-    if (low >= TWO_32) {
-      high += Math.floor(low / TWO_32);
-      low %= TWO_32;
-    }
-    writePrps(words, slot, low, high, length, this.pageBytes, transfer.list);
-    words[slot + 10] = lba;
-    words[slot + 11] = lba / TWO_32;
-    words[slot + 12] = cdw12;
-    words[slot + 13] = 0;
-    words[slot + 14] = 0;
-    words[slot + 15] = 0;
-    sq.post();
-    if (this.statistics !== undefined) this.statistics.started(slotId);
-    if (submitChannel.hasSubscribers) submitChannel.publish(this.traceOf(cid, transfer.command));
-    this.announce();
-    return new Promise((finish) => {
-      transfer.finish = finish;
-    });
-  }
-
-  private makeTransfer(slotId: number): PlainTransfer {
-    const transfer = new PlainTransfer(this.listOf(slotId));
-    this.transfers[slotId] = transfer;
-    return transfer;
-  }
-
-  private enqueue(pending: Pending, options: CommandOptions | undefined): void {
-    if (this.failure !== undefined) {
-      pending.reject(this.failure);
-      return;
-    }
-    const { command } = pending;
-    if (options !== undefined && (options.timeoutMs !== undefined || options.signal !== undefined)) {
-      if (options.signal?.aborted === true) {
-        pending.reject(options.signal.reason);
-        return;
-      }
-      pending.limits = new CommandLimits(
-        () => nameOf(command),
-        options,
-        (reason) => this.giveUp(pending, reason),
+    const slot = this.suspended || this.waiting.length > 0 ? undefined : this.slots.take();
+    if (slot === undefined) {
+      buffer.lease.drop();
+      const command = plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length);
+      return new Promise((finish, reject) =>
+        this.enqueue(new Request(command, { finish, reject }), undefined),
       );
     }
-    // Counts from now on: a buffer whose command only waits for a slot can't be closed either.
-    holdData(command.data);
-    holdData(command.metadata);
-    if (this.suspended || this.waiting.length > 0 || !this.hasRoomFor(pending)) this.waiting.push(pending);
-    else this.start(pending);
-  }
-
-  /**
-   * Submits two commands as a fused operation: one entry after the other, announced by one doorbell.
-   * @throws ArgumentError where the queue never has room for both
-   */
-  submitFused(
-    first: NvmeCommand,
-    second: NvmeCommand,
-  ): [first: Promise<NvmeCompletion>, second: Promise<NvmeCompletion>] {
-    if (this.ids.count < 2) {
-      throw new ArgumentError(`queue ${this.id} has one entry only: no room for a fused operation`);
-    }
-    return [this.submit(first), this.submit(second)];
-  }
-
-  /** The first half of a fused operation starts only where the other can follow at once. */
-  private hasRoomFor({ command }: Pending): boolean {
-    return this.ids.available >= (command.fuse === 1 ? 2 : 1);
+    slot.setPlain(opcode, nsid, lba, cdw12, buffer, offset, length);
+    this.deadlines.begin(slot.index);
+    const { words, slot: at } = this.sq;
+    writeEntry(words, at, opcode | (slot.cid << 16), nsid, 0, 0, lba, lba / TWO_32, cdw12, 0, 0, 0);
+    writeBufferPrps(words, at, buffer, offset, length, this.pageBytes, slot.list);
+    this.post(slot);
+    return new Promise((finish) => {
+      slot.finish = finish;
+    });
   }
 
   /** Takes all completions there are. @returns how many */
   reap(): number {
-    if (this.failure !== undefined || this.suspended) return 0;
+    if (this.suspended) return 0;
     const { cq } = this;
     const count = cq.reap(cq.entries);
-    for (let i = 0; i < count && this.failure === undefined && !this.suspended; i++) {
+    for (let i = 0; i < count && !this.suspended; i++) {
       this.complete(
         cq.cids[i] ?? 0,
         cq.sqids[i] ?? 0,
@@ -374,7 +260,7 @@ export class QueuePair {
     if (count > 0 && !this.suspended) {
       cq.ring();
       this.afterRing?.();
-      this.goOn();
+      this.startWaiting();
     }
     return count;
   }
@@ -388,9 +274,9 @@ export class QueuePair {
   }
 
   /**
-   * Takes back all that is outstanding, and lets new commands wait. Only once the controller can't write to memory any
-   * more: the rings begin anew, and the buffers of those that don't stay are free.
-   * @param error what the others are rejected with
+   * Takes back all outstanding commands, and lets new ones wait. Only once the controller can't write to memory any more:
+   * afterwards the buffers of rejected commands are free.
+   * @param error what commands are rejected with
    * @param stays whether a command is to be sent again; those in the background always are
    */
   suspend(error: Error, stays: (command: NvmeCommand) => boolean): void {
@@ -398,42 +284,20 @@ export class QueuePair {
     this.suspended = true;
     this.epoch++;
     this.stopTimers();
-    const again: Pending[] = [];
-    for (const [slot, other] of this.pending.entries()) {
-      const pending = other ?? this.takeTransfer(slot);
-      if (pending === undefined) continue;
-      this.pending[slot] = undefined;
-      pending.cid = -1;
-      const { command, limits } = pending;
-      if (
-        limits?.gaveUp !== true &&
-        (command.background === true || (command.fuse === undefined && stays(command)))
-      ) {
-        // Of a fused operation half may have been done.
-        again.push(pending);
-      } else {
-        settle(pending);
-        pending.reject(error);
-      }
+    const again: Request[] = [];
+    for (const request of this.slots.takeAll()) {
+      const { command } = request;
+      // Half of a fused operation may have been carried out: it isn't sent again.
+      const isRepeated = command.background === true || (command.fuse === undefined && stays(command));
+      if (isRepeated && !request.gaveUp) again.push(request);
+      else request.fail(error);
     }
-    this.ids = new CommandIds(this.pending.length);
-    this.backgroundCount = 0;
     this.waiting.unshift(...again);
     this.flushScheduled = false;
     this.noticeIdle();
   }
 
-  /** A transfer that is with the controller, taken out of its slot: the same as any other command. */
-  private takeTransfer(slotId: number): Pending | undefined {
-    const transfer = this.transfers[slotId];
-    if (transfer === undefined || transfer.cid < 0) return undefined;
-    const { command } = transfer;
-    holdData(command.data);
-    const finish = transfer.end();
-    return new Pending(command, undefined, finish, (error) => finish(Promise.reject(error)));
-  }
-
-  /** Prepares the rings for a controller that begins anew. @param doorbells where they are now */
+  /** Prepares the rings for a controller that starts again. @param doorbells where they are now */
   restart(doorbells: Uint32Array, afterRing: (() => void) | undefined): void {
     this.failure = undefined;
     this.suspended = true;
@@ -443,32 +307,39 @@ export class QueuePair {
     this.cq.reset(doorbells);
   }
 
-  /** Sends what waits, and goes on. */
+  /** Ends a suspension: starts the commands that wait. */
   resume(): void {
     if (this.failure !== undefined) return;
     this.suspended = false;
-    this.goOn();
+    this.startWaiting();
   }
 
   /**
-   * Rejects everything outstanding and all that comes later. Only once the controller can't write to memory any more:
-   * the buffers are free afterwards.
+   * Rejects all commands, and those to come. Only once the controller can't write to memory any more: afterwards the
+   * buffers are free. The queue stays suspended.
    */
   fail(error: Error): void {
     if (this.failure !== undefined) return;
     this.suspend(error, () => false);
     this.failure = error;
-    for (const pending of this.waiting.splice(0)) {
-      settle(pending);
-      pending.reject(error);
-    }
+    for (const request of this.waiting.splice(0)) request.fail(error);
     this.noticeIdle();
   }
 
-  /** Frees the queues' memory, after the controller let go of it. */
+  /** Frees the queues' memory. Only once the controller doesn't use it any more. */
   close(): void {
     this.stopTimers();
     this.memory.close();
+  }
+
+  /** The default time of a slot's command is over. @returns whether there was a command */
+  expire(index: number): boolean {
+    const slot = this.slots.all[index];
+    if (slot === undefined || slot.cid < 0) return false;
+    this.options.onFailure(
+      new TimeoutError(commandName(slot.command) + this.place(slot.cid), this.options.timeoutMs),
+    );
+    return true;
   }
 
   private get isIdle(): boolean {
@@ -480,10 +351,44 @@ export class QueuePair {
     for (const listener of this.idleListeners.splice(0)) listener();
   }
 
-  /** Slots have become free. */
-  private goOn(): void {
+  private stopTimers(): void {
+    this.deadlines.stop();
+    this.watch.stop();
+  }
+
+  private enqueue(request: Request, options: CommandOptions | undefined): void {
+    if (this.failure !== undefined) {
+      request.giveUp(this.failure);
+      return;
+    }
+    const { command } = request;
+    if (options !== undefined && (options.timeoutMs !== undefined || options.signal !== undefined)) {
+      if (options.signal?.aborted === true) {
+        request.giveUp(options.signal.reason);
+        return;
+      }
+      request.limits = new CommandLimits(
+        () => commandName(command) + this.place(request.cid),
+        options,
+        (reason) => this.giveUp(request, reason),
+      );
+    }
+    // From now on the buffers can't be closed, even while the command only waits for a slot.
+    holdData(command.data);
+    holdData(command.metadata);
+    if (this.suspended || this.waiting.length > 0 || !this.hasRoomFor(request)) this.waiting.push(request);
+    else this.start(request);
+  }
+
+  /** The first half of a fused operation starts only where the second can follow at once. */
+  private hasRoomFor({ command }: Request): boolean {
+    return this.slots.available >= (command.fuse === 1 ? 2 : 1);
+  }
+
+  /** Starts commands that wait, as far as slots are free. */
+  private startWaiting(): void {
     const { waiting } = this;
-    while (this.failure === undefined && !this.suspended) {
+    while (!this.suspended) {
       const [next] = waiting;
       if (next === undefined || !this.hasRoomFor(next)) break;
       waiting.shift();
@@ -492,110 +397,65 @@ export class QueuePair {
     if (this.idleListeners.length > 0) this.noticeIdle();
   }
 
-  /** What of a slot is with the controller. */
-  private commandAt(slotId: number): NvmeCommand | undefined {
-    const transfer = this.transfers[slotId];
-    if (transfer !== undefined && transfer.cid >= 0) return transfer.command;
-    return this.pending[slotId]?.command;
-  }
-
-  private stopTimers(): void {
-    clearTimeout(this.timer);
-    clearTimeout(this.backgroundTimer);
-    this.timer = undefined;
-    this.backgroundTimer = undefined;
-  }
-
-  private start(pending: Pending): void {
-    const { command } = pending;
-    const slotId = this.ids.take();
-    const cid = this.cidOf(slotId);
-    pending.cid = cid;
-    this.pending[slotId] = pending;
-    const isBackground = command.background === true;
-    this.deadlines[slotId] = isBackground ? Number.POSITIVE_INFINITY : this.deadlineOf(pending.limits);
-    if (isBackground) this.backgroundCount++;
-
-    const { sq } = this;
-    const { words, slot } = sq;
-    words[slot] = command.opcode | ((command.fuse ?? 0) << 8) | (cid << 16);
-    words[slot + 1] = command.nsid ?? 0;
-    words[slot + 2] = command.cdw2 ?? 0;
-    words[slot + 3] = command.cdw3 ?? 0;
-    words[slot + 4] = 0;
-    words[slot + 5] = 0;
-    if (command.data === undefined && command.metadata === undefined) {
-      words[slot + 6] = 0;
-      words[slot + 7] = 0;
-      words[slot + 8] = 0;
-      words[slot + 9] = 0;
-    } else writeDataPointers(words, slot, command, this.pageBytes, this.listOf(slotId));
-    words[slot + 10] = command.cdw10 ?? 0;
-    words[slot + 11] = command.cdw11 ?? 0;
-    words[slot + 12] = command.cdw12 ?? 0;
-    words[slot + 13] = command.cdw13 ?? 0;
-    words[slot + 14] = command.cdw14 ?? 0;
-    words[slot + 15] = command.cdw15 ?? 0;
-    sq.post();
-    if (this.statistics !== undefined) this.statistics.started(slotId);
-    if (submitChannel.hasSubscribers) submitChannel.publish(this.traceOf(cid, command));
-    this.announce(isBackground);
-  }
-
-  /** The id of a slot's next command. */
-  private cidOf(slotId: number): number {
-    const use = ((this.uses[slotId] ?? 0) + this.useStep) & this.useMask;
-    this.uses[slotId] = use;
-    return slotId | use;
-  }
-
-  /** Sees to the doorbell and to the time limit of what was posted. */
-  private announce(isBackground = false): void {
-    // Once it runs, it goes on until it finds nothing outstanding.
-    if (this.timer === undefined && !isBackground) this.timer = startTimer(this.onTimer, this.tickMs);
-    if (!this.flushScheduled) {
-      this.flushScheduled = true;
-      // queueMicrotask() does a good deal more than that.
-      void soon.then(this.flush);
-    }
-  }
-
-  private deadlineOf(limits: CommandLimits | undefined): number {
-    if (limits?.timeoutMs === undefined) return this.tick + this.ownTicks;
-    // After its own time limit the controller has as long to give the command back.
-    return this.tick + this.ticksOf(limits.timeoutMs + this.options.timeoutMs);
-  }
-
-  private ticksOf(milliseconds: number): number {
-    return Math.ceil(milliseconds / this.tickMs) + 1;
-  }
-
-  private traceOf(cid: number, command: NvmeCommand): CommandTrace {
-    return { controller: this.options.name ?? "", queue: this.id, cid, command };
-  }
-
-  /** A slot's own list pages. */
-  private listOf(slotId: number): PrpList {
-    const { lists } = this.memory;
-    const listOffset = slotId * this.listPages * this.pageBytes;
-    const listLow = lists.iovaLow + listOffset;
-    return {
-      words: this.listWords,
-      at: listOffset / 4,
-      iovaLow: listLow % TWO_32,
-      iovaHigh: lists.iovaHigh + Math.floor(listLow / TWO_32),
-    };
-  }
-
-  private complete(cid: number, sqid: number, statusField: number, dw0: number, dw1: number): void {
-    const slotId = cid & this.slotMask;
-    const transfer = this.transfers[slotId];
-    if (transfer !== undefined && transfer.cid === cid && sqid === this.id) {
-      this.completeTransfer(slotId, transfer, statusField, dw0, dw1);
+  /** Gives a request a slot, and writes its entry. */
+  private start(request: Request): void {
+    const slot = this.slots.take();
+    if (slot === undefined) {
+      this.waiting.unshift(request);
       return;
     }
-    const pending = this.pending[slotId];
-    if (pending === undefined || pending.cid !== cid || sqid !== this.id) {
+    const { command } = request;
+    slot.request = request;
+    request.cid = slot.cid;
+    if (command.background === true) {
+      this.slots.background++;
+      this.deadlines.beginUnlimited(slot.index);
+    } else if (request.limits?.timeoutMs === undefined) this.deadlines.begin(slot.index);
+    else this.deadlines.beginLimited(slot.index, request.limits.timeoutMs);
+    const { words, slot: at } = this.sq;
+    writeEntry(
+      words,
+      at,
+      command.opcode | ((command.fuse ?? 0) << 8) | (slot.cid << 16),
+      command.nsid ?? 0,
+      command.cdw2 ?? 0,
+      command.cdw3 ?? 0,
+      command.cdw10 ?? 0,
+      command.cdw11 ?? 0,
+      command.cdw12 ?? 0,
+      command.cdw13 ?? 0,
+      command.cdw14 ?? 0,
+      command.cdw15 ?? 0,
+    );
+    if (command.data === undefined && command.metadata === undefined) writePrpPair(words, at, 0, 0, 0, 0);
+    else writeDataPointers(words, at, command, this.pageBytes, slot.list);
+    this.post(slot);
+  }
+
+  /** Hands the entry of a slot over, and schedules the doorbell. */
+  private post(slot: Slot): void {
+    this.sq.post();
+    if (this.statistics !== undefined) this.statistics.started(slot.index);
+    if (submitChannel.hasSubscribers) submitChannel.publish(this.traceOf(slot));
+    if (this.flushScheduled) return;
+    this.flushScheduled = true;
+    // Cheaper than queueMicrotask().
+    void soon.then(this.flush);
+  }
+
+  /** Rings the doorbell for all that was posted in this turn of the microtask queue. */
+  private readonly flush = (): void => {
+    if (!this.flushScheduled) return;
+    this.flushScheduled = false;
+    if (this.suspended) return;
+    this.sq.ring();
+    this.afterRing?.();
+    this.watch.begin();
+  };
+
+  private complete(cid: number, sqid: number, status: number, dw0: number, dw1: number): void {
+    const slot = this.slots.find(cid);
+    if (slot === undefined || sqid !== this.id) {
       const what =
         sqid === this.id
           ? `command id ${cid}, which is not outstanding`
@@ -603,158 +463,66 @@ export class QueuePair {
       this.options.onFailure(new NvmeProtocolError(`queue ${this.id}: completion for ${what}`));
       return;
     }
-    this.pending[slotId] = undefined;
-    pending.cid = -1;
-    if (this.statistics !== undefined) this.statistics.completed(slotId, pending.command, statusField);
+    if (this.statistics !== undefined) this.statistics.completed(slot.index, slot.command, status);
     if (completeChannel.hasSubscribers) {
-      completeChannel.publish({ ...this.traceOf(cid, pending.command), status: statusField, dw0, dw1 });
+      completeChannel.publish({ ...this.traceOf(slot), status, dw0, dw1 });
     }
-    if (pending.command.background === true) this.backgroundCount--;
-    if (pending.limits?.aborting !== true) this.ids.give(slotId);
-    settle(pending);
-    if (statusField === 0) {
-      if (pending.finish !== undefined) pending.finish();
-      else pending.resolve?.({ dw0, dw1 });
-    } else pending.reject(new NvmeError(nameOf(pending.command), statusField));
+    const { request } = slot;
+    if (request?.command.background === true) this.slots.background--;
+    if (request?.aborting !== true) this.slots.give(cid);
+    slot.end(status === 0 ? undefined : new NvmeError(commandName(slot.command), status), dw0, dw1);
   }
 
-  private completeTransfer(
-    slotId: number,
-    transfer: PlainTransfer,
-    statusField: number,
-    dw0: number,
-    dw1: number,
-  ): void {
-    if (this.statistics !== undefined) this.statistics.completed(slotId, transfer.command, statusField);
-    if (completeChannel.hasSubscribers) {
-      const { cid, command } = transfer;
-      completeChannel.publish({ ...this.traceOf(cid, command), status: statusField, dw0, dw1 });
-    }
-    const error = statusField === 0 ? undefined : new NvmeError(nameOf(transfer.command), statusField);
-    this.ids.give(slotId);
-    const finish = transfer.end();
-    if (error === undefined) finish();
-    else finish(Promise.reject(error));
-  }
-
-  /** Its caller waits no longer. What the controller has, it keeps until it says otherwise. */
-  private giveUp(pending: Pending, reason: unknown): void {
-    const { cid, limits } = pending;
-    if (cid < 0) {
-      const at = this.waiting.indexOf(pending);
-      if (at >= 0) this.waiting.splice(at, 1);
-      settle(pending);
-      pending.reject(reason);
-      this.noticeIdle();
+  /** The caller stops waiting. The controller keeps the command and its data until it completes it. */
+  private giveUp(request: Request, reason: unknown): void {
+    const { cid, partner } = request;
+    if (partner !== undefined && !partner.isOver && !partner.gaveUp) this.giveUp(partner, reason);
+    if (cid >= 0) {
+      request.giveUp(reason);
+      void this.abort(request, cid);
       return;
     }
-    pending.reject(reason);
-    if (limits !== undefined) void this.abort(pending, cid, limits);
+    const at = this.waiting.indexOf(request);
+    if (at >= 0) this.waiting.splice(at, 1);
+    request.fail(reason);
+    this.noticeIdle();
   }
 
   /**
-   * Asks the controller to abort a command, again as long as it says that it hasn't: Aborts can overtake what they are
-   * for. Until an Abort is answered the command's id is not free, lest it hit the next command of that id.
+   * Asks the controller to abort a command, and again as long as it says that it has not: an Abort can overtake its
+   * command. The command's id is not free until the Abort is answered; it could hit the next command with that id.
    */
-  private async abort(pending: Pending, cid: number, limits: CommandLimits): Promise<void> {
+  private async abort(request: Request, cid: number): Promise<void> {
     const { abort } = this.options;
     if (abort === undefined) return;
     const { epoch } = this;
     for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, MAX_ABORT_PAUSE_MS)) {
-      limits.aborting = true;
+      request.aborting = true;
       const isAborted = await abort(this.id, cid);
-      limits.aborting = false;
-      if (this.epoch !== epoch || this.failure !== undefined) return;
-      if (pending.cid !== cid) {
-        this.ids.give(cid & this.slotMask);
-        this.goOn();
+      request.aborting = false;
+      if (this.epoch !== epoch) return;
+      if (request.cid !== cid) {
+        this.slots.give(cid);
+        this.startWaiting();
         return;
       }
       if (isAborted) return;
       await setTimeout(pauseMs, undefined, { ref: false });
-      if (this.epoch !== epoch || pending.cid !== cid) return;
+      if (this.epoch !== epoch || request.cid !== cid) return;
     }
   }
 
-  private readonly flush = (): void => {
-    if (!this.flushScheduled) return;
-    this.flushScheduled = false;
-    if (this.failure !== undefined || this.suspended) return;
-    this.sq.ring();
-    this.afterRing?.();
-    const { mode } = this.options;
-    if (mode === "interrupt") return;
-    if (mode === "adaptive") this.spinUntil = performance.now() + (this.options.spinMs ?? 0);
-    this.schedulePoll();
-    // Some of what was under way may be done by now: a turn of the event loop takes longer than many a command.
-    if (this.looks > 0) {
-      this.looks--;
-      this.reap();
-    }
-  };
-
-  private schedulePoll(): void {
-    if (this.pollScheduled) return;
-    if (this.outstanding > 0) {
-      this.pollScheduled = true;
-      setImmediate(this.poll);
-    } else if (
-      this.options.mode === "poll" &&
-      this.backgroundCount > 0 &&
-      this.backgroundTimer === undefined
-    ) {
-      this.backgroundTimer = startTimer(() => {
-        this.backgroundTimer = undefined;
-        this.poll();
-      }, BACKGROUND_POLL_MS).unref();
-    }
+  /** Where a command is, for the message of a time-out. */
+  private place(cid: number): string {
+    const { sq, cq, outstanding, waiting } = this;
+    const id = cid < 0 ? "waiting for a slot" : `command id ${cid}`;
+    return (
+      ` on queue ${this.id} (${id}; submission tail ${sq.position}, completion head ${cq.position.head}, ` +
+      `${outstanding} outstanding, ${waiting.length} waiting)`
+    );
   }
 
-  /** Looks once per turn of the event loop while something is outstanding, as long as the mode says. */
-  private readonly poll = (): void => {
-    this.pollScheduled = false;
-    this.looks = LOOKS_PER_TURN;
-    if (this.failure !== undefined || this.suspended) return;
-    const count = this.reap();
-    if (this.options.mode === "adaptive") {
-      const now = performance.now();
-      if (count > 0) this.spinUntil = now + (this.options.spinMs ?? 0);
-      // From here on an interrupt tells.
-      else if (now >= this.spinUntil) return;
-    }
-    this.schedulePoll();
-  };
-
-  private readonly onTimer = (): void => {
-    this.timer = undefined;
-    this.tick++;
-    // Looks itself as well: a lost interrupt must not turn finished commands into timeouts.
-    if (this.tick % this.ticksPerLook === 0) this.reap();
-    if (this.outstanding === 0 || this.failure !== undefined || this.suspended) return;
-    this.options.onTick();
-    if (this.failure !== undefined || this.suspended) return;
-    for (const [slotId, deadline] of this.deadlines.entries()) {
-      if (this.tick < deadline) continue;
-      const command = this.commandAt(slotId);
-      if (command === undefined) continue;
-      this.options.onFailure(new TimeoutError(nameOf(command), this.options.timeoutMs));
-      return;
-    }
-    this.timer = startTimer(this.onTimer, this.tickMs);
-  };
-}
-
-function settle(pending: Pending): void {
-  dropData(pending.command.data);
-  dropData(pending.command.metadata);
-  pending.limits?.end();
-}
-
-/** Only errors ask for this, so it may take its time. */
-function nameOf(command: NvmeCommand): string {
-  const name = command.name ?? `command 0x${command.opcode.toString(16).padStart(2, "0")}`;
-  const words = (["nsid", "cdw10", "cdw11", "cdw12"] as const)
-    .filter((word) => command[word] !== undefined)
-    .map((word) => `${word} 0x${(command[word] ?? 0).toString(16)}`);
-  return words.length === 0 ? name : `${name} (${words.join(", ")})`;
+  private traceOf({ cid, command }: Slot): CommandTrace {
+    return { controller: this.options.name ?? "", queue: this.id, cid, command };
+  }
 }

@@ -471,7 +471,9 @@ describe("a controller that misbehaves", () => {
     await once(reported, "failure");
     const [error = new Error("none")] = reports;
     expect(error).toBeInstanceOf(TimeoutError);
-    expect(error.message).toBe("read (nsid 0x1): no answer within 40 ms");
+    expect(error.message).toMatch(
+      /^read \(nsid 0x1\) on queue 2 \(command id \d+; submission tail 1, completion head 0, 1 outstanding, 1 waiting\): no answer within 40 ms$/,
+    );
     // Whether the controller is healthy was asked meanwhile.
     expect(ticks).toBeGreaterThan(0);
     expect(await settled(promises)).toEqual(["pending", "pending"]);
@@ -519,7 +521,7 @@ describe("a plain transfer", () => {
           const seen: { dwords: readonly number[]; pages: bigint[] }[] = [];
           for (const send of [
             () => queue.transfer(2, 7, lba, cdw12, buffer, offset, length),
-            () => queue.execute({ opcode: 2, nsid: 7, ...cdws, data: { buffer, offset, length } }),
+            () => queue.submit({ opcode: 2, nsid: 7, ...cdws, data: { buffer, offset, length } }),
           ]) {
             const promise = send();
             await Promise.resolve();
@@ -561,20 +563,25 @@ describe("a plain transfer", () => {
     expect(queue.outstanding).toBe(0);
   });
 
-  test("isn't done where it would have to wait", async () => {
+  test("waits for a slot, and for the end of a reset, as other commands do", async () => {
     const { queue, device, space } = setUp({ entries: 2 });
     using buffer = space.alloc(PAGE);
-    const running = queue.transfer(2, 1, 0, 0, buffer, 0, 512);
-    expect(queue.transfer(2, 1, 0, 0, buffer, 0, 512)).toBeUndefined();
-    const waiting = queue.execute({ opcode: 2, data: { buffer } });
-    for (let i = 0; i < 2; i++) {
+    const promises = [1, 2].map((lba) => queue.transfer(2, 1, lba, 0, buffer, 0, 512));
+    for (const lba of [1, 2]) {
       await Promise.resolve();
-      device.complete(device.fetch()[0]?.cid ?? -1);
+      const fetched = device.fetch();
+      expect(fetched.map(({ dwords }) => dwords[10])).toEqual([lba]);
+      expect(() => buffer.close()).toThrow(BusyError);
+      device.complete(fetched[0]?.cid ?? -1);
       queue.reap();
     }
-    await Promise.all([running, waiting]);
+    await Promise.all(promises);
     queue.suspend(new Error("a reset"), () => true);
-    expect(queue.transfer(2, 1, 0, 0, buffer, 0, 512)).toBeUndefined();
+    const waiting = queue.transfer(2, 1, 0, 0, buffer, 0, 512);
+    expect(await settled([waiting])).toEqual(["pending"]);
+    const over = new Error("over");
+    queue.fail(over);
+    await expect(waiting).rejects.toBe(over);
     buffer.close();
   });
 
@@ -666,5 +673,51 @@ describe("a plain transfer", () => {
     expect(statistics.commands).toBe(1);
     expect(statistics.bytesRead).toBe(512);
     buffer.close();
+  });
+});
+
+describe("a fused operation with a signal", () => {
+  const halves = (): [NvmeCommand, NvmeCommand] => [
+    { ...command(1), fuse: 1 },
+    { ...command(2), fuse: 2 },
+  ];
+
+  test("is given up as a whole while it waits for slots", async () => {
+    const { queue, device } = setUp({ entries: 3 });
+    const running = queue.submit(command(0));
+    const abort = new AbortController();
+    const promises = queue.submitFused(...halves(), { signal: abort.signal });
+    await Promise.resolve();
+    const reason = new Error("enough");
+    abort.abort(reason);
+    for (const promise of promises) await expect(promise).rejects.toBe(reason);
+    device.complete(device.fetch()[0]?.cid ?? -1);
+    queue.reap();
+    await running;
+    await Promise.resolve();
+    expect(device.fetch()).toEqual([]);
+    await queue.idle();
+  });
+
+  test("is aborted as a whole while the controller has it, and keeps its slots until it is over", async () => {
+    const aborted: number[] = [];
+    const { queue, device } = setUp({
+      abort: async (_, cid) => {
+        aborted.push(cid);
+        return true;
+      },
+    });
+    const abort = new AbortController();
+    const promises = queue.submitFused(...halves(), { signal: abort.signal });
+    await Promise.resolve();
+    const cids = device.fetch().map(({ cid }) => cid);
+    const reason = new Error("enough");
+    abort.abort(reason);
+    for (const promise of promises) await expect(promise).rejects.toBe(reason);
+    expect(aborted).toEqual(cids);
+    expect(queue.outstanding).toBe(2);
+    for (const cid of cids) device.complete(cid, 7);
+    queue.reap();
+    expect(queue.outstanding).toBe(0);
   });
 });

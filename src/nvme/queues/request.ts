@@ -1,0 +1,61 @@
+/** A command with its promise: while it waits for a slot, and while the controller has it. */
+import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
+import type { CommandLimits } from "../command/command-options.js";
+import { dropData } from "../command/data-ranges.js";
+
+/** How the promise of a request is settled. */
+export interface RequestPromise {
+  /** Resolves with the completion. Left out where the caller needs only to know that the command is done. */
+  readonly complete?: ((completion: NvmeCompletion) => void) | undefined;
+  /** Resolves with nothing, where `complete` is left out. */
+  readonly finish?: (() => void) | undefined;
+  readonly reject: (error: unknown) => void;
+}
+
+/** A command on its way through a queue pair. */
+export class Request {
+  /** Command id while the controller has the command, else -1. */
+  cid = -1;
+  /** The command's own time limit or signal, if it has any. */
+  limits: CommandLimits | undefined = undefined;
+  /** The promise was rejected, but the controller may still have the command. */
+  gaveUp = false;
+  /** An Abort of the command is outstanding: its command id can't be reused yet. */
+  aborting = false;
+  /** The promise is settled and the data released. */
+  isOver = false;
+  /** First half of the fused operation that this is the second half of. Both are given up together. */
+  partner: Request | undefined = undefined;
+
+  constructor(
+    readonly command: NvmeCommand,
+    private readonly promise: RequestPromise,
+  ) {}
+
+  /** Resolves the promise, and releases the data. */
+  complete(dw0: number, dw1: number): void {
+    this.release();
+    const { complete, finish } = this.promise;
+    if (complete !== undefined) complete({ dw0, dw1 });
+    else finish?.();
+  }
+
+  /** Rejects the promise, and releases the data: the controller doesn't have the command any more. */
+  fail(error: unknown): void {
+    this.release();
+    this.promise.reject(error);
+  }
+
+  /** Rejects the promise while the controller still has the command and its data. */
+  giveUp(reason: unknown): void {
+    this.gaveUp = true;
+    this.promise.reject(reason);
+  }
+
+  private release(): void {
+    this.isOver = true;
+    dropData(this.command.data);
+    dropData(this.command.metadata);
+    this.limits?.end();
+  }
+}

@@ -1,0 +1,194 @@
+/** The command slots of a queue pair: one for each command that can be outstanding, all made when the queue is made. */
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { NvmeCommand } from "../command/command.js";
+import { transferName } from "../command/command-name.js";
+import { holdData } from "../command/data-ranges.js";
+import type { PrpList } from "../command/prp.js";
+import { CommandIds } from "./command-ids.js";
+import { Request } from "./request.js";
+
+/** Bits of a command id. The uppermost bit stays 0, so that no id is 0xffff, which has a meaning of its own. */
+const CID_BITS = 15;
+const TWO_32 = 2 ** 32;
+const nothing = (): void => {};
+
+/** A plain read or write as a command. */
+export function plainCommand(
+  opcode: number,
+  nsid: number,
+  lba: number,
+  cdw12: number,
+  buffer: DmaBuffer,
+  offset: number,
+  length: number,
+): NvmeCommand {
+  return {
+    name: transferName(opcode),
+    opcode,
+    nsid,
+    cdw10: lba >>> 0,
+    cdw11: Math.floor(lba / TWO_32),
+    cdw12,
+    data: { buffer, offset, length },
+  };
+}
+
+/**
+ * One slot. While the controller has its command, it holds either a request or the fields of a plain read or write (one
+ * contiguous buffer, no options). Nearly all commands are plain, and the fields cost no object but the promise.
+ */
+export class Slot {
+  /** Command id while the controller has the command, else -1. */
+  cid = -1;
+  /** The command where it isn't plain. */
+  request: Request | undefined = undefined;
+
+  private opcode = 0;
+  private nsid = 0;
+  private lba = 0;
+  private cdw12 = 0;
+  private buffer: DmaBuffer | undefined = undefined;
+  private offset = 0;
+  private length = 0;
+  /** Settles the promise of a plain command. To reject it, it gets a promise that was rejected. */
+  finish: (outcome?: Promise<void>) => void = nothing;
+
+  constructor(
+    readonly index: number,
+    /** The slot's own pages for PRP lists and SGL segments. */
+    readonly list: PrpList,
+  ) {}
+
+  /** Fills in a plain read or write, whose buffer is held. */
+  setPlain(
+    opcode: number,
+    nsid: number,
+    lba: number,
+    cdw12: number,
+    buffer: DmaBuffer,
+    offset: number,
+    length: number,
+  ): void {
+    this.opcode = opcode;
+    this.nsid = nsid;
+    this.lba = lba;
+    this.cdw12 = cdw12;
+    this.buffer = buffer;
+    this.offset = offset;
+    this.length = length;
+  }
+
+  /** The command as an object. For a plain one it is made now: traces, errors and resets need it. */
+  get command(): NvmeCommand {
+    const { request, opcode, nsid, lba, cdw12, buffer, offset, length } = this;
+    if (request !== undefined) return request.command;
+    if (buffer === undefined) return { opcode };
+    return plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length);
+  }
+
+  /** The command is over, and the slot empty. @param error undefined where the command was successful */
+  end(error: Error | undefined, dw0: number, dw1: number): void {
+    const { request, buffer, finish } = this;
+    this.cid = -1;
+    if (request !== undefined) {
+      this.request = undefined;
+      request.cid = -1;
+      if (error === undefined) request.complete(dw0, dw1);
+      else request.fail(error);
+      return;
+    }
+    this.buffer = undefined;
+    this.finish = nothing;
+    buffer?.lease.drop();
+    if (error === undefined) finish();
+    else finish(Promise.reject(error));
+  }
+
+  /** Empties the slot. @returns its command as a request, which can be submitted again */
+  takeOut(): Request {
+    const { command, finish, buffer } = this;
+    const request =
+      this.request ?? new Request(command, { finish, reject: (error) => finish(Promise.reject(error)) });
+    if (this.request === undefined) {
+      holdData(command.data);
+      buffer?.lease.drop();
+    }
+    this.cid = -1;
+    this.request = undefined;
+    this.buffer = undefined;
+    this.finish = nothing;
+    request.cid = -1;
+    return request;
+  }
+}
+
+/**
+ * All slots of a queue pair, and which of them are free.
+ *
+ * A command id is the slot's index, with a count of the slot's uses in the bits above it as far as there is room. A
+ * completion that comes twice is therefore not mistaken for that of the slot's next command.
+ */
+export class Slots {
+  readonly all: readonly Slot[];
+  private ids: CommandIds;
+  /** How many of those outstanding are background commands. */
+  background = 0;
+  private readonly slotMask: number;
+  private readonly useStep: number;
+  private readonly useMask: number;
+  /** Of each slot: its count of uses, already in its place in the command id. */
+  private readonly uses: Uint16Array;
+
+  constructor(
+    readonly count: number,
+    listOf: (index: number) => PrpList,
+  ) {
+    this.all = Array.from({ length: count }, (_, index) => new Slot(index, listOf(index)));
+    this.ids = new CommandIds(count);
+    this.uses = new Uint16Array(count);
+    const slotBits = Math.ceil(Math.log2(count + 1));
+    this.slotMask = 2 ** slotBits - 1;
+    this.useStep = slotBits < CID_BITS ? 2 ** slotBits : 0;
+    this.useMask = slotBits < CID_BITS ? 2 ** CID_BITS - 1 - this.slotMask : 0;
+  }
+
+  /** Free slots. */
+  get available(): number {
+    return this.ids.available;
+  }
+
+  /** Commands that the controller has, without those in the background. */
+  get outstanding(): number {
+    return this.ids.outstanding - this.background;
+  }
+
+  /** Takes a free slot, and gives it the id of its next command. @returns undefined where all are in use */
+  take(): Slot | undefined {
+    const index = this.ids.take();
+    const slot = this.all[index];
+    if (slot === undefined) return undefined;
+    const use = ((this.uses[index] ?? 0) + this.useStep) & this.useMask;
+    this.uses[index] = use;
+    slot.cid = index | use;
+    return slot;
+  }
+
+  /** The slot whose command has this id; undefined where no outstanding command has it. */
+  find(cid: number): Slot | undefined {
+    const slot = this.all[cid & this.slotMask];
+    return slot !== undefined && slot.cid === cid ? slot : undefined;
+  }
+
+  /** Makes the slot of a command id free. */
+  give(cid: number): void {
+    this.ids.give(cid & this.slotMask);
+  }
+
+  /** Takes all outstanding commands out of their slots, in the order of slots; all slots are free afterwards. */
+  takeAll(): Request[] {
+    const requests = this.all.filter(({ cid }) => cid >= 0).map((slot) => slot.takeOut());
+    this.ids = new CommandIds(this.count);
+    this.background = 0;
+    return requests;
+  }
+}
