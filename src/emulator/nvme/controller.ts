@@ -1,4 +1,4 @@
-import { ConfigError } from "../../core/errors.js";
+/** The emulated NVMe controller: wires its parts together, and runs the loop that executes commands. */
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { AsyncEventInfo, AsyncEventType, BROADCAST_NSID, LogPageId } from "../../nvme/spec/opcodes.js";
@@ -11,10 +11,10 @@ import {
   DOORBELL_BASE,
 } from "../../nvme/spec/registers.js";
 import { NvmeStatus, STATUS_DO_NOT_RETRY, STATUS_MORE } from "../../nvme/spec/status.js";
-import { MappedMemory } from "../../sys/memory.js";
 import { acquire, publish, weaklyOrdered } from "../../sys/mmio.js";
-import { close, memfd, PAGE_SIZE, sealSize } from "../../sys/syscalls.js";
+import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/server/emulated-device.js";
+import { DOORBELL_BYTES, makeBars } from "./bars.js";
 import { addAdminCommands, executeAdmin } from "./commands/admin.js";
 import type { AdminCommand } from "./commands/admin-service.js";
 import { AdminServices } from "./commands/admin-services.js";
@@ -26,33 +26,31 @@ import type { IoContext } from "./commands/io-context.js";
 import { LogPages } from "./commands/log-pages.js";
 import { type NamespaceChange, NamespaceCommands } from "./commands/namespace.js";
 import { NvmCommands } from "./commands/nvm.js";
-import { MSIX_BAR, MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
+import { MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
 import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
 import { CmbRules } from "./host/cmb-rules.js";
 import { Command, PENDING } from "./host/command.js";
 import { HostMemory } from "./host/host-memory.js";
 import { Transfer } from "./host/transfer.js";
-import { FileMedium } from "./medium/file-medium.js";
 import type { FirmwareReset } from "./medium/firmware-image.js";
-import { Inventory } from "./medium/inventory.js";
-import { Layout } from "./medium/layout.js";
-import { type Medium, MemoryMedium } from "./medium/medium.js";
+import type { Inventory } from "./medium/inventory.js";
+import type { Medium } from "./medium/medium.js";
 import type { EmulatedNamespace } from "./medium/namespace.js";
 import { type MovedParts, NvmeMigration } from "./migration.js";
 import type { MigrationState } from "./migration-state.js";
+import { openMedium } from "./open-medium.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { WeightedRoundRobin } from "./queues/arbitration.js";
 import { AsyncEvents } from "./queues/async-events.js";
 import { Poller } from "./queues/poller.js";
 import { QueueSet } from "./queues/queue-set.js";
 import type { EmulatedCq, EmulatedSq } from "./queues/queues.js";
-import { CMB_BAR, Registers } from "./queues/registers.js";
+import { Registers } from "./queues/registers.js";
+import { SharedPage } from "./shared-page.js";
 
-const DOORBELL_BYTES = 4096;
-const BAR0_BYTES = 8192;
 /** CC.MPS at most: memory pages of 64 KiB. */
 const MAX_MPS = 4;
-const FUTURE_MASK = 0xffff;
+const U16_MASK = 0xffff;
 // An own constant, which V8 makes part of the code: what is imported it looks up at each use.
 const mustOrder = weaklyOrdered;
 
@@ -61,36 +59,6 @@ interface Delayed {
   readonly sq: EmulatedSq;
   readonly sqe: Uint32Array;
   readonly due: number;
-}
-
-/** A shared memory file and its mapping here. */
-class SharedPage extends Resource {
-  private constructor(
-    readonly fd: number,
-    readonly memory: MappedMemory,
-    name: string,
-  ) {
-    super(
-      new Lease(name, () => {
-        memory.close();
-        close(fd);
-      }),
-    );
-    memory.entrust();
-  }
-
-  /** @throws SysError */
-  static create(name: string, sizeBytes: number, at = 0): SharedPage {
-    const fd = memfd(name, at + sizeBytes);
-    try {
-      // Clients get this descriptor: none may cut it short under our mapping.
-      sealSize(fd);
-      return new SharedPage(fd, MappedMemory.ofFile(fd, at, sizeBytes, name), name);
-    } catch (error) {
-      close(fd);
-      throw error;
-    }
-  }
 }
 
 /** An NVMe controller in this process, to be served over vfio-user. */
@@ -274,7 +242,20 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.configSpace = nvmeConfigSpace(config.vectors, cmb !== undefined);
     this.vectors = { intx: 1, msi: 0, msix: config.vectors };
     const msix = new Uint8Array(MSIX_BAR_BYTES);
-    this.bars = this.makeBars(doorbellPage, cmb, msix);
+    this.bars = makeBars({
+      registers: this.registers,
+      queues: this.queues,
+      doorbells: doorbellPage,
+      doorbellsAreShared: this.doorbellsAreShared,
+      cmb,
+      msix: config.vectors > 0 ? msix : undefined,
+      invalidDoorbell: (info) => {
+        if (this.running) this.invalidDoorbell(info);
+      },
+      written: () => {
+        if (this.running) this.poller?.wake();
+      },
+    });
     const parts = { inventory, medium, msix, cmb: cmb?.memory.bytes ?? new Uint8Array(0) };
     this.migration = this.makeMigration(parts);
   }
@@ -527,7 +508,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
         const entry = cq.overflow.shift();
         if (entry === undefined) break;
         const [dw0, dw1, dw2, dw3] = entry;
-        this.post(cq, dw0, dw1, dw2 & FUTURE_MASK, dw2 >>> 16, dw3 & FUTURE_MASK, dw3 >>> 17);
+        this.post(cq, dw0, dw1, dw2 & U16_MASK, dw2 >>> 16, dw3 & U16_MASK, dw3 >>> 17);
         this.overflows--;
         done++;
       }
@@ -880,49 +861,6 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     const first = this.delayed.reduce((due, one) => Math.min(due, one.due), Number.POSITIVE_INFINITY);
     return Math.max(1, Math.ceil(first - performance.now()));
   }
-
-  private makeBars(
-    page: SharedPage,
-    cmb: SharedPage | undefined,
-    msix: Uint8Array,
-  ): readonly (EmulatedBar | undefined)[] {
-    const doorbellBytes = page.memory.bytes;
-    const bars: (EmulatedBar | undefined)[] = new Array(6).fill(undefined);
-    bars[0] = {
-      sizeBytes: BAR0_BYTES,
-      is64Bit: true,
-      mappable: this.doorbellsAreShared
-        ? [{ offset: DOORBELL_BASE, sizeBytes: DOORBELL_BYTES, fd: page.fd, fdOffset: DOORBELL_BASE }]
-        : [],
-      read: (offset, target) => {
-        if (offset < DOORBELL_BASE || this.registers.allOnes) this.registers.read(offset, target);
-        else
-          target.set(doorbellBytes.subarray(offset - DOORBELL_BASE, offset - DOORBELL_BASE + target.length));
-      },
-      write: (offset, source) => {
-        if (offset < DOORBELL_BASE) this.registers.write(offset, source);
-        else this.ring(offset - DOORBELL_BASE, source);
-        if (this.running) this.poller?.wake();
-      },
-    };
-    if (cmb !== undefined) bars[CMB_BAR] = memoryBar(cmb.memory.bytes, cmb.fd);
-    if (this.config.vectors > 0) bars[MSIX_BAR] = memoryBar(msix, undefined);
-    return bars;
-  }
-
-  /** A doorbell by message: unlike a store to shared memory, it can be seen to be for no queue at all. */
-  private ring(offset: number, source: Uint8Array): void {
-    if (this.registers.allOnes || source.length !== 4 || offset % 4 !== 0) return;
-    const index = offset / 4;
-    const id = index >> 1;
-    const exists = (index % 2 === 0 ? this.queues.sqs[id] : this.queues.cqs[id]) !== undefined;
-    if (!exists) {
-      if (this.running) this.invalidDoorbell(AsyncEventInfo.error.invalidDoorbellRegister);
-      return;
-    }
-    const value = new DataView(source.buffer, source.byteOffset, 4).getUint32(0, true);
-    this.doorbells[index] = value & FUTURE_MASK;
-  }
 }
 
 const fence = new Int32Array(new SharedArrayBuffer(4));
@@ -937,49 +875,3 @@ const retryable: ReadonlySet<number> = new Set([
   NvmeStatus.asymmetricAccessTransition,
   NvmeStatus.commandInterrupted,
 ]);
-
-/** A BAR that is nothing but memory. */
-function memoryBar(bytes: Uint8Array, fd: number | undefined): EmulatedBar {
-  return {
-    sizeBytes: bytes.length,
-    is64Bit: fd !== undefined,
-    isPrefetchable: fd !== undefined,
-    mappable:
-      fd !== undefined && bytes.length % PAGE_SIZE === 0
-        ? [{ offset: 0, sizeBytes: bytes.length, fd, fdOffset: 0 }]
-        : [],
-    read: (offset, target) => target.set(bytes.subarray(offset, offset + target.length)),
-    write: (offset, source) => bytes.set(source, offset),
-  };
-}
-
-/** Memory, a new file, or a file with namespaces on it. @throws ConfigError, SysError */
-function openMedium(
-  config: NvmeEmulatorConfig,
-  keep: <T extends Resource>(part: T) => T,
-): { medium: Medium & Resource; inventory: Inventory } {
-  const layout = new Layout(config.capacityBytes);
-  const { file } = config;
-  if (file !== undefined) {
-    const medium = keep(FileMedium.open(file, layout.sizeBytes, config.incoming));
-    if (!medium.isNew) {
-      const capacityBytes = Layout.capacityOf(medium.sizeBytes);
-      if (capacityBytes === undefined) {
-        throw new ConfigError(`${file} is not the medium of an emulated NVMe controller`);
-      }
-      const inventory = new Inventory(medium, new Layout(capacityBytes));
-      inventory.load(file);
-      return { medium, inventory };
-    }
-    return { medium, inventory: fill(new Inventory(medium, layout), config, file) };
-  }
-  const medium = keep(MemoryMedium.create(layout.sizeBytes));
-  return { medium, inventory: fill(new Inventory(medium, layout), config, "memory") };
-}
-
-function fill(inventory: Inventory, config: NvmeEmulatorConfig, what: string): Inventory {
-  for (const record of config.records) {
-    if (!inventory.create(record)) throw new ConfigError(`${what}: namespaces can't be written to it`);
-  }
-  return inventory;
-}
