@@ -7,7 +7,7 @@ import { GuestToolError } from "../guest/errors.js";
 import { ensureForeignQemu } from "../guest/foreign-qemu.js";
 import { requireTools } from "../guest/host-tools.js";
 import type { Progress } from "../guest/progress.js";
-import { type GuestOptions, type GuestResult, prepareGuest, runGuest } from "../guest/run.js";
+import { type GuestOptions, prepareGuest, runGuest } from "../guest/run.js";
 import { EmulatorProcesses } from "./emulator-processes.js";
 import type { TestMachine } from "./machines.js";
 import { unprovokedEvents } from "./qemu-events.js";
@@ -53,41 +53,30 @@ export async function runMachine(
     emulators = await EmulatorProcesses.start(shareDir, machine.emulators ?? []);
     const qemuLog = join(shareDir, "qemu.log");
     const wanted = files.length > 0 ? files : [`test/guest/${name}/`, ...(machine.alsoRuns ?? [])];
-    const boot = async (): Promise<GuestResult> => {
-      const options: GuestOptions = {
-        command: [
-          process.execPath,
-          VITEST,
-          ...["run", "--project", "guest", ...wanted],
-          ...reporters(`/mnt/share/${REPORT}`),
-        ],
-        stdout: output.write,
-        stderr: output.write,
-        shareDir,
-        qemuLog,
-        trace: ["pci_nvme_err*", "pci_nvme_ub*", "vtd_*fault*"],
-        defaultDevices: machine.defaultDevices,
-        qemuArgs: machine.qemuArgs(shareDir),
-        append: machine.append,
-        ...prepared,
-        ...(machine.memory === undefined ? {} : { memory: machine.memory }),
-        ...(machine.series === undefined ? {} : { series: machine.series }),
-        ...(machine.variant === undefined ? {} : { variant: machine.variant }),
-        timeoutMs: LIMIT_MS,
-        stallMs: STALL_MS,
-        progress: output.progress,
-      };
-      return await runGuest(options);
+    const options: GuestOptions = {
+      command: [
+        process.execPath,
+        VITEST,
+        ...["run", "--project", "guest", ...wanted],
+        ...reporters(`/mnt/share/${REPORT}`),
+      ],
+      stdout: output.write,
+      stderr: output.write,
+      shareDir,
+      qemuLog,
+      trace: ["pci_nvme_err*", "pci_nvme_ub*", "vtd_*fault*"],
+      defaultDevices: machine.defaultDevices,
+      qemuArgs: machine.qemuArgs(shareDir),
+      append: machine.append,
+      ...prepared,
+      ...(machine.memory === undefined ? {} : { memory: machine.memory }),
+      ...(machine.series === undefined ? {} : { series: machine.series }),
+      ...(machine.variant === undefined ? {} : { variant: machine.variant }),
+      timeoutMs: LIMIT_MS,
+      stallMs: STALL_MS,
+      progress: output.progress,
     };
-    let result = await boot();
-    if (result.stuck === "silent" || result.stuck === "crashed" || result.crash !== undefined) {
-      // Seen once each: an emulator that stood still, one that crashed, and a crash of vitest's own process under
-      // emulation. That one loads nothing of the library: tests run in a child of it, whose crash is a failure (1).
-      // What tests bring about happens again.
-      output.write(`\n== ${result.problem ?? "no output"}\n== once more: "${name}"\n`);
-      for (const file of [REPORT, "provoked"]) rmSync(join(shareDir, file), { force: true });
-      result = await boot();
-    }
+    const result = await runGuest(options);
     if (result.status !== 0) {
       verdict.problem(`${suite} ended with status ${result.status} ${result.problem ?? ""}`.trim());
     }

@@ -278,10 +278,7 @@ describe.each(backends)("a controller that doesn't start, through %s", (backend)
     // A controller whose registers read zero is stopped.
     await registers.disable(1000);
     for (const wait of [() => registers.enable(0, 300), () => registers.shutdown(300)]) {
-      const start = performance.now();
       const error = await caught(wait());
-      expect(performance.now() - start).toBeGreaterThanOrEqual(299);
-      expect(performance.now() - start).toBeLessThan(30_000);
       expect(error).toBeInstanceOf(TimeoutError);
       expect(error).toMatchObject({ code: "ERR_IOVA_TIMEOUT", timeoutMs: 300 });
       expect(error.message).toMatch(new RegExp(`^${emptyBarBdf()}: .*: no answer within 300 ms$`));

@@ -1,10 +1,9 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { EventFd, groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
   bindToVfio,
-  type DmaBuffer,
   type InterruptKind,
   MappedMemory,
   PciDevice,
@@ -12,6 +11,8 @@ import {
 } from "../../../src/index.js";
 import { backendNames } from "../../../src/pci/open.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
+import { collectAll, drop, useForgottenWarnings } from "../../support/forgotten.js";
+import { describeForgottenDevice } from "../../support/forgotten-device-suite.js";
 import { eduBdf } from "../../support/functions.js";
 import { collectUntil } from "../../support/gc.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
@@ -33,17 +34,6 @@ beforeAll(() => {
   binding = bindToVfio(eduBdf());
 });
 afterAll(() => binding.close());
-
-/** In functions of their own, so that nothing on a stack keeps what is dropped. */
-function drop(make: () => unknown): void {
-  make();
-}
-
-/** Often enough for anything that can be collected to be. */
-async function collectAll(): Promise<void> {
-  let rounds = 0;
-  await collectUntil(() => ++rounds > 4);
-}
 
 describe.each(backendNames)("over a long life with %s", (backend) => {
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
@@ -206,31 +196,9 @@ describe("kernel objects, opened and closed many times", () => {
 describe.each(backendNames)("forgotten objects of %s", (backend) => {
   expectNothingLeft();
 
-  const warnings: string[] = [];
-  const listen = (warning: Error & { code?: unknown }): void => {
-    if (warning.code === "IOVA_FORGOTTEN") warnings.push(warning.message);
-  };
-  beforeEach(() => {
-    warnings.length = 0;
-    process.on("warning", listen);
-  });
-  afterEach(() => {
-    process.off("warning", listen);
-  });
-  const warned = (pattern: RegExp): Promise<boolean> =>
-    collectUntil(() => warnings.some((message) => pattern.test(message)));
+  const forgotten = useForgottenWarnings();
+  const { warned } = forgotten;
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
-
-  it("give their buffer's address back", async () => {
-    using device = open();
-    const before = holdings();
-    drop(() => device.dma.alloc(PAGE, { iova: 0x40000n }));
-    expect(holdings()).not.toEqual(before);
-    expect(await warned(/^DMA buffer of 4096 bytes at iova 0x40000 was never closed/)).toBe(true);
-    expect(holdings()).toEqual(before);
-    using next = device.dma.alloc(PAGE, { iova: 0x40000n });
-    expect(next.iova).toBe(0x40000n);
-  });
 
   it("do not lose a buffer of which a view is left", async () => {
     using device = open();
@@ -240,7 +208,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
       views.push(device.dma.alloc(PAGE, { iova: 0x80000n }).view(16, 16));
     });
     await collectAll();
-    expect(warnings).toEqual([]);
+    expect(forgotten.messages).toEqual([]);
     const edu = new Edu(device.io);
     await edu.load(0x40000n, 16);
     await edu.store(0x80010n, 16);
@@ -264,45 +232,14 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
     expect(next.bar(0).read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);
   });
 
-  it("do not lose a device of which a part is left", LONG, async () => {
-    const parts: Readonly<Record<string, (device: PciDevice) => () => unknown>> = {
-      dma:
-        ({ dma }) =>
-        () =>
-          dma.alloc(PAGE).close(),
-      bar: (device) => {
-        const bar = device.bar(0);
-        return () => bar.read32(0);
-      },
-      buffer: ({ dma }) => {
-        const buffer: DmaBuffer = dma.alloc(PAGE);
-        return () => buffer.bytes;
-      },
-      vector: (device) => {
-        const [vector] = device.enableInterrupts().vectors;
-        return () => vector?.take();
-      },
-    };
-    // A function of its own: when it is done nothing holds the part any more.
-    const outlive = async (name: string, part: (device: PciDevice) => () => unknown): Promise<void> => {
-      const use = part(open());
-      await collectAll();
-      expect(use, name).not.toThrow();
-      expect(warnings, name).toEqual([]);
-    };
-    for (const [name, part] of Object.entries(parts)) {
-      await outlive(name, part);
-      expect(await warned(/^PCI device /), name).toBe(true);
-      warnings.length = 0;
-    }
-  });
+  describeForgottenDevice(open, forgotten, LONG);
 
   it("do not lose interrupts that are watched", LONG, async () => {
     using device = open();
     const outlive = async (kind: InterruptKind): Promise<void> => {
       const signal = nextSignal(device.enableInterrupts({ kind }), 0);
       await collectAll();
-      expect(warnings).toEqual([]);
+      expect(forgotten.messages).toEqual([]);
       const edu = new Edu(device.io);
       edu.raise(1);
       expect(await signal).toBe(1);
@@ -311,7 +248,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
     for (const kind of ["msi", "intx"] as const) {
       await outlive(kind);
       expect(await warned(new RegExp(`^${kind} interrupts of `))).toBe(true);
-      warnings.length = 0;
+      forgotten.clear();
     }
     // Off: they can be had again.
     using interrupts = device.enableInterrupts();

@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { type Ioas, Iommufd, type NestedHwpt, Viommu } from "../../../src/doors/iommufd.js";
 import { MappedMemory, type Resource, SysError } from "../../../src/index.js";
+import { useForgottenWarnings } from "../../support/forgotten.js";
 import { collectUntil } from "../../support/gc.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 import { MockDevice, mock, mockHwptData } from "../../support/mock.js";
@@ -157,19 +158,7 @@ function failures(close: () => void): SysError[] {
 describe("forgotten objects", LONG, () => {
   expectNothingLeft();
 
-  const warnings: string[] = [];
-  const listen = (warning: Error & { code?: unknown }): void => {
-    if (warning.code === "IOVA_FORGOTTEN") warnings.push(warning.message);
-  };
-  beforeEach(() => {
-    warnings.length = 0;
-    process.on("warning", listen);
-  });
-  afterEach(() => {
-    process.off("warning", listen);
-  });
-  const warned = (pattern: RegExp): Promise<boolean> =>
-    collectUntil(() => warnings.some((message) => pattern.test(message)));
+  const { messages, warned } = useForgottenWarnings();
 
   it("page tables are given back to the kernel", async () => {
     using iommufd = Iommufd.open();
@@ -219,7 +208,7 @@ describe("forgotten objects", LONG, () => {
     make();
     let rounds = 0;
     await collectUntil(() => ++rounds > 4);
-    expect(warnings).toEqual([]);
+    expect(messages).toEqual([]);
     const finish = (): void => {
       expect(kept.nested?.closed).toBe(false);
       kept.nested?.close();
@@ -238,7 +227,7 @@ describe("forgotten objects", LONG, () => {
     const next = wait();
     let rounds = 0;
     await collectUntil(() => ++rounds > 4);
-    expect(warnings).toEqual([]);
+    expect(messages).toEqual([]);
     iommufd.close();
     expect(await next).toEqual({ done: true, value: undefined });
   });

@@ -100,6 +100,8 @@ describe("a controller under load", () => {
       backend: way.backend,
       queues: 4,
       completion: "interrupt",
+      // Not by its time limit: that is longer than the test's.
+      timeoutMs: 600_000,
     });
     const { buffers, ends } = await load(nvme);
     const event = caught(nvme.admin({ name: "event", opcode: 0x0c, background: true }));
@@ -108,11 +110,8 @@ describe("a controller under load", () => {
     await way.take(port, way.id);
     // Deleting takes the kernel some seconds, in which it may be told to think better of it.
     if (way.take !== cutPower) await failure;
-    const from = performance.now();
     for (const error of await Promise.all([...ends, event])) expect(error).toBeInstanceOf(DeviceGoneError);
-    const tookMs = performance.now() - from;
     await failed;
-    expect(tookMs).toBeLessThan(LIMIT_MS);
     expect(await caught(nvme.logs.smart())).toBeInstanceOf(DeviceGoneError);
     for (const buffer of buffers) buffer.close();
     await nvme.close();

@@ -4,14 +4,8 @@ import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { ArgumentError } from "../../../../src/core/errors.js";
-import {
-  BusyError,
-  type CommandTrace,
-  type CompletionTrace,
-  type DmaBuffer,
-  type NvmeController,
-  TimeoutError,
-} from "../../../../src/index.js";
+import type { CommandTrace, CompletionTrace } from "../../../../src/doors/nvme.js";
+import { BusyError, type DmaBuffer, type NvmeController, TimeoutError } from "../../../../src/index.js";
 import { AdminOpcode, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";

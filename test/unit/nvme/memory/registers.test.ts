@@ -1,5 +1,6 @@
-import { describe, expect, test } from "vitest";
-import { DeviceGoneError } from "../../../../src/core/errors.js";
+/** Capabilities and state of a controller as its registers tell them. */
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { DeviceGoneError, TimeoutError } from "../../../../src/core/errors.js";
 import { ControllerRegisters } from "../../../../src/nvme/memory/registers.js";
 import { decodeCapabilities, NvmeRegister } from "../../../../src/nvme/spec/registers.js";
 import { registersIn } from "../../../support/registers.js";
@@ -115,5 +116,33 @@ describe("registers", () => {
     const { words, r } = registers({ [NvmeRegister.CC]: 0x0046_0000 });
     await r.disable(1000);
     expect(words[NvmeRegister.CC / 4]).toBe(0x0046_0000);
+  });
+});
+
+describe("a controller that never gets ready", () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test.each<[string, (r: ControllerRegisters) => Promise<void>]>([
+    ["enable()", (r) => r.enable(0, 300)],
+    ["shutdown()", (r) => r.shutdown(300)],
+  ])("is waited for as long as %s was told, and no longer", async (_, wait) => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "performance"] });
+    const { r } = registers({});
+    let outcome: unknown = "pending";
+    wait(r).then(
+      () => {
+        outcome = "ready";
+      },
+      (error: unknown) => {
+        outcome = error;
+      },
+    );
+    await vi.advanceTimersByTimeAsync(299);
+    expect(outcome).toBe("pending");
+    await vi.advanceTimersByTimeAsync(2);
+    expect(outcome).toBeInstanceOf(TimeoutError);
+    expect(outcome).toMatchObject({ timeoutMs: 300 });
   });
 });

@@ -2,13 +2,14 @@
 import { randomFillSync } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
-import { setTimeout } from "node:timers/promises";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { CommandTrace, CompletionTrace } from "../../../../src/doors/nvme.js";
 import { type NvmeController, NvmeError, type NvmeOptions } from "../../../../src/index.js";
-import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
+import { AdminOpcode, FeatureId, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
+import { eventually } from "../../../support/eventually.js";
+import { LibraryTimers } from "../../../support/library-timers.js";
 
 // A busy machine is no failure.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
@@ -63,43 +64,60 @@ describe.each(ways)("%s", (_, options) => {
 describe.each(["interrupt", "adaptive", "poll"] as const)(
   "an open controller that has nothing to do, %s",
   (completion) => {
-    test("sets no timer and looks at nothing", async () => {
+    test("has no timer or immediate pending", async () => {
+      using timers = new LibraryTimers();
       const nvme = await openController({}, { completion, recovery: { retry: "all" } });
       await exercise(nvme);
-      // The watch over outstanding commands ends a tick after the last of them.
-      await setTimeout(600);
-      const timers = process.getActiveResourcesInfo().filter((kind) => /Timeout|Immediate/.test(kind));
-      await setTimeout(300);
-      const later = process.getActiveResourcesInfo().filter((kind) => /Timeout|Immediate/.test(kind));
-      expect(later.length).toBeLessThanOrEqual(timers.length);
-      const used = process.cpuUsage();
-      await setTimeout(1000);
-      const { user, system } = process.cpuUsage(used);
-      // What spins would use all of it: the emulator's thread, which naps, is in this number as well.
-      expect((user + system) / 1e6).toBeLessThan(0.7);
+      // Without any the hook would have seen nothing at all.
+      expect(timers.startedCount > 0).toBe(true);
+      expect(await timers.startedWhenIdle()).toEqual([]);
+      expect(nvme.lifecycle.state).toBe("live");
     });
   },
 );
 
 describe("Keep Alive", () => {
-  test("keeps a controller going that would stop without it", async () => {
-    const nvme = await openController({}, { keepAliveMs: 1500 });
-    await setTimeout(3000);
-    expect(await nvme.namespaceIds()).toEqual([1]);
-    await nvme.reset();
-    await setTimeout(2500);
-    expect(await nvme.namespaceIds()).toEqual([1]);
-    expect((await nvme.features.get(0x0f)).value).toBeGreaterThanOrEqual(1500);
-    expect(nvme.lifecycle.state).toBe("live");
+  test("is sent three times per limit, also after a reset", async () => {
+    vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const nvme = await openController({}, { keepAliveMs: 600_000 });
+    let answered = 0;
+    const completed = (message: unknown): void => {
+      const { command, status } = message as CompletionTrace;
+      if (command.opcode === AdminOpcode.keepAlive && status === 0) answered++;
+    };
+    subscribe("iova:nvme:complete", completed);
+    onTestFinished(() => {
+      unsubscribe("iova:nvme:complete", completed);
+    });
+    for (const reset of [false, true]) {
+      if (reset) await nvme.reset();
+      expect((await nvme.features.get(FeatureId.keepAliveTimer)).value).toBe(600_000);
+      answered = 0;
+      vi.advanceTimersByTime(199_999);
+      await nvme.namespaceIds();
+      expect(answered).toBe(0);
+      vi.advanceTimersByTime(1);
+      await eventually(() => (answered === 1 ? true : undefined));
+      vi.advanceTimersByTime(200_000);
+      await eventually(() => (answered === 2 ? true : undefined));
+    }
   });
 
   test("a controller that hears nothing stops, and is found to have", async () => {
     const nvme = await openController();
-    await nvme.features.set(0x0f, 100);
-    await setTimeout(500);
+    await nvme.features.set(FeatureId.keepAliveTimer, 100);
     const failed = once(nvme.lifecycle, "failed");
-    const ns = nvme.namespaceIds();
-    expect(await caught(ns)).toMatchObject({ code: "ERR_IOVA_NVME_PROTOCOL" });
+    // Only Keep Alive restarts the emulated controller's timer. A command may still come before it has run out.
+    const error: unknown = await eventually(() =>
+      nvme.namespaceIds().then(
+        () => undefined,
+        (reason: unknown) => reason,
+      ),
+    );
+    expect(error).toMatchObject({ code: "ERR_IOVA_NVME_PROTOCOL" });
     await failed;
   });
 });

@@ -88,9 +88,11 @@ describe("a path that leads nowhere", () => {
   });
 });
 
-// Once more where it fails: seen once on a very busy machine that the liar's thread did not get to run in time.
-describe("a server that lies", { retry: 1 }, () => {
-  const TIMEOUT_MS = 300;
+describe("a server that lies", () => {
+  /** Longer than any answer takes on a busy machine. */
+  const PATIENT_MS = 60_000;
+  /** For tests of the limit itself. What the server does answer has to come within it as well. */
+  const TIMEOUT_MS = 2000;
   let server: RawServer;
   let client: VfioUserClient;
   beforeAll(async () => {
@@ -102,16 +104,17 @@ describe("a server that lies", { retry: 1 }, () => {
   afterAll(() => server.close());
   expectNothingLeftSoon();
 
-  const connect = (trustServer = false): VfioUserClient =>
-    VfioUserClient.connect(server.path, { timeoutMs: TIMEOUT_MS, trustServer });
+  const connect = (trustServer = false, timeoutMs = PATIENT_MS): VfioUserClient =>
+    VfioUserClient.connect(server.path, { timeoutMs, trustServer });
   /** Connects after the server was told, and always closes. */
   async function against<T>(
     lies: readonly Lie[],
     use: (device: VfioUserDevice, client: VfioUserClient) => T,
     trustServer = false,
+    timeoutMs = PATIENT_MS,
   ): Promise<Awaited<T>> {
     await server.tell(...lies);
-    client = connect(trustServer);
+    client = connect(trustServer, timeoutMs);
     const device = new VfioUserDevice(client);
     try {
       return await use(device, client);
@@ -177,9 +180,9 @@ describe("a server that lies", { retry: 1 }, () => {
       ["asks for ever instead", { flood: 100_000 }],
     ])("%s: that ends in time", async (_, lie) => {
       await server.tell({ command: Command.version, ...lie });
-      const error = await caught(() => connect());
+      const error = await caught(() => connect(false, 300));
       expect(error).toBeInstanceOf(TimeoutError);
-      expect(error).toMatchObject({ timeoutMs: TIMEOUT_MS });
+      expect(error).toMatchObject({ timeoutMs: 300 });
     });
 
     test("says no", async () => {
@@ -502,9 +505,11 @@ describe("a server that lies", { retry: 1 }, () => {
     });
 
     test("without end doesn't keep a request from its time limit", async () => {
-      await against([{ command: Command.deviceReset, flood: 100_000 }], (device) => {
+      const flood = { command: Command.deviceReset, flood: 100_000 };
+      const reset = (device: VfioUserDevice): void => {
         expect(() => device.reset()).toThrow(TimeoutError);
-      });
+      };
+      await against([flood], reset, false, TIMEOUT_MS);
     });
   });
 

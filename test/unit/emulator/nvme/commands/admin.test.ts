@@ -309,7 +309,7 @@ describe("features", () => {
     host.enable();
     expect(set(host, FeatureId.keepAliveTimer, 30).status).toBe(SUCCESS);
     expect(host.admin.run({ opcode: AdminOpcode.keepAlive }).status).toBe(SUCCESS);
-    await expect.poll(() => host.status & 2, { timeout: 5000 }).toBe(2);
+    await expect.poll(() => host.status & 2).toBe(2);
   });
 });
 

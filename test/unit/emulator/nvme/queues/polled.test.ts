@@ -15,7 +15,7 @@ async function completion(queue: TestQueue): Promise<TestCompletion> {
         taken ??= queue.take();
         return taken !== undefined;
       },
-      { interval: 1, timeout: 10_000 },
+      { interval: 1 },
     )
     .toBe(true);
   if (taken === undefined) throw new Error("unreachable");
@@ -92,7 +92,7 @@ describe("a controller that drives itself", () => {
       expect((await completion(io)).status).toBe(SUCCESS);
     }
     const eventIndex = (): number => host.ram.words[eventIndexes / 4 + 2] ?? 0;
-    await expect.poll(eventIndex, { timeout: 10_000 }).toBe(3);
+    await expect.poll(eventIndex).toBe(3);
     // Asleep now: what is only in memory stays there until the real doorbell is rung.
     io.post(flush);
     await sleep(30);

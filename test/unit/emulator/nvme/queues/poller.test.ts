@@ -32,13 +32,13 @@ describe("a poller", () => {
     const poller = new Poller(work, options);
     expect(work.pumps).toBe(0);
     poller.wake();
-    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBe(1);
+    await expect.poll(() => work.sleeps).toBe(1);
     const { pumps } = work;
     await sleep(30);
     expect(work.pumps).toBe(pumps);
     work.pending = 1;
     poller.wake();
-    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBe(2);
+    await expect.poll(() => work.sleeps).toBe(2);
     expect(work.pending).toBe(0);
     poller.stop();
   });
@@ -47,9 +47,9 @@ describe("a poller", () => {
     const work = new Work();
     const poller = new Poller(work, { ...options, idlePollMs: 2 });
     poller.wake();
-    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBeGreaterThan(2);
+    await expect.poll(() => work.sleeps).toBeGreaterThan(2);
     work.pending = 1;
-    await expect.poll(() => work.pending, { timeout: 5000 }).toBe(0);
+    await expect.poll(() => work.pending).toBe(0);
     poller.stop();
   });
 
@@ -58,7 +58,7 @@ describe("a poller", () => {
     const poller = new Poller(work, options);
     work.due = 10;
     poller.wake();
-    await expect.poll(() => work.sleeps, { timeout: 5000 }).toBeGreaterThan(1);
+    await expect.poll(() => work.sleeps).toBeGreaterThan(1);
     poller.stop();
     await sleep(5);
     const { pumps } = work;
