@@ -1,3 +1,4 @@
+/** A client whose server goes and comes back, or doesn't. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
@@ -12,6 +13,7 @@ import { expectNothingLeftSoon } from "../../../support/holdings-soon.js";
 import { RawServer } from "../../../support/raw-vfio-user.js";
 import { header, type Lie } from "../../../support/raw-vfio-user-message.js";
 import { nextSignal } from "../../../support/signal.js";
+import { skewClock } from "../../../support/skewed-clock.js";
 
 const PAGE = 4096;
 const MIB = 1024 * 1024;
@@ -153,12 +155,12 @@ describe("a server that doesn't come back", () => {
 
   test("is lost after the time", async () => {
     const emulator = await emulate(REGISTERS);
-    using device = PciDevice.open(emulator.address, {
-      vfioUser: { reconnect: { ...patient, timeoutMs: 50 } },
-    });
+    const clock = skewClock();
+    using device = PciDevice.open(emulator.address, { vfioUser: { reconnect: patient } });
     const next = presences(device);
     await emulator.close();
     expect(await next()).toMatchObject({ kind: "gone", retrying: true });
+    clock.advance(patient.timeoutMs);
     const last = await next();
     expect(last).toMatchObject({ kind: "lost", error: { code: "ENOENT" } });
     expect(() => device.config.busMaster).toThrow(DeviceGoneError);
@@ -166,13 +168,14 @@ describe("a server that doesn't come back", () => {
 
   test("and whose socket somebody else has, who says nothing, holds nobody up", async () => {
     const emulator = await emulate(REGISTERS);
-    using device = PciDevice.open(emulator.address, {
-      vfioUser: { timeoutMs: 500, reconnect: { ...patient, timeoutMs: 3000 } },
-    });
+    const clock = skewClock();
+    using device = PciDevice.open(emulator.address, { vfioUser: { timeoutMs: 2000, reconnect: patient } });
     const next = presences(device);
     await emulator.close();
     using _ = new UnixListener(emulator.address.slice("vfio-user:".length));
     await next();
+    // The time is up, and the next attempt the last.
+    clock.advance(patient.timeoutMs);
     expect(await next()).toMatchObject({ kind: "lost", error: { code: "ERR_IOVA_TIMEOUT" } });
   });
 
@@ -257,9 +260,10 @@ describe("a liar that comes back", () => {
 
   test("always is lost, with its last lie", async () => {
     const lie: Lie = { command: Command.version, payload: version("{") };
+    const clock = skewClock();
     await server.tell();
     using device = PciDevice.open(`vfio-user:${server.path}`, {
-      vfioUser: { timeoutMs: 200, reconnect: { ...patient, longestPauseMs: 1, timeoutMs: 100 } },
+      vfioUser: { timeoutMs: 60_000, reconnect: patient },
     });
     const next = presences(device);
     await server.tell(
@@ -268,6 +272,7 @@ describe("a liar that comes back", () => {
     );
     expect(() => device.io.writeRegion(7, 4, new Uint8Array(2))).toThrow(DeviceGoneError);
     await next();
+    clock.advance(patient.timeoutMs);
     const lost = await next();
     expect(lost.kind === "lost" && lost.error).toBeInstanceOf(VfioUserProtocolError);
   });
