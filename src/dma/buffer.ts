@@ -8,6 +8,7 @@ import type { DmaMapper } from "./mapper.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
 import { type SharedBuffer, ThreadHolds } from "./shared-buffer.js";
 import type { DmaSpace } from "./space.js";
+import { traceUnmap } from "./trace.js";
 
 /** Views that callers keep; each keeps its buffer from being collected under it. */
 const ownerOfView = new WeakMap<object, DmaBuffer>();
@@ -54,6 +55,7 @@ export class BufferLease extends MappedRecord {
       this.index.delete(this);
       if (mapper.unmapPages === undefined) mapper.unmap(iovaOfPage(this.page), memory.sizeBytes);
       else mapper.unmapPages(this.page, memory.sizeBytes);
+      traceUnmap(mapper, this.page, memory.sizeBytes);
     } finally {
       ownMemory?.close();
     }

@@ -14,6 +14,7 @@ import { MappedIndex, type MemoryRecord } from "./mapped-index.js";
 import { checkAccess, type DmaAccess, type DmaMapper } from "./mapper.js";
 import { assertMemlock, memlockErrorOf } from "./memlock.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
+import { traceMap, traceUnmap } from "./trace.js";
 import { DmaWindow, WindowLease } from "./window.js";
 
 /** Options of {@link DmaSpace.map}. */
@@ -141,14 +142,13 @@ export class DmaSpace extends Resource {
     }
     const { fixed, access, placement } = placementOf(options, sizeBytes);
     const at = mapper.mapFile(fd, offset, sizeBytes, access, fixed, placement);
+    const page = iovaPage(at);
+    traceMap(mapper, page, sizeBytes, access, undefined);
     try {
-      return new DmaWindow(
-        this,
-        new WindowLease(this.lease, this.mapped, mapper, iovaPage(at), sizeBytes),
-        site,
-      );
+      return new DmaWindow(this, new WindowLease(this.lease, this.mapped, mapper, page, sizeBytes), site);
     } catch (error) {
       mapper.unmap(at, sizeBytes);
+      traceUnmap(mapper, page, sizeBytes);
       throw error;
     }
   }
@@ -239,6 +239,7 @@ export class DmaSpace extends Resource {
   ): DmaBuffer {
     const { mapper, mapped } = this;
     const page = this.mapRange(memory, options);
+    traceMap(mapper, page, memory.sizeBytes, options?.access ?? "read-write", memory.address);
     try {
       const pieces =
         mapper.physicalSegments === undefined ? undefined : this.piecesOf(memory, page, sizeBytes, options);
@@ -246,6 +247,7 @@ export class DmaSpace extends Resource {
       return new DmaBuffer(this, memory, lease, site);
     } catch (error) {
       mapper.unmap(iovaOfPage(page), memory.sizeBytes);
+      traceUnmap(mapper, page, memory.sizeBytes);
       throw error;
     }
   }

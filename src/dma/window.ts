@@ -4,6 +4,7 @@ import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js"
 import { type MappedIndex, MappedRecord } from "./mapped-index.js";
 import type { DmaMapper } from "./mapper.js";
 import type { DmaSpace } from "./space.js";
+import { traceUnmap } from "./trace.js";
 
 /** The obligation to unmap a {@link DmaWindow}, and what the space's index knows of it. */
 export class WindowLease extends MappedRecord {
@@ -25,6 +26,7 @@ export class WindowLease extends MappedRecord {
   protected override release(): void {
     this.index.delete(this);
     this.mapper.unmap(iovaOfPage(this.page), this.mappedBytes);
+    traceUnmap(this.mapper, this.page, this.mappedBytes);
   }
 }
 

@@ -29,6 +29,7 @@ export {
   DmaSpace,
   type MapOptions,
 } from "../dma/space.js";
+export type { DmaMapTrace, DmaUnmapTrace } from "../dma/trace.js";
 export { exportUdmabuf, Udmabuf, type UdmabufOptions } from "../dma/udmabuf.js";
 export { DmaWindow } from "../dma/window.js";
 export {

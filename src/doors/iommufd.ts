@@ -70,3 +70,4 @@ export {
 export { Vdevice } from "../iommufd/vdevice.js";
 export { type Vevent, Veventq, type VeventqOptions } from "../iommufd/veventq.js";
 export { Viommu } from "../iommufd/viommu.js";
+export type { IoctlTrace } from "../sys/ioctl.js";

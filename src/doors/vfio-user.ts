@@ -22,5 +22,5 @@ export { type IoEventPlace, VfioUserIoEventFd } from "../vfio-user/client/io-eve
 export { VfioUserMapper } from "../vfio-user/client/mapper.js";
 export { VfioUserMigration, VfioUserMigrationData } from "../vfio-user/client/migration.js";
 export type { ReconnectOptions, VfioUserOptions } from "../vfio-user/client/options.js";
-export { VfioUserProtocolError } from "../vfio-user/protocol/channel.js";
+export { type VfioUserMessageTrace, VfioUserProtocolError } from "../vfio-user/protocol/channel.js";
 export type { VfioUserCapabilities } from "../vfio-user/protocol/version.js";

@@ -1,5 +1,8 @@
+/** ioctl(2): once, prepared for frequent use, or off the JavaScript thread. Each request is a message of `iova:ioctl`. */
+import type { Channel } from "node:diagnostics_channel";
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
+import { debugChannel } from "./debug-log.js";
 import { addressOf, c, ioctlOffThread, keepAlive, lastErrno } from "./libc.js";
 
 /** An ioctl: its number and the name the kernel headers give it. */
@@ -8,6 +11,33 @@ export interface IoctlRequest {
   readonly number: number;
   /** First Linux release that has it; undefined where it came with its device node. */
   readonly since?: string | undefined;
+}
+
+/** Message of the diagnostics channel `iova:ioctl`: a request that the kernel has answered. */
+export interface IoctlTrace {
+  /** The request's name in the kernel's headers, e.g. `IOMMU_IOAS_MAP`. */
+  readonly request: string;
+  readonly fd: number;
+  /** What the kernel returned; undefined where the request failed. */
+  readonly result: number | undefined;
+  /** Why the request failed; undefined where it didn't. */
+  readonly errno: number | undefined;
+}
+
+const ioctlChannel: Channel = debugChannel("iova:ioctl");
+
+/** Tells subscribers of `iova:ioctl`. @param answer the result, or the errno as a negative number; @returns it */
+function traced(request: IoctlRequest, fd: number, answer: number): number {
+  if (ioctlChannel.hasSubscribers) {
+    const failed = answer < 0;
+    ioctlChannel.publish({
+      request: request.name,
+      fd,
+      result: failed ? undefined : answer,
+      errno: failed ? -answer : undefined,
+    } satisfies IoctlTrace);
+  }
+  return answer;
 }
 
 /** `_IO(type, nr)` of asm-generic/ioctl.h: iommufd and VFIO encode neither size nor direction. */
@@ -35,9 +65,9 @@ export function ioctl(
 export function tryIoctl(fd: number, request: IoctlRequest, argument: NodeJS.ArrayBufferView | null): number {
   for (;;) {
     const result = c.ioctl(fd, request.number, argument);
-    if (result >= 0) return result;
+    if (result >= 0) return traced(request, fd, result);
     const errno = lastErrno();
-    if (errno !== Errno.EINTR) return -errno;
+    if (errno !== Errno.EINTR) return traced(request, fd, -errno);
   }
 }
 
@@ -52,7 +82,7 @@ export async function tryIoctlAsync(
 ): Promise<number> {
   for (;;) {
     const result = await ioctlOffThread(fd, request.number, argument);
-    if (result !== -Errno.EINTR) return result;
+    if (result !== -Errno.EINTR) return traced(request, fd, result);
   }
 }
 
@@ -85,9 +115,9 @@ export class PreparedIoctl {
     for (;;) {
       const result = c.ioctlPrepared(fd, this.request.number, this.address);
       keepAlive(this.words);
-      if (result >= 0) return result;
+      if (result >= 0) return traced(this.request, fd, result);
       const errno = lastErrno();
-      if (errno !== Errno.EINTR) return -errno;
+      if (errno !== Errno.EINTR) return traced(this.request, fd, -errno);
     }
   }
 }
@@ -101,8 +131,10 @@ export function ioctlWithNumber(
 ): number {
   for (;;) {
     const result = c.ioctlNumber(fd, request.number, argument);
-    if (result >= 0) return result;
+    if (result >= 0) return traced(request, fd, result);
     const errno = lastErrno();
-    if (errno !== Errno.EINTR) throw new SysError(request.name, errno, context);
+    if (errno === Errno.EINTR) continue;
+    traced(request, fd, -errno);
+    throw new SysError(request.name, errno, context);
   }
 }

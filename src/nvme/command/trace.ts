@@ -5,7 +5,8 @@
  * - `iova:nvme:complete` {@link CompletionTrace} as it completes,
  * - `iova:nvme:lifecycle` {@link LifecycleTrace} at each event of a controller's lifecycle.
  */
-import { type Channel, channel } from "node:diagnostics_channel";
+import type { Channel } from "node:diagnostics_channel";
+import { debugChannel } from "../../sys/debug-log.js";
 import type { NvmeCommand } from "./command.js";
 
 /** A command that is posted. */
@@ -32,6 +33,6 @@ export interface LifecycleTrace {
   readonly details: readonly unknown[];
 }
 
-export const submitChannel: Channel = channel("iova:nvme:submit");
-export const completeChannel: Channel = channel("iova:nvme:complete");
-export const lifecycleChannel: Channel = channel("iova:nvme:lifecycle");
+export const submitChannel: Channel = debugChannel("iova:nvme:submit");
+export const completeChannel: Channel = debugChannel("iova:nvme:complete");
+export const lifecycleChannel: Channel = debugChannel("iova:nvme:lifecycle");

@@ -1,9 +1,12 @@
+/** Whole vfio-user messages over a socket, and the diagnostics channel `iova:vfio-user:message`. */
+import type { Channel as DiagnosticsChannel } from "node:diagnostics_channel";
 import { DeviceGoneError, IovaError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
+import { debugChannel } from "../../sys/debug-log.js";
 import { close, pollReadable } from "../../sys/syscalls.js";
 import type { UnixSocket } from "../../sys/unix-socket.js";
-import { FLAG_ERROR, FLAG_NO_REPLY, HEADER_BYTES, TYPE_REPLY } from "./protocol.js";
+import { commandName, FLAG_ERROR, FLAG_NO_REPLY, HEADER_BYTES, TYPE_REPLY } from "./protocol.js";
 
 /** The other side doesn't keep to the protocol. The connection is of no more use. */
 export class VfioUserProtocolError extends IovaError {
@@ -36,6 +39,24 @@ export interface Outgoing {
   readonly parts?: readonly Uint8Array[];
   readonly fds?: readonly number[];
 }
+
+/** Message of the diagnostics channel `iova:vfio-user:message`: a message that was sent or received, by client or server. */
+export interface VfioUserMessageTrace {
+  /** The socket, as errors name it. */
+  readonly connection: string;
+  readonly direction: "sent" | "received";
+  /** Name in the protocol, e.g. `VFIO_USER_DMA_MAP`. */
+  readonly command: string;
+  readonly isReply: boolean;
+  /** A reply has the id of its command. */
+  readonly id: number;
+  /** Length with the header of 16 bytes. */
+  readonly sizeBytes: number;
+  /** Why the other side refused the command; undefined in commands and where it didn't. */
+  readonly errno: number | undefined;
+}
+
+const messageChannel: DiagnosticsChannel = debugChannel("iova:vfio-user:message");
 
 /** Descriptors that anybody may send with one message; more are nonsense. */
 const MAX_FDS = 64;
@@ -100,6 +121,7 @@ export class Channel extends Resource {
       }
       throw error;
     }
+    if (messageChannel.hasSubscribers) this.trace("sent", { id, command, isReply, errno }, size);
   }
 
   /**
@@ -123,7 +145,7 @@ export class Channel extends Resource {
     const { headerBytes, fds } = this;
     this.fds = [];
     const flags = headerBytes.readUInt32LE(8);
-    return {
+    const message: Message = {
       id: headerBytes.readUInt16LE(0),
       command: headerBytes.readUInt16LE(2),
       isReply: (flags & 0xf) === TYPE_REPLY,
@@ -137,6 +159,24 @@ export class Channel extends Resource {
       ),
       fds,
     };
+    if (messageChannel.hasSubscribers) this.trace("received", message, this.size);
+    return message;
+  }
+
+  private trace(
+    direction: "sent" | "received",
+    { id, command, isReply, errno }: Pick<Message, "id" | "command" | "isReply" | "errno">,
+    sizeBytes: number,
+  ): void {
+    messageChannel.publish({
+      connection: this.lease.label,
+      direction,
+      command: commandName(command),
+      isReply,
+      id,
+      sizeBytes,
+      errno: errno > 0 ? errno : undefined,
+    } satisfies VfioUserMessageTrace);
   }
 
   /** Blocks the thread until something may be there to receive. @returns false where the time is up */

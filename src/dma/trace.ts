@@ -1,0 +1,50 @@
+/** Diagnostics channels of DMA mappings: `iova:dma:map` and `iova:dma:unmap`. A message is made only for subscribers. */
+import type { Channel } from "node:diagnostics_channel";
+import { debugChannel } from "../sys/debug-log.js";
+import { type Iova, iovaOfPage } from "./iova/address.js";
+import type { DmaAccess, DmaMapper } from "./mapper.js";
+
+/** Message of `iova:dma:unmap`: a range that was unmapped. */
+export interface DmaUnmapTrace {
+  /** The mapper's name: `iommufd`, `type1`, ... */
+  readonly backend: string;
+  /** First I/O virtual address. */
+  readonly iova: Iova;
+  /** Mapped length, in whole pages. */
+  readonly sizeBytes: number;
+}
+
+/** Message of `iova:dma:map`: a range that was mapped. */
+export interface DmaMapTrace extends DmaUnmapTrace {
+  /** What devices may do with it. */
+  readonly access: DmaAccess;
+  /** Virtual address of the memory in this process; undefined for a dma-buf, which has none. */
+  readonly address: number | undefined;
+}
+
+const mapChannel: Channel = debugChannel("iova:dma:map");
+const unmapChannel: Channel = debugChannel("iova:dma:unmap");
+
+/** Tells subscribers of `iova:dma:map`. @param page first I/O virtual address in IOVA_PAGEs */
+export function traceMap(
+  mapper: DmaMapper,
+  page: number,
+  sizeBytes: number,
+  access: DmaAccess,
+  address: number | undefined,
+): void {
+  if (!mapChannel.hasSubscribers) return;
+  mapChannel.publish({
+    backend: mapper.name,
+    iova: iovaOfPage(page),
+    sizeBytes,
+    access,
+    address,
+  } satisfies DmaMapTrace);
+}
+
+/** Tells subscribers of `iova:dma:unmap`. @param page first I/O virtual address in IOVA_PAGEs */
+export function traceUnmap(mapper: DmaMapper, page: number, sizeBytes: number): void {
+  if (!unmapChannel.hasSubscribers) return;
+  unmapChannel.publish({ backend: mapper.name, iova: iovaOfPage(page), sizeBytes } satisfies DmaUnmapTrace);
+}
