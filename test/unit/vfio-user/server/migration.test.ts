@@ -97,6 +97,8 @@ describe("a device that is moved", () => {
     const edu = new Edu(source.io);
     using back = target.dma.alloc(PAGE, { iova: 0x20_0000n });
     using out = source.dma.alloc(PAGE, { iova: 0x20_0000n });
+    // What enables interrupts is in configuration space, which moves along.
+    using _ = source.enableInterrupts({ kind: "msi" });
     using interrupts = target.enableInterrupts({ kind: "msi" });
     const from = new VfioUserMigration(vfioUser(source));
     const to = new VfioUserMigration(vfioUser(target));
