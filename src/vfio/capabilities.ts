@@ -1,7 +1,7 @@
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
-import type { VfioDevice } from "./device.js";
 import type { DeviceInfo, IrqInfo } from "./device-io.js";
 import { type Feature, hasFeature } from "./feature.js";
+import type { FeatureTarget } from "./feature-target.js";
 import { hasGfxPlanes } from "./gfx.js";
 import { hotResetInfo } from "./hot-reset.js";
 import {
@@ -48,8 +48,14 @@ export interface DeviceCapabilities extends DeviceInfo {
   readonly displayRegion: boolean;
 }
 
+/** What the probe asks of a device. */
+interface ProbedDevice extends FeatureTarget {
+  info(): DeviceInfo;
+  irqInfo(index: number): IrqInfo;
+}
+
 /** Asks the kernel. @throws StateError, ClosedError, SysError */
-export function probeDevice(device: VfioDevice): DeviceCapabilities {
+export function probeDevice(device: ProbedDevice): DeviceCapabilities {
   const has = (id: number, direction: "get" | "set"): boolean => {
     const feature: Feature = { id, name: `feature ${id}` };
     return hasFeature(device, feature, direction);
@@ -78,7 +84,7 @@ export function probeDevice(device: VfioDevice): DeviceCapabilities {
 }
 
 /** Kernels differ in whether an interrupt that a device lacks is a count of 0 or no such index. */
-function irqOrNone(device: VfioDevice, index: number): IrqInfo {
+function irqOrNone(device: ProbedDevice, index: number): IrqInfo {
   try {
     return device.irqInfo(index);
   } catch (error) {
@@ -87,7 +93,7 @@ function irqOrNone(device: VfioDevice, index: number): IrqInfo {
   }
 }
 
-function hasHotReset(device: VfioDevice): boolean {
+function hasHotReset(device: FeatureTarget): boolean {
   try {
     hotResetInfo(device);
     return true;

@@ -418,8 +418,8 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * Not for users. Before its bind the kernel answers everything on a cdev with a bare EINVAL.
-   * @throws StateError, ClosedError
+   * Checks that requests can be made. Before its bind the kernel answers every request on a cdev with a bare EINVAL.
+   * @throws StateError before bind(), ClosedError once it is closed
    */
   assertUsable(): void {
     if (this.openedThrough === "cdev") this.assertBound();

@@ -3,9 +3,9 @@ import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { closing, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
-import type { VfioDevice } from "./device.js";
 import type { RegionArea } from "./device-io.js";
 import { callFeature, type Feature } from "./feature.js";
+import type { FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_FEATURE_DMA_BUF,
   vfio_device_feature_dma_buf,
@@ -23,7 +23,7 @@ export class DmaBuf extends Resource {
     /** The descriptor; owned by this object. */
     readonly fd: number,
     readonly sizeBytes: number,
-    device: VfioDevice,
+    device: FeatureTarget,
   ) {
     super(new Lease(`dma-buf of ${device.lease.label}`, closing(fd), device.lease));
     this.keep(device);
@@ -35,7 +35,7 @@ export class DmaBuf extends Resource {
  * @param ranges page aligned parts of the region, one after the other in the dma-buf; iommufd can map one only
  * @throws ArgumentError, UnsupportedError, SysError: EINVAL (range), ENODEV (no such BAR)
  */
-export function exportDmaBuf(device: VfioDevice, region: number, ranges: readonly RegionArea[]): DmaBuf {
+export function exportDmaBuf(device: FeatureTarget, region: number, ranges: readonly RegionArea[]): DmaBuf {
   const list = ranges.map(({ offset, sizeBytes }) =>
     vfio_region_dma_range.encode({
       offset: BigInt(checkOffset("offset", offset)),

@@ -1,7 +1,7 @@
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
-import type { VfioDevice } from "./device.js";
+import type { FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_FEATURE,
   VFIO_DEVICE_FEATURE_GET,
@@ -26,7 +26,7 @@ export const directionFlags: Readonly<Record<FeatureDirection, number>> = {
 };
 
 /** Whether the device has a feature, in one direction. @throws StateError, ClosedError */
-export function hasFeature(device: VfioDevice, feature: Feature, direction: FeatureDirection): boolean {
+export function hasFeature(device: FeatureTarget, feature: Feature, direction: FeatureDirection): boolean {
   device.assertUsable();
   const flags = feature.id | directionFlags[direction] | VFIO_DEVICE_FEATURE_PROBE;
   return tryIoctl(device.fd, VFIO_DEVICE_FEATURE, vfio_device_feature.encode({ flags })) >= 0;
@@ -46,7 +46,7 @@ export interface FeatureAnswer {
  * @throws UnsupportedError where the device or this kernel has no such feature; StateError, ClosedError, SysError
  */
 export function callFeature(
-  device: VfioDevice,
+  device: FeatureTarget,
   feature: Feature,
   direction: FeatureDirection,
   payload: Uint8Array = new Uint8Array(0),

@@ -4,7 +4,7 @@ import { SysError, UnsupportedError } from "../core/errors.js";
 import type { StructValue } from "../core/struct.js";
 import { adopt } from "../sys/descriptors.js";
 import { tryIoctl } from "../sys/ioctl.js";
-import type { VfioDevice } from "./device.js";
+import type { FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_GET_GFX_DMABUF,
   VFIO_DEVICE_QUERY_GFX_PLANE,
@@ -26,7 +26,7 @@ const kinds: Readonly<Record<PlaneKind, number>> = {
 export type GfxPlane = Omit<StructValue<typeof vfio_device_gfx_plane_info.fields>, "argsz" | "reserved">;
 
 /** Whether the device shows planes of a kind. @throws StateError, ClosedError */
-export function hasGfxPlanes(device: VfioDevice, kind: PlaneKind): boolean {
+export function hasGfxPlanes(device: FeatureTarget, kind: PlaneKind): boolean {
   device.assertUsable();
   const request = vfio_device_gfx_plane_info.encode({ flags: VFIO_GFX_PLANE_TYPE_PROBE | kinds[kind] });
   return tryIoctl(device.fd, VFIO_DEVICE_QUERY_GFX_PLANE, request) >= 0;
@@ -37,7 +37,7 @@ export function hasGfxPlanes(device: VfioDevice, kind: PlaneKind): boolean {
  * @param planeType enum drm_plane_type: 0 overlay, 1 primary, 2 cursor
  * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError
  */
-export function queryGfxPlane(device: VfioDevice, kind: PlaneKind, planeType: number): GfxPlane {
+export function queryGfxPlane(device: FeatureTarget, kind: PlaneKind, planeType: number): GfxPlane {
   device.assertUsable();
   const request = vfio_device_gfx_plane_info.encode({
     flags: kinds[kind],
@@ -60,7 +60,7 @@ export function queryGfxPlane(device: VfioDevice, kind: PlaneKind, planeType: nu
  * @returns a descriptor that the caller closes
  * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError: ENOENT where there is no such dma-buf
  */
-export function getGfxDmaBuf(device: VfioDevice, id: number): number {
+export function getGfxDmaBuf(device: FeatureTarget, id: number): number {
   device.assertUsable();
   const argument = Uint32Array.of(checkU32("id", id));
   const result = tryIoctl(device.fd, VFIO_DEVICE_GET_GFX_DMABUF, argument);

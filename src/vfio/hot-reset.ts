@@ -1,7 +1,7 @@
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
-import type { VfioDevice } from "./device.js";
+import type { FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
   VFIO_DEVICE_PCI_HOT_RESET,
@@ -41,7 +41,7 @@ function hex(value: number, digits: number): string {
  * Which functions a hot reset (of the slot or bus) affects.
  * @throws UnsupportedError where there is no such reset, as for devices on a root bus; SysError
  */
-export function hotResetInfo(device: VfioDevice): HotResetInfo {
+export function hotResetInfo(device: FeatureTarget): HotResetInfo {
   device.assertUsable();
   let count = 16;
   for (;;) {
@@ -91,7 +91,7 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
  * @throws UnsupportedError where there is no such reset; SysError: EINVAL where an affected device is not owned, EBUSY,
  *   EAGAIN, ENOTTY where a device does not come back
  */
-export function hotReset(device: VfioDevice, groups: readonly { readonly fd: number }[] = []): void {
+export function hotReset(device: FeatureTarget, groups: readonly { readonly fd: number }[] = []): void {
   device.assertUsable();
   const fds = Int32Array.from(groups, ({ fd }) => fd);
   const request = vfio_pci_hot_reset.encode({ count: fds.length }, fds.byteLength);
@@ -103,6 +103,6 @@ export function hotReset(device: VfioDevice, groups: readonly { readonly fd: num
   throw cause;
 }
 
-function noReset(device: VfioDevice, cause: SysError): UnsupportedError {
+function noReset(device: FeatureTarget, cause: SysError): UnsupportedError {
   return new UnsupportedError(`${device.lease.label} has neither a slot nor a bus reset`, { cause });
 }
