@@ -15,7 +15,8 @@ export type {
   MigrationSupport,
   PrecopyInfo,
 } from "../vfio/migration.js";
-export { type Answer, type ClientDma, type ServerState, VfioUserClient } from "../vfio-user/client/client.js";
+export { type ServerState, VfioUserClient } from "../vfio-user/client/client.js";
+export type { Answer, ClientDma } from "../vfio-user/client/connection.js";
 export { VfioUserDevice } from "../vfio-user/client/device.js";
 export { VfioUserDmaLogging } from "../vfio-user/client/dma-logging.js";
 export { type IoEventPlace, VfioUserIoEventFd } from "../vfio-user/client/io-events.js";

@@ -1,5 +1,5 @@
 /** What a request needs of the VFIO device it is made on. It keeps the features of a device apart from its class. */
-import type { Lease } from "../core/resource.js";
+import type { Lease } from "../core/lifetime/lease.js";
 
 /** A VFIO device as far as a single request needs it; {@link VfioDevice} is one. */
 export interface FeatureTarget {

@@ -34,7 +34,8 @@ import {
   WRITE_MULTI_MAX,
   writeMulti,
 } from "../protocol/protocol.js";
-import type { Answer, ServerState, VfioUserClient } from "./client.js";
+import type { ServerState, VfioUserClient } from "./client.js";
+import type { Answer } from "./connection.js";
 import { disableInterrupts, enableInterrupts } from "./interrupt-enable.js";
 
 /** Room for a region's capabilities at the first attempt, and at most. */

@@ -12,7 +12,7 @@ import {
   shadowSubRegion,
   subRegion,
 } from "../protocol/protocol.js";
-import type { Answer } from "./client.js";
+import type { Answer } from "./connection.js";
 import type { VfioUserDevice } from "./device.js";
 
 /** Room for sub-regions at the first attempt, and at most. */

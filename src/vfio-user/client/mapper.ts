@@ -17,7 +17,8 @@ import {
   UNMAP_DIRTY_BITMAP,
   unmapBitmap,
 } from "../protocol/protocol.js";
-import type { ClientDma, VfioUserClient } from "./client.js";
+import type { VfioUserClient } from "./client.js";
+import type { ClientDma } from "./connection.js";
 
 /** Addresses that servers can tell apart from nothing, and that are exact as numbers. */
 const FIRST = BigInt(PAGE_SIZE);
