@@ -20,8 +20,8 @@ export type {
 } from "../vfio/device-io.js";
 export { DmaBuf, exportDmaBuf } from "../vfio/dma-buf.js";
 export { DmaLogging, type LoggedRange } from "../vfio/dma-logging.js";
-export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "../vfio/gfx.js";
 export type { FeatureTarget } from "../vfio/feature-target.js";
+export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "../vfio/gfx.js";
 export { type AffectedDevice, type HotResetInfo, hotReset, hotResetInfo } from "../vfio/hot-reset.js";
 export { type IoEvent, IoEventFd } from "../vfio/ioeventfd.js";
 export { enterLowPower, exitLowPower } from "../vfio/low-power.js";
