@@ -128,7 +128,7 @@ describe("a server that lies", () => {
     const version = (json: string, major = 0, minor = 1): Uint8Array =>
       Buffer.concat([Buffer.from(Uint16Array.of(major, minor).buffer), Buffer.from(json)]);
     const refused: readonly [string, Omit<Lie, "command">, string][] = [
-      ["hangs up", { raw: new Uint8Array(0), hangUp: true }, "hung up instead of telling its version"],
+      ["hangs up", { raw: new Uint8Array(0), hangUp: true }, "hung up instead of sending its version"],
       ["speaks another major version", { payload: version("{}", 1) }, "speaks vfio-user 1.1, not 0.1"],
       ["sends no version", { payload: new Uint8Array(3) }, "a version of 3 bytes"],
       ["sends JSON that ends early", { payload: version('{"capabilities":{') }, "make no sense"],
