@@ -7,7 +7,7 @@ import { hintOf } from "./hints.js";
  * docs/errors.md lists the codes and says which calls can be tried again.
  */
 export class IovaError extends Error {
-  /** Stable identifier: an errno name for {@link SysError}, an {@link IovaErrorCode} for all others. */
+  /** Stable identifier: an errno name for {@link SysError}, an `IovaErrorCode` for all others. */
   readonly code: string;
 
   /**

@@ -194,7 +194,9 @@ export {
 export type { PowerState } from "../nvme/spec/power-state.js";
 export { QueueFlag, QueuePriority } from "../nvme/spec/queues.js";
 export {
+  ArbitrationMechanism,
   type Capabilities as NvmeCapabilities,
+  CommandSetSelection,
   ControllerConfig,
   ControllerStatus,
   NvmeRegister,

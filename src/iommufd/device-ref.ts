@@ -1,7 +1,7 @@
 import type { Lease } from "../core/lifetime/lease.js";
 import type { BindTarget } from "../vfio/device.js";
 
-/** A device bound to an iommufd, as the other objects name it. {@link VfioDevice} is one after bind(). */
+/** A device bound to an iommufd, as the other objects name it. `VfioDevice` is one after bind(). */
 export interface BoundDevice {
   /** Its object id in the iommufd. */
   readonly deviceId: number;

@@ -46,7 +46,7 @@ import {
   iommu_iova_range,
 } from "./uapi.js";
 
-/** Memory of this process, by address. {@link MappedMemory} is one. */
+/** Memory of this process, by address. `MappedMemory` is one. */
 export interface UserRange {
   /** Virtual address. */
   readonly address: number;

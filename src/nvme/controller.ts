@@ -341,7 +341,7 @@ export class NvmeController implements AsyncDisposable {
     return new NvmeCapacity(this);
   }
 
-  /** Not for users: see {@link HostMemoryTarget}. */
+  /** Not for users: see `HostMemoryTarget`. */
   hostMemoryGiven(command: NvmeCommand): void {
     this.engine.hostMemoryGiven(command);
   }

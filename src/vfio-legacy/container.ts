@@ -119,7 +119,7 @@ export class VfioContainer extends Resource {
 
   /**
    * A container whose requests an iommufd answers (the kernel's compatibility layer): its address space is the
-   * iommufd's VFIO IOAS, which the kernel makes with the first group or {@link Iommufd.setVfioIoas} names.
+   * iommufd's VFIO IOAS, which the kernel makes with the first group or `Iommufd.setVfioIoas` names.
    */
   static ofIommufd(iommufd: BindTarget): VfioContainer {
     iommufd.lease.assertOpen();

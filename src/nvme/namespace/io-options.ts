@@ -58,7 +58,7 @@ export interface IoOptions extends IoCommandOptions {
   readonly protection?: ProtectionOptions | undefined;
   /** Uses SGLs even if PRPs suffice; options say how the SGL is split into segments. */
   readonly sgl?: boolean | SglOptions | undefined;
-  /** For writes: placement identifier (FDP), see {@link NvmePlacement}. */
+  /** For writes: placement identifier (FDP), see `NvmePlacement`. */
   readonly placement?: number | undefined;
   /** For writes: stream identifier (Streams directive). */
   readonly stream?: number | undefined;

@@ -19,7 +19,7 @@ const START: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, name: "DMA l
 const STOP: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, name: "DMA logging stop" };
 const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA logging report" };
 
-/** The server's record of what its device writes to our memory; as {@link DmaLogging} is of a device behind VFIO. */
+/** The server's record of what its device writes to our memory; as `DmaLogging` is of a device behind VFIO. */
 export class VfioUserDmaLogging implements DmaLoggingControl {
   constructor(private readonly device: VfioUserDevice) {}
 

@@ -79,7 +79,7 @@ export class VfioUserMigrationData extends Resource implements MigrationStream {
   }
 }
 
-/** The migration state machine of a device behind a vfio-user server; as {@link Migration} is of one behind VFIO. */
+/** The migration state machine of a device behind a vfio-user server; as `Migration` is of one behind VFIO. */
 export class VfioUserMigration implements MigrationControl {
   /** What the device can do. */
   readonly support: MigrationSupport;

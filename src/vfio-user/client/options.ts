@@ -23,7 +23,7 @@ export interface ReconnectOptions {
   readonly longestPauseMs?: number | undefined;
 }
 
-/** Options of {@link VfioUserClient.connect}. */
+/** Options of `VfioUserClient.connect`. */
 export interface VfioUserOptions {
   /** How long the server may take for any one answer, in milliseconds. 10,000 by default. */
   readonly timeoutMs?: number | undefined;
