@@ -38,7 +38,7 @@ export {
 } from "../nvme/admin/maintenance.js";
 export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "../nvme/admin/namespace-management.js";
 export { NvmeSecurity, type SecurityProtocol } from "../nvme/admin/security.js";
-export { type IdentifyOptions, type NamespaceIdentifiers, NvmeStructures } from "../nvme/admin/structures.js";
+export { type NamespaceIdentifiers, NvmeStructures } from "../nvme/admin/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "../nvme/admin/telemetry.js";
 export { NvmeVirtualization } from "../nvme/admin/virtualization.js";
 export type {
@@ -52,6 +52,7 @@ export type {
 } from "../nvme/command/command.js";
 export type { CommandOptions, IoCommandOptions } from "../nvme/command/command-options.js";
 export { NvmeError, NvmeProtocolError, NvmeResetError, retryDelayMs } from "../nvme/command/error.js";
+export type { IdentifyOptions } from "../nvme/command/identify.js";
 export type { NvmeQueue, QueueOptions, RingBuffers } from "../nvme/command/queue.js";
 export type { QueueStatistics } from "../nvme/command/queue-statistics.js";
 export type { CommandTrace, CompletionTrace, LifecycleTrace } from "../nvme/command/trace.js";

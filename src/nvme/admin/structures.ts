@@ -1,9 +1,9 @@
 /** Identify: all its data structures and lists. */
 import { checkInteger, checkU32 } from "../../core/check.js";
-import { type AdminTarget, adminRead } from "../command/admin-target.js";
+import type { AdminTarget } from "../command/admin-target.js";
+import { type IdentifyOptions, readIdentify } from "../command/identify.js";
 import { uuidText } from "../spec/identifiers.js";
 import {
-  IDENTIFY_BYTES,
   type IdentifyController,
   type IdentifyIndependentNamespace,
   type IdentifyNamespace,
@@ -30,7 +30,7 @@ import {
   uuidList,
 } from "../spec/identify-lists.js";
 import { type IdentifyKeyValueNamespace, identifyKeyValueNamespace } from "../spec/key-value.js";
-import { AdminOpcode, CommandSet, IdentifyCns } from "../spec/opcodes.js";
+import { CommandSet, IdentifyCns } from "../spec/opcodes.js";
 import {
   type PrimaryControllerCapabilities,
   primaryControllerCapabilities,
@@ -43,20 +43,6 @@ import {
   identifyZonedController,
   identifyZonedNamespace,
 } from "../spec/zoned.js";
-
-/** Options of {@link NvmeStructures.read}, under the specification's names. */
-export interface IdentifyOptions {
-  /** Namespace that the structure describes, or after which a list starts; 0 by default. */
-  readonly nsid?: number | undefined;
-  /** Controller identifier that the structure describes, or at which a list starts; 0 by default. */
-  readonly cntid?: number | undefined;
-  /** CNS Specific Identifier, e.g. of an NVM set, an endurance group or a domain; 0 by default. */
-  readonly cnssid?: number | undefined;
-  /** Command Set Identifier; 0 (default): NVM. */
-  readonly csi?: number | undefined;
-  /** Index in the UUID list; 0 (default): none. */
-  readonly uuidIndex?: number | undefined;
-}
 
 /** Lasting identifiers of a namespace (Namespace Identification Descriptors). Those it lacks are absent. */
 export interface NamespaceIdentifiers {
@@ -87,19 +73,7 @@ export class NvmeStructures {
     checkInteger("cnssid", cnssid, 0, 0xffff);
     checkInteger("csi", csi, 0, 0xff);
     checkInteger("uuidIndex", uuidIndex, 0, 0x7f);
-    const { bytes } = await adminRead(
-      this.target,
-      {
-        name: `Identify (CNS 0x${cns.toString(16).padStart(2, "0")}, nsid ${nsid})`,
-        opcode: AdminOpcode.identify,
-        nsid,
-        cdw10: (cns | (cntid << 16)) >>> 0,
-        cdw11: (cnssid | (csi << 24)) >>> 0,
-        cdw14: uuidIndex,
-      },
-      IDENTIFY_BYTES,
-    );
-    return bytes;
+    return await readIdentify(this.target, cns, options);
   }
 
   /** Identify Controller (CNS 01h), read anew. @throws as read() */

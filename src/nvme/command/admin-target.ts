@@ -19,7 +19,7 @@ export interface AdminTarget {
 
 /** An admin command whose data comes from the controller. @throws as NvmeController.admin() */
 export async function adminRead(
-  target: AdminTarget,
+  target: Pick<AdminTarget, "dma" | "admin">,
   command: Omit<NvmeCommand, "data">,
   sizeBytes: number,
   limits?: CommandOptions,

@@ -4,7 +4,7 @@ import { checkInteger, checkRange } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
-import { DPTR, MPTR } from "../spec/queue-entries.js";
+import { DataDirection, DPTR, dataDirection, MPTR } from "../spec/queue-entries.js";
 import type { NvmeCommand } from "./command.js";
 import {
   assertCommandData,
@@ -175,7 +175,8 @@ function assertSgl(
   if (all.some(({ isBucket }) => isBucket)) {
     if ((sgls & SGLS_BIT_BUCKET) === 0) throw new ArgumentError("this controller has no bit buckets (SGLS)");
     // A source's bit buckets are ignored, so the data would be short.
-    if (!transfersToHost(command.opcode)) throw new ArgumentError("bit buckets are for reading only");
+    if (dataDirection(command.opcode) !== DataDirection.controllerToHost)
+      throw new ArgumentError("bit buckets are for reading only");
   }
   if (support === SGLS_DWORD_ALIGNED && all.some(({ low, length }) => low % 4 !== 0 || length % 4 !== 0)) {
     throw new ArgumentError("this controller's SGLs want addresses and lengths of multiples of 4 (SGLS)");
@@ -192,11 +193,6 @@ function assertSgl(
   if (needed > room) {
     throw new ArgumentError(`these ranges need ${needed} SGL descriptors; one command has room for ${room}`);
   }
-}
-
-/** Bits 1:0 of an opcode say which way data goes: 10b is from controller to host. */
-function transfersToHost(opcode: number): boolean {
-  return (opcode & 3) === 2;
 }
 
 /** Writes PRP1 and PRP2, and where needed the list, for a part of a contiguous buffer. */

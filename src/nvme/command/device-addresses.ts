@@ -2,6 +2,7 @@
 import { UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
+import { DataDirection, dataDirection } from "../spec/queue-entries.js";
 
 /** What may lie in a controller's memory, as its registers say. */
 export interface DeviceMemoryUses {
@@ -20,10 +21,6 @@ export interface DeviceMemoryUses {
   /** Data and metadata of one command may lie partly there. */
   readonly mixedData: boolean;
 }
-
-/** Bits 1:0 of an opcode: which way its data goes. */
-const TO_HOST = 2;
-const FROM_HOST = 1;
 
 /**
  * The memory on a controller that is in use: free numbers for it, above all that the space can map, so that no other buffer
@@ -64,10 +61,11 @@ export class DeviceAddresses {
   assertData({ iovaLow, iovaHigh }: DmaBuffer, opcode: number): void {
     const uses = this.usesAt(iovaLow, iovaHigh);
     if (uses === undefined) return;
-    const way = opcode & 3;
-    if ((way === TO_HOST && !uses.reads) || (way === FROM_HOST && !uses.writes)) {
-      const bit = way === TO_HOST ? "RDS" : "WDS";
-      const what = way === TO_HOST ? "brings here" : "takes away";
+    const isRead = dataDirection(opcode) === DataDirection.controllerToHost;
+    const isWrite = dataDirection(opcode) === DataDirection.hostToController;
+    if ((isRead && !uses.reads) || (isWrite && !uses.writes)) {
+      const bit = isRead ? "RDS" : "WDS";
+      const what = isRead ? "brings here" : "takes away";
       throw new UnsupportedError(
         `${this.name}: data that a command ${what} can't lie in its ${uses.kind} (${uses.register}.${bit})`,
       );

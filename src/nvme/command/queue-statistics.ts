@@ -1,5 +1,6 @@
 /** Counters and latency of one queue pair. */
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { DataDirection, dataDirection } from "../spec/queue-entries.js";
 import type { NvmeCommand } from "./command.js";
 import { dataBytes } from "./data-ranges.js";
 
@@ -45,8 +46,9 @@ export class QueueStatistics {
     if (statusField !== 0) this.errors++;
     else if (command.data !== undefined) {
       const bytes = dataBytes(command.data);
-      if ((command.opcode & 3) === 2) this.bytesRead += bytes;
-      else if ((command.opcode & 3) === 1) this.bytesWritten += bytes;
+      const direction = dataDirection(command.opcode);
+      if (direction === DataDirection.controllerToHost) this.bytesRead += bytes;
+      else if (direction === DataDirection.hostToController) this.bytesWritten += bytes;
     }
   }
 }

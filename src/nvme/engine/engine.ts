@@ -10,6 +10,7 @@ import { type CommandOptions, checkCommandOptions } from "../command/command-opt
 import type { DataRules } from "../command/data-pointer.js";
 import { DeviceAddresses } from "../command/device-addresses.js";
 import { NvmeProtocolError } from "../command/error.js";
+import { readIdentify } from "../command/identify.js";
 import type { RingBuffers } from "../command/queue.js";
 import { ControllerMemoryBuffer } from "../memory/cmb.js";
 import { PersistentMemoryRegion } from "../memory/pmr.js";
@@ -143,7 +144,7 @@ export class ControllerEngine {
     if (capabilities.pmrs) registers.forgetPmr();
     this.watchInterrupts();
     await this.enable();
-    this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller, 0));
+    this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller));
     const { mdts, sgls } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
     this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
@@ -175,21 +176,10 @@ export class ControllerEngine {
   }
 
   /** @throws as NvmeController.admin() */
-  async readIdentify(cns: number, nsid: number): Promise<Uint8Array> {
+  async readIdentify(cns: number, nsid = 0): Promise<Uint8Array> {
     this.lifecycle.assertUsable();
-    const buffer = this.device.dma.alloc(IDENTIFY_BYTES);
-    try {
-      await this.admin({
-        name: `Identify (CNS 0x${cns.toString(16).padStart(2, "0")}, nsid ${nsid})`,
-        opcode: AdminOpcode.identify,
-        nsid,
-        cdw10: cns,
-        data: { buffer },
-      });
-      return buffer.bytes.slice();
-    } finally {
-      buffer.close();
-    }
+    const target = { dma: this.device.dma, admin: (command: NvmeCommand) => this.admin(command) };
+    return await readIdentify(target, cns, { nsid });
   }
 
   /** See NvmeController.controllerMemoryBuffer(). */

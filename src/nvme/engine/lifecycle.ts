@@ -4,6 +4,7 @@ import { ClosedError, DeviceGoneError, StateError } from "../../core/errors.js";
 import type { NvmeCommand } from "../command/command.js";
 import { type NvmeError, NvmeResetError } from "../command/error.js";
 import { lifecycleChannel } from "../command/trace.js";
+import { DataDirection, dataDirection } from "../spec/queue-entries.js";
 import type { SetFeature } from "./feature-restore.js";
 import type { NvmeConfig } from "./options.js";
 
@@ -269,9 +270,9 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   }
 }
 
-/** Bits 1:0 of an opcode: 10b, data comes from the controller. Such commands change nothing. */
+/** Commands whose data comes from the controller change nothing. */
 function onlyReads({ opcode }: NvmeCommand): boolean {
-  return (opcode & 3) === 2;
+  return dataDirection(opcode) === DataDirection.controllerToHost;
 }
 
 /** Compare and verify change nothing either. */

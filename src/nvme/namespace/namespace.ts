@@ -1,7 +1,6 @@
 import { checkInteger, checkLength, checkOffset, checkU64 } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
-import { type AdminTarget, adminRead } from "../command/admin-target.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import { transferName } from "../command/command-name.js";
 import {
@@ -12,16 +11,15 @@ import {
   dataBytes,
 } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
+import { readIdentify } from "../command/identify.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import {
   type ExtendedLbaFormat,
-  IDENTIFY_BYTES,
   type IdentifyNamespace,
   identifyNamespace,
   identifyNvmNamespace,
 } from "../spec/identify.js";
 import {
-  AdminOpcode,
   BROADCAST_NSID,
   CommandSet,
   IdentifyCns,
@@ -640,13 +638,16 @@ export async function identifyBlocks(
   nsid: number,
 ): Promise<{ readonly identify: IdentifyNamespace; readonly format: BlockFormat }> {
   NvmeNamespace.checkId(nsid);
-  const identify = identifyNamespace.decode(await readIdentify(controller, IdentifyCns.namespace, nsid));
+  const identify = identifyNamespace.decode(await readIdentify(controller, IdentifyCns.namespace, { nsid }));
   // For an id that is valid but not active the controller returns zeros.
   if (identify.nsze === 0n) throw new ArgumentError(`there is no active namespace ${nsid}`);
   let extension: ExtendedLbaFormat | undefined;
   const isProtected = (identify.dps & 7) !== 0;
   if (isProtected && (controller.identify.ctratt & CTRATT_EXTENDED_LBA_FORMATS) !== 0) {
-    const page = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, nsid, CommandSet.nvm);
+    const page = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, {
+      nsid,
+      csi: CommandSet.nvm,
+    });
     extension = identifyNvmNamespace.decode(page).elbaf[lbaFormatIndex(identify)];
   }
   return { identify, format: blockFormatOf(nsid, identify, extension) };
@@ -655,17 +656,6 @@ export async function identifyBlocks(
 /** As {@link currentLbaFormat} finds it: FLBAS bits 3:0, and bits 6:5 above them. */
 export function lbaFormatIndex({ flbas, nlbaf }: IdentifyNamespace): number {
   return (flbas & 0xf) | (nlbaf >= 16 ? ((flbas >> 5) & 3) << 4 : 0);
-}
-
-export async function readIdentify(
-  controller: AdminTarget,
-  cns: number,
-  nsid: number,
-  csi = 0,
-): Promise<Uint8Array> {
-  const name = `Identify (CNS 0x${cns.toString(16).padStart(2, "0")}, nsid ${nsid})`;
-  const command = { name, opcode: AdminOpcode.identify, nsid, cdw10: cns, cdw11: csi * 2 ** 24 };
-  return (await adminRead(controller, command, IDENTIFY_BYTES)).bytes;
 }
 
 /** A buffer with what options say of its range; a list as it is. @throws ArgumentError */

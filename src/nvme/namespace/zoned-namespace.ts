@@ -2,6 +2,7 @@ import { checkInteger, checkU64 } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
+import { readIdentify } from "../command/identify.js";
 import { NamespaceDescriptor } from "../spec/identify.js";
 import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from "../spec/opcodes.js";
 import {
@@ -15,7 +16,7 @@ import {
 } from "../spec/zoned.js";
 import type { CommandTarget } from "./command-target.js";
 import type { IoOptions } from "./io-options.js";
-import { identifyBlocks, lbaFormatIndex, NvmeNamespace, readIdentify } from "./namespace.js";
+import { identifyBlocks, lbaFormatIndex, NvmeNamespace } from "./namespace.js";
 
 import type { WriteStreamOptions } from "./streams.js";
 import type { RangeOptions } from "./transfers.js";
@@ -126,18 +127,18 @@ export class ZonedNamespace extends NvmeNamespace {
     if ((await commandSetOf(controller, nsid)) !== CommandSet.zoned) {
       throw new UnsupportedError(`namespace ${nsid} is not zoned`);
     }
-    const page = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, nsid, CommandSet.zoned);
+    const page = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, {
+      nsid,
+      csi: CommandSet.zoned,
+    });
     const { mar, mor, ozcs, lbafe } = identifyZonedNamespace.decode(page);
     const format = lbafe[lbaFormatIndex(known.identify)];
     if (format === undefined || format.zoneSizeBlocks === 0n) {
       throw new UnsupportedError(`namespace ${nsid} has zones of no size`);
     }
-    const controllerPage = await readIdentify(
-      controller,
-      IdentifyCns.controllerForCommandSet,
-      0,
-      CommandSet.zoned,
-    );
+    const controllerPage = await readIdentify(controller, IdentifyCns.controllerForCommandSet, {
+      csi: CommandSet.zoned,
+    });
     const { zasl } = identifyZonedController.decode(controllerPage);
     const { maxTransferBytes, capabilities } = controller;
     return new ZonedNamespace(controller, nsid, known, {
@@ -361,7 +362,7 @@ export class ZonedNamespace extends NvmeNamespace {
 
 /** The I/O command set of a namespace (CNS 03h); NVM where it doesn't say. */
 async function commandSetOf(controller: CommandTarget, nsid: number): Promise<number> {
-  const page = await readIdentify(controller, IdentifyCns.namespaceDescriptors, nsid);
+  const page = await readIdentify(controller, IdentifyCns.namespaceDescriptors, { nsid });
   const { type, bytes } = NamespaceDescriptor.commandSet;
   for (let at = 0; at + 4 < page.length; ) {
     const length = page[at + 1] ?? 0;

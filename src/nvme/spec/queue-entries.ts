@@ -32,3 +32,8 @@ export const DataDirection = {
   controllerToHost: 2,
   bidirectional: 3,
 } as const;
+
+/** Which way a command transfers its data: a value of {@link DataDirection}. */
+export function dataDirection(opcode: number): number {
+  return opcode & DataDirection.MASK;
+}
