@@ -94,7 +94,13 @@ const worker = await rolldown({
   external: ["koffi"],
   plugins,
 });
-await worker.write({ ...common, entryFileNames: "[name].mjs", codeSplitting: false });
+await worker.write({
+  ...common,
+  entryFileNames: "[name].mjs",
+  codeSplitting: false,
+  // It repeats what the chunks have, so it is made small; the names of functions and classes show in stacks and errors.
+  minify: { compress: true, mangle: { keepNames: true }, codegen: { removeWhitespace: true } },
+});
 await worker.close();
 
 removeUnreachableDeclarations(source);
