@@ -20,11 +20,12 @@ export {
   UnsupportedError,
 } from "./core/errors.js";
 export type { Resource } from "./core/lifetime/resource.js";
+export type { DmaAccess } from "./dma/access.js";
 export type { BackingOptions, PageChoice } from "./dma/backing.js";
 export { DmaBuffer } from "./dma/buffer.js";
 export { type Iova, type IovaRange, iova } from "./dma/iova/address.js";
 export { IovaSpaceError } from "./dma/iova/error.js";
-export type { DmaAccess, DmaMapper } from "./dma/mapper.js";
+export type { DmaMapper } from "./dma/mapper.js";
 export { MemlockError } from "./dma/memlock.js";
 export { DmaPool, type DmaPoolOptions, PoolExhaustedError, type PoolHandle } from "./dma/pool.js";
 export type { DmaSegment } from "./dma/segments.js";

@@ -28,13 +28,13 @@ export class BufferLease extends MappedRecord {
     index: MappedIndex,
     private readonly mapper: DmaMapper,
     readonly memory: MappedMemory,
-    page: number,
+    iovaPage: number,
     /** As asked for. */
     readonly sizeBytes: number,
     readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined,
     ownsMemory: boolean,
   ) {
-    super(space, "", index, page);
+    super(space, "", index, iovaPage);
     this.ownMemory = ownsMemory ? memory.relinquish() : undefined;
     this.dependOn(memory.lease);
     index.add(this);
@@ -45,7 +45,7 @@ export class BufferLease extends MappedRecord {
   }
 
   override get label(): string {
-    return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${iovaOfPage(this.page).toString(16)}`;
+    return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${iovaOfPage(this.iovaPage).toString(16)}`;
   }
 
   protected override release(): void {
@@ -53,9 +53,10 @@ export class BufferLease extends MappedRecord {
     this.threads?.end();
     try {
       this.index.delete(this);
-      if (mapper.unmapPages === undefined) mapper.unmap(iovaOfPage(this.page), memory.sizeBytes);
-      else mapper.unmapPages(this.page, memory.sizeBytes);
-      traceUnmap(mapper, this.page, memory.sizeBytes);
+      const pages = mapper.extensions?.pages;
+      if (pages === undefined) mapper.unmap(iovaOfPage(this.iovaPage), memory.sizeBytes);
+      else pages.unmapPages(this.iovaPage, memory.sizeBytes);
+      traceUnmap(mapper, this.iovaPage, memory.sizeBytes);
     } finally {
       ownMemory?.close();
     }
@@ -88,15 +89,15 @@ export class DmaBuffer extends Resource {
     site: string,
   ) {
     super(lease, site);
-    const { page } = lease;
+    const { iovaPage } = lease;
     this.sizeBytes = lease.sizeBytes;
-    this.iovaLow = lowOfPage(page);
-    this.iovaHigh = highOfPage(page);
+    this.iovaLow = lowOfPage(iovaPage);
+    this.iovaHigh = highOfPage(iovaPage);
   }
 
   /** Where devices find the first byte; the others follow where {@link contiguous}. */
   get iova(): Iova {
-    return iovaOfPage(this.lease.page);
+    return iovaOfPage(this.lease.iovaPage);
   }
 
   /** Where devices find all of it, in order. One segment, unless nothing translates and the memory lies scattered. */

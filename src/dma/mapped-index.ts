@@ -1,5 +1,6 @@
 import { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
+import type { MappingList } from "./address-chooser.js";
 import { PairTree } from "./iova/pair-tree.js";
 import type { DmaSegment } from "./segments.js";
 
@@ -11,7 +12,7 @@ export abstract class MappedRecord extends Lease {
   abstract readonly mappedBytes: number;
   /** What is mapped; undefined where it has no virtual address. */
   abstract readonly memory: MappedMemory | undefined;
-  /** Where devices find all of it, where that isn't simply from `page` on. */
+  /** Where devices find all of it, where that isn't simply from `iovaPage` on. */
   abstract readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined;
 
   protected constructor(
@@ -19,7 +20,7 @@ export abstract class MappedRecord extends Lease {
     name: string,
     protected readonly index: MappedIndex,
     /** Where devices find the first byte, in IOVA_PAGEs. */
-    readonly page: number,
+    readonly iovaPage: number,
   ) {
     super(name, undefined);
     this.dependOn(space);
@@ -31,14 +32,6 @@ export interface MemoryRecord extends MappedRecord {
   readonly memory: MappedMemory;
 }
 
-/** What is mapped at present. */
-export interface LiveMappings {
-  /** Where, in IOVA_PAGEs, and how much. */
-  records(): Iterable<{ readonly page: number; readonly mappedBytes: number }>;
-  /** Whether the address space is about to close, with all of them. */
-  readonly closing: boolean;
-}
-
 function isMemory(record: MappedRecord): record is MemoryRecord {
   return record.memory !== undefined;
 }
@@ -47,7 +40,7 @@ function isMemory(record: MappedRecord): record is MemoryRecord {
  * What is mapped in an address space, by virtual address. Most programs never ask where a view is: the tree that answers is
  * made at the first question, and until then the space's own dependents are all there is.
  */
-export class MappedIndex implements LiveMappings {
+export class MappedIndex implements MappingList {
   private space: Lease | undefined = undefined;
   private ages = 0;
   private tree: PairTree<MemoryRecord> | undefined = undefined;

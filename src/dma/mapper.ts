@@ -1,30 +1,20 @@
-import { ArgumentError } from "../core/errors.js";
+/** The interface between an address space and the backend that translates its addresses. */
 import type { Lease } from "../core/lifetime/lease.js";
+import type { DmaAccess } from "./access.js";
+import type { AddressChooser } from "./address-chooser.js";
 import type { Iova, IovaRange } from "./iova/address.js";
 import type { IovaPlacement } from "./iova/allocator.js";
-import type { LiveMappings } from "./mapped-index.js";
 import type { MemlockAccount } from "./memlock.js";
 import type { DmaSegment } from "./segments.js";
 
-/** What a device may do with a mapping. */
-export type DmaAccess = "read-write" | "read" | "write";
-
-/** What an unknown word must not turn into: the right to read and write. @throws ArgumentError */
-export function checkAccess(access: DmaAccess): DmaAccess {
-  if (access !== "read-write" && access !== "read" && access !== "write") {
-    throw new ArgumentError(`access must be "read-write", "read" or "write", got ${JSON.stringify(access)}`);
-  }
-  return access;
-}
-
 /**
- * Who translates addresses: one implementation per backend (an IOAS, a type1 container, ...). The only place where
- * they differ; everything above is written once, in {@link DmaSpace}.
+ * Maps memory for devices. There is one implementation for each backend (an IOAS, a type1 container, ...), and backends
+ * differ in nothing else: {@link DmaSpace} is written once, on top of this.
  */
 export interface DmaMapper {
   /** Lifetime of the kernel object behind it; mappings end before it does. */
   readonly lease: Lease;
-  /** Which backend, as users name it. */
+  /** The backend's name for users. */
   readonly name: string;
   /** What may be mapped now. Attaching a device can narrow it. */
   iovaRanges(): IovaRange[];
@@ -33,7 +23,7 @@ export interface DmaMapper {
   /**
    * Maps `sizeBytes` of this process's memory at `address`.
    * @param fixed the I/O virtual address to use; undefined lets the backend choose
-   * @param placement where the backend may choose; anywhere where left out
+   * @param placement where the backend may choose; anywhere by default
    * @returns where it was mapped
    * @throws SysError, IovaSpaceError with nothing mapped
    */
@@ -44,11 +34,46 @@ export interface DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova;
+  /** Undoes one map() as a whole. @throws SysError */
+  unmap(iova: bigint, sizeBytes: number): void;
+  /** How the backend differs from one that translates addresses, maps by virtual address, and chooses without help. */
+  readonly extensions?: DmaMapperExtensions;
+}
+
+/** What some backends can do or need. Each member says what its absence means. */
+export interface DmaMapperExtensions {
   /**
-   * The same for part of a file (a memfd, a dma-buf), where the backend maps files. Virtual addresses of a BAR, for one,
-   * can't be mapped there.
+   * Chooses the backend's addresses. A DmaSpace tells it about its mappings, and what attaches devices resets it. Without it
+   * the backend knows by itself which addresses are free.
    */
-  mapFile?(
+  readonly chooser?: AddressChooser;
+  /** Maps and unmaps without making a bigint. Without it every mapping goes through map() and unmap(). */
+  readonly pages?: PageMapper;
+  /** Maps parts of files. Without it memory is mapped by its virtual address, and a dma-buf can't be mapped. */
+  readonly files?: FileMapper;
+  /**
+   * Of a backend that doesn't translate: the physically contiguous parts of what was just mapped from `address` on. Without
+   * it, memory that is contiguous for the process is contiguous for devices.
+   */
+  physicalSegments?(address: number, iova: bigint, sizeBytes: number): DmaSegment[];
+  /** Whose memlock account the kernel charges. The process's without it. */
+  memlockAccount?(): MemlockAccount;
+}
+
+/** The plain case of map() and unmap(): the backend chooses, and addresses are counted in IOVA_PAGEs. */
+export interface PageMapper {
+  /** @throws as DmaMapper.map() */
+  mapPages(address: number, sizeBytes: number, access: DmaAccess): number;
+  /** @throws as DmaMapper.unmap() */
+  unmapPages(iovaPage: number, sizeBytes: number): void;
+}
+
+/** Maps memory by the file behind it: a memfd or a dma-buf. */
+export interface FileMapper {
+  /** Whether the backend maps nothing but files, so that a DmaSpace has to allocate memfds. */
+  readonly mapsFilesOnly: boolean;
+  /** DmaMapper.map() of [start, start + sizeBytes) of a file. The caller may close `fd` afterwards. */
+  mapFile(
     fd: number,
     start: number,
     sizeBytes: number,
@@ -56,26 +81,4 @@ export interface DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova;
-  /** Whether files are all it can map: memory has to be made of them. */
-  readonly mapsFilesOnly?: true;
-  /** Undoes one map() wholly. @throws SysError */
-  unmap(iova: bigint, sizeBytes: number): void;
-  /**
-   * map() where the backend chooses, and unmap(), with addresses counted in IOVA_PAGEs: what most mappings are, without a
-   * bigint. A backend has both or none.
-   * @throws as map() and unmap()
-   */
-  mapPages?(address: number, sizeBytes: number, access: DmaAccess): number;
-  unmapPages?(page: number, sizeBytes: number): void;
-  /**
-   * Where nothing translates: the physically contiguous pieces of what was just mapped from `address` on. Left out, what is
-   * contiguous in memory is so for devices.
-   */
-  physicalSegments?(address: number, iova: bigint, sizeBytes: number): DmaSegment[];
-  /** Whose memlock account mappings are charged to; the process's where left out. */
-  memlockAccount?(): MemlockAccount;
-  /** A DmaSpace tells what it has mapped, for a backend that has to find free addresses itself. @returns undoes that */
-  tellLive?(live: LiveMappings): () => void;
-  /** A device came to this address space or left it: what may be mapped can have changed. */
-  devicesChanged?(): void;
 }

@@ -12,9 +12,9 @@ import { type MemlockState, memlockState } from "../sys/limits.js";
 /** Whose account a backend charges. */
 export type MemlockAccount = "user" | "process";
 
-/** Who can say so; the process's where it doesn't. */
+/** A mapper, as far as memlock accounts concern it. */
 interface Charging {
-  memlockAccount?(): MemlockAccount;
+  readonly extensions?: { memlockAccount?(): MemlockAccount };
 }
 
 /** A mapping would exceed, or exceeds, the memlock limit of an unprivileged process. */
@@ -62,7 +62,7 @@ export function assertMemlock(sizeBytes: number, mapper: Charging): void {
     budget = Math.max(sizeBytes, UNLIMITED_BUDGET);
     return;
   }
-  const whose = mapper.memlockAccount?.() ?? "process";
+  const whose = mapper.extensions?.memlockAccount?.() ?? "process";
   const left = state.limitBytes - used(state, whose);
   budget = left / 2;
   if (sizeBytes > left) {
@@ -81,7 +81,7 @@ export function memlockErrorOf(
 ): MemlockError | undefined {
   const state = memlockState();
   if (state.exempt) return undefined;
-  const whose = mapper.memlockAccount?.() ?? "process";
+  const whose = mapper.extensions?.memlockAccount?.() ?? "process";
   // Of a user's account only this process's part is known; the rest may well have filled it.
   const over = used(state, whose) + sizeBytes > state.limitBytes || whose === "user";
   if (!over || state.limitBytes === Number.POSITIVE_INFINITY) return undefined;

@@ -4,14 +4,15 @@ import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
+import { checkAccess, type DmaAccess } from "./access.js";
 import { allocateMemory, type BackingOptions } from "./backing.js";
 import { BufferLease, DmaBuffer } from "./buffer.js";
 import { callSite } from "./call-site.js";
-import { type Iova, type IovaRange, iova, iovaOfPage, iovaPage } from "./iova/address.js";
+import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "./iova/address.js";
 import type { IovaPlacement } from "./iova/allocator.js";
 import { IovaSpaceError } from "./iova/error.js";
 import { MappedIndex, type MemoryRecord } from "./mapped-index.js";
-import { checkAccess, type DmaAccess, type DmaMapper } from "./mapper.js";
+import type { DmaMapper } from "./mapper.js";
 import { assertMemlock, memlockErrorOf } from "./memlock.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
 import { traceMap, traceUnmap } from "./trace.js";
@@ -63,7 +64,7 @@ export class DmaSpace extends Resource {
     readonly mapper: DmaMapper,
   ) {
     const mapped = new MappedIndex();
-    super(new Lease(`DMA space (${mapper.name})`, mapper.tellLive?.(mapped), mapper.lease));
+    super(new Lease(`DMA space (${mapper.name})`, mapper.extensions?.chooser?.track(mapped), mapper.lease));
     mapped.of(this.lease);
     this.mapped = mapped;
   }
@@ -95,10 +96,11 @@ export class DmaSpace extends Resource {
     this.lease.assertOpen();
     checkLength("sizeBytes", sizeBytes);
     const site = callSite(this.alloc);
-    if (this.mapper.physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
+    const { physicalSegments, files } = this.mapper.extensions ?? {};
+    if (physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
       return this.allocContiguous(sizeBytes, options, site);
     }
-    const shared = this.mapper.mapsFilesOnly === true ? { ...options, shared: true } : options;
+    const shared = files?.mapsFilesOnly === true ? { ...options, shared: true } : options;
     return this.allocFrom(sizeBytes, shared, site);
   }
 
@@ -130,7 +132,8 @@ export class DmaSpace extends Resource {
     checkInteger("fd", fd, 0, 0x7fff_ffff);
     const site = callSite(this.mapDmaBuf);
     const { mapper } = this;
-    if (mapper.mapFile === undefined) {
+    const files = mapper.extensions?.files;
+    if (files === undefined) {
       throw new UnsupportedError(
         `${mapper.name} can't map a dma-buf: map the device's BAR (device.mapRegion)`,
       );
@@ -141,14 +144,14 @@ export class DmaSpace extends Resource {
       throw new ArgumentError(`a dma-buf is mapped in whole pages, not ${sizeBytes} bytes at ${offset}`);
     }
     const { fixed, access, placement } = placementOf(options, sizeBytes);
-    const at = mapper.mapFile(fd, offset, sizeBytes, access, fixed, placement);
-    const page = iovaPage(at);
-    traceMap(mapper, page, sizeBytes, access, undefined);
+    const at = files.mapFile(fd, offset, sizeBytes, access, fixed, placement);
+    const iovaPage = pageOfIova(at);
+    traceMap(mapper, iovaPage, sizeBytes, access, undefined);
     try {
-      return new DmaWindow(this, new WindowLease(this.lease, this.mapped, mapper, page, sizeBytes), site);
+      return new DmaWindow(this, new WindowLease(this.lease, this.mapped, mapper, iovaPage, sizeBytes), site);
     } catch (error) {
       mapper.unmap(at, sizeBytes);
-      traceUnmap(mapper, page, sizeBytes);
+      traceUnmap(mapper, iovaPage, sizeBytes);
       throw error;
     }
   }
@@ -161,7 +164,7 @@ export class DmaSpace extends Resource {
    */
   translate(view: NodeJS.ArrayBufferView): Iova {
     const { at, offset } = this.find(view);
-    if (at.pieces === undefined) return (iovaOfPage(at.page) + BigInt(offset)) as Iova;
+    if (at.pieces === undefined) return (iovaOfPage(at.iovaPage) + BigInt(offset)) as Iova;
     const [segment, ...more] = this.segments(view);
     if (segment === undefined || more.length > 0) {
       throw new ArgumentError("the view's memory lies scattered: segments() says where");
@@ -182,7 +185,7 @@ export class DmaSpace extends Resource {
         pieces.push(...part.segments);
       } else if (part.byteLength > 0) {
         const { at, offset } = this.find(part);
-        const whole = at.pieces ?? [{ iova: iovaOfPage(at.page), sizeBytes: at.mappedBytes }];
+        const whole = at.pieces ?? [{ iova: iovaOfPage(at.iovaPage), sizeBytes: at.mappedBytes }];
         pieces.push(...cutSegments(whole, offset, part.byteLength));
       }
     }
@@ -238,29 +241,40 @@ export class DmaSpace extends Resource {
     site: string,
   ): DmaBuffer {
     const { mapper, mapped } = this;
-    const page = this.mapRange(memory, options);
-    traceMap(mapper, page, memory.sizeBytes, options?.access ?? "read-write", memory.address);
+    const iovaPage = this.mapRange(memory, options);
+    traceMap(mapper, iovaPage, memory.sizeBytes, options?.access ?? "read-write", memory.address);
     try {
       const pieces =
-        mapper.physicalSegments === undefined ? undefined : this.piecesOf(memory, page, sizeBytes, options);
-      const lease = new BufferLease(this.lease, mapped, mapper, memory, page, sizeBytes, pieces, ownsMemory);
+        mapper.extensions?.physicalSegments === undefined
+          ? undefined
+          : this.piecesOf(memory, iovaPage, sizeBytes, options);
+      const lease = new BufferLease(
+        this.lease,
+        mapped,
+        mapper,
+        memory,
+        iovaPage,
+        sizeBytes,
+        pieces,
+        ownsMemory,
+      );
       return new DmaBuffer(this, memory, lease, site);
     } catch (error) {
-      mapper.unmap(iovaOfPage(page), memory.sizeBytes);
-      traceUnmap(mapper, page, memory.sizeBytes);
+      mapper.unmap(iovaOfPage(iovaPage), memory.sizeBytes);
+      traceUnmap(mapper, iovaPage, memory.sizeBytes);
       throw error;
     }
   }
 
   private piecesOf(
     memory: MappedMemory,
-    page: number,
+    iovaPage: number,
     sizeBytes: number,
     options: MapOptions | undefined,
   ): [DmaSegment, ...DmaSegment[]] | undefined {
     const { mapper } = this;
     const [first, ...more] =
-      mapper.physicalSegments?.(memory.address, iovaOfPage(page), memory.sizeBytes) ?? [];
+      mapper.extensions?.physicalSegments?.(memory.address, iovaOfPage(iovaPage), memory.sizeBytes) ?? [];
     if (first === undefined) return undefined;
     if (first.sizeBytes < sizeBytes && options?.scattered !== true) {
       throw new UnsupportedError(
@@ -279,9 +293,10 @@ export class DmaSpace extends Resource {
     const counted = memory.backing.kind !== "device";
     if (counted) assertMemlock(memory.sizeBytes, mapper);
     try {
-      return options === undefined && memory.source === undefined && mapper.mapPages !== undefined
-        ? mapper.mapPages(memory.address, memory.sizeBytes, "read-write")
-        : iovaPage(this.mapPlaced(memory, options ?? {}, counted));
+      const pages = mapper.extensions?.pages;
+      return options === undefined && memory.source === undefined && pages !== undefined
+        ? pages.mapPages(memory.address, memory.sizeBytes, "read-write")
+        : pageOfIova(this.mapPlaced(memory, options ?? {}, counted));
     } catch (error) {
       throw explain(error, memory, mapper);
     }
@@ -292,10 +307,10 @@ export class DmaSpace extends Resource {
     const { sizeBytes, source } = memory;
     const { fixed, access, placement } = placementOf(options, sizeBytes);
     const byAddress = (): Iova => mapper.map(memory.address, sizeBytes, access, fixed, placement);
-    if (source === undefined || mapper.mapFile === undefined) return byAddress();
-    const mapFile = mapper.mapFile.bind(mapper);
+    const files = mapper.extensions?.files;
+    if (source === undefined || files === undefined) return byAddress();
     try {
-      return source.withFile((fd, offset) => mapFile(fd, offset, sizeBytes, access, fixed, placement));
+      return source.withFile((fd, offset) => files.mapFile(fd, offset, sizeBytes, access, fixed, placement));
     } catch (error) {
       // Before Linux 6.13 iommufd maps no files; of memory, unlike of registers, the addresses will do.
       if (counted && error instanceof UnsupportedError) return byAddress();

@@ -1,8 +1,9 @@
 /** Diagnostics channels of DMA mappings: `iova:dma:map` and `iova:dma:unmap`. A message is made only for subscribers. */
 import type { Channel } from "node:diagnostics_channel";
 import { debugChannel } from "../sys/debug-log.js";
+import type { DmaAccess } from "./access.js";
 import { type Iova, iovaOfPage } from "./iova/address.js";
-import type { DmaAccess, DmaMapper } from "./mapper.js";
+import type { DmaMapper } from "./mapper.js";
 
 /** Message of `iova:dma:unmap`: a range that was unmapped. */
 export interface DmaUnmapTrace {
@@ -25,10 +26,10 @@ export interface DmaMapTrace extends DmaUnmapTrace {
 const mapChannel: Channel = debugChannel("iova:dma:map");
 const unmapChannel: Channel = debugChannel("iova:dma:unmap");
 
-/** Tells subscribers of `iova:dma:map`. @param page first I/O virtual address in IOVA_PAGEs */
+/** Tells subscribers of `iova:dma:map`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
 export function traceMap(
   mapper: DmaMapper,
-  page: number,
+  iovaPage: number,
   sizeBytes: number,
   access: DmaAccess,
   address: number | undefined,
@@ -36,15 +37,19 @@ export function traceMap(
   if (!mapChannel.hasSubscribers) return;
   mapChannel.publish({
     backend: mapper.name,
-    iova: iovaOfPage(page),
+    iova: iovaOfPage(iovaPage),
     sizeBytes,
     access,
     address,
   } satisfies DmaMapTrace);
 }
 
-/** Tells subscribers of `iova:dma:unmap`. @param page first I/O virtual address in IOVA_PAGEs */
-export function traceUnmap(mapper: DmaMapper, page: number, sizeBytes: number): void {
+/** Tells subscribers of `iova:dma:unmap`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
+export function traceUnmap(mapper: DmaMapper, iovaPage: number, sizeBytes: number): void {
   if (!unmapChannel.hasSubscribers) return;
-  unmapChannel.publish({ backend: mapper.name, iova: iovaOfPage(page), sizeBytes } satisfies DmaUnmapTrace);
+  unmapChannel.publish({
+    backend: mapper.name,
+    iova: iovaOfPage(iovaPage),
+    sizeBytes,
+  } satisfies DmaUnmapTrace);
 }

@@ -15,18 +15,18 @@ export class WindowLease extends MappedRecord {
     space: Lease,
     index: MappedIndex,
     private readonly mapper: DmaMapper,
-    page: number,
+    iovaPage: number,
     readonly mappedBytes: number,
   ) {
-    const label = `DMA window of ${mappedBytes} bytes at iova 0x${iovaOfPage(page).toString(16)}`;
-    super(space, label, index, page);
+    const label = `DMA window of ${mappedBytes} bytes at iova 0x${iovaOfPage(iovaPage).toString(16)}`;
+    super(space, label, index, iovaPage);
     index.add(this);
   }
 
   protected override release(): void {
     this.index.delete(this);
-    this.mapper.unmap(iovaOfPage(this.page), this.mappedBytes);
-    traceUnmap(this.mapper, this.page, this.mappedBytes);
+    this.mapper.unmap(iovaOfPage(this.iovaPage), this.mappedBytes);
+    traceUnmap(this.mapper, this.iovaPage, this.mappedBytes);
   }
 }
 
@@ -48,10 +48,10 @@ export class DmaWindow extends Resource {
     site: string,
   ) {
     super(lease, site);
-    const { page, mappedBytes } = lease;
-    this.iova = iovaOfPage(page);
-    this.iovaLow = lowOfPage(page);
-    this.iovaHigh = highOfPage(page);
+    const { iovaPage, mappedBytes } = lease;
+    this.iova = iovaOfPage(iovaPage);
+    this.iovaLow = lowOfPage(iovaPage);
+    this.iovaHigh = highOfPage(iovaPage);
     this.sizeBytes = mappedBytes;
   }
 }

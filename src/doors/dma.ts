@@ -5,13 +5,14 @@
  */
 
 export type { Resource } from "../core/lifetime/resource.js";
+export type { DmaAccess } from "../dma/access.js";
 export type { BackingOptions, PageChoice } from "../dma/backing.js";
 export { DmaBuffer } from "../dma/buffer.js";
 export { DirtyBitmap, type DirtyRange } from "../dma/dirty-bitmap.js";
 export { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 export { IovaAllocator, type IovaAllocatorStats, type IovaPlacement } from "../dma/iova/allocator.js";
 export { IovaSpaceError, type IovaSpaceReason } from "../dma/iova/error.js";
-export type { DmaAccess, DmaMapper } from "../dma/mapper.js";
+export type { DmaMapper, DmaMapperExtensions } from "../dma/mapper.js";
 export { type MemlockAccount, MemlockError } from "../dma/memlock.js";
 export {
   DmaPool,

@@ -1,38 +1,40 @@
+/** Maps memory into an iommufd address space (IOAS). */
 import { SysError, UnsupportedError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
-import { type Iova, type IovaRange, iovaOfPage, iovaPage } from "../dma/iova/address.js";
-import { IovaAllocator, type IovaPlacement } from "../dma/iova/allocator.js";
+import type { DmaAccess } from "../dma/access.js";
+import { AddressChooser, takenError } from "../dma/address-chooser.js";
+import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "../dma/iova/address.js";
+import type { IovaPlacement } from "../dma/iova/allocator.js";
 import { IovaSpaceError } from "../dma/iova/error.js";
-import { hugeAlignment, IovaZones } from "../dma/iova/zones.js";
-import type { LiveMappings } from "../dma/mapped-index.js";
-import type { DmaAccess } from "../dma/mapper.js";
-import type { MemlockAccount } from "../dma/memlock.js";
-import { PAGE_SIZE } from "../sys/syscalls.js";
+import type { DmaMapperExtensions, FileMapper, PageMapper } from "../dma/mapper.js";
 import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 import { attachToIoas } from "./attach-device.js";
 import type { Ioas } from "./ioas.js";
 
-/** Places that others turned out to have taken, before it is an error. Others share an IOAS only by intent. */
-const MAX_FOREIGN = 1000;
-
 /**
- * An IOAS as the translator behind a DmaSpace. The kernel chooses addresses, until some mapping needs a place that the
- * kernel can't be asked for one mapping at a time (below a limit, or aligned): from then on an allocator of ours chooses,
- * and the kernel is told.
+ * The translator behind a DmaSpace on iommufd. The kernel chooses addresses (IOMMU_IOAS_MAP without
+ * IOMMU_IOAS_MAP_FIXED_IOVA) until a mapping needs a place that the kernel can't be asked for: below a limit, or aligned.
+ * From then on an AddressChooser chooses.
  */
-export class IoasMapper implements JoinableMapper {
+export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
   readonly name = "iommufd";
   readonly lease: Lease;
-  /** What was mapped through here. */
-  private readonly live = new Set<LiveMappings>();
-  private readonly zones = new IovaZones();
-  private allocator: IovaAllocator | undefined;
+  readonly mapsFilesOnly = false;
+  readonly extensions: DmaMapperExtensions;
+  private readonly chooser: AddressChooser;
 
   constructor(
     /** The address space. */
     readonly ioas: Ioas,
   ) {
     this.lease = ioas.lease;
+    this.chooser = new AddressChooser(() => ioas.iovaRanges());
+    this.extensions = {
+      chooser: this.chooser,
+      pages: this,
+      files: this,
+      memlockAccount: () => ioas.iommufd.rlimitMode,
+    };
   }
 
   attach(bdf: string, token: string | undefined): JoinedDevice {
@@ -47,21 +49,6 @@ export class IoasMapper implements JoinableMapper {
     return this.ioas.iovaRanges().alignmentBytes;
   }
 
-  memlockAccount(): MemlockAccount {
-    return this.ioas.iommufd.rlimitMode;
-  }
-
-  tellLive(mappings: LiveMappings): () => void {
-    const { live } = this;
-    live.add(mappings);
-    return () => live.delete(mappings);
-  }
-
-  /** What may be mapped has changed: what there is to hand out is found anew. */
-  devicesChanged(): void {
-    this.allocator = undefined;
-  }
-
   map(
     address: number,
     sizeBytes: number,
@@ -69,26 +56,24 @@ export class IoasMapper implements JoinableMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
-    return this.placed(address, sizeBytes, fixed, placement, (at) =>
-      this.ioas.map({ address, sizeBytes }, { access, iova: at }),
-    );
+    try {
+      if (!this.chooser.isNeeded(fixed, placement)) {
+        return this.ioas.map({ address, sizeBytes }, { access, iova: fixed });
+      }
+      return iovaOfPage(this.chooser.map(this.mapAt, address, sizeBytes, access, fixed, placement));
+    } catch (error) {
+      throw this.explain(error, sizeBytes, fixed);
+    }
   }
 
   mapPages(address: number, sizeBytes: number, access: DmaAccess): number {
-    // Once addresses are ours to choose, all are.
-    if (this.allocator !== undefined || this.zones.matter(undefined)) {
-      return iovaPage(this.map(address, sizeBytes, access, undefined));
-    }
     try {
-      return this.ioas.mapPages(address, sizeBytes, access);
+      return this.chooser.isNeeded(undefined, undefined)
+        ? this.chooser.map(this.mapAt, address, sizeBytes, access, undefined, undefined)
+        : this.ioas.mapPages(address, sizeBytes, access);
     } catch (error) {
       throw this.explain(error, sizeBytes, undefined);
     }
-  }
-
-  unmapPages(page: number, sizeBytes: number): void {
-    if (this.allocator === undefined) this.ioas.unmapPages(page, sizeBytes);
-    else this.unmap(iovaOfPage(page), sizeBytes);
   }
 
   mapFile(
@@ -99,99 +84,60 @@ export class IoasMapper implements JoinableMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
-    return this.placed(start, sizeBytes, fixed, placement, (at) => {
-      try {
-        return this.ioas.mapFile(fd, start, sizeBytes, { access, iova: at });
-      } catch (error) {
-        if (!(error instanceof SysError) || error.code !== "EOPNOTSUPP") throw error;
-        throw new UnsupportedError(
-          "iommufd maps memfds and dma-bufs that vfio-pci exported in one range, and no others: of a udmabuf map the memfd",
-          { cause: error },
-        );
+    try {
+      if (!this.chooser.isNeeded(fixed, placement)) {
+        return this.ioas.mapFile(fd, start, sizeBytes, { access, iova: fixed });
       }
-    });
+      const mapAt = (iovaPage: number): void => {
+        this.ioas.mapFile(fd, start, sizeBytes, { access, iova: iovaOfPage(iovaPage) });
+      };
+      return iovaOfPage(this.chooser.map(mapAt, start, sizeBytes, access, fixed, placement));
+    } catch (error) {
+      if (!(error instanceof SysError) || error.code !== "EOPNOTSUPP") {
+        throw this.explain(error, sizeBytes, fixed);
+      }
+      throw new UnsupportedError(
+        "iommufd maps only memfds, and dma-bufs that vfio-pci exported in one range: of a udmabuf, map the memfd",
+        { cause: error },
+      );
+    }
   }
 
   unmap(at: bigint, sizeBytes: number): void {
     try {
       this.ioas.unmap(at, sizeBytes);
     } catch (error) {
-      // Somebody unmapped it through the IOAS itself: it is free all the same.
-      if (error instanceof SysError && error.code === "ENOENT") this.allocator?.release(at, sizeBytes);
+      this.releaseForgotten(error, pageOfIova(at), sizeBytes);
       throw error;
     }
-    this.allocator?.release(at, sizeBytes);
+    this.chooser.release(pageOfIova(at), sizeBytes);
   }
 
-  private placed(
-    origin: number,
-    sizeBytes: number,
-    fixed: bigint | undefined,
-    placement: IovaPlacement | undefined,
-    map: (at: bigint | undefined) => Iova,
-  ): Iova {
-    if (fixed === undefined && this.zones.matter(placement)) {
-      return this.choose(sizeBytes, placement, hugeAlignment(origin, sizeBytes), map);
-    }
-    let at: Iova;
+  unmapPages(iovaPage: number, sizeBytes: number): void {
     try {
-      at = map(fixed);
+      this.ioas.unmapPages(iovaPage, sizeBytes);
     } catch (error) {
-      throw this.explain(error, sizeBytes, fixed);
+      this.releaseForgotten(error, iovaPage, sizeBytes);
+      throw error;
     }
-    this.allocator?.reserve(at, sizeBytes);
-    return at;
+    this.chooser.release(iovaPage, sizeBytes);
   }
 
-  private choose(
+  private readonly mapAt = (
+    iovaPage: number,
+    address: number,
     sizeBytes: number,
-    placement: IovaPlacement | undefined,
-    alignBytes: number,
-    map: (at: bigint | undefined) => Iova,
-  ): Iova {
-    let fresh = this.allocator === undefined;
-    for (let foreign = 0; ; ) {
-      this.allocator ??= this.findFree();
-      let at: Iova;
-      try {
-        at = this.zones.alloc(this.allocator, sizeBytes, placement, alignBytes);
-      } catch (error) {
-        // What others had may be free again.
-        if (!(error instanceof IovaSpaceError) || fresh) throw error;
-        this.allocator = undefined;
-        fresh = true;
-        continue;
-      }
-      try {
-        map(at);
-        return at;
-      } catch (error) {
-        const code = error instanceof SysError ? error.code : undefined;
-        // Somebody mapped there through the IOAS itself: stays taken here, and another place is tried.
-        if (code === "EEXIST" && ++foreign < MAX_FOREIGN) continue;
-        this.allocator.release(at, sizeBytes);
-        // A device was attached meanwhile, and left less.
-        if (code === "EINVAL" && !fresh) {
-          this.allocator = undefined;
-          fresh = true;
-          continue;
-        }
-        throw this.explain(error, sizeBytes, at);
-      }
-    }
+    access: DmaAccess,
+  ): void => {
+    this.ioas.map({ address, sizeBytes }, { access, iova: iovaOfPage(iovaPage) });
+  };
+
+  /** If somebody has unmapped it through the IOAS itself (ENOENT), its address is free all the same. */
+  private releaseForgotten(error: unknown, iovaPage: number, sizeBytes: number): void {
+    if (error instanceof SysError && error.code === "ENOENT") this.chooser.release(iovaPage, sizeBytes);
   }
 
-  private findFree(): IovaAllocator {
-    const { ranges, alignmentBytes } = this.ioas.iovaRanges();
-    const allocator = new IovaAllocator(ranges, Math.max(alignmentBytes, PAGE_SIZE));
-    for (const mappings of this.live) {
-      for (const { page, mappedBytes } of mappings.records())
-        allocator.reserve(iovaOfPage(page), mappedBytes);
-    }
-    return allocator;
-  }
-
-  /** The kernel's errno for an address that can't be had, as every backend says it. */
+  /** The kernel's errno for an address that can't be had, as every backend reports it. */
   private explain(error: unknown, sizeBytes: number, fixed: bigint | undefined): unknown {
     if (!(error instanceof SysError)) return error;
     const options = { cause: error };
@@ -199,11 +145,11 @@ export class IoasMapper implements JoinableMapper {
       return new IovaSpaceError("full", `no free I/O virtual addresses for ${sizeBytes} bytes`, options);
     }
     if (fixed === undefined) return error;
+    if (error.code === "EEXIST") return takenError(iova(fixed), sizeBytes, error);
     const last = fixed + BigInt(sizeBytes) - 1n;
-    const where = `iova 0x${fixed.toString(16)}..0x${last.toString(16)}`;
-    if (error.code === "EEXIST") return new IovaSpaceError("taken", `${where} is mapped already`, options);
     const inside = this.iovaRanges().some((range) => range.start <= fixed && last <= range.last);
     if (error.code === "EOVERFLOW" || (error.code === "EINVAL" && !inside)) {
+      const where = `iova 0x${fixed.toString(16)}..0x${last.toString(16)}`;
       const message = `${where} is reserved or beyond what this IOMMU translates`;
       return new IovaSpaceError("reserved", message, options);
     }

@@ -3,6 +3,7 @@ import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { loadU64, storeU64 } from "../core/struct.js";
+import { checkAccess, type DmaAccess } from "../dma/access.js";
 import {
   highOfPage,
   type Iova,
@@ -12,7 +13,6 @@ import {
   lowOfPage,
   pageOfHalves,
 } from "../dma/iova/address.js";
-import { checkAccess, type DmaAccess } from "../dma/mapper.js";
 import { type IoctlRequest, PreparedIoctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { call, callError } from "./call.js";

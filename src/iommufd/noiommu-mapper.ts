@@ -1,8 +1,8 @@
 import type { Lease } from "../core/lifetime/lease.js";
+import type { DmaAccess } from "../dma/access.js";
 import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 import type { IovaPlacement } from "../dma/iova/allocator.js";
-import type { DmaAccess } from "../dma/mapper.js";
-import type { MemlockAccount } from "../dma/memlock.js";
+import type { DmaMapperExtensions } from "../dma/mapper.js";
 import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
 import type { DmaSegment } from "../dma/segments.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
@@ -17,6 +17,7 @@ import type { Ioas } from "./ioas.js";
 export class NoiommuIoasMapper implements JoinableMapper {
   readonly name = "noiommu";
   readonly lease: Lease;
+  readonly extensions: DmaMapperExtensions;
   private readonly mappings = new PhysicalMappings<{ segments: readonly DmaSegment[]; at: bigint }>();
 
   constructor(
@@ -24,6 +25,10 @@ export class NoiommuIoasMapper implements JoinableMapper {
     readonly ioas: Ioas,
   ) {
     this.lease = ioas.lease;
+    this.extensions = {
+      physicalSegments: (_address, at) => [...this.mappings.get(at).segments],
+      memlockAccount: () => ioas.iommufd.rlimitMode,
+    };
   }
 
   attach(bdf: string, token: string | undefined): JoinedDevice {
@@ -36,10 +41,6 @@ export class NoiommuIoasMapper implements JoinableMapper {
 
   alignmentBytes(): number {
     return PAGE_SIZE;
-  }
-
-  memlockAccount(): MemlockAccount {
-    return this.ioas.iommufd.rlimitMode;
   }
 
   map(
@@ -64,10 +65,6 @@ export class NoiommuIoasMapper implements JoinableMapper {
       this.ioas.unmap(at, sizeBytes);
       throw error;
     }
-  }
-
-  physicalSegments(_address: number, at: bigint): DmaSegment[] {
-    return [...this.mappings.get(at).segments];
   }
 
   unmap(at: bigint, sizeBytes: number): void {

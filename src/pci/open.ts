@@ -2,9 +2,7 @@
 
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
-import type { Lease } from "../core/lifetime/lease.js";
 import type { Resource } from "../core/lifetime/resource.js";
-import type { DmaMapper } from "../dma/mapper.js";
 import { DmaSpace } from "../dma/space.js";
 import { assertIommu } from "../iommufd/attach-device.js";
 import { IoasMapper } from "../iommufd/ioas-mapper.js";
@@ -121,12 +119,12 @@ export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName, to
   if (isJoinable(mapper) && isBackendName(name)) {
     const { io, leave } = mapper.attach(bdf, token);
     // Not the space itself: the function that runs after it is closed must not keep it from being collected.
-    const { lease } = space;
+    const chooser = mapper.extensions?.chooser;
     const after = (): void => {
       leave();
-      devicesChanged(mapper, lease);
+      chooser?.reset();
     };
-    devicesChanged(mapper, lease);
+    chooser?.reset();
     return { io, space, resources: [io], after, name, reason };
   }
   throw new UnsupportedError(`a device can't join a DMA space of ${mapper.name}`);
@@ -151,11 +149,6 @@ export function openVfioUser(path: string, options: VfioUserOptions): BackendCho
     const reason = "the address names a vfio-user socket";
     return { io: device, space, resources: [device, space, client], name: "vfio-user", reason };
   });
-}
-
-/** What may be mapped can be asked for only while there is an address space. */
-function devicesChanged(mapper: DmaMapper, space: Lease): void {
-  if (!space.closing) mapper.devicesChanged?.();
 }
 
 /** Closes what was opened so far when a later step fails. */

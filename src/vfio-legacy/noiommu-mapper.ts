@@ -1,8 +1,9 @@
 import { UnsupportedError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
+import type { DmaAccess } from "../dma/access.js";
 import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 import type { IovaPlacement } from "../dma/iova/allocator.js";
-import type { DmaAccess } from "../dma/mapper.js";
+import type { DmaMapperExtensions } from "../dma/mapper.js";
 import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
 import { type DmaSegment, joinSegments } from "../dma/segments.js";
 import { lockPages, populatePages } from "../sys/mmap.js";
@@ -21,12 +22,14 @@ export class NoiommuGroupMapper implements JoinableMapper {
   readonly lease: Lease;
   /** The container's groups, for devices that come to it later. */
   readonly groups: GroupTable;
+  readonly extensions: DmaMapperExtensions;
   private readonly mappings = new PhysicalMappings<{ segments: readonly DmaSegment[] }>();
 
   /** @param container with its IOMMU set to `noiommu` */
   constructor(readonly container: VfioContainer) {
     this.lease = container.assertReady();
     this.groups = new GroupTable(container);
+    this.extensions = { physicalSegments: (_address, at) => [...this.mappings.get(at).segments] };
   }
 
   attach(bdf: string, token: string | undefined): JoinedDevice {
@@ -62,10 +65,6 @@ export class NoiommuGroupMapper implements JoinableMapper {
     const segments = joinSegments(pages.map((page) => ({ iova: iova(page), sizeBytes: PAGE_SIZE })));
     checkPlacement(segments, placement);
     return this.mappings.add({ segments });
-  }
-
-  physicalSegments(_address: number, at: bigint): DmaSegment[] {
-    return [...this.mappings.get(at).segments];
   }
 
   unmap(at: bigint): void {

@@ -1,7 +1,8 @@
 import { SysError } from "../../src/core/errors.js";
 import { Lease } from "../../src/core/lifetime/lease.js";
+import type { DmaAccess } from "../../src/dma/access.js";
 import { type Iova, type IovaRange, iova } from "../../src/dma/iova/address.js";
-import type { DmaAccess, DmaMapper } from "../../src/dma/mapper.js";
+import type { DmaMapper } from "../../src/dma/mapper.js";
 
 const ENOMEM = 12;
 

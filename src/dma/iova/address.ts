@@ -30,12 +30,12 @@ const whole = new BigUint64Array(1);
 const halves = new Uint32Array(whole.buffer);
 
 /** An address of 64 bits, counted in {@link IOVA_PAGE}s; what it exceeds a multiple by is left out. */
-export function iovaPage(at: bigint): number {
+export function pageOfIova(at: bigint): number {
   whole[0] = at;
   return pageOfHalves(halves[0] ?? 0, halves[1] ?? 0);
 }
 
-/** Undoes {@link iovaPage}. */
+/** Undoes {@link pageOfIova}. */
 export function iovaOfPage(page: number): Iova {
   halves[0] = lowOfPage(page);
   halves[1] = highOfPage(page);

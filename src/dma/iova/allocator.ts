@@ -12,7 +12,7 @@
  */
 import { checkPowerOfTwo, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
-import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, iovaPage } from "./address.js";
+import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, pageOfIova } from "./address.js";
 import { IovaSpaceError } from "./error.js";
 import { NumberTable } from "./number-table.js";
 import { PageSet } from "./page-set.js";
@@ -409,7 +409,7 @@ export class IovaAllocator {
   }
 
   private toGranule(start: bigint): number {
-    const page = iovaPage(checkU64("iova", start));
+    const page = pageOfIova(checkU64("iova", start));
     if (iovaOfPage(page) !== start || page % this.pagesPerGranule !== 0) {
       throw new ArgumentError(`iova ${hex(start)} is not a multiple of ${this.granuleBytes}`);
     }

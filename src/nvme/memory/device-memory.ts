@@ -2,7 +2,7 @@ import { checkLength } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import type { Lease } from "../../core/lifetime/lease.js";
 import { BufferLease, DmaBuffer } from "../../dma/buffer.js";
-import { type Iova, type IovaRange, iova, iovaPage } from "../../dma/iova/address.js";
+import { type Iova, type IovaRange, iova, pageOfIova } from "../../dma/iova/address.js";
 import { IovaAllocator } from "../../dma/iova/allocator.js";
 import { MappedIndex } from "../../dma/mapped-index.js";
 import type { DmaMapper } from "../../dma/mapper.js";
@@ -83,8 +83,8 @@ export class DeviceMemory {
     const at = mapper.take(rounded);
     try {
       const memory = device.bar(place.bar).map(place.offset + Number(at - place.base), rounded);
-      const page = iovaPage(at);
-      const lease = new BufferLease(dma.lease, index, mapper, memory, page, sizeBytes, undefined, true);
+      const iovaPage = pageOfIova(at);
+      const lease = new BufferLease(dma.lease, index, mapper, memory, iovaPage, sizeBytes, undefined, true);
       return new DmaBuffer(dma, memory, lease, "");
     } catch (error) {
       mapper.unmap(at, rounded);

@@ -1,10 +1,11 @@
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
 import type { Lease } from "../../core/lifetime/lease.js";
+import type { DmaAccess } from "../../dma/access.js";
+import { AddressChooser } from "../../dma/address-chooser.js";
 import { DirtyBitmap } from "../../dma/dirty-bitmap.js";
-import { type Iova, type IovaRange, iova } from "../../dma/iova/address.js";
-import { IovaAllocator, type IovaPlacement } from "../../dma/iova/allocator.js";
-import type { LiveMappings } from "../../dma/mapped-index.js";
-import type { DmaAccess, DmaMapper } from "../../dma/mapper.js";
+import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "../../dma/iova/address.js";
+import type { IovaPlacement } from "../../dma/iova/allocator.js";
+import type { DmaMapper, DmaMapperExtensions, FileMapper } from "../../dma/mapper.js";
 import { close, duplicate, PAGE_SIZE, pread, pwrite } from "../../sys/syscalls.js";
 import { closeFds, VfioUserProtocolError } from "../protocol/channel.js";
 import {
@@ -38,20 +39,20 @@ interface Mapping {
  * The server's view of our memory as the translator behind a DmaSpace: each mapping is a file that the server maps as well.
  * Anonymous memory can't be shared so: the DmaSpace makes memfds.
  */
-export class VfioUserMapper implements DmaMapper, ClientDma {
+export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   readonly name = "vfio-user";
   readonly mapsFilesOnly = true as const;
   readonly lease: Lease;
-  private readonly allocator: IovaAllocator;
+  readonly extensions: DmaMapperExtensions;
+  private readonly chooser: AddressChooser;
   private readonly mappings = new Map<bigint, Mapping>();
-  /** What was mapped through here. */
-  private readonly live = new Set<LiveMappings>();
   /** The server takes UNMAP_ALL, as far as is known. */
   private unmapsAll = true;
 
   constructor(private readonly client: VfioUserClient) {
     this.lease = client.lease;
-    this.allocator = new IovaAllocator([{ start: iova(FIRST), last: iova(LAST) }], PAGE_SIZE);
+    this.chooser = new AddressChooser(() => ({ ranges: this.iovaRanges(), alignmentBytes: PAGE_SIZE }));
+    this.extensions = { chooser: this.chooser, files: this };
     client.dma = this;
     client.onReconnect(() => this.tellAll());
   }
@@ -67,12 +68,6 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     let unit = PAGE_SIZE;
     while (unit < pageSizes && Math.floor(pageSizes / unit) % 2 === 0) unit *= 2;
     return Math.floor(pageSizes / unit) % 2 === 0 ? PAGE_SIZE : unit;
-  }
-
-  tellLive(mappings: LiveMappings): () => void {
-    const { live } = this;
-    live.add(mappings);
-    return () => live.delete(mappings);
   }
 
   map(): never {
@@ -96,19 +91,15 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     if (sizeBytes % unit !== 0 || start % unit !== 0) {
       throw new UnsupportedError(`the server maps pages of ${unit} bytes: alloc() with pages: ${unit}`);
     }
-    let at: Iova;
-    if (fixed === undefined) at = this.allocator.alloc(sizeBytes, aligned(placement, unit));
-    else {
-      this.allocator.reserve(fixed, sizeBytes);
-      at = iova(fixed);
-    }
+    const iovaPage = this.chooser.take(start, sizeBytes, fixed, aligned(placement, unit));
+    const at = iovaOfPage(iovaPage);
     const own = duplicate(fd);
     const mapping = { sizeBytes, fd: own, start, access, isTold: false };
     try {
       this.tell(at, mapping);
     } catch (error) {
       close(own);
-      this.allocator.release(at, sizeBytes);
+      this.chooser.release(iovaPage, sizeBytes);
       throw error;
     }
     this.mappings.set(at, mapping);
@@ -118,10 +109,10 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
   unmap(at: bigint, sizeBytes: number): void {
     const mapping = this.mappings.get(at);
     // Before the first of many goes, not after the last: what is closed is out of the device's reach at once.
-    if (mapping?.isTold === true && this.mappings.size > 1 && this.isClosing) this.takeAll();
+    if (mapping?.isTold === true && this.mappings.size > 1 && this.chooser.closing) this.takeAll();
     this.mappings.delete(at);
     if (mapping !== undefined) close(mapping.fd);
-    this.allocator.release(at, sizeBytes);
+    this.chooser.release(pageOfIova(at), sizeBytes);
     // A server that has gone has nothing mapped.
     if (!this.client.connected || mapping?.isTold !== true) return;
     this.request(dmaUnmap.encode({ argsz: dmaUnmap.sizeBytes, addr: at, size: BigInt(sizeBytes) }));
@@ -184,11 +175,6 @@ export class VfioUserMapper implements DmaMapper, ClientDma {
     // One that has kept what a connection before had mapped, as it shouldn't, would refuse it all.
     this.takeAll();
     for (const [at, mapping] of this.mappings) this.tell(at, mapping);
-  }
-
-  private get isClosing(): boolean {
-    for (const { closing } of this.live) if (!closing) return false;
-    return this.live.size > 0;
   }
 
   /** UNMAP_ALL, which not every server knows. */

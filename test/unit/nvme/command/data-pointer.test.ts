@@ -39,6 +39,7 @@ const SCATTERED_AT = 1n << 44n;
 class PlacingMapper implements DmaMapper {
   readonly name = "placing";
   readonly lease = new Lease("placing mapper", () => {});
+  readonly extensions = { physicalSegments };
 
   iovaRanges(): IovaRange[] {
     return [{ start: iova(0n), last: iova(2n ** 64n - 1n) }];
@@ -53,15 +54,15 @@ class PlacingMapper implements DmaMapper {
   }
 
   unmap(): void {}
+}
 
-  /** Page i lies at 3 i, but two in a row at every fourth. */
-  physicalSegments(_address: number, at: bigint, sizeBytes: number): DmaSegment[] {
-    if (at < SCATTERED_AT) return [{ iova: iova(at), sizeBytes }];
-    return Array.from({ length: sizeBytes / PAGE }, (_, i) => ({
-      iova: iova(at + BigInt((i % 4 === 1 ? 3 * (i - 1) + 1 : 3 * i) * PAGE)),
-      sizeBytes: PAGE,
-    }));
-  }
+/** Page i lies at 3 i, but two in a row at every fourth. */
+function physicalSegments(_address: number, at: bigint, sizeBytes: number): DmaSegment[] {
+  if (at < SCATTERED_AT) return [{ iova: iova(at), sizeBytes }];
+  return Array.from({ length: sizeBytes / PAGE }, (_, i) => ({
+    iova: iova(at + BigInt((i % 4 === 1 ? 3 * (i - 1) + 1 : 3 * i) * PAGE)),
+    sizeBytes: PAGE,
+  }));
 }
 
 const space = new DmaSpace(new PlacingMapper());

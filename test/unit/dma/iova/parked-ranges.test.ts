@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { iova } from "../../../src/dma/iova/address.js";
-import { IovaAllocator } from "../../../src/dma/iova/allocator.js";
-import { ParkedRanges } from "../../../src/vfio-legacy/parked-ranges.js";
+import { iova } from "../../../../src/dma/iova/address.js";
+import { IovaAllocator } from "../../../../src/dma/iova/allocator.js";
+import { ParkedRanges } from "../../../../src/dma/iova/parked-ranges.js";
 
 const PAGE = 4096;
 const PAGES = 300;

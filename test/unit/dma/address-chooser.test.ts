@@ -1,0 +1,152 @@
+/** AddressChooser against a made-up kernel that other users share. */
+import { expect, test } from "vitest";
+import { Errno } from "../../../src/core/errno.js";
+import { SysError } from "../../../src/core/errors.js";
+import { AddressChooser, type MapAttempt } from "../../../src/dma/address-chooser.js";
+import { iova } from "../../../src/dma/iova/address.js";
+import { IovaSpaceError } from "../../../src/dma/iova/error.js";
+
+const PAGE = 4096;
+const FIRST = 16;
+
+/** What a kernel knows of an address space: the pages it translates, and which are mapped. */
+class Kernel {
+  readonly mapped = new Set<number>();
+  reads = 0;
+
+  constructor(public lastPage: number) {}
+
+  readonly attempt: MapAttempt = (iovaPage, _origin, sizeBytes) => {
+    const pages = Array.from({ length: sizeBytes / PAGE }, (_, i) => iovaPage + i);
+    const fail = (errno: number): never => {
+      throw new SysError("MAP", errno);
+    };
+    if (pages.some((page) => page < FIRST || page > this.lastPage)) fail(Errno.EINVAL);
+    if (pages.some((page) => this.mapped.has(page))) fail(Errno.EEXIST);
+    for (const page of pages) this.mapped.add(page);
+  };
+
+  chooser(): AddressChooser {
+    return new AddressChooser(() => {
+      this.reads++;
+      const ranges = [
+        { start: iova(BigInt(FIRST * PAGE)), last: iova(BigInt((this.lastPage + 1) * PAGE - 1)) },
+      ];
+      return { ranges, alignmentBytes: PAGE };
+    });
+  }
+}
+
+function reasonOf(action: () => unknown): unknown {
+  try {
+    action();
+  } catch (error) {
+    return error instanceof IovaSpaceError ? error.reason : error;
+  }
+  return undefined;
+}
+
+test("AddressChooser chooses another address if another user has mapped something at the first one", () => {
+  const kernel = new Kernel(31);
+  const chooser = kernel.chooser();
+  kernel.mapped.add(FIRST).add(FIRST + 1);
+  expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST + 2);
+  expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST + 3);
+});
+
+test("AddressChooser finds addresses that another user has given back once it has no others", () => {
+  const kernel = new Kernel(FIRST + 1);
+  const chooser = kernel.chooser();
+  const map = (): number => chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined);
+  kernel.mapped.add(FIRST);
+  expect(map()).toBe(FIRST + 1);
+  chooser.track({ closing: false, records: () => [{ iovaPage: FIRST + 1, mappedBytes: PAGE }] });
+  expect(reasonOf(map)).toBe("full");
+  kernel.mapped.delete(FIRST);
+  expect(map()).toBe(FIRST);
+});
+
+test("AddressChooser reads again what can be mapped if the kernel refuses an address with EINVAL", () => {
+  const kernel = new Kernel(63);
+  const chooser = kernel.chooser();
+  chooser.map(kernel.attempt, PAGE, PAGE, "read", BigInt(40 * PAGE), undefined);
+  expect(kernel.reads).toBe(1);
+  chooser.track({ closing: false, records: () => [{ iovaPage: 20, mappedBytes: PAGE }] });
+  kernel.lastPage = 30;
+  const last = BigInt(64 * PAGE - 1);
+  const first = BigInt(29 * PAGE);
+  const above = { first, last };
+  expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, above)).toBe(29);
+  expect(kernel.reads).toBe(2);
+  expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, above)).toBe(30);
+  chooser.track({ closing: false, records: () => [{ iovaPage: 29, mappedBytes: 2 * PAGE }] });
+  expect(reasonOf(() => chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, above))).toBe("full");
+});
+
+test("AddressChooser reports a fixed address that another user has mapped as taken, and can map there later", () => {
+  const kernel = new Kernel(63);
+  const chooser = kernel.chooser();
+  const map = (): number => chooser.map(kernel.attempt, PAGE, PAGE, "read", BigInt(20 * PAGE), undefined);
+  kernel.mapped.add(20);
+  expect(reasonOf(map)).toBe("taken");
+  kernel.mapped.delete(20);
+  expect(map()).toBe(20);
+  expect(reasonOf(map)).toBe("taken");
+});
+
+test("AddressChooser counts tracked mappings as taken after reset()", () => {
+  const kernel = new Kernel(63);
+  const chooser = kernel.chooser();
+  const records = [{ iovaPage: FIRST, mappedBytes: 2 * PAGE }];
+  const untrack = chooser.track({ closing: false, records: () => records });
+  expect(chooser.take(PAGE, PAGE, undefined, undefined)).toBe(FIRST + 2);
+  chooser.reset();
+  expect(chooser.take(PAGE, PAGE, undefined, undefined)).toBe(FIRST + 2);
+  untrack();
+  chooser.reset();
+  expect(chooser.take(PAGE, PAGE, undefined, undefined)).toBe(FIRST);
+});
+
+test("AddressChooser can choose beside a mapping at address 0", () => {
+  const kernel = new Kernel(63);
+  const chooser = kernel.chooser();
+  chooser.track({ closing: false, records: () => [{ iovaPage: 0, mappedBytes: PAGE }] });
+  expect(chooser.take(PAGE, PAGE, undefined, undefined)).toBe(FIRST);
+});
+
+test("AddressChooser gives an address back if mapping there fails", () => {
+  const kernel = new Kernel(63);
+  const chooser = kernel.chooser();
+  const refuse = (): never => {
+    throw new SysError("MAP", Errno.ENOMEM);
+  };
+  expect(() => chooser.map(refuse, PAGE, PAGE, "read", undefined, undefined)).toThrow(SysError);
+  expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST);
+});
+
+test("AddressChooser is needed from the first placed mapping on, and after reset() if a limit was asked for", () => {
+  const kernel = new Kernel(63);
+  const chooser = kernel.chooser();
+  const aligned = { alignBytes: 2 * PAGE };
+  expect(chooser.isNeeded(undefined, undefined)).toBe(false);
+  expect(chooser.isNeeded(BigInt(FIRST * PAGE), aligned)).toBe(false);
+  expect(chooser.isNeeded(undefined, aligned)).toBe(true);
+  chooser.take(PAGE, PAGE, undefined, aligned);
+  expect(chooser.isNeeded(undefined, undefined)).toBe(true);
+  chooser.reset();
+  expect(chooser.isNeeded(undefined, undefined)).toBe(false);
+  chooser.take(PAGE, PAGE, undefined, { last: BigInt(32 * PAGE - 1) });
+  chooser.reset();
+  expect(chooser.isNeeded(undefined, undefined)).toBe(true);
+});
+
+test("AddressChooser is closing if every list is, and isn't without a list", () => {
+  const chooser = new Kernel(63).chooser();
+  expect(chooser.closing).toBe(false);
+  const untrack = chooser.track({ closing: true, records: () => [] });
+  expect(chooser.closing).toBe(true);
+  chooser.track({ closing: false, records: () => [] });
+  expect(chooser.closing).toBe(false);
+  untrack();
+  expect(chooser.closing).toBe(false);
+});
