@@ -7,5 +7,6 @@ export interface BoundDevice {
   readonly deviceId: number;
   /** The iommufd it is bound to. */
   readonly iommufd: BindTarget;
+  /** The device's lifetime. What is made for the device ends with it. */
   readonly lease: Lease;
 }

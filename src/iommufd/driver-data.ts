@@ -24,6 +24,7 @@ import {
 export interface DriverData {
   /** enum iommu_hwpt_data_type, enum iommu_viommu_type, ... */
   readonly type: number;
+  /** The type's structure. */
   readonly bytes: Uint8Array;
 }
 
@@ -31,6 +32,7 @@ export interface DriverData {
 export interface InvalidationData {
   /** enum iommu_hwpt_invalidate_data_type */
   readonly type: number;
+  /** Length of one request in bytes. */
   readonly entryBytes: number;
   /** The requests, one after the other. */
   readonly bytes: Uint8Array;
@@ -50,6 +52,7 @@ export interface VtdStage1 {
   readonly writeProtect?: boolean;
 }
 
+/** Data to make a nested page table on Intel VT-d from a guest's stage-1 table (struct iommu_hwpt_vtd_s1). */
 export function vtdStage1(table: VtdStage1): DriverData {
   const flags =
     (table.supervisorRequests === true ? IOMMU_VTD_S1_SRE : 0) |
@@ -80,12 +83,18 @@ const ALL_PAGES = 0xffff_ffff_ffff_ffffn;
 
 /** One range to drop from VT-d's caches; all of it where no range is given. */
 export interface VtdInvalidation {
+  /** First address of the range, in the nested page table's view; 0 if left out. */
   readonly address?: bigint;
+  /** Length of the range in 4 KiB pages; everything if left out. */
   readonly pages?: bigint;
   /** Only leaf entries changed. */
   readonly leafOnly?: boolean;
 }
 
+/**
+ * Invalidation requests of a VT-d stage-1 page table, for `NestedHwpt.invalidate` (struct
+ * iommu_hwpt_vtd_s1_invalidate).
+ */
 export function vtdInvalidations(requests: readonly VtdInvalidation[]): InvalidationData {
   return concatenate(
     IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,

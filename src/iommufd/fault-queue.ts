@@ -27,9 +27,13 @@ export interface PageRequest {
   readonly address: bigint;
   /** A hint of how much around it will be wanted; 0 where there is none. */
   readonly lengthBytes: number;
+  /** The device wants to read the page. */
   readonly read: boolean;
+  /** The device wants to write the page. */
   readonly write: boolean;
+  /** The device wants to execute the page ("Execute Requested" of the PASID prefix). */
   readonly execute: boolean;
+  /** The request is privileged ("Privileged Mode Requested" of the PASID prefix). */
   readonly privileged: boolean;
 }
 
@@ -53,6 +57,7 @@ export class PageRequestGroup {
     readonly pasid: number | undefined,
     /** Page request group index. */
     readonly groupId: number,
+    /** The group's requests, in the order in which they came. */
     readonly requests: readonly PageRequest[],
     private readonly cookie: number,
   ) {}

@@ -20,23 +20,35 @@ export interface VtdFeatures {
   readonly maxGuestAddressBits: number;
   /** Second-stage large pages: bit 0 is 2 MiB, bit 1 is 1 GiB (SSLPS). */
   readonly largePages: number;
+  /** First-stage 1 GiB pages (FS1GP). */
   readonly firstStage1GPages: boolean;
+  /** First-stage tables of five levels, for 57-bit addresses (FS5LP). */
   readonly firstStage5Level: boolean;
+  /** Interrupts can be posted to a virtual processor (PI). */
   readonly postedInterrupts: boolean;
+  /** Caches are invalidated through a queue in memory (QI). */
   readonly queuedInvalidation: boolean;
+  /** Device TLBs are supported, which ATS needs (DT). */
   readonly deviceTlb: boolean;
+  /** Interrupt remapping (IR). */
   readonly interruptRemapping: boolean;
   /** Snooping can be forced (SC). */
   readonly snoopControl: boolean;
+  /** A first stage can be nested in a second one (NEST). */
   readonly nestedTranslation: boolean;
+  /** Page requests of devices, which PRI needs (PRS). */
   readonly pageRequests: boolean;
+  /** Requests with a PASID (PASID). */
   readonly pasid: boolean;
   /** Bits of PASID (PSS + 1); 0 without PASID support. */
   readonly pasidBits: number;
+  /** Scalable mode: page tables by PASID (SMTS). */
   readonly scalableMode: boolean;
   /** Second-stage access and dirty flags (SSADS). */
   readonly secondStageDirty: boolean;
+  /** Second-stage translation in scalable mode (SSTS). */
   readonly secondStage: boolean;
+  /** First-stage translation in scalable mode (FSTS). */
   readonly firstStage: boolean;
   /** Page walks are coherent in scalable mode (SMPWCS). */
   readonly coherentPageWalk: boolean;
@@ -71,32 +83,47 @@ export function decodeVtd(cap: bigint, ecap: bigint): VtdFeatures {
 
 /** Arm SMMUv3 specification (IHI 0070), section 6.3: what the kernel says user space may rely on. */
 export interface Smmuv3Features {
+  /** Stage 1 translation (S1P). */
   readonly stage1: boolean;
+  /** Stage 2 translation (S2P). */
   readonly stage2: boolean;
   /** Table formats: 2 is AArch64, 3 is both (TTF). */
   readonly tableFormat: number;
+  /** The SMMU reads tables and queues coherently with processor caches (COHACC). */
   readonly coherentAccess: boolean;
   /** Hardware translation table updates: 1 access flag, 2 dirty state too (HTTU). */
   readonly hardwareUpdates: number;
+  /** Address translation services of PCIe (ATS). */
   readonly ats: boolean;
+  /** Address space ids have 16 bits, otherwise 8 (ASID16). */
   readonly asid16: boolean;
+  /** Page requests of PCIe (PRI). */
   readonly pri: boolean;
+  /** Context descriptor tables of two levels (CD2L). */
   readonly twoLevelContextTable: boolean;
   /** Endianness of tables: 0 mixed, 2 little, 3 big (TTENDIAN). */
   readonly tableEndian: number;
   /** 0 stall and terminate, 1 terminate only, 2 stall only (STALL_MODEL). */
   readonly stallModel: number;
+  /** A terminated transaction always aborts; otherwise it can also read zeros and ignore writes (TERM_MODEL). */
   readonly terminateModel: boolean;
   /** 1: stream tables of two levels (ST_LEVEL). */
   readonly streamTableLevels: number;
+  /** Width of stream ids in bits (SIDSIZE). */
   readonly streamIdBits: number;
+  /** Width of substream ids in bits; 0 without substreams (SSIDSIZE). */
   readonly substreamIdBits: number;
+  /** Stage 2 can force write-back memory attributes (FWB). */
   readonly forceWriteBack: boolean;
+  /** Invalidation of address ranges, and level hints (RIL). */
   readonly rangeInvalidation: boolean;
   /** Break-before-make level (BBML). */
   readonly breakBeforeMake: number;
+  /** Translation granule of 4 KiB (GRAN4K). */
   readonly granule4K: boolean;
+  /** Translation granule of 16 KiB (GRAN16K). */
   readonly granule16K: boolean;
+  /** Translation granule of 64 KiB (GRAN64K). */
   readonly granule64K: boolean;
   /** 1: 52-bit virtual addresses (VAX). */
   readonly virtualAddressExtension: number;
@@ -132,11 +159,17 @@ export function decodeSmmuv3(idr: readonly number[]): Smmuv3Features {
 
 /** AMD I/O Virtualization Technology specification (48882), extended feature register. */
 export interface AmdFeatures {
+  /** The IOMMU accepts prefetch commands (PreFSup). */
   readonly prefetch: boolean;
+  /** Page requests of devices, which PRI needs (PPRSup). */
   readonly pageRequests: boolean;
+  /** Interrupts can have x2APIC destinations (XTSup). */
   readonly x2apic: boolean;
+  /** No-execute and privilege bits of page tables are honoured (NXSup). */
   readonly noExecute: boolean;
+  /** Guest virtual addresses can be translated (GTSup). */
   readonly guestTranslation: boolean;
+  /** Interrupts can go to a guest's virtual APIC (GASup). */
   readonly guestApic: boolean;
   /** Host address translation levels: 0 four, 1 five, 2 six (HATS). */
   readonly hostLevels: number;
@@ -146,9 +179,13 @@ export interface AmdFeatures {
   readonly guestCr3Levels: number;
   /** Bits of PASID (PASmax + 1). */
   readonly pasidBits: number;
+  /** I/O protection by guest page tables (GIOSup). */
   readonly guestIo: boolean;
+  /** The IOMMU sets accessed bits in host page tables (HASup). */
   readonly hostAccessFlag: boolean;
+  /** Enhanced handling of page requests (EPHSup). */
   readonly enhancedPageRequests: boolean;
+  /** The IOMMU sets dirty bits in host page tables (HDSup). */
   readonly hostDirtyFlag: boolean;
 }
 

@@ -33,40 +33,74 @@ import {
 /** The IOMMU's own registers, by kind. */
 export type HwRegisters =
   /** The kernel tells nothing of this IOMMU. */
-  | { readonly kind: "none" }
+  | {
+      /** Which of these structures it is. */
+      readonly kind: "none";
+    }
   | ({
+      /** Which of these structures it is. */
       readonly kind: "intel-vtd";
+      /** Capability register (CAP_REG). */
       readonly cap: bigint;
+      /** Extended capability register (ECAP_REG). */
       readonly ecap: bigint;
+      /** Erratum SPR17: memory of a nesting parent must not be mapped read-only. */
       readonly erratumSpr17: boolean;
     } & VtdFeatures)
   | ({
+      /** Which of these structures it is. */
       readonly kind: "arm-smmuv3";
+      /** Identification registers SMMU_IDR0 to SMMU_IDR5. */
       readonly idr: readonly number[];
+      /** Implementation identification register (SMMU_IIDR). */
       readonly iidr: number;
+      /** Architecture identification register (SMMU_AIDR). */
       readonly aidr: number;
+      /** Erratum T264-SMMU-3: TLBI and CFGI commands, each with its SYNC, must be issued twice. */
       readonly erratumRepeatTlbi: boolean;
     } & Smmuv3Features)
-  | ({ readonly kind: "amd"; readonly efr: bigint; readonly efr2: bigint } & AmdFeatures)
+  | ({
+      /** Which of these structures it is. */
+      readonly kind: "amd";
+      /** Extended feature register (MMIO offset 0x30). */
+      readonly efr: bigint;
+      /** Extended feature 2 register (MMIO offset 0x1a0). */
+      readonly efr2: bigint;
+    } & AmdFeatures)
   | {
+      /** Which of these structures it is. */
       readonly kind: "tegra241-cmdqv";
+      /** Version of the CMDQV hardware. */
       readonly version: number;
+      /** Number of virtual command queues, as a power of 2. */
       readonly log2Vcmdqs: number;
+      /** Number of stream ids that can be replaced, as a power of 2. */
       readonly log2Vsids: number;
     }
-  | { readonly kind: "unknown"; readonly type: number; readonly bytes: Uint8Array };
+  | {
+      /** Which of these structures it is: one that this library doesn't know. */
+      readonly kind: "unknown";
+      /** enum iommu_hw_info_type */
+      readonly type: number;
+      /** The structure as the kernel returned it. */
+      readonly bytes: Uint8Array;
+    };
 
 /** IOMMU_GET_HW_INFO: what the IOMMU behind a device is and can do. */
 export interface HwInfo {
   /** enum iommu_hw_info_type */
   readonly type: number;
+  /** The registers, decoded as far as this library knows the type. */
   readonly registers: HwRegisters;
   /** Page tables for this device can track dirty pages. */
   readonly dirtyTracking: boolean;
   /** Width of the device's PASIDs in bits; 0 where it has none. */
   readonly maxPasidLog2: number;
+  /** Requests with a PASID can ask to execute. Meaningless where `maxPasidLog2` is 0. */
   readonly pasidExecute: boolean;
+  /** Requests with a PASID can be privileged. Meaningless where `maxPasidLog2` is 0. */
   readonly pasidPrivileged: boolean;
+  /** The device can't use ATS. If false, ATS may be on. */
   readonly atsNotSupported: boolean;
 }
 

@@ -6,18 +6,24 @@ import type { Viommu } from "./viommu.js";
 
 /** Where a hardware queue is and what it is for. */
 export interface HwQueueOptions {
+  /** enum iommu_hw_queue_type */
   readonly type: number;
+  /** The queue's number among those of its type in the virtual IOMMU. Queues are made in ascending order. */
   readonly index: number;
+  /** Guest physical address of the queue's memory. */
   readonly iova: bigint;
+  /** Length of the queue's memory in bytes. */
   readonly sizeBytes: number;
 }
 
 /** A guest's queue that the IOMMU's hardware reads itself. A queue of higher index is closed before this one. */
 export class HwQueue extends Resource {
   private constructor(
+    /** The virtual IOMMU that the queue belongs to. */
     readonly viommu: Viommu,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
+    /** The queue's number among those of its type in the virtual IOMMU. */
     readonly index: number,
     before: HwQueue | undefined,
   ) {

@@ -50,6 +50,7 @@ import {
 export interface UserRange {
   /** Virtual address. */
   readonly address: number;
+  /** Length in bytes. */
   readonly sizeBytes: number;
 }
 
@@ -63,6 +64,7 @@ export interface IoasMapOptions {
 
 /** What an IOAS can map at present (IOMMU_IOAS_IOVA_RANGES). */
 export interface IoasIovaRanges {
+  /** The usable ranges, ascending; `last` belongs to the range. */
   readonly ranges: IovaRange[];
   /** Addresses and lengths of mappings are multiples of this many bytes. */
   readonly alignmentBytes: number;
@@ -344,7 +346,15 @@ export class Ioas extends Resource {
    * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EPERM without CAP_SYS_RAWIO, ENOENT (unmapped),
    *   EOPNOTSUPP where a real IOMMU translates
    */
-  noiommuPhysicalAddress(at: bigint, sizeBytes: number): { physicalAddress: bigint; sizeBytes: number } {
+  noiommuPhysicalAddress(
+    at: bigint,
+    sizeBytes: number,
+  ): {
+    /** Physical address of the first byte. */
+    physicalAddress: bigint;
+    /** Bytes that are contiguous from there on; at most as many as asked for. */
+    sizeBytes: number;
+  } {
     this.lease.assertOpen();
     const request = iommu_ioas_noiommu_get_pa.encode({
       ioas_id: this.id,

@@ -10,21 +10,29 @@ export const IOMMU_VDEVICE_ALLOC = ioctlRequest("IOMMU_VDEVICE_ALLOC", IOMMUFD_T
 export const IOMMU_VEVENTQ_ALLOC = ioctlRequest("IOMMU_VEVENTQ_ALLOC", IOMMUFD_TYPE, 0x93, "6.15");
 export const IOMMU_HW_QUEUE_ALLOC = ioctlRequest("IOMMU_HW_QUEUE_ALLOC", IOMMUFD_TYPE, 0x94, "6.17");
 
-/** enum iommu_viommu_type */
+/** enum iommu_viommu_type: reserved by the kernel. */
 export const IOMMU_VIOMMU_TYPE_DEFAULT = 0;
+/** enum iommu_viommu_type: Arm SMMUv3. */
 export const IOMMU_VIOMMU_TYPE_ARM_SMMUV3 = 1;
+/** enum iommu_viommu_type: Arm SMMUv3 with NVIDIA's command queue virtualization (CMDQV). */
 export const IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV = 2;
 
-/** enum iommu_veventq_flag */
+// enum iommu_veventq_flag
 export const IOMMU_VEVENTQ_FLAG_LOST_EVENTS = 1 << 0;
 
-/** enum iommu_veventq_type */
+/** enum iommu_veventq_type: reserved by the kernel. */
 export const IOMMU_VEVENTQ_TYPE_DEFAULT = 0;
+/** enum iommu_veventq_type: event records of Arm SMMUv3, 32 bytes each. */
 export const IOMMU_VEVENTQ_TYPE_ARM_SMMUV3 = 1;
+/** enum iommu_veventq_type: error interrupts of NVIDIA's CMDQV, 16 bytes each. */
 export const IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV = 2;
 
-/** enum iommu_hw_queue_type */
+/** enum iommu_hw_queue_type: reserved by the kernel. */
 export const IOMMU_HW_QUEUE_TYPE_DEFAULT = 0;
+/**
+ * enum iommu_hw_queue_type: a virtual command queue (VCMDQ) of NVIDIA's CMDQV. Its length is a power of 2 of at least
+ * 32 bytes, and its address a multiple of the length.
+ */
 export const IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV = 1;
 
 export const iommu_viommu_alloc = struct("iommu_viommu_alloc", {

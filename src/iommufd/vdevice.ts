@@ -9,7 +9,9 @@ import type { Viommu } from "./viommu.js";
 /** A device as a guest's virtual IOMMU knows it. Ends with its vIOMMU, and with its device. */
 export class Vdevice extends Resource {
   private constructor(
+    /** The virtual IOMMU that the device is behind. */
     readonly viommu: Viommu,
+    /** The device, bound to the same iommufd. */
     readonly device: BoundDevice,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,

@@ -31,13 +31,19 @@ export interface VeventqOptions {
 /** An event for the guest, or the news that some were lost. */
 export type Vevent =
   | {
+      /** An event. */
       readonly kind: "event";
       /** Counts up by one from 0 to 2^31-1 and starts again; a gap means lost events. */
       readonly sequence: number;
       /** In the form of the queue's type, e.g. 32 bytes of an SMMUv3 event record. */
       readonly data: Uint8Array;
     }
-  | { readonly kind: "lost"; readonly sequence: number };
+  | {
+      /** The queue was full, and events were lost. */
+      readonly kind: "lost";
+      /** Counts on from the last event. */
+      readonly sequence: number;
+    };
 
 const knownSizes: Readonly<Record<number, number>> = {
   [IOMMU_VEVENTQ_TYPE_ARM_SMMUV3]: iommu_vevent_arm_smmuv3.sizeBytes,
@@ -52,6 +58,7 @@ export class Veventq extends Resource {
   private readonly buffer: Uint8Array;
 
   private constructor(
+    /** The virtual IOMMU whose events the queue has. */
     readonly viommu: Viommu,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
