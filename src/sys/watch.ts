@@ -19,11 +19,13 @@ export class Watch extends Resource {
     super(lease);
   }
 
+  /** Keeps the process alive while the watch lasts. The default. */
   ref(): this {
     if (!this.closed) this.handle.ref();
     return this;
   }
 
+  /** Lets the process end although the watch lasts. */
   unref(): this {
     if (!this.closed) this.handle.unref();
     return this;

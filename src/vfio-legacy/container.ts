@@ -73,7 +73,14 @@ export interface Type1Info {
   /** How many more mappings the kernel allows (dma_entry_limit); undefined where it doesn't say. */
   readonly dmaAvailable: number | undefined;
   /** Dirty page tracking, where there is any. */
-  readonly migration: { readonly pageSizes: bigint; readonly maxDirtyBitmapBytes: bigint } | undefined;
+  readonly migration:
+    | {
+        /** Page sizes that dirty pages can be reported in, one bit each. */
+        readonly pageSizes: bigint;
+        /** Longest bitmap that one request can return, in bytes. */
+        readonly maxDirtyBitmapBytes: bigint;
+      }
+    | undefined;
 }
 
 const openHints: Readonly<Record<string, string>> = {

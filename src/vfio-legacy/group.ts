@@ -26,6 +26,7 @@ import {
 export interface GroupStatus {
   /** Every device of the group is bound to a VFIO driver or to none. */
   readonly viable: boolean;
+  /** The group is in a container. */
   readonly containerSet: boolean;
 }
 

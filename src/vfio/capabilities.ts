@@ -28,23 +28,36 @@ export interface DeviceCapabilities extends DeviceInfo {
   readonly hotReset: boolean;
   /** Interrupts by kind; a count of 0 says that the device has none. */
   readonly irqs: {
+    /** The interrupt line. */
     readonly intx: IrqInfo;
+    /** MSI; the count is the number of vectors. */
     readonly msi: IrqInfo;
+    /** MSI-X; the count is the size of its table. */
     readonly msix: IrqInfo;
     /** Uncorrectable errors of the bus. */
     readonly err: IrqInfo;
     /** The host wants the device back. */
     readonly req: IrqInfo;
   };
+  /** The device can be given a VF token: see setVfToken(). */
   readonly vfToken: boolean;
+  /** The device can be migrated: see `Migration`. */
   readonly migration: boolean;
+  /** The kernel estimates how long the device's state is (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE). */
   readonly migrationDataSize: boolean;
+  /** Pre-copy can report that the initial state has started anew (VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2). */
   readonly precopyInfoV2: boolean;
+  /** The device can enter a low-power state: see enterLowPower(). */
   readonly lowPower: boolean;
+  /** The device can signal an eventfd when it wakes (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP). */
   readonly lowPowerWakeup: boolean;
+  /** The device logs what it writes: see `DmaLogging`. */
   readonly dmaLogging: boolean;
+  /** Parts of BARs can be exported as dma-bufs: see exportDmaBuf(). */
   readonly dmaBuf: boolean;
+  /** The device's display can be had as dma-bufs (VFIO_GFX_PLANE_TYPE_DMABUF). */
   readonly displayDmaBuf: boolean;
+  /** The device's display can be had as a region (VFIO_GFX_PLANE_TYPE_REGION). */
   readonly displayRegion: boolean;
 }
 

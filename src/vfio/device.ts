@@ -52,14 +52,19 @@ import { uuidToBytes } from "./uuid.js";
 
 /** What bind() needs of an Iommufd. */
 export interface BindTarget {
+  /** The descriptor of `/dev/iommu`. */
   readonly fd: number;
+  /** The iommufd's lifetime. A bound device ends with it. */
   readonly lease: Lease;
 }
 
 /** What attach() needs of an IOAS or HWPT. */
 export interface PageTable {
+  /** The kernel's object id, unique in its iommufd. */
   readonly id: number;
+  /** The iommufd that the page table belongs to. */
   readonly iommufd: BindTarget;
+  /** The page table's lifetime. An attachment ends with it. */
   readonly lease: Lease;
 }
 

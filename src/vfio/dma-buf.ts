@@ -22,6 +22,7 @@ export class DmaBuf extends Resource {
   constructor(
     /** The descriptor; owned by this object. */
     readonly fd: number,
+    /** Length in bytes. */
     readonly sizeBytes: number,
     device: FeatureTarget,
   ) {

@@ -18,7 +18,9 @@ const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA
 
 /** A range to watch. */
 export interface LoggedRange {
+  /** First I/O virtual address, a multiple of the page size. */
   readonly iova: bigint;
+  /** Length in bytes, a multiple of the page size. */
   readonly sizeBytes: number;
 }
 

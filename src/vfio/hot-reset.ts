@@ -28,6 +28,7 @@ export interface AffectedDevice {
 
 /** VFIO_DEVICE_GET_PCI_HOT_RESET_INFO. */
 export interface HotResetInfo {
+  /** The functions, including the one that was asked about. */
   readonly devices: readonly AffectedDevice[];
   /** All of them are owned: hotReset() can work. Undefined where groups decide. */
   readonly allOwned: boolean | undefined;

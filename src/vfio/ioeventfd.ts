@@ -27,7 +27,9 @@ export interface IoEvent {
   readonly region: number;
   /** Offset in the region, multiple of the width. */
   readonly offset: number;
+  /** The value that is written. */
   readonly value: bigint;
+  /** Width of the write in bytes. */
   readonly widthBytes: 1 | 2 | 4 | 8;
 }
 

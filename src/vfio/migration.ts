@@ -61,14 +61,19 @@ export function migrationStateName(number: number): MigrationState | undefined {
 
 /** Which states the device has beyond stop-copy and resuming. */
 export interface MigrationSupport {
+  /** The device can be stopped, saved and resumed (VFIO_MIGRATION_STOP_COPY). The kernel requires it. */
   readonly stopCopy: boolean;
+  /** The device has states in which it doesn't start DMA to other devices (VFIO_MIGRATION_P2P). */
   readonly p2p: boolean;
+  /** The device's state can be read while it runs (VFIO_MIGRATION_PRE_COPY). */
   readonly preCopy: boolean;
 }
 
 /** A device's migration state machine, however the device is reached. */
 export interface MigrationControl {
+  /** The states that the device has. */
   readonly support: MigrationSupport;
+  /** The state that the device is in. */
   readonly state: MigrationState;
   /** @returns the state's stream where the device begins one */
   setState(state: MigrationState): MigrationStream | undefined;
@@ -78,7 +83,9 @@ export interface MigrationControl {
 export interface MigrationStream extends Disposable {
   /** @returns bytes read; 0 at the end; undefined where there is nothing now */
   read(target: Uint8Array): number | undefined;
+  /** Writes all of `source`. */
   write(source: Uint8Array): void;
+  /** Ends the stream. */
   close(): void;
 }
 

@@ -60,14 +60,25 @@ export const VFIO_REGION_INFO_CAP_SPARSE_MMAP = 1;
 export const VFIO_REGION_INFO_CAP_TYPE = 2;
 export const VFIO_REGION_INFO_CAP_MSIX_MAPPABLE = 3;
 
+/** Region index of BAR 0 (linux/vfio.h). */
 export const VFIO_PCI_BAR0_REGION_INDEX = 0;
+/** Region index of BAR 1, empty if BAR 0 has 64 bits (linux/vfio.h). */
 export const VFIO_PCI_BAR1_REGION_INDEX = 1;
+/** Region index of BAR 2 (linux/vfio.h). */
 export const VFIO_PCI_BAR2_REGION_INDEX = 2;
+/** Region index of BAR 3, empty if BAR 2 has 64 bits (linux/vfio.h). */
 export const VFIO_PCI_BAR3_REGION_INDEX = 3;
+/** Region index of BAR 4 (linux/vfio.h). */
 export const VFIO_PCI_BAR4_REGION_INDEX = 4;
+/** Region index of BAR 5, empty if BAR 4 has 64 bits (linux/vfio.h). */
 export const VFIO_PCI_BAR5_REGION_INDEX = 5;
+/** Region index of the expansion ROM, which can only be read (linux/vfio.h). */
 export const VFIO_PCI_ROM_REGION_INDEX = 6;
+/** Region index of the configuration space (linux/vfio.h). */
 export const VFIO_PCI_CONFIG_REGION_INDEX = 7;
+/**
+ * Region index of the legacy VGA ranges: memory 0xa0000-0xbffff and I/O ports, at their own addresses (linux/vfio.h).
+ */
 export const VFIO_PCI_VGA_REGION_INDEX = 8;
 /** Device-specific regions begin here. */
 export const VFIO_PCI_NUM_REGIONS = 9;
@@ -77,10 +88,15 @@ export const VFIO_IRQ_INFO_MASKABLE = 1 << 1;
 export const VFIO_IRQ_INFO_AUTOMASKED = 1 << 2;
 export const VFIO_IRQ_INFO_NORESIZE = 1 << 3;
 
+/** Interrupt index of the INTx line (linux/vfio.h). */
 export const VFIO_PCI_INTX_IRQ_INDEX = 0;
+/** Interrupt index of MSI (linux/vfio.h). */
 export const VFIO_PCI_MSI_IRQ_INDEX = 1;
+/** Interrupt index of MSI-X (linux/vfio.h). */
 export const VFIO_PCI_MSIX_IRQ_INDEX = 2;
+/** Interrupt index that reports uncorrectable PCIe errors (linux/vfio.h). */
 export const VFIO_PCI_ERR_IRQ_INDEX = 3;
+/** Interrupt index by which the host asks for the device back (linux/vfio.h). */
 export const VFIO_PCI_REQ_IRQ_INDEX = 4;
 export const VFIO_PCI_NUM_IRQS = 5;
 
@@ -117,13 +133,19 @@ export const VFIO_PCI_ATOMIC_COMP32 = 1 << 0;
 export const VFIO_PCI_ATOMIC_COMP64 = 1 << 1;
 export const VFIO_PCI_ATOMIC_COMP128 = 1 << 2;
 
+/** Set in a region's type if the low bits are a PCI vendor id (linux/vfio.h). */
 export const VFIO_REGION_TYPE_PCI_VENDOR_TYPE = 0x8000_0000;
+/** The bits of a region's type that hold the PCI vendor id (linux/vfio.h). */
 export const VFIO_REGION_TYPE_PCI_VENDOR_MASK = 0xffff;
+/** Region type of a virtual display (linux/vfio.h). */
 export const VFIO_REGION_TYPE_GFX = 1;
+/** Region subtype of VFIO_REGION_TYPE_GFX: the EDID of a virtual display (linux/vfio.h). */
 export const VFIO_REGION_SUBTYPE_GFX_EDID = 1;
 /** Of Intel's graphics, with VFIO_REGION_TYPE_PCI_VENDOR_TYPE | 0x8086. */
 export const VFIO_REGION_SUBTYPE_INTEL_IGD_OPREGION = 1;
+/** Region subtype of Intel's graphics: a copy of the host bridge's configuration space, read-only (linux/vfio.h). */
 export const VFIO_REGION_SUBTYPE_INTEL_IGD_HOST_CFG = 2;
+/** Region subtype of Intel's graphics: a copy of the LPC bridge's configuration space, read-only (linux/vfio.h). */
 export const VFIO_REGION_SUBTYPE_INTEL_IGD_LPC_CFG = 3;
 
 export const VFIO_DEVICE_GFX_LINK_STATE_UP = 1;
