@@ -39,6 +39,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "emulator/nvme/host": ["core", "sys", "vfio-user/server", "nvme/spec", "emulator/nvme/medium"],
   "emulator/nvme/queues": [
     "core",
+    "sys",
     "vfio-user/server",
     "nvme/spec",
     "emulator/nvme/medium",

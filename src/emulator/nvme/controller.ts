@@ -2,7 +2,7 @@
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { AsyncEventInfo, AsyncEventType, BROADCAST_NSID, LogPageId } from "../../nvme/spec/opcodes.js";
-import { CQE_WORDS, SQE_WORDS } from "../../nvme/spec/queue-entries.js";
+import { SQE_WORDS } from "../../nvme/spec/queue-entries.js";
 import {
   ArbitrationMechanism,
   CommandSetSelection,
@@ -10,8 +10,8 @@ import {
   ControllerStatus,
   DOORBELL_BASE,
 } from "../../nvme/spec/registers.js";
-import { NvmeStatus, STATUS_DO_NOT_RETRY, STATUS_MORE } from "../../nvme/spec/status.js";
-import { acquire, publish, weaklyOrdered } from "../../sys/mmio.js";
+import { NvmeStatus } from "../../nvme/spec/status.js";
+import { acquire, weaklyOrdered } from "../../sys/mmio.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/server/emulated-device.js";
 import { DOORBELL_BYTES, makeBars } from "./bars.js";
@@ -42,16 +42,17 @@ import { openMedium } from "./open-medium.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { WeightedRoundRobin } from "./queues/arbitration.js";
 import { AsyncEvents } from "./queues/async-events.js";
+import { CompletionPoster } from "./queues/completion-poster.js";
+import { InterruptSignaller } from "./queues/interrupt-signaller.js";
 import { Poller } from "./queues/poller.js";
 import { QueueSet } from "./queues/queue-set.js";
-import type { EmulatedCq, EmulatedSq } from "./queues/queues.js";
+import type { EmulatedSq } from "./queues/queues.js";
 import { Registers } from "./queues/registers.js";
 import { SharedPage } from "./shared-page.js";
 
 /** CC.MPS at most: memory pages of 64 KiB. */
 const MAX_MPS = 4;
-const U16_MASK = 0xffff;
-// An own constant, which V8 makes part of the code: what is imported it looks up at each use.
+// V8 compiles a constant of this module into the code, but looks an imported one up at each use.
 const mustOrder = weaklyOrdered;
 
 /** A command that waits for its time. */
@@ -77,6 +78,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly command = new Command();
   private readonly events: AsyncEvents;
   private readonly features: Features;
+  private readonly interrupts: InterruptSignaller;
+  private readonly completions: CompletionPoster;
   private readonly logPages: LogPages;
   private readonly nvm: NvmCommands;
   private readonly services: AdminServices;
@@ -91,7 +94,6 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   };
   private readonly poller: Poller | undefined;
 
-  private host: DeviceHost | undefined;
   readonly migration: NvmeMigration;
   /** CSTS.RDY, and nothing is in the way of executing commands. */
   private running = false;
@@ -99,10 +101,6 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private paused = false;
   private generation = -1;
   private delayed: Delayed[] = [];
-  /** Completion queues with an interrupt to come. */
-  private signalling: EmulatedCq[] = [];
-  private readonly signalled: Uint8Array;
-  private overflows = 0;
   /** Where arbitration is (CC.AMS). */
   private weighted: WeightedRoundRobin | undefined;
   private restoreTimer: NodeJS.Timeout | undefined;
@@ -133,7 +131,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       cmb === undefined ? undefined : { bytes: cmb.memory.bytes, words: cmb.memory.words, offset: 0 },
       cmbRules,
     );
-    this.signalled = new Uint8Array(Math.max(1, config.vectors));
+    const vectors = Math.max(1, config.vectors);
     const transfer = new Transfer(this.memory, (sqid) => this.queues.isInCmb(sqid));
     this.transfer = transfer;
     const isNamespace = (nsid: number): boolean => inventory.get(nsid)?.attached === true;
@@ -147,21 +145,23 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
           this.functionReset("subsystem");
           this.registers.status |= ControllerStatus.NSSRO;
         },
-        unmask: () => this.signal(),
+        unmask: () => this.interrupts.signal(),
         placeCmb: (base, sizeBytes) => this.memory.placeCmb(base, sizeBytes),
       },
     );
     this.queues = new QueueSet(
-      { queuePairs: config.queuePairs, queueEntries: config.queueEntries, vectors: this.signalled.length },
+      { queuePairs: config.queuePairs, queueEntries: config.queueEntries, vectors: vectors },
       this.memory,
       this.doorbells,
       command,
     );
-    this.events = new AsyncEvents((cid, dw0) => this.completeLater(0, cid, dw0, NvmeStatus.success));
+    this.events = new AsyncEvents((cid, dw0) =>
+      this.completions.completeLater(0, cid, dw0, NvmeStatus.success),
+    );
     this.features = new Features(
       {
         queuePairs: config.queuePairs,
-        vectors: this.signalled.length,
+        vectors: vectors,
       },
       command,
       transfer,
@@ -172,6 +172,13 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       isNamespace,
       inventory,
     );
+    const pin = config.vectors === 0 ? this.registers : undefined;
+    this.interrupts = new InterruptSignaller(this.features, vectors, pin);
+    this.completions = new CompletionPoster(command, this.queues, this.interrupts, {
+      failed: (status, sqid) => this.logPages.recordError(status, sqid),
+      invalidDoorbell: (info) => this.invalidDoorbell(info),
+      added: () => this.poller?.wake(),
+    });
     this.io = {
       command,
       transfer,
@@ -325,14 +332,14 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   connect(host: DeviceHost): void {
-    this.host = host;
+    this.interrupts.host = host;
     this.memory.attach(host.memory);
   }
 
   disconnect(): void {
     // Nobody is there to own the queues: they end as with a reset. Namespaces and data stay.
     this.functionReset("conventional");
-    this.host = undefined;
+    this.interrupts.host = undefined;
     this.memory.attach(undefined);
   }
 
@@ -363,8 +370,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     }
     let done = this.weighted === undefined ? this.serveInTurn() : this.serveByWeight(this.weighted);
     if (this.delayed.length > 0) done += this.runDelayed();
-    if (this.overflows > 0) done += this.drainOverflow();
-    if (this.signalling.length > 0) this.signal();
+    if (this.completions.isWaiting) done += this.completions.drain();
+    if (this.interrupts.isWaiting) this.interrupts.signal();
     return done;
   }
 
@@ -404,13 +411,13 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       return 0;
     }
     if (mustOrder) acquire();
-    const { command } = this;
+    const { command, completions } = this;
     const { sqe } = command;
     const { words } = span;
     const first = span.offset >>> 2;
     const isAdmin = sq.id === 0;
     let done = 0;
-    while (done < limit && sq.head !== tail && this.hasRoom(cq)) {
+    while (done < limit && sq.head !== tail && completions.hasRoom(cq)) {
       const at = first + sq.head * SQE_WORDS;
       for (let i = 0; i < SQE_WORDS; i++) sqe[i] = words[at + i] ?? 0;
       sq.head = sq.head + 1 === sq.entries ? 0 : sq.head + 1;
@@ -427,129 +434,21 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
         }
       }
       const status = isAdmin ? this.executeAdmin() : this.nvm.execute();
-      if (status !== PENDING) this.complete(sq, status);
+      if (status !== PENDING) completions.complete(sq, status);
       if (isAdmin && !this.running) break;
     }
     return done;
   }
 
-  private hasRoom(cq: EmulatedCq): boolean {
-    const next = cq.tail + 1 === cq.entries ? 0 : cq.tail + 1;
-    if (next !== cq.head) return true;
-    const head = cq.doorbell.words[cq.doorbell.index] ?? 0;
-    if (head >= cq.entries) {
-      if (cq.badHead !== head) this.invalidDoorbell(AsyncEventInfo.error.invalidDoorbellValue);
-      cq.badHead = head;
-      return false;
-    }
-    cq.head = head;
-    return next !== head;
-  }
-
-  /** Completes the current command. */
-  private complete(sq: EmulatedSq, status: number): void {
-    const { command } = this;
-    this.post(sq.cq, command.dw0, command.dw1, sq.head, sq.id, command.cid, this.statusField(status, sq.id));
-  }
-
-  private statusField(status: number, sqid: number): number {
-    if (status === NvmeStatus.success) return 0;
-    this.logPages.recordError(status, sqid);
-    return status | STATUS_MORE | (retryable.has(status) ? 0 : STATUS_DO_NOT_RETRY);
-  }
-
-  private post(
-    cq: EmulatedCq,
-    dw0: number,
-    dw1: number,
-    sqhd: number,
-    sqid: number,
-    cid: number,
-    statusField: number,
-    phase = cq.phase,
-  ): void {
-    const { words, offset } = cq.span;
-    const at = (offset >>> 2) + cq.tail * CQE_WORDS;
-    words[at] = dw0;
-    words[at + 1] = dw1;
-    words[at + 2] = sqhd | (sqid << 16);
-    if (mustOrder) publish();
-    words[at + 3] = cid | (phase << 16) | (statusField << 17);
-    cq.tail++;
-    if (cq.tail === cq.entries) {
-      cq.tail = 0;
-      cq.phase ^= 1;
-    }
-    if (cq.interrupts && cq.unsignalled++ === 0) {
-      this.signalling.push(cq);
-      if (this.features.coalesces(cq.vector)) cq.unsignalledSince = performance.now();
-    }
-  }
-
-  /** A completion that doesn't follow its command at once. */
-  private completeLater(sqid: number, cid: number, dw0: number, status: number): void {
-    const sq = this.queues.sqs[sqid];
-    if (sq === undefined) return;
-    this.completeOn(sq.cq, sq, cid, dw0, status);
-  }
-
-  private completeOn(cq: EmulatedCq, sq: EmulatedSq, cid: number, dw0: number, status: number): void {
-    const field = status === NvmeStatus.success ? 0 : this.statusField(status, sq.id);
-    // Posted at the end of the pass: what a command sets off comes after its own completion.
-    cq.overflow.push([dw0, 0, sq.head | (sq.id << 16), cid | (field << 17)]);
-    this.overflows++;
-    this.poller?.wake();
-  }
-
-  private drainOverflow(): number {
-    let done = 0;
-    for (const cq of this.queues.cqs) {
-      while (cq?.mapped && cq.overflow.length > 0 && this.hasRoom(cq)) {
-        const entry = cq.overflow.shift();
-        if (entry === undefined) break;
-        const [dw0, dw1, dw2, dw3] = entry;
-        this.post(cq, dw0, dw1, dw2 & U16_MASK, dw2 >>> 16, dw3 & U16_MASK, dw3 >>> 17);
-        this.overflows--;
-        done++;
-      }
-    }
-    return done;
-  }
-
-  /** Raises the interrupts that are due: one per vector, however many queues use it. */
-  private signal(): void {
-    const { host, signalled, features } = this;
-    const waiting: EmulatedCq[] = [];
-    signalled.fill(0);
-    const mask = this.config.vectors === 0 ? this.registers.interruptMask : 0;
-    for (const cq of this.signalling) {
-      const held =
-        (mask & 1) !== 0 ||
-        (features.coalesces(cq.vector) &&
-          cq.unsignalled < features.aggregationThreshold &&
-          performance.now() - cq.unsignalledSince < features.aggregationTimeMs);
-      if (held) {
-        waiting.push(cq);
-        continue;
-      }
-      cq.unsignalled = 0;
-      if (signalled[cq.vector] === 1) continue;
-      signalled[cq.vector] = 1;
-      host?.raise(cq.vector);
-      host?.raise(0, "intx");
-    }
-    this.signalling = waiting;
-  }
-
   /** Executes the current command with something wrong. */
   private executeWith(fault: Fault, sq: EmulatedSq): void {
-    const { command } = this;
+    const { command, completions } = this;
     switch (fault.kind) {
       case "latency":
         this.delay(sq, fault.latencyMs);
         return;
       case "status":
-        this.post(sq.cq, 0, 0, sq.head, sq.id, command.cid, fault.status);
+        completions.post(sq.cq, 0, 0, sq.head, sq.id, command.cid, fault.status);
         return;
       case "all-ones":
         this.vanish(fault.durationMs);
@@ -577,10 +476,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     const phase = fault.kind === "wrong-phase" ? cq.phase ^ 1 : cq.phase;
     const sqid = fault.kind === "wrong-sqid" ? sq.id + 1 : sq.id;
     const cid = fault.kind === "unknown-cid" ? command.cid ^ 0x8000 : command.cid;
-    const field = this.statusField(status, sq.id);
-    this.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field, phase);
-    if (fault.kind === "duplicate-cid" && this.hasRoom(cq)) {
-      this.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field);
+    const field = completions.statusField(status, sq.id);
+    completions.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field, phase);
+    if (fault.kind === "duplicate-cid" && completions.hasRoom(cq)) {
+      completions.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field);
     }
   }
 
@@ -610,20 +509,20 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       const status = this.execute(sq);
       if (status === PENDING) continue;
       const { cid, dw0 } = command;
-      this.completeOn(sq.cq, sq, cid, dw0, status);
+      this.completions.completeOn(sq, cid, dw0, status);
     }
     return due.length;
   }
 
   private abort(sqid: number, cid: number): boolean {
     if (sqid === 0 && this.events.abort(cid)) {
-      this.completeLater(0, cid, 0, NvmeStatus.commandAbortRequested);
+      this.completions.completeLater(0, cid, 0, NvmeStatus.commandAbortRequested);
       return true;
     }
     const victim = this.delayed.find(({ sq, sqe }) => sq.id === sqid && (sqe[0] ?? 0) >>> 16 === cid);
     if (victim === undefined) return false;
     this.delayed = this.delayed.filter((one) => one !== victim);
-    this.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
+    this.completions.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
     return true;
   }
 
@@ -634,7 +533,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     ];
     this.delayed = left;
     for (const { sq, sqe } of gone) {
-      this.completeOn(sq.cq, sq, (sqe[0] ?? 0) >>> 16, 0, NvmeStatus.commandAbortedDueToSqDeletion);
+      this.completions.completeOn(sq, (sqe[0] ?? 0) >>> 16, 0, NvmeStatus.commandAbortedDueToSqDeletion);
     }
   }
 
@@ -728,10 +627,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.takeMechanisms();
     this.running = (status & (ControllerStatus.RDY | stopped)) === ControllerStatus.RDY;
     if (this.running) transfer.prp.memoryPageBytes = pageBytes;
-    const cqs = queues.cqs.filter((cq) => cq !== undefined);
-    this.overflows = cqs.reduce((sum, { overflow }) => sum + overflow.length, 0);
-    this.signalling = cqs.filter(({ interrupts, unsignalled }) => interrupts && unsignalled > 0);
-    for (const cq of this.signalling) cq.unsignalledSince = performance.now();
+    this.completions.load();
+    this.interrupts.load(queues.cqs);
     this.generation = this.memory.generation;
   }
 
@@ -757,8 +654,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.features.reset();
     this.services.reset(kind);
     this.delayed = [];
-    this.signalling = [];
-    this.overflows = 0;
+    this.interrupts.clear();
+    this.completions.clear();
     this.registers.status &= ControllerStatus.NSSRO;
   }
 
@@ -856,7 +753,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   private dueInMs(): number {
-    if (this.signalling.length > 0) return 1;
+    if (this.interrupts.isWaiting) return 1;
     if (this.delayed.length === 0) return Number.POSITIVE_INFINITY;
     const first = this.delayed.reduce((due, one) => Math.min(due, one.due), Number.POSITIVE_INFINITY);
     return Math.max(1, Math.ceil(first - performance.now()));
@@ -864,14 +761,3 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 }
 
 const fence = new Int32Array(new SharedArrayBuffer(4));
-
-/** Where the same command may well succeed the next time. */
-const retryable: ReadonlySet<number> = new Set([
-  NvmeStatus.commandAbortRequested,
-  NvmeStatus.commandAbortedDueToSqDeletion,
-  NvmeStatus.namespaceNotReady,
-  NvmeStatus.internalError,
-  NvmeStatus.asymmetricAccessInaccessible,
-  NvmeStatus.asymmetricAccessTransition,
-  NvmeStatus.commandInterrupted,
-]);
