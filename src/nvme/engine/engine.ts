@@ -1,83 +1,70 @@
-import { ClosedError, DeviceGoneError, UnsupportedError } from "../../core/errors.js";
-import type { DmaBuffer } from "../../dma/buffer.js";
+/** What drives a controller: it starts, resets, shuts down and closes it. The API for programs is `NvmeController`. */
+import { ClosedError, UnsupportedError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
-import type { Interrupts } from "../../pci/interrupts.js";
-import { PAGE_SIZE } from "../../sys/syscalls.js";
-import { adminWrite } from "../command/admin-target.js";
-import { checkCommand } from "../command/check-command.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
-import { type CommandOptions, checkCommandOptions } from "../command/command-options.js";
+import type { CommandOptions } from "../command/command-options.js";
 import type { DataRules } from "../command/data-pointer.js";
 import { DeviceAddresses } from "../command/device-addresses.js";
-import { NvmeProtocolError } from "../command/error.js";
 import { readIdentify } from "../command/identify.js";
 import type { RingBuffers } from "../command/queue.js";
-import { ControllerMemoryBuffer } from "../memory/cmb.js";
-import { PersistentMemoryRegion } from "../memory/pmr.js";
+import type { ControllerMemoryBuffer } from "../memory/cmb.js";
+import type { PersistentMemoryRegion } from "../memory/pmr.js";
 import { ControllerRegisters } from "../memory/registers.js";
 import type { CompletionMode } from "../queues/completion-watch.js";
 import { Doorbells } from "../queues/doorbells.js";
 import { IoQueues } from "../queues/io-queues.js";
 import { QueuePair } from "../queues/queue-pair.js";
 import { NvmeRings } from "../queues/rings.js";
-import { ShadowDoorbells } from "../queues/shadow-doorbells.js";
+import { decodeBits, Oacs } from "../spec/capabilities.js";
 import { IDENTIFY_BYTES, type IdentifyController, identifyController } from "../spec/identify.js";
-import { AdminOpcode, FeatureId, IdentifyCns } from "../spec/opcodes.js";
+import { AdminOpcode, IdentifyCns } from "../spec/opcodes.js";
 import type { Capabilities } from "../spec/registers.js";
-import { KeptFeatures } from "./feature-restore.js";
+import { AbortQueue } from "./abort-queue.js";
+import { AdminCommands } from "./admin-commands.js";
+import { ControllerMemory } from "./controller-memory.js";
+import { Health, stopController } from "./health.js";
+import { KeepAlive } from "./keep-alive.js";
 import { NvmeLifecycle, type RetryPolicy, staysFor } from "./lifecycle.js";
 import type { NvmeConfig } from "./options.js";
 import { Presence } from "./presence.js";
+import { QueueInterrupts } from "./queue-interrupts.js";
+import { ShadowMemory } from "./shadow-memory.js";
 import { arbitrationFeature, planStartUp, type StartUp } from "./start-up.js";
 
-/** Our own limit on one transfer, where the controller states none or a larger one: it sizes the PRP lists. */
+/** The driver's own limit on one transfer. It sizes the PRP lists if the controller states no limit or a larger one. */
 const MAX_TRANSFER_BYTES = 4 * 1024 * 1024;
-/** Where the controller gives no worst case for its shutdown (RTD3E). */
+/** If the controller states no worst case for its shutdown (RTD3E). */
 const SHUTDOWN_TIMEOUT_MS = 10_000;
-/** Abort Command Limit of a controller that hasn't told yet. */
-const FIRST_ABORT_LIMIT = 1;
+/** Abort Command Limit (zero-based) before Identify Controller was read. */
+const FIRST_ACL = 0;
 
-/** Identify Controller, OACS. */
-const OACS_DOORBELL_BUFFER = 1 << 8;
-const KAS_UNIT_MS = 100;
-/** In configuration space. */
-const REVISION_AND_CLASS = 0x08;
-
-/** What drives a controller: registers, interrupts and queues, from start to end. The API for programs is above it. */
+/** Composes a controller's parts: registers, interrupts, queues, lifecycle. */
 export class ControllerEngine {
   readonly capabilities: Capabilities;
   readonly version: string;
-  readonly completion: CompletionMode;
-  readonly registers: ControllerRegisters;
   readonly lifecycle: NvmeLifecycle;
   readonly queues: IoQueues;
   readonly startUp: StartUp;
   identity: IdentifyController | undefined;
-  /** Until the controller says more: one Identify page. */
+  /** One Identify page, until Identify Controller says more. */
   transferLimit = IDENTIFY_BYTES;
   ioRules: DataRules;
-  private adminRules: DataRules;
+  private readonly registers: ControllerRegisters;
   private readonly doorbells: Doorbells;
+  private readonly interrupts: QueueInterrupts;
   private readonly adminQueue: QueuePair;
+  private readonly commands: AdminCommands;
+  private readonly aborts: AbortQueue;
+  private readonly health: Health;
+  private readonly keepAlive: KeepAlive;
+  private readonly shadow: ShadowMemory;
   private readonly presence: Presence;
   private readonly addresses: DeviceAddresses;
-  private cmb: ControllerMemoryBuffer | undefined;
-  private pmr: PersistentMemoryRegion | undefined;
-  private pmrEnabling: Promise<PersistentMemoryRegion> | undefined;
+  private readonly memory: ControllerMemory;
   private ringSet: NvmeRings | undefined;
-  private shadow: { readonly memory: DmaBuffer; readonly doorbells: ShadowDoorbells } | undefined;
-  private keepAliveTimer: NodeJS.Timeout | undefined;
-  /** What the program set, unless it wants that to be forgotten. */
-  private readonly keptFeatures: KeptFeatures | undefined;
-  private interrupts: Interrupts | undefined;
-  private restarting: AbortSignal | undefined;
   private closing: Promise<void> | undefined;
-  /** Ends with a reset: what was to be aborted before is gone. */
-  private abortScope = new AbortController();
-  private aborts = 0;
-  private readonly waitingAborts: (() => void)[] = [];
 
-  /** @throws UnsupportedError, SysError, DeviceGoneError; its owner closes the device then */
+  /** @throws UnsupportedError, SysError, DeviceGoneError; then the caller closes the device */
   constructor(
     readonly device: PciDevice,
     private readonly config: NvmeConfig,
@@ -87,24 +74,17 @@ export class ControllerEngine {
     this.capabilities = this.registers.capabilities();
     this.version = this.registers.version();
     this.startUp = planStartUp(device.bdf, this.capabilities, config);
-    this.keptFeatures = config.restoreFeatures ? new KeptFeatures() : undefined;
     this.addresses = new DeviceAddresses(device.bdf, device.dma);
-    this.adminRules = this.dataRules(0);
-    this.ioRules = this.adminRules;
-    this.completion = this.enableCompletion();
-    this.lifecycle = new NvmeLifecycle(
-      {
-        name: device.bdf,
-        stop: () => this.stop(),
-        restart: (hard, signal) => this.restart(hard, signal),
-        suspend: (error, policy) => this.suspend(error, policy),
-        resume: () => this.forEachQueue((queue) => queue.resume()),
-        fail: (error) => {
-          this.ringSet?.close();
-          this.forEachQueue((queue) => queue.fail(error));
-        },
-      },
-      config.recovery,
+    this.memory = new ControllerMemory(device, this.capabilities, this.addresses);
+    this.shadow = new ShadowMemory(device.dma, this.startUp.pageBytes);
+    this.ioRules = this.dataRules(0);
+    this.interrupts = new QueueInterrupts(device, config);
+    this.lifecycle = this.makeLifecycle();
+    this.health = new Health(
+      device,
+      this.registers,
+      () => this.lifecycle.state === "live",
+      (error) => this.lifecycle.fail(error),
     );
     const { maxQueueEntries } = this.capabilities;
     this.queues = new IoQueues(
@@ -112,10 +92,10 @@ export class ControllerEngine {
         name: device.bdf,
         maxQueueEntries,
         pageBytes: this.startUp.pageBytes,
-        vectorCount: this.interrupts?.vectors.length ?? 0,
+        vectorCount: this.interrupts.count,
         weighted: this.startUp.weighted,
-        shadow: () => this.shadow?.doorbells,
-        admin: (command) => this.own(command),
+        shadow: () => this.shadow.doorbells,
+        admin: (command) => this.commands.own(command),
         makePair: (id, entries, memory) => this.makePair(id, entries, this.transferLimit, memory),
       },
       config.queueEntries,
@@ -124,32 +104,51 @@ export class ControllerEngine {
       gone: (error) => this.lifecycle.fail(error),
       removal: () => {
         // It may be gone already.
-        this.checkHealth();
+        this.health.check();
         this.lifecycle.removalRequested();
       },
     });
-    // Identify pages are all that admin commands carry before MDTS is known; later ones may carry more.
+    // Before MDTS is known, admin commands carry only Identify pages. Later ones may carry more.
     const entries = Math.min(config.adminQueueEntries, maxQueueEntries);
-    this.adminQueue = this.makePair(0, entries, MAX_TRANSFER_BYTES, undefined);
+    const adminQueue = this.makePair(0, entries, MAX_TRANSFER_BYTES, undefined);
+    this.adminQueue = adminQueue;
+    this.commands = new AdminCommands(adminQueue, device.dma, this.ioRules, config.restoreFeatures);
+    this.aborts = new AbortQueue(
+      (command, options) => adminQueue.submit(command, options),
+      () => (this.identity?.acl ?? FIRST_ACL) + 1,
+    );
+    this.keepAlive = new KeepAlive(device.bdf, (command) => {
+      if (this.lifecycle.state !== "live") return;
+      // If it fails, its time limit or the next command finds out why.
+      adminQueue.submit(command).catch(() => {});
+    });
+  }
+
+  /** How completions are noticed. */
+  get completion(): CompletionMode {
+    return this.interrupts.mode;
   }
 
   /** Resets and enables the controller, and makes its I/O queues. @throws as NvmeController.open() */
   async start(): Promise<void> {
-    const { registers, capabilities, device, config } = this;
+    const { registers, capabilities, device, config, interrupts } = this;
     device.config.busMaster = true;
-    this.quietPin();
+    interrupts.quietPin();
     await registers.disable(capabilities.timeoutMs);
-    // An earlier owner's: its addresses may be those of our buffers.
+    // They may be on from an earlier driver, at addresses that our buffers can have.
     if (capabilities.cmbs) registers.forgetCmb();
     if (capabilities.pmrs) registers.forgetPmr();
-    this.watchInterrupts();
+    interrupts.watch((vector) => {
+      if (vector === 0) this.adminQueue.reap();
+      this.queues.reap(vector);
+    });
     await this.enable();
     this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller));
     const { mdts, sgls } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
     this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
-    // SGLs are for I/O queues only; and what admin commands name in the CMB may be queues.
-    this.adminRules = this.dataRules(0);
+    // SGLs are for I/O queues only. Admin commands can name queues in the CMB, so the rules for data there don't apply.
+    this.commands.rules = this.dataRules(0);
     this.ioRules = { ...this.dataRules(sgls), onController: this.addresses };
     await this.configure();
     if (!this.startUp.adminOnly) {
@@ -163,16 +162,12 @@ export class ControllerEngine {
   /** A checked admin command. @throws as NvmeController.admin(), at once or as a rejection */
   admin(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
     this.lifecycle.assertUsable();
-    if (options !== undefined) checkCommandOptions(options);
-    checkCommand(command, this.adminRules);
-    const completion = this.adminQueue.submit(command, options);
-    this.keptFeatures?.watch(command, completion);
-    return completion;
+    return this.commands.submit(command, options);
   }
 
-  /** See {@link HostMemoryTarget}. */
+  /** See `HostMemoryTarget`. */
   hostMemoryGiven(command: NvmeCommand): void {
-    this.keptFeatures?.hostMemoryGiven(command);
+    this.commands.hostMemoryGiven(command);
   }
 
   /** @throws as NvmeController.admin() */
@@ -185,23 +180,13 @@ export class ControllerEngine {
   /** See NvmeController.controllerMemoryBuffer(). */
   controllerMemoryBuffer(): ControllerMemoryBuffer {
     this.lifecycle.assertUsable();
-    this.cmb ??= ControllerMemoryBuffer.enable(this.device, this.capabilities.cmbs, this.addresses);
-    return this.cmb;
+    return this.memory.controllerMemoryBuffer();
   }
 
   /** See NvmeController.persistentMemoryRegion(). */
   async persistentMemoryRegion(): Promise<PersistentMemoryRegion> {
     this.lifecycle.assertUsable();
-    if (this.pmr !== undefined) return this.pmr;
-    this.pmrEnabling ??= PersistentMemoryRegion.enable(
-      this.device,
-      this.capabilities.pmrs,
-      this.addresses,
-    ).finally(() => {
-      this.pmrEnabling = undefined;
-    });
-    this.pmr = await this.pmrEnabling;
-    return this.pmr;
+    return await this.memory.persistentMemoryRegion();
   }
 
   /** See NvmeController.rings. */
@@ -225,7 +210,7 @@ export class ControllerEngine {
 
   /** Whether doorbells are in memory. */
   get usesShadowDoorbells(): boolean {
-    return this.shadow !== undefined;
+    return this.shadow.doorbells !== undefined;
   }
 
   /** See NvmeController.reset(). */
@@ -247,11 +232,7 @@ export class ControllerEngine {
 
   /** See NvmeController.shutdown(). */
   async shutdown(abrupt: boolean): Promise<void> {
-    await this.lifecycle.shutDown(async () => {
-      if (!abrupt) await this.deleteQueues();
-      await this.registers.shutdown(this.shutdownLimitMs, abrupt);
-      await this.registers.disable(this.capabilities.timeoutMs);
-    });
+    await this.lifecycle.shutDown(() => this.shutDownNow(abrupt));
   }
 
   /** See NvmeController.close(). */
@@ -261,14 +242,11 @@ export class ControllerEngine {
   }
 
   private async closeNow(): Promise<void> {
-    const { lifecycle, registers, capabilities, adminQueue, queues } = this;
+    const { lifecycle } = this;
     try {
       await lifecycle.beginClosing();
-      if (lifecycle.state === "closing") {
-        await this.deleteQueues();
-        await registers.shutdown(this.shutdownLimitMs);
-        await registers.disable(capabilities.timeoutMs);
-      } else if (lifecycle.state === "starting") await this.stop();
+      if (lifecycle.state === "closing") await this.shutDownNow(false);
+      else if (lifecycle.state === "starting") await this.stop();
     } catch (error) {
       // A controller that doesn't shut down in order is stopped the hard way.
       lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
@@ -276,18 +254,27 @@ export class ControllerEngine {
     } finally {
       const gone = new ClosedError(`NVMe controller ${this.device.bdf}`);
       this.forEachQueue((queue) => queue.fail(gone));
-      clearInterval(this.keepAliveTimer);
+      this.keepAlive.stop();
       this.ringSet?.close();
-      queues.close();
-      adminQueue.close();
-      this.shadow?.memory.close();
+      this.queues.close();
+      this.adminQueue.close();
+      this.shadow.close();
       lifecycle.closed();
       this.presence.close();
       this.device.close();
     }
   }
 
-  /** Waits for what is outstanding, and deletes the I/O queues: an orderly end. */
+  /** @param abrupt without waiting for outstanding commands and without deleting queues */
+  private async shutDownNow(abrupt: boolean): Promise<void> {
+    const { registers, capabilities, identity } = this;
+    if (!abrupt) await this.deleteQueues();
+    // RTD3E is in microseconds.
+    await registers.shutdown(Math.max(SHUTDOWN_TIMEOUT_MS, (identity?.rtd3e ?? 0) / 1000), abrupt);
+    await registers.disable(capabilities.timeoutMs);
+  }
+
+  /** Waits for outstanding commands, and deletes the I/O queues. */
   private async deleteQueues(): Promise<void> {
     const idle: Promise<void>[] = [];
     this.queues.each((queue) => {
@@ -298,17 +285,6 @@ export class ControllerEngine {
     await this.queues.deleteAll();
   }
 
-  private get shutdownLimitMs(): number {
-    // RTD3E is in microseconds.
-    return Math.max(SHUTDOWN_TIMEOUT_MS, (this.identity?.rtd3e ?? 0) / 1000);
-  }
-
-  /** An admin command of the driver's own: it ends with the restart that it is part of. */
-  private own(command: NvmeCommand): Promise<NvmeCompletion> {
-    checkCommand(command, this.adminRules);
-    return this.adminQueue.submit(command, { signal: this.restarting });
-  }
-
   private async enable(): Promise<void> {
     const { registers, adminQueue, capabilities } = this;
     registers.setAdminQueue(adminQueue.entries, adminQueue.sqMemory.iova, adminQueue.cqMemory.iova);
@@ -316,7 +292,7 @@ export class ControllerEngine {
     adminQueue.resume();
     const arbitration = arbitrationFeature(this.config);
     if (arbitration !== undefined) {
-      await this.own({
+      await this.commands.own({
         name: "Set Features (Arbitration)",
         opcode: AdminOpcode.setFeatures,
         cdw10: arbitration.fid,
@@ -325,107 +301,64 @@ export class ControllerEngine {
     }
   }
 
-  /** What has to be set again after each reset, before there are I/O queues. */
+  /** Sets what each reset undoes, before there are I/O queues. */
   private async configure(): Promise<void> {
-    const { config, identity } = this;
-    if (config.shadowDoorbells && ((identity?.oacs ?? 0) & OACS_DOORBELL_BUFFER) !== 0) {
-      await this.useShadowDoorbells();
+    const { commands, identity } = this;
+    const { shadowDoorbells, keepAliveMs } = this.config;
+    const own = (command: NvmeCommand): Promise<NvmeCompletion> => commands.own(command);
+    if (shadowDoorbells && decodeBits(identity?.oacs ?? 0, Oacs).doorbellBufferConfig) {
+      await this.shadow.enable(own);
     }
-    if (config.keepAliveMs !== undefined) await this.startKeepAlive(config.keepAliveMs, identity?.kas ?? 0);
+    if (keepAliveMs !== undefined) await this.keepAlive.start(keepAliveMs, identity?.kas ?? 0, own);
   }
 
-  /** One page for the doorbells, one for the controller's wishes: PRP1 and PRP2. */
-  private async useShadowDoorbells(): Promise<void> {
-    const { pageBytes } = this.startUp;
-    if (this.shadow === undefined) {
-      const memory = this.device.dma.alloc(2 * pageBytes, { alignBytes: pageBytes, ...aligned(pageBytes) });
-      memory.entrust();
-      const { words } = memory.memory;
-      const half = pageBytes / 4;
-      this.shadow = {
-        memory,
-        doorbells: new ShadowDoorbells(words.subarray(0, half), words.subarray(half, 2 * half)),
-      };
-    }
-    const { memory } = this.shadow;
-    memory.bytes.fill(0);
-    await this.own({
-      name: "Doorbell Buffer Config",
-      opcode: AdminOpcode.doorbellBufferConfig,
-      data: { buffer: memory, length: 2 * pageBytes },
-    });
-  }
-
-  /** @param units KAS: granularity of the timer in 100 ms; 0 where there is none */
-  private async startKeepAlive(timeoutMs: number, units: number): Promise<void> {
-    clearInterval(this.keepAliveTimer);
-    if (units === 0) {
-      throw new UnsupportedError(`${this.device.bdf} has no Keep Alive (Identify Controller, KAS)`);
-    }
-    const unit = units * KAS_UNIT_MS;
-    const rounded = Math.ceil(timeoutMs / unit) * unit;
-    await this.own({
-      name: "Set Features (Keep Alive Timer)",
-      opcode: AdminOpcode.setFeatures,
-      cdw10: FeatureId.keepAliveTimer,
-      cdw11: rounded,
-    });
-    this.keepAliveTimer = setInterval(() => {
-      if (this.lifecycle.state !== "live") return;
-      // What went wrong with it is found by its time limit, or by the next command.
-      this.adminQueue.submit({ name: "Keep Alive", opcode: AdminOpcode.keepAlive }).catch(() => {});
-    }, rounded / 3).unref();
+  private makeLifecycle(): NvmeLifecycle {
+    return new NvmeLifecycle(
+      {
+        name: this.device.bdf,
+        stop: () => this.stop(),
+        restart: (hard, signal) => this.commands.whileRestarting(signal, () => this.restart(hard, signal)),
+        suspend: (error, policy) => this.suspend(error, policy),
+        resume: () => this.forEachQueue((queue) => queue.resume()),
+        fail: (error) => {
+          this.ringSet?.close();
+          this.forEachQueue((queue) => queue.fail(error));
+        },
+      },
+      this.config.recovery,
+    );
   }
 
   private async restart(hard: boolean, signal: AbortSignal): Promise<void> {
-    const { device, registers, capabilities, doorbells } = this;
-    this.restarting = signal;
-    try {
-      await this.presence.whenHere(signal);
-      if (hard && device.io.info().resettable) device.reset();
-      device.config.busMaster = true;
-      this.quietPin();
-      await registers.disable(capabilities.timeoutMs);
-      doorbells.forget();
-      // Queues may lie in it. A reset of more than the controller made it forget where they are.
-      this.cmb?.apply();
-      await this.pmr?.apply();
-      this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterTurn));
-      const since = performance.now();
-      await this.enable();
-      await this.configure();
-      await this.restoreFeatures("others", since, signal);
-      await this.queues.rebuild();
-      await this.restoreFeatures("vectors", since, signal);
-    } finally {
-      this.restarting = undefined;
-    }
-  }
-
-  private async restoreFeatures(
-    which: "vectors" | "others",
-    since: number,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { dma } = this.device;
-    await this.keptFeatures?.restore(
-      which,
-      since,
-      (command, data) => {
-        if (data === undefined) return this.own(command);
-        return adminWrite({ dma, admin: (whole) => this.own(whole) }, command, data);
-      },
-      (feature, error) => this.lifecycle.featureLost(feature, error),
-      signal,
-    );
+    const { device, registers, capabilities, doorbells, commands } = this;
+    await this.presence.whenHere(signal);
+    if (hard && device.io.info().resettable) device.reset();
+    device.config.busMaster = true;
+    this.interrupts.quietPin();
+    await registers.disable(capabilities.timeoutMs);
+    doorbells.forget();
+    // Queues may lie in it.
+    await this.memory.restore();
+    this.forEachQueue((queue) => queue.restart(doorbells.words, doorbells.afterTurn));
+    const since = performance.now();
+    const lost: Parameters<AdminCommands["restoreFeatures"]>[2] = (feature, error) =>
+      this.lifecycle.featureLost(feature, error);
+    await this.enable();
+    await this.configure();
+    await commands.restoreFeatures("others", since, lost, signal);
+    await this.queues.rebuild();
+    await commands.restoreFeatures("vectors", since, lost, signal);
   }
 
   private suspend(error: Error, policy: RetryPolicy): void {
     this.ringSet?.close();
-    this.abortScope.abort();
-    this.abortScope = new AbortController();
+    this.aborts.giveUpAll();
     this.adminQueue.suspend(error, staysFor(policy, true));
     this.queues.each((queue) => queue.suspend(error, staysFor(policy, false)));
+  }
+
+  private stop(): Promise<void> {
+    return stopController(this.device, this.registers, this.capabilities.timeoutMs);
   }
 
   private forEachQueue(act: (queue: QueuePair) => void): void {
@@ -451,122 +384,15 @@ export class ControllerEngine {
       doorbellStrideWords: this.capabilities.doorbellStrideBytes / 4,
       pageBytes: this.startUp.pageBytes,
       maxTransferBytes,
-      mode: this.completion,
+      mode: this.interrupts.mode,
       spinMs: this.config.spinMicroseconds / 1000,
       name: this.device.bdf,
       timeoutMs: this.config.timeoutMs,
       memory,
       onFailure: (error) => this.lifecycle.fail(error),
-      onTick: () => this.checkHealth(),
-      abort: (sqid, cid) => this.abort(sqid, cid),
+      onTick: () => this.health.check(),
+      abort: (sqid, cid) => this.aborts.abort(sqid, cid),
     });
-  }
-
-  /** Abort, no more of them at once than the controller takes. Its answer changes nothing: the command's own counts. */
-  private async abort(sqid: number, cid: number): Promise<boolean> {
-    const { signal } = this.abortScope;
-    const limit = this.identity === undefined ? FIRST_ABORT_LIMIT : this.identity.acl + 1;
-    if (this.aborts >= limit) {
-      await new Promise<void>((resolve) => {
-        this.waitingAborts.push(resolve);
-      });
-    } else this.aborts++;
-    try {
-      const cdw10 = ((cid << 16) | sqid) >>> 0;
-      const { dw0 } = await this.adminQueue.submit(
-        { name: "Abort", opcode: AdminOpcode.abort, cdw10 },
-        { signal },
-      );
-      // Bit 0: not aborted.
-      return (dw0 & 1) === 0;
-    } catch {
-      // The command, too, is over when the controller is; else its time limit stands.
-      return true;
-    } finally {
-      const next = this.waitingAborts.shift();
-      if (next === undefined) this.aborts--;
-      else next();
-    }
-  }
-
-  /**
-   * The admin queue always asks for interrupts, and where nobody set up any that is the pin. VFIO keeps it off until it is
-   * asked for; a server behind a socket looks at the command register (SPDK's gives up if it has nowhere to signal).
-   */
-  private quietPin(): void {
-    const { device, completion } = this;
-    if (completion === "poll" && device.backend === "vfio-user") device.config.interruptDisable = true;
-  }
-
-  private enableCompletion(): CompletionMode {
-    const { completion, vectors, queues, interruptKind: kind } = this.config;
-    if (completion === "poll") return "poll";
-    try {
-      const count = Math.min(2048, vectors ?? queues + 1);
-      this.interrupts = this.device.enableInterrupts({ kind, count });
-      this.interrupts.entrust();
-    } catch (error) {
-      if (completion === undefined && kind === undefined && error instanceof UnsupportedError) return "poll";
-      throw error;
-    }
-    return completion ?? "interrupt";
-  }
-
-  private watchInterrupts(): void {
-    const { interrupts } = this;
-    if (interrupts === undefined) return;
-    // An idle controller doesn't keep the process alive; the time limit of an outstanding command does.
-    interrupts.vectors.forEach((_, vector) => {
-      interrupts.watch(vector, () => this.reapVector(vector)).unref();
-    });
-  }
-
-  private reapVector(vector: number): void {
-    if (vector === 0) this.adminQueue.reap();
-    this.queues.reap(vector);
-  }
-
-  /** Finds a removed or broken controller long before the time limit of its commands. */
-  private checkHealth(): void {
-    try {
-      const { fatal, ready } = this.registers.state();
-      if (fatal) {
-        this.lifecycle.fail(new NvmeProtocolError(`${this.device.bdf} reports a fatal status (CSTS.CFS)`));
-      } else if (!ready && this.lifecycle.state === "live") {
-        const { bdf } = this.device;
-        this.lifecycle.fail(
-          this.isRemoved()
-            ? new DeviceGoneError(bdf)
-            : new NvmeProtocolError(`${bdf} has stopped by itself (CSTS.RDY)`),
-        );
-      }
-    } catch (error) {
-      this.lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
-    }
-  }
-
-  /** Where nothing is behind an address, some machines read zeros; configuration space reads ones everywhere. */
-  private isRemoved(): boolean {
-    try {
-      // VFIO answers for the ids by itself; revision and class come from the device.
-      return this.device.config.read32(REVISION_AND_CLASS) === 0xffff_ffff;
-    } catch {
-      return true;
-    }
-  }
-
-  /** Ends all DMA: by the controller's own reset, or where it doesn't answer, by taking its bus mastering away. */
-  private async stop(): Promise<void> {
-    try {
-      await this.registers.disable(this.capabilities.timeoutMs);
-    } catch (error) {
-      if (error instanceof DeviceGoneError) return;
-      try {
-        this.device.config.busMaster = false;
-      } catch {
-        // Not even configuration space answers: nothing is left that could write to memory.
-      }
-    }
   }
 
   private dataRules(sgls: number): DataRules {
@@ -577,8 +403,4 @@ export class ControllerEngine {
       sgls,
     };
   }
-}
-
-function aligned(pageBytes: number): { readonly iovaAlignBytes?: number } {
-  return pageBytes > PAGE_SIZE ? { iovaAlignBytes: pageBytes } : {};
 }

@@ -1,0 +1,63 @@
+/** The interrupts of a controller's queues, and how completions are noticed. */
+import { UnsupportedError } from "../../core/errors.js";
+import type { PciDevice } from "../../pci/device.js";
+import type { Interrupts } from "../../pci/interrupts.js";
+import type { CompletionMode } from "../queues/completion-watch.js";
+import type { NvmeConfig } from "./options.js";
+
+/** Most vectors that MSI-X has. */
+const MAX_VECTORS = 2048;
+
+/** Interrupt vectors if the device has any and the program doesn't poll. */
+export class QueueInterrupts {
+  readonly mode: CompletionMode;
+  private readonly interrupts: Interrupts | undefined;
+
+  /** @throws UnsupportedError if the device lacks the interrupts that the program asked for, SysError */
+  constructor(
+    private readonly device: PciDevice,
+    config: NvmeConfig,
+  ) {
+    this.interrupts = enable(device, config);
+    this.mode = this.interrupts === undefined ? "poll" : (config.completion ?? "interrupt");
+  }
+
+  /** Vectors that are switched on; 0 if completions are polled for. */
+  get count(): number {
+    return this.interrupts?.vectors.length ?? 0;
+  }
+
+  /** Calls `reap` at each interrupt. */
+  watch(reap: (vector: number) => void): void {
+    const { interrupts } = this;
+    if (interrupts === undefined) return;
+    // An idle controller doesn't keep the process alive. The time limit of an outstanding command does.
+    interrupts.vectors.forEach((_, vector) => {
+      interrupts.watch(vector, () => reap(vector)).unref();
+    });
+  }
+
+  /**
+   * Switches the interrupt pin off if completions are polled for. The admin queue always asks for interrupts, and without
+   * vectors it uses the pin. VFIO keeps the pin off by itself. A vfio-user server looks at the command register; SPDK's
+   * server gives up if it can't signal.
+   */
+  quietPin(): void {
+    const { device, mode } = this;
+    if (mode === "poll" && device.backend === "vfio-user") device.config.interruptDisable = true;
+  }
+}
+
+function enable(device: PciDevice, config: NvmeConfig): Interrupts | undefined {
+  const { completion, vectors, queues, interruptKind: kind } = config;
+  if (completion === "poll") return undefined;
+  try {
+    const interrupts = device.enableInterrupts({ kind, count: Math.min(MAX_VECTORS, vectors ?? queues + 1) });
+    interrupts.entrust();
+    return interrupts;
+  } catch (error) {
+    const isAsked = completion !== undefined || kind !== undefined;
+    if (!isAsked && error instanceof UnsupportedError) return undefined;
+    throw error;
+  }
+}
