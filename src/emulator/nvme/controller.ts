@@ -27,7 +27,8 @@ import { LogPages } from "./commands/log-pages.js";
 import { type NamespaceChange, NamespaceCommands } from "./commands/namespace.js";
 import { NvmCommands } from "./commands/nvm.js";
 import { MSIX_BAR_BYTES, nvmeConfigSpace } from "./config-space.js";
-import { type Fault, type FaultOptions, Faults, parseFault } from "./faults.js";
+import { FaultExecution } from "./fault-execution.js";
+import { type FaultOptions, Faults, parseFault } from "./faults.js";
 import { CmbRules } from "./host/cmb-rules.js";
 import { Command, PENDING } from "./host/command.js";
 import { HostMemory } from "./host/host-memory.js";
@@ -37,12 +38,12 @@ import type { Inventory } from "./medium/inventory.js";
 import type { Medium } from "./medium/medium.js";
 import type { EmulatedNamespace } from "./medium/namespace.js";
 import { type MovedParts, NvmeMigration } from "./migration.js";
-import type { MigrationState } from "./migration-state.js";
 import { openMedium } from "./open-medium.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { WeightedRoundRobin } from "./queues/arbitration.js";
 import { AsyncEvents } from "./queues/async-events.js";
 import { CompletionPoster } from "./queues/completion-poster.js";
+import { DelayedCommands } from "./queues/delayed-commands.js";
 import { InterruptSignaller } from "./queues/interrupt-signaller.js";
 import { Poller } from "./queues/poller.js";
 import { QueueSet } from "./queues/queue-set.js";
@@ -54,13 +55,6 @@ import { SharedPage } from "./shared-page.js";
 const MAX_MPS = 4;
 // V8 compiles a constant of this module into the code, but looks an imported one up at each use.
 const mustOrder = weaklyOrdered;
-
-/** A command that waits for its time. */
-interface Delayed {
-  readonly sq: EmulatedSq;
-  readonly sqe: Uint32Array;
-  readonly due: number;
-}
 
 /** An NVMe controller in this process, to be served over vfio-user. */
 export class EmulatedNvme extends Resource implements EmulatedDevice {
@@ -80,6 +74,8 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly features: Features;
   private readonly interrupts: InterruptSignaller;
   private readonly completions: CompletionPoster;
+  private readonly delayed: DelayedCommands;
+  private readonly faultExecution: FaultExecution;
   private readonly logPages: LogPages;
   private readonly nvm: NvmCommands;
   private readonly services: AdminServices;
@@ -100,7 +96,6 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   /** By a migration. */
   private paused = false;
   private generation = -1;
-  private delayed: Delayed[] = [];
   /** Where arbitration is (CC.AMS). */
   private weighted: WeightedRoundRobin | undefined;
   private restoreTimer: NodeJS.Timeout | undefined;
@@ -179,6 +174,14 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       invalidDoorbell: (info) => this.invalidDoorbell(info),
       added: () => this.poller?.wake(),
     });
+    const execute = (sq: EmulatedSq): number => (sq.id === 0 ? this.executeAdmin() : this.nvm.execute());
+    this.delayed = new DelayedCommands(command, this.queues, this.completions, execute);
+    this.faultExecution = new FaultExecution(command, this.completions, this.delayed, {
+      execute,
+      vanish: (durationMs) => this.vanish(durationMs),
+      removed: () => this.onRemove(),
+      fail: () => this.fail(),
+    });
     this.io = {
       command,
       transfer,
@@ -231,7 +234,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
         this.namespaceChanged(nsid, change),
       ),
       abort: (sqid, cid) => this.abort(sqid, cid),
-      queueDeleted: (sqid) => this.queueDeleted(sqid),
+      queueDeleted: (sqid) => this.delayed.queueDeleted(sqid),
       keepAlive: () => this.keepAliveTimer?.refresh(),
     });
     this.listNamespaces();
@@ -369,7 +372,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       this.queues.remap();
     }
     let done = this.weighted === undefined ? this.serveInTurn() : this.serveByWeight(this.weighted);
-    if (this.delayed.length > 0) done += this.runDelayed();
+    if (this.delayed.isWaiting) done += this.delayed.run();
     if (this.completions.isWaiting) done += this.completions.drain();
     if (this.interrupts.isWaiting) this.interrupts.signal();
     return done;
@@ -428,7 +431,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       if (this.faults.active) {
         const fault = this.faults.next(sq.id, command.opcode, command.nsid);
         if (fault !== undefined) {
-          this.executeWith(fault, sq);
+          this.faultExecution.execute(fault, sq);
           if (!this.running) break;
           continue;
         }
@@ -440,101 +443,14 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     return done;
   }
 
-  /** Executes the current command with something wrong. */
-  private executeWith(fault: Fault, sq: EmulatedSq): void {
-    const { command, completions } = this;
-    switch (fault.kind) {
-      case "latency":
-        this.delay(sq, fault.latencyMs);
-        return;
-      case "status":
-        completions.post(sq.cq, 0, 0, sq.head, sq.id, command.cid, fault.status);
-        return;
-      case "all-ones":
-        this.vanish(fault.durationMs);
-        return;
-      case "remove":
-        this.vanish(0);
-        this.onRemove();
-        return;
-      case "fatal":
-        this.fail();
-        return;
-      default:
-    }
-    if (fault.kind === "short-data") command.truncateBytes = fault.bytes;
-    command.failsLater = fault.kind === "fail-later";
-    command.faulty = true;
-    const status = this.execute(sq);
-    command.failsLater = false;
-    command.faulty = false;
-    command.truncateBytes = -1;
-    if (status === PENDING) return;
-    if (fault.kind === "corrupt-data" && status === NvmeStatus.success) command.data.corrupt();
-    if (fault.kind === "drop") return;
-    const { cq } = sq;
-    const phase = fault.kind === "wrong-phase" ? cq.phase ^ 1 : cq.phase;
-    const sqid = fault.kind === "wrong-sqid" ? sq.id + 1 : sq.id;
-    const cid = fault.kind === "unknown-cid" ? command.cid ^ 0x8000 : command.cid;
-    const field = completions.statusField(status, sq.id);
-    completions.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field, phase);
-    if (fault.kind === "duplicate-cid" && completions.hasRoom(cq)) {
-      completions.post(cq, command.dw0, command.dw1, sq.head, sqid, cid, field);
-    }
-  }
-
-  private execute(sq: EmulatedSq): number {
-    return sq.id === 0 ? this.executeAdmin() : this.nvm.execute();
-  }
-
   private executeAdmin(): number {
     return executeAdmin(this.command, this.adminCommands, this.services);
   }
 
-  private delay(sq: EmulatedSq, latencyMs: number): void {
-    this.delayed.push({ sq, sqe: this.command.sqe.slice(), due: performance.now() + latencyMs });
-  }
-
-  private runDelayed(): number {
-    const now = performance.now();
-    const due = this.delayed.filter((one) => one.due <= now).sort((a, b) => a.due - b.due);
-    if (due.length === 0) return 0;
-    this.delayed = this.delayed.filter((one) => one.due > now);
-    const { command } = this;
-    for (const { sq, sqe } of due) {
-      command.sqe.set(sqe);
-      command.sqid = sq.id;
-      command.dw0 = 0;
-      command.dw1 = 0;
-      const status = this.execute(sq);
-      if (status === PENDING) continue;
-      const { cid, dw0 } = command;
-      this.completions.completeOn(sq, cid, dw0, status);
-    }
-    return due.length;
-  }
-
   private abort(sqid: number, cid: number): boolean {
-    if (sqid === 0 && this.events.abort(cid)) {
-      this.completions.completeLater(0, cid, 0, NvmeStatus.commandAbortRequested);
-      return true;
-    }
-    const victim = this.delayed.find(({ sq, sqe }) => sq.id === sqid && (sqe[0] ?? 0) >>> 16 === cid);
-    if (victim === undefined) return false;
-    this.delayed = this.delayed.filter((one) => one !== victim);
-    this.completions.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
-    return true;
-  }
-
-  private queueDeleted(sqid: number): void {
-    const [gone, left] = [
-      this.delayed.filter(({ sq }) => sq.id === sqid),
-      this.delayed.filter(({ sq }) => sq.id !== sqid),
-    ];
-    this.delayed = left;
-    for (const { sq, sqe } of gone) {
-      this.completions.completeOn(sq, (sqe[0] ?? 0) >>> 16, 0, NvmeStatus.commandAbortedDueToSqDeletion);
-    }
+    const found = (sqid === 0 && this.events.abort(cid)) || this.delayed.abort(sqid, cid);
+    if (found) this.completions.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
+    return found;
   }
 
   private enable(): void {
@@ -576,18 +492,16 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   private makeMigration(parts: Pick<MovedParts, "inventory" | "medium" | "cmb" | "msix">): NvmeMigration {
-    const { registers, queues, features, events, logPages, nvm, services, config } = this;
+    const { registers, queues, features, events, logPages, nvm, services, delayed, config } = this;
     const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
     const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
     return new NvmeMigration(
-      { registers, queues, features, events, logPages, nvm, services, ...parts },
+      { registers, queues, features, events, logPages, nvm, services, delayed, ...parts },
       {
         shape: JSON.stringify({
           ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
           ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
         }),
-        saveDelayed: () => this.saveDelayed(),
-        loadDelayed: (delayed) => this.loadDelayed(delayed),
         stop: () => {
           this.paused = true;
           this.poller?.stop();
@@ -599,23 +513,6 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       },
       config.incoming,
     );
-  }
-
-  private saveDelayed(): MigrationState["delayed"] {
-    const now = performance.now();
-    return this.delayed.map(({ sq, sqe, due }) => ({
-      sqid: sq.id,
-      sqe: [...sqe],
-      dueInMs: Math.max(0, due - now),
-    }));
-  }
-
-  private loadDelayed(saved: MigrationState["delayed"]): void {
-    const now = performance.now();
-    this.delayed = saved.flatMap(({ sqid, sqe, dueInMs }) => {
-      const sq = this.queues.sqs[sqid];
-      return sq === undefined ? [] : [{ sq, sqe: Uint32Array.from(sqe), due: now + dueInMs }];
-    });
   }
 
   /** What follows from a state that was loaded. */
@@ -653,7 +550,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.events.reset();
     this.features.reset();
     this.services.reset(kind);
-    this.delayed = [];
+    this.delayed.clear();
     this.interrupts.clear();
     this.completions.clear();
     this.registers.status &= ControllerStatus.NSSRO;
@@ -754,9 +651,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 
   private dueInMs(): number {
     if (this.interrupts.isWaiting) return 1;
-    if (this.delayed.length === 0) return Number.POSITIVE_INFINITY;
-    const first = this.delayed.reduce((due, one) => Math.min(due, one.due), Number.POSITIVE_INFINITY);
-    return Math.max(1, Math.ceil(first - performance.now()));
+    return this.delayed.dueInMs;
   }
 }
 

@@ -3,14 +3,14 @@ import * as z from "zod/mini";
 import { ArgumentError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
 import { integer, Problems, read } from "../../core/options.js";
-import { SQE_WORDS } from "../../nvme/spec/queue-entries.js";
 import { servicesState } from "./commands/admin-services.js";
 import { featuresState } from "./commands/features.js";
 import { logPagesState } from "./commands/log-pages.js";
 import { nvmState } from "./commands/nvm.js";
 import { namespaceState } from "./medium/namespace.js";
-import { amount, count, u16, u32 } from "./medium/state-schema.js";
+import { count } from "./medium/state-schema.js";
 import { asyncEventsState } from "./queues/async-events.js";
+import { delayedState } from "./queues/delayed-commands.js";
 import { queuesState } from "./queues/queue-set.js";
 import { registersState } from "./queues/registers.js";
 
@@ -24,11 +24,6 @@ const PIECE_BYTES = 64 * 1024;
 const schema = lazily(() => {
   /** Where data stands, and how much; the data itself follows the text. */
   const spans = z.array(z.tuple([count(), integer(1, PIECE_BYTES)])).check(z.maxLength(1 << 20));
-  const delayed = z.strictObject({
-    sqid: u16(),
-    sqe: z.array(u32()).check(z.length(SQE_WORDS)),
-    dueInMs: amount(),
-  });
   return z.strictObject({
     /** Options that both ends must have alike, as text. */
     shape: z.string().check(z.maxLength(4096)),
@@ -40,7 +35,7 @@ const schema = lazily(() => {
     nvm: nvmState(),
     namespaces: z.array(namespaceState()).check(z.maxLength(128)),
     services: servicesState(),
-    delayed: z.array(delayed).check(z.maxLength(1 << 16)),
+    delayed: delayedState(),
     cmb: spans,
     msix: spans,
     /** Null where it is in a file, which both ends reach. */

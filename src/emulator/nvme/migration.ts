@@ -18,6 +18,7 @@ import {
   spread,
 } from "./migration-state.js";
 import type { AsyncEvents } from "./queues/async-events.js";
+import type { DelayedCommands } from "./queues/delayed-commands.js";
 import type { QueueSet } from "./queues/queue-set.js";
 import type { Registers } from "./queues/registers.js";
 
@@ -35,6 +36,7 @@ export interface MovedParts {
   readonly logPages: LogPages;
   readonly nvm: NvmCommands;
   readonly services: AdminServices;
+  readonly delayed: DelayedCommands;
   readonly inventory: Inventory;
   readonly medium: Medium;
   /** Controller memory buffer; empty where there is none. */
@@ -47,9 +49,6 @@ export interface MovedParts {
 export interface MovedController {
   /** What both ends must have alike. */
   readonly shape: string;
-  /** Commands that wait for their time. */
-  saveDelayed(): MigrationState["delayed"];
-  loadDelayed(delayed: MigrationState["delayed"]): void;
   stop(): void;
   start(): void;
   /** Everything was replaced, namespaces as well. */
@@ -142,7 +141,7 @@ export class NvmeMigration implements DeviceMigration {
         nvm: nvm.save(),
         namespaces: inventory.all.map((namespace) => namespace.save()),
         services: services.save(),
-        delayed: this.controller.saveDelayed(),
+        delayed: this.parts.delayed.save(),
         cmb: data[0]?.spans ?? [],
         msix: data[1]?.spans ?? [],
         medium: data[2]?.spans ?? null,
@@ -198,7 +197,7 @@ export class NvmeMigration implements DeviceMigration {
     nvm.loadSaved(state.nvm);
     queues.load(state.queues);
     services.load(state.services);
-    this.controller.loadDelayed(state.delayed);
+    this.parts.delayed.load(state.delayed);
     this.controller.loaded();
   }
 }
