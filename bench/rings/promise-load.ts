@@ -72,7 +72,7 @@ class BareNamespace extends NvmeNamespace {
         return pair.transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
       },
     };
-    super(target, 1, identifyNamespace.decode(page), format);
+    super(target, 1, { identify: identifyNamespace.decode(page), format });
   }
 }
 

@@ -62,9 +62,10 @@ export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from 
 export type { NvmeOptions } from "../nvme/engine/options.js";
 export { type CmbProperties, ControllerMemoryBuffer } from "../nvme/memory/cmb.js";
 export { PersistentMemoryRegion, type PmrProperties } from "../nvme/memory/pmr.js";
+export type { CopyOptions } from "../nvme/namespace/copy.js";
 export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "../nvme/namespace/dataset.js";
 export type { IoOptions, ProtectionOptions } from "../nvme/namespace/io-options.js";
-export { type CopyOptions, NvmeNamespace } from "../nvme/namespace/namespace.js";
+export { NvmeNamespace } from "../nvme/namespace/namespace.js";
 export { NvmePlacement, type ReclaimUnitHandle } from "../nvme/namespace/placement.js";
 export { NvmeReservations, type Registrant, type ReservationStatus } from "../nvme/namespace/reservations.js";
 export type { ReadStreamOptions, WriteStreamOptions } from "../nvme/namespace/streams.js";

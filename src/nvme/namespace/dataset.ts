@@ -1,12 +1,13 @@
 /** Block ranges of Dataset Management and Copy (NVM Command Set 1.x). */
-import { checkInteger, checkU64 } from "../../core/check.js";
+import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { ProtectionInformation } from "../protection/information.js";
+import { checkLba } from "./lba.js";
 
 /** A range of logical blocks. */
 export interface BlockRange {
   /** First block. */
-  readonly lba: bigint;
+  readonly lba: bigint | number;
   /** Number of blocks. */
   readonly blocks: number;
 }
@@ -70,7 +71,7 @@ export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array
       (checkInteger("accessSizeBlocks", range.accessSizeBlocks ?? 0, 0, 0xff) << 24);
     view.setUint32(at, context, true);
     view.setUint32(at + 4, checkInteger("blocks", range.blocks, 1, 0xffff_ffff), true);
-    view.setBigUint64(at + 8, checkU64("lba", range.lba), true);
+    view.setBigUint64(at + 8, BigInt(checkLba("lba", range.lba)), true);
   }
   return bytes;
 }
@@ -107,7 +108,7 @@ export function encodeCopyRanges(
   const view = new DataView(bytes.buffer);
   for (const [i, range] of ranges.entries()) {
     const at = i * size;
-    view.setBigUint64(at + 8, checkU64("lba", range.lba), true);
+    view.setBigUint64(at + 8, BigInt(checkLba("lba", range.lba)), true);
     view.setUint16(at + 16, checkInteger("blocks", range.blocks, 1, 65_536) - 1, true);
     const { applicationTag, storageTag } = range;
     const mask = range.applicationTagMask ?? (applicationTag === undefined ? 0 : 0xffff);
@@ -120,7 +121,7 @@ export function encodeCopyRanges(
       continue;
     }
     const bits = BigInt(protection.referenceTagBits);
-    const byLba = protection.format.type === 3 ? 0n : range.lba & ((1n << bits) - 1n);
+    const byLba = protection.format.type === 3 ? 0n : BigInt(range.lba) & ((1n << bits) - 1n);
     const { cdw2, cdw3, cdw14 } = protection.tagDwords({
       referenceTag: range.referenceTag ?? byLba,
       storageTag,

@@ -3,7 +3,7 @@ import { checkInteger } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import { reclaimUnitHandle, reclaimUnitHeader } from "../spec/placement.js";
-import type { CommandTarget } from "./command-target.js";
+import { type CommandTarget, ioRead, ioWrite } from "./command-target.js";
 
 /** CTRATT: flexible data placement. */
 const CTRATT_FDP = 1 << 19;
@@ -39,27 +39,21 @@ export class NvmePlacement {
     this.assertSupported();
     for (let room = 16; ; room *= 4) {
       const sizeBytes = reclaimUnitHeader.sizeBytes + room * reclaimUnitHandle.sizeBytes;
-      const buffer = this.controller.dma.alloc(sizeBytes);
-      try {
-        await this.controller.submitIo({
-          name: "I/O management receive (reclaim unit handle status)",
-          opcode: IoOpcode.ioManagementReceive,
-          nsid: this.nsid,
-          cdw10: RECLAIM_UNIT_HANDLES,
-          cdw11: sizeBytes / 4 - 1,
-          data: { buffer },
-        });
-        const { bytes } = buffer;
-        const { nruhsd } = reclaimUnitHeader.decode(bytes);
-        if (nruhsd > room) continue;
-        return Array.from({ length: nruhsd }, (_, i) => {
-          const at = reclaimUnitHeader.sizeBytes + i * reclaimUnitHandle.sizeBytes;
-          const { pid, ruhid, earutr, ruamw } = reclaimUnitHandle.decode(bytes.subarray(at));
-          return { placement: pid, handle: ruhid, activeSeconds: earutr, availableBlocks: ruamw };
-        });
-      } finally {
-        buffer.close();
-      }
+      const command = {
+        name: "I/O management receive (reclaim unit handle status)",
+        opcode: IoOpcode.ioManagementReceive,
+        nsid: this.nsid,
+        cdw10: RECLAIM_UNIT_HANDLES,
+        cdw11: sizeBytes / 4 - 1,
+      };
+      const bytes = await ioRead(this.controller, command, sizeBytes);
+      const { nruhsd } = reclaimUnitHeader.decode(bytes);
+      if (nruhsd > room) continue;
+      return Array.from({ length: nruhsd }, (_, i) => {
+        const at = reclaimUnitHeader.sizeBytes + i * reclaimUnitHandle.sizeBytes;
+        const { pid, ruhid, earutr, ruamw } = reclaimUnitHandle.decode(bytes.subarray(at));
+        return { placement: pid, handle: ruhid, activeSeconds: earutr, availableBlocks: ruamw };
+      });
     }
   }
 
@@ -81,19 +75,13 @@ export class NvmePlacement {
         `placements.length ${placements.length} is too large: one command transfers at most ${this.controller.maxTransferBytes} bytes`,
       );
     }
-    const buffer = this.controller.dma.alloc(bytes.length);
-    try {
-      buffer.bytes.set(bytes);
-      await this.controller.submitIo({
-        name: "I/O management send (reclaim unit handle update)",
-        opcode: IoOpcode.ioManagementSend,
-        nsid: this.nsid,
-        cdw10: (RECLAIM_UNIT_HANDLES | ((placements.length - 1) << 16)) >>> 0,
-        data: { buffer },
-      });
-    } finally {
-      buffer.close();
-    }
+    const command = {
+      name: "I/O management send (reclaim unit handle update)",
+      opcode: IoOpcode.ioManagementSend,
+      nsid: this.nsid,
+      cdw10: (RECLAIM_UNIT_HANDLES | ((placements.length - 1) << 16)) >>> 0,
+    };
+    await ioWrite(this.controller, command, bytes);
   }
 
   private assertSupported(): void {

@@ -1,7 +1,6 @@
 /** Reservations of a namespace. */
 import { checkU64 } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
-import type { NvmeCommand } from "../command/command.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import {
   extendedRegistrant,
@@ -10,7 +9,7 @@ import {
   reservationHeader,
   reservationTypes,
 } from "../spec/reservations.js";
-import type { CommandTarget } from "./command-target.js";
+import { type CommandTarget, ioRead, ioWrite } from "./command-target.js";
 
 /** Whether reservation and registrations persist through a loss of power (CPTPL); undefined: unchanged. */
 export type PersistThroughPowerLoss = boolean | undefined;
@@ -177,31 +176,18 @@ export class NvmeReservations {
     const bytes = new Uint8Array(keys.length * 8);
     const view = new DataView(bytes.buffer);
     for (const [i, key] of keys.entries()) view.setBigUint64(8 * i, checkU64("key", key), true);
-    const buffer = this.controller.dma.alloc(bytes.length);
-    try {
-      buffer.bytes.set(bytes);
-      await this.controller.submitIo({ name, opcode, nsid: this.nsid, cdw10, data: { buffer } });
-    } finally {
-      buffer.close();
-    }
+    await ioWrite(this.controller, { name, opcode, nsid: this.nsid, cdw10 }, bytes);
   }
 
   private async fetch(sizeBytes: number, extended: boolean): Promise<Uint8Array> {
-    const buffer = this.controller.dma.alloc(sizeBytes);
-    try {
-      const command: NvmeCommand = {
-        name: "reservation report",
-        opcode: IoOpcode.reservationReport,
-        nsid: this.nsid,
-        cdw10: sizeBytes / 4 - 1,
-        cdw11: extended ? 1 : 0,
-        data: { buffer },
-      };
-      await this.controller.submitIo(command);
-      return buffer.bytes.slice();
-    } finally {
-      buffer.close();
-    }
+    const command = {
+      name: "reservation report",
+      opcode: IoOpcode.reservationReport,
+      nsid: this.nsid,
+      cdw10: sizeBytes / 4 - 1,
+      cdw11: extended ? 1 : 0,
+    };
+    return await ioRead(this.controller, command, sizeBytes);
   }
 
   private assertSupported(): void {

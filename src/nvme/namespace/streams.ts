@@ -1,17 +1,18 @@
 /** Node.js streams of the blocks of a namespace. */
 import { Readable, Writable } from "node:stream";
-import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
+import { checkInteger, checkOffset } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import type { IoOptions } from "./io-options.js";
+import { checkLba } from "./lba.js";
 import type { ChunkOptions, NvmeChunk } from "./transfers.js";
 
 /** Options of {@link NvmeNamespace.createReadStream}. */
 export interface ReadStreamOptions extends ChunkOptions {
-  /** First logical block; 0n by default. */
-  readonly lba?: bigint | undefined;
+  /** First logical block; 0 by default. */
+  readonly lba?: bigint | number | undefined;
   /** Number of blocks; to the end of the namespace by default. */
   readonly blocks?: bigint | number | undefined;
   /** Bytes that the stream buffers, besides the `depth` pieces being read; one piece by default. */
@@ -21,8 +22,8 @@ export interface ReadStreamOptions extends ChunkOptions {
 /** Options of {@link NvmeNamespace.createWriteStream}. */
 export interface WriteStreamOptions
   extends Pick<ChunkOptions, "depth" | "chunkBytes" | "signal" | "queue" | "fua" | "protection"> {
-  /** First logical block; 0n by default. */
-  readonly lba?: bigint | undefined;
+  /** First logical block; 0 by default. */
+  readonly lba?: bigint | number | undefined;
   /** Pads an incomplete last block with zeros; by default it is an error. */
   readonly pad?: boolean | undefined;
   /** Sends a Flush before the stream emits `finish`. */
@@ -39,7 +40,11 @@ export interface StreamedBlocks {
   readonly sizeBlocks: bigint;
   readonly transferLimitBytes: number;
   readonly protection: ProtectionInformation | undefined;
-  chunks(lba: bigint, blocks: bigint | number, options: ChunkOptions): AsyncGenerator<NvmeChunk, void, void>;
+  chunks(
+    lba: bigint | number,
+    blocks: bigint | number,
+    options: ChunkOptions,
+  ): AsyncGenerator<NvmeChunk, void, void>;
   write(lba: bigint, source: DmaBuffer, options: IoOptions): Promise<void>;
   flush(): Promise<void>;
 }
@@ -51,9 +56,9 @@ const MAX_DEPTH = 1024;
 /** See {@link NvmeNamespace.createReadStream}. @throws ArgumentError if an option is invalid */
 export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOptions): Readable {
   const { lba = 0n, signal, highWaterMark } = options;
-  checkU64("lba", lba);
+  checkLba("lba", lba);
   assertPlainBytes(namespace);
-  const { blocks = namespace.sizeBlocks - lba } = options;
+  const { blocks = namespace.sizeBlocks - BigInt(lba) } = options;
   const chunkBytes = options.chunkBytes ?? Math.min(DEFAULT_CHUNK_BYTES, namespace.transferLimitBytes);
   const chunks = namespace.chunks(lba, blocks, { ...options, chunkBytes });
   const copies = copiesOf(chunks);
@@ -78,7 +83,7 @@ export function openWriteStream(
   options: WriteStreamOptions,
 ): Writable {
   const { lba = 0n, depth = DEFAULT_DEPTH } = options;
-  checkU64("lba", lba);
+  checkLba("lba", lba);
   checkInteger("depth", depth, 1, MAX_DEPTH);
   assertPlainBytes(namespace);
   if (lba > namespace.sizeBlocks) {
@@ -91,7 +96,7 @@ export function openWriteStream(
   const chunkBytes = Math.floor(Math.min(wanted, transferLimitBytes) / blockSizeBytes) * blockSizeBytes;
   if (chunkBytes === 0)
     throw new ArgumentError(`chunkBytes ${wanted} is less than a block (${blockSizeBytes})`);
-  return new BlockWriter(namespace, dma, chunkBytes, lba, depth, options);
+  return new BlockWriter(namespace, dma, chunkBytes, BigInt(lba), depth, options);
 }
 
 /** Streams carry data without metadata. */

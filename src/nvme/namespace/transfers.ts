@@ -5,8 +5,10 @@ import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { type CommandData, cutData, type DataList, dataBytes } from "../command/data-ranges.js";
+import { MAX_BLOCKS } from "./block-command.js";
 import type { BlockFormat } from "./block-format.js";
 import { type IoOptions, ioFields, metadataOf, type ProtectionOptions } from "./io-options.js";
+import { checkLba } from "./lba.js";
 
 /** Options of {@link NvmeNamespace.readRange} and {@link NvmeNamespace.writeRange}. */
 export interface RangeOptions extends IoOptions {
@@ -48,8 +50,6 @@ export interface Mover {
 
 const DEFAULT_DEPTH = 8;
 const MAX_DEPTH = 1024;
-/** NLB is a 16-bit field. */
-const MAX_BLOCKS = 65_536;
 
 /** How a range is split. */
 interface Plan {
@@ -62,7 +62,6 @@ interface Plan {
 /** Plans a transfer. @throws ArgumentError if an option is invalid */
 function planOf(mover: Mover, lba: bigint, options: RangeOptions): Plan {
   const { format, maxTransferBytes } = mover;
-  checkU64("lba", lba);
   const { strips } = ioFields(format, lba, options);
   const bytesPerBlock = format.blockSizeBytes + (format.extended && !strips ? format.metadataBytes : 0);
   const depth = checkInteger("depth", options.depth ?? DEFAULT_DEPTH, 1, MAX_DEPTH);
@@ -92,10 +91,11 @@ function assertInside({ nsid, sizeBlocks }: Mover["namespace"], lba: bigint, blo
 /** See {@link NvmeNamespace.readRange}. */
 export async function transferRange(
   mover: Mover,
-  lba: bigint,
+  first: bigint | number,
   given: DmaBuffer | DataList,
   options: RangeOptions,
 ): Promise<void> {
+  const lba = BigInt(checkLba("lba", first));
   const { depth: _, chunkBytes: __, signal, offset, length, metadata, ...rest } = options;
   const plan = planOf(mover, lba, options);
   const data = wholeOf(given, offset, length);
@@ -164,10 +164,11 @@ function advanced(
 /** See {@link NvmeNamespace.chunks}. Checks the arguments before it returns. */
 export function readChunks(
   mover: Mover,
-  lba: bigint,
+  first: bigint | number,
   blocks: bigint | number,
   options: ChunkOptions,
 ): AsyncGenerator<NvmeChunk, void, void> {
+  const lba = BigInt(checkLba("lba", first));
   const plan = planOf(mover, lba, options);
   const total =
     typeof blocks === "bigint" ? checkU64("blocks", blocks) : BigInt(checkOffset("blocks", blocks));

@@ -1,4 +1,5 @@
-import { checkInteger, checkU64 } from "../../core/check.js";
+/** A zoned namespace: zone reports, zone management and appends. */
+import { checkInteger } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
@@ -14,10 +15,11 @@ import {
   zoneDescriptor,
   zoneReportHeader,
 } from "../spec/zoned.js";
-import type { CommandTarget } from "./command-target.js";
+import { type CommandTarget, ioRead, ioWrite } from "./command-target.js";
+import { type IdentifiedBlocks, identifyBlocks, lbaFormatIndex } from "./identify-blocks.js";
 import type { IoOptions } from "./io-options.js";
-import { identifyBlocks, lbaFormatIndex, NvmeNamespace } from "./namespace.js";
-
+import { checkLba, lbaDwords } from "./lba.js";
+import { NvmeNamespace } from "./namespace.js";
 import type { WriteStreamOptions } from "./streams.js";
 import type { RangeOptions } from "./transfers.js";
 
@@ -43,7 +45,7 @@ export interface Zone {
 /** Options of {@link ZonedNamespace.zones}. */
 export interface ZoneReportOptions {
   /** From the zone with this block on; from the first one by default. */
-  readonly from?: bigint | undefined;
+  readonly from?: bigint | number | undefined;
   /** Zones in this state only. */
   readonly state?: ZoneStateName | undefined;
   /** With the descriptor extensions. */
@@ -53,7 +55,7 @@ export interface ZoneReportOptions {
 }
 
 /** A zone by its first block, or all to which the action applies. */
-export type ZoneChoice = bigint | "all";
+export type ZoneChoice = bigint | number | "all";
 
 const SELECT_ALL = 1 << 8;
 const PARTIAL_REPORT = 1 << 16;
@@ -105,13 +107,8 @@ export class ZonedNamespace extends NvmeNamespace {
   /** Reads may go over the end of a zone. */
   readonly readsCrossZones: boolean;
 
-  private constructor(
-    controller: CommandTarget,
-    nsid: number,
-    { identify, format }: Awaited<ReturnType<typeof identifyBlocks>>,
-    shape: ZonedShape,
-  ) {
-    super(controller, nsid, identify, format);
+  private constructor(controller: CommandTarget, nsid: number, known: IdentifiedBlocks, shape: ZonedShape) {
+    super(controller, nsid, known);
     this.zoneSizeBlocks = shape.zoneSizeBlocks;
     this.zoneCount = Number(this.sizeBlocks / shape.zoneSizeBlocks);
     this.maxOpenZones = shape.maxOpenZones;
@@ -121,7 +118,7 @@ export class ZonedNamespace extends NvmeNamespace {
     this.readsCrossZones = shape.crossesZones;
   }
 
-  /** See {@link NvmeController.zonedNamespace}. */
+  /** @internal Use {@link NvmeController.zonedNamespace}. */
   static override async open(controller: CommandTarget, nsid: number): Promise<ZonedNamespace> {
     const known = await identifyBlocks(controller, nsid);
     if ((await commandSetOf(controller, nsid)) !== CommandSet.zoned) {
@@ -158,7 +155,7 @@ export class ZonedNamespace extends NvmeNamespace {
    */
   zones(options: ZoneReportOptions = {}): AsyncGenerator<Zone, void, void> {
     const { from = 0n, state, extensions = false, zonesPerReport } = options;
-    checkU64("from", from);
+    checkLba("from", from);
     if (from >= this.sizeBlocks) throw new ArgumentError(`namespace ${this.nsid} ends at ${this.sizeBlocks}`);
     const filter = state === undefined ? 0 : reportFilters[state];
     if (filter === undefined) throw new ArgumentError(`there is no zone state ${JSON.stringify(state)}`);
@@ -166,15 +163,15 @@ export class ZonedNamespace extends NvmeNamespace {
     const most = Math.floor((this.controller.maxTransferBytes - ZONE_REPORT_HEADER_BYTES) / each);
     const usual = Math.max(1, Math.floor((DEFAULT_REPORT_BYTES - ZONE_REPORT_HEADER_BYTES) / each));
     const room = checkInteger("zonesPerReport", zonesPerReport ?? Math.min(usual, most), 1, most);
-    return this.report(from, filter, extensions && this.extensionBytes > 0, room, each);
+    return this.report(BigInt(from), filter, extensions && this.extensionBytes > 0, room, each);
   }
 
   /**
    * How many zones there are in a state, or in all, from a block on.
    * @throws as zones()
    */
-  async countZones(state?: ZoneStateName, from = 0n): Promise<number> {
-    checkU64("from", from);
+  async countZones(state?: ZoneStateName, from: bigint | number = 0n): Promise<number> {
+    checkLba("from", from);
     const filter = state === undefined ? 0 : reportFilters[state];
     const bytes = await this.receive(
       from,
@@ -185,7 +182,7 @@ export class ZonedNamespace extends NvmeNamespace {
   }
 
   /** The zone that a block is in. @throws as zones() */
-  async zone(lba: bigint): Promise<Zone> {
+  async zone(lba: bigint | number): Promise<Zone> {
     for await (const zone of this.zones({ from: lba, extensions: true, zonesPerReport: 1 })) return zone;
     throw new ArgumentError(`there is no zone at block ${lba}`);
   }
@@ -196,24 +193,23 @@ export class ZonedNamespace extends NvmeNamespace {
    * @returns the first block they were written to
    * @throws as write(), and ArgumentError for more than `appendLimitBytes`
    */
-  async append(zone: bigint, source: DmaBuffer | DataList, options: IoOptions = {}): Promise<bigint> {
+  async append(
+    zone: bigint | number,
+    source: DmaBuffer | DataList,
+    options: IoOptions = {},
+  ): Promise<bigint> {
     this.checkZone(zone);
     const { protection } = this;
     const remap = protection?.format.type === 1 ? PIREMAP : 0;
-    const { dw0, dw1 } = await this.transfer(
-      IoOpcode.zoneAppend,
-      zone,
-      source,
-      options,
-      remap,
-      this.appendLimitBytes,
-    );
+    const limit = this.appendLimitBytes;
+    const command = this.commands.transfer(IoOpcode.zoneAppend, zone, source, options, remap, limit);
+    const { dw0, dw1 } = await this.controller.submitIo(command, options);
     return (BigInt(dw1) << 32n) | BigInt(dw0);
   }
 
   /** Within a zone, one command after the other: their order is what counts here. @throws as readRange() */
   override async writeRange(
-    lba: bigint,
+    lba: bigint | number,
     source: DmaBuffer | DataList,
     options: RangeOptions = {},
   ): Promise<void> {
@@ -257,7 +253,7 @@ export class ZonedNamespace extends NvmeNamespace {
    * @param extension of `extensionBytes`
    * @throws as zones(), UnsupportedError where zones have no extension
    */
-  async setZoneExtension(zone: bigint, extension: Uint8Array): Promise<void> {
+  async setZoneExtension(zone: bigint | number, extension: Uint8Array): Promise<void> {
     this.checkZone(zone);
     if (this.extensionBytes === 0) {
       throw new UnsupportedError(`namespace ${this.nsid} has no zone descriptor extensions`);
@@ -265,21 +261,14 @@ export class ZonedNamespace extends NvmeNamespace {
     if (extension.length !== this.extensionBytes) {
       throw new ArgumentError(`a zone descriptor extension has ${this.extensionBytes} bytes here`);
     }
-    const buffer = this.controller.dma.alloc(this.extensionBytes);
-    try {
-      buffer.bytes.set(extension);
-      await this.controller.submitIo({
-        name: "set zone descriptor extension",
-        opcode: IoOpcode.zoneManagementSend,
-        nsid: this.nsid,
-        cdw10: Number(zone & 0xffff_ffffn),
-        cdw11: Number(zone >> 32n),
-        cdw13: ZoneAction.setExtension,
-        data: { buffer },
-      });
-    } finally {
-      buffer.close();
-    }
+    const command = {
+      name: "set zone descriptor extension",
+      opcode: IoOpcode.zoneManagementSend,
+      nsid: this.nsid,
+      ...lbaDwords(zone),
+      cdw13: ZoneAction.setExtension,
+    };
+    await ioWrite(this.controller, command, extension);
   }
 
   private async *report(
@@ -319,23 +308,16 @@ export class ZonedNamespace extends NvmeNamespace {
   }
 
   /** Zone Management Receive. */
-  private async receive(lba: bigint, cdw13: number, sizeBytes: number): Promise<Uint8Array> {
-    const buffer = this.controller.dma.alloc(sizeBytes);
-    try {
-      await this.controller.submitIo({
-        name: "zone report",
-        opcode: IoOpcode.zoneManagementReceive,
-        nsid: this.nsid,
-        cdw10: Number(lba & 0xffff_ffffn),
-        cdw11: Number(lba >> 32n),
-        cdw12: sizeBytes / 4 - 1,
-        cdw13,
-        data: { buffer },
-      });
-      return buffer.bytes.slice(0, sizeBytes);
-    } finally {
-      buffer.close();
-    }
+  private async receive(lba: bigint | number, cdw13: number, sizeBytes: number): Promise<Uint8Array> {
+    const command = {
+      name: "zone report",
+      opcode: IoOpcode.zoneManagementReceive,
+      nsid: this.nsid,
+      ...lbaDwords(lba),
+      cdw12: sizeBytes / 4 - 1,
+      cdw13,
+    };
+    return await ioRead(this.controller, command, sizeBytes);
   }
 
   private async act(name: string, action: number, zone: ZoneChoice): Promise<void> {
@@ -344,16 +326,15 @@ export class ZonedNamespace extends NvmeNamespace {
       name: `zone ${name}`,
       opcode: IoOpcode.zoneManagementSend,
       nsid: this.nsid,
-      cdw10: Number(lba & 0xffff_ffffn),
-      cdw11: Number(lba >> 32n),
+      ...lbaDwords(lba),
       cdw13: action | (zone === "all" ? SELECT_ALL : 0),
     });
   }
 
   /** @throws ArgumentError where no zone starts there */
-  private checkZone(lba: bigint): bigint {
-    checkU64("zone", lba);
-    if (lba >= this.sizeBlocks || lba % this.zoneSizeBlocks !== 0n) {
+  private checkZone(lba: bigint | number): bigint | number {
+    checkLba("zone", lba);
+    if (lba >= this.sizeBlocks || BigInt(lba) % this.zoneSizeBlocks !== 0n) {
       throw new ArgumentError(`no zone starts at block ${lba}: they are ${this.zoneSizeBlocks} blocks each`);
     }
     return lba;

@@ -1,0 +1,91 @@
+/** The Copy command (Simple Copy): its options, dwords and source ranges. */
+import { checkInteger } from "../../core/check.js";
+import { ArgumentError, UnsupportedError } from "../../core/errors.js";
+import type { NvmeCommand } from "../command/command.js";
+import type { IdentifyNamespace } from "../spec/identify.js";
+import { IO_PRACT, IoOpcode } from "../spec/opcodes.js";
+import type { BlockFormat } from "./block-format.js";
+import type { CommandTarget } from "./command-target.js";
+import { type CopyRange, copyRangeBytes, encodeCopyRanges } from "./dataset.js";
+import { ioFields, type ProtectionOptions } from "./io-options.js";
+import { checkLba, lbaDwords } from "./lba.js";
+
+/** Options of {@link NvmeNamespace.copy}. */
+export interface CopyOptions {
+  /** Force Unit Access: bypasses the volatile write cache. */
+  readonly fua?: boolean | undefined;
+  /** The controller should limit its retries on errors. */
+  readonly limitedRetry?: boolean | undefined;
+  /** Descriptor format; by default 0 if the guard has 16 bits or there is none, otherwise 1. */
+  readonly format?: 0 | 1 | undefined;
+  /** Protection of the blocks that are written. The checks of the sources are `sourceProtection`. */
+  readonly protection?: ProtectionOptions | undefined;
+  /** Which checks the sources get. Each range has its own tags. */
+  readonly sourceProtection?:
+    | Pick<ProtectionOptions, "action" | "guard" | "reference" | "storage">
+    | undefined;
+}
+
+/** What Copy needs of a namespace. */
+export interface CopiedBlocks {
+  readonly nsid: number;
+  readonly identify: IdentifyNamespace;
+  readonly format: BlockFormat;
+}
+
+/**
+ * Builds a Copy command, and the source ranges that are its data.
+ * @throws ArgumentError if an argument is wrong or more than the namespace allows (MSRC, MSSRL, MCL); UnsupportedError if
+ *   the controller doesn't support the descriptor format (OCFS)
+ */
+export function copyCommand(
+  { bdf, identify: { ocfs } }: CommandTarget,
+  { nsid, identify, format }: CopiedBlocks,
+  to: bigint | number,
+  ranges: readonly CopyRange[],
+  options: CopyOptions,
+): { readonly command: Omit<NvmeCommand, "data">; readonly bytes: Uint8Array } {
+  checkLba("lba", to);
+  checkInteger("ranges.length", ranges.length, 1, identify.msrc + 1);
+  const wide = (format.protection?.format.guardBits ?? 16) > 16;
+  const descriptors = options.format ?? (wide ? 1 : 0);
+  if (!(descriptors in copyRangeBytes)) throw new ArgumentError(`format must be 0 or 1, got ${descriptors}`);
+  if ((ocfs & (1 << descriptors)) === 0) {
+    throw new UnsupportedError(
+      `the controller ${bdf} doesn't support Copy with descriptor format ${descriptors} (OCFS)`,
+    );
+  }
+  const bytes = encodeCopyRanges(ranges, descriptors, format.protection);
+  checkCounts(ranges, identify);
+  const writes = ioFields(format, BigInt(to), options, "always");
+  const protection = options.sourceProtection ?? sourceDefault(format, writes.control);
+  const reads = ioFields(format, 0n, { protection }, "never");
+  // PRINFOR has the same bits as PRINFOW, 14 bits lower. The storage tag check of the sources is one bit above that of the
+  // destination.
+  const prinfoRead = ((reads.control >>> 26) & 0xf) << 12;
+  const storageRead = ((reads.control >>> 24) & 1) << 25;
+  const command = {
+    name: "copy",
+    opcode: IoOpcode.copy,
+    nsid,
+    cdw2: writes.cdw2,
+    cdw3: writes.cdw3,
+    ...lbaDwords(to),
+    cdw12: ((ranges.length - 1) | (descriptors << 8) | prinfoRead | storageRead | writes.control) >>> 0,
+    cdw14: writes.cdw14,
+    cdw15: writes.cdw15,
+  };
+  return { command, bytes };
+}
+
+/** @throws ArgumentError for more blocks than the namespace allows, in one range (MSSRL) or in all (MCL) */
+function checkCounts(ranges: readonly CopyRange[], { mssrl, mcl }: IdentifyNamespace): void {
+  let total = 0;
+  for (const { blocks } of ranges) total += checkInteger("blocks", blocks, 1, mssrl);
+  checkInteger("blocks of all ranges", total, 1, mcl);
+}
+
+/** By default the sources are treated like what is written: a controller takes PRACT for both or for neither. */
+function sourceDefault({ protection }: BlockFormat, writes: number): ProtectionOptions | undefined {
+  return protection === undefined ? undefined : { action: (writes & IO_PRACT) !== 0 };
+}

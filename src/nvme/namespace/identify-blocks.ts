@@ -1,0 +1,47 @@
+/** Identify Namespace as needed to transfer blocks: the data structure and the format of the blocks. */
+import { checkInteger } from "../../core/check.js";
+import { ArgumentError } from "../../core/errors.js";
+import type { AdminTarget } from "../command/admin-target.js";
+import { readIdentify } from "../command/identify.js";
+import {
+  type ExtendedLbaFormat,
+  type IdentifyNamespace,
+  identifyNamespace,
+  identifyNvmNamespace,
+} from "../spec/identify.js";
+import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../spec/opcodes.js";
+import { type BlockFormat, blockFormatOf } from "./block-format.js";
+
+/** CTRATT: LBA formats have an extension, which describes their guard. */
+const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
+/** DPS: protection type. */
+const DPS_TYPE_MASK = 7;
+
+/** What Identify says about a namespace and its blocks. */
+export interface IdentifiedBlocks {
+  readonly identify: IdentifyNamespace;
+  readonly format: BlockFormat;
+}
+
+/** Reads Identify Namespace and how the blocks are transferred. @throws as NvmeController.namespace() */
+export async function identifyBlocks(controller: AdminTarget, nsid: number): Promise<IdentifiedBlocks> {
+  checkInteger("nsid", nsid, 1, BROADCAST_NSID - 1);
+  const identify = identifyNamespace.decode(await readIdentify(controller, IdentifyCns.namespace, { nsid }));
+  // For an id that is valid but not active the controller returns zeros.
+  if (identify.nsze === 0n) throw new ArgumentError(`there is no active namespace ${nsid}`);
+  let extension: ExtendedLbaFormat | undefined;
+  const isProtected = (identify.dps & DPS_TYPE_MASK) !== 0;
+  if (isProtected && (controller.identify.ctratt & CTRATT_EXTENDED_LBA_FORMATS) !== 0) {
+    const page = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, {
+      nsid,
+      csi: CommandSet.nvm,
+    });
+    extension = identifyNvmNamespace.decode(page).elbaf[lbaFormatIndex(identify)];
+  }
+  return { identify, format: blockFormatOf(nsid, identify, extension) };
+}
+
+/** Index of the current LBA format: FLBAS bits 3:0, and bits 6:5 above them. */
+export function lbaFormatIndex({ flbas, nlbaf }: IdentifyNamespace): number {
+  return (flbas & 0xf) | (nlbaf >= 16 ? ((flbas >> 5) & 3) << 4 : 0);
+}
