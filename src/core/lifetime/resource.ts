@@ -65,10 +65,7 @@ function releasingAll(label: string, own: ResourceParts["release"], parts: reado
 
 /** Base of every object that holds a kernel resource. Works with `using`; closing twice is allowed. */
 export abstract class Resource implements Disposable, AsyncDisposable {
-  /**
-   * How this object's lifetime is tied to others.
-   * @internal
-   */
+  /** What ties this object's lifetime to others: the device of a buffer, the address space of a mapping. */
   readonly lease: Lease;
   /** Objects that must not be collected before this one: their leases end with them. */
   private retained: Set<object> | undefined = undefined;
