@@ -2,9 +2,11 @@
  * Many small buffers from few large mappings. Taking one and giving it back makes no system call and no garbage: a buffer is
  * named by a number, and all there is to know about it stands in typed arrays.
  */
+
 import { checkInteger, checkPowerOfTwo } from "../core/check.js";
 import { ArgumentError, IovaError, StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { largestOf } from "../core/lists.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaBuffer } from "./buffer.js";
 import { type Iova, iova } from "./iova/address.js";
@@ -344,12 +346,14 @@ export class DmaPool extends Resource {
         `all blocks of ${size.blockBytes} bytes are in use, and the pool may map no more than it has (${mapped} bytes)`,
       );
     }
+    // So that handles from before stay stale.
+    const generation = largestOf(slab.generations);
     const before = slab.size;
     const others = this.freeSlots(before).filter((slot) => slot >>> this.indexBits !== unused);
     before.blocks -= slab.live.length;
     this.setFree(before, others);
     slab.size = size;
-    this.carve(slab, unused, Math.max(...slab.generations));
+    this.carve(slab, unused, generation);
   }
 
   private addSlab(size: SizeClass): void {

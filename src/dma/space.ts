@@ -2,6 +2,7 @@ import { checkInteger, checkLength, checkOffset, checkPowerOfTwo } from "../core
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { append } from "../core/lists.js";
 import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
 import { checkAccess, type DmaAccess } from "./access.js";
@@ -182,11 +183,11 @@ export class DmaSpace extends Resource {
       if (part instanceof DmaBuffer) {
         if (part.space !== this) throw new ArgumentError(`${part.lease.label} is of another DMA space`);
         part.lease.assertOpen();
-        pieces.push(...part.segments);
+        append(pieces, part.segments);
       } else if (part.byteLength > 0) {
         const { at, offset } = this.find(part);
         const whole = at.pieces ?? [{ iova: iovaOfPage(at.iovaPage), sizeBytes: at.mappedBytes }];
-        pieces.push(...cutSegments(whole, offset, part.byteLength));
+        append(pieces, cutSegments(whole, offset, part.byteLength));
       }
     }
     return joinSegments(pieces);

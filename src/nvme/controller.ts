@@ -1,4 +1,5 @@
 import { ClosedError, UnsupportedError } from "../core/errors.js";
+import { append } from "../core/lists.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import { PciDevice } from "../pci/device.js";
@@ -364,7 +365,7 @@ export class NvmeController implements AsyncDisposable {
       const page = await this.engine.readIdentify(IdentifyCns.activeNamespaces, after);
       const list = new Uint32Array(page.buffer, page.byteOffset, perPage);
       const end = list.indexOf(0);
-      ids.push(...list.subarray(0, end < 0 ? perPage : end));
+      append(ids, list.subarray(0, end < 0 ? perPage : end));
       if (end >= 0) return ids;
     }
   }

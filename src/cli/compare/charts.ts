@@ -2,6 +2,7 @@
  * Charts as SVG text, drawn for the page of html.ts: colours come from its style sheet by class, so that they follow the
  * reader's light or dark.
  */
+import { largestOf, smallestOf } from "../../core/lists.js";
 
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
@@ -44,7 +45,7 @@ const BOTTOM = 34;
 export function lineChart({ label, series, xTicks, formatY }: LineChart): string {
   const points = series.flatMap((each) => each.points);
   const xs = xTicks.map(({ value }) => Math.log10(value));
-  const [xMin, xMax] = [Math.min(...xs), Math.max(...xs)];
+  const [xMin, xMax] = [smallestOf(xs), largestOf(xs)];
   const decades = decadesOf(points.flatMap(({ y, low, high }) => [y, low, high]));
   const [yMin = 0] = decades;
   const yMax = decades.at(-1) ?? 1;
@@ -84,8 +85,8 @@ export function lineChart({ label, series, xTicks, formatY }: LineChart): string
 /** Exponents of ten around all values: at least two. */
 function decadesOf(values: readonly number[]): number[] {
   const positive = values.filter((value) => value > 0).map(Math.log10);
-  const first = Math.floor(Math.min(...positive));
-  const last = Math.max(first + 1, Math.ceil(Math.max(...positive)));
+  const first = Math.floor(smallestOf(positive));
+  const last = Math.max(first + 1, Math.ceil(largestOf(positive)));
   return Array.from({ length: last - first + 1 }, (_, i) => first + i);
 }
 
@@ -107,7 +108,10 @@ const VALUE = 76;
 /** Bars from left to right, from zero, on one scale. */
 export function barChart(label: string, bars: readonly Bar[]): string {
   const total = (bar: Bar): number => bar.segments.reduce((sum, { value }) => sum + Math.max(0, value), 0);
-  const most = Math.max(...bars.map((bar) => Math.max(total(bar), bar.spread?.[1] ?? 0)), Number.MIN_VALUE);
+  const most = largestOf(
+    bars.map((bar) => Math.max(total(bar), bar.spread?.[1] ?? 0)),
+    Number.MIN_VALUE,
+  );
   const scale = (WIDTH - LABEL - VALUE) / most;
   const rows = bars.map((bar, i) => {
     const top = i * ROW + (ROW - BAR) / 2;

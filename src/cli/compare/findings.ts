@@ -1,4 +1,5 @@
 /** What was found, in plain sentences. Each says how many times one takes as long as the other, and of what. */
+import { smallestOf } from "../../core/lists.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import { overlap, type Summary } from "./statistics.js";
 import { comparison, formatBytes, formatCount, formatTime, threeDigits } from "./units.js";
@@ -67,7 +68,7 @@ function mapping(report: CompareReport): string[] {
   const both = report.mapping.filter(
     (each) => each.backend === "iommufd" && at(report, "type1", each.pageBytes, each.sizeBytes) !== undefined,
   );
-  const smallestPage = Math.min(...both.map(({ pageBytes }) => pageBytes));
+  const smallestPage = smallestOf(both.map(({ pageBytes }) => pageBytes));
   const cases = both.filter(({ pageBytes }) => pageBytes === smallestPage);
   const ends = cases.length > 1 ? [cases[0], cases[cases.length - 1]] : cases;
   return ends.flatMap((iommufd) => {

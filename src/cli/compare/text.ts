@@ -1,4 +1,5 @@
 /** The report as tables for a terminal. */
+import { largestOf } from "../../core/lists.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import type { Summary } from "./statistics.js";
 import { formatBytes, formatCount, formatTime, hex } from "./units.js";
@@ -10,7 +11,10 @@ export function table(
   textColumns: number,
 ): string {
   const widths = header.map((title, i) =>
-    Math.max(title.length, ...rows.map((row) => (row[i] ?? "").length)),
+    largestOf(
+      rows.map((row) => (row[i] ?? "").length),
+      title.length,
+    ),
   );
   const line = (cells: readonly string[]): string =>
     cells

@@ -1,4 +1,5 @@
 /** What `iova nvme` prints, and how. */
+import { largestOf } from "../../core/lists.js";
 
 /** A value as JSON has it. Numbers of any size: a bigint stands there as bare digits, as nvme-cli prints them. */
 export type Json =
@@ -44,14 +45,20 @@ export function hex(value: number | bigint): string {
 
 /** `name : value`, with the colons below each other. */
 export function pairs(entries: readonly (readonly [name: string, value: string])[]): string {
-  const width = Math.max(0, ...entries.map(([name]) => name.length));
+  const width = largestOf(
+    entries.map(([name]) => name.length),
+    0,
+  );
   return entries.map(([name, value]) => `${name.padEnd(width)} : ${value}`.trimEnd()).join("\n");
 }
 
 /** Columns as wide as their longest cell; the last one has no blanks behind it. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = headings.map((heading, column) =>
-    Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
+    largestOf(
+      rows.map((row) => row[column]?.length ?? 0),
+      heading.length,
+    ),
   );
   const line = (cells: readonly string[]): string =>
     cells

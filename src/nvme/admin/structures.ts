@@ -1,5 +1,7 @@
 /** Identify: all its data structures and lists. */
+
 import { checkInteger, checkU32 } from "../../core/check.js";
+import { append } from "../../core/lists.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { type IdentifyOptions, readIdentify } from "../command/identify.js";
 import { uuidText } from "../spec/identifiers.js";
@@ -199,7 +201,7 @@ export class NvmeStructures {
     for (let cntid = 0; ; ) {
       const page = await this.read(IdentifyCns.secondaryControllers, { cntid });
       const { num, sc_entry } = secondaryControllerList.decode(page);
-      all.push(...sc_entry.slice(0, num));
+      append(all, sc_entry.slice(0, num));
       const last = all[all.length - 1]?.scid ?? 0xffff;
       if (num < sc_entry.length || last < cntid || last === 0xffff) return all;
       cntid = last + 1;
@@ -218,7 +220,7 @@ export class NvmeStructures {
     const all: NvmSet[] = [];
     for (let from = 0; ; ) {
       const { nid, ent } = nvmSetList.decode(await this.read(IdentifyCns.nvmSets, { cnssid: from }));
-      all.push(...ent.slice(0, nid));
+      append(all, ent.slice(0, nid));
       const last = all[all.length - 1]?.nvmsetid ?? 0xffff;
       if (nid < ent.length || last < from || last === 0xffff) return all;
       from = last + 1;
@@ -246,7 +248,7 @@ export class NvmeStructures {
     const all: Domain[] = [];
     for (let from = 0; ; ) {
       const { num, domain_attr } = domainList.decode(await this.read(IdentifyCns.domains, { cnssid: from }));
-      all.push(...domain_attr.slice(0, num));
+      append(all, domain_attr.slice(0, num));
       const last = all[all.length - 1]?.dom_id ?? 0xffff;
       if (num < domain_attr.length || last < from || last === 0xffff) return all;
       from = last + 1;
@@ -277,7 +279,7 @@ export class NvmeStructures {
     for (let after = 0; ; after = all[all.length - 1] ?? 0) {
       const { ids } = namespaceList.decode(await this.read(cns, { nsid: after, csi }));
       const end = ids.indexOf(0);
-      all.push(...(end < 0 ? ids : ids.slice(0, end)));
+      append(all, end < 0 ? ids : ids.slice(0, end));
       // A list that doesn't ascend is malformed and would never end.
       if (end >= 0 || (all[all.length - 1] ?? 0) <= after) return all;
     }
@@ -290,7 +292,7 @@ export class NvmeStructures {
     const all: number[] = [];
     for (let from = 0; ; ) {
       const { num, identifier } = decode(await read(from));
-      all.push(...identifier.slice(0, num));
+      append(all, identifier.slice(0, num));
       const last = all[all.length - 1] ?? 0xffff;
       if (num < identifier.length || last < from || last === 0xffff) return all;
       from = last + 1;

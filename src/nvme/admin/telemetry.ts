@@ -1,6 +1,8 @@
 /** Telemetry log pages. */
+
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, StateError, UnsupportedError } from "../../core/errors.js";
+import { largestOf } from "../../core/lists.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { decodeBits, Lpa } from "../spec/capabilities.js";
 import { TELEMETRY_BLOCK_BYTES, type TelemetryHeader, telemetryHeader } from "../spec/log-pages.js";
@@ -100,7 +102,7 @@ export class NvmeTelemetry {
 function lastBlock(header: TelemetryHeader, areas: number): number {
   const ends = [header.lastBlock1, header.lastBlock2, header.lastBlock3, header.lastBlock4];
   // The last block of an empty area is that of the area before it, or 0.
-  return Math.max(...ends.slice(0, areas));
+  return largestOf(ends.slice(0, areas));
 }
 
 function generation(lid: number, header: TelemetryHeader): number {

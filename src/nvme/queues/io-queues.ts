@@ -1,5 +1,6 @@
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
+import { largestOf } from "../../core/lists.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataRange, NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { NvmeQueue, QueueOptions, RingBuffers } from "../command/queue.js";
@@ -181,7 +182,7 @@ export class IoQueues {
   /** After a reset: the same queues again. @throws UnsupportedError where the controller gives fewer now, NvmeError, ... */
   async rebuild(): Promise<void> {
     if (this.list.length === 0) return;
-    await this.negotiate(Math.max(...this.list.map(({ id }) => id)));
+    await this.negotiate(largestOf(this.list.map(({ id }) => id)));
     for (const queue of this.list) {
       if (queue.id > this.granted) {
         throw new UnsupportedError(`${this.host.name} gives ${this.granted} queues now`);

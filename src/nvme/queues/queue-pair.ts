@@ -3,8 +3,10 @@
  * transfer(), a free slot, an entry in the ring, one doorbell for all entries of a turn of the microtask queue; and back:
  * reap(), the slot of the completion's command id, the promise. Commands beyond the queue's depth wait for a slot.
  */
+
 import { setTimeout } from "node:timers/promises";
 import { ArgumentError, TimeoutError } from "../../core/errors.js";
+import { append } from "../../core/lists.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
@@ -292,7 +294,8 @@ export class QueuePair {
       if (isRepeated && !request.gaveUp) again.push(request);
       else request.fail(error);
     }
-    this.waiting.unshift(...again);
+    append(again, this.waiting.splice(0));
+    append(this.waiting, again);
     this.flushScheduled = false;
     this.noticeIdle();
   }

@@ -3,6 +3,7 @@ import { Errno } from "../../core/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
+import { largestOf } from "../../core/lists.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { Signaller } from "../../sys/signaller.js";
 import { close, duplicate, isSealedAgainstShrinking, PAGE_SIZE } from "../../sys/syscalls.js";
@@ -306,7 +307,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     }
     for (const part of this.mapped) this.mapAgain(part);
     for (const [index, kept] of this.held.eventfds) {
-      const end = Math.max(-1, ...kept.keys()) + 1;
+      const end = largestOf(kept.keys(), -1) + 1;
       this.sendEventfds(
         index,
         0,

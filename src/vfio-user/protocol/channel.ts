@@ -1,8 +1,10 @@
 /** Whole vfio-user messages over a socket, and the diagnostics channel `iova:vfio-user:message`. */
+
 import type { Channel as DiagnosticsChannel } from "node:diagnostics_channel";
 import { DeviceGoneError, IovaError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
+import { append } from "../../core/lists.js";
 import { debugChannel } from "../../sys/debug-log.js";
 import { close, pollReadable } from "../../sys/syscalls.js";
 import type { UnixSocket } from "../../sys/unix-socket.js";
@@ -195,7 +197,7 @@ export class Channel extends Resource {
     while (this.have < end) {
       const received = this.socket.receive(target.subarray(this.have, end));
       if (received === undefined) return false;
-      this.fds.push(...received.fds);
+      append(this.fds, received.fds);
       if (this.fds.length > MAX_FDS) {
         throw new VfioUserProtocolError(
           `${this.lease.label}: more than ${MAX_FDS} descriptors with one message`,

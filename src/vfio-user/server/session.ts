@@ -1,5 +1,6 @@
 import { Errno } from "../../core/errno.js";
 import { BusyError, DeviceGoneError, IovaError, SysError } from "../../core/errors.js";
+import { append } from "../../core/lists.js";
 import { Signaller } from "../../sys/signaller.js";
 import { PAGE_SIZE, sealAgainstShrinking } from "../../sys/syscalls.js";
 import { UnixSocket } from "../../sys/unix-socket.js";
@@ -421,7 +422,7 @@ export class Session implements MessageDma {
         this.memory.unmapAll();
         return { parts };
       case UNMAP_DIRTY_BITMAP:
-        parts.push(...this.unmapDirty(payload));
+        append(parts, this.unmapDirty(payload));
         return { parts };
       case 0:
         if (this.memory.unmap(addr, size) === 0) throw new Refusal(Errno.ENOENT);

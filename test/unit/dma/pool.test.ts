@@ -118,6 +118,18 @@ describe("a handle", () => {
     expect(pool.bytes(pool.alloc(64))).toHaveLength(64);
     expect(() => pool.free(large)).toThrow(StateError);
   });
+
+  test("stays dead if a mapping of more blocks than a call takes arguments is cut anew for another size", () => {
+    const slabBytes = 16 * KIB * KIB;
+    using pool = new DmaPool(space, { blockSizes: [64, slabBytes], slabBytes, maxBytes: slabBytes });
+    const small = pool.alloc(64);
+    pool.free(small);
+    const large = pool.alloc(slabBytes);
+    expect(() => pool.free(small)).toThrow(StateError);
+    pool.free(large);
+    expect(pool.bytes(pool.alloc(64))).toHaveLength(64);
+    expect(() => pool.free(small)).toThrow(StateError);
+  });
 });
 
 test("statistics say what is in use, what was most, and what is wasted", () => {

@@ -2,6 +2,7 @@ import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { beforeEach, describe, expect, test } from "vitest";
 import { ArgumentError, BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
+import { iova } from "../../../src/dma/iova/address.js";
 import { IovaSpaceError } from "../../../src/dma/iova/error.js";
 import { BorrowedBuffer } from "../../../src/dma/shared-buffer.js";
 import { DmaSpace } from "../../../src/dma/space.js";
@@ -207,6 +208,23 @@ describe("where devices find a view", () => {
       { iova: 0x10008n, sizeBytes: 8 },
     ]);
     expect(space.segments()).toEqual([]);
+  });
+
+  test("is a list of any length for a buffer that lies scattered", () => {
+    const pages = 200_000;
+    class ScatteringMapper extends IdentityMapper {
+      readonly extensions = {
+        physicalSegments: (_address: number, at: bigint) =>
+          Array.from({ length: pages }, (_, i) => ({
+            iova: iova(at + BigInt(2 * i * PAGE_SIZE)),
+            sizeBytes: PAGE_SIZE,
+          })),
+      };
+    }
+    using scattering = new DmaSpace(new ScatteringMapper());
+    using buffer = scattering.alloc(pages * PAGE_SIZE, { scattered: true });
+    expect(scattering.segments(buffer)).toHaveLength(pages);
+    expect(scattering.segments(buffer.bytes)).toHaveLength(pages);
   });
 });
 

@@ -1,7 +1,9 @@
 /** `iova nvme perf`: how fast a controller is, through the ring layer. */
+
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { ArgumentError, IovaError, UnsupportedError } from "../../../core/errors.js";
+import { largestOf } from "../../../core/lists.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import type { Interrupts } from "../../../pci/interrupts.js";
@@ -163,7 +165,7 @@ function report(
   };
   const ios = latencies.count;
   // Each thread saw the whole process; they ran at the same time.
-  const cpu = Math.max(...results.map(({ cpuMicroseconds }) => cpuMicroseconds));
+  const cpu = largestOf(results.map(({ cpuMicroseconds }) => cpuMicroseconds));
   const cpuPerIo = ios === 0 ? 0 : cpu / ios;
   const gcCount = results.reduce((sum, result) => sum + result.gcCount, 0);
   const gcMs = results.reduce((sum, result) => sum + result.gcMs, 0);

@@ -1,9 +1,11 @@
 /** The thread of one queue of `iova nvme perf`: runs it to its end, and says what it saw. */
+
 import { PerformanceObserver } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { IovaError } from "../../../core/errors.js";
 import { Lease } from "../../../core/lifetime/lease.js";
+import { append } from "../../../core/lists.js";
 import { read } from "../../../sys/syscalls.js";
 import { watchReadable } from "../../../sys/watch.js";
 import type { PerfQueueSetup } from "./queue.js";
@@ -61,7 +63,7 @@ async function runByInterrupt(run: PerfRun, eventFd: number): Promise<void> {
 export async function runPerfQueue({ setup, eventFd }: PerfWorkerData): Promise<PerfWorkerResult> {
   const collections: { startTime: number; duration: number }[] = [];
   const observer = new PerformanceObserver((list) => {
-    collections.push(...list.getEntries());
+    append(collections, list.getEntries());
   });
   observer.observe({ entryTypes: ["gc"] });
   const run = new PerfRun(setup);

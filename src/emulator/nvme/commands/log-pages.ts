@@ -139,7 +139,7 @@ export class LogPages {
 
   load({ errors, errorCount, changed, poweredMs }: LogPagesState): void {
     this.errors.splice(0);
-    this.errors.push(...errors.map((hex) => errorLogEntry.decode(Buffer.from(hex, "hex"))));
+    for (const hex of errors) this.errors.push(errorLogEntry.decode(Buffer.from(hex, "hex")));
     this.errorCount = errorCount;
     this.changed.clear();
     for (const nsid of changed) this.changed.add(nsid);

@@ -1,5 +1,6 @@
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
+import { append } from "../../../core/lists.js";
 import type { AsyncEventType } from "../../../nvme/spec/opcodes.js";
 import { u16, u32 } from "../medium/state-schema.js";
 
@@ -54,8 +55,8 @@ export class AsyncEvents {
 
   load({ requests, waiting, silent, reported }: AsyncEventsState): void {
     this.reset();
-    this.requests.push(...requests);
-    this.waiting.push(...waiting);
+    append(this.requests, requests);
+    append(this.waiting, waiting);
     for (const type of silent) this.silent.add(type);
     for (const [logPage, types] of reported) this.reported.set(logPage, new Set(types));
   }

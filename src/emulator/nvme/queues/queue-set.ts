@@ -1,6 +1,7 @@
 import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
+import { append } from "../../../core/lists.js";
 import { integer } from "../../../core/options.js";
 import { CQE_WORDS, SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { QueueFlag } from "../../../nvme/spec/queues.js";
@@ -283,7 +284,7 @@ export class QueueSet {
       const { id, entries, iova, interrupts, vector, tail, phase, head, badHead, unsignalled } = saved;
       const cq = new EmulatedCq(id, entries, iova, interrupts, vector, doorbells);
       Object.assign(cq, { tail, phase, head, badHead, unsignalled });
-      cq.overflow.push(...saved.overflow);
+      append(cq.overflow, saved.overflow);
       this.cqs[id] = cq;
       doorbells[2 * id + 1] = saved.doorbell;
     }
