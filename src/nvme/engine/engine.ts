@@ -198,7 +198,7 @@ export class ControllerEngine {
       dma: device.dma,
       pageBytes: this.startUp.pageBytes,
       strideWords: this.capabilities.doorbellStrideBytes / 4,
-      doorbells: () => doorbells.words,
+      doorbells: (index) => doorbells.add(index),
       sharedDoorbells: () => (doorbells.afterRing === undefined ? doorbells.words : undefined),
       afterRing: () => doorbells.afterRing?.(),
       bar: device.bar(0),
@@ -375,13 +375,17 @@ export class ControllerEngine {
     if (memory?.submission !== undefined) this.addresses.assertRing(memory.submission, "submission");
     if (memory?.completion !== undefined) this.addresses.assertRing(memory.completion, "completion");
     if (memory?.lists !== undefined) this.addresses.assertLists(memory.lists, memory.submission);
+    const { doorbells } = this;
+    const doorbellStrideWords = this.capabilities.doorbellStrideBytes / 4;
+    doorbells.add(2 * id * doorbellStrideWords);
+    doorbells.add((2 * id + 1) * doorbellStrideWords);
     return new QueuePair({
       id,
       entries,
       space: this.device.dma,
-      doorbells: this.doorbells.words,
-      afterRing: this.doorbells.afterTurn,
-      doorbellStrideWords: this.capabilities.doorbellStrideBytes / 4,
+      doorbells: doorbells.words,
+      afterRing: doorbells.afterTurn,
+      doorbellStrideWords,
       pageBytes: this.startUp.pageBytes,
       maxTransferBytes,
       mode: this.interrupts.mode,

@@ -1,30 +1,39 @@
+/** A controller's doorbell registers as queues write them. */
 import { IovaError } from "../../core/errors.js";
-import type { PciDevice } from "../../pci/device.js";
 import type { MappedMemory } from "../../sys/memory.js";
 import type { DeviceIo } from "../../vfio/device-io.js";
 import { DOORBELL_BASE } from "../spec/registers.js";
 
 const BAR = 0;
+/** In a word that has nothing to pass on. No doorbell can have this value: its upper 16 bits are reserved. */
+const NOTHING = 0xffff_ffff;
+
+/** What doorbells need of a device. */
+export interface DoorbellDevice {
+  readonly io: Pick<DeviceIo, "regionInfo" | "writeRegion" | "writeRegions">;
+  bar(index: number): { readonly sizeBytes: number; map(offset: number, sizeBytes: number): MappedMemory };
+  keep(owned: MappedMemory): void;
+}
 
 /**
- * A controller's doorbell registers as queues write them: mapped, where they can be; otherwise an array, whose changes are
- * passed on, together where that is possible. A device behind a socket may offer nothing to map.
+ * Doorbells are mapped if the device allows it. Otherwise queues write to an array, and its changes are passed on to the
+ * device, several in one message if possible. A device behind a socket may offer nothing to map.
  */
 export class Doorbells {
-  /** Indexed by 4-byte words from the first doorbell on. */
+  /** Indexed by 4-byte words from the first doorbell on. A queue must {@link add} a doorbell before it writes it. */
   readonly words: Uint32Array;
-  /** To be called after ringing; undefined where that is all there is to it. @throws what the device's access throws */
+  /** To be called after ringing. Undefined if the doorbells are mapped. @throws what the device's access throws */
   readonly afterRing: (() => void) | undefined;
   /**
-   * The same, at the end of this turn, for whoever has several queues or rings several times: what was completed and what was
-   * submitted thereupon goes with one message. A device that has gone says so itself (onPresence).
+   * Passes on at the end of this turn what was rung in it, in one message: heads of completion queues and tails of
+   * submission queues. Doesn't throw if the device has gone: the device reports that by itself (onPresence).
    */
   readonly afterTurn: (() => void) | undefined;
-  /** What was passed on. */
-  private readonly told: Uint32Array | undefined;
+  /** Doorbells of queues. The others are never looked at: BAR 0 may be large. */
+  private readonly inUse = new Set<number>();
 
   /** @throws SysError */
-  constructor(device: PciDevice) {
+  constructor(private readonly device: DoorbellDevice) {
     const mapped = mapDoorbells(device);
     if (mapped !== undefined) {
       this.words = mapped.words;
@@ -34,51 +43,58 @@ export class Doorbells {
       device.keep(mapped);
       return;
     }
-    const words = new Uint32Array((device.bar(BAR).sizeBytes - DOORBELL_BASE) / 4);
-    const told = new Uint32Array(words.length);
-    this.words = words;
-    this.told = told;
-    const tell = (): void => passOn(device.io, words, told);
+    this.words = new Uint32Array((device.bar(BAR).sizeBytes - DOORBELL_BASE) / 4);
     let isDue = false;
-    const tellLater = (): void => {
+    const passOnLater = (): void => {
       isDue = false;
       try {
-        tell();
+        this.passOn();
       } catch (error) {
         if (!(error instanceof IovaError)) throw error;
       }
     };
-    this.afterRing = tell;
+    this.afterRing = () => this.passOn();
     this.afterTurn = () => {
       if (isDue) return;
       isDue = true;
-      // Ticks come when the queue of microtasks, where commands are submitted and completed, is empty.
-      queueMicrotask(() => process.nextTick(tellLater));
+      // Ticks run when the queue of microtasks, in which commands are submitted and completed, is empty.
+      queueMicrotask(() => process.nextTick(passOnLater));
     };
   }
 
-  /** After a reset all doorbells are 0 again. */
+  /** A queue is going to ring the doorbell with this index. @returns {@link words} */
+  add(index: number): Uint32Array {
+    if (this.afterRing !== undefined) {
+      this.inUse.add(index);
+      this.words[index] = NOTHING;
+    }
+    return this.words;
+  }
+
+  /** Drops what was not passed on. To be called after a reset. */
   forget(): void {
-    if (this.told === undefined) return;
-    this.told.fill(0);
-    this.words.fill(0);
+    for (const index of this.inUse) this.words[index] = NOTHING;
+  }
+
+  /** @throws DeviceGoneError, TimeoutError, ClosedError, SysError */
+  private passOn(): void {
+    const { words } = this;
+    const { io } = this.device;
+    const writes: { readonly offset: number; readonly source: Uint8Array }[] = [];
+    for (const index of this.inUse) {
+      const value = words[index] ?? NOTHING;
+      // The value alone can't tell: a burst may lead round the ring to the same entry.
+      if (value === NOTHING) continue;
+      words[index] = NOTHING;
+      const source = new Uint8Array(Uint32Array.of(value).buffer);
+      writes.push({ offset: DOORBELL_BASE + 4 * index, source });
+    }
+    if (io.writeRegions !== undefined) io.writeRegions(BAR, writes);
+    else for (const { offset, source } of writes) io.writeRegion(BAR, offset, source);
   }
 }
 
-/** @throws DeviceGoneError, TimeoutError, ClosedError, SysError */
-function passOn(io: DeviceIo, words: Uint32Array, told: Uint32Array): void {
-  const writes: { readonly offset: number; readonly source: Uint8Array }[] = [];
-  for (let i = 0; i < words.length; i++) {
-    const value = words[i] ?? 0;
-    if (value === told[i]) continue;
-    told[i] = value;
-    writes.push({ offset: DOORBELL_BASE + 4 * i, source: new Uint8Array(Uint32Array.of(value).buffer) });
-  }
-  if (io.writeRegions !== undefined) io.writeRegions(BAR, writes);
-  else for (const { offset, source } of writes) io.writeRegion(BAR, offset, source);
-}
-
-function mapDoorbells(device: PciDevice): MappedMemory | undefined {
+function mapDoorbells(device: DoorbellDevice): MappedMemory | undefined {
   const { mappable, sizeBytes } = device.io.regionInfo(BAR);
   const area = mappable.find(
     ({ offset, sizeBytes: length }) => offset <= DOORBELL_BASE && offset + length > DOORBELL_BASE,

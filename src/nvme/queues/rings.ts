@@ -15,6 +15,7 @@ import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { RegisterAccess } from "../memory/registers.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 import { QueueFlag, QueuePriority } from "../spec/queues.js";
+import { DOORBELL_BASE } from "../spec/registers.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
 import { type HandedOver, HandOver } from "./handed-queues.js";
 import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
@@ -38,7 +39,8 @@ export interface RingHost {
   readonly dma: DmaSpace;
   readonly pageBytes: number;
   readonly strideWords: number;
-  doorbells(): Uint32Array;
+  /** The doorbells, of which a queue is going to ring the one with this index. */
+  doorbells(index: number): Uint32Array;
   /** Doorbells that other threads can write, too. */
   sharedDoorbells(): Uint32Array | undefined;
   /** Passes doorbells on that can't be mapped. */
@@ -74,8 +76,10 @@ abstract class RawQueue extends Resource {
    */
   ringWrongly(value: number): void {
     this.lease.assertOpen();
-    this.host.doorbells()[this.doorbell] = checkU32("value", value);
+    checkU32("value", value);
+    // What was rung before goes first.
     this.host.afterRing();
+    this.host.bar.write32(DOORBELL_BASE + 4 * this.doorbell, value);
   }
 
   /** Place of the doorbell among the doorbells, in 32-bit words. */
@@ -95,7 +99,7 @@ export class RawCompletionQueue extends RawQueue {
     const doorbell = (2 * id + 1) * host.strideWords;
     super(host, id, memory, doorbell, isOwn, "completion queue");
     const words = memory.memory.words.subarray(0, entries * CQE_WORDS);
-    this.ring = new CompletionQueue(id, entries, words, host.doorbells(), doorbell);
+    this.ring = new CompletionQueue(id, entries, words, host.doorbells(doorbell), doorbell);
   }
 
   /** Gives what was taken back to the controller, also where doorbells go by message. */
@@ -138,7 +142,7 @@ export class RawSubmissionQueue extends RawQueue {
     const doorbell = 2 * id * host.strideWords;
     super(host, id, memory, doorbell, isOwn, "submission queue");
     const words = memory.memory.words.subarray(0, entries * SQE_WORDS);
-    this.ring = new SubmissionQueue(id, entries, words, host.doorbells(), doorbell);
+    this.ring = new SubmissionQueue(id, entries, words, host.doorbells(doorbell), doorbell);
   }
 
   /** Announces what was posted, also where doorbells go by message. */

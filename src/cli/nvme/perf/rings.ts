@@ -44,14 +44,18 @@ export class PerfRings {
     const strideWords = doorbellStrideBytes / 4;
     this.setups = Array.from({ length: count }, (_, at): PerfQueueSetup => {
       const id = at + 1;
+      const sqDoorbell = 2 * id * strideWords;
+      const cqDoorbell = (2 * id + 1) * strideWords;
+      doorbells.add(sqDoorbell);
+      doorbells.add(cqDoorbell);
       return {
         id,
         entries,
         sqWords: this.alloc(entries * SQE_WORDS * 4).memory.words.subarray(0, entries * SQE_WORDS),
         cqWords: this.alloc(entries * CQE_WORDS * 4).memory.words.subarray(0, entries * CQE_WORDS),
         doorbells: doorbells.words,
-        sqDoorbell: 2 * id * strideWords,
-        cqDoorbell: (2 * id + 1) * strideWords,
+        sqDoorbell,
+        cqDoorbell,
         prps: this.data(plan.depth, ioBytes, plan.workload !== "read" && plan.workload !== "randread"),
         polled,
         plan,

@@ -1,9 +1,11 @@
 import { describe, expect, test, vi } from "vitest";
 import { VfioUserDevice } from "../../../../src/doors/vfio-user.js";
 import { DeviceGoneError, NvmeController } from "../../../../src/index.js";
+import { type DoorbellDevice, Doorbells } from "../../../../src/nvme/queues/doorbells.js";
 import { caught } from "../../../support/caught.js";
 import {
   alsoClose,
+  MIB,
   openController,
   startController,
   useEmulatedNvme,
@@ -56,5 +58,85 @@ describe("doorbells by message", () => {
     }
     expect(await caught(ns.read(0n, buffer))).toBeInstanceOf(DeviceGoneError);
     await Promise.all(reads);
+  });
+
+  test("are sent although bursts led round the ring to the same value", async () => {
+    const nvme = await openController({ doorbells: "messages" }, { queues: 1, queueEntries: 256 });
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(512);
+    await Promise.all(Array.from({ length: 2 * 256 }, () => ns.read(0n, buffer)));
+    await ns.read(0n, buffer);
+  });
+});
+
+describe("doorbells of a device without mappable registers", () => {
+  /** BAR 0 of 64 MiB, and the 32-bit writes to it. */
+  function unmappable(): {
+    readonly device: DoorbellDevice;
+    readonly writes: [offset: number, value: number][];
+  } {
+    const writes: [offset: number, value: number][] = [];
+    const sizeBytes = 64 * MIB;
+    const device: DoorbellDevice = {
+      io: {
+        regionInfo: (index) => ({
+          index,
+          sizeBytes,
+          offset: 0,
+          readable: true,
+          writable: true,
+          mappable: [],
+          msixMappable: false,
+          type: undefined,
+        }),
+        writeRegion: (_, offset, source) => {
+          writes.push([offset, Buffer.from(source).readUInt32LE()]);
+        },
+      },
+      bar: () => ({
+        sizeBytes,
+        map: () => {
+          throw new Error("can't be mapped");
+        },
+      }),
+      keep: () => {},
+    };
+    return { device, writes };
+  }
+
+  test("only doorbells of queues are looked at, however large the BAR is", () => {
+    const { device, writes } = unmappable();
+    const doorbells = new Doorbells(device);
+    doorbells.add(2);
+    doorbells.add(3);
+    // Nothing announced this one, so it stays unread.
+    doorbells.words[5] = 7;
+    doorbells.words[2] = 1;
+    doorbells.afterRing?.();
+    expect(writes).toEqual([[0x1008, 1]]);
+  });
+
+  test("the same value is sent again after it was written again, and otherwise not", () => {
+    const { device, writes } = unmappable();
+    const doorbells = new Doorbells(device);
+    const words = doorbells.add(2);
+    words[2] = 0;
+    doorbells.afterRing?.();
+    doorbells.afterRing?.();
+    words[2] = 0;
+    doorbells.afterRing?.();
+    expect(writes).toEqual([
+      [0x1008, 0],
+      [0x1008, 0],
+    ]);
+  });
+
+  test("what was rung before a reset is not sent after it", () => {
+    const { device, writes } = unmappable();
+    const doorbells = new Doorbells(device);
+    doorbells.add(2)[2] = 9;
+    doorbells.forget();
+    doorbells.afterRing?.();
+    expect(writes).toEqual([]);
   });
 });
