@@ -74,6 +74,7 @@ export class DmaBuffer extends Resource {
   readonly sizeBytes: number;
   /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
   readonly iovaLow: number;
+  /** High 32 bits of {@link iova}. */
   readonly iovaHigh: number;
   declare readonly lease: BufferLease;
   /** Made when first asked for: much of what is mapped is never looked at from here. */

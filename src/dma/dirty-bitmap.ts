@@ -4,6 +4,7 @@ import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 export interface DirtyRange {
   /** First I/O virtual address. */
   readonly iova: bigint;
+  /** Length in bytes, whole pages. */
   readonly sizeBytes: number;
 }
 
@@ -12,6 +13,7 @@ export class DirtyBitmap {
   constructor(
     /** Start of the range. */
     readonly iova: bigint,
+    /** Bytes that one bit stands for. */
     readonly pageSizeBytes: number,
     /** Number of pages the bitmap speaks of. */
     readonly pages: number,
@@ -62,6 +64,7 @@ export class DirtyBitmap {
     }
   }
 
+  /** The runs of dirty pages, ascending. */
   [Symbol.iterator](): Generator<DirtyRange> {
     return this.ranges();
   }

@@ -18,7 +18,10 @@ declare const brand: unique symbol;
  * Names a block of a {@link DmaPool} that is in use. A 32-bit number: the block's place, and how often it was handed out, so
  * that a handle which outlived its block is noticed.
  */
-export type PoolHandle = number & { readonly [brand]: "PoolHandle" };
+export type PoolHandle = number & {
+  /** Exists only for the type checker: other numbers aren't handles. */
+  readonly [brand]: "PoolHandle";
+};
 
 /** Options of {@link DmaPool}. Those of {@link DmaSpace.alloc} hold for the mappings. */
 export interface DmaPoolOptions extends Omit<AllocOptions, "iova" | "scattered" | "shared"> {
@@ -51,9 +54,13 @@ export interface DmaPoolStats {
   readonly externalFragmentation: number;
   /** For each block size. */
   readonly sizes: readonly {
+    /** Length of one block in bytes. */
     readonly blockBytes: number;
+    /** Blocks of this size that are mapped. */
     readonly blocks: number;
+    /** Blocks of this size in use. */
     readonly inUse: number;
+    /** Most blocks of this size that were in use at any one time. */
     readonly highWater: number;
   }[];
 }
@@ -295,6 +302,7 @@ export class DmaPool extends Resource {
     return this.slabOf(handle).asked[this.indexOf(handle)] ?? 0;
   }
 
+  /** What the pool has, and what is in use. */
   stats(): DmaPoolStats {
     const mappedBytes = this.slabs.length * this.slabBytes;
     const tied = this.slabs.reduce(

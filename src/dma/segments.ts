@@ -2,7 +2,9 @@ import type { Iova } from "./iova/address.js";
 
 /** Part of a scatter-gather list: addresses that follow one another, as a device sees them. */
 export interface DmaSegment {
+  /** First I/O virtual address. */
   readonly iova: Iova;
+  /** Length in bytes. */
   readonly sizeBytes: number;
 }
 

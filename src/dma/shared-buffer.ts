@@ -8,11 +8,15 @@ import { type Iova, iova } from "./iova/address.js";
 
 /** What is posted to a worker; see {@link BorrowedBuffer.of}. Plain data, and cloned as such. */
 export interface SharedBuffer {
+  /** The memory that the buffer lies in. */
   readonly memory: SharedArrayBuffer;
   /** Where in `memory` the buffer starts. */
   readonly byteOffset: number;
+  /** Length of the buffer in bytes. */
   readonly sizeBytes: number;
+  /** Where devices find the first byte. */
   readonly iova: bigint;
+  /** Name for error messages. */
   readonly label: string;
   /** One 32-bit word: how many holds there are, or CLOSED. */
   readonly state: SharedArrayBuffer;
@@ -49,10 +53,13 @@ export class ThreadHolds implements ForeignHolders {
  * zeros and reaches nothing.
  */
 export class BorrowedBuffer {
+  /** Length in bytes. */
   readonly sizeBytes: number;
   /** Where devices find the first byte. */
   readonly iova: Iova;
+  /** Low 32 bits of {@link iova}. */
   readonly iovaLow: number;
+  /** High 32 bits of {@link iova}. */
   readonly iovaHigh: number;
   private readonly label: string;
   private readonly word: Int32Array;

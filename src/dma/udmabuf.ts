@@ -24,6 +24,7 @@ export class Udmabuf extends Resource {
   constructor(
     /** The dma-buf's descriptor; owned by this object. */
     readonly fd: number,
+    /** Length in bytes. */
     readonly sizeBytes: number,
   ) {
     super({ label: `udmabuf of ${sizeBytes} bytes`, release: closing(fd) });

@@ -37,12 +37,16 @@ export class WindowLease extends MappedRecord {
 export class DmaWindow extends Resource {
   /** Where devices find the first byte. */
   readonly iova: Iova;
+  /** Low 32 bits of {@link iova}. */
   readonly iovaLow: number;
+  /** High 32 bits of {@link iova}. */
   readonly iovaHigh: number;
+  /** Length in bytes. */
   readonly sizeBytes: number;
 
   /** Not for users: see {@link DmaSpace.mapDmaBuf}. */
   constructor(
+    /** The address space that the dma-buf is mapped in. */
     readonly space: DmaSpace,
     lease: WindowLease,
     site: string,

@@ -27,6 +27,7 @@ export type {
   ClientMemory,
   DeviceHost,
   DeviceMigration,
+  DeviceVectors,
   EmulatedBar,
   EmulatedDevice,
   IoEventWrite,

@@ -9,15 +9,49 @@ import { workerProgram } from "./worker-program.js";
 
 /** What to emulate, and where. */
 export type EmulatorRequest =
-  | { readonly socket: string; readonly device: "edu"; readonly options: EduOptions }
-  | { readonly socket: string; readonly device: "nvme"; readonly options: NvmeEmulatorOptions };
+  | {
+      /** Path of the socket to serve. One that a dead server left is replaced. */
+      readonly socket: string;
+      /** QEMU's educational PCI device. */
+      readonly device: "edu";
+      /** How the device is to be. */
+      readonly options: EduOptions;
+    }
+  | {
+      /** Path of the socket to serve. One that a dead server left is replaced. */
+      readonly socket: string;
+      /** An NVMe controller. */
+      readonly device: "nvme";
+      /** How the controller is to be. */
+      readonly options: NvmeEmulatorOptions;
+    };
 
 /** What a running controller is to do. */
 export type EmulatorOrder =
-  | { readonly kind: "inject"; readonly fault: FaultOptions }
-  | { readonly kind: "clearFaults" }
-  | { readonly kind: "setAnaState"; readonly group: number; readonly state: AnaStateName }
-  | { readonly kind: "captureTelemetry"; readonly reason: string };
+  | {
+      /** As {@link EmulatedNvme.inject}. */
+      readonly kind: "inject";
+      /** The fault. */
+      readonly fault: FaultOptions;
+    }
+  | {
+      /** As {@link EmulatedNvme.clearFaults}. */
+      readonly kind: "clearFaults";
+    }
+  | {
+      /** As {@link EmulatedNvme.setAnaState}. */
+      readonly kind: "setAnaState";
+      /** Asymmetric namespace access group, from 1. */
+      readonly group: number;
+      /** The group's new state. */
+      readonly state: AnaStateName;
+    }
+  | {
+      /** As {@link EmulatedNvme.captureTelemetry}. */
+      readonly kind: "captureTelemetry";
+      /** Reason identifier of the log page. */
+      readonly reason: string;
+    };
 
 /** An order on its way to the thread, and the answer. */
 export interface NumberedOrder {

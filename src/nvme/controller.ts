@@ -82,6 +82,7 @@ export class NvmeController implements AsyncDisposable {
     }
   }
 
+  /** domain:bus:device.function of the controller, or `vfio-user:PATH`. */
   get bdf(): string {
     return this.device.bdf;
   }
@@ -126,6 +127,7 @@ export class NvmeController implements AsyncDisposable {
     return this.device.backend;
   }
 
+  /** Why the backend was chosen, as a sentence. */
   get backendReason(): string {
     return this.device.backendReason;
   }
@@ -396,6 +398,7 @@ export class NvmeController implements AsyncDisposable {
     return this.engine.close();
   }
 
+  /** close(), for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -10,12 +10,14 @@ import { canMap } from "../vfio/region.js";
  * one system call each; both give single accesses of the width asked for.
  */
 export class Bar {
+  /** Length in bytes. */
   readonly sizeBytes: number;
   private readonly region: RegionInfo;
   private mapping: MappedMemory | undefined;
 
   constructor(
     private readonly io: DeviceIo,
+    /** BAR number, 0 to 5. */
     readonly index: number,
   ) {
     checkInteger("BAR index", index, 0, 5);
@@ -42,6 +44,7 @@ export class Bar {
     return BigInt(this.read32(offset)) | (BigInt(this.read32(offset + 4)) << 32n);
   }
 
+  /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
   write32(offset: number, value: number): void {
     this.check(offset, 4);
     checkInteger("value", value, 0, 0xffff_ffff);

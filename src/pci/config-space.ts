@@ -5,21 +5,33 @@ import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 
 /** Offsets of the common header (PCI Local Bus 3.0, 6.1). */
 export const PciRegister = {
+  /** Vendor id, 16 bits. */
   vendorId: 0x00,
+  /** Device id, 16 bits. */
   deviceId: 0x02,
+  /** Command register, 16 bits; see {@link PciCommand}. */
   command: 0x04,
+  /** Status register, 16 bits. */
   status: 0x06,
+  /** Revision id, 8 bits. */
   revision: 0x08,
+  /** Programming interface, subclass and class, 8 bits each. */
   classCode: 0x09,
+  /** Header type, 8 bits; bit 7 is set for a device of several functions. */
   headerType: 0x0e,
+  /** Offset of the first capability, 8 bits. */
   capabilities: 0x34,
 } as const;
 
 /** Bits of the command register. */
 export const PciCommand = {
+  /** The function answers to its I/O port BARs. */
   ioSpace: 1 << 0,
+  /** The function answers to its memory BARs. */
   memorySpace: 1 << 1,
+  /** The function may start DMA, and so may send MSI. */
   busMaster: 1 << 2,
+  /** The function must not assert INTx. */
   interruptDisable: 1 << 10,
 } as const;
 
@@ -57,10 +69,12 @@ export class ConfigSpace {
     return this.access(offset, 1).getUint8(0);
   }
 
+  /** @param offset bytes, multiple of 2 @throws as read8 */
   read16(offset: number): number {
     return this.access(offset, 2).getUint16(0, true);
   }
 
+  /** @param offset bytes, multiple of 4 @throws as read8 */
   read32(offset: number): number {
     return this.access(offset, 4).getUint32(0, true);
   }
@@ -71,11 +85,13 @@ export class ConfigSpace {
     this.store(offset, Uint8Array.of(value));
   }
 
+  /** @param offset bytes, multiple of 2 @throws as write8 */
   write16(offset: number, value: number): void {
     checkInteger("value", value, 0, 0xffff);
     this.store(offset, Uint8Array.of(value & 0xff, value >> 8));
   }
 
+  /** @param offset bytes, multiple of 4 @throws as write8 */
   write32(offset: number, value: number): void {
     checkInteger("value", value, 0, 0xffff_ffff);
     this.store(offset, new Uint8Array(Uint32Array.of(value).buffer));
@@ -90,6 +106,7 @@ export class ConfigSpace {
     );
   }
 
+  /** Whether the function may start DMA. */
   get busMaster(): boolean {
     return (this.read16(PciRegister.command) & PciCommand.busMaster) !== 0;
   }
@@ -103,6 +120,7 @@ export class ConfigSpace {
     );
   }
 
+  /** Whether the function is kept from asserting INTx. */
   get interruptDisable(): boolean {
     return (this.read16(PciRegister.command) & PciCommand.interruptDisable) !== 0;
   }

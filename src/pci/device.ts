@@ -43,6 +43,7 @@ export class PciDevice extends Resource {
   readonly bdf: string;
   /** Which backend was chosen, and why. */
   readonly backend: BackendName;
+  /** Why the backend was chosen, as a sentence. */
   readonly backendReason: string;
   /** What sysfs says of the function, or its own configuration space where it has no place there. */
   readonly function: PciFunction;

@@ -33,6 +33,7 @@ export interface InterruptOptions {
 
 /** Enabled interrupts: one eventfd per vector. Closing switches them off. */
 export class Interrupts extends Resource {
+  /** The kind that is enabled. */
   readonly kind: InterruptKind;
   /** One per vector. Close this object, not these. */
   readonly vectors: readonly EventFd[];

@@ -16,10 +16,15 @@ const STANDARD_BARS = 6;
 
 /** A base address register that the function implements. */
 export interface PciBarInfo {
+  /** BAR number, 0 to 5. A 64-bit BAR has the lower of its two. */
   readonly index: number;
+  /** Memory, or I/O ports. */
   readonly kind: "memory" | "io";
+  /** Length in bytes, a power of 2. */
   readonly sizeBytes: number;
+  /** Reading has no side effects, so bridges may merge and prefetch (PCI Local Bus 3.0, 6.2.5.1). */
   readonly prefetchable: boolean;
+  /** The address has 64 bits, and the BAR takes two registers. */
   readonly is64Bit: boolean;
 }
 
@@ -27,12 +32,17 @@ export interface PciBarInfo {
 export interface PciFunction {
   /** domain:bus:device.function */
   readonly bdf: string;
+  /** PCI vendor id, 16 bits. */
   readonly vendorId: number;
+  /** Device id, 16 bits, assigned by the vendor. */
   readonly deviceId: number;
+  /** Vendor id of the board, 16 bits. */
   readonly subsystemVendorId: number;
+  /** Device id of the board, 16 bits, assigned by its vendor. */
   readonly subsystemDeviceId: number;
   /** Class, subclass and programming interface: 0x010802 is an NVMe controller. */
   readonly classCode: number;
+  /** Revision id, 8 bits. */
   readonly revision: number;
   /** Name of the bound driver; undefined where there is none. */
   readonly driver: string | undefined;
@@ -40,6 +50,7 @@ export interface PciFunction {
   readonly iommuGroup: number | undefined;
   /** Undefined where the platform doesn't say. */
   readonly numaNode: number | undefined;
+  /** The BARs that the function implements. */
   readonly bars: readonly PciBarInfo[];
 }
 

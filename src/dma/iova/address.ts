@@ -3,7 +3,10 @@ import { checkU64 } from "../../core/check.js";
 declare const brand: unique symbol;
 
 /** An I/O virtual address: what a device puts on the bus and the IOMMU translates. */
-export type Iova = bigint & { readonly [brand]: "Iova" };
+export type Iova = bigint & {
+  /** Exists only for the type checker: other bigints aren't addresses. */
+  readonly [brand]: "Iova";
+};
 
 /** Marks a number as an I/O virtual address. @throws ArgumentError outside 0 .. 2^64-1 */
 export function iova(value: bigint): Iova {
@@ -12,7 +15,9 @@ export function iova(value: bigint): Iova {
 
 /** A range of I/O virtual addresses, both ends inside it, as iommufd and VFIO report them. */
 export interface IovaRange {
+  /** First address of the range. */
   readonly start: Iova;
+  /** Last address of the range; it belongs to the range. */
   readonly last: Iova;
 }
 

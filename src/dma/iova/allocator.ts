@@ -41,9 +41,11 @@ export interface IovaPlacement {
 
 /** What is left in an {@link IovaAllocator}. */
 export interface IovaAllocatorStats {
+  /** Bytes that are free. */
   readonly freeBytes: bigint;
   /** The most that one allocation can get. */
   readonly largestFreeBytes: bigint;
+  /** Number of free ranges that aren't adjacent. */
   readonly freeRanges: number;
 }
 

@@ -9,6 +9,7 @@ export type IovaSpaceReason = "full" | "taken" | "reserved";
 /** No free range is large enough, or the one asked for can't be had. The same on every backend. */
 export class IovaSpaceError extends IovaError {
   constructor(
+    /** Why there is no address. */
     readonly reason: IovaSpaceReason,
     message: string,
     options?: ErrorOptions,

@@ -3,6 +3,7 @@ import { ArgumentError } from "../../core/errors.js";
 import type {
   DeviceHost,
   DeviceMigration,
+  DeviceVectors,
   EmulatedBar,
   EmulatedDevice,
   MemorySpan,
@@ -61,7 +62,7 @@ export interface EduOptions {
 export class EmulatedEdu implements EmulatedDevice {
   readonly name = "emulated edu";
   readonly configSpace: Uint8Array = configSpace();
-  readonly vectors = { intx: 1, msi: 1, msix: 0 };
+  readonly vectors: DeviceVectors = { intx: 1, msi: 1, msix: 0 };
   readonly bars: readonly (EmulatedBar | undefined)[];
   private readonly dmaLimit: number;
   private host: DeviceHost | undefined;
@@ -149,6 +150,7 @@ export class EmulatedEdu implements EmulatedDevice {
     this.buffer.fill(0);
   }
 
+  /** Ends the device. */
   close(): void {
     this.disconnect();
   }

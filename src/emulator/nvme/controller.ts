@@ -13,7 +13,12 @@ import {
 import { NvmeStatus } from "../../nvme/spec/status.js";
 import { acquire, weaklyOrdered } from "../../sys/mmio.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
-import type { DeviceHost, EmulatedBar, EmulatedDevice } from "../../vfio-user/server/emulated-device.js";
+import type {
+  DeviceHost,
+  DeviceVectors,
+  EmulatedBar,
+  EmulatedDevice,
+} from "../../vfio-user/server/emulated-device.js";
 import { DOORBELL_BYTES, makeBars } from "./bars.js";
 import { addAdminCommands, executeAdmin } from "./commands/admin.js";
 import type { AdminCommand } from "./commands/admin-service.js";
@@ -61,7 +66,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   readonly name = "emulated NVMe controller";
   readonly configSpace: Uint8Array;
   readonly bars: readonly (EmulatedBar | undefined)[];
-  readonly vectors: { readonly intx: number; readonly msi: number; readonly msix: number };
+  readonly vectors: DeviceVectors;
   /** Called when a `remove` fault unplugs the device: the server should let its client go. */
   onRemove: () => void = () => {};
   private readonly faults = new Faults();

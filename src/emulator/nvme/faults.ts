@@ -31,6 +31,7 @@ export const faultKinds = [
   /** CSTS.CFS: the controller has stopped until it is reset. */
   "fatal",
 ] as const;
+/** What goes wrong: the kind of a fault. */
 export type FaultKind = (typeof faultKinds)[number];
 
 const schema = lazily(() =>
@@ -53,10 +54,13 @@ const schema = lazily(() =>
 
 /** A fault on order: which commands it hits, and what happens to them. */
 export interface FaultOptions {
+  /** What goes wrong. */
   readonly kind: FaultKind;
   /** Only on the admin queue, on all I/O queues, or on the queue with this id. Left out: all. */
   readonly queue?: "admin" | "io" | number | undefined;
+  /** Only commands with this opcode. Left out: all. */
   readonly opcode?: number | undefined;
+  /** Only commands that name this namespace. Left out: all. */
   readonly nsid?: number | undefined;
   /** Begin at the n-th command that matches, counted from 1. */
   readonly nth?: number | undefined;
@@ -92,7 +96,7 @@ const shortNames: Readonly<Record<string, string>> = { latency: "latencyMs", dur
  * `latency,latency=20,probability=0.01,seed=7`.
  * @throws ConfigError
  */
-export function faultFromText(text: string): Fault {
+export function faultFromText(text: string): FaultOptions {
   const [kind, ...pairs] = text.split(",");
   const options: Record<string, unknown> = { kind };
   for (const pair of pairs) {

@@ -94,11 +94,13 @@ export interface NvmeEmulatorOptions {
   readonly zoned?:
     | boolean
     | {
+        /** Length of a zone in bytes, a power of 2; 16 MiB by default. */
         readonly zoneSizeBytes?: number | undefined;
         /** Writable bytes of a zone; all of it by default. */
         readonly zoneCapacityBytes?: number | undefined;
         /** 0 is no limit. */
         readonly maxOpen?: number | undefined;
+        /** Zones that can be active at a time, 0 for no limit; 32 by default. */
         readonly maxActive?: number | undefined;
       }
     | undefined;
@@ -116,6 +118,7 @@ export interface NvmeEmulatorOptions {
   readonly maxTransferBytes?: number | undefined;
   /** MSI-X vectors; 0 leaves INTx. 65 by default. */
   readonly vectors?: number | undefined;
+  /** Serial number (SN): up to 20 printable ASCII characters. */
   readonly serial?: string | undefined;
   /**
    * `shared`: clients map the doorbells, and no message is sent per I/O; an idle controller looks for work by a slow
@@ -130,6 +133,7 @@ export interface NvmeEmulatorOptions {
   readonly idlePollMs?: number | undefined;
   /** How long self-tests take: 1000 and 5000 by default. */
   readonly shortSelfTestMs?: number | undefined;
+  /** How long an extended self-test takes, in milliseconds: 5000 by default. */
   readonly extendedSelfTestMs?: number | undefined;
   /** What a sanitize operation takes at least: 1000 by default. */
   readonly sanitizeMs?: number | undefined;

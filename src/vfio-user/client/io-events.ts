@@ -21,7 +21,9 @@ const ROOM_MOST = 64 * 1024;
 
 /** A register write that the server does when an eventfd is signalled: nobody waits for it. */
 export interface IoEventPlace {
+  /** Region index, such as VFIO_PCI_BAR0_REGION_INDEX. */
   readonly region: number;
+  /** Offset in the region in bytes. */
   readonly offset: number;
   /** 0 where the server doesn't care. */
   readonly widthBytes: number;
@@ -34,7 +36,9 @@ export interface IoEventPlace {
  * own. Hand it to KVM, or signal it.
  */
 export class VfioUserIoEventFd extends Resource implements IoEventPlace {
+  /** Region index, such as VFIO_PCI_BAR0_REGION_INDEX. */
   readonly region: number;
+  /** Offset in the region in bytes. */
   readonly offset: number;
   readonly widthBytes: number;
   readonly value: bigint | undefined;

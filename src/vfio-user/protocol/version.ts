@@ -48,6 +48,7 @@ export interface VfioUserCapabilities {
   readonly maxTransferBytes: number;
   /** Page sizes that DMA mappings are multiples of, one bit each. */
   readonly pageSizes: number;
+  /** DMA mappings that the server takes at a time. */
   readonly maxDmaMaps: number;
   /** It knows VFIO_USER_REGION_WRITE_MULTI. */
   readonly writeMultiple: boolean;

@@ -35,6 +35,7 @@ export interface ClientMemory {
 
 /** What the server offers a device while a client is connected. */
 export interface DeviceHost {
+  /** The client's memory, for DMA. */
   readonly memory: ClientMemory;
   /** Signals a vector (MSI-X or MSI), if the client has set one up. INTx is vector 0 of `"intx"`. */
   raise(vector: number, kind?: "intx" | "msi" | "msix"): void;
@@ -42,13 +43,16 @@ export interface DeviceHost {
 
 /** Part of a BAR that clients may map: backed by a memfd the device made. */
 export interface MappableArea {
+  /** Where the area starts in the BAR, in bytes; page aligned. */
   readonly offset: number;
+  /** Length in bytes, whole pages. */
   readonly sizeBytes: number;
   /**
    * A memfd; the area starts at `fdOffset` in it. All areas of a BAR are in one file, as far from each other as in the BAR
    * and at least as far from the file's start: clients are told one descriptor and one distance.
    */
   readonly fd: number;
+  /** Where the area starts in the memfd, in bytes. */
   readonly fdOffset: number;
 }
 
@@ -56,6 +60,7 @@ export interface MappableArea {
 export interface IoEventWrite {
   /** Multiple of the width. */
   readonly offset: number;
+  /** Width of the write in bytes. */
   readonly widthBytes: 1 | 2 | 4 | 8;
   /** The value that the eventfd stands for. */
   readonly value: bigint;
@@ -63,11 +68,15 @@ export interface IoEventWrite {
 
 /** One base address register. */
 export interface EmulatedBar {
+  /** Length in bytes, a power of 2. */
   readonly sizeBytes: number;
   /** An I/O port BAR; memory otherwise. */
   readonly isIo?: boolean;
+  /** The address has 64 bits: the BAR takes two registers, and the next index stays empty. */
   readonly is64Bit?: boolean;
+  /** The prefetchable bit of the register. Reading has no side effects. */
   readonly isPrefetchable?: boolean;
+  /** Parts that clients may map. Without any, every access is a message. */
   readonly mappable?: readonly MappableArea[];
   /** Offered to clients as far as they take descriptors. Signals that come close together may become one write. */
   readonly ioEvents?: readonly IoEventWrite[];
@@ -96,6 +105,16 @@ export interface DeviceMigration {
   load(state: Uint8Array): void;
 }
 
+/** Number of interrupt vectors of each kind; 0 for none. */
+export interface DeviceVectors {
+  /** 1 if the function has an interrupt line. */
+  readonly intx: number;
+  /** MSI vectors, a power of 2 up to 32. */
+  readonly msi: number;
+  /** MSI-X vectors, up to 2048. */
+  readonly msix: number;
+}
+
 /** A PCI function emulated in this process. */
 export interface EmulatedDevice {
   /** Name for messages. */
@@ -108,7 +127,7 @@ export interface EmulatedDevice {
   /** By index 0 to 5; a 64-bit BAR leaves the next index empty. */
   readonly bars: readonly (EmulatedBar | undefined)[];
   /** Vectors of each kind; 0 for none. */
-  readonly vectors: { readonly intx: number; readonly msi: number; readonly msix: number };
+  readonly vectors: DeviceVectors;
   /** Left out where its state can't be moved. */
   readonly migration?: DeviceMigration;
   /** A client is connected. */
@@ -117,5 +136,6 @@ export interface EmulatedDevice {
   disconnect(): void;
   /** VFIO_USER_DEVICE_RESET, or function-level reset through the configuration space. */
   reset(): void;
+  /** Ends the device for good, after disconnect(). */
   close(): void;
 }

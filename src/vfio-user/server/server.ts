@@ -32,6 +32,7 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
  * that made it. What a client sends is checked; a client that breaks the protocol is disconnected, and the device told.
  */
 export class VfioUserServer extends Resource {
+  /** Path of the socket. */
   readonly path: string;
   private readonly listener: UnixListener;
   private readonly sessions: Sessions;
@@ -74,6 +75,7 @@ export class VfioUserServer extends Resource {
     this.sessions.endAll();
   }
 
+  /** Keeps the process alive while this server listens. The default. */
   ref(): this {
     this.acceptWatch.ref();
     return this;

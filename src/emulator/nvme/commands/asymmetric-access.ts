@@ -20,6 +20,7 @@ export const accessState = lazily(() =>
 );
 export type AccessState = z.output<ReturnType<typeof accessState>>;
 
+/** State of an asymmetric namespace access group (NVMe Base, ANA). */
 export type AnaStateName = keyof typeof AnaState;
 
 /** Groups that there can be. */

@@ -57,7 +57,9 @@ export interface GivenMemory {
 export interface HostMemoryUse {
   /** What the host has given; 0 for nothing. */
   readonly sizeBytes: number;
+  /** Reads that the cache answered. */
   readonly hits: number;
+  /** Reads that the cache couldn't answer. */
   readonly misses: number;
   /** Lines that weren't what the controller had put there, or weren't there any more. */
   readonly damaged: number;

@@ -5,6 +5,7 @@ import { CmbLocation, CmbSize } from "../../../nvme/spec/registers.js";
  * command that lie partly in it (CDPMLS), lists in it of a command that doesn't (CDPCILS), data or metadata partly in it (CDMMMS).
  */
 export const cmbUses = ["SQS", "CQS", "LISTS", "RDS", "WDS", "CDPMLS", "CDPCILS", "CDMMMS"] as const;
+/** One use of the controller memory buffer; see {@link cmbUses}. */
 export type CmbUse = (typeof cmbUses)[number];
 
 const sizeBits = {

@@ -4,6 +4,10 @@ import { crc16 } from "./protection.js";
 
 /** What has to happen before an image runs, in the order of how much that is. */
 export const firmwareResets = ["none", "controller", "conventional", "subsystem"] as const;
+/**
+ * What has to happen before an image runs: nothing, a controller reset, a conventional PCI reset, an NVM subsystem
+ * reset.
+ */
 export type FirmwareReset = (typeof firmwareResets)[number];
 
 /** What an image is to be. */
