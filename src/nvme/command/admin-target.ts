@@ -11,9 +11,13 @@ import type { CommandOptions } from "./command-options.js";
 export interface AdminTarget {
   /** PCI address, for messages. */
   readonly bdf: string;
+  /** The address space that the controller is attached to. */
   readonly dma: DmaSpace;
+  /** Identify Controller, as read when the controller was opened. */
   readonly identify: IdentifyController;
+  /** Longest transfer of one command in bytes (MDTS). */
   readonly maxTransferBytes: number;
+  /** Sends an admin command. @throws as NvmeController.admin() */
   admin(command: NvmeCommand, limits?: CommandOptions): Promise<NvmeCompletion>;
 }
 

@@ -7,15 +7,25 @@ export type { SglOptions };
 
 /** One command, its dwords under the specification's names. */
 export interface NvmeCommand {
+  /** Opcode, 8 bits. */
   readonly opcode: number;
+  /** Namespace identifier (NSID); 0 by default. */
   readonly nsid?: number;
+  /** Command dword 2; 0 by default, like the others. */
   readonly cdw2?: number;
+  /** Command dword 3. */
   readonly cdw3?: number;
+  /** Command dword 10. */
   readonly cdw10?: number;
+  /** Command dword 11. */
   readonly cdw11?: number;
+  /** Command dword 12. */
   readonly cdw12?: number;
+  /** Command dword 13. */
   readonly cdw13?: number;
+  /** Command dword 14. */
   readonly cdw14?: number;
+  /** Command dword 15. */
   readonly cdw15?: number;
   /** One range, named by PRPs; or a list of them, named by PRPs where they can and else by an SGL. */
   readonly data?: CommandData | undefined;
@@ -38,5 +48,6 @@ export interface NvmeCommand {
 export interface NvmeCompletion {
   /** DW0 and DW1 of the completion, command specific. */
   readonly dw0: number;
+  /** Dword 1 of the completion, command specific. */
   readonly dw1: number;
 }

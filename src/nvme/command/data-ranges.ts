@@ -5,6 +5,7 @@ import { cutSegments } from "../../dma/segments.js";
 
 /** Part of a buffer, or all of it. */
 export interface DataRange {
+  /** The buffer. */
   readonly buffer: DmaBuffer;
   /** First byte in the buffer; 0 by default. A multiple of 4, but in a list that goes by SGL without alignment. */
   readonly offset?: number | undefined;
@@ -14,6 +15,7 @@ export interface DataRange {
 
 /** Bytes of a read that nobody wants: they are transferred nowhere (SGL Bit Bucket). */
 export interface BitBucket {
+  /** Length in bytes. */
   readonly bitBucketBytes: number;
 }
 

@@ -8,9 +8,11 @@ import { dataBytes } from "./data-ranges.js";
 export class QueueStatistics {
   /** Commands completed, and those of them with an error status. */
   commands = 0;
+  /** Commands completed with an error status. */
   errors = 0;
   /** Bytes of their data, by direction. */
   bytesRead = 0;
+  /** Bytes of data of commands that write. */
   bytesWritten = 0;
   /** From posting to completion, in nanoseconds. */
   readonly latency: RecordableHistogram = createHistogram();

@@ -13,8 +13,11 @@ import type { NvmeCommand } from "./command.js";
 export interface CommandTrace {
   /** PCI address of the controller. */
   readonly controller: string;
+  /** Id of the submission queue; 0 is the admin queue. */
   readonly queue: number;
+  /** Command identifier (CID). */
   readonly cid: number;
+  /** The command, as it was passed. */
   readonly command: NvmeCommand;
 }
 
@@ -22,14 +25,19 @@ export interface CommandTrace {
 export interface CompletionTrace extends CommandTrace {
   /** Status field without the phase; 0 is success. */
   readonly status: number;
+  /** Dword 0 of the completion. */
   readonly dw0: number;
+  /** Dword 1 of the completion. */
   readonly dw1: number;
 }
 
 /** An event of {@link NvmeLifecycle}. */
 export interface LifecycleTrace {
+  /** PCI address of the controller. */
   readonly controller: string;
+  /** Name of the event, such as "recovered". */
   readonly event: string;
+  /** The event's arguments, as its listeners get them. */
   readonly details: readonly unknown[];
 }
 

@@ -83,6 +83,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     super();
   }
 
+  /** Where the controller is. */
   get state(): NvmeState {
     return this.current;
   }
@@ -170,10 +171,12 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.fail(new DeviceGoneError(this.parts.name, "is being removed: close it"), 0);
   }
 
+  /** Not for users. */
   featureLost(feature: SetFeature, error: NvmeError): void {
     this.tell("featureLost", feature, error);
   }
 
+  /** Not for users. */
   closed(): void {
     this.current = "closed";
   }

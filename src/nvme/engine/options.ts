@@ -79,9 +79,13 @@ export interface NvmeOptions {
   readonly arbitration?:
     | "round-robin"
     | {
+        /** Weight of queues with low priority, from 1 to 256. */
         readonly low?: number | undefined;
+        /** Weight of queues with medium priority, from 1 to 256. */
         readonly medium?: number | undefined;
+        /** Weight of queues with high priority, from 1 to 256. */
         readonly high?: number | undefined;
+        /** Commands of a queue that may be taken at once: a power of two up to 64, where 64 is no limit. */
         readonly burst?: number | undefined;
       }
     | undefined;
@@ -116,8 +120,11 @@ export interface NvmeOptions {
    */
   readonly recovery?:
     | {
+        /** Resets that are tried: 3 by default. */
         readonly attempts?: number | undefined;
+        /** Time before the second attempt in milliseconds, doubled for each further one: 100 by default. */
         readonly delayMs?: number | undefined;
+        /** What happens to commands that were outstanding: `fail` by default. */
         readonly retry?: "fail" | "reads" | "all" | undefined;
       }
     | undefined;

@@ -11,21 +11,29 @@ const UNIT_BYTES = 4096;
 
 /** CMBLOC and CMBSZ, decoded. */
 export interface CmbProperties {
+  /** The BAR that it lies in (BIR). */
   readonly bar: number;
   /** Where it starts in the BAR. */
   readonly offset: number;
+  /** Length in bytes. */
   readonly sizeBytes: number;
   /** What may lie in it: submission queues, completion queues, PRP and SGL lists, data to read and to write. */
   readonly submissionQueues: boolean;
+  /** Completion queues may lie in it (CQS). */
   readonly completionQueues: boolean;
+  /** PRP and SGL lists may lie in it (LISTS). */
   readonly lists: boolean;
+  /** Data that the controller writes may lie in it (RDS). */
   readonly reads: boolean;
+  /** Data that the controller reads may lie in it (WDS). */
   readonly writes: boolean;
   /** A queue there may lie scattered (CQPDS), and only partly there (CQMMS). */
   readonly scatteredQueues: boolean;
+  /** A queue may lie only partly there (CQMMS). */
   readonly mixedQueues: boolean;
   /** Lists of one command may lie only partly there (CDPMLS); and there although their command doesn't (CDPCILS). */
   readonly mixedLists: boolean;
+  /** Lists may lie there although their command doesn't (CDPCILS). */
   readonly independentLists: boolean;
   /** Data and metadata of one command may lie only partly there (CDMMMS). */
   readonly mixedData: boolean;

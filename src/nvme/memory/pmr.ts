@@ -9,14 +9,17 @@ import type { RegisterAccess } from "./registers.js";
 
 /** PMRCAP, decoded. */
 export interface PmrProperties {
+  /** The BAR that it is (BIR). */
   readonly bar: number;
   /** What may lie in it: data to read and to write. */
   readonly reads: boolean;
+  /** Data that the controller reads may lie in it (WDS). */
   readonly writes: boolean;
   /** Time to become ready, in milliseconds. */
   readonly timeoutMs: number;
   /** What makes earlier writes persistent: a read of the memory, a read of PMRSTS. */
   readonly flushByRead: boolean;
+  /** A read of PMRSTS makes earlier writes persistent. */
   readonly flushByStatus: boolean;
   /** Commands can name it (CMSS). */
   readonly inCommands: boolean;
@@ -81,6 +84,7 @@ export class PersistentMemoryRegion {
     return pmr;
   }
 
+  /** Length in bytes. */
   get sizeBytes(): number {
     return this.memory.sizeBytes;
   }

@@ -77,7 +77,9 @@ export class NvmeNamespace {
 
   /** @internal Use {@link NvmeController.namespace}. */
   protected constructor(
+    /** The controller. */
     protected readonly controller: CommandTarget,
+    /** Namespace identifier (NSID). */
     readonly nsid: number,
     { identify, format }: IdentifiedBlocks,
   ) {

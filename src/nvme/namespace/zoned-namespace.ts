@@ -30,6 +30,7 @@ export type ZoneStateName = keyof typeof ZoneState;
 export interface Zone {
   /** First logical block (ZSLBA). */
   readonly lba: bigint;
+  /** Zone State (ZS). */
   readonly state: ZoneStateName;
   /** Blocks that can be written, from the first on (ZCAP). */
   readonly capacityBlocks: bigint;
@@ -37,6 +38,7 @@ export interface Zone {
   readonly writePointer: bigint | undefined;
   /** Zone Attributes (ZA) and their information (ZAI). */
   readonly attributes: number;
+  /** Zone Attributes Information (ZAI). */
   readonly attributesInformation: number;
   /** Zone Descriptor Extension, where the report was to have it and the zone has one. */
   readonly extension: Uint8Array | undefined;
@@ -96,9 +98,11 @@ interface ZonedShape {
 export class ZonedNamespace extends NvmeNamespace {
   /** Blocks from one zone's start to the next one's. */
   readonly zoneSizeBlocks: bigint;
+  /** Number of zones. */
   readonly zoneCount: number;
   /** Zones that can be open, or open and closed, at a time; undefined is no limit. */
   readonly maxOpenZones: number | undefined;
+  /** Zones that can be active, which is open or closed, at a time; undefined is no limit. */
   readonly maxActiveZones: number | undefined;
   /** Longest append (ZASL) in bytes. */
   readonly appendLimitBytes: number;

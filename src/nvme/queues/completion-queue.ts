@@ -28,6 +28,7 @@ export class CompletionQueue {
   readonly statuses: Uint16Array;
   /** ... and dwords 0 and 1, whose meaning is the command's. */
   readonly results: Uint32Array;
+  /** Dword 1 of each completion. */
   readonly results1: Uint32Array;
   private head = 0;
   private phase = 1;
@@ -35,7 +36,9 @@ export class CompletionQueue {
   private shadow: ShadowDoorbells | undefined = undefined;
 
   constructor(
+    /** Queue identifier. */
     readonly id: number,
+    /** Number of entries of the ring. */
     readonly entries: number,
     /** The ring's memory, zeroed: the first pass of the controller writes phase 1. */
     readonly words: Uint32Array,

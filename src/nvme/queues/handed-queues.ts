@@ -20,19 +20,29 @@ export const HandOver = {
 
 /** What is posted to a worker: plain data, whose arrays lie in shared memory. */
 export interface HandedOver {
+  /** Id of the submission queue. */
   readonly sqid: number;
+  /** Id of the completion queue. */
   readonly cqid: number;
+  /** The submission queue's ring. */
   readonly sqWords: Uint32Array;
+  /** The completion queue's ring. */
   readonly cqWords: Uint32Array;
+  /** The doorbell registers. */
   readonly doorbells: Uint32Array;
+  /** Index of the submission queue's doorbell in `doorbells`. */
   readonly sqDoorbell: number;
+  /** Index of the completion queue's doorbell in `doorbells`. */
   readonly cqDoorbell: number;
+  /** Which thread has the queues, and the positions in them. */
   readonly state: Int32Array;
 }
 
 /** The queues in the thread that drives them. Data lies in buffers that were shared with it (`buffer.share()`). */
 export class HandedQueues {
+  /** The submission queue. */
   readonly submission: SubmissionQueue;
+  /** The completion queue. */
   readonly completion: CompletionQueue;
   private readonly state: Int32Array;
 

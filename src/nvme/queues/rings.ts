@@ -24,6 +24,7 @@ import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
 export interface RawQueueOptions {
   /** Queue identifier, one that the controller's queue pairs don't have. */
   readonly id: number;
+  /** Number of entries of the ring. */
   readonly entries: number;
   /** The ring's memory, at the start of a memory page: an ordinary buffer, or one in the CMB. Allocated where left out. */
   readonly memory?: DmaBuffer | undefined;
@@ -53,7 +54,9 @@ export interface RingHost {
 /** What both kinds of queues have. */
 abstract class RawQueue extends Resource {
   protected constructor(
+    /** The controller, as far as a queue needs it. */
     protected readonly host: RingHost,
+    /** Queue identifier. */
     readonly id: number,
     /** The ring's memory. */
     readonly memory: DmaBuffer,
@@ -90,6 +93,7 @@ abstract class RawQueue extends Resource {
 
 /** A completion queue alone. {@link ring} is its ring: `peek`, `take`, `reap`, `ring`. */
 export class RawCompletionQueue extends RawQueue {
+  /** The ring. */
   readonly ring: CompletionQueue;
   /** Submission queues that report here. */
   users = 0;
@@ -125,6 +129,7 @@ export class RawCompletionQueue extends RawQueue {
 
 /** A submission queue alone. {@link ring} is its ring: fill `words` from `slot` on, `post`, `ring`. */
 export class RawSubmissionQueue extends RawQueue {
+  /** The ring. */
   readonly ring: SubmissionQueue;
   /** While another thread has it. */
   private away: Int32Array | undefined = undefined;

@@ -20,6 +20,7 @@ export class SubmissionQueue {
   private shadow: ShadowDoorbells | undefined = undefined;
 
   constructor(
+    /** Queue identifier. */
     readonly id: number,
     /** Ring size; one less can be outstanding. */
     readonly entries: number,
