@@ -31,7 +31,7 @@ export class BufferLease extends MappedRecord {
     iovaPage: number,
     /** As asked for. */
     readonly sizeBytes: number,
-    readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined,
+    readonly segments: readonly [DmaSegment, ...DmaSegment[]] | undefined,
     ownsMemory: boolean,
   ) {
     super(space, "", index, iovaPage);
@@ -103,9 +103,9 @@ export class DmaBuffer extends Resource {
 
   /** Where devices find all of it, in order. One segment, unless nothing translates and the memory lies scattered. */
   get segments(): readonly DmaSegment[] {
-    const { pieces } = this.lease;
-    if (pieces === undefined) return [{ iova: this.iova, sizeBytes: this.sizeBytes }];
-    return joinSegments(cutSegments(pieces, 0, this.sizeBytes));
+    const { segments } = this.lease;
+    if (segments === undefined) return [{ iova: this.iova, sizeBytes: this.sizeBytes }];
+    return joinSegments(cutSegments(segments, 0, this.sizeBytes));
   }
 
   /** What the memory is made of, as it was got: kind, page size, NUMA node. */
@@ -115,8 +115,8 @@ export class DmaBuffer extends Resource {
 
   /** Whether devices find all of it from {@link iova} on: always, unless nothing translates. */
   get contiguous(): boolean {
-    const { pieces } = this.lease;
-    return pieces === undefined || pieces[0].sizeBytes >= this.sizeBytes;
+    const { segments } = this.lease;
+    return segments === undefined || segments[0].sizeBytes >= this.sizeBytes;
   }
 
   /** The bytes, shared with the device. @throws ClosedError, StateError where a file behind it was cut short */

@@ -13,7 +13,7 @@ export abstract class MappedRecord extends Lease {
   /** What is mapped; undefined where it has no virtual address. */
   abstract readonly memory: MappedMemory | undefined;
   /** Where devices find all of it, where that isn't simply from `iovaPage` on. */
-  abstract readonly pieces: readonly [DmaSegment, ...DmaSegment[]] | undefined;
+  abstract readonly segments: readonly [DmaSegment, ...DmaSegment[]] | undefined;
 
   protected constructor(
     space: Lease,

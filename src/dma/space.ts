@@ -165,7 +165,7 @@ export class DmaSpace extends Resource {
    */
   translate(view: NodeJS.ArrayBufferView): Iova {
     const { at, offset } = this.find(view);
-    if (at.pieces === undefined) return (iovaOfPage(at.iovaPage) + BigInt(offset)) as Iova;
+    if (at.segments === undefined) return (iovaOfPage(at.iovaPage) + BigInt(offset)) as Iova;
     const [segment, ...more] = this.segments(view);
     if (segment === undefined || more.length > 0) {
       throw new ArgumentError("the view's memory lies scattered: segments() says where");
@@ -178,19 +178,19 @@ export class DmaSpace extends Resource {
    * @throws ArgumentError: of another space, or no memory for devices at all; ClosedError
    */
   segments(...parts: readonly DmaPart[]): DmaSegment[] {
-    const pieces: DmaSegment[] = [];
+    const segments: DmaSegment[] = [];
     for (const part of parts) {
       if (part instanceof DmaBuffer) {
         if (part.space !== this) throw new ArgumentError(`${part.lease.label} is of another DMA space`);
         part.lease.assertOpen();
-        append(pieces, part.segments);
+        append(segments, part.segments);
       } else if (part.byteLength > 0) {
         const { at, offset } = this.find(part);
-        const whole = at.pieces ?? [{ iova: iovaOfPage(at.iovaPage), sizeBytes: at.mappedBytes }];
-        append(pieces, cutSegments(whole, offset, part.byteLength));
+        const whole = at.segments ?? [{ iova: iovaOfPage(at.iovaPage), sizeBytes: at.mappedBytes }];
+        append(segments, cutSegments(whole, offset, part.byteLength));
       }
     }
-    return joinSegments(pieces);
+    return joinSegments(segments);
   }
 
   private find(view: NodeJS.ArrayBufferView): { at: MemoryRecord; offset: number } {
@@ -217,7 +217,7 @@ export class DmaSpace extends Resource {
     }
   }
 
-  /** Tries kinds of memory until one lies in one piece: of huge pages one that is large enough always does. */
+  /** Tries kinds of memory until one lies contiguously: of huge pages one that is large enough always does. */
   private allocContiguous(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
     const transparent = sizeBytes > PAGE_SIZE ? (["transparent"] as const) : [];
     const kinds = ["base", ...transparent, 2 ** 21, 2 ** 30] as const;
@@ -245,10 +245,10 @@ export class DmaSpace extends Resource {
     const iovaPage = this.mapRange(memory, options);
     traceMap(mapper, iovaPage, memory.sizeBytes, options?.access ?? "read-write", memory.address);
     try {
-      const pieces =
+      const segments =
         mapper.extensions?.physicalSegments === undefined
           ? undefined
-          : this.piecesOf(memory, iovaPage, sizeBytes, options);
+          : this.segmentsOf(memory, iovaPage, sizeBytes, options);
       const lease = new BufferLease(
         this.lease,
         mapped,
@@ -256,7 +256,7 @@ export class DmaSpace extends Resource {
         memory,
         iovaPage,
         sizeBytes,
-        pieces,
+        segments,
         ownsMemory,
       );
       return new DmaBuffer(this, memory, lease, site);
@@ -267,7 +267,7 @@ export class DmaSpace extends Resource {
     }
   }
 
-  private piecesOf(
+  private segmentsOf(
     memory: MappedMemory,
     iovaPage: number,
     sizeBytes: number,
@@ -279,7 +279,7 @@ export class DmaSpace extends Resource {
     if (first === undefined) return undefined;
     if (first.sizeBytes < sizeBytes && options?.scattered !== true) {
       throw new UnsupportedError(
-        `${sizeBytes} bytes lie in ${1 + more.length} pieces, and nothing translates for the device (${mapper.name}): ` +
+        `${sizeBytes} bytes lie in ${1 + more.length} segments, and nothing translates for the device (${mapper.name}): ` +
           "use huge pages (pages: 2 MiB), or scattered: true and buffer.segments",
       );
     }

@@ -9,7 +9,7 @@ import { traceUnmap } from "./trace.js";
 /** The obligation to unmap a {@link DmaWindow}, and what the space's index knows of it. */
 export class WindowLease extends MappedRecord {
   readonly memory = undefined;
-  readonly pieces = undefined;
+  readonly segments = undefined;
 
   constructor(
     space: Lease,

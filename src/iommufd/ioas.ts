@@ -211,14 +211,14 @@ export class Ioas extends Resource {
   }
 
   /** {@link unmap} of one {@link mapPages}. @throws ClosedError, SysError */
-  unmapPages(page: number, sizeBytes: number): void {
+  unmapPages(iovaPage: number, sizeBytes: number): void {
     this.lease.assertOpen();
     const { words } = this.unmapRequest;
     storeU64(words, UNMAP_LENGTH, sizeBytes);
-    words[UNMAP_IOVA * 2] = lowOfPage(page);
-    words[UNMAP_IOVA * 2 + 1] = highOfPage(page);
+    words[UNMAP_IOVA * 2] = lowOfPage(iovaPage);
+    words[UNMAP_IOVA * 2 + 1] = highOfPage(iovaPage);
     const result = this.unmapRequest.call(this.iommufd.fd);
-    if (result < 0) throw this.unmapError(result, iovaOfPage(page));
+    if (result < 0) throw this.unmapError(result, iovaOfPage(iovaPage));
   }
 
   /**

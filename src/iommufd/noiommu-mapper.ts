@@ -55,9 +55,9 @@ export class NoiommuIoasMapper implements JoinableMapper {
     try {
       const segments: DmaSegment[] = [];
       for (let done = 0; done < sizeBytes; ) {
-        const piece = this.ioas.noiommuPhysicalAddress(at + BigInt(done), sizeBytes - done);
-        segments.push({ iova: iova(piece.physicalAddress), sizeBytes: piece.sizeBytes });
-        done += piece.sizeBytes;
+        const found = this.ioas.noiommuPhysicalAddress(at + BigInt(done), sizeBytes - done);
+        segments.push({ iova: iova(found.physicalAddress), sizeBytes: found.sizeBytes });
+        done += found.sizeBytes;
       }
       checkPlacement(segments, placement);
       return this.mappings.add({ segments, at });

@@ -238,28 +238,28 @@ export class VfioContainer extends Resource {
   }
 
   /** {@link map} with the address counted in IOVA_PAGEs; not for users, who would have to check first. @throws as map() */
-  mapPages(address: number, sizeBytes: number, page: number, access: DmaAccess): void {
+  mapPages(address: number, sizeBytes: number, iovaPage: number, access: DmaAccess): void {
     this.assertReady();
     const { words } = this.mapRequest;
     words[MAP.flags] = mapFlags(access);
     storeU64(words, MAP.vaddr, address);
-    words[MAP.iova] = lowOfPage(page);
-    words[MAP.iova + 1] = highOfPage(page);
+    words[MAP.iova] = lowOfPage(iovaPage);
+    words[MAP.iova + 1] = highOfPage(iovaPage);
     storeU64(words, MAP.size, sizeBytes);
     const result = this.mapRequest.call(this.fd);
-    if (result < 0) throw this.mapError(result, sizeBytes, iovaOfPage(page));
+    if (result < 0) throw this.mapError(result, sizeBytes, iovaOfPage(iovaPage));
   }
 
   /** {@link unmap} of one {@link mapPages}. @throws as unmap() */
-  unmapPages(page: number, sizeBytes: number): void {
+  unmapPages(iovaPage: number, sizeBytes: number): void {
     this.assertReady();
     const { words } = this.unmapRequest;
     words[UNMAP.flags] = 0;
-    words[UNMAP.iova] = lowOfPage(page);
-    words[UNMAP.iova + 1] = highOfPage(page);
+    words[UNMAP.iova] = lowOfPage(iovaPage);
+    words[UNMAP.iova + 1] = highOfPage(iovaPage);
     storeU64(words, UNMAP.size, sizeBytes);
     const result = this.unmapRequest.call(this.fd);
-    if (result < 0) this.assertForgotten(result, iovaOfPage(page));
+    if (result < 0) this.assertForgotten(result, iovaOfPage(iovaPage));
   }
 
   private mapError(result: number, sizeBytes: number, at: bigint): SysError {

@@ -41,21 +41,21 @@ export function pageOfIova(at: bigint): number {
 }
 
 /** Undoes {@link pageOfIova}. */
-export function iovaOfPage(page: number): Iova {
-  halves[0] = lowOfPage(page);
-  halves[1] = highOfPage(page);
+export function iovaOfPage(iovaPage: number): Iova {
+  halves[0] = lowOfPage(iovaPage);
+  halves[1] = highOfPage(iovaPage);
   return (whole[0] ?? 0n) as Iova;
 }
 
 /** Low 32 bits of a page's address. */
-export function lowOfPage(page: number): number {
+export function lowOfPage(iovaPage: number): number {
   // Both ways give the same; the first takes no floating point.
-  return page < PAGES_PER_HIGH ? (page << 12) >>> 0 : (page % PAGES_PER_HIGH) * IOVA_PAGE;
+  return iovaPage < PAGES_PER_HIGH ? (iovaPage << 12) >>> 0 : (iovaPage % PAGES_PER_HIGH) * IOVA_PAGE;
 }
 
 /** High 32 bits of a page's address. */
-export function highOfPage(page: number): number {
-  return page < PAGES_PER_HIGH ? 0 : Math.floor(page / PAGES_PER_HIGH);
+export function highOfPage(iovaPage: number): number {
+  return iovaPage < PAGES_PER_HIGH ? 0 : Math.floor(iovaPage / PAGES_PER_HIGH);
 }
 
 /** A page's number of the two halves of its address. */

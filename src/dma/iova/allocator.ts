@@ -157,13 +157,8 @@ export class IovaAllocator {
   }
 
   /** {@link release}, with the address counted in IOVA_PAGEs. @throws as release() */
-  releasePages(page: number, sizeBytes: number): void {
-    this.giveBack(page / this.pagesPerGranule, this.checkSize(sizeBytes));
-  }
-
-  /** Whether all of a range can be handed out at all: neither reserved nor beyond the IOMMU's reach. */
-  covers(start: bigint, sizeBytes: number): boolean {
-    return this.isUsable(this.toGranule(start), this.checkSize(sizeBytes));
+  releasePages(iovaPage: number, sizeBytes: number): void {
+    this.giveBack(iovaPage / this.pagesPerGranule, this.checkSize(sizeBytes));
   }
 
   /** Bytes not handed out. */
@@ -411,11 +406,11 @@ export class IovaAllocator {
   }
 
   private toGranule(start: bigint): number {
-    const page = pageOfIova(checkU64("iova", start));
-    if (iovaOfPage(page) !== start || page % this.pagesPerGranule !== 0) {
+    const iovaPage = pageOfIova(checkU64("iova", start));
+    if (iovaOfPage(iovaPage) !== start || iovaPage % this.pagesPerGranule !== 0) {
       throw new ArgumentError(`iova ${hex(start)} is not a multiple of ${this.granuleBytes}`);
     }
-    return page / this.pagesPerGranule;
+    return iovaPage / this.pagesPerGranule;
   }
 
   private checkSize(sizeBytes: number): number {

@@ -12,13 +12,13 @@ export class ParkedRanges {
   private readonly pages = new Float64Array(MOST);
 
   /** Keeps one, where there is room. @param giveBack takes those of another size, and this one where there is no room */
-  park(page: number, sizeBytes: number, giveBack: (page: number, sizeBytes: number) => void): void {
+  park(iovaPage: number, sizeBytes: number, giveBack: (iovaPage: number, sizeBytes: number) => void): void {
     if (sizeBytes !== this.sizeBytes) {
       this.drain(giveBack);
       this.sizeBytes = sizeBytes;
     }
-    if (this.count === MOST) giveBack(page, sizeBytes);
-    else this.pages[this.count++] = page;
+    if (this.count === MOST) giveBack(iovaPage, sizeBytes);
+    else this.pages[this.count++] = iovaPage;
   }
 
   /** @returns the one that was parked last, or -1 where there is none of this size */
@@ -28,7 +28,7 @@ export class ParkedRanges {
   }
 
   /** All of them: they may be merged, or parts of them handed out. */
-  drain(giveBack: (page: number, sizeBytes: number) => void): void {
+  drain(giveBack: (iovaPage: number, sizeBytes: number) => void): void {
     while (this.count > 0) giveBack(this.pages[--this.count] ?? 0, this.sizeBytes);
   }
 
