@@ -9,7 +9,7 @@ import { packageRoot } from "../../guest/paths.js";
 
 const root = packageRoot();
 /** Public names without a docstring that there are still. Lower it when you document some; at 0, drop it. */
-const UNDOCUMENTED = 234;
+const UNDOCUMENTED = 98;
 /** TypeDoc compiles the whole package. */
 const LIMIT_MS = 300_000;
 
