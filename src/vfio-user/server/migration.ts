@@ -1,3 +1,4 @@
+/** Migration of an emulated device: its states, and the stream that carries its state to another server. */
 import { Errno } from "../../core/errno.js";
 import { IovaError } from "../../core/errors.js";
 import { struct, u32 } from "../../core/struct.js";
@@ -8,9 +9,11 @@ import {
   VFIO_DEVICE_STATE_STOP,
   VFIO_DEVICE_STATE_STOP_COPY,
 } from "../../vfio/uapi-feature.js";
+import { migrationData } from "../protocol/protocol.js";
 import type { EmulatedConfigSpace } from "./config-space.js";
 import type { DeviceMigration } from "./emulated-device.js";
 import { Refusal } from "./refusal.js";
+import type { Reply } from "./reply.js";
 
 /** What the stream begins with; the configuration space and the device's own state follow. */
 const streamHeader = struct("iova_device_state", {
@@ -65,8 +68,26 @@ export class ServerMigration {
     this.current = state;
   }
 
+  /** VFIO_USER_MIG_DATA_READ. @param maxBytes of data in the answer @throws Refusal */
+  answerRead(payload: Uint8Array, maxBytes: number): Reply {
+    const { size } = migrationData.decode(payload);
+    if (size > maxBytes) throw new Refusal(Errno.EINVAL);
+    const data = this.read(size);
+    const { sizeBytes } = migrationData;
+    return { parts: [migrationData.encode({ argsz: sizeBytes + data.length, size: data.length }), data] };
+  }
+
+  /** VFIO_USER_MIG_DATA_WRITE. @throws Refusal */
+  answerWrite(payload: Uint8Array): Reply {
+    const { size } = migrationData.decode(payload);
+    const data = payload.subarray(migrationData.sizeBytes);
+    if (data.length !== size) throw new Refusal(Errno.EINVAL);
+    this.write(data);
+    return {};
+  }
+
   /** The next bytes of the state; fewer than asked for at its end. @throws Refusal */
-  read(sizeBytes: number): Uint8Array {
+  private read(sizeBytes: number): Uint8Array {
     if (this.current !== VFIO_DEVICE_STATE_STOP_COPY) throw new Refusal(Errno.EINVAL);
     const part = this.outgoing.subarray(0, sizeBytes);
     this.outgoing = this.outgoing.subarray(part.length);
@@ -74,7 +95,7 @@ export class ServerMigration {
   }
 
   /** @throws Refusal */
-  write(data: Uint8Array): void {
+  private write(data: Uint8Array): void {
     if (this.current !== VFIO_DEVICE_STATE_RESUMING) throw new Refusal(Errno.EINVAL);
     const most = streamHeader.sizeBytes + this.config.sizeBytes + this.device.maxStateBytes;
     if (this.incomingBytes + data.length > most) throw new Refusal(Errno.ENOSPC);

@@ -1,70 +1,34 @@
+/** One connection of a client to the server: negotiation, dispatch of its requests, requests to it, and its end. */
 import { Errno } from "../../core/errno.js";
 import { BusyError, DeviceGoneError, IovaError, SysError } from "../../core/errors.js";
-import { append } from "../../core/lists.js";
 import { Signaller } from "../../sys/signaller.js";
-import { PAGE_SIZE, sealAgainstShrinking } from "../../sys/syscalls.js";
 import { UnixSocket } from "../../sys/unix-socket.js";
 import { watchReadable } from "../../sys/watch.js";
 import {
   VFIO_DEVICE_FLAGS_PCI,
   VFIO_DEVICE_FLAGS_RESET,
-  VFIO_REGION_INFO_CAP_SPARSE_MMAP,
-  VFIO_REGION_INFO_FLAG_CAPS,
-  VFIO_REGION_INFO_FLAG_MMAP,
-  VFIO_REGION_INFO_FLAG_READ,
-  VFIO_REGION_INFO_FLAG_WRITE,
   vfio_irq_info,
   vfio_irq_set,
-  vfio_region_info,
-  vfio_region_info_cap_sparse_mmap,
-  vfio_region_sparse_mmap_area,
 } from "../../vfio/uapi.js";
 import { Channel, closeFds, type Message, VfioUserProtocolError } from "../protocol/channel.js";
-import {
-  CONFIG_REGION,
-  Command,
-  DMA_READ,
-  DMA_WRITE,
-  deviceInfo,
-  dmaAccess,
-  dmaMap,
-  dmaUnmap,
-  migrationData,
-  PCI_IRQS,
-  PCI_REGIONS,
-  regionAccess,
-  regionIoFds,
-  UNMAP_ALL,
-  UNMAP_DIRTY_BITMAP,
-  unmapBitmap,
-  WRITE_MULTI_DATA_BYTES,
-  WRITE_MULTI_MAX,
-  writeMulti,
-} from "../protocol/protocol.js";
+import { Command, deviceInfo, PCI_IRQS, PCI_REGIONS } from "../protocol/protocol.js";
 import { decodeVersion, encodeVersion, ourCapabilities } from "../protocol/version.js";
-import { readBar, writeBar } from "./bar-access.js";
-import { DmaAccessError, DmaTable, type MessageDma } from "./client-dma.js";
+import { DmaAccessError } from "./client-dma.js";
 import { EmulatedConfigSpace } from "./config-space.js";
-import type { DeviceHost, EmulatedBar, EmulatedDevice } from "./emulated-device.js";
+import { DmaRequests } from "./dma-requests.js";
+import type { DeviceHost, EmulatedDevice } from "./emulated-device.js";
 import { ServerFeatures } from "./features.js";
 import { ServerInterrupts } from "./interrupts.js";
-import { ServerIoEvents } from "./io-events.js";
 import { ServerMigration } from "./migration.js";
 import { Refusal } from "./refusal.js";
+import { ServerRegions } from "./regions.js";
+import type { Reply } from "./reply.js";
 
 /** Options of the server with what was left out. */
 export interface SessionOptions {
   readonly trustClients: boolean;
   readonly sendTimeoutMs: number;
   readonly versionTimeoutMs: number;
-}
-
-/** What a request is answered with. */
-interface Reply {
-  readonly parts?: readonly Uint8Array[];
-  readonly fds?: readonly number[];
-  /** Called once the descriptors are the client's. */
-  readonly sent?: () => void;
 }
 
 /** Whom a session belongs to. */
@@ -82,17 +46,17 @@ const BATCH = 64;
 const OVERHEAD_BYTES = 4096;
 
 /** One client, from its connection to its end. */
-export class Session implements MessageDma {
+export class Session {
   private readonly device: EmulatedDevice;
   private readonly channel: Channel;
   /** Where the client is asked, if it wants that apart. */
   private twin: Channel | undefined;
-  private readonly memory: DmaTable;
+  private readonly dma: DmaRequests;
   private readonly config: EmulatedConfigSpace;
   private readonly interrupts: ServerInterrupts;
   private readonly migration: ServerMigration | undefined;
   private readonly features: ServerFeatures;
-  private readonly ioEvents = new ServerIoEvents();
+  private readonly regions: ServerRegions;
   /** Made for the first interrupt. */
   private signaller: Signaller | undefined;
   private readonly pending = new Map<
@@ -120,7 +84,11 @@ export class Session implements MessageDma {
       ourCapabilities.maxTransferBytes + OVERHEAD_BYTES,
       options.sendTimeoutMs,
     );
-    this.memory = new DmaTable(this, ourCapabilities.maxDmaMaps);
+    this.dma = new DmaRequests(
+      options.trustClients,
+      () => this.maxTransferBytes,
+      (command, parts) => this.ask(command, parts),
+    );
     this.config = new EmulatedConfigSpace(device.configSpace, device.bars);
     const { migration } = device;
     if (migration !== undefined) {
@@ -130,9 +98,10 @@ export class Session implements MessageDma {
         this.interrupts.tableChanged();
       });
     }
-    this.features = new ServerFeatures(this.memory, this.migration, () => this.maxTransferBytes);
+    this.features = new ServerFeatures(this.dma.table, this.migration, () => this.maxTransferBytes);
     this.enableDma();
     this.interrupts = new ServerInterrupts(device, this.config, (fd) => this.signal(fd));
+    this.regions = new ServerRegions(device, this.config, this.interrupts, () => this.enableDma());
     try {
       watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).entrust();
     } catch (error) {
@@ -152,36 +121,15 @@ export class Session implements MessageDma {
       this.migration?.reset();
     }
     this.interrupts.clear();
-    this.ioEvents.close();
+    this.regions.close();
     this.signaller?.close();
-    this.memory.unmapAll();
+    this.dma.table.unmapAll();
     const gone = new DeviceGoneError("the vfio-user client");
     for (const { reject } of this.pending.values()) reject(gone);
     this.pending.clear();
     this.twin?.close();
     this.channel.close();
     this.server.ended(this);
-  }
-
-  async dmaRead(iova: number, target: Uint8Array): Promise<void> {
-    for (let done = 0; done < target.length; ) {
-      const count = Math.min(target.length - done, this.maxTransferBytes);
-      const request = dmaAccess.encode({ addr: BigInt(iova + done), count: BigInt(count) });
-      const reply = await this.ask(Command.dmaRead, [request]);
-      const data = reply.subarray(dmaAccess.sizeBytes);
-      if (data.length !== count) throw new VfioUserProtocolError("a DMA read came back with another length");
-      target.set(data, done);
-      done += count;
-    }
-  }
-
-  async dmaWrite(iova: number, source: Uint8Array): Promise<void> {
-    for (let done = 0; done < source.length; ) {
-      const part = source.subarray(done, done + this.maxTransferBytes);
-      const request = dmaAccess.encode({ addr: BigInt(iova + done), count: BigInt(part.length) });
-      await this.ask(Command.dmaWrite, [request, part]);
-      done += part.length;
-    }
   }
 
   private signal(fd: number): void {
@@ -293,9 +241,9 @@ export class Session implements MessageDma {
     if (!this.isNegotiated) throw new VfioUserProtocolError("the client didn't begin with its version");
     switch (command) {
       case Command.dmaMap:
-        return this.mapDma(payload, fds);
+        return this.dma.map(payload, fds);
       case Command.dmaUnmap:
-        return this.unmapDma(payload);
+        return this.dma.unmap(payload);
       case Command.deviceGetInfo:
         return {
           parts: [
@@ -308,9 +256,9 @@ export class Session implements MessageDma {
           ],
         };
       case Command.deviceGetRegionInfo:
-        return this.regionInfo(payload);
+        return this.regions.info(payload);
       case Command.deviceGetRegionIoFds:
-        return this.regionIoFds(payload);
+        return this.regions.ioFds(payload, this.maxMessageFds, (work) => this.guarded(work));
       case Command.deviceGetIrqInfo: {
         const { index } = vfio_irq_info.decode(payload);
         const irqs = this.interrupts.at(index);
@@ -326,16 +274,11 @@ export class Session implements MessageDma {
         return {};
       }
       case Command.regionRead:
-        return this.readRegion(payload);
-      case Command.regionWrite: {
-        const { offset, region, count } = regionAccess.decode(payload);
-        const data = payload.subarray(regionAccess.sizeBytes);
-        if (data.length !== count) throw new Refusal(Errno.EINVAL);
-        this.writeRegion(region, offset, data);
-        return { parts: [payload.slice(0, regionAccess.sizeBytes)] };
-      }
+        return this.regions.read(payload);
+      case Command.regionWrite:
+        return this.regions.write(payload);
       case Command.regionWriteMulti:
-        return this.writeMany(payload);
+        return this.regions.writeMany(payload);
       case Command.deviceReset:
         // As VFIO does it: configuration space is afterwards as it was.
         this.device.reset();
@@ -345,9 +288,9 @@ export class Session implements MessageDma {
       case Command.deviceFeature:
         return { parts: this.features.answer(payload) };
       case Command.migDataRead:
-        return this.readMigration(payload);
+        return this.migrationOrRefusal().answerRead(payload, this.maxTransferBytes);
       case Command.migDataWrite:
-        return this.writeMigration(payload);
+        return this.migrationOrRefusal().answerWrite(payload);
       default:
         throw new Refusal(Errno.ENOTTY);
     }
@@ -362,7 +305,7 @@ export class Session implements MessageDma {
     clearTimeout(this.silence);
     this.isNegotiated = true;
     const host: DeviceHost = {
-      memory: this.memory,
+      memory: this.dma.table,
       raise: (vector, kind = "msix") => this.interrupts.raise(vector, kind),
     };
     this.device.connect(host);
@@ -393,185 +336,15 @@ export class Session implements MessageDma {
     return theirs;
   }
 
-  private mapDma(payload: Uint8Array, fds: readonly number[]): Record<string, never> {
-    const { flags, offset, addr, size } = dmaMap.decode(payload);
-    const [fd, ...more] = fds;
-    if (more.length > 0) throw new Refusal(Errno.EINVAL);
-    if (((offset | addr | size) & (BigInt(PAGE_SIZE) - 1n)) !== 0n) throw new Refusal(Errno.EINVAL);
-    if (fd !== undefined && !this.server.options.trustClients && !sealAgainstShrinking(fd)) {
-      throw new Refusal(Errno.EPERM);
-    }
-    this.memory.map({
-      iova: addr,
-      sizeBytes: size,
-      readable: (flags & DMA_READ) !== 0,
-      writable: (flags & DMA_WRITE) !== 0,
-      ...(fd === undefined ? {} : { fd }),
-      fdOffset: offset,
-      who: "the client",
-    });
-    return {};
-  }
-
-  private unmapDma(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
-    const { flags, addr, size } = dmaUnmap.decode(payload);
-    const parts: Uint8Array[] = [payload.slice(0, dmaUnmap.sizeBytes)];
-    switch (flags) {
-      case UNMAP_ALL:
-        if (addr !== 0n || size !== 0n) throw new Refusal(Errno.EINVAL);
-        this.memory.unmapAll();
-        return { parts };
-      case UNMAP_DIRTY_BITMAP:
-        append(parts, this.unmapDirty(payload));
-        return { parts };
-      case 0:
-        if (this.memory.unmap(addr, size) === 0) throw new Refusal(Errno.ENOENT);
-        return { parts };
-      default:
-        throw new Refusal(Errno.EOPNOTSUPP);
-    }
-  }
-
-  /** Unmaps one mapping. @returns what was written to it, as long as the client has room for */
-  private unmapDirty(payload: Uint8Array): readonly Uint8Array[] {
-    const { argsz, addr, size } = dmaUnmap.decode(payload);
-    const { pgsize, size: roomBytes } = unmapBitmap.decode(payload, dmaUnmap.sizeBytes);
-    const headerBytes = dmaUnmap.sizeBytes + unmapBitmap.sizeBytes;
-    const most = Math.min(argsz, this.maxTransferBytes) - headerBytes;
-    if (roomBytes > BigInt(most)) throw new Refusal(Errno.EINVAL);
-    if (!this.memory.isMapping(addr, size)) throw new Refusal(Errno.ENOENT);
-    const bitmap = this.memory.reportLog(addr, size, pgsize, Number(roomBytes));
-    this.memory.unmap(addr, size);
-    const header = payload.slice(dmaUnmap.sizeBytes, headerBytes);
-    return [header, bitmap, new Uint8Array(Number(roomBytes) - bitmap.length)];
-  }
-
-  private regionInfo(payload: Uint8Array): { parts: readonly Uint8Array[]; fds?: readonly number[] } {
-    const { argsz, index } = vfio_region_info.decode(payload);
-    if (index >= PCI_REGIONS) throw new Refusal(Errno.EINVAL);
-    const bar = this.device.bars[index];
-    const size = index === CONFIG_REGION ? this.config.sizeBytes : (bar?.sizeBytes ?? 0);
-    const access = size === 0 ? 0 : VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-    const areas = bar?.mappable ?? [];
-    const [first] = areas;
-    if (first === undefined) {
-      const plain = { argsz: vfio_region_info.sizeBytes, flags: access, index, size: BigInt(size) };
-      return { parts: [vfio_region_info.encode(plain)] };
-    }
-    const capability = sparseCapability(areas);
-    const whole = vfio_region_info.sizeBytes + capability.length;
-    // As libvfio-user has it, and unlike the kernel: QEMU takes a flag without an offset for a lie.
-    const hasRoom = argsz >= whole;
-    const info = vfio_region_info.encode({
-      argsz: whole,
-      flags: access | VFIO_REGION_INFO_FLAG_MMAP | (hasRoom ? VFIO_REGION_INFO_FLAG_CAPS : 0),
-      index,
-      cap_offset: hasRoom ? vfio_region_info.sizeBytes : 0,
-      size: BigInt(size),
-      offset: BigInt(first.fdOffset - first.offset),
-    });
-    // Whoever has to ask again gets the file then.
-    return hasRoom ? { parts: [info, capability], fds: [first.fd] } : { parts: [info] };
-  }
-
-  private regionIoFds(payload: Uint8Array): Reply {
-    const { argsz, flags, index, count } = regionIoFds.decode(payload);
-    if (index >= PCI_REGIONS || flags !== 0 || count !== 0) throw new Refusal(Errno.EINVAL);
-    const bar = this.device.bars[index];
-    return this.ioEvents.answer(index, bar, argsz, this.maxMessageFds, (work) => this.guarded(work));
-  }
-
-  private readRegion(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
-    const { offset, region, count } = regionAccess.decode(payload);
-    const bar = this.checkAccess(region, offset, count);
-    const data = new Uint8Array(count);
-    if (bar === undefined) this.config.read(Number(offset), data);
-    else readBar(bar, Number(offset), data);
-    return { parts: [payload.slice(0, regionAccess.sizeBytes), data] };
-  }
-
-  private writeRegion(region: number, offset: bigint, data: Uint8Array): void {
-    const bar = this.checkAccess(region, offset, data.length);
-    // Copied: the message's memory is used again, and a device may keep what it was given.
-    if (bar !== undefined) {
-      if (this.interrupts.isReadOnly(region, Number(offset), data.length)) return;
-      writeBar(bar, Number(offset), Uint8Array.from(data));
-      this.interrupts.barWritten(region);
-      return;
-    }
-    if (this.config.write(Number(offset), data)) {
-      // Function-level reset: configuration space is part of the function, and the driver's to restore.
-      this.config.reset();
-      this.device.reset();
-      this.interrupts.forget();
-    }
-    this.enableDma();
-    this.interrupts.configWritten();
+  /** @throws Refusal: ENOTTY where the device can't be migrated */
+  private migrationOrRefusal(): ServerMigration {
+    if (this.migration === undefined) throw new Refusal(Errno.ENOTTY);
+    return this.migration;
   }
 
   private enableDma(): void {
-    this.memory.enable(this.config.busMaster && this.migration?.running !== false);
+    this.dma.table.enable(this.config.busMaster && this.migration?.running !== false);
   }
-
-  /** @returns undefined for configuration space @throws Refusal */
-  private checkAccess(region: number, offset: bigint, count: number): EmulatedBar | undefined {
-    const bar = this.device.bars[region];
-    const size = region === CONFIG_REGION ? this.config.sizeBytes : (bar?.sizeBytes ?? 0);
-    if (count === 0 || count > ourCapabilities.maxTransferBytes || offset + BigInt(count) > BigInt(size)) {
-      throw new Refusal(Errno.EINVAL);
-    }
-    return region === CONFIG_REGION ? undefined : bar;
-  }
-
-  private readMigration(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
-    const { size } = migrationData.decode(payload);
-    if (this.migration === undefined) throw new Refusal(Errno.ENOTTY);
-    if (size > this.maxTransferBytes) throw new Refusal(Errno.EINVAL);
-    const data = this.migration.read(size);
-    const { sizeBytes } = migrationData;
-    return { parts: [migrationData.encode({ argsz: sizeBytes + data.length, size: data.length }), data] };
-  }
-
-  private writeMigration(payload: Uint8Array): Record<string, never> {
-    const { size } = migrationData.decode(payload);
-    if (this.migration === undefined) throw new Refusal(Errno.ENOTTY);
-    const data = payload.subarray(migrationData.sizeBytes);
-    if (data.length !== size) throw new Refusal(Errno.EINVAL);
-    this.migration.write(data);
-    return {};
-  }
-
-  private writeMany(payload: Uint8Array): { readonly parts: readonly Uint8Array[] } {
-    if (payload.length < 8) throw new Refusal(Errno.EINVAL);
-    const count = new DataView(payload.buffer, payload.byteOffset).getBigUint64(0, true);
-    const entryBytes = writeMulti.sizeBytes + WRITE_MULTI_DATA_BYTES;
-    if (count > BigInt(WRITE_MULTI_MAX) || payload.length < 8 + Number(count) * entryBytes) {
-      throw new Refusal(Errno.EINVAL);
-    }
-    for (let i = 0; i < Number(count); i++) {
-      const at = 8 + i * entryBytes;
-      const entry = writeMulti.decode(payload, at);
-      if (entry.count > WRITE_MULTI_DATA_BYTES) throw new Refusal(Errno.EINVAL);
-      const data = at + writeMulti.sizeBytes;
-      this.writeRegion(entry.region, entry.offset, payload.subarray(data, data + entry.count));
-    }
-    return { parts: [payload.slice(0, 8)] };
-  }
-}
-
-function sparseCapability(
-  areas: readonly { readonly offset: number; readonly sizeBytes: number }[],
-): Uint8Array {
-  const header = vfio_region_info_cap_sparse_mmap.encode({
-    header: { id: VFIO_REGION_INFO_CAP_SPARSE_MMAP, version: 1, next: 0 },
-    nr_areas: areas.length,
-  });
-  return Buffer.concat([
-    header,
-    ...areas.map(({ offset, sizeBytes }) =>
-      vfio_region_sparse_mmap_area.encode({ offset: BigInt(offset), size: BigInt(sizeBytes) }),
-    ),
-  ]);
 }
 
 /** What a client is told. @throws what is no fault of a request's */
