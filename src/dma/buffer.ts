@@ -1,3 +1,4 @@
+/** DMA buffers: memory that is mapped for devices. */
 import { checkRange } from "../core/check.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";

@@ -17,7 +17,7 @@ let untilLook = LOOK_EVERY;
 let nextAt = 0;
 let latest = "";
 
-/** The stack of whoever called `below`, or in a burst the last one that was taken, said to be that. */
+/** The stack of the caller of `below`. In a burst, the last stack that was taken, with a note that says so. */
 export function callSite(below: (...args: never[]) => unknown): string {
   return left === 0 && !refill() ? latest : take(below);
 }

@@ -1,3 +1,4 @@
+/** Bitmaps of the pages that devices have written to. */
 import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 
 /** A run of dirty pages. */

@@ -1,3 +1,4 @@
+/** The list of what is mapped in an address space, by virtual address. */
 import { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
 import type { MappingList } from "./address-chooser.js";

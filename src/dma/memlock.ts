@@ -3,7 +3,7 @@
  * says no more than ENOMEM, and after it has pinned all; so mappings are counted against the limit before.
  *
  * Who counts what (Linux 6.6 to 7.3): type1 counts against the process (VmLck), together with mlock. iommufd counts against
- * the user, all of whose processes share one account that nobody can read (this process's part is VmPin); or, in
+ * the user, all of whose processes share one account that can't be read (this process's part is VmPin); or, in
  * RLIMIT_MODE 1, against the process like type1.
  */
 import { IovaError } from "../core/errors.js";

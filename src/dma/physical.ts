@@ -1,4 +1,4 @@
-/** What the no-IOMMU backends share: a device that puts physical addresses on the bus, which nobody chooses. */
+/** What the no-IOMMU backends share. Devices use physical addresses there, which can't be chosen. */
 import { ArgumentError } from "../core/errors.js";
 import { type Iova, iova } from "./iova/address.js";
 import type { IovaPlacement } from "./iova/allocator.js";

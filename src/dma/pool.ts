@@ -48,7 +48,7 @@ export interface DmaPoolStats {
   readonly highWaterBytes: number;
   /** Bytes mapped. */
   readonly mappedBytes: number;
-  /** Part of the bytes in blocks in use that nobody asked for, 0 to 1: what rounding up wastes. */
+  /** Part of the bytes of blocks in use that rounding up wastes, 0 to 1. */
   readonly internalFragmentation: number;
   /** Part of the mapped bytes that is free but tied to its block size, since its mapping is in use, 0 to 1. */
   readonly externalFragmentation: number;
@@ -234,7 +234,7 @@ export class DmaPool extends Resource {
     return handle as PoolHandle;
   }
 
-  /** Gives a block back. Whoever still uses its handle gets an error. @throws StateError: not in use; ClosedError */
+  /** Gives a block back. Using its handle afterwards throws. @throws StateError: not in use; ClosedError */
   free(handle: PoolHandle): void {
     const slab = this.slabOf(handle);
     const slot = handle & ((1 << this.slotBits) - 1);
@@ -345,7 +345,7 @@ export class DmaPool extends Resource {
       this.addSlab(size);
       return;
     }
-    // What nobody uses any more may have another size from now on.
+    // A mapping without blocks in use can be cut anew for this size.
     const unused = this.slabs.findIndex(({ used, size: other }) => used === 0 && other !== size);
     const slab = this.slabs[unused];
     if (slab === undefined) {

@@ -1,3 +1,4 @@
+/** Scatter-gather lists. */
 import type { Iova } from "./iova/address.js";
 
 /** Part of a scatter-gather list: addresses that follow one another, as a device sees them. */

@@ -42,7 +42,7 @@ export class ThreadHolds implements ForeignHolders {
     Atomics.compareExchange(this.word, 0, CLOSED, 0);
   }
 
-  /** The buffer is gone, whoever held it. */
+  /** Marks the buffer as closed, even if another thread holds it. */
   end(): void {
     Atomics.store(this.word, 0, CLOSED);
   }

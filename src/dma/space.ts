@@ -1,3 +1,4 @@
+/** DMA address spaces: allocate memory, map it, and find its address. */
 import { checkInteger, checkLength, checkOffset, checkPowerOfTwo } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -55,7 +56,7 @@ const MIN_ADDRESS_BITS = 13;
 
 /**
  * An I/O address space: what the devices attached to it see. Memory is mapped into it once and used many times.
- * Which backend translates is no concern of its users.
+ * It works alike on every backend.
  */
 export class DmaSpace extends Resource {
   private readonly mapped: MappedIndex;
@@ -290,7 +291,7 @@ export class DmaSpace extends Resource {
   private mapRange(memory: MappedMemory, options: MapOptions | undefined): number {
     const { mapper } = this;
     memory.assertUsable();
-    // Nobody pins a device's registers, and so nobody counts them.
+    // The kernel doesn't pin a device's registers, so it doesn't count them.
     const counted = memory.backing.kind !== "device";
     if (counted) assertMemlock(memory.sizeBytes, mapper);
     try {

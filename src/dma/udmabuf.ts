@@ -1,4 +1,4 @@
-/** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for who takes dma-bufs and nothing else. */
+/** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for programs and drivers that take nothing but dma-bufs. */
 
 import { checkLength, checkOffset } from "../core/check.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";

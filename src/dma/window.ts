@@ -1,3 +1,4 @@
+/** DMA windows: dma-bufs that are mapped for devices without a view. */
 import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";

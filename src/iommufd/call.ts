@@ -1,3 +1,4 @@
+/** Makes iommufd requests and explains those that the kernel lacks. */
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext, UnsupportedError } from "../core/errors.js";
 import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";

@@ -1,3 +1,4 @@
+/** Finds out which iommufd requests the kernel has. */
 import { Errno } from "../core/errno.js";
 import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
 import { IOMMU_IOAS_CHANGE_PROCESS, IOMMU_IOAS_MAP_FILE, IOMMU_IOAS_NOIOMMU_GET_PA } from "./uapi.js";

@@ -1,3 +1,4 @@
+/** Destroys iommufd objects (IOMMU_DESTROY). */
 import type { Release } from "../core/lifetime/lease.js";
 import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { callError } from "./call.js";

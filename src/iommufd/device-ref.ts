@@ -1,3 +1,4 @@
+/** What iommufd has to know of a device. */
 import type { Lease } from "../core/lifetime/lease.js";
 import type { BindTarget } from "../vfio/device.js";
 

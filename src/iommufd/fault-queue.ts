@@ -1,3 +1,4 @@
+/** I/O page faults (IOMMU_FAULT_QUEUE_ALLOC). */
 import { StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";

@@ -1,3 +1,4 @@
+/** What an IOMMU's hardware can do (IOMMU_GET_HW_INFO). */
 import { addressOf } from "../sys/libc.js";
 import { call } from "./call.js";
 import type { BoundDevice } from "./device-ref.js";

@@ -1,3 +1,4 @@
+/** Hardware queues of a vIOMMU (IOMMU_HW_QUEUE_ALLOC). */
 import { Resource } from "../core/lifetime/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";

@@ -1,3 +1,4 @@
+/** Hardware page tables (IOMMU_HWPT_ALLOC). */
 import { ArgumentError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";

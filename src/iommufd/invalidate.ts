@@ -1,3 +1,4 @@
+/** Invalidates what an IOMMU has cached (IOMMU_HWPT_INVALIDATE). */
 import { Errno, errnoName } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { hintOf } from "../core/hints.js";

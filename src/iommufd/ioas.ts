@@ -1,3 +1,4 @@
+/** I/O address spaces (IOMMU_IOAS_ALLOC and the requests on them). */
 import { checkLength, checkOffset, checkU64 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";

@@ -1,3 +1,4 @@
+/** The iommufd itself: /dev/iommu, and the objects that are made from it. */
 import { checkInteger, checkU32 } from "../core/check.js";
 import { Errno, errnoName } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";

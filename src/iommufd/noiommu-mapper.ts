@@ -1,3 +1,4 @@
+/** Maps memory for devices without an IOMMU, by character device. */
 import type { Lease } from "../core/lifetime/lease.js";
 import type { DmaAccess } from "../dma/access.js";
 import { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
@@ -12,7 +13,7 @@ import type { Ioas } from "./ioas.js";
 
 /**
  * Devices without any IOMMU, by character device: the IOAS pins memory and says where it lies
- * (IOMMU_IOAS_NOIOMMU_GET_PA). The device takes physical addresses, and nobody checks what it does with them.
+ * (IOMMU_IOAS_NOIOMMU_GET_PA). The device takes physical addresses, and nothing checks what it does with them.
  */
 export class NoiommuIoasMapper implements JoinableMapper {
   readonly name = "noiommu";

@@ -1,3 +1,4 @@
+/** Devices of a vIOMMU (IOMMU_VDEVICE_ALLOC). */
 import { ArgumentError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { call } from "./call.js";

@@ -1,3 +1,4 @@
+/** Event queues of a vIOMMU (IOMMU_VEVENTQ_ALLOC). */
 import { checkInteger, checkU32 } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";

@@ -1,3 +1,4 @@
+/** Virtual IOMMUs (IOMMU_VIOMMU_ALLOC). */
 import { checkInteger, checkLength, checkU32, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";

@@ -1,3 +1,4 @@
+/** I/O virtual addresses as bigints, as two halves and as counts of pages. */
 import { checkU64 } from "../../core/check.js";
 
 declare const brand: unique symbol;
@@ -34,7 +35,7 @@ const PAGES_PER_HIGH = 2 ** 20;
 const whole = new BigUint64Array(1);
 const halves = new Uint32Array(whole.buffer);
 
-/** An address of 64 bits, counted in {@link IOVA_PAGE}s; what it exceeds a multiple by is left out. */
+/** An address of 64 bits, in {@link IOVA_PAGE}s, rounded down. */
 export function pageOfIova(at: bigint): number {
   whole[0] = at;
   return pageOfHalves(halves[0] ?? 0, halves[1] ?? 0);
@@ -58,7 +59,7 @@ export function highOfPage(iovaPage: number): number {
   return iovaPage < PAGES_PER_HIGH ? 0 : Math.floor(iovaPage / PAGES_PER_HIGH);
 }
 
-/** A page's number of the two halves of its address. */
+/** The page of an address that is given as two halves. */
 export function pageOfHalves(low: number, high: number): number {
   return high === 0 ? low >>> 12 : high * PAGES_PER_HIGH + (low >>> 12);
 }

@@ -23,7 +23,7 @@ const MIN_GRANULE = 4096;
 const MAX_GRANULE = 2 ** 30;
 /** Of so many free ranges in a bin the best is taken; all of them are looked at only where nothing else is left. */
 const LOOKS = 16;
-/** So many limits have bins of their own. Who uses more waits for searches. */
+/** How many limits have bins of their own. More limits work, but need searches. */
 const MAX_CUTS = 8;
 const NO_LIMIT = Number.MAX_SAFE_INTEGER;
 /** Beyond every length: what stands at the last granule of a free range is its length and this. */

@@ -1,3 +1,4 @@
+/** The error for I/O virtual addresses that can't be had. */
 import { IovaError } from "../../core/errors.js";
 
 /**

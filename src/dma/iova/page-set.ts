@@ -1,3 +1,4 @@
+/** An ordered set of page numbers. */
 import { NumberTable } from "./number-table.js";
 
 /** Children of a node: one bit each. */
