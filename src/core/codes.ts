@@ -19,7 +19,7 @@ export const codeMeanings = {
   },
   ERR_IOVA_CONFIG: {
     thrownAs: "ConfigError",
-    when: "An options object, a command line or a file is invalid. The message names every wrong option.",
+    when: "An options object, a command line or a file is invalid. The message names every wrong option. A `ConfigError` is an `ArgumentError`.",
     retry: "No. Correct the options.",
   },
   ERR_IOVA_CLOSED: {

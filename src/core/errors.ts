@@ -95,11 +95,9 @@ export class ArgumentError extends IovaError {
   }
 }
 
-/** An options object, a command line or a file is invalid. */
-export class ConfigError extends IovaError {
-  constructor(message: string, options?: ErrorOptions) {
-    super("ERR_IOVA_CONFIG", message, options);
-  }
+/** An options object, a command line or a file is invalid. An {@link ArgumentError} with a code of its own. */
+export class ConfigError extends ArgumentError {
+  override readonly code: string = "ERR_IOVA_CONFIG";
 }
 
 /** The object was closed before this call. */
