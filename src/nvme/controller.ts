@@ -59,10 +59,11 @@ export class NvmeController implements AsyncDisposable {
    * @param target PCI address, e.g. `0000:00:03.0`
    * @throws ConfigError, ArgumentError, UnsupportedError (not bound, no backend, no NVMe controller, an option that the
    *   controller doesn't have), SysError, TimeoutError (never ready within CAP.TO), NvmeProtocolError, DeviceGoneError,
-   *   NvmeError; nothing stays open
+   *   NvmeError, the reason of `options.signal`; nothing stays open
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
     const config = parseNvmeOptions(options);
+    config.signal?.throwIfAborted();
     const { backend, dma, vfToken, vfioUser } = config;
     const device = PciDevice.open(target, { backend, dma, vfToken, vfioUser });
     let engine: ControllerEngine;
@@ -74,7 +75,7 @@ export class NvmeController implements AsyncDisposable {
       throw error;
     }
     try {
-      await engine.start();
+      await engine.start(config.signal);
       return new NvmeController(device, engine);
     } catch (error) {
       await engine.close();

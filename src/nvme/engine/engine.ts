@@ -1,5 +1,5 @@
 /** What drives a controller: it starts, resets, shuts down and closes it. The API for programs is `NvmeController`. */
-import { ClosedError, UnsupportedError } from "../../core/errors.js";
+import { ClosedError, StateError, UnsupportedError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -129,12 +129,35 @@ export class ControllerEngine {
     return this.interrupts.mode;
   }
 
-  /** Resets and enables the controller, and makes its I/O queues. @throws as NvmeController.open() */
-  async start(): Promise<void> {
+  /**
+   * Resets and enables the controller, and makes its I/O queues.
+   * @param signal stops the controller and ends the start
+   * @throws as NvmeController.open()
+   */
+  async start(signal?: AbortSignal): Promise<void> {
+    const giveUp = (): void => this.lifecycle.fail(new StateError(`opening ${this.device.bdf} was given up`));
+    signal?.addEventListener("abort", giveUp, { once: true });
+    try {
+      await this.startNow(signal);
+      signal?.throwIfAborted();
+      this.lifecycle.started();
+    } catch (error) {
+      // The failure of a command that a stopped controller no longer carries out is not the cause.
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", giveUp);
+    }
+  }
+
+  private async startNow(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
     const { registers, capabilities, device, config, interrupts } = this;
     device.config.busMaster = true;
     interrupts.quietPin();
-    await registers.disable(capabilities.timeoutMs);
+    await registers.disable(capabilities.timeoutMs, signal);
+    // From here to the enabling nothing waits, so a controller that was given up is not enabled again.
+    signal?.throwIfAborted();
     // They may be on from an earlier driver, at addresses that our buffers can have.
     if (capabilities.cmbs) registers.forgetCmb();
     if (capabilities.pmrs) registers.forgetPmr();
@@ -142,7 +165,7 @@ export class ControllerEngine {
       if (vector === 0) this.adminQueue.reap();
       this.queues.reap(vector);
     });
-    await this.enable();
+    await this.enable(signal);
     this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller));
     const { mdts, sgls } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
@@ -156,7 +179,6 @@ export class ControllerEngine {
       const count = Math.min(config.queues, this.queues.limit);
       for (let i = 0; i < count; i++) await this.queues.create();
     }
-    this.lifecycle.started();
   }
 
   /** A checked admin command. @throws as NvmeController.admin(), at once or as a rejection */
@@ -285,10 +307,10 @@ export class ControllerEngine {
     await this.queues.deleteAll();
   }
 
-  private async enable(): Promise<void> {
+  private async enable(signal?: AbortSignal): Promise<void> {
     const { registers, adminQueue, capabilities } = this;
     registers.setAdminQueue(adminQueue.entries, adminQueue.sqMemory.iova, adminQueue.cqMemory.iova);
-    await registers.enable(this.startUp.cc, capabilities.timeoutMs);
+    await registers.enable(this.startUp.cc, capabilities.timeoutMs, signal);
     adminQueue.resume();
     const arbitration = arbitrationFeature(this.config);
     if (arbitration !== undefined) {

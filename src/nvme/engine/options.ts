@@ -41,6 +41,11 @@ export interface NvmeOptions {
   readonly backend?: BackendName | undefined;
   /** A DMA space that exists, for instance another controller's, to be joined: see {@link PciOpenOptions.dma}. */
   readonly dma?: DmaSpace | undefined;
+  /**
+   * Ends {@link NvmeController.open} with the signal's reason. The controller is stopped and closed. Without effect on a
+   * controller that is open.
+   */
+  readonly signal?: AbortSignal | undefined;
   /** How to speak to a server (`vfio-user:PATH`), and whether to look for it again when it has gone (`reconnect`). */
   readonly vfioUser?: VfioUserOptions | undefined;
   /** The secret of a physical function and its virtual functions, a UUID: see {@link PciOpenOptions.vfToken}. */
@@ -139,6 +144,7 @@ export function parseNvmeOptions(options: NvmeOptions) {
   const config = {
     backend: given.get("backend", () => z.enum(allBackendNames)),
     dma: given.get("dma", () => z.instanceof(DmaSpace)),
+    signal: given.get("signal", () => z.instanceof(AbortSignal)),
     // Checked by who takes it, PciDevice.open().
     vfioUser: given.get("vfioUser", () =>
       z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null),

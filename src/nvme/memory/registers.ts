@@ -80,25 +80,32 @@ export class ControllerRegisters {
 
   /**
    * Clears CC.EN and waits until the controller has stopped: from then on it touches no memory.
-   * @throws TimeoutError, DeviceGoneError
+   * @param signal ends the wait
+   * @throws TimeoutError, DeviceGoneError, the signal's reason
    */
-  async disable(timeoutMs: number): Promise<void> {
+  async disable(timeoutMs: number, signal?: AbortSignal): Promise<void> {
     const config = this.config;
     this.state();
     if ((config & ControllerConfig.EN) !== 0) this.config = config & ~ControllerConfig.EN;
-    await this.waitFor("controller stop (CSTS.RDY 0)", timeoutMs, ({ ready }) => !ready);
+    await this.waitFor("controller stop (CSTS.RDY 0)", timeoutMs, ({ ready }) => !ready, signal);
   }
 
   /**
    * Sets CC to `config` with EN, and waits until the controller is ready.
-   * @throws TimeoutError, NvmeProtocolError where it reports a fatal status, DeviceGoneError
+   * @param signal ends the wait
+   * @throws TimeoutError, the signal's reason, NvmeProtocolError where it reports a fatal status, DeviceGoneError
    */
-  async enable(config: number, timeoutMs: number): Promise<void> {
+  async enable(config: number, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     this.config = config | ControllerConfig.EN;
-    await this.waitFor("controller start (CSTS.RDY 1)", timeoutMs, ({ ready, fatal }) => {
-      if (fatal) throw new NvmeProtocolError(`${this.name} reports a fatal status (CSTS.CFS) when enabled`);
-      return ready;
-    });
+    await this.waitFor(
+      "controller start (CSTS.RDY 1)",
+      timeoutMs,
+      ({ ready, fatal }) => {
+        if (fatal) throw new NvmeProtocolError(`${this.name} reports a fatal status (CSTS.CFS) when enabled`);
+        return ready;
+      },
+      signal,
+    );
   }
 
   /**
@@ -147,11 +154,13 @@ export class ControllerRegisters {
     what: string,
     timeoutMs: number,
     done: (state: ControllerState) => boolean,
+    signal?: AbortSignal,
   ): Promise<void> {
     const end = performance.now() + timeoutMs;
     for (let wait = 0; ; wait = 1) {
       // Looked at once more after the time is up: the process may have been asleep.
       const last = performance.now() >= end;
+      signal?.throwIfAborted();
       if (done(this.state())) return;
       if (last) throw new TimeoutError(`${this.name}: ${what}`, timeoutMs);
       await new Promise((resolve) => setTimeout(resolve, wait));
