@@ -1,5 +1,4 @@
 import { ClosedError, UnsupportedError } from "../core/errors.js";
-import { append } from "../core/lists.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import { PciDevice } from "../pci/device.js";
@@ -36,8 +35,7 @@ import { ZonedNamespace } from "./namespace/zoned-namespace.js";
 import type { CompletionMode } from "./queues/completion-watch.js";
 import type { QueuePair } from "./queues/queue-pair.js";
 import type { NvmeRings } from "./queues/rings.js";
-import { IDENTIFY_BYTES, type IdentifyController } from "./spec/identify.js";
-import { IdentifyCns } from "./spec/opcodes.js";
+import type { IdentifyController } from "./spec/identify.js";
 import type { Capabilities } from "./spec/registers.js";
 
 const NVME_CLASS = 0x0108_02;
@@ -360,17 +358,10 @@ export class NvmeController implements AsyncDisposable {
     await lockdown(this, options);
   }
 
-  /** Ids of the active namespaces. @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError */
+  /** Ids of the active namespaces. @throws NvmeError, NvmeProtocolError, TimeoutError, DeviceGoneError, ClosedError */
   async namespaceIds(): Promise<number[]> {
-    const ids: number[] = [];
-    const perPage = IDENTIFY_BYTES / 4;
-    for (let after = 0; ; after = ids[ids.length - 1] ?? 0) {
-      const page = await this.engine.readIdentify(IdentifyCns.activeNamespaces, after);
-      const list = new Uint32Array(page.buffer, page.byteOffset, perPage);
-      const end = list.indexOf(0);
-      append(ids, list.subarray(0, end < 0 ? perPage : end));
-      if (end >= 0) return ids;
-    }
+    this.lifecycle.assertUsable();
+    return await this.structures.activeNamespaces();
   }
 
   /**

@@ -1,8 +1,8 @@
 /** Identify: all its data structures and lists. */
 
 import { checkInteger, checkU32 } from "../../core/check.js";
-import { append } from "../../core/lists.js";
 import type { AdminTarget } from "../command/admin-target.js";
+import { NvmeProtocolError } from "../command/error.js";
 import { type IdentifyOptions, readIdentify } from "../command/identify.js";
 import { uuidText } from "../spec/identifiers.js";
 import {
@@ -32,7 +32,7 @@ import {
   uuidList,
 } from "../spec/identify-lists.js";
 import { type IdentifyKeyValueNamespace, identifyKeyValueNamespace } from "../spec/key-value.js";
-import { CommandSet, IdentifyCns } from "../spec/opcodes.js";
+import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../spec/opcodes.js";
 import {
   type PrimaryControllerCapabilities,
   primaryControllerCapabilities,
@@ -65,7 +65,8 @@ export class NvmeStructures {
   /**
    * Reads any Identify data structure as 4096 bytes.
    * @param cns Controller or Namespace Structure
-   * @throws ArgumentError, NvmeError (the structure or the namespace doesn't exist), TimeoutError, DeviceGoneError, ClosedError
+   * @throws ArgumentError, NvmeError (the structure or the namespace doesn't exist), NvmeProtocolError (a list whose ids don't
+   *   ascend), TimeoutError, DeviceGoneError, ClosedError
    */
   async read(cns: number, options: IdentifyOptions = {}): Promise<Uint8Array> {
     checkInteger("cns", cns, 0, 0xff);
@@ -197,15 +198,12 @@ export class NvmeStructures {
 
   /** Secondary Controller List (CNS 15h). @throws as read() */
   async secondaryControllers(): Promise<SecondaryController[]> {
-    const all: SecondaryController[] = [];
-    for (let cntid = 0; ; ) {
+    const read = async (cntid: number) => {
       const page = await this.read(IdentifyCns.secondaryControllers, { cntid });
       const { num, sc_entry } = secondaryControllerList.decode(page);
-      append(all, sc_entry.slice(0, num));
-      const last = all[all.length - 1]?.scid ?? 0xffff;
-      if (num < sc_entry.length || last < cntid || last === 0xffff) return all;
-      cntid = last + 1;
-    }
+      return { entries: sc_entry.slice(0, num), isFull: num >= sc_entry.length };
+    };
+    return await readPages("Secondary Controller List", read, ({ scid }) => scid, 0, MAX_ID);
   }
 
   /** Namespace Granularity List (CNS 16h): one descriptor for all LBA formats, or one for each. @throws as read() */
@@ -217,14 +215,11 @@ export class NvmeStructures {
 
   /** NVM Set List (CNS 04h). @throws as read() */
   async nvmSets(): Promise<NvmSet[]> {
-    const all: NvmSet[] = [];
-    for (let from = 0; ; ) {
-      const { nid, ent } = nvmSetList.decode(await this.read(IdentifyCns.nvmSets, { cnssid: from }));
-      append(all, ent.slice(0, nid));
-      const last = all[all.length - 1]?.nvmsetid ?? 0xffff;
-      if (nid < ent.length || last < from || last === 0xffff) return all;
-      from = last + 1;
-    }
+    const read = async (cnssid: number) => {
+      const { nid, ent } = nvmSetList.decode(await this.read(IdentifyCns.nvmSets, { cnssid }));
+      return { entries: ent.slice(0, nid), isFull: nid >= ent.length };
+    };
+    return await readPages("NVM Set List", read, ({ nvmsetid }) => nvmsetid, 0, MAX_ID);
   }
 
   /** UUID List (CNS 17h), in the order of the UUID index, which starts at 1. @throws as read() */
@@ -245,14 +240,11 @@ export class NvmeStructures {
 
   /** Domain List (CNS 18h). @throws as read() */
   async domains(): Promise<Domain[]> {
-    const all: Domain[] = [];
-    for (let from = 0; ; ) {
-      const { num, domain_attr } = domainList.decode(await this.read(IdentifyCns.domains, { cnssid: from }));
-      append(all, domain_attr.slice(0, num));
-      const last = all[all.length - 1]?.dom_id ?? 0xffff;
-      if (num < domain_attr.length || last < from || last === 0xffff) return all;
-      from = last + 1;
-    }
+    const read = async (cnssid: number) => {
+      const { num, domain_attr } = domainList.decode(await this.read(IdentifyCns.domains, { cnssid }));
+      return { entries: domain_attr.slice(0, num), isFull: num >= domain_attr.length };
+    };
+    return await readPages("Domain List", read, ({ dom_id }) => dom_id, 0, MAX_ID);
   }
 
   /** Endurance Group List (CNS 19h): identifiers. @throws as read() */
@@ -275,29 +267,59 @@ export class NvmeStructures {
   }
 
   private async namespaceIds(cns: number, csi = 0): Promise<number[]> {
-    const all: number[] = [];
-    for (let after = 0; ; after = all[all.length - 1] ?? 0) {
-      const { ids } = namespaceList.decode(await this.read(cns, { nsid: after, csi }));
+    const read = async (from: number) => {
+      // Such a list has the ids above the nsid of the command.
+      const { ids } = namespaceList.decode(await this.read(cns, { nsid: from - 1, csi }));
       const end = ids.indexOf(0);
-      append(all, end < 0 ? ids : ids.slice(0, end));
-      // A list that doesn't ascend is malformed and would never end.
-      if (end >= 0 || (all[all.length - 1] ?? 0) <= after) return all;
-    }
+      return { entries: end < 0 ? ids : ids.slice(0, end), isFull: end < 0 };
+    };
+    return await readPages("Namespace List", read, (id) => id, 1, BROADCAST_NSID - 1);
   }
 
   private async ids(
-    read: (from: number) => Promise<Uint8Array>,
+    readPage: (from: number) => Promise<Uint8Array>,
     decode: typeof controllerList.decode = controllerList.decode,
   ): Promise<number[]> {
-    const all: number[] = [];
-    for (let from = 0; ; ) {
-      const { num, identifier } = decode(await read(from));
-      append(all, identifier.slice(0, num));
-      const last = all[all.length - 1] ?? 0xffff;
-      if (num < identifier.length || last < from || last === 0xffff) return all;
-      from = last + 1;
-    }
+    const read = async (from: number) => {
+      const { num, identifier } = decode(await readPage(from));
+      return { entries: identifier.slice(0, num), isFull: num >= identifier.length };
+    };
+    return await readPages("identifier list", read, (id) => id, 0, MAX_ID);
   }
+}
+
+/** Highest identifier of the lists whose identifiers have 16 bits. */
+const MAX_ID = 0xffff;
+
+/**
+ * Reads a list of several pages. A full page may be followed by another one, which starts above the last id.
+ * @param what name of the list, for the error
+ * @param first lowest id, `last` highest id
+ * @throws NvmeProtocolError if the ids don't ascend: reading such a list might never end
+ */
+async function readPages<Entry>(
+  what: string,
+  read: (from: number) => Promise<{ readonly entries: readonly Entry[]; readonly isFull: boolean }>,
+  idOf: (entry: Entry) => number,
+  first: number,
+  last: number,
+): Promise<Entry[]> {
+  const all: Entry[] = [];
+  for (let from = first, isFull = true; isFull && from <= last; ) {
+    const page = await read(from);
+    for (const entry of page.entries) {
+      const id = idOf(entry);
+      if (id < from) {
+        throw new NvmeProtocolError(
+          `the ids in the ${what} don't ascend: the controller returned ${id} where ids start at ${from}`,
+        );
+      }
+      all.push(entry);
+      from = id + 1;
+    }
+    isFull = page.isFull;
+  }
+  return all;
 }
 
 /** Namespace Identification Descriptors: type, length, two reserved bytes, and the id. */

@@ -193,10 +193,10 @@ export class ControllerEngine {
   }
 
   /** @throws as NvmeController.admin() */
-  async readIdentify(cns: number, nsid = 0): Promise<Uint8Array> {
+  private async readIdentify(cns: number): Promise<Uint8Array> {
     this.lifecycle.assertUsable();
     const target = { dma: this.device.dma, admin: (command: NvmeCommand) => this.admin(command) };
-    return await readIdentify(target, cns, { nsid });
+    return await readIdentify(target, cns);
   }
 
   /** See NvmeController.controllerMemoryBuffer(). */

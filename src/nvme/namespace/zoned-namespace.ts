@@ -3,6 +3,7 @@ import { checkInteger } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
+import { NvmeProtocolError } from "../command/error.js";
 import { readIdentify } from "../command/identify.js";
 import { NamespaceDescriptor } from "../spec/identify.js";
 import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from "../spec/opcodes.js";
@@ -290,6 +291,12 @@ export class ZonedNamespace extends NvmeNamespace {
       for (let i = 0; i < count; i++) {
         const at = ZONE_REPORT_HEADER_BYTES + i * each;
         const zone = this.decode(bytes.subarray(at, at + each), extended);
+        // The first report starts with the zone that `from` is in.
+        if (zone.lba + this.zoneSizeBlocks <= next) {
+          throw new NvmeProtocolError(
+            `the zones in a report don't ascend: the controller returned zone ${zone.lba} where zones start at ${next}`,
+          );
+        }
         next = zone.lba + this.zoneSizeBlocks;
         yield zone;
       }

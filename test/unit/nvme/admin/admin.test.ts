@@ -1,5 +1,5 @@
 /** Identify, log pages, features, events and management, on the emulated controller behind a socket. */
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import type { NvmeEmulatorOptions, RunningEmulator } from "../../../../src/doors/emulator.js";
 import {
   decodeBits,
@@ -39,6 +39,43 @@ afterEach(async () => {
 });
 
 describe("structures", () => {
+  test("a controller that answers each list with the same full page is an error, not a loop without end", async () => {
+    const nvme = await controller();
+    const { structures } = nvme;
+    using admin = vi.spyOn(nvme, "admin").mockImplementation(async ({ data }) => {
+      if (data === undefined || !("buffer" in data)) throw new Error("a list is read into one buffer");
+      const { bytes } = data.buffer;
+      // As 32-bit ids: 1 to 1024. As a count and 16-bit ids: a full page, the same each time.
+      new Uint32Array(bytes.buffer, bytes.byteOffset, 1024).set(
+        Array.from({ length: 1024 }, (_, i) => i + 1),
+      );
+      return { dw0: 0, dw1: 0 };
+    });
+    for (const read of [() => nvme.namespaceIds(), () => structures.allocatedNamespaces()]) {
+      admin.mockClear();
+      expect(await caught(read())).toMatchObject({
+        name: "NvmeProtocolError",
+        message: expect.stringContaining("don't ascend: the controller returned 1 where ids start at 1025"),
+      });
+      expect(admin).toHaveBeenCalledTimes(2);
+    }
+    admin.mockImplementation(async ({ data }) => {
+      if (data === undefined || !("buffer" in data)) throw new Error("a list is read into one buffer");
+      data.buffer.bytes.fill(0xff);
+      return { dw0: 0, dw1: 0 };
+    });
+    for (const read of [
+      () => structures.controllers(),
+      () => structures.controllersOf(1),
+      () => structures.enduranceGroups(),
+      () => structures.secondaryControllers(),
+      () => structures.nvmSets(),
+      () => structures.domains(),
+    ]) {
+      expect(await caught(read())).toMatchObject({ name: "NvmeProtocolError" });
+    }
+  });
+
   test("tell the controller and its namespaces, by every list there is", async () => {
     const nvme = await controller({ namespaces: 3, capacityBytes: 32 * MIB });
     const { structures } = nvme;

@@ -370,8 +370,8 @@ describe("commands of a namespace", () => {
     using target = nvme.dma.alloc(16 * 512);
     randomFillSync(source.bytes);
     await ns.write(0n, source);
-    await ns.copy(200n, [
-      { lba: 8n, blocks: 8 },
+    await ns.copy(200, [
+      { lba: 8, blocks: 8 },
       { lba: 0n, blocks: 8 },
     ]);
     await ns.read(200n, target);
@@ -431,8 +431,10 @@ describe("commands of a namespace", () => {
     await ns.write(500n, data);
     const range = { lba: 500n, blocks: 8, accessFrequency: 3, accessLatency: 1, sequentialRead: true };
     await ns.datasetManagement([range], { integralRead: true, integralWrite: true });
-    expect(await ns.compare(500n, data)).toBe(true);
-    await ns.datasetManagement([{ ...range, writePrepare: true, accessSizeBlocks: 8 }], { deallocate: true });
+    expect(await ns.compare(500, data)).toBe(true);
+    await ns.datasetManagement([{ ...range, lba: 500, writePrepare: true, accessSizeBlocks: 8 }], {
+      deallocate: true,
+    });
     await ns.read(500n, data);
     expect(data.bytes.every((byte) => byte === 0)).toBe(true);
     expect(await caught(ns.datasetManagement([range], {}))).toBeInstanceOf(ArgumentError);
@@ -442,7 +444,16 @@ describe("commands of a namespace", () => {
     await ns.writeUncorrectable(500n, 1);
     expect(await caught(ns.verify(500n, 8))).toMatchObject({ status: "Unrecovered Read Error" });
     await ns.write(500n, data);
-    await ns.verify(500n, 8);
+    await ns.verify(500, 8);
+    await ns.writeZeroes(500, 8);
+    await ns.deallocate([{ lba: 500, blocks: 8 }]);
+    for (const wrong of [-1, 0.5, 2 ** 53, -1n, 2n ** 64n]) {
+      expect(await caught(ns.verify(wrong, 1))).toBeInstanceOf(ArgumentError);
+      expect(await caught(ns.deallocate([{ lba: wrong, blocks: 1 }]))).toBeInstanceOf(ArgumentError);
+      expect(await caught(ns.readRange(wrong, data))).toBeInstanceOf(ArgumentError);
+      expect(() => ns.chunks(wrong, 1)).toThrow(ArgumentError);
+      expect(() => ns.createReadStream({ lba: wrong })).toThrow(ArgumentError);
+    }
     await ns.flush({ allNamespaces: true });
   });
 
@@ -512,8 +523,23 @@ describe("zones", () => {
     expect(await ns.countZones()).toBe(32);
     expect(await ns.countZones("full")).toBe(0);
     expect((await collect(ns.zones({ from: 31n * 512n + 3n }))).length).toBe(1);
+    expect((await collect(ns.zones({ from: 31 * 512 + 3 }))).length).toBe(1);
+    expect(await ns.countZones("empty", 512)).toBe(31);
     expect(() => ns.zones({ from: ns.sizeBlocks })).toThrow(ArgumentError);
     expect(() => ns.zones({ zonesPerReport: 0 })).toThrow(ArgumentError);
+  });
+
+  test("a controller that reports the same zones again and again is an error", async () => {
+    const ns = await zoneOf();
+    const { nvme } = at;
+    const submitIo = nvme.submitIo.bind(nvme);
+    using _ = vi
+      .spyOn(nvme, "submitIo")
+      .mockImplementation((command, options) => submitIo({ ...command, cdw10: 0, cdw11: 0 }, options));
+    expect(await caught(collect(ns.zones({ zonesPerReport: 5 })))).toMatchObject({
+      name: "NvmeProtocolError",
+      message: expect.stringContaining("don't ascend"),
+    });
   });
 
   test("are written by append, wherever the controller puts it", async () => {
@@ -525,15 +551,15 @@ describe("zones", () => {
       buffer.bytes.fill(i + 1);
       return buffer;
     });
-    const places = await Promise.all(buffers.map((buffer) => ns.append(512n, buffer)));
+    const places = await Promise.all(buffers.map((buffer) => ns.append(512, buffer)));
     expect([...places].sort((a, b) => Number(a - b))).toEqual(buffers.map((_, i) => 512n + BigInt(2 * i)));
     using back = nvme.dma.alloc(2 * 4096);
     for (const [i, lba] of places.entries()) {
       await ns.read(lba, back);
       expect(back.bytes.every((byte) => byte === i + 1)).toBe(true);
     }
-    expect(await ns.zone(512n)).toMatchObject({ state: "implicitlyOpened", writePointer: 552n });
-    expect(await caught(ns.append(513n, back))).toBeInstanceOf(ArgumentError);
+    expect(await ns.zone(512)).toMatchObject({ state: "implicitlyOpened", writePointer: 552n });
+    expect(await caught(ns.append(513, back))).toBeInstanceOf(ArgumentError);
     expect(await caught(ns.write(512n, back))).toMatchObject({ status: "Zone Invalid Write" });
     for (const buffer of buffers) buffer.close();
   });
@@ -598,8 +624,8 @@ describe("more than one command carries", () => {
     using source = nvme.dma.alloc(total);
     using target = nvme.dma.alloc(total + PAGE);
     randomFillSync(source.bytes);
-    await ns.writeRange(7n, source, { depth: 4 });
-    await ns.readRange(7n, target, { offset: 4, length: total, depth: 16, chunkBytes: 5000 });
+    await ns.writeRange(7, source, { depth: 4 });
+    await ns.readRange(7, target, { offset: 4, length: total, depth: 16, chunkBytes: 5000 });
     expect(same(target.view(4, total), source.bytes)).toBe(true);
     await ns.readRange(7n, [
       { buffer: target, offset: 0, length: 100_001 },
@@ -644,8 +670,8 @@ describe("more than one command carries", () => {
     expect(same(Buffer.concat(parts), content)).toBe(true);
     // From one place of the namespace to another.
     await pipeline(
-      ns.createReadStream({ lba: 20n, blocks: total / 512, depth: 2 }),
-      ns.createWriteStream({ lba: 20_000n }),
+      ns.createReadStream({ lba: 20, blocks: total / 512, depth: 2 }),
+      ns.createWriteStream({ lba: 20_000 }),
     );
     using back = nvme.dma.alloc(total);
     await ns.readRange(20_000n, back);
