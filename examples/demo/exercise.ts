@@ -13,7 +13,7 @@ const MEASURE_MS = 1500;
 
 /** One run's result, as `--json` prints it. */
 export interface RunResult {
-  backend: BackendName;
+  backend: string;
   backendReason: string;
   model: string;
   serial: string;

@@ -4,8 +4,15 @@
  * @packageDocumentation
  */
 
+export { Lease, type Release } from "../core/lifetime/lease.js";
 export type { Resource } from "../core/lifetime/resource.js";
 export type { DmaAccess } from "../dma/access.js";
+export {
+  AddressChooser,
+  type MapAttempt,
+  type MappableAddresses,
+  type MappingList,
+} from "../dma/address-chooser.js";
 export type { BackingOptions, PageChoice } from "../dma/backing.js";
 export { DmaBuffer } from "../dma/buffer.js";
 export { DirtyBitmap, type DirtyRange } from "../dma/dirty-bitmap.js";

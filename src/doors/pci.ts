@@ -30,6 +30,7 @@ export type {
   RegionArea,
   RegionInfo,
 } from "../vfio/device-io.js";
+export type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 export {
   VFIO_PCI_BAR0_REGION_INDEX,
   VFIO_PCI_BAR1_REGION_INDEX,

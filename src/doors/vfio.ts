@@ -24,6 +24,7 @@ export type { FeatureTarget } from "../vfio/feature-target.js";
 export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "../vfio/gfx.js";
 export { type AffectedDevice, type HotResetInfo, hotReset, hotResetInfo } from "../vfio/hot-reset.js";
 export { type IoEvent, IoEventFd } from "../vfio/ioeventfd.js";
+export type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 export { enterLowPower, exitLowPower } from "../vfio/low-power.js";
 export {
   Migration,

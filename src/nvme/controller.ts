@@ -2,7 +2,6 @@ import { ClosedError, UnsupportedError } from "../core/errors.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
 import { PciDevice } from "../pci/device.js";
-import type { BackendName } from "../pci/open.js";
 import { NvmeCapacity } from "./admin/capacity.js";
 import { NvmeDirectives } from "./admin/directives.js";
 import { NvmeEvents } from "./admin/events.js";
@@ -122,7 +121,7 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /** Which backend was chosen, and why. */
-  get backend(): BackendName {
+  get backend(): string {
     return this.device.backend;
   }
 

@@ -13,8 +13,15 @@ import { parseBdf } from "./bdf.js";
 import { ConfigSpace } from "./config-space.js";
 import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
-import { type BackendChoice, type BackendName, joinSpace, openBackend, openVfioUser } from "./open.js";
-import { type PciFunction, readPciFunction } from "./sysfs.js";
+import {
+  type BackendChoice,
+  type BackendName,
+  isOwnBackend,
+  joinSpace,
+  openBackend,
+  openVfioUser,
+} from "./open.js";
+import { findPciFunction, type PciFunction, readPciFunction } from "./sysfs.js";
 
 /** Options of {@link PciDevice.open}. */
 export interface PciOpenOptions {
@@ -41,9 +48,9 @@ const VFIO_USER = "vfio-user:";
 export class PciDevice extends Resource {
   /** domain:bus:device.function, or `vfio-user:PATH`. */
   readonly bdf: string;
-  /** Which backend was chosen, and why. */
-  readonly backend: BackendName;
-  /** Why the backend was chosen, as a sentence. */
+  /** Name of the backend: a {@link BackendName}, or `name` of a `DmaMapper` of your own whose space it joined. */
+  readonly backend: string;
+  /** Why this backend was chosen, in words for people. */
   readonly backendReason: string;
   /** What sysfs says of the function, or its own configuration space where it has no place there. */
   readonly function: PciFunction;
@@ -58,14 +65,14 @@ export class PciDevice extends Resource {
 
   private constructor(bdf: string, options: PciOpenOptions) {
     const socket = bdf.startsWith(VFIO_USER) ? bdf.slice(VFIO_USER.length) : undefined;
-    const fn = socket === undefined ? readPciFunction(bdf) : undefined;
     if (options.vfToken !== undefined) uuidToBytes(options.vfToken);
     const joined = options.dma;
     if (joined !== undefined && !(joined instanceof DmaSpace))
       throw new ArgumentError("dma must be a DmaSpace");
+    const fn = functionOf(bdf, socket, joined);
     const { name, reason, io, space, resources, after } = choose(bdf, socket, options);
     const leases: { close(): void; closeAsync(): Promise<void> }[] = resources.map((resource) =>
-      resource.entrust(),
+      resource instanceof Resource ? resource.relinquish() : resource.lease,
     );
     if (after !== undefined) leases.push({ close: after, closeAsync: async () => after() });
     const label = `PCI device ${bdf} (${name})`;
@@ -76,16 +83,16 @@ export class PciDevice extends Resource {
     };
     super(new Lease(label, release, ...parents));
     this.joined = joined !== undefined;
-    if (joined !== undefined) this.keep(joined);
+    if (joined !== undefined) this.retain(joined);
     this.bdf = bdf;
     this.backend = name;
     this.backendReason = reason;
     this.dma = space;
     this.io = io;
     for (const resource of resources) {
-      this.keep(resource);
-      // Whoever still has a part (the address space, a BAR, a buffer) still has the whole.
-      resource.keep(this);
+      this.retain(resource);
+      // A program that still has a part (the address space, a BAR, a buffer) still has the whole.
+      if (resource instanceof Resource) resource.retain(this);
     }
     try {
       this.config = new ConfigSpace(io);
@@ -171,6 +178,19 @@ export class PciDevice extends Resource {
     }
     await super.closeAsync();
   }
+}
+
+/**
+ * What sysfs says of a function; undefined if the function isn't in sysfs and needn't be.
+ * @throws ArgumentError: there is no such function
+ */
+function functionOf(
+  bdf: string,
+  socket: string | undefined,
+  joined: DmaSpace | undefined,
+): PciFunction | undefined {
+  if (socket !== undefined) return undefined;
+  return joined === undefined || isOwnBackend(joined) ? readPciFunction(bdf) : findPciFunction(bdf);
 }
 
 function choose(bdf: string, socket: string | undefined, options: PciOpenOptions): BackendChoice {

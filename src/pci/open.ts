@@ -1,88 +1,51 @@
-/** The ways to reach a PCI function. Drivers get a DeviceIo and a DmaSpace and never know which way it was. */
-
+/** Chooses the backend that opens a PCI function. This is the only file that knows all of them. */
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
-import { closeAll } from "../core/lifetime/close-all.js";
-import type { Resource } from "../core/lifetime/resource.js";
-import { DmaSpace } from "../dma/space.js";
-import { assertIommu } from "../iommufd/attach-device.js";
-import { IoasMapper } from "../iommufd/ioas-mapper.js";
-import { Iommufd } from "../iommufd/iommufd.js";
-import { NoiommuIoasMapper } from "../iommufd/noiommu-mapper.js";
-import { VfioDevice } from "../vfio/device.js";
-import type { DeviceIo } from "../vfio/device-io.js";
+import type { DmaSpace } from "../dma/space.js";
 import { isJoinable } from "../vfio/joinable.js";
-import { VfioContainer } from "../vfio-legacy/container.js";
-import { ContainerMapper } from "../vfio-legacy/container-mapper.js";
-import { VfioGroup } from "../vfio-legacy/group.js";
-import { NoiommuGroupMapper } from "../vfio-legacy/noiommu-mapper.js";
-import { VFIO_TYPE1v2_IOMMU } from "../vfio-legacy/uapi.js";
-import { VfioUserClient } from "../vfio-user/client/client.js";
-import { VfioUserDevice } from "../vfio-user/client/device.js";
-import { VfioUserMapper } from "../vfio-user/client/mapper.js";
 import type { VfioUserOptions } from "../vfio-user/client/options.js";
-import { ConfigSpace, PciCommand, PciRegister } from "./config-space.js";
+import { type Backend, messageOf, type OpenedBackend } from "./backends/backend.js";
+import { iommufd } from "./backends/iommufd.js";
+import { iommufdCompat } from "./backends/iommufd-compat.js";
+import { noiommu } from "./backends/noiommu.js";
+import { type1 } from "./backends/type1.js";
+import { vfioUser } from "./backends/vfio-user.js";
 
-/** Backends that are tried where none is asked for, in this order. */
-export const backendNames = ["iommufd", "type1"] as const;
-/** Those, and the ones that have to be asked for. */
-export const allBackendNames = [...backendNames, "iommufd-compat", "noiommu", "vfio-user"] as const;
+/** Names of the backends that are tried if the caller names none, in this order. */
+export const backendNames = [iommufd.name, type1.name] as const;
+/** Names of all backends. Those that {@link backendNames} lacks are used only if the caller names them. */
+export const allBackendNames = [...backendNames, iommufdCompat.name, noiommu.name, vfioUser.name] as const;
 /**
- * `iommufd-compat`: container requests answered by an iommufd, the device by its group. `noiommu`: no IOMMU at all
- * (vfio.enable_unsafe_noiommu_mode): addresses are physical and nothing keeps a device from other memory. `vfio-user`: a
- * device that a program serves at a socket, opened by the address `vfio-user:PATH`.
+ * `iommufd-compat`: an iommufd answers a container's requests; the device is opened by its group. `noiommu`: there is no IOMMU
+ * (vfio.enable_unsafe_noiommu_mode), addresses are physical, and nothing keeps a device from other memory. `vfio-user`: another
+ * program serves the device at a socket; its address is `vfio-user:PATH`.
  */
 export type BackendName = (typeof allBackendNames)[number];
 
-/** An opened function: its two interfaces, and everything that was opened for them, in closing order. */
-export interface OpenedBackend {
-  readonly io: DeviceIo;
-  readonly space: DmaSpace;
-  /** The device first, so that it can't DMA any more when its mappings go. */
-  readonly resources: readonly Resource[];
-  /** Runs after they are closed. */
-  readonly after?: () => void;
-  /** What there is to say of how it was opened. */
-  readonly remark?: string;
-}
-
-const openers: Readonly<Record<BackendName, (bdf: string, token: string | undefined) => OpenedBackend>> = {
-  iommufd: openIommufd,
-  type1: openType1,
-  "iommufd-compat": openCompat,
-  noiommu: openNoiommu,
-  "vfio-user": () => {
-    throw new ArgumentError('a device behind a vfio-user server is opened by its socket: "vfio-user:/path"');
-  },
-};
+/** Backends that are tried if the caller names none, in this order. */
+const tried: readonly Backend[] = [iommufd, type1];
+/** Backends that open functions of this host. */
+const local: readonly Backend[] = [...tried, iommufdCompat, noiommu];
 
 /** What {@link openBackend} decided, and why. */
 export interface BackendChoice extends OpenedBackend {
-  readonly name: BackendName;
-  /** One sentence for people. */
+  /** A {@link BackendName}, or the name of the caller's own mapper. */
+  readonly name: string;
+  /** Why it was chosen, in words for people. */
   readonly reason: string;
 }
 
 /**
- * Opens a function through the backend asked for, or else the first that works.
+ * Opens a function through the named backend, or else through the first that works.
+ * @param bdf domain:bus:device.function
  * @param token of the physical function, a UUID
- * @throws the backend's own error where one was asked for; UnsupportedError with every backend's reason
+ * @throws the backend's own error if one was named; otherwise UnsupportedError with every backend's reason
  */
 export function openBackend(bdf: string, wanted?: BackendName, token?: string): BackendChoice {
-  if (wanted !== undefined) {
-    const open = openers[wanted];
-    if (open === undefined) {
-      throw new ArgumentError(
-        `backend must be one of ${allBackendNames.join(", ")}, got ${JSON.stringify(wanted)}`,
-      );
-    }
-    const opened = open(bdf, token);
-    const remark = opened.remark === undefined ? "" : `; ${opened.remark}`;
-    return { ...opened, name: wanted, reason: `${wanted} was asked for${remark}` };
-  }
-  const failures: { name: BackendName; error: unknown }[] = [];
-  for (const name of backendNames) {
+  if (wanted !== undefined) return openNamed(bdf, wanted, token);
+  const failures: { name: string; error: unknown }[] = [];
+  for (const { name, open } of tried) {
     try {
-      const opened = openers[name](bdf, token);
+      const opened = open(bdf, token);
       const because = failures.map((failure) => `${failure.name} can't be used: ${messageOf(failure.error)}`);
       return {
         ...opened,
@@ -102,143 +65,56 @@ export function openBackend(bdf: string, wanted?: BackendName, token?: string): 
   });
 }
 
+function openNamed(bdf: string, wanted: BackendName, token: string | undefined): BackendChoice {
+  if (wanted === vfioUser.name) {
+    throw new ArgumentError('a device behind a vfio-user server is opened by its socket: "vfio-user:/path"');
+  }
+  const backend = local.find(({ name }) => name === wanted);
+  if (backend === undefined) {
+    throw new ArgumentError(
+      `backend must be one of ${allBackendNames.join(", ")}, got ${JSON.stringify(wanted)}`,
+    );
+  }
+  const opened = backend.open(bdf, token);
+  const remark = opened.remark === undefined ? "" : `; ${opened.remark}`;
+  return { ...opened, name: wanted, reason: `${wanted} was asked for${remark}` };
+}
+
 /**
- * Opens a function into an address space that exists, with all that is mapped there.
+ * Opens a function into an existing address space, with everything that is mapped there. The space's mapper does it, so the
+ * mapper may be one that this package doesn't know.
+ * @param bdf domain:bus:device.function
  * @param token of the physical function, a UUID
- * @throws ArgumentError (a backend was asked for that isn't the space's), SysError: EADDRINUSE (iommufd) or EINVAL (type1)
- *   where something is mapped that the device's IOMMU can't translate
+ * @throws ArgumentError: the named backend isn't the space's; UnsupportedError: its mapper attaches no devices; SysError:
+ *   EADDRINUSE (iommufd) or EINVAL (type1) if the device's IOMMU can't translate something that is mapped
  */
 export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName, token?: string): BackendChoice {
   space.lease.assertOpen();
   const { mapper } = space;
-  if (wanted !== undefined && wanted !== mapper.name) {
-    throw new ArgumentError(`this DMA space is of backend ${mapper.name}, not ${wanted}`);
-  }
-  const reason = "the DMA space it was to join is of this backend";
   const { name } = mapper;
-  if (isJoinable(mapper) && isBackendName(name)) {
-    const { io, leave } = mapper.attach(bdf, token);
-    // Not the space itself: the function that runs after it is closed must not keep it from being collected.
-    const chooser = mapper.extensions?.chooser;
-    const after = (): void => {
-      leave();
-      chooser?.reset();
-    };
+  if (wanted !== undefined && wanted !== name) {
+    throw new ArgumentError(`this DMA space is of backend ${name}, not ${wanted}`);
+  }
+  if (!isJoinable(mapper)) throw new UnsupportedError(`a device can't join a DMA space of ${name}`);
+  const { io, leave } = mapper.attach(bdf, token);
+  // The function may refer to the chooser, but not to the space, which would then never be garbage.
+  const chooser = mapper.extensions?.chooser;
+  const after = (): void => {
+    leave();
     chooser?.reset();
-    return { io, space, resources: [io], after, name, reason };
-  }
-  throw new UnsupportedError(`a device can't join a DMA space of ${mapper.name}`);
+  };
+  chooser?.reset();
+  const reason = "the DMA space it was to join is of this backend";
+  return { io, space, resources: [io], after, name, reason };
 }
 
-/** Opens the device that a vfio-user server has. @throws as VfioUserClient.connect() */
+/** Opens the device of a vfio-user server. @throws as VfioUserClient.connect() */
 export function openVfioUser(path: string, options: VfioUserOptions): BackendChoice {
-  return opening((opened) => {
-    const client = opened(VfioUserClient.connect(path, options));
-    const device = opened(new VfioUserDevice(client));
-    const space = opened(new DmaSpace(new VfioUserMapper(client)));
-    // What vfio-pci does when a device is opened: whoever gets it finds its registers switched on.
-    const config = new ConfigSpace(device);
-    const enable = (): void => {
-      const command = config.read16(PciRegister.command);
-      config.write16(PciRegister.command, command | PciCommand.memorySpace | PciCommand.ioSpace);
-    };
-    enable();
-    client.onReconnect(() => {
-      if (!device.closed) enable();
-    });
-    const reason = "the address names a vfio-user socket";
-    return { io: device, space, resources: [device, space, client], name: "vfio-user", reason };
-  });
+  const { name, open } = vfioUser;
+  return { ...open(path, options), name, reason: "the address names a vfio-user socket" };
 }
 
-/** Closes what was opened so far when a later step fails. */
-function opening<T>(steps: (opened: <R extends Resource>(resource: R) => R) => T): T {
-  const resources: Resource[] = [];
-  try {
-    return steps((resource) => {
-      resources.unshift(resource);
-      return resource;
-    });
-  } catch (error) {
-    closeAll(resources, "undoing a failed open");
-    throw error;
-  }
-}
-
-function isBackendName(name: string): name is BackendName {
-  return allBackendNames.some((known) => known === name);
-}
-
-function openIommufd(bdf: string, token: string | undefined): OpenedBackend {
-  return openCdev(bdf, token, false);
-}
-
-function openCdev(bdf: string, token: string | undefined, noiommu: boolean): OpenedBackend {
-  return opening((opened) => {
-    const iommufd = opened(Iommufd.open());
-    // The kernel would attach it to an IOAS all the same.
-    assertIommu(bdf, noiommu);
-    const ioas = opened(iommufd.allocIoas());
-    const device = opened(VfioDevice.openCdev(bdf));
-    device.bind(iommufd, { token });
-    device.attach(ioas);
-    const space = opened(new DmaSpace(noiommu ? new NoiommuIoasMapper(ioas) : new IoasMapper(ioas)));
-    return { io: device, space, resources: [device, space, ioas, iommufd] };
-  });
-}
-
-function openType1(bdf: string, token: string | undefined): OpenedBackend {
-  return opening((opened) => {
-    const container = opened(VfioContainer.open());
-    return openGroup(bdf, token, opened, container, (ready) => new ContainerMapper(ready));
-  });
-}
-
-function openCompat(bdf: string, token: string | undefined): OpenedBackend {
-  return opening((opened) => {
-    const iommufd = opened(Iommufd.open());
-    const container = opened(VfioContainer.ofIommufd(iommufd));
-    const name = "iommufd-compat";
-    const result = openGroup(bdf, token, opened, container, (ready) => new ContainerMapper(ready, name));
-    return { ...result, resources: [...result.resources, iommufd] };
-  });
-}
-
-function openGroup(
-  bdf: string,
-  token: string | undefined,
-  opened: <R extends Resource>(resource: R) => R,
-  container: VfioContainer,
-  makeMapper: (container: VfioContainer) => ContainerMapper | NoiommuGroupMapper,
-  noiommu = false,
-): OpenedBackend {
-  const group = opened(VfioGroup.openFor(bdf));
-  group.setContainer(container);
-  const type1 = container.checkExtension(VFIO_TYPE1v2_IOMMU) ? "type1v2" : "type1";
-  container.setIommu(noiommu ? "noiommu" : type1);
-  const device = opened(group.openDevice(bdf, { token }));
-  const mapper = makeMapper(container);
-  mapper.groups.add(group);
-  const space = opened(new DmaSpace(mapper));
-  return { io: device, space, resources: [device, space, group, container] };
-}
-
-/** By character device, where memory is pinned; else by group. */
-function openNoiommu(bdf: string, token: string | undefined): OpenedBackend {
-  let why: unknown;
-  try {
-    return { ...openCdev(bdf, token, true), remark: "by character device" };
-  } catch (error) {
-    why = error;
-  }
-  const opened = opening((keep) => {
-    const container = keep(VfioContainer.open());
-    const makeMapper = (ready: VfioContainer): NoiommuGroupMapper => new NoiommuGroupMapper(ready);
-    return openGroup(bdf, token, keep, container, makeMapper, true);
-  });
-  return { ...opened, remark: `by group, since by character device: ${messageOf(why)}` };
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** Whether the mapper of an address space is one of this package's. */
+export function isOwnBackend({ backend }: DmaSpace): boolean {
+  return allBackendNames.some((known) => known === backend);
 }

@@ -54,12 +54,16 @@ export interface PciFunction {
   readonly bars: readonly PciBarInfo[];
 }
 
-/** Path of a function in sysfs. @throws ArgumentError where there is no such device */
+/** Path of a function in sysfs. @throws ArgumentError: malformed, or no such device */
 export function devicePath(bdf: string): string {
-  const path = join(DEVICES, parseBdf(bdf));
-  if (kernelText(join(path, "vendor")) === undefined)
-    throw new ArgumentError(`there is no PCI device ${bdf}`);
+  const path = findPath(bdf);
+  if (path === undefined) throw new ArgumentError(`there is no PCI device ${bdf}`);
   return path;
+}
+
+function findPath(bdf: string): string | undefined {
+  const path = join(DEVICES, parseBdf(bdf));
+  return kernelText(join(path, "vendor")) === undefined ? undefined : path;
 }
 
 /** All functions of this host, in address order. Empty where there is no PCI. */
@@ -73,7 +77,12 @@ export function listPciFunctions(): PciFunction[] {
   return names.sort().map(readPciFunction);
 }
 
-/** @throws ArgumentError: malformed, or no such device */
+/** What sysfs says of a function; undefined if this host has no such function. @throws ArgumentError: malformed */
+export function findPciFunction(bdf: string): PciFunction | undefined {
+  return findPath(bdf) === undefined ? undefined : readPciFunction(bdf);
+}
+
+/** What sysfs says of a function. @throws ArgumentError: malformed, or no such device */
 export function readPciFunction(bdf: string): PciFunction {
   const path = devicePath(bdf);
   const hex = (file: string): number => Number(kernelText(join(path, file)) ?? 0);

@@ -47,24 +47,35 @@ export interface ForeignHolders {
   unlock(): void;
 }
 
-/** The obligation to release something after everything that depends on it. */
-export class Lease implements Link {
+/**
+ * The obligation to release something after everything that depends on it. A DmaMapper or DeviceIo of your own makes one and
+ * offers it as `lease`; objects that use the mapper or device then close before it.
+ */
+export class Lease {
   // Linked lists instead of Sets: programs map and unmap millions of buffers, and a Set rehashes every few changes. A lease
-  // is itself the link in the list of its first parent: most leases have one or two parents.
+  // is itself the Link in the list of its first parent: most leases have one or two parents.
+  /** @internal */
   before: Link | undefined = undefined;
+  /** @internal */
   after: Link | undefined = undefined;
   private parent: Lease | undefined = undefined;
   private otherParents: Dependence | undefined = undefined;
   private newestDependent: Link | undefined = undefined;
   private holdCount = 0;
   private lastHolder = "";
-  /** close() has begun. Only this class writes it. */
+  /**
+   * close() has begun. Only this class writes it.
+   * @internal
+   */
   closing = false;
   private foreign: ForeignHolders | undefined = undefined;
   private isClosed = false;
   /** The closeAsync() in progress. */
   private pending: Promise<void> | undefined = undefined;
-  /** Where its Resource was created, for the warning when that is forgotten. */
+  /**
+   * Where its Resource was created, for the warning when that is forgotten.
+   * @internal
+   */
   site: string | undefined = undefined;
 
   /**
@@ -79,16 +90,23 @@ export class Lease implements Link {
     for (const parent of parents) this.dependOn(parent);
   }
 
-  /** The dependents, newest first. */
+  /**
+   * The dependents, newest first.
+   * @internal
+   */
   *dependents(): Generator<Lease> {
     for (let each = this.newestDependent; each !== undefined; each = each.before) yield each.dependent;
   }
 
-  /** See {@link Link}. */
+  /**
+   * See Link.
+   * @internal
+   */
   get dependent(): Lease {
     return this;
   }
 
+  /** Names the resource in errors and warnings. */
   get label(): string {
     return this.name;
   }
@@ -105,6 +123,7 @@ export class Lease implements Link {
     else this.release();
   }
 
+  /** Whether it was released. */
   get closed(): boolean {
     return this.isClosed;
   }
@@ -128,6 +147,7 @@ export class Lease implements Link {
     this.newestDependent = link;
   }
 
+  /** @throws ClosedError if it was released */
   assertOpen(): void {
     if (this.isClosed) throw new ClosedError(this.label);
   }
@@ -139,11 +159,15 @@ export class Lease implements Link {
     this.lastHolder = holder;
   }
 
+  /** Ends one {@link hold}. */
   drop(): void {
     this.holdCount--;
   }
 
-  /** From now on close() also fails while other threads hold it. */
+  /**
+   * From now on close() also fails while other threads hold it.
+   * @internal
+   */
   setForeignHolders(foreign: ForeignHolders): void {
     this.foreign = foreign;
   }
@@ -158,7 +182,10 @@ export class Lease implements Link {
     }
   }
 
-  /** @throws BusyError naming the latest holder found here or below, before anything is closed */
+  /**
+   * @throws BusyError naming the latest holder found here or below, before anything is closed
+   * @internal
+   */
   assertIdle(): void {
     if (this.holdCount > 0) throw this.busy();
     if (this.foreign !== undefined) this.refuseForeign(this.foreign.count());
@@ -169,6 +196,7 @@ export class Lease implements Link {
    * As {@link assertIdle}, and from now on no other thread can begin to hold anything here or below. For a close in several
    * steps; close() has to follow.
    * @throws BusyError with nothing locked
+   * @internal
    */
   lockIdle(): void {
     // A fast path: most leases have no dependents.
