@@ -9,7 +9,7 @@ function parse(json: string): ReturnType<typeof parseNvmeOptions> {
 }
 
 describe("options", () => {
-  test("none are needed", () => {
+  test("every option has a default", () => {
     expect(parseNvmeOptions({})).toEqual({
       queues: 1,
       queueEntries: 256,
@@ -27,7 +27,7 @@ describe("options", () => {
     expect(parseNvmeOptions({ queues: undefined })).toEqual(parseNvmeOptions({}));
   });
 
-  test("undefined is as good as left out", () => {
+  test("an undefined option counts as left out", () => {
     expect(
       parseNvmeOptions({ backend: undefined, queueEntries: undefined, timeoutMs: undefined }),
     ).toMatchObject({

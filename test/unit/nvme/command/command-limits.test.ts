@@ -57,7 +57,7 @@ describe("a time limit of one command", () => {
     expect(nvme.lifecycle.state).toBe("live");
   });
 
-  test("of an admin command as well", async () => {
+  test("also applies to admin commands", async () => {
     const nvme = await openController({
       faults: [{ kind: "latency", queue: "admin", opcode: 0x02, nth: 1, latencyMs: 600_000 }],
     });
@@ -94,7 +94,7 @@ describe("a time limit of one command", () => {
     expect(nvme.lifecycle.state).toBe("failed");
   });
 
-  test("that can't be is refused", async () => {
+  test("rejects an invalid timeoutMs", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);

@@ -171,7 +171,7 @@ describe("a controller that breaks down", () => {
     expect(await ns).toBeInstanceOf(DeviceGoneError);
   });
 
-  test("a listener that throws stops nothing", async () => {
+  test("a listener that throws does not stop the recovery", async () => {
     const nvme = await openController({ faults: [at40({ kind: "fatal" })] }, { recovery: { retry: "all" } });
     const uncaught = vi.fn();
     const others = process.listeners("uncaughtException");
@@ -186,7 +186,7 @@ describe("a controller that breaks down", () => {
     expect(uncaught).toHaveBeenCalledOnce();
   });
 
-  test("close() in the middle of a recovery", async () => {
+  test("close() works in the middle of a recovery", async () => {
     const nvme = await openController(
       { faults: [{ kind: "all-ones", opcode: IoOpcode.flush }] },
       { recovery: { attempts: 100, delayMs: 20, retry: "all" } },
@@ -265,7 +265,7 @@ describe("reset()", () => {
     for (const queue of nvme.queues) await ns.read(0n, buffer, { queue });
   });
 
-  test("rejects what is outstanding, and sends what waits", async () => {
+  test("rejects outstanding commands and sends the waiting ones", async () => {
     const nvme = await openController(
       { faults: [{ kind: "latency", queue: "io", count: 3, latencyMs: 1000 }] },
       { queueEntries: 4 },
@@ -281,7 +281,7 @@ describe("reset()", () => {
     expect(all.slice(3).every(({ status }) => status === "fulfilled")).toBe(true);
   });
 
-  test("events go on after it", async () => {
+  test("events continue after a reset", async () => {
     const nvme = await openController();
     const events = nvme.events[Symbol.asyncIterator]();
     const next = events.next();
@@ -293,7 +293,7 @@ describe("reset()", () => {
     await events.return?.();
   });
 
-  test("again and again", async () => {
+  test("survives repeated resets", async () => {
     const nvme = await openController({ doorbells: "messages" }, { queues: 2 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
