@@ -1,8 +1,11 @@
+import { ConfigError } from "../../../core/errors.js";
 import { closeAll } from "../../../core/lifetime/close-all.js";
 import { Lease } from "../../../core/lifetime/lease.js";
 import { Resource } from "../../../core/lifetime/resource.js";
 import { copyBytes } from "../../../sys/copy.js";
 import { MappedMemory } from "../../../sys/memory.js";
+import { adviseHugePages } from "../../../sys/mmap.js";
+import { memoryLimitBytes } from "./memory-limit.js";
 
 /**
  * What an emulated drive stores on: bytes, addressed from 0. Reading and writing are synchronous and on the I/O path;
@@ -52,16 +55,25 @@ export class MemoryMedium extends Resource implements Medium {
     this.first = this.chunks[0] ?? new Uint8Array(0);
   }
 
-  /** @throws SysError, UnsupportedError where there is no address space for it */
+  /** @throws ConfigError if the machine has less memory than that, SysError, UnsupportedError (no address space) */
   static create(sizeBytes: number): MemoryMedium {
+    // The system promises more memory than it has, and would end the process when it is written.
+    const limit = memoryLimitBytes();
+    if (sizeBytes > limit) {
+      throw new ConfigError(
+        `a medium of ${sizeBytes} bytes does not fit into memory: this process can have ${limit} bytes at most; ` +
+          "choose a smaller size, or store the medium in a file",
+      );
+    }
     const memories: MappedMemory[] = [];
     try {
       for (let at = 0; at < sizeBytes; at += CHUNK_BYTES) {
         const size = Math.min(CHUNK_BYTES, sizeBytes - at);
-        // Huge pages: random access to small ones spends a good part of its time in the page tables.
-        memories.push(
-          MappedMemory.anonymous(size, { alignBytes: HUGE_PAGE_BYTES, transparentHugePages: true }),
-        );
+        const memory = MappedMemory.anonymous(size, { alignBytes: HUGE_PAGE_BYTES });
+        memories.push(memory);
+        // Huge pages: random access to small ones spends a good part of its time in the page tables. The option of
+        // MappedMemory would take all of them from the system at once.
+        adviseHugePages(memory.address, memory.sizeBytes);
       }
     } catch (error) {
       closeAll(memories, "undoing a medium");
