@@ -1,3 +1,4 @@
+/** Starts an emulated device on a thread of its own, and talks to it. */
 import { Worker } from "node:worker_threads";
 import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
 import { ClosedError } from "../core/errors.js";
@@ -95,7 +96,7 @@ export async function startEmulator(
     worker.once("error", reject);
     worker.once("exit", (code) => reject(new Error(`the emulator's thread ended (${code})`)));
   });
-  // Whoever forgets it should not wait for it.
+  // A forgotten emulator must not keep the process alive.
   worker.unref();
   let closing: Promise<void> | undefined;
   let hasEnded = false;

@@ -1,3 +1,4 @@
+/** QEMU's educational PCI device `edu` in software. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type {
@@ -224,7 +225,7 @@ export class EmulatedEdu implements EmulatedDevice {
 
   private finishComputing(): void {
     const { generation, computing: value } = this;
-    // Not at once: whoever reads the status too early must see that it isn't done.
+    // Later, so that a driver that reads the status too early sees that it isn't done.
     setImmediate(() => {
       if (generation !== this.generation) return;
       let result = 1;
@@ -244,14 +245,15 @@ export class EmulatedEdu implements EmulatedDevice {
   }
 
   private load(state: Uint8Array): void {
-    if (state.length !== SAVED_BYTES) throw new ArgumentError(`edu's state has ${SAVED_BYTES} bytes`);
+    if (state.length !== SAVED_BYTES)
+      throw new ArgumentError(`invalid saved state: edu's has ${SAVED_BYTES} bytes, not ${state.length}`);
     const view = new DataView(state.buffer, state.byteOffset);
     const numbers = Array.from({ length: SAVED_NUMBERS }, (_, i) => view.getFloat64(8 * i, true));
     const [liveness = 0, factorial = 0, status = 0, interrupts = 0, computing = 0, ...dma] = numbers;
     const isPossible =
       [liveness, factorial, status, interrupts, computing].every((value) => value <= U32_MAX) &&
       numbers.every((value) => Number.isInteger(value) && value >= 0 && value <= 2 ** 64);
-    if (!isPossible) throw new ArgumentError("edu has no such state");
+    if (!isPossible) throw new ArgumentError("invalid saved state: edu registers with impossible values");
     const [source = 0, destination = 0, count = 0, command = 0] = dma;
     Object.assign(this, { liveness, factorial, status, interrupts, computing });
     Object.assign(this.dma, { source, destination, count, command });

@@ -1,3 +1,4 @@
+/** The PCI configuration space of the emulated controller. */
 import { DEVICE_ID, VENDOR_ID } from "./commands/identify.js";
 import { CMB_BAR } from "./queues/registers.js";
 

@@ -96,12 +96,12 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   private readonly poller: Poller | undefined;
 
   readonly migration: NvmeMigration;
-  /** CSTS.RDY, and nothing is in the way of executing commands. */
+  /** CSTS.RDY is set, and commands can be executed. */
   private running = false;
-  /** By a migration. */
+  /** A migration has stopped the controller. */
   private paused = false;
   private generation = -1;
-  /** Where arbitration is (CC.AMS). */
+  /** Undefined for round robin (CC.AMS). */
   private weighted: WeightedRoundRobin | undefined;
   private restoreTimer: NodeJS.Timeout | undefined;
   private keepAliveTimer: NodeJS.Timeout | undefined;
@@ -150,7 +150,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       },
     );
     this.queues = new QueueSet(
-      { queuePairs: config.queuePairs, queueEntries: config.queueEntries, vectors: vectors },
+      { queuePairs: config.queuePairs, queueEntries: config.queueEntries, vectors },
       this.memory,
       this.doorbells,
       command,
@@ -161,7 +161,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.features = new Features(
       {
         queuePairs: config.queuePairs,
-        vectors: vectors,
+        vectors,
       },
       command,
       transfer,
@@ -305,12 +305,12 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     }
   }
 
-  /** Orders a fault, from now on. @throws ConfigError */
+  /** Injects a fault, from now on. @throws ConfigError */
   inject(fault: FaultOptions): void {
     this.faults.add(parseFault(fault));
   }
 
-  /** Takes all faults back, and plugs a removed device in again. */
+  /** Removes all faults, and plugs a removed device in again. */
   clearFaults(): void {
     this.faults.clear();
     this.restore();
@@ -345,7 +345,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   disconnect(): void {
-    // Nobody is there to own the queues: they end as with a reset. Namespaces and data stay.
+    // Queues belong to the client, so they end as with a reset. Namespaces and data stay.
     this.functionReset("conventional");
     this.interrupts.host = undefined;
     this.memory.attach(undefined);
@@ -391,7 +391,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
       if (sq === undefined) continue;
       const tail = sq.doorbell.words[sq.doorbell.index] ?? 0;
       if (tail !== sq.head) done += this.serve(sq, tail, Number.POSITIVE_INFINITY);
-      // Queues came or went, or it all stopped.
+      // The set of queues changed, or the controller stopped.
       if (this.queues.active !== active || !this.running) break;
     }
     return done;

@@ -1,8 +1,9 @@
+/** Faults that users inject: their options, and which commands they hit. */
 import * as z from "zod/mini";
 import { lazily } from "../../core/lazy.js";
 import { integer, number, readOptions } from "../../core/options.js";
 
-/** What can go wrong on order. */
+/** The kinds of faults that can be injected. */
 export const faultKinds = [
   /** The command is executed later; `latencyMs`. */
   "latency",
@@ -52,7 +53,7 @@ const schema = lazily(() =>
   }),
 );
 
-/** A fault on order: which commands it hits, and what happens to them. */
+/** An injected fault: which commands it hits, and what happens to them. */
 export interface FaultOptions {
   /** What goes wrong. */
   readonly kind: FaultKind;
@@ -151,7 +152,7 @@ class Order {
 /** The faults that are in force. */
 export class Faults {
   private orders: Order[] = [];
-  /** Nothing is ordered: the I/O path asks no further. */
+  /** Whether there are any faults. */
   active = false;
 
   add(fault: Fault): void {

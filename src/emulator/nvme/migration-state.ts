@@ -60,7 +60,7 @@ export function sparse(sizeBytes: number, read: (at: number, target: Uint8Array)
   for (let at = 0; at < sizeBytes; at += PIECE_BYTES) {
     const length = Math.min(PIECE_BYTES, sizeBytes - at);
     const part = piece.subarray(0, length);
-    if (!read(at, part)) throw new ArgumentError("the medium can't be read");
+    if (!read(at, part)) throw new ArgumentError("save: the medium can't be read");
     if (Buffer.compare(part, zeros.subarray(0, length)) === 0) continue;
     result.spans.push([at, length]);
     result.pieces.push(part);
@@ -72,7 +72,8 @@ export function sparse(sizeBytes: number, read: (at: number, target: Uint8Array)
 /** Text, then data. @throws ArgumentError where it is too much */
 export function encodeState(state: MigrationState, data: readonly SparseData[]): Uint8Array {
   const text = Buffer.from(JSON.stringify(state));
-  if (text.length > MAX_TEXT_BYTES) throw new ArgumentError(`a state of ${text.length} bytes is too long`);
+  if (text.length > MAX_TEXT_BYTES)
+    throw new ArgumentError(`save: the state has ${text.length} bytes, more than ${MAX_TEXT_BYTES}`);
   const prefix = Buffer.alloc(PREFIX_BYTES);
   prefix.write(MAGIC, "latin1");
   prefix.writeUInt32LE(text.length, MAGIC.length);
@@ -88,15 +89,15 @@ export function decodeState(bytes: Uint8Array): {
   const textBytes = whole.length < PREFIX_BYTES ? -1 : whole.readUInt32LE(MAGIC.length);
   const isOurs = whole.toString("latin1", 0, MAGIC.length) === MAGIC && textBytes <= MAX_TEXT_BYTES;
   if (textBytes < 0 || !isOurs || PREFIX_BYTES + textBytes > whole.length) {
-    throw new ArgumentError("that is no state of an emulated NVMe controller");
+    throw new ArgumentError("invalid saved state: it is not of an emulated NVMe controller");
   }
   const text = whole.toString("utf8", PREFIX_BYTES, PREFIX_BYTES + textBytes);
   const state = read(schema(), parse(text));
-  if (state instanceof Problems) throw new ArgumentError(`state of a controller: ${state.text}`);
+  if (state instanceof Problems) throw new ArgumentError(`invalid saved state: ${state.text}`);
   const data = bytes.subarray(PREFIX_BYTES + textBytes);
   const lists = [state.cmb, state.msix, state.medium ?? []];
   if (data.length !== lists.flat().reduce((sum, [, length]) => sum + length, 0)) {
-    throw new ArgumentError("a state with more or less data than it tells of");
+    throw new ArgumentError("invalid saved state: the length of its data is wrong");
   }
   return { state, data };
 }
@@ -105,7 +106,8 @@ export function decodeState(bytes: Uint8Array): {
 export function checkSpans(list: readonly (readonly [number, number])[], sizeBytes: number): void {
   let end = 0;
   for (const [at, length] of list) {
-    if (at < end || at + length > sizeBytes) throw new ArgumentError("a state with data in no place");
+    if (at < end || at + length > sizeBytes)
+      throw new ArgumentError("invalid saved state: data outside of the memory it belongs to");
     end = at + length;
   }
 }

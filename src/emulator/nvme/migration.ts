@@ -1,3 +1,4 @@
+/** Moves an emulated controller to another emulator. */
 import { ArgumentError, ConfigError } from "../../core/errors.js";
 import { ControllerConfig, ControllerStatus } from "../../nvme/spec/registers.js";
 import type { DeviceMigration } from "../../vfio-user/server/emulated-device.js";
@@ -22,7 +23,7 @@ import type { DelayedCommands } from "./queues/delayed-commands.js";
 import type { QueueSet } from "./queues/queue-set.js";
 import type { Registers } from "./queues/registers.js";
 
-/** A medium in memory goes along as far as it isn't zero, and so much of it at most. */
+/** How much data of a medium in memory moves at most, in bytes. Zeros don't count. */
 const MAX_MEDIUM_BYTES = 2 ** 30;
 /** CC.MPS at most, as the controller has it. */
 const MAX_MPS = 4;
@@ -62,15 +63,15 @@ export interface MovedController {
  */
 export class NvmeMigration implements DeviceMigration {
   readonly maxStateBytes: number;
-  /** The file was given to whoever the state is for. */
+  /** The file belongs to the target of the migration. */
   private isGiven: boolean;
-  /** What is known of the file is from before it was ours. */
+  /** Another emulator may have changed the file since it was read. */
   private mustRead: boolean;
 
   constructor(
     private readonly parts: MovedParts,
     private readonly controller: MovedController,
-    /** The file is still somebody else's. */
+    /** The file still belongs to the source of a migration. */
     isIncoming: boolean,
   ) {
     const { medium, cmb, msix } = parts;
@@ -89,7 +90,7 @@ export class NvmeMigration implements DeviceMigration {
     this.controller.start();
   }
 
-  /** Makes sure that the medium is ours, and that we know what is on it. @returns false where somebody else has it */
+  /** Locks the medium and reads its namespaces. @returns false if another emulator has it */
   takeMedium(): boolean {
     if (!this.isGiven) return true;
     const { medium, inventory } = this.parts;
@@ -124,7 +125,9 @@ export class NvmeMigration implements DeviceMigration {
       data.push(
         sparse(medium.sizeBytes, (at, target) => {
           if (found > MAX_MEDIUM_BYTES)
-            throw new ArgumentError("a medium in memory of more than 1 GiB stays");
+            throw new ArgumentError(
+              "save: the medium in memory holds more than 1 GiB of data, which is the limit; use a file",
+            );
           found += target.some((byte) => byte !== 0) ? target.length : 0;
           return medium.read(at, target, 0, target.length);
         }),
@@ -161,7 +164,7 @@ export class NvmeMigration implements DeviceMigration {
     const { state, data } = decodeState(bytes);
     if (state.shape !== this.controller.shape) {
       throw new ArgumentError(
-        `a state of a controller made with ${state.shape}, not ${this.controller.shape}`,
+        `invalid saved state: its controller was made with ${state.shape}, this one with ${this.controller.shape}`,
       );
     }
     checkRegisters(state);
@@ -169,16 +172,16 @@ export class NvmeMigration implements DeviceMigration {
     features.check(state.features);
     nvm.checkSaved(state.nvm);
     if (state.delayed.some(({ sqid }) => !state.queues.sqs.some(({ id }) => id === sqid))) {
-      throw new ArgumentError("a state with commands of no queue");
+      throw new ArgumentError("invalid saved state: delayed commands of a queue that it lacks");
     }
     checkSpans(state.cmb, cmb.length);
     checkSpans(state.msix, msix.length);
     if ((state.medium === null) !== medium.canBeShared)
-      throw new ArgumentError("a state with another medium");
+      throw new ArgumentError("invalid saved state: one medium is in memory, the other in a file");
     checkSpans(state.medium ?? [], medium.sizeBytes);
     this.mustRead = true;
     if (!this.takeMedium())
-      throw new ArgumentError("the file is still in use by another emulator, or damaged");
+      throw new ArgumentError("load: the file of the medium is in use by another emulator, or damaged");
     cmb.fill(0);
     msix.fill(0);
     let left = spread(state.cmb, data, (at, part) => cmb.set(part, at));
@@ -202,7 +205,7 @@ export class NvmeMigration implements DeviceMigration {
   }
 }
 
-/** @throws ArgumentError where a controller can't be in that state */
+/** @throws ArgumentError if a controller can't have these registers */
 function checkRegisters({ registers, queues }: MigrationState): void {
   const { cc, csts } = registers;
   const { RDY, CFS, SHST_MASK, NSSRO } = ControllerStatus;
@@ -212,5 +215,5 @@ function checkRegisters({ registers, queues }: MigrationState): void {
     (csts & ~(RDY | CFS | SHST_MASK | NSSRO)) === 0 &&
     (!isReady ||
       ((cc & ControllerConfig.EN) !== 0 && mps <= MAX_MPS && queues.sqs.some(({ id }) => id === 0)));
-  if (!right) throw new ArgumentError("a state with registers that can't be");
+  if (!right) throw new ArgumentError("invalid saved state: registers with impossible values");
 }

@@ -1,3 +1,4 @@
+/** Options of the emulated NVMe controller, and their checks. */
 import * as z from "zod/mini";
 import { ConfigError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
@@ -141,7 +142,7 @@ export interface NvmeEmulatorOptions {
   readonly hostMemoryBytes?: number | undefined;
   /** Groups of asymmetric namespace access, which namespaces belong to by turns; none by default. */
   readonly anaGroups?: number | undefined;
-  /** Faults on order from the start. */
+  /** Faults that are injected from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;
 }
 

@@ -1,3 +1,4 @@
+/** The services behind admin commands, composed: their reset, power and saved state. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { enduranceGroupLog, SelfTestResult } from "../../../nvme/spec/log-pages.js";

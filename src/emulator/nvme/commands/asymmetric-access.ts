@@ -1,3 +1,4 @@
+/** Asymmetric namespace access (ANA). */
 import * as z from "zod/mini";
 import { ConfigError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
@@ -53,7 +54,7 @@ export interface AccessContext {
   changed(): void;
 }
 
-/** Asymmetric Namespace Access: how groups of namespaces can be reached, as whoever runs the emulator wants it. */
+/** Asymmetric Namespace Access: how groups of namespaces can be reached, as the user of the emulator sets it. */
 export class AsymmetricAccess implements AdminService {
   private states: number[];
   private changeCounts: number[];

@@ -63,7 +63,7 @@ export class BackgroundWork {
     const leftMs = (1 - this.done) * this.totalMs;
     const isLate = this.done < this.due;
     this.timer = setTimeout(this.tick, isLate ? 0 : Math.min(TICK_MS, leftMs));
-    // Nobody waits for it when all else is over.
+    // It must not keep the process alive.
     this.timer.unref();
   }
 

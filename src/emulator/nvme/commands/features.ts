@@ -1,3 +1,4 @@
+/** Get Features and Set Features. */
 import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
@@ -315,7 +316,7 @@ export class Features {
       values.every(([id]) => known.has(id)) &&
       thresholds.every(([select]) => isThreshold(select)) &&
       coalescingDisabled.length === this.coalescingDisabled.length;
-    if (!right) throw new ArgumentError("a state with features that can't be");
+    if (!right) throw new ArgumentError("invalid saved state: features with impossible values");
   }
 
   /** Puts them as they were saved; the keep alive timer starts with resume(). @param saved that check() took */

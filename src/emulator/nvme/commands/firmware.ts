@@ -1,3 +1,4 @@
+/** Firmware Image Download and Firmware Commit. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";

@@ -1,3 +1,4 @@
+/** Host memory buffer: a cache of the medium in memory that the host lends. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";

@@ -1,3 +1,4 @@
+/** The Identify command. */
 import {
   IDENTIFY_BYTES,
   type IdentifyController,

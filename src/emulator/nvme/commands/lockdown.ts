@@ -1,3 +1,4 @@
+/** Lockdown: the host prohibits commands and features. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { lockdownLog } from "../../../nvme/spec/log-pages.js";

@@ -1,3 +1,4 @@
+/** The Get Log Page command. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import {

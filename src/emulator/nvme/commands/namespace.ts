@@ -1,3 +1,4 @@
+/** Format NVM, Namespace Management and Namespace Attachment. */
 import { identifyNamespace } from "../../../nvme/spec/identify.js";
 import { BROADCAST_NSID, CommandSet } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";

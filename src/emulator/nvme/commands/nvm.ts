@@ -1,3 +1,4 @@
+/** The I/O commands: reads, writes and the others of the NVM command set. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
@@ -99,7 +100,7 @@ export class NvmCommands {
     };
   }
 
-  /** @throws ArgumentError where that can't be */
+  /** @throws ArgumentError if the state is invalid */
   checkSaved({ placement }: NvmState): void {
     this.placement.check(placement);
   }

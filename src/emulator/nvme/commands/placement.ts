@@ -1,3 +1,4 @@
+/** Flexible data placement: reclaim unit handles and their status. */
 import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
@@ -41,7 +42,7 @@ export class PlacementCommands {
   /** @throws ArgumentError */
   check(saved: PlacementState): void {
     if (saved.some(({ available }) => available.length !== this.handles)) {
-      throw new ArgumentError("a state with placements that there aren't");
+      throw new ArgumentError("invalid saved state: placements that this controller lacks");
     }
   }
 

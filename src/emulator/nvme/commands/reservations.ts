@@ -1,3 +1,4 @@
+/** Reservations of namespaces. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
@@ -40,7 +41,7 @@ interface Reservation {
 
 /**
  * Reservations (NVMe Base 2.0) of a subsystem with one controller, and so with one host: keys, states and conflicts are
- * those of the specification, but there is nobody to be kept out. They last as long as the emulator runs.
+ * those of the specification, but there is no other host to keep out. They last as long as the emulator runs.
  */
 export class ReservationCommands {
   private readonly states = new Map<number, Reservation>();

@@ -1,3 +1,4 @@
+/** The Sanitize command. */
 import { randomFillSync } from "node:crypto";
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
@@ -84,7 +85,7 @@ export class Sanitize implements AdminService {
   readonly logPages = { [LogPageId.sanitizeStatus]: { page: () => this.page() } };
   /** Is paused and ended with the controller. */
   readonly work: BackgroundWork;
-  /** A fault on order: the operation fails half way. */
+  /** An injected fault makes the operation fail half way. */
   private fails = false;
   /** changes() when all had been erased; -1 where that isn't known. */
   private erasedAt = -1;

@@ -1,3 +1,4 @@
+/** Security Send and Receive: the list of protocols. */
 import { AdminOpcode } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";

@@ -1,3 +1,4 @@
+/** Device self-tests. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
@@ -36,7 +37,7 @@ const SAMPLES: Readonly<Record<number, number>> = { [SelfTestCode.short]: 2, [Se
 interface Run {
   readonly code: number;
   readonly nsid: number;
-  /** A fault on order: it fails. */
+  /** An injected fault makes it fail. */
   readonly fails: boolean;
 }
 

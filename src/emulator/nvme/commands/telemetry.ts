@@ -1,3 +1,4 @@
+/** The telemetry logs. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { TELEMETRY_BLOCK_BYTES, telemetryHeader } from "../../../nvme/spec/log-pages.js";

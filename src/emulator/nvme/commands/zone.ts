@@ -1,3 +1,4 @@
+/** Zone Management Send and Receive. */
 import { IoOpcode, ZoneAction, ZoneReceiveAction } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import {

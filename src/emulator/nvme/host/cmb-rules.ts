@@ -1,3 +1,4 @@
+/** What the controller memory buffer may be used for. */
 import { CmbLocation, CmbSize } from "../../../nvme/spec/registers.js";
 
 /**

@@ -1,3 +1,4 @@
+/** The command that is being executed. */
 import { SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { Scatter } from "./scatter.js";
 import { MAX_SGL_DESCRIPTORS } from "./sgl-walk.js";
@@ -17,9 +18,9 @@ export class Command {
   dw1 = 0;
   readonly data = new Scatter(MAX_SGL_DESCRIPTORS + 1);
   readonly metadata = new Scatter(MAX_SGL_DESCRIPTORS + 1);
-  /** A fault on order: transfer this many bytes at most; -1 for all. */
+  /** Of an injected fault: transfer this many bytes at most; -1 for all. */
   truncateBytes = -1;
-  /** A fault on order is being executed: its data takes no short cuts. */
+  /** An injected fault is being executed: its data takes no short cuts. */
   faulty = false;
   /** The same: what the command begins, and what goes on after it, fails. */
   failsLater = false;

@@ -1,3 +1,4 @@
+/** The memory that commands can address: the client's, and the controller memory buffer. */
 import type { ClientMemory, MemorySpan } from "../../../vfio-user/server/emulated-device.js";
 import type { CmbRules, CmbUse } from "./cmb-rules.js";
 

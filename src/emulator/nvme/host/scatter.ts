@@ -1,3 +1,4 @@
+/** A list of memory pieces that hold the data of one command. */
 import type { Medium } from "../medium/medium.js";
 import type { HostMemory } from "./host-memory.js";
 import { newSpan } from "./host-memory.js";

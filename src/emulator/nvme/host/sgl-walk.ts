@@ -1,3 +1,4 @@
+/** Reads the SGL of a command into a list of memory. */
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { type HostMemory, newSpan } from "./host-memory.js";
 import type { Scatter } from "./scatter.js";

@@ -1,3 +1,4 @@
+/** Moves data between a command's memory and the controller. */
 import { DPTR as DPTR_WORD, MPTR as MPTR_WORD, Psdt } from "../../../nvme/spec/queue-entries.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "./command.js";

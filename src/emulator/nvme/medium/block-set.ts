@@ -1,3 +1,4 @@
+/** A sparse set of block numbers. */
 const BITS = 32;
 
 /** Some of many blocks: nothing is kept of the others, and "none is in it" costs one comparison. */

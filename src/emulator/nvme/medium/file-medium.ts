@@ -1,3 +1,4 @@
+/** A medium in a file. */
 import { constants, fstatSync, ftruncateSync } from "node:fs";
 import { ConfigError } from "../../../core/errors.js";
 import { Lease } from "../../../core/lifetime/lease.js";
@@ -30,7 +31,7 @@ export class FileMedium extends Resource implements Medium {
     readonly sizeBytes: number,
     /** The file was empty or not there before. */
     readonly isNew: boolean,
-    /** Nobody else has it: only then it is written to. */
+    /** No other emulator has the file. It is written only then. */
     private isOurs: boolean,
   ) {
     super(new Lease(`emulated medium ${path}`, () => close(fd)));
@@ -47,7 +48,8 @@ export class FileMedium extends Resource implements Medium {
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw new ConfigError(`${path} is not a regular file`);
-      if (isIncoming && stat.size === 0) throw new ConfigError(`${path} is empty: whose state is to come?`);
+      if (isIncoming && stat.size === 0)
+        throw new ConfigError(`${path} is empty: with incoming it must be the file of the migration source`);
       if (!isIncoming && !lockFile(fd)) throw new ConfigError(`${path} is in use by another emulator`);
       const isNew = stat.size === 0;
       if (isNew) ftruncateSync(fd, sizeBytes);

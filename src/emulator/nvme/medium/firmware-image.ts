@@ -1,3 +1,4 @@
+/** Firmware images of the emulated controller. */
 import { checkInteger } from "../../../core/check.js";
 import { ArgumentError } from "../../../core/errors.js";
 import { crc16 } from "./protection.js";

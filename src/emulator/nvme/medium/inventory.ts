@@ -1,3 +1,4 @@
+/** The namespaces of a medium, and the record of them on it. */
 import * as z from "zod/mini";
 import { ConfigError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
@@ -159,7 +160,7 @@ export class Inventory implements KeptStore {
     return this.readNewest()?.sequence !== this.sequence;
   }
 
-  /** Leaves a mark on the medium: whoever had it before finds it changed. @returns false where the medium failed */
+  /** Marks the medium as changed, for the emulator that had it before. @returns false if the medium failed */
   mark(): boolean {
     return this.store();
   }
@@ -177,9 +178,9 @@ export class Inventory implements KeptStore {
     const found = new Map<number, EmulatedNamespace>();
     for (const record of state.namespaces) {
       if (!isPossible(record))
-        throw new ConfigError(`${what}: there can be no such namespace ${record.nsid}`);
+        throw new ConfigError(`${what}: namespace ${record.nsid} is recorded with impossible values`);
       if (record.startBytes + roundUp(record.sizeBytes) > this.layout.capacityBytes) {
-        throw new ConfigError(`${what}: namespace ${record.nsid} lies outside of it`);
+        throw new ConfigError(`${what}: namespace ${record.nsid} lies outside of the medium`);
       }
       const namespace = new EmulatedNamespace(record, this.medium, this.layout);
       namespace.restoreZones();

@@ -1,3 +1,4 @@
+/** The LBA formats that namespaces can have. */
 import type { ExtendedLbaFormat, LbaFormat } from "../../../nvme/spec/identify.js";
 
 /** An LBA format of the emulated controller, with the guard its protection information has. */

@@ -1,3 +1,4 @@
+/** What an emulated drive stores its data on, and the medium in memory. */
 import { ConfigError } from "../../../core/errors.js";
 import { closeAll } from "../../../core/lifetime/close-all.js";
 import { Lease } from "../../../core/lifetime/lease.js";
@@ -23,13 +24,13 @@ export interface Medium {
   /** Makes what was written durable. */
   flush(): boolean;
   /**
-   * Whether others can have it: it is then no part of a controller's state, but passed on from one to the other. Only
-   * whoever owns it may touch it.
+   * Whether several emulators can use it, one after the other. It is then not part of a migration state, and only
+   * the emulator that owns it may touch it.
    */
   readonly canBeShared: boolean;
-  /** Takes it. @returns false where somebody else has it */
+  /** Takes ownership. @returns false if another emulator owns it */
   own(): boolean;
-  /** Lets others have it, with all that was written. */
+  /** Makes everything durable and gives ownership up. */
   giveUp(): void;
   close(): void;
 }

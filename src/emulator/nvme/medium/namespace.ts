@@ -1,3 +1,4 @@
+/** A namespace on the medium: where its blocks, metadata and zones are. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { CommandSet } from "../../../nvme/spec/opcodes.js";

@@ -1,3 +1,4 @@
+/** The zones of a zoned namespace and their states. */
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { ZoneState } from "../../../nvme/spec/zoned.js";
 

@@ -1,3 +1,4 @@
+/** Weighted round robin arbitration of submission queues. */
 import { QueuePriority } from "../../../nvme/spec/queues.js";
 import type { EmulatedSq } from "./queues.js";
 

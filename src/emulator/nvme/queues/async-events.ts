@@ -1,3 +1,4 @@
+/** Asynchronous events and the requests that report them. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { append } from "../../../core/lists.js";

@@ -2,7 +2,7 @@
 export interface PolledWork {
   /** Looks at all queues once. @returns how much there was to do */
   pump(): number;
-  /** Nobody looks any more: hosts that can be told are told to say so when there is work. */
+  /** The poller stops polling: asks hosts with shadow doorbells to ring the real ones. */
   beforeSleep(): void;
   /** Milliseconds until something is due by itself; infinite where nothing is. */
   dueInMs(): number;
@@ -29,13 +29,13 @@ const PUMPS_PER_CLOCK = 64;
 
 /**
  * Drives a controller from the event loop: in long turns while there is work, by a slow timer when there is none (the
- * store to a shared doorbell tells nobody), and not at all where work is announced.
+ * store to a shared doorbell raises no event), and not at all if wake() announces work.
  */
 export class Poller {
   private lastWork = 0;
   private timer: NodeJS.Timeout | undefined;
   private spinning = false;
-  /** Looks in vain since the last work. */
+  /** Looks without work since the last work. */
   private naps = 0;
   private stopped = true;
 

@@ -1,3 +1,4 @@
+/** The queues of a controller: commands that create and delete them, shadow doorbells, saved state. */
 import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
@@ -252,7 +253,7 @@ export class QueueSet {
     };
   }
 
-  /** @throws ArgumentError where there can be no such queues */
+  /** @throws ArgumentError if a controller can't have these queues */
   check({ cqs, sqs, shadow }: QueuesState): void {
     const { queuePairs, queueEntries, vectors } = this.limits;
     const most = (id: number): number => (id === 0 ? ADMIN_ENTRIES : queueEntries);
@@ -273,7 +274,7 @@ export class QueueSet {
           (id === 0) === (cq === 0),
       ) &&
       (shadow === null || (shadow.doorbells % 4096 === 0 && shadow.eventIndexes % 4096 === 0));
-    if (!right) throw new ArgumentError("a state with queues that can't be");
+    if (!right) throw new ArgumentError("invalid saved state: queues with impossible values");
   }
 
   /** Puts queues as they were saved. They are found in memory at the next remap(). @param state that check() took */
@@ -337,7 +338,7 @@ export class QueueSet {
     for (const sq of this.sqs) {
       if (sq === undefined) continue;
       const shadowed = isShadowed(sq.id);
-      // A buffer that the host has taken away is as fatal as a queue: what its doorbells are now nobody knows.
+      // Without its buffer the doorbells of a queue are unknown: that is as fatal as losing the queue.
       if (belongs(sq.id) && !usable) sq.mapped = false;
       sq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
       sq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + 2 * sq.id;

@@ -1,3 +1,4 @@
+/** A submission queue and a completion queue, the controller's side. */
 import type { MemorySpan } from "../../../vfio-user/server/emulated-device.js";
 import { newSpan } from "../host/host-memory.js";
 

@@ -1,3 +1,4 @@
+/** The controller's registers, and what writing them does. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import {
