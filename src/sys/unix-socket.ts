@@ -3,6 +3,7 @@
  * close-on-exec; {@link watchReadable} tells when there is something.
  */
 import { lstatSync, unlinkSync } from "node:fs";
+import { dirname } from "node:path";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -219,13 +220,18 @@ export class UnixListener extends Resource {
   readonly fd: number;
 
   /**
-   * @throws ArgumentError, BusyError where somebody listens at that path, SysError (EADDRINUSE: something else is there)
+   * @throws ArgumentError, BusyError where somebody listens at that path, SysError: EADDRINUSE
+   *   (there is a file or folder), ENOENT (no such folder), EACCES
    */
   constructor(readonly path: string) {
     const address = socketAddress(path);
     removeStale(path, address);
     const fd = newSocket();
-    orClose(fd, "bind", () => c.bind(fd, address, address.length), { object: path });
+    try {
+      orClose(fd, "bind", () => c.bind(fd, address, address.length), { object: path });
+    } catch (error) {
+      throw error instanceof SysError ? error.with({ hint: bindHint(error.code, path) }) : error;
+    }
     const { ino, dev } = lstatSync(path);
     const remove = (): void => {
       // Not what somebody else put there since.
@@ -258,6 +264,26 @@ export class UnixListener extends Resource {
       if (errno === Errno.EAGAIN) return undefined;
       if (errno !== Errno.EINTR) throw new SysError("accept4", errno, { object: this.path });
     }
+  }
+}
+
+/** Why a socket can't be made at `path`, and what to do. */
+function bindHint(code: string, path: string): string | undefined {
+  const folder = dirname(path);
+  switch (code) {
+    case "EADDRINUSE": {
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      const isFolder = found?.isDirectory() === true;
+      return isFolder
+        ? "there is a folder at this path: name a socket inside it, or choose another path"
+        : "there is a file at this path that is no socket: remove it, or choose another path";
+    }
+    case "ENOENT":
+      return `there is no folder ${folder}: create it, or choose another path`;
+    case "EACCES":
+      return `this user can't write to the folder ${folder}: give it permission, or choose another path`;
+    default:
+      return undefined;
   }
 }
 

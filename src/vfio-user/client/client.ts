@@ -54,7 +54,8 @@ export class VfioUserClient extends Resource {
   /**
    * Connects to the server that listens at `path`. Reconnecting begins only after this succeeded once.
    * @throws ConfigError, ArgumentError, SysError (no such socket, nobody listens, no permission), TimeoutError (no answer),
-   *   VfioUserProtocolError (the server doesn't speak this protocol); nothing stays open
+   *   BusyError (the server serves another client), VfioUserProtocolError (the server doesn't speak this protocol); nothing
+   *   stays open
    */
   static connect(path: string, options: VfioUserOptions = {}): VfioUserClient {
     const { timeoutMs, trustServer, reconnect } = parseVfioUserOptions(options);

@@ -97,7 +97,7 @@ export class Connection {
     this.close();
   }
 
-  /** VFIO_USER_VERSION, blocking the thread. @throws as {@link request}, VfioUserProtocolError */
+  /** VFIO_USER_VERSION, blocking the thread. @throws as {@link request}, VfioUserProtocolError, BusyError (serves another client) */
   negotiate(dma: ClientDma | undefined): void {
     this.agree(this.request(Command.version, [greeting()], [], dma));
   }
@@ -222,11 +222,17 @@ export class Connection {
     );
   }
 
-  /** @throws SysError with the errno that the server answered, UnsupportedError where it doesn't know the command */
+  /**
+   * @throws SysError with the errno that the server answered, UnsupportedError where it doesn't know the command, BusyError
+   *   where it serves another client
+   */
   private answerOf({ command, errno, payload, fds }: Message): Answer {
     if (errno === 0) return { payload: payload.slice(), fds };
     closeFds(fds);
     const cause = new SysError(commandName(command), errno, { object: this.label });
+    if (command === Command.version && errno === Errno.EBUSY) {
+      throw new BusyError(`${this.path} is in use by another client`, { cause });
+    }
     if (errno === Errno.ENOTTY || errno === Errno.EOPNOTSUPP) {
       throw new UnsupportedError(`${this.label} has no ${commandName(command)}`, { cause });
     }

@@ -116,19 +116,14 @@ class Sessions implements SessionHost {
   }
 
   begin(socket: UnixSocket): void {
-    // That the one before has gone may not have been noticed yet.
-    this.active?.receive();
-    // One after the other: whoever comes meanwhile is sent away, rather than left waiting without an answer.
-    if (this.active !== undefined) {
-      socket.close();
-      return;
-    }
+    // While another client is served, too: the answer to its version then says that the server is busy.
     const [oldest] = this.silent;
     if (this.silent.size >= MAX_SILENT) oldest?.end();
     this.silent.add(new Session(socket, this));
   }
 
   claim(session: Session): boolean {
+    // The client before may have gone unnoticed.
     this.active?.receive();
     if (this.active !== undefined) return false;
     this.silent.delete(session);

@@ -35,7 +35,7 @@ export interface SessionOptions {
 export interface SessionHost {
   readonly device: EmulatedDevice;
   readonly options: SessionOptions;
-  /** A session has told its version. @returns whether it is to be served */
+  /** A client has sent its version. @returns whether the server serves it; false while it serves another client */
   claim(session: Session): boolean;
   ended(session: Session): void;
 }
@@ -71,6 +71,8 @@ export class Session {
   private isNegotiated = false;
   /** Ends a connection that says nothing. */
   private readonly silence: NodeJS.Timeout;
+  /** The server is busy with another client: this one is told, and the connection ends. */
+  private isTurnedAway = false;
   private hasEnded = false;
 
   constructor(
@@ -232,6 +234,7 @@ export class Session {
       this.channel.send({ id, command, isReply: true, errno, parts: errno > 0 ? [] : parts, fds: replyFds });
     } finally {
       sent?.();
+      if (this.isTurnedAway) this.end();
     }
   }
 
@@ -301,7 +304,10 @@ export class Session {
     const client = decodeVersion(payload, "the client");
     this.maxTransferBytes = client.maxTransferBytes;
     this.maxMessageFds = client.maxMessageFds;
-    if (!this.server.claim(this)) throw new VfioUserProtocolError("somebody else is served");
+    if (!this.server.claim(this)) {
+      this.isTurnedAway = true;
+      throw new Refusal(Errno.EBUSY);
+    }
     clearTimeout(this.silence);
     this.isNegotiated = true;
     const host: DeviceHost = {

@@ -666,7 +666,8 @@ describe("messages", () => {
   test("that come too late: who began before and is second is sent away", async () => {
     using late = new RawClient(server.path);
     using client = await negotiated();
-    expect(await late.ask(Command.version, encodeVersion())).toBeUndefined();
+    expect(await late.ask(Command.version, encodeVersion())).toMatchObject({ errno: Errno.EBUSY });
+    expect(await late.receive()).toBeUndefined();
     expect(await client.errnoOf(Command.deviceReset)).toBe(0);
   });
 
@@ -765,9 +766,16 @@ describe("where to listen", () => {
   test("somebody listens there, or it is no socket", () => {
     expect(() => new VfioUserServer(server.path, device)).toThrow(BusyError);
     const folder = mkdtempSync(join(tmpdir(), "iova-listen-"));
-    expect(() => new VfioUserServer(folder, device)).toThrow(/EADDRINUSE/);
+    expect(() => new VfioUserServer(folder, device)).toThrow(/EADDRINUSE.*there is a folder at this path/);
+    const file = join(folder, "file");
+    writeFileSync(file, "");
+    expect(() => new VfioUserServer(file, device)).toThrow(
+      /EADDRINUSE.*there is a file at this path that is no socket: remove it/,
+    );
     rmSync(folder, { recursive: true });
-    expect(() => new VfioUserServer(join(folder, "gone", "socket"), device)).toThrow(/ENOENT/);
+    expect(() => new VfioUserServer(join(folder, "gone", "socket"), device)).toThrow(
+      /ENOENT.*there is no folder .*gone: create it/,
+    );
     expect(() => new VfioUserServer("", device)).toThrow(ArgumentError);
     expect(() => new VfioUserServer("x".repeat(108), device)).toThrow(ArgumentError);
     expect(() => new VfioUserServer(socketPath(), device, { sendTimeoutMs: -1 })).toThrow(ArgumentError);
