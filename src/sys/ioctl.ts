@@ -17,6 +17,7 @@ export interface IoctlRequest {
 export interface IoctlTrace {
   /** The request's name in the kernel's headers, e.g. `IOMMU_IOAS_MAP`. */
   readonly request: string;
+  /** The descriptor that the request went to. */
   readonly fd: number;
   /** What the kernel returned; undefined where the request failed. */
   readonly result: number | undefined;

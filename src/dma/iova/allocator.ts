@@ -74,6 +74,10 @@ function hex(value: bigint): string {
   return `0x${value.toString(16)}`;
 }
 
+/**
+ * Gives out ranges of I/O virtual addresses: the smallest free range that fits, from its start on, and never address 0. The steps
+ * of a call don't grow with the number of ranges.
+ */
 export class IovaAllocator {
   /**
    * All ranges by their start: the length of what is handed out, less than 0 for what is free. Free ones are never adjacent.

@@ -29,7 +29,10 @@ function keep(target: HostMemoryTarget, lease: Lease, buffers: readonly DmaBuffe
 /** What {@link HostMemoryBuffer} needs of a controller. */
 export interface HostMemoryTarget extends AdminTarget {
   /** Device of the controller: the memory is released before the device is. */
-  readonly device: { readonly lease: Lease };
+  readonly device: {
+    /** The device's lifetime. */
+    readonly lease: Lease;
+  };
   /** Memory page of the controller in bytes (CC.MPS). */
   readonly memoryPageBytes: number;
   /** @internal Called with the command that gave the memory, which the controller sends again after a reset. */

@@ -64,8 +64,13 @@ export class CompletionQueue {
     this.doorbells = doorbells;
   }
 
-  /** The head: entry to be taken next; and the phase bit that makes it a new one. */
-  get position(): { readonly head: number; readonly phase: number } {
+  /** Where the queue stands. */
+  get position(): {
+    /** Index of the entry to take next. */
+    readonly head: number;
+    /** Phase bit of a new entry there: 0 or 1. */
+    readonly phase: number;
+  } {
     return { head: this.head, phase: this.phase };
   }
 

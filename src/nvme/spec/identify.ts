@@ -496,11 +496,31 @@ export type IdentifyIndependentNamespace = ReturnType<typeof identifyIndependent
 /** Namespace Identification Descriptors (CNS 03h): types and lengths. */
 export const NamespaceDescriptor = {
   /** IEEE extended unique identifier (NIDT 1). */
-  eui64: { type: 1, bytes: 8 },
+  eui64: {
+    /** NIDT. */
+    type: 1,
+    /** NIDL, in bytes. */
+    bytes: 8,
+  },
   /** Namespace globally unique identifier (NIDT 2). */
-  nguid: { type: 2, bytes: 16 },
+  nguid: {
+    /** NIDT. */
+    type: 2,
+    /** NIDL, in bytes. */
+    bytes: 16,
+  },
   /** Namespace UUID, RFC 9562 (NIDT 3). */
-  uuid: { type: 3, bytes: 16 },
+  uuid: {
+    /** NIDT. */
+    type: 3,
+    /** NIDL, in bytes. */
+    bytes: 16,
+  },
   /** Command set identifier, CSI (NIDT 4). */
-  commandSet: { type: 4, bytes: 1 },
+  commandSet: {
+    /** NIDT. */
+    type: 4,
+    /** NIDL, in bytes. */
+    bytes: 1,
+  },
 } as const;

@@ -21,6 +21,7 @@ export class VfioUserProtocolError extends IovaError {
 export interface Message {
   readonly id: number;
   readonly command: number;
+  /** Whether it answers a command of the other side. */
   readonly isReply: boolean;
   /** The sender wants no answer. */
   readonly noReply: boolean;
@@ -46,6 +47,7 @@ export interface Outgoing {
 export interface VfioUserMessageTrace {
   /** The socket, as errors name it. */
   readonly connection: string;
+  /** Seen from this process. */
   readonly direction: "sent" | "received";
   /** Name in the protocol, e.g. `VFIO_USER_DMA_MAP`. */
   readonly command: string;

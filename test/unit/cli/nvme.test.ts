@@ -189,7 +189,18 @@ describe("what isn't there", () => {
     await refused(1, "say which with --namespace-id", "read", two);
     await refused(1, "Invalid Field", "feature", "get", plain, "--feature-id", "0x7f");
     await refused(1, /Invalid Log Page/, "log", plain, "--log-id", "0xdf");
-    await refused(1, /support an index for log page 0x01/, "log", plain, "--log-id", "1", "--ot", "1", "--lpo", "2");
+    await refused(
+      1,
+      /support an index for log page 0x01/,
+      "log",
+      plain,
+      "--log-id",
+      "1",
+      "--ot",
+      "1",
+      "--lpo",
+      "2",
+    );
     await refused(1, "beyond the end of namespace 1, which has 32768 blocks", "read", plain, "-s", "32768");
     await refused(1, "beyond the end", "read", plain, "-s", "32767", "--blocks", "2");
     await refused(1, "beyond the end", "trim", plain, "-s", "32767", "--blocks", "2", "--yes");
