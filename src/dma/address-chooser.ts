@@ -21,8 +21,13 @@ export interface MappableAddresses {
 
 /** The mappings of one address space. */
 export interface MappingList {
-  /** Where each of them starts, in IOVA_PAGEs, and its length. */
-  records(): Iterable<{ readonly iovaPage: number; readonly mappedBytes: number }>;
+  /** All mappings, in no order. */
+  records(): Iterable<{
+    /** Where the mapping starts, in pages of 4 KiB. */
+    readonly iovaPage: number;
+    /** Its length in bytes, whole pages. */
+    readonly mappedBytes: number;
+  }>;
   /** Whether the address space is about to close, with all of them. */
   readonly closing: boolean;
 }

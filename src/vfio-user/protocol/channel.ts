@@ -51,6 +51,7 @@ export interface VfioUserMessageTrace {
   readonly direction: "sent" | "received";
   /** Name in the protocol, e.g. `VFIO_USER_DMA_MAP`. */
   readonly command: string;
+  /** Whether the message answers a command of the other side. */
   readonly isReply: boolean;
   /** A reply has the id of its command. */
   readonly id: number;
