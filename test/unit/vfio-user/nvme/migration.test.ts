@@ -5,12 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { VfioUserDevice, VfioUserMigration } from "../../../../src/doors/vfio-user.js";
 import type { NvmeEmulatorOptions } from "../../../../src/emulator/nvme/options.js";
-import {
-  DeviceGoneError,
-  type NvmeController,
-  PciDevice,
-  type ZonedNamespace,
-} from "../../../../src/index.js";
+import { BusyError, type NvmeController, PciDevice, type ZonedNamespace } from "../../../../src/index.js";
 import { FeatureId } from "../../../../src/nvme/spec/opcodes.js";
 import { caught } from "../../../support/caught.js";
 import { MIB, openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
@@ -176,7 +171,8 @@ describe("a controller under I/O", { timeout: 120_000 }, () => {
     expect(() => migration.moveTo(`vfio-user:${socketPath()}`)).toThrow(sysError("connect", "ENOENT"));
     const busy = await startController();
     using somebody = PciDevice.open(busy.address);
-    expect(() => migration.moveTo(busy.address)).toThrow(DeviceGoneError);
+    expect(() => migration.moveTo(busy.address)).toThrow(BusyError);
+    expect(() => migration.moveTo(busy.address)).toThrow(/is in use by another client$/);
     expect(somebody.closed).toBe(false);
     expect(migration.state).toBe("running");
     for (let i = 0; i < 20; i++) await turn();
