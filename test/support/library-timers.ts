@@ -3,8 +3,8 @@ import { createHook } from "node:async_hooks";
 import { eventually } from "./eventually.js";
 
 const KINDS: ReadonlySet<string> = new Set(["Timeout", "Immediate"]);
-/** Sources or compiled files of the library, and nobody else's. */
-const LIBRARY_FRAME = /^(?!.*node_modules).*\/src\/[a-z-]+\//m;
+/** Sources, compiled files or the package of the library, and nobody else's. */
+const LIBRARY_FRAME = /^(?!.*node_modules).*\/(?:src\/[a-z-]+|dist\/lib)\//m;
 /** Turns of the event loop in which something that is due would show itself. */
 const TURNS = 20;
 
