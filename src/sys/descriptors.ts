@@ -11,7 +11,8 @@ import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { c, closeOffThread, lastErrno } from "./libc.js";
 
-const O_CLOEXEC = 0o2000000;
+/** Not in node:fs; asm-generic/fcntl.h, the same on x86-64 and arm64. */
+export const O_CLOEXEC = 0o2000000;
 
 /** The numbers that Node closes at the end of this thread, if we don't. */
 const tracked = new Set<number>();

@@ -10,6 +10,7 @@
 import { createSocket, type Socket } from "node:dgram";
 import { isMainThread } from "node:worker_threads";
 import { SysError } from "../core/errors.js";
+import { O_CLOEXEC } from "./descriptors.js";
 import { koffi } from "./koffi.js";
 import { c, lastErrno } from "./libc.js";
 
@@ -32,7 +33,6 @@ const MOST_EVENTS = 64;
 const AF_INET = 2;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
-const O_CLOEXEC = 0o2000000;
 
 function newEpollSet(): number {
   const fd = c.epollCreate1(EPOLL_CLOEXEC);

@@ -3,14 +3,12 @@ import { constants } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
 import type { Release } from "../core/lifetime/lease.js";
-import { adopt, close, closeAsync } from "./descriptors.js";
+import { adopt, close, closeAsync, O_CLOEXEC } from "./descriptors.js";
 import { c, lastErrno } from "./libc.js";
 
-export { close } from "./descriptors.js";
+export { close, O_CLOEXEC } from "./descriptors.js";
 
 export const O_RDWR = constants.O_RDWR;
-/** Not in node:fs; asm-generic/fcntl.h, the same on x86-64 and arm64. */
-export const O_CLOEXEC = 0o2000000;
 
 function check(result: number, syscall: string, context: SysErrorContext): number {
   if (result < 0) throw new SysError(syscall, lastErrno(), context);
