@@ -64,8 +64,6 @@ async function served(nvme: NvmeController, count: number): Promise<number[]> {
   post(stopper, ROOM);
   await vi.waitFor(() => expect(cq.phaseAt(ROOM - 1)).toBe(1), { timeout: 20_000 });
   for (const queue of queues) post(queue, PER_QUEUE);
-  // A pass over the queues that began before may have seen some of them empty: the controller begins others until these are answered.
-  for (let i = 0; i < 3; i++) await nvme.features.read(Feature.arbitration);
   expect(await take(cq, ROOM)).toEqual(Array.from({ length: ROOM }, () => 7));
   cq.ringDoorbell();
   const order = await take(cq, count);
@@ -106,7 +104,9 @@ describe("weighted arbitration", () => {
   ] as const)(
     "%o: commands are served by class and weight, also after a reset",
     async (arbitration, weights, burst) => {
-      const nvme = await openController({}, { arbitration, queues: 7 });
+      // A doorbell by message is seen between two rounds. One in shared memory may be seen in the middle of a round,
+      // which then begins with another class.
+      const nvme = await openController({ doorbells: "messages" }, { arbitration, queues: 7 });
       expect(nvme.capabilities.ams & 1).toBe(1);
       for (const queue of nvme.queues.slice(1)) await nvme.deleteQueuePair(queue);
       for (const reset of [false, true]) {
