@@ -122,7 +122,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
         cmb?.close();
       }),
     );
-    for (const part of [medium, doorbellPage, cmb]) part?.entrust();
+    for (const part of [medium, doorbellPage, cmb]) part?.relinquish();
     this.doorbells = doorbellPage.memory.words;
     this.inventory = inventory;
     const { command } = this;

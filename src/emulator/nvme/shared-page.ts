@@ -17,7 +17,7 @@ export class SharedPage extends Resource {
         close(fd);
       }),
     );
-    memory.entrust();
+    memory.relinquish();
   }
 
   /** @throws SysError */

@@ -51,7 +51,7 @@ export class MemoryMedium extends Resource implements Medium {
     private readonly memories: readonly MappedMemory[],
   ) {
     super(new Lease(`${sizeBytes} bytes of emulated medium`, () => closeAll(memories, "closing a medium")));
-    for (const memory of memories) memory.entrust();
+    for (const memory of memories) memory.relinquish();
     this.chunks = memories.map((memory) => memory.bytes);
     this.first = this.chunks[0] ?? new Uint8Array(0);
   }
