@@ -11,7 +11,7 @@ import type { ControllerMemoryBuffer } from "../memory/cmb.js";
 import type { PersistentMemoryRegion } from "../memory/pmr.js";
 import { ControllerRegisters } from "../memory/registers.js";
 import type { CompletionMode } from "../queues/completion-watch.js";
-import { Doorbells } from "../queues/doorbells.js";
+import { completionDoorbell, Doorbells, submissionDoorbell } from "../queues/doorbells.js";
 import { IoQueues } from "../queues/io-queues.js";
 import { QueuePair } from "../queues/queue-pair.js";
 import { NvmeRings } from "../queues/rings.js";
@@ -399,8 +399,8 @@ export class ControllerEngine {
     if (memory?.lists !== undefined) this.addresses.assertLists(memory.lists, memory.submission);
     const { doorbells } = this;
     const doorbellStrideWords = this.capabilities.doorbellStrideBytes / 4;
-    doorbells.add(2 * id * doorbellStrideWords);
-    doorbells.add((2 * id + 1) * doorbellStrideWords);
+    doorbells.add(submissionDoorbell(id, doorbellStrideWords));
+    doorbells.add(completionDoorbell(id, doorbellStrideWords));
     return new QueuePair({
       id,
       entries,

@@ -1,12 +1,12 @@
+/** The I/O queue pairs of a controller: created, deleted, and created again after a reset. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import { largestOf } from "../../core/lists.js";
-import type { DmaBuffer } from "../../dma/buffer.js";
-import type { DataRange, NvmeCommand, NvmeCompletion } from "../command/command.js";
+import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { NvmeQueue, QueueOptions, RingBuffers } from "../command/queue.js";
 import type { QueueStatistics } from "../command/queue-statistics.js";
-import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
-import { QueueFlag, QueuePriority } from "../spec/queues.js";
+import { QueuePriority } from "../spec/queues.js";
+import { createPair, deletePair, requestPairs } from "./queue-commands.js";
 import type { QueuePair } from "./queue-pair.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 
@@ -108,14 +108,7 @@ export class IoQueues {
    * @throws NvmeError, TimeoutError, DeviceGoneError
    */
   async negotiate(wanted: number): Promise<void> {
-    const zeroBased = Math.max(1, wanted) - 1;
-    const { dw0 } = await this.host.admin({
-      name: "Set Features (Number of Queues)",
-      opcode: AdminOpcode.setFeatures,
-      cdw10: FeatureId.numberOfQueues,
-      cdw11: ((zeroBased << 16) | zeroBased) >>> 0,
-    });
-    this.granted = Math.min((dw0 & 0xffff) + 1, (dw0 >>> 16) + 1);
+    this.granted = await requestPairs((command) => this.host.admin(command), wanted);
   }
 
   /** @throws ArgumentError, UnsupportedError where there are as many as the controller gives, NvmeError, ... */
@@ -223,59 +216,23 @@ export class IoQueues {
   private async createAt({ pair, vector, priority }: IoQueue): Promise<void> {
     const { host } = this;
     pair.useShadow(host.shadow());
-    const { id, entries } = pair;
-    const interrupts = host.vectorCount > 0 ? QueueFlag.interruptsEnabled : 0;
-    const size = (((entries - 1) << 16) | id) >>> 0;
-    await host.admin({
-      name: "Create I/O Completion Queue",
-      opcode: AdminOpcode.createIoCompletionQueue,
-      cdw10: size,
-      cdw11: ((vector << 16) | interrupts | QueueFlag.contiguous) >>> 0,
-      data: this.firstPage(pair.cqMemory),
+    await createPair((command) => host.admin(command), {
+      id: pair.id,
+      entries: pair.entries,
+      submission: pair.sqMemory,
+      completion: pair.cqMemory,
+      pageBytes: host.pageBytes,
+      vector: host.vectorCount > 0 ? vector : undefined,
+      priority,
     });
-    try {
-      await host.admin({
-        name: "Create I/O Submission Queue",
-        opcode: AdminOpcode.createIoSubmissionQueue,
-        cdw10: size,
-        cdw11:
-          ((id << 16) |
-            (priority === undefined ? 0 : QueuePriority[priority] << QueueFlag.PRIORITY_SHIFT) |
-            QueueFlag.contiguous) >>>
-          0,
-        data: this.firstPage(pair.sqMemory),
-      });
-    } catch (error) {
-      // Half a pair is none: its memory is given back, so the controller must not know of it.
-      await host.admin(deleteCompletionQueue(id)).catch(() => {});
-      throw error;
-    }
   }
 
   private async deleteAt({ id }: QueuePair): Promise<void> {
-    await this.host.admin({
-      name: "Delete I/O Submission Queue",
-      opcode: AdminOpcode.deleteIoSubmissionQueue,
-      cdw10: id,
-    });
-    await this.host.admin(deleteCompletionQueue(id));
-  }
-
-  /** A contiguous queue is named by PRP1 alone. */
-  private firstPage(buffer: DmaBuffer): DataRange {
-    return { buffer, length: Math.min(buffer.sizeBytes, this.host.pageBytes) };
+    await deletePair((command) => this.host.admin(command), id);
   }
 }
 
 function markDeleted(queue: IoQueue): false {
   queue.isDeleted = true;
   return false;
-}
-
-function deleteCompletionQueue(id: number): NvmeCommand {
-  return {
-    name: "Delete I/O Completion Queue",
-    opcode: AdminOpcode.deleteIoCompletionQueue,
-    cdw10: id,
-  };
 }

@@ -1,12 +1,11 @@
 /** The memory of a queue pair: both rings, and the list pages of its commands. */
-import { ArgumentError } from "../../core/errors.js";
 import { closeAll } from "../../core/lifetime/close-all.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
-import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { PrpList } from "../command/prp.js";
 import type { RingBuffers } from "../command/queue.js";
 import { CQE_WORDS } from "./completion-queue.js";
+import { allocRing, checkRing, clearRing } from "./ring-memory.js";
 import { SQE_WORDS } from "./submission-entry.js";
 
 const SQE_BYTES = SQE_WORDS * 4;
@@ -22,7 +21,7 @@ interface MemoryOptions {
   readonly given?: RingBuffers | undefined;
 }
 
-/** What a queue pair lies in: both rings, and the list pages of its commands. */
+/** Both rings, and the list pages of all commands. */
 export class QueueMemory {
   readonly submission: DmaBuffer;
   readonly completion: DmaBuffer;
@@ -38,8 +37,7 @@ export class QueueMemory {
   /** @throws ArgumentError where a given buffer won't do, ClosedError, SysError; nothing is left behind */
   constructor({ space, entries, listBytes, pageBytes, given = {} }: MemoryOptions) {
     const alloc = (sizeBytes: number): DmaBuffer => {
-      const iovaAlignBytes = pageBytes > PAGE_SIZE ? pageBytes : undefined;
-      const buffer = space.alloc(sizeBytes, { alignBytes: pageBytes, iovaAlignBytes });
+      const buffer = allocRing(space, sizeBytes, pageBytes);
       this.own.unshift(buffer);
       return buffer;
     };
@@ -63,15 +61,13 @@ export class QueueMemory {
       this.close();
       throw error;
     }
-    for (const buffer of this.own) buffer.entrust();
+    for (const buffer of this.own) buffer.relinquish();
   }
 
-  /** As the controller expects them: the phase of an entry that was never written is 0. */
+  /** Zeroes the rings, for a controller that starts again. */
   clear(): void {
-    // Word by word: a ring may lie in a BAR.
-    for (const words of [this.cqWords, this.sqWords]) {
-      for (let i = 0; i < words.length; i++) words[i] = 0;
-    }
+    clearRing(this.cqWords);
+    clearRing(this.sqWords);
   }
 
   /** List memory from an offset on. */
@@ -92,24 +88,5 @@ export class QueueMemory {
     this.isClosed = true;
     for (const { lease } of this.given) lease.drop();
     closeAll(this.own, "closing the memory of a queue pair");
-  }
-}
-
-function checkRing(
-  name: string,
-  buffer: DmaBuffer,
-  space: DmaSpace,
-  sizeBytes: number,
-  pageBytes: number,
-): void {
-  buffer.lease.assertOpen();
-  if (buffer.space !== space)
-    throw new ArgumentError(`${name} is of another DMA space than this controller's`);
-  if (!buffer.contiguous) throw new ArgumentError(`${name} lies scattered: a queue has to be contiguous`);
-  if (buffer.sizeBytes < sizeBytes) {
-    throw new ArgumentError(`${name} has ${buffer.sizeBytes} bytes, and the queue needs ${sizeBytes}`);
-  }
-  if (buffer.iovaLow % pageBytes !== 0) {
-    throw new ArgumentError(`${name} doesn't start at a memory page of ${pageBytes} bytes`);
   }
 }

@@ -21,6 +21,7 @@ import { type CommandTrace, completeChannel, submitChannel } from "../command/tr
 import { CompletionQueue } from "./completion-queue.js";
 import { type CompletionMode, CompletionWatch } from "./completion-watch.js";
 import { Deadlines } from "./deadlines.js";
+import { completionDoorbell, submissionDoorbell } from "./doorbells.js";
 import { QueueMemory } from "./queue-memory.js";
 import { Request } from "./request.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
@@ -115,9 +116,10 @@ export class QueuePair {
       given: options.memory,
     });
     this.memory = memory;
-    const doorbell = 2 * id * doorbellStrideWords;
-    this.sq = new SubmissionQueue(id, entries, memory.sqWords, doorbells, doorbell);
-    this.cq = new CompletionQueue(id, entries, memory.cqWords, doorbells, doorbell + doorbellStrideWords);
+    const sqDoorbell = submissionDoorbell(id, doorbellStrideWords);
+    const cqDoorbell = completionDoorbell(id, doorbellStrideWords);
+    this.sq = new SubmissionQueue(id, entries, memory.sqWords, doorbells, sqDoorbell);
+    this.cq = new CompletionQueue(id, entries, memory.cqWords, doorbells, cqDoorbell);
     this.slots = new Slots(depth, (index) => memory.listAt(index * listBytes));
     this.deadlines = new Deadlines(depth, options.timeoutMs, this);
     this.watch = new CompletionWatch(options.mode, options.spinMs ?? 0, this);

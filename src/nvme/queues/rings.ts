@@ -10,14 +10,20 @@ import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
-import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { RegisterAccess } from "../memory/registers.js";
-import { AdminOpcode } from "../spec/opcodes.js";
-import { QueueFlag, QueuePriority } from "../spec/queues.js";
+import { QueuePriority } from "../spec/queues.js";
 import { DOORBELL_BASE } from "../spec/registers.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
+import { completionDoorbell, submissionDoorbell } from "./doorbells.js";
 import { type HandedOver, HandOver } from "./handed-queues.js";
+import {
+  createCompletionQueue,
+  createSubmissionQueue,
+  deleteCompletionQueue,
+  deleteSubmissionQueue,
+} from "./queue-commands.js";
+import { allocRing, checkRing, clearRing } from "./ring-memory.js";
 import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
 
 /** Options of {@link NvmeRings.createCompletionQueue}. */
@@ -65,7 +71,7 @@ abstract class RawQueue extends Resource {
     what: string,
   ) {
     memory.lease.hold(what);
-    const own = isOwn ? memory.entrust() : undefined;
+    const own = isOwn ? memory.relinquish() : undefined;
     const release = (): void => {
       memory.lease.drop();
       own?.close();
@@ -98,9 +104,9 @@ export class RawCompletionQueue extends RawQueue {
   /** Submission queues that report here. */
   users = 0;
 
-  /** Not for users: see {@link NvmeRings.createCompletionQueue}. */
+  /** @internal */
   constructor(host: RingHost, id: number, entries: number, memory: DmaBuffer, isOwn: boolean) {
-    const doorbell = (2 * id + 1) * host.strideWords;
+    const doorbell = completionDoorbell(id, host.strideWords);
     super(host, id, memory, doorbell, isOwn, "completion queue");
     const words = memory.memory.words.subarray(0, entries * CQE_WORDS);
     this.ring = new CompletionQueue(id, entries, words, host.doorbells(doorbell), doorbell);
@@ -134,7 +140,7 @@ export class RawSubmissionQueue extends RawQueue {
   /** While another thread has it. */
   private away: Int32Array | undefined = undefined;
 
-  /** Not for users: see {@link NvmeRings.createSubmissionQueue}. */
+  /** @internal */
   constructor(
     host: RingHost,
     id: number,
@@ -144,7 +150,7 @@ export class RawSubmissionQueue extends RawQueue {
     /** Where it reports to. */
     readonly completionQueue: RawCompletionQueue,
   ) {
-    const doorbell = 2 * id * host.strideWords;
+    const doorbell = submissionDoorbell(id, host.strideWords);
     super(host, id, memory, doorbell, isOwn, "submission queue");
     const words = memory.memory.words.subarray(0, entries * SQE_WORDS);
     this.ring = new SubmissionQueue(id, entries, words, host.doorbells(doorbell), doorbell);
@@ -210,7 +216,10 @@ export class RawSubmissionQueue extends RawQueue {
     this.completionQueue.ring.moveTo(away[2] ?? 0, away[3] ?? 1);
   }
 
-  /** Not for users: the controller has stopped, and nobody has the queues any more. */
+  /**
+   * The controller has stopped: no thread has the queues any more.
+   * @internal
+   */
   recall(): void {
     if (this.away === undefined) return;
     Atomics.store(this.away, 0, HandOver.gone);
@@ -228,7 +237,7 @@ export class RawSubmissionQueue extends RawQueue {
 export class NvmeRings {
   private readonly queues = new Map<string, RawQueue>();
 
-  /** Not for users. */
+  /** @internal */
   constructor(private readonly host: RingHost) {}
 
   /** Any register, 32 bits. @param offset bytes in BAR 0, a multiple of 4 @throws ArgumentError, ClosedError */
@@ -249,17 +258,11 @@ export class NvmeRings {
     const { id, entries, vector } = options;
     const { host } = this;
     this.check("completion", id, entries);
+    if (vector !== undefined) checkInteger("vector", vector, 0, 0xffff);
     const { memory, isOwn } = this.ringMemory(options, CQE_WORDS * 4);
     const queue = new RawCompletionQueue(host, id, entries, memory, isOwn);
-    const interrupts = vector === undefined ? 0 : QueueFlag.interruptsEnabled;
-    const at = vector === undefined ? 0 : checkInteger("vector", vector, 0, 0xffff);
-    return await this.create(`completion ${id}`, queue, {
-      name: "Create I/O Completion Queue",
-      opcode: AdminOpcode.createIoCompletionQueue,
-      cdw10: (((entries - 1) << 16) | id) >>> 0,
-      cdw11: ((at << 16) | interrupts | QueueFlag.contiguous) >>> 0,
-      data: { buffer: memory, length: Math.min(memory.sizeBytes, host.pageBytes) },
-    });
+    const command = createCompletionQueue({ id, entries, memory, pageBytes: host.pageBytes }, vector);
+    return await this.create(`completion ${id}`, queue, command);
   }
 
   /** Several may report to one completion queue. @throws as createCompletionQueue() */
@@ -279,14 +282,9 @@ export class NvmeRings {
     this.check("submission", id, entries);
     const { memory, isOwn } = this.ringMemory(options, SQE_WORDS * 4);
     const queue = new RawSubmissionQueue(host, id, entries, memory, isOwn, completionQueue);
-    const qprio = priority === undefined ? 0 : QueuePriority[priority] << QueueFlag.PRIORITY_SHIFT;
-    const created = await this.create(`submission ${id}`, queue, {
-      name: "Create I/O Submission Queue",
-      opcode: AdminOpcode.createIoSubmissionQueue,
-      cdw10: (((entries - 1) << 16) | id) >>> 0,
-      cdw11: ((completionQueue.id << 16) | qprio | QueueFlag.contiguous) >>> 0,
-      data: { buffer: memory, length: Math.min(memory.sizeBytes, host.pageBytes) },
-    });
+    const ring = { id, entries, memory, pageBytes: host.pageBytes };
+    const command = createSubmissionQueue(ring, completionQueue.id, priority);
+    const created = await this.create(`submission ${id}`, queue, command);
     completionQueue.users++;
     return created;
   }
@@ -300,17 +298,16 @@ export class NvmeRings {
     queue.lease.assertOpen();
     queue.lease.assertIdle();
     const isSubmission = queue instanceof RawSubmissionQueue;
-    await this.host.admin({
-      name: isSubmission ? "Delete I/O Submission Queue" : "Delete I/O Completion Queue",
-      opcode: isSubmission ? AdminOpcode.deleteIoSubmissionQueue : AdminOpcode.deleteIoCompletionQueue,
-      cdw10: queue.id,
-    });
+    await this.host.admin(isSubmission ? deleteSubmissionQueue(queue.id) : deleteCompletionQueue(queue.id));
     if (isSubmission) queue.completionQueue.users--;
     this.queues.delete(`${isSubmission ? "submission" : "completion"} ${queue.id}`);
     queue.close();
   }
 
-  /** Not for users: the controller was stopped. */
+  /**
+   * The controller was stopped.
+   * @internal
+   */
   close(): void {
     const queues = [...this.queues.values()];
     for (const queue of queues) if (queue instanceof RawSubmissionQueue) queue.recall();
@@ -329,18 +326,10 @@ export class NvmeRings {
     entryBytes: number,
   ): { readonly memory: DmaBuffer; readonly isOwn: boolean } {
     const { dma, pageBytes } = this.host;
-    const needed = entries * entryBytes;
-    if (memory === undefined) {
-      const iovaAlignBytes = pageBytes > PAGE_SIZE ? pageBytes : undefined;
-      return { memory: dma.alloc(needed, { alignBytes: pageBytes, iovaAlignBytes }), isOwn: true };
-    }
-    memory.lease.assertOpen();
-    if (memory.space !== dma) throw new ArgumentError("memory is of another DMA space");
-    if (memory.sizeBytes < needed || !memory.contiguous) {
-      throw new ArgumentError(`a ring of ${entries} entries needs ${needed} contiguous bytes`);
-    }
-    const { words } = memory.memory;
-    for (let i = 0; i < needed / 4; i++) words[i] = 0;
+    const sizeBytes = entries * entryBytes;
+    if (memory === undefined) return { memory: allocRing(dma, sizeBytes, pageBytes), isOwn: true };
+    checkRing("memory", memory, dma, sizeBytes, pageBytes);
+    clearRing(memory.memory.words.subarray(0, sizeBytes / 4));
     return { memory, isOwn: false };
   }
 

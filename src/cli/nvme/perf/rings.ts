@@ -5,10 +5,10 @@ import type { DmaBuffer } from "../../../dma/buffer.js";
 import { prpListPages, writePrps } from "../../../nvme/command/prp.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { CQE_WORDS } from "../../../nvme/queues/completion-queue.js";
-import { Doorbells } from "../../../nvme/queues/doorbells.js";
+import { completionDoorbell, Doorbells, submissionDoorbell } from "../../../nvme/queues/doorbells.js";
+import { createPair, deletePair, requestPairs } from "../../../nvme/queues/queue-commands.js";
+import { allocRing } from "../../../nvme/queues/ring-memory.js";
 import { SQE_WORDS } from "../../../nvme/queues/submission-queue.js";
-import { AdminOpcode, FeatureId } from "../../../nvme/spec/opcodes.js";
-import { QueueFlag } from "../../../nvme/spec/queues.js";
 import type { PerfPlan, PerfQueueSetup } from "./queue.js";
 
 /** As the driver's own queues are by default; more only where the depth needs it. */
@@ -44,8 +44,8 @@ export class PerfRings {
     const strideWords = doorbellStrideBytes / 4;
     this.setups = Array.from({ length: count }, (_, at): PerfQueueSetup => {
       const id = at + 1;
-      const sqDoorbell = 2 * id * strideWords;
-      const cqDoorbell = (2 * id + 1) * strideWords;
+      const sqDoorbell = submissionDoorbell(id, strideWords);
+      const cqDoorbell = completionDoorbell(id, strideWords);
       doorbells.add(sqDoorbell);
       doorbells.add(cqDoorbell);
       return {
@@ -75,14 +75,7 @@ export class PerfRings {
     ioBytes: number,
     vectorOf?: (queue: number) => number,
   ): Promise<PerfRings> {
-    const zeroBased = count - 1;
-    const { dw0 } = await nvme.admin({
-      name: "Set Features (Number of Queues)",
-      opcode: AdminOpcode.setFeatures,
-      cdw10: FeatureId.numberOfQueues,
-      cdw11: ((zeroBased << 16) | zeroBased) >>> 0,
-    });
-    const granted = Math.min((dw0 & 0xffff) + 1, (dw0 >>> 16) + 1);
+    const granted = await requestPairs((command) => nvme.admin(command), count);
     if (granted < count) {
       throw new UnsupportedError(`${nvme.bdf} gives ${granted} I/O queues, not ${count}`);
     }
@@ -100,12 +93,7 @@ export class PerfRings {
   async close(): Promise<void> {
     try {
       for (const id of this.created.splice(0).reverse()) {
-        await this.nvme.admin({
-          name: "Delete I/O Submission Queue",
-          opcode: AdminOpcode.deleteIoSubmissionQueue,
-          cdw10: id,
-        });
-        await this.deleteCompletionQueue(id);
+        await deletePair((command) => this.nvme.admin(command), id);
       }
     } finally {
       // Where the controller couldn't be told, it is stopped when it is closed, and its memory is given back with it.
@@ -113,44 +101,17 @@ export class PerfRings {
     }
   }
 
-  private async deleteCompletionQueue(id: number): Promise<void> {
-    await this.nvme.admin({
-      name: "Delete I/O Completion Queue",
-      opcode: AdminOpcode.deleteIoCompletionQueue,
-      cdw10: id,
-    });
-  }
-
   private async createAt({ id, entries }: PerfQueueSetup, at: number, vector?: number): Promise<void> {
-    const size = (((entries - 1) << 16) | id) >>> 0;
-    const [sq, cq] = [this.buffers[3 * at], this.buffers[3 * at + 1]];
-    if (sq === undefined || cq === undefined) throw new Error(`queue ${id} has no memory`);
-    const length = this.nvme.memoryPageBytes;
-    const interrupts = vector === undefined ? 0 : (vector << 16) | QueueFlag.interruptsEnabled;
-    await this.nvme.admin({
-      name: "Create I/O Completion Queue",
-      opcode: AdminOpcode.createIoCompletionQueue,
-      cdw10: size,
-      cdw11: (interrupts | QueueFlag.contiguous) >>> 0,
-      data: { buffer: cq, length: Math.min(cq.sizeBytes, length) },
-    });
-    try {
-      await this.nvme.admin({
-        name: "Create I/O Submission Queue",
-        opcode: AdminOpcode.createIoSubmissionQueue,
-        cdw10: size,
-        cdw11: ((id << 16) | QueueFlag.contiguous) >>> 0,
-        data: { buffer: sq, length: Math.min(sq.sizeBytes, length) },
-      });
-    } catch (error) {
-      await this.deleteCompletionQueue(id);
-      throw error;
-    }
+    const [submission, completion] = [this.buffers[3 * at], this.buffers[3 * at + 1]];
+    if (submission === undefined || completion === undefined) throw new Error(`queue ${id} has no memory`);
+    const pageBytes = this.nvme.memoryPageBytes;
+    const pair = { id, entries, submission, completion, pageBytes, vector };
+    await createPair((command) => this.nvme.admin(command), pair);
     this.created.push(id);
   }
 
   private alloc(sizeBytes: number): DmaBuffer {
-    const buffer = this.nvme.dma.alloc(sizeBytes, { alignBytes: this.nvme.memoryPageBytes });
+    const buffer = allocRing(this.nvme.dma, sizeBytes, this.nvme.memoryPageBytes);
     this.buffers.push(buffer);
     return buffer;
   }

@@ -1,0 +1,40 @@
+/** Memory of rings: allocated, or provided by the caller and checked. */
+import { ArgumentError } from "../../core/errors.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { DmaSpace } from "../../dma/space.js";
+import { PAGE_SIZE } from "../../sys/syscalls.js";
+
+/** Zeroed contiguous memory that starts at a memory page. @param pageBytes CC.MPS in bytes @throws ClosedError, SysError */
+export function allocRing(space: DmaSpace, sizeBytes: number, pageBytes: number): DmaBuffer {
+  // Buffers start at a page of the system anyway; an address that is aligned further costs a search.
+  const iovaAlignBytes = pageBytes > PAGE_SIZE ? pageBytes : undefined;
+  return space.alloc(sizeBytes, { alignBytes: pageBytes, iovaAlignBytes });
+}
+
+/** @param name the option, for the message @throws ArgumentError if the memory can't hold a ring of this size, ClosedError */
+export function checkRing(
+  name: string,
+  buffer: DmaBuffer,
+  space: DmaSpace,
+  sizeBytes: number,
+  pageBytes: number,
+): void {
+  buffer.lease.assertOpen();
+  if (buffer.space !== space) {
+    throw new ArgumentError(`${name} is of another DMA space than this controller's`);
+  }
+  if (!buffer.contiguous) {
+    throw new ArgumentError(`${name} is scattered in memory: a queue needs contiguous memory`);
+  }
+  if (buffer.sizeBytes < sizeBytes) {
+    throw new ArgumentError(`${name} has ${buffer.sizeBytes} bytes, and the queue needs ${sizeBytes}`);
+  }
+  if (buffer.iovaLow % pageBytes !== 0) {
+    throw new ArgumentError(`${name} doesn't start at a memory page of ${pageBytes} bytes`);
+  }
+}
+
+/** Zeroes a ring: the phase of an entry that was never written is 0. Writes words, because a ring may be in a BAR. */
+export function clearRing(words: Uint32Array): void {
+  for (let i = 0; i < words.length; i++) words[i] = 0;
+}
