@@ -1,20 +1,12 @@
 /** Admin commands that no controller at hand has: each dword as the specification's figures have it, and what is read. */
 import { afterEach, describe, expect, test } from "vitest";
-import type { NvmeLogs } from "../../../../src/doors/nvme.js";
-import {
-  ArgumentError,
-  NvmeError,
-  NvmeProtocolError,
-  StateError,
-  UnsupportedError,
-} from "../../../../src/index.js";
+import { ArgumentError, NvmeError } from "../../../../src/index.js";
 import { NvmeCapacity } from "../../../../src/nvme/admin/capacity.js";
 import { NvmeDirectives } from "../../../../src/nvme/admin/directives.js";
 import { NvmeFeatures } from "../../../../src/nvme/admin/features.js";
 import { NvmeFirmware } from "../../../../src/nvme/admin/firmware.js";
 import { HostMemoryBuffer } from "../../../../src/nvme/admin/host-memory-buffer.js";
 import { lockdown } from "../../../../src/nvme/admin/lockdown.js";
-import { NvmeLogs as Logs } from "../../../../src/nvme/admin/logs.js";
 import { NvmeMaintenance } from "../../../../src/nvme/admin/maintenance.js";
 import { NvmeNamespaceManagement } from "../../../../src/nvme/admin/namespace-management.js";
 import { NvmeSecurity } from "../../../../src/nvme/admin/security.js";
@@ -22,6 +14,7 @@ import { NvmeVirtualization } from "../../../../src/nvme/admin/virtualization.js
 import type { IdentifyController } from "../../../../src/nvme/spec/identify.js";
 import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
 import { caught } from "../../../support/caught.js";
+import { bytes } from "../../../support/little-endian.js";
 import { RecordingController } from "../../../support/recording-controller.js";
 
 const ALL = 0xffff_ffff;
@@ -31,17 +24,6 @@ function controller(identify: Partial<IdentifyController> = {}): RecordingContro
   return target;
 }
 afterEach(() => target.close());
-
-/** Bytes with little-endian numbers at these offsets. */
-function bytes(length: number, ...parts: [offset: number, size: 1 | 2 | 4 | 8, value: number][]): Uint8Array {
-  const whole = new Uint8Array(length);
-  const view = new DataView(whole.buffer);
-  for (const [at, size, value] of parts) {
-    if (size === 8) view.setBigUint64(at, BigInt(value), true);
-    else for (let i = 0; i < size; i++) view.setUint8(at + i, Math.floor(value / 2 ** (8 * i)) & 0xff);
-  }
-  return whole;
-}
 
 describe("firmware", () => {
   test("is sent in pieces of the controller's granularity, and committed", async () => {
@@ -284,219 +266,4 @@ describe("features with data", () => {
     expect(await caught(HostMemoryBuffer.give(target))).toBeInstanceOf(NvmeError);
     expect(target.mapper.mapped.size).toBe(0);
   });
-});
-
-describe("log pages", () => {
-  let logs: NvmeLogs;
-  function withPages(pages: readonly (readonly [number, Uint8Array])[]): void {
-    logs = new Logs(controller());
-    for (const [lid, page] of pages) target.logPages.set(lid, page);
-  }
-
-  test("self-test, sanitize, reservation, lockdown", async () => {
-    withPages([
-      [0x06, bytes(564, [0, 1, 2], [1, 1, 40], [4, 1, 0x17], [16, 4, 3], [20, 8, 99], ...unused(1, 19))],
-      [0x81, bytes(512, [0, 2, 0xffff], [2, 2, 0x10a], [8, 4, 60])],
-      [0x80, bytes(64, [0, 8, 4], [8, 1, 2], [9, 1, 1], [12, 4, 5])],
-      [0x14, bytes(512, [3, 1, 2], [4, 1, 0x80], [5, 1, 0x84])],
-    ]);
-    const selfTest = await logs.selfTest();
-    expect(selfTest).toMatchObject({ currentOperation: 2, completionPercent: 40 });
-    expect(selfTest.results).toHaveLength(1);
-    expect(selfTest.results[0]).toMatchObject({ result: 7, code: 1, nsid: 3, failingLba: 99n });
-    const sanitize = {
-      progress: 0xffff,
-      status: 2,
-      overwritePasses: 1,
-      globalDataErased: 1,
-      overwriteTime: 60,
-    };
-    expect(await logs.sanitize()).toMatchObject(sanitize);
-    expect(await logs.reservationNotification()).toMatchObject({ type: 2, available: 1, nsid: 5 });
-    expect(await logs.lockdown(0, 1)).toEqual([0x80, 0x84]);
-    expect(target.last.words).toMatchObject({ cdw10: 0x007f_1014 });
-  });
-
-  function unused(from: number, count: number): [number, 1, number][] {
-    return Array.from({ length: count }, (_, i) => [4 + 28 * (from + i), 1, 0x0f]);
-  }
-
-  test("ANA: groups with their namespaces, however long, and the event is cleared once", async () => {
-    const many = 3000;
-    const ids = Array.from({ length: many }, (_, i): [number, 4, number] => [48 + 4 * i, 4, i + 1]);
-    const second = 48 + 4 * many;
-    withPages([
-      [
-        0x0c,
-        bytes(
-          second + 36,
-          [0, 8, 9],
-          [8, 2, 2],
-          [16, 4, 1],
-          [20, 4, many],
-          [32, 1, 0xf1],
-          ...ids,
-          [second, 4, 7],
-          [second + 4, 4, 1],
-          [second + 16, 1, 3],
-          [second + 32, 4, 4000],
-        ),
-      ],
-    ]);
-    const { changeCount, groups } = await logs.lists.asymmetricNamespaceAccess();
-    expect(changeCount).toBe(9n);
-    expect(groups.map(({ groupId, state, namespaces }) => [groupId, state, namespaces.length])).toEqual([
-      [1, 1, many],
-      [7, 3, 1],
-    ]);
-    expect(groups[0]?.namespaces.at(-1)).toBe(many);
-    const retain = target.commands.map(({ words }) => ((words["cdw10"] ?? 0) & (1 << 15)) !== 0);
-    expect(retain.at(-1)).toBe(false);
-    expect(retain.slice(0, -1).every(Boolean)).toBe(true);
-  });
-
-  test("aggregates and media units", async () => {
-    withPages([
-      [0x0f, bytes(512, [0, 8, 2], [8, 2, 5], [10, 2, 6])],
-      [0x10, bytes(48, [0, 2, 2], [16, 2, 1], [26, 1, 90], [32, 2, 2])],
-    ]);
-    expect(await logs.lists.enduranceGroupEvents()).toEqual([5, 6]);
-    const units = await logs.lists.mediaUnits();
-    expect(units.map(({ mediaUnitId, availableSpare }) => [mediaUnitId, availableSpare])).toEqual([
-      [1, 90],
-      [2, 0],
-    ]);
-  });
-
-  test("persistent events, in a context that is given back", async () => {
-    const at = 512;
-    withPages([
-      [
-        0x0d,
-        bytes(
-          at + 24 + 6,
-          [4, 4, 1],
-          [8, 8, at + 30],
-          [at, 1, 2],
-          [at + 2, 1, 21],
-          [at + 4, 2, 1],
-          [at + 6, 8, 1000],
-          [at + 20, 2, 2],
-          [at + 22, 2, 6],
-          [at + 26, 4, 0x04030201],
-        ),
-      ],
-    ]);
-    const { events } = await logs.lists.persistentEvents();
-    expect(events).toHaveLength(1);
-    expect(events[0]).toMatchObject({ type: 2, cntlid: 1, time: new Date(1000) });
-    expect([...(events[0]?.data ?? [])]).toEqual([1, 2, 3, 4]);
-    expect(target.commands.map(({ words }) => ((words["cdw10"] ?? 0) >>> 8) & 0x7f)).toEqual([1, 0, 2]);
-    target.logPages.set(0x0d, bytes(600, [4, 4, 2], [8, 8, 520]));
-    expect(await caught(logs.lists.persistentEvents())).toBeInstanceOf(NvmeProtocolError);
-  });
-
-  test("telemetry: header and areas in pieces, and once more where it changed meanwhile", async () => {
-    const blocks = 300;
-    const page = bytes(
-      512 * (blocks + 1),
-      [8, 2, 10],
-      [10, 2, 200],
-      [12, 2, blocks],
-      [16, 4, blocks],
-      [383, 1, 4],
-    );
-    page.fill(0x5a, 512);
-    withPages([
-      [0x07, page],
-      [0x08, page],
-    ]);
-    expect((await logs.telemetry.host({ areas: 2 })).data).toHaveLength(200 * 512);
-    expect(((target.commands[0]?.words["cdw10"] ?? 0) >>> 8) & 0x7f).toBe(1);
-    const whole = await logs.telemetry.controller();
-    expect(whole.data).toHaveLength(blocks * 512);
-    expect(whole.data.every((byte) => byte === 0x5a)).toBe(true);
-    expect(((target.last.words["cdw10"] ?? 0) & (1 << 15)) === 0).toBe(true);
-    // A new generation at every look.
-    const read = logs.read.bind(logs);
-    logs.read = async (lid, size, options) => {
-      page[383] = (page[383] ?? 0) + 1;
-      return await read(lid, size, options);
-    };
-    expect(await caught(logs.telemetry.controller())).toBeInstanceOf(StateError);
-  });
-
-  test("from an entry on, where the page has index offsets", async () => {
-    const supported = bytes(1024, [0, 4, 1], [0x0c * 4, 4, 3], [0x0d * 4, 4, 1]);
-    // A header of 16 bytes, groups with one and with two namespaces.
-    const ana = bytes(16 + 36 + 40, [0, 8, 5], [8, 2, 2], [16, 4, 1], [20, 4, 1], [52, 4, 7], [56, 4, 2]);
-    withPages([
-      [0x00, supported],
-      [0x0c, ana],
-      [0x0d, bytes(512)],
-    ]);
-    target.entries.set(0x0c, [0, 16, 52]);
-    const [header, second] = [
-      await logs.read(0x0c, 16, { index: 0 }),
-      await logs.read(0x0c, 40, { index: 2 }),
-    ];
-    expect(header).toEqual(ana.subarray(0, 16));
-    expect(second).toEqual(ana.subarray(52));
-    expect(target.last.words).toMatchObject({ cdw12: 2, cdw14: 1 << 23 });
-    await logs.read(0x0c, 16, { index: 2 ** 32 + 3, csi: 2 });
-    expect(target.last.words).toMatchObject({ cdw12: 3, cdw13: 1, cdw14: (2 << 24) | (1 << 23) });
-
-    const sent = target.commands.length;
-    for (const options of [{ index: 1, offset: 0 }, { index: -1 }, { index: 0.5 }]) {
-      expect(await caught(logs.read(0x0c, 16, options))).toBeInstanceOf(ArgumentError);
-    }
-    expect(await caught(logs.read(0x0c, target.maxTransferBytes + 4, { index: 1 }))).toBeInstanceOf(
-      ArgumentError,
-    );
-    expect(target.commands).toHaveLength(sent);
-    // Neither a page without indexes nor one that there isn't.
-    for (const lid of [0x0d, 0x0e]) {
-      expect(await caught(logs.read(lid, 16, { index: 1 }))).toBeInstanceOf(UnsupportedError);
-    }
-  });
-
-  test("flexible data placement", async () => {
-    withPages([
-      [0x20, bytes(16 + 72 + 72, [0, 2, 1], [4, 4, 160], ...config(16, 1), ...config(88, 2))],
-      [0x21, bytes(24, [0, 2, 2], [8, 1, 1], [16, 1, 2])],
-      [0x22, bytes(64, [0, 8, 4096], [16, 8, 8192], [32, 8, 1])],
-      [0x23, bytes(128, [0, 4, 1], [64, 1, 0x80], [65, 1, 7], [66, 2, 3], [76, 4, 1])],
-    ]);
-    const configurations = await logs.fdp.configurations(3);
-    expect(
-      configurations.map(({ reclaimUnitBytes, handleTypes }) => [reclaimUnitBytes, handleTypes]),
-    ).toEqual([
-      [1n << 20n, [1, 2]],
-      [2n << 20n, [1, 2]],
-    ]);
-    expect(target.commands[0]?.words["cdw11"]).toBe(3 << 16);
-    expect(await logs.fdp.handleUsage(3)).toEqual([1, 2]);
-    expect(await logs.fdp.statistics(3)).toEqual({
-      hostBytesWritten: 4096n,
-      mediaBytesWritten: 8192n,
-      mediaBytesErased: 1n,
-    });
-    const [event] = await logs.fdp.events(3, "host");
-    expect(event).toMatchObject({ type: 0x80, placementIdValid: 1, placementId: 3, nsid: 1 });
-    expect(((target.last.words["cdw10"] ?? 0) >>> 8) & 0x7f).toBe(1);
-    // A configuration that is longer than the log.
-    target.logPages.set(0x20, bytes(96, [0, 2, 0], [4, 4, 96], ...config(16, 1), [16, 2, 200]));
-    expect(await caught(logs.fdp.configurations(3))).toBeInstanceOf(NvmeProtocolError);
-  });
-
-  function config(at: number, mebibytes: number): [number, 1 | 2 | 4 | 8, number][] {
-    return [
-      [at, 2, 72],
-      [at + 2, 1, 0x80],
-      [at + 8, 2, 2],
-      [at + 16, 8, mebibytes << 20],
-      [at + 64, 1, 1],
-      [at + 68, 1, 2],
-    ];
-  }
 });
