@@ -130,10 +130,22 @@ export class PciDevice extends Resource {
     return new Interrupts(this.io, options);
   }
 
-  /** Resets the function. @throws UnsupportedError where it has no reset, SysError */
+  /** Resets the function; up to a second passes meanwhile. @throws UnsupportedError where it has no reset, SysError */
   reset(): void {
     this.lease.assertOpen();
     this.io.reset();
+  }
+
+  /**
+   * {@link reset} without blocking the JavaScript thread. Don't touch the device until the promise settles; `close()` throws
+   * a BusyError until then.
+   * @throws as a rejection
+   */
+  async resetAsync(): Promise<void> {
+    const { io, lease } = this;
+    await lease.during("a reset under way", async () =>
+      io.resetAsync === undefined ? io.reset() : io.resetAsync(),
+    );
   }
 
   /**

@@ -132,6 +132,8 @@ export interface DeviceIo {
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void;
   /** Resets the function. @throws UnsupportedError where it has no reset */
   reset(): void;
+  /** {@link reset} without blocking the JavaScript thread; left out where there is no such way. @throws as a rejection */
+  resetAsync?(): Promise<void>;
   /**
    * Calls `listener`, never in the middle of an access, when the device goes or comes back. Left out where that can't be
    * known.

@@ -113,6 +113,20 @@ export class VfioUserClient extends Resource {
   }
 
   /**
+   * {@link request} without blocking the JavaScript thread. Other requests can be made meanwhile.
+   * @throws as a rejection; ClosedError if the client is closed meanwhile
+   */
+  async requestAsync(command: number, parts: readonly Uint8Array[] = []): Promise<Answer> {
+    const connection = this.assertConnected();
+    try {
+      return await connection.requestAsync(command, parts);
+    } catch (error) {
+      this.noticeFailure(connection);
+      throw error;
+    }
+  }
+
+  /**
    * Changes over to another server, unnoticed by those who use this client: what the server before knew is set up there.
    * Blocks the thread, and on a failure goes back to the server before.
    * @param bring called with the new server connected: it transfers the device's state there
@@ -149,10 +163,15 @@ export class VfioUserClient extends Resource {
     try {
       return exchange();
     } catch (error) {
-      // While restoring, the error ends the attempt, and not what there was before.
-      if (connection.failure !== undefined && this.state.kind === "connected") this.lose(connection.failure);
+      this.noticeFailure(connection);
       throw error;
     }
+  }
+
+  private noticeFailure(connection: Connection): void {
+    // While restoring, an error ends the attempt, and not what there was before.
+    if (connection !== this.link.connection || this.state.kind !== "connected") return;
+    if (connection.failure !== undefined) this.lose(connection.failure);
   }
 
   private lose(error: Error): void {

@@ -43,6 +43,13 @@ export interface Answer {
   readonly fds: readonly number[];
 }
 
+/** A request whose answer comes through the event loop. */
+interface Pending {
+  readonly command: number;
+  resolve(message: Message): void;
+  reject(error: Error): void;
+}
+
 /** Room in a message for its header and fixed parts, besides the data of a transfer. */
 const OVERHEAD_BYTES = 64 * 1024;
 /** Requests of the server that are handled in one turn of the event loop. */
@@ -59,6 +66,9 @@ export class Connection {
   private agreed: VfioUserCapabilities = ourCapabilities;
   private nextId = 0;
   private isWaiting = false;
+  /** By message id. */
+  private readonly pending = new Map<number, Pending>();
+  private receive: ((channel: Channel) => void) | undefined;
   private failed: Error | undefined;
 
   /**
@@ -89,6 +99,9 @@ export class Connection {
   close(): void {
     this.channel.close();
     this.twin?.close();
+    const error = this.failed ?? new ClosedError(this.label);
+    for (const { reject } of this.pending.values()) reject(error);
+    this.pending.clear();
   }
 
   /** Ends the connection because of `error`. */
@@ -120,7 +133,11 @@ export class Connection {
 
   /** @throws BusyError while a request waits for its answer: the next answer could be anybody's */
   assertIdle(): void {
-    if (this.isWaiting) throw new BusyError(`${this.label} is waiting for another answer`);
+    if (this.isWaiting || this.pending.size > 0) throw this.busy();
+  }
+
+  private busy(): BusyError {
+    return new BusyError(`${this.label} is waiting for another answer`);
   }
 
   /**
@@ -136,7 +153,7 @@ export class Connection {
     fds: readonly number[],
     dma: ClientDma | undefined,
   ): Answer {
-    this.assertIdle();
+    if (this.isWaiting) throw this.busy();
     const id = this.takeId();
     this.isWaiting = true;
     try {
@@ -152,10 +169,51 @@ export class Connection {
   }
 
   /**
+   * Sends a request whose answer comes through {@link serveAll}, or while another request waits for its own. Keeps the
+   * process alive for as long.
+   * @throws as a rejection: as {@link request}, and ClosedError if the connection is closed meanwhile
+   */
+  async requestAsync(command: number, parts: readonly Uint8Array[]): Promise<Answer> {
+    const id = this.takeId();
+    this.guarded(() => this.channel.send({ id, command, parts }));
+    const timer = setTimeout(() => this.endPatience(id, command), this.timeoutMs);
+    try {
+      const answer = await new Promise<Message>((resolve, reject) => {
+        this.pending.set(id, { command, resolve, reject });
+      });
+      return this.answerOf(answer);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** The time limit of an asynchronous request is over. */
+  private endPatience(id: number, command: number): void {
+    // The answer may be here: the event loop runs timers before it looks at descriptors.
+    this.receive?.(this.channel);
+    if (this.pending.has(id)) this.fail(this.timeout(command));
+  }
+
+  private timeout(command: number): TimeoutError {
+    return new TimeoutError(`${commandName(command)} to ${this.label}`, this.timeoutMs);
+  }
+
+  /** @returns whether this is the answer to an asynchronous request */
+  private settle(message: Message, channel: Channel): boolean {
+    const pending = channel === this.channel ? this.pending.get(message.id) : undefined;
+    if (pending === undefined || pending.command !== message.command) return false;
+    this.pending.delete(message.id);
+    // The channel reuses its buffer before the promise's reactions run.
+    pending.resolve({ ...message, payload: message.payload.slice() });
+    return true;
+  }
+
+  /**
    * Calls `receive` in the event loop when something came in while no request was waiting; it has to call {@link serveAll}.
    * Doesn't keep the process alive. @param receive is held for as long as the connection is open
    */
   watch(receive: (channel: Channel) => void): void {
+    this.receive = receive;
     for (const channel of [this.channel, this.twin]) {
       if (channel === undefined) continue;
       watchReadable(channel.fd, channel.lease, () => receive(channel))
@@ -187,8 +245,11 @@ export class Connection {
   }
 
   private takeId(): number {
-    const id = this.nextId;
-    this.nextId = (this.nextId + 1) & 0xffff;
+    let id: number;
+    do {
+      id = this.nextId;
+      this.nextId = (this.nextId + 1) & 0xffff;
+    } while (this.pending.has(id));
     return id;
   }
 
@@ -196,13 +257,14 @@ export class Connection {
     const end = performance.now() + this.timeoutMs;
     for (;;) {
       const message = this.channel.receive();
-      if (message?.isReply === true) return this.checkReply(message, id, command);
-      if (message !== undefined) this.serve(message, this.channel, dma);
+      if (message?.isReply === true) {
+        if (!this.settle(message, this.channel)) return this.checkReply(message, id, command);
+      } else if (message !== undefined) this.serve(message, this.channel, dma);
       const asked = this.twin !== undefined && this.serveNext(this.twin, dma);
       // Checked after each request of the server, too: it could send requests for ever instead of an answer.
       const left = Math.ceil(end - performance.now());
       if (left <= 0 || (message === undefined && !asked && !this.wait(left))) {
-        throw new TimeoutError(`${commandName(command)} to ${this.label}`, this.timeoutMs);
+        throw this.timeout(command);
       }
     }
   }
@@ -244,6 +306,7 @@ export class Connection {
     const message = channel.receive();
     if (message === undefined) return false;
     if (message.isReply) {
+      if (this.settle(message, channel)) return true;
       closeFds(message.fds);
       throw new VfioUserProtocolError(`${this.label} sent an answer without a request`);
     }

@@ -269,7 +269,20 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   /** VFIO_USER_DEVICE_RESET. @throws as info() */
   reset(): void {
     closeFds(this.client.request(Command.deviceReset).fds);
-    // A server may have reset configuration space as well, which VFIO doesn't do.
+    this.enableAllInterrupts();
+  }
+
+  /** {@link reset} without blocking the JavaScript thread: the answer comes through the event loop. @throws as a rejection */
+  async resetAsync(): Promise<void> {
+    this.lease.assertOpen();
+    await this.lease.during("a reset under way", async () => {
+      closeFds((await this.client.requestAsync(Command.deviceReset)).fds);
+      this.enableAllInterrupts();
+    });
+  }
+
+  /** After a reset: unlike VFIO, a server may have reset configuration space as well. */
+  private enableAllInterrupts(): void {
     for (const index of this.held.eventfds.keys()) this.enableInterrupts(index);
   }
 

@@ -24,6 +24,7 @@ import {
   VFIO_PCI_REQ_IRQ_INDEX,
   VFIO_PCI_VGA_REGION_INDEX,
 } from "../../../src/vfio/uapi.js";
+import { caught } from "../../support/caught.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";
 import { eduBdf, emptyBarBdf, nvmeBdf } from "../../support/functions.js";
@@ -630,36 +631,42 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
 describe.each(backendNames)("reset through %s", (backend) => {
   expectNothingLeft();
 
-  it("is not to be had of edu", () => {
+  it("is not to be had of edu", async () => {
     using device = PciDevice.open(eduBdf(), { backend });
     expect(device.io.info().resettable).toBe(false);
     expect(() => device.io.reset()).toThrow(
       new UnsupportedError(`VFIO device ${eduBdf()} has no function reset`),
     );
+    expect(await caught(device.resetAsync())).toBeInstanceOf(UnsupportedError);
   });
 
-  it("brings an nvme back to its first state, through the same mapping", async () => {
-    const [CC, CSTS, AQA, ASQ, ACQ] = [0x14, 0x1c, 0x24, 0x28, 0x30];
-    const READY = 1;
-    using device = PciDevice.open(nvmeBdf(), { backend });
-    const { io } = device;
-    expect(io.info().resettable).toBe(true);
-    const config = new ConfigSpace(io);
-    const command = config.read16(4);
-    const registers = device.bar(0);
-    using queues = device.dma.alloc(2 * PAGE);
-    // Two admin queues of two entries; enabling does not look into them yet.
-    registers.write32(AQA, 0x0001_0001);
-    registers.write64(ASQ, queues.iova);
-    registers.write64(ACQ, queues.iova + BigInt(PAGE));
-    registers.write32(CC, 0x0046_0001);
-    await expect.poll(() => registers.read32(CSTS) & READY, { timeout: 30_000 }).toBe(READY);
-    io.reset();
-    expect(registers.read32(CSTS) & READY).toBe(0);
-    const status = new Uint8Array(4);
-    io.readRegion(0, CSTS, status);
-    expect((status[0] ?? 0) & READY).toBe(0);
-    // The kernel has put the configuration space back.
-    expect(config.read16(4)).toBe(command);
-  });
+  it.each(["reset", "resetAsync"] as const)(
+    "by %s() brings an nvme back to its first state, through the same mapping",
+    async (how) => {
+      const [CC, CSTS, AQA, ASQ, ACQ] = [0x14, 0x1c, 0x24, 0x28, 0x30];
+      const READY = 1;
+      using device = PciDevice.open(nvmeBdf(), { backend });
+      const { io } = device;
+      expect(io.info().resettable).toBe(true);
+      const config = new ConfigSpace(io);
+      const command = config.read16(4);
+      const registers = device.bar(0);
+      using queues = device.dma.alloc(2 * PAGE);
+      // Two admin queues of two entries; enabling does not look into them yet.
+      registers.write32(AQA, 0x0001_0001);
+      registers.write64(ASQ, queues.iova);
+      registers.write64(ACQ, queues.iova + BigInt(PAGE));
+      registers.write32(CC, 0x0046_0001);
+      await expect.poll(() => registers.read32(CSTS) & READY, { timeout: 30_000 }).toBe(READY);
+      const reset = device[how]();
+      if (how === "resetAsync") expect(() => device.close()).toThrow("a reset under way");
+      await reset;
+      expect(registers.read32(CSTS) & READY).toBe(0);
+      const status = new Uint8Array(4);
+      io.readRegion(0, CSTS, status);
+      expect((status[0] ?? 0) & READY).toBe(0);
+      // The kernel has put the configuration space back.
+      expect(config.read16(4)).toBe(command);
+    },
+  );
 });

@@ -46,6 +46,28 @@ describe("edu behind a socket", () => {
     expect(registers.read32(EduRegister.liveness)).toBe(0);
   });
 
+  test("is reset by resetAsync() as by reset()", async () => {
+    const registers = device.bar(0);
+    registers.write32(EduRegister.liveness, 0x1234_5678);
+    let turns = 0;
+    const turn = (): void => void turns++;
+    setImmediate(turn);
+    await device.resetAsync();
+    expect(turns).toBe(1);
+    expect(registers.read32(EduRegister.liveness)).toBe(0);
+  });
+
+  test.each(["msi", "intx"] as const)("interrupts after resetAsync() by %s", async (kind) => {
+    const edu = new Edu(device.io);
+    using interrupts = device.enableInterrupts({ kind });
+    await device.resetAsync();
+    device.config.busMaster = true;
+    const signal = nextSignal(interrupts, 0);
+    edu.raise(1);
+    expect(await signal).toBe(1);
+    edu.acknowledge();
+  });
+
   test.each(["msi", "intx"] as const)("interrupts by %s", async (kind) => {
     const edu = new Edu(device.io);
     using interrupts = device.enableInterrupts({ kind });
