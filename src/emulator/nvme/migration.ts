@@ -1,13 +1,15 @@
 /** Moves an emulated controller to another emulator. */
-import { ArgumentError, ConfigError } from "../../core/errors.js";
+import { ArgumentError } from "../../core/errors.js";
 import { ControllerConfig, ControllerStatus } from "../../nvme/spec/registers.js";
 import type { DeviceMigration } from "../../vfio-user/server/emulated-device.js";
 import type { AdminServices } from "./commands/admin-services.js";
 import type { Features } from "./commands/features.js";
 import type { LogPages } from "./commands/log-pages.js";
 import type { NvmCommands } from "./commands/nvm.js";
+import type { Lifecycle } from "./lifecycle.js";
 import type { Inventory } from "./medium/inventory.js";
 import type { Medium } from "./medium/medium.js";
+import type { MediumOwnership } from "./medium-ownership.js";
 import {
   checkSpans,
   decodeState,
@@ -21,12 +23,10 @@ import {
 import type { AsyncEvents } from "./queues/async-events.js";
 import type { DelayedCommands } from "./queues/delayed-commands.js";
 import type { QueueSet } from "./queues/queue-set.js";
-import type { Registers } from "./queues/registers.js";
+import { MAX_MPS, type Registers } from "./queues/registers.js";
 
 /** How much data of a medium in memory moves at most, in bytes. Zeros don't count. */
 const MAX_MEDIUM_BYTES = 2 ** 30;
-/** CC.MPS at most, as the controller has it. */
-const MAX_MPS = 4;
 
 /** Parts of a controller whose state moves. */
 export interface MovedParts {
@@ -40,20 +40,12 @@ export interface MovedParts {
   readonly delayed: DelayedCommands;
   readonly inventory: Inventory;
   readonly medium: Medium;
+  readonly ownership: MediumOwnership;
+  readonly lifecycle: Lifecycle;
   /** Controller memory buffer; empty where there is none. */
   readonly cmb: Uint8Array;
   /** The MSI-X table and its pending bits. */
   readonly msix: Uint8Array;
-}
-
-/** What the controller itself does and has. */
-export interface MovedController {
-  /** What both ends must have alike. */
-  readonly shape: string;
-  stop(): void;
-  start(): void;
-  /** Everything was replaced, namespaces as well. */
-  loaded(): void;
 }
 
 /**
@@ -63,52 +55,24 @@ export interface MovedController {
  */
 export class NvmeMigration implements DeviceMigration {
   readonly maxStateBytes: number;
-  /** The file belongs to the target of the migration. */
-  private isGiven: boolean;
-  /** Another emulator may have changed the file since it was read. */
-  private mustRead: boolean;
 
+  /** @param shape what both ends must have alike, as text */
   constructor(
     private readonly parts: MovedParts,
-    private readonly controller: MovedController,
-    /** The file still belongs to the source of a migration. */
-    isIncoming: boolean,
+    private readonly shape: string,
   ) {
     const { medium, cmb, msix } = parts;
-    this.isGiven = isIncoming && medium.canBeShared;
-    this.mustRead = this.isGiven;
     const mediumBytes = medium.canBeShared ? 0 : Math.min(medium.sizeBytes, MAX_MEDIUM_BYTES);
     // The magic and the text's length come on top.
     this.maxStateBytes = 64 + MAX_TEXT_BYTES + cmb.length + msix.length + mediumBytes;
   }
 
   stop(): void {
-    this.controller.stop();
+    this.parts.lifecycle.pause();
   }
 
   start(): void {
-    this.controller.start();
-  }
-
-  /** Locks the medium and reads its namespaces. @returns false if another emulator has it */
-  takeMedium(): boolean {
-    if (!this.isGiven) return true;
-    const { medium, inventory } = this.parts;
-    if (!medium.own()) return false;
-    try {
-      if (this.mustRead || inventory.isStale) {
-        inventory.load("the file");
-        this.parts.services.mediumLoaded();
-        this.controller.loaded();
-      }
-    } catch (error) {
-      medium.giveUp();
-      if (error instanceof ConfigError) return false;
-      throw error;
-    }
-    this.isGiven = false;
-    this.mustRead = false;
-    return true;
+    this.parts.lifecycle.resume();
   }
 
   save(): Uint8Array {
@@ -135,7 +99,7 @@ export class NvmeMigration implements DeviceMigration {
     }
     const state = encodeState(
       {
-        shape: this.controller.shape,
+        shape: this.shape,
         registers: registers.save(),
         queues: queues.save(),
         features: features.save(),
@@ -151,10 +115,7 @@ export class NvmeMigration implements DeviceMigration {
       },
       data,
     );
-    if (medium.canBeShared && !this.isGiven) {
-      medium.giveUp();
-      this.isGiven = true;
-    }
+    this.parts.ownership.give();
     return state;
   }
 
@@ -162,9 +123,9 @@ export class NvmeMigration implements DeviceMigration {
     const { registers, queues, features, events, logPages, nvm, services, inventory, medium, cmb, msix } =
       this.parts;
     const { state, data } = decodeState(bytes);
-    if (state.shape !== this.controller.shape) {
+    if (state.shape !== this.shape) {
       throw new ArgumentError(
-        `invalid saved state: its controller was made with ${state.shape}, this one with ${this.controller.shape}`,
+        `invalid saved state: its controller was made with ${state.shape}, this one with ${this.shape}`,
       );
     }
     checkRegisters(state);
@@ -179,8 +140,7 @@ export class NvmeMigration implements DeviceMigration {
     if ((state.medium === null) !== medium.canBeShared)
       throw new ArgumentError("invalid saved state: one medium is in memory, the other in a file");
     checkSpans(state.medium ?? [], medium.sizeBytes);
-    this.mustRead = true;
-    if (!this.takeMedium())
+    if (!this.parts.ownership.takeFromSource())
       throw new ArgumentError("load: the file of the medium is in use by another emulator, or damaged");
     cmb.fill(0);
     msix.fill(0);
@@ -201,7 +161,7 @@ export class NvmeMigration implements DeviceMigration {
     queues.load(state.queues);
     services.load(state.services);
     this.parts.delayed.load(state.delayed);
-    this.controller.loaded();
+    this.parts.lifecycle.loaded();
   }
 }
 

@@ -31,6 +31,7 @@ import { IoCounter } from "./io-context.js";
 import { LockdownCommands, lockdownState } from "./lockdown.js";
 import type { LogPages } from "./log-pages.js";
 import type { NamespaceChange } from "./namespace.js";
+import { Notice, type Notices } from "./notices.js";
 import type { NvmCommands } from "./nvm.js";
 import { Sanitize, sanitizeState } from "./sanitize.js";
 import { SecurityCommands } from "./security.js";
@@ -50,9 +51,6 @@ export const servicesState = lazily(() =>
   }),
 );
 export type ServicesState = z.output<ReturnType<typeof servicesState>>;
-
-/** Asynchronous Event Configuration: which notices the host wants. */
-const Notice = { firmwareActivation: 1 << 9, telemetry: 1 << 10, access: 1 << 11 } as const;
 
 /** The endurance group's log counts in these. */
 const ENDURANCE_UNIT_BYTES = 1_000_000_000;
@@ -84,6 +82,7 @@ export interface ServiceContext {
   readonly nvm: NvmCommands;
   readonly features: Features;
   readonly events: AsyncEvents;
+  readonly notices: Notices;
   readonly logPages: LogPages;
   readonly memory: HostMemory;
   readonly registers: Registers;
@@ -108,15 +107,14 @@ export class AdminServices {
   private readonly services: readonly AdminService[];
 
   constructor(private readonly context: ServiceContext) {
-    const { config, nvm, events, logPages } = context;
+    const { config, nvm, events, notices, logPages } = context;
     this.selfTest = new SelfTest({
       ...context,
       shortMs: config.shortSelfTestMs,
       extendedMs: config.extendedSelfTestMs,
       poweredHours: () => logPages.poweredHours,
       failed: () => {
-        const { diagnosticFailure } = AsyncEventInfo.error;
-        events.raise(AsyncEventType.error, diagnosticFailure, LogPageId.errorInformation);
+        events.raiseError(AsyncEventInfo.error.diagnosticFailure);
         this.captureTelemetry("self-test failed");
       },
     });
@@ -125,7 +123,7 @@ export class AdminServices {
       maxTransferBytes: config.maxTransferBytes,
       activating: () => {
         const { firmwareActivationStarting } = AsyncEventInfo.notice;
-        this.notify(Notice.firmwareActivation, firmwareActivationStarting, LogPageId.firmwareSlot);
+        notices.raise(Notice.firmwareActivation, firmwareActivationStarting, LogPageId.firmwareSlot);
       },
     });
     this.sanitize = new Sanitize({
@@ -145,7 +143,7 @@ export class AdminServices {
       snapshot: () => this.snapshot(),
       captured: () => {
         const { telemetryLogChanged } = AsyncEventInfo.notice;
-        this.notify(Notice.telemetry, telemetryLogChanged, LogPageId.telemetryController);
+        notices.raise(Notice.telemetry, telemetryLogChanged, LogPageId.telemetryController);
       },
     });
     if (config.hostMemoryBytes > 0) {
@@ -155,10 +153,7 @@ export class AdminServices {
         pageBytes: () => context.registers.pageBytes,
         changes: () => nvm.changes,
         use: (medium) => context.useMedium(medium),
-        damaged: () => {
-          const { transientInternalError } = AsyncEventInfo.error;
-          events.raise(AsyncEventType.error, transientInternalError, LogPageId.errorInformation);
-        },
+        damaged: () => events.raiseError(AsyncEventInfo.error.transientInternalError),
       });
     }
     this.access = new AsymmetricAccess({
@@ -167,7 +162,7 @@ export class AdminServices {
       changed: () => {
         context.listNamespaces();
         const { asymmetricNamespaceAccessChange } = AsyncEventInfo.notice;
-        this.notify(Notice.access, asymmetricNamespaceAccessChange, LogPageId.asymmetricNamespaceAccess);
+        notices.raise(Notice.access, asymmetricNamespaceAccessChange, LogPageId.asymmetricNamespaceAccess);
       },
     });
     this.lockdown = new LockdownCommands(context.command, context.commands);
@@ -343,11 +338,5 @@ export class AdminServices {
       { queues: queues.save(), features: features.save() },
       { errorCount, errors },
     ];
-  }
-
-  /** Tells the host, where it wants to know. */
-  private notify(notice: number, info: number, logPage: number): void {
-    if ((this.context.features.asyncEventConfig & notice) === 0) return;
-    this.context.events.raise(AsyncEventType.notice, info, logPage);
   }
 }

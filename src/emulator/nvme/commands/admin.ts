@@ -82,10 +82,20 @@ export function addAdminCommands(commands: Map<number, AdminCommand>, parts: Adm
   });
 }
 
-/** Carries out the current admin command. @returns a status, or PENDING */
-export function executeAdmin(command: Command, commands: AdminCommands, services: AdminServices): number {
-  if (((command.sqe[0] ?? 0) & FUSE_OR_RESERVED) !== 0) return NvmeStatus.invalidField;
-  const refusal = services.refusal();
-  if (refusal !== NvmeStatus.success) return refusal;
-  return commands.get(command.opcode)?.execute() ?? NvmeStatus.invalidOpcode;
+/** Executes admin commands, unless one of the services refuses them. */
+export class AdminDispatcher {
+  constructor(
+    private readonly command: Command,
+    private readonly commands: AdminCommands,
+    private readonly services: AdminServices,
+  ) {}
+
+  /** Executes the current command. @returns a status, or PENDING */
+  execute(): number {
+    const { command } = this;
+    if (((command.sqe[0] ?? 0) & FUSE_OR_RESERVED) !== 0) return NvmeStatus.invalidField;
+    const refusal = this.services.refusal();
+    if (refusal !== NvmeStatus.success) return refusal;
+    return this.commands.get(command.opcode)?.execute() ?? NvmeStatus.invalidOpcode;
+  }
 }

@@ -30,3 +30,11 @@ export interface IoContext {
   /** Reclaim unit handles of each namespace (FDP); 0 for none. */
   readonly placements: number;
 }
+
+/** The same, for the parts of the controller that change it. */
+export interface MutableIoContext extends IoContext {
+  medium: Medium;
+  attached: readonly (EmulatedNamespace | undefined)[];
+  refusals: ReadonlyMap<number, number>;
+  allCommandSets: boolean;
+}

@@ -9,7 +9,13 @@ import {
   errorLogEntry,
   smartLog,
 } from "../../../nvme/spec/log-pages.js";
-import { CommandSet, IoOpcode, LogPageId } from "../../../nvme/spec/opcodes.js";
+import {
+  AsyncEventInfo,
+  AsyncEventType,
+  CommandSet,
+  IoOpcode,
+  LogPageId,
+} from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
@@ -40,6 +46,8 @@ const OFFSET_IS_INDEX = 1 << 23;
 /** More changed namespaces than the list holds. */
 const TOO_MANY_CHANGED = 0xffff_ffff;
 const CHANGED_LIST_ENTRIES = 1024;
+/** Asynchronous Event Configuration: the host wants to know of temperatures. */
+const SMART_TEMPERATURE = 1 << 1;
 
 const supported: readonly number[] = [
   LogPageId.supportedLogPages,
@@ -152,9 +160,15 @@ export class LogPages {
   }
 
   /** Whether the thermometer stands beyond a threshold. */
-  get temperatureWarning(): boolean {
+  private get temperatureWarning(): boolean {
     const { over, under } = this.features.temperatureLimits;
     return TEMPERATURE >= over || TEMPERATURE <= under;
+  }
+
+  /** The thermometer or a threshold changed: raises the event that the host may have asked for. */
+  checkTemperature(): void {
+    if (!this.temperatureWarning || (this.features.asyncEventConfig & SMART_TEMPERATURE) === 0) return;
+    this.events.raise(AsyncEventType.smart, AsyncEventInfo.smart.temperature, LogPageId.smart);
   }
 
   private page(id: number, csi: number): Uint8Array | number {

@@ -5,8 +5,15 @@ import type { EmulatedSq } from "./queues.js";
 /** Arbitration burst (AB) without a limit. */
 const BURST_UNLIMITED = 7;
 
-/** Serves a queue: so many commands at most. @returns how many there were; undefined where the queues are not what they were */
-type Serve = (sq: EmulatedSq, limit: number) => number | undefined;
+/** Serves the queues that arbitration chooses. */
+export interface ChosenQueueServer {
+  /**
+   * @param limit commands at most
+   * @param active the queues that arbitration chose from
+   * @returns how many commands there were; undefined if the queues have changed or the controller has stopped
+   */
+  serveChosen(sq: EmulatedSq, limit: number, active: readonly EmulatedSq[]): number | undefined;
+}
 
 /**
  * Weighted round robin with urgent priority class (NVMe Base 2.x, "Weighted Round Robin with Urgent Priority Class
@@ -14,8 +21,8 @@ type Serve = (sq: EmulatedSq, limit: number) => number | undefined;
  */
 export class WeightedRoundRobin {
   private active: readonly EmulatedSq[] = [];
-  private admin: readonly EmulatedSq[] = [];
-  private urgent: readonly EmulatedSq[] = [];
+  /** The admin queue, then urgent queues: they have no weight. */
+  private first: readonly EmulatedSq[] = [];
   /** High, medium, low: queues, and which of them is next. */
   private readonly classes = [
     { priority: QueuePriority.high, shift: 24, queues: [] as readonly EmulatedSq[], next: 0 },
@@ -27,13 +34,13 @@ export class WeightedRoundRobin {
    * One round.
    * @param arbitration value of the Arbitration feature: weights (zero-based) and burst
    */
-  round(active: readonly EmulatedSq[], arbitration: number, serve: Serve): number {
+  round(active: readonly EmulatedSq[], arbitration: number, server: ChosenQueueServer): number {
     if (active !== this.active) this.sort(active);
     const burst = arbitration & 7;
     const burstLimit = burst === BURST_UNLIMITED ? Number.POSITIVE_INFINITY : 2 ** burst;
     let done = 0;
-    for (const sq of [...this.admin, ...this.urgent]) {
-      const count = serve(sq, Number.POSITIVE_INFINITY);
+    for (const sq of this.first) {
+      const count = server.serveChosen(sq, Number.POSITIVE_INFINITY, active);
       if (count === undefined) return done;
       done += count;
     }
@@ -44,7 +51,7 @@ export class WeightedRoundRobin {
         const sq = each.queues[each.next % each.queues.length];
         each.next = (each.next + 1) % each.queues.length;
         if (sq === undefined) break;
-        const count = serve(sq, Math.min(credits, burstLimit));
+        const count = server.serveChosen(sq, Math.min(credits, burstLimit), active);
         if (count === undefined) return done;
         done += count;
         credits -= count;
@@ -56,9 +63,9 @@ export class WeightedRoundRobin {
 
   private sort(active: readonly EmulatedSq[]): void {
     this.active = active;
-    this.admin = active.filter(({ id }) => id === 0);
     const io = active.filter(({ id }) => id !== 0);
-    this.urgent = io.filter(({ priority }) => priority === QueuePriority.urgent);
+    const urgent = io.filter(({ priority }) => priority === QueuePriority.urgent);
+    this.first = [...active.filter(({ id }) => id === 0), ...urgent];
     for (const each of this.classes) {
       each.queues = io.filter(({ priority }) => priority === each.priority);
       each.next = 0;

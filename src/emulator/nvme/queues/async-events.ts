@@ -2,7 +2,7 @@
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { append } from "../../../core/lists.js";
-import type { AsyncEventType } from "../../../nvme/spec/opcodes.js";
+import { AsyncEventType, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { u16, u32 } from "../medium/state-schema.js";
 
 /** The part of a migration state that holds events and the requests for them. */
@@ -82,6 +82,11 @@ export class AsyncEvents {
     const known = this.waiting.some((event) => event.type === type && event.info === info);
     if (!known) this.waiting.push({ type, info, logPage });
     this.deliver();
+  }
+
+  /** Something went wrong that no command reports; the Error Information log explains it. */
+  raiseError(info: number): void {
+    this.raise(AsyncEventType.error, info, LogPageId.errorInformation);
   }
 
   /** The host has read this log page without "retain asynchronous event". */

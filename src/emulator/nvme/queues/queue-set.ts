@@ -78,6 +78,8 @@ export class QueueSet {
   readonly cqs: (EmulatedCq | undefined)[] = [];
   /** Submission queues in the order they are served. */
   active: EmulatedSq[] = [];
+  /** Of the memory, when the queues were last found in it. */
+  private generation = -1;
   private shadow: { readonly doorbells: number; readonly eventIndexes: number } | undefined;
   private readonly shadowSpan = newSpan();
   private readonly eventSpan = newSpan();
@@ -117,9 +119,15 @@ export class QueueSet {
     return completion.mapped && submission.mapped;
   }
 
-  /** Finds all queues anew: what the client has mapped is not what it was. */
-  remap(): void {
+  /** Finds all queues anew if the client has changed its mappings. */
+  followMemory(): void {
+    if (this.memory.generation !== this.generation) this.remap();
+  }
+
+  /** Finds all queues in memory. */
+  private remap(): void {
     const { memory } = this;
+    this.generation = memory.generation;
     for (const cq of this.cqs) {
       if (cq !== undefined) cq.mapped = memory.find(cq.iova, cq.entries * CQE_BYTES, true, cq.span);
     }
@@ -277,7 +285,7 @@ export class QueueSet {
     if (!right) throw new ArgumentError("invalid saved state: queues with impossible values");
   }
 
-  /** Puts queues as they were saved. They are found in memory at the next remap(). @param state that check() took */
+  /** Puts queues as they were saved. @param state that check() took */
   load({ cqs, sqs, shadow }: QueuesState): void {
     const { doorbells } = this;
     this.clear();

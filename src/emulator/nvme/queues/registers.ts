@@ -33,6 +33,8 @@ export const NVME_VERSION = 0x0002_0000;
 const CSS_NVM = 1 << 0;
 const CSS_ALL = 1 << 6;
 const PAGE_BYTES = 4096;
+/** CC.MPS at most: memory pages of 64 KiB. */
+export const MAX_MPS = 4;
 /** Our BAR of the controller memory buffer. */
 export const CMB_BAR = 2;
 
@@ -94,7 +96,7 @@ export class Registers {
       nssrs: true,
       css: CSS_NVM | CSS_ALL,
       minPageBytes: PAGE_BYTES,
-      maxPageBytes: 65536,
+      maxPageBytes: PAGE_BYTES * 2 ** MAX_MPS,
       cmbs: options.cmbBytes > 0,
       pmrs: false,
     });

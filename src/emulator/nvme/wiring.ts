@@ -1,0 +1,233 @@
+/** Makes the parts of an emulated NVMe controller and connects them. */
+import { NvmeStatus } from "../../nvme/spec/status.js";
+import { PAGE_SIZE } from "../../sys/syscalls.js";
+import type { EmulatedBar } from "../../vfio-user/server/emulated-device.js";
+import { DOORBELL_BYTES, makeBars } from "./bars.js";
+import { CommandLoop } from "./command-loop.js";
+import { AdminDispatcher, addAdminCommands } from "./commands/admin.js";
+import type { AdminCommand } from "./commands/admin-service.js";
+import { AdminServices } from "./commands/admin-services.js";
+import { Features } from "./commands/features.js";
+import { CONTROLLER_ID, Identify } from "./commands/identify.js";
+import type { MutableIoContext } from "./commands/io-context.js";
+import { LogPages } from "./commands/log-pages.js";
+import { NamespaceCommands } from "./commands/namespace.js";
+import { NamespaceListing } from "./commands/namespace-listing.js";
+import { Notices } from "./commands/notices.js";
+import { NvmCommands } from "./commands/nvm.js";
+import { MSIX_BAR_BYTES } from "./config-space.js";
+import { FaultExecution } from "./fault-execution.js";
+import { Faults } from "./faults.js";
+import { CmbRules } from "./host/cmb-rules.js";
+import { Command } from "./host/command.js";
+import { HostMemory } from "./host/host-memory.js";
+import { Transfer } from "./host/transfer.js";
+import { KeepAlive } from "./keep-alive.js";
+import { Lifecycle } from "./lifecycle.js";
+import type { Inventory } from "./medium/inventory.js";
+import type { Medium } from "./medium/medium.js";
+import { MediumOwnership } from "./medium-ownership.js";
+import { NvmeMigration } from "./migration.js";
+import type { NvmeEmulatorConfig } from "./options.js";
+import { QueueServer } from "./queue-server.js";
+import { AsyncEvents } from "./queues/async-events.js";
+import { CompletionPoster } from "./queues/completion-poster.js";
+import { DelayedCommands } from "./queues/delayed-commands.js";
+import { InterruptSignaller } from "./queues/interrupt-signaller.js";
+import { Poller } from "./queues/poller.js";
+import { QueueSet } from "./queues/queue-set.js";
+import type { EmulatedSq } from "./queues/queues.js";
+import { Registers } from "./queues/registers.js";
+import { RunState } from "./run-state.js";
+import type { SharedPage } from "./shared-page.js";
+import { Unplugging } from "./unplugging.js";
+
+/** Memory and files of a controller, which its owner closes. */
+export interface ControllerStorage {
+  readonly medium: Medium;
+  readonly inventory: Inventory;
+  readonly doorbells: SharedPage;
+  /** Controller memory buffer, where there is one. */
+  readonly cmb: SharedPage | undefined;
+}
+
+/** The parts that a controller's owner uses. */
+export interface ControllerParts {
+  readonly memory: HostMemory;
+  readonly interrupts: InterruptSignaller;
+  readonly faults: Faults;
+  readonly services: AdminServices;
+  readonly unplugging: Unplugging;
+  readonly lifecycle: Lifecycle;
+  readonly migration: NvmeMigration;
+  readonly loop: CommandLoop;
+  readonly bars: readonly (EmulatedBar | undefined)[];
+}
+
+/**
+ * Makes a controller. None of its parts refers to the controller's owner.
+ * @param polled the controller drives itself from the event loop
+ * @param removed a `remove` fault has unplugged the device
+ */
+export function wireController(
+  config: NvmeEmulatorConfig,
+  storage: ControllerStorage,
+  polled: boolean,
+  removed: () => void,
+): ControllerParts {
+  const { medium, inventory, doorbells, cmb } = storage;
+  const { queuePairs, queueEntries, maxTransferBytes } = config;
+  const vectors = Math.max(1, config.vectors);
+  // A page of the host's must be no larger than the doorbells' own.
+  const doorbellsAreShared = config.doorbells === "shared" && PAGE_SIZE === DOORBELL_BYTES;
+  const isNamespace = (nsid: number): boolean => inventory.get(nsid)?.attached === true;
+  const state = new RunState();
+  const command = new Command();
+  const commands = new Map<number, AdminCommand>();
+  const invalidDoorbell = (info: number): void => events.raiseError(info);
+  const execute = (sq: EmulatedSq): number => server.execute(sq);
+
+  // The host's side: memory, registers, queues.
+  const cmbRules = new CmbRules(config.cmbWithout);
+  const memory = new HostMemory(
+    cmb === undefined ? undefined : { bytes: cmb.memory.bytes, words: cmb.memory.words, offset: 0 },
+    cmbRules,
+  );
+  const queues = new QueueSet({ queuePairs, queueEntries, vectors }, memory, doorbells.memory.words, command);
+  const transfer = new Transfer(memory, (sqid) => queues.isInCmb(sqid));
+  const registers = new Registers(
+    { maxQueueEntries: queueEntries, cmbBytes: config.cmbBytes, cmbRules },
+    {
+      enable: () => lifecycle.enable(),
+      disable: () => lifecycle.controllerReset("controller"),
+      shutdown: () => lifecycle.shutdown(),
+      subsystemReset: () => lifecycle.subsystemReset(),
+      unmask: () => interrupts.signal(),
+      placeCmb: (base, sizeBytes) => memory.placeCmb(base, sizeBytes),
+    },
+  );
+
+  // What commands lead to: completions, interrupts, events, faults.
+  const keepAlive = new KeepAlive(() => lifecycle.fail());
+  const features = new Features(
+    { queuePairs, vectors },
+    command,
+    transfer,
+    {
+      temperatureChanged: () => logPages.checkTemperature(),
+      keepAliveChanged: (timeoutMs) => keepAlive.watch(timeoutMs),
+    },
+    isNamespace,
+    inventory,
+  );
+  const interrupts = new InterruptSignaller(features, vectors, config.vectors === 0 ? registers : undefined);
+  const completions = new CompletionPoster(command, queues, interrupts, {
+    failed: (status, sqid) => logPages.recordError(status, sqid),
+    invalidDoorbell,
+    added: () => lifecycle.wake(),
+  });
+  const events = new AsyncEvents((cid, dw0) => completions.completeLater(0, cid, dw0, NvmeStatus.success));
+  const notices = new Notices(features, events);
+  const delayed = new DelayedCommands(command, queues, completions, execute);
+  const unplugging = new Unplugging(registers, state, () => lifecycle.wake());
+  const faults = new Faults();
+  const faultExecution = new FaultExecution(command, completions, delayed, {
+    execute,
+    vanish: (durationMs) => unplugging.unplug(durationMs),
+    removed,
+    fail: () => lifecycle.fail(),
+  });
+
+  // Commands.
+  const io: MutableIoContext = {
+    ...{ command, transfer, medium, maxTransferBytes },
+    attached: [],
+    refusals: new Map(),
+    allCommandSets: false,
+    controllerId: CONTROLLER_ID,
+    placements: config.placementHandles,
+  };
+  const nvm = new NvmCommands(io);
+  const logPages = new LogPages(command, transfer, features, events, nvm.counters, isNamespace, commands);
+  const services = new AdminServices({
+    ...{ config, command, commands, transfer, inventory, medium, nvm, features },
+    ...{ events, notices, logPages, memory, registers, queues },
+    useMedium: (used) => {
+      io.medium = used;
+    },
+    listNamespaces: () => listing.update(),
+  });
+  const listing = new NamespaceListing(inventory, services, io, logPages, notices);
+  addAdminCommands(commands, {
+    ...{ command, registers, queues, features, logPages, events },
+    identify: new Identify(config, inventory, command, transfer),
+    namespaces: new NamespaceCommands(inventory, command, transfer, features, (nsid, change) =>
+      listing.changed(nsid, change),
+    ),
+    abort: (sqid, cid) => {
+      const found = (sqid === 0 && events.abort(cid)) || delayed.abort(sqid, cid);
+      if (found) completions.completeLater(sqid, cid, 0, NvmeStatus.commandAbortRequested);
+      return found;
+    },
+    queueDeleted: (sqid) => delayed.queueDeleted(sqid),
+    keepAlive: () => keepAlive.refresh(),
+  });
+
+  // What executes them, and when.
+  const admin = new AdminDispatcher(command, commands, services);
+  const server = new QueueServer(command, completions, admin, nvm, faults, faultExecution, state, {
+    invalidDoorbell,
+    queueLost: () => lifecycle.fail(),
+  });
+  const loop = new CommandLoop(queues, server, delayed, completions, interrupts, features, state);
+  const poller = polled
+    ? new Poller(loop, {
+        spinMs: config.spinMicroseconds / 1000,
+        idleAfterMs: config.idleAfterMs,
+        idlePollMs: doorbellsAreShared ? config.idlePollMs : undefined,
+      })
+    : undefined;
+  const ownership = new MediumOwnership(medium, inventory, config.incoming, () => {
+    services.mediumLoaded();
+    lifecycle.loaded();
+  });
+  const lifecycle = new Lifecycle({
+    ...{ state, registers, queues, transfer, events, features, interrupts, completions, delayed },
+    ...{ io, nvm, services, listing, ownership, keepAlive, loop, poller },
+  });
+
+  const msix = new Uint8Array(MSIX_BAR_BYTES);
+  const bars = makeBars({
+    ...{ registers, queues, doorbells, doorbellsAreShared, cmb },
+    msix: config.vectors > 0 ? msix : undefined,
+    invalidDoorbell: (info) => {
+      if (state.isRunning) invalidDoorbell(info);
+    },
+    written: () => {
+      if (state.isRunning) lifecycle.wake();
+    },
+  });
+  const migration = new NvmeMigration(
+    {
+      ...{ registers, queues, features, events, logPages, nvm, services, delayed },
+      ...{ inventory, medium, ownership, lifecycle, msix },
+      cmb: cmb?.memory.bytes ?? new Uint8Array(0),
+    },
+    shapeOf(config),
+  );
+
+  if (!config.incoming) services.powerOn();
+  listing.update();
+  for (const fault of config.faults) faults.add(fault);
+  return { memory, interrupts, faults, services, unplugging, lifecycle, migration, loop, bars };
+}
+
+/** What both ends of a migration must have alike, as text. */
+function shapeOf(config: NvmeEmulatorConfig): string {
+  const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
+  const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
+  return JSON.stringify({
+    ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
+    ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
+  });
+}
