@@ -8,7 +8,7 @@ export { Bar } from "../pci/bar.js";
 export { parseBdf } from "../pci/bdf.js";
 export { BindError, bindToVfio, unbindFromVfio, VfioBinding } from "../pci/bind.js";
 export { PciCapabilityId, PciExtendedCapabilityId } from "../pci/capability-ids.js";
-export { ConfigSpace, type PciCapability, PciCommand, PciRegister } from "../pci/config-space.js";
+export { ConfigSpace, PciCommand, PciRegister } from "../pci/config-space.js";
 export { PciDevice, type PciOpenOptions } from "../pci/device.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "../pci/interrupts.js";
 export type { BackendName } from "../pci/open.js";
@@ -31,6 +31,7 @@ export type {
   RegionInfo,
 } from "../vfio/device-io.js";
 export type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
+export type { PciCapability } from "../vfio/pci-capabilities.js";
 export {
   VFIO_PCI_BAR0_REGION_INDEX,
   VFIO_PCI_BAR1_REGION_INDEX,

@@ -1,6 +1,7 @@
 import { checkInteger } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import type { DeviceIo } from "../vfio/device-io.js";
+import { type PciCapability, pciCapabilities } from "../vfio/pci-capabilities.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 
 /** Offsets of the common header (PCI Local Bus 3.0, 6.1). */
@@ -37,21 +38,12 @@ export const PciCommand = {
 
 /** Of a function; capabilities follow. */
 const HEADER_BYTES = 0x40;
-const STATUS_CAPABILITIES = 1 << 4;
 /** Power management (PCI Bus Power Management Interface 1.2, 3.2): its control register, and the deepest sleep. */
 const CAPABILITY_POWER = 0x01;
 const POWER_CONTROL = 4;
 const POWER_STATE = 3;
 const POWER_STATE_D3_HOT = 3;
 const FIRST_EXTENDED_CAPABILITY = 0x100;
-
-/** A capability in configuration space. */
-export interface PciCapability {
-  /** Capability ID of the PCI Code and ID Assignment specification. */
-  readonly id: number;
-  /** Where its structure starts. */
-  readonly offset: number;
-}
 
 /** A function's configuration space, as VFIO shows it: BARs, MSI and MSI-X control are virtual there. */
 export class ConfigSpace {
@@ -127,15 +119,11 @@ export class ConfigSpace {
 
   /** The list of capabilities, in chain order. */
   capabilities(): PciCapability[] {
-    const found: PciCapability[] = [];
-    if ((this.read16(PciRegister.status) & STATUS_CAPABILITIES) === 0) return found;
-    const seen = new Set<number>();
-    for (let at = this.read8(PciRegister.capabilities) & ~3; at !== 0 && !seen.has(at); ) {
-      seen.add(at);
-      found.push({ id: this.read8(at), offset: at });
-      at = this.read8(at + 1) & ~3;
-    }
-    return found;
+    return [
+      ...pciCapabilities((offset, target) =>
+        this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, offset, target),
+      ),
+    ];
   }
 
   /** The extended capabilities of PCI Express; none in a conventional configuration space. */

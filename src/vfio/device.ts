@@ -10,9 +10,10 @@ import { closing, PAGE_SIZE, pread, pwrite } from "../sys/syscalls.js";
 import { type DeviceCapabilities, probeDevice } from "./capabilities.js";
 import { capabilityChain } from "./capability-chain.js";
 import { openCdev } from "./cdev.js";
+import { deviceInfoOf, irqActions, irqInfoOf } from "./device-info.js";
 import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "./device-io.js";
 import { exportDmaBuf } from "./dma-buf.js";
-import { canMap, queryRegion } from "./region.js";
+import { checkMappable, queryRegion } from "./region.js";
 import {
   VFIO_DEVICE_ATTACH_IOMMUFD_PT,
   VFIO_DEVICE_ATTACH_PASID,
@@ -20,18 +21,11 @@ import {
   VFIO_DEVICE_BIND_IOMMUFD,
   VFIO_DEVICE_DETACH_IOMMUFD_PT,
   VFIO_DEVICE_DETACH_PASID,
-  VFIO_DEVICE_FLAGS_PCI,
-  VFIO_DEVICE_FLAGS_RESET,
   VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
   VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP,
   VFIO_DEVICE_RESET,
   VFIO_DEVICE_SET_IRQS,
-  VFIO_IRQ_INFO_AUTOMASKED,
-  VFIO_IRQ_INFO_EVENTFD,
-  VFIO_IRQ_INFO_MASKABLE,
-  VFIO_IRQ_INFO_NORESIZE,
-  VFIO_IRQ_SET_ACTION_MASK,
   VFIO_IRQ_SET_ACTION_TRIGGER,
   VFIO_IRQ_SET_ACTION_UNMASK,
   VFIO_IRQ_SET_DATA_BOOL,
@@ -67,12 +61,6 @@ export interface PageTable {
   /** The page table's lifetime. An attachment ends with it. */
   readonly lease: Lease;
 }
-
-const actions = {
-  mask: VFIO_IRQ_SET_ACTION_MASK,
-  unmask: VFIO_IRQ_SET_ACTION_UNMASK,
-  trigger: VFIO_IRQ_SET_ACTION_TRIGGER,
-} as const;
 
 /** EAGAIN means that another reset holds the lock; the kernel wants us to ask again. */
 const RESET_ATTEMPTS = 1000;
@@ -113,7 +101,7 @@ export class VfioDevice extends Resource implements DeviceIo {
   /** Wraps a descriptor that VFIO_GROUP_GET_DEVICE_FD returned; closed before `membership` of its group ends. */
   static fromGroup(fd: number, name: string, group: object, membership: Lease): VfioDevice {
     const device = new VfioDevice(fd, `VFIO device ${name}`, "group", membership);
-    device.keep(group);
+    device.retain(group);
     return device;
   }
 
@@ -155,7 +143,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     this.boundTo = { iommufd, id: vfio_device_bind_iommufd.get(request, "out_devid") };
     // The device's descriptor keeps the kernel's iommufd alive: it has to go first.
     this.lease.dependOn(iommufd.lease);
-    this.keep(iommufd);
+    this.retain(iommufd);
   }
 
   /**
@@ -213,16 +201,7 @@ export class VfioDevice extends Resource implements DeviceIo {
       const info = vfio_device_info.decode(request);
       // Too small for the capabilities: the kernel says how much it needs and leaves them out.
       if (info.argsz > room) room = info.argsz;
-      else {
-        return {
-          flags: info.flags,
-          resettable: (info.flags & VFIO_DEVICE_FLAGS_RESET) !== 0,
-          isPci: (info.flags & VFIO_DEVICE_FLAGS_PCI) !== 0,
-          numRegions: info.num_regions,
-          numIrqs: info.num_irqs,
-          atomicCompletion: atomicCompletion(request, info.cap_offset),
-        };
-      }
+      else return deviceInfoOf(info, atomicCompletion(request, info.cap_offset));
     }
   }
 
@@ -273,13 +252,7 @@ export class VfioDevice extends Resource implements DeviceIo {
    */
   mapRegion(index: number, offset: number, sizeBytes: number): MappedMemory {
     const region = this.checkAccess(index, offset, sizeBytes);
-    if (offset % PAGE_SIZE !== 0)
-      throw new ArgumentError(`offset ${offset} is not a multiple of ${PAGE_SIZE}`);
-    if (!canMap(region, offset, sizeBytes)) {
-      throw new UnsupportedError(
-        `${this.lease.label}: region ${index} can't be mapped at ${offset} + ${sizeBytes}`,
-      );
-    }
+    checkMappable(this.lease.label, region, offset, sizeBytes);
     const what = `${this.lease.label} region ${index}`;
     // iommufd can't map a BAR by its virtual address; it takes a dma-buf, which it needs no longer once it is mapped.
     const source: MemorySource = {
@@ -292,7 +265,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     };
     const memory = MappedMemory.ofRegion(this.fd, region.offset + offset, sizeBytes, what, source);
     memory.lease.dependOn(this.lease);
-    memory.keep(this);
+    memory.retain(this);
     this.mappings = [...this.mappings.filter(({ closed }) => !closed), memory.lease];
     return memory;
   }
@@ -305,15 +278,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     if (result === -Errno.EINVAL)
       throw new ArgumentError(`${this.lease.label} has no interrupt index ${index}`);
     if (result < 0) throw new SysError("VFIO_DEVICE_GET_IRQ_INFO", -result, { object: this.lease.label });
-    const { flags, count } = vfio_irq_info.decode(request);
-    return {
-      index,
-      count,
-      eventfd: (flags & VFIO_IRQ_INFO_EVENTFD) !== 0,
-      maskable: (flags & VFIO_IRQ_INFO_MASKABLE) !== 0,
-      automasked: (flags & VFIO_IRQ_INFO_AUTOMASKED) !== 0,
-      noResize: (flags & VFIO_IRQ_INFO_NORESIZE) !== 0,
-    };
+    return irqInfoOf(index, vfio_irq_info.decode(request));
   }
 
   /**
@@ -338,7 +303,7 @@ export class VfioDevice extends Resource implements DeviceIo {
 
   /** @throws SysError: ENOTTY where the interrupt can't do that */
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
-    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | actions[action], index, start, count);
+    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | irqActions[action], index, start, count);
   }
 
   /**
@@ -357,7 +322,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     start: number,
     which: readonly boolean[],
   ): void {
-    const flags = VFIO_IRQ_SET_DATA_BOOL | actions[action];
+    const flags = VFIO_IRQ_SET_DATA_BOOL | irqActions[action];
     this.setIrqs(flags, index, start, which.length, Uint8Array.from(which, Number));
   }
 

@@ -27,7 +27,7 @@ export class DmaBuf extends Resource {
     device: FeatureTarget,
   ) {
     super(new Lease(`dma-buf of ${device.lease.label}`, closing(fd), device.lease));
-    this.keep(device);
+    this.retain(device);
   }
 }
 

@@ -12,9 +12,12 @@ import {
   vfio_device_feature_dma_logging_report,
 } from "./uapi-feature.js";
 
-const START: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, name: "DMA logging" };
-const STOP: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, name: "DMA logging stop" };
-const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA logging report" };
+/** @internal */
+export const START: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, name: "DMA logging" };
+/** @internal */
+export const STOP: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, name: "DMA logging stop" };
+/** @internal */
+export const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA logging report" };
 
 /** A range to watch. */
 export interface LoggedRange {
@@ -22,6 +25,22 @@ export interface LoggedRange {
   readonly iova: bigint;
   /** Length in bytes, a multiple of the page size. */
   readonly sizeBytes: number;
+}
+
+/**
+ * The start of VFIO_DEVICE_FEATURE_DMA_LOGGING_START: the ranges as structs, one after the other.
+ * @throws ArgumentError
+ * @internal
+ */
+export function encodeLoggedRanges(pageSizeBytes: number, ranges: readonly LoggedRange[]): Uint8Array {
+  checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
+  const size = vfio_device_feature_dma_logging_range.sizeBytes;
+  const list = new Uint8Array(ranges.length * size);
+  ranges.forEach(({ iova, sizeBytes }, i) => {
+    const range = { iova: checkU64("iova", iova), length: BigInt(checkLength("sizeBytes", sizeBytes)) };
+    list.set(vfio_device_feature_dma_logging_range.encode(range), i * size);
+  });
+  return list;
 }
 
 /** A device's record of what it writes, however the device is reached. */
@@ -47,17 +66,11 @@ export class DmaLogging implements DmaLoggingControl {
    * @throws ArgumentError, UnsupportedError, SysError: EINVAL (overlap), E2BIG (too many ranges)
    */
   start(pageSizeBytes: number, ranges: readonly LoggedRange[]): void {
-    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
-    const size = vfio_device_feature_dma_logging_range.sizeBytes;
-    const list = new Uint8Array(Math.max(1, ranges.length) * size);
-    ranges.forEach(({ iova, sizeBytes }, i) => {
-      const range = { iova: checkU64("iova", iova), length: BigInt(checkLength("sizeBytes", sizeBytes)) };
-      list.set(vfio_device_feature_dma_logging_range.encode(range), i * size);
-    });
+    const list = encodeLoggedRanges(pageSizeBytes, ranges);
     const control = vfio_device_feature_dma_logging_control.encode({
       page_size: BigInt(pageSizeBytes),
       num_ranges: ranges.length,
-      ranges: BigInt(addressOf(list)),
+      ranges: list.length === 0 ? 0n : BigInt(addressOf(list)),
     });
     callFeature(this.device, START, "set", control);
     keepAlive(list);

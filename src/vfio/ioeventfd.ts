@@ -62,6 +62,6 @@ export class IoEventFd extends Resource {
     };
     set(eventfd.fd);
     super(new Lease(label, () => set(-1), device.lease));
-    this.keep(device);
+    this.retain(device);
   }
 }

@@ -1,5 +1,5 @@
 import { Errno } from "../core/errno.js";
-import { SysError } from "../core/errors.js";
+import { ArgumentError, SysError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
@@ -31,12 +31,20 @@ import {
   vfio_precopy_info,
 } from "./uapi-feature.js";
 
-const MIGRATION: Feature = { id: VFIO_DEVICE_FEATURE_MIGRATION, name: "migration" };
-const DEVICE_STATE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, name: "migration device state" };
+/** @internal */
+export const MIGRATION: Feature = { id: VFIO_DEVICE_FEATURE_MIGRATION, name: "migration" };
+/** @internal */
+export const DEVICE_STATE: Feature = {
+  id: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
+  name: "migration device state",
+};
 const DATA_SIZE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, name: "migration data size" };
 const PRECOPY_INFO_V2: Feature = { id: VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, name: "precopy info v2" };
 
-/** Numbers of the states. Not for users. */
+/**
+ * Numbers of the states.
+ * @internal
+ */
 export const migrationStates = {
   error: VFIO_DEVICE_STATE_ERROR,
   stop: VFIO_DEVICE_STATE_STOP,
@@ -51,7 +59,11 @@ export const migrationStates = {
 /** States of a device in migration (enum vfio_device_mig_state). `error` is left by a reset only. */
 export type MigrationState = keyof typeof migrationStates;
 
-/** Not for users. @returns undefined for a number that is no state */
+/**
+ * The name of a state.
+ * @returns undefined for a number that is no state
+ * @internal
+ */
 export function migrationStateName(number: number): MigrationState | undefined {
   const names = Object.keys(migrationStates).filter(
     (name): name is MigrationState => name in migrationStates,
@@ -67,6 +79,33 @@ export interface MigrationSupport {
   readonly p2p: boolean;
   /** The device's state can be read while it runs (VFIO_MIGRATION_PRE_COPY). */
   readonly preCopy: boolean;
+}
+
+/**
+ * What the payload of VFIO_DEVICE_FEATURE_MIGRATION says.
+ * @internal
+ */
+export function migrationSupportOf(payload: Uint8Array): MigrationSupport {
+  const flags = Number(vfio_device_feature_migration.decode(payload).flags & 0xffff_ffffn);
+  return {
+    stopCopy: (flags & VFIO_MIGRATION_STOP_COPY) !== 0,
+    p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
+    preCopy: (flags & VFIO_MIGRATION_PRE_COPY) !== 0,
+  };
+}
+
+/**
+ * The payload of VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE that asks for a state.
+ * @throws ArgumentError for a name that is no state
+ * @internal
+ */
+export function encodeMigrationState(state: MigrationState): Uint8Array {
+  const number: number | undefined = migrationStates[state];
+  if (number === undefined) {
+    const known = Object.keys(migrationStates).join(", ");
+    throw new ArgumentError(`${JSON.stringify(state)} is no migration state: use one of ${known}`);
+  }
+  return vfio_device_feature_mig_state.encode({ device_state: number, data_fd: -1 });
 }
 
 /** A device's migration state machine, however the device is reached. */
@@ -107,7 +146,7 @@ export class MigrationData extends Resource implements MigrationStream {
     device: VfioDevice,
   ) {
     super(new Lease(`migration data of ${device.lease.label}`, closing(fd), device.lease));
-    this.keep(device);
+    this.retain(device);
   }
 
   /**
@@ -155,12 +194,7 @@ export class Migration implements MigrationControl {
   /** @throws UnsupportedError where the device can't be migrated; StateError, ClosedError, SysError */
   constructor(private readonly device: VfioDevice) {
     const answer = callFeature(device, MIGRATION, "get", vfio_device_feature_migration.encode({}));
-    const flags = Number(vfio_device_feature_migration.decode(answer.payload).flags);
-    this.support = {
-      stopCopy: (flags & VFIO_MIGRATION_STOP_COPY) !== 0,
-      p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
-      preCopy: (flags & VFIO_MIGRATION_PRE_COPY) !== 0,
-    };
+    this.support = migrationSupportOf(answer.payload);
   }
 
   /** The state the device is in. @throws ClosedError, SysError */
@@ -172,14 +206,11 @@ export class Migration implements MigrationControl {
   /**
    * Brings the device into a state, through those in between.
    * @returns the state's data stream where it begins one (stop-copy, pre-copy, resuming)
-   * @throws ClosedError, SysError: EINVAL where there is no way from the present state. Read `state` then: a
+   * @throws ArgumentError, ClosedError, SysError: EINVAL where there is no way from the present state. Read `state` then: a
    *   device may be left in `error`
    */
   setState(state: MigrationState): MigrationData | undefined {
-    const request = vfio_device_feature_mig_state.encode({
-      device_state: migrationStates[state],
-      data_fd: -1,
-    });
+    const request = encodeMigrationState(state);
     const answer = callFeature(this.device, DEVICE_STATE, "set", request);
     const { data_fd } = vfio_device_feature_mig_state.decode(answer.payload);
     return data_fd < 0 ? undefined : new MigrationData(adopt(data_fd), this.device);

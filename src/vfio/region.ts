@@ -1,6 +1,6 @@
 import { checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
-import { ArgumentError, SysError } from "../core/errors.js";
+import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import { capabilityChain } from "./capability-chain.js";
@@ -71,6 +71,22 @@ function sparseAreas(capability: Uint8Array): RegionArea[] {
     const area = vfio_region_sparse_mmap_area.decode(capability, at);
     return { offset: Number(area.offset), sizeBytes: Number(area.size) };
   });
+}
+
+/**
+ * Checks that a part of a region can be mapped.
+ * @param label names the device in errors
+ * @throws ArgumentError (not page aligned), UnsupportedError
+ */
+export function checkMappable(label: string, region: RegionInfo, offset: number, sizeBytes: number): void {
+  if (offset % PAGE_SIZE !== 0) {
+    throw new ArgumentError(`offset ${offset} is not a multiple of ${PAGE_SIZE}`);
+  }
+  if (!canMap(region, offset, sizeBytes)) {
+    throw new UnsupportedError(
+      `${label}: region ${region.index} can't be mapped at ${offset} + ${sizeBytes}`,
+    );
+  }
 }
 
 /** Whether [offset, offset + sizeBytes), widened to whole pages, may be mapped. */

@@ -218,7 +218,7 @@ export class Connection {
       if (channel === undefined) continue;
       watchReadable(channel.fd, channel.lease, () => receive(channel))
         .unref()
-        .entrust();
+        .relinquish();
     }
   }
 
@@ -371,7 +371,7 @@ function accessMemory(
 
 function channelOf(socket: UnixSocket, timeoutMs: number): Channel {
   const channel = new Channel(socket, ourCapabilities.maxTransferBytes + OVERHEAD_BYTES, timeoutMs);
-  channel.entrust();
+  channel.relinquish();
   return channel;
 }
 
@@ -399,7 +399,7 @@ function nextMessage(channel: Channel, timeoutMs: number): Promise<Message> {
       // Without effect where the promise is settled already.
       reject(new ClosedError(label));
     });
-    watch.entrust();
+    watch.relinquish();
     const timer = setTimeout(() => {
       reject(new TimeoutError(`${commandName(Command.version)} to ${label}`, timeoutMs));
       watch.close();

@@ -6,19 +6,12 @@ import { Resource } from "../../core/lifetime/resource.js";
 import { largestOf } from "../../core/lists.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { Signaller } from "../../sys/signaller.js";
-import { close, duplicate, isSealedAgainstShrinking, PAGE_SIZE } from "../../sys/syscalls.js";
+import { close, duplicate, isSealedAgainstShrinking } from "../../sys/syscalls.js";
+import { deviceInfoOf, irqActions, irqInfoOf } from "../../vfio/device-info.js";
 import type { DeviceInfo, DeviceIo, DevicePresence, IrqInfo, RegionInfo } from "../../vfio/device-io.js";
-import { canMap, decodeRegion } from "../../vfio/region.js";
+import { checkMappable, decodeRegion } from "../../vfio/region.js";
 import {
-  VFIO_DEVICE_FLAGS_PCI,
-  VFIO_DEVICE_FLAGS_RESET,
-  VFIO_IRQ_INFO_AUTOMASKED,
-  VFIO_IRQ_INFO_EVENTFD,
-  VFIO_IRQ_INFO_MASKABLE,
-  VFIO_IRQ_INFO_NORESIZE,
-  VFIO_IRQ_SET_ACTION_MASK,
   VFIO_IRQ_SET_ACTION_TRIGGER,
-  VFIO_IRQ_SET_ACTION_UNMASK,
   VFIO_IRQ_SET_DATA_EVENTFD,
   VFIO_IRQ_SET_DATA_NONE,
   VFIO_PCI_CONFIG_REGION_INDEX,
@@ -45,12 +38,6 @@ const REGION_ROOM_MOST = 64 * 1024;
 /** More than any device has: what is beyond is a lie. */
 const MAX_REGIONS = 64;
 const MAX_VECTORS = 2048;
-
-const actions = {
-  mask: VFIO_IRQ_SET_ACTION_MASK,
-  unmask: VFIO_IRQ_SET_ACTION_UNMASK,
-  trigger: VFIO_IRQ_SET_ACTION_TRIGGER,
-} as const;
 
 /** Descriptors that close with the device. */
 interface Held {
@@ -86,7 +73,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     const held: Held = { regionFds: new Map(), eventfds: new Map() };
     super(new Lease(`vfio-user device ${client.path}`, () => closeHeld(held), client.lease));
     this.held = held;
-    this.keep(client);
+    this.retain(client);
     this.watchReconnects();
   }
 
@@ -106,16 +93,9 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       deviceInfo.encode({ argsz: deviceInfo.sizeBytes }),
       deviceInfo.sizeBytes,
     );
-    const { flags, num_regions, num_irqs } = deviceInfo.decode(reply);
-    if (num_regions > MAX_REGIONS) throw this.lie(`${num_regions} regions`);
-    return {
-      flags,
-      resettable: (flags & VFIO_DEVICE_FLAGS_RESET) !== 0,
-      isPci: (flags & VFIO_DEVICE_FLAGS_PCI) !== 0,
-      numRegions: num_regions,
-      numIrqs: num_irqs,
-      atomicCompletion: [],
-    };
+    const info = deviceInfo.decode(reply);
+    if (info.num_regions > MAX_REGIONS) throw this.protocolError(`${info.num_regions} regions`);
+    return deviceInfoOf(info, []);
   }
 
   /** @throws ArgumentError, and as info() */
@@ -171,19 +151,17 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       const reply = this.request(Command.regionWriteMulti, [count, ...entries]);
       const told =
         reply.length === 8 ? new DataView(reply.buffer, reply.byteOffset).getBigUint64(0, true) : undefined;
-      if (told !== BigInt(some.length)) throw this.lie(`${told} writes where ${some.length} were asked for`);
+      if (told !== BigInt(some.length))
+        throw this.protocolError(`${told} writes where ${some.length} were asked for`);
     }
   }
 
   mapRegion(index: number, offset: number, sizeBytes: number): MappedMemory {
     const { info, fd } = this.region(index);
     checkRange(`${this.lease.label} region ${index}`, offset, sizeBytes, info.sizeBytes);
-    if (offset % PAGE_SIZE !== 0)
-      throw new ArgumentError(`offset ${offset} is not a multiple of ${PAGE_SIZE}`);
-    if (fd === undefined || !canMap(info, offset, sizeBytes)) {
-      throw new UnsupportedError(
-        `${this.lease.label}: region ${index} can't be mapped at ${offset} + ${sizeBytes}`,
-      );
+    checkMappable(this.lease.label, info, offset, sizeBytes);
+    if (fd === undefined) {
+      throw new UnsupportedError(`${this.lease.label}: the file of region ${index} went with its server`);
     }
     const memory = MappedMemory.ofFile(
       fd,
@@ -192,7 +170,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       `${this.lease.label} region ${index}`,
     );
     memory.lease.dependOn(this.lease);
-    memory.keep(this);
+    memory.retain(this);
     for (const part of this.mapped) if (part.memory.deref()?.closed !== false) this.mapped.delete(part);
     this.mapped.add({ index, offset, sizeBytes, memory: new WeakRef(memory) });
     return memory;
@@ -208,16 +186,9 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
       throw new ArgumentError(`${this.lease.label} has no interrupt index ${index}`, { cause: error });
     }
-    const { flags, count } = vfio_irq_info.decode(reply);
-    if (count > MAX_VECTORS) throw this.lie(`${count} interrupt vectors`);
-    return {
-      index,
-      count,
-      eventfd: (flags & VFIO_IRQ_INFO_EVENTFD) !== 0,
-      maskable: (flags & VFIO_IRQ_INFO_MASKABLE) !== 0,
-      automasked: (flags & VFIO_IRQ_INFO_AUTOMASKED) !== 0,
-      noResize: (flags & VFIO_IRQ_INFO_NORESIZE) !== 0,
-    };
+    const info = vfio_irq_info.decode(reply);
+    if (info.count > MAX_VECTORS) throw this.protocolError(`${info.count} interrupt vectors`);
+    return irqInfoOf(index, info);
   }
 
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
@@ -263,7 +234,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
-    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | actions[action], index, start, count);
+    this.setIrqs(VFIO_IRQ_SET_DATA_NONE | irqActions[action], index, start, count);
   }
 
   /** VFIO_USER_DEVICE_RESET. @throws as info() */
@@ -311,7 +282,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     try {
       for (const [index, { info }] of before) {
         const now = this.region(index).info;
-        if (!isSameRegion(info, now)) throw this.lie(`another region ${index} than before`);
+        if (!isSameRegion(info, now)) throw this.protocolError(`another region ${index} than before`);
       }
     } catch (error) {
       // What is known of the device stays; its files are gone.
@@ -358,7 +329,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     if (this.ownSignaller === undefined) {
       this.lease.assertOpen();
       this.ownSignaller = new Signaller(`ioeventfds of ${this.lease.label}`);
-      this.ownSignaller.entrust().dependOn(this.lease);
+      this.ownSignaller.relinquish().dependOn(this.lease);
     }
     return this.ownSignaller;
   }
@@ -403,7 +374,8 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   /** Asks for an answer of a length that is known. */
   private ask(command: number, request: Uint8Array, replyBytes: number): Uint8Array {
     const payload = this.request(command, [request]);
-    if (payload.length !== replyBytes) throw this.lie(`${payload.length} bytes where ${replyBytes} were due`);
+    if (payload.length !== replyBytes)
+      throw this.protocolError(`${payload.length} bytes where ${replyBytes} were due`);
     return payload;
   }
 
@@ -442,7 +414,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       const needed = payload.length < vfio_region_info.sizeBytes ? 0 : vfio_region_info.decode(payload).argsz;
       if (needed <= room) return answer;
       closeFds(fds);
-      if (needed > REGION_ROOM_MOST) throw this.lie(`${needed} bytes about region ${index}`);
+      if (needed > REGION_ROOM_MOST) throw this.protocolError(`${needed} bytes about region ${index}`);
       room = needed;
     }
   }
@@ -453,24 +425,25 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     } catch (cause) {
       if (!(cause instanceof ArgumentError)) throw cause;
       // Not an argument of our caller's.
-      throw this.lie(`a region that makes no sense: ${cause.message}`, cause);
+      throw this.protocolError(`a region that makes no sense: ${cause.message}`, cause);
     }
   }
 
   /** Nothing of what a server says is believed that could make us touch what isn't there. */
   private checkRegion(info: RegionInfo, index: number, fd: number | undefined): Region {
-    if (info.index !== index) throw this.lie(`region ${info.index} for region ${index}`);
+    if (info.index !== index) throw this.protocolError(`region ${info.index} for region ${index}`);
     if (!Number.isSafeInteger(info.sizeBytes) || !Number.isSafeInteger(info.offset))
-      throw this.lie("a size beyond 2^53");
+      throw this.protocolError("a size beyond 2^53");
     for (const { offset, sizeBytes } of info.mappable) {
-      if (offset + sizeBytes > info.sizeBytes) throw this.lie(`an area beyond the end of region ${index}`);
+      if (offset + sizeBytes > info.sizeBytes)
+        throw this.protocolError(`an area beyond the end of region ${index}`);
     }
     const isSafe = fd !== undefined && (this.client.trustServer || isSealedAgainstShrinking(fd));
     return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
   }
 
   /** Not for users. */
-  lie(what: string, cause?: unknown): VfioUserProtocolError {
+  protocolError(what: string, cause?: unknown): VfioUserProtocolError {
     return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`, { cause });
   }
 }

@@ -1,23 +1,19 @@
-import { checkInteger, checkLength, checkU64 } from "../../core/check.js";
+import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import { DirtyBitmap } from "../../dma/dirty-bitmap.js";
-import type { DmaLoggingControl, LoggedRange } from "../../vfio/dma-logging.js";
-import type { Feature } from "../../vfio/feature.js";
 import {
-  VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
-  VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
-  VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
-  vfio_device_feature_dma_logging_range,
-} from "../../vfio/uapi-feature.js";
+  type DmaLoggingControl,
+  encodeLoggedRanges,
+  type LoggedRange,
+  REPORT,
+  START,
+  STOP,
+} from "../../vfio/dma-logging.js";
 import { loggingControl, loggingReport } from "../protocol/protocol.js";
 import type { VfioUserDevice } from "./device.js";
 import { callFeature, hasFeature } from "./feature.js";
 import { VfioUserMapper } from "./mapper.js";
-
-const START: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_START, name: "DMA logging" };
-const STOP: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, name: "DMA logging stop" };
-const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA logging report" };
 
 /** The server's record of what its device writes to our memory; as `DmaLogging` is of a device behind VFIO. */
 export class VfioUserDmaLogging implements DmaLoggingControl {
@@ -35,16 +31,10 @@ export class VfioUserDmaLogging implements DmaLoggingControl {
    * @throws ArgumentError, UnsupportedError, SysError: EINVAL (overlap, logging already), E2BIG (too many ranges)
    */
   start(pageSizeBytes: number, ranges: readonly LoggedRange[]): void {
-    checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
     checkInteger("number of ranges", ranges.length, 0, 0xffff);
-    const list = ranges.map(({ iova, sizeBytes }) =>
-      vfio_device_feature_dma_logging_range.encode({
-        iova: checkU64("iova", iova),
-        length: BigInt(checkLength("sizeBytes", sizeBytes)),
-      }),
-    );
+    const list = encodeLoggedRanges(pageSizeBytes, ranges);
     const control = loggingControl.encode({ page_size: BigInt(pageSizeBytes), num_ranges: ranges.length });
-    const request = Buffer.concat([control, ...list]);
+    const request = Buffer.concat([control, list]);
     callFeature(this.device, START, "set", request, request.length);
   }
 

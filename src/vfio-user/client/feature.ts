@@ -40,7 +40,7 @@ export function callFeature(
   });
   const answer = device.request(Command.deviceFeature, [request, data]);
   if (answer.length !== sizeBytes + answerBytes) {
-    throw device.lie(
+    throw device.protocolError(
       `${answer.length} bytes about ${feature.name} where ${sizeBytes + answerBytes} were due`,
     );
   }

@@ -5,6 +5,7 @@
  * MSI-X Enable, MSI Enable and Interrupt Disable, as hardware does, which a virtual machine's guest writes by itself.
  */
 import type { DeviceIo } from "../../vfio/device-io.js";
+import { pciCapabilities } from "../../vfio/pci-capabilities.js";
 import {
   VFIO_PCI_CONFIG_REGION_INDEX,
   VFIO_PCI_INTX_IRQ_INDEX,
@@ -15,10 +16,6 @@ import {
 /** PCI Local Bus 3.0, 6.2 and 6.8. */
 const COMMAND = 0x04;
 const INTERRUPT_DISABLE = 1 << 10;
-const STATUS = 0x06;
-const STATUS_CAPABILITIES = 1 << 4;
-const CAPABILITIES = 0x34;
-const HEADER_BYTES = 0x40;
 const MESSAGE_CONTROL = 2;
 const CAPABILITY_MSI = 0x05;
 const MSI_ENABLE = 1 << 0;
@@ -76,17 +73,9 @@ function changeMessageControl(io: Registers, id: number, mask: number, value: nu
 }
 
 function findCapability(io: Registers, id: number): number | undefined {
-  const header = new Uint8Array(HEADER_BYTES);
-  io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, header);
-  if (((header[STATUS] ?? 0) & STATUS_CAPABILITIES) === 0) return undefined;
-  const seen = new Set<number>();
-  const entry = new Uint8Array(2);
-  for (let at = (header[CAPABILITIES] ?? 0) & ~3; at >= HEADER_BYTES && !seen.has(at); ) {
-    seen.add(at);
-    io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, at, entry);
-    if (entry[0] === id) return at;
-    at = (entry[1] ?? 0) & ~3;
-  }
+  const read = (offset: number, target: Uint8Array): void =>
+    io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, offset, target);
+  for (const capability of pciCapabilities(read)) if (capability.id === id) return capability.offset;
   return undefined;
 }
 

@@ -52,7 +52,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
   ) {
     const label = `ioeventfd of ${device.lease.label} region ${region} + ${offset}`;
     super(new Lease(label, closing(fd), device.lease));
-    this.keep(device);
+    this.retain(device);
     this.region = region;
     this.offset = offset;
     this.widthBytes = widthBytes;
@@ -72,7 +72,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
       const places = decode(device, payload, region, sizeBytes);
       const found = places.map(({ fdIndex, ...place }) => {
         const fd = fds[fdIndex];
-        if (fd === undefined || !isEventfd(fd)) throw device.lie("an ioeventfd without an eventfd");
+        if (fd === undefined || !isEventfd(fd)) throw device.protocolError("an ioeventfd without an eventfd");
         return { fd, place };
       });
       return found.map(({ fd, place }) => new VfioUserIoEventFd(device, duplicate(fd), place));
@@ -97,7 +97,7 @@ function ask(device: VfioUserDevice, index: number): Answer {
       answer.payload.length < regionIoFds.sizeBytes ? 0 : regionIoFds.decode(answer.payload).argsz;
     if (needed <= room) return answer;
     closeFds(answer.fds);
-    if (needed > ROOM_MOST || room > ROOM) throw device.lie(`${needed} bytes about ioeventfds`);
+    if (needed > ROOM_MOST || room > ROOM) throw device.protocolError(`${needed} bytes about ioeventfds`);
     room = needed;
   }
 }
@@ -109,18 +109,18 @@ function decode(
   regionBytes: number,
 ): (IoEventPlace & { readonly fdIndex: number })[] {
   const { sizeBytes } = regionIoFds;
-  if (payload.length < sizeBytes) throw device.lie(`${payload.length} bytes about ioeventfds`);
+  if (payload.length < sizeBytes) throw device.protocolError(`${payload.length} bytes about ioeventfds`);
   const { index, count } = regionIoFds.decode(payload);
-  if (index !== region) throw device.lie(`region ${index} for region ${region}`);
+  if (index !== region) throw device.protocolError(`region ${index} for region ${region}`);
   if (count === 0) return [];
   const entryBytes = (payload.length - sizeBytes) / count;
   const layout = [subRegion, shadowSubRegion].find((one) => one.sizeBytes === entryBytes);
-  if (layout === undefined) throw device.lie(`${count} ioeventfds in ${payload.length} bytes`);
+  if (layout === undefined) throw device.protocolError(`${count} ioeventfds in ${payload.length} bytes`);
   return Array.from({ length: count }, (_, i) => layout.decode(payload, sizeBytes + i * entryBytes))
     .filter(({ type }) => type === IO_FD_TYPE_IOEVENTFD)
     .map(({ gpa_offset, size, fd_index, flags, datamatch }) => {
       if (size > 8n || gpa_offset + size > BigInt(regionBytes)) {
-        throw device.lie(`an ioeventfd beyond the end of region ${region}`);
+        throw device.protocolError(`an ioeventfd beyond the end of region ${region}`);
       }
       return {
         region,

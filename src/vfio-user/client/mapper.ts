@@ -32,7 +32,7 @@ interface Mapping {
   readonly start: number;
   readonly access: DmaAccess;
   /** The server has it mapped, as far as it was told. */
-  isTold: boolean;
+  isSent: boolean;
 }
 
 /**
@@ -54,7 +54,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     this.chooser = new AddressChooser(() => ({ ranges: this.iovaRanges(), alignmentBytes: PAGE_SIZE }));
     this.extensions = { chooser: this.chooser, files: this };
     client.dma = this;
-    client.onReconnect(() => this.tellAll());
+    client.onReconnect(() => this.remapAll());
   }
 
   iovaRanges(): IovaRange[] {
@@ -94,9 +94,9 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     const iovaPage = this.chooser.take(start, sizeBytes, fixed, aligned(placement, unit));
     const at = iovaOfPage(iovaPage);
     const own = duplicate(fd);
-    const mapping = { sizeBytes, fd: own, start, access, isTold: false };
+    const mapping = { sizeBytes, fd: own, start, access, isSent: false };
     try {
-      this.tell(at, mapping);
+      this.sendMap(at, mapping);
     } catch (error) {
       close(own);
       this.chooser.release(iovaPage, sizeBytes);
@@ -109,12 +109,12 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   unmap(at: bigint, sizeBytes: number): void {
     const mapping = this.mappings.get(at);
     // Before the first of many goes, not after the last: what is closed is out of the device's reach at once.
-    if (mapping?.isTold === true && this.mappings.size > 1 && this.chooser.closing) this.takeAll();
+    if (mapping?.isSent === true && this.mappings.size > 1 && this.chooser.closing) this.unmapAll();
     this.mappings.delete(at);
     if (mapping !== undefined) close(mapping.fd);
     this.chooser.release(pageOfIova(at), sizeBytes);
     // A server that has gone has nothing mapped.
-    if (!this.client.connected || mapping?.isTold !== true) return;
+    if (!this.client.connected || mapping?.isSent !== true) return;
     this.request(dmaUnmap.encode({ argsz: dmaUnmap.sizeBytes, addr: at, size: BigInt(sizeBytes) }));
   }
 
@@ -144,7 +144,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     const header = unmapBitmap.encode({ pgsize: BigInt(pageSizeBytes), size: BigInt(length) });
     const { payload, fds } = this.client.request(Command.dmaUnmap, [dmaUnmap.encode(request), header]);
     closeFds(fds);
-    mapping.isTold = false;
+    mapping.isSent = false;
     if (payload.length !== headerBytes + length) {
       throw new VfioUserProtocolError(
         `${this.lease.label} tells of ${payload.length} bytes about what was written where ${headerBytes + length} were due`,
@@ -166,19 +166,19 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   }
 
   /** To a server that came back: all that is mapped, at the same addresses. */
-  private tellAll(): void {
+  private remapAll(): void {
     if (this.mappings.size > this.client.server.maxDmaMaps) {
       throw new UnsupportedError(
         `the server takes ${this.client.server.maxDmaMaps} mappings now, and there are ${this.mappings.size}`,
       );
     }
     // One that has kept what a connection before had mapped, as it shouldn't, would refuse it all.
-    this.takeAll();
-    for (const [at, mapping] of this.mappings) this.tell(at, mapping);
+    this.unmapAll();
+    for (const [at, mapping] of this.mappings) this.sendMap(at, mapping);
   }
 
   /** UNMAP_ALL, which not every server knows. */
-  private takeAll(): void {
+  private unmapAll(): void {
     if (!this.unmapsAll || !this.client.connected) return;
     try {
       this.request(dmaUnmap.encode({ argsz: dmaUnmap.sizeBytes, flags: UNMAP_ALL }));
@@ -187,7 +187,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
       this.unmapsAll = false;
       return;
     }
-    for (const mapping of this.mappings.values()) mapping.isTold = false;
+    for (const mapping of this.mappings.values()) mapping.isSent = false;
   }
 
   /** To a server that may go meanwhile. */
@@ -199,7 +199,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     }
   }
 
-  private tell(at: bigint, mapping: Mapping): void {
+  private sendMap(at: bigint, mapping: Mapping): void {
     const { sizeBytes, fd, start, access } = mapping;
     const request = dmaMap.encode({
       argsz: dmaMap.sizeBytes,
@@ -209,7 +209,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
       size: BigInt(sizeBytes),
     });
     closeFds(this.client.request(Command.dmaMap, [request], [fd]).fds);
-    mapping.isTold = true;
+    mapping.isSent = true;
   }
 
   private find(

@@ -1,33 +1,24 @@
 import { checkInteger } from "../../core/check.js";
-import { ArgumentError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
-import type { Feature } from "../../vfio/feature.js";
 import {
+  DEVICE_STATE,
+  encodeMigrationState,
+  MIGRATION,
   type MigrationControl,
   type MigrationState,
   type MigrationStream,
   type MigrationSupport,
   migrationStateName,
-  migrationStates,
+  migrationSupportOf,
 } from "../../vfio/migration.js";
-import {
-  VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
-  VFIO_DEVICE_FEATURE_MIGRATION,
-  VFIO_MIGRATION_P2P,
-  VFIO_MIGRATION_PRE_COPY,
-  VFIO_MIGRATION_STOP_COPY,
-  vfio_device_feature_mig_state,
-  vfio_device_feature_migration,
-} from "../../vfio/uapi-feature.js";
+import { vfio_device_feature_mig_state, vfio_device_feature_migration } from "../../vfio/uapi-feature.js";
 import { Command, migrationData } from "../protocol/protocol.js";
 import type { VfioUserDevice } from "./device.js";
 import { callFeature } from "./feature.js";
 
 const SCHEME = "vfio-user:";
 const CHUNK_BYTES = 1024 * 1024;
-const MIGRATION: Feature = { id: VFIO_DEVICE_FEATURE_MIGRATION, name: "migration" };
-const DEVICE_STATE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE, name: "migration device state" };
 
 /** States in which data is read or written. */
 const streaming: ReadonlySet<MigrationState> = new Set(["stop-copy", "pre-copy", "resuming"]);
@@ -36,7 +27,7 @@ const streaming: ReadonlySet<MigrationState> = new Set(["stop-copy", "pre-copy",
 export class VfioUserMigrationData extends Resource implements MigrationStream {
   constructor(private readonly device: VfioUserDevice) {
     super(new Lease(`migration data of ${device.lease.label}`, () => {}, device.lease));
-    this.keep(device);
+    this.retain(device);
   }
 
   /**
@@ -54,7 +45,7 @@ export class VfioUserMigrationData extends Resource implements MigrationStream {
       const answer = this.device.request(Command.migDataRead, [request]);
       const told = answer.length < sizeBytes ? undefined : migrationData.decode(answer).size;
       if (told === undefined || told > size || answer.length !== sizeBytes + told) {
-        throw this.device.lie(
+        throw this.device.protocolError(
           `${answer.length} bytes of migration data where at most ${size} were asked for`,
         );
       }
@@ -88,12 +79,7 @@ export class VfioUserMigration implements MigrationControl {
   constructor(private readonly device: VfioUserDevice) {
     const { sizeBytes } = vfio_device_feature_migration;
     const data = callFeature(device, MIGRATION, "get", new Uint8Array(0), sizeBytes);
-    const flags = Number(vfio_device_feature_migration.decode(data).flags & 0xffff_ffffn);
-    this.support = {
-      stopCopy: (flags & VFIO_MIGRATION_STOP_COPY) !== 0,
-      p2p: (flags & VFIO_MIGRATION_P2P) !== 0,
-      preCopy: (flags & VFIO_MIGRATION_PRE_COPY) !== 0,
-    };
+    this.support = migrationSupportOf(data);
   }
 
   /** The state the device is in. @throws VfioUserProtocolError, SysError, DeviceGoneError, TimeoutError, ClosedError */
@@ -102,7 +88,7 @@ export class VfioUserMigration implements MigrationControl {
     const data = callFeature(this.device, DEVICE_STATE, "get", new Uint8Array(0), sizeBytes);
     const { device_state } = vfio_device_feature_mig_state.decode(data);
     const name = migrationStateName(device_state);
-    if (name === undefined) throw this.device.lie(`migration state ${device_state}`);
+    if (name === undefined) throw this.device.protocolError(`migration state ${device_state}`);
     return name;
   }
 
@@ -113,11 +99,8 @@ export class VfioUserMigration implements MigrationControl {
    *   this device. Read `state` then: a device may be left in `error`
    */
   setState(state: MigrationState): VfioUserMigrationData | undefined {
-    const number = migrationStates[state];
-    if (number === undefined) throw new ArgumentError(`${JSON.stringify(state)} is no migration state`);
-    const { sizeBytes } = vfio_device_feature_mig_state;
-    const request = vfio_device_feature_mig_state.encode({ device_state: number, data_fd: -1 });
-    callFeature(this.device, DEVICE_STATE, "set", request, sizeBytes);
+    const request = encodeMigrationState(state);
+    callFeature(this.device, DEVICE_STATE, "set", request, request.length);
     return streaming.has(state) ? new VfioUserMigrationData(this.device) : undefined;
   }
 

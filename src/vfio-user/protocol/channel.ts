@@ -88,7 +88,7 @@ export class Channel extends Resource {
     public maxMessageBytes: number,
     private readonly sendTimeoutMs: number,
   ) {
-    const lease = socket.entrust();
+    const lease = socket.relinquish();
     super(
       new Lease(lease.label, () => {
         lease.close();

@@ -1,4 +1,5 @@
 import { ArgumentError } from "../../core/errors.js";
+import { pciCapabilities } from "../../vfio/pci-capabilities.js";
 import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";
 
 const COMMAND = 0x04;
@@ -8,7 +9,6 @@ const COMMAND_BUS_MASTER = 0x04;
 const COMMAND_INTERRUPT_DISABLE = 0x0400;
 const CACHE_LINE = 0x0c;
 const BARS = 0x10;
-const CAPABILITIES = 0x34;
 const INTERRUPT_LINE = 0x3c;
 const CAPABILITY_MSI = 0x05;
 const CAPABILITY_EXPRESS = 0x10;
@@ -148,10 +148,10 @@ export class EmulatedConfigSpace {
   private openCapabilities(mask: DataView): number | undefined {
     const view = new DataView(this.initial.buffer, this.initial.byteOffset, this.initial.byteLength);
     let flrAt: number | undefined;
-    const seen = new Set<number>();
-    for (let at = (this.initial[CAPABILITIES] ?? 0) & ~3; at >= 0x40 && at < 0x100 && !seen.has(at); ) {
-      seen.add(at);
-      switch (this.initial[at]) {
+    const read = (offset: number, target: Uint8Array): void =>
+      target.set(this.initial.subarray(offset, offset + target.length));
+    for (const { id, offset: at } of pciCapabilities(read)) {
+      switch (id) {
         case CAPABILITY_MSIX:
           this.msixAt = at;
           mask.setUint16(at + 2, 0xc000, true);
@@ -168,7 +168,6 @@ export class EmulatedConfigSpace {
           if ((view.getUint32(at + 4, true) & (1 << 28)) !== 0) flrAt = at + EXPRESS_CONTROL;
           break;
       }
-      at = (this.initial[at + 1] ?? 0) & ~3;
     }
     return flrAt;
   }

@@ -30,7 +30,7 @@ export class ServerIoEvents {
       for (const { offset, widthBytes, value } of offered) {
         const eventfd = new EventFd(`writes of 0x${value.toString(16)} to region ${index} + ${offset}`);
         made.push(eventfd);
-        eventfd.entrust();
+        eventfd.relinquish();
         eventfd
           .watch(() =>
             guarded(() => {
@@ -39,7 +39,7 @@ export class ServerIoEvents {
             }),
           )
           .unref()
-          .entrust();
+          .relinquish();
       }
       eventfds = made;
     }

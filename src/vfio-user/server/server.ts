@@ -51,7 +51,7 @@ export class VfioUserServer extends Resource {
     checkVectors(device);
     const listener = new UnixListener(path);
     const sessions = new Sessions(device, { trustClients, sendTimeoutMs, versionTimeoutMs });
-    const lease = listener.entrust();
+    const lease = listener.relinquish();
     super(
       new Lease(`vfio-user server at ${path}`, () => {
         sessions.endAll();
@@ -62,7 +62,7 @@ export class VfioUserServer extends Resource {
     this.listener = listener;
     this.sessions = sessions;
     this.acceptWatch = watchReadable(listener.fd, lease, () => this.accept());
-    this.acceptWatch.entrust();
+    this.acceptWatch.relinquish();
   }
 
   /** Whether anybody is connected. */

@@ -105,7 +105,7 @@ export class Session {
     this.interrupts = new ServerInterrupts(device, this.config, (fd) => this.signal(fd));
     this.regions = new ServerRegions(device, this.config, this.interrupts, () => this.enableDma());
     try {
-      watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).entrust();
+      watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).relinquish();
     } catch (error) {
       this.channel.close();
       throw error;
@@ -137,7 +137,7 @@ export class Session {
   private signal(fd: number): void {
     if (this.signaller === undefined) {
       this.signaller = new Signaller("interrupts of a vfio-user client");
-      this.signaller.entrust();
+      this.signaller.relinquish();
     }
     this.signaller.signal(fd);
   }
@@ -329,10 +329,10 @@ export class Session {
     const [ours, theirs] = UnixSocket.pair("vfio-user twin socket");
     const { sendTimeoutMs } = this.server.options;
     const twin = new Channel(ours, ourCapabilities.maxTransferBytes + OVERHEAD_BYTES, sendTimeoutMs);
-    twin.entrust();
-    theirs.entrust();
+    twin.relinquish();
+    theirs.relinquish();
     try {
-      watchReadable(twin.fd, twin.lease, () => this.receiveTwin(twin)).entrust();
+      watchReadable(twin.fd, twin.lease, () => this.receiveTwin(twin)).relinquish();
     } catch (error) {
       twin.close();
       theirs.close();
