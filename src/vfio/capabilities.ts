@@ -1,3 +1,4 @@
+/** Asks a device and its kernel what they can do together. */
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import type { DeviceInfo, IrqInfo } from "./device-io.js";
 import { type Feature, hasFeature } from "./feature.js";

@@ -1,3 +1,4 @@
+/** The capability chains of VFIO's info structs. */
 import { ArgumentError } from "../core/errors.js";
 import { vfio_info_cap_header } from "./uapi.js";
 

@@ -1,3 +1,4 @@
+/** The interface to a device: regions, interrupts and reset, however the device is reached. */
 import type { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
 

@@ -1,3 +1,4 @@
+/** A VFIO device behind a descriptor, opened through a cdev or a group. */
 import { checkInteger, checkRange, checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";

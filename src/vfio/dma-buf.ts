@@ -1,3 +1,4 @@
+/** Exports parts of a device's BARs as dma-bufs. */
 import { checkLength, checkOffset, checkU32 } from "../core/check.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";

@@ -1,3 +1,4 @@
+/** DMA logging of VFIO devices, and what vfio-user's DMA logging shares with it. */
 import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { addressOf, keepAlive } from "../sys/libc.js";

@@ -1,3 +1,4 @@
+/** VFIO_DEVICE_FEATURE: probe, get and set a feature of a device. */
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";

@@ -1,3 +1,4 @@
+/** Planes of a virtual display (VFIO_DEVICE_QUERY_GFX_PLANE). */
 import { checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";

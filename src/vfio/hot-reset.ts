@@ -1,3 +1,4 @@
+/** Hot resets: of a slot or bus, with all functions on it. */
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";

@@ -1,3 +1,4 @@
+/** Register writes that the kernel does when an eventfd is signalled (VFIO_DEVICE_IOEVENTFD). */
 import { checkRange, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";

@@ -1,3 +1,4 @@
+/** Lets a device enter and leave low power. */
 import type { EventFd } from "../sys/eventfd.js";
 import type { VfioDevice } from "./device.js";
 import { callFeature, type Feature } from "./feature.js";

@@ -1,3 +1,4 @@
+/** Migration of VFIO devices, and what vfio-user's migration shares with it. */
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";

@@ -1,3 +1,4 @@
+/** Asks for a device's regions and decodes the answer. */
 import { checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";

@@ -1,3 +1,4 @@
+/** UUIDs as text and as the 16 bytes that VFIO takes. */
 import { ArgumentError } from "../core/errors.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;

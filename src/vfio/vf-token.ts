@@ -1,3 +1,4 @@
+/** The secret that guards the virtual functions of a physical function. */
 import type { VfioDevice } from "./device.js";
 import { callFeature, type Feature } from "./feature.js";
 import { VFIO_DEVICE_FEATURE_PCI_VF_TOKEN } from "./uapi-feature.js";

@@ -1,3 +1,4 @@
+/** A device behind a vfio-user server: its regions, interrupts and reset, by message. */
 import { checkInteger, checkRange, checkU32 } from "../../core/check.js";
 import { Errno } from "../../core/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";

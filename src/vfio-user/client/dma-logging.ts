@@ -1,3 +1,4 @@
+/** DMA logging of a device behind a vfio-user server. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";

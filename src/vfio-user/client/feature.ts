@@ -1,3 +1,4 @@
+/** VFIO_USER_DEVICE_FEATURE on the client: probe, get and set a feature of a device. */
 import { SysError, UnsupportedError } from "../../core/errors.js";
 import { directionFlags, type Feature, type FeatureDirection } from "../../vfio/feature.js";
 import { VFIO_DEVICE_FEATURE_PROBE, vfio_device_feature } from "../../vfio/uapi-feature.js";

@@ -1,3 +1,4 @@
+/** Register writes by eventfd, on the client. */
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { isEventfd } from "../../sys/eventfd.js";

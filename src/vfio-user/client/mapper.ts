@@ -1,3 +1,4 @@
+/** Maps memory for devices behind a vfio-user server. */
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
 import type { Lease } from "../../core/lifetime/lease.js";
 import type { DmaAccess } from "../../dma/access.js";

@@ -1,3 +1,4 @@
+/** Migration of a device behind a vfio-user server. */
 import { checkInteger } from "../../core/check.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";

@@ -1,3 +1,4 @@
+/** Options of the vfio-user client, and their check. */
 import * as z from "zod/mini";
 import { GivenOptions, integer } from "../../core/options.js";
 

@@ -1,3 +1,4 @@
+/** Splits accesses to a BAR into those that its handlers take. */
 import type { EmulatedBar } from "./emulated-device.js";
 
 /** The widest access of a PCI function. */

@@ -1,3 +1,4 @@
+/** The client's memory, as the served device reaches it. */
 import { Errno } from "../../core/errno.js";
 import { IovaError } from "../../core/errors.js";
 import { MappedMemory } from "../../sys/memory.js";

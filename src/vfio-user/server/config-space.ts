@@ -1,3 +1,4 @@
+/** The live configuration space of an emulated function. */
 import { ArgumentError } from "../../core/errors.js";
 import { pciCapabilities } from "../../vfio/pci-capabilities.js";
 import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";

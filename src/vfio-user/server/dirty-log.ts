@@ -1,3 +1,4 @@
+/** The record of pages that a served device wrote to. */
 import { Errno } from "../../core/errno.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import { Refusal } from "./refusal.js";

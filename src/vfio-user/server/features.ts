@@ -1,3 +1,4 @@
+/** VFIO_USER_DEVICE_FEATURE on the server: migration and DMA logging. */
 import { Errno } from "../../core/errno.js";
 import {
   VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,

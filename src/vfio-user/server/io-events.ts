@@ -1,3 +1,4 @@
+/** Register writes that clients do by eventfd, on the server. */
 import { EventFd } from "../../sys/eventfd.js";
 import { IO_FD_TYPE_IOEVENTFD, IOEVENTFD_DATAMATCH, regionIoFds, subRegion } from "../protocol/protocol.js";
 import { writeBar } from "./bar-access.js";

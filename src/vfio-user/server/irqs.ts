@@ -1,3 +1,4 @@
+/** The interrupts of one kind of a served device. */
 import { Errno } from "../../core/errno.js";
 import { isEventfd } from "../../sys/eventfd.js";
 import { close } from "../../sys/syscalls.js";

@@ -1,3 +1,4 @@
+/** The error that a request is answered with. */
 import { errnoName } from "../../core/errno.js";
 import { IovaError } from "../../core/errors.js";
 

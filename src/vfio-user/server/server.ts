@@ -1,3 +1,4 @@
+/** The vfio-user server: accepts clients at a UNIX socket, and serves one at a time. */
 import { checkInteger } from "../../core/check.js";
 import { SysError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";

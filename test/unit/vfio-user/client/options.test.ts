@@ -1,3 +1,4 @@
+/** The check of the client's options. */
 import { expect, test } from "vitest";
 import { ConfigError } from "../../../../src/core/errors.js";
 import { parseVfioUserOptions } from "../../../../src/vfio-user/client/options.js";

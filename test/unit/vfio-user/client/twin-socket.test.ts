@@ -1,3 +1,4 @@
+/** The second socket for the server's requests. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
 import { PciDevice } from "../../../../src/index.js";

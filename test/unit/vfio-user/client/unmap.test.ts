@@ -1,3 +1,4 @@
+/** How the client unmaps memory: all at once, one buffer, or with the record of what was written. */
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
 import { VfioUserDevice, VfioUserDmaLogging } from "../../../../src/doors/vfio-user.js";

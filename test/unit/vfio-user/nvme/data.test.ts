@@ -1,3 +1,4 @@
+/** Data paths of the NVMe driver against the emulated controller. */
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
 import { finished, pipeline } from "node:stream/promises";

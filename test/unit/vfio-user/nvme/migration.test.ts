@@ -1,3 +1,4 @@
+/** Live migration of an emulated NVMe controller under a running driver. */
 import { randomFillSync } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

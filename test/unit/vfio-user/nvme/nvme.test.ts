@@ -1,3 +1,4 @@
+/** The NVMe driver against the emulated controller: identify, reads, writes and logs. */
 import { randomFillSync } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

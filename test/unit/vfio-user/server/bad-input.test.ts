@@ -1,3 +1,4 @@
+/** The server against clients that break the protocol. */
 import {
   closeSync,
   ftruncateSync,

@@ -1,3 +1,4 @@
+/** The emulated edu device through the whole stack: PciDevice, client, socket, server. */
 import { beforeAll, describe, expect, test } from "vitest";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import { ArgumentError, PciDevice, UnsupportedError } from "../../../../src/index.js";

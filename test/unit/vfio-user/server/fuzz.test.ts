@@ -1,3 +1,4 @@
+/** Both ends of vfio-user against generated and damaged messages. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";

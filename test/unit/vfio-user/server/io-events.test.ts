@@ -1,3 +1,4 @@
+/** Register writes by eventfd, at both ends. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { VfioUserDevice, VfioUserIoEventFd } from "../../../../src/doors/vfio-user.js";
 import { ArgumentError, ClosedError, PciDevice } from "../../../../src/index.js";

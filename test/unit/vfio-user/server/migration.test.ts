@@ -1,3 +1,4 @@
+/** Migration and DMA logging between our servers, and servers that break the protocol in them. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
 import { VfioUserDevice, VfioUserDmaLogging, VfioUserMigration } from "../../../../src/doors/vfio-user.js";
