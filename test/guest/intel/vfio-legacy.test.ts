@@ -450,3 +450,28 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(space.map(memory, { iova: 0x80000n }).iova).toBe(0x80000n);
   });
 });
+
+describe("dirty tracking of a container", () => {
+  it("reports every pinned page as written, because edu reports none itself", () => {
+    using setup = openContainer();
+    const { container } = setup;
+    using memory = MappedMemory.anonymous(4 * PAGE);
+    container.map(memory, 0x40000n, "read-write");
+    expect(() => container.readDirty(0x40000n, memory.sizeBytes, PAGE)).toThrow(
+      sysError("VFIO_IOMMU_DIRTY_PAGES", "EINVAL"),
+    );
+    container.startDirtyTracking();
+    const whole = { iova: 0x40000n, sizeBytes: memory.sizeBytes };
+    expect([...container.readDirty(0x40000n, memory.sizeBytes, PAGE)]).toEqual([whole]);
+    // Reading resets only what isn't pinned: the device may write at any time.
+    expect([...container.readDirty(0x40000n, memory.sizeBytes, PAGE)]).toEqual([whole]);
+    expect([...container.unmapDirty(0x40000n, memory.sizeBytes, PAGE)]).toEqual([whole]);
+    expect(container.unmap(0x40000n, memory.sizeBytes)).toBe(0);
+    container.stopDirtyTracking();
+    container.map(memory, 0x40000n, "read-write");
+    expect(() => container.unmapDirty(0x40000n, memory.sizeBytes, PAGE)).toThrow(
+      sysError("VFIO_IOMMU_UNMAP_DMA", "EINVAL"),
+    );
+    expect(container.unmap(0x40000n, memory.sizeBytes)).toBe(memory.sizeBytes);
+  });
+});

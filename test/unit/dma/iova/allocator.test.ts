@@ -28,6 +28,7 @@ function reasonOf(call: () => unknown): unknown {
 describe("alloc and reserve", () => {
   test("the smallest range that holds it, from its start on, never 0", () => {
     const allocator = new IovaAllocator(ranges([0x0n, 0xffff_ffffn], [1n << 32n, (1n << 47n) - 1n]), GRANULE);
+    expect(allocator.granuleBytes).toBe(GRANULE);
     // Neighbours are one range: what lies behind the first mapping.
     expect(allocator.alloc(GRANULE)).toBe(0x1000n);
     expect(allocator.alloc(GRANULE)).toBe(0x2000n);

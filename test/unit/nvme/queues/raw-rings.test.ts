@@ -115,6 +115,8 @@ describe("rings", () => {
     expect(cq.phaseAt(0)).toBe(0);
     sq.ringDoorbell();
     expect(await take(cq, 1)).toEqual([{ cid: 7, sqid: 10, status: 0 }]);
+    // The controller has read one entry of the submission queue (SQHD).
+    expect(cq.ring.sqHeads[0]).toBe(1);
     expect(cq.phaseAt(0)).toBe(1);
     expect(Buffer.compare(target.bytes, buffer.bytes)).toBe(0);
     await ns.read(0n, buffer);
@@ -218,7 +220,9 @@ describe("queues handed to a worker", () => {
     sq.ringDoorbell();
     await take(cq, 1);
     for (let round = 0; round < 2; round++) {
+      expect(sq.isAway).toBe(false);
       const handed = sq.handOver();
+      expect(sq.isAway).toBe(true);
       expect(() => sq.handOver()).toThrow(StateError);
       const program = pathToFileURL(tree.file("test/support/ring-worker-main.ts"));
       const worker = new Worker(program, { workerData: { handed, shared: buffer.share() } });
