@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { blockDevices, partitions, usersOf } from "../../../src/doors/pci.js";
 import {
   ArgumentError,
@@ -58,7 +58,7 @@ afterEach(async () => {
 });
 
 describe("bindToVfio", () => {
-  it("takes a function from its driver, and close() gives it back with its disk", async () => {
+  test("takes a function from its driver, and close() gives it back with its disk", async () => {
     const disk = await kernelDisk(nvmeBdf());
     const binding = bindToVfio(nvmeBdf());
     expect(binding).toMatchObject({ bdf: nvmeBdf(), previousDriver: "nvme", closed: false });
@@ -73,12 +73,12 @@ describe("bindToVfio", () => {
     expect(binding.closed).toBe(true);
   });
 
-  it("claims this one function, and no other of the same model", () => {
+  test("claims this one function, and no other of the same model", () => {
     using _binding = bindToVfio(nvmeBdf());
     expect(state(wideNvmeBdf())).toEqual(atBoot);
   });
 
-  it("takes a short address, and works with `using`", () => {
+  test("takes a short address, and works with `using`", () => {
     {
       using binding = bindToVfio(nvmeBdf().slice("0000:".length));
       expect(binding.bdf).toBe(nvmeBdf());
@@ -87,7 +87,7 @@ describe("bindToVfio", () => {
     expect(driverOf(nvmeBdf())).toBe("nvme");
   });
 
-  it("leaves a function without a driver as it was", () => {
+  test("leaves a function without a driver as it was", () => {
     const before = state(eduBdf());
     expect(before).toEqual({ driver: undefined, override: "(null)" });
     {
@@ -98,7 +98,7 @@ describe("bindToVfio", () => {
     expect(state(eduBdf())).toEqual(before);
   });
 
-  it("puts a driver_override that somebody had set back", () => {
+  test("puts a driver_override that somebody had set back", () => {
     const file = `/sys/bus/pci/devices/${nvmeBdf()}/driver_override`;
     writeFileSync(file, "nvme\n");
     try {
@@ -111,7 +111,7 @@ describe("bindToVfio", () => {
     }
   });
 
-  it("twice: the second changes nothing, and only the first gives back", () => {
+  test("twice: the second changes nothing, and only the first gives back", () => {
     const first = bindToVfio(nvmeBdf());
     const second = bindToVfio(nvmeBdf());
     expect(second.previousDriver).toBe("vfio-pci");
@@ -121,7 +121,7 @@ describe("bindToVfio", () => {
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 
-  it("needs root, and says so", async () => {
+  test("needs root, and says so", async () => {
     const child = await runChild(guestProgram("nobody-bind"), nvmeBdf());
     expect(child.stderr).toBe("");
     expect(JSON.parse(child.stdout)).toEqual({
@@ -133,25 +133,25 @@ describe("bindToVfio", () => {
 });
 
 describe("unbindFromVfio", () => {
-  it("lets the kernel choose a driver, as at boot", () => {
+  test("lets the kernel choose a driver, as at boot", () => {
     // Left behind by a program that did not care.
     bindToVfio(nvmeBdf()).entrust();
     expect(unbindFromVfio(nvmeBdf())).toBe("nvme");
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 
-  it("finds no driver where none wants it", () => {
+  test("finds no driver where none wants it", () => {
     bindToVfio(eduBdf()).entrust();
     expect(unbindFromVfio(eduBdf())).toBeUndefined();
     expect(state(eduBdf())).toEqual({ driver: undefined, override: "(null)" });
   });
 
-  it("leaves alone what is not bound to vfio-pci", () => {
+  test("leaves alone what is not bound to vfio-pci", () => {
     expect(unbindFromVfio(nvmeBdf())).toBe("nvme");
     expect(unbindFromVfio(nvmeBdf().slice("0000:".length))).toBe("nvme");
   });
 
-  it("is no matter to a binding that is closed later", () => {
+  test("is no matter to a binding that is closed later", () => {
     using _binding = bindToVfio(nvmeBdf());
     unbindFromVfio(nvmeBdf());
     expect(state(nvmeBdf())).toEqual(atBoot);
@@ -159,7 +159,7 @@ describe("unbindFromVfio", () => {
 });
 
 describe.each(backends)("while it is open through %s", (backend) => {
-  it("in this process, taking it away is refused and does not hang; afterwards it works", async () => {
+  test("in this process, taking it away is refused and does not hang; afterwards it works", async () => {
     const binding = bindToVfio(nvmeBdf());
     const nvme = await NvmeController.open(nvmeBdf(), { backend });
     const said = `${nvmeBdf()} can't be taken from vfio-pci: open in process ${process.pid}`;
@@ -178,7 +178,7 @@ describe.each(backends)("while it is open through %s", (backend) => {
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 
-  it("in another process, the message says in which", async () => {
+  test("in another process, the message says in which", async () => {
     const binding = bindToVfio(nvmeBdf());
     const child = new Child(guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify({ backend }));
     try {
@@ -217,7 +217,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     }
   }
 
-  it("a mounted disk", async () => {
+  test("a mounted disk", async () => {
     const disk = await kernelDisk(wideNvmeBdf());
     busybox("mke2fs", "-b", "4096", disk);
     withMount(disk, (target) => {
@@ -227,7 +227,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     bindToVfio(wideNvmeBdf()).close();
   });
 
-  it("a disk mounted twice is named with both places", async () => {
+  test("a disk mounted twice is named with both places", async () => {
     const disk = await kernelDisk(wideNvmeBdf());
     busybox("mke2fs", "-b", "4096", disk);
     withMount(disk, (first) => {
@@ -237,7 +237,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     });
   });
 
-  it("a disk with a mounted partition", async () => {
+  test("a disk with a mounted partition", async () => {
     const disk = await kernelDisk(nvmeBdf());
     const name = disk.slice("/dev/".length);
     writeDisk(disk, 0, partitionTable(2048, 16 * 2048));
@@ -258,7 +258,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     expect(partitions(nvmeBdf())).toEqual([]);
   });
 
-  it("a disk that a program holds open for itself alone", async () => {
+  test("a disk that a program holds open for itself alone", async () => {
     const disk = await kernelDisk(nvmeBdf());
     const fd = openSync(disk, constants.O_RDONLY | constants.O_EXCL);
     try {
@@ -269,7 +269,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     expect(usersOf(nvmeBdf())).toEqual([]);
   });
 
-  it("a network interface that is up", () => {
+  test("a network interface that is up", () => {
     const [name = ""] = readdirSync(`/sys/bus/pci/devices/${pairNicBdf()}/net`);
     const before = state(pairNicBdf());
     expect(before).toEqual({ driver: "e1000e", override: "(null)" });
@@ -288,7 +288,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
 });
 
 describe("a function that is not there", () => {
-  it.each([
+  test.each([
     ["0000:00:1b.7", "there is no PCI device 0000:00:1b.7"],
     ["ff:1f.7", "ff:1f.7"],
     ["nonsense", '"nonsense" is no PCI address'],

@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compare } from "../../../src/cli/compare/compare.js";
 import { renderHtml } from "../../../src/cli/compare/html.js";
 import { type CompareReport, reportSchema } from "../../../src/cli/compare/report.js";
@@ -87,7 +87,7 @@ function expectPlausible(report: CompareReport): void {
 describe("compare", () => {
   expectNothingLeft();
 
-  it("measures an NVMe controller through every way that there is", { timeout: HANG_MS }, async () => {
+  test("measures an NVMe controller through every way that there is", { timeout: HANG_MS }, async () => {
     const before = holdings();
     const progress: number[] = [];
     // Left to itself it takes the first that is bound.
@@ -112,7 +112,7 @@ describe("compare", () => {
     expect(renderHtml(report)).not.toMatch(/NaN|undefined|Infinity/);
   });
 
-  it("prints the same of edu, which has a DMA but no queues to read from, as JSON", {
+  test("prints the same of edu, which has a DMA but no queues to read from, as JSON", {
     timeout: HANG_MS,
   }, async () => {
     const args = [IOVA, "compare", eduBdf(), "--quick", "--json"];
@@ -132,13 +132,13 @@ describe("compare", () => {
     PciDevice.open(eduBdf()).close();
   });
 
-  it("leaves alone what isn't bound to vfio-pci, and says how to bind it", async () => {
+  test("leaves alone what isn't bound to vfio-pci, and says how to bind it", async () => {
     const attempt = compare({ bdf: emptyBarBdf(), quick: true });
     await expect(attempt).rejects.toThrow(UnsupportedError);
     await expect(attempt).rejects.toThrow(`sudo iova bind ${emptyBarBdf()}`);
   });
 
-  it("leaves alone what somebody has open", async () => {
+  test("leaves alone what somebody has open", async () => {
     using _device = PciDevice.open(eduBdf());
     const attempt = compare({ bdf: eduBdf(), quick: true });
     await expect(attempt).rejects.toThrow(BusyError);

@@ -9,7 +9,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { groupOf } from "../../../src/doors/vfio.js";
 import {
   ArgumentError,
@@ -51,7 +51,7 @@ describe.each(backends)("bad input to %s", (backend) => {
   expectNothingLeft();
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  it("sizes: none, negative, a fraction, beyond one mapping, beyond memory", () => {
+  test("sizes: none, negative, a fraction, beyond one mapping, beyond memory", () => {
     using device = open();
     const { dma } = device;
     const before = holdings();
@@ -71,7 +71,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("fixed addresses: unaligned, reserved, taken, partly so, beyond the aperture, beyond 64 bits", () => {
+  test("fixed addresses: unaligned, reserved, taken, partly so, beyond the aperture, beyond 64 bits", () => {
     using device = open();
     const { dma } = device;
     using _taken = dma.alloc(4 * PAGE, { iova: 0x10_0000n });
@@ -100,7 +100,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("huge pages: none of the size, too few", () => {
+  test("huge pages: none of the size, too few", () => {
     using device = open();
     const before = holdings();
     expect(() => device.dma.alloc(1024 * HUGE, { pages: HUGE })).toThrow(
@@ -116,7 +116,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("files: too short at the start, and cut short later", async () => {
+  test("files: too short at the start, and cut short later", async () => {
     const path = "/dev/shm/iova-short";
     writeFileSync(path, Buffer.alloc(PAGE));
     const fd = openSync(path, "r+");
@@ -135,7 +135,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     }
   });
 
-  it("closing while something is in flight, from every door", () => {
+  test("closing while something is in flight, from every door", () => {
     using device = open();
     using pool = new DmaPool(device.dma, { blockSizes: [PAGE], slabBytes: HUGE });
     using memory = MappedMemory.anonymous(PAGE);
@@ -154,7 +154,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(() => pool.alloc(1)).toThrow(ClosedError);
   });
 
-  it("buffers of another space, closed ones, and no buffers at all", async () => {
+  test("buffers of another space, closed ones, and no buffers at all", async () => {
     using device = open();
     await using nvme = await NvmeController.open(nvmeBdf(), { backend });
     const ns = await nvme.namespace(1);
@@ -196,7 +196,7 @@ describe("a user without rights", () => {
     }
   }
 
-  it.each([
+  test.each([
     ["iommufd", "user", "pinnedKib"],
     ["iommufd", "process", "lockedKib"],
     ["type1", "process", "lockedKib"],
@@ -229,7 +229,7 @@ describe.each(["iommufd", "type1"] as const)("a long life through %s", (backend)
   // As many as take about a minute under emulation, where a cycle costs milliseconds.
   const CYCLES = 10_000;
 
-  it(`${CYCLES} maps and unmaps leave descriptors, mappings, addresses and memory as they were`, {
+  test(`${CYCLES} maps and unmaps leave descriptors, mappings, addresses and memory as they were`, {
     timeout: 900_000,
   }, async () => {
     using device = PciDevice.open(eduBdf(), { backend });

@@ -4,7 +4,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportUdmabuf } from "../../../src/doors/dma.js";
 import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
 import { exportDmaBuf, VfioDevice } from "../../../src/doors/vfio.js";
@@ -64,7 +64,7 @@ describe.each(backends)("memory through %s", (backend) => {
   expectNothingLeft();
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  it("is a memfd that another mapping sees, and that nobody can cut", async () => {
+  test("is a memfd that another mapping sees, and that nobody can cut", async () => {
     using device = open();
     expect(device.backend).toBe(backend);
     expect(device.dma.backend).toBe(backend);
@@ -77,7 +77,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(() => writeFileSync(path, "")).toThrow(/EPERM/);
   });
 
-  it.each([false, true])("is a huge page where that is asked for, shared or not (%s)", async (shared) => {
+  test.each([false, true])("is a huge page where that is asked for, shared or not (%s)", async (shared) => {
     using device = open();
     using buffer = device.dma.alloc(PAGE, { pages: HUGE, shared, iovaAlignBytes: HUGE, addressBits: 28 });
     expect(buffer.backing).toMatchObject({ kind: shared ? "memfd" : "huge", pageBytes: HUGE, numaNode: 0 });
@@ -88,7 +88,7 @@ describe.each(backends)("memory through %s", (backend) => {
     await expectDma(new Edu(device.io), buffer);
   });
 
-  it("is the best there is, and says which", () => {
+  test("is the best there is, and says which", () => {
     using device = open();
     const { dma } = device;
     {
@@ -114,7 +114,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(() => dma.alloc(HUGE, { pages: HUGE, shared: true })).toThrow(/0 of \d+ huge pages/);
   });
 
-  it("of huge pages lies where the IOMMU can use pages as large, unasked", () => {
+  test("of huge pages lies where the IOMMU can use pages as large, unasked", () => {
     using device = open();
     const { dma } = device;
     using _odd = dma.alloc(PAGE);
@@ -132,7 +132,7 @@ describe.each(backends)("memory through %s", (backend) => {
     gigantic.bytes[GIB - 1] = 1;
   });
 
-  it("comes from the NUMA node asked for, locked, populated and aligned", () => {
+  test("comes from the NUMA node asked for, locked, populated and aligned", () => {
     using device = open();
     using buffer = device.dma.alloc(16 * PAGE, { numaNode: 0, lock: true, alignBytes: 64 * 1024 });
     expect(buffer.backing.numaNode).toBe(0);
@@ -141,7 +141,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(() => device.dma.alloc(PAGE, { numaNode: -1 })).toThrow(ArgumentError);
   });
 
-  it("is a file on tmpfs, by the caller's own mapping", async () => {
+  test("is a file on tmpfs, by the caller's own mapping", async () => {
     using device = open();
     const folder = mkdtempSync("/dev/shm/iova-");
     const path = join(folder, "data");
@@ -160,7 +160,7 @@ describe.each(backends)("memory through %s", (backend) => {
     }
   });
 
-  it("lies below what a narrow device reaches, and leaves that to such devices from then on", async () => {
+  test("lies below what a narrow device reaches, and leaves that to such devices from then on", async () => {
     using device = open();
     const { dma } = device;
     const limit = 1n << 28n;
@@ -187,7 +187,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(again.iova).toBeLessThan(limit);
   });
 
-  it("too narrow a device for any free range gets a clear error", () => {
+  test("too narrow a device for any free range gets a clear error", () => {
     using device = open();
     const { dma } = device;
     using _all = dma.alloc(7 * PAGE, { iova: 0x1000n });
@@ -198,7 +198,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(above.iova).toBeGreaterThanOrEqual(0x8000n);
   });
 
-  it("has room where others mapped by the kernel's own objects", () => {
+  test("has room where others mapped by the kernel's own objects", () => {
     using device = open();
     const { mapper } = device.dma;
     using memory = MappedMemory.anonymous(PAGE);
@@ -212,7 +212,7 @@ describe.each(backends)("memory through %s", (backend) => {
     mapper.ioas.unmap(next, PAGE);
   });
 
-  it("is a pool's, and reached block by block", async () => {
+  test("is a pool's, and reached block by block", async () => {
     using device = open();
     using pool = new DmaPool(device.dma, {
       blockSizes: [256],
@@ -229,7 +229,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(pool.buffer(a).backing.kind).toBe("huge");
   });
 
-  it("is used by a worker, which keeps it open: the same bytes, no copy", async () => {
+  test("is used by a worker, which keeps it open: the same bytes, no copy", async () => {
     using device = open();
     using buffer = device.dma.alloc(PAGE, { addressBits: 28 });
     const module = pathToFileURL(join(process.cwd(), "dist/src/index.js")).href;
@@ -272,7 +272,7 @@ describe.each(backends)("memory through %s", (backend) => {
 describe.each(backends)("several devices in one space of %s", (backend) => {
   expectNothingLeft();
 
-  it("a second one reaches what was mapped before it came, and leaves without taking anything along", async () => {
+  test("a second one reaches what was mapped before it came, and leaves without taking anything along", async () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     using buffer = edu.dma.alloc(PAGE, { addressBits: 28 });
     const data = randomBytes(512);
@@ -294,7 +294,7 @@ describe.each(backends)("several devices in one space of %s", (backend) => {
     expect(Buffer.compare(buffer.view(1024, 512), data)).toBe(0);
   });
 
-  it("goes with the space, and must be of its backend", () => {
+  test("goes with the space, and must be of its backend", () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     const other = backend === "type1" ? "iommufd" : "type1";
     expect(() => PciDevice.open(nvmeBdf(), { backend: other, dma: edu.dma })).toThrow(ArgumentError);
@@ -306,7 +306,7 @@ describe.each(backends)("several devices in one space of %s", (backend) => {
     expect(() => PciDevice.open(nvmeBdf(), { dma: edu.dma })).toThrow(/closed/);
   });
 
-  it("its own close is not held up by another's commands; the owner's is", () => {
+  test("its own close is not held up by another's commands; the owner's is", () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     using buffer = edu.dma.alloc(PAGE);
     const nvme = PciDevice.open(nvmeBdf(), { dma: edu.dma });
@@ -320,7 +320,7 @@ describe.each(backends)("several devices in one space of %s", (backend) => {
 describe.each(["iommufd", "type1"] as const)("peer to peer through %s", (backend) => {
   expectNothingLeft();
 
-  it("another device reads and writes a controller's memory buffer, by its mapping in the common space", async () => {
+  test("another device reads and writes a controller's memory buffer, by its mapping in the common space", async () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     using nvme = PciDevice.open(nvmeBdf(), { dma: edu.dma });
     using memory = edu.dma.alloc(PAGE, { addressBits: 28 });
@@ -349,7 +349,7 @@ describe.each(["iommufd", "type1"] as const)("peer to peer through %s", (backend
 describe("a dma-buf without a view", () => {
   expectNothingLeft();
 
-  it("is mapped by iommufd, and dead after the exporter's reset", async () => {
+  test("is mapped by iommufd, and dead after the exporter's reset", async () => {
     provoke("vtd_dmar_fault");
     using edu = PciDevice.open(eduBdf(), { backend: "iommufd" });
     using nvme = PciDevice.open(nvmeBdf(), { dma: edu.dma });
@@ -397,7 +397,7 @@ describe("a dma-buf without a view", () => {
     expect(() => dma.mapDmaBuf(999, { sizeBytes: PAGE })).toThrow(sysError("IOMMU_IOAS_MAP_FILE", "EBADF"));
   });
 
-  it("can't be mapped by type1, which says what can", () => {
+  test("can't be mapped by type1, which says what can", () => {
     using edu = PciDevice.open(eduBdf(), { backend: "type1" });
     expect(() => edu.dma.mapDmaBuf(0)).toThrow(UnsupportedError);
     expect(() => edu.dma.mapDmaBuf(0)).toThrow(/map the device's BAR/);
@@ -407,22 +407,25 @@ describe("a dma-buf without a view", () => {
 describe("a udmabuf", () => {
   expectNothingLeft();
 
-  it.each(["iommufd", "type1"] as const)("shows what a device of %s wrote to the memory", async (backend) => {
-    using device = PciDevice.open(eduBdf(), { backend });
-    const edu = new Edu(device.io);
-    using buffer = device.dma.alloc(4 * PAGE, { shared: true, addressBits: 28 });
-    using whole = exportUdmabuf(buffer.memory);
-    using half = exportUdmabuf(buffer.memory, { offset: 2 * PAGE, sizeBytes: 2 * PAGE });
-    expect([whole.sizeBytes, half.sizeBytes]).toEqual([4 * PAGE, 2 * PAGE]);
-    // Somebody else's view of it, by the descriptor alone.
-    using view = MappedMemory.ofFile(half.fd, 0, half.sizeBytes, "a view of the udmabuf");
-    await expectDma(edu, buffer, 0, 2 * PAGE);
-    expect(Buffer.compare(view.bytes.subarray(0, 256), buffer.view(0, 256))).toBe(0);
-    view.bytes.set(randomBytes(256), PAGE);
-    expect(Buffer.compare(buffer.view(3 * PAGE, 256), view.bytes.subarray(PAGE, PAGE + 256))).toBe(0);
-  });
+  test.each(["iommufd", "type1"] as const)(
+    "shows what a device of %s wrote to the memory",
+    async (backend) => {
+      using device = PciDevice.open(eduBdf(), { backend });
+      const edu = new Edu(device.io);
+      using buffer = device.dma.alloc(4 * PAGE, { shared: true, addressBits: 28 });
+      using whole = exportUdmabuf(buffer.memory);
+      using half = exportUdmabuf(buffer.memory, { offset: 2 * PAGE, sizeBytes: 2 * PAGE });
+      expect([whole.sizeBytes, half.sizeBytes]).toEqual([4 * PAGE, 2 * PAGE]);
+      // Somebody else's view of it, by the descriptor alone.
+      using view = MappedMemory.ofFile(half.fd, 0, half.sizeBytes, "a view of the udmabuf");
+      await expectDma(edu, buffer, 0, 2 * PAGE);
+      expect(Buffer.compare(view.bytes.subarray(0, 256), buffer.view(0, 256))).toBe(0);
+      view.bytes.set(randomBytes(256), PAGE);
+      expect(Buffer.compare(buffer.view(3 * PAGE, 256), view.bytes.subarray(PAGE, PAGE + 256))).toBe(0);
+    },
+  );
 
-  it("keeps its pages after the memory was closed", () => {
+  test("keeps its pages after the memory was closed", () => {
     const memory = MappedMemory.memfd(PAGE);
     memory.bytes.fill(0x5a);
     using dmaBuf = exportUdmabuf(memory);
@@ -431,7 +434,7 @@ describe("a udmabuf", () => {
     expect(view.bytes.every((byte) => byte === 0x5a)).toBe(true);
   });
 
-  it("is of the part of a memfd that was mapped, too", () => {
+  test("is of the part of a memfd that was mapped, too", () => {
     using memory = MappedMemory.memfd(4 * PAGE);
     for (let page = 0; page < 4; page++) memory.bytes.fill(page + 1, page * PAGE, (page + 1) * PAGE);
     using part = MappedMemory.ofFile(memory.fd, PAGE, 3 * PAGE, "a part of a memfd");
@@ -440,7 +443,7 @@ describe("a udmabuf", () => {
     expect([view.bytes[0], view.bytes[PAGE]]).toEqual([3, 4]);
   });
 
-  it("beyond the module's limit, or of a file that can be cut short, is refused with what is wrong", () => {
+  test("beyond the module's limit, or of a file that can be cut short, is refused with what is wrong", () => {
     const limit = "/sys/module/udmabuf/parameters/size_limit_mb";
     const before = readFileSync(limit, "utf8");
     writeFileSync(limit, "1");
@@ -469,7 +472,7 @@ describe("a udmabuf", () => {
     }
   });
 
-  it("is not mapped by iommufd, which says what is", () => {
+  test("is not mapped by iommufd, which says what is", () => {
     using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
     using memory = MappedMemory.memfd(PAGE);
     using dmaBuf = exportUdmabuf(memory);
@@ -478,7 +481,7 @@ describe("a udmabuf", () => {
     device.dma.map(memory).close();
   });
 
-  it("is made of whole pages of a memfd", () => {
+  test("is made of whole pages of a memfd", () => {
     using anonymous = MappedMemory.anonymous(PAGE);
     expect(() => exportUdmabuf(anonymous)).toThrow(StateError);
     using memory = MappedMemory.memfd(2 * PAGE);
@@ -497,7 +500,7 @@ describe("a udmabuf", () => {
 describe("an address space made before any device", () => {
   expectNothingLeft();
 
-  it("is filled first and joined later", async () => {
+  test("is filled first and joined later", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using space = new DmaSpace(new IoasMapper(ioas));
@@ -508,7 +511,7 @@ describe("an address space made before any device", () => {
     expect(buffer.closed).toBe(false);
   });
 
-  it("refuses a device that can't reach what is mapped there", () => {
+  test("refuses a device that can't reach what is mapped there", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using space = new DmaSpace(new IoasMapper(ioas));

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { EventFd, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
@@ -154,11 +154,11 @@ function thrownBy(provoke: () => unknown): unknown {
 }
 
 describe("what the kernel refuses", () => {
-  it.each(provocations)("%s with %s: is thrown with what it means", (request, errno, provoke) => {
+  test.each(provocations)("%s with %s: is thrown with what it means", (request, errno, provoke) => {
     expect(thrownBy(provoke)).toMatchObject({ syscall: request, code: errno });
   });
 
-  it("a group whose device another process has inherited can't leave its container", async () => {
+  test("a group whose device another process has inherited can't leave its container", async () => {
     using scene = new ByGroup();
     const { group } = scene;
     const device = group.openDevice(nvmeBdf());

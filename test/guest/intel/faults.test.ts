@@ -1,5 +1,5 @@
 import { chmodSync, renameSync, statSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   ArgumentError,
   type BackendName,
@@ -57,7 +57,7 @@ async function without(nodes: readonly string[], body: () => Promise<void>): Pro
 }
 
 describe("a PCI address", () => {
-  it.each([
+  test.each([
     ["nothing is at", ABSENT, `there is no PCI device ${ABSENT}`],
     ["nothing is at, written short", "00:1b.7", `there is no PCI device ${ABSENT}`],
     [
@@ -77,7 +77,7 @@ describe("a PCI address", () => {
 });
 
 describe("a function that is not bound to vfio-pci", () => {
-  it.each([
+  test.each([
     ["the kernel's driver has", nvmeBdf],
     ["no driver has", eduBdf],
   ])("but %s", async (_, bdf) => {
@@ -105,7 +105,7 @@ describe("a function that is not bound to vfio-pci", () => {
 });
 
 describe("a group of which a kernel driver has a part", () => {
-  it("is not viable; the message names the culprit, and without that one it works", async () => {
+  test("is not viable; the message names the culprit, and without that one it works", async () => {
     const members = groupMembers(pairNvmeBdf());
     expect(members.length).toBeGreaterThan(1);
     // One of them for us, the controller still the kernel's.
@@ -155,13 +155,13 @@ describe("a host that lacks something", () => {
     return nvme;
   }
 
-  it("nothing: iommufd comes first", async () => {
+  test("nothing: iommufd comes first", async () => {
     await using nvme = await use(undefined);
     expect(nvme.backend).toBe("iommufd");
     expect(nvme.backendReason).toBe("iommufd works and comes first");
   });
 
-  it("/dev/iommu: type1 is used, and the reason is told", async () => {
+  test("/dev/iommu: type1 is used, and the reason is told", async () => {
     await without([IOMMUFD], async () => {
       const reason =
         "open on /dev/iommu: ENOENT (this kernel has no iommufd: CONFIG_IOMMUFD is off or the module is not loaded)";
@@ -177,7 +177,7 @@ describe("a host that lacks something", () => {
     expect(nvme.backend).toBe("iommufd");
   });
 
-  it("/dev/vfio/vfio: type1 can't be had, iommufd can", async () => {
+  test("/dev/vfio/vfio: type1 can't be had, iommufd can", async () => {
     await without([CONTAINER], async () => {
       expect(await caught(use("type1"))).toMatchObject({ code: "ENOENT", object: CONTAINER });
       await using nvme = await use(undefined);
@@ -185,7 +185,7 @@ describe("a host that lacks something", () => {
     });
   });
 
-  it("both: one error that names both reasons", async () => {
+  test("both: one error that names both reasons", async () => {
     await without([IOMMUFD, CONTAINER], async () => {
       const error = await caught(use(undefined));
       expect(error).toBeInstanceOf(UnsupportedError);
@@ -224,7 +224,7 @@ describe("a user without permission on the nodes", () => {
 
   const group = (): string => `/dev/vfio/${readPciFunction(nvmeBdf()).iommuGroup}`;
 
-  it("learns which one it is, whatever the backend", async () => {
+  test("learns which one it is, whatever the backend", async () => {
     expect(await openAsNobody({ backend: "iommufd" })).toEqual(refused(IOMMUFD));
     // The kernel lets everybody open the container.
     expect(await openAsNobody({ backend: "type1" })).toEqual(refused(group()));
@@ -234,7 +234,7 @@ describe("a user without permission on the nodes", () => {
     expect(any).toMatchObject({ message: expect.stringContaining(`open on ${group()}: EACCES`) });
   });
 
-  it("with permission on /dev/iommu alone it is the device's node, and with that one too it works", async () => {
+  test("with permission on /dev/iommu alone it is the device's node, and with that one too it works", async () => {
     const { mode } = statSync(IOMMUFD);
     chmodSync(IOMMUFD, 0o666);
     try {
@@ -251,7 +251,7 @@ describe("a user without permission on the nodes", () => {
     }
   });
 
-  it("with permission on its group it gets on by type1", async () => {
+  test("with permission on its group it gets on by type1", async () => {
     chmodSync(group(), 0o666);
     expect(await openAsNobody({})).toEqual({
       backend: "type1",
@@ -261,7 +261,7 @@ describe("a user without permission on the nodes", () => {
 });
 
 describe("a device that is no NVMe controller", () => {
-  it.each(backends)("is refused through %s", async (backend) => {
+  test.each(backends)("is refused through %s", async (backend) => {
     using _binding = bindToVfio(eduBdf());
     const error = await caught(NvmeController.open(eduBdf(), { backend }));
     expect(error).toBeInstanceOf(UnsupportedError);
@@ -270,7 +270,7 @@ describe("a device that is no NVMe controller", () => {
 });
 
 describe.each(backends)("a controller that doesn't start, through %s", (backend) => {
-  it("never gets ready: TimeoutError within its limit", async () => {
+  test("never gets ready: TimeoutError within its limit", async () => {
     using _binding = bindToVfio(emptyBarBdf());
     using device = PciDevice.open(emptyBarBdf(), { backend });
     using bar = device.bar(2).map();
@@ -285,7 +285,7 @@ describe.each(backends)("a controller that doesn't start, through %s", (backend)
     }
   });
 
-  it("reports a fatal status: NvmeProtocolError, and it can be stopped and opened again", async () => {
+  test("reports a fatal status: NvmeProtocolError, and it can be stopped and opened again", async () => {
     provoke("pci_nvme_err_startfail", "pci_nvme_err_startfail_page_too_large");
     using _binding = bindToVfio(nvmeBdf());
     {
@@ -344,7 +344,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     await ns.read(0n, buffer);
   });
 
-  it.each([
+  test.each([
     ["zero", 0],
     ["negative", -512],
     ["not a number", Number.NaN],
@@ -365,7 +365,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  it.each([
+  test.each([
     ["negative", -4],
     ["not a number", Number.NaN],
     ["a fraction", 0.5],
@@ -378,7 +378,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     expect(await caught(ns.write(0n, buffer, { offset }))).toBeInstanceOf(ArgumentError);
   });
 
-  it("a buffer that is too small", async () => {
+  test("a buffer that is too small", async () => {
     using buffer = nvme.dma.alloc(1024);
     const error = await caught(ns.read(0n, buffer, { length: 1536 }));
     expect(error).toBeInstanceOf(ArgumentError);
@@ -389,7 +389,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     await ns.read(0n, odd, { length: 512 });
   });
 
-  it("a closed buffer", async () => {
+  test("a closed buffer", async () => {
     const buffer = nvme.dma.alloc(PAGE);
     buffer.close();
     for (const transfer of ["read", "write"] as const) {
@@ -399,7 +399,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  it("a buffer of another controller", async () => {
+  test("a buffer of another controller", async () => {
     using _other = bindToVfio(wideNvmeBdf());
     const wide = await NvmeController.open(wideNvmeBdf(), { backend });
     {
@@ -415,7 +415,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     await wide.close();
   });
 
-  it.each([
+  test.each([
     ["the first block behind the namespace", (size: bigint) => size, 512],
     ["a last block behind the namespace", (size: bigint) => size - 1n, 1024],
     ["the last address there is", () => 2n ** 64n - 1n, 512],
@@ -440,7 +440,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  it.each([
+  test.each([
     ["negative", -1n],
     ["more than 64 bits", 2n ** 64n],
     ["a fraction", 0.5],
@@ -456,7 +456,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  it("the same address twice", async () => {
+  test("the same address twice", async () => {
     const at = addressBefore + 0x100_0000n;
     using first = nvme.dma.alloc(2 * PAGE, { iova: at });
     expect(first.iova).toBe(at);
@@ -474,7 +474,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     await ns.read(0n, again);
   });
 
-  it.each([
+  test.each([
     ["zero", 0],
     ["all namespaces", 0xffff_ffff],
     ["a fraction", 1.5],
@@ -487,13 +487,13 @@ describe.each(backends)("bad requests through %s", (backend) => {
     expect(error.message).toBe(`nsid must be a whole number from 1 to 4294967294, got ${nsid}`);
   });
 
-  it("a namespace that is not there", async () => {
+  test("a namespace that is not there", async () => {
     const error = await caught(nvme.namespace(2));
     expect(error).toBeInstanceOf(ArgumentError);
     expect(error.message).toBe("there is no active namespace 2");
   });
 
-  it("a namespace beyond what the controller can have", async () => {
+  test("a namespace beyond what the controller can have", async () => {
     provoke("pci_nvme_err_req_status nsid 0 status 0x400b");
     const error = await caught(nvme.namespace(nvme.identify.nn + 1));
     expect(error).toBeInstanceOf(NvmeError);
@@ -504,7 +504,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     });
   });
 
-  it("a command that the controller doesn't know", async () => {
+  test("a command that the controller doesn't know", async () => {
     provoke(
       "pci_nvme_err_invalid_opc",
       "pci_nvme_err_invalid_admin_opc",
@@ -518,7 +518,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  it.each([
+  test.each([
     ["opcode", { opcode: 256 }],
     ["opcode", { opcode: 1.5 }],
     ["nsid", { opcode: 2, nsid: -1 }],
@@ -532,7 +532,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  it("a second open", async () => {
+  test("a second open", async () => {
     const error = await caught(NvmeController.open(nvmeBdf(), { backend }));
     expect(error).toBeInstanceOf(SysError);
     expect(["EBUSY", "EINVAL"]).toContain(error instanceof SysError && error.code);
@@ -543,7 +543,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
 });
 
 describe.each(ways)("a closed controller, $backend, $completion", (way) => {
-  it("answers every use with ClosedError, and old views see nothing", async () => {
+  test("answers every use with ClosedError, and old views see nothing", async () => {
     using _binding = bindToVfio(nvmeBdf());
     const nvme = await NvmeController.open(nvmeBdf(), way);
     const ns = await nvme.namespace(1);
@@ -580,7 +580,7 @@ describe.each(ways)("a command that gets no answer, through $backend, completion
   });
   afterAll(() => binding.close());
 
-  it("times out: all that is outstanding is rejected, the controller is stopped, and the next open works", async () => {
+  test("times out: all that is outstanding is rejected, the controller is stopped, and the next open works", async () => {
     const nvme = await NvmeController.open(nvmeBdf(), { ...way, timeoutMs: 1000 });
     const ns = await nvme.namespace(1);
     // Something to look at CSTS through when the driver has stopped the controller.
@@ -623,7 +623,7 @@ describe.each(ways)("a command that gets no answer, through $backend, completion
     await again.read(0n, buffer);
   });
 
-  it("close() meanwhile ends within the time limit", async () => {
+  test("close() meanwhile ends within the time limit", async () => {
     const nvme = await NvmeController.open(nvmeBdf(), { ...way, timeoutMs: 1000 });
     const unanswered = caught(nvme.admin({ opcode: AdminOpcode.asyncEventRequest }));
     await nvme.close();

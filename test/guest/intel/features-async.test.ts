@@ -1,5 +1,5 @@
 /** Calls that take long in the kernel have a form that leaves the JavaScript thread free. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { VfioDevice } from "../../../src/doors/vfio.js";
 import {
@@ -32,7 +32,7 @@ afterAll(() => {
 expectNothingLeft();
 
 describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("resetAsync() by %s", (mode) => {
-  it("lets the event loop turn, and keeps the device from being closed meanwhile", async () => {
+  test("lets the event loop turn, and keeps the device from being closed meanwhile", async () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     await withPoolHeld(
@@ -45,7 +45,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("resetAsync() by %s", 
     expect(device.info().resettable).toBe(true);
   });
 
-  it("refuses as reset() does, by a rejection", async () => {
+  test("refuses as reset() does, by a rejection", async () => {
     using space = openMode(mode);
     const { device } = space.open(eduBdf());
     expect(await caught(device.resetAsync())).toBeInstanceOf(UnsupportedError);
@@ -55,7 +55,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("resetAsync() by %s", 
 });
 
 describe("closeAsync()", () => {
-  it.each(["iommufd", "vfio_type1v2_iommu"] as const)(
+  test.each(["iommufd", "vfio_type1v2_iommu"] as const)(
     "lets the event loop turn while a device and all that is mapped go (%s)",
     async (mode) => {
       const before = holdings();
@@ -72,7 +72,7 @@ describe("closeAsync()", () => {
     },
   );
 
-  it("works with `await using`, in the tree's order", async () => {
+  test("works with `await using`, in the tree's order", async () => {
     await using iommufd = Iommufd.open();
     const ioas = iommufd.allocIoas();
     const device = VfioDevice.openCdev(nvmeBdf());
@@ -82,7 +82,7 @@ describe("closeAsync()", () => {
     expect([device.closed, ioas.closed, iommufd.closed]).toEqual([true, true, true]);
   });
 
-  it("closes a PciDevice with its buffers, and is refused while one is in flight", async () => {
+  test("closes a PciDevice with its buffers, and is refused while one is in flight", async () => {
     const device = PciDevice.open(nvmeBdf());
     const buffer = device.dma.alloc(PAGE);
     buffer.lease.hold("a command");
@@ -95,7 +95,7 @@ describe("closeAsync()", () => {
 });
 
 describe("a container's mapAsync() and unmapAsync()", () => {
-  it("let the event loop turn, and refuse as map() and unmap() do", async () => {
+  test("let the event loop turn, and refuse as map() and unmap() do", async () => {
     using space = openMode("vfio_type1v2_iommu");
     space.open(nvmeBdf());
     const { container } = space;
@@ -129,7 +129,7 @@ describe("a container's mapAsync() and unmapAsync()", () => {
 });
 
 describe("mapAsync() and unmapAsync()", () => {
-  it("let the event loop turn while hundreds of megabytes are pinned and let go", async () => {
+  test("let the event loop turn while hundreds of megabytes are pinned and let go", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(nvmeBdf());
@@ -160,7 +160,7 @@ describe("mapAsync() and unmapAsync()", () => {
     expect(holdings().pinnedKib).toBe(before);
   });
 
-  it("let the kernel choose, and refuse as map() and unmap() do", async () => {
+  test("let the kernel choose, and refuse as map() and unmap() do", async () => {
     using iommufd = Iommufd.open();
     const ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(PAGE);

@@ -1,5 +1,5 @@
 /** What capabilities() says against what then works or throws UnsupportedError. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import {
   type DeviceCapabilities,
@@ -87,7 +87,7 @@ const devices = [
 describe.each(vfioModes)("by %s", (mode) => {
   expectNothingLeft();
 
-  it.each(devices)("$name can do what it says, and nothing else", ({ bdf }) => {
+  test.each(devices)("$name can do what it says, and nothing else", ({ bdf }) => {
     using space = openMode(mode);
     const { device } = space.open(bdf());
     const capabilities = device.capabilities();
@@ -101,7 +101,7 @@ describe.each(vfioModes)("by %s", (mode) => {
 });
 
 describe("what differs from device to device", () => {
-  it("is told", () => {
+  test("is told", () => {
     using space = openMode("iommufd");
     const [nvme, edu, portEdu, sriov] = devices.map(({ bdf }) => space.open(bdf()).device.capabilities());
     expect(nvme).toMatchObject({
@@ -130,7 +130,7 @@ describe("iommufd and the IOMMU of this machine", () => {
     return { iommufd, ioas, device, [Symbol.dispose]: (): void => iommufd.close() };
   }
 
-  it("the kernel has everything; what this IOMMU lacks is refused", async () => {
+  test("the kernel has everything; what this IOMMU lacks is refused", async () => {
     using opened = openNvme();
     const { iommufd, ioas, device } = opened;
     const capabilities = iommufd.capabilities();
@@ -152,7 +152,7 @@ describe("iommufd and the IOMMU of this machine", () => {
     );
   });
 
-  it("a PASID is refused where page tables are not made for it", () => {
+  test("a PASID is refused where page tables are not made for it", () => {
     using opened = openNvme();
     const { ioas, device } = opened;
     using hwpt = ioas.allocHwpt(device);
@@ -188,7 +188,7 @@ describe("iommufd and the IOMMU of this machine", () => {
     device.detach({ pasid: 1 });
   });
 
-  it("a token is refused where none is needed", () => {
+  test("a token is refused where none is needed", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     const token = "52ac9bff-3a88-4fbd-901a-0d767c3b6c97";

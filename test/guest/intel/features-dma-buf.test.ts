@@ -1,5 +1,5 @@
 /** Part of a BAR as a dma-buf, mapped into an address space: a device reaches another device's memory. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { exportDmaBuf, VfioDevice } from "../../../src/doors/vfio.js";
 import { ArgumentError, bindToVfio, MappedMemory, type VfioBinding } from "../../../src/index.js";
@@ -57,7 +57,7 @@ const filled = (value: number): number[] => Array.from({ length: 8 }, () => valu
 describe("a BAR exported as a dma-buf", () => {
   expectNothingLeft();
 
-  it("is reached by another device through the IOMMU", async () => {
+  test("is reached by another device through the IOMMU", async () => {
     using both = openBoth();
     const { ioas, memory, nvme, edu } = both;
     using buffer = exportDmaBuf(nvme, CMB_BAR, [{ offset: MIB, sizeBytes: MIB }]);
@@ -77,7 +77,7 @@ describe("a BAR exported as a dma-buf", () => {
     expect(ioas.unmap(CMB_IOVA, MIB)).toBe(MIB);
   });
 
-  it("is taken away by a reset: what was mapped is dead, what is mapped anew lives", async () => {
+  test("is taken away by a reset: what was mapped is dead, what is mapped anew lives", async () => {
     provoke("vtd_dmar_fault");
     using both = openBoth();
     const { ioas, memory, nvme, edu } = both;
@@ -99,7 +99,7 @@ describe("a BAR exported as a dma-buf", () => {
     expect(cmbBytes(nvme, 0)).toEqual(filled(0x6b));
   });
 
-  it("goes with its device", async () => {
+  test("goes with its device", async () => {
     provoke("vtd_dmar_fault");
     using both = openBoth();
     const { ioas, nvme, edu } = both;
@@ -112,7 +112,7 @@ describe("a BAR exported as a dma-buf", () => {
     expect(ioas.unmap(CMB_IOVA, PAGE)).toBe(PAGE);
   });
 
-  it("is refused where there is no such memory", () => {
+  test("is refused where there is no such memory", () => {
     using both = openBoth();
     const { iommufd, ioas, nvme } = both;
     const invalid = sysError("VFIO_DEVICE_FEATURE", "EINVAL");

@@ -1,5 +1,5 @@
 /** Reset of a bus, and of all that is on it: behind a root port there is one. */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import {
   EventFd,
@@ -35,7 +35,7 @@ afterAll(() => {
 describe.each(vfioModes)("devices on the root bus by %s", (mode) => {
   expectNothingLeft();
 
-  it.each([
+  test.each([
     ["edu", eduBdf],
     ["nvme", nvmeBdf],
   ])("%s has no hot reset", (_name, bdf) => {
@@ -66,7 +66,7 @@ async function expectReset(device: VfioDevice, reset: () => void): Promise<void>
 describe("a device opened by its character device", () => {
   expectNothingLeft();
 
-  it("alone on its bus is told as owned, and is reset", async () => {
+  test("alone on its bus is told as owned, and is reset", async () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(sriovNvmeBdf());
     device.bind(iommufd);
@@ -78,7 +78,7 @@ describe("a device opened by its character device", () => {
     await expectReset(device, () => hotReset(device));
   });
 
-  it("takes no groups", () => {
+  test("takes no groups", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(sriovNvmeBdf());
     device.bind(iommufd);
@@ -86,7 +86,7 @@ describe("a device opened by its character device", () => {
     expect(() => hotReset(device, [eventfd])).toThrow(sysError("VFIO_DEVICE_PCI_HOT_RESET", "EINVAL"));
   });
 
-  it("with another beside it that no VFIO driver has is not reset", () => {
+  test("with another beside it that no VFIO driver has is not reset", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(portEduBdf());
     device.bind(iommufd);
@@ -105,7 +105,7 @@ describe("a device opened by its character device", () => {
       return () => other.close();
     });
 
-    it("owns that as well, and resets both", () => {
+    test("owns that as well, and resets both", () => {
       using iommufd = Iommufd.open();
       using device = VfioDevice.openCdev(portEduBdf());
       device.bind(iommufd);
@@ -142,7 +142,7 @@ describe("a device opened through its group", () => {
     return { group, device, [Symbol.dispose]: close };
   }
 
-  it("is told by its group, and reset by whoever has that", async () => {
+  test("is told by its group, and reset by whoever has that", async () => {
     using opened = openGroup();
     const { device, group } = opened;
     expect(hotResetInfo(device)).toEqual({
@@ -152,7 +152,7 @@ describe("a device opened through its group", () => {
     await expectReset(device, () => hotReset(device, [group]));
   });
 
-  it("is not reset without its group, or with something else for it", () => {
+  test("is not reset without its group, or with something else for it", () => {
     using opened = openGroup();
     const { device, group } = opened;
     const refused = (code: string): unknown => sysError("VFIO_DEVICE_PCI_HOT_RESET", code);

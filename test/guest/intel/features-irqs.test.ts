@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EventFd, type VfioDevice } from "../../../src/doors/vfio.js";
 import { Bar, bindToVfio, type VfioBinding } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
@@ -32,7 +32,7 @@ afterAll(() => {
 describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
   expectNothingLeft();
 
-  it.each([
+  test.each([
     ["errors of the bus", VFIO_PCI_ERR_IRQ_INDEX],
     ["the host's wish to have the device back", VFIO_PCI_REQ_IRQ_INDEX],
   ])("an eventfd for %s is set, triggered and taken away", (_what, index) => {
@@ -54,7 +54,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     expect(eventfd.take()).toBe(0);
   });
 
-  it("the host asks for a device that is to be unbound, and gets it when it is closed", async () => {
+  test("the host asks for a device that is to be unbound, and gets it when it is closed", async () => {
     using space = openMode(mode);
     const opened = space.open(eduBdf());
     using eventfd = new EventFd();
@@ -79,7 +79,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     bindings.push(bindToVfio(eduBdf()));
   });
 
-  it("INTx is masked and unmasked, and by an eventfd without a call of ours", () => {
+  test("INTx is masked and unmasked, and by an eventfd without a call of ours", () => {
     using space = openMode(mode);
     const { device } = space.open(eduBdf());
     using eventfd = new EventFd();
@@ -119,7 +119,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     device.disableIrq(index);
   });
 
-  it("MSI has nothing to mask", () => {
+  test("MSI has nothing to mask", () => {
     using space = openMode(mode);
     const { device } = space.open(eduBdf());
     using eventfd = new EventFd();
@@ -131,7 +131,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     device.disableIrq(VFIO_PCI_MSI_IRQ_INDEX);
   });
 
-  it("MSI-X vectors are added later where the kernel says that they can be", () => {
+  test("MSI-X vectors are added later where the kernel says that they can be", () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     const vectors = Array.from({ length: 3 }, () => new EventFd());

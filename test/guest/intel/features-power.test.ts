@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { EventFd, enterLowPower, exitLowPower } from "../../../src/doors/vfio.js";
 import {
   Bar,
@@ -37,7 +37,7 @@ async function status(wanted: "active" | "suspended"): Promise<void> {
 describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("low power by %s", (mode) => {
   expectNothingLeft();
 
-  it("is entered once, lets the function sleep, and is left", async () => {
+  test("is entered once, lets the function sleep, and is left", async () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     expect(device.capabilities()).toMatchObject({ lowPower: true, lowPowerWakeup: true });
@@ -51,7 +51,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("low power by %s", (mo
     expect(new Bar(device, 0).read32(NVME_VERSION)).toBe(0x0001_0400);
   });
 
-  it("ends for the moment of an access through the descriptor", async () => {
+  test("ends for the moment of an access through the descriptor", async () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     const vendor = new ConfigSpace(device).read16(PciRegister.vendorId);
@@ -62,7 +62,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("low power by %s", (mo
     exitLowPower(device);
   });
 
-  it("tells by an eventfd when the host wakes the function, and is over then", async () => {
+  test("tells by an eventfd when the host wakes the function, and is over then", async () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     using wakeup = new EventFd();
@@ -84,7 +84,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("low power by %s", (mo
     await status("active");
   });
 
-  it("is refused while registers are mapped, and with an eventfd that is none", async () => {
+  test("is refused while registers are mapped, and with an eventfd that is none", async () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     const mapping = device.mapRegion(0, 0, PAGE);

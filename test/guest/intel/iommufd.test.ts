@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync, readlinkSync, readSync, writeSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Ioas, IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
 import { VfioDevice } from "../../../src/doors/vfio.js";
 import {
@@ -27,14 +27,14 @@ const UNMAPPED = { address: 0x8000, sizeBytes: PAGE };
 expectNothingLeft();
 
 describe("opening", () => {
-  it("opens the node, as often as wanted", () => {
+  test("opens the node, as often as wanted", () => {
     using first = Iommufd.open();
     using second = Iommufd.open();
     expect(second.fd).not.toBe(first.fd);
     for (const { fd } of [first, second]) expect(readlinkSync(`/proc/self/fd/${fd}`)).toBe("/dev/iommu");
   });
 
-  it("says what is missing and what to do about it", () => {
+  test("says what is missing and what to do about it", () => {
     const missing = "/dev/iommu-of-another-kernel";
     expect(() => Iommufd.open(missing)).toThrow(
       sysError("open", "ENOENT", {
@@ -45,7 +45,7 @@ describe("opening", () => {
     );
   });
 
-  it("refuses everything after close, which may be repeated", () => {
+  test("refuses everything after close, which may be repeated", () => {
     const iommufd = Iommufd.open();
     iommufd.close();
     iommufd.close();
@@ -59,7 +59,7 @@ describe("opening", () => {
 });
 
 describe("IOMMU_OPTION_RLIMIT_MODE", () => {
-  it("is per user at first, and fixed once an object exists", () => {
+  test("is per user at first, and fixed once an object exists", () => {
     using iommufd = Iommufd.open();
     expect(iommufd.rlimitMode).toBe("user");
     iommufd.rlimitMode = "process";
@@ -73,7 +73,7 @@ describe("IOMMU_OPTION_RLIMIT_MODE", () => {
 });
 
 describe("an IOAS without a device", () => {
-  it("is a kernel object of its own, gone after close", () => {
+  test("is a kernel object of its own, gone after close", () => {
     using iommufd = Iommufd.open();
     const first = iommufd.allocIoas();
     using second = iommufd.allocIoas();
@@ -98,13 +98,13 @@ describe("an IOAS without a device", () => {
     for (const use of uses) expect(use, String(use)).toThrow(ClosedError);
   });
 
-  it("can map everything, by the byte", () => {
+  test("can map everything, by the byte", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     expect(ioas.iovaRanges()).toEqual({ ranges: [EVERYTHING], alignmentBytes: 1 });
   });
 
-  it("is given addresses by the kernel: never 0, never the same", () => {
+  test("is given addresses by the kernel: never 0, never the same", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(3 * PAGE);
@@ -116,7 +116,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.unmap(second, memory.sizeBytes)).toBe(memory.sizeBytes);
   });
 
-  it("maps at a fixed address once", () => {
+  test("maps at a fixed address once", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -131,7 +131,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.map({ address: memory.address, sizeBytes: PAGE }, { iova: 0n })).toBe(0n);
   });
 
-  it("unmaps whole mappings only", () => {
+  test("unmaps whole mappings only", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -147,7 +147,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  it("refuses what can't be right before the kernel sees it", () => {
+  test("refuses what can't be right before the kernel sees it", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(PAGE);
@@ -171,7 +171,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  it("restricts the kernel's choice, and only that, to the ranges allowed", () => {
+  test("restricts the kernel's choice, and only that, to the ranges allowed", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -204,7 +204,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.map(memory)).toBeLessThan(allowed.start);
   });
 
-  it("has huge pages switched on, and lets them be switched", () => {
+  test("has huge pages switched on, and lets them be switched", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     expect(ioas.hugePages).toBe(true);
@@ -220,7 +220,7 @@ describe("an IOAS without a device", () => {
     }).toThrow(sysError("IOMMU_OPTION", "EADDRINUSE"));
   });
 
-  it("copies mappings out of another of the same iommufd", () => {
+  test("copies mappings out of another of the same iommufd", () => {
     using iommufd = Iommufd.open();
     using source = iommufd.allocIoas();
     using target = iommufd.allocIoas();
@@ -253,7 +253,7 @@ describe("an IOAS without a device", () => {
     expect(target.unmapAll()).toBe(0n);
   });
 
-  it("is closed with its iommufd, and what is mapped through it too", () => {
+  test("is closed with its iommufd, and what is mapped through it too", () => {
     const iommufd = Iommufd.open();
     const ioas = iommufd.allocIoas();
     const space = new DmaSpace(new IoasMapper(ioas));
@@ -288,7 +288,7 @@ describe("an IOAS with a device", () => {
     return opened;
   }
 
-  it("can map what the device's IOMMU translates, until the device leaves", () => {
+  test("can map what the device's IOMMU translates, until the device leaves", () => {
     using setup = attached();
     const { ioas, device } = setup;
     const { ranges, alignmentBytes } = ioas.iovaRanges();
@@ -303,7 +303,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.iovaRanges()).toEqual({ ranges: [EVERYTHING], alignmentBytes: 1 });
   });
 
-  it("refuses misaligned and reserved addresses", () => {
+  test("refuses misaligned and reserved addresses", () => {
     using setup = attached();
     const { ioas } = setup;
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -324,7 +324,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  it("refuses memory that is not there: at once, or when a device comes to it", () => {
+  test("refuses memory that is not there: at once, or when a device comes to it", () => {
     using setup = attached();
     const { ioas, device } = setup;
     expect(() => ioas.map(UNMAPPED)).toThrow(
@@ -344,7 +344,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  it("refuses a device that can't reach what is mapped", () => {
+  test("refuses a device that can't reach what is mapped", () => {
     using setup = attached();
     const { ioas, device } = setup;
     device.detach();
@@ -358,7 +358,7 @@ describe("an IOAS with a device", () => {
     expect(device.attach(ioas)).toBeGreaterThan(0);
   });
 
-  it("keeps allowed ranges from being taken away by a device", () => {
+  test("keeps allowed ranges from being taken away by a device", () => {
     using setup = attached();
     const { ioas } = setup;
     using memory = MappedMemory.anonymous(PAGE);
@@ -366,7 +366,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.map(memory)).toBe(0x5000000n);
   });
 
-  it("can't switch huge pages off under mappings of a device", () => {
+  test("can't switch huge pages off under mappings of a device", () => {
     using setup = attached();
     const { ioas } = setup;
     using memory = MappedMemory.anonymous(PAGE);
@@ -380,7 +380,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.hugePages).toBe(false);
   });
 
-  it("pins the memory mapped, once however often it is copied", () => {
+  test("pins the memory mapped, once however often it is copied", () => {
     using setup = attached();
     const { iommufd, ioas, device } = setup;
     using memory = MappedMemory.anonymous(64 * PAGE);
@@ -400,7 +400,7 @@ describe("an IOAS with a device", () => {
     expect(pinned()).toBe(0);
   });
 
-  it("carries DMA both ways, also at a copied mapping and in a memfd", async () => {
+  test("carries DMA both ways, also at a copied mapping and in a memfd", async () => {
     using setup = attached();
     const { iommufd, ioas, device } = setup;
     const edu = new Edu(device);
@@ -440,7 +440,7 @@ describe("an IOAS with a device", () => {
     expect(other.unmap(0x90000n, 2 * PAGE)).toBe(2 * PAGE);
   });
 
-  it("maps no file that has no memory to pin", () => {
+  test("maps no file that has no memory to pin", () => {
     using setup = attached();
     const { ioas } = setup;
     expect(() => ioas.mapFile(100_000, 0, PAGE)).toThrow(sysError("IOMMU_IOAS_MAP_FILE", "EBADF"));
@@ -461,7 +461,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.unmapAll()).toBe(BigInt(PAGE));
   });
 
-  it("detaches its device when it is closed", () => {
+  test("detaches its device when it is closed", () => {
     using setup = attached();
     const { iommufd, ioas, device } = setup;
     const { id } = ioas;
@@ -475,7 +475,7 @@ describe("an IOAS with a device", () => {
     expect(next.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  it("is closed with its iommufd, the device too, which is free for the next one", () => {
+  test("is closed with its iommufd, the device too, which is free for the next one", () => {
     using setup = attached();
     const { iommufd, ioas, device } = setup;
     iommufd.close();

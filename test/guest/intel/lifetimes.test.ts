@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { EventFd, groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
@@ -38,7 +38,7 @@ afterAll(() => binding.close());
 describe.each(backendNames)("over a long life with %s", (backend) => {
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  it(`${CYCLES} devices opened, used and closed leave nothing behind`, LONG, () => {
+  test(`${CYCLES} devices opened, used and closed leave nothing behind`, LONG, () => {
     const used: number[] = [];
     const cycle = (look = (): void => {}): bigint => {
       using device = open();
@@ -74,7 +74,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(left.length).toBeLessThan(CYCLES / 10);
   });
 
-  it(`${CYCLES} buffers allocated and closed leave an open device as it was`, LONG, () => {
+  test(`${CYCLES} buffers allocated and closed leave an open device as it was`, LONG, () => {
     using device = open();
     const first = device.dma.alloc(PAGE);
     first.close();
@@ -90,7 +90,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(last.iova).toBe(first.iova);
   });
 
-  it(`memory mapped and unmapped ${SOAK_CYCLES} times leaves nothing behind`, {
+  test(`memory mapped and unmapped ${SOAK_CYCLES} times leaves nothing behind`, {
     timeout: 3_000_000,
   }, async () => {
     using device = open();
@@ -133,7 +133,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(next.contiguous).toBe(true);
   });
 
-  it("many buffers at once go one by one in any order", () => {
+  test("many buffers at once go one by one in any order", () => {
     using device = open();
     const before = holdings();
     const buffers = Array.from({ length: CYCLES }, (_, i) => device.dma.alloc((i % 5) * 1000 + 1));
@@ -151,7 +151,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("opening that fails leaves nothing behind", () => {
+  test("opening that fails leaves nothing behind", () => {
     using taken = open();
     const before = holdings();
     for (const options of [{ backend }, {}]) {
@@ -167,7 +167,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
 describe("kernel objects, opened and closed many times", () => {
   expectNothingLeft();
 
-  it("of iommufd", () => {
+  test("of iommufd", () => {
     using iommufd = Iommufd.open();
     const { id } = iommufd.allocIoas();
     for (let i = 0; i < CYCLES; i++) {
@@ -180,7 +180,7 @@ describe("kernel objects, opened and closed many times", () => {
     expect(iommufd.closed).toBe(false);
   });
 
-  it("of groups and containers", () => {
+  test("of groups and containers", () => {
     const number = VfioGroup.openFor(eduBdf());
     number.close();
     for (let i = 0; i < 50; i++) {
@@ -200,7 +200,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
   const { warned } = forgotten;
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  it("do not lose a buffer of which a view is left", async () => {
+  test("do not lose a buffer of which a view is left", async () => {
     using device = open();
     const views: Uint8Array[] = [];
     drop(() => {
@@ -218,7 +218,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
     expect(await warned(/at iova 0x80000 /)).toBe(true);
   });
 
-  it("give the device back, whole", async () => {
+  test("give the device back, whole", async () => {
     const before = holdings();
     drop(() => {
       const device = open();
@@ -234,7 +234,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
 
   describeForgottenDevice(open, forgotten, LONG);
 
-  it("do not lose interrupts that are watched", LONG, async () => {
+  test("do not lose interrupts that are watched", LONG, async () => {
     using device = open();
     const outlive = async (kind: InterruptKind): Promise<void> => {
       const signal = nextSignal(device.enableInterrupts({ kind }), 0);
@@ -255,7 +255,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
     expect(interrupts.kind).toBe("msi");
   });
 
-  it("give a mapped region back", async () => {
+  test("give a mapped region back", async () => {
     using device = open();
     const before = holdings();
     drop(() => device.bar(0).map(0, PAGE));
@@ -268,7 +268,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
 describe("forgotten kernel objects", () => {
   expectNothingLeft();
 
-  it("an IOAS gives its number back", async () => {
+  test("an IOAS gives its number back", async () => {
     using iommufd = Iommufd.open();
     const probe = iommufd.allocIoas();
     const { id } = probe;
@@ -282,7 +282,7 @@ describe("forgotten kernel objects", () => {
     expect(await collectUntil(isFree)).toBe(true);
   });
 
-  it("a device that is bound and attached can be bound again", async () => {
+  test("a device that is bound and attached can be bound again", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     drop(() => {
@@ -298,7 +298,7 @@ describe("forgotten kernel objects", () => {
     expect(next.info().isPci).toBe(true);
   });
 
-  it("an iommufd and an IOAS live as long as a device that needs them", async () => {
+  test("an iommufd and an IOAS live as long as a device that needs them", async () => {
     using memory = MappedMemory.anonymous(PAGE);
     const openedUp = (): VfioDevice => {
       const iommufd = Iommufd.open();
@@ -324,7 +324,7 @@ describe("forgotten kernel objects", () => {
     expect(await collectUntil(() => !holdings().kernelObjects.includes("/dev/iommu"))).toBe(true);
   });
 
-  it("a group and its container can be had again", async () => {
+  test("a group and its container can be had again", async () => {
     const number = groupOf(eduBdf());
     const isFree = (): boolean => {
       try {
@@ -346,7 +346,7 @@ describe("forgotten kernel objects", () => {
     expect(await collectUntil(() => !holdings().kernelObjects.includes("/dev/vfio/vfio"))).toBe(true);
   });
 
-  it("an eventfd is closed", async () => {
+  test("an eventfd is closed", async () => {
     const before = holdings();
     drop(() => new EventFd());
     expect(holdings().descriptors).toBe(before.descriptors + 1);

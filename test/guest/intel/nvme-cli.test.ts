@@ -3,7 +3,7 @@ import { randomFillSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bindToVfio } from "../../../src/index.js";
 import { nvmeBdf, wideNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
@@ -39,7 +39,7 @@ describe.each([
 ])("the $name controller", ({ name, bdf, blockBytes }) => {
   expectNothingLeftSoon();
 
-  it(
+  test(
     "nvme-cli's JSON agrees with ours, field by field",
     async () => {
       const disk = await kernelDisk(bdf());
@@ -109,7 +109,7 @@ describe.each([
     LIMIT_MS,
   );
 
-  it(
+  test(
     "what one writes the other reads, and what one formats the other finds so",
     async () => {
       const ours = randomFillSync(Buffer.alloc(64 * blockBytes + (1 << 20)));

@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { decodeBits, Feature, FeatureId, Nmic, type NvmeEvent, Oacs } from "../../../src/doors/nvme.js";
 import { bindToVfio, NvmeController, UnsupportedError, type VfioBinding } from "../../../src/index.js";
 import { LogPageId } from "../../../src/nvme/spec/opcodes.js";
@@ -17,7 +17,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   afterAll(() => binding.close());
   expectNothingLeftSoon();
 
-  it("says the same of itself by every structure", async () => {
+  test("says the same of itself by every structure", async () => {
     await using nvme = await NvmeController.open(bdf());
     const { structures } = nvme;
     expect(await structures.controller()).toEqual(nvme.identify);
@@ -37,7 +37,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
     expect(await nvme.namespaceIds()).toEqual([1]);
   });
 
-  it("has features that are read and written by their parts", async () => {
+  test("has features that are read and written by their parts", async () => {
     await using nvme = await NvmeController.open(bdf());
     const { features } = nvme;
     expect(await features.capabilities(FeatureId.volatileWriteCache)).toMatchObject({ changeable: true });
@@ -66,7 +66,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
     expect(psd.filter(({ mp }) => mp !== 0)).toHaveLength(nvme.identify.npss + 1);
   });
 
-  it("refuses what it has not, and we do where it said so", async () => {
+  test("refuses what it has not, and we do where it said so", async () => {
     await using nvme = await NvmeController.open(bdf());
     expect(decodeBits(nvme.identify.oacs, Oacs)).toMatchObject({ firmware: false, security: false });
     for (const missing of [
@@ -107,7 +107,7 @@ describe("two controllers of one subsystem", () => {
     await second.close();
   });
 
-  it("share a namespace, and each knows of the other", async () => {
+  test("share a namespace, and each knows of the other", async () => {
     const ids = [first.identify.cntlid, second.identify.cntlid].sort((a, b) => a - b);
     expect(new Set(ids).size).toBe(2);
     expect(first.identify.subnqn).toBe(second.identify.subnqn);
@@ -124,7 +124,7 @@ describe("two controllers of one subsystem", () => {
     expect(await first.structures.controllersOf(2)).toEqual([]);
   });
 
-  it("attach a namespace to each other, and tell of it", async () => {
+  test("attach a namespace to each other, and tell of it", async () => {
     const next = async (): Promise<NvmeEvent> => {
       for await (const event of second.events) return event;
       throw new Error("the events ended");
@@ -184,7 +184,7 @@ describe("a controller with virtual functions", () => {
   });
   expectNothingLeftSoon();
 
-  it("gives queues and vectors to its secondary controllers, and brings them online", async () => {
+  test("gives queues and vectors to its secondary controllers, and brings them online", async () => {
     await using nvme = await NvmeController.open(sriovNvmeBdf());
     // Opening resets the function, which takes its virtual functions away.
     setVfs(2);

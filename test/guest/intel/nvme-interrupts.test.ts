@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NvmeController, PciDevice } from "../../../src/index.js";
 import { VFIO_PCI_MSIX_IRQ_INDEX } from "../../../src/vfio/uapi.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
@@ -20,7 +20,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   expectNothingLeftSoon();
 
   describe.each(backends)("through %s", (backend) => {
-    it("completes by MSI-X: one interrupt for each command that waits alone", async () => {
+    test("completes by MSI-X: one interrupt for each command that waits alone", async () => {
       const vectors = Math.min(2, msixVectors(backend));
       const nvme = await NvmeController.open(bdf(), { backend, timeoutMs: NO_HELP_MS });
       expect(nvme.completion).toBe("interrupt");
@@ -42,7 +42,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(vfioInterrupts(bdf())).toEqual([]);
     });
 
-    it("many commands complete by far fewer looks than commands, and none is lost", async () => {
+    test("many commands complete by far fewer looks than commands, and none is lost", async () => {
       await using nvme = await NvmeController.open(bdf(), { backend, timeoutMs: NO_HELP_MS });
       const ns = await nvme.namespace(1);
       const buffers = Array.from({ length: 64 }, () => nvme.dma.alloc(ns.blockSizeBytes));
@@ -55,7 +55,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(io).toBeLessThanOrEqual(640 + 1);
     });
 
-    it("polls without any interrupt switched on", async () => {
+    test("polls without any interrupt switched on", async () => {
       await using nvme = await NvmeController.open(bdf(), {
         backend,
         completion: "poll",

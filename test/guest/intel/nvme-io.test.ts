@@ -1,5 +1,5 @@
 import { randomFillSync, randomInt } from "node:crypto";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type DmaBuffer, NvmeController, type NvmeNamespace } from "../../../src/index.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { bindGroup, nvmeControllers, ways } from "../../support/nvme-machine.js";
@@ -51,7 +51,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       }
     }
 
-    it("says what it is", async () => {
+    test("says what it is", async () => {
       expect(nvme.backend).toBe(backend);
       expect(nvme.backendReason).toBe(`${backend} was asked for`);
       expect(nvme.completion).toBe(completion);
@@ -65,7 +65,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(sizeBytes % (16n * MIB)).toBe(0n);
     });
 
-    it("reads back what it wrote, at every length from one block to MDTS and wherever it starts", async () => {
+    test("reads back what it wrote, at every length from one block to MDTS and wherever it starts", async () => {
       const block = ns.blockSizeBytes;
       const most = nvme.maxTransferBytes;
       using source = nvme.dma.alloc(most + PAGE);
@@ -91,7 +91,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(trips).toBeGreaterThanOrEqual(2 * offsets.length);
     });
 
-    it("writes at the first and at the last block of the namespace", async () => {
+    test("writes at the first and at the last block of the namespace", async () => {
       using source = nvme.dma.alloc(ns.blockSizeBytes);
       using target = nvme.dma.alloc(ns.blockSizeBytes);
       for (const lba of [0n, ns.sizeBlocks - 1n]) {
@@ -102,7 +102,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       }
     });
 
-    it("flushes, forces unit access, and limits retries", async () => {
+    test("flushes, forces unit access, and limits retries", async () => {
       using source = nvme.dma.alloc(2 * ns.blockSizeBytes);
       using target = nvme.dma.alloc(2 * ns.blockSizeBytes);
       randomFillSync(source.bytes);
@@ -130,7 +130,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
   });
   afterEach(() => nvme.close());
 
-  it("200 on a queue of 16 entries: all get their turn, and each its own data", async () => {
+  test("200 on a queue of 16 entries: all get their turn, and each its own data", async () => {
     const buffers = Array.from({ length: 200 }, (_, i) => {
       const buffer = nvme.dma.alloc(3 * ns.blockSizeBytes);
       buffer.bytes.fill(i + 1);
@@ -150,7 +150,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
     for (const buffer of buffers) buffer.close();
   });
 
-  it("reads and writes of all sizes side by side disturb nobody", async () => {
+  test("reads and writes of all sizes side by side disturb nobody", async () => {
     const BYTES = 64 * 1024;
     const workers = Array.from({ length: 24 }, async (_, worker) => {
       using source = nvme.dma.alloc(BYTES + PAGE);
@@ -170,7 +170,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
     expect(new Set(await Promise.all(workers))).toEqual(new Set(["same"]));
   });
 
-  it("a buffer with a command in flight can't be closed, and afterwards can", async () => {
+  test("a buffer with a command in flight can't be closed, and afterwards can", async () => {
     const buffer = nvme.dma.alloc(PAGE);
     const reading = ns.read(0n, buffer);
     expect(() => buffer.close()).toThrow("an NVMe command uses it (1 in flight)");
@@ -180,7 +180,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
     expect(buffer.closed).toBe(true);
   });
 
-  it("close() lets all that was submitted finish, and refuses what comes after", async () => {
+  test("close() lets all that was submitted finish, and refuses what comes after", async () => {
     const buffers = Array.from({ length: 40 }, () => nvme.dma.alloc(PAGE));
     const reads = buffers.map((buffer, i) => ns.read(BigInt(i), buffer));
     const closing = nvme.close();
@@ -201,7 +201,7 @@ describe.each(ways)("a queue of any size, through $backend, completions by $comp
   afterAll(() => binding.close());
   expectNothingLeftSoon();
 
-  it.each([
+  test.each([
     ["the smallest", 2, 20],
     ["of no round size", 7, 50],
     // Clipped to what the controller has: 2048.

@@ -1,5 +1,5 @@
 import { randomFillSync } from "node:crypto";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { bindToVfio, NvmeController } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { nvmeBdf, wideNvmeBdf } from "../../support/functions.js";
@@ -16,7 +16,7 @@ describe.each([
   expectNothingLeftSoon();
 
   describe.each(backends)("through %s", (backend) => {
-    it("the kernel's nvme driver reads what we wrote, and we read what it wrote", async () => {
+    test("the kernel's nvme driver reads what we wrote, and we read what it wrote", async () => {
       const ours = randomFillSync(new Uint8Array(2 * MIB));
       const offset = 3 * MIB;
       {

@@ -1,5 +1,5 @@
 import { randomFillSync } from "node:crypto";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { Feature } from "../../../src/doors/nvme.js";
 import { NvmeController } from "../../../src/index.js";
 import { ControllerRegisters } from "../../../src/nvme/memory/registers.js";
@@ -24,7 +24,7 @@ afterAll(() => binding.close());
 expectNothingLeftSoon();
 
 describe.each(ways)("an open controller that has nothing to do, $backend, $completion", (way) => {
-  it("has no timer or immediate pending and keeps no process alive", async () => {
+  test("has no timer or immediate pending and keeps no process alive", async () => {
     // A timer for lost interrupts would run for minutes after the last command, if it held the process.
     const options = JSON.stringify({ ...way, timeoutMs: 600_000 });
     const child = await runChild(guestProgram("nvme-idle"), nvmeBdf(), options);
@@ -39,7 +39,7 @@ describe.each(backends)("close() through %s", (backend) => {
     vi.restoreAllMocks();
   });
 
-  it("deletes the queues, shuts down, stops the controller, and only then unmaps queue memory", async () => {
+  test("deletes the queues, shuts down, stops the controller, and only then unmaps queue memory", async () => {
     const nvme = await NvmeController.open(nvmeBdf(), { backend });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(4096);
@@ -84,7 +84,7 @@ describe.each(backends)("close() through %s", (backend) => {
     expect(buffer.closed).toBe(true);
   });
 
-  it("can be followed by open() at once, ten times", async () => {
+  test("can be followed by open() at once, ten times", async () => {
     const written = randomFillSync(new Uint8Array(4096));
     for (let round = 0; round < 10; round++) {
       await using nvme = await NvmeController.open(nvmeBdf(), { backend });
@@ -102,7 +102,7 @@ describe.each(backends)("close() through %s", (backend) => {
 });
 
 describe.each(backends)("features that were set, through %s", (backend) => {
-  it.each(["controller", "function"] as const)("are as before after a reset of the %s", async (kind) => {
+  test.each(["controller", "function"] as const)("are as before after a reset of the %s", async (kind) => {
     await using nvme = await NvmeController.open(nvmeBdf(), { backend });
     const { features } = nvme;
     const lost: unknown[] = [];
@@ -142,7 +142,7 @@ describe.each(backends)("features that were set, through %s", (backend) => {
 });
 
 describe("a timestamp that was set", () => {
-  it("is gone after a reset where that is asked for", async () => {
+  test("is gone after a reset where that is asked for", async () => {
     await using nvme = await NvmeController.open(nvmeBdf(), { restoreFeatures: false });
     const start = Date.UTC(2001, 8, 9);
     await nvme.features.setTimestamp(new Date(start));
@@ -156,7 +156,7 @@ describe("a timestamp that was set", () => {
 const KILLS = Number(process.env["IOVA_KILLS"] ?? 5);
 
 describe.each(backends)("processes killed in the middle of their I/O through %s", (backend) => {
-  it(
+  test(
     "leave a controller that the next one can open and use, with its data",
     async () => {
       const program = guestProgram("nvme-killed");

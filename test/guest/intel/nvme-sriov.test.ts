@@ -5,7 +5,7 @@
 import { randomFillSync, randomUUID } from "node:crypto";
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   ArgumentError,
   bindToVfio,
@@ -62,7 +62,7 @@ async function bringUp(pf: NvmeController): Promise<string> {
 }
 
 describe.each(backends)("a virtual function through %s", (backend) => {
-  it.each(["interrupt", "poll"] as const)("reads and writes its namespace, %s", async (completion) => {
+  test.each(["interrupt", "poll"] as const)("reads and writes its namespace, %s", async (completion) => {
     const vfToken = randomUUID();
     await using pf = await NvmeController.open(sriovNvmeBdf(), { backend, vfToken });
     const address = await bringUp(pf);
@@ -95,7 +95,7 @@ describe.each(backends)("a virtual function through %s", (backend) => {
     expect(Buffer.compare(other.bytes, source.bytes)).toBe(0);
   });
 
-  it("opens only with the token of its physical function, which can be changed", async () => {
+  test("opens only with the token of its physical function, which can be changed", async () => {
     const [first, second] = [randomUUID(), randomUUID()];
     await using pf = await NvmeController.open(sriovNvmeBdf(), { backend, vfToken: first });
     const address = await bringUp(pf);
@@ -125,7 +125,7 @@ describe.each(backends)("a virtual function through %s", (backend) => {
     expect(device.function.classCode).toBe(pf.device.function.classCode);
   });
 
-  it("joins the address space of its physical function with the token, too", async () => {
+  test("joins the address space of its physical function with the token, too", async () => {
     const vfToken = randomUUID();
     await using pf = await NvmeController.open(sriovNvmeBdf(), { backend, vfToken });
     const address = await bringUp(pf);
@@ -142,7 +142,7 @@ describe.each(backends)("a virtual function through %s", (backend) => {
 });
 
 describe("a token", () => {
-  it("is checked before anything is opened, and refused where none is needed", async () => {
+  test("is checked before anything is opened, and refused where none is needed", async () => {
     expect(await caught(NvmeController.open(nvmeBdf(), { vfToken: "secret" }))).toBeInstanceOf(ConfigError);
     expect(() => PciDevice.open(nvmeBdf(), { vfToken: "secret" })).toThrow(ArgumentError);
     expect(() => PciDevice.open(nvmeBdf(), { vfToken: randomUUID(), backend: "iommufd" })).toThrow("EINVAL");

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
 import { VfioDevice } from "../../../src/doors/vfio.js";
 import {
@@ -48,7 +48,7 @@ afterAll(() => {
 });
 
 describe("enumeration", () => {
-  it("finds the functions of this machine with what sysfs says of them", () => {
+  test("finds the functions of this machine with what sysfs says of them", () => {
     const functions = listPciFunctions();
     expect(functions.map(({ bdf }) => bdf)).toEqual(functions.map(({ bdf }) => bdf).sort());
     expect(functions.find(({ bdf }) => bdf === eduBdf())).toEqual(readPciFunction(eduBdf()));
@@ -69,7 +69,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
   expectNothingLeft();
   const open = (bdf = eduBdf()): PciDevice => PciDevice.open(bdf, { backend });
 
-  it("opens a function and says how", () => {
+  test("opens a function and says how", () => {
     using device = open();
     expect(device).toMatchObject({
       bdf: eduBdf(),
@@ -87,7 +87,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(() => PciDevice.open(eduBdf())).toThrow(refusal);
   });
 
-  it("reads and writes the configuration space", () => {
+  test("reads and writes the configuration space", () => {
     using device = open();
     const { config } = device;
     expect(config.sizeBytes).toBe(256);
@@ -109,7 +109,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(config.busMaster).toBe(false);
   });
 
-  it("keeps the configuration space from being misused", () => {
+  test("keeps the configuration space from being misused", () => {
     using device = open();
     const { config } = device;
     for (const [offset, width] of [
@@ -146,7 +146,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(config.read16(PciRegister.command)).toBe(command);
   });
 
-  it("keeps a function awake, whose registers would fault else", () => {
+  test("keeps a function awake, whose registers would fault else", () => {
     using device = open(nvmeBdf());
     const { config } = device;
     const power = config.capabilities().find(({ id }) => id === POWER_MANAGEMENT);
@@ -161,7 +161,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(device.bar(0).read32(0)).not.toBe(0);
   });
 
-  it("walks the capabilities of PCI Express", () => {
+  test("walks the capabilities of PCI Express", () => {
     using device = open(nvmeBdf());
     expect(device.config.sizeBytes).toBe(4096);
     const ids = device.config.capabilities().map(({ id }) => id);
@@ -171,7 +171,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect((device.config.read16((msix?.offset ?? 0) + 2) & 0x7ff) + 1).toBe(65);
   });
 
-  it("reaches registers, mapped or by system call alike", () => {
+  test("reaches registers, mapped or by system call alike", () => {
     using device = open();
     const bar = device.bar(0);
     expect(device.bar(0)).toBe(bar);
@@ -199,7 +199,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(() => io.map()).toThrow(UnsupportedError);
   });
 
-  it("refuses registers that aren't there", () => {
+  test("refuses registers that aren't there", () => {
     using device = open();
     const bar = device.bar(0);
     for (const offset of [bar.sizeBytes, bar.sizeBytes - 2, -4, 2, 0.5, Number.NaN]) {
@@ -222,7 +222,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(() => device.reset()).toThrow(ClosedError);
   });
 
-  it("moves data both ways by DMA, every byte of it and no other", async () => {
+  test("moves data both ways by DMA, every byte of it and no other", async () => {
     using device = open();
     const edu = new Edu(device.io);
     using source = device.dma.alloc(PAGE);
@@ -238,7 +238,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(rest.every((byte) => byte === 0xee)).toBe(true);
   });
 
-  it("hears of a DMA's end by MSI and by INTx", async () => {
+  test("hears of a DMA's end by MSI and by INTx", async () => {
     using device = open();
     const edu = new Edu(device.io);
     using buffer = device.dma.alloc(PAGE);
@@ -257,7 +257,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     }
   });
 
-  it("takes the best interrupts there are, and as many vectors as there are", () => {
+  test("takes the best interrupts there are, and as many vectors as there are", () => {
     using edu = open();
     using nvme = open(nvmeBdf());
     using testdev = open(emptyBarBdf());
@@ -291,7 +291,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("tells vectors apart, from the event loop", async () => {
+  test("tells vectors apart, from the event loop", async () => {
     using device = open(nvmeBdf());
     const interrupts = device.enableInterrupts({ kind: "msix", count: 4 });
     const seen: number[] = [];
@@ -315,7 +315,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(await signal).toBe(1);
   });
 
-  it("unmasks INTx after every listener", async () => {
+  test("unmasks INTx after every listener", async () => {
     using device = open();
     const edu = new Edu(device.io);
     using interrupts = device.enableInterrupts({ kind: "intx" });
@@ -327,13 +327,13 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     }
   });
 
-  it("has no reset for edu", () => {
+  test("has no reset for edu", () => {
     using device = open();
     expect(() => device.reset()).toThrow(UnsupportedError);
     expect(device.bar(0).read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);
   });
 
-  it("lets the IOMMU stop what is not mapped, and our memory is unharmed", async () => {
+  test("lets the IOMMU stop what is not mapped, and our memory is unharmed", async () => {
     provoke("vtd_dmar_fault sid 0x10");
     using device = open();
     const edu = new Edu(device.io);
@@ -371,7 +371,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(memory.bytes.slice(2048, 3072)).toEqual(secret);
   });
 
-  it("stops DMA of a device that may not be bus master", async () => {
+  test("stops DMA of a device that may not be bus master", async () => {
     using device = open();
     const edu = new Edu(device.io);
     using buffer = device.dma.alloc(PAGE);
@@ -390,7 +390,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
 describe("the two halves of the kit", () => {
   expectNothingLeft();
 
-  it("work without PciDevice, on objects a program opened itself", async () => {
+  test("work without PciDevice, on objects a program opened itself", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(eduBdf());

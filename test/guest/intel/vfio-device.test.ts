@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { type DeviceIo, EventFd, VfioDevice } from "../../../src/doors/vfio.js";
 import {
@@ -22,12 +22,13 @@ import {
   VFIO_PCI_MSI_IRQ_INDEX,
   VFIO_PCI_MSIX_IRQ_INDEX,
   VFIO_PCI_REQ_IRQ_INDEX,
+  VFIO_PCI_ROM_REGION_INDEX,
   VFIO_PCI_VGA_REGION_INDEX,
 } from "../../../src/vfio/uapi.js";
 import { caught } from "../../support/caught.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";
-import { eduBdf, emptyBarBdf, nvmeBdf } from "../../support/functions.js";
+import { eduBdf, emptyBarBdf, nvmeBdf, pairNicBdf } from "../../support/functions.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 
 const PAGE = 4096;
@@ -69,7 +70,7 @@ function openEdu(iommufd: Iommufd): VfioDevice {
 describe("the states of a device opened by cdev", () => {
   expectNothingLeft();
 
-  it("opened, it can only be bound", () => {
+  test("opened, it can only be bound", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(eduBdf());
@@ -82,7 +83,7 @@ describe("the states of a device opened by cdev", () => {
     );
   });
 
-  it("bound, it has an id, answers, and can't be bound again", () => {
+  test("bound, it has an id, answers, and can't be bound again", () => {
     using iommufd = Iommufd.open();
     using other = Iommufd.open();
     using device = openEdu(iommufd);
@@ -101,7 +102,7 @@ describe("the states of a device opened by cdev", () => {
     expect(second.info().isPci).toBe(true);
   });
 
-  it("can be attached, detached and attached again, detached as often as wanted", () => {
+  test("can be attached, detached and attached again, detached as often as wanted", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = openEdu(iommufd);
@@ -116,7 +117,7 @@ describe("the states of a device opened by cdev", () => {
     expect(ioas.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  it("goes into no address space of another iommufd", () => {
+  test("goes into no address space of another iommufd", () => {
     using iommufd = Iommufd.open();
     using other = Iommufd.open();
     using foreign = other.allocIoas();
@@ -130,7 +131,7 @@ describe("the states of a device opened by cdev", () => {
     expect(() => unbound.bind(other)).toThrow(ClosedError);
   });
 
-  it("moves from one address space to the next without a gap; the first can go", async () => {
+  test("moves from one address space to the next without a gap; the first can go", async () => {
     using iommufd = Iommufd.open();
     using first = iommufd.allocIoas();
     using second = iommufd.allocIoas();
@@ -159,7 +160,7 @@ describe("the states of a device opened by cdev", () => {
     expect(third.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  it("stays in its address space when the next one is refused", async () => {
+  test("stays in its address space when the next one is refused", async () => {
     using iommufd = Iommufd.open();
     using first = iommufd.allocIoas();
     using second = iommufd.allocIoas();
@@ -182,7 +183,7 @@ describe("the states of a device opened by cdev", () => {
     expect(second.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  it("shares its address space with other devices, and leaves it to them", async () => {
+  test("shares its address space with other devices, and leaves it to them", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = openEdu(iommufd);
@@ -203,7 +204,7 @@ describe("the states of a device opened by cdev", () => {
     expect(ioas.iovaRanges().alignmentBytes).toBe(1);
   });
 
-  it("closed, it refuses everything", () => {
+  test("closed, it refuses everything", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     const device = openEdu(iommufd);
@@ -243,7 +244,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
   });
   expectNothingLeft();
 
-  it("have the sizes that sysfs says", () => {
+  test("have the sizes that sysfs says", () => {
     for (const { io, bdf } of [
       { io: edu, bdf: eduBdf() },
       { io: nvme, bdf: nvmeBdf() },
@@ -263,7 +264,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     }
   });
 
-  it("say what can be mapped, and where the MSI-X table is", () => {
+  test("say what can be mapped, and where the MSI-X table is", () => {
     const whole = (io: DeviceIo, index: number): unknown => [
       { offset: 0, sizeBytes: io.regionInfo(index).sizeBytes },
     ];
@@ -275,7 +276,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(edu.regionInfo(1)).toMatchObject({ sizeBytes: 0, mappable: [], readable: false });
   });
 
-  it("give the configuration space that sysfs gives", () => {
+  test("give the configuration space that sysfs gives", () => {
     for (const { io, bdf } of [
       { io: edu, bdf: eduBdf() },
       { io: nvme, bdf: nvmeBdf() },
@@ -293,7 +294,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     }
   });
 
-  it("read the same through a mapping and through the descriptor", () => {
+  test("read the same through a mapping and through the descriptor", () => {
     using registers = nvme.mapRegion(0, 0, PAGE);
     const capabilities = new Uint8Array(8);
     nvme.readRegion(0, 0, capabilities);
@@ -314,7 +315,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(Atomics.load(nothing.words, 0)).toBe(0);
   });
 
-  it("in I/O space are reached through the descriptor", () => {
+  test("in I/O space are reached through the descriptor", () => {
     // Writing a test's number here selects it; its name then stands behind the header.
     const names = (bar: number): string[] =>
       [0, 1, 2].map((number) => {
@@ -331,7 +332,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(names(TESTDEV_MEMORY_BAR)[0]).toBe("mmio-no-eventfd");
   });
 
-  it("end where they end", () => {
+  test("end where they end", () => {
     const { sizeBytes } = edu.regionInfo(0);
     const bytes = new Uint8Array(8);
     for (const [offset, length] of [
@@ -356,7 +357,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     }
   });
 
-  it("that can't be mapped are not", () => {
+  test("that can't be mapped are not", () => {
     const before = holdings();
     for (const [io, index] of [
       [edu, VFIO_PCI_CONFIG_REGION_INDEX],
@@ -368,7 +369,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  it("read zero through a view that is left when they are unmapped", () => {
+  test("read zero through a view that is left when they are unmapped", () => {
     const region = edu.mapRegion(0, 0, PAGE);
     const { words } = region;
     expect(words[0]).toBe(EDU_IDENTIFICATION);
@@ -380,7 +381,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(new Uint32Array(inverted.buffer)[0]).not.toBe(~0x0f0f0f0f >>> 0);
   });
 
-  it("without memory decoding answer the descriptor with an error", () => {
+  test("without memory decoding answer the descriptor with an error", () => {
     const command = new Uint8Array(2);
     testdev.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 4, command);
     // Below ConfigSpace, which refuses this for the sake of mapped registers.
@@ -402,10 +403,43 @@ describe.each(backendNames)("regions through %s", (backend) => {
   });
 });
 
+describe.each(backendNames)("the expansion ROM of a network card through %s", (backend) => {
+  expectNothingLeft();
+
+  test("is a read-only region with the card's image", () => {
+    using _binding = bindToVfio(pairNicBdf());
+    using nic = PciDevice.open(pairNicBdf(), { backend });
+    const { io } = nic;
+    const region = io.regionInfo(VFIO_PCI_ROM_REGION_INDEX);
+    const [, , , , , , romLine = ""] = readFileSync(
+      `/sys/bus/pci/devices/${pairNicBdf()}/resource`,
+      "utf8",
+    ).split("\n");
+    const [start = 0, last = 0] = romLine.split(" ").map(Number);
+    expect(region).toMatchObject({
+      sizeBytes: last - start + 1,
+      readable: true,
+      writable: false,
+      mappable: [],
+    });
+    const image = Buffer.alloc(region.sizeBytes);
+    io.readRegion(VFIO_PCI_ROM_REGION_INDEX, 0, image);
+    // PCI Firmware Specification: signature AA55h, and at 18h where the data structure is, with the card's ids.
+    expect(image.readUInt16LE(0)).toBe(0xaa55);
+    const data = image.subarray(image.readUInt16LE(0x18));
+    const { vendorId, deviceId } = readPciFunction(pairNicBdf());
+    expect([data.toString("latin1", 0, 4), data.readUInt16LE(4), data.readUInt16LE(6)]).toEqual([
+      "PCIR",
+      vendorId,
+      deviceId,
+    ]);
+  });
+});
+
 describe.each(backendNames)("a device closed through %s", (backend) => {
   expectNothingLeft();
 
-  it("takes its registers out of every view", () => {
+  test("takes its registers out of every view", () => {
     const device = PciDevice.open(eduBdf(), { backend });
     const region = device.io.mapRegion(0, 0, PAGE);
     const { words } = region;
@@ -455,7 +489,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
   /** What was signalled since the last look, per eventfd. */
   const taken = (fds: readonly EventFd[]): number[] => fds.map((fd) => fd.take());
 
-  it("are described as the device has them", () => {
+  test("are described as the device has them", () => {
     const signalled = { eventfd: true };
     expect(nvme.irqInfo(VFIO_PCI_MSIX_IRQ_INDEX)).toMatchObject({ count: 65, maskable: false, ...signalled });
     expect(nvme.irqInfo(VFIO_PCI_MSI_IRQ_INDEX).count).toBe(0);
@@ -473,7 +507,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     for (const index of [5, 99, -1]) expect(() => edu.irqInfo(index), `${index}`).toThrow(ArgumentError);
   });
 
-  it("by MSI-X reach the eventfd of their vector, as often as they come", () => {
+  test("by MSI-X reach the eventfd of their vector, as often as they come", () => {
     using vectors = eventfds(5);
     const { fds, numbers } = vectors;
     nvme.setIrqEventfds(VFIO_PCI_MSIX_IRQ_INDEX, 0, numbers);
@@ -497,7 +531,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  it("can be switched off, once, and on again", () => {
+  test("can be switched off, once, and on again", () => {
     for (const [io, index] of [
       [nvme, VFIO_PCI_MSIX_IRQ_INDEX],
       [edu, VFIO_PCI_MSI_IRQ_INDEX],
@@ -518,7 +552,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  it("come by one way at a time", () => {
+  test("come by one way at a time", () => {
     using vectors = eventfds(1);
     edu.setIrqEventfds(VFIO_PCI_MSI_IRQ_INDEX, 0, vectors.numbers);
     expect(() => edu.setIrqEventfds(VFIO_PCI_INTX_IRQ_INDEX, 0, vectors.numbers)).toThrow(
@@ -532,7 +566,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     edu.disableIrq(VFIO_PCI_INTX_IRQ_INDEX);
   });
 
-  it("are refused where the device has fewer vectors, or none", () => {
+  test("are refused where the device has fewer vectors, or none", () => {
     using vectors = eventfds(2);
     const { numbers } = vectors;
     for (const [io, index, start, fds] of [
@@ -565,7 +599,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     edu.disableIrq(VFIO_PCI_MSI_IRQ_INDEX);
   });
 
-  it("by message are never masked by the kernel", () => {
+  test("by message are never masked by the kernel", () => {
     using vectors = eventfds(1);
     edu.setIrqEventfds(VFIO_PCI_MSI_IRQ_INDEX, 0, vectors.numbers);
     try {
@@ -579,7 +613,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  it("raised by edu arrive by MSI", () => {
+  test("raised by edu arrive by MSI", () => {
     using vectors = eventfds(1);
     const [fd] = vectors.fds;
     edu.setIrqEventfds(VFIO_PCI_MSI_IRQ_INDEX, 0, vectors.numbers);
@@ -596,7 +630,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  it("raised by edu arrive by INTx once, until unmasked", () => {
+  test("raised by edu arrive by INTx once, until unmasked", () => {
     using vectors = eventfds(1);
     const [fd] = vectors.fds;
     const unmask = (): void => edu.actOnIrq(VFIO_PCI_INTX_IRQ_INDEX, "unmask", 0, 1);
@@ -631,7 +665,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
 describe.each(backendNames)("reset through %s", (backend) => {
   expectNothingLeft();
 
-  it("is not to be had of edu", async () => {
+  test("is not to be had of edu", async () => {
     using device = PciDevice.open(eduBdf(), { backend });
     expect(device.io.info().resettable).toBe(false);
     expect(() => device.io.reset()).toThrow(
@@ -640,7 +674,7 @@ describe.each(backendNames)("reset through %s", (backend) => {
     expect(await caught(device.resetAsync())).toBeInstanceOf(UnsupportedError);
   });
 
-  it.each(["reset", "resetAsync"] as const)(
+  test.each(["reset", "resetAsync"] as const)(
     "by %s() brings an nvme back to its first state, through the same mapping",
     async (how) => {
       const [CC, CSTS, AQA, ASQ, ACQ] = [0x14, 0x1c, 0x24, 0x28, 0x30];

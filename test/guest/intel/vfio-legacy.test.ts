@@ -1,5 +1,5 @@
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import {
   ContainerMapper,
@@ -56,7 +56,7 @@ function openContainer(
 }
 
 describe("a container", () => {
-  it("is there, speaks, and knows what it can do", () => {
+  test("is there, speaks, and knows what it can do", () => {
     using container = VfioContainer.open();
     expect(readlinkSync(`/proc/self/fd/${container.fd}`)).toBe("/dev/vfio/vfio");
     expect(container.checkExtension(VFIO_TYPE1_IOMMU)).toBe(true);
@@ -67,7 +67,7 @@ describe("a container", () => {
     expect(container.checkExtension(9999)).toBe(false);
   });
 
-  it("says what is missing and what to do about it", () => {
+  test("says what is missing and what to do about it", () => {
     expect(() => VfioContainer.open("/dev/vfio/of-another-kernel")).toThrow(
       sysError("open", "ENOENT", {
         object: "/dev/vfio/of-another-kernel",
@@ -78,7 +78,7 @@ describe("a container", () => {
     expect(() => VfioContainer.open("/dev/null")).toThrow(sysError("VFIO_GET_API_VERSION", "ENOTTY"));
   });
 
-  it("has no IOMMU before it has a group", () => {
+  test("has no IOMMU before it has a group", () => {
     using container = VfioContainer.open();
     for (const type of ["type1v2", "type1"] as const) {
       expect(() => container.setIommu(type)).toThrow(
@@ -94,7 +94,7 @@ describe("a container", () => {
     expect(() => new ContainerMapper(container)).toThrow(StateError);
   });
 
-  it("refuses everything after close, which may be repeated", () => {
+  test("refuses everything after close, which may be repeated", () => {
     using setup = openContainer();
     const { container, group } = setup;
     container.close();
@@ -114,7 +114,7 @@ describe("a container", () => {
 });
 
 describe("a group", () => {
-  it("is open once at a time", () => {
+  test("is open once at a time", () => {
     using group = VfioGroup.openFor(eduBdf());
     expect(group.number).toBe(groupOf(eduBdf()));
     expect(() => VfioGroup.open(group.number)).toThrow(
@@ -132,7 +132,7 @@ describe("a group", () => {
     expect(again.status().viable).toBe(true);
   });
 
-  it("that is not there is missed in words", () => {
+  test("that is not there is missed in words", () => {
     // Its device has a driver of the kernel's.
     expect(() => VfioGroup.openFor(nvmeBdf())).toThrow(
       sysError("open", "ENOENT", {
@@ -142,7 +142,7 @@ describe("a group", () => {
     expect(() => VfioGroup.openFor("0000:00:1b.7")).toThrow(/^there is no (PCI )?device 0000:00:1b.7$/);
   });
 
-  it("keeps its devices from iommufd while it is open, and the other way round", () => {
+  test("keeps its devices from iommufd while it is open, and the other way round", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(eduBdf());
     {
@@ -160,7 +160,7 @@ describe("a group", () => {
     expect(group.status().viable).toBe(true);
   });
 
-  it("goes into a container and out again", () => {
+  test("goes into a container and out again", () => {
     using container = VfioContainer.open();
     using other = VfioContainer.open();
     using group = VfioGroup.openFor(eduBdf());
@@ -188,7 +188,7 @@ describe("a group", () => {
     expect(() => other.setIommu("type1v2")).toThrow(sysError("VFIO_SET_IOMMU", "EINVAL"));
   });
 
-  it("opens its own devices, and takes them along", () => {
+  test("opens its own devices, and takes them along", () => {
     using setup = openContainer();
     const { group } = setup;
     for (const stranger of [nvmeBdf(), "nonsense"]) {
@@ -217,7 +217,7 @@ describe("a group", () => {
 });
 
 describe("the IOMMU of a container", () => {
-  it("goes with the last group, and what is mapped there before it", () => {
+  test("goes with the last group, and what is mapped there before it", () => {
     using setup = openContainer();
     const { container, group } = setup;
     const space = new DmaSpace(new ContainerMapper(container));
@@ -246,7 +246,7 @@ describe("the IOMMU of a container", () => {
     expect(again.iova).toBe(buffer.iova);
   });
 
-  it("stays while another group is there", () => {
+  test("stays while another group is there", () => {
     using _binding = bindToVfio(emptyBarBdf());
     using setup = openContainer();
     const { container, group } = setup;
@@ -273,7 +273,7 @@ describe("closing device, group and container", () => {
       .filter((name) => name !== first)
       .map((second) => [first, second, ...names.filter((name) => name !== first && name !== second)]),
   );
-  it.each(orders)("works in the order %s, %s, %s", (...order) => {
+  test.each(orders)("works in the order %s, %s, %s", (...order) => {
     const { container, group } = openContainer();
     const device = group.openDevice(eduBdf());
     const space = new DmaSpace(new ContainerMapper(container));
@@ -289,7 +289,7 @@ describe("closing device, group and container", () => {
 });
 
 describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
-  it("are described by the IOMMU", () => {
+  test("are described by the IOMMU", () => {
     using setup = openContainer(type);
     const { container } = setup;
     expect(container.iommuType).toBe(type);
@@ -307,7 +307,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.info().dmaAvailable).toBe(65534);
   });
 
-  it("lock the memory, until they go", () => {
+  test("lock the memory, until they go", () => {
     using setup = openContainer(type);
     const { container } = setup;
     using memory = MappedMemory.anonymous(64 * PAGE);
@@ -326,7 +326,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(locked()).toBe(0);
   });
 
-  it("are refused with a reason", () => {
+  test("are refused with a reason", () => {
     using setup = openContainer(type);
     const { container } = setup;
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -366,7 +366,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.unmapAll()).toBe(BigInt(memory.sizeBytes));
   });
 
-  it("end at the kernel's limit of entries", () => {
+  test("end at the kernel's limit of entries", () => {
     const limit = readFileSync(ENTRY_LIMIT, "utf8");
     writeFileSync(ENTRY_LIMIT, "2");
     try {
@@ -387,7 +387,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     }
   });
 
-  it("are wholes: a range that takes in several takes them away", () => {
+  test("are wholes: a range that takes in several takes them away", () => {
     using setup = openContainer(type);
     const { container } = setup;
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -399,7 +399,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.unmapAll()).toBe(BigInt(2 * PAGE));
   });
 
-  it(type === "type1v2" ? "can't be cut" : "go wholly when cut at their start", () => {
+  test(type === "type1v2" ? "can't be cut" : "go wholly when cut at their start", () => {
     using setup = openContainer(type);
     const { container } = setup;
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -416,7 +416,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.unmapAll()).toBe(0n);
   });
 
-  it("carry DMA both ways", async () => {
+  test("carry DMA both ways", async () => {
     using setup = openContainer(type);
     const { container, group } = setup;
     const edu = new Edu(group.openDevice(eduBdf()));
@@ -430,7 +430,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     );
   });
 
-  it("are kept apart by the address space above, before the kernel has to", () => {
+  test("are kept apart by the address space above, before the kernel has to", () => {
     using setup = openContainer(type);
     const { container } = setup;
     const space = new DmaSpace(new ContainerMapper(container));
@@ -452,7 +452,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
 });
 
 describe("dirty tracking of a container", () => {
-  it("reports every pinned page as written, because edu reports none itself", () => {
+  test("reports every pinned page as written, because edu reports none itself", () => {
     using setup = openContainer();
     const { container } = setup;
     using memory = MappedMemory.anonymous(4 * PAGE);

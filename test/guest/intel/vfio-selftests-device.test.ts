@@ -2,7 +2,7 @@
  * vfio_iommufd_setup_test.c of the kernel's self-tests, in our words; and vfio_pci_device_test.c, which the kernel runs in
  * one mode, in all five.
  */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { Iommufd } from "../../../src/doors/iommufd.js";
@@ -32,20 +32,20 @@ afterAll(() => {
 describe("a device's character device", () => {
   expectNothingLeft();
 
-  it("answers once it is bound [vfio_cdev.bind]", () => {
+  test("answers once it is bound [vfio_cdev.bind]", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     device.bind(iommufd);
     expect(device.info()).toMatchObject({ isPci: true, numRegions: 9, numIrqs: 5 });
   });
 
-  it("does not answer before, neither here nor in the kernel [vfio_cdev.get_info_without_bind_fails]", () => {
+  test("does not answer before, neither here nor in the kernel [vfio_cdev.get_info_without_bind_fails]", () => {
     using device = VfioDevice.openCdev(nvmeBdf());
     expect(() => device.info()).toThrow(StateError);
     expect(tryIoctl(device.fd, VFIO_DEVICE_GET_INFO, vfio_device_info.encode({}))).toBe(-Errno.EINVAL);
   });
 
-  it("is bound to no descriptor that is none [vfio_cdev.bind_bad_iommufd_fails]", () => {
+  test("is bound to no descriptor that is none [vfio_cdev.bind_bad_iommufd_fails]", () => {
     using device = VfioDevice.openCdev(nvmeBdf());
     const lease = new Lease("no iommufd", () => {});
     const bind = (fd: number) => () => device.bind({ fd, lease });
@@ -56,7 +56,7 @@ describe("a device's character device", () => {
     expect(() => device.info()).toThrow(StateError);
   });
 
-  it("is bound once, here and in the kernel [vfio_cdev.repeated_bind_fails]", () => {
+  test("is bound once, here and in the kernel [vfio_cdev.repeated_bind_fails]", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     device.bind(iommufd);
@@ -66,7 +66,7 @@ describe("a device's character device", () => {
     expect(device.info().isPci).toBe(true);
   });
 
-  it("is attached to an address space, and detached [vfio_cdev.attach_detatch_pt]", () => {
+  test("is attached to an address space, and detached [vfio_cdev.attach_detatch_pt]", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(nvmeBdf());
@@ -76,7 +76,7 @@ describe("a device's character device", () => {
     expect(device.info().isPci).toBe(true);
   });
 
-  it("is attached to nothing that is not there [vfio_cdev.attach_invalid_pt_fails]", () => {
+  test("is attached to nothing that is not there [vfio_cdev.attach_invalid_pt_fails]", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     device.bind(iommufd);

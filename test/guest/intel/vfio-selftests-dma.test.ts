@@ -1,5 +1,5 @@
 /** vfio_dma_mapping_test.c and vfio_dma_mapping_mmio_test.c of the kernel's self-tests, in our words. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { VfioDevice } from "../../../src/doors/vfio.js";
 import { bindToVfio, DmaSpace, MappedMemory, type VfioBinding } from "../../../src/index.js";
 import { sysError } from "../../support/errors.js";
@@ -29,7 +29,7 @@ const kinds = [
 describe.each(vfioModes)("DMA mappings by %s", (mode) => {
   expectNothingLeft();
 
-  it.each(kinds)(
+  test.each(kinds)(
     "$name memory is in the IOMMU's table while it is mapped, in pages of its own size " +
       "[vfio_dma_mapping_test.dma_map_unmap]",
     ({ sizeBytes, level }) => {
@@ -53,7 +53,7 @@ describe.each(vfioModes)("DMA mappings by %s", (mode) => {
     },
   );
 
-  it("the address space above knows where its memory is, until it is closed [vfio_dma_mapping_test.dma_map_unmap]", () => {
+  test("the address space above knows where its memory is, until it is closed [vfio_dma_mapping_test.dma_map_unmap]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using dma = new DmaSpace(space.mapper());
@@ -74,7 +74,7 @@ describe.each(vfioModes)("the last page an IOMMU can map, by %s", (mode) => {
     return last & ~BigInt(PAGE - 1);
   }
 
-  it("is mapped and unmapped by its range [vfio_dma_map_limit_test.unmap_range]", () => {
+  test("is mapped and unmapped by its range [vfio_dma_map_limit_test.unmap_range]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using memory = MappedMemory.anonymous(PAGE);
@@ -84,7 +84,7 @@ describe.each(vfioModes)("the last page an IOMMU can map, by %s", (mode) => {
     expect(space.unmap(at, PAGE)).toBe(PAGE);
   });
 
-  it("is unmapped with everything [vfio_dma_map_limit_test.unmap_all]", () => {
+  test("is unmapped with everything [vfio_dma_map_limit_test.unmap_all]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using memory = MappedMemory.anonymous(PAGE);
@@ -96,7 +96,7 @@ describe.each(vfioModes)("the last page an IOMMU can map, by %s", (mode) => {
     expect(space.unmapAll()).toBe(BigInt(PAGE));
   });
 
-  it("has none after it: a range beyond the end of addresses is refused [vfio_dma_map_limit_test.overflow]", () => {
+  test("has none after it: a range beyond the end of addresses is refused [vfio_dma_map_limit_test.overflow]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -135,7 +135,7 @@ describe.each(vfioModes)("a BAR as memory for DMA, by %s", (mode) => {
     expect(intelTableWalk(nvmeBdf(), AT)).toBeUndefined();
   }
 
-  it("whole [vfio_dma_mapping_mmio_test.map_full_bar]", () => {
+  test("whole [vfio_dma_mapping_mmio_test.map_full_bar]", () => {
     using space = openMode(mode);
     using opened = space.open(nvmeBdf());
     const bar = largestBar(opened.device);
@@ -143,7 +143,7 @@ describe.each(vfioModes)("a BAR as memory for DMA, by %s", (mode) => {
     check(memory, space, bar.sizeBytes);
   });
 
-  it("in part [vfio_dma_mapping_mmio_test.map_partial_bar]", () => {
+  test("in part [vfio_dma_mapping_mmio_test.map_partial_bar]", () => {
     using space = openMode(mode);
     using opened = space.open(nvmeBdf());
     const bar = largestBar(opened.device);
@@ -152,7 +152,7 @@ describe.each(vfioModes)("a BAR as memory for DMA, by %s", (mode) => {
     check(memory, space, PAGE);
   });
 
-  it("at an address that suits no large page [vfio_dma_mapping_mmio_test.map_bar_misaligned]", () => {
+  test("at an address that suits no large page [vfio_dma_mapping_mmio_test.map_bar_misaligned]", () => {
     using space = openMode(mode);
     using opened = space.open(nvmeBdf());
     const { device } = opened;

@@ -3,7 +3,7 @@
  * drivers for hardware that QEMU doesn't have; here the device is edu, whose DMA engine does the copying. It takes a
  * tenth of a second for each transfer, so there are fewer and smaller ones than the kernel's test makes.
  */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bindToVfio, MappedMemory, type VfioBinding } from "../../../src/index.js";
 import { EduMemcpyDriver } from "../../support/edu-memcpy.js";
 import { eduBdf } from "../../support/functions.js";
@@ -49,7 +49,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
 
   const allAre = (bytes: Uint8Array, value: number): boolean => bytes.every((byte) => byte === value);
 
-  it("comes and goes as often as wanted [vfio_pci_driver_test.init_remove]", () => {
+  test("comes and goes as often as wanted [vfio_pci_driver_test.init_remove]", () => {
     using started = start();
     started.driver.close();
     for (let round = 0; round < 10; round++) {
@@ -59,7 +59,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     }
   });
 
-  it("copies, and interrupts nobody by that [vfio_pci_driver_test.memcpy_success]", async () => {
+  test("copies, and interrupts nobody by that [vfio_pci_driver_test.memcpy_success]", async () => {
     using started = start();
     const { driver, source, target, rest } = started;
     source.bytes.fill(0x78);
@@ -70,7 +70,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     expect(driver.takeMsi()).toBe(0);
   });
 
-  it("copies nothing of ours from where nothing is mapped [vfio_pci_driver_test.memcpy_from_unmapped_iova]", async () => {
+  test("copies nothing of ours from where nothing is mapped [vfio_pci_driver_test.memcpy_from_unmapped_iova]", async () => {
     provoke("vtd_dmar_fault");
     using started = start();
     const { driver, source, target } = started;
@@ -81,7 +81,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     expect(driver.takeMsi()).toBe(0);
   });
 
-  it("copies nowhere where nothing is mapped [vfio_pci_driver_test.memcpy_to_unmapped_iova]", async () => {
+  test("copies nowhere where nothing is mapped [vfio_pci_driver_test.memcpy_to_unmapped_iova]", async () => {
     provoke("vtd_dmar_fault");
     using started = start();
     const { driver, source, target, rest } = started;
@@ -92,14 +92,14 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     expect(driver.takeMsi()).toBe(0);
   });
 
-  it("sends an interrupt [vfio_pci_driver_test.send_msi]", () => {
+  test("sends an interrupt [vfio_pci_driver_test.send_msi]", () => {
     using started = start();
     started.driver.sendMsi();
     expect(started.driver.waitMsi()).toBe(1);
     expect(started.driver.takeMsi()).toBe(0);
   });
 
-  it("does all of it in turn [vfio_pci_driver_test.mix_and_match]", async () => {
+  test("does all of it in turn [vfio_pci_driver_test.mix_and_match]", async () => {
     provoke("vtd_dmar_fault");
     using started = start();
     const { driver, source, target } = started;
@@ -114,7 +114,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     }
   });
 
-  it("copies again and again [vfio_pci_driver_test.memcpy_storm]", async () => {
+  test("copies again and again [vfio_pci_driver_test.memcpy_storm]", async () => {
     using started = start();
     const { driver, source, target } = started;
     for (let copy = 0; copy < 8; copy++) {

@@ -4,7 +4,7 @@
  */
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { setVfToken } from "../../../src/doors/vfio.js";
 import { ArgumentError, bindToVfio, UnsupportedError, type VfioBinding } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
@@ -37,7 +37,7 @@ afterAll(() => {
 });
 
 describe("a virtual function of a physical one that VFIO has", () => {
-  it("is VFIO's as well", () => {
+  test("is VFIO's as well", () => {
     expect(vf).not.toBe(sriovNvmeBdf());
     expect(driverOf(vf)).toBe("vfio-pci");
   });
@@ -74,7 +74,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
     expect(opened.device.info()).toMatchObject({ isPci: true, numRegions: 9 });
   }
 
-  it.each(tokens)(
+  test.each(tokens)(
     "$name: opened with the token of the physical one only [vfio_pci_sriov_uapi_test.init_token_match]",
     ({ token }) => {
       using space = openMode(mode);
@@ -83,7 +83,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
     },
   );
 
-  it.each(tokens)(
+  test.each(tokens)(
     "$name: the same after the physical one was closed [vfio_pci_sriov_uapi_test.pf_early_close]",
     ({ token }) => {
       using space = openMode(mode);
@@ -92,7 +92,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
     },
   );
 
-  it.each(tokens)(
+  test.each(tokens)(
     "$name: a new token takes the old one's place [vfio_pci_sriov_uapi_test.override_token]",
     ({ token }) => {
       using space = openMode(mode);
@@ -102,7 +102,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
     },
   );
 
-  it("while one is in use the physical one wants the token, too", () => {
+  test("while one is in use the physical one wants the token, too", () => {
     using space = openMode(mode);
     const pf = space.open(sriovNvmeBdf(), UUID_1);
     using _vf = space.open(vf, UUID_1);
@@ -113,7 +113,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
     expect(again.device.capabilities().vfToken).toBe(true);
   });
 
-  it("a token is refused where none is needed, and where it is no UUID", () => {
+  test("a token is refused where none is needed, and where it is no UUID", () => {
     using space = openMode(mode);
     expect(() => space.open(eduBdf(), UUID_1)).toThrow(refusal(mode, "EINVAL"));
     expect(() => space.open(eduBdf(), "secret")).toThrow(ArgumentError);

@@ -1,6 +1,6 @@
 /** A kernel whose /dev/vfio/vfio is iommufd's (CONFIG_IOMMUFD_VFIO_CONTAINER), and which has no type1 at all. */
 import { existsSync, readlinkSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { VfioContainer, VfioGroup } from "../../../src/doors/vfio.js";
 import {
@@ -40,7 +40,7 @@ function openContainer(container = VfioContainer.open()): { container: VfioConta
 }
 
 describe("the container that iommufd is", () => {
-  it("is the kernel's only one", () => {
+  test("is the kernel's only one", () => {
     expect(hasContainerOfIommufd).toBe(true);
     expect(existsSync("/sys/module/vfio_iommu_type1")).toBe(false);
     using container = VfioContainer.open();
@@ -48,13 +48,13 @@ describe("the container that iommufd is", () => {
     expect(Iommufd.isIommufd(container.fd)).toBe(true);
   });
 
-  it("counts pinned memory by process, as type1 did, where /dev/iommu counts it by user", () => {
+  test("counts pinned memory by process, as type1 did, where /dev/iommu counts it by user", () => {
     using old = Iommufd.open(CONTAINER_PATH);
     using iommufd = Iommufd.open();
     expect([old.rlimitMode, iommufd.rlimitMode]).toEqual(["process", "user"]);
   });
 
-  it("maps and unmaps as a container does", () => {
+  test("maps and unmaps as a container does", () => {
     using opened = openContainer();
     const { container } = opened;
     using memory = MappedMemory.anonymous(4 * PAGE);
@@ -66,7 +66,7 @@ describe("the container that iommufd is", () => {
     expect(container.info()).toMatchObject({ migration: undefined, dmaAvailable: 0xffff_ffff });
   });
 
-  it("says what it has not: dirty pages and new virtual addresses", () => {
+  test("says what it has not: dirty pages and new virtual addresses", () => {
     using opened = openContainer();
     const { container } = opened;
     expect(container.checkExtension(VFIO_UPDATE_VADDR)).toBe(false);
@@ -74,7 +74,7 @@ describe("the container that iommufd is", () => {
     expect(() => container.startDirtyTracking()).toThrow(UnsupportedError);
   });
 
-  it("is an address space of iommufd's, open to the requests of both", () => {
+  test("is an address space of iommufd's, open to the requests of both", () => {
     using iommufd = Iommufd.open(CONTAINER_PATH);
     using opened = openContainer(VfioContainer.ofIommufd(iommufd));
     const id = iommufd.vfioIoasId;
@@ -86,7 +86,7 @@ describe("the container that iommufd is", () => {
     expect(opened.container.unmap(at, PAGE)).toBe(PAGE);
   });
 
-  it("serves PciDevice as type1", () => {
+  test("serves PciDevice as type1", () => {
     using device = PciDevice.open(nvmeBdf(), { backend: "type1" });
     expect(device.backend).toBe("type1");
     using buffer = device.dma.alloc(PAGE);

@@ -1,6 +1,6 @@
 /** Linux 6.12: it has iommufd and cdevs, and lacks what came later. Runs what an older kernel must accept, too. */
 import { release } from "node:os";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import { VfioDevice } from "../../../src/doors/vfio.js";
 import { bindToVfio, MappedMemory, UnsupportedError, type VfioBinding } from "../../../src/index.js";
@@ -19,11 +19,11 @@ function unsupported(act: () => unknown): UnsupportedError {
 }
 
 describe("an older kernel", () => {
-  it("is the one this machine is for", () => {
+  test("is the one this machine is for", () => {
     expect(release()).toMatch(/^6\.12\./);
   });
 
-  it("says what it has and what it lacks", () => {
+  test("says what it has and what it lacks", () => {
     using iommufd = Iommufd.open();
     expect(iommufd.capabilities()).toEqual({
       hwpt: true,
@@ -41,7 +41,7 @@ describe("an older kernel", () => {
     });
   });
 
-  it("names the first kernel that has a missing request", () => {
+  test("names the first kernel that has a missing request", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     const fd = memfd("test", 4096);
@@ -64,7 +64,7 @@ describe("an older kernel", () => {
     });
     afterAll(() => binding.close());
 
-    it("binds and attaches without the fields it doesn't know", () => {
+    test("binds and attaches without the fields it doesn't know", () => {
       using iommufd = Iommufd.open();
       using ioas = iommufd.allocIoas();
       using device = VfioDevice.openCdev(binding.bdf);
@@ -75,7 +75,7 @@ describe("an older kernel", () => {
       device.detach();
     });
 
-    it("takes the requests it has in its own, shorter form", () => {
+    test("takes the requests it has in its own, shorter form", () => {
       using iommufd = Iommufd.open();
       using ioas = iommufd.allocIoas();
       using device = VfioDevice.openCdev(binding.bdf);

@@ -1,6 +1,6 @@
 /** The kernel's sample displays: mdpy shows its plane as a region, mbochs as dma-bufs, and takes an EDID. */
 import { closeSync, readFileSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   type GfxPlane,
   getGfxDmaBuf,
@@ -31,7 +31,7 @@ const MEMORY_BAR = 0;
 const REGISTER_BAR = 2;
 
 describe.each(vfioModes)("a display whose plane is a region (mdpy), by %s", (mode) => {
-  it.each([
+  test.each([
     ["mdpy-vga", 640, 480],
     ["mdpy-hd", 1920, 1080],
   ] as const)("%s shows its plane where it says", (type, width, height) => {
@@ -60,7 +60,7 @@ describe.each(vfioModes)("a display whose plane is a region (mdpy), by %s", (mod
     expect([...pixel]).toEqual([1, 2, 3, 4]);
   });
 
-  it("has no dma-bufs, no migration, and says so before anybody asks for them", () => {
+  test("has no dma-bufs, no migration, and says so before anybody asks for them", () => {
     using display = new MediatedDevice("mdpy-vga");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);
@@ -80,7 +80,7 @@ describe.each(vfioModes)("a display whose plane is a region (mdpy), by %s", (mod
 });
 
 describe.each(vfioModes)("a display whose planes are dma-bufs (mbochs), by %s", (mode) => {
-  it("shows nothing until it is switched on, and then a dma-buf for each mode", () => {
+  test("shows nothing until it is switched on, and then a dma-buf for each mode", () => {
     using display = new MediatedDevice("mbochs-small");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);
@@ -115,7 +115,7 @@ describe.each(vfioModes)("a display whose planes are dma-bufs (mbochs), by %s", 
     expect(other.region_index).not.toBe(plane.region_index);
   });
 
-  it("has no dma-buf of a number that it never gave", () => {
+  test("has no dma-buf of a number that it never gave", () => {
     using display = new MediatedDevice("mbochs-small");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);
@@ -125,7 +125,7 @@ describe.each(vfioModes)("a display whose planes are dma-bufs (mbochs), by %s", 
     );
   });
 
-  it("takes the description of a monitor through a region of its own kind", () => {
+  test("takes the description of a monitor through a region of its own kind", () => {
     using display = new MediatedDevice("mbochs-medium");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);

@@ -1,7 +1,7 @@
 /** The kernel's sample serial card: a mediated device that can be migrated. */
 import { execFileSync } from "node:child_process";
 import { existsSync, readlinkSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { DmaLogging, EventFd, groupOf, Migration, VfioDevice } from "../../../src/doors/vfio.js";
 import { ConfigSpace, PciRegister, StateError, UnsupportedError } from "../../../src/index.js";
@@ -24,7 +24,7 @@ function openCard(space: VfioModeSpace, card: MediatedDevice): VfioDevice {
 }
 
 describe.each(vfioModes)("a serial card by %s", (mode) => {
-  it("is found by its UUID and answers as a PCI function", () => {
+  test("is found by its UUID and answers as a PCI function", () => {
     using card = new MediatedDevice("mtty-2");
     using space = openMode(mode);
     const device = openCard(space, card);
@@ -37,7 +37,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
     expect(groupOf(card.uuid)).toBe(Number(readlinkSync(`${card.path}/iommu_group`).split("/").at(-1)));
   });
 
-  it("sends what it receives, each port for itself", () => {
+  test("sends what it receives, each port for itself", () => {
     using card = new MediatedDevice("mtty-2");
     using space = openMode(mode);
     const device = openCard(space, card);
@@ -53,7 +53,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
     expect(device.regionInfo(2).sizeBytes).toBe(0);
   });
 
-  it.each([
+  test.each([
     ["INTx", VFIO_PCI_INTX_IRQ_INDEX],
     ["MSI", VFIO_PCI_MSI_IRQ_INDEX],
   ])("interrupts by %s", (_name, index) => {
@@ -78,7 +78,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
     device.disableIrq(index);
   });
 
-  it("says what it can do", () => {
+  test("says what it can do", () => {
     using card = new MediatedDevice("mtty-1");
     using space = openMode(mode);
     const device = openCard(space, card);
@@ -103,7 +103,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
     });
   });
 
-  it("keeps a record of what it wrote by DMA: nothing, for it has none", () => {
+  test("keeps a record of what it wrote by DMA: nothing, for it has none", () => {
     using card = new MediatedDevice("mtty-1");
     using space = openMode(mode);
     const logging = new DmaLogging(openCard(space, card));
@@ -133,7 +133,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
 });
 
 describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
-  it("stopped: state and what waits in the buffers arrive at the other card", () => {
+  test("stopped: state and what waits in the buffers arrive at the other card", () => {
     using cards = pairOfCards(mode);
     const { source, target } = cards;
     new MttyPort(source, 0).send("on the way");
@@ -167,7 +167,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(source, 0).receive()).toBe("on the way");
   });
 
-  it("copied while it runs, the rest when it stands", () => {
+  test("copied while it runs, the rest when it stands", () => {
     using cards = pairOfCards(mode);
     const { source, target } = cards;
     const from = new Migration(source);
@@ -196,7 +196,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(target, 0).receive()).toBe("the latest");
   });
 
-  it("given up, the card goes on as it was", () => {
+  test("given up, the card goes on as it was", () => {
     using cards = pairOfCards(mode);
     const from = new Migration(cards.source);
     new MttyPort(cards.source, 0).send("still here");
@@ -209,7 +209,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(cards.source, 0).receive()).toBe("still here");
   });
 
-  it("refuses ways that there are not, and says where it stands", () => {
+  test("refuses ways that there are not, and says where it stands", () => {
     using cards = pairOfCards(mode);
     const from = new Migration(cards.source);
     using _saved = dataOf(from.setState("stop-copy"));
@@ -221,7 +221,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(from.state).toBe("running");
   });
 
-  it("refuses a state that is not a card's; a reset helps", () => {
+  test("refuses a state that is not a card's; a reset helps", () => {
     using cards = pairOfCards(mode);
     const to = new Migration(cards.target);
     using wrong = dataOf(to.setState("resuming"));
@@ -239,7 +239,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(cards.target, 0).receive()).toBe("");
   });
 
-  it("goes with its device: the stream is closed by it", () => {
+  test("goes with its device: the stream is closed by it", () => {
     using cards = pairOfCards(mode);
     const saved = dataOf(new Migration(cards.source).setState("stop-copy"));
     cards.source.close();
@@ -250,7 +250,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
 
 if (!hasContainerOfIommufd) {
   describe("a container with a card in it", () => {
-    it("can't give up virtual addresses: its driver pins pages by them at any time", () => {
+    test("can't give up virtual addresses: its driver pins pages by them at any time", () => {
       using card = new MediatedDevice("mtty-1");
       using space = openMode("vfio_type1v2_iommu");
       openCard(space, card);
@@ -260,7 +260,7 @@ if (!hasContainerOfIommufd) {
 }
 
 describe("a card's character device", () => {
-  it("has no IOMMU behind it: attached is attached to the address space itself", () => {
+  test("has no IOMMU behind it: attached is attached to the address space itself", () => {
     using card = new MediatedDevice("mtty-1");
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
@@ -276,7 +276,7 @@ describe("a card's character device", () => {
     expect(() => VfioDevice.openCdev("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001")).toThrow("there is no device");
   });
 
-  it("goes when the card is removed", () => {
+  test("goes when the card is removed", () => {
     const card = new MediatedDevice("mtty-1");
     card.close();
     expect(existsSync(card.path)).toBe(false);
@@ -286,7 +286,7 @@ describe("a card's character device", () => {
 });
 
 describe("the example", () => {
-  it("moves a card to another one", () => {
+  test("moves a card to another one", () => {
     using source = new MediatedDevice("mtty-1");
     using target = new MediatedDevice("mtty-1");
     const output = execFileSync(

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { run } from "../../support/run.js";
@@ -14,7 +14,7 @@ const variants = [
 describe.each(byVariant(variants))("a process's iommufd in the hands of another [%s]", (_, variant) => {
   expectNothingLeftSoon();
 
-  it("charges that one for its pages, where all are of files [change_process.basic]", async () => {
+  test("charges that one for its pages, where all are of files [change_process.basic]", async () => {
     // Memory of a process that may lock as much as it likes isn't counted: so neither of the two may.
     const outcome = await run("setpriv", [
       "--bounding-set=-ipc_lock",

@@ -3,7 +3,7 @@
  * device. docs/errors.md says where the others are.
  */
 import { closeSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Hwpt, InvalidationError, type Ioas, Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import { MappedMemory, type Resource, SysError } from "../../../src/index.js";
 import { memfd } from "../../../src/sys/syscalls.js";
@@ -250,7 +250,7 @@ function expectAdvice(error: unknown, request: string, errno: string): void {
 describe("what the kernel refuses", () => {
   expectNothingLeft();
 
-  it.each(provocations)("%s with %s: is thrown with what it means", (request, errno, provoke) => {
+  test.each(provocations)("%s with %s: is thrown with what it means", (request, errno, provoke) => {
     const scene = new Scene();
     try {
       let thrown: unknown;
@@ -282,7 +282,7 @@ describe("what the kernel refuses a user without rights, or with all descriptors
     ["IOMMU_VEVENTQ_ALLOC", "EMFILE"],
   ];
 
-  it("is thrown with what it means", async () => {
+  test("is thrown with what it means", async () => {
     // 16 pages may be locked, and no more descriptors be open than node needs to load its modules.
     const limits = 'ulimit -l 64; ulimit -n 1024; exec "$0" "$@"';
     const outcome = await run("sh", ["-c", limits, process.execPath, guestProgram("nobody-errnos")]);

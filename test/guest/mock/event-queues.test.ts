@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { FaultQueue, Vdevice, Veventq } from "../../../src/doors/iommufd.js";
 import { caught } from "../../support/caught.js";
 import { expectNothingLeft } from "../../support/holdings.js";
@@ -49,7 +49,7 @@ describe("an event queue", () => {
   beforeEach(prepare);
   afterEach(() => nesting[Symbol.dispose]());
 
-  it.each([0, 3, 5, 8])("finds out that its events have not the %i bytes it was told", (eventBytes) => {
+  test.each([0, 3, 5, 8])("finds out that its events have not the %i bytes it was told", (eventBytes) => {
     const queue = nesting.viommu.allocVeventq({ type: mock.veventqType, depth: 4, eventBytes });
     nesting.device.triggerVevent();
     expect(() => queue.take()).toThrow(/eventBytes is wrong|EINVAL/);
@@ -72,7 +72,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     return is;
   };
 
-  it("is no end of file where there is nothing", async () => {
+  test("is no end of file where there is nothing", async () => {
     const stream = open()[Symbol.asyncIterator]();
     const next = stream.next();
     expect(await settled(next)).toBe(false);
@@ -85,7 +85,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     await stream.return?.();
   });
 
-  it("takes what came before anybody asked, one by one", async () => {
+  test("takes what came before anybody asked, one by one", async () => {
     const queue = open();
     for (let i = 0; i < 3; i++) trigger();
     let count = 0;
@@ -97,7 +97,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     expect(queue.take()).toEqual([]);
   });
 
-  it("ends when the queue is closed", async () => {
+  test("ends when the queue is closed", async () => {
     const queue = open();
     const stream = queue[Symbol.asyncIterator]();
     const next = stream.next();
@@ -113,7 +113,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     expect(() => queue.take()).toThrow(expect.objectContaining({ code: "ERR_IOVA_CLOSED" }));
   });
 
-  it("ends when the iommufd is closed", async () => {
+  test("ends when the iommufd is closed", async () => {
     const next = open()[Symbol.asyncIterator]().next();
     expect(await settled(next)).toBe(false);
     nesting.device.replace(nesting.ioas);
@@ -121,7 +121,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     expect(await next).toEqual({ done: true, value: undefined });
   });
 
-  it("ends when the waiter gives up, and another may wait", async () => {
+  test("ends when the waiter gives up, and another may wait", async () => {
     const queue = open();
     const stream = queue[Symbol.asyncIterator]();
     const next = stream.next();
@@ -135,7 +135,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     await other.return?.();
   });
 
-  it("is for one at a time", async () => {
+  test("is for one at a time", async () => {
     const queue = open();
     const stream = queue[Symbol.asyncIterator]();
     const other = queue[Symbol.asyncIterator]();
@@ -157,7 +157,7 @@ describe("page requests", () => {
   beforeEach(prepare);
   afterEach(() => nesting[Symbol.dispose]());
 
-  it("say what the device wanted", () => {
+  test("say what the device wanted", () => {
     const { device } = nesting;
     const wanted = [
       [1, { read: true, write: false, execute: false, privileged: false }],
@@ -184,7 +184,7 @@ describe("page requests", () => {
     }
   });
 
-  it("can't be answered after their page table or queue is gone", () => {
+  test("can't be answered after their page table or queue is gone", () => {
     const { device, ioas } = nesting;
     device.triggerFault();
     device.triggerFault();
@@ -198,7 +198,7 @@ describe("page requests", () => {
     expect(() => second?.respond("success")).toThrow(expect.objectContaining({ code: "ERR_IOVA_CLOSED" }));
   });
 
-  it("more than one read holds come with the next", () => {
+  test("more than one read holds come with the next", () => {
     const { device } = nesting;
     const many = 600;
     for (let i = 0; i < many; i++) device.triggerFault({ groupId: i });
@@ -214,7 +214,7 @@ describe("events", () => {
   beforeEach(prepare);
   afterEach(() => nesting[Symbol.dispose]());
 
-  it("are counted, and say when some were lost", async () => {
+  test("are counted, and say when some were lost", async () => {
     const depth = 3;
     const queue = events(depth);
     expect(vdevice.virtualId).toBe(0x77n);
@@ -230,7 +230,7 @@ describe("events", () => {
     }
   });
 
-  it("more than one read holds come with the next", () => {
+  test("more than one read holds come with the next", () => {
     const many = 100;
     const queue = events(many);
     for (let i = 0; i < many; i++) nesting.device.triggerVevent();

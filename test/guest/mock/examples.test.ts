@@ -1,5 +1,5 @@
 /** The examples that need what no emulated IOMMU has, on the kernel's mock. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { pagesWritten } from "../../../examples/dirty-tracking.js";
 import { serveFaults } from "../../../examples/fault-handling.js";
 import { giveToGuest } from "../../../examples/nested-translation.js";
@@ -11,7 +11,7 @@ import { checkIotlb, MockDevice, markDirty, mock, mockHwptData } from "../../sup
 const PAGE = 4096;
 
 describe("examples", () => {
-  it("finds the pages a device wrote to", async () => {
+  test("finds the pages a device wrote to", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     // Large pages would be dirty as a whole.
@@ -44,7 +44,7 @@ describe("examples", () => {
     ]);
   });
 
-  it("maps pages as a device asks for them, and refuses what lies outside", async () => {
+  test("maps pages as a device asks for them, and refuses what lies outside", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -64,7 +64,7 @@ describe("examples", () => {
     expect(await served).toBe(1);
   });
 
-  it("puts a device under a guest's page table", () => {
+  test("puts a device under a guest's page table", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using other = iommufd.allocIoas();
@@ -80,7 +80,7 @@ describe("examples", () => {
     expect(nested.closed).toBe(true);
   });
 
-  it("gives each PASID an address space of its own", () => {
+  test("gives each PASID an address space of its own", () => {
     using iommufd = Iommufd.open();
     using own = iommufd.allocIoas();
     using first = iommufd.allocIoas();

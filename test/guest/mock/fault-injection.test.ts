@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Ioas, Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import { MappedMemory } from "../../../src/index.js";
 import { sysError } from "../../support/errors.js";
@@ -91,7 +91,7 @@ describe("an allocation that fails in the kernel", LONG, () => {
     }
   };
 
-  it("leaves an address space usable [basic_fail_nth.basic]", () => {
+  test("leaves an address space usable [basic_fail_nth.basic]", () => {
     expect.hasAssertions();
     sweep(
       (step, iommufd) => {
@@ -123,20 +123,20 @@ describe("an allocation that fails in the kernel", LONG, () => {
     expect(ioas.unmap(at, MAPPED)).toBe(MAPPED);
   };
 
-  it("leaves mappings and devices usable [basic_fail_nth.map_domain]", () => {
+  test("leaves mappings and devices usable [basic_fail_nth.map_domain]", () => {
     expect.hasAssertions();
     const range = { address: memory.address, sizeBytes: MAPPED };
     sweep((step, iommufd) => mapAndComeBack(step, iommufd, (ioas) => ioas.map(range)));
   });
 
-  it("leaves mapped files and devices usable [basic_fail_nth.map_file_domain]", () => {
+  test("leaves mapped files and devices usable [basic_fail_nth.map_file_domain]", () => {
     expect.hasAssertions();
     const variant: DomainVariant = { variant: "file", domains: 1, huge: false, file: true };
     using source = Source.create(variant, MAPPED);
     sweep((step, iommufd) => mapAndComeBack(step, iommufd, (ioas) => source.map(ioas, 0, MAPPED)));
   });
 
-  it("leaves two devices on one address space usable [basic_fail_nth.map_two_domains]", () => {
+  test("leaves two devices on one address space usable [basic_fail_nth.map_two_domains]", () => {
     expect.hasAssertions();
     sweep((step, iommufd) => {
       const ioas = iommufd.allocIoas();
@@ -152,7 +152,7 @@ describe("an allocation that fails in the kernel", LONG, () => {
     });
   });
 
-  it("leaves reading and writing through an address space usable [basic_fail_nth.access_rw]", () => {
+  test("leaves reading and writing through an address space usable [basic_fail_nth.access_rw]", () => {
     expect.hasAssertions();
     using target = MappedMemory.anonymous(8 * PAGE, { populate: true });
     sweep((step, iommufd) => {
@@ -172,7 +172,7 @@ describe("an allocation that fails in the kernel", LONG, () => {
     });
   });
 
-  it("leaves pinning without a device usable [basic_fail_nth.access_pin]", () => {
+  test("leaves pinning without a device usable [basic_fail_nth.access_pin]", () => {
     expect.hasAssertions();
     sweep((step, iommufd) => {
       const ioas = iommufd.allocIoas();
@@ -185,7 +185,7 @@ describe("an allocation that fails in the kernel", LONG, () => {
     });
   });
 
-  it("leaves pinning beside a device usable [basic_fail_nth.access_pin_domain]", () => {
+  test("leaves pinning beside a device usable [basic_fail_nth.access_pin_domain]", () => {
     expect.hasAssertions();
     sweep((step, iommufd) => {
       const ioas = iommufd.allocIoas();
@@ -200,7 +200,7 @@ describe("an allocation that fails in the kernel", LONG, () => {
     });
   });
 
-  it("leaves a device and all its page tables usable [basic_fail_nth.device]", () => {
+  test("leaves a device and all its page tables usable [basic_fail_nth.device]", () => {
     expect.hasAssertions();
     sweep((step, iommufd) => {
       const page = { address: memory.address, sizeBytes: PAGE };

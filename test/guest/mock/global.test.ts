@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { UnsupportedError } from "../../../src/index.js";
 import { call } from "../../../src/iommufd/call.js";
@@ -85,13 +85,13 @@ describe("an iommufd", () => {
   });
   afterEach(() => iommufd.close());
 
-  it("opens and closes [iommufd.simple_close]", () => {
+  test("opens and closes [iommufd.simple_close]", () => {
     expect(holdings().kernelObjects).toContain("/dev/iommu");
     iommufd.close();
     expect(holdings().kernelObjects).not.toContain("/dev/iommu");
   });
 
-  it("refuses what it can't know or reach [iommufd.cmd_fail]", () => {
+  test("refuses what it can't know or reach [iommufd.cmd_fail]", () => {
     const unknown = ioctlRequest("IOMMU_NONE", ";", 0x7f);
     expect(destroyAnswer(iommufd.fd, 0)).toBe("ENOENT");
     expect(kernelAnswer(iommufd.fd, IOMMU_DESTROY, null)).toBe("EFAULT");
@@ -99,7 +99,7 @@ describe("an iommufd", () => {
     expect(() => call(iommufd.fd, unknown, iommu_destroy.encode({}))).toThrow(UnsupportedError);
   });
 
-  it.each(requests.map((row) => [row[0].name, ...row] as const))(
+  test.each(requests.map((row) => [row[0].name, ...row] as const))(
     "takes %s of every length that says no more than it knows [iommufd.cmd_length]",
     (_, request, size, shortest) => {
       const ask = (length: number, extra: number): string =>
@@ -115,7 +115,7 @@ describe("an iommufd", () => {
     },
   );
 
-  it("takes a longer struct where the rest is zero [iommufd.cmd_ex_fail]", () => {
+  test("takes a longer struct where the rest is zero [iommufd.cmd_ex_fail]", () => {
     const { sizeBytes } = iommu_destroy;
     const longer = iommu_destroy.encode({}, 8);
     expect(kernelAnswer(iommufd.fd, IOMMU_DESTROY, longer)).toBe("ENOENT");
@@ -128,7 +128,7 @@ describe("an iommufd", () => {
     expect(kernelAnswer(iommufd.fd, IOMMU_DESTROY, longer)).toBe("EINVAL");
   });
 
-  it("has options, of its own and of its objects [iommufd.global_options]", () => {
+  test("has options, of its own and of its objects [iommufd.global_options]", () => {
     expect(iommufd.rlimitMode).toBe("user");
     iommufd.rlimitMode = "process";
     const unknownMode = (): bigint => iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_RLIMIT_MODE, 0, 2n);

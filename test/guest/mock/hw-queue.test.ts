@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { MappedMemory } from "../../../src/index.js";
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_alloc } from "../../../src/iommufd/uapi-viommu.js";
 import { sysError } from "../../support/errors.js";
@@ -14,7 +14,7 @@ const HALF = PAGE / 2;
 describe("a queue for the IOMMU's hardware [mock_viommu]", () => {
   expectNothingLeft();
 
-  it("owns its memory and has its place in a row [iommufd_viommu.hw_queue]", () => {
+  test("owns its memory and has its place in a row [iommufd_viommu.hw_queue]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, viommu } = nesting;
     const refused = (code: string): unknown => sysError("IOMMU_HW_QUEUE_ALLOC", code);
@@ -54,7 +54,7 @@ describe("a queue for the IOMMU's hardware [mock_viommu]", () => {
     expect(ioas.unmap(first, PAGE)).toBe(PAGE);
   });
 
-  it("takes those behind it along when it is closed", () => {
+  test("takes those behind it along when it is closed", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, viommu } = nesting;
     using memory = MappedMemory.anonymous(PAGE);

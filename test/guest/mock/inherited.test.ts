@@ -1,5 +1,5 @@
 import { closeSync, fstatSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { ArgumentError, ClosedError, MappedMemory } from "../../../src/index.js";
 import { IOMMUFD_PATH } from "../../../src/iommufd/iommufd.js";
@@ -9,7 +9,7 @@ import { expectNothingLeft } from "../../support/holdings.js";
 expectNothingLeft();
 
 describe("an iommufd that somebody else opened", () => {
-  it("is used as one opened here, and owned", () => {
+  test("is used as one opened here, and owned", () => {
     const fd = open(IOMMUFD_PATH, O_RDWR);
     const iommufd = Iommufd.fromFd(fd);
     expect(iommufd.fd).toBe(fd);
@@ -19,7 +19,7 @@ describe("an iommufd that somebody else opened", () => {
     expect(() => fstatSync(fd)).toThrow(expect.objectContaining({ code: "EBADF" }));
   });
 
-  it("may have address spaces already, which are used and left as they are", () => {
+  test("may have address spaces already, which are used and left as they are", () => {
     using iommufd = Iommufd.open();
     const made = iommufd.allocIoas();
     const borrowed = iommufd.ioas(made.id);
@@ -34,7 +34,7 @@ describe("an iommufd that somebody else opened", () => {
     for (const id of [-1, 0.5, 2 ** 32]) expect(() => iommufd.ioas(id)).toThrow(ArgumentError);
   });
 
-  it("is told from any other descriptor, which stays open", () => {
+  test("is told from any other descriptor, which stays open", () => {
     for (const fd of [memfd("no iommufd", 4096), open("/dev/vfio/vfio", O_RDWR), open("/dev/null", O_RDWR)]) {
       expect(() => Iommufd.fromFd(fd)).toThrow(ArgumentError);
       expect(() => Iommufd.fromFd(fd)).toThrow(/no iommufd/);

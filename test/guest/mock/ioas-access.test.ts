@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { MappedMemory } from "../../../src/index.js";
 import { sweepAccess } from "../../support/access-sweep.js";
 import { expectNothingLeft } from "../../support/holdings.js";
@@ -17,7 +17,7 @@ const buffer = sharedBuffer();
 expectNothingLeft();
 
 describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s]", LONG, (_, variant) => {
-  it("keeps its page of huge ones when the device goes [iommufd_ioas.access_domain_destory]", () => {
+  test("keeps its page of huge ones when the device goes [iommufd_ioas.access_domain_destory]", () => {
     using scene = new IoasScene(variant);
     const { ioas, base, devices } = scene;
     const sizeBytes = 2 * HUGE_PAGE;
@@ -33,7 +33,7 @@ describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s
     expect(ioas.unmapAll()).toBe(BigInt(sizeBytes));
   });
 
-  it("pins beside others, and beside devices that come and go [iommufd_ioas.access_pin]", () => {
+  test("pins beside others, and beside devices that come and go [iommufd_ioas.access_pin]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     const { address } = buffer();
@@ -58,7 +58,7 @@ describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s
     }
   });
 
-  it("is told when its pages are unmapped [iommufd_ioas.access_pin_unmap]", () => {
+  test("is told when its pages are unmapped [iommufd_ioas.access_pin_unmap]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas);
@@ -68,7 +68,7 @@ describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s
     expect(sysAnswer(() => access.unpin(pages))).toBe("ENOENT");
   });
 
-  it("reads and writes any bytes [iommufd_ioas.access_rw]", () => {
+  test("reads and writes any bytes [iommufd_ioas.access_rw]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);
@@ -78,7 +78,7 @@ describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s
     expect(ioas.unmap(at, BUFFER_BYTES)).toBe(BUFFER_BYTES);
   });
 
-  it("reads and writes where pages aren't at pages [iommufd_ioas.access_rw_unaligned]", () => {
+  test("reads and writes where pages aren't at pages [iommufd_ioas.access_rw_unaligned]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);

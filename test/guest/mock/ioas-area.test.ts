@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { BUFFER_BYTES, sharedBuffer } from "../../support/ioas-buffer.js";
@@ -16,7 +16,7 @@ const pages = (count: number) => ({ address: buffer().address, sizeBytes: count 
 const offset = (page: number): bigint => BigInt(page * PAGE);
 
 describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
-  it("is a whole: nothing is mapped over it, and no part unmapped [iommufd_ioas.area]", () => {
+  test("is a whole: nothing is mapped over it, and no part unmapped [iommufd_ioas.area]", () => {
     using scene = new IoasScene(variant);
     const { ioas, base } = scene;
     const ten = Array.from({ length: 10 }, (_page, i) => i);
@@ -44,7 +44,7 @@ describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  it("goes only with a range that it lies in wholly [iommufd_ioas.unmap_fully_contained_areas]", () => {
+  test("goes only with a range that it lies in wholly [iommufd_ioas.unmap_fully_contained_areas]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     // Room before the first.
@@ -59,7 +59,7 @@ describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
     expect(ioas.unmap(base - offset(4), all * PAGE)).toBe(4 * 8 * PAGE);
   });
 
-  it("is copied, within its address space and to another [iommufd_ioas.copy_area]", () => {
+  test("is copied, within its address space and to another [iommufd_ioas.copy_area]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, base } = scene;
     ioas.map(pages(1), { iova: base });
@@ -71,7 +71,7 @@ describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
     expect(ioas.unmapAll()).toBe(offset(2));
   });
 
-  it("is copied from any place in it, and from no other [iommufd_ioas.copy_sweep]", () => {
+  test("is copied from any place in it, and from no other [iommufd_ioas.copy_sweep]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     using destination = iommufd.allocIoas();

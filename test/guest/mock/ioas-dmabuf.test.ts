@@ -1,5 +1,5 @@
 import { closeSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Iommufd } from "../../../src/doors/iommufd.js";
 import { ArgumentError } from "../../../src/index.js";
 import {
@@ -26,7 +26,7 @@ function dmaBuf(iommufd: Iommufd): { fd: number } & Disposable {
 }
 
 describe.each(byVariant(ioasVariants))("a dma-buf [%s]", (_, variant) => {
-  it("is mapped, and nothing beyond it [iommufd_ioas.dmabuf_simple]", () => {
+  test("is mapped, and nothing beyond it [iommufd_ioas.dmabuf_simple]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     using buffer = dmaBuf(iommufd);
@@ -44,7 +44,7 @@ describe.each(byVariant(ioasVariants))("a dma-buf [%s]", (_, variant) => {
     expect(ioas.unmap(at, SIZE)).toBe(SIZE);
   });
 
-  it("that was taken back can't be mapped until it is given again [iommufd_ioas.dmabuf_revoke]", () => {
+  test("that was taken back can't be mapped until it is given again [iommufd_ioas.dmabuf_revoke]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     using buffer = dmaBuf(iommufd);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { IOMMUFD_PATH } from "../../../src/iommufd/iommufd.js";
 import {
   IOMMU_IOAS_ALLOC,
@@ -45,7 +45,7 @@ function abandon({ devices, pasid }: IoasVariant, areas: number): string[] {
 }
 
 describe.each(byVariant(ioasVariants))("the end of an address space [%s]", (_, variant) => {
-  it("comes with the iommufd's [iommufd_ioas.ioas_auto_destroy]", () => {
+  test("comes with the iommufd's [iommufd_ioas.ioas_auto_destroy]", () => {
     const scene = new IoasScene(variant);
     scene[Symbol.dispose]();
     expect(scene.ioas.closed).toBe(true);
@@ -53,7 +53,7 @@ describe.each(byVariant(ioasVariants))("the end of an address space [%s]", (_, v
     expect(abandon(variant, 0)).toEqual(["ok"]);
   });
 
-  it("waits until no device uses it [iommufd_ioas.ioas_destroy]", () => {
+  test("waits until no device uses it [iommufd_ioas.ioas_destroy]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, devices } = scene;
     if (devices.length > 0) {
@@ -65,7 +65,7 @@ describe.each(byVariant(ioasVariants))("the end of an address space [%s]", (_, v
     }
   });
 
-  it("doesn't wait for what is mapped [iommufd_ioas.ioas_area_destroy]", () => {
+  test("doesn't wait for what is mapped [iommufd_ioas.ioas_area_destroy]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, devices, base } = scene;
     ioas.map({ address: buffer().address, sizeBytes: PAGE }, { iova: base });
@@ -77,7 +77,7 @@ describe.each(byVariant(ioasVariants))("the end of an address space [%s]", (_, v
     }
   });
 
-  it("takes all mappings along [iommufd_ioas.ioas_area_auto_destroy]", () => {
+  test("takes all mappings along [iommufd_ioas.ioas_area_auto_destroy]", () => {
     const scene = new IoasScene(variant);
     const page = { address: buffer().address, sizeBytes: PAGE };
     for (let i = 0; i < 10; i++) scene.ioas.map(page, { iova: scene.base + BigInt(i * PAGE) });

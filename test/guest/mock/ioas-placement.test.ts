@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { UserRange } from "../../../src/doors/iommufd.js";
 import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";
@@ -33,7 +33,7 @@ function placeTen({ ioas }: IoasScene, address: number): { start: bigint; last: 
 describe.each(byVariant(ioasVariants))("where the kernel maps [%s]", (_, variant) => {
   const hasDevice = variant.devices > 0;
 
-  it("is aligned, not reserved, and allowed [iommufd_ioas.area_auto_iova]", () => {
+  test("is aligned, not reserved, and allowed [iommufd_ioas.area_auto_iova]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     const page = { address: buffer().address, sizeBytes: PAGE };
@@ -60,7 +60,7 @@ describe.each(byVariant(ioasVariants))("where the kernel maps [%s]", (_, variant
     }
   });
 
-  it("is nowhere when nearly everything is reserved [iommufd_ioas.reserved_overflow]", () => {
+  test("is nowhere when nearly everything is reserved [iommufd_ioas.reserved_overflow]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     // Ends a little before the last address there is: the sum of what is left must not overflow.
@@ -69,7 +69,7 @@ describe.each(byVariant(ioasVariants))("where the kernel maps [%s]", (_, variant
     expect(map).toThrow(sysError("IOMMU_IOAS_MAP", "ENOSPC"));
   });
 
-  it("can't be both allowed and reserved [iommufd_ioas.area_allowed]", () => {
+  test("can't be both allowed and reserved [iommufd_ioas.area_allowed]", () => {
     using scene = new IoasScene(variant);
     const { ioas, base } = scene;
     const allowed = { start: base, last: base + offset(600) };
@@ -81,7 +81,7 @@ describe.each(byVariant(ioasVariants))("where the kernel maps [%s]", (_, variant
     expect(() => ioas.allowIovas([allowed])).toThrow(sysError("IOMMU_IOAS_ALLOW_IOVAS", "EADDRINUSE"));
   });
 
-  it("may have any length, or any that the IOMMU's pages have [iommufd_ioas.ioas_iova_alloc]", () => {
+  test("may have any length, or any that the IOMMU's pages have [iommufd_ioas.ioas_iova_alloc]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     const { address } = buffer();

@@ -1,5 +1,5 @@
 import { closeSync } from "node:fs";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MappedMemory } from "../../../src/index.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import { sweepAccess } from "../../support/access-sweep.js";
@@ -30,7 +30,7 @@ describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]"
     closeSync(file);
   });
 
-  it("is there after its end only where a device had it pinned [iommufd_ioas.fork_gone]", async () => {
+  test("is there after its end only where a device had it pinned [iommufd_ioas.fork_gone]", async () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);
@@ -46,7 +46,7 @@ describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]"
     }
   });
 
-  it("is reached from here while it lives [iommufd_ioas.fork_present]", async () => {
+  test("is reached from here while it lives [iommufd_ioas.fork_present]", async () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Ioas } from "../../../src/doors/iommufd.js";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import {
@@ -33,7 +33,7 @@ function askRanges({ iommufd, id }: Ioas, room: number) {
 }
 
 describe.each(byVariant(ioasVariants))("what can be mapped [%s]", (_, variant) => {
-  it("is told range by range, as far as there is room [iommufd_ioas.iova_ranges]", () => {
+  test("is told range by range, as far as there is room [iommufd_ioas.iova_ranges]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     const hasDevice = variant.devices > 0;
@@ -61,7 +61,7 @@ describe.each(byVariant(ioasVariants))("what can be mapped [%s]", (_, variant) =
 });
 
 describe("what can be mapped", () => {
-  it("is asked for again where it is in more ranges than there was room for", () => {
+  test("is asked for again where it is in more ranges than there was room for", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     const holes = 100;

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { type Ioas, Iommufd, type NestedHwpt, Viommu } from "../../../src/doors/iommufd.js";
 import { MappedMemory, type Resource, SysError } from "../../../src/index.js";
@@ -69,7 +69,7 @@ const handfuls = [
 describe("a full tree of objects", LONG, () => {
   expectNothingLeft();
 
-  it.each(handfuls)("can be closed in any order: %s, %s, %s, %s, %s", (...names) => {
+  test.each(handfuls)("can be closed in any order: %s, %s, %s, %s, %s", (...names) => {
     const before = holdings();
     let orders = 0;
     for (const order of permutations(names)) {
@@ -88,7 +88,7 @@ describe("a full tree of objects", LONG, () => {
     expect(holdings()).toEqual(before);
   });
 
-  it("can be closed one by one from either end", () => {
+  test("can be closed one by one from either end", () => {
     for (const turn of [(names: string[]) => names, (names: string[]) => names.reverse()]) {
       const tree = new Tree(true);
       const names = turn(Object.keys(tree.parts));
@@ -104,7 +104,7 @@ describe("a full tree of objects", LONG, () => {
     }
   });
 
-  it("says what can't go while a device is attached to it", () => {
+  test("says what can't go while a device is attached to it", () => {
     // Without the tie the library can't know of the attachment: the kernel says it, and we name the object.
     for (const name of ["nested", "viommu", "parent"]) {
       const tree = new Tree(false);
@@ -124,7 +124,7 @@ describe("a full tree of objects", LONG, () => {
     }
   });
 
-  it("closes a fault queue's descriptor although the object is held, and leaves that to the iommufd", () => {
+  test("closes a fault queue's descriptor although the object is held, and leaves that to the iommufd", () => {
     {
       const tree = new Tree(false);
       const { faults: part, nested, device } = tree.parts;
@@ -160,7 +160,7 @@ describe("forgotten objects", LONG, () => {
 
   const { messages, warned } = useForgottenWarnings();
 
-  it("page tables are given back to the kernel", async () => {
+  test("page tables are given back to the kernel", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -171,7 +171,7 @@ describe("forgotten objects", LONG, () => {
     expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
   });
 
-  it("a virtual IOMMU goes with all that hangs on it", async () => {
+  test("a virtual IOMMU goes with all that hangs on it", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -194,7 +194,7 @@ describe("forgotten objects", LONG, () => {
     parent.close();
   });
 
-  it("a virtual IOMMU lives as long as anything of it", async () => {
+  test("a virtual IOMMU lives as long as anything of it", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -220,7 +220,7 @@ describe("forgotten objects", LONG, () => {
     expect(await warned(/^fault queue .* was never closed/)).toBe(true);
   });
 
-  it("a queue that somebody waits on is not forgotten", async () => {
+  test("a queue that somebody waits on is not forgotten", async () => {
     using iommufd = Iommufd.open();
     const wait = (): Promise<IteratorResult<unknown>> =>
       iommufd.allocFaultQueue()[Symbol.asyncIterator]().next();

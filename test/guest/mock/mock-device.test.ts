@@ -1,11 +1,11 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import { MappedMemory } from "../../../src/index.js";
 import { close } from "../../../src/sys/syscalls.js";
 import { checkMap, MockDevice, mock, mockDmaBuf, mockHwptData } from "../../support/mock.js";
 
 describe("the kernel's mock IOMMU", () => {
-  it("translates what was mapped", () => {
+  test("translates what was mapped", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -16,7 +16,7 @@ describe("the kernel's mock IOMMU", () => {
     expect(Object.values(iommufd.capabilities()).every(Boolean)).toBe(true);
   });
 
-  it("nests, reports faults and events", async () => {
+  test("nests, reports faults and events", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -43,7 +43,7 @@ describe("the kernel's mock IOMMU", () => {
     device.replace(ioas);
   });
 
-  it("exports dma-bufs", () => {
+  test("exports dma-bufs", () => {
     using iommufd = Iommufd.open();
     const fd = mockDmaBuf(iommufd, 4096);
     expect(fd).toBeGreaterThan(2);

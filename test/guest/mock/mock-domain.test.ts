@@ -1,5 +1,5 @@
 import { closeSync, ftruncateSync, openSync } from "node:fs";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Hwpt } from "../../../src/doors/iommufd.js";
 import { MappedMemory } from "../../../src/index.js";
 import {
@@ -101,13 +101,13 @@ function basicByFile(variant: DomainVariant): void {
 describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant) => {
   expectNothingLeft();
 
-  it("translates a page, and refuses memory that can't be pinned [iommufd_mock_domain.basic]", () => {
+  test("translates a page, and refuses memory that can't be pinned [iommufd_mock_domain.basic]", () => {
     expect.hasAssertions();
     if (variant.file) basicByFile(variant);
     else basicByAddress(variant);
   });
 
-  it("keeps the page that was pinned for reading when it is written to [iommufd_mock_domain.ro_unshare]", () => {
+  test("keeps the page that was pinned for reading when it is written to [iommufd_mock_domain.ro_unshare]", () => {
     using domain = new MockDomain(variant);
     // A view of ours, with a private mapping of a file put over its page.
     using memory = MappedMemory.anonymous(PAGE);
@@ -124,7 +124,7 @@ describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant
     domain.ioas.unmap(at, PAGE);
   });
 
-  it("shares pages between address spaces and their users [iommufd_mock_domain.user_copy]", () => {
+  test("shares pages between address spaces and their users [iommufd_mock_domain.user_copy]", () => {
     using domain = new MockDomain(variant);
     const { iommufd, ioas } = domain;
     using source = Source.create({ ...variant, huge: false }, BUFFER);
@@ -156,7 +156,7 @@ describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant
     domain.check(mock.apertureStart, BUFFER, source.address);
   });
 
-  it("moves devices from page table to page table [iommufd_mock_domain.replace]", () => {
+  test("moves devices from page table to page table [iommufd_mock_domain.replace]", () => {
     using domain = new MockDomain(variant);
     const { iommufd, device } = domain;
     const [old, second] = domain.devices.map(({ hwptId }) => hwptId);
@@ -178,7 +178,7 @@ describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant
     expect(destroyAnswer(iommufd.fd, other.id)).toBe("ENOENT");
   });
 
-  it("takes page tables made by hand, and keeps those in use [iommufd_mock_domain.alloc_hwpt]", () => {
+  test("takes page tables made by hand, and keeps those in use [iommufd_mock_domain.alloc_hwpt]", () => {
     using domain = new MockDomain(variant);
     const { iommufd, ioas } = domain;
     for (const device of domain.devices) {
@@ -246,7 +246,7 @@ describe.each(byVariant(domainVariants))("mappings of every alignment [%s]", LON
     return [first, Math.floor(end / PAGE) * PAGE - first];
   };
 
-  it("translate right and pin each page once [iommufd_mock_domain.all_aligns]", () => {
+  test("translate right and pin each page once [iommufd_mock_domain.all_aligns]", () => {
     expect.hasAssertions();
     sweep((domain, source, at, start, end) => {
       domain.check(at, end - start, source.address + start);
@@ -255,7 +255,7 @@ describe.each(byVariant(domainVariants))("mappings of every alignment [%s]", LON
     });
   });
 
-  it("appear in a device that comes later, without a second pin [iommufd_mock_domain.all_aligns_copy]", () => {
+  test("appear in a device that comes later, without a second pin [iommufd_mock_domain.all_aligns_copy]", () => {
     expect.hasAssertions();
     sweep((domain, source, at, start, end) => {
       using late = MockDevice.create(domain.ioas);

@@ -3,7 +3,7 @@
  * 10,000 steps without a divergence, and nothing left behind.
  */
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type Ioas, Iommufd, type PagingHwpt } from "../../../src/doors/iommufd.js";
 import { MappedMemory, SysError } from "../../../src/index.js";
 import { MockDevice, mock } from "../../support/mock.js";
@@ -273,7 +273,7 @@ class StepCommand implements fc.Command<Record<string, never>, World> {
 }
 
 describe("a model of address spaces, page tables and devices", () => {
-  it("agrees with the kernel through 10,000 random steps, and nothing is left behind", () => {
+  test("agrees with the kernel through 10,000 random steps, and nothing is left behind", () => {
     const before = openDescriptors();
     const numbers = fc.tuple(fc.nat(1 << 16), fc.nat(1 << 16), fc.nat(1 << 16));
     const commands = Object.keys(steps).map((name) => numbers.map((three) => new StepCommand(name, three)));

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { NestedHwpt } from "../../../src/doors/iommufd.js";
 import {
   IOMMU_HWPT_ALLOC,
@@ -52,7 +52,7 @@ const NO_DATA = { data_type: 0, data_len: 0, data_uptr: 0n };
 describe("page tables without a device [no_domain]", () => {
   expectNothingLeft();
 
-  it("can't be made, nor nested, nor attached [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("can't be made, nor nested, nor attached [iommufd_ioas.alloc_hwpt_nested]", () => {
     if (noDevice === undefined) throw new Error("there is such a variant");
     using scene = new IoasScene(noDevice);
     const { iommufd, ioas } = scene;
@@ -62,7 +62,7 @@ describe("page tables without a device [no_domain]", () => {
     expect(sysAnswer(replace)).toBe("ENOENT");
   });
 
-  it("can't have one put on them [iommufd_ioas.hwpt_attach]", () => {
+  test("can't have one put on them [iommufd_ioas.hwpt_attach]", () => {
     if (noDevice === undefined) throw new Error("there is such a variant");
     using scene = new IoasScene(noDevice);
     const { iommufd } = scene;
@@ -73,7 +73,7 @@ describe("page tables without a device [no_domain]", () => {
 describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant) => {
   expectNothingLeft();
 
-  it("need a parent, data and a device that fit [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("need a parent, data and a device that fit [iommufd_ioas.alloc_hwpt_nested]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, device } = scene;
     const { deviceId } = device;
@@ -116,7 +116,7 @@ describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant)
     );
   });
 
-  it("are told to forget, request by request [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("are told to forget, request by request [iommufd_ioas.alloc_hwpt_nested]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, device } = scene;
     using parent = ioas.allocHwpt(device, { nestParent: true });
@@ -171,7 +171,7 @@ describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant)
     expectDropped(second, ...ENTRIES);
   });
 
-  it("take turns on a device, and report its faults [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("take turns on a device, and report its faults [iommufd_ioas.alloc_hwpt_nested]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, device } = scene;
     using faults = iommufd.allocFaultQueue();
@@ -213,7 +213,7 @@ describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant)
       expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
   });
 
-  it("and others take a device from the start [iommufd_ioas.hwpt_attach]", () => {
+  test("and others take a device from the start [iommufd_ioas.hwpt_attach]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, device } = scene;
     using direct = MockDevice.create({ iommufd, id: device.hwptId });

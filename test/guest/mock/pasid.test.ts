@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
   type FaultQueue,
   type Ioas,
@@ -62,7 +62,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     iommufd.close();
   });
 
-  it("may be detached where none was attached [iommufd_device_pasid.pasid_attach]", () => {
+  test("may be detached where none was attached [iommufd_device_pasid.pasid_attach]", () => {
     expect(() => device.detachPasid(PASID)).not.toThrow();
     device.checkPasid(PASID, undefined);
     const { maxPasidLog2 } = iommufd.hwInfo(device);
@@ -70,7 +70,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     if (plain !== undefined) expect(iommufd.hwInfo(plain).maxPasidLog2).toBe(0);
   });
 
-  it("need a device whose own page table allows it [iommufd_device_pasid.pasid_attach]", () => {
+  test("need a device whose own page table allows it [iommufd_device_pasid.pasid_attach]", () => {
     device.replace(parent);
     expect(() => device.attachPasid(PASID, stage2)).toThrow(refused("EINVAL"));
     device.replace(stage2);
@@ -82,7 +82,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     expect(device.replace(parent)).toBe(parent.id);
   });
 
-  it("need a page table made for them [iommufd_device_pasid.pasid_attach]", () => {
+  test("need a page table made for them [iommufd_device_pasid.pasid_attach]", () => {
     device.replace(stage2);
     for (const unfit of [parent, ioas]) {
       expect(() => device.attachPasid(PASID, unfit)).toThrow(refused("EINVAL"));
@@ -90,7 +90,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     }
   });
 
-  it("need a device that has them [iommufd_device_pasid.pasid_attach]", () => {
+  test("need a device that has them [iommufd_device_pasid.pasid_attach]", () => {
     // What is made for PASIDs serves a device without any as well.
     const other = plain ?? device;
     expect(other.replace(nested)).toBe(nested.id);
@@ -106,7 +106,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     }
   });
 
-  it("have one page table each, attached once [iommufd_device_pasid.pasid_attach]", () => {
+  test("have one page table each, attached once [iommufd_device_pasid.pasid_attach]", () => {
     device.replace(stage2);
     device.attachPasid(PASID, stage2);
     device.checkPasid(PASID, stage2);
@@ -120,7 +120,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     expect(destroyAnswer(iommufd.fd, nested.id)).toBe("EBUSY");
   });
 
-  it("move from one page table to another in one step [iommufd_device_pasid.pasid_attach]", () => {
+  test("move from one page table to another in one step [iommufd_device_pasid.pasid_attach]", () => {
     const pasid = 200;
     device.replace(stage2);
     expect(() => device.replacePasid(pasid, stage2)).toThrow(refused("EINVAL"));
@@ -137,7 +137,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     expect(() => nested.close()).toThrow(sysError("IOMMU_DESTROY", "ENOENT"));
   });
 
-  it("keep their page table when a move fails half way [iommufd_device_pasid.pasid_attach]", () => {
+  test("keep their page table when a move fails half way [iommufd_device_pasid.pasid_attach]", () => {
     device.replace(stage2);
     device.attachPasid(mock.pasidReserved, stage2);
     device.checkPasid(mock.pasidReserved, stage2);
@@ -145,7 +145,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     device.checkPasid(mock.pasidReserved, stage2);
   });
 
-  it("name themselves in a page fault [iommufd_device_pasid.pasid_attach]", () => {
+  test("name themselves in a page fault [iommufd_device_pasid.pasid_attach]", () => {
     const pasid = 2048;
     device.replace(stage2);
     device.attachPasid(pasid, faulting);

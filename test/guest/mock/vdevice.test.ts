@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Vevent } from "../../../src/doors/iommufd.js";
 import { IOMMU_VEVENTQ_ALLOC, iommu_veventq_alloc } from "../../../src/iommufd/uapi-viommu.js";
 import { read } from "../../../src/sys/syscalls.js";
@@ -24,7 +24,7 @@ function virtualIds(events: readonly Vevent[]): unknown[] {
 describe("a virtual device [mock_viommu]", () => {
   expectNothingLeft();
 
-  it("reports events under the name the guest gave it [iommufd_viommu.vdevice_alloc]", () => {
+  test("reports events under the name the guest gave it [iommufd_viommu.vdevice_alloc]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, viommu, nested } = nesting;
     expect(sysAnswer(() => device.replace(nested))).toBe("ENOENT");
@@ -83,7 +83,7 @@ describe("a virtual device [mock_viommu]", () => {
     expect(destroyAnswer(iommufd.fd, queue.id)).toBe("ENOENT");
   });
 
-  it("has a name of its own in its virtual IOMMU", () => {
+  test("has a name of its own in its virtual IOMMU", () => {
     using nesting = new MockNesting();
     const { ioas, device, viommu } = nesting;
     using another = MockDevice.create(ioas);
@@ -99,7 +99,7 @@ describe("a virtual device [mock_viommu]", () => {
     }
   });
 
-  it("keeps its event queue's type and size in bounds", () => {
+  test("keeps its event queue's type and size in bounds", () => {
     using nesting = new MockNesting();
     const { viommu } = nesting;
     expect(() => viommu.allocVeventq({ type: mock.veventqType, depth: 2 })).toThrow(wrongArgument);

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Ioas, Iommufd } from "../../../src/doors/iommufd.js";
 import { VfioContainer } from "../../../src/doors/vfio.js";
 import { MappedMemory, StateError } from "../../../src/index.js";
@@ -94,13 +94,13 @@ describe("an iommufd asked as a VFIO container", () => {
   const ask = (request: IoctlRequest, argument: Uint8Array): string =>
     kernelAnswer(iommufd.fd, request, argument);
 
-  it("says its version and what it can do [iommufd.simple_ioctls]", () => {
+  test("says its version and what it can do [iommufd.simple_ioctls]", () => {
     expect(ioctlWithNumber(iommufd.fd, VFIO_GET_API_VERSION, 0)).toBe(VFIO_API_VERSION);
     expect(ioctlWithNumber(iommufd.fd, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU)).toBe(1);
     expect(container.checkExtension(VFIO_TYPE1v2_IOMMU)).toBe(true);
   });
 
-  it("unmaps nothing while there is no address space [iommufd.unmap_cmd]", () => {
+  test("unmaps nothing while there is no address space [iommufd.unmap_cmd]", () => {
     const range = { iova: mock.apertureStart, size: BigInt(PAGE) };
     const unmap = (values: { argsz?: number; flags?: number }): string =>
       ask(VFIO_IOMMU_UNMAP_DMA, vfio_iommu_type1_dma_unmap.encode({ ...range, ...values }));
@@ -110,7 +110,7 @@ describe("an iommufd asked as a VFIO container", () => {
     expect(() => container.unmap(mock.apertureStart, PAGE)).toThrow(StateError);
   });
 
-  it("maps nothing while there is no address space [iommufd.map_cmd]", () => {
+  test("maps nothing while there is no address space [iommufd.map_cmd]", () => {
     const range = { iova: mock.apertureStart, size: BigInt(PAGE), vaddr: BigInt(buffer().address) };
     const map = (values: { argsz?: number; flags?: number }): string =>
       ask(VFIO_IOMMU_MAP_DMA, vfio_iommu_type1_dma_map.encode({ ...range, ...values }));
@@ -120,20 +120,20 @@ describe("an iommufd asked as a VFIO container", () => {
     expect(() => container.map(buffer(), mock.apertureStart, "read-write")).toThrow(StateError);
   });
 
-  it("has nothing to tell while there is no address space [iommufd.info_cmd]", () => {
+  test("has nothing to tell while there is no address space [iommufd.info_cmd]", () => {
     expect(ask(VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({ argsz: 1 }))).toBe("EINVAL");
     expect(ask(VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({}))).toBe("ENODEV");
     expect(() => container.info()).toThrow(StateError);
   });
 
-  it("takes no IOMMU type while there is no address space [iommufd.set_iommu_cmd]", () => {
+  test("takes no IOMMU type while there is no address space [iommufd.set_iommu_cmd]", () => {
     for (const type of ["type1v2", "type1"] as const) {
       expect(() => container.setIommu(type)).toThrow(sysError("VFIO_SET_IOMMU", "ENODEV"));
     }
     expect(container.iommuType).toBeUndefined();
   });
 
-  it("answers for the address space it is given [iommufd.vfio_ioas]", () => {
+  test("answers for the address space it is given [iommufd.vfio_ioas]", () => {
     const get = (): string => ask(IOMMU_VFIO_IOAS, iommu_vfio_ioas.encode({ op: IOMMU_VFIO_IOAS_GET }));
     expect(get()).toBe("ENODEV");
     expect(iommufd.vfioIoasId).toBeUndefined();
@@ -168,18 +168,18 @@ describe.each(variants)("an iommufd as the VFIO container of a mock device [%s]"
   });
   afterEach(() => iommufd.close());
 
-  it("closes with all it has [vfio_compat_mock_domain.simple_close]", () => {
+  test("closes with all it has [vfio_compat_mock_domain.simple_close]", () => {
     container.map(buffer(), START, "read-write");
     iommufd.close();
     expect(container.closed).toBe(true);
     expect(() => expectUnpinned(buffer().address, BUFFER_BYTES)).not.toThrow();
   });
 
-  it("uses large pages unless mappings may be cut [vfio_compat_mock_domain.option_huge_pages]", () => {
+  test("uses large pages unless mappings may be cut [vfio_compat_mock_domain.option_huge_pages]", () => {
     expect(ioas.hugePages).toBe(type === "type1v2");
   });
 
-  it("tells what it is, as far as there is room [vfio_compat_mock_domain.get_info]", () => {
+  test("tells what it is, as far as there is room [vfio_compat_mock_domain.get_info]", () => {
     const flags = INFO_FLAGS;
     // As it was before capabilities.
     const old = askInfo(iommufd.fd, vfio_iommu_type1_info.offsets.cap_offset);
@@ -211,7 +211,7 @@ describe.each(variants)("an iommufd as the VFIO container of a mock device [%s]"
     });
   });
 
-  it("maps, and unmaps in any order [vfio_compat_mock_domain.map]", () => {
+  test("maps, and unmaps in any order [vfio_compat_mock_domain.map]", () => {
     const memory = buffer();
     container.map(memory, START, "read-write");
     expect(container.unmap(START, BUFFER_BYTES)).toBe(BUFFER_BYTES);
@@ -236,7 +236,7 @@ describe.each(variants)("an iommufd as the VFIO container of a mock device [%s]"
     for (const offset of shuffled(offsets)) expect(container.unmap(START + BigInt(offset), PAGE)).toBe(PAGE);
   });
 
-  it("cuts a mapping of huge pages only as type1 did [vfio_compat_mock_domain.huge_map]", () => {
+  test("cuts a mapping of huge pages only as type1 did [vfio_compat_mock_domain.huge_map]", () => {
     const sizeBytes = 2 * HUGE_PAGE;
     using memory = MappedMemory.anonymous(sizeBytes, { hugePageBytes: HUGE_PAGE, populate: true });
     container.map(memory, START, "read-write");

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { type MockDevice, mock, mockViommuInvalidations } from "../../support/mock.js";
@@ -22,7 +22,7 @@ function expectDropped(device: MockDevice, ...dropped: number[]): void {
 }
 
 describe("invalidation without a virtual IOMMU [no_viommu]", () => {
-  it("finds nothing of that number [iommufd_viommu.vdevice_cache]", () => {
+  test("finds nothing of that number [iommufd_viommu.vdevice_cache]", () => {
     using iommufd = Iommufd.open();
     expect(invalidateNothing(iommufd.fd, 0, ENTRY_BYTES, 0)).toEqual(["ENOENT", 0]);
   });
@@ -31,7 +31,7 @@ describe("invalidation without a virtual IOMMU [no_viommu]", () => {
 describe("invalidation through a virtual IOMMU [mock_viommu]", () => {
   expectNothingLeft();
 
-  it("drops what a device cached, request by request [iommufd_viommu.vdevice_cache]", () => {
+  test("drops what a device cached, request by request [iommufd_viommu.vdevice_cache]", () => {
     using nesting = new MockNesting();
     const { iommufd, device, viommu } = nesting;
     using vdevice = viommu.allocVdevice(device, BigInt(NAME));
@@ -87,7 +87,7 @@ describe("invalidation through a virtual IOMMU [mock_viommu]", () => {
     expectRefused(viommu, mockViommuInvalidations([[ALL, NAME, 0]]), "EINVAL", 0);
   });
 
-  it("drops all of one device at once, and nothing of another", () => {
+  test("drops all of one device at once, and nothing of another", () => {
     using nesting = new MockNesting();
     const { device, viommu } = nesting;
     using vdevice = viommu.allocVdevice(device, BigInt(NAME));

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import {
   IOMMU_HWPT_ALLOC,
@@ -30,20 +30,20 @@ const wrongArgument = expect.objectContaining({ code: "ERR_IOVA_ARGUMENT" });
 describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
   expectNothingLeft();
 
-  it("closes [iommufd_viommu.viommu_auto_destroy]", () => {
+  test("closes [iommufd_viommu.viommu_auto_destroy]", () => {
     const iommufd = Iommufd.open();
     iommufd.allocIoas();
     iommufd.close();
     expect(iommufd.closed).toBe(true);
   });
 
-  it("has no object of number 0 to make one of [iommufd_viommu.viommu_negative_tests]", () => {
+  test("has no object of number 0 to make one of [iommufd_viommu.viommu_negative_tests]", () => {
     using iommufd = Iommufd.open();
     const request = iommu_viommu_alloc.encode({ type: mock.viommuType, dev_id: 0, hwpt_id: 0 });
     expect(kernelAnswer(iommufd.fd, IOMMU_VIOMMU_ALLOC, request)).toBe("ENOENT");
   });
 
-  it("nests nothing and has no faults [iommufd_viommu.viommu_alloc_nested_iopf]", () => {
+  test("nests nothing and has no faults [iommufd_viommu.viommu_alloc_nested_iopf]", () => {
     using iommufd = Iommufd.open();
     using faults = iommufd.allocFaultQueue();
     const request = iommu_hwpt_alloc.encode({ flags: IOMMU_HWPT_FAULT_ID_VALID, fault_id: faults.id });
@@ -51,7 +51,7 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
     expect(faults.take()).toEqual([]);
   });
 
-  it("has no registers to map [iommufd_viommu.viommu_alloc_with_data]", () => {
+  test("has no registers to map [iommufd_viommu.viommu_alloc_with_data]", () => {
     using iommufd = Iommufd.open();
     const { type, bytes } = mockViommuData(0xbeef);
     const request = iommu_viommu_alloc.encode({
@@ -65,7 +65,7 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
     expect(bytes).toEqual(mockViommuData(0xbeef).bytes);
   });
 
-  it("has no virtual devices [iommufd_viommu.vdevice_alloc]", () => {
+  test("has no virtual devices [iommufd_viommu.vdevice_alloc]", () => {
     using iommufd = Iommufd.open();
     const vdevice = iommu_vdevice_alloc.encode({ viommu_id: 0, dev_id: 0, virt_id: 0x99n });
     expect(kernelAnswer(iommufd.fd, IOMMU_VDEVICE_ALLOC, vdevice)).toBe("ENOENT");
@@ -73,13 +73,13 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
     expect(kernelAnswer(iommufd.fd, IOMMU_VEVENTQ_ALLOC, veventq)).toBe("ENOENT");
   });
 
-  it("has no queues for hardware [iommufd_viommu.hw_queue]", () => {
+  test("has no queues for hardware [iommufd_viommu.hw_queue]", () => {
     using iommufd = Iommufd.open();
     const request = iommu_hw_queue_alloc.encode({ type: mock.hwQueueType, length: BigInt(PAGE) });
     expect(kernelAnswer(iommufd.fd, IOMMU_HW_QUEUE_ALLOC, request)).toBe("ENOENT");
   });
 
-  it("forgets a device at once that no virtual one stood for [iommufd_viommu.vdevice_tombstone]", () => {
+  test("forgets a device at once that no virtual one stood for [iommufd_viommu.vdevice_tombstone]", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     const ids = [1, 2].map(() => {
@@ -94,13 +94,13 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
 describe("a virtual IOMMU [mock_viommu]", () => {
   expectNothingLeft();
 
-  it("goes with its iommufd [iommufd_viommu.viommu_auto_destroy]", () => {
+  test("goes with its iommufd [iommufd_viommu.viommu_auto_destroy]", () => {
     const nesting = new MockNesting();
     nesting.iommufd.close();
     expect([nesting.viommu.closed, nesting.nested.closed, nesting.parent.closed]).toEqual([true, true, true]);
   });
 
-  it("needs a nest parent and a known type, and both stay [iommufd_viommu.viommu_negative_tests]", () => {
+  test("needs a nest parent and a known type, and both stay [iommufd_viommu.viommu_negative_tests]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, parent, viommu } = nesting;
     const request = iommu_viommu_alloc.encode({ type: mock.viommuType, dev_id: device.deviceId, hwpt_id: 0 });
@@ -123,7 +123,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     expect(child.closed).toBe(true);
   });
 
-  it("is not made of objects of two iommufds", () => {
+  test("is not made of objects of two iommufds", () => {
     using nesting = new MockNesting();
     using other = new MockNesting();
     expect(() => Viommu.alloc(nesting.parent, other.device, NO_DATA)).toThrow(wrongArgument);
@@ -135,7 +135,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     );
   });
 
-  it("has nested page tables that report faults [iommufd_viommu.viommu_alloc_nested_iopf]", () => {
+  test("has nested page tables that report faults [iommufd_viommu.viommu_alloc_nested_iopf]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, viommu } = nesting;
     using faults = iommufd.allocFaultQueue();
@@ -185,7 +185,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     expect(destroyAnswer(iommufd.fd, faults.id)).toBe("ENOENT");
   });
 
-  it("gives its data back and offers registers to map [iommufd_viommu.viommu_alloc_with_data]", () => {
+  test("gives its data back and offers registers to map [iommufd_viommu.viommu_alloc_with_data]", () => {
     using nesting = new MockNesting();
     const { iommufd, parent, device } = nesting;
     const data = mockViommuData(0xbeef);
@@ -215,7 +215,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     expect(() => viommu.map(offset, length)).toThrow(closed);
   });
 
-  it("loses a virtual device with its device [iommufd_viommu.vdevice_tombstone]", () => {
+  test("loses a virtual device with its device [iommufd_viommu.vdevice_tombstone]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, viommu } = nesting;
     // By the objects: the virtual device is closed before its device.

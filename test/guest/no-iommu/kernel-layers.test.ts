@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { compare } from "../../../src/cli/compare/compare.js";
 import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";
 import { groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
@@ -28,7 +28,7 @@ describe("a device without an IOMMU", () => {
     expect(driverOf(nvmeBdf())).toBe("nvme");
   });
 
-  it("has no group", () => {
+  test("has no group", () => {
     expect(readPciFunction(nvmeBdf()).iommuGroup).toBeUndefined();
     expect(() => groupOf(nvmeBdf())).toThrow(
       new UnsupportedError(`${nvmeBdf()} has no IOMMU group: the IOMMU is switched off or not there`),
@@ -38,19 +38,19 @@ describe("a device without an IOMMU", () => {
     expect(() => VfioGroup.open(0)).toThrow(sysError("open", "ENOENT"));
   });
 
-  it("has no VFIO character device", () => {
+  test("has no VFIO character device", () => {
     expect(() => VfioDevice.openCdev(nvmeBdf())).toThrow(UnsupportedError);
     expect(() => VfioDevice.openCdev(nvmeBdf())).toThrow("not vfio-pci");
   });
 
-  it("can't be measured, and the guest is offered instead", async () => {
+  test("can't be measured, and the guest is offered instead", async () => {
     const attempt = compare({ quick: true });
     await expect(attempt).rejects.toThrow(UnsupportedError);
     await expect(attempt).rejects.toThrow(/no device is bound to vfio-pci.*iova compare --guest/);
     await expect(compare({ bdf: nvmeBdf() })).rejects.toThrow("is bound to nvme, not to vfio-pci");
   });
 
-  it("can't be opened, and both reasons are told", () => {
+  test("can't be opened, and both reasons are told", () => {
     const open = (): unknown => PciDevice.open(nvmeBdf());
     expect(open).toThrow(UnsupportedError);
     expect(open).toThrow(/iommufd: .*VFIO character device.*; type1: .*no IOMMU group/);
@@ -66,13 +66,13 @@ describe("a device without an IOMMU", () => {
     }
   });
 
-  it("is refused by vfio-pci and stays with its driver", () => {
+  test("is refused by vfio-pci and stays with its driver", () => {
     expect(() => bindToVfio(nvmeBdf())).toThrow(BindError);
   });
 });
 
 describe("without a device, too,", () => {
-  it("iommufd has address spaces", () => {
+  test("iommufd has address spaces", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using other = iommufd.allocIoas();
@@ -89,7 +89,7 @@ describe("without a device, too,", () => {
     expect(ioas.unmapAll()).toBe(BigInt(8 * PAGE));
   });
 
-  it("a DMA space hands out memory", () => {
+  test("a DMA space hands out memory", () => {
     using iommufd = Iommufd.open();
     const space = new DmaSpace(new IoasMapper(iommufd.allocIoas()));
     const buffer = space.alloc(PAGE, { iova: 0x40000n });
@@ -100,7 +100,7 @@ describe("without a device, too,", () => {
     expect(space.alloc(PAGE, { iova: 0x40000n }).iova).toBe(0x40000n);
   });
 
-  it("a container is there and stays empty", () => {
+  test("a container is there and stays empty", () => {
     using container = VfioContainer.open();
     expect(() => container.setIommu("type1v2")).toThrow(sysError("VFIO_SET_IOMMU", "EINVAL"));
     expect(() => container.info()).toThrow(StateError);

@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
   BindError,
   bindToVfio,
@@ -25,7 +25,7 @@ afterEach(async () => {
 });
 
 describe("an NVMe controller on a host without an IOMMU", () => {
-  it("can't be opened, and the error has every backend's reason", async () => {
+  test("can't be opened, and the error has every backend's reason", async () => {
     const reasons = await Promise.all(
       backends.map((backend) => caught(NvmeController.open(nvmeBdf(), { backend }))),
     );
@@ -39,7 +39,7 @@ describe("an NVMe controller on a host without an IOMMU", () => {
     expect(reasons[1]?.message).toContain("has no IOMMU group: the IOMMU is switched off or not there");
   });
 
-  it("is refused by vfio-pci, and all that was changed is undone", () => {
+  test("is refused by vfio-pci, and all that was changed is undone", () => {
     const bind = (): unknown => bindToVfio(nvmeBdf());
     expect(bind).toThrow(BindError);
     expect(bind).toThrow(`${nvmeBdf()} should be bound to vfio-pci but is bound to no driver`);
@@ -51,7 +51,7 @@ describe("the same with the kernel's no-IOMMU mode switched on", () => {
   beforeEach(() => writeFileSync(mode, "1\n"));
   afterEach(() => writeFileSync(mode, "0\n"));
 
-  it("can be bound, but is not taken for one that an IOMMU serves", async () => {
+  test("can be bound, but is not taken for one that an IOMMU serves", async () => {
     using _binding = bindToVfio(nvmeBdf());
     // The kernel would let iommufd have it, and the controller would write to physical addresses.
     const throughIommufd = await caught(NvmeController.open(nvmeBdf(), { backend: "iommufd" }));

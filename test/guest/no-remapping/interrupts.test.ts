@@ -1,6 +1,6 @@
 /** Where nothing keeps a device's interrupt messages from hitting any vector of the host, VFIO gives it to nobody. */
 import { writeFileSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import { bindToVfio, PciDevice, UnsupportedError, type VfioBinding } from "../../../src/index.js";
@@ -28,7 +28,7 @@ afterEach(() => {
 expectNothingLeft();
 
 describe("a device whose interrupts nothing isolates", () => {
-  it("is not bound to an iommufd, and the error says what would help", () => {
+  test("is not bound to an iommufd, and the error says what would help", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     expect(() => device.bind(iommufd)).toThrow(
@@ -41,7 +41,7 @@ describe("a device whose interrupts nothing isolates", () => {
     expect(device.info().isPci).toBe(true);
   });
 
-  it("takes its group into no container", () => {
+  test("takes its group into no container", () => {
     using container = VfioContainer.open();
     using group = VfioGroup.openFor(nvmeBdf());
     group.setContainer(container);
@@ -52,7 +52,7 @@ describe("a device whose interrupts nothing isolates", () => {
     expect(container.iommuType).toBe("type1v2");
   });
 
-  it("is not had of a container that an iommufd answers, which takes its group at first", () => {
+  test("is not had of a container that an iommufd answers, which takes its group at first", () => {
     using iommufd = Iommufd.open();
     using container = VfioContainer.ofIommufd(iommufd);
     using group = VfioGroup.openFor(nvmeBdf());
@@ -65,7 +65,7 @@ describe("a device whose interrupts nothing isolates", () => {
     );
   });
 
-  it("is opened by whatever backend is allowed to, and says why not by the other", async () => {
+  test("is opened by whatever backend is allowed to, and says why not by the other", async () => {
     const error = await caught(Promise.resolve().then(() => PciDevice.open(nvmeBdf())));
     expect(error).toBeInstanceOf(UnsupportedError);
     expect(error).toMatchObject({

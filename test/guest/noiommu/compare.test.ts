@@ -1,5 +1,5 @@
 /** `iova compare` where there is no IOMMU: one way is left, and the others say why not. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compare } from "../../../src/cli/compare/compare.js";
 import { bindToVfio, type VfioBinding } from "../../../src/index.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";
@@ -16,7 +16,7 @@ afterAll(() => {
 describe("compare without an IOMMU", () => {
   expectNothingLeft();
 
-  it("measures no-IOMMU mode alone", { timeout: 300_000 }, async () => {
+  test("measures no-IOMMU mode alone", { timeout: 300_000 }, async () => {
     const report = await compare({ bdf: eduBdf(), quick: true });
     expect(report.backends.map(({ name, available }) => [name, available])).toEqual([
       ["iommufd", false],
@@ -35,7 +35,7 @@ describe("compare without an IOMMU", () => {
     expect(opening?.toFirstDma === null).toBe(why !== undefined);
   });
 
-  it("reads from an NVMe controller by physical addresses", { timeout: 300_000 }, async () => {
+  test("reads from an NVMe controller by physical addresses", { timeout: 300_000 }, async () => {
     const report = await compare({ bdf: nvmeBdf(), quick: true });
     expect(report.nvme).toMatchObject([{ backend: "noiommu", readBytes: 4096 }]);
     expect(report.nvme[0]?.latency.samples).toBe(200);

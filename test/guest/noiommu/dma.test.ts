@@ -1,7 +1,7 @@
 /** DMA and NVMe I/O with physical addresses: the "noiommu" backend, by character device and by group. */
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NoiommuIoasMapper } from "../../../src/doors/iommufd.js";
 import { NoiommuGroupMapper, VfioContainer, type VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
@@ -72,7 +72,7 @@ describe.each([
 ] as const)("DMA without an IOMMU, by %s", (_, open) => {
   expectNothingLeft();
 
-  it("goes by physical addresses, which the buffer carries", async () => {
+  test("goes by physical addresses, which the buffer carries", async () => {
     using opened = open();
     const { dma, edu } = opened;
     expect(dma.backend).toBe("noiommu");
@@ -87,7 +87,7 @@ describe.each([
     expect(Buffer.compare(buffer.view(2048, 512), data)).toBe(0);
   });
 
-  it("gives several pages in one piece, or none", async () => {
+  test("gives several pages in one piece, or none", async () => {
     using opened = open();
     const { dma, edu } = opened;
     using buffer = dma.alloc(16 * PAGE);
@@ -104,7 +104,7 @@ describe.each([
     expect(() => dma.alloc(1024 * HUGE)).toThrow();
   });
 
-  it("takes scattered memory where that is asked for, and says where it lies", () => {
+  test("takes scattered memory where that is asked for, and says where it lies", () => {
     using _still = lockedPagesStay();
     using opened = open();
     const { dma } = opened;
@@ -127,7 +127,7 @@ describe.each([
     expect(() => dma.translate(memory.bytes)).toThrow(ArgumentError);
   });
 
-  it("maps the same memory twice, and lets no address be chosen", () => {
+  test("maps the same memory twice, and lets no address be chosen", () => {
     using opened = open();
     const { dma } = opened;
     using memory = MappedMemory.anonymous(HUGE, { hugePageBytes: HUGE });
@@ -146,7 +146,7 @@ describe.each([
 describe("the noiommu backend", () => {
   expectNothingLeft();
 
-  it("is there for who asks for it, by character device where there is one", () => {
+  test("is there for who asks for it, by character device where there is one", () => {
     using device = PciDevice.open(eduBdf(), { backend: "noiommu" });
     expect(device.backend).toBe("noiommu");
     expect(device.backendReason).toBe("noiommu was asked for; by character device");
@@ -154,7 +154,7 @@ describe("the noiommu backend", () => {
     expect(() => PciDevice.open(nvmeBdf())).toThrow(UnsupportedError);
   });
 
-  it("does NVMe I/O, on a space that another device shares", async () => {
+  test("does NVMe I/O, on a space that another device shares", async () => {
     await using nvme = await NvmeController.open(nvmeBdf(), { backend: "noiommu" });
     expect(nvme.backend).toBe("noiommu");
     const ns = await nvme.namespace(1);
@@ -178,7 +178,7 @@ describe("the noiommu backend", () => {
     expect(Buffer.compare(scattered.bytes, data)).toBe(0);
   });
 
-  it("where the kernel may move locked pages, takes only huge ones by group", () => {
+  test("where the kernel may move locked pages, takes only huge ones by group", () => {
     using opened = byGroup();
     using memory = MappedMemory.anonymous(PAGE);
     const map = () => opened.dma.map(memory);

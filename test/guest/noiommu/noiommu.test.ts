@@ -1,6 +1,6 @@
 /** Devices without an IOMMU in programs (vfio.enable_unsafe_noiommu_mode): by group and by character device. */
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
@@ -61,7 +61,7 @@ describe("by group", () => {
     return { container, group, [Symbol.dispose]: close };
   }
 
-  it("has a group whose name warns, and a container for nothing else", () => {
+  test("has a group whose name warns, and a container for nothing else", () => {
     expect(existsSync(`/dev/vfio/noiommu-${groupOf(eduBdf())}`)).toBe(true);
     using opened = openGroup(eduBdf());
     const { container, group } = opened;
@@ -77,7 +77,7 @@ describe("by group", () => {
     expect(container.iommuType).toBe("noiommu");
   });
 
-  it("reaches registers and interrupts", async () => {
+  test("reaches registers and interrupts", async () => {
     using opened = openGroup(eduBdf());
     opened.container.setIommu("noiommu");
     using device = opened.group.openDevice(eduBdf());
@@ -91,7 +91,7 @@ describe("by group", () => {
     edu.acknowledge();
   });
 
-  it("maps nothing: memory is found by its physical address", async () => {
+  test("maps nothing: memory is found by its physical address", async () => {
     using opened = openGroup(eduBdf());
     opened.container.setIommu("noiommu");
     using device = opened.group.openDevice(eduBdf());
@@ -103,7 +103,7 @@ describe("by group", () => {
     await expectDma(device, memory, physicalAddress(memory.address));
   });
 
-  it("takes several devices into one container", () => {
+  test("takes several devices into one container", () => {
     using opened = openGroup(eduBdf());
     opened.container.setIommu("noiommu");
     using group = VfioGroup.openFor(nvmeBdf());
@@ -116,7 +116,7 @@ describe("by group", () => {
     expect(new Bar(nvme, 0).read32(0)).not.toBe(0);
   });
 
-  it("keeps the character device of an open group from being bound, and the other way round", () => {
+  test("keeps the character device of an open group from being bound, and the other way round", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(eduBdf());
     {
@@ -140,7 +140,7 @@ describe("by character device", () => {
     return { iommufd, ioas, device, [Symbol.dispose]: (): void => iommufd.close() };
   }
 
-  it("has a node whose name warns", () => {
+  test("has a node whose name warns", () => {
     expect(readdirSync(`/sys/bus/pci/devices/${eduBdf()}/vfio-dev`)).toEqual([
       expect.stringMatching(/^noiommu-vfio\d+$/),
     ]);
@@ -149,7 +149,7 @@ describe("by character device", () => {
     expect(() => device.info()).toThrow(StateError);
   });
 
-  it("says of what is mapped where it lies, as the process's page table does", async () => {
+  test("says of what is mapped where it lies, as the process's page table does", async () => {
     using opened = openCdev(eduBdf());
     const { ioas, device } = opened;
     expect(device.attach(ioas)).toBeGreaterThan(0);
@@ -168,7 +168,7 @@ describe("by character device", () => {
     await expectDma(device, page, physical);
   });
 
-  it("tells how much lies together: a huge page does", () => {
+  test("tells how much lies together: a huge page does", () => {
     using opened = openCdev(eduBdf());
     const { ioas, device } = opened;
     device.attach(ioas);
@@ -183,7 +183,7 @@ describe("by character device", () => {
     expect(ioas.noiommuPhysicalAddress(at + BigInt(half), sizeBytes).sizeBytes).toBe(half);
   });
 
-  it("reaches registers and is reset", () => {
+  test("reaches registers and is reset", () => {
     using opened = openCdev(nvmeBdf());
     opened.device.attach(opened.ioas);
     expect(opened.device.capabilities()).toMatchObject({ isPci: true, resettable: true });
@@ -192,7 +192,7 @@ describe("by character device", () => {
     opened.device.detach();
   });
 
-  it("refuses what needs an IOMMU, and addresses where nothing is mapped", () => {
+  test("refuses what needs an IOMMU, and addresses where nothing is mapped", () => {
     using opened = openCdev(eduBdf());
     const { iommufd, ioas, device } = opened;
     expect(iommufd.capabilities().noiommuPhysicalAddress).toBe(true);
@@ -219,7 +219,7 @@ describe.each(noiommuWays)("a PCI device by %s", (way) => {
 describe("the kit above", () => {
   expectNothingLeft();
 
-  it("opens no device whose DMA nobody translates: a driver's addresses would be physical ones", () => {
+  test("opens no device whose DMA nobody translates: a driver's addresses would be physical ones", () => {
     const open = (): unknown => PciDevice.open(eduBdf());
     expect(open).toThrow(UnsupportedError);
     expect(open).toThrow(/iommufd: .*has no IOMMU.*; type1: /);

@@ -1,5 +1,5 @@
 import { randomFillSync } from "node:crypto";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { DataList } from "../../../src/doors/nvme.js";
 import {
   ArgumentError,
@@ -50,7 +50,7 @@ describe.each(backends)("through %s", (backend) => {
   });
   afterEach(() => nvme.close());
 
-  it("finds namespaces of all formats", async () => {
+  test("finds namespaces of all formats", async () => {
     const shapes = [];
     for (const nsid of await nvme.namespaceIds()) {
       const { blockSizeBytes, metadataBytes, extendedMetadata, protection } = await nvme.namespace(nsid);
@@ -71,7 +71,7 @@ describe.each(backends)("through %s", (backend) => {
     ]);
   });
 
-  it("scatters and gathers by PRPs and by SGLs in one and in two segments", async () => {
+  test("scatters and gathers by PRPs and by SGLs in one and in two segments", async () => {
     const ns = await nvme.namespace(1);
     using a = nvme.dma.alloc(64 * PAGE);
     using b = nvme.dma.alloc(64 * PAGE);
@@ -112,7 +112,7 @@ describe.each(backends)("through %s", (backend) => {
     expect(await caught(ns.read(200n, buckets))).toBeInstanceOf(ArgumentError);
   });
 
-  it.each(PROTECTED)(
+  test.each(PROTECTED)(
     "end-to-end protection on namespace %i: made here, checked there, and the other way round",
     async (nsid) => {
       const ns = await nvme.namespace(nsid);
@@ -189,7 +189,7 @@ describe.each(backends)("through %s", (backend) => {
     return same(Buffer.concat(parts), content) ? "same" : "different";
   }
 
-  it("metadata without protection", async () => {
+  test("metadata without protection", async () => {
     const ns = await nvme.namespace(5);
     using data = nvme.dma.alloc(9 * 528);
     using back = nvme.dma.alloc(9 * 528);
@@ -200,7 +200,7 @@ describe.each(backends)("through %s", (backend) => {
     expect(await caught(ns.read(1n, back, { length: 512 }))).toBeInstanceOf(ArgumentError);
   });
 
-  it("copies, also with protection that changes on the way", async () => {
+  test("copies, also with protection that changes on the way", async () => {
     const plain = await nvme.namespace(1);
     using source = nvme.dma.alloc(16 * 512);
     using target = nvme.dma.alloc(16 * 512);
@@ -227,7 +227,7 @@ describe.each(backends)("through %s", (backend) => {
     }
   });
 
-  it("trims, compares, flushes all; says what QEMU's controller lacks", async () => {
+  test("trims, compares, flushes all; says what QEMU's controller lacks", async () => {
     const ns = await nvme.namespace(1);
     using data = nvme.dma.alloc(8 * 512);
     randomFillSync(data.bytes);
@@ -247,7 +247,7 @@ describe.each(backends)("through %s", (backend) => {
     }
   });
 
-  it("zones: reported, appended to, opened, closed, finished, reset, with extensions", async () => {
+  test("zones: reported, appended to, opened, closed, finished, reset, with extensions", async () => {
     const ns = await nvme.zonedNamespace(ZONED);
     expect(ns).toMatchObject({
       zoneSizeBlocks: 256n,
@@ -295,7 +295,7 @@ describe.each(backends)("through %s", (backend) => {
     expect(await caught(nvme.zonedNamespace(1))).toBeInstanceOf(UnsupportedError);
   });
 
-  it("two controllers of one subsystem: what one writes the other reads, in pieces of 8 KiB", async () => {
+  test("two controllers of one subsystem: what one writes the other reads, in pieces of 8 KiB", async () => {
     await using other = await NvmeController.open(controllers()[1], { backend });
     expect(other.maxTransferBytes).toBe(8192);
     expect(await other.namespaceIds()).toEqual(await nvme.namespaceIds());

@@ -1,6 +1,6 @@
 /** Memory on QEMU's controller: its CMB and its PMR. */
 import { randomFillSync } from "node:crypto";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type DmaBuffer, listPciFunctions, NvmeController, UnsupportedError } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
@@ -40,7 +40,7 @@ describe.each(backends)("through %s", (backend) => {
   });
   afterEach(() => nvme.close());
 
-  it("data in the CMB, which commands bring there and take away", async () => {
+  test("data in the CMB, which commands bring there and take away", async () => {
     const cmb = nvme.controllerMemoryBuffer();
     expect(cmb.sizeBytes).toBe(16 * MIB);
     expect(cmb.properties).toMatchObject({ bar: 2, submissionQueues: true, reads: true, writes: true });
@@ -63,7 +63,7 @@ describe.each(backends)("through %s", (backend) => {
     }
   });
 
-  it("a submission queue in the CMB; a completion queue is what QEMU's doesn't take", async () => {
+  test("a submission queue in the CMB; a completion queue is what QEMU's doesn't take", async () => {
     const cmb = nvme.controllerMemoryBuffer();
     const ns = await nvme.namespace(1);
     using submission = cmb.alloc(16 * 64);
@@ -91,7 +91,7 @@ describe.each(backends)("through %s", (backend) => {
     await nvme.deleteQueuePair(queue);
   });
 
-  it("data in the PMR, which keeps it over resets", async () => {
+  test("data in the PMR, which keeps it over resets", async () => {
     const pmr = await nvme.persistentMemoryRegion();
     expect(pmr.sizeBytes).toBe(16 * MIB);
     expect(pmr.properties).toMatchObject({ bar: 4, reads: true, writes: true, inCommands: true });

@@ -1,6 +1,6 @@
 /** Memory of the node that was asked for: this machine's kernel makes two NUMA nodes of its memory (numa=fake=2). */
 import { readFileSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ArgumentError, type DmaBuffer, listPciFunctions, PciDevice } from "../../../src/index.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { backends, bindGroup } from "../../support/nvme-machine.js";
@@ -33,7 +33,7 @@ function pagesByNode({ memory }: DmaBuffer): Record<string, number> {
 describe.each(backends)("through %s", (backend) => {
   expectNothingLeft();
 
-  it.each([0, 1])("all of it lies on node %i", (node) => {
+  test.each([0, 1])("all of it lies on node %i", (node) => {
     using device = PciDevice.open(controller(), { backend });
     const { dma } = device;
     for (const shared of [false, true]) {
@@ -46,7 +46,7 @@ describe.each(backends)("through %s", (backend) => {
     expect(Object.keys(pagesByNode(transparent))).toEqual([`N${node}`]);
   });
 
-  it("there is no third node, and none is made up", () => {
+  test("there is no third node, and none is made up", () => {
     using device = PciDevice.open(controller(), { backend });
     expect(() => device.dma.alloc(PAGE, { numaNode: 2 })).toThrow(
       "there is no memory on NUMA node 2: nodes with memory are 0, 1",

@@ -1,5 +1,5 @@
 /** Shapes of QEMU's controllers: one queue pair and one vector, the interrupt pin, doorbells in memory. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   ConfigError,
   listPciFunctions,
@@ -45,7 +45,7 @@ async function worksOverResets(nvme: NvmeController): Promise<void> {
 }
 
 describe.each(ways)("one queue pair and one vector, through $backend, completions by $completion", (way) => {
-  it("is what a controller gives that was asked for more", async () => {
+  test("is what a controller gives that was asked for more", async () => {
     const options: NvmeOptions = { ...way, queues: 4, queueEntries: 16, timeoutMs: NO_HELP_MS };
     await using nvme = await NvmeController.open(narrow(), options);
     expect(nvme.queues.map(({ id, vector }) => ({ id, vector }))).toEqual([{ id: 1, vector: 0 }]);
@@ -63,7 +63,7 @@ describe.each(ways)("one queue pair and one vector, through $backend, completion
 });
 
 describe.each(backends)("the interrupt pin, through %s", (backend) => {
-  it.each([
+  test.each([
     ["many queues", unlimited, 3],
     ["one queue", narrow, 1],
   ] as const)("carries %s", async (_, bdf, queues) => {
@@ -77,7 +77,7 @@ describe.each(backends)("the interrupt pin, through %s", (backend) => {
     expect(pinInterrupts(bdf())).toBeGreaterThan(before);
   });
 
-  it("is asked for by name, and what a controller lacks is refused", async () => {
+  test("is asked for by name, and what a controller lacks is refused", async () => {
     const open = (interruptKind: "msi", completion?: "poll"): Promise<NvmeController> =>
       NvmeController.open(narrow(), { backend, interruptKind, completion });
     expect(await caught(open("msi"))).toBeInstanceOf(UnsupportedError);
@@ -87,7 +87,7 @@ describe.each(backends)("the interrupt pin, through %s", (backend) => {
 });
 
 describe.each(ways)("doorbells in memory, through $backend, completions by $completion", (way) => {
-  it("carry the same data, also after resets and with a queue in the CMB", async () => {
+  test("carry the same data, also after resets and with a queue in the CMB", async () => {
     const options: NvmeOptions = { ...way, shadowDoorbells: true, queues: 2, queueEntries: 32 };
     await using nvme = await NvmeController.open(withMemory(), options);
     expect(nvme.usesShadowDoorbells).toBe(true);

@@ -6,7 +6,7 @@ import { randomFillSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { blockDevices } from "../../../src/doors/pci.js";
 import { listPciFunctions } from "../../../src/index.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
@@ -59,7 +59,7 @@ const zone = (index: number): string => String(index * ZONE_BLOCKS);
 const whole = ["-d", "100"] as const;
 
 describe("nvme-cli's JSON agrees with ours, field by field", () => {
-  it("id-ctrl and id-ns", async () => {
+  test("id-ctrl and id-ns", async () => {
     const controller = disk.replace(/n\d+$/, "");
     expect(await iovaJson("zns", "id-ctrl", ours())).toMatchObject(
       await nvmeCliJson("zns", "id-ctrl", controller),
@@ -69,7 +69,7 @@ describe("nvme-cli's JSON agrees with ours, field by field", () => {
     );
   });
 
-  it("report-zones, of zones in every state that can be brought about", async () => {
+  test("report-zones, of zones in every state that can be brought about", async () => {
     const file = join(folder, "blocks");
     writeFileSync(file, randomFillSync(Buffer.alloc(2 * BLOCK_BYTES)));
     await nvmeCli("zns", "reset-zone", disk, "-a");
@@ -93,7 +93,7 @@ describe("nvme-cli's JSON agrees with ours, field by field", () => {
     ]);
   });
 
-  it("report-zones of what we did, by start and by state", async () => {
+  test("report-zones of what we did, by start and by state", async () => {
     await iova("zns", "reset", ours(), "-n", NSID, "--select-all", "--yes");
     await iova("zns", "finish", ours(), "-n", NSID, "--start-lba", zone(7), "--yes");
     await iova("zns", "finish", ours(), "-n", NSID, "--start-lba", zone(9), "--yes");

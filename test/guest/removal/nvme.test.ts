@@ -1,7 +1,7 @@
 /** Controllers that leave the machine while commands are outstanding. */
 import { once } from "node:events";
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   bindToVfio,
   ClosedError,
@@ -83,7 +83,7 @@ async function expectFree(id: string, bdf: string): Promise<void> {
 describe("a controller under load", () => {
   expectNothingLeftSoon();
 
-  it.each([
+  test.each([
     { how: "pulled out", id: "pulled-iommufd", slot: "10.0", backend: "iommufd", take: cutPower },
     { how: "pulled out", id: "pulled-type1", slot: "11.0", backend: "type1", take: cutPower },
     {
@@ -118,7 +118,7 @@ describe("a controller under load", () => {
     await expectFree(way.id, bdf);
   });
 
-  it("deleted from the machine, through type1: a program that listens ends its work in order", async () => {
+  test("deleted from the machine, through type1: a program that listens ends its work in order", async () => {
     const { bdf } = behind("13.0");
     using _binding = bindToVfio(bdf);
     await using nvme = await NvmeController.open(bdf, { backend: "type1", queues: 4 });

@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { KernelNvme, script, succeed } from "../../support/kernel-nvme.js";
 
 const MIB = 2 ** 20;
@@ -25,7 +25,7 @@ beforeAll(() => writeFileSync(source, content));
 describe.each(controllers)("the $serial controller", (expected) => {
   const { serial } = expected;
 
-  it("is found with what it offers", async () => {
+  test("is found with what it offers", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     expect(nvme.get("model")).toBe("iova emulated NVMe controller");
@@ -41,7 +41,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
     expect(lines.find((line) => queue.test(line))).toContain(expected.interrupts);
   });
 
-  it("keeps file systems: made, mounted, written, read", async () => {
+  test("keeps file systems: made, mounted, written, read", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     for (const disk of nvme.disks) {
@@ -64,7 +64,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
     }
   });
 
-  it.each([
+  test.each([
     ["a controller reset", (nvme: KernelNvme) => nvme.resetController()],
     ["a reset of the function", (nvme: KernelNvme) => expect(nvme.resetFunction()).toContain("flr")],
   ])("survives %s while files are written", async (_name, reset) => {
@@ -92,7 +92,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
     expect((await over).match(/^[0-9a-f]{64}/gm)).toEqual(new Array(3).fill(sumOf(content)));
   });
 
-  it("comes and goes with its driver, and its data stays", async () => {
+  test("comes and goes with its driver, and its data stays", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     await script("dd if=$2 of=/dev/$1 bs=1M oflag=direct status=none", nvme.disks[0] ?? "", source);
@@ -102,7 +102,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
     await succeed("cmp", "-n", `${content.length}`, `/dev/${again.disks[0]}`, source);
   });
 
-  it("discards and zeroes", async () => {
+  test("discards and zeroes", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     await script(
@@ -120,7 +120,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
 });
 
 describe("the zoned controller", () => {
-  it("has zones that are written in order, filled and reset", async () => {
+  test("has zones that are written in order, filled and reset", async () => {
     const nvme = await KernelNvme.find("zoned");
     const [disk = ""] = nvme.disks;
     expect(nvme.disk(disk, "queue/zoned")).toBe("host-managed");
