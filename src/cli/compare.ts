@@ -11,6 +11,7 @@ import { type CompareReport, reportSchema } from "./compare/report.js";
 import { renderText } from "./compare/text.js";
 import { packageFile } from "./package-file.js";
 import { ProgressLine } from "./progress.js";
+import { print, printJsonText } from "./terminal.js";
 
 export const COMPARE_HELP = `Usage: iova compare [BDF] [--quick] [--json] [--html FILE] [--progress]
        iova compare --guest [--quick] [--json] [--html FILE]
@@ -86,7 +87,7 @@ function checkedBdf(bdf: string): string {
 export async function runCompare(argv: readonly string[]): Promise<void> {
   const options = parseCompareOptions(argv);
   if (options.help) {
-    process.stdout.write(COMPARE_HELP);
+    print(COMPARE_HELP);
     return;
   }
   if (options.html !== undefined) checkWritable(options.html);
@@ -100,8 +101,8 @@ export async function runCompare(argv: readonly string[]): Promise<void> {
     line.end();
   }
   if (options.html !== undefined) writeFileSync(options.html, renderHtml(report));
-  if (options.json) process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
-  else process.stdout.write(renderText(report));
+  if (options.json) printJsonText(JSON.stringify(report, undefined, 2));
+  else print(renderText(report));
 }
 
 /** Before minutes of measuring, not after. @throws ConfigError */

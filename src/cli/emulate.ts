@@ -8,6 +8,7 @@ import { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
 import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
+import { print } from "./terminal.js";
 
 export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
        iova emulate edu --socket PATH
@@ -165,7 +166,7 @@ function parse(argv: readonly string[]) {
 export async function runEmulate(argv: readonly string[]): Promise<void> {
   const options = parseEmulateOptions(argv);
   if (options.help) {
-    process.stdout.write(EMULATE_HELP);
+    print(EMULATE_HELP);
     return;
   }
   const stopped = new Promise<void>((resolve) => {
@@ -176,7 +177,7 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
   try {
     using server = new VfioUserServer(options.socket, device, { trustClients: options.trustClients });
     if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
-    process.stdout.write(`${device.name} at vfio-user:${options.socket}; Ctrl-C ends it\n`);
+    print(`${device.name} at vfio-user:${options.socket}; Ctrl-C ends it`);
     await stopped;
   } finally {
     device.close();

@@ -1,6 +1,7 @@
 /** `iova list`: the PCI functions of this host. */
 import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
+import { print, printJsonText, visible } from "./terminal.js";
 
 /** One function as `iova list --json` prints it. */
 interface ListEntry extends PciFunction {
@@ -21,7 +22,7 @@ export function list(json: boolean): void {
     inUse: usersOf(fn.bdf),
   }));
   if (json) {
-    process.stdout.write(`${JSON.stringify(entries, undefined, 2)}\n`);
+    printJsonText(JSON.stringify(entries, undefined, 2));
     return;
   }
   for (const entry of entries) {
@@ -31,6 +32,6 @@ export function list(json: boolean): void {
       ...entry.inUse,
     ];
     const id = `${hex(entry.vendorId, 4)}:${hex(entry.deviceId, 4)}`;
-    process.stdout.write(`${entry.bdf}  ${hex(entry.classCode, 6)}  ${id}  ${notes.join(", ")}\n`);
+    print(`${entry.bdf}  ${hex(entry.classCode, 6)}  ${id}  ${notes.map(visible).join(", ")}`);
   }
 }

@@ -2,6 +2,7 @@
 import { parseArgs } from "node:util";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { OutputError, watchStandardOutput } from "./standard-output.js";
+import { print, printCrash, printError } from "./terminal.js";
 
 const HELP = `Usage: iova COMMAND
 
@@ -59,19 +60,17 @@ async function main(): Promise<void> {
       const binding = bindToVfio(operand(command, operands));
       // The binding outlives this process.
       binding.entrust();
-      process.stdout.write(
-        `${binding.bdf} is bound to ${VFIO_PCI} (before: ${binding.previousDriver ?? "no driver"})\n`,
-      );
+      print(`${binding.bdf} is bound to ${VFIO_PCI} (before: ${binding.previousDriver ?? "no driver"})`);
       return;
     }
     case "unbind": {
       const { unbindFromVfio } = await import("../pci/bind.js");
       const bdf = operand(command, operands);
-      process.stdout.write(`${bdf} is bound to ${unbindFromVfio(bdf) ?? "no driver"}\n`);
+      print(`${bdf} is bound to ${unbindFromVfio(bdf) ?? "no driver"}`);
       return;
     }
     case "help":
-      process.stdout.write(HELP);
+      print(HELP);
       return;
     default:
       throw new ConfigError(`unknown command ${JSON.stringify(command)}; see iova help`);
@@ -79,6 +78,11 @@ async function main(): Promise<void> {
 }
 
 watchStandardOutput();
+// Node would print the error as it is, and its message may quote a device.
+process.on("uncaughtException", (error) => {
+  printCrash(error);
+  process.exit(1);
+});
 try {
   await main();
 } catch (error) {
@@ -87,6 +91,6 @@ try {
 }
 
 function report(error: IovaError): void {
-  process.stderr.write(`iova: ${error.message}\n`);
+  printError(error.message);
   process.exitCode = error instanceof ConfigError ? STATUS_USAGE : 1;
 }

@@ -1,3 +1,6 @@
+/** The progress line of a long command. */
+import { visible } from "./terminal.js";
+
 /** One line on a terminal that is written over; nothing at all where stderr is something else. */
 export class ProgressLine {
   /** Whether anybody sees it. */
@@ -17,7 +20,7 @@ export class ProgressLine {
   /** @param done from 0 to 1 */
   show(what: string, done: number): void {
     if (!this.isShown) return;
-    const text = `${String(Math.floor(done * 100)).padStart(3)} %  ${what}`;
+    const text = `${String(Math.floor(done * 100)).padStart(3)} %  ${visible(what)}`;
     if (text === this.last) return;
     this.last = text;
     // A terminal that doesn't know its width says 0.

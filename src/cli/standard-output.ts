@@ -1,5 +1,6 @@
 /** Errors of standard output, such as a closed pipe. */
 import { IovaError } from "../core/errors.js";
+import { printError } from "./terminal.js";
 
 /** Standard output takes no more. {@link watchStandardOutput} has said so already, if there is anything to say. */
 export class OutputError extends IovaError {
@@ -15,7 +16,7 @@ export class OutputError extends IovaError {
 export function watchStandardOutput(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE" || process.exitCode === 1) return;
-    process.stderr.write(`iova: standard output: ${error.message}\n`);
+    printError(`standard output: ${error.message}`);
     process.exitCode = 1;
   });
 }

@@ -1,5 +1,6 @@
 /** The report as tables for a terminal. */
 import { largestOf } from "../../core/lists.js";
+import { visible } from "../terminal.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import type { Summary } from "./statistics.js";
 import { formatBytes, formatCount, formatTime, hex } from "./units.js";
@@ -7,9 +8,10 @@ import { formatBytes, formatCount, formatTime, hex } from "./units.js";
 /** Columns as wide as their content; those after the first `textColumns` to the right. */
 export function table(
   header: readonly string[],
-  rows: readonly (readonly string[])[],
+  values: readonly (readonly string[])[],
   textColumns: number,
 ): string {
+  const rows = values.map((row) => row.map(visible));
   const widths = header.map((title, i) =>
     largestOf(
       rows.map((row) => (row[i] ?? "").length),
@@ -36,7 +38,7 @@ export function renderText(report: CompareReport): string {
     section(
       "Machine",
       facts(report)
-        .map(([name, value]) => `${name.padEnd(10)} ${value}`)
+        .map(([name, value]) => `${name.padEnd(10)} ${visible(value)}`)
         .join("\n"),
     ),
   ];
@@ -139,8 +141,9 @@ export function renderText(report: CompareReport): string {
       ({ what, backend, reason }) => `${what}${backend === null ? "" : ` (${backend})`}: ${reason}`,
     ),
   ];
-  if (missing.length > 0) parts.push(section("Not measured", missing.map((line) => `- ${line}`).join("\n")));
-  parts.push(section("Found", report.findings.map((line) => `- ${line}`).join("\n")));
+  if (missing.length > 0)
+    parts.push(section("Not measured", missing.map((line) => `- ${visible(line)}`).join("\n")));
+  parts.push(section("Found", report.findings.map((line) => `- ${visible(line)}`).join("\n")));
   return parts.join("\n");
 }
 

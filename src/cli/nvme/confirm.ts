@@ -2,6 +2,7 @@
 import { createInterface } from "node:readline/promises";
 import { ConfigError, IovaError } from "../../core/errors.js";
 import type { NvmeController } from "../../nvme/controller.js";
+import { deviceText, visible } from "../terminal.js";
 
 export const YES_HELP = `  --yes                 don't ask; needed without a terminal
 `;
@@ -28,10 +29,10 @@ export function assertCanConfirm(name: string, yes: boolean): void {
  */
 export async function confirm(nvme: NvmeController, what: string, yes: boolean): Promise<void> {
   if (yes) return;
-  const { mn, sn } = nvme.identify;
+  const [model, serial] = [nvme.identify.mn, nvme.identify.sn].map(deviceText);
   const lines = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    const question = `${what} (${mn}, serial ${sn}, at ${nvme.bdf}). Go on? [y/N] `;
+    const question = visible(`${what} (${model}, serial ${serial}, at ${nvme.bdf}). Go on? [y/N] `);
     const ended = new Promise<string>((resolve) => lines.once("close", () => resolve("")));
     const answer = await Promise.race([lines.question(question), ended]);
     if (/^y(es)?$/i.test(answer.trim())) return;

@@ -2,8 +2,9 @@
 import { join } from "node:path";
 import { blockDevices } from "../../pci/usage.js";
 import { kernelNames, kernelText } from "../../sys/kernel-files.js";
+import { deviceText } from "../terminal.js";
 
-const text = (path: string): string => kernelText(path) ?? "";
+const text = (path: string): string => deviceText(kernelText(path) ?? "");
 const names = (path: string): string[] => kernelNames(path) ?? [];
 
 /** A controller that the kernel drives. */

@@ -1,5 +1,6 @@
 /** `iova nvme`: finds the subcommand. Each has a file of its own, and is in the list below. */
 import { ConfigError } from "../../core/errors.js";
+import { print } from "../terminal.js";
 import { feature } from "./commands/feature.js";
 import { format } from "./commands/format.js";
 import { identify } from "./commands/identify.js";
@@ -64,7 +65,7 @@ function asksForHelp(argv: readonly string[]): boolean {
 export async function runNvme(argv: readonly string[]): Promise<void> {
   const [name, ...rest] = argv;
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {
-    process.stdout.write(helpText());
+    print(helpText());
     return;
   }
   const found = find(name);
@@ -72,7 +73,7 @@ export async function runNvme(argv: readonly string[]): Promise<void> {
     throw new ConfigError(`unknown subcommand ${JSON.stringify(name)} of nvme; see iova nvme --help`);
   }
   if (asksForHelp(rest)) {
-    process.stdout.write(found.command.help);
+    print(found.command.help);
     return;
   }
   await found.command.run([...found.prefix, ...rest]);

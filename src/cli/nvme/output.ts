@@ -1,5 +1,6 @@
 /** What `iova nvme` prints, and how. */
 import { largestOf } from "../../core/lists.js";
+import { printJsonText, visible } from "../terminal.js";
 
 /** A value as JSON has it. Numbers of any size: a bigint stands there as bare digits, as nvme-cli prints them. */
 export type Json =
@@ -31,11 +32,7 @@ export function toJson(value: Json, indent = ""): string {
 }
 
 export function printJson(value: Json): void {
-  process.stdout.write(`${toJson(value)}\n`);
-}
-
-export function print(text: string): void {
-  process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+  printJsonText(toJson(value));
 }
 
 /** `0x10`; 0 stays 0, as C's %#x has it. */
@@ -49,11 +46,12 @@ export function pairs(entries: readonly (readonly [name: string, value: string])
     entries.map(([name]) => name.length),
     0,
   );
-  return entries.map(([name, value]) => `${name.padEnd(width)} : ${value}`.trimEnd()).join("\n");
+  return entries.map(([name, value]) => `${name.padEnd(width)} : ${visible(value)}`.trimEnd()).join("\n");
 }
 
 /** Columns as wide as their longest cell; the last one has no blanks behind it. */
-export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(headings: readonly string[], values: readonly (readonly string[])[]): string {
+  const rows = values.map((row) => row.map(visible));
   const widths = headings.map((heading, column) =>
     largestOf(
       rows.map((row) => row[column]?.length ?? 0),

@@ -8,6 +8,7 @@ import { runNvme } from "../../../src/cli/nvme/main.js";
 import { ConfigError } from "../../../src/core/errors.js";
 import { emulate, socketPath } from "../../support/emulators.js";
 import { compileCli } from "../../support/iova-cli.js";
+import { onTerminal } from "../../support/on-terminal.js";
 import { runWithInput } from "../../support/run.js";
 
 const MIB = 1 << 20;
@@ -538,34 +539,6 @@ describe("zns", () => {
   });
 });
 
-/** Runs a command on a terminal of its own and types `answer` where it asks. Python has terminals, Node has none. */
-function onTerminal(answer: string, ...args: readonly string[]): ReturnType<typeof runWithInput> {
-  const program = `
-import os, pty, sys
-answer, argv = sys.argv[1].encode(), sys.argv[2:]
-pid, fd = pty.fork()
-if pid == 0:
-    os.execv(argv[0], argv)
-seen = b""
-asked = False
-while True:
-    try:
-        part = os.read(fd, 4096)
-    except OSError:
-        break
-    if not part:
-        break
-    seen += part
-    if not asked and b"[y/N]" in seen:
-        asked = True
-        os.write(fd, answer)
-_, status = os.waitpid(pid, 0)
-sys.stdout.buffer.write(seen)
-sys.exit(os.waitstatus_to_exitcode(status))
-`;
-  return runWithInput("python3", ["-c", program, answer, process.execPath, cli.path, ...args]);
-}
-
 describe("on a terminal", () => {
   test.each([
     ["y\n", 0],
@@ -576,7 +549,17 @@ describe("on a terminal", () => {
     const { plain } = targets;
     const data = random(512);
     const before = await nvme("read", plain, "-s", "9");
-    const asked = await onTerminal(answer, "nvme", "write", plain, "-s", "9", "-d", file("asked", data));
+    const asked = await onTerminal(
+      answer,
+      cli.path,
+      "nvme",
+      "write",
+      plain,
+      "-s",
+      "9",
+      "-d",
+      file("asked", data),
+    );
     expect(asked.stdout).toContain("This overwrites block 9 of namespace 1 (iova emulated NVMe controller");
     expect(asked.status).toBe(status);
     if (status !== 0) expect(asked.stdout).toContain("iova: nothing was changed");
@@ -585,7 +568,7 @@ describe("on a terminal", () => {
   });
 
   test("a read is a hex dump", async () => {
-    const shown = await onTerminal("", "nvme", "read", targets.wide, "-s", "4000");
+    const shown = await onTerminal("", cli.path, "nvme", "read", targets.wide, "-s", "4000");
     expect(shown.stdout).toMatch(/^0000: (00 ){16}/);
   });
 });

@@ -3,6 +3,7 @@
 import { ArgumentError } from "../../../core/errors.js";
 import { decodeBits } from "../../../nvme/spec/capabilities.js";
 import { BROADCAST_NSID, FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -19,7 +20,7 @@ import {
 import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
 import { nameOf } from "../names.js";
 import { withController } from "../open.js";
-import { hexDump, type Json, pairs, print, printJson } from "../output.js";
+import { hexDump, type Json, pairs, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { openSource, STANDARD } from "./data-file.js";
 import { featureBytes, featureFields, fieldNotes } from "./feature-fields.js";

@@ -4,6 +4,7 @@ import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { identifyNamespace } from "../../../nvme/spec/identify.js";
 import { BROADCAST_NSID, IdentifyCns } from "../../../nvme/spec/opcodes.js";
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -16,7 +17,6 @@ import {
 } from "../arguments.js";
 import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
 import { namespaceId, withController } from "../open.js";
-import { print } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 
 const HELP = `Usage: iova nvme format TARGET [--lbaf N | --block-size BYTES] [OPTIONS] --yes

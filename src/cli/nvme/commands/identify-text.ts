@@ -29,6 +29,7 @@ import {
 } from "../../../nvme/spec/capabilities.js";
 import { identifyController, identifyNamespace } from "../../../nvme/spec/identify.js";
 import { maximumPowerWatts } from "../../../nvme/spec/power-state.js";
+import { deviceText } from "../../terminal.js";
 import { decimalBytes, hex, type Json, pairs } from "../output.js";
 
 type Fields = Readonly<Record<string, Json>>;
@@ -58,7 +59,7 @@ const HEXADECIMAL = new Set([
 
 function fieldText(name: string, value: Json): string {
   if ((typeof value === "number" || typeof value === "bigint") && HEXADECIMAL.has(name)) return hex(value);
-  return String(value);
+  return deviceText(String(value));
 }
 
 function isPlain([, value]: readonly [string, Json]): boolean {

@@ -2,6 +2,7 @@
 import { identifyIndependentNamespace, identifyNvmController } from "../../../nvme/spec/identify.js";
 import { CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
 import { identifyZonedController } from "../../../nvme/spec/zoned.js";
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -17,7 +18,7 @@ import {
   wantsJson,
 } from "../arguments.js";
 import { namespaceId, withController } from "../open.js";
-import { hexDump, type Json, print, printJson } from "../output.js";
+import { hexDump, type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import {
   controllerJson,

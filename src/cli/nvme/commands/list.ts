@@ -5,6 +5,7 @@ import { NvmeController } from "../../../nvme/controller.js";
 import { VFIO_PCI } from "../../../pci/bind.js";
 import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
 import { usersOf, vfioHolders } from "../../../pci/usage.js";
+import { deviceText, print, visible } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -17,7 +18,7 @@ import {
   wantsJson,
 } from "../arguments.js";
 import { kernelController } from "../kernel-nvme.js";
-import { decimalBytes, type Json, print, printJson, table } from "../output.js";
+import { decimalBytes, type Json, printJson, table } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 
 const HELP = `Usage: iova nvme list [TARGET ...] [OPTIONS]
@@ -68,8 +69,9 @@ async function opened(address: string, options: ControllerOptions): Promise<Part
       notes.push(`namespace ${nsid}: ${error.message}`);
     }
   }
-  const { mn: model, sn: serial, fr: firmware } = nvme.identify;
-  return { model, serial, firmware, namespaces, notes };
+  const { mn, sn, fr } = nvme.identify;
+  const strings = { model: deviceText(mn), serial: deviceText(sn), firmware: deviceText(fr) };
+  return { ...strings, namespaces, notes };
 }
 
 /** What there is to say of one function, without disturbing anybody. */
@@ -138,7 +140,9 @@ function listText(entries: readonly Listed[]): string {
       `${blockSizeBytes} B`,
     ]);
   });
-  const notes = entries.flatMap(({ address, notes: own }) => own.map((note) => `${address}: ${note}`));
+  const notes = entries.flatMap(({ address, notes: own }) =>
+    own.map((note) => `${address}: ${visible(note)}`),
+  );
   const headings = ["Address", "Driver", "SN", "Model", "Namespace", "Node", "Usage", "Format"];
   return [table(headings, rows), ...notes].join("\n");
 }

@@ -1,4 +1,6 @@
 /** `iova nvme log`: log pages, by name or as bytes. */
+
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -14,7 +16,7 @@ import {
   wantsJson,
 } from "../arguments.js";
 import { withController } from "../open.js";
-import { hexDump, print, printJson } from "../output.js";
+import { hexDump, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { type NamedLog, namedLogs } from "./log-pages.js";
 

@@ -1,4 +1,6 @@
 /** `iova nvme read`: blocks of a namespace to a file or standard output. */
+
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -10,7 +12,7 @@ import {
   usage,
 } from "../arguments.js";
 import { openNamespace, withController } from "../open.js";
-import { hexDump, print } from "../output.js";
+import { hexDump } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { BLOCKS_HELP, BLOCKS_OPTIONS, checkBlocks, wantedBlocks } from "./blocks.js";
 import { openSink, STANDARD } from "./data-file.js";

@@ -5,6 +5,7 @@ import { type BitTable, decodeBits } from "../../../nvme/spec/capabilities.js";
 import { NvmeRegister } from "../../../nvme/spec/registers.js";
 import type { Bar } from "../../../pci/bar.js";
 import { PciDevice } from "../../../pci/device.js";
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -17,7 +18,7 @@ import {
   wantsJson,
 } from "../arguments.js";
 import { assertBound, withController } from "../open.js";
-import { type Json, print, printJson } from "../output.js";
+import { type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { type RegisterDescription, registers } from "./registers.js";
 

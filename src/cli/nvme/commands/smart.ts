@@ -1,6 +1,7 @@
 /** `iova nvme smart`: the SMART / Health Information log. */
 import type { SmartLog } from "../../../nvme/spec/log-pages.js";
 import { BROADCAST_NSID } from "../../../nvme/spec/opcodes.js";
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -14,7 +15,7 @@ import {
   wantsJson,
 } from "../arguments.js";
 import { withController } from "../open.js";
-import { decimalBytes, type Json, pairs, print, printJson } from "../output.js";
+import { decimalBytes, type Json, pairs, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 
 const HELP = `Usage: iova nvme smart TARGET [--namespace-id N] [OPTIONS]

@@ -4,6 +4,7 @@ import { NvmeError } from "../../../nvme/command/error.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { identifyNvmController } from "../../../nvme/spec/identify.js";
 import { CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
+import { print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
@@ -16,7 +17,6 @@ import {
 } from "../arguments.js";
 import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
 import { openNamespace, withController } from "../open.js";
-import { print } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { BLOCKS_HELP, BLOCKS_OPTIONS, blocksText, checkBlocks, wantedBlocks } from "./blocks.js";
 
