@@ -58,7 +58,7 @@ afterEach(async () => {
 });
 
 describe("bindToVfio", () => {
-  test("takes a function from its driver, and close() gives it back with its disk", async () => {
+  test("takes a function from its driver; close() gives it back, and its disk appears again", async () => {
     const disk = await kernelDisk(nvmeBdf());
     const binding = bindToVfio(nvmeBdf());
     expect(binding).toMatchObject({ bdf: nvmeBdf(), previousDriver: "nvme", closed: false });
@@ -73,12 +73,12 @@ describe("bindToVfio", () => {
     expect(binding.closed).toBe(true);
   });
 
-  test("claims this one function, and no other of the same model", () => {
+  test("binds this one function, and no other of the same model", () => {
     using _binding = bindToVfio(nvmeBdf());
     expect(state(wideNvmeBdf())).toEqual(atBoot);
   });
 
-  test("takes a short address, and works with `using`", () => {
+  test("accepts an address without a domain, and works with `using`", () => {
     {
       using binding = bindToVfio(nvmeBdf().slice("0000:".length));
       expect(binding.bdf).toBe(nvmeBdf());
@@ -98,7 +98,7 @@ describe("bindToVfio", () => {
     expect(state(eduBdf())).toEqual(before);
   });
 
-  test("puts a driver_override that somebody had set back", () => {
+  test("restores a driver_override that was set before", () => {
     const file = `/sys/bus/pci/devices/${nvmeBdf()}/driver_override`;
     writeFileSync(file, "nvme\n");
     try {
@@ -111,7 +111,7 @@ describe("bindToVfio", () => {
     }
   });
 
-  test("twice: the second changes nothing, and only the first gives back", () => {
+  test("changes nothing the second time, and only the first binding gives the function back", () => {
     const first = bindToVfio(nvmeBdf());
     const second = bindToVfio(nvmeBdf());
     expect(second.previousDriver).toBe("vfio-pci");
@@ -121,7 +121,7 @@ describe("bindToVfio", () => {
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 
-  test("needs root, and says so", async () => {
+  test("says that it needs root", async () => {
     const child = await runChild(guestProgram("nobody-bind"), nvmeBdf());
     expect(child.stderr).toBe("");
     expect(JSON.parse(child.stdout)).toEqual({
@@ -133,33 +133,33 @@ describe("bindToVfio", () => {
 });
 
 describe("unbindFromVfio", () => {
-  test("lets the kernel choose a driver, as at boot", () => {
+  test("lets the kernel choose a driver, as it does at boot", () => {
     // Left behind by a program that did not care.
     bindToVfio(nvmeBdf()).entrust();
     expect(unbindFromVfio(nvmeBdf())).toBe("nvme");
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 
-  test("finds no driver where none wants it", () => {
+  test("leaves a function without a driver if no driver matches it", () => {
     bindToVfio(eduBdf()).entrust();
     expect(unbindFromVfio(eduBdf())).toBeUndefined();
     expect(state(eduBdf())).toEqual({ driver: undefined, override: "(null)" });
   });
 
-  test("leaves alone what is not bound to vfio-pci", () => {
+  test("leaves a function alone that is not bound to vfio-pci", () => {
     expect(unbindFromVfio(nvmeBdf())).toBe("nvme");
     expect(unbindFromVfio(nvmeBdf().slice("0000:".length))).toBe("nvme");
   });
 
-  test("is no matter to a binding that is closed later", () => {
+  test("doesn't disturb a binding that is closed later", () => {
     using _binding = bindToVfio(nvmeBdf());
     unbindFromVfio(nvmeBdf());
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 });
 
-describe.each(backends)("while it is open through %s", (backend) => {
-  test("in this process, taking it away is refused and does not hang; afterwards it works", async () => {
+describe.each(backends)("a bound function that is open through %s", (backend) => {
+  test("can't be unbound by the process that has it open, without a hang, and can be after it is closed", async () => {
     const binding = bindToVfio(nvmeBdf());
     const nvme = await NvmeController.open(nvmeBdf(), { backend });
     const said = `${nvmeBdf()} can't be taken from vfio-pci: open in process ${process.pid}`;
@@ -178,7 +178,7 @@ describe.each(backends)("while it is open through %s", (backend) => {
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 
-  test("in another process, the message says in which", async () => {
+  test("can't be unbound while another process has it open, and the message names that process", async () => {
     const binding = bindToVfio(nvmeBdf());
     const child = new Child(guestProgram("nvme-endless"), nvmeBdf(), JSON.stringify({ backend }));
     try {
@@ -194,7 +194,7 @@ describe.each(backends)("while it is open through %s", (backend) => {
   });
 });
 
-describe("a function that the kernel uses is refused, and nothing is changed", () => {
+describe("bindToVfio of a function that the kernel uses", () => {
   function expectRefused(bdf: string, ...reasons: string[]): void {
     const before = state(bdf);
     expect(usersOf(bdf)).toEqual(reasons);
@@ -217,7 +217,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     }
   }
 
-  test("a mounted disk", async () => {
+  test("refuses a mounted disk, and changes nothing", async () => {
     const disk = await kernelDisk(wideNvmeBdf());
     busybox("mke2fs", "-b", "4096", disk);
     withMount(disk, (target) => {
@@ -227,7 +227,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     bindToVfio(wideNvmeBdf()).close();
   });
 
-  test("a disk mounted twice is named with both places", async () => {
+  test("names both mount points of a disk that is mounted twice", async () => {
     const disk = await kernelDisk(wideNvmeBdf());
     busybox("mke2fs", "-b", "4096", disk);
     withMount(disk, (first) => {
@@ -237,7 +237,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     });
   });
 
-  test("a disk with a mounted partition", async () => {
+  test("refuses a disk with a mounted partition", async () => {
     const disk = await kernelDisk(nvmeBdf());
     const name = disk.slice("/dev/".length);
     writeDisk(disk, 0, partitionTable(2048, 16 * 2048));
@@ -258,7 +258,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     expect(partitions(nvmeBdf())).toEqual([]);
   });
 
-  test("a disk that a program holds open for itself alone", async () => {
+  test("refuses a disk that a program has open exclusively", async () => {
     const disk = await kernelDisk(nvmeBdf());
     const fd = openSync(disk, constants.O_RDONLY | constants.O_EXCL);
     try {
@@ -269,7 +269,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
     expect(usersOf(nvmeBdf())).toEqual([]);
   });
 
-  test("a network interface that is up", () => {
+  test("refuses a network interface that is up", () => {
     const [name = ""] = readdirSync(`/sys/bus/pci/devices/${pairNicBdf()}/net`);
     const before = state(pairNicBdf());
     expect(before).toEqual({ driver: "e1000e", override: "(null)" });
@@ -287,7 +287,7 @@ describe("a function that the kernel uses is refused, and nothing is changed", (
   });
 });
 
-describe("a function that is not there", () => {
+describe("bindToVfio of an address without a function", () => {
   test.each([
     ["0000:00:1b.7", "there is no PCI device 0000:00:1b.7"],
     ["ff:1f.7", "ff:1f.7"],

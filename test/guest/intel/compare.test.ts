@@ -87,7 +87,7 @@ function expectPlausible(report: CompareReport): void {
 describe("compare", () => {
   expectNothingLeft();
 
-  test("measures an NVMe controller through every way that there is", { timeout: HANG_MS }, async () => {
+  test("measures an NVMe controller through every backend", { timeout: HANG_MS }, async () => {
     const before = holdings();
     const progress: number[] = [];
     // Left to itself it takes the first that is bound.
@@ -112,7 +112,7 @@ describe("compare", () => {
     expect(renderHtml(report)).not.toMatch(/NaN|undefined|Infinity/);
   });
 
-  test("prints the same of edu, which has a DMA but no queues to read from, as JSON", {
+  test("prints JSON about edu, which has DMA but no queues to read from", {
     timeout: HANG_MS,
   }, async () => {
     const args = [IOVA, "compare", eduBdf(), "--quick", "--json"];
@@ -132,13 +132,13 @@ describe("compare", () => {
     PciDevice.open(eduBdf()).close();
   });
 
-  test("leaves alone what isn't bound to vfio-pci, and says how to bind it", async () => {
+  test("leaves a function alone that isn't bound to vfio-pci, and says how to bind it", async () => {
     const attempt = compare({ bdf: emptyBarBdf(), quick: true });
     await expect(attempt).rejects.toThrow(UnsupportedError);
     await expect(attempt).rejects.toThrow(`sudo iova bind ${emptyBarBdf()}`);
   });
 
-  test("leaves alone what somebody has open", async () => {
+  test("leaves a function alone that another process has open", async () => {
     using _device = PciDevice.open(eduBdf());
     const attempt = compare({ bdf: eduBdf(), quick: true });
     await expect(attempt).rejects.toThrow(BusyError);

@@ -51,7 +51,7 @@ describe.each(backends)("bad input to %s", (backend) => {
   expectNothingLeft();
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  test("sizes: none, negative, a fraction, beyond one mapping, beyond memory", () => {
+  test("rejects sizes that are 0, negative, fractional, too large for a mapping, or larger than memory", () => {
     using device = open();
     const { dma } = device;
     const before = holdings();
@@ -71,7 +71,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("fixed addresses: unaligned, reserved, taken, partly so, beyond the aperture, beyond 64 bits", () => {
+  test("rejects fixed addresses that are unaligned, reserved, taken, partly taken, beyond the aperture or beyond 64 bits", () => {
     using device = open();
     const { dma } = device;
     using _taken = dma.alloc(4 * PAGE, { iova: 0x10_0000n });
@@ -100,7 +100,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("huge pages: none of the size, too few", () => {
+  test("rejects huge pages of a size that there is none of, and more than there are", () => {
     using device = open();
     const before = holdings();
     expect(() => device.dma.alloc(1024 * HUGE, { pages: HUGE })).toThrow(
@@ -116,7 +116,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("files: too short at the start, and cut short later", async () => {
+  test("rejects files that are too short, and notices files that are truncated later", async () => {
     const path = "/dev/shm/iova-short";
     writeFileSync(path, Buffer.alloc(PAGE));
     const fd = openSync(path, "r+");
@@ -135,7 +135,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     }
   });
 
-  test("closing while something is in flight, from every door", () => {
+  test("refuses every close() while something is in flight", () => {
     using device = open();
     using pool = new DmaPool(device.dma, { blockSizes: [PAGE], slabBytes: HUGE });
     using memory = MappedMemory.anonymous(PAGE);
@@ -154,7 +154,7 @@ describe.each(backends)("bad input to %s", (backend) => {
     expect(() => pool.alloc(1)).toThrow(ClosedError);
   });
 
-  test("buffers of another space, closed ones, and no buffers at all", async () => {
+  test("rejects buffers of another space, closed buffers, and values that aren't buffers", async () => {
     using device = open();
     await using nvme = await NvmeController.open(nvmeBdf(), { backend });
     const ns = await nvme.namespace(1);
@@ -171,7 +171,7 @@ describe.each(backends)("bad input to %s", (backend) => {
   });
 });
 
-describe("a user without rights", () => {
+describe("a user without privileges", () => {
   expectNothingLeftSoon();
 
   /** Everybody may open the device's nodes while this runs. */
@@ -201,7 +201,7 @@ describe("a user without rights", () => {
     ["iommufd", "process", "lockedKib"],
     ["type1", "process", "lockedKib"],
   ])(
-    "through %s, charged to the %s, is told of the memlock limit before anything is mapped",
+    "gets a MemlockError before anything is mapped through %s, which charges the %s",
     async (backend, account, counter) => {
       const result = await asNobody(backend, account);
       const refused = (sizeBytes: number, used: number): unknown => ({
@@ -225,11 +225,11 @@ describe("a user without rights", () => {
   );
 });
 
-describe.each(["iommufd", "type1"] as const)("a long life through %s", (backend) => {
+describe.each(["iommufd", "type1"] as const)("a long-lived space through %s", (backend) => {
   // As many as take about a minute under emulation, where a cycle costs milliseconds.
   const CYCLES = 10_000;
 
-  test(`${CYCLES} maps and unmaps leave descriptors, mappings, addresses and memory as they were`, {
+  test(`has the same descriptors, mappings, addresses and memory after ${CYCLES} maps and unmaps`, {
     timeout: 900_000,
   }, async () => {
     using device = PciDevice.open(eduBdf(), { backend });

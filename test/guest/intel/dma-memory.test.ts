@@ -60,11 +60,11 @@ async function expectDma(edu: Edu, buffer: DmaBuffer, from = 0, to = 2048): Prom
   expect(Buffer.compare(buffer.view(to, 256), data)).toBe(0);
 }
 
-describe.each(backends)("memory through %s", (backend) => {
+describe.each(backends)("DMA memory through %s", (backend) => {
   expectNothingLeft();
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  test("is a memfd that another mapping sees, and that nobody can cut", async () => {
+  test("is a sealed memfd: other mappings of it see the same bytes, and it can't be truncated", async () => {
     using device = open();
     expect(device.backend).toBe(backend);
     expect(device.dma.backend).toBe(backend);
@@ -77,7 +77,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(() => writeFileSync(path, "")).toThrow(/EPERM/);
   });
 
-  test.each([false, true])("is a huge page where that is asked for, shared or not (%s)", async (shared) => {
+  test.each([false, true])("is a huge page if the caller asks for one (shared: %s)", async (shared) => {
     using device = open();
     using buffer = device.dma.alloc(PAGE, { pages: HUGE, shared, iovaAlignBytes: HUGE, addressBits: 28 });
     expect(buffer.backing).toMatchObject({ kind: shared ? "memfd" : "huge", pageBytes: HUGE, numaNode: 0 });
@@ -88,7 +88,7 @@ describe.each(backends)("memory through %s", (backend) => {
     await expectDma(new Edu(device.io), buffer);
   });
 
-  test("is the best there is, and says which", () => {
+  test("is of the largest pages available, and says which", () => {
     using device = open();
     const { dma } = device;
     {
@@ -114,7 +114,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(() => dma.alloc(HUGE, { pages: HUGE, shared: true })).toThrow(/0 of \d+ huge pages/);
   });
 
-  test("of huge pages lies where the IOMMU can use pages as large, unasked", () => {
+  test("lies at addresses where the IOMMU can use pages of the same size, without being asked", () => {
     using device = open();
     const { dma } = device;
     using _odd = dma.alloc(PAGE);
@@ -132,7 +132,7 @@ describe.each(backends)("memory through %s", (backend) => {
     gigantic.bytes[GIB - 1] = 1;
   });
 
-  test("comes from the NUMA node asked for, locked, populated and aligned", () => {
+  test("comes from the requested NUMA node, locked, populated and aligned", () => {
     using device = open();
     using buffer = device.dma.alloc(16 * PAGE, { numaNode: 0, lock: true, alignBytes: 64 * 1024 });
     expect(buffer.backing.numaNode).toBe(0);
@@ -141,7 +141,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(() => device.dma.alloc(PAGE, { numaNode: -1 })).toThrow(ArgumentError);
   });
 
-  test("is a file on tmpfs, by the caller's own mapping", async () => {
+  test("can be a file on tmpfs that the caller mapped", async () => {
     using device = open();
     const folder = mkdtempSync("/dev/shm/iova-");
     const path = join(folder, "data");
@@ -160,7 +160,7 @@ describe.each(backends)("memory through %s", (backend) => {
     }
   });
 
-  test("lies below what a narrow device reaches, and leaves that to such devices from then on", async () => {
+  test("lies within a narrow device's reach; later memory of other devices leaves that range free", async () => {
     using device = open();
     const { dma } = device;
     const limit = 1n << 28n;
@@ -187,7 +187,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(again.iova).toBeLessThan(limit);
   });
 
-  test("too narrow a device for any free range gets a clear error", () => {
+  test("is refused with a clear error if the device reaches no free range", () => {
     using device = open();
     const { dma } = device;
     using _all = dma.alloc(7 * PAGE, { iova: 0x1000n });
@@ -198,7 +198,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(above.iova).toBeGreaterThanOrEqual(0x8000n);
   });
 
-  test("has room where others mapped by the kernel's own objects", () => {
+  test("avoids what was mapped through the kernel's objects behind the space's back", () => {
     using device = open();
     const { mapper } = device.dma;
     using memory = MappedMemory.anonymous(PAGE);
@@ -212,7 +212,7 @@ describe.each(backends)("memory through %s", (backend) => {
     mapper.ioas.unmap(next, PAGE);
   });
 
-  test("is a pool's, and reached block by block", async () => {
+  test("can be a pool's, whose blocks the device reaches one by one", async () => {
     using device = open();
     using pool = new DmaPool(device.dma, {
       blockSizes: [256],
@@ -229,7 +229,7 @@ describe.each(backends)("memory through %s", (backend) => {
     expect(pool.buffer(a).backing.kind).toBe("huge");
   });
 
-  test("is used by a worker, which keeps it open: the same bytes, no copy", async () => {
+  test("is shared with a worker without a copy, and stays open while the worker has it", async () => {
     using device = open();
     using buffer = device.dma.alloc(PAGE, { addressBits: 28 });
     const module = pathToFileURL(join(process.cwd(), "dist/src/index.js")).href;
@@ -269,10 +269,10 @@ describe.each(backends)("memory through %s", (backend) => {
   });
 });
 
-describe.each(backends)("several devices in one space of %s", (backend) => {
+describe.each(backends)("several devices in one address space of %s", (backend) => {
   expectNothingLeft();
 
-  test("a second one reaches what was mapped before it came, and leaves without taking anything along", async () => {
+  test("share what was mapped before the second came, and keep it when the second leaves", async () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     using buffer = edu.dma.alloc(PAGE, { addressBits: 28 });
     const data = randomBytes(512);
@@ -294,7 +294,7 @@ describe.each(backends)("several devices in one space of %s", (backend) => {
     expect(Buffer.compare(buffer.view(1024, 512), data)).toBe(0);
   });
 
-  test("goes with the space, and must be of its backend", () => {
+  test("are closed with the space, and must be of its backend", () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     const other = backend === "type1" ? "iommufd" : "type1";
     expect(() => PciDevice.open(nvmeBdf(), { backend: other, dma: edu.dma })).toThrow(ArgumentError);
@@ -306,7 +306,7 @@ describe.each(backends)("several devices in one space of %s", (backend) => {
     expect(() => PciDevice.open(nvmeBdf(), { dma: edu.dma })).toThrow(/closed/);
   });
 
-  test("its own close is not held up by another's commands; the owner's is", () => {
+  test("can be closed one by one while another has commands in flight; the owner can't", () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     using buffer = edu.dma.alloc(PAGE);
     const nvme = PciDevice.open(nvmeBdf(), { dma: edu.dma });
@@ -317,10 +317,10 @@ describe.each(backends)("several devices in one space of %s", (backend) => {
   });
 });
 
-describe.each(["iommufd", "type1"] as const)("peer to peer through %s", (backend) => {
+describe.each(["iommufd", "type1"] as const)("peer-to-peer DMA through %s", (backend) => {
   expectNothingLeft();
 
-  test("another device reads and writes a controller's memory buffer, by its mapping in the common space", async () => {
+  test("lets another device read and write a controller's memory buffer through the common space", async () => {
     using edu = PciDevice.open(eduBdf(), { backend });
     using nvme = PciDevice.open(nvmeBdf(), { dma: edu.dma });
     using memory = edu.dma.alloc(PAGE, { addressBits: 28 });
@@ -349,7 +349,7 @@ describe.each(["iommufd", "type1"] as const)("peer to peer through %s", (backend
 describe("a dma-buf without a view", () => {
   expectNothingLeft();
 
-  test("is mapped by iommufd, and dead after the exporter's reset", async () => {
+  test("can be mapped by iommufd, and can't be reached after the exporter's reset", async () => {
     provoke("vtd_dmar_fault");
     using edu = PciDevice.open(eduBdf(), { backend: "iommufd" });
     using nvme = PciDevice.open(nvmeBdf(), { dma: edu.dma });
@@ -397,7 +397,7 @@ describe("a dma-buf without a view", () => {
     expect(() => dma.mapDmaBuf(999, { sizeBytes: PAGE })).toThrow(sysError("IOMMU_IOAS_MAP_FILE", "EBADF"));
   });
 
-  test("can't be mapped by type1, which says what can", () => {
+  test("can't be mapped by type1, whose error says which backend can", () => {
     using edu = PciDevice.open(eduBdf(), { backend: "type1" });
     expect(() => edu.dma.mapDmaBuf(0)).toThrow(UnsupportedError);
     expect(() => edu.dma.mapDmaBuf(0)).toThrow(/map the device's BAR/);
@@ -408,7 +408,7 @@ describe("a udmabuf", () => {
   expectNothingLeft();
 
   test.each(["iommufd", "type1"] as const)(
-    "shows what a device of %s wrote to the memory",
+    "shows what a device wrote to the memory through %s",
     async (backend) => {
       using device = PciDevice.open(eduBdf(), { backend });
       const edu = new Edu(device.io);
@@ -425,7 +425,7 @@ describe("a udmabuf", () => {
     },
   );
 
-  test("keeps its pages after the memory was closed", () => {
+  test("keeps its pages after the memory is closed", () => {
     const memory = MappedMemory.memfd(PAGE);
     memory.bytes.fill(0x5a);
     using dmaBuf = exportUdmabuf(memory);
@@ -434,7 +434,7 @@ describe("a udmabuf", () => {
     expect(view.bytes.every((byte) => byte === 0x5a)).toBe(true);
   });
 
-  test("is of the part of a memfd that was mapped, too", () => {
+  test("covers only the part of a memfd that is mapped", () => {
     using memory = MappedMemory.memfd(4 * PAGE);
     for (let page = 0; page < 4; page++) memory.bytes.fill(page + 1, page * PAGE, (page + 1) * PAGE);
     using part = MappedMemory.ofFile(memory.fd, PAGE, 3 * PAGE, "a part of a memfd");
@@ -443,7 +443,7 @@ describe("a udmabuf", () => {
     expect([view.bytes[0], view.bytes[PAGE]]).toEqual([3, 4]);
   });
 
-  test("beyond the module's limit, or of a file that can be cut short, is refused with what is wrong", () => {
+  test("is refused beyond the module's limit, and for a file that can be truncated", () => {
     const limit = "/sys/module/udmabuf/parameters/size_limit_mb";
     const before = readFileSync(limit, "utf8");
     writeFileSync(limit, "1");
@@ -472,7 +472,7 @@ describe("a udmabuf", () => {
     }
   });
 
-  test("is not mapped by iommufd, which says what is", () => {
+  test("can't be mapped by iommufd, whose error says what can", () => {
     using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
     using memory = MappedMemory.memfd(PAGE);
     using dmaBuf = exportUdmabuf(memory);
@@ -481,7 +481,7 @@ describe("a udmabuf", () => {
     device.dma.map(memory).close();
   });
 
-  test("is made of whole pages of a memfd", () => {
+  test("consists of whole pages of a memfd", () => {
     using anonymous = MappedMemory.anonymous(PAGE);
     expect(() => exportUdmabuf(anonymous)).toThrow(StateError);
     using memory = MappedMemory.memfd(2 * PAGE);
@@ -497,10 +497,10 @@ describe("a udmabuf", () => {
   });
 });
 
-describe("an address space made before any device", () => {
+describe("an address space that is made before any device is open", () => {
   expectNothingLeft();
 
-  test("is filled first and joined later", async () => {
+  test("has mappings that a device reaches once it joins", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using space = new DmaSpace(new IoasMapper(ioas));
@@ -511,7 +511,7 @@ describe("an address space made before any device", () => {
     expect(buffer.closed).toBe(false);
   });
 
-  test("refuses a device that can't reach what is mapped there", () => {
+  test("refuses a device that can't reach what is mapped", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using space = new DmaSpace(new IoasMapper(ioas));

@@ -38,7 +38,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
   const refused = (reason: IovaSpaceReason): unknown =>
     expect.objectContaining({ name: "IovaSpaceError", code: "ERR_IOVA_NO_SPACE", reason });
 
-  test("says what it can map", () => {
+  test("says which addresses it can map", () => {
     using device = open();
     expect(device.dma.backend).toBe(backend);
     expect(device.dma.alignmentBytes()).toBe(PAGE);
@@ -64,7 +64,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(buffer.view(sizeBytes - 1, 1)).toEqual(Uint8Array.of(0xee));
   });
 
-  test("hands nothing out twice, and again what was given back", () => {
+  test("never hands out an address twice, and reuses one that was given back", () => {
     using device = open();
     const buffers = [PAGE, 3 * PAGE, 1, 64 * 1024].map((sizeBytes) => device.dma.alloc(sizeBytes));
     const ranges = buffers
@@ -79,14 +79,14 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(next.iova).toBe(first?.iova);
   });
 
-  test("aligns memory as asked", () => {
+  test("aligns memory as requested", () => {
     using device = open();
     using buffer = device.dma.alloc(PAGE, { alignBytes: 64 * 1024 });
     expect(buffer.memory.address % (64 * 1024)).toBe(0);
     expect(() => device.dma.alloc(PAGE, { alignBytes: 3000 })).toThrow(ArgumentError);
   });
 
-  test("maps at the address asked for, unless it is taken, misaligned or reserved", () => {
+  test("maps at a requested address, unless it is taken, misaligned or reserved", () => {
     using device = open();
     const { dma } = device;
     using fixed = dma.alloc(2 * PAGE, { iova: 0x123000n });
@@ -112,7 +112,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect([below.iova, above.iova]).toEqual([0x122000n, 0x125000n]);
   });
 
-  test("refuses lengths that are none", () => {
+  test("rejects invalid lengths", () => {
     using device = open();
     const before = holdings();
     for (const sizeBytes of [0, -1, Number.NaN, 0.5, Number.POSITIVE_INFINITY, 2 ** 53]) {
@@ -121,7 +121,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("refuses memory that the garbage collector may move or free", () => {
+  test("rejects memory that the garbage collector may move or free", () => {
     using device = open();
     const before = holdings();
     for (const foreign of [new Uint8Array(PAGE), new Uint8Array(new SharedArrayBuffer(PAGE)), null]) {
@@ -133,7 +133,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("maps memory that exists, several times, and leaves it alone when it goes", async () => {
+  test("maps existing memory several times, and leaves it intact when it is closed", async () => {
     using device = open();
     using memory = MappedMemory.anonymous(2 * PAGE);
     memory.bytes.set(randomBytes(256));
@@ -155,7 +155,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(pinnedKib()).toBe(before);
   });
 
-  test("loses its mapping when the memory goes first", () => {
+  test("loses a mapping when its memory is closed first", () => {
     using device = open();
     const memory = MappedMemory.anonymous(PAGE);
     const buffer = device.dma.map(memory, { iova: 0x40000n });
@@ -167,7 +167,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(next.iova).toBe(0x40000n);
   });
 
-  test("gives buffers that can be closed twice and not be used after", () => {
+  test("gives buffers that can be closed twice, and not be used afterwards", () => {
     using device = open();
     const buffer = device.dma.alloc(PAGE);
     const { bytes } = buffer;
@@ -186,7 +186,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(next.bytes.every((byte) => byte === 0)).toBe(true);
   });
 
-  test("gives views of parts, within bounds", () => {
+  test("gives views of parts of a buffer, within bounds", () => {
     using device = open();
     using buffer = device.dma.alloc(100);
     buffer.view(10, 5).fill(7);
@@ -203,7 +203,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     }
   });
 
-  test("takes its buffers along when it is closed, and not the memory of others", () => {
+  test("closes its buffers when it is closed, but not memory that others own", () => {
     using device = open();
     const { dma } = device;
     const before = pinnedKib();
@@ -222,7 +222,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect(pinnedKib()).toBe(before);
   });
 
-  test("stays whole while a buffer is in use", () => {
+  test("can't be closed while a buffer is in use", () => {
     using device = open();
     const { dma } = device;
     using memory = MappedMemory.anonymous(PAGE);
@@ -245,7 +245,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     expect([busy, dma, memory].map(({ closed }) => closed)).toEqual([true, true, false]);
   });
 
-  test("is full when it is full", () => {
+  test("reports that it is full", () => {
     using device = open();
     const ranges = device.dma.iovaRanges();
     using memory = MappedMemory.anonymous(PAGE);

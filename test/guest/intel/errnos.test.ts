@@ -153,12 +153,12 @@ function thrownBy(provoke: () => unknown): unknown {
   throw new Error("nothing was thrown");
 }
 
-describe("what the kernel refuses", () => {
-  test.each(provocations)("%s with %s: is thrown with what it means", (request, errno, provoke) => {
+describe("an errno of the kernel", () => {
+  test.each(provocations)("is thrown with its meaning: %s with %s", (request, errno, provoke) => {
     expect(thrownBy(provoke)).toMatchObject({ syscall: request, code: errno });
   });
 
-  test("a group whose device another process has inherited can't leave its container", async () => {
+  test("EBUSY: a group can't leave its container while another process has inherited its device", async () => {
     using scene = new ByGroup();
     const { group } = scene;
     const device = group.openDevice(nvmeBdf());

@@ -58,16 +58,16 @@ async function without(nodes: readonly string[], body: () => Promise<void>): Pro
 
 describe("a PCI address", () => {
   test.each([
-    ["nothing is at", ABSENT, `there is no PCI device ${ABSENT}`],
-    ["nothing is at, written short", "00:1b.7", `there is no PCI device ${ABSENT}`],
+    ["that no function has", ABSENT, `there is no PCI device ${ABSENT}`],
+    ["that no function has, written without its domain", "00:1b.7", `there is no PCI device ${ABSENT}`],
     [
-      "without a function",
+      "that lacks the function",
       "0000:00:01",
       '"0000:00:01" is no PCI address: expected for instance 0000:00:03.0',
     ],
-    ["of nonsense", "/dev/nvme0", '"/dev/nvme0" is no PCI address'],
-    ["of nothing", "", '"" is no PCI address'],
-  ])("%s", async (_, address, message) => {
+    ["that is no PCI address", "/dev/nvme0", '"/dev/nvme0" is no PCI address'],
+    ["that is empty", "", '"" is no PCI address'],
+  ])("is rejected if it is one %s", async (_, address, message) => {
     for (const backend of [undefined, ...backends]) {
       const error = await caught(NvmeController.open(address, { backend }));
       expect(error).toBeInstanceOf(ArgumentError);
@@ -76,11 +76,11 @@ describe("a PCI address", () => {
   });
 });
 
-describe("a function that is not bound to vfio-pci", () => {
+describe("PciDevice.open() of a function that is not bound to vfio-pci", () => {
   test.each([
     ["the kernel's driver has", nvmeBdf],
     ["no driver has", eduBdf],
-  ])("but %s", async (_, bdf) => {
+  ])("is refused if %s", async (_, bdf) => {
     const { driver } = readPciFunction(bdf());
     const throughIommufd = await caught(NvmeController.open(bdf(), { backend: "iommufd" }));
     expect(throughIommufd).toBeInstanceOf(UnsupportedError);
@@ -104,8 +104,8 @@ describe("a function that is not bound to vfio-pci", () => {
   });
 });
 
-describe("a group of which a kernel driver has a part", () => {
-  test("is not viable; the message names the culprit, and without that one it works", async () => {
+describe("a group with a function that a kernel driver has", () => {
+  test("is not viable; the message names that function, and without it the group works", async () => {
     const members = groupMembers(pairNvmeBdf());
     expect(members.length).toBeGreaterThan(1);
     // One of them for us, the controller still the kernel's.
@@ -140,7 +140,7 @@ describe("a group of which a kernel driver has a part", () => {
   });
 });
 
-describe("a host that lacks something", () => {
+describe("a host without /dev/iommu or /dev/vfio/vfio", () => {
   let binding: VfioBinding;
   beforeAll(() => {
     binding = bindToVfio(nvmeBdf());
@@ -155,13 +155,13 @@ describe("a host that lacks something", () => {
     return nvme;
   }
 
-  test("nothing: iommufd comes first", async () => {
+  test("uses iommufd if both are there", async () => {
     await using nvme = await use(undefined);
     expect(nvme.backend).toBe("iommufd");
     expect(nvme.backendReason).toBe("iommufd works and comes first");
   });
 
-  test("/dev/iommu: type1 is used, and the reason is told", async () => {
+  test("uses type1 without /dev/iommu, and says why", async () => {
     await without([IOMMUFD], async () => {
       const reason =
         "open on /dev/iommu: ENOENT (this kernel has no iommufd: CONFIG_IOMMUFD is off or the module is not loaded)";
@@ -177,7 +177,7 @@ describe("a host that lacks something", () => {
     expect(nvme.backend).toBe("iommufd");
   });
 
-  test("/dev/vfio/vfio: type1 can't be had, iommufd can", async () => {
+  test("uses iommufd without /dev/vfio/vfio; type1 is refused", async () => {
     await without([CONTAINER], async () => {
       expect(await caught(use("type1"))).toMatchObject({ code: "ENOENT", object: CONTAINER });
       await using nvme = await use(undefined);
@@ -185,7 +185,7 @@ describe("a host that lacks something", () => {
     });
   });
 
-  test("both: one error that names both reasons", async () => {
+  test("throws one error with both reasons without either", async () => {
     await without([IOMMUFD, CONTAINER], async () => {
       const error = await caught(use(undefined));
       expect(error).toBeInstanceOf(UnsupportedError);
@@ -200,7 +200,7 @@ describe("a host that lacks something", () => {
   });
 });
 
-describe("a user without permission on the nodes", () => {
+describe("a user without permission on the device nodes", () => {
   let binding: VfioBinding;
   beforeAll(() => {
     binding = bindToVfio(nvmeBdf());
@@ -224,7 +224,7 @@ describe("a user without permission on the nodes", () => {
 
   const group = (): string => `/dev/vfio/${readPciFunction(nvmeBdf()).iommuGroup}`;
 
-  test("learns which one it is, whatever the backend", async () => {
+  test("gets an error that names the node, with every backend", async () => {
     expect(await openAsNobody({ backend: "iommufd" })).toEqual(refused(IOMMUFD));
     // The kernel lets everybody open the container.
     expect(await openAsNobody({ backend: "type1" })).toEqual(refused(group()));
@@ -234,7 +234,7 @@ describe("a user without permission on the nodes", () => {
     expect(any).toMatchObject({ message: expect.stringContaining(`open on ${group()}: EACCES`) });
   });
 
-  test("with permission on /dev/iommu alone it is the device's node, and with that one too it works", async () => {
+  test("needs permission on /dev/iommu and on the device's node for iommufd", async () => {
     const { mode } = statSync(IOMMUFD);
     chmodSync(IOMMUFD, 0o666);
     try {
@@ -251,7 +251,7 @@ describe("a user without permission on the nodes", () => {
     }
   });
 
-  test("with permission on its group it gets on by type1", async () => {
+  test("can use type1 with permission on the group", async () => {
     chmodSync(group(), 0o666);
     expect(await openAsNobody({})).toEqual({
       backend: "type1",
@@ -260,8 +260,8 @@ describe("a user without permission on the nodes", () => {
   });
 });
 
-describe("a device that is no NVMe controller", () => {
-  test.each(backends)("is refused through %s", async (backend) => {
+describe("NvmeController.open() of a device that is no NVMe controller", () => {
+  test.each(backends)("rejects it through %s", async (backend) => {
     using _binding = bindToVfio(eduBdf());
     const error = await caught(NvmeController.open(eduBdf(), { backend }));
     expect(error).toBeInstanceOf(UnsupportedError);
@@ -270,7 +270,7 @@ describe("a device that is no NVMe controller", () => {
 });
 
 describe.each(backends)("a controller that doesn't start, through %s", (backend) => {
-  test("never gets ready: TimeoutError within its limit", async () => {
+  test("rejects with a TimeoutError if the controller never gets ready", async () => {
     using _binding = bindToVfio(emptyBarBdf());
     using device = PciDevice.open(emptyBarBdf(), { backend });
     using bar = device.bar(2).map();
@@ -285,7 +285,7 @@ describe.each(backends)("a controller that doesn't start, through %s", (backend)
     }
   });
 
-  test("reports a fatal status: NvmeProtocolError, and it can be stopped and opened again", async () => {
+  test("rejects with an NvmeProtocolError on a fatal status; the controller can be opened again", async () => {
     provoke("pci_nvme_err_startfail", "pci_nvme_err_startfail_page_too_large");
     using _binding = bindToVfio(nvmeBdf());
     {
@@ -320,7 +320,7 @@ function nextAddress(space: DmaSpace): bigint {
   return buffer.iova;
 }
 
-describe.each(backends)("bad requests through %s", (backend) => {
+describe.each(backends)("an NVMe controller through %s", (backend) => {
   let binding: VfioBinding;
   let nvme: NvmeController;
   let ns: NvmeNamespace;
@@ -355,7 +355,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     ["beyond MDTS", 512 * 1024 + 512],
     ["beyond 65536 blocks", 64 * 1024 * 1024],
     ["beyond all numbers", Number.MAX_SAFE_INTEGER + 1],
-  ])("a length that is %s", async (_, length) => {
+  ])("rejects a length that is %s", async (_, length) => {
     using buffer = nvme.dma.alloc(1024 * 1024);
     for (const transfer of ["read", "write"] as const) {
       const error = await caught(ns[transfer](0n, buffer, { length }));
@@ -372,13 +372,13 @@ describe.each(backends)("bad requests through %s", (backend) => {
     ["not aligned to a dword", 2],
     ["at the buffer's end", PAGE],
     ["behind the buffer", PAGE + 4],
-  ])("an offset that is %s", async (_, offset) => {
+  ])("rejects an offset that is %s", async (_, offset) => {
     using buffer = nvme.dma.alloc(PAGE);
     expect(await caught(ns.read(0n, buffer, { offset, length: 512 }))).toBeInstanceOf(ArgumentError);
     expect(await caught(ns.write(0n, buffer, { offset }))).toBeInstanceOf(ArgumentError);
   });
 
-  test("a buffer that is too small", async () => {
+  test("rejects a buffer that is too small", async () => {
     using buffer = nvme.dma.alloc(1024);
     const error = await caught(ns.read(0n, buffer, { length: 1536 }));
     expect(error).toBeInstanceOf(ArgumentError);
@@ -389,7 +389,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     await ns.read(0n, odd, { length: 512 });
   });
 
-  test("a closed buffer", async () => {
+  test("rejects a closed buffer", async () => {
     const buffer = nvme.dma.alloc(PAGE);
     buffer.close();
     for (const transfer of ["read", "write"] as const) {
@@ -399,7 +399,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  test("a buffer of another controller", async () => {
+  test("rejects a buffer of another controller", async () => {
     using _other = bindToVfio(wideNvmeBdf());
     const wide = await NvmeController.open(wideNvmeBdf(), { backend });
     {
@@ -419,7 +419,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     ["the first block behind the namespace", (size: bigint) => size, 512],
     ["a last block behind the namespace", (size: bigint) => size - 1n, 1024],
     ["the last address there is", () => 2n ** 64n - 1n, 512],
-  ])("%s: the controller's own status", async (_, lbaOf, length) => {
+  ])("reports the controller's own status for %s", async (_, lbaOf, length) => {
     const lba = lbaOf(ns.sizeBlocks);
     provoke(
       `pci_nvme_err_invalid_lba_range Invalid LBA start=${lba}`,
@@ -447,7 +447,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     ["a number no longer exact", 2 ** 53],
     ["a text", JSON.parse('"0"')],
     ["nothing", undefined],
-  ])("an LBA that is %s", async (_, lba) => {
+  ])("rejects an LBA that is %s", async (_, lba) => {
     using buffer = nvme.dma.alloc(PAGE);
     for (const transfer of ["read", "write"] as const) {
       const error = await caught(ns[transfer](lba, buffer));
@@ -456,7 +456,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  test("the same address twice", async () => {
+  test("accepts the same address for two commands", async () => {
     const at = addressBefore + 0x100_0000n;
     using first = nvme.dma.alloc(2 * PAGE, { iova: at });
     expect(first.iova).toBe(at);
@@ -481,19 +481,19 @@ describe.each(backends)("bad requests through %s", (backend) => {
     ["negative", -1],
     ["not a number", Number.NaN],
     ["more than 32 bits", 2 ** 32 + 1],
-  ])("a namespace id that is %s", async (_, nsid) => {
+  ])("rejects a namespace id that is %s", async (_, nsid) => {
     const error = await caught(nvme.namespace(nsid));
     expect(error).toBeInstanceOf(ArgumentError);
     expect(error.message).toBe(`nsid must be a whole number from 1 to 4294967294, got ${nsid}`);
   });
 
-  test("a namespace that is not there", async () => {
+  test("rejects a namespace that doesn't exist", async () => {
     const error = await caught(nvme.namespace(2));
     expect(error).toBeInstanceOf(ArgumentError);
     expect(error.message).toBe("there is no active namespace 2");
   });
 
-  test("a namespace beyond what the controller can have", async () => {
+  test("rejects a namespace id beyond those that the controller can have", async () => {
     provoke("pci_nvme_err_req_status nsid 0 status 0x400b");
     const error = await caught(nvme.namespace(nvme.identify.nn + 1));
     expect(error).toBeInstanceOf(NvmeError);
@@ -504,7 +504,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     });
   });
 
-  test("a command that the controller doesn't know", async () => {
+  test("reports a command that the controller doesn't know", async () => {
     provoke(
       "pci_nvme_err_invalid_opc",
       "pci_nvme_err_invalid_admin_opc",
@@ -524,7 +524,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     ["nsid", { opcode: 2, nsid: -1 }],
     ["cdw10", { opcode: 2, cdw10: 2 ** 32 }],
     ["cdw15", { opcode: 2, cdw15: Number.NaN }],
-  ])("a command whose %s doesn't fit", async (name, command) => {
+  ])("rejects a command whose %s doesn't fit", async (name, command) => {
     for (const queue of ["io", "admin"] as const) {
       const error = await caught(nvme[queue](command));
       expect(error).toBeInstanceOf(ArgumentError);
@@ -532,7 +532,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
     }
   });
 
-  test("a second open", async () => {
+  test("rejects a second open()", async () => {
     const error = await caught(NvmeController.open(nvmeBdf(), { backend }));
     expect(error).toBeInstanceOf(SysError);
     expect(["EBUSY", "EINVAL"]).toContain(error instanceof SysError && error.code);
@@ -543,7 +543,7 @@ describe.each(backends)("bad requests through %s", (backend) => {
 });
 
 describe.each(ways)("a closed controller, $backend, $completion", (way) => {
-  test("answers every use with ClosedError, and old views see nothing", async () => {
+  test("throws a ClosedError on every use; old views read nothing", async () => {
     using _binding = bindToVfio(nvmeBdf());
     const nvme = await NvmeController.open(nvmeBdf(), way);
     const ns = await nvme.namespace(1);
@@ -580,7 +580,7 @@ describe.each(ways)("a command that gets no answer, through $backend, completion
   });
   afterAll(() => binding.close());
 
-  test("times out: all that is outstanding is rejected, the controller is stopped, and the next open works", async () => {
+  test("times out: all outstanding commands are rejected, the controller is stopped, and the next open() works", async () => {
     const nvme = await NvmeController.open(nvmeBdf(), { ...way, timeoutMs: 1000 });
     const ns = await nvme.namespace(1);
     // Something to look at CSTS through when the driver has stopped the controller.
@@ -623,7 +623,7 @@ describe.each(ways)("a command that gets no answer, through $backend, completion
     await again.read(0n, buffer);
   });
 
-  test("close() meanwhile ends within the time limit", async () => {
+  test("lets close() end within the time limit", async () => {
     const nvme = await NvmeController.open(nvmeBdf(), { ...way, timeoutMs: 1000 });
     const unanswered = caught(nvme.admin({ opcode: AdminOpcode.asyncEventRequest }));
     await nvme.close();

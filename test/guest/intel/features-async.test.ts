@@ -32,7 +32,7 @@ afterAll(() => {
 expectNothingLeft();
 
 describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("resetAsync() by %s", (mode) => {
-  test("lets the event loop turn, and keeps the device from being closed meanwhile", async () => {
+  test("lets the event loop run, and keeps the device from being closed meanwhile", async () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     await withPoolHeld(
@@ -45,7 +45,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("resetAsync() by %s", 
     expect(device.info().resettable).toBe(true);
   });
 
-  test("refuses as reset() does, by a rejection", async () => {
+  test("rejects where reset() throws", async () => {
     using space = openMode(mode);
     const { device } = space.open(eduBdf());
     expect(await caught(device.resetAsync())).toBeInstanceOf(UnsupportedError);
@@ -56,7 +56,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("resetAsync() by %s", 
 
 describe("closeAsync()", () => {
   test.each(["iommufd", "vfio_type1v2_iommu"] as const)(
-    "lets the event loop turn while a device and all that is mapped go (%s)",
+    "lets the event loop run while a device and its mappings are closed through %s",
     async (mode) => {
       const before = holdings();
       const space = openMode(mode);
@@ -72,7 +72,7 @@ describe("closeAsync()", () => {
     },
   );
 
-  test("works with `await using`, in the tree's order", async () => {
+  test("works with `await using`, dependents first", async () => {
     await using iommufd = Iommufd.open();
     const ioas = iommufd.allocIoas();
     const device = VfioDevice.openCdev(nvmeBdf());
@@ -82,7 +82,7 @@ describe("closeAsync()", () => {
     expect([device.closed, ioas.closed, iommufd.closed]).toEqual([true, true, true]);
   });
 
-  test("closes a PciDevice with its buffers, and is refused while one is in flight", async () => {
+  test("closes a PciDevice with its buffers, and rejects while one is in flight", async () => {
     const device = PciDevice.open(nvmeBdf());
     const buffer = device.dma.alloc(PAGE);
     buffer.lease.hold("a command");
@@ -95,7 +95,7 @@ describe("closeAsync()", () => {
 });
 
 describe("a container's mapAsync() and unmapAsync()", () => {
-  test("let the event loop turn, and refuse as map() and unmap() do", async () => {
+  test("let the event loop run, and reject where map() and unmap() throw", async () => {
     using space = openMode("vfio_type1v2_iommu");
     space.open(nvmeBdf());
     const { container } = space;
@@ -128,8 +128,8 @@ describe("a container's mapAsync() and unmapAsync()", () => {
   });
 });
 
-describe("mapAsync() and unmapAsync()", () => {
-  test("let the event loop turn while hundreds of megabytes are pinned and let go", async () => {
+describe("mapAsync() and unmapAsync() of an IOAS", () => {
+  test("let the event loop run while hundreds of megabytes are pinned and unpinned", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(nvmeBdf());
@@ -160,7 +160,7 @@ describe("mapAsync() and unmapAsync()", () => {
     expect(holdings().pinnedKib).toBe(before);
   });
 
-  test("let the kernel choose, and refuse as map() and unmap() do", async () => {
+  test("let the kernel choose addresses, and reject where map() and unmap() throw", async () => {
     using iommufd = Iommufd.open();
     const ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(PAGE);

@@ -84,10 +84,10 @@ const devices = [
   { name: "an nvme with SR-IOV", bdf: sriovNvmeBdf },
 ] as const;
 
-describe.each(vfioModes)("by %s", (mode) => {
+describe.each(vfioModes)("capabilities of VFIO devices by %s", (mode) => {
   expectNothingLeft();
 
-  test.each(devices)("$name can do what it says, and nothing else", ({ bdf }) => {
+  test.each(devices)("of $name tell exactly what it can do", ({ bdf }) => {
     using space = openMode(mode);
     const { device } = space.open(bdf());
     const capabilities = device.capabilities();
@@ -100,8 +100,8 @@ describe.each(vfioModes)("by %s", (mode) => {
   });
 });
 
-describe("what differs from device to device", () => {
-  test("is told", () => {
+describe("capabilities", () => {
+  test("differ from device to device", () => {
     using space = openMode("iommufd");
     const [nvme, edu, portEdu, sriov] = devices.map(({ bdf }) => space.open(bdf()).device.capabilities());
     expect(nvme).toMatchObject({
@@ -119,7 +119,7 @@ describe("what differs from device to device", () => {
   });
 });
 
-describe("iommufd and the IOMMU of this machine", () => {
+describe("iommufd with the IOMMU of this machine", () => {
   expectNothingLeft();
 
   function openNvme() {
@@ -130,7 +130,7 @@ describe("iommufd and the IOMMU of this machine", () => {
     return { iommufd, ioas, device, [Symbol.dispose]: (): void => iommufd.close() };
   }
 
-  test("the kernel has everything; what this IOMMU lacks is refused", async () => {
+  test("has every request, and refuses what this IOMMU lacks", async () => {
     using opened = openNvme();
     const { iommufd, ioas, device } = opened;
     const capabilities = iommufd.capabilities();
@@ -152,7 +152,7 @@ describe("iommufd and the IOMMU of this machine", () => {
     );
   });
 
-  test("a PASID is refused where page tables are not made for it", () => {
+  test("rejects a PASID for page tables that weren't made for one", () => {
     using opened = openNvme();
     const { ioas, device } = opened;
     using hwpt = ioas.allocHwpt(device);
@@ -188,7 +188,7 @@ describe("iommufd and the IOMMU of this machine", () => {
     device.detach({ pasid: 1 });
   });
 
-  test("a token is refused where none is needed", () => {
+  test("rejects a token for a device that needs none", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     const token = "52ac9bff-3a88-4fbd-901a-0d767c3b6c97";

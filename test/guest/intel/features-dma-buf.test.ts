@@ -57,7 +57,7 @@ const filled = (value: number): number[] => Array.from({ length: 8 }, () => valu
 describe("a BAR exported as a dma-buf", () => {
   expectNothingLeft();
 
-  test("is reached by another device through the IOMMU", async () => {
+  test("can be reached by another device through the IOMMU", async () => {
     using both = openBoth();
     const { ioas, memory, nvme, edu } = both;
     using buffer = exportDmaBuf(nvme, CMB_BAR, [{ offset: MIB, sizeBytes: MIB }]);
@@ -77,7 +77,7 @@ describe("a BAR exported as a dma-buf", () => {
     expect(ioas.unmap(CMB_IOVA, MIB)).toBe(MIB);
   });
 
-  test("is taken away by a reset: what was mapped is dead, what is mapped anew lives", async () => {
+  test("is revoked by a reset: old mappings can't be reached, new ones can", async () => {
     provoke("vtd_dmar_fault");
     using both = openBoth();
     const { ioas, memory, nvme, edu } = both;
@@ -99,7 +99,7 @@ describe("a BAR exported as a dma-buf", () => {
     expect(cmbBytes(nvme, 0)).toEqual(filled(0x6b));
   });
 
-  test("goes with its device", async () => {
+  test("is revoked when its device is closed", async () => {
     provoke("vtd_dmar_fault");
     using both = openBoth();
     const { ioas, nvme, edu } = both;
@@ -112,7 +112,7 @@ describe("a BAR exported as a dma-buf", () => {
     expect(ioas.unmap(CMB_IOVA, PAGE)).toBe(PAGE);
   });
 
-  test("is refused where there is no such memory", () => {
+  test("is refused outside mappable memory", () => {
     using both = openBoth();
     const { iommufd, ioas, nvme } = both;
     const invalid = sysError("VFIO_DEVICE_FEATURE", "EINVAL");

@@ -32,13 +32,13 @@ afterAll(() => {
   for (const binding of bindings) binding.close();
 });
 
-describe.each(vfioModes)("devices on the root bus by %s", (mode) => {
+describe.each(vfioModes)("a device on the root bus by %s", (mode) => {
   expectNothingLeft();
 
   test.each([
     ["edu", eduBdf],
     ["nvme", nvmeBdf],
-  ])("%s has no hot reset", (_name, bdf) => {
+  ])("has no hot reset: %s", (_name, bdf) => {
     using space = openMode(mode);
     const { device } = space.open(bdf());
     expect(device.capabilities().hotReset).toBe(false);
@@ -66,7 +66,7 @@ async function expectReset(device: VfioDevice, reset: () => void): Promise<void>
 describe("a device opened by its character device", () => {
   expectNothingLeft();
 
-  test("alone on its bus is told as owned, and is reset", async () => {
+  test("is reported as owned if it is alone on its bus, and can be reset", async () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(sriovNvmeBdf());
     device.bind(iommufd);
@@ -78,7 +78,7 @@ describe("a device opened by its character device", () => {
     await expectReset(device, () => hotReset(device));
   });
 
-  test("takes no groups", () => {
+  test("accepts no groups for its hot reset", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(sriovNvmeBdf());
     device.bind(iommufd);
@@ -86,7 +86,7 @@ describe("a device opened by its character device", () => {
     expect(() => hotReset(device, [eventfd])).toThrow(sysError("VFIO_DEVICE_PCI_HOT_RESET", "EINVAL"));
   });
 
-  test("with another beside it that no VFIO driver has is not reset", () => {
+  test("can't be reset beside a device that no VFIO driver has", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(portEduBdf());
     device.bind(iommufd);
@@ -98,14 +98,14 @@ describe("a device opened by its character device", () => {
     expect(() => hotReset(device)).toThrow(sysError("VFIO_DEVICE_PCI_HOT_RESET", "EINVAL"));
   });
 
-  describe("with another beside it in its group", () => {
+  describe("a device beside another one of its group", () => {
     let other: VfioBinding;
     beforeEach(() => {
       other = bindToVfio(otherPortEduBdf());
       return () => other.close();
     });
 
-    test("owns that as well, and resets both", () => {
+    test("owns the other one as well, and resets both", () => {
       using iommufd = Iommufd.open();
       using device = VfioDevice.openCdev(portEduBdf());
       device.bind(iommufd);
@@ -142,7 +142,7 @@ describe("a device opened through its group", () => {
     return { group, device, [Symbol.dispose]: close };
   }
 
-  test("is told by its group, and reset by whoever has that", async () => {
+  test("is reported by its group, and can be reset by the process that has the group", async () => {
     using opened = openGroup();
     const { device, group } = opened;
     expect(hotResetInfo(device)).toEqual({
@@ -152,7 +152,7 @@ describe("a device opened through its group", () => {
     await expectReset(device, () => hotReset(device, [group]));
   });
 
-  test("is not reset without its group, or with something else for it", () => {
+  test("can't be reset without its group, or with another descriptor for it", () => {
     using opened = openGroup();
     const { device, group } = opened;
     const refused = (code: string): unknown => sysError("VFIO_DEVICE_PCI_HOT_RESET", code);

@@ -38,7 +38,7 @@ const liveness = (value: bigint): IoEvent => ({
 describe.each(backendNames)("a register written at an eventfd's signal, through %s", (backend) => {
   expectNothingLeft();
 
-  test("gets the value, at each signal, until the tie is closed", async () => {
+  test("gets the value at each signal, until the IoEventFd is closed", async () => {
     using opened = open(eduBdf(), backend);
     using eventfd = new EventFd();
     const registers = opened.pci.bar(0);
@@ -57,7 +57,7 @@ describe.each(backendNames)("a register written at an eventfd's signal, through 
     expect(eventfd.take()).toBe(1);
   });
 
-  test("is written in one access of its width", async () => {
+  test("is written by one access of its width", async () => {
     using opened = open(nvmeBdf(), backend);
     const { device } = opened;
     for (const widthBytes of [1, 2, 4, 8] as const) {
@@ -81,7 +81,7 @@ describe.each(backendNames)("a register written at an eventfd's signal, through 
     }
   });
 
-  test("is refused where there can be none", () => {
+  test("is refused where the kernel can't write one", () => {
     using opened = open(nvmeBdf(), backend);
     const { device } = opened;
     using eventfd = new EventFd();
@@ -107,7 +107,7 @@ describe.each(backendNames)("a register written at an eventfd's signal, through 
     expect(make({})).toThrow("is closed");
   });
 
-  test("can be in I/O space, too", () => {
+  test("can be in I/O space", () => {
     using opened = open(emptyBarBdf(), backend);
     using eventfd = new EventFd();
     const event: IoEvent = { region: TESTDEV_IO_BAR, offset: 0, value: 0n, widthBytes: 1 };
@@ -116,7 +116,7 @@ describe.each(backendNames)("a register written at an eventfd's signal, through 
     expect(tie.closed).toBe(false);
   });
 
-  test(`has ${LIMIT} brothers at most, and all of them go with their device`, () => {
+  test(`can be one of ${LIMIT}, and all are closed with their device`, () => {
     using eventfd = new EventFd();
     const opened = open(eduBdf(), backend);
     const ties: IoEventFd[] = [];

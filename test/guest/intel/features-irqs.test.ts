@@ -29,13 +29,13 @@ afterAll(() => {
   for (const binding of bindings) binding.close();
 });
 
-describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
+describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("interrupts of a VFIO device by %s", (mode) => {
   expectNothingLeft();
 
   test.each([
     ["errors of the bus", VFIO_PCI_ERR_IRQ_INDEX],
     ["the host's wish to have the device back", VFIO_PCI_REQ_IRQ_INDEX],
-  ])("an eventfd for %s is set, triggered and taken away", (_what, index) => {
+  ])("can signal an eventfd for %s until it is removed", (_what, index) => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     using eventfd = new EventFd();
@@ -54,7 +54,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     expect(eventfd.take()).toBe(0);
   });
 
-  test("the host asks for a device that is to be unbound, and gets it when it is closed", async () => {
+  test("tell that the host wants to unbind the device, which ends when the device is closed", async () => {
     using space = openMode(mode);
     const opened = space.open(eduBdf());
     using eventfd = new EventFd();
@@ -79,7 +79,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     bindings.push(bindToVfio(eduBdf()));
   });
 
-  test("INTx is masked and unmasked, and by an eventfd without a call of ours", () => {
+  test("mask and unmask INTx by request and by eventfd", () => {
     using space = openMode(mode);
     const { device } = space.open(eduBdf());
     using eventfd = new EventFd();
@@ -119,7 +119,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     device.disableIrq(index);
   });
 
-  test("MSI has nothing to mask", () => {
+  test("can't be masked as MSI", () => {
     using space = openMode(mode);
     const { device } = space.open(eduBdf());
     using eventfd = new EventFd();
@@ -131,7 +131,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("by %s", (mode) => {
     device.disableIrq(VFIO_PCI_MSI_IRQ_INDEX);
   });
 
-  test("MSI-X vectors are added later where the kernel says that they can be", () => {
+  test("gain MSI-X vectors later where the kernel says that they can", () => {
     using space = openMode(mode);
     const { device } = space.open(nvmeBdf());
     const vectors = Array.from({ length: 3 }, () => new EventFd());

@@ -26,15 +26,15 @@ const UNMAPPED = { address: 0x8000, sizeBytes: PAGE };
 
 expectNothingLeft();
 
-describe("opening", () => {
-  test("opens the node, as often as wanted", () => {
+describe("Iommufd.open()", () => {
+  test("opens the node any number of times", () => {
     using first = Iommufd.open();
     using second = Iommufd.open();
     expect(second.fd).not.toBe(first.fd);
     for (const { fd } of [first, second]) expect(readlinkSync(`/proc/self/fd/${fd}`)).toBe("/dev/iommu");
   });
 
-  test("says what is missing and what to do about it", () => {
+  test("says which node is missing and what to do about it", () => {
     const missing = "/dev/iommu-of-another-kernel";
     expect(() => Iommufd.open(missing)).toThrow(
       sysError("open", "ENOENT", {
@@ -45,7 +45,7 @@ describe("opening", () => {
     );
   });
 
-  test("refuses everything after close, which may be repeated", () => {
+  test("throws a ClosedError on every use after close(), which can be called again", () => {
     const iommufd = Iommufd.open();
     iommufd.close();
     iommufd.close();
@@ -59,7 +59,7 @@ describe("opening", () => {
 });
 
 describe("IOMMU_OPTION_RLIMIT_MODE", () => {
-  test("is per user at first, and fixed once an object exists", () => {
+  test("is per user by default, and can't be changed once an object exists", () => {
     using iommufd = Iommufd.open();
     expect(iommufd.rlimitMode).toBe("user");
     iommufd.rlimitMode = "process";
@@ -73,7 +73,7 @@ describe("IOMMU_OPTION_RLIMIT_MODE", () => {
 });
 
 describe("an IOAS without a device", () => {
-  test("is a kernel object of its own, gone after close", () => {
+  test("is a kernel object of its own until it is closed", () => {
     using iommufd = Iommufd.open();
     const first = iommufd.allocIoas();
     using second = iommufd.allocIoas();
@@ -98,13 +98,13 @@ describe("an IOAS without a device", () => {
     for (const use of uses) expect(use, String(use)).toThrow(ClosedError);
   });
 
-  test("can map everything, by the byte", () => {
+  test("can map every address, at any byte", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     expect(ioas.iovaRanges()).toEqual({ ranges: [EVERYTHING], alignmentBytes: 1 });
   });
 
-  test("is given addresses by the kernel: never 0, never the same", () => {
+  test("gets addresses from the kernel, never 0 and never one twice", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(3 * PAGE);
@@ -116,7 +116,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.unmap(second, memory.sizeBytes)).toBe(memory.sizeBytes);
   });
 
-  test("maps at a fixed address once", () => {
+  test("maps at a fixed address only once", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -147,7 +147,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  test("refuses what can't be right before the kernel sees it", () => {
+  test("rejects invalid arguments before the kernel sees them", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(PAGE);
@@ -171,7 +171,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  test("restricts the kernel's choice, and only that, to the ranges allowed", () => {
+  test("restricts only the kernel's choice to the allowed ranges", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -204,7 +204,7 @@ describe("an IOAS without a device", () => {
     expect(ioas.map(memory)).toBeLessThan(allowed.start);
   });
 
-  test("has huge pages switched on, and lets them be switched", () => {
+  test("uses huge pages by default, which can be switched off and on", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     expect(ioas.hugePages).toBe(true);
@@ -220,7 +220,7 @@ describe("an IOAS without a device", () => {
     }).toThrow(sysError("IOMMU_OPTION", "EADDRINUSE"));
   });
 
-  test("copies mappings out of another of the same iommufd", () => {
+  test("copies mappings from another IOAS of the same iommufd", () => {
     using iommufd = Iommufd.open();
     using source = iommufd.allocIoas();
     using target = iommufd.allocIoas();
@@ -253,7 +253,7 @@ describe("an IOAS without a device", () => {
     expect(target.unmapAll()).toBe(0n);
   });
 
-  test("is closed with its iommufd, and what is mapped through it too", () => {
+  test("is closed with its iommufd, and so are its mappings", () => {
     const iommufd = Iommufd.open();
     const ioas = iommufd.allocIoas();
     const space = new DmaSpace(new IoasMapper(ioas));
@@ -288,7 +288,7 @@ describe("an IOAS with a device", () => {
     return opened;
   }
 
-  test("can map what the device's IOMMU translates, until the device leaves", () => {
+  test("can map only what the device's IOMMU translates, until the device is detached", () => {
     using setup = attached();
     const { ioas, device } = setup;
     const { ranges, alignmentBytes } = ioas.iovaRanges();
@@ -324,7 +324,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  test("refuses memory that is not there: at once, or when a device comes to it", () => {
+  test("refuses memory that doesn't exist, when it is mapped or when a device is attached", () => {
     using setup = attached();
     const { ioas, device } = setup;
     expect(() => ioas.map(UNMAPPED)).toThrow(
@@ -358,7 +358,7 @@ describe("an IOAS with a device", () => {
     expect(device.attach(ioas)).toBeGreaterThan(0);
   });
 
-  test("keeps allowed ranges from being taken away by a device", () => {
+  test("refuses a device that would take away allowed ranges", () => {
     using setup = attached();
     const { ioas } = setup;
     using memory = MappedMemory.anonymous(PAGE);
@@ -366,7 +366,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.map(memory)).toBe(0x5000000n);
   });
 
-  test("can't switch huge pages off under mappings of a device", () => {
+  test("can't switch huge pages off while a device has mappings", () => {
     using setup = attached();
     const { ioas } = setup;
     using memory = MappedMemory.anonymous(PAGE);
@@ -380,7 +380,7 @@ describe("an IOAS with a device", () => {
     expect(ioas.hugePages).toBe(false);
   });
 
-  test("pins the memory mapped, once however often it is copied", () => {
+  test("pins mapped memory once, however often the mapping is copied", () => {
     using setup = attached();
     const { iommufd, ioas, device } = setup;
     using memory = MappedMemory.anonymous(64 * PAGE);
@@ -400,7 +400,7 @@ describe("an IOAS with a device", () => {
     expect(pinned()).toBe(0);
   });
 
-  test("carries DMA both ways, also at a copied mapping and in a memfd", async () => {
+  test("carries DMA both ways, also through a copied mapping and in a memfd", async () => {
     using setup = attached();
     const { iommufd, ioas, device } = setup;
     const edu = new Edu(device);
@@ -440,7 +440,7 @@ describe("an IOAS with a device", () => {
     expect(other.unmap(0x90000n, 2 * PAGE)).toBe(2 * PAGE);
   });
 
-  test("maps no file that has no memory to pin", () => {
+  test("rejects a file without memory to pin", () => {
     using setup = attached();
     const { ioas } = setup;
     expect(() => ioas.mapFile(100_000, 0, PAGE)).toThrow(sysError("IOMMU_IOAS_MAP_FILE", "EBADF"));
@@ -475,7 +475,7 @@ describe("an IOAS with a device", () => {
     expect(next.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  test("is closed with its iommufd, the device too, which is free for the next one", () => {
+  test("is closed with its iommufd and the device, which can then be opened again", () => {
     using setup = attached();
     const { iommufd, ioas, device } = setup;
     iommufd.close();

@@ -35,10 +35,10 @@ beforeAll(() => {
 });
 afterAll(() => binding.close());
 
-describe.each(backendNames)("over a long life with %s", (backend) => {
+describe.each(backendNames)("a long-running process with %s", (backend) => {
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  test(`${CYCLES} devices opened, used and closed leave nothing behind`, LONG, () => {
+  test(`leaks nothing when ${CYCLES} devices are opened, used and closed`, LONG, () => {
     const used: number[] = [];
     const cycle = (look = (): void => {}): bigint => {
       using device = open();
@@ -74,7 +74,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(left.length).toBeLessThan(CYCLES / 10);
   });
 
-  test(`${CYCLES} buffers allocated and closed leave an open device as it was`, LONG, () => {
+  test(`leaks nothing when ${CYCLES} buffers of an open device are allocated and closed`, LONG, () => {
     using device = open();
     const first = device.dma.alloc(PAGE);
     first.close();
@@ -90,7 +90,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(last.iova).toBe(first.iova);
   });
 
-  test(`memory mapped and unmapped ${SOAK_CYCLES} times leaves nothing behind`, {
+  test(`leaks nothing when memory is mapped and unmapped ${SOAK_CYCLES} times`, {
     timeout: 3_000_000,
   }, async () => {
     using device = open();
@@ -133,7 +133,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(next.contiguous).toBe(true);
   });
 
-  test("many buffers at once go one by one in any order", () => {
+  test("closes many buffers one by one in any order", () => {
     using device = open();
     const before = holdings();
     const buffers = Array.from({ length: CYCLES }, (_, i) => device.dma.alloc((i % 5) * 1000 + 1));
@@ -151,7 +151,7 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("opening that fails leaves nothing behind", () => {
+  test("leaks nothing when opening fails", () => {
     using taken = open();
     const before = holdings();
     for (const options of [{ backend }, {}]) {
@@ -164,10 +164,10 @@ describe.each(backendNames)("over a long life with %s", (backend) => {
   });
 });
 
-describe("kernel objects, opened and closed many times", () => {
+describe("kernel objects that are opened and closed many times", () => {
   expectNothingLeft();
 
-  test("of iommufd", () => {
+  test("leak nothing of iommufd", () => {
     using iommufd = Iommufd.open();
     const { id } = iommufd.allocIoas();
     for (let i = 0; i < CYCLES; i++) {
@@ -180,7 +180,7 @@ describe("kernel objects, opened and closed many times", () => {
     expect(iommufd.closed).toBe(false);
   });
 
-  test("of groups and containers", () => {
+  test("leak nothing of groups and containers", () => {
     const number = VfioGroup.openFor(eduBdf());
     number.close();
     for (let i = 0; i < 50; i++) {
@@ -200,7 +200,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
   const { warned } = forgotten;
   const open = (): PciDevice => PciDevice.open(eduBdf(), { backend });
 
-  test("do not lose a buffer of which a view is left", async () => {
+  test("keep a buffer while a view of it is reachable", async () => {
     using device = open();
     const views: Uint8Array[] = [];
     drop(() => {
@@ -218,7 +218,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
     expect(await warned(/at iova 0x80000 /)).toBe(true);
   });
 
-  test("give the device back, whole", async () => {
+  test("release the device completely", async () => {
     const before = holdings();
     drop(() => {
       const device = open();
@@ -234,7 +234,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
 
   describeForgottenDevice(open, forgotten, LONG);
 
-  test("do not lose interrupts that are watched", LONG, async () => {
+  test("keep interrupts that are watched", LONG, async () => {
     using device = open();
     const outlive = async (kind: InterruptKind): Promise<void> => {
       const signal = nextSignal(device.enableInterrupts({ kind }), 0);
@@ -255,7 +255,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
     expect(interrupts.kind).toBe("msi");
   });
 
-  test("give a mapped region back", async () => {
+  test("release a mapped region", async () => {
     using device = open();
     const before = holdings();
     drop(() => device.bar(0).map(0, PAGE));
@@ -268,7 +268,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
 describe("forgotten kernel objects", () => {
   expectNothingLeft();
 
-  test("an IOAS gives its number back", async () => {
+  test("free the number of an IOAS", async () => {
     using iommufd = Iommufd.open();
     const probe = iommufd.allocIoas();
     const { id } = probe;
@@ -282,7 +282,7 @@ describe("forgotten kernel objects", () => {
     expect(await collectUntil(isFree)).toBe(true);
   });
 
-  test("a device that is bound and attached can be bound again", async () => {
+  test("free a bound and attached device, which can be bound again", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     drop(() => {
@@ -298,7 +298,7 @@ describe("forgotten kernel objects", () => {
     expect(next.info().isPci).toBe(true);
   });
 
-  test("an iommufd and an IOAS live as long as a device that needs them", async () => {
+  test("keep an iommufd and an IOAS as long as a device that needs them", async () => {
     using memory = MappedMemory.anonymous(PAGE);
     const openedUp = (): VfioDevice => {
       const iommufd = Iommufd.open();
@@ -324,7 +324,7 @@ describe("forgotten kernel objects", () => {
     expect(await collectUntil(() => !holdings().kernelObjects.includes("/dev/iommu"))).toBe(true);
   });
 
-  test("a group and its container can be had again", async () => {
+  test("free a group and its container, which can be opened again", async () => {
     const number = groupOf(eduBdf());
     const isFree = (): boolean => {
       try {
@@ -346,7 +346,7 @@ describe("forgotten kernel objects", () => {
     expect(await collectUntil(() => !holdings().kernelObjects.includes("/dev/vfio/vfio"))).toBe(true);
   });
 
-  test("an eventfd is closed", async () => {
+  test("close an eventfd", async () => {
     const before = holdings();
     drop(() => new EventFd());
     expect(holdings().descriptors).toBe(before.descriptors + 1);

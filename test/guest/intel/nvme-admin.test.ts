@@ -33,7 +33,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   afterEach(() => nvme.close());
 
   describe("log pages", () => {
-    test("tell its health, and count what it did", async () => {
+    test("report its health, and count its commands", async () => {
       const before = await nvme.logs.smart();
       expect(before).toMatchObject({ criticalWarning: 0, availableSpare: 0, percentageUsed: 0 });
       expect(before.compositeTemperature).toBeGreaterThan(273);
@@ -45,7 +45,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(after.hostWriteCommands - before.hostWriteCommands).toBe(1n);
     });
 
-    test("tell firmware, commands, and that no namespace changed", async () => {
+    test("report firmware, commands, and that no namespace changed", async () => {
       const { active, revisions } = await nvme.logs.firmwareSlots();
       expect(active).toBe(1);
       expect(revisions).toHaveLength(7);
@@ -57,14 +57,14 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(await nvme.logs.errors()).toEqual([]);
     });
 
-    test("are read from any offset, in parts that the controller can carry", async () => {
+    test("are read from any offset, in parts within the transfer limit", async () => {
       const whole = await nvme.logs.read(LogPageId.commandsSupported, 4096);
       expect(await nvme.logs.read(LogPageId.commandsSupported, 1024, { offset: 1024 })).toEqual(
         whole.subarray(1024, 2048),
       );
     });
 
-    test("that it has not, or that can't be, are refused", async () => {
+    test("are refused if the controller lacks them, or arguments are invalid", async () => {
       provoke("pci_nvme_err_invalid_log_page", "pci_nvme_err_req_status");
       const error = await caught(nvme.logs.read(0xc5, 512));
       expect(error).toBeInstanceOf(NvmeError);
@@ -81,7 +81,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   });
 
   describe("features", () => {
-    test("are read and set: the write cache, the temperature that warns, interrupt coalescing", async () => {
+    test("are read and set: write cache, temperature threshold, interrupt coalescing", async () => {
       const { features } = nvme;
       for (const enabled of [false, true]) {
         await features.setVolatileWriteCache(enabled);
@@ -97,7 +97,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(await features.numberOfQueues()).toMatchObject({ submission: expect.any(Number) });
     });
 
-    test("hold a clock", async () => {
+    test("include the timestamp", async () => {
       const time = new Date("2031-02-03T04:05:06.789Z");
       await nvme.features.setTimestamp(time);
       const shown = await nvme.features.timestamp();
@@ -106,7 +106,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(await caught(nvme.features.setTimestamp(new Date(Number.NaN)))).toBeInstanceOf(ArgumentError);
     });
 
-    test("that can't be are refused before the controller sees them", async () => {
+    test("are rejected before the controller sees them if they are invalid", async () => {
       const { features } = nvme;
       for (const wrong of [
         () => features.get(256),
@@ -122,7 +122,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   });
 
   describe("events", () => {
-    test("come to everybody who waits for them, and wait for those who come later", async () => {
+    test("reach everyone who waits, and are kept for those who wait later", async () => {
       const { events, features, logs } = nvme;
       const next = async (): Promise<NvmeEvent> => {
         for await (const event of events) return event;
@@ -163,7 +163,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   });
 
   describe("commands on ranges of blocks", () => {
-    test("compare without a transfer", async () => {
+    test("compare blocks with a buffer", async () => {
       using buffer = nvme.dma.alloc(ns.blockSizeBytes);
       randomFillSync(buffer.bytes);
       await ns.write(8n, buffer);
@@ -173,7 +173,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(await ns.compare(8n, buffer)).toBe(false);
     });
 
-    test("set to zero and deallocate, and tell what the controller has not", async () => {
+    test("set to zero and deallocate, and report what the controller lacks", async () => {
       using buffer = nvme.dma.alloc(2 * ns.blockSizeBytes);
       const reads = async (): Promise<boolean> => {
         buffer.bytes.fill(0x77);
@@ -196,7 +196,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(buffer.view(0, ns.blockSizeBytes).every((byte) => byte === 0x55)).toBe(true);
     });
 
-    test("that can't be are refused", async () => {
+    test("are rejected if they are invalid", async () => {
       for (const wrong of [
         () => ns.writeZeroes(-1n, 1),
         () => ns.writeZeroes(0n, 0),

@@ -40,7 +40,7 @@ describe.each([
   expectNothingLeftSoon();
 
   test(
-    "nvme-cli's JSON agrees with ours, field by field",
+    "gives nvme-cli's JSON and ours the same values in every field",
     async () => {
       const disk = await kernelDisk(bdf());
       const controller = disk.replace(/n\d+$/, "");
@@ -110,7 +110,7 @@ describe.each([
   );
 
   test(
-    "what one writes the other reads, and what one formats the other finds so",
+    "is read and formatted the same by nvme-cli and this driver",
     async () => {
       const ours = randomFillSync(Buffer.alloc(64 * blockBytes + (1 << 20)));
       // No more than a command carries: nvme-cli sends one.

@@ -17,7 +17,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   afterAll(() => binding.close());
   expectNothingLeftSoon();
 
-  test("says the same of itself by every structure", async () => {
+  test("describes itself consistently in every structure", async () => {
     await using nvme = await NvmeController.open(bdf());
     const { structures } = nvme;
     expect(await structures.controller()).toEqual(nvme.identify);
@@ -37,7 +37,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
     expect(await nvme.namespaceIds()).toEqual([1]);
   });
 
-  test("has features that are read and written by their parts", async () => {
+  test("has features whose parts are read and written", async () => {
     await using nvme = await NvmeController.open(bdf());
     const { features } = nvme;
     expect(await features.capabilities(FeatureId.volatileWriteCache)).toMatchObject({ changeable: true });
@@ -66,7 +66,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
     expect(psd.filter(({ mp }) => mp !== 0)).toHaveLength(nvme.identify.npss + 1);
   });
 
-  test("refuses what it has not, and we do where it said so", async () => {
+  test("refuses what it lacks; the driver refuses it first where Identify says so", async () => {
     await using nvme = await NvmeController.open(bdf());
     expect(decodeBits(nvme.identify.oacs, Oacs)).toMatchObject({ firmware: false, security: false });
     for (const missing of [
@@ -107,7 +107,7 @@ describe("two controllers of one subsystem", () => {
     await second.close();
   });
 
-  test("share a namespace, and each knows of the other", async () => {
+  test("share a namespace, and list each other", async () => {
     const ids = [first.identify.cntlid, second.identify.cntlid].sort((a, b) => a - b);
     expect(new Set(ids).size).toBe(2);
     expect(first.identify.subnqn).toBe(second.identify.subnqn);
@@ -124,7 +124,7 @@ describe("two controllers of one subsystem", () => {
     expect(await first.structures.controllersOf(2)).toEqual([]);
   });
 
-  test("attach a namespace to each other, and tell of it", async () => {
+  test("attach a namespace to each other, and report that by an event", async () => {
     const next = async (): Promise<NvmeEvent> => {
       for await (const event of second.events) return event;
       throw new Error("the events ended");
@@ -184,7 +184,7 @@ describe("a controller with virtual functions", () => {
   });
   expectNothingLeftSoon();
 
-  test("gives queues and vectors to its secondary controllers, and brings them online", async () => {
+  test("assigns queues and vectors to its secondary controllers, and brings them online", async () => {
     await using nvme = await NvmeController.open(sriovNvmeBdf());
     // Opening resets the function, which takes its virtual functions away.
     setVfs(2);

@@ -20,7 +20,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
   expectNothingLeftSoon();
 
   describe.each(backends)("through %s", (backend) => {
-    test("completes by MSI-X: one interrupt for each command that waits alone", async () => {
+    test("completes commands by MSI-X, with one interrupt for each command that is alone", async () => {
       const vectors = Math.min(2, msixVectors(backend));
       const nvme = await NvmeController.open(bdf(), { backend, timeoutMs: NO_HELP_MS });
       expect(nvme.completion).toBe("interrupt");
@@ -42,7 +42,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(vfioInterrupts(bdf())).toEqual([]);
     });
 
-    test("many commands complete by far fewer looks than commands, and none is lost", async () => {
+    test("completes many commands with far fewer reads of the queue than commands, and loses none", async () => {
       await using nvme = await NvmeController.open(bdf(), { backend, timeoutMs: NO_HELP_MS });
       const ns = await nvme.namespace(1);
       const buffers = Array.from({ length: 64 }, () => nvme.dma.alloc(ns.blockSizeBytes));
@@ -55,7 +55,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(io).toBeLessThanOrEqual(640 + 1);
     });
 
-    test("polls without any interrupt switched on", async () => {
+    test("polls with all interrupts off", async () => {
       await using nvme = await NvmeController.open(bdf(), {
         backend,
         completion: "poll",

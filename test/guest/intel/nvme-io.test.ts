@@ -51,7 +51,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       }
     }
 
-    test("says what it is", async () => {
+    test("describes the controller and its namespace", async () => {
       expect(nvme.backend).toBe(backend);
       expect(nvme.backendReason).toBe(`${backend} was asked for`);
       expect(nvme.completion).toBe(completion);
@@ -65,7 +65,7 @@ describe.each(nvmeControllers)("the $name controller", ({ bdf }) => {
       expect(sizeBytes % (16n * MIB)).toBe(0n);
     });
 
-    test("reads back what it wrote, at every length from one block to MDTS and wherever it starts", async () => {
+    test("reads back what it wrote, at every length from one block to MDTS and at every start", async () => {
       const block = ns.blockSizeBytes;
       const most = nvme.maxTransferBytes;
       using source = nvme.dma.alloc(most + PAGE);
@@ -130,7 +130,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
   });
   afterEach(() => nvme.close());
 
-  test("200 on a queue of 16 entries: all get their turn, and each its own data", async () => {
+  test("complete on a queue of 16 entries, each with its own data", async () => {
     const buffers = Array.from({ length: 200 }, (_, i) => {
       const buffer = nvme.dma.alloc(3 * ns.blockSizeBytes);
       buffer.bytes.fill(i + 1);
@@ -150,7 +150,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
     for (const buffer of buffers) buffer.close();
   });
 
-  test("reads and writes of all sizes side by side disturb nobody", async () => {
+  test("mix reads and writes of all sizes without disturbing each other", async () => {
     const BYTES = 64 * 1024;
     const workers = Array.from({ length: 24 }, async (_, worker) => {
       using source = nvme.dma.alloc(BYTES + PAGE);
@@ -170,7 +170,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
     expect(new Set(await Promise.all(workers))).toEqual(new Set(["same"]));
   });
 
-  test("a buffer with a command in flight can't be closed, and afterwards can", async () => {
+  test("keep their buffers from being closed until they are completed", async () => {
     const buffer = nvme.dma.alloc(PAGE);
     const reading = ns.read(0n, buffer);
     expect(() => buffer.close()).toThrow("an NVMe command uses it (1 in flight)");
@@ -180,7 +180,7 @@ describe.each(ways)("many commands at once through $backend, completions by $com
     expect(buffer.closed).toBe(true);
   });
 
-  test("close() lets all that was submitted finish, and refuses what comes after", async () => {
+  test("finish before close() does; later ones are refused", async () => {
     const buffers = Array.from({ length: 40 }, () => nvme.dma.alloc(PAGE));
     const reads = buffers.map((buffer, i) => ns.read(BigInt(i), buffer));
     const closing = nvme.close();
@@ -206,7 +206,7 @@ describe.each(ways)("a queue of any size, through $backend, completions by $comp
     ["of no round size", 7, 50],
     // Clipped to what the controller has: 2048.
     ["the largest", 65536, 2500],
-  ])("%s carries all commands", async (_, queueEntries, commands) => {
+  ])("completes all commands if it is %s", async (_, queueEntries, commands) => {
     await using nvme = await NvmeController.open(bdf(), { ...way, queueEntries });
     const ns = await nvme.namespace(1);
     // One buffer for all: what matters here is that every command gets an answer.

@@ -16,7 +16,7 @@ describe.each([
   expectNothingLeftSoon();
 
   describe.each(backends)("through %s", (backend) => {
-    test("the kernel's nvme driver reads what we wrote, and we read what it wrote", async () => {
+    test("exchanges data with the kernel's nvme driver both ways", async () => {
       const ours = randomFillSync(new Uint8Array(2 * MIB));
       const offset = 3 * MIB;
       {

@@ -23,8 +23,8 @@ beforeAll(() => {
 afterAll(() => binding.close());
 expectNothingLeftSoon();
 
-describe.each(ways)("an open controller that has nothing to do, $backend, $completion", (way) => {
-  test("has no timer or immediate pending and keeps no process alive", async () => {
+describe.each(ways)("an idle open controller, $backend, $completion", (way) => {
+  test("has no pending timer or immediate, and doesn't keep the process alive", async () => {
     // A timer for lost interrupts would run for minutes after the last command, if it held the process.
     const options = JSON.stringify({ ...way, timeoutMs: 600_000 });
     const child = await runChild(guestProgram("nvme-idle"), nvmeBdf(), options);
@@ -39,7 +39,7 @@ describe.each(backends)("close() through %s", (backend) => {
     vi.restoreAllMocks();
   });
 
-  test("deletes the queues, shuts down, stops the controller, and only then unmaps queue memory", async () => {
+  test("deletes the queues, shuts down and stops the controller, before it unmaps queue memory", async () => {
     const nvme = await NvmeController.open(nvmeBdf(), { backend });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(4096);
@@ -84,7 +84,7 @@ describe.each(backends)("close() through %s", (backend) => {
     expect(buffer.closed).toBe(true);
   });
 
-  test("can be followed by open() at once, ten times", async () => {
+  test("can be followed by open() at once", async () => {
     const written = randomFillSync(new Uint8Array(4096));
     for (let round = 0; round < 10; round++) {
       await using nvme = await NvmeController.open(nvmeBdf(), { backend });
@@ -101,8 +101,8 @@ describe.each(backends)("close() through %s", (backend) => {
   });
 });
 
-describe.each(backends)("features that were set, through %s", (backend) => {
-  test.each(["controller", "function"] as const)("are as before after a reset of the %s", async (kind) => {
+describe.each(backends)("features that a program set, through %s", (backend) => {
+  test.each(["controller", "function"] as const)("are set again after a reset of the %s", async (kind) => {
     await using nvme = await NvmeController.open(nvmeBdf(), { backend });
     const { features } = nvme;
     const lost: unknown[] = [];
@@ -141,8 +141,8 @@ describe.each(backends)("features that were set, through %s", (backend) => {
   });
 });
 
-describe("a timestamp that was set", () => {
-  test("is gone after a reset where that is asked for", async () => {
+describe("a timestamp that a program set", () => {
+  test("is lost after a reset if restoreFeatures is false", async () => {
     await using nvme = await NvmeController.open(nvmeBdf(), { restoreFeatures: false });
     const start = Date.UTC(2001, 8, 9);
     await nvme.features.setTimestamp(new Date(start));
@@ -157,7 +157,7 @@ const KILLS = Number(process.env["IOVA_KILLS"] ?? 5);
 
 describe.each(backends)("processes killed in the middle of their I/O through %s", (backend) => {
   test(
-    "leave a controller that the next one can open and use, with its data",
+    "leave a controller that the next process can open and use, with its data",
     async () => {
       const program = guestProgram("nvme-killed");
       const start = (round: number): Child => {

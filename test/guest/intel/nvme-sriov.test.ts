@@ -62,40 +62,43 @@ async function bringUp(pf: NvmeController): Promise<string> {
 }
 
 describe.each(backends)("a virtual function through %s", (backend) => {
-  test.each(["interrupt", "poll"] as const)("reads and writes its namespace, %s", async (completion) => {
-    const vfToken = randomUUID();
-    await using pf = await NvmeController.open(sriovNvmeBdf(), { backend, vfToken });
-    const address = await bringUp(pf);
-    await using vf = await NvmeController.open(address, { backend, vfToken, completion });
-    expect(vf.backend).toBe(backend);
-    expect(vf.identify.cntlid).not.toBe(pf.identify.cntlid);
-    expect(vf.identify.subnqn).toBe(pf.identify.subnqn);
+  test.each(["interrupt", "poll"] as const)(
+    "reads and writes its namespace, completions by %s",
+    async (completion) => {
+      const vfToken = randomUUID();
+      await using pf = await NvmeController.open(sriovNvmeBdf(), { backend, vfToken });
+      const address = await bringUp(pf);
+      await using vf = await NvmeController.open(address, { backend, vfToken, completion });
+      expect(vf.backend).toBe(backend);
+      expect(vf.identify.cntlid).not.toBe(pf.identify.cntlid);
+      expect(vf.identify.subnqn).toBe(pf.identify.subnqn);
 
-    const [ours, theirs] = [await vf.namespace(1), await pf.namespace(1)];
-    using source = vf.dma.alloc(BYTES);
-    using target = vf.dma.alloc(BYTES);
-    using other = pf.dma.alloc(BYTES);
-    randomFillSync(source.bytes);
-    const pieces = Array.from({ length: 16 }, (_, i) => ({ offset: (i * BYTES) / 16, length: BYTES / 16 }));
-    const lba = (offset: number): bigint => BigInt(offset / ours.blockSizeBytes);
-    await Promise.all(pieces.map((piece) => ours.write(lba(piece.offset), source, piece)));
-    await Promise.all(pieces.map((piece) => ours.read(lba(piece.offset), target, piece)));
-    expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
-    // The physical one has the same namespace.
-    await theirs.read(0n, other);
-    expect(Buffer.compare(other.bytes, source.bytes)).toBe(0);
-    randomFillSync(other.bytes);
-    await theirs.write(0n, other);
-    await ours.read(0n, target);
-    expect(Buffer.compare(target.bytes, other.bytes)).toBe(0);
-    // It is a controller of its own.
-    await vf.reset();
-    await ours.write(1n, source);
-    await theirs.read(1n, other);
-    expect(Buffer.compare(other.bytes, source.bytes)).toBe(0);
-  });
+      const [ours, theirs] = [await vf.namespace(1), await pf.namespace(1)];
+      using source = vf.dma.alloc(BYTES);
+      using target = vf.dma.alloc(BYTES);
+      using other = pf.dma.alloc(BYTES);
+      randomFillSync(source.bytes);
+      const pieces = Array.from({ length: 16 }, (_, i) => ({ offset: (i * BYTES) / 16, length: BYTES / 16 }));
+      const lba = (offset: number): bigint => BigInt(offset / ours.blockSizeBytes);
+      await Promise.all(pieces.map((piece) => ours.write(lba(piece.offset), source, piece)));
+      await Promise.all(pieces.map((piece) => ours.read(lba(piece.offset), target, piece)));
+      expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
+      // The physical one has the same namespace.
+      await theirs.read(0n, other);
+      expect(Buffer.compare(other.bytes, source.bytes)).toBe(0);
+      randomFillSync(other.bytes);
+      await theirs.write(0n, other);
+      await ours.read(0n, target);
+      expect(Buffer.compare(target.bytes, other.bytes)).toBe(0);
+      // It is a controller of its own.
+      await vf.reset();
+      await ours.write(1n, source);
+      await theirs.read(1n, other);
+      expect(Buffer.compare(other.bytes, source.bytes)).toBe(0);
+    },
+  );
 
-  test("opens only with the token of its physical function, which can be changed", async () => {
+  test("opens only with its physical function's token, which can be changed", async () => {
     const [first, second] = [randomUUID(), randomUUID()];
     await using pf = await NvmeController.open(sriovNvmeBdf(), { backend, vfToken: first });
     const address = await bringUp(pf);
@@ -125,7 +128,7 @@ describe.each(backends)("a virtual function through %s", (backend) => {
     expect(device.function.classCode).toBe(pf.device.function.classCode);
   });
 
-  test("joins the address space of its physical function with the token, too", async () => {
+  test("joins its physical function's address space with the token", async () => {
     const vfToken = randomUUID();
     await using pf = await NvmeController.open(sriovNvmeBdf(), { backend, vfToken });
     const address = await bringUp(pf);
@@ -141,8 +144,8 @@ describe.each(backends)("a virtual function through %s", (backend) => {
   });
 });
 
-describe("a token", () => {
-  test("is checked before anything is opened, and refused where none is needed", async () => {
+describe("a VF token", () => {
+  test("is checked before anything is opened, and rejected for a device that needs none", async () => {
     expect(await caught(NvmeController.open(nvmeBdf(), { vfToken: "secret" }))).toBeInstanceOf(ConfigError);
     expect(() => PciDevice.open(nvmeBdf(), { vfToken: "secret" })).toThrow(ArgumentError);
     expect(() => PciDevice.open(nvmeBdf(), { vfToken: randomUUID(), backend: "iommufd" })).toThrow("EINVAL");

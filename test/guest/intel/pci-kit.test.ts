@@ -47,8 +47,8 @@ afterAll(() => {
   for (const binding of bindings) binding.close();
 });
 
-describe("enumeration", () => {
-  test("finds the functions of this machine with what sysfs says of them", () => {
+describe("listPciFunctions()", () => {
+  test("finds this machine's functions with what sysfs says about them", () => {
     const functions = listPciFunctions();
     expect(functions.map(({ bdf }) => bdf)).toEqual(functions.map(({ bdf }) => bdf).sort());
     expect(functions.find(({ bdf }) => bdf === eduBdf())).toEqual(readPciFunction(eduBdf()));
@@ -65,11 +65,11 @@ describe("enumeration", () => {
   });
 });
 
-describe.each(backendNames)("the kit through %s", (backend) => {
+describe.each(backendNames)("a PciDevice through %s", (backend) => {
   expectNothingLeft();
   const open = (bdf = eduBdf()): PciDevice => PciDevice.open(bdf, { backend });
 
-  test("opens a function and says how", () => {
+  test("opens a function and names its backend", () => {
     using device = open();
     expect(device).toMatchObject({
       bdf: eduBdf(),
@@ -146,7 +146,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(config.read16(PciRegister.command)).toBe(command);
   });
 
-  test("keeps a function awake, whose registers would fault else", () => {
+  test("keeps a function awake, because its registers would fault otherwise", () => {
     using device = open(nvmeBdf());
     const { config } = device;
     const power = config.capabilities().find(({ id }) => id === POWER_MANAGEMENT);
@@ -161,7 +161,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(device.bar(0).read32(0)).not.toBe(0);
   });
 
-  test("walks the capabilities of PCI Express", () => {
+  test("finds the capabilities of PCI Express", () => {
     using device = open(nvmeBdf());
     expect(device.config.sizeBytes).toBe(4096);
     const ids = device.config.capabilities().map(({ id }) => id);
@@ -171,7 +171,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect((device.config.read16((msix?.offset ?? 0) + 2) & 0x7ff) + 1).toBe(65);
   });
 
-  test("reaches registers, mapped or by system call alike", () => {
+  test("reads and writes the same registers through a mapping and by system call", () => {
     using device = open();
     const bar = device.bar(0);
     expect(device.bar(0)).toBe(bar);
@@ -199,7 +199,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(() => io.map()).toThrow(UnsupportedError);
   });
 
-  test("refuses registers that aren't there", () => {
+  test("refuses registers that don't exist", () => {
     using device = open();
     const bar = device.bar(0);
     for (const offset of [bar.sizeBytes, bar.sizeBytes - 2, -4, 2, 0.5, Number.NaN]) {
@@ -222,7 +222,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(() => device.reset()).toThrow(ClosedError);
   });
 
-  test("moves data both ways by DMA, every byte of it and no other", async () => {
+  test("moves exactly the requested bytes both ways by DMA", async () => {
     using device = open();
     const edu = new Edu(device.io);
     using source = device.dma.alloc(PAGE);
@@ -238,7 +238,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(rest.every((byte) => byte === 0xee)).toBe(true);
   });
 
-  test("hears of a DMA's end by MSI and by INTx", async () => {
+  test("receives the interrupt at a DMA's end by MSI and by INTx", async () => {
     using device = open();
     const edu = new Edu(device.io);
     using buffer = device.dma.alloc(PAGE);
@@ -257,7 +257,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     }
   });
 
-  test("takes the best interrupts there are, and as many vectors as there are", () => {
+  test("uses the best kind of interrupt and all vectors by default", () => {
     using edu = open();
     using nvme = open(nvmeBdf());
     using testdev = open(emptyBarBdf());
@@ -291,7 +291,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("tells vectors apart, from the event loop", async () => {
+  test("delivers each vector to its own listener in the event loop", async () => {
     using device = open(nvmeBdf());
     const interrupts = device.enableInterrupts({ kind: "msix", count: 4 });
     const seen: number[] = [];
@@ -327,13 +327,13 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     }
   });
 
-  test("has no reset for edu", () => {
+  test("can't reset edu", () => {
     using device = open();
     expect(() => device.reset()).toThrow(UnsupportedError);
     expect(device.bar(0).read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);
   });
 
-  test("lets the IOMMU stop what is not mapped, and our memory is unharmed", async () => {
+  test("has DMA to unmapped addresses stopped by the IOMMU, and memory unharmed", async () => {
     provoke("vtd_dmar_fault sid 0x10");
     using device = open();
     const edu = new Edu(device.io);
@@ -371,7 +371,7 @@ describe.each(backendNames)("the kit through %s", (backend) => {
     expect(memory.bytes.slice(2048, 3072)).toEqual(secret);
   });
 
-  test("stops DMA of a device that may not be bus master", async () => {
+  test("stops DMA of a device that isn't bus master", async () => {
     using device = open();
     const edu = new Edu(device.io);
     using buffer = device.dma.alloc(PAGE);
@@ -387,10 +387,10 @@ describe.each(backendNames)("the kit through %s", (backend) => {
   });
 });
 
-describe("the two halves of the kit", () => {
+describe("ConfigSpace, Bar, Interrupts and DmaSpace", () => {
   expectNothingLeft();
 
-  test("work without PciDevice, on objects a program opened itself", async () => {
+  test("work without PciDevice, on objects that a program opened", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(eduBdf());

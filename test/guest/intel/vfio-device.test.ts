@@ -67,10 +67,10 @@ function openEdu(iommufd: Iommufd): VfioDevice {
   return device;
 }
 
-describe("the states of a device opened by cdev", () => {
+describe("a device opened by its character device", () => {
   expectNothingLeft();
 
-  test("opened, it can only be bound", () => {
+  test("can only be bound at first", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(eduBdf());
@@ -83,7 +83,7 @@ describe("the states of a device opened by cdev", () => {
     );
   });
 
-  test("bound, it has an id, answers, and can't be bound again", () => {
+  test("has an id and can be used once it is bound, and can't be bound again", () => {
     using iommufd = Iommufd.open();
     using other = Iommufd.open();
     using device = openEdu(iommufd);
@@ -102,7 +102,7 @@ describe("the states of a device opened by cdev", () => {
     expect(second.info().isPci).toBe(true);
   });
 
-  test("can be attached, detached and attached again, detached as often as wanted", () => {
+  test("can be attached, detached any number of times, and attached again", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = openEdu(iommufd);
@@ -117,7 +117,7 @@ describe("the states of a device opened by cdev", () => {
     expect(ioas.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  test("goes into no address space of another iommufd", () => {
+  test("can't be attached to an address space of another iommufd", () => {
     using iommufd = Iommufd.open();
     using other = Iommufd.open();
     using foreign = other.allocIoas();
@@ -131,7 +131,7 @@ describe("the states of a device opened by cdev", () => {
     expect(() => unbound.bind(other)).toThrow(ClosedError);
   });
 
-  test("moves from one address space to the next without a gap; the first can go", async () => {
+  test("moves from one address space to another without a gap; the first can then be closed", async () => {
     using iommufd = Iommufd.open();
     using first = iommufd.allocIoas();
     using second = iommufd.allocIoas();
@@ -160,7 +160,7 @@ describe("the states of a device opened by cdev", () => {
     expect(third.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  test("stays in its address space when the next one is refused", async () => {
+  test("stays in its address space if the move to another one is refused", async () => {
     using iommufd = Iommufd.open();
     using first = iommufd.allocIoas();
     using second = iommufd.allocIoas();
@@ -183,7 +183,7 @@ describe("the states of a device opened by cdev", () => {
     expect(second.iovaRanges().alignmentBytes).toBe(PAGE);
   });
 
-  test("shares its address space with other devices, and leaves it to them", async () => {
+  test("shares its address space with other devices, and leaves without changing it", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = openEdu(iommufd);
@@ -204,7 +204,7 @@ describe("the states of a device opened by cdev", () => {
     expect(ioas.iovaRanges().alignmentBytes).toBe(1);
   });
 
-  test("closed, it refuses everything", () => {
+  test("throws a ClosedError on every use after close()", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     const device = openEdu(iommufd);
@@ -244,7 +244,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
   });
   expectNothingLeft();
 
-  test("have the sizes that sysfs says", () => {
+  test("have the sizes that sysfs reports", () => {
     for (const { io, bdf } of [
       { io: edu, bdf: eduBdf() },
       { io: nvme, bdf: nvmeBdf() },
@@ -264,7 +264,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     }
   });
 
-  test("say what can be mapped, and where the MSI-X table is", () => {
+  test("report what can be mapped, and whether the MSI-X table can", () => {
     const whole = (io: DeviceIo, index: number): unknown => [
       { offset: 0, sizeBytes: io.regionInfo(index).sizeBytes },
     ];
@@ -276,7 +276,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(edu.regionInfo(1)).toMatchObject({ sizeBytes: 0, mappable: [], readable: false });
   });
 
-  test("give the configuration space that sysfs gives", () => {
+  test("include the configuration space as sysfs has it", () => {
     for (const { io, bdf } of [
       { io: edu, bdf: eduBdf() },
       { io: nvme, bdf: nvmeBdf() },
@@ -294,7 +294,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     }
   });
 
-  test("read the same through a mapping and through the descriptor", () => {
+  test("have the same content through a mapping and through the descriptor", () => {
     using registers = nvme.mapRegion(0, 0, PAGE);
     const capabilities = new Uint8Array(8);
     nvme.readRegion(0, 0, capabilities);
@@ -315,7 +315,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(Atomics.load(nothing.words, 0)).toBe(0);
   });
 
-  test("in I/O space are reached through the descriptor", () => {
+  test("are reached through the descriptor if they are in I/O space", () => {
     // Writing a test's number here selects it; its name then stands behind the header.
     const names = (bar: number): string[] =>
       [0, 1, 2].map((number) => {
@@ -332,7 +332,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(names(TESTDEV_MEMORY_BAR)[0]).toBe("mmio-no-eventfd");
   });
 
-  test("end where they end", () => {
+  test("can't be accessed beyond their end", () => {
     const { sizeBytes } = edu.regionInfo(0);
     const bytes = new Uint8Array(8);
     for (const [offset, length] of [
@@ -357,7 +357,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     }
   });
 
-  test("that can't be mapped are not", () => {
+  test("are refused to be mapped if the kernel doesn't allow it", () => {
     const before = holdings();
     for (const [io, index] of [
       [edu, VFIO_PCI_CONFIG_REGION_INDEX],
@@ -369,7 +369,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(holdings()).toEqual(before);
   });
 
-  test("read zero through a view that is left when they are unmapped", () => {
+  test("read zero through an old view after they are unmapped", () => {
     const region = edu.mapRegion(0, 0, PAGE);
     const { words } = region;
     expect(words[0]).toBe(EDU_IDENTIFICATION);
@@ -381,7 +381,7 @@ describe.each(backendNames)("regions through %s", (backend) => {
     expect(new Uint32Array(inverted.buffer)[0]).not.toBe(~0x0f0f0f0f >>> 0);
   });
 
-  test("without memory decoding answer the descriptor with an error", () => {
+  test("report an error through the descriptor while memory decoding is off", () => {
     const command = new Uint8Array(2);
     testdev.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 4, command);
     // Below ConfigSpace, which refuses this for the sake of mapped registers.
@@ -439,7 +439,7 @@ describe.each(backendNames)("the expansion ROM of a network card through %s", (b
 describe.each(backendNames)("a device closed through %s", (backend) => {
   expectNothingLeft();
 
-  test("takes its registers out of every view", () => {
+  test("removes its registers from every view", () => {
     const device = PciDevice.open(eduBdf(), { backend });
     const region = device.io.mapRegion(0, 0, PAGE);
     const { words } = region;
@@ -489,7 +489,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
   /** What was signalled since the last look, per eventfd. */
   const taken = (fds: readonly EventFd[]): number[] => fds.map((fd) => fd.take());
 
-  test("are described as the device has them", () => {
+  test("are described as the device reports them", () => {
     const signalled = { eventfd: true };
     expect(nvme.irqInfo(VFIO_PCI_MSIX_IRQ_INDEX)).toMatchObject({ count: 65, maskable: false, ...signalled });
     expect(nvme.irqInfo(VFIO_PCI_MSI_IRQ_INDEX).count).toBe(0);
@@ -507,7 +507,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     for (const index of [5, 99, -1]) expect(() => edu.irqInfo(index), `${index}`).toThrow(ArgumentError);
   });
 
-  test("by MSI-X reach the eventfd of their vector, as often as they come", () => {
+  test("signal their vector's eventfd each time, by MSI-X", () => {
     using vectors = eventfds(5);
     const { fds, numbers } = vectors;
     nvme.setIrqEventfds(VFIO_PCI_MSIX_IRQ_INDEX, 0, numbers);
@@ -531,7 +531,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  test("can be switched off, once, and on again", () => {
+  test("can be switched off and on again", () => {
     for (const [io, index] of [
       [nvme, VFIO_PCI_MSIX_IRQ_INDEX],
       [edu, VFIO_PCI_MSI_IRQ_INDEX],
@@ -552,7 +552,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  test("come by one way at a time", () => {
+  test("are delivered in one way at a time", () => {
     using vectors = eventfds(1);
     edu.setIrqEventfds(VFIO_PCI_MSI_IRQ_INDEX, 0, vectors.numbers);
     expect(() => edu.setIrqEventfds(VFIO_PCI_INTX_IRQ_INDEX, 0, vectors.numbers)).toThrow(
@@ -566,7 +566,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     edu.disableIrq(VFIO_PCI_INTX_IRQ_INDEX);
   });
 
-  test("are refused where the device has fewer vectors, or none", () => {
+  test("are refused if the device has fewer vectors, or none", () => {
     using vectors = eventfds(2);
     const { numbers } = vectors;
     for (const [io, index, start, fds] of [
@@ -599,7 +599,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     edu.disableIrq(VFIO_PCI_MSI_IRQ_INDEX);
   });
 
-  test("by message are never masked by the kernel", () => {
+  test("are never masked by the kernel as messages", () => {
     using vectors = eventfds(1);
     edu.setIrqEventfds(VFIO_PCI_MSI_IRQ_INDEX, 0, vectors.numbers);
     try {
@@ -613,7 +613,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  test("raised by edu arrive by MSI", () => {
+  test("arrive from edu by MSI", () => {
     using vectors = eventfds(1);
     const [fd] = vectors.fds;
     edu.setIrqEventfds(VFIO_PCI_MSI_IRQ_INDEX, 0, vectors.numbers);
@@ -630,7 +630,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
     }
   });
 
-  test("raised by edu arrive by INTx once, until unmasked", () => {
+  test("arrive from edu by INTx once, until they are unmasked", () => {
     using vectors = eventfds(1);
     const [fd] = vectors.fds;
     const unmask = (): void => edu.actOnIrq(VFIO_PCI_INTX_IRQ_INDEX, "unmask", 0, 1);
@@ -665,7 +665,7 @@ describe.each(backendNames)("interrupts through %s", (backend) => {
 describe.each(backendNames)("reset through %s", (backend) => {
   expectNothingLeft();
 
-  test("is not to be had of edu", async () => {
+  test("is refused for edu", async () => {
     using device = PciDevice.open(eduBdf(), { backend });
     expect(device.io.info().resettable).toBe(false);
     expect(() => device.io.reset()).toThrow(
@@ -675,7 +675,7 @@ describe.each(backendNames)("reset through %s", (backend) => {
   });
 
   test.each(["reset", "resetAsync"] as const)(
-    "by %s() brings an nvme back to its first state, through the same mapping",
+    "by %s() returns an NVMe controller to its initial state, and keeps the mapping",
     async (how) => {
       const [CC, CSTS, AQA, ASQ, ACQ] = [0x14, 0x1c, 0x24, 0x28, 0x30];
       const READY = 1;

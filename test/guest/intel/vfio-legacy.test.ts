@@ -55,8 +55,8 @@ function openContainer(
   return { container, group, [Symbol.dispose]: close };
 }
 
-describe("a container", () => {
-  test("is there, speaks, and knows what it can do", () => {
+describe("VfioContainer", () => {
+  test("opens the node and reports its extensions", () => {
     using container = VfioContainer.open();
     expect(readlinkSync(`/proc/self/fd/${container.fd}`)).toBe("/dev/vfio/vfio");
     expect(container.checkExtension(VFIO_TYPE1_IOMMU)).toBe(true);
@@ -67,7 +67,7 @@ describe("a container", () => {
     expect(container.checkExtension(9999)).toBe(false);
   });
 
-  test("says what is missing and what to do about it", () => {
+  test("says which node is missing and what to do about it", () => {
     expect(() => VfioContainer.open("/dev/vfio/of-another-kernel")).toThrow(
       sysError("open", "ENOENT", {
         object: "/dev/vfio/of-another-kernel",
@@ -78,7 +78,7 @@ describe("a container", () => {
     expect(() => VfioContainer.open("/dev/null")).toThrow(sysError("VFIO_GET_API_VERSION", "ENOTTY"));
   });
 
-  test("has no IOMMU before it has a group", () => {
+  test("has no IOMMU before a group joins it", () => {
     using container = VfioContainer.open();
     for (const type of ["type1v2", "type1"] as const) {
       expect(() => container.setIommu(type)).toThrow(
@@ -94,7 +94,7 @@ describe("a container", () => {
     expect(() => new ContainerMapper(container)).toThrow(StateError);
   });
 
-  test("refuses everything after close, which may be repeated", () => {
+  test("throws a ClosedError on every use after close(), which can be called again", () => {
     using setup = openContainer();
     const { container, group } = setup;
     container.close();
@@ -113,8 +113,8 @@ describe("a container", () => {
   });
 });
 
-describe("a group", () => {
-  test("is open once at a time", () => {
+describe("VfioGroup", () => {
+  test("can be open only once at a time", () => {
     using group = VfioGroup.openFor(eduBdf());
     expect(group.number).toBe(groupOf(eduBdf()));
     expect(() => VfioGroup.open(group.number)).toThrow(
@@ -132,7 +132,7 @@ describe("a group", () => {
     expect(again.status().viable).toBe(true);
   });
 
-  test("that is not there is missed in words", () => {
+  test("says that it doesn't exist", () => {
     // Its device has a driver of the kernel's.
     expect(() => VfioGroup.openFor(nvmeBdf())).toThrow(
       sysError("open", "ENOENT", {
@@ -142,7 +142,7 @@ describe("a group", () => {
     expect(() => VfioGroup.openFor("0000:00:1b.7")).toThrow(/^there is no (PCI )?device 0000:00:1b.7$/);
   });
 
-  test("keeps its devices from iommufd while it is open, and the other way round", () => {
+  test("excludes iommufd for its devices while it is open, and the other way round", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(eduBdf());
     {
@@ -160,7 +160,7 @@ describe("a group", () => {
     expect(group.status().viable).toBe(true);
   });
 
-  test("goes into a container and out again", () => {
+  test("joins a container and leaves it again", () => {
     using container = VfioContainer.open();
     using other = VfioContainer.open();
     using group = VfioGroup.openFor(eduBdf());
@@ -188,7 +188,7 @@ describe("a group", () => {
     expect(() => other.setIommu("type1v2")).toThrow(sysError("VFIO_SET_IOMMU", "EINVAL"));
   });
 
-  test("opens its own devices, and takes them along", () => {
+  test("opens its own devices, and closes them with itself", () => {
     using setup = openContainer();
     const { group } = setup;
     for (const stranger of [nvmeBdf(), "nonsense"]) {
@@ -217,7 +217,7 @@ describe("a group", () => {
 });
 
 describe("the IOMMU of a container", () => {
-  test("goes with the last group, and what is mapped there before it", () => {
+  test("ends with the last group, after its mappings", () => {
     using setup = openContainer();
     const { container, group } = setup;
     const space = new DmaSpace(new ContainerMapper(container));
@@ -246,7 +246,7 @@ describe("the IOMMU of a container", () => {
     expect(again.iova).toBe(buffer.iova);
   });
 
-  test("stays while another group is there", () => {
+  test("remains while another group is in the container", () => {
     using _binding = bindToVfio(emptyBarBdf());
     using setup = openContainer();
     const { container, group } = setup;
@@ -266,14 +266,14 @@ describe("the IOMMU of a container", () => {
   });
 });
 
-describe("closing device, group and container", () => {
+describe("a device, its group and its container", () => {
   const names = ["device", "group", "container"] as const;
   const orders = names.flatMap((first) =>
     names
       .filter((name) => name !== first)
       .map((second) => [first, second, ...names.filter((name) => name !== first && name !== second)]),
   );
-  test.each(orders)("works in the order %s, %s, %s", (...order) => {
+  test.each(orders)("can be closed in the order %s, %s, %s", (...order) => {
     const { container, group } = openContainer();
     const device = group.openDevice(eduBdf());
     const space = new DmaSpace(new ContainerMapper(container));
@@ -289,7 +289,7 @@ describe("closing device, group and container", () => {
 });
 
 describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
-  test("are described by the IOMMU", () => {
+  test("are limited as the IOMMU reports", () => {
     using setup = openContainer(type);
     const { container } = setup;
     expect(container.iommuType).toBe(type);
@@ -307,7 +307,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.info().dmaAvailable).toBe(65534);
   });
 
-  test("lock the memory, until they go", () => {
+  test("lock memory until they are unmapped", () => {
     using setup = openContainer(type);
     const { container } = setup;
     using memory = MappedMemory.anonymous(64 * PAGE);
@@ -366,7 +366,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.unmapAll()).toBe(BigInt(memory.sizeBytes));
   });
 
-  test("end at the kernel's limit of entries", () => {
+  test("are refused beyond the kernel's limit of entries", () => {
     const limit = readFileSync(ENTRY_LIMIT, "utf8");
     writeFileSync(ENTRY_LIMIT, "2");
     try {
@@ -387,7 +387,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     }
   });
 
-  test("are wholes: a range that takes in several takes them away", () => {
+  test("are unmapped together by a range that contains several", () => {
     using setup = openContainer(type);
     const { container } = setup;
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -399,22 +399,27 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     expect(container.unmapAll()).toBe(BigInt(2 * PAGE));
   });
 
-  test(type === "type1v2" ? "can't be cut" : "go wholly when cut at their start", () => {
-    using setup = openContainer(type);
-    const { container } = setup;
-    using memory = MappedMemory.anonymous(2 * PAGE);
-    container.map(memory, 0x40000n, "read-write");
-    if (type === "type1v2") {
-      for (const part of [0x40000n, 0x41000n]) {
-        expect(() => container.unmap(part, PAGE)).toThrow(sysError("VFIO_IOMMU_UNMAP_DMA", "EINVAL"));
+  test(
+    type === "type1v2"
+      ? "can't be cut by an unmapping"
+      : "are unmapped wholly if the range starts where they do",
+    () => {
+      using setup = openContainer(type);
+      const { container } = setup;
+      using memory = MappedMemory.anonymous(2 * PAGE);
+      container.map(memory, 0x40000n, "read-write");
+      if (type === "type1v2") {
+        for (const part of [0x40000n, 0x41000n]) {
+          expect(() => container.unmap(part, PAGE)).toThrow(sysError("VFIO_IOMMU_UNMAP_DMA", "EINVAL"));
+        }
+        expect(container.unmap(0x40000n, 2 * PAGE)).toBe(2 * PAGE);
+      } else {
+        expect(container.unmap(0x41000n, PAGE)).toBe(0);
+        expect(container.unmap(0x40000n, PAGE)).toBe(2 * PAGE);
       }
-      expect(container.unmap(0x40000n, 2 * PAGE)).toBe(2 * PAGE);
-    } else {
-      expect(container.unmap(0x41000n, PAGE)).toBe(0);
-      expect(container.unmap(0x40000n, PAGE)).toBe(2 * PAGE);
-    }
-    expect(container.unmapAll()).toBe(0n);
-  });
+      expect(container.unmapAll()).toBe(0n);
+    },
+  );
 
   test("carry DMA both ways", async () => {
     using setup = openContainer(type);
@@ -430,7 +435,7 @@ describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
     );
   });
 
-  test("are kept apart by the address space above, before the kernel has to", () => {
+  test("can't overlap in a DmaSpace, which refuses before the kernel does", () => {
     using setup = openContainer(type);
     const { container } = setup;
     const space = new DmaSpace(new ContainerMapper(container));

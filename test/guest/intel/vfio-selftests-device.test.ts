@@ -39,13 +39,13 @@ describe("a device's character device", () => {
     expect(device.info()).toMatchObject({ isPci: true, numRegions: 9, numIrqs: 5 });
   });
 
-  test("does not answer before, neither here nor in the kernel [vfio_cdev.get_info_without_bind_fails]", () => {
+  test("doesn't answer before it is bound, neither here nor in the kernel [vfio_cdev.get_info_without_bind_fails]", () => {
     using device = VfioDevice.openCdev(nvmeBdf());
     expect(() => device.info()).toThrow(StateError);
     expect(tryIoctl(device.fd, VFIO_DEVICE_GET_INFO, vfio_device_info.encode({}))).toBe(-Errno.EINVAL);
   });
 
-  test("is bound to no descriptor that is none [vfio_cdev.bind_bad_iommufd_fails]", () => {
+  test("can't be bound to an invalid descriptor [vfio_cdev.bind_bad_iommufd_fails]", () => {
     using device = VfioDevice.openCdev(nvmeBdf());
     const lease = new Lease("no iommufd", () => {});
     const bind = (fd: number) => () => device.bind({ fd, lease });
@@ -56,7 +56,7 @@ describe("a device's character device", () => {
     expect(() => device.info()).toThrow(StateError);
   });
 
-  test("is bound once, here and in the kernel [vfio_cdev.repeated_bind_fails]", () => {
+  test("can be bound only once, here and in the kernel [vfio_cdev.repeated_bind_fails]", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     device.bind(iommufd);
@@ -66,7 +66,7 @@ describe("a device's character device", () => {
     expect(device.info().isPci).toBe(true);
   });
 
-  test("is attached to an address space, and detached [vfio_cdev.attach_detatch_pt]", () => {
+  test("can be attached to an address space, and detached [vfio_cdev.attach_detatch_pt]", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = VfioDevice.openCdev(nvmeBdf());
@@ -76,7 +76,7 @@ describe("a device's character device", () => {
     expect(device.info().isPci).toBe(true);
   });
 
-  test("is attached to nothing that is not there [vfio_cdev.attach_invalid_pt_fails]", () => {
+  test("can't be attached to an address space that doesn't exist [vfio_cdev.attach_invalid_pt_fails]", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     device.bind(iommufd);

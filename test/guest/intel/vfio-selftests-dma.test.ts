@@ -53,7 +53,7 @@ describe.each(vfioModes)("DMA mappings by %s", (mode) => {
     },
   );
 
-  test("the address space above knows where its memory is, until it is closed [vfio_dma_mapping_test.dma_map_unmap]", () => {
+  test("are known to the address space until it is closed [vfio_dma_mapping_test.dma_map_unmap]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using dma = new DmaSpace(space.mapper());
@@ -74,7 +74,7 @@ describe.each(vfioModes)("the last page an IOMMU can map, by %s", (mode) => {
     return last & ~BigInt(PAGE - 1);
   }
 
-  test("is mapped and unmapped by its range [vfio_dma_map_limit_test.unmap_range]", () => {
+  test("can be mapped, and unmapped by its range [vfio_dma_map_limit_test.unmap_range]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using memory = MappedMemory.anonymous(PAGE);
@@ -84,7 +84,7 @@ describe.each(vfioModes)("the last page an IOMMU can map, by %s", (mode) => {
     expect(space.unmap(at, PAGE)).toBe(PAGE);
   });
 
-  test("is unmapped with everything [vfio_dma_map_limit_test.unmap_all]", () => {
+  test("can be unmapped with all mappings [vfio_dma_map_limit_test.unmap_all]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using memory = MappedMemory.anonymous(PAGE);
@@ -96,7 +96,7 @@ describe.each(vfioModes)("the last page an IOMMU can map, by %s", (mode) => {
     expect(space.unmapAll()).toBe(BigInt(PAGE));
   });
 
-  test("has none after it: a range beyond the end of addresses is refused [vfio_dma_map_limit_test.overflow]", () => {
+  test("is the last: a range beyond it is refused [vfio_dma_map_limit_test.overflow]", () => {
     using space = openMode(mode);
     using _opened = space.open(nvmeBdf());
     using memory = MappedMemory.anonymous(2 * PAGE);
@@ -135,7 +135,7 @@ describe.each(vfioModes)("a BAR as memory for DMA, by %s", (mode) => {
     expect(intelTableWalk(nvmeBdf(), AT)).toBeUndefined();
   }
 
-  test("whole [vfio_dma_mapping_mmio_test.map_full_bar]", () => {
+  test("can be mapped whole [vfio_dma_mapping_mmio_test.map_full_bar]", () => {
     using space = openMode(mode);
     using opened = space.open(nvmeBdf());
     const bar = largestBar(opened.device);
@@ -143,7 +143,7 @@ describe.each(vfioModes)("a BAR as memory for DMA, by %s", (mode) => {
     check(memory, space, bar.sizeBytes);
   });
 
-  test("in part [vfio_dma_mapping_mmio_test.map_partial_bar]", () => {
+  test("can be mapped in part [vfio_dma_mapping_mmio_test.map_partial_bar]", () => {
     using space = openMode(mode);
     using opened = space.open(nvmeBdf());
     const bar = largestBar(opened.device);
@@ -152,7 +152,7 @@ describe.each(vfioModes)("a BAR as memory for DMA, by %s", (mode) => {
     check(memory, space, PAGE);
   });
 
-  test("at an address that suits no large page [vfio_dma_mapping_mmio_test.map_bar_misaligned]", () => {
+  test("can be mapped at an address that no large page fits [vfio_dma_mapping_mmio_test.map_bar_misaligned]", () => {
     using space = openMode(mode);
     using opened = space.open(nvmeBdf());
     const { device } = opened;

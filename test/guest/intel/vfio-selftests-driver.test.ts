@@ -49,7 +49,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
 
   const allAre = (bytes: Uint8Array, value: number): boolean => bytes.every((byte) => byte === value);
 
-  test("comes and goes as often as wanted [vfio_pci_driver_test.init_remove]", () => {
+  test("can be opened and closed any number of times [vfio_pci_driver_test.init_remove]", () => {
     using started = start();
     started.driver.close();
     for (let round = 0; round < 10; round++) {
@@ -59,7 +59,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     }
   });
 
-  test("copies, and interrupts nobody by that [vfio_pci_driver_test.memcpy_success]", async () => {
+  test("copies without an interrupt [vfio_pci_driver_test.memcpy_success]", async () => {
     using started = start();
     const { driver, source, target, rest } = started;
     source.bytes.fill(0x78);
@@ -70,7 +70,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     expect(driver.takeMsi()).toBe(0);
   });
 
-  test("copies nothing of ours from where nothing is mapped [vfio_pci_driver_test.memcpy_from_unmapped_iova]", async () => {
+  test("can't copy from an address where nothing is mapped [vfio_pci_driver_test.memcpy_from_unmapped_iova]", async () => {
     provoke("vtd_dmar_fault");
     using started = start();
     const { driver, source, target } = started;
@@ -81,7 +81,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     expect(driver.takeMsi()).toBe(0);
   });
 
-  test("copies nowhere where nothing is mapped [vfio_pci_driver_test.memcpy_to_unmapped_iova]", async () => {
+  test("can't copy to an address where nothing is mapped [vfio_pci_driver_test.memcpy_to_unmapped_iova]", async () => {
     provoke("vtd_dmar_fault");
     using started = start();
     const { driver, source, target, rest } = started;
@@ -99,7 +99,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     expect(started.driver.takeMsi()).toBe(0);
   });
 
-  test("does all of it in turn [vfio_pci_driver_test.mix_and_match]", async () => {
+  test("copies, fails and interrupts in turn [vfio_pci_driver_test.mix_and_match]", async () => {
     provoke("vtd_dmar_fault");
     using started = start();
     const { driver, source, target } = started;
@@ -114,7 +114,7 @@ describe.each(vfioModes)("a driver that copies memory, by %s", (mode) => {
     }
   });
 
-  test("copies again and again [vfio_pci_driver_test.memcpy_storm]", async () => {
+  test("copies many times in a row [vfio_pci_driver_test.memcpy_storm]", async () => {
     using started = start();
     const { driver, source, target } = started;
     for (let copy = 0; copy < 8; copy++) {

@@ -36,8 +36,8 @@ afterAll(() => {
   writeFileSync(ENABLE_SRIOV, enabled);
 });
 
-describe("a virtual function of a physical one that VFIO has", () => {
-  test("is VFIO's as well", () => {
+describe("a virtual function of a physical function that is bound to VFIO", () => {
+  test("is bound to VFIO as well", () => {
     expect(vf).not.toBe(sriovNvmeBdf());
     expect(driverOf(vf)).toBe("vfio-pci");
   });
@@ -75,7 +75,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
   }
 
   test.each(tokens)(
-    "$name: opened with the token of the physical one only [vfio_pci_sriov_uapi_test.init_token_match]",
+    "can be opened only with the physical function's token ($name) [vfio_pci_sriov_uapi_test.init_token_match]",
     ({ token }) => {
       using space = openMode(mode);
       using _pf = space.open(sriovNvmeBdf(), UUID_1);
@@ -84,7 +84,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
   );
 
   test.each(tokens)(
-    "$name: the same after the physical one was closed [vfio_pci_sriov_uapi_test.pf_early_close]",
+    "need the same token after the physical function was closed ($name) [vfio_pci_sriov_uapi_test.pf_early_close]",
     ({ token }) => {
       using space = openMode(mode);
       space.open(sriovNvmeBdf(), UUID_1).close();
@@ -93,7 +93,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
   );
 
   test.each(tokens)(
-    "$name: a new token takes the old one's place [vfio_pci_sriov_uapi_test.override_token]",
+    "need the token that was set last ($name) [vfio_pci_sriov_uapi_test.override_token]",
     ({ token }) => {
       using space = openMode(mode);
       using pf = space.open(sriovNvmeBdf(), UUID_1);
@@ -102,7 +102,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
     },
   );
 
-  test("while one is in use the physical one wants the token, too", () => {
+  test("require the token for the physical function while one is open", () => {
     using space = openMode(mode);
     const pf = space.open(sriovNvmeBdf(), UUID_1);
     using _vf = space.open(vf, UUID_1);
@@ -113,7 +113,7 @@ describe.each(vfioModes)("virtual functions by %s", (mode) => {
     expect(again.device.capabilities().vfToken).toBe(true);
   });
 
-  test("a token is refused where none is needed, and where it is no UUID", () => {
+  test("reject a token that isn't needed, or is no UUID", () => {
     using space = openMode(mode);
     expect(() => space.open(eduBdf(), UUID_1)).toThrow(refusal(mode, "EINVAL"));
     expect(() => space.open(eduBdf(), "secret")).toThrow(ArgumentError);

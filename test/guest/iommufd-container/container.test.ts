@@ -39,7 +39,7 @@ function openContainer(container = VfioContainer.open()): { container: VfioConta
   return { container, [Symbol.dispose]: close };
 }
 
-describe("the container that iommufd is", () => {
+describe("/dev/vfio/vfio that iommufd provides", () => {
   test("is the kernel's only one", () => {
     expect(hasContainerOfIommufd).toBe(true);
     expect(existsSync("/sys/module/vfio_iommu_type1")).toBe(false);
@@ -48,7 +48,7 @@ describe("the container that iommufd is", () => {
     expect(Iommufd.isIommufd(container.fd)).toBe(true);
   });
 
-  test("counts pinned memory by process, as type1 did, where /dev/iommu counts it by user", () => {
+  test("counts pinned memory by process, as type1 does, while /dev/iommu counts it by user", () => {
     using old = Iommufd.open(CONTAINER_PATH);
     using iommufd = Iommufd.open();
     expect([old.rlimitMode, iommufd.rlimitMode]).toEqual(["process", "user"]);
@@ -66,7 +66,7 @@ describe("the container that iommufd is", () => {
     expect(container.info()).toMatchObject({ migration: undefined, dmaAvailable: 0xffff_ffff });
   });
 
-  test("says what it has not: dirty pages and new virtual addresses", () => {
+  test("refuses what it lacks: dirty pages and new virtual addresses", () => {
     using opened = openContainer();
     const { container } = opened;
     expect(container.checkExtension(VFIO_UPDATE_VADDR)).toBe(false);
@@ -74,7 +74,7 @@ describe("the container that iommufd is", () => {
     expect(() => container.startDirtyTracking()).toThrow(UnsupportedError);
   });
 
-  test("is an address space of iommufd's, open to the requests of both", () => {
+  test("is an IOAS that accepts the requests of both interfaces", () => {
     using iommufd = Iommufd.open(CONTAINER_PATH);
     using opened = openContainer(VfioContainer.ofIommufd(iommufd));
     const id = iommufd.vfioIoasId;
@@ -86,7 +86,7 @@ describe("the container that iommufd is", () => {
     expect(opened.container.unmap(at, PAGE)).toBe(PAGE);
   });
 
-  test("serves PciDevice as type1", () => {
+  test("serves PciDevice as the type1 backend", () => {
     using device = PciDevice.open(nvmeBdf(), { backend: "type1" });
     expect(device.backend).toBe("type1");
     using buffer = device.dma.alloc(PAGE);

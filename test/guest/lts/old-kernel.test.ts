@@ -19,11 +19,11 @@ function unsupported(act: () => unknown): UnsupportedError {
 }
 
 describe("an older kernel", () => {
-  test("is the one this machine is for", () => {
+  test("has the version that this machine is for", () => {
     expect(release()).toMatch(/^6\.12\./);
   });
 
-  test("says what it has and what it lacks", () => {
+  test("reports what it has and what it lacks", () => {
     using iommufd = Iommufd.open();
     expect(iommufd.capabilities()).toEqual({
       hwpt: true,
@@ -75,7 +75,7 @@ describe("an older kernel", () => {
       device.detach();
     });
 
-    test("takes the requests it has in its own, shorter form", () => {
+    test("accepts its requests in their shorter form", () => {
       using iommufd = Iommufd.open();
       using ioas = iommufd.allocIoas();
       using device = VfioDevice.openCdev(binding.bdf);

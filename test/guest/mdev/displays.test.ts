@@ -34,7 +34,7 @@ describe.each(vfioModes)("a display whose plane is a region (mdpy), by %s", (mod
   test.each([
     ["mdpy-vga", 640, 480],
     ["mdpy-hd", 1920, 1080],
-  ] as const)("%s shows its plane where it says", (type, width, height) => {
+  ] as const)("has %s's pixels in the region that the plane names", (type, width, height) => {
     using display = new MediatedDevice(type);
     using space = openMode(mode);
     const { device } = space.open(display.uuid);
@@ -60,7 +60,7 @@ describe.each(vfioModes)("a display whose plane is a region (mdpy), by %s", (mod
     expect([...pixel]).toEqual([1, 2, 3, 4]);
   });
 
-  test("has no dma-bufs, no migration, and says so before anybody asks for them", () => {
+  test("reports that it has no dma-bufs and no migration", () => {
     using display = new MediatedDevice("mdpy-vga");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);
@@ -80,7 +80,7 @@ describe.each(vfioModes)("a display whose plane is a region (mdpy), by %s", (mod
 });
 
 describe.each(vfioModes)("a display whose planes are dma-bufs (mbochs), by %s", (mode) => {
-  test("shows nothing until it is switched on, and then a dma-buf for each mode", () => {
+  test("has no plane until it is switched on, and then a dma-buf for each mode", () => {
     using display = new MediatedDevice("mbochs-small");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);
@@ -115,7 +115,7 @@ describe.each(vfioModes)("a display whose planes are dma-bufs (mbochs), by %s", 
     expect(other.region_index).not.toBe(plane.region_index);
   });
 
-  test("has no dma-buf of a number that it never gave", () => {
+  test("rejects a dma-buf id that it never returned", () => {
     using display = new MediatedDevice("mbochs-small");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);
@@ -125,7 +125,7 @@ describe.each(vfioModes)("a display whose planes are dma-bufs (mbochs), by %s", 
     );
   });
 
-  test("takes the description of a monitor through a region of its own kind", () => {
+  test("accepts a monitor's EDID through a device-specific region", () => {
     using display = new MediatedDevice("mbochs-medium");
     using space = openMode(mode);
     const { device } = space.open(display.uuid);

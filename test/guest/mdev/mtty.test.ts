@@ -24,7 +24,7 @@ function openCard(space: VfioModeSpace, card: MediatedDevice): VfioDevice {
 }
 
 describe.each(vfioModes)("a serial card by %s", (mode) => {
-  test("is found by its UUID and answers as a PCI function", () => {
+  test("is opened by its UUID as a PCI function", () => {
     using card = new MediatedDevice("mtty-2");
     using space = openMode(mode);
     const device = openCard(space, card);
@@ -37,7 +37,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
     expect(groupOf(card.uuid)).toBe(Number(readlinkSync(`${card.path}/iommu_group`).split("/").at(-1)));
   });
 
-  test("sends what it receives, each port for itself", () => {
+  test("returns what it receives, for each port separately", () => {
     using card = new MediatedDevice("mtty-2");
     using space = openMode(mode);
     const device = openCard(space, card);
@@ -78,7 +78,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
     device.disableIrq(index);
   });
 
-  test("says what it can do", () => {
+  test("reports what it can do", () => {
     using card = new MediatedDevice("mtty-1");
     using space = openMode(mode);
     const device = openCard(space, card);
@@ -103,7 +103,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
     });
   });
 
-  test("keeps a record of what it wrote by DMA: nothing, for it has none", () => {
+  test("logs no DMA, because it does none", () => {
     using card = new MediatedDevice("mtty-1");
     using space = openMode(mode);
     const logging = new DmaLogging(openCard(space, card));
@@ -133,7 +133,7 @@ describe.each(vfioModes)("a serial card by %s", (mode) => {
 });
 
 describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
-  test("stopped: state and what waits in the buffers arrive at the other card", () => {
+  test("moves state and buffered bytes to another card while it is stopped", () => {
     using cards = pairOfCards(mode);
     const { source, target } = cards;
     new MttyPort(source, 0).send("on the way");
@@ -167,7 +167,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(source, 0).receive()).toBe("on the way");
   });
 
-  test("copied while it runs, the rest when it stands", () => {
+  test("copies most while it runs, and the rest after it is stopped", () => {
     using cards = pairOfCards(mode);
     const { source, target } = cards;
     const from = new Migration(source);
@@ -196,7 +196,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(target, 0).receive()).toBe("the latest");
   });
 
-  test("given up, the card goes on as it was", () => {
+  test("leaves the card running if it is abandoned", () => {
     using cards = pairOfCards(mode);
     const from = new Migration(cards.source);
     new MttyPort(cards.source, 0).send("still here");
@@ -209,7 +209,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(cards.source, 0).receive()).toBe("still here");
   });
 
-  test("refuses ways that there are not, and says where it stands", () => {
+  test("refuses impossible transitions, and reports the current state", () => {
     using cards = pairOfCards(mode);
     const from = new Migration(cards.source);
     using _saved = dataOf(from.setState("stop-copy"));
@@ -221,7 +221,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(from.state).toBe("running");
   });
 
-  test("refuses a state that is not a card's; a reset helps", () => {
+  test("refuses data that is no card's state; a reset recovers the card", () => {
     using cards = pairOfCards(mode);
     const to = new Migration(cards.target);
     using wrong = dataOf(to.setState("resuming"));
@@ -239,7 +239,7 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
     expect(new MttyPort(cards.target, 0).receive()).toBe("");
   });
 
-  test("goes with its device: the stream is closed by it", () => {
+  test("ends with its device, which closes the stream", () => {
     using cards = pairOfCards(mode);
     const saved = dataOf(new Migration(cards.source).setState("stop-copy"));
     cards.source.close();
@@ -249,8 +249,8 @@ describe.each(vfioModes)("migration of a serial card by %s", (mode) => {
 });
 
 if (!hasContainerOfIommufd) {
-  describe("a container with a card in it", () => {
-    test("can't give up virtual addresses: its driver pins pages by them at any time", () => {
+  describe("a container with a serial card", () => {
+    test("can't give up virtual addresses, because the card's driver pins pages by them", () => {
       using card = new MediatedDevice("mtty-1");
       using space = openMode("vfio_type1v2_iommu");
       openCard(space, card);
@@ -259,8 +259,8 @@ if (!hasContainerOfIommufd) {
   });
 }
 
-describe("a card's character device", () => {
-  test("has no IOMMU behind it: attached is attached to the address space itself", () => {
+describe("a serial card's character device", () => {
+  test("is attached to the IOAS itself, because there is no IOMMU behind it", () => {
     using card = new MediatedDevice("mtty-1");
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
@@ -276,7 +276,7 @@ describe("a card's character device", () => {
     expect(() => VfioDevice.openCdev("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001")).toThrow("there is no device");
   });
 
-  test("goes when the card is removed", () => {
+  test("disappears when the card is removed", () => {
     const card = new MediatedDevice("mtty-1");
     card.close();
     expect(existsSync(card.path)).toBe(false);
@@ -285,8 +285,8 @@ describe("a card's character device", () => {
   });
 });
 
-describe("the example", () => {
-  test("moves a card to another one", () => {
+describe("examples/migrate-mtty.ts", () => {
+  test("moves a card's state to another card", () => {
     using source = new MediatedDevice("mtty-1");
     using target = new MediatedDevice("mtty-1");
     const output = execFileSync(

@@ -11,10 +11,10 @@ const variants = [
   { variant: "account_mm", mode: "process", lockedKib: 4 },
 ];
 
-describe.each(byVariant(variants))("a process's iommufd in the hands of another [%s]", (_, variant) => {
+describe.each(byVariant(variants))("an iommufd that another process inherits [%s]", (_, variant) => {
   expectNothingLeftSoon();
 
-  test("charges that one for its pages, where all are of files [change_process.basic]", async () => {
+  test("charges the new process for its pages if all are of files [change_process.basic]", async () => {
     // Memory of a process that may lock as much as it likes isn't counted: so neither of the two may.
     const outcome = await run("setpriv", [
       "--bounding-set=-ipc_lock",

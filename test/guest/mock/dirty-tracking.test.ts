@@ -60,7 +60,7 @@ class Tracked implements Disposable {
 describe.each(byVariant(variants))("dirty tracking [%s]", LONG, (_, { huge }) => {
   expectNothingLeft();
 
-  test("keeps devices that can't track off tracked page tables [iommufd_dirty_tracking.enforce_dirty]", () => {
+  test("refuses devices that can't track on tracked page tables [iommufd_dirty_tracking.enforce_dirty]", () => {
     using tracked = new Tracked(huge);
     const { iommufd, ioas, device } = tracked;
     using hwpt = ioas.allocHwpt(device, { dirtyTracking: true });
@@ -79,7 +79,7 @@ describe.each(byVariant(variants))("dirty tracking [%s]", LONG, (_, { huge }) =>
     unable.close();
   });
 
-  test("is switched on and off [iommufd_dirty_tracking.set_dirty_tracking]", () => {
+  test("can be switched on and off [iommufd_dirty_tracking.set_dirty_tracking]", () => {
     using tracked = new Tracked(huge);
     const { iommufd, ioas, device } = tracked;
     using hwpt = ioas.allocHwpt(device, { dirtyTracking: true });
@@ -100,7 +100,7 @@ describe.each(byVariant(variants))("dirty tracking [%s]", LONG, (_, { huge }) =>
     expect(kernelAnswer(iommufd.fd, IOMMU_HWPT_SET_DIRTY_TRACKING, unknownFlag)).toBe("EOPNOTSUPP");
   });
 
-  test("works for a page table on a PASID [iommufd_dirty_tracking.pasid_set_dirty_tracking]", () => {
+  test("works for a page table that is attached to a PASID [iommufd_dirty_tracking.pasid_set_dirty_tracking]", () => {
     const PASID = 100;
     using tracked = new Tracked(huge);
     const { iommufd, ioas, device } = tracked;
@@ -120,7 +120,7 @@ describe.each(byVariant(variants))("dirty tracking [%s]", LONG, (_, { huge }) =>
     unable.close();
   });
 
-  test("is said of the device's IOMMU [iommufd_dirty_tracking.device_dirty_capability]", () => {
+  test("is reported as a capability of the device's IOMMU [iommufd_dirty_tracking.device_dirty_capability]", () => {
     using tracked = new Tracked(huge);
     const { iommufd, ioas, device } = tracked;
     using hwpt = ioas.allocHwpt(device);
@@ -234,12 +234,12 @@ describe.each(byVariant(variants))("a dirty bitmap [%s]", LONG, (_, { sizeBytes,
     expect(read(hwpt, false).dirtyPages).toBe(0);
   };
 
-  test("shows what was written to and starts anew [iommufd_dirty_tracking.get_dirty_bitmap]", () => {
+  test("shows what was written to, and clears it [iommufd_dirty_tracking.get_dirty_bitmap]", () => {
     expect.hasAssertions();
     sweep(false);
   });
 
-  test("can be read without starting anew [iommufd_dirty_tracking.get_dirty_bitmap_no_clear]", () => {
+  test("can be read without clearing it [iommufd_dirty_tracking.get_dirty_bitmap_no_clear]", () => {
     expect.hasAssertions();
     sweep(true);
   });
@@ -248,7 +248,7 @@ describe.each(byVariant(variants))("a dirty bitmap [%s]", LONG, (_, { sizeBytes,
 describe("a dirty bitmap of the wrong form", () => {
   expectNothingLeft();
 
-  test("is refused by us or by the kernel", () => {
+  test("is refused by the library or by the kernel", () => {
     using tracked = new Tracked(false);
     const { iommufd, ioas, device } = tracked;
     using memory = MappedMemory.anonymous(4 * PAGE);

@@ -247,10 +247,10 @@ function expectAdvice(error: unknown, request: string, errno: string): void {
   });
 }
 
-describe("what the kernel refuses", () => {
+describe("an errno of the kernel", () => {
   expectNothingLeft();
 
-  test.each(provocations)("%s with %s: is thrown with what it means", (request, errno, provoke) => {
+  test.each(provocations)("is thrown with its meaning: %s with %s", (request, errno, provoke) => {
     const scene = new Scene();
     try {
       let thrown: unknown;
@@ -267,7 +267,7 @@ describe("what the kernel refuses", () => {
   });
 });
 
-describe("what the kernel refuses a user without rights, or with all descriptors in use", () => {
+describe("an errno for a user without privileges, or with all descriptors in use", () => {
   expectNothingLeftSoon();
 
   /** Provoked in the program: ["IOMMU_OPTION", "EPERM"] and so on. */
@@ -282,7 +282,7 @@ describe("what the kernel refuses a user without rights, or with all descriptors
     ["IOMMU_VEVENTQ_ALLOC", "EMFILE"],
   ];
 
-  test("is thrown with what it means", async () => {
+  test("is thrown with its meaning", async () => {
     // 16 pages may be locked, and no more descriptors be open than node needs to load its modules.
     const limits = 'ulimit -l 64; ulimit -n 1024; exec "$0" "$@"';
     const outcome = await run("sh", ["-c", limits, process.execPath, guestProgram("nobody-errnos")]);

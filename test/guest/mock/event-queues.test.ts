@@ -49,7 +49,7 @@ describe("an event queue", () => {
   beforeEach(prepare);
   afterEach(() => nesting[Symbol.dispose]());
 
-  test.each([0, 3, 5, 8])("finds out that its events have not the %i bytes it was told", (eventBytes) => {
+  test.each([0, 3, 5, 8])("detects that its events don't have the %i bytes that it expects", (eventBytes) => {
     const queue = nesting.viommu.allocVeventq({ type: mock.veventqType, depth: 4, eventBytes });
     nesting.device.triggerVevent();
     expect(() => queue.take()).toThrow(/eventBytes is wrong|EINVAL/);
@@ -72,7 +72,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     return is;
   };
 
-  test("is no end of file where there is nothing", async () => {
+  test("doesn't end while the queue is empty", async () => {
     const stream = open()[Symbol.asyncIterator]();
     const next = stream.next();
     expect(await settled(next)).toBe(false);
@@ -85,7 +85,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     await stream.return?.();
   });
 
-  test("takes what came before anybody asked, one by one", async () => {
+  test("returns earlier events one by one", async () => {
     const queue = open();
     for (let i = 0; i < 3; i++) trigger();
     let count = 0;
@@ -121,7 +121,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     expect(await next).toEqual({ done: true, value: undefined });
   });
 
-  test("ends when the waiter gives up, and another may wait", async () => {
+  test("ends when the waiter stops, and another may wait", async () => {
     const queue = open();
     const stream = queue[Symbol.asyncIterator]();
     const next = stream.next();
@@ -135,7 +135,7 @@ describe.each(queues)("waiting on a $kind", ({ open, trigger, expected }) => {
     await other.return?.();
   });
 
-  test("is for one at a time", async () => {
+  test("is possible for only one caller at a time", async () => {
     const queue = open();
     const stream = queue[Symbol.asyncIterator]();
     const other = queue[Symbol.asyncIterator]();
@@ -157,7 +157,7 @@ describe("page requests", () => {
   beforeEach(prepare);
   afterEach(() => nesting[Symbol.dispose]());
 
-  test("say what the device wanted", () => {
+  test("say what the device requested", () => {
     const { device } = nesting;
     const wanted = [
       [1, { read: true, write: false, execute: false, privileged: false }],
@@ -184,7 +184,7 @@ describe("page requests", () => {
     }
   });
 
-  test("can't be answered after their page table or queue is gone", () => {
+  test("can't be answered after their page table or queue is closed", () => {
     const { device, ioas } = nesting;
     device.triggerFault();
     device.triggerFault();
@@ -198,7 +198,7 @@ describe("page requests", () => {
     expect(() => second?.respond("success")).toThrow(expect.objectContaining({ code: "ERR_IOVA_CLOSED" }));
   });
 
-  test("more than one read holds come with the next", () => {
+  test("are returned by further reads if one can't hold all", () => {
     const { device } = nesting;
     const many = 600;
     for (let i = 0; i < many; i++) device.triggerFault({ groupId: i });
@@ -214,7 +214,7 @@ describe("events", () => {
   beforeEach(prepare);
   afterEach(() => nesting[Symbol.dispose]());
 
-  test("are counted, and say when some were lost", async () => {
+  test("are counted, and tell when some were lost", async () => {
     const depth = 3;
     const queue = events(depth);
     expect(vdevice.virtualId).toBe(0x77n);
@@ -230,7 +230,7 @@ describe("events", () => {
     }
   });
 
-  test("more than one read holds come with the next", () => {
+  test("are returned by further reads if one can't hold all", () => {
     const many = 100;
     const queue = events(many);
     for (let i = 0; i < many; i++) nesting.device.triggerVevent();

@@ -11,7 +11,7 @@ import { checkIotlb, MockDevice, markDirty, mock, mockHwptData } from "../../sup
 const PAGE = 4096;
 
 describe("examples", () => {
-  test("finds the pages a device wrote to", async () => {
+  test("dirty-tracking.ts finds the pages that a device wrote to", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     // Large pages would be dirty as a whole.
@@ -44,7 +44,7 @@ describe("examples", () => {
     ]);
   });
 
-  test("maps pages as a device asks for them, and refuses what lies outside", async () => {
+  test("fault-handling.ts maps pages that a device requests, and refuses those outside", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -64,7 +64,7 @@ describe("examples", () => {
     expect(await served).toBe(1);
   });
 
-  test("puts a device under a guest's page table", () => {
+  test("nested-translation.ts attaches a device to a guest's page table", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using other = iommufd.allocIoas();
@@ -80,7 +80,7 @@ describe("examples", () => {
     expect(nested.closed).toBe(true);
   });
 
-  test("gives each PASID an address space of its own", () => {
+  test("pasid.ts gives each PASID its own address space", () => {
     using iommufd = Iommufd.open();
     using own = iommufd.allocIoas();
     using first = iommufd.allocIoas();

@@ -91,7 +91,7 @@ describe("an iommufd", () => {
     expect(holdings().kernelObjects).not.toContain("/dev/iommu");
   });
 
-  test("refuses what it can't know or reach [iommufd.cmd_fail]", () => {
+  test("refuses unknown requests and bad pointers [iommufd.cmd_fail]", () => {
     const unknown = ioctlRequest("IOMMU_NONE", ";", 0x7f);
     expect(destroyAnswer(iommufd.fd, 0)).toBe("ENOENT");
     expect(kernelAnswer(iommufd.fd, IOMMU_DESTROY, null)).toBe("EFAULT");
@@ -100,7 +100,7 @@ describe("an iommufd", () => {
   });
 
   test.each(requests.map((row) => [row[0].name, ...row] as const))(
-    "takes %s of every length that says no more than it knows [iommufd.cmd_length]",
+    "accepts %s of every length that it knows [iommufd.cmd_length]",
     (_, request, size, shortest) => {
       const ask = (length: number, extra: number): string =>
         kernelAnswer(iommufd.fd, request, zeros(size, length, extra));
@@ -115,7 +115,7 @@ describe("an iommufd", () => {
     },
   );
 
-  test("takes a longer struct where the rest is zero [iommufd.cmd_ex_fail]", () => {
+  test("accepts a longer struct if the rest is zero [iommufd.cmd_ex_fail]", () => {
     const { sizeBytes } = iommu_destroy;
     const longer = iommu_destroy.encode({}, 8);
     expect(kernelAnswer(iommufd.fd, IOMMU_DESTROY, longer)).toBe("ENOENT");
@@ -128,7 +128,7 @@ describe("an iommufd", () => {
     expect(kernelAnswer(iommufd.fd, IOMMU_DESTROY, longer)).toBe("EINVAL");
   });
 
-  test("has options, of its own and of its objects [iommufd.global_options]", () => {
+  test("has options for itself and for its objects [iommufd.global_options]", () => {
     expect(iommufd.rlimitMode).toBe("user");
     iommufd.rlimitMode = "process";
     const unknownMode = (): bigint => iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_RLIMIT_MODE, 0, 2n);

@@ -42,7 +42,7 @@ const words = (bytes: Uint8Array): number[] => [
 describe("hardware information without a device [no_domain]", () => {
   expectNothingLeft();
 
-  test("is of nobody [iommufd_ioas.get_hw_info]", () => {
+  test("can't be read [iommufd_ioas.get_hw_info]", () => {
     if (noDevice === undefined) throw new Error("there is such a variant");
     using scene = new IoasScene(noDevice);
     for (const length of [INFO_BYTES, INFO_BYTES + 8]) {
@@ -55,7 +55,7 @@ describe("hardware information without a device [no_domain]", () => {
 describe.each(byVariant(deviceVariants))("hardware information [%s]", (_, variant) => {
   expectNothingLeft();
 
-  test("is decoded, or given as it is where the IOMMU is unknown [iommufd_ioas.get_hw_info]", () => {
+  test("is decoded, or returned as bytes for an unknown IOMMU [iommufd_ioas.get_hw_info]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, device, pasidDevice } = scene;
     const info = iommufd.hwInfo(device);

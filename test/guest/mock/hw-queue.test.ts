@@ -14,7 +14,7 @@ const HALF = PAGE / 2;
 describe("a queue for the IOMMU's hardware [mock_viommu]", () => {
   expectNothingLeft();
 
-  test("owns its memory and has its place in a row [iommufd_viommu.hw_queue]", () => {
+  test("owns its memory and has an index [iommufd_viommu.hw_queue]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, viommu } = nesting;
     const refused = (code: string): unknown => sysError("IOMMU_HW_QUEUE_ALLOC", code);
@@ -54,7 +54,7 @@ describe("a queue for the IOMMU's hardware [mock_viommu]", () => {
     expect(ioas.unmap(first, PAGE)).toBe(PAGE);
   });
 
-  test("takes those behind it along when it is closed", () => {
+  test("closes those with higher indexes when it is closed", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, viommu } = nesting;
     using memory = MappedMemory.anonymous(PAGE);

@@ -8,8 +8,8 @@ import { expectNothingLeft } from "../../support/holdings.js";
 
 expectNothingLeft();
 
-describe("an iommufd that somebody else opened", () => {
-  test("is used as one opened here, and owned", () => {
+describe("an iommufd that another process opened", () => {
+  test("works as one that this process opened, and is owned", () => {
     const fd = open(IOMMUFD_PATH, O_RDWR);
     const iommufd = Iommufd.fromFd(fd);
     expect(iommufd.fd).toBe(fd);
@@ -19,7 +19,7 @@ describe("an iommufd that somebody else opened", () => {
     expect(() => fstatSync(fd)).toThrow(expect.objectContaining({ code: "EBADF" }));
   });
 
-  test("may have address spaces already, which are used and left as they are", () => {
+  test("may have address spaces, which can be used and stay as they are", () => {
     using iommufd = Iommufd.open();
     const made = iommufd.allocIoas();
     const borrowed = iommufd.ioas(made.id);
@@ -34,7 +34,7 @@ describe("an iommufd that somebody else opened", () => {
     for (const id of [-1, 0.5, 2 ** 32]) expect(() => iommufd.ioas(id)).toThrow(ArgumentError);
   });
 
-  test("is told from any other descriptor, which stays open", () => {
+  test("can be told from any other descriptor, which stays open", () => {
     for (const fd of [memfd("no iommufd", 4096), open("/dev/vfio/vfio", O_RDWR), open("/dev/null", O_RDWR)]) {
       expect(() => Iommufd.fromFd(fd)).toThrow(ArgumentError);
       expect(() => Iommufd.fromFd(fd)).toThrow(/no iommufd/);

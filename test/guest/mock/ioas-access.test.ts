@@ -17,7 +17,7 @@ const buffer = sharedBuffer();
 expectNothingLeft();
 
 describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s]", LONG, (_, variant) => {
-  test("keeps its page of huge ones when the device goes [iommufd_ioas.access_domain_destory]", () => {
+  test("keeps its part of a huge page when the device is detached [iommufd_ioas.access_domain_destory]", () => {
     using scene = new IoasScene(variant);
     const { ioas, base, devices } = scene;
     const sizeBytes = 2 * HUGE_PAGE;
@@ -33,7 +33,7 @@ describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s
     expect(ioas.unmapAll()).toBe(BigInt(sizeBytes));
   });
 
-  test("pins beside others, and beside devices that come and go [iommufd_ioas.access_pin]", () => {
+  test("pins beside others, and while devices are attached and detached [iommufd_ioas.access_pin]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     const { address } = buffer();
@@ -58,7 +58,7 @@ describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s
     }
   });
 
-  test("is told when its pages are unmapped [iommufd_ioas.access_pin_unmap]", () => {
+  test("is notified when its pages are unmapped [iommufd_ioas.access_pin_unmap]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas);
@@ -78,7 +78,7 @@ describe.each(byVariant(ioasVariants))("a user of mappings inside the kernel [%s
     expect(ioas.unmap(at, BUFFER_BYTES)).toBe(BUFFER_BYTES);
   });
 
-  test("reads and writes where pages aren't at pages [iommufd_ioas.access_rw_unaligned]", () => {
+  test("reads and writes memory that isn't page-aligned [iommufd_ioas.access_rw_unaligned]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);

@@ -16,7 +16,7 @@ const pages = (count: number) => ({ address: buffer().address, sizeBytes: count 
 const offset = (page: number): bigint => BigInt(page * PAGE);
 
 describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
-  test("is a whole: nothing is mapped over it, and no part unmapped [iommufd_ioas.area]", () => {
+  test("can't be overlapped, and can't be unmapped in part [iommufd_ioas.area]", () => {
     using scene = new IoasScene(variant);
     const { ioas, base } = scene;
     const ten = Array.from({ length: 10 }, (_page, i) => i);
@@ -44,7 +44,7 @@ describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
     expect(ioas.unmapAll()).toBe(0n);
   });
 
-  test("goes only with a range that it lies in wholly [iommufd_ioas.unmap_fully_contained_areas]", () => {
+  test("is unmapped only by a range that contains it [iommufd_ioas.unmap_fully_contained_areas]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     // Room before the first.
@@ -59,7 +59,7 @@ describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
     expect(ioas.unmap(base - offset(4), all * PAGE)).toBe(4 * 8 * PAGE);
   });
 
-  test("is copied, within its address space and to another [iommufd_ioas.copy_area]", () => {
+  test("can be copied within its address space and to another [iommufd_ioas.copy_area]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, base } = scene;
     ioas.map(pages(1), { iova: base });
@@ -71,7 +71,7 @@ describe.each(byVariant(ioasVariants))("a mapping [%s]", (_, variant) => {
     expect(ioas.unmapAll()).toBe(offset(2));
   });
 
-  test("is copied from any place in it, and from no other [iommufd_ioas.copy_sweep]", () => {
+  test("can be copied from any place in it, and from no other [iommufd_ioas.copy_sweep]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     using destination = iommufd.allocIoas();

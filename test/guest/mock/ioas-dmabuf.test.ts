@@ -26,7 +26,7 @@ function dmaBuf(iommufd: Iommufd): { fd: number } & Disposable {
 }
 
 describe.each(byVariant(ioasVariants))("a dma-buf [%s]", (_, variant) => {
-  test("is mapped, and nothing beyond it [iommufd_ioas.dmabuf_simple]", () => {
+  test("can be mapped up to its end [iommufd_ioas.dmabuf_simple]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     using buffer = dmaBuf(iommufd);
@@ -44,7 +44,7 @@ describe.each(byVariant(ioasVariants))("a dma-buf [%s]", (_, variant) => {
     expect(ioas.unmap(at, SIZE)).toBe(SIZE);
   });
 
-  test("that was taken back can't be mapped until it is given again [iommufd_ioas.dmabuf_revoke]", () => {
+  test("can't be mapped while it is revoked [iommufd_ioas.dmabuf_revoke]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     using buffer = dmaBuf(iommufd);

@@ -45,7 +45,7 @@ function abandon({ devices, pasid }: IoasVariant, areas: number): string[] {
 }
 
 describe.each(byVariant(ioasVariants))("the end of an address space [%s]", (_, variant) => {
-  test("comes with the iommufd's [iommufd_ioas.ioas_auto_destroy]", () => {
+  test("comes with the end of its iommufd [iommufd_ioas.ioas_auto_destroy]", () => {
     const scene = new IoasScene(variant);
     scene[Symbol.dispose]();
     expect(scene.ioas.closed).toBe(true);
@@ -65,7 +65,7 @@ describe.each(byVariant(ioasVariants))("the end of an address space [%s]", (_, v
     }
   });
 
-  test("doesn't wait for what is mapped [iommufd_ioas.ioas_area_destroy]", () => {
+  test("doesn't wait for mappings [iommufd_ioas.ioas_area_destroy]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, devices, base } = scene;
     ioas.map({ address: buffer().address, sizeBytes: PAGE }, { iova: base });
@@ -77,7 +77,7 @@ describe.each(byVariant(ioasVariants))("the end of an address space [%s]", (_, v
     }
   });
 
-  test("takes all mappings along [iommufd_ioas.ioas_area_auto_destroy]", () => {
+  test("removes all mappings [iommufd_ioas.ioas_area_auto_destroy]", () => {
     const scene = new IoasScene(variant);
     const page = { address: buffer().address, sizeBytes: PAGE };
     for (let i = 0; i < 10; i++) scene.ioas.map(page, { iova: scene.base + BigInt(i * PAGE) });

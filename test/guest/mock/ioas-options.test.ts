@@ -12,7 +12,7 @@ const buffer = sharedBuffer();
 expectNothingLeft();
 
 describe.each(byVariant(ioasVariants))("an address space [%s]", (_, variant) => {
-  test("uses huge pages unless told not to [iommufd_ioas.ioas_option_huge_pages]", () => {
+  test("uses huge pages unless they are switched off [iommufd_ioas.ioas_option_huge_pages]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas } = scene;
     expect(ioas.hugePages).toBe(true);
@@ -25,7 +25,7 @@ describe.each(byVariant(ioasVariants))("an address space [%s]", (_, variant) => 
     expect(ioas.hugePages).toBe(true);
   });
 
-  test("asks for whole pages where it may not use huge ones [iommufd_ioas.ioas_align_change]", () => {
+  test("requires whole pages if it must not use huge ones [iommufd_ioas.ioas_align_change]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     const page = { address: buffer().address, sizeBytes: PAGE };

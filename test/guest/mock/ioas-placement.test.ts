@@ -30,7 +30,7 @@ function placeTen({ ioas }: IoasScene, address: number): { start: bigint; last: 
   return places;
 }
 
-describe.each(byVariant(ioasVariants))("where the kernel maps [%s]", (_, variant) => {
+describe.each(byVariant(ioasVariants))("an address that the kernel chooses [%s]", (_, variant) => {
   const hasDevice = variant.devices > 0;
 
   test("is aligned, not reserved, and allowed [iommufd_ioas.area_auto_iova]", () => {
@@ -60,7 +60,7 @@ describe.each(byVariant(ioasVariants))("where the kernel maps [%s]", (_, variant
     }
   });
 
-  test("is nowhere when nearly everything is reserved [iommufd_ioas.reserved_overflow]", () => {
+  test("doesn't exist when nearly everything is reserved [iommufd_ioas.reserved_overflow]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     // Ends a little before the last address there is: the sum of what is left must not overflow.
@@ -81,7 +81,7 @@ describe.each(byVariant(ioasVariants))("where the kernel maps [%s]", (_, variant
     expect(() => ioas.allowIovas([allowed])).toThrow(sysError("IOMMU_IOAS_ALLOW_IOVAS", "EADDRINUSE"));
   });
 
-  test("may have any length, or any that the IOMMU's pages have [iommufd_ioas.ioas_iova_alloc]", () => {
+  test("fits any length, or any multiple of the IOMMU's pages [iommufd_ioas.ioas_iova_alloc]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     const { address } = buffer();

@@ -30,7 +30,7 @@ describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]"
     closeSync(file);
   });
 
-  test("is there after its end only where a device had it pinned [iommufd_ioas.fork_gone]", async () => {
+  test("outlives that process only if a device has it pinned [iommufd_ioas.fork_gone]", async () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);
@@ -46,7 +46,7 @@ describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]"
     }
   });
 
-  test("is reached from here while it lives [iommufd_ioas.fork_present]", async () => {
+  test("can be reached from this process while it lives [iommufd_ioas.fork_present]", async () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     using access = MockAccess.create(ioas, false);

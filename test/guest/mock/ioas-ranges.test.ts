@@ -32,8 +32,8 @@ function askRanges({ iommufd, id }: Ioas, room: number) {
   return { answer, count: iommu_ioas_iova_ranges.get(request, "num_iovas"), ranges };
 }
 
-describe.each(byVariant(ioasVariants))("what can be mapped [%s]", (_, variant) => {
-  test("is told range by range, as far as there is room [iommufd_ioas.iova_ranges]", () => {
+describe.each(byVariant(ioasVariants))("the addresses that can be mapped [%s]", (_, variant) => {
+  test("are reported range by range, as far as the buffer has room [iommufd_ioas.iova_ranges]", () => {
     using scene = new IoasScene(variant);
     const { ioas } = scene;
     const hasDevice = variant.devices > 0;
@@ -60,8 +60,8 @@ describe.each(byVariant(ioasVariants))("what can be mapped [%s]", (_, variant) =
   });
 });
 
-describe("what can be mapped", () => {
-  test("is asked for again where it is in more ranges than there was room for", () => {
+describe("the addresses that can be mapped", () => {
+  test("are read again if there are more ranges than the buffer has room for", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     const holes = 100;

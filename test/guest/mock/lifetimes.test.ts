@@ -69,7 +69,7 @@ const handfuls = [
 describe("a full tree of objects", LONG, () => {
   expectNothingLeft();
 
-  test.each(handfuls)("can be closed in any order: %s, %s, %s, %s, %s", (...names) => {
+  test.each(handfuls)("can be closed in the order %s, %s, %s, %s, %s", (...names) => {
     const before = holdings();
     let orders = 0;
     for (const order of permutations(names)) {
@@ -88,7 +88,7 @@ describe("a full tree of objects", LONG, () => {
     expect(holdings()).toEqual(before);
   });
 
-  test("can be closed one by one from either end", () => {
+  test("can be closed one by one from either end of the tree", () => {
     for (const turn of [(names: string[]) => names, (names: string[]) => names.reverse()]) {
       const tree = new Tree(true);
       const names = turn(Object.keys(tree.parts));
@@ -104,7 +104,7 @@ describe("a full tree of objects", LONG, () => {
     }
   });
 
-  test("says what can't go while a device is attached to it", () => {
+  test("names what can't be closed while a device is attached to it", () => {
     // Without the tie the library can't know of the attachment: the kernel says it, and we name the object.
     for (const name of ["nested", "viommu", "parent"]) {
       const tree = new Tree(false);
@@ -124,7 +124,7 @@ describe("a full tree of objects", LONG, () => {
     }
   });
 
-  test("closes a fault queue's descriptor although the object is held, and leaves that to the iommufd", () => {
+  test("closes a fault queue's descriptor although a device holds the object, which ends with the iommufd", () => {
     {
       const tree = new Tree(false);
       const { faults: part, nested, device } = tree.parts;
@@ -160,7 +160,7 @@ describe("forgotten objects", LONG, () => {
 
   const { messages, warned } = useForgottenWarnings();
 
-  test("page tables are given back to the kernel", async () => {
+  test("free page tables", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -171,7 +171,7 @@ describe("forgotten objects", LONG, () => {
     expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
   });
 
-  test("a virtual IOMMU goes with all that hangs on it", async () => {
+  test("free a virtual IOMMU with everything that depends on it", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -194,7 +194,7 @@ describe("forgotten objects", LONG, () => {
     parent.close();
   });
 
-  test("a virtual IOMMU lives as long as anything of it", async () => {
+  test("keep a virtual IOMMU while anything of it is reachable", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -220,7 +220,7 @@ describe("forgotten objects", LONG, () => {
     expect(await warned(/^fault queue .* was never closed/)).toBe(true);
   });
 
-  test("a queue that somebody waits on is not forgotten", async () => {
+  test("keep a queue while a program waits for it", async () => {
     using iommufd = Iommufd.open();
     const wait = (): Promise<IteratorResult<unknown>> =>
       iommufd.allocFaultQueue()[Symbol.asyncIterator]().next();

@@ -5,7 +5,7 @@ import { close } from "../../../src/sys/syscalls.js";
 import { checkMap, MockDevice, mock, mockDmaBuf, mockHwptData } from "../../support/mock.js";
 
 describe("the kernel's mock IOMMU", () => {
-  test("translates what was mapped", () => {
+  test("translates mapped addresses", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
@@ -16,7 +16,7 @@ describe("the kernel's mock IOMMU", () => {
     expect(Object.values(iommufd.capabilities()).every(Boolean)).toBe(true);
   });
 
-  test("nests, reports faults and events", async () => {
+  test("has nested page tables, faults and events", async () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);

@@ -107,7 +107,7 @@ describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant
     else basicByAddress(variant);
   });
 
-  test("keeps the page that was pinned for reading when it is written to [iommufd_mock_domain.ro_unshare]", () => {
+  test("keeps a page that was pinned for reading when the process writes to it [iommufd_mock_domain.ro_unshare]", () => {
     using domain = new MockDomain(variant);
     // A view of ours, with a private mapping of a file put over its page.
     using memory = MappedMemory.anonymous(PAGE);
@@ -178,7 +178,7 @@ describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant
     expect(destroyAnswer(iommufd.fd, other.id)).toBe("ENOENT");
   });
 
-  test("takes page tables made by hand, and keeps those in use [iommufd_mock_domain.alloc_hwpt]", () => {
+  test("accepts explicit page tables, and keeps those in use [iommufd_mock_domain.alloc_hwpt]", () => {
     using domain = new MockDomain(variant);
     const { iommufd, ioas } = domain;
     for (const device of domain.devices) {
@@ -246,7 +246,7 @@ describe.each(byVariant(domainVariants))("mappings of every alignment [%s]", LON
     return [first, Math.floor(end / PAGE) * PAGE - first];
   };
 
-  test("translate right and pin each page once [iommufd_mock_domain.all_aligns]", () => {
+  test("translate correctly, and pin each page once [iommufd_mock_domain.all_aligns]", () => {
     expect.hasAssertions();
     sweep((domain, source, at, start, end) => {
       domain.check(at, end - start, source.address + start);
@@ -255,7 +255,7 @@ describe.each(byVariant(domainVariants))("mappings of every alignment [%s]", LON
     });
   });
 
-  test("appear in a device that comes later, without a second pin [iommufd_mock_domain.all_aligns_copy]", () => {
+  test("appear in a device that is attached later, without a second pin [iommufd_mock_domain.all_aligns_copy]", () => {
     expect.hasAssertions();
     sweep((domain, source, at, start, end) => {
       using late = MockDevice.create(domain.ioas);

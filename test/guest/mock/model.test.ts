@@ -273,7 +273,7 @@ class StepCommand implements fc.Command<Record<string, never>, World> {
 }
 
 describe("a model of address spaces, page tables and devices", () => {
-  test("agrees with the kernel through 10,000 random steps, and nothing is left behind", () => {
+  test("agrees with the kernel through 10,000 random steps, which leave nothing behind", () => {
     const before = openDescriptors();
     const numbers = fc.tuple(fc.nat(1 << 16), fc.nat(1 << 16), fc.nat(1 << 16));
     const commands = Object.keys(steps).map((name) => numbers.map((three) => new StepCommand(name, three)));

@@ -52,7 +52,7 @@ const NO_DATA = { data_type: 0, data_len: 0, data_uptr: 0n };
 describe("page tables without a device [no_domain]", () => {
   expectNothingLeft();
 
-  test("can't be made, nor nested, nor attached [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("can't be allocated, nested or attached [iommufd_ioas.alloc_hwpt_nested]", () => {
     if (noDevice === undefined) throw new Error("there is such a variant");
     using scene = new IoasScene(noDevice);
     const { iommufd, ioas } = scene;
@@ -62,7 +62,7 @@ describe("page tables without a device [no_domain]", () => {
     expect(sysAnswer(replace)).toBe("ENOENT");
   });
 
-  test("can't have one put on them [iommufd_ioas.hwpt_attach]", () => {
+  test("can't be nested in [iommufd_ioas.hwpt_attach]", () => {
     if (noDevice === undefined) throw new Error("there is such a variant");
     using scene = new IoasScene(noDevice);
     const { iommufd } = scene;
@@ -73,7 +73,7 @@ describe("page tables without a device [no_domain]", () => {
 describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant) => {
   expectNothingLeft();
 
-  test("need a parent, data and a device that fit [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("need a parent, data and a device that match [iommufd_ioas.alloc_hwpt_nested]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, device } = scene;
     const { deviceId } = device;
@@ -116,7 +116,7 @@ describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant)
     );
   });
 
-  test("are told to forget, request by request [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("are invalidated request by request [iommufd_ioas.alloc_hwpt_nested]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, device } = scene;
     using parent = ioas.allocHwpt(device, { nestParent: true });
@@ -171,7 +171,7 @@ describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant)
     expectDropped(second, ...ENTRIES);
   });
 
-  test("take turns on a device, and report its faults [iommufd_ioas.alloc_hwpt_nested]", () => {
+  test("can replace one another on a device, and report its faults [iommufd_ioas.alloc_hwpt_nested]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, ioas, device } = scene;
     using faults = iommufd.allocFaultQueue();
@@ -213,7 +213,7 @@ describe.each(byVariant(deviceVariants))("nested page tables [%s]", (_, variant)
       expect(destroyAnswer(iommufd.fd, id)).toBe("ENOENT");
   });
 
-  test("and others take a device from the start [iommufd_ioas.hwpt_attach]", () => {
+  test("can be a device's first page table, as others can [iommufd_ioas.hwpt_attach]", () => {
     using scene = new IoasScene(variant);
     const { iommufd, device } = scene;
     using direct = MockDevice.create({ iommufd, id: device.hwptId });

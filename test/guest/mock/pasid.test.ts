@@ -62,7 +62,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     iommufd.close();
   });
 
-  test("may be detached where none was attached [iommufd_device_pasid.pasid_attach]", () => {
+  test("can be detached without being attached [iommufd_device_pasid.pasid_attach]", () => {
     expect(() => device.detachPasid(PASID)).not.toThrow();
     device.checkPasid(PASID, undefined);
     const { maxPasidLog2 } = iommufd.hwInfo(device);
@@ -82,7 +82,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     expect(device.replace(parent)).toBe(parent.id);
   });
 
-  test("need a page table made for them [iommufd_device_pasid.pasid_attach]", () => {
+  test("need a page table that was allocated for PASIDs [iommufd_device_pasid.pasid_attach]", () => {
     device.replace(stage2);
     for (const unfit of [parent, ioas]) {
       expect(() => device.attachPasid(PASID, unfit)).toThrow(refused("EINVAL"));
@@ -90,7 +90,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     }
   });
 
-  test("need a device that has them [iommufd_device_pasid.pasid_attach]", () => {
+  test("need a device with PASIDs [iommufd_device_pasid.pasid_attach]", () => {
     // What is made for PASIDs serves a device without any as well.
     const other = plain ?? device;
     expect(other.replace(nested)).toBe(nested.id);
@@ -106,7 +106,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     }
   });
 
-  test("have one page table each, attached once [iommufd_device_pasid.pasid_attach]", () => {
+  test("have one page table each, which is attached once [iommufd_device_pasid.pasid_attach]", () => {
     device.replace(stage2);
     device.attachPasid(PASID, stage2);
     device.checkPasid(PASID, stage2);
@@ -137,7 +137,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     expect(() => nested.close()).toThrow(sysError("IOMMU_DESTROY", "ENOENT"));
   });
 
-  test("keep their page table when a move fails half way [iommufd_device_pasid.pasid_attach]", () => {
+  test("keep their page table if a move fails [iommufd_device_pasid.pasid_attach]", () => {
     device.replace(stage2);
     device.attachPasid(mock.pasidReserved, stage2);
     device.checkPasid(mock.pasidReserved, stage2);
@@ -145,7 +145,7 @@ describe.each(byVariant(variants))("process address spaces of a device [%s]", (_
     device.checkPasid(mock.pasidReserved, stage2);
   });
 
-  test("name themselves in a page fault [iommufd_device_pasid.pasid_attach]", () => {
+  test("are named in a page fault [iommufd_device_pasid.pasid_attach]", () => {
     const pasid = 2048;
     device.replace(stage2);
     device.attachPasid(pasid, faulting);

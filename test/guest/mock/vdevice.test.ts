@@ -24,7 +24,7 @@ function virtualIds(events: readonly Vevent[]): unknown[] {
 describe("a virtual device [mock_viommu]", () => {
   expectNothingLeft();
 
-  test("reports events under the name the guest gave it [iommufd_viommu.vdevice_alloc]", () => {
+  test("reports events under the id that the guest gave it [iommufd_viommu.vdevice_alloc]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, viommu, nested } = nesting;
     expect(sysAnswer(() => device.replace(nested))).toBe("ENOENT");
@@ -83,7 +83,7 @@ describe("a virtual device [mock_viommu]", () => {
     expect(destroyAnswer(iommufd.fd, queue.id)).toBe("ENOENT");
   });
 
-  test("has a name of its own in its virtual IOMMU", () => {
+  test("has an id of its own in its virtual IOMMU", () => {
     using nesting = new MockNesting();
     const { ioas, device, viommu } = nesting;
     using another = MockDevice.create(ioas);
@@ -99,7 +99,7 @@ describe("a virtual device [mock_viommu]", () => {
     }
   });
 
-  test("keeps its event queue's type and size in bounds", () => {
+  test("rejects an event queue of an invalid type or size", () => {
     using nesting = new MockNesting();
     const { viommu } = nesting;
     expect(() => viommu.allocVeventq({ type: mock.veventqType, depth: 2 })).toThrow(wrongArgument);

@@ -82,7 +82,7 @@ function shuffled(values: readonly number[]): number[] {
 const buffer = sharedBuffer();
 expectNothingLeft();
 
-describe("an iommufd asked as a VFIO container", () => {
+describe("an iommufd that is used as a VFIO container", () => {
   let iommufd: Iommufd;
   let container: VfioContainer;
   beforeEach(() => {
@@ -94,7 +94,7 @@ describe("an iommufd asked as a VFIO container", () => {
   const ask = (request: IoctlRequest, argument: Uint8Array): string =>
     kernelAnswer(iommufd.fd, request, argument);
 
-  test("says its version and what it can do [iommufd.simple_ioctls]", () => {
+  test("reports its version and its extensions [iommufd.simple_ioctls]", () => {
     expect(ioctlWithNumber(iommufd.fd, VFIO_GET_API_VERSION, 0)).toBe(VFIO_API_VERSION);
     expect(ioctlWithNumber(iommufd.fd, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU)).toBe(1);
     expect(container.checkExtension(VFIO_TYPE1v2_IOMMU)).toBe(true);
@@ -120,20 +120,20 @@ describe("an iommufd asked as a VFIO container", () => {
     expect(() => container.map(buffer(), mock.apertureStart, "read-write")).toThrow(StateError);
   });
 
-  test("has nothing to tell while there is no address space [iommufd.info_cmd]", () => {
+  test("has no information while there is no address space [iommufd.info_cmd]", () => {
     expect(ask(VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({ argsz: 1 }))).toBe("EINVAL");
     expect(ask(VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({}))).toBe("ENODEV");
     expect(() => container.info()).toThrow(StateError);
   });
 
-  test("takes no IOMMU type while there is no address space [iommufd.set_iommu_cmd]", () => {
+  test("accepts no IOMMU type while there is no address space [iommufd.set_iommu_cmd]", () => {
     for (const type of ["type1v2", "type1"] as const) {
       expect(() => container.setIommu(type)).toThrow(sysError("VFIO_SET_IOMMU", "ENODEV"));
     }
     expect(container.iommuType).toBeUndefined();
   });
 
-  test("answers for the address space it is given [iommufd.vfio_ioas]", () => {
+  test("uses the address space that it is given [iommufd.vfio_ioas]", () => {
     const get = (): string => ask(IOMMU_VFIO_IOAS, iommu_vfio_ioas.encode({ op: IOMMU_VFIO_IOAS_GET }));
     expect(get()).toBe("ENODEV");
     expect(iommufd.vfioIoasId).toBeUndefined();
@@ -168,18 +168,18 @@ describe.each(variants)("an iommufd as the VFIO container of a mock device [%s]"
   });
   afterEach(() => iommufd.close());
 
-  test("closes with all it has [vfio_compat_mock_domain.simple_close]", () => {
+  test("can be closed with everything in it [vfio_compat_mock_domain.simple_close]", () => {
     container.map(buffer(), START, "read-write");
     iommufd.close();
     expect(container.closed).toBe(true);
     expect(() => expectUnpinned(buffer().address, BUFFER_BYTES)).not.toThrow();
   });
 
-  test("uses large pages unless mappings may be cut [vfio_compat_mock_domain.option_huge_pages]", () => {
+  test("uses large pages unless mappings can be cut [vfio_compat_mock_domain.option_huge_pages]", () => {
     expect(ioas.hugePages).toBe(type === "type1v2");
   });
 
-  test("tells what it is, as far as there is room [vfio_compat_mock_domain.get_info]", () => {
+  test("reports its information as far as the buffer has room [vfio_compat_mock_domain.get_info]", () => {
     const flags = INFO_FLAGS;
     // As it was before capabilities.
     const old = askInfo(iommufd.fd, vfio_iommu_type1_info.offsets.cap_offset);
@@ -211,7 +211,7 @@ describe.each(variants)("an iommufd as the VFIO container of a mock device [%s]"
     });
   });
 
-  test("maps, and unmaps in any order [vfio_compat_mock_domain.map]", () => {
+  test("can map, and unmap in any order [vfio_compat_mock_domain.map]", () => {
     const memory = buffer();
     container.map(memory, START, "read-write");
     expect(container.unmap(START, BUFFER_BYTES)).toBe(BUFFER_BYTES);
@@ -236,7 +236,7 @@ describe.each(variants)("an iommufd as the VFIO container of a mock device [%s]"
     for (const offset of shuffled(offsets)) expect(container.unmap(START + BigInt(offset), PAGE)).toBe(PAGE);
   });
 
-  test("cuts a mapping of huge pages only as type1 did [vfio_compat_mock_domain.huge_map]", () => {
+  test("can cut a mapping of huge pages only as type1 does [vfio_compat_mock_domain.huge_map]", () => {
     const sizeBytes = 2 * HUGE_PAGE;
     using memory = MappedMemory.anonymous(sizeBytes, { hugePageBytes: HUGE_PAGE, populate: true });
     container.map(memory, START, "read-write");

@@ -22,7 +22,7 @@ function expectDropped(device: MockDevice, ...dropped: number[]): void {
 }
 
 describe("invalidation without a virtual IOMMU [no_viommu]", () => {
-  test("finds nothing of that number [iommufd_viommu.vdevice_cache]", () => {
+  test("fails, because there is no such object [iommufd_viommu.vdevice_cache]", () => {
     using iommufd = Iommufd.open();
     expect(invalidateNothing(iommufd.fd, 0, ENTRY_BYTES, 0)).toEqual(["ENOENT", 0]);
   });
@@ -31,7 +31,7 @@ describe("invalidation without a virtual IOMMU [no_viommu]", () => {
 describe("invalidation through a virtual IOMMU [mock_viommu]", () => {
   expectNothingLeft();
 
-  test("drops what a device cached, request by request [iommufd_viommu.vdevice_cache]", () => {
+  test("drops a device's cache request by request [iommufd_viommu.vdevice_cache]", () => {
     using nesting = new MockNesting();
     const { iommufd, device, viommu } = nesting;
     using vdevice = viommu.allocVdevice(device, BigInt(NAME));
@@ -87,7 +87,7 @@ describe("invalidation through a virtual IOMMU [mock_viommu]", () => {
     expectRefused(viommu, mockViommuInvalidations([[ALL, NAME, 0]]), "EINVAL", 0);
   });
 
-  test("drops all of one device at once, and nothing of another", () => {
+  test("drops one device's whole cache at once, and nothing of another", () => {
     using nesting = new MockNesting();
     const { device, viommu } = nesting;
     using vdevice = viommu.allocVdevice(device, BigInt(NAME));

@@ -30,14 +30,14 @@ const wrongArgument = expect.objectContaining({ code: "ERR_IOVA_ARGUMENT" });
 describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
   expectNothingLeft();
 
-  test("closes [iommufd_viommu.viommu_auto_destroy]", () => {
+  test("can be closed [iommufd_viommu.viommu_auto_destroy]", () => {
     const iommufd = Iommufd.open();
     iommufd.allocIoas();
     iommufd.close();
     expect(iommufd.closed).toBe(true);
   });
 
-  test("has no object of number 0 to make one of [iommufd_viommu.viommu_negative_tests]", () => {
+  test("has no object 0 to make one from [iommufd_viommu.viommu_negative_tests]", () => {
     using iommufd = Iommufd.open();
     const request = iommu_viommu_alloc.encode({ type: mock.viommuType, dev_id: 0, hwpt_id: 0 });
     expect(kernelAnswer(iommufd.fd, IOMMU_VIOMMU_ALLOC, request)).toBe("ENOENT");
@@ -51,7 +51,7 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
     expect(faults.take()).toEqual([]);
   });
 
-  test("has no registers to map [iommufd_viommu.viommu_alloc_with_data]", () => {
+  test("has no memory-mapped registers [iommufd_viommu.viommu_alloc_with_data]", () => {
     using iommufd = Iommufd.open();
     const { type, bytes } = mockViommuData(0xbeef);
     const request = iommu_viommu_alloc.encode({
@@ -79,7 +79,7 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
     expect(kernelAnswer(iommufd.fd, IOMMU_HW_QUEUE_ALLOC, request)).toBe("ENOENT");
   });
 
-  test("forgets a device at once that no virtual one stood for [iommufd_viommu.vdevice_tombstone]", () => {
+  test("frees a device at once that has no virtual device [iommufd_viommu.vdevice_tombstone]", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     const ids = [1, 2].map(() => {
@@ -94,13 +94,13 @@ describe("an iommufd without a virtual IOMMU [no_viommu]", () => {
 describe("a virtual IOMMU [mock_viommu]", () => {
   expectNothingLeft();
 
-  test("goes with its iommufd [iommufd_viommu.viommu_auto_destroy]", () => {
+  test("is closed with its iommufd [iommufd_viommu.viommu_auto_destroy]", () => {
     const nesting = new MockNesting();
     nesting.iommufd.close();
     expect([nesting.viommu.closed, nesting.nested.closed, nesting.parent.closed]).toEqual([true, true, true]);
   });
 
-  test("needs a nest parent and a known type, and both stay [iommufd_viommu.viommu_negative_tests]", () => {
+  test("needs a nesting parent and a known type, and keeps the parent [iommufd_viommu.viommu_negative_tests]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, parent, viommu } = nesting;
     const request = iommu_viommu_alloc.encode({ type: mock.viommuType, dev_id: device.deviceId, hwpt_id: 0 });
@@ -123,7 +123,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     expect(child.closed).toBe(true);
   });
 
-  test("is not made of objects of two iommufds", () => {
+  test("can't be made from objects of two iommufds", () => {
     using nesting = new MockNesting();
     using other = new MockNesting();
     expect(() => Viommu.alloc(nesting.parent, other.device, NO_DATA)).toThrow(wrongArgument);
@@ -185,7 +185,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     expect(destroyAnswer(iommufd.fd, faults.id)).toBe("ENOENT");
   });
 
-  test("gives its data back and offers registers to map [iommufd_viommu.viommu_alloc_with_data]", () => {
+  test("returns its data and has registers that can be mapped [iommufd_viommu.viommu_alloc_with_data]", () => {
     using nesting = new MockNesting();
     const { iommufd, parent, device } = nesting;
     const data = mockViommuData(0xbeef);
@@ -215,7 +215,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     expect(() => viommu.map(offset, length)).toThrow(closed);
   });
 
-  test("loses a virtual device with its device [iommufd_viommu.vdevice_tombstone]", () => {
+  test("loses a virtual device when the device is closed [iommufd_viommu.vdevice_tombstone]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, viommu } = nesting;
     // By the objects: the virtual device is closed before its device.

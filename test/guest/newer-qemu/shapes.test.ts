@@ -38,7 +38,7 @@ describe.each(backends)("flexible data placement through %s", (backend) => {
   });
   afterEach(() => nvme.close());
 
-  test("tells how it places, by logs and features", async () => {
+  test("reports its configuration by logs and features", async () => {
     const { fdp } = nvme.logs;
     const [configuration, ...more] = await fdp.configurations(GROUP);
     expect(more).toEqual([]);
@@ -60,7 +60,7 @@ describe.each(backends)("flexible data placement through %s", (backend) => {
     expect(ns.identify.endgid).toBe(GROUP);
   });
 
-  test("puts a write where its placement says, until the reclaim unit is full", async () => {
+  test("directs a write to its placement handle's reclaim unit, until that is full", async () => {
     const ns = await nvme.namespace(1);
     const before = await ns.placement.handles();
     // Three handles in each of two reclaim groups, whose number is in the identifier's two highest bits.
@@ -103,7 +103,7 @@ describe.each(backends)("flexible data placement through %s", (backend) => {
     expect((await available())[4]).toBe(RECLAIM_UNIT_BLOCKS);
   });
 
-  test("tells of what went wrong with placements, as far as it was asked to", async () => {
+  test("reports failed placements, if those events are enabled", async () => {
     const ns = await nvme.namespace(1);
     const { structures } = nvme.features;
     const { reclaimUnitNotFullyWritten: notFull, invalidPlacementId: invalid } = FdpEventType;
@@ -134,7 +134,7 @@ describe.each(backends)("flexible data placement through %s", (backend) => {
     expect(await nvme.logs.fdp.events(GROUP, "controller")).toEqual([]);
   });
 
-  test("refuses handles that another namespace has", async () => {
+  test("refuses placement handles of another namespace", async () => {
     const other = await nvme.namespace(2);
     expect((await other.placement.handles()).map(({ placement, handle }) => [placement, handle])).toEqual([
       [0x0000, 3],
@@ -146,7 +146,7 @@ describe.each(backends)("flexible data placement through %s", (backend) => {
 });
 
 describe.each(ways)("queues of 16 entries, through $backend, completions by $completion", (way) => {
-  test("carry many commands, also after resets, without doorbells in memory", async () => {
+  test("complete many commands, also after resets, without doorbells in memory", async () => {
     await using nvme = await NvmeController.open(short(), { ...way, shadowDoorbells: true, queues: 8 });
     expect(nvme.usesShadowDoorbells).toBe(false);
     expect(nvme.queues.map(({ entries }) => entries)).toEqual([16]);

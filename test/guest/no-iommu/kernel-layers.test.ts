@@ -43,14 +43,14 @@ describe("a device without an IOMMU", () => {
     expect(() => VfioDevice.openCdev(nvmeBdf())).toThrow("not vfio-pci");
   });
 
-  test("can't be measured, and the guest is offered instead", async () => {
+  test("can't be compared, and the error recommends a guest", async () => {
     const attempt = compare({ quick: true });
     await expect(attempt).rejects.toThrow(UnsupportedError);
     await expect(attempt).rejects.toThrow(/no device is bound to vfio-pci.*iova compare --guest/);
     await expect(compare({ bdf: nvmeBdf() })).rejects.toThrow("is bound to nvme, not to vfio-pci");
   });
 
-  test("can't be opened, and both reasons are told", () => {
+  test("can't be opened, and the error has both reasons", () => {
     const open = (): unknown => PciDevice.open(nvmeBdf());
     expect(open).toThrow(UnsupportedError);
     expect(open).toThrow(/iommufd: .*VFIO character device.*; type1: .*no IOMMU group/);
@@ -66,13 +66,13 @@ describe("a device without an IOMMU", () => {
     }
   });
 
-  test("is refused by vfio-pci and stays with its driver", () => {
+  test("is refused by vfio-pci, and keeps its driver", () => {
     expect(() => bindToVfio(nvmeBdf())).toThrow(BindError);
   });
 });
 
-describe("without a device, too,", () => {
-  test("iommufd has address spaces", () => {
+describe("a host without an IOMMU", () => {
+  test("has IOASes", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using other = iommufd.allocIoas();
@@ -89,7 +89,7 @@ describe("without a device, too,", () => {
     expect(ioas.unmapAll()).toBe(BigInt(8 * PAGE));
   });
 
-  test("a DMA space hands out memory", () => {
+  test("has a DmaSpace that allocates memory", () => {
     using iommufd = Iommufd.open();
     const space = new DmaSpace(new IoasMapper(iommufd.allocIoas()));
     const buffer = space.alloc(PAGE, { iova: 0x40000n });
@@ -100,7 +100,7 @@ describe("without a device, too,", () => {
     expect(space.alloc(PAGE, { iova: 0x40000n }).iova).toBe(0x40000n);
   });
 
-  test("a container is there and stays empty", () => {
+  test("has a container, which stays empty", () => {
     using container = VfioContainer.open();
     expect(() => container.setIommu("type1v2")).toThrow(sysError("VFIO_SET_IOMMU", "EINVAL"));
     expect(() => container.info()).toThrow(StateError);

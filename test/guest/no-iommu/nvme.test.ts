@@ -39,19 +39,19 @@ describe("an NVMe controller on a host without an IOMMU", () => {
     expect(reasons[1]?.message).toContain("has no IOMMU group: the IOMMU is switched off or not there");
   });
 
-  test("is refused by vfio-pci, and all that was changed is undone", () => {
+  test("is refused by vfio-pci, and everything is restored", () => {
     const bind = (): unknown => bindToVfio(nvmeBdf());
     expect(bind).toThrow(BindError);
     expect(bind).toThrow(`${nvmeBdf()} should be bound to vfio-pci but is bound to no driver`);
   });
 });
 
-describe("the same with the kernel's no-IOMMU mode switched on", () => {
+describe("an NVMe controller with the kernel's no-IOMMU mode switched on", () => {
   const mode = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
   beforeEach(() => writeFileSync(mode, "1\n"));
   afterEach(() => writeFileSync(mode, "0\n"));
 
-  test("can be bound, but is not taken for one that an IOMMU serves", async () => {
+  test("can be bound, but isn't opened by a backend that needs an IOMMU", async () => {
     using _binding = bindToVfio(nvmeBdf());
     // The kernel would let iommufd have it, and the controller would write to physical addresses.
     const throughIommufd = await caught(NvmeController.open(nvmeBdf(), { backend: "iommufd" }));

@@ -27,8 +27,8 @@ afterEach(() => {
 
 expectNothingLeft();
 
-describe("a device whose interrupts nothing isolates", () => {
-  test("is not bound to an iommufd, and the error says what would help", () => {
+describe("a device without interrupt remapping", () => {
+  test("can't be bound to an iommufd, and the error says what would help", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
     expect(() => device.bind(iommufd)).toThrow(
@@ -41,7 +41,7 @@ describe("a device whose interrupts nothing isolates", () => {
     expect(device.info().isPci).toBe(true);
   });
 
-  test("takes its group into no container", () => {
+  test("can't join a container with its group", () => {
     using container = VfioContainer.open();
     using group = VfioGroup.openFor(nvmeBdf());
     group.setContainer(container);
@@ -52,7 +52,7 @@ describe("a device whose interrupts nothing isolates", () => {
     expect(container.iommuType).toBe("type1v2");
   });
 
-  test("is not had of a container that an iommufd answers, which takes its group at first", () => {
+  test("can't be opened from a container that iommufd provides, which accepts its group at first", () => {
     using iommufd = Iommufd.open();
     using container = VfioContainer.ofIommufd(iommufd);
     using group = VfioGroup.openFor(nvmeBdf());
@@ -65,7 +65,7 @@ describe("a device whose interrupts nothing isolates", () => {
     );
   });
 
-  test("is opened by whatever backend is allowed to, and says why not by the other", async () => {
+  test("is opened by the backend that is allowed to, with the reason why not by the other", async () => {
     const error = await caught(Promise.resolve().then(() => PciDevice.open(nvmeBdf())));
     expect(error).toBeInstanceOf(UnsupportedError);
     expect(error).toMatchObject({

@@ -13,10 +13,10 @@ afterAll(() => {
   for (const binding of bindings) binding.close();
 });
 
-describe("compare without an IOMMU", () => {
+describe("`iova compare` without an IOMMU", () => {
   expectNothingLeft();
 
-  test("measures no-IOMMU mode alone", { timeout: 300_000 }, async () => {
+  test("measures only no-IOMMU mode", { timeout: 300_000 }, async () => {
     const report = await compare({ bdf: eduBdf(), quick: true });
     expect(report.backends.map(({ name, available }) => [name, available])).toEqual([
       ["iommufd", false],

@@ -72,7 +72,7 @@ describe.each([
 ] as const)("DMA without an IOMMU, by %s", (_, open) => {
   expectNothingLeft();
 
-  test("goes by physical addresses, which the buffer carries", async () => {
+  test("uses physical addresses, which the buffer has", async () => {
     using opened = open();
     const { dma, edu } = opened;
     expect(dma.backend).toBe("noiommu");
@@ -87,7 +87,7 @@ describe.each([
     expect(Buffer.compare(buffer.view(2048, 512), data)).toBe(0);
   });
 
-  test("gives several pages in one piece, or none", async () => {
+  test("allocates contiguous pages, or fails", async () => {
     using opened = open();
     const { dma, edu } = opened;
     using buffer = dma.alloc(16 * PAGE);
@@ -104,7 +104,7 @@ describe.each([
     expect(() => dma.alloc(1024 * HUGE)).toThrow();
   });
 
-  test("takes scattered memory where that is asked for, and says where it lies", () => {
+  test("accepts scattered memory if the caller allows it, and reports its segments", () => {
     using _still = lockedPagesStay();
     using opened = open();
     const { dma } = opened;
@@ -127,7 +127,7 @@ describe.each([
     expect(() => dma.translate(memory.bytes)).toThrow(ArgumentError);
   });
 
-  test("maps the same memory twice, and lets no address be chosen", () => {
+  test("maps the same memory twice, and rejects fixed addresses", () => {
     using opened = open();
     const { dma } = opened;
     using memory = MappedMemory.anonymous(HUGE, { hugePageBytes: HUGE });
@@ -146,7 +146,7 @@ describe.each([
 describe("the noiommu backend", () => {
   expectNothingLeft();
 
-  test("is there for who asks for it, by character device where there is one", () => {
+  test("is used only on request, by character device if there is one", () => {
     using device = PciDevice.open(eduBdf(), { backend: "noiommu" });
     expect(device.backend).toBe("noiommu");
     expect(device.backendReason).toBe("noiommu was asked for; by character device");
@@ -154,7 +154,7 @@ describe("the noiommu backend", () => {
     expect(() => PciDevice.open(nvmeBdf())).toThrow(UnsupportedError);
   });
 
-  test("does NVMe I/O, on a space that another device shares", async () => {
+  test("does NVMe I/O in a space that another device shares", async () => {
     await using nvme = await NvmeController.open(nvmeBdf(), { backend: "noiommu" });
     expect(nvme.backend).toBe("noiommu");
     const ns = await nvme.namespace(1);
@@ -178,7 +178,7 @@ describe("the noiommu backend", () => {
     expect(Buffer.compare(scattered.bytes, data)).toBe(0);
   });
 
-  test("where the kernel may move locked pages, takes only huge ones by group", () => {
+  test("accepts only huge pages by group if the kernel may move locked pages", () => {
     using opened = byGroup();
     using memory = MappedMemory.anonymous(PAGE);
     const map = () => opened.dma.map(memory);

@@ -47,7 +47,7 @@ async function expectDma(device: VfioDevice, memory: MappedMemory, physical: big
   expect(memory.bytes.subarray(2048).every((byte) => byte === 0)).toBe(true);
 }
 
-describe("by group", () => {
+describe("a no-IOMMU device opened through its group", () => {
   expectNothingLeft();
 
   function openGroup(bdf: string) {
@@ -61,7 +61,7 @@ describe("by group", () => {
     return { container, group, [Symbol.dispose]: close };
   }
 
-  test("has a group whose name warns, and a container for nothing else", () => {
+  test("has a group whose name warns, and a container of its own type", () => {
     expect(existsSync(`/dev/vfio/noiommu-${groupOf(eduBdf())}`)).toBe(true);
     using opened = openGroup(eduBdf());
     const { container, group } = opened;
@@ -77,7 +77,7 @@ describe("by group", () => {
     expect(container.iommuType).toBe("noiommu");
   });
 
-  test("reaches registers and interrupts", async () => {
+  test("has registers and interrupts", async () => {
     using opened = openGroup(eduBdf());
     opened.container.setIommu("noiommu");
     using device = opened.group.openDevice(eduBdf());
@@ -91,7 +91,7 @@ describe("by group", () => {
     edu.acknowledge();
   });
 
-  test("maps nothing: memory is found by its physical address", async () => {
+  test("can't map memory, which is found by its physical address", async () => {
     using opened = openGroup(eduBdf());
     opened.container.setIommu("noiommu");
     using device = opened.group.openDevice(eduBdf());
@@ -103,7 +103,7 @@ describe("by group", () => {
     await expectDma(device, memory, physicalAddress(memory.address));
   });
 
-  test("takes several devices into one container", () => {
+  test("can share a container with other devices", () => {
     using opened = openGroup(eduBdf());
     opened.container.setIommu("noiommu");
     using group = VfioGroup.openFor(nvmeBdf());
@@ -116,7 +116,7 @@ describe("by group", () => {
     expect(new Bar(nvme, 0).read32(0)).not.toBe(0);
   });
 
-  test("keeps the character device of an open group from being bound, and the other way round", () => {
+  test("excludes its character device while its group is open, and the other way round", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(eduBdf());
     {
@@ -129,7 +129,7 @@ describe("by group", () => {
   });
 });
 
-describe("by character device", () => {
+describe("a no-IOMMU device opened by its character device", () => {
   expectNothingLeft();
 
   function openCdev(bdf: string) {
@@ -140,7 +140,7 @@ describe("by character device", () => {
     return { iommufd, ioas, device, [Symbol.dispose]: (): void => iommufd.close() };
   }
 
-  test("has a node whose name warns", () => {
+  test("has a device node whose name warns", () => {
     expect(readdirSync(`/sys/bus/pci/devices/${eduBdf()}/vfio-dev`)).toEqual([
       expect.stringMatching(/^noiommu-vfio\d+$/),
     ]);
@@ -149,7 +149,7 @@ describe("by character device", () => {
     expect(() => device.info()).toThrow(StateError);
   });
 
-  test("says of what is mapped where it lies, as the process's page table does", async () => {
+  test("reports the physical address of mapped memory, as the process's page table has it", async () => {
     using opened = openCdev(eduBdf());
     const { ioas, device } = opened;
     expect(device.attach(ioas)).toBeGreaterThan(0);
@@ -168,7 +168,7 @@ describe("by character device", () => {
     await expectDma(device, page, physical);
   });
 
-  test("tells how much lies together: a huge page does", () => {
+  test("reports how much memory is contiguous, which is all of a huge page", () => {
     using opened = openCdev(eduBdf());
     const { ioas, device } = opened;
     device.attach(ioas);
@@ -183,7 +183,7 @@ describe("by character device", () => {
     expect(ioas.noiommuPhysicalAddress(at + BigInt(half), sizeBytes).sizeBytes).toBe(half);
   });
 
-  test("reaches registers and is reset", () => {
+  test("has registers and can be reset", () => {
     using opened = openCdev(nvmeBdf());
     opened.device.attach(opened.ioas);
     expect(opened.device.capabilities()).toMatchObject({ isPci: true, resettable: true });
@@ -192,7 +192,7 @@ describe("by character device", () => {
     opened.device.detach();
   });
 
-  test("refuses what needs an IOMMU, and addresses where nothing is mapped", () => {
+  test("refuses what needs an IOMMU, and unmapped addresses", () => {
     using opened = openCdev(eduBdf());
     const { iommufd, ioas, device } = opened;
     expect(iommufd.capabilities().noiommuPhysicalAddress).toBe(true);
@@ -216,10 +216,10 @@ describe.each(noiommuWays)("a PCI device by %s", (way) => {
   pciDeviceSuite(() => openNoiommu(way));
 });
 
-describe("the kit above", () => {
+describe("PciDevice.open() without a backend", () => {
   expectNothingLeft();
 
-  test("opens no device whose DMA nobody translates: a driver's addresses would be physical ones", () => {
+  test("refuses a device without an IOMMU, for which a driver's addresses would be physical", () => {
     const open = (): unknown => PciDevice.open(eduBdf());
     expect(open).toThrow(UnsupportedError);
     expect(open).toThrow(/iommufd: .*has no IOMMU.*; type1: /);

@@ -42,7 +42,7 @@ afterAll(() => {
   for (const binding of bindings) binding.close();
 });
 
-describe.each(backends)("through %s", (backend) => {
+describe.each(backends)("NVMe data through %s", (backend) => {
   expectNothingLeftSoon();
   let nvme: NvmeController;
   beforeEach(async () => {
@@ -50,7 +50,7 @@ describe.each(backends)("through %s", (backend) => {
   });
   afterEach(() => nvme.close());
 
-  test("finds namespaces of all formats", async () => {
+  test("includes namespaces of all formats", async () => {
     const shapes = [];
     for (const nsid of await nvme.namespaceIds()) {
       const { blockSizeBytes, metadataBytes, extendedMetadata, protection } = await nvme.namespace(nsid);
@@ -71,7 +71,7 @@ describe.each(backends)("through %s", (backend) => {
     ]);
   });
 
-  test("scatters and gathers by PRPs and by SGLs in one and in two segments", async () => {
+  test("is scattered and gathered by PRPs and by SGLs in one and in two segments", async () => {
     const ns = await nvme.namespace(1);
     using a = nvme.dma.alloc(64 * PAGE);
     using b = nvme.dma.alloc(64 * PAGE);
@@ -113,7 +113,7 @@ describe.each(backends)("through %s", (backend) => {
   });
 
   test.each(PROTECTED)(
-    "end-to-end protection on namespace %i: made here, checked there, and the other way round",
+    "is protected end to end on namespace %i, by the driver and by the controller",
     async (nsid) => {
       const ns = await nvme.namespace(nsid);
       const { protection, blockSizeBytes, metadataBytes, extendedMetadata } = ns;
@@ -189,7 +189,7 @@ describe.each(backends)("through %s", (backend) => {
     return same(Buffer.concat(parts), content) ? "same" : "different";
   }
 
-  test("metadata without protection", async () => {
+  test("includes metadata without protection", async () => {
     const ns = await nvme.namespace(5);
     using data = nvme.dma.alloc(9 * 528);
     using back = nvme.dma.alloc(9 * 528);
@@ -200,7 +200,7 @@ describe.each(backends)("through %s", (backend) => {
     expect(await caught(ns.read(1n, back, { length: 512 }))).toBeInstanceOf(ArgumentError);
   });
 
-  test("copies, also with protection that changes on the way", async () => {
+  test("is copied, also between kinds of protection", async () => {
     const plain = await nvme.namespace(1);
     using source = nvme.dma.alloc(16 * 512);
     using target = nvme.dma.alloc(16 * 512);
@@ -227,7 +227,7 @@ describe.each(backends)("through %s", (backend) => {
     }
   });
 
-  test("trims, compares, flushes all; says what QEMU's controller lacks", async () => {
+  test("is trimmed, compared and flushed; what QEMU's controller lacks is refused", async () => {
     const ns = await nvme.namespace(1);
     using data = nvme.dma.alloc(8 * 512);
     randomFillSync(data.bytes);
@@ -247,7 +247,7 @@ describe.each(backends)("through %s", (backend) => {
     }
   });
 
-  test("zones: reported, appended to, opened, closed, finished, reset, with extensions", async () => {
+  test("is in zones that are reported, appended to, opened, closed, finished and reset, with extensions", async () => {
     const ns = await nvme.zonedNamespace(ZONED);
     expect(ns).toMatchObject({
       zoneSizeBlocks: 256n,
@@ -295,7 +295,7 @@ describe.each(backends)("through %s", (backend) => {
     expect(await caught(nvme.zonedNamespace(1))).toBeInstanceOf(UnsupportedError);
   });
 
-  test("two controllers of one subsystem: what one writes the other reads, in pieces of 8 KiB", async () => {
+  test("is shared by two controllers of one subsystem, in pieces of 8 KiB", async () => {
     await using other = await NvmeController.open(controllers()[1], { backend });
     expect(other.maxTransferBytes).toBe(8192);
     expect(await other.namespaceIds()).toEqual(await nvme.namespaceIds());

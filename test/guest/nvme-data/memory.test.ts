@@ -27,7 +27,7 @@ function words({ memory, sizeBytes }: DmaBuffer): number[] {
   return Array.from({ length: sizeBytes / 4 }, (_, i) => memory.words[i] ?? 0);
 }
 
-describe.each(backends)("through %s", (backend) => {
+describe.each(backends)("an NVMe controller's memory through %s", (backend) => {
   expectNothingLeftSoon();
   let nvme: NvmeController;
   let source: DmaBuffer;
@@ -40,7 +40,7 @@ describe.each(backends)("through %s", (backend) => {
   });
   afterEach(() => nvme.close());
 
-  test("data in the CMB, which commands bring there and take away", async () => {
+  test("holds data in the CMB, which commands write and read", async () => {
     const cmb = nvme.controllerMemoryBuffer();
     expect(cmb.sizeBytes).toBe(16 * MIB);
     expect(cmb.properties).toMatchObject({ bar: 2, submissionQueues: true, reads: true, writes: true });
@@ -63,7 +63,7 @@ describe.each(backends)("through %s", (backend) => {
     }
   });
 
-  test("a submission queue in the CMB; a completion queue is what QEMU's doesn't take", async () => {
+  test("holds a submission queue in the CMB; QEMU's refuses a completion queue", async () => {
     const cmb = nvme.controllerMemoryBuffer();
     const ns = await nvme.namespace(1);
     using submission = cmb.alloc(16 * 64);
@@ -91,7 +91,7 @@ describe.each(backends)("through %s", (backend) => {
     await nvme.deleteQueuePair(queue);
   });
 
-  test("data in the PMR, which keeps it over resets", async () => {
+  test("holds data in the PMR, which keeps it over resets", async () => {
     const pmr = await nvme.persistentMemoryRegion();
     expect(pmr.sizeBytes).toBe(16 * MIB);
     expect(pmr.properties).toMatchObject({ bar: 4, reads: true, writes: true, inCommands: true });

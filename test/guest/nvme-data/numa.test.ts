@@ -30,10 +30,10 @@ function pagesByNode({ memory }: DmaBuffer): Record<string, number> {
   );
 }
 
-describe.each(backends)("through %s", (backend) => {
+describe.each(backends)("NUMA nodes of an NVMe driver's memory through %s", (backend) => {
   expectNothingLeft();
 
-  test.each([0, 1])("all of it lies on node %i", (node) => {
+  test.each([0, 1])("include only node %i if that is requested", (node) => {
     using device = PciDevice.open(controller(), { backend });
     const { dma } = device;
     for (const shared of [false, true]) {
@@ -46,7 +46,7 @@ describe.each(backends)("through %s", (backend) => {
     expect(Object.keys(pagesByNode(transparent))).toEqual([`N${node}`]);
   });
 
-  test("there is no third node, and none is made up", () => {
+  test("don't include a third one, which is refused", () => {
     using device = PciDevice.open(controller(), { backend });
     expect(() => device.dma.alloc(PAGE, { numaNode: 2 })).toThrow(
       "there is no memory on NUMA node 2: nodes with memory are 0, 1",

@@ -45,7 +45,7 @@ async function worksOverResets(nvme: NvmeController): Promise<void> {
 }
 
 describe.each(ways)("one queue pair and one vector, through $backend, completions by $completion", (way) => {
-  test("is what a controller gives that was asked for more", async () => {
+  test("is what a controller grants that was asked for more", async () => {
     const options: NvmeOptions = { ...way, queues: 4, queueEntries: 16, timeoutMs: NO_HELP_MS };
     await using nvme = await NvmeController.open(narrow(), options);
     expect(nvme.queues.map(({ id, vector }) => ({ id, vector }))).toEqual([{ id: 1, vector: 0 }]);
@@ -66,7 +66,7 @@ describe.each(backends)("the interrupt pin, through %s", (backend) => {
   test.each([
     ["many queues", unlimited, 3],
     ["one queue", narrow, 1],
-  ] as const)("carries %s", async (_, bdf, queues) => {
+  ] as const)("serves %s", async (_, bdf, queues) => {
     const options = { backend, queues, interruptKind: "intx", timeoutMs: NO_HELP_MS } as const;
     await using nvme = await NvmeController.open(bdf(), options);
     expect(nvme.completion).toBe("interrupt");
@@ -77,7 +77,7 @@ describe.each(backends)("the interrupt pin, through %s", (backend) => {
     expect(pinInterrupts(bdf())).toBeGreaterThan(before);
   });
 
-  test("is asked for by name, and what a controller lacks is refused", async () => {
+  test("is chosen by name, and refused if the controller lacks it", async () => {
     const open = (interruptKind: "msi", completion?: "poll"): Promise<NvmeController> =>
       NvmeController.open(narrow(), { backend, interruptKind, completion });
     expect(await caught(open("msi"))).toBeInstanceOf(UnsupportedError);
@@ -86,8 +86,8 @@ describe.each(backends)("the interrupt pin, through %s", (backend) => {
   });
 });
 
-describe.each(ways)("doorbells in memory, through $backend, completions by $completion", (way) => {
-  test("carry the same data, also after resets and with a queue in the CMB", async () => {
+describe.each(ways)("shadow doorbells through $backend, completions by $completion", (way) => {
+  test("transfer the same data, also after resets and with a queue in the CMB", async () => {
     const options: NvmeOptions = { ...way, shadowDoorbells: true, queues: 2, queueEntries: 32 };
     await using nvme = await NvmeController.open(withMemory(), options);
     expect(nvme.usesShadowDoorbells).toBe(true);

@@ -58,8 +58,8 @@ expectNothingLeftSoon();
 const zone = (index: number): string => String(index * ZONE_BLOCKS);
 const whole = ["-d", "100"] as const;
 
-describe("nvme-cli's JSON agrees with ours, field by field", () => {
-  test("id-ctrl and id-ns", async () => {
+describe("nvme-cli's JSON of a zoned namespace", () => {
+  test("agrees with ours for id-ctrl and id-ns", async () => {
     const controller = disk.replace(/n\d+$/, "");
     expect(await iovaJson("zns", "id-ctrl", ours())).toMatchObject(
       await nvmeCliJson("zns", "id-ctrl", controller),
@@ -69,7 +69,7 @@ describe("nvme-cli's JSON agrees with ours, field by field", () => {
     );
   });
 
-  test("report-zones, of zones in every state that can be brought about", async () => {
+  test("agrees with ours for zones in every state that a test can reach", async () => {
     const file = join(folder, "blocks");
     writeFileSync(file, randomFillSync(Buffer.alloc(2 * BLOCK_BYTES)));
     await nvmeCli("zns", "reset-zone", disk, "-a");
@@ -93,7 +93,7 @@ describe("nvme-cli's JSON agrees with ours, field by field", () => {
     ]);
   });
 
-  test("report-zones of what we did, by start and by state", async () => {
+  test("agrees with ours for a report from a start, and of a state", async () => {
     await iova("zns", "reset", ours(), "-n", NSID, "--select-all", "--yes");
     await iova("zns", "finish", ours(), "-n", NSID, "--start-lba", zone(7), "--yes");
     await iova("zns", "finish", ours(), "-n", NSID, "--start-lba", zone(9), "--yes");

@@ -93,32 +93,35 @@ describe("a controller under load", () => {
       backend: "iommufd",
       take: (_: string, id: string) => monitor.run("device_del", { id }),
     },
-  ] as const)("$how, through $backend: every promise ends with DeviceGoneError", async (way) => {
-    const { port, bdf } = behind(way.slot);
-    using _binding = bindToVfio(bdf);
-    await using nvme = await NvmeController.open(bdf, {
-      backend: way.backend,
-      queues: 4,
-      completion: "interrupt",
-      // Not by its time limit: that is longer than the test's.
-      timeoutMs: 600_000,
-    });
-    const { buffers, ends } = await load(nvme);
-    const event = caught(nvme.admin({ name: "event", opcode: 0x0c, background: true }));
-    const failure = once(nvme.lifecycle, "failure");
-    const failed = once(nvme.lifecycle, "failed");
-    await way.take(port, way.id);
-    // Deleting takes the kernel some seconds, in which it may be told to think better of it.
-    if (way.take !== cutPower) await failure;
-    for (const error of await Promise.all([...ends, event])) expect(error).toBeInstanceOf(DeviceGoneError);
-    await failed;
-    expect(await caught(nvme.logs.smart())).toBeInstanceOf(DeviceGoneError);
-    for (const buffer of buffers) buffer.close();
-    await nvme.close();
-    await expectFree(way.id, bdf);
-  });
+  ] as const)(
+    "rejects every promise with a DeviceGoneError when it is $how, through $backend",
+    async (way) => {
+      const { port, bdf } = behind(way.slot);
+      using _binding = bindToVfio(bdf);
+      await using nvme = await NvmeController.open(bdf, {
+        backend: way.backend,
+        queues: 4,
+        completion: "interrupt",
+        // Not by its time limit: that is longer than the test's.
+        timeoutMs: 600_000,
+      });
+      const { buffers, ends } = await load(nvme);
+      const event = caught(nvme.admin({ name: "event", opcode: 0x0c, background: true }));
+      const failure = once(nvme.lifecycle, "failure");
+      const failed = once(nvme.lifecycle, "failed");
+      await way.take(port, way.id);
+      // Deleting takes the kernel some seconds, in which it may be told to think better of it.
+      if (way.take !== cutPower) await failure;
+      for (const error of await Promise.all([...ends, event])) expect(error).toBeInstanceOf(DeviceGoneError);
+      await failed;
+      expect(await caught(nvme.logs.smart())).toBeInstanceOf(DeviceGoneError);
+      for (const buffer of buffers) buffer.close();
+      await nvme.close();
+      await expectFree(way.id, bdf);
+    },
+  );
 
-  test("deleted from the machine, through type1: a program that listens ends its work in order", async () => {
+  test("lets a program that listens end its work in order when it is deleted from the machine, through type1", async () => {
     const { bdf } = behind("13.0");
     using _binding = bindToVfio(bdf);
     await using nvme = await NvmeController.open(bdf, { backend: "type1", queues: 4 });

@@ -25,7 +25,7 @@ beforeAll(() => writeFileSync(source, content));
 describe.each(controllers)("the $serial controller", (expected) => {
   const { serial } = expected;
 
-  test("is found with what it offers", async () => {
+  test("is found with its capabilities", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     expect(nvme.get("model")).toBe("iova emulated NVMe controller");
@@ -41,7 +41,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
     expect(lines.find((line) => queue.test(line))).toContain(expected.interrupts);
   });
 
-  test("keeps file systems: made, mounted, written, read", async () => {
+  test("holds a file system that is made, mounted, written and read", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     for (const disk of nvme.disks) {
@@ -92,7 +92,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
     expect((await over).match(/^[0-9a-f]{64}/gm)).toEqual(new Array(3).fill(sumOf(content)));
   });
 
-  test("comes and goes with its driver, and its data stays", async () => {
+  test("keeps its data when its driver is unbound and bound again", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     await script("dd if=$2 of=/dev/$1 bs=1M oflag=direct status=none", nvme.disks[0] ?? "", source);
@@ -102,7 +102,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
     await succeed("cmp", "-n", `${content.length}`, `/dev/${again.disks[0]}`, source);
   });
 
-  test("discards and zeroes", async () => {
+  test("discards blocks and writes zeroes", async () => {
     const nvme = await KernelNvme.find(serial);
     await nvme.live(expected.disks);
     await script(
@@ -120,7 +120,7 @@ describe.each(controllers)("the $serial controller", (expected) => {
 });
 
 describe("the zoned controller", () => {
-  test("has zones that are written in order, filled and reset", async () => {
+  test("has zones that can be written in order, filled and reset", async () => {
     const nvme = await KernelNvme.find("zoned");
     const [disk = ""] = nvme.disks;
     expect(nvme.disk(disk, "queue/zoned")).toBe("host-managed");
