@@ -1,3 +1,4 @@
+/** Reads and writes through an iommufd access at all alignments. */
 import { randomFillSync } from "node:crypto";
 import { expect } from "vitest";
 import { MappedMemory } from "../../src/index.js";
@@ -21,7 +22,7 @@ export function sweepAccess(access: MockAccess, at: bigint, memory: MappedMemory
   const pool = randomFillSync(new Uint8Array(memory.sizeBytes));
   bytes.set(pool);
   const pathFlag = slowPath ? SLOW_PATH : 0;
-  // One command for tens of thousands of calls.
+  // Reuses one command for tens of thousands of calls.
   const { command, union } = encodeTestCommand(TestOp.accessRw, access.fd, [[16, BigInt(scratch.address)]]);
   const failed: string[] = [];
   const move = (offset: number, length: number, flags: number): void => {
@@ -46,6 +47,6 @@ export function sweepAccess(access: MockAccess, at: bigint, memory: MappedMemory
   }
   move(0, memory.sizeBytes, 0);
   expect(failed).toEqual([]);
-  // None of it was there by chance.
+  // Shows that the data wasn't there by chance.
   expect(Buffer.compare(bytes, pool)).not.toBe(0);
 }

@@ -1,9 +1,9 @@
-/** The user without any rights. */
+/** The user id of nobody. */
 const NOBODY = 65534;
 
 /**
- * Gives up all rights, for good. A program that is started as root and becomes nobody has its modules by then, wherever
- * they lie; one that is started as nobody might not be allowed to read them.
+ * Becomes the user nobody, permanently. A program that starts as root has loaded its modules by then; one that starts as
+ * nobody might not be allowed to read them.
  */
 export function becomeNobody(): void {
   if (process.setgroups === undefined || process.setgid === undefined || process.setuid === undefined) {

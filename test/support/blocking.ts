@@ -1,3 +1,4 @@
+/** Makes a descriptor blocking. */
 import { SysError } from "../../src/core/errors.js";
 import { c, lastErrno } from "../../src/sys/libc.js";
 
@@ -5,7 +6,7 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
-/** Takes O_NONBLOCK from an open file, as anybody may who has a descriptor of it. */
+/** Clears O_NONBLOCK of an open file, as anything that has a descriptor of it can do. */
 export function setBlocking(fd: number): void {
   const flags = c.fcntlNumber(fd, F_GETFL, 0);
   if (c.fcntlNumber(fd, F_SETFL, flags & ~O_NONBLOCK) < 0) throw new SysError("fcntl(F_SETFL)", lastErrno());

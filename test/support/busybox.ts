@@ -1,9 +1,10 @@
+/** Runs programs of the guest's BusyBox. */
 import { execFileSync } from "node:child_process";
 
-/** The guest brings its own: what the host has installed doesn't matter. */
+/** The guest's own BusyBox: it doesn't depend on what the host has installed. */
 const BUSYBOX = "/run/iova-guest/busybox";
 
-/** Runs one of its programs. @throws with its complaint where it fails */
+/** Runs one of its programs. @throws Error with the program's message if it fails */
 export function busybox(...args: string[]): string {
   return execFileSync(BUSYBOX, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 }

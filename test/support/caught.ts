@@ -1,4 +1,4 @@
-/** The error that a promise or call ends with, for assertions on several of its fields. @throws where there is none */
+/** The error that a promise or call ends with, for assertions on several of its fields. @throws Error if it succeeds */
 export async function caught(what: Promise<unknown> | (() => unknown)): Promise<Error> {
   try {
     await (typeof what === "function" ? what() : what);

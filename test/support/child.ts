@@ -1,6 +1,7 @@
+/** Child processes and their output. */
 import { type ChildProcess, spawn } from "node:child_process";
 
-/** Only ends what hangs: no test depends on how long a program takes. */
+/** Only ends a program that hangs: no test depends on how long a program takes. */
 const HANG_MS = 90_000;
 
 /** A running program and its output. */
@@ -24,7 +25,7 @@ export class Child {
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       this.err += text;
     });
-    // It may have been killed.
+    // The child may have been killed.
     child.stdin.on("error", () => {});
     this.child = child;
     this.ended = new Promise((resolve, reject) => {
@@ -47,7 +48,7 @@ export class Child {
     return this.err;
   }
 
-  /** Resolves when it has printed this. @throws Error with its output where it ends before */
+  /** Resolves when it has printed this. @throws Error with its output if it ends before */
   async says(text: string): Promise<void> {
     const ended = this.ended.then((how) => {
       if (!this.out.includes(text)) throw new Error(`ended with ${how} and said: ${this.out}${this.err}`);
@@ -62,7 +63,7 @@ export class Child {
     await Promise.race([said, ended]);
   }
 
-  /** Writes to its input, which stays empty otherwise. */
+  /** Writes to its standard input. */
   tell(text: string): void {
     this.child.stdin?.write(text);
   }

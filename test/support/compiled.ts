@@ -1,3 +1,4 @@
+/** Compiles programs that tests start. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -6,22 +7,21 @@ import ts from "typescript";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Plain JavaScript of some programs, for processes and workers that Node has to run by itself. */
+/** Programs compiled to JavaScript, for processes and workers, which Node runs without vitest. */
 export interface CompiledTree extends Disposable {
-  /** The JavaScript made of a source, e.g. of `src/sys/watch.ts`. */
+  /** Path of the JavaScript of a source, e.g. of `src/sys/watch.ts`. */
   file(source: string): string;
 }
 
 /**
- * Compiles these programs, and what they import, into a temporary tree of this checkout's shape. The unit suite never uses
- * dist/: a test there must not depend on a build having run, let alone on one that is older than the sources. The guest suite
- * tests the compiled package, and has guest-programs.ts.
+ * Compiles these programs and what they import into a temporary tree with the shape of this checkout. Unit tests never use
+ * dist/, which may be missing or older than the sources. Guest tests run the compiled package: guest-programs.ts.
  */
 export function compileTree(...programs: string[]): CompiledTree {
   const out = mkdtempSync(join(tmpdir(), "iova-test-"));
   const compiledName = (source: string): string => join(out, source.replace(/\.ts$/, ".js"));
   const sources = new Set(programs);
-  // The set grows while we go through it.
+  // The loop adds to the set.
   for (const source of sources) {
     const text = readFileSync(join(root, source), "utf8");
     const { outputText } = ts.transpileModule(text, {
@@ -31,7 +31,7 @@ export function compileTree(...programs: string[]): CompiledTree {
         verbatimModuleSyntax: true,
       },
     });
-    // Of what is left: imports of types alone are gone.
+    // Looks at the compiled code, which has no type imports.
     for (const { fileName } of ts.preProcessFile(outputText).importedFiles) {
       if (fileName.startsWith(".")) sources.add(join(dirname(source), fileName.replace(/\.js$/, ".ts")));
     }

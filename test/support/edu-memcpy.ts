@@ -1,13 +1,14 @@
+/** A driver for the edu device that copies memory. */
 import type { DeviceIo } from "../../src/doors/vfio.js";
 import { Interrupts } from "../../src/index.js";
 import { Edu } from "./edu.js";
 
-/** A transfer through the device's own memory: one in, one out. */
+/** A transfer through the device's own memory takes two DMA operations: one in, one out. */
 const CHUNK_BYTES = 2048;
 
 /**
- * A driver of the shape that the kernel's VFIO self-tests ask for: it copies memory by the device's DMA and sends an
- * interrupt on request. The edu device is the engine; the kernel's own drivers are for hardware (DSA, IOAT, igb).
+ * A driver with the interface that the kernel's VFIO self-tests use: it copies memory by DMA and sends an interrupt on
+ * request. The kernel's own drivers are for hardware (DSA, IOAT, igb).
  */
 export class EduMemcpyDriver implements Disposable {
   readonly interrupts: Interrupts;
@@ -19,7 +20,7 @@ export class EduMemcpyDriver implements Disposable {
     this.interrupts = new Interrupts(io, { kind: "msi" });
   }
 
-  /** Copies in as many steps as it takes. A step whose address isn't mapped copies nothing. */
+  /** Copies in as many steps as necessary. A step whose address isn't mapped copies nothing. */
   async memcpy(source: bigint, destination: bigint, sizeBytes: number): Promise<void> {
     for (let done = 0; done < sizeBytes; done += CHUNK_BYTES) {
       const length = Math.min(CHUNK_BYTES, sizeBytes - done);
@@ -33,7 +34,7 @@ export class EduMemcpyDriver implements Disposable {
     this.edu.acknowledge();
   }
 
-  /** Interrupts since the last look. */
+  /** Interrupts since the last call. */
   takeMsi(): number {
     const [vector] = this.interrupts.vectors;
     if (vector === undefined) throw new Error("edu has no interrupt");

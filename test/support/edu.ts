@@ -1,3 +1,4 @@
+/** Drives QEMU's edu device: registers and DMA. */
 import { setTimeout } from "node:timers/promises";
 import type { DeviceIo } from "../../src/doors/vfio.js";
 import { Bar, ConfigSpace } from "../../src/index.js";
@@ -16,11 +17,11 @@ export const EduRegister = {
   dmaCommand: 0x98,
 } as const;
 
-/** Major and minor version in the upper half, then "edu" as far as hexadecimal can spell it. */
+/** Major and minor version in the upper half, then "ed" as hexadecimal digits. */
 export const EDU_IDENTIFICATION = 0x010000ed;
-/** What the device sets in its interrupt status at the end of a DMA. */
+/** Bit in the interrupt status at the end of a DMA. */
 export const EDU_DMA_INTERRUPT = 0x100;
-/** Longest transfer: a range check that fails would end QEMU, and it fails at the buffer's very last byte. */
+/** Longest transfer. The device's range check rejects the buffer's last byte, and a failed check would end QEMU. */
 export const EDU_MAX_TRANSFER = 4095;
 
 const INTERNAL_BUFFER = 0x40000;
@@ -28,10 +29,10 @@ const DMA_START = 1 << 0;
 const DMA_TO_MEMORY = 1 << 1;
 const DMA_INTERRUPT = 1 << 2;
 
-/** A transfer takes the device a tenth of a second; one that takes as long as this never ends. */
+/** Time limit: a transfer takes the device a tenth of a second. */
 const GIVE_UP_MS = 30_000;
 
-/** A second driver beside NVMe, as small as tests allow. It reaches 28 bits of I/O virtual addresses. */
+/** A small driver beside NVMe. The device reaches 28 bits of I/O virtual addresses. */
 export class Edu {
   readonly registers: Bar;
 

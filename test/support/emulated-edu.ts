@@ -9,7 +9,7 @@ interface EmulatedEdu {
   readonly device: PciDevice;
 }
 
-/** To be called once by a suite. @param take is given them before each test */
+/** Call it once per suite. @param take receives the emulator and the device before each test */
 export function useEmulatedEdu(take: (made: EmulatedEdu) => void): void {
   let made: EmulatedEdu;
   beforeEach(async () => {

@@ -1,4 +1,4 @@
-/** The driver and an emulated controller of its own, both closed after the test. */
+/** A driver and its emulated controller, both closed after the test. */
 import { afterEach, beforeAll } from "vitest";
 import type { NvmeEmulatorOptions } from "../../src/emulator/nvme/options.js";
 import type { RunningEmulator } from "../../src/emulator/worker.js";
@@ -9,7 +9,7 @@ export const MIB = 1024 * 1024;
 
 const open: { close(): Promise<void> }[] = [];
 
-/** To be called once by a test file: prepares the emulator, and closes everything after each test. */
+/** Call it once per test file: prepares the emulator, and closes everything after each test. */
 export function useEmulatedNvme(): void {
   beforeAll(async () => {
     // Compiles the emulator's program.
@@ -32,7 +32,7 @@ export async function startController(
   return running;
 }
 
-/** Opens an emulated controller that was started, or starts it. */
+/** Opens the emulated controller `started`, or starts one. */
 export async function openController(
   emulator: NvmeEmulatorOptions = {},
   options: NvmeOptions = {},
@@ -44,7 +44,7 @@ export async function openController(
   return nvme;
 }
 
-/** Closed after the test as well. */
+/** Has this closed after the test as well. */
 export function alsoClose<T extends { close(): Promise<void> }>(closeable: T): T {
   open.push(closeable);
   return closeable;

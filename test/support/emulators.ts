@@ -1,3 +1,4 @@
+/** Starts emulators from the sources, on sockets in a temporary folder. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import { type CompiledTree, compileTree } from "./compiled.js";
 let tree: CompiledTree | undefined;
 const program = "src/emulator/worker-main.ts";
 
-/** A folder for sockets, removed with the process. */
+/** A folder for sockets, removed when the process ends. */
 export function socketFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "iova-sockets-"));
   process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -18,16 +19,16 @@ export function socketFolder(): string {
 let count = 0;
 let folder: string | undefined;
 
-/** A path for a socket, where nothing is yet. */
+/** A path for a new socket. */
 export function socketPath(): string {
   folder ??= socketFolder();
   return join(folder, `${count++}`);
 }
 
-/** What compiling may take on a busy machine: the time limit of a hook that calls {@link compileEmulators}. */
+/** Time limit of a hook that calls {@link compileEmulators}, for a busy machine. */
 export const COMPILE_MS = 120_000;
 
-/** Compiles what emulate() runs, which its first call does otherwise. */
+/** Compiles what emulate() runs. Otherwise the first emulate() does it. */
 export function compileEmulators(): string {
   if (tree === undefined) {
     const compiled = compileTree(program);

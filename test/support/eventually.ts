@@ -1,6 +1,7 @@
+/** Waits for a condition. */
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Looks again and again until there is a value. The test's time limit is the only one. */
+/** Calls `look` until it returns a value. The test's time limit is the only one. */
 export async function eventually<T>(look: () => Promise<T | undefined> | T | undefined): Promise<T> {
   for (;;) {
     const found = await look();

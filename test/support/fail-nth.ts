@@ -1,6 +1,6 @@
 /**
- * The kernel's fault injection, as tools/testing/selftests/iommu/iommufd_fail_nth.c uses it: a task's n-th allocation
- * fails (/proc/thread-self/fail-nth), whatever it is for.
+ * The kernel's fault injection, as tools/testing/selftests/iommu/iommufd_fail_nth.c uses it: the n-th allocation of a task
+ * fails, of whatever kind (/proc/thread-self/fail-nth).
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { IovaError } from "../../src/index.js";
@@ -9,7 +9,7 @@ import { close, O_RDWR, open, pread, pwrite } from "../../src/sys/syscalls.js";
 
 const DEBUGFS = "/sys/kernel/debug";
 
-/** As the kernel's test has it: any allocation may fail, and none is reported in the log. */
+/** The settings of the kernel's test: any allocation may fail, and none is logged. */
 const SETTINGS: readonly (readonly [file: string, value: string])[] = [
   ["failslab/ignore-gfp-wait", "N"],
   ["fail_page_alloc/ignore-gfp-wait", "N"],
@@ -17,21 +17,21 @@ const SETTINGS: readonly (readonly [file: string, value: string])[] = [
 ];
 
 /**
- * Lets system calls of this thread meet a failing allocation.
+ * Makes an allocation fail in system calls of this thread.
  *
- * The kernel's test arms a whole body. Here that would hit Node as well: V8 maps, grows and trims its heap whenever it
- * likes, and a failed mmap ends the process. So the counter is armed around each system call of the library alone,
- * from just before it to just after, and what is left of it is carried to the next. The n-th allocation is that of the
- * library's calls together, which is what the kernel's test counts too, and no other call of the process is touched.
+ * The kernel's test counts allocations in a whole body. Here that would hit Node as well: V8 maps, grows and trims its heap
+ * at any time, and a failed mmap ends the process. So the counter is armed from just before each system call of the library
+ * to just after, and the rest of the count is carried to the next. That counts the allocations of the library's calls
+ * together, as the kernel's test does, and touches no other call of the process.
  */
 export class FaultInjection implements Disposable {
   private readonly fd: number;
   private readonly settings: (readonly [path: string, before: string])[] = [];
   private readonly calls = { ioctl: c.ioctl, open: c.open, close: c.close };
   private readonly answer = new Uint8Array(16);
-  /** Allocations until the one that fails; 0: none will. */
+  /** Allocations until the one that fails; 0 means that none fails. */
   private remaining = 0;
-  /** Only within a step: preparations and closes of the tests' own go through. */
+  /** Set only within a step: the tests' own preparations and closes are not disturbed. */
   private stepping = false;
 
   constructor() {
@@ -58,15 +58,15 @@ export class FaultInjection implements Disposable {
 
   /**
    * Runs `body` with the first allocation of its steps failing, then with the second, and so on until a run has fewer
-   * than that.
-   * @param body its calls go through `step`, in which an allocation may fail: the error is checked, and the same call
-   * is made again, undisturbed, which has to succeed
-   * @returns the errors met, one for each injection that was not coped with
+   * allocations.
+   * @param body makes its calls through `step`, in which an allocation may fail. The step checks the error and repeats the
+   *   call undisturbed, which must succeed
+   * @returns the errors, one for each injection that made a call fail
    */
   sweep(body: (step: Step) => void): Sweep {
     const errors: IovaError[] = [];
     for (let nth = 1; ; nth++) {
-      // Only bounds what would not end: the longest body of Linux 7.3 has some hundred.
+      // Only bounds a loop that would never end: the longest body on Linux 7.3 has some hundred allocations.
       if (nth > 2000) throw new Error("there is no end of allocations");
       this.remaining = nth;
       try {
@@ -105,7 +105,7 @@ export class FaultInjection implements Disposable {
     const length = pread(this.fd, this.answer, 0);
     pwrite(this.fd, DISARM, 0);
     this.remaining = Number(Buffer.from(this.answer.buffer, 0, length).toString());
-    // The caller reads it next; nothing that succeeded in between may have changed it.
+    // The caller reads errno next, so nothing in between may change it.
     if (result < 0 && lastErrno() !== errno) throw new Error("errno was lost");
     return result;
   }
@@ -116,9 +116,9 @@ const DISARM = Buffer.from("0");
 /** Makes a call in which an allocation may fail. */
 export type Step = <T>(call: () => T) => T;
 
-/** What a sweep met. */
+/** The result of a sweep. */
 export interface Sweep {
-  /** Allocations that failed, one in each run. */
+  /** Number of failed allocations, one in each run. */
   readonly injections: number;
   readonly errors: readonly IovaError[];
 }

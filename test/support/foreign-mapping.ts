@@ -1,12 +1,13 @@
+/** Memory of another process in an address space of this one. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import type { Ioas } from "../../src/doors/iommufd.js";
 import { guestProgram } from "./guest-programs.js";
 
-/** Only ends what hangs: no test depends on how long a program takes. */
+/** Only ends a program that hangs: no test depends on how long a program takes. */
 const HANG_MS = 90_000;
 
-/** A process of its own that mapped a memfd, by the address it has there, in an address space of ours. */
+/** A process that maps a memfd. Its memory is mapped in an address space of this process, by its address there. */
 export class ForeignMapping implements Disposable {
   private readonly child: ChildProcess;
   private readonly ended: Promise<unknown>;
@@ -21,14 +22,14 @@ export class ForeignMapping implements Disposable {
     this.ended = once(this.child, "close");
   }
 
-  /** Resolves when it is mapped. @throws Error where that failed */
+  /** Resolves when it is mapped. @throws Error if that fails */
   static async create(ioas: Ioas, memfd: number, at: bigint, sizeBytes: number): Promise<ForeignMapping> {
     const mapping = new ForeignMapping(ioas, memfd, at, sizeBytes);
     let said = "";
     mapping.child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       said += text;
     });
-    // It says one line, or ends without.
+    // It prints one line, or ends without one.
     await Promise.race([once(mapping.child.stdout ?? mapping.child, "data"), mapping.ended]);
     if (said !== "ok\n") {
       await mapping.end();
@@ -43,7 +44,7 @@ export class ForeignMapping implements Disposable {
     await this.ended;
   }
 
-  /** Lets the process end, where a test failed before it did. */
+  /** Ends the process, if a test failed before it did. */
   [Symbol.dispose](): void {
     this.child.stdin?.end();
   }

@@ -1,4 +1,4 @@
-/** What happens to a PCI device and its parts that a program forgets, for every way to reach one. */
+/** Tests of PCI devices and their parts that a program forgets, for every backend. */
 import { expect, test } from "vitest";
 import type { DmaBuffer, PciDevice } from "../../src/index.js";
 import { collectAll, drop, type ForgottenWarnings } from "./forgotten.js";
@@ -42,7 +42,7 @@ export function describeForgottenDevice(
         return () => vector?.take();
       },
     };
-    // A function of its own: when it is done nothing holds the part any more.
+    // A separate function, so that nothing holds the part when it has returned.
     const outlive = async (name: string, part: (device: PciDevice) => () => unknown): Promise<void> => {
       const use = part(open());
       await collectAll();

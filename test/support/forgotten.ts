@@ -1,4 +1,4 @@
-/** What tests of forgotten objects need: the warnings for themselves, and a way to drop an object. */
+/** For tests that forget resources on purpose: collects the warnings, and drops objects. */
 import { afterEach, beforeEach } from "vitest";
 import { collectUntil } from "./gc.js";
 
@@ -6,11 +6,11 @@ export interface ForgottenWarnings {
   /** Messages since the test began, or since clear(). */
   readonly messages: readonly string[];
   clear(): void;
-  /** Collects garbage until there is such a warning. */
+  /** Collects garbage until a warning matches. @returns whether one did */
   warned(pattern: RegExp): Promise<boolean>;
 }
 
-/** In every test of the file or describe block the process's warnings go to the test, and nowhere else. */
+/** In every test of the file or describe block, the process's warnings go only to the test. */
 export function useForgottenWarnings(): ForgottenWarnings {
   const messages: string[] = [];
   const listen = (warning: Error & { code?: unknown }): void => {
@@ -36,12 +36,12 @@ export function useForgottenWarnings(): ForgottenWarnings {
   };
 }
 
-/** Makes something in a function of its own, so that nothing on a stack keeps it. */
+/** Calls `make` in a separate function, so that no stack slot keeps the result. */
 export function drop(make: () => unknown): void {
   make();
 }
 
-/** Often enough for anything that can be collected to be. */
+/** Collects all garbage, and lets finalizers run. */
 export async function collectAll(): Promise<void> {
   let rounds = 0;
   await collectUntil(() => ++rounds > 4);

@@ -1,4 +1,4 @@
-/** The PCI functions of the test machines (test/machines.ts), found by what they are. */
+/** The PCI functions of the test machines (test/machines.ts), found by their ids. */
 import { existsSync, readFileSync } from "node:fs";
 import { listPciFunctions, type PciFunction } from "../../src/pci/sysfs.js";
 
@@ -22,25 +22,25 @@ export const wideNvmeBdf = (): string =>
 /** Shares its IOMMU group with the edu beside it. */
 export const pairNvmeBdf = (): string =>
   find("paired nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === "10.0");
-/** Two controllers of one subsystem: namespace 1 is both's, namespace 2 nobody's yet. */
+/** Two controllers of one subsystem: namespace 1 is attached to both, namespace 2 to none. */
 export const twinNvmeBdfs = (): [string, string] => [twin("16.0"), twin("17.0")];
 export const pairNicBdf = (): string => find("e1000e", ({ deviceId }) => deviceId === 0x10d3);
 /** The educational device: one BAR, INTx and MSI, a DMA engine with 28 address bits. */
 export const eduBdf = (): string =>
   find("edu", ({ vendorId, deviceId }) => vendorId === 0x1234 && deviceId === 0x11e8);
-/** pci-testdev whose BAR 2 has nothing behind it: all its registers read zero. */
+/** pci-testdev whose BAR 2 isn't backed by anything: all its registers read zero. */
 export const emptyBarBdf = (): string =>
   find(
     "pci-testdev with a membar",
     (fn) => fn.deviceId === 0x0005 && fn.bars.some(({ index }) => index === 2),
   );
-/** An nvme with two virtual functions to be had, behind a root port. */
+/** An nvme that can have two virtual functions, behind a root port. */
 export const sriovNvmeBdf = (): string =>
   find(
     "nvme with SR-IOV",
     ({ bdf }) => existsSync(`/sys/bus/pci/devices/${bdf}/sriov_totalvfs`) && totalVfs(bdf) > 0,
   );
-/** The first of two edus behind a root port: they are reset with their bus, both or none. */
+/** The first of two edus behind a root port. A bus reset resets both. */
 export const portEduBdf = (): string => find("edu behind a root port", (fn) => isPortEdu(fn, 0));
 /** The second of them. Both are in one IOMMU group. */
 export const otherPortEduBdf = (): string => find("second edu there", (fn) => isPortEdu(fn, 1));

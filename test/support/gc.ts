@@ -1,8 +1,9 @@
+/** Forces garbage collection. */
 import { setImmediate } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
-/** Collects garbage, now and wholly. */
+/** Runs a full garbage collection. */
 export const collectGarbage: () => void = (() => {
   setFlagsFromString("--expose-gc");
   const gc: unknown = runInNewContext("gc");
@@ -13,9 +14,9 @@ export const collectGarbage: () => void = (() => {
 })();
 
 /**
- * Collects garbage until `done`, or long enough to say that it never will be: what finalization does comes a few turns
- * of the event loop later. Each collection has a turn of its own, because a WeakRef that `done` looked into keeps its
- * object until the end of the turn.
+ * Collects garbage until `done` returns true, at most 50 times. Finalizers run a few turns of the event loop later. Each
+ * collection has its own turn, because a WeakRef that `done` has dereferenced keeps its object until the end of the turn.
+ * @returns whether `done` returned true
  */
 export async function collectUntil(done: () => boolean): Promise<boolean> {
   for (let round = 0; round < 50; round++) {

@@ -1,12 +1,13 @@
+/** As holdings.ts, for tests whose child processes release things a little later. */
 import { afterEach, beforeEach, expect, vi } from "vitest";
 import { type Holdings, holdings } from "./holdings.js";
 
-/** Ends only what never comes. */
+/** Only ends a wait that would never end. */
 const LIMIT_MS = 20_000;
 
 /**
- * Every test of the file or describe block that calls this has to leave the process as it found it, within a moment:
- * the pipes of a child process go a little later than the child.
+ * Every test of the file or describe block must leave the process as it was, within a moment: the pipes of a child process
+ * close a little later than the child.
  */
 export function expectNothingLeftSoon(): void {
   let before: Holdings;

@@ -1,11 +1,12 @@
+/** Counts the kernel objects and memory that this process holds, for tests that must not leave anything behind. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { afterEach, beforeEach, expect } from "vitest";
 
-/** What this process holds of the kernel at one moment. */
+/** The kernel objects and memory that this process holds at one moment. */
 export interface Holdings {
   /** Number of open descriptors of any kind. */
   readonly descriptors: number;
-  /** What descriptors of VFIO, iommufd and eventfd lead to, sorted. */
+  /** Paths of descriptors of VFIO, iommufd and eventfd, sorted. */
   readonly kernelObjects: readonly string[];
   /** Mapped device regions. */
   readonly regions: number;
@@ -22,7 +23,7 @@ export function holdings(): Holdings {
     try {
       return [readlinkSync(`/proc/self/fd/${fd}`)];
     } catch {
-      // The one that listed the folder.
+      // The descriptor that listed the folder is closed.
       return [];
     }
   });
@@ -43,7 +44,7 @@ function kib(status: string, name: string): number {
   return Number(value);
 }
 
-/** Every test of the file or describe block that calls this has to leave the process as it found it. */
+/** Every test of the file or describe block must leave the process as it was. */
 export function expectNothingLeft(): void {
   let before: Holdings;
   beforeEach(() => {

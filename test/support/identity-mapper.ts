@@ -1,3 +1,4 @@
+/** A DmaMapper that translates nothing. */
 import { SysError } from "../../src/core/errors.js";
 import { Lease } from "../../src/core/lifetime/lease.js";
 import type { DmaAccess } from "../../src/dma/access.js";
@@ -7,16 +8,16 @@ import type { DmaMapper } from "../../src/dma/mapper.js";
 const ENOMEM = 12;
 
 /**
- * Translates nothing: memory is reached at its own address, and what is mapped is written down. For tests of what
- * stands above every mapper; the kernel's are tested in the guest.
+ * A mapper that records mappings and puts memory at its own address. For tests of the layers above the mappers; guest tests
+ * cover the kernel's.
  */
 export class IdentityMapper implements DmaMapper {
   readonly name = "identity";
   readonly lease: Lease;
   readonly mapped = new Map<bigint, { readonly sizeBytes: number; readonly access: DmaAccess }>();
-  /** Refuses the next map() or unmap(), as a kernel short of memory does. */
+  /** Makes the next map() or unmap() fail as if the kernel were short of memory. */
   refuseNext = false;
-  /** Where the next map() without a fixed address goes, in place of the memory's own address. */
+  /** Address of the next map() without a fixed address, instead of the memory's own address. */
   next: bigint | undefined;
 
   constructor(private readonly onUnmap: (iova: bigint) => void = () => {}) {

@@ -1,6 +1,7 @@
+/** Reads the page tables of an Intel IOMMU from debugfs. */
 import { readFileSync } from "node:fs";
 
-/** The entries that lead to one I/O virtual address, from the root of the page table down; 0n where there is none. */
+/** The page table entries that lead to one I/O virtual address, from the root down; 0n if there is none. */
 export interface TableWalk {
   readonly pgd: bigint;
   readonly p4d: bigint;
@@ -10,8 +11,8 @@ export interface TableWalk {
 }
 
 /**
- * What the IOMMU's own page table of a function says of an address: the kernel shows it in debugfs, a second witness
- * beside the kernel's answer to a mapping call. Undefined where nothing leads there.
+ * Reads a function's page table for an address from debugfs, to confirm what a mapping call returned. Undefined if nothing
+ * is mapped there.
  */
 export function intelTableWalk(bdf: string, iova: bigint): TableWalk | undefined {
   const text = readFileSync(`/sys/kernel/debug/iommu/intel/${bdf}/domain_translation_struct`, "utf8");

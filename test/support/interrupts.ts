@@ -1,8 +1,9 @@
+/** The kernel's own counts of interrupts, from /proc/interrupts. */
 import { readFileSync } from "node:fs";
 
 /**
- * How often each vector that VFIO has of a function has fired, by vector number: the kernel's own count. Empty where
- * interrupts are off.
+ * How often each of a function's VFIO vectors has fired, by vector number, as the kernel counts. Empty if interrupts are
+ * off.
  */
 export function vfioInterrupts(bdf: string): number[] {
   const counts: number[] = [];
@@ -20,7 +21,7 @@ export function vfioInterrupts(bdf: string): number[] {
   return counts;
 }
 
-/** How often the pin of a function has fired since it was enabled. */
+/** How often a function's interrupt pin has fired since it was enabled. */
 export function pinInterrupts(bdf: string): number {
   const [head = "", ...lines] = readFileSync("/proc/interrupts", "utf8").split("\n");
   const cpus = head.trim().split(/\s+/).length;

@@ -1,15 +1,16 @@
+/** Fixture of the kernel's iommufd_ioas tests, in all its variants. */
 import { type Ioas, Iommufd } from "../../src/doors/iommufd.js";
 import { MockDevice, mock, setTempMemoryLimit } from "./mock.js";
 
-/** The kernel's limit of its temporary page buffer where nobody changed it. */
+/** The kernel's default limit of its temporary page buffer. */
 const DEFAULT_LIMIT = 65536;
 
-/** What the kernel's fixture iommufd_ioas varies. */
+/** The variants of the kernel's fixture iommufd_ioas. */
 export interface IoasVariant {
   readonly variant: string;
   /** Mock devices attached to the address space. */
   readonly devices: number;
-  /** One more, which has PASIDs. */
+  /** A further device, which has PASIDs. */
   readonly pasid: boolean;
   readonly memoryLimit: number;
 }
@@ -21,7 +22,7 @@ export const ioasVariants: readonly IoasVariant[] = [
   { variant: "mock_domain_limit", devices: 1, pasid: false, memoryLimit: 16 },
 ];
 
-/** The variants that have a device, for what needs one. */
+/** The variants that have a device. */
 export const deviceVariants = ioasVariants.filter(({ devices }) => devices > 0);
 
 /** An address space with the devices of a variant. */
@@ -37,7 +38,7 @@ export class IoasScene implements Disposable {
     this.pasidDevice = pasid ? MockDevice.create(this.ioas, { pasid: true }) : undefined;
   }
 
-  /** The device that was made last, which is the one the kernel's fixture goes on with. */
+  /** The last device, which the kernel's fixture uses. */
   get device(): MockDevice {
     const device = this.devices.at(-1);
     if (device === undefined) throw new Error("this variant has no device");

@@ -1,4 +1,4 @@
-/** The `iova` command as a process of its own. */
+/** Runs the `iova` command as a process. */
 import { type CompiledTree, compileTree } from "./compiled.js";
 import { type InputOutcome, runWithInput } from "./run.js";
 
@@ -7,7 +7,7 @@ export interface IovaCli extends Disposable {
   readonly path: string;
   /** Runs it to its end. */
   run(args: readonly string[], input?: Uint8Array | string): Promise<InputOutcome>;
-  /** The JSON it prints. @throws Error where it fails */
+  /** The JSON that it prints. @throws Error if it fails */
   json(...args: readonly string[]): Promise<unknown>;
 }
 

@@ -1,4 +1,4 @@
-/** Disks as the kernel's own nvme driver shows them. */
+/** Disks of the kernel's own nvme driver. */
 import {
   closeSync,
   constants,
@@ -12,10 +12,10 @@ import {
 import { vi } from "vitest";
 import { blockDevices } from "../../src/doors/pci.js";
 
-/** The kernel looks for namespaces in the background after its driver was bound. */
+/** The kernel searches for namespaces in the background after its driver was bound. */
 const SCAN_LIMIT_MS = 30_000;
 
-/** Path of a controller's only disk, once the kernel has it. */
+/** Path of a controller's only disk, as soon as the kernel has it. */
 export async function kernelDisk(bdf: string): Promise<string> {
   return vi.waitFor(
     () => {
@@ -30,7 +30,7 @@ export async function kernelDisk(bdf: string): Promise<string> {
   );
 }
 
-/** Reads through the kernel: nothing is in its cache of a disk that it has only just got back. */
+/** Reads through the kernel. The disk must be new to the kernel, so that nothing is in its cache. */
 export function readDisk(path: string, offset: number, length: number): Buffer {
   const bytes = Buffer.alloc(length);
   const fd = openSync(path, constants.O_RDONLY);

@@ -1,14 +1,14 @@
-/** An NVMe controller as the kernel's own driver has it, by its serial number. */
+/** An NVMe controller with the kernel's own driver, found by its serial number. */
 import { readdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { vi } from "vitest";
 import { run } from "./run.js";
 
 const CLASS = "/sys/class/nvme";
-/** A busy machine emulates slowly; what hangs is found by the driver's own time limit of 30 s. */
+/** Long, because a busy machine emulates slowly. The kernel driver's own limit of 30 s finds a controller that hangs. */
 const LIMIT_MS = 55_000;
 
-/** Runs a program that has to succeed. @returns what it said */
+/** Runs a program that must succeed. @returns its output */
 export async function succeed(program: string, ...args: string[]): Promise<string> {
   const { status, stdout, stderr } = await run(program, args);
   if (status !== 0) throw new Error(`${program} ${args.join(" ")} ended with status ${status}: ${stderr}`);
@@ -18,7 +18,7 @@ export async function succeed(program: string, ...args: string[]): Promise<strin
 export class KernelNvme {
   private constructor(private readonly name: string) {}
 
-  /** The controller with this serial number, once its driver is done with it. */
+  /** The controller with this serial number, as soon as its driver is ready. */
   static async find(serial: string): Promise<KernelNvme> {
     const found = await vi.waitFor(
       () => {
@@ -36,18 +36,18 @@ export class KernelNvme {
     return attribute(join(CLASS, this.name), name);
   }
 
-  /** The PCI function's folder. */
+  /** The sysfs folder of the PCI function. */
   get pci(): string {
     return realpathSync(join(CLASS, this.name, "device"));
   }
 
-  /** Names of its disks in the order of their namespaces, which the kernel need not number in that order. */
+  /** Names of its disks in the order of their namespaces. The kernel may number them in another order. */
   get disks(): string[] {
     const names = readdirSync(join(CLASS, this.name)).filter((name) => /^nvme\d+n\d+$/.test(name));
     return names.sort((a, b) => Number(this.disk(a, "nsid")) - Number(this.disk(b, "nsid")));
   }
 
-  /** Waits until it has come back from whatever was done to it, with this many disks. */
+  /** Waits until it is ready again, with this many disks. */
   async live(disks = 1): Promise<void> {
     await vi.waitFor(
       () => {
@@ -59,12 +59,12 @@ export class KernelNvme {
     );
   }
 
-  /** A controller reset, as the driver does it. Returns when it is over. */
+  /** A controller reset by the kernel's driver. Returns when it is complete. */
   resetController(): void {
     writeFileSync(join(CLASS, this.name, "reset_controller"), "1");
   }
 
-  /** A reset of the PCI function, by whatever the kernel finds first. @returns the ways it has */
+  /** A reset of the PCI function, by the first method that the kernel has. @returns all methods */
   resetFunction(): string {
     const { pci } = this;
     const ways = readFileSync(join(pci, "reset_method"), "utf8").trim();
@@ -72,7 +72,7 @@ export class KernelNvme {
     return ways;
   }
 
-  /** Takes the driver off the function. @returns what gives it back */
+  /** Unbinds the driver. @returns a function that binds it again */
   unbind(): () => void {
     const driver = realpathSync(join(this.pci, "driver"));
     const address = basename(this.pci);
@@ -91,7 +91,8 @@ function attribute(folder: string, name: string): string {
 }
 
 /**
- * Runs a shell script that has to succeed; one process for many steps, since starting one takes long in an emulated machine.
+ * Runs a shell script that must succeed. One process does many steps, because starting one takes long in an emulated
+ * machine.
  * @param args its $1 and following
  */
 export async function script(text: string, ...args: string[]): Promise<string> {

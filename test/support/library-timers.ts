@@ -1,15 +1,15 @@
-/** Which timers and immediates the library has pending on this thread: what polls or spins always has one. */
+/** Records the pending timers and immediates of the library on this thread. Code that polls or spins always has one. */
 import { createHook } from "node:async_hooks";
 import { eventually } from "./eventually.js";
 
 const KINDS: ReadonlySet<string> = new Set(["Timeout", "Immediate"]);
-/** Sources, compiled files or the package of the library, and nobody else's. */
+/** A stack frame of the library: sources, compiled files or package. */
 const LIBRARY_FRAME = /^(?!.*node_modules).*\/(?:src\/[a-z-]+|dist\/lib)\//m;
-/** Turns of the event loop in which something that is due would show itself. */
+/** Turns of the event loop in which pending work would become visible. */
 const TURNS = 20;
 
 export class LibraryTimers implements Disposable {
-  /** Where each was started, by async id. */
+  /** Stack traces of their starts, by async id. */
   private readonly pending = new Map<number, string>();
   private started = 0;
 
@@ -26,12 +26,12 @@ export class LibraryTimers implements Disposable {
     },
   }).enable();
 
-  /** How many were started since this object was made. */
+  /** Number started since this object was made. */
   get startedCount(): number {
     return this.started;
   }
 
-  /** Waits until none is pending. @returns where the library started another one afterwards */
+  /** Waits until none is pending. @returns the stack traces of those that the library started afterwards */
   async startedWhenIdle(): Promise<readonly string[]> {
     await eventually(() => (this.pending.size === 0 ? true : undefined));
     for (let turn = 0; turn < TURNS; turn++) await new Promise((resolve) => setImmediate(resolve));

@@ -1,7 +1,8 @@
+/** Creates mediated devices of the kernel's sample drivers. */
 import { randomUUID } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 
-/** The kernel's sample drivers of mediated devices, with the types they can make. */
+/** The kernel's sample drivers of mediated devices, with their types. */
 export type MdevType =
   | "mtty-1"
   | "mtty-2"
@@ -12,7 +13,7 @@ export type MdevType =
   | "mbochs-medium"
   | "mbochs-large";
 
-/** A mediated device, made through sysfs and removed again. Close what has it open before. */
+/** A mediated device, created and removed through sysfs. Close everything that has it open first. */
 export class MediatedDevice implements Disposable {
   readonly uuid = randomUUID();
 

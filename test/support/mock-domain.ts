@@ -1,3 +1,4 @@
+/** Fixture of the kernel's iommufd_mock_domain tests: an address space with mock devices, and memory to map. */
 import { closeSync } from "node:fs";
 import { type Ioas, type IoasMapOptions, Iommufd } from "../../src/doors/iommufd.js";
 import { type Iova, MappedMemory } from "../../src/index.js";
@@ -7,13 +8,13 @@ import { checkMap, checkRefs, MockDevice } from "./mock.js";
 export const PAGE = 4096;
 export const HUGE_PAGE = 2 * 1024 * 1024;
 
-/** What the kernel's fixture iommufd_mock_domain varies. */
+/** The variants of the kernel's fixture iommufd_mock_domain. */
 export interface DomainVariant {
   readonly variant: string;
   /** Mock devices attached to the address space. */
   readonly domains: 1 | 2;
   readonly huge: boolean;
-  /** Mapped by IOMMU_IOAS_MAP_FILE from a memfd, and not by its address. */
+  /** Mapped from a memfd by IOMMU_IOAS_MAP_FILE, instead of by address. */
   readonly file: boolean;
 }
 
@@ -23,15 +24,15 @@ export const domainVariants: readonly DomainVariant[] = [
   { variant: "one_domain_hugepage", domains: 1, huge: true, file: false },
   { variant: "two_domains_hugepage", domains: 2, huge: true, file: false },
   { variant: "one_domain_file", domains: 1, huge: false, file: true },
-  // As in the kernel's fixture: as large as huge pages, of a memfd of ordinary ones.
+  // As in the kernel's fixture: the size of huge pages, in a memfd of ordinary ones.
   { variant: "one_domain_file_hugepage", domains: 1, huge: true, file: true },
 ];
 
-/** Memory to map, by its address or as a file. */
+/** Memory that is mapped by its address or as a file. */
 export class Source implements Disposable {
   private constructor(
     readonly memory: MappedMemory,
-    /** Undefined where it is mapped by address. */
+    /** Undefined if it is mapped by address. */
     readonly fd: number | undefined,
   ) {}
 
@@ -40,7 +41,7 @@ export class Source implements Disposable {
       const fd = memfd("source", sizeBytes);
       return new Source(MappedMemory.ofFile(fd, 0, sizeBytes, "source"), fd);
     }
-    // Populated: before the first touch all pages are the kernel's one zero page, whose counts say nothing.
+    // Populated, because untouched pages are the kernel's shared zero page, whose reference counts mean nothing.
     const options = huge ? { hugePageBytes: HUGE_PAGE, populate: true } : { populate: true };
     return new Source(MappedMemory.anonymous(sizeBytes, options), undefined);
   }
@@ -49,7 +50,7 @@ export class Source implements Disposable {
     return this.memory.address;
   }
 
-  /** Maps [start, start + length) of it. */
+  /** Maps [start, start + length) of the memory. */
   map(ioas: Ioas, start: number, length: number, options: IoasMapOptions = {}): Iova {
     if (this.fd !== undefined) return ioas.mapFile(this.fd, start, length, options);
     return ioas.map({ address: this.address + start, sizeBytes: length }, options);
@@ -80,7 +81,7 @@ export class MockDomain implements Disposable {
     return device;
   }
 
-  /** Throws unless every device's page table, and those given, translate to this process's pages at `address`. */
+  /** @throws unless every device's page table, and those given, translate to this process's pages at `address` */
   check(iova: bigint, length: number, address: number, ...others: MockDevice[]): void {
     for (const { hwptId } of [...this.devices, ...others]) {
       checkMap({ iommufd: this.iommufd, id: hwptId }, iova, length, address);
@@ -92,7 +93,7 @@ export class MockDomain implements Disposable {
   }
 }
 
-/** Throws unless nobody pins any page of the memory; asked of an iommufd of its own. */
+/** @throws if a page of the memory is pinned; asks through another iommufd */
 export function expectUnpinned(address: number, sizeBytes: number): void {
   using iommufd = Iommufd.open();
   checkRefs(iommufd, address, sizeBytes, 0);

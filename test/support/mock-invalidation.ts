@@ -1,3 +1,4 @@
+/** Checks that all kinds of invalidation on the mock IOMMU have in common. */
 import { expect } from "vitest";
 import { errnoName } from "../../src/core/errno.js";
 import { type InvalidationData, InvalidationError } from "../../src/doors/iommufd.js";
@@ -5,12 +6,12 @@ import { IOMMU_HWPT_INVALIDATE, iommu_hwpt_invalidate } from "../../src/iommufd/
 import { tryIoctl } from "../../src/sys/ioctl.js";
 import { mock } from "./mock.js";
 
-/** Flags of an invalidation that no IOMMU knows. */
+/** Invalidation flags that no IOMMU has. */
 export const UNKNOWN_FLAGS = 0xffff_ffff;
 /** The mock's caches have entries 0 to 3. */
 export const ENTRIES = [0, 1, 2, 3] as const;
 
-/** An invalidation that fails: with which errno, and after how many requests were carried out. */
+/** Expects an invalidation to fail with this errno after so many completed requests. */
 export function expectRefused(
   target: { invalidate(data: InvalidationData): void },
   data: InvalidationData,
@@ -27,7 +28,7 @@ export function expectRefused(
   expect(thrown).toMatchObject({ syscall: "IOMMU_HWPT_INVALIDATE", code, handled });
 }
 
-/** What every target of an invalidation refuses, whatever the requests: forms that can't be right. */
+/** Expects the errors of malformed requests that all targets of an invalidation have in common. */
 export function expectFormChecked(
   target: { invalidate(data: InvalidationData): void },
   entryBytes: number,
@@ -37,12 +38,12 @@ export function expectFormChecked(
     entryBytes: length,
     bytes: new Uint8Array(length * count),
   });
-  // No request at all asks whether the type is known.
+  // An empty array asks whether the type is known.
   expect(() => target.invalidate(entries(entryBytes, 0))).not.toThrow();
   expectRefused(target, { ...entries(entryBytes), type: mock.invalidateTypeInvalid }, "EINVAL", 0);
   expectRefused(target, entries(entryBytes + 1), "EINVAL", 0);
   expectRefused(target, entries(1), "EINVAL", 0);
-  // Longer than a page, and more of them than the kernel takes at once.
+  // Longer than a page, and more requests than the kernel takes at once.
   expectRefused(target, entries(4097), "EINVAL", 0);
   expectRefused(target, entries(entryBytes, 2 ** 19 + 1), "EINVAL", 0);
   expectRefused(target, { ...entries(entryBytes), entryBytes: 0 }, "EINVAL", 0);

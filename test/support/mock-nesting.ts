@@ -1,14 +1,15 @@
+/** Fixture of the kernel's iommufd_viommu tests: a vIOMMU with a nested page table on the mock IOMMU. */
 import { type Ioas, Iommufd, type NestedHwpt, type PagingHwpt, Viommu } from "../../src/doors/iommufd.js";
 import { MockDevice, mock, mockHwptData } from "./mock.js";
 
-/** Data of a mock vIOMMU: it echoes `input`, and offers two pages to map, of which the first begins with it. */
+/** Data of a mock vIOMMU: it returns `input`, and has two pages to map, of which the first begins with it. */
 export function mockViommuData(input: number): { type: number; bytes: Uint8Array } {
   const bytes = new Uint8Array(24);
   new DataView(bytes.buffer).setUint32(0, input, true);
   return { type: mock.viommuType, bytes };
 }
 
-/** What the kernel's fixture iommufd_viommu makes: a vIOMMU on a nest parent, with a nested page table. */
+/** As the kernel's fixture iommufd_viommu: a vIOMMU on a nest parent, with a nested page table. */
 export class MockNesting implements Disposable {
   readonly iommufd: Iommufd = Iommufd.open();
   readonly ioas: Ioas = this.iommufd.allocIoas();
@@ -20,7 +21,7 @@ export class MockNesting implements Disposable {
   });
   readonly nested: NestedHwpt = this.viommu.allocNested(this.device, mockHwptData(mock.iotlbDefault));
 
-  /** Attached to the kernel's own page table again, so that the others can be closed in any order. */
+  /** Attaches the device to the kernel's own page table again, so that the others can be closed in any order. */
   [Symbol.dispose](): void {
     if (!this.device.closed) this.device.replace(this.ioas);
     this.iommufd.close();

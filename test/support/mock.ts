@@ -1,6 +1,6 @@
 /**
- * The kernel's own mock IOMMU and devices (CONFIG_IOMMUFD_TEST, drivers/iommu/iommufd/selftest.c), spoken to through
- * IOMMU_TEST_CMD. Real iommufd code runs above it; only the hardware is missing. For tests alone.
+ * The kernel's own mock IOMMU and devices (CONFIG_IOMMUFD_TEST, drivers/iommu/iommufd/selftest.c), used through
+ * IOMMU_TEST_CMD. Real iommufd code runs above it; only the hardware is missing.
  */
 import { readdirSync, readlinkSync } from "node:fs";
 import { Lease } from "../../src/core/lifetime/lease.js";
@@ -64,7 +64,7 @@ export const mock = {
   hwQueueMax: 2,
 } as const;
 
-/** What stands in the union of struct iommu_test_cmd: words and quads at byte offsets from its start. */
+/** The union of struct iommu_test_cmd: words and quads at byte offsets from its start. */
 type Arguments = readonly (readonly [offset: number, value: number | bigint])[];
 
 /** An IOMMU_TEST_CMD, and its part from the union on. */
@@ -105,13 +105,13 @@ export interface MockDeviceOptions {
 }
 
 /**
- * A mock device, bound and attached from the start. It has no detach: it leaves its page table by a replace or by
- * close(), so closing the page table before it is refused by the kernel.
+ * A mock device, bound and attached from the start. It can't be detached: it leaves its page table by a replace or by
+ * close(), so the kernel refuses to close the page table before.
  */
 export class MockDevice extends Resource implements BoundDevice {
   private constructor(
     readonly iommufd: Iommufd,
-    /** Id of the mock itself, which replace and PASID operations take. */
+    /** Id of the mock, for replace and PASID operations. */
     readonly stdevId: number,
     /** Its iommufd device object. */
     readonly deviceId: number,
@@ -147,14 +147,14 @@ export class MockDevice extends Resource implements BoundDevice {
     return out.getUint32(0, true);
   }
 
-  /** As VfioDevice.attach: by PASID where one is given, else a replace. */
+  /** As VfioDevice.attach: by PASID if one is given, else a replace. */
   attach(pageTable: { readonly id: number }, options: { readonly pasid?: number } = {}): number {
     if (options.pasid === undefined) return this.replace(pageTable);
     this.attachPasid(options.pasid, pageTable);
     return pageTable.id;
   }
 
-  /** As VfioDevice.detach; without a PASID back to where the device began, for it has to be somewhere. */
+  /** As VfioDevice.detach. Without a PASID it returns to its first page table, because it must be attached to one. */
   detach(options: { readonly pasid?: number } = {}): void {
     if (options.pasid === undefined) this.replace(this.home);
     else this.detachPasid(options.pasid);
@@ -172,12 +172,12 @@ export class MockDevice extends Resource implements BoundDevice {
     testCommand(this.iommufd.fd, TestOp.pasidDetach, this.stdevId, [[0, pasid]]);
   }
 
-  /** Throws unless the PASID is attached to this page table; undefined: to none. */
+  /** @throws unless the PASID is attached to this page table; undefined means to none */
   checkPasid(pasid: number, pageTable: { readonly id: number } | undefined): void {
     this.pasid(TestOp.pasidCheckHwpt, pasid, pageTable?.id ?? 0);
   }
 
-  /** Injects an I/O page fault; PASID 0, the default, stands for the device's own requests. */
+  /** Injects an I/O page fault. PASID 0, the default, means requests without a PASID. */
   triggerFault(fault: { pasid?: number; groupId?: number; perm?: number; address?: bigint } = {}): void {
     testCommand(this.iommufd.fd, TestOp.triggerIopf, 0, [
       [0, this.deviceId],
@@ -193,7 +193,7 @@ export class MockDevice extends Resource implements BoundDevice {
     testCommand(this.iommufd.fd, TestOp.triggerVevent, 0, [[0, this.deviceId]]);
   }
 
-  /** Throws unless cache entry `id` of the device holds `value`. */
+  /** @throws unless cache entry `id` of the device holds `value` */
   checkCache(id: number, value: number): void {
     testCommand(this.iommufd.fd, TestOp.checkDeviceCache, this.deviceId, [
       [0, id],
@@ -209,7 +209,7 @@ export class MockDevice extends Resource implements BoundDevice {
   }
 }
 
-/** Throws unless each page of [iova, + length) is translated to this process's page at `address`. */
+/** @throws unless each page of [iova, + length) is translated to this process's page at `address` */
 export function checkMap(
   hwpt: { iommufd: Iommufd; id: number },
   iova: bigint,
@@ -223,7 +223,7 @@ export function checkMap(
   ]);
 }
 
-/** Throws EIO unless each page at `address` is pinned `refs` times. */
+/** @throws EIO unless each page at `address` is pinned `refs` times */
 export function checkRefs(iommufd: Iommufd, address: number, length: number, refs: number): void {
   testCommand(iommufd.fd, TestOp.checkRefs, 0, [
     [0, BigInt(length)],
@@ -232,7 +232,7 @@ export function checkRefs(iommufd: Iommufd, address: number, length: number, ref
   ]);
 }
 
-/** Throws unless entry `id` of a nested page table's mock IOTLB holds `value`. */
+/** @throws unless entry `id` of a nested page table's mock IOTLB holds `value` */
 export function checkIotlb(hwpt: { iommufd: Iommufd; id: number }, id: number, value: number): void {
   testCommand(hwpt.iommufd.fd, TestOp.checkIotlb, hwpt.id, [
     [0, id],
@@ -277,7 +277,7 @@ export function mockViommuInvalidations(
   };
 }
 
-/** An in-kernel user of an IOAS, as mediated devices are: it pins pages or reads and writes through the IOAS. */
+/** An in-kernel user of an IOAS, such as a mediated device: it pins pages, or reads and writes through the IOAS. */
 export class MockAccess extends Resource {
   private constructor(
     readonly iommufd: Iommufd,
@@ -329,12 +329,12 @@ export class MockAccess extends Resource {
 }
 
 /**
- * A dma-buf of the mock exporter. The kernel (7.3.4) ends the operation with 0 and loses the descriptor's number, which
- * its own self-test takes for descriptor 0; here the new descriptor is found in /proc/self/fd.
+ * A dma-buf of the mock exporter. The kernel (7.3.4) returns 0 and loses the descriptor's number, which its own self-test
+ * takes for descriptor 0. This class finds the new descriptor in /proc/self/fd.
  */
 export function mockDmaBuf(iommufd: Iommufd, length: number): number {
   const O_RDWR_CLOEXEC = 0o2000002;
-  // Without the descriptor of the listing itself, whose number the new one may get.
+  // Without the descriptor of the listing, whose number the new one may get.
   const before = new Set(readdirSync("/proc/self/fd").filter((fd) => link(fd) !== ""));
   const { result } = testCommand(iommufd.fd, TestOp.dmabufGet, 0, [
     [0, length],

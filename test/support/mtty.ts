@@ -1,3 +1,4 @@
+/** Drives a serial port of the kernel's mtty sample driver. */
 import type { DeviceIo } from "../../src/doors/vfio.js";
 
 /** Registers of a serial port (linux/serial_reg.h), one byte each. */
@@ -16,7 +17,7 @@ export const INTERRUPT_WHEN_EMPTY = 2;
 const DATA_READY = 1;
 const FIFO_BYTES = 16;
 
-/** A port of the kernel's sample serial card: what is sent is received, up to 16 bytes at a time. */
+/** A port of the kernel's sample serial card. It receives what it sends, up to 16 bytes at a time. */
 export class MttyPort {
   constructor(
     private readonly io: DeviceIo,

@@ -1,4 +1,4 @@
-/** Names of linux/iommufd.h and linux/vfio.h that this library declares on purpose not, and why. */
+/** Names of linux/iommufd.h and linux/vfio.h that this library deliberately doesn't declare, with reasons. */
 export interface NotApplicable {
   readonly names: RegExp;
   readonly reason: string;

@@ -1,13 +1,13 @@
-/** `iova nvme` and nvme-cli's `nvme`, as tests in the guest run them beside each other. */
+/** Runs `iova nvme` and nvme-cli's `nvme`, to compare them in the guest. */
 import { vi } from "vitest";
 import { findProgram } from "../../guest/paths.js";
 import { runNvme } from "../../src/cli/nvme/main.js";
 import { runWithInput } from "./run.js";
 
-/** Debian's nvme-cli: test/machines.ts has it installed on the host, whose programs the guest sees. */
+/** Debian's nvme-cli. test/machines.ts has it installed on the host, whose programs the guest sees. */
 const nvmeProgram = findProgram("nvme", "/usr/sbin:/sbin:/usr/bin:/bin") ?? "nvme";
 
-/** A JSON object; of an array, its elements by number. */
+/** A JSON object, or the elements of an array by number. */
 export type Fields = Readonly<Record<string, unknown>>;
 
 export function fieldsOf(value: unknown): Fields {
@@ -25,15 +25,15 @@ export async function nvmeCliJson(...args: readonly string[]): Promise<Fields> {
   return fieldsOf(JSON.parse(await nvmeCli(...args, "-o", "json")));
 }
 
-/** nvme-cli's show-regs, which ends with a status of 1 in some versions although it has shown them. */
+/** nvme-cli's show-regs, which exits with status 1 in some versions although it succeeded. */
 export async function registersOf(controller: string): Promise<Fields> {
   const { stdout } = await runWithInput(nvmeProgram, ["show-regs", controller, "-o", "json"]);
   return fieldsOf(JSON.parse(stdout));
 }
 
 /**
- * Our own, in this process: without KVM and on a busy machine one more Node takes half a minute to start. As processes, the
- * same commands run in test/unit/cli.
+ * `iova nvme` in this process: without KVM another Node takes half a minute to start. test/unit/cli runs the same commands
+ * as processes.
  */
 export async function iova(...args: readonly string[]): Promise<string> {
   let said = "";

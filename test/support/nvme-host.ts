@@ -1,3 +1,4 @@
+/** A host for the emulated controller in the same process: memory, registers and queues. */
 import { EmulatedNvme } from "../../src/emulator/nvme/controller.js";
 import type { NvmeEmulatorOptions } from "../../src/emulator/nvme/options.js";
 import { CompletionQueue } from "../../src/nvme/queues/completion-queue.js";
@@ -9,7 +10,7 @@ import type { ClientMemory, DeviceHost, MemorySpan } from "../../src/vfio-user/s
 
 const TWO_32 = 2 ** 32;
 
-/** A client's memory: real mappings, at I/O virtual addresses of our choice. */
+/** A client's memory: real mappings, at I/O virtual addresses that the test chooses. */
 export class TestMemory implements ClientMemory {
   generation = 0;
   private readonly mappings: {
@@ -57,7 +58,7 @@ export class TestMemory implements ClientMemory {
   }
 }
 
-/** A command as a test writes it; what is left out is 0. */
+/** A command. Fields that are left out are 0. */
 export interface TestCommand {
   readonly opcode: number;
   readonly flags?: number;
@@ -66,7 +67,7 @@ export interface TestCommand {
   readonly mptr?: number;
   readonly prp1?: number;
   readonly prp2?: number;
-  /** DW6 to DW9 as they are, instead of PRPs. */
+  /** DW6 to DW9, instead of PRPs. */
   readonly dptr?: readonly number[];
   readonly cdw2?: number;
   readonly cdw3?: number;
@@ -90,7 +91,7 @@ export interface TestCompletion {
   readonly more: boolean;
 }
 
-/** One queue pair of a test, over the project's own rings. */
+/** A queue pair, over the library's own rings. */
 export class TestQueue {
   constructor(
     private readonly host: NvmeTestHost,
@@ -124,7 +125,7 @@ export class TestQueue {
     if (ring) this.sq.ring();
   }
 
-  /** The next completion there is. */
+  /** The next completion; undefined if there is none. */
   take(): TestCompletion | undefined {
     const at = this.cq.peek();
     if (at < 0) return undefined;
@@ -145,7 +146,7 @@ export class TestQueue {
     return completion;
   }
 
-  /** Posts, lets the controller work, and takes the completion. @throws Error where there is none */
+  /** Posts, lets the controller work, and takes the completion. @throws Error if there is none */
   run(command: TestCommand): TestCompletion {
     this.post(command);
     this.host.device.pump();
@@ -157,7 +158,7 @@ export class TestQueue {
 }
 
 export const SUCCESS = 0;
-/** Where the test's memory is, as the device sees it. */
+/** Address of the test's memory for the device. */
 export const MEMORY_AT = 0x1_0000_0000;
 const MEMORY_BYTES = 8 << 20;
 const ADMIN_ENTRIES = 32;
@@ -174,13 +175,13 @@ export class NvmeTestHost implements DeviceHost {
   private used = 0;
   private adminQueue: TestQueue | undefined;
 
-  /** @param polled the controller drives itself; otherwise the test calls pump() */
+  /** @param polled whether the controller drives itself; otherwise the test calls pump() */
   constructor(options: NvmeEmulatorOptions = {}, polled = false) {
     this.device = EmulatedNvme.create({ sizeBytes: 16 << 20, ...options }, polled);
     this.ram = MappedMemory.anonymous(MEMORY_BYTES);
     this.memory.map(MEMORY_AT, this.ram);
     const [area] = this.device.bars[0]?.mappable ?? [];
-    // Where they can't be mapped, they stand here until sendDoorbells().
+    // Doorbells that can't be mapped are here until sendDoorbells().
     this.doorbellMemory =
       area === undefined
         ? MappedMemory.anonymous(4096)
@@ -189,7 +190,7 @@ export class NvmeTestHost implements DeviceHost {
     this.device.connect(this);
   }
 
-  /** Goes on with what another host's controller and memory are: that one has stopped for good, this one not begun yet. */
+  /** Continues with the controller and memory of another host. That one has stopped for good, this one has not begun. */
   takeOver(source: NvmeTestHost): void {
     source.device.migration.stop();
     const state = source.device.migration.save();
@@ -216,7 +217,7 @@ export class NvmeTestHost implements DeviceHost {
     return at;
   }
 
-  /** All that was allocated is free again. Queues too. */
+  /** Frees all that was allocated, including queues. */
   freeAll(): void {
     this.used = 0;
   }
@@ -273,7 +274,7 @@ export class NvmeTestHost implements DeviceHost {
     this.adminQueue = this.queue(0, entries, sq, cq, this.doorbells);
   }
 
-  /** The same without rings: the queues need not be in `ram`. */
+  /** The same without rings, for queues outside `ram`. */
   enableRegisters(sq: number, cq: number, config = 0, entries = ADMIN_ENTRIES): void {
     this.write32(NvmeRegister.AQA, ((entries - 1) << 16) | (entries - 1));
     this.write32(NvmeRegister.ASQ, this.iova(sq) % TWO_32);
@@ -305,7 +306,7 @@ export class NvmeTestHost implements DeviceHost {
     );
   }
 
-  /** Creates an I/O queue pair by commands. @throws Error where the controller refuses */
+  /** Creates an I/O queue pair by commands. @throws Error if the controller rejects them */
   createIo(id = 1, entries = 64, options: { vector?: number; doorbells?: Uint32Array } = {}): TestQueue {
     return this.createIoAt(id, entries, this.alloc(entries * 64), this.alloc(entries * 16), options);
   }

@@ -1,9 +1,9 @@
-/** The NVMe controllers of the guest machine "intel", and what it takes to open them. */
+/** The NVMe controllers of the guest machine "intel", and what opening them needs. */
 import { readdirSync } from "node:fs";
 import { bindToVfio, readPciFunction, type VfioBinding } from "../../src/index.js";
 import { nvmeBdf, pairNvmeBdf, wideNvmeBdf } from "./functions.js";
 
-/** Each has a shape of its own; addresses are asked for late, since a machine is there only inside the guest. */
+/** Each controller has its own properties. Addresses are functions, because the machine exists only inside the guest. */
 export const nvmeControllers = [
   { name: "default", bdf: nvmeBdf },
   { name: "wide", bdf: wideNvmeBdf },
@@ -13,15 +13,15 @@ export const nvmeControllers = [
 export const backends = ["iommufd", "type1"] as const;
 export const completions = ["interrupt", "poll"] as const;
 
-/** Every backend with every way of noticing completions. */
+/** Every backend with every completion mode. */
 export const ways = backends.flatMap((backend) => completions.map((completion) => ({ backend, completion })));
 
-/** Addresses of all functions in a function's IOMMU group, itself among them. */
+/** Addresses of all functions in a function's IOMMU group, including itself. */
 export function groupMembers(bdf: string): string[] {
   return readdirSync(`/sys/bus/pci/devices/${bdf}/iommu_group/devices`).sort();
 }
 
-/** Binds a function to vfio-pci, and with it whatever else of its group a kernel driver has. */
+/** Binds a function to vfio-pci, and all others of its group that a kernel driver has. */
 export function bindGroup(bdf: string): { close(): void } {
   const bindings: VfioBinding[] = [];
   const close = (): void => {

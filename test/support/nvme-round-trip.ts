@@ -1,7 +1,8 @@
+/** Writes and reads an NVMe namespace, and compares. */
 import { randomFillSync } from "node:crypto";
 import type { NvmeController } from "../../src/index.js";
 
-/** Namespace 1 written and read, by many commands at once over all queues and by one at a time. */
+/** Writes and reads namespace 1, by many commands at once over all queues and by one at a time. */
 export async function roundTrip(nvme: NvmeController, commands = 64): Promise<"same" | "different"> {
   const ns = await nvme.namespace(1);
   const length = ns.blockSizeBytes;

@@ -1,10 +1,11 @@
+/** Looks up physical addresses. */
 import { closeSync, openSync, readSync } from "node:fs";
 
 const PAGE = 4096;
 const PRESENT = 1n << 63n;
 const FRAME = (1n << 55n) - 1n;
 
-/** Physical address of this process's memory, as /proc/self/pagemap has it (for root). */
+/** Physical address of this process's memory, from /proc/self/pagemap (needs root). */
 export function physicalAddress(address: number): bigint {
   const fd = openSync("/proc/self/pagemap", "r");
   try {

@@ -1,3 +1,4 @@
+/** Tests of a PCI device that every backend passes. */
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { ConfigSpace, Interrupts, PciCommand, PciRegister, UnsupportedError } from "../../src/index.js";
@@ -5,17 +6,17 @@ import { eduBdf, emptyBarBdf, nvmeBdf } from "./functions.js";
 import type { ModeDevice } from "./vfio-modes.js";
 
 const PAGE = 4096;
-/** As the kernel's test: not more vectors than interrupt remapping surely has. */
+/** As in the kernel's test: no more vectors than interrupt remapping surely has. */
 const MAX_VECTORS = 16;
 
-/** What a device can be opened in: an address space, or nothing but a way to devices. */
+/** Something that opens devices: an address space, or none. */
 export interface DeviceSpace extends Disposable {
   open(bdf: string): ModeDevice;
 }
 
 /**
- * vfio_pci_device_test.c and vfio_pci_device_init_perf_test.c of the kernel's self-tests, in our words, for any way to a
- * device: the machine needs an nvme, an edu and a pci-testdev with a membar, all bound to vfio-pci.
+ * vfio_pci_device_test.c and vfio_pci_device_init_perf_test.c of the kernel's self-tests, for any backend. The machine
+ * needs an nvme, an edu and a pci-testdev with a membar, all bound to vfio-pci.
  */
 export function pciDeviceSuite(openSpace: () => DeviceSpace): void {
   it("has a configuration space that can be read and written [vfio_pci_device_test.config_space_read_write]", () => {
@@ -90,7 +91,7 @@ export function pciDeviceSuite(openSpace: () => DeviceSpace): void {
   it("shares its address space with others that start at the same time [vfio_pci_device_init_perf_test.init]", async () => {
     using space = openSpace();
     const opened = [nvmeBdf(), eduBdf(), emptyBarBdf()].map((bdf) => space.open(bdf));
-    // What takes long in a start, the reset, runs beside the others' off the JavaScript thread.
+    // The resets, which take long, run side by side off the JavaScript thread.
     const resets = await Promise.allSettled(opened.map(({ device }) => device.resetAsync()));
     expect(resets.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected"]);
     expect(opened.map(({ device }) => device.info().resettable)).toEqual([true, false, false]);

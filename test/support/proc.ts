@@ -1,3 +1,4 @@
+/** Memory and descriptors of this process, from /proc/self. */
 import { readdirSync, readFileSync } from "node:fs";
 
 interface Range {
@@ -14,7 +15,7 @@ export function mappings(): Range[] {
   });
 }
 
-/** Whether something is mapped at every address of [start, end): touching it there can't fault. */
+/** Whether something is mapped at every address of [start, end), so that touching it can't fault. */
 export function isMapped(start: number, end: number): boolean {
   let reached = start;
   for (const range of mappings()) {
@@ -38,7 +39,7 @@ export function openDescriptors(): number {
 export interface Charges {
   /** Pinned for devices. */
   readonly pinnedKib: number;
-  /** Counted against its memlock limit. */
+  /** Counted against the process's memlock limit. */
   readonly lockedKib: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Finds a command's data as a controller does: written from the NVMe Base Specification 2.x ("Physical Region Page
- * Entry and List"), with bigint addresses and in no hurry, to check the driver's own arithmetic against.
+ * Finds a command's data as a controller does. It is written from the NVMe Base Specification 2.x ("Physical Region Page
+ * Entry and List"), with bigint addresses, to check the driver's arithmetic.
  */
 
 const ENTRY_BYTES = 8;
@@ -21,8 +21,8 @@ export interface WalkedData {
 
 /**
  * @param prp1 PRP Entry 1 of the command, `prp2` PRP Entry 2
- * @param readEntry the 64-bit little-endian value at an address
- * @throws Error where the entries are not what the specification allows
+ * @param readEntry reads the 64-bit little-endian value at an address
+ * @throws Error if the entries aren't what the specification allows
  */
 export function walkPrps(
   prp1: bigint,
@@ -75,7 +75,7 @@ export function walkPrps(
   return { chunks, listPages };
 }
 
-/** Neighbouring chunks joined: contiguous data is one. */
+/** Joins adjacent chunks. */
 export function joined(chunks: readonly Chunk[]): Chunk[] {
   const result: { address: bigint; length: number }[] = [];
   for (const { address, length } of chunks) {

@@ -1,3 +1,4 @@
+/** Talks to the QEMU that the guest runs in. */
 import { readdirSync, readFileSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 
@@ -5,18 +6,18 @@ const PORTS = "/sys/class/virtio-ports";
 /** Name of the port, in test/machines.ts. */
 const PORT_NAME = "iova.qmp";
 
-/** What QEMU says: its greeting, answers (`return` or `error`), events. */
+/** A message from QEMU: greeting, answer (`return` or `error`) or event. */
 type Message = Readonly<Record<string, unknown>>;
 
-/** The monitor of the QEMU that this guest runs in, by QEMU's protocol for that (QMP), over a virtio port. */
+/** The monitor of the QEMU that this guest runs in. It speaks QEMU's protocol (QMP) over a virtio port. */
 export class QemuMonitor {
   private text = "";
-  /** Events that nobody asked for yet. */
+  /** Events that no call has taken yet. */
   private readonly events: Message[] = [];
 
   private constructor(private readonly port: FileHandle) {}
 
-  /** @throws Error where this machine has no such port */
+  /** @throws Error if this machine has no such port */
   static async open(): Promise<QemuMonitor> {
     const port = readdirSync(PORTS).find(
       (one) => readFileSync(`${PORTS}/${one}/name`, "utf8").trim() === PORT_NAME,
@@ -27,7 +28,7 @@ export class QemuMonitor {
     return monitor;
   }
 
-  /** @returns what the command returns @throws Error with QEMU's own words */
+  /** @returns what the command returns @throws Error with QEMU's message */
   async run(command: string, args: Message = {}): Promise<unknown> {
     await this.port.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
     for (;;) {
@@ -38,7 +39,7 @@ export class QemuMonitor {
     }
   }
 
-  /** Waits until QEMU has taken the device with this id out of the machine. */
+  /** Waits until QEMU has removed the device with this id from the machine. */
   async deleted(id: string): Promise<void> {
     const says = ({ event, data }: Message): boolean =>
       event === "DEVICE_DELETED" &&
@@ -53,7 +54,7 @@ export class QemuMonitor {
     await this.port.close();
   }
 
-  /** One line. Reads only when somebody waits: a read under way would keep the port from closing. */
+  /** Reads one line. It reads only when a caller waits: a pending read would keep the port from closing. */
   private async read(): Promise<Message> {
     for (;;) {
       const end = this.text.indexOf("\n");

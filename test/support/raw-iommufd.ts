@@ -1,10 +1,11 @@
+/** Sends requests to /dev/iommu without the library's checks. */
 import { errnoName } from "../../src/core/errno.js";
 import { SysError } from "../../src/core/errors.js";
 import { destroying } from "../../src/iommufd/destroy.js";
 import { type IoctlRequest, tryIoctl } from "../../src/sys/ioctl.js";
 
 /**
- * What the kernel itself says to a request that our API would refuse, or can't even express.
+ * The kernel's answer to a request that the API would reject, or can't express.
  * @returns "ok" or the errno's name
  */
 export function kernelAnswer(
@@ -16,7 +17,7 @@ export function kernelAnswer(
   return result < 0 ? errnoName(-result) : "ok";
 }
 
-/** The errno's name of the SysError that a call ends with, or "ok". */
+/** The errno's name of the SysError that a call throws, or "ok". */
 export function sysAnswer(call: () => unknown): string {
   try {
     call();
@@ -27,7 +28,7 @@ export function sysAnswer(call: () => unknown): string {
   }
 }
 
-/** IOMMU_DESTROY behind the back of the object that owns the id: for asking whether the kernel would. */
+/** IOMMU_DESTROY without telling the object that owns the id: asks whether the kernel would allow it. */
 export function destroyAnswer(fd: number, id: number): string {
   return sysAnswer(() => destroying(fd, id, `object ${id}`).now());
 }

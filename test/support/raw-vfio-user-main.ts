@@ -1,4 +1,4 @@
-/** The thread behind {@link RawServer}: a small honest vfio-user server that lies where it is told to. */
+/** The thread of {@link RawServer}: a small vfio-user server that answers wrongly on request. */
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { EventFd } from "../../src/sys/eventfd.js";
@@ -104,7 +104,7 @@ function answer(socket: UnixSocket, mine: Channel, message: Message): void {
   for (const bytes of lie?.before ?? []) sendRaw(socket, bytes, []);
   for (let i = 0; i < (lie?.flood ?? 0); i++) {
     sendRaw(socket, header({ id: i & 0xffff, command: Command.dmaRead, payload: new Uint8Array(16) }), []);
-    // What the client answers is taken, so that it is never the client that waits.
+    // Takes the client's answers, so that the client never waits.
     if (i > 8) drain(mine);
   }
   const body = lie?.payload ?? payload;
@@ -159,7 +159,7 @@ function serve(socket: UnixSocket, mine: Channel): void {
       else answer(socket, mine, message);
     }
   } catch {
-    // The client went, or couldn't stand it.
+    // The client has gone, or has closed the connection.
     mine.close();
   }
 }

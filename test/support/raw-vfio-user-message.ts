@@ -1,20 +1,20 @@
-/** What the thread behind RawServer and those who order from it have in common. */
+/** Messages between RawServer and its thread. */
 
 /** A descriptor that a server can attach to its answer. */
 export type FdKind = "sealed" | "short" | "unsealed" | "eventfd" | "file" | "twin";
 
-/** How one answer differs from an honest one. Each is used once, in order, for the command it names. */
+/** How one answer differs from a correct one. Each is used once, in order, for the command that it names. */
 export interface Lie {
   readonly command: number;
-  /** Only for a request about this region, as deviceGetRegionInfo has it. */
+  /** Only for a request about this region, as in deviceGetRegionInfo. */
   readonly region?: number;
   readonly silent?: boolean;
-  /** Messages or rubbish ahead of the answer, and after it. */
+  /** Messages or invalid bytes before the answer, and after it. */
   readonly before?: readonly Uint8Array[];
   readonly after?: readonly Uint8Array[];
-  /** Messages over the second socket that was sent with an earlier answer (a descriptor "twin"). */
+  /** Messages over the second socket, which an earlier answer sent (a descriptor "twin"). */
   readonly overTwin?: readonly Uint8Array[];
-  /** Requests for memory ahead of the answer. */
+  /** Requests for memory before the answer. */
   readonly flood?: number;
   /** These bytes instead of an answer. */
   readonly raw?: Uint8Array;
@@ -22,19 +22,19 @@ export interface Lie {
   readonly answersCommand?: number;
   readonly flags?: number;
   readonly errno?: number;
-  /** What the header says of the size. */
+  /** The size in the header. */
   readonly size?: number;
   readonly payload?: Uint8Array;
   readonly flips?: readonly { readonly at: number; readonly xor: number }[];
-  /** Bytes missing at the end. */
+  /** Bytes that are missing at the end. */
   readonly cut?: number;
   readonly fds?: readonly FdKind[];
   readonly hangUp?: boolean;
-  /** Cuts the unsealed file short. */
+  /** Truncates the unsealed file. */
   readonly truncate?: boolean;
 }
 
-/** What the client answered a request of the server's. */
+/** The client's answer to a request of the server. */
 export interface RawReport {
   readonly id: number;
   readonly command: number;
@@ -47,7 +47,7 @@ export type RawOrder =
   | { readonly kind: "seen" }
   | { readonly kind: "close" };
 
-/** A whole message with a header that may say anything. */
+/** A whole message with any header. */
 export function header(message: {
   readonly id?: number;
   readonly command: number;

@@ -1,3 +1,4 @@
+/** A vfio-user server and a client that send whatever a test wants. */
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { UnixSocket } from "../../src/sys/unix-socket.js";
@@ -6,7 +7,10 @@ import { compileTree } from "./compiled.js";
 import { socketPath } from "./emulators.js";
 import { header, type Lie, type RawOrder, type RawReport } from "./raw-vfio-user-message.js";
 
-/** A vfio-user server on a thread of its own that lies to order: the client blocks the thread it runs on. */
+/**
+ * A vfio-user server that answers wrongly on request. It has its own thread, because the client blocks the thread it runs
+ * on.
+ */
 export class RawServer {
   private constructor(
     readonly path: string,
@@ -23,12 +27,12 @@ export class RawServer {
     return new RawServer(path, worker, tree);
   }
 
-  /** From now on; what was ordered before is forgotten. */
+  /** Replaces all earlier orders. */
   async tell(...lies: readonly Lie[]): Promise<void> {
     await this.order({ kind: "lie", lies });
   }
 
-  /** The client's answers to the server's own requests, since tell(). */
+  /** The client's answers to the server's requests since tell(). */
   async seen(): Promise<readonly RawReport[]> {
     return (await this.order({ kind: "seen" })) as readonly RawReport[];
   }
@@ -58,11 +62,11 @@ function nextMessage(worker: Worker): Promise<unknown> {
   });
 }
 
-/** Ends only what never comes. */
+/** Only ends a wait that would never end. */
 const LIMIT_MS = 10_000;
 const SOME_BYTES = 64 * 1024;
 
-/** A client that sends whatever it is told, for servers of this thread. */
+/** A client that sends any bytes, for servers of this thread. */
 export class RawClient implements Disposable {
   private readonly channel: Channel;
   private readonly kept: number[] = [];
@@ -74,7 +78,7 @@ export class RawClient implements Disposable {
     this.channel = new Channel(socket, 4 * 1024 * 1024, LIMIT_MS);
   }
 
-  /** Sends all of it, in parts that leave the server its turns. */
+  /** Sends all of it in parts, so that the server gets its turns. */
   async send(bytes: Uint8Array, fds: readonly number[] = []): Promise<void> {
     const whole = Buffer.alloc(Math.max(128, bytes.length));
     whole.set(bytes);
@@ -85,7 +89,7 @@ export class RawClient implements Disposable {
     }
   }
 
-  /** The next message with descriptors closed; undefined where the server hung up. */
+  /** The next message, with its descriptors closed; undefined if the server closed the connection. */
   async receive(): Promise<Message | undefined> {
     const end = performance.now() + LIMIT_MS;
     for (;;) {
@@ -105,8 +109,9 @@ export class RawClient implements Disposable {
   }
 
   /**
-   * Takes what is here, and keeps descriptors until it is closed: without its end of a second socket the server would take
-   * it for gone. @returns messages; none where the server hung up
+   * Takes what has arrived. Keeps descriptors until it is closed: without this end of a second socket the server would
+   * think that the client has gone.
+   * @returns messages; none if the server closed the connection
    */
   drain(): number {
     for (let count = 0; ; count++) {
@@ -121,7 +126,7 @@ export class RawClient implements Disposable {
     }
   }
 
-  /** Sends a request and gives what comes back. */
+  /** Sends a request and returns the answer. */
   async ask(
     command: number,
     payload: Uint8Array = new Uint8Array(0),
@@ -131,7 +136,7 @@ export class RawClient implements Disposable {
     return await this.receive();
   }
 
-  /** Asks and gives the errno of the answer; undefined where the server hung up. */
+  /** Sends a request and returns the errno of the answer; undefined if the server closed the connection. */
   async errnoOf(command: number, payload?: Uint8Array, fds?: readonly number[]): Promise<number | undefined> {
     return (await this.ask(command, payload, fds))?.errno;
   }

@@ -1,6 +1,6 @@
 /**
- * Loaded before a program that serves a vfio-user device (node --import): what its clients send goes into the file
- * IOVA_RECORD_SESSION, as {@link readSession} reads it. The program itself is the one that everybody runs.
+ * Loaded before a program that serves a vfio-user device (node --import). Writes what its clients send to the file
+ * IOVA_RECORD_SESSION, which {@link readSession} reads. The program itself is unchanged.
  */
 import { appendFileSync } from "node:fs";
 import { Channel } from "../../src/vfio-user/protocol/channel.js";

@@ -1,10 +1,10 @@
-/** Sessions of vfio-user clients as files: what came, message by message. */
+/** Recorded sessions of vfio-user clients: files with the messages that the server received. */
 import { readFileSync } from "node:fs";
 import type { Message } from "../../src/vfio-user/protocol/channel.js";
 import { FLAG_NO_REPLY, TYPE_REPLY } from "../../src/vfio-user/protocol/protocol.js";
 import { header } from "./raw-vfio-user-message.js";
 
-/** One message of a client, and how many descriptors came with it. */
+/** A message of a client, and the number of descriptors that came with it. */
 export interface RecordedMessage {
   readonly bytes: Buffer;
   readonly fds: number;
@@ -16,7 +16,7 @@ export function sessionLine({ command, isReply, noReply, fds, payload }: Message
   return `${command} ${flags} ${fds.length} ${Buffer.from(payload).toString("hex")}`;
 }
 
-/** What {@link sessionLine} wrote; ids count from 1. @throws Error where the file is something else */
+/** Reads the lines of {@link sessionLine}. Ids count from 1. @throws Error if the file is something else */
 export function readSession(file: string): RecordedMessage[] {
   const lines = readFileSync(file, "utf8").trim().split("\n");
   return lines.map((line, i) => {

@@ -1,3 +1,4 @@
+/** A controller for admin commands that records what it gets. */
 import { Lease } from "../../src/core/lifetime/lease.js";
 import { DmaSpace } from "../../src/dma/space.js";
 import type { AdminTarget } from "../../src/nvme/command/admin-target.js";
@@ -6,7 +7,7 @@ import { type IdentifyController, identifyController } from "../../src/nvme/spec
 import { AdminOpcode } from "../../src/nvme/spec/opcodes.js";
 import { IdentityMapper } from "./identity-mapper.js";
 
-/** A command as it arrived: the dwords that are not zero, and the data it carried. */
+/** A command: the dwords that aren't zero, and its data. */
 export interface Recorded {
   readonly opcode: number;
   readonly words: Readonly<Record<string, number>>;
@@ -17,8 +18,8 @@ const MAX_BYTES = 128 * 1024;
 const wordNames = ["nsid", "cdw10", "cdw11", "cdw12", "cdw13", "cdw14", "cdw15"] as const;
 
 /**
- * The controller's end of admin commands that neither QEMU's controller nor ours has: writes down what arrives, answers
- * with what a test laid out, byte by byte. Log pages are read by offset and length, as a controller does it.
+ * The controller's end of admin commands that neither QEMU nor the emulated controller supports. It records commands and
+ * returns the answers that a test prepared. It reads log pages by offset and length, as a controller does.
  */
 export class RecordingController implements AdminTarget {
   readonly bdf = "recording";
@@ -28,10 +29,10 @@ export class RecordingController implements AdminTarget {
   readonly memoryPageBytes = 4096;
   readonly device = { lease: new Lease("recording controller", undefined) };
   readonly commands: Recorded[] = [];
-  /** What a command gets, before it is answered. */
+  /** Changes the answer to a command. */
   answer: (recorded: Recorded) => { readonly data?: Uint8Array; readonly dw0?: number } = () => ({});
   readonly logPages = new Map<number, Uint8Array>();
-  /** Of pages with index offsets: where each entry starts. */
+  /** Offsets of the entries of pages with index offsets. */
   readonly entries = new Map<number, readonly number[]>();
 
   constructor(

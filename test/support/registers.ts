@@ -1,7 +1,8 @@
+/** Register access to plain memory. */
 import type { RegisterAccess } from "../../src/nvme/memory/registers.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../../src/sys/mmio.js";
 
-/** Registers in mapped memory, without the BAR that a device would have for them. */
+/** Registers in mapped memory, without a BAR. */
 export function registersIn(words: Uint32Array): RegisterAccess {
   return {
     read32: (offset) => readRegister(words, offset / 4),

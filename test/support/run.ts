@@ -1,6 +1,7 @@
+/** Runs programs to their end. */
 import { execFile, spawn } from "node:child_process";
 
-/** How a program ended, and what it said. */
+/** How a program ended, and its output. */
 export interface Outcome {
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
@@ -8,9 +9,9 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Only ends what hangs: no test depends on how long a program takes. */
+/** Only ends a program that hangs: no test depends on how long a program takes. */
 const HANG_MS = 60_000;
-/** The same for {@link runWithInput}. */
+/** The time limit of {@link runWithInput}. */
 const INPUT_HANG_MS = 120_000;
 
 /** Runs a program to its end. */
@@ -28,7 +29,7 @@ export function runNode(...args: string[]): Promise<Outcome> {
   return run(process.execPath, args);
 }
 
-/** What a run left; standard output also as bytes. */
+/** The result of a run, with standard output also as bytes. */
 export interface InputOutcome extends Outcome {
   readonly bytes: Buffer;
 }
@@ -45,7 +46,7 @@ export function runWithInput(
     const err: Buffer[] = [];
     child.stdout.on("data", (chunk: Buffer) => out.push(chunk));
     child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
-    // It need not read what it is given.
+    // The program may end without reading its input.
     child.stdin.on("error", () => undefined);
     child.stdin.end(input);
     child.once("error", reject);

@@ -1,24 +1,24 @@
 /**
- * Finds a command's data by its SGL as a controller does: written from the NVMe Base Specification 2.x ("Scatter Gather
- * List"), with bigint addresses and in no hurry, to check the driver's own arithmetic against.
+ * Finds a command's data by its SGL as a controller does. It is written from the NVMe Base Specification 2.x ("Scatter
+ * Gather List"), with bigint addresses, to check the driver's arithmetic.
  */
 import type { Chunk } from "./prp-walker.js";
 
 const DESCRIPTOR_BYTES = 16n;
 
-/** What the list says, in order; bit buckets have no address. */
+/** The list's ranges, in order. Bit buckets have no address. */
 export type SglChunk = Chunk | { readonly bucket: number };
 
 export interface WalkedSgl {
   readonly chunks: readonly SglChunk[];
-  /** Segments that were read: where, and how many descriptors. */
+  /** The segments: addresses, and numbers of descriptors. */
   readonly segments: readonly { readonly address: bigint; readonly descriptors: number }[];
 }
 
 /**
  * @param first the descriptor in the command (or the one that MPTR names): its 16 bytes as two little-endian numbers
- * @param read the 64-bit little-endian value at an address
- * @throws Error where the list is not what the specification allows
+ * @param read reads the 64-bit little-endian value at an address
+ * @throws Error if the list isn't what the specification allows
  */
 export function walkSgl(first: readonly [bigint, bigint], read: (address: bigint) => bigint): WalkedSgl {
   const chunks: SglChunk[] = [];
@@ -58,7 +58,7 @@ export function walkSgl(first: readonly [bigint, bigint], read: (address: bigint
     const last = all.at(-1);
     if (last === undefined) throw new Error("an empty segment");
     if (type === 3) {
-      // "The last segment shall contain no segment descriptors": take() refuses them.
+      // "The last segment shall contain no segment descriptors": take() rejects them.
       all.forEach(take);
       return { chunks, segments };
     }

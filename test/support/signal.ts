@@ -1,6 +1,10 @@
+/** Waits for one interrupt. */
 import type { Interrupts } from "../../src/index.js";
 
-/** The count of the next signal of a vector; `listener` runs first, where a driver would quiet its device. */
+/**
+ * Resolves with the count of the next signal of a vector. `listener` runs first; a driver would clear the device's
+ * interrupt there.
+ */
 export function nextSignal(
   interrupts: Interrupts,
   vector: number,

@@ -1,12 +1,12 @@
-/** A clock that a test moves: performance.now() of this thread, for code that asks how much time has passed. */
+/** A clock that a test moves: performance.now() of this thread, for code that measures how much time has passed. */
 import { onTestFinished, vi } from "vitest";
 
 export interface SkewedClock {
-  /** Time passes at once. */
+  /** Moves the clock. */
   advance(ms: number): void;
 }
 
-/** Until the end of the test performance.now() is the real time plus what the test adds. */
+/** Until the end of the test, performance.now() is the real time plus what the test adds. */
 export function skewClock(): SkewedClock {
   let skewMs = 0;
   const real = performance.now.bind(performance);

@@ -1,4 +1,4 @@
-/** Holds all threads of Node's pool, so that a test can look at a call while it has to wait for one of them. */
+/** Holds all threads of Node's pool, so that a test can observe a call while it waits for a thread. */
 import { read } from "node:fs";
 import { promisify } from "node:util";
 import { EventFd } from "../../src/sys/eventfd.js";
@@ -8,7 +8,7 @@ const readAsync = promisify(read);
 const COUNT_BYTES = 8;
 const TURNS = 10;
 
-/** As many as libuv starts. */
+/** Number of threads that libuv starts. */
 function threadCount(): number {
   return Number(process.env["UV_THREADPOOL_SIZE"] ?? 4);
 }
@@ -16,10 +16,9 @@ function threadCount(): number {
 /**
  * Starts a call while every thread of the pool is busy, lets the event loop turn, and frees the threads.
  *
- * A call that did its work on the JavaScript thread would be done by then; `whileHeld` looks at what it must not have
- * done yet.
+ * A call that works on the JavaScript thread would be done by then. `whileHeld` checks what must not be done yet.
  * @returns what the call resolves to
- * @throws where the call settled before it could have a thread
+ * @throws Error if the call settled before it had a thread
  */
 export async function withPoolHeld<T>(call: () => Promise<T>, whileHeld: () => void = () => {}): Promise<T> {
   const gates = Array.from({ length: threadCount() }, () => new EventFd("a thread of the pool"));

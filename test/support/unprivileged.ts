@@ -1,11 +1,12 @@
+/** Runs code without capabilities. */
 import { execFileSync } from "node:child_process";
 
-/** The user without any rights. */
+/** The user id of nobody. */
 const NOBODY = 65534;
 
 /**
- * Runs `action` without capabilities and with little memory to lock. They come back with the user; the limit only goes
- * down for good where it is hard, so the soft one is moved.
+ * Runs `action` without capabilities and with a small memlock limit. The capabilities come back with the user id. Only the
+ * soft limit changes, because a hard limit can't be raised again.
  */
 export function asUnprivileged(limits: { readonly memlockBytes?: number }, action: () => void): void {
   const { seteuid } = process;

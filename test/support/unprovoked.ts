@@ -1,4 +1,4 @@
-/** Entries of src/core/hints.ts that no test provokes, by "REQUEST ERRNO", with what keeps it from doing so. */
+/** Entries of src/core/hints.ts that no test provokes, by "REQUEST ERRNO", with the reason. */
 export const unprovoked: Readonly<Record<string, string>> = {
   "VFIO_DEVICE_BIND_IOMMUFD ENODEV": "vfio-pci takes no device without a group, and so makes no node for it",
   "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO EPERM": "takes a bus with devices of which only one has a group",

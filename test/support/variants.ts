@@ -1,4 +1,6 @@
-/** Rows for describe.each whose title has the variant as it is: `describe.each(byVariant(variants))("... [%s]", (_, v) => ...)`. */
+/**
+ * Rows for describe.each with the variant in the title: `describe.each(byVariant(variants))("... [%s]", (_, v) => ...)`.
+ */
 export function byVariant<T extends { readonly variant: string }>(
   variants: readonly T[],
 ): (readonly [string, T])[] {

@@ -1,4 +1,4 @@
-/** The five ways of the kernel's VFIO self-tests to an address space and the devices in it. */
+/** The five modes of the kernel's VFIO self-tests: each opens an address space and the devices in it. */
 import { existsSync, readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { IoasMapper, Iommufd } from "../../src/doors/iommufd.js";
@@ -11,7 +11,7 @@ import {
 } from "../../src/doors/vfio.js";
 import type { DmaAccess, DmaMapper, IovaRange } from "../../src/index.js";
 
-/** Under the names of the self-tests (tools/testing/selftests/vfio/lib/iommu.c). */
+/** Named as in the self-tests (tools/testing/selftests/vfio/lib/iommu.c). */
 const usualModes = [
   "vfio_type1_iommu",
   "vfio_type1v2_iommu",
@@ -20,7 +20,7 @@ const usualModes = [
   "iommufd",
 ] as const;
 
-/** What there is in a kernel whose /dev/vfio/vfio is iommufd's. */
+/** The modes of a kernel whose /dev/vfio/vfio is iommufd's. */
 const modesWithoutType1 = [
   "iommufd_container_type1",
   "iommufd_container_type1v2",
@@ -30,7 +30,7 @@ const modesWithoutType1 = [
 ] as const;
 export type VfioMode = (typeof usualModes)[number] | (typeof modesWithoutType1)[number];
 
-/** Read from the kernel and not tried out: a container that isn't what it should be must not pass for another kind. */
+/** Read from the kernel: a container of the wrong kind must not be taken for another kind. */
 export const hasContainerOfIommufd: boolean =
   existsSync("/proc/config.gz") &&
   gunzipSync(readFileSync("/proc/config.gz")).includes("\nCONFIG_IOMMUFD_VFIO_CONTAINER=y\n");
@@ -42,38 +42,38 @@ export interface MemoryRange {
   readonly sizeBytes: number;
 }
 
-/** A device, and the group it was opened through where there is one. */
+/** A device, and its group if it was opened through one. */
 export interface ModeDevice extends Disposable {
   readonly device: VfioDevice;
   close(): void;
 }
 
-/** One address space, whatever the mode. Everything is closed with it. */
+/** An address space of any mode. It closes everything in it. */
 export interface VfioModeSpace extends Disposable {
   readonly mode: VfioMode;
-  /** The request that maps, as errors name it; and the one that unmaps. */
+  /** The requests that map and unmap, as errors name them. */
   readonly mapCall: string;
   readonly unmapCall: string;
   open(bdf: string, token?: string): ModeDevice;
-  /** The lot below are usable once a device is there. */
+  /** The members below are usable once a device is open. */
   iovaRanges(): readonly IovaRange[];
   map(memory: MemoryRange, at: bigint, access?: DmaAccess): void;
-  /** @returns bytes unmapped */
+  /** @returns the number of bytes unmapped */
   unmap(at: bigint, sizeBytes: number): number;
   unmapAll(): bigint;
   mapper(): DmaMapper;
-  /** Where the mode has one. */
+  /** If the mode has one. */
   readonly container?: VfioContainer;
   close(): void;
   closeAsync(): Promise<void>;
 }
 
-/** Whether page tables are made of small pages only, as version 1 of type1 promises. */
+/** Whether page tables have small pages only, as version 1 of type1 promises. */
 export function isVersion1(mode: VfioMode): boolean {
   return mode.endsWith("_type1") || mode === "vfio_type1_iommu";
 }
 
-/** Whether memory of a BAR can be mapped by its virtual address. iommufd has dma-bufs for that. */
+/** Whether memory of a BAR can be mapped by its virtual address. iommufd has dma-bufs instead. */
 export function mapsBars(mode: VfioMode): boolean {
   return mode === "vfio_type1_iommu" || mode === "vfio_type1v2_iommu";
 }
@@ -164,10 +164,10 @@ function modeDevice(device: VfioDevice, close: () => void): ModeDevice {
   return { device, close, [Symbol.dispose]: close };
 }
 
-/** The two ways to a device without any IOMMU. */
+/** The two modes without an IOMMU. */
 export const noiommuWays = ["group", "character device"] as const;
 
-/** Opens devices so. There is no address space: what is attached to translates nothing. */
+/** Opens devices in this mode. There is no address space. */
 export function openNoiommu(
   way: (typeof noiommuWays)[number],
 ): Disposable & { open(bdf: string): ModeDevice } {

@@ -1,15 +1,16 @@
+/** Defaults and checks of the options of NvmeController.open(). */
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../../src/core/errors.js";
 import { NvmeController } from "../../../src/nvme/controller.js";
 import { parseNvmeOptions } from "../../../src/nvme/engine/options.js";
 
-/** Options as a JavaScript program may pass them: no compiler looked. */
+/** Options as a JavaScript program may pass them, with wrong types. */
 function parse(json: string): ReturnType<typeof parseNvmeOptions> {
   return parseNvmeOptions(JSON.parse(json));
 }
 
-describe("options", () => {
-  test("every option has a default", () => {
+describe("NVMe options", () => {
+  test("have a default for every option", () => {
     expect(parseNvmeOptions({})).toEqual({
       queues: 1,
       queueEntries: 256,
@@ -23,11 +24,11 @@ describe("options", () => {
     });
   });
 
-  test("none at all mean the same as some left out", () => {
+  test("mean the same if all or some are left out", () => {
     expect(parseNvmeOptions({ queues: undefined })).toEqual(parseNvmeOptions({}));
   });
 
-  test("an undefined option counts as left out", () => {
+  test("count an undefined option as left out", () => {
     expect(
       parseNvmeOptions({ backend: undefined, queueEntries: undefined, timeoutMs: undefined }),
     ).toMatchObject({
@@ -43,7 +44,7 @@ describe("options", () => {
     [{ arbitration: { low: 1, medium: 8, high: 256, burst: 4 } }],
     [{ recovery: { attempts: 5, delayMs: 0, retry: "reads" } }],
     [{ vfToken: "52ac9bff-3a88-4fbd-901a-0d767c3b6c97", restoreFeatures: false }],
-  ])("%j is fine", (options) => {
+  ])("accept %j", (options) => {
     expect(parse(JSON.stringify(options))).toMatchObject(options);
   });
 
@@ -88,22 +89,22 @@ describe("options", () => {
     ['{ "timeout": null, "queues": 1 }', "timeout: unknown option"],
     ["5", "options"],
     ["null", "options"],
-  ])("%s is refused, and the message names %s", (json, name) => {
+  ])("reject %s with a message that names %s", (json, name) => {
     expect(() => parse(json)).toThrow(ConfigError);
     expect(() => parse(json)).toThrow(name);
   });
 
-  test.each([Number.NaN, Number.POSITIVE_INFINITY])("a number must be one: %d", (value) => {
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])("reject %d as a number", (value) => {
     expect(() => parseNvmeOptions({ timeoutMs: value })).toThrow("timeoutMs");
     expect(() => parseNvmeOptions({ queueEntries: value })).toThrow("queueEntries");
   });
 
-  test("every wrong option is named at once", () => {
+  test("are rejected with every wrong option in one message", () => {
     const wrong = '{ "queueEntries": 1, "timeoutMs": 0, "backend": "none" }';
     expect(() => parse(wrong)).toThrow(/backend.*queueEntries.*timeoutMs/s);
   });
 
-  test("open() refuses them before it looks for a device", async () => {
+  test("are checked by open() before it looks for a device", async () => {
     await expect(NvmeController.open("0000:ff:1f.7", { timeoutMs: 0 })).rejects.toThrow(ConfigError);
   });
 });

@@ -132,7 +132,7 @@ async function askCompiler(headers: string): Promise<Map<string, string>> {
   }
 }
 
-describe("as the kernel's headers have it", () => {
+describe("declarations of the kernel's interface", () => {
   let missing: string | undefined;
   let printed: Map<string, string>;
 
@@ -169,7 +169,10 @@ describe("as the kernel's headers have it", () => {
     return { structs: compiled, requests: values(requests), constants: values(constants) };
   }
 
-  test.each([...declared])("%s: struct layouts, ioctl numbers and constants", (_module, ours) => {
-    expect(ours).toEqual(asCompiled(ours));
-  });
+  test.each([...declared])(
+    "equal the kernel's struct layouts, ioctl numbers and constants: %s",
+    (_module, ours) => {
+      expect(ours).toEqual(asCompiled(ours));
+    },
+  );
 });

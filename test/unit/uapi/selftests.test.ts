@@ -53,15 +53,15 @@ function table(found: ReadonlyMap<string, readonly string[]>): string {
 describe("the kernel's self-tests", () => {
   const found = testsByCase();
 
-  test("have no case without a test of ours", () => {
+  test("each have a test here", () => {
     expect(cases.filter((name) => !found.has(name))).toEqual([]);
   });
 
-  test("are named rightly", () => {
+  test("are named in test names exactly as in the kernel", () => {
     expect([...found.keys()].filter((name) => !cases.includes(name))).toEqual([]);
   });
 
-  test("are listed in docs/internals/selftests.md as they are", async () => {
+  test("are listed in docs/internals/selftests.md", async () => {
     await expect(table(found)).toMatchFileSnapshot(join(root, "docs/internals/selftests.md"));
   });
 });

@@ -1,4 +1,4 @@
-/** Admin commands that no controller at hand has: each dword as the specification's figures have it, and what is read. */
+/** Admin commands that no available controller supports: each dword is compared with the specification's figures. */
 import { afterEach, describe, expect, test } from "vitest";
 import { ArgumentError, NvmeError } from "../../../../src/index.js";
 import { NvmeCapacity } from "../../../../src/nvme/admin/capacity.js";
@@ -25,8 +25,8 @@ function controller(identify: Partial<IdentifyController> = {}): RecordingContro
 }
 afterEach(() => target.close());
 
-describe("firmware", () => {
-  test("is sent in pieces of the controller's granularity, and committed", async () => {
+describe("NvmeFirmware", () => {
+  test("sends an image in pieces of the controller's granularity, and commits it", async () => {
     const firmware = new NvmeFirmware(controller({ fwug: 3, frmw: 0b1_0111 }));
     expect(firmware.slots).toEqual({ count: 3, firstReadOnly: true, withoutReset: true });
     const image = Uint8Array.from({ length: 300_000 }, (_, i) => i * 7);
@@ -65,8 +65,8 @@ describe("firmware", () => {
   });
 });
 
-describe("maintenance", () => {
-  test("format, sanitize, self-test", async () => {
+describe("commands that change the medium", () => {
+  test("Format NVM, Sanitize and Device Self-test have the specification's dwords", async () => {
     const maintenance = new NvmeMaintenance(controller({ sanicap: 0xf, fna: 4 }));
     const format = { lbaFormat: 0x25, metadataExtended: true, protection: 3, protectionFirst: true } as const;
     await maintenance.format(7, { ...format, secureErase: "cryptographic" });
@@ -97,7 +97,7 @@ describe("maintenance", () => {
     expect(target.commands).toHaveLength(sent);
   });
 
-  test("creating a namespace with all that can be said of it", async () => {
+  test("Namespace Management creates a namespace with every field set", async () => {
     const management = new NvmeNamespaceManagement(controller());
     target.answer = () => ({ dw0: 9 });
     const nsid = await management.create({
@@ -142,8 +142,8 @@ describe("maintenance", () => {
   });
 });
 
-describe("security, directives, virtualization, capacity, lockdown", () => {
-  test("security: protocol, its specific field, and lengths in bytes", async () => {
+describe("optional admin commands", () => {
+  test("Security Send and Receive name the protocol, its specific field, and the length in bytes", async () => {
     const security = new NvmeSecurity(controller());
     await security.send({ protocol: 1, specific: 0x0102, nssf: 3, nsid: 4 }, Uint8Array.of(1, 2, 3));
     expect(target.last).toMatchObject({ opcode: 0x81, words: { nsid: 4, cdw10: 0x0101_0203, cdw11: 3 } });
@@ -155,7 +155,7 @@ describe("security, directives, virtualization, capacity, lockdown", () => {
     expect(await caught(security.send({ protocol: 1 }, new Uint8Array(0)))).toBeInstanceOf(ArgumentError);
   });
 
-  test("directives", async () => {
+  test("Directive Send and Receive have the specification's dwords", async () => {
     const directives = new NvmeDirectives(controller());
     target.answer = () => ({ data: bytes(4096, [0, 1, 0b111], [32, 1, 0b101], [64, 1, 0b100]) });
     expect(await directives.supported(1)).toEqual(
@@ -183,7 +183,7 @@ describe("security, directives, virtualization, capacity, lockdown", () => {
     expect(await caught(directives.releaseStream(1, 0))).toBeInstanceOf(ArgumentError);
   });
 
-  test("virtualization, capacity, lockdown", async () => {
+  test("Virtualization Management, Capacity Management and Lockdown have the specification's dwords", async () => {
     const virtualization = new NvmeVirtualization(controller({ lpa: 0, ctratt: 0x7800, cntlid: 6 }));
     target.answer = () => ({ dw0: 4 });
     expect(await virtualization.manage("secondaryAssign", 3, { type: "interrupts", count: 4 })).toBe(4);
@@ -201,7 +201,7 @@ describe("security, directives, virtualization, capacity, lockdown", () => {
 });
 
 describe("features with data", () => {
-  test("are laid out as the specification has them", async () => {
+  test("have the specification's layout", async () => {
     const { structures } = new NvmeFeatures(controller());
     await structures.setPowerTransitions(true, [{ powerState: 3, milliseconds: 100 }], { save: true });
     expect(target.last).toMatchObject({ opcode: 0x09, words: { cdw10: 0x8000_000c, cdw11: 1 } });
@@ -234,7 +234,7 @@ describe("features with data", () => {
     ]);
   });
 
-  test("host memory: given with a list of its pieces, given again after a reset, and taken back", async () => {
+  test("host memory is given with a list of its pieces, given again after a reset, and taken back", async () => {
     controller({ hmpre: 64, hmmin: 16 });
     const mapped = target.mapper.mapped.size;
     const buffer = await HostMemoryBuffer.give(target);
@@ -257,7 +257,7 @@ describe("features with data", () => {
     expect(target.mapper.mapped.size).toBe(mapped);
   });
 
-  test("host memory: less than the controller needs is refused, and a refusal leaves nothing", async () => {
+  test("host memory that is too small is rejected, and a rejected buffer leaves nothing mapped", async () => {
     controller({ hmpre: 64, hmmin: 16 });
     expect(await caught(HostMemoryBuffer.give(target, 15 * 4096))).toBeInstanceOf(ArgumentError);
     target.answer = () => {

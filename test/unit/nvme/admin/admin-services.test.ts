@@ -1,4 +1,6 @@
-/** Asymmetric access, lockdown, security, saved features and endurance groups, by the driver and behind a socket. */
+/**
+ * Asymmetric access, lockdown, security, saved features and endurance groups, on an emulated controller behind a socket.
+ */
 import { describe, expect, test } from "vitest";
 import { AnaState, Feature, FeatureId, type NvmeEvent } from "../../../../src/doors/nvme.js";
 import { ArgumentError, ClosedError, type NvmeController } from "../../../../src/index.js";
@@ -13,8 +15,8 @@ async function next(nvme: NvmeController): Promise<NvmeEvent> {
   throw new Error("the events ended");
 }
 
-describe("asymmetric namespace access", () => {
-  test("states come by order, are told by an event, and refuse commands", async () => {
+describe("an order to the emulator", () => {
+  test("changes the asymmetric access state, which an event reports and which makes the controller reject commands", async () => {
     const emulator = await startController({ anaGroups: 2, namespaces: 2 });
     const nvme = await openController({}, {}, emulator);
     const lists = nvme.logs.lists;
@@ -44,7 +46,7 @@ describe("asymmetric namespace access", () => {
     expect([changeCount, groups.map(({ namespaces }) => namespaces)]).toEqual([4n, [[], []]]);
   });
 
-  test("orders that can't be carried out are refused", async () => {
+  test("is rejected if it can't be carried out", async () => {
     const emulator = await startController();
     for (const order of [
       { kind: "setAnaState", group: 1, state: "optimized" },
@@ -65,7 +67,7 @@ describe("asymmetric namespace access", () => {
   });
 });
 
-test("lockdown forbids, tells what it forbids, and allows again", async () => {
+test("lockdown prohibits commands, lists them, and allows them again", async () => {
   const nvme = await openController();
   const format = { scope: "adminOpcode", identifier: AdminOpcode.formatNvm } as const;
   await nvme.lockdown({ ...format, prohibit: true });
@@ -83,7 +85,7 @@ test("lockdown forbids, tells what it forbids, and allows again", async () => {
   ).toMatchObject({ status: "Prohibition of Command Execution Not Supported" });
 });
 
-test("security tells its protocols, and refuses all others", async () => {
+test("security lists its protocols, and rejects all others", async () => {
   const { security } = await openController();
   expect(await security.protocols()).toEqual([0]);
   const invalid = { status: "Invalid Field in Command" };
@@ -92,7 +94,7 @@ test("security tells its protocols, and refuses all others", async () => {
   expect(await caught(security.receive({ protocol: 256 }, 512))).toBeInstanceOf(ArgumentError);
 });
 
-test("features are saved, and are there after a reset", async () => {
+test("saved features are set after a reset", async () => {
   // The driver would set again what was set last.
   const nvme = await openController({}, { restoreFeatures: false });
   const { features } = nvme;
@@ -106,7 +108,7 @@ test("features are saved, and are there after a reset", async () => {
   expect(await features.read(Feature.arbitration, { select: "default" })).toMatchObject({ burst: 7 });
 });
 
-test("the endurance group is the whole medium", async () => {
+test("the endurance group covers the whole medium", async () => {
   const nvme = await openController({ sizeBytes: 1 << 20, capacityBytes: 4 << 20 });
   expect(await nvme.structures.enduranceGroups()).toEqual([1]);
   expect((await nvme.structures.namespace(1)).endgid).toBe(1);

@@ -38,14 +38,14 @@ afterEach(async () => {
   emulator = undefined;
 });
 
-describe("structures", () => {
-  test("a controller that answers each list with the same full page is an error, not a loop without end", async () => {
+describe("Identify structures", () => {
+  test("reject a controller that answers each list with the same full page", async () => {
     const nvme = await controller();
     const { structures } = nvme;
     using admin = vi.spyOn(nvme, "admin").mockImplementation(async ({ data }) => {
       if (data === undefined || !("buffer" in data)) throw new Error("a list is read into one buffer");
       const { bytes } = data.buffer;
-      // As 32-bit ids: 1 to 1024. As a count and 16-bit ids: a full page, the same each time.
+      // As 32-bit ids: 1 to 1024. As a count and 16-bit ids: the same full page each time.
       new Uint32Array(bytes.buffer, bytes.byteOffset, 1024).set(
         Array.from({ length: 1024 }, (_, i) => i + 1),
       );
@@ -76,7 +76,7 @@ describe("structures", () => {
     }
   });
 
-  test("tell the controller and its namespaces, by every list there is", async () => {
+  test("describe the controller and its namespaces in every list", async () => {
     const nvme = await controller({ namespaces: 3, capacityBytes: 32 * MIB });
     const { structures } = nvme;
     expect(await structures.controller()).toEqual(nvme.identify);
@@ -104,7 +104,7 @@ describe("structures", () => {
     expect(state).toMatchObject({ mp: 2500, nops: 0 });
   });
 
-  test("tell zoned namespaces", async () => {
+  test("describe zoned namespaces", async () => {
     const nvme = await controller({ zoned: { zoneSizeBytes: MIB, maxOpen: 2, maxActive: 4 } });
     const { structures } = nvme;
     expect(await structures.activeNamespaces(2)).toEqual([1]);
@@ -116,7 +116,7 @@ describe("structures", () => {
     expect(await structures.namespaceIdentifiers(1)).toMatchObject({ csi: 2 });
   });
 
-  test("that are not there are the controller's to refuse, and bad requests ours", async () => {
+  test("are rejected by the controller if it lacks them, and by the driver if a request is invalid", async () => {
     const { structures } = await controller();
     expect(await caught(structures.nvmSets())).toMatchObject({
       status: "Invalid Field in Command",
@@ -136,7 +136,7 @@ describe("structures", () => {
 });
 
 describe("namespace management", () => {
-  test("creates, attaches, formats, detaches and deletes", async () => {
+  test("creates, attaches, formats, detaches and deletes a namespace", async () => {
     const nvme = await controller({ capacityBytes: 32 * MIB });
     const { namespaceManagement, structures, maintenance } = nvme;
     const nsid = await namespaceManagement.create({ sizeBlocks: 4096n });
@@ -164,7 +164,7 @@ describe("namespace management", () => {
     expect(await structures.allocatedNamespaces()).toEqual([1]);
   });
 
-  test("passes on what the controller refuses, and refuses what can't be", async () => {
+  test("passes on the controller's errors, and rejects invalid arguments", async () => {
     const nvme = await controller();
     const { namespaceManagement, maintenance } = nvme;
     expect(await caught(namespaceManagement.create({ sizeBlocks: 2n ** 40n }))).toMatchObject({
@@ -190,7 +190,7 @@ describe("namespace management", () => {
   });
 });
 
-test("what OACS denies is refused before anything is sent", async () => {
+test("a command that OACS denies is rejected before anything is sent", async () => {
   const nvme = await controller();
   expect(decodeBits(nvme.identify.oacs, Oacs)).toMatchObject({
     format: true,
@@ -211,7 +211,7 @@ test("what OACS denies is refused before anything is sent", async () => {
 });
 
 describe("features", () => {
-  test("are read and written by their parts, with what can be done with them", async () => {
+  test("are read and written by fields, and have capabilities", async () => {
     const { features } = await controller();
     await features.write(Feature.arbitration, { burst: 3, lowWeight: 1, mediumWeight: 2, highWeight: 255 });
     expect(await features.read(Feature.arbitration)).toEqual({
@@ -243,7 +243,7 @@ describe("features", () => {
     expect(await features.structures.hostBehavior()).toMatchObject({ acre: 0, lbafee: 1 });
   });
 
-  test("that can't be saved or aren't there are refused", async () => {
+  test("are rejected if they can't be saved or don't exist", async () => {
     const { features } = await controller();
     expect(
       await caught(features.write(Feature.keepAliveTimer, { milliseconds: 0 }, { save: true })),
@@ -268,7 +268,7 @@ describe("events", () => {
     throw new Error("the events ended");
   }
 
-  test("have a name, and the log page that clears them", async () => {
+  test("have a name and the log page that clears them", async () => {
     const nvme = await controller();
     await nvme.features.write(Feature.asyncEventConfiguration, {
       temperature: true,
@@ -298,8 +298,8 @@ describe("events", () => {
   });
 });
 
-describe("a status", () => {
-  test("comes with its meaning, and whether and when to try again", async () => {
+describe("an error status", () => {
+  test("has its meaning, and says whether and when to try again", async () => {
     const crd = 2;
     const nvme = await controller({
       faults: [
@@ -321,7 +321,7 @@ describe("a status", () => {
   });
 });
 
-test("log pages that the controller says it has", async () => {
+test("supportedLogPages() lists the log pages that the controller supports", async () => {
   const { logs } = await controller();
   const pages = await logs.supportedLogPages();
   expect([...pages.keys()]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x14, 0x81]);

@@ -1,3 +1,4 @@
+/** Decoding of Identify Controller and Identify Namespace. */
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../../src/core/errors.js";
 import { u8, u32 } from "../../../../src/core/struct.js";
@@ -19,7 +20,7 @@ function page(...parts: [offset: number, bytes: readonly number[] | string][]): 
 }
 
 describe("Identify Controller", () => {
-  test("its fields are where the specification's figure has them", () => {
+  test("decodes fields at the specification's offsets", () => {
     const decoded = identifyController.decode(
       page(
         [0, [0x36, 0x1b]],
@@ -66,7 +67,7 @@ describe("Identify Controller", () => {
     expect(decoded.ieee).toBe(0x525400);
   });
 
-  test("capacities have 128 bits", () => {
+  test("decodes capacities of 128 bits", () => {
     const decoded = identifyController.decode(
       page([280, [1, 0, 0, 0, 0, 0, 0, 0, 2]], [296, Array(16).fill(0xff)]),
     );
@@ -74,11 +75,11 @@ describe("Identify Controller", () => {
     expect(decoded.unvmcap).toBe(2n ** 128n - 1n);
   });
 
-  test("half a page is refused", () => {
+  test("rejects half a page", () => {
     expect(() => identifyController.decode(new Uint8Array(2048))).toThrow(ArgumentError);
   });
 
-  test("a page that doesn't start its buffer is read where it is", () => {
+  test("decodes a page in the middle of its buffer", () => {
     const two = new Uint8Array(2 * IDENTIFY_BYTES);
     two.set(page([77, [5]]), IDENTIFY_BYTES);
     expect(identifyController.decode(two.subarray(IDENTIFY_BYTES)).mdts).toBe(5);
@@ -91,7 +92,7 @@ function lbaf(n: number, ms: number, lbads: number, rp = 0): [number, number[]] 
 }
 
 describe("Identify Namespace", () => {
-  test("sizes and formats", () => {
+  test("decodes sizes and formats", () => {
     const ns = identifyNamespace.decode(
       page(
         [0, [0, 0, 2]],
@@ -116,16 +117,16 @@ describe("Identify Namespace", () => {
   });
 
   test.each([
-    // FLBAS bits 3:0 alone, up to 16 formats; what stands in bits 6:5 is reserved then.
+    // FLBAS bits 3:0 alone, up to 16 formats; bits 6:5 are reserved then.
     { flbas: 0x0f, nlbaf: 15, index: 15 },
     { flbas: 0x6f, nlbaf: 15, index: 15 },
-    // Bit 4 says how metadata is transferred, and nothing of the format.
+    // Bit 4 says how metadata is transferred.
     { flbas: 0x12, nlbaf: 15, index: 2 },
     // More than 16: bits 6:5 are the upper part.
     { flbas: 0x20, nlbaf: 16, index: 16 },
     { flbas: 0x6f, nlbaf: 63, index: 63 },
     { flbas: 0x53, nlbaf: 63, index: 35 },
-  ])("format in use: FLBAS $flbas of $nlbaf + 1", ({ flbas, nlbaf, index }) => {
+  ])("finds the format in use: FLBAS $flbas of $nlbaf + 1", ({ flbas, nlbaf, index }) => {
     const formats = Array.from({ length: 64 }, (_, n) => lbaf(n, n, 9));
     const ns = identifyNamespace.decode(page([25, [nlbaf]], [26, [flbas]], ...formats));
     expect(currentLbaFormat(ns)).toEqual({
@@ -135,15 +136,15 @@ describe("Identify Namespace", () => {
     });
   });
 
-  test("a namespace that isn't there is a page of zeros: no size, no usable format", () => {
+  test("decodes a namespace that doesn't exist as no size and no usable format", () => {
     const ns = identifyNamespace.decode(page());
     expect(ns.nsze).toBe(0n);
     expect(currentLbaFormat(ns).blockSizeBytes).toBe(0);
   });
 });
 
-describe("record", () => {
-  test("a field that ends beyond its structure is refused where it is declared", () => {
+describe("record()", () => {
+  test("rejects a field that ends beyond its structure when it is declared", () => {
     expect(() => record("Short", 8, { a: at(0, u8), b: at(5, u32) })).toThrow("Short.b ends beyond 8 bytes");
   });
 });

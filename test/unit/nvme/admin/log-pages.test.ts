@@ -1,4 +1,4 @@
-/** Log pages that no controller at hand has: each field where the specification's figures have it, and the commands that read them. */
+/** Log pages that no available controller supports: fields and commands are compared with the specification's figures. */
 import { afterEach, describe, expect, test } from "vitest";
 import { ArgumentError, NvmeProtocolError, StateError, UnsupportedError } from "../../../../src/index.js";
 import { NvmeLogs } from "../../../../src/nvme/admin/logs.js";
@@ -17,7 +17,7 @@ describe("log pages", () => {
     for (const [lid, page] of pages) target.logPages.set(lid, page);
   }
 
-  test("self-test, sanitize, reservation, lockdown", async () => {
+  test("of self-test, sanitize, reservations and lockdown are decoded", async () => {
     withPages([
       [0x06, bytes(564, [0, 1, 2], [1, 1, 40], [4, 1, 0x17], [16, 4, 3], [20, 8, 99], ...unused(1, 19))],
       [0x81, bytes(512, [0, 2, 0xffff], [2, 2, 0x10a], [8, 4, 60])],
@@ -45,7 +45,7 @@ describe("log pages", () => {
     return Array.from({ length: count }, (_, i) => [4 + 28 * (from + i), 1, 0x0f]);
   }
 
-  test("ANA: groups with their namespaces, however long, and the event is cleared once", async () => {
+  test("of ANA are read whole, however long, and clear the event once", async () => {
     const many = 3000;
     const ids = Array.from({ length: many }, (_, i): [number, 4, number] => [48 + 4 * i, 4, i + 1]);
     const second = 48 + 4 * many;
@@ -79,7 +79,7 @@ describe("log pages", () => {
     expect(retain.slice(0, -1).every(Boolean)).toBe(true);
   });
 
-  test("aggregates and media units", async () => {
+  test("of aggregates and media units are decoded", async () => {
     withPages([
       [0x0f, bytes(512, [0, 8, 2], [8, 2, 5], [10, 2, 6])],
       [0x10, bytes(48, [0, 2, 2], [16, 2, 1], [26, 1, 90], [32, 2, 2])],
@@ -92,7 +92,7 @@ describe("log pages", () => {
     ]);
   });
 
-  test("persistent events, in a context that is given back", async () => {
+  test("of persistent events are read in a context, which is released", async () => {
     const at = 512;
     withPages([
       [
@@ -120,7 +120,7 @@ describe("log pages", () => {
     expect(await caught(logs.lists.persistentEvents())).toBeInstanceOf(NvmeProtocolError);
   });
 
-  test("telemetry: header and areas in pieces, and once more where it changed meanwhile", async () => {
+  test("of telemetry are read in pieces, and again if they changed meanwhile", async () => {
     const blocks = 300;
     const page = bytes(
       512 * (blocks + 1),
@@ -150,7 +150,7 @@ describe("log pages", () => {
     expect(await caught(logs.telemetry.controller())).toBeInstanceOf(StateError);
   });
 
-  test("from an entry on, where the page has index offsets", async () => {
+  test("are read from an entry on if they have index offsets", async () => {
     const supported = bytes(1024, [0, 4, 1], [0x0c * 4, 4, 3], [0x0d * 4, 4, 1]);
     // A header of 16 bytes, groups with one and with two namespaces.
     const ana = bytes(16 + 36 + 40, [0, 8, 5], [8, 2, 2], [16, 4, 1], [20, 4, 1], [52, 4, 7], [56, 4, 2]);
@@ -184,7 +184,7 @@ describe("log pages", () => {
     }
   });
 
-  test("flexible data placement", async () => {
+  test("of flexible data placement are decoded", async () => {
     withPages([
       [0x20, bytes(16 + 72 + 72, [0, 2, 1], [4, 4, 160], ...config(16, 1), ...config(88, 2))],
       [0x21, bytes(24, [0, 2, 2], [8, 1, 1], [16, 1, 2])],

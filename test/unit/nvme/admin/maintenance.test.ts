@@ -1,4 +1,4 @@
-/** Commands that begin something and come back at once, on the emulated controller behind a socket. */
+/** Admin commands that start background work, on an emulated controller behind a socket. */
 import { describe, expect, test } from "vitest";
 import { emulatedFirmware } from "../../../../src/doors/emulator.js";
 import {
@@ -19,8 +19,8 @@ import { eventually } from "../../../support/eventually.js";
 useEmulatedNvme();
 const LONG = 3_600_000;
 
-describe("self-test", () => {
-  test("runs, is there once, and can be ended", async () => {
+describe("Device Self-test", () => {
+  test("runs once at a time, and can be aborted", async () => {
     const nvme = await openController({ shortSelfTestMs: 10, extendedSelfTestMs: LONG });
     expect(nvme.identify.edstt).toBe(60);
     const { maintenance, logs } = nvme;
@@ -48,7 +48,7 @@ describe("self-test", () => {
     });
   });
 
-  test("tells which block is bad", async () => {
+  test("reports which block is bad", async () => {
     const nvme = await openController({ extendedSelfTestMs: 0 });
     const namespace = await nvme.namespace(1);
     await namespace.writeUncorrectable(1234n, 1);
@@ -66,9 +66,9 @@ async function next(nvme: NvmeController): Promise<NvmeEvent> {
   throw new Error("the events ended");
 }
 
-describe("sanitize", () => {
+describe("Sanitize", () => {
   test.each(["blockErase", "cryptoErase", "overwrite"] as const)(
-    "%s erases, tells how far it is, and that it is done",
+    "erases by %s, and reports its progress and its end",
     async (action) => {
       const nvme = await openController({ sanitizeMs: 50, sizeBytes: 1 << 20 });
       const namespace = await nvme.namespace(1);
@@ -92,7 +92,7 @@ describe("sanitize", () => {
     },
   );
 
-  test("meanwhile commands are refused, and a failure has to be left", async () => {
+  test("makes the controller reject other commands while it runs, also after a reset", async () => {
     const nvme = await openController({
       sanitizeMs: LONG,
       faults: [{ kind: "fail-later", queue: "admin", opcode: 0x84 }],
@@ -115,7 +115,7 @@ describe("sanitize", () => {
     expect(await caught(nvme.maintenance.sanitize("exitFailure"))).toMatchObject(refused);
   });
 
-  test("failed: only another one helps, or leaving it where that was allowed", async () => {
+  test("makes the controller reject commands after a failure, until the failure mode is left", async () => {
     const nvme = await openController({
       sanitizeMs: 0,
       sizeBytes: 1 << 20,
@@ -132,8 +132,8 @@ describe("sanitize", () => {
   });
 });
 
-describe("firmware", () => {
-  test("is downloaded in pieces, committed, and runs after the reset", async () => {
+describe("a firmware image", () => {
+  test("is downloaded in pieces and committed, and runs after the reset", async () => {
     const nvme = await openController({ maxTransferBytes: 16384 });
     const { firmware, logs, structures } = nvme;
     expect(firmware.slots).toEqual({ count: 3, firstReadOnly: true, withoutReset: true });
@@ -151,7 +151,7 @@ describe("firmware", () => {
     expect(slots.revisions.slice(0, 3)).toEqual(["1.0", "2.1", ""]);
   });
 
-  test("says which reset it needs, and that it runs where none is needed", async () => {
+  test("says which reset it needs, or runs at once if it needs none", async () => {
     const nvme = await openController();
     const { firmware } = nvme;
     for (const [needs, told] of [
@@ -175,7 +175,7 @@ describe("firmware", () => {
     expect((await nvme.structures.controller()).fr).toBe("live");
   });
 
-  test("that is none, or has no place, is refused", async () => {
+  test("is rejected if it is invalid or has no slot", async () => {
     const { firmware, logs } = await openController();
     await firmware.download(new Uint8Array(8192));
     expect(await caught(firmware.commit("replace", { slot: 2 }))).toMatchObject({
@@ -195,14 +195,14 @@ describe("firmware", () => {
   });
 });
 
-describe("telemetry and host memory", () => {
+describe("the emulated controller's own data", () => {
   /** The first data area: what the emulated controller tells of itself. */
   async function told(nvme: NvmeController): Promise<Record<string, unknown>> {
     const { data } = await nvme.logs.telemetry.host({ areas: 1 });
     return JSON.parse(Buffer.from(data).toString("latin1").replace(/\0+$/, ""));
   }
 
-  test("what the host orders is captured anew each time", async () => {
+  test("telemetry is captured anew at each request of the host", async () => {
     const nvme = await openController({ serial: "T1", extendedSelfTestMs: 0 });
     const { telemetry } = nvme.logs;
     expect((await telemetry.lastHost()).data).toHaveLength(0);
@@ -231,7 +231,7 @@ describe("telemetry and host memory", () => {
     expect((await telemetry.lastHost()).header.controllerAvailable).toBe(0);
   });
 
-  test("host memory that is given is used, and is free again when it was taken back", async () => {
+  test("host memory is used by the controller, and free again when it was taken back", async () => {
     const nvme = await openController({ hostMemoryBytes: 1 << 20 });
     const namespace = await nvme.namespace(1);
     using data = nvme.dma.alloc(65536);

@@ -1,4 +1,4 @@
-/** Time limits and signals of single commands, and Abort, on the emulated controller. */
+/** Time limits and signals of single commands, and Abort, on an emulated controller. */
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
@@ -17,7 +17,7 @@ useEmulatedNvme();
 /** Reads take so long that only an Abort ends them. */
 const slowRead = { kind: "latency", opcode: IoOpcode.read, nth: 1, latencyMs: 600_000 } as const;
 
-/** When the controller has given a command back, its buffer can be closed. */
+/** Waits until the controller has given a command back, so that its buffer can be closed. */
 async function closeSoon(buffer: DmaBuffer): Promise<void> {
   for (;;) {
     try {
@@ -34,13 +34,16 @@ function outstanding(nvme: NvmeController): number {
   return nvme.queues.reduce((sum, queue) => sum + queue.outstanding, 0);
 }
 
-/** A command counts until its Abort is answered as well, which may be after its own completion and on another queue. */
+/**
+ * Waits until nothing is outstanding. A command also counts until its Abort is answered, which may be after its own
+ * completion and on another queue.
+ */
 async function allAbortsAnswered(nvme: NvmeController): Promise<void> {
   while (outstanding(nvme) > 0) await setTimeout(1);
 }
 
-describe("a time limit of one command", () => {
-  test("rejects it, and the controller is asked to abort it; its buffer is free when that is done", async () => {
+describe("a command's time limit", () => {
+  test("rejects it and has the controller abort it, after which its buffer is free", async () => {
     const nvme = await openController({ faults: [slowRead] });
     const ns = await nvme.namespace(1);
     const buffer = nvme.dma.alloc(512);
@@ -48,7 +51,7 @@ describe("a time limit of one command", () => {
     const error = await caught(ns.read(0n, buffer, { timeoutMs: 50 }));
     expect(error).toBeInstanceOf(TimeoutError);
     expect(error).toMatchObject({ timeoutMs: 50, message: expect.stringContaining("read") });
-    // The promise is settled, the command isn't: not before the controller says so.
+    // The promise is settled, but the command is outstanding until the controller completes it.
     expect(outstanding(nvme)).toBe(1);
     expect(() => buffer.close()).toThrow(BusyError);
     await closeSoon(buffer);
@@ -79,7 +82,7 @@ describe("a time limit of one command", () => {
     expect(nvme.lifecycle.state).toBe("live");
   });
 
-  test("where the controller never gives the command back, it is stopped, and the buffer is free then", async () => {
+  test("stops a controller that never gives the command back, after which the buffer is free", async () => {
     const nvme = await openController(
       { faults: [{ kind: "drop", opcode: IoOpcode.read, nth: 1 }] },
       { timeoutMs: 400 },
@@ -98,7 +101,7 @@ describe("a time limit of one command", () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
-    // As JavaScript may pass them: no compiler looked.
+    // Wrong types, as a JavaScript program may pass them.
     const wrong = JSON.parse(
       '[{"timeoutMs":0},{"timeoutMs":-1},{"timeoutMs":2147483648},{"timeoutMs":"50"}]',
     );
@@ -109,8 +112,8 @@ describe("a time limit of one command", () => {
   });
 });
 
-describe("a signal", () => {
-  test("rejects with its reason, and ends no other command", async () => {
+describe("a command's signal", () => {
+  test("rejects the command with its reason, and ends no other command", async () => {
     const nvme = await openController({ faults: [{ ...slowRead, count: 3 }] });
     const ns = await nvme.namespace(1);
     const abort = new AbortController();
@@ -124,13 +127,13 @@ describe("a signal", () => {
     abort.abort(reason);
     expect(await Promise.all(given)).toEqual([reason, reason, reason]);
     await kept;
-    // More at once than the controller takes Aborts for: all are told in the end.
+    // More commands than the controller takes Aborts at once: all are aborted in the end.
     for (const buffer of buffers) await closeSoon(buffer);
     await allAbortsAnswered(nvme);
     expect(nvme.lifecycle.state).toBe("live");
   });
 
-  test("that has fired already keeps the command from being sent", async () => {
+  test("keeps the command from being sent if it has fired already", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     const buffer = nvme.dma.alloc(512);
@@ -141,7 +144,7 @@ describe("a signal", () => {
     expect((await nvme.logs.smart()).hostWriteCommands).toBe(0n);
   });
 
-  test("takes a command out of the waiting line at once", async () => {
+  test("removes a waiting command at once", async () => {
     const nvme = await openController({ faults: [{ ...slowRead, latencyMs: 300 }] }, { queueEntries: 2 });
     const ns = await nvme.namespace(1);
     const abort = new AbortController();
@@ -156,7 +159,7 @@ describe("a signal", () => {
     expect((await nvme.logs.smart()).hostWriteCommands).toBe(0n);
   });
 
-  test("after the end changes nothing, and leaves no listener behind", async () => {
+  test("changes nothing after the command's end, and keeps no listener", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -168,8 +171,8 @@ describe("a signal", () => {
     await ns.read(0n, buffer);
   });
 
-  test("an id stays taken until its Abort is answered: no other command is aborted in its place", async () => {
-    // One slot. The read ends before the Abort that was sent for it is carried out.
+  test("keeps the command's id taken until its Abort is answered, so that no other command is aborted instead", async () => {
+    // There is one slot. The read ends before its Abort is carried out.
     const nvme = await openController(
       {
         faults: [
@@ -199,12 +202,12 @@ describe("a signal", () => {
     });
     expect(await caught(ns.read(0n, buffer, { timeoutMs: 20 }))).toBeInstanceOf(TimeoutError);
     await ns.read(0n, buffer);
-    // The second read waits for the answer, though the first has completed long before.
+    // The second read waits for the Abort, although the first has completed long before.
     expect(events).toEqual(["submitted", "completed", "Abort answered", "submitted", "completed"]);
   });
 });
 
-test("close() in the middle of all that ends", async () => {
+test("close() ends while commands are being aborted", async () => {
   const nvme = await openController({ faults: [{ ...slowRead, count: 20 }] }, { timeoutMs: 2000 });
   const ns = await nvme.namespace(1);
   const buffers = Array.from({ length: 20 }, () => nvme.dma.alloc(512));

@@ -1,3 +1,4 @@
+/** Data pointers of commands, PRPs and SGLs, for data in one or several ranges. */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { ArgumentError, ClosedError } from "../../../../src/core/errors.js";
@@ -29,12 +30,12 @@ vi.setConfig({ testTimeout: 120_000 });
 const PAGE = 4096;
 const MAX_BYTES = 4 * 1024 * 1024;
 const UNTOUCHED = 0xdead_beef;
-/** Around a multiple of 2^32, which a list may cross. */
+/** Near a multiple of 2^32, which a list may cross. */
 const LIST_AT = 2n ** 33n - 4096n;
 const NO_ALIGNMENT = 1 | (1 << 16) | (1 << 19);
 const DWORDS = 2 | (1 << 16) | (1 << 19);
 
-/** Maps where the test says; scatters what lies at or above {@link SCATTERED_AT}, as if nothing translated. */
+/** Maps where the test says, and scatters what is at or above {@link SCATTERED_AT}, as if nothing translated. */
 const SCATTERED_AT = 1n << 44n;
 class PlacingMapper implements DmaMapper {
   readonly name = "placing";
@@ -56,7 +57,7 @@ class PlacingMapper implements DmaMapper {
   unmap(): void {}
 }
 
-/** Page i lies at 3 i, but two in a row at every fourth. */
+/** Page i is at 3 i, but every fourth follows its predecessor. */
 function physicalSegments(_address: number, at: bigint, sizeBytes: number): DmaSegment[] {
   if (at < SCATTERED_AT) return [{ iova: iova(at), sizeBytes }];
   return Array.from({ length: sizeBytes / PAGE }, (_, i) => ({
@@ -71,7 +72,7 @@ let buffers: DmaBuffer[];
 beforeAll(() => {
   buffers = [
     space.alloc(MAX_BYTES, { iova: 2n ** 32n - BigInt(MAX_BYTES / 2) }),
-    // Directly behind the first: ranges at both sides are one run.
+    // Directly behind the first: adjacent ranges of both are one run.
     space.alloc(MAX_BYTES, { iova: 2n ** 32n + BigInt(MAX_BYTES / 2) }),
     space.alloc(16 * PAGE, { iova: 5n * 2n ** 32n - BigInt(3 * PAGE) }),
     space.alloc(64 * PAGE, { iova: SCATTERED_AT, scattered: true }),
@@ -79,7 +80,7 @@ beforeAll(() => {
 });
 afterAll(() => space.close());
 
-/** Where a controller has to find the bytes of a list, by the buffers' own segments. */
+/** The addresses where a controller must find the bytes of a list, from the buffers' own segments. */
 function expected(data: DataList): SglChunk[] {
   const chunks: { address: bigint; length: number }[] = [];
   const result: SglChunk[] = [];
@@ -153,7 +154,7 @@ function writeAndWalk(command: NvmeCommand, metadataBytes: number): Walked {
     if (word < 0 || word >= listWords) throw new Error(`the walk left the list: 0x${address.toString(16)}`);
     return wide(words, wordsPerPage + word);
   };
-  // Neither the entries beside it nor other slots' lists are touched.
+  // The entries beside it and other slots' lists are unchanged.
   expect([...sqe.subarray(0, slot), ...sqe.subarray(slot + 10)].every((w) => w === UNTOUCHED)).toBe(true);
   expect(words.subarray(0, wordsPerPage).every((w) => w === UNTOUCHED)).toBe(true);
   expect(words.subarray(wordsPerPage + listWords).every((w) => w === UNTOUCHED)).toBe(true);
@@ -197,14 +198,14 @@ const rangeOf = (aligned: boolean): fc.Arbitrary<DataRange> =>
     });
 const bucket = fc.integer({ min: 1, max: 2 ** 14 }).map((bitBucketBytes) => ({ bitBucketBytes }));
 
-/** Whether SGLs are asked for, and how long their segments may be. */
+/** Whether SGLs are requested, and how long their segments may be. */
 const sglOption = fc.oneof(
   fc.boolean(),
   fc.integer({ min: 2, max: 300 }).map((segmentDescriptors) => ({ segmentDescriptors })),
   fc.integer({ min: 2, max: 8 }).map((segmentDescriptors) => ({ segmentDescriptors })),
 );
 
-/** By the rule of the specification: where all but the first start, and all but the last end, at a page. */
+/** The rule of the specification: all ranges but the first start, and all but the last end, at a page. */
 function prpsCan(chunks: readonly SglChunk[]): boolean {
   return chunks.every((chunk, i) => {
     if ("bucket" in chunk) return false;
@@ -226,8 +227,8 @@ function fits(command: NvmeCommand, sgls: number): boolean {
   }
 }
 
-describe("data in several places", () => {
-  test("whatever the ranges, a controller finds exactly the caller's bytes in order", () => {
+describe("data in several ranges", () => {
+  test("leads a controller to exactly the caller's bytes in order, whatever the ranges", () => {
     let [prps, sgls, chained, long] = [0, 0, 0, 0];
     const parts = fc.oneof(
       fc.array(rangeOf(true), { minLength: 1, maxLength: 60 }),
@@ -235,7 +236,7 @@ describe("data in several places", () => {
         minLength: 1,
         maxLength: 40,
       }),
-      // More descriptors than a page of the list holds.
+      // More descriptors than fit into a page of the list.
       fc.array(rangeOf(false), { minLength: 300, maxLength: 700, size: "max" }),
     );
     fc.assert(
@@ -249,7 +250,7 @@ describe("data in several places", () => {
           return;
         }
         if (!fits(command, NO_ALIGNMENT)) {
-          // Too many for the list, with the links between segments.
+          // Too many for the list, including the links between segments.
           const links = most === undefined ? 1 : Math.ceil((should.length - most) / (most - 1));
           expect(should.length + links).toBeGreaterThan(768);
           return;
@@ -262,7 +263,7 @@ describe("data in several places", () => {
         else sgls++;
         if (most === undefined) expect(walked.segments.length).toBeLessThanOrEqual(2);
         else {
-          // Full ones, but for the last.
+          // All segments are full except the last.
           expect(walked.segments.slice(0, -1).every((count) => count === most)).toBe(true);
           expect(walked.segments.at(-1) ?? 0).toBeLessThanOrEqual(most);
         }
@@ -271,11 +272,11 @@ describe("data in several places", () => {
       }),
       { numRuns: 600 },
     );
-    // All ways were gone.
+    // Every kind of pointer occurred.
     expect(Math.min(prps, sgls, chained, long)).toBeGreaterThan(20);
   });
 
-  test("metadata is found beside the data, by address or by its own SGL", () => {
+  test("has its metadata beside it, by address or by its own SGL", () => {
     const kinds = new Set<number>();
     const one = fc.array(rangeOf(false), { minLength: 1, maxLength: 1 });
     const many = fc.array(rangeOf(false), { minLength: 1, maxLength: 300, size: "max" });
@@ -291,7 +292,7 @@ describe("data in several places", () => {
           const metadata = one ? first : several;
           const command: NvmeCommand = { opcode: IoOpcode.write, data, metadata, sgl };
           if (!fits(command, NO_ALIGNMENT)) {
-            // A link for each at most.
+            // At most a link for each.
             expect(expected(data).length + expected(several).length).toBeGreaterThan(380);
             return;
           }
@@ -306,7 +307,7 @@ describe("data in several places", () => {
     expect([...kinds].sort()).toEqual([0, 1, 2]);
   });
 
-  test("a part of the data is the same bytes", () => {
+  test("is cut into parts of the same bytes", () => {
     fc.assert(
       fc.property(
         fc.array(fc.oneof(rangeOf(false), bucket), { minLength: 1, maxLength: 8 }),
@@ -334,7 +335,7 @@ describe("data in several places", () => {
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 
-describe("refused before a doorbell rings", () => {
+describe("checkDataPointers()", () => {
   const [read, write] = [IoOpcode.read, IoOpcode.write];
   const check = (command: NvmeCommand, sgls: number) => () => checkDataPointers(command, rules(sgls));
   const at = (which: number, offset: number, length: number) => {
@@ -343,7 +344,7 @@ describe("refused before a doorbell rings", () => {
     return { buffer, offset, length };
   };
 
-  test("what PRPs can't name, where there are no SGLs", () => {
+  test("rejects ranges that PRPs can't express if there are no SGLs", () => {
     const data = [at(0, 0, 512), at(1, 0, 512)];
     expect(check({ opcode: read, data }, 0)).toThrow(/PRPs can't name these ranges/);
     expect(check({ opcode: read, data }, NO_ALIGNMENT)).not.toThrow();
@@ -353,7 +354,7 @@ describe("refused before a doorbell rings", () => {
     expect(check({ opcode: read, data: at(1, 0, 512), metadata }, 0)).toThrow("takes no SGLs");
   });
 
-  test("what this controller's SGLs don't have", () => {
+  test("rejects what this controller's SGLs don't support", () => {
     expect(check({ opcode: read, data: [at(0, 2, 510), at(1, 0, 2)] }, DWORDS)).toThrow("multiples of 4");
     expect(check({ opcode: read, data: [at(0, 0, 512), { bitBucketBytes: 512 }] }, 1)).toThrow("bit buckets");
     expect(check({ opcode: read, data: at(0, 0, 512), metadata: [at(0, 0, 8), at(2, 0, 8)] }, 1)).toThrow(
@@ -364,7 +365,7 @@ describe("refused before a doorbell rings", () => {
     );
   });
 
-  test("empty lists, ranges outside, foreign and closed buffers, too much", () => {
+  test("rejects empty lists, ranges outside their buffer, foreign and closed buffers, and too many bytes", () => {
     using foreign = otherSpace.alloc(PAGE, { iova: 0n });
     const closed = space.alloc(PAGE, { iova: 2n ** 40n });
     closed.close();
@@ -391,7 +392,7 @@ describe("refused before a doorbell rings", () => {
       );
   });
 
-  test("more pieces than one command's list has room for", () => {
+  test("rejects more pieces than one command's list has room for", () => {
     const data = Array.from({ length: 800 }, (_, i) => at(0, i * 16, 8));
     expect(check({ opcode: read, data }, NO_ALIGNMENT)).toThrow(/need \d+ SGL descriptors/);
   });

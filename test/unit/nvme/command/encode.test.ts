@@ -1,3 +1,4 @@
+/** Encoding of the specification's structures, against their decoding. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../../src/core/errors.js";
@@ -38,7 +39,7 @@ describe("structures of the specification", () => {
     ["SMART", smartLog],
     ["Firmware Slot", firmwareSlotLog],
     ["Commands Supported", commandEffectsLog],
-  ])("%s: fields don't overlap, and what is decoded is encoded again", (_, layout) => {
+  ])("have fields that don't overlap, and encode what they decode: %s", (_, layout) => {
     const spans = Object.values(layout.fields)
       .map(({ offset, type }) => [offset, offset + type.sizeBytes] as const)
       .sort(([a], [b]) => a - b);
@@ -58,7 +59,7 @@ describe("structures of the specification", () => {
     );
   });
 
-  test("a value that doesn't fit its field is refused", () => {
+  test("reject a value that doesn't fit its field", () => {
     expect(() => identifyController.encode({ vid: 0x1_0000 })).toThrow(ArgumentError);
     expect(() => zoneDescriptor.encode({ wp: -1n })).toThrow(ArgumentError);
     expect(() => identifyController.encode({ sn: "x".repeat(21) })).toThrow(ArgumentError);
@@ -70,7 +71,7 @@ test("CAP encodes what it decodes", () => {
   expect(encodeCapabilities(decodeCapabilities(cap))).toBe(cap);
 });
 
-test("status codes by key are the numbers their names have", () => {
+test("status codes by key have the numbers of their names", () => {
   expect(NvmeStatus).toMatchObject({
     success: 0x000,
     invalidField: 0x002,

@@ -1,4 +1,4 @@
-/** What is no memory of this library is refused wherever data is taken: no device can reach it, and V8 may move it. */
+/** Memory that the library didn't allocate is rejected everywhere: no device can reach it, and V8 may move it. */
 import { expect, test, vi } from "vitest";
 import { ArgumentError } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 const bytes = Buffer.alloc(4096);
-/** As JavaScript may pass it, whatever the types say. */
+/** Wrong types, as a JavaScript program may pass them. */
 const foreign: readonly [string, unknown][] = [
   ["a Buffer", bytes],
   ["an ArrayBuffer", bytes.buffer],
@@ -21,7 +21,7 @@ const foreign: readonly [string, unknown][] = [
   ["null", null],
 ];
 
-test.each(foreign)("%s is refused, and nothing is sent", async (_, memory) => {
+test.each(foreign)("%s is rejected, and nothing is sent", async (_, memory) => {
   const nvme = await openController({});
   const ns = await nvme.namespace(1);
   const before = nvme.queues.map(({ outstanding }) => outstanding);

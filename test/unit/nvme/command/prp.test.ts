@@ -1,3 +1,4 @@
+/** PRP entries and lists, walked as a controller walks them. */
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { prpListPages, writePrps } from "../../../../src/nvme/command/prp.js";
@@ -8,23 +9,23 @@ vi.setConfig({ testTimeout: 60_000 });
 
 const MAX_BYTES = 4 * 1024 * 1024;
 const TWO_32 = 2n ** 32n;
-/** Stands around what may be written, and nowhere in a list. */
+/** Fills the memory around the list; no list contains it. */
 const UNTOUCHED = 0xdead_beef;
 
 interface Transfer {
   readonly pageBytes: number;
-  /** Where the data starts. */
+  /** Address of the data. */
   readonly address: bigint;
   readonly length: number;
-  /** Where the controller finds the list pages. */
+  /** Address of the list pages. */
   readonly listIova: bigint;
 }
 
-/** Writes the entries as the queue pair does, walks them as the controller does. */
+/** Writes the entries as the queue pair does, and walks them as the controller does. */
 function writeAndWalk({ pageBytes, address, length, listIova }: Transfer): WalkedData {
   const sqe = new Uint32Array(3 * 16).fill(UNTOUCHED);
   const slot = 16;
-  // One page of another request before and behind this one's: they must stay as they are.
+  // A page of another request before and after this one's must stay unchanged.
   const pageWords = pageBytes / 4;
   const listWords = prpListPages(MAX_BYTES, pageBytes) * pageWords;
   const words = new Uint32Array(pageWords + listWords + pageWords).fill(UNTOUCHED);
@@ -51,7 +52,7 @@ function writeAndWalk({ pageBytes, address, length, listIova }: Transfer): Walke
   return walked;
 }
 
-/** Page numbers of which many have a multiple of 2^32 within a transfer's reach. */
+/** Page numbers, many of them near a multiple of 2^32. */
 const pageNumber = (pageBytes: number): fc.Arbitrary<bigint> => {
   const pagesPer4GiB = TWO_32 / BigInt(pageBytes);
   const reach = BigInt(MAX_BYTES / pageBytes) + 2n;
@@ -88,7 +89,7 @@ const transfer: fc.Arbitrary<Transfer> = fc.constantFrom(4096, 65536).chain((pag
 });
 
 describe("PRP entries", () => {
-  test("a controller finds exactly the caller's bytes in order, within the list pages planned", () => {
+  test("lead a controller to exactly the caller's bytes in order, within the planned list pages", () => {
     fc.assert(
       fc.property(transfer, (given) => {
         const { chunks, listPages } = writeAndWalk(given);
@@ -103,7 +104,7 @@ describe("PRP entries", () => {
     );
   });
 
-  test("the plan for a length is never exceeded by any shorter transfer, nor by any start in a page", () => {
+  test("never need more list pages than planned for a longer transfer or any start in a page", () => {
     fc.assert(
       fc.property(transfer, fc.integer({ min: 0, max: MAX_BYTES }), (given, extra) => {
         const planned = prpListPages(Math.min(MAX_BYTES, given.length + extra), given.pageBytes);
@@ -130,7 +131,7 @@ describe("PRP entries", () => {
     { offset: 0, length: 4 * 1024 * 1024, entries: 1024, lists: 2 },
     { offset: 4092, length: 4 * 1024 * 1024, entries: 1025, lists: 3 },
   ])(
-    "$length bytes at offset $offset: $entries entries, $lists list pages",
+    "are $entries and $lists list pages for $length bytes at offset $offset",
     ({ offset, length, entries, lists }) => {
       const given = {
         pageBytes: 4096,
@@ -146,7 +147,7 @@ describe("PRP entries", () => {
   );
 });
 
-describe("list pages planned", () => {
+describe("planned list pages", () => {
   test.each([
     [512, 4096, 0],
     [4096, 4096, 0],
@@ -158,7 +159,7 @@ describe("list pages planned", () => {
     [4 * 1024 * 1024, 4096, 3],
     [4 * 1024 * 1024, 65536, 1],
     [65536, 65536, 0],
-  ])("up to %i bytes in pages of %i: %i", (maxBytes, pageBytes, pages) => {
+  ])("suffice for up to %i bytes in pages of %i: %i", (maxBytes, pageBytes, pages) => {
     expect(prpListPages(maxBytes, pageBytes)).toBe(pages);
   });
 });

@@ -1,4 +1,4 @@
-/** Features that a program has set come back after a reset, on the emulated controller; and which ones, and in what order. */
+/** Features that a program has set come back after a reset, on an emulated controller: which ones, and in what order. */
 import { once } from "node:events";
 import { describe, expect, test, vi } from "vitest";
 import { Feature, type SetFeature } from "../../../../src/doors/nvme.js";
@@ -17,11 +17,11 @@ vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
 const DAY_MS = 24 * 60 * 60 * 1000;
 useEmulatedNvme();
 
-/** Kelvin, which the emulated thermometer doesn't show. */
+/** Kelvin; the emulated temperature is another. */
 const OVER = 350;
 const UNDER = 200;
 
-/** Sets something of everything that the emulated controller has. */
+/** Sets one feature of every kind that the emulated controller has. */
 async function setAll(nvme: NvmeController): Promise<void> {
   const { features } = nvme;
   await features.setVolatileWriteCache(false);
@@ -35,11 +35,11 @@ async function setAll(nvme: NvmeController): Promise<void> {
   await features.write(Feature.interruptVectorConfiguration, { vector: 2, coalescingDisabled: true });
   await features.write(Feature.keepAliveTimer, { milliseconds: 600_000 });
   await features.structures.setHostBehavior({ acre: 1, lbafee: 1 });
-  // Not every program goes through `features`.
+  // Programs may also use admin().
   await nvme.admin({ opcode: AdminOpcode.setFeatures, cdw10: FeatureId.writeAtomicityNormal, cdw11: 1 });
 }
 
-/** What the controller says of all that. */
+/** The controller's values of all these features. */
 async function getAll({ features }: NvmeController): Promise<unknown> {
   return {
     cache: await features.volatileWriteCache(),
@@ -58,7 +58,7 @@ async function getAll({ features }: NvmeController): Promise<unknown> {
   };
 }
 
-/** Lets a flush break the controller down, and waits until it is back. */
+/** Makes the controller fail at a flush, and waits until it has recovered. */
 async function recover(nvme: NvmeController): Promise<void> {
   const recovered = once(nvme.lifecycle, "recovered");
   const ns = await nvme.namespace(1);
@@ -67,7 +67,7 @@ async function recover(nvme: NvmeController): Promise<void> {
 }
 
 const fatal: FaultOptions = { kind: "fatal", opcode: IoOpcode.flush, queue: "io", nth: 1 };
-/** Does something as the next recovery begins. */
+/** Calls `action` when the next recovery begins. */
 async function meanwhile<T>(nvme: NvmeController, act: () => Promise<T>): Promise<T> {
   return await new Promise<T>((resolve, reject) => {
     nvme.lifecycle.once("recovering", () => act().then(resolve, reject));
@@ -96,7 +96,7 @@ function lostBy(nvme: NvmeController): SetFeature[] {
 }
 
 describe("features that were set", () => {
-  test.each(ways)("are as before after %s", async (_, reset) => {
+  test.each(ways)("are set again after %s", async (_, reset) => {
     const nvme = await openController(
       { namespaces: 2, faults: [fatal] },
       { queues: 2, vectors: 3, recovery: { attempts: 3 } },
@@ -115,7 +115,7 @@ describe("features that were set", () => {
     expect(lost).toEqual([]);
   });
 
-  test.each(ways)("are as after power-on after %s, where that is asked for", async (_, reset) => {
+  test.each(ways)("are as after power-on after %s, with restoreFeatures: false", async (_, reset) => {
     const nvme = await openController(
       { namespaces: 2, faults: [fatal] },
       { queues: 2, vectors: 3, recovery: { attempts: 3 }, restoreFeatures: false },
@@ -126,7 +126,7 @@ describe("features that were set", () => {
     expect(await getAll(nvme)).toEqual(fresh);
   });
 
-  test("that are refused then are told, and hold up nothing", async () => {
+  test("are reported and delay nothing if the controller then rejects them", async () => {
     const nvme = await openController({ namespaces: 2 }, { queues: 2, vectors: 3 });
     const lost = lostBy(nvme);
     await setAll(nvme);
@@ -136,12 +136,12 @@ describe("features that were set", () => {
     expect(lost).toEqual([{ fid: FeatureId.errorRecovery, nsid: 2, value: 22 }]);
     expect(await nvme.features.read(Feature.errorRecovery, { nsid: 1 })).toMatchObject({ timeLimit: 11 });
     expect(await nvme.features.interruptCoalescing()).toEqual({ completions: 4, timeUs: 300 });
-    // It is told once.
+    // It is reported once.
     await nvme.reset();
     expect(lost).toHaveLength(1);
   });
 
-  test("while the controller recovers count as well", async () => {
+  test("are set again even if they were set while the controller recovered", async () => {
     const nvme = await openController({ faults: [fatal] }, { recovery: { attempts: 3 } });
     await nvme.features.setTemperatureThreshold(OVER);
     const set = meanwhile(nvme, () => nvme.features.setTemperatureThreshold(OVER + 1));
@@ -152,7 +152,7 @@ describe("features that were set", () => {
     expect(await nvme.features.temperatureThreshold()).toBe(OVER + 1);
   });
 
-  test("a timestamp goes on", async () => {
+  test("include a timestamp, which goes on", async () => {
     const nvme = await openController();
     const { features } = nvme;
     const start = Date.UTC(2001, 8, 9);
@@ -160,7 +160,7 @@ describe("features that were set", () => {
     await features.setTimestamp(new Date(start));
     clock.advance(DAY_MS);
     await nvme.reset();
-    // A controller that starts begins at 1970.
+    // A controller's clock starts at 1970.
     const now = (await features.timestamp()).getTime();
     expect(now).toBeGreaterThanOrEqual(start + DAY_MS);
     expect(now).toBeLessThan(start + 2 * DAY_MS);
@@ -182,7 +182,7 @@ describe("a host memory buffer", () => {
     expect(memory.sizeBytes).toBe(MIB);
     const before = await attributes(nvme);
     expect(before.value).toBe(1);
-    // The controller looks for what it had in there, and refuses other memory.
+    // The controller checks the contents, and rejects other memory.
     await reset(nvme);
     expect(await attributes(nvme)).toEqual(before);
     expect(lost).toEqual([]);
@@ -192,21 +192,21 @@ describe("a host memory buffer", () => {
     expect((await attributes(nvme)).value).toBe(0);
   });
 
-  test("that isn't given back, because that was asked for, can be restored", async () => {
+  test("can be restored if restoreFeatures: false kept it from being given back", async () => {
     const nvme = await openController({ hostMemoryBytes: MIB }, { restoreFeatures: false });
     await using memory = await nvme.giveHostMemory(MIB / 2);
     await nvme.reset();
     expect((await attributes(nvme)).value).toBe(0);
     await memory.restore();
     expect((await attributes(nvme)).value).toBe(1);
-    // Twice is refused by the controller, and not asked of it.
+    // The controller would reject it twice, so it isn't asked twice.
     await memory.restore();
     expect(await caught(nvme.giveHostMemory())).toMatchObject({
       statusCode: NvmeStatus.commandSequenceError,
     });
   });
 
-  test("that is refused is told, and can be restored", async () => {
+  test("is reported if it is rejected, and can be restored", async () => {
     // 1: Number of Queues; 2: the memory; 3: the memory again.
     const refuse: FaultOptions = {
       kind: "status",
@@ -227,7 +227,7 @@ describe("a host memory buffer", () => {
     expect(lost).toHaveLength(1);
   });
 
-  test("taken back, or given, while the controller recovers", async () => {
+  test("can be taken back or given while the controller recovers", async () => {
     const nvme = await openController(
       { hostMemoryBytes: MIB, faults: [{ ...fatal, count: 2 }] },
       { recovery: { attempts: 3 } },
@@ -246,7 +246,7 @@ describe("a host memory buffer", () => {
   });
 });
 
-describe("which features are set again", () => {
+describe("the features that are set again", () => {
   interface Sent {
     readonly fid: number;
     readonly nsid?: number;
@@ -261,7 +261,7 @@ describe("which features are set again", () => {
     cdw11: value,
   });
 
-  /** @returns FID, NSID and CDW11 of those that are set again */
+  /** @returns FID, NSID and CDW11 of the features that are set again */
   async function again(sent: readonly Sent[]): Promise<(readonly number[])[]> {
     const kept = new KeptFeatures();
     for (const one of sent) {
@@ -286,7 +286,7 @@ describe("which features are set again", () => {
 
   const threshold = FeatureId.temperatureThreshold;
 
-  test("in the order in which they were set last, the vectors' behind all others", async () => {
+  test("are in the order in which they were set last, with those of vectors behind all others", async () => {
     const sent = [
       { fid: FeatureId.interruptVectorConfiguration, value: 0x1_0001 },
       { fid: threshold, value: 300 },
@@ -306,21 +306,21 @@ describe("which features are set again", () => {
     ]);
   });
 
-  test("not those that the controller saved or refused, that outlive a reset, or that nobody defined", async () => {
+  test("exclude those that the controller saved or rejected, that outlive a reset, or that the specification doesn't define", async () => {
     const sent = [
       { fid: FeatureId.volatileWriteCache, value: 1 },
       { fid: FeatureId.volatileWriteCache, value: 0, saved: true },
       { fid: FeatureId.interruptCoalescing, value: 3, fails: true },
       { fid: FeatureId.numberOfQueues, value: 0x1_0001 },
       { fid: FeatureId.namespaceWriteProtection, nsid: 1, value: 2 },
-      // Memory that the program gave by itself.
+      // Host memory that the program gave itself.
       { fid: FeatureId.hostMemoryBuffer, value: 1 },
       { fid: 0xc5, value: 1 },
     ];
     expect(await again(sent)).toEqual([]);
   });
 
-  test("each namespace's, and each one's of a group", async () => {
+  test("are told apart by namespace and instance", async () => {
     const sent = [
       { fid: FeatureId.errorRecovery, nsid: 0xffff_ffff, value: 1 },
       { fid: FeatureId.errorRecovery, nsid: 2, value: 2 },

@@ -1,5 +1,6 @@
+/** Processes that are killed during I/O, on one emulated controller. */
 import { randomFillSync } from "node:crypto";
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Child } from "../../../support/child.js";
 import { type CompiledTree, compileTree } from "../../../support/compiled.js";
 import { openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
@@ -9,7 +10,7 @@ import { holdings } from "../../../support/holdings.js";
 /** IOVA_KILLS=100 for a hundred, which takes a minute. */
 const KILLS = Number(process.env["IOVA_KILLS"] ?? 10);
 const PROGRAM = "test/guest/fixtures/nvme-endless.ts";
-/** Behind what the program writes. */
+/** Behind the blocks that the program writes. */
 const KEPT_LBA = 8192n;
 
 useEmulatedNvme();
@@ -20,8 +21,8 @@ beforeAll(() => {
 }, COMPILE_MS);
 afterAll(() => tree[Symbol.dispose]());
 
-it(
-  "processes killed in the middle of their I/O leave a controller that the next one can use, with its data",
+test(
+  "a process killed in the middle of its I/O leaves a controller that the next process can use, with its data",
   async () => {
     const running = await startController();
     const kept = randomFillSync(new Uint8Array(64 * 1024));
@@ -48,7 +49,7 @@ it(
       child.kill();
       expect(await child.ended).toBe("SIGKILL");
     }
-    // The emulator's thread is in this process: what clients had sent it goes with them.
+    // The emulator's thread is in this process. Descriptors that clients had sent it close with the clients.
     await vi.waitFor(() => expect(holdings().descriptors).toBeLessThanOrEqual(before), 10_000);
   },
   60_000 + KILLS * 10_000,

@@ -33,7 +33,7 @@ test("a signal has no effect on a controller that is open", async () => {
   expect(nvme.lifecycle.state).toBe("live");
 });
 
-test("a signal that is none is a wrong option", async () => {
+test("a signal of another type is a wrong option", async () => {
   expect(
     await caught(NvmeController.open("vfio-user:/nowhere", { signal: {} as AbortSignal })),
   ).toBeInstanceOf(ConfigError);

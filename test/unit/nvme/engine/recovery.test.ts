@@ -1,4 +1,4 @@
-/** Failure, reset, recovery and shutdown, on the emulated controller with faults on order. */
+/** Failure, reset, recovery and shutdown, on an emulated controller with injected faults. */
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -34,7 +34,7 @@ useEmulatedNvme();
 const BYTES = 64 * 1024;
 const BLOCKS = 32;
 
-/** Everything that leaves commands in doubt: the 40th write meets it. */
+/** Faults that leave commands in an unknown state. The 40th write triggers them. */
 const faults: readonly (readonly [fault: FaultOptions, error: new (...given: never[]) => Error])[] = [
   [{ kind: "drop" }, TimeoutError],
   [{ kind: "wrong-phase" }, TimeoutError],
@@ -46,7 +46,7 @@ const faults: readonly (readonly [fault: FaultOptions, error: new (...given: nev
 ];
 const at40 = (fault: FaultOptions): FaultOptions => ({ ...fault, opcode: IoOpcode.write, nth: 40 });
 
-/** What a controller's lifecycle tells, by name. */
+/** Names of a controller's lifecycle events. */
 function told(nvme: NvmeController): string[] {
   const names: string[] = [];
   for (const name of ["failure", "recovering", "recovered", "failed"] as const) {
@@ -68,7 +68,7 @@ async function writeAll(nvme: NvmeController): Promise<{
     ns.write(BigInt(i * 2 * BLOCKS * 2), source, { offset: i * BYTES, length: BYTES }),
   );
   const ends = await Promise.allSettled(writes);
-  // Nothing is in flight any more, whatever happened.
+  // Nothing is in flight any more in any case.
   source.close();
   return { content, ends };
 }
@@ -84,13 +84,13 @@ async function readAll(nvme: NvmeController): Promise<Buffer> {
 
 describe("a controller that breaks down", () => {
   test.each(faults)(
-    "$kind: everything is rejected, nothing stays in flight, and a reset revives it",
+    "rejects everything, keeps nothing in flight, and works after a reset: $kind",
     async (fault, kind) => {
       const nvme = await openController({ faults: [at40(fault)] }, { timeoutMs: 500, queues: 2 });
       const names = told(nvme);
       const { ends } = await writeAll(nvme);
       const errors = ends.flatMap((end) => (end.status === "rejected" ? [end.reason] : []));
-      // A completion that comes twice may come when all is done.
+      // A duplicate completion may come when all is done.
       while (nvme.lifecycle.state !== "failed") await setTimeout(1);
       const { failure } = nvme.lifecycle;
       expect(failure).toBeInstanceOf(kind);
@@ -107,21 +107,24 @@ describe("a controller that breaks down", () => {
     },
   );
 
-  test.each(faults)("$kind: with recovery all is done in the end, and the program is told", async (fault) => {
-    const nvme = await openController(
-      { faults: [at40(fault)] },
-      { timeoutMs: 500, queues: 2, recovery: { attempts: 5, retry: "all" } },
-    );
-    const names = told(nvme);
-    const { content, ends } = await writeAll(nvme);
-    for (const end of ends) expect(end).toEqual({ status: "fulfilled", value: undefined });
-    expect(Buffer.compare(await readAll(nvme), content)).toBe(0);
-    while (names.at(-1) !== "recovered") await setTimeout(1);
-    expect(names[0]).toBe("failure");
-    expect(nvme.lifecycle.state).toBe("live");
-  });
+  test.each(faults)(
+    "completes everything with recovery, and reports its failure and recovery: $kind",
+    async (fault) => {
+      const nvme = await openController(
+        { faults: [at40(fault)] },
+        { timeoutMs: 500, queues: 2, recovery: { attempts: 5, retry: "all" } },
+      );
+      const names = told(nvme);
+      const { content, ends } = await writeAll(nvme);
+      for (const end of ends) expect(end).toEqual({ status: "fulfilled", value: undefined });
+      expect(Buffer.compare(await readAll(nvme), content)).toBe(0);
+      while (names.at(-1) !== "recovered") await setTimeout(1);
+      expect(names[0]).toBe("failure");
+      expect(nvme.lifecycle.state).toBe("live");
+    },
+  );
 
-  test("reads are sent again, writes are not, where that is the policy", async () => {
+  test("has reads sent again, but not writes, if that is the policy", async () => {
     const nvme = await openController(
       {
         faults: [
@@ -142,7 +145,7 @@ describe("a controller that breaks down", () => {
     await Promise.all(reads);
   });
 
-  test("that doesn't come back: attempts end, and so does everything that waited", async () => {
+  test("has everything rejected after the last attempt if it doesn't recover", async () => {
     const nvme = await openController(
       { faults: [{ kind: "all-ones", opcode: IoOpcode.flush }] },
       { recovery: { attempts: 3, delayMs: 10, retry: "all" } },
@@ -161,7 +164,7 @@ describe("a controller that breaks down", () => {
     expect(nvme.lifecycle.state).toBe("failed");
   });
 
-  test("while idle: a server that goes is noticed without a command", async () => {
+  test("is noticed without a command if its server ends while it is idle", async () => {
     const running = await startController();
     const nvme = alsoClose(await NvmeController.open(running.address));
     const failed = once(nvme.lifecycle, "failed");
@@ -171,7 +174,7 @@ describe("a controller that breaks down", () => {
     expect(await ns).toBeInstanceOf(DeviceGoneError);
   });
 
-  test("a listener that throws does not stop the recovery", async () => {
+  test("recovers even if a listener throws", async () => {
     const nvme = await openController({ faults: [at40({ kind: "fatal" })] }, { recovery: { retry: "all" } });
     const uncaught = vi.fn();
     const others = process.listeners("uncaughtException");
@@ -186,7 +189,7 @@ describe("a controller that breaks down", () => {
     expect(uncaught).toHaveBeenCalledOnce();
   });
 
-  test("close() works in the middle of a recovery", async () => {
+  test("can be closed in the middle of a recovery", async () => {
     const nvme = await openController(
       { faults: [{ kind: "all-ones", opcode: IoOpcode.flush }] },
       { recovery: { attempts: 100, delayMs: 20, retry: "all" } },
@@ -200,7 +203,7 @@ describe("a controller that breaks down", () => {
     expect(nvme.lifecycle.state).toBe("closed");
   });
 
-  test("a server that is started again: I/O goes on where it was", async () => {
+  test("continues I/O when its server was started again", async () => {
     const folder = mkdtempSync(join(tmpdir(), "iova-recovery-"));
     const socket = socketPath();
     const medium = { file: join(folder, "disk"), sizeBytes: 16 * MIB };
@@ -247,7 +250,7 @@ describe("a controller that breaks down", () => {
 });
 
 describe("reset()", () => {
-  test.each(["controller", "subsystem", "function"] as const)("of the %s, under load", async (kind) => {
+  test.each(["controller", "subsystem", "function"] as const)("resets the %s under load", async (kind) => {
     const nvme = await openController({}, { queues: 3, queueEntries: 8 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(64 * 512);
@@ -281,19 +284,19 @@ describe("reset()", () => {
     expect(all.slice(3).every(({ status }) => status === "fulfilled")).toBe(true);
   });
 
-  test("events continue after a reset", async () => {
+  test("lets events continue", async () => {
     const nvme = await openController();
     const events = nvme.events[Symbol.asyncIterator]();
     const next = events.next();
     await nvme.reset();
-    // Warns of a temperature that is reached already.
+    // Reports a temperature that is already reached.
     await nvme.features.set(0x0b, 2);
     await nvme.features.setTemperatureThreshold(1);
     expect((await next).value).toMatchObject({ type: "smart" });
     await events.return?.();
   });
 
-  test("survives repeated resets", async () => {
+  test("can be repeated", async () => {
     const nvme = await openController({ doorbells: "messages" }, { queues: 2 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -305,7 +308,7 @@ describe("reset()", () => {
 });
 
 describe("shutdown()", () => {
-  test.each(["normal", "abrupt"] as const)("%s: no commands until a reset", async (how) => {
+  test.each(["normal", "abrupt"] as const)("allows no commands until a reset: %s", async (how) => {
     const nvme = await openController({}, { queues: 2 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -321,7 +324,7 @@ describe("shutdown()", () => {
     expect(Buffer.compare(buffer.bytes, before)).toBe(0);
   });
 
-  test("normal waits for what is outstanding, abrupt doesn't", async () => {
+  test("waits for outstanding commands only if it is normal", async () => {
     const slow = { kind: "latency", opcode: IoOpcode.read, count: 1, latencyMs: 500 } as const;
     const nvme = await openController({ faults: [slow, { ...slow, latencyMs: 600_000 }] });
     const ns = await nvme.namespace(1);

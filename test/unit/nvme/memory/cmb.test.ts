@@ -1,4 +1,4 @@
-/** Memory on the controller, on the emulated one. */
+/** Memory on an emulated controller: CMB and PMR. */
 import { randomFillSync } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
 import { NvmeController, UnsupportedError } from "../../../../src/index.js";
@@ -20,7 +20,7 @@ describe("registers", () => {
     [1, 65536],
     [2, MIB],
     [3, 16 * MIB],
-  ])("CMBSZ.SZU %i counts in %i bytes, in CMBLOC as well", (szu, unit) => {
+  ])("decode CMBSZ.SZU %i as units of %i bytes, in CMBLOC as well", (szu, unit) => {
     const found = decodeCmb((5 << 12) | 2, (7 << 12) | (szu << 8) | 0b11001);
     expect(found).toMatchObject({ bar: 2, offset: 5 * unit, sizeBytes: 7 * unit });
     expect(found).toMatchObject({
@@ -33,7 +33,7 @@ describe("registers", () => {
     });
   });
 
-  test("PMRCAP: units of time, barriers", () => {
+  test("decode the time units and barriers of PMRCAP", () => {
     expect(decodePmr((1 << 24) | (3 << 16) | (2 << 10) | (1 << 8) | (4 << 5) | (1 << 4))).toEqual({
       bar: 4,
       reads: false,
@@ -48,13 +48,13 @@ describe("registers", () => {
 });
 
 describe("a controller memory buffer", () => {
-  test("carries data both ways, and is given out in parts", async () => {
+  test("carries data both ways, and is allocated in parts", async () => {
     const nvme = await openController({ cmbBytes: MIB });
     const cmb = nvme.controllerMemoryBuffer();
     expect(nvme.controllerMemoryBuffer()).toBe(cmb);
     expect(cmb.sizeBytes).toBe(MIB);
     expect(cmb.properties).toMatchObject({ bar: 2, offset: 0, submissionQueues: true, writes: true });
-    // No buffer of the host's can have these addresses.
+    // No host buffer can have these addresses.
     for (const { start, last } of nvme.dma.iovaRanges()) {
       expect(cmb.base + BigInt(MIB) <= start || cmb.base > last).toBe(true);
     }
@@ -90,11 +90,11 @@ describe("a controller memory buffer", () => {
     for (const reset of [undefined, "controller", "subsystem", "function"] as const) {
       if (reset !== undefined) await nvme.reset(reset);
       randomFillSync(source.bytes);
-      // More than the rings hold: they go round.
+      // More commands than the rings have entries, so that they wrap.
       for (let i = 0; i < 200; i++) await ns.write(BigInt(8 * (i % 20)), source, { queue });
       await ns.read(152n, target, { queue });
       expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
-      // The last command stood in the ring, in the controller's memory.
+      // The last command is in the ring, in the controller's memory.
       const opcodes = Array.from(
         { length: entries },
         (_, i) => (submission.memory.words[i * 16] ?? 0) & 0xff,
@@ -105,7 +105,7 @@ describe("a controller memory buffer", () => {
     await nvme.deleteQueuePair(queue);
   });
 
-  test("is refused where there is none", async () => {
+  test("is rejected with an UnsupportedError if the controller has none", async () => {
     const nvme = await openController();
     expect(() => nvme.controllerMemoryBuffer()).toThrow(UnsupportedError);
     expect(await caught(nvme.persistentMemoryRegion())).toBeInstanceOf(UnsupportedError);
@@ -116,7 +116,7 @@ describe("a controller memory buffer", () => {
   });
 });
 
-describe("what may lie in memory on a controller", () => {
+describe("the rules of memory on a controller", () => {
   const nothing = {
     submissionQueues: false,
     completionQueues: false,
@@ -132,12 +132,12 @@ describe("what may lie in memory on a controller", () => {
   test.each([
     [{ reads: true }, READ, WRITE, "takes away can't lie in its CMB (CMBSZ.WDS)"],
     [{ writes: true }, WRITE, READ, "brings here can't lie in its CMB (CMBSZ.RDS)"],
-  ])("data: %o", async (uses, allowed, refused, message) => {
+  ])("allow data only if the register does: %o", async (uses, allowed, refused, message) => {
     const nvme = await openController({ cmbBytes: MIB });
     const addresses = new DeviceAddresses("0000:01:00.0", nvme.dma);
     expect(addresses.inUse).toBe(false);
     addresses.take(MIB, { ...nothing, ...uses, kind: "CMB", register: "CMBSZ" });
-    // The same numbers: of the controller's own CMB.
+    // The same addresses in the controller's own CMB.
     using inCmb = nvme.controllerMemoryBuffer().alloc(4096);
     using ordinary = nvme.dma.alloc(4096);
     const rules = {
@@ -155,7 +155,7 @@ describe("what may lie in memory on a controller", () => {
     for (const opcode of [READ, WRITE]) checkDataPointers({ opcode, data: { buffer: ordinary } }, rules);
   });
 
-  test("queues: each kind only where the register says so, and never in a persistent memory region", async () => {
+  test("allow each kind of queue only if the register does, and never in a persistent memory region", async () => {
     const nvme = await openController({ cmbBytes: MIB });
     using inCmb = nvme.controllerMemoryBuffer().alloc(4096);
     using ordinary = nvme.dma.alloc(4096);
@@ -171,7 +171,7 @@ describe("what may lie in memory on a controller", () => {
     expect(() => region.assertRing(inCmb, "submission")).toThrow(UnsupportedError);
   });
 
-  test("lists of a queue's commands: where the register says so, with their queue or without", async () => {
+  test("allow lists only if the register does, with their queue or without", async () => {
     const nvme = await openController({ cmbBytes: MIB });
     using inCmb = nvme.controllerMemoryBuffer().alloc(4096);
     using ordinary = nvme.dma.alloc(4096);
@@ -191,13 +191,13 @@ describe("what may lie in memory on a controller", () => {
   });
 });
 
-describe("a buffer that isn't for everything", () => {
+describe("a buffer of limited use", () => {
   const ENTRIES = 8;
 
   test.each([
     ["LISTS", ["LISTS"], false, "CMBSZ.LISTS"],
     ["CDPCILS", ["CDPCILS"], true, "CMBLOC.CDPCILS"],
-  ] as const)("lists without %s", async (_, cmbWithout, withQueue, message) => {
+  ] as const)("is rejected for lists without %s", async (_, cmbWithout, withQueue, message) => {
     const nvme = await openController({ cmbBytes: 4 * MIB, cmbWithout });
     const cmb = nvme.controllerMemoryBuffer();
     using lists = cmb.alloc(MIB);
@@ -236,7 +236,7 @@ describe("a buffer that isn't for everything", () => {
     await nvme.deleteQueuePair(queue);
   });
 
-  test("memory for lists that is too small says how much is needed", async () => {
+  test("is rejected with the size that lists need if it is too small", async () => {
     const nvme = await openController({ cmbBytes: MIB });
     using lists = nvme.controllerMemoryBuffer().alloc(4096);
     const error = await caught(nvme.createQueuePair({ entries: ENTRIES, memory: { lists } }));
@@ -245,7 +245,7 @@ describe("a buffer that isn't for everything", () => {
     });
   });
 
-  test("data and metadata, without CDMMMS: all there or none", async () => {
+  test("takes data and metadata together or not at all without CDMMMS", async () => {
     const options = { cmbBytes: MIB, cmbWithout: ["CDMMMS"], metadataBytes: 8 } as const;
     const nvme = await openController(options);
     const ns = await nvme.namespace(1);

@@ -1,11 +1,11 @@
-/** Capabilities and state of a controller as its registers tell them. */
+/** Decoding of a controller's capability and state registers. */
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { DeviceGoneError, TimeoutError } from "../../../../src/core/errors.js";
 import { ControllerRegisters } from "../../../../src/nvme/memory/registers.js";
 import { decodeCapabilities, NvmeRegister } from "../../../../src/nvme/spec/registers.js";
 import { registersIn } from "../../../support/registers.js";
 
-/** Registers that hold these values and never change. */
+/** Registers with these constant values. */
 function registers(values: Readonly<Record<number, number>>): { words: Uint32Array; r: ControllerRegisters } {
   const words = new Uint32Array(16);
   for (const [offset, value] of Object.entries(values)) words[Number(offset) / 4] = value;
@@ -13,7 +13,7 @@ function registers(values: Readonly<Record<number, number>>): { words: Uint32Arr
 }
 
 describe("CAP", () => {
-  test("of QEMU's controller", () => {
+  test("decodes the value of QEMU's controller", () => {
     expect(decodeCapabilities(0x0240_1820_0f01_07ffn)).toEqual({
       maxQueueEntries: 2048,
       contiguousQueues: true,
@@ -29,7 +29,7 @@ describe("CAP", () => {
     });
   });
 
-  test("each field alone, at its ends", () => {
+  test("decodes each field alone, at its limits", () => {
     const none = {
       maxQueueEntries: 1,
       contiguousQueues: false,
@@ -61,14 +61,14 @@ describe("CAP", () => {
     for (const [cap, expected] of fields) {
       expect(decodeCapabilities(cap)).toEqual({ ...none, ...expected });
     }
-    // Reserved bits and what is not decoded change nothing.
+    // Reserved bits and fields that aren't decoded change nothing.
     const known = fields.reduce((bits, [cap]) => bits | cap, 0n);
     expect(decodeCapabilities(0xffff_ffff_ffff_ffffn & ~known)).toEqual(none);
   });
 });
 
 describe("registers", () => {
-  test("VS as people write it", () => {
+  test("format VS as a version number", () => {
     expect(registers({ [NvmeRegister.VS]: 0x0001_0400 }).r.version()).toBe("1.4.0");
     expect(registers({ [NvmeRegister.VS]: 0x0002_0001 }).r.version()).toBe("2.0.1");
   });
@@ -82,11 +82,11 @@ describe("registers", () => {
     [0b1001, { ready: true, fatal: false, shutdownComplete: true }],
     // 11b is reserved.
     [0b1101, { ready: true, fatal: false, shutdownComplete: false }],
-  ])("CSTS %i", (csts, state) => {
+  ])("decode CSTS %i", (csts, state) => {
     expect(registers({ [NvmeRegister.CSTS]: csts }).r.state()).toEqual(state);
   });
 
-  test("a device that was unplugged reads all ones", async () => {
+  test("fail with DeviceGoneError if they read all ones", async () => {
     const { words, r } = registers({});
     words.fill(0xffff_ffff);
     expect(() => r.capabilities()).toThrow(DeviceGoneError);
@@ -95,11 +95,11 @@ describe("registers", () => {
     await expect(r.shutdown(1000)).rejects.toThrow(DeviceGoneError);
     words.fill(0xffff_ffff);
     await expect(r.disable(1000)).rejects.toThrow(DeviceGoneError);
-    // Nothing was written to it: who knows what answers at this address now.
+    // Nothing was written to it: another device may be at this address now.
     expect(words.every((word) => word === 0xffff_ffff)).toBe(true);
   });
 
-  test("the admin queue's sizes are zero-based, its addresses 64 bits wide", () => {
+  test("take the admin queue's sizes zero-based and its addresses with 64 bits", () => {
     const { words, r } = registers({});
     r.setAdminQueue(32, 0x1_2345_6000n, 0xffff_0000_8765_4000n);
     expect(words[NvmeRegister.AQA / 4]).toBe(0x001f_001f);
@@ -112,7 +112,7 @@ describe("registers", () => {
     expect(words[NvmeRegister.AQA / 4]).toBe(0x0fff_0fff);
   });
 
-  test("disabling a controller that is disabled writes nothing", async () => {
+  test("aren't written to disable a disabled controller", async () => {
     const { words, r } = registers({ [NvmeRegister.CC]: 0x0046_0000 });
     await r.disable(1000);
     expect(words[NvmeRegister.CC / 4]).toBe(0x0046_0000);
@@ -127,7 +127,7 @@ describe("a controller that never gets ready", () => {
   test.each<[string, (r: ControllerRegisters) => Promise<void>]>([
     ["enable()", (r) => r.enable(0, 300)],
     ["shutdown()", (r) => r.shutdown(300)],
-  ])("is waited for as long as %s was told, and no longer", async (_, wait) => {
+  ])("makes %s wait for its time limit, and no longer", async (_, wait) => {
     vi.useFakeTimers({ toFake: ["setTimeout", "performance"] });
     const { r } = registers({});
     let outcome: unknown = "pending";

@@ -1,3 +1,4 @@
+/** Protection information: guards, tags, their place in the metadata and their checks. */
 import { randomFillSync } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
@@ -22,7 +23,7 @@ function whole64(bytes: Uint8Array, cut = 0): bigint {
   return (BigInt(crc.high) << 32n) | BigInt(crc.low);
 }
 
-/** Bit by bit, as the definitions read. */
+/** Computes a checksum bit by bit, from its definition. */
 function slowCrc(bytes: Uint8Array, bits: 16 | 32 | 64): bigint {
   if (bits === 16) {
     let crc = 0;
@@ -42,7 +43,7 @@ function slowCrc(bytes: Uint8Array, bits: 16 | 32 | 64): bigint {
   return crc ^ all;
 }
 
-describe("guards", () => {
+describe("guard checksums", () => {
   test("have the check values of their definitions", () => {
     expect(crc16(ascii, 0, 9)).toBe(0xd0db);
     expect(crc32c(ascii, 0, 9)).toBe(0xe306_9283);
@@ -55,12 +56,12 @@ describe("guards", () => {
     [ones, 0x25c1_fe13, 0xc0dd_ba73_02ec_a3acn],
     [upwards, 0x9c71_fe32, 0x3e72_9f5f_6750_449cn],
     [downwards, 0x2149_41a8, 0x9a2d_f64b_8e9e_517en],
-  ])("of the specification's own blocks", (bytes, crc32, crc) => {
+  ])("have the specification's values for its test blocks", (bytes, crc32, crc) => {
     expect(crc32c(bytes, 0, 4096)).toBe(crc32);
     expect(whole64(bytes)).toBe(crc);
   });
 
-  test("are the bitwise ones at any length, cut anywhere", () => {
+  test("equal the bitwise checksum at any length, cut anywhere", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 70 }), fc.nat(), (bytes, at) => {
         const cut = bytes.length === 0 ? 0 : at % (bytes.length + 1);
@@ -73,7 +74,7 @@ describe("guards", () => {
   });
 });
 
-/** A status name, or that nothing was found. */
+/** The name of the status, or that nothing was found. */
 function outcome(run: () => void): string {
   try {
     run();
@@ -97,14 +98,14 @@ const formats: ProtectionFormat[] = ([1, 2, 3] as const).flatMap((type) =>
 );
 
 describe.each(formats)(
-  "type $type, guard of $guardBits bits, storage tag of $storageTagBits, $metadataBytes bytes, first: $first",
+  "protection of type $type, guard of $guardBits bits, storage tag of $storageTagBits, $metadataBytes bytes, first: $first",
   (format) => {
     const information = new ProtectionInformation(format);
     const { blockSizeBytes, metadataBytes, type, storageTagBits } = format;
     const blocks = 5;
     const space = { 16: 32, 32: 80, 64: 48 }[format.guardBits];
     const referenceBits = BigInt(space - storageTagBits);
-    // It counts over its end, where it has one.
+    // The reference tag wraps at its end.
     const referenceTag =
       type === 3 ? (1n << referenceBits) / 3n : ((1n << referenceBits) - 2n) & ((1n << referenceBits) - 1n);
     const tags = {
@@ -120,7 +121,7 @@ describe.each(formats)(
     };
     const at = format.first ? 0 : metadataBytes - information.sizeBytes;
 
-    test("stands in the metadata as the specification draws it", () => {
+    test("is in the metadata as in the specification's figure", () => {
       const { data, metadata } = fresh();
       for (let block = 0; block < blocks; block++) {
         const start = block * metadataBytes;
@@ -140,7 +141,7 @@ describe.each(formats)(
       }
     });
 
-    test("passes its own check, also interleaved, and each kind of damage is found by name", () => {
+    test("passes its own check, also interleaved, and names each kind of damage", () => {
       const { data, metadata } = fresh();
       const both = new Uint8Array(data.length + metadata.length);
       for (let block = 0; block < blocks; block++) {
@@ -170,7 +171,7 @@ describe.each(formats)(
       }
     });
 
-    test("application tag FFFFh switches checks off, with type 3 only beside a reference tag of ones", () => {
+    test("isn't checked if the application tag is FFFFh, with type 3 only beside a reference tag of ones", () => {
       const data = randomFillSync(new Uint8Array(blocks * blockSizeBytes));
       const metadata = new Uint8Array(blocks * metadataBytes);
       const ones = (1n << referenceBits) - 1n;
@@ -185,7 +186,7 @@ describe.each(formats)(
   },
 );
 
-test("formats and lengths that can't be are refused", () => {
+test("invalid formats and lengths are rejected", () => {
   const format = {
     type: 1,
     guardBits: 16,

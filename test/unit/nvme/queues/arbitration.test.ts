@@ -1,4 +1,4 @@
-/** Weighted round robin with an urgent class, on the emulated controller, which has it. */
+/** Weighted round robin with an urgent class, on an emulated controller. */
 import { randomFillSync } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
 import {
@@ -21,7 +21,7 @@ const FLUSH = 0;
 const PER_QUEUE = 100;
 const ROOM = 1023;
 
-/** Posts flushes, and rings for all of them at once. */
+/** Posts flushes, and rings once for all of them. */
 function post(queue: RawSubmissionQueue, count: number): void {
   for (let i = 0; i < count; i++) {
     writeIoEntry(queue.ring.words, queue.ring.slot, FLUSH, i, 1, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -30,7 +30,7 @@ function post(queue: RawSubmissionQueue, count: number): void {
   queue.ringDoorbell();
 }
 
-/** Takes that many completions. @returns the queues whose commands they are */
+/** Takes this many completions. @returns the queues of their commands */
 async function take(queue: RawCompletionQueue, count: number): Promise<number[]> {
   const sqids: number[] = [];
   while (sqids.length < count) {
@@ -52,7 +52,7 @@ const classes = [
   ["low", 6],
 ] as const;
 
-/** The order in which commands are served, all of which are there from the start. */
+/** The order in which commands are served that are all posted before the start. */
 async function served(nvme: NvmeController, count: number): Promise<number[]> {
   const { rings } = nvme;
   const cq = await rings.createCompletionQueue({ id: 2, entries: ROOM + 1 });
@@ -60,7 +60,7 @@ async function served(nvme: NvmeController, count: number): Promise<number[]> {
   for (const [priority, id] of classes)
     queues.push(await rings.createSubmissionQueue(cq, { id, entries: PER_QUEUE + 1, priority }));
   const stopper = await rings.createSubmissionQueue(cq, { id: 7, entries: ROOM + 1, priority: "urgent" });
-  // With its completion queue full the controller takes no command.
+  // While its completion queue is full the controller takes no command.
   post(stopper, ROOM);
   await vi.waitFor(() => expect(cq.phaseAt(ROOM - 1)).toBe(1), { timeout: 20_000 });
   for (const queue of queues) post(queue, PER_QUEUE);
@@ -73,7 +73,10 @@ async function served(nvme: NvmeController, count: number): Promise<number[]> {
   return order;
 }
 
-/** What the specification says: weights are commands of a class in a round, bursts those of one queue in a row. */
+/**
+ * By the specification, a weight is the number of a class's commands in a round, a burst the number of one queue's in a
+ * row.
+ */
 function expected(weights: readonly [high: number, medium: number, low: number], burst: number): number[] {
   const left = new Map<number, number>(classes.map(([, id]) => [id, PER_QUEUE]));
   const order = Array.from({ length: PER_QUEUE }, () => 2);
@@ -102,10 +105,10 @@ describe("weighted arbitration", () => {
     [{ high: 3, medium: 2, low: 5, burst: 1 }, [3, 2, 5], 1],
     [{ high: 32, medium: 7, low: 1 }, [32, 7, 1], Number.POSITIVE_INFINITY],
   ] as const)(
-    "%o: commands are served by class and weight, also after a reset",
+    "serves commands by class and weight, also after a reset: %o",
     async (arbitration, weights, burst) => {
-      // A doorbell by message is seen between two rounds. One in shared memory may be seen in the middle of a round,
-      // which then begins with another class.
+      // A doorbell by message is seen between two rounds. One in shared memory may be seen within a round, which then
+      // begins with another class.
       const nvme = await openController({ doorbells: "messages" }, { arbitration, queues: 7 });
       expect(nvme.capabilities.ams & 1).toBe(1);
       for (const queue of nvme.queues.slice(1)) await nvme.deleteQueuePair(queue);
@@ -118,7 +121,7 @@ describe("weighted arbitration", () => {
     },
   );
 
-  test("queue pairs of all classes carry data, also after a reset; without weights there are none", async () => {
+  test("lets queue pairs of all classes carry data, also after a reset; without it there are no classes", async () => {
     const nvme = await openController({}, { arbitration: { high: 8 }, queues: 5 });
     const ns = await nvme.namespace(1);
     for (const queue of nvme.queues.slice(1)) await nvme.deleteQueuePair(queue);

@@ -1,4 +1,4 @@
-/** Ways to notice completions, shadow doorbells, Keep Alive, statistics and traces, on the emulated controller. */
+/** Completion modes, shadow doorbells, Keep Alive, statistics and traces, on an emulated controller. */
 import { randomFillSync } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
@@ -15,7 +15,7 @@ import { LibraryTimers } from "../../../support/library-timers.js";
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
-/** Writes and reads at several depths, and looks at every byte. */
+/** Writes and reads at several depths, and checks every byte. */
 async function exercise(nvme: NvmeController): Promise<void> {
   const ns = await nvme.namespace(1);
   using source = nvme.dma.alloc(128 * 512);
@@ -37,8 +37,8 @@ const ways: readonly (readonly [string, NvmeOptions])[] = [
   ["shadow doorbells, by polling", { shadowDoorbells: true, completion: "poll" }],
 ];
 
-describe.each(ways)("%s", (_, options) => {
-  test("all commands complete, over resets and with queues that come and go", async () => {
+describe.each(ways)("completion mode %s", (_, options) => {
+  test("completes all commands, over resets and with queues that come and go", async () => {
     const nvme = await openController({}, { queues: 2, queueEntries: 32, ...options });
     expect(nvme.usesShadowDoorbells).toBe(options.shadowDoorbells === true);
     await exercise(nvme);
@@ -51,7 +51,7 @@ describe.each(ways)("%s", (_, options) => {
     await exercise(nvme);
   });
 
-  test("a command that waits alone for long is noticed, too", async () => {
+  test("notices a single command that takes long", async () => {
     const nvme = await openController(
       { faults: [{ kind: "latency", opcode: IoOpcode.flush, latencyMs: 200 }] },
       { timeoutMs: 60_000, ...options },
@@ -62,13 +62,13 @@ describe.each(ways)("%s", (_, options) => {
 });
 
 describe.each(["interrupt", "adaptive", "poll"] as const)(
-  "an open controller that has nothing to do, %s",
+  "an idle open controller in mode %s",
   (completion) => {
     test("has no timer or immediate pending", async () => {
       using timers = new LibraryTimers();
       const nvme = await openController({}, { completion, recovery: { retry: "all" } });
       await exercise(nvme);
-      // Without any the hook would have seen nothing at all.
+      // Without any timer the hook would have seen nothing.
       expect(timers.startedCount > 0).toBe(true);
       expect(await timers.startedWhenIdle()).toEqual([]);
       expect(nvme.lifecycle.state).toBe("live");
@@ -106,7 +106,7 @@ describe("Keep Alive", () => {
     }
   });
 
-  test("a controller that hears nothing stops, and is found to have", async () => {
+  test("makes the driver notice a controller that stopped because it heard nothing", async () => {
     const nvme = await openController();
     await nvme.features.set(FeatureId.keepAliveTimer, 100);
     const failed = once(nvme.lifecycle, "failed");
@@ -123,7 +123,7 @@ describe("Keep Alive", () => {
 });
 
 describe("statistics", () => {
-  test("count commands, errors and bytes, and measure latency, as long as they are wanted", async () => {
+  test("count commands, errors and bytes and measure latency until they are ended", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(4096);
@@ -148,7 +148,7 @@ describe("statistics", () => {
 });
 
 describe("traces", () => {
-  test("tell of each command and of the lifecycle, to those who subscribe", async () => {
+  test("report each command and the lifecycle to subscribers", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -180,7 +180,7 @@ describe("traces", () => {
   });
 });
 
-test("adaptive by INTx", async () => {
+test("adaptive completion works with INTx", async () => {
   const nvme = await openController({ vectors: 0 }, { completion: "adaptive" });
   expect(nvme.completion).toBe("adaptive");
   await exercise(nvme);

@@ -1,3 +1,4 @@
+/** Doorbells that are sent as messages, because the client can't map them. */
 import { describe, expect, test, vi } from "vitest";
 import { VfioUserDevice } from "../../../../src/doors/vfio-user.js";
 import { DeviceGoneError, NvmeController } from "../../../../src/index.js";
@@ -15,11 +16,11 @@ import {
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 useEmulatedNvme();
 
-/** Doorbell 2 * id is of a submission queue, 2 * id + 1 of a completion queue. */
+/** Doorbell 2 * id belongs to a submission queue, 2 * id + 1 to a completion queue. */
 const doorbellAt = (offset: number): number => (offset - 0x1000) / 4;
 
 describe("doorbells by message", () => {
-  test("of one turn go together: what was completed, what was submitted thereupon, of all queues", async () => {
+  test("go in one message per turn, for completions and submissions of all queues", async () => {
     const nvme = await openController({ doorbells: "messages" }, { queues: 2 });
     const ns = await nvme.namespace(1);
     const { io } = nvme.device;
@@ -40,13 +41,13 @@ describe("doorbells by message", () => {
     expect(single.mock.calls.length).toBeLessThanOrEqual(messages.filter((each) => each.length < 2).length);
   });
 
-  test("to a server that has just gone are no uncaught exception: the commands fail", async () => {
+  test("to a server that has just ended make the commands fail, without an uncaught exception", async () => {
     const running = await startController({ doorbells: "messages" });
     const nvme = alsoClose(await NvmeController.open(running.address));
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
     const ended = running.close();
-    // The thread is about to end; nothing has told the driver so.
+    // The thread is about to end, and the driver doesn't know it yet.
     const reads: Promise<unknown>[] = [];
     let isOver = false;
     void ended.then(() => {
@@ -60,7 +61,7 @@ describe("doorbells by message", () => {
     await Promise.all(reads);
   });
 
-  test("are sent although bursts led round the ring to the same value", async () => {
+  test("are sent even if bursts led round the ring to the same value", async () => {
     const nvme = await openController({ doorbells: "messages" }, { queues: 1, queueEntries: 256 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -104,19 +105,19 @@ describe("doorbells of a device without mappable registers", () => {
     return { device, writes };
   }
 
-  test("only doorbells of queues are looked at, however large the BAR is", () => {
+  test("are read only for queues, however large the BAR is", () => {
     const { device, writes } = unmappable();
     const doorbells = new Doorbells(device);
     doorbells.add(2);
     doorbells.add(3);
-    // Nothing announced this one, so it stays unread.
+    // Nothing announced this doorbell, so it isn't read.
     doorbells.words[5] = 7;
     doorbells.words[2] = 1;
     doorbells.afterRing?.();
     expect(writes).toEqual([[0x1008, 1]]);
   });
 
-  test("the same value is sent again after it was written again, and otherwise not", () => {
+  test("are sent again with the same value only if it was written again", () => {
     const { device, writes } = unmappable();
     const doorbells = new Doorbells(device);
     const words = doorbells.add(2);
@@ -131,7 +132,7 @@ describe("doorbells of a device without mappable registers", () => {
     ]);
   });
 
-  test("what was rung before a reset is not sent after it", () => {
+  test("aren't sent after a reset if they were rung before it", () => {
     const { device, writes } = unmappable();
     const doorbells = new Doorbells(device);
     doorbells.add(2)[2] = 9;

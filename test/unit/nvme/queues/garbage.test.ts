@@ -1,4 +1,4 @@
-/** Buffers by the thousand, used, closed and forgotten while the garbage collector works: no byte of any is another's. */
+/** Thousands of buffers are used, closed and forgotten while the garbage collector works: none has another's bytes. */
 import { createHash } from "node:crypto";
 import { expect, test, vi } from "vitest";
 import type { DmaBuffer } from "../../../../src/index.js";
@@ -28,7 +28,7 @@ function fill(bytes: Uint8Array, seed: number): void {
   }
 }
 
-test(`${BUFFERS} buffers under pressure on the heap: what is read is what was written`, async () => {
+test(`${BUFFERS} buffers return what was written to them while the heap is under pressure`, async () => {
   const nvme = await openController({ sizeBytes: 4 * MIB }, { queues: 2, queueEntries: 64 });
   const ns = await nvme.namespace(1);
   const before = holdings();
@@ -42,7 +42,7 @@ test(`${BUFFERS} buffers under pressure on the heap: what is read is what was wr
     made++;
     return nvme.dma.alloc(sizeBytes);
   };
-  /** Nothing refers to the buffer afterwards but the command, and then nothing. */
+  /** Only the command refers to the buffer, and nothing after it. */
   const writeAndForget = (lba: bigint, sizeBytes: number, seed: number): Promise<void> => {
     const buffer = alloc(sizeBytes);
     fill(buffer.bytes, seed);
@@ -74,7 +74,7 @@ test(`${BUFFERS} buffers under pressure on the heap: what is read is what was wr
     await Promise.all(Array.from({ length: SIDE_BY_SIDE }, (_, worker) => work(worker)));
     expect(made).toBeGreaterThanOrEqual(BUFFERS);
     garbage.length = 0;
-    // All are given back, the forgotten ones by the garbage collector.
+    // All are released, the forgotten ones by the garbage collector.
     await vi.waitFor(
       () => {
         collectGarbage();

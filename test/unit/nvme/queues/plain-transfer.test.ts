@@ -22,7 +22,7 @@ afterEach(cleanUp);
 describe("a plain transfer", () => {
   const TWO_32 = 2 ** 32;
 
-  test("reaches the controller as the same command written out, whatever the place", async () => {
+  test("reaches the controller as the same command does through submit(), wherever its data is", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 0, max: 40 }),
@@ -35,7 +35,7 @@ describe("a plain transfer", () => {
           const { queue, device, space } = setUp({ firstIova, entries: 4 });
           using buffer = space.alloc(32 * PAGE);
           const cdws = { cdw10: lba >>> 0, cdw11: Math.floor(lba / TWO_32), cdw12 };
-          // The slots aren't the same, and so neither are the ids and lists.
+          // The slots differ, and so do the ids and lists.
           const seen: { dwords: readonly number[]; pages: bigint[] }[] = [];
           for (const send of [
             () => queue.transfer(2, 7, lba, cdw12, buffer, offset, length),
@@ -65,7 +65,7 @@ describe("a plain transfer", () => {
     );
   });
 
-  test("keeps its buffer until it is done, and fails with the command's name", async () => {
+  test("keeps its buffer until it ends, and fails with the command's name", async () => {
     const { queue, device, space } = setUp();
     using buffer = space.alloc(PAGE);
     const promise = queue.transfer(1, 1, 16, 7, buffer, 0, PAGE);
@@ -126,7 +126,7 @@ describe("a plain transfer", () => {
     buffer.close();
   });
 
-  test("without an answer is reported, and ends with the queue", async () => {
+  test("is reported if it gets no answer, and ends with the queue", async () => {
     const reported = new EventEmitter();
     const { queue, space } = setUp({
       timeoutMs: 40,
@@ -142,7 +142,7 @@ describe("a plain transfer", () => {
     buffer.close();
   });
 
-  test("is answered once", async () => {
+  test("is completed once, even if the controller completes it twice", async () => {
     const { queue, device, space, failures } = setUp();
     using buffer = space.alloc(PAGE);
     const promise = queue.transfer(2, 1, 0, 0, buffer, 0, 512);

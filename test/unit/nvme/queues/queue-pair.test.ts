@@ -25,7 +25,7 @@ vi.setConfig({ testTimeout: 60_000 });
 afterEach(cleanUp);
 
 describe("commands", () => {
-  test("reach the queue as they are, in the order of submission", async () => {
+  test("reach the queue unchanged, in the order of submission", async () => {
     const { queue, device } = setUp();
     const words = {
       cdw2: 2,
@@ -46,7 +46,7 @@ describe("commands", () => {
       [2, 3, 0, 0, 0, 0, 0, 0, 10, 11, 12, 13, 14, 15].with(13, 0xffff_ffff),
     );
     expect(b).toMatchObject({ opcode: 0x01, nsid: 0 });
-    // Nothing of an earlier user of the slot stays behind.
+    // Nothing of an earlier command in the slot is left.
     expect(b?.dwords.slice(1).every((word) => word === 0)).toBe(true);
     expect(a?.cid).not.toBe(b?.cid);
     device.complete(a?.cid ?? -1, 0, 1, 2);
@@ -56,7 +56,7 @@ describe("commands", () => {
     expect(await second).toEqual({ dw0: 3, dw1: 0xffff_ffff });
   });
 
-  test("without data carry no address of an earlier user of their slot", async () => {
+  test("carry no address of an earlier user of their slot if they have no data", async () => {
     const { queue, device, space } = setUp({ entries: 2 });
     using buffer = space.alloc(2 * PAGE);
     const found: (readonly [bigint, bigint])[] = [];
@@ -74,7 +74,7 @@ describe("commands", () => {
     expect(found).toEqual([both, both, [0n, 0n], [0n, 0n]]);
   });
 
-  test("all of one turn share a doorbell store", async () => {
+  test("share one doorbell store per turn", async () => {
     const { queue, device, doorbells } = setUp();
     const promises = Array.from({ length: 5 }, (_, i) => queue.submit(command(i)));
     expect(doorbells[SQ_DOORBELL]).toBe(UNTOUCHED);
@@ -89,7 +89,7 @@ describe("commands", () => {
     expect(others.every((word) => word === UNTOUCHED)).toBe(true);
   });
 
-  test("may complete in any order: each answer goes to who asked", async () => {
+  test("may complete in any order, and each gets its own answer", async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 2, max: 9 }),
@@ -99,7 +99,7 @@ describe("commands", () => {
           const promises = choices.map((_, i) => queue.submit(command(i)));
           const inHand: Fetched[] = [];
           for (const choice of choices) {
-            // The answer to a completion may be the next command of the waiting line.
+            // A completion may let a waiting command start.
             await Promise.resolve();
             inHand.push(...device.fetch());
             expect(inHand.length).toBeLessThanOrEqual(entries - 1);
@@ -116,7 +116,7 @@ describe("commands", () => {
     );
   });
 
-  test("beyond the queue's depth wait their turn, first come first served", async () => {
+  test("wait in order if they exceed the queue's depth", async () => {
     const { queue, device } = setUp({ entries: 4 });
     const promises = Array.from({ length: 10 }, (_, i) => queue.submit(command(i)));
     const seen: (number | undefined)[] = [];
@@ -134,7 +134,7 @@ describe("commands", () => {
     expect(queue.outstanding).toBe(0);
   });
 
-  test("an error status rejects with what was asked and the status", async () => {
+  test("are rejected with the request and the status if they fail", async () => {
     const { queue, device } = setUp();
     const promise = queue.submit({ opcode: 2, name: "read", nsid: 1, cdw10: 16, cdw12: 7 });
     await Promise.resolve();
@@ -153,11 +153,11 @@ describe("commands", () => {
 });
 
 describe("data", () => {
-  test("is found by the controller wherever the buffer lies, also across 4 GiB", async () => {
+  test("is found by the controller wherever the buffer is, also across 4 GiB", async () => {
     const maxTransferBytes = 64 * 1024;
     await fc.assert(
       fc.asyncProperty(
-        // The queues and lists come first; the buffer then lies before, across or behind the boundary.
+        // The queues and lists come first; then the buffer is before, across or behind the boundary.
         fc.integer({ min: 0, max: 150 }),
         fc.integer({ min: 0, max: 16 * 1024 - 1 }).map((dword) => dword * 4),
         fc.integer({ min: 1, max: maxTransferBytes }),
@@ -168,7 +168,7 @@ describe("data", () => {
           buffer.memory.words.forEach((_, i, words) => {
             words[i] = i;
           });
-          // Side by side, each with another part of the buffer: every slot has list pages of its own.
+          // At the same time, each with another part of the buffer: every slot has its own list pages.
           const offsets = [offset, (offset + 4 * PAGE + 4) % maxTransferBytes, 0];
           const promises = offsets.map((at) =>
             queue.submit({ opcode: 1, data: { buffer, offset: at, length } }),
@@ -192,7 +192,7 @@ describe("data", () => {
     );
   });
 
-  test("of a command in flight, or only waiting for its turn, can't be taken away", async () => {
+  test("can't be closed while its command is in flight or waiting", async () => {
     const { queue, device, space } = setUp({ entries: 2 });
     using running = space.alloc(PAGE);
     using waiting = space.alloc(PAGE);
@@ -208,7 +208,7 @@ describe("data", () => {
     running.close();
     expect(() => waiting.close()).toThrow("an NVMe command uses it");
     await Promise.resolve();
-    // An error is an end as well.
+    // An error also ends the command.
     device.complete(device.fetch()[0]?.cid ?? -1, 0x06);
     queue.reap();
     await expect(promises[1]).rejects.toThrow(NvmeError);
@@ -217,7 +217,7 @@ describe("data", () => {
 });
 
 describe("idle()", () => {
-  test("is at once where nothing runs, else when the last of the waiting line is done", async () => {
+  test("resolves at once if nothing runs, and otherwise after the last waiting command", async () => {
     const { queue, device } = setUp({ entries: 2 });
     await queue.idle();
     const promises = [queue.submit(command(0)), queue.submit(command(1))];
@@ -232,7 +232,7 @@ describe("idle()", () => {
   });
 });
 
-describe("polling", () => {
+describe("a queue pair in mode poll", () => {
   test("finds completions by itself", async () => {
     const { queue, device } = setUp({ mode: "poll" });
     for (let i = 0; i < 20; i++) {
@@ -246,13 +246,13 @@ describe("polling", () => {
 });
 
 describe("a controller that misbehaves", () => {
-  test("a completion that nobody waits for is a broken protocol", async () => {
+  test("causes an NvmeProtocolError if it completes a command that isn't outstanding", async () => {
     const { queue, device, failures } = setUp();
     const promise = queue.submit(command(0));
     await Promise.resolve();
     const cid = device.fetch()[0]?.cid ?? -1;
     device.complete(cid);
-    // The same once more, and one that never was.
+    // The same once more, and an id that was never used.
     device.complete(cid);
     device.complete(0xfff0);
     queue.reap();
@@ -266,17 +266,17 @@ describe("a controller that misbehaves", () => {
     expect(queue.outstanding).toBe(0);
   });
 
-  test("an interrupt that got lost turns no finished command into a timeout", async () => {
+  test("doesn't time out a finished command if only its interrupt was lost", async () => {
     const { queue, device, failures } = setUp({ timeoutMs: 200 });
     const promise = queue.submit(command(0));
     await Promise.resolve();
     device.complete(device.fetch()[0]?.cid ?? -1, 0, 42);
-    // Nobody calls reap().
+    // The test doesn't call reap().
     expect(await promise).toEqual({ dw0: 42, dw1: 0 });
     expect(failures).toEqual([]);
   });
 
-  test("a command without an answer is reported once, and keeps its buffer until the controller was stopped", async () => {
+  test("is reported once if it doesn't answer, and keeps the buffer until it was stopped", async () => {
     let ticks = 0;
     const reports: Error[] = [];
     const reported = new EventEmitter();
@@ -300,7 +300,7 @@ describe("a controller that misbehaves", () => {
     expect(error.message).toMatch(
       /^read \(nsid 0x1\) on queue 2 \(command id \d+; submission tail 1, completion head 0, 1 outstanding, 1 waiting\): no answer within 40 ms$/,
     );
-    // Whether the controller is healthy was asked meanwhile.
+    // Meanwhile the queue checked the controller's state.
     expect(ticks).toBeGreaterThan(0);
     expect(await settled(promises)).toEqual(["pending", "pending"]);
     expect(() => buffer.close()).toThrow(BusyError);
@@ -314,7 +314,7 @@ describe("a controller that misbehaves", () => {
     buffer.close();
   });
 
-  test("an answer that comes after the end is not looked at", async () => {
+  test("is ignored after the queue has failed", async () => {
     const { queue, device } = setUp();
     const promise = queue.submit(command(0));
     await Promise.resolve();
@@ -333,7 +333,7 @@ describe("a fused operation with a signal", () => {
     { ...command(2), fuse: 2 },
   ];
 
-  test("is given up as a whole while it waits for slots", async () => {
+  test("is dropped as a whole while it waits for slots", async () => {
     const { queue, device } = setUp({ entries: 3 });
     const running = queue.submit(command(0));
     const abort = new AbortController();
@@ -350,7 +350,7 @@ describe("a fused operation with a signal", () => {
     await queue.idle();
   });
 
-  test("is aborted as a whole while the controller has it, and keeps its slots until it is over", async () => {
+  test("is aborted as a whole while the controller has it, and keeps its slots until it ends", async () => {
     const aborted: number[] = [];
     const { queue, device } = setUp({
       abort: async (_, cid) => {

@@ -1,4 +1,4 @@
-/** Several I/O queue pairs, on the emulated controller. */
+/** Several I/O queue pairs, on an emulated controller. */
 import { randomFillSync } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
 import { BusyError, ClosedError } from "../../../../src/core/errors.js";
@@ -24,7 +24,7 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", (completion) => {
-  test("as many as asked for, all of them used, none given another's data", async () => {
+  test("exist in the requested number, are all used, and return their own data", async () => {
     const nvme = await openController({}, { completion, queues: 4, queueEntries: 16 });
     expect(nvme.queues.map(({ id, entries }) => [id, entries])).toEqual([1, 2, 3, 4].map((id) => [id, 16]));
     expect(nvme.maxQueues).toBe(64);
@@ -37,14 +37,14 @@ describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", 
     const all = Array.from({ length: 256 }, (_, i) => i);
     const range = (i: number) => ({ offset: i * 512, length: 512 });
     await Promise.all(all.map((i) => ns.write(BigInt(i), source, range(i))));
-    // Each queue is named in turn for reading: what one wrote the others find.
+    // Each queue reads in turn what the others wrote.
     await Promise.all(
       all.map((i) => ns.read(BigInt(i), target, { ...range(i), queue: nvme.queues[(i + 1) % 4] })),
     );
     expect(Buffer.compare(target.bytes, source.bytes)).toBe(0);
   });
 
-  test("commands go round the queues", async () => {
+  test("get commands in turn", async () => {
     const nvme = await openController({}, { completion, queues: 3 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -57,7 +57,7 @@ describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", 
     await Promise.all(named);
   });
 
-  test("made and deleted while others work; the id is free again", async () => {
+  test("are created and deleted while others work, and then their id is free again", async () => {
     const nvme = await openController({}, { completion, queues: 1, vectors: 3 });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(4096);
@@ -73,7 +73,7 @@ describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", 
       expect(queue).toMatchObject({ id: 2, entries: 8, vector: completion === "poll" ? 0 : 2 });
       expect(nvme.queues).toContain(queue);
       const reads = Array.from({ length: 20 }, () => ns.read(1n, buffer, { queue }));
-      // Waits for what is outstanding on it.
+      // Waits for its outstanding commands.
       const deletion = nvme.deleteQueuePair(queue);
       expect(await caught(nvme.deleteQueuePair(queue))).toBeInstanceOf(BusyError);
       await Promise.all(reads);
@@ -86,15 +86,15 @@ describe.each(["interrupt", "poll"] as const)("queue pairs, completions by %s", 
   });
 });
 
-describe("what there can be", () => {
-  test("no more queues than the controller gives", async () => {
+describe("the number of queues and vectors", () => {
+  test("is limited by what the controller grants", async () => {
     const nvme = await openController({ queuePairs: 2 }, { queues: 5 });
     expect(nvme.queues.length).toBe(2);
     expect(nvme.maxQueues).toBe(2);
     expect(await caught(nvme.createQueuePair())).toBeInstanceOf(UnsupportedError);
   });
 
-  test("fewer vectors than queues: they share", async () => {
+  test("may be smaller for vectors: queues share them", async () => {
     const nvme = await openController({ vectors: 3 }, { queues: 5 });
     expect(nvme.queues.map(({ vector }) => vector)).toEqual([1, 2, 1, 2, 1]);
     const ns = await nvme.namespace(1);
@@ -105,7 +105,7 @@ describe("what there can be", () => {
     await ns.read(0n, buffer, { queue: own });
   });
 
-  test.each([1, 0])("%d vectors of MSI-X serve admin and I/O queues", async (vectors) => {
+  test.each([1, 0])("may be %d for vectors of MSI-X, which serve admin and I/O queues", async (vectors) => {
     const nvme = await openController({ vectors }, { queues: 3, completion: "interrupt" });
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(512);
@@ -113,7 +113,7 @@ describe("what there can be", () => {
     expect(await nvme.namespaceIds()).toEqual([1]);
   });
 
-  test("no I/O queue at all, until one is made", async () => {
+  test("may be 0 for I/O queues until one is created", async () => {
     const nvme = await openController({}, { queues: 0 });
     expect(nvme.queues).toEqual([]);
     const ns = await nvme.namespace(1);
@@ -123,7 +123,7 @@ describe("what there can be", () => {
     await ns.read(0n, buffer);
   });
 
-  test("another controller's queue is refused", async () => {
+  test("a queue of another controller is rejected", async () => {
     const one = await openController();
     const other = await openController();
     const ns = await one.namespace(1);
@@ -132,7 +132,7 @@ describe("what there can be", () => {
     expect(await caught(one.deleteQueuePair(other.queues[0] ?? never()))).toBeInstanceOf(ArgumentError);
   });
 
-  test("memory pages of 64 KiB; transfers that start anywhere", async () => {
+  test("memory pages of 64 KiB carry transfers that start anywhere", async () => {
     const nvme = await openController({}, { memoryPageBytes: 65536, queues: 2 });
     expect(nvme.memoryPageBytes).toBe(65536);
     const ns = await nvme.namespace(1);
@@ -149,7 +149,7 @@ describe("what there can be", () => {
   });
 
   test.each<[NvmeOptions, string]>([[{ memoryPageBytes: 131072 }, "memory pages"]])(
-    "%j is refused where the controller doesn't have it, and nothing stays open",
+    "%j is rejected if the controller lacks it, and nothing stays open",
     async (options, message) => {
       const running = await startController();
       const error = await caught(NvmeController.open(running.address, options));
@@ -159,7 +159,7 @@ describe("what there can be", () => {
     },
   );
 
-  test("commands that only admin queues take", async () => {
+  test("commands of the admin queue are rejected by I/O queues", async () => {
     const nvme = await openController({}, { commandSets: "admin" });
     expect(nvme.queues).toEqual([]);
     expect(await nvme.namespaceIds()).toEqual([1]);
@@ -167,7 +167,7 @@ describe("what there can be", () => {
 });
 
 describe("queue memory of the caller", () => {
-  test("is used, stays in use until the queue is deleted, and is the caller's again", async () => {
+  test("is in use until the queue is deleted, and is then the caller's again", async () => {
     const nvme = await openController({}, { queues: 1 });
     const ns = await nvme.namespace(1);
     const submission = nvme.dma.alloc(64 * 64, { shared: true });
@@ -177,10 +177,10 @@ describe("queue memory of the caller", () => {
     using buffer = nvme.dma.alloc(512);
     const queue = await nvme.createQueuePair({ entries: 64, memory: { submission, completion } });
     await ns.read(5n, buffer, { queue });
-    // Opcode read, LBA 5: it stood in our memory.
+    // Opcode read, LBA 5: the entry is in the caller's memory.
     expect(submission.memory.words[0]).toBe(((submission.memory.words[0] ?? 0) & 0xffff_0000) | 2);
     expect(submission.memory.words[10]).toBe(5);
-    // What lies behind the ring is none of the queue's.
+    // The memory behind the ring is unchanged.
     expect(completion.bytes[64 * 16]).toBe(0xff);
     expect(() => submission.close()).toThrow(BusyError);
     await nvme.deleteQueuePair(queue);
@@ -188,7 +188,7 @@ describe("queue memory of the caller", () => {
     completion.close();
   });
 
-  test("that won't do is refused before the controller hears of it", async () => {
+  test("is rejected if it is unsuitable, before anything is sent", async () => {
     const nvme = await openController();
     const other = await openController();
     using small = nvme.dma.alloc(4096);
@@ -204,14 +204,14 @@ describe("queue memory of the caller", () => {
     expect(nvme.queues.length).toBe(1);
   });
 
-  test("of a queue that the controller refuses is given back", async () => {
+  test("is given back if the controller rejects the queue", async () => {
     const nvme = await openController({
       faults: [{ kind: "status", queue: "admin", opcode: 1, nth: 2, status: 0x102 }],
     });
     using submission = nvme.dma.alloc(65536);
     const error = await caught(nvme.createQueuePair({ memory: { submission } }));
     expect(error).toBeInstanceOf(NvmeError);
-    // The completion queue was deleted as well: the same id works.
+    // The completion queue was deleted, too: the same id works.
     expect((await nvme.createQueuePair({ memory: { submission } })).id).toBe(2);
     await nvme.close();
   });

@@ -1,4 +1,4 @@
-/** Rings without a driver above them, right and wrong, here and in a worker: on the emulated controller. */
+/** Rings without a driver above them, used rightly and wrongly, here and in a worker, on an emulated controller. */
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
@@ -39,7 +39,7 @@ interface Taken {
   readonly status: number;
 }
 
-/** Waits for so many completions. */
+/** Waits for this many completions. */
 async function take(queue: RawCompletionQueue, count: number): Promise<Taken[]> {
   const taken: Taken[] = [];
   const { ring } = queue;
@@ -58,7 +58,7 @@ async function take(queue: RawCompletionQueue, count: number): Promise<Taken[]> 
   return taken;
 }
 
-/** An entry with nothing but an opcode, an id and a namespace. */
+/** An entry with only an opcode, an id and a namespace. */
 function post(queue: RawSubmissionQueue, opcode: number, cid: number, nsid = 1): void {
   const entry = new Uint32Array(SQE_WORDS);
   entry[0] = opcode | (cid << 16);
@@ -75,7 +75,7 @@ async function pair(nvme: NvmeController, id = 10, entries = 16) {
 
 describe("rings", () => {
   test.each(["shared", "messages"] as const)(
-    "three submission queues report to one completion queue, doorbells %s",
+    "let three submission queues report to one completion queue, with doorbells %s",
     async (doorbells) => {
       const nvme = await openController({ doorbells });
       const cq = await nvme.rings.createCompletionQueue({ id: 9, entries: 64 });
@@ -91,7 +91,7 @@ describe("rings", () => {
         expect(taken.filter(({ sqid }) => sqid === id).map(({ cid }) => cid)).toEqual([0, 1, 2, 3, 4]);
       }
       expect(taken.every(({ status }) => status === 0)).toBe(true);
-      // Not as long as anybody reports to it.
+      // Rejected while a submission queue reports to it.
       expect(await caught(nvme.rings.delete(cq))).toMatchObject({ status: "Invalid Queue Deletion" });
       for (const sq of sqs) await nvme.rings.delete(sq);
       await nvme.rings.delete(cq);
@@ -99,7 +99,7 @@ describe("rings", () => {
     },
   );
 
-  test("read by hand, beside the driver's own queues", async () => {
+  test("work beside the driver's own queues", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(4096);
@@ -109,7 +109,7 @@ describe("rings", () => {
     const { sq, cq } = await pair(nvme);
     writeIoEntry(sq.ring.words, sq.ring.slot, READ, 7, 1, 0, 0, 7, 0, target.iovaLow, target.iovaHigh, 0, 0);
     sq.ring.post();
-    // A stale doorbell: posted, and not announced.
+    // A stale doorbell: the entry is posted but not announced.
     await setTimeout(50);
     expect(cq.ring.peek()).toBe(-1);
     expect(cq.phaseAt(0)).toBe(0);
@@ -122,10 +122,10 @@ describe("rings", () => {
     await ns.read(0n, buffer);
   });
 
-  test("what is wrong is told by the controller, and ends nothing", async () => {
+  test("pass on the controller's errors, and go on working", async () => {
     const nvme = await openController();
     const { sq, cq } = await pair(nvme);
-    // An opcode that is none, a namespace that isn't there, a PRP that nothing is mapped at.
+    // An invalid opcode, a namespace that doesn't exist, a PRP where nothing is mapped.
     post(sq, 0x7f, 1);
     post(sq, FLUSH, 2, 77);
     writeIoEntry(sq.ring.words, sq.ring.slot, READ, 3, 1, 0, 0, 0, 0, 0xdead_0000, 0x7fff, 0, 0);
@@ -136,20 +136,20 @@ describe("rings", () => {
       { cid: 2, sqid: 10, status: 0x0b },
       { cid: 3, sqid: 10, status: 0x04 },
     ]);
-    // A doorbell beyond the queue's end is an event.
+    // A doorbell beyond the queue's end causes an event.
     const events = nvme.events[Symbol.asyncIterator]();
     const next = events.next();
     sq.ringWrongly(4000);
     expect((await next).value).toMatchObject({ type: "error", info: 1 });
     await events.return?.();
-    // Back where it was, it works.
+    // With the right value it works.
     sq.ringWrongly(3);
     post(sq, FLUSH, 4);
     sq.ringDoorbell();
     expect(await take(cq, 1)).toEqual([{ cid: 4, sqid: 10, status: 0 }]);
   });
 
-  test("a flipped phase bit makes an old completion new, and a new one old", async () => {
+  test("see an old completion as new, and a new one as old, if its phase bit is flipped", async () => {
     const nvme = await openController();
     const { sq, cq } = await pair(nvme);
     post(sq, FLUSH, 1);
@@ -162,7 +162,7 @@ describe("rings", () => {
     expect(() => cq.flipPhase(16)).toThrow(ArgumentError);
   });
 
-  test("what can't be is refused", async () => {
+  test("reject invalid arguments", async () => {
     const nvme = await openController();
     const { rings } = nvme;
     const { sq, cq } = await pair(nvme);
@@ -173,21 +173,21 @@ describe("rings", () => {
     expect(await caught(rings.createCompletionQueue({ id: 11, entries: 256, memory: small }))).toBeInstanceOf(
       ArgumentError,
     );
-    // The driver's own queue has this id at the controller.
+    // The driver's own queue has this id.
     expect(await caught(rings.createCompletionQueue({ id: 1, entries: 8 }))).toMatchObject({
       status: "Invalid Queue Identifier",
     });
     expect(() => rings.readRegister(2)).toThrow(ArgumentError);
     expect(() => sq.ringWrongly(-1)).toThrow(ArgumentError);
     await nvme.reset();
-    // A reset takes them along.
+    // A reset removes them.
     expect(cq.closed && sq.closed).toBe(true);
     await pair(nvme);
     await nvme.close();
     expect(() => nvme.rings).toThrow(ClosedError);
   });
 
-  test("registers are read and written; a controller stopped behind the driver's back is found out", async () => {
+  test("read and write registers, and the driver notices a controller that was stopped", async () => {
     const nvme = await openController({
       faults: [{ kind: "latency", opcode: FLUSH, latencyMs: 600_000 }],
     });
@@ -207,7 +207,7 @@ describe("queues handed to a worker", () => {
   });
   afterAll(() => tree[Symbol.dispose]());
 
-  test("are driven there, come back, and go on here; one owner at a time", async () => {
+  test("are driven by one thread at a time: there, and after they were given back here", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
     using buffer = nvme.dma.alloc(4096);
@@ -241,7 +241,7 @@ describe("queues handed to a worker", () => {
     await nvme.rings.delete(sq);
   });
 
-  test("are gone from there when the controller is closed, and can be had back when nobody took them", async () => {
+  test("are lost to the worker when the controller closes, and can be taken back if no worker took them", async () => {
     const nvme = await openController();
     const { sq } = await pair(nvme);
     const never = sq.handOver();
@@ -256,7 +256,7 @@ describe("queues handed to a worker", () => {
     expect(() => queues.giveBack()).toThrow(StateError);
   });
 
-  test("need doorbells that can be shared", async () => {
+  test("need doorbells in shared memory", async () => {
     const nvme = await openController({ doorbells: "messages" });
     const { sq } = await pair(nvme);
     expect(() => sq.handOver()).toThrow(UnsupportedError);

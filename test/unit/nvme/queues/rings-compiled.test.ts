@@ -1,13 +1,13 @@
 /**
- * What the rings rely on and ECMAScript does not promise: what V8's optimizing compiler makes of polling. A failure on a
- * new version of Node means that src/nvme/queues/completion-queue.ts has to be thought over again.
+ * Checks what V8's optimizing compiler makes of polling, because ECMAScript doesn't promise what the rings rely on. If this
+ * fails on a new version of Node, src/nvme/queues/completion-queue.ts needs to be reviewed.
  */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type CompiledTree, compileTree } from "../../../support/compiled.js";
 import { nodes } from "../../../support/nodes.js";
 import { run } from "../../../support/run.js";
 
-// Starts processes, and a busy machine is no failure.
+// Starts processes, which takes long on a busy machine.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const programs = {
@@ -22,12 +22,12 @@ beforeAll(() => {
 afterAll(() => tree[Symbol.dispose]());
 
 describe.each(nodes)("by %s", (node) => {
-  test("polling sees each completion, and what the controller wrote before its phase", async () => {
+  test("polling sees each completion and what the controller wrote before its phase", async () => {
     const outcome = await run(node, ["--allow-natives-syntax", tree.file(programs.polled)]);
     expect(outcome).toEqual({ status: 0, signal: null, stdout: "all commands came back", stderr: "" });
   });
 
-  test("the phase is read in each turn and as a whole word; a doorbell is one plain store", async (context) => {
+  test("polling reads the phase in each turn as a whole word, and a doorbell is one plain store", async (context) => {
     if (process.arch !== "x64") context.skip("reads x86-64 machine code only");
     const flags = ["--allow-natives-syntax", "--print-opt-code", "--print-opt-code-filter=probe*"];
     const { stdout } = await run(node, [...flags, tree.file(programs.code)]);
@@ -39,9 +39,9 @@ describe.each(nodes)("by %s", (node) => {
     const poll = codeOf("probePoll");
     const word = /\bmovl r\w+,\[[^\]]*\*4[^\]]*\]/;
     const reads = poll.flatMap((line, at) => (word.test(line) ? [at] : []));
-    // Before the loop's first turn, and in it: phase, the same again as the entry, and its three other words.
+    // Before the loop and in it: the phase, the same word again as part of the entry, and its three other words.
     expect(reads.length).toBeGreaterThanOrEqual(5);
-    // A jump back over a read, with no store to the rings on the way: the empty turn.
+    // A jump back over a read without a store to the rings: the empty turn.
     const addressOf = (line: string): number => Number(/^0x[0-9a-f]+/.exec(line)?.[0] ?? Number.NaN);
     const backward = poll.filter((line) => {
       const target = /\bj\w+ (0x[0-9a-f]+)/.exec(line)?.[1];
@@ -65,7 +65,7 @@ describe.each(nodes)("by %s", (node) => {
     expect(status).toBe(0);
     const { commands, grown, collections } = JSON.parse(stdout);
     expect(collections).toBe(0);
-    // What V8 keeps of compiling and measuring; one word for each command would be 8 MB.
+    // What V8 keeps for compiling and measuring; one word for each command would be 8 MB.
     expect(grown / commands).toBeLessThan(0.25);
   });
 });

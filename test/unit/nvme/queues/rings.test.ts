@@ -1,9 +1,10 @@
+/** Submission and completion queues as rings in memory, without a controller. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CompletionQueue, CQE_WORDS } from "../../../../src/nvme/queues/completion-queue.js";
 import { SQE_WORDS, SubmissionQueue } from "../../../../src/nvme/queues/submission-queue.js";
 
-/** Where the queue's doorbell is among the others; no store may hit its neighbours. */
+/** Index of the queue's doorbell; no store may hit its neighbours. */
 const DOORBELL = 5;
 const UNTOUCHED = 0xdead_beef;
 
@@ -22,7 +23,7 @@ describe("a submission queue", () => {
     return { queue, doorbells };
   }
 
-  test("fills one entry of 64 bytes after the other, and begins again behind the last", () => {
+  test("fills entries of 64 bytes in order, and begins again after the last", () => {
     const { queue } = newQueue(3);
     const slots = Array.from({ length: 7 }, () => {
       const { slot } = queue;
@@ -32,7 +33,7 @@ describe("a submission queue", () => {
     expect(slots).toEqual([0, 16, 32, 0, 16, 32, 0]);
   });
 
-  test("a filled slot is nobody's business before it is posted", () => {
+  test("doesn't announce a filled slot before it is posted", () => {
     const { queue, doorbells } = newQueue(4);
     queue.words[queue.slot] = 0x1234;
     expect(queue.slot).toBe(0);
@@ -40,7 +41,7 @@ describe("a submission queue", () => {
     expect(doorbells[DOORBELL]).toBe(UNTOUCHED);
   });
 
-  test("many posts share one doorbell store, and no news is no store", () => {
+  test("rings with one store for many posts, and not at all without any", () => {
     const { queue, doorbells } = newQueue(8);
     for (let i = 0; i < 5; i++) queue.post();
     expect(doorbells[DOORBELL]).toBe(UNTOUCHED);
@@ -55,7 +56,7 @@ describe("a submission queue", () => {
     expect(neighboursOf(doorbells).every((word) => word === UNTOUCHED)).toBe(true);
   });
 
-  test("the smallest queue wraps at every second post", () => {
+  test("wraps at every second post if it has the smallest size", () => {
     const { queue, doorbells } = newQueue(2);
     const seen = Array.from({ length: 4 }, () => {
       queue.post();
@@ -76,13 +77,13 @@ class Producer {
     private readonly entries: number,
   ) {}
 
-  /** Posts a completion for a command id; status and the rest follow from it. */
+  /** Posts a completion for a command id, from which its status and other fields follow. */
   post(cid: number): void {
     const at = this.tail * CQE_WORDS;
     this.words[at] = cid * 3;
     this.words[at + 1] = cid * 5;
     this.words[at + 2] = 0xffff_ffff;
-    // The phase bit comes with the last word, all others are there before it.
+    // Writes the phase bit with the last word, after all others.
     this.words[at + 3] = (((cid & 0x7fff) << 17) | (this.phase << 16) | (cid & 0xffff)) >>> 0;
     this.tail++;
     if (this.tail === this.entries) {
@@ -100,12 +101,12 @@ describe("a completion queue", () => {
     return { queue, doorbells, words, producer: new Producer(words, entries) };
   }
 
-  test("fresh memory holds no completion", () => {
+  test("finds no completion in fresh memory", () => {
     const { queue } = newQueue(4);
     expect(queue.peek()).toBe(-1);
   });
 
-  test("looking takes nothing; taking moves on", () => {
+  test("peeks without taking, and moves on by taking", () => {
     const { queue, producer } = newQueue(4);
     producer.post(7);
     expect(queue.peek()).toBe(0);
@@ -116,7 +117,7 @@ describe("a completion queue", () => {
     expect(queue.peek()).toBe(4);
   });
 
-  test("what the last pass left behind is not taken for new", () => {
+  test("doesn't take entries of the last pass for new ones", () => {
     const { queue, producer } = newQueue(3);
     const taken: number[] = [];
     for (let cid = 0; cid < 10; cid++) {
@@ -129,7 +130,7 @@ describe("a completion queue", () => {
     expect(taken).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   });
 
-  test("one doorbell store for all that was taken, and none for nothing", () => {
+  test("rings with one store for all that was taken, and not at all without any", () => {
     const { queue, producer, doorbells } = newQueue(4);
     queue.ring();
     expect(doorbells[DOORBELL]).toBe(UNTOUCHED);
@@ -148,7 +149,7 @@ describe("a completion queue", () => {
     expect(neighboursOf(doorbells).every((word) => word === UNTOUCHED)).toBe(true);
   });
 
-  test("every completion is seen once and in order, however posting and taking alternate", () => {
+  test("sees every completion once and in order, however posting and taking alternate", () => {
     const steps = fc.array(fc.tuple(fc.nat({ max: 9 }), fc.nat({ max: 9 })), { minLength: 1, maxLength: 60 });
     fc.assert(
       fc.property(fc.integer({ min: 2, max: 9 }), steps, (entries, alternation) => {
@@ -156,7 +157,7 @@ describe("a completion queue", () => {
         let posted = 0;
         let taken = 0;
         for (const [posts, takes] of alternation) {
-          // The controller never has more than entries - 1 that the host has not taken.
+          // The controller never has more than entries - 1 that the host hasn't taken.
           for (let i = 0; i < posts && posted - taken < entries - 1; i++) producer.post(posted++ & 0x7fff);
           for (let i = 0; i < takes; i++) {
             const at = queue.peek();
