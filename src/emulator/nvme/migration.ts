@@ -135,6 +135,7 @@ export class NvmeMigration implements DeviceMigration {
     if (state.delayed.some(({ sqid }) => !state.queues.sqs.some(({ id }) => id === sqid))) {
       throw new ArgumentError("invalid saved state: delayed commands of a queue that it lacks");
     }
+    const loadServices = services.prepare(state.services);
     checkSpans(state.cmb, cmb.length);
     checkSpans(state.msix, msix.length);
     if ((state.medium === null) !== medium.canBeShared)
@@ -159,7 +160,7 @@ export class NvmeMigration implements DeviceMigration {
     logPages.load(state.logs);
     nvm.loadSaved(state.nvm);
     queues.load(state.queues);
-    services.load(state.services);
+    loadServices();
     this.parts.delayed.load(state.delayed);
     this.parts.lifecycle.loaded();
   }

@@ -1,15 +1,9 @@
-/** The services behind admin commands, composed: their reset, power and saved state. */
+/** The services behind admin commands, as the controller uses them. */
 import * as z from "zod/mini";
+import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
-import { enduranceGroupLog, SelfTestResult } from "../../../nvme/spec/log-pages.js";
-import {
-  AdminOpcode,
-  AsyncEventInfo,
-  AsyncEventType,
-  BROADCAST_NSID,
-  FeatureId,
-  LogPageId,
-} from "../../../nvme/spec/opcodes.js";
+import { SelfTestResult } from "../../../nvme/spec/log-pages.js";
+import { AsyncEventInfo, AsyncEventType, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { HostMemory } from "../host/host-memory.js";
@@ -20,40 +14,25 @@ import type { Medium } from "../medium/medium.js";
 import type { AsyncEvents } from "../queues/async-events.js";
 import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
-import type { AdminCommand, AdminService } from "./admin-service.js";
-import { type AnaStateName, AsymmetricAccess, accessState } from "./asymmetric-access.js";
+import type { AdminCommand, AdminService, NamespaceChange, SavedPart } from "./admin-service.js";
+import { type AnaStateName, AsymmetricAccess } from "./asymmetric-access.js";
 import type { BackgroundWork } from "./background-work.js";
+import { EnduranceGroup } from "./endurance-group.js";
 import type { Features } from "./features.js";
-import { Firmware, firmwareState } from "./firmware.js";
-import { HostMemoryCache, type HostMemoryUse, hostMemoryState } from "./host-memory-cache.js";
-import { ENDURANCE_GROUP } from "./identify.js";
-import { IoCounter } from "./io-context.js";
-import { LockdownCommands, lockdownState } from "./lockdown.js";
+import { Firmware } from "./firmware.js";
+import { HostMemoryCache, type HostMemoryUse, withoutHostMemory } from "./host-memory-cache.js";
+import { LockdownCommands } from "./lockdown.js";
 import type { LogPages } from "./log-pages.js";
-import type { NamespaceChange } from "./namespace.js";
 import { Notice, type Notices } from "./notices.js";
 import type { NvmCommands } from "./nvm.js";
-import { Sanitize, sanitizeState } from "./sanitize.js";
+import { Sanitize } from "./sanitize.js";
 import { SecurityCommands } from "./security.js";
-import { SelfTest, selfTestState } from "./self-test.js";
-import { Telemetry, type TelemetryAreas, telemetryState } from "./telemetry.js";
+import { SelfTest } from "./self-test.js";
+import { Telemetry, type TelemetryAreas } from "./telemetry.js";
 
-/** The part of a migration state that holds what goes on in the background, and what admin commands have set that isn't a feature. */
-export const servicesState = lazily(() =>
-  z.strictObject({
-    selfTest: selfTestState(),
-    sanitize: sanitizeState(),
-    firmware: firmwareState(),
-    telemetry: telemetryState(),
-    hostMemory: hostMemoryState(),
-    access: accessState(),
-    lockdown: lockdownState(),
-  }),
-);
-export type ServicesState = z.output<ReturnType<typeof servicesState>>;
-
-/** The endurance group's log counts in these. */
-const ENDURANCE_UNIT_BYTES = 1_000_000_000;
+/** The part of a migration state that the services have: what each of them saved, by its name, which each of them checks. */
+export const servicesState = lazily(() => z.record(z.string(), z.unknown()));
+type ServicesState = z.output<ReturnType<typeof servicesState>>;
 
 /** Options of the controller that the services use. */
 export interface ServiceConfig {
@@ -93,17 +72,17 @@ export interface ServiceContext {
   listNamespaces(): void;
 }
 
-/** Admin commands that have nothing to do with queues and namespaces, what they begin in the background, and their logs. */
+/**
+ * Makes the services and passes on to each of them what happens. A new service is one more entry of the list in the
+ * constructor; it brings its commands, log pages, features and saved state itself.
+ */
 export class AdminServices {
   private readonly selfTest: SelfTest;
-  private readonly sanitize: Sanitize;
   private readonly firmware: Firmware;
   private readonly telemetry: Telemetry;
   private readonly access: AsymmetricAccess;
-  private readonly lockdown: LockdownCommands;
   /** Undefined where the controller wants none. */
   private readonly hostMemory: HostMemoryCache | undefined;
-  /** All of them: a new service is one more of these. */
   private readonly services: readonly AdminService[];
 
   constructor(private readonly context: ServiceContext) {
@@ -126,7 +105,7 @@ export class AdminServices {
         notices.raise(Notice.firmwareActivation, firmwareActivationStarting, LogPageId.firmwareSlot);
       },
     });
-    this.sanitize = new Sanitize({
+    const sanitize = new Sanitize({
       ...context,
       durationMs: config.sanitizeMs,
       pendingActivation: () => this.firmware.pending,
@@ -165,19 +144,17 @@ export class AdminServices {
         notices.raise(Notice.access, asymmetricNamespaceAccessChange, LogPageId.asymmetricNamespaceAccess);
       },
     });
-    this.lockdown = new LockdownCommands(context.command, context.commands);
+    // Of several that refuse a command, the first gives the status.
     this.services = [
+      sanitize,
+      new LockdownCommands(context.command, context.commands),
+      this.access,
       this.selfTest,
-      this.sanitize,
       this.firmware,
       this.telemetry,
-      this.access,
-      this.lockdown,
       new SecurityCommands(context.command, context.transfer, config.maxTransferBytes),
-      { logPages: { [LogPageId.enduranceGroup]: { page: () => this.enduranceGroup() } } },
-      ...(this.hostMemory === undefined
-        ? []
-        : [{ features: { [FeatureId.hostMemoryBuffer]: this.hostMemory } }]),
+      new EnduranceGroup(context),
+      this.hostMemory ?? withoutHostMemory,
     ];
     for (const { commands = {}, logPages: pages = {}, features = {} } of this.services) {
       for (const [opcode, command] of Object.entries(commands)) context.commands.set(Number(opcode), command);
@@ -186,31 +163,22 @@ export class AdminServices {
     }
   }
 
-  /** Status of the current admin command where it isn't carried out now; success otherwise. */
+  /** Status of the current admin command if a service forbids it; success otherwise. */
   refusal(): number {
-    const { refusal } = this.sanitize;
-    if (refusal !== NvmeStatus.success && !this.sanitize.allows()) return refusal;
-    if (this.lockdown.forbids) return NvmeStatus.commandProhibitedByLockdown;
-    return this.accessRefusal();
+    for (const service of this.services) {
+      const status = service.refusal?.() ?? NvmeStatus.success;
+      if (status !== NvmeStatus.success) return status;
+    }
+    return NvmeStatus.success;
   }
 
-  /** Of admin commands, Format NVM and the features of a namespace have to reach it. */
-  private accessRefusal(): number {
-    const { command, inventory } = this.context;
-    const { opcode, nsid } = command;
-    const isFeature = opcode === AdminOpcode.getFeatures || opcode === AdminOpcode.setFeatures;
-    const ofNamespace = isFeature && (command.cdw(10) & 0xff) === FeatureId.errorRecovery;
-    if (opcode !== AdminOpcode.formatNvm && !ofNamespace) return NvmeStatus.success;
-    const ids = nsid === BROADCAST_NSID ? inventory.all.map((namespace) => namespace.nsid) : [nsid];
-    const refused = ids.map((id) => this.access.refusal(id));
-    return refused.find((status) => status !== NvmeStatus.success) ?? NvmeStatus.success;
-  }
-
-  /** Status of all I/O commands to a namespace (FFFFFFFFh: to all) that aren't carried out now; success otherwise. */
+  /** The same for all I/O commands to a namespace; FFFFFFFFh for those to all namespaces. */
   ioRefusal(nsid: number): number {
-    const { refusal } = this.sanitize;
-    if (refusal !== NvmeStatus.success || nsid === BROADCAST_NSID) return refusal;
-    return this.access.refusal(nsid);
+    for (const service of this.services) {
+      const status = service.ioRefusal?.(nsid) ?? NvmeStatus.success;
+      if (status !== NvmeStatus.success) return status;
+    }
+    return NvmeStatus.success;
   }
 
   /** @throws ConfigError where there is no such group or state */
@@ -219,12 +187,10 @@ export class AdminServices {
   }
 
   namespaceChanged(nsid: number, change: NamespaceChange): void {
-    if (change === "attached") return;
-    const { abortedByFormat, abortedByNamespaceRemoval } = SelfTestResult;
-    this.selfTest.namespaceGone(nsid, change === "formatted" ? abortedByFormat : abortedByNamespaceRemoval);
+    for (const service of this.services) service.namespaceChanged?.(nsid, change);
   }
 
-  /** Keeps what there is to know of the controller, and tells the host. @param reason up to 128 characters */
+  /** Captures the state of the controller in its telemetry log, and tells the host. @param reason up to 128 characters */
   captureTelemetry(reason: string): void {
     this.telemetry.capture(reason);
   }
@@ -234,27 +200,24 @@ export class AdminServices {
     return this.hostMemory?.usage;
   }
 
-  /** The host's memory isn't touched any more. */
+  /** The controller is shut down. */
   shutdown(): void {
-    this.hostMemory?.takeBack();
+    for (const service of this.services) service.shutdown?.();
   }
 
   reset(kind: FirmwareReset): void {
-    this.hostMemory?.takeBack();
-    this.selfTest.controllerReset();
-    this.firmware.reset(kind);
+    for (const service of this.services) service.reset?.(kind);
   }
 
   /** Power came: the medium is ours, and what is on it is from before. */
   powerOn(): void {
-    this.firmware.reset("subsystem");
+    this.reset("subsystem");
     this.mediumLoaded();
   }
 
-  /** The medium and what is on it came from another emulator. */
+  /** The medium was opened, or its contents came from another emulator. */
   mediumLoaded(): void {
-    this.hostMemory?.clear();
-    this.sanitize.mediumLoaded();
+    for (const service of this.services) service.mediumLoaded?.();
   }
 
   private get background(): readonly BackgroundWork[] {
@@ -274,50 +237,29 @@ export class AdminServices {
     for (const work of this.background) work.stop();
   }
 
+  private get savedParts(): readonly SavedPart[] {
+    return this.services.flatMap(({ saved }) => (saved === undefined ? [] : [saved]));
+  }
+
   save(): ServicesState {
-    return {
-      selfTest: this.selfTest.save(),
-      sanitize: this.sanitize.save(),
-      firmware: this.firmware.save(),
-      telemetry: this.telemetry.save(),
-      hostMemory: this.hostMemory?.save() ?? null,
-      access: this.access.save(),
-      lockdown: this.lockdown.save(),
+    return Object.fromEntries(this.savedParts.map((part) => [part.name, part.save()]));
+  }
+
+  /**
+   * Checks a saved state. Nothing changes before the result is called, which loads it; it goes on with resume().
+   * @throws ArgumentError if the state is invalid
+   */
+  prepare(saved: ServicesState): () => void {
+    const parts = this.savedParts;
+    const unknown = Object.keys(saved).find((name) => !parts.some((part) => part.name === name));
+    if (unknown !== undefined)
+      throw new ArgumentError(
+        `invalid saved state: services.${unknown}: this controller has no such service`,
+      );
+    const loads = parts.map((part) => part.prepare(saved[part.name]));
+    return () => {
+      for (const load of loads) load();
     };
-  }
-
-  /** Puts it as it was saved; it goes on with resume(). */
-  load(saved: ServicesState): void {
-    const { selfTest, sanitize, firmware, telemetry, hostMemory, access, lockdown } = saved;
-    this.access.load(access);
-    this.lockdown.load(lockdown);
-    this.telemetry.load(telemetry);
-    this.hostMemory?.load(hostMemory);
-    this.selfTest.load(selfTest);
-    this.sanitize.load(sanitize);
-    this.firmware.load(firmware);
-  }
-
-  /** Endurance Group Information of the only group there is. */
-  private enduranceGroup(): Uint8Array | number {
-    const { command, nvm, inventory, logPages } = this.context;
-    if (command.cdw(11) >>> 16 !== ENDURANCE_GROUP) return NvmeStatus.invalidField;
-    const count = (which: number): bigint => BigInt(nvm.counters[which] ?? 0);
-    const units = (which: number): bigint =>
-      BigInt(Math.ceil((nvm.counters[which] ?? 0) / ENDURANCE_UNIT_BYTES));
-    return enduranceGroupLog.encode({
-      availableSpare: 100,
-      availableSpareThreshold: 10,
-      dataUnitsRead: units(IoCounter.bytesRead),
-      dataUnitsWritten: units(IoCounter.bytesWritten),
-      mediaUnitsWritten: units(IoCounter.bytesWritten),
-      hostReadCommands: count(IoCounter.readCommands),
-      hostWriteCommands: count(IoCounter.writeCommands),
-      mediaErrors: count(IoCounter.mediaErrors),
-      errorLogEntries: BigInt(logPages.save().errorCount),
-      totalCapacity: BigInt(inventory.layout.capacityBytes),
-      unallocatedCapacity: BigInt(Math.max(0, inventory.unallocatedBytes)),
-    });
   }
 
   /** What telemetry has: the controller, its queues, and what went wrong. */

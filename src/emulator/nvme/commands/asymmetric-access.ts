@@ -4,22 +4,22 @@ import { ConfigError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
 import { AnaState, anaGroup, anaHeader } from "../../../nvme/spec/log-pages.js";
-import { LogPageId } from "../../../nvme/spec/opcodes.js";
+import { AdminOpcode, BROADCAST_NSID, FeatureId, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Inventory } from "../medium/inventory.js";
 import { count } from "../medium/state-schema.js";
-import type { AdminService } from "./admin-service.js";
+import { type AdminService, savedPart } from "./admin-service.js";
 import type { LogProvider } from "./log-page.js";
 
 /** The part of a migration state that holds the state of each ANA group (a value of AnaState) and the change that set it. */
-export const accessState = lazily(() =>
+const accessState = lazily(() =>
   z.strictObject({
     groups: z.array(z.tuple([integer(1, 0xf), count()])).check(z.maxLength(MAX_ANA_GROUPS)),
     changeCount: count(),
   }),
 );
-export type AccessState = z.output<ReturnType<typeof accessState>>;
+type AccessState = z.output<ReturnType<typeof accessState>>;
 
 /** State of an asymmetric namespace access group (NVMe Base, ANA). */
 export type AnaStateName = keyof typeof AnaState;
@@ -56,6 +56,12 @@ export interface AccessContext {
 
 /** Asymmetric Namespace Access: how groups of namespaces can be reached, as the user of the emulator sets it. */
 export class AsymmetricAccess implements AdminService {
+  readonly saved = savedPart(
+    "access",
+    accessState,
+    () => this.save(),
+    (saved) => this.load(saved),
+  );
   private states: number[];
   private changeCounts: number[];
   private changeCount = 0;
@@ -89,8 +95,20 @@ export class AsymmetricAccess implements AdminService {
     this.context.changed();
   }
 
-  /** Status of commands to a namespace that can't be reached; success where it can. */
-  refusal(nsid: number): number {
+  /** Of admin commands, Format NVM and the features of a namespace have to reach it. */
+  refusal(): number {
+    const { command, inventory } = this.context;
+    const { opcode, nsid } = command;
+    const isFeature = opcode === AdminOpcode.getFeatures || opcode === AdminOpcode.setFeatures;
+    const ofNamespace = isFeature && (command.cdw(10) & 0xff) === FeatureId.errorRecovery;
+    if (opcode !== AdminOpcode.formatNvm && !ofNamespace) return NvmeStatus.success;
+    const ids = nsid === BROADCAST_NSID ? inventory.all.map((namespace) => namespace.nsid) : [nsid];
+    const refused = ids.map((id) => this.ioRefusal(id));
+    return refused.find((status) => status !== NvmeStatus.success) ?? NvmeStatus.success;
+  }
+
+  ioRefusal(nsid: number): number {
+    if (nsid === BROADCAST_NSID) return NvmeStatus.success;
     const group = anaGroupOf(nsid, this.context.groups);
     return refusals[this.states[group - 1] ?? AnaState.optimized] ?? NvmeStatus.success;
   }
@@ -120,14 +138,14 @@ export class AsymmetricAccess implements AdminService {
     return Buffer.concat([header, ...parts]);
   }
 
-  save(): AccessState {
+  private save(): AccessState {
     return {
       groups: this.states.map((state, i) => [state, this.changeCounts[i] ?? 0]),
       changeCount: this.changeCount,
     };
   }
 
-  load({ groups, changeCount }: AccessState): void {
+  private load({ groups, changeCount }: AccessState): void {
     this.states = this.states.map((_, i) => groups[i]?.[0] ?? AnaState.optimized);
     this.changeCounts = this.changeCounts.map((_, i) => groups[i]?.[1] ?? 0);
     this.changeCount = changeCount;

@@ -14,10 +14,10 @@ import {
   readFirmware,
 } from "../medium/firmware-image.js";
 import { FIRMWARE_SLOTS, type KeptStore } from "../medium/persistent-state.js";
-import type { AdminService } from "./admin-service.js";
+import { type AdminService, savedPart } from "./admin-service.js";
 
 /** The part of a migration state that holds firmware that was downloaded and not committed. */
-export const firmwareState = lazily(() =>
+const firmwareState = lazily(() =>
   z.strictObject({
     /** Downloaded and not committed: where, and base64. */
     pieces: z
@@ -26,7 +26,7 @@ export const firmwareState = lazily(() =>
     overlap: integer(0, 1),
   }),
 );
-export type FirmwareState = z.output<ReturnType<typeof firmwareState>>;
+type FirmwareState = z.output<ReturnType<typeof firmwareState>>;
 
 /** FRMW: the first slot can't be written; activation without reset; overlapping updates are noticed. */
 export const FIRMWARE_UPDATES = 1 | (FIRMWARE_SLOTS << 1) | (1 << 4) | (1 << 5);
@@ -79,6 +79,12 @@ export class Firmware implements AdminService {
     },
   };
   readonly logPages = { [LogPageId.firmwareSlot]: { page: () => this.page() } };
+  readonly saved = savedPart(
+    "firmware",
+    firmwareState,
+    () => this.save(),
+    (saved) => this.load(saved),
+  );
   private pieces: Piece[] = [];
   private overlap = 0;
 
@@ -182,14 +188,14 @@ export class Firmware implements AdminService {
     inventory.keep({ firmware: { slots, active: next, next: 0 } });
   }
 
-  save(): FirmwareState {
+  private save(): FirmwareState {
     return {
       pieces: this.pieces.map(({ at, bytes }) => [at, Buffer.from(bytes).toString("base64")]),
       overlap: this.overlap,
     };
   }
 
-  load({ pieces, overlap }: FirmwareState): void {
+  private load({ pieces, overlap }: FirmwareState): void {
     this.pieces = pieces.map(([at, text]) => ({ at, bytes: Buffer.from(text, "base64") }));
     this.overlap = overlap;
   }

@@ -3,7 +3,7 @@ import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
 import { hostMemoryAttributes, hostMemoryDescriptor } from "../../../nvme/spec/features.js";
-import { FeatureSelect } from "../../../nvme/spec/opcodes.js";
+import { FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { copyBytes } from "../../../sys/copy.js";
 import type { Command } from "../host/command.js";
@@ -11,13 +11,14 @@ import { type HostMemory, newSpan } from "../host/host-memory.js";
 import type { Transfer } from "../host/transfer.js";
 import type { Medium } from "../medium/medium.js";
 import { count } from "../medium/state-schema.js";
+import { type AdminService, savedPart } from "./admin-service.js";
 import type { FeatureHandler } from "./features.js";
 
 /** The most memory that a host can lend. */
 const MOST_HOST_MEMORY_BYTES = 2 ** 32;
 
 /** The part of a migration state that holds the memory that the host has lent, in bytes. */
-export const hostMemoryState = lazily(() =>
+const hostMemoryState = lazily(() =>
   z.nullable(
     z
       .strictObject({
@@ -33,7 +34,7 @@ export const hostMemoryState = lazily(() =>
       ),
   ),
 );
-export type HostMemoryState = z.output<ReturnType<typeof hostMemoryState>>;
+type HostMemoryState = z.output<ReturnType<typeof hostMemoryState>>;
 
 /** Units of HMPRE, HMMIN and HMMINDS; what one line of the cache holds. */
 const LINE_BYTES = 4096;
@@ -89,7 +90,14 @@ export interface HostMemoryContext {
  * keeps a checksum of each line to itself: what the host has spoiled is read from the medium again, and reported. Writes go
  * to the medium, so nothing is lost with the buffer.
  */
-export class HostMemoryCache implements Medium, FeatureHandler {
+export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
+  readonly features: Readonly<Record<number, FeatureHandler>> = { [FeatureId.hostMemoryBuffer]: this };
+  readonly saved = savedPart(
+    "hostMemory",
+    hostMemoryState,
+    () => this.save(),
+    (saved) => this.load(saved),
+  );
   onFill = undefined;
   readonly sizeBytes: number;
   private given: GivenMemory | undefined;
@@ -159,11 +167,23 @@ export class HostMemoryCache implements Medium, FeatureHandler {
   }
 
   /** Lets the host's memory go: it isn't touched from now on. */
-  takeBack(): void {
+  private takeBack(): void {
     if (this.given === undefined) return;
     this.last = { given: this.given, changes: this.changes };
     this.given = undefined;
     this.context.use(this.context.medium);
+  }
+
+  reset(): void {
+    this.takeBack();
+  }
+
+  shutdown(): void {
+    this.takeBack();
+  }
+
+  mediumLoaded(): void {
+    this.clear();
   }
 
   /** All that is cached may be wrong. */
@@ -213,14 +233,14 @@ export class HostMemoryCache implements Medium, FeatureHandler {
     this.takeBack();
   }
 
-  save(): HostMemoryState {
+  private save(): HostMemoryState {
     if (this.given === undefined) return null;
     const { listAddress, segments } = this.given;
     return { listAddress, segments: segments.map(([iova, sizeBytes]) => [iova, sizeBytes]) };
   }
 
   /** The memory of the host is the same; what is in it is not known here. */
-  load(saved: HostMemoryState): void {
+  private load(saved: HostMemoryState): void {
     this.takeBack();
     this.last = undefined;
     if (saved !== null) this.give(saved, false);
@@ -323,6 +343,16 @@ export class HostMemoryCache implements Medium, FeatureHandler {
     return false;
   }
 }
+
+/** The part of a migration state of a controller that wants no memory. */
+export const withoutHostMemory: AdminService = {
+  saved: savedPart(
+    "hostMemory",
+    () => z.null(),
+    () => null,
+    () => {},
+  ),
+};
 
 /** FNV-1a over 32-bit words. */
 function checksum(bytes: Uint8Array): number {

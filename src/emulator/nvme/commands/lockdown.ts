@@ -6,11 +6,11 @@ import { AdminOpcode, FeatureId, LogPageId } from "../../../nvme/spec/opcodes.js
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import { u16 } from "../medium/state-schema.js";
-import type { AdminCommands, AdminService } from "./admin-service.js";
+import { type AdminCommands, type AdminService, savedPart } from "./admin-service.js";
 
 /** The part of a migration state that holds what is locked: scope and identifier. */
-export const lockdownState = lazily(() => z.array(z.tuple([u16(), u16()])).check(z.maxLength(512)));
-export type LockdownState = z.output<ReturnType<typeof lockdownState>>;
+const lockdownState = lazily(() => z.array(z.tuple([u16(), u16()])).check(z.maxLength(512)));
+type LockdownState = z.output<ReturnType<typeof lockdownState>>;
 
 /** SCP, CDW10 bits 3:0. */
 const Scope = { opcode: 0, feature: 2 } as const;
@@ -35,6 +35,12 @@ const lockableFeatures: readonly number[] = [
 export class LockdownCommands implements AdminService {
   readonly commands = { [AdminOpcode.lockdown]: { execute: () => this.execute() } };
   readonly logPages = { [LogPageId.lockdown]: { page: () => this.page() } };
+  readonly saved = savedPart(
+    "lockdown",
+    lockdownState,
+    () => this.save(),
+    (saved) => this.load(saved),
+  );
   /** By scope. */
   private readonly locked = new Map<number, Set<number>>();
 
@@ -60,11 +66,12 @@ export class LockdownCommands implements AdminService {
     return NvmeStatus.success;
   }
 
-  /** Whether the current admin command is forbidden. */
-  get forbids(): boolean {
+  refusal(): number {
     const { command } = this;
-    if (this.of(Scope.opcode).has(command.opcode)) return true;
-    return command.opcode === AdminOpcode.setFeatures && this.of(Scope.feature).has(command.cdw(10) & 0xff);
+    const isForbidden =
+      this.of(Scope.opcode).has(command.opcode) ||
+      (command.opcode === AdminOpcode.setFeatures && this.of(Scope.feature).has(command.cdw(10) & 0xff));
+    return isForbidden ? NvmeStatus.commandProhibitedByLockdown : NvmeStatus.success;
   }
 
   /** The log page, as LSP wants it. */
@@ -81,13 +88,13 @@ export class LockdownCommands implements AdminService {
     return lockdownLog.encode({ attributes: scope | (contents << 4), length: listed.length, identifiers });
   }
 
-  save(): LockdownState {
+  private save(): LockdownState {
     return [...this.locked].flatMap(([scope, ids]) =>
       [...ids].map((identifier): [number, number] => [scope, identifier]),
     );
   }
 
-  load(saved: LockdownState): void {
+  private load(saved: LockdownState): void {
     this.locked.clear();
     for (const [scope, identifier] of saved) {
       if (this.lockable(scope)?.includes(identifier) === true) this.of(scope).add(identifier);

@@ -3,10 +3,10 @@ import { AsyncEventInfo, BROADCAST_NSID, LogPageId } from "../../../nvme/spec/op
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
+import type { NamespaceChange } from "./admin-service.js";
 import type { AdminServices } from "./admin-services.js";
 import type { MutableIoContext } from "./io-context.js";
 import type { LogPages } from "./log-pages.js";
-import type { NamespaceChange } from "./namespace.js";
 import { Notice, type Notices } from "./notices.js";
 
 /** Lists the namespaces that I/O commands find by their id. */

@@ -8,6 +8,7 @@ import type { Inventory } from "../medium/inventory.js";
 import { UNIT_BYTES } from "../medium/layout.js";
 import { lbaFormats, protectionBytes } from "../medium/lba-formats.js";
 import type { EmulatedNamespace, NamespaceRecord, ZoneShape } from "../medium/namespace.js";
+import type { NamespaceChange } from "./admin-service.js";
 import type { Features } from "./features.js";
 import { CONTROLLER_ID } from "./identify.js";
 
@@ -19,9 +20,6 @@ const defaultZones: ZoneShape = {
   maxOpen: 16,
   maxActive: 32,
 };
-
-/** What happened to a namespace. */
-export type NamespaceChange = "formatted" | "attached" | "removed";
 
 /** Format NVM, Namespace Management, Namespace Attachment. */
 export class NamespaceCommands {

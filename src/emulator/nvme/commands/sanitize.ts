@@ -9,14 +9,14 @@ import type { Command } from "../host/command.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
 import { fraction } from "../medium/state-schema.js";
-import type { AdminCommands, AdminService } from "./admin-service.js";
+import { type AdminCommands, type AdminService, savedPart } from "./admin-service.js";
 import { BackgroundWork } from "./background-work.js";
 
 /** The part of a migration state that holds the progress of a sanitize operation. */
-export const sanitizeState = lazily(() =>
+const sanitizeState = lazily(() =>
   z.strictObject({ done: fraction(), fails: z.boolean(), isErased: z.boolean() }),
 );
-export type SanitizeState = z.output<ReturnType<typeof sanitizeState>>;
+type SanitizeState = z.output<ReturnType<typeof sanitizeState>>;
 
 /** SANICAP: cryptographic and block erase, overwrite; nothing but the operation itself modifies the medium. */
 export const SANITIZE_CAPABILITIES = 0b111 | (1 << 30);
@@ -83,6 +83,12 @@ export class Sanitize implements AdminService {
     },
   };
   readonly logPages = { [LogPageId.sanitizeStatus]: { page: () => this.page() } };
+  readonly saved = savedPart(
+    "sanitize",
+    sanitizeState,
+    () => this.save(),
+    (saved) => this.load(saved),
+  );
   /** Is paused and ended with the controller. */
   readonly work: BackgroundWork;
   /** An injected fault makes the operation fail half way. */
@@ -94,15 +100,19 @@ export class Sanitize implements AdminService {
     this.work = new BackgroundWork({ advance: (upTo) => this.advance(upTo), finished: () => this.finish() });
   }
 
-  /** Status of commands that aren't allowed now; success where all are. */
-  get refusal(): number {
+  refusal(): number {
+    const status = this.ioRefusal();
+    return status !== NvmeStatus.success && this.allows() ? NvmeStatus.success : status;
+  }
+
+  ioRefusal(): number {
     const { status, isLocked } = this.context.inventory.kept.sanitize;
     if (status === SanitizeStatus.inProgress) return NvmeStatus.sanitizeInProgress;
     return isLocked ? NvmeStatus.sanitizeFailed : NvmeStatus.success;
   }
 
-  /** Whether the current admin command is carried out also now. */
-  allows(): boolean {
+  /** Whether the current admin command is executed even during an operation and after one that failed. */
+  private allows(): boolean {
     const { command } = this.context;
     if (command.opcode === AdminOpcode.getLogPage) return allowedLogs.has(command.cdw(10) & 0xff);
     return this.context.commands.get(command.opcode)?.allowedDuringSanitize === true;
@@ -159,11 +169,13 @@ export class Sanitize implements AdminService {
     });
   }
 
-  /**
-   * The medium was opened, or another took its place: what had begun on it begins again.
-   * @param done the part that is known to be done
-   */
-  mediumLoaded(done = 0): void {
+  /** An operation that had begun on the medium begins again. */
+  mediumLoaded(): void {
+    this.begin(0);
+  }
+
+  /** @param done the part of an operation that is known to be done */
+  private begin(done: number): void {
     this.work.stop();
     this.erasedAt = -1;
     this.fails = false;
@@ -172,13 +184,13 @@ export class Sanitize implements AdminService {
     }
   }
 
-  save(): SanitizeState {
+  private save(): SanitizeState {
     return { done: this.work.done, fails: this.fails, isErased: this.isErased };
   }
 
   /** After the medium was loaded. */
-  load({ done, fails, isErased }: SanitizeState): void {
-    this.mediumLoaded(done);
+  private load({ done, fails, isErased }: SanitizeState): void {
+    this.begin(done);
     this.fails = fails;
     this.erasedAt = isErased ? this.context.changes() : -1;
   }

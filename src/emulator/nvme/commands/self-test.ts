@@ -17,14 +17,14 @@ import type { Medium } from "../medium/medium.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
 import { SELF_TEST_RESULTS } from "../medium/persistent-state.js";
 import { fraction, u32 } from "../medium/state-schema.js";
-import type { AdminService } from "./admin-service.js";
+import { type AdminService, type NamespaceChange, savedPart } from "./admin-service.js";
 import { BackgroundWork } from "./background-work.js";
 
 /** The part of a migration state that holds a self-test in progress. */
-export const selfTestState = lazily(() =>
+const selfTestState = lazily(() =>
   z.nullable(z.strictObject({ code: integer(1, 2), nsid: u32(), fails: z.boolean(), done: fraction() })),
 );
-export type SelfTestState = z.output<ReturnType<typeof selfTestState>>;
+type SelfTestState = z.output<ReturnType<typeof selfTestState>>;
 
 /** What a test looks at, in the segments that the log numbers. */
 const Segment = { record: 1, medium: 2, defects: 3 } as const;
@@ -69,6 +69,12 @@ export class SelfTest implements AdminService {
     [AdminOpcode.deviceSelfTest]: { execute: () => this.execute(), lockable: true },
   };
   readonly logPages = { [LogPageId.deviceSelfTest]: { page: () => this.page() } };
+  readonly saved = savedPart(
+    "selfTest",
+    selfTestState,
+    () => this.save(),
+    (saved) => this.load(saved),
+  );
   private run: Run | undefined;
   /** Is paused and ended with the controller. */
   readonly work: BackgroundWork;
@@ -117,22 +123,25 @@ export class SelfTest implements AdminService {
     this.record(this.run, { result });
   }
 
-  /** A namespace was formatted or went away, which ends tests that look at it. */
-  namespaceGone(nsid: number, result: number): void {
-    if (this.run?.nsid === nsid || this.run?.nsid === BROADCAST_NSID) this.abort(result);
+  /** Tests that look at a namespace end when it is formatted or removed. */
+  namespaceChanged(nsid: number, change: NamespaceChange): void {
+    if (change === "attached") return;
+    const { abortedByFormat, abortedByNamespaceRemoval } = SelfTestResult;
+    if (this.run?.nsid !== nsid && this.run?.nsid !== BROADCAST_NSID) return;
+    this.abort(change === "formatted" ? abortedByFormat : abortedByNamespaceRemoval);
   }
 
   /** A short test ends with a reset, an extended one goes on. */
-  controllerReset(): void {
+  reset(): void {
     if (this.run?.code === SelfTestCode.short) this.abort(SelfTestResult.abortedByReset);
   }
 
-  save(): SelfTestState {
+  private save(): SelfTestState {
     const { run } = this;
     return run === undefined ? null : { ...run, done: this.work.due };
   }
 
-  load(saved: SelfTestState): void {
+  private load(saved: SelfTestState): void {
     this.work.stop();
     this.run = undefined;
     if (saved === null) return;

@@ -7,7 +7,7 @@ import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { KeptStore } from "../medium/persistent-state.js";
 import { u16 } from "../medium/state-schema.js";
-import type { AdminService } from "./admin-service.js";
+import { type AdminService, savedPart } from "./admin-service.js";
 import type { LogProvider } from "./log-page.js";
 
 const captureState = lazily(() =>
@@ -21,14 +21,14 @@ const captureState = lazily(() =>
 );
 
 /** The part of a migration state that holds the telemetry logs. */
-export const telemetryState = lazily(() =>
+const telemetryState = lazily(() =>
   z.strictObject({
     host: captureState(),
     controller: captureState(),
     isAvailable: z.boolean(),
   }),
 );
-export type TelemetryState = z.output<ReturnType<typeof telemetryState>>;
+type TelemetryState = z.output<ReturnType<typeof telemetryState>>;
 
 /** LSP: capture now. */
 const CREATE = 1;
@@ -58,6 +58,12 @@ export interface TelemetryContext {
 
 /** The Telemetry logs: what the host orders, and what the controller keeps when something went wrong. Data is JSON. */
 export class Telemetry implements AdminService {
+  readonly saved = savedPart(
+    "telemetry",
+    telemetryState,
+    () => this.save(),
+    (saved) => this.load(saved),
+  );
   private hostCapture: Capture | undefined;
   private controllerCapture: Capture | undefined;
   /** The host has not read it yet. */
@@ -103,7 +109,7 @@ export class Telemetry implements AdminService {
     this.context.captured();
   }
 
-  save(): TelemetryState {
+  private save(): TelemetryState {
     const text = (capture: Capture | undefined): TelemetryState["host"] =>
       capture === undefined
         ? null
@@ -119,7 +125,7 @@ export class Telemetry implements AdminService {
     };
   }
 
-  load({ host, controller, isAvailable }: TelemetryState): void {
+  private load({ host, controller, isAvailable }: TelemetryState): void {
     const capture = (saved: TelemetryState["host"]): Capture | undefined =>
       saved === null ? undefined : { ...saved, data: Buffer.from(saved.data, "base64") };
     this.hostCapture = capture(host);
