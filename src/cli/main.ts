@@ -59,7 +59,7 @@ async function main(): Promise<void> {
       const { bindToVfio, VFIO_PCI } = await import("../pci/bind.js");
       const binding = bindToVfio(operand(command, operands));
       // The binding outlives this process.
-      binding.entrust();
+      binding.relinquish();
       print(`${binding.bdf} is bound to ${VFIO_PCI} (before: ${binding.previousDriver ?? "no driver"})`);
       return;
     }

@@ -38,7 +38,7 @@ export {
 } from "../nvme/admin/maintenance.js";
 export { type CreateNamespaceOptions, NvmeNamespaceManagement } from "../nvme/admin/namespace-management.js";
 export { NvmeSecurity, type SecurityProtocol } from "../nvme/admin/security.js";
-export { type NamespaceIdentifiers, NvmeStructures } from "../nvme/admin/structures.js";
+export { NvmeStructures } from "../nvme/admin/structures.js";
 export { NvmeTelemetry, type Telemetry, type TelemetryOptions } from "../nvme/admin/telemetry.js";
 export { NvmeVirtualization } from "../nvme/admin/virtualization.js";
 export type {
@@ -138,14 +138,13 @@ export {
   type PredictableLatencyConfig,
   WriteProtection,
 } from "../nvme/spec/features.js";
-export {
-  type IdentifyController,
-  type IdentifyIndependentNamespace,
-  type IdentifyNamespace,
-  type IdentifyNvmController,
-  type IdentifyNvmNamespace,
-  type LbaFormat,
-  NamespaceDescriptor,
+export type {
+  IdentifyController,
+  IdentifyIndependentNamespace,
+  IdentifyNamespace,
+  IdentifyNvmController,
+  IdentifyNvmNamespace,
+  LbaFormat,
 } from "../nvme/spec/identify.js";
 export type { Domain, NamespaceGranularity, NvmSet } from "../nvme/spec/identify-lists.js";
 export type { IdentifyKeyValueNamespace, KeyValueFormat } from "../nvme/spec/key-value.js";
@@ -172,6 +171,7 @@ export {
   type SmartLog,
   type TelemetryHeader,
 } from "../nvme/spec/log-pages.js";
+export { NamespaceDescriptor, type NamespaceIdentifiers } from "../nvme/spec/namespace-descriptors.js";
 export {
   AdminOpcode,
   AsyncEventInfo,

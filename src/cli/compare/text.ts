@@ -1,30 +1,9 @@
 /** The report as tables for a terminal. */
-import { largestOf } from "../../core/lists.js";
+import { table } from "../table.js";
 import { visible } from "../terminal.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import type { Summary } from "./statistics.js";
 import { formatBytes, formatCount, formatTime, hex } from "./units.js";
-
-/** Columns as wide as their content; those after the first `textColumns` to the right. */
-export function table(
-  header: readonly string[],
-  values: readonly (readonly string[])[],
-  textColumns: number,
-): string {
-  const rows = values.map((row) => row.map(visible));
-  const widths = header.map((title, i) =>
-    largestOf(
-      rows.map((row) => (row[i] ?? "").length),
-      title.length,
-    ),
-  );
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, i) => (i < textColumns ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
-      .join("  ")
-      .trimEnd();
-  return [line(header), widths.map((width) => "-".repeat(width)).join("  "), ...rows.map(line)].join("\n");
-}
 
 const median = (summary: Summary | null | undefined): string =>
   summary === null || summary === undefined ? "-" : formatTime(summary.median);

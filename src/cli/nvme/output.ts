@@ -49,23 +49,6 @@ export function pairs(entries: readonly (readonly [name: string, value: string])
   return entries.map(([name, value]) => `${name.padEnd(width)} : ${visible(value)}`.trimEnd()).join("\n");
 }
 
-/** Columns as wide as their longest cell; the last one has no blanks behind it. */
-export function table(headings: readonly string[], values: readonly (readonly string[])[]): string {
-  const rows = values.map((row) => row.map(visible));
-  const widths = headings.map((heading, column) =>
-    largestOf(
-      rows.map((row) => row[column]?.length ?? 0),
-      heading.length,
-    ),
-  );
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join("  ")
-      .trimEnd();
-  return [line(headings), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
-}
-
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB", "EB"] as const;
 
 /** Decimal units, as disks are sold and nvme-cli prints them: `67.11 MB`. */

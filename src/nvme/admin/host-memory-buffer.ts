@@ -76,10 +76,10 @@ export class HostMemoryBuffer implements AsyncDisposable {
     const lease = new Lease(label, () => closeAll(leases, label), target.device.lease);
     try {
       const memory = target.dma.alloc(sizeBytes);
-      leases.push(memory.entrust());
+      leases.push(memory.relinquish());
       const entries = descriptors(target, memory);
       const list = target.dma.alloc(entries.length * hostMemoryDescriptor.sizeBytes);
-      leases.push(list.entrust());
+      leases.push(list.relinquish());
       entries.forEach((entry, i) => {
         list.bytes.set(hostMemoryDescriptor.encode(entry), i * hostMemoryDescriptor.sizeBytes);
       });

@@ -16,7 +16,6 @@ import {
   identifyNamespace,
   identifyNvmController,
   identifyNvmNamespace,
-  NamespaceDescriptor,
 } from "../spec/identify.js";
 import {
   commandSetCombinations,
@@ -32,6 +31,7 @@ import {
   uuidList,
 } from "../spec/identify-lists.js";
 import { type IdentifyKeyValueNamespace, identifyKeyValueNamespace } from "../spec/key-value.js";
+import { decodeNamespaceDescriptors, type NamespaceIdentifiers } from "../spec/namespace-descriptors.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../spec/opcodes.js";
 import {
   type PrimaryControllerCapabilities,
@@ -45,18 +45,6 @@ import {
   identifyZonedController,
   identifyZonedNamespace,
 } from "../spec/zoned.js";
-
-/** Lasting identifiers of a namespace (Namespace Identification Descriptors). Those it lacks are absent. */
-export interface NamespaceIdentifiers {
-  /** EUI-64, 16 hexadecimal digits. */
-  readonly eui64?: string;
-  /** NGUID, 32 hexadecimal digits. */
-  readonly nguid?: string;
-  /** UUID, as 8-4-4-4-12 hexadecimal digits. */
-  readonly uuid?: string;
-  /** Command Set Identifier. */
-  readonly csi?: number;
-}
 
 /** Data structures of Identify (NVMe Base 2.x, section "Identify command"). See {@link NvmeController.structures}. */
 export class NvmeStructures {
@@ -91,7 +79,7 @@ export class NvmeStructures {
 
   /** Namespace Identification Descriptors (CNS 03h). @throws as read() */
   async namespaceIdentifiers(nsid: number): Promise<NamespaceIdentifiers> {
-    return decodeIdentifiers(await this.read(IdentifyCns.namespaceDescriptors, { nsid }));
+    return decodeNamespaceDescriptors(await this.read(IdentifyCns.namespaceDescriptors, { nsid }));
   }
 
   /** Identify Namespace of the NVM Command Set (CNS 05h). @throws as read() */
@@ -320,22 +308,4 @@ async function readPages<Entry>(
     isFull = page.isFull;
   }
   return all;
-}
-
-/** Namespace Identification Descriptors: type, length, two reserved bytes, and the id. */
-function decodeIdentifiers(page: Uint8Array): NamespaceIdentifiers {
-  const found: { eui64?: string; nguid?: string; uuid?: string; csi?: number } = {};
-  for (let at = 0; at + 4 <= page.length; ) {
-    const type = page[at];
-    const length = page[at + 1] ?? 0;
-    if (length === 0) break;
-    const id = page.subarray(at + 4, at + 4 + length);
-    const hex = Buffer.from(id).toString("hex");
-    if (type === NamespaceDescriptor.eui64.type) found.eui64 = hex;
-    else if (type === NamespaceDescriptor.nguid.type) found.nguid = hex;
-    else if (type === NamespaceDescriptor.uuid.type) found.uuid = uuidText(id);
-    else if (type === NamespaceDescriptor.commandSet.type) found.csi = id[0] ?? 0;
-    at += 4 + length;
-  }
-  return found;
 }

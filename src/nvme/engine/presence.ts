@@ -86,6 +86,6 @@ function watchRequests(device: PciDevice, onRequest: () => void): EventFd | unde
     signal.close();
     throw error;
   }
-  signal.entrust();
+  signal.relinquish();
   return signal;
 }

@@ -53,7 +53,7 @@ function enable(device: PciDevice, config: NvmeConfig): Interrupts | undefined {
   if (completion === "poll") return undefined;
   try {
     const interrupts = device.enableInterrupts({ kind, count: Math.min(MAX_VECTORS, vectors ?? queues + 1) });
-    interrupts.entrust();
+    interrupts.relinquish();
     return interrupts;
   } catch (error) {
     const isAsked = completion !== undefined || kind !== undefined;

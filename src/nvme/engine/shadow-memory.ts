@@ -47,7 +47,7 @@ export class ShadowMemory {
     const { dma, pageBytes } = this;
     const iovaAlignBytes = pageBytes > PAGE_SIZE ? pageBytes : undefined;
     const memory = dma.alloc(2 * pageBytes, { alignBytes: pageBytes, iovaAlignBytes });
-    memory.entrust();
+    memory.relinquish();
     const { words } = memory.memory;
     const half = pageBytes / 4;
     this.memory = memory;

@@ -5,8 +5,8 @@ import { FeatureId } from "../spec/opcodes.js";
 import {
   ArbitrationMechanism,
   type Capabilities,
-  CommandSet,
   CommandSetSelection,
+  CommandSetSupport,
   ControllerConfig,
 } from "../spec/registers.js";
 import type { NvmeConfig } from "./options.js";
@@ -77,15 +77,15 @@ function commandSets(name: string, { css }: Capabilities, asked: NvmeConfig["com
   };
   switch (asked) {
     case "nvm":
-      return has(CommandSet.nvm) ? CommandSetSelection.nvm : refuse();
+      return has(CommandSetSupport.nvm) ? CommandSetSelection.nvm : refuse();
     case "all":
-      return has(CommandSet.allSupported) ? CommandSetSelection.allSupported : refuse();
+      return has(CommandSetSupport.allSupported) ? CommandSetSelection.allSupported : refuse();
     case "admin":
       // Without that choice, a controller can be left without I/O queues all the same.
-      if (has(CommandSet.adminOnly)) return CommandSetSelection.adminOnly;
-      return has(CommandSet.nvm) ? CommandSetSelection.nvm : CommandSetSelection.allSupported;
+      if (has(CommandSetSupport.adminOnly)) return CommandSetSelection.adminOnly;
+      return has(CommandSetSupport.nvm) ? CommandSetSelection.nvm : CommandSetSelection.allSupported;
     default:
-      if (has(CommandSet.allSupported)) return CommandSetSelection.allSupported;
-      return has(CommandSet.nvm) ? CommandSetSelection.nvm : refuse();
+      if (has(CommandSetSupport.allSupported)) return CommandSetSelection.allSupported;
+      return has(CommandSetSupport.nvm) ? CommandSetSelection.nvm : refuse();
   }
 }

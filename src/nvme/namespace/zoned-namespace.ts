@@ -5,7 +5,7 @@ import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
 import { NvmeProtocolError } from "../command/error.js";
 import { readIdentify } from "../command/identify.js";
-import { NamespaceDescriptor } from "../spec/identify.js";
+import { decodeNamespaceDescriptors } from "../spec/namespace-descriptors.js";
 import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from "../spec/opcodes.js";
 import {
   identifyZonedController,
@@ -355,12 +355,5 @@ export class ZonedNamespace extends NvmeNamespace {
 /** The I/O command set of a namespace (CNS 03h); NVM where it doesn't say. */
 async function commandSetOf(controller: CommandTarget, nsid: number): Promise<number> {
   const page = await readIdentify(controller, IdentifyCns.namespaceDescriptors, { nsid });
-  const { type, bytes } = NamespaceDescriptor.commandSet;
-  for (let at = 0; at + 4 < page.length; ) {
-    const length = page[at + 1] ?? 0;
-    if (length === 0) break;
-    if (page[at] === type && length === bytes) return page[at + 4] ?? 0;
-    at += 4 + length;
-  }
-  return CommandSet.nvm;
+  return decodeNamespaceDescriptors(page).csi ?? CommandSet.nvm;
 }

@@ -12,7 +12,7 @@ const NOTHING = 0xffff_ffff;
 export interface DoorbellDevice {
   readonly io: Pick<DeviceIo, "regionInfo" | "writeRegion" | "writeRegions">;
   bar(index: number): { readonly sizeBytes: number; map(offset: number, sizeBytes: number): MappedMemory };
-  keep(owned: MappedMemory): void;
+  retain(owned: MappedMemory): void;
 }
 
 /** Index of a submission queue's doorbell (SQyTDBL), in words from the first doorbell on. */
@@ -50,7 +50,7 @@ export class Doorbells {
       this.afterRing = undefined;
       this.afterTurn = undefined;
       mapped.relinquish();
-      device.keep(mapped);
+      device.retain(mapped);
       return;
     }
     this.words = new Uint32Array((device.bar(BAR).sizeBytes - DOORBELL_BASE) / 4);

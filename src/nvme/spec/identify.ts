@@ -492,35 +492,3 @@ export const identifyIndependentNamespace = record(
 );
 /** Identify Namespace independent of the command set (CNS 08h), decoded. */
 export type IdentifyIndependentNamespace = ReturnType<typeof identifyIndependentNamespace.decode>;
-
-/** Namespace Identification Descriptors (CNS 03h): types and lengths. */
-export const NamespaceDescriptor = {
-  /** IEEE extended unique identifier (NIDT 1). */
-  eui64: {
-    /** NIDT. */
-    type: 1,
-    /** NIDL, in bytes. */
-    bytes: 8,
-  },
-  /** Namespace globally unique identifier (NIDT 2). */
-  nguid: {
-    /** NIDT. */
-    type: 2,
-    /** NIDL, in bytes. */
-    bytes: 16,
-  },
-  /** Namespace UUID, RFC 9562 (NIDT 3). */
-  uuid: {
-    /** NIDT. */
-    type: 3,
-    /** NIDL, in bytes. */
-    bytes: 16,
-  },
-  /** Command set identifier, CSI (NIDT 4). */
-  commandSet: {
-    /** NIDT. */
-    type: 4,
-    /** NIDL, in bytes. */
-    bytes: 1,
-  },
-} as const;

@@ -143,7 +143,7 @@ export const ControllerConfig = {
 } as const;
 
 /** Bits of CAP.CSS. */
-export const CommandSet = {
+export const CommandSetSupport = {
   /** The NVM Command Set. */
   nvm: 1 << 0,
   /** One or more I/O command sets, told apart by CSI. */

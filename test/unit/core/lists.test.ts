@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
-import { table } from "../../../src/cli/nvme/output.js";
+import { table } from "../../../src/cli/table.js";
 import { append, largestOf, smallestOf } from "../../../src/core/lists.js";
 
 const MANY = 500_000;

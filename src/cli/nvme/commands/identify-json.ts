@@ -1,10 +1,7 @@
 /** Identify data structures under nvme-cli's JSON keys. */
-import {
-  identifyController,
-  identifyNamespace,
-  identifyNvmNamespace,
-  NamespaceDescriptor,
-} from "../../../nvme/spec/identify.js";
+import { uuidText } from "../../../nvme/spec/identifiers.js";
+import { identifyController, identifyNamespace, identifyNvmNamespace } from "../../../nvme/spec/identify.js";
+import { NamespaceDescriptor, splitNamespaceDescriptors } from "../../../nvme/spec/namespace-descriptors.js";
 import type { PowerState } from "../../../nvme/spec/power-state.js";
 import { type RecordLayout, u128 } from "../../../nvme/spec/record.js";
 import { identifyZonedNamespace } from "../../../nvme/spec/zoned.js";
@@ -19,10 +16,6 @@ function text(page: Uint8Array, offset: number, length: number): string {
 
 export function hexBytes(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("hex");
-}
-
-export function uuidText(bytes: Uint8Array): string {
-  return hexBytes(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
 type Fields = { readonly [name: string]: { readonly offset: number; readonly type: { sizeBytes: number } } };
@@ -121,14 +114,9 @@ function namespaceIds(page: Uint8Array): number[] {
 
 /** `nvme ns-descs -o json`. */
 export function namespaceDescriptorsJson(page: Uint8Array): Record<string, Json> {
-  const descriptors: Json[] = [];
-  for (let at = 0; at + 4 <= page.length; ) {
-    const [nidt = 0, nidl = 0] = page.subarray(at, at + 2);
-    if (nidl === 0) break;
-    const nid = page.subarray(at + 4, at + 4 + nidl);
-    descriptors.push({ loc: at, nidt, nidl, ...descriptorValue(nidt, nid) });
-    at += 4 + nidl;
-  }
+  const descriptors = splitNamespaceDescriptors(page).map(({ offset, type, id }): Json => {
+    return { loc: offset, nidt: type, nidl: id.length, ...descriptorValue(type, id) };
+  });
   return { "ns-descs": descriptors };
 }
 

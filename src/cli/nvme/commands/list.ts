@@ -5,6 +5,7 @@ import { NvmeController } from "../../../nvme/controller.js";
 import { VFIO_PCI } from "../../../pci/bind.js";
 import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
 import { usersOf, vfioHolders } from "../../../pci/usage.js";
+import { table } from "../../table.js";
 import { deviceText, print, visible } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
@@ -18,7 +19,7 @@ import {
   wantsJson,
 } from "../arguments.js";
 import { kernelController } from "../kernel-nvme.js";
-import { decimalBytes, type Json, printJson, table } from "../output.js";
+import { decimalBytes, type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 
 const HELP = `Usage: iova nvme list [TARGET ...] [OPTIONS]

@@ -2,6 +2,7 @@
 
 import { ArgumentError } from "../../../core/errors.js";
 import { ZoneAction } from "../../../nvme/spec/opcodes.js";
+import { table } from "../../table.js";
 import { print } from "../../terminal.js";
 import {
   bigOption,
@@ -20,7 +21,7 @@ import {
 } from "../arguments.js";
 import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
 import { namespaceId, withController } from "../open.js";
-import { hex, type Json, printJson, table } from "../output.js";
+import { hex, type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { openSource, STANDARD } from "./data-file.js";
 import { identify } from "./identify.js";

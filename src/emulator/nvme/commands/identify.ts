@@ -7,8 +7,8 @@ import {
   identifyNamespace,
   identifyNvmController,
   identifyNvmNamespace,
-  NamespaceDescriptor,
 } from "../../../nvme/spec/identify.js";
+import { NamespaceDescriptor } from "../../../nvme/spec/namespace-descriptors.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
 import { powerState } from "../../../nvme/spec/power-state.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";

@@ -2,7 +2,8 @@ import { describe, expect, test } from "vitest";
 import { barChart, lineChart } from "../../../../src/cli/compare/charts.js";
 import { findings } from "../../../../src/cli/compare/findings.js";
 import { renderHtml } from "../../../../src/cli/compare/html.js";
-import { renderText, table } from "../../../../src/cli/compare/text.js";
+import { renderText } from "../../../../src/cli/compare/text.js";
+import { table } from "../../../../src/cli/table.js";
 import { sampleReport } from "./sample-report.js";
 
 /** Throws where tags aren't closed in order, or an attribute or text isn't escaped: the page is XML but for its DOCTYPE. */

@@ -100,7 +100,7 @@ describe("doorbells of a device without mappable registers", () => {
           throw new Error("can't be mapped");
         },
       }),
-      keep: () => {},
+      retain: () => {},
     };
     return { device, writes };
   }
