@@ -1,3 +1,4 @@
+/** Boots QEMU with a prepared machine, relays the command's output, and returns its status. */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { createWriteStream, readdirSync, readFileSync, type WriteStream } from "node:fs";
 import { copyFile, readFile } from "node:fs/promises";

@@ -1,3 +1,4 @@
+/** The folder for kernels, programs and logs, and the lock under which one process fills an entry. */
 import { spawn } from "node:child_process";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";

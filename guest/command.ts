@@ -1,3 +1,4 @@
+/** The user's command: where its program is, and how it is quoted for the guest's shell. */
 import { accessSync, constants } from "node:fs";
 import { isBelow } from "./paths.js";
 

@@ -1,3 +1,4 @@
+/** Makes a program of a Debian package runnable from the cache, with the libraries it needs. */
 import { existsSync } from "node:fs";
 import { chmod, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";

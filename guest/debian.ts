@@ -1,3 +1,4 @@
+/** Debian's package lists: finds packages, downloads them, and checks their hashes. */
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,3 +1,4 @@
+/** Runs a program to its end, with its output in a log, and turns failures into errors. */
 import { spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { mkdir } from "node:fs/promises";

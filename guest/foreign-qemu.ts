@@ -1,3 +1,4 @@
+/** A QEMU newer than the host's, from Debian's packages. */
 import { type DebianProgram, ensureDebianProgram } from "./debian-program.js";
 import type { Progress } from "./progress.js";
 

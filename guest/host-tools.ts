@@ -1,3 +1,4 @@
+/** Programs that the host needs: looks for them, and installs missing ones with apt. */
 import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { GuestToolError } from "./errors.js";
 import { exec } from "./exec.js";

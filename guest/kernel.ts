@@ -1,3 +1,4 @@
+/** Downloads, configures and builds the guest's kernel, and keeps it in the cache. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";

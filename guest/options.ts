@@ -1,3 +1,4 @@
+/** Command-line options of the guest tool. */
 import { parseArgs } from "node:util";
 import { type KernelVariant, kernelVariants } from "./kernel.js";
 

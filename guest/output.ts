@@ -1,3 +1,4 @@
+/** Relays output from the guest to this process, or to what a caller passes. */
 import type { Readable, Writable } from "node:stream";
 
 /** Where a guest's output goes. A function may return a promise to slow the guest down. */

@@ -1,3 +1,4 @@
+/** Paths of the package and of programs on the host. */
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,3 +1,4 @@
+/** The socket connections between the guest's command and this process. */
 import { createServer, type Server, type Socket } from "node:net";
 import type { Port } from "./qemu.js";
 

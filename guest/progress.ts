@@ -1,3 +1,4 @@
+/** Shows the steps of long preparations on stderr. */
 const PLAIN_INTERVAL_MS = 10_000;
 
 /** What the long steps (download, unpack, compile) tell the user while they run. */

@@ -1,3 +1,4 @@
+/** Prepares a guest, runs a command in it, and cleans up. */
 import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, realpath, truncate, writeFile } from "node:fs/promises";

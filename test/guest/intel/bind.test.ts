@@ -1,3 +1,4 @@
+/** Binding PCI functions to vfio-pci and back, and functions that must not be taken. */
 import {
   closeSync,
   constants,

@@ -1,3 +1,4 @@
+/** DmaSpace and DmaBuffer on every backend. */
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { IovaSpaceReason } from "../../../src/doors/dma.js";

@@ -1,3 +1,4 @@
+/** Registers that the kernel writes when an eventfd is signalled. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { EventFd, type IoEvent, IoEventFd, VfioDevice } from "../../../src/doors/vfio.js";
 import { ArgumentError, bindToVfio, ConfigSpace, PciDevice, type VfioBinding } from "../../../src/index.js";

@@ -1,3 +1,4 @@
+/** Kinds and actions of interrupts beyond plain vectors: errors, removal requests, masks, late vectors. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";

@@ -1,3 +1,4 @@
+/** Low power of a VFIO device. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { EventFd, enterLowPower, exitLowPower } from "../../../src/doors/vfio.js";

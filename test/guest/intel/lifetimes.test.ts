@@ -1,3 +1,4 @@
+/** Nothing leaks: over many cycles, after failures, and when objects are forgotten. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { EventFd, groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";

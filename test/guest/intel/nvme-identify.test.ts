@@ -1,3 +1,4 @@
+/** Identify structures, features by parts, shared subsystems and secondary controllers on QEMU's controllers. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { decodeBits, Feature, FeatureId, Nmic, type NvmeEvent, Oacs } from "../../../src/doors/nvme.js";

@@ -1,3 +1,4 @@
+/** How completions are noticed: interrupts per command, under load, and polling. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { NvmeController, PciDevice } from "../../../src/index.js";
 import { VFIO_PCI_MSIX_IRQ_INDEX } from "../../../src/vfio/uapi.js";

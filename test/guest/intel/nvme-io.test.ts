@@ -1,3 +1,4 @@
+/** Reads and writes on QEMU's controllers: all lengths, many commands at once, queues of any size. */
 import { randomFillSync, randomInt } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type DmaBuffer, NvmeController, type NvmeNamespace } from "../../../src/index.js";

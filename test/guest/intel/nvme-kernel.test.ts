@@ -1,3 +1,4 @@
+/** Data is exchanged with the kernel's nvme driver. */
 import { randomFillSync } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { bindToVfio, NvmeController } from "../../../src/index.js";

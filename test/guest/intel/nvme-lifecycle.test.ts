@@ -1,3 +1,4 @@
+/** An NVMe controller from open() to close(), through resets, and after its process is killed. */
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { Feature } from "../../../src/doors/nvme.js";

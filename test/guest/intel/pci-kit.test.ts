@@ -1,3 +1,4 @@
+/** PciDevice and its parts with edu on every backend: configuration space, registers, DMA and interrupts. */
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";

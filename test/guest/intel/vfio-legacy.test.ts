@@ -1,3 +1,4 @@
+/** VFIO containers and groups: lifetimes, mappings and dirty tracking of type1. */
 import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
@@ -289,7 +290,7 @@ describe("a device, its group and its container", () => {
 });
 
 describe.each(["type1v2", "type1"] as const)("mappings of %s", (type) => {
-  test("are limited as the IOMMU reports", () => {
+  test("have the page sizes, ranges and number that the IOMMU reports", () => {
     using setup = openContainer(type);
     const { container } = setup;
     expect(container.iommuType).toBe(type);

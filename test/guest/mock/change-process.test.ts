@@ -1,3 +1,4 @@
+/** An iommufd that a new process takes over. */
 import { describe, expect, test } from "vitest";
 import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";

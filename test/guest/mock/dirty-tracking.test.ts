@@ -1,3 +1,4 @@
+/** Dirty tracking of page tables on the mock IOMMU. */
 import { describe, expect, test } from "vitest";
 import { DirtyBitmap } from "../../../src/doors/dma.js";
 import { type DriverData, type Ioas, Iommufd, type PagingHwpt } from "../../../src/doors/iommufd.js";

@@ -1,3 +1,4 @@
+/** Fault queues and virtual event queues: waiting, and what they deliver. */
 import { setImmediate } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { FaultQueue, Vdevice, Veventq } from "../../../src/doors/iommufd.js";

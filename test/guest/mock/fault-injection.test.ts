@@ -1,3 +1,4 @@
+/** Every allocation of a kernel request fails once, and everything stays usable. */
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Ioas, Iommufd, Viommu } from "../../../src/doors/iommufd.js";

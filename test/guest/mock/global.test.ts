@@ -1,3 +1,4 @@
+/** Requests to an iommufd as such: lengths of structs, unknown requests, options. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { UnsupportedError } from "../../../src/index.js";

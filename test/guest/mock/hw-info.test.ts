@@ -1,3 +1,4 @@
+/** Hardware information of an IOMMU. */
 import { describe, expect, test } from "vitest";
 import {
   IOMMU_GET_HW_INFO,

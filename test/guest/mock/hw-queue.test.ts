@@ -1,3 +1,4 @@
+/** Hardware queues of a virtual IOMMU. */
 import { describe, expect, test } from "vitest";
 import { MappedMemory } from "../../../src/index.js";
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_alloc } from "../../../src/iommufd/uapi-viommu.js";

@@ -1,3 +1,4 @@
+/** Iommufd around a descriptor that another process opened. */
 import { closeSync, fstatSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";

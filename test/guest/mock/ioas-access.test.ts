@@ -1,3 +1,4 @@
+/** Access to mappings from inside the kernel, beside devices. */
 import { describe, expect, test } from "vitest";
 import { MappedMemory } from "../../../src/index.js";
 import { sweepAccess } from "../../support/access-sweep.js";

@@ -1,3 +1,4 @@
+/** Mappings of an IOAS: overlaps, partial unmapping and copies. */
 import { describe, expect, test } from "vitest";
 import { sysError } from "../../support/errors.js";
 import { expectNothingLeft } from "../../support/holdings.js";

@@ -1,3 +1,4 @@
+/** dma-bufs that are mapped in an IOAS and revoked. */
 import { closeSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import type { Iommufd } from "../../../src/doors/iommufd.js";

@@ -1,3 +1,4 @@
+/** How an IOAS ends: by itself, with its iommufd, with devices and mappings. */
 import { describe, expect, test } from "vitest";
 import { IOMMUFD_PATH } from "../../../src/iommufd/iommufd.js";
 import {

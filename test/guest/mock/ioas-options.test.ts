@@ -1,3 +1,4 @@
+/** Huge pages of an IOAS, and the alignment without them. */
 import { describe, expect, test } from "vitest";
 import { IOMMU_OPTION_HUGE_PAGES, IOMMU_OPTION_OP_SET } from "../../../src/iommufd/uapi.js";
 import { sysError } from "../../support/errors.js";

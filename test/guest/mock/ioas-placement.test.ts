@@ -1,3 +1,4 @@
+/** Which addresses the kernel chooses in an IOAS. */
 import { describe, expect, test } from "vitest";
 import type { UserRange } from "../../../src/doors/iommufd.js";
 import { sysError } from "../../support/errors.js";

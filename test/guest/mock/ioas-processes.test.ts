@@ -1,3 +1,4 @@
+/** Memory that one process maps and another reaches. */
 import { closeSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MappedMemory } from "../../../src/index.js";

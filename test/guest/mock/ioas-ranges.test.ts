@@ -1,3 +1,4 @@
+/** The ranges of an IOAS that can be mapped. */
 import { describe, expect, test } from "vitest";
 import type { Ioas } from "../../../src/doors/iommufd.js";
 import { Iommufd } from "../../../src/doors/iommufd.js";

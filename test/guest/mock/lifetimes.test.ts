@@ -1,3 +1,4 @@
+/** The tree of iommufd objects: closing in any order, and forgotten objects. */
 import { describe, expect, test } from "vitest";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { type Ioas, Iommufd, type NestedHwpt, Viommu } from "../../../src/doors/iommufd.js";

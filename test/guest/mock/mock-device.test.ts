@@ -1,3 +1,4 @@
+/** The mock IOMMU does what other tests rely on. */
 import { describe, expect, test } from "vitest";
 import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import { MappedMemory } from "../../../src/index.js";

@@ -1,3 +1,4 @@
+/** Mappings as a mock device sees them. */
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Hwpt } from "../../../src/doors/iommufd.js";

@@ -1,3 +1,4 @@
+/** Nested page tables. */
 import { describe, expect, test } from "vitest";
 import { NestedHwpt } from "../../../src/doors/iommufd.js";
 import {

@@ -1,3 +1,4 @@
+/** Page tables attached to PASIDs. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
   type FaultQueue,

@@ -1,3 +1,4 @@
+/** Virtual devices of a virtual IOMMU. */
 import { describe, expect, test } from "vitest";
 import type { Vevent } from "../../../src/doors/iommufd.js";
 import { IOMMU_VEVENTQ_ALLOC, iommu_veventq_alloc } from "../../../src/iommufd/uapi-viommu.js";

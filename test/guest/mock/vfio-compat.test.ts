@@ -1,3 +1,4 @@
+/** An iommufd that is used as a VFIO container. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Ioas, Iommufd } from "../../../src/doors/iommufd.js";
 import { VfioContainer } from "../../../src/doors/vfio.js";

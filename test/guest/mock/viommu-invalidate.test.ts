@@ -1,3 +1,4 @@
+/** Cache invalidation through a virtual IOMMU. */
 import { describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { expectNothingLeft } from "../../support/holdings.js";

@@ -1,3 +1,4 @@
+/** Virtual IOMMUs. */
 import { describe, expect, test } from "vitest";
 import { Iommufd, Viommu } from "../../../src/doors/iommufd.js";
 import {
@@ -100,7 +101,7 @@ describe("a virtual IOMMU [mock_viommu]", () => {
     expect([nesting.viommu.closed, nesting.nested.closed, nesting.parent.closed]).toEqual([true, true, true]);
   });
 
-  test("needs a nesting parent and a known type, and keeps the parent [iommufd_viommu.viommu_negative_tests]", () => {
+  test("needs a nesting parent and a known type, and can't be destroyed while it is in use [iommufd_viommu.viommu_negative_tests]", () => {
     using nesting = new MockNesting();
     const { iommufd, ioas, device, parent, viommu } = nesting;
     const request = iommu_viommu_alloc.encode({ type: mock.viommuType, dev_id: device.deviceId, hwpt_id: 0 });

@@ -1,3 +1,4 @@
+/** What VFIO and iommufd do on a host without an IOMMU. */
 import { afterEach, describe, expect, test } from "vitest";
 import { compare } from "../../../src/cli/compare/compare.js";
 import { IoasMapper, Iommufd } from "../../../src/doors/iommufd.js";

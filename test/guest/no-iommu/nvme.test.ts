@@ -1,3 +1,4 @@
+/** An NVMe controller on a host without an IOMMU. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {

@@ -1,3 +1,4 @@
+/** NVMe data on QEMU's controllers: formats, SGLs, protection information, copies, zones. */
 import { randomFillSync } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { DataList } from "../../../src/doors/nvme.js";

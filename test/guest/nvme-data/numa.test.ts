@@ -46,7 +46,7 @@ describe.each(backends)("NUMA nodes of an NVMe driver's memory through %s", (bac
     expect(Object.keys(pagesByNode(transparent))).toEqual([`N${node}`]);
   });
 
-  test("don't include a third one, which is refused", () => {
+  test("can't be nodes that don't exist", () => {
     using device = PciDevice.open(controller(), { backend });
     expect(() => device.dma.alloc(PAGE, { numaNode: 2 })).toThrow(
       "there is no memory on NUMA node 2: nodes with memory are 0, 1",
