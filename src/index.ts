@@ -20,6 +20,7 @@ export {
   UnsupportedError,
 } from "./core/errors.js";
 export type { Resource } from "./core/lifetime/resource.js";
+export type { ListenOptions, Subscription } from "./core/listeners.js";
 export type { DmaAccess } from "./dma/access.js";
 export type { BackingOptions, PageChoice } from "./dma/backing.js";
 export { DmaBuffer } from "./dma/buffer.js";

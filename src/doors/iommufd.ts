@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 
+export type { ListenOptions } from "../core/listeners.js";
 export type { IommufdCapabilities } from "../iommufd/capabilities.js";
 export type { BoundDevice } from "../iommufd/device-ref.js";
 export {

@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 
+export type { ListenOptions } from "../core/listeners.js";
 export { NvmeCapacity } from "../nvme/admin/capacity.js";
 export { type DirectiveOperation, NvmeDirectives } from "../nvme/admin/directives.js";
 export { type NvmeEvent, NvmeEvents } from "../nvme/admin/events.js";

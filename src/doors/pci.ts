@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 
+export type { ListenOptions, Subscription } from "../core/listeners.js";
 export { Bar } from "../pci/bar.js";
 export { parseBdf } from "../pci/bdf.js";
 export { BindError, bindToVfio, unbindFromVfio, VfioBinding } from "../pci/bind.js";

@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 
+export type { ListenOptions, Subscription } from "../core/listeners.js";
 export type { DmaMapper } from "../dma/mapper.js";
 export type { DeviceIo } from "../vfio/device-io.js";
 export type { LoggedRange } from "../vfio/dma-logging.js";

@@ -5,6 +5,7 @@
  * @packageDocumentation
  */
 
+export type { ListenOptions, Subscription } from "../core/listeners.js";
 export { EventFd } from "../sys/eventfd.js";
 export type { IoctlTrace } from "../sys/ioctl.js";
 export type { Watch } from "../sys/watch.js";

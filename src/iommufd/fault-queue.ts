@@ -1,6 +1,7 @@
 /** I/O page faults (IOMMU_FAULT_QUEUE_ALLOC). */
 import { StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
+import type { ListenOptions } from "../core/listeners.js";
 import { adopt } from "../sys/descriptors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { closing, read, write } from "../sys/syscalls.js";
@@ -125,9 +126,14 @@ export class FaultQueue extends Resource {
     return groups;
   }
 
-  /** Groups as they come. Ends when the queue is closed. */
+  /** Groups as they come. Ends when the queue is closed. @throws ArgumentError */
+  values(options?: ListenOptions): AsyncIterableIterator<PageRequestGroup> {
+    return new EventStream(this.fd, this.lease, () => this.take(), options);
+  }
+
+  /** values() without options, for `for await`. */
   [Symbol.asyncIterator](): AsyncIterableIterator<PageRequestGroup> {
-    return new EventStream(this.fd, this.lease, () => this.take());
+    return this.values();
   }
 
   /** Answers a group by its cookie; see {@link PageRequestGroup.respond}. @throws ClosedError, SysError: EINVAL */

@@ -2,6 +2,7 @@
 import { checkInteger, checkU32 } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
+import type { ListenOptions } from "../core/listeners.js";
 import { adopt } from "../sys/descriptors.js";
 import { EventStream } from "../sys/event-stream.js";
 import { closing, read } from "../sys/syscalls.js";
@@ -123,8 +124,13 @@ export class Veventq extends Resource {
     );
   }
 
-  /** Events as they come. Ends when the queue is closed. */
+  /** Events as they come. Ends when the queue is closed. @throws ArgumentError */
+  values(options?: ListenOptions): AsyncIterableIterator<Vevent> {
+    return new EventStream(this.fd, this.lease, () => this.take(), options);
+  }
+
+  /** values() without options, for `for await`. */
   [Symbol.asyncIterator](): AsyncIterableIterator<Vevent> {
-    return new EventStream(this.fd, this.lease, () => this.take());
+    return this.values();
   }
 }

@@ -2,6 +2,7 @@ import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { Listeners, type ListenOptions, type Subscription } from "../core/listeners.js";
 import { DmaSpace } from "../dma/space.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
@@ -164,11 +165,11 @@ export class PciDevice extends Resource {
   /**
    * Calls `listener` when the device goes or comes back, as one behind a vfio-user server can (`vfioUser: { reconnect }`).
    * Never called by backends that don't know.
-   * @returns how to stop that
+   * @throws ArgumentError, ClosedError
    */
-  onPresence(listener: (event: DevicePresence) => void): () => void {
+  onPresence(listener: (event: DevicePresence) => void, options: ListenOptions = {}): Subscription {
     this.lease.assertOpen();
-    return this.io.onPresence?.(listener) ?? (() => {});
+    return this.io.onPresence?.(listener, options) ?? new Listeners<DevicePresence>().add(listener, options);
   }
 
   /**

@@ -2,6 +2,7 @@ import { checkInteger } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
 import { Resource } from "../core/lifetime/resource.js";
+import type { ListenOptions } from "../core/listeners.js";
 import { EventFd } from "../sys/eventfd.js";
 import type { Watch } from "../sys/watch.js";
 import type { DeviceIo } from "../vfio/device-io.js";
@@ -81,18 +82,18 @@ export class Interrupts extends Resource {
    * and unmasked here after the listener, which must have quieted the device.
    * @throws ArgumentError, BusyError where the vector is watched already
    */
-  watch(vector: number, listener: (count: number) => void): Watch {
+  watch(vector: number, listener: (count: number) => void, options: ListenOptions = {}): Watch {
     const eventfd = this.vectors[vector];
     if (eventfd === undefined)
       throw new ArgumentError(`there is no vector ${vector} of ${this.vectors.length}`);
-    if (this.kind !== "intx") return eventfd.watch(listener);
+    if (this.kind !== "intx") return eventfd.watch(listener, options);
     return eventfd.watch((count) => {
       try {
         listener(count);
       } finally {
         if (!this.closed) this.io.actOnIrq(VFIO_PCI_INTX_IRQ_INDEX, "unmask", 0, 1);
       }
-    });
+    }, options);
   }
 
   /** Makes a vector fire, as a test of the way from the kernel to the listener. */

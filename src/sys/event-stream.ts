@@ -1,4 +1,6 @@
+/** Events of a descriptor as an async iterator. */
 import type { Lease } from "../core/lifetime/lease.js";
+import { checkSignal, type ListenOptions } from "../core/listeners.js";
 import { type Watch, watchReadable } from "./watch.js";
 
 /**
@@ -11,6 +13,9 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     | { resolve: (result: IteratorResult<T>) => void; reject: (error: unknown) => void }
     | undefined;
   private watch: Watch | undefined;
+  private readonly signal: AbortSignal | undefined;
+  /** The signal's reason was thrown: only once. */
+  private isAbortTold = false;
 
   /**
    * @param read takes what the kernel has now; an empty list where there is nothing
@@ -19,7 +24,10 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     private readonly fd: number,
     private readonly owner: Lease,
     private readonly read: () => T[],
-  ) {}
+    options: ListenOptions = {},
+  ) {
+    this.signal = checkSignal(options.signal);
+  }
 
   [Symbol.asyncIterator](): this {
     return this;
@@ -32,8 +40,13 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
         reject(new TypeError("one event of a stream can be waited for at a time"));
         return;
       }
-      if (this.owner.closed) {
+      if (this.owner.closed || this.isAbortTold) {
         resolve({ done: true, value: undefined });
+        return;
+      }
+      if (this.signal?.aborted === true) {
+        this.isAbortTold = true;
+        reject(this.signal.reason);
         return;
       }
       const event = this.take();
@@ -44,6 +57,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
       // Throws where another stream waits: then nobody waits here, and a later call may.
       this.watch = watchReadable(this.fd, this.owner, this.onReadable, this.onClosed);
       this.waiting = { resolve, reject };
+      this.signal?.addEventListener("abort", this.onAbort);
     });
   }
 
@@ -75,8 +89,17 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     }
   };
 
+  private readonly onAbort = (): void => {
+    const { waiting } = this;
+    this.waiting = undefined;
+    this.isAbortTold = true;
+    this.watch?.close();
+    waiting?.reject(this.signal?.reason);
+  };
+
   private readonly onClosed = (): void => {
     this.watch = undefined;
+    this.signal?.removeEventListener("abort", this.onAbort);
     this.waiting?.resolve({ done: true, value: undefined });
     this.waiting = undefined;
   };

@@ -2,6 +2,7 @@ import { readlinkSync } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { checkSignal, type ListenOptions, onAbort } from "../core/listeners.js";
 import { adopt } from "./descriptors.js";
 import { addressOf, c, lastErrno } from "./libc.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
@@ -81,16 +82,21 @@ export class EventFd extends Resource {
   /**
    * Calls `listener` from the event loop with the count of each batch of signals, until the returned watch (or this
    * eventfd) is closed. Neither has to be held on to meanwhile.
+   * @throws ArgumentError, ClosedError, BusyError where it is watched already
    */
-  watch(listener: (count: number) => void): Watch {
+  watch(listener: (count: number) => void, options: ListenOptions = {}): Watch {
     this.lease.assertOpen();
+    const signal = checkSignal(options.signal);
     const { fd } = this;
-    const watch = watchReadable(fd, this.lease, () => {
+    const onReadable = (): void => {
       // Another reader may have been quicker: nothing there is no signal.
       const count = takeCount(fd);
       if (count > 0) listener(count);
-    });
+    };
+    let forgetSignal = (): void => {};
+    const watch = watchReadable(fd, this.lease, onReadable, () => forgetSignal());
     watch.retain(this);
+    forgetSignal = onAbort(signal, () => watch.close());
     return watch;
   }
 }

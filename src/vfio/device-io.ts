@@ -1,5 +1,6 @@
 /** The interface to a device: regions, interrupts and reset, however the device is reached. */
 import type { Lease } from "../core/lifetime/lease.js";
+import type { ListenOptions, Subscription } from "../core/listeners.js";
 import type { MappedMemory } from "../sys/memory.js";
 
 /** VFIO_DEVICE_GET_INFO. */
@@ -138,7 +139,6 @@ export interface DeviceIo {
   /**
    * Calls `listener`, never in the middle of an access, when the device goes or comes back. Left out where that can't be
    * known.
-   * @returns how to stop that
    */
-  onPresence?(listener: (event: DevicePresence) => void): () => void;
+  onPresence?(listener: (event: DevicePresence) => void, options?: ListenOptions): Subscription;
 }

@@ -1,4 +1,5 @@
 /** Asynchronous events of a controller, as an async iterator. */
+import { checkSignal, type ListenOptions, onAbort } from "../../core/listeners.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { AdminOpcode, AsyncEventInfo, AsyncEventType, LogPageId } from "../spec/opcodes.js";
 import { NvmeLogs } from "./logs.js";
@@ -53,12 +54,23 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     private readonly isClosed: () => boolean,
   ) {}
 
-  /** Begins an iteration. It ends with `break`, or with the controller. */
-  [Symbol.asyncIterator](): AsyncIterableIterator<NvmeEvent> {
-    const reader = new Reader(this.backlog.splice(0), () => this.readers.delete(reader));
+  /** Begins an iteration. It ends with `break`, or with the controller. @throws ArgumentError */
+  values(options: ListenOptions = {}): AsyncIterableIterator<NvmeEvent> {
+    const signal = checkSignal(options.signal);
+    let forgetSignal = (): void => {};
+    const reader = new Reader(signal?.aborted === true ? [] : this.backlog.splice(0), () => {
+      this.readers.delete(reader);
+      forgetSignal();
+    });
     this.readers.add(reader);
+    forgetSignal = onAbort(signal, () => reader.finish({ error: signal?.reason }));
     void this.request();
     return reader;
+  }
+
+  /** values() without options, for `for await`. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<NvmeEvent> {
+    return this.values();
   }
 
   /**
@@ -130,8 +142,9 @@ class Reader implements AsyncIterableIterator<NvmeEvent> {
 
   finish(failure: { error: unknown } | undefined): void {
     this.leave();
-    this.end = failure ?? {};
     const { waiting } = this;
+    // A failure is thrown once.
+    this.end = waiting === undefined ? (failure ?? {}) : {};
     this.waiting = undefined;
     if (failure === undefined) waiting?.resolve({ value: undefined, done: true });
     else waiting?.reject(failure.error);

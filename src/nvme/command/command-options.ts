@@ -1,5 +1,6 @@
 /** Options of a single command: time limit, signal, queue. */
 import { ArgumentError, TimeoutError } from "../../core/errors.js";
+import { checkSignal } from "../../core/listeners.js";
 import type { NvmeQueue } from "./queue.js";
 
 /** How a command is carried out, besides what it says. */
@@ -31,9 +32,7 @@ export function checkCommandOptions({ timeoutMs, signal }: CommandOptions): void
   ) {
     throw new ArgumentError(`timeoutMs must be between 1 and ${MAX_TIMEOUT_MS}, got ${timeoutMs}`);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new ArgumentError("signal must be an AbortSignal");
-  }
+  checkSignal(signal);
 }
 
 /** The time limit and the signal of one command, until the command is over. */

@@ -1,3 +1,4 @@
+import type { Subscription } from "../../core/listeners.js";
 import type { PciDevice } from "../../pci/device.js";
 import { EventFd } from "../../sys/eventfd.js";
 import { VFIO_PCI_REQ_IRQ_INDEX } from "../../vfio/uapi.js";
@@ -17,7 +18,7 @@ export class Presence {
   /** It may come back. */
   private isExpected = false;
   private readonly waiting = new Set<() => void>();
-  private readonly stopListening: () => void;
+  private readonly subscription: Subscription;
   private readonly request: EventFd | undefined;
 
   /** @throws SysError */
@@ -26,7 +27,7 @@ export class Presence {
     events: PresenceEvents,
   ) {
     this.request = watchRequests(device, () => events.removal());
-    this.stopListening = device.onPresence((event) => {
+    this.subscription = device.onPresence((event) => {
       if (event.kind === "gone") {
         this.error = event.error;
         this.isExpected = event.retrying;
@@ -60,7 +61,7 @@ export class Presence {
   }
 
   close(): void {
-    this.stopListening();
+    this.subscription.close();
     if (this.request === undefined) return;
     try {
       if (!this.device.closed) this.device.io.setIrqEventfds(VFIO_PCI_REQ_IRQ_INDEX, 0, [-1]);

@@ -2,6 +2,7 @@
 import { DeviceGoneError, IovaError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
+import { Listeners, type ListenOptions, type Subscription } from "../../core/listeners.js";
 import type { DevicePresence } from "../../vfio/device-io.js";
 import { type Channel, VfioUserProtocolError } from "../protocol/channel.js";
 import type { VfioUserCapabilities } from "../protocol/version.js";
@@ -30,7 +31,7 @@ export class VfioUserClient extends Resource {
   dma: ClientDma | undefined;
   private readonly link: Link;
   private state: State = { kind: "connected" };
-  private readonly listeners = new Set<(event: DevicePresence) => void>();
+  private readonly listeners = new Listeners<DevicePresence>();
   private readonly restorers: ((state: ServerState) => void)[] = [];
 
   private constructor(
@@ -87,15 +88,15 @@ export class VfioUserClient extends Resource {
     return this.state.kind !== "gone" && this.link.connection.failure === undefined && !this.closed;
   }
 
-  /** Calls `listener`, from a microtask, when the server goes or comes back. @returns a function that ends this */
-  onPresence(listener: (event: DevicePresence) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+  /** Calls `listener`, from a microtask, when the server goes or comes back. @throws ArgumentError */
+  onPresence(listener: (event: DevicePresence) => void, options?: ListenOptions): Subscription {
+    return this.listeners.add(listener, options);
   }
 
   /**
    * Calls `restore` once the client has connected again, or to another server, before the listeners hear of it: it sets up
    * what the server before knew. What it throws ends that attempt.
+   * @internal
    */
   onReconnect(restore: (state: ServerState) => void): void {
     this.restorers.push(restore);
@@ -183,9 +184,7 @@ export class VfioUserClient extends Resource {
 
   /** Calls the listeners later: never in the middle of the access that found it out. */
   private announce(event: DevicePresence): void {
-    queueMicrotask(() => {
-      for (const listener of [...this.listeners]) if (!this.closed) listener(event);
-    });
+    queueMicrotask(() => this.listeners.call(event, () => this.closed));
   }
 
   /** Notices what comes while no request waits: requests of the server, or its end. */

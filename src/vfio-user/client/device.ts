@@ -4,6 +4,7 @@ import { Errno } from "../../core/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
+import type { ListenOptions, Subscription } from "../../core/listeners.js";
 import { largestOf } from "../../core/lists.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { Signaller } from "../../sys/signaller.js";
@@ -83,8 +84,8 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     this.client.onReconnect((state) => this.restore(state));
   }
 
-  onPresence(listener: (event: DevicePresence) => void): () => void {
-    return this.client.onPresence(listener);
+  onPresence(listener: (event: DevicePresence) => void, options?: ListenOptions): Subscription {
+    return this.client.onPresence(listener, options);
   }
 
   /** VFIO_USER_DEVICE_GET_INFO. @throws VfioUserProtocolError, DeviceGoneError, TimeoutError, SysError, ClosedError */

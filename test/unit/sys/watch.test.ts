@@ -1,8 +1,8 @@
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
+import { ArgumentError, BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { close, memfd, write } from "../../../src/sys/syscalls.js";
@@ -205,6 +205,27 @@ describe("a watch", () => {
     eventfd.signal();
     await closed;
     expect(eventfd.closed).toBe(true);
+  });
+
+  test("ends when its signal aborts, and leaves nothing in a signal that doesn't", async () => {
+    using eventfd = new EventFd();
+    const controller = new AbortController();
+    const { signal } = controller;
+    eventfd.watch(() => {}, { signal }).close();
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+    const counts = new Counts();
+    const watch = eventfd.watch(counts.listener, { signal });
+    eventfd.signal();
+    expect(await counts.next()).toBe(1);
+    controller.abort();
+    expect(watch.closed).toBe(true);
+    eventfd.signal();
+    await turns();
+    expect(counts.pending).toEqual([]);
+    expect(eventfd.watch(counts.listener, { signal }).closed).toBe(true);
+    expect(() => eventfd.watch(counts.listener, { signal: Object(1) })).toThrow(ArgumentError);
+    using _ = eventfd.watch(counts.listener);
+    expect(await counts.next()).toBe(1);
   });
 
   test("ends before its eventfd, again and again on the same descriptor number", async () => {

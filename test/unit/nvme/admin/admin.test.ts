@@ -296,6 +296,26 @@ describe("events", () => {
     await nvme.events.clear(changed);
     expect(await nvme.logs.changedNamespaces()).toEqual([]);
   });
+
+  test("are iterated over until a signal aborts, whose reason the iteration throws once", async () => {
+    const nvme = await controller();
+    await nvme.features.write(Feature.asyncEventConfiguration, { temperature: true });
+    const controllerOfSignal = new AbortController();
+    const { signal } = controllerOfSignal;
+    const events = nvme.events.values({ signal });
+    const [first] = await Promise.all([events.next(), nvme.features.setTemperatureThreshold(200)]);
+    expect(first).toMatchObject({ done: false, value: { type: "smart" } });
+    const waiting = caught(events.next());
+    const reason = new Error("enough");
+    controllerOfSignal.abort(reason);
+    expect(await waiting).toBe(reason);
+    expect(await events.next()).toEqual({ done: true, value: undefined });
+    expect(await caught(nvme.events.values({ signal }).next())).toBe(reason);
+    expect(() => nvme.events.values({ signal: Object(1) })).toThrow(ArgumentError);
+    const ended = nvme.events.values({ signal: new AbortController().signal });
+    await ended.return?.();
+    expect(await ended.next()).toEqual({ done: true, value: undefined });
+  });
 });
 
 describe("an error status", () => {

@@ -1,0 +1,75 @@
+/** Listeners: what ends one. */
+import { getEventListeners } from "node:events";
+import { expect, test } from "vitest";
+import { Listeners } from "../../../src/core/listeners.js";
+import { ArgumentError } from "../../../src/index.js";
+
+const never = (): boolean => false;
+
+test("calls each listener until its subscription is closed", () => {
+  const listeners = new Listeners<number>();
+  const seen: string[] = [];
+  const one = listeners.add((event) => seen.push(`one ${event}`));
+  {
+    using _ = listeners.add((event) => seen.push(`two ${event}`));
+    listeners.call(1, never);
+  }
+  listeners.call(2, never);
+  one.close();
+  one.close();
+  listeners.call(3, never);
+  expect(seen).toEqual(["one 1", "two 1", "one 2"]);
+});
+
+test("calls a function twice that was added twice", () => {
+  const listeners = new Listeners<string>();
+  const seen: string[] = [];
+  const listener = (event: string): void => void seen.push(event);
+  const first = listeners.add(listener);
+  listeners.add(listener);
+  listeners.call("both", never);
+  first.close();
+  listeners.call("second", never);
+  expect(seen).toEqual(["both", "both", "second"]);
+});
+
+test("doesn't call a listener that another one of the same event has ended", () => {
+  const listeners = new Listeners<number>();
+  const seen: string[] = [];
+  listeners.add(() => later.close());
+  const later = listeners.add(() => seen.push("later"));
+  listeners.call(1, never);
+  expect(seen).toEqual([]);
+});
+
+test("calls none of the remaining listeners once it is over", () => {
+  const listeners = new Listeners<number>();
+  let calls = 0;
+  listeners.add(() => calls++);
+  listeners.add(() => calls++);
+  listeners.call(1, () => calls > 0);
+  expect(calls).toBe(1);
+});
+
+test("a signal ends a listener, and a listener that ended leaves nothing in the signal", () => {
+  const listeners = new Listeners<number>();
+  const controller = new AbortController();
+  const { signal } = controller;
+  const seen: number[] = [];
+  listeners.add((event) => seen.push(event), { signal }).close();
+  expect(getEventListeners(signal, "abort")).toEqual([]);
+  listeners.add((event) => seen.push(event), { signal });
+  listeners.call(1, never);
+  controller.abort();
+  listeners.call(2, never);
+  listeners.add((event) => seen.push(event), { signal });
+  listeners.call(3, never);
+  expect(seen).toEqual([1]);
+});
+
+test("rejects a signal that is no AbortSignal", () => {
+  const signal: unknown = { aborted: false };
+  expect(() => new Listeners<number>().add(() => {}, { signal: signal as AbortSignal })).toThrow(
+    ArgumentError,
+  );
+});
