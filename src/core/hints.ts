@@ -136,6 +136,7 @@ const hints: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     EINVAL: "this page table doesn't fit the device, or a PASID needs page tables made for PASIDs",
     ENOENT: "somebody else has destroyed the page table by its id",
     EOPNOTSUPP: "this device has no PASIDs",
+    ENODEV: "the page table has a fault queue, but the device or the IOMMU lacks page requests (ATS and PRI)",
   },
   VFIO_DEVICE_SET_IRQS: {
     EINVAL: "the device has no such vector, or another kind of interrupt is on, or this one is off",

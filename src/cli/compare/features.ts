@@ -2,7 +2,10 @@
 
 import { IovaError } from "../../core/errors.js";
 import type { Iova } from "../../dma/iova/address.js";
+import type { HwInfo } from "../../iommufd/hw-info.js";
 import type { Ioas } from "../../iommufd/ioas.js";
+import { PciExtendedCapabilityId } from "../../pci/capability-ids.js";
+import { ConfigSpace } from "../../pci/config-space.js";
 import type { VfioDevice } from "../../vfio/device.js";
 import type { VfioContainer } from "../../vfio-legacy/container.js";
 import { VFIO_DMA_CC_IOMMU, VFIO_UNMAP_ALL, VFIO_UPDATE_VADDR } from "../../vfio-legacy/uapi.js";
@@ -37,6 +40,7 @@ function ranges(all: readonly { readonly start: Iova; readonly last: Iova }[]): 
 function probeIoas(answers: Map<string, string>, device: VfioDevice, ioas: Ioas): void {
   const { iommufd } = ioas;
   const has = iommufd.capabilities();
+  const info = hwInfoOf(device, ioas);
   /** Made in an address space of its own, where nothing is in the way. */
   const table = (options: Parameters<Ioas["allocHwpt"]>[1]): string =>
     works(() => {
@@ -53,23 +57,57 @@ function probeIoas(answers: Map<string, string>, device: VfioDevice, ioas: Ioas)
   answers.set("Page tables of one's own", table({}));
   answers.set("Dirty page tracking", table({ dirtyTracking: true }));
   answers.set("Nested translation", table({ nestParent: true }));
-  answers.set("PASIDs", table({ pasid: true }));
-  answers.set(
-    "I/O page faults",
-    works(() => {
-      using queue = iommufd.allocFaultQueue();
-      using other = iommufd.allocIoas();
-      using _table = other.allocHwpt(device, { faultQueue: queue });
-    }),
-  );
+  // The kernel makes page tables for PASIDs and page faults where the hardware has neither.
+  answers.set("PASIDs", (info?.maxPasidLog2 ?? 0) > 0 ? table({ pasid: true }) : "no");
+  const hasFaults = hasPageRequests(info) && deviceHasPageRequests(device);
+  answers.set("I/O page faults", hasFaults ? works(() => attachWithFaults(device, ioas)) : "no");
   answers.set("Virtual IOMMUs (kernel interface)", yesNo(has.viommu));
+  const kind = info?.registers.kind ?? "none";
+  answers.set("What the IOMMU is", kind === "none" ? NOT_TOLD : kind);
+}
+
+/** Undefined if the kernel tells nothing of this IOMMU. */
+function hwInfoOf(device: VfioDevice, { iommufd }: Ioas): HwInfo | undefined {
   try {
-    const { registers } = iommufd.hwInfo(device);
-    answers.set("What the IOMMU is", registers.kind === "none" ? NOT_TOLD : registers.kind);
+    return iommufd.hwInfo(device);
   } catch (error) {
-    // Older kernels don't say; the answer stays.
     if (!(error instanceof IovaError)) throw error;
+    return undefined;
   }
+}
+
+/** Whether the IOMMU takes page requests of PCI devices. An IOMMU of a kind that doesn't say may: attaching shows it. */
+function hasPageRequests(info: HwInfo | undefined): boolean {
+  if (info === undefined || info.atsNotSupported) return false;
+  const { registers } = info;
+  switch (registers.kind) {
+    case "intel-vtd":
+    case "amd":
+      return registers.pageRequests;
+    case "arm-smmuv3":
+      return registers.pri;
+    default:
+      return true;
+  }
+}
+
+function deviceHas(device: VfioDevice, capability: number): boolean {
+  return new ConfigSpace(device).extendedCapabilities().some(({ id }) => id === capability);
+}
+
+/** Whether the device can ask for pages: it translates by itself (ATS), and requests what isn't there (PRI). */
+function deviceHasPageRequests(device: VfioDevice): boolean {
+  const { addressTranslationServices, pageRequest } = PciExtendedCapabilityId;
+  return deviceHas(device, addressTranslationServices) && deviceHas(device, pageRequest);
+}
+
+/** Attaches the device to a page table with a fault queue, and then to `ioas` again. @throws IovaError if that is refused */
+function attachWithFaults(device: VfioDevice, ioas: Ioas): void {
+  using queue = ioas.iommufd.allocFaultQueue();
+  using other = ioas.iommufd.allocIoas();
+  using table = other.allocHwpt(device, { faultQueue: queue });
+  device.attach(table);
+  device.attach(ioas);
 }
 
 function works(attempt: () => void): string {
@@ -115,6 +153,7 @@ function probeDevice(answers: Map<string, string>, device: VfioDevice): void {
   ];
   answers.set("Device: interrupts", kinds.join(", ") || "none");
   answers.set("Device: BARs as dma-buf", yesNo(has.dmaBuf));
+  answers.set("Device: page requests (ATS and PRI)", yesNo(deviceHasPageRequests(device)));
   answers.set("Device: low power", yesNo(has.lowPower));
   answers.set("Device: migration", yesNo(has.migration));
   answers.set("Device: logs its own DMA", yesNo(has.dmaLogging));

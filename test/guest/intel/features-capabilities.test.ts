@@ -188,6 +188,20 @@ describe("iommufd with the IOMMU of this machine", () => {
     device.detach({ pasid: 1 });
   });
 
+  test("rejects a page table with a fault queue for a device without page requests, and says what is missing", () => {
+    using opened = openNvme();
+    const { iommufd, ioas, device } = opened;
+    using queue = iommufd.allocFaultQueue();
+    using faulting = ioas.allocHwpt(device, { faultQueue: queue });
+    expect(() => device.attach(faulting)).toThrow(
+      sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "ENODEV", {
+        hint: "the page table has a fault queue, but the device or the IOMMU lacks page requests (ATS and PRI)",
+      }),
+    );
+    // The device can still be attached to an ordinary page table.
+    expect(device.attach(ioas)).toBeGreaterThan(0);
+  });
+
   test("rejects a token for a device that needs none", () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(nvmeBdf());
