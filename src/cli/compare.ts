@@ -19,8 +19,7 @@ export const COMPARE_HELP = `Usage: iova compare [BDF] [--quick] [--json] [--htm
 Measures iommufd against VFIO type1 (and iommufd-compat and no-IOMMU mode where this host
 has them) on a device that is bound to vfio-pci: opening, mapping and unmapping by size and
 page size, many mappings, a second address space, accounting, NVMe reads (never writes), and
-what each can do. Nothing is changed: neither bindings nor settings, and an NVMe controller
-is left as it is after a reset.
+what each can do. Bindings and settings stay as they are; an NVMe controller is reset.
 
   BDF          the device; by default the first one bound to vfio-pci
   --guest      in a QEMU guest with an NVMe controller and an IOMMU of its own
@@ -105,7 +104,7 @@ export async function runCompare(argv: readonly string[]): Promise<void> {
   else print(renderText(report));
 }
 
-/** Before minutes of measuring, not after. @throws ConfigError */
+/** Called before the measurement, which takes minutes. @throws ConfigError */
 function checkWritable(file: string): void {
   try {
     closeSync(openSync(file, "a"));
@@ -115,13 +114,13 @@ function checkWritable(file: string): void {
   }
 }
 
-/** The default devices of the guest tool: an NVMe controller to be measured, and edu as the second device. */
+/** The default devices of the guest tool: an NVMe controller to measure, and edu as the second device. */
 const GUEST_DEVICES = ["0000:00:01.0", "0000:00:02.0"];
 /** Room for 1 GiB of each kind of pages. */
 const GUEST_MEMORY = "6G";
 const GUEST_HUGE_PAGES = "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=672";
 
-/** Runs this same program in the guest and takes its JSON. The guest tool is a program of its own, not a module of src/. */
+/** Runs this program in the guest and reads its JSON. The guest tool is a separate program, not a module of src/. */
 async function inGuest({ quick }: CompareOptions, line: ProgressLine): Promise<CompareReport> {
   const guestTool = packageFile("dist/guest/main.js");
   const iova = packageFile("dist/lib/cli.js");
@@ -156,7 +155,7 @@ async function inGuest({ quick }: CompareOptions, line: ProgressLine): Promise<C
   if (status !== 0) throw new GuestFailedError(status, last);
   const report = read(reportSchema, JSON.parse(Buffer.concat(output).toString("utf8")));
   if (report instanceof Problems) {
-    throw new GuestFailedError(status, `its report has another form: ${report.text}`);
+    throw new GuestFailedError(status, `its report is invalid: ${report.text}`);
   }
   return report;
 }

@@ -1,4 +1,4 @@
-/** The `iova` command. Thin: every subcommand is a few calls of the library. */
+/** The `iova` command: parses the command line, runs the subcommand, and reports errors. */
 import { parseArgs } from "node:util";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { OutputError, watchStandardOutput } from "./standard-output.js";
@@ -46,7 +46,7 @@ function operand(command: string, operands: readonly string[]): string {
 
 async function main(): Promise<void> {
   const [first, ...rest] = process.argv.slice(2);
-  // Commands with their own options, each loaded only when it is used.
+  // These commands parse their own options, and are loaded only when they are used.
   if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
   if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
   if (first === "nvme") return await (await import("./nvme/main.js")).runNvme(rest);

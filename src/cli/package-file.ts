@@ -1,4 +1,4 @@
-/** Files of this package, found from the compiled sources and from the bundle alike. */
+/** Finds files of this package, both from the compiled sources and from the bundle. */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";

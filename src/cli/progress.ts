@@ -1,14 +1,14 @@
 /** The progress line of a long command. */
 import { visible } from "./terminal.js";
 
-/** One line on a terminal that is written over; nothing at all where stderr is something else. */
+/** A line on a terminal that each update overwrites. By default, shows nothing if the stream is no terminal. */
 export class ProgressLine {
-  /** Whether anybody sees it. */
+  /** Whether anything is shown. */
   readonly isShown: boolean;
   private readonly isTerminal: boolean;
   private last = "";
 
-  /** @param always writes plain lines where the stream is no terminal */
+  /** @param always writes plain lines if the stream is no terminal */
   constructor(
     private readonly stream: NodeJS.WriteStream,
     always: boolean,
@@ -23,13 +23,13 @@ export class ProgressLine {
     const text = `${String(Math.floor(done * 100)).padStart(3)} %  ${visible(what)}`;
     if (text === this.last) return;
     this.last = text;
-    // A terminal that doesn't know its width says 0.
+    // A terminal that doesn't know its width reports 0.
     const width = (this.stream.columns || 80) - 1;
     if (this.isTerminal) this.stream.write(`\r\x1b[2K${text.slice(0, width)}`);
     else this.stream.write(`${text}\n`);
   }
 
-  /** Takes the line away. */
+  /** Erases the line. */
   end(): void {
     if (this.isTerminal && this.last !== "") this.stream.write("\r\x1b[2K");
     this.last = "";

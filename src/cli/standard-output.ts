@@ -2,7 +2,7 @@
 import { IovaError } from "../core/errors.js";
 import { printError } from "./terminal.js";
 
-/** Standard output takes no more. {@link watchStandardOutput} has said so already, if there is anything to say. */
+/** Writing to standard output failed. {@link watchStandardOutput} has reported it already. */
 export class OutputError extends IovaError {
   constructor(cause: Error) {
     super("ERR_IOVA_OUTPUT", `standard output: ${cause.message}`, { cause });
@@ -10,8 +10,8 @@ export class OutputError extends IovaError {
 }
 
 /**
- * Without this, a reader that goes early (`iova ... | head`) ends the process by an exception in the middle of its work.
- * That a reader has gone is its own affair; all else is an error.
+ * Reports errors of standard output. Without this, a reader that ends early (`iova ... | head`) would end the process with
+ * an exception. A closed pipe is no error: the reader has what it needs.
  */
 export function watchStandardOutput(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -44,7 +44,7 @@ export function printJsonText(json: string): void {
   process.stdout.write(`${ascii}\n`);
 }
 
-/** Writes an error that nobody expected to standard error, with its stack and causes. */
+/** Writes an unexpected error to standard error, with its stack and causes. */
 export function printCrash(error: unknown): void {
   process.stderr.write(`${visibleLines(inspect(error))}\n`);
 }

@@ -1,4 +1,4 @@
-/** One device in one address space of its own, through each of the ways that are compared. */
+/** Opens a device in an address space of its own, through each backend that is compared. */
 
 import { UnsupportedError } from "../../core/errors.js";
 import { closeAll } from "../../core/lifetime/close-all.js";
@@ -19,12 +19,12 @@ import type { ComparedBackend } from "./report.js";
 export interface AddressSpace {
   readonly device: VfioDevice;
   readonly space: DmaSpace;
-  /** The same kernel object without the library between. */
+  /** The same kernel object without the library. */
   readonly bare: BareCalls;
-  /** Where the kernel has it. */
+  /** The kernel object: this one for iommufd and noiommu, the container for the others. */
   readonly ioas: Ioas | undefined;
   readonly container: VfioContainer | undefined;
-  /** Removes every mapping in one call. @throws UnsupportedError where there is no such call */
+  /** Removes every mapping in one call. @throws UnsupportedError if there is no such call */
   unmapAll(): void;
   /** Puts another device into this address space. Closing the result takes it out. */
   attach(bdf: string): { close(): void };
@@ -32,7 +32,7 @@ export interface AddressSpace {
   close(): void;
 }
 
-/** Resources that are closed together, the newest first; at once where a step of making them fails. */
+/** Resources that are closed together, newest first. */
 class Opened {
   private readonly resources: Resource[] = [];
 
@@ -54,7 +54,7 @@ function opening<T>(steps: (opened: Opened) => T): T {
   }
 }
 
-/** @throws UnsupportedError, SysError, ArgumentError: why this way doesn't exist here; nothing stays open */
+/** @throws UnsupportedError, SysError, ArgumentError if the backend can't be used here; nothing stays open then */
 export function openAddressSpace(backend: ComparedBackend, bdf: string): AddressSpace {
   switch (backend) {
     case "iommufd":
@@ -71,7 +71,7 @@ function openIommufd(bdf: string, noiommu: boolean): AddressSpace {
     const iommufd = opened.add(Iommufd.open());
     if (isNoiommu(bdf) !== noiommu) {
       throw new UnsupportedError(
-        noiommu ? `${bdf} has an IOMMU, so no-IOMMU mode is not for it` : `${bdf} has no IOMMU`,
+        noiommu ? `${bdf} has an IOMMU, so no-IOMMU mode doesn't apply` : `${bdf} has no IOMMU`,
       );
     }
     const ioas = opened.add(iommufd.allocIoas());

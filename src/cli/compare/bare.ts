@@ -1,4 +1,4 @@
-/** The bare ioctls, with requests prepared once: what mapping costs before any library. */
+/** The bare ioctls with prepared requests: what mapping costs without the library. */
 
 import { SysError } from "../../core/errors.js";
 import { storeU64 } from "../../core/struct.js";
@@ -28,7 +28,7 @@ export interface BareCalls {
   map(slot: number, address: number, sizeBytes: number): void;
   /** Undoes the map() of the same slot and size. @throws SysError */
   unmap(slot: number, sizeBytes: number): void;
-  /** Low and high half of where a slot was mapped last. */
+  /** Low and high half of the address where a slot was mapped last. */
   addressOf(slot: number): readonly [number, number];
 }
 
@@ -66,10 +66,10 @@ export function bareIoas(ioas: Ioas): BareCalls {
 
 const TWO_32 = 2 ** 32;
 
-/** No mapping that is measured is larger, and all of one measurement together are not. */
+/** Most bytes that one measurement maps. */
 export const MAX_TOTAL_BYTES = 1024 ** 3;
 
-/** We choose addresses: slot after slot, from a multiple of 1 GiB on, so that the IOMMU can use its largest pages. */
+/** Addresses are chosen here: slot after slot, from a multiple of 1 GiB on, so that the IOMMU can use its largest pages. */
 export function bareContainer(container: VfioContainer): BareCalls {
   const flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
   const map = new PreparedIoctl(VFIO_IOMMU_MAP_DMA, vfio_iommu_type1_dma_map.encode({ flags }));

@@ -1,6 +1,6 @@
 /**
- * Charts as SVG text, drawn for the page of html.ts: colours come from its style sheet by class, so that they follow the
- * reader's light or dark.
+ * Draws charts as SVG text for the page of html.ts. Colours come from its style sheet by class, so that they follow the
+ * reader's light or dark scheme.
  */
 import { largestOf, smallestOf } from "../../core/lists.js";
 
@@ -28,7 +28,7 @@ export interface Series {
 }
 
 export interface LineChart {
-  /** What it shows, for those who can't see it. */
+  /** A description for screen readers. */
   readonly label: string;
   readonly series: readonly Series[];
   readonly xTicks: readonly { readonly value: number; readonly label: string }[];
@@ -94,7 +94,7 @@ export interface Bar {
   readonly label: string;
   /** From left to right; the first is what the bar is about. */
   readonly segments: readonly { readonly value: number; readonly style: string; readonly title: string }[];
-  /** What stands at the bar's end. */
+  /** Text at the bar's end. */
   readonly text: string;
   /** The middle half of the samples. */
   readonly spread?: readonly [number, number] | undefined;

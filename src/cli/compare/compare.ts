@@ -1,6 +1,6 @@
 /**
- * Compares the ways to an address space on one device. They can't have the device at the same time, so every round
- * opens each of them in turn, in another order each time: what drifts, drifts for all.
+ * Compares the backends on one device. Only one of them can have the device at a time, so every round opens each in turn,
+ * in a different order, so that a drift affects all of them.
  */
 
 import { BusyError, IovaError, UnsupportedError } from "../../core/errors.js";
@@ -49,11 +49,11 @@ const plans = {
 } as const;
 
 export interface CompareOptions {
-  /** PCI address; left out, the first device bound to vfio-pci. */
+  /** PCI address; by default the first device bound to vfio-pci. */
   readonly bdf?: string | undefined;
-  /** Two short rounds up to 2 MiB: whether it works, not how fast. */
+  /** Two short rounds up to 2 MiB, which only show that it works. */
   readonly quick?: boolean | undefined;
-  /** Told what is being done, and how far it is, from 0 to 1. */
+  /** Called with the current step, and the progress from 0 to 1. */
   readonly onProgress?: (what: string, done: number) => void;
 }
 
@@ -69,7 +69,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
   const notMeasured: NotMeasured[] = [];
   const features = new Map<ComparedBackend, FeatureAnswers>();
 
-  progress("looking which ways there are", 0);
+  progress("opening the device through each backend", 0);
   const backends = comparedBackends.map((name) => {
     const reason = whyNot(name, fn.bdf, features);
     return { name, available: reason === null, reason };
@@ -77,7 +77,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
   const usable = backends.filter(({ available }) => available).map(({ name }) => name);
   if (usable.length === 0) {
     const reasons = backends.map(({ name, reason }) => `${name}: ${reason}`).join("; ");
-    throw new UnsupportedError(`${fn.bdf} can't be opened in any way. ${reasons}`);
+    throw new UnsupportedError(`${fn.bdf} can't be opened through any backend. ${reasons}`);
   }
 
   progress("allocating memory", 0);
@@ -105,7 +105,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
       for (let turn = 0; turn < usable.length; turn++) {
         const backend = usable[(turn + round) % usable.length] ?? "iommufd";
         progress(`round ${round + 1} of ${plan.rounds}: ${backend}`, (round * usable.length + turn) / steps);
-        // A device that was just closed by one way is free for the next: closing is synchronous.
+        // Closing is synchronous: the device is free for the next backend.
         const start = process.hrtime.bigint();
         const space = openAddressSpace(backend, fn.bdf);
         try {
@@ -118,7 +118,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
           space.close();
         }
         await driveDevice(fn, nvme, backend, plan.reads, firstDma, notMeasured);
-        // Lets a terminal, a signal or a timer have its turn.
+        // Lets signals and timers run.
         await new Promise((resolve) => setImmediate(resolve));
       }
     }
@@ -160,7 +160,7 @@ export async function compare(options: CompareOptions = {}): Promise<CompareRepo
   }
 }
 
-/** Why a way can't be taken, or null. What it can do is noted while it is open. */
+/** Why a backend can't be used, or null. Notes its features while the device is open. */
 function whyNot(
   backend: ComparedBackend,
   bdf: string,
@@ -181,8 +181,8 @@ function whyNot(
 }
 
 /**
- * What takes a device that does something: its first DMA, and reads of an NVMe controller. What one round could measure
- * counts as measured: no-IOMMU mode gets memory that a device reaches, or doesn't, by luck.
+ * Measures the first DMA, and reads of an NVMe controller. A failure counts only if no round succeeded: in no-IOMMU mode it
+ * is chance whether a device reaches the memory.
  * @param firstDma gets the nanoseconds from nothing until the first DMA
  */
 async function driveDevice(
@@ -201,7 +201,7 @@ async function driveDevice(
     if (isNvme) firstDma.add(backend, await nvme.measure(backend, fn.bdf, reads));
     else if (isEdu(fn)) firstDma.add(backend, await timeEduDma(backend, fn.bdf));
     else {
-      const reason = "only NVMe controllers and QEMU's edu have a DMA that is known how to start";
+      const reason = "compare can start a DMA only on NVMe controllers and QEMU's edu";
       notMeasured.push({ what, backend, reason });
     }
   } catch (error) {
@@ -219,7 +219,7 @@ function chooseDevice(bdf: string | undefined): PciFunction {
       : readPciFunction(parseBdf(bdf));
   if (fn === undefined) {
     throw new UnsupportedError(
-      "no device is bound to vfio-pci. Bind one that nobody uses (iova list shows them; sudo iova bind BDF), " +
+      "no device is bound to vfio-pci. Bind one that is not in use (iova list shows them; sudo iova bind BDF), " +
         "or measure in a QEMU guest with iova compare --guest",
     );
   }
@@ -231,12 +231,14 @@ function chooseDevice(bdf: string | undefined): PciFunction {
   }
   const holders = vfioHolders(fn.bdf);
   if (holders.length > 0) {
-    throw new BusyError(`${fn.bdf} is open in process ${holders.join(", ")}: it is measured only when free`);
+    throw new BusyError(
+      `${fn.bdf} is open in process ${holders.join(", ")}: compare needs a device that no process has open`,
+    );
   }
   return fn;
 }
 
-/** Another device bound to vfio-pci, that the IOMMU can tell from the first and that nobody has open. */
+/** Another device bound to vfio-pci, in another IOMMU group, that no process has open. */
 function secondDevice({ bdf, iommuGroup }: PciFunction): string | undefined {
   return listPciFunctions().find(
     (other) =>
@@ -248,7 +250,7 @@ function secondDevice({ bdf, iommuGroup }: PciFunction): string | undefined {
   )?.bdf;
 }
 
-/** Rows in the order in which the questions came up. */
+/** One row for each feature, in the order of the answers. */
 function matrix(answers: ReadonlyMap<ComparedBackend, FeatureAnswers>): CompareReport["features"] {
   const names = new Set([...answers.values()].flatMap((each) => [...each.keys()]));
   return [...names].map((name) => ({

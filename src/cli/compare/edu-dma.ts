@@ -1,4 +1,4 @@
-/** The first DMA of QEMU's educational device (docs/specs/edu.rst there): the one that needs no driver to speak of. */
+/** The first DMA of QEMU's educational device (docs/specs/edu.rst there), which hardly needs a driver. */
 import { setTimeout } from "node:timers/promises";
 import { StateError, TimeoutError } from "../../core/errors.js";
 import { ConfigSpace } from "../../pci/config-space.js";
@@ -8,17 +8,17 @@ import type { ComparedBackend } from "./report.js";
 
 const EDU_VENDOR = 0x1234;
 const EDU_DEVICE = 0x11e8;
-/** It drops the upper bits of addresses beyond these. */
+/** The device ignores higher bits of addresses. */
 const ADDRESS_BITS = 28;
 
 const Register = { dmaSource: 0x80, dmaDestination: 0x88, dmaCount: 0x90, dmaCommand: 0x98 } as const;
-/** The memory of its own that it copies from and to. */
+/** The device's own memory, which its DMA copies from and to. */
 const INTERNAL_BUFFER = 0x40000n;
 const DMA_START = 1 << 0;
 const DMA_TO_MEMORY = 1 << 1;
 const TRANSFER_BYTES = 64;
 
-/** It waits a tenth of a second before every transfer. */
+/** Far more than the device's delay of 100 ms before every transfer. */
 const GIVE_UP_MS = 30_000;
 
 export function isEdu({ vendorId, deviceId }: PciFunction): boolean {
@@ -26,15 +26,15 @@ export function isEdu({ vendorId, deviceId }: PciFunction): boolean {
 }
 
 /**
- * From nothing until the device has written to memory.
+ * The time from opening the device until it has written to memory.
  * @returns nanoseconds, of which 100 ms are the device's own delay
- * @throws IovaError: what stands in the way
+ * @throws IovaError if the DMA isn't possible
  */
 export async function timeEduDma(backend: ComparedBackend, bdf: string): Promise<number> {
   const start = process.hrtime.bigint();
   using device = PciDevice.open(bdf, { backend });
   using buffer = device.dma.alloc(TRANSFER_BYTES, { addressBits: ADDRESS_BITS });
-  // After a reset its own memory holds zeros.
+  // The device's own memory holds zeros after a reset.
   buffer.bytes.fill(0xff);
   new ConfigSpace(device.io).busMaster = true;
   const registers = device.bar(0);
@@ -48,7 +48,7 @@ export async function timeEduDma(backend: ComparedBackend, bdf: string): Promise
   }
   const took = Number(process.hrtime.bigint() - start);
   if (buffer.bytes.every((byte) => byte === 0xff)) {
-    throw new StateError(`${bdf} says that its DMA has ended, and nothing was written`);
+    throw new StateError(`${bdf} reports the end of its DMA, but wrote nothing`);
   }
   return took;
 }

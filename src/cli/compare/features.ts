@@ -1,4 +1,4 @@
-/** What each backend can do with this device on this kernel: asked of the kernel, not known from its version. */
+/** What each backend can do with this device, as the kernel and the hardware report it. */
 
 import { IovaError } from "../../core/errors.js";
 import type { Iova } from "../../dma/iova/address.js";
@@ -12,21 +12,21 @@ import { VFIO_DMA_CC_IOMMU, VFIO_UNMAP_ALL, VFIO_UPDATE_VADDR } from "../../vfio
 import type { AddressSpace } from "./address-space.js";
 import { formatBytes, formatCount } from "./units.js";
 
-/** Answers by question. A question that a backend doesn't answer has "no". */
+/** Answers by feature. A feature without an answer is "no". */
 export type FeatureAnswers = ReadonlyMap<string, string>;
 
-const NOT_TOLD = "not told";
+const NOT_REPORTED = "not reported";
 
 const yesNo = (value: boolean): string => (value ? "yes" : "no");
 
 /** @throws SysError */
 export function probeFeatures({ device, space, ioas, container }: AddressSpace): FeatureAnswers {
   const answers = new Map<string, string>();
-  answers.set("What the IOMMU is", NOT_TOLD);
-  answers.set("Page sizes of the IOMMU", NOT_TOLD);
+  answers.set("What the IOMMU is", NOT_REPORTED);
+  answers.set("Page sizes of the IOMMU", NOT_REPORTED);
   answers.set("Unit of mappings", formatBytes(space.alignmentBytes()));
   answers.set("I/O virtual addresses", ranges(space.iovaRanges()));
-  answers.set("Coherent DMA guaranteed", NOT_TOLD);
+  answers.set("Coherent DMA guaranteed", NOT_REPORTED);
   if (ioas !== undefined) probeIoas(answers, device, ioas);
   if (container !== undefined) probeContainer(answers, container);
   probeDevice(answers, device);
@@ -41,7 +41,7 @@ function probeIoas(answers: Map<string, string>, device: VfioDevice, ioas: Ioas)
   const { iommufd } = ioas;
   const has = iommufd.capabilities();
   const info = hwInfoOf(device, ioas);
-  /** Made in an address space of its own, where nothing is in the way. */
+  /** Whether a page table can be made, in an address space of its own. */
   const table = (options: Parameters<Ioas["allocHwpt"]>[1]): string =>
     works(() => {
       using other = iommufd.allocIoas();
@@ -63,7 +63,7 @@ function probeIoas(answers: Map<string, string>, device: VfioDevice, ioas: Ioas)
   answers.set("I/O page faults", hasFaults ? works(() => attachWithFaults(device, ioas)) : "no");
   answers.set("Virtual IOMMUs (kernel interface)", yesNo(has.viommu));
   const kind = info?.registers.kind ?? "none";
-  answers.set("What the IOMMU is", kind === "none" ? NOT_TOLD : kind);
+  answers.set("What the IOMMU is", kind === "none" ? NOT_REPORTED : kind);
 }
 
 /** Undefined if the kernel tells nothing of this IOMMU. */
@@ -132,7 +132,7 @@ function probeContainer(answers: Map<string, string>, container: VfioContainer):
   answers.set("Page sizes of the IOMMU", pageSizes(info.pageSizes));
 }
 
-/** The kernel says every size above the smallest where it can build them of smaller pages. */
+/** The kernel also reports sizes that it builds of smaller pages. */
 function pageSizes(bits: bigint): string {
   const sizes: string[] = [];
   for (let shift = 0; shift < 40; shift++) {

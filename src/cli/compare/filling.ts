@@ -1,4 +1,4 @@
-/** Many mappings at once: against one large one, all removed in one call, and given to a second address space. */
+/** Measures many mappings: against one large mapping, removed in one call, and given to a second address space. */
 
 import { IovaError, SysError } from "../../core/errors.js";
 import { storeU64 } from "../../core/struct.js";
@@ -52,7 +52,7 @@ export class FillingMeasurement {
     private readonly notMeasured: NotMeasured[],
   ) {}
 
-  /** One round. Nothing is mapped before and after. */
+  /** One round. Nothing is mapped before or after it. */
   measure(backend: ComparedBackend, space: AddressSpace): void {
     const steps: readonly [string, () => void][] = [
       ["many small mappings against a large one", () => this.manyOrOne(backend, space)],
@@ -120,7 +120,7 @@ export class FillingMeasurement {
     this.time(backend, "inOneCall", () => space.unmapAll());
   }
 
-  /** The second address space has a page table of its own, for what is in it to be pinned and mapped for real. */
+  /** The second address space has its own page table, so that its mappings are really pinned and mapped. */
   private secondSpace(backend: ComparedBackend, space: AddressSpace): void {
     const { memory, second } = this;
     fill(space.bare, memory);
@@ -198,7 +198,7 @@ export class FillingMeasurement {
     this.accounts.push({ backend, mappedBytes: memory.sizeBytes, once, twice, copied });
   }
 
-  /** Every reason once, not once a round. */
+  /** Notes each reason once, not in every round. */
   private complain(what: string, backend: ComparedBackend, reason: string): void {
     const name = `${what} ${backend}`;
     if (this.complained.has(name)) return;

@@ -1,4 +1,4 @@
-/** What was found, in plain sentences. Each says how many times one takes as long as the other, and of what. */
+/** The findings of a comparison, as sentences. */
 import { smallestOf } from "../../core/lists.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import { overlap, type Summary } from "./statistics.js";
@@ -44,8 +44,8 @@ function opening(report: CompareReport): string[] {
     const slower = Math.max(iommufd.toFirstDma.median, type1.toFirstDma.median);
     const share = (Math.max(iommufd.toMapped.median, type1.toMapped.median) / slower) * 100;
     sentences.push(
-      `To the device's first DMA it is ${formatTime(iommufd.toFirstDma.median)} and ` +
-        `${formatTime(type1.toFirstDma.median)}; opening is ${threeDigits(share)} % of that, the rest is the device's own.`,
+      `The device's first DMA ends after ${formatTime(iommufd.toFirstDma.median)} and ` +
+        `${formatTime(type1.toFirstDma.median)}; opening is ${threeDigits(share)} % of that, and the device takes the rest.`,
     );
   }
   return sentences;
@@ -53,7 +53,7 @@ function opening(report: CompareReport): string[] {
 
 function compared(a: Summary, b: Summary, other: string): string {
   const medians = `${formatTime(a.median)} and ${formatTime(b.median)}`;
-  if (overlap(a, b)) return `can't be told from ${other} here (${medians})`;
+  if (overlap(a, b)) return `shows no clear difference from ${other} here (${medians})`;
   return `${comparison(a.median, b.median)} as ${other} (${medians})`;
 }
 
@@ -83,7 +83,7 @@ function mapping(report: CompareReport): string[] {
   });
 }
 
-/** Parts of one sentence, `a with iommufd, b with type1`; undefined where there is none. */
+/** Parts of one sentence, `a with iommufd, b with type1`; undefined if there are none. */
 function each<T extends { readonly backend: ComparedBackend }>(
   list: readonly T[],
   say: (entry: T) => string | undefined,
@@ -95,7 +95,7 @@ function each<T extends { readonly backend: ComparedBackend }>(
   return parts.length === 0 ? undefined : parts.join(", ");
 }
 
-/** What huge pages are good for, at the largest size that all kinds of pages have. */
+/** The gain of huge pages, at the largest size measured with the largest pages. */
 function pages(report: CompareReport): string[] {
   const kinds = [...new Set(report.mapping.map(({ pageBytes }) => pageBytes))].sort((a, b) => a - b);
   const largestPage = kinds.at(-1);
@@ -193,7 +193,7 @@ function nvme(report: CompareReport): string[] {
   const same = overlap(iommufd.readsPerSecond, type1.readsPerSecond);
   return [
     same
-      ? `NVMe reads don't tell iommufd from type1 (${rates}): once memory is mapped, no call is made to either.`
+      ? `NVMe reads show no clear difference between iommufd and type1 (${rates}): they make no call to either.`
       : `NVMe reads through iommufd and type1: ${rates}.`,
   ];
 }
@@ -213,11 +213,9 @@ function caveats({ machine, quick }: CompareReport): string[] {
   return [
     ...(machine.hypervisor === null
       ? []
-      : [
-          `This machine is virtual (${machine.hypervisor}): the ratios say more than the times, which are not those of hardware.`,
-        ]),
+      : [`This machine is virtual (${machine.hypervisor}): trust the ratios more than the times.`]),
     ...(quick
-      ? ["This was a quick run, to see that everything works: its times are not good for much."]
+      ? ["This was a quick run, which only shows that everything works: its times mean little."]
       : []),
   ];
 }

@@ -1,4 +1,4 @@
-/** The report as one page that needs nothing but itself: no script, no network, light or dark as the reader likes. */
+/** The report as one self-contained page: no script, no network, light and dark colours. */
 import { type Bar, barChart, escapeHtml, lineChart } from "./charts.js";
 import type { ComparedBackend, CompareReport, MappingResult } from "./report.js";
 import type { Summary } from "./statistics.js";
@@ -309,7 +309,7 @@ function accountingTable(report: CompareReport): string {
         formatBytes(each.mappedBytes),
         counted(each.once),
         counted(each.twice),
-        each.copied === null ? "can't be" : counted(each.copied),
+        each.copied === null ? "not possible" : counted(each.copied),
       ]),
       1,
     )

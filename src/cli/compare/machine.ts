@@ -1,4 +1,4 @@
-/** The machine that is measured, as the kernel describes it. */
+/** Describes the machine, from what the kernel reports. */
 import { cpus, freemem, hostname, totalmem } from "node:os";
 import { kernelNames, kernelText } from "../../sys/kernel-files.js";
 import { packageFile } from "../package-file.js";
@@ -72,7 +72,7 @@ export function describeMachine(): Machine {
   };
 }
 
-/** Memory of this process that devices hold: as iommufd counts it (VmPin), and as type1 does (VmLck). */
+/** Memory of this process that is pinned for devices: iommufd counts it as VmPin, type1 as VmLck. */
 export function pinnedAndLocked(): { pinnedBytes: number; lockedBytes: number } {
   const status = text("/proc/self/status");
   const of = (name: string): number =>

@@ -1,4 +1,4 @@
-/** How long mapping and unmapping take, by size and by the pages that the memory is made of. */
+/** Measures mapping and unmapping, by the size of the mapping and of its pages. */
 
 import { IovaError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
@@ -17,7 +17,7 @@ const GIB = 1024 * MIB;
 const SIZES = [4 * KIB, 64 * KIB, 2 * MIB, 32 * MIB, 256 * MIB, GIB];
 const QUICK_SIZES = [4 * KIB, 64 * KIB, 2 * MIB];
 
-/** Several mappings are timed at once where one is too short for the clock. */
+/** Short mappings are timed several at once, because one is too short for the clock. */
 const MAX_AT_ONCE = 32;
 const MAX_AT_ONCE_BYTES = 32 * MIB;
 
@@ -28,7 +28,7 @@ export interface MappingCase {
   readonly memory: MappedMemory;
 }
 
-/** Allocates what is measured, as far as there is memory. What there isn't is named in `notMeasured`. */
+/** Allocates the memory to measure. Sizes that don't fit go to `notMeasured`. */
 export function prepareCases(quick: boolean, notMeasured: NotMeasured[]): MappingCase[] {
   const cases: MappingCase[] = [];
   const skip = (what: string, reason: string): void => {
@@ -45,7 +45,7 @@ export function prepareCases(quick: boolean, notMeasured: NotMeasured[]): Mappin
         skip(what, `only ${formatBytes(left)} of huge pages of this size are left`);
         continue;
       }
-      // Half of what there is, so that nobody else on this machine has to swap.
+      // Half of the available memory, so that other programs don't have to swap.
       if (!isHuge && sizeBytes > availableBytes() / 2) {
         skip(what, `only ${formatBytes(availableBytes())} of memory are available`);
         continue;
@@ -86,10 +86,10 @@ interface Key {
   readonly sizeBytes: number;
 }
 
-/** Collects over the rounds. */
+/** Collects the samples of all rounds. */
 export class MappingMeasurement {
   private readonly book = new SampleBook<Key & { readonly sample: Sample }>();
-  /** Cases that failed once are left out from then on. */
+  /** Cases that have failed, and are left out. */
   private readonly failed = new Set<string>();
 
   constructor(
@@ -169,8 +169,8 @@ export class MappingMeasurement {
 }
 
 /**
- * Runs both ways often enough for the compiler, unrecorded, and as they are run later: many mappings at once take other ways
- * than one that comes and goes, and so do huge pages. What can't be mapped is left to the measurement to name.
+ * Runs the bare calls and the library until V8 has compiled them, without recording. Maps many at once, and huge pages, as
+ * the measurement does, because these take other code paths. The measurement reports what can't be mapped.
  */
 export function warmUp(space: AddressSpace, cases: readonly MappingCase[], times: number): void {
   const isHuge = ({ pageBytes, sizeBytes }: MappingCase): boolean =>
@@ -186,7 +186,7 @@ export function warmUp(space: AddressSpace, cases: readonly MappingCase[], times
   }
 }
 
-/** @returns how often */
+/** @returns the number of mappings */
 function warmUpOnce({ bare, space }: AddressSpace, { memory, sizeBytes }: MappingCase): number {
   const count = countAtOnce(sizeBytes);
   for (let slot = 0; slot < count; slot++) bare.map(slot, memory.address, sizeBytes);

@@ -1,4 +1,4 @@
-/** Random reads from an NVMe controller through each backend. Nothing is ever written. */
+/** Measures random reads from an NVMe controller through each backend; it never writes. */
 import { NvmeController } from "../../nvme/controller.js";
 import type { NvmeNamespace } from "../../nvme/namespace/namespace.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
@@ -8,7 +8,7 @@ export const NVME_CLASS = 0x010802;
 const DEPTH = 32;
 const READ_BYTES = 4096;
 
-/** How much is read in one round. */
+/** Reads of one round. */
 export interface ReadPlan {
   readonly singleReads: number;
   readonly deepReads: number;
@@ -22,7 +22,7 @@ export class NvmeMeasurement {
   private readBytes = READ_BYTES;
 
   /**
-   * One round: open until the first DMA (Identify is in memory by then), single reads, reads in parallel.
+   * One round: opens the controller, which includes its first DMA (Identify), then reads one at a time, then in parallel.
    * @returns nanoseconds until the first DMA
    */
   async measure(backend: ComparedBackend, bdf: string, plan: ReadPlan): Promise<number> {
@@ -66,7 +66,7 @@ export class NvmeMeasurement {
   }
 }
 
-/** Aligned to the reads' length; the whole namespace, as far as a number can say it. */
+/** Random blocks on the whole namespace, multiples of a read's length. */
 function randomLbas({ blockSizeBytes, sizeBlocks }: NvmeNamespace, readBytes: number): () => bigint {
   const perRead = readBytes / blockSizeBytes;
   const places = Math.max(1, Math.floor(Number(sizeBlocks) / perRead));

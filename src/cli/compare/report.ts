@@ -1,5 +1,5 @@
 /**
- * What `iova compare` found: the form of `--json`, stable within one schema number. Times are nanoseconds, sizes bytes.
+ * The report of `iova compare`, as `--json` prints it. It is stable within one schema number. Times are nanoseconds, sizes bytes.
  * docs/compare.md explains every part.
  */
 import * as z from "zod/mini";
@@ -28,17 +28,17 @@ const machine = z.object({
   hostname: z.string(),
   cpu: z.string(),
   cpus: integer(1),
-  /** What it is emulated or virtualised by; null on bare metal as far as one can see. */
+  /** The hypervisor or emulator; null if none was found. */
   hypervisor: z.nullable(z.string()),
   memoryBytes: bytes,
   availableBytes: bytes,
   transparentHugePages: z.string(),
   hugePages: z.array(z.object({ pageBytes: bytes, total: z.int(), free: z.int() })),
-  /** RLIMIT_MEMLOCK; null where there is no limit. */
+  /** RLIMIT_MEMLOCK; null if there is no limit. */
   memlockBytes: z.nullable(bytes),
   kernel: z.string(),
   architecture: z.string(),
-  /** Of the kernel's command line, what concerns the IOMMU and huge pages. */
+  /** Parameters of the kernel's command line for the IOMMU and huge pages. */
   parameters: z.array(z.string()),
   /** Names in /sys/class/iommu. */
   iommus: z.array(z.string()),
@@ -57,9 +57,9 @@ const device = z.object({
 
 const opening = z.object({
   backend,
-  /** From nothing until 4 KiB are mapped for the device. */
+  /** From opening until 4 KiB are mapped for the device. */
   toMapped: summary,
-  /** From nothing until the device has written to memory: NVMe controllers and QEMU's edu. */
+  /** From opening until the device has written to memory: NVMe controllers and QEMU's edu. */
   toFirstDma: z.nullable(summary),
 });
 
@@ -98,7 +98,7 @@ const unmapAll = z.object({
 export const fillMethods = ["map-again", "copy", "attach"] as const;
 const secondSpace = z.object({
   backend,
-  /** How a second device, or a second address space, came to see what the first has. */
+  /** How a second device or address space got the mappings of the first. */
   method: z.enum(fillMethods),
   mappings: z.int(),
   sizeBytes: bytes,
@@ -108,7 +108,7 @@ const secondSpace = z.object({
 const accounting = z.object({
   backend,
   mappedBytes: bytes,
-  /** What /proc/self/status gained, after mapping once, mapping the same memory again, and copying the mapping. */
+  /** Increase in /proc/self/status after mapping once, mapping the same memory again, and copying the mapping. */
   once: z.object({ pinnedBytes: z.int(), lockedBytes: z.int() }),
   twice: z.object({ pinnedBytes: z.int(), lockedBytes: z.int() }),
   copied: z.nullable(z.object({ pinnedBytes: z.int(), lockedBytes: z.int() })),
@@ -129,7 +129,7 @@ const feature = z.object({
   values: z.partialRecord(backend, z.string()),
 });
 
-/** The whole. */
+/** The whole report. */
 export const reportSchema = z.object({
   schema: z.literal(SCHEMA),
   createdAt: z.string(),
@@ -148,9 +148,9 @@ export const reportSchema = z.object({
   accounting: z.array(accounting),
   nvme: z.array(nvme),
   features: z.array(feature),
-  /** What could not be measured, and why. */
+  /** What could not be measured, with the reason. */
   notMeasured: z.array(z.object({ what: z.string(), backend: z.nullable(backend), reason: z.string() })),
-  /** What was found, in sentences. */
+  /** The findings, as sentences. */
   findings: z.array(z.string()),
 });
 

@@ -1,4 +1,6 @@
-/** What is said of repeated measurements of one thing. All in the unit of the samples. */
+/** Summaries of repeated measurements. */
+
+/** Quantiles of the samples, in their unit. */
 export interface Summary {
   readonly samples: number;
   readonly min: number;
@@ -17,7 +19,7 @@ export function quantile(sorted: readonly number[], q: number): number {
   return below + (above - below) * (at - Math.floor(at));
 }
 
-/** Undefined where nothing was measured. */
+/** Undefined without samples. */
 export function summarize(samples: readonly number[]): Summary | undefined {
   if (samples.length === 0) return undefined;
   const sorted = [...samples].sort((a, b) => a - b);
@@ -33,7 +35,7 @@ export function summarize(samples: readonly number[]): Summary | undefined {
   };
 }
 
-/** Whether two results can't be told apart: their middle halves overlap. */
+/** Whether the middle halves of two results overlap, so that there is no clear difference. */
 export function overlap(a: Summary, b: Summary): boolean {
   return a.p25 <= b.p75 && b.p25 <= a.p75;
 }

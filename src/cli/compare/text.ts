@@ -136,12 +136,12 @@ export function availableBackends({ backends }: CompareReport): ComparedBackend[
   return backends.filter(({ available }) => available).map(({ name }) => name);
 }
 
-/** By pages, then size, the backends side by side. */
+/** Sorted by pages, then by size, so that backends are next to each other. */
 export function sortedMapping({ mapping }: CompareReport): CompareReport["mapping"] {
   return [...mapping].sort((a, b) => a.pageBytes - b.pageBytes || a.sizeBytes - b.sizeBytes);
 }
 
-/** The circumstances, for people. */
+/** Machine, device and method, for people. */
 export function facts({
   machine,
   device,
@@ -159,10 +159,7 @@ export function facts({
       `${device.bdf} (${hex(device.vendorId, 4)}:${hex(device.deviceId, 4)}, class ${hex(device.classCode, 6)}), IOMMU group ${device.iommuGroup ?? "none"}${secondDevice === null ? "" : `; second device ${secondDevice}`}`,
     ],
     ["CPU", `${machine.cpus} x ${machine.cpu}, ${machine.architecture}`],
-    [
-      "Host",
-      machine.hypervisor === null ? "not virtual, as far as one can see" : `virtual: ${machine.hypervisor}`,
-    ],
+    ["Host", machine.hypervisor === null ? "no hypervisor found" : `virtual: ${machine.hypervisor}`],
     [
       "Memory",
       `${formatBytes(machine.memoryBytes)}, ${formatBytes(machine.availableBytes)} available; huge pages: ${pools.join(", ") || "none"}; transparent: ${machine.transparentHugePages}; memlock limit ${machine.memlockBytes === null ? "none" : formatBytes(machine.memlockBytes)}`,

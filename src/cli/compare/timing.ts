@@ -1,3 +1,5 @@
+/** Times functions. */
+
 /** Nanoseconds that `work` takes. */
 export function elapsed(work: () => void): number {
   const start = process.hrtime.bigint();

@@ -1,4 +1,4 @@
-/** Numbers for people. */
+/** Formats numbers for people. */
 
 const KIB = 1024;
 
@@ -14,7 +14,7 @@ export function formatBytes(bytes: number): string {
   return `${Number(value.toFixed(value < 10 ? 1 : 0))} ${units[unit]}`;
 }
 
-/** `850 ns`, `12.3 µs`, `4.56 ms`, `1.2 s`: three digits that mean something. */
+/** `850 ns`, `12.3 µs`, `4.56 ms`, `1.2 s`: three significant digits. */
 export function formatTime(ns: number): string {
   const sign = ns < 0 ? "-" : "";
   let value = Math.abs(ns);
@@ -43,7 +43,7 @@ export function comparison(a: number, b: number): string {
     : `is ${threeDigits(1 / ratio)} times as fast`;
 }
 
-/** `0000:00:01.0` needs no unit; an id does: `8086:10d3`. */
+/** Hexadecimal with leading zeros: `10d3`. */
 export function hex(value: number, digits: number): string {
   return value.toString(16).padStart(digits, "0");
 }

@@ -78,7 +78,7 @@ export function checkTarget(name: string, target: string): string {
   }
 }
 
-/** Whether JSON is asked for. @throws ConfigError */
+/** Whether the options ask for JSON. @throws ConfigError */
 export function wantsJson(
   name: string,
   values: { readonly json?: boolean | undefined; readonly "output-format"?: string | undefined },

@@ -26,7 +26,7 @@ export interface KernelNamespace {
   readonly usedBlocks: bigint | undefined;
 }
 
-/** sysfs counts a disk's size in these, whatever its block size. */
+/** sysfs gives a disk's size in these, with any block size. */
 const SECTOR_BYTES = 512n;
 
 function namespaceOf(name: string): KernelNamespace | undefined {
@@ -45,7 +45,7 @@ function namespaceOf(name: string): KernelNamespace | undefined {
   };
 }
 
-/** The kernel's view of a function's controller; undefined where it has none. @throws ArgumentError (no such device) */
+/** The kernel's view of a function's controller; undefined if another driver has the function. @throws ArgumentError (no such device) */
 export function kernelController(bdf: string): KernelController | undefined {
   const [name] = names(`/sys/bus/pci/devices/${bdf}/nvme`);
   if (name === undefined) return undefined;

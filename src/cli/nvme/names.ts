@@ -1,4 +1,4 @@
-/** The specification's names, made of the identifiers that the library has for them. */
+/** Makes the specification's names from the library's identifiers. */
 
 const SPELLINGS: readonly (readonly [RegExp, string])[] = [
   [/\bIo\b/g, "I/O"],
@@ -16,7 +16,7 @@ export function specName(identifier: string): string {
   return SPELLINGS.reduce((text, [pattern, spelling]) => text.replace(pattern, spelling), capitalized);
 }
 
-/** The name of a number in a table of identifiers; undefined where it isn't there. */
+/** The name of a number in a table of identifiers; undefined if the table lacks it. */
 export function nameOf(table: Readonly<Record<string, number>>, value: number): string | undefined {
   const identifier = Object.keys(table).find((key) => table[key] === value);
   return identifier === undefined ? undefined : specName(identifier);

@@ -7,7 +7,7 @@ import { VFIO_PCI } from "../../pci/bind.js";
 import { readPciFunction } from "../../pci/sysfs.js";
 
 /**
- * Says which command makes a function usable, where it isn't.
+ * Checks that a function is bound to vfio-pci. The error names the command that binds it.
  * @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci)
  */
 export function assertBound(target: string): void {
@@ -18,7 +18,7 @@ export function assertBound(target: string): void {
   throw new UnsupportedError(`${target} ${has}: bind it to ${VFIO_PCI} with "iova bind ${target}" first`);
 }
 
-/** @throws as NvmeController.open(), with the command that binds the function where it isn't bound */
+/** @throws as assertBound() and NvmeController.open() */
 export async function openController(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
   assertBound(target);
   return await NvmeController.open(target, options);
@@ -34,7 +34,7 @@ export async function withController<T>(
   return await work(nvme);
 }
 
-/** The namespace asked for, or the only one there is. @throws ArgumentError */
+/** The wanted namespace, or the only one. @throws ArgumentError */
 export async function namespaceId(nvme: NvmeController, wanted: number | undefined): Promise<number> {
   if (wanted !== undefined) return wanted;
   const ids = await nvme.namespaceIds();

@@ -1,8 +1,8 @@
-/** What `iova nvme` prints, and how. */
+/** Formats what `iova nvme` prints: JSON, tables, pairs and hex dumps. */
 import { largestOf } from "../../core/lists.js";
 import { printJsonText, visible } from "../terminal.js";
 
-/** A value as JSON has it. Numbers of any size: a bigint stands there as bare digits, as nvme-cli prints them. */
+/** A JSON value. A bigint becomes bare digits, as nvme-cli prints it. */
 export type Json =
   | string
   | number
@@ -35,12 +35,12 @@ export function printJson(value: Json): void {
   printJsonText(toJson(value));
 }
 
-/** `0x10`; 0 stays 0, as C's %#x has it. */
+/** `0x10`; 0 stays 0, as C's %#x prints it. */
 export function hex(value: number | bigint): string {
   return value === 0 || value === 0n ? "0" : `0x${value.toString(16)}`;
 }
 
-/** `name : value`, with the colons below each other. */
+/** Lines of `name : value`, with the colons aligned. */
 export function pairs(entries: readonly (readonly [name: string, value: string])[]): string {
   const width = largestOf(
     entries.map(([name]) => name.length),
@@ -62,7 +62,7 @@ export function decimalBytes(bytes: number | bigint): string {
   return `${unit === 0 ? value : value.toFixed(2)} ${UNITS[unit]}`;
 }
 
-/** Bytes as hexadecimal and as text, 16 a line; equal lines in between are left out as hexdump does. */
+/** Bytes as hexadecimal and as text, 16 a line; `*` stands for equal lines, as in hexdump. */
 export function hexDump(bytes: Uint8Array): string {
   const lines: string[] = [];
   let last = "";

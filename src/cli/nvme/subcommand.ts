@@ -1,7 +1,9 @@
-/** One subcommand of `iova nvme`. */
+/** What a subcommand of `iova nvme` consists of. */
+
+/** One subcommand. */
 export interface NvmeSubcommand {
   readonly name: string;
-  /** What comes behind the name, for the list of subcommands. */
+  /** Operands, for the list of subcommands. */
   readonly operands: string;
   /** One line: what it does. */
   readonly summary: string;
@@ -10,7 +12,7 @@ export interface NvmeSubcommand {
   /** nvme-cli's names, each with the arguments that it stands for. */
   readonly aliases?: Readonly<Record<string, readonly string[]>>;
   /**
-   * @param argv what stands behind the name, without --help
+   * @param argv arguments after the name, without --help
    * @throws ConfigError on wrong usage, IovaError where the work fails
    */
   run(argv: readonly string[]): Promise<void>;

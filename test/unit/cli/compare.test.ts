@@ -1,11 +1,12 @@
+/** `iova compare`: its options, and how the program ends. */
 import { afterAll, describe, expect, test } from "vitest";
 import { parseCompareOptions } from "../../../src/cli/compare.js";
 import { ConfigError } from "../../../src/core/errors.js";
 import { compileTree } from "../../support/compiled.js";
 import { runNode } from "../../support/run.js";
 
-describe("the options of compare", () => {
-  test("are all left out, or all there", () => {
+describe("the options of iova compare", () => {
+  test("compare takes no options, or all of them", () => {
     expect(parseCompareOptions([])).toMatchObject({
       bdf: undefined,
       guest: false,
@@ -28,18 +29,18 @@ describe("the options of compare", () => {
     [["--fast"], "--fast"],
     [["--quick=yes"], "--quick"],
     [["0000:00:03.0", "--guest"], "leave the BDF out"],
-  ])("%j are refused", (argv, reason) => {
+  ])("compare rejects the arguments %j", (argv, reason) => {
     expect(() => parseCompareOptions(argv)).toThrow(ConfigError);
     expect(() => parseCompareOptions(argv)).toThrow(reason);
   });
 });
 
-describe("the program", () => {
+describe("iova compare as a program", () => {
   const tree = compileTree("src/cli/main.ts");
   afterAll(() => tree[Symbol.dispose]());
   const iova = (...args: string[]) => runNode(tree.file("src/cli/main.ts"), ...args);
 
-  test("explains itself", async () => {
+  test("compare --help prints its options, and iova help names compare", async () => {
     const { status, stdout, stderr } = await iova("compare", "--help");
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     for (const word of ["--guest", "--quick", "--json", "--html FILE"]) expect(stdout).toContain(word);
@@ -50,7 +51,7 @@ describe("the program", () => {
     [["--fast"], 2, "--fast"],
     [["--html", "/nowhere/to/be/found.html"], 2, "ENOENT"],
     [["ffff:ff:1f.7"], 1, "there is no PCI device ffff:ff:1f.7"],
-  ])("ends %j with one line and status %i", async (args, expected, reason) => {
+  ])("compare %j ends with one line and status %i", async (args, expected, reason) => {
     const { status, stdout, stderr } = await iova("compare", ...args);
     expect({ status, stdout }).toEqual({ status: expected, stdout: "" });
     expect(stderr).toMatch(/^iova: [^\n]+\n$/);

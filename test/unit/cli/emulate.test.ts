@@ -1,9 +1,10 @@
+/** The options of `iova emulate`. */
 import { describe, expect, test } from "vitest";
 import { EMULATE_HELP, parseEmulateOptions } from "../../../src/cli/emulate.js";
 import { ConfigError } from "../../../src/core/errors.js";
 
-describe("the options of emulate", () => {
-  test("say what to serve, and where", () => {
+describe("the options of iova emulate", () => {
+  test("emulate parses the device, the socket and the device's options", () => {
     const argv = [
       "nvme",
       "--socket",
@@ -42,7 +43,7 @@ describe("the options of emulate", () => {
     });
   });
 
-  test("are all explained", () => {
+  test("emulate --help explains the options", () => {
     expect(parseEmulateOptions(["--help"]).help).toBe(true);
     for (const name of [
       "socket",
@@ -73,7 +74,7 @@ describe("the options of emulate", () => {
     ["nvme", "--socket", "s", "--doorbells", "none"],
     ["nvme", "--socket", "s", "--fault", "nonsense"],
     ["nvme", "--socket", "s", "--no-such-option"],
-  ])("%s %s %s %s %s are refused", (...argv) => {
+  ])("emulate rejects the arguments %s %s %s %s %s", (...argv) => {
     expect(() => parseEmulateOptions(argv)).toThrow(ConfigError);
   });
 });

@@ -1,3 +1,4 @@
+/** `iova nvme perf`: its histogram, its options, and runs against emulated controllers. */
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { LatencyHistogram } from "../../../src/cli/nvme/perf/histogram.js";
@@ -15,7 +16,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 const MIB = 1024 * 1024;
 
 describe("the latency histogram", () => {
-  test("knows every percentile to within a bucket, and the extremes exactly", () => {
+  test("the histogram knows each percentile to within a bucket, and the extremes exactly", () => {
     const share = fc.constantFrom(0.5, 0.9, 0.99, 0.999, 1);
     const values = fc.array(fc.integer({ min: 0, max: 2 ** 31 - 1 }), { minLength: 1, maxLength: 300 });
     fc.assert(
@@ -36,7 +37,7 @@ describe("the latency histogram", () => {
     );
   });
 
-  test("adds up what several threads recorded", () => {
+  test("the histogram adds up the records of several threads", () => {
     const [all, one, other] = [new LatencyHistogram(), new LatencyHistogram(), new LatencyHistogram()];
     for (const [at, ns] of [1, 100, 5000, 70_000, 3e9, 2].entries()) {
       all.record(ns);
@@ -47,15 +48,15 @@ describe("the latency histogram", () => {
     expect(one.maxNs).toBe(3e9);
   });
 
-  test("is empty without a record", () => {
+  test("a histogram without records has zeros", () => {
     const { minNs, maxNs, meanNs, count } = new LatencyHistogram();
     expect([minNs, maxNs, meanNs, count]).toEqual([0, 0, 0, 0]);
     expect(new LatencyHistogram().percentileNs(0.99)).toBe(0);
   });
 });
 
-describe("the command line", () => {
-  test("takes sizes, workloads and times", () => {
+describe("the command line of perf", () => {
+  test("perf takes sizes, workloads and times", () => {
     const options = parsePerfOptions("00:04.0 -q 32 -o 16k -w randrw -t 0.5 --queues 2 --yes".split(" "));
     expect(options).toMatchObject({
       target: "0000:00:04.0",
@@ -83,12 +84,12 @@ describe("the command line", () => {
     ["00:04.0", "--backend", "none"],
     ["00:04.0", "00:05.0"],
     ["nowhere"],
-  ])("refuses %j %j %j", (...argv) => {
+  ])("perf rejects the arguments %j %j %j", (...argv) => {
     expect(() => parsePerfOptions(argv)).toThrow(ConfigError);
   });
 });
 
-describe("a run", () => {
+describe("a run of perf", () => {
   let tree: CompiledTree;
   let emulator: RunningEmulator | undefined;
   beforeAll(() => {
@@ -114,7 +115,7 @@ describe("a run", () => {
     { name: "by interrupts", options: {}, args: ["-q", "4", "--queues", "2", "--interrupts"] },
     { name: "with doorbells by message", options: { doorbells: "messages" as const }, args: ["-q", "8"] },
     { name: "with blocks of 4 KiB", options: { blockSizeBytes: 4096 as const }, args: ["-q", "2"] },
-  ])("reads $name, and says how fast", async ({ options, args }) => {
+  ])("perf reads $name, and prints the rates", async ({ options, args }) => {
     const outcome = await perf({ sizeBytes: 16 * MIB, ...options }, ...args, "--json");
     expect({ ...outcome, stdout: "" }).toEqual({ status: 0, signal: null, stdout: "", stderr: "" });
     const { ios, iops, latency_us: latency, cpu_us_per_io: cpu, ...rest } = JSON.parse(outcome.stdout);
@@ -128,7 +129,7 @@ describe("a run", () => {
     expect(rest).toMatchObject({ backend: "vfio-user", seconds: 0.3 });
   });
 
-  test("writes only when told to, and then it does", async () => {
+  test("perf writes only with --yes", async () => {
     const options = { sizeBytes: MIB };
     const refused = await perf(options, "-w", "randwrite");
     expect(refused).toMatchObject({ status: 2, stdout: "" });
@@ -152,14 +153,14 @@ describe("a run", () => {
     { args: ["-q", "60000"], problem: /depth of 60000/ },
     { args: ["--queues", "200"], problem: /I\/O queues, not 200/ },
     { args: ["-n", "7"], problem: /namespace 7/ },
-  ])("refuses $args with one line", async ({ args, problem }) => {
+  ])("perf rejects $args with one line", async ({ args, problem }) => {
     const { status, stdout, stderr } = await perf({ sizeBytes: MIB }, ...args);
     expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
     expect(stderr).toMatch(problem);
     expect(stderr.trimEnd().split("\n")).toHaveLength(1);
   });
 
-  test("ends with the controller's own words where a command fails", async () => {
+  test("perf prints the controller's status if a command fails", async () => {
     const fault = { kind: "status", queue: "io", nth: 20, status: 0x281 } as const;
     const { status, stderr } = await perf({ sizeBytes: MIB, faults: [fault] }, "-q", "4");
     expect(status).toBe(1);

@@ -1,4 +1,4 @@
-/** `iova nvme` as people run it: processes of their own, against emulated controllers over vfio-user. */
+/** `iova nvme` as a process, against emulated controllers over vfio-user. */
 import { randomFillSync } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ import { runWithInput } from "../../support/run.js";
 
 const MIB = 1 << 20;
 const LIMIT_MS = 120_000;
-// Each run is a process, which takes a while to start where the machine is busy.
+// Each run is a process, which starts slowly on a busy machine.
 vi.setConfig({ testTimeout: LIMIT_MS, hookTimeout: LIMIT_MS });
 const cli = compileCli();
 const folder = mkdtempSync(join(tmpdir(), "iova-cli-"));
@@ -22,10 +22,10 @@ const targets = { plain: "", wide: "", zoned: "", two: "", cmb: "" };
 
 beforeAll(async () => {
   const options = {
-    // Four pages a command: what is longer has to be cut.
+    // Four pages a command, so that longer transfers are split.
     plain: { sizeBytes: 16 * MIB, maxTransferBytes: 16_384 },
     wide: { sizeBytes: 16 * MIB, blockSizeBytes: 4096 },
-    // More zones than one report has room for.
+    // More zones than fit in one report.
     zoned: { sizeBytes: 128 * MIB, zoned: { zoneSizeBytes: MIB, maxOpen: 4, maxActive: 8 } },
     two: { sizeBytes: 16 * MIB, namespaces: 2, serial: "two of them" },
     cmb: { sizeBytes: 16 * MIB, cmbBytes: MIB },
@@ -45,14 +45,14 @@ afterAll(async () => {
 
 const nvme = (...args: readonly string[]) => cli.run(["nvme", ...args]);
 
-/** What a successful run prints. */
+/** The output of a successful run. */
 async function output(...args: readonly string[]): Promise<string> {
   const { status, stdout, stderr } = await nvme(...args);
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   return stdout;
 }
 
-/** One line of complaint, and this status. */
+/** Expects a run to fail with one line and this status. */
 async function refused(status: number, reason: string | RegExp, ...args: readonly string[]): Promise<void> {
   const result = await nvme(...args);
   expect(result.stderr).toMatch(/^iova: [^\n]+\n$/);
@@ -74,7 +74,7 @@ describe("help", () => {
     ...["id-ctrl", "get-feature", "show-regs"],
   ];
 
-  test("there is one for each subcommand, under each of its names", async () => {
+  test("each subcommand prints its help under each of its names", async () => {
     const said: string[] = [];
     const spy = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
       said.push(String(text));
@@ -92,7 +92,7 @@ describe("help", () => {
     for (const text of said) expect(text).toContain("Usage: iova nvme");
   });
 
-  test("the command's own help names nvme, and nvme's own help needs no target", async () => {
+  test("iova help names nvme, and iova nvme without a target prints its help", async () => {
     expect((await cli.run(["help"])).stdout).toContain("nvme SUBCOMMAND");
     expect(await output()).toContain("Usage: iova nvme SUBCOMMAND");
   });
@@ -117,7 +117,7 @@ describe("wrong usage", () => {
     [["smart", "vfio-user:/a", "--backend", "magic"], "magic"],
     [["smart", "vfio-user:/a", "--timeout", "soon"], "soon"],
     [["smart", "vfio-user:/a", "--json=yes"], "--json"],
-    [["log", "vfio-user:/a"], "which log"],
+    [["log", "vfio-user:/a"], "needs the name of a log"],
     [["log", "gossip", "vfio-user:/a"], "gossip"],
     [["log", "error", "vfio-user:/a", "--log-id", "2"], "not both"],
     [["log", "error", "vfio-user:/a", "--ot", "1"], "without a name"],
@@ -142,7 +142,7 @@ describe("wrong usage", () => {
     [["zns", "reset", "vfio-user:/a", "--yes"], "--start-lba"],
     [["zns", "append", "vfio-user:/a", "--data", "x", "--yes"], "--zslba"],
     [["zns", "report", "vfio-user:/a", "--state", "odd"], "odd"],
-  ])("%j is refused before anything is opened", async (args, reason) => {
+  ])("nvme rejects %j before it opens anything", async (args, reason) => {
     const refusal = runNvme(args);
     await expect(refusal).rejects.toThrow(ConfigError);
     await expect(refusal).rejects.toThrow(reason);
@@ -154,11 +154,11 @@ describe("wrong usage", () => {
     [["identify"], "needs a target"],
     [["identify", "vfio-user:/a", "--quickly"], "--quickly"],
     [["write", "vfio-user:/a", "--data-file", "/nowhere/at/all", "--yes"], "/nowhere/at/all"],
-  ])("%j is status 2 and a line", async (args, reason) => {
+  ])("nvme %j ends with status 2 and one line", async (args, reason) => {
     await refused(2, reason, ...args);
   });
 
-  test("without a terminal, nothing that changes the device goes without --yes", async () => {
+  test("without a terminal, each command that changes the device needs --yes", async () => {
     const data = file("block", random(512));
     for (const args of [
       ["write", targets.plain, "--data-file", data],
@@ -174,17 +174,17 @@ describe("wrong usage", () => {
   });
 });
 
-describe("what isn't there", () => {
+describe("missing targets and objects", () => {
   test.each([
     [["identify", `vfio-user:${socketPath()}`], "ENOENT"],
     [["list", `vfio-user:${socketPath()}`], "ENOENT"],
     [["regs", `vfio-user:${socketPath()}`], "ENOENT"],
     [["smart", "ffff:ff:1f.7"], "there is no PCI device ffff:ff:1f.7"],
-  ])("%j is status 1 and a line", async (args, reason) => {
+  ])("nvme %j ends with status 1 and one line", async (args, reason) => {
     await refused(1, reason, ...args);
   });
 
-  test("a namespace, a feature, a log, an LBA, a zone", async () => {
+  test("a missing namespace, feature, log, block or zone is an error that names it", async () => {
     const { plain, two, zoned } = targets;
     await refused(1, "namespace 9", "read", plain, "--namespace-id", "9");
     await refused(1, "say which with --namespace-id", "read", two);
@@ -212,7 +212,7 @@ describe("what isn't there", () => {
 });
 
 describe("list", () => {
-  test("a target, for people and as JSON", async () => {
+  test("list shows a target as a table and as JSON", async () => {
     const text = await output("list", targets.two);
     expect(text).toContain("two of them");
     expect(text.match(/8\.39 MB/g)).toHaveLength(4);
@@ -238,13 +238,13 @@ describe("list", () => {
     });
   });
 
-  test("this host's functions, whatever they are", async () => {
+  test("list without targets lists this host's controllers", async () => {
     expect(await cli.json("nvme", "list")).toEqual({ Devices: expect.any(Array) });
   });
 });
 
 describe("identify", () => {
-  test("the controller, by each of its names", async () => {
+  test("identify prints the controller's structure under each of its names", async () => {
     const json = await cli.json("nvme", "identify", targets.plain);
     expect(json).toMatchObject({
       sn: "IOVA0001            ",
@@ -262,7 +262,7 @@ describe("identify", () => {
     expect(text).toMatch(/^oacs .*format/m);
   });
 
-  test("a namespace, its descriptors, and the list of them", async () => {
+  test("identify prints a namespace, its descriptors, and the list of namespaces", async () => {
     const { two } = targets;
     const json = await cli.json("nvme", "id-ns", two, "-n", "2");
     expect(json).toMatchObject({ nsze: 16384, lbafs: expect.arrayContaining([{ ms: 0, ds: 9, rp: 0 }]) });
@@ -275,7 +275,7 @@ describe("identify", () => {
     });
   });
 
-  test("structures of the command sets, and any other as bytes", async () => {
+  test("identify prints structures of the command sets, and any other as bytes", async () => {
     const { plain, zoned } = targets;
     expect(await cli.json("nvme", "nvm-id-ctrl", plain)).toMatchObject({ vsl: expect.any(Number) });
     expect(await cli.json("nvme", "zns", "id-ns", zoned)).toMatchObject({
@@ -291,7 +291,7 @@ describe("identify", () => {
   });
 });
 
-test("smart", async () => {
+test("smart prints the health log as text and as JSON", async () => {
   const json = await cli.json("nvme", "smart", targets.plain);
   expect(json).toMatchObject({ critical_warning: 0, percent_used: 0, data_units_read: expect.any(String) });
   expect(JSON.parse(await output("smart-log", targets.plain, "-o", "json"))).toMatchObject({
@@ -301,7 +301,7 @@ test("smart", async () => {
 });
 
 describe("log", () => {
-  test("each that has a name", async () => {
+  test("log prints each page that has a name", async () => {
     const { plain } = targets;
     await refused(1, "Invalid Field", "feature", "get", plain, "--feature-id", "0x7e");
     expect(await output("log", "error", plain)).toMatch(
@@ -329,7 +329,7 @@ describe("log", () => {
     expect(await output("log", "endurance", plain)).toContain("100");
   });
 
-  test("any, as bytes", async () => {
+  test("log prints any page as bytes", async () => {
     const { plain } = targets;
     const { bytes } = await nvme("get-log", plain, "--log-id", "3", "--log-len", "64", "--raw-binary");
     expect(bytes).toHaveLength(64);
@@ -342,7 +342,7 @@ describe("log", () => {
 });
 
 describe("feature", () => {
-  test("get", async () => {
+  test("feature get prints a value, its fields and its data", async () => {
     const { plain } = targets;
     expect(await cli.json("nvme", "feature", "get", plain, "--feature-id", "4")).toMatchObject({
       fid: 4,
@@ -355,7 +355,7 @@ describe("feature", () => {
     });
   });
 
-  test("set", async () => {
+  test("feature set sets a value, and rejects an empty file", async () => {
     const { plain } = targets;
     expect(await output("feature", "set", plain, "-f", "4", "-V", "0x150", "--yes")).toContain("next reset");
     await refused(1, /^iova: Set Features/, "set-feature", plain, "-f", "0x7f", "-V", "1", "--yes");
@@ -364,7 +364,7 @@ describe("feature", () => {
   });
 });
 
-test("regs", async () => {
+test("regs prints registers with their fields", async () => {
   const { cmb } = targets;
   const json = await cli.json("nvme", "regs", cmb, "--enable");
   expect(json).toMatchObject({ vs: 0x20000, csts: 1, aqa: expect.any(Number), cmbsz: expect.any(Number) });
@@ -377,7 +377,7 @@ test("regs", async () => {
 
 describe("read and write", () => {
   test.each(["plain", "wide"] as const)(
-    "far more than one command carries, on the %s controller",
+    "write and read move far more than one command carries, on the %s controller",
     async (name) => {
       const target = targets[name];
       const data = random(5 * MIB + 12_288);
@@ -407,19 +407,19 @@ describe("read and write", () => {
     60_000,
   );
 
-  test("from standard input", async () => {
+  test("write takes its data from standard input", async () => {
     const { plain } = targets;
     const data = random(100_352);
     const written = await cli.run(["nvme", "write", plain, "-s", "100", "-d", "-", "--yes"], data);
     expect({ status: written.status, stderr: written.stderr }).toEqual({ status: 0, stderr: "" });
     expect((await nvme("read", plain, "-s", "100", "--blocks", "196")).bytes.equals(data)).toBe(true);
-    // No more than was asked for, although there is more.
+    // It writes only the blocks asked for, although there is more input.
     await cli.run(["nvme", "write", plain, "-s", "100", "--blocks", "1", "-d", "-", "--yes"], random(2048));
     const after = await nvme("read", plain, "-s", "101", "--blocks", "195");
     expect(after.bytes.equals(data.subarray(512))).toBe(true);
   });
 
-  test("what doesn't fit, and says so before anything is written", async () => {
+  test("write and read reject data that doesn't fit, before they write anything", async () => {
     const { plain } = targets;
     const odd = file("odd", random(700));
     const two = file("two", random(1024));
@@ -448,13 +448,13 @@ describe("read and write", () => {
     expect((await nvme("read", plain, "--blocks", "4")).bytes.equals(before.bytes)).toBe(true);
   });
 
-  test("a file is not made for a read that can't be", async () => {
+  test("read creates no file if the blocks don't exist", async () => {
     const path = join(folder, "never");
     await refused(1, "beyond the end", "read", targets.plain, "-s", "99999999", "-d", path);
     expect(existsSync(path)).toBe(false);
   });
 
-  test("a reader that goes early, and a full disk", async () => {
+  test("read ends quietly if its reader ends early, and reports a full disk", async () => {
     const command = `"${process.execPath}" "${cli.path}" nvme read "${targets.plain}" --blocks 32768`;
     const early = await runWithInput("sh", ["-c", `${command} | head -c 5 | wc -c`]);
     expect({ out: early.stdout.trim(), err: early.stderr }).toEqual({ out: "5", err: "" });
@@ -464,7 +464,7 @@ describe("read and write", () => {
   });
 });
 
-test("trim", async () => {
+test("trim deallocates a range or the whole namespace", async () => {
   const { plain } = targets;
   const data = random(4096);
   await output("write", plain, "-s", "2000", "-d", file("trim", data), "--yes");
@@ -477,7 +477,7 @@ test("trim", async () => {
   expect((await nvme("read", plain, "-s", "2000")).bytes.equals(Buffer.alloc(512))).toBe(true);
 });
 
-test("format", async () => {
+test("format changes the block size and erases the data", async () => {
   const { two } = targets;
   await output("write", two, "-n", "1", "-d", file("format", random(512)), "--yes");
   expect(await output("format", two, "-n", "1", "--block-size", "4096", "--yes")).toContain("namespace 1");
@@ -490,7 +490,7 @@ test("format", async () => {
 });
 
 describe("zns", () => {
-  test("all zones are reported, in more than one command", async () => {
+  test("zns report lists all zones, with more than one command", async () => {
     const { zoned } = targets;
     const report = await cli.json("nvme", "zns", "report", zoned);
     const zones = Array.from({ length: 128 }, (_, index) => expect.objectContaining({ slba: index * 2048 }));
@@ -499,7 +499,7 @@ describe("zns", () => {
     expect(part).toEqual({ nr_zones: 128, zone_list: zones.slice(2, 72) });
   });
 
-  test("a zone's life", async () => {
+  test("zns opens, appends to, closes, finishes and resets a zone", async () => {
     const { zoned } = targets;
     const state = async (): Promise<unknown> =>
       cli.json("nvme", "zns", "report", zoned, "-s", "2048", "-d", "1");
@@ -528,7 +528,7 @@ describe("zns", () => {
     expect(await state()).toMatchObject(zone({ state: "EMPTY", wp: 2048 }));
   });
 
-  test("appends that can't be", async () => {
+  test("zns append rejects data that doesn't fit", async () => {
     const { zoned } = targets;
     const odd = file("odd-zone", random(600));
     const long = file("long-zone", random(2 * MIB));
@@ -543,9 +543,9 @@ describe("on a terminal", () => {
   test.each([
     ["y\n", 0],
     ["n\n", 1],
-    // Ctrl-D: nobody will answer.
+    // Ctrl-D ends the input without an answer.
     ["\u0004", 1],
-  ])("it asks; after %j the status is %i", async (answer, status) => {
+  ])("write on a terminal asks; after the answer %j the status is %i", async (answer, status) => {
     const { plain } = targets;
     const data = random(512);
     const before = await nvme("read", plain, "-s", "9");
@@ -567,7 +567,7 @@ describe("on a terminal", () => {
     expect(after.bytes.equals(status === 0 ? data : before.bytes)).toBe(true);
   });
 
-  test("a read is a hex dump", async () => {
+  test("read on a terminal prints a hex dump", async () => {
     const shown = await onTerminal("", cli.path, "nvme", "read", targets.wide, "-s", "4000");
     expect(shown.stdout).toMatch(/^0000: (00 ){16}/);
   });

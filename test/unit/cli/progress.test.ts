@@ -1,3 +1,4 @@
+/** The progress line, on a terminal and elsewhere. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findProgram } from "../../../guest/paths.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
@@ -12,8 +13,8 @@ beforeAll(() => {
 });
 afterAll(() => tree[Symbol.dispose]());
 
-describe("progress", () => {
-  test("on a terminal is one line that is written over, cut to its width, and gone at the end", async (context) => {
+describe("the progress line", () => {
+  test("progress on a terminal is one line, which is overwritten, cut to the width, and erased at the end", async (context) => {
     // Of util-linux: runs a command on a terminal of its own.
     if (findProgram("script") === undefined) context.skip("there is no script(1)");
     const command = `stty cols 40; '${process.execPath}' '${tree.file(PROGRAM)}'`;
@@ -23,7 +24,7 @@ describe("progress", () => {
     expect(stdout).toBe(`${ERASE}  0 %  booting the guest${ERASE}${cut}${ERASE}true`);
   });
 
-  test("elsewhere is nothing, unless it is asked for", async () => {
+  test("progress shows nothing elsewhere, unless it is asked for", async () => {
     expect(await run(process.execPath, [tree.file(PROGRAM)])).toMatchObject({ stderr: "", stdout: "false" });
     const { stderr } = await run(process.execPath, [tree.file(PROGRAM), "always"]);
     expect(stderr).toBe(`  0 %  booting the guest\n 50 %  round 1 of 9: ${"x".repeat(100)}\n`);

@@ -1,4 +1,4 @@
-/** Which blocks `read`, `write` and `trim` are about. */
+/** The range of blocks that `read`, `write` and `trim` take. */
 
 import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
@@ -17,7 +17,7 @@ export const BLOCKS_HELP = `  --start-block N, -s   first logical block (default
   --data-size BYTES, -z the same in bytes, a multiple of the block size
 `;
 
-/** As asked for; how many may be left open. */
+/** The range on the command line. Without `blocks` and `bytes` its length is open. */
 export interface WantedBlocks {
   readonly first: bigint;
   readonly blocks: bigint | undefined;
@@ -47,9 +47,9 @@ export function wantedBlocks(
 }
 
 /**
- * How many blocks that is on a namespace.
- * @returns undefined where it was left open
- * @throws ArgumentError: sizes that differ, or blocks beyond the namespace's end
+ * The number of blocks on a namespace.
+ * @returns undefined if the range has no length
+ * @throws ArgumentError if sizes differ, or blocks lie beyond the namespace's end
  */
 export function checkBlocks(ns: NvmeNamespace, wanted: WantedBlocks): bigint | undefined {
   const blockBytes = BigInt(ns.blockSizeBytes);

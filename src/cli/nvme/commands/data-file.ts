@@ -1,14 +1,14 @@
-/** Where `read` puts data and where `write` gets it: a file, or `-` for standard output and input. */
+/** The data of `read` and `write`: a file, or `-` for standard output and input. */
 import { type FileHandle, open } from "node:fs/promises";
 import { ConfigError, IovaError } from "../../../core/errors.js";
 import { OutputError } from "../../standard-output.js";
 
 export const STANDARD = "-";
 
-/** What became of a file; `what` was tried with it. */
+/** Says what failed with a file, and why. */
 function reasonOf(what: string, file: string, error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  // Node says the path once more behind the reason.
+  // Node's message repeats the path after the reason.
   return `${what} ${file}: ${text.split(", ", 1)[0]}`;
 }
 
@@ -17,12 +17,12 @@ function unusable(file: string, error: unknown): ConfigError {
   return new ConfigError(reasonOf("opening", file, error), { cause: error });
 }
 
-/** It could, and then no more. */
+/** Reading or writing an open file failed. */
 function failed(what: string, file: string, error: unknown): IovaError {
   return new IovaError("ERR_IOVA_FILE", reasonOf(what, file, error), { cause: error });
 }
 
-/** Somebody to take bytes in order. */
+/** A destination for bytes in order. */
 export interface DataSink extends AsyncDisposable {
   write(bytes: Uint8Array): Promise<void>;
 }
@@ -30,7 +30,7 @@ export interface DataSink extends AsyncDisposable {
 class StandardOutput implements DataSink {
   write(bytes: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
-      // A copy: the stream may hold on to it longer than the caller does.
+      // A copy: the caller reuses its bytes while the stream may still hold them.
       process.stdout.write(Buffer.from(bytes), (error) => {
         if (error === null || error === undefined) resolve();
         else reject(new OutputError(error));
@@ -62,7 +62,7 @@ class FileSink implements DataSink {
   }
 }
 
-/** @throws ConfigError where the file can't be made */
+/** @throws ConfigError if the file can't be created */
 export async function openSink(path: string): Promise<DataSink> {
   if (path === STANDARD) return new StandardOutput();
   try {
@@ -72,12 +72,12 @@ export async function openSink(path: string): Promise<DataSink> {
   }
 }
 
-/** Somebody to give bytes in order. */
+/** A source of bytes in order. */
 export interface DataSource extends AsyncDisposable {
   readonly name: string;
-  /** Where that is known. */
+  /** Undefined if unknown. */
   readonly sizeBytes: number | undefined;
-  /** Fills as much as there is. @returns bytes, fewer than asked for only at the end */
+  /** @returns bytes read; fewer than the target's length only at the end */
   read(target: Uint8Array): Promise<number>;
 }
 
@@ -105,7 +105,7 @@ class StandardInput implements DataSource {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Nothing more is read: the process isn't kept by whoever has the other end.
+    // An open standard input would keep the process alive.
     process.stdin.destroy();
   }
 }
@@ -136,7 +136,7 @@ class FileSource implements DataSource {
   }
 }
 
-/** @throws ConfigError where the file can't be read */
+/** @throws ConfigError if the file can't be read */
 export async function openSource(path: string): Promise<DataSource> {
   if (path === STANDARD) return new StandardInput();
   try {

@@ -37,7 +37,7 @@ export const featureFields: Readonly<Record<number, BitTable>> = {
   [FeatureId.namespaceWriteProtection]: { wps: [0, 3] },
 };
 
-/** Bytes of the data structure that comes with a feature. */
+/** Bytes of a feature's data structure. */
 export const featureBytes: Readonly<Record<number, number>> = {
   [FeatureId.lbaRangeType]: 4096,
   [FeatureId.autonomousPowerStateTransition]: 256,
@@ -47,7 +47,7 @@ export const featureBytes: Readonly<Record<number, number>> = {
   [FeatureId.hostIdentifier]: 16,
 };
 
-/** Units and the like, by feature and field. */
+/** Units of fields. */
 export const fieldNotes: Readonly<Record<string, string>> = {
   tmpth: "kelvin",
   tler: "in 100 ms",

@@ -34,8 +34,8 @@ function isSelection(name: string): name is keyof typeof FeatureSelect {
 const HELP = `Usage: iova nvme feature get TARGET --feature-id N [OPTIONS]
        iova nvme feature set TARGET --feature-id N --value V [OPTIONS]
 
-Reads or sets a feature. What is set without --save lasts until the controller is reset, which
-also happens when this command is done with it.
+Reads or sets a feature. Without --save the value lasts until the next reset, which this command
+does when it ends.
 
 ${TARGET_HELP}
   --feature-id N, -f    which one: ${Object.entries(FeatureId)
@@ -49,7 +49,7 @@ ${TARGET_HELP}
   --value V             set: the value (CDW11)
   --cdw12 N             set: the second word
   --data FILE, -d       set: its data structure; - is standard input
-  --save                set: save it over resets
+  --save                set: keep it over resets
 ${YES_HELP}${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 `;
 
@@ -70,7 +70,7 @@ const OPTIONS = {
 
 /** Most bytes of a feature's data structure. */
 const MOST_BYTES = 4096;
-/** Bits of what --sel supported answers with. */
+/** Bits of the value with --sel supported. */
 const supportedFields = { saveable: 0, namespaceSpecific: 1, changeable: 2 } as const;
 
 /** @throws ConfigError */
@@ -81,7 +81,7 @@ function selectionOf(text: string | undefined): keyof typeof FeatureSelect {
   return found;
 }
 
-/** @throws ConfigError where there is no such file, ArgumentError where it can't be a feature's data */
+/** @throws ConfigError if there is no such file, ArgumentError if its size is wrong */
 async function dataOf(path: string): Promise<Uint8Array> {
   await using source = await openSource(path);
   const bytes = new Uint8Array(MOST_BYTES + 1);
@@ -100,7 +100,7 @@ function parse(argv: readonly string[]) {
   if (verb !== "get" && verb !== "set") {
     throw usage(
       "feature",
-      verb === undefined ? "get or set a feature?" : `feature ${verb}: get or set is wanted`,
+      verb === undefined ? "feature needs get or set" : `feature ${verb}: expected get or set`,
     );
   }
   const target = targetOperand(`feature`, rest);
@@ -131,7 +131,7 @@ async function get({ target, fid, nsid, cdw11, select, sizeBytes, json, options 
     nvme.features.get(fid, {
       nsid,
       select,
-      // A Host Identifier of 16 bytes is asked for by EXHID.
+      // EXHID asks for a Host Identifier of 16 bytes.
       cdw11: cdw11 ?? (fid === FeatureId.hostIdentifier && bytes === 16 ? 1 : undefined),
       sizeBytes: bytes,
     }),
@@ -164,7 +164,7 @@ async function set(parsed: Parsed): Promise<void> {
   if (value === undefined && path === undefined)
     throw usage("feature", "feature set needs --value V or --data FILE");
   if (path === STANDARD && !yes) {
-    throw usage("feature", "standard input is the data, so it can't confirm: add --yes");
+    throw usage("feature", "standard input holds the data and can't answer the question: add --yes");
   }
   assertCanConfirm("feature set", yes);
   const data = path === undefined ? undefined : await dataOf(path);

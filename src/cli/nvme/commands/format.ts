@@ -21,28 +21,28 @@ import type { NvmeSubcommand } from "../subcommand.js";
 
 const HELP = `Usage: iova nvme format TARGET [--lbaf N | --block-size BYTES] [OPTIONS] --yes
 
-Formats a namespace: all its data is lost. The format in use stays unless another is asked for.
+Formats a namespace: all its data is lost. Keeps the LBA format unless you choose another.
 
 ${TARGET_HELP}
   --namespace-id N, -n    the namespace (default: the only one); 0xffffffff is all of them
   --lbaf N, -l            LBA format, as iova nvme id-ns lists them
-  --block-size BYTES, -b  or the first one of blocks of this size without metadata
+  --block-size BYTES, -b  the first LBA format with this block size and no metadata
   --ses N, -s             secure erase: 0 none, 1 user data, 2 cryptographic (default 0)
   --pi N, -i              end-to-end protection type 0 to 3 (default 0)
   --pil N, -p             protection in the last (0) or first (1) bytes of the metadata
-  --ms N, -m              metadata on its own (0) or behind each block's data (1)
+  --ms N, -m              separate metadata (0), or after each block's data (1)
 ${YES_HELP}${CONTROLLER_HELP.replace("30000", "600000")}  --help                  this text
 `;
 
 const protections = [0, 1, 2, 3] as const;
-/** As --ses counts them. */
+/** In the order of --ses. */
 const erasures = ["none", "userData", "cryptographic"] as const;
 
 async function namespacePage(nvme: NvmeController, nsid: number) {
   return identifyNamespace.decode(await nvme.structures.read(IdentifyCns.namespace, { nsid }));
 }
 
-/** Which LBA format is meant. @throws ArgumentError */
+/** The index of the wanted LBA format. @throws ArgumentError */
 async function lbafOf(
   nvme: NvmeController,
   nsid: number,

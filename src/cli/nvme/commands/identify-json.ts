@@ -7,7 +7,7 @@ import { type RecordLayout, u128 } from "../../../nvme/spec/record.js";
 import { identifyZonedNamespace } from "../../../nvme/spec/zoned.js";
 import type { Json } from "../output.js";
 
-/** Text as it stands in the page: blanks at its end are kept, as nvme-cli does. */
+/** Text up to the first NUL. Blanks at its end stay, as in nvme-cli. */
 function text(page: Uint8Array, offset: number, length: number): string {
   const field = page.subarray(offset, offset + length);
   const end = field.indexOf(0);
@@ -21,8 +21,8 @@ export function hexBytes(bytes: Uint8Array): string {
 type Fields = { readonly [name: string]: { readonly offset: number; readonly type: { sizeBytes: number } } };
 
 /**
- * A record's fields in their order. Numbers of 128 bits are text, as nvme-cli has them, and bytes are hexadecimal; what is
- * neither, the caller brings.
+ * A record's fields in their order. Numbers of 128 bits are text, as in nvme-cli, and bytes are hexadecimal.
+ * @param own fields of other types; undefined leaves a field out
  */
 export function recordJson<F extends Fields>(
   layout: RecordLayout<F>,
@@ -142,7 +142,7 @@ export function nvmNamespaceJson(page: Uint8Array): Record<string, Json> {
     sts: storageTagBits,
     pif: { 16: 0, 32: 1, 64: 2 }[guardBits],
   }));
-  // How many there are stands in Identify Namespace: what is all zero at the end is left out here.
+  // Identify Namespace has their number; here the ones at the end that are zero are left out.
   const used = elbafs.findLastIndex(({ sts, pif }) => sts > 0 || pif > 0) + 1;
   return { ...recordJson(identifyNvmNamespace, page, { elbaf: undefined }), elbafs: elbafs.slice(0, used) };
 }

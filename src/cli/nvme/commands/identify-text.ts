@@ -34,7 +34,7 @@ import { decimalBytes, hex, type Json, pairs } from "../output.js";
 
 type Fields = Readonly<Record<string, Json>>;
 
-/** Fields whose bits or coding matter more than their number. */
+/** Fields that are printed in hexadecimal. */
 const HEXADECIMAL = new Set([
   ...["vid", "ssvid", "cmic", "ver", "oaes", "ctratt", "nvmsr", "mec", "oacs", "frmw", "lpa", "sanicap"],
   ...[
@@ -72,7 +72,7 @@ function entriesOf(fields: Fields): [string, string][] {
     .map(([name, value]) => [name, fieldText(name, value)]);
 }
 
-/** All fields that are one value. */
+/** All fields that have a single value. */
 export function recordText(fields: Fields): string {
   return pairs(entriesOf(fields));
 }
@@ -86,7 +86,7 @@ function withNotes(fields: Fields, notes: Readonly<Record<string, string | undef
   );
 }
 
-/** What a number's bits say: `format, namespace management, flush behavior 3`. */
+/** The fields of a number that are set: `format, namespace management, flush behavior 3`. */
 function flagsText(value: number, table: BitTable): string | undefined {
   const fields: Readonly<Record<string, boolean | number>> = decodeBits(value, table);
   const parts = Object.entries(fields).flatMap(([name, part]) => {
@@ -145,7 +145,7 @@ export function controllerText(fields: Fields, page: Uint8Array): string {
   const celsius = (kelvin: number): string | undefined => (kelvin === 0 ? undefined : `${kelvin - 273} °C`);
   const states = psd.slice(0, npss + 1).map((state, index) => {
     const watts = maximumPowerWatts(state);
-    const power = watts === undefined ? "not told" : `${watts} W`;
+    const power = watts === undefined ? "not reported" : `${watts} W`;
     const operational = state.nops === 1 ? "non-operational" : "operational";
     return `ps ${String(index).padStart(2)} : at most ${power}, ${operational}, entered in ${state.enlat} µs, left in ${state.exlat} µs`;
   });

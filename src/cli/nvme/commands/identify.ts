@@ -45,7 +45,7 @@ interface Structure {
   readonly title: string;
   readonly cns: number;
   readonly csi?: number;
-  /** Whether it is about one namespace. */
+  /** Whether it describes one namespace. */
   readonly ofNamespace: boolean;
   json(page: Uint8Array): Fields;
   text(fields: Fields, page: Uint8Array): string;
@@ -128,13 +128,13 @@ const HELP = `Usage: iova nvme identify TARGET [--namespace-id N] [OPTIONS]
 Prints an Identify data structure: the controller's, or with --namespace-id a namespace's.
 
 ${TARGET_HELP}
-  --namespace-id N, -n  the namespace; for id-ns and its likes the only one by default
+  --namespace-id N, -n  the namespace; for id-ns and similar, by default the only one
   --cns CNS             another structure: a name as above, zns-id-ctrl, zns-id-ns, or a number,
                         which is printed as bytes
   --csi N               its command set: 0 NVM, 1 key value, 2 zoned
   --cntid N             its controller id
   --cns-specific-id N   its CNS specific identifier
-  --raw-binary, -b      write the page's 4096 bytes as they are
+  --raw-binary, -b      write the 4096 bytes unchanged
 ${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 `;
 
@@ -160,7 +160,7 @@ async function run(argv: readonly string[]): Promise<void> {
   if (structure === undefined && !/^(\d+|0x[0-9a-f]+)$/i.test(name)) {
     throw usage(
       "identify",
-      `--cns ${name}: a number, or one of ${Object.keys(structures).join(", ")} is wanted`,
+      `--cns ${name}: expected a number, or one of ${Object.keys(structures).join(", ")}`,
     );
   }
   const cns = structure?.cns ?? numberOption("identify", "cns", name, 0, 0xff) ?? 0;
@@ -169,7 +169,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const specific = numberOption("identify", "cns-specific-id", values["cns-specific-id"], 0, 0xffff) ?? 0;
   await withController(target, options, async (nvme) => {
     const about = structure?.ofNamespace === true ? await namespaceId(nvme, nsid) : (nsid ?? 0);
-    // The list starts behind the id that is given.
+    // The list starts after the given id.
     const after = structure?.cns === IdentifyCns.activeNamespaces ? Math.max(0, about - 1) : about;
     const page = await nvme.structures.read(cns, { csi, nsid: after, cntid, cnssid: specific });
     if (values["raw-binary"] === true) {

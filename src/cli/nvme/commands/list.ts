@@ -1,4 +1,4 @@
-/** `iova nvme list`: every NVMe controller of this host, whoever drives it. */
+/** `iova nvme list`: the NVMe controllers of this host, with any driver. */
 
 import { IovaError } from "../../../core/errors.js";
 import { NvmeController } from "../../../nvme/controller.js";
@@ -24,10 +24,9 @@ import type { NvmeSubcommand } from "../subcommand.js";
 
 const HELP = `Usage: iova nvme list [TARGET ...] [OPTIONS]
 
-Lists the NVMe controllers on this host's PCI bus with their namespaces: what the kernel's nvme
-driver shows of those it drives, and what those bound to vfio-pci say when they are opened. A
-controller that the kernel drives, or that another process has open, is left alone.
-With targets (PCI addresses, or vfio-user:PATH) only these are listed.
+Lists the NVMe controllers on this host's PCI bus with their namespaces. Those of the kernel's
+nvme driver are read from sysfs. Those bound to vfio-pci are opened, unless another process has
+them open. With targets (PCI addresses, or vfio-user:PATH) lists only these.
 
 ${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 `;
@@ -35,7 +34,7 @@ ${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 const NVME_CLASS = 0x0108_02;
 
 interface ListedNamespace {
-  /** Of the kernel, where it has the namespace. */
+  /** Device node, if the kernel has the namespace. */
   readonly device?: string;
   readonly nsid: number;
   readonly blockSizeBytes: number;
@@ -53,7 +52,7 @@ interface Listed {
   readonly serial?: string;
   readonly firmware?: string;
   readonly namespaces: readonly ListedNamespace[];
-  /** Why it can't be had, or why it could not be read. */
+  /** What uses the controller, or why it could not be read. */
   readonly notes: readonly string[];
 }
 
@@ -75,7 +74,7 @@ async function opened(address: string, options: ControllerOptions): Promise<Part
   return { ...strings, namespaces, notes };
 }
 
-/** What there is to say of one function, without disturbing anybody. */
+/** Describes a function. Opens it only if it is bound to vfio-pci and not in use. */
 async function listed(fn: PciFunction, options: ControllerOptions): Promise<Listed> {
   const { bdf: address, driver, iommuGroup } = fn;
   const base = { address, driver, iommuGroup, namespaces: [], notes: [] };
@@ -96,7 +95,7 @@ async function listed(fn: PciFunction, options: ControllerOptions): Promise<List
   }
 }
 
-/** One that was asked for by name: that it can't be read is an error then. */
+/** Describes a target. Unlike a function of the bus, a vfio-user server that can't be reached is an error. */
 async function asked(target: string, options: ControllerOptions): Promise<Listed> {
   if (!target.startsWith("vfio-user:")) return await listed(readPciFunction(target), options);
   const base = { address: target, driver: "vfio-user", iommuGroup: undefined, namespaces: [], notes: [] };
@@ -172,7 +171,7 @@ async function run(argv: readonly string[]): Promise<void> {
 export const list: NvmeSubcommand = {
   name: "list",
   operands: "[TARGET ...]",
-  summary: "the NVMe controllers of this host, and who drives each",
+  summary: "the NVMe controllers of this host, with their drivers",
   help: HELP,
   run,
 };

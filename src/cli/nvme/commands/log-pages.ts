@@ -13,7 +13,7 @@ import { nameOf } from "../names.js";
 import { hex, type Json, pairs } from "../output.js";
 import { smartJson, smartText } from "./smart.js";
 
-/** Which part of a log is wanted. */
+/** The part of a log to read. */
 export interface LogRequest {
   readonly nsid: number | undefined;
   readonly lsi: number | undefined;
@@ -125,7 +125,7 @@ async function changedNamespaces(nvme: NvmeController): Promise<LogResult> {
 const effectNotes = [
   [1, "changes data"],
   [2, "changes a namespace's capabilities"],
-  [3, "changes which namespaces there are"],
+  [3, "changes the list of namespaces"],
   [4, "changes the controller's capabilities"],
 ] as const;
 
@@ -249,7 +249,7 @@ async function sanitize(nvme: NvmeController): Promise<LogResult> {
   };
 }
 
-/** By the names that `iova nvme log` takes. */
+/** Log pages by the names that `iova nvme log` takes. */
 export const namedLogs: Readonly<Record<string, NamedLog>> = {
   error: { title: "Error Information", read: errors },
   smart: { title: "SMART / Health Information", read: health },

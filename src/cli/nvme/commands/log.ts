@@ -25,7 +25,7 @@ const HELP = `Usage: iova nvme log NAME TARGET [OPTIONS]
 
 Prints a log page: one that has a name
   error, smart, firmware, changed-ns, effects, supported, self-test, endurance, sanitize
-or any other as bytes. Reading a page clears the event that told of it, unless --rae is given.
+or any other as bytes. Without --rae, reading a page clears the event that announced it.
 
 ${TARGET_HELP}
   --log-id N, -i        identifier of a page without a name
@@ -37,7 +37,7 @@ ${TARGET_HELP}
   --csi N, -y           command set: 0 NVM, 1 key value, 2 zoned
   --namespace-id N, -n  of one namespace (default all)
   --rae, -r             keep the event
-  --raw-binary, -b      write a page without a name as it is
+  --raw-binary, -b      write a page without a name unchanged
 ${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 `;
 
@@ -56,7 +56,7 @@ const OPTIONS = {
   ...CONTROLLER_OPTIONS,
 } as const;
 
-/** What the operands name. @throws ConfigError */
+/** The log and the target of the command line. @throws ConfigError */
 function operandsOf(operands: readonly string[]): { named: NamedLog | undefined; target: string } {
   const [name, target, ...more] = operands;
   if (target === undefined) return { named: undefined, target: targetOperand("log", operands) };
@@ -67,7 +67,7 @@ function operandsOf(operands: readonly string[]): { named: NamedLog | undefined;
   if (named === undefined) {
     throw usage(
       "log",
-      `there is no log ${JSON.stringify(name)}: one of ${Object.keys(namedLogs).join(", ")}`,
+      `there is no log ${JSON.stringify(name)}: expected one of ${Object.keys(namedLogs).join(", ")}`,
     );
   }
   return { named, target: checkTarget("log", target) };
@@ -83,9 +83,10 @@ async function run(argv: readonly string[]): Promise<void> {
   const { named, target } = operandsOf(positionals);
   const lid = number("log-id", 0xff);
   if (named === undefined && lid === undefined) {
-    throw usage("log", `which log of ${target}: a name, or --log-id`);
+    throw usage("log", "log needs the name of a log, or --log-id");
   }
-  if (named !== undefined && lid !== undefined) throw usage("log", "a name, or --log-id, but not both");
+  if (named !== undefined && lid !== undefined)
+    throw usage("log", "give the name of a log or --log-id, not both");
   const sizeBytes = number("log-len", 0xffff_ffff, 4) ?? 512;
   const offset = number("lpo", Number.MAX_SAFE_INTEGER);
   const where = number("ot", 1) === 1 ? { index: offset ?? 0 } : { offset };

@@ -20,8 +20,8 @@ import { readBlocks } from "./transfer.js";
 
 const HELP = `Usage: iova nvme read TARGET [--start-block N] [--blocks N] --data-file FILE
 
-Reads logical blocks, any number of them: one block unless said otherwise. Without --data-file
-they are shown as a hex dump where standard output is a terminal, else written to it.
+Reads logical blocks, by default one. Without --data-file, a terminal gets a hex dump, and any
+other standard output the bytes.
 
 ${TARGET_HELP}
 ${BLOCKS_HELP}  --data-file FILE, -d  where to; - is standard output (also --data)

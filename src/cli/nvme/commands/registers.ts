@@ -10,9 +10,9 @@ export interface RegisterDescription {
   readonly offset: number;
   readonly bits: 32 | 64;
   readonly fields?: BitTable;
-  /** What a value amounts to, in sentences. */
+  /** Explains a value. */
   readonly explain?: (value: bigint) => string[];
-  /** Whether a controller with this CAP has it; left out, each has. */
+  /** Whether a controller with this CAP has the register; by default every controller has it. */
   readonly present?: (cap: bigint) => boolean;
 }
 
@@ -48,7 +48,7 @@ function capText(value: bigint): string[] {
   ];
 }
 
-/** CMBSZ.SZU and PMRCAP count in these. */
+/** Unit of CMBSZ, by its field SZU. */
 function cmbUnitBytes(szu: number): number {
   return 4096 * 16 ** szu;
 }

@@ -24,9 +24,9 @@ import { type RegisterDescription, registers } from "./registers.js";
 
 const HELP = `Usage: iova nvme regs TARGET [--enable] [OPTIONS]
 
-Prints the controller's registers and what their bits mean. They are shown as they are when the
-function is opened, which resets it: with --enable the controller is started first, so that CC,
-CSTS and the admin queue's registers show a running one.
+Prints the controller's registers and what their bits mean. Opening the function resets it. With
+--enable the controller is started first, so that CC, CSTS and the registers of the admin queue
+show a running controller.
 
 ${TARGET_HELP}
   --enable              start the controller first
@@ -54,7 +54,7 @@ function readAll(bar: Bar, name: string): RegisterValue[] {
 }
 
 function fieldLines(value: bigint, table: BitTable): string[] {
-  // Numbers of 64 bits lose nothing here: each field by itself is narrow.
+  // Each field lies in one half of a 64-bit register, so numbers are exact.
   const low = decodeBits(Number(value & 0xffff_ffffn), narrowed(table, 0));
   const high = decodeBits(Number(value >> 32n), narrowed(table, 32));
   const parts: Readonly<Record<string, boolean | number>> = { ...low, ...high };

@@ -24,11 +24,11 @@ Prints the SMART / Health Information log. Temperatures are in kelvin in JSON, d
 512,000 bytes, controller_busy_time is in minutes.
 
 ${TARGET_HELP}
-  --namespace-id N, -n  of one namespace, where the controller keeps that (default all)
+  --namespace-id N, -n  of one namespace, if the controller supports that (default all)
 ${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 `;
 
-/** Of a data unit. */
+/** Bytes of a data unit. */
 const UNIT_BYTES = 512_000n;
 const ZERO_CELSIUS = 273;
 

@@ -1,4 +1,4 @@
-/** Ranges of any length over a namespace. The library cuts them into commands, and keeps several under way. */
+/** Reads and writes of any length, which the library splits into commands and runs several of at a time. */
 import { pipeline } from "node:stream/promises";
 import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
@@ -20,15 +20,15 @@ export async function readBlocks(
   for await (const bytes of pieces) await take(bytes);
 }
 
-/** Asked of the source at a time. */
+/** Bytes read from the source at a time. */
 const PIECE_BYTES = 256 * 1024;
 
 /**
- * Writes what a source has, up to so many blocks, and flushes.
- * @param most left out, all that it has
- * @returns how many blocks were written
- * @throws as NvmeNamespace.write(), ArgumentError where the source ends in the middle of a block or goes beyond the
- *   namespace: what came before has been written then; and what the source throws
+ * Writes a source's data and flushes.
+ * @param most blocks to write at most; all by default
+ * @returns the number of blocks written
+ * @throws as NvmeNamespace.write() and the source; ArgumentError if the source ends in the middle of a block or goes beyond
+ *   the namespace: the blocks before that are written
  */
 export async function writeBlocks(
   ns: NvmeNamespace,
@@ -39,7 +39,7 @@ export async function writeBlocks(
   const { blockSizeBytes } = ns;
   let written = 0n;
   let problem: unknown;
-  /** Ends in good order whatever is wrong, so that nothing that was taken is left unwritten. */
+  /** Notes an error and ends, so that the blocks before it are still written. */
   async function* pieces(): AsyncGenerator<Uint8Array, void, void> {
     while (most === undefined || written < most) {
       const left = most === undefined ? PIECE_BYTES : Number(most - written) * blockSizeBytes;
@@ -73,7 +73,7 @@ export async function writeBlocks(
   return written;
 }
 
-/** @throws ArgumentError that says what has been written by then */
+/** @throws ArgumentError that says how many blocks were written */
 function assertRoom(ns: NvmeNamespace, first: bigint, written: bigint, blocks: bigint): void {
   try {
     assertInside(ns, first + written, blocks);

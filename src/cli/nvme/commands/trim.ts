@@ -23,7 +23,7 @@ import { BLOCKS_HELP, BLOCKS_OPTIONS, blocksText, checkBlocks, wantedBlocks } fr
 const HELP = `Usage: iova nvme trim TARGET --start-block N --blocks N --yes
        iova nvme trim TARGET --all --yes
 
-Deallocates logical blocks (Dataset Management): the controller may forget what is in them.
+Deallocates logical blocks (Dataset Management): their data can be lost.
 
 ${TARGET_HELP}
 ${BLOCKS_HELP}  --all                 the whole namespace

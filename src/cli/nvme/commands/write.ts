@@ -28,8 +28,8 @@ import { writeBlocks } from "./transfer.js";
 
 const HELP = `Usage: iova nvme write TARGET [--start-block N] [--blocks N] --data-file FILE
 
-Writes logical blocks: all that the file or standard input has, unless said otherwise, which
-must be a whole number of blocks. Ends with a flush.
+Writes a file or standard input to logical blocks, all of it by default, and flushes. The data
+must be a whole number of blocks.
 
 ${TARGET_HELP}
 ${BLOCKS_HELP}  --data-file FILE, -d  where from; - is standard input (also --data)
@@ -38,8 +38,8 @@ ${YES_HELP}${CONTROLLER_HELP}  --help                this text
 `;
 
 /**
- * How many blocks there are to write, as far as that can be told before.
- * @throws ArgumentError: no whole number of blocks, fewer than asked for, none
+ * The number of blocks to write; undefined if only the end of the source tells.
+ * @throws ArgumentError if the source is empty, too short, or no whole number of blocks
  */
 function blocksOf(source: DataSource, ns: NvmeNamespace, asked: bigint | undefined): bigint | undefined {
   const { sizeBytes, name } = source;
@@ -73,7 +73,7 @@ async function run(argv: readonly string[]): Promise<void> {
   if (path === undefined || path === "") throw usage("write", "write needs --data-file FILE, or -");
   const yes = values.yes === true;
   if (path === STANDARD && !yes) {
-    throw usage("write", "standard input is the data, so it can't confirm: add --yes");
+    throw usage("write", "standard input holds the data and can't answer the question: add --yes");
   }
   assertCanConfirm("write", yes);
   await using source = await openSource(path);

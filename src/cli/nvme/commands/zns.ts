@@ -47,8 +47,8 @@ too. finish, reset and append change data, and ask or need --yes.
 
 ${TARGET_HELP}
   --start-lba N, -s     first block of the zone (also --zslba); for report where to start
-  --select-all, -a      all zones that it applies to
-  --descs N, -d         report: at most so many zones
+  --select-all, -a      all zones that the action applies to
+  --descs N, -d         report: at most N zones
   --state NAME, -S      report: ${Object.keys(reportedStates).join(", ")}
   --data FILE, -d       append: where from; - is standard input (also --data-file)
   --namespace-id N, -n  the namespace (default: the only one)
@@ -100,7 +100,7 @@ function reportJson({ count, zones }: ZoneReport): Json {
   };
 }
 
-/** WP of a zone that can't be written, or is full. */
+/** WP of a zone that is full or can't be written. */
 const NO_WRITE_POINTER = 0xffff_ffff_ffff_ffffn;
 
 function reportText({ count, zones }: ZoneReport): string {
@@ -140,7 +140,7 @@ async function report(argv: readonly string[]): Promise<void> {
   else print(reportText(result));
 }
 
-/** Actions on zones, and whether data is lost, or can no longer be added. */
+/** Actions on zones. A destructive one loses data, or ends writing to the zone. */
 const actions = {
   open: { code: ZoneAction.open, isDestructive: false },
   close: { code: ZoneAction.close, isDestructive: false },
@@ -181,7 +181,7 @@ async function append(argv: readonly string[]): Promise<void> {
   const wanted = numberOption("zns", "data-size", values["data-size"], 1, 2 ** 32);
   const yes = values.yes === true;
   if (path === STANDARD && !yes) {
-    throw usage("zns", "standard input is the data, so it can't confirm: add --yes");
+    throw usage("zns", "standard input holds the data and can't answer the question: add --yes");
   }
   assertCanConfirm("zns append", yes);
   await using source = await openSource(path);
@@ -234,8 +234,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const [verb, ...rest] = argv;
   const act = verb !== undefined && Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
   if (act === undefined) {
-    const got =
-      verb === undefined ? "zns needs to know what to do" : `there is no zns ${JSON.stringify(verb)}`;
+    const got = verb === undefined ? "zns needs an action" : `there is no zns ${JSON.stringify(verb)}`;
     throw usage("zns", `${got}: report, open, close, finish, reset or append`);
   }
   await act(rest);

@@ -1,4 +1,4 @@
-/** Zone commands of `iova nvme zns`. */
+/** The zone commands behind `iova nvme zns`. */
 
 import { ArgumentError, UnsupportedError } from "../../../core/errors.js";
 import { NvmeError } from "../../../nvme/command/error.js";
@@ -51,21 +51,21 @@ function words(lba: bigint): { readonly cdw10: number; readonly cdw11: number } 
   return { cdw10: Number(lba & 0xffff_ffffn), cdw11: Number(lba >> 32n) };
 }
 
-/** Descriptors that a page has room for behind the header. */
+/** Descriptors that fit in a page after the header. */
 const ZONES_PER_COMMAND = 63;
 /** Zone Management Receive, CDW13: the header counts only the zones in this report. */
 const PARTIAL = 1 << 16;
 /** Zone Management Send, CDW13: all zones that the action applies to. */
 const SELECT_ALL = 1 << 8;
 
-/** A namespace that has zones, by what its Identify structure says. */
+/** The layout of a zoned namespace. */
 export interface ZonedShape {
   readonly nsid: number;
   readonly zoneSizeBlocks: bigint;
   readonly blockSizeBytes: number;
 }
 
-/** @throws UnsupportedError where the namespace is not zoned, ArgumentError where there is none */
+/** @throws UnsupportedError if the namespace is not zoned, ArgumentError if it is not active */
 export async function zonedShape(nvme: NvmeController, nsid: number): Promise<ZonedShape> {
   const ns = identifyNamespace.decode(await nvme.structures.read(IdentifyCns.namespace, { nsid }));
   if (ns.nsze === 0n) throw new ArgumentError(`there is no active namespace ${nsid}`);
@@ -86,16 +86,16 @@ async function formatOf(nvme: NvmeController, nsid: number, ns: IdentifyNamespac
   throw new UnsupportedError(`namespace ${nsid} of ${nvme.bdf} has no zones`);
 }
 
-/** What a report tells. */
+/** A zone report. */
 export interface ZoneReport {
-  /** Zones of the namespace in these states, as nvme-cli has it: also those before the start. */
+  /** Zones in the wanted states, including those before the start, as nvme-cli counts them. */
   readonly count: bigint;
   readonly zones: readonly ZoneDescriptor[];
 }
 
 /**
- * Report Zones, in as many commands as it takes.
- * @param options most: zones wanted
+ * Reports zones, with as many commands as needed.
+ * @param options most: zones to report at most
  * @throws NvmeError, TimeoutError, DeviceGoneError
  */
 export async function reportZones(
@@ -138,7 +138,7 @@ export async function reportZones(
 /**
  * Zone Append, one command.
  * @param zone first block of the zone
- * @returns the first block that was written
+ * @returns the first block written
  * @throws NvmeError, TimeoutError, DeviceGoneError
  */
 export async function appendToZone(
@@ -169,7 +169,7 @@ export async function appendLimitBytes(nvme: NvmeController): Promise<number> {
 
 /**
  * Zone Management Send.
- * @param zone first block of a zone; left out, all that the action applies to
+ * @param zone first block of a zone; undefined: all zones that the action applies to
  * @throws NvmeError, TimeoutError, DeviceGoneError
  */
 export async function changeZone(

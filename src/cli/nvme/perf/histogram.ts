@@ -1,13 +1,13 @@
-/** Latencies counted in buckets, 64 to each power of two: at most 1.6 % off, and nothing is allocated to count one. */
+/** Counts latencies in buckets, 64 to each power of two (an error of at most 1.6 %), without allocating. */
 
 const SUB_BITS = 6;
 /** Up to here each value has a bucket of its own. */
 const EXACT = 2 << SUB_BITS;
-/** Longer ones, from 2^31 ns on, count as that. */
+/** Longer latencies count as this one. */
 const MAX_NS = 2 ** 31 - 1;
 const BUCKETS = bucketOf(MAX_NS) + 1;
 
-/** A small integer costs nothing to hand to {@link LatencyHistogram.record}; of other numbers V8 makes an object. */
+/** Rounds for {@link LatencyHistogram.record}, to a small integer if possible: V8 allocates an object for other numbers. */
 export function wholeNs(ns: number): number {
   return ns <= MAX_NS ? ns | 0 : Math.round(ns);
 }
@@ -17,14 +17,14 @@ function bucketOf(ns: number): number {
   return (shift << SUB_BITS) + (ns >>> shift);
 }
 
-/** Highest value that is counted in a bucket. */
+/** The highest value of a bucket. */
 function bucketEnd(at: number): number {
   if (at < EXACT) return at;
   const shift = (at >> SUB_BITS) - 1;
   return (at - (shift << SUB_BITS) + 1) * 2 ** shift - 1;
 }
 
-/** What workers send. */
+/** The content of a histogram, as threads send it. */
 export interface HistogramData {
   readonly counts: Uint32Array;
   /** Lowest, highest and sum in nanoseconds. */
@@ -58,7 +58,7 @@ export class LatencyHistogram {
     const { counts, extremes } = this;
     const at = bucketOf(Math.min(ns, MAX_NS));
     counts[at] = (counts[at] ?? 0) + 1;
-    // No branch: one that is seldom taken would make V8 compile this anew.
+    // No branches: a rarely taken one would make V8 recompile this.
     extremes[MIN] = Math.min(extremes[MIN] ?? 0, ns);
     extremes[MAX] = Math.max(extremes[MAX] ?? 0, ns);
     extremes[SUM] = (extremes[SUM] ?? 0) + ns;
@@ -78,7 +78,7 @@ export class LatencyHistogram {
     return sum;
   }
 
-  /** In nanoseconds; 0 where nothing was recorded. */
+  /** In nanoseconds; 0 if nothing was recorded. */
   get minNs(): number {
     const min = this.extremes[MIN] ?? 0;
     return Number.isFinite(min) ? min : 0;
@@ -93,7 +93,7 @@ export class LatencyHistogram {
     return count === 0 ? 0 : (this.extremes[SUM] ?? 0) / count;
   }
 
-  /** What this share of all stayed at or below: the upper end of the bucket. @param share from 0 to 1 */
+  /** The latency that this share of all did not exceed: the upper end of its bucket. @param share from 0 to 1 */
   percentileNs(share: number): number {
     const wanted = Math.ceil(this.count * share);
     let seen = 0;

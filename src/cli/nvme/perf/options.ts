@@ -14,16 +14,17 @@ import { type Workload, workloads } from "./queue.js";
 
 export const PERF_HELP = `Usage: iova nvme perf TARGET [-q DEPTH] [-o SIZE] [-w WORKLOAD] [-t SECONDS] ...
 
-Measures a controller: commands per second, their latency, and what they cost this machine.
-Each queue has a thread of its own, which polls it without pause.
+Measures commands per second, their latency, and their CPU time. Each queue has its own thread,
+which polls it without pause.
 
 ${TARGET_HELP}
   -q DEPTH, --queue-depth      commands outstanding on each queue (default 1)
-  -o SIZE, --io-size           bytes of each, such as 512, 4k or 1M (default 4k, or a block)
+  -o SIZE, --io-size           bytes of each command, such as 512, 4k or 1M (default 4k,
+                               or one block if that is larger)
   -w WORKLOAD, --workload      ${workloads.join(", ")}
                                (default randread; randrw is one half each)
-  -t SECONDS, --time           how long to measure (default 5)
-  --warmup SECONDS             how long to run before that (default 1)
+  -t SECONDS, --time           time to measure (default 5)
+  --warmup SECONDS             time to run before that (default 1)
   --queues N                   queues, each on a thread of its own (default 1)
   --interrupts                 wait for interrupts instead of polling
   --namespace-id N, -n         the namespace (default: the only one)
@@ -39,7 +40,7 @@ ${TARGET_HELP}
 export interface PerfOptions {
   readonly target: string;
   readonly depth: number;
-  /** Undefined: 4 KiB, or a block where that is larger. */
+  /** Undefined: 4 KiB, or a block if that is larger. */
   readonly ioBytes: number | undefined;
   readonly workload: Workload;
   readonly seconds: number;

@@ -1,4 +1,4 @@
-/** `iova nvme perf`: how fast a controller is, through the ring layer. */
+/** `iova nvme perf`: measures a controller through the ring layer. */
 
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
@@ -29,7 +29,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const options = parsePerfOptions(argv);
   const writes = options.workload !== "read" && options.workload !== "randread";
   if (writes) assertCanConfirm("perf", options.yes);
-  // No queues of the driver's, and no interrupts: both are made here.
+  // The driver makes no queues and no interrupts: perf makes its own.
   const open = { ...options.controller, completion: "poll", queues: 0 } as const;
   await withController(options.target, open, async (nvme) => {
     const ns = await openNamespace(nvme, options.nsid);
@@ -46,7 +46,7 @@ async function run(argv: readonly string[]): Promise<void> {
   });
 }
 
-/** @throws ArgumentError: sizes that this namespace or controller can't do */
+/** @throws ArgumentError if the namespace or controller doesn't support these sizes */
 function planOf(
   options: PerfOptions,
   nvme: NvmeController,
@@ -55,7 +55,7 @@ function planOf(
 ): PerfPlan {
   if (ioBytes % blockSizeBytes !== 0) {
     throw new ArgumentError(
-      `${ioBytes} bytes are no multiple of this namespace's blocks of ${blockSizeBytes}`,
+      `${ioBytes} bytes are not a multiple of this namespace's blocks of ${blockSizeBytes}`,
     );
   }
   const blocks = ioBytes / blockSizeBytes;
@@ -79,7 +79,7 @@ function planOf(
 
 /** @throws UnsupportedError */
 function enableInterrupts(nvme: NvmeController, queues: number): Interrupts {
-  // The first is the admin queue's, where there are enough.
+  // The first vector is for the admin queue, if there are enough.
   const interrupts = nvme.device.enableInterrupts({ count: queues + 1 });
   const { kind, vectors } = interrupts;
   if (kind !== "intx" && vectors.length >= queues) return interrupts;
@@ -101,7 +101,7 @@ async function drive(
 ): Promise<PerfWorkerResult[]> {
   if (rings.afterRing !== undefined) {
     if (interrupts !== undefined) {
-      throw new UnsupportedError("doorbells can't be mapped here: --interrupts needs that");
+      throw new UnsupportedError("--interrupts needs doorbells that can be mapped, and these can't");
     }
     return driveHere(rings.setups, rings.afterRing);
   }
@@ -117,7 +117,7 @@ async function drive(
       }),
     );
   } finally {
-    // Threads that still drive a queue end before its memory does.
+    // A thread must end before the memory of its queue is freed.
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 }
@@ -129,7 +129,7 @@ async function resultOf(worker: Worker): Promise<PerfWorkerResult> {
   return message.result;
 }
 
-/** All queues in turns on this thread: doorbells that are told by message can't be rung from another. */
+/** Drives all queues in turns: only this thread can ring doorbells by message. */
 function driveHere(setups: readonly PerfQueueSetup[], afterRing: () => void): PerfWorkerResult[] {
   const runs = setups.map((setup) => new PerfRun(setup));
   for (const run of runs) run.start();
@@ -165,7 +165,7 @@ function report(
     max: micro(latencies.maxNs),
   };
   const ios = latencies.count;
-  // Each thread saw the whole process; they ran at the same time.
+  // Each thread measured the whole process, at the same time.
   const cpu = largestOf(results.map(({ cpuMicroseconds }) => cpuMicroseconds));
   const cpuPerIo = ios === 0 ? 0 : cpu / ios;
   const gcCount = results.reduce((sum, result) => sum + result.gcCount, 0);

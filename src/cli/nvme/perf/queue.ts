@@ -1,7 +1,6 @@
 /**
- * One queue pair of `iova nvme perf` at work, on the ring layer alone: as many commands as asked for are outstanding, each
- * completed one is followed by another, and all that one look finds share a clock reading and a doorbell. Nothing is
- * allocated for a command.
+ * One queue pair of `iova nvme perf`, on the ring layer. Each completion submits the next command, so that `depth` commands
+ * are outstanding. The completions that one look finds share a clock reading and a doorbell write. Commands allocate nothing.
  */
 
 import { NvmeError, NvmeProtocolError } from "../../../nvme/command/error.js";
@@ -14,21 +13,21 @@ import { LatencyHistogram, wholeNs } from "./histogram.js";
 export const workloads = ["read", "randread", "write", "randwrite", "randrw"] as const;
 export type Workload = (typeof workloads)[number];
 
-/** What is to be done, the same for every queue. */
+/** The work, which is the same for every queue. */
 export interface PerfPlan {
   readonly workload: Workload;
   readonly depth: number;
   readonly nsid: number;
   /** Blocks of each command. */
   readonly blocks: number;
-  /** Commands' places on the namespace: one behind the other, as many as fit. */
+  /** How many commands' blocks fit on the namespace, one after the other. */
   readonly places: number;
   readonly warmUpMs: number;
   readonly runMs: number;
   readonly timeoutMs: number;
 }
 
-/** A queue pair as it can be handed to another thread: memory, and where its commands' data is. */
+/** A queue pair in a form that can be sent to a thread: its memory, and the addresses of its data. */
 export interface PerfQueueSetup {
   readonly id: number;
   readonly entries: number;
@@ -52,20 +51,20 @@ export class PerfQueue {
   private readonly cq: CompletionQueue;
   readonly latencies = new LatencyHistogram();
   /**
-   * One number: when something last completed, by performance.now(). In an array, as V8 makes an object of each such number
-   * that one function hands to another.
+   * Time of the last completion, by performance.now(). An array of one, because V8 allocates an object for each such number
+   * that functions pass to each other.
    */
   private readonly now = new Float64Array(1);
-  /** When each slot's command was handed over, in milliseconds. */
+  /** Submission time of each slot's command, in milliseconds. */
   private readonly since: Float64Array;
   private readonly isOutstanding: Uint8Array;
   private readonly isRandom: boolean;
-  /** Of 256 commands so many are writes. */
+  /** Writes among 256 commands. */
   private readonly writeShare: number;
   private place = 0;
   /** State of xorshift32: never 0. */
   private random: number;
-  /** Completions taken since the completion queue's doorbell rang. */
+  /** Completions taken since the last write of the completion doorbell. */
   private taken = 0;
   private readonly ringAfter: number;
 
@@ -73,29 +72,29 @@ export class PerfQueue {
     const { id, entries, sqWords, cqWords, doorbells, sqDoorbell, cqDoorbell, plan } = setup;
     this.sq = new SubmissionQueue(id, entries, sqWords, doorbells, sqDoorbell);
     this.cq = new CompletionQueue(id, entries, cqWords, doorbells, cqDoorbell);
-    // A polled queue gives entries back by the dozen, long before the controller runs out of them: each doorbell is a store
-    // to the device. An interrupt may wait for what was taken to be given back.
+    // A doorbell is a store to the device, so a polled queue returns many entries at once, long before the controller runs out
+    // of them. With interrupts entries are returned at once: the next interrupt may depend on it.
     this.ringAfter = setup.polled ? Math.min(entries >> 2, entries - 1 - plan.depth) : 0;
     this.since = new Float64Array(plan.depth);
     this.isOutstanding = new Uint8Array(plan.depth);
     this.isRandom = plan.workload.startsWith("rand");
     this.writeShare = plan.workload === "randrw" ? 128 : plan.workload.endsWith("write") ? 256 : 0;
-    // Each queue begins elsewhere.
+    // Each queue starts at another place.
     this.random = (0x9e37_79b9 * id) | 1;
     this.place = Math.floor((plan.places / 64) * (id - 1)) % plan.places;
   }
 
-  /** Commands that the controller has. */
+  /** Number of outstanding commands. */
   get outstanding(): number {
     return this.isOutstanding.reduce((sum, one) => sum + one, 0);
   }
 
-  /** When something last completed, or was first handed over, by performance.now(). */
+  /** Time of the last completion, or of the start, by performance.now(). */
   get lastCompletion(): number {
     return this.now[0] ?? 0;
   }
 
-  /** Hands the first commands over. */
+  /** Submits the first commands. */
   start(): void {
     this.now.fill(performance.now());
     for (let slot = 0; slot < this.setup.plan.depth; slot++) this.issue(slot);
@@ -103,9 +102,9 @@ export class PerfQueue {
   }
 
   /**
-   * Takes what has completed, and hands as much over again. Does the same from the first command to the last: V8 compiles
-   * anew, which takes a processor for a while, where a loop goes a way that it never went.
-   * @returns how many
+   * Takes completions and submits as many commands. The code path stays the same for the whole run: V8 recompiles a loop that
+   * takes a new path, which costs CPU time.
+   * @returns the number of completions
    * @throws NvmeError, NvmeProtocolError
    */
   turn(): number {
@@ -119,13 +118,13 @@ export class PerfQueue {
       latencies.record(wholeNs((now - (since[slot] ?? 0)) * NS_PER_MS));
       this.issue(slot);
     }
-    // First what the controller waits for.
+    // The controller waits for these, so they come first.
     sq.ring();
     this.giveBack(count);
     return count;
   }
 
-  /** Takes what has completed, and no more. @returns how many @throws as {@link turn} */
+  /** Takes completions without submitting more. @returns their number @throws as {@link turn} */
   drain(): number {
     const count = this.cq.reap(this.cq.entries);
     for (let i = 0; i < count; i++) this.settle(i);
@@ -133,7 +132,7 @@ export class PerfQueue {
     return count;
   }
 
-  /** @returns the slot of a completion that was found */
+  /** @returns the completion's slot */
   private settle(at: number): number {
     const { cq, isOutstanding } = this;
     const slot = cq.cids[at] ?? 0;
@@ -155,7 +154,7 @@ export class PerfQueue {
     const { prps, plan } = setup;
     const { blocks, nsid } = plan;
     const lba = this.nextPlace(plan.places) * blocks;
-    // In place of a random number of its own: the upper bits of the last one.
+    // Reuses the upper bits of the last random number.
     const writes = this.writeShare > (this.writeShare === 128 ? (this.random >>> 16) & 0xff : 0);
     const at = slot << 2;
     writeIoEntry(
@@ -180,7 +179,7 @@ export class PerfQueue {
 
   private nextPlace(places: number): number {
     if (this.isRandom) {
-      // xorshift32: quick, and good enough for a disk.
+      // xorshift32: fast, and random enough for a disk.
       let x = this.random;
       x ^= x << 13;
       x ^= x >>> 17;

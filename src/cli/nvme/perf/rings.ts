@@ -1,4 +1,4 @@
-/** Queue pairs of `iova nvme perf`: bare rings, made by admin commands, with their commands' data ready in memory. */
+/** The queue pairs of `iova nvme perf`: rings that admin commands create, and memory for the data of their commands. */
 import { randomFillSync } from "node:crypto";
 import { ArgumentError, UnsupportedError } from "../../../core/errors.js";
 import type { DmaBuffer } from "../../../dma/buffer.js";
@@ -11,16 +11,16 @@ import { allocRing } from "../../../nvme/queues/ring-memory.js";
 import { SQE_WORDS } from "../../../nvme/queues/submission-queue.js";
 import type { PerfPlan, PerfQueueSetup } from "./queue.js";
 
-/** As the driver's own queues are by default; more only where the depth needs it. */
+/** The driver's default, too. A larger depth gets more. */
 const USUAL_ENTRIES = 256;
 const TWO_32 = 2 ** 32;
-/** Words of PRP1 and PRP2, and where they stand in an entry. */
+/** Words of PRP1 and PRP2, and their position in an entry. */
 const PRP_WORDS = 4;
 const PRP_AT = 6;
 
 export class PerfRings {
   readonly setups: readonly PerfQueueSetup[];
-  /** Tells the controller of doorbells that are no registers here; such queues can be driven by this thread only. */
+  /** Sends doorbells as messages if they can't be mapped. Only this thread can drive such queues. */
   readonly afterRing: (() => void) | undefined;
   private readonly buffers: DmaBuffer[] = [];
   private readonly created: number[] = [];
@@ -65,8 +65,8 @@ export class PerfRings {
 
   /**
    * @param nvme opened without I/O queues
-   * @param vectorOf interrupt vector of each queue; left out, they are polled
-   * @throws ArgumentError, UnsupportedError (more queues than the controller gives), NvmeError, ...; nothing is left
+   * @param vectorOf interrupt vector of each queue; by default queues are polled
+   * @throws ArgumentError, UnsupportedError (more queues than the controller grants), NvmeError, ...; frees everything then
    */
   static async create(
     nvme: NvmeController,
@@ -96,7 +96,7 @@ export class PerfRings {
         await deletePair((command) => this.nvme.admin(command), id);
       }
     } finally {
-      // Where the controller couldn't be told, it is stopped when it is closed, and its memory is given back with it.
+      // If deleting failed, closing the controller stops it and frees the memory.
       if (this.created.length === 0) for (const buffer of this.buffers.splice(0)) buffer.close();
     }
   }
@@ -119,11 +119,11 @@ export class PerfRings {
   /** Memory for the data of a queue's commands. @returns PRP1 and PRP2 of each */
   private data(depth: number, ioBytes: number, writes: boolean): Uint32Array {
     const pageBytes = this.nvme.memoryPageBytes;
-    // Each slot begins at a page.
+    // Each slot starts at a page.
     const slotBytes = Math.ceil(ioBytes / pageBytes) * pageBytes;
     const listBytes = prpListPages(ioBytes, pageBytes) * pageBytes;
     const buffer = this.alloc(depth * (slotBytes + listBytes));
-    // What some disks make of zeros says little of what they make of data.
+    // Some disks treat zeros in a special way.
     if (writes) randomFillSync(buffer.bytes.subarray(0, depth * slotBytes));
     const prps = new Uint32Array(new SharedArrayBuffer(depth * PRP_WORDS * 4));
     const entry = new Uint32Array(SQE_WORDS);

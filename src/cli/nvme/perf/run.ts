@@ -1,13 +1,13 @@
-/** What `iova nvme perf` does with a queue pair: warm up, measure, take what is left. */
+/** A run of `iova nvme perf` on a queue pair: it warms up, measures, and drains the queue. */
 import { TimeoutError } from "../../../core/errors.js";
 import type { HistogramData } from "./histogram.js";
 import { PerfQueue, type PerfQueueSetup } from "./queue.js";
 
-/** What was seen between warm-up and end. */
+/** Results of the measuring phase. */
 export interface PerfQueueResult {
   readonly latencies: HistogramData;
   readonly seconds: number;
-  /** Of the process, all threads together. */
+  /** CPU time of the whole process. */
   readonly cpuMicroseconds: number;
   /** When measuring began and ended, by performance.now() of this thread. */
   readonly from: number;
@@ -16,7 +16,7 @@ export interface PerfQueueResult {
 
 type Phase = "warming up" | "measuring" | "draining" | "done";
 
-/** Between two looks at the clock: under a millisecond of polling in vain. */
+/** Turns between two looks at the clock: under a millisecond if nothing completes. */
 const TURNS = 1024;
 
 export class PerfRun {
@@ -36,13 +36,13 @@ export class PerfRun {
     return this.phase === "done";
   }
 
-  /** Hands the first commands over. */
+  /** Submits the first commands. */
   start(): void {
     this.phaseEndsAt = performance.now() + this.queue.setup.plan.warmUpMs;
     this.queue.start();
   }
 
-  /** To the end, never waiting. @throws as {@link turn} */
+  /** Polls until the run is done. @throws as {@link turn} */
   poll(): void {
     const { queue } = this;
     while (this.phase !== "draining") {
@@ -52,14 +52,14 @@ export class PerfRun {
     while (!this.isDone) this.turn();
   }
 
-  /** Looks once. @returns how many had completed @throws NvmeError, NvmeProtocolError, TimeoutError */
+  /** Takes completions once. @returns their number @throws NvmeError, NvmeProtocolError, TimeoutError */
   turn(): number {
     const count = this.phase === "draining" ? this.queue.drain() : this.queue.turn();
     this.look();
     return count;
   }
 
-  /** On to the next phase, when its time has come. @throws TimeoutError: nothing completes any more */
+  /** Enters the next phase when it is time. @throws TimeoutError if nothing completes any more */
   look(): void {
     const { queue } = this;
     const { plan, id } = queue.setup;
@@ -71,7 +71,7 @@ export class PerfRun {
     else if (this.phase === "measuring" && now >= this.phaseEndsAt) this.end(now);
   }
 
-  /** After the end. */
+  /** The results of a run that is done. */
   result(): PerfQueueResult {
     const { from, to, cpuMicroseconds } = this;
     return { latencies: this.queue.latencies.data, seconds: (to - from) / 1000, cpuMicroseconds, from, to };
@@ -93,7 +93,7 @@ export class PerfRun {
   }
 }
 
-/** A function of its own, with nothing in it that changes with the phase. */
+/** A separate function that doesn't depend on the phase, so that V8 compiles it once. */
 function spin(queue: PerfQueue): void {
   for (let i = 0; i < TURNS; i++) queue.turn();
 }

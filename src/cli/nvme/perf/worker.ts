@@ -1,4 +1,4 @@
-/** The thread of one queue of `iova nvme perf`: runs it to its end, and says what it saw. */
+/** The thread of one queue of `iova nvme perf`: runs the queue and sends its results. */
 
 import { PerformanceObserver } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
@@ -13,7 +13,7 @@ import { type PerfQueueResult, PerfRun } from "./run.js";
 
 export interface PerfWorkerData {
   readonly setup: PerfQueueSetup;
-  /** Eventfd of the queue's interrupt vector; without one it is polled. It is the other thread's to close. */
+  /** Eventfd of the queue's interrupt vector, which the main thread closes. Without one the queue is polled. */
   readonly eventFd?: number | undefined;
 }
 
@@ -72,7 +72,7 @@ export async function runPerfQueue({ setup, eventFd }: PerfWorkerData): Promise<
     run.start();
     run.poll();
   }
-  // What was observed meanwhile is told by the event loop.
+  // The observer gets its entries in the event loop.
   await setImmediate();
   await setImmediate();
   observer.disconnect();

@@ -1,3 +1,4 @@
+/** A report of `iova compare` for tests. */
 import {
   type ComparedBackend,
   type CompareReport,

@@ -1,13 +1,14 @@
+/** Summaries of samples, and numbers for people. */
 import { describe, expect, test } from "vitest";
 import { overlap, quantile, SampleBook, summarize } from "../../../../src/cli/compare/statistics.js";
 import { comparison, formatBytes, formatTime } from "../../../../src/cli/compare/units.js";
 
 describe("a summary", () => {
-  test("of nothing is nothing", () => {
+  test("a summary of no samples is undefined", () => {
     expect(summarize([])).toBeUndefined();
   });
 
-  test("takes quantiles between the two nearest samples, whatever their order", () => {
+  test("a summary interpolates quantiles between the two nearest samples, in any order of samples", () => {
     expect(summarize([40, 10, 30, 20])).toEqual({
       samples: 4,
       min: 10,
@@ -21,11 +22,11 @@ describe("a summary", () => {
     expect(quantile([0, 10], 0.5)).toBe(5);
   });
 
-  test("sorts by value: text order would put 100 before 9", () => {
+  test("a summary sorts samples as numbers, not as text", () => {
     expect(summarize([100, 9, 20])?.median).toBe(20);
   });
 
-  test("can't be told from another whose middle half overlaps", () => {
+  test("two summaries overlap if their middle halves do", () => {
     const of = (...samples: number[]) => summarize(samples) ?? expect.fail("no samples");
     expect(overlap(of(1, 2, 3, 4), of(2, 3, 4, 5))).toBe(true);
     expect(overlap(of(1, 2, 3, 4), of(11, 12, 13, 14))).toBe(false);
@@ -33,7 +34,7 @@ describe("a summary", () => {
   });
 });
 
-test("samples are kept by key, keys in the order they came", () => {
+test("a sample book keeps samples by key, and keys in the order of their first sample", () => {
   const book = new SampleBook<{ readonly backend: string; readonly size: number }>();
   book.add({ backend: "b", size: 1 }, 5);
   book.add({ backend: "a", size: 1 }, 1);
@@ -56,7 +57,7 @@ describe("numbers for people", () => {
     [4_560_000, "4.56 ms"],
     [1.5e9, "1.50 s"],
     [-300, "-300 ns"],
-  ])("%d ns is %s", (ns, text) => {
+  ])("%d ns is printed as %s", (ns, text) => {
     expect(formatTime(ns)).toBe(text);
   });
 
@@ -66,11 +67,11 @@ describe("numbers for people", () => {
     [1.5 * 2 ** 20, "1.5 MiB"],
     [2 ** 30, "1 GiB"],
     [2 ** 50, "1024 TiB"],
-  ])("%d bytes are %s", (bytes, text) => {
+  ])("%d bytes are printed as %s", (bytes, text) => {
     expect(formatBytes(bytes)).toBe(text);
   });
 
-  test("one time against another", () => {
+  test("comparison() says in words how two times differ", () => {
     expect(comparison(200, 100)).toBe("takes 2.00 times as long");
     expect(comparison(100, 400)).toBe("is 4.00 times as fast");
     expect(comparison(101, 100)).toBe("takes about as long");
