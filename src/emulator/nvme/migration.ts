@@ -131,7 +131,7 @@ export class NvmeMigration implements DeviceMigration {
     checkRegisters(state);
     queues.check(state.queues);
     features.check(state.features);
-    nvm.checkSaved(state.nvm);
+    nvm.check(state.nvm);
     if (state.delayed.some(({ sqid }) => !state.queues.sqs.some(({ id }) => id === sqid))) {
       throw new ArgumentError("invalid saved state: delayed commands of a queue that it lacks");
     }
@@ -158,7 +158,7 @@ export class NvmeMigration implements DeviceMigration {
     features.load(state.features);
     events.load(state.events);
     logPages.load(state.logs);
-    nvm.loadSaved(state.nvm);
+    nvm.load(state.nvm);
     queues.load(state.queues);
     loadServices();
     this.parts.delayed.load(state.delayed);

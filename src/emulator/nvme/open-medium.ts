@@ -9,17 +9,17 @@ import type { NvmeEmulatorConfig } from "./options.js";
 
 /**
  * Opens memory, a new file, or a file with namespaces on it.
- * @param keep takes each part that is opened, to close it should a later step fail
+ * @param opened takes each part that is opened, to close it should a later step fail
  * @throws ConfigError, SysError
  */
 export function openMedium(
   config: NvmeEmulatorConfig,
-  keep: <T extends Resource>(part: T) => T,
+  opened: <T extends Resource>(part: T) => T,
 ): { medium: Medium & Resource; inventory: Inventory } {
   const layout = new Layout(config.capacityBytes);
   const { file } = config;
   if (file !== undefined) {
-    const medium = keep(FileMedium.open(file, layout.sizeBytes, config.incoming));
+    const medium = opened(FileMedium.open(file, layout.sizeBytes, config.incoming));
     if (!medium.isNew) {
       const capacityBytes = Layout.capacityOf(medium.sizeBytes);
       if (capacityBytes === undefined) {
@@ -31,7 +31,7 @@ export function openMedium(
     }
     return { medium, inventory: fill(new Inventory(medium, layout), config, file) };
   }
-  const medium = keep(MemoryMedium.create(layout.sizeBytes));
+  const medium = opened(MemoryMedium.create(layout.sizeBytes));
   return { medium, inventory: fill(new Inventory(medium, layout), config, "memory") };
 }
 

@@ -273,7 +273,7 @@ export class AdminServices {
         registers: registers.save(),
         counters: nvm.save().counters,
         hostMemory: this.hostMemory?.usage,
-        kept: inventory.kept,
+        persistent: inventory.persistent,
         namespaces: inventory.all.map(({ record, attached }) => ({ ...record, attached })),
         ...uptime,
       },

@@ -7,7 +7,7 @@ import { FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { Transfer } from "../host/transfer.js";
-import type { KeptState, KeptStore } from "../medium/persistent-state.js";
+import type { PersistentState, PersistentStore } from "../medium/persistent-state.js";
 import { pairs, u1 } from "../medium/state-schema.js";
 
 /** The part of a migration state that holds the features. */
@@ -54,7 +54,7 @@ export interface FeatureHandler {
   set(): number;
 }
 
-/** Features that can be saved over resets and without power. */
+/** Features that can be persistent: the specification calls them saveable. */
 const saveable: ReadonlySet<number> = new Set([
   FeatureId.arbitration,
   FeatureId.powerManagement,
@@ -90,7 +90,7 @@ export class Features {
     private readonly transfer: Transfer,
     private readonly events: FeatureEvents,
     private readonly isNamespace: (nsid: number) => boolean,
-    private readonly store: KeptStore,
+    private readonly store: PersistentStore,
   ) {
     this.coalescingDisabled = new Uint8Array(options.vectors);
     this.reset();
@@ -101,18 +101,18 @@ export class Features {
     this.provided.set(id, handler);
   }
 
-  /** Everything as after a reset: what was saved, or else the default. */
+  /** Everything as after a reset: persistent values, or else the defaults. */
   reset(): void {
-    const { saved } = this;
+    const { persistent } = this;
     this.values = new Map(Object.entries(defaults).map(([id, value]) => [Number(id), value]));
-    for (const [id, value] of saved.values) if (saveable.has(id)) this.values.set(id, value);
+    for (const [id, value] of persistent.values) if (saveable.has(id)) this.values.set(id, value);
     this.values.set(FeatureId.numberOfQueues, this.allQueues);
     this.coalescingDisabled.fill(0);
-    for (const [vector, disabled] of saved.vectors) this.coalescingDisabled[vector] = disabled & 1;
-    this.thresholds = new Map(saved.thresholds.filter(([select]) => isThreshold(select)));
+    for (const [vector, disabled] of persistent.vectors) this.coalescingDisabled[vector] = disabled & 1;
+    this.thresholds = new Map(persistent.thresholds.filter(([select]) => isThreshold(select)));
     this.hostBehavior.fill(0);
     this.errorRecovery.clear();
-    for (const [nsid, value] of saved.errorRecovery) this.errorRecovery.set(nsid, value);
+    for (const [nsid, value] of persistent.errorRecovery) this.errorRecovery.set(nsid, value);
     this.aggregate(this.values.get(FeatureId.interruptCoalescing) ?? 0);
     this.timestampBase = 0n;
     this.timestampOrigin = 0;
@@ -151,28 +151,30 @@ export class Features {
     if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
     if (select === FeatureSelect.supported) {
       const perNamespace = id === FeatureId.errorRecovery ? SAVED_SELECT_SUPPORTED.namespaceSpecific : 0;
-      const canBeSaved = saveable.has(id) ? SAVED_SELECT_SUPPORTED.saveable : 0;
-      command.dw0 = canBeSaved | perNamespace | SAVED_SELECT_SUPPORTED.changeable;
+      const isSaveable = saveable.has(id) ? SAVED_SELECT_SUPPORTED.saveable : 0;
+      command.dw0 = isSaveable | perNamespace | SAVED_SELECT_SUPPORTED.changeable;
       return NvmeStatus.success;
     }
     if (select > FeatureSelect.supported) return NvmeStatus.invalidField;
     if (provided !== undefined) return provided.get(select);
     const isCurrent = select === FeatureSelect.current;
-    // What was never saved is the default.
-    const saved = select === FeatureSelect.saved ? this.saved : undefined;
+    // A feature without a persistent value has its default there.
+    const persistent = select === FeatureSelect.saved ? this.persistent : undefined;
     switch (id) {
       case FeatureId.temperatureThreshold: {
         const key = command.cdw(11) & THRESHOLD_SELECT;
         if (!isThreshold(key)) return NvmeStatus.invalidField;
         const fallback = key === OVER ? WARNING_TEMPERATURE : 0;
-        command.dw0 = (isCurrent ? this.thresholds.get(key) : savedValue(saved?.thresholds, key)) ?? fallback;
+        command.dw0 =
+          (isCurrent ? this.thresholds.get(key) : persistentValue(persistent?.thresholds, key)) ?? fallback;
         return NvmeStatus.success;
       }
       case FeatureId.interruptVectorConfiguration: {
         const vector = command.cdw(11) & 0xffff;
         const disabled = this.coalescingDisabled[vector];
         if (disabled === undefined) return NvmeStatus.invalidField;
-        command.dw0 = vector | ((isCurrent ? disabled : (savedValue(saved?.vectors, vector) ?? 0)) << 16);
+        command.dw0 =
+          vector | ((isCurrent ? disabled : (persistentValue(persistent?.vectors, vector) ?? 0)) << 16);
         return NvmeStatus.success;
       }
       case FeatureId.errorRecovery:
@@ -180,7 +182,7 @@ export class Features {
         command.dw0 =
           (isCurrent
             ? this.errorRecovery.get(command.nsid)
-            : savedValue(saved?.errorRecovery, command.nsid)) ?? 0;
+            : persistentValue(persistent?.errorRecovery, command.nsid)) ?? 0;
         return NvmeStatus.success;
       case FeatureId.timestamp:
         return this.transfer.send(command, this.timestamp());
@@ -193,7 +195,8 @@ export class Features {
         command.dw0 = this.allQueues;
         return NvmeStatus.success;
       default:
-        command.dw0 = (isCurrent ? this.values.get(id) : savedValue(saved?.values, id)) ?? defaults[id] ?? 0;
+        command.dw0 =
+          (isCurrent ? this.values.get(id) : persistentValue(persistent?.values, id)) ?? defaults[id] ?? 0;
         return NvmeStatus.success;
     }
   }
@@ -210,28 +213,33 @@ export class Features {
     if (provided !== undefined) return provided.set();
     const status = this.apply(id, value, queuesExist);
     if (!saves || status !== NvmeStatus.success) return status;
-    return this.store.keep({ features: this.savedWith(id, value) }) ? status : NvmeStatus.internalError;
+    return this.store.persist({ features: this.persistentWith(id, value) })
+      ? status
+      : NvmeStatus.internalError;
   }
 
-  private get saved(): KeptState["features"] {
-    return this.store.kept.features;
+  private get persistent(): PersistentState["features"] {
+    return this.store.persistent.features;
   }
 
-  /** What is saved, with the current command's value. */
-  private savedWith(id: number, value: number): KeptState["features"] {
-    const { saved } = this;
+  /** The persistent values, with the current command's value. */
+  private persistentWith(id: number, value: number): PersistentState["features"] {
+    const { persistent } = this;
     switch (id) {
       case FeatureId.temperatureThreshold:
-        return { ...saved, thresholds: withPair(saved.thresholds, value & THRESHOLD_SELECT, value & 0xffff) };
+        return {
+          ...persistent,
+          thresholds: withPair(persistent.thresholds, value & THRESHOLD_SELECT, value & 0xffff),
+        };
       case FeatureId.interruptVectorConfiguration:
-        return { ...saved, vectors: withPair(saved.vectors, value & 0xffff, (value >>> 16) & 1) };
+        return { ...persistent, vectors: withPair(persistent.vectors, value & 0xffff, (value >>> 16) & 1) };
       case FeatureId.errorRecovery:
         return {
-          ...saved,
-          errorRecovery: withPair(saved.errorRecovery, this.command.nsid, value & 0xffff),
+          ...persistent,
+          errorRecovery: withPair(persistent.errorRecovery, this.command.nsid, value & 0xffff),
         };
       default:
-        return { ...saved, values: withPair(saved.values, id, value) };
+        return { ...persistent, values: withPair(persistent.values, id, value) };
     }
   }
 
@@ -360,9 +368,9 @@ export class Features {
   }
 }
 
-type Pairs = KeptState["features"]["values"];
+type Pairs = PersistentState["features"]["values"];
 
-function savedValue(list: Pairs | undefined, key: number): number | undefined {
+function persistentValue(list: Pairs | undefined, key: number): number | undefined {
   return list?.find(([one]) => one === key)?.[1];
 }
 

@@ -13,7 +13,7 @@ import {
   MAX_FIRMWARE_BYTES,
   readFirmware,
 } from "../medium/firmware-image.js";
-import { FIRMWARE_SLOTS, type KeptStore } from "../medium/persistent-state.js";
+import { FIRMWARE_SLOTS, type PersistentStore } from "../medium/persistent-state.js";
 import { type AdminService, savedPart } from "./admin-service.js";
 
 /** The part of a migration state that holds firmware that was downloaded and not committed. */
@@ -62,7 +62,7 @@ const activation: Readonly<Record<FirmwareReset, number>> = {
 export interface FirmwareContext {
   readonly command: Command;
   readonly transfer: Transfer;
-  readonly inventory: KeptStore;
+  readonly inventory: PersistentStore;
   readonly maxTransferBytes: number;
   /** Firmware begins to run without a reset. */
   activating(): void;
@@ -91,8 +91,8 @@ export class Firmware implements AdminService {
   constructor(private readonly context: FirmwareContext) {}
 
   /** FR of Identify. */
-  static revision({ kept }: KeptStore): string {
-    const { active, slots } = kept.firmware;
+  static revision({ persistent }: PersistentStore): string {
+    const { active, slots } = persistent.firmware;
     return slots.find(({ slot }) => slot === active)?.revision ?? "";
   }
 
@@ -103,15 +103,15 @@ export class Firmware implements AdminService {
     if (lengthBytes > maxTransferBytes || at % PIECE_BYTES !== 0) return NvmeStatus.invalidField;
     if (at + lengthBytes > MAX_FIRMWARE_BYTES) return NvmeStatus.invalidField;
     const restarts = at === 0 && this.pieces.length > 0;
-    const kept = restarts ? [] : this.pieces;
-    if (kept.some((one) => at < one.at + one.bytes.length && one.at < at + lengthBytes)) {
+    const pieces = restarts ? [] : this.pieces;
+    if (pieces.some((one) => at < one.at + one.bytes.length && one.at < at + lengthBytes)) {
       return NvmeStatus.overlappingRange;
     }
     const bytes = new Uint8Array(lengthBytes);
     const status = transfer.fetch(command, bytes);
     if (status !== NvmeStatus.success) return status;
     if (restarts) this.overlap = OVERLAP_FIRMWARE;
-    this.pieces = [...kept, { at, bytes }];
+    this.pieces = [...pieces, { at, bytes }];
     return NvmeStatus.success;
   }
 
@@ -119,7 +119,7 @@ export class Firmware implements AdminService {
     const { command, inventory } = this.context;
     const cdw10 = command.cdw(10);
     const action = (cdw10 >>> 3) & 7;
-    const { firmware } = inventory.kept;
+    const { firmware } = inventory.persistent;
     if (action > Action.activateNow) return NvmeStatus.invalidField;
     const asked = cdw10 & 7;
     if (asked > FIRMWARE_SLOTS) return NvmeStatus.invalidFirmwareSlot;
@@ -141,7 +141,7 @@ export class Firmware implements AdminService {
     if (image === undefined) return NvmeStatus.invalidFirmwareImage;
     const runsNow = action === Action.activateNow && image.needs === "none";
     const runsLater = action !== Action.replace && !runsNow;
-    const done = inventory.keep({
+    const done = inventory.persist({
       firmware: {
         slots,
         active: runsNow ? slot : firmware.active,
@@ -158,7 +158,7 @@ export class Firmware implements AdminService {
 
   /** The Firmware Slot Information log. */
   private page(): Uint8Array {
-    const { active, next, slots } = this.context.inventory.kept.firmware;
+    const { active, next, slots } = this.context.inventory.persistent.firmware;
     const frs = new Array<string>(FIRMWARE_SLOTS).fill("");
     for (const { slot, revision } of slots) frs[slot - 1] = revision;
     const page = firmwareSlotLog.encode({ afi: active | (next << 4), frs });
@@ -172,7 +172,7 @@ export class Firmware implements AdminService {
 
   /** Status that tells which reset committed firmware waits for; undefined where none waits. */
   get pending(): number | undefined {
-    const { next, slots } = this.context.inventory.kept.firmware;
+    const { next, slots } = this.context.inventory.persistent.firmware;
     if (next === 0) return undefined;
     const needs = slots.find(({ slot }) => slot === next)?.needs ?? "none";
     return activation[needs === "none" ? "controller" : needs];
@@ -182,10 +182,10 @@ export class Firmware implements AdminService {
   reset(kind: FirmwareReset): void {
     this.discard();
     const { inventory } = this.context;
-    const { next, slots } = inventory.kept.firmware;
+    const { next, slots } = inventory.persistent.firmware;
     const image = slots.find(({ slot }) => slot === next);
     if (image === undefined || rank(image.needs) > rank(kind)) return;
-    inventory.keep({ firmware: { slots, active: next, next: 0 } });
+    inventory.persist({ firmware: { slots, active: next, next: 0 } });
   }
 
   private save(): FirmwareState {

@@ -101,12 +101,12 @@ export class NvmCommands {
   }
 
   /** @throws ArgumentError if the state is invalid */
-  checkSaved({ placement }: NvmState): void {
+  check({ placement }: NvmState): void {
     this.placement.check(placement);
   }
 
-  /** @param saved that checkSaved() took */
-  loadSaved({ counters, fused, reservations, placement }: NvmState): void {
+  /** @param saved that check() took */
+  load({ counters, fused, reservations, placement }: NvmState): void {
     this.counters.set(counters);
     this.fusedOn = fused.on;
     this.fusedStatus = fused.status;
@@ -263,7 +263,7 @@ export class NvmCommands {
   }
 
   private readWithMetadata(namespace: EmulatedNamespace, lba: number, blocks: number): number {
-    const status = this.load(namespace, lba, blocks);
+    const status = this.loadBlocks(namespace, lba, blocks);
     if (status !== NvmeStatus.success) return status;
     const checked = this.checkLoaded(namespace, lba, blocks);
     if (checked !== NvmeStatus.success) return checked;
@@ -366,7 +366,7 @@ export class NvmCommands {
   }
 
   /** Blocks from the medium into the bounce buffers. */
-  private load(namespace: EmulatedNamespace, lba: number, blocks: number): number {
+  private loadBlocks(namespace: EmulatedNamespace, lba: number, blocks: number): number {
     const { medium } = this.context;
     const { blockBytes, metadataBytes, dataAt, metadataAt } = namespace;
     const done =
@@ -409,7 +409,7 @@ export class NvmCommands {
     const given = this.otherBounce;
     given.set(this.bounce.subarray(0, lengthBytes));
     given.set(this.metadataBounce.subarray(0, metadataBytes), lengthBytes);
-    const loaded = this.load(namespace, lba, blocks);
+    const loaded = this.loadBlocks(namespace, lba, blocks);
     if (loaded !== NvmeStatus.success) return loaded;
     const checked = this.checkLoaded(namespace, lba, blocks);
     if (checked !== NvmeStatus.success) return checked;
@@ -496,7 +496,7 @@ export class NvmCommands {
     if (lba + blocks > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
     if (blocks * namespace.blockBytes > maxTransferBytes) return NvmeStatus.invalidField;
     if (namespace.uncorrectable.hasAny(lba, blocks)) return this.mediaError();
-    const loaded = this.load(namespace, lba, blocks);
+    const loaded = this.loadBlocks(namespace, lba, blocks);
     return loaded === NvmeStatus.success ? this.checkLoaded(namespace, lba, blocks) : loaded;
   }
 
@@ -532,7 +532,7 @@ export class NvmCommands {
     for (const [lba, blocks] of sources) {
       for (let done = 0; done < blocks; done += perRound) {
         const round = Math.min(perRound, blocks - done);
-        const loaded = this.load(namespace, lba + done, round);
+        const loaded = this.loadBlocks(namespace, lba + done, round);
         if (loaded !== NvmeStatus.success) return loaded;
         if (!this.storeBlocks(namespace, to, round)) return this.writeFault();
         to += round;

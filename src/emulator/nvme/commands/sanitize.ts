@@ -106,7 +106,7 @@ export class Sanitize implements AdminService {
   }
 
   ioRefusal(): number {
-    const { status, isLocked } = this.context.inventory.kept.sanitize;
+    const { status, isLocked } = this.context.inventory.persistent.sanitize;
     if (status === SanitizeStatus.inProgress) return NvmeStatus.sanitizeInProgress;
     return isLocked ? NvmeStatus.sanitizeFailed : NvmeStatus.success;
   }
@@ -120,14 +120,14 @@ export class Sanitize implements AdminService {
 
   private execute(): number {
     const { command, inventory } = this.context;
-    const { sanitize } = inventory.kept;
+    const { sanitize } = inventory.persistent;
     const cdw10 = command.cdw(10);
     const action = cdw10 & 7;
     if (sanitize.status === SanitizeStatus.inProgress) return NvmeStatus.sanitizeInProgress;
     const isRestricted = sanitize.isLocked && (sanitize.cdw10 & UNRESTRICTED_EXIT) === 0;
     if (action === Action.exitFailure) {
       if (isRestricted) return NvmeStatus.sanitizeFailed;
-      inventory.keep({ sanitize: { ...sanitize, isLocked: false } });
+      inventory.persist({ sanitize: { ...sanitize, isLocked: false } });
       this.context.changed();
       return NvmeStatus.success;
     }
@@ -138,7 +138,7 @@ export class Sanitize implements AdminService {
     if (pending !== undefined) return pending;
     this.fails = command.failsLater;
     const { inProgress } = SanitizeStatus;
-    inventory.keep({
+    inventory.persist({
       sanitize: { status: inProgress, cdw10, pattern: command.cdw(11), passes: 0, isLocked: false },
     });
     this.context.begun();
@@ -149,8 +149,8 @@ export class Sanitize implements AdminService {
 
   /** The Sanitize Status log. */
   private page(): Uint8Array {
-    const { kept } = this.context.inventory;
-    const { status, cdw10, passes } = kept.sanitize;
+    const { persistent } = this.context.inventory;
+    const { status, cdw10, passes } = persistent.sanitize;
     const isRunning = status === SanitizeStatus.inProgress;
     const { durationMs } = this.context;
     const time = durationMs === 0 ? TIME_UNKNOWN : Math.ceil(durationMs / 1000);
@@ -179,7 +179,7 @@ export class Sanitize implements AdminService {
     this.work.stop();
     this.erasedAt = -1;
     this.fails = false;
-    if (this.context.inventory.kept.sanitize.status === SanitizeStatus.inProgress) {
+    if (this.context.inventory.persistent.sanitize.status === SanitizeStatus.inProgress) {
       this.work.start(this.context.durationMs, done);
     }
   }
@@ -201,20 +201,20 @@ export class Sanitize implements AdminService {
 
   /** How often the medium is gone over. */
   private get passes(): number {
-    const { cdw10 } = this.context.inventory.kept.sanitize;
+    const { cdw10 } = this.context.inventory.persistent.sanitize;
     if ((cdw10 & 7) !== Action.overwrite) return 1;
     return (cdw10 >>> 4) & 0xf || MOST_PASSES;
   }
 
   private get passesDone(): number {
-    const { cdw10 } = this.context.inventory.kept.sanitize;
+    const { cdw10 } = this.context.inventory.persistent.sanitize;
     return (cdw10 & 7) === Action.overwrite ? Math.floor(this.work.done * this.passes) : 0;
   }
 
   /** Erases on, up to a part of the whole. @returns how far it came */
   private advance(upTo: number): number {
     const { inventory, medium } = this.context;
-    const { cdw10 } = inventory.kept.sanitize;
+    const { cdw10 } = inventory.persistent.sanitize;
     const areaBytes = inventory.layout.blocksBytes;
     const total = areaBytes * this.passes;
     const from = Math.round(this.work.done * total);
@@ -237,7 +237,7 @@ export class Sanitize implements AdminService {
 
   /** What is written to a place. */
   private contents(at: number, lengthBytes: number, pass: number): Uint8Array {
-    const { cdw10, pattern } = this.context.inventory.kept.sanitize;
+    const { cdw10, pattern } = this.context.inventory.persistent.sanitize;
     const bytes = new Uint8Array(lengthBytes);
     if ((cdw10 & 7) === Action.cryptoErase) return randomFillSync(bytes);
     const word = new Uint8Array(4);
@@ -250,7 +250,7 @@ export class Sanitize implements AdminService {
 
   private finish(): void {
     const { inventory, medium } = this.context;
-    const { sanitize } = inventory.kept;
+    const { sanitize } = inventory.persistent;
     const deallocates = (sanitize.cdw10 & NO_DEALLOCATE) === 0;
     const isErased =
       (!deallocates || medium.fill(0, inventory.layout.blocksBytes, 0)) &&
@@ -261,7 +261,7 @@ export class Sanitize implements AdminService {
       return;
     }
     const passes = (sanitize.cdw10 & 7) === Action.overwrite ? this.passes : 0;
-    inventory.keep({ sanitize: { ...sanitize, status: SanitizeStatus.completed, passes } });
+    inventory.persist({ sanitize: { ...sanitize, status: SanitizeStatus.completed, passes } });
     this.erasedAt = this.context.changes();
     this.end();
   }
@@ -271,8 +271,8 @@ export class Sanitize implements AdminService {
     const passes = this.passesDone;
     this.work.stop();
     inventory.renew(false);
-    inventory.keep({
-      sanitize: { ...inventory.kept.sanitize, status: SanitizeStatus.failed, passes, isLocked: true },
+    inventory.persist({
+      sanitize: { ...inventory.persistent.sanitize, status: SanitizeStatus.failed, passes, isLocked: true },
     });
     this.end();
   }

@@ -105,7 +105,7 @@ export class SelfTest implements AdminService {
   /** The log page. */
   private page(): Uint8Array {
     const { run } = this;
-    const results = this.context.inventory.kept.selfTests.map((hex) =>
+    const results = this.context.inventory.persistent.selfTests.map((hex) =>
       selfTestResult.decode(Buffer.from(hex, "hex")),
     );
     while (results.length < SELF_TEST_RESULTS) results.push(unused);
@@ -208,7 +208,7 @@ export class SelfTest implements AdminService {
     this.run = undefined;
     const bytes = selfTestResult.encode({ ...entry, code, powerOnHours: BigInt(poweredHours()) });
     const latest = Buffer.from(bytes).toString("hex");
-    inventory.keep({ selfTests: [latest, ...inventory.kept.selfTests].slice(0, SELF_TEST_RESULTS) });
+    inventory.persist({ selfTests: [latest, ...inventory.persistent.selfTests].slice(0, SELF_TEST_RESULTS) });
   }
 }
 

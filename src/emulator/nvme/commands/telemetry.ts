@@ -5,7 +5,7 @@ import { TELEMETRY_BLOCK_BYTES, telemetryHeader } from "../../../nvme/spec/log-p
 import { LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
-import type { KeptStore } from "../medium/persistent-state.js";
+import type { PersistentStore } from "../medium/persistent-state.js";
 import { u16 } from "../medium/state-schema.js";
 import { type AdminService, savedPart } from "./admin-service.js";
 import type { LogProvider } from "./log-page.js";
@@ -50,7 +50,7 @@ interface Capture {
 /** What telemetry needs of its controller. */
 export interface TelemetryContext {
   readonly command: Command;
-  readonly inventory: KeptStore;
+  readonly inventory: PersistentStore;
   snapshot(): TelemetryAreas;
   /** The controller has captured something. */
   captured(): void;
@@ -76,10 +76,10 @@ export class Telemetry implements AdminService {
       if (!this.isWholeBlocks) return NvmeStatus.invalidField;
       if (((this.context.command.cdw(10) >>> 8) & CREATE) !== 0) {
         this.hostCapture = this.take("ordered by the host");
-        const { telemetry } = this.context.inventory.kept;
-        this.context.inventory.keep({ telemetry: { ...telemetry, host: (telemetry.host + 1) & 0xff } });
+        const { telemetry } = this.context.inventory.persistent;
+        this.context.inventory.persist({ telemetry: { ...telemetry, host: (telemetry.host + 1) & 0xff } });
       }
-      const { host } = this.context.inventory.kept.telemetry;
+      const { host } = this.context.inventory.persistent.telemetry;
       return this.encode(LogPageId.telemetryHost, this.hostCapture, host);
     },
   };
@@ -102,10 +102,10 @@ export class Telemetry implements AdminService {
   /** Captures the controller's state as it is now. */
   capture(reason: string): void {
     const { inventory } = this.context;
-    const { telemetry } = inventory.kept;
+    const { telemetry } = inventory.persistent;
     this.controllerCapture = this.take(reason);
     this.isAvailable = true;
-    inventory.keep({ telemetry: { ...telemetry, controller: (telemetry.controller + 1) & 0xff } });
+    inventory.persist({ telemetry: { ...telemetry, controller: (telemetry.controller + 1) & 0xff } });
     this.context.captured();
   }
 
@@ -161,7 +161,7 @@ export class Telemetry implements AdminService {
       ...{ lastBlock1, lastBlock2, lastBlock3 },
       hostGeneration,
       controllerAvailable: this.isAvailable ? 1 : 0,
-      controllerGeneration: this.context.inventory.kept.telemetry.controller,
+      controllerGeneration: this.context.inventory.persistent.telemetry.controller,
       reason,
     });
     return capture === undefined ? header : Buffer.concat([header, capture.data]);

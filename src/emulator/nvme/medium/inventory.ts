@@ -7,7 +7,12 @@ import { type Layout, STATE_SLOT_BYTES, STATE_SLOTS, UNIT_BYTES } from "./layout
 import { lbaFormats, protectionBytes } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
 import { EmulatedNamespace, type NamespaceRecord } from "./namespace.js";
-import { type KeptState, type KeptStore, keptStateSchema, nothingKept } from "./persistent-state.js";
+import {
+  initialState,
+  type PersistentState,
+  type PersistentStore,
+  persistentStateSchema,
+} from "./persistent-state.js";
 import { crc16 } from "./protection.js";
 
 /** Namespaces one controller has at most (NN). */
@@ -42,7 +47,7 @@ const stateSchema = lazily(() =>
       )
       .check(z.maxLength(MAX_NAMESPACES)),
     /** Records of earlier emulators have none. */
-    controller: z.optional(keptStateSchema()),
+    controller: z.optional(persistentStateSchema()),
   }),
 );
 
@@ -50,8 +55,8 @@ const stateSchema = lazily(() =>
  * The namespaces of a medium: which there are, where, and the record of them on the medium itself, with what else the
  * controller remembers.
  */
-export class Inventory implements KeptStore {
-  kept: KeptState = nothingKept;
+export class Inventory implements PersistentStore {
+  persistent: PersistentState = initialState;
   private readonly byId = new Map<number, EmulatedNamespace>();
   private sequence = 0;
 
@@ -130,8 +135,8 @@ export class Inventory implements KeptStore {
     return done;
   }
 
-  keep(changes: Partial<KeptState>): boolean {
-    this.kept = { ...this.kept, ...changes };
+  persist(changes: Partial<PersistentState>): boolean {
+    this.persistent = { ...this.persistent, ...changes };
     return this.store();
   }
 
@@ -140,7 +145,7 @@ export class Inventory implements KeptStore {
     const text = Buffer.from(
       JSON.stringify({
         namespaces: this.all.map(({ record, attached }) => ({ ...record, attached })),
-        controller: this.kept,
+        controller: this.persistent,
       }),
     );
     if (HEADER_BYTES + text.length > STATE_SLOT_BYTES) return false;
@@ -187,7 +192,7 @@ export class Inventory implements KeptStore {
       found.set(record.nsid, namespace);
     }
     this.sequence = newest.sequence;
-    this.kept = state.controller ?? nothingKept;
+    this.persistent = state.controller ?? initialState;
     this.byId.clear();
     for (const [nsid, namespace] of found) this.byId.set(nsid, namespace);
   }

@@ -1,4 +1,4 @@
-/** What a controller remembers without power, besides its namespaces: a part of the record on the medium. */
+/** The persistent state: what survives power-off, besides namespaces. It is a part of the record on the medium. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
@@ -11,7 +11,7 @@ export const FIRMWARE_SLOTS = 3;
 /** What the controller came with. */
 const FIRST_REVISION = "1.0";
 
-export const keptStateSchema = lazily(() => {
+export const persistentStateSchema = lazily(() => {
   const u8 = integer(0, 0xff);
   const u32 = integer(0, 0xffff_ffff);
   const pairs = z.array(z.tuple([u32, u32])).check(z.maxLength(4096));
@@ -30,7 +30,7 @@ export const keptStateSchema = lazily(() => {
       /** It failed, and commands are refused. */
       isLocked: z.boolean(),
     }),
-    /** Features that were saved, by id, sensor, vector and namespace. */
+    /** Persistent values of features, by id, sensor, vector and namespace. */
     features: z.strictObject({ values: pairs, thresholds: pairs, vectors: pairs, errorRecovery: pairs }),
     /** Generations of the telemetry logs. */
     telemetry: z.strictObject({ host: u8, controller: u8 }),
@@ -51,10 +51,10 @@ export const keptStateSchema = lazily(() => {
   });
 });
 
-export type KeptState = z.output<ReturnType<typeof keptStateSchema>>;
+export type PersistentState = z.output<ReturnType<typeof persistentStateSchema>>;
 
-/** What a controller remembers that has just been made. */
-export const nothingKept: KeptState = {
+/** The persistent state of a new controller. */
+export const initialState: PersistentState = {
   selfTests: [],
   sanitize: { status: 0, cdw10: 0, pattern: 0, passes: 0, isLocked: false },
   features: { values: [], thresholds: [], vectors: [], errorRecovery: [] },
@@ -62,9 +62,9 @@ export const nothingKept: KeptState = {
   firmware: { active: 1, next: 0, slots: [{ slot: 1, revision: FIRST_REVISION, needs: "none" }] },
 };
 
-/** Where it is kept. It may be replaced at any time, by the state of another emulator. */
-export interface KeptStore {
-  readonly kept: KeptState;
+/** Stores the persistent state. Another emulator's state can replace it at any time. */
+export interface PersistentStore {
+  readonly persistent: PersistentState;
   /** Replaces some of it. @returns false where the medium failed */
-  keep(changes: Partial<KeptState>): boolean;
+  persist(changes: Partial<PersistentState>): boolean;
 }

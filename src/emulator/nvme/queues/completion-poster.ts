@@ -1,4 +1,4 @@
-/** Posts completions to completion queues, and keeps those that have to wait. */
+/** Posts completions to completion queues, and holds those that wait for room. */
 import { AsyncEventInfo } from "../../../nvme/spec/opcodes.js";
 import { CQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { NvmeStatus, STATUS_DO_NOT_RETRY, STATUS_MORE } from "../../../nvme/spec/status.js";

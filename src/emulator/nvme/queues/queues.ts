@@ -26,7 +26,7 @@ export class EmulatedCq {
   mapped = false;
   /** Completions posted since the last interrupt. */
   unsignalled = 0;
-  /** When the oldest of them was posted; only kept for interrupt coalescing. */
+  /** When the oldest of them was posted; only for interrupt coalescing. */
   unsignalledSince = 0;
   /** Submission queues that complete here. */
   users = 0;
