@@ -58,6 +58,6 @@ function carryOut(controller: EmulatedNvme, order: EmulatorOrder): void {
       controller.captureTelemetry(String(order.reason));
       return;
     default:
-      throw new ConfigError(`there is no order ${String(Object(order).kind)}`);
+      throw new ConfigError(`an emulator has no order ${String(Object(order).kind)}`);
   }
 }

@@ -11,23 +11,23 @@ import { workerProgram } from "./worker-program.js";
 /** What to emulate, and where. */
 export type EmulatorRequest =
   | {
-      /** Path of the socket to serve. One that a dead server left is replaced. */
+      /** Path of the socket to serve. A socket without a server is replaced. */
       readonly socket: string;
       /** QEMU's educational PCI device. */
       readonly device: "edu";
-      /** How the device is to be. */
+      /** Options of the device. */
       readonly options: EduOptions;
     }
   | {
-      /** Path of the socket to serve. One that a dead server left is replaced. */
+      /** Path of the socket to serve. A socket without a server is replaced. */
       readonly socket: string;
       /** An NVMe controller. */
       readonly device: "nvme";
-      /** How the controller is to be. */
+      /** Options of the controller. */
       readonly options: NvmeEmulatorOptions;
     };
 
-/** What a running controller is to do. */
+/** An order to a running controller. */
 export type EmulatorOrder =
   | {
       /** As {@link EmulatedNvme.inject}. */
@@ -81,7 +81,7 @@ export interface RunningEmulator extends AsyncDisposable {
  * Starts an emulated device and its vfio-user server on a thread of its own: a driver in this thread blocks while it waits
  * for registers, and the device must be able to answer.
  * @param program for tests: what runs on the thread
- * @throws whatever kept it from starting: ConfigError, BusyError (somebody listens there), SysError
+ * @throws ConfigError, BusyError (another server listens there), SysError; nothing stays open
  */
 export async function startEmulator(
   request: EmulatorRequest,

@@ -45,7 +45,7 @@ const INTERRUPT_DMA = 0x0000_0100;
 /** The device's own memory, as its DMA engine addresses it. */
 const BUFFER_AT = 0x40000;
 const BUFFER_BYTES = 4096;
-/** What is saved: the registers as doubles, which hold whatever can be written to them, then the buffer. */
+/** The saved state: the registers as doubles, which hold all their values, then the buffer. */
 const SAVED_NUMBERS = 9;
 const SAVED_BYTES = 8 * SAVED_NUMBERS + BUFFER_BYTES;
 const U32_MAX = 0xffff_ffff;
@@ -81,13 +81,13 @@ export class EmulatedEdu implements EmulatedDevice {
   /** Ends what was started before a reset or disconnect. */
   private generation = 0;
   private isStopped = false;
-  /** What the factorial under way is of. */
+  /** The number whose factorial is being computed. */
   private computing = 0;
   readonly migration: DeviceMigration = {
     maxStateBytes: SAVED_BYTES,
     stop: () => {
       this.isStopped = true;
-      // What is under way begins again in start().
+      // start() begins unfinished work again.
       this.generation++;
     },
     start: () => {
@@ -225,7 +225,7 @@ export class EmulatedEdu implements EmulatedDevice {
 
   private finishComputing(): void {
     const { generation, computing: value } = this;
-    // Later, so that a driver that reads the status too early sees that it isn't done.
+    // Later, so that a driver that reads the status too early sees that the device computes.
     setImmediate(() => {
       if (generation !== this.generation) return;
       let result = 1;
@@ -246,7 +246,7 @@ export class EmulatedEdu implements EmulatedDevice {
 
   private load(state: Uint8Array): void {
     if (state.length !== SAVED_BYTES)
-      throw new ArgumentError(`invalid saved state: edu's has ${SAVED_BYTES} bytes, not ${state.length}`);
+      throw new ArgumentError(`invalid saved state: edu has ${SAVED_BYTES} bytes, got ${state.length}`);
     const view = new DataView(state.buffer, state.byteOffset);
     const numbers = Array.from({ length: SAVED_NUMBERS }, (_, i) => view.getFloat64(8 * i, true));
     const [liveness = 0, factorial = 0, status = 0, interrupts = 0, computing = 0, ...dma] = numbers;
@@ -267,20 +267,20 @@ export class EmulatedEdu implements EmulatedDevice {
     this.host?.raise(0, "intx");
   }
 
-  /** Between the client's memory and the buffer; what lies outside of either is left alone. */
+  /** Copies between the client's memory and the buffer, and ignores what lies outside of either. */
   private async transfer(): Promise<void> {
     const { dma, generation } = this;
     const toRam = (dma.command & COMMAND_TO_RAM) !== 0;
     const inside = (toRam ? dma.source : dma.destination) - BUFFER_AT;
     const iova = toRam ? dma.destination : dma.source;
-    // One turn, as a real engine takes time.
+    // In a later turn, as a real engine takes time.
     await new Promise((resolve) => setImmediate(resolve));
     const fits = inside >= 0 && inside + dma.count <= BUFFER_BYTES && iova + dma.count <= this.dmaLimit;
     if (generation === this.generation && fits) {
       try {
         await this.copy(iova, this.buffer.subarray(inside, inside + dma.count), toRam);
       } catch {
-        // As with an IOMMU: the device learns nothing of an access that is stopped.
+        // As with an IOMMU: the device doesn't notice an access that is blocked.
       }
     }
     if (generation !== this.generation) return;

@@ -42,9 +42,9 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   /**
-   * Makes a controller with its medium. A file that holds namespaces already is taken as it is.
+   * Makes a controller with its medium. A file that already holds namespaces stays as it is.
    * @param polled drives itself from the event loop; otherwise its owner calls pump()
-   * @throws ConfigError, SysError, UnsupportedError where there is no address space; nothing stays open
+   * @throws ConfigError, SysError, UnsupportedError (no address space); nothing stays open
    */
   static create(options: NvmeEmulatorOptions = {}, polled = true): EmulatedNvme {
     const parsed = parseNvmeEmulatorOptions(options);
@@ -83,31 +83,31 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.parts.faults.add(parseFault(fault));
   }
 
-  /** Removes all faults, and plugs a removed device in again. */
+  /** Removes all faults, and plugs an unplugged device in again. */
   clearFaults(): void {
     this.parts.faults.clear();
     this.parts.unplugging.plugIn();
   }
 
   /**
-   * Lets the controller keep a Telemetry Controller-Initiated log, as it does when something went wrong.
-   * @param reason the log's Reason Identifier, of which 128 characters count
+   * Captures a Telemetry Controller-Initiated log, as after an error.
+   * @param reason the log's Reason Identifier, cut to 128 characters
    */
   captureTelemetry(reason: string): void {
     this.parts.services.captureTelemetry(reason.slice(0, 128));
   }
 
   /**
-   * Gives a group of namespaces another state of asymmetric access: commands to them are refused as the state wants it, and
-   * the host gets an event where it asked for that.
+   * Changes the asymmetric access state of a group of namespaces. Commands to them fail as the state says, and the host
+   * gets an event if it asked for it.
    * @param group 1 to `anaGroups`
-   * @throws ConfigError where there is no such group or state
+   * @throws ConfigError if there is no such group or state
    */
   setAnaState(group: number, state: AnaStateName): void {
     this.parts.services.setAnaState(group, state);
   }
 
-  /** How the controller uses the host's memory (HMB); undefined where it wants none. */
+  /** How the controller uses the host's memory (HMB); undefined if it asks for none. */
   get hostMemory(): HostMemoryUse | undefined {
     return this.parts.services.hostMemoryUse;
   }
@@ -118,7 +118,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   disconnect(): void {
-    // Queues belong to the client, so they end as with a reset. Namespaces and data stay.
+    // Queues belong to the client, so a reset removes them. Namespaces and data stay.
     this.parts.lifecycle.functionReset("conventional");
     this.parts.interrupts.host = undefined;
     this.parts.memory.attach(undefined);
@@ -129,8 +129,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   /**
-   * Looks at all queues once, executes what is there, and raises interrupts. Never throws, whatever the host has put
-   * where.
+   * Executes the commands in all queues, and raises interrupts. Never throws, whatever the host has written to its memory.
    * @returns how many commands and completions there were
    */
   pump(): number {

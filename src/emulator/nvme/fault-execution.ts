@@ -10,7 +10,7 @@ import type { EmulatedSq } from "./queues/queues.js";
 export interface FaultTarget {
   /** Executes the current command. @returns a status, or PENDING */
   execute(sq: EmulatedSq): number;
-  /** Makes registers read all ones. @param durationMs 0 for ever */
+  /** Makes registers read all ones. @param durationMs 0 if it lasts until the device is plugged in again */
   vanish(durationMs: number): void;
   /** The device was unplugged. */
   removed(): void;
@@ -18,6 +18,7 @@ export interface FaultTarget {
   fail(): void;
 }
 
+/** Executes or drops a command as its fault says. */
 export class FaultExecution {
   constructor(
     private readonly command: Command,

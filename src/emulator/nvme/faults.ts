@@ -25,7 +25,7 @@ export const faultKinds = [
   "corrupt-data",
   /** Executed and completed; what it began in the background (self-test, sanitize) fails. */
   "fail-later",
-  /** Registers read all ones for `durationMs` (for good where that is 0), and nothing is executed. */
+  /** Registers read all ones for `durationMs` (0: until `clearFaults()`), and nothing is executed. */
   "all-ones",
   /** The device is unplugged: registers read all ones, and the client loses its connection. */
   "remove",
@@ -65,7 +65,7 @@ export interface FaultOptions {
   readonly nsid?: number | undefined;
   /** Begin at the n-th command that matches, counted from 1. */
   readonly nth?: number | undefined;
-  /** From there on hit one command in so many. */
+  /** From there on hit one of so many commands. */
   readonly every?: number | undefined;
   /** End after so many hits. With `nth` and neither `every` nor `probability`: 1. */
   readonly count?: number | undefined;
@@ -89,7 +89,7 @@ export function parseFault(options: FaultOptions): Fault {
   return readOptions("fault", schema(), options);
 }
 
-/** `latencyMs` as a command line has it. */
+/** Option names by their short names on a command line. */
 const shortNames: Readonly<Record<string, string>> = { latency: "latencyMs", duration: "durationMs" };
 
 /**
@@ -108,7 +108,7 @@ export function faultFromText(text: string): FaultOptions {
   return parseFault(options as unknown as FaultOptions);
 }
 
-/** One fault with its place in its script. */
+/** A fault and its counters. */
 class Order {
   private seen = 0;
   private hits = 0;
@@ -165,7 +165,7 @@ export class Faults {
     this.active = false;
   }
 
-  /** The fault that hits this command, if any: the first that was ordered. */
+  /** The fault that hits this command, if any; the first of several. */
   next(sqid: number, opcode: number, nsid: number): Fault | undefined {
     return this.orders.find((order) => order.hit(sqid, opcode, nsid))?.fault;
   }

@@ -1,4 +1,4 @@
-/** The migration state of a controller: composes the parts' own states, and writes and reads it as bytes. A client sends it, so it is checked. */
+/** The migration state of a controller as bytes. A client sends it, so it is checked. */
 import * as z from "zod/mini";
 import { ArgumentError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
@@ -18,14 +18,14 @@ const MAGIC = "iova-nvme-state-1\n";
 const PREFIX_BYTES = MAGIC.length + 4;
 /** The part that is text. */
 export const MAX_TEXT_BYTES = 16 << 20;
-/** Data is looked through, and left out where it is zero, in pieces of this size. */
+/** Length of a piece of data; pieces of zeros are left out. */
 const PIECE_BYTES = 64 * 1024;
 
 const schema = lazily(() => {
   /** Where data stands, and how much; the data itself follows the text. */
   const spans = z.array(z.tuple([count(), integer(1, PIECE_BYTES)])).check(z.maxLength(1 << 20));
   return z.strictObject({
-    /** Options that both ends must have alike, as text. */
+    /** Options that both ends must have in common, as text. */
     shape: z.string().check(z.maxLength(4096)),
     registers: registersState(),
     queues: queuesState(),
@@ -38,7 +38,7 @@ const schema = lazily(() => {
     delayed: delayedState(),
     cmb: spans,
     msix: spans,
-    /** Null where it is in a file, which both ends reach. */
+    /** Null for a medium in a file, which both ends can open. */
     medium: z.nullable(spans),
   });
 });
@@ -52,7 +52,7 @@ export interface SparseData {
   readonly pieces: Uint8Array[];
 }
 
-/** Memory without its zeros. @param read copies a piece out, false where it can't be read */
+/** Copies memory without its zeros. @param read copies a piece, or returns false if that fails */
 export function sparse(sizeBytes: number, read: (at: number, target: Uint8Array) => boolean): SparseData {
   const result: SparseData = { spans: [], pieces: [] };
   const zeros = Buffer.alloc(PIECE_BYTES);
@@ -69,7 +69,7 @@ export function sparse(sizeBytes: number, read: (at: number, target: Uint8Array)
   return result;
 }
 
-/** Text, then data. @throws ArgumentError where it is too much */
+/** Writes the text, then the data. @throws ArgumentError if the text is too long */
 export function encodeState(state: MigrationState, data: readonly SparseData[]): Uint8Array {
   const text = Buffer.from(JSON.stringify(state));
   if (text.length > MAX_TEXT_BYTES)
@@ -89,7 +89,7 @@ export function decodeState(bytes: Uint8Array): {
   const textBytes = whole.length < PREFIX_BYTES ? -1 : whole.readUInt32LE(MAGIC.length);
   const isOurs = whole.toString("latin1", 0, MAGIC.length) === MAGIC && textBytes <= MAX_TEXT_BYTES;
   if (textBytes < 0 || !isOurs || PREFIX_BYTES + textBytes > whole.length) {
-    throw new ArgumentError("invalid saved state: it is not of an emulated NVMe controller");
+    throw new ArgumentError("invalid saved state: it is not the state of an emulated NVMe controller");
   }
   const text = whole.toString("utf8", PREFIX_BYTES, PREFIX_BYTES + textBytes);
   const state = read(schema(), parse(text));
@@ -102,7 +102,7 @@ export function decodeState(bytes: Uint8Array): {
   return { state, data };
 }
 
-/** @throws ArgumentError where data doesn't lie in memory of this size */
+/** @throws ArgumentError if data lies outside of memory of this size */
 export function checkSpans(list: readonly (readonly [number, number])[], sizeBytes: number): void {
   let end = 0;
   for (const [at, length] of list) {
@@ -112,7 +112,7 @@ export function checkSpans(list: readonly (readonly [number, number])[], sizeByt
   }
 }
 
-/** Writes data to its places. @returns what is left of it */
+/** Writes data to its places. @returns the data behind it */
 export function spread(
   list: readonly (readonly [number, number])[],
   data: Uint8Array,

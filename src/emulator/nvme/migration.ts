@@ -25,7 +25,7 @@ import type { DelayedCommands } from "./queues/delayed-commands.js";
 import type { QueueSet } from "./queues/queue-set.js";
 import { MAX_MPS, type Registers } from "./queues/registers.js";
 
-/** How much data of a medium in memory moves at most, in bytes. Zeros don't count. */
+/** Most bytes of a medium in memory that can be moved. Zeros don't count. */
 const MAX_MEDIUM_BYTES = 2 ** 30;
 
 /** Parts of a controller whose state moves. */
@@ -49,14 +49,14 @@ export interface MovedParts {
 }
 
 /**
- * Moves a controller to another emulator. Registers, queues, features, logs and what else it remembers go along; so does a
- * medium in memory. A medium in a file stays where it is, and goes from one to the other when the state has been saved: the
- * target is made with `incoming`, and opens the same file.
+ * Moves a controller to another emulator, with its registers, queues, features, logs and other state, and a medium in
+ * memory. A medium in a file stays where it is: the source unlocks it when it has saved the state, and the target, which is
+ * made with `incoming` and the same file, locks it.
  */
 export class NvmeMigration implements DeviceMigration {
   readonly maxStateBytes: number;
 
-  /** @param shape what both ends must have alike, as text */
+  /** @param shape options that both ends must have in common, as text */
   constructor(
     private readonly parts: MovedParts,
     private readonly shape: string,
@@ -133,7 +133,7 @@ export class NvmeMigration implements DeviceMigration {
     features.check(state.features);
     nvm.check(state.nvm);
     if (state.delayed.some(({ sqid }) => !state.queues.sqs.some(({ id }) => id === sqid))) {
-      throw new ArgumentError("invalid saved state: delayed commands of a queue that it lacks");
+      throw new ArgumentError("invalid saved state: delayed commands of a queue that doesn't exist");
     }
     const loadServices = services.prepare(state.services);
     checkSpans(state.cmb, cmb.length);

@@ -11,10 +11,10 @@ import { UNIT_BYTES } from "./medium/layout.js";
 import { findLbaFormat, protectionBytes } from "./medium/lba-formats.js";
 import type { NamespaceRecord } from "./medium/namespace.js";
 
-/** BAR0's doorbell page has room for so many queue pairs, the admin one among them. */
+/** Queue pairs that fit into BAR0's doorbell page, including the admin queues. */
 export const MAX_QUEUE_PAIRS = 512;
 const GIB = 2 ** 30;
-/** The longest that background work can be made to take: a day. */
+/** Longest time for background work: a day. */
 const MOST_WORK_MS = 86_400_000;
 
 const zonesSchema = lazily(() =>
@@ -68,13 +68,13 @@ const schema = lazily(() =>
 export interface NvmeEmulatorOptions {
   /** Bytes of all namespaces together, a multiple of 1 MiB; they share it evenly. 1 GiB by default. */
   readonly sizeBytes?: number | undefined;
-  /** Bytes of the medium, where namespace management should have room for more. As `sizeBytes` by default. */
+  /** Bytes of the medium, including room for namespace management. As `sizeBytes` by default. */
   readonly capacityBytes?: number | undefined;
-  /** Where the data lives: a file that is made if need be, and whose namespaces are found again. Memory by default. */
+  /** File for data and namespaces, which is created if it doesn't exist. Memory by default. */
   readonly file?: string | undefined;
   /**
-   * The state of another emulator is to come (migration), which may have the file until then. Does nothing else before, and
-   * nothing where the data is in memory.
+   * The target of a migration: another emulator may use the file until its state arrives, and the controller executes
+   * nothing before. No effect without `file`.
    */
   readonly incoming?: boolean | undefined;
   /** How many namespaces there are at first. 1 by default. */
@@ -109,7 +109,7 @@ export interface NvmeEmulatorOptions {
   readonly placementHandles?: number | undefined;
   /** Controller memory buffer; none by default. */
   readonly cmbBytes?: number | undefined;
-  /** What that is not for, by the names of CMBSZ and CMBLOC: such a use is refused with Invalid Use of Controller Memory Buffer. */
+  /** Uses of the buffer that fail with Invalid Use of Controller Memory Buffer, by the names of CMBSZ and CMBLOC. */
   readonly cmbWithout?: readonly CmbUse[] | undefined;
   /** I/O queue pairs. 64 by default. */
   readonly queuePairs?: number | undefined;
@@ -128,19 +128,19 @@ export interface NvmeEmulatorOptions {
   readonly doorbells?: "shared" | "messages" | undefined;
   /** How long one turn of the event loop looks at the queues while there is work. 50 by default. */
   readonly spinMicroseconds?: number | undefined;
-  /** After so many milliseconds without work the controller stops spinning. 20 by default. */
+  /** Milliseconds without work after which the controller stops spinning. 20 by default. */
   readonly idleAfterMs?: number | undefined;
   /** How often it looks at shared doorbells then, in milliseconds: 4 by default, and after a while a sixth as often. */
   readonly idlePollMs?: number | undefined;
-  /** How long self-tests take: 1000 and 5000 by default. */
+  /** Duration of a short self-test in milliseconds. 1000 by default. */
   readonly shortSelfTestMs?: number | undefined;
-  /** How long an extended self-test takes, in milliseconds: 5000 by default. */
+  /** Duration of an extended self-test in milliseconds. 5000 by default. */
   readonly extendedSelfTestMs?: number | undefined;
-  /** What a sanitize operation takes at least: 1000 by default. */
+  /** Shortest duration of a sanitize operation in milliseconds. 1000 by default. */
   readonly sanitizeMs?: number | undefined;
-  /** How much memory of the host the controller would like for its cache (HMPRE), a multiple of 4096; none by default. */
+  /** Bytes of host memory that the controller asks for (HMPRE), a multiple of 4096. None by default. */
   readonly hostMemoryBytes?: number | undefined;
-  /** Groups of asymmetric namespace access, which namespaces belong to by turns; none by default. */
+  /** Groups of asymmetric namespace access; namespaces are assigned in turn. None by default. */
   readonly anaGroups?: number | undefined;
   /** Faults that are injected from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;
@@ -160,9 +160,9 @@ export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmul
   const capacityBytes = data.capacityBytes ?? data.sizeBytes;
   const records = recordsOf(data, capacityBytes);
   if (data.cmbBytes > 0 && !Number.isInteger(Math.log2(data.cmbBytes)))
-    refuse("cmbBytes", "must be a power of two");
+    refuse("cmbBytes", `must be a power of two, got ${data.cmbBytes}`);
   if (!Number.isInteger(Math.log2(data.maxTransferBytes)))
-    refuse("maxTransferBytes", "must be a power of two");
+    refuse("maxTransferBytes", `must be a power of two, got ${data.maxTransferBytes}`);
   return { ...data, faults, capacityBytes, records };
 }
 
@@ -172,8 +172,10 @@ function refuse(option: string, why: string): never {
 
 function recordsOf(data: z.output<ReturnType<typeof schema>>, capacityBytes: number): NamespaceRecord[] {
   const { sizeBytes, namespaces, blockSizeBytes, metadataBytes, protection, guardBits, zoned } = data;
-  if (sizeBytes % UNIT_BYTES !== 0) refuse("sizeBytes", `must be a multiple of ${UNIT_BYTES} (1 MiB)`);
-  if (capacityBytes % UNIT_BYTES !== 0) refuse("capacityBytes", `must be a multiple of ${UNIT_BYTES}`);
+  if (sizeBytes % UNIT_BYTES !== 0)
+    refuse("sizeBytes", `must be a multiple of ${UNIT_BYTES} (1 MiB), got ${sizeBytes}`);
+  if (capacityBytes % UNIT_BYTES !== 0)
+    refuse("capacityBytes", `must be a multiple of ${UNIT_BYTES}, got ${capacityBytes}`);
   if (sizeBytes > capacityBytes)
     refuse("capacityBytes", `${capacityBytes} is less than sizeBytes ${sizeBytes}`);
   const format = findLbaFormat(blockSizeBytes, metadataBytes, guardBits);
@@ -184,13 +186,19 @@ function recordsOf(data: z.output<ReturnType<typeof schema>>, capacityBytes: num
     );
   }
   if (protection !== 0 && metadataBytes < protectionBytes(guardBits)) {
-    refuse("protection", `needs ${protectionBytes(guardBits)} bytes of metadata or more`);
+    refuse(
+      "protection",
+      `needs metadataBytes of ${protectionBytes(guardBits)} or more, got ${metadataBytes}`,
+    );
   }
-  if (zoned !== false && metadataBytes !== 0) refuse("zoned", "zoned namespaces have no metadata");
-  if (data.extendedMetadata && metadataBytes === 0) refuse("extendedMetadata", "there is no metadata");
+  if (zoned !== false && metadataBytes !== 0)
+    refuse("zoned", `zoned namespaces have no metadata, but metadataBytes is ${metadataBytes}`);
+  if (data.extendedMetadata && metadataBytes === 0)
+    refuse("extendedMetadata", "there is no metadata; set metadataBytes");
   const shape = zoned === false ? undefined : z.parse(zonesSchema(), zoned === true ? {} : zoned);
   const unit = shape?.zoneSizeBytes ?? UNIT_BYTES;
-  if (!Number.isInteger(Math.log2(unit))) refuse("zoned.zoneSizeBytes", "must be a power of two");
+  if (!Number.isInteger(Math.log2(unit)))
+    refuse("zoned.zoneSizeBytes", `must be a power of two, got ${unit}`);
   const zoneCapacityBytes = shape?.zoneCapacityBytes ?? unit;
   if (zoneCapacityBytes > unit || zoneCapacityBytes % blockSizeBytes !== 0) {
     refuse("zoned.zoneCapacityBytes", "must be whole blocks, and no more than the zone");

@@ -78,7 +78,7 @@ export function wireController(
   const { medium, inventory, doorbells, cmb } = storage;
   const { queuePairs, queueEntries, maxTransferBytes } = config;
   const vectors = Math.max(1, config.vectors);
-  // A page of the host's must be no larger than the doorbells' own.
+  // A host can only map the doorbells if its pages aren't larger.
   const doorbellsAreShared = config.doorbells === "shared" && PAGE_SIZE === DOORBELL_BYTES;
   const isNamespace = (nsid: number): boolean => inventory.get(nsid)?.attached === true;
   const state = new RunState();
@@ -222,7 +222,7 @@ export function wireController(
   return { memory, interrupts, faults, services, unplugging, lifecycle, migration, loop, bars };
 }
 
-/** What both ends of a migration must have alike, as text. */
+/** Options that both ends of a migration must have in common, as text. */
 function shapeOf(config: NvmeEmulatorConfig): string {
   const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
   const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;

@@ -1,4 +1,4 @@
-/** What a service behind admin commands is: it brings its commands, log pages, features and saved state itself. */
+/** A service behind admin commands brings its commands, log pages, features and saved state itself. */
 import type * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
 import { Problems, read } from "../../../core/options.js";
@@ -9,11 +9,11 @@ import type { LogProvider } from "./log-page.js";
 
 /** An admin command that the controller supports. */
 export interface AdminCommand {
-  /** Carries out the current command. @returns a status, or PENDING */
+  /** Executes the current command. @returns a status, or PENDING */
   execute(): number;
   /** What it may change, as the Commands Supported and Effects log says it; nothing when left out. */
   readonly effects?: number;
-  /** It is carried out also while a sanitize operation runs, and after one that failed. */
+  /** It is executed even during a sanitize operation and after one that failed. */
   readonly allowedDuringSanitize?: boolean;
   /** Lockdown can forbid it. */
   readonly lockable?: boolean;
@@ -56,7 +56,7 @@ export function savedPart<S extends z.core.$ZodType>(
   };
 }
 
-/** A part of the controller with admin commands of its own. What it leaves out it doesn't have, or doesn't need to know. */
+/** A part of the controller with admin commands of its own. Members are left out if the service has no use for them. */
 export interface AdminService {
   /** Its commands, by opcode. */
   readonly commands?: Readonly<Record<number, AdminCommand>>;
@@ -66,7 +66,7 @@ export interface AdminService {
   readonly features?: Readonly<Record<number, FeatureHandler>>;
   /** What it does in the background: pauses with the controller and ends with it. */
   readonly work?: BackgroundWork;
-  /** What of it moves with the controller. */
+  /** Its state that moves with the controller. */
   readonly saved?: SavedPart;
   /** Status of the current admin command if the service forbids it; success otherwise. */
   refusal?(): number;

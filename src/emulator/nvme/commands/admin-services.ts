@@ -30,7 +30,7 @@ import { SecurityCommands } from "./security.js";
 import { SelfTest } from "./self-test.js";
 import { Telemetry, type TelemetryAreas } from "./telemetry.js";
 
-/** The part of a migration state that the services have: what each of them saved, by its name, which each of them checks. */
+/** The services' part of a migration state, by the name of each service, which checks its own. */
 export const servicesState = lazily(() => z.record(z.string(), z.unknown()));
 type ServicesState = z.output<ReturnType<typeof servicesState>>;
 
@@ -81,7 +81,7 @@ export class AdminServices {
   private readonly firmware: Firmware;
   private readonly telemetry: Telemetry;
   private readonly access: AsymmetricAccess;
-  /** Undefined where the controller wants none. */
+  /** Undefined if the controller asks for none. */
   private readonly hostMemory: HostMemoryCache | undefined;
   private readonly services: readonly AdminService[];
 
@@ -195,7 +195,7 @@ export class AdminServices {
     this.telemetry.capture(reason);
   }
 
-  /** How the memory of the host is used; undefined where none is wanted. */
+  /** How the memory of the host is used; undefined if the controller asks for none. */
   get hostMemoryUse(): HostMemoryUse | undefined {
     return this.hostMemory?.usage;
   }
@@ -209,7 +209,7 @@ export class AdminServices {
     for (const service of this.services) service.reset?.(kind);
   }
 
-  /** Power came: the medium is ours, and what is on it is from before. */
+  /** The controller is powered on with a medium of its own. */
   powerOn(): void {
     this.reset("subsystem");
     this.mediumLoaded();
@@ -224,7 +224,7 @@ export class AdminServices {
     return this.services.flatMap(({ work }) => (work === undefined ? [] : [work]));
   }
 
-  /** What goes on stands still. */
+  /** Stops background work until resume(). */
   pause(): void {
     for (const work of this.background) work.pause();
   }
@@ -262,7 +262,7 @@ export class AdminServices {
     };
   }
 
-  /** What telemetry has: the controller, its queues, and what went wrong. */
+  /** The contents of telemetry: the controller, its queues, and errors. */
   private snapshot(): TelemetryAreas {
     const { config, inventory, registers, features, queues, nvm, logPages } = this.context;
     const { serial, queuePairs, queueEntries, maxTransferBytes } = config;

@@ -13,7 +13,7 @@ import type { Identify } from "./identify.js";
 import type { LogPages } from "./log-pages.js";
 import type { NamespaceCommands } from "./namespace.js";
 
-/** The parts that carry out admin commands. */
+/** The parts that execute admin commands. */
 export interface AdminParts {
   readonly command: Command;
   readonly registers: Registers;
@@ -23,9 +23,9 @@ export interface AdminParts {
   readonly logPages: LogPages;
   readonly events: AsyncEvents;
   readonly namespaces: NamespaceCommands;
-  /** Takes back a command that waits. @returns whether there was one */
+  /** Aborts a waiting command. @returns whether there was one */
   abort(sqid: number, cid: number): boolean;
-  /** Ends all commands of a queue that wait. */
+  /** Aborts all waiting commands of a queue. */
   queueDeleted(sqid: number): void;
   keepAlive(): void;
 }

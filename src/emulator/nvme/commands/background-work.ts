@@ -1,4 +1,6 @@
-/** How often work looks at the clock, at most. */
+/** Work that a command begins and that goes on in the background. */
+
+/** Time between two looks at the clock, at least. */
 const TICK_MS = 20;
 
 /** What background work does, and for how long. */
@@ -9,7 +11,7 @@ export interface WorkSteps {
   finished(): void;
 }
 
-/** Work that a command begins and that goes on beside commands, for a given time or as long as it takes. */
+/** Runs work beside commands, for a given time or as long as it takes. */
 export class BackgroundWork {
   /** The part that is done, 0 to 1. */
   done = 0;
@@ -30,13 +32,13 @@ export class BackgroundWork {
     if (!this.paused) this.resume();
   }
 
-  /** Ends it, with nothing more done. */
+  /** Ends the work where it is. */
   stop(): void {
     clearTimeout(this.timer);
     this.isRunning = false;
   }
 
-  /** Stands still until resume(). */
+  /** Stops the work until resume(). */
   pause(): void {
     if (this.paused) return;
     clearTimeout(this.timer);

@@ -24,7 +24,7 @@ export const featuresState = lazily(() =>
 );
 export type FeaturesState = z.output<ReturnType<typeof featuresState>>;
 
-/** Kelvin: what the thermometer shows, and where WCTEMP and CCTEMP stand. */
+/** The temperature, and the thresholds WCTEMP and CCTEMP, in kelvin. */
 export const TEMPERATURE = 308;
 export const WARNING_TEMPERATURE = 343;
 export const CRITICAL_TEMPERATURE = 358;
@@ -41,13 +41,13 @@ interface FeatureOptions {
   readonly vectors: number;
 }
 
-/** What a feature does when it is set, beyond being remembered. */
+/** What setting a feature leads to. */
 export interface FeatureEvents {
   temperatureChanged(): void;
   keepAliveChanged(timeoutMs: number): void;
 }
 
-/** A feature that another part of the controller has; both carry out the current command. */
+/** A feature of a service; both methods execute the current command. */
 export interface FeatureHandler {
   /** @param select a value of FeatureSelect other than `supported` @returns a status */
   get(select: number): number;
@@ -101,7 +101,7 @@ export class Features {
     this.provided.set(id, handler);
   }
 
-  /** Everything as after a reset: persistent values, or else the defaults. */
+  /** Sets all features to their persistent values, or else to their defaults. */
   reset(): void {
     const { persistent } = this;
     this.values = new Map(Object.entries(defaults).map(([id, value]) => [Number(id), value]));
@@ -318,7 +318,7 @@ export class Features {
     };
   }
 
-  /** @throws ArgumentError where there can be no such features */
+  /** @throws ArgumentError if the features are impossible */
   check({ values, coalescingDisabled, thresholds }: FeaturesState): void {
     const right =
       values.every(([id]) => known.has(id)) &&
@@ -327,7 +327,7 @@ export class Features {
     if (!right) throw new ArgumentError("invalid saved state: features with impossible values");
   }
 
-  /** Puts them as they were saved; the keep alive timer starts with resume(). @param saved that check() took */
+  /** Loads saved features; the keep alive timer starts with resume(). @param saved that check() accepted */
   load(saved: FeaturesState): void {
     this.reset();
     for (const [id, value] of saved.values) this.values.set(id, value);
@@ -340,7 +340,7 @@ export class Features {
     this.aggregate(this.values.get(FeatureId.interruptCoalescing) ?? 0);
   }
 
-  /** The controller goes on: its keep alive timer, where it has one, begins again. */
+  /** The controller goes on: its keep alive timer, if there is one, begins again. */
   resume(): void {
     this.events.keepAliveChanged(this.values.get(FeatureId.keepAliveTimer) ?? 0);
   }

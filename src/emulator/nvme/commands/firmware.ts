@@ -42,7 +42,7 @@ const REVISIONS_AT = 8;
 const REVISION_BYTES = 8;
 /** Commit Action, CDW10 bits 5:3. */
 const Action = { replace: 0, replaceAndActivate: 1, activate: 2, activateNow: 3 } as const;
-/** MUD in DW0: another update began in the midst of one. */
+/** MUD in DW0: an update began before another was committed. */
 const OVERLAP_FIRMWARE = 1;
 
 /** A piece of an image that was downloaded. */
@@ -68,7 +68,7 @@ export interface FirmwareContext {
   activating(): void;
 }
 
-/** Firmware Image Download and Commit. What is in a slot is its revision: images run nothing. */
+/** Firmware Image Download and Commit. Images contain no program: a slot holds only a revision. */
 export class Firmware implements AdminService {
   readonly commands = {
     [AdminOpcode.firmwareImageDownload]: { execute: () => this.download(), lockable: true },
@@ -151,7 +151,7 @@ export class Firmware implements AdminService {
     if (!done) return NvmeStatus.internalError;
     if (runsNow) this.context.activating();
     if (!runsLater) return NvmeStatus.success;
-    // The reset that the action itself means needs no mention.
+    // The host expects a controller reset with this action, so no status mentions it.
     if (action !== Action.activateNow && image.needs === "controller") return NvmeStatus.success;
     return activation[image.needs];
   }
@@ -162,7 +162,7 @@ export class Firmware implements AdminService {
     const frs = new Array<string>(FIRMWARE_SLOTS).fill("");
     for (const { slot, revision } of slots) frs[slot - 1] = revision;
     const page = firmwareSlotLog.encode({ afi: active | (next << 4), frs });
-    // A slot with nothing in it has no revision, not even an empty one.
+    // The revision of an empty slot is zeros, not spaces.
     for (const [i, revision] of frs.entries()) {
       const at = REVISIONS_AT + i * REVISION_BYTES;
       if (revision === "") page.fill(0, at, at + REVISION_BYTES);
@@ -170,7 +170,7 @@ export class Firmware implements AdminService {
     return page;
   }
 
-  /** Status that tells which reset committed firmware waits for; undefined where none waits. */
+  /** Status that tells which reset committed firmware waits for; undefined if none waits. */
   get pending(): number | undefined {
     const { next, slots } = this.context.inventory.persistent.firmware;
     if (next === 0) return undefined;
@@ -178,7 +178,7 @@ export class Firmware implements AdminService {
     return activation[needs === "none" ? "controller" : needs];
   }
 
-  /** What was downloaded and not committed is lost, and firmware that waited for this reset runs. */
+  /** Discards images that aren't committed, and activates firmware that waited for this reset. */
   reset(kind: FirmwareReset): void {
     this.discard();
     const { inventory } = this.context;
@@ -205,7 +205,7 @@ export class Firmware implements AdminService {
     this.overlap = 0;
   }
 
-  /** All pieces together, or undefined where some are missing. */
+  /** All pieces together, or undefined if some are missing. */
   private whole(): Uint8Array | undefined {
     const pieces = [...this.pieces].sort((a, b) => a.at - b.at);
     let end = 0;

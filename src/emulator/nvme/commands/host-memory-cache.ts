@@ -55,7 +55,7 @@ export interface GivenMemory {
   readonly segments: readonly (readonly [iova: number, sizeBytes: number])[];
 }
 
-/** How the cache is doing. */
+/** Statistics of the cache. */
 export interface HostMemoryUse {
   /** What the host has given; 0 for nothing. */
   readonly sizeBytes: number;
@@ -63,7 +63,7 @@ export interface HostMemoryUse {
   readonly hits: number;
   /** Reads that the cache couldn't answer. */
   readonly misses: number;
-  /** Lines that weren't what the controller had put there, or weren't there any more. */
+  /** Lines that the host had changed or unmapped. */
   readonly damaged: number;
 }
 
@@ -86,9 +86,9 @@ export interface HostMemoryContext {
 }
 
 /**
- * Host Memory Buffer: a cache of what was read, in memory of the host, one line of 4 KiB after the other. The controller
- * keeps a checksum of each line to itself: what the host has spoiled is read from the medium again, and reported. Writes go
- * to the medium, so nothing is lost with the buffer.
+ * Caches blocks that were read in memory of the host (Host Memory Buffer), in lines of 4 KiB. The controller has a checksum
+ * of each line: it reads a damaged line from the medium again, and reports it. Writes go to the medium, so nothing is lost
+ * with the buffer.
  */
 export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
   readonly features: Readonly<Record<number, FeatureHandler>> = { [FeatureId.hostMemoryBuffer]: this };
@@ -166,7 +166,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     );
   }
 
-  /** Lets the host's memory go: it isn't touched from now on. */
+  /** Stops using the host's memory. */
   private takeBack(): void {
     if (this.given === undefined) return;
     this.last = { given: this.given, changes: this.changes };
@@ -186,7 +186,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     this.clear();
   }
 
-  /** All that is cached may be wrong. */
+  /** Discards all lines. */
   clear(): void {
     this.lines.fill(-1);
   }
@@ -239,7 +239,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     return { listAddress, segments: segments.map(([iova, sizeBytes]) => [iova, sizeBytes]) };
   }
 
-  /** The memory of the host is the same; what is in it is not known here. */
+  /** The memory of the host is the same, but its contents are unknown here. */
   private load(saved: HostMemoryState): void {
     this.takeBack();
     this.last = undefined;
@@ -260,7 +260,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     this.context.use(this);
   }
 
-  /** The descriptor list, from CDW12 to CDW15. @returns a status where it is wrong */
+  /** The descriptor list, from CDW12 to CDW15. @returns a status if it is invalid */
   private readList(): GivenMemory | number {
     const { command, memory, preferredBytes } = this.context;
     const pageBytes = this.context.pageBytes();
@@ -289,7 +289,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     return total === sizeBytes ? { listAddress, segments } : NvmeStatus.invalidField;
   }
 
-  /** Some of the medium is not what it was. */
+  /** Discards the lines of a part of the medium that changes. */
   private forget(at: number, lengthBytes: number): void {
     const { lines } = this;
     if (lines.length === 0 || lengthBytes === 0) return;
@@ -305,7 +305,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     }
   }
 
-  /** 4 KiB of the medium into `line`. @returns false where the medium failed */
+  /** 4 KiB of the medium into `line`. @returns false if the medium failed */
   private fetch(number: number): boolean {
     const { line, lines, checksums, span } = this;
     const place = number % lines.length;
@@ -333,7 +333,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     return true;
   }
 
-  /** Finds a place in the host's memory. @returns false where the host has unmapped it */
+  /** Finds a place in the host's memory. @returns false if the host has unmapped it */
   private find(place: number): boolean {
     let at = place * LINE_BYTES;
     for (const [iova, sizeBytes] of this.given?.segments ?? []) {

@@ -28,7 +28,7 @@ import { copyLimits } from "./nvm.js";
 import { RESERVATION_CAPABILITIES } from "./reservations.js";
 import { SANITIZE_CAPABILITIES } from "./sanitize.js";
 
-/** PCI ids: none that a PCI-SIG member has, so that no driver takes us for a device with known faults. */
+/** PCI ids that no PCI-SIG member has, so that no driver applies workarounds for another device. */
 export const VENDOR_ID = 0x494f;
 export const DEVICE_ID = 0x0001;
 /** The only controller of its subsystem. */
@@ -86,7 +86,7 @@ const METADATA_CAPABILITIES = 3;
 /** DPC: types 1 to 3, in the first and in the last bytes. */
 const PROTECTION_CAPABILITIES = 0x1f;
 
-/** What Identify tells of the controller itself. */
+/** Options of the controller that Identify reports. */
 export interface ControllerIdentity {
   readonly serial: string;
   readonly maxTransferBytes: number;

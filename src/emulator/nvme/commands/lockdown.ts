@@ -31,7 +31,7 @@ const lockableFeatures: readonly number[] = [
   FeatureId.hostMemoryBuffer,
 ];
 
-/** Lockdown: forbids admin commands and features until they are allowed again, or the emulator ends. */
+/** Lockdown: forbids admin commands and features until the host allows them again, or the emulator ends. */
 export class LockdownCommands implements AdminService {
   readonly commands = { [AdminOpcode.lockdown]: { execute: () => this.execute() } };
   readonly logPages = { [LogPageId.lockdown]: { page: () => this.page() } };
@@ -101,7 +101,7 @@ export class LockdownCommands implements AdminService {
     }
   }
 
-  /** What of a scope can be forbidden; undefined for a scope that there is not. */
+  /** Identifiers of a scope that can be forbidden; undefined for an unknown scope. */
   private lockable(scope: number): readonly number[] | undefined {
     if (scope === Scope.feature) return lockableFeatures;
     if (scope !== Scope.opcode) return undefined;

@@ -1,6 +1,6 @@
-/** A log page of another part of the controller than Get Log Page itself. */
+/** A log page that a service provides for Get Log Page. */
 
-/** A page that another part of the controller has. */
+/** Provides a log page. */
 export interface LogProvider {
   /** The page as asked for by the current command, or a status. */
   page(): Uint8Array | number;

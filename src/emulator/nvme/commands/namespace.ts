@@ -118,7 +118,7 @@ export class NamespaceCommands {
     if (nsze === 0n || (nmic & ~1) !== 0) return NvmeStatus.invalidField;
     const format = lbaFormats[index];
     const blockBytes = format?.blockSizeBytes ?? 512;
-    // Anything beyond the medium is too much, whatever it is exactly.
+    // Sizes that a number can't hold exactly are beyond the medium anyway.
     const sizeBytes = Number(nsze) * blockBytes;
     const zones = csi === CommandSet.zoned ? defaultZones : null;
     if (zones !== null) {

@@ -61,7 +61,7 @@ export class NvmCommands {
   /** Commands other than writes that change blocks. */
   private otherChanges = 0;
   private readonly grant: ZoneGrant = { status: 0, lba: 0 };
-  /** Blocks on their way where they can't go straight: data, metadata, and both interleaved. */
+  /** Buffers for blocks that can't be copied directly: data, metadata, and both interleaved. */
   private readonly bounce: Uint8Array;
   private readonly metadataBounce: Uint8Array;
   private readonly extendedBounce: Uint8Array;
@@ -105,7 +105,7 @@ export class NvmCommands {
     this.placement.check(placement);
   }
 
-  /** @param saved that check() took */
+  /** @param saved that check() accepted */
   load({ counters, fused, reservations, placement }: NvmState): void {
     this.counters.set(counters);
     this.fusedOn = fused.on;
@@ -164,8 +164,8 @@ export class NvmCommands {
   }
 
   /**
-   * Compare and Write: nothing comes between, as all that one doorbell announces on a queue is executed in one go. A
-   * first half without its second is an ordinary Compare.
+   * Compare and Write. No other command comes between the two, because all commands of one doorbell write are executed
+   * together. A first half without its second is an ordinary Compare.
    */
   private fused(namespace: EmulatedNamespace): number {
     const { command } = this.context;
@@ -469,7 +469,7 @@ export class NvmCommands {
       if (lba + blocks > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
       parsed.push([lba, blocks]);
     }
-    // What a zone holds is given back by resetting it; here deallocation is only a hint.
+    // A zone frees its blocks when it is reset; here deallocation is only a hint.
     if ((command.cdw(11) & DSM_DEALLOCATE) === 0 || namespace.zones !== undefined) return NvmeStatus.success;
     this.otherChanges++;
     for (const [lba, blocks] of parsed) {

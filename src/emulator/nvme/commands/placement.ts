@@ -24,7 +24,7 @@ const RECLAIM_UNIT_HANDLES = 1;
 
 /**
  * Flexible data placement: every namespace has the same number of handles, each with the reclaim unit that writes fill.
- * Where data lies makes no difference here; what hosts can see of it is true.
+ * The place of data makes no difference here, but the status that hosts read is correct.
  */
 export class PlacementCommands {
   /** Bytes that still fit, by namespace and placement. */
@@ -55,7 +55,7 @@ export class PlacementCommands {
     return this.handles > 0;
   }
 
-  /** A write of so many bytes: one that names no placement, or none there is, goes to the first. */
+  /** Counts a write. One without a valid placement goes to the first handle. */
   written(namespace: EmulatedNamespace, bytes: number): void {
     const { command } = this.context;
     const named = ((command.cdw(12) >>> 20) & 0xf) === DIRECTIVE_PLACEMENT ? command.cdw(13) >>> 16 : 0;

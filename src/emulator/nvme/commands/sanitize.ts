@@ -33,7 +33,7 @@ const MOST_PASSES = 16;
 const NOT_IN_PROGRESS = 0xffff;
 const PROGRESS_WHOLE = 0x1_0000;
 const TIME_UNKNOWN = 0xffff_ffff;
-/** What one turn of the event loop writes at most; zeros are punched and cost less. */
+/** Most bytes that one turn of the event loop writes; punching zeros costs less. */
 const WRITE_BYTES = 4 << 20;
 const ZERO_BYTES = 1 << 30;
 
@@ -65,13 +65,13 @@ export interface SanitizeContext {
   begun(): void;
   /** An operation or a failure mode began or ended; namespaces may be other objects than before. */
   changed(): void;
-  /** An operation has ended, well or badly. @param info of the event */
+  /** An operation has completed or failed. @param info of the event */
   completed(info: number): void;
 }
 
 /**
- * Sanitize: erases everything on the medium, also what no namespace has. An operation goes on over resets and with the next
- * emulator of the same file, where it begins again. Until it is done, and after a failure, hardly a command is carried out.
+ * Sanitize: erases the whole medium, including space that belongs to no namespace. An operation continues after a reset, and
+ * begins again with the next emulator of the same file. During an operation and after a failure, most commands are refused.
  */
 export class Sanitize implements AdminService {
   readonly commands = {
@@ -93,7 +93,7 @@ export class Sanitize implements AdminService {
   readonly work: BackgroundWork;
   /** An injected fault makes the operation fail half way. */
   private fails = false;
-  /** changes() when all had been erased; -1 where that isn't known. */
+  /** changes() when all was erased; -1 if that isn't known. */
   private erasedAt = -1;
 
   constructor(private readonly context: SanitizeContext) {
@@ -199,7 +199,7 @@ export class Sanitize implements AdminService {
     return this.erasedAt === this.context.changes();
   }
 
-  /** How often the medium is gone over. */
+  /** Passes over the medium. */
   private get passes(): number {
     const { cdw10 } = this.context.inventory.persistent.sanitize;
     if ((cdw10 & 7) !== Action.overwrite) return 1;
@@ -211,7 +211,7 @@ export class Sanitize implements AdminService {
     return (cdw10 & 7) === Action.overwrite ? Math.floor(this.work.done * this.passes) : 0;
   }
 
-  /** Erases on, up to a part of the whole. @returns how far it came */
+  /** Erases up to this part of the whole. @returns how far it came */
   private advance(upTo: number): number {
     const { inventory, medium } = this.context;
     const { cdw10 } = inventory.persistent.sanitize;
@@ -235,7 +235,7 @@ export class Sanitize implements AdminService {
     return to >= total ? 1 : to / total;
   }
 
-  /** What is written to a place. */
+  /** The bytes to write to a place. */
   private contents(at: number, lengthBytes: number, pass: number): Uint8Array {
     const { cdw10, pattern } = this.context.inventory.persistent.sanitize;
     const bytes = new Uint8Array(lengthBytes);

@@ -26,11 +26,11 @@ const selfTestState = lazily(() =>
 );
 type SelfTestState = z.output<ReturnType<typeof selfTestState>>;
 
-/** What a test looks at, in the segments that the log numbers. */
+/** Segments of a test, as the log numbers them. */
 const Segment = { record: 1, medium: 2, defects: 3 } as const;
 /** Bits of an entry's `valid`: what of the failure is known. */
 const Valid = { nsid: 1, failingLba: 2, statusCodeType: 4, statusCode: 8 } as const;
-/** How many places of a namespace are read. */
+/** Blocks of a namespace that a test reads. */
 const SAMPLES: Readonly<Record<number, number>> = { [SelfTestCode.short]: 2, [SelfTestCode.extended]: 256 };
 
 /** A test that runs. */
@@ -61,8 +61,8 @@ export interface SelfTestContext {
 }
 
 /**
- * Device Self-test. A test takes the time that the options say; at its end it looks at the record of namespaces and reads
- * places of the medium, and the extended one looks for blocks that Write Uncorrectable has spoiled.
+ * Device Self-test. A test takes the time that the options say. At its end it checks the record of namespaces and reads
+ * samples of the medium; the extended test also looks for blocks that Write Uncorrectable has marked.
  */
 export class SelfTest implements AdminService {
   readonly commands = {

@@ -36,10 +36,10 @@ const REASON_BYTES = 128;
 /** What a data area holds at most. */
 const MOST_BLOCKS = 64;
 
-/** What the log tells of the controller, for its three data areas. */
+/** The contents of the log's three data areas. */
 export type TelemetryAreas = readonly [unknown, unknown, unknown];
 
-/** What was captured. */
+/** A captured log. */
 interface Capture {
   readonly reason: string;
   /** The data areas, in whole blocks, and where each of them ends. */
@@ -56,7 +56,7 @@ export interface TelemetryContext {
   captured(): void;
 }
 
-/** The Telemetry logs: what the host orders, and what the controller keeps when something went wrong. Data is JSON. */
+/** The Telemetry logs: the host requests one, and the controller captures the other after an error. Data is JSON. */
 export class Telemetry implements AdminService {
   readonly saved = savedPart(
     "telemetry",

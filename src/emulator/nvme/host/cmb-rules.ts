@@ -22,7 +22,7 @@ const locationBits = {
   CDMMMS: CmbLocation.CDMMMS,
 } as const;
 
-/** What an emulated controller's buffer is for: all of it, but what it was made without. Queues lie in one piece and page by page. */
+/** The allowed uses of a controller's buffer: all but those of the option `cmbWithout`. Queues are contiguous there. */
 export class CmbRules {
   /** Whether there is anything to refuse. */
   readonly restricts: boolean;

@@ -20,9 +20,9 @@ export class Command {
   readonly metadata = new Scatter(MAX_SGL_DESCRIPTORS + 1);
   /** Of an injected fault: transfer this many bytes at most; -1 for all. */
   truncateBytes = -1;
-  /** An injected fault is being executed: its data takes no short cuts. */
+  /** The command has an injected fault: its data takes no shortcuts. */
   faulty = false;
-  /** The same: what the command begins, and what goes on after it, fails. */
+  /** An injected fault: the background operation that the command begins will fail. */
   failsLater = false;
 
   get opcode(): number {

@@ -10,8 +10,8 @@ export function newSpan(): MemorySpan {
 }
 
 /**
- * All memory a command can name: the client's, and the controller memory buffer where the host has given it a place
- * (CMBMSC). Every address and length that comes from outside goes through here, and reaches nothing else.
+ * All memory that a command can address: the client's, and the controller memory buffer if the host has given it an address
+ * (CMBMSC). Every address and length from outside is looked up here, so that it reaches nothing else.
  */
 export class HostMemory {
   private client: ClientMemory | undefined;
@@ -30,14 +30,14 @@ export class HostMemory {
     this.ownGeneration++;
   }
 
-  /** Where the CMB answers; no length switches it off. */
+  /** Sets the address of the CMB. @param sizeBytes 0 switches it off */
   placeCmb(base: number, sizeBytes: number): void {
     this.cmbBase = base;
     this.cmbBytes = this.cmb === undefined ? 0 : sizeBytes;
     this.ownGeneration++;
   }
 
-  /** Changes with everything that makes an earlier span worthless. */
+  /** Changes whenever earlier spans become invalid. */
   get generation(): number {
     return (this.client?.generation ?? 0) + this.ownGeneration * 0x1000_0000;
   }

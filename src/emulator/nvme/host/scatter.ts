@@ -5,7 +5,7 @@ import { newSpan } from "./host-memory.js";
 
 /** Pieces a block of host memory is cut into where it isn't mapped in one. */
 const PIECE_BYTES = 4096;
-/** Offset of a piece that isn't there: a bit bucket. */
+/** Offset of a bit bucket. */
 const BUCKET = -1;
 
 /**
@@ -41,7 +41,7 @@ export class Scatter {
     return this.count === this.capacity;
   }
 
-  /** Adds host memory; false where it isn't mapped, or there are too many pieces. */
+  /** Adds host memory. @returns false if it isn't mapped, or there are too many pieces */
   add(memory: HostMemory, iova: number, lengthBytes: number, write: boolean): boolean {
     const { span } = this;
     if (memory.find(iova, lengthBytes, write, span)) {
@@ -62,7 +62,7 @@ export class Scatter {
     return true;
   }
 
-  /** Adds bytes that go nowhere. */
+  /** Adds a bit bucket. */
   addBucket(lengthBytes: number): boolean {
     if (this.full) return false;
     this.offsets[this.count] = BUCKET;
@@ -90,7 +90,7 @@ export class Scatter {
     return false;
   }
 
-  /** Leaves the first bytes only: what a broken controller transfers. */
+  /** Removes all but the first bytes, for the fault `short-data`. */
   truncate(lengthBytes: number): void {
     let left = lengthBytes;
     for (let i = 0; i < this.count; i++) {
@@ -106,7 +106,7 @@ export class Scatter {
     }
   }
 
-  /** Inverts one bit of the first byte there is: what a broken controller does to data. */
+  /** Inverts one bit of the first byte, for the fault `corrupt-data`. */
   corrupt(): void {
     const offset = this.offsets[0] ?? BUCKET;
     const arena = this.arenas[0];

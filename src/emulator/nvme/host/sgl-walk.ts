@@ -11,7 +11,7 @@ const DATA_BLOCK = 0;
 const BIT_BUCKET = 1;
 const SEGMENT = 2;
 const LAST_SEGMENT = 3;
-/** Descriptors of one command, over all its segments: what keeps an endless chain from being followed for ever. */
+/** Most descriptors of one command in all its segments: an endless chain ends there. */
 export const MAX_SGL_DESCRIPTORS = 1024;
 
 /** Follows scatter gather lists (NVMe Base 2.x, "Scatter Gather List") and collects the memory they name. */
@@ -77,7 +77,7 @@ export class SglWalker {
       for (let i = 0; i < count; i++) {
         this.load(words, first + i * DESCRIPTOR_WORDS);
         if (this.type === SEGMENT || this.type === LAST_SEGMENT) {
-          // Only the last descriptor of a segment that isn't the last one leads on.
+          // A descriptor of another segment is valid only at the end of a segment that isn't the last.
           if (isLast || i !== count - 1) return NvmeStatus.invalidSglSegmentDescriptor;
           follows = true;
           break;

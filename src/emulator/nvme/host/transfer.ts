@@ -8,7 +8,7 @@ import type { Scatter } from "./scatter.js";
 import { SglWalker } from "./sgl-walk.js";
 
 const TWO_32 = 2 ** 32;
-// Constants of this file's own, which V8 makes part of the code: imported ones it looks up at each use.
+// V8 compiles constants of this module into the code, but looks imported ones up at each use.
 const PSDT_PRP = Psdt.prp;
 const PSDT_SGL = Psdt.sgl;
 const PSDT_SGL_METADATA = Psdt.sglMetadata;
@@ -23,7 +23,7 @@ interface Lists {
 }
 const NO_LISTS: Lists = { listsInCmb: false, listsElsewhere: false };
 
-/** Finds the memory of a command's data and metadata, whatever way the command names it. */
+/** Finds the memory of a command's data and metadata, by PRP, SGL or MPTR. */
 export class Transfer {
   readonly prp: PrpWalker;
   /** What findPage() found. */
@@ -87,7 +87,7 @@ export class Transfer {
     if (!usesPrp || (low & 3) !== 0 || (low & (pageBytes - 1)) + lengthBytes > pageBytes) return false;
     const { memory, page } = this;
     if (!memory.find((sqe[DPTR + 1] ?? 0) * TWO_32 + low, lengthBytes, toHost, page)) return false;
-    // What the buffer isn't for, map() finds.
+    // map() finds uses of the buffer that aren't allowed.
     return !memory.rules.restricts || !memory.isCmb(page.bytes);
   }
 

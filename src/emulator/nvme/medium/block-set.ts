@@ -1,11 +1,11 @@
 /** A sparse set of block numbers. */
 const BITS = 32;
 
-/** Some of many blocks: nothing is kept of the others, and "none is in it" costs one comparison. */
+/** A set of block numbers. It takes memory only for its members, and finding it empty costs one comparison. */
 export class BlockSet {
   /** Words of bits, by block number / 32; only those that have any set. */
   private readonly words = new Map<number, number>();
-  /** How many are in it. */
+  /** Number of members. */
   size = 0;
 
   add(first: number, blocks: number): void {
@@ -34,7 +34,7 @@ export class BlockSet {
 
   delete(first: number, blocks: number): void {
     if (blocks > this.words.size * BITS) {
-      // A whole namespace: go through what there is, not through all blocks.
+      // For a whole namespace: visits the members, not all blocks.
       for (const index of [...this.words.keys()]) {
         const start = Math.max(first, index * BITS);
         const end = Math.min(first + blocks, (index + 1) * BITS);
@@ -43,7 +43,7 @@ export class BlockSet {
     } else this.deleteEach(first, first + blocks);
   }
 
-  /** The lowest that is in it, or undefined. */
+  /** The lowest member, or undefined. */
   first(): number | undefined {
     if (this.size === 0) return undefined;
     let lowest = Number.POSITIVE_INFINITY;
@@ -52,7 +52,7 @@ export class BlockSet {
     return lowest * BITS + 31 - Math.clz32(bits & -bits);
   }
 
-  /** Whether any of these is in it. */
+  /** Whether any of these blocks is a member. */
   hasAny(first: number, blocks: number): boolean {
     if (this.size === 0) return false;
     for (let block = first; block < first + blocks; block++) if (this.has(block)) return true;

@@ -18,9 +18,9 @@ import type { Medium } from "./medium.js";
 const zeros = new Uint8Array(1 << 20);
 
 /**
- * A medium in a file, sparse as long as nothing was written. Reached by pread and pwrite, not by mmap: a disk that
- * fills up, breaks, or a file that somebody cuts short is a media error of one command, where a mapping would take the
- * process down by SIGBUS. Two emulators can't have the same file.
+ * A medium in a sparse file. It uses pread and pwrite instead of a mapping: if the disk is full or broken, or the file is
+ * truncated, one command gets a media error, while a mapping would end the process by SIGBUS. Two emulators can't use the
+ * same file at the same time.
  */
 export class FileMedium extends Resource implements Medium {
   onFill: ((at: number, lengthBytes: number) => void) | undefined;
@@ -29,9 +29,9 @@ export class FileMedium extends Resource implements Medium {
     readonly path: string,
     private readonly fd: number,
     readonly sizeBytes: number,
-    /** The file was empty or not there before. */
+    /** The file was empty or did not exist. */
     readonly isNew: boolean,
-    /** No other emulator has the file. It is written only then. */
+    /** This emulator has locked the file. Otherwise it doesn't write to it. */
     private isOurs: boolean,
   ) {
     super(new Lease(`emulated medium ${path}`, () => close(fd)));
@@ -39,9 +39,9 @@ export class FileMedium extends Resource implements Medium {
 
   /**
    * Opens or creates the file.
-   * @param sizeBytes its size where it is new; 0 takes what is there
-   * @param isIncoming another emulator may have it until own(): it has to be there
-   * @throws SysError (no permission, no such directory), ConfigError (no regular file, of another emulator)
+   * @param sizeBytes size of a new file; an existing file has its own
+   * @param isIncoming the file must exist, and another emulator may use it until own()
+   * @throws SysError (no permission, no such directory), ConfigError (not a regular file, in use by another emulator)
    */
   static open(path: string, sizeBytes: number, isIncoming = false): FileMedium {
     const fd = openFile(path, constants.O_RDWR | (isIncoming ? 0 : constants.O_CREAT), 0o600);

@@ -3,7 +3,7 @@ import { checkInteger } from "../../../core/check.js";
 import { ArgumentError } from "../../../core/errors.js";
 import { crc16 } from "./protection.js";
 
-/** What has to happen before an image runs, in the order of how much that is. */
+/** What has to happen before an image runs, from the smallest to the largest reset. */
 export const firmwareResets = ["none", "controller", "conventional", "subsystem"] as const;
 /**
  * What has to happen before an image runs: nothing, a controller reset, a conventional PCI reset, an NVM subsystem
@@ -11,17 +11,17 @@ export const firmwareResets = ["none", "controller", "conventional", "subsystem"
  */
 export type FirmwareReset = (typeof firmwareResets)[number];
 
-/** What an image is to be. */
+/** Options of a firmware image. */
 export interface EmulatedFirmwareOptions {
   /** FR of Identify once it runs: up to 8 printable ASCII characters. */
   readonly revision: string;
-  /** Reset that it takes to run; none by default: it can also be activated at once. */
+  /** The reset after which it runs; none by default, so that it can be activated at once. */
   readonly needs?: FirmwareReset | undefined;
   /** Bytes of the image, a multiple of 4; 64 KiB by default. */
   readonly sizeBytes?: number | undefined;
 }
 
-/** What is known of an image. */
+/** The contents of a firmware image. */
 export interface FirmwareImage {
   readonly revision: string;
   readonly needs: FirmwareReset;
@@ -47,7 +47,9 @@ export const revisionPattern = /^[ -~]{1,8}$/;
 export function emulatedFirmware(options: EmulatedFirmwareOptions): Uint8Array {
   const { revision, needs = "none", sizeBytes = DEFAULT_BYTES } = options;
   if (!revisionPattern.test(revision)) {
-    throw new ArgumentError(`revision must be 1 to 8 printable ASCII characters, got ${revision}`);
+    throw new ArgumentError(
+      `revision must be 1 to 8 printable ASCII characters, got ${JSON.stringify(revision)}`,
+    );
   }
   if (!firmwareResets.includes(needs)) {
     throw new ArgumentError(`needs must be one of ${firmwareResets.join(", ")}, got ${needs}`);
@@ -59,13 +61,13 @@ export function emulatedFirmware(options: EmulatedFirmwareOptions): Uint8Array {
   image[NEEDS_AT] = firmwareResets.indexOf(needs);
   image.write(revision.padEnd(REVISION_BYTES), REVISION_AT, "latin1");
   image.writeUInt32LE(sizeBytes, LENGTH_AT);
-  // A program of some kind.
+  // Filler in place of a program.
   for (let i = HEADER_BYTES; i < sizeBytes; i++) image[i] = (i * 167) >>> 4;
   image.writeUInt32LE(checksum(image), CHECKSUM_AT);
   return new Uint8Array(image);
 }
 
-/** What an image is, or undefined where it is none. */
+/** Reads an image. @returns undefined if it isn't valid */
 export function readFirmware(image: Uint8Array): FirmwareImage | undefined {
   const bytes = Buffer.from(image.buffer, image.byteOffset, image.length);
   if (bytes.length < HEADER_BYTES || bytes.toString("latin1", 0, MAGIC.length) !== MAGIC) return undefined;

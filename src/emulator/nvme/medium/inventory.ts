@@ -15,7 +15,7 @@ import {
 } from "./persistent-state.js";
 import { crc16 } from "./protection.js";
 
-/** Namespaces one controller has at most (NN). */
+/** Most namespaces of one controller (NN). */
 export const MAX_NAMESPACES = 128;
 
 const MAGIC = "iova-nvme-1\n";
@@ -52,8 +52,7 @@ const stateSchema = lazily(() =>
 );
 
 /**
- * The namespaces of a medium: which there are, where, and the record of them on the medium itself, with what else the
- * controller remembers.
+ * The namespaces of a medium and their places, and the persistent state. The medium itself holds the record of both.
  */
 export class Inventory implements PersistentStore {
   persistent: PersistentState = initialState;
@@ -74,18 +73,18 @@ export class Inventory implements PersistentStore {
     return this.byId.get(nsid);
   }
 
-  /** Bytes no namespace has. */
+  /** Bytes that belong to no namespace. */
   get unallocatedBytes(): number {
     return this.all.reduce((left, { record }) => left - roundUp(record.sizeBytes), this.layout.capacityBytes);
   }
 
-  /** Lowest id that is free, or undefined. */
+  /** The lowest free id, or undefined. */
   freeId(): number | undefined {
     for (let nsid = 1; nsid <= MAX_NAMESPACES; nsid++) if (!this.byId.has(nsid)) return nsid;
     return undefined;
   }
 
-  /** First place with room for so many bytes in one piece, or undefined. */
+  /** The first place with room for so many bytes in one piece, or undefined. */
   findRoom(sizeBytes: number): number | undefined {
     let at = 0;
     const inOrder = this.all.sort((a, b) => a.dataAt - b.dataAt);
@@ -97,8 +96,8 @@ export class Inventory implements PersistentStore {
   }
 
   /**
-   * Makes a namespace, empty. Also formats: one with the same id is replaced.
-   * @returns false where the medium failed
+   * Makes an empty namespace. It replaces one with the same id, which is then formatted.
+   * @returns false if the medium failed
    */
   create(record: NamespaceRecord): boolean {
     const namespace = new EmulatedNamespace(record, this.medium, this.layout);
@@ -122,7 +121,7 @@ export class Inventory implements PersistentStore {
   /**
    * Makes all namespaces anew, after the medium was erased under them.
    * @param deallocated their blocks are deallocated
-   * @returns false where the medium failed
+   * @returns false if the medium failed
    */
   renew(deallocated: boolean): boolean {
     let done = true;
@@ -160,7 +159,7 @@ export class Inventory implements PersistentStore {
     return this.medium.write(at, slot, 0, STATE_SLOT_BYTES) && this.medium.flush();
   }
 
-  /** Whether the medium has another record than the one that was read or written here. */
+  /** Whether another emulator has changed the record since it was read or written here. */
   get isStale(): boolean {
     return this.readNewest()?.sequence !== this.sequence;
   }
@@ -171,8 +170,8 @@ export class Inventory implements PersistentStore {
   }
 
   /**
-   * Takes the namespaces that the medium has.
-   * @throws ConfigError where it holds no record of any, with nothing changed
+   * Loads the namespaces of the medium.
+   * @throws ConfigError if it has no valid record of them, with nothing changed
    */
   load(what: string): void {
     const newest = this.readNewest();
@@ -219,7 +218,7 @@ export class Inventory implements PersistentStore {
   }
 }
 
-/** What options and Namespace Management would have refused. */
+/** Whether options or Namespace Management can have made this namespace. */
 function isPossible({ format, protection, zones }: NamespaceRecord): boolean {
   const shape = lbaFormats[format];
   if (shape === undefined) return false;

@@ -1,18 +1,16 @@
-/**
- * How a medium is divided: the namespaces' data, their metadata, the state of zones, and a record of what namespaces
- * there are. Each part's place follows from the data's by arithmetic, so that nothing has to be looked up.
- */
+/** How a medium is divided into data, metadata, states of zones, and the record of namespaces. */
 
 /** Namespaces start and end on multiples of this. */
 export const UNIT_BYTES = 1 << 20;
-/** Metadata per data: 64 bytes for blocks of 512 are the most there is. */
+/** Bytes of data for each byte of metadata: no format has more than 64 bytes for a block of 512. */
 const METADATA_RATIO = 8;
 /** Zones are no smaller than a unit, and take this much each. */
 const ZONE_RECORD_BYTES = 16;
-/** The record of namespaces stands twice: a write that is cut off leaves the other. */
+/** There are two records of namespaces: if writing one is interrupted, the other is valid. */
 export const STATE_SLOT_BYTES = 64 * 1024;
 export const STATE_SLOTS = 2;
 
+/** Calculates the place of each part from the place of the data, so that no table is needed. */
 export class Layout {
   /** @param capacityBytes of data, a multiple of {@link UNIT_BYTES} */
   constructor(readonly capacityBytes: number) {}
@@ -22,14 +20,14 @@ export class Layout {
     return this.stateAt(STATE_SLOTS);
   }
 
-  /** The data's capacity in a medium of this size, or undefined where no layout has this size. */
+  /** The data's capacity in a medium of this size, or undefined if no layout has this size. */
   static capacityOf(sizeBytes: number): number | undefined {
     const perUnit = UNIT_BYTES + UNIT_BYTES / METADATA_RATIO + ZONE_RECORD_BYTES;
     const units = (sizeBytes - STATE_SLOTS * STATE_SLOT_BYTES) / perUnit;
     return Number.isInteger(units) && units > 0 ? units * UNIT_BYTES : undefined;
   }
 
-  /** All blocks and their metadata, from 0 on: what is behind them tells nothing of what was written. */
+  /** Length of all blocks and their metadata, which begin at 0. The parts behind them hold no data of the host. */
   get blocksBytes(): number {
     return this.zoneAt(0);
   }

@@ -8,7 +8,7 @@ function format(blockSizeBytes: number, metadataBytes: number, guardBits: 16 | 6
   return { blockSizeBytes, metadataBytes, relativePerformance: 0, storageTagBits: 0, guardBits };
 }
 
-/** What Format NVM and namespace management can choose from, by index. Those with a 64-bit guard come last. */
+/** The formats that Format NVM and namespace management can choose, by index. Those with a 64-bit guard are the last. */
 export const lbaFormats: readonly EmulatedLbaFormat[] = [
   format(512, 0),
   format(512, 8),

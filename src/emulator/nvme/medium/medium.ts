@@ -1,4 +1,4 @@
-/** What an emulated drive stores its data on, and the medium in memory. */
+/** The medium on which an emulated drive stores its data, and its implementation in memory. */
 import { ConfigError } from "../../../core/errors.js";
 import { closeAll } from "../../../core/lifetime/close-all.js";
 import { Lease } from "../../../core/lifetime/lease.js";
@@ -9,17 +9,17 @@ import { adviseHugePages } from "../../../sys/mmap.js";
 import { memoryLimitBytes } from "./memory-limit.js";
 
 /**
- * What an emulated drive stores on: bytes, addressed from 0. Reading and writing are synchronous and on the I/O path;
- * `false` says that the medium failed (a file whose disk is full or broken), which becomes a media error status.
+ * The bytes of an emulated drive, addressed from 0. Reading and writing are synchronous and on the I/O path. They return
+ * `false` if the medium failed (the disk of a file is full or broken), and the command gets a media error.
  */
 export interface Medium {
   readonly sizeBytes: number;
-  /** Told of every fill(), before it begins. */
+  /** Called before every fill(). */
   onFill: ((at: number, lengthBytes: number) => void) | undefined;
   /** Copies out to `target` from `targetAt` on. */
   read(at: number, target: Uint8Array, targetAt: number, lengthBytes: number): boolean;
   write(at: number, source: Uint8Array, sourceAt: number, lengthBytes: number): boolean;
-  /** Sets bytes to `value`, which is 0 where blocks are deallocated. */
+  /** Sets bytes to `value`, which is 0 for deallocated blocks. */
   fill(at: number, lengthBytes: number, value: number): boolean;
   /** Makes what was written durable. */
   flush(): boolean;
@@ -35,7 +35,7 @@ export interface Medium {
   close(): void;
 }
 
-/** Memory comes in pieces of this size: 32-bit views end at 4 GiB. */
+/** Length of a chunk of memory. */
 const CHUNK_BYTES = 2 ** 30;
 const HUGE_PAGE_BYTES = 2 ** 21;
 
@@ -43,7 +43,7 @@ const HUGE_PAGE_BYTES = 2 ** 21;
 export class MemoryMedium extends Resource implements Medium {
   onFill: ((at: number, lengthBytes: number) => void) | undefined;
   private readonly chunks: readonly Uint8Array[];
-  /** All there is, of most. */
+  /** The first chunk: all of a medium that is not larger. */
   private readonly first: Uint8Array;
 
   private constructor(

@@ -10,13 +10,13 @@ import { Protection } from "./protection.js";
 import { count, pairs, u32 } from "./state-schema.js";
 import { ZoneSet } from "./zones.js";
 
-/** The part of a migration state that holds what of a namespace is not on the medium. */
+/** The part of a migration state that holds what the medium doesn't have of a namespace. */
 export const namespaceState = lazily(() =>
   z.strictObject({
     nsid: u32(),
-    /** Zones that are open, which the medium has as closed. */
+    /** Open zones: the medium records them as closed. */
     open: pairs(),
-    /** Blocks that Write Uncorrectable has spoiled, 32 to an entry. */
+    /** Blocks that Write Uncorrectable has marked, 32 in an entry. */
     uncorrectable: z.array(z.tuple([count(), u32()])).check(z.maxLength(1 << 20)),
   }),
 );
@@ -31,10 +31,10 @@ export interface ZoneShape {
   readonly maxActive: number;
 }
 
-/** What is remembered of a namespace while the emulator doesn't run. */
+/** The persistent description of a namespace. */
 export interface NamespaceRecord {
   readonly nsid: number;
-  /** Where its data stands in the medium. */
+  /** Start of its data in the medium. */
   readonly startBytes: number;
   readonly sizeBytes: number;
   /** Index in {@link lbaFormats}. */
@@ -63,9 +63,9 @@ export class EmulatedNamespace {
   readonly format: EmulatedLbaFormat;
   readonly protection: Protection | undefined;
   readonly zones: ZoneSet | undefined;
-  /** Whether it is attached to the controller: only then do commands reach it. */
+  /** Whether it is attached to the controller. Commands reach only attached namespaces. */
   attached: boolean;
-  /** Blocks that Write Uncorrectable has spoiled. */
+  /** Blocks that Write Uncorrectable has marked. */
   readonly uncorrectable: BlockSet;
 
   constructor(
@@ -107,7 +107,7 @@ export class EmulatedNamespace {
     return medium.fill(this.metadataAt + lba * metadataBytes, blocks * metadataBytes, value);
   }
 
-  /** What of it isn't on the medium. */
+  /** The part of its state that isn't on the medium. */
   save(): NamespaceState {
     return { nsid: this.nsid, open: this.zones?.opened ?? [], uncorrectable: this.uncorrectable.save() };
   }
@@ -118,7 +118,7 @@ export class EmulatedNamespace {
     this.uncorrectable.load(uncorrectable);
   }
 
-  /** Takes the zones as the medium has them. */
+  /** Loads the zones from the medium. */
   restoreZones(): void {
     const { zones } = this;
     if (zones === undefined) return;
@@ -130,7 +130,7 @@ export class EmulatedNamespace {
     }
   }
 
-  /** Forgets what an earlier namespace here left of its zones. */
+  /** Erases the records of zones that an earlier namespace left here. */
   eraseZones(): void {
     const { zones } = this;
     for (let zone = 0; zone < (zones?.geometry.zones ?? 0); zone++) this.storeZone(zone);

@@ -6,9 +6,9 @@ import { firmwareResets, revisionPattern } from "./firmware-image.js";
 
 /** Results of the Device Self-test log. */
 export const SELF_TEST_RESULTS = 20;
-/** Slots of firmware; the first holds what the controller came with. */
+/** Slots of firmware; the first holds the original firmware. */
 export const FIRMWARE_SLOTS = 3;
-/** What the controller came with. */
+/** Revision of the original firmware. */
 const FIRST_REVISION = "1.0";
 
 export const persistentStateSchema = lazily(() => {
@@ -27,7 +27,7 @@ export const persistentStateSchema = lazily(() => {
       pattern: u32,
       /** Overwrite passes that were completed. */
       passes: integer(0, 16),
-      /** It failed, and commands are refused. */
+      /** The operation failed, and commands are refused. */
       isLocked: z.boolean(),
     }),
     /** Persistent values of features, by id, sensor, vector and namespace. */
@@ -36,7 +36,7 @@ export const persistentStateSchema = lazily(() => {
     telemetry: z.strictObject({ host: u8, controller: u8 }),
     firmware: z.strictObject({
       active: integer(1, FIRMWARE_SLOTS),
-      /** What runs after a reset; 0 for what runs now. */
+      /** The slot that runs after a reset; 0 if that doesn't change. */
       next: integer(0, FIRMWARE_SLOTS),
       slots: z
         .array(
@@ -65,6 +65,6 @@ export const initialState: PersistentState = {
 /** Stores the persistent state. Another emulator's state can replace it at any time. */
 export interface PersistentStore {
   readonly persistent: PersistentState;
-  /** Replaces some of it. @returns false where the medium failed */
+  /** Changes parts of it. @returns false if the medium failed */
   persist(changes: Partial<PersistentState>): boolean;
 }

@@ -13,14 +13,14 @@ export interface ZoneGeometry {
   readonly maxActive: number;
 }
 
-/** What a write to a zone was granted: where it goes, or the status that refuses it. */
+/** The answer to a write to a zone: where it goes, or the status that refuses it. */
 export interface ZoneGrant {
   status: number;
   lba: number;
 }
 
 /**
- * The zones of one namespace: state machine, write pointers, limits (ZNS 1.x, section "Zone State Machine"). Keeps no
+ * The zones of one namespace: state machine, write pointers, limits (ZNS 1.x, section "Zone State Machine"). It has no
  * data. Every change goes to `onChange`, so that it can be stored.
  */
 export class ZoneSet {
@@ -38,7 +38,7 @@ export class ZoneSet {
     this.written = new Float64Array(geometry.zones);
   }
 
-  /** Puts a zone as it was stored. A zone open when the power went is closed, or empty where nothing was written. */
+  /** Restores a stored zone. A zone that was open at power-off is closed, or empty if nothing was written. */
   restore(zone: number, state: number, written: number): void {
     const wasOpen = state === ZoneState.implicitlyOpened || state === ZoneState.explicitlyOpened;
     const known = wasOpen || stateNames.has(state);
@@ -61,7 +61,7 @@ export class ZoneSet {
     );
   }
 
-  /** Opens a zone again that restore() has closed. @returns false where it can't be open */
+  /** Opens a zone again that restore() has closed. @returns false if it can't be open */
   reopen(zone: number, state: number): boolean {
     const before = this.states[zone];
     if (!isOpen(state) || (before !== ZoneState.closed && before !== ZoneState.empty)) return false;
@@ -139,7 +139,7 @@ export class ZoneSet {
         return NvmeStatus.success;
       case ZoneState.implicitlyOpened:
       case ZoneState.explicitlyOpened:
-        // Nothing written and nothing to keep: the zone is as it was.
+        // Nothing was written: the zone stays as it was.
         this.become(zone, (this.written[zone] ?? 0) === 0 ? ZoneState.empty : ZoneState.closed);
         return NvmeStatus.success;
       default:
@@ -181,7 +181,7 @@ export class ZoneSet {
     }
   }
 
-  /** Only what is read-only can be taken offline by the host. */
+  /** The host can take only read-only zones offline. */
   offlineZone(zone: number): number {
     if (this.states[zone] === ZoneState.offline) return NvmeStatus.success;
     if (this.states[zone] !== ZoneState.readOnly) return NvmeStatus.invalidZoneStateTransition;
@@ -202,7 +202,7 @@ export class ZoneSet {
     }
   }
 
-  /** Opens a zone within the limits; to make room, another that was opened only implicitly is closed. */
+  /** Opens a zone within the limits. To make room, it closes another zone that was opened implicitly. */
   private openFor(zone: number, state: number): number {
     const current = this.states[zone] ?? 0;
     if (isOpen(current)) {

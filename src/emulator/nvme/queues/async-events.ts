@@ -27,8 +27,8 @@ interface Event {
 }
 
 /**
- * Asynchronous events: requests of the host on one side, what happens on the other. Once an event of a type was
- * reported, that type is silent until the host has read the log page that explains it.
+ * Answers the host's requests with events. After an event of a type was reported, that type is silent until the host
+ * has read the log page that explains it.
  */
 export class AsyncEvents {
   private readonly requests: number[] = [];
@@ -62,7 +62,7 @@ export class AsyncEvents {
     for (const [logPage, types] of reported) this.reported.set(logPage, new Set(types));
   }
 
-  /** @returns false where there are too many outstanding */
+  /** @returns false if too many requests are outstanding */
   request(cid: number): boolean {
     if (this.requests.length >= MAX_EVENT_REQUESTS) return false;
     this.requests.push(cid);
@@ -70,7 +70,7 @@ export class AsyncEvents {
     return true;
   }
 
-  /** Takes a request back. @returns whether it was outstanding */
+  /** Aborts a request. @returns whether it was outstanding */
   abort(cid: number): boolean {
     const index = this.requests.indexOf(cid);
     if (index < 0) return false;

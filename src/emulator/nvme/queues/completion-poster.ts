@@ -33,6 +33,7 @@ export interface CompletionEvents {
   added(): void;
 }
 
+/** Posts completions, at once or at the end of a pass. */
 export class CompletionPoster {
   /** Completions in the overflow lists of all queues. */
   private overflows = 0;

@@ -1,4 +1,4 @@
-/** Commands that a `latency` fault holds back: they are executed when their time comes. */
+/** Commands that a `latency` fault delays. */
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
@@ -32,6 +32,7 @@ interface DelayedCommand {
 
 const cidOf = (sqe: Uint32Array): number => (sqe[0] ?? 0) >>> 16;
 
+/** Executes delayed commands when they are due. */
 export class DelayedCommands {
   private waiting: DelayedCommand[] = [];
 
@@ -54,7 +55,7 @@ export class DelayedCommands {
     return Math.max(1, Math.ceil(first - performance.now()));
   }
 
-  /** Holds the current command back. */
+  /** Delays the current command. */
   add(sq: EmulatedSq, latencyMs: number): void {
     this.waiting.push({ sq, sqe: this.command.sqe.slice(), dueMs: performance.now() + latencyMs });
   }

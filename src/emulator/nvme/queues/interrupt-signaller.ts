@@ -12,6 +12,7 @@ export interface Coalescing {
   readonly aggregationTimeMs: number;
 }
 
+/** Raises one interrupt for all completions of a vector, unless coalescing delays it. */
 export class InterruptSignaller {
   /** The client whose interrupts these are. */
   host: DeviceHost | undefined;

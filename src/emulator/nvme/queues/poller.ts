@@ -1,3 +1,5 @@
+/** Drives a controller from the event loop, and sleeps while there is no work. */
+
 /** What a poller drives. */
 export interface PolledWork {
   /** Looks at all queues once. @returns how much there was to do */
@@ -9,13 +11,12 @@ export interface PolledWork {
 }
 
 export interface PollerOptions {
-  /** How long one turn of the event loop looks. */
+  /** Time that one turn of the event loop looks for work. */
   readonly spinMs: number;
-  /** After so long without work, sleep. */
+  /** Time without work after which the poller sleeps. */
   readonly idleAfterMs: number;
   /**
-   * While asleep, look so often at first, and ever less often down to a sixth of that; undefined where all work is
-   * announced by wake().
+   * Time between two looks while asleep; it grows up to six times this. Undefined if wake() announces all work.
    */
   readonly idlePollMs: number | undefined;
 }
@@ -83,7 +84,7 @@ export class Poller {
 
   private fallAsleep(): void {
     this.work.beforeSleep();
-    // What came before the host could know that we sleep.
+    // Work that arrived before the host could know that the poller sleeps.
     if (this.work.pump() > 0) {
       this.lastWork = performance.now();
       setImmediate(this.turn);

@@ -1,4 +1,4 @@
-/** The queues of a controller: commands that create and delete them, shadow doorbells, saved state. */
+/** The queues of a controller: the commands that create and delete them, shadow doorbells, and saved state. */
 import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
@@ -285,7 +285,7 @@ export class QueueSet {
     if (!right) throw new ArgumentError("invalid saved state: queues with impossible values");
   }
 
-  /** Puts queues as they were saved. @param state that check() took */
+  /** Loads queues. @param state that check() accepted */
   load({ cqs, sqs, shadow }: QueuesState): void {
     const { doorbells } = this;
     this.clear();
@@ -310,7 +310,7 @@ export class QueueSet {
     this.remap();
   }
 
-  /** Tells hosts with shadow doorbells from which value on they have to ring the real ones. */
+  /** Writes the doorbell values from which on hosts with shadow doorbells have to ring the real ones. */
   publishEventIndexes(): void {
     for (const { eventIndex, doorbell } of this.active) {
       if (eventIndex.enabled) eventIndex.words[eventIndex.index] = doorbell.words[doorbell.index] ?? 0;
@@ -321,7 +321,7 @@ export class QueueSet {
     return this.command.cdw(7) * 2 ** 32 + this.command.cdw(6);
   }
 
-  /** Queues that existed before the buffer go on where they were. */
+  /** Copies the doorbell values of a queue that existed before the buffer. */
   private startShadow(sq: EmulatedSq): void {
     sq.doorbell.words[sq.doorbell.index] = this.doorbells[2 * sq.id] ?? 0;
     const { doorbell } = sq.cq;
@@ -334,7 +334,7 @@ export class QueueSet {
       shadow !== undefined &&
       memory.find(shadow.doorbells, SHADOW_BYTES, true, shadowSpan) &&
       memory.find(shadow.eventIndexes, SHADOW_BYTES, true, eventSpan);
-    // The buffers are one page: queues beyond it keep the real doorbells. The admin queues always do.
+    // The buffers are one page: queues beyond it use the real doorbells. The admin queues always do.
     const belongs = (id: number): boolean => shadow !== undefined && id !== 0 && 8 * id + 8 <= SHADOW_BYTES;
     const isShadowed = (id: number): boolean => usable && belongs(id);
     for (const cq of this.cqs) {
@@ -346,7 +346,7 @@ export class QueueSet {
     for (const sq of this.sqs) {
       if (sq === undefined) continue;
       const shadowed = isShadowed(sq.id);
-      // Without its buffer the doorbells of a queue are unknown: that is as fatal as losing the queue.
+      // Without its buffer, the doorbells of a queue are unknown. That is as fatal as a queue that is not in memory.
       if (belongs(sq.id) && !usable) sq.mapped = false;
       sq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
       sq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + 2 * sq.id;

@@ -8,7 +8,7 @@ interface Doorbell {
   index: number;
 }
 
-/** What a shadow doorbell brings along: where the host reads which value should wake the controller. */
+/** Belongs to a shadow doorbell: the host reads here which doorbell value has to wake the controller. */
 interface EventIndex extends Doorbell {
   enabled: boolean;
 }
@@ -19,7 +19,7 @@ const none = new Uint32Array(new SharedArrayBuffer(4));
 export class EmulatedCq {
   tail = 0;
   phase = 1;
-  /** As the host last said, and was believed. */
+  /** The last valid value that the host wrote. */
   head = 0;
   readonly doorbell: Doorbell;
   readonly span: MemorySpan = newSpan();
@@ -30,9 +30,9 @@ export class EmulatedCq {
   unsignalledSince = 0;
   /** Submission queues that complete here. */
   users = 0;
-  /** A doorbell value outside the queue that has been reported. */
+  /** The invalid doorbell value that was reported last. */
   badHead = -1;
-  /** Completions that don't follow their commands at once, or found the queue full: DW0, DW1, DW2, DW3 without phase. */
+  /** Completions that are posted later: DW0, DW1, DW2, DW3 without phase. */
   readonly overflow: [number, number, number, number][] = [];
 
   constructor(

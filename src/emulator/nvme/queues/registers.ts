@@ -38,7 +38,7 @@ export const MAX_MPS = 4;
 /** Our BAR of the controller memory buffer. */
 export const CMB_BAR = 2;
 
-/** What can be written of CC, AQA and the low half of CMBMSC. */
+/** Writable bits of CC, AQA and the low half of CMBMSC. */
 const CONFIG_WRITABLE = 0x00ff_fff1;
 const AQA_WRITABLE = 0x0fff_0fff;
 const PAGE_MASK = 0xfff;
@@ -53,13 +53,13 @@ export interface RegisterEvents {
   /** CC.SHN was set. */
   shutdown(): void;
   subsystemReset(): void;
-  /** INTMC took bits away. */
+  /** INTMC cleared bits of the mask. */
   unmask(): void;
-  /** CMBMSC: where the buffer is; no size, nowhere. @returns whether it can be there */
+  /** CMBMSC was written. @param sizeBytes 0 if the buffer has no place */
   placeCmb(base: number, sizeBytes: number): void;
 }
 
-/** What the registers say that doesn't change. */
+/** What the registers say and never changes. */
 export interface RegisterOptions {
   readonly maxQueueEntries: number;
   readonly cmbBytes: number;
@@ -73,7 +73,7 @@ const AMS_WEIGHTED = 1;
 export class Registers {
   private readonly words = new Uint32Array(PAGE_BYTES / 4);
   private readonly view = new Uint8Array(this.words.buffer);
-  /** Every read gives ones: the device is gone. */
+  /** The device is unplugged: all registers read as ones. */
   allOnes = false;
 
   constructor(
@@ -151,7 +151,7 @@ export class Registers {
     };
   }
 
-  /** Puts them as they were saved; nothing is started by that. */
+  /** Loads saved registers, and starts nothing. */
   load({ intms, cc, csts, aqa, asq, acq, cmbmsc }: RegistersState): void {
     const { words } = this;
     this.reset();
@@ -191,7 +191,7 @@ export class Registers {
   private writeWord(offset: number, value: number): void {
     const { words } = this;
     switch (offset) {
-      // Setting and clearing show the same mask.
+      // INTMS and INTMC show the same mask.
       case NvmeRegister.INTMS:
         this.mask(this.interruptMask | value);
         return;
@@ -203,7 +203,7 @@ export class Registers {
         this.writeConfig(value);
         return;
       case NvmeRegister.CSTS:
-        // NSSRO is cleared by writing 1; all else only the controller changes.
+        // The host clears NSSRO by writing 1. Only the controller changes the other bits.
         this.status = this.status & ~(value & ControllerStatus.NSSRO);
         return;
       case NvmeRegister.NSSR:
