@@ -1,12 +1,12 @@
-/** What `npm run bench -- NAME` knows. */
+/** The benches that `npm run bench -- NAME` runs. */
 export interface Bench {
   readonly name: string;
   readonly purpose: string;
   /** The program, as a path below bench/ without its ending. */
   readonly program: string;
-  /** Options of the guest it has to run in; left out, it runs on this machine. */
+  /** Options of the guest that it runs in; on this machine if left out. */
   readonly guest?: { readonly memory?: string; readonly append?: readonly string[] };
-  /** Programs of Debian's that it is told the path of, by an option of the same name. */
+  /** Debian programs whose paths it gets by options of the same name. */
   readonly debian?: readonly string[];
 }
 
@@ -33,7 +33,7 @@ export const benches: readonly Bench[] = [
     name: "nvme-guest",
     purpose: "the same beside the kernel's own driver through fio with io_uring",
     program: "nvme-guest",
-    // Queues of the kernel's driver that it polls when asked to.
+    // Queues that the kernel's driver can poll.
     guest: { append: ["nvme.poll_queues=1"] },
     debian: ["fio"],
   },

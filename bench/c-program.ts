@@ -1,4 +1,4 @@
-/** A C program of bench/, compiled for this run, that does what we do and is asked for it in turns with us. */
+/** A C program of bench/ that does the same work as the library; it is compiled for this run, and both take turns. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { packageRoot } from "../guest/paths.js";
 
-/** Compiles a source below bench/ with the headers of the kernel it runs on, where the guest has brought them. */
+/** Compiles a source below bench/, with the running kernel's headers if the guest has them. */
 export function compileC(source: string): { readonly program: string } & Disposable {
   const folder = mkdtempSync(join(tmpdir(), "iova-bench-"));
   const program = join(folder, "program");
@@ -22,7 +22,7 @@ export function compileC(source: string): { readonly program: string } & Disposa
   return { program, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** A running C program: answers each line that it gets with one. */
+/** A running C program, which answers each line with a line. */
 export class CProgram {
   private readonly child: ChildProcess;
   private readonly answers: AsyncIterableIterator<string>;
@@ -34,7 +34,7 @@ export class CProgram {
     this.answers = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
   }
 
-  /** Runs that many cycles. @returns nanoseconds per cycle */
+  /** Runs so many cycles. @returns nanoseconds per cycle */
   async run(cycles: number): Promise<number> {
     this.child.stdin?.write(`${cycles}\n`);
     const { value, done } = await this.answers.next();

@@ -1,12 +1,11 @@
 /**
- * The emulated NVMe controller's own speed: 4 KiB random reads through the project's rings, the controller polling on
- * one thread and the host on another. No server and no message is in the way: this is what the I/O path costs.
+ * Measures the emulated NVMe controller alone: 4 KiB random reads through the library's rings, with the controller polling
+ * on one thread and the host on another, without a server or messages.
  *
- * Both threads need a core of their own. On a machine that is busy otherwise, the best of the short windows tells what
- * the median can't; and `--inline` has host and controller take turns on one thread, which needs but one core, and
- * prints what a command costs both together.
+ * Each thread needs a core. On a busy machine, the best of the short windows says more than the median. With `--inline`,
+ * host and controller take turns on one thread, which needs one core, and the cost of a command is that of both.
  *
- * At last, with a server in between: how long the driver takes from connecting to its first read (`--first-read`: only that).
+ * Finally, with a server: the time from connecting to the driver's first read (`--first-read`: only that).
  *
  *   node dist/bench/emulator.js [--seconds S] [--rounds N] [--size MIB] [--inline] [--first-read]
  */
@@ -34,7 +33,7 @@ const DATA = 1 << 20;
 const RAM_BYTES = DATA + ENTRIES * BLOCK_BYTES;
 
 interface Setup {
-  /** The host's memory, which the controller's thread maps by itself, as a server does. */
+  /** The host's memory. The controller's thread maps it itself, as a server does. */
   readonly ram: number;
   readonly stop: SharedArrayBuffer;
   readonly mediumBytes: number;
@@ -89,7 +88,7 @@ function start({ ram, mediumBytes }: Setup, polled: boolean): EmulatedNvme {
   return device;
 }
 
-/** Where the doorbells are: what a client is told. */
+/** Where the doorbells are, as a client is told. */
 interface DoorbellFile {
   readonly fd: number;
   readonly fdOffset: number;
@@ -129,7 +128,7 @@ const WINDOW_MS = 1;
 
 /**
  * Reads at a queue depth for some time.
- * @param pump lets the controller work, where it doesn't by itself
+ * @param pump lets the controller work, if it has no thread of its own
  * @returns reads per second: on the whole, and in the best window
  */
 function measure(
@@ -240,7 +239,7 @@ async function main(): Promise<void> {
   );
   const sq = new SubmissionQueue(1, ENTRIES, ring(IO_SQ, ENTRIES * 16), doorbells.words, 2);
   const cq = new CompletionQueue(1, ENTRIES, ring(IO_CQ, ENTRIES * 4), doorbells.words, 3);
-  // Every block is written once: reading memory that was never written reads the one page of zeros.
+  // Every block is written once, because unwritten memory is all one page of zeros.
   for (let lba = 0; lba < blocks; lba++) {
     sq.words.set([IoOpcode.write, 1, 0, 0, 0, 0, DATA, high, 0, 0, lba, 0, 0, 0, 0, 0], sq.slot);
     sq.post();

@@ -7,7 +7,7 @@ import { packageRoot } from "../guest/paths.js";
 import { startEmulator } from "../src/emulator/worker.js";
 import { median } from "./rounds.js";
 
-/** A process of its own, as the first connection of one is: nothing is compiled yet. Then once more. */
+/** Connects twice in a process of its own: the first time, nothing is compiled yet. */
 const FIRST_READ = `
 const started = performance.now();
 const { NvmeController } = await import(process.argv[1]);
@@ -27,7 +27,7 @@ const parts = [started, imported - started, ...(await firstRead()), ...(await fi
 console.log(parts.join(" "));
 `;
 
-/** @returns what there is to print */
+/** @returns the lines to print */
 export async function measureFirstRead(rounds: number): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "iova-bench-"));
   const index = join(packageRoot(), "dist", "lib", "iova.js");

@@ -1,6 +1,6 @@
 /**
- * What an allocation and its release cost in the type1 IOVA allocator with few and with many ranges in use, in turns. Beside it
- * what one access to a random place costs in as much memory as the allocator's table takes: that grows, too, as the table
+ * Measures an allocation and its release in the IOVA allocator with few and with many ranges in use, in turns. For comparison,
+ * it measures a random access in as much memory as the allocator's table takes, which also gets slower when the table
  * outgrows the caches.
  * Run: npm run build && node dist/bench/iova-allocator.js
  */
@@ -13,11 +13,11 @@ const GRANULE = 4096;
 const LIVE = [10, 100, 1000, 10_000, 100_000];
 const ROUNDS = 61;
 const STEPS = 20_000;
-/** What the allocator takes for a range, free or not, where its table is as full as it gets. */
+/** Bytes that the allocator needs for a range, free or not, when its table is full. */
 const BYTES_PER_CELL = 20;
 const CELLS_PER_RANGE = 2;
 
-/** Every second one of these is free: as many free ranges as taken ones, and all of them apart. */
+/** Every second one is free, so there are as many free ranges as taken ones, and none are adjacent. */
 function halfFilled(
   live: number,
   placement?: IovaPlacement,
@@ -32,7 +32,7 @@ function halfFilled(
   return { allocator, kept };
 }
 
-/** Takes one from anywhere and puts another there or elsewhere: the free ranges move about. One release and alloc, or two. */
+/** Releases a random range and allocates another: the free ranges move. One release and alloc, or two. */
 function anywhere(live: number): () => void {
   const { allocator, kept } = halfFilled(live);
   let i = 0;
@@ -60,7 +60,7 @@ function placed(live: number, placement: IovaPlacement): () => void {
   };
 }
 
-/** One release, and the same address again by name. */
+/** One release, and a reservation of the same address. */
 function fixed(live: number): () => void {
   const { allocator, kept } = halfFilled(live);
   let i = 0;

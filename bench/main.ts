@@ -1,4 +1,4 @@
-/** `npm run bench -- NAME [ARGUMENT...]`: runs a bench, in the guest where it needs a device and an IOMMU. */
+/** `npm run bench -- NAME [ARGUMENT...]`: runs a bench, in a guest if it needs a device and an IOMMU. */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { ensureDebianProgram } from "../guest/debian-program.js";

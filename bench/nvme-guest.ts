@@ -1,7 +1,7 @@
 /**
- * 512-byte random reads of one NVMe controller, in turns: by `iova nvme perf`; by libvfn's perf, where its path is given;
- * and by the kernel's own driver through fio with io_uring, plain and polling, where fio is there. Needs a controller that
- * is bound to vfio-pci or that may be taken from the kernel's driver for a while; it is only read from.
+ * Measures 512-byte random reads of one NVMe controller, in turns: by `iova nvme perf`; by libvfn's perf, if its path is given;
+ * and by the kernel's driver through fio with io_uring, with interrupts and polling, if fio is installed. Needs a controller
+ * that is bound to vfio-pci or can be taken from the kernel's driver meanwhile. It only reads.
  *
  *   npm run bench -- libvfn --perf-binary PATH [--device BDF] [--rounds N] [--seconds S] [--warm-up S]
  *     [--depths 1,8,32,128]
@@ -21,7 +21,7 @@ import { median } from "./rounds.js";
 
 const IO_BYTES = 512;
 const GUEST_DEVICE = "0000:00:01.0";
-/** For the JIT compilers, ours and the emulator's, which takes as long for each way and depth anew. */
+/** Lets the JIT compilers of V8 and QEMU finish; each way and depth needs it again. */
 const DEFAULT_WARM_UP_SECONDS = 5;
 
 interface Sample {
@@ -57,7 +57,7 @@ const warmUpSeconds = Math.max(0, Math.round(Number(values["warm-up"])));
 const rounds = Number(values.rounds);
 const depths = values.depths.split(",").map(Number);
 
-/** The guest has one of its own; on another machine nobody takes one for us. */
+/** The guest has one to use; on another machine the user has to name one. */
 function deviceOf(address: string | undefined): string {
   if (address !== undefined) return address;
   process.stderr.write("nvme-real: which controller? --device BDF\n");
@@ -169,7 +169,7 @@ function fio(program: string, name: string, more: readonly string[]): Way {
   };
 }
 
-/** Each way of a list, with the function bound as it needs it, from another one on in each round. */
+/** Each way of a list, starting with another one in each round, with the function bound as it needs. */
 function runRound(ways: readonly Way[], round: number, depth: number): Map<Way, Sample> {
   const samples = new Map<Way, Sample>();
   const run = (driver: Way["driver"]): void => {

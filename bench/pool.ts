@@ -1,6 +1,6 @@
 /**
- * What DmaPool costs: taking a block and giving it back, in nanoseconds, and the garbage that a cycle leaves. Needs no device
- * and no IOMMU: the pool makes no system call once its memory is mapped.
+ * Measures DmaPool: nanoseconds to take a block and give it back, and the garbage of a cycle. Needs no device and no IOMMU,
+ * because the pool makes no system call once its memory is mapped.
  * Run: npm run build && node --expose-gc dist/bench/pool.js
  */
 import { getHeapStatistics } from "node:v8";
@@ -32,7 +32,7 @@ function measure(name: string, cycle: (i: number) => void): void {
     const start = process.hrtime.bigint();
     for (let i = 0; i < CYCLES; i++) cycle(i);
     best = Math.min(best, Number(process.hrtime.bigint() - start) / CYCLES);
-    // So few that even large garbage would not fill the young generation: a collection would hide it.
+    // So few that even much garbage doesn't fill the young generation: a collection would hide it.
     collect?.();
     const before = getHeapStatistics().used_heap_size;
     for (let i = 0; i < COUNTED; i++) cycle(i);
@@ -50,7 +50,7 @@ console.log(`${"alloc + free".padEnd(52)}${"ns".padStart(8)}${"bytes of garbage"
 measure("one block of 4 KiB", () => equal.free(equal.alloc(4096)));
 measure("one block of 64 bytes to 64 KiB", (i) => mixed.free(mixed.alloc(1 + ((i * 7919) & 0xffff))));
 
-// A queue of 128 commands in flight: the oldest is given back as a new one is taken.
+// 128 blocks are in use: the oldest is given back before a new one is taken.
 const queue = new Int32Array(128);
 for (let i = 0; i < queue.length; i++) queue[i] = equal.alloc(4096);
 measure("128 in flight, oldest given back", (i) => {

@@ -1,7 +1,7 @@
-/** Measures several ways to do the same in turns, so that whatever drifts (clock, load, heat) drifts for all alike. */
+/** Measures several ways to do the same in turns, so that drifts (clock, load, heat) affect all of them alike. */
 export interface Way {
   readonly name: string;
-  /** Does it that many times. @returns nanoseconds per time */
+  /** Does it so many times. @returns nanoseconds per time */
   run(cycles: number): number | Promise<number>;
 }
 
@@ -23,15 +23,15 @@ export interface Measured {
   readonly name: string;
   /** Median over the rounds, in nanoseconds. */
   readonly medianNs: number;
-  /** The time that a tenth of the rounds stayed below, in nanoseconds. */
+  /** The 10th percentile over the rounds, in nanoseconds. */
   readonly quietNs: number;
   /** Median over the rounds of this way's time by the first way's time in the same round. */
   readonly ratio: number;
-  /** The same of each way's best tenth: what is left where other work on the machine disturbs most rounds. */
+  /** The ratio of the 10th percentiles, for machines on which other work disturbs most rounds. */
   readonly quietRatio: number;
 }
 
-/** The time that a tenth of the rounds stayed below. */
+/** The 10th percentile. */
 function bestTenth(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 10)] ?? Number.NaN;
 }
@@ -45,8 +45,8 @@ export function median(values: readonly number[]): number {
 
 /**
  * @param ways the first is what the others are compared with
- * @param cycles per way and round; before them a few are run unmeasured, to wake whoever slept
- * @param warmUpCycles run at least that many of each way first, where two seconds would do fewer
+ * @param cycles per way and round; a few unmeasured ones before them wake the threads and the processor
+ * @param warmUpCycles runs at least so many of each way first, or for two seconds
  */
 export async function measureInTurns(
   ways: readonly Way[],
@@ -55,7 +55,7 @@ export async function measureInTurns(
   warmUpCycles = 0,
 ): Promise<Measured[]> {
   const times = ways.map((): number[] => []);
-  // For the JIT compiler, which takes its time under emulation.
+  // For the JIT compiler, which is slow under emulation.
   for (const way of ways) {
     const end = performance.now() + WARM_UP_MS;
     for (let done = 0; done < warmUpCycles || performance.now() < end; done += cycles) await way.run(cycles);

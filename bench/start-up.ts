@@ -1,6 +1,6 @@
 /**
- * How long it takes from starting a program to the first completed read of an NVMe controller, beside libvfn's identify
- * program plus Node's own start (`node -e 0`), in turns.
+ * Measures the time from starting a program to the first completed read of an NVMe controller, in turns with libvfn's identify
+ * program and Node's own start (`node -e 0`).
  *
  *   npm run bench -- start-up --identify-binary PATH [--device BDF] [--rounds N]
  */
@@ -23,7 +23,7 @@ const { device } = values;
 const identify = values["identify-binary"];
 const index = join(packageRoot(), "dist", "lib", "iova.js");
 
-/** What a program of the smallest kind would be: its parts by the clock, then the whole. */
+/** A minimal program that prints the time of each of its parts and of the whole. */
 const FIRST_READ = `
 const start = performance.now();
 const { NvmeController } = await import(process.argv[1]);

@@ -1,6 +1,6 @@
 /**
- * Makes dist/lib of the compiled sources: one ES module for each door of the package, the modules that they share, the command
- * line, and the programs of worker threads. A few files start faster than 370 modules. `npm run build` runs it.
+ * Makes dist/lib of the compiled sources: one ES module for each entry point of the package, the modules that they share, the
+ * command line, and the programs of worker threads. A few files load faster than 370 modules. `npm run build` runs it.
  */
 import { readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -14,7 +14,7 @@ const source = join(dist, "src");
 const folder = join(dist, "lib");
 const zod = join(packageRoot(), "node_modules", "zod");
 
-/** Programs of worker threads: the name that the source uses beside itself, and the name in dist/lib. */
+/** Programs of worker threads: their names in the source, and in dist/lib. */
 const workers = new Map([
   ["./worker-main.js", "./emulator-worker.mjs"],
   ["./worker.js", "./perf-worker.js"],
@@ -28,7 +28,7 @@ const workerNames: RolldownPlugin = {
       if (renamed === undefined) throw new Error(`build/bundle.ts doesn't know the worker program of ${all}`);
       return `new URL("${renamed}", import.meta.url)`;
     }),
-    // package.json speaks of dist/lib; the command line's modules do have effects.
+    // package.json's sideEffects are about dist/lib; the command line's modules do have effects.
     moduleSideEffects: true,
   }),
 };
@@ -54,8 +54,8 @@ const plugins = [workerNames];
 
 rmSync(folder, { recursive: true, force: true });
 
-// One chunk for what `iova list` and `iova bind` need, one for what else the driver and the emulator share, and one for the
-// rest of each.
+// One chunk for what `iova list` and `iova bind` need, one for the rest that the driver and the emulator share, and one for
+// each of them.
 const base = new Set(["cli/list.js", "pci/bind.js"].flatMap((name) => [...reachable(join(source, name))]));
 const driver = reachable(join(source, doorSource("iova")));
 const emulator = reachable(join(source, doorSource("emulator")));
@@ -87,7 +87,7 @@ await bundle.write({
 });
 await bundle.close();
 
-// In one file: an application's bundler copies it without looking into it.
+// One file, because an application's bundler copies it unchanged.
 const worker = await rolldown({
   input: { "emulator-worker": join(source, "emulator", "worker-main.js") },
   platform: "node",
@@ -98,7 +98,7 @@ await worker.write({
   ...common,
   entryFileNames: "[name].mjs",
   codeSplitting: false,
-  // It repeats what the chunks have, so it is made small; the names of functions and classes show in stacks and errors.
+  // It repeats code of the chunks, so it is minified. Names stay, because stacks and errors show them.
   minify: { compress: true, mangle: { keepNames: true }, codegen: { removeWhitespace: true } },
 });
 await worker.close();

@@ -1,4 +1,4 @@
-/** Removes the compiler's declarations that no door of the package leads to: they are for nobody, and a third of the text. */
+/** Removes the compiler's declarations that no entry point of the package reaches: users can't see them, and they are a third of the text. */
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { doorNames, doorSource } from "./doors.js";

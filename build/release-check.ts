@@ -1,4 +1,4 @@
-/** `npm run release:check`: what has to hold before a version is published. Prints one line for each check. */
+/** `npm run release:check`: the checks before a version is published. Prints a line for each. */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** A TypeDoc plugin: a guide is called by its first heading, not by its file's name. */
+/** A TypeDoc plugin: names a guide by its first heading instead of its file. */
 import { readFileSync } from "node:fs";
 import { Converter } from "typedoc";
 

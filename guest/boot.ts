@@ -10,20 +10,20 @@ import type { Connections } from "./ports.js";
 import { type Machine, qemuArguments } from "./qemu.js";
 
 export const STATUS_TIMEOUT = 124;
-/** The guest ended without telling how its command did (as with docker: the runner failed, not the command). */
+/** The guest ended without its command's status (as with docker: the runner failed, not the command). */
 export const STATUS_DIED = 125;
 export const STATUS_BROKEN_PIPE = 128 + 13;
 const STATUS_ABORTED = 128 + 15;
 
-/** How long a guest may be silent between its command's end and its own. */
+/** Longest time between the command's end and the guest's. */
 const POWER_OFF_MS = 15_000;
 /**
- * How long a guest may take to start its command. Five seconds on an idle machine; now and then an emulated machine on a
- * busy one stands still for good before its first message.
+ * How long a guest may take to start its command. It takes five seconds on an idle host; on a
+ * busy one, an emulated machine sometimes hangs before its first message.
  */
 const BOOT_LIMIT_MS = 180_000;
 const LOG_TAIL_LINES = 25;
-/** The signals of a program's own mistakes, by number (x86-64). */
+/** Signals of crashes, by number (x86-64). */
 const CRASHES = new Map([
   [4, "SIGILL"],
   [5, "SIGTRAP"],
@@ -36,7 +36,7 @@ const CRASHES = new Map([
 export interface GuestResult {
   /** The command's: 128+n if signal n ended it. 124 timeout, 125 guest died, 141 nobody reads its output, 143 aborted. */
   status: number;
-  /** Why `status` is not the command's own, ready to be shown. */
+  /** Why `status` isn't the command's own, as a message for the user. */
   problem?: string;
   /** Kernel and QEMU messages; kept only when there is something to explain. */
   logFile?: string;
@@ -46,7 +46,7 @@ export interface GuestResult {
   totalMs: number;
   /** The signal by which the command crashed, by name. */
   crash?: string;
-  /** It did not get through its boot, fell silent, or the emulator itself crashed: another try may help. */
+  /** The guest didn't boot, printed nothing for too long, or QEMU crashed: another try may help. */
   stuck?: "boot" | "silent" | "crashed";
 }
 
@@ -76,7 +76,7 @@ export class RunningGuest {
   #stuck: "boot" | "silent" | "crashed" | undefined;
   /** The first thing other than the command that ended the run. */
   #verdict: { status: number; problem: string } | undefined;
-  /** Output on its way to a reader, and how often there was some: see #watchPowerOff. */
+  /** Output that is being delivered, and a count of it: see #watchPowerOff. */
   #pending = 0;
   #delivered = 0;
 
@@ -86,7 +86,7 @@ export class RunningGuest {
     this.#log = createWriteStream(options.logFile);
     this.#child = spawn(qemu, qemuArguments(machine), {
       stdio: ["ignore", "pipe", "pipe"],
-      // Not in the terminal's foreground group: Ctrl-C is ours to handle, in order.
+      // Not in the terminal's foreground group: this process handles Ctrl-C.
       detached: true,
     });
     process.once("exit", this.#kill);
@@ -107,7 +107,7 @@ export class RunningGuest {
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.on("data", (chunk: Buffer) => {
         this.#log.write(chunk);
-        // Should nobody read the console, the log still has it.
+        // The log has the console's output even if its reader is gone.
         if (options.console !== undefined) deliver(options.console, chunk).catch(() => {});
       });
     }
@@ -121,7 +121,7 @@ export class RunningGuest {
       this.#child.once("error", (error) => resolve(error.message));
       this.#child.once("close", (code, signal) => resolve(signal ?? `status ${code}`));
     });
-    // Nobody but us sends it signals.
+    // Only this process sends it signals.
     if (this.#verdict === undefined && this.#status === undefined && end.startsWith("SIG")) {
       this.#stuck = "crashed";
     }
@@ -139,7 +139,7 @@ export class RunningGuest {
     if (this.#verdict === undefined && this.#status !== undefined && isComplete) {
       const crash = CRASHES.get(this.#status - 128);
       if (crash === undefined) return { status: this.#status, ...times };
-      // The kernel has said on the console where.
+      // The kernel's message on the console says where.
       const account = await this.#explain(`the command ended by ${crash}`);
       return { status: this.#status, crash, ...account, ...times };
     }
@@ -150,16 +150,16 @@ export class RunningGuest {
           ? `the guest ended (QEMU: ${end}) without saying how its command did`
           : "the guest ended before all of its command's output was here",
     };
-    // Whoever stopped the guest, or stopped listening to it, wants no post-mortem.
+    // No report if the user stopped the guest or closed its output.
     if (status === STATUS_ABORTED || status === STATUS_BROKEN_PIPE) return { status, problem, ...times };
     return { status, ...(await this.#explain(problem)), ...times };
   }
 
-  /** What the guest's init has to say. */
+  /** Handles messages of the guest's init. */
   async #listen(): Promise<void> {
     const socket = await this.#ports.control;
     if (socket === undefined) return;
-    socket.on("error", () => {}); // QEMU has gone; what that means is seen from its end
+    socket.on("error", () => {}); // QEMU has ended, which its exit event handles
     createInterface({ input: socket }).on("line", (line) => {
       if (line === "started") this.#bootMs = performance.now() - this.#started;
       const code = /^exit (\d+)$/.exec(line)?.[1];
@@ -169,7 +169,7 @@ export class RunningGuest {
     });
   }
 
-  /** Ends a guest that does not power off, unless it is only waiting for a slow reader of its output. */
+  /** Ends a guest that doesn't power off, unless it waits for a slow reader of its output. */
   #watchPowerOff(status: number): void {
     let seen = this.#delivered;
     const check = (): void => {
@@ -181,7 +181,7 @@ export class RunningGuest {
     this.#timers.push(setInterval(check, POWER_OFF_MS));
   }
 
-  /** Ends a guest whose command says nothing for too long, with what QEMU's threads were doing. */
+  /** Ends a guest whose command prints nothing for too long, and reports what QEMU's threads were doing. */
   #watchSilence(limitMs: number): void {
     let seen = -1;
     const check = (): void => {
@@ -190,7 +190,7 @@ export class RunningGuest {
         const text = `the guest was killed: no output for ${limitMs / 1000} s`;
         this.#giveUp(STATUS_DIED, `${text}; QEMU's threads: ${threadsOf(this.#child.pid)}`);
       }
-      // A slow boot is no silence.
+      // A slow boot doesn't count as silence.
       seen = this.#bootMs === undefined ? -1 : this.#delivered;
     };
     this.#timers.push(setInterval(check, limitMs));
@@ -212,7 +212,7 @@ export class RunningGuest {
       return await relay(socket, this.#options.endMark, counted);
     } catch (error) {
       if (!(error instanceof BrokenSinkError)) throw error;
-      // As a pipe does to a program: when nobody reads any more (`| head`), it is over.
+      // As with a pipe: when the reader is gone (`| head`), the guest ends.
       this.#giveUp(STATUS_BROKEN_PIPE, `the guest's ${port} could not be passed on: ${error.message}`);
       return false;
     }
@@ -229,7 +229,7 @@ export class RunningGuest {
     process.removeListener("exit", this.#kill);
   }
 
-  /** Puts the log where it stays, and shows how it ends. */
+  /** Moves the log to its final place, and shows its end. */
   async #explain(problem: string): Promise<{ problem: string; logFile: string }> {
     const { logFile } = this.#options;
     const kept = `${dirname(logFile)}.log`;

@@ -12,8 +12,8 @@ export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /**
- * Fills a folder that nobody sees until it is whole: a build that is cut off
- * leaves nothing behind that looks like a finished one.
+ * Fills a folder that appears only when it is complete: an interrupted build leaves
+ * nothing behind that looks like a finished one.
  */
 export async function installFolder(target: string, fill: (staging: string) => Promise<void>): Promise<void> {
   const staging = `${target}.${process.pid}.part`;
@@ -28,7 +28,7 @@ export async function installFolder(target: string, fill: (staging: string) => P
   }
 }
 
-/** Replaces a small file at once, never half. */
+/** Replaces a small file atomically. */
 export async function installFile(target: string, content: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
   const staging = `${target}.${process.pid}.part`;
@@ -39,9 +39,9 @@ export async function installFile(target: string, content: string): Promise<void
 /**
  * Runs `work` while no other process holds the lock of this file.
  *
- * The lock is the kernel's (flock), held by a little helper process that ends
- * when its stdin does. So it falls with its owner, however that dies, and there
- * is no stale lock that somebody would have to recognise and take over.
+ * The lock is the kernel's (flock), held by a small helper process that ends
+ * when its stdin does. It is released however its owner ends, so there are no
+ * stale locks.
  */
 export async function withLock<T>(
   file: string,
@@ -54,7 +54,8 @@ export async function withLock<T>(
     onWait();
     release = await tryLock(file, [], signal);
   }
-  if (release === undefined) throw new GuestToolError(`cannot lock ${file}`);
+  if (release === undefined)
+    throw new GuestToolError(`cannot lock ${file}: flock ended; check that the folder is writable`);
   try {
     return await work();
   } finally {
@@ -76,14 +77,16 @@ async function tryLock(
   signal?.addEventListener("abort", stopWaiting);
   try {
     const release = await new Promise<(() => void) | undefined>((resolve, reject) => {
-      holder.once("error", (error) => reject(new GuestToolError(`cannot run flock: ${error.message}`)));
+      holder.once("error", (error) =>
+        reject(new GuestToolError(`cannot run flock: ${error.message}; install util-linux`)),
+      );
       holder.once("exit", () => resolve(undefined));
       holder.stdout.once("data", () => resolve(() => void holder.stdin.end()));
     });
     signal?.throwIfAborted();
     return release;
   } finally {
-    // From now on the lock is kept until the work, and its clean-up, is done.
+    // The lock is now held until the work and its clean-up are done.
     signal?.removeEventListener("abort", stopWaiting);
   }
 }

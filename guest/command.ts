@@ -5,15 +5,15 @@ import { isBelow } from "./paths.js";
 /** Where the guest mounts the folder that it shares, writable, with the host. */
 export const GUEST_SHARE = "/mnt/share";
 
-/** Folders of which the guest has its own: nothing of the host's is seen there. */
+/** Folders that the guest has its own of, without the host's files. */
 const GUEST_OWN = ["/dev", "/proc", "/sys", "/run", GUEST_SHARE];
 
-/** Folders that start out empty in the guest, unless something that is needed lies there. */
+/** Folders that are empty in the guest, unless they have something that the command needs. */
 const FRESH = ["/tmp", "/root"];
 
 const PASSED_ON = /^(CI|NODE_OPTIONS|FORCE_COLOR|NO_COLOR|TERM|LANG|LC_ALL|TZ|IOVA_.*|VITEST.*)$/;
 
-/** What of the caller's environment the command gets to see, and what it is told about the guest. */
+/** The command's environment: some of the caller's variables, and those about the guest. */
 export function guestEnvironment(
   caller: Readonly<Record<string, string | undefined>>,
   extra: Readonly<Record<string, string>>,
@@ -32,7 +32,7 @@ export function guestEnvironment(
   };
 }
 
-/** The script that becomes the command, in its folder and with its environment and nothing else. */
+/** The script that runs the command in its folder, with exactly its environment. */
 export function commandScript(
   cwd: string,
   environment: Readonly<Record<string, string>>,
@@ -44,20 +44,20 @@ export function commandScript(
   return `cd ${quote(cwd)} || exit 125\nexec /run/iova-guest/busybox env -i ${words}\n`;
 }
 
-/** One word for a shell, whatever is in it. */
+/** Quotes any text as one word for a shell. */
 export function quote(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
-/** The first of these paths that the guest cannot see, since it has its own folder there. */
+/** The first of these paths that the guest can't see, because it has its own folder there. */
 export function findHidden(paths: readonly string[]): string | undefined {
   return paths.find((path) => GUEST_OWN.some((folder) => isBelow(path, folder)));
 }
 
 /**
- * Which folders the guest starts with empty. /tmp keeps the host's files (which
- * the guest sees, and whose changes stay in the guest) when the checkout itself
- * is there; /root is the caller's to see only when the caller may read it.
+ * The folders that are empty in the guest. /tmp has the host's files if the
+ * checkout is there (changes stay in the guest); /root does if the caller may
+ * read it.
  */
 export function freshFolders(needed: readonly string[]): string[] {
   return FRESH.filter((folder) => {

@@ -10,21 +10,21 @@ import type { Progress } from "./progress.js";
 
 const LIBRARIES = "usr/lib/x86_64-linux-gnu";
 
-/** Raise when the way of unpacking changes so that what was unpacked before is not good enough. */
+/** Raise it when programs that were unpacked in the old way must not be used any more. */
 const RECIPE = 1;
 
-/** A program to have from Debian's packages, wherever this system's own release stands. */
+/** A program from Debian's packages, independent of this system's release. */
 export interface DebianProgram {
   /** Its name below usr/bin of the package. */
   readonly program: string;
   readonly packageName: string;
-  /** The oldest version that will do; left out, any will. */
+  /** The oldest version that is accepted; any if left out. */
   readonly firstVersion?: string;
   /** What is missing without it, for the error. */
   readonly what: string;
-  /** Lines of shell that go before it is started, which find its folder in $here and its libraries' in $libraries. */
+  /** Shell lines that run before the program: $here is its folder, $libraries that of its libraries. */
   readonly preparation?: string;
-  /** Arguments put before those it is called with; may name $here. */
+  /** Arguments before those of the caller; may contain $here. */
   readonly firstArguments?: string;
 }
 
@@ -44,7 +44,7 @@ exec "$libraries/ld-linux-x86-64.so.2" --argv0 ${program} \\
 `;
 }
 
-/** Folders of libraries below {@link LIBRARIES}: some packages keep their own there. */
+/** Folders of libraries below {@link LIBRARIES}, where some packages keep their own. */
 async function libraryFolders(root: string): Promise<string[]> {
   const libraries = join(root, LIBRARIES);
   const folders = (await readdir(libraries, { withFileTypes: true })).filter((entry) => entry.isDirectory());
@@ -85,7 +85,7 @@ export async function ensureDebianProgram(
     onWait: () => progress.note("another process is reading Debian's packages: waiting for it"),
     signal,
   };
-  // The kernels' lock: whoever holds it has the private apt to itself.
+  // The lock of kernel builds also protects the private apt.
   return await withLock(join(cache, "kernels", "lock"), lock, async () => {
     const made = await fromCache();
     if (made !== undefined) return made;
@@ -97,7 +97,10 @@ export async function ensureDebianProgram(
       await apt.update();
     } catch (cause) {
       if (!(cause instanceof GuestToolError)) throw cause;
-      throw new GuestToolError(`${what}: Debian's package lists could not be read (${log})`, { cause });
+      throw new GuestToolError(
+        `${what}: Debian's package lists can't be read; check the network (log: ${log})`,
+        { cause },
+      );
     }
     const found = await apt.versions(new RegExp(`^${packageName}$`));
     const usable = found.filter(
@@ -105,7 +108,7 @@ export async function ensureDebianProgram(
     );
     const archives = join(store, "archives");
     let failure: unknown;
-    // The newest suite can't always be installed from; the next one has its own build.
+    // The newest suite can't always be installed from; the next one has another build.
     for (const candidate of usable) {
       const path = pathOf(candidate.version);
       const title = `${packageName} ${candidate.version}`;
@@ -133,8 +136,8 @@ export async function ensureDebianProgram(
       list.map(({ version }) => version).join(", ") || "none";
     throw new GuestToolError(
       usable.length === 0
-        ? `${what}: Debian's mirror offers ${versions(found)}`
-        : `${what}: ${versions(usable)} could not be fetched (${log})`,
+        ? `${what}: Debian's mirror offers ${versions(found)}; use another mirror`
+        : `${what}: ${versions(usable)} can't be downloaded; check the network (log: ${log})`,
       { cause: failure },
     );
   });

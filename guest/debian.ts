@@ -10,8 +10,8 @@ import type { Progress } from "./progress.js";
  * Where packages are looked for; the newest version over all of them wins.
  * Debian's kernels enter through unstable (sid) and reach backports a little
  * later, but at times backports is ahead, so both are read. Stable and the old
- * backports carry the long-term kernel and are what is left should the others
- * be unreachable. Experimental is left out: release candidates live there.
+ * backports have the long-term kernel, and serve if the others can't be
+ * reached. Experimental has release candidates, so it is left out.
  */
 export const SUITES = ["sid", "trixie-backports", "trixie", "bookworm-backports"] as const;
 
@@ -26,7 +26,7 @@ export interface PackageVersion {
 /**
  * An apt of our own below the cache folder: it reads the suites above with
  * Debian's keys, knows nothing of the packages that are installed, and leaves
- * the system's sources and lists as they are. Whatever is downloaded is
+ * the system's sources and lists as they are. Downloads are
  * unpacked beside the system, never installed.
  */
 export class PrivateApt {
@@ -42,7 +42,7 @@ export class PrivateApt {
     this.#signal = context.signal;
   }
 
-  /** Reads the package lists anew. One unreachable suite is no failure as long as another answers. */
+  /** Reads the package lists again. Succeeds if at least one suite can be reached. */
   async update(): Promise<void> {
     for (const folder of ["lists/partial", "cache/archives/partial", "archives"]) {
       await mkdir(join(this.#root, folder), { recursive: true });
@@ -74,7 +74,7 @@ export class PrivateApt {
     return parseMadison(table).sort((a, b) => compareDebianVersions(b.version, a.version));
   }
 
-  /** The package's file, from earlier or fetched now. apt checks its hash against the signed lists. */
+  /** The package's file, from the cache or downloaded. apt checks its hash against the signed lists. */
   async download(wanted: PackageVersion): Promise<string> {
     const archives = join(this.#root, "archives");
     await mkdir(archives, { recursive: true });
@@ -90,8 +90,9 @@ export class PrivateApt {
         staging,
       );
       const [name] = await readdir(staging);
-      if (name === undefined) throw new GuestToolError(`apt-get fetched nothing for ${wanted.package}`);
-      // A newer version takes an older one's place: a kernel's source is 160 MB.
+      if (name === undefined)
+        throw new GuestToolError(`apt-get fetched no file for ${wanted.package}; try again`);
+      // A newer version replaces an older one: a kernel's source is 160 MB.
       for (const old of await readdir(archives)) {
         if (old.startsWith(`${wanted.package}_`)) await rm(join(archives, old));
       }
@@ -104,8 +105,8 @@ export class PrivateApt {
   }
 
   /**
-   * The package's file and those of everything it depends on, down to the C library, in a folder: what runs beside a
-   * system that has none of it. Fetched anew every time.
+   * The package's file and those of everything it depends on, down to the C library, in a folder, for a
+   * system that has none of them. Fetched every time.
    */
   async downloadWithDependencies(wanted: PackageVersion, target: string): Promise<string[]> {
     await mkdir(join(target, "partial"), { recursive: true });
@@ -147,7 +148,7 @@ export class PrivateApt {
       `Dir::Etc::SourceList=${this.#root}/sources.list`,
       "Dir::Etc::SourceParts=-",
       "Acquire::Languages=none",
-      // As root apt would fetch as a user of its own, who cannot write below root's cache.
+      // As root, apt would download as a user of its own, who can't write below root's cache.
       `APT::Sandbox::User=`,
     ];
     return settings.flatMap((setting) => ["-o", setting]);
@@ -167,7 +168,7 @@ export class PrivateApt {
   }
 }
 
-/** The Debian mirror this system already uses; on another distribution there is none to find. */
+/** The Debian mirror that this system uses; undefined on another distribution. */
 async function findMirror(): Promise<string> {
   const targets = await capture("apt-get", ["indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(LABEL)"]);
   const line = targets.split("\n").find((target) => /^https?:.* Debian Debian$/.test(target));

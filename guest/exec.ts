@@ -13,7 +13,7 @@ const TAIL_LINES = 30;
 export interface ExecOptions {
   cwd?: string;
   env?: Readonly<Record<string, string>>;
-  /** Everything the program says goes here; its end is shown when it fails. */
+  /** The log of the program's output, whose end is shown when it fails. */
   log: string;
   /** Called for each line of stdout and stderr. */
   onLine?: (line: string) => void;
@@ -22,7 +22,7 @@ export interface ExecOptions {
   signal?: AbortSignal;
 }
 
-/** Runs a program that may take long, and fails with the end of what it said. */
+/** Runs a program that may take long. @throws GuestToolError with the end of its output */
 export async function exec(program: string, args: readonly string[], options: ExecOptions): Promise<void> {
   await mkdir(dirname(options.log), { recursive: true });
   const log = createWriteStream(options.log, { flags: "a" });
@@ -58,7 +58,7 @@ export async function exec(program: string, args: readonly string[], options: Ex
   }
 }
 
-/** Runs a program that is quick and says what we want to know. */
+/** Runs a short program. @returns its output */
 export async function capture(program: string, args: readonly string[]): Promise<string> {
   const child = spawn(program, args, {
     stdio: ["ignore", "pipe", "ignore"],

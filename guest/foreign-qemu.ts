@@ -2,7 +2,7 @@
 import { type DebianProgram, ensureDebianProgram } from "./debian-program.js";
 import type { Progress } from "./progress.js";
 
-/** Its modules and firmware are named, since it looks for them where they would be installed. */
+/** Paths of its modules and firmware, which it would otherwise look for where they are installed. */
 const FOREIGN_QEMU: DebianProgram = {
   program: "qemu-system-x86_64",
   packageName: "qemu-system-x86",

@@ -5,7 +5,7 @@ import { exec } from "./exec.js";
 import { findProgram } from "./paths.js";
 import type { Progress } from "./progress.js";
 
-/** Something the host has to have, how to see that it does, and the Debian package it comes in. */
+/** A program that the host needs, the check for it, and its Debian package. */
 export interface Tool {
   package: string;
   /** Looks at files only: a run from a full cache must not wait for a package manager. */
@@ -24,14 +24,14 @@ export const BUSYBOX: Tool = { package: "busybox-static", present: () => findSta
 /** Not needed when the caller brings a QEMU. */
 export const QEMU: Tool = program("qemu-system-x86_64", "qemu-system-x86");
 
-/** What it takes to fetch a kernel's source from Debian. */
+/** What downloads a kernel's source from Debian. */
 export const FETCH_TOOLS: readonly Tool[] = [
   program("apt-get", "apt"),
   program("dpkg-deb", "dpkg"),
   file("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
 ];
 
-/** What it takes to build it. */
+/** What builds it. */
 export const BUILD_TOOLS: readonly Tool[] = [
   program("make"),
   program("gcc"),
@@ -45,7 +45,7 @@ export const BUILD_TOOLS: readonly Tool[] = [
   file("/usr/include/openssl/opensslv.h", "libssl-dev"),
 ];
 
-/** Installs what is missing where that is possible, and otherwise says what to install. */
+/** Installs what is missing, or says what to install. @throws GuestToolError */
 export async function requireTools(
   tools: readonly Tool[],
   context: { log: string; progress: Progress; signal?: AbortSignal },
@@ -55,7 +55,7 @@ export async function requireTools(
   const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   const isDebianRoot = process.getuid?.() === 0 && findProgram("apt-get") !== undefined;
   if (!isDebianRoot) {
-    throw new GuestToolError(`the guest needs more programs here; as root: ${command}`);
+    throw new GuestToolError(`the guest needs programs that this host lacks; run as root: ${command}`);
   }
   const options = {
     log: context.log,
@@ -68,7 +68,7 @@ export async function requireTools(
     await exec("apt-get", install, options);
   } catch (error) {
     if (!(error instanceof GuestToolError)) throw error;
-    // A fresh container knows no packages yet, and an old one stale versions.
+    // A fresh container has no package lists, and an old one has stale ones.
     context.progress.update(`installing ${packages.join(" ")}: reading the package lists first`);
     await exec("apt-get", ["update"], options);
     await exec("apt-get", install, options);
@@ -76,7 +76,7 @@ export async function requireTools(
   const still = missingPackages(tools);
   if (still.length > 0) {
     throw new GuestToolError(
-      `installed ${still.join(" ")}, but what the guest needs of it is still not there`,
+      `${still.join(" ")} is installed, but the program that the guest needs from it is still missing; reinstall it`,
     );
   }
   context.progress.note(`installed ${packages.join(" ")}`);

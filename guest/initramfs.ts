@@ -1,3 +1,5 @@
+/** Makes an initramfs: an archive of the files that the guest's kernel starts with. */
+
 /** One entry of an initramfs. */
 export interface ArchiveEntry {
   path: string;
@@ -12,8 +14,8 @@ const REGULAR = 0o100000;
 /**
  * A cpio archive in the "newc" form that the kernel unpacks (its format:
  * Documentation/driver-api/early-userspace/buffer-format.rst). Written here so
- * that nobody needs the cpio program; uncompressed, since handing over 2 MB
- * costs QEMU less than unpacking them costs an emulated processor.
+ * that the cpio program isn't needed. Uncompressed, because copying 2 MB costs
+ * QEMU less than unpacking costs an emulated processor.
  */
 export function writeArchive(entries: readonly ArchiveEntry[]): Buffer {
   const parts = entries.map((entry, index) => writeEntry(entry, index + 1));

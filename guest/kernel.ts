@@ -12,13 +12,13 @@ import { BUILD_TOOLS, FETCH_TOOLS, requireTools } from "./host-tools.js";
 import { packageRoot } from "./paths.js";
 import type { Progress } from "./progress.js";
 
-/** Raise when the way of building changes so that kernels built before are not good enough. */
+/** Raise it when kernels that were built in the old way must not be used any more. */
 const RECIPE = 1;
 
 /** Lines that make prints for a whole build of 7.3.4; only the progress display needs it. */
 const EXPECTED_COMPILE_LINES = 2550;
 
-/** Below this line of kernel.config stand options that not every kernel version knows. */
+/** Options below this line of kernel.config don't exist in every kernel version. */
 const MAY_BE_ABSENT = "# may be absent";
 
 /**
@@ -38,7 +38,7 @@ export interface Kernel {
 export interface KernelWish {
   /** "6.12": the newest of that series; otherwise the newest of all. */
   series?: string;
-  /** Left out: kernel.config as it is. */
+  /** kernel.config alone if left out. */
   variant?: KernelVariant;
   /** Look for a newer version even though one is in the cache. */
   update?: boolean;
@@ -51,7 +51,7 @@ export async function ensureKernel(wish: KernelWish): Promise<Kernel> {
   const cache = cacheDirectory();
   const store = join(cache, "kernels");
   const wanted = await readConfiguration(wish.variant);
-  // Which version to use is written down, so that a run from the cache asks nobody.
+  // The version to use is in a file, so that a run from the cache needs no network.
   const record = join(store, wish.series === undefined ? "latest" : `latest-${wish.series}`);
 
   const fromCache = async (): Promise<Kernel | undefined> => {
@@ -70,7 +70,7 @@ export async function ensureKernel(wish: KernelWish): Promise<Kernel> {
     signal: wish.signal,
   };
   return await withLock(join(store, "lock"), lock, async () => {
-    // Whoever held the lock may have built just what is wanted here.
+    // The process that held the lock may have built the same kernel.
     const made = wish.update ? undefined : await fromCache();
     if (made !== undefined) return made;
     const log = join(cache, "logs", `kernel-${new Date().toISOString().replaceAll(":", "")}.log`);
@@ -97,9 +97,9 @@ export async function ensureKernel(wish: KernelWish): Promise<Kernel> {
 
 /** One way to configure a kernel. */
 interface Configuration {
-  /** Empty for kernel.config alone, which so comes first in the alphabet. */
+  /** Empty for kernel.config alone, which therefore sorts first. */
   readonly name: string;
-  /** Everything that is asked of it. */
+  /** All its options. */
   readonly fragment: string;
   readonly key: string;
 }
@@ -111,14 +111,14 @@ async function readConfiguration(variant: KernelVariant | undefined): Promise<Co
   return { name: variant ?? "", fragment, key: cacheKey(fragment) };
 }
 
-/** `over` in front of what `base` says of all other options. */
+/** The options of `over`, then those of `base` that `over` lacks. */
 export function overlay(base: string, over: string): string {
   const replaced = new Set(over.match(/^CONFIG_\w+/gm));
   const rest = base.split("\n").filter((line) => !replaced.has(line.split("=", 1)[0] ?? ""));
   return `${over}\n${rest.join("\n")}`;
 }
 
-/** Tells kernels of one version apart: what was asked of them, whatever the comments say. */
+/** A hash of the options, without comments: it distinguishes kernels of one version. */
 function cacheKey(fragment: string): string {
   const options = fragment.split("\n").filter((line) => line.startsWith("CONFIG_"));
   return createHash("sha256")
@@ -148,7 +148,7 @@ async function chooseSource(
   recorded: string | undefined,
 ): Promise<PackageVersion> {
   if (recorded !== undefined && !wish.update) {
-    // Only the config has changed: stay with the version as long as its source is still to be had.
+    // Only the config has changed: keep the version while its source is available.
     const source = sourcePackage(recorded);
     if (source !== undefined && (await apt.findDownloaded(source)) !== undefined) return source;
   }
@@ -159,7 +159,7 @@ async function chooseSource(
     series === undefined ? all : all.filter((found) => found.package === `linux-source-${series}`);
   if (newest === undefined) {
     throw new GuestToolError(
-      `Debian offers no source of Linux${series === undefined ? "" : ` ${series}`}; there is: ${
+      `Debian offers no source of Linux${series === undefined ? "" : ` ${series}`}; choose another --series. It offers: ${
         [...new Set(all.map((found) => found.package))].join(" ") || "nothing"
       }`,
     );
@@ -193,7 +193,7 @@ async function build(
   const name = `Linux ${source.version}`;
   progress.note(`building ${name} for the guest, once; this takes some minutes (log: ${context.log})`);
   const archive = await apt.download(source);
-  // The lock is ours: whatever an earlier build left here is waste.
+  // This process has the lock, so what an earlier build left here is unused.
   await rm(work, { recursive: true, force: true });
   await mkdir(work, { recursive: true });
   try {
@@ -202,14 +202,14 @@ async function build(
       await compile(tree, configuration, describe(context.store, source.version, configuration), {
         ...context,
         onLine: (what, lines) => {
-          // What a second configuration compiles anew is not known beforehand.
+          // How much a second configuration compiles again isn't known in advance.
           const share = index > 0 ? `${lines} files` : percent(lines, EXPECTED_COMPILE_LINES);
           progress.update(`${what}: ${share} (${seconds()} s)`);
         },
       });
     }
   } finally {
-    // Almost 3 GB that nobody needs any more; the package itself stays for a change of the config.
+    // Almost 3 GB that isn't needed any more. The package stays, in case the config changes.
     progress.update(`removing the source tree of ${name}`);
     await rm(work, { recursive: true, force: true });
   }
@@ -231,7 +231,7 @@ async function compile(
   const make = (args: readonly string[], onLine?: (line: string) => void): Promise<void> =>
     exec("make", ["-C", tree, ...args], {
       log: context.log,
-      // A user's MAKEFLAGS or ARCH must not decide what comes out.
+      // The user's MAKEFLAGS and ARCH must not influence the build.
       env: {
         MAKEFLAGS: "",
         ARCH: "x86",
@@ -257,7 +257,9 @@ async function compile(
   const config = await readFile(join(tree, ".config"), "utf8");
   const unmet = unmetOptions(configuration.fragment, config);
   if (unmet.length > 0) {
-    throw new GuestToolError(`${name} did not take these options of kernel*.config: ${unmet.join(" ")}`);
+    throw new GuestToolError(
+      `${name} lacks these options of guest/kernel*.config: ${unmet.join(" ")}; add what they depend on`,
+    );
   }
 
   let lines = 0;
@@ -289,15 +291,15 @@ async function unpack(
     ...(context.signal ? { signal: context.signal } : {}),
   });
   const tree = (await readdir(context.work)).find((entry) => entry.startsWith("linux-source"));
-  if (tree === undefined) throw new GuestToolError(`${archive} holds no kernel source as it used to`);
+  if (tree === undefined)
+    throw new GuestToolError(`${archive} contains no folder linux-source-*; delete it and try again`);
   await rm(tarball);
   return join(context.work, tree);
 }
 
 /**
  * The options of the fragment that the finished config does not have as asked.
- * kconfig drops what depends on something missing without a word, so this has
- * to be checked.
+ * kconfig silently drops options whose dependencies are missing.
  */
 export function unmetOptions(fragment: string, config: string): string[] {
   const settings = new Map<string, string>();

@@ -39,7 +39,7 @@ async function main(): Promise<number> {
   }
 }
 
-/** Ctrl-C and its like end the guest, which then cleans up; the status tells which signal it was. */
+/** Ctrl-C and similar signals end the guest, and it is cleaned up; the exit status tells the signal. */
 function abortOnSignals(): { signal: AbortSignal; received: () => number | undefined } {
   const controller = new AbortController();
   let status: number | undefined;

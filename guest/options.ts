@@ -22,7 +22,7 @@ export interface CliOptions {
   shareDir?: string;
 }
 
-/** A command line that cannot be meant: one line, exit status 2. */
+/** An invalid command line: the message has one line, and the exit status is 2. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
@@ -86,30 +86,33 @@ export function parseOptions(args: readonly string[]): CliOptions {
   const command = split < 0 ? [] : args.slice(split + 1);
   const { values, positionals } = parse(own);
   const [stray] = positionals;
-  if (stray !== undefined) throw new UsageError(`unexpected ${stray}: the command goes after a --`);
+  if (stray !== undefined) throw new UsageError(`unexpected argument ${stray}: write the command after a --`);
   const mode = values.help ? "help" : values.prepare ? "prepare" : "run";
-  if (mode === "run" && command.length === 0) throw new UsageError("no COMMAND after --; see --help");
+  if (mode === "run" && command.length === 0)
+    throw new UsageError("no COMMAND: write it after a --; see --help");
 
   const cpus = Number(values.cpus ?? 2);
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) {
-    throw new UsageError(`--cpus ${values.cpus}: a number from 1 to ${MAX_CPUS} is wanted`);
+    throw new UsageError(`--cpus ${values.cpus}: must be a number from 1 to ${MAX_CPUS}`);
   }
   const memory = values.memory ?? "3G";
   if (!/^[1-9]\d*[MG]$/i.test(memory))
-    throw new UsageError(`--memory ${memory}: a size such as 512M or 3G is wanted`);
+    throw new UsageError(`--memory ${memory}: must be a size such as 512M or 3G`);
   const timeout = Number(values.timeout ?? 1);
   if (!(timeout > 0 && timeout <= 86_400)) {
-    throw new UsageError(`--timeout ${values.timeout}: seconds from 1 to 86400 are wanted`);
+    throw new UsageError(
+      `--timeout ${values.timeout}: must be a number of seconds, more than 0 and at most 86400`,
+    );
   }
   if (values.series !== undefined && !/^\d+\.\d+$/.test(values.series)) {
-    throw new UsageError(`--series ${values.series}: a kernel series such as 6.12 is wanted`);
+    throw new UsageError(`--series ${values.series}: must be a kernel series such as 6.12`);
   }
   const variant = kernelVariants.find((name) => name === values.variant);
   if (values.variant !== undefined && variant === undefined) {
-    throw new UsageError(`--variant ${values.variant}: there is ${kernelVariants.join(", ")}`);
+    throw new UsageError(`--variant ${values.variant}: must be one of ${kernelVariants.join(", ")}`);
   }
   if (values.trace !== undefined && values["qemu-log"] === undefined) {
-    throw new UsageError("--trace needs --qemu-log FILE to write to");
+    throw new UsageError("--trace needs a file for the events: add --qemu-log FILE");
   }
   return {
     mode,
@@ -161,7 +164,7 @@ function joinValues(args: readonly string[]): string[] {
   return joined;
 }
 
-/** "-device edu" given as one argument is meant as two. */
+/** Splits "-device edu", given as one argument, into two. */
 function splitOption(arg: string): string[] {
   const [, option, value] = /^(-\S+)\s+(.*)$/s.exec(arg) ?? [];
   return option !== undefined && value !== undefined ? [option, value] : [arg];

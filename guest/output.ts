@@ -4,7 +4,7 @@ import type { Readable, Writable } from "node:stream";
 /** Where a guest's output goes. A function may return a promise to slow the guest down. */
 export type Sink = Writable | ((chunk: Buffer) => void | Promise<void>);
 
-/** Takes a stream apart at the mark that ends it, wherever the chunks happen to be cut. */
+/** Finds the mark that ends a stream, also where it is split between chunks. */
 export class MarkSplitter {
   readonly #mark: Buffer;
   #held = Buffer.alloc(0);
@@ -18,7 +18,7 @@ export class MarkSplitter {
     return this.#found;
   }
 
-  /** What of the stream is certain to stand before the mark. */
+  /** The part of the stream that is certainly before the mark. */
   push(chunk: Buffer): Buffer {
     if (this.#found) return Buffer.alloc(0);
     const data = Buffer.concat([this.#held, chunk]);
@@ -29,7 +29,7 @@ export class MarkSplitter {
     return data.subarray(0, end);
   }
 
-  /** What looked like the start of a mark when the stream broke off. */
+  /** The possible start of a mark at which the stream ended. */
   rest(): Buffer {
     return this.#held;
   }
@@ -42,12 +42,12 @@ export class MarkSplitter {
   }
 }
 
-/** The reader of the guest's output has gone, or its disk is full. */
+/** The guest's output can't be written: the reader has closed, or the disk is full. */
 export class BrokenSinkError extends Error {
   override name = "BrokenSinkError";
 }
 
-/** Passes a stream on up to its mark. True: the mark came, so nothing is missing. */
+/** Passes a stream on up to its mark. @returns whether the mark came, which means that the stream is complete */
 export async function relay(
   source: Readable,
   mark: string,
@@ -61,7 +61,7 @@ export async function relay(
       if (splitter.found) return true;
     }
   } catch (error) {
-    // A connection cut off by the other side is an end without a mark, too.
+    // A connection that the other side resets is an end without a mark, too.
     if (error instanceof BrokenSinkError) throw error;
   }
   if (splitter.rest().length > 0) await pass(splitter.rest());
@@ -80,7 +80,7 @@ export async function deliver(sink: Sink, chunk: Buffer): Promise<void> {
 
 async function write(stream: Writable, chunk: Buffer): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    // A stream tells of a broken pipe twice, and the event would end the process if nobody listened.
+    // A stream reports a broken pipe twice; without a listener, the event would end the process.
     stream.once("error", reject);
     stream.write(chunk, (error) => {
       if (error) {

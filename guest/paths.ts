@@ -4,15 +4,17 @@ import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
- * The folder that holds package.json. The shell script and the kernel config
- * stay in guest/ while the compiled code runs from dist/guest/, so neither can
- * find the other by a fixed relative path.
+ * The folder of package.json. The shell script and the kernel config are in
+ * guest/, and the compiled code runs from dist/guest/, so there is no fixed
+ * relative path between them.
  */
 export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
+  const start = dirname(fileURLToPath(import.meta.url));
+  let folder = start;
   while (!existsSync(join(folder, "package.json"))) {
     const parent = dirname(folder);
-    if (parent === folder) throw new Error("no package.json above the guest tool");
+    if (parent === folder)
+      throw new Error(`there is no package.json in ${start} or above it; reinstall the package`);
     folder = parent;
   }
   return folder;

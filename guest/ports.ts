@@ -2,9 +2,9 @@
 import { createServer, type Server, type Socket } from "node:net";
 import type { Port } from "./qemu.js";
 
-/** QEMU's connection for each port, or undefined for one it never made. */
+/** QEMU's connection for each port; undefined if it never connected. */
 export type Connections = { readonly [port in Port]: Promise<Socket | undefined> } & {
-  /** Ends the wait for those that have not come. */
+  /** Stops waiting for connections. */
   close(): void;
 };
 

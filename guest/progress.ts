@@ -1,11 +1,11 @@
 /** Shows the steps of long preparations on stderr. */
 const PLAIN_INTERVAL_MS = 10_000;
 
-/** What the long steps (download, unpack, compile) tell the user while they run. */
+/** Progress of long steps: download, unpack, compile. */
 export interface Progress {
   /** A new state of the running step. Called as often as the caller likes. */
   update(text: string): void;
-  /** A line that stays: a step has ended, or something has to be known. */
+  /** A line that stays: a step has ended, or the user needs to know something. */
   note(text: string): void;
 }
 
@@ -24,7 +24,7 @@ export class StderrProgress implements Progress {
       this.#onLine = true;
       return;
     }
-    // The step is what stands before the colon: a new one is always worth a line.
+    // The step is the text before the colon; a new step always gets a line.
     const step = text.split(":", 1)[0] ?? text;
     const now = Date.now();
     if (step === this.#lastStep && now - this.#lastPlain < PLAIN_INTERVAL_MS) return;

@@ -18,7 +18,7 @@ export interface Machine {
   qemuLog: string | undefined;
 }
 
-/** Two outputs kept apart, and a control port for what the guest's init has to say. */
+/** Separate ports for the two outputs, and one for messages of the guest's init. */
 export const PORTS = ["control", "stdout", "stderr"] as const;
 export type Port = (typeof PORTS)[number];
 
@@ -31,7 +31,7 @@ export const DEFAULT_APPEND: readonly string[] = [
   "panic=-1",
   "intel_iommu=on",
   "iommu.strict=1",
-  // An emulated CPU that is not given its time at boot fails the kernel's check of its timer interrupt, and panics.
+  // On a busy host, the kernel's check of its timer interrupt fails at boot, and it panics.
   "no_timer_check",
   "quiet",
 ];
@@ -47,7 +47,7 @@ export function qemuArguments(machine: Machine): string[] {
     ...["-kernel", machine.kernel, "-initrd", machine.initrd, "-append", machine.append.join(" ")],
     // QEMU's own stdout carries the kernel console. Its stdin is no terminal to take over.
     ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
-    // The IOMMU comes before the devices it serves: QEMU does not look back.
+    // QEMU needs the IOMMU before the devices that it serves.
     ...(machine.nvmeImage === undefined ? [] : defaultDevices(machine.nvmeImage)),
     ...plumbing(machine),
     ...machine.qemuArgs,
@@ -68,7 +68,7 @@ function defaultDevices(nvmeImage: string): string[] {
 
 /**
  * Root file system, share and ports. They sit at the upper end of the bus, so
- * that the devices under test get the same low addresses whatever we need here.
+ * that the devices under test always get the same low addresses.
  */
 function plumbing(machine: Machine): string[] {
   const share = escapeValue(machine.shareDir);
@@ -86,7 +86,7 @@ function plumbing(machine: Machine): string[] {
   ];
 }
 
-/** In QEMU's option lists a comma separates, and two stand for one. */
+/** In QEMU's option lists, a comma separates options, and two commas are one literal comma. */
 export function escapeValue(value: string): string {
   return value.replaceAll(",", ",,");
 }

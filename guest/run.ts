@@ -34,7 +34,7 @@ export interface GuestOptions {
   memory?: string;
   /** Default 2. */
   cpus?: number;
-  /** false: no IOMMU, nvme, edu and pci-testdev but what `qemuArgs` bring. */
+  /** false: no IOMMU, nvme, edu and pci-testdev, except those of `qemuArgs`. */
   defaultDevices?: boolean;
   /** Added to QEMU's command line, after the default devices. */
   qemuArgs?: readonly string[];
@@ -48,9 +48,9 @@ export interface GuestOptions {
   variant?: KernelVariant;
   /** A QEMU to use instead of the system's. */
   qemu?: string;
-  /** Kills the guest that runs longer than this, counted from power-on. */
+  /** The guest is killed if it runs longer than this, counted from power-on. */
   timeoutMs?: number;
-  /** Kills the guest whose command says nothing for this long. */
+  /** The guest is killed if its command prints nothing for this long. */
   stallMs?: number;
   /** Host folder the guest mounts writable at /mnt/share; default: a temporary one. */
   shareDir?: string;
@@ -64,11 +64,11 @@ export interface GuestOptions {
   stderr?: Sink;
   /** Kills the guest; `status` is then 143. */
   signal?: AbortSignal;
-  /** What a first run has to say while it fetches and builds; default: nothing. */
+  /** Progress of a first run, which downloads and builds; default: none. */
   progress?: Progress;
 }
 
-/** What a guest needs from the host, found or made. */
+/** Files of the host that a guest needs. */
 export interface Prepared {
   kernel: string;
   /** `include/` (uAPI headers), iommufd_test.h and kernel.config of that kernel. */
@@ -87,7 +87,9 @@ export async function prepareGuest(
   } = {},
 ): Promise<Prepared> {
   if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new GuestToolError("the guest runs this host's programs, so the host has to be x86-64 Linux");
+    throw new GuestToolError(
+      `the guest runs this host's programs, which need x86-64 Linux; this is ${process.platform} on ${process.arch}`,
+    );
   }
   const progress = options.progress ?? silentProgress;
   const signal = options.signal === undefined ? {} : { signal: options.signal };
@@ -95,12 +97,14 @@ export async function prepareGuest(
   await requireTools(options.qemu === undefined ? [BUSYBOX, QEMU] : [BUSYBOX], { log, progress, ...signal });
   const qemu = options.qemu ?? "qemu-system-x86_64";
   const qemuProgram = findProgram(qemu);
-  if (qemuProgram === undefined) throw new GuestToolError(`no such program: ${qemu}`);
+  if (qemuProgram === undefined) throw new GuestToolError(`there is no program ${qemu}; check --qemu`);
   const busybox = findStaticBusybox();
-  if (busybox === undefined) throw new GuestToolError("no statically linked busybox");
+  if (busybox === undefined)
+    throw new GuestToolError("there is no statically linked busybox; install busybox-static");
   if (options.kernel !== undefined) {
     const kernel = resolve(options.kernel);
-    if (!existsSync(kernel)) throw new GuestToolError(`no such kernel: ${options.kernel}`);
+    if (!existsSync(kernel))
+      throw new GuestToolError(`there is no kernel image ${options.kernel}; check --kernel`);
     return { kernel, headers: headersBeside(kernel), qemu: qemuProgram, busybox };
   }
   const built = await ensureKernel({
@@ -113,13 +117,13 @@ export async function prepareGuest(
   return { kernel: built.image, headers: built.headers, qemu: qemuProgram, busybox };
 }
 
-/** Boots a guest, runs the command in it and powers it off. Rejects only for what kept it from booting. */
+/** Boots a guest, runs the command in it and powers it off. @throws GuestToolError if it can't boot, as a rejection */
 export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const [name, ...args] = options.command;
-  if (name === undefined) throw new GuestToolError("no command to run in the guest");
+  if (name === undefined) throw new GuestToolError("there is no command to run in the guest; pass one");
   const cwd = await realpath(options.cwd ?? process.cwd());
   const prepared = await prepareGuest(options);
-  // The guest sees the same files, so what cannot be found here needs no boot.
+  // The guest sees the same files, so a program that is missing here is missing there.
   const program = findProgram(name.includes("/") ? resolve(cwd, name) : name, options.env?.["PATH"]);
   if (program === undefined) {
     return { status: STATUS_NOT_FOUND, problem: `command not found: ${name}`, totalMs: 0 };
@@ -133,7 +137,9 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   ];
   const hidden = findHidden(needed);
   if (hidden !== undefined) {
-    throw new GuestToolError(`the guest has a folder of its own in that place and cannot see ${hidden}`);
+    throw new GuestToolError(
+      `the guest can't see ${hidden}, because it has its own folder there; move it elsewhere`,
+    );
   }
   options.signal?.throwIfAborted();
 
@@ -141,7 +147,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const removeRun = (): void => rmSync(run, { recursive: true, force: true });
   process.once("exit", removeRun);
   try {
-    // No program prints this by accident.
+    // Programs don't print this by accident.
     const endMark = `\u0001iova-end-${randomBytes(12).toString("hex")}\u0001`;
     const environment = guestEnvironment(process.env, {
       ...(prepared.headers === undefined ? {} : { IOVA_KERNEL_HEADERS: prepared.headers }),
@@ -153,7 +159,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       share_tag: SHARE_TAG,
       port_prefix: PORT_NAME_PREFIX,
       end_mark: endMark,
-      // A script in /tmp that the command is told to read is needed as well.
+      // The command's arguments may name a script in /tmp.
       fresh_folders: freshFolders([
         ...needed,
         ...args.filter((arg) => isAbsolute(arg) && existsSync(arg)),
@@ -171,7 +177,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       kernel: prepared.kernel,
       initrd,
       append: [
-        // Somebody who watches the console wants to see the boot, too.
+        // With the console on, the boot is shown, too.
         ...DEFAULT_APPEND.filter((word) => word !== "quiet" || options.console === undefined),
         ...(options.append ?? []),
       ],

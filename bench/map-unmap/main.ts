@@ -1,5 +1,5 @@
 /**
- * map and unmap of 4 KiB, in turns: a C program, the library's lowest typed layer (Ioas, VfioContainer), and DmaSpace.
+ * Measures map and unmap of 4 KiB, in turns: a C program, the library's lowest typed layer (Ioas, VfioContainer), and DmaSpace.
  * All of them work on one descriptor and one address space, with one device (edu) attached.
  */
 import { readFileSync } from "node:fs";
@@ -12,13 +12,13 @@ import { inProcess, type Measured, measureInTurns, type Way } from "../rounds.js
 const PAGE = 4096;
 const ROUNDS = 301;
 const CYCLES = 40;
-/** The first thousand buffers get a stack trace each, which takes 10 ms under emulation: those are no warm-up. */
+/** The first thousand buffers get a stack trace each, which takes 10 ms under emulation, so they don't count as warm-up. */
 const WARM_UP_CYCLES = 20_000;
-/** What C maps at on type1, and what we do: apart from each other and from what an allocator takes first. */
+/** Addresses on type1 of the C program and of the library, apart from each other and from the allocator's first choices. */
 const C_IOVA = 0x2000_0000;
 const OUR_IOVA = 0x1000_0000n;
 
-/** Ratios the library promises: its lowest layer, and DmaSpace, by C. */
+/** Ratios to C that the library promises, for its lowest layer and DmaSpace. */
 const LIMITS: Readonly<Record<string, number>> = { lowest: 1.3, "DmaSpace.map + close": 1.5 };
 
 interface Backend {
@@ -47,7 +47,7 @@ function openIommufd(bdf: string, memory: MappedMemory): Backend {
       ioas.unmap(ioas.map(memory), PAGE);
     }),
     space: new DmaSpace(new IoasMapper(ioas)),
-    // The device as well: forgotten, it would be closed at some garbage collection, and mapping to nobody costs nothing.
+    // Keeps the device, too: if it were collected and closed, mapping would reach no IOMMU and cost nothing.
     close: () => {
       device.close();
       iommufd.close();

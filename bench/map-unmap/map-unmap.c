@@ -1,5 +1,5 @@
 /*
- * The same map and unmap as the library's, in C: cycles of 4 KiB on a descriptor that the parent prepared.
+ * Does the same map and unmap as the library, in C: cycles of 4 KiB on a descriptor that the parent prepared.
  *
  *   map-unmap iommufd FD IOAS_ID | map-unmap type1 FD IOVA
  *

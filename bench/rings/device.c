@@ -1,6 +1,6 @@
 /*
- * A controller that does nothing but complete: takes what is in the submission queue, at most RATE per second (0: as
- * fast as it can) and each LATENCY nanoseconds after it came, and writes completions. Arguments: memory file, RATE,
+ * A controller that only completes: it takes entries of the submission queue, at most RATE per second (0: no limit) and
+ * each LATENCY nanoseconds after it arrived, and writes completions. Arguments: memory file, RATE,
  * LATENCY.
  */
 #include <fcntl.h>

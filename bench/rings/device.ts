@@ -1,4 +1,4 @@
-/** Fresh memory with a queue pair in it, shared with the C programs of this folder; with their controller at work on it. */
+/** Memory with a queue pair, shared with the C programs of this folder, and their controller working on it. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, ftruncateSync, openSync, rmSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -60,7 +60,7 @@ export class SharedQueues implements Disposable {
   }
 }
 
-/** The controller runs on the last processor, where there are two; who drives it, on the first. */
+/** The controller runs on the last processor if there are two, and its host on the first. */
 const [ownCpu, deviceCpu] = [0, availableParallelism() - 1];
 
 /** Keeps this thread, and the programs that it starts, off the controller's processor. */
@@ -88,7 +88,7 @@ export class Device extends SharedQueues {
   }
 }
 
-/** The controller in turns with its host on one thread: what complete_next() in rings.h is in C. */
+/** The controller in turns with its host on one thread, as complete_next() in rings.h does in C. */
 export class InlineController {
   private head = 0;
   private tail = 0;

@@ -1,5 +1,5 @@
 /*
- * The same loop in C, as a general library has it: 16 dwords per command, a function and its context per slot.
+ * Runs the same loop in C, as a general library would: 16 dwords per command, a function and its context per slot.
  * Arguments: memory file, queue depth, milliseconds. Prints commands completed and nanoseconds. With a fourth argument
  * it is its own controller, in turns on one thread, and the nanoseconds are those of the host's part alone.
  */

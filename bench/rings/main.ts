@@ -19,7 +19,7 @@ const COUNTED = 10_000_000;
 /** One way to do it. @returns commands per second */
 interface Way {
   readonly name: string;
-  /** What it promises, by C; 0 where nothing. */
+  /** The promised ratio to C; 0 for none. */
   readonly atLeast?: number;
   run(queues: SharedQueues): number | Promise<number>;
 }
@@ -27,7 +27,7 @@ interface Way {
 interface Load {
   readonly name: string;
   readonly depth: number;
-  /** Left out: the host is its own controller, on one thread, and what counts is the host's part. */
+  /** If left out, the host is its own controller on one thread, and only the host's part counts. */
   readonly speed?: Speed;
   readonly rings: number;
   readonly promises?: number;

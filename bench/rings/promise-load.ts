@@ -37,7 +37,7 @@ const mapper: DmaMapper = {
   unmap: () => {},
 };
 
-/** Gives the queue pair the shared rings: they are what it asks for first. */
+/** Gives the queue pair the shared rings, which it allocates first. */
 class RingSpace extends DmaSpace {
   private readonly rings = [this.queues.sq, this.queues.cq];
 
@@ -76,7 +76,7 @@ class BareNamespace extends NvmeNamespace {
   }
 }
 
-/** As many loops as asked for, each of which waits for one read after the other; and what they took. */
+/** Runs so many loops, each of which waits for one read after the other, and measures them. */
 async function runLoops(
   depth: number,
   milliseconds: number,
@@ -108,7 +108,7 @@ async function runLoops(
   return ((done - counted) / (end - begin)) * 1000;
 }
 
-/** Runs a controller on this thread, where there is one, and keeps the time that takes. */
+/** Runs a controller on this thread, if there is one, and measures its time. */
 class OnThisThread {
   spentMs = 0;
 
@@ -170,8 +170,8 @@ export async function runPromises(
 }
 
 /**
- * The least that a promise for each read costs: the ring layer and a bare `new Promise`, without anything that a library
- * does besides.
+ * The least cost of a promise for each read: the ring layer and a bare `new Promise`, without anything else that a library
+ * does.
  * @param controller as with runPromises() @returns commands per second
  */
 export async function runBarePromises(
@@ -188,7 +188,7 @@ export async function runBarePromises(
   const inline = new OnThisThread(controller);
   let isPolling = true;
   const poll = (): void => {
-    // The memory may be gone by then.
+    // The memory may be unmapped by then.
     if (!isPolling) return;
     const count = cq.reap(ENTRIES);
     for (let i = 0; i < count; i++) {

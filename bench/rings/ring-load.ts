@@ -1,4 +1,4 @@
-/** The loop of host.c on our rings: reads at a depth, each completed one followed by another. */
+/** The loop of host.c on the library's rings: reads at a queue depth, with a new one for each completed one. */
 import { getHeapStatistics } from "node:v8";
 import { CommandIds } from "../../src/nvme/queues/command-ids.js";
 import { CompletionQueue } from "../../src/nvme/queues/completion-queue.js";
@@ -46,8 +46,8 @@ class RingLoad {
 }
 
 /**
- * Starting a program copies each of this process's pages at its next write: a while goes by before times say anything of
- * the loop.
+ * After a program is started, each page of this process is copied at its next write, so the first measurements don't say
+ * anything about the loop.
  */
 export const WARM_UP_MS = 60;
 
