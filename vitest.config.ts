@@ -15,6 +15,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/guest-tool/**/*.test.ts", "test/docs/**/*.test.ts"],
+          setupFiles: "test/support/no-forgotten-objects.ts",
           // These end only what hangs: on a machine with other things to do every step may take a hundred times as long.
           testTimeout: 60_000,
           hookTimeout: 120_000,
@@ -41,6 +42,7 @@ export default defineConfig({
         test: {
           name: "guest",
           include: ["test/guest/**/*.test.ts"],
+          setupFiles: "test/support/no-forgotten-objects.ts",
           server: { deps: { external: [/\/dist\/src\//] } },
           // One after the other in one process: they share the machine's only devices, and start-up is dear there.
           pool: "forks",

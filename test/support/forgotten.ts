@@ -42,7 +42,7 @@ export function drop(make: () => unknown): void {
 }
 
 /** Collects all garbage, and lets finalizers run. */
-export async function collectAll(): Promise<void> {
-  let rounds = 0;
-  await collectUntil(() => ++rounds > 4);
+export async function collectAll(rounds = 5): Promise<void> {
+  let done = 0;
+  await collectUntil(() => ++done >= rounds);
 }

@@ -268,6 +268,7 @@ describe.each(backendNames)("forgotten objects of %s", (backend) => {
 
 describe("forgotten kernel objects", () => {
   expectNothingLeft();
+  useForgottenWarnings();
 
   test("free the number of an IOAS", async () => {
     using iommufd = Iommufd.open();

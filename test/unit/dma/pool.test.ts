@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ArgumentError, BusyError, ClosedError, StateError } from "../../../src/core/errors.js";
 import { DmaPool, PoolExhaustedError, type PoolHandle } from "../../../src/dma/pool.js";
 import { DmaSpace } from "../../../src/dma/space.js";
@@ -18,6 +18,9 @@ beforeEach(() => {
   mapper = new IdentityMapper();
   space = new DmaSpace(mapper);
 });
+
+// Closes the space and all that is in it.
+afterEach(() => mapper.lease.close());
 
 describe("blocks", () => {
   test("lie in few mappings, aligned, apart from each other, where the device finds them", () => {

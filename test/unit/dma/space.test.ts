@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
-import { beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ArgumentError, BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
 import { iova } from "../../../src/dma/iova/address.js";
 import { IovaSpaceError } from "../../../src/dma/iova/error.js";
@@ -30,6 +30,9 @@ beforeEach(() => {
   });
   space = new DmaSpace(mapper);
 });
+
+// Closes the space and all that is in it.
+afterEach(() => mapper.lease.close());
 
 describe("alloc", () => {
   test("gives zeroed memory of the length asked for, and maps whole pages", () => {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { expect, test, vi } from "vitest";
 import type { DmaBuffer } from "../../../../src/index.js";
 import { MIB, openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
+import { useForgottenWarnings } from "../../../support/forgotten.js";
 import { collectGarbage } from "../../../support/gc.js";
 import { holdings } from "../../../support/holdings.js";
 
@@ -13,6 +14,7 @@ const SLOT_BYTES = 64 * 1024;
 
 vi.setConfig({ testTimeout: 60_000 + BUFFERS * 10, hookTimeout: 120_000 });
 useEmulatedNvme();
+const forgotten = useForgottenWarnings();
 
 const sumOf = (bytes: Uint8Array): string => createHash("sha1").update(bytes).digest("base64");
 
@@ -32,11 +34,6 @@ test(`${BUFFERS} buffers return what was written to them while the heap is under
   const nvme = await openController({ sizeBytes: 4 * MIB }, { queues: 2, queueEntries: 64 });
   const ns = await nvme.namespace(1);
   const before = holdings();
-  // Each forgotten buffer has a warning, for nobody to read here.
-  const listeners = process.listeners("warning");
-  process.removeAllListeners("warning");
-  let forgotten = 0;
-  process.on("warning", () => forgotten++);
   let made = 0;
   const alloc = (sizeBytes: number): DmaBuffer => {
     made++;
@@ -70,21 +67,16 @@ test(`${BUFFERS} buffers return what was written to them while the heap is under
         throw new Error(`buffer ${seed} of worker ${worker} differs`);
     }
   };
-  try {
-    await Promise.all(Array.from({ length: SIDE_BY_SIDE }, (_, worker) => work(worker)));
-    expect(made).toBeGreaterThanOrEqual(BUFFERS);
-    garbage.length = 0;
-    // All are released, the forgotten ones by the garbage collector.
-    await vi.waitFor(
-      () => {
-        collectGarbage();
-        expect(holdings()).toEqual(before);
-      },
-      { timeout: 30_000, interval: 100 },
-    );
-    expect(forgotten).toBeGreaterThan(BUFFERS / 200);
-  } finally {
-    process.removeAllListeners("warning");
-    for (const listener of listeners) process.on("warning", listener);
-  }
+  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, (_, worker) => work(worker)));
+  expect(made).toBeGreaterThanOrEqual(BUFFERS);
+  garbage.length = 0;
+  // All are released, the forgotten ones by the garbage collector.
+  await vi.waitFor(
+    () => {
+      collectGarbage();
+      expect(holdings()).toEqual(before);
+    },
+    { timeout: 30_000, interval: 100 },
+  );
+  expect(forgotten.messages.length).toBeGreaterThan(BUFFERS / 200);
 });
