@@ -1,4 +1,4 @@
-/** Links between the project's pages lead to a file, and to a heading in it where they name one. */
+/** Links between the project's pages lead to a file that exists, and to a heading that exists if they name one. */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { expect, test } from "vitest";

@@ -1,18 +1,18 @@
 /**
- * What a snippet may use without declaring it. A page shows once how a controller is opened; the snippets after that just
- * say `nvme`. Each name stands for an expression, made when a snippet uses the name; `$` names are what it is made of.
+ * Names that a snippet may use without declaring them. A page shows once how a controller is opened; later snippets just
+ * say `nvme`. Each name stands for an expression, which is added when a snippet uses the name. `$` names are its parts.
  */
 
 interface Provided {
   /** An expression; `$iova` and `$emulator` are the package's modules. */
   readonly value: string;
-  /** `using` where the value has to be closed. */
+  /** `using` if the value must be closed. */
   readonly keep?: "using" | "await using";
   /** Other entries it needs. */
   readonly needs?: readonly string[];
 }
 
-/** In an order in which each comes after what it needs. */
+/** Each entry comes after those that it needs. */
 export const provided: Readonly<Record<string, Provided>> = {
   nvme: { value: 'await $iova.NvmeController.open("0000:00:03.0")', keep: "await using" },
   ns: { value: "await $nvme.namespace(1)", needs: ["nvme"] },

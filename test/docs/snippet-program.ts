@@ -1,4 +1,4 @@
-/** Makes a program of a snippet: what it uses without declaring it is imported, or made as names.ts says. */
+/** Makes a program of a snippet: imports or creates what it uses without declaring it, as names.ts says. */
 import ts from "typescript";
 import type { ExportedName } from "./doors.js";
 import type { Fence } from "./markdown.js";
@@ -7,7 +7,7 @@ import { provided } from "./names.js";
 /** A snippet with what it needs before it. */
 export interface SnippetProgram {
   readonly text: string;
-  /** How many lines stand before the snippet's first. */
+  /** Number of lines before the snippet's first. */
   readonly addedLines: number;
 }
 

@@ -21,7 +21,7 @@ const root = packageRoot();
 const MIB = 1024 * 1024;
 const RUN_MS = 60_000;
 
-/** Controllers that a snippet can ask for by `on=NAME` in its info string; `plain` where it asks for none. */
+/** Controllers that a snippet selects by `on=NAME` in its info string; `plain` by default. */
 const controllers: Readonly<Record<string, NvmeEmulatorOptions>> = {
   plain: { sizeBytes: 64 * MIB, cmbBytes: MIB, hostMemoryBytes: 4 * MIB, placementHandles: 4 },
   protected: { sizeBytes: 64 * MIB, metadataBytes: 8, protection: 1 },
@@ -65,7 +65,7 @@ afterAll(async () => {
   tree[Symbol.dispose]();
 });
 
-/** Started when the first snippet needs it, and used by one after the other. */
+/** Starts the emulator for the first snippet that needs it; all snippets share it. */
 async function addressOf(name: string): Promise<string> {
   let emulator = running.get(name);
   if (emulator === undefined) {
@@ -82,7 +82,7 @@ function program(fence: Fence): SnippetProgram {
   return snippetProgram(fence, exported);
 }
 
-/** Runs a program with the emulators' addresses in place of those that the page has. */
+/** Runs a program with the emulators' addresses instead of the page's. */
 async function run(fence: Fence): Promise<{ status: number | null; output: string }> {
   const folder = mkdtempSync(join(tmpdir(), "iova-snippet-"));
   const asked = fence.words.find((word) => word.startsWith("on="))?.slice(3) ?? "plain";
@@ -151,13 +151,13 @@ test(
   COMPILE_MS,
 );
 
-describe("a snippet runs against emulated devices", () => {
+describe("the snippet", () => {
   test.each(
     snippets
       .filter(({ words }) => !words.includes("no-run"))
       .map((fence) => ({ fence, place: placeOf(fence) })),
   )(
-    "$place",
+    "$place runs against emulated devices",
     async ({ fence }) => {
       const { status, output } = await run(fence);
       if (status !== 0 || output.includes("Warning")) throw new Error(`status ${status}:\n${output}`);

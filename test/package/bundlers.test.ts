@@ -1,4 +1,4 @@
-/** Applications that use the package, made into one file by the usual bundlers, run, and their emulator has its thread. */
+/** Applications that common bundlers make into one file: they run, and their emulator finds its thread's program. */
 import { renameSync } from "node:fs";
 import { join } from "node:path";
 import { build as esbuild } from "esbuild";
@@ -47,7 +47,7 @@ test("an application bundled by rollup runs", async () => {
     external: /^node:/,
     plugins: [
       {
-        // In place of the usual plugin for node_modules, which isn't installed here.
+        // Replaces the usual plugin for node_modules, which isn't installed here.
         name: "doors of iova",
         resolveId: (id) =>
           /^iova(\/|$)/.test(id) ? packageFile(`dist/lib/${id.split("/")[1] ?? "iova"}.js`) : null,
@@ -102,7 +102,7 @@ test("an application bundled by webpack runs, and needs the installed package fo
   }
 });
 
-test("where a bundle has no program for the emulator's thread, the error says what to copy", async () => {
+test("the error says what to copy if a bundle lacks the program of the emulator's thread", async () => {
   const folder = application();
   const outfile = join(folder, "out.mjs");
   await esbuild({

@@ -1,4 +1,4 @@
-/** What the tarball holds: no more than it needs, and nothing that names a file it lacks. */
+/** The contents of the tarball: no more than necessary, and no reference to a missing file. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
@@ -16,7 +16,7 @@ test("the tarball is smaller than 700 kB", () => {
   expect(inject("tarballBytes")).toBeLessThan(MAX_TARBALL_BYTES);
 });
 
-test("publint has nothing to say", async () => {
+test("publint reports nothing", async () => {
   const { messages } = await publint({ pkgDir: folder, pack: false, strict: true });
   expect(messages.map(({ code, args }) => ({ code, args }))).toEqual([]);
 });
@@ -26,7 +26,7 @@ test("arethetypeswrong finds only that require() of older Node versions doesn't 
   const data = readFileSync(join(inject("installed"), tarball ?? ""));
   const result = await checkPackage(createPackageFromTarballData(new Uint8Array(data)));
   if (result.types === false) throw new Error("arethetypeswrong finds no types");
-  // node10 resolution knows no exports map; iova's doors need one.
+  // node10 resolution doesn't support the exports map, which iova's entry points need.
   const problems = result.problems.filter(
     (problem) =>
       problem.kind !== "CJSResolvesToESM" &&
@@ -45,7 +45,7 @@ test.each(["README.md", "CHANGELOG.md"])(
   },
 );
 
-test("no file names a source map that isn't there", () => {
+test("no file names a missing source map", () => {
   const named = files.filter(
     (name) => /\.[cm]?[jt]s$/.test(name) && read(name).includes("//# sourceMappingURL="),
   );
@@ -67,7 +67,7 @@ test("each file that the command line's help names is in the tarball", async () 
   expect(named.filter((path) => !existsSync(join(folder, path)))).toEqual([]);
 });
 
-test("the guest tool is there with what it reads", () => {
+test("the tarball has the guest tool and the files that it reads", () => {
   for (const path of ["dist/guest/main.js", "guest/init", "guest/kernel.config"])
     expect(files).toContain(path);
 });

@@ -18,7 +18,7 @@ describe.each(nodeVersions)("on Node %s", (version) => {
     node = nodeProgram(version);
   }, 300_000);
 
-  test("import finds every door, and a name is the same object in each", async () => {
+  test("import finds every entry point, and a name is the same object in each", async () => {
     const folder = project({
       "main.mjs": `const all = await Promise.all(${JSON.stringify(doors)}.map((door) => import(door)));
         const seen = new Map();
@@ -31,7 +31,7 @@ describe.each(nodeVersions)("on Node %s", (version) => {
     expect(await runIn(folder, node, "main.mjs")).toBe("true\n");
   });
 
-  test("require() gives what import gives", async () => {
+  test("require() returns what import returns", async () => {
     const folder = project({
       "main.cjs": `const { IovaError, ArgumentError } = require("iova");
         import("iova").then((imported) => console.log(imported.IovaError === IovaError,

@@ -4,7 +4,7 @@ import { expect, inject, test } from "vitest";
 import { project, runIn } from "./support/project.js";
 
 const ROUND_TRIP = `
-test("reads a block, and errors are instances of Error", async () => {
+test("the package reads a block, and its errors are instances of Error", async () => {
   const folder = mkdtempSync(join(tmpdir(), "iova-package-"));
   const emulator = await startEmulator({ socket: join(folder, "nvme.sock"), device: "nvme", options: {} });
   const nvme = await NvmeController.open(emulator.address);
@@ -31,17 +31,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 `;
 
-test.each(["forks", "threads", "vmThreads", "vmForks"])("vitest's pool %s", async (pool) => {
-  const folder = project({
-    "package.json": '{ "type": "module" }',
-    "iova.test.js": `import { expect, test } from "vitest";${IMPORTS}${ROUND_TRIP}`,
-    "vitest.config.js": `export default { test: { pool: "${pool}", testTimeout: 60_000 } };`,
-  });
-  const vitest = join(inject("installed"), "node_modules", "vitest", "vitest.mjs");
-  expect(await runIn(folder, process.execPath, vitest, "run", "--root", folder)).toMatch(/1 passed/);
-});
+test.each(["forks", "threads", "vmThreads", "vmForks"])(
+  "the package works in vitest's pool %s",
+  async (pool) => {
+    const folder = project({
+      "package.json": '{ "type": "module" }',
+      "iova.test.js": `import { expect, test } from "vitest";${IMPORTS}${ROUND_TRIP}`,
+      "vitest.config.js": `export default { test: { pool: "${pool}", testTimeout: 60_000 } };`,
+    });
+    const vitest = join(inject("installed"), "node_modules", "vitest", "vitest.mjs");
+    expect(await runIn(folder, process.execPath, vitest, "run", "--root", folder)).toMatch(/1 passed/);
+  },
+);
 
-test("jest with ES modules", async () => {
+test("the package works in jest with ES modules", async () => {
   const folder = project({
     "package.json":
       '{ "type": "module", "jest": { "transform": {}, "testEnvironment": "node", "testTimeout": 60000 } }',

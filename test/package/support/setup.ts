@@ -1,6 +1,6 @@
 /**
- * Packs the package, and installs the tarball into an empty folder: what the tests here see is what users get. The build must be
- * up to date. Nothing is fetched but Node versions that the cache doesn't hold yet.
+ * Packs the package and installs the tarball into an empty folder, so that the tests see what users get. The build must be
+ * up to date. Only Node versions that the cache lacks are fetched.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from "node:fs";
@@ -11,13 +11,13 @@ import { packageRoot } from "../../../guest/paths.js";
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** Folder whose node_modules holds the installed package. */
+    /** Folder whose node_modules has the installed package. */
     installed: string;
     tarballBytes: number;
   }
 }
 
-/** Packages that the installed one, and the programs of the tests, find beside it. */
+/** Packages that the installed one and the tests' programs import. */
 const NEIGHBOURS = ["koffi", "@koromix", "zod", "@types", "undici-types", "vitest", "jest"];
 
 export default function setup(project: TestProject): () => void {

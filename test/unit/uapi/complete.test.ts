@@ -1,7 +1,6 @@
 /**
- * Nothing of the kernel's interface is forgotten: each request, flag, feature, capability and other constant of the guest
- * kernel's headers, found by the C compiler, is declared under its own name in a uapi*.ts, or is in the list of those that
- * don't concern us. What is declared is right: see uapi.test.ts.
+ * Each request, flag, feature, capability and other constant of the guest kernel's headers, found by the C compiler, is
+ * declared under its own name in a uapi*.ts, or listed as not applicable. layouts.test.ts compares the values.
  */
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -61,7 +60,7 @@ async function headerNames(headers: string): Promise<Set<string>> {
   }
 }
 
-/** The commands of iommufd are enumerated beside the requests made of them: IOMMUFD_CMD_OPTION is in IOMMU_OPTION. */
+/** Commands of iommufd are part of their requests: IOMMUFD_CMD_OPTION is in IOMMU_OPTION. */
 const requestOf = (name: string): string => name.replace(/^IOMMUFD_CMD_/, "IOMMU_");
 
 describe("the kernel's headers", () => {
@@ -79,7 +78,7 @@ describe("the kernel's headers", () => {
     if (missing !== undefined) console.warn(`not compared with the kernel's headers: ${missing}`);
   }, 60_000);
 
-  // Without the headers there is nothing to compare with; in CI they have to be there.
+  // Without the headers there is nothing to compare with. CI must have them.
   beforeEach((context) => {
     if (missing === undefined) return;
     if (process.env["CI"]) throw new Error(missing);

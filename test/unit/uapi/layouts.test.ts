@@ -1,7 +1,6 @@
 /**
- * What our declarations say against what the kernel's headers say: one C program prints size and offset of every
- * struct and field and the value of every request and constant that the uapi modules export. New exports are covered
- * by being there.
+ * Compares the declarations of the uapi modules with the kernel's headers: a C program prints size and offset of every
+ * struct and field, and the value of every request and constant. New exports are included automatically.
  */
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,16 +11,16 @@ import { findProgram } from "../../../guest/paths.js";
 import { findKernelHeaders } from "../../support/kernel-headers.js";
 import { run } from "../../support/run.js";
 
-/** A struct's size, and of each field where it lies and how long it is. */
+/** A struct's size, and the offset and size of each field. */
 interface Layout {
   readonly sizeBytes: number;
   readonly fields: Readonly<Record<string, { readonly offset: number; readonly sizeBytes: number }>>;
 }
 
-/** What a uapi module exports, by the names of the C header. */
+/** Exports of a uapi module, by their names in the C header. */
 interface Declarations {
   readonly structs: Record<string, Layout>;
-  /** Requests, and values of macros and enumerators: unsigned, so that 1 << 31 is no puzzle. */
+  /** Requests, and values of macros and enumerators. They are unsigned, so that 1 << 31 is unambiguous. */
   readonly requests: Record<string, bigint>;
   readonly constants: Record<string, bigint>;
 }
@@ -46,10 +45,7 @@ function unsigned(value: number | bigint): bigint {
   return value < 0 ? BigInt.asUintN(32, BigInt(value)) : BigInt(value);
 }
 
-/**
- * Sorts those of a module's exports that have a name of the header's. One of no known kind would go unchecked, so it is
- * an error.
- */
+/** Sorts the exports that have a name of the header. An unknown kind is an error, because it would go unchecked. */
 function declarationsOf(module: object): Declarations {
   const found: Declarations = { structs: {}, requests: {}, constants: {} };
   for (const [name, value] of Object.entries(module) as [string, unknown][]) {
@@ -65,7 +61,7 @@ function declarationsOf(module: object): Declarations {
   return found;
 }
 
-/** The modules, by their path below src/: every uapi*.ts of the folders that speak to the kernel. */
+/** The modules by their path below src/: every uapi*.ts of the folders that call the kernel. */
 const declared = new Map<string, Declarations>();
 for (const folder of ["dma", "iommufd", "vfio", "vfio-legacy"]) {
   const path = fileURLToPath(new URL(`../../../src/${folder}`, import.meta.url));
@@ -108,7 +104,7 @@ ${lines.join("\n")}
 `;
 }
 
-/** What the program printed, each line's words up to the last name and then its numbers. */
+/** The program's output: each line's words up to the last name, then its numbers. */
 async function askCompiler(headers: string): Promise<Map<string, string>> {
   const folder = mkdtempSync(join(tmpdir(), "iova-uapi-"));
   try {
@@ -116,7 +112,7 @@ async function askCompiler(headers: string): Promise<Map<string, string>> {
     const executable = join(folder, "layouts");
     writeFileSync(source, program([...declared.values()]));
     const compiled = await run("cc", ["-Wall", `-I${join(headers, "include")}`, "-o", executable, source]);
-    // Names what the headers don't have.
+    // Names what the headers lack.
     if (compiled.status !== 0) throw new Error(compiled.stderr);
     const printed = await run(executable, []);
     if (printed.status !== 0) throw new Error(`the compiled program ended with ${printed.status}`);
@@ -142,18 +138,18 @@ describe("declarations of the kernel's interface", () => {
       missing = "no kernel headers: `npm run guest -- --prepare` makes them, or set IOVA_KERNEL_HEADERS";
     } else if (findProgram("cc") === undefined) missing = "no C compiler (cc)";
     else printed = await askCompiler(headers);
-    // The default reporter counts what was skipped, and keeps the reason to itself.
+    // The default reporter doesn't show why a test was skipped.
     if (missing !== undefined) console.warn(`not compared with the kernel's headers: ${missing}`);
   }, 60_000);
 
-  // Without the headers there is nothing to compare with; in CI they have to be there.
+  // Without the headers there is nothing to compare with. CI must have them.
   beforeEach((context) => {
     if (missing === undefined) return;
     if (process.env["CI"]) throw new Error(missing);
     context.skip(missing);
   });
 
-  /** The same names with the compiler's numbers. */
+  /** The same names with the compiler's values. */
   function asCompiled({ structs, requests, constants }: Declarations): Declarations {
     const number = (names: string): bigint => BigInt(printed.get(names) ?? "");
     const values = (names: object): Record<string, bigint> =>

@@ -12,10 +12,10 @@ const root = fileURLToPath(new URL("../../..", import.meta.url));
 const cases = Object.values(kernelSelftests).flat();
 const fixtures = new Set(cases.map((name) => name.split(".")[0]));
 
-/** Test files by case. An index expression such as [walk.pte] is no case: its first half is no fixture. */
+/** Test files by case. An index expression such as [walk.pte] isn't a case, because its first half isn't a fixture. */
 function testsByCase(): Map<string, string[]> {
   const found = new Map<string, string[]>();
-  // Suites that several test files run are in test/support/.
+  // Suites for several test files are in test/support/.
   const filesIn = (folder: string): string[] =>
     readdirSync(join(root, "test", folder), { recursive: true, encoding: "utf8" }).map((name) =>
       join(folder, name),

@@ -12,7 +12,7 @@ const BUFFERS = Number(process.env["IOVA_BUFFERS"] ?? 5000);
 const SIDE_BY_SIDE = 32;
 const SLOT_BYTES = 64 * 1024;
 
-vi.setConfig({ testTimeout: 60_000 + BUFFERS * 10, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 60_000 + BUFFERS * 50, hookTimeout: 120_000 });
 useEmulatedNvme();
 const forgotten = useForgottenWarnings();
 
