@@ -1,5 +1,6 @@
 /** The interface between an address space and the backend that translates its addresses. */
 import type { Lease } from "../core/lifetime/lease.js";
+import type { MappedMemory } from "../sys/memory.js";
 import type { DmaAccess } from "./access.js";
 import type { AddressChooser } from "./address-chooser.js";
 import type { Iova, IovaRange } from "./iova/address.js";
@@ -51,6 +52,8 @@ export interface DmaMapperExtensions {
   readonly pages?: PageMapper;
   /** Maps parts of files. Without it memory is mapped by its virtual address, and a dma-buf can't be mapped. */
   readonly files?: FileMapper;
+  /** Has memory for buffers that is mapped already. Without it each buffer is allocated and mapped by itself. */
+  readonly buffers?: BufferMemory;
   /**
    * Of a backend that doesn't translate: the physically contiguous parts of what was just mapped from `address` on. Without
    * it, memory that is contiguous for the process is contiguous for devices.
@@ -81,4 +84,27 @@ export interface FileMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova;
+}
+
+/** Memory together with where it is mapped. */
+export interface MappedBytes {
+  /** The memory, of which nobody else uses any part. */
+  readonly memory: MappedMemory;
+  /** The I/O virtual address of its first byte. */
+  readonly iova: Iova;
+}
+
+/** Memory for buffers, of a backend that has few mappings: several buffers share one. */
+export interface BufferMemory {
+  /**
+   * Zeroed memory, rounded up to whole pages. DmaMapper.unmap() gives the address back; the caller closes the memory afterwards.
+   * @returns undefined if such a buffer needs a mapping of its own
+   * @throws as DmaMapper.map()
+   */
+  take(
+    sizeBytes: number,
+    access: DmaAccess,
+    fixed: bigint | undefined,
+    placement: IovaPlacement,
+  ): MappedBytes | undefined;
 }

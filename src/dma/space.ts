@@ -102,6 +102,8 @@ export class DmaSpace extends Resource {
     if (physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
       return this.allocContiguous(sizeBytes, options, site);
     }
+    const buffer = this.allocShared(sizeBytes, options, site);
+    if (buffer !== undefined) return buffer;
     const shared = files?.mapsFilesOnly === true ? { ...options, shared: true } : options;
     return this.allocFrom(sizeBytes, shared, site);
   }
@@ -208,6 +210,23 @@ export class DmaSpace extends Resource {
     return { at, offset };
   }
 
+  /** @returns undefined if the buffer needs a mapping of its own */
+  private allocShared(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer | undefined {
+    const { buffers } = this.mapper.extensions ?? {};
+    if (buffers === undefined || !isOrdinary(options)) return undefined;
+    const { fixed, access, placement } = placementOf(options, sizeBytes);
+    const taken = buffers.take(sizeBytes, access, fixed, placement ?? {});
+    if (taken === undefined) return undefined;
+    const { memory, iova: at } = taken;
+    if (options.populate === true) memory.bytes.fill(0);
+    try {
+      return this.bufferAt(pageOfIova(at), memory, sizeBytes, true, options, site);
+    } catch (error) {
+      memory.close();
+      throw error;
+    }
+  }
+
   private allocFrom(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
     const memory = allocateMemory(sizeBytes, options);
     try {
@@ -242,8 +261,19 @@ export class DmaSpace extends Resource {
     options: MapOptions | undefined,
     site: string,
   ): DmaBuffer {
+    return this.bufferAt(this.mapRange(memory, options), memory, sizeBytes, ownsMemory, options, site);
+  }
+
+  /** The buffer of memory that is mapped already; unmaps it if that fails. */
+  private bufferAt(
+    iovaPage: number,
+    memory: MappedMemory,
+    sizeBytes: number,
+    ownsMemory: boolean,
+    options: MapOptions | undefined,
+    site: string,
+  ): DmaBuffer {
     const { mapper, mapped } = this;
-    const iovaPage = this.mapRange(memory, options);
     traceMap(mapper, iovaPage, memory.sizeBytes, options?.access ?? "read-write", memory.address);
     try {
       const segments =
@@ -315,10 +345,22 @@ export class DmaSpace extends Resource {
       return source.withFile((fd, offset) => files.mapFile(fd, offset, sizeBytes, access, fixed, placement));
     } catch (error) {
       // Before Linux 6.13 iommufd maps no files; of memory, unlike of registers, the addresses will do.
-      if (counted && error instanceof UnsupportedError) return byAddress();
+      if (counted && !files.mapsFilesOnly && error instanceof UnsupportedError) return byAddress();
       throw error;
     }
   }
+}
+
+/** Whether any zeroed pages will do. */
+function isOrdinary({
+  pages = "base",
+  shared,
+  alignBytes = PAGE_SIZE,
+  numaNode,
+  lock,
+}: AllocOptions): boolean {
+  const isPlain = pages === "base" && shared !== true && numaNode === undefined && lock !== true;
+  return isPlain && (alignBytes === 1 || alignBytes === PAGE_SIZE);
 }
 
 /** @throws ArgumentError */

@@ -12,7 +12,7 @@ const request: EmulatorRequest = workerData;
 let device: EmulatedDevice | undefined;
 try {
   device = request.device === "edu" ? new EmulatedEdu(request.options) : EmulatedNvme.create(request.options);
-  const server = new VfioUserServer(request.socket, device);
+  const server = new VfioUserServer(request.socket, device, request.server);
   if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
   parentPort?.on("message", (message: "close" | NumberedOrder) => {
     if (message !== "close") {

@@ -2,6 +2,7 @@
 import { Worker } from "node:worker_threads";
 import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
 import { ClosedError } from "../core/errors.js";
+import type { VfioUserServerOptions } from "../vfio-user/server/server.js";
 import type { EduOptions } from "./edu/device.js";
 import type { AnaStateName } from "./nvme/commands/asymmetric-access.js";
 import type { FaultOptions } from "./nvme/faults.js";
@@ -17,6 +18,8 @@ export type EmulatorRequest =
       readonly device: "edu";
       /** Options of the device. */
       readonly options: EduOptions;
+      /** Options of its server. */
+      readonly server?: VfioUserServerOptions | undefined;
     }
   | {
       /** Path of the socket to serve. A socket without a server is replaced. */
@@ -25,6 +28,8 @@ export type EmulatorRequest =
       readonly device: "nvme";
       /** Options of the controller. */
       readonly options: NvmeEmulatorOptions;
+      /** Options of its server. */
+      readonly server?: VfioUserServerOptions | undefined;
     };
 
 /** An order to a running controller. */

@@ -40,7 +40,7 @@ export function compileEmulators(): string {
 
 /** Starts an emulated device, as startEmulator() does, from these sources. */
 export async function emulate(
-  request: Pick<EmulatorRequest, "device" | "options"> & { readonly socket?: string },
+  request: Pick<EmulatorRequest, "device" | "options" | "server"> & { readonly socket?: string },
 ): Promise<RunningEmulator> {
   const whole = { socket: socketPath(), ...request } as EmulatorRequest;
   return await startEmulator(whole, pathToFileURL(compileEmulators()));

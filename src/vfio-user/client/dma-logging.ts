@@ -14,7 +14,7 @@ import {
 import { loggingControl, loggingReport } from "../protocol/protocol.js";
 import type { VfioUserDevice } from "./device.js";
 import { callFeature, hasFeature } from "./feature.js";
-import { VfioUserMapper } from "./mapper.js";
+import { tooManyPages, VfioUserMapper } from "./mapper.js";
 
 /** The server's record of what its device writes to our memory; as `DmaLogging` is of a device behind VFIO. */
 export class VfioUserDmaLogging implements DmaLoggingControl {
@@ -58,8 +58,8 @@ export class VfioUserDmaLogging implements DmaLoggingControl {
   }
 
   /**
-   * Closes a buffer, and says which of its pages were written to until then: no write is lost between a report and the unmapping.
-   * Of the device's own space.
+   * Closes a buffer of the device's own space, and says which of its pages were written to until then. A buffer with a mapping of
+   * its own (`shared: true`) is unmapped in the same step, so no write is lost in between.
    * @throws ArgumentError, BusyError (commands are in flight), ClosedError; SysError: EINVAL where nothing is logged;
    *   UnsupportedError where the server can't; with the buffer still open
    */
@@ -70,8 +70,18 @@ export class VfioUserDmaLogging implements DmaLoggingControl {
       throw new ArgumentError(`${buffer.lease.label} is of another device`);
     }
     buffer.lease.assertIdle();
-    const bitmap = mapper.takeDirty(buffer.iova, pageSizeBytes);
+    const bitmap = mapper.isShared(buffer.iova)
+      ? this.reportOf(buffer, pageSizeBytes)
+      : mapper.takeDirty(buffer.iova, pageSizeBytes);
     buffer.close();
     return bitmap;
+  }
+
+  private reportOf({ iova, memory }: DmaBuffer, pageSizeBytes: number): DirtyBitmap {
+    const { maxTransferBytes } = this.device;
+    const { length } = DirtyBitmap.of(iova, memory.sizeBytes, pageSizeBytes).bits;
+    if (loggingReport.sizeBytes + length > maxTransferBytes)
+      throw tooManyPages(memory.sizeBytes, pageSizeBytes);
+    return this.report(iova, memory.sizeBytes, pageSizeBytes);
   }
 }

@@ -1,13 +1,14 @@
 /** Maps memory for devices behind a vfio-user server. */
-import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
-import type { Lease } from "../../core/lifetime/lease.js";
+import { Errno } from "../../core/errno.js";
+import { ArgumentError, StateError, SysError, UnsupportedError } from "../../core/errors.js";
+import { Lease } from "../../core/lifetime/lease.js";
 import type { DmaAccess } from "../../dma/access.js";
 import { AddressChooser } from "../../dma/address-chooser.js";
 import { DirtyBitmap } from "../../dma/dirty-bitmap.js";
 import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "../../dma/iova/address.js";
 import type { IovaPlacement } from "../../dma/iova/allocator.js";
 import type { DmaMapper, DmaMapperExtensions, FileMapper } from "../../dma/mapper.js";
-import { close, duplicate, PAGE_SIZE, pread, pwrite } from "../../sys/syscalls.js";
+import { close, duplicate, memfd, PAGE_SIZE, pread, pwrite, sealSize } from "../../sys/syscalls.js";
 import { closeFds, VfioUserProtocolError } from "../protocol/channel.js";
 import {
   Command,
@@ -21,10 +22,17 @@ import {
 } from "../protocol/protocol.js";
 import type { VfioUserClient } from "./client.js";
 import type { ClientDma } from "./connection.js";
+import { BufferSlabs } from "./slabs.js";
 
 /** Addresses that servers can tell apart from nothing, and that are exact as numbers. */
 const FIRST = BigInt(PAGE_SIZE);
 const LAST = 2n ** 47n - 1n;
+/** With which a server may say that it takes no more mappings. libvfio-user says EINVAL, to other mistakes as well. */
+const FULL: ReadonlySet<number> = new Set([Errno.EINVAL, Errno.ENOSPC, Errno.E2BIG, Errno.ENOMEM]);
+/** No server is known that takes fewer mappings. */
+const FEWEST_MAPPINGS = 8;
+const ADVICE =
+  "close memory that you mapped, or get it by alloc() without shared, pages, numaNode, lock and alignBytes: such buffers share mappings";
 
 interface Mapping {
   readonly sizeBytes: number;
@@ -47,13 +55,16 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   readonly extensions: DmaMapperExtensions;
   private readonly chooser: AddressChooser;
   private readonly mappings = new Map<bigint, Mapping>();
+  private readonly slabs: BufferSlabs;
   /** The server takes UNMAP_ALL, as far as is known. */
   private unmapsAll = true;
 
   constructor(private readonly client: VfioUserClient) {
     this.lease = client.lease;
     this.chooser = new AddressChooser(() => ({ ranges: this.iovaRanges(), alignmentBytes: PAGE_SIZE }));
-    this.extensions = { chooser: this.chooser, files: this };
+    this.slabs = new BufferSlabs(this);
+    this.extensions = { chooser: this.chooser, files: this, buffers: this.slabs };
+    closeWith(client.lease, this.mappings);
     client.dma = this;
     client.onReconnect(() => this.remapAll());
   }
@@ -85,9 +96,8 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
-    if (this.mappings.size >= this.client.server.maxDmaMaps) {
-      throw new UnsupportedError(`the server takes no more than ${this.client.server.maxDmaMaps} mappings`);
-    }
+    if (fixed !== undefined) this.slabs.dropEmpty(fixed, sizeBytes);
+    this.assertRoom();
     const unit = this.alignmentBytes();
     if (sizeBytes % unit !== 0 || start % unit !== 0) {
       throw new UnsupportedError(`the server maps pages of ${unit} bytes: alloc() with pages: ${unit}`);
@@ -101,16 +111,72 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     } catch (error) {
       close(own);
       this.chooser.release(iovaPage, sizeBytes);
-      throw error;
+      throw this.explain(error);
     }
     this.mappings.set(at, mapping);
     return at;
   }
 
+  /** @throws UnsupportedError if the server takes no further mapping */
+  private assertRoom(): void {
+    const { maxDmaMaps } = this.client.server;
+    if (this.mappings.size >= maxDmaMaps) this.slabs.dropEmpty();
+    if (this.mappings.size < maxDmaMaps) return;
+    throw new UnsupportedError(
+      `${this.lease.label} takes at most ${maxDmaMaps} DMA mappings, and all are in use: ${ADVICE}`,
+    );
+  }
+
+  /** What a server answers that has a limit and didn't tell it. */
+  private explain(error: unknown): unknown {
+    const { size } = this.mappings;
+    if (!(error instanceof SysError) || !FULL.has(error.errno) || size < FEWEST_MAPPINGS) return error;
+    return error.with({
+      hint: `the server may take no more than the ${size} mappings that it has: ${ADVICE}`,
+    });
+  }
+
+  /**
+   * See {@link BufferSlabs}.
+   * @internal
+   */
+  mapSlab(sizeBytes: number, access: DmaAccess, placement: IovaPlacement): { at: Iova; fd: number } {
+    const fd = memfd("iova", sizeBytes);
+    try {
+      sealSize(fd);
+      const at = this.mapFile(fd, 0, sizeBytes, access, undefined, placement);
+      const mapping = this.mappings.get(at);
+      if (mapping !== undefined) return { at, fd: mapping.fd };
+      throw new StateError(`nothing is mapped at iova 0x${at.toString(16)}`);
+    } finally {
+      close(fd);
+    }
+  }
+
   unmap(at: bigint, sizeBytes: number): void {
-    const mapping = this.mappings.get(at);
+    const slab = this.slabs.find(at);
+    const { closing } = this.chooser;
+    const isMany = slab !== undefined || this.mappings.size > 1;
     // Before the first of many goes, not after the last: what is closed is out of the device's reach at once.
-    if (mapping?.isSent === true && this.mappings.size > 1 && this.chooser.closing) this.unmapAll();
+    if (closing && isMany && this.mappings.get(slab?.at ?? at)?.isSent === true) this.unmapAll();
+    if (slab === undefined) this.unmapFile(at, sizeBytes);
+    else this.slabs.release(slab, at, sizeBytes, closing);
+  }
+
+  /**
+   * Whether a buffer shares its mapping with others, so that it can't be unmapped alone.
+   * @internal
+   */
+  isShared(at: bigint): boolean {
+    return this.slabs.find(at) !== undefined;
+  }
+
+  /**
+   * Undoes one mapFile().
+   * @internal
+   */
+  unmapFile(at: bigint, sizeBytes: number): void {
+    const mapping = this.mappings.get(at);
     this.mappings.delete(at);
     if (mapping !== undefined) close(mapping.fd);
     this.chooser.release(pageOfIova(at), sizeBytes);
@@ -132,9 +198,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     const { length } = bitmap.bits;
     const headerBytes = dmaUnmap.sizeBytes + unmapBitmap.sizeBytes;
     if (headerBytes + length > this.client.server.maxTransferBytes) {
-      throw new ArgumentError(
-        `${bitmap.pages} pages are more than one message tells of: choose larger ones than ${pageSizeBytes}`,
-      );
+      throw tooManyPages(sizeBytes, pageSizeBytes);
     }
     const request = {
       argsz: headerBytes + length,
@@ -225,6 +289,22 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     }
     return undefined;
   }
+}
+
+/** The error for a report that doesn't fit into one message. */
+export function tooManyPages(sizeBytes: number, pageSizeBytes: number): ArgumentError {
+  return new ArgumentError(
+    `${sizeBytes} bytes in pages of ${pageSizeBytes} are more than one message can report: choose a larger pageSizeBytes`,
+  );
+}
+
+/** Slabs that hold no buffer stay mapped as long as the client: their descriptors close with it. */
+function closeWith(lease: Lease, mappings: Map<bigint, Mapping>): void {
+  const release = (): void => {
+    for (const { fd } of mappings.values()) close(fd);
+    mappings.clear();
+  };
+  new Lease("memory of a vfio-user client", release, lease);
 }
 
 function aligned(placement: IovaPlacement | undefined, unit: number): IovaPlacement | undefined {

@@ -77,13 +77,17 @@ export const ourCapabilities: VfioUserCapabilities = {
  * Payload of VFIO_USER_VERSION and of its reply.
  * @param minor at most ours; a server answers a client with no more than it asked for, or the client goes (QEMU asks for 0.0)
  */
-export function encodeVersion(minor = MINOR, twinSocket?: TwinSocket): Uint8Array {
+export function encodeVersion(
+  minor = MINOR,
+  twinSocket?: TwinSocket,
+  maxDmaMaps = ourCapabilities.maxDmaMaps,
+): Uint8Array {
   const json = JSON.stringify({
     capabilities: {
       max_msg_fds: ourCapabilities.maxMessageFds,
       max_data_xfer_size: ourCapabilities.maxTransferBytes,
       pgsizes: ourCapabilities.pageSizes,
-      max_dma_maps: ourCapabilities.maxDmaMaps,
+      max_dma_maps: maxDmaMaps,
       write_multiple: ourCapabilities.writeMultiple,
       ...(twinSocket === undefined
         ? {}

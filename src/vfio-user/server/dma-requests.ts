@@ -14,25 +14,26 @@ import {
   UNMAP_DIRTY_BITMAP,
   unmapBitmap,
 } from "../protocol/protocol.js";
-import { ourCapabilities } from "../protocol/version.js";
 import { DmaTable, type MessageDma } from "./client-dma.js";
 import { Refusal } from "./refusal.js";
 import type { Reply } from "./reply.js";
 
 /** Answers the DMA requests of one session, and sends the server's own to the client. */
 export class DmaRequests implements MessageDma {
-  readonly table: DmaTable = new DmaTable(this, ourCapabilities.maxDmaMaps);
+  readonly table: DmaTable;
 
   /**
-   * @param trustClients whether files that can't be sealed against shrinking are mapped, too
+   * @param options trustClients: whether files that can't be sealed against shrinking are mapped, too
    * @param maxTransferBytes data that the client takes with one message, as negotiated
    * @param ask sends a request to the client; the promise is its answer's payload
    */
   constructor(
-    private readonly trustClients: boolean,
+    private readonly options: { readonly trustClients: boolean; readonly maxDmaMaps: number },
     private readonly maxTransferBytes: () => number,
     private readonly ask: (command: number, parts: readonly Uint8Array[]) => Promise<Uint8Array>,
-  ) {}
+  ) {
+    this.table = new DmaTable(this, options.maxDmaMaps);
+  }
 
   /** VFIO_USER_DMA_MAP. @param fds stay the caller's @throws Refusal, DmaAccessError, ArgumentError, SysError */
   map(payload: Uint8Array, fds: readonly number[]): Reply {
@@ -40,7 +41,7 @@ export class DmaRequests implements MessageDma {
     const [fd, ...more] = fds;
     if (more.length > 0) throw new Refusal(Errno.EINVAL);
     if (((offset | addr | size) & (BigInt(PAGE_SIZE) - 1n)) !== 0n) throw new Refusal(Errno.EINVAL);
-    if (fd !== undefined && !this.trustClients && !sealAgainstShrinking(fd)) {
+    if (fd !== undefined && !this.options.trustClients && !sealAgainstShrinking(fd)) {
       throw new Refusal(Errno.EPERM);
     }
     this.table.map({

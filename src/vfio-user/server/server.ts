@@ -5,6 +5,7 @@ import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
 import { type Watch, watchReadable } from "../../sys/watch.js";
+import { ourCapabilities } from "../protocol/version.js";
 import { checkVectors } from "./config-space.js";
 import type { EmulatedDevice } from "./emulated-device.js";
 import { Session, type SessionHost, type SessionOptions } from "./session.js";
@@ -20,6 +21,8 @@ export interface VfioUserServerOptions {
   readonly sendTimeoutMs?: number | undefined;
   /** How long a connection may say nothing at first, in milliseconds. 5000 by default. Others are served meanwhile. */
   readonly versionTimeoutMs?: number | undefined;
+  /** How many DMA mappings a client may have at a time. 65,535 by default. */
+  readonly maxDmaMaps?: number | undefined;
 }
 
 /** Connections that have said nothing yet; of more the oldest ends. */
@@ -46,12 +49,13 @@ export class VfioUserServer extends Resource {
    */
   constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
     const { trustClients = false, sendTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
-    const { versionTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+    const { versionTimeoutMs = DEFAULT_TIMEOUT_MS, maxDmaMaps = ourCapabilities.maxDmaMaps } = options;
     checkInteger("sendTimeoutMs", sendTimeoutMs, 1, MAX_TIMEOUT_MS);
     checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMEOUT_MS);
+    checkInteger("maxDmaMaps", maxDmaMaps, 1, ourCapabilities.maxDmaMaps);
     checkVectors(device);
     const listener = new UnixListener(path);
-    const sessions = new Sessions(device, { trustClients, sendTimeoutMs, versionTimeoutMs });
+    const sessions = new Sessions(device, { trustClients, sendTimeoutMs, versionTimeoutMs, maxDmaMaps });
     const lease = listener.relinquish();
     super(
       new Lease(`vfio-user server at ${path}`, () => {

@@ -29,6 +29,7 @@ export interface SessionOptions {
   readonly trustClients: boolean;
   readonly sendTimeoutMs: number;
   readonly versionTimeoutMs: number;
+  readonly maxDmaMaps: number;
 }
 
 /** Whom a session belongs to. */
@@ -87,7 +88,7 @@ export class Session {
       options.sendTimeoutMs,
     );
     this.dma = new DmaRequests(
-      options.trustClients,
+      options,
       () => this.maxTransferBytes,
       (command, parts) => this.ask(command, parts),
     );
@@ -315,10 +316,11 @@ export class Session {
       raise: (vector, kind = "msix") => this.interrupts.raise(vector, kind),
     };
     this.device.connect(host);
-    if (!client.twinSocket.supported) return { parts: [encodeVersion(client.minor)] };
+    const { maxDmaMaps } = this.server.options;
+    if (!client.twinSocket.supported) return { parts: [encodeVersion(client.minor, undefined, maxDmaMaps)] };
     const theirs = this.openTwin();
     return {
-      parts: [encodeVersion(client.minor, { supported: true, fdIndex: 0 })],
+      parts: [encodeVersion(client.minor, { supported: true, fdIndex: 0 }, maxDmaMaps)],
       fds: [theirs.fd],
       sent: () => theirs.close(),
     };

@@ -30,7 +30,7 @@ function watchUnmaps(): () => number[] {
       .map(([, parts]) => dmaUnmap.decode(parts?.[0] ?? new Uint8Array(0)).flags);
 }
 
-describe("a device that is closed", () => {
+describe("unmapping", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
@@ -40,11 +40,12 @@ describe("a device that is closed", () => {
   async function open(): Promise<PciDevice> {
     await server.tell();
     const device = PciDevice.open(`vfio-user:${server.path}`, { vfioUser: { timeoutMs: 2000 } });
-    for (let i = 0; i < 10; i++) device.dma.alloc(PAGE);
+    // Each with a mapping of its own.
+    for (let i = 0; i < 10; i++) device.dma.alloc(PAGE, { shared: true });
     return device;
   }
 
-  test("takes all its memory from the server at once", async () => {
+  test("a device that is closed takes all its memory from the server at once", async () => {
     const device = await open();
     const unmaps = watchUnmaps();
     device.close();
@@ -55,7 +56,7 @@ describe("a device that is closed", () => {
   });
 
   test.each([Errno.EINVAL, Errno.EOPNOTSUPP])(
-    "or one after the other, where the server says %i",
+    "a device that is closed unmaps one buffer after the other if the server answers errno %i to UNMAP_ALL",
     async (errno) => {
       const device = await open();
       await server.tell({ command: Command.dmaUnmap, errno, flags: 0x21 });
@@ -65,30 +66,30 @@ describe("a device that is closed", () => {
     },
   );
 
-  test("or a single buffer by its address", async () => {
+  test("a single buffer that is closed is unmapped by its address", async () => {
     const device = await open();
     const unmaps = watchUnmaps();
-    device.dma.alloc(PAGE).close();
+    device.dma.alloc(PAGE, { shared: true }).close();
     expect(unmaps()).toEqual([0]);
     device.close();
   });
 
-  test("and a server that tells too little of what was written is found out", async () => {
+  test("a report of written pages that is too short is a VfioUserProtocolError", async () => {
     const device = await open();
-    const buffer = device.dma.alloc(PAGE);
+    const buffer = device.dma.alloc(PAGE, { shared: true });
     await server.tell({ command: Command.dmaUnmap, payload: new Uint8Array(24) });
     expect(() => loggingOf(device).closeDirty(buffer, PAGE)).toThrow(VfioUserProtocolError);
     device.close();
   });
 });
 
-describe("a buffer that is closed with its record of writes", () => {
+describe("closeDirty", () => {
   let device: PciDevice;
   useEmulatedEdu((made) => {
     ({ device } = made);
   });
 
-  test("tells all of them, and is out of the device's reach", async () => {
+  test("reports all pages that the device wrote to, and unmaps the buffer", async () => {
     const edu = new Edu(device.io);
     const logging = loggingOf(device);
     using other = device.dma.alloc(PAGE, { iova: 0x10_0000n });
@@ -110,7 +111,7 @@ describe("a buffer that is closed with its record of writes", () => {
     expect(logging.closeDirty(next, 2 * PAGE).dirtyPages).toBe(0);
   });
 
-  test("or stays open, where it can't be told", async () => {
+  test("leaves the buffer open if its written pages can't be reported", async () => {
     const logging = loggingOf(device);
     using buffer = device.dma.alloc(4 * PAGE);
     expect(() => logging.closeDirty(buffer, PAGE)).toThrow("EINVAL");
