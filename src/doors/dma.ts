@@ -19,7 +19,14 @@ export { DirtyBitmap, type DirtyRange } from "../dma/dirty-bitmap.js";
 export { type Iova, type IovaRange, iova } from "../dma/iova/address.js";
 export { IovaAllocator, type IovaAllocatorStats, type IovaPlacement } from "../dma/iova/allocator.js";
 export { IovaSpaceError, type IovaSpaceReason } from "../dma/iova/error.js";
-export type { DmaMapper, DmaMapperExtensions, FileMapper, PageMapper } from "../dma/mapper.js";
+export type {
+  BufferMemory,
+  DmaMapper,
+  DmaMapperExtensions,
+  FileMapper,
+  MappedBytes,
+  PageMapper,
+} from "../dma/mapper.js";
 export { type MemlockAccount, MemlockError } from "../dma/memlock.js";
 export {
   DmaPool,
