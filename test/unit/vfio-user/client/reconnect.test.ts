@@ -244,8 +244,9 @@ describe("a liar that comes back", () => {
       vfioUser: { timeoutMs: 2000, reconnect: patient },
     });
     const next = presences(device);
-    device.dma.alloc(PAGE);
-    device.dma.alloc(PAGE);
+    // Each with a mapping of its own.
+    device.dma.alloc(PAGE, { shared: true });
+    device.dma.alloc(PAGE, { shared: true });
     device.enableInterrupts({ kind: "msix", count: 2 });
     const { words } = device.bar(0).map();
     // Once to make it go, once for the first attempt to reconnect.
