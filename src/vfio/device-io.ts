@@ -31,7 +31,7 @@ export interface RegionArea {
 export interface RegionInfo {
   /** The region's index, such as VFIO_PCI_BAR0_REGION_INDEX. */
   readonly index: number;
-  /** 0 where the device has no such region. */
+  /** 0 if the device has no such region. */
   readonly sizeBytes: number;
   /** Where the region starts in the device's descriptor. */
   readonly offset: number;
@@ -41,7 +41,7 @@ export interface RegionInfo {
   readonly writable: boolean;
   /** What may be mapped: everything, the areas of the sparse-mmap capability, or nothing. */
   readonly mappable: readonly RegionArea[];
-  /** The MSI-X table lies in a part that may be mapped (touch it all the same never). */
+  /** The MSI-X table lies in a part that may be mapped. Never touch it. */
   readonly msixMappable: boolean;
   /** Kind of a device-specific region (VFIO_REGION_INFO_CAP_TYPE). */
   readonly type:
@@ -58,7 +58,7 @@ export interface RegionInfo {
 export interface IrqInfo {
   /** The interrupt's index, such as VFIO_PCI_MSIX_IRQ_INDEX. */
   readonly index: number;
-  /** Number of vectors; 0 where the device has no such interrupt. */
+  /** Number of vectors; 0 if the device has no such interrupt. */
   readonly count: number;
   /** The interrupt can signal eventfds (VFIO_IRQ_INFO_EVENTFD). */
   readonly eventfd: boolean;
@@ -134,10 +134,10 @@ export interface DeviceIo {
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void;
   /** Resets the function. @throws UnsupportedError where it has no reset */
   reset(): void;
-  /** {@link reset} without blocking the JavaScript thread; left out where there is no such way. @throws as a rejection */
+  /** {@link reset} without blocking the JavaScript thread; left out if there is no such way. @throws as a rejection */
   resetAsync?(): Promise<void>;
   /**
-   * Calls `listener`, never in the middle of an access, when the device goes or comes back. Left out where that can't be
+   * Calls `listener`, never in the middle of an access, when the device goes or comes back. Left out if that can't be
    * known.
    */
   onPresence?(listener: (event: DevicePresence) => void, options?: ListenOptions): Subscription;

@@ -183,7 +183,7 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * VFIO_DEVICE_DETACH_IOMMUFD_PT: the device's DMA, or that of one PASID, is blocked. Fine where nothing is attached.
+   * VFIO_DEVICE_DETACH_IOMMUFD_PT: the device's DMA, or that of one PASID, is blocked. Fine if nothing is attached.
    * @throws StateError, ClosedError, SysError
    */
   detach(options: { readonly pasid?: number } = {}): void {
@@ -297,12 +297,12 @@ export class VfioDevice extends Resource implements DeviceIo {
     }
   }
 
-  /** Switches an enabled interrupt off; the kernel answers EINVAL where it was not the active one. @throws SysError */
+  /** Switches an enabled interrupt off; the kernel answers EINVAL if it was not the active one. @throws SysError */
   disableIrq(index: number): void {
     this.setIrqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 0);
   }
 
-  /** @throws SysError: ENOTTY where the interrupt can't do that */
+  /** @throws SysError: ENOTTY if the interrupt can't do that */
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
     this.setIrqs(VFIO_IRQ_SET_DATA_NONE | irqActions[action], index, start, count);
   }
@@ -310,13 +310,13 @@ export class VfioDevice extends Resource implements DeviceIo {
   /**
    * Signals an eventfd to unmask an INTx from the kernel, without a call from here (VFIO_IRQ_SET_ACTION_UNMASK with an
    * eventfd); -1 ends that.
-   * @throws SysError: ENOTTY where the interrupt can't do that, EBUSY where one is set already
+   * @throws SysError: ENOTTY if the interrupt can't do that, EBUSY if one is set already
    */
   setUnmaskEventfd(index: number, fd: number): void {
     this.setIrqs(VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, index, 0, 1, Int32Array.of(fd));
   }
 
-  /** Acts on vectors start + i for which `which[i]` is true. @throws SysError: ENOTTY where it can't be done */
+  /** Acts on vectors start + i for which `which[i]` is true. @throws SysError: ENOTTY if it can't be done */
   actOnIrqs(
     index: number,
     action: "mask" | "unmask" | "trigger",
@@ -397,7 +397,11 @@ export class VfioDevice extends Resource implements DeviceIo {
     else this.lease.assertOpen();
   }
 
-  /** Not for users. @throws StateError where a region is mapped: touching it would kill the process */
+  /**
+   * Checks that no region is mapped: touching one would kill the process.
+   * @throws StateError
+   * @internal
+   */
   assertNothingMapped(doing: string): void {
     const open = this.mappings.find(({ closed }) => !closed);
     if (open !== undefined)

@@ -20,7 +20,10 @@ export interface Feature {
 /** Which way a feature's data goes. */
 export type FeatureDirection = "get" | "set";
 
-/** Not for users. */
+/**
+ * The flag of each direction.
+ * @internal
+ */
 export const directionFlags: Readonly<Record<FeatureDirection, number>> = {
   get: VFIO_DEVICE_FEATURE_GET,
   set: VFIO_DEVICE_FEATURE_SET,

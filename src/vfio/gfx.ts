@@ -59,7 +59,7 @@ export function queryGfxPlane(device: FeatureTarget, kind: PlaneKind, planeType:
  * VFIO_DEVICE_GET_GFX_DMABUF.
  * @param id `region_index` of a plane, which is the dma-buf's id for planes of kind `dmabuf`
  * @returns a descriptor that the caller closes
- * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError: ENOENT where there is no such dma-buf
+ * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError: ENOENT if there is no such dma-buf
  */
 export function getGfxDmaBuf(device: FeatureTarget, id: number): number {
   device.assertUsable();

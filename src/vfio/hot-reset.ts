@@ -23,7 +23,7 @@ export interface AffectedDevice {
   readonly group: number | undefined;
   /** Its object id, where it is bound to the same iommufd. */
   readonly deviceId: number | undefined;
-  /** Whether the caller owns it, and so may reset it; undefined where groups decide (see {@link group}). */
+  /** Whether the caller owns it, and so may reset it; undefined if groups decide (see {@link group}). */
   readonly owned: boolean | undefined;
 }
 
@@ -90,8 +90,8 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
 /**
  * VFIO_DEVICE_PCI_HOT_RESET: resets the slot or bus.
  * @param groups descriptors of all groups affected, for a device opened through a group; none for one opened by cdev
- * @throws UnsupportedError where there is no such reset; SysError: EINVAL where an affected device is not owned, EBUSY,
- *   EAGAIN, ENOTTY where a device does not come back
+ * @throws UnsupportedError where there is no such reset; SysError: EINVAL if an affected device is not owned, EBUSY,
+ *   EAGAIN, ENOTTY if a device does not come back
  */
 export function hotReset(device: FeatureTarget, groups: readonly { readonly fd: number }[] = []): void {
   device.assertUsable();

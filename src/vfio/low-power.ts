@@ -20,7 +20,7 @@ const EXIT: Feature = { id: VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, name: "low power
  * Lets the device fall asleep until {@link exitLowPower}, or until any access to it. Mapped registers must not be touched
  * meanwhile: close their mappings first (the kernel would answer with SIGBUS).
  * @param wakeup signalled when the host wakes the device for another reason, after which it stays awake
- * @throws StateError while registers are mapped, UnsupportedError, SysError: EINVAL where it is asleep already
+ * @throws StateError while registers are mapped, UnsupportedError, SysError: EINVAL if it is asleep already
  */
 export function enterLowPower(device: VfioDevice, wakeup?: EventFd): void {
   device.assertNothingMapped("entering low power");
@@ -33,7 +33,7 @@ export function enterLowPower(device: VfioDevice, wakeup?: EventFd): void {
   callFeature(device, ENTRY_WITH_WAKEUP, "set", payload);
 }
 
-/** Keeps the device awake from now on. Fine where it is. @throws UnsupportedError, SysError */
+/** Keeps the device awake from now on. Fine if it is. @throws UnsupportedError, SysError */
 export function exitLowPower(device: VfioDevice): void {
   callFeature(device, EXIT, "set");
 }

@@ -121,7 +121,7 @@ export interface MigrationControl {
 
 /** A device's state as bytes: read when saving, written when resuming. */
 export interface MigrationStream extends Disposable {
-  /** @returns bytes read; 0 at the end; undefined where there is nothing now */
+  /** @returns bytes read; 0 at the end; undefined if there is nothing now */
   read(target: Uint8Array): number | undefined;
   /** Writes all of `source`. */
   write(source: Uint8Array): void;
@@ -152,7 +152,7 @@ export class MigrationData extends Resource implements MigrationStream {
 
   /**
    * Reads into `target`.
-   * @returns bytes read; 0 at the end of the state; undefined where a device in pre-copy has nothing to say now
+   * @returns bytes read; 0 at the end of the state; undefined if a device in pre-copy has nothing to say now
    * @throws ClosedError, SysError
    */
   read(target: Uint8Array): number | undefined {
@@ -207,7 +207,7 @@ export class Migration implements MigrationControl {
   /**
    * Brings the device into a state, through those in between.
    * @returns the state's data stream where it begins one (stop-copy, pre-copy, resuming)
-   * @throws ArgumentError, ClosedError, SysError: EINVAL where there is no way from the present state. Read `state` then: a
+   * @throws ArgumentError, ClosedError, SysError: EINVAL if there is no way from the present state. Read `state` then: a
    *   device may be left in `error`
    */
   setState(state: MigrationState): MigrationData | undefined {

@@ -7,7 +7,7 @@ import { uuidToBytes } from "./uuid.js";
 const VF_TOKEN: Feature = { id: VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, name: "VF token" };
 
 /**
- * Sets the secret that whoever opens a virtual function of this physical function must know. It outlives this device.
+ * Sets the secret that opening a virtual function of this physical function needs. It outlives this device.
  * @throws ArgumentError (no UUID), UnsupportedError (no physical function with SR-IOV), SysError
  */
 export function setVfToken(device: VfioDevice, uuid: string): void {

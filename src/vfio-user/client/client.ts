@@ -94,8 +94,8 @@ export class VfioUserClient extends Resource {
   }
 
   /**
-   * Calls `restore` once the client has connected again, or to another server, before the listeners hear of it: it sets up
-   * what the server before knew. What it throws ends that attempt.
+   * Calls `restore` once the client has connected again, or to another server, before the listeners are called: it sets up
+   * what the previous server knew. What it throws ends that attempt.
    * @internal
    */
   onReconnect(restore: (state: ServerState) => void): void {
@@ -128,8 +128,8 @@ export class VfioUserClient extends Resource {
   }
 
   /**
-   * Changes over to another server, unnoticed by those who use this client: what the server before knew is set up there.
-   * Blocks the thread, and on a failure goes back to the server before.
+   * Changes to another server, and sets up there what the previous one knew. Users of this client don't notice.
+   * Blocks the thread, and goes back to the previous server on a failure.
    * @param bring called with the new server connected: it transfers the device's state there
    * @throws as {@link connect} and request(), and what `bring` throws
    */
@@ -159,7 +159,7 @@ export class VfioUserClient extends Resource {
     for (const restore of this.restorers) restore(state);
   }
 
-  /** Runs an exchange with the server, and notices where that ended the connection. */
+  /** Runs an exchange with the server, and notices if it ended the connection. */
   private watchingOver<T>(connection: Connection, exchange: () => T): T {
     try {
       return exchange();

@@ -25,12 +25,12 @@ import {
 export interface ClientDma {
   /**
    * Fills `target` from the memory mapped at I/O virtual address `iova`.
-   * @returns false where the range isn't mapped in one piece, or not for reading
+   * @returns false if the range isn't mapped in one piece, or not for reading
    */
   read(iova: bigint, target: Uint8Array): boolean;
   /**
    * Writes `source` to the memory mapped at I/O virtual address `iova`.
-   * @returns false where the range isn't mapped in one piece, or not for writing
+   * @returns false if the range isn't mapped in one piece, or not for writing
    */
   write(iova: bigint, source: Uint8Array): boolean;
 }
@@ -116,7 +116,7 @@ export class Connection {
   }
 
   /**
-   * VFIO_USER_VERSION without blocking the thread: possibly nobody answers. close() ends the wait.
+   * VFIO_USER_VERSION without blocking the thread: there may be no answer. close() ends the wait.
    * @throws as a rejection: TimeoutError, ClosedError, and as {@link negotiate}
    */
   async negotiateAsync(): Promise<void> {
@@ -131,7 +131,7 @@ export class Connection {
     this.agree(this.answerOf(message));
   }
 
-  /** @throws BusyError while a request waits for its answer: the next answer could be anybody's */
+  /** @throws BusyError while a request waits for its answer: the next answer would be taken for its own */
   assertIdle(): void {
     if (this.isWaiting || this.pending.size > 0) throw this.busy();
   }
@@ -269,7 +269,7 @@ export class Connection {
     }
   }
 
-  /** Blocks the thread until something may be there. @returns false where the time is up */
+  /** Blocks the thread until something may be there. @returns false if the time is up */
   private wait(timeoutMs: number): boolean {
     const { channel, twin } = this;
     return twin === undefined ? channel.wait(timeoutMs) : pollAnyReadable([channel.fd, twin.fd], timeoutMs);
@@ -280,7 +280,7 @@ export class Connection {
     if (message.id === id && message.command === command) return message;
     closeFds(message.fds);
     throw new VfioUserProtocolError(
-      `${this.label} answered ${commandName(message.command)} ${message.id}, asked was ${commandName(command)} ${id}`,
+      `${this.label} answered ${commandName(message.command)} ${message.id} instead of ${commandName(command)} ${id}`,
     );
   }
 
@@ -396,7 +396,7 @@ function nextMessage(channel: Channel, timeoutMs: number): Promise<Message> {
     };
     const watch = watchReadable(channel.fd, channel.lease, receive, () => {
       clearTimeout(timer);
-      // Without effect where the promise is settled already.
+      // No effect once the promise is settled.
       reject(new ClosedError(label));
     });
     watch.relinquish();

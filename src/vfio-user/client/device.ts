@@ -37,7 +37,7 @@ import { disableInterrupts, enableInterrupts } from "./interrupt-enable.js";
 /** Room for a region's capabilities at the first attempt, and at most. */
 const REGION_ROOM = 1024;
 const REGION_ROOM_MOST = 64 * 1024;
-/** More than any device has: what is beyond is a lie. */
+/** More than any device has: a server that says more breaks the protocol. */
 const MAX_REGIONS = 64;
 const MAX_VECTORS = 2048;
 
@@ -45,11 +45,11 @@ const MAX_VECTORS = 2048;
 interface Held {
   /** By region. */
   readonly regionFds: Map<number, number>;
-  /** By interrupt index and vector: what a server that comes back is given again. */
+  /** By interrupt index and vector. A server that comes back gets them again. */
   readonly eventfds: Map<number, Map<number, number>>;
 }
 
-/** Part of a region that somebody may still have mapped. */
+/** Part of a region that may still be mapped. */
 interface MappedPart {
   readonly index: number;
   readonly offset: number;
@@ -79,7 +79,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     this.watchReconnects();
   }
 
-  /** Not in the constructor: its closures share what they refer to, and the lease's must not refer to this. */
+  /** Not in the constructor: closures of one function share their variables, and the lease's must not refer to this. */
   private watchReconnects(): void {
     this.client.onReconnect((state) => this.restore(state));
   }
@@ -96,7 +96,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       deviceInfo.sizeBytes,
     );
     const info = deviceInfo.decode(reply);
-    if (info.num_regions > MAX_REGIONS) throw this.protocolError(`${info.num_regions} regions`);
+    if (info.num_regions > MAX_REGIONS) throw this.protocolError(`a count of ${info.num_regions} regions`);
     return deviceInfoOf(info, []);
   }
 
@@ -154,7 +154,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       const told =
         reply.length === 8 ? new DataView(reply.buffer, reply.byteOffset).getBigUint64(0, true) : undefined;
       if (told !== BigInt(some.length))
-        throw this.protocolError(`${told} writes where ${some.length} were asked for`);
+        throw this.protocolError(`a count of ${told} writes instead of ${some.length}`);
     }
   }
 
@@ -189,7 +189,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       throw new ArgumentError(`${this.lease.label} has no interrupt index ${index}`, { cause: error });
     }
     const info = vfio_irq_info.decode(reply);
-    if (info.count > MAX_VECTORS) throw this.protocolError(`${info.count} interrupt vectors`);
+    if (info.count > MAX_VECTORS) throw this.protocolError(`a count of ${info.count} interrupt vectors`);
     return irqInfoOf(index, info);
   }
 
@@ -199,17 +199,17 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     this.enableInterrupts(index);
   }
 
-  /** In configuration space, as far as vectors have eventfds. */
+  /** Enables the interrupt in configuration space if any vector has an eventfd, or else disables it. */
   private enableInterrupts(index: number): void {
     const vectors = this.held.eventfds.get(index)?.size ?? 0;
-    // A device that isn't PCI has no such space.
+    // Only PCI devices have configuration space.
     if (this.regionInfo(VFIO_PCI_CONFIG_REGION_INDEX).sizeBytes === 0) return;
     if (vectors > 0) enableInterrupts(this, index, vectors);
     else disableInterrupts(this, index);
   }
 
   private sendEventfds(index: number, start: number, fds: readonly number[]): void {
-    // A descriptor that is none can't be sent: vectors without one take part as far as there is one behind them.
+    // A missing descriptor can't be sent: vectors with and without one go in messages of their own.
     const flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
     const most = this.client.server.maxMessageFds;
     for (let at = 0; at < fds.length; ) {
@@ -225,7 +225,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     const kept = this.held.eventfds.get(index);
     this.held.eventfds.delete(index);
     if (kept !== undefined) closeFds([...kept.values()]);
-    // The eventfds of a server that has gone are gone, too.
+    // A server that has gone has closed its eventfds.
     if (!this.client.connected) return;
     try {
       this.enableInterrupts(index);
@@ -259,7 +259,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     for (const index of this.held.eventfds.keys()) this.enableInterrupts(index);
   }
 
-  /** Our own descriptors: the caller may close its eventfds without a word, and their numbers be given to other files. */
+  /** Duplicates: the caller may close its eventfds at any time, and their numbers then stand for other files. */
   private keepEventfds(index: number, start: number, fds: readonly number[]): void {
     const { eventfds } = this.held;
     const kept = eventfds.get(index) ?? new Map<number, number>();
@@ -272,10 +272,10 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     });
   }
 
-  /** Sets up with a server that came back what the one before knew. @throws VfioUserProtocolError: it is another device */
+  /** Sets up on a new server what the previous one knew. @throws VfioUserProtocolError if it is another device */
   private restore(state: ServerState): void {
     if (this.closed) return;
-    // The same process may have kept its state: it must not go on with queues that nobody serves any more.
+    // The same process may have kept its state: it must not use queues that the driver has given up.
     if (state === "new" && this.info().resettable) this.reset();
     const before = new Map(this.regions);
     closeFds([...this.held.regionFds.values()]);
@@ -287,7 +287,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
         if (!isSameRegion(info, now)) throw this.protocolError(`another region ${index} than before`);
       }
     } catch (error) {
-      // What is known of the device stays; its files are gone.
+      // The regions stay known; their files are gone.
       for (const [index, { info }] of before) this.regions.set(index, { info, fd: undefined });
       throw error;
     }
@@ -315,18 +315,27 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     return this.client.connected;
   }
 
-  /** Not for users: see {@link VfioUserMigration.moveTo}. */
+  /**
+   * See {@link VfioUserMigration.moveTo}.
+   * @internal
+   */
   moveTo(path: string, bring: () => void): void {
     this.lease.assertOpen();
     this.client.moveTo(path, bring);
   }
 
-  /** Not for users: what tells connections apart. */
+  /**
+   * Identifies the connection.
+   * @internal
+   */
   get connection(): Lease {
     return this.client.lease;
   }
 
-  /** Not for users: signals eventfds that the server has, too. */
+  /**
+   * Signals eventfds that the server has, too.
+   * @internal
+   */
   get signaller(): Signaller {
     if (this.ownSignaller === undefined) {
       this.lease.assertOpen();
@@ -341,14 +350,21 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     return this.client.server.maxTransferBytes;
   }
 
-  /** Not for users: asks the server, of whom no descriptor is expected. @throws as {@link VfioUserClient.request} */
+  /**
+   * Sends a request whose answer has no descriptors.
+   * @throws as {@link VfioUserClient.request}
+   * @internal
+   */
   request(command: number, parts: readonly Uint8Array[]): Uint8Array {
     const { payload, fds } = this.requestWithFds(command, parts);
     closeFds(fds);
     return payload;
   }
 
-  /** Not for users: as request(), where descriptors may come along. */
+  /**
+   * As request(), for an answer with descriptors, which the caller closes.
+   * @internal
+   */
   requestWithFds(command: number, parts: readonly Uint8Array[]): Answer {
     this.lease.assertOpen();
     return this.client.request(command, parts);
@@ -377,7 +393,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   private ask(command: number, request: Uint8Array, replyBytes: number): Uint8Array {
     const payload = this.request(command, [request]);
     if (payload.length !== replyBytes)
-      throw this.protocolError(`${payload.length} bytes where ${replyBytes} were due`);
+      throw this.protocolError(`${payload.length} bytes instead of ${replyBytes}`);
     return payload;
   }
 
@@ -401,7 +417,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     }
   }
 
-  /** With as much room as its capabilities need: without room the server leaves them out. */
+  /** Asks with enough room for its capabilities: otherwise the server leaves them out. */
   private askRegion(index: number): Answer {
     for (let room = REGION_ROOM; ; ) {
       const request = vfio_region_info.encode({ argsz: room, index });
@@ -426,14 +442,14 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       return decodeRegion(payload);
     } catch (cause) {
       if (!(cause instanceof ArgumentError)) throw cause;
-      // Not an argument of our caller's.
-      throw this.protocolError(`a region that makes no sense: ${cause.message}`, cause);
+      // The mistake is the server's, not the caller's.
+      throw this.protocolError(`an invalid region: ${cause.message}`, cause);
     }
   }
 
-  /** Nothing of what a server says is believed that could make us touch what isn't there. */
+  /** Checks all that could make this process touch memory that doesn't exist. */
   private checkRegion(info: RegionInfo, index: number, fd: number | undefined): Region {
-    if (info.index !== index) throw this.protocolError(`region ${info.index} for region ${index}`);
+    if (info.index !== index) throw this.protocolError(`region ${info.index} instead of region ${index}`);
     if (!Number.isSafeInteger(info.sizeBytes) || !Number.isSafeInteger(info.offset))
       throw this.protocolError("a size beyond 2^53");
     for (const { offset, sizeBytes } of info.mappable) {
@@ -444,9 +460,12 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
   }
 
-  /** Not for users. */
+  /**
+   * The error for a server that sent `what`.
+   * @internal
+   */
   protocolError(what: string, cause?: unknown): VfioUserProtocolError {
-    return new VfioUserProtocolError(`${this.lease.label} tells of ${what}`, { cause });
+    return new VfioUserProtocolError(`${this.lease.label} sent ${what}`, { cause });
   }
 }
 
@@ -455,7 +474,7 @@ function closeHeld({ regionFds, eventfds }: Held): void {
   for (const kept of eventfds.values()) closeFds([...kept.values()]);
 }
 
-/** Whether drivers that know the one can go on with the other. */
+/** Whether a driver of one region can continue with the other. */
 function isSameRegion(a: RegionInfo, b: RegionInfo): boolean {
   return (
     a.sizeBytes === b.sizeBytes &&

@@ -60,7 +60,7 @@ export class VfioUserDmaLogging implements DmaLoggingControl {
   /**
    * Closes a buffer of the device's own space, and says which of its pages were written to until then. A buffer with a mapping of
    * its own (`shared: true`) is unmapped in the same step, so no write is lost in between.
-   * @throws ArgumentError, BusyError (commands are in flight), ClosedError; SysError: EINVAL where nothing is logged;
+   * @throws ArgumentError, BusyError (commands are in flight), ClosedError; SysError: EINVAL if nothing is logged;
    *   UnsupportedError where the server can't; with the buffer still open
    */
   closeDirty(buffer: DmaBuffer, pageSizeBytes: number): DirtyBitmap {

@@ -12,7 +12,7 @@ export function hasFeature(device: VfioUserDevice, feature: Feature, direction: 
     device.request(Command.deviceFeature, [vfio_device_feature.encode({ flags })]);
     return true;
   } catch (error) {
-    // Servers differ in how they say no.
+    // Servers refuse with different errors.
     if (error instanceof UnsupportedError || error instanceof SysError) {
       if (device.connected) return false;
     }
@@ -22,7 +22,7 @@ export function hasFeature(device: VfioUserDevice, feature: Feature, direction: 
 
 /**
  * VFIO_USER_DEVICE_FEATURE with GET or SET.
- * @param answerBytes of the data in the answer; what has another length is a lie
+ * @param answerBytes of the data in the answer; another length breaks the protocol
  * @returns the data
  * @throws UnsupportedError where the server has no such feature; SysError, DeviceGoneError, TimeoutError,
  *   VfioUserProtocolError, ClosedError
@@ -42,7 +42,7 @@ export function callFeature(
   const answer = device.request(Command.deviceFeature, [request, data]);
   if (answer.length !== sizeBytes + answerBytes) {
     throw device.protocolError(
-      `${answer.length} bytes about ${feature.name} where ${sizeBytes + answerBytes} were due`,
+      `${answer.length} bytes about ${feature.name} instead of ${sizeBytes + answerBytes}`,
     );
   }
   return answer.subarray(sizeBytes);

@@ -20,15 +20,15 @@ import type { VfioUserDevice } from "./device.js";
 const ROOM = 1024;
 const ROOM_MOST = 64 * 1024;
 
-/** A register write that the server does when an eventfd is signalled: nobody waits for it. */
+/** A register write that the server does when an eventfd is signalled, without an answer. */
 export interface IoEventPlace {
   /** Region index, such as VFIO_PCI_BAR0_REGION_INDEX. */
   readonly region: number;
   /** Offset in the region in bytes. */
   readonly offset: number;
-  /** 0 where the server doesn't care. */
+  /** 0 if any width will do. */
   readonly widthBytes: number;
-  /** The value that it stands for; undefined where it is for any. */
+  /** The value that it stands for; undefined if it stands for any. */
   readonly value: bigint | undefined;
 }
 
@@ -82,7 +82,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
     }
   }
 
-  /** Makes the server do the write, soon: what is asked by message meanwhile may be done before. @throws ClosedError, SysError */
+  /** Makes the server do the write, maybe after messages that are sent later. @throws ClosedError, SysError */
   signal(): void {
     this.lease.assertOpen();
     this.signaller.signal(this.fd);
@@ -112,7 +112,7 @@ function decode(
   const { sizeBytes } = regionIoFds;
   if (payload.length < sizeBytes) throw device.protocolError(`${payload.length} bytes about ioeventfds`);
   const { index, count } = regionIoFds.decode(payload);
-  if (index !== region) throw device.protocolError(`region ${index} for region ${region}`);
+  if (index !== region) throw device.protocolError(`region ${index} instead of region ${region}`);
   if (count === 0) return [];
   const entryBytes = (payload.length - sizeBytes) / count;
   const layout = [subRegion, shadowSubRegion].find((one) => one.sizeBytes === entryBytes);

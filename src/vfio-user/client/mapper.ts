@@ -24,7 +24,7 @@ import type { VfioUserClient } from "./client.js";
 import type { ClientDma } from "./connection.js";
 import { BufferSlabs } from "./slabs.js";
 
-/** Addresses that servers can tell apart from nothing, and that are exact as numbers. */
+/** Not 0, which servers may take for no address; and exact as numbers. */
 const FIRST = BigInt(PAGE_SIZE);
 const LAST = 2n ** 47n - 1n;
 /** With which a server may say that it takes no more mappings. libvfio-user says EINVAL, to other mistakes as well. */
@@ -36,17 +36,16 @@ const ADVICE =
 
 interface Mapping {
   readonly sizeBytes: number;
-  /** Ours: the caller may close its own. */
+  /** A duplicate: the caller may close its own. */
   readonly fd: number;
   readonly start: number;
   readonly access: DmaAccess;
-  /** The server has it mapped, as far as it was told. */
+  /** Whether the server was told to map it, and not to unmap it since. */
   isSent: boolean;
 }
 
 /**
- * The server's view of our memory as the translator behind a DmaSpace: each mapping is a file that the server maps as well.
- * Anonymous memory can't be shared so: the DmaSpace makes memfds.
+ * Each mapping is part of a file that the server maps as well. Anonymous memory can't be shared so: the DmaSpace makes memfds.
  */
 export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   readonly name = "vfio-user";
@@ -56,7 +55,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   private readonly chooser: AddressChooser;
   private readonly mappings = new Map<bigint, Mapping>();
   private readonly slabs: BufferSlabs;
-  /** The server takes UNMAP_ALL, as far as is known. */
+  /** False once the server has refused UNMAP_ALL. */
   private unmapsAll = true;
 
   constructor(private readonly client: VfioUserClient) {
@@ -157,7 +156,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     const slab = this.slabs.find(at);
     const { closing } = this.chooser;
     const isMany = slab !== undefined || this.mappings.size > 1;
-    // Before the first of many goes, not after the last: what is closed is out of the device's reach at once.
+    // All at once before the first is unmapped: closed memory must be out of the device's reach.
     if (closing && isMany && this.mappings.get(slab?.at ?? at)?.isSent === true) this.unmapAll();
     if (slab === undefined) this.unmapFile(at, sizeBytes);
     else this.slabs.release(slab, at, sizeBytes, closing);
@@ -186,8 +185,8 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   }
 
   /**
-   * Takes a mapping from the server, which tells what its device wrote there. unmap() has to follow.
-   * @throws ArgumentError (more pages than one message tells of), SysError: EINVAL where nothing is logged;
+   * Unmaps on the server, which reports what its device wrote there. unmap() has to follow.
+   * @throws ArgumentError (more pages than one message can report), SysError: EINVAL if nothing is logged;
    *   UnsupportedError, VfioUserProtocolError, DeviceGoneError, TimeoutError; with nothing changed
    */
   takeDirty(at: bigint, pageSizeBytes: number): DirtyBitmap {
@@ -212,7 +211,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     mapping.isSent = false;
     if (payload.length !== headerBytes + length) {
       throw new VfioUserProtocolError(
-        `${this.lease.label} tells of ${payload.length} bytes about what was written where ${headerBytes + length} were due`,
+        `${this.lease.label} sent ${payload.length} bytes about written pages instead of ${headerBytes + length}`,
       );
     }
     bitmap.bits.set(payload.subarray(headerBytes));
@@ -226,23 +225,23 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
 
   write(at: bigint, source: Uint8Array): boolean {
     const found = this.find(at, source.length, "read");
-    // pwrite wants memory that doesn't move.
+    // pwrite needs memory that doesn't move.
     return found !== undefined && pwrite(found.fd, Buffer.from(source), found.offset) === source.length;
   }
 
-  /** To a server that came back: all that is mapped, at the same addresses. */
+  /** Maps everything on a server that came back, at the same addresses. */
   private remapAll(): void {
     if (this.mappings.size > this.client.server.maxDmaMaps) {
       throw new UnsupportedError(
-        `the server takes ${this.client.server.maxDmaMaps} mappings now, and there are ${this.mappings.size}`,
+        `${this.lease.label} now takes at most ${this.client.server.maxDmaMaps} DMA mappings, and ${this.mappings.size} are in use: ${ADVICE}`,
       );
     }
-    // One that has kept what a connection before had mapped, as it shouldn't, would refuse it all.
+    // A server that wrongly kept mappings of the previous connection would refuse new ones.
     this.unmapAll();
     for (const [at, mapping] of this.mappings) this.sendMap(at, mapping);
   }
 
-  /** UNMAP_ALL, which not every server knows. */
+  /** Sends UNMAP_ALL, which some servers lack. */
   private unmapAll(): void {
     if (!this.unmapsAll || !this.client.connected) return;
     try {
@@ -255,7 +254,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     for (const mapping of this.mappings.values()) mapping.isSent = false;
   }
 
-  /** To a server that may go meanwhile. */
+  /** Sends an unmap; fine if the server goes meanwhile. */
   private request(unmap: Uint8Array): void {
     try {
       closeFds(this.client.request(Command.dmaUnmap, [unmap]).fds);

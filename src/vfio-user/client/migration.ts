@@ -47,7 +47,7 @@ export class VfioUserMigrationData extends Resource implements MigrationStream {
       const told = answer.length < sizeBytes ? undefined : migrationData.decode(answer).size;
       if (told === undefined || told > size || answer.length !== sizeBytes + told) {
         throw this.device.protocolError(
-          `${answer.length} bytes of migration data where at most ${size} were asked for`,
+          `${answer.length} bytes of migration data for a request of at most ${size}`,
         );
       }
       target.set(answer.subarray(sizeBytes), done);
@@ -56,7 +56,7 @@ export class VfioUserMigrationData extends Resource implements MigrationStream {
     }
   }
 
-  /** Writes all of `source`. @throws as read(); SysError: ENOSPC where the device has no such long state */
+  /** Writes all of `source`. @throws as read(); SysError: ENOSPC if the device has no such long state */
   write(source: Uint8Array): void {
     this.lease.assertOpen();
     const most = this.device.maxTransferBytes;
@@ -96,7 +96,7 @@ export class VfioUserMigration implements MigrationControl {
   /**
    * Brings the device into a state, through those in between.
    * @returns the state's data stream where it begins one (stop-copy, pre-copy, resuming)
-   * @throws ArgumentError; SysError: EINVAL where there is no way from the present state, or what was written is no state of
+   * @throws ArgumentError; SysError: EINVAL if there is no way from the present state, or what was written is no state of
    *   this device. Read `state` then: a device may be left in `error`
    */
   setState(state: MigrationState): VfioUserMigrationData | undefined {
@@ -107,8 +107,8 @@ export class VfioUserMigration implements MigrationControl {
 
   /**
    * Moves the device to another server, under the driver that uses it: state, memory, interrupts, and what of its registers is
-   * mapped. The driver doesn't notice; the server before is left. Nothing may ring doorbells on other threads meanwhile.
-   * @param address `vfio-user:PATH`, or the path alone: a server of a device like this, which nobody uses
+   * mapped. The driver doesn't notice. No other thread may ring doorbells meanwhile.
+   * @param address `vfio-user:PATH`, or the path alone: a server of a device of the same kind, without a client
    * @throws ArgumentError, and as setState() and PciDevice.open(); the device then goes on where it was
    */
   moveTo(address: string): void {
@@ -138,7 +138,7 @@ export class VfioUserMigration implements MigrationControl {
         const chunk = new Uint8Array(chunkBytes);
         const count = stream?.read(chunk) ?? 0;
         parts.push(chunk.subarray(0, count));
-        // No Buffer: slice() of one copies nothing.
+        // A Uint8Array: slice() of a Buffer doesn't copy.
         if (count < chunkBytes) return Uint8Array.from(Buffer.concat(parts));
       }
     } finally {

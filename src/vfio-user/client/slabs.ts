@@ -146,7 +146,7 @@ export class BufferSlabs {
     return { slab, at: iova(fixed) };
   }
 
-  /** @returns undefined where no slab has room among the addresses */
+  /** @returns undefined if no slab has room among the addresses */
   private grow(sizeBytes: number, access: DmaAccess, placement: IovaPlacement): Slab | undefined {
     const unit = this.unitBytes();
     const alike = this.slabs.filter((slab) => slab.access === access && slab.last === placement.last);

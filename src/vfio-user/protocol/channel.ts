@@ -184,7 +184,7 @@ export class Channel extends Resource {
     } satisfies VfioUserMessageTrace);
   }
 
-  /** Blocks the thread until something may be there to receive. @returns false where the time is up */
+  /** Blocks the thread until something may be there to receive. @returns false if the time is up */
   wait(timeoutMs: number): boolean {
     this.lease.assertOpen();
     return pollReadable(this.fd, timeoutMs);
@@ -218,7 +218,7 @@ export class Channel extends Resource {
   }
 }
 
-/** Closes descriptors that nobody wants. */
+/** Closes descriptors that have no use. */
 export function closeFds(fds: readonly number[]): void {
   for (const fd of fds) close(fd);
 }

@@ -10,7 +10,7 @@ class Fields {
   /** @throws TypeError where it is no object */
   constructor(value: unknown) {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new TypeError("an object is wanted");
+      throw new TypeError("this must be an object");
     }
     this.values = new Map(Object.entries(value));
   }
@@ -20,7 +20,7 @@ class Fields {
     const value = this.values.get(name);
     if (value === undefined) return undefined;
     if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min) {
-      throw new TypeError(`${name} has to be a whole number from ${min} on`);
+      throw new TypeError(`${name} must be a whole number from ${min}`);
     }
     return value;
   }
@@ -28,17 +28,17 @@ class Fields {
   flag(name: string): boolean | undefined {
     const value = this.values.get(name);
     if (value === undefined || typeof value === "boolean") return value;
-    throw new TypeError(`${name} has to be true or false`);
+    throw new TypeError(`${name} must be true or false`);
   }
 
-  /** Empty where there is none. */
+  /** Empty if there is none. */
   object(name: string): Fields {
     const value = this.values.get(name);
     return new Fields(value === undefined ? {} : value);
   }
 }
 
-/** What one side of a connection can do, with what counts where it says nothing; never more than is of use here. */
+/** What one side of a connection can do: its statement, or the default. Never more than is used here. */
 export interface VfioUserCapabilities {
   /** Minor version it speaks. */
   readonly minor: number;
@@ -75,7 +75,7 @@ export const ourCapabilities: VfioUserCapabilities = {
 
 /**
  * Payload of VFIO_USER_VERSION and of its reply.
- * @param minor at most ours; a server answers a client with no more than it asked for, or the client goes (QEMU asks for 0.0)
+ * @param minor at most ours; a server answers with no more than the client asked for (QEMU asks for 0.0, and hangs up otherwise)
  */
 export function encodeVersion(
   minor = MINOR,
@@ -114,10 +114,10 @@ export function decodeVersion(payload: Uint8Array, who: string): VfioUserCapabil
   const end = bytes.indexOf(0, 4);
   const text = bytes.toString("utf8", 4, end < 0 ? bytes.length : end);
   try {
-    // Nothing at all is allowed, and means what is usual.
+    // No capabilities at all mean the defaults.
     return capabilitiesOf(bytes.readUInt16LE(2), new Fields(text === "" ? {} : JSON.parse(text)));
   } catch (cause) {
-    throw new VfioUserProtocolError(`${who} sent capabilities that make no sense: ${text.slice(0, 200)}`, {
+    throw new VfioUserProtocolError(`${who} sent invalid capabilities: ${text.slice(0, 200)}`, {
       cause,
     });
   }
@@ -129,9 +129,9 @@ function capabilitiesOf(minor: number, whole: Fields): VfioUserCapabilities {
   const twinSocket = has.object("twin_socket");
   const pageSizes = has.count("pgsizes");
   const pageSize = has.count("pgsize");
-  // Nothing at all could be read or written with 0.
+  // With 0 nothing could be read or written.
   const transferBytes = has.count("max_data_xfer_size", 1) ?? 1024 * 1024;
-  // Of no use here; but who gets it wrong isn't to be believed in the rest.
+  // Not used here; but a wrong value ends the connection, as any other.
   const migration = has.object("migration");
   migration.count("pgsize");
   migration.count("max_bitmap_size");

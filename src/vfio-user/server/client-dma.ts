@@ -11,7 +11,7 @@ import { Refusal } from "./refusal.js";
 export class DmaAccessError extends IovaError {
   constructor(
     message: string,
-    /** What a client is told. */
+    /** The errno that the client gets. */
     readonly errno: number = Errno.EINVAL,
   ) {
     super("ERR_IOVA_DMA_ACCESS", message);
@@ -23,7 +23,7 @@ interface Mapping {
   readonly end: number;
   readonly readable: boolean;
   readonly writable: boolean;
-  /** Undefined where the client gave no descriptor: reached by messages. */
+  /** Undefined without a descriptor: such memory is reached by messages. */
   readonly memory: MappedMemory | undefined;
   readonly bytes: Uint8Array<SharedArrayBuffer>;
   readonly words: Uint32Array<SharedArrayBuffer>;
@@ -33,19 +33,18 @@ interface Mapping {
 
 const nothing = new SharedArrayBuffer(0);
 
-/** What asks the client for memory that can't be mapped here. */
+/** Reaches memory without a descriptor by messages to the client. */
 export interface MessageDma {
   dmaRead(iova: number, target: Uint8Array): Promise<void>;
   dmaWrite(iova: number, source: Uint8Array): Promise<void>;
 }
 
 /**
- * The mappings of one client, by address. Few and long-lived as a rule: a sorted list, and the one that was found last is
- * looked at first.
+ * The mappings of one client, sorted by address. Usually they are few and live long; the last one found is tried first.
  */
 export class DmaTable implements ClientMemory {
   generation = 0;
-  /** Whether the device may be bus master: else it reaches nothing, as a real one. */
+  /** Whether the device may be bus master. Otherwise it reaches nothing, like a real one. */
   private isEnabled = false;
   private readonly mappings: Mapping[] = [];
   private last: Mapping | undefined;
@@ -129,16 +128,16 @@ export class DmaTable implements ClientMemory {
     this.log = undefined;
   }
 
-  /** @throws Refusal: EINVAL where nothing is logged, and as {@link DirtyLog.report} */
+  /** @throws Refusal: EINVAL if nothing is logged, and as {@link DirtyLog.report} */
   reportLog(iova: bigint, lengthBytes: bigint, pageBytes: bigint, maxBytes: number): Uint8Array {
     if (this.log === undefined) throw new Refusal(Errno.EINVAL);
     const bitmap = this.log.report(iova, lengthBytes, pageBytes, maxBytes);
-    // What is written to spans that are kept has to be noted anew.
+    // Writes to spans that devices keep have to be noted again.
     this.generation++;
     return bitmap;
   }
 
-  /** Takes away what lies wholly in the range. @returns bytes; 0 where nothing does @throws DmaAccessError where it would cut */
+  /** Removes the mappings in the range. @returns their bytes @throws DmaAccessError if one lies only partly in it */
   unmap(iova: bigint, sizeBytes: bigint): number {
     const end = iova + sizeBytes;
     const inside = (mapping: Mapping): boolean => BigInt(mapping.iova) >= iova && BigInt(mapping.end) <= end;
@@ -154,7 +153,7 @@ export class DmaTable implements ClientMemory {
     return bytes;
   }
 
-  /** Whether exactly that was mapped in one. */
+  /** Whether this is exactly one mapping. */
   isMapping(iova: bigint, sizeBytes: bigint): boolean {
     return this.mappings.some(
       (mapping) => BigInt(mapping.iova) === iova && BigInt(mapping.end) === iova + sizeBytes,

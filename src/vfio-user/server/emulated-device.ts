@@ -56,7 +56,7 @@ export interface MappableArea {
   readonly fdOffset: number;
 }
 
-/** A write that clients may make by signalling an eventfd: nobody waits for an answer, and it can come from the kernel (KVM). */
+/** A write that clients may make by signalling an eventfd, without an answer; KVM can signal it, too. */
 export interface IoEventWrite {
   /** Multiple of the width. */
   readonly offset: number;
@@ -128,7 +128,7 @@ export interface EmulatedDevice {
   readonly bars: readonly (EmulatedBar | undefined)[];
   /** Vectors of each kind; 0 for none. */
   readonly vectors: DeviceVectors;
-  /** Left out where its state can't be moved. */
+  /** Left out if its state can't be moved. */
   readonly migration?: DeviceMigration;
   /** A client is connected. */
   connect(host: DeviceHost): void;

@@ -35,7 +35,7 @@ interface ServerFeature {
 export class ServerFeatures {
   private readonly features = new Map<number, ServerFeature>();
 
-  /** @param migration undefined where the device can't be migrated @param maxDataBytes that an answer may carry */
+  /** @param migration undefined if the device can't be migrated @param maxDataBytes that an answer may carry */
   constructor(
     private readonly memory: DmaTable,
     migration: ServerMigration | undefined,

@@ -29,7 +29,7 @@ export class ServerInterrupts {
   private readonly pending = new Set<number>();
   /** The pin was asserted while the command register forbade it. */
   private pinWaits = false;
-  /** Masked vectors as the table has them; undefined where it may have changed. */
+  /** Masked vectors as the table has them; undefined if it may have changed. */
   private masks: readonly boolean[] | undefined;
 
   /** @param signal signals an eventfd of the client's, which must never block */
@@ -42,7 +42,7 @@ export class ServerInterrupts {
     this.irqs = [intx, msi, msix, 0, 0].map((count, index) => new ServerIrqs(index, count, signal));
   }
 
-  /** @returns undefined where VFIO has no such index */
+  /** @returns undefined if VFIO has no such index */
   at(index: number): ServerIrqs | undefined {
     return this.irqs[index];
   }

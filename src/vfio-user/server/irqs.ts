@@ -44,7 +44,7 @@ export class ServerIrqs {
       : VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE;
   }
 
-  /** Signals a vector; nothing happens where nobody listens. */
+  /** Signals a vector. Does nothing without an eventfd. */
   raise(vector: number): void {
     const fd = this.fds[vector];
     if (fd === undefined) return;

@@ -58,7 +58,7 @@ export class ServerMigration {
     return this.current === VFIO_DEVICE_STATE_RUNNING;
   }
 
-  /** @throws Refusal: EINVAL where there is no way, or the state that was written makes no sense */
+  /** @throws Refusal: EINVAL if there is no way, or the state that was written makes no sense */
   set(state: number): void {
     if (!reachable.has(state) || this.current === VFIO_DEVICE_STATE_ERROR) throw new Refusal(Errno.EINVAL);
     if (state === this.current) return;

@@ -13,19 +13,19 @@ import { Session, type SessionHost, type SessionOptions } from "./session.js";
 /** Options of {@link VfioUserServer}. */
 export interface VfioUserServerOptions {
   /**
-   * Also takes memory that clients could cut short under us, which would end this process (SIGBUS): files that can't be
-   * sealed. For clients that are trusted.
+   * Also takes memory in files that can't be sealed. A client that truncates one ends this process (SIGBUS): only for trusted
+   * clients.
    */
   readonly trustClients?: boolean | undefined;
-  /** How long a client may leave an answer untaken, in milliseconds. 5000 by default. */
+  /** How long a client may take to receive an answer, in milliseconds. 5000 by default. */
   readonly sendTimeoutMs?: number | undefined;
-  /** How long a connection may say nothing at first, in milliseconds. 5000 by default. Others are served meanwhile. */
+  /** How long a connection may take to send its version, in milliseconds. 5000 by default. */
   readonly versionTimeoutMs?: number | undefined;
   /** How many DMA mappings a client may have at a time. 65,535 by default. */
   readonly maxDmaMaps?: number | undefined;
 }
 
-/** Connections that have said nothing yet; of more the oldest ends. */
+/** Connections that have sent nothing yet. Beyond this the oldest ends. */
 const MAX_SILENT = 16;
 const DEFAULT_TIMEOUT_MS = 5000;
 /** What timers take. */
@@ -45,7 +45,8 @@ export class VfioUserServer extends Resource {
   /**
    * @param path where to listen; a path that a dead server left behind is taken over
    * @param device stays the caller's to close, after the server
-   * @throws ArgumentError (also where the device has vectors that its configuration space doesn't), BusyError where somebody listens there, SysError
+   * @throws ArgumentError (also for vectors that the configuration space lacks), BusyError if another server listens there,
+   *   SysError
    */
   constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
     const { trustClients = false, sendTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
@@ -106,7 +107,7 @@ export class VfioUserServer extends Resource {
   }
 }
 
-/** Who is connected: one client that is served, and connections that have said nothing yet. */
+/** The connections: one client that is served, and those that have sent nothing yet. */
 class Sessions implements SessionHost {
   private active: Session | undefined;
   private readonly silent = new Set<Session>();

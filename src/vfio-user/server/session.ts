@@ -24,7 +24,7 @@ import { Refusal } from "./refusal.js";
 import { ServerRegions } from "./regions.js";
 import type { Reply } from "./reply.js";
 
-/** Options of the server with what was left out. */
+/** Options of the server, with defaults. */
 export interface SessionOptions {
   readonly trustClients: boolean;
   readonly sendTimeoutMs: number;
@@ -50,7 +50,7 @@ const OVERHEAD_BYTES = 4096;
 export class Session {
   private readonly device: EmulatedDevice;
   private readonly channel: Channel;
-  /** Where the client is asked, if it wants that apart. */
+  /** The socket for requests to the client, if it has one of its own. */
   private twin: Channel | undefined;
   private readonly dma: DmaRequests;
   private readonly config: EmulatedConfigSpace;
@@ -149,7 +149,7 @@ export class Session {
         reject(new DeviceGoneError("the vfio-user client"));
         return;
       }
-      // Ids of ours are told from the client's by who asks; they only need to differ among themselves.
+      // Only ids of our own requests have to differ: replies and requests are told apart by type.
       const id = this.nextId;
       if (this.pending.has(id)) {
         reject(new BusyError("the vfio-user client leaves too many requests unanswered"));
@@ -161,7 +161,7 @@ export class Session {
         (this.twin ?? this.channel).send({ id, command, parts });
       } catch (error) {
         reject(error);
-        // Part of it may have gone: nothing can follow.
+        // Part of the message may have been sent: nothing can follow.
         this.end();
       }
     });
@@ -184,7 +184,7 @@ export class Session {
       work();
     } catch (error) {
       this.end();
-      // What a client does wrong is its own end; what we do wrong is ours.
+      // A client's mistake ends its connection; our own ends the program.
       if (!(error instanceof IovaError)) throw error;
     }
   }
@@ -197,7 +197,7 @@ export class Session {
         if (message === undefined) return;
         if (!message.isReply) {
           closeFds(message.fds);
-          throw new VfioUserProtocolError("a request where only answers belong");
+          throw new VfioUserProtocolError("a request on the socket for replies");
         }
         this.takeReply(message);
       }
@@ -207,7 +207,7 @@ export class Session {
   private takeReply(message: Message): void {
     closeFds(message.fds);
     const waiting = this.pending.get(message.id);
-    if (waiting === undefined) throw new VfioUserProtocolError("a reply to nothing that was asked");
+    if (waiting === undefined) throw new VfioUserProtocolError("a reply without a request");
     this.pending.delete(message.id);
     if (message.errno > 0) waiting.reject(new SysError("VFIO_USER_DMA", message.errno));
     else waiting.resolve(message.payload.slice());
@@ -239,10 +239,10 @@ export class Session {
     }
   }
 
-  /** @param fds what is kept is taken out @throws Refusal, or whatever errnoOf() knows */
+  /** @param fds removes those that it keeps @throws Refusal, or another error that errnoOf() knows */
   private answer({ command, payload }: Message, fds: number[]): Reply {
     if (command === Command.version) return this.negotiate(payload);
-    if (!this.isNegotiated) throw new VfioUserProtocolError("the client didn't begin with its version");
+    if (!this.isNegotiated) throw new VfioUserProtocolError("the client didn't send its version first");
     switch (command) {
       case Command.dmaMap:
         return this.dma.map(payload, fds);
@@ -284,7 +284,7 @@ export class Session {
       case Command.regionWriteMulti:
         return this.regions.writeMany(payload);
       case Command.deviceReset:
-        // As VFIO does it: configuration space is afterwards as it was.
+        // As with VFIO, configuration space survives the reset.
         this.device.reset();
         this.interrupts.forget();
         this.migration?.reset();
@@ -344,7 +344,7 @@ export class Session {
     return theirs;
   }
 
-  /** @throws Refusal: ENOTTY where the device can't be migrated */
+  /** @throws Refusal: ENOTTY if the device can't be migrated */
   private migrationOrRefusal(): ServerMigration {
     if (this.migration === undefined) throw new Refusal(Errno.ENOTTY);
     return this.migration;
@@ -355,7 +355,7 @@ export class Session {
   }
 }
 
-/** What a client is told. @throws what is no fault of a request's */
+/** The errno to answer with. @throws errors that end the connection */
 function errnoOf(error: unknown): number {
   if (error instanceof Refusal) return error.errno;
   if (error instanceof VfioUserProtocolError) throw error;

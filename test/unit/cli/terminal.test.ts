@@ -167,7 +167,7 @@ test("a vfio-user server's message is one visible line on standard error", async
     await server.tell({ command: Command.version, payload: Buffer.from(json) });
     const { status, stdout, stderr } = await cli.run(["nvme", "list", `vfio-user:${server.path}`]);
     expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
-    expect(stderr).toMatch(/^iova: .*make no sense: .*\\x1b\[31m\\x0d\\x0a\\x9b\\u\{202e\}\n$/);
+    expect(stderr).toMatch(/^iova: .*invalid capabilities: .*\\x1b\[31m\\x0d\\x0a\\x9b\\u\{202e\}\n$/);
     expect(stderr).not.toMatch(UNSAFE);
   } finally {
     await server.close();

@@ -43,12 +43,12 @@ describe("a path that leads nowhere", () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
-  test("no socket", () => {
+  test("a path without a socket is an error", () => {
     expect(() => open(join(folder, "none"))).toThrow(sysError("connect", "ENOENT"));
     expect(() => open(join(folder, "none"))).toThrow("there is no such socket");
   });
 
-  test("a file, a directory, and what is no directory", () => {
+  test("a file, a directory, and a path through a file are errors", () => {
     const file = join(folder, "file");
     writeFileSync(file, "");
     mkdirSync(join(folder, "sub"));
@@ -57,13 +57,13 @@ describe("a path that leads nowhere", () => {
     expect(() => open(join(file, "below"))).toThrow(sysError("connect", "ENOTDIR"));
   });
 
-  test("no path, and paths that no socket can have", () => {
+  test("an empty path and a path too long for a socket are errors", () => {
     expect(() => open("")).toThrow(ArgumentError);
     expect(() => open("a\0b")).toThrow(ArgumentError);
     expect(() => open(`${folder}/${"x".repeat(108)}`)).toThrow("has at most 107 bytes");
   });
 
-  test("a socket that nobody listens at any more", () => {
+  test("a socket without a listener is an error", () => {
     const path = join(folder, "stale");
     const script = `require("node:net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
     expect(spawnSync(process.execPath, ["-e", script]).signal).toBe("SIGKILL");
@@ -84,12 +84,12 @@ describe("a path that leads nowhere", () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  test.each([0, -1, 0.5, Number.NaN, 2 ** 31])("a time limit of %s", (timeoutMs) => {
+  test.each([0, -1, 0.5, Number.NaN, 2 ** 31])("refuses a time limit of %s", (timeoutMs) => {
     expect(() => VfioUserClient.connect(join(folder, "none"), { timeoutMs })).toThrow(ConfigError);
   });
 });
 
-describe("a server that lies", () => {
+describe("a server that breaks the protocol", () => {
   /** Longer than any answer takes on a busy machine. */
   const PATIENT_MS = 60_000;
   /** For tests of the limit itself. What the server does answer has to come within it as well. */
@@ -132,29 +132,45 @@ describe("a server that lies", () => {
       ["hangs up", { raw: new Uint8Array(0), hangUp: true }, "hung up instead of sending its version"],
       ["speaks another major version", { payload: version("{}", 1) }, "speaks vfio-user 1.1, not 0.1"],
       ["sends no version", { payload: new Uint8Array(3) }, "a version of 3 bytes"],
-      ["sends JSON that ends early", { payload: version('{"capabilities":{') }, "make no sense"],
-      ["sends JSON that is no object", { payload: version("[1, 2]") }, "make no sense"],
-      ["sends bytes that are no text", { payload: version("\xff\xfe{") }, "make no sense"],
-      ["takes no data", { payload: version('{"capabilities":{"max_data_xfer_size":0}}') }, "make no sense"],
-      ["counts below zero", { payload: version('{"capabilities":{"max_msg_fds":-1}}') }, "make no sense"],
-      ["counts beyond all", { payload: version('{"capabilities":{"max_msg_fds":1e400}}') }, "make no sense"],
-      ["counts in words", { payload: version('{"capabilities":{"max_dma_maps":"many"}}') }, "make no sense"],
+      ["sends JSON that ends early", { payload: version('{"capabilities":{') }, "invalid capabilities"],
+      ["sends JSON that is no object", { payload: version("[1, 2]") }, "invalid capabilities"],
+      ["sends bytes that are no text", { payload: version("\xff\xfe{") }, "invalid capabilities"],
+      [
+        "takes no data",
+        { payload: version('{"capabilities":{"max_data_xfer_size":0}}') },
+        "invalid capabilities",
+      ],
+      [
+        "counts below zero",
+        { payload: version('{"capabilities":{"max_msg_fds":-1}}') },
+        "invalid capabilities",
+      ],
+      [
+        "counts beyond all",
+        { payload: version('{"capabilities":{"max_msg_fds":1e400}}') },
+        "invalid capabilities",
+      ],
+      [
+        "counts in words",
+        { payload: version('{"capabilities":{"max_dma_maps":"many"}}') },
+        "invalid capabilities",
+      ],
       [
         "answers yes with a word",
         { payload: version('{"capabilities":{"write_multiple":"yes"}}') },
-        "make no sense",
+        "invalid capabilities",
       ],
       [
         "has null for a socket",
         { payload: version('{"capabilities":{"twin_socket":null}}') },
-        "make no sense",
+        "invalid capabilities",
       ],
       [
         "migrates by words",
         { payload: version('{"capabilities":{"migration":{"pgsize":"4k"}}}') },
-        "make no sense",
+        "invalid capabilities",
       ],
-      ["answers another id", { idShift: 1 }, "asked was VFIO_USER_VERSION 0"],
+      ["answers another id", { idShift: 1 }, "instead of VFIO_USER_VERSION 0"],
       ["answers another command", { answersCommand: 9 }, "answered VFIO_USER_REGION_READ"],
       ["sends rubbish", { raw: Buffer.alloc(4096, 0xa5) }, "a message of 2779096485 bytes"],
       ["sends a message of 15 bytes", { size: 15 }, "a message of 15 bytes"],
@@ -179,14 +195,14 @@ describe("a server that lies", () => {
       ["says half of it", { cut: 4 }],
       ["says part of a header", { raw: new Uint8Array(9) }],
       ["asks for ever instead", { flood: 100_000 }],
-    ])("%s: that ends in time", async (_, lie) => {
+    ])("a server that %s ends in a TimeoutError", async (_, lie) => {
       await server.tell({ command: Command.version, ...lie });
       const error = await caught(() => connect(false, 300));
       expect(error).toBeInstanceOf(TimeoutError);
       expect(error).toMatchObject({ timeoutMs: 300 });
     });
 
-    test("says no", async () => {
+    test("an error as the answer to VERSION is thrown as it is", async () => {
       await server.tell({ command: Command.version, flags: 0x21, errno: 22 });
       expect(connect).toThrow(sysError("VFIO_USER_VERSION", "EINVAL"));
       await server.tell({ command: Command.version, flags: 0x21, errno: 0 });
@@ -195,7 +211,7 @@ describe("a server that lies", () => {
       expect(connect).toThrow(sysError("VFIO_USER_VERSION", "errno 4294967295"));
     });
 
-    test("claims to take more than anybody", async () => {
+    test("limits beyond our own are cut to ours", async () => {
       const huge = Number.MAX_SAFE_INTEGER;
       const json = JSON.stringify({ capabilities: { max_msg_fds: huge, max_data_xfer_size: huge } });
       await against([{ command: Command.version, payload: version(json) }], (_, { server: said }) => {
@@ -205,7 +221,7 @@ describe("a server that lies", () => {
   });
 
   describe("about the device", () => {
-    test("with more regions than there can be", async () => {
+    test("too many regions are a protocol error", async () => {
       const payload = deviceInfo.encode({ num_regions: 1e6 });
       await against([{ command: Command.deviceGetInfo, payload }], (device) => {
         expect(() => device.info()).toThrow(VfioUserProtocolError);
@@ -213,20 +229,20 @@ describe("a server that lies", () => {
       });
     });
 
-    test.each([0, 15, 17, 4096])("in an answer of %i bytes", async (length) => {
+    test.each([0, 15, 17, 4096])("device information of %i bytes is a protocol error", async (length) => {
       await against([{ command: Command.deviceGetInfo, payload: new Uint8Array(length) }], (device) => {
-        expect(() => device.info()).toThrow("16 were due");
+        expect(() => device.info()).toThrow("instead of 16");
       });
     });
 
-    test("with more vectors than there can be", async () => {
+    test("too many vectors are a protocol error", async () => {
       const payload = Buffer.from(Uint32Array.of(16, 1, 2, 0xffff_ffff).buffer);
       await against([{ command: Command.deviceGetIrqInfo, payload }], (device) => {
         expect(() => device.irqInfo(2)).toThrow("4294967295 interrupt vectors");
       });
     });
 
-    test("passing descriptors with every answer", async () => {
+    test("descriptors in any answer are closed", async () => {
       const commands = [Command.version, Command.deviceGetInfo, Command.regionRead, Command.deviceReset];
       const lies = commands.map((command): Lie => ({ command, fds: new Array<"file">(60).fill("file") }));
       await against(lies, (device) => {
@@ -278,14 +294,14 @@ describe("a server that lies", () => {
       ["a size beyond 2^53", region({ size: 2n ** 53n }), "a size beyond 2^53"],
       ["a size of all ones", region({ size: 2n ** 64n - 1n }), "a size beyond 2^53"],
       ["an offset beyond 2^53", region({ offset: 2n ** 63n }), "a size beyond 2^53"],
-      ["another region", region({ index: 1 }), "region 1 for region 0"],
+      ["another region", region({ index: 1 }), "region 1 instead of region 0"],
       ["an area beyond its end", region({}, [[4096n, 8192n]]), "an area beyond the end"],
       ["an area far away", region({}, [[2n ** 64n - 4096n, 4096n]]), "an area beyond the end"],
-      ["more areas than it sends", region({}, [[0n, 4096n]], 0xffff_ffff), "makes no sense"],
-      ["a capability outside", region({ cap_offset: 4096 }), "makes no sense"],
-      ["a capability that is its own next", loop, "makes no sense"],
+      ["more areas than it sends", region({}, [[0n, 4096n]], 0xffff_ffff), "invalid region"],
+      ["a capability outside", region({ cap_offset: 4096 }), "invalid region"],
+      ["a capability that is its own next", loop, "invalid region"],
       ["capabilities of 4 GiB", region({ argsz: 0xffff_ffff }), "4294967295 bytes about region 0"],
-      ["nothing", { command: Command.deviceGetRegionInfo, payload: new Uint8Array(0) }, "makes no sense"],
+      ["nothing", { command: Command.deviceGetRegionInfo, payload: new Uint8Array(0) }, "invalid region"],
     ];
     test.each(lies)("%s", async (_, lie, message) => {
       await against([lie], (device) => {
@@ -301,14 +317,14 @@ describe("a server that lies", () => {
       });
     });
 
-    test("that needs more room gets it, once", async () => {
+    test("a region that needs more room gets it, once", async () => {
       const more = region({ argsz: 2048, cap_offset: 0 });
       await against([more, region({}, [[4096n, 4096n]])], (device) => {
         expect(device.regionInfo(0).mappable).toEqual([{ offset: 4096, sizeBytes: 4096 }]);
       });
     });
 
-    test("whose file is shorter isn't mapped", async () => {
+    test("a region whose file is too short isn't mapped", async () => {
       await against([{ command: Command.deviceGetRegionInfo, region: 0, fds: ["short"] }], (device) => {
         expect(() => device.mapRegion(0, 0, 8192)).toThrow("the file ends at 4096 bytes, before 8192");
         device.mapRegion(0, 0, 4096).close();
@@ -316,7 +332,7 @@ describe("a server that lies", () => {
     });
 
     test.each(["unsealed", "eventfd", "file"] as const)(
-      "whose descriptor is %s isn't mapped",
+      "a region whose descriptor is %s isn't mapped",
       async (kind) => {
         await against([{ command: Command.deviceGetRegionInfo, region: 0, fds: [kind] }], (device) => {
           expect(device.regionInfo(0).mappable).toEqual([]);
@@ -325,7 +341,7 @@ describe("a server that lies", () => {
       },
     );
 
-    test("whose file is cut short later, of a server that is trusted", async () => {
+    test("a region whose file a trusted server truncates later throws when it is used", async () => {
       const lies: Lie[] = [
         { command: Command.deviceGetRegionInfo, region: 0, fds: ["unsealed"] },
         { command: Command.deviceReset, truncate: true },
@@ -340,10 +356,10 @@ describe("a server that lies", () => {
       await against(lies, use, true);
     });
 
-    test.each([0, 15, 19, 21, 64])("in an answer of %i bytes to a read", async (length) => {
+    test.each([0, 15, 19, 21, 64])("an answer of %i bytes to a read is a protocol error", async (length) => {
       await against([{ command: Command.regionRead, payload: new Uint8Array(length) }], (device) => {
         const target = new Uint8Array(4).fill(9);
-        expect(() => device.readRegion(7, 0, target)).toThrow("20 were due");
+        expect(() => device.readRegion(7, 0, target)).toThrow("instead of 20");
         expect(target).toEqual(new Uint8Array(4).fill(9));
       });
     });
@@ -369,7 +385,7 @@ describe("a server that lies", () => {
       });
     });
 
-    test("no answer ends the connection, and what is open closes all the same", async () => {
+    test("a missing answer ends the connection, and all objects can still be closed", async () => {
       await server.tell({ command: Command.deviceReset, silent: true });
       const device = PciDevice.open(`vfio-user:${server.path}`, { vfioUser: { timeoutMs: TIMEOUT_MS } });
       device.enableInterrupts({ kind: "msix", count: 3 });
@@ -381,7 +397,7 @@ describe("a server that lies", () => {
     test.each<[string, Omit<Lie, "command">]>([
       ["hangs up", { hangUp: true, raw: new Uint8Array(0) }],
       ["is silent", { silent: true }],
-    ])("who %s while a device is closed does not stop that", async (_, how) => {
+    ])("a server that %s while a device is closed doesn't prevent that", async (_, how) => {
       await server.tell(
         { command: Command.dmaUnmap, ...how },
         { command: Command.deviceSetIrqs },
@@ -395,7 +411,7 @@ describe("a server that lies", () => {
     });
   });
 
-  describe("while nobody waits", () => {
+  describe("while no request waits", () => {
     const gone = (mine: VfioUserClient): Promise<Error> =>
       new Promise((resolve) =>
         mine.onPresence((event) => {
@@ -403,7 +419,7 @@ describe("a server that lies", () => {
         }),
       );
 
-    test("an answer to nothing ends the connection", async () => {
+    test("an answer without a request ends the connection", async () => {
       const extra = header({ id: 9, command: Command.regionRead, flags: 1 });
       await against([{ command: Command.deviceReset, after: [extra] }], async (device, mine) => {
         const going = gone(mine);
@@ -412,7 +428,7 @@ describe("a server that lies", () => {
       });
     });
 
-    test("rubbish ends the connection", async () => {
+    test("invalid bytes end the connection", async () => {
       await against(
         [{ command: Command.deviceReset, after: [Buffer.alloc(256, 0xff)] }],
         async (device, mine) => {
@@ -423,7 +439,7 @@ describe("a server that lies", () => {
       );
     });
 
-    test("its end is told", async () => {
+    test("the end of the connection is reported", async () => {
       await against([{ command: Command.deviceReset, hangUp: true }], async (device, mine) => {
         const going = gone(mine);
         device.reset();
@@ -474,7 +490,7 @@ describe("a server that lies", () => {
       });
     }
 
-    test("that is there", async () => {
+    test("a request for mapped memory is answered", async () => {
       const good = await asked(read(AT, BigInt(PAGE)));
       expect(good).toMatchObject({ errno: 0, touched: false });
       expect(good.payload.subarray(16).every((byte) => byte === 0x11)).toBe(true);
@@ -505,7 +521,7 @@ describe("a server that lies", () => {
       expect(payload).toHaveLength(0);
     });
 
-    test("without end doesn't keep a request from its time limit", async () => {
+    test("endless requests of the server don't keep a request from its time limit", async () => {
       const flood = { command: Command.deviceReset, flood: 100_000 };
       const reset = (device: VfioUserDevice): void => {
         expect(() => device.reset()).toThrow(TimeoutError);
@@ -514,7 +530,7 @@ describe("a server that lies", () => {
     });
   });
 
-  test("is an IovaError always", async () => {
+  test("every answer that breaks the protocol is an IovaError", async () => {
     await server.tell({ command: Command.regionRead, raw: new Uint8Array(0), hangUp: true });
     expect(await caught(() => open(server.path))).toBeInstanceOf(IovaError);
   });

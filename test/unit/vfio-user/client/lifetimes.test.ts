@@ -25,7 +25,7 @@ const options = [
   [" that looks for its server", { vfioUser: { reconnect: true } }],
 ] as const;
 
-test.each(options)("a forgotten device%s with open buffers is given back, whole", async (_, open) => {
+test.each(options)("a forgotten device%s with open buffers is released as a whole", async (_, open) => {
   const { descriptors } = holdings();
   drop(() => {
     const device = PciDevice.open(emulator.address, open);

@@ -3,12 +3,12 @@ import { expect, test } from "vitest";
 import { ConfigError } from "../../../../src/core/errors.js";
 import { parseVfioUserOptions } from "../../../../src/vfio-user/client/options.js";
 
-test("none at all mean the same as some left out", () => {
+test("no options mean the defaults", () => {
   expect(parseVfioUserOptions({ timeoutMs: undefined })).toEqual(parseVfioUserOptions({}));
   expect(parseVfioUserOptions({})).toEqual({ timeoutMs: 10_000, trustServer: false, reconnect: undefined });
 });
 
-test("true is a plan to reconnect with what is usual", () => {
+test("reconnect: true means the default plan", () => {
   const plan = { timeoutMs: 30_000, firstPauseMs: 10, longestPauseMs: 1000 };
   expect(parseVfioUserOptions({ reconnect: true }).reconnect).toEqual(plan);
   expect(parseVfioUserOptions({ reconnect: { firstPauseMs: 5 } }).reconnect).toEqual({

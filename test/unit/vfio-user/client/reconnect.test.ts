@@ -64,7 +64,7 @@ describe("a server that comes back", () => {
     await emulator.close();
   });
 
-  test("has the device's memory and interrupts as they were, and its registers as after a reset", async () => {
+  test("a server that comes back has memory and interrupts as before, and registers as after a reset", async () => {
     await open(REGISTERS);
     const registers = device.bar(0);
     using interrupts = device.enableInterrupts({ kind: "msi" });
@@ -95,7 +95,7 @@ describe("a server that comes back", () => {
     }
   });
 
-  test("has the mapped part of a BAR under the view there was", async () => {
+  test("a server that comes back has its mapped registers under the existing view", async () => {
     await open(NVME);
     const mapped = device.bar(0).map(PAGE, PAGE);
     const { words } = mapped;
@@ -115,7 +115,7 @@ describe("a server that comes back", () => {
     expect(words[500]).toBe(0);
   });
 
-  test("with another device is not back before the right one is there", async () => {
+  test("a server with another device doesn't count as back", async () => {
     await open(NVME);
     await emulator.close();
     await next();
@@ -128,7 +128,7 @@ describe("a server that comes back", () => {
     expect(device.config.busMaster).toBe(false);
   });
 
-  test("leaves nothing behind", async () => {
+  test("reconnecting leaves no descriptors or mappings behind", async () => {
     await open(NVME);
     device.enableInterrupts({ kind: "msix", count: 4 });
     device.dma.alloc(PAGE);
@@ -145,7 +145,7 @@ describe("a server that comes back", () => {
 describe("a server that doesn't come back", () => {
   expectNothingLeftSoon();
 
-  test("is gone, where nobody asked for more", async () => {
+  test("a server stays gone without reconnect", async () => {
     const emulator = await emulate(REGISTERS);
     using device = PciDevice.open(emulator.address);
     const next = presences(device);
@@ -153,7 +153,7 @@ describe("a server that doesn't come back", () => {
     expect(await next()).toMatchObject({ kind: "gone", retrying: false });
   });
 
-  test("is lost after the time", async () => {
+  test("a server is lost after the time limit", async () => {
     const emulator = await emulate(REGISTERS);
     const clock = skewClock();
     using device = PciDevice.open(emulator.address, { vfioUser: { reconnect: patient } });
@@ -166,7 +166,7 @@ describe("a server that doesn't come back", () => {
     expect(() => device.config.busMaster).toThrow(DeviceGoneError);
   });
 
-  test("and whose socket somebody else has, who says nothing, holds nobody up", async () => {
+  test("another listener that sends nothing doesn't block the event loop", async () => {
     const emulator = await emulate(REGISTERS);
     const clock = skewClock();
     using device = PciDevice.open(emulator.address, { vfioUser: { timeoutMs: 2000, reconnect: patient } });
@@ -179,7 +179,7 @@ describe("a server that doesn't come back", () => {
     expect(await next()).toMatchObject({ kind: "lost", error: { code: "ERR_IOVA_TIMEOUT" } });
   });
 
-  test("does not stop its device from being closed", async () => {
+  test("a device can be closed while its server is gone", async () => {
     const emulator = await emulate(REGISTERS);
     const device = PciDevice.open(emulator.address, { vfioUser: { reconnect: patient } });
     device.enableInterrupts({ kind: "msi" });
@@ -203,13 +203,13 @@ describe("a server that doesn't come back", () => {
     { reconnect: { tries: 3 } },
     { reconnect: 3 },
     { reconnnect: true },
-  ])("%j is no way to ask for it", (options) => {
+  ])("refuses %j as reconnect", (options) => {
     const vfioUser = options as { reconnect: boolean };
     expect(() => PciDevice.open("vfio-user:/nowhere", { vfioUser })).toThrow(ConfigError);
   });
 });
 
-describe("a liar that comes back", () => {
+describe("a server that comes back and breaks the protocol", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
@@ -238,7 +238,7 @@ describe("a liar that comes back", () => {
     ["gives a file that is too short", { ...region, fds: ["short"] }],
     ["gives rubbish about its region", { ...region, payload: Buffer.alloc(32, 0xff) }],
     ["doesn't answer a reset", { command: Command.deviceReset, silent: true }],
-  ])("and %s is not back before it says the truth", async (_, lie) => {
+  ])("a server that %s is back only once it answers correctly", async (_, lie) => {
     await server.tell();
     using device = PciDevice.open(`vfio-user:${server.path}`, {
       vfioUser: { timeoutMs: 2000, reconnect: patient },
@@ -259,7 +259,7 @@ describe("a liar that comes back", () => {
     expect(device.config.busMaster).toBe(false);
   });
 
-  test("always is lost, with its last lie", async () => {
+  test("a server that never answers correctly is lost, with the last error", async () => {
     const lie: Lie = { command: Command.version, payload: version("{") };
     const clock = skewClock();
     await server.tell();

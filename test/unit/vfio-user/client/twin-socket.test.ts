@@ -35,7 +35,7 @@ async function next(channel: Channel): Promise<Message> {
   );
 }
 
-describe("a server whose client wants to be asked apart", () => {
+describe("a server with a second socket", () => {
   let device: TestFunction;
   let server: VfioUserServer;
   let main: Channel;
@@ -62,7 +62,7 @@ describe("a server whose client wants to be asked apart", () => {
     device.close();
   });
 
-  test("asks there, and hears there", async () => {
+  test("the server sends requests and receives answers on the second socket", async () => {
     const target = new Uint8Array(8);
     const read = device.host?.memory.read(0x1010, target);
     const request = await next(twin);
@@ -90,7 +90,7 @@ describe("a server whose client wants to be asked apart", () => {
     ["asks there", () => twin.send({ id: 1, command: Command.deviceReset })],
     ["answers there what nobody asked", () => twin.send({ id: 77, command: Command.dmaRead, isReply: true })],
     ["closes it", () => twin.close()],
-  ])("leaves one that %s", async (_, act) => {
+  ])("the server disconnects a client that %s", async (_, act) => {
     const read = caught(device.host?.memory.read(0x1010, new Uint8Array(8)) ?? Promise.resolve());
     await next(twin);
     act();
@@ -99,7 +99,7 @@ describe("a server whose client wants to be asked apart", () => {
   });
 });
 
-describe("a client that is asked apart", () => {
+describe("a client with a second socket", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
@@ -120,7 +120,7 @@ describe("a client that is asked apart", () => {
       payload: Buffer.concat([dmaAccess.encode({ addr, count: BigInt(count) }), data]),
     });
 
-  test("answers there, also while it waits", async () => {
+  test("the client answers on the second socket, also while a request waits", async () => {
     await server.tell({ command: Command.version, payload: twinVersion(1), fds: ["eventfd", "twin"] });
     using device = open();
     using buffer = device.dma.alloc(4096);
@@ -143,12 +143,12 @@ describe("a client that is asked apart", () => {
     ["names one that didn't come", { payload: twinVersion(1), fds: ["twin"] }],
     ["sends none", { payload: twinVersion(0), fds: [] }],
     ["sends what is no socket", { payload: twinVersion(0), fds: ["eventfd", "twin"] }],
-  ])("leaves a server that %s", async (_, lie) => {
+  ])("the client disconnects from a server that %s", async (_, lie) => {
     await server.tell({ command: Command.version, ...lie });
     expect(open).toThrow(VfioUserProtocolError);
   });
 
-  test("leaves a server that answers there", async () => {
+  test("the client disconnects from a server that answers on the second socket", async () => {
     await server.tell({ command: Command.version, payload: twinVersion(0), fds: ["twin"] });
     using device = open();
     const gone = new Promise((resolve) => device.onPresence(resolve));

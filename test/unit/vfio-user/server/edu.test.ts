@@ -18,7 +18,7 @@ describe("edu behind a socket", () => {
     ({ emulator, device } = made);
   });
 
-  test("is a PCI function", () => {
+  test("edu is a PCI function", () => {
     expect(device.backend).toBe("vfio-user");
     expect(device.bdf).toBe(emulator.address);
     expect(device.function).toMatchObject({ vendorId: 0x1234, deviceId: 0x11e8 });
@@ -30,7 +30,7 @@ describe("edu behind a socket", () => {
     expect(() => device.bar(0).map()).toThrow(UnsupportedError);
   });
 
-  test("has no virtual functions, and so no token", () => {
+  test("edu has no virtual functions, so it takes no token", () => {
     const vfToken = "52ac9bff-3a88-4fbd-901a-0d767c3b6c97";
     expect(() => PciDevice.open(emulator.address, { vfToken })).toThrow(/token/);
     expect(() => PciDevice.open(emulator.address, { vfToken: "secret" })).toThrow(ArgumentError);
@@ -38,7 +38,7 @@ describe("edu behind a socket", () => {
     expect(() => device.setVfToken("secret")).toThrow(ArgumentError);
   });
 
-  test("has registers, and forgets them in a reset", () => {
+  test("edu's registers lose their values in a reset", () => {
     const registers = device.bar(0);
     expect(registers.read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);
     registers.write32(EduRegister.liveness, 0x1234_5678);
@@ -69,7 +69,7 @@ describe("edu behind a socket", () => {
     edu.acknowledge();
   });
 
-  test.each(["msi", "intx"] as const)("interrupts by %s", async (kind) => {
+  test.each(["msi", "intx"] as const)("edu interrupts by %s", async (kind) => {
     const edu = new Edu(device.io);
     using interrupts = device.enableInterrupts({ kind });
     for (const bit of [1, 2]) {
@@ -81,7 +81,7 @@ describe("edu behind a socket", () => {
     }
   });
 
-  test("moves memory by DMA, both ways, and reaches nothing that isn't mapped", async () => {
+  test("edu moves memory by DMA, both ways, and reaches only mapped memory", async () => {
     const edu = new Edu(device.io);
     using buffer = device.dma.alloc(2 * PAGE, { addressBits: 28 });
     buffer.bytes.fill(0x6b, 0, 1024);
@@ -94,7 +94,7 @@ describe("edu behind a socket", () => {
     expect(buffer.bytes).toEqual(new Uint8Array(before));
   });
 
-  test("does no DMA while it may not be bus master, and can be made so again after a reset", async () => {
+  test("edu does no DMA while it isn't bus master, and does again after a reset", async () => {
     const edu = new Edu(device.io);
     using buffer = device.dma.alloc(PAGE, { addressBits: 28 });
     buffer.bytes.fill(0x11, 0, 64);
@@ -112,7 +112,7 @@ describe("edu behind a socket", () => {
     expect(device.config.busMaster).toBe(true);
   });
 
-  test("serves one client after the other", async () => {
+  test("the server serves one client after the other", async () => {
     device.close();
     for (let i = 0; i < 3; i++) {
       using again = PciDevice.open(emulator.address);

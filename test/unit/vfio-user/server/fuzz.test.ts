@@ -175,7 +175,9 @@ describe("messages of a client", () => {
       .split("\n")
       .filter((line) => line.includes("fuzz-")).length;
 
-  test("end in an answer or a hang-up, and the next client is served", { timeout: 60_000 }, async () => {
+  test("generated messages of a client end in an answer or a hang-up, and the next client is served", {
+    timeout: 60_000,
+  }, async () => {
     const descriptors = { memory: memory.fd, unsealed, event: event.fd };
     await new Promise((resolve) => setTimeout(resolve, 2));
     const before = holdings();
@@ -281,7 +283,7 @@ describe("what a driver has sent", () => {
   });
 
   test.each(sessions)(
-    "$name: answered as it is; lost, doubled, out of order or with bytes changed, the next client is served",
+    "$name is answered; if messages are lost, doubled, reordered or changed, the next client is served",
     {
       timeout: 240_000,
     },
@@ -421,7 +423,9 @@ describe("answers of a server", () => {
   });
   afterEach(() => vi.waitFor(() => expect(holdings()).toEqual(before)));
 
-  test("end in an IovaError or a value, in time", { timeout: 60_000 }, async () => {
+  test("generated answers of a server end in an IovaError or a value, in time", {
+    timeout: 60_000,
+  }, async () => {
     let asked = 0;
     let refused = 0;
     const property = fc.asyncProperty(lies, async (told) => {

@@ -152,7 +152,7 @@ describe("MSI", () => {
 });
 
 describe("the pin", () => {
-  test("is asserted only while neither MSI nor MSI-X is enabled", async () => {
+  test("the pin is asserted only while neither MSI nor MSI-X is enabled", async () => {
     const event = await listen(VFIO_PCI_INTX_IRQ_INDEX, 0);
     device.host?.raise(0, "intx");
     expect(event.take()).toBe(0);
@@ -161,7 +161,7 @@ describe("the pin", () => {
     expect(event.take()).toBe(1);
   });
 
-  test("waits while Interrupt Disable is set", async () => {
+  test("the pin waits while Interrupt Disable is set", async () => {
     await write16(MSIX_CONTROL, 0);
     await write16(COMMAND, BUS_MASTER | INTERRUPT_DISABLE);
     const event = await listen(VFIO_PCI_INTX_IRQ_INDEX, 0);
@@ -206,7 +206,7 @@ describe("our driver, as a guest's would", () => {
     },
   );
 
-  test("allows the pin while it uses it, and forbids it after", async () => {
+  test("our driver allows the pin while it uses it, and forbids it afterwards", async () => {
     await using emulator = await emulate({ device: "edu", options: {} });
     using pci = PciDevice.open(emulator.address);
     const interrupts = pci.enableInterrupts({ kind: "intx" });

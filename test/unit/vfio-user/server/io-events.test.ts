@@ -36,7 +36,7 @@ describe("edu's ioeventfds", () => {
     ({ device } = made);
   });
 
-  test("start its transfers", async () => {
+  test("edu's ioeventfds start its transfers", async () => {
     const edu = new Edu(device.io);
     using buffer = device.dma.alloc(PAGE, { addressBits: 28 });
     using interrupts = device.enableInterrupts({ kind: "msi" });
@@ -63,19 +63,19 @@ describe("edu's ioeventfds", () => {
     expect(() => events[0]?.signal()).toThrow(ClosedError);
   });
 
-  test("are none in a region without, and none of a region that isn't there", () => {
+  test("a region without ioeventfds has none, and a region that doesn't exist is an error", () => {
     expect(VfioUserIoEventFd.of(vfioUser(device), 7)).toEqual([]);
     expect(() => VfioUserIoEventFd.of(vfioUser(device), 9)).toThrow(ArgumentError);
   });
 
-  test("close with the device", () => {
+  test("ioeventfds close with the device", () => {
     const [event] = VfioUserIoEventFd.of(vfioUser(device), 0);
     device.close();
     expect(event?.closed).toBe(true);
   });
 });
 
-describe("a server that lies", () => {
+describe("a server that breaks the protocol", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
@@ -122,11 +122,11 @@ describe("a server that lies", () => {
     ],
     ["a width of 9", { payload: reply(1, [entry({ size: 9n })]), fds: ["eventfd"] }],
     ["that it needs more room than anybody has", { payload: reply(0, [], { argsz: 1 << 30 }) }],
-  ])("and sends %s", async (_, lie) => {
+  ])("a server that sends %s about ioeventfds is a protocol error", async (_, lie) => {
     await expect(ask(lie)).rejects.toThrow(VfioUserProtocolError);
   });
 
-  test("not: shared descriptors, other kinds, and libvfio-user's longer entries", async () => {
+  test("accepts shared descriptors, other kinds, and libvfio-user's longer entries", async () => {
     const shared = {
       payload: reply(2, [entry({}), entry({ gpa_offset: 0n, size: 0n })]),
       fds: ["eventfd"] as const,
@@ -143,7 +143,7 @@ describe("a server that lies", () => {
     expect(event).toMatchObject({ offset: 16, widthBytes: 8, value: 77n });
   });
 
-  test("about writes that it did", async () => {
+  test("a server that claims to have done other writes is a protocol error", async () => {
     await server.tell();
     using device = PciDevice.open(`vfio-user:${server.path}`);
     const registers = device.bar(0);

@@ -65,7 +65,7 @@ describe("a device that is moved", () => {
     target.close();
   });
 
-  test("goes on where it was, with its registers, memory and configuration space", async () => {
+  test("a moved device continues with its registers, memory and configuration space", async () => {
     const edu = new Edu(source.io);
     using out = source.dma.alloc(PAGE, { iova: 0x10_0000n });
     using back = target.dma.alloc(PAGE, { iova: 0x10_0000n });
@@ -94,7 +94,7 @@ describe("a device that is moved", () => {
     expect(edu.registers.read32(EduRegister.liveness)).toBe(~0x1234 >>> 0);
   });
 
-  test("finishes what it had begun at the other end, with an interrupt there", async () => {
+  test("a moved device finishes its transfer at the new server, and interrupts there", async () => {
     const edu = new Edu(source.io);
     using back = target.dma.alloc(PAGE, { iova: 0x20_0000n });
     using out = source.dma.alloc(PAGE, { iova: 0x20_0000n });
@@ -116,7 +116,7 @@ describe("a device that is moved", () => {
     expect(out.view(0, 64).every((byte) => byte === 1)).toBe(true);
   });
 
-  test("moves no memory while it is stopped", async () => {
+  test("a stopped device moves no memory", async () => {
     const edu = new Edu(source.io);
     using buffer = source.dma.alloc(PAGE, { addressBits: 28 });
     const migration = new VfioUserMigration(vfioUser(source));
@@ -130,7 +130,7 @@ describe("a device that is moved", () => {
     expect(buffer.view(0, 64).every((byte) => byte === 0)).toBe(true);
   });
 
-  test("refuses what is no state of it, and is itself again after a reset", () => {
+  test("a device refuses an invalid state, and works again after a reset", () => {
     const from = new VfioUserMigration(vfioUser(source));
     const to = new VfioUserMigration(vfioUser(target));
     const state = from.save();
@@ -170,7 +170,7 @@ describe("a device that is moved", () => {
     expect(to.state).toBe("running");
   });
 
-  test("has no ways but those there are", () => {
+  test("a device refuses transitions between states that don't exist", () => {
     const migration = new VfioUserMigration(vfioUser(source));
     for (const state of ["error", "running-p2p", "pre-copy", "pre-copy-p2p"] as const) {
       expect(() => migration.setState(state)).toThrow("EINVAL");
@@ -197,7 +197,7 @@ describe("a device that is moved", () => {
     }
   });
 
-  test("runs for the next client, whatever the one before left", () => {
+  test("a device runs for the next client, in whatever state the previous one left it", () => {
     for (const state of ["stop", "stop-copy", "resuming"] as const) {
       new VfioUserMigration(vfioUser(source)).setState(state);
       const address = source.bdf;
@@ -207,7 +207,7 @@ describe("a device that is moved", () => {
     }
   });
 
-  test("tells which pages it wrote to, once", async () => {
+  test("a report tells once which pages the device wrote to", async () => {
     const edu = new Edu(source.io);
     using buffer = source.dma.alloc(8 * PAGE, { iova: 0x40_0000n });
     const logging = new VfioUserDmaLogging(vfioUser(source));
@@ -241,7 +241,7 @@ describe("a device that is moved", () => {
   });
 });
 
-describe("a client that lies", () => {
+describe("a client that breaks the protocol", () => {
   const { E2BIG, EINVAL, ENOTTY } = Errno;
   let server: VfioUserServer;
   let client: RawClient;
@@ -289,12 +289,12 @@ describe("a client that lies", () => {
     ["a range beyond the end", feature(set | START, control(4096n, 1, [2n ** 64n - 1n, 2n])), EINVAL],
     ["ranges that overlap", feature(set | START, control(4096n, 2, [8192n, 1n], [0n, 8193n])), EINVAL],
     ["a report of what isn't logged", feature(get | REPORT, report(0n, 4096n, 4096n)), EINVAL],
-  ])("asks for %s", async (_, payload, errno) => {
+  ])("refuses a client that asks for %s", async (_, payload, errno) => {
     expect(await client.errnoOf(Command.deviceFeature, payload)).toBe(errno);
     expect(await client.errnoOf(Command.deviceReset)).toBe(0);
   });
 
-  test("about the size of a report", async () => {
+  test("refuses a report of a wrong size", async () => {
     expect(await client.errnoOf(Command.deviceFeature, feature(set | START, control(4096n, 0)))).toBe(0);
     for (const [iova, length, pageBytes, errno] of [
       [0n, 2n ** 63n, 4096n, E2BIG],
@@ -313,7 +313,7 @@ describe("a client that lies", () => {
     );
   });
 
-  test("about the room it has is told how much it takes", async () => {
+  test("tells a client with too little room how much it needs", async () => {
     const answer = await client.ask(
       Command.deviceFeature,
       feature(get | VFIO_DEVICE_FEATURE_MIGRATION, undefined, 8),
@@ -323,7 +323,7 @@ describe("a client that lies", () => {
     expect(vfio_device_feature.decode(answer?.payload ?? new Uint8Array(0)).argsz).toBe(16);
   });
 
-  test("about migration data", async () => {
+  test("refuses invalid requests for migration data", async () => {
     const data = (size: number, bytes = 0): Uint8Array =>
       Buffer.concat([migrationData.encode({ argsz: 8, size }), new Uint8Array(bytes)]);
     expect(await client.errnoOf(Command.migDataRead, data(16))).toBe(EINVAL);
@@ -345,7 +345,7 @@ describe("a client that lies", () => {
   });
 });
 
-describe("a server that lies", () => {
+describe("a server that breaks the protocol", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
@@ -369,19 +369,19 @@ describe("a server that lies", () => {
     ["too little", { command: Command.deviceFeature, payload: new Uint8Array(7) }],
     ["too much", { command: Command.deviceFeature, payload: new Uint8Array(64) }],
     ["nothing", { command: Command.deviceFeature }],
-  ])("and tells %s about migration", async (_, lie) => {
+  ])("a server that sends %s about migration is a protocol error", async (_, lie) => {
     using device = await open(lie);
     expect(() => new VfioUserMigration(vfioUser(device))).toThrow(VfioUserProtocolError);
   });
 
-  test("and has no features", async () => {
+  test("a server without features can't migrate its device", async () => {
     using device = await open({ command: Command.deviceFeature, errno: Errno.ENOTTY, flags: 0x21 });
     expect(() => new VfioUserMigration(vfioUser(device))).toThrow(UnsupportedError);
     await server.tell({ command: Command.deviceFeature, errno: Errno.EINVAL, flags: 0x21 });
     expect(new VfioUserDmaLogging(vfioUser(device)).supported).toBe(false);
   });
 
-  test("and is in a state that there isn't", async () => {
+  test("an unknown migration state is a protocol error", async () => {
     const odd = {
       command: Command.deviceFeature,
       payload: feature(vfio_device_feature_mig_state.encode({ device_state: 77 })),
@@ -396,7 +396,7 @@ describe("a server that lies", () => {
     ["less than it says", Buffer.concat([migrationData.encode({ size: 60 }), new Uint8Array(59)])],
     ["2^32 - 1 bytes", migrationData.encode({ size: 0xffff_ffff })],
     ["no header", new Uint8Array(3)],
-  ])("and gives %s of migration data", async (_, payload) => {
+  ])("a server that sends %s of migration data is a protocol error", async (_, payload) => {
     const stopped = {
       command: Command.deviceFeature,
       payload: feature(vfio_device_feature_mig_state.encode({})),
@@ -406,7 +406,7 @@ describe("a server that lies", () => {
     expect(() => stream?.read(new Uint8Array(64))).toThrow(VfioUserProtocolError);
   });
 
-  test("and reports of other pages than were asked for", async () => {
+  test("a report of the wrong size is a protocol error", async () => {
     using device = await open({ command: Command.deviceFeature, payload: new Uint8Array(8 + 24 + 16) });
     const logging = new VfioUserDmaLogging(vfioUser(device));
     expect(() => logging.report(0n, 4096, 4096)).toThrow(VfioUserProtocolError);
