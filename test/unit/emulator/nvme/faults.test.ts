@@ -1,3 +1,4 @@
+/** Tests of fault injection. */
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../../../src/core/errors.js";
 import { type FaultOptions, faultFromText, parseFault } from "../../../../src/emulator/nvme/faults.js";
@@ -22,7 +23,7 @@ function hits(io: TestQueue, count: number): number[] {
   return hit;
 }
 
-describe("which commands are hit", () => {
+describe("the commands that a fault hits", () => {
   const status = { kind: "status", queue: "io", status: 0x281 } as const;
 
   test.each<[string, Partial<FaultOptions>, number[]]>([
@@ -41,7 +42,7 @@ describe("which commands are hit", () => {
     expect(hits(started.io, 8)).toEqual(expected);
   });
 
-  test("by probability: about as many, and the same with the same seed", () => {
+  test("a probability hits about that share of commands, and the same ones with the same seed", () => {
     const run = (seed: number): number[] => {
       using started = withFaults({ ...status, probability: 0.2, seed });
       return hits(started.io, 1000);
@@ -53,7 +54,7 @@ describe("which commands are hit", () => {
     expect(run(8)).not.toEqual(first);
   });
 
-  test("ordered and taken back while the controller runs", () => {
+  test("a fault can be injected and removed while the controller runs", () => {
     using started = withFaults();
     const { host, io } = started;
     expect(hits(io, 3)).toEqual([]);
@@ -64,8 +65,8 @@ describe("which commands are hit", () => {
   });
 });
 
-describe("what happens to them", () => {
-  test("status: as ordered, and the command isn't executed", () => {
+describe("what a fault does", () => {
+  test("status completes the command with that status, without executing it", () => {
     using started = withFaults({ kind: "status", queue: "io", opcode: IoOpcode.write, status: 0x4281 });
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -78,7 +79,7 @@ describe("what happens to them", () => {
     expect(host.bytes(at, 512).every((byte) => byte === 0)).toBe(true);
   });
 
-  test("drop: executed, but never completed", () => {
+  test("drop executes the command and never completes it", () => {
     using started = withFaults({ kind: "drop", queue: "io", opcode: IoOpcode.write });
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -91,7 +92,7 @@ describe("what happens to them", () => {
     expect(host.bytes(at, 1)[0]).toBe(5);
   });
 
-  test("latency: later, and others overtake; reset and abort end it", () => {
+  test("latency executes the command later, so that others overtake it, until a reset or an abort", () => {
     const clock = skewClock();
     using started = withFaults({
       kind: "latency",
@@ -120,7 +121,7 @@ describe("what happens to them", () => {
     expect(io.take()).toMatchObject({ cid: 4, status: NvmeStatus.commandAbortedDueToSqDeletion });
   });
 
-  test("wrong phase: the host doesn't see it, nor what comes after it", () => {
+  test("wrong-phase hides the completion and those after it from the host", () => {
     using started = withFaults({ kind: "wrong-phase", nth: 1, queue: "io" });
     const { host, io } = started;
     io.post({ ...flush, cid: 1 });
@@ -146,7 +147,7 @@ describe("what happens to them", () => {
     }
   });
 
-  test("short and corrupt data are reported as success", () => {
+  test("short-data and corrupt-data report success", () => {
     using started = withFaults(
       { kind: "short-data", queue: "io", opcode: IoOpcode.read, nth: 1, bytes: 100 },
       { kind: "corrupt-data", queue: "io", opcode: IoOpcode.read, nth: 1 },
@@ -166,7 +167,7 @@ describe("what happens to them", () => {
     expect(host.bytes(at, 512).every((byte) => byte === 0xcc)).toBe(true);
   });
 
-  test("fatal: CSTS.CFS and silence until the reset", () => {
+  test("fatal sets CSTS.CFS, and the controller executes nothing until the reset", () => {
     using started = withFaults({ kind: "fatal", nth: 2, queue: "io" });
     const { host, io } = started;
     expect(io.run(flush).status).toBe(SUCCESS);
@@ -180,7 +181,7 @@ describe("what happens to them", () => {
     expect(host.createIo().run(flush).status).toBe(SUCCESS);
   });
 
-  test("all ones: for a while", async () => {
+  test("all-ones makes registers read ones for a while", async () => {
     using started = withFaults({ kind: "all-ones", nth: 1, queue: "io", durationMs: 20 });
     const { host, io } = started;
     io.post(flush);
@@ -192,7 +193,7 @@ describe("what happens to them", () => {
     expect(io.run(flush).status).toBe(SUCCESS);
   });
 
-  test("remove: for good, told to the server, until it is plugged in again", () => {
+  test("remove makes registers read ones until the device is plugged in again, and tells the server", () => {
     using started = withFaults({ kind: "remove", nth: 1, queue: "io" });
     const { host, io } = started;
     let removed = 0;
@@ -211,8 +212,8 @@ describe("what happens to them", () => {
   });
 });
 
-describe("as text", () => {
-  test("kind and options", () => {
+describe("a fault as text", () => {
+  test("has a kind and options", () => {
     expect(faultFromText("status,status=0x281,opcode=2,nth=100,queue=io")).toMatchObject({
       kind: "status",
       status: 0x281,
@@ -240,7 +241,7 @@ describe("as text", () => {
     expect(() => faultFromText(text)).toThrow(ConfigError);
   });
 
-  test("options that can't be are refused by name", () => {
+  test("is refused with the name of an invalid option", () => {
     expect(() => parseFault({ kind: "latency", latencyMs: -1 })).toThrow(/latencyMs/);
   });
 });

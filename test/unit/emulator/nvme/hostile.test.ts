@@ -1,3 +1,4 @@
+/** Tests of a client that writes anything to queues, registers and doorbells. */
 import { describe, expect, test } from "vitest";
 import type { NvmeEmulatorOptions } from "../../../../src/emulator/nvme/options.js";
 import { AdminOpcode, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
@@ -61,7 +62,7 @@ const shapes: readonly (readonly [string, NvmeEmulatorOptions, number])[] = [
 ];
 
 describe.each(shapes)("a hostile client of a controller that is %s", (_, options, config) => {
-  test("entries of any content: always an answer, never an exception, nothing outside the memory is touched", () => {
+  test("gets an answer to any queue entry, with no exception and no access outside of its memory", () => {
     const random = new Random(0x1234_5678);
     // What lies beside the client's memory, in the same arena: filled, and looked at afterwards.
     const before = MappedMemory.anonymous(GUARD_BYTES);
@@ -126,7 +127,7 @@ describe.each(shapes)("a hostile client of a controller that is %s", (_, options
   });
 });
 
-test("registers and doorbells written with anything: no exception, and the controller can be reset", () => {
+test("any write to registers and doorbells leaves a controller that can be reset", () => {
   const random = new Random(99);
   using host = new NvmeTestHost({ cmbBytes: 1 << 16 });
   for (let i = 0; i < TENS_OF_THOUSANDS; i++) {
@@ -151,7 +152,7 @@ test("registers and doorbells written with anything: no exception, and the contr
   );
 });
 
-test("memory that is mapped and unmapped between commands is found anew each time", () => {
+test("the controller follows memory that is mapped and unmapped between commands", () => {
   using started = startedHost();
   const { host, io } = started;
   const other = MappedMemory.anonymous(8192);
@@ -167,7 +168,7 @@ test("memory that is mapped and unmapped between commands is found anew each tim
   other.close();
 });
 
-test("two mappings side by side hold one transfer", () => {
+test("one transfer can lie in two adjacent mappings", () => {
   using started = startedHost();
   const { host, io } = started;
   const [one, two] = [MappedMemory.anonymous(4096), MappedMemory.anonymous(4096)];

@@ -1,3 +1,4 @@
+/** Tests of the migration state of an emulated controller. */
 import { expect, test } from "vitest";
 import { IovaError } from "../../../../src/core/errors.js";
 import { decodeState } from "../../../../src/emulator/nvme/migration-state.js";
@@ -58,7 +59,7 @@ function still(bytes: Uint8Array): unknown {
   };
 }
 
-test("all that a controller remembers is its state, there and back", () => {
+test("a controller that loads the state of another saves the same state", () => {
   using source = busy();
   const saved = source.device.migration.save();
   const { state } = decodeState(saved);
@@ -91,7 +92,7 @@ function generator(seed: number): (limit: number) => number {
   };
 }
 
-test("whatever a client makes of a state is refused, or the controller goes on", { timeout: 120_000 }, () => {
+test("a state that a client has changed is refused, or the controller goes on", { timeout: 120_000 }, () => {
   using source = busy();
   const saved = Buffer.from(source.device.migration.save());
   const at = saved.indexOf("{");

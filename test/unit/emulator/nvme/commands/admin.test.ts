@@ -1,3 +1,4 @@
+/** Tests of the admin commands. */
 import { describe, expect, test } from "vitest";
 import {
   identifyController,
@@ -30,7 +31,7 @@ function ids(page: Uint8Array): number[] {
 }
 
 describe("Identify", () => {
-  test("controller", () => {
+  test("describes the controller", () => {
     using started = startedHost({ serial: "S1", maxTransferBytes: 1 << 17, capacityBytes: 32 << 20 });
     const { status, page } = started.host.identify(IdentifyCns.controller);
     expect(status).toBe(SUCCESS);
@@ -48,7 +49,7 @@ describe("Identify", () => {
     });
   });
 
-  test("namespaces: active, inactive, and none", () => {
+  test("describes active and inactive namespaces, and refuses invalid ids", () => {
     using started = startedHost({
       blockSizeBytes: 4096,
       metadataBytes: 8,
@@ -73,7 +74,7 @@ describe("Identify", () => {
     expect(extended.elbaf.slice(7, 11).map(({ guardBits }) => guardBits)).toEqual([16, 64, 64, 64]);
   });
 
-  test("lists of namespaces and controllers", () => {
+  test("lists namespaces and controllers", () => {
     using started = startedHost({ namespaces: 3 });
     const { host } = started;
     expect(ids(host.identify(IdentifyCns.activeNamespaces).page)).toEqual([1, 2, 3]);
@@ -97,7 +98,7 @@ describe("Identify", () => {
     expect(host.identify(0x55).status).toBe(NvmeStatus.invalidField);
   });
 
-  test("identification descriptors, with the command set", () => {
+  test("has identification descriptors, with the command set", () => {
     using started = startedHost({ zoned: true }, ALL_COMMAND_SETS);
     const { host } = started;
     const { page } = host.identify(IdentifyCns.namespaceDescriptors, 1);
@@ -111,7 +112,7 @@ describe("Identify", () => {
     expect(host.identify(IdentifyCns.controllerForCommandSet, 0, 2).status).toBe(SUCCESS);
   });
 
-  test("pages go where PRPs say, across a page, and nowhere else", () => {
+  test("writes its page where PRPs say, across a page, and nowhere else", () => {
     using host = new NvmeTestHost();
     host.enable();
     const at = host.alloc(8192);
@@ -194,7 +195,7 @@ describe("queues", () => {
       { cdw10: 1 },
       NvmeStatus.invalidQueueDeletion,
     ],
-  ])("refused: %s", (_, opcode, command, status) => {
+  ])("are refused: %s", (_, opcode, command, status) => {
     using started = startedHost();
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -203,7 +204,7 @@ describe("queues", () => {
     expect(io.run({ opcode: IoOpcode.flush, nsid: 1 }).status).toBe(SUCCESS);
   });
 
-  test("deleted and created again, from their beginning", () => {
+  test("begin at their first entry when they are deleted and created again", () => {
     using started = startedHost();
     const { host, io } = started;
     for (let i = 0; i < 5; i++) io.run({ opcode: IoOpcode.flush, nsid: 1 });
@@ -215,7 +216,7 @@ describe("queues", () => {
     for (let i = 0; i < 20; i++) expect(again.run({ opcode: IoOpcode.flush, nsid: 1 }).status).toBe(SUCCESS);
   });
 
-  test("entry sizes other than the specification's make no queues", () => {
+  test("are refused with entry sizes other than the specification's", () => {
     using host = new NvmeTestHost();
     host.enable();
     host.write32(0x14, 1);
@@ -233,7 +234,7 @@ describe("features", () => {
     return host.admin.run({ opcode: AdminOpcode.setFeatures, nsid, cdw10: id, cdw11 });
   }
 
-  test("number of queues: as many as there are, and not after the first queue", () => {
+  test("number of queues grants all queues, and is refused after the first queue", () => {
     using host = new NvmeTestHost({ queuePairs: 8 });
     host.enable();
     expect(set(host, FeatureId.numberOfQueues, (3 << 16) | 3)).toMatchObject({
@@ -265,7 +266,7 @@ describe("features", () => {
     expect(get(host, id).dw0).toBe(initial);
   });
 
-  test("what can't be set or got", () => {
+  test("unknown and read-only features are refused", () => {
     using host = new NvmeTestHost();
     host.enable();
     expect(get(host, 0x03).status).toBe(NvmeStatus.invalidField);
@@ -304,7 +305,7 @@ describe("features", () => {
     expect(host.admin.run({ ...behavior, prp1: UNMAPPED }).status).toBe(NvmeStatus.dataTransferError);
   });
 
-  test("a keep alive that doesn't come stops the controller", async () => {
+  test("a missing keep alive stops the controller", async () => {
     using host = new NvmeTestHost();
     host.enable();
     expect(set(host, FeatureId.keepAliveTimer, 30).status).toBe(SUCCESS);
@@ -314,7 +315,7 @@ describe("features", () => {
 });
 
 describe("log pages", () => {
-  test("errors, newest first, with where they came from", () => {
+  test("list errors, newest first, with their commands", () => {
     using started = startedHost();
     const { host, io } = started;
     io.run({ opcode: IoOpcode.read, cid: 0x77, nsid: 1, cdw10: 0xffff_0000, prp1: MEMORY_AT });
@@ -332,7 +333,7 @@ describe("log pages", () => {
     expect(entries[2]?.errorCount).toBe(0n);
   });
 
-  test("SMART counts what was done", () => {
+  test("count commands and data (SMART)", () => {
     using started = startedHost();
     const { host, io } = started;
     for (let i = 0; i < 3; i++) io.run({ opcode: IoOpcode.read, nsid: 1, prp1: MEMORY_AT, cdw12: 0 });
@@ -350,7 +351,7 @@ describe("log pages", () => {
     expect(host.log(LogPageId.smart, 512, { nsid: 2 }).status).toBe(NvmeStatus.invalidNamespace);
   });
 
-  test("firmware, effects, supported pages, offsets", () => {
+  test("describe firmware, effects and supported pages, from any offset", () => {
     using started = startedHost();
     const { host } = started;
     expect(firmwareSlotLog.decode(host.log(LogPageId.firmwareSlot, 512).page)).toMatchObject({
@@ -384,7 +385,7 @@ describe("log pages", () => {
 describe("asynchronous events and abort", () => {
   const AER = AdminOpcode.asyncEventRequest;
 
-  test("the temperature event comes once, and again when its log was read", () => {
+  test("the temperature event comes once, and again after its log was read", () => {
     using host = new NvmeTestHost();
     host.enable();
     for (const cid of [100, 101]) host.admin.post({ opcode: AER, cid });
@@ -472,7 +473,7 @@ describe("formatting and namespace management", () => {
     );
   });
 
-  test("create, attach, use, detach, delete", () => {
+  test("a namespace is created, attached, used, detached and deleted", () => {
     using started = startedHost({ capacityBytes: 64 << 20 });
     const { host, io } = started;
     const at = host.alloc(4096);

@@ -1,3 +1,4 @@
+/** Tests of the I/O commands and their queues. */
 import { describe, expect, test } from "vitest";
 import { IoOpcode } from "../../../../../src/nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../../../src/nvme/spec/status.js";
@@ -24,7 +25,7 @@ function slba(lba: number): { cdw10: number; cdw11: number } {
 }
 
 describe("read and write", () => {
-  test("what was written is read, and fresh blocks are zeros", () => {
+  test("return what was written, and zeros for fresh blocks", () => {
     using started = startedHost();
     const { host, io } = started;
     const at = host.alloc(16384);
@@ -38,7 +39,7 @@ describe("read and write", () => {
     expect(host.bytes(at, 8192).every((byte) => byte === 0)).toBe(true);
   });
 
-  test("completions carry the head, the ids and a phase that turns with every pass", () => {
+  test("complete with the head, the ids and a phase that changes with every pass", () => {
     using started = startedHost();
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -75,14 +76,14 @@ describe("read and write", () => {
     }
   });
 
-  test("an opcode that isn't there, and those of zones on a namespace without any", () => {
+  test("are joined by no unknown opcode, and by zone commands only on zoned namespaces", () => {
     using started = startedHost();
     for (const opcode of [0x03, 0x0a, 0x16, 0xff, IoOpcode.zoneAppend, IoOpcode.zoneManagementReceive]) {
       expect(started.io.run({ opcode, nsid: 1 }).status).toBe(NvmeStatus.invalidOpcode);
     }
   });
 
-  test("half a fused operation: a second half without its first, and a pair that doesn't fit", () => {
+  test("refuse a second half of a fused operation without its first, and a pair that doesn't match", () => {
     using started = startedHost();
     const { host, io } = started;
     const prp1 = host.iova(host.alloc(4096));
@@ -103,7 +104,7 @@ describe("read and write", () => {
     expect(io.run({ ...first, opcode: IoOpcode.read }).status).toBe(NvmeStatus.invalidField);
   });
 
-  test("memory mapped for reading only is not written to", () => {
+  test("don't write to memory that is mapped read-only", () => {
     using started = startedHost();
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -116,7 +117,7 @@ describe("read and write", () => {
     );
   });
 
-  test("blocks of 4096 bytes, and several namespaces that don't touch each other", () => {
+  test("work with blocks of 4096 bytes, and don't touch other namespaces", () => {
     using started = startedHost({ blockSizeBytes: 4096, namespaces: 4 });
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -156,14 +157,14 @@ describe("the other commands", () => {
     return { host: started.host, io: started.io, at, data, [Symbol.dispose]: () => started.host.close() };
   }
 
-  test("flush of one namespace and of all", () => {
+  test("flush takes one namespace, or all", () => {
     using started = startedHost();
     expect(started.io.run({ opcode: IoOpcode.flush, nsid: 1 }).status).toBe(SUCCESS);
     expect(started.io.run({ opcode: IoOpcode.flush, nsid: 0xffff_ffff }).status).toBe(SUCCESS);
     expect(started.io.run({ opcode: IoOpcode.flush, nsid: 7 }).status).toBe(NvmeStatus.invalidNamespace);
   });
 
-  test("compare finds one byte", () => {
+  test("compare finds one different byte", () => {
     using started = withData();
     const { host, io, at, data } = started;
     const command = { opcode: IoOpcode.compare, nsid: 1, prp1: host.iova(at), cdw12: 7 };
@@ -172,7 +173,7 @@ describe("the other commands", () => {
     expect(io.run(command).status).toBe(NvmeStatus.compareFailure);
   });
 
-  test("write zeroes, to the last block and not beyond", () => {
+  test("write zeroes reaches the last block and not beyond", () => {
     using started = withData();
     const { host, io, at, data } = started;
     expect(io.run({ opcode: IoOpcode.writeZeroes, nsid: 1, ...slba(2), cdw12: 1 }).status).toBe(SUCCESS);
@@ -196,7 +197,7 @@ describe("the other commands", () => {
     return at;
   }
 
-  test("deallocated ranges read as zeros, the others don't", () => {
+  test("dataset management makes only its ranges read as zeros", () => {
     using started = withData();
     const { host, io, at, data } = started;
     const ranges = dsmRanges(host, [
@@ -280,7 +281,7 @@ describe("the other commands", () => {
 });
 
 describe("queues", () => {
-  test("a full completion queue stops the controller until the host takes something", () => {
+  test("stop the controller when a completion queue is full, until the host takes a completion", () => {
     using started = startedHost();
     const { host } = started;
     const io = host.createIo(2, 4);
@@ -295,7 +296,7 @@ describe("queues", () => {
     for (let cid = 4; cid <= 5; cid++) expect(io.take()?.cid).toBe(cid);
   });
 
-  test("a doorbell beyond its queue is ignored, and the host told by an event", () => {
+  test("ignore a doorbell value beyond the queue, and an event reports it", () => {
     using started = startedHost();
     const { host, io } = started;
     host.admin.post({ opcode: 0x0c, cid: 77 });
@@ -317,7 +318,7 @@ describe("queues", () => {
     expect(host.device.pump()).toBe(0);
   });
 
-  test("a doorbell message for no queue is an event", () => {
+  test("report a doorbell message for no queue by an event", () => {
     using started = startedHost();
     const { host } = started;
     host.admin.post({ opcode: 0x0c, cid: 78 });
@@ -331,7 +332,7 @@ describe("queues", () => {
     expect(host.read32(0x1008)).toBe(1);
   });
 
-  test("several submission queues complete into one completion queue", () => {
+  test("can share one completion queue among several submission queues", () => {
     using started = startedHost();
     const { host, io } = started;
     const sq = host.alloc(64 * 64);
@@ -349,7 +350,7 @@ describe("queues", () => {
     ]);
   });
 
-  test("interrupts come once a pass, on the queue's vector, and not where they are off", () => {
+  test("raise one interrupt a pass on their vector, and none if interrupts are off", () => {
     using started = startedHost();
     const { host, io } = started;
     const loud = host.createIo(2, 64, { vector: 3 });
@@ -362,7 +363,7 @@ describe("queues", () => {
     expect(host.raised).toEqual([3]);
   });
 
-  test("coalesced interrupts wait for their number or their time", async () => {
+  test("delay coalesced interrupts until their number or time", async () => {
     using started = startedHost();
     const { host } = started;
     const loud = host.createIo(2, 64, { vector: 3 });
@@ -391,7 +392,7 @@ describe("queues", () => {
     expect(host.raised).toEqual([3]);
   });
 
-  test("shadow doorbells: the host writes them in memory, and is told when to ring", () => {
+  test("can have shadow doorbells in memory, with event indexes that tell the host when to ring", () => {
     using host_ = startedHost();
     const { host } = host_;
     const shadow = host.alloc(4096);

@@ -1,3 +1,4 @@
+/** Tests of Sanitize. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -129,7 +130,7 @@ describe("sanitizing", () => {
     },
   );
 
-  test("without deallocation the pattern of the last pass is left, or noise", async () => {
+  test("leaves the pattern of the last pass, or noise, without deallocation", async () => {
     using started = startedHost({ sanitizeMs: 0, sizeBytes: 1 << 20 });
     const { host, io } = started;
     write(host, io, 3);
@@ -164,7 +165,7 @@ describe("sanitizing", () => {
     expect(io.run(write).status).toBe(SUCCESS);
   });
 
-  test("meanwhile hardly a command is allowed, and a self-test ends", () => {
+  test("blocks most commands meanwhile, and ends a self-test", () => {
     using started = startedHost({ sanitizeMs: LONG, extendedSelfTestMs: LONG });
     const { host, io } = started;
     const { sanicap } = identifyController.decode(host.identify(1).page);
@@ -209,7 +210,7 @@ describe("sanitizing", () => {
     expect(log(host).status).toBe(SanitizeStatus.inProgress);
   });
 
-  test("that failed has to be repeated; with unrestricted exit the failure can be left", async () => {
+  test("has to be repeated after a failure, unless the operation allowed an unrestricted exit", async () => {
     using started = startedHost({
       sanitizeMs: 0,
       sizeBytes: 1 << 20,
@@ -237,7 +238,7 @@ describe("sanitizing", () => {
     expect(io.run(data).status).toBe(SUCCESS);
   });
 
-  test("is refused where there is no such action", () => {
+  test("is refused for an unknown action", () => {
     using started = startedHost({ sanitizeMs: LONG });
     const { host } = started;
     for (const cdw10 of [0, 5, 6, 7, BLOCK_ERASE | EMVS]) {
@@ -246,7 +247,7 @@ describe("sanitizing", () => {
     expect(log(host).status).toBe(SanitizeStatus.never);
   });
 
-  test("begins again with the next emulator of the file, and goes on where the controller is moved to", async () => {
+  test("begins again with the next emulator of the file, and goes on after a migration", async () => {
     const path = file();
     const options = { file: path, sizeBytes: 1 << 20 };
     {

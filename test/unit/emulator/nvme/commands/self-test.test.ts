@@ -1,3 +1,4 @@
+/** Tests of Device Self-test. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -45,7 +46,7 @@ function ended(host: NvmeTestHost): Promise<ReturnType<typeof log>["results"][nu
 }
 
 describe("a self-test", () => {
-  test("runs while commands go on, and another one is refused", () => {
+  test("runs beside commands, and a second one is refused", () => {
     using started = startedHost(slow);
     const { host, io } = started;
     const identity = identifyController.decode(host.identify(1).page);
@@ -74,7 +75,7 @@ describe("a self-test", () => {
     expect(log(host).results[1]?.result).toBe(SelfTestResult.unused);
   });
 
-  test("succeeds, and the latest twenty results stay", async () => {
+  test("succeeds, and the log has the latest twenty results", async () => {
     using host = new NvmeTestHost(quick);
     host.enable();
     for (let i = 0; i < 22; i++) {
@@ -87,7 +88,7 @@ describe("a self-test", () => {
     expect(results.map(({ code }) => code)).toEqual([2, ...new Array<number>(19).fill(1)]);
   });
 
-  test("finds a spoiled block, when it is the extended one and looks at the namespace", async () => {
+  test("finds a marked block if it is an extended test of that namespace", async () => {
     using started = startedHost({ ...quick, namespaces: 2 });
     const { host, io } = started;
     io.run({ opcode: IoOpcode.writeUncorrectable, nsid: 2, cdw10: 77 });
@@ -119,7 +120,7 @@ describe("a self-test", () => {
     expect(await ended(host)).toMatchObject(expected);
   });
 
-  test("ends with a format, a namespace that goes, and a reset, but not an extended one with a reset", () => {
+  test("ends with a format or removal of its namespace, and with a reset unless it is extended", () => {
     using started = startedHost({ ...slow, namespaces: 2 });
     const { host } = started;
     const latest = (): number | undefined => log(host).results[0]?.result;
@@ -143,7 +144,7 @@ describe("a self-test", () => {
     expect(log(host).currentOperation).toBe(SelfTestCode.extended);
   });
 
-  test("is refused where there is no such test, and no such namespace", () => {
+  test("is refused for an unknown test or namespace", () => {
     using started = startedHost(slow);
     const { host } = started;
     for (const code of [0, 3, 4, 0xe]) expect(begin(host, code)).toBe(NvmeStatus.invalidField);
@@ -152,7 +153,7 @@ describe("a self-test", () => {
     expect(log(host).currentOperation).toBe(0);
   });
 
-  test("fails on order, and its results are still known to the next emulator of the file", async () => {
+  test("fails by a fault, and the next emulator of the file has its results", async () => {
     const path = file();
     {
       using host = new NvmeTestHost({
@@ -176,7 +177,7 @@ describe("a self-test", () => {
     ]);
   });
 
-  test("goes on where the controller is moved to", async () => {
+  test("goes on after a migration", async () => {
     using source = new NvmeTestHost(slow);
     source.enable();
     begin(source, SelfTestCode.extended, 1);

@@ -1,4 +1,4 @@
-/** Asymmetric access, lockdown, security and saved features. */
+/** Tests of asymmetric access, lockdown, security and persistent features. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +14,7 @@ const select = (which: number): number => which << 8;
 const [DEFAULT, SAVED, SUPPORTED] = [1, 2, 3];
 
 describe("asymmetric namespace access", () => {
-  test("commands to a group's namespaces are refused as its state wants it", () => {
+  test("refuses commands to a group's namespaces with the status of its state", () => {
     using started = startedHost({ anaGroups: 2, namespaces: 3 });
     const { host, io } = started;
     const identity = identifyController.decode(host.identify(1).page);
@@ -44,7 +44,7 @@ describe("asymmetric namespace access", () => {
       expect(() => host.device.setAnaState(wrong, "change")).toThrow(ConfigError);
   });
 
-  test("the log has groups with their namespaces, and an event tells of a change", () => {
+  test("lists groups and their namespaces in its log, and reports a change by an event", () => {
     using started = startedHost({ anaGroups: 3, namespaces: 2 });
     const { host } = started;
     host.admin.run({
@@ -77,7 +77,7 @@ describe("lockdown", () => {
       cdw10: scope | (prohibit ? 1 << 4 : 0) | (identifier << 8) | more,
     }).status;
 
-  test("forbids commands and features until they are allowed again, over resets", () => {
+  test("forbids commands and features, even after a reset, until they are allowed again", () => {
     using started = startedHost();
     const { host } = started;
     expect(lock(host, 0, AdminOpcode.formatNvm)).toBe(SUCCESS);
@@ -96,7 +96,7 @@ describe("lockdown", () => {
     expect(set(FeatureId.arbitration)).toBe(SUCCESS);
   });
 
-  test("of what can't be locked is refused", () => {
+  test("is refused for commands that can't be locked", () => {
     using started = startedHost();
     const { host } = started;
     for (const opcode of [AdminOpcode.identify, AdminOpcode.lockdown, AdminOpcode.abort]) {
@@ -125,7 +125,7 @@ describe("lockdown", () => {
   });
 });
 
-test("security: the list of protocols, as much as was asked for, and nothing else", () => {
+test("Security Receive returns as much of the list of protocols as was asked for, and nothing else", () => {
   using started = startedHost();
   const { host } = started;
   const at = host.alloc(4096);
@@ -156,7 +156,7 @@ test("security: the list of protocols, as much as was asked for, and nothing els
   expect(host.admin.run(send).status).toBe(NvmeStatus.invalidField);
 });
 
-describe("saved features", () => {
+describe("persistent features", () => {
   const set = (host: NvmeTestHost, id: number, value: number, nsid = 0): number =>
     host.admin.run({ opcode: AdminOpcode.setFeatures, cdw10: id, cdw11: value, nsid }).status;
   const get = (host: NvmeTestHost, id: number, which = 0, cdw11 = 0, nsid = 0): number => {
@@ -170,7 +170,7 @@ describe("saved features", () => {
     return dw0;
   };
 
-  test("come back after a reset and with the next emulator of the file; others are as by default", () => {
+  test("have their values after a reset and in the next emulator of the file; others have defaults", () => {
     const folder = mkdtempSync(join(tmpdir(), "iova-features-"));
     try {
       const options = { file: join(folder, "disk"), sizeBytes: 1 << 20 };
@@ -222,7 +222,7 @@ describe("saved features", () => {
     }
   });
 
-  test("say that they can be saved; what can't, and what is wrong, isn't", () => {
+  test("are reported as saveable; other features and invalid values are refused", () => {
     using started = startedHost();
     const { host } = started;
     expect(identifyController.decode(host.identify(1).page).oncs & (1 << 4)).not.toBe(0);

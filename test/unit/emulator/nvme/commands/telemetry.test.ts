@@ -1,3 +1,4 @@
+/** Tests of the telemetry logs. */
 import { expect, test } from "vitest";
 import { type TelemetryHeader, telemetryHeader } from "../../../../../src/nvme/spec/log-pages.js";
 import { AdminOpcode, FeatureId, LogPageId } from "../../../../../src/nvme/spec/opcodes.js";
@@ -31,7 +32,7 @@ function area(host: NvmeTestHost, lid: number, first: number, last: number): Rec
   return JSON.parse(Buffer.from(page).toString("latin1").replace(/\0+$/, ""));
 }
 
-test("the host's log is captured on order: areas, generations", () => {
+test("the host's log is captured on request, with its areas and generation", () => {
   using started = startedHost({ serial: "TELE" });
   const { host } = started;
   expect(read(host, HOST)).toMatchObject({ lid: HOST, lastBlock1: 0, lastBlock3: 0, hostGeneration: 0 });
@@ -55,7 +56,7 @@ test("the host's log is captured on order: areas, generations", () => {
   expect(host.log(HOST, 516).status).toBe(NvmeStatus.invalidField);
 });
 
-test("the controller's log is kept when something goes wrong, and told of", () => {
+test("the controller's log is captured after an error, and an event reports it", () => {
   using started = startedHost();
   const { host } = started;
   host.device.captureTelemetry("not told");

@@ -1,3 +1,4 @@
+/** Tests of zoned namespaces. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { IoOpcode, ZoneAction } from "../../../../../src/nvme/spec/opcodes.js";
@@ -82,7 +83,7 @@ function zoned(): { zones: Zones } & Disposable {
 }
 
 describe("zoned namespaces", () => {
-  test("report all zones, some, as many as fit, and by state", () => {
+  test("report all zones, some of them, as many as fit, and those in a state", () => {
     using made = zoned();
     const { zones } = made;
     zones.write(0, 4);
@@ -106,7 +107,7 @@ describe("zoned namespaces", () => {
     expect(zones.report({ lba: 16 * ZONE }).status).toBe(NvmeStatus.lbaOutOfRange);
   });
 
-  test("are written at the write pointer, to the capacity, and then are full", () => {
+  test("are written at the write pointer, and are full at their capacity", () => {
     using made = zoned();
     const { zones } = made;
     expect(zones.write(ZONE + 1)).toBe(NvmeStatus.zoneInvalidWrite);
@@ -122,7 +123,7 @@ describe("zoned namespaces", () => {
     expect(zones.write(3 * ZONE - 4, 8)).toBe(NvmeStatus.zoneBoundaryError);
   });
 
-  test("append tells where it went", () => {
+  test("report where an append went", () => {
     using made = zoned();
     const { zones } = made;
     expect(zones.append(3, 2)).toMatchObject({ status: SUCCESS, dw0: 3 * ZONE });
@@ -136,7 +137,7 @@ describe("zoned namespaces", () => {
     expect(off.status).toBe(NvmeStatus.invalidField);
   });
 
-  test("a reset empties, and what was there reads as zeros", () => {
+  test("read as zeros after a reset of the zone", () => {
     using made = zoned();
     const { zones } = made;
     zones.host.bytes(zones.at, 4096).fill(9);
@@ -148,7 +149,7 @@ describe("zoned namespaces", () => {
     expect(zones.write(0, 1)).toBe(SUCCESS);
   });
 
-  test("open, close and finish go through their states", () => {
+  test("go through the states of open, close and finish", () => {
     using made = zoned();
     const { zones } = made;
     const steps: readonly (readonly [action: number, status: number, state: number])[] = [
@@ -177,7 +178,7 @@ describe("zoned namespaces", () => {
     expect(zones.send(0, 0x10)).toBe(NvmeStatus.invalidField);
   });
 
-  test("limits: implicitly opened zones make room, explicitly opened ones don't", () => {
+  test("close implicitly opened zones at the limits, and never explicitly opened ones", () => {
     using made = zoned();
     const { zones } = made;
     for (let zone = 0; zone < 4; zone++) expect(zones.write(zone * ZONE)).toBe(SUCCESS);
@@ -198,14 +199,14 @@ describe("zoned namespaces", () => {
     expect(zones.write(5 * ZONE)).toBe(SUCCESS);
   });
 
-  test("without all command sets enabled there are no zone commands", () => {
+  test("have no zone commands unless all command sets are enabled", () => {
     using started = startedHost({ zoned: shape });
     expect(started.io.run({ opcode: IoOpcode.zoneManagementReceive, nsid: 1 }).status).toBe(
       NvmeStatus.invalidOpcode,
     );
   });
 
-  test("whatever is done, states, pointers and limits agree", () => {
+  test("have consistent states, pointers and limits after any commands", () => {
     const step = fc.record({
       zone: fc.nat(7),
       kind: fc.constantFrom("write", "append", "close", "finish", "open", "reset"),

@@ -1,4 +1,4 @@
-/** What the controller memory buffer is for: what it says (CMBSZ, CMBLOC) it keeps to. */
+/** Tests that the controller memory buffer is used only as CMBSZ and CMBLOC say. */
 import { describe, expect, test } from "vitest";
 import type { CmbUse } from "../../../../../src/emulator/nvme/host/cmb-rules.js";
 import type { NvmeEmulatorOptions } from "../../../../../src/emulator/nvme/options.js";
@@ -108,7 +108,7 @@ const cases: readonly Case[] = [
   ["CDMMMS", "data elsewhere", withMetadata, (host) => ({ ...write, prp1: ram(host), mptr: cmb(1) })],
 ];
 
-describe("commands", () => {
+describe("without a use of the buffer", () => {
   test.each(cases)("%s: %s", (use, _, options, command) => {
     {
       using allowed = started([], options);
@@ -121,7 +121,7 @@ describe("commands", () => {
     expect(io.run({ ...read, prp1: ram(host), mptr: ram(host) }).status).toBe(SUCCESS);
   });
 
-  test("data and metadata both there, without CDMMMS", () => {
+  test("CDMMMS allows data and metadata that are both in the buffer", () => {
     using both = started(["CDMMMS"], withMetadata);
     expect(both.io.run({ ...read, prp1: cmb(1), mptr: cmb(2) }).status).toBe(SUCCESS);
     // The metadata of the last command is none of the next one's.
@@ -129,13 +129,13 @@ describe("commands", () => {
     expect(both.host.admin.run({ ...identify, prp1: ram(both.host) }).status).toBe(SUCCESS);
   });
 
-  test("admin commands, too", () => {
+  test("admin commands are refused, too", () => {
     using refusing = started(["RDS"]);
     const identify = { opcode: AdminOpcode.identify, cdw10: IdentifyCns.controller };
     expect(refusing.host.admin.run({ ...identify, prp1: cmb(1) }).status).toBe(MISUSE);
   });
 
-  test("nothing reaches the host of a command that is refused", () => {
+  test("a refused command transfers nothing to the host", () => {
     using refusing = started(["CDMMMS"]);
     const { host, io } = refusing;
     const [source, target] = [host.alloc(2 * PAGE), host.alloc(PAGE)];
@@ -147,7 +147,7 @@ describe("commands", () => {
   });
 });
 
-describe("queues", () => {
+describe("queues in the buffer", () => {
   const create = {
     CQS: (address: number) => ({
       opcode: AdminOpcode.createIoCompletionQueue,
@@ -173,12 +173,12 @@ describe("queues", () => {
     expect(refusing.host.admin.run(create[use](ram(refusing.host, 2))).status).toBe(SUCCESS);
   });
 
-  test("none lies there only partly", () => {
+  test("are refused if they lie there only partly", () => {
     using partly = started([]);
     expect(partly.host.admin.run(create.SQS(CMB_AT + CMB_BYTES - PAGE)).status).toBe(MISUSE);
   });
 
-  test("an admin queue where none may be: a fatal status", () => {
+  test("set a fatal status if they are admin queues that aren't allowed there", () => {
     for (const without of [[], ["SQS"]] as const) {
       using host = new NvmeTestHost({ cmbBytes: CMB_BYTES, cmbWithout: without });
       placeCmb(host);
@@ -189,7 +189,7 @@ describe("queues", () => {
   });
 });
 
-test("the registers say what it is for", () => {
+test("the registers show the allowed uses of the buffer", () => {
   using host = new NvmeTestHost({ cmbBytes: CMB_BYTES, cmbWithout: ["CQS", "WDS", "CDPCILS"] });
   placeCmb(host);
   const found = decodeCmb(host.read32(NvmeRegister.CMBLOC), host.read32(NvmeRegister.CMBSZ));

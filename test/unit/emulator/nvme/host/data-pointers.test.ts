@@ -1,3 +1,4 @@
+/** Tests of PRPs and SGLs. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { IoOpcode } from "../../../../../src/nvme/spec/opcodes.js";
@@ -54,7 +55,7 @@ function fillMedium(
 }
 
 describe("PRPs", () => {
-  test("every layout of lists finds the bytes that an independent walker finds", () => {
+  test("name the same bytes as an independent walker finds, in every layout of lists", () => {
     using started = startedHost();
     const { host, io } = started;
     const medium = fillMedium(host, io, 512);
@@ -110,7 +111,7 @@ describe("PRPs", () => {
     );
   });
 
-  test("a chain that leads to itself ends with the transfer, or is refused", () => {
+  test("end with the transfer, or are refused, if a chain leads to itself", () => {
     using started = startedHost();
     const { host, io } = started;
     const list = host.alloc(PAGE);
@@ -126,7 +127,7 @@ describe("PRPs", () => {
     expect(io.run({ ...command, cdw12: 15, prp2: host.iova(list) }).status).toBe(SUCCESS);
   });
 
-  test("a page beyond what is mapped fails the command, wherever it stands in the list", () => {
+  test("fail the command if any page in the list isn't mapped", () => {
     using started = startedHost();
     const { host, io } = started;
     const data = host.alloc(8 * PAGE);
@@ -149,7 +150,7 @@ describe("PRPs", () => {
     }
   });
 
-  test("with memory pages of 64 KiB a transfer of one page has no list", () => {
+  test("have no list for a transfer of one memory page of 64 KiB", () => {
     using started = startedHost();
     const { host } = started;
     host.write32(0x14, 0);
@@ -170,7 +171,7 @@ describe("PRPs", () => {
 });
 
 describe("SGLs", () => {
-  test("lists of any cut and chaining find the bytes, buckets take theirs away", () => {
+  test("name the right bytes, however they are cut and chained, and bit buckets skip theirs", () => {
     using started = startedHost();
     const { host, io } = started;
     const medium = fillMedium(host, io, 128);
@@ -237,7 +238,7 @@ describe("SGLs", () => {
     );
   });
 
-  test("one data block in the command, of any alignment, both ways", () => {
+  test("can be one data block of any alignment, in both directions", () => {
     using started = startedHost();
     const { host, io } = started;
     const at = host.alloc(PAGE) + 3;
@@ -284,7 +285,7 @@ describe("SGLs", () => {
     ["that just ends", [AT, 16, SEGMENT], [[AT, 512, DATA]], NvmeStatus.invalidSglSegmentDescriptor],
     ["leading to itself", [AT, 16, SEGMENT], [[AT, 16, SEGMENT]], NvmeStatus.invalidNumberOfSglDescriptors],
     ["of very many descriptors", [AT, 16 * 1025, LAST], [], NvmeStatus.invalidNumberOfSglDescriptors],
-  ])("refused: %s", (_, first, rest, status) => {
+  ])("are refused: %s", (_, first, rest, status) => {
     using started = startedHost();
     const { host, io } = started;
     writeDescriptors(host, 4 << 20, rest);

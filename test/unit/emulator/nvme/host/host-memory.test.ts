@@ -1,3 +1,4 @@
+/** Tests of the Host Memory Buffer. */
 import { describe, expect, test } from "vitest";
 import { hostMemoryAttributes, hostMemoryDescriptor } from "../../../../../src/nvme/spec/features.js";
 import { identifyController } from "../../../../../src/nvme/spec/identify.js";
@@ -78,7 +79,7 @@ function transfer(
 }
 
 describe("Host Memory Buffer", () => {
-  test("is a cache of what was read, and writes, trims and formats are seen", () => {
+  test("caches what was read, and follows writes, trims and formats", () => {
     using started = startedHost({ hostMemoryBytes: BYTES });
     const { host, io } = started;
     const identity = identifyController.decode(host.identify(1).page);
@@ -116,7 +117,7 @@ describe("Host Memory Buffer", () => {
     expect(transfer(host, io, IoOpcode.read, 0, 16)).toEqual(Buffer.alloc(8192));
   });
 
-  test("is not touched any more after it was taken back, nor after a reset or shutdown", () => {
+  test("is not used after the host takes it back, nor after a reset or shutdown", () => {
     using host = new NvmeTestHost({ hostMemoryBytes: BYTES });
     const ends = [
       (given: Given) => expect(given.set(0)).toBe(SUCCESS),
@@ -139,7 +140,7 @@ describe("Host Memory Buffer", () => {
     }
   });
 
-  test("with the same contents again is used as it is, unless the medium changed meanwhile", () => {
+  test("is used with its contents when the host returns it, unless the medium has changed", () => {
     using started = startedHost({ hostMemoryBytes: BYTES });
     const { host, io } = started;
     const given = new Given(host);
@@ -164,7 +165,7 @@ describe("Host Memory Buffer", () => {
     expect(new Given(host).set(ENABLE | RETURN)).toBe(NvmeStatus.invalidField);
   });
 
-  test("that the host spoils, or takes away, costs no data: it is noticed, and told", () => {
+  test("loses no data if the host changes or unmaps it, and the damage is reported", () => {
     using started = startedHost({ hostMemoryBytes: BYTES });
     const { host, io } = started;
     const given = new Given(host);
@@ -181,7 +182,7 @@ describe("Host Memory Buffer", () => {
     expect(host.device.hostMemory).toMatchObject({ damaged: 1, hits: 1 });
   });
 
-  test("is refused where the list or the size is wrong", () => {
+  test("is refused if the list or the size is wrong", () => {
     using started = startedHost({ hostMemoryBytes: BYTES });
     const { host } = started;
     const given = new Given(host);

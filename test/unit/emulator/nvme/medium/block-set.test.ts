@@ -1,10 +1,11 @@
+/** Tests of sets of blocks. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BlockSet } from "../../../../../src/emulator/nvme/medium/block-set.js";
 
 const range = fc.tuple(fc.nat(300), fc.integer({ min: 1, max: 120 }));
 
-test("a set of blocks is what a set of numbers is", () => {
+test("a set of blocks behaves as a set of numbers", () => {
   const step = fc.tuple(fc.boolean(), range);
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), range, (steps, [first, blocks]) => {

@@ -1,3 +1,4 @@
+/** Tests of the medium in a file, and of options. */
 import {
   closeSync,
   existsSync,
@@ -45,7 +46,7 @@ function write(options: NvmeEmulatorOptions, lba: number, bytes: Uint8Array, con
 }
 
 describe("a medium in a file", () => {
-  test("keeps data over restarts, at its place in the file, and takes no more space than was written", () => {
+  test("has data after a restart, at its place in the file, and takes only the space that was written", () => {
     write({}, 100, block(3));
     {
       using started = startedHost({ file });
@@ -67,7 +68,7 @@ describe("a medium in a file", () => {
     expect(blocks * 512).toBeLessThan(2 << 20);
   });
 
-  test("keeps formats, namespaces and what is attached", () => {
+  test("has formats, namespaces and attachments after a restart", () => {
     {
       using started = startedHost({ file, namespaces: 2 });
       const { host } = started;
@@ -92,7 +93,7 @@ describe("a medium in a file", () => {
     });
   });
 
-  test("keeps zones; those that were open are closed", () => {
+  test("has zones after a restart, and closes those that were open", () => {
     const zoned = { zoned: { zoneSizeBytes: 1 << 20 } };
     write(zoned, 0, block(5), 6 << 4);
     using started = startedHost({ file }, 6 << 4);
@@ -104,7 +105,7 @@ describe("a medium in a file", () => {
     expect(zoneDescriptor.decode(host.bytes(at + 128, 64))).toMatchObject({ zs: 1, wp: 2048n });
   });
 
-  test("cut short or gone bad under the controller: media errors, and the process lives", () => {
+  test("causes media errors and no crash if it is truncated or damaged under the controller", () => {
     using started = startedHost({ file });
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -114,7 +115,7 @@ describe("a medium in a file", () => {
     expect(io.run({ ...read, cdw10: 1000 }).status).toBe(NvmeStatus.unrecoveredReadError);
   });
 
-  test("is refused where it is not one, or in use", () => {
+  test("is refused if it isn't one, or is in use", () => {
     writeFileSync(file, "something else");
     expect(() => EmulatedNvme.create({ file })).toThrow(ConfigError);
     writeFileSync(file, Buffer.alloc(0));
@@ -126,7 +127,7 @@ describe("a medium in a file", () => {
     EmulatedNvme.create({ file }).close();
   });
 
-  test("whose record of namespaces is cut off is found by the older one; without any it is refused", () => {
+  test("is read by its older record of namespaces if the newer is damaged, and refused without any", () => {
     write({ sizeBytes: 1 << 20 }, 0, block(1));
     // The record stands twice, at the end; it was written once, to the second place.
     const { size } = statSync(file);
@@ -163,7 +164,7 @@ describe("options", () => {
     ["transfers of no power of two", { maxTransferBytes: 12288 }, /maxTransferBytes/],
     ["a fault that isn't one", { faults: [{ kind: "drop", nth: 0 }] }, /nth/],
     ["too long a serial number", { serial: "x".repeat(21) }, /serial/],
-  ])("refused: %s", (_, options, message) => {
+  ])("are refused: %s", (_, options, message) => {
     expect(() => EmulatedNvme.create(options)).toThrow(message);
     expect(() => EmulatedNvme.create(options)).toThrow(ConfigError);
   });

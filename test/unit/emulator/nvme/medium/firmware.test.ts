@@ -1,3 +1,4 @@
+/** Tests of firmware download and commit. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,7 +48,7 @@ function restart(host: NvmeTestHost): void {
 }
 
 describe("firmware", () => {
-  test("is replaced, and activated by the next reset", () => {
+  test("is replaced, and the next reset activates it", () => {
     using started = startedHost();
     const { host } = started;
     expect(identifyController.decode(host.identify(1).page)).toMatchObject({ frmw: 0b110111, fwug: 1 });
@@ -73,7 +74,7 @@ describe("firmware", () => {
     expect(slots(host)).toMatchObject({ afi: 1, running: "1.0" });
   });
 
-  test("runs at once where it can, which an event tells", () => {
+  test("runs at once if it can, and an event reports it", () => {
     using started = startedHost();
     const { host } = started;
     host.admin.run({
@@ -124,7 +125,7 @@ describe("firmware", () => {
     }
   });
 
-  test("a download comes in any order, overlaps nothing, and has no holes", () => {
+  test("is downloaded in any order, without overlaps and holes", () => {
     using started = startedHost();
     const { host } = started;
     const image = emulatedFirmware({ revision: "pieces", sizeBytes: 10_000 });
@@ -150,7 +151,7 @@ describe("firmware", () => {
     expect(commit(host, REPLACE, 2)).toBe(NvmeStatus.invalidFirmwareImage);
   });
 
-  test("what is no image, no slot and no action is refused", () => {
+  test("is refused with an invalid image, slot or action", () => {
     using started = startedHost();
     const { host } = started;
     const image = emulatedFirmware({ revision: "x", sizeBytes: 4096 });
@@ -176,7 +177,7 @@ describe("firmware", () => {
     }
   });
 
-  test("stays in a file, and power makes it run; a download moves with the controller", () => {
+  test("is stored in a file and runs after power-on, and a download moves with the controller", () => {
     const folder = mkdtempSync(join(tmpdir(), "iova-firmware-"));
     try {
       const options = { file: join(folder, "disk"), sizeBytes: 1 << 20 };

@@ -1,3 +1,4 @@
+/** Tests of the medium in memory. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
@@ -31,7 +32,7 @@ test("a process that serves an empty medium of 1 GiB takes a small part of it fr
   expect(residentBytes(child.pid)).toBeLessThan(512 * MIB);
 });
 
-test("a medium in memory keeps what is written beyond 1 GiB, and reads zeros elsewhere", () => {
+test("a medium in memory stores data beyond 1 GiB, and reads zeros elsewhere", () => {
   const medium = MemoryMedium.create(2 * GIB);
   onTestFinished(() => medium.close());
   const written = Uint8Array.from({ length: 8192 }, (_, i) => i % 251);

@@ -1,3 +1,4 @@
+/** Tests of metadata and protection information. */
 import { describe, expect, test } from "vitest";
 import {
   crc16,
@@ -81,7 +82,7 @@ describe("metadata without protection", () => {
     );
   });
 
-  test("behind the data, blocks and metadata alternate", () => {
+  test("alternates with blocks if it is transferred behind the data", () => {
     using started = startedHost({ metadataBytes: 8, extendedMetadata: true });
     const { host, io } = started;
     const at = host.alloc(4096);
@@ -140,7 +141,7 @@ describe.each(cases)("protection: %s, type %i", (_, protection, options) => {
     return { started, host, io: started.io, data, meta, command };
   }
 
-  test("inserted by the controller, checked, and shown to who asks for it", () => {
+  test("the controller inserts and checks it, and shows it to a host that asks", () => {
     const { started, host, io, meta, command } = prepare();
     using _end = started;
     expect(io.run({ opcode: IoOpcode.write, ...command, cdw12: 1 | PRACT }).status).toBe(SUCCESS);
@@ -157,7 +158,7 @@ describe.each(cases)("protection: %s, type %i", (_, protection, options) => {
     expect(io.run({ opcode: IoOpcode.read, ...command, cdw12: 1 | checks | PRACT }).status).toBe(SUCCESS);
   });
 
-  test("written by the host as it was read: the same; with one bit wrong: refused by its check", () => {
+  test("the host can write what it read, and one wrong bit fails the check", () => {
     const { started, host, io, data, meta, command } = prepare();
     using _end = started;
     io.run({ opcode: IoOpcode.write, ...command, cdw12: 1 | PRACT });
@@ -189,7 +190,7 @@ describe.each(cases)("protection: %s, type %i", (_, protection, options) => {
     expect(rewrite(checks)).toBe(NvmeStatus.endToEndReferenceTagCheckError);
   });
 
-  test("what is on the medium is checked when it is read", () => {
+  test("a read checks the information on the medium", () => {
     const { started, io, command } = prepare();
     using _end = started;
     io.run({ opcode: IoOpcode.write, ...command, cdw12: 1 | PRACT });
@@ -212,7 +213,7 @@ describe.each(cases)("protection: %s, type %i", (_, protection, options) => {
     expect(io.run({ ...fresh, cdw12: 1 | checks }).status).toBe(SUCCESS);
   });
 
-  test("zeros that are written are protected, those that are deallocated check nothing", () => {
+  test("written zeros are protected, and deallocated blocks are not checked", () => {
     const { started, io, command } = prepare();
     using _end = started;
     expect(io.run({ opcode: IoOpcode.writeZeroes, ...command, cdw12: 1 | PRACT }).status).toBe(SUCCESS);

@@ -1,3 +1,4 @@
+/** Tests of a controller that drives itself from the event loop. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { AdminOpcode, IoOpcode } from "../../../../../src/nvme/spec/opcodes.js";
@@ -39,7 +40,7 @@ async function createIo(host: NvmeTestHost, ring: () => void, doorbells: Uint32A
 }
 
 describe("a controller that drives itself", () => {
-  test("finds stores to shared doorbells, awake and asleep, and what is due by time", async () => {
+  test("finds stores to shared doorbells, awake and asleep, and work that is due", async () => {
     using host = new NvmeTestHost(
       { ...quick, faults: [{ kind: "latency", queue: "io", nth: 3, latencyMs: 30 }] },
       true,
@@ -55,7 +56,7 @@ describe("a controller that drives itself", () => {
     expect((await completion(io)).status).toBe(SUCCESS);
   });
 
-  test("with doorbells by message: asleep until one comes", async () => {
+  test("sleeps until a message comes, if doorbells are messages", async () => {
     using host = new NvmeTestHost({ ...quick, doorbells: "messages" }, true);
     expect(host.device.bars[0]?.mappable).toEqual([]);
     host.enable();
@@ -70,7 +71,7 @@ describe("a controller that drives itself", () => {
     }
   });
 
-  test("with shadow doorbells as well: before it sleeps it says from where on it wants to be rung", async () => {
+  test("writes its event indexes before it sleeps, if the host has shadow doorbells", async () => {
     using host = new NvmeTestHost({ ...quick, doorbells: "messages" }, true);
     host.enable();
     const shadow = host.alloc(4096);
@@ -101,7 +102,7 @@ describe("a controller that drives itself", () => {
     expect((await completion(io)).status).toBe(SUCCESS);
   });
 
-  test("gives everything back when it is closed, in the middle of its work too", async () => {
+  test("releases everything when it is closed, even while it works", async () => {
     const before = openDescriptors();
     const host = new NvmeTestHost({ ...quick, cmbBytes: 1 << 20 }, true);
     host.enable();

@@ -1,3 +1,4 @@
+/** Tests of the poller. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type PolledWork, Poller } from "../../../../../src/emulator/nvme/queues/poller.js";
@@ -27,7 +28,7 @@ class Work implements PolledWork {
 const options = { spinMs: 0.05, idleAfterMs: 5, idlePollMs: undefined };
 
 describe("a poller", () => {
-  test("where work is announced: looks while there is some, and not at all when idle", async () => {
+  test("looks only while there is work, if work is announced", async () => {
     const work = new Work();
     const poller = new Poller(work, options);
     expect(work.pumps).toBe(0);
@@ -43,7 +44,7 @@ describe("a poller", () => {
     poller.stop();
   });
 
-  test("where it is not: finds it by itself", async () => {
+  test("finds work by itself, if work isn't announced", async () => {
     const work = new Work();
     const poller = new Poller(work, { ...options, idlePollMs: 2 });
     poller.wake();
@@ -53,7 +54,7 @@ describe("a poller", () => {
     poller.stop();
   });
 
-  test("wakes for what is due, and stops when told", async () => {
+  test("wakes when work is due, and stops when it is told to", async () => {
     const work = new Work();
     const poller = new Poller(work, options);
     work.due = 10;

@@ -1,3 +1,4 @@
+/** Tests of the registers of the emulated controller. */
 import { describe, expect, test } from "vitest";
 import { AdminOpcode, IoOpcode } from "../../../../../src/nvme/spec/opcodes.js";
 import { decodeCapabilities, NvmeRegister } from "../../../../../src/nvme/spec/registers.js";
@@ -32,7 +33,7 @@ describe("registers", () => {
     expect(host.status).toBe(0);
   });
 
-  test("can be read and written in any width, and keep what is read-only", () => {
+  test("can be read and written in any width, and read-only bits don't change", () => {
     using host = new NvmeTestHost();
     const bar = host.device.bars[0];
     const byte = new Uint8Array(1);
@@ -59,7 +60,7 @@ describe("registers", () => {
     expect(host.read32(NvmeRegister.INTMS)).toBe(0b1100);
   });
 
-  test("the controller is ready when enabled, and forgets its queues when disabled", () => {
+  test("make the controller ready when it is enabled, and remove its queues when it is disabled", () => {
     using host = new NvmeTestHost();
     host.enable();
     expect(host.status).toBe(RDY);
@@ -163,7 +164,7 @@ describe("registers", () => {
     expect(host.status).toBe(RDY | CFS);
   });
 
-  test("BAR0 shares the doorbells only, and its file can't be cut short", async () => {
+  test("are not shared by BAR0, which shares only the doorbells, in a file that can't be truncated", async () => {
     using host = new NvmeTestHost();
     const areas = host.device.bars[0]?.mappable ?? [];
     expect(areas).toMatchObject([{ offset: 4096, sizeBytes: 4096 }]);
@@ -177,7 +178,7 @@ describe("the controller memory buffer", () => {
   const CMSE = 2;
   const CMB_AT = 0x40_0000_0000;
 
-  test("shows where it is once asked, and holds queues and data", () => {
+  test("shows its place when the host asks, and holds queues and data", () => {
     using host = new NvmeTestHost({ cmbBytes: 1 << 20 });
     expect(host.read32(NvmeRegister.CMBSZ)).toBe(0);
     host.write32(NvmeRegister.CMBMSC, CRE);
@@ -207,14 +208,14 @@ describe("the controller memory buffer", () => {
     );
   });
 
-  test("a base address beyond all addresses is reported", () => {
+  test("reports a base address beyond all addresses", () => {
     using host = new NvmeTestHost({ cmbBytes: 1 << 20 });
     host.write32(NvmeRegister.CMBMSC + 4, 0xffff_ffff);
     host.write32(NvmeRegister.CMBMSC, CRE | CMSE | 0xffff_f000);
     expect(host.read32(NvmeRegister.CMBSTS)).toBe(1);
   });
 
-  test("without one, its registers stay zero", () => {
+  test("has registers of zeros if the controller has none", () => {
     using host = new NvmeTestHost();
     host.write32(NvmeRegister.CMBMSC, CRE | CMSE);
     expect(host.read32(NvmeRegister.CMBMSC)).toBe(0);
