@@ -198,7 +198,7 @@ export class NvmeController implements AsyncDisposable {
     const { lifecycle, queues } = this.engine;
     lifecycle.assertUsable();
     const pair = queue === undefined ? queues.next() : queues.pairOf(queue);
-    if (pair === undefined) throw new UnsupportedError(`${this.bdf} was opened without I/O queues`);
+    if (pair === undefined) throw queues.missing();
     return pair;
   }
 
@@ -340,6 +340,14 @@ export class NvmeController implements AsyncDisposable {
   /** Endurance groups and NVM sets. */
   get capacity(): NvmeCapacity {
     return new NvmeCapacity(this);
+  }
+
+  /**
+   * Whether the program has set this feature since the controller was opened.
+   * @internal
+   */
+  hasSetFeature(fid: number): boolean {
+    return this.engine.hasSetFeature(fid);
   }
 
   /** Not for users: see `HostMemoryTarget`. */

@@ -60,9 +60,7 @@ function writeDoorbell(parts: BarParts, offset: number, source: Uint8Array): voi
   const { registers, queues, doorbells } = parts;
   if (registers.allOnes || source.length !== 4 || offset % 4 !== 0) return;
   const index = offset / 4;
-  const id = index >> 1;
-  const exists = (index % 2 === 0 ? queues.sqs[id] : queues.cqs[id]) !== undefined;
-  if (!exists) {
+  if (!queues.hasDoorbell(index)) {
     parts.invalidDoorbell(AsyncEventInfo.error.invalidDoorbellRegister);
     return;
   }

@@ -10,6 +10,7 @@ import { MAX_NAMESPACES } from "./medium/inventory.js";
 import { UNIT_BYTES } from "./medium/layout.js";
 import { findLbaFormat, protectionBytes } from "./medium/lba-formats.js";
 import type { NamespaceRecord } from "./medium/namespace.js";
+import { type OddControllerOptions, odditiesSchema } from "./oddities.js";
 
 /** Queue pairs that fit into BAR0's doorbell page, including the admin queues. */
 export const MAX_QUEUE_PAIRS = 512;
@@ -60,6 +61,7 @@ const schema = lazily(() =>
     sanitizeMs: z._default(integer(0, MOST_WORK_MS), 1000),
     hostMemoryBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
     anaGroups: z._default(integer(0, MAX_ANA_GROUPS), 0),
+    odd: z.prefault(odditiesSchema(), {}),
     faults: z._default(z.array(z.unknown()), []),
   }),
 );
@@ -142,6 +144,8 @@ export interface NvmeEmulatorOptions {
   readonly hostMemoryBytes?: number | undefined;
   /** Groups of asymmetric namespace access; namespaces are assigned in turn. None by default. */
   readonly anaGroups?: number | undefined;
+  /** Behaviours of old or faulty controllers, for tests of drivers. None by default. */
+  readonly odd?: OddControllerOptions | undefined;
   /** Faults that are injected from the start. */
   readonly faults?: readonly FaultOptions[] | undefined;
 }

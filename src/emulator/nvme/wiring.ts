@@ -77,6 +77,7 @@ export function wireController(
 ): ControllerParts {
   const { medium, inventory, doorbells, cmb } = storage;
   const { queuePairs, queueEntries, maxTransferBytes } = config;
+  const strideWords = config.odd.doorbellStrideBytes / 4;
   const vectors = Math.max(1, config.vectors);
   // A host can only map the doorbells if its pages aren't larger.
   const doorbellsAreShared = config.doorbells === "shared" && PAGE_SIZE === DOORBELL_BYTES;
@@ -93,10 +94,15 @@ export function wireController(
     cmb === undefined ? undefined : { bytes: cmb.memory.bytes, words: cmb.memory.words, offset: 0 },
     cmbRules,
   );
-  const queues = new QueueSet({ queuePairs, queueEntries, vectors }, memory, doorbells.memory.words, command);
+  const queues = new QueueSet(
+    { queuePairs, queueEntries, vectors, strideWords },
+    memory,
+    doorbells.memory.words,
+    command,
+  );
   const transfer = new Transfer(memory, (sqid) => queues.isInCmb(sqid));
   const registers = new Registers(
-    { maxQueueEntries: queueEntries, cmbBytes: config.cmbBytes, cmbRules },
+    { maxQueueEntries: queueEntries, cmbBytes: config.cmbBytes, cmbRules, odd: config.odd },
     {
       enable: () => lifecycle.enable(),
       disable: () => lifecycle.controllerReset("controller"),

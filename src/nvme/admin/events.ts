@@ -1,7 +1,8 @@
 /** Asynchronous events of a controller, as an async iterator. */
 import { checkSignal, type ListenOptions, onAbort } from "../../core/listeners.js";
 import type { AdminTarget } from "../command/admin-target.js";
-import { AdminOpcode, AsyncEventInfo, AsyncEventType, LogPageId } from "../spec/opcodes.js";
+import { NvmeError, NvmeResetError } from "../command/error.js";
+import { AdminOpcode, AsyncEventInfo, AsyncEventType, FeatureId, LogPageId } from "../spec/opcodes.js";
 import { NvmeLogs } from "./logs.js";
 
 /** Names of the events of a type. */
@@ -36,11 +37,23 @@ export type NvmeEvent =
       readonly name: undefined;
     });
 
+/** What events need of a controller. */
+export interface EventTarget extends AdminTarget {
+  /** Whether the program has set this feature since the controller was opened. */
+  hasSetFeature(fid: number): boolean;
+}
+
+/** Asynchronous Event Configuration: critical warnings of the SMART / Health log, which every controller has. */
+const HEALTH_WARNINGS = 0x1f;
+/** The events whose bits in OAES and in Asynchronous Event Configuration are the same: 8 to 31. */
+const OPTIONAL_EVENTS = 0xffff_ff00;
+
 /** Most events that wait for the next iteration while none runs. */
 const BACKLOG = 16;
 
 /**
- * Events of a controller. Every running iteration gets each event. While an iteration runs, one Asynchronous Event
+ * Events of a controller. The first iteration lets the controller report all that it can (Asynchronous Event
+ * Configuration), unless the program has set that feature by itself. Every running iteration gets each event. While an iteration runs, one Asynchronous Event
  * Request is outstanding, which costs nothing. Up to 16 events wait while no iteration runs. Iterations end when the
  * controller is closed, and throw when it fails. See {@link NvmeController.events}.
  */
@@ -48,9 +61,10 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
   private readonly readers = new Set<Reader>();
   private readonly backlog: NvmeEvent[] = [];
   private isRequested = false;
+  private isSwitchedOn = false;
 
   constructor(
-    private readonly target: AdminTarget,
+    private readonly target: EventTarget,
     private readonly isClosed: () => boolean,
   ) {}
 
@@ -91,6 +105,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     if (this.isRequested) return;
     this.isRequested = true;
     try {
+      await this.switchOn();
       while (this.readers.size > 0) {
         const { dw0, dw1 } = await this.target.admin({
           name: "Asynchronous Event Request",
@@ -106,6 +121,32 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     } finally {
       this.isRequested = false;
     }
+  }
+
+  /** Lets the controller report all that it can, unless the program has chosen what it reports. */
+  private async switchOn(): Promise<void> {
+    const { target } = this;
+    if (this.isSwitchedOn || target.hasSetFeature(FeatureId.asyncEventConfiguration)) return;
+    const get = { name: "Get Features (Asynchronous Event Configuration)", opcode: AdminOpcode.getFeatures };
+    try {
+      const { dw0 } = await target.admin({ ...get, cdw10: FeatureId.asyncEventConfiguration });
+      const wanted = (dw0 | HEALTH_WARNINGS | (target.identify.oaes & OPTIONAL_EVENTS)) >>> 0;
+      // The program may have chosen meanwhile.
+      if (wanted !== dw0 && !target.hasSetFeature(FeatureId.asyncEventConfiguration)) {
+        await target.admin({
+          name: "Set Features (Asynchronous Event Configuration)",
+          opcode: AdminOpcode.setFeatures,
+          cdw10: FeatureId.asyncEventConfiguration,
+          cdw11: wanted,
+        });
+      }
+    } catch (error) {
+      // A reset took the command along: once more.
+      if (error instanceof NvmeResetError && this.readers.size > 0) return await this.switchOn();
+      // A controller without that feature reports what it reports.
+      if (!(error instanceof NvmeError)) throw error;
+    }
+    this.isSwitchedOn = true;
   }
 
   private deliver(event: NvmeEvent): void {

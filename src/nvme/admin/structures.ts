@@ -1,8 +1,9 @@
 /** Identify: all its data structures and lists. */
 
 import { checkInteger, checkU32 } from "../../core/check.js";
+import { UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
-import { NvmeProtocolError } from "../command/error.js";
+import { NvmeError, NvmeProtocolError } from "../command/error.js";
 import { type IdentifyOptions, readIdentify } from "../command/identify.js";
 import { uuidText } from "../spec/identifiers.js";
 import {
@@ -33,6 +34,7 @@ import {
 import { type IdentifyKeyValueNamespace, identifyKeyValueNamespace } from "../spec/key-value.js";
 import { decodeNamespaceDescriptors, type NamespaceIdentifiers } from "../spec/namespace-descriptors.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../spec/opcodes.js";
+import { NvmeStatus } from "../spec/status.js";
 import {
   type PrimaryControllerCapabilities,
   primaryControllerCapabilities,
@@ -155,11 +157,21 @@ export class NvmeStructures {
     );
   }
 
-  /** Ids of the active namespaces (CNS 02h). @param csi only those of this command set (CNS 07h) @throws as read() */
+  /**
+   * Ids of the active namespaces (CNS 02h). NVMe 1.0 has no such list: there, each id up to NN is looked at.
+   * @param csi only those of this command set (CNS 07h)
+   * @throws as read()
+   */
   async activeNamespaces(csi?: number): Promise<number[]> {
-    return csi === undefined
-      ? await this.namespaceIds(IdentifyCns.activeNamespaces)
-      : await this.namespaceIds(IdentifyCns.activeNamespacesForCommandSet, csi);
+    if (csi !== undefined) return await this.namespaceIds(IdentifyCns.activeNamespacesForCommandSet, csi);
+    try {
+      return await this.namespaceIds(IdentifyCns.activeNamespaces);
+    } catch (error) {
+      // NVMe 1.0 has one bit of CNS: a controller may read it as 00h, of no namespace. VER is 0 up to NVMe 1.1.
+      const isKnown = error instanceof NvmeError && refusalsOfList.has(error.statusCode);
+      if (!isKnown || this.target.identify.ver >= VERSION_1_2) throw error;
+      return await this.namespacesOneByOne();
+    }
   }
 
   /** Ids of the allocated namespaces (CNS 10h). @param csi only those of this command set (CNS 1Ah) @throws as read() */
@@ -254,6 +266,25 @@ export class NvmeStructures {
     return end < 0 ? iocsc : iocsc.slice(0, end);
   }
 
+  private async namespacesOneByOne(): Promise<number[]> {
+    const { nn } = this.target.identify;
+    if (nn > MOST_LOOKED_AT) {
+      throw new UnsupportedError(
+        `${this.target.bdf} has no list of namespaces, and too many ids (${nn}, and at most ${MOST_LOOKED_AT}) to look at each`,
+      );
+    }
+    const ids: number[] = [];
+    for (let nsid = 1; nsid <= nn; nsid++) {
+      try {
+        if ((await this.namespace(nsid)).nsze > 0n) ids.push(nsid);
+      } catch (error) {
+        // Some controllers refuse an id that is not active.
+        if (!(error instanceof NvmeError)) throw error;
+      }
+    }
+    return ids;
+  }
+
   private async namespaceIds(cns: number, csi = 0): Promise<number[]> {
     const read = async (from: number) => {
       // Such a list has the ids above the nsid of the command.
@@ -276,6 +307,11 @@ export class NvmeStructures {
   }
 }
 
+/** VER of NVMe 1.2, which has had that field first. */
+const VERSION_1_2 = 0x0001_0200;
+const refusalsOfList: ReadonlySet<number> = new Set([NvmeStatus.invalidField, NvmeStatus.invalidNamespace]);
+/** Most namespace ids that are looked at one by one. */
+const MOST_LOOKED_AT = 1024;
 /** Highest identifier of the lists whose identifiers have 16 bits. */
 const MAX_ID = 0xffff;
 

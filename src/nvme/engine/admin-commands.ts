@@ -7,11 +7,16 @@ import { type CommandOptions, checkCommandOptions } from "../command/command-opt
 import type { DataRules } from "../command/data-pointer.js";
 import type { NvmeError } from "../command/error.js";
 import type { QueuePair } from "../queues/queue-pair.js";
+import { AdminOpcode } from "../spec/opcodes.js";
 import { KeptFeatures, type SetFeature } from "./feature-restore.js";
+
+const FID_MASK = 0xff;
 
 /** Checks admin commands, sends them, and remembers the features that they set. */
 export class AdminCommands {
   private readonly kept: KeptFeatures | undefined;
+  /** Identifiers of the features that the program has set. */
+  private readonly setFeatures = new Set<number>();
   private restarting: AbortSignal | undefined;
 
   /**
@@ -32,8 +37,14 @@ export class AdminCommands {
     if (options !== undefined) checkCommandOptions(options);
     checkCommand(command, this.rules);
     const completion = this.queue.submit(command, options);
+    if (command.opcode === AdminOpcode.setFeatures) this.setFeatures.add((command.cdw10 ?? 0) & FID_MASK);
     this.kept?.watch(command, completion);
     return completion;
+  }
+
+  /** Whether the program has set this feature since the controller was opened. */
+  hasSet(fid: number): boolean {
+    return this.setFeatures.has(fid);
   }
 
   /** A command of the driver. It ends with the restart that it is part of. */

@@ -29,7 +29,7 @@ import type { NvmeConfig } from "./options.js";
 import { Presence } from "./presence.js";
 import { QueueInterrupts } from "./queue-interrupts.js";
 import { ShadowMemory } from "./shadow-memory.js";
-import { arbitrationFeature, planStartUp, type StartUp } from "./start-up.js";
+import { arbitrationFeature, assertEntrySizes, planStartUp, type StartUp } from "./start-up.js";
 
 /** The driver's own limit on one transfer. It sizes the PRP lists if the controller states no limit or a larger one. */
 const MAX_TRANSFER_BYTES = 4 * 1024 * 1024;
@@ -42,6 +42,8 @@ const FIRST_ACL = 0;
 export class ControllerEngine {
   readonly capabilities: Capabilities;
   readonly version: string;
+  /** How long the controller may take to start or stop. */
+  private readonly readyLimitMs: number;
   readonly lifecycle: NvmeLifecycle;
   readonly queues: IoQueues;
   readonly startUp: StartUp;
@@ -72,6 +74,7 @@ export class ControllerEngine {
     this.registers = new ControllerRegisters(device.bar(0), device.bdf);
     this.doorbells = new Doorbells(device);
     this.capabilities = this.registers.capabilities();
+    this.readyLimitMs = this.registers.readyLimitMs(this.capabilities);
     this.version = this.registers.version();
     this.startUp = planStartUp(device.bdf, this.capabilities, config);
     this.addresses = new DeviceAddresses(device.bdf, device.dma);
@@ -86,11 +89,12 @@ export class ControllerEngine {
       () => this.lifecycle.state === "live",
       (error) => this.lifecycle.fail(error),
     );
-    const { maxQueueEntries } = this.capabilities;
+    const { maxQueueEntries, doorbellStrideBytes } = this.capabilities;
     this.queues = new IoQueues(
       {
         name: device.bdf,
         maxQueueEntries,
+        maxQueues: this.doorbells.maxQueues(doorbellStrideBytes),
         pageBytes: this.startUp.pageBytes,
         vectorCount: this.interrupts.count,
         weighted: this.startUp.weighted,
@@ -109,8 +113,7 @@ export class ControllerEngine {
       },
     });
     // Before MDTS is known, admin commands carry only Identify pages. Later ones may carry more.
-    const entries = Math.min(config.adminQueueEntries, maxQueueEntries);
-    const adminQueue = this.makePair(0, entries, MAX_TRANSFER_BYTES, undefined);
+    const adminQueue = this.makePair(0, config.adminQueueEntries, MAX_TRANSFER_BYTES, undefined);
     this.adminQueue = adminQueue;
     this.commands = new AdminCommands(adminQueue, device.dma, this.ioRules, config.restoreFeatures);
     this.aborts = new AbortQueue(
@@ -155,7 +158,7 @@ export class ControllerEngine {
     const { registers, capabilities, device, config, interrupts } = this;
     device.config.busMaster = true;
     interrupts.quietPin();
-    await registers.disable(capabilities.timeoutMs, signal);
+    await registers.disable(this.readyLimitMs, signal);
     // From here to the enabling nothing waits, so a controller that was given up is not enabled again.
     signal?.throwIfAborted();
     // They may be on from an earlier driver, at addresses that our buffers can have.
@@ -167,6 +170,7 @@ export class ControllerEngine {
     });
     await this.enable(signal);
     this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller));
+    assertEntrySizes(device.bdf, this.identity);
     const { mdts, sgls } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
     this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
@@ -185,6 +189,11 @@ export class ControllerEngine {
   admin(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
     this.lifecycle.assertUsable();
     return this.commands.submit(command, options);
+  }
+
+  /** See `EventTarget`. */
+  hasSetFeature(fid: number): boolean {
+    return this.commands.hasSet(fid);
   }
 
   /** See `HostMemoryTarget`. */
@@ -238,7 +247,7 @@ export class ControllerEngine {
   /** See NvmeController.reset(). */
   async reset(kind: "controller" | "subsystem" | "function", policy: RetryPolicy): Promise<void> {
     const { registers, capabilities, device } = this;
-    const { timeoutMs } = capabilities;
+    const timeoutMs = this.readyLimitMs;
     if (kind === "subsystem" && !capabilities.nssrs) {
       throw new UnsupportedError(`${device.bdf} has no NVM subsystem reset (CAP.NSSRS)`);
     }
@@ -289,11 +298,11 @@ export class ControllerEngine {
 
   /** @param abrupt without waiting for outstanding commands and without deleting queues */
   private async shutDownNow(abrupt: boolean): Promise<void> {
-    const { registers, capabilities, identity } = this;
+    const { registers, identity } = this;
     if (!abrupt) await this.deleteQueues();
     // RTD3E is in microseconds.
     await registers.shutdown(Math.max(SHUTDOWN_TIMEOUT_MS, (identity?.rtd3e ?? 0) / 1000), abrupt);
-    await registers.disable(capabilities.timeoutMs);
+    await registers.disable(this.readyLimitMs);
   }
 
   /** Waits for outstanding commands, and deletes the I/O queues. */
@@ -308,9 +317,9 @@ export class ControllerEngine {
   }
 
   private async enable(signal?: AbortSignal): Promise<void> {
-    const { registers, adminQueue, capabilities } = this;
+    const { registers, adminQueue } = this;
     registers.setAdminQueue(adminQueue.entries, adminQueue.sqMemory.iova, adminQueue.cqMemory.iova);
-    await registers.enable(this.startUp.cc, capabilities.timeoutMs, signal);
+    await registers.enable(this.startUp.cc, this.readyLimitMs, signal);
     adminQueue.resume();
     const arbitration = arbitrationFeature(this.config);
     if (arbitration !== undefined) {
@@ -352,12 +361,12 @@ export class ControllerEngine {
   }
 
   private async restart(hard: boolean, signal: AbortSignal): Promise<void> {
-    const { device, registers, capabilities, doorbells, commands } = this;
+    const { device, registers, doorbells, commands } = this;
     await this.presence.whenHere(signal);
     if (hard && device.io.info().resettable) device.reset();
     device.config.busMaster = true;
     this.interrupts.quietPin();
-    await registers.disable(capabilities.timeoutMs);
+    await registers.disable(this.readyLimitMs);
     doorbells.forget();
     // Queues may lie in it.
     await this.memory.restore();
@@ -380,7 +389,7 @@ export class ControllerEngine {
   }
 
   private stop(): Promise<void> {
-    return stopController(this.device, this.registers, this.capabilities.timeoutMs);
+    return stopController(this.device, this.registers, this.readyLimitMs);
   }
 
   private forEachQueue(act: (queue: QueuePair) => void): void {

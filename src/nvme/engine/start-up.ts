@@ -1,6 +1,7 @@
 /** How a controller is configured before it is enabled: what was asked for, as far as CAP has it. */
 import { UnsupportedError } from "../../core/errors.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
+import type { IdentifyController } from "../spec/identify.js";
 import { FeatureId } from "../spec/opcodes.js";
 import {
   ArbitrationMechanism,
@@ -45,8 +46,34 @@ export function planStartUp(name: string, capabilities: Capabilities, config: Nv
     ((Math.log2(pageBytes) - 12) << ControllerConfig.MPS_SHIFT) |
     (ams << ControllerConfig.AMS_SHIFT) |
     (IOSQES << ControllerConfig.IOSQES_SHIFT) |
-    (IOCQES << ControllerConfig.IOCQES_SHIFT);
+    (IOCQES << ControllerConfig.IOCQES_SHIFT) |
+    // Ready is with media, as long as the controller has that choice: no command is refused for media that aren't ready.
+    (capabilities.crims && !capabilities.crwms ? ControllerConfig.CRIME : 0);
   return { cc, pageBytes, weighted, adminOnly: css === CommandSetSelection.adminOnly };
+}
+
+/**
+ * Asserts that the controller takes I/O queue entries of 64 and 16 bytes (SQES and CQES of Identify Controller: the smallest
+ * size in bits 3:0 and the largest in bits 7:4, as powers of two).
+ * @throws UnsupportedError
+ */
+export function assertEntrySizes(
+  name: string,
+  { sqes, cqes }: Pick<IdentifyController, "sqes" | "cqes">,
+): void {
+  const sizes = [
+    ["submission queue", sqes, IOSQES],
+    ["completion queue", cqes, IOCQES],
+  ] as const;
+  for (const [what, value, log2] of sizes) {
+    const smallest = value & 0xf;
+    const largest = value >>> 4;
+    // Some controllers leave the largest size 0.
+    if (smallest <= log2 && (largest >= log2 || largest === 0)) continue;
+    throw new UnsupportedError(
+      `${name} has ${what} entries of ${2 ** smallest} to ${2 ** largest} bytes, and this driver writes ${2 ** log2}`,
+    );
+  }
 }
 
 /** Set Features (Arbitration) for these weights, which take effect at once. */

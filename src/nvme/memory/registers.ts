@@ -7,9 +7,12 @@ import {
   decodeCapabilities,
   NSSR_RESET,
   NvmeRegister,
+  ReadyTimeouts,
 } from "../spec/registers.js";
 
 const ALL_ONES = 0xffff_ffff;
+/** Unit of CAP.TO and CRTO. */
+const READY_UNIT_MS = 500;
 
 /** CSTS, decoded. */
 export interface ControllerState {
@@ -43,6 +46,20 @@ export class ControllerRegisters {
     const cap = this.bar.read64(NvmeRegister.CAP);
     if (cap === 0xffff_ffff_ffff_ffffn) throw new DeviceGoneError(this.name);
     return decodeCapabilities(cap);
+  }
+
+  /**
+   * How long the controller may take to start or stop, in milliseconds: CAP.TO or, where it is longer, what CRTO says. One
+   * unit is added, since controllers state 0 or round down.
+   */
+  readyLimitMs({ timeoutMs, crwms, crims }: Capabilities): number {
+    let stated = timeoutMs;
+    if (crwms || crims) {
+      const crto = this.bar.read32(NvmeRegister.CRTO);
+      const units = crwms ? crto & ReadyTimeouts.CRWMT_MASK : crto >>> ReadyTimeouts.CRIMT_SHIFT;
+      stated = Math.max(stated, units * READY_UNIT_MS);
+    }
+    return stated + READY_UNIT_MS;
   }
 
   /** VS, for instance `1.4.0`. */

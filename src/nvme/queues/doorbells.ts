@@ -1,10 +1,12 @@
 /** A controller's doorbell registers as queues write them. */
-import { IovaError } from "../../core/errors.js";
+import { IovaError, UnsupportedError } from "../../core/errors.js";
 import type { MappedMemory } from "../../sys/memory.js";
 import type { DeviceIo } from "../../vfio/device-io.js";
 import { DOORBELL_BASE } from "../spec/registers.js";
 
 const BAR = 0;
+/** Both doorbells of the admin queue, where they are closest to each other. */
+const ADMIN_DOORBELL_BYTES = 8;
 /** In a word that has nothing to pass on. No doorbell can have this value: its upper 16 bits are reserved. */
 const NOTHING = 0xffff_ffff;
 
@@ -42,8 +44,12 @@ export class Doorbells {
   /** Doorbells of queues. The others are never looked at: BAR 0 may be large. */
   private readonly inUse = new Set<number>();
 
-  /** @throws SysError */
+  /** @throws SysError, UnsupportedError where BAR 0 ends before the first doorbells */
   constructor(private readonly device: DoorbellDevice) {
+    const { sizeBytes } = device.bar(BAR);
+    if (sizeBytes < DOORBELL_BASE + ADMIN_DOORBELL_BYTES) {
+      throw new UnsupportedError(`BAR 0 has ${sizeBytes} bytes: too few for an NVMe controller's doorbells`);
+    }
     const mapped = mapDoorbells(device);
     if (mapped !== undefined) {
       this.words = mapped.words;
@@ -53,7 +59,7 @@ export class Doorbells {
       device.retain(mapped);
       return;
     }
-    this.words = new Uint32Array((device.bar(BAR).sizeBytes - DOORBELL_BASE) / 4);
+    this.words = new Uint32Array((sizeBytes - DOORBELL_BASE) / 4);
     let isDue = false;
     const passOnLater = (): void => {
       isDue = false;
@@ -79,6 +85,14 @@ export class Doorbells {
       this.words[index] = NOTHING;
     }
     return this.words;
+  }
+
+  /**
+   * How many I/O queue pairs have both doorbells in BAR 0. The admin queue has the first two.
+   * @param strideBytes from one doorbell to the next
+   */
+  maxQueues(strideBytes: number): number {
+    return Math.floor((this.words.length * 4) / (2 * strideBytes)) - 1;
   }
 
   /** Drops what was not passed on. To be called after a reset. */

@@ -3,6 +3,7 @@ import { checkInteger } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import { largestOf } from "../../core/lists.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
+import { NvmeError } from "../command/error.js";
 import type { NvmeQueue, QueueOptions, RingBuffers } from "../command/queue.js";
 import type { QueueStatistics } from "../command/queue-statistics.js";
 import { QueuePriority } from "../spec/queues.js";
@@ -14,6 +15,8 @@ import type { ShadowDoorbells } from "./shadow-doorbells.js";
 export interface QueueHost {
   readonly name: string;
   readonly maxQueueEntries: number;
+  /** I/O queue pairs whose doorbells lie in BAR 0. */
+  readonly maxQueues: number;
   readonly pageBytes: number;
   /** Interrupt vectors switched on; 0 where completions are polled for. */
   readonly vectorCount: number;
@@ -23,6 +26,9 @@ export interface QueueHost {
   admin(command: NvmeCommand): Promise<NvmeCompletion>;
   makePair(id: number, entries: number, memory: RingBuffers | undefined): QueuePair;
 }
+
+/** Identifiers of queues have 16 bits, and 0 is the admin queue's. */
+const MOST_QUEUES = 65535;
 
 /** One pair, and how it is made again after a reset. */
 class IoQueue implements NvmeQueue {
@@ -63,6 +69,8 @@ export class IoQueues {
   private turn = 0;
   /** Most that the controller has given; known after negotiate(). */
   private granted = 0;
+  /** Why the controller gives none. */
+  private refusal: NvmeError | undefined;
   /** Being made: their ids are taken. */
   private readonly inMaking = new Set<number>();
 
@@ -104,11 +112,19 @@ export class IoQueues {
   }
 
   /**
-   * Asks for so many queues (Set Features, Number of Queues), before the first is made.
-   * @throws NvmeError, TimeoutError, DeviceGoneError
+   * Asks for so many queues (Set Features, Number of Queues), before the first is made. A controller that refuses gives none.
+   * @throws TimeoutError, DeviceGoneError
    */
   async negotiate(wanted: number): Promise<void> {
-    this.granted = await requestPairs((command) => this.host.admin(command), wanted);
+    try {
+      const pairs = await requestPairs((command) => this.host.admin(command), wanted);
+      this.granted = Math.min(pairs, MOST_QUEUES, this.host.maxQueues);
+    } catch (error) {
+      // A controller in trouble refuses. Its admin commands can still tell why.
+      if (!(error instanceof NvmeError)) throw error;
+      this.granted = 0;
+      this.refusal = error;
+    }
   }
 
   /** @throws ArgumentError, UnsupportedError where there are as many as the controller gives, NvmeError, ... */
@@ -116,6 +132,11 @@ export class IoQueues {
     const { host } = this;
     const { priority, memory } = options;
     const asked = checkInteger("entries", options.entries ?? this.defaultEntries, 2, 65536);
+    if (host.maxQueueEntries < 2) {
+      throw new UnsupportedError(
+        `${host.name} has I/O queues of 1 entry (CAP.MQES 0), and a queue needs 2: open it with queues 0 for admin commands`,
+      );
+    }
     const entries = Math.min(asked, host.maxQueueEntries);
     if (priority !== undefined) {
       if (!Object.hasOwn(QueuePriority, priority)) {
@@ -197,13 +218,25 @@ export class IoQueues {
     this.turn = 0;
   }
 
+  /** Why there is no queue for a command or for a new pair. */
+  missing(): UnsupportedError {
+    const { refusal, granted, host } = this;
+    if (refusal !== undefined) {
+      const why = `${host.name} gives no I/O queues: ${refusal.message}`;
+      return new UnsupportedError(why, { cause: refusal });
+    }
+    return this.list.length === 0
+      ? new UnsupportedError(`${host.name} was opened without I/O queues`)
+      : new UnsupportedError(
+          `${host.name} has no more than ${granted} I/O queue pairs for us: open it with more (queues)`,
+        );
+  }
+
   private freeId(): number {
     for (let id = 1; id <= this.granted; id++) {
       if (!this.inMaking.has(id) && !this.list.some((queue) => queue.id === id)) return id;
     }
-    throw new UnsupportedError(
-      `${this.host.name} has no more than ${this.granted} I/O queue pairs for us: open it with more (queues)`,
-    );
+    throw this.missing();
   }
 
   /** The admin queue has the first, where there are several. */

@@ -5,7 +5,7 @@
  */
 
 import { setTimeout } from "node:timers/promises";
-import { ArgumentError, TimeoutError } from "../../core/errors.js";
+import { ArgumentError, TimeoutError, UnsupportedError } from "../../core/errors.js";
 import { append } from "../../core/lists.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
@@ -367,6 +367,15 @@ export class QueuePair {
       return;
     }
     const { command } = request;
+    if (command.background === true && !this.hasRoomForBackground()) {
+      const why = `all but one of the ${this.slots.count} slots of queue ${this.id} are taken by background commands`;
+      request.giveUp(
+        new UnsupportedError(
+          `${commandName(command)}: ${why}; give the queue more entries (adminQueueEntries)`,
+        ),
+      );
+      return;
+    }
     if (options !== undefined && (options.timeoutMs !== undefined || options.signal !== undefined)) {
       if (options.signal?.aborted === true) {
         request.giveUp(options.signal.reason);
@@ -383,6 +392,12 @@ export class QueuePair {
     holdData(command.metadata);
     if (this.suspended || this.waiting.length > 0 || !this.hasRoomFor(request)) this.waiting.push(request);
     else this.start(request);
+  }
+
+  /** Background commands have no time limit, so one slot is kept for the others. */
+  private hasRoomForBackground(): boolean {
+    const waiting = this.waiting.filter(({ command }) => command.background === true).length;
+    return this.slots.background + waiting < this.slots.count - 1;
   }
 
   /** The first half of a fused operation starts only where the second can follow at once. */

@@ -13,6 +13,11 @@ export class ShadowDoorbells {
     private readonly events: Uint32Array,
   ) {}
 
+  /** Whether the memory has room for this doorbell. */
+  has(index: number): boolean {
+    return index < this.values.length;
+  }
+
   /** A queue begins anew. */
   clear(index: number): void {
     this.values[index] = 0;

@@ -75,7 +75,8 @@ export class SubmissionQueue {
 
   /** From now on rings in memory, and the register only where the controller asks for it; undefined ends that. */
   useShadow(shadow: ShadowDoorbells | undefined): void {
-    this.shadow = shadow;
-    shadow?.clear(this.doorbell);
+    // A doorbell beyond that memory is rung in its register alone.
+    this.shadow = shadow?.has(this.doorbell) === true ? shadow : undefined;
+    this.shadow?.clear(this.doorbell);
   }
 }

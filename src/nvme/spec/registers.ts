@@ -30,6 +30,8 @@ export const NvmeRegister = {
   CMBMSC: 0x50,
   /** Controller Memory Buffer Status. */
   CMBSTS: 0x58,
+  /** Controller Ready Timeouts. */
+  CRTO: 0x68,
   /** Persistent Memory Region Capabilities. */
   PMRCAP: 0xe00,
   /** Persistent Memory Region Control. */
@@ -79,6 +81,10 @@ export interface Capabilities {
   readonly cmbs: boolean;
   /** Persistent memory region supported. */
   readonly pmrs: boolean;
+  /** Controller Ready With Media supported (CAP.CRMS): CRTO states how long that takes. */
+  readonly crwms: boolean;
+  /** Controller Ready Independent of Media supported (CAP.CRMS). */
+  readonly crims: boolean;
 }
 
 /** Splits the CAP register into its fields. */
@@ -97,13 +103,15 @@ export function decodeCapabilities(cap: bigint): Capabilities {
     maxPageBytes: 2 ** (12 + bits(52, 4)),
     pmrs: bits(56, 1) === 1,
     cmbs: bits(57, 1) === 1,
+    crwms: bits(59, 1) === 1,
+    crims: bits(60, 1) === 1,
   };
 }
 
 /** Puts the fields of CAP together, the reverse of {@link decodeCapabilities}. */
 export function encodeCapabilities(capabilities: Capabilities): bigint {
   const { maxQueueEntries, contiguousQueues, ams, timeoutMs, doorbellStrideBytes, nssrs } = capabilities;
-  const { css, minPageBytes, maxPageBytes, pmrs, cmbs } = capabilities;
+  const { css, minPageBytes, maxPageBytes, pmrs, cmbs, crwms, crims } = capabilities;
   const fields: readonly (readonly [from: number, value: number])[] = [
     [0, maxQueueEntries - 1],
     [16, contiguousQueues ? 1 : 0],
@@ -116,6 +124,8 @@ export function encodeCapabilities(capabilities: Capabilities): bigint {
     [52, Math.log2(maxPageBytes) - 12],
     [56, pmrs ? 1 : 0],
     [57, cmbs ? 1 : 0],
+    [59, crwms ? 1 : 0],
+    [60, crims ? 1 : 0],
   ];
   return fields.reduce((cap, [from, value]) => cap | (BigInt(value) << BigInt(from)), 0n);
 }
@@ -140,6 +150,16 @@ export const ControllerConfig = {
   IOSQES_SHIFT: 16,
   /** Lowest bit of the I/O completion queue entry size, a power of two. */
   IOCQES_SHIFT: 20,
+  /** Controller Ready Independent of Media Enable. */
+  CRIME: 1 << 24,
+} as const;
+
+/** CRTO: how long the controller takes to become ready, in units of 500 ms. */
+export const ReadyTimeouts = {
+  /** Bits of the time until it is ready with its media (CRWMT). */
+  CRWMT_MASK: 0xffff,
+  /** Lowest bit of the time until it is ready without them (CRIMT). */
+  CRIMT_SHIFT: 16,
 } as const;
 
 /** Bits of CAP.CSS. */

@@ -18,8 +18,9 @@ import type { Transfer } from "../host/transfer.js";
 import { type Inventory, MAX_NAMESPACES } from "../medium/inventory.js";
 import { lbaFormats } from "../medium/lba-formats.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
+import type { Oddities } from "../oddities.js";
 import { MAX_EVENT_REQUESTS } from "../queues/async-events.js";
-import { NVME_VERSION } from "../queues/registers.js";
+import { nvmeVersion } from "../queues/registers.js";
 import { ANA_CAPABILITIES, ANA_TRANSITION_SECONDS, anaGroupOf } from "./asymmetric-access.js";
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
 import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmware } from "./firmware.js";
@@ -95,6 +96,7 @@ export interface ControllerIdentity {
   readonly extendedSelfTestMs: number;
   readonly hostMemoryBytes: number;
   readonly anaGroups: number;
+  readonly odd: Oddities;
 }
 
 /** The Identify command: all data structures of a controller with NVM and zoned namespaces. */
@@ -118,6 +120,7 @@ export class Identify {
   }
 
   private page(cns: number, nsid: number, csi: number, controllerId: number): Uint8Array | number {
+    if (this.identity.odd.version === "1.0" && cns > IdentifyCns.controller) return NvmeStatus.invalidField;
     switch (cns) {
       case IdentifyCns.namespace:
         if (nsid === BROADCAST_NSID) return this.common();
@@ -230,7 +233,7 @@ export class Identify {
       rab: 0,
       mdts: log2Pages(identity.maxTransferBytes),
       cntlid: CONTROLLER_ID,
-      ver: NVME_VERSION,
+      ver: identity.odd.version === "1.0" ? 0 : nvmeVersion(identity.odd),
       oaes: OAES.namespaceAttributes | OAES.firmwareActivation | (identity.anaGroups > 0 ? OAES.access : 0),
       ...asymmetricAccess(identity.anaGroups),
       endgidmax: ENDURANCE_GROUP,
@@ -264,8 +267,8 @@ export class Identify {
       edstt: Math.ceil(identity.extendedSelfTestMs / MINUTE_MS),
       dsto: DSTO,
       kas: KEEP_ALIVE_UNITS,
-      sqes: 0x66,
-      cqes: 0x44,
+      sqes: identity.odd.sqes,
+      cqes: identity.odd.cqes,
       nn: MAX_NAMESPACES,
       oncs:
         ONCS.compare |

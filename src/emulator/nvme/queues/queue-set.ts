@@ -11,7 +11,7 @@ import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import { type HostMemory, newSpan } from "../host/host-memory.js";
 import { count, u1, u16, u32 } from "../medium/state-schema.js";
-import { EmulatedCq, EmulatedSq } from "./queues.js";
+import { doorbellIndex, EmulatedCq, EmulatedSq } from "./queues.js";
 
 /** The part of a migration state that holds the queues. */
 export const queuesState = lazily(() =>
@@ -69,6 +69,8 @@ interface QueueLimits {
   readonly queueEntries: number;
   /** Interrupt vectors; 1 where there is only the pin. */
   readonly vectors: number;
+  /** Words from one doorbell to the next. */
+  readonly strideWords: number;
 }
 
 /** The queues of a controller: created and deleted by command, and found again in memory after every mapping. */
@@ -103,6 +105,15 @@ export class QueueSet {
 
   get ioQueuesExist(): boolean {
     return this.sqs.length > 1 || this.cqs.length > 1;
+  }
+
+  /** Whether a queue has its doorbell in this word. */
+  hasDoorbell(word: number): boolean {
+    const { strideWords } = this.limits;
+    if (word % strideWords !== 0) return false;
+    const number = word / strideWords;
+    const id = Math.floor(number / 2);
+    return (number % 2 === 0 ? this.sqs[id] : this.cqs[id]) !== undefined;
   }
 
   /** The admin queues, from AQA, ASQ and ACQ. @returns whether both are in memory, where they may be */
@@ -160,7 +171,7 @@ export class QueueSet {
     }
     if (!this.memory.find(iova, entries * CQE_BYTES, true, cq.span)) return NvmeStatus.dataTransferError;
     this.cqs[id] = cq;
-    this.doorbells[2 * id + 1] = 0;
+    this.doorbells[this.doorbellOf("completion", id)] = 0;
     this.remap();
     return NvmeStatus.success;
   }
@@ -190,7 +201,7 @@ export class QueueSet {
     if (!this.memory.find(iova, entries * SQE_BYTES, false, sq.span)) return NvmeStatus.dataTransferError;
     this.sqs[id] = sq;
     cq.users++;
-    this.doorbells[2 * id] = 0;
+    this.doorbells[this.doorbellOf("submission", id)] = 0;
     this.remap();
     return NvmeStatus.success;
   }
@@ -246,7 +257,7 @@ export class QueueSet {
       cqs: this.cqs.flatMap((cq) => {
         if (cq === undefined) return [];
         const { id, entries, iova, interrupts, vector, tail, phase, head, badHead, unsignalled } = cq;
-        const doorbell = this.doorbells[2 * id + 1] ?? 0;
+        const doorbell = this.doorbells[this.doorbellOf("completion", id)] ?? 0;
         const overflow = [...cq.overflow];
         const which = { id, entries, iova, interrupts, vector };
         return [{ ...which, tail, phase, head, badHead, unsignalled, doorbell, overflow }];
@@ -254,7 +265,7 @@ export class QueueSet {
       sqs: this.sqs.flatMap((sq) => {
         if (sq === undefined) return [];
         const { id, entries, iova, cq, priority, head, badTail } = sq;
-        const doorbell = this.doorbells[2 * id] ?? 0;
+        const doorbell = this.doorbells[this.doorbellOf("submission", id)] ?? 0;
         return [{ id, entries, iova, cq: cq.id, priority, head, badTail, doorbell }];
       }),
       shadow: this.shadow ?? null,
@@ -295,7 +306,7 @@ export class QueueSet {
       Object.assign(cq, { tail, phase, head, badHead, unsignalled });
       append(cq.overflow, saved.overflow);
       this.cqs[id] = cq;
-      doorbells[2 * id + 1] = saved.doorbell;
+      doorbells[this.doorbellOf("completion", id)] = saved.doorbell;
     }
     for (const { id, entries, iova, cq, priority, head, badTail, doorbell } of sqs) {
       const queue = this.cqs[cq];
@@ -304,7 +315,7 @@ export class QueueSet {
       Object.assign(sq, { head, badTail });
       queue.users++;
       this.sqs[id] = sq;
-      doorbells[2 * id] = doorbell;
+      doorbells[this.doorbellOf("submission", id)] = doorbell;
     }
     this.shadow = shadow ?? undefined;
     this.remap();
@@ -323,9 +334,9 @@ export class QueueSet {
 
   /** Copies the doorbell values of a queue that existed before the buffer. */
   private startShadow(sq: EmulatedSq): void {
-    sq.doorbell.words[sq.doorbell.index] = this.doorbells[2 * sq.id] ?? 0;
+    sq.doorbell.words[sq.doorbell.index] = this.doorbells[this.doorbellOf("submission", sq.id)] ?? 0;
     const { doorbell } = sq.cq;
-    doorbell.words[doorbell.index] = this.doorbells[2 * sq.cq.id + 1] ?? 0;
+    doorbell.words[doorbell.index] = this.doorbells[this.doorbellOf("completion", sq.cq.id)] ?? 0;
   }
 
   private placeDoorbells(): void {
@@ -335,13 +346,14 @@ export class QueueSet {
       memory.find(shadow.doorbells, SHADOW_BYTES, true, shadowSpan) &&
       memory.find(shadow.eventIndexes, SHADOW_BYTES, true, eventSpan);
     // The buffers are one page: queues beyond it use the real doorbells. The admin queues always do.
-    const belongs = (id: number): boolean => shadow !== undefined && id !== 0 && 8 * id + 8 <= SHADOW_BYTES;
+    const belongs = (id: number): boolean =>
+      shadow !== undefined && id !== 0 && 4 * this.doorbellOf("submission", id + 1) <= SHADOW_BYTES;
     const isShadowed = (id: number): boolean => usable && belongs(id);
     for (const cq of this.cqs) {
       if (cq === undefined) continue;
       const shadowed = isShadowed(cq.id);
       cq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
-      cq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + 2 * cq.id + 1;
+      cq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + this.doorbellOf("completion", cq.id);
     }
     for (const sq of this.sqs) {
       if (sq === undefined) continue;
@@ -349,13 +361,17 @@ export class QueueSet {
       // Without its buffer, the doorbells of a queue are unknown. That is as fatal as a queue that is not in memory.
       if (belongs(sq.id) && !usable) sq.mapped = false;
       sq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
-      sq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + 2 * sq.id;
+      sq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + this.doorbellOf("submission", sq.id);
       sq.eventIndex.enabled = shadowed;
       if (shadowed) {
         sq.eventIndex.words = eventSpan.words;
-        sq.eventIndex.index = eventSpan.offset / 4 + 2 * sq.id;
+        sq.eventIndex.index = eventSpan.offset / 4 + this.doorbellOf("submission", sq.id);
       }
     }
+  }
+
+  private doorbellOf(queue: "submission" | "completion", id: number): number {
+    return doorbellIndex(queue, id, this.limits.strideWords);
   }
 
   private forgetTail(queues: unknown[]): void {

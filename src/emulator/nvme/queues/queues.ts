@@ -15,6 +15,14 @@ interface EventIndex extends Doorbell {
 
 const none = new Uint32Array(new SharedArrayBuffer(4));
 
+/**
+ * Where a queue's doorbell is, in words from the first.
+ * @param strideWords from one doorbell to the next (CAP.DSTRD)
+ */
+export function doorbellIndex(queue: "submission" | "completion", id: number, strideWords: number): number {
+  return (2 * id + (queue === "submission" ? 0 : 1)) * strideWords;
+}
+
 /** A completion queue, the controller's side. */
 export class EmulatedCq {
   tail = 0;
@@ -43,7 +51,7 @@ export class EmulatedCq {
     readonly vector: number,
     doorbells: Uint32Array,
   ) {
-    this.doorbell = { words: doorbells, index: 2 * id + 1 };
+    this.doorbell = { words: doorbells, index: 0 };
   }
 }
 
@@ -65,6 +73,6 @@ export class EmulatedSq {
     readonly priority: number,
     doorbells: Uint32Array,
   ) {
-    this.doorbell = { words: doorbells, index: 2 * id };
+    this.doorbell = { words: doorbells, index: 0 };
   }
 }

@@ -12,6 +12,7 @@ import {
 } from "../../../nvme/spec/registers.js";
 import type { CmbRules } from "../host/cmb-rules.js";
 import { u32 } from "../medium/state-schema.js";
+import type { Oddities } from "../oddities.js";
 
 /** The part of a migration state that holds the registers. */
 export const registersState = lazily(() =>
@@ -27,8 +28,14 @@ export const registersState = lazily(() =>
 );
 export type RegistersState = z.output<ReturnType<typeof registersState>>;
 
-/** VS of the specification this is written to: 2.0. */
-export const NVME_VERSION = 0x0002_0000;
+/** Unit of CAP.TO and CRTO. */
+const READY_UNIT_MS = 500;
+
+/** VS. This controller is written to the specification 2.0. */
+export function nvmeVersion({ version }: Oddities): number {
+  return version === "1.0" ? 0x0001_0000 : 0x0002_0000;
+}
+
 /** CAP.CSS: the NVM command set, and all that are supported by CSI. */
 const CSS_NVM = 1 << 0;
 const CSS_ALL = 1 << 6;
@@ -64,6 +71,7 @@ export interface RegisterOptions {
   readonly maxQueueEntries: number;
   readonly cmbBytes: number;
   readonly cmbRules: CmbRules;
+  readonly odd: Oddities;
 }
 
 /** CAP.AMS: weighted round robin with urgent priority class. */
@@ -75,6 +83,8 @@ export class Registers {
   private readonly view = new Uint8Array(this.words.buffer);
   /** The device is unplugged: all registers read as ones. */
   allOnes = false;
+  /** Until then (performance.now()) the host doesn't see that the controller is ready. */
+  private readyAt = 0;
 
   constructor(
     private readonly options: RegisterOptions,
@@ -86,23 +96,27 @@ export class Registers {
   /** All registers as after power-on. */
   reset(): void {
     const { words, options } = this;
+    const { odd } = options;
     words.fill(0);
     const cap = encodeCapabilities({
-      maxQueueEntries: options.maxQueueEntries,
+      maxQueueEntries: odd.mqes === undefined ? options.maxQueueEntries : odd.mqes + 1,
       contiguousQueues: true,
       ams: AMS_WEIGHTED,
-      timeoutMs: 5000,
-      doorbellStrideBytes: 4,
+      timeoutMs: odd.readyTimeoutMs,
+      doorbellStrideBytes: odd.doorbellStrideBytes,
       nssrs: true,
       css: CSS_NVM | CSS_ALL,
       minPageBytes: PAGE_BYTES,
       maxPageBytes: PAGE_BYTES * 2 ** MAX_MPS,
       cmbs: options.cmbBytes > 0,
       pmrs: false,
+      crwms: odd.readyWithMediaMs !== undefined,
+      crims: false,
     });
     words[NvmeRegister.CAP / 4] = Number(cap & 0xffff_ffffn);
     words[NvmeRegister.CAP / 4 + 1] = Number(cap >> 32n);
-    words[NvmeRegister.VS / 4] = NVME_VERSION;
+    words[NvmeRegister.VS / 4] = nvmeVersion(odd);
+    words[NvmeRegister.CRTO / 4] = (odd.readyWithMediaMs ?? 0) / READY_UNIT_MS;
     this.events.placeCmb(0, 0);
   }
 
@@ -115,6 +129,9 @@ export class Registers {
   }
 
   set status(value: number) {
+    const { readyDelayMs } = this.options.odd;
+    const becomesReady = (value & ~this.status & ControllerStatus.RDY) !== 0;
+    if (becomesReady && readyDelayMs > 0) this.readyAt = performance.now() + readyDelayMs;
     this.words[NvmeRegister.CSTS / 4] = value;
   }
 
@@ -168,8 +185,15 @@ export class Registers {
 
   /** A read of any width. */
   read(offset: number, target: Uint8Array): void {
-    if (this.allOnes) target.fill(0xff);
-    else for (let i = 0; i < target.length; i++) target[i] = this.view[offset + i] ?? 0;
+    if (this.allOnes) {
+      target.fill(0xff);
+      return;
+    }
+    for (let i = 0; i < target.length; i++) target[i] = this.view[offset + i] ?? 0;
+    const status = NvmeRegister.CSTS - offset;
+    if (status in target && performance.now() < this.readyAt) {
+      target[status] = (target[status] ?? 0) & ~ControllerStatus.RDY;
+    }
   }
 
   /** A write of any width: whole registers, low half first, as two 32-bit writes are. */

@@ -26,6 +26,8 @@ describe("CAP", () => {
       maxPageBytes: 65536,
       pmrs: false,
       cmbs: true,
+      crwms: false,
+      crims: false,
     });
   });
 
@@ -42,6 +44,8 @@ describe("CAP", () => {
       maxPageBytes: 4096,
       pmrs: false,
       cmbs: false,
+      crwms: false,
+      crims: false,
     };
     expect(decodeCapabilities(0n)).toEqual(none);
     // Bit positions of Base Specification 2.x, figure "Offset 0h: CAP".
@@ -57,6 +61,8 @@ describe("CAP", () => {
       [0xfn << 52n, { maxPageBytes: 2 ** 27 }],
       [1n << 56n, { pmrs: true }],
       [1n << 57n, { cmbs: true }],
+      [1n << 59n, { crwms: true }],
+      [1n << 60n, { crims: true }],
     ] as const;
     for (const [cap, expected] of fields) {
       expect(decodeCapabilities(cap)).toEqual({ ...none, ...expected });

@@ -1,0 +1,46 @@
+/** How a controller may differ from what today's specification asks for, so that drivers can be tested against it. */
+import * as z from "zod/mini";
+import { lazily } from "../../core/lazy.js";
+import { integer } from "../../core/options.js";
+
+/** Schema of {@link OddControllerOptions}, with the values of an ordinary controller as defaults. */
+export const odditiesSchema = lazily(() =>
+  z.strictObject({
+    version: z._default(z.enum(["1.0", "2.0"]), "2.0"),
+    readyTimeoutMs: z._default(integer(0, 127_500).check(z.multipleOf(500)), 5000),
+    readyWithMediaMs: z.optional(integer(0, 32_767_500).check(z.multipleOf(500))),
+    readyDelayMs: z._default(integer(0, 600_000), 0),
+    mqes: z.optional(integer(0, 0xffff)),
+    doorbellStrideBytes: z._default(
+      integer(4, 4 << 15).check(
+        z.refine((bytes) => Number.isInteger(Math.log2(bytes)), "must be a power of two"),
+      ),
+      4,
+    ),
+    sqes: z._default(integer(0, 0xff), 0x66),
+    cqes: z._default(integer(0, 0xff), 0x44),
+  }),
+);
+
+/** Behaviours of old or faulty controllers. Left out, the controller is an ordinary one. */
+export interface OddControllerOptions {
+  /** NVMe version: `2.0` by default. `1.0` knows only CNS 00h and 01h of Identify. */
+  readonly version?: "1.0" | "2.0" | undefined;
+  /** What CAP.TO states, in milliseconds: 5000 by default. */
+  readonly readyTimeoutMs?: number | undefined;
+  /** What CRTO states for Controller Ready With Media, in milliseconds. Left out, the controller has no CRTO. */
+  readonly readyWithMediaMs?: number | undefined;
+  /** How long CSTS.RDY takes to become 1 after CC.EN, in milliseconds: 0 by default. */
+  readonly readyDelayMs?: number | undefined;
+  /** CAP.MQES as it is read; `queueEntries` - 1 by default. 0 is forbidden. */
+  readonly mqes?: number | undefined;
+  /** Bytes between doorbells (CAP.DSTRD): 4 by default. BAR 0 has 4096 bytes of them, whatever that is. */
+  readonly doorbellStrideBytes?: number | undefined;
+  /** SQES of Identify Controller: 66h by default. */
+  readonly sqes?: number | undefined;
+  /** CQES of Identify Controller: 44h by default. */
+  readonly cqes?: number | undefined;
+}
+
+/** Oddities with all defaults. */
+export type Oddities = z.output<ReturnType<typeof odditiesSchema>>;
