@@ -74,6 +74,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     return this.listener.onRemove;
   }
 
+  /** @param listener takes the place of the one before */
   set onRemove(listener: () => void) {
     this.listener.onRemove = listener;
   }
