@@ -1,6 +1,9 @@
 /** Argument checks used at every public door, so that bad input fails alike everywhere. */
 import { ArgumentError } from "./errors.js";
 
+/** The longest time in milliseconds that timers and poll(2) take: Node.js would make more than that 1 ms. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 const U32_MAX = 0xffff_ffff;
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 

@@ -5,7 +5,7 @@ import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions } from "../core/listeners.js";
 import { EventFd } from "../sys/eventfd.js";
 import type { Watch } from "../sys/watch.js";
-import type { DeviceIo } from "../vfio/device-io.js";
+import { type DeviceIo, MAX_VECTORS } from "../vfio/device-io.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../vfio/uapi.js";
 
 /** The ways a PCI function can interrupt, best first. */
@@ -44,7 +44,7 @@ export class Interrupts extends Resource {
     private readonly io: DeviceIo,
     options: InterruptOptions = {},
   ) {
-    const wanted = checkInteger("count", options.count ?? 1, 1, 2048);
+    const wanted = checkInteger("count", options.count ?? 1, 1, MAX_VECTORS);
     const counts = interruptCounts(io);
     const kind = options.kind ?? bestFirst.find((candidate) => counts[candidate] > 0);
     if (kind === undefined || counts[kind] === 0) {
@@ -74,7 +74,7 @@ export class Interrupts extends Resource {
     this.kind = kind;
     this.vectors = vectors;
     // A vector that somebody watches keeps them all on.
-    for (const vector of vectors) vector.keep(this);
+    for (const vector of vectors) vector.retain(this);
   }
 
   /**

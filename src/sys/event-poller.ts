@@ -55,10 +55,6 @@ function assertPollable(fd: number): void {
   if (errno !== 0) throw new SysError("epoll_ctl", errno, { object: `fd ${fd}` });
 }
 
-/** The polls of the main thread that are open: they end before its environment does. */
-const open = new Set<{ close(): void }>();
-let watchesExit = false;
-
 function pollByKoffi(fd: number, onReadable: () => void): PollHandle {
   assertPollable(fd);
   let pending = false;
@@ -73,21 +69,12 @@ function pollByKoffi(fd: number, onReadable: () => void): PollHandle {
       if (active) onReadable();
     });
   });
-  const one = { close: () => handle.close() };
-  open.add(one);
-  if (!watchesExit) {
-    watchesExit = true;
-    process.once("exit", () => {
-      for (const { close } of open) close();
-      open.clear();
-    });
-  }
   return {
     ref: () => handle.ref(),
     unref: () => handle.unref(),
     close: () => {
+      if (active) handle.close();
       active = false;
-      if (open.delete(one)) handle.close();
     },
   };
 }
@@ -159,7 +146,8 @@ class EpollSet {
 let set: EpollSet | undefined;
 
 /**
- * Calls `onReadable` from the event loop as long as `fd` has something to read. Close the handle before the descriptor.
+ * Calls `onReadable` from the event loop as long as `fd` has something to read. Close the handle before the descriptor, and
+ * on the main thread before its environment ends. Closing twice is allowed.
  * @throws SysError where the descriptor can't be polled
  */
 export function pollReadableFrom(fd: number, onReadable: () => void): PollHandle {

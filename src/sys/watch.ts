@@ -2,13 +2,19 @@
 import { BusyError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { pollReadableFrom } from "./event-poller.js";
+import { type PollHandle, pollReadableFrom } from "./event-poller.js";
 
 /**
- * One uv_poll per descriptor is all libuv allows; a second one would abort the process. Also what keeps a watch
- * from being collected before its owner closes.
+ * The open polls of this thread, by descriptor: libuv allows one for each, and aborts the process at a second one. The entry
+ * also keeps the watch from being collected before its owner closes.
  */
-const watched = new Map<number, Watch>();
+const watched = new Map<number, { readonly watch: Watch; readonly handle: PollHandle }>();
+
+/** Ends the polls before the environment of the thread ends. Watches stay open: other exit listeners may still close them. */
+const endPolls = (): void => {
+  for (const { handle } of watched.values()) handle.close();
+};
+let isExitWatched = false;
 
 /** A descriptor under watch. Like Node's own handles it keeps the process alive, unless `unref` was called. */
 export class Watch extends Resource {
@@ -61,6 +67,8 @@ export function watchReadable(
     ),
     handle,
   );
-  watched.set(fd, watch);
+  watched.set(fd, { watch, handle });
+  if (!isExitWatched) process.once("exit", endPolls);
+  isExitWatched = true;
   return watch;
 }

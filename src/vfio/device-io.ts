@@ -3,6 +3,9 @@ import type { Lease } from "../core/lifetime/lease.js";
 import type { ListenOptions, Subscription } from "../core/listeners.js";
 import type { MappedMemory } from "../sys/memory.js";
 
+/** Most vectors that an interrupt has: MSI-X's limit. */
+export const MAX_VECTORS = 2048;
+
 /** VFIO_DEVICE_GET_INFO. */
 export interface DeviceInfo {
   /** VFIO_DEVICE_FLAGS_*, as the kernel or server gave them. */

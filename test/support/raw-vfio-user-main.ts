@@ -50,7 +50,7 @@ function makeTwin(): UnixSocket {
     } catch {
       mine.close();
     }
-  }).entrust();
+  }).relinquish();
   return theirs;
 }
 
@@ -170,7 +170,7 @@ watchReadable(listener.fd, listener.lease, () => {
   channel?.close();
   const mine = new Channel(socket, MAX_BYTES, SEND_MS);
   channel = mine;
-  watchReadable(mine.fd, mine.lease, () => serve(socket, mine)).entrust();
+  watchReadable(mine.fd, mine.lease, () => serve(socket, mine)).relinquish();
 });
 
 parentPort?.on("message", (order: RawOrder) => {

@@ -151,22 +151,6 @@ export abstract class Resource implements Disposable, AsyncDisposable {
     return this.lease;
   }
 
-  /**
-   * The old name of {@link retain}.
-   * @internal
-   */
-  keep(parent: object): void {
-    this.retain(parent);
-  }
-
-  /**
-   * The old name of {@link relinquish}.
-   * @internal
-   */
-  entrust(): Lease {
-    return this.relinquish();
-  }
-
   /** close(), for `using`. */
   [Symbol.dispose](): void {
     this.close();

@@ -1,4 +1,5 @@
 /** Options of a single command: time limit, signal, queue. */
+import { MAX_TIMER_MS } from "../../core/check.js";
 import { ArgumentError, TimeoutError } from "../../core/errors.js";
 import { checkSignal } from "../../core/listeners.js";
 import type { NvmeQueue } from "./queue.js";
@@ -21,16 +22,13 @@ export interface IoCommandOptions extends CommandOptions {
   readonly queue?: NvmeQueue | undefined;
 }
 
-/** Of a timer: more would be taken for none at all. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
-
 /** @throws ArgumentError */
 export function checkCommandOptions({ timeoutMs, signal }: CommandOptions): void {
   if (
     timeoutMs !== undefined &&
-    !(typeof timeoutMs === "number" && timeoutMs >= 1 && timeoutMs <= MAX_TIMEOUT_MS)
+    !(typeof timeoutMs === "number" && timeoutMs >= 1 && timeoutMs <= MAX_TIMER_MS)
   ) {
-    throw new ArgumentError(`timeoutMs must be between 1 and ${MAX_TIMEOUT_MS}, got ${timeoutMs}`);
+    throw new ArgumentError(`timeoutMs must be between 1 and ${MAX_TIMER_MS}, got ${timeoutMs}`);
   }
   checkSignal(signal);
 }

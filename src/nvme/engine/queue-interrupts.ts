@@ -2,11 +2,9 @@
 import { UnsupportedError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
 import type { Interrupts } from "../../pci/interrupts.js";
+import { MAX_VECTORS } from "../../vfio/device-io.js";
 import type { CompletionMode } from "../queues/completion-watch.js";
 import type { NvmeConfig } from "./options.js";
-
-/** Most vectors that MSI-X has. */
-const MAX_VECTORS = 2048;
 
 /** Interrupt vectors if the device has any and the program doesn't poll. */
 export class QueueInterrupts {

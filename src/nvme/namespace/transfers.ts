@@ -50,7 +50,8 @@ export interface Mover {
 }
 
 const DEFAULT_DEPTH = 8;
-const MAX_DEPTH = 1024;
+/** Most commands that a transfer keeps outstanding. */
+export const MAX_DEPTH = 1024;
 
 /** How a range is split. */
 interface Plan {

@@ -10,7 +10,14 @@ import { MappedMemory } from "../../sys/memory.js";
 import { Signaller } from "../../sys/signaller.js";
 import { close, duplicate, isSealedAgainstShrinking } from "../../sys/syscalls.js";
 import { deviceInfoOf, irqActions, irqInfoOf } from "../../vfio/device-info.js";
-import type { DeviceInfo, DeviceIo, DevicePresence, IrqInfo, RegionInfo } from "../../vfio/device-io.js";
+import {
+  type DeviceInfo,
+  type DeviceIo,
+  type DevicePresence,
+  type IrqInfo,
+  MAX_VECTORS,
+  type RegionInfo,
+} from "../../vfio/device-io.js";
 import { checkMappable, decodeRegion } from "../../vfio/region.js";
 import {
   VFIO_IRQ_SET_ACTION_TRIGGER,
@@ -39,7 +46,6 @@ const REGION_ROOM = 1024;
 const REGION_ROOM_MOST = 64 * 1024;
 /** More than any device has: a server that says more breaks the protocol. */
 const MAX_REGIONS = 64;
-const MAX_VECTORS = 2048;
 
 /** Descriptors that close with the device. */
 interface Held {

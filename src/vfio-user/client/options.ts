@@ -1,11 +1,9 @@
 /** Options of the vfio-user client, and their check. */
 import * as z from "zod/mini";
+import { MAX_TIMER_MS } from "../../core/check.js";
 import { GivenOptions, integer } from "../../core/options.js";
 
-/** What timers and poll(2) take. */
-const MAX_MS = 2 ** 31 - 1;
-
-const milliseconds = () => integer(1, MAX_MS);
+const milliseconds = () => integer(1, MAX_TIMER_MS);
 
 const planSchema = () =>
   z.strictObject({

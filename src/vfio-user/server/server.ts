@@ -1,5 +1,5 @@
 /** The vfio-user server: accepts clients at a UNIX socket, and serves one at a time. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, MAX_TIMER_MS } from "../../core/check.js";
 import { SysError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -28,8 +28,6 @@ export interface VfioUserServerOptions {
 /** Connections that have sent nothing yet. Beyond this the oldest ends. */
 const MAX_SILENT = 16;
 const DEFAULT_TIMEOUT_MS = 5000;
-/** What timers take. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /**
  * Serves a device at a UNIX socket, to one client after the other. Everything happens in the event loop of the thread
@@ -51,8 +49,8 @@ export class VfioUserServer extends Resource {
   constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
     const { trustClients = false, sendTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const { versionTimeoutMs = DEFAULT_TIMEOUT_MS, maxDmaMaps = ourCapabilities.maxDmaMaps } = options;
-    checkInteger("sendTimeoutMs", sendTimeoutMs, 1, MAX_TIMEOUT_MS);
-    checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMEOUT_MS);
+    checkInteger("sendTimeoutMs", sendTimeoutMs, 1, MAX_TIMER_MS);
+    checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMER_MS);
     checkInteger("maxDmaMaps", maxDmaMaps, 1, ourCapabilities.maxDmaMaps);
     checkVectors(device);
     const listener = new UnixListener(path);

@@ -136,13 +136,13 @@ describe("bindToVfio", () => {
 describe("unbindFromVfio", () => {
   test("lets the kernel choose a driver, as it does at boot", () => {
     // Left behind by a program that did not care.
-    bindToVfio(nvmeBdf()).entrust();
+    bindToVfio(nvmeBdf()).relinquish();
     expect(unbindFromVfio(nvmeBdf())).toBe("nvme");
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 
   test("leaves a function without a driver if no driver matches it", () => {
-    bindToVfio(eduBdf()).entrust();
+    bindToVfio(eduBdf()).relinquish();
     expect(unbindFromVfio(eduBdf())).toBeUndefined();
     expect(state(eduBdf())).toEqual({ driver: undefined, override: "(null)" });
   });

@@ -12,7 +12,7 @@ function views(): readonly (readonly [string, Uint8Array, Uint8Array])[] {
   const two = MappedMemory.anonymous(SIZE);
   // More than an arena has left: it gets one of its own.
   const far = MappedMemory.anonymous(2 ** 30);
-  for (const memory of [one, two, far]) memory.entrust();
+  for (const memory of [one, two, far]) memory.relinquish();
   const foreign = new Uint8Array(new SharedArrayBuffer(SIZE));
   return [
     ["one arena", one.bytes, two.bytes],
@@ -43,7 +43,7 @@ test.each(views())("copies as TypedArray.set does: %s", (_, target, source) => {
 
 test("nothing outside a view can be named", () => {
   const memory = MappedMemory.anonymous(SIZE);
-  memory.entrust();
+  memory.relinquish();
   const { bytes } = memory;
   for (const [targetAt, sourceAt, length] of [
     [-1, 0, 512],

@@ -42,7 +42,6 @@ const LINE_BYTES = 4096;
 export const HOST_MEMORY_DESCRIPTORS = 1024;
 /** The least that is of use, in units (HMMIN). */
 export const HOST_MEMORY_MINIMUM = 16;
-const MOST_BYTES = 2 ** 32;
 
 /** CDW11: EHM, MR. */
 const ENABLE = 1;
@@ -268,7 +267,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     const listAddress = command.cdw(14) * TWO_32 + command.cdw(13);
     const entries = command.cdw(15);
     const least = Math.min(HOST_MEMORY_MINIMUM * LINE_BYTES, preferredBytes);
-    if (sizeBytes < least || sizeBytes > MOST_BYTES) return NvmeStatus.invalidField;
+    if (sizeBytes < least || sizeBytes > MOST_HOST_MEMORY_BYTES) return NvmeStatus.invalidField;
     if (listAddress % hostMemoryDescriptor.sizeBytes !== 0) return NvmeStatus.invalidField;
     if (entries === 0 || entries > HOST_MEMORY_DESCRIPTORS) return NvmeStatus.invalidField;
     const { span } = this;

@@ -352,9 +352,9 @@ describe("at garbage collection", () => {
     expect(fateOf("closed, let go")).toEqual(nothing);
   });
 
-  test("an entrusted one is left to whoever has its lease", () => {
-    expect(fateOf("entrusted")).toEqual(nothing);
-    expect(fateOf("entrusted, let go")).toEqual(nothing);
+  test("a relinquished resource is left to the holder of its lease", () => {
+    expect(fateOf("relinquished")).toEqual(nothing);
+    expect(fateOf("relinquished, let go")).toEqual(nothing);
   });
 
   test("a forgotten parent takes a child in use with it, unless the child keeps it", () => {
