@@ -35,11 +35,8 @@ const calledByLibrary = new Set([
   "VfioContainer.mapPages",
   "VfioContainer.occupancy",
   "VfioContainer.unmapPages",
-  "VfioDevice.assertNothingMapped",
   "VfioDevice.assertUsable",
   "VfioDevice.fromGroup",
-  "VfioUserDevice.protocolError",
-  "VfioUserDevice.requestWithFds",
   "VfioUserMapper.mapsFilesOnly",
   "VfioUserMapper.takeDirty",
 ]);
