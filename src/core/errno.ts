@@ -1,3 +1,4 @@
+/** The errno numbers of Linux, and their names. */
 import { constants } from "node:os";
 
 const namesByNumber = new Map<number, string>();

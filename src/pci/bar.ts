@@ -1,3 +1,4 @@
+/** A base address register of a PCI function: register accesses, by load and store or through the device. */
 import { checkInteger, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import type { MappedMemory } from "../sys/memory.js";

@@ -1,3 +1,4 @@
+/** Addresses of PCI functions: domain:bus:device.function. */
 import { ArgumentError } from "../core/errors.js";
 
 const BDF = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/i;

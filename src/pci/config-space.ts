@@ -1,3 +1,4 @@
+/** The configuration space of a PCI function. */
 import { checkInteger } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import type { DeviceIo } from "../vfio/device-io.js";

@@ -1,3 +1,4 @@
+/** What the configuration space of a PCI function says, for functions that sysfs lacks. */
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 import { PciRegister } from "./config-space.js";

@@ -1,3 +1,4 @@
+/** A PCI function, opened for a driver. */
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";

@@ -1,3 +1,4 @@
+/** The interrupts of a PCI function: MSI-X, MSI or INTx, each vector as an eventfd. */
 import { checkInteger } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";

@@ -1,3 +1,4 @@
+/** Eventfds: taken, signalled, or watched in the event loop. */
 import { readlinkSync } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";

@@ -1,3 +1,4 @@
+/** VFIO containers: type1 address spaces. */
 import { checkLength, checkOffset, checkU64 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { StateError, SysError, UnsupportedError } from "../core/errors.js";

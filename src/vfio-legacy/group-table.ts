@@ -1,3 +1,4 @@
+/** The open groups of a container. */
 import type { VfioDevice } from "../vfio/device.js";
 import type { VfioContainer } from "./container.js";
 import { groupOf, VfioGroup } from "./group.js";

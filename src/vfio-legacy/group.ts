@@ -1,3 +1,4 @@
+/** VFIO groups. */
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { Errno } from "../core/errno.js";

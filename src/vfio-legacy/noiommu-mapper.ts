@@ -1,3 +1,4 @@
+/** The DMA mapper of groups without an IOMMU: physical addresses. */
 import { UnsupportedError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import type { DmaAccess } from "../dma/access.js";
