@@ -1,3 +1,4 @@
+/** An NVMe controller as programs use it. */
 import { ClosedError, UnsupportedError } from "../core/errors.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";

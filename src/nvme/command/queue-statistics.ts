@@ -6,11 +6,11 @@ import { dataBytes } from "./data-ranges.js";
 
 /** What a queue pair has done since its statistics were switched on. */
 export class QueueStatistics {
-  /** Commands completed, and those of them with an error status. */
+  /** Commands completed. */
   commands = 0;
   /** Commands completed with an error status. */
   errors = 0;
-  /** Bytes of their data, by direction. */
+  /** Bytes of data of commands that read. */
   bytesRead = 0;
   /** Bytes of data of commands that write. */
   bytesWritten = 0;
@@ -18,12 +18,12 @@ export class QueueStatistics {
   readonly latency: RecordableHistogram = createHistogram();
   private readonly starts: Float64Array;
 
-  /** Not for users: see {@link NvmeQueue.collectStatistics}. */
+  /** @internal Use {@link NvmeQueue.collectStatistics}. */
   constructor(slots: number) {
     this.starts = new Float64Array(slots);
   }
 
-  /** Begins anew. */
+  /** Sets all counters to 0. */
   reset(): void {
     this.commands = 0;
     this.errors = 0;
@@ -32,16 +32,16 @@ export class QueueStatistics {
     this.latency.reset();
   }
 
-  /** Not for users. */
+  /** @internal */
   started(slot: number): void {
     this.starts[slot] = performance.now();
   }
 
-  /** Not for users. */
+  /** @internal */
   completed(slot: number, command: NvmeCommand, statusField: number): void {
     const start = this.starts[slot] ?? 0;
     this.starts[slot] = 0;
-    // It was under way already when we began.
+    // The command started before the statistics did.
     if (start === 0) return;
     this.latency.record(Math.max(1, Math.round((performance.now() - start) * 1e6)));
     this.commands++;

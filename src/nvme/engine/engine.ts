@@ -224,7 +224,7 @@ export class ControllerEngine {
   get rings(): NvmeRings {
     this.lifecycle.assertUsable();
     const { device, doorbells } = this;
-    this.ringSet ??= new NvmeRings({
+    this.ringSet ??= NvmeRings.of({
       name: device.bdf,
       dma: device.dma,
       pageBytes: this.startUp.pageBytes,

@@ -1,3 +1,4 @@
+/** Remembers features that a reset undoes, and sets them again after it. */
 import type { CommandData, NvmeCommand, NvmeCompletion } from "../command/command.js";
 import { dataBytes, isBitBucket, isDataList, rangeBytes } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";

@@ -1,3 +1,4 @@
+/** States of a controller: failure, reset and recovery. */
 import { EventEmitter } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { ClosedError, DeviceGoneError, StateError } from "../../core/errors.js";
@@ -75,7 +76,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   private attempt: AbortController | undefined;
   private closing = false;
 
-  /** Not for users. */
+  /** @internal */
   constructor(
     private readonly parts: LifecycleParts,
     private readonly recovery: NvmeConfig["recovery"],
@@ -171,12 +172,12 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.fail(new DeviceGoneError(this.parts.name, "is being removed: close it"), 0);
   }
 
-  /** Not for users. */
+  /** @internal */
   featureLost(feature: SetFeature, error: NvmeError): void {
     this.tell("featureLost", feature, error);
   }
 
-  /** Not for users. */
+  /** @internal */
   closed(): void {
     this.current = "closed";
   }

@@ -1,3 +1,4 @@
+/** Options of a controller, and their checks and defaults. */
 import * as z from "zod/mini";
 import { ConfigError } from "../../core/errors.js";
 import { GivenOptions, integer, number } from "../../core/options.js";

@@ -1,3 +1,4 @@
+/** Watches whether the device is still there, and whether its removal was requested. */
 import type { Subscription } from "../../core/listeners.js";
 import type { PciDevice } from "../../pci/device.js";
 import { EventFd } from "../../sys/eventfd.js";

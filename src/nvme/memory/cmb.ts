@@ -1,3 +1,4 @@
+/** The controller memory buffer (CMB). */
 import { UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { PciDevice } from "../../pci/device.js";
@@ -71,7 +72,8 @@ export class ControllerMemoryBuffer {
   ) {}
 
   /**
-   * Not for users: finds the buffer, gives it an address and switches it on.
+   * Finds the buffer, gives it an address and switches it on.
+   * @internal
    * @throws UnsupportedError where there is none, NvmeProtocolError where the controller refuses the address
    */
   static enable(device: PciDevice, isSupported: boolean, addresses: DeviceAddresses): ControllerMemoryBuffer {
@@ -114,7 +116,11 @@ export class ControllerMemoryBuffer {
     return this.memory.alloc(sizeBytes);
   }
 
-  /** Not for users: after a reset that made the controller forget it. @throws NvmeProtocolError */
+  /**
+   * Switches the buffer on again after a reset.
+   * @throws NvmeProtocolError
+   * @internal
+   */
   apply(): void {
     // The high half first: with the low one it takes effect, and half an address would be that of somebody's buffer.
     this.bar.write32(NvmeRegister.CMBMSC, CmbControl.CRE);
@@ -123,7 +129,7 @@ export class ControllerMemoryBuffer {
     this.bar.write32(NvmeRegister.CMBMSC, low + (CmbControl.CMSE | CmbControl.CRE));
     if ((this.bar.read32(NvmeRegister.CMBSTS) & CmbStatus.CBAI) !== 0) {
       this.bar.write64(NvmeRegister.CMBMSC, 0n);
-      throw new NvmeProtocolError(`${this.name} takes no CMB at 0x${this.base.toString(16)} (CMBSTS.CBAI)`);
+      throw new NvmeProtocolError(`${this.name} refuses a CMB at 0x${this.base.toString(16)} (CMBSTS.CBAI)`);
     }
   }
 }

@@ -1,3 +1,4 @@
+/** Memory of the controller in a BAR, from which buffers are allocated. */
 import { checkLength } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import type { Lease } from "../../core/lifetime/lease.js";

@@ -1,3 +1,4 @@
+/** The persistent memory region (PMR). */
 import { TimeoutError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { PciDevice } from "../../pci/device.js";
@@ -53,7 +54,8 @@ export class PersistentMemoryRegion {
   ) {}
 
   /**
-   * Not for users: gives the region an address and switches it on.
+   * Gives the region an address and switches it on.
+   * @internal
    * @throws UnsupportedError where there is none, TimeoutError, NvmeProtocolError
    */
   static async enable(
@@ -104,7 +106,10 @@ export class PersistentMemoryRegion {
     this.check(this.bar.read32(NvmeRegister.PMRSTS));
   }
 
-  /** Not for users: after a reset that made the controller forget it. */
+  /**
+   * Switches the region on again after a reset.
+   * @internal
+   */
   async apply(): Promise<void> {
     const { bar, properties, base } = this;
     if (properties.inCommands) {
@@ -127,7 +132,7 @@ export class PersistentMemoryRegion {
 
   private check(status: number): void {
     if ((status & PmrStatus.CBAI) !== 0) {
-      throw new NvmeProtocolError(`${this.name} takes no PMR at 0x${this.base.toString(16)} (PMRSTS.CBAI)`);
+      throw new NvmeProtocolError(`${this.name} refuses a PMR at 0x${this.base.toString(16)} (PMRSTS.CBAI)`);
     }
     const error = status & PmrStatus.ERR_MASK;
     if (error !== 0) {

@@ -1,3 +1,4 @@
+/** The controller's registers: properties, enable, disable and shutdown. */
 import { DeviceGoneError, TimeoutError } from "../../core/errors.js";
 import { NvmeProtocolError } from "../command/error.js";
 import {

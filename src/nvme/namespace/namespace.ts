@@ -1,15 +1,14 @@
 /** A namespace: reads, writes and all other commands on its logical blocks. */
-import { ArgumentError, UnsupportedError } from "../../core/errors.js";
+import { UnsupportedError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import type { NvmeCompletion } from "../command/command.js";
 import type { CommandData, DataList } from "../command/data-ranges.js";
-import { NvmeError } from "../command/error.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
 import { BROADCAST_NSID, IO_DEAC, IO_FUA, IoOpcode } from "../spec/opcodes.js";
-import { NvmeStatus } from "../spec/status.js";
-import { type BlockAction, BlockCommands, blocksOf, controlBits, MAX_BLOCKS } from "./block-command.js";
+import { type BlockAction, BlockCommands, controlBits, MAX_BLOCKS } from "./block-command.js";
 import { type CommandTarget, ioWrite } from "./command-target.js";
+import { type CompareAndWriteOptions, compareAndWrite, isEqual } from "./compare.js";
 import { type CopyOptions, copyCommand } from "./copy.js";
 import {
   type BlockRange,
@@ -48,11 +47,6 @@ const optionalCommands = {
   Copy: 1 << 8,
 } as const;
 
-/** FUSES: Compare and Write. */
-const FUSES_COMPARE_AND_WRITE = 1 << 0;
-/** FUSE, bits 9:8 of CDW0. */
-const FUSED_FIRST = 1;
-const FUSED_SECOND = 2;
 /** VWC bits 2:1: Flush accepts the broadcast id. */
 const VWC_BROADCAST = 3;
 
@@ -218,7 +212,7 @@ export class NvmeNamespace {
     options: IoOptions = {},
   ): Promise<boolean> {
     this.assertOptional("Compare");
-    return await isSame(this.submit(IoOpcode.compare, lba, source, options));
+    return await isEqual(this.submit(IoOpcode.compare, lba, source, options));
   }
 
   /**
@@ -232,45 +226,9 @@ export class NvmeNamespace {
     lba: bigint | number,
     expected: DmaBuffer | DataList,
     replacement: DmaBuffer | DataList,
-    options: Omit<IoOptions, "offset" | "length" | "metadata"> & {
-      readonly expectedMetadata?: IoOptions["metadata"];
-      readonly replacementMetadata?: IoOptions["metadata"];
-    } = {},
+    options: CompareAndWriteOptions = {},
   ): Promise<boolean> {
-    const { bdf, identify } = this.controller;
-    if ((identify.fuses & FUSES_COMPARE_AND_WRITE) === 0) {
-      throw new UnsupportedError(`the controller ${bdf} has no fused Compare and Write (FUSES)`);
-    }
-    const { expectedMetadata, replacementMetadata, placement, stream, ...rest } = options;
-    const compare = this.commands.transfer(IoOpcode.compare, lba, expected, {
-      ...rest,
-      metadata: expectedMetadata,
-    });
-    const write = this.commands.transfer(IoOpcode.write, lba, replacement, {
-      ...rest,
-      placement,
-      stream,
-      metadata: replacementMetadata,
-    });
-    const [ofCompare, ofWrite] = [blocksOf(compare), blocksOf(write)];
-    if (ofCompare !== ofWrite) {
-      throw new ArgumentError(
-        `expected has ${ofCompare} blocks but replacement has ${ofWrite}: both must have the same length`,
-      );
-    }
-    const [compared, written] = await Promise.allSettled(
-      this.controller.submitFused(
-        { ...compare, fuse: FUSED_FIRST },
-        { ...write, fuse: FUSED_SECOND },
-        options,
-      ),
-    );
-    if (compared.status === "rejected") {
-      if (isStatus(compared.reason, NvmeStatus.compareFailure)) return false;
-      throw compared.reason;
-    }
-    if (written.status === "rejected") throw written.reason;
-    return true;
+    return await compareAndWrite(this.controller, this.commands, lba, expected, replacement, options);
   }
 
   /**
@@ -465,18 +423,4 @@ function isPlain(options: IoOptions): boolean {
     options.placement === undefined &&
     options.stream === undefined
   );
-}
-
-function isStatus(error: unknown, status: number): boolean {
-  return error instanceof NvmeError && (error.statusCodeType << 8) + error.statusCode === status;
-}
-
-async function isSame(comparing: Promise<NvmeCompletion>): Promise<boolean> {
-  try {
-    await comparing;
-    return true;
-  } catch (error) {
-    if (isStatus(error, NvmeStatus.compareFailure)) return false;
-    throw error;
-  }
 }

@@ -1,3 +1,4 @@
+/** A completion queue as a ring in memory. */
 import { acquire, weaklyOrdered } from "../../sys/mmio.js";
 import { CQE_WORDS } from "../spec/queue-entries.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
@@ -105,7 +106,7 @@ export class CompletionQueue {
    * @returns how many
    */
   reap(max: number): number {
-    // Who polls comes here in vain most of the time, and is to notice the first completion at once.
+    // When a queue is polled, most looks find nothing: this is the shortest way to return.
     if ((((this.words[((this.head & MAX_INDEX) << CQE_SHIFT) + STATUS_WORD] ?? 0) >>> 16) & 1) !== this.phase)
       return 0;
     // Locals: V8 would load and store a field for each use, as anything could have changed it.

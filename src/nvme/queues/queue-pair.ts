@@ -26,7 +26,7 @@ import { QueueMemory } from "./queue-memory.js";
 import { Request } from "./request.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { plainCommand, type Slot, Slots } from "./slots.js";
-import { writeEntry, writePrpPair } from "./submission-entry.js";
+import { writeBlockEntry, writeEntry, writePrpPair } from "./submission-entry.js";
 import { SubmissionQueue } from "./submission-queue.js";
 
 /** What a queue pair needs to know of its controller. */
@@ -63,7 +63,6 @@ export interface QueuePairOptions {
 /** Longest pause between two Aborts of the same command. */
 const MAX_ABORT_PAUSE_MS = 1000;
 const soon = Promise.resolve();
-const TWO_32 = 2 ** 32;
 const nothing = (): void => {};
 
 /** A queue pair and its commands. */
@@ -231,20 +230,22 @@ export class QueuePair {
     const slot = this.suspended || this.waiting.length > 0 ? undefined : this.slots.take();
     if (slot === undefined) {
       buffer.lease.drop();
-      const command = plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length);
-      return new Promise((finish, reject) =>
-        this.enqueue(new Request(command, { finish, reject }), undefined),
-      );
+      return this.execute(plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length));
     }
     slot.setPlain(opcode, nsid, lba, cdw12, buffer, offset, length);
     this.deadlines.begin(slot.index);
     const { words, slot: at } = this.sq;
-    writeEntry(words, at, opcode | (slot.cid << 16), nsid, 0, 0, lba, lba / TWO_32, cdw12, 0, 0, 0);
+    writeBlockEntry(words, at, opcode | (slot.cid << 16), nsid, lba, cdw12);
     writeBufferPrps(words, at, buffer, offset, length, this.pageBytes, slot.list);
     this.post(slot);
     return new Promise((finish) => {
       slot.finish = finish;
     });
+  }
+
+  /** Submits a checked command whose completion says only that it is done. */
+  private execute(command: NvmeCommand): Promise<void> {
+    return new Promise((finish, reject) => this.enqueue(new Request(command, { finish, reject }), undefined));
   }
 
   /** Takes all completions there are. @returns how many */
@@ -473,24 +474,35 @@ export class QueuePair {
     this.watch.begin();
   };
 
+  // Rare cases are in methods of their own: V8 inlines only so much into a function, and this one is on the hot path.
   private complete(cid: number, sqid: number, status: number, dw0: number, dw1: number): void {
     const slot = this.slots.find(cid);
     if (slot === undefined || sqid !== this.id) {
-      const what =
-        sqid === this.id
-          ? `command id ${cid}, which is not outstanding`
-          : `submission queue ${sqid} (command id ${cid})`;
-      this.options.onFailure(new NvmeProtocolError(`queue ${this.id}: completion for ${what}`));
+      this.refuse(cid, sqid);
       return;
     }
     if (this.statistics !== undefined) this.statistics.completed(slot.index, slot.command, status);
-    if (completeChannel.hasSubscribers) {
-      completeChannel.publish({ ...this.traceOf(slot), status, dw0, dw1 });
-    }
+    if (completeChannel.hasSubscribers) this.publishCompletion(slot, status, dw0, dw1);
     const { request } = slot;
-    if (request?.command.background === true) this.slots.background--;
-    if (request?.aborting !== true) this.slots.give(cid);
-    slot.end(status === 0 ? undefined : new NvmeError(commandName(slot.command), status), dw0, dw1);
+    if (request === undefined) this.slots.give(cid);
+    else {
+      if (request.command.background === true) this.slots.background--;
+      if (!request.aborting) this.slots.give(cid);
+    }
+    if (status === 0) slot.end(dw0, dw1);
+    else slot.fail(new NvmeError(commandName(slot.command), status));
+  }
+
+  private refuse(cid: number, sqid: number): void {
+    const what =
+      sqid === this.id
+        ? `command id ${cid}, which is not outstanding`
+        : `submission queue ${sqid} (command id ${cid})`;
+    this.options.onFailure(new NvmeProtocolError(`queue ${this.id}: completion for ${what}`));
+  }
+
+  private publishCompletion(slot: Slot, status: number, dw0: number, dw1: number): void {
+    completeChannel.publish({ ...this.traceOf(slot), status, dw0, dw1 });
   }
 
   /** The caller stops waiting. The controller keeps the command and its data until it completes it. */

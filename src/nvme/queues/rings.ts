@@ -237,8 +237,12 @@ export class RawSubmissionQueue extends RawQueue {
 export class NvmeRings {
   private readonly queues = new Map<string, RawQueue>();
 
+  private constructor(private readonly host: RingHost) {}
+
   /** @internal */
-  constructor(private readonly host: RingHost) {}
+  static of(host: RingHost): NvmeRings {
+    return new NvmeRings(host);
+  }
 
   /** Any register, 32 bits. @param offset bytes in BAR 0, a multiple of 4 @throws ArgumentError, ClosedError */
   readRegister(offset: number): number {

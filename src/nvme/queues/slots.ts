@@ -86,22 +86,36 @@ export class Slot {
     return plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length);
   }
 
-  /** The command is over, and the slot empty. @param error undefined where the command was successful */
-  end(error: Error | undefined, dw0: number, dw1: number): void {
+  /** The command was successful: settles its promise, and empties the slot. */
+  end(dw0: number, dw1: number): void {
     const { request, buffer, finish } = this;
     this.cid = -1;
     if (request !== undefined) {
       this.request = undefined;
       request.cid = -1;
-      if (error === undefined) request.complete(dw0, dw1);
-      else request.fail(error);
+      request.complete(dw0, dw1);
       return;
     }
     this.buffer = undefined;
     this.finish = nothing;
     buffer?.lease.drop();
-    if (error === undefined) finish();
-    else finish(Promise.reject(error));
+    finish();
+  }
+
+  /** The command failed: rejects its promise, and empties the slot. */
+  fail(error: Error): void {
+    const { request, buffer, finish } = this;
+    this.cid = -1;
+    this.request = undefined;
+    this.buffer = undefined;
+    this.finish = nothing;
+    if (request !== undefined) {
+      request.cid = -1;
+      request.fail(error);
+      return;
+    }
+    buffer?.lease.drop();
+    finish(Promise.reject(error));
   }
 
   /** Empties the slot. @returns its command as a request, which can be submitted again */

@@ -1,3 +1,4 @@
+/** A submission queue as a ring in memory. */
 import { publish, weaklyOrdered } from "../../sys/mmio.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { SQE_WORDS } from "./submission-entry.js";

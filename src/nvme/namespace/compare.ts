@@ -1,0 +1,82 @@
+/** Compare, and Compare and Write as a fused operation (NVM Command Set 1.x). */
+import { ArgumentError, UnsupportedError } from "../../core/errors.js";
+import type { DmaBuffer } from "../../dma/buffer.js";
+import type { DataList } from "../command/data-ranges.js";
+import { NvmeError } from "../command/error.js";
+import { IoOpcode } from "../spec/opcodes.js";
+import { NvmeStatus } from "../spec/status.js";
+import { type BlockCommands, blocksOf } from "./block-command.js";
+import type { CommandTarget } from "./command-target.js";
+import type { IoOptions } from "./io-options.js";
+
+/** FUSES: Compare and Write. */
+const FUSES_COMPARE_AND_WRITE = 1 << 0;
+/** FUSE, bits 9:8 of CDW0. */
+const FUSED_FIRST = 1;
+const FUSED_SECOND = 2;
+
+/** Options of {@link NvmeNamespace.compareAndWrite}. */
+export interface CompareAndWriteOptions extends Omit<IoOptions, "offset" | "length" | "metadata"> {
+  /** Metadata that the blocks are expected to have. */
+  readonly expectedMetadata?: IoOptions["metadata"];
+  /** Metadata to write. */
+  readonly replacementMetadata?: IoOptions["metadata"];
+}
+
+/** See {@link NvmeNamespace.compareAndWrite}. */
+export async function compareAndWrite(
+  controller: CommandTarget,
+  commands: BlockCommands,
+  lba: bigint | number,
+  expected: DmaBuffer | DataList,
+  replacement: DmaBuffer | DataList,
+  options: CompareAndWriteOptions,
+): Promise<boolean> {
+  const { bdf, identify } = controller;
+  if ((identify.fuses & FUSES_COMPARE_AND_WRITE) === 0) {
+    throw new UnsupportedError(`the controller ${bdf} has no fused Compare and Write (FUSES)`);
+  }
+  const { expectedMetadata, replacementMetadata, placement, stream, ...rest } = options;
+  const compare = commands.transfer(IoOpcode.compare, lba, expected, { ...rest, metadata: expectedMetadata });
+  const write = commands.transfer(IoOpcode.write, lba, replacement, {
+    ...rest,
+    placement,
+    stream,
+    metadata: replacementMetadata,
+  });
+  const [ofCompare, ofWrite] = [blocksOf(compare), blocksOf(write)];
+  if (ofCompare !== ofWrite) {
+    throw new ArgumentError(
+      `expected has ${ofCompare} blocks but replacement has ${ofWrite}: both must have the same length`,
+    );
+  }
+  const fused = controller.submitFused(
+    { ...compare, fuse: FUSED_FIRST },
+    { ...write, fuse: FUSED_SECOND },
+    options,
+  );
+  const [compared, written] = await Promise.allSettled(fused);
+  if (compared.status === "rejected") {
+    if (isCompareFailure(compared.reason)) return false;
+    throw compared.reason;
+  }
+  if (written.status === "rejected") throw written.reason;
+  return true;
+}
+
+/** @returns false if the command reports Compare Failure @throws any other error of the command */
+export async function isEqual(comparing: Promise<unknown>): Promise<boolean> {
+  try {
+    await comparing;
+    return true;
+  } catch (error) {
+    if (isCompareFailure(error)) return false;
+    throw error;
+  }
+}
+
+function isCompareFailure(error: unknown): boolean {
+  return (
+    error instanceof NvmeError && (error.statusCodeType << 8) + error.statusCode === NvmeStatus.compareFailure
+  );
+}
