@@ -11,6 +11,7 @@ export type { HostMemoryUse } from "../emulator/nvme/commands/host-memory-cache.
 export { EmulatedNvme } from "../emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "../emulator/nvme/faults.js";
 export { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
+export type { OddControllerOptions } from "../emulator/nvme/host/oddities.js";
 export {
   type EmulatedFirmwareOptions,
   emulatedFirmware,

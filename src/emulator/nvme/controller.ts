@@ -74,7 +74,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     return this.listener.onRemove;
   }
 
-  /** @param listener takes the place of the one before */
+  /** Replaces what is called when a `remove` fault unplugs the device. @param listener takes the place of the one before */
   set onRemove(listener: () => void) {
     this.listener.onRemove = listener;
   }

@@ -6,11 +6,11 @@ import { integer, number, readOptions } from "../../core/options.js";
 import { MAX_ANA_GROUPS } from "./commands/asymmetric-access.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
 import { type CmbUse, cmbUses } from "./host/cmb-rules.js";
+import { type OddControllerOptions, odditiesSchema } from "./host/oddities.js";
 import { MAX_NAMESPACES } from "./medium/inventory.js";
 import { UNIT_BYTES } from "./medium/layout.js";
 import { findLbaFormat, protectionBytes } from "./medium/lba-formats.js";
 import type { NamespaceRecord } from "./medium/namespace.js";
-import { type OddControllerOptions, odditiesSchema } from "./oddities.js";
 
 /** Queue pairs that fit into BAR0's doorbell page, including the admin queues. */
 export const MAX_QUEUE_PAIRS = 512;

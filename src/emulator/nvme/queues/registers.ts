@@ -11,8 +11,8 @@ import {
   NvmeRegister,
 } from "../../../nvme/spec/registers.js";
 import type { CmbRules } from "../host/cmb-rules.js";
+import type { Oddities } from "../host/oddities.js";
 import { u32 } from "../medium/state-schema.js";
-import type { Oddities } from "../oddities.js";
 
 /** The part of a migration state that holds the registers. */
 export const registersState = lazily(() =>

@@ -2,7 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
 import { TimeoutError, UnsupportedError } from "../../../../src/core/errors.js";
-import type { OddControllerOptions } from "../../../../src/emulator/nvme/oddities.js";
+import type { OddControllerOptions } from "../../../../src/emulator/nvme/host/oddities.js";
 import { type NvmeController, NvmeError } from "../../../../src/index.js";
 import { assertEntrySizes } from "../../../../src/nvme/engine/start-up.js";
 import { ControllerRegisters } from "../../../../src/nvme/memory/registers.js";

@@ -1,7 +1,7 @@
 /** How a controller may differ from what today's specification asks for, so that drivers can be tested against it. */
 import * as z from "zod/mini";
-import { lazily } from "../../core/lazy.js";
-import { integer } from "../../core/options.js";
+import { lazily } from "../../../core/lazy.js";
+import { integer } from "../../../core/options.js";
 
 /** Schema of {@link OddControllerOptions}, with the values of an ordinary controller as defaults. */
 export const odditiesSchema = lazily(() =>
