@@ -43,13 +43,14 @@ export class Slot {
   /** The command where it isn't plain. */
   request: Request | undefined = undefined;
 
-  private opcode = 0;
-  private nsid = 0;
-  private lba = 0;
-  private cdw12 = 0;
-  private buffer: DmaBuffer | undefined = undefined;
-  private offset = 0;
-  private length = 0;
+  // A plain read or write, whose buffer is held.
+  opcode = 0;
+  nsid = 0;
+  lba = 0;
+  cdw12 = 0;
+  buffer: DmaBuffer | undefined = undefined;
+  offset = 0;
+  length = 0;
   /** Settles the promise of a plain command. To reject it, it gets a promise that was rejected. */
   finish: (outcome?: Promise<void>) => void = nothing;
 
@@ -58,25 +59,6 @@ export class Slot {
     /** The slot's own pages for PRP lists and SGL segments. */
     readonly list: PrpList,
   ) {}
-
-  /** Fills in a plain read or write, whose buffer is held. */
-  setPlain(
-    opcode: number,
-    nsid: number,
-    lba: number,
-    cdw12: number,
-    buffer: DmaBuffer,
-    offset: number,
-    length: number,
-  ): void {
-    this.opcode = opcode;
-    this.nsid = nsid;
-    this.lba = lba;
-    this.cdw12 = cdw12;
-    this.buffer = buffer;
-    this.offset = offset;
-    this.length = length;
-  }
 
   /** The command as an object. For a plain one it is made now: traces, errors and resets need it. */
   get command(): NvmeCommand {

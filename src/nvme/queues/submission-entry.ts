@@ -9,7 +9,6 @@ export { SQE_WORDS };
 
 // A constant of this file's own, which V8 makes part of the code: an imported one it looks up at each use.
 const ENTRY_WORDS = SQE_WORDS;
-const TWO_32 = 2 ** 32;
 
 /** Copies an entry as it is, command id included. */
 export function writeRawEntry(words: Uint32Array, at: number, entry: Uint32Array): void {
@@ -46,29 +45,6 @@ export function writeEntry(
   words[at + 13] = cdw13;
   words[at + 14] = cdw14;
   words[at + 15] = cdw15;
-}
-
-/** As {@link writeEntry}, for a command on blocks without further fields. @param lba a safe integer @param cdw12 blocks and control */
-export function writeBlockEntry(
-  words: Uint32Array,
-  at: number,
-  cdw0: number,
-  nsid: number,
-  lba: number,
-  cdw12: number,
-): void {
-  words[at] = cdw0;
-  words[at + 1] = nsid;
-  words[at + 2] = 0;
-  words[at + 3] = 0;
-  words[at + 4] = 0;
-  words[at + 5] = 0;
-  words[at + 10] = lba;
-  words[at + 11] = lba / TWO_32;
-  words[at + 12] = cdw12;
-  words[at + 13] = 0;
-  words[at + 14] = 0;
-  words[at + 15] = 0;
 }
 
 /** Writes the data pointer of an entry: PRP1 and PRP2. */
