@@ -45,10 +45,9 @@ class OneMapping implements ClientMemory {
   private readonly bytes: Uint8Array<SharedArrayBuffer>;
   private readonly words: Uint32Array<SharedArrayBuffer>;
 
-  constructor(
-    buffer: SharedArrayBuffer,
-    private readonly offset: number,
-  ) {
+  /** @param memory is unmapped if nothing refers to it */
+  constructor(private readonly memory: MappedMemory) {
+    const { buffer } = memory;
     this.bytes = new Uint8Array(buffer);
     this.words = new Uint32Array(buffer);
   }
@@ -57,7 +56,7 @@ class OneMapping implements ClientMemory {
     if (iova < BASE || iova + lengthBytes > BASE + RAM_BYTES) return false;
     span.bytes = this.bytes;
     span.words = this.words;
-    span.offset = this.offset + (iova - BASE);
+    span.offset = this.memory.bytes.byteOffset + (iova - BASE);
     return true;
   }
 
@@ -72,9 +71,9 @@ class OneMapping implements ClientMemory {
 
 /** An enabled controller. */
 function start({ ram, mediumBytes }: Setup, polled: boolean): EmulatedNvme {
-  const { buffer, bytes } = MappedMemory.ofFile(ram, 0, RAM_BYTES, "memory of the host");
+  const memory = MappedMemory.ofFile(ram, 0, RAM_BYTES, "memory of the host");
   const device = EmulatedNvme.create({ sizeBytes: mediumBytes, blockSizeBytes: 4096 }, polled);
-  device.connect({ memory: new OneMapping(buffer, bytes.byteOffset), raise: () => {} });
+  device.connect({ memory: new OneMapping(memory), raise: () => {} });
   const bar = device.bars[0];
   const register = (at: number, value: number): void => {
     bar?.write(at, new Uint8Array(Uint32Array.of(value).buffer));

@@ -51,6 +51,8 @@ function reachable(entry: string): Set<string> {
 
 const common = { banner: zodLicence, comments: false, dir: folder, format: "esm" } as const;
 const plugins = [workerNames];
+/** Short names inside functions, and no dead code: there is less to parse at import. Stacks and errors show the other names. */
+const shorter = { compress: true, mangle: { keepNames: true } };
 
 rmSync(folder, { recursive: true, force: true });
 
@@ -84,6 +86,8 @@ await bundle.write({
   entryFileNames: "[name].js",
   chunkFileNames: "chunk-[name]-[hash].js",
   codeSplitting: { groups },
+  // Lines stay, so that a place in a stack can be found.
+  minify: { ...shorter, codegen: { removeWhitespace: false } },
 });
 await bundle.close();
 
@@ -98,8 +102,8 @@ await worker.write({
   ...common,
   entryFileNames: "[name].mjs",
   codeSplitting: false,
-  // It repeats code of the chunks, so it is minified. Names stay, because stacks and errors show them.
-  minify: { compress: true, mangle: { keepNames: true }, codegen: { removeWhitespace: true } },
+  // It repeats code of the chunks.
+  minify: { ...shorter, codegen: { removeWhitespace: true } },
 });
 await worker.close();
 
