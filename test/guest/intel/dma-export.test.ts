@@ -74,7 +74,7 @@ describe("a dma-buf without a view", () => {
     io.readRegion(CONFIG_SPACE, COMMAND, command);
     io.writeRegion(CONFIG_SPACE, COMMAND, new Uint8Array(2));
     expect(() => dma.mapDmaBuf(exported.fd, { sizeBytes: PAGE })).toThrow(
-      sysError("IOMMU_IOAS_MAP_FILE", "ENODEV", { hint: "the exporter has taken the dma-buf's memory away" }),
+      sysError("IOMMU_IOAS_MAP_FILE", "ENODEV", { hint: "the exporter has revoked the dma-buf" }),
     );
     io.writeRegion(CONFIG_SPACE, COMMAND, command);
     dma.mapDmaBuf(exported.fd, { sizeBytes: PAGE }).close();
