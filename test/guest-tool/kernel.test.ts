@@ -1,8 +1,9 @@
-import { describe, expect, it } from "vitest";
+/** The kernel of the guest: the choice of a Debian version, and the check of its configuration. */
+import { describe, expect, test } from "vitest";
 import { compareDebianVersions, parseMadison } from "../../guest/debian.js";
 import { overlay, unmetOptions } from "../../guest/kernel.js";
 
-describe("the order of Debian's versions", () => {
+describe("compareDebianVersions()", () => {
   // Each is older than the next; `dpkg --compare-versions` says the same.
   const ordered = [
     "6.12.94-1",
@@ -17,17 +18,17 @@ describe("the order of Debian's versions", () => {
     "1:1.0-1",
   ];
 
-  it("is by number, with a tilde before everything and the epoch first", () => {
+  test("orders versions by number, with the epoch first and a tilde before everything", () => {
     const shuffled = ordered.toReversed();
     expect(shuffled.sort(compareDebianVersions)).toEqual(ordered);
   });
 
-  it("knows equal versions", () => {
+  test("treats an absent epoch and an absent revision as 0", () => {
     expect(compareDebianVersions("7.3.4", "0:7.3.4-0")).toBe(0);
   });
 });
 
-it("versions come from apt's table", () => {
+test("parseMadison() reads packages and versions from apt's table", () => {
   const table = [
     "linux-source-7.3 | 7.3.4-1~bpo13+1 | http://mirror.example/debian trixie-backports/main amd64 Packages",
     "linux-source-7.2 |   7.2.13-1 | http://mirror.example/debian sid/main amd64 Packages",
@@ -39,26 +40,26 @@ it("versions come from apt's table", () => {
   ]);
 });
 
-describe("the check of a finished kernel config", () => {
+describe("unmetOptions()", () => {
   const config = ["CONFIG_PCI=y", "CONFIG_NR_CPUS=4", "# CONFIG_SWAP is not set", "CONFIG_TINY=y", ""].join(
     "\n",
   );
 
-  it("names what kconfig dropped or changed", () => {
+  test("lists the options that kconfig dropped or changed", () => {
     const fragment = "CONFIG_PCI=y\nCONFIG_VFIO=y\nCONFIG_NR_CPUS=16\nCONFIG_TINY=n\n";
     expect(unmetOptions(fragment, config)).toEqual(["CONFIG_VFIO=y", "CONFIG_NR_CPUS=16", "CONFIG_TINY=n"]);
   });
 
-  it("takes an option that is off for one that was asked to be off", () => {
+  test("accepts an option that is absent if it was requested as off", () => {
     expect(unmetOptions("CONFIG_SWAP=n\nCONFIG_GONE=n\n", config)).toEqual([]);
   });
 
-  it("lets options be missing that not every version has", () => {
+  test("accepts that an option is absent if the fragment says it may be", () => {
     expect(unmetOptions("CONFIG_PCI=y\n# may be absent\nCONFIG_VFIO=y\n", config)).toEqual([]);
   });
 });
 
-it("another configuration takes the place of the same options, and leaves those that may be absent last", () => {
+test("overlay() replaces options of the base, and keeps the options that may be absent last", () => {
   const base = "CONFIG_PCI=y\nCONFIG_VFIO=y\nCONFIG_VFIO_PCI=y\n# may be absent\nCONFIG_NEW=y\n";
   const both = overlay(base, "CONFIG_VFIO=n\n");
   expect(unmetOptions(both, "CONFIG_PCI=y\nCONFIG_VFIO_PCI=y\n")).toEqual([]);

@@ -1,6 +1,7 @@
+/** The guest machine: QEMU's arguments, the initramfs, the output and the command that runs. */
 import { execFileSync } from "node:child_process";
 import { Readable } from "node:stream";
-import { describe, expect, it } from "vitest";
+import { describe, expect, test } from "vitest";
 import { commandScript, freshFolders, guestEnvironment } from "../../guest/command.js";
 import { writeArchive } from "../../guest/initramfs.js";
 import { MarkSplitter, relay } from "../../guest/output.js";
@@ -21,27 +22,27 @@ const machine: Machine = {
   qemuLog: "/r/qemu.log",
 };
 
-describe("QEMU's command line", () => {
-  it("has the IOMMU before every device it serves", () => {
+describe("qemuArguments()", () => {
+  test("puts the IOMMU before every device that it serves", () => {
     const args = qemuArguments(machine);
     const devices = args.filter((_, index) => args[index - 1] === "-device");
     expect(devices[0]).toMatch(/^intel-iommu,/);
     expect(devices).toContain("e1000e");
   });
 
-  it("doubles the commas of a path", () => {
+  test("doubles the commas in a path", () => {
     expect(qemuArguments(machine).join(" ")).toContain("path=/a,,b,");
   });
 
-  it("has no device but our own without the default ones", () => {
+  test("adds only the tool's own devices if there are no default devices", () => {
     const args = qemuArguments({ ...machine, nvmeImage: undefined, qemuArgs: [] });
     const devices = args.filter((_, index) => args[index - 1] === "-device");
     expect(devices.every((device) => device.startsWith("virt"))).toBe(true);
   });
 });
 
-describe("the initramfs", () => {
-  it("is a newc archive: aligned to four bytes, with a trailer", () => {
+describe("writeArchive()", () => {
+  test("writes a newc archive that is aligned to four bytes and ends with a trailer", () => {
     const archive = writeArchive([
       { path: "bin", mode: 0o755 },
       { path: "bin/x", mode: 0o755, content: Buffer.from("hello") },
@@ -61,8 +62,8 @@ describe("the initramfs", () => {
   });
 });
 
-describe("the end mark in an output", () => {
-  it("is found wherever the chunks are cut, and nothing else is lost", () => {
+describe("the end mark of an output", () => {
+  test("is found however the output is split into chunks, and no other byte is lost", () => {
     const text = "one <EN two <END";
     const stream = `${text}<END>after`;
     for (let size = 1; size <= stream.length; size++) {
@@ -76,7 +77,7 @@ describe("the end mark in an output", () => {
     }
   });
 
-  it("tells a whole output from one that was cut off, which is passed on all the same", async () => {
+  test("distinguishes a complete output from a truncated one, and both are passed on", async () => {
     let out = "";
     const pass = async (chunk: Buffer): Promise<void> => {
       out += chunk.toString();
@@ -87,8 +88,8 @@ describe("the end mark in an output", () => {
   });
 });
 
-describe("the command in the guest", () => {
-  it("gets its words as they are, whatever a shell would make of them", () => {
+describe("a command in the guest", () => {
+  test("receives its arguments unchanged, even with characters that are special in a shell", () => {
     const words = ["it's", '$HOME `x` "y"', "", "a\nb", "*"];
     const script = commandScript("/", { A: "1" }, "/usr/bin/printf", ["%s|", ...words]).replace(
       "exec /run/iova-guest/busybox env",
@@ -97,7 +98,7 @@ describe("the command in the guest", () => {
     expect(execFileSync("sh", ["-c", script]).toString()).toBe(`${words.join("|")}|`);
   });
 
-  it("sees what concerns it of the caller's environment, and no more", () => {
+  test("receives only the variables of the caller's environment that concern it", () => {
     const caller = {
       PATH: "/bin",
       IOVA_X: "1",
@@ -119,7 +120,7 @@ describe("the command in the guest", () => {
     });
   });
 
-  it("has an empty /tmp unless the checkout is there", () => {
+  test("has an empty /tmp unless the checkout lies in it", () => {
     expect(freshFolders(["/work"])).toContain("/tmp");
     expect(freshFolders(["/tmp/checkout"])).not.toContain("/tmp");
   });

@@ -1,8 +1,9 @@
-import { describe, expect, it } from "vitest";
+/** The guest tool's command line options. */
+import { describe, expect, test } from "vitest";
 import { parseOptions, UsageError } from "../../guest/options.js";
 
-describe("the guest tool's options", () => {
-  it("take QEMU's own options as values, one by one or together", () => {
+describe("parseOptions()", () => {
+  test("accepts QEMU's own options as values, one at a time or several together", () => {
     const { qemuArgs, command } = parseOptions([
       "--qemu-arg",
       "-device",
@@ -19,7 +20,7 @@ describe("the guest tool's options", () => {
     expect(command).toEqual(["ls", "--", "-l"]);
   });
 
-  it("have defaults that need no option at all", () => {
+  test("returns defaults if no option is given", () => {
     expect(parseOptions(["--", "true"])).toMatchObject({
       mode: "run",
       command: ["true"],
@@ -30,7 +31,7 @@ describe("the guest tool's options", () => {
     });
   });
 
-  it.each([
+  test.each([
     { args: ["--bogus", "--", "true"], says: "--bogus" },
     { args: ["true"], says: "after a --" },
     { args: [], says: "no COMMAND" },
@@ -43,7 +44,7 @@ describe("the guest tool's options", () => {
     { args: ["--variant", "tiny", "--", "true"], says: "--variant tiny" },
     { args: ["--trace", "pci_nvme_*", "--", "true"], says: "--qemu-log" },
     { args: ["--memory"], says: "--memory" },
-  ])("refuse $args in one line", ({ args, says }) => {
+  ])("rejects $args with a message of one line", ({ args, says }) => {
     const attempt = (): unknown => parseOptions(args);
     expect(attempt).toThrow(UsageError);
     expect(attempt).toThrow(says);

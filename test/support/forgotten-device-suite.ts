@@ -1,4 +1,4 @@
-/** Tests of PCI devices and their parts that a program forgets, for every backend. */
+/** Tests for every backend of PCI devices, and parts of them, that a program forgets to close. */
 import { expect, test } from "vitest";
 import type { DmaBuffer, PciDevice } from "../../src/index.js";
 import { collectAll, drop, type ForgottenWarnings } from "./forgotten.js";
@@ -6,13 +6,13 @@ import { holdings } from "./holdings.js";
 
 const PAGE = 4096;
 
-/** @param open opens the device under test, again and again */
+/** @param open opens the device under test; it is called several times */
 export function describeForgottenDevice(
   open: () => PciDevice,
   { messages, clear, warned }: ForgottenWarnings,
   options: { readonly timeout?: number } = {},
 ): void {
-  test("a forgotten buffer's address can be had again", options, async () => {
+  test("the address of a forgotten buffer can be used again", options, async () => {
     using device = open();
     const before = holdings();
     drop(() => device.dma.alloc(PAGE, { iova: 0x40000n }));
@@ -23,7 +23,7 @@ export function describeForgottenDevice(
     expect(next.iova).toBe(0x40000n);
   });
 
-  test("a device is not collected while a part of it is in use", options, async () => {
+  test("a device is not collected while the program uses a part of it", options, async () => {
     const parts: Readonly<Record<string, (device: PciDevice) => () => unknown>> = {
       dma:
         ({ dma }) =>

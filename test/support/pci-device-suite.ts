@@ -1,12 +1,12 @@
 /** Tests of a PCI device that every backend passes. */
 import { readFileSync } from "node:fs";
-import { expect, it } from "vitest";
+import { expect, test } from "vitest";
 import { ConfigSpace, Interrupts, PciCommand, PciRegister, UnsupportedError } from "../../src/index.js";
 import { eduBdf, emptyBarBdf, nvmeBdf } from "./functions.js";
 import type { ModeDevice } from "./vfio-modes.js";
 
 const PAGE = 4096;
-/** As in the kernel's test: no more vectors than interrupt remapping surely has. */
+/** As in the kernel's test: interrupt remapping always has this many vectors. */
 const MAX_VECTORS = 16;
 
 /** Something that opens devices: an address space, or none. */
@@ -19,7 +19,7 @@ export interface DeviceSpace extends Disposable {
  * needs an nvme, an edu and a pci-testdev with a membar, all bound to vfio-pci.
  */
 export function pciDeviceSuite(openSpace: () => DeviceSpace): void {
-  it("has a configuration space that can be read and written [vfio_pci_device_test.config_space_read_write]", () => {
+  test("has a configuration space that can be read and written [vfio_pci_device_test.config_space_read_write]", () => {
     using space = openSpace();
     using opened = space.open(nvmeBdf());
     const config = new ConfigSpace(opened.device);
@@ -36,12 +36,12 @@ export function pciDeviceSuite(openSpace: () => DeviceSpace): void {
     expect(config.read16(PciRegister.command)).toBe(command);
   });
 
-  it.each([
+  test.each([
     ["nvme", nvmeBdf],
     ["edu", eduBdf],
     ["pci-testdev", emptyBarBdf],
   ])(
-    "%s has BARs that are mapped or say that they can't be [vfio_pci_device_test.validate_bars]",
+    "maps the BARs of %s, or reports that they can't be mapped [vfio_pci_device_test.validate_bars]",
     (_name, bdf) => {
       using space = openSpace();
       using opened = space.open(bdf());
@@ -60,7 +60,7 @@ export function pciDeviceSuite(openSpace: () => DeviceSpace): void {
     },
   );
 
-  it("can be reset [vfio_pci_device_test.reset]", () => {
+  test("can be reset [vfio_pci_device_test.reset]", () => {
     using space = openSpace();
     using opened = space.open(nvmeBdf());
     expect(opened.device.info().resettable).toBe(true);
@@ -68,11 +68,11 @@ export function pciDeviceSuite(openSpace: () => DeviceSpace): void {
     expect(opened.device.info().resettable).toBe(true);
   });
 
-  it.each([
+  test.each([
     ["msi", eduBdf],
     ["msix", nvmeBdf],
   ] as const)(
-    "has %s interrupts that are enabled, triggered and disabled [vfio_pci_irq_test.enable_trigger_disable]",
+    "enables, triggers and disables %s interrupts [vfio_pci_irq_test.enable_trigger_disable]",
     (kind, bdf) => {
       using space = openSpace();
       using opened = space.open(bdf());
@@ -88,10 +88,10 @@ export function pciDeviceSuite(openSpace: () => DeviceSpace): void {
     },
   );
 
-  it("shares its address space with others that start at the same time [vfio_pci_device_init_perf_test.init]", async () => {
+  test("shares its address space with devices that start at the same time [vfio_pci_device_init_perf_test.init]", async () => {
     using space = openSpace();
     const opened = [nvmeBdf(), eduBdf(), emptyBarBdf()].map((bdf) => space.open(bdf));
-    // The resets, which take long, run side by side off the JavaScript thread.
+    // The resets take long. They run in parallel, off the JavaScript thread.
     const resets = await Promise.allSettled(opened.map(({ device }) => device.resetAsync()));
     expect(resets.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected"]);
     expect(opened.map(({ device }) => device.info().resettable)).toEqual([true, false, false]);
