@@ -7,8 +7,8 @@ import type { DeviceIo, RegionInfo } from "../vfio/device-io.js";
 import { canMap } from "../vfio/region.js";
 
 /**
- * A base address register's range. Registers are reached through a mapping where the whole range allows one, else by
- * one system call each; both give single accesses of the width asked for.
+ * The range of a base address register (BAR). If the whole range can be mapped, accesses are loads and stores; otherwise
+ * each is a system call. Either way, each is one access of the given width.
  */
 export class Bar {
   /** Length in bytes. */
@@ -73,7 +73,7 @@ export class Bar {
   }
 
   /**
-   * Maps part of the BAR for code that does its own accesses (by src/sys/mmio.ts).
+   * Maps part of the BAR, for code that uses src/sys/mmio.ts.
    * @param offset page aligned
    * @throws ArgumentError, UnsupportedError, SysError
    */
@@ -81,7 +81,7 @@ export class Bar {
     return this.io.mapRegion(this.index, offset, sizeBytes);
   }
 
-  /** The mapping of the whole BAR, made at first use; undefined where it can't be mapped. */
+  /** The mapping of the whole BAR, made at first use; undefined if it can't be mapped. */
   private words(): Uint32Array | undefined {
     this.io.lease.assertOpen();
     if (this.mapping === undefined && canMap(this.region, 0, this.sizeBytes)) this.mapping = this.map();

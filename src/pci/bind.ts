@@ -1,6 +1,6 @@
 /**
- * Moves a PCI function between drivers, by driver_override and a probe: new_id would claim every device of the same
- * model, and drivers_probe reports success even when nothing was bound, so each step is verified.
+ * Moves a PCI function between drivers, by driver_override and a probe. new_id would claim every device of the same
+ * model. drivers_probe reports success even if nothing was bound, so each step is verified.
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -19,12 +19,12 @@ export class BindError extends IovaError {
   }
 }
 
-/** A function bound to vfio-pci. close() gives it back to the driver it had before, if it is still in the machine. */
+/** A function bound to vfio-pci. close() gives it back to its previous driver, if it is still in the machine. */
 export class VfioBinding extends Resource {
   constructor(
     /** domain:bus:device.function */
     readonly bdf: string,
-    /** The driver to restore; undefined where there was none. */
+    /** The driver to restore; undefined if there was none. */
     readonly previousDriver: string | undefined,
     release: () => void,
   ) {
@@ -32,11 +32,11 @@ export class VfioBinding extends Resource {
   }
 
   /**
-   * Gives the function back to the driver it had before.
-   * @throws BusyError while some process has it open, with nothing done: close again when it let go; BindError
+   * Gives the function back to its previous driver.
+   * @throws BusyError, with nothing done, while a process has it open: close again after that; BindError
    */
   override close(): void {
-    // Asked here as well: a lease whose release threw counts as closed and could not be tried again.
+    // Checked here as well: a lease whose release throws counts as closed, and close() could not be repeated.
     if (!this.closed && this.previousDriver !== VFIO_PCI) assertNotOpen(this.bdf);
     super.close();
   }
@@ -45,7 +45,7 @@ export class VfioBinding extends Resource {
 /**
  * Binds a function to vfio-pci.
  * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up),
- *   UnsupportedError (no vfio-pci in this kernel), BindError; whatever was changed before is undone
+ *   UnsupportedError (no vfio-pci in this kernel), BindError; earlier changes are undone
  */
 export function bindToVfio(address: string): VfioBinding {
   const bdf = parseBdf(address);
@@ -53,7 +53,7 @@ export function bindToVfio(address: string): VfioBinding {
   const previous = driverOf(bdf);
   if (previous === VFIO_PCI) return new VfioBinding(bdf, VFIO_PCI, () => {});
   if (!existsSync(`/sys/bus/pci/drivers/${VFIO_PCI}`)) {
-    throw new UnsupportedError(`this kernel has no ${VFIO_PCI} driver loaded: modprobe ${VFIO_PCI}`);
+    throw new UnsupportedError(`this kernel has no ${VFIO_PCI} driver loaded: run modprobe ${VFIO_PCI}`);
   }
   const users = usersOf(bdf);
   if (users.length > 0) throw new BusyError(`${bdf} is in use: ${users.join("; ")}`);
@@ -78,7 +78,7 @@ export function bindToVfio(address: string): VfioBinding {
     try {
       restore();
     } catch (error) {
-      // Nothing is left to give back.
+      // A removed function has no driver to restore.
       if (!isRemoved(path)) throw error;
     }
   });
@@ -86,8 +86,8 @@ export function bindToVfio(address: string): VfioBinding {
 
 /**
  * Takes a function away from vfio-pci and lets the kernel choose a driver, as at boot.
- * @returns that driver; undefined where none took it
- * @throws ArgumentError, BusyError (open in some process), BindError
+ * @returns that driver; undefined if none took it
+ * @throws ArgumentError, BusyError (open in a process), BindError
  */
 export function unbindFromVfio(address: string): string | undefined {
   const bdf = parseBdf(address);
@@ -101,7 +101,7 @@ export function unbindFromVfio(address: string): string | undefined {
   return driverOf(bdf);
 }
 
-/** Whether the function has left the machine, which the kernel may not have noticed yet. */
+/** Whether the function was removed from the machine; the kernel may not have noticed yet. */
 function isRemoved(path: string): boolean {
   try {
     return readFileSync(join(path, "config")).readUInt32LE() === 0xffff_ffff;
@@ -110,7 +110,7 @@ function isRemoved(path: string): boolean {
   }
 }
 
-/** The kernel would wait, without limit, for whoever has the device open. */
+/** While a process has the device open, the kernel would block the unbinding without limit. */
 function assertNotOpen(bdf: string): void {
   if (!existsSync(`/sys/bus/pci/devices/${bdf}`)) return;
   const holders = vfioHolders(bdf);
@@ -136,7 +136,7 @@ function bind(bdf: string, driver: string): void {
 
 function write(path: string, value: string): void {
   try {
-    // A lone newline is how sysfs wants an override cleared.
+    // A lone newline clears an override.
     writeFileSync(path, `${value}\n`);
   } catch (cause) {
     const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);

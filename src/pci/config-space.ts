@@ -37,20 +37,20 @@ export const PciCommand = {
   interruptDisable: 1 << 10,
 } as const;
 
-/** Of a function; capabilities follow. */
+/** Length of the header; capabilities follow. */
 const HEADER_BYTES = 0x40;
-/** Power management (PCI Bus Power Management Interface 1.2, 3.2): its control register, and the deepest sleep. */
+/** The power management capability, its control register and its deepest state (PCI Power Management 1.2, 3.2). */
 const CAPABILITY_POWER = 0x01;
 const POWER_CONTROL = 4;
 const POWER_STATE = 3;
 const POWER_STATE_D3_HOT = 3;
 const FIRST_EXTENDED_CAPABILITY = 0x100;
 
-/** A function's configuration space, as VFIO shows it: BARs, MSI and MSI-X control are virtual there. */
+/** A function's configuration space, as VFIO shows it: it emulates BARs and the control of MSI and MSI-X. */
 export class ConfigSpace {
   /** 256, or 4096 with PCI Express. */
   readonly sizeBytes: number;
-  /** Where the power state is; null where the function has none, undefined before the first write. */
+  /** Offset of the power state; null if the function has none, undefined before the first write. */
   private powerControl: number | null | undefined;
 
   constructor(private readonly io: DeviceIo) {
@@ -72,7 +72,7 @@ export class ConfigSpace {
     return this.access(offset, 4).getUint32(0, true);
   }
 
-  /** @throws as read8, and StateError for a write that would take the BARs' pages away */
+  /** @throws as read8, and StateError for a write that would disable access to the BARs */
   write8(offset: number, value: number): void {
     checkInteger("value", value, 0, 0xff);
     this.store(offset, Uint8Array.of(value));
@@ -90,7 +90,7 @@ export class ConfigSpace {
     this.store(offset, new Uint8Array(Uint32Array.of(value).buffer));
   }
 
-  /** Lets the function start DMA, or stops it. */
+  /** Allows the function to start DMA, or forbids it. */
   set busMaster(enabled: boolean) {
     const command = this.read16(PciRegister.command);
     this.write16(
@@ -104,7 +104,7 @@ export class ConfigSpace {
     return (this.read16(PciRegister.command) & PciCommand.busMaster) !== 0;
   }
 
-  /** Keeps the function from asserting INTx, or lets it. */
+  /** Forbids the function to assert INTx, or allows it. */
   set interruptDisable(disabled: boolean) {
     const command = this.read16(PciRegister.command);
     this.write16(
@@ -113,7 +113,7 @@ export class ConfigSpace {
     );
   }
 
-  /** Whether the function is kept from asserting INTx. */
+  /** Whether the function must not assert INTx. */
   get interruptDisable(): boolean {
     return (this.read16(PciRegister.command) & PciCommand.interruptDisable) !== 0;
   }
@@ -127,7 +127,7 @@ export class ConfigSpace {
     ];
   }
 
-  /** The extended capabilities of PCI Express; none in a conventional configuration space. */
+  /** The extended capabilities of PCI Express; empty for a conventional configuration space. */
   extendedCapabilities(): PciCapability[] {
     const found: PciCapability[] = [];
     const seen = new Set<number>();
@@ -153,10 +153,10 @@ export class ConfigSpace {
     this.checkAligned(offset, bytes.length);
     const commandByte = bytes[PciRegister.command - offset];
     if (commandByte !== undefined && (commandByte & PciCommand.memorySpace) === 0) {
-      // The kernel would answer a touch of a mapped BAR with SIGBUS, which kills the process.
+      // An access to a mapped BAR would then raise SIGBUS, which kills the process.
       throw new StateError("memory decoding can't be switched off: mapped registers would fault");
     }
-    // Capabilities lie behind the header, most writes in it: looking for one costs a message or system call each time.
+    // Finding a capability costs messages or system calls. Most writes are to the header, which has none.
     const control = offset + bytes.length > HEADER_BYTES ? this.findPowerControl() : null;
     const powerByte = control === null ? undefined : bytes[control - offset];
     if (powerByte !== undefined && (powerByte & POWER_STATE) === POWER_STATE_D3_HOT) {

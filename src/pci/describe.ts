@@ -1,4 +1,4 @@
-/** What the configuration space of a PCI function says, for functions that sysfs lacks. */
+/** Describes a PCI function by its configuration space, for functions that aren't in sysfs. */
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 import { PciRegister } from "./config-space.js";
@@ -12,7 +12,7 @@ const BAR_IO = 1;
 const BAR_TYPE_64 = 4;
 const BAR_PREFETCHABLE = 8;
 
-/** What sysfs would say of a function, from its own configuration space: read at once, since each access is a message. */
+/** What sysfs would say of a function. The header is read at once, since each access is a message. */
 export function describeFunction(address: string, io: DeviceIo): PciFunction {
   const header = new DataView(new ArrayBuffer(HEADER_BYTES));
   io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, new Uint8Array(header.buffer));

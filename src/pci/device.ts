@@ -27,40 +27,40 @@ import { findPciFunction, type PciFunction, readPciFunction } from "./sysfs.js";
 
 /** Options of {@link PciDevice.open}. */
 export interface PciOpenOptions {
-  /** Left out: iommufd where it works, else type1. The others have to be asked for. */
+  /** By default, iommufd if it works, otherwise type1. The other backends are used only if named here. */
   readonly backend?: BackendName | undefined;
   /**
-   * A DMA space that exists, for instance another device's: this device joins it, and reaches what is mapped there. It is
-   * closed before the space is; whoever opened the space first closes it.
+   * An existing DMA space, such as another device's. This device joins it, and reaches what is mapped there. Close this device
+   * before the space.
    */
   readonly dma?: DmaSpace | undefined;
-  /** How to speak to the server, where the address is `vfio-user:PATH`. */
+  /** Options of the connection, if the address is `vfio-user:PATH`. */
   readonly vfioUser?: VfioUserOptions | undefined;
   /**
-   * The secret that a physical function and its virtual functions share where both are VFIO's, a UUID. Whoever opens the
-   * physical function sets it; virtual functions open only to who knows it, and so does the physical one while any of them is
-   * open. By character device it takes Linux 6.17.
+   * A UUID, the secret that a physical function shares with its virtual functions if vfio-pci drives both. Opening the physical
+   * function sets it. A virtual function opens only with it, and so does the physical one while a virtual one is open. Opening
+   * by character device needs Linux 6.17.
    */
   readonly vfToken?: string | undefined;
 }
 
 const VFIO_USER = "vfio-user:";
 
-/** A PCI function opened for a driver in this process: registers, interrupts and DMA, whatever the backend. */
+/** A PCI function opened for a driver in this process: its registers, interrupts and DMA, the same for all backends. */
 export class PciDevice extends Resource {
   /** domain:bus:device.function, or `vfio-user:PATH`. */
   readonly bdf: string;
-  /** Name of the backend: a {@link BackendName}, or `name` of a `DmaMapper` of your own whose space it joined. */
+  /** Name of the backend: a {@link BackendName}, or the `name` of your own `DmaMapper` if it joined that one's space. */
   readonly backend: string;
   /** Why this backend was chosen, in words for people. */
   readonly backendReason: string;
-  /** What sysfs says of the function, or its own configuration space where it has no place there. */
+  /** The function's description, from sysfs, or from its configuration space if it isn't in sysfs. */
   readonly function: PciFunction;
   /** Its configuration space. */
   readonly config: ConfigSpace;
   /** The address space its DMA goes through. */
   readonly dma: DmaSpace;
-  /** The layer below, for what has no method here. */
+  /** The layer below, for requests that have no method here. */
   readonly io: DeviceIo;
   private readonly joined: boolean;
   private readonly bars = new Map<number, Bar>();
@@ -93,7 +93,7 @@ export class PciDevice extends Resource {
     this.io = io;
     for (const resource of resources) {
       this.retain(resource);
-      // A program that still has a part (the address space, a BAR, a buffer) still has the whole.
+      // A reference to a part (the address space, a BAR, a buffer) keeps the whole device open.
       if (resource instanceof Resource) resource.retain(this);
     }
     try {
@@ -106,16 +106,17 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), or one that a vfio-user server has.
+   * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), or one of a vfio-user server. An error leaves nothing
+   * open.
    * @param address `0000:00:03.0`, `00:03.0` or `vfio-user:/path/of/socket`
-   * @throws ArgumentError (malformed, no such device, a token for what takes none), UnsupportedError (no backend works: with
-   *   each one's reason), SysError: EACCES where a virtual function wants another token; nothing stays open
+   * @throws ArgumentError (malformed, no such device, a token not allowed), UnsupportedError (no backend works; names each
+   *   one's reason), SysError: EACCES if a virtual function needs another token
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
     return new PciDevice(address.startsWith(VFIO_USER) ? address : parseBdf(address), options);
   }
 
-  /** A base address register. @throws ArgumentError where the function has no such BAR */
+  /** A base address register. @throws ArgumentError if the function has no such BAR */
   bar(index: number): Bar {
     this.lease.assertOpen();
     let bar = this.bars.get(index);
@@ -132,14 +133,14 @@ export class PciDevice extends Resource {
     return new Interrupts(this.io, options);
   }
 
-  /** Resets the function; up to a second passes meanwhile. @throws UnsupportedError where it has no reset, SysError */
+  /** Resets the function, which takes up to a second. @throws UnsupportedError if it has no reset, SysError */
   reset(): void {
     this.lease.assertOpen();
     this.io.reset();
   }
 
   /**
-   * {@link reset} without blocking the JavaScript thread. Don't touch the device until the promise settles; `close()` throws
+   * {@link reset} without blocking the JavaScript thread. Don't use the device until the promise settles; `close()` throws
    * a BusyError until then.
    * @throws as a rejection
    */
@@ -151,10 +152,10 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Sets the token that whoever opens a virtual function of this physical function has to know from now on: see
-   * {@link PciOpenOptions.vfToken}. It outlives this device.
+   * Sets the token that opening a virtual function of this physical function needs from now on: see
+   * {@link PciOpenOptions.vfToken}. The token outlives this device.
    * @param uuid as text
-   * @throws ArgumentError (no UUID), UnsupportedError (no physical function with SR-IOV), SysError
+   * @throws ArgumentError (not a UUID), UnsupportedError (not a physical function with SR-IOV), SysError
    */
   setVfToken(uuid: string): void {
     this.lease.assertOpen();
@@ -164,8 +165,7 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Calls `listener` when the device goes or comes back, as one behind a vfio-user server can (`vfioUser: { reconnect }`).
-   * Never called by backends that don't know.
+   * Calls `listener` when the device goes or comes back. Only the backend vfio-user calls it (`vfioUser: { reconnect }`).
    * @throws ArgumentError, ClosedError
    */
   onPresence(listener: (event: DevicePresence) => void, options: ListenOptions = {}): Subscription {
@@ -174,8 +174,8 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Closes the device, then its mappings; of a space that it joined it only leaves.
-   * @throws BusyError while a buffer of its own space is in flight, with nothing closed
+   * Closes the device, then its address space; a space that it joined stays open.
+   * @throws BusyError, with nothing closed, while a buffer of its own space is in flight
    */
   override close(): void {
     if (!this.closed && !this.joined) {
@@ -195,7 +195,7 @@ export class PciDevice extends Resource {
 }
 
 /**
- * What sysfs says of a function; undefined if the function isn't in sysfs and needn't be.
+ * What sysfs says of a function; undefined if the function isn't in sysfs and need not be.
  * @throws ArgumentError: there is no such function
  */
 function functionOf(
@@ -215,9 +215,9 @@ function choose(bdf: string, socket: string | undefined, options: PciOpenOptions
   if (backend !== undefined && backend !== "vfio-user") {
     throw new ArgumentError(`${bdf} is reached over vfio-user, not through ${backend}`);
   }
-  // Each connection has mappings of its own.
+  // Each connection has its own mappings.
   if (dma !== undefined) throw new ArgumentError(`${bdf} can't join another device's DMA space`);
   if (vfToken !== undefined)
-    throw new ArgumentError(`${bdf} is reached over vfio-user, which knows no token`);
+    throw new ArgumentError(`${bdf} is reached over vfio-user, which has no tokens: leave vfToken out`);
   return openVfioUser(socket, options.vfioUser ?? {});
 }

@@ -27,9 +27,9 @@ export function interruptCounts(io: DeviceIo): Record<InterruptKind, number> {
 
 /** Options of {@link Interrupts}. */
 export interface InterruptOptions {
-  /** Only this kind; left out, the best the function has. */
+  /** The kind to enable; by default, the best that the function has. */
   readonly kind?: InterruptKind | undefined;
-  /** Vectors wanted; the function may have fewer. 1 by default. */
+  /** Number of vectors, 1 by default; the function may have fewer. */
   readonly count?: number | undefined;
 }
 
@@ -40,7 +40,7 @@ export class Interrupts extends Resource {
   /** One per vector. Close this object, not these. */
   readonly vectors: readonly EventFd[];
 
-  /** @throws ArgumentError, UnsupportedError where the function can't interrupt like that, SysError */
+  /** @throws ArgumentError, UnsupportedError if the function lacks that kind, SysError */
   constructor(
     private readonly io: DeviceIo,
     options: InterruptOptions = {},
@@ -74,19 +74,19 @@ export class Interrupts extends Resource {
     });
     this.kind = kind;
     this.vectors = vectors;
-    // A vector that somebody watches keeps them all on.
+    // A watch of one vector keeps all enabled.
     for (const vector of vectors) vector.retain(this);
   }
 
   /**
-   * Calls `listener` from the event loop at each interrupt of a vector. INTx is masked by the kernel at each interrupt
-   * and unmasked here after the listener, which must have quieted the device.
-   * @throws ArgumentError, BusyError where the vector is watched already
+   * Calls `listener` from the event loop at each interrupt of a vector. The kernel masks INTx at each interrupt. This method
+   * unmasks it after the listener, which must make the device deassert it.
+   * @throws ArgumentError, BusyError if the vector is watched already
    */
   watch(vector: number, listener: (count: number) => void, options: ListenOptions = {}): Watch {
     const eventfd = this.vectors[vector];
     if (eventfd === undefined)
-      throw new ArgumentError(`there is no vector ${vector} of ${this.vectors.length}`);
+      throw new ArgumentError(`there is no vector ${vector}: ${this.vectors.length} are enabled`);
     if (this.kind !== "intx") return eventfd.watch(listener, options);
     return eventfd.watch((count) => {
       try {
@@ -97,7 +97,7 @@ export class Interrupts extends Resource {
     }, options);
   }
 
-  /** Makes a vector fire, as a test of the way from the kernel to the listener. */
+  /** Makes the kernel signal a vector, to test that the listener is called. */
   trigger(vector: number): void {
     this.lease.assertOpen();
     this.io.actOnIrq(irqIndex[this.kind], "trigger", vector, 1);

@@ -16,7 +16,7 @@ export const backendNames = [iommufd.name, type1.name] as const;
 export const allBackendNames = [...backendNames, iommufdCompat.name, noiommu.name, vfioUser.name] as const;
 /**
  * `iommufd-compat`: an iommufd answers a container's requests; the device is opened by its group. `noiommu`: there is no IOMMU
- * (vfio.enable_unsafe_noiommu_mode), addresses are physical, and nothing keeps a device from other memory. `vfio-user`: another
+ * (vfio.enable_unsafe_noiommu_mode), addresses are physical, and the device can access all memory. `vfio-user`: another
  * program serves the device at a socket; its address is `vfio-user:PATH`.
  */
 export type BackendName = (typeof allBackendNames)[number];
@@ -26,7 +26,7 @@ const tried: readonly Backend[] = [iommufd, type1];
 /** Backends that open functions of this host. */
 const local: readonly Backend[] = [...tried, iommufdCompat, noiommu];
 
-/** What {@link openBackend} decided, and why. */
+/** The choice of {@link openBackend}, and its reason. */
 export interface BackendChoice extends OpenedBackend {
   /** A {@link BackendName}, or the name of the caller's own mapper. */
   readonly name: string;
@@ -67,7 +67,7 @@ export function openBackend(bdf: string, wanted?: BackendName, token?: string): 
 
 function openNamed(bdf: string, wanted: BackendName, token: string | undefined): BackendChoice {
   if (wanted === vfioUser.name) {
-    throw new ArgumentError('a device behind a vfio-user server is opened by its socket: "vfio-user:/path"');
+    throw new ArgumentError('a vfio-user server\'s device is opened by its socket: give "vfio-user:/path"');
   }
   const backend = local.find(({ name }) => name === wanted);
   if (backend === undefined) {
@@ -81,8 +81,8 @@ function openNamed(bdf: string, wanted: BackendName, token: string | undefined):
 }
 
 /**
- * Opens a function into an existing address space, with everything that is mapped there. The space's mapper does it, so the
- * mapper may be one that this package doesn't know.
+ * Opens a function in an existing address space, with everything that is mapped there. The space's mapper does so; it may be
+ * the caller's own.
  * @param bdf domain:bus:device.function
  * @param token of the physical function, a UUID
  * @throws ArgumentError: the named backend isn't the space's; UnsupportedError: its mapper attaches no devices; SysError:
@@ -97,7 +97,7 @@ export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName, to
   }
   if (!isJoinable(mapper)) throw new UnsupportedError(`a device can't join a DMA space of ${name}`);
   const { io, leave } = mapper.attach(bdf, token);
-  // The function may refer to the chooser, but not to the space, which would then never be garbage.
+  // The function must not refer to the space, which would then never be garbage collected.
   const chooser = mapper.extensions?.chooser;
   const after = (): void => {
     leave();

@@ -1,4 +1,4 @@
-/** What the kernel's sysfs says of PCI functions. Reading needs no permission. */
+/** Lists and describes PCI functions by sysfs. Reading needs no permission. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ArgumentError } from "../core/errors.js";
@@ -16,7 +16,7 @@ const STANDARD_BARS = 6;
 
 /** A base address register that the function implements. */
 export interface PciBarInfo {
-  /** BAR number, 0 to 5. A 64-bit BAR has the lower of its two. */
+  /** BAR number, 0 to 5; of a 64-bit BAR, its lower register's. */
   readonly index: number;
   /** Memory, or I/O ports. */
   readonly kind: "memory" | "io";
@@ -24,7 +24,7 @@ export interface PciBarInfo {
   readonly sizeBytes: number;
   /** Reading has no side effects, so bridges may merge and prefetch (PCI Local Bus 3.0, 6.2.5.1). */
   readonly prefetchable: boolean;
-  /** The address has 64 bits, and the BAR takes two registers. */
+  /** The address has 64 bits, and the BAR occupies two registers. */
   readonly is64Bit: boolean;
 }
 
@@ -44,11 +44,11 @@ export interface PciFunction {
   readonly classCode: number;
   /** Revision id, 8 bits. */
   readonly revision: number;
-  /** Name of the bound driver; undefined where there is none. */
+  /** Name of the bound driver; undefined if there is none. */
   readonly driver: string | undefined;
-  /** Undefined where no IOMMU is active. */
+  /** Undefined if no IOMMU is active. */
   readonly iommuGroup: number | undefined;
-  /** Undefined where the platform doesn't say. */
+  /** Undefined if the platform doesn't say. */
   readonly numaNode: number | undefined;
   /** The BARs that the function implements. */
   readonly bars: readonly PciBarInfo[];
@@ -66,7 +66,7 @@ function findPath(bdf: string): string | undefined {
   return kernelText(join(path, "vendor")) === undefined ? undefined : path;
 }
 
-/** All functions of this host, in address order. Empty where there is no PCI. */
+/** All functions of this host, in address order; empty if it has no PCI. */
 export function listPciFunctions(): PciFunction[] {
   let names: string[];
   try {

@@ -1,9 +1,9 @@
-/** Who on this host uses a PCI function: what must not be taken away from the kernel, and what holds VFIO. */
+/** Finds what uses a PCI function on this host: mounts, swap, volumes, network interfaces, and processes through VFIO. */
 import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
 import { kernelNames, kernelText } from "../sys/kernel-files.js";
 import { devicePath } from "./sysfs.js";
 
-/** With NVMe multipath a path device nvme0c1n2 has no node; the disk people use is nvme0n2. */
+/** With NVMe multipath, a path device like nvme0c1n2 has no node in /dev; its disk is nvme0n2. */
 function diskName(name: string): string {
   return name.replace(/^(nvme\d+)c\d+(n\d+)/, "$1$2");
 }
@@ -11,14 +11,14 @@ function diskName(name: string): string {
 const list = (path: string): string[] => kernelNames(path) ?? [];
 const text = (path: string): string => kernelText(path) ?? "";
 
-/** Devices of a class that hang on a function, directly or (virtio, USB) through devices between. */
+/** Devices of a class below a function, directly or (virtio, USB) through other devices. */
 function devicesBehind(bdf: string, className: string): string[] {
   const home = `${realpathSync(devicePath(bdf))}/`;
   return list(`/sys/class/${className}`).filter((name) => {
     try {
       return realpathSync(`/sys/class/${className}/${name}`).startsWith(home);
     } catch {
-      // It has gone meanwhile.
+      // It was removed meanwhile.
       return false;
     }
   });
@@ -41,8 +41,8 @@ export function partitions(bdf: string): string[] {
 }
 
 /**
- * Reasons why a function's disks or network interfaces can't be taken from the kernel now; empty where nothing is in
- * the way. @throws ArgumentError (no such device)
+ * Reasons why the kernel can't give up a function's disks or network interfaces now; empty if there are none.
+ * @throws ArgumentError (no such device)
  */
 export function usersOf(bdf: string): string[] {
   return [...blockDevices(bdf).flatMap(blockDeviceUsers), ...networkUsers(bdf)];
@@ -58,7 +58,7 @@ function blockDeviceUsers(name: string): string[] {
   if (text("/proc/swaps").includes(`/dev/${name} `)) users.push(`/dev/${name} is swap space`);
   for (const holder of list(`/sys/class/block/${name}/holders`))
     users.push(`/dev/${name} is part of ${holder}`);
-  // What the lists above don't show (another mount namespace, a btrfs member) still holds an exclusive claim.
+  // A user that these lists lack (another mount namespace, a btrfs member) still holds an exclusive claim.
   if (users.length === 0 && isClaimed(`/dev/${name}`)) users.push(`/dev/${name} is in use`);
   return users;
 }
@@ -84,8 +84,8 @@ function networkUsers(bdf: string): string[] {
 }
 
 /**
- * Processes that have a function open through VFIO, as far as this user may see. Taking the device from vfio-pci while
- * one does would block until it lets go.
+ * Processes that have a function open through VFIO, as far as this user may see. Unbinding the device from vfio-pci
+ * blocks until they close it.
  */
 export function vfioHolders(bdf: string): number[] {
   const device = devicePath(bdf);
@@ -94,7 +94,7 @@ export function vfioHolders(bdf: string): number[] {
     const group = readlinkSync(`${device}/iommu_group`).split("/").at(-1);
     nodes.add(`/dev/vfio/${group}`);
   } catch {
-    // No IOMMU, no group.
+    // Without an IOMMU there is no group.
   }
   const holders: number[] = [];
   for (const pid of list("/proc").filter((name) => /^\d+$/.test(name))) {

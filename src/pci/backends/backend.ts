@@ -1,4 +1,4 @@
-/** What a backend is: a way to open a PCI function for DMA. Each backend has a file in this folder. */
+/** The interface of backends: ways to open a PCI function for DMA. Each backend has a file in this folder. */
 import { closeAll } from "../../core/lifetime/close-all.js";
 import type { Leased, Resource } from "../../core/lifetime/resource.js";
 import type { DmaSpace } from "../../dma/space.js";
@@ -8,7 +8,7 @@ import type { DeviceIo } from "../../vfio/device-io.js";
 export interface OpenedBackend {
   readonly io: DeviceIo;
   readonly space: DmaSpace;
-  /** In closing order. The device is first, so that it can't access memory any more when its mappings go. */
+  /** In closing order. The device is first, so that its DMA ends before its mappings do. */
   readonly resources: readonly Leased[];
   /** Runs after they are closed. */
   readonly after?: () => void;
@@ -18,7 +18,7 @@ export interface OpenedBackend {
 
 /** A backend that opens a function of this host. */
 export interface Backend {
-  /** As users name it. */
+  /** The name for users. */
   readonly name: string;
   /**
    * Opens a function, with an address space of its own.
@@ -46,7 +46,7 @@ export function opening<T>(steps: (opened: Opened) => T): T {
   }
 }
 
-/** The text of whatever was thrown. */
+/** The message of an error, or the text of another thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

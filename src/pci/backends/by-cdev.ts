@@ -11,7 +11,7 @@ import { type OpenedBackend, opening } from "./backend.js";
 export function openByCdev(bdf: string, token: string | undefined, noiommu: boolean): OpenedBackend {
   return opening((opened) => {
     const iommufd = opened(Iommufd.open());
-    // The kernel attaches a function without an IOMMU to an IOAS, too.
+    // The kernel would also attach a function without an IOMMU to an IOAS.
     assertIommu(bdf, noiommu);
     const ioas = opened(iommufd.allocIoas());
     const device = opened(VfioDevice.openCdev(bdf));

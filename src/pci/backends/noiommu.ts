@@ -1,6 +1,6 @@
 /**
- * The backend `noiommu`: nothing translates, and devices use physical addresses. The function is opened by its character
- * device, where the kernel pins memory, or else by its group.
+ * The backend `noiommu`: devices use physical addresses. The function is opened by its character device, since the kernel then
+ * pins memory. If that fails, it is opened by its group.
  */
 import { VfioContainer } from "../../vfio-legacy/container.js";
 import { NoiommuGroupMapper } from "../../vfio-legacy/noiommu-mapper.js";

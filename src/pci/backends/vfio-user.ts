@@ -13,7 +13,7 @@ const COMMAND = 0x04;
 const IO_SPACE = 1 << 0;
 const MEMORY_SPACE = 1 << 1;
 
-/** Switches the registers of a function on, as vfio-pci does when a function is opened. */
+/** Enables the registers of a function, as vfio-pci does when it opens one. */
 function enableRegisters(io: DeviceIo): void {
   const command = new Uint8Array(2);
   io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, COMMAND, command);

@@ -48,11 +48,7 @@ describe("a PCI address", () => {
   test.each([
     ["that no function has", ABSENT, `there is no PCI device ${ABSENT}`],
     ["that no function has, written without its domain", "00:1b.7", `there is no PCI device ${ABSENT}`],
-    [
-      "that lacks the function",
-      "0000:00:01",
-      '"0000:00:01" is no PCI address: expected for instance 0000:00:03.0',
-    ],
+    ["that lacks the function", "0000:00:01", '"0000:00:01" is no PCI address: give one like 0000:00:03.0'],
     ["that is no PCI address", "/dev/nvme0", '"/dev/nvme0" is no PCI address'],
     ["that is empty", "", '"" is no PCI address'],
   ])("is rejected if it is one %s", async (_, address, message) => {
