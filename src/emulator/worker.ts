@@ -101,8 +101,6 @@ export async function startEmulator(
     worker.once("error", reject);
     worker.once("exit", (code) => reject(new Error(`the emulator's thread ended (${code})`)));
   });
-  // A forgotten emulator must not keep the process alive.
-  worker.unref();
   let closing: Promise<void> | undefined;
   let hasEnded = false;
   let count = 0;
@@ -110,7 +108,10 @@ export async function startEmulator(
   worker.on("message", ({ number, failure }: OrderAnswer) => {
     waiting.get(number)?.(failure === undefined ? undefined : errorFromMessage(failure));
     waiting.delete(number);
+    if (waiting.size === 0 && closing === undefined) worker.unref();
   });
+  // A forgotten emulator must not keep the process alive. A listener for messages does, so this comes after it.
+  worker.unref();
   worker.once("exit", () => {
     hasEnded = true;
     for (const settle of waiting.values()) settle(new ClosedError("the emulator"));
@@ -124,6 +125,8 @@ export async function startEmulator(
         if (failure === undefined) resolve();
         else reject(failure);
       });
+      // Until the answer the process has something to wait for.
+      worker.ref();
       worker.postMessage(numbered);
     });
   };
