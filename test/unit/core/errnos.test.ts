@@ -99,16 +99,16 @@ function codesInSources(): Set<string> {
   );
 }
 
-test("the table of codes has every code that the sources use, and no other", () => {
+test("the table of codes has exactly the codes that the sources use", () => {
   expect(Object.keys(codeMeanings).sort()).toEqual([...codesInSources()].sort());
 });
 
-test("every hint is provoked by a guest test, or it is known why none can provoke it", () => {
+test("a guest test provokes each hint, or unprovoked.ts says why none can", () => {
   const missing = hints.map(keyOf).filter((key) => !found.has(key) && unprovoked[key] === undefined);
   expect(missing).toEqual([]);
 });
 
-test("no excuse is left for a hint that a test provokes or that doesn't exist", () => {
+test("unprovoked.ts lists only hints that exist and that no test provokes", () => {
   const keys = hints.map(keyOf);
   expect(Object.keys(unprovoked).filter((key) => found.has(key) || !keys.includes(key))).toEqual([]);
 });

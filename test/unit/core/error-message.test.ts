@@ -1,4 +1,4 @@
-/** Errors that cross threads as messages. */
+/** Errors that are sent to another thread as messages. */
 import { types } from "node:util";
 import { expect, test } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
@@ -24,7 +24,7 @@ class OuterError extends IovaError {
   }
 }
 
-test("an error keeps its class, code, fields, message and stack", () => {
+test("a sent error keeps its class, code, fields, message and stack", () => {
   const errors = [
     new SysError("open", Errno.EACCES, { object: "/dev/vfio/7" }),
     new ConfigError("wrong"),
@@ -42,7 +42,7 @@ test("an error keeps its class, code, fields, message and stack", () => {
   }
 });
 
-test("causes arrive with the error", () => {
+test("a sent error keeps its chain of causes", () => {
   const error = new BusyError("in use", {
     cause: new SysError("ioctl", Errno.EBUSY, { cause: new RangeError("x") }),
   });
@@ -51,7 +51,7 @@ test("causes arrive with the error", () => {
   expect(cause).toMatchObject({ code: "EBUSY", cause: { name: "RangeError", message: "x" } });
 });
 
-test("a class of an outer layer is restored if it is given, and otherwise is an IovaError with its name and code", () => {
+test("errorFromMessage() restores a class of an outer layer if it is given, and otherwise makes an IovaError with its name and code", () => {
   const error = new OuterError("home");
   expect(sent(error, [OuterError])).toBeInstanceOf(OuterError);
   const received = sent(error);
@@ -65,13 +65,13 @@ test("a class of an outer layer is restored if it is given, and otherwise is an 
   });
 });
 
-test("an error that is not the library's stays one, and other values become errors", () => {
+test("an error from outside the library keeps its name, and a value that is no error becomes an Error", () => {
   expect(sent(new RangeError("too far"))).not.toBeInstanceOf(IovaError);
   expect(sent(new RangeError("too far"))).toMatchObject({ name: "RangeError", message: "too far" });
   expect(sent("a text")).toMatchObject({ name: "Error", message: "a text" });
 });
 
-test("fields that can't be cloned are left out", () => {
+test("a sent error loses fields that can't be cloned", () => {
   const error = Object.assign(new ConfigError("wrong"), { callback: () => 0 });
   expect("callback" in sent(error)).toBe(false);
 });

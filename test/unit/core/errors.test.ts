@@ -1,3 +1,4 @@
+/** The library's error classes, names of errnos, and argument checks. */
 import { constants } from "node:os";
 import { describe, expect, test } from "vitest";
 import {
@@ -22,24 +23,24 @@ import {
   UnsupportedError,
 } from "../../../src/core/errors.js";
 
-describe("errnoName", () => {
-  test("knows every number the library branches on by its own name", () => {
+describe("errnoName()", () => {
+  test("returns the name of each errno that the library uses", () => {
     for (const [name, number] of Object.entries(Errno)) expect(errnoName(number)).toBe(name);
   });
 
-  test("chooses the kernel's name where a number has two", () => {
+  test("returns the kernel's name if a number has two names", () => {
     expect(errnoName(constants.errno.EAGAIN)).toBe("EAGAIN");
     expect(errnoName(constants.errno.EOPNOTSUPP)).toBe("EOPNOTSUPP");
   });
 
-  test("knows numbers that Node leaves out, and shows those that nobody knows", () => {
+  test("returns names that Node lacks, and the number if it has no name", () => {
     expect([76, 77, 121].map(errnoName)).toEqual(["ENOTUNIQ", "EBADFD", "EREMOTEIO"]);
     expect(errnoName(999)).toBe("errno 999");
   });
 });
 
 describe("SysError", () => {
-  test("says call, object, errno and hint", () => {
+  test("has the call, object, errno and hint in its message and fields", () => {
     const error = new SysError("IOMMU_IOAS_MAP", Errno.ENOMEM, { object: "ioas 3", hint: "raise memlock" });
     expect(error.message).toBe("IOMMU_IOAS_MAP on ioas 3: ENOMEM (raise memlock)");
     expect(error).toMatchObject({
@@ -52,11 +53,11 @@ describe("SysError", () => {
     });
   });
 
-  test("says no more than is known", () => {
+  test("leaves out of its message what is unknown", () => {
     expect(new SysError("epoll_create1", Errno.ENOMEM).message).toBe("epoll_create1: ENOMEM");
   });
 
-  test("with() adds what an outer layer knows and keeps the rest", () => {
+  test("gets a hint or an object by with(), which keeps the rest", () => {
     const inner = new SysError("open", Errno.EACCES, { object: "/dev/vfio/7" });
     expect(inner.with({ hint: "who owns it?" }).message).toBe("open on /dev/vfio/7: EACCES (who owns it?)");
     expect(inner.with({ object: "group 7" }).message).toBe("open on group 7: EACCES");
@@ -73,7 +74,7 @@ test("SysError.with() keeps the stack of the failed call, and the cause", () => 
   expect(new Error("after").stack).toContain("\n    at ");
 });
 
-test("every kind of error takes a cause", () => {
+test("every error class accepts a cause", () => {
   const cause = new Error("the reason");
   const errors = [
     new SysError("open", Errno.EACCES, { cause }),
@@ -90,7 +91,7 @@ test("every kind of error takes a cause", () => {
   expect("cause" in new SysError("open", Errno.EACCES)).toBe(false);
 });
 
-test("every kind of error has a stable code and its own name, and is an IovaError", () => {
+test("every error class has a stable code and its own name, and extends IovaError", () => {
   const errors = [
     new ArgumentError("x"),
     new ConfigError("x"),
@@ -115,7 +116,7 @@ test("every kind of error has a stable code and its own name, and is an IovaErro
 });
 
 describe("argument checks", () => {
-  test("return what is right, up to the limits", () => {
+  test("return a valid value, including the limits", () => {
     expect(checkInteger("x", -3, -3, 9)).toBe(-3);
     expect(checkLength("x", 1)).toBe(1);
     expect(checkOffset("x", 0)).toBe(0);
@@ -125,23 +126,23 @@ describe("argument checks", () => {
   });
 
   test.each([
-    ["above", () => checkInteger("depth", 10, 1, 9)],
+    ["a value above the limit", () => checkInteger("depth", 10, 1, 9)],
     ["a fraction", () => checkOffset("offset", 0.5)],
     ["NaN", () => checkOffset("offset", Number.NaN)],
-    ["beyond exact numbers", () => checkOffset("offset", 2 ** 53)],
-    // @ts-expect-error what a caller without types may hand over
+    ["a number that is too large to be exact", () => checkOffset("offset", 2 ** 53)],
+    // @ts-expect-error a caller without types can pass this
     ["a string", () => checkLength("sizeBytes", "4096")],
     ["an empty length", () => checkLength("sizeBytes", 0)],
     ["a negative offset", () => checkOffset("offset", -1)],
-    ["33 bits", () => checkU32("value", 2 ** 32)],
-    ["65 bits", () => checkU64("iova", 2n ** 64n)],
+    ["a value of 33 bits", () => checkU32("value", 2 ** 32)],
+    ["a value of 65 bits", () => checkU64("iova", 2n ** 64n)],
     ["a negative bigint", () => checkU64("iova", -1n)],
     ["a range that ends outside", () => checkRange("the buffer", 5, 4, 8)],
-  ])("refuse %s", (_what, check) => {
+  ])("reject %s", (_what, check) => {
     expect(check).toThrow(ArgumentError);
   });
 
-  test("name the argument, its limits and what came instead", () => {
+  test("throw an error with the argument's name, its limits and the value", () => {
     expect(() => checkInteger("depth", 10, 1, 9)).toThrow("depth must be a whole number from 1 to 9, got 10");
     // @ts-expect-error as above
     expect(() => checkLength("n", "4096")).toThrow('got "4096"');

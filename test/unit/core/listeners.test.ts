@@ -1,4 +1,4 @@
-/** Listeners: what ends one. */
+/** The list of an event's listeners, and how a subscription ends. */
 import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
 import { Listeners } from "../../../src/core/listeners.js";
@@ -6,7 +6,7 @@ import { ArgumentError } from "../../../src/index.js";
 
 const never = (): boolean => false;
 
-test("calls each listener until its subscription is closed", () => {
+test("Listeners calls each listener until its subscription is closed", () => {
   const listeners = new Listeners<number>();
   const seen: string[] = [];
   const one = listeners.add((event) => seen.push(`one ${event}`));
@@ -21,7 +21,7 @@ test("calls each listener until its subscription is closed", () => {
   expect(seen).toEqual(["one 1", "two 1", "one 2"]);
 });
 
-test("calls a function twice that was added twice", () => {
+test("Listeners calls a function twice if it was added twice", () => {
   const listeners = new Listeners<string>();
   const seen: string[] = [];
   const listener = (event: string): void => void seen.push(event);
@@ -33,7 +33,7 @@ test("calls a function twice that was added twice", () => {
   expect(seen).toEqual(["both", "both", "second"]);
 });
 
-test("doesn't call a listener that another one of the same event has ended", () => {
+test("Listeners doesn't call a listener that an earlier listener of the same event has removed", () => {
   const listeners = new Listeners<number>();
   const seen: string[] = [];
   listeners.add(() => later.close());
@@ -42,7 +42,7 @@ test("doesn't call a listener that another one of the same event has ended", () 
   expect(seen).toEqual([]);
 });
 
-test("calls none of the remaining listeners once it is over", () => {
+test("Listeners calls no further listener once the caller's check returns true", () => {
   const listeners = new Listeners<number>();
   let calls = 0;
   listeners.add(() => calls++);
@@ -51,7 +51,7 @@ test("calls none of the remaining listeners once it is over", () => {
   expect(calls).toBe(1);
 });
 
-test("a signal ends a listener, and a listener that ended leaves nothing in the signal", () => {
+test("Listeners removes a listener when its signal aborts, and removes its handler from the signal when the listener is closed", () => {
   const listeners = new Listeners<number>();
   const controller = new AbortController();
   const { signal } = controller;
@@ -67,7 +67,7 @@ test("a signal ends a listener, and a listener that ended leaves nothing in the 
   expect(seen).toEqual([1]);
 });
 
-test("rejects a signal that is no AbortSignal", () => {
+test("Listeners rejects a signal that is no AbortSignal", () => {
   const signal: unknown = { aborted: false };
   expect(() => new Listeners<number>().add(() => {}, { signal: signal as AbortSignal })).toThrow(
     ArgumentError,

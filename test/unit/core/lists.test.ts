@@ -8,7 +8,7 @@ import { append, largestOf, smallestOf } from "../../../src/core/lists.js";
 
 const MANY = 500_000;
 
-test("append, largestOf and smallestOf take lists that a call could not take as arguments", () => {
+test("append(), largestOf() and smallestOf() accept lists that are too long for the arguments of a call", () => {
   const many = Array.from({ length: MANY }, (_, i) => i);
   expect(() => Math.max(...many)).toThrow(RangeError);
   const list = [7];
@@ -17,7 +17,7 @@ test("append, largestOf and smallestOf take lists that a call could not take as 
   expect([largestOf(many), smallestOf(many)]).toEqual([MANY - 1, 0]);
 });
 
-test("largestOf returns at least what it was told, and -Infinity of nothing", () => {
+test("largestOf() returns at least its second argument, and -Infinity for an empty list", () => {
   expect([largestOf([1, 2], 5), largestOf([1, 9], 5), largestOf([])]).toEqual([
     5,
     9,
@@ -26,7 +26,7 @@ test("largestOf returns at least what it was told, and -Infinity of nothing", ()
   expect(smallestOf([])).toBe(Number.POSITIVE_INFINITY);
 });
 
-test("the CLI prints tables with more rows than a call takes arguments", () => {
+test("the CLI prints tables whose rows are too many for the arguments of a call", () => {
   const rows = Array.from({ length: MANY }, (_, i) => [String(i), "x"]);
   expect(table(["zone", "state"], rows).split("\n")).toHaveLength(MANY + 2);
 });

@@ -1,3 +1,4 @@
+/** Structs of the kernel in memory: their layout, and how they are encoded and decoded. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/core/errors.js";
@@ -18,15 +19,15 @@ function writing<T>(type: FieldType<T>, value: T): () => void {
   return () => type.write(new DataView(new ArrayBuffer(16)), 0, value);
 }
 
-describe("layout", () => {
-  test("fields are aligned to their own size and the struct to its strictest field", () => {
+describe("the layout of a struct", () => {
+  test("aligns each field to its size, and the struct to its strictest field", () => {
     const mixed = struct("mixed", { a: u8, b: u32, c: u16, d: u64, e: u8 });
     expect(mixed.offsets).toEqual({ a: 0, b: 4, c: 8, d: 16, e: 24 });
     expect(mixed.alignBytes).toBe(8);
     expect(mixed.sizeBytes).toBe(32);
   });
 
-  test("arrays align as their element, raw bytes and text as char", () => {
+  test("aligns an array like its elements, and raw bytes and text like char", () => {
     const arrays = struct("arrays", {
       tag: bytes(3),
       pair: array(u16, 3),
@@ -37,7 +38,7 @@ describe("layout", () => {
     expect(arrays.sizeBytes).toBe(32);
   });
 
-  test("a nested struct keeps its own padding and alignment", () => {
+  test("keeps the padding and alignment of a nested struct", () => {
     const inner = struct("inner", { wide: u64, narrow: u8 });
     const outer = struct("outer", { first: u8, inner, after: u8, many: array(inner, 2) });
     expect(inner.sizeBytes).toBe(16);
@@ -45,7 +46,7 @@ describe("layout", () => {
     expect(outer.sizeBytes).toBe(64);
   });
 
-  test("a packed struct has no padding, inside or at the end", () => {
+  test("has no padding if the struct is packed, not even at the end", () => {
     const packed = struct("packed", { a: u8, b: u32, c: u64, d: u16 }, { packed: true });
     expect(packed.offsets).toEqual({ a: 0, b: 1, c: 5, d: 13 });
     expect(packed.sizeBytes).toBe(15);
@@ -53,7 +54,7 @@ describe("layout", () => {
   });
 });
 
-describe("encoding", () => {
+describe("an encoded struct", () => {
   const inner = struct("inner", { kind: u16, value: u64 });
   const every = struct("every", {
     byte: u8,
@@ -84,7 +85,7 @@ describe("encoding", () => {
     inners: fc.array(innerValue, { minLength: 2, maxLength: 2 }),
   });
 
-  test("what is encoded is decoded, wherever in a buffer it lies", () => {
+  test("decodes to the same value at any offset of a buffer", () => {
     fc.assert(
       fc.property(everyValue, fc.nat(64), (value, at) => {
         const place = new Uint8Array(at + every.sizeBytes + 7).fill(0xa5);
@@ -97,7 +98,7 @@ describe("encoding", () => {
     );
   });
 
-  test("numbers are little-endian, padding and what was not given are zero", () => {
+  test("has little-endian numbers, and zeros in its padding and in fields that weren't given", () => {
     const sample = struct("sample", { a: u8, b: u32, c: u64, d: u16 });
     expect([...sample.encode({ a: 1, b: 0x0203_0405, c: 0x0607_0809_0a0b_0c0dn })]).toEqual([
       1, 0, 0, 0, 5, 4, 3, 2, 0x0d, 0x0c, 0x0b, 0x0a, 9, 8, 7, 6, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -105,13 +106,13 @@ describe("encoding", () => {
     expect(every.decode(every.encode({}))).toEqual(every.zero());
   });
 
-  test("text is padded with spaces, and read without trailing spaces or zeros", () => {
+  test("has text padded with spaces, which is read without trailing spaces and zeros", () => {
     const model = struct("model", { name: ascii(6) });
     expect(Buffer.from(model.encode({ name: "ab c" })).toString("latin1")).toBe("ab c  ");
     expect(model.get(Buffer.from("ab\0\0 \0", "latin1"), "name")).toBe("ab");
   });
 
-  test("bytes read are a copy", () => {
+  test("decodes raw bytes as a copy", () => {
     const blob = struct("blob", { raw: bytes(2) });
     const source = Uint8Array.of(1, 2);
     const { raw } = blob.decode(source);
@@ -119,7 +120,7 @@ describe("encoding", () => {
     expect([...raw]).toEqual([1, 2]);
   });
 
-  test("a first field size or argsz is filled with the length, tail included, unless given", () => {
+  test("has its length, including a tail, in a first field size or argsz, unless a value was given", () => {
     const iommufd = struct("iommufd_like", { size: u32, flags: u32, address: u64 });
     const vfio = struct("vfio_like", { argsz: u32, flags: u32, address: u64 });
     expect(iommufd.get(iommufd.encode({}), "size")).toBe(16);
@@ -130,40 +131,40 @@ describe("encoding", () => {
     expect(vfio.get(vfio.encode({ argsz: 8 }, 24), "argsz")).toBe(8);
   });
 
-  test("size is the length only where it comes first", () => {
+  test("has its length in a field size only if that is the first field", () => {
     const mapping = struct("mapping", { argsz: u32, flags: u32, size: u64 });
     expect(mapping.decode(mapping.encode({}))).toEqual({ argsz: 16, flags: 0, size: 0n });
   });
 
-  test("encodeUpTo ends before the field and says so in the length", () => {
+  test("ends before the field that was passed to encodeUpTo(), and has the shorter length", () => {
     const grown = struct("grown", { argsz: u32, flags: u32, old: u64, pasid: u32 });
     const known = grown.encodeUpTo("pasid", { flags: 3, old: 7n });
     expect([...known]).toEqual([16, 0, 0, 0, 3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
   });
 });
 
-describe("refusal", () => {
+describe("a struct", () => {
   test.each([
-    ["u8", writing(u8, 256)],
-    ["u16", writing(u16, 65_536)],
-    ["u32", writing(u32, 2 ** 32)],
+    ["u8 above", writing(u8, 256)],
+    ["u16 above", writing(u16, 65_536)],
+    ["u32 above", writing(u32, 2 ** 32)],
     ["u32 below zero", writing(u32, -1)],
     ["u32 with a fraction", writing(u32, 1.5)],
-    ["u32 not a number", writing(u32, Number.NaN)],
+    ["u32 that is not a number", writing(u32, Number.NaN)],
     ["s32 above", writing(s32, 2 ** 31)],
     ["s32 below", writing(s32, -(2 ** 31) - 1)],
     ["u64 above", writing(u64, 2n ** 64n)],
     ["u64 below zero", writing(u64, -1n)],
-    ["an element", writing(array(u8, 2), [0, 256])],
-    ["too many elements", writing(array(u8, 2), [1, 2, 3])],
+    ["an array with an element above", writing(array(u8, 2), [0, 256])],
+    ["an array of too many elements", writing(array(u8, 2), [1, 2, 3])],
     ["too many bytes", writing(bytes(2), Uint8Array.of(1, 2, 3))],
-    ["too long a text", writing(ascii(2), "abc")],
+    ["text that is too long", writing(ascii(2), "abc")],
     ["text that is not ASCII", writing(ascii(8), "12 €")],
-  ])("a value out of range: %s", (_what, write) => {
+  ])("rejects a value that doesn't fit its field: %s", (_what, write) => {
     expect(write).toThrow(ArgumentError);
   });
 
-  test("decode names the struct whose source is too short", () => {
+  test("has its name in the error of decode() if the source is too short", () => {
     const info = struct("vfio_thing", { argsz: u32, flags: u32 });
     expect(() => info.decode(new Uint8Array(7))).toThrow(ArgumentError);
     expect(() => info.decode(new Uint8Array(12), 5)).toThrow(
@@ -171,7 +172,7 @@ describe("refusal", () => {
     );
   });
 
-  test("get refuses a field beyond the source, also where the memory behind it goes on", () => {
+  test("rejects get() of a field beyond the source, even if the underlying buffer is longer", () => {
     const grown = struct("grown", { argsz: u32, late: u32, raw: bytes(4), name: ascii(4) });
     const short = new Uint8Array(64).subarray(0, 4);
     expect(grown.get(short, "argsz")).toBe(0);

@@ -1,3 +1,4 @@
+/** Leases and resources: the order in which they are released, failures, and garbage collection. */
 import { setImmediate } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
@@ -8,14 +9,14 @@ import { compileTree } from "../../../support/compiled.js";
 import { collectUntil } from "../../../support/gc.js";
 import { runNode } from "../../../support/run.js";
 
-/** Leases that write down when they are released. */
+/** Leases that record when they are released. */
 function recorder(): { released: string[]; lease: (label: string, ...parents: Lease[]) => Lease } {
   const released: string[] = [];
   return { released, lease: (label, ...parents) => new Lease(label, () => released.push(label), ...parents) };
 }
 
-describe("closing", () => {
-  test("takes dependents first, newest first, each once", () => {
+describe("Lease.close()", () => {
+  test("releases each dependent once, the newest first, before the lease itself", () => {
     const { released, lease } = recorder();
     const iommufd = lease("iommufd");
     const first = lease("ioas 1", iommufd);
@@ -28,7 +29,7 @@ describe("closing", () => {
     expect(first.closed).toBe(true);
   });
 
-  test("a lease with two parents ends with whichever goes first, and only once", () => {
+  test("releases a lease with two parents once, with the parent that is closed first", () => {
     const { released, lease } = recorder();
     const device = lease("device");
     const ioas = lease("ioas");
@@ -39,7 +40,7 @@ describe("closing", () => {
     expect(released).toEqual(["attachment", "ioas", "device"]);
   });
 
-  test("a dependency made later counts too", () => {
+  test("releases a dependent that was added by dependOn()", () => {
     const { released, lease } = recorder();
     const iommufd = lease("iommufd");
     const device = lease("device");
@@ -49,7 +50,7 @@ describe("closing", () => {
     expect(released).toEqual(["region", "device", "iommufd"]);
   });
 
-  test("between siblings the one that depends goes first, however old it is", () => {
+  test("releases a sibling before the sibling that it depends on, even if it is older", () => {
     const { released, lease } = recorder();
     const root = lease("root");
     const older = lease("older", root);
@@ -59,7 +60,7 @@ describe("closing", () => {
     expect(released).toEqual(["older", "newer", "root"]);
   });
 
-  test("what is closing is open to those who leave, and closed to newcomers", () => {
+  test("lets dependents use the lease while they are released, but accepts no new ones", () => {
     const ioas = new Lease("ioas", () => {});
     const seen: unknown[] = [];
     const leave = (): void => {
@@ -79,7 +80,7 @@ describe("closing", () => {
     expect(ioas.closed).toBe(true);
   });
 
-  test("a closed child is forgotten by its parent, and can be collected", async () => {
+  test("removes a closed child from its parent, so that it can be collected", async () => {
     const { released, lease } = recorder();
     const parent = lease("parent");
     const closeChild = (): WeakRef<Lease> => {
@@ -93,7 +94,7 @@ describe("closing", () => {
     expect(released).toEqual(["child", "parent"]);
   });
 
-  test("a release may close what it owns itself", () => {
+  test("allows a release to close what it owns", () => {
     const { released, lease } = recorder();
     const memory = lease("memory");
     const release = (): void => {
@@ -105,8 +106,8 @@ describe("closing", () => {
   });
 });
 
-describe("what is closed", () => {
-  test("can't be used, held or depended on, and says who it was", () => {
+describe("a closed lease", () => {
+  test("rejects use, holds and dependents with an error that has its name", () => {
     const { lease } = recorder();
     const ioas = lease("ioas 3 of /dev/iommu");
     ioas.close();
@@ -116,8 +117,8 @@ describe("what is closed", () => {
   });
 });
 
-describe("hold", () => {
-  test("refuses close anywhere above, naming the holder, with nothing done", () => {
+describe("Lease.hold()", () => {
+  test("prevents that the lease or a parent is closed, with an error that names the holder", () => {
     const { released, lease } = recorder();
     const space = lease("space");
     const busy = lease("buffer", space);
@@ -138,7 +139,7 @@ describe("hold", () => {
     expect(released).toEqual(["idle buffer", "buffer", "space"]);
   });
 
-  test("keeps nothing else from closing", () => {
+  test("doesn't prevent that a sibling is closed", () => {
     const { released, lease } = recorder();
     const space = lease("space");
     lease("busy", space).hold("a command");
@@ -158,7 +159,7 @@ describe("a release that fails", () => {
     );
   }
 
-  test("alone is thrown as it is, and everything else is released all the same", () => {
+  test("throws its own error if it is the only one, and everything else is released", () => {
     const { released, lease } = recorder();
     const parent = lease("parent");
     lease("before", parent);
@@ -171,7 +172,7 @@ describe("a release that fails", () => {
     expect(released).toHaveLength(3);
   });
 
-  test("with others is collected, in the order they happened", () => {
+  test("throws an AggregateError with all errors in order if there are several", () => {
     const parent = failing("parent");
     failing("first", parent);
     failing("second", parent);
@@ -189,7 +190,7 @@ describe("a release that fails", () => {
   });
 });
 
-/** A release that the kernel refuses while `held` says so. */
+/** A release that the kernel refuses while `held` returns true. */
 function refusable(label: string, held: () => boolean, ...parents: Lease[]): Lease {
   const now = (): void => {
     if (held()) throw new SysError("IOMMU_DESTROY", Errno.EBUSY, { object: label });
@@ -203,22 +204,25 @@ describe("a release that the kernel refuses", () => {
     ["closeAsync()", (lease) => lease.closeAsync()],
   ];
 
-  test.each(ways)("leaves what it holds open, to be closed again: %s", async (_, close) => {
-    const { released, lease } = recorder();
-    let isHeld = true;
-    const ioas = refusable("ioas", () => isHeld);
-    const hwpt = refusable("hwpt", () => isHeld, ioas);
-    lease("mapping", ioas);
-    await expect(close(ioas)).rejects.toThrow(AggregateError);
-    expect([ioas.closed, hwpt.closed]).toEqual([false, false]);
-    expect(released).toEqual(["mapping"]);
-    await expect(close(hwpt)).rejects.toThrow("IOMMU_DESTROY");
-    isHeld = false;
-    await close(ioas);
-    expect([ioas.closed, hwpt.closed]).toEqual([true, true]);
-  });
+  test.each(ways)(
+    "leaves the lease and its parent open, so that they can be closed again: %s",
+    async (_, close) => {
+      const { released, lease } = recorder();
+      let isHeld = true;
+      const ioas = refusable("ioas", () => isHeld);
+      const hwpt = refusable("hwpt", () => isHeld, ioas);
+      lease("mapping", ioas);
+      await expect(close(ioas)).rejects.toThrow(AggregateError);
+      expect([ioas.closed, hwpt.closed]).toEqual([false, false]);
+      expect(released).toEqual(["mapping"]);
+      await expect(close(hwpt)).rejects.toThrow("IOMMU_DESTROY");
+      isHeld = false;
+      await close(ioas);
+      expect([ioas.closed, hwpt.closed]).toEqual([true, true]);
+    },
+  );
 
-  test.each(ways)("is overtaken by what takes it along: %s", async (_, close) => {
+  test.each(ways)("doesn't keep the lease open if a parent above it is released: %s", async (_, close) => {
     const { released, lease } = recorder();
     const iommufd = lease("iommufd");
     const ioas = refusable("ioas", () => true, iommufd);
@@ -231,8 +235,8 @@ describe("a release that the kernel refuses", () => {
   });
 });
 
-describe("closeAsync()", () => {
-  /** Takes a turn of the event loop to be released. */
+describe("Lease.closeAsync()", () => {
+  /** A lease whose release takes a turn of the event loop. */
   function slow(label: string, released: string[], ...parents: Lease[]): Lease {
     const later = async (): Promise<void> => {
       released.push(`${label} begins`);
@@ -242,7 +246,7 @@ describe("closeAsync()", () => {
     return new Lease(label, { now: () => released.push(label), later }, ...parents);
   }
 
-  test("releases one after the other, in the same order, and is one operation however often it is asked for", async () => {
+  test("releases dependents one after the other, in the order of close(), and once even if it is called twice", async () => {
     const { released, lease } = recorder();
     const iommufd = slow("iommufd", released);
     const ioas = slow("ioas", released, iommufd);
@@ -258,7 +262,7 @@ describe("closeAsync()", () => {
     await iommufd.closeAsync();
   });
 
-  test("is awaited by a parent's that comes after it", async () => {
+  test("waits for the closeAsync() of a dependent that has begun already", async () => {
     const { released } = recorder();
     const iommufd = slow("iommufd", released);
     const ioas = slow("ioas", released, iommufd);
@@ -268,7 +272,7 @@ describe("closeAsync()", () => {
     expect(released).toEqual(["ioas begins", "ioas ends", "iommufd begins", "iommufd ends"]);
   });
 
-  test("is refused while something is in flight", async () => {
+  test("is rejected while an operation is in flight", async () => {
     const { released, lease } = recorder();
     const space = lease("space");
     const busy = lease("buffer", space);
@@ -287,7 +291,7 @@ describe("Resource", () => {
     }
   }
 
-  test("is closed by `using`, and only once", () => {
+  test("is closed once by `using`", () => {
     const { released, lease } = recorder();
     {
       using thing = new Thing(lease("thing"));
@@ -319,7 +323,7 @@ describe("Resource", () => {
   });
 });
 
-describe("at garbage collection", () => {
+describe("garbage collection", () => {
   let results: Record<string, unknown>;
   beforeAll(async () => {
     const program = "test/unit/fixtures/forgotten.ts";
@@ -338,7 +342,7 @@ describe("at garbage collection", () => {
     ...(detail === undefined ? {} : { detail }),
   });
 
-  test("a forgotten resource is released, with a warning that names it and where it was made", () => {
+  test("releases a forgotten resource with a warning that has its name and where it was created", () => {
     const detail = "created at\n    at the.site (app.js:1:2)";
     expect(fateOf("forgotten")).toEqual({
       released: ["forgotten"],
@@ -347,17 +351,17 @@ describe("at garbage collection", () => {
     expect(fateOf("siteless")).toEqual({ released: ["siteless"], warnings: [warningOf("siteless")] });
   });
 
-  test("a closed one is not worth a word", () => {
+  test("gives no warning about a closed resource", () => {
     expect(fateOf("closed")).toEqual({ released: ["closed"], warnings: [] });
     expect(fateOf("closed, let go")).toEqual(nothing);
   });
 
-  test("a relinquished resource is left to the holder of its lease", () => {
+  test("doesn't release a relinquished resource, which belongs to the holder of its lease", () => {
     expect(fateOf("relinquished")).toEqual(nothing);
     expect(fateOf("relinquished, let go")).toEqual(nothing);
   });
 
-  test("a forgotten parent takes a child in use with it, unless the child keeps it", () => {
+  test("releases a child with its forgotten parent, unless the child keeps the parent", () => {
     expect(fateOf("unkept")).toEqual({
       released: ["unkept child", "unkept parent"],
       warnings: [warningOf("unkept parent")],
@@ -367,7 +371,7 @@ describe("at garbage collection", () => {
     expect(fateOf("kept, let go")).toMatchObject({ released: ["kept child", "kept parent"] });
   });
 
-  test("one that is in use is not released, and that is said too", () => {
+  test("doesn't release a resource in use, and warns about that, too", () => {
     expect(fateOf("refused")).toMatchObject({
       released: [],
       warnings: [{ code: "IOVA_FORGOTTEN" }, { name: "BusyError", code: "ERR_IOVA_BUSY" }],
@@ -375,7 +379,7 @@ describe("at garbage collection", () => {
   });
 });
 
-describe("a resource made of its parts", () => {
+describe("a resource with parents and owned resources", () => {
   class Part extends Resource {
     constructor(
       label: string,
@@ -386,7 +390,7 @@ describe("a resource made of its parts", () => {
     }
   }
 
-  test("closes before its parents do", () => {
+  test("is closed before its parents", () => {
     const log: string[] = [];
     const parents = [new Part("first", log), undefined, new Part("second", log)];
     const child = new Part("child", log, { parents });
@@ -397,7 +401,7 @@ describe("a resource made of its parts", () => {
   });
 
   test.each(["close", "closeAsync"] as const)(
-    "%s() releases it first and then what it owns, in order",
+    "is released by %s() before the resources that it owns, which follow in order",
     async (close) => {
       const log: string[] = [];
       const owner = new Part("owner", log, { owns: [new Part("a", log), new Part("b", log)] });
@@ -406,7 +410,7 @@ describe("a resource made of its parts", () => {
     },
   );
 
-  test("closes what it owns even if its own release fails", () => {
+  test("closes the resources that it owns even if its own release fails", () => {
     const log: string[] = [];
     class Failing extends Resource {
       constructor(part: Resource) {
@@ -423,7 +427,7 @@ describe("a resource made of its parts", () => {
     expect(log).toEqual(["a"]);
   });
 
-  test("depends on an owner that is named later", () => {
+  test("is closed with an owner that it is given by dependOn()", () => {
     const log: string[] = [];
     const owner = new Part("owner", log);
     new Part("child", log).dependOn(owner);
