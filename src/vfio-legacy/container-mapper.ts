@@ -10,17 +10,17 @@ import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 import type { VfioContainer } from "./container.js";
 import { GroupTable } from "./group-table.js";
 
-/** The translator behind a DmaSpace on type1. The kernel leaves the choice of addresses to the process. */
+/** The DMA mapper of type1. The kernel leaves the choice of addresses to the process. */
 export class ContainerMapper implements JoinableMapper, PageMapper {
   readonly lease: Lease;
-  /** The container's groups, for devices that come to it later. */
+  /** The container's groups, for devices that join later. */
   readonly groups: GroupTable;
   readonly extensions: DmaMapperExtensions;
   private readonly chooser: AddressChooser;
 
   /**
    * @param container with its IOMMU set
-   * @param name the backend's name for users: another one if iommufd answers the container's requests
+   * @param name the backend's name for users; `iommufd-compat` if iommufd answers the container's requests
    * @throws StateError, ClosedError, SysError
    */
   constructor(
@@ -33,7 +33,7 @@ export class ContainerMapper implements JoinableMapper, PageMapper {
       const { iovaRanges, pageSizes } = container.info();
       return { ranges: iovaRanges, alignmentBytes: Number(pageSizes & -pageSizes) };
     });
-    // Reports now what the container can't tell.
+    // Throws now if the container can't tell its ranges.
     void this.chooser.addresses;
     this.extensions = {
       chooser: this.chooser,

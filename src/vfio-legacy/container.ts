@@ -54,8 +54,8 @@ import {
 export const CONTAINER_PATH = "/dev/vfio/vfio";
 
 /**
- * The IOMMU drivers a container can be given. v2 keeps each mapping whole; v1 lets an unmap cut one; `noiommu` maps
- * nothing and gives the device all of physical memory (needs CAP_SYS_RAWIO).
+ * The IOMMU drivers of a container. With v2, an unmap never splits a mapping; with v1 it can. `noiommu` maps nothing: the
+ * device can access all of physical memory. It needs CAP_SYS_RAWIO.
  */
 export type IommuType = "type1v2" | "type1" | "noiommu";
 
@@ -69,11 +69,11 @@ const iommuTypes: Readonly<Record<IommuType, number>> = {
 export interface Type1Info {
   /** Page sizes of the IOMMU, one bit each. */
   readonly pageSizes: bigint;
-  /** What can be mapped, reserved regions cut out; the whole space where the kernel doesn't say. */
+  /** The addresses that can be mapped, without reserved regions; all addresses if the kernel doesn't say. */
   readonly iovaRanges: IovaRange[];
-  /** How many more mappings the kernel allows (dma_entry_limit); undefined where it doesn't say. */
+  /** How many more mappings the kernel allows (dma_entry_limit); undefined if it doesn't say. */
   readonly dmaAvailable: number | undefined;
-  /** Dirty page tracking, where there is any. */
+  /** Dirty page tracking; undefined if there is none. */
   readonly migration:
     | {
         /** Page sizes that dirty pages can be reported in, one bit each. */
@@ -90,23 +90,23 @@ const openHints: Readonly<Record<string, string>> = {
   ENODEV: "the vfio module is not loaded",
 };
 
-// Where the prepared requests have what changes, as in ioas.ts.
+// Offsets of the fields that change in the prepared requests.
 const MAP = vfio_iommu_type1_dma_map.words;
 const MAP_IOVA = vfio_iommu_type1_dma_map.offsets.iova / 8;
 const UNMAP = vfio_iommu_type1_dma_unmap.words;
 const UNMAP_IOVA = vfio_iommu_type1_dma_unmap.offsets.iova / 8;
 
-/** What a container shares with its groups. They may outlive the VfioContainer object, so it refers to none. */
+/** State that a container shares with its groups. They may outlive the VfioContainer, so this doesn't refer to it. */
 export interface Occupancy {
   groups: number;
   /**
-   * Lifetime of the IOMMU: from setIommu() until the last group leaves, when the kernel forgets it and all mappings.
-   * What is mapped depends on it.
+   * Lifetime of the IOMMU: from setIommu() until the last group leaves. The kernel then drops it and all mappings. Mappings
+   * are its children.
    */
   iommu: Lease | undefined;
 }
 
-/** An open /dev/vfio/vfio: the address space of the groups put into it. */
+/** An open /dev/vfio/vfio: the address space of the groups in it. */
 export class VfioContainer extends Resource {
   /** The descriptor; owned by this object. */
   readonly fd: number;
@@ -126,8 +126,8 @@ export class VfioContainer extends Resource {
   }
 
   /**
-   * A container whose requests an iommufd answers (the kernel's compatibility layer): its address space is the
-   * iommufd's VFIO IOAS, which the kernel makes with the first group or `Iommufd.setVfioIoas` names.
+   * A container whose requests an iommufd answers (the kernel's compatibility layer). Its address space is the iommufd's
+   * VFIO IOAS: `Iommufd.setVfioIoas` sets it, or the kernel makes it with the first group.
    */
   static ofIommufd(iommufd: BindTarget): VfioContainer {
     iommufd.lease.assertOpen();
@@ -137,7 +137,7 @@ export class VfioContainer extends Resource {
     return container;
   }
 
-  /** @throws SysError, UnsupportedError where the kernel speaks another API version */
+  /** @throws SysError, UnsupportedError if the kernel has another API version */
   static open(path: string = CONTAINER_PATH): VfioContainer {
     let fd: number;
     try {
@@ -149,7 +149,7 @@ export class VfioContainer extends Resource {
     try {
       const version = ioctlWithNumber(fd, VFIO_GET_API_VERSION, 0, { object: path });
       if (version !== VFIO_API_VERSION)
-        throw new UnsupportedError(`${path} speaks VFIO API ${version}, not 0`);
+        throw new UnsupportedError(`${path} has VFIO API version ${version}, not 0`);
       return container;
     } catch (error) {
       container.close();
@@ -157,7 +157,7 @@ export class VfioContainer extends Resource {
     }
   }
 
-  /** Which IOMMU driver was set; undefined before {@link setIommu}. */
+  /** The IOMMU driver; undefined before {@link setIommu}. */
   get iommuType(): IommuType | undefined {
     return this.occupancy.iommu === undefined ? undefined : this.type;
   }
@@ -168,7 +168,7 @@ export class VfioContainer extends Resource {
     return ioctlWithNumber(this.fd, VFIO_CHECK_EXTENSION, extension, { object: this.lease.label }) > 0;
   }
 
-  /** VFIO_SET_IOMMU: once, after the first group was put in. @throws SysError: EINVAL without a group, ENODEV */
+  /** VFIO_SET_IOMMU: call it once, after adding the first group. @throws SysError: EINVAL without a group, ENODEV */
   setIommu(type: IommuType): void {
     this.lease.assertOpen();
     ioctlWithNumber(this.fd, VFIO_SET_IOMMU, iommuTypes[type], { object: `${this.lease.label} (${type})` });
@@ -190,8 +190,8 @@ export class VfioContainer extends Resource {
   }
 
   /**
-   * VFIO_IOMMU_MAP_DMA. Thin: the caller chooses addresses and ties lifetimes (DmaSpace does both). Pages are pinned
-   * at once.
+   * VFIO_IOMMU_MAP_DMA. The caller chooses addresses and keeps the memory open (DmaSpace does both). The kernel pins the
+   * pages at once.
    * @throws ArgumentError, StateError, ClosedError, SysError: EEXIST, EINVAL, EFAULT, ENOMEM, ENOSPC
    */
   map(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint, access: DmaAccess): void {
@@ -238,7 +238,7 @@ export class VfioContainer extends Resource {
     if (result < 0) throw this.mapError(result, memory.sizeBytes, at);
   }
 
-  /** {@link map} with the address counted in IOVA_PAGEs; not for users, who would have to check first. @throws as map() */
+  /** {@link map} without range checks, at an address counted in IOVA_PAGEs; not public. @throws as map() */
   mapPages(address: number, sizeBytes: number, iovaPage: number, access: DmaAccess): void {
     this.assertReady();
     const { words } = this.mapRequest;
@@ -270,8 +270,8 @@ export class VfioContainer extends Resource {
 
   /**
    * VFIO_IOMMU_UNMAP_DMA: removes every mapping that lies wholly in the range.
-   * @returns bytes unmapped; 0 where nothing was mapped
-   * @throws StateError, ClosedError, SysError: EINVAL where a v2 mapping would be cut
+   * @returns bytes unmapped; 0 if nothing was mapped
+   * @throws StateError, ClosedError, SysError: EINVAL if it would split a v2 mapping
    */
   unmap(at: bigint, sizeBytes: number): number {
     checkLength("sizeBytes", sizeBytes);
@@ -305,27 +305,27 @@ export class VfioContainer extends Resource {
   }
 
   /**
-   * Gives up the virtual addresses of all mappings while devices go on using the pages; {@link setVaddr} gives new ones
-   * (for a process that replaces itself).
-   * @throws UnsupportedError where the kernel can't, or a mediated device pins pages by them; SysError
+   * Invalidates the virtual addresses of all mappings, for a process that replaces itself. Devices go on using the pages.
+   * {@link setVaddr} sets new addresses.
+   * @throws UnsupportedError if the kernel can't, or a mediated device is attached; SysError
    */
   invalidateVaddrs(): void {
     this.assertReady();
     if (!this.checkExtension(VFIO_UPDATE_VADDR))
       throw new UnsupportedError(
-        "VFIO_UPDATE_VADDR is not to be had of this kernel, or not with these devices",
+        "this kernel does not support VFIO_UPDATE_VADDR, or not with mediated devices",
       );
     this.unmapRange(VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR, 0n, 0);
   }
 
-  /** The new virtual address of a mapping whose old one was invalidated. @throws SysError: EINVAL, ENOENT */
+  /** Sets the virtual address of a mapping after {@link invalidateVaddrs}. @throws SysError: EINVAL, ENOENT */
   setVaddr(memory: { readonly address: number; readonly sizeBytes: number }, at: bigint): void {
     this.mapRange(memory, at, VFIO_DMA_MAP_FLAG_VADDR);
   }
 
   /**
-   * VFIO_IOMMU_DIRTY_PAGES: starts tracking. Without help from devices every pinned page counts as dirty.
-   * @throws StateError, ClosedError, UnsupportedError where iommufd answers, SysError
+   * VFIO_IOMMU_DIRTY_PAGES: starts tracking. Every pinned page counts as dirty, unless devices help.
+   * @throws StateError, ClosedError, UnsupportedError if iommufd answers, SysError
    */
   startDirtyTracking(): void {
     this.dirtyPages(VFIO_IOMMU_DIRTY_PAGES_FLAG_START);
@@ -337,9 +337,9 @@ export class VfioContainer extends Resource {
   }
 
   /**
-   * Which pages of a range were written to since the last reading.
+   * The pages of a range that were written to since the last reading.
    * @param pageSizeBytes the IOMMU's smallest page
-   * @throws ArgumentError, StateError, ClosedError, SysError: EINVAL (not tracking, or the page size)
+   * @throws ArgumentError, StateError, ClosedError, SysError: EINVAL (not tracking, or wrong page size)
    */
   readDirty(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
     const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
@@ -353,8 +353,8 @@ export class VfioContainer extends Resource {
   }
 
   /**
-   * Unmaps, and says which of the pages were written to.
-   * @throws ArgumentError, StateError, ClosedError, SysError: EINVAL where tracking is off
+   * Unmaps a range, and returns which of its pages were written to.
+   * @throws ArgumentError, StateError, ClosedError, SysError: EINVAL if tracking is off
    */
   unmapDirty(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
     this.assertReady();
@@ -376,14 +376,14 @@ export class VfioContainer extends Resource {
     request.set(tail, vfio_iommu_type1_dirty_bitmap.sizeBytes);
     const result = tryIoctl(this.fd, VFIO_IOMMU_DIRTY_PAGES, request);
     if (result === -Errno.ENOTTY) {
-      throw new UnsupportedError(`${this.lease.label} tracks no dirty pages: iommufd does so by HWPT`);
+      throw new UnsupportedError(`${this.lease.label} can't track dirty pages: iommufd tracks them per HWPT`);
     }
     if (result < 0) {
       throw new SysError(VFIO_IOMMU_DIRTY_PAGES.name, -result, { object: this.lease.label });
     }
   }
 
-  /** The kernel replaces the size in the request by the bytes unmapped. */
+  /** The kernel replaces the request's size with the number of bytes unmapped. */
   private unmapRange(flags: number, at: bigint, sizeBytes: number): void {
     this.assertReady();
     const { words, quads } = this.unmapRequest;
@@ -397,9 +397,9 @@ export class VfioContainer extends Resource {
   }
 
   /**
-   * Whether an unmapping failed for nothing was left to unmap: when its last device is removed, the kernel takes a group
-   * out by itself, and with the last group all mappings.
-   * @throws SysError where that isn't the reason
+   * Accepts an unmapping that failed because the mappings are gone. When the host removes a group's last device, the kernel
+   * takes the group out, and with the last group all mappings.
+   * @throws SysError for any other reason
    */
   private assertForgotten(result: number, at: bigint): void {
     const hasIommu = (): boolean =>
@@ -415,7 +415,7 @@ export class VfioContainer extends Resource {
     this.lease.assertOpen();
     const { iommu } = this.occupancy;
     if (iommu === undefined)
-      throw new StateError(`${this.lease.label} has no IOMMU yet: put a group in first`);
+      throw new StateError(`${this.lease.label} has no IOMMU yet: add a group and call setIommu() first`);
     return iommu;
   }
 }
@@ -428,7 +428,7 @@ function mapFlags(access: DmaAccess): number {
   );
 }
 
-/** How type1 is told where a bitmap is. */
+/** A bitmap as type1's requests describe it. */
 function bitmapArgument({ bits, pageSizeBytes }: DirtyBitmap): {
   pgsize: bigint;
   size: bigint;

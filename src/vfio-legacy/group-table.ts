@@ -4,23 +4,22 @@ import type { VfioContainer } from "./container.js";
 import { groupOf, VfioGroup } from "./group.js";
 
 /**
- * The groups of a container, each open once: several devices of one group share its descriptor, and the kernel gives out
- * no second one.
+ * The groups of a container. The kernel opens a group only once, so all devices of a group share its descriptor.
  */
 export class GroupTable {
   private readonly groups = new Map<number, { readonly group: VfioGroup; users: number }>();
 
   constructor(private readonly container: VfioContainer) {}
 
-  /** A group that is in the container already. */
+  /** Adds a group that is in the container already. */
   add(group: VfioGroup): void {
     this.groups.set(group.number, { group, users: 1 });
   }
 
   /**
-   * Opens a device, after its group was put into the container where it isn't there yet.
+   * Opens a device. If its group isn't in the container yet, this puts it there first.
    * @param token as VfioGroup.openDevice()
-   * @returns the device, and what to call once it is closed
+   * @returns the device, and a function to call once it is closed
    * @throws as VfioGroup.openFor, setContainer and openDevice, with nothing left open
    */
   open(bdf: string, token?: string): { readonly device: VfioDevice; readonly leave: () => void } {
@@ -34,7 +33,7 @@ export class GroupTable {
         group.close();
         throw error;
       }
-      // Closed with its last device.
+      // leave() closes the group with its last device.
       group.relinquish();
       entry = { group, users: 0 };
       this.groups.set(number, entry);

@@ -48,7 +48,7 @@ export function groupOf(name: string): number {
   try {
     return Number(basename(readlinkSync(`${device}/iommu_group`)));
   } catch {
-    throw new UnsupportedError(`${name} has no IOMMU group: the IOMMU is switched off or not there`);
+    throw new UnsupportedError(`${name} has no IOMMU group: the IOMMU is switched off or absent`);
   }
 }
 
@@ -69,7 +69,7 @@ export class VfioGroup extends Resource {
     this.fd = fd;
   }
 
-  /** @throws SysError: ENOENT (no device of it bound to vfio-pci), EACCES, EBUSY */
+  /** @throws SysError: ENOENT (none of its devices is bound to vfio-pci), EACCES, EBUSY */
   static open(number: number): VfioGroup {
     const path = groupPath(number);
     try {
@@ -97,8 +97,8 @@ export class VfioGroup extends Resource {
   }
 
   /**
-   * VFIO_GROUP_SET_CONTAINER. Closing the container takes the group out first, its devices before that.
-   * @throws UnsupportedError where the group is not viable, naming the devices in the way; SysError
+   * VFIO_GROUP_SET_CONTAINER. Closing the container first closes the group's devices, then takes the group out.
+   * @throws UnsupportedError if the group is not viable, naming the devices that prevent it; SysError
    */
   setContainer(container: VfioContainer): void {
     container.lease.assertOpen();
@@ -111,7 +111,7 @@ export class VfioGroup extends Resource {
     occupancy.groups++;
     const unset = (): void => {
       const result = tryIoctl(fd, VFIO_GROUP_UNSET_CONTAINER, null);
-      // EINVAL: it is in none. The kernel takes a group out itself when the host unbinds its last device.
+      // EINVAL: it is in no container. The kernel takes a group out when the host unbinds its last device.
       if (result < 0 && result !== -Errno.EINVAL) {
         throw new SysError(VFIO_GROUP_UNSET_CONTAINER.name, -result, { object: label });
       }
@@ -122,7 +122,7 @@ export class VfioGroup extends Resource {
         unset();
         return;
       }
-      // With the last group the kernel drops the IOMMU and its mappings: they have to be undone before.
+      // With the last group the kernel drops the IOMMU, so its mappings must be closed before.
       const { iommu } = occupancy;
       const forget = (): void => {
         occupancy.iommu = undefined;
@@ -137,7 +137,7 @@ export class VfioGroup extends Resource {
     this.retain(container);
   }
 
-  /** VFIO_GROUP_UNSET_CONTAINER, after closing the devices opened through this group. @throws StateError, SysError */
+  /** Closes the devices opened through this group, then VFIO_GROUP_UNSET_CONTAINER. @throws StateError, SysError */
   unsetContainer(): void {
     const membership = this.assertMember();
     this.assertIdle();
@@ -146,8 +146,8 @@ export class VfioGroup extends Resource {
   }
 
   /**
-   * Closes the devices opened through it, and as its container's last group all that is mapped there.
-   * @throws BusyError while a buffer is in flight, with nothing closed
+   * Closes the devices opened through this group. If it is its container's last group, it also closes all mappings there.
+   * @throws BusyError, with nothing closed, while a buffer is in flight
    */
   override close(): void {
     this.assertIdle();
@@ -162,9 +162,9 @@ export class VfioGroup extends Resource {
   /**
    * VFIO_GROUP_GET_DEVICE_FD.
    * @param name `0000:00:03.0`, or the UUID of a mediated device
-   * @param options token: the secret of the physical function, a UUID, where this is one of its virtual functions
-   * @throws StateError without a container, SysError: ENODEV where the device is not of this group or the container
-   *   has no IOMMU yet
+   * @param options token: for a virtual function, the secret of its physical function, a UUID
+   * @throws StateError without a container, SysError: ENODEV if the device is not of this group or the container has no
+   *   IOMMU yet
    */
   openDevice(name: string, options: { readonly token?: string | undefined } = {}): VfioDevice {
     const membership = this.assertMember();
@@ -184,19 +184,19 @@ export class VfioGroup extends Resource {
   private assertMember(): Lease {
     this.lease.assertOpen();
     if (this.membership === undefined || this.membership.closed) {
-      throw new StateError(`${this.lease.label} is in no container`);
+      throw new StateError(`${this.lease.label} is in no container: call setContainer() first`);
     }
     return this.membership;
   }
 }
 
-/** A group made for a device without any IOMMU carries another name, as a warning. */
+/** The kernel gives the group of a device without an IOMMU another name, as a warning. */
 function groupPath(number: number): string {
   const noiommu = `/dev/vfio/noiommu-${number}`;
   return existsSync(noiommu) ? noiommu : `/dev/vfio/${number}`;
 }
 
-/** Says which devices keep a group from being used. */
+/** The message that names the devices that prevent the use of a group. */
 function notViable(number: number): string {
   const culprits: string[] = [];
   for (const bdf of readdirSync(`/sys/kernel/iommu_groups/${number}/devices`)) {

@@ -15,13 +15,13 @@ import type { VfioContainer } from "./container.js";
 import { GroupTable } from "./group-table.js";
 
 /**
- * Devices without any IOMMU, by group: the kernel maps nothing, so memory is locked and found by its physical address.
- * Locked is not pinned: where the kernel may still move locked pages, only explicit huge pages are taken.
+ * Maps memory for devices without an IOMMU, opened by group. The kernel maps nothing, so this mapper locks the memory and looks
+ * up its physical addresses. Locked is not pinned: if the kernel may move locked pages, only explicit huge pages are accepted.
  */
 export class NoiommuGroupMapper implements JoinableMapper {
   readonly name = "noiommu";
   readonly lease: Lease;
-  /** The container's groups, for devices that come to it later. */
+  /** The container's groups, for devices that join later. */
   readonly groups: GroupTable;
   readonly extensions: DmaMapperExtensions;
   private readonly mappings = new PhysicalMappings<{ segments: readonly DmaSegment[] }>();

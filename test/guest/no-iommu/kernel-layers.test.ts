@@ -32,7 +32,7 @@ describe("a device without an IOMMU", () => {
   test("has no group", () => {
     expect(readPciFunction(nvmeBdf()).iommuGroup).toBeUndefined();
     expect(() => groupOf(nvmeBdf())).toThrow(
-      new UnsupportedError(`${nvmeBdf()} has no IOMMU group: the IOMMU is switched off or not there`),
+      new UnsupportedError(`${nvmeBdf()} has no IOMMU group: the IOMMU is switched off or absent`),
     );
     expect(() => VfioGroup.openFor(nvmeBdf())).toThrow(UnsupportedError);
     expect(() => VfioGroup.openFor("0000:00:1b.7")).toThrow(ArgumentError);

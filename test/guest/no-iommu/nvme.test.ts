@@ -37,7 +37,7 @@ describe("an NVMe controller on a host without an IOMMU", () => {
       `${nvmeBdf()} can't be opened through any backend. ` +
         `iommufd: ${reasons[0]?.message}; type1: ${reasons[1]?.message}`,
     );
-    expect(reasons[1]?.message).toContain("has no IOMMU group: the IOMMU is switched off or not there");
+    expect(reasons[1]?.message).toContain("has no IOMMU group: the IOMMU is switched off or absent");
   });
 
   test("is refused by vfio-pci, and everything is restored", () => {
