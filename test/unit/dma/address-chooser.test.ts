@@ -1,4 +1,4 @@
-/** AddressChooser against a made-up kernel that other users share. */
+/** AddressChooser, tested against a simulated kernel that other users share. */
 import { expect, test } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
 import { SysError } from "../../../src/core/errors.js";
@@ -9,7 +9,7 @@ import { IovaSpaceError } from "../../../src/dma/iova/error.js";
 const PAGE = 4096;
 const FIRST = 16;
 
-/** What a kernel knows of an address space: the pages it translates, and which are mapped. */
+/** The kernel's side of an address space: the pages that it translates, and those that are mapped. */
 class Kernel {
   readonly mapped = new Set<number>();
   reads = 0;
@@ -54,7 +54,7 @@ test("AddressChooser chooses another address if another user has mapped somethin
   expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST + 3);
 });
 
-test("AddressChooser finds addresses that another user has given back once it has no others", () => {
+test("AddressChooser finds addresses that another user has released once it has no others", () => {
   const kernel = new Kernel(FIRST + 1);
   const chooser = kernel.chooser();
   const map = (): number => chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined);
@@ -107,14 +107,14 @@ test("AddressChooser counts tracked mappings as taken after reset()", () => {
   expect(chooser.take(PAGE, PAGE, undefined, undefined)).toBe(FIRST);
 });
 
-test("AddressChooser can choose beside a mapping at address 0", () => {
+test("AddressChooser can choose addresses beside a mapping at address 0", () => {
   const kernel = new Kernel(63);
   const chooser = kernel.chooser();
   chooser.track({ closing: false, records: () => [{ iovaPage: 0, mappedBytes: PAGE }] });
   expect(chooser.take(PAGE, PAGE, undefined, undefined)).toBe(FIRST);
 });
 
-test("AddressChooser gives an address back if mapping there fails", () => {
+test("AddressChooser releases an address if mapping there fails", () => {
   const kernel = new Kernel(63);
   const chooser = kernel.chooser();
   const refuse = (): never => {
@@ -124,7 +124,7 @@ test("AddressChooser gives an address back if mapping there fails", () => {
   expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST);
 });
 
-test("AddressChooser is needed from the first placed mapping on, and after reset() if a limit was asked for", () => {
+test("AddressChooser is needed from the first placed mapping on, and after reset() if a limit was requested", () => {
   const kernel = new Kernel(63);
   const chooser = kernel.chooser();
   const aligned = { alignBytes: 2 * PAGE };
@@ -140,7 +140,7 @@ test("AddressChooser is needed from the first placed mapping on, and after reset
   expect(chooser.isNeeded(undefined, undefined)).toBe(true);
 });
 
-test("AddressChooser is closing if every list is, and isn't without a list", () => {
+test("AddressChooser is closing if every list is closing, and is not closing without a list", () => {
   const chooser = new Kernel(63).chooser();
   expect(chooser.closing).toBe(false);
   const untrack = chooser.track({ closing: true, records: () => [] });

@@ -1,3 +1,4 @@
+/** The place in the program where a buffer was created, for warnings. */
 import { expect, test } from "vitest";
 import { callSite } from "../../../src/dma/call-site.js";
 
@@ -13,10 +14,10 @@ function secondPlace(): string {
   return made();
 }
 
-test("names whoever made a buffer; of very many made at once, the last place that was noted", () => {
+test("callSite() returns the calling function, and the last recorded place if very many calls come at once", () => {
   expect(firstPlace()).toContain("firstPlace");
   const limit = Error.stackTraceLimit;
-  // The ration holds for the whole process: more than that in one go gets the last place noted, and says so.
+  // The limit is for the whole process: calls beyond it get the last recorded place, with a note.
   const sites = Array.from({ length: 3000 }, secondPlace);
   expect(sites[0]).toContain("secondPlace");
   expect(sites[0]).not.toContain("one of many");

@@ -1,3 +1,4 @@
+/** DmaPool: blocks, handles, statistics, and the mappings behind them. */
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ArgumentError, BusyError, ClosedError, StateError } from "../../../src/core/errors.js";
@@ -7,7 +8,7 @@ import { compileTree } from "../../support/compiled.js";
 import { IdentityMapper } from "../../support/identity-mapper.js";
 import { run } from "../../support/run.js";
 
-// A busy machine is no failure.
+// Tests take long on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
@@ -19,11 +20,11 @@ beforeEach(() => {
   space = new DmaSpace(mapper);
 });
 
-// Closes the space and all that is in it.
+// Closes the space and everything in it.
 afterEach(() => mapper.lease.close());
 
-describe("blocks", () => {
-  test("lie in few mappings, aligned, apart from each other, where the device finds them", () => {
+describe("a block of a DmaPool", () => {
+  test("is aligned, overlaps no other block, shares a mapping with others, and has the address that the device uses", () => {
     using pool = new DmaPool(space, { blockSizes: [512], slabBytes: 64 * KIB });
     const blocks = Array.from({ length: 256 }, () => pool.alloc(512));
     expect(mapper.mapped.size).toBe(2);
@@ -43,9 +44,9 @@ describe("blocks", () => {
     expect(blocks.every((block, i) => pool.bytes(block).every((byte) => byte === (i & 0xff)))).toBe(true);
   });
 
-  test("a mapping that crosses 4 GiB carries into the high half", () => {
+  test("has the right high half of its address in a mapping that crosses 4 GiB", () => {
     const low = 0xffff_0000n;
-    // Alone among the doors to a space this mapper lets an address be chosen for a pool's mapping.
+    // Only this mapper lets a test choose the address of a pool's mapping.
     mapper.next = low;
     using pool = new DmaPool(space, {
       blockSizes: [64 * KIB],
@@ -61,22 +62,22 @@ describe("blocks", () => {
     expect([...words]).toEqual([0, 1]);
   });
 
-  test("get the smallest size that holds them", () => {
+  test("has the smallest size that holds the requested bytes", () => {
     using pool = new DmaPool(space, { blockSizes: [4096, 64, 192], slabBytes: 64 * KIB });
     const size = (bytes: number): number => pool.bytes(pool.alloc(bytes)).length;
     expect([1, 64, 65, 192, 193, 4096].map(size)).toEqual([64, 64, 192, 192, 4096, 4096]);
     expect(pool.maxBlockBytes).toBe(4096);
   });
 
-  test.each([0, -1, 0.5, 65537, Number.NaN, 2 ** 32 + 1])("none has %s bytes", (bytes) => {
+  test.each([0, -1, 0.5, 65537, Number.NaN, 2 ** 32 + 1])("can't have %s bytes", (bytes) => {
     using pool = new DmaPool(space);
     expect(() => pool.alloc(bytes)).toThrow(ArgumentError);
     expect(pool.stats()).toMatchObject({ inUse: 0, mappedBytes: 0 });
   });
 });
 
-describe("a handle", () => {
-  test("is dead once its block was given back, however often that was used since", () => {
+describe("a handle of a DmaPool", () => {
+  test("is rejected after its block was freed, however often the block was used since", () => {
     using pool = new DmaPool(space, { blockSizes: [4096], slabBytes: 4096, maxBytes: 4096 });
     const stale = pool.alloc(100);
     pool.free(stale);
@@ -100,7 +101,7 @@ describe("a handle", () => {
     expect(pool.stats()).toMatchObject({ inUse: 0, inUseBytes: 0 });
   });
 
-  test("of another pool, or made up, is none", () => {
+  test("is rejected if the pool did not return it", () => {
     using pool = new DmaPool(space, { blockSizes: [64] });
     pool.alloc(1);
     for (const handle of [0, 1, -1, 2 ** 31, Number.NaN]) {
@@ -108,7 +109,7 @@ describe("a handle", () => {
     }
   });
 
-  test("stays dead where its mapping is cut anew for another size", () => {
+  test("is still rejected after its mapping was divided into blocks of another size", () => {
     using pool = new DmaPool(space, { blockSizes: [64, 4096], slabBytes: 4096, maxBytes: 4096 });
     const small = Array.from({ length: 64 }, () => pool.alloc(64));
     expect(() => pool.alloc(4096)).toThrow(PoolExhaustedError);
@@ -122,7 +123,7 @@ describe("a handle", () => {
     expect(() => pool.free(large)).toThrow(StateError);
   });
 
-  test("stays dead if a mapping of more blocks than a call takes arguments is cut anew for another size", () => {
+  test("is still rejected after a mapping was divided anew whose blocks were too many for the arguments of a call", () => {
     const slabBytes = 16 * KIB * KIB;
     using pool = new DmaPool(space, { blockSizes: [64, slabBytes], slabBytes, maxBytes: slabBytes });
     const small = pool.alloc(64);
@@ -135,7 +136,7 @@ describe("a handle", () => {
   });
 });
 
-test("statistics say what is in use, what was most, and what is wasted", () => {
+test("DmaPool.stats() returns what is in use, the maximum so far, and what is wasted", () => {
   using pool = new DmaPool(space, { blockSizes: [1024, 4096], slabBytes: 16 * KIB });
   expect(pool.stats()).toMatchObject({
     internalFragmentation: 0,
@@ -166,8 +167,8 @@ test("statistics say what is in use, what was most, and what is wasted", () => {
   });
 });
 
-describe("a pool's end", () => {
-  test("takes its mappings along and kills its handles; so does its space's", () => {
+describe("closing a DmaPool", () => {
+  test("removes its mappings and makes its handles invalid, as closing its space does", () => {
     for (const end of [(pool: DmaPool) => pool.close(), () => space.close()]) {
       space = new DmaSpace(mapper);
       const pool = new DmaPool(space, { blockSizes: [4096] });
@@ -184,7 +185,7 @@ describe("a pool's end", () => {
     }
   });
 
-  test("is refused while a command uses one of its mappings", () => {
+  test("fails while a command uses one of its mappings", () => {
     using pool = new DmaPool(space, { blockSizes: [4096] });
     const { lease } = pool.buffer(pool.alloc(1));
     lease.hold("a command");
@@ -193,7 +194,7 @@ describe("a pool's end", () => {
     lease.drop();
   });
 
-  test("leaves nothing behind where prefilling fails", () => {
+  test("happens in the constructor if prefilling fails", () => {
     mapper.refuseNext = true;
     expect(() => new DmaPool(space, { blockSizes: [64], prefill: true })).toThrow("ENOMEM");
     expect(mapper.mapped.size).toBe(0);
@@ -211,7 +212,7 @@ test.each([
   [{ maxBytes: 2 ** 31 }],
   [{ blockSizes: [64], maxBytes: 2 ** 30, slabBytes: 2 ** 30, prefill: false }],
   [{ blockSizes: [64, 128], prefill: true }],
-])("options %j make no pool or a working one, never half of one", (options) => {
+])("DmaPool either rejects the options %j or works with them", (options) => {
   let pool: DmaPool | undefined;
   try {
     pool = new DmaPool(space, options);
@@ -223,7 +224,7 @@ test.each([
   expect(mapper.mapped.size).toBe(0);
 });
 
-test("a million blocks taken and given back leave nothing for the garbage collector, and map nothing", async () => {
+test("a DmaPool that allocates and frees a million blocks makes no garbage and no new mappings", async () => {
   const program = "test/unit/fixtures/pool-garbage.ts";
   using tree = compileTree(program);
   const { status, stdout } = await run(process.execPath, ["--expose-gc", tree.file(program)]);
@@ -231,11 +232,11 @@ test("a million blocks taken and given back leave nothing for the garbage collec
   const { blocks, grown, collections, mappings } = JSON.parse(stdout);
   expect(collections).toBe(0);
   expect(mappings[1]).toBe(mappings[0]);
-  // What V8 keeps of compiling and measuring; one word for each block would be 8 MB.
+  // V8 keeps some memory for compiling and measuring. One word for each block would be 8 MB.
   expect(grown / blocks).toBeLessThan(0.25);
 });
 
-test("random use: no block twice, no content lost, counts right", () => {
+test("a DmaPool in random use allocates no block twice, loses no content, and counts correctly", () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant("alloc" as const), bytes: fc.integer({ min: 1, max: 8192 }) }),
     fc.record({ kind: fc.constant("free" as const), which: fc.nat() }),

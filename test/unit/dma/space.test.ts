@@ -1,3 +1,4 @@
+/** DmaSpace and DmaBuffer: allocation, mapping, translation, closing, and use by other threads. */
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -14,9 +15,9 @@ import { runNode } from "../../support/run.js";
 
 let mapper: IdentityMapper;
 let space: DmaSpace;
-/** What unmap() was called with. */
+/** The addresses that unmap() was called with. */
 let unmapped: bigint[];
-/** Looked at by unmap(), while the buffer's pages have to be there still. */
+/** unmap() reads these bytes: the buffer's pages must still be there. */
 let bytesAtUnmap: Uint8Array | undefined;
 let firstByteAtUnmap: number | undefined;
 
@@ -31,11 +32,11 @@ beforeEach(() => {
   space = new DmaSpace(mapper);
 });
 
-// Closes the space and all that is in it.
+// Closes the space and everything in it.
 afterEach(() => mapper.lease.close());
 
-describe("alloc", () => {
-  test("gives zeroed memory of the length asked for, and maps whole pages", () => {
+describe("DmaSpace.alloc()", () => {
+  test("returns zeroed memory of the requested length, and maps whole pages", () => {
     using buffer = space.alloc(100, { access: "read" });
     expect(buffer.bytes.byteLength).toBe(100);
     expect(buffer.bytes.every((byte) => byte === 0)).toBe(true);
@@ -43,13 +44,13 @@ describe("alloc", () => {
     expect(mapper.mapped.get(buffer.iova)).toEqual({ sizeBytes: PAGE_SIZE, access: "read" });
   });
 
-  test("splits the address into the halves that the I/O path takes", () => {
+  test("splits the address into the two halves that the I/O path uses", () => {
     using buffer = space.alloc(100, { iova: 0x1_ffff_f000n });
     expect([buffer.iovaLow, buffer.iovaHigh]).toEqual([0xffff_f000, 1]);
     expect(mapper.mapped.get(0x1_ffff_f000n)?.access).toBe("read-write");
   });
 
-  test("leaves nothing behind where mapping fails", () => {
+  test("leaves nothing behind if mapping fails", () => {
     mapper.refuseNext = true;
     expect(() => space.alloc(100)).toThrow(SysError);
     expect(mapper.mapped.size).toBe(0);
@@ -60,8 +61,8 @@ describe("alloc", () => {
   });
 });
 
-describe("closing a buffer", () => {
-  test("unmaps first and takes the pages away after", () => {
+describe("closing a DmaBuffer", () => {
+  test("unmaps the pages first and releases them afterwards", () => {
     const buffer = space.alloc(PAGE_SIZE);
     const { bytes } = buffer;
     bytes.fill(0x77);
@@ -76,7 +77,7 @@ describe("closing a buffer", () => {
     expect(() => buffer.view(0, 1)).toThrow(ClosedError);
   });
 
-  test("is refused while a command is in flight, with nothing done, also from above", () => {
+  test("fails without an effect while a command is in flight, also if its space is closed", () => {
     const buffer = space.alloc(PAGE_SIZE);
     buffer.bytes.fill(1);
     buffer.lease.hold("command 3");
@@ -88,7 +89,7 @@ describe("closing a buffer", () => {
     expect(unmapped).toHaveLength(1);
   });
 
-  test("takes the pages away even where unmapping fails, and says so", () => {
+  test("releases the pages even if unmapping fails, and throws the error", () => {
     const buffer = space.alloc(PAGE_SIZE);
     const { bytes } = buffer;
     bytes.fill(1);
@@ -99,8 +100,8 @@ describe("closing a buffer", () => {
   });
 });
 
-describe("closing what is above", () => {
-  test("closes a space's buffers, newest first, and every door of the space", () => {
+describe("closing a DmaSpace or its mapper", () => {
+  test("closes the buffers of the space, newest first, and makes its methods throw", () => {
     const buffers = [space.alloc(1), space.alloc(1), space.alloc(1)];
     space.close();
     expect(unmapped).toEqual(buffers.map(({ iova }) => iova).reverse());
@@ -110,7 +111,7 @@ describe("closing what is above", () => {
     expect(mapper.lease.closed).toBe(false);
   });
 
-  test("closes buffers before the kernel object that translates for them", () => {
+  test("closes buffers before the kernel object that translates their addresses", () => {
     const buffer = space.alloc(1);
     mapper.lease.close();
     expect(unmapped).toEqual([buffer.iova]);
@@ -118,8 +119,8 @@ describe("closing what is above", () => {
   });
 });
 
-describe("mapping memory the caller has", () => {
-  test("leaves it alone when the buffer closes", () => {
+describe("a DmaBuffer of mapped memory", () => {
+  test("leaves the memory open when it is closed", () => {
     using memory = MappedMemory.anonymous(2 * PAGE_SIZE);
     const buffer = space.map(memory);
     memory.bytes[0] = 9;
@@ -130,7 +131,7 @@ describe("mapping memory the caller has", () => {
     expect(memory.bytes[0]).toBe(9);
   });
 
-  test("ends before the memory does", () => {
+  test("is closed before its memory", () => {
     const memory = MappedMemory.anonymous(PAGE_SIZE);
     memory.bytes[0] = 9;
     bytesAtUnmap = memory.bytes;
@@ -140,8 +141,8 @@ describe("mapping memory the caller has", () => {
     expect(firstByteAtUnmap).toBe(9);
   });
 
-  test("refuses memory that V8 may move, and memory that is closed", () => {
-    // @ts-expect-error what a caller without types may hand over
+  test("can't be made of memory that V8 may move, or of closed memory", () => {
+    // @ts-expect-error a caller without types can pass this
     expect(() => space.map(Buffer.alloc(4096))).toThrow(ArgumentError);
     const closed = MappedMemory.anonymous(PAGE_SIZE);
     closed.close();
@@ -150,8 +151,8 @@ describe("mapping memory the caller has", () => {
   });
 });
 
-describe("where devices find a view", () => {
-  test("is known of any typed array made of a buffer's bytes", () => {
+describe("the device address of a view", () => {
+  test("is known for any typed array on a buffer's bytes", () => {
     const buffers = Array.from({ length: 50 }, (_, i) => space.alloc((1 + (i % 5)) * PAGE_SIZE));
     for (const buffer of buffers) {
       expect(space.translate(buffer.bytes)).toBe(buffer.iova);
@@ -167,7 +168,7 @@ describe("where devices find a view", () => {
     expect(space.translate(second?.bytes ?? new Uint8Array())).toBe(second?.iova);
   });
 
-  test("is nowhere for the heap, other spaces, closed buffers and views that reach beyond", () => {
+  test("doesn't exist for the heap, other spaces, closed buffers and views beyond a buffer", () => {
     using other = new DmaSpace(new IdentityMapper());
     using foreign = other.alloc(PAGE_SIZE);
     const closed = space.alloc(PAGE_SIZE);
@@ -182,11 +183,11 @@ describe("where devices find a view", () => {
     }
     expect(() => space.segments(foreign)).toThrow("is of another DMA space");
     expect(() => space.segments(closed)).toThrow(ClosedError);
-    // @ts-expect-error what a caller without types may hand over
+    // @ts-expect-error a caller without types can pass this
     expect(() => space.translate("text")).toThrow(ArgumentError);
   });
 
-  test("is the newest place of memory that is mapped twice, and the older one after that", () => {
+  test("is the newer one of memory that is mapped twice, and the older one once the newer is closed", () => {
     using memory = MappedMemory.anonymous(PAGE_SIZE);
     const older = space.map(memory, { iova: 0x10000n });
     const newer = space.map(memory, { iova: 0x20000n });
@@ -197,7 +198,7 @@ describe("where devices find a view", () => {
     expect(() => space.translate(memory.bytes)).toThrow(ArgumentError);
   });
 
-  test("as a list: neighbours are one segment, parts keep their order", () => {
+  test("is a list of segments in order, with adjacent ones merged, for several views", () => {
     using low = space.alloc(PAGE_SIZE, { iova: 0x10000n });
     using high = space.alloc(PAGE_SIZE, { iova: 0x11000n });
     using far = space.alloc(100, { iova: 0x90000n });
@@ -213,7 +214,7 @@ describe("where devices find a view", () => {
     expect(space.segments()).toEqual([]);
   });
 
-  test("is a list of any length for a buffer that lies scattered", () => {
+  test("is a list of any length for a scattered buffer", () => {
     const pages = 200_000;
     class ScatteringMapper extends IdentityMapper {
       readonly extensions = {
@@ -231,17 +232,17 @@ describe("where devices find a view", () => {
   });
 });
 
-describe("a place that was asked for", () => {
-  test.each([0, 12, 65, 28.5, Number.NaN])("%s address bits are none", (addressBits) => {
+describe("the placement of a DmaBuffer", () => {
+  test.each([0, 12, 65, 28.5, Number.NaN])("can't have %s address bits", (addressBits) => {
     expect(() => space.alloc(1, { addressBits })).toThrow(ArgumentError);
   });
 
-  test("a fixed one beyond the device, or unaligned, is refused before anything is mapped", () => {
+  test("is rejected before anything is mapped if it is invalid or beyond the device's address bits", () => {
     expect(() => space.alloc(1, { addressBits: 28, iova: 0x1000_0000n })).toThrow(IovaSpaceError);
     expect(() => space.alloc(2 * PAGE_SIZE, { addressBits: 28, iova: 0xfff_f000n })).toThrow(IovaSpaceError);
     expect(() => space.alloc(1, { iova: 0x1000n, iovaAlignBytes: 0x2000 })).toThrow(ArgumentError);
     expect(() => space.alloc(1, { iovaAlignBytes: 5000 })).toThrow(ArgumentError);
-    // @ts-expect-error what a caller without types may hand over
+    // @ts-expect-error a caller without types can pass this
     expect(() => space.alloc(1, { access: "all" })).toThrow(ArgumentError);
     // @ts-expect-error the same
     expect(() => space.alloc(1, { pages: "gigantic" })).toThrow(ArgumentError);
@@ -249,8 +250,8 @@ describe("a place that was asked for", () => {
   });
 });
 
-describe("another thread", () => {
-  /** Holds and drops as it is told, and says what it sees. */
+describe("a buffer shared with another thread", () => {
+  /** Holds and drops the buffer on request, and answers with what it sees. */
   const program = `
     import { parentPort, workerData } from "node:worker_threads";
     const { BorrowedBuffer } = await import(workerData.module);
@@ -266,7 +267,7 @@ describe("another thread", () => {
       }
     });`;
 
-  test("has the same bytes, keeps the owner from closing while it holds, and learns of the end", async () => {
+  test("has the same bytes there, can't be closed while the thread holds it, and is closed there, too, in the end", async () => {
     using tree = compileTree("src/dma/shared-buffer.ts");
     const module = pathToFileURL(tree.file("src/dma/shared-buffer.ts")).href;
     const buffer = space.alloc(PAGE_SIZE);
@@ -299,7 +300,7 @@ describe("another thread", () => {
     }
   }, 60_000);
 
-  test("a refused close locks nobody out: what was idle can be held again", () => {
+  test("can be held again after a failed close of its space", () => {
     const idle = space.alloc(1);
     const busy = space.alloc(1);
     const [first, second] = [BorrowedBuffer.of(idle.share()), BorrowedBuffer.of(busy.share())];
@@ -314,7 +315,7 @@ describe("another thread", () => {
   });
 });
 
-test("view gives a part without copying, and nothing outside", () => {
+test("DmaBuffer.view() returns a part of the buffer without copying, and nothing outside", () => {
   using buffer = space.alloc(1000);
   const view = buffer.view(990, 10);
   view[0] = 5;
@@ -322,7 +323,7 @@ test("view gives a part without copying, and nothing outside", () => {
   expect(() => buffer.view(990, 11)).toThrow(ArgumentError);
 });
 
-test("a buffer lives as long as its bytes or a view, and is then closed with a warning", async () => {
+test("a forgotten DmaBuffer lives as long as its bytes or a view, and is then closed with a warning", async () => {
   const program = "test/unit/fixtures/dropped-buffers.ts";
   using tree = compileTree(program);
   const { stdout } = await runNode("--expose-gc", "--no-warnings", tree.file(program));

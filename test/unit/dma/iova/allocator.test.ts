@@ -1,3 +1,4 @@
+/** IovaAllocator: placement, release, invalid arguments, a comparison with a simple model, and a long run. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../../src/core/errors.js";
@@ -15,7 +16,7 @@ function ranges(...pairs: [start: bigint, last: bigint][]): IovaRange[] {
 /** What an x86 host with an MSI window reports, cut short. */
 const withHole = ranges([0x0n, 0xfedf_ffffn], [0xfef0_0000n, 0xffff_ffffn]);
 
-/** Why an address was refused. */
+/** The reason of the IovaSpaceError that the call throws. */
 function reasonOf(call: () => unknown): unknown {
   try {
     call();
@@ -25,11 +26,11 @@ function reasonOf(call: () => unknown): unknown {
   return undefined;
 }
 
-describe("alloc and reserve", () => {
-  test("the smallest range that holds it, from its start on, never 0", () => {
+describe("IovaAllocator", () => {
+  test("allocates at the start of the smallest range that is large enough, and never at 0", () => {
     const allocator = new IovaAllocator(ranges([0x0n, 0xffff_ffffn], [1n << 32n, (1n << 47n) - 1n]), GRANULE);
     expect(allocator.granuleBytes).toBe(GRANULE);
-    // Neighbours are one range: what lies behind the first mapping.
+    // Adjacent ranges are one range, which goes on behind the first mapping.
     expect(allocator.alloc(GRANULE)).toBe(0x1000n);
     expect(allocator.alloc(GRANULE)).toBe(0x2000n);
     allocator.reserve(0x6000n, GRANULE);
@@ -40,14 +41,14 @@ describe("alloc and reserve", () => {
     expect(() => allocator.reserve(0n, GRANULE)).toThrow("is reserved or beyond");
   });
 
-  test("alignment skips what lies before it and leaves that free", () => {
+  test("leaves the addresses before an aligned range free", () => {
     const allocator = new IovaAllocator(ranges([0x1000n, 0xff_ffffn]), GRANULE);
     expect(allocator.alloc(2 * GRANULE, { alignBytes: 0x20_0000 })).toBe(0x20_0000n);
     expect(allocator.alloc(GRANULE)).toBe(0x1000n);
     expect(allocator.alloc(0x20_0000, { alignBytes: 0x20_0000 })).toBe(0x40_0000n);
   });
 
-  test("stays below what a device can put on the bus, and above what is kept for such devices", () => {
+  test("stays within the first and the last address of a placement", () => {
     const allocator = new IovaAllocator(ranges([0n, (1n << 48n) - 1n]), GRANULE);
     const limit = (1n << 28n) - 1n;
     expect(allocator.alloc(GRANULE, { first: limit + 1n })).toBe(limit + 1n);
@@ -61,7 +62,7 @@ describe("alloc and reserve", () => {
     expect(reasonOf(() => allocator.alloc(GRANULE, { last: 0xfffn }))).toBe("full");
   });
 
-  test("finds the only aligned place among many ranges that are large enough and aren't", () => {
+  test("finds the only aligned place among many ranges that are large enough but not aligned", () => {
     const allocator = new IovaAllocator(ranges([0n, 0xfff_ffffn]), GRANULE);
     // A taken granule in every 64 KiB but one: 15 granules are free in each, and nothing is aligned there.
     for (let at = 0n; at < 0x1000_0000n; at += 0x1_0000n) {
@@ -71,7 +72,7 @@ describe("alloc and reserve", () => {
     expect(reasonOf(() => allocator.alloc(8 * GRANULE, { alignBytes: 0x1_0000 }))).toBe("full");
   });
 
-  test("what does not fit before a reserved hole goes behind it; the hole can't be had", () => {
+  test("allocates behind a reserved hole what doesn't fit before it, and never in the hole", () => {
     const allocator = new IovaAllocator(withHole, GRANULE);
     allocator.reserve(0x1000n, 0xfedf_f000);
     expect(allocator.alloc(GRANULE)).toBe(0xfef0_0000n);
@@ -81,7 +82,7 @@ describe("alloc and reserve", () => {
     expect(reasonOf(() => allocator.reserve(0xfee0_0000n, GRANULE))).toBe("reserved");
   });
 
-  test("a fixed address that is taken is refused, and says so", () => {
+  test("rejects a fixed address that is taken, with an error that says so", () => {
     const allocator = new IovaAllocator(withHole, GRANULE);
     allocator.reserve(0x10_0000n, 4 * GRANULE);
     expect(() => allocator.reserve(0x10_3000n, 2 * GRANULE)).toThrow(
@@ -91,7 +92,7 @@ describe("alloc and reserve", () => {
     allocator.reserve(0x10_4000n, GRANULE);
   });
 
-  test("nothing beyond the aperture, and all of it up to its last byte", () => {
+  test("uses the aperture up to its last byte, and nothing beyond", () => {
     const allocator = new IovaAllocator(ranges([0x1000n, (1n << 39n) - 1n]), GRANULE);
     expect(() => allocator.reserve(1n << 39n, GRANULE)).toThrow(IovaSpaceError);
     expect(() => allocator.reserve((1n << 39n) - 0x1000n, 2 * GRANULE)).toThrow(IovaSpaceError);
@@ -99,7 +100,7 @@ describe("alloc and reserve", () => {
     expect(() => allocator.alloc(2 ** 39)).toThrow(IovaSpaceError);
   });
 
-  test("all of 64 bits is one range", () => {
+  test("manages all 64 bits as one range", () => {
     const allocator = new IovaAllocator(ranges([0n, 2n ** 64n - 1n]), GRANULE);
     expect(allocator.freeBytes).toBe(2n ** 64n - 0x1000n);
     allocator.reserve(2n ** 64n - 0x1000n, GRANULE);
@@ -112,20 +113,20 @@ describe("alloc and reserve", () => {
     expect(reasonOf(() => allocator.reserve(2n ** 64n - 0x2000n, 2 ** 14))).toBe("reserved");
   });
 
-  test("the last page of 64 bits can be used", () => {
+  test("can allocate the last page of 64 bits", () => {
     const allocator = new IovaAllocator(ranges([2n ** 64n - 0x2000n, 2n ** 64n - 1n]), GRANULE);
     expect(allocator.alloc(GRANULE)).toBe(2n ** 64n - 0x2000n);
     expect(allocator.alloc(GRANULE)).toBe(2n ** 64n - 0x1000n);
     expect(() => allocator.alloc(GRANULE)).toThrow(IovaSpaceError);
   });
 
-  test("ranges that don't end on a granule are cut to whole ones", () => {
+  test("uses only the whole granules of a range", () => {
     const allocator = new IovaAllocator(ranges([0x1800n, 0x4fffn], [0x5100n, 0x5effn]), GRANULE);
     expect(allocator.freeBytes).toBe(0x3000n);
     expect(allocator.alloc(3 * GRANULE)).toBe(0x2000n);
   });
 
-  test("ranges that overlap are one, a range that ends before it starts is none, nor is a granule below 4096", () => {
+  test("merges ranges that overlap, and rejects invalid ranges, granules, alignments and limits", () => {
     const allocator = new IovaAllocator(
       ranges([0x1000n, 0x4fffn], [0x2000n, 0x2fffn], [0x3000n, 0x5fffn]),
       GRANULE,
@@ -139,19 +140,19 @@ describe("alloc and reserve", () => {
     expect(() => allocator.alloc(GRANULE, { last: -1n })).toThrow(ArgumentError);
   });
 
-  test.each([0, -GRANULE, 100, GRANULE + 1, Number.NaN])("a size of %s is refused", (size) => {
+  test.each([0, -GRANULE, 100, GRANULE + 1, Number.NaN])("rejects a size of %s", (size) => {
     const allocator = new IovaAllocator(withHole, GRANULE);
     expect(() => allocator.alloc(size)).toThrow(ArgumentError);
     expect(() => allocator.reserve(0x1000n, size)).toThrow(ArgumentError);
   });
 
-  test("a fixed address between granules is refused", () => {
+  test("rejects a fixed address between granules", () => {
     expect(() => new IovaAllocator(withHole, GRANULE).reserve(0x1800n, GRANULE)).toThrow(ArgumentError);
   });
 });
 
-describe("release", () => {
-  test("twice is refused, wholly or in part", () => {
+describe("IovaAllocator.release()", () => {
+  test("rejects a range that is free already, entirely or in part", () => {
     const allocator = new IovaAllocator(withHole, GRANULE);
     const at = allocator.alloc(4 * GRANULE);
     const free = allocator.freeBytes;
@@ -161,14 +162,14 @@ describe("release", () => {
     expect(allocator.freeBytes).toBe(free + 0x4000n);
   });
 
-  test("what was never handed out can't be given back, and so never be handed out later", () => {
+  test("rejects addresses that can't be allocated", () => {
     const allocator = new IovaAllocator(withHole, GRANULE);
     for (const start of [0n, 0xfee0_0000n, 1n << 40n]) {
       expect(() => allocator.release(start, GRANULE)).toThrow(ArgumentError);
     }
   });
 
-  test("what lies between two free neighbours joins them", () => {
+  test("merges a range with the free ranges before and after it", () => {
     const allocator = new IovaAllocator(ranges([0x1000n, 0x3fffn]), GRANULE);
     const [first, middle, last] = [1, 2, 3].map(() => allocator.alloc(GRANULE));
     allocator.release(first ?? 0n, GRANULE);
@@ -179,10 +180,10 @@ describe("release", () => {
   });
 });
 
-describe("against a model that knows nothing but single granules", () => {
+describe("IovaAllocator in comparison with a model of single granules", () => {
   const PAGES = 96;
 
-  /** One flag per granule: slow, and plain enough to be right. */
+  /** One flag per granule: slow, and simple enough to be correct. */
   class Model {
     readonly free: boolean[];
 
@@ -234,7 +235,7 @@ describe("against a model that knows nothing but single granules", () => {
     fc.record({ kind: fc.constant("release" as const), which: fc.nat() }),
   );
 
-  /** Stretches of granules, some usable and some not, some of them neighbours that could be one. */
+  /** Stretches of granules, usable or not. Adjacent ones can be of the same kind. */
   const layout = fc.array(fc.record({ length: fc.integer({ min: 1, max: 24 }), usable: fc.boolean() }), {
     minLength: 1,
     maxLength: 10,
@@ -261,7 +262,7 @@ describe("against a model that knows nothing but single granules", () => {
     return { usable, reported: reported.reverse() };
   }
 
-  test("random steps agree: best fit, same refusals, nothing lost, all whole in the end", () => {
+  test("chooses a best fit, rejects the same requests and loses nothing in random steps, and is whole in the end", () => {
     fc.assert(
       fc.property(layout, fc.array(step, { maxLength: 60 }), (stretches, steps) => {
         const { usable, reported } = build(stretches);
@@ -299,7 +300,7 @@ describe("against a model that knows nothing but single granules", () => {
         }
         while (live.length > 0) release(0);
         expect(model.free).toEqual(usable);
-        // Whole again: every stretch of usable granules can be had in one piece, and then nothing is left.
+        // Every stretch of usable granules can be reserved in one piece, and then nothing is left.
         let first = 0;
         while (first < PAGES) {
           let end = first;
@@ -314,7 +315,7 @@ describe("against a model that knows nothing but single granules", () => {
   });
 });
 
-test("a million operations: nothing twice, nothing lost, refused only what doesn't fit", () => {
+test("IovaAllocator allocates nothing twice, loses nothing and rejects only what doesn't fit in a million operations", () => {
   const PAGES = 4096;
   const usable = (page: number): boolean => page > 0 && (page < 1500 || page >= 1756);
   const allocator = new IovaAllocator(
@@ -399,7 +400,7 @@ test("a million operations: nothing twice, nothing lost, refused only what doesn
   });
 }, 120_000);
 
-test("what was handed out in one piece is given back in one piece", () => {
+test("IovaAllocator rejects the release of a part of a range", () => {
   const allocator = new IovaAllocator(withHole, GRANULE);
   const at = allocator.alloc(4 * GRANULE);
   for (const part of [() => allocator.release(at, GRANULE), () => allocator.release(at, 5 * GRANULE)]) {
@@ -410,7 +411,7 @@ test("what was handed out in one piece is given back in one piece", () => {
   expect(allocator.stats().freeRanges).toBe(2);
 });
 
-test("of sizes that share a bin one that fits is found behind many that don't", () => {
+test("IovaAllocator finds a range that fits behind many smaller ones in the same bin", () => {
   const allocator = new IovaAllocator(ranges([0n, 2n ** 48n - 1n]), GRANULE);
   // 1000 to 1007 granules are sizes of one bin; only one range has 1007, and it is filed first.
   const sizes = [1007, ...Array.from({ length: 100 }, () => 1000)];
@@ -427,7 +428,7 @@ test("of sizes that share a bin one that fits is found behind many that don't", 
   expect(reasonOf(() => allocator.alloc(1007 * GRANULE, rest))).toBe("full");
 });
 
-test("more limits than there are bins for are kept all the same", () => {
+test("IovaAllocator respects more limits than it has bins for", () => {
   const allocator = new IovaAllocator(ranges([0n, 2n ** 48n - 1n]), GRANULE);
   for (let bits = 20n; bits < 40n; bits++) {
     const last = 2n ** bits - 1n;
@@ -436,7 +437,7 @@ test("more limits than there are bins for are kept all the same", () => {
   }
 });
 
-test("one range that grows and shrinks for long leaves nothing behind in the bins", () => {
+test("IovaAllocator leaves nothing behind in its bins when one range grows and shrinks 100,000 times", () => {
   const allocator = new IovaAllocator(ranges([0n, 2n ** 48n - 1n]), GRANULE);
   const first = allocator.alloc(GRANULE);
   for (let i = 0; i < 100_000; i++) {
@@ -448,7 +449,7 @@ test("one range that grows and shrinks for long leaves nothing behind in the bin
   expect(allocator.alloc(GRANULE)).toBe(0x1000n);
 });
 
-test("100,000 live ranges: each hole is known by its place and by its size", () => {
+test("IovaAllocator finds each hole between 100,000 live ranges by its address and by its size", () => {
   const COUNT = 100_000;
   const allocator = new IovaAllocator(ranges([0n, (1n << 48n) - 1n]), GRANULE);
   const given = Array.from({ length: 2 * COUNT }, () => allocator.alloc(GRANULE));

@@ -1,10 +1,11 @@
+/** The allocator's data structures: NumberTable, PageSet and SizeBins. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { NumberTable } from "../../../../src/dma/iova/number-table.js";
 import { PageSet } from "../../../../src/dma/iova/page-set.js";
 import { binOf, SizeBins } from "../../../../src/dma/iova/size-bins.js";
 
-/** Few keys, so that they meet; near each other, far apart by powers of two, and as large as pages get. */
+/** Few keys, so that they collide: close together, powers of two apart, and as large as page numbers get. */
 const key = fc.oneof(
   fc.nat(40),
   fc.nat(30).map((n) => n * 512),
@@ -13,7 +14,7 @@ const key = fc.oneof(
 );
 const change = fc.record({ key, value: fc.integer({ min: -5, max: 5 }) });
 
-test("a NumberTable holds what a Map would", () => {
+test("a NumberTable has the same content as a Map", () => {
   fc.assert(
     fc.property(fc.array(change, { maxLength: 400 }), (changes) => {
       const table = new NumberTable();
@@ -40,7 +41,7 @@ test("a NumberTable holds what a Map would", () => {
   );
 });
 
-test("a PageSet finds the last that is not after a page", () => {
+test("PageSet.floor() finds the last page that is not after a given one", () => {
   fc.assert(
     fc.property(fc.array(change, { maxLength: 100 }), fc.array(key), (changes, questions) => {
       const set = new PageSet();
@@ -61,7 +62,7 @@ test("a PageSet finds the last that is not after a page", () => {
   );
 });
 
-test("bins are as exact as they say, and in order", () => {
+test("binOf() returns bins in the order of sizes, each with sizes that differ by less than 1/16", () => {
   let before = -1;
   for (let size = 1; size <= 2 ** 52; size = Math.ceil(size * 1.01)) {
     const bin = binOf(size);
@@ -75,7 +76,7 @@ test("bins are as exact as they say, and in order", () => {
   }
 });
 
-test("a note goes with its key, wherever that is moved to", () => {
+test("a NumberTable keeps the note of a key when it moves the key", () => {
   fc.assert(
     fc.property(fc.array(change, { maxLength: 400 }), (changes) => {
       const table = new NumberTable();
@@ -95,7 +96,7 @@ test("a note goes with its key, wherever that is moved to", () => {
   );
 });
 
-test("the next bin is the first that has anything, whatever was taken out before", () => {
+test("SizeBins.next() finds the first bin that isn't empty, whatever was removed before", () => {
   const bins = new SizeBins();
   for (const bin of [0, 31, 32, 500, binOf(2 ** 52)]) expect(bins.push(bin, 1)).toBe(0);
   expect([0, 1, 32, 33, 501].map((bin) => bins.next(bin))).toEqual([0, 31, 32, 500, binOf(2 ** 52)]);
@@ -105,7 +106,7 @@ test("the next bin is the first that has anything, whatever was taken out before
   expect(bins.next(binOf(2 ** 52) + 1)).toBe(-1);
 });
 
-test("what is taken out of a bin leaves its slot to the last one", () => {
+test("SizeBins.remove() moves the last entry of a bin to the slot of the removed one", () => {
   const bins = new SizeBins();
   expect([11, 12, 13].map((start) => bins.push(7, start))).toEqual([0, 1, 2]);
   expect(bins.remove(7, 0)).toBe(13);

@@ -1,3 +1,4 @@
+/** ParkedRanges: released ranges that are kept for the next allocation of the same size. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { iova } from "../../../../src/dma/iova/address.js";
@@ -8,7 +9,7 @@ const PAGE = 4096;
 const PAGES = 300;
 const usable = [{ start: iova(0n), last: iova(BigInt(PAGES * PAGE) - 1n) }];
 
-test("one comes back, the last one first, and only to who wants that size", () => {
+test("ParkedRanges returns the range parked last, and only for its size", () => {
   const parked = new ParkedRanges();
   const given: number[][] = [];
   const giveBack = (page: number, sizeBytes: number): void => void given.push([page, sizeBytes]);
@@ -29,14 +30,14 @@ test("one comes back, the last one first, and only to who wants that size", () =
   expect(given).toHaveLength(2);
 });
 
-test("beyond what there is room for they are given back at once", () => {
+test("ParkedRanges gives ranges back at once when it has no room", () => {
   const parked = new ParkedRanges();
   const given: number[] = [];
   for (let page = 1; page <= 100; page++) parked.park(page, PAGE, (at) => void given.push(at));
   expect(given).toEqual(Array.from({ length: 36 }, (_, i) => 65 + i));
 });
 
-test("before an allocator nothing is handed out twice, and nothing is lost", () => {
+test("ParkedRanges before an allocator returns nothing twice and loses nothing", () => {
   const step = fc.record({ take: fc.boolean(), pages: fc.integer({ min: 1, max: 3 }), which: fc.nat() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 400 }), (steps) => {

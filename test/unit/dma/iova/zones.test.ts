@@ -1,3 +1,4 @@
+/** IovaZones: alignment for huge pages, and addresses below limits. */
 import { expect, test } from "vitest";
 import { iova } from "../../../../src/dma/iova/address.js";
 import { IovaAllocator } from "../../../../src/dma/iova/allocator.js";
@@ -7,7 +8,7 @@ const PAGE = 4096;
 const HUGE = 2 ** 21;
 const GIB = 2 ** 30;
 
-test("memory that can fill huge pages is aligned to the largest of them", () => {
+test("hugeAlignment() returns the size of the largest huge page that the memory can fill", () => {
   expect([PAGE, HUGE - PAGE, HUGE, GIB - PAGE, GIB, 3 * GIB].map((size) => hugeAlignment(0, size))).toEqual([
     0,
     0,
@@ -16,7 +17,7 @@ test("memory that can fill huge pages is aligned to the largest of them", () => 
     GIB,
     GIB,
   ]);
-  // Where it starts decides as well: pages that begin elsewhere than the table's are none to the table.
+  // The start matters, too: the page table can use only huge pages that are aligned.
   expect([PAGE, HUGE, 3 * HUGE, GIB, 5 * GIB].map((origin) => hugeAlignment(origin, GIB))).toEqual([
     0,
     HUGE,
@@ -26,7 +27,7 @@ test("memory that can fill huge pages is aligned to the largest of them", () => 
   ]);
 });
 
-test("such an alignment is a wish: where there is no such place any other will do", () => {
+test("IovaZones allocates elsewhere if there is no place with the preferred alignment", () => {
   const zones = new IovaZones();
   const allocator = new IovaAllocator([{ start: iova(0n), last: iova(8n * BigInt(HUGE) - 1n) }], PAGE);
   const take = (): bigint => zones.alloc(allocator, HUGE, undefined, HUGE);
@@ -36,13 +37,13 @@ test("such an alignment is a wish: where there is no such place any other will d
     allocator.reserve((quarters * BigInt(HUGE)) / 4n, PAGE);
   const at = take();
   expect(at % BigInt(HUGE)).not.toBe(0n);
-  // What the caller asked for isn't.
+  // The caller's alignment is a requirement.
   expect(() => zones.alloc(allocator, HUGE, { alignBytes: HUGE }, HUGE)).toThrow(
     "no free I/O virtual addresses",
   );
 });
 
-test("it is kept below a limit and above the limits of others, too", () => {
+test("IovaZones keeps the preferred alignment below a limit and above the limits of others", () => {
   const zones = new IovaZones();
   const allocator = new IovaAllocator([{ start: iova(0n), last: iova(2n ** 39n - 1n) }], PAGE);
   const last = 2n ** 28n - 1n;
