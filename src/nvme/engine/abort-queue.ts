@@ -1,4 +1,4 @@
-/** Abort commands, limited to the number that a controller takes at once. */
+/** Abort commands, limited to the number that a controller allows at once. */
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { CommandOptions } from "../command/command-options.js";
 import { AdminOpcode } from "../spec/opcodes.js";
@@ -14,7 +14,7 @@ export class AbortQueue {
 
   /**
    * @param submit sends an admin command
-   * @param limit how many Aborts the controller takes at once (Abort Command Limit + 1)
+   * @param limit how many Aborts the controller allows at once (Abort Command Limit + 1)
    */
   constructor(
     private readonly submit: (command: NvmeCommand, options: CommandOptions) => Promise<NvmeCompletion>,
@@ -46,7 +46,7 @@ export class AbortQueue {
     }
   }
 
-  /** Gives up all Aborts. To be called when the controller has stopped, because it has forgotten the commands. */
+  /** Gives up all Aborts. Call it when the controller has stopped: it has forgotten the commands. */
   giveUpAll(): void {
     this.scope.abort();
     this.scope = new AbortController();

@@ -1,4 +1,4 @@
-/** Admin commands of a controller: the program's, and those that the driver sends by itself. */
+/** Admin commands of a controller, from the program and from the driver. */
 import type { DmaSpace } from "../../dma/space.js";
 import { adminWrite } from "../command/admin-target.js";
 import { checkCommand } from "../command/check-command.js";
@@ -12,7 +12,7 @@ import { KeptFeatures, type SetFeature } from "./feature-restore.js";
 
 const FID_MASK = 0xff;
 
-/** Checks admin commands, sends them, and remembers the features that they set. */
+/** Checks and submits admin commands, and remembers the features that they set. */
 export class AdminCommands {
   private readonly kept: KeptFeatures | undefined;
   /** Identifiers of the features that the program has set. */
@@ -20,7 +20,7 @@ export class AdminCommands {
   private restarting: AbortSignal | undefined;
 
   /**
-   * @param rules what data may look like; the owner replaces them when it knows the controller's limits
+   * @param rules the limits on data; the owner replaces them when it knows those of the controller
    * @param restoresFeatures whether features are set again after a reset
    */
   constructor(
@@ -32,7 +32,7 @@ export class AdminCommands {
     this.kept = restoresFeatures ? new KeptFeatures() : undefined;
   }
 
-  /** A command of the program. @throws as NvmeController.admin(), at once or as a rejection */
+  /** Submits a command of the program. @throws as NvmeController.admin(), at once or as a rejection */
   submit(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
     if (options !== undefined) checkCommandOptions(options);
     checkCommand(command, this.rules);
@@ -47,7 +47,7 @@ export class AdminCommands {
     return this.setFeatures.has(fid);
   }
 
-  /** A command of the driver. It ends with the restart that it is part of. */
+  /** Submits a command of the driver. If a restart is under way, its signal aborts the command. */
   own(command: NvmeCommand): Promise<NvmeCompletion> {
     checkCommand(command, this.rules);
     return this.queue.submit(command, { signal: this.restarting });

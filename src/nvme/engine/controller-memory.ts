@@ -1,4 +1,4 @@
-/** The memory on a controller, CMB and PMR: switched on at first use, and again after each reset. */
+/** The memory on a controller, CMB and PMR: enabled at first use, and again after each reset. */
 import type { PciDevice } from "../../pci/device.js";
 import type { DeviceAddresses } from "../command/device-addresses.js";
 import { ControllerMemoryBuffer } from "../memory/cmb.js";
@@ -37,7 +37,7 @@ export class ControllerMemory {
     return this.pmr;
   }
 
-  /** Switches on again what was on before a reset, because the reset may have made the controller forget it. */
+  /** Enables again what was enabled before a reset. The reset may have disabled it. */
   async restore(): Promise<void> {
     this.cmb?.apply();
     await this.pmr?.apply();

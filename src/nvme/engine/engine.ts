@@ -1,4 +1,4 @@
-/** What drives a controller: it starts, resets, shuts down and closes it. The API for programs is `NvmeController`. */
+/** Starts, resets, shuts down and closes a controller. The API for programs is `NvmeController`. */
 import { ClosedError, StateError, UnsupportedError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
@@ -127,18 +127,19 @@ export class ControllerEngine {
     });
   }
 
-  /** How completions are noticed. */
+  /** How the driver notices completions. */
   get completion(): CompletionMode {
     return this.interrupts.mode;
   }
 
   /**
-   * Resets and enables the controller, and makes its I/O queues.
+   * Resets and enables the controller, and creates its I/O queues.
    * @param signal stops the controller and ends the start
    * @throws as NvmeController.open()
    */
   async start(signal?: AbortSignal): Promise<void> {
-    const giveUp = (): void => this.lifecycle.fail(new StateError(`opening ${this.device.bdf} was given up`));
+    const giveUp = (): void =>
+      this.lifecycle.fail(new StateError(`the program aborted the opening of ${this.device.bdf}`));
     signal?.addEventListener("abort", giveUp, { once: true });
     try {
       await this.startNow(signal);
@@ -159,9 +160,9 @@ export class ControllerEngine {
     device.config.busMaster = true;
     interrupts.quietPin();
     await registers.disable(this.readyLimitMs, signal);
-    // From here to the enabling nothing waits, so a controller that was given up is not enabled again.
+    // No wait follows before the enabling, so a controller that was given up is not enabled again.
     signal?.throwIfAborted();
-    // They may be on from an earlier driver, at addresses that our buffers can have.
+    // An earlier driver may have left them enabled, at addresses that our buffers can have.
     if (capabilities.cmbs) registers.forgetCmb();
     if (capabilities.pmrs) registers.forgetPmr();
     interrupts.watch((vector) => {
@@ -185,7 +186,7 @@ export class ControllerEngine {
     }
   }
 
-  /** A checked admin command. @throws as NvmeController.admin(), at once or as a rejection */
+  /** Checks and submits an admin command. @throws as NvmeController.admin(), at once or as a rejection */
   admin(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
     this.lifecycle.assertUsable();
     return this.commands.submit(command, options);
@@ -252,7 +253,7 @@ export class ControllerEngine {
       throw new UnsupportedError(`${device.bdf} has no NVM subsystem reset (CAP.NSSRS)`);
     }
     if (kind === "function" && !device.io.info().resettable) {
-      throw new UnsupportedError(`${device.bdf} has no reset of its function`);
+      throw new UnsupportedError(`${device.bdf} has no function reset: use another kind of reset`);
     }
     await this.lifecycle.reset(async () => {
       if (kind === "subsystem") await registers.resetSubsystem(timeoutMs);
@@ -279,7 +280,7 @@ export class ControllerEngine {
       if (lifecycle.state === "closing") await this.shutDownNow(false);
       else if (lifecycle.state === "starting") await this.stop();
     } catch (error) {
-      // A controller that doesn't shut down in order is stopped the hard way.
+      // A controller whose shutdown fails is stopped.
       lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
       await lifecycle.settled();
     } finally {
@@ -332,7 +333,7 @@ export class ControllerEngine {
     }
   }
 
-  /** Sets what each reset undoes, before there are I/O queues. */
+  /** Sets what each reset clears, before the I/O queues are created. */
   private async configure(): Promise<void> {
     const { commands, identity } = this;
     const { shadowDoorbells, keepAliveMs } = this.config;

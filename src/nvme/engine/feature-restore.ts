@@ -4,7 +4,7 @@ import { dataBytes, isBitBucket, isDataList, rangeBytes } from "../command/data-
 import { NvmeError } from "../command/error.js";
 import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
 
-/** CDW10 of Set Features: the controller keeps the value itself. */
+/** CDW10 of Set Features: the controller saves the value. */
 const SAVE = 2 ** 31;
 const FID_MASK = 0xff;
 /** CDW14: index in the UUID list. */
@@ -12,11 +12,11 @@ const UUID_INDEX_MASK = 0x7f;
 /** CDW11 of Host Memory Buffer; MR: the same memory with the same contents is given back after a reset. */
 const ENABLE_HOST_MEMORY = 1;
 const MEMORY_RETURN = 2;
-/** Bytes of a timestamp's milliseconds, and of all its structure. */
+/** Bytes of a timestamp's milliseconds, and of its whole structure. */
 const MILLISECONDS_BYTES = 6;
 const TIMESTAMP_BYTES = 8;
 
-/** CDW11 of the features of which there are several: the bits that say which. */
+/** CDW11 of features with several instances: the bits that select one. */
 const instanceBits = new Map<number, number>([
   // Sensor and type.
   [FeatureId.temperatureThreshold, 0x3f_0000],
@@ -27,9 +27,8 @@ const instanceBits = new Map<number, number>([
 ]);
 
 /**
- * What isn't set again. Some outlive every reset, and setting them once more is refused or has an effect of its own: write
- * protection, flexible data placement, the pre-boot counter, the window of an NVM set. The number of queues is settled by
- * whoever makes the queues.
+ * Features that aren't restored. Some survive every reset, and setting them again fails or has an effect of its own: write
+ * protection, flexible data placement, the pre-boot counter, the window of an NVM set. IoQueues sets the number of queues.
  */
 const leftAlone: ReadonlySet<number> = new Set([
   FeatureId.numberOfQueues,
@@ -40,14 +39,14 @@ const leftAlone: ReadonlySet<number> = new Set([
   FeatureId.bootPartitionWriteProtection,
 ]);
 
-/** What the specification doesn't define may be an order, not a setting. */
+/** Features that the specification defines. Another one may trigger an action. */
 const known: ReadonlySet<number> = new Set(Object.values(FeatureId));
 
-/** A feature that the program set, as {@link NvmeLifecycleEvents.featureLost} tells of it. */
+/** A feature that the program set, as {@link NvmeLifecycleEvents.featureLost} reports it. */
 export interface SetFeature {
   /** Feature identifier. */
   readonly fid: number;
-  /** 0 where it is none of a namespace's. */
+  /** Namespace; 0 for a feature of the controller. */
   readonly nsid: number;
   /** CDW11. */
   readonly value: number;
@@ -82,30 +81,30 @@ export class KeptFeatures {
     if (sent.opcode !== AdminOpcode.setFeatures) return;
     const fid = (sent.cdw10 ?? 0) & FID_MASK;
     if (!known.has(fid) || leftAlone.has(fid)) return;
-    // It and its buffer are the program's again when it has completed.
+    // The program may reuse the command and its buffer when it has completed.
     const command = { ...sent };
     const bytes = sent.data === undefined ? undefined : copyOf(sent.data);
     const done = completion
       .then(
         () => this.took(command, bytes),
-        // Whoever sent it is told.
+        // The sender handles the error.
         () => {},
       )
       .finally(() => this.underWay.delete(done));
     this.underWay.add(done);
   }
 
-  /** The controller was given memory of the host by this command; the memory stays until it is taken back. */
+  /** This command gave host memory to the controller. The memory stays until the program takes it back. */
   hostMemoryGiven(command: NvmeCommand): void {
     this.keep({ ...command, cdw11: ENABLE_HOST_MEMORY | MEMORY_RETURN }, undefined);
   }
 
   /**
-   * Sets them again, after a reset. What the controller refuses is forgotten.
-   * @param which vectors: what is valid only for vectors of completion queues; others: all the rest
-   * @param since when the controller began anew (performance.now())
-   * @param refused is told
-   * @param signal ends it
+   * Sets the features again after a reset. Forgets those that the controller rejects.
+   * @param which vectors: features of completion queues' vectors; others: all other features
+   * @param since when the controller restarted (performance.now())
+   * @param refused called for each rejected feature
+   * @param signal ends the restore
    * @throws what `set` throws besides NvmeError; the signal's reason
    */
   async restore(
@@ -115,14 +114,14 @@ export class KeptFeatures {
     refused: (feature: SetFeature, error: NvmeError) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    // What the program sent meanwhile is newer than what is known here.
+    // Set Features commands of the program that are under way are newer.
     await unlessAborted(Promise.all(this.underWay), signal);
     for (const [key, kept] of [...this.kept]) {
       const { command, data, at } = kept;
       const fid = (command.cdw10 ?? 0) & FID_MASK;
       const ofVectors = fid === FeatureId.interruptVectorConfiguration;
       if (ofVectors !== (which === "vectors") || this.kept.get(key) !== kept) continue;
-      // Once it has such memory the controller takes no other.
+      // The controller has its memory already, and rejects another one.
       if (fid === FeatureId.hostMemoryBuffer && at >= since) continue;
       try {
         await set(command, fid === FeatureId.timestamp ? later(data, performance.now() - at) : data);
@@ -135,10 +134,10 @@ export class KeptFeatures {
   }
 
   private took(command: NvmeCommand, bytes: Uint8Array | undefined): void {
-    // A saved value is the controller's own concern, and takes the place of what was set before.
+    // The controller keeps a saved value itself. It replaces the earlier value.
     const { cdw10 = 0, cdw11 = 0 } = command;
     if ((cdw10 & FID_MASK) === FeatureId.hostMemoryBuffer) {
-      // Memory that a program gave by itself it also has to give back by itself: nobody else knows how long it stays.
+      // The lifetime of memory that the program gave with its own command is unknown, so it isn't restored.
       if ((cdw11 & ENABLE_HOST_MEMORY) === 0) this.kept.delete(keyOf(command, undefined));
     } else if (cdw10 >= SAVE) this.kept.delete(keyOf(command, bytes));
     else this.keep(command, bytes);
@@ -147,13 +146,13 @@ export class KeptFeatures {
   private keep(command: NvmeCommand, bytes: Uint8Array | undefined): void {
     const key = keyOf(command, bytes);
     const { data: _, ...rest } = command;
-    // Its place is behind all others.
+    // Moves the feature to the end.
     this.kept.delete(key);
     this.kept.set(key, { command: rest, data: bytes, at: performance.now() });
   }
 }
 
-/** What a later Set Features has to have in common to take its place. */
+/** Key of a feature: a later Set Features with the same key replaces it. */
 function keyOf(
   command: Pick<NvmeCommand, "cdw10" | "cdw11" | "cdw14" | "nsid">,
   bytes: Uint8Array | undefined,
@@ -161,7 +160,7 @@ function keyOf(
   const { cdw10 = 0, cdw11 = 0, cdw14 = 0, nsid = 0 } = command;
   const fid = cdw10 & FID_MASK;
   if (fid === FeatureId.flexibleDataPlacementEvents) {
-    // Each switches some types of events on or off, and leaves the others alone.
+    // Each command enables or disables some event types, and leaves the others unchanged.
     return [fid, nsid, cdw11, Buffer.from(bytes ?? []).toString("hex")].join(" ");
   }
   return [fid, nsid, cdw11 & (instanceBits.get(fid) ?? 0), cdw14 & UUID_INDEX_MASK].join(" ");
@@ -193,7 +192,7 @@ function copyOf(data: CommandData): Uint8Array {
   return copy;
 }
 
-/** A timestamp that goes on: its first 48 bits are milliseconds. */
+/** Advances a timestamp: its first 48 bits are milliseconds. */
 function later(data: Uint8Array | undefined, elapsedMs: number): Uint8Array | undefined {
   if (data === undefined || data.length < TIMESTAMP_BYTES) return data;
   const moved = Buffer.from(data);

@@ -1,4 +1,4 @@
-/** Looks at a controller's registers to find out that it failed or was removed, and stops it. */
+/** Reads a controller's registers to detect its failure or removal, and stops it. */
 import { DeviceGoneError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
 import { NvmeProtocolError } from "../command/error.js";
@@ -7,7 +7,7 @@ import type { ControllerRegisters } from "../memory/registers.js";
 /** Offset in configuration space. */
 const REVISION_AND_CLASS = 0x08;
 
-/** Finds a removed or failed controller long before the time limits of its commands. */
+/** Detects a removed or failed controller long before its commands time out. */
 export class Health {
   constructor(
     private readonly device: PciDevice,
@@ -17,7 +17,7 @@ export class Health {
     private readonly onFailure: (error: Error) => void,
   ) {}
 
-  /** Reads CSTS once, and reports what is wrong. */
+  /** Reads CSTS once, and reports a failure. */
   check(): void {
     const { bdf } = this.device;
     try {
@@ -28,7 +28,7 @@ export class Health {
         this.onFailure(
           this.isRemoved()
             ? new DeviceGoneError(bdf)
-            : new NvmeProtocolError(`${bdf} has stopped by itself (CSTS.RDY)`),
+            : new NvmeProtocolError(`${bdf} stopped without a request (CSTS.RDY is 0)`),
         );
       }
     } catch (error) {
@@ -39,7 +39,7 @@ export class Health {
   /** Some machines read zeros from the BAR of a removed device. Configuration space reads ones on all of them. */
   private isRemoved(): boolean {
     try {
-      // VFIO answers reads of the ids by itself. Revision and class come from the device.
+      // VFIO itself answers reads of the ids. Revision and class come from the device.
       return this.device.config.read32(REVISION_AND_CLASS) === 0xffff_ffff;
     } catch {
       return true;

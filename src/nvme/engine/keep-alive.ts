@@ -4,7 +4,7 @@ import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
 
 const KAS_UNIT_MS = 100;
-/** A beat can be late twice before the controller's timer expires. */
+/** Two beats can be late before the controller's timer expires. */
 const BEATS_PER_TIMEOUT = 3;
 
 /** Sends Keep Alive commands at regular intervals. */
@@ -13,7 +13,7 @@ export class KeepAlive {
 
   /**
    * @param name the controller's name, for errors
-   * @param beat sends a Keep Alive command if the controller takes commands
+   * @param beat sends a Keep Alive command if the controller is live
    */
   constructor(
     private readonly name: string,

@@ -10,7 +10,7 @@ import type { SetFeature } from "./feature-restore.js";
 import type { NvmeConfig } from "./options.js";
 
 /**
- * Where a controller is: `live` takes commands; `resetting` and `recovering` let them wait; `shut down` and `failed` refuse
+ * State of a controller: `live` executes commands; `resetting` and `recovering` queue them; `shut down` and `failed` reject
  * them until a reset().
  */
 export type NvmeState =
@@ -24,48 +24,48 @@ export type NvmeState =
   | "closing"
   | "closed";
 
-/** What a program can listen to: `nvme.lifecycle.on("recovered", ...)`. */
+/** Events of a controller's lifecycle: `nvme.lifecycle.on("recovered", ...)`. */
 export interface NvmeLifecycleEvents {
-  /** The controller broke down, disappeared or broke the protocol, and is being stopped. */
+  /** The controller failed, disappeared or violated the protocol, and is being stopped. */
   failure: [error: Error];
   /** An attempt to recover begins; the first is 1. */
   recovering: [attempt: number, error: Error];
-  /** It is back: queues are as before, and so are the features that the program set (`restoreFeatures`). */
+  /** The controller works again. Its queues are restored, and the features that the program set (`restoreFeatures`). */
   recovered: [attempts: number];
-  /** After a reset the controller refused a feature that the program had set: it is as after power-on. */
+  /** After a reset, the controller rejected a feature that the program had set. It has its power-on value. */
   featureLost: [feature: SetFeature, error: NvmeError];
-  /** It stays down: all commands were rejected, and all new ones are. */
+  /** The controller stays down. All commands are rejected, also new ones. */
   failed: [error: Error];
   /**
-   * The kernel asks for the device, because it is being removed: close it. Where nobody listens, all commands are rejected
-   * with DeviceGoneError and the controller stays down.
+   * The kernel requests the device back, because it is being removed: close it. Without a listener, all commands are
+   * rejected with DeviceGoneError and the controller stays down.
    */
   removal: [];
 }
 
-/** What happens to commands that are outstanding at a reset. */
+/** Which commands that are outstanding at a reset are submitted again. */
 export type RetryPolicy = "fail" | "reads" | "all";
 
-/** The controller's parts, as far as their states go together. */
+/** What the lifecycle does with the controller's parts. */
 export interface LifecycleParts {
   readonly name: string;
-  /** Ends all DMA, whatever it takes. Never throws. */
+  /** Ends all DMA by any means. Never throws. */
   stop(): Promise<void>;
-  /** Makes a stopped controller work again, I/O queues included. @param hard with a reset of the function first */
+  /** Starts a stopped controller and creates its I/O queues. @param hard whether to reset the function first */
   restart(hard: boolean, signal: AbortSignal): Promise<void>;
   /** Takes all commands back from a stopped controller. */
   suspend(error: Error, policy: RetryPolicy): void;
-  /** Sends what waits. */
+  /** Submits the waiting commands. */
   resume(): void;
-  /** Rejects everything, now and later. */
+  /** Rejects all commands, present and future. */
   fail(error: Error): void;
 }
 
 const MAX_DELAY_MS = 5000;
 
 /**
- * Failure, reset and recovery of a controller. The controller is always stopped first, and its commands are settled or
- * kept for later after: until it has stopped it may write to their buffers.
+ * Failure, reset and recovery of a controller. Commands are settled or queued only after the controller has stopped: until
+ * then it may write to their buffers.
  */
 export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   private current: NvmeState = "starting";
@@ -84,23 +84,23 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     super();
   }
 
-  /** Where the controller is. */
+  /** The current state. */
   get state(): NvmeState {
     return this.current;
   }
 
-  /** Why it failed, where it did. */
+  /** Why the controller failed; undefined if it didn't. */
   get failure(): Error | undefined {
     return this.cause;
   }
 
-  /** Whether commands are taken, be it only to wait. @throws the failure, ClosedError, StateError */
+  /** Checks that commands are accepted, at least to wait. @throws the failure, ClosedError, StateError */
   assertUsable(): void {
     if (this.current === "live") return;
     if (this.closing) throw new ClosedError(`NVMe controller ${this.parts.name}`);
     if (this.cause !== undefined) throw this.cause;
     if (this.current === "shut down" || this.current === "shutting down") {
-      throw new StateError(`${this.parts.name} was shut down: reset() it`);
+      throw new StateError(`${this.parts.name} was shut down: call reset()`);
     }
   }
 
@@ -109,7 +109,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     if (this.current === "starting") this.current = "live";
   }
 
-  /** Something leaves the controller's commands in doubt. */
+  /** Handles an error that leaves the state of commands unknown. */
   fail(error: Error, attempts = this.recovery.attempts): void {
     if (this.attempt !== undefined) {
       this.failAttempt(error, this.attempt);
@@ -123,8 +123,8 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   }
 
   /**
-   * Stops the controller with `how`, and makes it work again.
-   * @throws what kept it from working: it has failed then; StateError where another reset is under way
+   * Stops the controller with `how`, and starts it again.
+   * @throws the reason if the start fails; the state is `failed` then; StateError if another reset is under way
    */
   async reset(how: () => Promise<void>, policy: RetryPolicy): Promise<void> {
     if (this.closing) throw new ClosedError(`NVMe controller ${this.parts.name}`);
@@ -140,7 +140,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     if (failure !== undefined) throw failure;
   }
 
-  /** Runs the shutdown of a live controller; it takes no commands afterwards. @throws what that throws */
+  /** Shuts a live controller down with `how`; it rejects commands afterwards. @throws what `how` throws */
   async shutDown(how: () => Promise<void>): Promise<void> {
     this.assertUsable();
     if (this.current !== "live") throw new StateError(`${this.parts.name} is ${this.current}`);
@@ -148,7 +148,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     try {
       await how();
     } catch (error) {
-      // What doesn't shut down in order is stopped.
+      // A controller whose shutdown fails is stopped.
       this.fail(error instanceof Error ? error : new Error(String(error)));
       await this.work;
       throw error;
@@ -158,14 +158,14 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.parts.suspend(new StateError(`${this.parts.name} was shut down`), "fail");
   }
 
-  /** No more commands and no more attempts. @returns when nothing is under way any more */
+  /** Rejects new commands and stops recovery. Resolves when no transition is under way. */
   async beginClosing(): Promise<void> {
     this.closing = true;
     if (this.current === "live") this.current = "closing";
     await this.work;
   }
 
-  /** The kernel waits until the device is closed: a program that doesn't listen learns of it by its commands. */
+  /** The kernel waits until the device is closed. A program without a listener notices by its rejected commands. */
   removalRequested(): void {
     this.tell("removal");
     if (this.listenerCount("removal") > 0 || this.current !== "live") return;
@@ -182,7 +182,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.current = "closed";
   }
 
-  /** Waits for a failure's handling. */
+  /** Waits until a failure is handled. */
   async settled(): Promise<void> {
     await this.work;
   }
@@ -235,7 +235,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     }
   }
 
-  /** What a restart waits for is never going to come. */
+  /** Ends a restart whose controller has failed. */
   private failAttempt(error: Error, attempt: AbortController): void {
     if (attempt.signal.aborted) return;
     void this.parts.stop().then(() => {
@@ -250,7 +250,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.parts.resume();
   }
 
-  /** A listener's exception is nobody's here, and must not end what is under way. */
+  /** Emits an event. A listener's exception must not end the transition. */
   private tell<K extends keyof NvmeLifecycleEvents>(event: K, ...told: NvmeLifecycleEvents[K]): void {
     if (lifecycleChannel.hasSubscribers) {
       lifecycleChannel.publish({ controller: this.parts.name, event, details: told });
@@ -274,18 +274,18 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   }
 }
 
-/** Commands whose data comes from the controller change nothing. */
+/** Whether the command changes nothing: its data comes from the controller. */
 function onlyReads({ opcode }: NvmeCommand): boolean {
   return dataDirection(opcode) === DataDirection.controllerToHost;
 }
 
-/** Compare and verify change nothing either. */
+/** Compare and Verify change nothing either. */
 const HARMLESS: ReadonlySet<number> = new Set([0x05, 0x0c]);
 
-/** Whether a command that was outstanding at a reset is sent again. */
+/** Selects which commands that were outstanding at a reset are submitted again. */
 export function staysFor(policy: RetryPolicy, isAdmin: boolean): (command: NvmeCommand) => boolean {
   if (policy === "fail") return () => false;
-  // What an admin command was to change may have been changed, or be the driver's own business.
+  // An admin command may have had its effect already, or belong to the driver.
   if (isAdmin) return onlyReads;
   if (policy === "all") return () => true;
   return (command) => onlyReads(command) || HARMLESS.has(command.opcode);

@@ -8,7 +8,7 @@ import { allBackendNames, type BackendName } from "../../pci/open.js";
 import { isUuid } from "../../vfio/uuid.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
 
-/** Weights of WRR are 8-bit fields, zero-based. */
+/** Weights of WRR: 8-bit fields, zero-based. */
 const weight = () => z._default(integer(1, 256), 1);
 
 const weightsSchema = () =>
@@ -36,51 +36,50 @@ const pageSchema = () =>
 /** Options of {@link NvmeController.open}. */
 export interface NvmeOptions {
   /**
-   * How addresses are translated and the device is reached; left out, iommufd where it works, else type1. The others have
-   * to be asked for.
+   * How addresses are translated and the device is accessed. Default: iommufd if it works, else type1. The other backends
+   * are only used on request.
    */
   readonly backend?: BackendName | undefined;
-  /** A DMA space that exists, for instance another controller's, to be joined: see {@link PciOpenOptions.dma}. */
+  /** An existing DMA space to join, for instance another controller's: see {@link PciOpenOptions.dma}. */
   readonly dma?: DmaSpace | undefined;
   /**
-   * Ends {@link NvmeController.open} with the signal's reason. The controller is stopped and closed. Without effect on a
-   * controller that is open.
+   * Ends {@link NvmeController.open} with the signal's reason; the controller is stopped and closed. No effect on an open
+   * controller.
    */
   readonly signal?: AbortSignal | undefined;
-  /** How to speak to a server (`vfio-user:PATH`), and whether to look for it again when it has gone (`reconnect`). */
+  /** How to talk to a server (`vfio-user:PATH`), and whether to reconnect after it has gone (`reconnect`). */
   readonly vfioUser?: VfioUserOptions | undefined;
   /** The secret of a physical function and its virtual functions, a UUID: see {@link PciOpenOptions.vfToken}. */
   readonly vfToken?: string | undefined;
   /**
-   * How completions are noticed: `interrupt` costs nothing while idle; `poll` looks once per turn of the event loop while
-   * commands are outstanding; `adaptive` looks for `spinMicroseconds` after something was sent or came, and then waits for
-   * the interrupt. Left out: interrupt where the device has any.
+   * How the driver notices completions: `interrupt` costs nothing while idle; `poll` polls once per turn of the event loop
+   * while commands are outstanding; `adaptive` polls for `spinMicroseconds` after each submission and completion, and then
+   * waits for the interrupt. Default: interrupt if the device has any.
    */
   readonly completion?: "interrupt" | "poll" | "adaptive" | undefined;
-  /** Of `adaptive`, 50 by default. */
+  /** Polling time of `adaptive`, 50 by default. */
   readonly spinMicroseconds?: number | undefined;
   /**
-   * I/O queue pairs made at the start; as many as the controller gives where that is less. 1 by default. With 0 only admin
-   * commands work, until `createQueuePair()`.
+   * I/O queue pairs to create at the start, or as many as the controller allows. 1 by default. With 0, only admin commands
+   * work until `createQueuePair()`.
    */
   readonly queues?: number | undefined;
-  /** Size of an I/O queue in entries, one of which stays empty; clipped to what the controller has. 256 by default. */
+  /** Entries of an I/O queue, one of which stays empty; at most the controller's limit. 256 by default. */
   readonly queueEntries?: number | undefined;
-  /** Size of the admin queue, 32 by default. */
+  /** Entries of the admin queue, 32 by default. */
   readonly adminQueueEntries?: number | undefined;
   /**
-   * Interrupt vectors wanted: the first is the admin queue's, the others go round the I/O queues. One for each queue by
-   * default, as far as the device has them; with a single one all queues share it.
+   * Interrupt vectors: the admin queue has the first, the I/O queues share the others in turn. One per queue by default, if
+   * the device has enough; all queues share a single one.
    */
   readonly vectors?: number | undefined;
-  /** Only this kind of interrupt: INTx also of a controller that has MSI-X. The best that the device has by default. */
+  /** Only this kind of interrupt, e.g. INTx although there is MSI-X. Default: the best that the device has. */
   readonly interruptKind?: InterruptKind | undefined;
   /** Memory page of the controller in bytes (CC.MPS), a power of two. The system's page by default. */
   readonly memoryPageBytes?: number | undefined;
   /**
-   * How the controller chooses between queues: by turns, or weighted with an urgent class (CC.AMS 1), where queues have a
-   * priority. Weights from 1 to 256; `burst` is how many commands of a queue may be taken at once (a power of two up to 64;
-   * 64: no limit).
+   * How the controller arbitrates between queues: round robin, or weighted round robin with an urgent class (CC.AMS 1), in
+   * which queues have a priority.
    */
   readonly arbitration?:
     | "round-robin"
@@ -91,42 +90,42 @@ export interface NvmeOptions {
         readonly medium?: number | undefined;
         /** Weight of queues with high priority, from 1 to 256. */
         readonly high?: number | undefined;
-        /** Commands of a queue that may be taken at once: a power of two up to 64, where 64 is no limit. */
+        /** Commands that the controller fetches from a queue at once: a power of two up to 64; 64: no limit. */
         readonly burst?: number | undefined;
       }
     | undefined;
   /**
-   * I/O command sets (CC.CSS): `all` that the controller supports (zoned namespaces exist only then), `nvm` alone, or none:
-   * `admin`. Left out: all, where the controller has that choice.
+   * I/O command sets (CC.CSS): `all` that the controller supports (zoned namespaces need this), `nvm` alone, or none:
+   * `admin`. Default: all, if the controller has that choice.
    */
   readonly commandSets?: "nvm" | "all" | "admin" | undefined;
   /** Time limit of each command in milliseconds. 30,000 by default. */
   readonly timeoutMs?: number | undefined;
   /**
-   * Tells the controller by Keep Alive that we are there, so that it may stop when we aren't: it waits so many milliseconds
-   * (rounded up to what it can count, KAS). Left out, it waits for ever.
+   * Keep Alive Timeout in milliseconds, rounded up to the granularity (KAS). The driver sends Keep Alive commands; without
+   * them the controller stops. Left out: no timeout.
    */
   readonly keepAliveMs?: number | undefined;
   /**
-   * Doorbells of I/O queues in memory (Doorbell Buffer Config), where the controller has that: emulated ones do, to save the
-   * trap of a register. False by default.
+   * Doorbells of I/O queues in memory (Doorbell Buffer Config), if the controller supports it. Emulated ones do, to avoid
+   * register traps. False by default.
    */
   readonly shadowDoorbells?: boolean | undefined;
   /**
-   * After a reset, on purpose or to recover, sets all features again that the program had set and not saved, and gives the
-   * host memory buffer back: before the I/O queues go on. A timestamp goes on where it would stand. True by default.
+   * After a reset or a recovery, sets all features again that the program had set and not saved, and gives the host memory
+   * buffer back, before the I/O queues resume. A timestamp is advanced. True by default.
    */
   readonly restoreFeatures?: boolean | undefined;
   /**
-   * What to do when the controller breaks down, disappears or breaks the protocol. Left out, all commands are rejected and
-   * the controller stays down. Otherwise it is reset up to `attempts` times (3 by default; from the second on with a reset
-   * of the PCI function, after `delayMs` that double each time, 100 by default) and its queues are made again; commands
-   * meanwhile wait. Those that were outstanding are rejected (`fail`, the default), or sent again where they change nothing
-   * (`reads`), or all of them (`all`): then a write may be carried out twice. `nvme.lifecycle` tells.
+   * What to do when the controller fails, disappears or violates the protocol. Left out: all commands are rejected and the
+   * controller stays down. Otherwise the driver resets it up to `attempts` times and creates its queues again; from the
+   * second attempt on it waits `delayMs` and also resets the PCI function. New commands wait. Outstanding commands are
+   * rejected (`fail`), or submitted again if they change nothing (`reads`), or all are (`all`): then a write may be executed
+   * twice. `nvme.lifecycle` reports each step.
    */
   readonly recovery?:
     | {
-        /** Resets that are tried: 3 by default. */
+        /** Most resets to try: 3 by default. */
         readonly attempts?: number | undefined;
         /** Time before the second attempt in milliseconds, doubled for each further one: 100 by default. */
         readonly delayMs?: number | undefined;
@@ -139,14 +138,14 @@ export interface NvmeOptions {
 /** Options with all defaults. */
 export type NvmeConfig = ReturnType<typeof parseNvmeOptions>;
 
-/** @throws ConfigError naming every option that is wrong */
+/** @throws ConfigError that names every invalid option */
 export function parseNvmeOptions(options: NvmeOptions) {
   const given = new GivenOptions("NVMe options", options);
   const config = {
     backend: given.get("backend", () => z.enum(allBackendNames)),
     dma: given.get("dma", () => z.instanceof(DmaSpace)),
     signal: given.get("signal", () => z.instanceof(AbortSignal)),
-    // Checked by who takes it, PciDevice.open().
+    // PciDevice.open() checks it.
     vfioUser: given.get("vfioUser", () =>
       z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null),
     ),
@@ -172,11 +171,13 @@ export function parseNvmeOptions(options: NvmeOptions) {
   };
   given.end();
   if (config.completion === "poll" && config.interruptKind !== undefined) {
-    throw new ConfigError("NVMe options: interruptKind: nobody waits for interrupts with completion poll");
+    throw new ConfigError(
+      "NVMe options: interruptKind: not allowed with completion poll, which uses no interrupts",
+    );
   }
   if (config.commandSets !== "admin") return config;
   if (options.queues !== undefined && config.queues > 0) {
-    throw new ConfigError("NVMe options: queues: there are none with commandSets admin");
+    throw new ConfigError("NVMe options: queues: must be 0 with commandSets admin, which has no I/O queues");
   }
   return { ...config, queues: 0 };
 }

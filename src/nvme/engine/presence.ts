@@ -4,19 +4,19 @@ import type { PciDevice } from "../../pci/device.js";
 import { EventFd } from "../../sys/eventfd.js";
 import { VFIO_PCI_REQ_IRQ_INDEX } from "../../vfio/uapi.js";
 
-/** What is told of a device's coming and going. */
+/** Receives the events of {@link Presence}. */
 export interface PresenceEvents {
-  /** Nothing of it answers any more. */
+  /** The device doesn't answer any more. */
   gone(error: Error): void;
-  /** The kernel wants it back: it is being removed, and may be gone already. */
+  /** The kernel requests the device back, because it is being removed. It may be gone already. */
   removal(): void;
 }
 
-/** Whether the device is there, as far as anybody tells: costs nothing meanwhile. */
+/** Tracks the presence of a device through events. It never polls. */
 export class Presence {
-  /** Why it is away. */
+  /** Why the device is gone. */
   private error: Error | undefined;
-  /** It may come back. */
+  /** The device may come back. */
   private isExpected = false;
   private readonly waiting = new Set<() => void>();
   private readonly subscription: Subscription;
@@ -42,8 +42,8 @@ export class Presence {
   }
 
   /**
-   * Waits for a device that is expected back.
-   * @throws why it is away where it isn't, the signal's reason
+   * Waits until the device is present.
+   * @throws why it is gone if it isn't expected back, the signal's reason
    */
   async whenHere(signal: AbortSignal): Promise<void> {
     while (this.error !== undefined) {
@@ -67,13 +67,13 @@ export class Presence {
     try {
       if (!this.device.closed) this.device.io.setIrqEventfds(VFIO_PCI_REQ_IRQ_INDEX, 0, [-1]);
     } catch {
-      // It ends with the device.
+      // The kernel releases it with the device.
     }
     this.request.close();
   }
 }
 
-/** The kernel's request to give a device back (VFIO_PCI_REQ_IRQ_INDEX). */
+/** Calls `onRequest` when the kernel requests the device back (VFIO_PCI_REQ_IRQ_INDEX). */
 function watchRequests(device: PciDevice, onRequest: () => void): EventFd | undefined {
   const { io } = device;
   if (io.info().numIrqs <= VFIO_PCI_REQ_IRQ_INDEX) return undefined;

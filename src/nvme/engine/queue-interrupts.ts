@@ -1,4 +1,4 @@
-/** The interrupts of a controller's queues, and how completions are noticed. */
+/** The interrupts of a controller's queues, and the completion mode. */
 import { UnsupportedError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
 import type { Interrupts } from "../../pci/interrupts.js";
@@ -20,7 +20,7 @@ export class QueueInterrupts {
     this.mode = this.interrupts === undefined ? "poll" : (config.completion ?? "interrupt");
   }
 
-  /** Vectors that are switched on; 0 if completions are polled for. */
+  /** Number of enabled vectors; 0 if the driver polls. */
   get count(): number {
     return this.interrupts?.vectors.length ?? 0;
   }
@@ -36,9 +36,9 @@ export class QueueInterrupts {
   }
 
   /**
-   * Switches the interrupt pin off if completions are polled for. The admin queue always asks for interrupts, and without
-   * vectors it uses the pin. VFIO keeps the pin off by itself. A vfio-user server looks at the command register; SPDK's
-   * server gives up if it can't signal.
+   * Disables the interrupt pin if the driver polls. The admin queue always has interrupts enabled, and without vectors it
+   * uses the pin. VFIO itself keeps the pin off. A vfio-user server checks the command register; SPDK's server fails if it
+   * can't signal.
    */
   quietPin(): void {
     const { device, mode } = this;

@@ -23,8 +23,8 @@ export class ShadowMemory {
   }
 
   /**
-   * Gives the memory to the controller, and allocates it the first time. To be called after each reset, before I/O queues
-   * are made.
+   * Gives the memory to the controller; the first call allocates it. Call it after each reset, before the I/O queues are
+   * created.
    * @throws SysError, and what `admin` throws
    */
   async enable(admin: (command: NvmeCommand) => Promise<NvmeCompletion>): Promise<void> {

@@ -1,4 +1,4 @@
-/** How a controller is configured before it is enabled: what was asked for, as far as CAP has it. */
+/** Plans CC from the options, and checks that the controller (CAP) supports them. */
 import { UnsupportedError } from "../../core/errors.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { IdentifyController } from "../spec/identify.js";
@@ -12,7 +12,7 @@ import {
 } from "../spec/registers.js";
 import type { NvmeConfig } from "./options.js";
 
-/** Log2 of the entry sizes, as CC.IOSQES and CC.IOCQES want them. */
+/** Log2 of the entry sizes, for CC.IOSQES and CC.IOCQES. */
 const IOSQES = 6;
 const IOCQES = 4;
 /** AMS in CAP: weighted round robin with urgent priority class. */
@@ -20,7 +20,7 @@ const AMS_WEIGHTED = 1 << 0;
 /** Arbitration burst of 2^7: no limit. */
 const BURST_UNLIMITED = 7;
 
-/** What CC is going to say. */
+/** The planned configuration. */
 export interface StartUp {
   /** CC without EN. */
   readonly cc: number;
@@ -32,7 +32,7 @@ export interface StartUp {
   readonly adminOnly: boolean;
 }
 
-/** @throws UnsupportedError naming what the controller doesn't have */
+/** @throws UnsupportedError that names what the controller lacks */
 export function planStartUp(name: string, capabilities: Capabilities, config: NvmeConfig): StartUp {
   const pageBytes = pageSize(name, capabilities, config.memoryPageBytes);
   const css = commandSets(name, capabilities, config.commandSets);
@@ -47,14 +47,14 @@ export function planStartUp(name: string, capabilities: Capabilities, config: Nv
     (ams << ControllerConfig.AMS_SHIFT) |
     (IOSQES << ControllerConfig.IOSQES_SHIFT) |
     (IOCQES << ControllerConfig.IOCQES_SHIFT) |
-    // Ready is with media, as long as the controller has that choice: no command is refused for media that aren't ready.
+    // Ready with media, if the controller has the choice: commands don't fail because media aren't ready.
     (capabilities.crims && !capabilities.crwms ? ControllerConfig.CRIME : 0);
   return { cc, pageBytes, weighted, adminOnly: css === CommandSetSelection.adminOnly };
 }
 
 /**
- * Asserts that the controller takes I/O queue entries of 64 and 16 bytes (SQES and CQES of Identify Controller: the smallest
- * size in bits 3:0 and the largest in bits 7:4, as powers of two).
+ * Checks that the controller supports I/O queue entries of 64 and 16 bytes. SQES and CQES of Identify Controller hold the
+ * smallest size in bits 3:0 and the largest in bits 7:4, as powers of two.
  * @throws UnsupportedError
  */
 export function assertEntrySizes(
@@ -68,7 +68,7 @@ export function assertEntrySizes(
   for (const [what, value, log2] of sizes) {
     const smallest = value & 0xf;
     const largest = value >>> 4;
-    // Some controllers leave the largest size 0.
+    // Some controllers report 0 as the largest size.
     if (smallest <= log2 && (largest >= log2 || largest === 0)) continue;
     throw new UnsupportedError(
       `${name} has ${what} entries of ${2 ** smallest} to ${2 ** largest} bytes, and this driver writes ${2 ** log2}`,
@@ -108,7 +108,7 @@ function commandSets(name: string, { css }: Capabilities, asked: NvmeConfig["com
     case "all":
       return has(CommandSetSupport.allSupported) ? CommandSetSelection.allSupported : refuse();
     case "admin":
-      // Without that choice, a controller can be left without I/O queues all the same.
+      // Without that choice, the driver just creates no I/O queues.
       if (has(CommandSetSupport.adminOnly)) return CommandSetSelection.adminOnly;
       return has(CommandSetSupport.nvm) ? CommandSetSelection.nvm : CommandSetSelection.allSupported;
     default:
