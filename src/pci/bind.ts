@@ -6,11 +6,16 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BusyError, IovaError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { kernelText } from "../sys/kernel-files.js";
 import { parseBdf } from "./bdf.js";
 import { devicePath, driverOf } from "./sysfs.js";
 import { usersOf, vfioHolders } from "./usage.js";
 
 export const VFIO_PCI = "vfio-pci";
+
+/** Offset of the header type in configuration space, and its bit for devices with several functions. */
+const HEADER_TYPE = 0x0e;
+const MULTIFUNCTION = 0x80;
 
 /** A driver could not be bound or unbound. */
 export class BindError extends IovaError {
@@ -45,7 +50,7 @@ export class VfioBinding extends Resource {
 /**
  * Binds a function to vfio-pci.
  * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up),
- *   UnsupportedError (no vfio-pci in this kernel), BindError; earlier changes are undone
+ *   UnsupportedError (no vfio-pci in this kernel, a bridge), BindError; earlier changes are undone
  */
 export function bindToVfio(address: string): VfioBinding {
   const bdf = parseBdf(address);
@@ -55,6 +60,7 @@ export function bindToVfio(address: string): VfioBinding {
   if (!existsSync(`/sys/bus/pci/drivers/${VFIO_PCI}`)) {
     throw new UnsupportedError(`this kernel has no ${VFIO_PCI} driver loaded: run modprobe ${VFIO_PCI}`);
   }
+  assertAccepted(bdf, path);
   const users = usersOf(bdf);
   if (users.length > 0) throw new BusyError(`${bdf} is in use: ${users.join("; ")}`);
 
@@ -99,6 +105,28 @@ export function unbindFromVfio(address: string): string | undefined {
   write(join(path, "driver_override"), "");
   write("/sys/bus/pci/drivers_probe", bdf);
   return driverOf(bdf);
+}
+
+/** Refuses what vfio-pci refuses, while the function still has its driver. @throws UnsupportedError, BusyError */
+function assertAccepted(bdf: string, path: string): void {
+  const refusal = headerRefusal(readFileSync(join(path, "config")));
+  if (refusal !== undefined) throw new UnsupportedError(`${bdf} can't be bound to ${VFIO_PCI}: ${refusal}`);
+  const functions = Number(kernelText(join(path, "sriov_numvfs")) ?? 0);
+  if (functions > 0) {
+    throw new BusyError(
+      `${bdf} can't be bound to ${VFIO_PCI}: it has ${functions} virtual functions. Write 0 to its sriov_numvfs first`,
+    );
+  }
+}
+
+/**
+ * Why vfio-pci doesn't accept a function with this configuration space: it takes only endpoints (header type 0, see
+ * vfio_pci_core_register_device in the kernel's drivers/vfio/pci/vfio_pci_core.c).
+ */
+export function headerRefusal(config: Uint8Array): string | undefined {
+  const type = (config[HEADER_TYPE] ?? 0) & ~MULTIFUNCTION;
+  if (type === 0) return undefined;
+  return type === 1 ? "it is a PCI bridge" : `its header type is ${type}, and only endpoints (0) can be`;
 }
 
 /** Whether the function was removed from the machine; the kernel may not have noticed yet. */

@@ -57,7 +57,7 @@ export interface PciFunction {
 /** Path of a function in sysfs. @throws ArgumentError: malformed, or no such device */
 export function devicePath(bdf: string): string {
   const path = findPath(bdf);
-  if (path === undefined) throw new ArgumentError(`there is no PCI device ${bdf}`);
+  if (path === undefined) throw noSuchDevice(bdf);
   return path;
 }
 
@@ -74,33 +74,43 @@ export function listPciFunctions(): PciFunction[] {
   } catch {
     return [];
   }
-  return names.sort().map(readPciFunction);
+  // A function that is removed meanwhile is left out.
+  return names.sort().flatMap((name) => findPciFunction(name) ?? []);
 }
 
 /** What sysfs says of a function; undefined if this host has no such function. @throws ArgumentError: malformed */
 export function findPciFunction(bdf: string): PciFunction | undefined {
-  return findPath(bdf) === undefined ? undefined : readPciFunction(bdf);
+  const address = parseBdf(bdf);
+  const path = join(DEVICES, address);
+  const read = (file: string): string | undefined => kernelText(join(path, file));
+  const group = kernelLinkName(join(path, "iommu_group"));
+  const node = Number(read("numa_node") ?? -1);
+  const found = {
+    bdf: address,
+    subsystemVendorId: Number(read("subsystem_vendor") ?? 0),
+    subsystemDeviceId: Number(read("subsystem_device") ?? 0),
+    classCode: Number(read("class") ?? 0),
+    revision: Number(read("revision") ?? 0),
+    driver: kernelLinkName(join(path, "driver")),
+    iommuGroup: group === undefined ? undefined : Number(group),
+    numaNode: node < 0 ? undefined : node,
+    bars: parseBars(read("resource") ?? ""),
+  };
+  // Read last: if they are there, the function was there for the rest.
+  const [vendor, device] = [read("vendor"), read("device")];
+  if (vendor === undefined || device === undefined) return undefined;
+  return { ...found, vendorId: Number(vendor), deviceId: Number(device) };
 }
 
 /** What sysfs says of a function. @throws ArgumentError: malformed, or no such device */
 export function readPciFunction(bdf: string): PciFunction {
-  const path = devicePath(bdf);
-  const hex = (file: string): number => Number(kernelText(join(path, file)) ?? 0);
-  const group = kernelLinkName(join(path, "iommu_group"));
-  const node = Number(kernelText(join(path, "numa_node")) ?? -1);
-  return {
-    bdf: parseBdf(bdf),
-    vendorId: hex("vendor"),
-    deviceId: hex("device"),
-    subsystemVendorId: hex("subsystem_vendor"),
-    subsystemDeviceId: hex("subsystem_device"),
-    classCode: hex("class"),
-    revision: hex("revision"),
-    driver: kernelLinkName(join(path, "driver")),
-    iommuGroup: group === undefined ? undefined : Number(group),
-    numaNode: node < 0 ? undefined : node,
-    bars: parseBars(kernelText(join(path, "resource")) ?? ""),
-  };
+  const found = findPciFunction(bdf);
+  if (found === undefined) throw noSuchDevice(bdf);
+  return found;
+}
+
+function noSuchDevice(bdf: string): ArgumentError {
+  return new ArgumentError(`there is no PCI device ${bdf}`);
 }
 
 /** Name of the driver a function is bound to. @throws ArgumentError */

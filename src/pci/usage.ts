@@ -93,6 +93,7 @@ export function vfioHolders(bdf: string): number[] {
   try {
     const group = readlinkSync(`${device}/iommu_group`).split("/").at(-1);
     nodes.add(`/dev/vfio/${group}`);
+    nodes.add(`/dev/vfio/noiommu-${group}`);
   } catch {
     // Without an IOMMU there is no group.
   }

@@ -5,6 +5,7 @@ import { Iommufd } from "../../../src/doors/iommufd.js";
 import { groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
   Bar,
+  BusyError,
   bindToVfio,
   ConfigSpace,
   Interrupts,
@@ -13,6 +14,7 @@ import {
   PciRegister,
   StateError,
   UnsupportedError,
+  unbindFromVfio,
   type VfioBinding,
 } from "../../../src/index.js";
 import { VFIO_NOIOMMU_IOMMU, VFIO_TYPE1v2_IOMMU } from "../../../src/vfio-legacy/uapi.js";
@@ -114,6 +116,14 @@ describe("a no-IOMMU device opened through its group", () => {
     expect(new ConfigSpace(edu).read32(PciRegister.vendorId)).toBe(0x11e8_1234);
     nvme.reset();
     expect(new Bar(nvme, 0).read32(0)).not.toBe(0);
+  });
+
+  test("can't be unbound while its group is open: the kernel would wait without limit", () => {
+    using opened = openGroup(eduBdf());
+    opened.container.setIommu("noiommu");
+    using _device = opened.group.openDevice(eduBdf());
+    expect(() => unbindFromVfio(eduBdf())).toThrow(BusyError);
+    expect(() => unbindFromVfio(eduBdf())).toThrow(`open in process ${process.pid}`);
   });
 
   test("excludes its character device while its group is open, and the other way round", () => {
