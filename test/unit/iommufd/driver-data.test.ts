@@ -1,4 +1,4 @@
-/** Structures for Intel VT-d, Arm SMMUv3 and AMD: each byte, against linux/iommufd.h and the IOMMUs' specifications. */
+/** Structures for Intel VT-d, Arm SMMUv3 and AMD, compared byte by byte with linux/iommufd.h and the IOMMUs' specifications. */
 import { describe, expect, test } from "vitest";
 import {
   amdDeviceTableEntry,
@@ -18,7 +18,7 @@ function words(...values: bigint[]): number[] {
 
 const ALL_ONES = 2n ** 64n - 1n;
 
-describe("vtdStage1", () => {
+describe("vtdStage1()", () => {
   test("lays out struct iommu_hwpt_vtd_s1: flags, table and address width", () => {
     const { type, bytes } = vtdStage1({ pageTable: 0x1_2345_6000n, addressWidth: 48 });
     expect(type).toBe(1); // IOMMU_HWPT_DATA_VTD_S1
@@ -40,7 +40,7 @@ describe("vtdStage1", () => {
   });
 });
 
-describe("vtdInvalidations", () => {
+describe("vtdInvalidations()", () => {
   test("lays out struct iommu_hwpt_vtd_s1_invalidate for each range", () => {
     const { type, entryBytes, bytes } = vtdInvalidations([
       { address: 0x7f00_0000n, pages: 16n },
@@ -51,17 +51,17 @@ describe("vtdInvalidations", () => {
     expect([...bytes]).toEqual(words(0x7f00_0000n, 16n, 0n, 0x8000_0000n, 1n, 1n));
   });
 
-  test("asks for everything by address 0 and U64_MAX pages when there is no range", () => {
+  test("invalidates everything, by address 0 and U64_MAX pages, if there is no range", () => {
     expect([...vtdInvalidations([{}]).bytes]).toEqual(words(0n, ALL_ONES, 0n));
   });
 
-  test("is empty for no requests, and still has the length of an entry", () => {
+  test("returns no bytes, but the length of an entry, for no requests", () => {
     expect(vtdInvalidations([])).toEqual({ type: 0, entryBytes: 24, bytes: new Uint8Array(0) });
   });
 });
 
-describe("smmuv3StreamTableEntry", () => {
-  test("carries the entry's first two words as a guest wrote them", () => {
+describe("smmuv3StreamTableEntry()", () => {
+  test("returns the first two words of the guest's entry unchanged", () => {
     // Arm IHI 0070, stream table entry: V bit 0; Config bits 3:1, 5 is stage 1 only; S1ContextPtr bits 51:6;
     // S1DSS bits 65:64, S1CIR, S1COR and S1CSH bits 71:66.
     const first = 1n | (5n << 1n) | 0x8_0123_4567_8940n;
@@ -72,8 +72,8 @@ describe("smmuv3StreamTableEntry", () => {
   });
 });
 
-describe("smmuv3Invalidations", () => {
-  test("carries commands of 16 bytes, in order", () => {
+describe("smmuv3Invalidations()", () => {
+  test("returns commands of 16 bytes in order", () => {
     // Arm IHI 0070: opcode bits 7:0, ASID bits 63:48; the second word of CMD_TLBI_NH_VA has Leaf in bit 0, and the address.
     const byAsid = [0x11n | (0x42n << 48n), 0n] as const;
     const byAddress = [0x12n | (0x42n << 48n), 0xffff_0000_1000n | 1n] as const;
@@ -83,8 +83,8 @@ describe("smmuv3Invalidations", () => {
   });
 });
 
-describe("amdDeviceTableEntry", () => {
-  test("carries all four words of an entry with a guest page table", () => {
+describe("amdDeviceTableEntry()", () => {
+  test("returns all four words of an entry with a guest page table unchanged", () => {
     // AMD 48882, device table entry: V bit 0, TV bit 1, GV bit 55, GLX bits 57:56; DomainID bits 79:64.
     const valid = 1n | (1n << 1n) | (1n << 55n) | (1n << 56n);
     const { type, bytes } = amdDeviceTableEntry([valid, 0x1234n, 0n, ALL_ONES]);

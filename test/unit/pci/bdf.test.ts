@@ -1,16 +1,17 @@
+/** parseBdf(): PCI addresses as text. */
 import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/core/errors.js";
 import { parseBdf } from "../../../src/pci/bdf.js";
 
-describe("a PCI address", () => {
+describe("parseBdf()", () => {
   test.each([
     ["0000:00:03.0", "0000:00:03.0"],
-    // As lspci prints it where there is one domain.
+    // As lspci prints it if there is only one domain.
     ["00:03.0", "0000:00:03.0"],
     ["0000:FF:1F.7", "0000:ff:1f.7"],
     ["10000:e1:00.0", "10000:e1:00.0"],
     ["0001:00:00.0", "0001:00:00.0"],
-  ])("%s is %s", (text, bdf) => {
+  ])("returns %s as %s", (text, bdf) => {
     expect(parseBdf(text)).toBe(bdf);
   });
 
@@ -32,13 +33,13 @@ describe("a PCI address", () => {
     "0000:00:03.0/../0000:00:04.0",
     "../0000:00:03.0",
     "vfio-user:/run/socket",
-  ])("%j is none, and the message shows what one looks like", (text) => {
+  ])("rejects %j with an example of an address", (text) => {
     expect(() => parseBdf(text)).toThrow(ArgumentError);
     expect(() => parseBdf(text)).toThrow(JSON.stringify(text));
     expect(() => parseBdf(text)).toThrow("0000:00:03.0");
   });
 
-  test("neither is anything but text", () => {
+  test("rejects a value that is not a string", () => {
     const given: string = JSON.parse("3");
     expect(() => parseBdf(given)).toThrow(ArgumentError);
   });

@@ -1,4 +1,4 @@
-/** Identifiers of PCI capabilities, as linux/pci_regs.h and the PCI Code and ID Assignment Specification have them. */
+/** Identifiers of PCI capabilities, with the values of linux/pci_regs.h and the PCI Code and ID Assignment Specification. */
 import { describe, expect, test } from "vitest";
 import { PciCapabilityId, PciExtendedCapabilityId } from "../../../src/doors/pci.js";
 

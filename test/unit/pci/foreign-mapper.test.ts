@@ -1,6 +1,6 @@
 /**
- * A backend that this package doesn't know: its mapper and its device use only names that the entry points export, and
- * PciDevice joins them. The device is a memory engine with 16 bytes of registers.
+ * A backend from outside the package: its mapper and its device use only names that the entry points export. The
+ * device is a memory engine with 16 bytes of registers.
  */
 import { describe, expect, test } from "vitest";
 import {
@@ -32,7 +32,7 @@ const ADDRESS = 0;
 const COUNT = 8;
 const FILL = 12;
 
-/** Reaches a device whose registers are this object's bytes. */
+/** Access to a device whose registers are this object's bytes. */
 class EngineIo implements DeviceIo {
   readonly lease: Lease;
   resets = 0;
@@ -115,7 +115,7 @@ class EngineIo implements DeviceIo {
   }
 }
 
-/** Maps memory for engines: hands out addresses in order, and remembers what is behind them. */
+/** Maps memory for engines: chooses addresses in order, and records the memory behind them. */
 class EngineMapper implements JoinableMapper {
   readonly name = "engine";
   readonly lease: Lease;
@@ -179,7 +179,7 @@ class EngineMapper implements JoinableMapper {
 }
 
 describe("a mapper from outside the package", () => {
-  test("attaches a device that joins its space, which then reaches what is mapped there", () => {
+  test("attaches a device that joins its space, so that the device reaches memory that is mapped there", () => {
     using memory = MappedMemory.anonymous(4096);
     const mapper = new EngineMapper(() => memory.bytes);
     using space = new DmaSpace(mapper);
@@ -202,7 +202,7 @@ describe("a mapper from outside the package", () => {
     expect([...mapper.devices].map(({ resets }) => resets)).toEqual([1]);
   });
 
-  test("is told when the device has gone, and its lease is released last", () => {
+  test("is told when its device is closed, and its lease is released last", () => {
     const mapper = new EngineMapper(() => new Uint8Array(4096));
     const space = new DmaSpace(mapper);
     const device = PciDevice.open(BDF, { dma: space });
@@ -217,7 +217,7 @@ describe("a mapper from outside the package", () => {
     expect(space.closed).toBe(true);
   });
 
-  test("refuses a device by an error of its own, with the space as it was", () => {
+  test("can reject a device with its own error, which leaves the space open", () => {
     const mapper = new EngineMapper(() => new Uint8Array(4096));
     using space = new DmaSpace(mapper);
     const vfToken = "00000000-0000-0000-0000-000000000001";
@@ -226,14 +226,14 @@ describe("a mapper from outside the package", () => {
     expect(mapper.log).toEqual([]);
   });
 
-  test("is not the backend that the caller names, which is an error", () => {
+  test("causes an error if the caller names another backend", () => {
     using space = new DmaSpace(new EngineMapper(() => new Uint8Array(4096)));
     expect(() => PciDevice.open(BDF, { dma: space, backend: "iommufd" })).toThrow(
       new ArgumentError("this DMA space is of backend engine, not iommufd"),
     );
   });
 
-  test("can't be joined if it attaches no devices", () => {
+  test("can't be joined if it has no attach()", () => {
     const { lease, name, iovaRanges, alignmentBytes } = new EngineMapper(() => new Uint8Array(4096));
     const refuse = (): never => {
       throw new UnsupportedError("maps nothing");

@@ -1,3 +1,4 @@
+/** copyBytes(): copies between views of mapped memory and of the heap. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { copyBytes } from "../../../src/sys/copy.js";
@@ -6,11 +7,11 @@ import { MappedMemory } from "../../../src/sys/memory.js";
 const SIZE = 16_384;
 const range = fc.record({ targetAt: fc.nat(SIZE), sourceAt: fc.nat(SIZE), length: fc.nat(SIZE) });
 
-/** Memory of the same arena, of two, and of V8's own heap. */
+/** Memory of the same arena, of two arenas, and of V8's heap. */
 function views(): readonly (readonly [string, Uint8Array, Uint8Array])[] {
   const one = MappedMemory.anonymous(SIZE);
   const two = MappedMemory.anonymous(SIZE);
-  // More than an arena has left: it gets one of its own.
+  // More than an arena has left, so it gets its own arena.
   const far = MappedMemory.anonymous(2 ** 30);
   for (const memory of [one, two, far]) memory.relinquish();
   const foreign = new Uint8Array(new SharedArrayBuffer(SIZE));
@@ -18,13 +19,13 @@ function views(): readonly (readonly [string, Uint8Array, Uint8Array])[] {
     ["one arena", one.bytes, two.bytes],
     ["overlapping", one.bytes, one.bytes],
     ["two arenas", one.bytes, far.bytes.subarray(2 ** 30 - SIZE)],
-    ["shared memory that is no arena", foreign, one.bytes],
+    ["shared memory outside an arena", foreign, one.bytes],
     ["the heap", new Uint8Array(SIZE), one.bytes],
     ["from the heap", one.bytes, new Uint8Array(SIZE)],
   ];
 }
 
-test.each(views())("copies as TypedArray.set does: %s", (_, target, source) => {
+test.each(views())("copyBytes() copies like TypedArray.set(): %s", (_, target, source) => {
   fc.assert(
     fc.property(range, ({ targetAt, sourceAt, length }) => {
       for (let i = 0; i < SIZE; i++) source[i] = (i * 7 + length) & 0xff;
@@ -41,7 +42,7 @@ test.each(views())("copies as TypedArray.set does: %s", (_, target, source) => {
   );
 });
 
-test("nothing outside a view can be named", () => {
+test("copyBytes() rejects ranges outside a view", () => {
   const memory = MappedMemory.anonymous(SIZE);
   memory.relinquish();
   const { bytes } = memory;

@@ -52,7 +52,7 @@ describe("iova:ioctl", () => {
   });
   afterAll(() => closeSync(fd));
 
-  test("has a message for each request, with its result or errno, however the request is made", async () => {
+  test("has a message for each request, with its result or errno, for all ways to make a request", async () => {
     const messages = messagesOf<IoctlTrace>("iova:ioctl");
     const argument = new Uint8Array(8);
     ioctl(fd, FIONREAD, argument);
@@ -71,7 +71,7 @@ describe("iova:ioctl", () => {
     );
   });
 
-  test("makes no message without a subscriber", () => {
+  test("has no message if there is no subscriber", () => {
     const publish = vi.spyOn(channel("iova:ioctl"), "publish");
     tryIoctl(fd, FIONREAD, new Uint8Array(8));
     expect(publish).not.toHaveBeenCalled();
@@ -80,7 +80,7 @@ describe("iova:ioctl", () => {
 });
 
 describe("iova:dma:map and iova:dma:unmap", () => {
-  test("have the range of each mapping when it begins and ends", () => {
+  test("have the range of each mapping when it is made and when it ends", () => {
     const maps = messagesOf<DmaMapTrace>("iova:dma:map");
     const unmaps = messagesOf<DmaUnmapTrace>("iova:dma:unmap");
     using space = new DmaSpace(new IdentityMapper());
@@ -99,7 +99,7 @@ describe("iova:dma:map and iova:dma:unmap", () => {
     expect(unmaps).toEqual([common, { ...common, iova, sizeBytes: 8192 }]);
   });
 
-  test("have no message for what the backend refuses", () => {
+  test("have no message for a mapping that the backend rejects", () => {
     const maps = messagesOf<DmaMapTrace>("iova:dma:map");
     const mapper = new IdentityMapper();
     using space = new DmaSpace(mapper);
@@ -110,7 +110,7 @@ describe("iova:dma:map and iova:dma:unmap", () => {
 });
 
 test(
-  "iova:vfio-user:message has a message for each command that is sent and each reply to it",
+  "iova:vfio-user:message has a message for each command and each reply",
   async () => {
     const emulator = await emulate({ device: "edu", options: {} });
     try {

@@ -1,4 +1,4 @@
-/** Events of a descriptor as an async iterator, with a signal that ends it. The guest tests have the kernel's queues. */
+/** Events of a descriptor as an async iterator that a signal ends. Guest tests use the kernel's event queues. */
 import { getEventListeners } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
@@ -15,7 +15,7 @@ function countsOf(eventfd: EventFd, signal?: AbortSignal): EventStream<number> {
   return new EventStream(eventfd.fd, eventfd.lease, read, { signal });
 }
 
-test("an iteration whose signal aborts while it waits throws the reason once, and is over", async () => {
+test("an iteration whose signal aborts while it waits throws the reason once and ends", async () => {
   using eventfd = new EventFd();
   const controller = new AbortController();
   const stream = countsOf(eventfd, controller.signal);
@@ -50,7 +50,7 @@ test("an iteration whose signal aborts in the loop's body throws before the next
   expect(eventfd.take()).toBe(1);
 });
 
-test("an iteration whose signal has aborted already throws at once", async () => {
+test("an iteration whose signal is aborted already throws at once", async () => {
   using eventfd = new EventFd();
   const reason = new Error("too late");
   eventfd.signal();
@@ -58,7 +58,7 @@ test("an iteration whose signal has aborted already throws at once", async () =>
   expect(eventfd.take()).toBe(1);
 });
 
-test("an iteration leaves nothing in a signal that doesn't abort", async () => {
+test("an iteration leaves no listener on a signal that doesn't abort", async () => {
   using eventfd = new EventFd();
   const { signal } = new AbortController();
   const stream = countsOf(eventfd, signal);

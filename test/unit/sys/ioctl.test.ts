@@ -1,3 +1,4 @@
+/** Prepared kernel requests, and 64-bit numbers in 32-bit words. */
 import { closeSync, writeSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
@@ -8,18 +9,18 @@ import { memfd } from "../../../src/sys/syscalls.js";
 /** asm-generic/ioctls.h: bytes from the file position to the end, an int. */
 const FIONREAD = ioctlRequest("FIONREAD", "T", 0x1b);
 
-describe("a prepared request", () => {
+describe("PreparedIoctl", () => {
   let fd: number;
   beforeAll(() => {
     fd = memfd("ioctl test", 0);
   });
   afterAll(() => closeSync(fd));
 
-  test("gives what the kernel wrote, again and again, also after garbage collections that move memory", () => {
+  test("has what the kernel wrote after each call, also after garbage collections that move memory", () => {
     const request = new PreparedIoctl(FIONREAD, new Uint8Array(4));
     writeSync(fd, Buffer.alloc(300), 0, 300, 0);
     for (let i = 0; i < 100; i++) {
-      // Small arrays live on V8's heap and are moved when it fills up; this request must not be.
+      // Small arrays live on V8's heap and are moved when it fills up; the request must not move.
       const garbage = Array.from({ length: 1000 }, () => new Uint8Array(32));
       expect(garbage).toHaveLength(1000);
       request.words[0] = 0xdead;
@@ -28,13 +29,13 @@ describe("a prepared request", () => {
     }
   });
 
-  test("returns the errno as a negative number", () => {
+  test("returns an errno as a negative number", () => {
     const unknown = new PreparedIoctl(ioctlRequest("NO_SUCH_REQUEST", ";", 0xff), new Uint8Array(8));
     expect(unknown.call(fd)).toBe(-Errno.ENOTTY);
     expect(unknown.call(-1)).toBe(-Errno.EBADF);
   });
 
-  test("starts as the struct it was made of, whose fields are found by words", () => {
+  test("starts with the bytes of a struct, whose fields are at word offsets", () => {
     const request = struct("request", { argsz: u32, flags: u32, iova: u64, size: u64 });
     const prepared = new PreparedIoctl(FIONREAD, request.encode({ flags: 3, iova: 0x1_0000_2000n }));
     expect([...prepared.words]).toEqual([24, 3, 0x2000, 1, 0, 0]);
@@ -45,7 +46,7 @@ describe("a prepared request", () => {
 });
 
 test.each([0, 1, 2 ** 32 - 1, 2 ** 32, 2 ** 32 + 1, 2 ** 47 - 4096, Number.MAX_SAFE_INTEGER])(
-  "%d goes into two words and comes out again",
+  "storeU64() writes %d to two words, and loadU64() reads it again",
   (value) => {
     const words = new Uint32Array(4);
     storeU64(words, 1, value);

@@ -1,3 +1,4 @@
+/** MappedMemory: anonymous and file mappings, clearing, failures, and a long life. */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +13,7 @@ import { collectGarbage, collectUntil } from "../../support/gc.js";
 import { isMapped, mappings, openDescriptors, residentBytes } from "../../support/proc.js";
 import { run } from "../../support/run.js";
 
-// Some tests map and unmap a lot, and a busy machine is no failure.
+// Some tests map and unmap a lot, which takes long on a busy machine.
 vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
@@ -22,18 +23,18 @@ function isZero(bytes: Uint8Array): boolean {
   return Buffer.compare(bytes, new Uint8Array(bytes.length)) === 0;
 }
 
-/** What the kernel says of a range. */
+/** The kernel's description of a range. */
 function smapsOf({ address }: MappedMemory): string {
   const smaps = readFileSync("/proc/self/smaps", "utf8").split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/);
   return smaps.find((entry) => entry.startsWith(`${address.toString(16)}-`)) ?? "";
 }
 
-describe("clearing", () => {
+describe("MappedMemory.clear()", () => {
   test.each([
     ["a few bytes", 100, 57],
-    ["whole pages and what stands around them", 4000, MIB],
+    ["whole pages and parts of pages around them", 4000, MIB],
     ["everything", 0, 2 * MIB],
-  ])("%s, and nothing beside them", (_, offset, length) => {
+  ])("clears %s, and no other byte", (_, offset, length) => {
     using memory = MappedMemory.anonymous(2 * MIB);
     memory.bytes.fill(0xee);
     const expected = memory.bytes.slice().fill(0, offset, offset + length);
@@ -41,7 +42,7 @@ describe("clearing", () => {
     expect(Buffer.compare(memory.bytes, expected)).toBe(0);
   });
 
-  test("gives whole pages back to the system", () => {
+  test("returns whole pages to the system", () => {
     using memory = MappedMemory.anonymous(128 * MIB);
     memory.bytes.fill(1);
     const before = residentBytes();
@@ -49,7 +50,7 @@ describe("clearing", () => {
     expect(residentBytes()).toBeLessThan(before - 64 * MIB);
   });
 
-  test("of a shared mapping reaches the file", () => {
+  test("changes the file of a shared mapping", () => {
     const fd = memfd("clear", MIB);
     using memory = MappedMemory.ofFile(fd, 0, MIB, "a memfd");
     memory.bytes.fill(7);
@@ -60,7 +61,7 @@ describe("clearing", () => {
     expect([...tail]).toEqual([7, 0]);
   });
 
-  test("is refused outside, and after close", () => {
+  test("rejects a range outside the memory, and closed memory", () => {
     const memory = MappedMemory.anonymous(PAGE_SIZE);
     expect(() => memory.clear(1, PAGE_SIZE)).toThrow(ArgumentError);
     expect(() => memory.clear(-1, 1)).toThrow(ArgumentError);
@@ -69,8 +70,8 @@ describe("clearing", () => {
   });
 });
 
-describe("anonymous memory", () => {
-  test("is zeroed, whole pages, aligned, and outside V8's heap at the address it says", () => {
+describe("MappedMemory.anonymous()", () => {
+  test("returns whole, aligned, zeroed pages at the address in its address field", () => {
     using odd = MappedMemory.anonymous(PAGE_SIZE + 1);
     expect(odd.sizeBytes).toBe(2 * PAGE_SIZE);
     expect(odd.bytes.byteLength).toBe(2 * PAGE_SIZE);
@@ -82,7 +83,7 @@ describe("anonymous memory", () => {
     expect([...odd.bytes.subarray(4, 8)]).toEqual([4, 3, 2, 1]);
   });
 
-  test.each([PAGE_SIZE, 64 * KIB, 2 * MIB, 1024 * MIB])("is aligned to %i bytes by address", (alignBytes) => {
+  test.each([PAGE_SIZE, 64 * KIB, 2 * MIB, 1024 * MIB])("aligns the address to %i bytes", (alignBytes) => {
     using small = MappedMemory.anonymous(1);
     using aligned = MappedMemory.anonymous(PAGE_SIZE, { alignBytes });
     expect(aligned.address % alignBytes).toBe(0);
@@ -90,7 +91,7 @@ describe("anonymous memory", () => {
     expect(isZero(small.bytes)).toBe(true);
   });
 
-  test("populated pages are resident, and kept from forked children", () => {
+  test("makes populated pages resident, and hides them from forked children", () => {
     using memory = MappedMemory.anonymous(16 * PAGE_SIZE, { populate: true, transparentHugePages: true });
     const own = smapsOf(memory);
     expect(Number(/^Rss:\s+(\d+) kB$/m.exec(own)?.[1]) * KIB).toBeGreaterThanOrEqual(memory.sizeBytes);
@@ -98,7 +99,7 @@ describe("anonymous memory", () => {
     expect(/^VmFlags:(.*)$/m.exec(own)?.[1]?.split(" ")).toContain("dc");
   });
 
-  test("locked pages are locked, of whatever kind", () => {
+  test("locks pages, as memfd() does", () => {
     using anonymous = MappedMemory.anonymous(4 * PAGE_SIZE, { lock: true });
     using shared = MappedMemory.memfd(4 * PAGE_SIZE, { lock: true });
     for (const memory of [anonymous, shared]) {
@@ -108,14 +109,14 @@ describe("anonymous memory", () => {
     }
   });
 
-  test("can be as large as one reservation, and no larger", () => {
+  test("maps up to the size of one reservation, and no more", () => {
     using large = MappedMemory.anonymous(4096 * MIB);
     large.bytes[large.sizeBytes - 1] = 7;
     expect(large.bytes.at(-1)).toBe(7);
     expect(() => MappedMemory.anonymous(4096 * MIB + 1)).toThrow(ArgumentError);
   });
 
-  test("that can't be locked is refused with the limit named, and its pages are given back", async () => {
+  test("names the limit in its error if pages can't be locked, and releases the pages", async () => {
     const program = "test/unit/fixtures/memlock.ts";
     using tree = compileTree(program);
     const outcome = await run("sh", [
@@ -131,7 +132,7 @@ describe("anonymous memory", () => {
     expect(leftBytes).toBeLessThan(32 * MIB);
   });
 
-  test("says what is in the way where the address space is limited", async () => {
+  test("names RLIMIT_AS in its error if the address space is limited", async () => {
     const program = "test/unit/fixtures/no-address-space.ts";
     using tree = compileTree(program);
     const limited = ["-c", 'ulimit -v 4000000; exec "$@"', "sh", process.execPath, tree.file(program)];
@@ -142,11 +143,11 @@ describe("anonymous memory", () => {
 
   test.each([
     ["no length", 0, {}],
-    ["an alignment that is no power of two", PAGE_SIZE, { alignBytes: 3 * PAGE_SIZE }],
-    ["an alignment that is no number", PAGE_SIZE, { alignBytes: Number.NaN }],
+    ["an alignment that isn't a power of two", PAGE_SIZE, { alignBytes: 3 * PAGE_SIZE }],
+    ["an alignment that isn't a number", PAGE_SIZE, { alignBytes: Number.NaN }],
     ["huge pages smaller than a page", PAGE_SIZE, { hugePageBytes: 1 }],
     ["huge pages of an odd size", PAGE_SIZE, { hugePageBytes: 3 * MIB }],
-  ])("%s is refused, and what follows works", (_what, sizeBytes, options) => {
+  ])("rejects %s, and the next mapping works", (_what, sizeBytes, options) => {
     expect(() => MappedMemory.anonymous(sizeBytes, options)).toThrow(ArgumentError);
     using next = MappedMemory.anonymous(PAGE_SIZE);
     next.bytes.fill(1);
@@ -154,7 +155,7 @@ describe("anonymous memory", () => {
   });
 });
 
-describe("a mapped memfd", () => {
+describe("MappedMemory.ofFile()", () => {
   let fd: number;
   beforeEach(() => {
     fd = memfd("iova-memory-test", 4 * PAGE_SIZE);
@@ -167,7 +168,7 @@ describe("a mapped memfd", () => {
     return byte[0] ?? -1;
   };
 
-  test("shares its content with the descriptor, both ways, from the offset on", () => {
+  test("shares its content with the file in both directions, from the offset on", () => {
     pwrite(fd, Uint8Array.of(1, 2, 3), PAGE_SIZE);
     using memory = MappedMemory.ofFile(fd, PAGE_SIZE, 2 * PAGE_SIZE, "a memfd");
     expect([...memory.bytes.subarray(0, 4)]).toEqual([1, 2, 3, 0]);
@@ -175,11 +176,11 @@ describe("a mapped memfd", () => {
     expect(readBack(2 * PAGE_SIZE)).toBe(42);
   });
 
-  test("at an offset that is no number is refused", () => {
+  test("rejects an offset that isn't a number", () => {
     expect(() => MappedMemory.ofFile(fd, Number.NaN, PAGE_SIZE, "a memfd")).toThrow(ArgumentError);
   });
 
-  test("outlives the descriptor", () => {
+  test("returns memory that stays valid after the descriptor is closed", () => {
     const other = memfd("iova-memory-test", PAGE_SIZE);
     using memory = MappedMemory.ofFile(other, 0, PAGE_SIZE, "a memfd");
     close(other);
@@ -187,7 +188,7 @@ describe("a mapped memfd", () => {
     expect(memory.bytes[0]).toBe(1);
   });
 
-  test("after close stale views read zeros and reach nothing", () => {
+  test("returns memory whose views read zeros and don't reach the file after it is closed", () => {
     const memory = MappedMemory.ofFile(fd, 0, 2 * PAGE_SIZE, "a memfd");
     const { bytes, words, address } = memory;
     bytes.fill(0xaa);
@@ -197,14 +198,14 @@ describe("a mapped memfd", () => {
     words[0] = 0x5555_5555;
     expect(readBack(0)).toBe(0xaa);
     expect(readBack(PAGE_SIZE)).toBe(0xaa);
-    // And nobody else's memory comes to lie there.
+    // No other memory is mapped there.
     using next = MappedMemory.anonymous(2 * PAGE_SIZE);
     expect(next.address).not.toBe(address);
     expect(isZero(next.bytes)).toBe(true);
   });
 });
 
-test("after close bytes and words throw, naming the memory; closing twice is fine", () => {
+test("closed memory throws an error with its name from bytes and words, and can be closed again", () => {
   const memory = MappedMemory.anonymous(PAGE_SIZE);
   memory.close();
   memory.close();
@@ -213,7 +214,7 @@ test("after close bytes and words throw, naming the memory; closing twice is fin
 });
 
 describe("a mapping that fails", () => {
-  /** Works between two mappings: whatever range the failure used lies between them in the same reservation. */
+  /** Attempts a mapping between two others, so that the range of the failed one lies between them in the same reservation. */
   function failBetween(attempt: () => unknown): SysError {
     using before = MappedMemory.anonymous(PAGE_SIZE);
     let failure: unknown;
@@ -225,7 +226,7 @@ describe("a mapping that fails", () => {
     using after = MappedMemory.anonymous(PAGE_SIZE);
     expect(after.buffer).toBe(before.buffer);
     const from = before.address + before.sizeBytes;
-    // Asked of the kernel first: reading a hole would end the process and not the test.
+    // Ask the kernel first: reading a hole would end the process instead of the test.
     expect(isMapped(from, after.address + after.sizeBytes)).toBe(true);
     const between = after.address - from;
     expect(isZero(new Uint8Array(before.buffer, before.bytes.byteOffset + before.sizeBytes, between))).toBe(
@@ -237,18 +238,18 @@ describe("a mapping that fails", () => {
     return failure;
   }
 
-  test("for a descriptor that is none", () => {
+  test("leaves its range usable if the descriptor is invalid", () => {
     const error = failBetween(() => MappedMemory.ofFile(-1, 0, PAGE_SIZE, "region 0"));
     expect(error.message).toBe("mmap on region 0: EBADF");
   });
 
-  test("for a descriptor that can't be mapped", () => {
+  test("leaves its range usable if the descriptor can't be mapped", () => {
     using eventfd = new EventFd();
     const error = failBetween(() => MappedMemory.ofFile(eventfd.fd, 0, PAGE_SIZE, "an eventfd"));
     expect(error.code).toBe("ENODEV");
   });
 
-  test("for a file opened only for reading", () => {
+  test("leaves its range usable if the file is open only for reading", () => {
     const folder = mkdtempSync(join(tmpdir(), "iova-memory-"));
     const path = join(folder, "file");
     writeFileSync(path, Buffer.alloc(PAGE_SIZE));
@@ -261,7 +262,7 @@ describe("a mapping that fails", () => {
     }
   });
 
-  test("for an offset between pages", () => {
+  test("leaves its range usable if the offset is between pages", () => {
     const fd = memfd("iova-memory-test", 2 * PAGE_SIZE);
     try {
       expect(failBetween(() => MappedMemory.ofFile(fd, 512, PAGE_SIZE, "a memfd")).code).toBe("EINVAL");
@@ -270,18 +271,18 @@ describe("a mapping that fails", () => {
     }
   });
 
-  test("for huge pages that are not there", () => {
+  test("leaves its range usable if there are not enough huge pages", () => {
     const hugePageBytes = 2 * MIB;
     const sizeBytes = (hugePagesToHave(hugePageBytes) + 1) * hugePageBytes;
     const error = failBetween(() => MappedMemory.anonymous(sizeBytes, { hugePageBytes }));
     expect(error.syscall).toBe("mmap");
-    // EINVAL where the kernel has no huge pages of this size at all.
+    // EINVAL if the kernel has no huge pages of this size.
     expect(error.code).toMatch(/^(ENOMEM|EINVAL)$/);
     expect(error.hint).toMatch(/huge pages of 2097152 bytes/);
   });
 });
 
-/** Huge pages of the pool that nobody has, and those that the kernel may add. */
+/** The free huge pages of the pool, and those that the kernel may add. */
 function hugePagesToHave(hugePageBytes: number): number {
   const pool = `/sys/kernel/mm/hugepages/hugepages-${hugePageBytes / KIB}kB`;
   try {
@@ -292,7 +293,7 @@ function hugePagesToHave(hugePageBytes: number): number {
   }
 }
 
-test("a worker sees the same bytes through the posted buffer, and zeros once they are closed", async () => {
+test("a worker sees the same bytes in a buffer that it was sent, and zeros after the memory is closed", async () => {
   const memory = MappedMemory.anonymous(PAGE_SIZE);
   const worker = new Worker(
     `const { parentPort, workerData: { buffer, offset } } = require("node:worker_threads");
@@ -322,8 +323,8 @@ test("a worker sees the same bytes through the posted buffer, and zeros once the
   }
 });
 
-describe("over a long life", () => {
-  test("20,000 mappings opened, touched and closed leave nothing behind", () => {
+describe("a process that maps memory for a long time", () => {
+  test("keeps nothing of 20,000 mappings that it opened, used and closed", () => {
     const cycle = (fd: number): void => {
       using memory = MappedMemory.anonymous(64 * KIB);
       for (let at = 0; at < memory.sizeBytes; at += PAGE_SIZE) memory.bytes[at] = 1;
@@ -336,7 +337,7 @@ describe("over a long life", () => {
       collectGarbage();
       const before = { maps: mappings().length, resident: residentBytes(), descriptors: openDescriptors() };
       for (let i = 0; i < 20_000; i++) cycle(fd);
-      // V8's own heap comes and goes too.
+      // V8's heap grows and shrinks, too.
       collectGarbage();
       expect(openDescriptors()).toBe(before.descriptors);
       // A mapping or a page lost per cycle would be 20,000 more, or 80 MiB.
@@ -347,8 +348,8 @@ describe("over a long life", () => {
     }
   });
 
-  test("used-up reservations are given back when nobody looks at them any more", async () => {
-    // Each takes a reservation of its own: 32 would be 320 GiB of address space.
+  test("releases used-up reservations when no view of them is left", async () => {
+    // Each takes its own reservation: 32 would be 320 GiB of address space.
     const reserved = (): number =>
       mappings().reduce((sum, { start, end }) => sum + Math.max(0, end - start - 512 * MIB), 0);
     const before = reserved();
@@ -363,12 +364,12 @@ describe("over a long life", () => {
     expect(await collectUntil(() => reserved() - before < 32 * 1024 * MIB)).toBe(true);
   });
 
-  test("a view keeps its range for itself even after its reservation is used up", async () => {
+  test("keeps the range of a view reserved after the reservation is used up", async () => {
     const memory = MappedMemory.anonymous(PAGE_SIZE);
     const { bytes, address } = memory;
     memory.close();
     bytes.fill(0x5a);
-    // Fresh reservations take the place of the old one, which nothing but the view holds any more.
+    // New reservations replace the old one, which only the view keeps now.
     for (let i = 0; i < 4; i++) MappedMemory.anonymous(1024 * MIB).close();
     await collectUntil(() => false);
     expect(isMapped(address, address + PAGE_SIZE)).toBe(true);

@@ -1,3 +1,4 @@
+/** Access to device registers, and the machine code that V8 makes of it. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../../../src/sys/mmio.js";
@@ -5,10 +6,10 @@ import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { nodes } from "../../support/nodes.js";
 import { run } from "../../support/run.js";
 
-// Starts processes, and a busy machine is no failure.
+// The tests start processes, which takes long on a busy machine.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
-test("registers hold all 32 and 64 bits, low half first", () => {
+test("register functions read and write all 32 and 64 bits, with the low half first", () => {
   using memory = MappedMemory.anonymous(4096);
   const { words } = memory;
   writeRegister(words, 1, 0xffff_fffe);
@@ -19,10 +20,10 @@ test("registers hold all 32 and 64 bits, low half first", () => {
 });
 
 /**
- * What src/sys/mmio.ts relies on and ECMAScript does not promise. A failure on a new version of Node means that the
- * module has to be thought over again.
+ * src/sys/mmio.ts relies on these properties, which ECMAScript doesn't guarantee. If a test fails on a new version of Node.js,
+ * the module needs a new design.
  */
-describe.each(nodes)("what V8's optimizing compiler makes of it, by %s", (node) => {
+describe.each(nodes)("optimized register access by %s", (node) => {
   const programs = {
     code: "test/unit/fixtures/mmio-code.ts",
     polled: "test/unit/fixtures/mmio-polled.ts",
@@ -33,12 +34,12 @@ describe.each(nodes)("what V8's optimizing compiler makes of it, by %s", (node) 
   });
   afterAll(() => tree[Symbol.dispose]());
 
-  test("polling loops end, and reads with nothing in between are not merged", async () => {
+  test("reads again in polling loops, and doesn't merge consecutive reads", async () => {
     const outcome = await run(node, ["--allow-natives-syntax", tree.file(programs.polled)]);
     expect(outcome).toEqual({ status: 0, signal: null, stdout: "all loops ended", stderr: "" });
   });
 
-  test("every read is one whole access, even if unused; every write one plain store, in order", async (context) => {
+  test("makes one whole access for each read, even an unused one, and one plain store for each write, in order", async (context) => {
     if (process.arch !== "x64") context.skip("reads x86-64 machine code only");
     const { stdout } = await run(node, [
       "--allow-natives-syntax",

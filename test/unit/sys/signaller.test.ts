@@ -1,3 +1,4 @@
+/** Signaller: signals eventfds without blocking. */
 import { writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { ClosedError } from "../../../src/core/errors.js";
@@ -10,7 +11,7 @@ import { holdings } from "../../support/holdings.js";
 const FULL = 2n ** 64n - 2n;
 
 describe("Signaller", () => {
-  test("counts as write(2) does, more often than its context has room", () => {
+  test("counts like write(2), also for more signals than its context has room for", () => {
     using signaller = new Signaller("test");
     using one = new EventFd();
     using other = new EventFd();
@@ -19,9 +20,9 @@ describe("Signaller", () => {
     expect(other.take()).toBe(100);
   });
 
-  test("doesn't block on a counter that is full, though writes would", () => {
+  test("doesn't block on a full counter, although a write would", () => {
     using signaller = new Signaller("test");
-    // The kernel of every machine that runs these tests has native AIO.
+    // Each kernel that runs these tests has native AIO.
     expect(signaller.certain).toBe(true);
     using event = new EventFd();
     writeFileSync(event.fd, Buffer.from(BigUint64Array.of(FULL).buffer));
@@ -32,7 +33,7 @@ describe("Signaller", () => {
     expect(event.take()).toBe(1);
   });
 
-  test("refuses what is no eventfd, and goes on", () => {
+  test("rejects a descriptor that isn't an eventfd, and works afterwards", () => {
     using signaller = new Signaller("test");
     using event = new EventFd();
     expect(() => signaller.signal(0x7fff)).toThrow(sysError("io_submit", "EBADF"));
@@ -41,7 +42,7 @@ describe("Signaller", () => {
     expect(event.take()).toBe(1);
   });
 
-  test("holds nothing once closed", () => {
+  test("keeps no descriptor after it is closed", () => {
     const before = holdings().descriptors;
     const signaller = new Signaller("test");
     signaller.close();

@@ -1,3 +1,4 @@
+/** System calls: files, memfds, polling and ioctl. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -46,15 +47,15 @@ function errorOf(action: () => unknown): SysError {
   throw new Error("nothing was thrown");
 }
 
-/** O_CLOEXEC and the like as the kernel has them, in octal. */
+/** The kernel's flags of a descriptor, such as O_CLOEXEC, which it prints in octal. */
 function flagsOf(fd: number): number {
   const [, flags = ""] = /^flags:\s+([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8")) ?? [];
   return Number.parseInt(flags, 8);
 }
 const O_CLOEXEC = 0o2000000;
 
-describe("files", () => {
-  test("open, write, read at offsets, close", () => {
+describe("the file functions", () => {
+  test("open a file close-on-exec, write it, read it at offsets, and close it", () => {
     const folder = mkdtempSync(join(tmpdir(), "iova-syscalls-"));
     cleanups.push(() => rmSync(folder, { recursive: true }));
     const path = join(folder, "file");
@@ -66,7 +67,7 @@ describe("files", () => {
     const buffer = Buffer.alloc(4);
     expect(read(fd, buffer)).toBe(4);
     expect(buffer.toString()).toBe("123A");
-    // Short at the end of the file, as the kernel has it.
+    // Fewer bytes at the end of the file, as in the kernel.
     expect(pread(fd, buffer, 8)).toBe(2);
     close(fd);
     expect(readFileSync(path, "utf8")).toBe("x123AB6789");
@@ -77,17 +78,17 @@ describe("files", () => {
     });
   });
 
-  test("open names the path and what the caller added", () => {
+  test("include the path and the caller's hint in the error of open()", () => {
     const error = errorOf(() => open("/nowhere/iommu", O_RDWR, { hint: "is the module loaded?" }));
     expect(error.message).toBe("open on /nowhere/iommu: ENOENT (is the module loaded?)");
   });
 
-  test("closing what is not open throws", () => {
+  test("throw an error if close() gets a descriptor that isn't open", () => {
     expect(errorOf(() => close(-1))).toMatchObject({ syscall: "close", code: "EBADF" });
   });
 });
 
-test("a memfd has the size asked for, is empty and close-on-exec", () => {
+test("a memfd has the requested size, zeros as content, and is close-on-exec", () => {
   const fd = opened(memfd("iova-test", 3 * PAGE_SIZE));
   expect(flagsOf(fd) & O_CLOEXEC).toBe(O_CLOEXEC);
   const content = new Uint8Array(4 * PAGE_SIZE).fill(1);
@@ -95,13 +96,13 @@ test("a memfd has the size asked for, is empty and close-on-exec", () => {
   expect(content.subarray(0, 3 * PAGE_SIZE).every((byte) => byte === 0)).toBe(true);
 });
 
-test("a memfd whose size is refused leaves no descriptor behind", () => {
+test("memfd() leaves no descriptor behind if the kernel rejects the size", () => {
   const before = openDescriptors();
   expect(errorOf(() => memfd("iova-test", -1))).toMatchObject({ syscall: "ftruncate", code: "EINVAL" });
   expect(openDescriptors()).toBe(before);
 });
 
-test("a non-blocking descriptor with nothing to read gives null, and is not readable", () => {
+test("read() returns null and pollReadable() false if a non-blocking descriptor has nothing to read", () => {
   const event = eventfd();
   expect(read(event.fd, new BigUint64Array(1))).toBeNull();
   expect(pollReadable(event.fd, 0)).toBe(false);
@@ -109,14 +110,14 @@ test("a non-blocking descriptor with nothing to read gives null, and is not read
   expect(pollReadable(event.fd, -1)).toBe(true);
 });
 
-describe("ioctl", () => {
+describe("an ioctl request", () => {
   const request = ioctlRequest("IOMMU_IOAS_ALLOC", ";", 0x81);
 
-  test("a request encodes type and number, without size or direction", () => {
+  test("encodes type and number, without size and direction", () => {
     expect(request).toEqual({ name: "IOMMU_IOAS_ALLOC", number: 0x3b81 });
   });
 
-  test("a refusal carries the request's name, the errno's, the object and the hint", () => {
+  test("fails with the request's name, the errno, the object and the hint", () => {
     const { fd } = eventfd();
     const context = { object: "an eventfd", hint: "that is no IOMMU" };
     const fields = { syscall: "IOMMU_IOAS_ALLOC", code: "ENOTTY", errno: 25, ...context };
@@ -127,7 +128,7 @@ describe("ioctl", () => {
     expect(tryIoctl(fd, request, null)).toBe(-25);
   });
 
-  test("what the kernel writes reaches the argument, at the view's offset", () => {
+  test("returns what the kernel writes in its argument, at the view's offset", () => {
     const FIONREAD = { name: "FIONREAD", number: 0x541b };
     const folder = mkdtempSync(join(tmpdir(), "iova-ioctl-"));
     cleanups.push(() => rmSync(folder, { recursive: true }));

@@ -1,11 +1,11 @@
-/** A thread may end at any moment with everything open: the process goes on, and what the thread had is given back. */
+/** A thread may end at any moment with everything open: the process goes on, and the thread's resources are released. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Child, runChild } from "../../support/child.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { openController, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
 import { COMPILE_MS, socketPath } from "../../support/emulators.js";
 
-/** IOVA_ENDS=1000 for a thousand of each kind, which takes some twenty minutes a kind. */
+/** How often each kind is tested. IOVA_ENDS=1000 takes about 20 minutes for each kind. */
 const ENDS = Number(process.env["IOVA_ENDS"] ?? 4);
 const PROGRAMS = {
   main: "test/unit/fixtures/ends-main.ts",

@@ -1,3 +1,4 @@
+/** EventFd, and watches of descriptors on the event loop. */
 import { getEventListeners, once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
@@ -12,10 +13,10 @@ import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { openDescriptors } from "../../support/proc.js";
 import { type Outcome, runNode } from "../../support/run.js";
 
-// Several tests start processes, and a busy machine is no failure.
+// Several tests start processes, which takes long on a busy machine.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
-/** What a watch delivers, one after the other. */
+/** The counts that a watch delivers, one after the other. */
 class Counts {
   private readonly arrived: number[] = [];
   private waiting: ((count: number) => void) | undefined;
@@ -39,13 +40,13 @@ class Counts {
   }
 }
 
-/** Long enough in turns of the event loop for anything that would come. */
+/** Enough turns of the event loop for every event that is due. */
 async function turns(): Promise<void> {
   for (let i = 0; i < 10; i++) await setImmediate();
 }
 
 describe("EventFd", () => {
-  test("counts signals and forgets them when taken", () => {
+  test("counts signals, and starts again from 0 after take()", () => {
     using eventfd = new EventFd();
     expect(eventfd.take()).toBe(0);
     eventfd.signal();
@@ -54,7 +55,7 @@ describe("EventFd", () => {
     expect(eventfd.take()).toBe(0);
   });
 
-  test("waitSync takes what is there, and gives 0 when time is up", () => {
+  test("returns the count from waitSync(), or 0 when the time is over", () => {
     using eventfd = new EventFd();
     expect(eventfd.waitSync(0)).toBe(0);
     eventfd.signal();
@@ -62,7 +63,7 @@ describe("EventFd", () => {
     expect(eventfd.waitSync(0)).toBe(0);
   });
 
-  test("doesn't block where somebody else has made it a blocking one", async () => {
+  test("doesn't block even if another user has made its descriptor blocking", async () => {
     using eventfd = new EventFd();
     setBlocking(eventfd.fd);
     expect(eventfd.take()).toBe(0);
@@ -84,7 +85,7 @@ describe("EventFd", () => {
     expect(eventfd.take()).toBe(0);
   });
 
-  test("refuses everything once closed, and has given its descriptor back", () => {
+  test("rejects all calls after it is closed, and has released its descriptor", () => {
     const before = openDescriptors();
     const eventfd = new EventFd("vector 3");
     eventfd.close();
@@ -111,11 +112,11 @@ describe("a watch", () => {
     expect(counts.pending).toEqual([]);
   });
 
-  test("that another reader was quicker than stays silent", async () => {
+  test("isn't called if another reader has taken the count already", async () => {
     using one = new EventFd();
     using other = new EventFd();
     const called: string[] = [];
-    // Both become readable in the same turn of the loop; whoever is called first takes what the other is called for.
+    // Both become readable in the same turn of the loop; the first listener takes the count of the other.
     one.watch((count) => called.push(`one ${count}, other ${other.take()}`));
     other.watch((count) => called.push(`other ${count}, one ${one.take()}`));
     one.signal();
@@ -142,7 +143,7 @@ describe("a watch", () => {
     expect(calls).toBe(2);
   });
 
-  test("runs what awaits in it", async () => {
+  test("runs an async listener to its end", async () => {
     using eventfd = new EventFd();
     const finished = new Promise<void>((resolve) => {
       eventfd.watch(async () => {
@@ -155,7 +156,7 @@ describe("a watch", () => {
     await finished;
   });
 
-  test("ends with its close, and another may follow", async () => {
+  test("ends when it is closed, and another one can follow", async () => {
     using eventfd = new EventFd();
     const first = new Counts();
     const second = new Counts();
@@ -170,7 +171,7 @@ describe("a watch", () => {
     expect(first.pending).toEqual([]);
   });
 
-  test("closed by another that became readable at the same time is not called any more", async () => {
+  test("isn't called after the listener of another one, readable at the same time, has closed it", async () => {
     using one = new EventFd();
     using other = new EventFd();
     const called: string[] = [];
@@ -186,7 +187,7 @@ describe("a watch", () => {
     expect(called).toHaveLength(1);
   });
 
-  test("does not lose its way when ref and unref come after the end", () => {
+  test("ignores ref() and unref() after it is closed", () => {
     using eventfd = new EventFd();
     const watch = eventfd.watch(() => {});
     watch.close();
@@ -194,7 +195,7 @@ describe("a watch", () => {
     expect(watch.closed).toBe(true);
   });
 
-  test("may close its eventfd from its listener", async () => {
+  test("allows its listener to close the eventfd", async () => {
     const eventfd = new EventFd();
     const closed = new Promise<void>((resolve) => {
       eventfd.watch(() => {
@@ -207,7 +208,7 @@ describe("a watch", () => {
     expect(eventfd.closed).toBe(true);
   });
 
-  test("ends when its signal aborts, and leaves nothing in a signal that doesn't", async () => {
+  test("ends when its signal aborts, and leaves no listener on a signal that doesn't abort", async () => {
     using eventfd = new EventFd();
     const controller = new AbortController();
     const { signal } = controller;
@@ -228,7 +229,7 @@ describe("a watch", () => {
     expect(await counts.next()).toBe(1);
   });
 
-  test("ends before its eventfd, again and again on the same descriptor number", async () => {
+  test("ends before its eventfd, also if descriptor numbers are reused many times", async () => {
     const before = openDescriptors();
     const numbers = new Set<number>();
     for (let round = 0; round < 200; round++) {
@@ -247,7 +248,7 @@ describe("a watch", () => {
   });
 });
 
-describe("what libuv would abort for is an error, and the loop goes on", () => {
+describe("a watch that libuv would abort the process for", () => {
   async function expectLoopAlive(): Promise<void> {
     using eventfd = new EventFd();
     const counts = new Counts();
@@ -256,7 +257,7 @@ describe("what libuv would abort for is an error, and the loop goes on", () => {
     expect(await counts.next()).toBe(1);
   }
 
-  test("a second watch of one descriptor", async () => {
+  test("is an error if it is the second one of a descriptor, and the loop goes on", async () => {
     using eventfd = new EventFd("vector 0");
     const counts = new Counts();
     eventfd.watch(counts.listener);
@@ -270,7 +271,7 @@ describe("what libuv would abort for is an error, and the loop goes on", () => {
   test.each([
     ["a memfd, which can't be polled", "EPERM", () => memfd("iova-watch-test", 4096)],
     ["a descriptor that is closed", "EBADF", () => -1],
-  ])("%s", async (_what, code, make) => {
+  ])("is an error if it is of %s, and the loop goes on", async (_what, code, make) => {
     const before = openDescriptors();
     const fd = make();
     const owner = new Lease("owner", () => (fd < 0 ? undefined : close(fd)));
@@ -283,7 +284,7 @@ describe("what libuv would abort for is an error, and the loop goes on", () => {
   });
 });
 
-describe("in a program", () => {
+describe("a watch in a program", () => {
   const programs = {
     throws: "test/unit/fixtures/watch-throws.ts",
     ref: "test/unit/fixtures/watch-ref.ts",
@@ -299,7 +300,7 @@ describe("in a program", () => {
   const start = (program: string, ...args: string[]): Promise<Outcome> =>
     runNode("--expose-gc", tree.file(program), ...args);
 
-  test("what a listener throws is an uncaught exception, and the watch goes on", async () => {
+  test("goes on after an error of its listener, which is an uncaught exception", async () => {
     expect(await start(programs.throws, "handled")).toEqual({
       status: 0,
       signal: null,
@@ -308,14 +309,14 @@ describe("in a program", () => {
     });
   });
 
-  test("what a listener throws and nobody catches ends the process as any error does", async () => {
+  test("ends the process with status 1 if its listener throws and the program doesn't handle that", async () => {
     const outcome = await start(programs.throws);
     expect(outcome).toMatchObject({ status: 1, signal: null, stdout: "" });
     expect(outcome.stderr).toContain("Error: thrown by a listener");
   });
 
   test.each(["ref", "unref and ref"])(
-    "%s: a watch keeps the process alive until it is closed",
+    "keeps the process alive until it is closed, after %s",
     async (mode) => {
       expect(await start(programs.ref, mode)).toMatchObject({
         status: 0,
@@ -325,7 +326,7 @@ describe("in a program", () => {
     },
   );
 
-  test("unref: a watch lets the process end, and is no trouble when it does", async () => {
+  test("lets the process end cleanly after unref", async () => {
     expect(await start(programs.ref, "unref")).toMatchObject({
       status: 0,
       signal: null,
@@ -334,7 +335,7 @@ describe("in a program", () => {
     });
   });
 
-  test("garbage collection does not silence a watch whose objects were dropped", async () => {
+  test("survives garbage collection if the program keeps no reference to it", async () => {
     expect(await start(programs.forgotten)).toEqual({
       status: 0,
       signal: null,
@@ -343,11 +344,11 @@ describe("in a program", () => {
     });
   });
 
-  test("in a worker it runs in the worker's own loop", async () => {
+  test("runs on the worker's event loop in a worker", async () => {
     const worker = new Worker(tree.file(programs.worker));
     const message = async (): Promise<{ fd: number; count: number }> => (await once(worker, "message"))[0];
     const { fd } = await message();
-    // Descriptors are the process's: this thread plays the device.
+    // Threads share descriptors: this thread acts as the device.
     for (const signals of [1n, 5n]) {
       const received = message();
       write(fd, BigUint64Array.of(signals));
