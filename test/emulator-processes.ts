@@ -1,3 +1,4 @@
+/** Starts the emulators on the host that a test machine uses, and stops them. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";

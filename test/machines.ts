@@ -1,10 +1,11 @@
+/** The machines of the guest suite: purpose, devices and kernel of each. */
 import { closeSync, ftruncateSync, openSync } from "node:fs";
 import { join } from "node:path";
 import type { Tool } from "../guest/host-tools.js";
 import type { KernelVariant } from "../guest/kernel.js";
 import { findProgram } from "../guest/paths.js";
 
-/** The machines the guest suite runs on: one boot each. */
+/** A machine that the guest suite runs on. Each is one boot. */
 export interface TestMachine {
   readonly name: string;
   /** Test files, or folders of them, besides test/guest/NAME/. */

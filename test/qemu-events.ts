@@ -1,9 +1,10 @@
+/** Reads the error events of QEMU's device models, and compares them with those that tests provoke. */
 import { existsSync, readFileSync } from "node:fs";
 
 /** Trace events are printed as `name argument argument ...`, with `PID@TIME:` before them in some builds. */
 const EVENT = /^(?:\d+@[\d.]+:)?((?:pci_nvme_(?:err|ub)|vtd_)\w*\b.*)$/;
 
-/** Which of a driver's command ids it was says nothing of the error. */
+/** The command id is irrelevant to the error. */
 const COMMAND_ID = / cid \d+\b/;
 
 /**

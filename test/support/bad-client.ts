@@ -48,7 +48,7 @@ export const sharedMappings = (): number =>
 export const idle = (): Promise<void> =>
   vi.waitFor(() => expect(server.connected).toBe(false), { interval: 1 });
 
-/** Whatever a client did, the server serves the next one, and keeps nothing of the former. */
+/** Checks that the server serves the next client, and keeps nothing of the last one. */
 async function end(): Promise<void> {
   await idle();
   expect(sharedMappings()).toBe(0);
@@ -63,7 +63,7 @@ async function end(): Promise<void> {
   device.close();
 }
 
-/** To be called once by a test file: starts a server before each test, and checks afterwards that it took no harm. */
+/** To be called once by a test file: starts a server before each test, and checks afterwards that it still works. */
 export function serveBadClients(): void {
   beforeEach(start);
   afterEach(end);

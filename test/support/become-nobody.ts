@@ -1,3 +1,5 @@
+/** Makes the process run as the user nobody. */
+
 /** The user id of nobody. */
 const NOBODY = 65534;
 

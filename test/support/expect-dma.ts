@@ -1,4 +1,4 @@
-/** DMA both ways by edu, and whether the bytes arrive. */
+/** Checks that DMA by the edu device works in both directions. */
 import { randomBytes } from "node:crypto";
 import { expect } from "vitest";
 import type { DmaBuffer } from "../../src/index.js";

@@ -1,4 +1,4 @@
-/** As holdings.ts, for tests whose child processes release things a little later. */
+/** Checks like those of holdings.ts, for tests whose child processes release resources a little later. */
 import { afterEach, beforeEach, expect, vi } from "vitest";
 import { type Holdings, holdings } from "./holdings.js";
 

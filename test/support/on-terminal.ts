@@ -1,4 +1,4 @@
-/** Runs programs on a terminal of their own. Python has terminals, Node has none. */
+/** Runs programs on their own terminal, which Python provides because Node.js can't. */
 import { type InputOutcome, runWithInput } from "./run.js";
 
 const PROGRAM = `

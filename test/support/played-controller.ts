@@ -1,6 +1,6 @@
 /**
- * A queue pair and a controller played by hand. The controller reads and writes the same memory and doorbells as a real one, and
- * does what a real one in the guest can't be made to do: it answers out of order, late, twice or never.
+ * A queue pair, and a controller that the test plays. The controller reads and writes the same memory and doorbells as a real one, and
+ * can do what a test can't make a real one do: it answers out of order, late, twice or never.
  */
 import { setImmediate } from "node:timers/promises";
 import { ClosedError } from "../../src/core/errors.js";
@@ -17,7 +17,7 @@ export const QUEUE_ID = 2;
 const STRIDE_WORDS = 2;
 export const SQ_DOORBELL = 2 * QUEUE_ID * STRIDE_WORDS;
 export const CQ_DOORBELL = SQ_DOORBELL + STRIDE_WORDS;
-/** What a doorbell holds that was never rung. */
+/** The content of a doorbell that was never rung. */
 export const UNTOUCHED = 0xdead_beef;
 export const PAGE = 4096;
 

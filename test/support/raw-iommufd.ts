@@ -28,7 +28,7 @@ export function sysAnswer(call: () => unknown): string {
   }
 }
 
-/** IOMMU_DESTROY without telling the object that owns the id: asks whether the kernel would allow it. */
+/** IOMMU_DESTROY without telling the object that owns the id: tests whether the kernel allows it. */
 export function destroyAnswer(fd: number, id: number): string {
   return sysAnswer(() => destroying(fd, id, `object ${id}`).now());
 }

@@ -1,4 +1,4 @@
-/** A vfio-user server and a client that send whatever a test wants. */
+/** A vfio-user server and a client that send any bytes that a test chooses. */
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { UnixSocket } from "../../src/sys/unix-socket.js";

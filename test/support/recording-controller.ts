@@ -1,4 +1,4 @@
-/** A controller for admin commands that records what it gets. */
+/** A controller for admin commands that records the commands it receives. */
 import { Lease } from "../../src/core/lifetime/lease.js";
 import { DmaSpace } from "../../src/dma/space.js";
 import type { AdminTarget } from "../../src/nvme/command/admin-target.js";

@@ -1,4 +1,4 @@
-/** A worker that reads 1000 blocks through queues that were handed over, round a small ring, and gives the queues back. */
+/** A worker that reads 1000 blocks through queues that it was given, with a small ring, and returns the queues. */
 import { parentPort, workerData } from "node:worker_threads";
 import { BorrowedBuffer, type SharedBuffer } from "../../src/dma/shared-buffer.js";
 import { type HandedOver, HandedQueues } from "../../src/nvme/queues/handed-queues.js";
