@@ -1,6 +1,6 @@
 /**
- * A queue pair, and a controller that the test plays. The controller reads and writes the same memory and doorbells as a real one, and
- * can do what a test can't make a real one do: it answers out of order, late, twice or never.
+ * A queue pair, and a controller that the test plays. The controller reads and writes the same memory and doorbells as a real
+ * one, and can do what a test can't make a real one do: it answers out of order, late, twice or never.
  */
 import { setImmediate } from "node:timers/promises";
 import { ClosedError } from "../../src/core/errors.js";

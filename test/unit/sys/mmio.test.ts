@@ -39,7 +39,7 @@ describe.each(nodes)("optimized register access by %s", (node) => {
     expect(outcome).toEqual({ status: 0, signal: null, stdout: "all loops ended", stderr: "" });
   });
 
-  test("makes one whole access for each read, even an unused one, and one plain store for each write, in order", async (context) => {
+  test("makes one access of each read, even if it is unused, and one plain store of each write, in order", async (context) => {
     if (process.arch !== "x64") context.skip("reads x86-64 machine code only");
     const { stdout } = await run(node, [
       "--allow-natives-syntax",
