@@ -1,7 +1,7 @@
 /**
- * Copying between mapped ranges. TypedArray.set on shared memory copies word by word, as the memory model of JavaScript
- * asks for: 230 ns for 4 KiB where memcpy takes 60. Data of a device's commands needs no such promise, so here it is
- * copied by WebAssembly's memory.copy inside one arena, and by memcpy(3) between two.
+ * Copies between mapped ranges. TypedArray.set on shared memory copies word by word, as JavaScript's memory model requires:
+ * 4 KiB take 230 ns, with memcpy 60 ns. Data of device commands needs no such guarantee. So this file copies with
+ * WebAssembly's memory.copy inside an arena, and with memmove(3) between two.
  */
 import { addressOf, c } from "./libc.js";
 
@@ -31,7 +31,7 @@ const moduleBytes = Uint8Array.of(
 );
 let compiled: object | undefined;
 
-/** What is known of an arena's memory: where it is, and how to copy inside it. */
+/** The address of an arena's memory, and its copy function. */
 interface ArenaAccess {
   readonly address: number;
   readonly copy: Copy | undefined;
@@ -39,7 +39,7 @@ interface ArenaAccess {
 
 const arenas = new WeakMap<ArrayBufferLike, ArenaAccess>();
 
-/** Makes copies inside this memory quick. Called once for every arena, by memory.ts. */
+/** Makes copies inside this memory quick. memory.ts calls it once for every arena. */
 export function registerArena(memory: { readonly buffer: SharedArrayBuffer }, address: number): void {
   compiled ??= new WebAssembly.Module(moduleBytes);
   const { exports } = new WebAssembly.Instance(compiled, { e: { m: memory } });
@@ -52,7 +52,7 @@ let targetAccess: ArenaAccess | undefined;
 let sourceBuffer: ArrayBufferLike | undefined;
 let sourceAccess: ArenaAccess | undefined;
 
-/** Shared memory doesn't move; ordinary array buffers may, and are left to TypedArray.set. */
+/** Shared memory doesn't move. Ordinary array buffers may, so TypedArray.set copies them. */
 function accessOf(buffer: ArrayBufferLike): ArenaAccess | undefined {
   const known = arenas.get(buffer);
   if (known !== undefined || !(buffer instanceof SharedArrayBuffer)) return known;
@@ -63,7 +63,7 @@ function accessOf(buffer: ArrayBufferLike): ArenaAccess | undefined {
 
 /**
  * Copies bytes between views, as `target.set(source.subarray(...), targetAt)` does.
- * @throws RangeError where a range lies outside its view
+ * @throws RangeError if a range lies outside its view
  */
 export function copyBytes(
   target: Uint8Array,

@@ -1,6 +1,6 @@
 /**
- * Channels of node:diagnostics_channel, and their log: with NODE_DEBUG=iova each message goes to stderr. Without it a channel
- * has no subscriber of this library.
+ * Channels of node:diagnostics_channel, and their log. With NODE_DEBUG=iova, each message goes to stderr; otherwise this
+ * library subscribes to no channel.
  */
 import { type Channel, channel } from "node:diagnostics_channel";
 import { debuglog, inspect } from "node:util";
@@ -8,7 +8,7 @@ import { errnoName } from "../core/errno.js";
 
 const log = debuglog("iova");
 
-/** A diagnostics channel whose messages NODE_DEBUG=iova prints. Publish only where it `hasSubscribers`. */
+/** A diagnostics channel whose messages NODE_DEBUG=iova prints. Publish only if it `hasSubscribers`. */
 export function debugChannel(name: string): Channel {
   const made = channel(name);
   if (log.enabled) {

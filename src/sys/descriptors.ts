@@ -1,9 +1,9 @@
 /**
- * Descriptors that end with their thread.
+ * Descriptors that close when their thread ends.
  *
- * A worker thread can end at any moment (`worker.terminate()`), and then none of its code runs any more: what it had open
- * would stay open as long as the process, and with it the device. Node closes the files that a worker opened through node:fs,
- * by their numbers. So in a worker every descriptor gets a number that node:fs gave out.
+ * A worker thread can end at any moment (`worker.terminate()`), without running its code again. Its descriptors, and so the
+ * device, would stay open until the process ends. Node closes the files that a worker opened through node:fs, by their
+ * numbers. So in a worker, every descriptor gets a number from node:fs.
  */
 import { close as closeLater, closeSync, openSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
@@ -14,11 +14,11 @@ import { c, closeOffThread, lastErrno } from "./libc.js";
 /** Not in node:fs; asm-generic/fcntl.h, the same on x86-64 and arm64. */
 export const O_CLOEXEC = 0o2000000;
 
-/** The numbers that Node closes at the end of this thread, if we don't. */
+/** Numbers from node:fs, which Node closes at the end of this thread. */
 const tracked = new Set<number>();
 
 /**
- * Takes over a new descriptor for this thread. Every function here that makes one calls this first thing.
+ * Takes over a new descriptor for this thread. Every function here calls this at once for a descriptor that it makes.
  * @returns the descriptor to use from now on; in a worker it has another number
  * @throws SysError, with the descriptor closed
  */

@@ -1,11 +1,11 @@
 /**
- * Tells the event loop which descriptors are readable: koffi's uv_poll on the main thread, and on worker threads an epoll set
- * behind a handle of Node's own.
+ * Polls descriptors in the event loop: with koffi's uv_poll on the main thread, and on worker threads with an epoll set behind
+ * one of Node's own handles.
  *
- * koffi calls into JavaScript from its poll callback, and ends the process where JavaScript may not run any more. On a worker
- * that `terminate()` is ending this happens at any moment. Node's own handles know that state. None of them polls without
- * reading, but one does no harm: a UDP socket whose number leads to an epoll set reports a failed recvmsg(2) (ENOTSOCK)
- * each time when the set has something, takes nothing from it, and is closed by Node when the thread ends.
+ * koffi calls into JavaScript from its poll callback, and aborts the process if JavaScript may not run any more. That happens
+ * on a worker that `terminate()` is ending. Node's own handles check for it. None of them only polls, but a UDP socket works:
+ * its descriptor is replaced by the epoll set. When the set has an event, the socket reports a failed recvmsg(2) (ENOTSOCK)
+ * and takes nothing. Node closes it when the thread ends.
  */
 import { createSocket, type Socket } from "node:dgram";
 import { isMainThread } from "node:worker_threads";
@@ -25,7 +25,7 @@ const EPOLL_CLOEXEC = 0o2000000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLLIN = 1;
-/** struct epoll_event is packed on x86-64 alone. */
+/** struct epoll_event is packed on x86-64 only. */
 const EVENT_WORDS = process.arch === "x64" ? 3 : 4;
 const DATA_WORD = EVENT_WORDS - 2;
 const MOST_EVENTS = 64;
@@ -47,7 +47,7 @@ function addTo(set: number, fd: number): number {
   return c.epollCtl(set, EPOLL_CTL_ADD, fd, event) < 0 ? lastErrno() : 0;
 }
 
-/** @throws SysError where epoll refuses the descriptor, as it does a regular file: libuv would end the process */
+/** @throws SysError if epoll refuses the descriptor, for example a regular file: libuv would abort the process */
 function assertPollable(fd: number): void {
   const probe = newEpollSet();
   const errno = addTo(probe, fd);
@@ -60,8 +60,8 @@ function pollByKoffi(fd: number, onReadable: () => void): PollHandle {
   let pending = false;
   let active = true;
   const handle = koffi.node.poll(fd, { readable: true }, () => {
-    // Off the poll callback: there an exception would be swallowed and silence the handle for good, and on
-    // Node 26 promises resolved from it would not run on. Level triggering calls again if nothing was read.
+    // Not in the poll callback: an exception there would be lost and stop the handle, and on Node 26 promises resolved there
+    // would not continue. Level triggering calls again if nothing was read.
     if (pending) return;
     pending = true;
     setImmediate(() => {
@@ -148,7 +148,7 @@ let set: EpollSet | undefined;
 /**
  * Calls `onReadable` from the event loop as long as `fd` has something to read. Close the handle before the descriptor, and
  * on the main thread before its environment ends. Closing twice is allowed.
- * @throws SysError where the descriptor can't be polled
+ * @throws SysError if the descriptor can't be polled
  */
 export function pollReadableFrom(fd: number, onReadable: () => void): PollHandle {
   if (isMainThread) return pollByKoffi(fd, onReadable);

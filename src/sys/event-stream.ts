@@ -4,8 +4,8 @@ import { checkSignal, type ListenOptions } from "../core/listeners.js";
 import { type Watch, watchReadable } from "./watch.js";
 
 /**
- * Events of a descriptor as an async iterator. Nothing is read ahead: what nobody asks for stays in the kernel's queue,
- * with its own limits. Waiting keeps the process alive; the iteration ends when the descriptor's owner closes.
+ * Events of a descriptor as an async iterator. It doesn't read ahead: unread events stay in the kernel's queue, which has its
+ * own limits. Waiting keeps the process alive. The iteration ends when the descriptor's owner closes.
  */
 export class EventStream<T> implements AsyncIterableIterator<T> {
   private buffered: T[] = [];
@@ -14,11 +14,11 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     | undefined;
   private watch: Watch | undefined;
   private readonly signal: AbortSignal | undefined;
-  /** The signal's reason was thrown: only once. */
+  /** Whether the signal's reason was thrown, which happens only once. */
   private isAbortTold = false;
 
   /**
-   * @param read takes what the kernel has now; an empty list where there is nothing
+   * @param read takes the events that the kernel has now; an empty list if there are none
    */
   constructor(
     private readonly fd: number,
@@ -33,7 +33,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     return this;
   }
 
-  /** The next event. Only one may be waited for at a time. */
+  /** The next event. Wait for one before calling this again. */
   next(): Promise<IteratorResult<T>> {
     return new Promise((resolve, reject) => {
       if (this.waiting !== undefined) {
@@ -54,14 +54,14 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
         resolve({ done: false, value: event });
         return;
       }
-      // Throws where another stream waits: then nobody waits here, and a later call may.
+      // This throws if another stream waits. A later call may then still succeed.
       this.watch = watchReadable(this.fd, this.owner, this.onReadable, this.onClosed);
       this.waiting = { resolve, reject };
       this.signal?.addEventListener("abort", this.onAbort);
     });
   }
 
-  /** Ends the iteration; what was read and not asked for is dropped. */
+  /** Ends the iteration, and drops the events that next() hasn't returned. */
   return(): Promise<IteratorResult<T>> {
     this.buffered = [];
     this.watch?.close();

@@ -17,7 +17,7 @@ const preadv2Numbers: Readonly<Record<string, number>> = { x64: 327, arm64: 286 
 const RWF_NOWAIT = 8;
 const COUNTER_BYTES = 8;
 
-/** struct iovec, and the counter that it leads to, outside V8's moving heap. */
+/** struct iovec, and the counter that it points to, outside V8's moving heap. */
 const request = new BigUint64Array(new ArrayBuffer(24));
 const requestAddress = addressOf(request);
 request[0] = BigInt(requestAddress + 16);
@@ -25,15 +25,15 @@ request[1] = BigInt(COUNTER_BYTES);
 let preadv2 = preadv2Numbers[process.arch];
 
 /**
- * Takes the count of an eventfd; 0 where there is none. Never blocks, whatever flags the descriptor has: whoever shares it can
- * change those at any moment, so the call itself says that it won't wait.
+ * Takes the count of an eventfd; 0 if there is none. Never blocks: another process that shares the descriptor can change its
+ * flags at any moment, so the call itself asks not to wait.
  */
 function takeCount(fd: number): number {
   while (preadv2 !== undefined) {
     if (c.preadv2(preadv2, fd, requestAddress, 1, -1, 0, RWF_NOWAIT) >= 0) return Number(request[2]);
     const errno = lastErrno();
     if (errno === Errno.EAGAIN) return 0;
-    // A kernel before 5.8 doesn't promise that of eventfds.
+    // A kernel before 5.8 doesn't support that for eventfds.
     if (errno === Errno.EOPNOTSUPP || errno === Errno.ENOSYS) preadv2 = undefined;
     else if (errno !== Errno.EINTR) throw new SysError("preadv2", errno, { object: `eventfd ${fd}` });
   }
@@ -42,8 +42,8 @@ function takeCount(fd: number): number {
 }
 
 /**
- * An eventfd(2): how the kernel tells that an interrupt came. Non-blocking, close-on-exec; and nothing that is done with it here
- * but signal() blocks where somebody else has a descriptor of it and makes it a blocking one.
+ * An eventfd(2), which the kernel signals at an interrupt. It is non-blocking and close-on-exec. If another process shares it
+ * and makes it blocking, only signal() can block.
  */
 export class EventFd extends Resource {
   /** The descriptor; owned by this object. */
@@ -58,15 +58,14 @@ export class EventFd extends Resource {
     this.fd = fd;
   }
 
-  /** Takes the count of signals since the last take; 0 where there was none. @throws ClosedError, SysError */
+  /** Takes the count of signals since the last take; 0 if there was none. @throws ClosedError, SysError */
   take(): number {
     this.lease.assertOpen();
     return takeCount(this.fd);
   }
 
   /**
-   * Adds one signal, as the kernel does at an interrupt. Of an eventfd that is shared with somebody who isn't trusted,
-   * Signaller does the same.
+   * Adds one signal, as the kernel does at an interrupt. For an eventfd shared with an untrusted process, use Signaller.
    * @throws ClosedError, SysError
    */
   signal(): void {
@@ -82,15 +81,15 @@ export class EventFd extends Resource {
 
   /**
    * Calls `listener` from the event loop with the count of each batch of signals, until the returned watch (or this
-   * eventfd) is closed. Neither has to be held on to meanwhile.
-   * @throws ArgumentError, ClosedError, BusyError where it is watched already
+   * eventfd) is closed. The caller needn't keep a reference to either.
+   * @throws ArgumentError, ClosedError, BusyError if it is watched already
    */
   watch(listener: (count: number) => void, options: ListenOptions = {}): Watch {
     this.lease.assertOpen();
     const signal = checkSignal(options.signal);
     const { fd } = this;
     const onReadable = (): void => {
-      // Another reader may have been quicker: nothing there is no signal.
+      // Another reader may have taken the count.
       const count = takeCount(fd);
       if (count > 0) listener(count);
     };
@@ -103,8 +102,8 @@ export class EventFd extends Resource {
 }
 
 /**
- * Whether a descriptor that somebody sent is an eventfd: writing to anything else could block, or harm somebody. The link needs
- * no further descriptor, which there may be none of.
+ * Whether a received descriptor is an eventfd: writing to anything else could block or do harm. Reading the link needs no
+ * further descriptor; there may be none left.
  */
 export function isEventfd(fd: number): boolean {
   return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventfd]";

@@ -1,4 +1,4 @@
-/** Files as a store of blocks: positioned reads and writes that are complete or have failed. */
+/** Files as a store of blocks: positioned reads and writes that complete or fail. */
 import { SysError } from "../core/errors.js";
 import { adopt } from "./descriptors.js";
 import { c, lastErrno } from "./libc.js";
@@ -17,17 +17,17 @@ export function openFile(path: string, flags: number, mode: number): number {
   return adopt(fd);
 }
 
-/** Takes flock(2) on the whole file until it is closed; false where somebody else has it. */
+/** Takes flock(2) on the whole file until it is closed; false if another open file has it. */
 export function lockFile(fd: number): boolean {
   return c.flock(fd, LOCK_EX | LOCK_NB) === 0;
 }
 
-/** Gives flock(2) back before the file is closed. */
+/** Releases flock(2) before the file is closed. */
 export function unlockFile(fd: number): void {
   c.flock(fd, LOCK_UN);
 }
 
-/** Reads until `target` is full; false where the file ends before, or reading fails. */
+/** Reads until `target` is full; false if the file ends before, or reading fails. */
 export function preadAll(fd: number, target: Uint8Array, at: number): boolean {
   for (let done = 0; done < target.length; ) {
     const count = c.pread(fd, done === 0 ? target : target.subarray(done), target.length - done, at + done);
@@ -37,7 +37,7 @@ export function preadAll(fd: number, target: Uint8Array, at: number): boolean {
   return true;
 }
 
-/** Writes all of `source`; false where writing fails (ENOSPC, EIO). */
+/** Writes all of `source`; false if writing fails (ENOSPC, EIO). */
 export function pwriteAll(fd: number, source: Uint8Array, at: number): boolean {
   for (let done = 0; done < source.length; ) {
     const count = c.pwrite(fd, done === 0 ? source : source.subarray(done), source.length - done, at + done);
@@ -47,12 +47,12 @@ export function pwriteAll(fd: number, source: Uint8Array, at: number): boolean {
   return true;
 }
 
-/** fdatasync(2); false where it fails. */
+/** fdatasync(2); false if it fails. */
 export function fdatasync(fd: number): boolean {
   return c.fdatasync(fd) === 0;
 }
 
-/** Makes a range read as zeros and gives its disk space back; false where the file system can't. */
+/** Makes a range read as zeros and frees its disk space; false if the file system can't. */
 export function punchHole(fd: number, at: number, lengthBytes: number): boolean {
   return c.fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, at, lengthBytes) === 0;
 }
@@ -61,7 +61,7 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
-/** From now on calls on this open file don't block. @throws SysError */
+/** Sets O_NONBLOCK on the open file. @throws SysError */
 export function setNonBlocking(fd: number): void {
   const flags = c.fcntlNumber(fd, F_GETFL, 0);
   if (flags < 0 || c.fcntlNumber(fd, F_SETFL, flags | O_NONBLOCK) < 0) {

@@ -1,4 +1,4 @@
-/** The kernel's pools of explicit huge pages (Documentation/admin-guide/mm/hugetlbpage.rst), and what a range got. */
+/** The kernel's pools of explicit huge pages (Documentation/admin-guide/mm/hugetlbpage.rst), and the huge pages of a range. */
 import { readFileSync } from "node:fs";
 import { kernelText } from "./kernel-files.js";
 
@@ -11,7 +11,7 @@ function numberIn(path: string): number | undefined {
   return text === undefined ? undefined : Number(text);
 }
 
-/** What to do where huge pages of this size can't be had. */
+/** What to do if there are too few huge pages of this size. */
 export function hugePageHint(pageBytes: number): string {
   const total = numberIn(`${pool(pageBytes)}/nr_hugepages`);
   if (total === undefined) return `this kernel has no huge pages of ${pageBytes} bytes`;
@@ -22,7 +22,7 @@ export function hugePageHint(pageBytes: number): string {
   );
 }
 
-/** Size of a transparent huge page in bytes; undefined where the kernel has none. */
+/** Size of a transparent huge page in bytes; undefined if the kernel has none. */
 export function transparentHugePageBytes(): number | undefined {
   return numberIn("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
 }

@@ -5,11 +5,11 @@ import { SysError, type SysErrorContext } from "../core/errors.js";
 import { debugChannel } from "./debug-log.js";
 import { addressOf, c, ioctlOffThread, keepAlive, lastErrno } from "./libc.js";
 
-/** An ioctl: its number and the name the kernel headers give it. */
+/** An ioctl: its number, and its name in the kernel's headers. */
 export interface IoctlRequest {
   readonly name: string;
   readonly number: number;
-  /** First Linux release that has it; undefined where it came with its device node. */
+  /** First Linux release that has it; undefined if every kernel with the device node has it. */
   readonly since?: string | undefined;
 }
 
@@ -19,15 +19,15 @@ export interface IoctlTrace {
   readonly request: string;
   /** The descriptor that the request went to. */
   readonly fd: number;
-  /** What the kernel returned; undefined where the request failed. */
+  /** What the kernel returned; undefined if the request failed. */
   readonly result: number | undefined;
-  /** Why the request failed; undefined where it didn't. */
+  /** Why the request failed; undefined if it didn't. */
   readonly errno: number | undefined;
 }
 
 const ioctlChannel: Channel = debugChannel("iova:ioctl");
 
-/** Tells subscribers of `iova:ioctl`. @param answer the result, or the errno as a negative number; @returns it */
+/** Publishes to `iova:ioctl`. @param answer the result, or the errno as a negative number @returns it */
 function traced(request: IoctlRequest, fd: number, answer: number): number {
   if (ioctlChannel.hasSubscribers) {
     const failed = answer < 0;
@@ -47,7 +47,7 @@ export function ioctlRequest(name: string, type: string, nr: number, since?: str
 }
 
 /**
- * ioctl(2) with a pointer to a struct, or null where the request takes none.
+ * ioctl(2) with a pointer to a struct, or null if the request takes none.
  * @returns the kernel's non-negative result
  * @throws SysError named after the request
  */
@@ -62,7 +62,7 @@ export function ioctl(
   return result;
 }
 
-/** The same without throwing: the result, or the errno as a negative number, as the kernel itself returns it. */
+/** {@link ioctl} without throwing: returns the result, or the errno as a negative number. */
 export function tryIoctl(fd: number, request: IoctlRequest, argument: NodeJS.ArrayBufferView | null): number {
   for (;;) {
     const result = c.ioctl(fd, request.number, argument);
@@ -73,8 +73,8 @@ export function tryIoctl(fd: number, request: IoctlRequest, argument: NodeJS.Arr
 }
 
 /**
- * The same as {@link tryIoctl}, off the JavaScript thread: for requests that may take long (pinning gigabytes, resets).
- * The argument must not be touched until the promise settles.
+ * {@link tryIoctl} off the JavaScript thread, for requests that may take long (pinning gigabytes, resets).
+ * Don't use the argument until the promise settles.
  */
 export async function tryIoctlAsync(
   fd: number,
@@ -88,8 +88,8 @@ export async function tryIoctlAsync(
 }
 
 /**
- * A request that is made often. Its struct stays in one place outside V8's moving heap, so that a call passes plain
- * numbers: nothing is marshalled, nothing allocated. The owner sets what differs from call to call.
+ * A frequent request. Its struct stays in one place outside V8's moving heap, so a call passes plain numbers, without
+ * marshalling or allocation. The owner sets the fields that change.
  */
 export class PreparedIoctl {
   /** The struct as 32-bit words: a 64-bit field is two of them, low half first (storeU64 and loadU64 of struct.ts). */
@@ -98,12 +98,12 @@ export class PreparedIoctl {
   readonly quads: BigUint64Array<ArrayBuffer>;
   private readonly address: number;
 
-  /** @param struct the request as encoded, with all that stays the same */
+  /** @param struct the encoded request, with the fields that never change */
   constructor(
     readonly request: IoctlRequest,
     struct: Uint8Array,
   ) {
-    // Made as a buffer and not as a view: V8 keeps the bytes of a small typed array on its heap, and moves them.
+    // A buffer first: V8 keeps the bytes of a small typed array on its heap, and moves them.
     const buffer = new ArrayBuffer(Math.ceil(struct.byteLength / 8) * 8);
     new Uint8Array(buffer).set(struct);
     this.words = new Uint32Array(buffer);

@@ -1,6 +1,6 @@
 /**
- * koffi, by require(): for an import Node first scans a CommonJS module's text for the names it exports, which takes longer
- * than running it. Bundlers leave it alone here, too: its native part can't be bundled.
+ * Loads koffi by require(). For an import, Node first scans a CommonJS module's text for its exports, which takes longer than
+ * running it. Bundlers also leave this call alone; they can't bundle koffi's native part.
  */
 import { readFileSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
@@ -13,8 +13,8 @@ const RTLD_NOW = 2;
 const RTLD_NODELETE = 0x1000;
 
 /**
- * Keeps koffi's code in memory. Where only worker threads use it, Node unloads it with the last of them, and libuv still
- * calls it then to finish closing its handles: the process died of SIGSEGV.
+ * Keeps koffi's code in memory. If only worker threads use koffi, Node unloads it with the last of them. libuv then still
+ * calls it to finish closing its handles, which raised SIGSEGV.
  */
 function pin(): void {
   const maps = readFileSync("/proc/self/maps", "utf8");

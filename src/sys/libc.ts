@@ -1,9 +1,9 @@
 /**
- * The C library functions this project calls, as koffi declares them. Raw: they return what C returns.
- * Everything above src/sys/ uses syscalls.ts and ioctl.ts, which throw.
+ * The C library functions that this project calls, as koffi declares them. They return what C returns.
+ * Code outside src/sys/ uses syscalls.ts and ioctl.ts, which throw.
  *
- * `intptr_t` and `uintptr_t` are used for addresses because koffi then returns a plain number (user
- * addresses are below 2^47); a `void *` result would be a bigint, and MAP_FAILED a huge positive one.
+ * Addresses are `intptr_t` and `uintptr_t`, which koffi returns as plain numbers (user addresses are below
+ * 2^47). A `void *` result would be a bigint, and MAP_FAILED a huge positive one.
  */
 import { koffi } from "./koffi.js";
 
@@ -30,7 +30,7 @@ export const c = {
     request: number,
     arg: number,
   ) => number,
-  // The kernel takes 32 bits of the request; koffi converts those quicker than an unsigned long.
+  // The kernel uses 32 bits of the request; koffi converts those faster than an unsigned long.
   ioctlPrepared: libc.func("ioctl", "int", ["int", "uint32_t", "uintptr_t"]) as (
     fd: number,
     request: number,
@@ -280,9 +280,9 @@ export function ioctlOffThread(fd: number, request: number, arg: Pointer): Promi
   });
 }
 
-/** io_destroy(2) on a thread of libuv's pool: it waits for all processors to have noticed, some 30 ms. */
+/** io_destroy(2) on a thread of libuv's pool: it takes some 30 ms, waiting for all processors (RCU). */
 export function ioDestroyOffThread(number: number, context: number): void {
-  // Nothing can be done where it fails; the kernel ends it with the process.
+  // A failure is ignored: the kernel destroys the context with the process.
   ioDestroyFunction.async(number, context, () => {});
 }
 
@@ -292,14 +292,14 @@ export function lastErrno(): number {
 }
 
 /**
- * Address of the memory behind a view. Stable only for memory outside V8's moving heap: the caller keeps the
- * view referenced for as long as anybody uses the address.
+ * Address of the memory behind a view. Stable only for memory outside V8's moving heap, and while the caller
+ * keeps the view referenced.
  */
 export function addressOf(view: NodeJS.ArrayBufferView): number {
   return Number(koffi.address(view));
 }
 
-/** Stands after a call that used a view's address: V8 may not collect the view before it. */
+/** Call it after using a view's address: it keeps V8 from collecting the view before. */
 export function keepAlive(view: NodeJS.ArrayBufferView): void {
   if (view.byteLength < 0) throw new RangeError("a view can't have a negative length");
 }

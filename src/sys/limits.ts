@@ -1,17 +1,17 @@
-/** How much memory this process may lock or pin, and what it has (getrlimit(2), RLIMIT_MEMLOCK; proc(5)). */
+/** How much memory this process may lock or pin, and how much it has (getrlimit(2), RLIMIT_MEMLOCK; proc(5)). */
 import { readFileSync } from "node:fs";
 
 const CAP_IPC_LOCK = 14n;
 
-/** A moment's figures, as the kernel reports them. */
+/** The limit and the current use, as the kernel reports them. */
 export interface MemlockState {
-  /** Soft limit in bytes; infinity where there is none. */
+  /** Soft limit in bytes; infinity if there is none. */
   readonly limitBytes: number;
   /** Counted per process: mlock, type1, and iommufd in `process` mode (VmLck). */
   readonly lockedBytes: number;
-  /** Pinned through iommufd by this process (VmPin). Others of the same user aren't visible. */
+  /** Pinned through iommufd by this process (VmPin). Other processes of the same user aren't visible. */
   readonly pinnedBytes: number;
-  /** CAP_IPC_LOCK: the limit doesn't hold. */
+  /** CAP_IPC_LOCK: the limit doesn't apply. */
   readonly exempt: boolean;
 }
 

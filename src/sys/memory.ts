@@ -2,9 +2,9 @@
  * Memory outside V8's heap, in address ranges that V8 owns.
  *
  * A shared WebAssembly.Memory reserves the range; pages, huge pages, files and BARs are mapped over parts of it.
- * So a view is an ordinary typed array over a SharedArrayBuffer; the range can't be given to anything else while
- * any view of it lives; and closing replaces the pages by anonymous ones, after which a stale view reads zeros
- * and reaches nothing. A bare external ArrayBuffer would fault instead.
+ * So a view is an ordinary typed array over a SharedArrayBuffer. V8 keeps the range reserved while any view of it
+ * lives. Closing replaces the pages with anonymous ones, so that a stale view reads zeros and reaches no device.
+ * With an external ArrayBuffer, a stale view would fault.
  */
 import { fstatSync, statfsSync } from "node:fs";
 import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "../core/check.js";
@@ -28,9 +28,9 @@ import { bindToNode, checkNumaNode, nodeOf } from "./numa.js";
 import { close, duplicate, isSealedAgainstShrinking, memfd, PAGE_SIZE, sealSize } from "./syscalls.js";
 
 const WASM_PAGE = 65536;
-/** WebAssembly's 32-bit memories end here, and with them one mapping. */
+/** The limit of WebAssembly's 32-bit memories, and so of one mapping. */
 const MAX_ARENA_BYTES = 65536 * WASM_PAGE;
-/** V8 reserves 8 to 10 GiB of address space per memory whatever its size, so ranges share one. */
+/** V8 reserves 8 to 10 GiB of address space for a memory of any size, so ranges share one. */
 const ARENA_BYTES = 1024 * 1024 * 1024;
 
 /** The part of lib.dom's WebAssembly.Memory used here; @types/node leaves it out. */
@@ -41,7 +41,7 @@ declare const WebAssembly: {
   Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => SharedMemory;
 };
 
-/** Below this, writing zeros is quicker than a system call and the page faults after it. */
+/** Below this, writing zeros is faster than a system call and the page faults after it. */
 const DISCARD_BYTES = 256 * 1024;
 
 /** One V8-owned reservation from which ranges are cut, each only once. */
@@ -68,7 +68,7 @@ class Arena {
     registerArena(memory, this.address);
   }
 
-  /** Offset of `sizeBytes` aligned by address, or undefined where they don't fit any more. */
+  /** Offset of `sizeBytes` aligned by address, or undefined if they don't fit any more. */
   take(sizeBytes: number, alignBytes: number): number | undefined {
     const start = Math.ceil((this.address + this.next) / alignBytes) * alignBytes - this.address;
     if (start + sizeBytes > this.sizeBytes) return undefined;
@@ -78,12 +78,12 @@ class Arena {
 }
 
 /**
- * Ranges are never handed out twice: a stale view must not see its successor. A used-up arena is let go, and V8
- * frees it when the last view and the last owner are gone.
+ * The arena in use. No range is handed out twice, so that a stale view never sees its successor. V8 frees a used-up
+ * arena with its last view and its last owner.
  */
 let current: Arena | undefined;
 
-/** Virtual addresses of the reservations, for whoever has a view and nothing else. */
+/** Virtual addresses of the reservations, to find the address of a view. */
 const arenaAddresses = new WeakMap<object, number>();
 
 /**
@@ -114,7 +114,7 @@ export interface MemoryOptions {
   readonly hugePageBytes?: number | undefined;
   /** Address alignment in bytes, a power of two; at least a page. */
   readonly alignBytes?: number | undefined;
-  /** Ask for transparent huge pages. What was got is found by faulting all pages in. */
+  /** Ask for transparent huge pages, and fault all pages in to learn how many came. */
   readonly transparentHugePages?: boolean | undefined;
   /** Fault all pages in now and not at first touch. */
   readonly populate?: boolean | undefined;
@@ -126,58 +126,58 @@ export interface MemoryOptions {
 
 /** Options of {@link MappedMemory.memfd}. */
 export interface MemfdOptions extends Omit<MemoryOptions, "transparentHugePages"> {
-  /** What /proc shows it as. */
+  /** Its name in /proc. */
   readonly name?: string | undefined;
 }
 
-/** What a range of memory is made of, as it was got and not as it was asked for. */
+/** The pages that a range of memory really has, which may differ from those requested. */
 export interface MemoryBacking {
-  /** `huge`: explicit huge pages; `memfd` and `file` may lie in such, too: see pageBytes; `device`: a BAR. */
+  /** `huge`: explicit huge pages; `memfd` and `file` may also have those: see pageBytes; `device`: a BAR. */
   readonly kind: "anonymous" | "transparent-huge" | "huge" | "memfd" | "file" | "device";
   /** Size of its pages in bytes. */
   readonly pageBytes: number;
-  /** Where its first page lies; undefined where that isn't known or not decided yet (not faulted in). */
+  /** Node of its first page; undefined if unknown, or not faulted in yet. */
   readonly numaNode: number | undefined;
 }
 
 /** A file that iommufd can map in place of virtual addresses (IOMMU_IOAS_MAP_FILE). */
 export interface MemorySource {
-  /** Calls `use` with a descriptor, open for as long as that runs, and where in the file the memory starts. */
+  /** Calls `use` with a descriptor, which is open meanwhile, and the memory's offset in the file. */
   withFile<T>(use: (fd: number, offset: number) => T): T;
 }
 
-/** What a mapping is besides its range. */
+/** Properties of a mapping besides its range. */
 interface Details {
   readonly backing: MemoryBacking;
   readonly source?: MemorySource | undefined;
-  /** Kept open for as long as the memory. */
+  /** Stays open as long as the memory. */
   readonly file?: FileBehind | undefined;
 }
 
-/** The file behind a range. It can be replaced by another. */
+/** The file behind a range; replaceFile() replaces it. */
 interface FileBehind {
   fd: number;
-  /** Where in the file the range starts, and where what it needs of the file ends. */
+  /** Where in the file the range starts, and the end of the part that it needs. */
   offset: number;
   end: number;
   /** Whether it can't become shorter. */
   isSealed: boolean;
 }
 
-/** A mapped range: its views, and the address the kernel is told. */
+/** A mapped range: its views, and its address for the kernel. */
 export class MappedMemory extends Resource {
-  /** Whole pages, hence maybe more than was asked for. */
+  /** Length in bytes, rounded up to whole pages. */
   readonly sizeBytes: number;
   /** Virtual address of the first byte. */
   readonly address: number;
   /** Memory of the whole arena, for views in workers: this range starts at `bytes.byteOffset` in it. */
   readonly buffer: SharedArrayBuffer;
-  /** What it is made of. */
+  /** Its pages. */
   readonly backing: MemoryBacking;
-  /** The file behind it, where iommufd can map that. */
+  /** The file behind it, if iommufd can map that. */
   readonly source: MemorySource | undefined;
   private readonly file: FileBehind | undefined;
-  /** Anonymous base pages: the system gives zeros for them. */
+  /** Anonymous base pages: they read as zeros after discardPages(). */
   private readonly isPlain: boolean;
   private readonly allBytes: Uint8Array<SharedArrayBuffer>;
   private readonly allWords: Uint32Array<SharedArrayBuffer>;
@@ -192,7 +192,7 @@ export class MappedMemory extends Resource {
     const address = arena.address + offset;
     const { backing, source, file } = map(address);
     const { buffer } = arena;
-    // Holding the buffer in the release keeps V8 from freeing the range before its pages were replaced.
+    // The release refers to the buffer, so that V8 can't free the range before its pages are replaced.
     super(
       new Lease(what, () => {
         if (buffer.byteLength > 0) mapTombstoneAt(address, sizeBytes);
@@ -213,7 +213,7 @@ export class MappedMemory extends Resource {
   /**
    * Zeroed anonymous memory, rounded up to whole (huge) pages. Not inherited by fork: a child's copy-on-write
    * would otherwise move the page under the device.
-   * @throws ArgumentError, SysError: ENOMEM where there are too few huge pages, or over the memlock limit (lock)
+   * @throws ArgumentError, SysError: ENOMEM if there are too few huge pages, or over the memlock limit (lock)
    */
   static anonymous(sizeBytes: number, options: MemoryOptions = {}): MappedMemory {
     const { rounded, unit, align } = layout(sizeBytes, options);
@@ -242,8 +242,8 @@ export class MappedMemory extends Resource {
   }
 
   /**
-   * Zeroed memory that other processes can map: {@link fd} is a memfd whose length nobody can change. On iommufd its
-   * mappings are tied to the file and not to this process.
+   * Zeroed memory that other processes can map: {@link fd} is a memfd of sealed length. With iommufd, its mappings belong
+   * to the file and not to this process.
    * @throws ArgumentError, SysError
    */
   static memfd(sizeBytes: number, options: MemfdOptions = {}): MappedMemory {
@@ -283,11 +283,11 @@ export class MappedMemory extends Resource {
   }
 
   /**
-   * A shared mapping of `fd` (memfd, file, VFIO region). The descriptor may be closed afterwards. A file that somebody cuts
-   * short later takes the process down when its lost part is touched through a view; {@link bytes} and {@link words} throw
-   * then. Only a sealed memfd is safe from that.
+   * A shared mapping of `fd` (memfd, file, VFIO region). The descriptor may be closed afterwards. If another process truncates
+   * the file later, {@link bytes} and {@link words} throw, but an access to the lost part through an older view kills this
+   * process. Only a sealed memfd is safe from that.
    * @param offset page aligned
-   * @throws ArgumentError (beyond the end of a file: touching that would be fatal), SysError
+   * @throws ArgumentError (beyond the end of a file: an access would be fatal), SysError
    */
   static ofFile(fd: number, offset: number, sizeBytes: number, what: string): MappedMemory {
     checkOffset("offset", offset);
@@ -300,7 +300,7 @@ export class MappedMemory extends Resource {
     if (kind === "device") return MappedMemory.ofRegion(fd, offset, sizeBytes, what, undefined);
     const own = duplicate(fd);
     const file: FileBehind = { fd: own, offset, end, isSealed: isSealedAgainstShrinking(own) };
-    // Of files only memory can be mapped by descriptor.
+    // iommufd maps only files in memory by descriptor.
     const source =
       kind === "memfd"
         ? { withFile: <T>(use: (fd: number, at: number) => T) => use(file.fd, file.offset) }
@@ -325,7 +325,7 @@ export class MappedMemory extends Resource {
 
   /**
    * A shared mapping of a device's descriptor.
-   * @param source where iommufd gets it from, since it can't map a BAR by its virtual address
+   * @param source the file for iommufd, which can't map a BAR by its virtual address
    * @throws ArgumentError, SysError
    */
   static ofRegion(
@@ -345,7 +345,7 @@ export class MappedMemory extends Resource {
   }
 
   /**
-   * Sets a part to zeros. Of anonymous memory whole pages go back to the system instead of being written.
+   * Sets a part to zeros. For many whole pages of anonymous memory, it discards the pages instead of writing zeros.
    * @throws ArgumentError, ClosedError
    */
   clear(offset: number, length: number): void {
@@ -363,8 +363,8 @@ export class MappedMemory extends Resource {
   }
 
   /**
-   * The descriptor behind memory made by {@link memfd} or of a file, to be handed to another process; owned by this object.
-   * @throws ClosedError, StateError where there is none
+   * The descriptor behind memory of {@link memfd} or a file, to pass to another process; owned by this object.
+   * @throws ClosedError, StateError if there is none
    */
   get fd(): number {
     if (this.closed) throw new ClosedError(this.lease.label);
@@ -374,7 +374,7 @@ export class MappedMemory extends Resource {
   }
 
   /**
-   * Not for users: puts another file under the same views, at once. For the registers of a device that was started anew.
+   * Not for users: replaces the file behind the views atomically, for the registers of a device that was restarted.
    * @param fd may be closed afterwards
    * @throws ArgumentError (it ends too early), SysError, with the old one in place; ClosedError
    */
@@ -400,7 +400,7 @@ export class MappedMemory extends Resource {
     Object.assign(file, { fd: own, offset, end, isSealed: isSealedAgainstShrinking(own) });
   }
 
-  /** The whole range. @throws ClosedError, StateError where the file behind it was cut short */
+  /** The whole range. @throws ClosedError, StateError if the file behind it was truncated */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     this.assertUsable();
     return this.allBytes;
@@ -412,7 +412,7 @@ export class MappedMemory extends Resource {
     return this.allWords;
   }
 
-  /** @throws ClosedError, StateError where the file behind it was cut short: touching that part would be fatal */
+  /** @throws ClosedError, StateError if the file behind it was truncated: an access to the lost part would be fatal */
   assertUsable(): void {
     if (this.closed) throw new ClosedError(this.lease.label);
     const { file } = this;
@@ -422,7 +422,7 @@ export class MappedMemory extends Resource {
   }
 }
 
-/** Sizes and alignment that options ask for. @throws ArgumentError */
+/** Sizes and alignment for the given options. @throws ArgumentError */
 function layout(
   sizeBytes: number,
   options: { readonly hugePageBytes?: number | undefined; readonly alignBytes?: number | undefined } & {
@@ -434,7 +434,7 @@ function layout(
   const unit = checkPowerOfTwo("hugePageBytes", hugePageBytes, PAGE_SIZE, MAX_ARENA_BYTES);
   const asked = checkPowerOfTwo("alignBytes", alignBytes, 1, MAX_ARENA_BYTES);
   const rounded = Math.ceil(sizeBytes / unit) * unit;
-  // A transparent huge page needs an aligned place of its size.
+  // A transparent huge page needs a range aligned to its size.
   const huge = options.transparentHugePages === true ? (transparentHugePageBytes() ?? PAGE_SIZE) : PAGE_SIZE;
   return { rounded, unit, align: Math.max(unit, asked, rounded >= huge ? huge : PAGE_SIZE) };
 }
@@ -448,7 +448,7 @@ function anonymousBacking(
 ): MemoryBacking {
   if (unit > PAGE_SIZE) return { kind: "huge", pageBytes: unit, numaNode };
   const huge = transparentHugePageBytes();
-  // What doesn't fill a huge page at the end can't be in one.
+  // The rest at the end, smaller than a huge page, can't be in one.
   if (transparent && huge !== undefined && sizeBytes >= huge) {
     const whole = Math.floor(sizeBytes / huge) * huge;
     if (transparentHugeBytes(address, whole) === whole) {
@@ -462,13 +462,13 @@ function endsEarly(what: string, size: number, end: number): string {
   return `${what}: the file ends at ${size} bytes, before ${end}`;
 }
 
-/** Devices have no size here; of a file every page up to its end may be touched. */
+/** Size of a regular file; undefined for a device. */
 function fileSize(fd: number): number | undefined {
   try {
     const stat = fstatSync(fd);
     return stat.isFile() ? stat.size : undefined;
   } catch {
-    // Not a descriptor at all: mmap names the error.
+    // A bad descriptor: mmap reports the error.
     return undefined;
   }
 }
@@ -477,7 +477,7 @@ function fileSize(fd: number): number | undefined {
 const TMPFS_MAGIC = 0x0102_1994;
 const HUGETLBFS_MAGIC = 0x9584_58f6;
 
-/** Files of tmpfs and hugetlbfs are to the kernel what a memfd is. */
+/** The kernel treats files of tmpfs and hugetlbfs like a memfd. */
 function fileKind(fd: number, isFile: boolean): { kind: "memfd" | "file" | "device"; pageBytes: number } {
   if (!isFile) return { kind: "device", pageBytes: PAGE_SIZE };
   const { type, bsize } = statfsSync(`/proc/self/fd/${fd}`);

@@ -1,4 +1,4 @@
-/** mmap(2) and its relatives, throwing. Addresses are plain numbers: user space ends below 2^47. */
+/** mmap(2) and related calls that throw {@link SysError}. Addresses are plain numbers: user space ends below 2^47. */
 import { SysError, type SysErrorContext } from "../core/errors.js";
 import { hugePageHint } from "./huge-pages.js";
 import { c, lastErrno } from "./libc.js";
@@ -43,8 +43,8 @@ export interface AnonymousOptions {
 }
 
 /**
- * Fresh zeroed pages at exactly `address`, replacing what was mapped there. After a failure there may be nothing at
- * all: the caller puts a tombstone there.
+ * Maps fresh zeroed pages at exactly `address`, in place of the old mapping. After a failure nothing may be mapped there:
+ * the caller must map a tombstone.
  * @throws SysError
  */
 export function mapAnonymousAt(address: number, length: number, options: AnonymousOptions = {}): void {
@@ -53,8 +53,8 @@ export function mapAnonymousAt(address: number, length: number, options: Anonymo
   if (options.hugePageBytes !== undefined) {
     flags |= MAP_HUGETLB | (Math.log2(options.hugePageBytes) << MAP_HUGE_SHIFT);
     const hint = hugePageHint(options.hugePageBytes);
-    // Asked elsewhere first: the kernel takes the old pages away before it finds that the pool is empty, and until
-    // the tombstone stands another thread's mmap could land in the hole.
+    // Maps elsewhere first. The kernel removes the old pages before it finds that the pool is empty; another thread's
+    // mmap could then land in the hole before the tombstone is there.
     c.munmap(mmap(0, length, flags, -1, 0, { object, hint }), length);
   }
   if (options.populate === true) flags |= MAP_POPULATE;
@@ -62,8 +62,8 @@ export function mapAnonymousAt(address: number, length: number, options: Anonymo
 }
 
 /**
- * Puts pages that read as zero and reach nothing at `address`. Unreserved, so that even with overcommit
- * switched off a close can't fail for want of memory.
+ * Maps private pages that read as zero at `address`. They are unreserved, so that a close can't fail for lack
+ * of memory, even without overcommit.
  */
 export function mapTombstoneAt(address: number, length: number): void {
   mmap(address, length, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0, {
@@ -72,8 +72,8 @@ export function mapTombstoneAt(address: number, length: number): void {
 }
 
 /**
- * Maps `fd` shared at exactly `address`. Mapped elsewhere first and then moved: a driver that refuses the
- * mapping after the old pages are gone would leave a hole that a stale view could fall into.
+ * Maps `fd` shared at exactly `address`. It maps elsewhere first, then moves the mapping: if a driver refused it
+ * after the kernel removed the old pages, a stale view would fault.
  * @throws SysError with the range at `address` untouched
  */
 export function mapFileAt(
@@ -99,14 +99,14 @@ export function adviseHugePages(address: number, length: number): boolean {
   return c.madvise(address, length, MADV_HUGEPAGE) === 0;
 }
 
-/** Keeps a forked child from sharing (and thereby un-sharing) pages that a device writes to. @throws SysError */
+/** Excludes pages from fork(2): copy-on-write could replace a page that a device writes to. @throws SysError */
 export function adviseDontFork(address: number, length: number): void {
   if (c.madvise(address, length, MADV_DONTFORK) < 0) throw new SysError("madvise", lastErrno());
 }
 
 /**
- * Faults all pages in for writing. Unlike a touch it says so where there is no page: of huge pages bound to a NUMA node
- * that has none left a touch would be fatal.
+ * Faults all pages in for writing. It throws if there is no page. A plain access could be fatal, if the NUMA node has no huge
+ * pages left.
  * @throws SysError: ENOMEM, EFAULT (no huge page on the chosen node), EINVAL before Linux 5.14
  */
 export function populatePages(address: number, length: number): void {
@@ -122,7 +122,7 @@ export function lockPages(address: number, length: number): void {
   }
 }
 
-/** Gives whole pages of private anonymous memory back: they read as zeros again. False where they are locked. */
+/** Discards whole pages of private anonymous memory, which then read as zeros; false if they are locked. */
 export function discardPages(address: number, length: number): boolean {
   return c.madvise(address, length, MADV_DONTNEED) === 0;
 }

@@ -1,5 +1,5 @@
 /**
- * How device registers are reached from JavaScript. All code that touches a BAR goes through here.
+ * Accesses to device registers. All code that accesses a mapped BAR uses this file.
  *
  * - A register is read by Atomics.load: V8 may narrow, merge or drop a plain load (measured: `(r[i] & 1) === 1`
  *   becomes a one-byte access, and a load whose value is unused vanishes). Atomics.load is always one access of
@@ -8,7 +8,7 @@
  *   would be a locked exchange on x86, which also reads the register.
  * - Never fill(), set() or copyWithin() on a BAR: they may use any access width.
  * - x86-64 keeps stores in order with earlier stores, so a doorbell can't overtake the queue entry before it.
- *   arm64 does not: there `publish` must stand between the two.
+ *   arm64 does not: call `publish` between the two.
  */
 
 /** Reads a 32-bit register. `index` counts words. */
@@ -37,9 +37,9 @@ export function writeRegister64(words: Uint32Array, index: number, value: bigint
 const fence = new Int32Array(new SharedArrayBuffer(4));
 
 /**
- * Whether plain loads and stores may pass earlier ones on this CPU. A loop that is counted in nanoseconds keeps a constant
- * of its own and asks it before {@link publish} and {@link acquire}: V8 looks at an imported name at each use, but a
- * module's own constants become part of the code.
+ * Whether plain loads and stores may pass earlier ones on this CPU. A hot loop copies it to a constant of its own module and
+ * checks that before {@link publish} and {@link acquire}: V8 compiles a module's own constants into the code, but looks up an
+ * imported name at each use.
  */
 export const weaklyOrdered = process.arch !== "x64";
 

@@ -15,7 +15,7 @@ const numbers: Readonly<Record<string, { readonly mbind: number; readonly getMem
   arm64: { mbind: 235, getMempolicy: 236 },
 };
 
-/** Nodes with memory, as the kernel lists them; empty where it knows none. */
+/** Nodes with memory, as the kernel lists them; empty if it has no NUMA support. */
 export function numaNodes(): number[] {
   let list: string;
   try {
@@ -36,25 +36,25 @@ export function checkNumaNode(node: number): number {
   if (!nodes.includes(node)) {
     throw new ArgumentError(
       nodes.length === 0
-        ? "this kernel knows no NUMA nodes"
+        ? "this kernel has no NUMA nodes: leave numaNode out"
         : `there is no memory on NUMA node ${node}: nodes with memory are ${nodes.join(", ")}`,
     );
   }
   return node;
 }
 
-/** Pages that a range still gets come from `node`, or not at all. @throws SysError, UnsupportedError */
+/** Makes the kernel take a range's future pages only from `node`. @throws SysError, UnsupportedError */
 export function bindToNode(address: number, length: number, node: number): void {
   const mask = new BigUint64Array(MAX_NODES / 64);
   mask[node >> 6] = 1n << BigInt(node & 63);
   const { mbind } = systemCalls();
-  // maxnode counts one more than there are bits: the kernel takes it down by one.
+  // The kernel subtracts one from maxnode.
   if (c.mbind(mbind, address, length, MPOL_BIND, mask, MAX_NODES + 1, MPOL_MF_STRICT) < 0) {
     throw new SysError("mbind", lastErrno(), { object: `${length} bytes of memory to NUMA node ${node}` });
   }
 }
 
-/** The node that the page at `address` lies on; undefined where the kernel doesn't say. Faults the page in. */
+/** The node of the page at `address`; undefined if the kernel doesn't say. Faults the page in. */
 export function nodeOf(address: number): number | undefined {
   const node = new Int32Array(1);
   const { getMempolicy } = systemCalls();

@@ -1,4 +1,4 @@
-/** Where memory lies physically (Documentation/admin-guide/mm/pagemap.rst). For root only. */
+/** Physical addresses of memory (Documentation/admin-guide/mm/pagemap.rst). For root only. */
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { UnsupportedError } from "../core/errors.js";
 import { PAGE_SIZE } from "./syscalls.js";
@@ -26,7 +26,7 @@ function readWords(path: string, first: number, count: number): BigUint64Array {
 
 /**
  * Physical address of each page of [address, address + sizeBytes), all of which are in memory.
- * @throws UnsupportedError without CAP_SYS_ADMIN, or where a page isn't in memory
+ * @throws UnsupportedError without CAP_SYS_ADMIN, or if a page isn't in memory
  */
 export function physicalPages(address: number, sizeBytes: number): bigint[] {
   const entries = readWords("/proc/self/pagemap", address / PAGE_SIZE, sizeBytes / PAGE_SIZE);
@@ -43,7 +43,7 @@ export function physicalPages(address: number, sizeBytes: number): bigint[] {
   });
 }
 
-/** Whether the kernel may move locked pages about: by compaction, or to another NUMA node. */
+/** Whether the kernel may move locked pages, by compaction or to another NUMA node. */
 export function movesLockedPages(): boolean {
   const isOn = (path: string): boolean => {
     try {
@@ -55,7 +55,7 @@ export function movesLockedPages(): boolean {
   return isOn("/proc/sys/vm/compact_unevictable_allowed") || isOn("/proc/sys/kernel/numa_balancing");
 }
 
-/** Whether the page at a physical address is an explicit huge page: those stay where they are. @throws UnsupportedError */
+/** Whether the page at a physical address is an explicit huge page, which never moves. @throws UnsupportedError */
 export function isHugePage(physicalAddress: bigint): boolean {
   const [flags = 0n] = readWords("/proc/kpageflags", Number(physicalAddress / BigInt(PAGE_SIZE)), 1);
   return ((flags >> KPF_HUGE) & 1n) === 1n;

@@ -1,4 +1,4 @@
-/** Signals to eventfds that others have, too. */
+/** Signals eventfds that other processes share. */
 import { constants } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
@@ -39,12 +39,12 @@ const IO_EVENT_BYTES = 32;
 /** Requests before their results are fetched. */
 const ROOM = 64;
 
-/** What native AIO needs, all in one piece outside V8's moving heap: request, a pointer to it, room for results, no time. */
+/** Memory for native AIO, outside V8's moving heap: the request, a pointer to it, a zero timeout, and room for results. */
 const POINTER_AT = iocb.sizeBytes;
 const TIMEOUT_AT = POINTER_AT + 8;
 const EVENTS_AT = TIMEOUT_AT + 16;
 
-/** A context of native AIO, and what its requests read. */
+/** A context of native AIO, whose requests read 0 bytes of /dev/null. */
 class Aio {
   private readonly words: Uint32Array<ArrayBuffer>;
   private readonly address: number;
@@ -62,7 +62,7 @@ class Aio {
     new BigUint64Array(this.words.buffer)[POINTER_AT / 8] = BigInt(this.address);
   }
 
-  /** @returns undefined where this kernel, or whoever limits this process, allows none */
+  /** @returns undefined if the kernel or a limit of this process forbids it */
   static create(): Aio | undefined {
     const calls = numbers[process.arch];
     const context = new BigUint64Array(1);
@@ -76,7 +76,7 @@ class Aio {
     }
   }
 
-  /** @throws SysError: EINVAL, EBADF where that is no eventfd */
+  /** @throws SysError: EINVAL, EBADF if it is not an eventfd */
   signal(fd: number): void {
     const { calls, context, address } = this;
     this.words[iocb.words.aio_resfd] = fd;
@@ -101,9 +101,9 @@ class Aio {
 }
 
 /**
- * Signals eventfds that somebody else shares, without ever blocking. write(2) blocks where their counter is full and they
- * aren't O_NONBLOCK, and both are in the hands of whoever shares them, at any moment. But the kernel itself signals an eventfd
- * when a request of native AIO has ended, as devices do, and that never waits: so nothing is read into nowhere, over and over.
+ * Signals eventfds that another process shares, without ever blocking. write(2) blocks if the counter is full and O_NONBLOCK is
+ * off, and the other process can cause both at any moment. But when a request of native AIO ends, the kernel signals an
+ * eventfd without waiting. So each signal is a request that reads 0 bytes.
  */
 export class Signaller extends Resource {
   private readonly aio: Aio | undefined;
@@ -115,12 +115,12 @@ export class Signaller extends Resource {
     this.aio = aio;
   }
 
-  /** Whether nobody can make it block; not so where there is no native AIO. Then it is only very unlikely. */
+  /** Whether it can never block. Without native AIO, blocking is possible but very unlikely. */
   get certain(): boolean {
     return this.aio !== undefined;
   }
 
-  /** Adds one signal; one whose counter is full has been signalled enough. @throws ClosedError, SysError */
+  /** Adds one signal; does nothing if the counter is full. @throws ClosedError, SysError */
   signal(fd: number): void {
     this.lease.assertOpen();
     if (this.aio !== undefined) {

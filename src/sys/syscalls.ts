@@ -34,7 +34,7 @@ export function open(path: string, flags: number, context: SysErrorContext = {})
   );
 }
 
-/** How a lease closes a descriptor: the last one of a device resets it, the last one of an iommufd unmaps all. */
+/** The release of a lease that closes a descriptor. A device's last one resets it; an iommufd's last one unmaps all. */
 export function closing(fd: number): Release {
   return {
     now: () => close(fd),
@@ -42,7 +42,7 @@ export function closing(fd: number): Release {
   };
 }
 
-/** read(2); returns the number of bytes, or null where a non-blocking descriptor has nothing. @throws SysError */
+/** read(2); returns the number of bytes, or null if a non-blocking descriptor has none. @throws SysError */
 export function read(
   fd: number,
   buffer: NodeJS.ArrayBufferView,
@@ -98,7 +98,7 @@ export function pollReadable(fd: number, timeoutMs: number): boolean {
   return pollFor(fd, POLLIN, timeoutMs);
 }
 
-/** The same for the first of several. */
+/** The same, until one of several is readable. */
 export function pollAnyReadable(fds: readonly number[], timeoutMs: number): boolean {
   const request = Int32Array.from(fds.flatMap((fd) => [fd, POLLIN]));
   return (
@@ -110,7 +110,7 @@ export function pollAnyReadable(fds: readonly number[], timeoutMs: number): bool
   );
 }
 
-/** The same until `fd` takes data. */
+/** The same, until `fd` is writable. */
 export function pollWritable(fd: number, timeoutMs: number): boolean {
   return pollFor(fd, POLLOUT, timeoutMs);
 }
@@ -161,27 +161,27 @@ export function duplicate(fd: number): number {
   return adopt(check(c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", { object: `fd ${fd}` }));
 }
 
-/** Fixes the length of a memfd for good: nobody who gets the descriptor can cut it. @throws SysError */
+/** Seals the length of a memfd, so that no process can change it. @throws SysError */
 export function sealSize(fd: number): void {
   const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
   check(c.fcntl(fd, F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)", { object: `memfd of fd ${fd}` });
 }
 
-/** Whether a file can't become shorter any more: false for all that isn't a sealed memfd. */
+/** Whether a file can't become shorter: true only for a sealed memfd. */
 export function isSealedAgainstShrinking(fd: number): boolean {
   const seals = c.fcntl(fd, F_GET_SEALS, 0);
   return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
 }
 
 /**
- * Takes everybody's right to cut a memfd short, where it isn't taken yet.
- * @returns false where that can't be done: no memfd, or one that was made without sealing
+ * Seals a memfd against truncation.
+ * @returns false if that can't be done: not a memfd, or one made without sealing
  */
 export function sealAgainstShrinking(fd: number): boolean {
   return isSealedAgainstShrinking(fd) || c.fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) >= 0;
 }
 
-/** Where a file ends. The only way to learn the size of a dma-buf. @throws SysError */
+/** Size of a file by lseek(2), the only way to learn that of a dma-buf. @throws SysError */
 export function fileEnd(fd: number): number {
   const SEEK_SET = 0;
   const SEEK_END = 2;

@@ -1,6 +1,6 @@
 /**
- * UNIX stream sockets that pass descriptors along (unix(7), SCM_RIGHTS), which node:net can't. Non-blocking and
- * close-on-exec; {@link watchReadable} tells when there is something.
+ * UNIX stream sockets that pass descriptors (unix(7), SCM_RIGHTS), which node:net can't. They are non-blocking and
+ * close-on-exec; {@link watchReadable} watches them.
  */
 import { lstatSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
@@ -18,7 +18,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const MSG_CTRUNC = 0x8;
-/** Per call: whoever has the other descriptor of a socket that was sent can change the flags of both. */
+/** Per call, since another process that shares the socket can change its flags. */
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -37,7 +37,7 @@ const CMSG_BYTES = CMSG_HEADER_BYTES + 4 * MAX_FDS + 4;
 function socketAddress(path: string): Uint8Array {
   const encoded = Buffer.from(path, "utf8");
   if (encoded.length === 0 || encoded.includes(0))
-    throw new ArgumentError("a socket's path is no empty string");
+    throw new ArgumentError("a socket's path must not be empty or contain a zero byte");
   if (encoded.length >= PATH_BYTES) {
     throw new ArgumentError(
       `${path}: a socket's path has at most ${PATH_BYTES - 1} bytes, not ${encoded.length}`,
@@ -55,7 +55,7 @@ function newSocket(): number {
   return adopt(fd);
 }
 
-/** Calls and, where that fails, closes the descriptor. */
+/** Runs a call; if it fails, closes the descriptor and throws. */
 function orClose(fd: number, syscall: string, call: () => number, context: SysErrorContext): void {
   if (call() >= 0) return;
   const errno = lastErrno();
@@ -65,12 +65,12 @@ function orClose(fd: number, syscall: string, call: () => number, context: SysEr
 
 const connectHints: Readonly<Record<string, string>> = {
   ENOENT: "there is no such socket",
-  ECONNREFUSED: "nobody listens there: is it a socket, and is the server up?",
+  ECONNREFUSED: "no server listens there: check that it is a socket, and that the server runs",
   EACCES: "give this user write permission on the socket",
-  EAGAIN: "the server takes no more connections at present",
+  EAGAIN: "the server accepts no more connections now: try again later",
 };
 
-/** What {@link UnixSocket.receive} got. */
+/** The result of {@link UnixSocket.receive}. */
 export interface Received {
   /** Bytes; 0 at the end of the stream. */
   readonly count: number;
@@ -92,7 +92,7 @@ export class UnixSocket extends Resource {
     this.headerAddress = addressOf(this.header);
   }
 
-  /** @throws ArgumentError, SysError: ENOENT, ECONNREFUSED (nobody listens, or no socket), EACCES */
+  /** @throws ArgumentError, SysError: ENOENT, ECONNREFUSED (no server listens, or not a socket), EACCES */
   static connect(path: string): UnixSocket {
     const address = socketAddress(path);
     const fd = newSocket();
@@ -117,8 +117,8 @@ export class UnixSocket extends Resource {
   /**
    * Sends all bytes, the descriptors with the first. Blocks the thread while the other side has no room.
    * @param bytes outside V8's moving heap (more than 64 bytes, or a Buffer made by alloc)
-   * @param timeoutMs for all of it: whoever takes a byte now and then doesn't get more time
-   * @throws ArgumentError (more descriptors than the kernel passes), TimeoutError, SysError: EPIPE where the other side is
+   * @param timeoutMs for all bytes together: a slow receiver doesn't get more time
+   * @throws ArgumentError (more descriptors than the kernel passes), TimeoutError, SysError: EPIPE if the other side is
    *   gone; ClosedError
    */
   send(bytes: Uint8Array, fds: readonly number[], timeoutMs: number): void {
@@ -150,8 +150,8 @@ export class UnixSocket extends Resource {
   /**
    * Receives what there is, up to the length of `target`, and the descriptors that came with it.
    * @param target outside V8's moving heap, as with send()
-   * @returns undefined where there is nothing yet
-   * @throws SysError: EMFILE where descriptors were lost because this process has too many; ClosedError
+   * @returns undefined if there is nothing yet
+   * @throws SysError: EMFILE if descriptors were lost because this process has too many; ClosedError
    */
   receive(target: Uint8Array): Received | undefined {
     this.lease.assertOpen();
@@ -162,7 +162,7 @@ export class UnixSocket extends Resource {
       if (count >= 0) return { count, fds: this.takeFds() };
       const errno = lastErrno();
       if (errno === Errno.EAGAIN) return undefined;
-      // A connection that was cut off has ended as one that was closed.
+      // A reset connection counts as closed.
       if (errno === Errno.ECONNRESET) return { count: 0, fds: [] };
       if (errno !== Errno.EINTR) throw new SysError("recvmsg", errno, { object: this.lease.label });
     }
@@ -208,7 +208,7 @@ export class UnixSocket extends Resource {
     }
     if ((header.getUint32(MSG.flags, true) & MSG_CTRUNC) !== 0) {
       for (const fd of fds) c.close(fd);
-      const hint = "descriptors came for which there is no room: see ulimit -n";
+      const hint = "this process has too many descriptors to receive more: raise ulimit -n";
       throw new SysError("recvmsg", Errno.EMFILE, { object: this.lease.label, hint });
     }
     return adoptAll(fds);
@@ -220,7 +220,7 @@ export class UnixListener extends Resource {
   readonly fd: number;
 
   /**
-   * @throws ArgumentError, BusyError where somebody listens at that path, SysError: EADDRINUSE
+   * @throws ArgumentError, BusyError if a server listens at that path, SysError: EADDRINUSE
    *   (there is a file or folder), ENOENT (no such folder), EACCES
    */
   constructor(readonly path: string) {
@@ -234,7 +234,7 @@ export class UnixListener extends Resource {
     }
     const { ino, dev } = lstatSync(path);
     const remove = (): void => {
-      // Not what somebody else put there since.
+      // Another process may have replaced the socket.
       const found = lstatSync(path, { throwIfNoEntry: false });
       if (found?.ino === ino && found.dev === dev) unlinkSync(path);
     };
@@ -254,7 +254,7 @@ export class UnixListener extends Resource {
     this.fd = fd;
   }
 
-  /** The next connection that waits; undefined where none does. @throws SysError, ClosedError */
+  /** The next waiting connection; undefined if there is none. @throws SysError, ClosedError */
   accept(): UnixSocket | undefined {
     this.lease.assertOpen();
     for (;;) {
@@ -276,7 +276,7 @@ function bindHint(code: string, path: string): string | undefined {
       const isFolder = found?.isDirectory() === true;
       return isFolder
         ? "there is a folder at this path: name a socket inside it, or choose another path"
-        : "there is a file at this path that is no socket: remove it, or choose another path";
+        : "there is a file at this path that is not a socket: remove it, or choose another path";
     }
     case "ENOENT":
       return `there is no folder ${folder}: create it, or choose another path`;
@@ -287,7 +287,7 @@ function bindHint(code: string, path: string): string | undefined {
   }
 }
 
-/** A server that was killed leaves its path behind; nobody listens there any more. */
+/** Removes the path of a killed server, where no server listens any more. */
 function removeStale(path: string, address: Uint8Array): void {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined || !found.isSocket()) return;
@@ -296,5 +296,5 @@ function removeStale(path: string, address: Uint8Array): void {
   const errno = lastErrno();
   close(fd);
   if (result < 0 && errno === Errno.ECONNREFUSED) unlinkSync(path);
-  else if (result >= 0 || errno === Errno.EAGAIN) throw new BusyError(`somebody listens at ${path} already`);
+  else if (result >= 0 || errno === Errno.EAGAIN) throw new BusyError(`a server listens at ${path} already`);
 }

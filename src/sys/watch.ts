@@ -5,8 +5,8 @@ import { Resource } from "../core/lifetime/resource.js";
 import { type PollHandle, pollReadableFrom } from "./event-poller.js";
 
 /**
- * The open polls of this thread, by descriptor: libuv allows one for each, and aborts the process at a second one. The entry
- * also keeps the watch from being collected before its owner closes.
+ * The open polls of this thread, by descriptor. libuv allows one for each, and aborts the process at a second one. The entry
+ * also keeps V8 from collecting the watch before its owner closes.
  */
 const watched = new Map<number, { readonly watch: Watch; readonly handle: PollHandle }>();
 
@@ -16,7 +16,7 @@ const endPolls = (): void => {
 };
 let isExitWatched = false;
 
-/** A descriptor under watch. Like Node's own handles it keeps the process alive, unless `unref` was called. */
+/** A watched descriptor. Like Node's own handles, it keeps the process alive, unless `unref` was called. */
 export class Watch extends Resource {
   constructor(
     lease: Lease,
@@ -40,10 +40,10 @@ export class Watch extends Resource {
 
 /**
  * Calls `onReadable` from the event loop whenever `fd` has something to read (level triggered: read it there).
- * The watch ends with `owner`, before the descriptor is closed: the other order aborts in libuv.
+ * The watch ends with `owner`, before the descriptor closes: the other order aborts in libuv.
  * An error thrown by `onReadable` becomes an uncaught exception, as from any event handler.
  * @param onClosed called once, when the watch has ended
- * @throws SysError where the descriptor can't be polled, BusyError where it is watched already
+ * @throws SysError if the descriptor can't be polled, BusyError if it is watched already
  */
 export function watchReadable(
   fd: number,

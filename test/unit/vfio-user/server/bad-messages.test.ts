@@ -199,7 +199,7 @@ describe("the path of a VfioUserServer", () => {
     const file = join(folder, "file");
     writeFileSync(file, "");
     expect(() => new VfioUserServer(file, device)).toThrow(
-      /EADDRINUSE.*there is a file at this path that is no socket: remove it/,
+      /EADDRINUSE.*there is a file at this path that is not a socket: remove it/,
     );
     rmSync(folder, { recursive: true });
     expect(() => new VfioUserServer(join(folder, "gone", "socket"), device)).toThrow(
