@@ -43,7 +43,7 @@ export type MapAttempt = (iovaPage: number, origin: number, sizeBytes: number, a
  * Chooses addresses for one address space. Three things decide: what the backend can map, what is mapped through the
  * tracked lists, and what other users of the same kernel object turn out to have mapped.
  *
- * The allocator is made at the first choice, from the ranges and the tracked mappings, and made anew after reset().
+ * The allocator is made at the first choice, from the ranges and the tracked mappings, and again after reset().
  */
 export class AddressChooser {
   private readonly lists = new Set<MappingList>();
@@ -77,7 +77,7 @@ export class AddressChooser {
     return () => lists.delete(list);
   }
 
-  /** Forgets what can be mapped and what is free. For when a device was attached or detached. */
+  /** Forgets the free and the mappable ranges, after a device was attached or detached. */
   reset(): void {
     this.known = undefined;
     this.allocator = undefined;

@@ -12,7 +12,7 @@ import { PAGE_SIZE } from "../sys/syscalls.js";
  */
 export type PageChoice = "base" | "transparent" | "best" | number;
 
-/** What memory is made of, and where it lies. */
+/** The pages of memory, and their NUMA node. */
 export interface BackingOptions {
   /** `base` by default. */
   readonly pages?: PageChoice | undefined;
@@ -30,10 +30,10 @@ export interface BackingOptions {
 
 /** Sizes of explicit huge pages that `best` tries, largest first. */
 const HUGE_PAGES = [1024 * 1024 * 1024, 2 * 1024 * 1024];
-/** `best` wastes no more than this part of what is asked for. */
+/** `best` wastes at most this part of the requested size. */
 const MAX_WASTE = 1 / 8;
 
-/** @throws ArgumentError, SysError (ENOMEM: too few huge pages of the size asked for) */
+/** @throws ArgumentError, SysError (ENOMEM: too few huge pages of the given size) */
 export function allocateMemory(sizeBytes: number, options: BackingOptions): MappedMemory {
   checkLength("sizeBytes", sizeBytes);
   const { pages = "base", shared = false, ...rest } = options;

@@ -71,14 +71,14 @@ export class BufferLease extends MappedRecord {
  * after. Views taken before then read zeros and reach nothing.
  */
 export class DmaBuffer extends Resource {
-  /** Length as asked for. The mapping covers whole pages. */
+  /** Requested length. The mapping covers whole pages. */
   readonly sizeBytes: number;
   /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
   readonly iovaLow: number;
   /** High 32 bits of {@link iova}. */
   readonly iovaHigh: number;
   declare readonly lease: BufferLease;
-  /** Made when first asked for: much of what is mapped is never looked at from here. */
+  /** Made at first use: many programs never access their buffers from JavaScript. */
   private allBytes: Uint8Array<SharedArrayBuffer> | undefined = undefined;
 
   /** Not for users: see {@link DmaSpace.alloc} and {@link DmaSpace.map}. */
@@ -97,7 +97,7 @@ export class DmaBuffer extends Resource {
     this.iovaHigh = highOfPage(iovaPage);
   }
 
-  /** Where devices find the first byte; the others follow where {@link contiguous}. */
+  /** I/O virtual address of the first byte; the others follow if {@link contiguous}. */
   get iova(): Iova {
     return iovaOfPage(this.lease.iovaPage);
   }
@@ -120,7 +120,7 @@ export class DmaBuffer extends Resource {
     return segments === undefined || segments[0].sizeBytes >= this.sizeBytes;
   }
 
-  /** The bytes, shared with the device. @throws ClosedError, StateError where a file behind it was cut short */
+  /** The bytes, shared with the device. @throws ClosedError, StateError if a file behind it was truncated */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     this.lease.assertOpen();
     if (this.allBytes === undefined) {

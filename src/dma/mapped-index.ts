@@ -1,4 +1,4 @@
-/** The list of what is mapped in an address space, by virtual address. */
+/** The list of an address space's mappings, by virtual address. */
 import { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
 import type { MappingList } from "./address-chooser.js";
@@ -11,7 +11,7 @@ export abstract class MappedRecord extends Lease {
   age = 0;
   /** Whole pages. */
   abstract readonly mappedBytes: number;
-  /** What is mapped; undefined where it has no virtual address. */
+  /** The mapped memory; undefined if it has no virtual address. */
   abstract readonly memory: MappedMemory | undefined;
   /** Where devices find all of it, where that isn't simply from `iovaPage` on. */
   abstract readonly segments: readonly [DmaSegment, ...DmaSegment[]] | undefined;

@@ -25,7 +25,7 @@ export interface DmaMapper {
    * Maps `sizeBytes` of this process's memory at `address`.
    * @param fixed the I/O virtual address to use; undefined lets the backend choose
    * @param placement where the backend may choose; anywhere by default
-   * @returns where it was mapped
+   * @returns the address
    * @throws SysError, IovaSpaceError with nothing mapped
    */
   map(
@@ -45,7 +45,7 @@ export interface DmaMapper {
 export interface DmaMapperExtensions {
   /**
    * Chooses the backend's addresses. A DmaSpace tells it about its mappings, and what attaches devices resets it. Without it
-   * the backend knows by itself which addresses are free.
+   * the backend tracks the free addresses.
    */
   readonly chooser?: AddressChooser;
   /** Maps and unmaps without making a bigint. Without it every mapping goes through map() and unmap(). */
@@ -86,9 +86,9 @@ export interface FileMapper {
   ): Iova;
 }
 
-/** Memory together with where it is mapped. */
+/** Memory, with its I/O virtual address. */
 export interface MappedBytes {
-  /** The memory, of which nobody else uses any part. */
+  /** The memory, of which no other buffer uses any part. */
   readonly memory: MappedMemory;
   /** The I/O virtual address of its first byte. */
   readonly iova: Iova;

@@ -73,7 +73,7 @@ export function assertMemlock(sizeBytes: number, mapper: Charging): void {
 
 const UNLIMITED_BUDGET = 1024 * 1024 * 1024;
 
-/** What ENOMEM of a mapping means, where it is the limit; undefined where it isn't. */
+/** Explains ENOMEM of a mapping if the limit is the reason; otherwise undefined. */
 export function memlockErrorOf(
   cause: unknown,
   sizeBytes: number,

@@ -15,7 +15,7 @@ export function refuseFixed(fixed: bigint | undefined): void {
   }
 }
 
-/** @throws IovaSpaceError where the memory happens to lie elsewhere than asked for */
+/** @throws IovaSpaceError if the memory's physical addresses don't fit the placement */
 export function checkPlacement(segments: readonly DmaSegment[], placement: IovaPlacement = {}): void {
   const { last, alignBytes = 1 } = placement;
   for (const [i, { iova: at, sizeBytes }] of segments.entries()) {

@@ -30,7 +30,7 @@ export interface DmaPoolOptions extends Omit<AllocOptions, "iova" | "scattered" 
    * KiB by default; one size makes it a pool of equal blocks. A block of a power of two is aligned to that, up to a page.
    */
   readonly blockSizes?: readonly number[] | undefined;
-  /** Size of one mapping in bytes, a power of two. 2 MiB by default: one huge page, where `pages` asks for that. */
+  /** Size of one mapping in bytes, a power of two. 2 MiB by default: one huge page, if `pages` says so. */
   readonly slabBytes?: number | undefined;
   /** How much may be mapped in all. 64 MiB by default. */
   readonly maxBytes?: number | undefined;
@@ -38,11 +38,11 @@ export interface DmaPoolOptions extends Omit<AllocOptions, "iova" | "scattered" 
   readonly prefill?: boolean | undefined;
 }
 
-/** What a pool has, and what is in use. */
+/** Sizes of a pool, and its current use. */
 export interface DmaPoolStats {
   /** Blocks in use. */
   readonly inUse: number;
-  /** Bytes asked for by those. */
+  /** Bytes requested for those. */
   readonly inUseBytes: number;
   /** Most bytes of blocks that were in use at any one time. */
   readonly highWaterBytes: number;
@@ -100,7 +100,7 @@ interface Slab {
   live: Int32Array;
   /** By block: how often it was handed out, as far as a handle counts that. */
   generations: Int32Array;
-  /** By block: bytes asked for. */
+  /** By block: bytes requested. */
   asked: Int32Array;
   /** By block, made when first looked at. */
   views: (Uint8Array<SharedArrayBuffer> | undefined)[];
@@ -117,7 +117,7 @@ export class DmaPool extends Resource {
   private readonly generationMask: number;
   private readonly slabs: Slab[];
   private readonly sizes: readonly SizeClass[];
-  /** Index in `sizes` by the number of lines asked for. */
+  /** Index in `sizes` by the number of lines requested. */
   private readonly sizeOf: Uint8Array;
   private readonly allocOptions: AllocOptions;
   private usedBlocks = 0;
@@ -127,7 +127,7 @@ export class DmaPool extends Resource {
 
   /**
    * Maps nothing yet, unless `prefill` is set.
-   * @throws ArgumentError, ClosedError; as {@link DmaSpace.alloc} where `prefill` is set
+   * @throws ArgumentError, ClosedError; as {@link DmaSpace.alloc} if `prefill` is set
    */
   constructor(
     /** Where the blocks are mapped. */
@@ -261,7 +261,7 @@ export class DmaPool extends Resource {
     return view;
   }
 
-  /** Low half of where devices find the block. @throws StateError, ClosedError */
+  /** Low half of the block's I/O virtual address. @throws StateError, ClosedError */
   iovaLow(handle: PoolHandle): number {
     const low = this.slabOf(handle).buffer.iovaLow + this.offset(handle);
     return low >= 2 ** 32 ? low - 2 ** 32 : low;
@@ -297,12 +297,12 @@ export class DmaPool extends Resource {
     return this.indexOf(handle) * this.slabOf(handle).size.blockBytes;
   }
 
-  /** Bytes that were asked for. @throws StateError, ClosedError */
+  /** Bytes requested. @throws StateError, ClosedError */
   sizeBytes(handle: PoolHandle): number {
     return this.slabOf(handle).asked[this.indexOf(handle)] ?? 0;
   }
 
-  /** What the pool has, and what is in use. */
+  /** The pool's sizes, and its current use. */
   stats(): DmaPoolStats {
     const mappedBytes = this.slabs.length * this.slabBytes;
     const tied = this.slabs.reduce(
@@ -345,7 +345,7 @@ export class DmaPool extends Resource {
       this.addSlab(size);
       return;
     }
-    // A mapping without blocks in use can be cut anew for this size.
+    // A mapping without blocks in use can be divided again for this size.
     const unused = this.slabs.findIndex(({ used, size: other }) => used === 0 && other !== size);
     const slab = this.slabs[unused];
     if (slab === undefined) {

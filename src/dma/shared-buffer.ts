@@ -102,7 +102,7 @@ export class BorrowedBuffer {
     this.holds++;
   }
 
-  /** @throws BusyError where this thread holds it no more */
+  /** @throws BusyError if this thread no longer holds it */
   drop(): void {
     if (this.holds === 0) throw new BusyError(`${this.label} is not held by this thread`);
     this.holds--;

@@ -26,7 +26,7 @@ export interface MapOptions {
   readonly iova?: bigint | undefined;
   /** What the device may do; both by default. */
   readonly access?: DmaAccess | undefined;
-  /** How many address bits the device has, where these are fewer than the IOMMU's: the buffer lies below 2^n. */
+  /** Number n of the device's address bits, if fewer than the IOMMU's: the buffer lies below 2^n. */
   readonly addressBits?: number | undefined;
   /** Alignment of the I/O virtual address in bytes, a power of two. Huge pages of 2 MiB need it to be one for the IOMMU. */
   readonly iovaAlignBytes?: number | undefined;
@@ -317,7 +317,7 @@ export class DmaSpace extends Resource {
     return [first, ...more];
   }
 
-  /** @returns where it was mapped, in IOVA_PAGEs */
+  /** @returns its address, in IOVA_PAGEs */
   private mapRange(memory: MappedMemory, options: MapOptions | undefined): number {
     const { mapper } = this;
     memory.assertUsable();
@@ -395,7 +395,7 @@ function placementOf(
   return { fixed, access, placement };
 }
 
-/** Says more of why memory can't be mapped, where the kernel's errno leaves it open. */
+/** Adds the reason why memory can't be mapped, if the kernel's errno is ambiguous. */
 function explain(error: unknown, memory: MappedMemory, mapper: DmaMapper): unknown {
   if (!(error instanceof SysError)) return error;
   if (error.code === "ENOMEM") return memlockErrorOf(error, memory.sizeBytes, mapper) ?? error;

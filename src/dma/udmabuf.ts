@@ -40,7 +40,7 @@ export class Udmabuf extends Resource {
  *   EACCES (/dev/udmabuf is root's), EINVAL (beyond the module's limits, or not sealed against shrinking)
  */
 export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}): Udmabuf {
-  // Throws where there is no descriptor, or none any more.
+  // Throws if there is no descriptor, or it is closed.
   void memory.fd;
   const { source } = memory;
   if (source === undefined)

@@ -7,7 +7,7 @@ import { IovaError } from "../../core/errors.js";
  */
 export type IovaSpaceReason = "full" | "taken" | "reserved";
 
-/** No free range is large enough, or the one asked for can't be had. The same on every backend. */
+/** No free range is large enough, or the requested one isn't free. The same on every backend. */
 export class IovaSpaceError extends IovaError {
   constructor(
     /** Why there is no address. */

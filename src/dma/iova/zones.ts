@@ -1,4 +1,4 @@
-/** Rules for where a mapping is placed: huge pages, and limits of narrow devices. */
+/** Rules for placing a mapping: huge pages, and limits of devices with few address bits. */
 import type { Iova } from "./address.js";
 import type { IovaAllocator, IovaPlacement } from "./allocator.js";
 import { IovaSpaceError } from "./error.js";
