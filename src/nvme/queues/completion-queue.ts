@@ -5,31 +5,31 @@ import type { ShadowDoorbells } from "./shadow-doorbells.js";
 
 export { CQE_WORDS };
 
-// Own constants, which V8 makes part of the code: what is imported or exported it looks up at each use.
+// Local constants: V8 compiles them into the code, and looks up imports and exports at each use.
 const CQE_SHIFT = 2;
-/** Of an entry: queues have 65,536 at most. Masks with it change nothing; they tell V8 that no index overflows. */
+/** Largest index of an entry. Masks with it change nothing; they tell V8 that no index overflows. */
 const MAX_INDEX = 0xffff;
 const mustAcquire = weaklyOrdered;
 /** Word of an entry that holds command id, phase and status. */
 const STATUS_WORD = 3;
 
 /**
- * A completion queue as a ring in memory. Two ways to use it: {@link peek} and {@link take} one entry after the other,
- * or {@link reap} many at once. Either way {@link ring} tells the controller, once for many. Several submission queues
- * may report to one completion queue: each entry says which it is of.
+ * A completion queue as a ring in memory. {@link peek} and {@link take} process one entry, {@link reap} many at once; then
+ * {@link ring} returns the entries to the controller. Several submission queues may share a completion queue: each entry
+ * contains the id of its submission queue.
  */
 export class CompletionQueue {
-  /** What the last reap() found, oldest first: command ids, ... */
+  /** Results of the last reap(), oldest first: command ids, ... */
   readonly cids: Uint16Array;
   /** ... submission queue ids, ... */
   readonly sqids: Uint16Array;
-  /** ... where the controller is in that submission queue, ... */
+  /** ... heads of these submission queues, ... */
   readonly sqHeads: Uint16Array;
   /** ... status fields without the phase (0 is success), ... */
   readonly statuses: Uint16Array;
-  /** ... and dwords 0 and 1, whose meaning is the command's. */
+  /** ... and dword 0, command specific. */
   readonly results: Uint32Array;
-  /** Dword 1 of each completion. */
+  /** Dword 1, command specific. */
   readonly results1: Uint32Array;
   private head = 0;
   private phase = 1;
@@ -41,7 +41,7 @@ export class CompletionQueue {
     readonly id: number,
     /** Number of entries of the ring. */
     readonly entries: number,
-    /** The ring's memory, zeroed: the first pass of the controller writes phase 1. */
+    /** The ring's memory, zeroed: the controller's first pass writes phase 1. */
     readonly words: Uint32Array,
     private doorbells: Uint32Array,
     private readonly doorbell: number,
@@ -55,8 +55,8 @@ export class CompletionQueue {
   }
 
   /**
-   * Begins again at the first entry, as the controller does after a reset. The memory has to be zeroed.
-   * @param doorbells where they are now; where they were by default
+   * Restarts at the first entry, as the controller does after a reset. The memory must be zeroed.
+   * @param doorbells their new location; by default the old one
    */
   reset(doorbells: Uint32Array = this.doorbells): void {
     this.head = 0;
@@ -65,7 +65,7 @@ export class CompletionQueue {
     this.doorbells = doorbells;
   }
 
-  /** Where the queue stands. */
+  /** Position in the ring. */
   get position(): {
     /** Index of the entry to take next. */
     readonly head: number;
@@ -75,14 +75,14 @@ export class CompletionQueue {
     return { head: this.head, phase: this.phase };
   }
 
-  /** Goes on where another ring over the same memory stopped, all that it took given back. */
+  /** Continues at the position of another ring over the same memory, which has rung for all it took. */
   moveTo(head: number, phase: number): void {
     this.head = head;
     this.phase = phase;
     this.rung = head;
   }
 
-  /** Index in {@link words} of the next completion, or -1 where the controller has written none. */
+  /** Index in {@link words} of the next completion, or -1 if there is none. */
   peek(): number {
     const at = (this.head & MAX_INDEX) << CQE_SHIFT;
     const status = this.words[at + STATUS_WORD] ?? 0;
@@ -101,15 +101,15 @@ export class CompletionQueue {
   }
 
   /**
-   * Takes what the controller has written, `max` entries at most, into {@link cids} and its likes. Allocates nothing, and
-   * does not ring the doorbell.
-   * @returns how many
+   * Takes at most `max` new entries into {@link cids} and the other arrays. Allocates nothing, and does not ring the
+   * doorbell.
+   * @returns their number
    */
   reap(max: number): number {
-    // When a queue is polled, most looks find nothing: this is the shortest way to return.
+    // Most polls find nothing: this is the shortest way to return.
     if ((((this.words[((this.head & MAX_INDEX) << CQE_SHIFT) + STATUS_WORD] ?? 0) >>> 16) & 1) !== this.phase)
       return 0;
-    // Locals: V8 would load and store a field for each use, as anything could have changed it.
+    // Locals: V8 would load and store a field at each use.
     const { words, entries, cids, sqids, sqHeads, statuses, results, results1 } = this;
     let { head, phase } = this;
     const limit = max < entries ? max : entries;
@@ -137,7 +137,7 @@ export class CompletionQueue {
     return count;
   }
 
-  /** Gives all taken entries back to the controller: one MMIO store, none where there is no news. */
+  /** Returns all taken entries to the controller: one MMIO store, or none if none were taken. */
   ring(): void {
     if (this.head === this.rung) return;
     if (this.shadow === undefined || this.shadow.ring(this.doorbell, this.rung, this.head)) {
@@ -146,9 +146,9 @@ export class CompletionQueue {
     this.rung = this.head;
   }
 
-  /** From now on rings in memory, and the register only where the controller asks for it; undefined ends that. */
+  /** Uses a shadow doorbell from now on; undefined: only the register. */
   useShadow(shadow: ShadowDoorbells | undefined): void {
-    // A doorbell beyond that memory is rung in its register alone.
+    // A doorbell beyond that memory uses its register only.
     this.shadow = shadow?.has(this.doorbell) === true ? shadow : undefined;
     this.shadow?.clear(this.doorbell);
   }

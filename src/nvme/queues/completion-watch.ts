@@ -2,19 +2,19 @@
 import { setTimeout as startTimer } from "node:timers";
 
 /**
- * How completions are noticed: `interrupt`; `poll` while commands are outstanding; `adaptive`, which polls for a while
- * after each submission and completion and then leaves it to the interrupt.
+ * How a queue pair notices completions: `interrupt`; `poll` while commands are outstanding; `adaptive`, which polls for a
+ * while after each submission and completion and then waits for the interrupt.
  */
 export type CompletionMode = "interrupt" | "poll" | "adaptive";
 
-/** How often a polled queue is looked at that has only background commands. */
+/** Poll interval of a queue with background commands only. */
 const BACKGROUND_POLL_MS = 100;
-/** How often a polled queue may be looked at between two turns of the event loop. */
+/** Most polls between two turns of the event loop. */
 const LOOKS_PER_TURN = 8;
 
 /** What the watch needs of its queue pair. */
 export interface WatchedQueue {
-  /** Takes all completions. @returns how many */
+  /** Takes all completions. @returns their number */
   reap(): number;
   /** Commands that the controller has: in the foreground, ... */
   readonly outstanding: number;
@@ -24,12 +24,12 @@ export interface WatchedQueue {
   readonly isStopped: boolean;
 }
 
-/** Looks for completions in the modes that poll. */
+/** Polls for completions in the modes that poll. */
 export class CompletionWatch {
   private isScheduled = false;
-  /** Looks left before the next turn of the event loop. */
+  /** Polls left before the next turn of the event loop. */
   private looks = 0;
-  /** Adaptive mode: when to leave it to the interrupt. */
+  /** Adaptive mode: when polling ends. */
   private spinUntil = 0;
   private backgroundTimer: NodeJS.Timeout | undefined = undefined;
 
@@ -46,7 +46,7 @@ export class CompletionWatch {
     if (mode === "interrupt") return;
     if (mode === "adaptive") this.spinUntil = performance.now() + this.spinMs;
     this.schedule();
-    // Earlier commands may be done by now: a turn of the event loop takes longer than many a command.
+    // Earlier commands may be done: a turn of the event loop is longer than many commands.
     if (this.looks > 0) {
       this.looks--;
       this.queue.reap();
@@ -72,7 +72,7 @@ export class CompletionWatch {
     }
   }
 
-  /** Looks once per turn of the event loop while commands are outstanding. */
+  /** Polls once per turn of the event loop while commands are outstanding. */
   private readonly poll = (): void => {
     const { queue } = this;
     this.isScheduled = false;

@@ -1,6 +1,6 @@
 /**
- * Time limits of the commands of a queue pair. They are counted in ticks of one timer, so that no command has to read a
- * clock. The timer runs only while commands are outstanding.
+ * Time limits of a queue pair's commands, counted in ticks of one timer, so that commands need not read a clock. The timer
+ * runs only while commands are outstanding.
  */
 import { setTimeout as startTimer } from "node:timers";
 
@@ -16,7 +16,7 @@ export interface TimedQueue {
   readonly isBusy: boolean;
   /** Called at each tick while the queue is busy. */
   onTick(): void;
-  /** The time of a slot is over. @returns whether the slot had a command, and the queue has failed */
+  /** The time limit of a slot has expired. @returns whether the slot had a command, so that the queue has failed */
   expire(index: number): boolean;
 }
 
@@ -48,7 +48,7 @@ export class Deadlines {
     if (this.timer === undefined) this.start();
   }
 
-  /** A command with a time limit of its own begins. Afterwards the controller has the default time to give it back. */
+  /** A command with its own time limit begins. After that limit, the controller has the default time to complete it. */
   beginLimited(index: number, limitMs: number): void {
     this.begin(index);
     this.ends[index] = this.tick + this.ticksOf(limitMs + this.timeoutMs);

@@ -1,13 +1,13 @@
-/** A controller's doorbell registers as queues write them. */
+/** A controller's doorbell registers, mapped or passed on by message. */
 import { IovaError, UnsupportedError } from "../../core/errors.js";
 import type { MappedMemory } from "../../sys/memory.js";
 import type { DeviceIo } from "../../vfio/device-io.js";
 import { DOORBELL_BASE } from "../spec/registers.js";
 
 const BAR = 0;
-/** Both doorbells of the admin queue, where they are closest to each other. */
+/** Both doorbells of the admin queue, with the smallest stride. */
 const ADMIN_DOORBELL_BYTES = 8;
-/** In a word that has nothing to pass on. No doorbell can have this value: its upper 16 bits are reserved. */
+/** Marks a word without a change. No doorbell can have this value: its upper 16 bits are reserved. */
 const NOTHING = 0xffff_ffff;
 
 /** What doorbells need of a device. */
@@ -37,14 +37,14 @@ export class Doorbells {
   /** To be called after ringing. Undefined if the doorbells are mapped. @throws what the device's access throws */
   readonly afterRing: (() => void) | undefined;
   /**
-   * Passes on at the end of this turn what was rung in it, in one message: heads of completion queues and tails of
-   * submission queues. Doesn't throw if the device has gone: the device reports that by itself (onPresence).
+   * Passes on all doorbells of this turn at its end, in one message: heads of completion queues and tails of submission
+   * queues. Doesn't throw if the device has gone: the device reports that itself (onPresence).
    */
   readonly afterTurn: (() => void) | undefined;
-  /** Doorbells of queues. The others are never looked at: BAR 0 may be large. */
+  /** Indexes of the queues' doorbells. The other words are never read: BAR 0 may be large. */
   private readonly inUse = new Set<number>();
 
-  /** @throws SysError, UnsupportedError where BAR 0 ends before the first doorbells */
+  /** @throws SysError, UnsupportedError if BAR 0 ends before the first doorbells */
   constructor(private readonly device: DoorbellDevice) {
     const { sizeBytes } = device.bar(BAR);
     if (sizeBytes < DOORBELL_BASE + ADMIN_DOORBELL_BYTES) {
@@ -73,12 +73,12 @@ export class Doorbells {
     this.afterTurn = () => {
       if (isDue) return;
       isDue = true;
-      // Ticks run when the queue of microtasks, in which commands are submitted and completed, is empty.
+      // Ticks run when the microtask queue is empty; microtasks submit and complete commands.
       queueMicrotask(() => process.nextTick(passOnLater));
     };
   }
 
-  /** A queue is going to ring the doorbell with this index. @returns {@link words} */
+  /** Registers a doorbell that a queue uses. @returns {@link words} */
   add(index: number): Uint32Array {
     if (this.afterRing !== undefined) {
       this.inUse.add(index);
@@ -95,7 +95,7 @@ export class Doorbells {
     return Math.floor((this.words.length * 4) / (2 * strideBytes)) - 1;
   }
 
-  /** Drops what was not passed on. To be called after a reset. */
+  /** Drops changes that weren't passed on. Call it after a reset. */
   forget(): void {
     for (const index of this.inUse) this.words[index] = NOTHING;
   }
@@ -107,7 +107,7 @@ export class Doorbells {
     const writes: { readonly offset: number; readonly source: Uint8Array }[] = [];
     for (const index of this.inUse) {
       const value = words[index] ?? NOTHING;
-      // The value alone can't tell: a burst may lead round the ring to the same entry.
+      // The value alone doesn't show a change: a burst may go round the whole ring.
       if (value === NOTHING) continue;
       words[index] = NOTHING;
       const source = new Uint8Array(Uint32Array.of(value).buffer);

@@ -1,15 +1,15 @@
 /**
- * A submission queue and its completion queue in another thread. One thread at a time has them: the one that made them, or
- * the one that took them.
+ * A submission queue and its completion queue in another thread. One thread at a time has them: the one that created them,
+ * or the one that took them.
  */
 import { StateError } from "../../core/errors.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
 import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
 
-/** First word of the shared state: who has the queues. The others: tail, head, phase. */
+/** First word of the shared state: which thread has the queues. The others: tail, head, phase. */
 export const HandOver = {
   home: 0,
-  /** On its way, not taken yet. */
+  /** Handed over, not taken yet. */
   sent: 1,
   taken: 2,
   /** Given back, not taken back yet. */
@@ -18,7 +18,7 @@ export const HandOver = {
   gone: 4,
 } as const;
 
-/** What is posted to a worker: plain data, whose arrays lie in shared memory. */
+/** Message to a worker: plain data, whose arrays are in shared memory. */
 export interface HandedOver {
   /** Id of the submission queue. */
   readonly sqid: number;
@@ -38,7 +38,7 @@ export interface HandedOver {
   readonly state: Int32Array;
 }
 
-/** The queues in the thread that drives them. Data lies in buffers that were shared with it (`buffer.share()`). */
+/** The queues in the thread that took them. It needs shared buffers for data (`buffer.share()`). */
 export class HandedQueues {
   /** The submission queue. */
   readonly submission: SubmissionQueue;
@@ -55,23 +55,23 @@ export class HandedQueues {
     this.completion.moveTo(state[2] ?? 0, state[3] ?? 1);
   }
 
-  /** In the worker: what `handOver()` made and a message brought. @throws StateError where another took them, or they are gone */
+  /** Takes the queues in the worker. @param handed from `handOver()` @throws StateError if they were taken, or are gone */
   static take(handed: HandedOver): HandedQueues {
     const before = Atomics.compareExchange(handed.state, 0, HandOver.sent, HandOver.taken);
     if (before !== HandOver.sent) {
       throw new StateError(
-        `the queues ${handed.sqid} and ${handed.cqid} are not to be taken (state ${before})`,
+        `the queues ${handed.sqid} and ${handed.cqid} can't be taken (state ${before}): hand them over again`,
       );
     }
     return new HandedQueues(handed);
   }
 
-  /** Whether they still are this thread's: no more when the controller was stopped. To be asked now and then while waiting. */
+  /** Whether this thread still has the queues; false after the controller has stopped. Check it while waiting. */
   get isMine(): boolean {
     return Atomics.load(this.state, 0) === HandOver.taken;
   }
 
-  /** To their owner, who has to take them back. Nothing may be outstanding; not to be used any more. @throws StateError */
+  /** Gives the queues back to their owner. No command may be outstanding. Don't use this object afterwards. @throws StateError */
   giveBack(): void {
     const { head, phase } = this.completion.position;
     this.submission.ring();
@@ -80,7 +80,7 @@ export class HandedQueues {
     this.state[2] = head;
     this.state[3] = phase;
     if (Atomics.compareExchange(this.state, 0, HandOver.taken, HandOver.returned) !== HandOver.taken) {
-      throw new StateError("these queues are not this thread's");
+      throw new StateError("this thread doesn't have these queues any more");
     }
   }
 }

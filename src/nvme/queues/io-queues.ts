@@ -1,4 +1,4 @@
-/** The I/O queue pairs of a controller: created, deleted, and created again after a reset. */
+/** Creates and deletes the I/O queue pairs of a controller, and creates them again after a reset. */
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import { largestOf } from "../../core/lists.js";
@@ -11,26 +11,26 @@ import { createPair, deletePair, requestPairs } from "./queue-commands.js";
 import type { QueuePair } from "./queue-pair.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 
-/** What is needed of the controller. */
+/** What I/O queues need from the controller. */
 export interface QueueHost {
   readonly name: string;
   readonly maxQueueEntries: number;
   /** I/O queue pairs whose doorbells lie in BAR 0. */
   readonly maxQueues: number;
   readonly pageBytes: number;
-  /** Interrupt vectors switched on; 0 where completions are polled for. */
+  /** Number of enabled interrupt vectors; 0 if the driver polls. */
   readonly vectorCount: number;
   readonly weighted: boolean;
-  /** Doorbells in memory, where they are in use. */
+  /** Shadow doorbells, if they are in use. */
   shadow(): ShadowDoorbells | undefined;
   admin(command: NvmeCommand): Promise<NvmeCompletion>;
   makePair(id: number, entries: number, memory: RingBuffers | undefined): QueuePair;
 }
 
-/** Identifiers of queues have 16 bits, and 0 is the admin queue's. */
+/** Queue identifiers have 16 bits, and the admin queue has 0. */
 const MOST_QUEUES = 65535;
 
-/** One pair, and how it is made again after a reset. */
+/** One pair, and how to create it again after a reset. */
 class IoQueue implements NvmeQueue {
   isDeleted = false;
 
@@ -62,16 +62,16 @@ class IoQueue implements NvmeQueue {
   }
 }
 
-/** The I/O queue pairs of a controller: made and deleted by command, and found again by interrupt vector. */
+/** The I/O queue pairs of a controller. */
 export class IoQueues {
   private list: readonly IoQueue[] = [];
   private pairs: readonly QueuePair[] = [];
   private turn = 0;
-  /** Most that the controller has given; known after negotiate(). */
+  /** Most pairs that the controller allows; known after negotiate(). */
   private granted = 0;
-  /** Why the controller gives none. */
+  /** Why the controller allows none. */
   private refusal: NvmeError | undefined;
-  /** Being made: their ids are taken. */
+  /** Ids of queues that are being created or deleted. */
   private readonly inMaking = new Set<number>();
 
   constructor(
@@ -83,12 +83,12 @@ export class IoQueues {
     return this.list;
   }
 
-  /** How many there can be. */
+  /** Most pairs that the controller allows. */
   get limit(): number {
     return this.granted;
   }
 
-  /** Where the next command goes: round the queues. */
+  /** The queue pair for the next command: round robin. */
   next(): QueuePair | undefined {
     const { pairs } = this;
     if (pairs.length < 2) return pairs[0];
@@ -96,23 +96,25 @@ export class IoQueues {
     return pairs[this.turn];
   }
 
-  /** @throws ArgumentError where it is another controller's, or was deleted */
+  /** @throws ArgumentError if the queue belongs to another controller, or was deleted */
   pairOf(queue: NvmeQueue): QueuePair {
     if (queue instanceof IoQueue && queue.owner === this && !queue.isDeleted) return queue.pair;
-    throw new ArgumentError("this is no queue of this controller, or one that was deleted");
+    throw new ArgumentError(
+      "queue must be an open I/O queue of this controller: this one belongs to another controller or was deleted",
+    );
   }
 
   each(act: (pair: QueuePair) => void): void {
     for (const { pair } of this.list) act(pair);
   }
 
-  /** Takes what has completed on the queues of one vector. */
+  /** Takes the completions of all queues with this vector. */
   reap(vector: number): void {
     for (const queue of this.list) if (queue.vector === vector) queue.pair.reap();
   }
 
   /**
-   * Asks for so many queues (Set Features, Number of Queues), before the first is made. A controller that refuses gives none.
+   * Requests queue pairs (Set Features, Number of Queues) before the first is created. None are allowed if that fails.
    * @throws TimeoutError, DeviceGoneError
    */
   async negotiate(wanted: number): Promise<void> {
@@ -120,21 +122,21 @@ export class IoQueues {
       const pairs = await requestPairs((command) => this.host.admin(command), wanted);
       this.granted = Math.min(pairs, MOST_QUEUES, this.host.maxQueues);
     } catch (error) {
-      // A controller in trouble refuses. Its admin commands can still tell why.
+      // The command of a defective controller fails. Admin commands can still report why.
       if (!(error instanceof NvmeError)) throw error;
       this.granted = 0;
       this.refusal = error;
     }
   }
 
-  /** @throws ArgumentError, UnsupportedError where there are as many as the controller gives, NvmeError, ... */
+  /** @throws ArgumentError, UnsupportedError if the controller allows no more, NvmeError, ... */
   async create(options: QueueOptions = {}): Promise<NvmeQueue> {
     const { host } = this;
     const { priority, memory } = options;
     const asked = checkInteger("entries", options.entries ?? this.defaultEntries, 2, 65536);
     if (host.maxQueueEntries < 2) {
       throw new UnsupportedError(
-        `${host.name} has I/O queues of 1 entry (CAP.MQES 0), and a queue needs 2: open it with queues 0 for admin commands`,
+        `${host.name} supports I/O queues of 1 entry only (CAP.MQES 0), and a queue needs 2: open it with queues 0 to use admin commands`,
       );
     }
     const entries = Math.min(asked, host.maxQueueEntries);
@@ -143,7 +145,9 @@ export class IoQueues {
         throw new ArgumentError(`priority must be one of ${Object.keys(QueuePriority).join(", ")}`);
       }
       if (!host.weighted)
-        throw new UnsupportedError("queues have a priority only where arbitration is weighted");
+        throw new UnsupportedError(
+          "priority needs weighted arbitration: open the controller with the option arbitration",
+        );
     }
     const id = this.freeId();
     const vector = this.vectorFor(id, options.vector);
@@ -166,16 +170,15 @@ export class IoQueues {
   }
 
   /**
-   * Waits for what is outstanding on it, and deletes it: the submission queue first, since its completion queue must exist
-   * as long as it does.
-   * @throws ArgumentError, BusyError where it is being deleted already, NvmeError, TimeoutError, DeviceGoneError
+   * Waits for the outstanding commands of a queue pair, and deletes it.
+   * @throws ArgumentError, BusyError if it is being deleted already, NvmeError, TimeoutError, DeviceGoneError
    */
   async delete(queue: NvmeQueue): Promise<void> {
     const pair = this.pairOf(queue);
     if (this.inMaking.has(queue.id)) throw new BusyError(`queue ${queue.id} is being deleted`);
     this.inMaking.add(queue.id);
     try {
-      // Nothing new comes to it from now on.
+      // From now on no command without an explicit queue uses it.
       this.setList(this.list, queue);
       await pair.idle();
       await this.deleteAt(pair);
@@ -188,47 +191,49 @@ export class IoQueues {
     pair.close();
   }
 
-  /** Deletes all at the controller; their memory is kept until close(). */
+  /** Deletes all queues at the controller. close() frees their memory. */
   async deleteAll(): Promise<void> {
     for (const { pair } of this.list) await this.deleteAt(pair);
   }
 
-  /** After a reset: the same queues again. @throws UnsupportedError where the controller gives fewer now, NvmeError, ... */
+  /** Creates the same queues after a reset. @throws UnsupportedError if the controller now allows fewer, NvmeError, ... */
   async rebuild(): Promise<void> {
     if (this.list.length === 0) return;
     await this.negotiate(largestOf(this.list.map(({ id }) => id)));
     for (const queue of this.list) {
       if (queue.id > this.granted) {
-        throw new UnsupportedError(`${this.host.name} gives ${this.granted} queues now`);
+        throw new UnsupportedError(
+          `${this.host.name} allows only ${this.granted} I/O queue pairs after the reset`,
+        );
       }
       await this.createAt(queue);
     }
   }
 
-  /** Gives the memory of all back, after the controller was stopped. */
+  /** Frees the memory of all queues, after the controller has stopped. */
   close(): void {
     for (const { pair } of this.list) pair.close();
     this.setList([]);
   }
 
-  /** @param closing gets no more commands by turns */
+  /** @param closing queue that next() skips */
   private setList(list: readonly IoQueue[], closing?: NvmeQueue): void {
     this.list = list;
     this.pairs = list.filter((queue) => queue !== closing).map(({ pair }) => pair);
     this.turn = 0;
   }
 
-  /** Why there is no queue for a command or for a new pair. */
+  /** The error if there is no queue for a command, or no new pair. */
   missing(): UnsupportedError {
     const { refusal, granted, host } = this;
     if (refusal !== undefined) {
-      const why = `${host.name} gives no I/O queues: ${refusal.message}`;
+      const why = `${host.name} allows no I/O queues: ${refusal.message}`;
       return new UnsupportedError(why, { cause: refusal });
     }
     return this.list.length === 0
       ? new UnsupportedError(`${host.name} was opened without I/O queues`)
       : new UnsupportedError(
-          `${host.name} has no more than ${granted} I/O queue pairs for us: open it with more (queues)`,
+          `${host.name} allows ${granted} I/O queue pairs: to have more, open it with a higher value of the option queues`,
         );
   }
 
@@ -239,7 +244,7 @@ export class IoQueues {
     throw this.missing();
   }
 
-  /** The admin queue has the first, where there are several. */
+  /** If there are several vectors, the admin queue has the first. */
   private vectorFor(id: number, asked: number | undefined): number {
     const { vectorCount } = this.host;
     if (asked !== undefined) return checkInteger("vector", asked, 0, Math.max(1, vectorCount) - 1);

@@ -1,4 +1,4 @@
-/** The admin commands that ask for, create and delete I/O queues. */
+/** The admin commands that request, create and delete I/O queues. */
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataRange, NvmeCommand, NvmeCompletion } from "../command/command.js";
 import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
@@ -11,7 +11,7 @@ export interface RingToCreate {
   /** Queue identifier. */
   readonly id: number;
   readonly entries: number;
-  /** Contiguous, and starting at a memory page. */
+  /** Contiguous memory that starts at a memory page. */
   readonly memory: DmaBuffer;
   /** CC.MPS in bytes. */
   readonly pageBytes: number;
@@ -50,7 +50,7 @@ export function createCompletionQueue(ring: RingToCreate, vector?: number): Nvme
   };
 }
 
-/** @param cqid the completion queue that it reports to */
+/** @param cqid completion queue for its completions */
 export function createSubmissionQueue(
   ring: RingToCreate,
   cqid: number,
@@ -74,14 +74,14 @@ export function deleteSubmissionQueue(id: number): NvmeCommand {
   return { name: "Delete I/O Submission Queue", opcode: AdminOpcode.deleteIoSubmissionQueue, cdw10: id };
 }
 
-/** Creates both queues of a pair, or none. @throws what the command throws */
+/** Creates both queues of a pair, or none. @throws what `admin` throws */
 export async function createPair(admin: Admin, pair: PairToCreate): Promise<void> {
   const { id, entries, pageBytes, submission, completion, vector, priority } = pair;
   await admin(createCompletionQueue({ id, entries, pageBytes, memory: completion }, vector));
   try {
     await admin(createSubmissionQueue({ id, entries, pageBytes, memory: submission }, id, priority));
   } catch (error) {
-    // The caller gives the memory back, so the controller must forget the completion queue.
+    // The caller frees the memory, so the completion queue must be deleted.
     await admin(deleteCompletionQueue(id)).catch(() => {});
     throw error;
   }
@@ -94,7 +94,7 @@ export async function deletePair(admin: Admin, id: number): Promise<void> {
 }
 
 /**
- * Asks for I/O queue pairs (Set Features, Number of Queues), before the first is created.
+ * Requests I/O queue pairs (Set Features, Number of Queues) before the first is created.
  * @returns how many pairs the controller allows; may be fewer or more than `wanted`
  */
 export async function requestPairs(admin: Admin, wanted: number): Promise<number> {

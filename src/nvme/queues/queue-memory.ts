@@ -26,7 +26,7 @@ export class QueueMemory {
   readonly submission: DmaBuffer;
   readonly completion: DmaBuffer;
   readonly lists: DmaBuffer;
-  /** The rings' words, no more and no less. */
+  /** Exactly the rings' words. */
   readonly sqWords: Uint32Array;
   readonly cqWords: Uint32Array;
   private readonly listWords: Uint32Array;
@@ -34,7 +34,7 @@ export class QueueMemory {
   private readonly given: DmaBuffer[] = [];
   private isClosed = false;
 
-  /** @throws ArgumentError where a given buffer won't do, ClosedError, SysError; nothing is left behind */
+  /** @throws ArgumentError if a given buffer is unsuitable, ClosedError, SysError; nothing stays allocated */
   constructor({ space, entries, listBytes, pageBytes, given = {} }: MemoryOptions) {
     const alloc = (sizeBytes: number): DmaBuffer => {
       const buffer = allocRing(space, sizeBytes, pageBytes);
@@ -64,7 +64,7 @@ export class QueueMemory {
     for (const buffer of this.own) buffer.relinquish();
   }
 
-  /** Zeroes the rings, for a controller that starts again. */
+  /** Zeroes the rings, for a controller that restarts. */
   clear(): void {
     clearRing(this.cqWords);
     clearRing(this.sqWords);
@@ -82,7 +82,7 @@ export class QueueMemory {
     };
   }
 
-  /** Gives all back, after the controller let go of it. */
+  /** Frees the memory. Call it when the controller doesn't use it any more. */
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;

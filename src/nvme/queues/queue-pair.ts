@@ -1,7 +1,7 @@
 /**
- * One submission and one completion queue, with slots, promises and time limits. A command's way is: submit() or
- * transfer(), a free slot, an entry in the ring, one doorbell for all entries of a turn of the microtask queue; and back:
- * reap(), the slot of the completion's command id, the promise. Commands beyond the queue's depth wait for a slot.
+ * One submission and one completion queue, with slots, promises and time limits. submit() or transfer() takes a free slot
+ * and writes an entry to the ring; one doorbell announces all entries of a turn of the microtask queue. reap() finds the
+ * slot by the completion's command id and settles the promise. Commands beyond the queue's depth wait for a slot.
  */
 
 import { setTimeout } from "node:timers/promises";
@@ -29,7 +29,7 @@ import { plainCommand, type Slot, Slots } from "./slots.js";
 import { writeEntry, writePrpPair } from "./submission-entry.js";
 import { SubmissionQueue } from "./submission-queue.js";
 
-/** What a queue pair needs to know of its controller. */
+/** What a queue pair needs to know about its controller. */
 export interface QueuePairOptions {
   readonly id: number;
   readonly entries: number;
@@ -37,7 +37,7 @@ export interface QueuePairOptions {
   /** Doorbell registers from {@link DOORBELL_BASE} on, and the words between two of them. */
   readonly doorbells: Uint32Array;
   readonly doorbellStrideWords: number;
-  /** Where doorbells are a copy in memory: passes on to the controller what was written. */
+  /** If `doorbells` is a copy in memory: passes its changes on to the controller. */
   readonly afterRing?: (() => void) | undefined;
   /** CC.MPS in bytes. */
   readonly pageBytes: number;
@@ -50,7 +50,7 @@ export interface QueuePairOptions {
   readonly name?: string | undefined;
   /** Time limit of each command. */
   readonly timeoutMs: number;
-  /** Memory that the caller provides. */
+  /** Memory from the caller. */
   readonly memory?: RingBuffers | undefined;
   /** A command timed out, or the controller violated the protocol. The owner must stop the controller. */
   readonly onFailure: (error: Error) => void;
@@ -88,7 +88,7 @@ export class QueuePair {
   private epoch = 0;
   private readonly idleListeners: (() => void)[] = [];
 
-  // The functions of the promise made last. An executor that exists already costs no closure per command.
+  // The functions of the newest promise. A shared executor avoids one closure per command.
   private resolve: (completion: NvmeCompletion) => void = nothing;
   private reject: (error: unknown) => void = nothing;
   private readonly capture = (
@@ -99,7 +99,7 @@ export class QueuePair {
     this.reject = reject;
   };
 
-  /** @throws ArgumentError where memory that the caller provides can't be used, ClosedError, SysError */
+  /** @throws ArgumentError if the caller's memory is unsuitable, ClosedError, SysError */
   constructor(private readonly options: QueuePairOptions) {
     const { id, entries, space, doorbells, doorbellStrideWords, pageBytes, maxTransferBytes } = options;
     this.id = id;
@@ -134,7 +134,7 @@ export class QueuePair {
     return this.memory.completion;
   }
 
-  /** Counts and measures from now on. */
+  /** Starts collecting statistics. */
   collectStatistics(): QueueStatistics {
     this.statistics ??= new QueueStatistics(this.slots.count);
     return this.statistics;
@@ -144,7 +144,7 @@ export class QueuePair {
     this.statistics = undefined;
   }
 
-  /** Doorbells in memory, or undefined. Only while nothing is outstanding. */
+  /** Sets the shadow doorbells, or undefined. Only while nothing is outstanding. */
   useShadow(shadow: ShadowDoorbells | undefined): void {
     this.sq.useShadow(shadow);
     this.cq.useShadow(shadow);
@@ -160,12 +160,12 @@ export class QueuePair {
     return this.slots.background;
   }
 
-  /** Takes no completions and starts no commands: suspended, or failed. */
+  /** Whether the queue is suspended or failed: it takes no completions and starts no commands. */
   get isStopped(): boolean {
     return this.suspended;
   }
 
-  /** Commands are outstanding on a queue that runs. */
+  /** Whether the queue runs and commands are outstanding. */
   get isBusy(): boolean {
     return !this.suspended && this.outstanding > 0;
   }
@@ -186,9 +186,9 @@ export class QueuePair {
   }
 
   /**
-   * Submits two commands as a fused operation: one entry after the other, announced by one doorbell. A time limit or a
-   * signal gives up both.
-   * @throws ArgumentError where the queue never has room for both
+   * Submits two commands as a fused operation: adjacent entries, announced by one doorbell. A time limit or a signal gives
+   * up both.
+   * @throws ArgumentError if the queue has a single slot
    */
   submitFused(
     first: NvmeCommand,
@@ -196,7 +196,9 @@ export class QueuePair {
     options?: CommandOptions,
   ): [first: Promise<NvmeCompletion>, second: Promise<NvmeCompletion>] {
     if (this.slots.count < 2) {
-      throw new ArgumentError(`queue ${this.id} has one entry only: no room for a fused operation`);
+      throw new ArgumentError(
+        `queue ${this.id} has a single slot: a fused operation needs a queue of 3 entries or more`,
+      );
     }
     if (options?.signal?.aborted === true) {
       const rejected = Promise.reject(options.signal.reason);
@@ -213,10 +215,10 @@ export class QueuePair {
   }
 
   /**
-   * Submits a checked read or write of one contiguous buffer. Allocates nothing but the promise, unless it has to wait.
+   * Submits a checked read or write of one contiguous buffer. Allocates only the promise, unless the command waits.
    * @param lba a safe integer
    * @param cdw12 blocks and control
-   * @throws ClosedError where the buffer is closed
+   * @throws ClosedError if the buffer is closed
    */
   transfer(
     opcode: number,
@@ -266,12 +268,12 @@ export class QueuePair {
     });
   }
 
-  /** Submits a checked command whose completion says only that it is done. */
+  /** Submits a checked command without returning its completion. */
   private execute(command: NvmeCommand): Promise<void> {
     return new Promise((finish, reject) => this.enqueue(new Request(command, { finish, reject }), undefined));
   }
 
-  /** Takes all completions there are. @returns how many */
+  /** Takes all new completions. @returns their number */
   reap(): number {
     if (this.suspended) return 0;
     const { cq } = this;
@@ -302,10 +304,10 @@ export class QueuePair {
   }
 
   /**
-   * Takes back all outstanding commands, and lets new ones wait. Only once the controller can't write to memory any more:
-   * afterwards the buffers of rejected commands are free.
-   * @param error what commands are rejected with
-   * @param stays whether a command is to be sent again; those in the background always are
+   * Takes back all outstanding commands, and lets new ones wait. Call it only when the controller has stopped writing to
+   * memory, because it releases the buffers of rejected commands.
+   * @param error reason of the rejections
+   * @param stays selects the commands to submit again; background commands always are
    */
   suspend(error: Error, stays: (command: NvmeCommand) => boolean): void {
     if (this.failure !== undefined) return;
@@ -315,7 +317,7 @@ export class QueuePair {
     const again: Request[] = [];
     for (const request of this.slots.takeAll()) {
       const { command } = request;
-      // Half of a fused operation may have been carried out: it isn't sent again.
+      // Half of a fused operation may have been executed: it isn't submitted again.
       const isRepeated = command.background === true || (command.fuse === undefined && stays(command));
       if (isRepeated && !request.gaveUp) again.push(request);
       else request.fail(error);
@@ -326,7 +328,7 @@ export class QueuePair {
     this.noticeIdle();
   }
 
-  /** Prepares the rings for a controller that starts again. @param doorbells where they are now */
+  /** Resets the rings for a controller that restarts. @param doorbells their new location */
   restart(doorbells: Uint32Array, afterRing: (() => void) | undefined): void {
     this.failure = undefined;
     this.suspended = true;
@@ -336,7 +338,7 @@ export class QueuePair {
     this.cq.reset(doorbells);
   }
 
-  /** Ends a suspension: starts the commands that wait. */
+  /** Ends a suspension: starts the waiting commands. */
   resume(): void {
     if (this.failure !== undefined) return;
     this.suspended = false;
@@ -344,8 +346,8 @@ export class QueuePair {
   }
 
   /**
-   * Rejects all commands, and those to come. Only once the controller can't write to memory any more: afterwards the
-   * buffers are free. The queue stays suspended.
+   * Rejects all commands, also future ones. Call it only when the controller has stopped writing to memory, because it
+   * releases the buffers. The queue stays suspended.
    */
   fail(error: Error): void {
     if (this.failure !== undefined) return;
@@ -355,13 +357,13 @@ export class QueuePair {
     this.noticeIdle();
   }
 
-  /** Frees the queues' memory. Only once the controller doesn't use it any more. */
+  /** Frees the queues' memory. Call it only when the controller doesn't use it any more. */
   close(): void {
     this.stopTimers();
     this.memory.close();
   }
 
-  /** The default time of a slot's command is over. @returns whether there was a command */
+  /** The time limit of a slot has expired. @returns whether the slot had a command */
   expire(index: number): boolean {
     const slot = this.slots.all[index];
     if (slot === undefined || slot.cid < 0) return false;
@@ -392,7 +394,7 @@ export class QueuePair {
     }
     const { command } = request;
     if (command.background === true && !this.hasRoomForBackground()) {
-      const why = `all but one of the ${this.slots.count} slots of queue ${this.id} are taken by background commands`;
+      const why = `background commands use all but one of the ${this.slots.count} slots of queue ${this.id}`;
       request.giveUp(
         new UnsupportedError(
           `${commandName(command)}: ${why}; give the queue more entries (adminQueueEntries)`,
@@ -411,25 +413,25 @@ export class QueuePair {
         (reason) => this.giveUp(request, reason),
       );
     }
-    // From now on the buffers can't be closed, even while the command only waits for a slot.
+    // From now on the buffers can't be closed, even while the command waits for a slot.
     holdData(command.data);
     holdData(command.metadata);
     if (this.suspended || this.waiting.length > 0 || !this.hasRoomFor(request)) this.waiting.push(request);
     else this.start(request);
   }
 
-  /** Background commands have no time limit, so one slot is kept for the others. */
+  /** Background commands have no time limit, so one slot is reserved for other commands. */
   private hasRoomForBackground(): boolean {
     const waiting = this.waiting.filter(({ command }) => command.background === true).length;
     return this.slots.background + waiting < this.slots.count - 1;
   }
 
-  /** The first half of a fused operation starts only where the second can follow at once. */
+  /** The first half of a fused operation starts only if there is a slot for the second half. */
   private hasRoomFor({ command }: Request): boolean {
     return this.slots.available >= (command.fuse === 1 ? 2 : 1);
   }
 
-  /** Starts commands that wait, as far as slots are free. */
+  /** Starts waiting commands while slots are free. */
   private startWaiting(): void {
     const { waiting } = this;
     while (!this.suspended) {
@@ -441,7 +443,7 @@ export class QueuePair {
     if (this.idleListeners.length > 0) this.noticeIdle();
   }
 
-  /** Gives a request a slot, and writes its entry. */
+  /** Assigns a slot to a request, and writes its entry. */
   private start(request: Request): void {
     const slot = this.slots.take();
     if (slot === undefined) {
@@ -479,14 +481,14 @@ export class QueuePair {
     if (!this.flushScheduled) this.scheduleFlush();
   }
 
-  /** Lets one doorbell announce all that is posted in this turn of the microtask queue. */
+  /** Schedules one doorbell for all entries of this turn of the microtask queue. */
   private scheduleFlush(): void {
     this.flushScheduled = true;
     // Cheaper than queueMicrotask().
     void soon.then(this.flush);
   }
 
-  /** Rings the doorbell for all that was posted in this turn of the microtask queue. */
+  /** Rings the doorbell for all entries of this turn of the microtask queue. */
   private readonly flush = (): void => {
     if (!this.flushScheduled) return;
     this.flushScheduled = false;
@@ -496,7 +498,7 @@ export class QueuePair {
     this.watch.begin();
   };
 
-  // Rare cases are in methods of their own: V8 inlines only so much into a function, and this one is on the hot path.
+  // On the hot path. V8 limits what it inlines into a function, so rare cases have their own methods.
   private complete(cid: number, sqid: number, status: number, dw0: number, dw1: number): void {
     const slot = this.slots.find(cid);
     if (slot === undefined || sqid !== this.id) {
@@ -543,8 +545,8 @@ export class QueuePair {
   }
 
   /**
-   * Asks the controller to abort a command, and again as long as it says that it has not: an Abort can overtake its
-   * command. The command's id is not free until the Abort is answered; it could hit the next command with that id.
+   * Asks the controller to abort a command, and repeats it while the answer is no: an Abort can overtake its command. The
+   * command id stays in use until the answer, because the Abort could hit the next command with that id.
    */
   private async abort(request: Request, cid: number): Promise<void> {
     const { abort } = this.options;
@@ -566,7 +568,7 @@ export class QueuePair {
     }
   }
 
-  /** Where a command is, for the message of a time-out. */
+  /** Describes a command's place, for the message of a timeout. */
   private place(cid: number): string {
     const { sq, cq, outstanding, waiting } = this;
     const id = cid < 0 ? "waiting for a slot" : `command id ${cid}`;

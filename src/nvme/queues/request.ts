@@ -1,22 +1,22 @@
-/** A command with its promise: while it waits for a slot, and while the controller has it. */
+/** A command with its promise, from submission to completion. */
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { CommandLimits } from "../command/command-options.js";
 import { dropData } from "../command/data-ranges.js";
 
 /** How the promise of a request is settled. */
 export interface RequestPromise {
-  /** Resolves with the completion. Left out where the caller needs only to know that the command is done. */
+  /** Resolves with the completion. Left out if the caller doesn't need it. */
   readonly complete?: ((completion: NvmeCompletion) => void) | undefined;
-  /** Resolves with nothing, where `complete` is left out. */
+  /** Resolves with nothing, if `complete` is left out. */
   readonly finish?: (() => void) | undefined;
   readonly reject: (error: unknown) => void;
 }
 
-/** A command on its way through a queue pair. */
+/** A command that waits for a slot or is outstanding. */
 export class Request {
   /** Command id while the controller has the command, else -1. */
   cid = -1;
-  /** The command's own time limit or signal, if it has any. */
+  /** The command's own time limit and signal, if it has any. */
   limits: CommandLimits | undefined = undefined;
   /** The promise was rejected, but the controller may still have the command. */
   gaveUp = false;
@@ -24,7 +24,7 @@ export class Request {
   aborting = false;
   /** The promise is settled and the data released. */
   isOver = false;
-  /** First half of the fused operation that this is the second half of. Both are given up together. */
+  /** Second half of a fused operation: its first half. Both are given up together. */
   partner: Request | undefined = undefined;
 
   constructor(
@@ -40,7 +40,7 @@ export class Request {
     else finish?.();
   }
 
-  /** Rejects the promise, and releases the data: the controller doesn't have the command any more. */
+  /** Rejects the promise, and releases the data. The controller must not have the command any more. */
   fail(error: unknown): void {
     this.release();
     this.promise.reject(error);

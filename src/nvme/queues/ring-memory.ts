@@ -1,4 +1,4 @@
-/** Memory of rings: allocated, or provided by the caller and checked. */
+/** Memory of rings: allocates it, or checks the caller's. */
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
@@ -6,7 +6,7 @@ import { PAGE_SIZE } from "../../sys/syscalls.js";
 
 /** Zeroed contiguous memory that starts at a memory page. @param pageBytes CC.MPS in bytes @throws ClosedError, SysError */
 export function allocRing(space: DmaSpace, sizeBytes: number, pageBytes: number): DmaBuffer {
-  // Buffers start at a page of the system anyway; an address that is aligned further costs a search.
+  // Buffers always start at a page of the system; a larger alignment costs a search.
   const iovaAlignBytes = pageBytes > PAGE_SIZE ? pageBytes : undefined;
   return space.alloc(sizeBytes, { alignBytes: pageBytes, iovaAlignBytes });
 }
@@ -21,10 +21,10 @@ export function checkRing(
 ): void {
   buffer.lease.assertOpen();
   if (buffer.space !== space) {
-    throw new ArgumentError(`${name} is of another DMA space than this controller's`);
+    throw new ArgumentError(`${name} belongs to another DMA space than this controller`);
   }
   if (!buffer.contiguous) {
-    throw new ArgumentError(`${name} is scattered in memory: a queue needs contiguous memory`);
+    throw new ArgumentError(`${name} is not contiguous: a queue needs contiguous memory`);
   }
   if (buffer.sizeBytes < sizeBytes) {
     throw new ArgumentError(`${name} has ${buffer.sizeBytes} bytes, and the queue needs ${sizeBytes}`);

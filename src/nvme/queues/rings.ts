@@ -1,7 +1,7 @@
 /**
- * Rings for drivers of drivers and for testers of controllers: queues without any request handling above them. Submission
- * and completion queues are made one by one, several submission queues may report to one completion queue, and what is
- * posted is posted, be it right or wrong. Nothing here allocates, waits or calls the system once a queue is there.
+ * Rings without request handling, for custom drivers and tests of controllers. Each submission and completion queue is
+ * created alone, and several submission queues may share one completion queue. Entries are not checked. After the creation
+ * of a queue, nothing here allocates, waits or makes a system call.
  */
 
 import { checkInteger, checkU32 } from "../../core/check.js";
@@ -28,39 +28,39 @@ import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
 
 /** Options of {@link NvmeRings.createCompletionQueue}. */
 export interface RawQueueOptions {
-  /** Queue identifier, one that the controller's queue pairs don't have. */
+  /** Queue identifier. The controller's queue pairs must not use it. */
   readonly id: number;
   /** Number of entries of the ring. */
   readonly entries: number;
-  /** The ring's memory, at the start of a memory page: an ordinary buffer, or one in the CMB. Allocated where left out. */
+  /** The ring's memory, in a DMA buffer or the CMB. It starts at a memory page. Default: allocated. */
   readonly memory?: DmaBuffer | undefined;
-  /** Completion queues: interrupt vector; none where left out. */
+  /** Completion queues: interrupt vector; none by default. */
   readonly vector?: number | undefined;
-  /** Submission queues: priority, where arbitration is weighted. */
+  /** Submission queues: priority, for weighted arbitration. */
   readonly priority?: keyof typeof QueuePriority | undefined;
 }
 
-/** What is needed of the controller. */
+/** What rings need from the controller. */
 export interface RingHost {
   readonly name: string;
   readonly dma: DmaSpace;
   readonly pageBytes: number;
   readonly strideWords: number;
-  /** The doorbells, of which a queue is going to ring the one with this index. */
+  /** The doorbells, for a queue that uses the one with this index. */
   doorbells(index: number): Uint32Array;
-  /** Doorbells that other threads can write, too. */
+  /** Doorbells that other threads can write; undefined if they aren't mapped. */
   sharedDoorbells(): Uint32Array | undefined;
-  /** Passes doorbells on that can't be mapped. */
+  /** Passes on doorbells that aren't mapped. */
   afterRing(): void;
   readonly bar: RegisterAccess;
   readonly lease: Lease;
   admin(command: NvmeCommand): Promise<NvmeCompletion>;
 }
 
-/** What both kinds of queues have. */
+/** Common part of both kinds of queues. */
 abstract class RawQueue extends Resource {
   protected constructor(
-    /** The controller, as far as a queue needs it. */
+    /** What the queue needs from the controller. */
     protected readonly host: RingHost,
     /** Queue identifier. */
     readonly id: number,
@@ -80,28 +80,28 @@ abstract class RawQueue extends Resource {
   }
 
   /**
-   * Wrong on purpose: writes any value to the doorbell, whatever was posted or taken. A controller reports a value outside
-   * the queue by an event (Invalid Doorbell Write Value).
+   * Writes any value to the doorbell, also an invalid one, for tests. A controller reports a value outside the queue by an
+   * event (Invalid Doorbell Write Value).
    */
   ringWrongly(value: number): void {
     this.lease.assertOpen();
     checkU32("value", value);
-    // What was rung before goes first.
+    // Earlier doorbell writes must come first.
     this.host.afterRing();
     this.host.bar.write32(DOORBELL_BASE + 4 * this.doorbell, value);
   }
 
-  /** Place of the doorbell among the doorbells, in 32-bit words. */
+  /** Index of the doorbell, in 32-bit words from the first one. */
   get doorbellIndex(): number {
     return this.doorbell;
   }
 }
 
-/** A completion queue alone. {@link ring} is its ring: `peek`, `take`, `reap`, `ring`. */
+/** A completion queue without a driver. Use its {@link ring}: `peek`, `take`, `reap`, `ring`. */
 export class RawCompletionQueue extends RawQueue {
   /** The ring. */
   readonly ring: CompletionQueue;
-  /** Submission queues that report here. */
+  /** Number of submission queues that use this completion queue. */
   users = 0;
 
   /** @internal */
@@ -112,20 +112,20 @@ export class RawCompletionQueue extends RawQueue {
     this.ring = new CompletionQueue(id, entries, words, host.doorbells(doorbell), doorbell);
   }
 
-  /** Gives what was taken back to the controller, also where doorbells go by message. */
+  /** Returns the taken entries to the controller, also if doorbells aren't mapped. */
   ringDoorbell(): void {
     this.ring.ring();
     this.host.afterRing();
   }
 
-  /** The phase bit of any entry, looked at without taking anything. @throws ArgumentError */
+  /** Reads the phase bit of any entry without taking it. @throws ArgumentError */
   phaseAt(index: number): 0 | 1 {
     checkInteger("index", index, 0, this.ring.entries - 1);
     const dw3 = this.ring.words[index * CQE_WORDS + 3] ?? 0;
     return ((dw3 >>> 16) & 1) === 1 ? 1 : 0;
   }
 
-  /** Wrong on purpose: turns the phase bit of an entry, so that an old completion looks new, or a new one old. */
+  /** Inverts the phase bit of an entry, for tests: an old completion looks new, or a new one old. */
   flipPhase(index: number): void {
     const phase = this.phaseAt(index);
     const at = index * CQE_WORDS + 3;
@@ -133,11 +133,11 @@ export class RawCompletionQueue extends RawQueue {
   }
 }
 
-/** A submission queue alone. {@link ring} is its ring: fill `words` from `slot` on, `post`, `ring`. */
+/** A submission queue without a driver. Use its {@link ring}: fill `words` from `slot` on, `post`, `ring`. */
 export class RawSubmissionQueue extends RawQueue {
   /** The ring. */
   readonly ring: SubmissionQueue;
-  /** While another thread has it. */
+  /** State shared with the other thread that has the queue. */
   private away: Int32Array | undefined = undefined;
 
   /** @internal */
@@ -147,7 +147,7 @@ export class RawSubmissionQueue extends RawQueue {
     entries: number,
     memory: DmaBuffer,
     isOwn: boolean,
-    /** Where it reports to. */
+    /** The queue for its completions. */
     readonly completionQueue: RawCompletionQueue,
   ) {
     const doorbell = submissionDoorbell(id, host.strideWords);
@@ -156,28 +156,33 @@ export class RawSubmissionQueue extends RawQueue {
     this.ring = new SubmissionQueue(id, entries, words, host.doorbells(doorbell), doorbell);
   }
 
-  /** Announces what was posted, also where doorbells go by message. */
+  /** Announces the posted entries, also if doorbells aren't mapped. */
   ringDoorbell(): void {
     this.ring.ring();
     this.host.afterRing();
   }
 
   /**
-   * For `worker.postMessage`: this queue and its completion queue in another thread, which takes them with
-   * {@link HandedQueues.take}. Until that gives them back and {@link takeBack} was called, they are not to be used here.
-   * Nothing may be outstanding.
-   * @throws StateError where they are away already or the completion queue has other submission queues, UnsupportedError where doorbells go by message
+   * Hands this queue and its completion queue over to another thread. Send the result with `worker.postMessage`; the worker
+   * calls {@link HandedQueues.take}. Don't use the queues here until it has given them back and {@link takeBack} was called.
+   * No command may be outstanding.
+   * @throws StateError if they are handed over already or the completion queue is shared, UnsupportedError if doorbells aren't
+   *   mapped
    */
   handOver(): HandedOver {
     this.lease.assertOpen();
-    if (this.away !== undefined) throw new StateError(`submission queue ${this.id} is with another thread`);
+    if (this.away !== undefined) throw new StateError(`another thread has submission queue ${this.id}`);
     if (this.completionQueue.users > 1) {
-      throw new StateError(`completion queue ${this.completionQueue.id} has other submission queues, too`);
+      throw new StateError(
+        `completion queue ${this.completionQueue.id} has other submission queues: delete them first`,
+      );
     }
     const { host, ring, completionQueue } = this;
     const doorbells = host.sharedDoorbells();
     if (doorbells === undefined) {
-      throw new UnsupportedError(`the doorbells of ${host.name} can't be mapped, and so not be shared`);
+      throw new UnsupportedError(
+        `the doorbells of ${host.name} can't be mapped: another thread can't use them`,
+      );
     }
     const state = new Int32Array(new SharedArrayBuffer(16));
     const { head, phase } = completionQueue.ring.position;
@@ -197,19 +202,19 @@ export class RawSubmissionQueue extends RawQueue {
     };
   }
 
-  /** Whether they are with another thread. */
+  /** Whether another thread has the queues. */
   get isAway(): boolean {
     return this.away !== undefined;
   }
 
-  /** The queues are this thread's again. @throws BusyError as long as the other thread has them, StateError */
+  /** Takes the queues back. @throws BusyError while the other thread has them, StateError */
   takeBack(): void {
     const { away } = this;
-    if (away === undefined) throw new StateError(`submission queue ${this.id} is with this thread`);
+    if (away === undefined) throw new StateError(`submission queue ${this.id} was not handed over`);
     const isBack = Atomics.compareExchange(away, 0, HandOver.returned, HandOver.home) === HandOver.returned;
-    // What nobody took can be had back at any time.
+    // Queues that the other thread hasn't taken can be taken back at any time.
     if (!isBack && Atomics.compareExchange(away, 0, HandOver.sent, HandOver.home) !== HandOver.sent) {
-      throw new BusyError(`submission queue ${this.id} is with another thread`);
+      throw new BusyError(`another thread has submission queue ${this.id}: it must call giveBack()`);
     }
     this.endAway();
     this.ring.moveTo(away[1] ?? 0);
@@ -217,7 +222,7 @@ export class RawSubmissionQueue extends RawQueue {
   }
 
   /**
-   * The controller has stopped: no thread has the queues any more.
+   * The controller has stopped: takes the queues from the other thread.
    * @internal
    */
   recall(): void {
@@ -244,20 +249,20 @@ export class NvmeRings {
     return new NvmeRings(host);
   }
 
-  /** Any register, 32 bits. @param offset bytes in BAR 0, a multiple of 4 @throws ArgumentError, ClosedError */
+  /** Reads a register, 32 bits. @param offset bytes in BAR 0, a multiple of 4 @throws ArgumentError, ClosedError */
   readRegister(offset: number): number {
     return this.host.bar.read32(offset);
   }
 
   /**
-   * Writes any register: whatever follows is the caller's business. The driver notices a controller that stops.
+   * Writes a register without any check. The driver detects a controller that stops.
    * @throws ArgumentError, ClosedError
    */
   writeRegister(offset: number, value: number): void {
     this.host.bar.write32(offset, value);
   }
 
-  /** @throws ArgumentError, BusyError where the id is in use here, NvmeError, ... */
+  /** Creates a completion queue. @throws ArgumentError, BusyError if the id is in use here, NvmeError, ... */
   async createCompletionQueue(options: RawQueueOptions): Promise<RawCompletionQueue> {
     const { id, entries, vector } = options;
     const { host } = this;
@@ -269,7 +274,7 @@ export class NvmeRings {
     return await this.create(`completion ${id}`, queue, command);
   }
 
-  /** Several may report to one completion queue. @throws as createCompletionQueue() */
+  /** Creates a submission queue. Several may share a completion queue. @throws as createCompletionQueue() */
   async createSubmissionQueue(
     completionQueue: RawCompletionQueue,
     options: RawQueueOptions,
@@ -294,9 +299,9 @@ export class NvmeRings {
   }
 
   /**
-   * Deletes a queue at the controller, and gives its memory back. In any order: a controller refuses to delete a completion
-   * queue that submission queues report to.
-   * @throws NvmeError, with the queue kept; BusyError while it is with another thread
+   * Deletes a queue at the controller, and frees its memory. A controller rejects the deletion of a completion queue that has
+   * submission queues.
+   * @throws NvmeError; the queue still exists then. BusyError while another thread has it
    */
   async delete(queue: RawCompletionQueue | RawSubmissionQueue): Promise<void> {
     queue.lease.assertOpen();
@@ -309,7 +314,7 @@ export class NvmeRings {
   }
 
   /**
-   * The controller was stopped.
+   * Closes all queues, after the controller has stopped.
    * @internal
    */
   close(): void {

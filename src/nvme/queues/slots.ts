@@ -1,4 +1,4 @@
-/** The command slots of a queue pair: one for each command that can be outstanding, all made when the queue is made. */
+/** The command slots of a queue pair: one for each command that can be outstanding, preallocated. */
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { NvmeCommand } from "../command/command.js";
 import { transferName } from "../command/command-name.js";
@@ -35,12 +35,12 @@ export function plainCommand(
 
 /**
  * One slot. While the controller has its command, it holds either a request or the fields of a plain read or write (one
- * contiguous buffer, no options). Nearly all commands are plain, and the fields cost no object but the promise.
+ * contiguous buffer, no options). Nearly all commands are plain, and the fields need no object besides the promise.
  */
 export class Slot {
   /** Command id while the controller has the command, else -1. */
   cid = -1;
-  /** The command where it isn't plain. */
+  /** The command, if it isn't plain. */
   request: Request | undefined = undefined;
 
   // A plain read or write, whose buffer is held.
@@ -51,7 +51,7 @@ export class Slot {
   buffer: DmaBuffer | undefined = undefined;
   offset = 0;
   length = 0;
-  /** Settles the promise of a plain command. To reject it, it gets a promise that was rejected. */
+  /** Settles the promise of a plain command. A rejected promise as its argument rejects it. */
   finish: (outcome?: Promise<void>) => void = nothing;
 
   constructor(
@@ -60,7 +60,7 @@ export class Slot {
     readonly list: PrpList,
   ) {}
 
-  /** The command as an object. For a plain one it is made now: traces, errors and resets need it. */
+  /** The command as an object; created on demand for a plain one. Traces, errors and resets need it. */
   get command(): NvmeCommand {
     const { request, opcode, nsid, lba, cdw12, buffer, offset, length } = this;
     if (request !== undefined) return request.command;
@@ -121,18 +121,18 @@ export class Slot {
 /**
  * All slots of a queue pair, and which of them are free.
  *
- * A command id is the slot's index, with a count of the slot's uses in the bits above it as far as there is room. A
- * completion that comes twice is therefore not mistaken for that of the slot's next command.
+ * A command id is the slot's index, with a count of the slot's uses in the remaining upper bits. A duplicate completion is
+ * therefore not mistaken for that of the slot's next command.
  */
 export class Slots {
   readonly all: readonly Slot[];
   private ids: CommandIds;
-  /** How many of those outstanding are background commands. */
+  /** Number of outstanding background commands. */
   background = 0;
   private readonly slotMask: number;
   private readonly useStep: number;
   private readonly useMask: number;
-  /** Of each slot: its count of uses, already in its place in the command id. */
+  /** The use count of each slot, shifted to its place in the command id. */
   private readonly uses: Uint16Array;
 
   constructor(
@@ -158,7 +158,7 @@ export class Slots {
     return this.ids.outstanding - this.background;
   }
 
-  /** Takes a free slot, and gives it the id of its next command. @returns undefined where all are in use */
+  /** Takes a free slot, and sets its next command id. @returns undefined if all are in use */
   take(): Slot | undefined {
     const index = this.ids.take();
     const slot = this.all[index];
@@ -169,13 +169,13 @@ export class Slots {
     return slot;
   }
 
-  /** The slot whose command has this id; undefined where no outstanding command has it. */
+  /** The slot of the outstanding command with this id; undefined if there is none. */
   find(cid: number): Slot | undefined {
     const slot = this.all[cid & this.slotMask];
     return slot !== undefined && slot.cid === cid ? slot : undefined;
   }
 
-  /** Makes the slot of a command id free. */
+  /** Frees the slot of a command id. */
   give(cid: number): void {
     this.ids.give(cid & this.slotMask);
   }

@@ -1,22 +1,22 @@
 /**
- * Submission queue entries (NVMe Base 2.x, "Submission Queue Entry"), written in place: 16 words from `at` on. No object,
- * no bigint, no allocation. Addresses and LBAs are two 32-bit halves, low first.
+ * Writes submission queue entries (NVMe Base 2.x, "Submission Queue Entry") in place: 16 words from `at` on, without an
+ * allocation. Addresses and LBAs are two 32-bit halves, low first.
  */
 
 import { SQE_WORDS } from "../spec/queue-entries.js";
 
 export { SQE_WORDS };
 
-// A constant of this file's own, which V8 makes part of the code: an imported one it looks up at each use.
+// A local constant: V8 compiles it into the code, and looks up an imported one at each use.
 const ENTRY_WORDS = SQE_WORDS;
 
-/** Copies an entry as it is, command id included. */
+/** Copies an entry unchanged, including its command id. */
 export function writeRawEntry(words: Uint32Array, at: number, entry: Uint32Array): void {
   for (let i = 0; i < ENTRY_WORDS; i++) words[at + i] = entry[i] ?? 0;
 }
 
 /**
- * Writes all words of an entry but the data pointer (words 6 to 9). MPTR is 0.
+ * Writes all words of an entry except the data pointer (words 6 to 9). MPTR is 0.
  * @param cdw0 opcode, fuse bits and command id
  */
 export function writeEntry(

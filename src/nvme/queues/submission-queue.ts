@@ -5,15 +5,15 @@ import { SQE_WORDS } from "./submission-entry.js";
 
 export { SQE_WORDS };
 
-// Own constants, which V8 makes part of the code: what is imported or exported it looks up at each use.
+// Local constants: V8 compiles them into the code, and looks up imports and exports at each use.
 const SQE_SHIFT = 4;
-/** Of an entry: queues have 65,536 at most. */
+/** Largest index of an entry. */
 const MAX_INDEX = 0xffff;
 const mustPublish = weaklyOrdered;
 
 /**
- * A submission queue as a ring in memory: fill the slot, post it, ring the doorbell. The three are separate so that
- * many posts can share one doorbell. Knows nothing of requests: whoever posts keeps fewer than `entries` outstanding.
+ * A submission queue as a ring in memory: fill the slot, post it, ring the doorbell. The three steps are separate, so that
+ * many posts share one doorbell. The caller must keep fewer than `entries` commands outstanding.
  */
 export class SubmissionQueue {
   private tail = 0;
@@ -32,8 +32,8 @@ export class SubmissionQueue {
   ) {}
 
   /**
-   * Begins again at the first entry, as the controller does after a reset.
-   * @param doorbells where they are now; where they were by default
+   * Restarts at the first entry, as the controller does after a reset.
+   * @param doorbells their new location; by default the old one
    */
   reset(doorbells: Uint32Array = this.doorbells): void {
     this.tail = 0;
@@ -41,12 +41,12 @@ export class SubmissionQueue {
     this.doorbells = doorbells;
   }
 
-  /** The tail: entry to fill next. */
+  /** The tail: index of the entry to fill next. */
   get position(): number {
     return this.tail;
   }
 
-  /** Goes on where another ring over the same memory stopped, all of its entries announced. */
+  /** Continues at the position of another ring over the same memory, which has announced all entries. */
   moveTo(tail: number): void {
     this.tail = tail;
     this.rung = tail;
@@ -54,17 +54,17 @@ export class SubmissionQueue {
 
   /** Index in {@link words} of the entry to fill next. */
   get slot(): number {
-    // The mask changes nothing; it tells V8 that a word's index is far from overflowing.
+    // The mask changes nothing; it tells V8 that the index doesn't overflow.
     return (this.tail & MAX_INDEX) << SQE_SHIFT;
   }
 
-  /** Hands the filled slot over. Does not ring the doorbell. */
+  /** Posts the filled slot. Does not ring the doorbell. */
   post(): void {
     const next = this.tail + 1;
     this.tail = next === this.entries ? 0 : next;
   }
 
-  /** Tells the controller of all posted entries: one MMIO store, none where there is no news. */
+  /** Announces all posted entries to the controller: one MMIO store, or none if none were posted. */
   ring(): void {
     if (this.tail === this.rung) return;
     if (mustPublish) publish();
@@ -74,9 +74,9 @@ export class SubmissionQueue {
     this.rung = this.tail;
   }
 
-  /** From now on rings in memory, and the register only where the controller asks for it; undefined ends that. */
+  /** Uses a shadow doorbell from now on; undefined: only the register. */
   useShadow(shadow: ShadowDoorbells | undefined): void {
-    // A doorbell beyond that memory is rung in its register alone.
+    // A doorbell beyond that memory uses its register only.
     this.shadow = shadow?.has(this.doorbell) === true ? shadow : undefined;
     this.shadow?.clear(this.doorbell);
   }
