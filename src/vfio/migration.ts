@@ -42,11 +42,8 @@ export const DEVICE_STATE: Feature = {
 const DATA_SIZE: Feature = { id: VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, name: "migration data size" };
 const PRECOPY_INFO_V2: Feature = { id: VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, name: "precopy info v2" };
 
-/**
- * Numbers of the states.
- * @internal
- */
-export const migrationStates = {
+/** Numbers of the states. */
+const migrationStates = {
   error: VFIO_DEVICE_STATE_ERROR,
   stop: VFIO_DEVICE_STATE_STOP,
   running: VFIO_DEVICE_STATE_RUNNING,
