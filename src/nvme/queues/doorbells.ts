@@ -17,16 +17,6 @@ export interface DoorbellDevice {
   retain(owned: MappedMemory): void;
 }
 
-/** Index of a submission queue's doorbell (SQyTDBL), in words from the first doorbell on. */
-export function submissionDoorbell(id: number, strideWords: number): number {
-  return 2 * id * strideWords;
-}
-
-/** Index of a completion queue's doorbell (CQyHDBL), in words from the first doorbell on. */
-export function completionDoorbell(id: number, strideWords: number): number {
-  return (2 * id + 1) * strideWords;
-}
-
 /**
  * Doorbells are mapped if the device allows it. Otherwise queues write to an array, and its changes are passed on to the
  * device, several in one message if possible. A device behind a socket may offer nothing to map.

@@ -12,10 +12,10 @@ import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { RegisterAccess } from "../memory/registers.js";
+import { completionDoorbell, submissionDoorbell } from "../spec/doorbells.js";
 import { QueuePriority } from "../spec/queues.js";
 import { DOORBELL_BASE } from "../spec/registers.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
-import { completionDoorbell, submissionDoorbell } from "./doorbells.js";
 import { type HandedOver, HandOver } from "./handed-queues.js";
 import {
   createCompletionQueue,

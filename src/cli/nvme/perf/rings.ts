@@ -5,10 +5,11 @@ import type { DmaBuffer } from "../../../dma/buffer.js";
 import { prpListPages, writePrps } from "../../../nvme/command/prp.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { CQE_WORDS } from "../../../nvme/queues/completion-queue.js";
-import { completionDoorbell, Doorbells, submissionDoorbell } from "../../../nvme/queues/doorbells.js";
+import { Doorbells } from "../../../nvme/queues/doorbells.js";
 import { createPair, deletePair, requestPairs } from "../../../nvme/queues/queue-commands.js";
 import { allocRing } from "../../../nvme/queues/ring-memory.js";
 import { SQE_WORDS } from "../../../nvme/queues/submission-queue.js";
+import { completionDoorbell, submissionDoorbell } from "../../../nvme/spec/doorbells.js";
 import type { PerfPlan, PerfQueueSetup } from "./queue.js";
 
 /** The driver's default, too. A larger depth gets more. */

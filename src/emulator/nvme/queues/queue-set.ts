@@ -4,6 +4,7 @@ import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
 import { append } from "../../../core/lists.js";
 import { integer } from "../../../core/options.js";
+import { completionDoorbell, submissionDoorbell } from "../../../nvme/spec/doorbells.js";
 import { CQE_WORDS, SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { QueueFlag } from "../../../nvme/spec/queues.js";
 import { ControllerConfig } from "../../../nvme/spec/registers.js";
@@ -11,7 +12,7 @@ import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import { type HostMemory, newSpan } from "../host/host-memory.js";
 import { count, u1, u16, u32 } from "../medium/state-schema.js";
-import { doorbellIndex, EmulatedCq, EmulatedSq } from "./queues.js";
+import { EmulatedCq, EmulatedSq } from "./queues.js";
 
 /** The part of a migration state that holds the queues. */
 export const queuesState = lazily(() =>
@@ -371,7 +372,8 @@ export class QueueSet {
   }
 
   private doorbellOf(queue: "submission" | "completion", id: number): number {
-    return doorbellIndex(queue, id, this.limits.strideWords);
+    const { strideWords } = this.limits;
+    return queue === "submission" ? submissionDoorbell(id, strideWords) : completionDoorbell(id, strideWords);
   }
 
   private forgetTail(queues: unknown[]): void {

@@ -15,14 +15,6 @@ interface EventIndex extends Doorbell {
 
 const none = new Uint32Array(new SharedArrayBuffer(4));
 
-/**
- * Where a queue's doorbell is, in words from the first.
- * @param strideWords from one doorbell to the next (CAP.DSTRD)
- */
-export function doorbellIndex(queue: "submission" | "completion", id: number, strideWords: number): number {
-  return (2 * id + (queue === "submission" ? 0 : 1)) * strideWords;
-}
-
 /** A completion queue, the controller's side. */
 export class EmulatedCq {
   tail = 0;
