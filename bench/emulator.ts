@@ -44,19 +44,21 @@ class OneMapping implements ClientMemory {
   readonly generation = 0;
   private readonly bytes: Uint8Array<SharedArrayBuffer>;
   private readonly words: Uint32Array<SharedArrayBuffer>;
+  private readonly offset: number;
 
-  /** @param memory is unmapped if nothing refers to it */
-  constructor(private readonly memory: MappedMemory) {
-    const { buffer } = memory;
+  /** @param memory is kept here, because it is unmapped if nothing refers to it */
+  constructor(readonly memory: MappedMemory) {
+    const { buffer, byteOffset } = memory.bytes;
     this.bytes = new Uint8Array(buffer);
     this.words = new Uint32Array(buffer);
+    this.offset = byteOffset;
   }
 
   find(iova: number, lengthBytes: number, _write: boolean, span: MemorySpan): boolean {
     if (iova < BASE || iova + lengthBytes > BASE + RAM_BYTES) return false;
     span.bytes = this.bytes;
     span.words = this.words;
-    span.offset = this.memory.bytes.byteOffset + (iova - BASE);
+    span.offset = this.offset + (iova - BASE);
     return true;
   }
 

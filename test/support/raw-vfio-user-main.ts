@@ -102,7 +102,8 @@ function answer(socket: UnixSocket, mine: Channel, message: Message): void {
   if (lie?.silent === true) return;
   if (lie?.truncate === true) ftruncateSync(unsealed, 0);
   for (const bytes of lie?.before ?? []) sendRaw(socket, bytes, []);
-  for (let i = 0; i < (lie?.flood ?? 0); i++) {
+  // Ends once the client has closed the connection: then sending fails.
+  for (let i = 0; lie?.flood === true; i++) {
     sendRaw(socket, header({ id: i & 0xffff, command: Command.dmaRead, payload: new Uint8Array(16) }), []);
     // Takes the client's answers, so that the client never waits.
     if (i > 8) drain(mine);
@@ -173,6 +174,12 @@ watchReadable(listener.fd, listener.lease, () => {
   watchReadable(mine.fd, mine.lease, () => serve(socket, mine)).relinquish();
 });
 
+/** Reports once this end of the last client's connections is closed, which happens a moment after the client's end is. */
+function reportOnceLeft(): void {
+  if ((channel?.closed ?? true) && (twin?.channel.closed ?? true)) parentPort?.postMessage(undefined);
+  else setImmediate(reportOnceLeft);
+}
+
 parentPort?.on("message", (order: RawOrder) => {
   if (order.kind === "lie") {
     lies = [...order.lies];
@@ -180,6 +187,7 @@ parentPort?.on("message", (order: RawOrder) => {
     ftruncateSync(unsealed, BAR_BYTES);
     parentPort?.postMessage(undefined);
   } else if (order.kind === "seen") parentPort?.postMessage(seen);
+  else if (order.kind === "left") reportOnceLeft();
   else {
     channel?.close();
     twin?.channel.close();

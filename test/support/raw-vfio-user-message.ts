@@ -14,8 +14,8 @@ export interface Lie {
   readonly after?: readonly Uint8Array[];
   /** Messages over the second socket, which an earlier answer sent (a descriptor "twin"). */
   readonly overTwin?: readonly Uint8Array[];
-  /** Requests for memory before the answer. */
-  readonly flood?: number;
+  /** Requests for memory without an end, in place of the answer. */
+  readonly flood?: true;
   /** These bytes instead of an answer. */
   readonly raw?: Uint8Array;
   readonly idShift?: number;
@@ -45,6 +45,7 @@ export interface RawReport {
 export type RawOrder =
   | { readonly kind: "lie"; readonly lies: readonly Lie[] }
   | { readonly kind: "seen" }
+  | { readonly kind: "left" }
   | { readonly kind: "close" };
 
 /** A whole message with any header. */

@@ -37,6 +37,11 @@ export class RawServer {
     return (await this.order({ kind: "seen" })) as readonly RawReport[];
   }
 
+  /** Ends once the server has closed its end of the connections that a client has closed. */
+  async left(): Promise<void> {
+    await this.order({ kind: "left" });
+  }
+
   async close(): Promise<void> {
     const ended = new Promise((resolve) => this.worker.once("exit", resolve));
     this.worker.postMessage({ kind: "close" });
