@@ -15,7 +15,7 @@ export interface Lie {
   /** Messages over the second socket, which an earlier answer sent (a descriptor "twin"). */
   readonly overTwin?: readonly Uint8Array[];
   /** Requests for memory without an end, in place of the answer. */
-  readonly flood?: true;
+  readonly flood?: boolean;
   /** These bytes instead of an answer. */
   readonly raw?: Uint8Array;
   readonly idShift?: number;
