@@ -46,13 +46,22 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "emulator/nvme/medium",
     "emulator/nvme/host",
   ],
-  "emulator/nvme/commands": ["core", "sys", "vfio-user/server", "nvme/spec", ...emulatedParts],
+  "emulator/nvme/commands/io": ["core", "nvme/spec", "emulator/nvme/medium", "emulator/nvme/host"],
+  "emulator/nvme/commands": [
+    "core",
+    "sys",
+    "vfio-user/server",
+    "nvme/spec",
+    ...emulatedParts,
+    "emulator/nvme/commands/io",
+  ],
   "emulator/nvme": [
     "core",
     "sys",
     "vfio-user/server",
     "nvme/spec",
     ...emulatedParts,
+    "emulator/nvme/commands/io",
     "emulator/nvme/commands",
   ],
   emulator: [

@@ -8,9 +8,9 @@ import {
 import type { CommandLoop } from "./command-loop.js";
 import type { AdminServices } from "./commands/admin-services.js";
 import type { Features } from "./commands/features.js";
-import type { MutableIoContext } from "./commands/io-context.js";
+import type { MutableIoContext } from "./commands/io/io-context.js";
+import type { NvmCommands } from "./commands/io/nvm.js";
 import type { NamespaceListing } from "./commands/namespace-listing.js";
-import type { NvmCommands } from "./commands/nvm.js";
 import type { Transfer } from "./host/transfer.js";
 import type { KeepAlive } from "./keep-alive.js";
 import type { FirmwareReset } from "./medium/firmware-image.js";

@@ -4,8 +4,8 @@ import { ControllerConfig, ControllerStatus } from "../../nvme/spec/registers.js
 import type { DeviceMigration } from "../../vfio-user/server/emulated-device.js";
 import type { AdminServices } from "./commands/admin-services.js";
 import type { Features } from "./commands/features.js";
+import type { NvmCommands } from "./commands/io/nvm.js";
 import type { LogPages } from "./commands/log-pages.js";
-import type { NvmCommands } from "./commands/nvm.js";
 import type { Lifecycle } from "./lifecycle.js";
 import type { Inventory } from "./medium/inventory.js";
 import type { Medium } from "./medium/medium.js";

@@ -3,7 +3,7 @@ import { AsyncEventInfo } from "../../nvme/spec/opcodes.js";
 import { SQE_WORDS } from "../../nvme/spec/queue-entries.js";
 import { acquire, weaklyOrdered } from "../../sys/mmio.js";
 import type { AdminDispatcher } from "./commands/admin.js";
-import type { NvmCommands } from "./commands/nvm.js";
+import type { NvmCommands } from "./commands/io/nvm.js";
 import type { FaultExecution } from "./fault-execution.js";
 import type { Faults } from "./faults.js";
 import { type Command, PENDING } from "./host/command.js";

@@ -6,7 +6,7 @@ import type { Command } from "../host/command.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { AdminService } from "./admin-service.js";
 import { ENDURANCE_GROUP } from "./identify.js";
-import { IoCounter } from "./io-context.js";
+import { IoCounter } from "./io/outcomes.js";
 import type { LogPages } from "./log-pages.js";
 
 /** The log counts in these. */

@@ -25,8 +25,8 @@ import { ANA_CAPABILITIES, ANA_TRANSITION_SECONDS, anaGroupOf } from "./asymmetr
 import { CRITICAL_TEMPERATURE, WARNING_TEMPERATURE } from "./features.js";
 import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmware } from "./firmware.js";
 import { HOST_MEMORY_DESCRIPTORS, HOST_MEMORY_MINIMUM } from "./host-memory-cache.js";
-import { copyLimits } from "./nvm.js";
-import { RESERVATION_CAPABILITIES } from "./reservations.js";
+import { copyLimits } from "./io/copy.js";
+import { RESERVATION_CAPABILITIES } from "./io/reservations.js";
 import { SANITIZE_CAPABILITIES } from "./sanitize.js";
 
 /** PCI ids that no PCI-SIG member has, so that no driver applies workarounds for another device. */

@@ -24,7 +24,7 @@ import type { AsyncEvents } from "../queues/async-events.js";
 import type { AdminCommands } from "./admin-service.js";
 import { type Features, TEMPERATURE } from "./features.js";
 import { ERROR_LOG_ENTRIES } from "./identify.js";
-import { IoCounter } from "./io-context.js";
+import { IoCounter } from "./io/outcomes.js";
 import type { LogProvider } from "./log-page.js";
 
 /** The part of a migration state that holds the log pages. */

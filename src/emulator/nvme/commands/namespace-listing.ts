@@ -5,7 +5,7 @@ import type { Inventory } from "../medium/inventory.js";
 import type { EmulatedNamespace } from "../medium/namespace.js";
 import type { NamespaceChange } from "./admin-service.js";
 import type { AdminServices } from "./admin-services.js";
-import type { MutableIoContext } from "./io-context.js";
+import type { MutableIoContext } from "./io/io-context.js";
 import type { LogPages } from "./log-pages.js";
 import { Notice, type Notices } from "./notices.js";
 

@@ -1,17 +1,8 @@
-/** What the I/O commands share: the controller's parts that they use, and the counters of the SMART log. */
-import type { Command } from "../host/command.js";
-import type { Transfer } from "../host/transfer.js";
-import type { Medium } from "../medium/medium.js";
-import type { EmulatedNamespace } from "../medium/namespace.js";
-
-/** Counters for the SMART log: doubles, so that counting allocates nothing. */
-export const IoCounter = {
-  readCommands: 0,
-  writeCommands: 1,
-  bytesRead: 2,
-  bytesWritten: 3,
-  mediaErrors: 4,
-} as const;
+/** What the I/O commands share: the controller's parts that they use. */
+import type { Command } from "../../host/command.js";
+import type { Transfer } from "../../host/transfer.js";
+import type { Medium } from "../../medium/medium.js";
+import type { EmulatedNamespace } from "../../medium/namespace.js";
 
 /** What the commands need of their controller. */
 export interface IoContext {

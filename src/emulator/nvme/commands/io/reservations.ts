@@ -1,12 +1,12 @@
 /** Reservations of namespaces. */
 import * as z from "zod/mini";
-import { lazily } from "../../../core/lazy.js";
-import { integer } from "../../../core/options.js";
-import { IoOpcode } from "../../../nvme/spec/opcodes.js";
-import { extendedRegistrant, registrant, reservationHeader } from "../../../nvme/spec/reservations.js";
-import { NvmeStatus } from "../../../nvme/spec/status.js";
-import type { EmulatedNamespace } from "../medium/namespace.js";
-import { u32 } from "../medium/state-schema.js";
+import { lazily } from "../../../../core/lazy.js";
+import { integer } from "../../../../core/options.js";
+import { IoOpcode } from "../../../../nvme/spec/opcodes.js";
+import { extendedRegistrant, registrant, reservationHeader } from "../../../../nvme/spec/reservations.js";
+import { NvmeStatus } from "../../../../nvme/spec/status.js";
+import type { EmulatedNamespace } from "../../medium/namespace.js";
+import { u32 } from "../../medium/state-schema.js";
 import type { IoContext } from "./io-context.js";
 
 /** The part of a migration state that holds reservations, by namespace. */

@@ -1,10 +1,10 @@
 /** Tests of zoned namespaces. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { IoOpcode, ZoneAction } from "../../../../../src/nvme/spec/opcodes.js";
-import { NvmeStatus } from "../../../../../src/nvme/spec/status.js";
-import { ZoneState, zoneDescriptor } from "../../../../../src/nvme/spec/zoned.js";
-import { type NvmeTestHost, SUCCESS, startedHost, type TestQueue } from "../../../../support/nvme-host.js";
+import { IoOpcode, ZoneAction } from "../../../../../../src/nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../../../../src/nvme/spec/status.js";
+import { ZoneState, zoneDescriptor } from "../../../../../../src/nvme/spec/zoned.js";
+import { type NvmeTestHost, SUCCESS, startedHost, type TestQueue } from "../../../../../support/nvme-host.js";
 
 const ALL_COMMAND_SETS = 6 << 4;
 /** Zones of 2048 blocks, 2000 of them writable. */

@@ -1,12 +1,12 @@
 /** Flexible data placement: reclaim unit handles and their status. */
 import * as z from "zod/mini";
-import { ArgumentError } from "../../../core/errors.js";
-import { lazily } from "../../../core/lazy.js";
-import { IoOpcode } from "../../../nvme/spec/opcodes.js";
-import { reclaimUnitHandle, reclaimUnitHeader } from "../../../nvme/spec/placement.js";
-import { NvmeStatus } from "../../../nvme/spec/status.js";
-import type { EmulatedNamespace } from "../medium/namespace.js";
-import { amount, u32 } from "../medium/state-schema.js";
+import { ArgumentError } from "../../../../core/errors.js";
+import { lazily } from "../../../../core/lazy.js";
+import { IoOpcode } from "../../../../nvme/spec/opcodes.js";
+import { reclaimUnitHandle, reclaimUnitHeader } from "../../../../nvme/spec/placement.js";
+import { NvmeStatus } from "../../../../nvme/spec/status.js";
+import type { EmulatedNamespace } from "../../medium/namespace.js";
+import { amount, u32 } from "../../medium/state-schema.js";
 import type { IoContext } from "./io-context.js";
 
 /** The part of a migration state that holds what still fits into reclaim units, by namespace. */

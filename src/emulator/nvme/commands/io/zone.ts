@@ -1,6 +1,6 @@
 /** Zone Management Send and Receive. */
-import { IoOpcode, ZoneAction, ZoneReceiveAction } from "../../../nvme/spec/opcodes.js";
-import { NvmeStatus } from "../../../nvme/spec/status.js";
+import { IoOpcode, ZoneAction, ZoneReceiveAction } from "../../../../nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import {
   ZONE_DESCRIPTOR_BYTES,
   ZONE_REPORT_HEADER_BYTES,
@@ -8,9 +8,9 @@ import {
   ZoneState,
   zoneDescriptor,
   zoneReportHeader,
-} from "../../../nvme/spec/zoned.js";
-import type { EmulatedNamespace } from "../medium/namespace.js";
-import type { ZoneSet } from "../medium/zones.js";
+} from "../../../../nvme/spec/zoned.js";
+import type { EmulatedNamespace } from "../../medium/namespace.js";
+import type { ZoneSet } from "../../medium/zones.js";
 import type { IoContext } from "./io-context.js";
 
 const SELECT_ALL = 1 << 8;

@@ -1,14 +1,14 @@
 /** Tests of the I/O commands and their queues. */
 import { describe, expect, test } from "vitest";
-import { IoOpcode } from "../../../../../src/nvme/spec/opcodes.js";
-import { NvmeStatus } from "../../../../../src/nvme/spec/status.js";
+import { IoOpcode } from "../../../../../../src/nvme/spec/opcodes.js";
+import { NvmeStatus } from "../../../../../../src/nvme/spec/status.js";
 import {
   MEMORY_AT,
   type NvmeTestHost,
   SUCCESS,
   startedHost,
   type TestQueue,
-} from "../../../../support/nvme-host.js";
+} from "../../../../../support/nvme-host.js";
 
 const BLOCKS = (16 << 20) / 512;
 const UNMAPPED = 0x7_0000_0000;

@@ -1,0 +1,77 @@
+/** Copy: blocks of a namespace to other blocks of it, without the host. */
+import { NvmeStatus } from "../../../../nvme/spec/status.js";
+import type { EmulatedNamespace } from "../../medium/namespace.js";
+import type { BlockBuffers } from "./block-buffers.js";
+import type { IoContext } from "./io-context.js";
+import type { IoOutcomes } from "./outcomes.js";
+
+/** Bytes of a source range in format 0. */
+const RANGE_BYTES = 32;
+
+/** What Copy takes at most (MSRC zero-based, MSSRL, MCL). */
+export const copyLimits = { ranges: 128, blocksPerRange: 2048, blocks: 65_536 } as const;
+
+type Source = [lba: number, blocks: number];
+
+/** The Copy command, with source ranges in format 0. */
+export class CopyCommand {
+  constructor(
+    private readonly context: IoContext,
+    private readonly buffers: BlockBuffers,
+    private readonly outcomes: IoOutcomes,
+  ) {}
+
+  execute(namespace: EmulatedNamespace): number {
+    const { command } = this.context;
+    const format = (command.cdw(12) >>> 8) & 0xf;
+    // Protection and zones would need rewriting on the way.
+    if (format !== 0 || namespace.protection !== undefined || namespace.zones !== undefined) {
+      return NvmeStatus.invalidField;
+    }
+    const sources: Source[] = [];
+    const status = this.fetchSources(namespace, sources);
+    if (status !== NvmeStatus.success) return status;
+    const total = sources.reduce((sum, [, blocks]) => sum + blocks, 0);
+    if (total > copyLimits.blocks) return NvmeStatus.commandSizeLimitExceeded;
+    if (command.slba + total > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
+    this.outcomes.otherChanges++;
+    return this.copySources(namespace, sources, command.slba);
+  }
+
+  /** Fills `sources` with the ranges of the command. @returns a status */
+  private fetchSources(namespace: EmulatedNamespace, sources: Source[]): number {
+    const { command, transfer } = this.context;
+    const count = (command.cdw(12) & 0xff) + 1;
+    if (count > copyLimits.ranges) return NvmeStatus.commandSizeLimitExceeded;
+    const ranges = new Uint8Array(count * RANGE_BYTES);
+    const fetched = transfer.fetch(command, ranges);
+    if (fetched !== NvmeStatus.success) return fetched;
+    const view = new DataView(ranges.buffer);
+    for (let at = 0; at < ranges.length; at += RANGE_BYTES) {
+      const lba = Number(view.getBigUint64(at + 8, true));
+      const blocks = view.getUint16(at + 16, true) + 1;
+      if (blocks > copyLimits.blocksPerRange) return NvmeStatus.commandSizeLimitExceeded;
+      if (lba + blocks > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
+      if (namespace.uncorrectable.hasAny(lba, blocks)) return this.outcomes.mediaError();
+      sources.push([lba, blocks]);
+    }
+    return NvmeStatus.success;
+  }
+
+  private copySources(namespace: EmulatedNamespace, sources: readonly Source[], slba: number): number {
+    const { buffers } = this;
+    const perRound = Math.floor(this.context.maxTransferBytes / namespace.blockBytes);
+    let to = slba;
+    for (const [lba, blocks] of sources) {
+      for (let done = 0; done < blocks; done += perRound) {
+        const round = Math.min(perRound, blocks - done);
+        const loaded = buffers.load(namespace, lba + done, round);
+        if (loaded !== NvmeStatus.success) return loaded;
+        const stored = buffers.store(namespace, to, round);
+        if (stored !== NvmeStatus.success) return stored;
+        to += round;
+      }
+    }
+    return NvmeStatus.success;
+  }
+}
