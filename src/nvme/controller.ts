@@ -42,12 +42,12 @@ const NVME_CLASS = 0x0108_02;
 
 /** An NVMe controller driven from this process. */
 export class NvmeController implements AsyncDisposable {
-  /** What the controller tells by itself: `for await (const event of nvme.events)`. */
+  /** Asynchronous events of the controller: `for await (const event of nvme.events)`. */
   readonly events: NvmeEvents = new NvmeEvents(this, () => this.closing);
   private closing = false;
 
   private constructor(
-    /** The PCI function below. */
+    /** The controller's PCI function. */
     readonly device: PciDevice,
     private readonly engine: ControllerEngine,
   ) {}
@@ -56,7 +56,7 @@ export class NvmeController implements AsyncDisposable {
    * Opens, resets and enables a controller that is bound to vfio-pci, and creates its I/O queue pairs.
    * @param target PCI address, e.g. `0000:00:03.0`
    * @throws ConfigError, ArgumentError, UnsupportedError (not bound, no backend, no NVMe controller, an option that the
-   *   controller doesn't have), SysError, TimeoutError (never ready within CAP.TO), NvmeProtocolError, DeviceGoneError,
+   *   controller doesn't support), SysError, TimeoutError (not ready within CAP.TO), NvmeProtocolError, DeviceGoneError,
    *   NvmeError, the reason of `options.signal`; nothing stays open
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
@@ -81,7 +81,7 @@ export class NvmeController implements AsyncDisposable {
     }
   }
 
-  /** domain:bus:device.function of the controller, or `vfio-user:PATH`. */
+  /** PCI address (domain:bus:device.function), or `vfio-user:PATH`. */
   get bdf(): string {
     return this.device.bdf;
   }
@@ -91,17 +91,17 @@ export class NvmeController implements AsyncDisposable {
     return this.engine.capabilities;
   }
 
-  /** NVMe version the controller reports, e.g. `1.4.0`. */
+  /** NVMe version that the controller reports, e.g. `1.4.0`. */
   get version(): string {
     return this.engine.version;
   }
 
-  /** How completions are noticed. */
+  /** How the driver notices completions. */
   get completion(): CompletionMode {
     return this.engine.completion;
   }
 
-  /** The controller's state, and events when it changes: failures, recovery, removal. */
+  /** State of the controller, and events for its changes: failure, recovery, removal. */
   get lifecycle(): NvmeLifecycle {
     return this.engine.lifecycle;
   }
@@ -116,12 +116,12 @@ export class NvmeController implements AsyncDisposable {
     return this.engine.queues.all;
   }
 
-  /** Highest number of I/O queue pairs that the controller has given (Number of Queues). */
+  /** Most I/O queue pairs that the controller allows (Number of Queues). */
   get maxQueues(): number {
     return this.engine.queues.limit;
   }
 
-  /** Which backend was chosen, and why. */
+  /** Name of the backend. */
   get backend(): string {
     return this.device.backend;
   }
@@ -143,13 +143,13 @@ export class NvmeController implements AsyncDisposable {
     return identity;
   }
 
-  /** Longest transfer of one command in bytes: MDTS, and no more than this driver's own 4 MiB. */
+  /** Longest transfer of one command in bytes: MDTS, but at most 4 MiB. */
   get maxTransferBytes(): number {
     return this.engine.transferLimit;
   }
 
   /**
-   * Any admin command.
+   * Sends any admin command.
    * @throws ArgumentError, ClosedError, StateError (shut down), NvmeError, TimeoutError, DeviceGoneError, NvmeResetError, the
    *   reason of a signal
    */
@@ -157,7 +157,7 @@ export class NvmeController implements AsyncDisposable {
     return this.engine.admin(command, options);
   }
 
-  /** Any command on an I/O queue. @throws as admin(), UnsupportedError where there is no I/O queue */
+  /** Sends any command on an I/O queue. @throws as admin(), UnsupportedError if there is no I/O queue */
   async io(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
     this.lifecycle.assertUsable();
     checkCommand(command, this.engine.ioRules);
@@ -165,8 +165,8 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * An I/O command whose dwords are right: only its data and options are checked.
-   * @throws ArgumentError, ClosedError, UnsupportedError at once, not as a rejection
+   * Sends an I/O command with checked dwords. Checks only its data and options.
+   * @throws ArgumentError, ClosedError, UnsupportedError synchronously
    * @internal
    */
   submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
@@ -177,8 +177,8 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * A checked read or write of one contiguous buffer, see {@link QueuePair.transfer}.
-   * @throws ClosedError, UnsupportedError at once, not as a rejection
+   * Sends a checked read or write of one contiguous buffer, see {@link QueuePair.transfer}.
+   * @throws ClosedError, UnsupportedError synchronously
    * @internal
    */
   transferIo(
@@ -194,7 +194,7 @@ export class NvmeController implements AsyncDisposable {
     return this.pairFor(queue).transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
   }
 
-  /** The queue pair of an I/O command: the one asked for, or the next in turn. */
+  /** Queue pair for an I/O command: `queue`, or the next one in turn. */
   private pairFor(queue: NvmeQueue | undefined): QueuePair {
     const { lifecycle, queues } = this.engine;
     lifecycle.assertUsable();
@@ -204,7 +204,7 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * One more I/O queue pair. How many there can be was settled when the controller was opened: `maxQueues`.
+   * Creates another I/O queue pair. There can be at most `maxQueues`.
    * @throws ArgumentError, UnsupportedError, NvmeError, ...
    */
   async createQueuePair(options: QueueOptions = {}): Promise<NvmeQueue> {
@@ -213,8 +213,8 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * Deletes an I/O queue pair, after what is outstanding on it has completed.
-   * @throws ArgumentError where it is none of this controller's, BusyError, NvmeError, ...
+   * Deletes an I/O queue pair after its outstanding commands have completed.
+   * @throws ArgumentError if it belongs to another controller, BusyError, NvmeError, ...
    */
   async deleteQueuePair(queue: NvmeQueue): Promise<void> {
     this.lifecycle.assertUsable();
@@ -222,42 +222,42 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * The controller memory buffer, switched on at first use: for data (`read(lba, cmb.alloc(4096))`) and for queues.
-   * @throws UnsupportedError where there is none, NvmeProtocolError, ClosedError
+   * The controller memory buffer, for data (`read(lba, cmb.alloc(4096))`) and queues. The first call enables it.
+   * @throws UnsupportedError if there is none, NvmeProtocolError, ClosedError
    */
   controllerMemoryBuffer(): ControllerMemoryBuffer {
     return this.engine.controllerMemoryBuffer();
   }
 
   /**
-   * The persistent memory region, switched on at first use.
-   * @throws UnsupportedError where there is none, TimeoutError, NvmeProtocolError, ClosedError
+   * The persistent memory region. The first call enables it.
+   * @throws UnsupportedError if there is none, TimeoutError, NvmeProtocolError, ClosedError
    */
   async persistentMemoryRegion(): Promise<PersistentMemoryRegion> {
     return await this.engine.persistentMemoryRegion();
   }
 
   /**
-   * Rings and registers without a driver above them, for testers of controllers: see docs/nvme.md. A reset of the controller
-   * takes such queues along; they are then to be made anew.
-   * @throws ClosedError, and where the controller failed, why
+   * Rings and registers without a driver above them, to test controllers: see docs/nvme.md. A reset of the controller
+   * deletes such queues; create them again then.
+   * @throws ClosedError; the reason of the failure, if the controller has failed
    */
   get rings(): NvmeRings {
     return this.engine.rings;
   }
 
-  /** Whether doorbells of I/O queues are in memory: `shadowDoorbells` was asked for, and the controller has them. */
+  /** Whether I/O queues use shadow doorbells: the option `shadowDoorbells` is set, and the controller supports them. */
   get usesShadowDoorbells(): boolean {
     return this.engine.usesShadowDoorbells;
   }
 
   /**
-   * Resets the controller (CC.EN), the whole NVM subsystem with all its controllers (NSSR), or the PCI function, and makes
-   * its queues again; features that the program had set are set again (`restoreFeatures`). Works also after a failure or a
+   * Resets the controller (CC.EN), the whole NVM subsystem with all its controllers (NSSR), or the PCI function. Then creates
+   * the queues again, and sets the features that the program has set (`restoreFeatures`). Also possible after a failure or a
    * shutdown.
-   * @param options outstanding: what happens to the commands that are outstanding, see {@link NvmeOptions.recovery};
-   *   `fail` (NvmeResetError) by default. Those that wait for their turn are kept.
-   * @throws UnsupportedError, StateError (a reset is under way), ClosedError; what kept it from working again
+   * @param options outstanding: what happens to outstanding commands, see {@link NvmeOptions.recovery}; `fail`
+   *   (NvmeResetError) by default. Commands that wait for a slot are sent after the reset.
+   * @throws UnsupportedError, StateError (a reset is in progress), ClosedError; the reason if the controller doesn't work again
    */
   async reset(
     kind: "controller" | "subsystem" | "function" = "controller",
@@ -267,23 +267,22 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * Shuts the controller down: it takes no commands until a reset(). Normal: what is outstanding completes, and the queues
-   * are deleted; abrupt: power is going, and nobody waits.
+   * Shuts the controller down. It takes no commands until a reset(). `normal` waits for outstanding commands and deletes the
+   * queues. `abrupt` waits for nothing, for a power failure.
    * @throws StateError, ClosedError, TimeoutError, DeviceGoneError
    */
   async shutdown(how: "normal" | "abrupt" = "normal"): Promise<void> {
     await this.engine.shutdown(how === "abrupt");
   }
 
-  /** What Identify tells: namespaces, controllers, command sets, NVM sets, virtualization, ... */
+  /** Data structures of Identify: namespaces, controllers, command sets, NVM sets, virtualization, ... */
   get structures(): NvmeStructures {
     return new NvmeStructures(this);
   }
 
   /**
-   * Two commands that the controller carries out as one (fused), in adjacent entries of one queue that one doorbell
-   * announces.
-   * @throws ArgumentError, ClosedError, UnsupportedError at once, not as a rejection
+   * Sends a fused operation: two commands in adjacent entries of one queue, with one doorbell write.
+   * @throws ArgumentError, ClosedError, UnsupportedError synchronously
    * @internal
    */
   submitFused(
@@ -318,7 +317,7 @@ export class NvmeController implements AsyncDisposable {
     return new NvmeMaintenance(this);
   }
 
-  /** Create, delete, attach and detach namespaces. */
+  /** Creates, deletes, attaches and detaches namespaces. */
   get namespaceManagement(): NvmeNamespaceManagement {
     return new NvmeNamespaceManagement(this);
   }
@@ -333,7 +332,7 @@ export class NvmeController implements AsyncDisposable {
     return new NvmeDirectives(this);
   }
 
-  /** Controllers of virtual functions: queues and interrupts, online and offline. */
+  /** Controllers of virtual functions: their queues, interrupts and states. */
   get virtualization(): NvmeVirtualization {
     return new NvmeVirtualization(this);
   }
@@ -351,17 +350,17 @@ export class NvmeController implements AsyncDisposable {
     return this.engine.hasSetFeature(fid);
   }
 
-  /** Not for users: see `HostMemoryTarget`. */
+  /** See HostMemoryTarget. @internal */
   hostMemoryGiven(command: NvmeCommand): void {
     this.engine.hostMemoryGiven(command);
   }
 
-  /** Gives the controller memory of the host. @param bytes what it prefers by default @throws as HostMemoryBuffer.give() */
+  /** Gives host memory to the controller. @param bytes its preferred size by default @throws as HostMemoryBuffer.give() */
   async giveHostMemory(bytes?: number): Promise<HostMemoryBuffer> {
     return await HostMemoryBuffer.give(this, bytes);
   }
 
-  /** Lockdown: forbids a command or a feature. @throws as {@link lockdown} */
+  /** Lockdown: prohibits a command or a feature, or allows it again. @throws as {@link lockdown} */
   async lockdown(options: LockdownOptions): Promise<void> {
     await lockdown(this, options);
   }
@@ -373,8 +372,8 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * A namespace, ready for reading and writing.
-   * @throws ArgumentError where `nsid` is no active namespace, UnsupportedError where its format is unknown, NvmeError,
+   * Opens a namespace.
+   * @throws ArgumentError if `nsid` isn't an active namespace, UnsupportedError if its format is unknown, NvmeError,
    *   TimeoutError, DeviceGoneError, ClosedError
    */
   async namespace(nsid: number): Promise<NvmeNamespace> {
@@ -382,16 +381,16 @@ export class NvmeController implements AsyncDisposable {
   }
 
   /**
-   * A zoned namespace.
-   * @throws as namespace(), and UnsupportedError where it is not zoned
+   * Opens a zoned namespace.
+   * @throws as namespace(), and UnsupportedError if it isn't zoned
    */
   async zonedNamespace(nsid: number): Promise<ZonedNamespace> {
     return await ZonedNamespace.open(this, nsid);
   }
 
   /**
-   * Waits for outstanding commands, deletes the queues, shuts the controller down, and gives everything back. Always
-   * ends, within the command and shutdown time limits, and closes what it can whatever fails.
+   * Waits for outstanding commands, deletes the queues, shuts the controller down, and closes the device. If a step fails,
+   * the others are still done. Ends within the time limits of commands and of the shutdown.
    */
   close(): Promise<void> {
     this.closing = true;

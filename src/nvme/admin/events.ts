@@ -12,7 +12,7 @@ interface EventBase {
   /** Asynchronous Event Information: its meaning depends on the type. */
   readonly info: number;
   /**
-   * Log page to read, 0 for none: the controller reports no further event of this type before the page was read. See
+   * Log page to read, 0 for none. The controller reports no further event of this type until the page is read: see
    * {@link NvmeEvents.clear}.
    */
   readonly logPage: number;
@@ -37,7 +37,7 @@ export type NvmeEvent =
       readonly name: undefined;
     });
 
-/** What events need of a controller. */
+/** The controller, as its events use it. */
 export interface EventTarget extends AdminTarget {
   /** Whether the program has set this feature since the controller was opened. */
   hasSetFeature(fid: number): boolean;
@@ -45,17 +45,17 @@ export interface EventTarget extends AdminTarget {
 
 /** Asynchronous Event Configuration: critical warnings of the SMART / Health log, which every controller has. */
 const HEALTH_WARNINGS = 0x1f;
-/** The events whose bits in OAES and in Asynchronous Event Configuration are the same: 8 to 31. */
+/** Events with the same bit in OAES and in Asynchronous Event Configuration: 8 to 31. */
 const OPTIONAL_EVENTS = 0xffff_ff00;
 
 /** Most events that wait for the next iteration while none runs. */
 const BACKLOG = 16;
 
 /**
- * Events of a controller. The first iteration lets the controller report all that it can (Asynchronous Event
- * Configuration), unless the program has set that feature by itself. Every running iteration gets each event. While an iteration runs, one Asynchronous Event
- * Request is outstanding, which costs nothing. Up to 16 events wait while no iteration runs. Iterations end when the
- * controller is closed, and throw when it fails. See {@link NvmeController.events}.
+ * Events of a controller. The first iteration enables all events that the controller supports (Asynchronous Event
+ * Configuration), unless the program has set that feature itself. Each running iteration gets each event, by one outstanding
+ * Asynchronous Event Request. Up to 16 events wait while no iteration runs. Iterations end when the controller is closed,
+ * and throw when it fails. See {@link NvmeController.events}.
  */
 export class NvmeEvents implements AsyncIterable<NvmeEvent> {
   private readonly readers = new Set<Reader>();
@@ -68,7 +68,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     private readonly isClosed: () => boolean,
   ) {}
 
-  /** Begins an iteration. It ends with `break`, or with the controller. @throws ArgumentError */
+  /** Starts an iteration. It ends with `break`, or with the controller. @throws ArgumentError */
   values(options: ListenOptions = {}): AsyncIterableIterator<NvmeEvent> {
     const signal = checkSignal(options.signal);
     let forgetSignal = (): void => {};
@@ -123,7 +123,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     }
   }
 
-  /** Lets the controller report all that it can, unless the program has chosen what it reports. */
+  /** Enables all events that the controller supports, unless the program has set that feature. */
   private async switchOn(): Promise<void> {
     const { target } = this;
     if (this.isSwitchedOn || target.hasSetFeature(FeatureId.asyncEventConfiguration)) return;
@@ -131,7 +131,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
     try {
       const { dw0 } = await target.admin({ ...get, cdw10: FeatureId.asyncEventConfiguration });
       const wanted = (dw0 | HEALTH_WARNINGS | (target.identify.oaes & OPTIONAL_EVENTS)) >>> 0;
-      // The program may have chosen meanwhile.
+      // The program may have set it in the meantime.
       if (wanted !== dw0 && !target.hasSetFeature(FeatureId.asyncEventConfiguration)) {
         await target.admin({
           name: "Set Features (Asynchronous Event Configuration)",
@@ -141,9 +141,9 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
         });
       }
     } catch (error) {
-      // A reset took the command along: once more.
+      // The command was outstanding at a reset: repeat it.
       if (error instanceof NvmeResetError && this.readers.size > 0) return await this.switchOn();
-      // A controller without that feature reports what it reports.
+      // A controller without that feature has no choice of events.
       if (!(error instanceof NvmeError)) throw error;
     }
     this.isSwitchedOn = true;
@@ -212,7 +212,7 @@ class Reader implements AsyncIterableIterator<NvmeEvent> {
   }
 }
 
-/** How many bytes of a log page are read to clear its event. */
+/** Bytes of a log page to read to clear its event. */
 const CLEAR_BYTES = 512;
 /** Other sizes: lists that must be read completely, and shorter pages. */
 const clearBytes = new Map<number, number>([
@@ -228,7 +228,7 @@ function decode(dw0: number, parameter: number): NvmeEvent {
   const type = Object.entries(AsyncEventType).find(([, value]) => value === number)?.[0];
   if (!isType(type)) return { ...base, type: "reserved", name: undefined };
   const name = Object.entries(AsyncEventInfo[type]).find(([, value]) => value === base.info)?.[0];
-  // `name` was looked up in the table of `type`, which TypeScript can't follow.
+  // `name` is from the table of `type`, which TypeScript can't infer.
   return { ...base, type, name } as NvmeEvent;
 }
 

@@ -6,9 +6,9 @@ import type { FeatureSelect } from "../spec/opcodes.js";
 export interface GetFeatureOptions {
   /** Namespace, for features that namespaces have; 0 by default. */
   readonly nsid?: number | undefined;
-  /** Which value: current by default. */
+  /** Which value to get; the current one by default. */
   readonly select?: keyof typeof FeatureSelect | undefined;
-  /** CDW11, 0 by default: what the value is asked for, with some features. */
+  /** CDW11, 0 by default: depends on the feature. */
   readonly cdw11?: number | undefined;
   /** Index in the UUID list; 0 is none. */
   readonly uuidIndex?: number | undefined;
@@ -21,8 +21,7 @@ export interface SetFeatureOptions {
   /** Namespace, for features that namespaces have; 0 by default. */
   readonly nsid?: number | undefined;
   /**
-   * Saves the value over resets and power cycles (SV). A controller rejects this for a feature that isn't
-   * saveable.
+   * Saves the value over resets and power cycles (SV). A controller rejects this for a feature that isn't saveable.
    */
   readonly save?: boolean | undefined;
   /** CDW12, 0 by default: depends on the feature. */

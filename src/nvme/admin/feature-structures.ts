@@ -183,7 +183,7 @@ export class NvmeFeatureStructures {
     return decodeBits((await this.features.get(fid, { ...options, cdw11: endgid })).value, FdpMode);
   }
 
-  /** Only while the group has no namespaces. @throws ArgumentError, and as NvmeFeatures.set() */
+  /** Sets Flexible Data Placement of an endurance group. Only while it has no namespaces. @throws ArgumentError, and as NvmeFeatures.set() */
   async setFlexibleDataPlacement(
     endgid: number,
     mode: Partial<Bits<typeof FdpMode>>,
@@ -194,7 +194,7 @@ export class NvmeFeatureStructures {
     await this.features.set(FeatureId.flexibleDataPlacement, endgid, { ...options, cdw12 });
   }
 
-  /** FDP events of a placement handle: which types there are, and which are recorded. @throws as NvmeFeatures.get() */
+  /** FDP events of a placement handle: the supported types, and whether each is recorded. @throws as NvmeFeatures.get() */
   async fdpEvents(nsid: number, placementHandle: number): Promise<ReadonlyMap<number, boolean>> {
     checkInteger("placementHandle", placementHandle, 0, 0xffff);
     const { value, data } = await this.features.get(FeatureId.flexibleDataPlacementEvents, {
@@ -221,7 +221,7 @@ export class NvmeFeatureStructures {
     checkInteger("placementHandle", placementHandle, 0, 0xffff);
     checkInteger("types.length", types.length, 1, MOST_EVENT_TYPES);
     for (const type of types) checkInteger("type", type, 0, 0xff);
-    // Whole dwords.
+    // The length must be whole dwords.
     const data = new Uint8Array(Math.ceil(types.length / 4) * 4);
     data.set(types);
     const cdw11 = placementHandle | (types.length << 16);

@@ -134,8 +134,7 @@ export class NvmeFeatures implements FeatureSource {
   }
 
   /**
-   * Interrupt coalescing: an interrupt waits until so many completions are posted, or so much time has passed. Zeros mean
-   * that it is off.
+   * Interrupt coalescing: an interrupt waits until this many completions are posted, or this time has passed. Zeros: off.
    * @throws as get()
    */
   async interruptCoalescing(): Promise<{

@@ -26,16 +26,16 @@ function keep(target: HostMemoryTarget, lease: Lease, buffers: readonly DmaBuffe
   given.set(target, all);
 }
 
-/** What {@link HostMemoryBuffer} needs of a controller. */
+/** The controller, as {@link HostMemoryBuffer} uses it. */
 export interface HostMemoryTarget extends AdminTarget {
-  /** Device of the controller: the memory is released before the device is. */
+  /** Device of the controller. The memory is released before it. */
   readonly device: {
     /** The device's lifetime. */
     readonly lease: Lease;
   };
   /** Memory page of the controller in bytes (CC.MPS). */
   readonly memoryPageBytes: number;
-  /** @internal Called with the command that gave the memory, which the controller sends again after a reset. */
+  /** @internal Called with the command that gave the memory. It is sent again after a reset. */
   hostMemoryGiven(command: NvmeCommand): void;
 }
 
@@ -154,8 +154,8 @@ function descriptors(
   const { segments } = memory;
   if (segments.some((one) => one.sizeBytes < least) || (hmmaxd !== 0 && segments.length > hmmaxd)) {
     throw new UnsupportedError(
-      `${memory.sizeBytes} bytes are in ${segments.length} pieces of memory; ${target.bdf} needs pieces of at least ${least} bytes ` +
-        `and ${hmmaxd === 0 ? "any number" : `at most ${hmmaxd}`} of them`,
+      `${memory.sizeBytes} bytes are in ${segments.length} pieces of memory; ${target.bdf} needs pieces of at least ${least} bytes` +
+        `${hmmaxd === 0 ? "" : `, and at most ${hmmaxd} of them`}`,
     );
   }
   return segments.map(({ iova, sizeBytes }) => ({ badd: iova, bsize: sizeBytes / target.memoryPageBytes }));

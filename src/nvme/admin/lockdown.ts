@@ -4,11 +4,11 @@ import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 
-/** Lockdown, CDW10 bits 3:0 (SCP): the kind of thing that is locked. */
+/** Lockdown, CDW10 bits 3:0 (SCP): what `identifier` is. */
 export const LockdownScope = {
   /** An opcode of an admin command. */
   adminOpcode: 0,
-  /** A feature identifier: Set Features of it. */
+  /** A feature identifier, for Set Features. */
   feature: 2,
   /** An opcode of an NVMe-MI command. */
   managementOpcode: 3,
@@ -16,7 +16,7 @@ export const LockdownScope = {
   managementPcieOpcode: 4,
 } as const;
 
-/** Lockdown, CDW10 bits 6:5 (IFC): the interfaces it concerns. */
+/** Lockdown, CDW10 bits 6:5 (IFC): where it is prohibited. */
 export const LockdownInterface = {
   /** The admin submission queue. */
   adminQueue: 0,
@@ -52,7 +52,7 @@ export async function lockdown(target: AdminTarget, options: LockdownOptions): P
   const ifc = LockdownInterface[to];
   if (scp === undefined || ifc === undefined) {
     throw new ArgumentError(
-      `unknown scope ${scope} or interface ${to}; see LockdownScope and LockdownInterface`,
+      `unknown scope ${scope} or interface ${to}: use keys of LockdownScope and LockdownInterface`,
     );
   }
   checkInteger("identifier", identifier, 0, 0xff);

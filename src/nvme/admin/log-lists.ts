@@ -18,7 +18,7 @@ import type { LogSource } from "./log-source.js";
 export interface AnaGroup {
   /** ANA group identifier. */
   readonly groupId: number;
-  /** Change count of the log when this group changed last. */
+  /** Change count of the log at the last change of this group. */
   readonly changeCount: bigint;
   /** State of the group: a value of AnaState. */
   readonly state: number;

@@ -18,7 +18,7 @@ export interface LogPageOptions {
   readonly offset?: number | undefined;
   /**
    * Index of the first entry, instead of `offset` (OT); 0 is the header, if the page has one. Only for pages with
-   * `indexOffset` in {@link NvmeLogs.supportedLogPages}, and for at most as much as one command transfers.
+   * `indexOffset` in {@link NvmeLogs.supportedLogPages}, and only for the size of one transfer.
    */
   readonly index?: number | undefined;
 }

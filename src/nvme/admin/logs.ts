@@ -40,7 +40,7 @@ const MOST_BYTES_PLAIN = 4096 * 4;
 const MOST_CHANGED_NAMESPACES = 1024;
 /** CDW14, OT: the offset counts entries. */
 const OFFSET_IS_INDEX = 1 << 23;
-/** More zones changed than the list holds. */
+/** Count of a list that can't hold all changed zones. */
 const TOO_MANY_ZONES = 0xffff;
 
 /** Log pages of a controller (NVMe Base 2.x, section "Get Log Page command"). See {@link NvmeController.logs}. */
@@ -86,7 +86,7 @@ export class NvmeLogs implements LogSource {
     const most = hasOffsets ? target.maxTransferBytes : Math.min(MOST_BYTES_PLAIN, target.maxTransferBytes);
     if (!hasOffsets && (offset > 0 || sizeBytes > most)) {
       throw new UnsupportedError(
-        `${target.bdf} only reads the first ${most} bytes of a log page (LPA: no extended data)`,
+        `${target.bdf} can read only the first ${most} bytes of a log page (LPA: no extended data)`,
       );
     }
     if (index !== undefined) {
@@ -129,11 +129,10 @@ export class NvmeLogs implements LogSource {
   }
 
   /**
-   * Reads a log page whose content tells its length. Only the last command clears its event.
+   * Reads a log page whose length is in its content. Only the last command clears its event.
    * @param firstBytes size of the first read, a multiple of 4
-   * @param needed returns how many bytes are needed, judging by those read so far; reading continues until it asks for no
-   *   more
-   * @returns at least the bytes that `needed` asked for
+   * @param needed returns the number of bytes needed, by those read so far; reading ends when they suffice
+   * @returns at least as many bytes as `needed` returned
    * @throws as read()
    */
   async readGrowing(
@@ -264,9 +263,9 @@ export class NvmeLogs implements LogSource {
   }
 
   /**
-   * Command and Feature Lockdown: opcodes or feature identifiers that are locked or can be locked.
-   * @param scope 0 admin opcodes, 2 features, 3 and 4 opcodes of the management interface
-   * @param contents 0 can be locked, 1 locked on the admin queue, 2 locked out of band
+   * Command and Feature Lockdown: opcodes or feature identifiers that are prohibited or can be.
+   * @param scope a value of LockdownScope
+   * @param contents 0: can be prohibited; 1: prohibited on the admin queue; 2: prohibited out of band
    * @throws as read()
    */
   async lockdown(scope: number, contents = 0): Promise<readonly number[]> {
@@ -311,7 +310,7 @@ export class NvmeLogs implements LogSource {
     return new NvmeLogLists(this);
   }
 
-  /** Without index support a controller would treat the index as a byte offset. @throws UnsupportedError, and as read() */
+  /** A controller without index support would use the index as a byte offset. @throws UnsupportedError, and as read() */
   private async requireIndex(lid: number): Promise<void> {
     const { bdf, identify } = this.target;
     const pages = decodeBits(identify.lpa, Lpa).supportedLogPages
@@ -336,7 +335,7 @@ function changedList(page: Uint8Array): readonly number[] | "many" {
   return [...list.subarray(0, end < 0 ? list.length : end)];
 }
 
-/** Decodes the words of the supported identifiers (bit 0). */
+/** Decodes the words of all supported identifiers. Bit 0 of a word: supported. */
 function tableOf<T extends BitTable>(page: Uint8Array, table: T): ReadonlyMap<number, Bits<T>> {
   const { words } = identifierTable.decode(page);
   return new Map(

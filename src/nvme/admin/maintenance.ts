@@ -61,7 +61,7 @@ export interface SanitizeOptions {
   readonly invert?: boolean | undefined;
 }
 
-/** The time that formatting takes depends on the medium. */
+/** Time limit of Format NVM, whose duration depends on the medium. */
 const FORMAT_TIMEOUT_MS = 600_000;
 const NO_DEALLOCATE = 1 << 9;
 
@@ -92,7 +92,7 @@ export class NvmeMaintenance {
     }
     if (nsid === BROADCAST_NSID && fna.noBroadcast) {
       throw new UnsupportedError(
-        `${target.bdf} can't format all namespaces at once (FNA); format each by its id`,
+        `${target.bdf} can't format all namespaces at once (FNA): format each by its id`,
       );
     }
     const cdw10 =

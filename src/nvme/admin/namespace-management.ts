@@ -11,7 +11,7 @@ import { AdminOpcode, BROADCAST_NSID, CommandSet } from "../spec/opcodes.js";
 export interface CreateNamespaceOptions {
   /** Size, in blocks (NSZE). */
   readonly sizeBlocks: bigint;
-  /** How many blocks may be allocated at once (NCAP); the size by default. */
+  /** Most blocks that may be allocated at a time (NCAP); the size by default. */
   readonly capacityBlocks?: bigint | undefined;
   /** Index of the LBA format, 0 to 63; 0 by default. */
   readonly lbaFormat?: number | undefined;
@@ -37,7 +37,7 @@ export interface CreateNamespaceOptions {
   readonly csi?: number | undefined;
 }
 
-/** The specification sets no limit for creating and deleting. */
+/** Time limit of creating and deleting. The specification defines none. */
 const TIMEOUT_MS = 120_000;
 const Select = { create: 0, delete: 1 } as const;
 const Attachment = { attach: 0, detach: 1 } as const;
@@ -111,7 +111,7 @@ export class NvmeNamespaceManagement {
     checkInteger("nsid", nsid, 1, BROADCAST_NSID);
     checkInteger("controllers.length", controllers.length, 1, CONTROLLER_LIST_ENTRIES);
     for (const id of controllers) checkInteger("controller", id, 0, 0xffff);
-    // "Controller identifiers in the list are in increasing order."
+    // The specification requires ascending identifiers.
     const identifier = [...new Set(controllers)].sort((a, b) => a - b);
     await adminWrite(
       this.target,

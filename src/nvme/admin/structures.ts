@@ -1,4 +1,4 @@
-/** Identify: all its data structures and lists. */
+/** The data structures and lists of Identify. */
 
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
@@ -158,7 +158,7 @@ export class NvmeStructures {
   }
 
   /**
-   * Ids of the active namespaces (CNS 02h). NVMe 1.0 has no such list: there, each id up to NN is looked at.
+   * Ids of the active namespaces (CNS 02h). NVMe 1.0 has no such list: this method then checks each id up to NN.
    * @param csi only those of this command set (CNS 07h)
    * @throws as read()
    */
@@ -167,7 +167,7 @@ export class NvmeStructures {
     try {
       return await this.namespaceIds(IdentifyCns.activeNamespaces);
     } catch (error) {
-      // NVMe 1.0 has one bit of CNS: a controller may read it as 00h, of no namespace. VER is 0 up to NVMe 1.1.
+      // CNS has one bit in NVMe 1.0, so a controller may read 02h as 00h. VER is 0 up to NVMe 1.1.
       const isKnown = error instanceof NvmeError && refusalsOfList.has(error.statusCode);
       if (!isKnown || this.target.identify.ver >= VERSION_1_2) throw error;
       return await this.namespacesOneByOne();
@@ -268,9 +268,9 @@ export class NvmeStructures {
 
   private async namespacesOneByOne(): Promise<number[]> {
     const { nn } = this.target.identify;
-    if (nn > MOST_LOOKED_AT) {
+    if (nn > MOST_CHECKED_IDS) {
       throw new UnsupportedError(
-        `${this.target.bdf} has no list of namespaces, and too many ids (${nn}, and at most ${MOST_LOOKED_AT}) to look at each`,
+        `${this.target.bdf} has no list of active namespaces, and ${nn} namespace ids; only up to ${MOST_CHECKED_IDS} are checked one by one`,
       );
     }
     const ids: number[] = [];
@@ -278,7 +278,7 @@ export class NvmeStructures {
       try {
         if ((await this.namespace(nsid)).nsze > 0n) ids.push(nsid);
       } catch (error) {
-        // Some controllers refuse an id that is not active.
+        // Some controllers reject an id that isn't active.
         if (!(error instanceof NvmeError)) throw error;
       }
     }
@@ -287,7 +287,7 @@ export class NvmeStructures {
 
   private async namespaceIds(cns: number, csi = 0): Promise<number[]> {
     const read = async (from: number) => {
-      // Such a list has the ids above the nsid of the command.
+      // The list has the ids above NSID.
       const { ids } = namespaceList.decode(await this.read(cns, { nsid: from - 1, csi }));
       const end = ids.indexOf(0);
       return { entries: end < 0 ? ids : ids.slice(0, end), isFull: end < 0 };
@@ -307,16 +307,16 @@ export class NvmeStructures {
   }
 }
 
-/** VER of NVMe 1.2, which has had that field first. */
+/** VER of NVMe 1.2, the first version with that field. */
 const VERSION_1_2 = 0x0001_0200;
 const refusalsOfList: ReadonlySet<number> = new Set([NvmeStatus.invalidField, NvmeStatus.invalidNamespace]);
-/** Most namespace ids that are looked at one by one. */
-const MOST_LOOKED_AT = 1024;
+/** Most namespace ids that are checked one by one. */
+const MOST_CHECKED_IDS = 1024;
 /** Highest identifier of the lists whose identifiers have 16 bits. */
 const MAX_ID = 0xffff;
 
 /**
- * Reads a list of several pages. A full page may be followed by another one, which starts above the last id.
+ * Reads a list of several pages. After a full page there may be another one, which starts above the last id.
  * @param what name of the list, for the error
  * @param first lowest id, `last` highest id
  * @throws NvmeProtocolError if the ids don't ascend: reading such a list might never end

@@ -11,12 +11,12 @@ import type { LogSource } from "./log-source.js";
 
 /** LSP of the host-initiated log: create the data now. */
 const CREATE = 1;
-/** How often a log is read that changes while it is read. */
+/** Most reads of a log that changes during each of them. */
 const ATTEMPTS = 3;
 /** Blocks per read. */
 const PIECE_BLOCKS = 128;
 
-/** Options of reading telemetry. */
+/** Options of {@link NvmeTelemetry}'s methods. */
 export interface TelemetryOptions {
   /** Last data area to read, from area 1 on; 3 by default because area 4 can be very large. */
   readonly areas?: 1 | 2 | 3 | 4 | undefined;
@@ -69,7 +69,7 @@ export class NvmeTelemetry {
     if (!lpa.telemetry) throw new UnsupportedError(`${this.target.bdf} doesn't have telemetry logs (LPA)`);
     if (areas === 4 && !lpa.telemetryDataArea4) {
       throw new ArgumentError(
-        `${this.target.bdf} doesn't have telemetry data area 4 (LPA); use areas up to 3`,
+        `${this.target.bdf} doesn't have telemetry data area 4 (LPA): use areas up to 3`,
       );
     }
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {

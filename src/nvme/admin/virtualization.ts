@@ -14,8 +14,8 @@ import { NvmeLogs } from "./logs.js";
 import { NvmeStructures } from "./structures.js";
 
 /**
- * Secondary controllers and their resources (NVMe Base 2.x, section "Virtualization Enhancements"). Resources are assigned
- * to a secondary controller while it is offline. It is ready once it was brought online and its function was reset.
+ * Secondary controllers and their resources (NVMe Base 2.x, section "Virtualization Enhancements"). An offline
+ * secondary controller can be assigned resources. To use it, bring it online and reset its function.
  */
 export class NvmeVirtualization {
   constructor(private readonly target: AdminTarget) {}
@@ -73,7 +73,7 @@ export class NvmeVirtualization {
   }
 
   /**
-   * Assigns as many resources as a secondary controller may have and are free.
+   * Assigns the most resources that a secondary controller may have, as far as they are free.
    * @returns the resources assigned
    * @throws as manage()
    */
@@ -114,7 +114,7 @@ export class NvmeVirtualization {
     await this.manage("secondaryOffline", cntlid);
   }
 
-  /** QEMU's controller reports the command in the Commands Supported log, but not in OACS. @throws UnsupportedError */
+  /** Checks the Commands Supported log, too: QEMU's controller doesn't report the command in OACS. @throws UnsupportedError */
   private async require(): Promise<void> {
     const { target } = this;
     if (decodeBits(target.identify.lpa, Lpa).commandEffects) {

@@ -1,4 +1,4 @@
-/** What the parts of the controller API need of the controller, and admin commands that carry bytes. */
+/** Admin commands that transfer bytes, and the interface of a controller that they need. */
 import { BusyError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
@@ -7,9 +7,9 @@ import type { IdentifyController } from "../spec/identify.js";
 import type { CommandData, NvmeCommand, NvmeCompletion } from "./command.js";
 import type { CommandOptions } from "./command-options.js";
 
-/** What the parts of a controller's API need of the controller. */
+/** The controller, as the classes of its API use it. */
 export interface AdminTarget {
-  /** PCI address, for messages. */
+  /** PCI address, for error messages. */
   readonly bdf: string;
   /** The address space that the controller is attached to. */
   readonly dma: DmaSpace;
@@ -21,7 +21,7 @@ export interface AdminTarget {
   admin(command: NvmeCommand, limits?: CommandOptions): Promise<NvmeCompletion>;
 }
 
-/** An admin command whose data comes from the controller. @throws as NvmeController.admin() */
+/** Sends an admin command that reads data from the controller. @throws as NvmeController.admin() */
 export async function adminRead(
   target: Pick<AdminTarget, "dma" | "admin">,
   command: Omit<NvmeCommand, "data">,
@@ -38,7 +38,7 @@ export async function adminRead(
   }
 }
 
-/** An admin command whose data goes to the controller. @throws as NvmeController.admin() */
+/** Sends an admin command that writes data to the controller. @throws as NvmeController.admin() */
 export async function adminWrite(
   target: Pick<AdminTarget, "dma" | "admin">,
   command: Omit<NvmeCommand, "data">,
@@ -54,10 +54,10 @@ export async function adminWrite(
   }
 }
 
-/** How often a buffer is looked at that a command which was given up still has. */
+/** Interval between attempts to close a buffer that an abandoned command uses. */
 const RETRY_MS = 50;
 
-/** Closes a buffer; one that a command which was given up still has, as soon as the controller has answered. */
+/** Closes a buffer. If an abandoned command still uses it, closes it after that command has completed. */
 function giveBack(buffer: DmaBuffer): void {
   try {
     buffer.close();
@@ -68,10 +68,10 @@ function giveBack(buffer: DmaBuffer): void {
   }
 }
 
-/** @throws UnsupportedError where the controller says (OACS) that it has no such commands */
+/** @throws UnsupportedError if the controller doesn't support the commands (OACS) */
 export function requireCommands(target: AdminTarget, which: keyof typeof Oacs): void {
   if (!decodeBits(target.identify.oacs, Oacs)[which]) {
-    throw new UnsupportedError(`${target.bdf} does not have ${names[which]} (Identify Controller, OACS)`);
+    throw new UnsupportedError(`${target.bdf} doesn't support ${names[which]} (Identify Controller, OACS)`);
   }
 }
 

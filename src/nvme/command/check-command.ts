@@ -1,9 +1,9 @@
-/** Checks a command before it is submitted, so that a mistake is an exception and not a write to the wrong memory. */
+/** Checks a command before it is submitted. A wrong data pointer could make the controller write to the wrong memory. */
 import { checkInteger, checkU32 } from "../../core/check.js";
 import type { NvmeCommand } from "./command.js";
 import { checkDataPointers, type DataRules } from "./data-pointer.js";
 
-/** Checks opcode, dwords and data of a command. @throws ArgumentError, ClosedError, UnsupportedError */
+/** Checks a command's opcode, dwords and data. @throws ArgumentError, ClosedError, UnsupportedError */
 export function checkCommand(command: NvmeCommand, rules: DataRules): void {
   checkInteger("opcode", command.opcode, 0, 0xff);
   for (const word of [

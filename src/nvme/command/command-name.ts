@@ -14,7 +14,7 @@ export function transferName(opcode: number): string {
   return transferNames[opcode] ?? "transfer";
 }
 
-/** A command's name and its first dwords. Only errors need it. */
+/** A command's name and its first dwords. */
 export function commandName(command: NvmeCommand): string {
   const name = command.name ?? `command 0x${command.opcode.toString(16).padStart(2, "0")}`;
   const words = (["nsid", "cdw10", "cdw11", "cdw12"] as const)

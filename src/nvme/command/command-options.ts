@@ -4,21 +4,21 @@ import { ArgumentError, TimeoutError } from "../../core/errors.js";
 import { checkSignal } from "../../core/listeners.js";
 import type { NvmeQueue } from "./queue.js";
 
-/** How a command is carried out, besides what it says. */
+/** Time limit and signal of one command. */
 export interface CommandOptions {
   /**
-   * Time limit of this command in milliseconds, instead of the controller's. When it is over, the command is rejected with
-   * TimeoutError, and the controller is asked to abort it (Abort). Its buffer stays in flight until the controller has
-   * given the command back; where that takes longer than the controller's own time limit, the controller is stopped.
+   * Time limit of this command in milliseconds, instead of the controller's. When it expires, the promise rejects with a
+   * TimeoutError, and the driver sends an Abort. The buffer stays in flight until the controller completes the command. If
+   * that takes longer than the controller's time limit, the driver stops the controller.
    */
   readonly timeoutMs?: number | undefined;
-  /** Gives the command up in the same way, and rejects it with the signal's reason. */
+  /** Aborts the command in the same way. The promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The same for an I/O command. */
+/** Options of one I/O command. */
 export interface IoCommandOptions extends CommandOptions {
-  /** Queue to use, of `nvme.queues`. Left out, commands go round them. */
+  /** Queue of `nvme.queues` to use. Default: the next one in turn. */
   readonly queue?: NvmeQueue | undefined;
 }
 
@@ -33,7 +33,7 @@ export function checkCommandOptions({ timeoutMs, signal }: CommandOptions): void
   checkSignal(signal);
 }
 
-/** The time limit and the signal of one command, until the command is over. */
+/** Watches the time limit and the signal of a command until it completes. */
 export class CommandLimits {
   readonly timeoutMs: number | undefined;
   private readonly signal: AbortSignal | undefined;
@@ -54,7 +54,7 @@ export class CommandLimits {
     }
   }
 
-  /** The command is over. @param reason why it is given up before the controller has completed it */
+  /** Stops watching. @param reason why the driver abandons the command before it has completed; undefined if it has */
   end(reason?: unknown): void {
     clearTimeout(this.timer);
     this.signal?.removeEventListener("abort", this.onAbort);

@@ -1,17 +1,17 @@
-/** An NVMe command as programs write it, and what its completion returns. */
+/** An NVMe command as programs write it, and its completion. */
 import type { CommandData } from "./data-ranges.js";
 import type { SglOptions } from "./sgl.js";
 
 export type { BitBucket, CommandData, DataList, DataRange } from "./data-ranges.js";
 export type { SglOptions };
 
-/** One command, its dwords under the specification's names. */
+/** A command. Dwords have the specification's names. */
 export interface NvmeCommand {
   /** Opcode, 8 bits. */
   readonly opcode: number;
   /** Namespace identifier (NSID); 0 by default. */
   readonly nsid?: number;
-  /** Command dword 2; 0 by default, like the others. */
+  /** Command dword 2; 0 by default, as all others. */
   readonly cdw2?: number;
   /** Command dword 3. */
   readonly cdw3?: number;
@@ -27,26 +27,26 @@ export interface NvmeCommand {
   readonly cdw14?: number;
   /** Command dword 15. */
   readonly cdw15?: number;
-  /** One range, named by PRPs; or a list of them, named by PRPs where they can and else by an SGL. */
+  /** A range or a list of ranges. The driver uses PRPs if they can describe the data, otherwise an SGL. */
   readonly data?: CommandData | undefined;
-  /** Metadata that has a pointer of its own (MPTR). */
+  /** Metadata in a separate buffer (MPTR). */
   readonly metadata?: CommandData | undefined;
-  /** SGLs also where PRPs would do; with options, how they are cut into segments. */
+  /** Uses an SGL even if PRPs suffice. Options set the size of its segments. */
   readonly sgl?: boolean | SglOptions | undefined;
-  /** FUSE: the first (1) or second (2) of a fused operation; those are submitted together. */
+  /** FUSE: first (1) or second (2) command of a fused operation. Both are submitted together. */
   readonly fuse?: 1 | 2 | undefined;
-  /** What the command is, for error messages. */
+  /** Name of the command, for error messages. */
   readonly name?: string;
   /**
-   * Completes when it has something to say, maybe never: no time limit, nobody waits for it at shutdown, and it doesn't
-   * keep the process alive.
+   * The command may never complete, like Asynchronous Event Request. It has no time limit, a shutdown doesn't wait for
+   * it, and it doesn't keep the process alive.
    */
   readonly background?: boolean;
 }
 
-/** What a successful command came back with. */
+/** Completion of a successful command. */
 export interface NvmeCompletion {
-  /** DW0 and DW1 of the completion, command specific. */
+  /** Dword 0 of the completion, command specific. */
   readonly dw0: number;
   /** Dword 1 of the completion, command specific. */
   readonly dw1: number;

@@ -1,4 +1,4 @@
-/** How a command names its data and metadata: checks them, and writes DPTR, MPTR and PSDT of its entry. */
+/** Data pointers of a command: checks data and metadata, and writes DPTR, MPTR and PSDT of the queue entry. */
 
 import { checkInteger, checkRange } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
@@ -35,27 +35,27 @@ import {
 
 const TWO_32 = 2 ** 32;
 
-/** What a queue and its controller can do with data. */
+/** What the data of a queue's commands must comply with. */
 export interface DataRules {
   readonly space: DmaSpace;
   /** Longest transfer of one command. */
   readonly maxTransferBytes: number;
   /** CC.MPS in bytes. */
   readonly pageBytes: number;
-  /** Identify Controller, SGLS; 0 for the admin queue, which takes no SGLs over PCI Express. */
+  /** Identify Controller, SGLS; 0 for the admin queue, because NVMe over PCIe has no SGLs there. */
   readonly sgls: number;
-  /** Memory on the controller, where data may lie as well. */
+  /** Addresses of the controller's own memory (CMB, PMR), which can hold data, too. */
   readonly onController?: DeviceAddresses | undefined;
 }
 
-/** Pages of list memory that each command slot has, for PRP lists and SGL segments alike. */
+/** List pages of each command slot, for PRP lists or SGL segments. */
 export function dataListPages(maxTransferBytes: number, pageBytes: number): number {
   return Math.max(1, prpListPages(maxTransferBytes, pageBytes));
 }
 
 /**
- * Refuses data and metadata that can't be right, or that this controller has no way to name.
- * @throws ArgumentError, ClosedError, UnsupportedError (the CMB or PMR is not for such data)
+ * Checks data and metadata: ranges, lengths, and whether the controller can address them.
+ * @throws ArgumentError, ClosedError, UnsupportedError (the CMB or PMR doesn't allow such data)
  */
 export function checkDataPointers(command: NvmeCommand, rules: DataRules): void {
   const { data, metadata } = command;
@@ -84,7 +84,7 @@ export function checkDataPointers(command: NvmeCommand, rules: DataRules): void 
   assertSgl(command, dataSegments, metadataSegments, rules);
 }
 
-/** @throws ArgumentError, ClosedError @returns bytes of all parts */
+/** @returns bytes of all parts @throws ArgumentError, ClosedError, UnsupportedError */
 function checkParts(
   what: string,
   data: CommandData,
@@ -121,18 +121,22 @@ function checkRangeOf(range: DataRange, space: DmaSpace): void {
   assertDmaBuffer(buffer);
   buffer.lease.assertOpen();
   if (buffer.space !== space) {
-    throw new ArgumentError(`${buffer.lease.label} is of another DMA space than this controller's`);
+    throw new ArgumentError(
+      `${buffer.lease.label} belongs to another DMA space: use a buffer of the controller's dma`,
+    );
   }
   checkRange("the buffer", offset, range.length ?? buffer.sizeBytes - offset, buffer.sizeBytes);
 }
 
 function checkTransferLength(length: number, maxBytes: number): void {
   if (length > maxBytes) {
-    throw new ArgumentError(`${length} bytes are more than one command can carry here (${maxBytes})`);
+    throw new ArgumentError(
+      `one command can transfer at most ${maxBytes} bytes here, got ${length}: use several commands`,
+    );
   }
 }
 
-/** Whether a command's pointers have to be SGLs. Metadata in one run at a multiple of 4 does with an address. */
+/** Whether a command needs SGLs. */
 function needsSgl(
   command: NvmeCommand,
   data: readonly Segment[],
@@ -146,12 +150,11 @@ function wantsSgl({ sgl = false }: NvmeCommand): boolean {
   return sgl !== false;
 }
 
-/** How a command wants its lists cut. */
 function sglOptions({ sgl }: NvmeCommand): SglOptions | undefined {
   return typeof sgl === "object" ? sgl : undefined;
 }
 
-/** Metadata that MPTR can name by an address: one run at a multiple of 4. There may be none. */
+/** Whether MPTR can be an address: the metadata is one range at a multiple of 4, or there is none. */
 function isAddress(metadata: readonly Segment[]): boolean {
   const [first] = metadata;
   return first === undefined || (metadata.length === 1 && !first.isBucket && first.low % 4 === 0);
@@ -167,35 +170,38 @@ function assertSgl(
   if (support === 0) {
     throw new ArgumentError(
       wantsSgl(command)
-        ? "this queue takes no SGLs"
-        : `PRPs can't name these ranges, and this queue takes no SGLs: all but the first have to start, and all but the last to end, at a memory page (${pageBytes} bytes), and metadata to be one range at a multiple of 4`,
+        ? "this queue doesn't support SGLs"
+        : `PRPs can't describe these ranges, and this queue doesn't support SGLs: all but the first must start, and all but the last must end, at a memory page (${pageBytes} bytes); metadata must be one range at a multiple of 4`,
     );
   }
   const all = [...data, ...metadata];
   if (all.some(({ isBucket }) => isBucket)) {
-    if ((sgls & SGLS_BIT_BUCKET) === 0) throw new ArgumentError("this controller has no bit buckets (SGLS)");
-    // A source's bit buckets are ignored, so the data would be short.
+    if ((sgls & SGLS_BIT_BUCKET) === 0)
+      throw new ArgumentError("this controller doesn't support bit buckets (SGLS)");
+    // A controller ignores bit buckets of a write, so its data would be too short.
     if (dataDirection(command.opcode) !== DataDirection.controllerToHost)
-      throw new ArgumentError("bit buckets are for reading only");
+      throw new ArgumentError("only commands that read can have bit buckets");
   }
   if (support === SGLS_DWORD_ALIGNED && all.some(({ low, length }) => low % 4 !== 0 || length % 4 !== 0)) {
-    throw new ArgumentError("this controller's SGLs want addresses and lengths of multiples of 4 (SGLS)");
+    throw new ArgumentError("addresses and lengths in this controller's SGLs must be multiples of 4 (SGLS)");
   }
   const bySgl = !isAddress(metadata);
   if (bySgl && (sgls & SGLS_METADATA_SGL) === 0) {
-    throw new ArgumentError("this controller wants metadata in one range at a multiple of 4 (SGLS)");
+    throw new ArgumentError("metadata for this controller must be in one range, at a multiple of 4 (SGLS)");
   }
   const room = sglRoom(dataListPages(maxTransferBytes, pageBytes), pageBytes);
-  // The metadata's first descriptor stands in the list, too.
+  // The first descriptor of the metadata is in the list, too.
   const options = sglOptions(command);
   const needed =
     sglDescriptors(data, pageBytes, options) + (bySgl ? 1 + sglDescriptors(metadata, pageBytes, options) : 0);
   if (needed > room) {
-    throw new ArgumentError(`these ranges need ${needed} SGL descriptors; one command has room for ${room}`);
+    throw new ArgumentError(
+      `these ranges need ${needed} SGL descriptors; one command has room for ${room}: use fewer ranges`,
+    );
   }
 }
 
-/** Writes PRP1 and PRP2, and where needed the list, for a part of a contiguous buffer. */
+/** Writes PRP1, PRP2 and, if needed, the list for a part of a contiguous buffer. */
 export function writeBufferPrps(
   words: Uint32Array,
   slot: number,
@@ -216,8 +222,9 @@ export function writeBufferPrps(
 
 /**
  * Writes DPTR, MPTR and PSDT of a checked command that has data or metadata.
- * @param words submission ring, `slot` the entry's first word in it: CDW0 is there already
- * @param list the slot's own list pages
+ * @param words submission ring
+ * @param slot first word of the entry; CDW0 must be written already
+ * @param list list pages of the command's slot
  */
 export function writeDataPointers(
   words: Uint32Array,

@@ -1,4 +1,4 @@
-/** The memory of a command: a range of a buffer or a list of ranges, and their addresses as the controller sees them. */
+/** The memory of a command: a range of a buffer or a list of ranges, and their addresses for the controller. */
 import { ArgumentError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import { cutSegments } from "../../dma/segments.js";
@@ -7,22 +7,22 @@ import { cutSegments } from "../../dma/segments.js";
 export interface DataRange {
   /** The buffer. */
   readonly buffer: DmaBuffer;
-  /** First byte in the buffer; 0 by default. A multiple of 4, but in a list that goes by SGL without alignment. */
+  /** First byte in the buffer; 0 by default. A multiple of 4; any byte in an SGL, if the controller allows that (SGLS). */
   readonly offset?: number | undefined;
   /** Bytes; to the buffer's end by default. */
   readonly length?: number | undefined;
 }
 
-/** Bytes of a read that nobody wants: they are transferred nowhere (SGL Bit Bucket). */
+/** Bytes of a read that the controller discards (SGL Bit Bucket). */
 export interface BitBucket {
   /** Length in bytes. */
   readonly bitBucketBytes: number;
 }
 
-/** Ranges of several buffers, which a command takes as one (scatter-gather). */
+/** Ranges of several buffers, as one transfer (scatter-gather). */
 export type DataList = readonly (DataRange | BitBucket)[];
 
-/** The memory a command reads or writes. */
+/** The memory of a command's data. */
 export type CommandData = DataRange | DataList;
 
 export function isDataList(data: CommandData): data is DataList {
@@ -33,15 +33,15 @@ export function isBitBucket(part: DataRange | BitBucket): part is BitBucket {
   return "bitBucketBytes" in part;
 }
 
-/** @throws ArgumentError: other memory, and be it a Buffer */
+/** @throws ArgumentError for other memory, such as a Buffer */
 export function assertDmaBuffer(buffer: unknown): asserts buffer is DmaBuffer {
   if (buffer instanceof DmaBuffer) return;
   throw new ArgumentError(
-    "data has to be a DmaBuffer, or ranges of such: no device can reach other memory (use dma.alloc() or dma.map())",
+    "data must be a DmaBuffer, or ranges of DmaBuffers: a device can't access other memory (use dma.alloc() or dma.map())",
   );
 }
 
-/** Whether it is made of DMA buffers at all: a Buffer has a `buffer`, too. @throws ArgumentError */
+/** Checks that the data consists of DMA buffers: a Buffer has a `buffer`, too. @throws ArgumentError */
 export function assertCommandData(data: CommandData): void {
   for (const part of isDataList(data) ? data : [data]) {
     if (typeof part === "object" && part !== null && isBitBucket(part)) continue;
@@ -49,12 +49,12 @@ export function assertCommandData(data: CommandData): void {
   }
 }
 
-/** Bytes of a range that was checked. */
+/** Bytes of a checked range. */
 export function rangeBytes(range: DataRange): number {
   return range.length ?? range.buffer.sizeBytes - (range.offset ?? 0);
 }
 
-/** Bytes of a whole command's data. */
+/** Bytes of all of a command's data. */
 export function dataBytes(data: CommandData): number {
   if (!isDataList(data)) return rangeBytes(data);
   let sum = 0;
@@ -62,7 +62,7 @@ export function dataBytes(data: CommandData): number {
   return sum;
 }
 
-/** [from, from + length) of some data, as a list of its own. */
+/** The part [from, from + length) of the data. */
 export function cutData(data: CommandData, from: number, length: number): CommandData {
   if (!isDataList(data)) return { buffer: data.buffer, offset: (data.offset ?? 0) + from, length };
   const cut: (DataRange | BitBucket)[] = [];
@@ -83,10 +83,10 @@ export function cutData(data: CommandData, from: number, length: number): Comman
   return cut;
 }
 
-/** Who keeps them, in the error of who closes one. */
+/** Names the user of a buffer, in the error of closing it. */
 export const HOLDER = "an NVMe command";
 
-/** Keeps the buffers of a command from being closed. */
+/** Prevents that a command's buffers are closed. */
 export function holdData(data: CommandData | undefined): void {
   if (data === undefined) return;
   if (!isDataList(data)) {
@@ -96,7 +96,7 @@ export function holdData(data: CommandData | undefined): void {
   for (const part of data) if (!isBitBucket(part)) part.buffer.lease.hold(HOLDER);
 }
 
-/** Ends what {@link holdData} began. */
+/** Undoes {@link holdData}. */
 export function dropData(data: CommandData | undefined): void {
   if (data === undefined) return;
   if (!isDataList(data)) {
@@ -106,18 +106,18 @@ export function dropData(data: CommandData | undefined): void {
   for (const part of data) if (!isBitBucket(part)) part.buffer.lease.drop();
 }
 
-/** A run of bytes as the controller sees it: the halves of its address. */
+/** A contiguous piece of memory for the controller, and the two halves of its address. */
 export interface Segment {
   low: number;
   high: number;
   length: number;
-  /** A bit bucket: there is no address. */
+  /** Whether it is a bit bucket, which has no address. */
   readonly isBucket: boolean;
 }
 
 const TWO_32 = 2 ** 32;
 
-/** All runs of a command's data in order, neighbours joined. */
+/** All pieces of a command's data in order. Adjacent pieces are joined. */
 export function gather(data: CommandData): Segment[] {
   const segments: Segment[] = [];
   for (const part of isDataList(data) ? data : [data]) {
@@ -132,7 +132,7 @@ export function gather(data: CommandData): Segment[] {
       append(segments, low % TWO_32, buffer.iovaHigh + Math.floor(low / TWO_32), length);
       continue;
     }
-    // Where nothing translates, memory lies in pieces.
+    // Without an IOMMU, a buffer may consist of several pieces.
     for (const { iova, sizeBytes } of cutSegments(buffer.segments, offset, length)) {
       append(segments, Number(iova & 0xffff_ffffn), Number(iova >> 32n), sizeBytes);
     }

@@ -1,34 +1,36 @@
-/** Addresses of memory on the controller (CMB, PMR), and what commands may keep there. */
+/** Addresses of memory on the controller (CMB, PMR), and what they may be used for. */
 import { UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { DataDirection, dataDirection } from "../spec/queue-entries.js";
 
-/** What may lie in a controller's memory, as its registers say. */
+/** What a controller's memory may be used for, by its registers. */
 export interface DeviceMemoryUses {
   /** `CMB` or `PMR`. */
   readonly kind: string;
-  /** The register that says so. */
+  /** The register that defines the uses. */
   readonly register: string;
   readonly submissionQueues: boolean;
   readonly completionQueues: boolean;
-  /** PRP lists and SGL segments; also of commands that lie elsewhere. */
+  /** PRP lists and SGL segments. */
   readonly lists: boolean;
+  /** Lists of commands whose submission queue is elsewhere. */
   readonly independentLists: boolean;
-  /** Data of commands that bring it there (`reads`), and that take it away. */
+  /** Data that the controller writes, for commands that read. */
   readonly reads: boolean;
+  /** Data that the controller reads, for commands that write. */
   readonly writes: boolean;
-  /** Data and metadata of one command may lie partly there. */
+  /** Data and metadata of one command may be partly in this memory. */
   readonly mixedData: boolean;
 }
 
 /**
- * The memory on a controller that is in use: free numbers for it, above all that the space can map, so that no other buffer
- * ever has them; and what may lie there.
+ * The addresses and uses of the enabled memory on a controller. The addresses are above all that the space can map, so no
+ * other buffer can get them.
  */
 export class DeviceAddresses {
   private next: bigint | undefined;
-  /** Lowest first. Addresses of pages are exact as numbers, up to 64 bits. */
+  /** Lowest first. A number holds any page address of 64 bits exactly. */
   private readonly taken: { readonly first: number; readonly uses: DeviceMemoryUses }[] = [];
 
   constructor(
@@ -36,28 +38,30 @@ export class DeviceAddresses {
     private readonly space: DmaSpace,
   ) {}
 
-  /** @throws UnsupportedError where the whole 64-bit range can be mapped */
+  /** Reserves addresses. @throws UnsupportedError if the space can map the whole 64-bit range */
   take(sizeBytes: number, uses: DeviceMemoryUses): bigint {
     const after = this.space.iovaRanges().reduce((end, { last }) => (last >= end ? last + 1n : end), 0n);
     const from = this.next !== undefined && this.next > after ? this.next : after;
-    // Naturally aligned, as a BAR is.
+    // Naturally aligned, like a BAR.
     const unit = 2n ** BigInt(Math.ceil(Math.log2(sizeBytes)));
     const base = ((from + unit - 1n) / unit) * unit;
     const end = base + BigInt(sizeBytes);
     if (end > 2n ** 64n) {
-      throw new UnsupportedError(`${this.name}: no address is left for memory on the controller`);
+      throw new UnsupportedError(
+        `${this.name}: the DMA space leaves no address for memory on the controller`,
+      );
     }
     this.next = end;
     this.taken.push({ first: Number(base), uses });
     return base;
   }
 
-  /** Whether there is any: nothing has to be asked otherwise. */
+  /** Whether any memory is enabled. Without it, commands need no checks. */
   get inUse(): boolean {
     return this.taken.length > 0;
   }
 
-  /** @throws UnsupportedError where a command can't have this buffer for its data */
+  /** @throws UnsupportedError if a command can't use this buffer for its data */
   assertData({ iovaLow, iovaHigh }: DmaBuffer, opcode: number): void {
     const uses = this.usesAt(iovaLow, iovaHigh);
     if (uses === undefined) return;
@@ -65,28 +69,28 @@ export class DeviceAddresses {
     const isWrite = dataDirection(opcode) === DataDirection.hostToController;
     if ((isRead && !uses.reads) || (isWrite && !uses.writes)) {
       const bit = isRead ? "RDS" : "WDS";
-      const what = isRead ? "brings here" : "takes away";
+      const what = isRead ? "reads" : "writes";
       throw new UnsupportedError(
-        `${this.name}: data that a command ${what} can't lie in its ${uses.kind} (${uses.register}.${bit})`,
+        `${this.name}: data that a command ${what} can't be in its ${uses.kind} (${uses.register}.${bit})`,
       );
     }
   }
 
-  /** @throws UnsupportedError where a command can't have its data and metadata in all of these buffers at once */
+  /** @throws UnsupportedError if one command can't use all of these buffers */
   assertTogether(buffers: readonly DmaBuffer[]): void {
     const places = new Set(buffers.map(({ iovaLow, iovaHigh }) => this.usesAt(iovaLow, iovaHigh)));
     if (places.size < 2) return;
     for (const uses of places) {
       if (uses === undefined || uses.mixedData) continue;
       throw new UnsupportedError(
-        `${this.name}: data and metadata of one command can't lie only partly in its ${uses.kind} (CMBLOC.CDMMMS)`,
+        `${this.name}: data and metadata of one command can't be only partly in its ${uses.kind} (CMBLOC.CDMMMS)`,
       );
     }
   }
 
   /**
-   * @param submission where the commands are
-   * @throws UnsupportedError where PRP lists and SGL segments can't lie in this buffer
+   * @param submission memory of the submission queue
+   * @throws UnsupportedError if PRP lists and SGL segments can't be in this buffer
    */
   assertLists({ iovaLow, iovaHigh }: DmaBuffer, submission: DmaBuffer | undefined): void {
     const uses = this.usesAt(iovaLow, iovaHigh);
@@ -94,19 +98,19 @@ export class DeviceAddresses {
     if (!uses.lists) {
       throw new UnsupportedError(
         uses.kind === "PMR"
-          ? `${this.name}: lists can't lie in a persistent memory region`
-          : `${this.name}: PRP lists and SGL segments can't lie in its ${uses.kind} (${uses.register}.LISTS)`,
+          ? `${this.name}: PRP lists and SGL segments can't be in a persistent memory region`
+          : `${this.name}: PRP lists and SGL segments can't be in its ${uses.kind} (${uses.register}.LISTS)`,
       );
     }
     const commands = submission && this.usesAt(submission.iovaLow, submission.iovaHigh);
     if (commands !== uses && !uses.independentLists) {
       throw new UnsupportedError(
-        `${this.name}: lists can't lie in its ${uses.kind} where their submission queue doesn't (CMBLOC.CDPCILS)`,
+        `${this.name}: PRP lists and SGL segments can't be in its ${uses.kind} if their submission queue isn't (CMBLOC.CDPCILS)`,
       );
     }
   }
 
-  /** @throws UnsupportedError where a queue can't lie in this buffer */
+  /** @throws UnsupportedError if a queue can't be in this buffer */
   assertRing({ iovaLow, iovaHigh }: DmaBuffer, which: "submission" | "completion"): void {
     const uses = this.usesAt(iovaLow, iovaHigh);
     if (uses === undefined) return;
@@ -115,8 +119,8 @@ export class DeviceAddresses {
     if (has) return;
     throw new UnsupportedError(
       uses.kind === "PMR"
-        ? `${this.name}: queues can't lie in a persistent memory region`
-        : `${this.name}: a ${which} queue can't lie in its ${uses.kind} (${uses.register}.${bit})`,
+        ? `${this.name}: queues can't be in a persistent memory region`
+        : `${this.name}: a ${which} queue can't be in its ${uses.kind} (${uses.register}.${bit})`,
     );
   }
 

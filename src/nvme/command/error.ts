@@ -1,4 +1,4 @@
-/** Errors of the NVMe driver: an error status, a broken protocol, a reset. */
+/** Errors of the NVMe driver: error status, protocol violation, reset. */
 import { IovaError } from "../../core/errors.js";
 import {
   STATUS_DO_NOT_RETRY,
@@ -17,17 +17,17 @@ export class NvmeError extends IovaError {
   readonly statusCode: number;
   /** Name of the status in the specification, e.g. `LBA Out of Range`. */
   readonly status: string;
-  /** What that means, in a sentence; empty where the status is the vendor's or unknown. */
+  /** Meaning of the status, in a sentence; empty if it is vendor specific or unknown. */
   readonly meaning: string;
-  /** The same command would fail again (DNR). */
+  /** Whether the same command would fail again (DNR). */
   readonly doNotRetry: boolean;
-  /** The Error Information log says more (M). */
+  /** Whether the Error Information log has more information (M). */
   readonly more: boolean;
-  /** Which of the controller's retry delays applies (CRD): 1 to 3 for CRDT1 to CRDT3 of Identify; 0 for none. */
+  /** Index of the retry delay (CRD): 1 to 3 for CRDT1 to CRDT3 of Identify Controller; 0 for none. */
   readonly retryDelay: number;
 
   /**
-   * @param command what was asked, for the message
+   * @param command name of the command, for the message
    * @param statusField bits 15:1 of the completion's status word
    */
   constructor(command: string, statusField: number) {
@@ -48,14 +48,14 @@ export class NvmeError extends IovaError {
   }
 }
 
-/** The controller did what the specification forbids, or declared itself broken; it has been stopped. */
+/** The controller violated the specification or reported a fatal status. The driver has stopped it. */
 export class NvmeProtocolError extends IovaError {
   constructor(message: string) {
     super("ERR_IOVA_NVME_PROTOCOL", message);
   }
 }
 
-/** The command was outstanding when its controller was reset, and was not sent again. It may or may not have been carried out. */
+/** The controller was reset while the command was outstanding, and the driver didn't send it again. Its effect is unknown. */
 export class NvmeResetError extends IovaError {
   constructor(controller: string) {
     super("ERR_IOVA_NVME_RESET", `${controller} was reset while the command was outstanding`);
@@ -64,7 +64,7 @@ export class NvmeResetError extends IovaError {
 
 /**
  * @param identify the controller's CRDT fields, in units of 100 ms
- * @returns milliseconds to wait before the command is sent again; 0 where the controller asks for no delay
+ * @returns milliseconds to wait before the command is sent again; 0 if the controller requests no delay
  */
 export function retryDelayMs(
   error: NvmeError,

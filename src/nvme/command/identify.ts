@@ -3,7 +3,7 @@ import { IDENTIFY_BYTES } from "../spec/identify.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 import { type AdminTarget, adminRead } from "./admin-target.js";
 
-/** Which data structure Identify returns, besides its CNS: fields under the specification's names. */
+/** Selects a data structure of Identify, in addition to the CNS. Fields have the specification's names. */
 export interface IdentifyOptions {
   /** Namespace that the structure describes, or after which a list starts; 0 by default. */
   readonly nsid?: number | undefined;

@@ -1,7 +1,7 @@
 /**
- * Physical Region Pages (NVMe Base 2.x, section "Physical Region Page Entry and List"): how a command names its data.
- * Our buffers are contiguous in I/O virtual addresses, so a list is an arithmetic progression. Addresses travel as two
- * 32-bit halves: no bigint on this path.
+ * Physical Region Pages (NVMe Base 2.x, section "Physical Region Page Entry and List"), which describe a command's data.
+ * Most buffers are contiguous in I/O virtual addresses, so the entries of a list differ by one page. Addresses are two
+ * 32-bit halves, because bigints would be too slow here.
  */
 
 import type { Segment } from "./data-ranges.js";
@@ -15,11 +15,11 @@ export function prpListPages(maxBytes: number, pageBytes: number): number {
   const entries = Math.ceil((maxBytes - 4) / pageBytes);
   if (entries <= 1) return 0;
   const perPage = pageBytes / ENTRY_BYTES;
-  // All pages but the last give up one entry for the link.
+  // Every page but the last uses one entry for the link.
   return entries <= perPage ? 1 : 1 + Math.ceil((entries - perPage) / (perPage - 1));
 }
 
-/** A request's own list memory, contiguous and page aligned. */
+/** List memory of one request, contiguous and page aligned. */
 export interface PrpList {
   readonly words: Uint32Array;
   /** Index in `words` where this request's pages start. */
@@ -35,9 +35,10 @@ const PRP2 = 8;
 const TWO_32 = 2 ** 32;
 
 /**
- * Writes PRP1, PRP2 and, where needed, the list for `length` bytes at the given address.
- * @param sqe submission ring, `slot` the entry's first word in it
- * @param low low half of the address, multiple of 4
+ * Writes PRP1, PRP2 and, if needed, the list for `length` bytes at an address.
+ * @param sqe submission ring
+ * @param slot first word of the entry
+ * @param low low half of the address, a multiple of 4
  */
 export function writePrps(
   sqe: Uint32Array,
@@ -77,7 +78,7 @@ export function writePrps(
   let nextListHigh = list.iovaHigh;
   for (; pages > 0; pages--) {
     if (at === link && pages > 1) {
-      // More follow than this page holds: its last entry names the next list page.
+      // The last entry of a full page is the address of the next list page.
       nextListLow += pageBytes;
       if (nextListLow >= TWO_32) {
         nextListLow -= TWO_32;
@@ -100,8 +101,8 @@ export function writePrps(
 }
 
 /**
- * Whether PRPs can name these: the first starts at a multiple of 4, all others at a memory page, and all but the last end
- * at one.
+ * Whether PRPs can describe the segments: the first starts at a multiple of 4, all others at a memory page, and all but
+ * the last end at a memory page.
  */
 export function fitsPrps(segments: readonly Segment[], pageBytes: number): boolean {
   return segments.every(({ low, length, isBucket }, i) => {
@@ -112,7 +113,7 @@ export function fitsPrps(segments: readonly Segment[], pageBytes: number): boole
   });
 }
 
-/** As {@link writePrps}, for data in several places that {@link fitsPrps}. */
+/** Same as {@link writePrps}, for segments that {@link fitsPrps}. */
 export function writeScatteredPrps(
   sqe: Uint32Array,
   slot: number,

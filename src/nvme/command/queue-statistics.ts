@@ -4,17 +4,17 @@ import { DataDirection, dataDirection } from "../spec/queue-entries.js";
 import type { NvmeCommand } from "./command.js";
 import { dataBytes } from "./data-ranges.js";
 
-/** What a queue pair has done since its statistics were switched on. */
+/** Statistics of a queue pair since their collection started. */
 export class QueueStatistics {
   /** Commands completed. */
   commands = 0;
   /** Commands completed with an error status. */
   errors = 0;
-  /** Bytes of data of commands that read. */
+  /** Data bytes of commands that read. */
   bytesRead = 0;
-  /** Bytes of data of commands that write. */
+  /** Data bytes of commands that write. */
   bytesWritten = 0;
-  /** From posting to completion, in nanoseconds. */
+  /** Time from posting to completion, in nanoseconds. */
   readonly latency: RecordableHistogram = createHistogram();
   private readonly starts: Float64Array;
 
@@ -41,7 +41,7 @@ export class QueueStatistics {
   completed(slot: number, command: NvmeCommand, statusField: number): void {
     const start = this.starts[slot] ?? 0;
     this.starts[slot] = 0;
-    // The command started before the statistics did.
+    // The command was posted before the collection started.
     if (start === 0) return;
     this.latency.record(Math.max(1, Math.round((performance.now() - start) * 1e6)));
     this.commands++;

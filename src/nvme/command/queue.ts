@@ -1,9 +1,9 @@
-/** I/O queue pairs as programs see them: what a program asks for, and what it holds. */
+/** I/O queue pairs as programs use them, and the options to create one. */
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { QueuePriority } from "../spec/queues.js";
 import type { QueueStatistics } from "./queue-statistics.js";
 
-/** Memory for a queue pair that the caller provides: ordinary buffers, or parts of the controller memory buffer. */
+/** Memory for a queue pair, from the caller: ordinary buffers, or parts of the controller memory buffer. */
 export interface RingBuffers {
   /** Submission queue: 64 bytes per entry, starting at a memory page. */
   readonly submission?: DmaBuffer | undefined;
@@ -11,14 +11,14 @@ export interface RingBuffers {
   readonly completion?: DmaBuffer | undefined;
   /**
    * PRP lists and SGL segments of all commands, starting at a memory page. The size depends on the number of entries and
-   * on the longest transfer; the error for a buffer that is too small says how many bytes are needed.
+   * the longest transfer. If the buffer is too small, the error tells the size needed.
    */
   readonly lists?: DmaBuffer | undefined;
 }
 
 /** Options of {@link NvmeController.createQueuePair}. */
 export interface QueueOptions {
-  /** Entries of each ring, one of which stays empty. Default: `queueEntries` of {@link NvmeOptions}. */
+  /** Entries of each ring; one stays empty. Default: `queueEntries` of {@link NvmeOptions}. */
   readonly entries?: number | undefined;
   /** Interrupt vector. Default: the next one in turn. */
   readonly vector?: number | undefined;
@@ -32,15 +32,15 @@ export interface QueueOptions {
 export interface NvmeQueue {
   /** Queue identifier, the same for both queues of the pair. */
   readonly id: number;
-  /** Entries of each ring; one less can be outstanding. */
+  /** Entries of each ring. One command less can be outstanding. */
   readonly entries: number;
   /** Interrupt vector. */
   readonly vector: number;
-  /** Arbitration priority, where one was set. */
+  /** Arbitration priority, if one was set. */
   readonly priority: keyof typeof QueuePriority | undefined;
-  /** Commands that the controller has and has not completed. */
+  /** Commands that the controller has received but not completed. */
   readonly outstanding: number;
-  /** Starts counting commands and bytes and measuring latency, unless it has started. Costs about 100 ns per command. */
+  /** Starts collecting statistics, unless they are already collected. Costs about 100 ns per command. */
   collectStatistics(): QueueStatistics;
   /** Stops collecting statistics. */
   endStatistics(): void;

@@ -1,6 +1,6 @@
 /**
- * Scatter Gather Lists (NVMe Base 2.x, section "Scatter Gather List"): how a command names data of any alignment in any
- * number of pieces. Lists stand in the same memory of a command's slot as its PRP list would.
+ * Scatter Gather Lists (NVMe Base 2.x, section "Scatter Gather List"), which describe data of any alignment in any number
+ * of pieces. A list uses the same memory of a command's slot as a PRP list.
  */
 import { Psdt } from "../spec/queue-entries.js";
 import type { Segment } from "./data-ranges.js";
@@ -12,37 +12,37 @@ const DESCRIPTOR_WORDS = 4;
 /** SGL Descriptor Type: bits 7:4 of a descriptor's last byte. */
 export const SglDescriptorType = { dataBlock: 0, bitBucket: 1, segment: 2, lastSegment: 3 } as const;
 
-/** PRP or SGL for Data Transfer, bits 15:14 of CDW0: MPTR is an address, or it names a descriptor. */
+/** PRP or SGL for Data Transfer, bits 15:14 of CDW0: MPTR is the address of the metadata, or of an SGL descriptor. */
 export const PSDT_SGL = Psdt.sgl << Psdt.SHIFT;
 export const PSDT_SGL_METADATA = Psdt.sglMetadata << Psdt.SHIFT;
 
-/** Identify Controller, SGLS: bits 1:0 are the support, ... */
+/** Identify Controller, SGLS: support, bits 1:0; ... */
 export const SGLS_SUPPORT_MASK = 3;
-/** ... here with dword alignment and granularity; ... */
+/** ... its value for dword alignment and granularity; ... */
 export const SGLS_DWORD_ALIGNED = 2;
 /** ... bit buckets; ... */
 export const SGLS_BIT_BUCKET = 1 << 16;
-/** ... and metadata by an SGL of its own. */
+/** ... and an SGL for the metadata. */
 export const SGLS_METADATA_SGL = 1 << 19;
 
 const TWO_32 = 2 ** 32;
 const NOTHING: Segment = { low: 0, high: 0, length: 0, isBucket: false };
 
-/** Whether a descriptor in the command itself is enough: one run, which is no bit bucket. */
+/** Whether the descriptor in the command suffices: there is one segment, and it isn't a bit bucket. */
 function isInline(segments: readonly Segment[]): boolean {
   return segments.length === 1 && segments[0]?.isBucket === false;
 }
 
-/** How a list is cut into segments. */
+/** Options of an SGL. */
 export interface SglOptions {
   /**
-   * Descriptors of a segment at most, its link to the next one among them: 2 or more. Left out there are two segments at most,
-   * a memory page and the rest, since QEMU's controller takes the end of a third for that of the second.
+   * Most descriptors in a segment, including the link to the next one: 2 or more. Default: the first segment fills a memory
+   * page, and the second has the rest, because QEMU's controller misreads lists of three segments.
    */
   readonly segmentDescriptors?: number | undefined;
 }
 
-/** Descriptors of the first segment at most, and of each other one. */
+/** Most descriptors in the first segment, and in each other segment. */
 interface SegmentRoom {
   readonly first: number;
   readonly others: number;
@@ -54,7 +54,7 @@ function segmentRoom(pageBytes: number, options: SglOptions | undefined): Segmen
   return { first: most, others: most };
 }
 
-/** Descriptors that the list needs besides the one in the command, the links between its segments among them. */
+/** Descriptors in list memory that the segments need, including links. */
 export function sglDescriptors(
   segments: readonly Segment[],
   pageBytes: number,
@@ -64,20 +64,20 @@ export function sglDescriptors(
   const { length } = segments;
   const { first, others } = segmentRoom(pageBytes, options);
   if (length <= first) return length;
-  // Every segment but the last gives up one descriptor for its link.
+  // Every segment but the last uses one descriptor for the link.
   const links = others === Number.POSITIVE_INFINITY ? 1 : Math.ceil((length - first) / (others - 1));
   return length + links;
 }
 
-/** Descriptors there is room for in a slot's list pages. */
+/** Number of descriptors that fit a slot's list pages. */
 export function sglRoom(listPages: number, pageBytes: number): number {
   return (listPages * pageBytes) / DESCRIPTOR_BYTES;
 }
 
 /**
- * Writes the SGL: its first descriptor to `into`, at `slot`, and the others to the list, segment behind segment.
- * @param used descriptors of the list that are taken
- * @returns descriptors taken now
+ * Writes an SGL: the first descriptor to `into` at `slot`, and the others to the list, one segment after the other.
+ * @param used descriptors of the list in use before
+ * @returns descriptors of the list in use after
  */
 export function writeSgl(
   into: Uint32Array,
@@ -116,7 +116,7 @@ export function writeSgl(
   return at;
 }
 
-/** A descriptor that names `count` descriptors of the list, from `first` on. */
+/** Writes a descriptor of a segment: `count` descriptors of the list, from `first` on. */
 function writeLink(
   words: Uint32Array,
   at: number,
@@ -131,8 +131,8 @@ function writeLink(
 }
 
 /**
- * Writes the SGL of the metadata behind what the data's took.
- * @returns where its first descriptor stands, in bytes from the list's start
+ * Writes the SGL of the metadata after the data's descriptors in the list.
+ * @returns offset of its first descriptor, in bytes from the list's start
  */
 export function writeMetadataSgl(
   segments: readonly Segment[],

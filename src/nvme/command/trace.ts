@@ -1,15 +1,15 @@
 /**
- * Tracing through node:diagnostics_channel. Nothing is made for a channel without subscribers.
+ * Tracing through node:diagnostics_channel. A channel without subscribers costs nothing.
  *
- * - `iova:nvme:submit` {@link CommandTrace} as a command is posted,
- * - `iova:nvme:complete` {@link CompletionTrace} as it completes,
- * - `iova:nvme:lifecycle` {@link LifecycleTrace} at each event of a controller's lifecycle.
+ * - `iova:nvme:submit`: a {@link CommandTrace} when a command is posted
+ * - `iova:nvme:complete`: a {@link CompletionTrace} when a command completes
+ * - `iova:nvme:lifecycle`: a {@link LifecycleTrace} at each event of a controller's lifecycle
  */
 import type { Channel } from "node:diagnostics_channel";
 import { debugChannel } from "../../sys/debug-log.js";
 import type { NvmeCommand } from "./command.js";
 
-/** A command that is posted. */
+/** A posted command. */
 export interface CommandTrace {
   /** PCI address of the controller. */
   readonly controller: string;
@@ -17,11 +17,11 @@ export interface CommandTrace {
   readonly queue: number;
   /** Command identifier (CID). */
   readonly cid: number;
-  /** The command, as it was passed. */
+  /** The command as it was submitted. */
   readonly command: NvmeCommand;
 }
 
-/** A command that has completed. */
+/** A completed command. */
 export interface CompletionTrace extends CommandTrace {
   /** Status field without the phase; 0 is success. */
   readonly status: number;
@@ -37,7 +37,7 @@ export interface LifecycleTrace {
   readonly controller: string;
   /** Name of the event, such as "recovered". */
   readonly event: string;
-  /** The event's arguments, as its listeners get them. */
+  /** Arguments of the event's listeners. */
   readonly details: readonly unknown[];
 }
 

@@ -12,35 +12,35 @@ const UNIT_BYTES = 4096;
 
 /** CMBLOC and CMBSZ, decoded. */
 export interface CmbProperties {
-  /** The BAR that it lies in (BIR). */
+  /** Index of its BAR (BIR). */
   readonly bar: number;
-  /** Where it starts in the BAR. */
+  /** Offset in the BAR, in bytes. */
   readonly offset: number;
   /** Length in bytes. */
   readonly sizeBytes: number;
-  /** What may lie in it: submission queues, completion queues, PRP and SGL lists, data to read and to write. */
+  /** Submission queues may be in it (SQS). */
   readonly submissionQueues: boolean;
-  /** Completion queues may lie in it (CQS). */
+  /** Completion queues may be in it (CQS). */
   readonly completionQueues: boolean;
-  /** PRP and SGL lists may lie in it (LISTS). */
+  /** PRP lists and SGL segments may be in it (LISTS). */
   readonly lists: boolean;
-  /** Data that the controller writes may lie in it (RDS). */
+  /** Data of commands that read may be in it (RDS). */
   readonly reads: boolean;
-  /** Data that the controller reads may lie in it (WDS). */
+  /** Data of commands that write may be in it (WDS). */
   readonly writes: boolean;
-  /** A queue there may lie scattered (CQPDS), and only partly there (CQMMS). */
+  /** A queue may be in several pieces (CQPDS). */
   readonly scatteredQueues: boolean;
-  /** A queue may lie only partly there (CQMMS). */
+  /** A queue may be only partly in it (CQMMS). */
   readonly mixedQueues: boolean;
-  /** Lists of one command may lie only partly there (CDPMLS); and there although their command doesn't (CDPCILS). */
+  /** Lists of one command may be only partly in it (CDPMLS). */
   readonly mixedLists: boolean;
-  /** Lists may lie there although their command doesn't (CDPCILS). */
+  /** Lists may be in it if their submission queue isn't (CDPCILS). */
   readonly independentLists: boolean;
-  /** Data and metadata of one command may lie only partly there (CDMMMS). */
+  /** Data and metadata of one command may be only partly in it (CDMMMS). */
   readonly mixedData: boolean;
 }
 
-/** @param cmbloc as read, `cmbsz` as read; both count in units that CMBSZ says */
+/** Decodes the registers CMBLOC and CMBSZ. */
 export function decodeCmb(cmbloc: number, cmbsz: number): CmbProperties {
   const unit = UNIT_BYTES * 16 ** ((cmbsz >>> CmbSize.SZU_SHIFT) & 0xf);
   const has = (bit: number): boolean => (cmbsz & bit) !== 0;
@@ -61,10 +61,10 @@ export function decodeCmb(cmbloc: number, cmbsz: number): CmbProperties {
   };
 }
 
-/** The controller memory buffer: memory on the controller for queues and data, so that it need not fetch them. */
+/** The controller memory buffer: memory on the controller for queues and data, which it needn't fetch from the host. */
 export class ControllerMemoryBuffer {
   private constructor(
-    /** What the controller says of it. */
+    /** Properties of the buffer. */
     readonly properties: CmbProperties,
     private readonly memory: DeviceMemory,
     private readonly bar: RegisterAccess,
@@ -72,9 +72,9 @@ export class ControllerMemoryBuffer {
   ) {}
 
   /**
-   * Finds the buffer, gives it an address and switches it on.
+   * Finds the buffer, gives it an address and enables it.
    * @internal
-   * @throws UnsupportedError where there is none, NvmeProtocolError where the controller refuses the address
+   * @throws UnsupportedError if there is none, NvmeProtocolError if the controller rejects the address
    */
   static enable(device: PciDevice, isSupported: boolean, addresses: DeviceAddresses): ControllerMemoryBuffer {
     const bar = device.bar(0);
@@ -82,11 +82,11 @@ export class ControllerMemoryBuffer {
       throw new UnsupportedError(`${device.bdf} has no controller memory buffer`);
     };
     if (!isSupported) none();
-    // Until then its properties read zero.
+    // CMBLOC and CMBSZ read zero without CRE.
     bar.write64(NvmeRegister.CMBMSC, BigInt(CmbControl.CRE));
     const properties = decodeCmb(bar.read32(NvmeRegister.CMBLOC), bar.read32(NvmeRegister.CMBSZ));
     if (properties.sizeBytes === 0) none();
-    // A part beyond the BAR can't be reached.
+    // The end may be outside the BAR, where it can't be accessed.
     const room = device.bar(properties.bar).sizeBytes - properties.offset;
     const sizeBytes = Math.min(properties.sizeBytes, room);
     if (sizeBytes <= 0) none();
@@ -98,7 +98,7 @@ export class ControllerMemoryBuffer {
     return cmb;
   }
 
-  /** Bytes that can be used. */
+  /** Usable size, in bytes. */
   get sizeBytes(): number {
     return this.memory.sizeBytes;
   }
@@ -109,27 +109,29 @@ export class ControllerMemoryBuffer {
   }
 
   /**
-   * Part of the buffer, for data or as `memory` of a queue pair. It isn't zeroed.
-   * @throws ArgumentError, IovaSpaceError where there is no room, UnsupportedError where the BAR can't be mapped, SysError
+   * Allocates a part of the buffer, for data or as `memory` of a queue pair. It isn't zeroed.
+   * @throws ArgumentError, IovaSpaceError if there is no room, UnsupportedError if the BAR can't be mapped, SysError
    */
   alloc(sizeBytes: number): DmaBuffer {
     return this.memory.alloc(sizeBytes);
   }
 
   /**
-   * Switches the buffer on again after a reset.
+   * Enables the buffer, also after a reset.
    * @throws NvmeProtocolError
    * @internal
    */
   apply(): void {
-    // The high half first: with the low one it takes effect, and half an address would be that of somebody's buffer.
+    // The low half takes effect, so the high half must be written before: half an address might be that of another buffer.
     this.bar.write32(NvmeRegister.CMBMSC, CmbControl.CRE);
     this.bar.write32(NvmeRegister.CMBMSC + 4, Number(this.base >> 32n));
     const low = Number(this.base & 0xffff_ffffn);
     this.bar.write32(NvmeRegister.CMBMSC, low + (CmbControl.CMSE | CmbControl.CRE));
     if ((this.bar.read32(NvmeRegister.CMBSTS) & CmbStatus.CBAI) !== 0) {
       this.bar.write64(NvmeRegister.CMBMSC, 0n);
-      throw new NvmeProtocolError(`${this.name} refuses a CMB at 0x${this.base.toString(16)} (CMBSTS.CBAI)`);
+      throw new NvmeProtocolError(
+        `${this.name} rejects the CMB address 0x${this.base.toString(16)} (CMBSTS.CBAI)`,
+      );
     }
   }
 }

@@ -1,4 +1,4 @@
-/** Memory of the controller in a BAR, from which buffers are allocated. */
+/** Allocates buffers in the controller's own memory, in a BAR. */
 import { checkLength } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import type { Lease } from "../../core/lifetime/lease.js";
@@ -10,7 +10,7 @@ import type { DmaMapper } from "../../dma/mapper.js";
 import type { PciDevice } from "../../pci/device.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 
-/** Where a controller's memory is to be seen by us, and by the controller in its commands. */
+/** Location of a controller's memory, for the host and for commands. */
 export interface DeviceMemoryPlace {
   readonly bar: number;
   /** First byte in the BAR. */
@@ -20,7 +20,7 @@ export interface DeviceMemoryPlace {
   readonly base: bigint;
 }
 
-/** Who "maps" memory on a controller: it has its addresses by the controller's own registers. */
+/** Allocates the addresses of memory on a controller. Registers of the controller define them, so nothing is mapped. */
 class DeviceMapper implements DmaMapper {
   readonly name = "memory on the controller";
   private readonly free: IovaAllocator;
@@ -45,7 +45,7 @@ class DeviceMapper implements DmaMapper {
   }
 
   map(): never {
-    throw new UnsupportedError("nothing else can be mapped to memory on a controller");
+    throw new UnsupportedError("other memory can't be mapped at the addresses of memory on a controller");
   }
 
   unmap(at: bigint, sizeBytes: number): void {
@@ -53,7 +53,7 @@ class DeviceMapper implements DmaMapper {
   }
 }
 
-/** Memory on the controller (CMB, PMR), given out in whole pages. Its buffers go wherever those of a DMA space go. */
+/** Memory on the controller (CMB, PMR), allocated in whole pages. Commands take its buffers like those of a DMA space. */
 export class DeviceMemory {
   private readonly mapper: DeviceMapper;
   private readonly index = new MappedIndex();
@@ -72,9 +72,9 @@ export class DeviceMemory {
   }
 
   /**
-   * A part of it, mapped here. It isn't zeroed, and every access goes over the bus: write it in order, read it rarely, and by
-   * plain loads and stores, for a copy may use accesses that a virtual machine can't carry out.
-   * @throws ArgumentError, IovaSpaceError where there is no room, UnsupportedError where the BAR can't be mapped, SysError
+   * Allocates a part and maps it. It isn't zeroed. Each access goes over the bus: write in order, and read rarely. Use plain
+   * loads and stores, because a copy may use instructions that a virtual machine can't emulate.
+   * @throws ArgumentError, IovaSpaceError if there is no room, UnsupportedError if the BAR can't be mapped, SysError
    */
   alloc(sizeBytes: number): DmaBuffer {
     checkLength("sizeBytes", sizeBytes);

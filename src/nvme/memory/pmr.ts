@@ -10,23 +10,23 @@ import type { RegisterAccess } from "./registers.js";
 
 /** PMRCAP, decoded. */
 export interface PmrProperties {
-  /** The BAR that it is (BIR). */
+  /** Index of its BAR (BIR). */
   readonly bar: number;
-  /** What may lie in it: data to read and to write. */
+  /** Data of commands that read may be in it (RDS). */
   readonly reads: boolean;
-  /** Data that the controller reads may lie in it (WDS). */
+  /** Data of commands that write may be in it (WDS). */
   readonly writes: boolean;
-  /** Time to become ready, in milliseconds. */
+  /** Time limit to become ready, in milliseconds. */
   readonly timeoutMs: number;
-  /** What makes earlier writes persistent: a read of the memory, a read of PMRSTS. */
+  /** A read of the memory makes earlier writes persistent. */
   readonly flushByRead: boolean;
   /** A read of PMRSTS makes earlier writes persistent. */
   readonly flushByStatus: boolean;
-  /** Commands can name it (CMSS). */
+  /** Commands can use its addresses (CMSS). */
   readonly inCommands: boolean;
 }
 
-/** Time units of PMRCAP.PMRTU: 500 ms, or minutes. */
+/** Units of PMRCAP.PMRTU: 500 ms or a minute. */
 const TIMEOUT_UNITS_MS = [500, 60_000] as const;
 
 export function decodePmr(pmrcap: number): PmrProperties {
@@ -46,7 +46,7 @@ export function decodePmr(pmrcap: number): PmrProperties {
 /** The persistent memory region: memory on the controller that keeps its contents without power. */
 export class PersistentMemoryRegion {
   private constructor(
-    /** What the controller says of it. */
+    /** Properties of the region. */
     readonly properties: PmrProperties,
     private readonly memory: DeviceMemory,
     private readonly bar: RegisterAccess,
@@ -54,9 +54,9 @@ export class PersistentMemoryRegion {
   ) {}
 
   /**
-   * Gives the region an address and switches it on.
+   * Gives the region an address and enables it.
    * @internal
-   * @throws UnsupportedError where there is none, TimeoutError, NvmeProtocolError
+   * @throws UnsupportedError if there is none, TimeoutError, NvmeProtocolError
    */
   static async enable(
     device: PciDevice,
@@ -67,7 +67,7 @@ export class PersistentMemoryRegion {
     const bar = device.bar(0);
     const properties = decodePmr(bar.read32(NvmeRegister.PMRCAP));
     const { sizeBytes } = device.bar(properties.bar);
-    // Where commands can't name it, it is for this host's own loads and stores.
+    // Without CMSS, only the host's loads and stores can access it.
     const { inCommands, reads, writes } = properties;
     const base = addresses.take(sizeBytes, {
       kind: "PMR",
@@ -96,18 +96,18 @@ export class PersistentMemoryRegion {
     return this.memory.place.base;
   }
 
-  /** Part of the region. @throws as ControllerMemoryBuffer.alloc() */
+  /** Allocates a part of the region. It isn't zeroed. @throws as ControllerMemoryBuffer.alloc() */
   alloc(sizeBytes: number): DmaBuffer {
     return this.memory.alloc(sizeBytes);
   }
 
-  /** Makes what was written before persistent. @throws NvmeProtocolError where the region reports an error */
+  /** Makes earlier writes persistent. @throws NvmeProtocolError if the region reports an error */
   flush(): void {
     this.check(this.bar.read32(NvmeRegister.PMRSTS));
   }
 
   /**
-   * Switches the region on again after a reset.
+   * Enables the region, also after a reset.
    * @internal
    */
   async apply(): Promise<void> {
@@ -132,11 +132,15 @@ export class PersistentMemoryRegion {
 
   private check(status: number): void {
     if ((status & PmrStatus.CBAI) !== 0) {
-      throw new NvmeProtocolError(`${this.name} refuses a PMR at 0x${this.base.toString(16)} (PMRSTS.CBAI)`);
+      throw new NvmeProtocolError(
+        `${this.name} rejects the PMR address 0x${this.base.toString(16)} (PMRSTS.CBAI)`,
+      );
     }
     const error = status & PmrStatus.ERR_MASK;
     if (error !== 0) {
-      throw new NvmeProtocolError(`${this.name}: persistent memory region reports error ${error} (PMRSTS)`);
+      throw new NvmeProtocolError(
+        `${this.name}: the persistent memory region reports error ${error} (PMRSTS.ERR)`,
+      );
     }
   }
 }

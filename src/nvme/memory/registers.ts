@@ -1,4 +1,4 @@
-/** The controller's registers: properties, enable, disable and shutdown. */
+/** The controller's registers: capabilities, enable, disable, shutdown and reset. */
 import { DeviceGoneError, TimeoutError } from "../../core/errors.js";
 import { NvmeProtocolError } from "../command/error.js";
 import {
@@ -23,7 +23,7 @@ export interface ControllerState {
   readonly shutdownComplete: boolean;
 }
 
-/** How registers are reached: a Bar. */
+/** Access to registers, such as a Bar. */
 export interface RegisterAccess {
   read32(offset: number): number;
   read64(offset: number): bigint;
@@ -31,11 +31,11 @@ export interface RegisterAccess {
   write64(offset: number, value: bigint): void;
 }
 
-/** An NVMe controller's registers, and the waits on them. No wait is without a limit. */
+/** An NVMe controller's registers. Each wait for them has a time limit. */
 export class ControllerRegisters {
   /**
-   * @param bar the register range
-   * @param name of the controller, for errors
+   * @param bar BAR with the registers
+   * @param name name of the controller, for errors
    */
   constructor(
     private readonly bar: RegisterAccess,
@@ -50,8 +50,8 @@ export class ControllerRegisters {
   }
 
   /**
-   * How long the controller may take to start or stop, in milliseconds: CAP.TO or, where it is longer, what CRTO says. One
-   * unit is added, since controllers state 0 or round down.
+   * Time limit for the controller to start or stop, in milliseconds: the longer one of CAP.TO and CRTO. One unit is added,
+   * because some controllers report 0 or round down.
    */
   readyLimitMs({ timeoutMs, crwms, crims }: Capabilities): number {
     let stated = timeoutMs;
@@ -63,13 +63,13 @@ export class ControllerRegisters {
     return stated + READY_UNIT_MS;
   }
 
-  /** VS, for instance `1.4.0`. */
+  /** VS, e.g. `1.4.0`. */
   version(): string {
     const version = this.bar.read32(NvmeRegister.VS);
     return `${version >>> 16}.${(version >>> 8) & 0xff}.${version & 0xff}`;
   }
 
-  /** CSTS. @throws DeviceGoneError where it reads all ones */
+  /** CSTS. @throws DeviceGoneError if it reads all ones */
   state(): ControllerState {
     const status = this.bar.read32(NvmeRegister.CSTS);
     if (status === ALL_ONES) throw new DeviceGoneError(this.name);
@@ -89,7 +89,7 @@ export class ControllerRegisters {
     this.bar.write32(NvmeRegister.CC, value >>> 0);
   }
 
-  /** AQA, ASQ and ACQ: only while the controller is disabled. */
+  /** Writes AQA, ASQ and ACQ. Only while the controller is disabled. */
   setAdminQueue(entries: number, submission: bigint, completion: bigint): void {
     this.bar.write32(NvmeRegister.AQA, (((entries - 1) << 16) | (entries - 1)) >>> 0);
     this.bar.write64(NvmeRegister.ASQ, submission);
@@ -97,7 +97,7 @@ export class ControllerRegisters {
   }
 
   /**
-   * Clears CC.EN and waits until the controller has stopped: from then on it touches no memory.
+   * Clears CC.EN and waits until the controller has stopped. It doesn't access host memory then.
    * @param signal ends the wait
    * @throws TimeoutError, DeviceGoneError, the signal's reason
    */
@@ -111,7 +111,7 @@ export class ControllerRegisters {
   /**
    * Sets CC to `config` with EN, and waits until the controller is ready.
    * @param signal ends the wait
-   * @throws TimeoutError, the signal's reason, NvmeProtocolError where it reports a fatal status, DeviceGoneError
+   * @throws TimeoutError, the signal's reason, NvmeProtocolError if it reports a fatal status, DeviceGoneError
    */
   async enable(config: number, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     this.config = config | ControllerConfig.EN;
@@ -127,8 +127,8 @@ export class ControllerRegisters {
   }
 
   /**
-   * Sends the shutdown notification and waits for its end.
-   * @param abrupt power is going: no time to be orderly
+   * Sends the shutdown notification (CC.SHN) and waits until the shutdown is complete.
+   * @param abrupt for a power failure: the shutdown is fast, not orderly
    * @throws TimeoutError, DeviceGoneError
    */
   async shutdown(timeoutMs: number, abrupt = false): Promise<void> {
@@ -138,9 +138,9 @@ export class ControllerRegisters {
   }
 
   /**
-   * Resets the whole NVM subsystem (NSSR), and waits until the controller answers and has stopped. Meanwhile its registers
-   * may read all ones.
-   * @throws TimeoutError, DeviceGoneError where it doesn't come back
+   * Resets the whole NVM subsystem (NSSR), and waits until the controller can be accessed and has stopped. During the reset
+   * its registers may read all ones.
+   * @throws TimeoutError, DeviceGoneError if registers still read all ones at the end
    */
   async resetSubsystem(timeoutMs: number): Promise<void> {
     this.bar.write32(NvmeRegister.NSSR, NSSR_RESET);
@@ -153,16 +153,16 @@ export class ControllerRegisters {
       if (last) throw new TimeoutError(`${this.name}: NVM subsystem reset`, timeoutMs);
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    // Tells next time whether there was another: cleared by writing 1.
+    // Writing 1 clears NSSRO, so that it reports the next reset.
     this.bar.write32(NvmeRegister.CSTS, ControllerStatus.NSSRO);
   }
 
-  /** Takes the controller memory buffer out of the controller's address space. */
+  /** Disables the controller memory buffer. */
   forgetCmb(): void {
     this.bar.write64(NvmeRegister.CMBMSC, 0n);
   }
 
-  /** The same for the persistent memory region. */
+  /** Disables the addresses of the persistent memory region in commands. */
   forgetPmr(): void {
     this.bar.write32(NvmeRegister.PMRMSCL, 0);
     this.bar.write32(NvmeRegister.PMRMSCU, 0);
@@ -176,7 +176,7 @@ export class ControllerRegisters {
   ): Promise<void> {
     const end = performance.now() + timeoutMs;
     for (let wait = 0; ; wait = 1) {
-      // Looked at once more after the time is up: the process may have been asleep.
+      // Reads once more after the time limit, because the process may have been suspended.
       const last = performance.now() >= end;
       signal?.throwIfAborted();
       if (done(this.state())) return;

@@ -1,13 +1,13 @@
 /**
  * The guards of protection information (NVM Command Set 1.x, section "Protection Information Formats"): CRC-16 T10-DIF,
- * CRC-32C, and the 64-bit CRC of NVMe. Each step takes eight bytes, with a table for each of the eight positions; no
- * bigint and no allocation.
+ * CRC-32C, and the 64-bit CRC of NVMe. Each step processes eight bytes, with one table for each of the eight positions. No
+ * function uses bigints or allocates.
  */
 import { lazily } from "../../core/lazy.js";
 
 const SLICES = 8;
 
-/** Extends a table for single bytes by tables for bytes that 1 to `SLICES - 1` others follow. */
+/** Extends the table of single bytes by tables of bytes with 1 to `SLICES - 1` bytes after them. */
 function slice(next: (crc: number, into: number) => void): void {
   for (let place = 1; place < SLICES; place++) {
     for (let byte = 0; byte < 256; byte++) next((place - 1) * 256 + byte, place * 256 + byte);
@@ -123,7 +123,7 @@ export interface Crc64 {
 }
 
 /**
- * Updates `crc`, the CRC-64 of NVMe (reflected, inverted at both ends), by bytes[from, to). It starts with zeros.
+ * Updates `crc`, the CRC-64 of NVMe (reflected, inverted at both ends), by bytes[from, to). Its initial value is 0.
  */
 export function crc64(crc: Crc64, bytes: Uint8Array, from: number, to: number): void {
   const { low: l, high: h } = tablesOf64();

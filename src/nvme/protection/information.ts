@@ -5,9 +5,9 @@ import { NvmeError } from "../command/error.js";
 import { NvmeStatus } from "../spec/status.js";
 import { type Crc64, crc16, crc32c, crc64 } from "./crc.js";
 
-/** How a namespace's blocks are protected (NVM Command Set 1.x, "Protection Information Formats"). */
+/** Format of a namespace's protection information (NVM Command Set 1.x, "Protection Information Formats"). */
 export interface ProtectionFormat {
-  /** Type of protection. Its reference tag is: 1 the LBA, 2 a tag that the writer chooses and that counts up, 3 not defined. */
+  /** Type of protection. The reference tag is the LBA (1), a count from a value that the host chooses (2), or undefined (3). */
   readonly type: 1 | 2 | 3;
   /** Size of the guard, in bits: CRC-16, CRC-32C or CRC-64. */
   readonly guardBits: 16 | 32 | 64;
@@ -31,29 +31,28 @@ export interface ProtectionTags {
   readonly storageTag?: bigint | undefined;
 }
 
-/** Options of {@link ProtectionInformation.check}: the expected tags, and what is checked. */
+/** Options of {@link ProtectionInformation.check}: the expected tags, and the fields to check. */
 export interface ProtectionChecks extends ProtectionTags {
   /** Whether the guard is checked; true by default. */
   readonly guard?: boolean | undefined;
   /**
-   * Bits of the application tag that are checked; all by default where `applicationTag` is given, otherwise
-   * none.
+   * Bits of the application tag that are checked; all by default if `applicationTag` is given, otherwise none.
    */
   readonly applicationTagMask?: number | undefined;
-  /** Whether the reference tag is checked; by default where `referenceTag` is given. */
+  /** Whether the reference tag is checked; by default if `referenceTag` is given. */
   readonly reference?: boolean | undefined;
-  /** Whether the storage tag is checked; by default where `storageTag` is given. */
+  /** Whether the storage tag is checked; by default if `storageTag` is given. */
   readonly storage?: boolean | undefined;
 }
 
-/** Layout by bits of the guard: guard, application tag of 2 bytes, then storage and reference tag (`spaceBits`). */
+/** Layouts by guard size: guard, application tag of 2 bytes, then storage and reference tag (`spaceBits` together). */
 const layouts = {
   16: { bytes: 8, applicationAt: 2, spaceBits: 32 },
   32: { bytes: 16, applicationAt: 4, spaceBits: 80 },
   64: { bytes: 16, applicationAt: 8, spaceBits: 48 },
 } as const;
 
-/** Storage and reference tag together, at most 80 bits, as 32-bit words. */
+/** Storage and reference tag, at most 80 bits together, as 32-bit words. */
 interface Space {
   readonly top: number;
   readonly high: number;
@@ -74,7 +73,7 @@ export class ProtectionInformation {
   readonly sizeBytes: 8 | 16;
   /** Size of the reference tag, in bits. */
   readonly referenceTagBits: number;
-  /** Whether the metadata consists of the information only: with PRACT no metadata is transferred then. */
+  /** Whether the metadata consists of the information only. If so, commands with PRACT transfer no metadata. */
   readonly isWholeMetadata: boolean;
   /** Offset of the information in the metadata. */
   private readonly at: number;
@@ -209,7 +208,7 @@ export class ProtectionInformation {
   }
 
   /**
-   * The initial storage and reference tag (written or expected), as commands carry them.
+   * Encodes the initial storage and reference tag (written or expected) for a command.
    * @throws ArgumentError if a tag doesn't fit
    */
   tagDwords(tags: ProtectionTags): {
@@ -228,7 +227,7 @@ export class ProtectionInformation {
 
   private fitting(name: "referenceTag", tag: bigint): bigint {
     if (typeof tag !== "bigint" || tag < 0n || tag >> BigInt(this.referenceTagBits) !== 0n) {
-      throw new ArgumentError(`${name} ${tag} does not fit ${this.referenceTagBits} bits`);
+      throw new ArgumentError(`${name} ${tag} doesn't fit ${this.referenceTagBits} bits`);
     }
     return tag;
   }
@@ -241,7 +240,7 @@ export class ProtectionInformation {
     return tag << BigInt(this.referenceTagBits);
   }
 
-  /** The reference tag of each block in turn, as words. */
+  /** Counts the reference tag from block to block, as words. */
   private counter(tags: ProtectionTags): { low: number; high: number; top: number; step(): void } {
     checkInteger("applicationTag", tags.applicationTag ?? 0, 0, 0xffff);
     const start = wordsOf(this.fitting("referenceTag", tags.referenceTag ?? 0n));

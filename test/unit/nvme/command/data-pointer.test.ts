@@ -346,12 +346,12 @@ describe("checkDataPointers()", () => {
 
   test("rejects ranges that PRPs can't express if there are no SGLs", () => {
     const data = [at(0, 0, 512), at(1, 0, 512)];
-    expect(check({ opcode: read, data }, 0)).toThrow(/PRPs can't name these ranges/);
+    expect(check({ opcode: read, data }, 0)).toThrow(/PRPs can't describe these ranges/);
     expect(check({ opcode: read, data }, NO_ALIGNMENT)).not.toThrow();
     expect(check({ opcode: read, data: [at(0, 0, PAGE), at(2, 0, 512)] }, 0)).not.toThrow();
-    expect(check({ opcode: read, data: at(0, 0, 512), sgl: true }, 0)).toThrow("takes no SGLs");
+    expect(check({ opcode: read, data: at(0, 0, 512), sgl: true }, 0)).toThrow("doesn't support SGLs");
     const metadata = [at(0, 0, 8), at(2, 0, 8)];
-    expect(check({ opcode: read, data: at(1, 0, 512), metadata }, 0)).toThrow("takes no SGLs");
+    expect(check({ opcode: read, data: at(1, 0, 512), metadata }, 0)).toThrow("doesn't support SGLs");
   });
 
   test("rejects what this controller's SGLs don't support", () => {
@@ -361,7 +361,7 @@ describe("checkDataPointers()", () => {
       "in one range",
     );
     expect(check({ opcode: write, data: [at(0, 0, 512), { bitBucketBytes: 512 }] }, NO_ALIGNMENT)).toThrow(
-      "for reading only",
+      "only commands that read",
     );
   });
 

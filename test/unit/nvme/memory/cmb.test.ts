@@ -130,8 +130,8 @@ describe("the rules of memory on a controller", () => {
   const WRITE = 1;
 
   test.each([
-    [{ reads: true }, READ, WRITE, "takes away can't lie in its CMB (CMBSZ.WDS)"],
-    [{ writes: true }, WRITE, READ, "brings here can't lie in its CMB (CMBSZ.RDS)"],
+    [{ reads: true }, READ, WRITE, "writes can't be in its CMB (CMBSZ.WDS)"],
+    [{ writes: true }, WRITE, READ, "reads can't be in its CMB (CMBSZ.RDS)"],
   ])("allow data only if the register does: %o", async (uses, allowed, refused, message) => {
     const nvme = await openController({ cmbBytes: MIB });
     const addresses = new DeviceAddresses("0000:01:00.0", nvme.dma);
@@ -164,7 +164,7 @@ describe("the rules of memory on a controller", () => {
     onlySubmission.assertRing(inCmb, "submission");
     onlySubmission.assertRing(ordinary, "completion");
     expect(() => onlySubmission.assertRing(inCmb, "completion")).toThrow(
-      "0000:01:00.0: a completion queue can't lie in its CMB (CMBSZ.CQS)",
+      "0000:01:00.0: a completion queue can't be in its CMB (CMBSZ.CQS)",
     );
     const region = new DeviceAddresses("0000:01:00.0", nvme.dma);
     region.take(MIB, { ...nothing, reads: true, kind: "PMR", register: "PMRCAP" });
@@ -181,7 +181,7 @@ describe("the rules of memory on a controller", () => {
       return made;
     };
     addresses({}).assertLists(ordinary, inCmb);
-    expect(() => addresses({}).assertLists(inCmb, inCmb)).toThrow("can't lie in its CMB (CMBSZ.LISTS)");
+    expect(() => addresses({}).assertLists(inCmb, inCmb)).toThrow("can't be in its CMB (CMBSZ.LISTS)");
     const withQueue = addresses({ lists: true });
     withQueue.assertLists(inCmb, inCmb);
     for (const submission of [ordinary, undefined]) {
