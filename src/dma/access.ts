@@ -1,10 +1,10 @@
-/** What a device may do with memory that is mapped for it. */
+/** Access rights of devices to mapped memory. */
 import { ArgumentError } from "../core/errors.js";
 
 /** What a device may do with a mapping. */
 export type DmaAccess = "read-write" | "read" | "write";
 
-/** Rejects an unknown word, which must not come to mean the right to read and write. @throws ArgumentError */
+/** Rejects an unknown value, which must not grant any rights. @throws ArgumentError */
 export function checkAccess(access: DmaAccess): DmaAccess {
   if (access !== "read-write" && access !== "read" && access !== "write") {
     throw new ArgumentError(`access must be "read-write", "read" or "write", got ${JSON.stringify(access)}`);

@@ -1,4 +1,4 @@
-/** Chooses I/O virtual addresses for backends whose kernel or server leaves the choice to this process. */
+/** Chooses I/O virtual addresses for backends that leave the choice to this process. */
 import { SysError } from "../core/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaAccess } from "./access.js";
@@ -8,12 +8,12 @@ import { IovaSpaceError } from "./iova/error.js";
 import { ParkedRanges } from "./iova/parked-ranges.js";
 import { hugeAlignment, IovaZones } from "./iova/zones.js";
 
-/** Places that other users of the address space may have taken before map() gives up. They share it only by intent. */
+/** Attempts at addresses that other users of the kernel object have mapped, before map() gives up. */
 const MAX_FOREIGN = 1000;
 
 /** What a backend can map at present. */
 export interface MappableAddresses {
-  /** Without reserved regions. */
+  /** Ranges without reserved regions. */
   readonly ranges: IovaRange[];
   /** Addresses and lengths of mappings are multiples of this. */
   readonly alignmentBytes: number;
@@ -33,17 +33,17 @@ export interface MappingList {
 }
 
 /**
- * Maps memory at an address that was chosen.
+ * Maps memory at a chosen address.
  * @param iovaPage the address in IOVA_PAGEs
- * @param origin a virtual address, or a place in a file
+ * @param origin virtual address or file offset of the memory
  */
 export type MapAttempt = (iovaPage: number, origin: number, sizeBytes: number, access: DmaAccess) => void;
 
 /**
- * Chooses addresses for one address space. Three things decide: what the backend can map, what is mapped through the
- * tracked lists, and what other users of the same kernel object turn out to have mapped.
+ * Chooses addresses for one address space. It knows what the backend can map, and the mappings of the tracked lists. It
+ * learns of mappings by other users of the kernel object when an attempt fails.
  *
- * The allocator is made at the first choice, from the ranges and the tracked mappings, and again after reset().
+ * The first choice creates the allocator from the ranges and the tracked mappings. After reset() the next choice does.
  */
 export class AddressChooser {
   private readonly lists = new Set<MappingList>();
@@ -51,13 +51,13 @@ export class AddressChooser {
   private readonly parked = new ParkedRanges();
   private allocator: IovaAllocator | undefined = undefined;
   private known: MappableAddresses | undefined = undefined;
-  /** Whether the allocator counts addresses as taken that other users had, and may have given back. */
+  /** Whether the allocator counts mappings of other users as taken, which may be gone. */
   private hasForeign = false;
 
   /** @param readAddresses asks the backend what it can map; called again after {@link reset} */
   constructor(private readonly readAddresses: () => MappableAddresses) {}
 
-  /** What the backend can map, as it was last read. @throws what readAddresses throws */
+  /** What the backend can map, cached until {@link reset}. @throws as readAddresses */
   get addresses(): MappableAddresses {
     this.known ??= this.readAddresses();
     return this.known;
@@ -69,15 +69,15 @@ export class AddressChooser {
     return this.lists.size > 0;
   }
 
-  /** Adds a list of mappings, whose addresses a new allocator counts as taken. @returns removes the list */
+  /** Adds a list of mappings; a new allocator counts their addresses as taken. @returns a function that removes the list */
   track(list: MappingList): () => void {
-    // Not this object: the release function of a space's lease holds the result.
+    // The result must not refer to this object: the lease of a space keeps it.
     const { lists } = this;
     lists.add(list);
     return () => lists.delete(list);
   }
 
-  /** Forgets the free and the mappable ranges, after a device was attached or detached. */
+  /** Forgets the free and the mappable ranges. Call it after a device was attached or detached. */
   reset(): void {
     this.known = undefined;
     this.allocator = undefined;
@@ -86,8 +86,8 @@ export class AddressChooser {
   }
 
   /**
-   * Whether a mapping has to use a chosen address, for a backend whose kernel can choose as well. It has to if it must lie
-   * in a certain place, and as long as any earlier one had to.
+   * Whether a backend whose kernel can choose addresses must use this chooser. It must if the mapping has a placement, and
+   * after the first use until {@link reset}.
    */
   isNeeded(fixed: bigint | undefined, placement: IovaPlacement | undefined): boolean {
     if (this.allocator !== undefined) return true;
@@ -95,10 +95,10 @@ export class AddressChooser {
   }
 
   /**
-   * Chooses an address and maps there; chooses another one if somebody else has mapped something there (EEXIST), and starts
-   * over once if the backend turns out to translate less or have more free than was known.
-   * @param attempt maps, or throws the kernel's SysError with nothing mapped
-   * @param origin where the memory starts: its alignment decides whether the IOMMU can use huge pages
+   * Chooses an address and maps there. If another user has mapped there (EEXIST), it chooses the next one. If its knowledge
+   * may be stale, it calls {@link reset} and tries again once.
+   * @param attempt maps; or throws the kernel's SysError, with nothing mapped
+   * @param origin virtual address or file offset of the memory; its alignment allows huge pages of the IOMMU
    * @returns the address in IOVA_PAGEs
    * @throws ArgumentError, IovaSpaceError, and what `attempt` throws; with nothing mapped
    */
@@ -133,7 +133,7 @@ export class AddressChooser {
         }
         this.giveBack(iovaPage, sizeBytes);
         if (code === "EEXIST") throw takenError(iovaOfPage(iovaPage), sizeBytes, error);
-        // Another user may have attached a device, which leaves less that can be mapped.
+        // Another user may have attached a device, which reduces the mappable ranges.
         if (code !== "EINVAL" || isFresh) throw error;
         this.reset();
         isFresh = true;
@@ -170,7 +170,7 @@ export class AddressChooser {
       : this.allocator.allocPages(sizeBytes);
   }
 
-  /** Gives back what {@link map} or {@link take} returned. Also for what was mapped before there was an allocator. */
+  /** Frees a result of {@link map} or {@link take}. Does nothing without an allocator. */
   release(iovaPage: number, sizeBytes: number): void {
     if (this.allocator !== undefined) this.parked.park(iovaPage, sizeBytes, this.giveBack);
   }
@@ -179,7 +179,7 @@ export class AddressChooser {
     this.allocator?.releasePages(iovaPage, sizeBytes);
   };
 
-  /** Whether a refusal can be due to what other users had mapped before, or to what the backend couldn't map before. */
+  /** Whether stale knowledge can cause an error: of other users' mappings, or of the mappable ranges. */
   private mayBeStale(error: unknown): boolean {
     return error instanceof IovaSpaceError && (error.reason === "full" || this.hasForeign);
   }
@@ -205,7 +205,7 @@ function reserve(allocator: IovaAllocator, iovaPage: number, sizeBytes: number):
   try {
     allocator.reserve(iovaOfPage(iovaPage), sizeBytes);
   } catch (error) {
-    // The kernel maps at address 0, too, which no allocator hands out.
+    // The kernel may have mapped at address 0, which the allocator never uses.
     if (!(error instanceof IovaSpaceError) || error.reason !== "reserved") throw error;
   }
 }

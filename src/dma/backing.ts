@@ -1,4 +1,4 @@
-/** Chooses what memory for a device is made of. */
+/** Allocates memory for a device, with the chosen kind of pages. */
 import { checkLength } from "../core/check.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { transparentHugePageBytes } from "../sys/huge-pages.js";
@@ -6,25 +6,25 @@ import { MappedMemory } from "../sys/memory.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 
 /**
- * Pages that memory is made of: `base` (the CPU's smallest), `transparent` (huge where the kernel finds any), a size in
- * bytes (explicit huge pages of that size, or an error), or `best`: explicit ones of the largest size that is free and
- * wastes little, else transparent ones, else base. `buffer.backing` says what was got.
+ * Kind of pages: `base` (the CPU's smallest), `transparent` (huge if the kernel has free ones), a size in bytes (explicit
+ * huge pages of that size, or an error), or `best`: explicit huge pages of the largest size that is free and wastes little,
+ * else transparent ones, else base pages. `buffer.backing` reports the result.
  */
 export type PageChoice = "base" | "transparent" | "best" | number;
 
-/** The pages of memory, and their NUMA node. */
+/** Kind of pages, and their NUMA node. */
 export interface BackingOptions {
   /** `base` by default. */
   readonly pages?: PageChoice | undefined;
-  /** A memfd, which other processes can map: see `buffer.memory.fd`. */
+  /** Allocates a memfd, which other processes can map: see `buffer.memory.fd`. */
   readonly shared?: boolean | undefined;
   /** Alignment of the virtual address in bytes, a power of two. */
   readonly alignBytes?: number | undefined;
-  /** Only memory of this NUMA node (`PciFunction.numaNode` names the device's). */
+  /** Uses only memory of this NUMA node (`PciFunction.numaNode` is the device's). */
   readonly numaNode?: number | undefined;
-  /** Fault all pages in at once. Mapping does that anyway. */
+  /** Faults in all pages at once. Mapping does that anyway. */
   readonly populate?: boolean | undefined;
-  /** mlock the pages: they can't be swapped out even while no device is attached. */
+  /** Locks the pages (mlock), so that they can't be swapped out even while no device is attached. */
   readonly lock?: boolean | undefined;
 }
 
@@ -46,7 +46,10 @@ export function allocateMemory(sizeBytes: number, options: BackingOptions): Mapp
     case "base":
       return make();
     case "transparent":
-      if (shared) throw new ArgumentError("shared memory has base pages or explicit huge pages");
+      if (shared)
+        throw new ArgumentError(
+          'shared memory can\'t have transparent huge pages: use "base", "best" or a size in bytes',
+        );
       return make(undefined, true);
     case "best":
       return bestOf(sizeBytes, make, shared);
@@ -68,7 +71,7 @@ function bestOf(
     try {
       return make(pageBytes);
     } catch (error) {
-      // None of this size, too few, none on the node asked for: the next smaller kind.
+      // Too few huge pages of this size on the node: try the next smaller kind.
       if (!(error instanceof SysError)) throw error;
     }
   }

@@ -11,26 +11,26 @@ import { type SharedBuffer, ThreadHolds } from "./shared-buffer.js";
 import type { DmaSpace } from "./space.js";
 import { traceUnmap } from "./trace.js";
 
-/** Views that callers keep; each keeps its buffer from being collected under it. */
+/** Buffers by their views: a view that is alive keeps its buffer from being collected. */
 const ownerOfView = new WeakMap<object, DmaBuffer>();
 
 /**
- * The obligation to unmap, and to give memory back that was allocated for the buffer. Also what the space's index knows of the
- * mapping. Doesn't refer to the buffer, so that one that was forgotten can be collected.
+ * The obligation to unmap a buffer, and to free the memory that was allocated for it. It is also the mapping's record in the
+ * space's index. It doesn't refer to the buffer, so that a forgotten buffer can be collected.
  */
 export class BufferLease extends MappedRecord {
-  /** Holds of other threads, once it is shared. */
+  /** Holds of other threads, after the buffer was shared. */
   threads: ThreadHolds | undefined = undefined;
   private readonly ownMemory: Lease | undefined;
 
-  /** @param ownsMemory whether the memory was allocated for the buffer and ends with it */
+  /** @param ownsMemory whether the memory was allocated for the buffer, and closes with it */
   constructor(
     space: Lease,
     index: MappedIndex,
     private readonly mapper: DmaMapper,
     readonly memory: MappedMemory,
     iovaPage: number,
-    /** As asked for. */
+    /** Requested length. */
     readonly sizeBytes: number,
     readonly segments: readonly [DmaSegment, ...DmaSegment[]] | undefined,
     ownsMemory: boolean,
@@ -65,27 +65,27 @@ export class BufferLease extends MappedRecord {
 }
 
 /**
- * Memory together with the address a device reaches it at.
+ * Memory with its I/O virtual address.
  *
- * close() is refused while commands are in flight; otherwise it unmaps from the IOMMU first and replaces the pages
- * after. Views taken before then read zeros and reach nothing.
+ * close() throws a BusyError while commands are in flight. Otherwise it unmaps the memory from the IOMMU, and then replaces
+ * the pages. Old views then read zeros, and don't reach the device.
  */
 export class DmaBuffer extends Resource {
   /** Requested length. The mapping covers whole pages. */
   readonly sizeBytes: number;
-  /** Low and high half of {@link iova}: the I/O path has no use for a bigint. */
+  /** Low 32 bits of {@link iova}: the I/O path avoids bigints. */
   readonly iovaLow: number;
   /** High 32 bits of {@link iova}. */
   readonly iovaHigh: number;
   declare readonly lease: BufferLease;
-  /** Made at first use: many programs never access their buffers from JavaScript. */
+  /** Created at first use: many programs never access their buffers from JavaScript. */
   private allBytes: Uint8Array<SharedArrayBuffer> | undefined = undefined;
 
   /** Not for users: see {@link DmaSpace.alloc} and {@link DmaSpace.map}. */
   constructor(
     /** The address space this buffer is mapped in. */
     readonly space: DmaSpace,
-    /** The memory behind it. */
+    /** The memory of the buffer. */
     readonly memory: MappedMemory,
     lease: BufferLease,
     site: string,
@@ -97,30 +97,30 @@ export class DmaBuffer extends Resource {
     this.iovaHigh = highOfPage(iovaPage);
   }
 
-  /** I/O virtual address of the first byte; the others follow if {@link contiguous}. */
+  /** I/O virtual address of the first byte. The others follow it if the buffer is {@link contiguous}. */
   get iova(): Iova {
     return iovaOfPage(this.lease.iovaPage);
   }
 
-  /** Where devices find all of it, in order. One segment, unless nothing translates and the memory lies scattered. */
+  /** I/O virtual addresses of the buffer, in order: one segment, unless memory without an IOMMU is scattered. */
   get segments(): readonly DmaSegment[] {
     const { segments } = this.lease;
     if (segments === undefined) return [{ iova: this.iova, sizeBytes: this.sizeBytes }];
     return joinSegments(cutSegments(segments, 0, this.sizeBytes));
   }
 
-  /** What the memory is made of, as it was got: kind, page size, NUMA node. */
+  /** What the memory consists of: kind, page size, NUMA node. */
   get backing(): MemoryBacking {
     return this.memory.backing;
   }
 
-  /** Whether devices find all of it from {@link iova} on: always, unless nothing translates. */
+  /** Whether the I/O virtual addresses are contiguous: always, except without an IOMMU. */
   get contiguous(): boolean {
     const { segments } = this.lease;
     return segments === undefined || segments[0].sizeBytes >= this.sizeBytes;
   }
 
-  /** The bytes, shared with the device. @throws ClosedError, StateError if a file behind it was truncated */
+  /** The bytes, shared with the device. @throws ClosedError, StateError if the memory's file was truncated */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     this.lease.assertOpen();
     if (this.allBytes === undefined) {
@@ -140,8 +140,8 @@ export class DmaBuffer extends Resource {
   }
 
   /**
-   * For `worker.postMessage`: the same memory in another thread, which makes a {@link BorrowedBuffer} of it. This thread
-   * stays the owner; close() is refused while another thread holds the buffer. Keep the buffer for as long as it is lent.
+   * Shares the memory with another thread: post the result to it (`worker.postMessage`), and create a {@link BorrowedBuffer}
+   * there. This thread stays the owner: keep the buffer meanwhile. close() throws while another thread holds it.
    * @throws ClosedError
    */
   share(): SharedBuffer {

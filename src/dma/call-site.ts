@@ -1,14 +1,14 @@
 /**
- * Where buffers are made, for the warning about forgotten ones. A stack trace costs several times what a mapping costs,
- * so a program that makes buffers by the thousand gets one for some of them, and the rest name the last one taken.
+ * The stack trace of a buffer's creation, for the warning about forgotten buffers. A trace costs several times as much as a
+ * mapping. So a program that creates thousands of buffers gets traces of some; the others show the last trace taken.
  */
 
-/** Traces taken at first; from then on ten a second at most, and no more of them than a hundredth of the time allows. */
+/** Number of traces without a limit. Later ones take at most a hundredth of the time, and there are at most ten a second. */
 const BURST = 1000;
 const PAUSE_MS = 100;
-/** Under emulation one takes ten milliseconds. */
+/** Pause after a trace, in multiples of its duration. Under emulation a trace takes ten milliseconds. */
 const PAUSE_PER_COST = 100;
-/** A look at the clock costs as well: one for so many buffers without a trace. */
+/** Buffers without a trace between two reads of the clock, which are expensive as well. */
 const LOOK_EVERY = 64;
 const FRAMES = 5;
 
@@ -17,7 +17,7 @@ let untilLook = LOOK_EVERY;
 let nextAt = 0;
 let latest = "";
 
-/** The stack of the caller of `below`. In a burst, the last stack that was taken, with a note that says so. */
+/** Stack trace of the caller of `below`. In a burst: the last trace taken, with a note. */
 export function callSite(below: (...args: never[]) => unknown): string {
   return left === 0 && !refill() ? latest : take(below);
 }
@@ -30,9 +30,9 @@ function take(below: (...args: never[]) => unknown): string {
   const holder: { stack?: string } = {};
   Error.captureStackTrace(holder, below);
   Error.stackTraceLimit = limit;
-  // Made a string at once: unformatted frames would keep their receivers, and so the buffer itself, alive.
+  // Formatted at once: unformatted frames would keep their receivers, and so the buffer, alive.
   const site = (holder.stack ?? "").split("\n").slice(1).join("\n");
-  latest = `    (one of many made at once; the last place that was noted is)\n${site}`;
+  latest = `    (one of many created at once; the last recorded place is)\n${site}`;
   const after = performance.now();
   nextAt = after + Math.max(PAUSE_MS, PAUSE_PER_COST * (after - before));
   return site;

@@ -1,4 +1,4 @@
-/** Bitmaps of the pages that devices have written to. */
+/** Bitmaps of pages that devices have written to. */
 import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 
 /** A run of dirty pages. */
@@ -9,16 +9,16 @@ export interface DirtyRange {
   readonly sizeBytes: number;
 }
 
-/** Which pages of a range devices wrote to: one bit a page, counted from the range's start, lowest bit first. */
+/** The pages of a range that devices have written to: one bit per page from the range's start, lowest bit first. */
 export class DirtyBitmap {
   constructor(
     /** Start of the range. */
     readonly iova: bigint,
-    /** Bytes that one bit stands for. */
+    /** Bytes per bit. */
     readonly pageSizeBytes: number,
-    /** Number of pages the bitmap speaks of. */
+    /** Number of pages in the range. */
     readonly pages: number,
-    /** The bits, for the kernel to set: whole 64-bit words. */
+    /** The bits, which the kernel sets; whole 64-bit words. */
     readonly bits: Uint8Array,
   ) {}
 
@@ -41,7 +41,7 @@ export class DirtyBitmap {
   get dirtyPages(): number {
     let count = 0;
     for (let page = 0; page < this.pages; page++) {
-      // Eight clean pages at a time: most bitmaps are nearly empty.
+      // Skips eight clean pages at once: most bitmaps are nearly empty.
       if ((page & 7) === 0 && this.bits[page >> 3] === 0) page += 7;
       else if (this.bit(page)) count++;
     }

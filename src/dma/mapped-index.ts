@@ -5,22 +5,22 @@ import type { MappingList } from "./address-chooser.js";
 import { PairTree } from "./iova/pair-tree.js";
 import type { DmaSegment } from "./segments.js";
 
-/** Something mapped in an address space, and the obligation to unmap it: one object, which is what makes it cheap. */
+/** A mapping in an address space, and the obligation to unmap it. One object for both is cheaper than two. */
 export abstract class MappedRecord extends Lease {
-  /** Tells apart what is mapped more than once: the newer has the larger. Used once there is a tree. */
+  /** Orders mappings of the same memory: newer ones have larger values. Set when there is a tree. */
   age = 0;
-  /** Whole pages. */
+  /** Length in bytes, whole pages. */
   abstract readonly mappedBytes: number;
   /** The mapped memory; undefined if it has no virtual address. */
   abstract readonly memory: MappedMemory | undefined;
-  /** Where devices find all of it, where that isn't simply from `iovaPage` on. */
+  /** I/O virtual addresses of the memory; undefined if they are contiguous from `iovaPage` on. */
   abstract readonly segments: readonly [DmaSegment, ...DmaSegment[]] | undefined;
 
   protected constructor(
     space: Lease,
     name: string,
     protected readonly index: MappedIndex,
-    /** Where devices find the first byte, in IOVA_PAGEs. */
+    /** I/O virtual address of the first byte, in IOVA_PAGEs. */
     readonly iovaPage: number,
   ) {
     super(name, undefined);
@@ -28,7 +28,7 @@ export abstract class MappedRecord extends Lease {
   }
 }
 
-/** What {@link DmaSpace.translate} finds: a record of memory. */
+/** A mapping of memory, which has a virtual address. */
 export interface MemoryRecord extends MappedRecord {
   readonly memory: MappedMemory;
 }
@@ -38,15 +38,15 @@ function isMemory(record: MappedRecord): record is MemoryRecord {
 }
 
 /**
- * What is mapped in an address space, by virtual address. Most programs never ask where a view is: the tree that answers is
- * made at the first question, and until then the space's own dependents are all there is.
+ * Finds the mappings of an address space by virtual address. The first search creates a tree, because most programs never
+ * search. Until then the list consists of the space's dependents.
  */
 export class MappedIndex implements MappingList {
   private space: Lease | undefined = undefined;
   private ages = 0;
   private tree: PairTree<MemoryRecord> | undefined = undefined;
 
-  /** Whose dependents are looked at. */
+  /** Sets the address space, whose dependents are the mappings. */
   of(space: Lease): void {
     this.space = space;
   }
@@ -65,7 +65,7 @@ export class MappedIndex implements MappingList {
     }
   }
 
-  /** The newest mapping that starts at this virtual address or nearest below. Costs the logarithm of their number. */
+  /** The newest of the mappings with the highest start up to `address`. The cost is logarithmic in their number. */
   floor(address: number): MemoryRecord | undefined {
     if (this.tree === undefined) {
       this.tree = new PairTree();
@@ -74,7 +74,7 @@ export class MappedIndex implements MappingList {
     return this.tree.floor(address, Number.POSITIVE_INFINITY);
   }
 
-  /** All of them, newest first. */
+  /** All mappings, newest first. */
   *records(): Generator<MappedRecord> {
     for (const lease of this.space?.dependents() ?? []) {
       if (lease instanceof MappedRecord && !lease.closed) yield lease;

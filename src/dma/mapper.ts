@@ -8,23 +8,20 @@ import type { IovaPlacement } from "./iova/allocator.js";
 import type { MemlockAccount } from "./memlock.js";
 import type { DmaSegment } from "./segments.js";
 
-/**
- * Maps memory for devices. There is one implementation for each backend (an IOAS, a type1 container, ...), and backends
- * differ in nothing else: {@link DmaSpace} is written once, on top of this.
- */
+/** Maps memory for devices. Each backend (an IOAS, a type1 container, ...) implements it; {@link DmaSpace} uses it. */
 export interface DmaMapper {
-  /** Lifetime of the kernel object behind it; mappings end before it does. */
+  /** Lifetime of the kernel object; mappings end before it does. */
   readonly lease: Lease;
   /** The backend's name for users. */
   readonly name: string;
-  /** What may be mapped now. Attaching a device can narrow it. */
+  /** Ranges that can be mapped now. Attaching a device can reduce them. */
   iovaRanges(): IovaRange[];
   /** Addresses and lengths of mappings are multiples of this. */
   alignmentBytes(): number;
   /**
    * Maps `sizeBytes` of this process's memory at `address`.
    * @param fixed the I/O virtual address to use; undefined lets the backend choose
-   * @param placement where the backend may choose; anywhere by default
+   * @param placement limits of the backend's choice; none by default
    * @returns the address
    * @throws SysError, IovaSpaceError with nothing mapped
    */
@@ -35,31 +32,31 @@ export interface DmaMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova;
-  /** Undoes one map() as a whole. @throws SysError */
+  /** Unmaps the whole range of one map(). @throws SysError */
   unmap(iova: bigint, sizeBytes: number): void;
-  /** How the backend differs from one that translates addresses, maps by virtual address, and chooses without help. */
+  /** What the backend can do besides, or needs. */
   readonly extensions?: DmaMapperExtensions;
 }
 
-/** What some backends can do or need. Each member says what its absence means. */
+/** Abilities and needs of some backends. Each member says what its absence means. */
 export interface DmaMapperExtensions {
   /**
-   * Chooses the backend's addresses. A DmaSpace tells it about its mappings, and what attaches devices resets it. Without it
-   * the backend tracks the free addresses.
+   * Chooses the backend's addresses. A DmaSpace reports its mappings to it, and attaching a device resets it. Without it
+   * the backend chooses.
    */
   readonly chooser?: AddressChooser;
-  /** Maps and unmaps without making a bigint. Without it every mapping goes through map() and unmap(). */
+  /** Maps and unmaps without bigints. Without it a DmaSpace uses map() and unmap(). */
   readonly pages?: PageMapper;
-  /** Maps parts of files. Without it memory is mapped by its virtual address, and a dma-buf can't be mapped. */
+  /** Maps parts of files. Without it a DmaSpace maps memory by its virtual address, and can't map dma-bufs. */
   readonly files?: FileMapper;
-  /** Has memory for buffers that is mapped already. Without it each buffer is allocated and mapped by itself. */
+  /** Has mapped memory for buffers. Without it a DmaSpace allocates and maps each buffer separately. */
   readonly buffers?: BufferMemory;
   /**
-   * Of a backend that doesn't translate: the physically contiguous parts of what was just mapped from `address` on. Without
-   * it, memory that is contiguous for the process is contiguous for devices.
+   * For a backend that doesn't translate: the physically contiguous parts of the memory just mapped from `address` on.
+   * Without it, memory that is contiguous for the process is contiguous for devices.
    */
   physicalSegments?(address: number, iova: bigint, sizeBytes: number): DmaSegment[];
-  /** Whose memlock account the kernel charges. The process's without it. */
+  /** The memlock account that the kernel charges. Without it: the process's. */
   memlockAccount?(): MemlockAccount;
 }
 
@@ -73,9 +70,9 @@ export interface PageMapper {
 
 /** Maps memory by the file behind it: a memfd or a dma-buf. */
 export interface FileMapper {
-  /** Whether the backend maps nothing but files, so that a DmaSpace has to allocate memfds. */
+  /** Whether the backend can map only files, so that a DmaSpace must allocate memfds. */
   readonly mapsFilesOnly: boolean;
-  /** DmaMapper.map() of [start, start + sizeBytes) of a file. The caller may close `fd` afterwards. */
+  /** DmaMapper.map() for [start, start + sizeBytes) of a file. The caller may close `fd` afterwards. */
   mapFile(
     fd: number,
     start: number,
@@ -86,18 +83,18 @@ export interface FileMapper {
   ): Iova;
 }
 
-/** Memory, with its I/O virtual address. */
+/** Memory and its I/O virtual address. */
 export interface MappedBytes {
-  /** The memory, of which no other buffer uses any part. */
+  /** The memory. No other buffer uses any part of it. */
   readonly memory: MappedMemory;
   /** The I/O virtual address of its first byte. */
   readonly iova: Iova;
 }
 
-/** Memory for buffers, of a backend that has few mappings: several buffers share one. */
+/** Memory for buffers of a backend with few mappings: several buffers share one. */
 export interface BufferMemory {
   /**
-   * Zeroed memory, rounded up to whole pages. DmaMapper.unmap() gives the address back; the caller closes the memory afterwards.
+   * Zeroed memory, rounded up to whole pages. The caller frees the address by DmaMapper.unmap(), and then closes the memory.
    * @returns undefined if such a buffer needs a mapping of its own
    * @throws as DmaMapper.map()
    */

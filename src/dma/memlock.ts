@@ -1,18 +1,18 @@
 /**
- * The memlock limit (RLIMIT_MEMLOCK), which the kernel holds against pinned memory of processes without CAP_IPC_LOCK. It
- * says no more than ENOMEM, and after it has pinned all; so mappings are counted against the limit before.
+ * The memlock limit (RLIMIT_MEMLOCK). It restricts the pinned memory of processes without CAP_IPC_LOCK. The kernel only
+ * reports ENOMEM, after it has pinned up to the limit; so mappings are checked against the limit before.
  *
- * Who counts what (Linux 6.6 to 7.3): type1 counts against the process (VmLck), together with mlock. iommufd counts against
- * the user, all of whose processes share one account that can't be read (this process's part is VmPin); or, in
- * RLIMIT_MODE 1, against the process like type1.
+ * Linux 6.6 to 7.3 has two accounts. type1 charges the process (VmLck), which includes mlock. iommufd charges the user: all
+ * processes share the account, which can't be read (VmPin is this process's part). In RLIMIT_MODE 1 iommufd charges the
+ * process like type1.
  */
 import { IovaError } from "../core/errors.js";
 import { type MemlockState, memlockState } from "../sys/limits.js";
 
-/** Whose account a backend charges. */
+/** The account that a backend charges. */
 export type MemlockAccount = "user" | "process";
 
-/** A mapper, as far as memlock accounts concern it. */
+/** The part of a mapper that names its account. */
 interface Charging {
   readonly extensions?: { memlockAccount?(): MemlockAccount };
 }
@@ -20,11 +20,11 @@ interface Charging {
 /** A mapping would exceed, or exceeds, the memlock limit of an unprivileged process. */
 export class MemlockError extends IovaError {
   constructor(
-    /** Bytes that were to be mapped. */
+    /** Bytes to be mapped. */
     readonly sizeBytes: number,
     /** The limit in bytes. */
     readonly limitBytes: number,
-    /** What this process has against it. */
+    /** Bytes that this process has charged against it. */
     readonly usedBytes: number,
     account: MemlockAccount,
     options?: ErrorOptions,
@@ -40,7 +40,7 @@ export class MemlockError extends IovaError {
   }
 }
 
-/** Bytes mapped since the kernel was last asked, and how many may be until it has to be asked again. */
+/** Bytes mapped since the last check with the kernel, and their limit before the next check. */
 let sinceAsked = 0;
 let budget = 0;
 
@@ -49,7 +49,7 @@ function used(state: MemlockState, account: MemlockAccount): number {
 }
 
 /**
- * Before mapping. Asks the kernel only as the limit comes near: most calls are an addition and a comparison.
+ * Checks the limit before a mapping. It asks the kernel only near the limit: most calls are an addition and a comparison.
  * @throws MemlockError
  */
 export function assertMemlock(sizeBytes: number, mapper: Charging): void {
@@ -58,7 +58,7 @@ export function assertMemlock(sizeBytes: number, mapper: Charging): void {
   const state = memlockState();
   sinceAsked = sizeBytes;
   if (state.exempt || state.limitBytes === Number.POSITIVE_INFINITY) {
-    // Limits and rights can change, but not so often that every mapping has to look.
+    // Limits and rights can change, but too seldom to check them at every mapping.
     budget = Math.max(sizeBytes, UNLIMITED_BUDGET);
     return;
   }
@@ -73,7 +73,7 @@ export function assertMemlock(sizeBytes: number, mapper: Charging): void {
 
 const UNLIMITED_BUDGET = 1024 * 1024 * 1024;
 
-/** Explains ENOMEM of a mapping if the limit is the reason; otherwise undefined. */
+/** The error for a mapping's ENOMEM if the limit can be the reason; otherwise undefined. */
 export function memlockErrorOf(
   cause: unknown,
   sizeBytes: number,
@@ -82,7 +82,7 @@ export function memlockErrorOf(
   const state = memlockState();
   if (state.exempt) return undefined;
   const whose = mapper.extensions?.memlockAccount?.() ?? "process";
-  // Of a user's account only this process's part is known; the rest may well have filled it.
+  // Only this process's part of a user's account is known; other processes may have used the rest.
   const over = used(state, whose) + sizeBytes > state.limitBytes || whose === "user";
   if (!over || state.limitBytes === Number.POSITIVE_INFINITY) return undefined;
   return new MemlockError(sizeBytes, state.limitBytes, used(state, whose), whose, { cause });

@@ -1,17 +1,17 @@
-/** What the no-IOMMU backends share. Devices use physical addresses there, which can't be chosen. */
+/** Common parts of the no-IOMMU backends. Devices use physical addresses, which can't be chosen. */
 import { ArgumentError } from "../core/errors.js";
 import { type Iova, iova } from "./iova/address.js";
 import type { IovaPlacement } from "./iova/allocator.js";
 import { IovaSpaceError } from "./iova/error.js";
 import type { DmaSegment } from "./segments.js";
 
-/** All of physical memory, as the answer to what may be mapped. */
+/** The mappable ranges: all physical addresses. */
 export const ALL_ADDRESSES = [{ start: iova(0n), last: iova(0xffff_ffff_ffff_ffffn) }];
 
 /** @throws ArgumentError */
 export function refuseFixed(fixed: bigint | undefined): void {
   if (fixed !== undefined) {
-    throw new ArgumentError("without an IOMMU addresses are physical ones: none can be asked for");
+    throw new ArgumentError("iova can't be chosen without an IOMMU: devices use physical addresses");
   }
 }
 
@@ -22,19 +22,19 @@ export function checkPlacement(segments: readonly DmaSegment[], placement: IovaP
     if (last !== undefined && at + BigInt(sizeBytes) - 1n > last) {
       throw new IovaSpaceError(
         "full",
-        `the memory lies at 0x${at.toString(16)}, beyond what the device reaches (0x${last.toString(16)})`,
+        `the memory has the physical address 0x${at.toString(16)}, above the device's limit 0x${last.toString(16)}`,
       );
     }
     if (i === 0 && at % BigInt(alignBytes) !== 0n) {
       throw new IovaSpaceError(
         "full",
-        `the memory lies at 0x${at.toString(16)}, not aligned to ${alignBytes}`,
+        `the memory has the physical address 0x${at.toString(16)}, which isn't aligned to ${alignBytes}`,
       );
     }
   }
 }
 
-/** By physical address. The same memory can be mapped several times. */
+/** Mappings by physical address. The same memory can be mapped several times. */
 export class PhysicalMappings<T extends { readonly segments: readonly DmaSegment[] }> {
   private readonly byAddress = new Map<bigint, T[]>();
 
@@ -46,7 +46,7 @@ export class PhysicalMappings<T extends { readonly segments: readonly DmaSegment
     return at;
   }
 
-  /** The newest of what begins there. @throws ArgumentError */
+  /** The newest mapping that starts at an address. @throws ArgumentError if there is none */
   get(at: bigint): T {
     const mapping = this.byAddress.get(at)?.at(-1);
     if (mapping === undefined) throw new ArgumentError(`nothing is mapped at 0x${at.toString(16)}`);

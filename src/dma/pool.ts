@@ -1,6 +1,6 @@
 /**
- * Many small buffers from few large mappings. Taking one and giving it back makes no system call and no garbage: a buffer is
- * named by a number, and all there is to know about it stands in typed arrays.
+ * A pool of small buffers in few large mappings. alloc() and free() make no system call and no garbage: a handle is a number,
+ * and typed arrays hold the state.
  */
 
 import { checkInteger, checkPowerOfTwo } from "../core/check.js";
@@ -15,75 +15,75 @@ import type { AllocOptions, DmaSpace } from "./space.js";
 declare const brand: unique symbol;
 
 /**
- * Names a block of a {@link DmaPool} that is in use. A 32-bit number: the block's place, and how often it was handed out, so
- * that a handle which outlived its block is noticed.
+ * Handle of a block of a {@link DmaPool} in use. A 32-bit number of the block's position and a count of its allocations, so
+ * that the pool detects stale handles.
  */
 export type PoolHandle = number & {
   /** Exists only for the type checker: other numbers aren't handles. */
   readonly [brand]: "PoolHandle";
 };
 
-/** Options of {@link DmaPool}. Those of {@link DmaSpace.alloc} hold for the mappings. */
+/** Options of {@link DmaPool}. Options of {@link DmaSpace.alloc} apply to the mappings. */
 export interface DmaPoolOptions extends Omit<AllocOptions, "iova" | "scattered" | "shared"> {
   /**
-   * Sizes of blocks in bytes, multiples of 64. A request gets the smallest that holds it. Powers of two from 64 bytes to 64
-   * KiB by default; one size makes it a pool of equal blocks. A block of a power of two is aligned to that, up to a page.
+   * Sizes of blocks in bytes, multiples of 64; powers of two from 64 bytes to 64 KiB by default. A request gets the smallest
+   * block that fits. A block whose size is a power of two is aligned to its size, up to a page.
    */
   readonly blockSizes?: readonly number[] | undefined;
-  /** Size of one mapping in bytes, a power of two. 2 MiB by default: one huge page, if `pages` says so. */
+  /** Size of one mapping in bytes, a power of two. 2 MiB by default: one huge page, depending on `pages`. */
   readonly slabBytes?: number | undefined;
-  /** How much may be mapped in all. 64 MiB by default. */
+  /** Most bytes to map. 64 MiB by default. */
   readonly maxBytes?: number | undefined;
-  /** Maps all of it at once: later no request maps anything, nor fails before `maxBytes` are in use. For one block size. */
+  /** Maps `maxBytes` at once: later requests map nothing, and fail only when all is in use. Needs a single block size. */
   readonly prefill?: boolean | undefined;
 }
 
-/** Sizes of a pool, and its current use. */
+/** Sizes and usage of a pool. */
 export interface DmaPoolStats {
   /** Blocks in use. */
   readonly inUse: number;
-  /** Bytes requested for those. */
+  /** Bytes requested for these blocks. */
   readonly inUseBytes: number;
-  /** Most bytes of blocks that were in use at any one time. */
+  /** Most bytes of blocks in use at the same time so far. */
   readonly highWaterBytes: number;
   /** Bytes mapped. */
   readonly mappedBytes: number;
-  /** Part of the bytes of blocks in use that rounding up wastes, 0 to 1. */
+  /** Wasted part of the blocks in use, from rounding up, 0 to 1. */
   readonly internalFragmentation: number;
-  /** Part of the mapped bytes that is free but tied to its block size, since its mapping is in use, 0 to 1. */
+  /** Part of the mapped bytes, 0 to 1, that is free but usable only for one block size, as its mapping is in use. */
   readonly externalFragmentation: number;
   /** For each block size. */
   readonly sizes: readonly {
     /** Length of one block in bytes. */
     readonly blockBytes: number;
-    /** Blocks of this size that are mapped. */
+    /** Mapped blocks of this size. */
     readonly blocks: number;
     /** Blocks of this size in use. */
     readonly inUse: number;
-    /** Most blocks of this size that were in use at any one time. */
+    /** Most blocks of this size in use at the same time so far. */
     readonly highWater: number;
   }[];
 }
 
-/** All blocks are in use, and no more may be mapped. */
+/** All blocks are in use, and the pool's limit forbids further mappings. */
 export class PoolExhaustedError extends IovaError {
   constructor(message: string) {
     super("ERR_IOVA_POOL_EXHAUSTED", message);
   }
 }
 
-/** Blocks are multiples of a cache line: no two share one. */
+/** Blocks are multiples of a cache line, so that no two share one. */
 const LINE_BYTES = 64;
 const LINE_SHIFT = 6;
 const DEFAULT_SIZES = Array.from({ length: 11 }, (_, i) => LINE_BYTES << i);
 const MAX_POOL_BYTES = 2 ** 30;
-/** Bits of a handle that tell uses of a block apart: 32 minus those that tell blocks apart, but no fewer than this. */
+/** Fewest bits of a handle that count the allocations of a block. The other bits hold the block's position. */
 const MIN_GENERATION_BITS = 8;
 
 /** All blocks of one size. */
 interface SizeClass {
   readonly blockBytes: number;
-  /** Free blocks, a ring: the one that is free for longest goes first, so that a stale handle is noticed for longest. */
+  /** Ring of free blocks. The block that was freed first is reused first, so that stale handles are detected for longer. */
   ring: Int32Array;
   head: number;
   free: number;
@@ -96,19 +96,19 @@ interface Slab {
   readonly buffer: DmaBuffer;
   size: SizeClass;
   used: number;
-  /** By block: the handle it is in use under, or 0. */
+  /** By block: its current handle, or 0 if it is free. */
   live: Int32Array;
-  /** By block: how often it was handed out, as far as a handle counts that. */
+  /** By block: its number of allocations, modulo what a handle can count. */
   generations: Int32Array;
   /** By block: bytes requested. */
   asked: Int32Array;
-  /** By block, made when first looked at. */
+  /** By block: its view, created at first use. */
   views: (Uint8Array<SharedArrayBuffer> | undefined)[];
 }
 
-/** @see the file's head */
+/** A pool of small blocks in few large mappings. Taking a block and freeing it makes no system call and no garbage. */
 export class DmaPool extends Resource {
-  /** The largest block. */
+  /** Bytes of the largest block. */
   readonly maxBlockBytes: number;
   private readonly slabBytes: number;
   private readonly maxSlabs: number;
@@ -117,7 +117,7 @@ export class DmaPool extends Resource {
   private readonly generationMask: number;
   private readonly slabs: Slab[];
   private readonly sizes: readonly SizeClass[];
-  /** Index in `sizes` by the number of lines requested. */
+  /** Index in `sizes` by the requested number of cache lines. */
   private readonly sizeOf: Uint8Array;
   private readonly allocOptions: AllocOptions;
   private usedBlocks = 0;
@@ -130,7 +130,7 @@ export class DmaPool extends Resource {
    * @throws ArgumentError, ClosedError; as {@link DmaSpace.alloc} if `prefill` is set
    */
   constructor(
-    /** Where the blocks are mapped. */
+    /** The address space of the blocks. */
     readonly space: DmaSpace,
     options: DmaPoolOptions = {},
   ) {
@@ -147,19 +147,19 @@ export class DmaPool extends Resource {
     for (const size of sizes) {
       checkInteger("a block size", size, LINE_BYTES, slabBytes);
       if (size % LINE_BYTES !== 0)
-        throw new ArgumentError(`a block size is a multiple of ${LINE_BYTES}, not ${size}`);
+        throw new ArgumentError(`a block size must be a multiple of ${LINE_BYTES}, got ${size}`);
     }
     const [smallest] = sizes;
     if (smallest === undefined || sizes.length > 255)
-      throw new ArgumentError("a pool has 1 to 255 block sizes");
+      throw new ArgumentError(`blockSizes must have 1 to 255 sizes, got ${sizes.length}`);
     if (prefill && sizes.length > 1)
-      throw new ArgumentError("only a pool of one block size can be prefilled");
+      throw new ArgumentError(`prefill needs a single block size, got ${sizes.length}`);
     const maxSlabs = Math.floor(maxBytes / slabBytes);
     const indexBits = bitsFor(Math.floor(slabBytes / smallest));
     const slotBits = indexBits + bitsFor(maxSlabs);
     if (slotBits > 32 - MIN_GENERATION_BITS) {
       throw new ArgumentError(
-        `${maxBytes} bytes in blocks of ${smallest} are more blocks than a handle can name`,
+        `maxBytes ${maxBytes} has too many blocks of ${smallest} bytes for 32-bit handles: use fewer bytes or larger blocks`,
       );
     }
     const slabs: Slab[] = [];
@@ -170,7 +170,7 @@ export class DmaPool extends Resource {
     this.maxSlabs = maxSlabs;
     this.indexBits = indexBits;
     this.slotBits = slotBits;
-    // All ones where there are 32 - slotBits of them.
+    // The low 32 - slotBits bits are ones.
     this.generationMask = 2 ** (32 - slotBits) - 1;
     this.allocOptions = rest;
     this.sizes = sizes.map((blockBytes) => ({
@@ -197,13 +197,14 @@ export class DmaPool extends Resource {
   }
 
   /**
-   * A block of at least `sizeBytes`. Its content is whatever its last user left there.
-   * @throws ArgumentError: not 1 to {@link maxBlockBytes}; PoolExhaustedError; ClosedError; where a mapping has to be made, as
-   *   {@link DmaSpace.alloc}
+   * Takes a block of at least `sizeBytes` (1 to {@link maxBlockBytes}). It isn't zeroed: it may hold a former user's data.
+   * @throws ArgumentError, PoolExhaustedError, ClosedError; as {@link DmaSpace.alloc} if it needs a new mapping
    */
   alloc(sizeBytes: number): PoolHandle {
     if ((sizeBytes | 0) !== sizeBytes || sizeBytes <= 0 || sizeBytes > this.maxBlockBytes) {
-      throw new ArgumentError(`a block has 1 to ${this.maxBlockBytes} bytes, not ${sizeBytes}`);
+      throw new ArgumentError(
+        `sizeBytes must be 1 to ${this.maxBlockBytes}, the largest block, got ${sizeBytes}`,
+      );
     }
     const size = this.sizes[this.sizeOf[(sizeBytes + LINE_BYTES - 1) >> LINE_SHIFT] ?? 0];
     if (size === undefined) throw new ArgumentError(`no block size for ${sizeBytes} bytes`);
@@ -214,12 +215,12 @@ export class DmaPool extends Resource {
     size.free--;
     const slab = this.slabs[slot >>> this.indexBits];
     if (slab === undefined) {
-      // Mappings go with the pool; nothing else takes them.
+      // The pool's close() removes the mappings; nothing else does.
       this.lease.assertOpen();
       throw new StateError("a free block belongs to no mapping");
     }
     const index = slot & ((1 << this.indexBits) - 1);
-    // 0 is no generation: so no handle is 0, which stands for "free".
+    // Generation 0 is skipped, so that no handle is 0, which means "free".
     const generation = ((slab.generations[index] ?? 0) + 1) & this.generationMask || 1;
     const handle = (generation << this.slotBits) | slot;
     slab.generations[index] = generation;
@@ -234,7 +235,7 @@ export class DmaPool extends Resource {
     return handle as PoolHandle;
   }
 
-  /** Gives a block back. Using its handle afterwards throws. @throws StateError: not in use; ClosedError */
+  /** Frees a block. Its handle is invalid afterwards. @throws StateError if the handle isn't in use; ClosedError */
   free(handle: PoolHandle): void {
     const slab = this.slabOf(handle);
     const slot = handle & ((1 << this.slotBits) - 1);
@@ -249,7 +250,7 @@ export class DmaPool extends Resource {
     this.blockBytesInUse -= size.blockBytes;
   }
 
-  /** The whole block's bytes: one view per block, made once. Not to be used after {@link free}. @throws StateError, ClosedError */
+  /** The whole block's bytes, always the same view. Don't use it after {@link free}. @throws StateError, ClosedError */
   bytes(handle: PoolHandle): Uint8Array<SharedArrayBuffer> {
     const slab = this.slabOf(handle);
     const index = this.indexOf(handle);
@@ -261,19 +262,19 @@ export class DmaPool extends Resource {
     return view;
   }
 
-  /** Low half of the block's I/O virtual address. @throws StateError, ClosedError */
+  /** Low 32 bits of the block's I/O virtual address. @throws StateError, ClosedError */
   iovaLow(handle: PoolHandle): number {
     const low = this.slabOf(handle).buffer.iovaLow + this.offset(handle);
     return low >= 2 ** 32 ? low - 2 ** 32 : low;
   }
 
-  /** High half of it. @throws StateError, ClosedError */
+  /** High 32 bits of the block's I/O virtual address. @throws StateError, ClosedError */
   iovaHigh(handle: PoolHandle): number {
     const { buffer } = this.slabOf(handle);
     return buffer.iovaLow + this.offset(handle) >= 2 ** 32 ? buffer.iovaHigh + 1 : buffer.iovaHigh;
   }
 
-  /** Writes both halves, low half first, into a descriptor: without garbage whatever the address. @throws as iovaLow */
+  /** Writes both halves of the address into a descriptor, low half first, without garbage. @throws StateError, ClosedError */
   writeIova(handle: PoolHandle, words: Uint32Array, at: number): void {
     const { buffer } = this.slabOf(handle);
     const low = buffer.iovaLow + this.offset(handle);
@@ -282,27 +283,27 @@ export class DmaPool extends Resource {
     words[at + 1] = low >= 2 ** 32 ? buffer.iovaHigh + 1 : buffer.iovaHigh;
   }
 
-  /** Where devices find the block. Makes a bigint. @throws StateError, ClosedError */
+  /** I/O virtual address of the block, a new bigint. @throws StateError, ClosedError */
   iova(handle: PoolHandle): Iova {
     return iova(this.slabOf(handle).buffer.iova + BigInt(this.offset(handle)));
   }
 
-  /** The mapping that the block lies in, at {@link offset}: for calls that take a buffer. @throws StateError, ClosedError */
+  /** The buffer that contains the block at {@link offset}, for calls that take a buffer. @throws StateError, ClosedError */
   buffer(handle: PoolHandle): DmaBuffer {
     return this.slabOf(handle).buffer;
   }
 
-  /** @throws StateError, ClosedError */
+  /** Offset of the block in {@link buffer}, in bytes. @throws StateError, ClosedError */
   offset(handle: PoolHandle): number {
     return this.indexOf(handle) * this.slabOf(handle).size.blockBytes;
   }
 
-  /** Bytes requested. @throws StateError, ClosedError */
+  /** The size that was passed to {@link alloc}. @throws StateError, ClosedError */
   sizeBytes(handle: PoolHandle): number {
     return this.slabOf(handle).asked[this.indexOf(handle)] ?? 0;
   }
 
-  /** The pool's sizes, and its current use. */
+  /** The pool's sizes and usage. */
   stats(): DmaPoolStats {
     const mappedBytes = this.slabs.length * this.slabBytes;
     const tied = this.slabs.reduce(
@@ -333,28 +334,28 @@ export class DmaPool extends Resource {
     const slab = this.slabs[(handle & ((1 << this.slotBits) - 1)) >>> this.indexBits];
     if (slab === undefined || slab.live[handle & ((1 << this.indexBits) - 1)] !== handle || handle === 0) {
       this.lease.assertOpen();
-      throw new StateError(`handle ${handle} names no block in use: it was freed, or is of another pool`);
+      throw new StateError(`handle ${handle} is not in use: it was freed, or belongs to another pool`);
     }
     return slab;
   }
 
-  /** A mapping's worth of blocks of this size. */
+  /** Adds a mapping of blocks of this size. */
   private grow(size: SizeClass): void {
     this.lease.assertOpen();
     if (this.slabs.length < this.maxSlabs) {
       this.addSlab(size);
       return;
     }
-    // A mapping without blocks in use can be divided again for this size.
+    // A mapping of another size without blocks in use can be divided again.
     const unused = this.slabs.findIndex(({ used, size: other }) => used === 0 && other !== size);
     const slab = this.slabs[unused];
     if (slab === undefined) {
       const mapped = this.slabs.length * this.slabBytes;
       throw new PoolExhaustedError(
-        `all blocks of ${size.blockBytes} bytes are in use, and the pool may map no more than it has (${mapped} bytes)`,
+        `all blocks of ${size.blockBytes} bytes are in use, and the pool has mapped its limit of ${mapped} bytes: free blocks or raise maxBytes`,
       );
     }
-    // So that handles from before stay stale.
+    // Counting continues from here, so that old handles stay stale.
     const generation = largestOf(slab.generations);
     const before = slab.size;
     const others = this.freeSlots(before).filter((slot) => slot >>> this.indexBits !== unused);
@@ -366,7 +367,7 @@ export class DmaPool extends Resource {
 
   private addSlab(size: SizeClass): void {
     const buffer = this.space.alloc(this.slabBytes, this.allocOptions);
-    // The pool's to close from here on.
+    // From now on the pool closes the buffer.
     buffer.lease.dependOn(this.lease);
     buffer.relinquish();
     const none = new Int32Array(0);
@@ -375,7 +376,7 @@ export class DmaPool extends Resource {
     this.carve(slab, this.slabs.length - 1, 0);
   }
 
-  /** @param generation so that handles from before, under another size, stay stale */
+  /** Divides a mapping into blocks. @param generation where counting starts, so that old handles stay stale */
   private carve(slab: Slab, number: number, generation: number): void {
     const { size } = slab;
     const blocks = Math.floor(this.slabBytes / size.blockBytes);
@@ -393,7 +394,7 @@ export class DmaPool extends Resource {
   }
 
   private setFree(size: SizeClass, slots: readonly number[]): void {
-    // Room for all blocks at once, a power of two.
+    // A power of two that has room for all blocks.
     size.ring = new Int32Array(2 ** bitsFor(Math.max(2, size.blocks)));
     size.ring.set(slots);
     size.head = 0;
@@ -401,7 +402,7 @@ export class DmaPool extends Resource {
   }
 }
 
-/** Bits that tell `count` things apart. */
+/** Bits of an index below `count`. */
 function bitsFor(count: number): number {
   return Math.ceil(Math.log2(count));
 }

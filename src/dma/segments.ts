@@ -1,7 +1,7 @@
 /** Scatter-gather lists. */
 import type { Iova } from "./iova/address.js";
 
-/** Part of a scatter-gather list: addresses that follow one another, as a device sees them. */
+/** Part of a scatter-gather list: a contiguous range of I/O virtual addresses. */
 export interface DmaSegment {
   /** First I/O virtual address. */
   readonly iova: Iova;
@@ -9,7 +9,7 @@ export interface DmaSegment {
   readonly sizeBytes: number;
 }
 
-/** The same bytes in the same order, in as few segments as hold them: neighbours become one. */
+/** Joins adjacent segments; keeps the order. */
 export function joinSegments(segments: Iterable<DmaSegment>): DmaSegment[] {
   const result: { iova: Iova; sizeBytes: number }[] = [];
   let end: bigint | undefined;
@@ -22,7 +22,7 @@ export function joinSegments(segments: Iterable<DmaSegment>): DmaSegment[] {
   return result;
 }
 
-/** [offset, offset + length) of what a list of segments holds. */
+/** The segments of the bytes [offset, offset + length) of a list. */
 export function* cutSegments(
   segments: readonly DmaSegment[],
   offset: number,

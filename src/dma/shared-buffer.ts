@@ -1,30 +1,30 @@
 /**
- * A buffer in other threads: the same memory, no copy. Its owner is the thread that made it, and that alone closes it; the
- * others borrow it, and hold it while a device or they themselves are at work on it.
+ * Buffers shared with other threads, without copies. The thread that created a buffer owns it, and only that thread closes
+ * it. Other threads borrow it, and hold it while they or a device use it.
  */
 import { BusyError, ClosedError } from "../core/errors.js";
 import type { ForeignHolders } from "../core/lifetime/lease.js";
 import { type Iova, iova } from "./iova/address.js";
 
-/** What is posted to a worker; see {@link BorrowedBuffer.of}. Plain data, and cloned as such. */
+/** Message to a worker, for {@link BorrowedBuffer.of}: plain data that can be cloned. */
 export interface SharedBuffer {
-  /** The memory that the buffer lies in. */
+  /** The memory that contains the buffer. */
   readonly memory: SharedArrayBuffer;
-  /** Where in `memory` the buffer starts. */
+  /** Start of the buffer in `memory`. */
   readonly byteOffset: number;
   /** Length of the buffer in bytes. */
   readonly sizeBytes: number;
-  /** Where devices find the first byte. */
+  /** I/O virtual address of the first byte. */
   readonly iova: bigint;
   /** Name for error messages. */
   readonly label: string;
-  /** One 32-bit word: how many holds there are, or CLOSED. */
+  /** One 32-bit word: the number of holds, or -1 if the buffer is closed. */
   readonly state: SharedArrayBuffer;
 }
 
 const CLOSED = -1;
 
-/** The owner's side of the holds that other threads have. */
+/** The owner's side of other threads' holds. */
 export class ThreadHolds implements ForeignHolders {
   readonly state = new SharedArrayBuffer(4);
   private readonly word = new Int32Array(this.state);
@@ -49,13 +49,13 @@ export class ThreadHolds implements ForeignHolders {
 }
 
 /**
- * A buffer that belongs to another thread. After its owner closed it, {@link bytes} throws, and a view taken before reads
- * zeros and reaches nothing.
+ * A buffer that another thread owns. After the owner has closed it, {@link bytes} throws. Old views then read zeros, and
+ * don't reach the device.
  */
 export class BorrowedBuffer {
   /** Length in bytes. */
   readonly sizeBytes: number;
-  /** Where devices find the first byte. */
+  /** I/O virtual address of the first byte. */
   readonly iova: Iova;
   /** Low 32 bits of {@link iova}. */
   readonly iovaLow: number;
@@ -76,23 +76,23 @@ export class BorrowedBuffer {
     this.allBytes = new Uint8Array(shared.memory, shared.byteOffset, shared.sizeBytes);
   }
 
-  /** In the worker: what `buffer.share()` made and a message brought. */
+  /** Creates the buffer in the worker. @param shared from `buffer.share()` */
   static of(shared: SharedBuffer): BorrowedBuffer {
     return new BorrowedBuffer(shared);
   }
 
-  /** Whether its owner closed it. */
+  /** Whether the owner has closed the buffer. */
   get closed(): boolean {
     return Atomics.load(this.word, 0) === CLOSED;
   }
 
-  /** The bytes, shared with the device and with the owner. @throws ClosedError */
+  /** The bytes, shared with the device and the owner. @throws ClosedError */
   get bytes(): Uint8Array<SharedArrayBuffer> {
     if (this.closed) throw new ClosedError(this.label);
     return this.allBytes;
   }
 
-  /** Keeps its owner from closing it until {@link drop} was called as often. @throws ClosedError */
+  /** Prevents the owner from closing the buffer, until {@link drop} is called as often. @throws ClosedError */
   hold(): void {
     for (;;) {
       const holds = Atomics.load(this.word, 0);
@@ -102,7 +102,7 @@ export class BorrowedBuffer {
     this.holds++;
   }
 
-  /** @throws BusyError if this thread no longer holds it */
+  /** Ends one hold. @throws BusyError if this thread holds none */
   drop(): void {
     if (this.holds === 0) throw new BusyError(`${this.label} is not held by this thread`);
     this.holds--;

@@ -1,4 +1,4 @@
-/** DMA address spaces: allocate memory, map it, and find its address. */
+/** DMA address spaces: they allocate memory, map it, and find its address. */
 import { checkInteger, checkLength, checkOffset, checkPowerOfTwo } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -22,17 +22,17 @@ import { DmaWindow, WindowLease } from "./window.js";
 
 /** Options of {@link DmaSpace.map}. */
 export interface MapOptions {
-  /** Fixed I/O virtual address; left out, the backend chooses. */
+  /** Fixed I/O virtual address; the backend chooses by default. */
   readonly iova?: bigint | undefined;
-  /** What the device may do; both by default. */
+  /** Access right of devices; `read-write` by default. */
   readonly access?: DmaAccess | undefined;
   /** Number n of the device's address bits, if fewer than the IOMMU's: the buffer lies below 2^n. */
   readonly addressBits?: number | undefined;
-  /** Alignment of the I/O virtual address in bytes, a power of two. Huge pages of 2 MiB need it to be one for the IOMMU. */
+  /** Alignment of the I/O virtual address in bytes, a power of two. An IOMMU's huge pages of 2 MiB need 2 MiB. */
   readonly iovaAlignBytes?: number | undefined;
   /**
-   * Without any IOMMU memory of several pages may lie scattered: with this it is taken as it is, and `buffer.segments` says
-   * where. Left out, what isn't contiguous is refused.
+   * Without an IOMMU, pages may be physically scattered. True accepts that, and `buffer.segments` has the addresses. False
+   * (default) rejects memory that isn't contiguous.
    */
   readonly scattered?: boolean | undefined;
 }
@@ -42,21 +42,21 @@ export interface AllocOptions extends MapOptions, BackingOptions {}
 
 /** Options of {@link DmaSpace.mapDmaBuf}. */
 export interface DmaBufOptions extends MapOptions {
-  /** Where in the dma-buf to start; page aligned. */
+  /** Offset in the dma-buf, page aligned; 0 by default. */
   readonly offset?: number | undefined;
-  /** All the rest by default. */
+  /** Length, whole pages; the rest of the dma-buf by default. */
   readonly sizeBytes?: number | undefined;
 }
 
 /** Bytes that devices can reach: a buffer, or a view into one. */
 export type DmaPart = DmaBuffer | NodeJS.ArrayBufferView;
 
-/** PCI addresses have 64 bits; below this nothing could be mapped at all. */
+/** Fewest address bits of a device: with fewer, the only page is page 0, which is never used. */
 const MIN_ADDRESS_BITS = 13;
 
 /**
- * An I/O address space: what the devices attached to it see. Memory is mapped into it once and used many times.
- * It works alike on every backend.
+ * An I/O address space, which its devices access. Memory is mapped into it once and used many times. It works in the same
+ * way on every backend.
  */
 export class DmaSpace extends Resource {
   private readonly mapped: MappedIndex;
@@ -76,7 +76,7 @@ export class DmaSpace extends Resource {
     return this.mapper.name;
   }
 
-  /** What can be mapped now, reserved regions cut out. @throws ClosedError, SysError */
+  /** Ranges that can be mapped now, without reserved regions. @throws ClosedError, SysError */
   iovaRanges(): IovaRange[] {
     this.lease.assertOpen();
     return this.mapper.iovaRanges();
@@ -89,10 +89,10 @@ export class DmaSpace extends Resource {
   }
 
   /**
-   * Zeroed memory that this space's devices can reach, outside V8's heap and never moved.
+   * Allocates zeroed memory and maps it for this space's devices. It is outside V8's heap and never moves.
    * @param sizeBytes any length above 0; whole pages are mapped
-   * @throws ArgumentError, SysError (too few huge pages, ...), IovaSpaceError, MemlockError; UnsupportedError where nothing
-   *   translates and contiguous memory can't be had; with nothing left behind
+   * @throws ArgumentError, SysError (too few huge pages, ...), IovaSpaceError, MemlockError, UnsupportedError (no contiguous
+   *   memory without an IOMMU); with nothing mapped or allocated
    */
   alloc(sizeBytes: number, options: AllocOptions = {}): DmaBuffer {
     this.lease.assertOpen();
@@ -109,16 +109,16 @@ export class DmaSpace extends Resource {
   }
 
   /**
-   * Maps memory the caller already has. Closing the result unmaps it and leaves the memory alone; closing the
-   * memory closes the result first. A BAR that was mapped from another device works, too: peer to peer.
-   * @throws ArgumentError, SysError, IovaSpaceError, MemlockError with nothing mapped
+   * Maps the caller's memory. Closing the result unmaps it and keeps the memory. Closing the memory closes the result first.
+   * A mapped BAR of another device works too (peer to peer).
+   * @throws ArgumentError, SysError, IovaSpaceError, MemlockError; with nothing mapped
    */
   map(memory: MappedMemory, options?: MapOptions): DmaBuffer {
     this.lease.assertOpen();
     if (!(memory instanceof MappedMemory)) {
       throw new ArgumentError(
-        "only memory of this library can be mapped: the garbage collector may move or free anything else " +
-          "(use alloc(), or MappedMemory)",
+        "only MappedMemory can be mapped, because the garbage collector may move or free other memory: " +
+          "use alloc() or MappedMemory",
       );
     }
     memory.lease.assertOpen();
@@ -128,8 +128,7 @@ export class DmaSpace extends Resource {
   /**
    * Maps a dma-buf, without a view of it: memory of another device, exported by `exportDmaBuf` or in another process.
    * @param fd may be closed afterwards
-   * @throws ArgumentError; UnsupportedError where the backend or the exporter can't; SysError: ENODEV (revoked);
-   *   IovaSpaceError
+   * @throws ArgumentError, IovaSpaceError, UnsupportedError (by the backend or the exporter), SysError (ENODEV: revoked)
    */
   mapDmaBuf(fd: number, options: DmaBufOptions = {}): DmaWindow {
     this.lease.assertOpen();
@@ -139,13 +138,13 @@ export class DmaSpace extends Resource {
     const files = mapper.extensions?.files;
     if (files === undefined) {
       throw new UnsupportedError(
-        `${mapper.name} can't map a dma-buf: map the device's BAR (device.mapRegion)`,
+        `${mapper.name} can't map dma-bufs: map the device's BAR instead (device.mapRegion)`,
       );
     }
     const offset = checkOffset("offset", options.offset ?? 0);
     const sizeBytes = checkLength("sizeBytes", options.sizeBytes ?? fileEnd(fd) - offset);
     if (offset % PAGE_SIZE !== 0 || sizeBytes % PAGE_SIZE !== 0) {
-      throw new ArgumentError(`a dma-buf is mapped in whole pages, not ${sizeBytes} bytes at ${offset}`);
+      throw new ArgumentError(`a dma-buf is mapped in whole pages, not in ${sizeBytes} bytes at ${offset}`);
     }
     const { fixed, access, placement } = placementOf(options, sizeBytes);
     const at = files.mapFile(fd, offset, sizeBytes, access, fixed, placement);
@@ -161,30 +160,29 @@ export class DmaSpace extends Resource {
   }
 
   /**
-   * Where devices find the first byte of a view into one of this space's buffers: `buffer.bytes`, `buffer.view()`, or any
-   * typed array made of them. Costs the logarithm of the number of buffers. Of memory that is mapped more than once the
-   * newest mapping counts.
-   * @throws ArgumentError: not wholly inside a buffer of this space, or scattered (see {@link segments})
+   * I/O virtual address of a view into one of this space's buffers: `buffer.bytes`, `buffer.view()`, or a typed array of
+   * them. The cost is logarithmic in the number of buffers. If memory is mapped several times, the newest mapping counts.
+   * @throws ArgumentError if the view isn't inside a buffer of this space, or scattered (see {@link segments}); ClosedError
    */
   translate(view: NodeJS.ArrayBufferView): Iova {
     const { at, offset } = this.find(view);
     if (at.segments === undefined) return (iovaOfPage(at.iovaPage) + BigInt(offset)) as Iova;
     const [segment, ...more] = this.segments(view);
     if (segment === undefined || more.length > 0) {
-      throw new ArgumentError("the view's memory lies scattered: segments() says where");
+      throw new ArgumentError("the view's memory is physically scattered: use segments()");
     }
     return segment.iova;
   }
 
   /**
-   * A scatter-gather list: where devices find these bytes, in order. Parts that follow one another become one segment.
-   * @throws ArgumentError: of another space, or no memory for devices at all; ClosedError
+   * Scatter-gather list of the parts, in order. Adjacent parts become one segment.
+   * @throws ArgumentError if a part isn't inside a buffer of this space; ClosedError
    */
   segments(...parts: readonly DmaPart[]): DmaSegment[] {
     const segments: DmaSegment[] = [];
     for (const part of parts) {
       if (part instanceof DmaBuffer) {
-        if (part.space !== this) throw new ArgumentError(`${part.lease.label} is of another DMA space`);
+        if (part.space !== this) throw new ArgumentError(`${part.lease.label} belongs to another DMA space`);
         part.lease.assertOpen();
         append(segments, part.segments);
       } else if (part.byteLength > 0) {
@@ -200,12 +198,14 @@ export class DmaSpace extends Resource {
     this.lease.assertOpen();
     const address = ArrayBuffer.isView(view) ? mappedAddressOf(view) : undefined;
     if (address === undefined) {
-      throw new ArgumentError("this is no view into memory of this library: no device can reach it");
+      throw new ArgumentError(
+        "devices can't reach this view: it must be a view into a buffer of this DMA space",
+      );
     }
     const at = this.mapped.floor(address);
     const offset = address - (at?.memory.address ?? 0);
     if (at === undefined || offset + view.byteLength > at.mappedBytes) {
-      throw new ArgumentError("the view is not, or not wholly, inside an open buffer of this DMA space");
+      throw new ArgumentError("the view must be inside an open buffer of this DMA space");
     }
     return { at, offset };
   }
@@ -237,7 +237,7 @@ export class DmaSpace extends Resource {
     }
   }
 
-  /** Tries kinds of memory until one lies contiguously: of huge pages one that is large enough always does. */
+  /** Tries kinds of pages until the memory is contiguous. A single huge page always is. */
   private allocContiguous(sizeBytes: number, options: AllocOptions, site: string): DmaBuffer {
     const transparent = sizeBytes > PAGE_SIZE ? (["transparent"] as const) : [];
     const kinds = ["base", ...transparent, 2 ** 21, 2 ** 30] as const;
@@ -264,7 +264,7 @@ export class DmaSpace extends Resource {
     return this.bufferAt(this.mapRange(memory, options), memory, sizeBytes, ownsMemory, options, site);
   }
 
-  /** The buffer of memory that is mapped already; unmaps it if that fails. */
+  /** Creates the buffer of mapped memory; unmaps the memory if that fails. */
   private bufferAt(
     iovaPage: number,
     memory: MappedMemory,
@@ -310,18 +310,18 @@ export class DmaSpace extends Resource {
     if (first === undefined) return undefined;
     if (first.sizeBytes < sizeBytes && options?.scattered !== true) {
       throw new UnsupportedError(
-        `${sizeBytes} bytes lie in ${1 + more.length} segments, and nothing translates for the device (${mapper.name}): ` +
+        `${sizeBytes} bytes have ${1 + more.length} physical segments, and ${mapper.name} doesn't translate addresses: ` +
           "use huge pages (pages: 2 MiB), or scattered: true and buffer.segments",
       );
     }
     return [first, ...more];
   }
 
-  /** @returns its address, in IOVA_PAGEs */
+  /** @returns the address in IOVA_PAGEs */
   private mapRange(memory: MappedMemory, options: MapOptions | undefined): number {
     const { mapper } = this;
     memory.assertUsable();
-    // The kernel doesn't pin a device's registers, so it doesn't count them.
+    // The kernel doesn't pin a device's registers, and doesn't count them.
     const counted = memory.backing.kind !== "device";
     if (counted) assertMemlock(memory.sizeBytes, mapper);
     try {
@@ -344,14 +344,14 @@ export class DmaSpace extends Resource {
     try {
       return source.withFile((fd, offset) => files.mapFile(fd, offset, sizeBytes, access, fixed, placement));
     } catch (error) {
-      // Before Linux 6.13 iommufd maps no files; of memory, unlike of registers, the addresses will do.
+      // iommufd maps files since Linux 6.13. Memory, unlike registers, can be mapped by address instead.
       if (counted && !files.mapsFilesOnly && error instanceof UnsupportedError) return byAddress();
       throw error;
     }
   }
 }
 
-/** Whether any zeroed pages will do. */
+/** Whether the options allow any zeroed pages. */
 function isOrdinary({
   pages = "base",
   shared,
@@ -387,7 +387,7 @@ function placementOf(
     if (fixed + BigInt(sizeBytes) - 1n > last) {
       throw new IovaSpaceError(
         "reserved",
-        `${sizeBytes} bytes at iova 0x${fixed.toString(16)} are beyond a device with ${bits} address bits`,
+        `${sizeBytes} bytes at iova 0x${fixed.toString(16)} exceed the device's ${bits} address bits`,
       );
     }
   }
@@ -395,13 +395,13 @@ function placementOf(
   return { fixed, access, placement };
 }
 
-/** Adds the reason why memory can't be mapped, if the kernel's errno is ambiguous. */
+/** Adds the reason if the errno of a mapping is ambiguous. */
 function explain(error: unknown, memory: MappedMemory, mapper: DmaMapper): unknown {
   if (!(error instanceof SysError)) return error;
   if (error.code === "ENOMEM") return memlockErrorOf(error, memory.sizeBytes, mapper) ?? error;
   if (error.code === "EFAULT" && memory.backing.kind === "file") {
     return error.with({
-      hint: 'devices can\'t write to files of most file systems: use one on tmpfs or hugetlbfs, or access: "read"',
+      hint: 'devices can\'t write to files of most file systems: use a file on tmpfs or hugetlbfs, or access: "read"',
     });
   }
   return error;

@@ -1,4 +1,4 @@
-/** Diagnostics channels of DMA mappings: `iova:dma:map` and `iova:dma:unmap`. A message is made only for subscribers. */
+/** Diagnostics channels of DMA mappings: `iova:dma:map` and `iova:dma:unmap`. Messages are created only for subscribers. */
 import type { Channel } from "node:diagnostics_channel";
 import { debugChannel } from "../sys/debug-log.js";
 import type { DmaAccess } from "./access.js";
@@ -17,7 +17,7 @@ export interface DmaUnmapTrace {
 
 /** Message of `iova:dma:map`: a range that was mapped. */
 export interface DmaMapTrace extends DmaUnmapTrace {
-  /** What devices may do with it. */
+  /** Access right of devices. */
   readonly access: DmaAccess;
   /** Virtual address of the memory in this process; undefined for a dma-buf, which has none. */
   readonly address: number | undefined;
@@ -26,7 +26,7 @@ export interface DmaMapTrace extends DmaUnmapTrace {
 const mapChannel: Channel = debugChannel("iova:dma:map");
 const unmapChannel: Channel = debugChannel("iova:dma:unmap");
 
-/** Tells subscribers of `iova:dma:map`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
+/** Publishes to `iova:dma:map`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
 export function traceMap(
   mapper: DmaMapper,
   iovaPage: number,
@@ -44,7 +44,7 @@ export function traceMap(
   } satisfies DmaMapTrace);
 }
 
-/** Tells subscribers of `iova:dma:unmap`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
+/** Publishes to `iova:dma:unmap`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
 export function traceUnmap(mapper: DmaMapper, iovaPage: number, sizeBytes: number): void {
   if (!unmapChannel.hasSubscribers) return;
   unmapChannel.publish({

@@ -1,4 +1,4 @@
-/** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for programs and drivers that take nothing but dma-bufs. */
+/** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for programs and drivers that need dma-bufs. */
 
 import { checkLength, checkOffset } from "../core/check.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
@@ -13,13 +13,13 @@ const UDMABUF_PATH = "/dev/udmabuf";
 
 /** Options of {@link exportUdmabuf}. */
 export interface UdmabufOptions {
-  /** Where in the memory to start; page aligned. */
+  /** Offset in the memory, page aligned; 0 by default. */
   readonly offset?: number | undefined;
-  /** Whole pages; all the rest by default. */
+  /** Length, whole pages; the rest of the memory by default. */
   readonly sizeBytes?: number | undefined;
 }
 
-/** The same pages as the memory it was made of, which it may outlive: the kernel keeps them for as long as anybody has it. */
+/** A dma-buf that shares the pages of memory. The kernel keeps the pages while a descriptor of it is open. */
 export class Udmabuf extends Resource {
   constructor(
     /** The dma-buf's descriptor; owned by this object. */
@@ -32,27 +32,26 @@ export class Udmabuf extends Resource {
 }
 
 /**
- * Makes a dma-buf of memory that has a memfd (`alloc(..., { shared: true }).memory`, `MappedMemory.memfd`, `ofFile` of a sealed
- * one): a GPU, a camera or
- * another process gets it by descriptor, while devices of a DmaSpace reach the same pages by mapping the memory itself.
- * iommufd maps no udmabufs, and type1 no view of one.
- * @throws ArgumentError, ClosedError, StateError (no memfd behind it); UnsupportedError without CONFIG_UDMABUF; SysError:
- *   EACCES (/dev/udmabuf is root's), EINVAL (beyond the module's limits, or not sealed against shrinking)
+ * Creates a dma-buf of memory that has a memfd (`alloc(..., { shared: true }).memory`, `MappedMemory.memfd`, `ofFile` of a
+ * sealed one). Its descriptor is for a GPU, a camera or another process. Devices of a DmaSpace reach the same pages if the
+ * memory itself is mapped: iommufd can't map udmabufs, and type1 can't map views of them.
+ * @throws ArgumentError, ClosedError, StateError (no memfd), UnsupportedError (no CONFIG_UDMABUF); SysError:
+ *   EACCES (/dev/udmabuf belongs to root), EINVAL (beyond the module's limits, or not sealed against shrinking)
  */
 export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}): Udmabuf {
-  // Throws if there is no descriptor, or it is closed.
+  // The getter throws if there is no descriptor, or it is closed.
   void memory.fd;
   const { source } = memory;
   if (source === undefined)
-    throw new StateError(`${memory.lease.label} has a file behind it that is no memfd`);
+    throw new StateError(`${memory.lease.label} has no memfd: allocate it with shared: true`);
   const offset = checkOffset("offset", options.offset ?? 0, memory.sizeBytes);
   const sizeBytes = checkLength("sizeBytes", options.sizeBytes ?? memory.sizeBytes - offset);
   if (offset % PAGE_SIZE !== 0 || sizeBytes % PAGE_SIZE !== 0) {
-    throw new ArgumentError(`a udmabuf is made of whole pages, not ${sizeBytes} bytes at ${offset}`);
+    throw new ArgumentError(`a udmabuf consists of whole pages, not of ${sizeBytes} bytes at ${offset}`);
   }
   if (offset + sizeBytes > memory.sizeBytes) {
     throw new ArgumentError(
-      `${memory.lease.label} has ${memory.sizeBytes} bytes; ${sizeBytes} at ${offset} lie outside it`,
+      `${sizeBytes} bytes at ${offset} exceed ${memory.lease.label}, which has ${memory.sizeBytes} bytes`,
     );
   }
   const device = openDevice();
@@ -78,7 +77,7 @@ function openDevice(): number {
   } catch (error) {
     if (!(error instanceof SysError) || error.code !== "ENOENT") throw error;
     throw new UnsupportedError(
-      `there is no ${UDMABUF_PATH}: CONFIG_UDMABUF is off or its module isn't loaded`,
+      `there is no ${UDMABUF_PATH}: load the module udmabuf, or use a kernel with CONFIG_UDMABUF`,
       {
         cause: error,
       },

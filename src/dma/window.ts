@@ -1,4 +1,4 @@
-/** DMA windows: dma-bufs that are mapped for devices without a view. */
+/** DMA windows: dma-bufs that are mapped for devices, but not for the CPU. */
 import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";
@@ -7,7 +7,7 @@ import type { DmaMapper } from "./mapper.js";
 import type { DmaSpace } from "./space.js";
 import { traceUnmap } from "./trace.js";
 
-/** The obligation to unmap a {@link DmaWindow}, and what the space's index knows of it. */
+/** The obligation to unmap a {@link DmaWindow}, and its record in the space's index. */
 export class WindowLease extends MappedRecord {
   readonly memory = undefined;
   readonly segments = undefined;
@@ -32,11 +32,11 @@ export class WindowLease extends MappedRecord {
 }
 
 /**
- * A dma-buf in an address space: another device's memory, without a view for the CPU. Where its exporter takes it away (a
- * reset of that device, its end) devices reach nothing here any more, for good.
+ * A dma-buf mapped in an address space: another device's memory, without a view for the CPU. If the exporter revokes it
+ * (the device is reset or closed), devices can't access it any more.
  */
 export class DmaWindow extends Resource {
-  /** Where devices find the first byte. */
+  /** I/O virtual address of the first byte. */
   readonly iova: Iova;
   /** Low 32 bits of {@link iova}. */
   readonly iovaLow: number;

@@ -150,7 +150,7 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
     const inside = this.iovaRanges().some((range) => range.start <= fixed && last <= range.last);
     if (error.code === "EOVERFLOW" || (error.code === "EINVAL" && !inside)) {
       const where = `iova 0x${fixed.toString(16)}..0x${last.toString(16)}`;
-      const message = `${where} is reserved or beyond what this IOMMU translates`;
+      const message = `${where} is reserved, or this IOMMU can't translate it`;
       return new IovaSpaceError("reserved", message, options);
     }
     return error;

@@ -1,9 +1,9 @@
-/** I/O virtual addresses as bigints, as two halves and as counts of pages. */
+/** I/O virtual addresses as bigints, as two halves, and as page numbers. */
 import { checkU64 } from "../../core/check.js";
 
 declare const brand: unique symbol;
 
-/** An I/O virtual address: what a device puts on the bus and the IOMMU translates. */
+/** An I/O virtual address: a device puts it on the bus, and the IOMMU translates it. */
 export type Iova = bigint & {
   /** Exists only for the type checker: other bigints aren't addresses. */
   readonly [brand]: "Iova";
@@ -14,34 +14,34 @@ export function iova(value: bigint): Iova {
   return checkU64("iova", value) as Iova;
 }
 
-/** A range of I/O virtual addresses, both ends inside it, as iommufd and VFIO report them. */
+/** A range of I/O virtual addresses, both ends included, as iommufd and VFIO report it. */
 export interface IovaRange {
   /** First address of the range. */
   readonly start: Iova;
-  /** Last address of the range; it belongs to the range. */
+  /** Last address of the range. */
   readonly last: Iova;
 }
 
 /**
- * Mappings begin at multiples of this on every backend. Counted in these, 64 bits of address are exact as a plain number,
- * which costs a fraction of what a bigint does.
+ * Bytes of a page. Mappings start at multiples of it on every backend. The page number of a 64-bit address is exact as a
+ * plain number, which is much cheaper than a bigint.
  */
 export const IOVA_PAGE = 4096;
 
-/** Pages of {@link IOVA_PAGE} in 4 GiB: where the high word of an address begins. */
+/** Number of pages in 4 GiB, which the low word of an address covers. */
 const PAGES_PER_HIGH = 2 ** 20;
 
-/** Splits an address and puts it together without more bigints than the one. */
+/** Two views of one word: they split and join an address without further bigints. */
 const whole = new BigUint64Array(1);
 const halves = new Uint32Array(whole.buffer);
 
-/** An address of 64 bits, in {@link IOVA_PAGE}s, rounded down. */
+/** Page number of a 64-bit address: counts {@link IOVA_PAGE}s, rounds down. */
 export function pageOfIova(at: bigint): number {
   whole[0] = at;
   return pageOfHalves(halves[0] ?? 0, halves[1] ?? 0);
 }
 
-/** Undoes {@link pageOfIova}. */
+/** Address of a page: the inverse of {@link pageOfIova}. */
 export function iovaOfPage(iovaPage: number): Iova {
   halves[0] = lowOfPage(iovaPage);
   halves[1] = highOfPage(iovaPage);
@@ -50,7 +50,7 @@ export function iovaOfPage(iovaPage: number): Iova {
 
 /** Low 32 bits of a page's address. */
 export function lowOfPage(iovaPage: number): number {
-  // Both ways give the same; the first takes no floating point.
+  // Both expressions give the same result; the first uses no floating point.
   return iovaPage < PAGES_PER_HIGH ? (iovaPage << 12) >>> 0 : (iovaPage % PAGES_PER_HIGH) * IOVA_PAGE;
 }
 
@@ -59,7 +59,7 @@ export function highOfPage(iovaPage: number): number {
   return iovaPage < PAGES_PER_HIGH ? 0 : Math.floor(iovaPage / PAGES_PER_HIGH);
 }
 
-/** The page of an address that is given as two halves. */
+/** Page number of an address given as two halves. */
 export function pageOfHalves(low: number, high: number): number {
   return high === 0 ? low >>> 12 : high * PAGES_PER_HIGH + (low >>> 12);
 }

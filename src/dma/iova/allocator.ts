@@ -1,14 +1,13 @@
 /**
- * Hands out I/O virtual addresses where the kernel doesn't (VFIO type1) or where it can't place as asked (iommufd): best
- * fit within the ranges the IOMMU can translate, nothing twice, and fixed addresses reserved like any other.
+ * Allocates I/O virtual addresses if the kernel doesn't (VFIO type1), or can't place them as requested (iommufd). It uses
+ * best fit within the ranges that the IOMMU can translate. Fixed addresses are reserved in the same way.
  *
- * Every range, free or handed out, stands in a table by its start, and free ones by their last granule as well: what is
- * given back finds its free neighbours in two steps. One table for both, in which neighbours share a cache line: with many
- * ranges the time goes into cache misses, and into little else. Free ones also stand in bins by size: exact ones below 256 granules, and
- * sixteen per power of two above, where what is chosen is at most a sixteenth larger than the best. So nothing that is done
- * for one range grows with the number of the others.
+ * A table holds every range, free or allocated, by its start, and free ranges by their last granule as well. So release()
+ * finds free neighbours in two lookups. There is one table for both, and neighbouring keys share a cache line, because cache
+ * misses dominate with many ranges. Bins hold the free ranges by size: a bin per size below 256 granules, and sixteen per
+ * power of two above, so that the choice is at most a sixteenth larger than the best. No step depends on the number of ranges.
  *
- * Inside, addresses are counted in granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
+ * Internal addresses count granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
  */
 import { checkPowerOfTwo, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
@@ -18,15 +17,15 @@ import { NumberTable } from "./number-table.js";
 import { PageSet } from "./page-set.js";
 import { binOf, SizeBins } from "./size-bins.js";
 
-/** Smallest granule whose numbers are exact. */
+/** Smallest granule that keeps numbers exact. */
 const MIN_GRANULE = 4096;
 const MAX_GRANULE = 2 ** 30;
-/** Of so many free ranges in a bin the best is taken; all of them are looked at only where nothing else is left. */
+/** Free ranges of a bin that a search compares. If it finds none, a second search compares all. */
 const LOOKS = 16;
-/** How many limits have bins of their own. More limits work, but need searches. */
+/** Most limits with bins of their own. Further limits work, but need longer searches. */
 const MAX_CUTS = 8;
 const NO_LIMIT = Number.MAX_SAFE_INTEGER;
-/** Beyond every length: what stands at the last granule of a free range is its length and this. */
+/** Larger than any length. The table's value at the last granule of a free range is its length plus this. */
 const LAST = 2 ** 52;
 
 /** Where an allocation may lie. */
@@ -39,28 +38,28 @@ export interface IovaPlacement {
   readonly last?: bigint | undefined;
 }
 
-/** What is left in an {@link IovaAllocator}. */
+/** Free space of an {@link IovaAllocator}. */
 export interface IovaAllocatorStats {
-  /** Bytes that are free. */
+  /** Free bytes. */
   readonly freeBytes: bigint;
-  /** The most that one allocation can get. */
+  /** Bytes of the largest free range. */
   readonly largestFreeBytes: bigint;
-  /** Number of free ranges that aren't adjacent. */
+  /** Number of free ranges; adjacent ones are joined. */
   readonly freeRanges: number;
 }
 
-/** In granules, both ends inside. */
+/** In granules, both ends included. */
 interface Range {
   start: number;
   last: number;
 }
 
-/** The same addresses in as few ranges as hold them, lowest first. @throws ArgumentError: a range that ends early */
+/** Sorts ranges, and joins those that touch or overlap. @throws ArgumentError if a range ends before its start */
 function joined(ranges: readonly IovaRange[]): { start: bigint; last: bigint }[] {
   const result: { start: bigint; last: bigint }[] = [];
   for (const { start, last } of [...ranges].sort((a, b) => (a.start < b.start ? -1 : 1))) {
     if (checkU64("last", last) < checkU64("start", start)) {
-      throw new ArgumentError(`a range can't end at ${hex(last)} and start at ${hex(start)}`);
+      throw new ArgumentError(`a range can't start at ${hex(start)} and end at ${hex(last)}`);
     }
     const before = result.at(-1);
     if (before !== undefined && before.last + 1n >= start) {
@@ -75,32 +74,32 @@ function hex(value: bigint): string {
 }
 
 /**
- * Gives out ranges of I/O virtual addresses: the smallest free range that fits, from its start on, and never address 0. The steps
- * of a call don't grow with the number of ranges.
+ * Allocates ranges of I/O virtual addresses, at the start of the smallest free range that fits, and never at address 0. The
+ * cost of a call doesn't grow with the number of ranges.
  */
 export class IovaAllocator {
   /**
-   * All ranges by their start: the length of what is handed out, less than 0 for what is free. Free ones are never adjacent.
-   * Those of more than one granule also stand at their last one: the length plus LAST. Noted beside a free range: its slot in
-   * its bin, so that it is taken out without a search.
+   * Length of each range by its start; negative for free ranges. Free ranges are never adjacent. Those of several granules
+   * have a second entry at their last granule: the length plus LAST. The note of a free range is its slot in its bin, which
+   * makes removal a direct access.
    */
   private readonly ranges = new NumberTable();
-  /** Starts of free ranges in order. Made when first asked for: most programs ask for no fixed address and no limit. */
+  /** Starts of free ranges in order. Created at first use: most programs use neither fixed addresses nor limits. */
   private freeInOrder: PageSet | undefined = undefined;
-  /** Where limits that were asked for lie, ascending: free ranges from there on have bins of their own. */
+  /** Limits requested so far, ascending. Free ranges that start at or above a limit have bins of their own. */
   private readonly cuts: number[] = [];
-  /** One more than there are cuts: free ranges that start before the first, before the second, ... */
+  /** Bins of free ranges that start before the first cut, before the second, ..., after the last. */
   private bins = [new SizeBins()];
   private freeRanges = 0;
   private freeGranules = 0;
-  /** What there was before anything was handed out. */
+  /** The free ranges at the beginning. */
   private readonly usable: readonly Readonly<Range>[];
   private readonly granule: bigint;
   private readonly pagesPerGranule: number;
 
   /**
-   * @param usable what the IOMMU translates, holes (reserved regions) already cut out
-   * @param granuleBytes smallest unit of a mapping, a power of two from 4096: addresses and lengths are multiples of it
+   * @param usable ranges that the IOMMU translates, without reserved regions
+   * @param granuleBytes smallest unit of a mapping, a power of two from 4096; addresses and lengths are multiples of it
    * @throws ArgumentError
    */
   constructor(
@@ -111,7 +110,7 @@ export class IovaAllocator {
     this.pagesPerGranule = granuleBytes / IOVA_PAGE;
     const ranges: Range[] = [];
     for (const { start: startByte, last: lastByte } of joined(usable)) {
-      // Address 0 is never given out: to drivers and devices alike it reads as "none".
+      // Drivers and devices take address 0 for "none".
       const start = startByte === 0n ? 1 : Number((startByte + this.granule - 1n) / this.granule);
       const end = Number((lastByte + 1n) / this.granule);
       if (end <= start) continue;
@@ -125,14 +124,14 @@ export class IovaAllocator {
   }
 
   /**
-   * The smallest free range that holds it, from its start on.
-   * @throws ArgumentError, IovaSpaceError where nothing fits
+   * Allocates at the start of the smallest free range that fits.
+   * @throws ArgumentError, IovaSpaceError if no free range fits
    */
   alloc(sizeBytes: number, placement?: IovaPlacement): Iova {
     return iovaOfPage(this.allocPages(sizeBytes, placement));
   }
 
-  /** {@link alloc}, with the address counted in IOVA_PAGEs. @throws as alloc() */
+  /** {@link alloc}; returns a page number (IOVA_PAGE). @throws as alloc() */
   allocPages(sizeBytes: number, placement?: IovaPlacement): number {
     const size = this.checkSize(sizeBytes);
     const at = placement === undefined ? this.takeAnywhere(size) : this.takePlaced(size, placement);
@@ -140,7 +139,7 @@ export class IovaAllocator {
     return at * this.pagesPerGranule;
   }
 
-  /** Takes a fixed range. @throws IovaSpaceError where any of it is taken, reserved or beyond the IOMMU's reach */
+  /** Takes a fixed range. @throws ArgumentError, IovaSpaceError if part of it is taken, reserved, or not translated */
   reserve(start: bigint, sizeBytes: number): void {
     const size = this.checkSize(sizeBytes);
     const at = this.toGranule(start);
@@ -150,27 +149,27 @@ export class IovaAllocator {
       const where = `iova ${hex(start)}..${hex(start + BigInt(sizeBytes) - 1n)}`;
       throw this.isUsable(at, size)
         ? new IovaSpaceError("taken", `${where} is mapped already`)
-        : new IovaSpaceError("reserved", `${where} is reserved or beyond what this IOMMU translates`);
+        : new IovaSpaceError("reserved", `${where} is reserved, or this IOMMU can't translate it`);
     }
     this.take(from, length, at, size);
   }
 
-  /** Gives back what {@link alloc} or {@link reserve} handed out, whole. @throws ArgumentError: anything else */
+  /** Frees a whole range of {@link alloc} or {@link reserve}. @throws ArgumentError for any other range */
   release(start: bigint, sizeBytes: number): void {
     this.giveBack(this.toGranule(start), this.checkSize(sizeBytes));
   }
 
-  /** {@link release}, with the address counted in IOVA_PAGEs. @throws as release() */
+  /** {@link release} by page number (IOVA_PAGE). @throws as release() */
   releasePages(iovaPage: number, sizeBytes: number): void {
     this.giveBack(iovaPage / this.pagesPerGranule, this.checkSize(sizeBytes));
   }
 
-  /** Bytes not handed out. */
+  /** Free bytes. */
   get freeBytes(): bigint {
     return BigInt(this.freeGranules) * this.granule;
   }
 
-  /** Looks at the largest free ranges. */
+  /** Statistics of the free space. Visits all ranges. */
   stats(): IovaAllocatorStats {
     let largest = 0;
     this.ranges.forEach((_, length) => {
@@ -204,7 +203,7 @@ export class IovaAllocator {
       if (from !== undefined) return this.takeFound(from, size, align, low, high);
     }
     if (low > 0) {
-      // One that begins before and reaches across.
+      // A range that starts below the limit and reaches beyond it.
       const from = this.freeAround(low);
       const length = -this.ranges.get(from);
       if (this.fitAt(from, length, size, align, low, high) >= 0)
@@ -213,7 +212,7 @@ export class IovaAllocator {
     return this.takeAfterAll(size, align, low, high);
   }
 
-  /** Looks at every free range that is large enough, for want of anything else. */
+  /** Second search: tries every free range that is large enough. */
   private takeAfterAll(size: number, align: number, low: number, high: number): number | undefined {
     for (let zone = 0; zone <= this.zoneOf(high); zone++) {
       const from = this.search(zone, size, align, low, high, NO_LIMIT);
@@ -223,9 +222,9 @@ export class IovaAllocator {
   }
 
   /**
-   * The smallest of the free ranges of one zone that hold it where it may lie.
-   * @param looks how many of one bin are looked at
-   * @returns where it begins
+   * Finds the smallest free range of a zone that can hold an allocation.
+   * @param looks most ranges to compare in one bin
+   * @returns start of the free range
    */
   private search(
     zone: number,
@@ -250,7 +249,7 @@ export class IovaAllocator {
         if (length >= bestLength || this.fitAt(from, length, size, align, low, high) < 0) continue;
         best = from;
         bestLength = length;
-        // A bin of one size has no better one.
+        // All ranges of this bin have the same size.
         if (length === bin) break;
       }
       if (best !== undefined) return best;
@@ -258,7 +257,7 @@ export class IovaAllocator {
     return undefined;
   }
 
-  /** Where in a free range it would lie; less than 0 where it doesn't fit. */
+  /** Start of an allocation within a free range; negative if it doesn't fit. */
   private fitAt(
     from: number,
     length: number,
@@ -291,7 +290,7 @@ export class IovaAllocator {
     );
   }
 
-  /** Start of the free range that begins nearest at or before. @returns -1 where there is none */
+  /** Start of the last free range that starts at or before `at`; -1 if there is none. */
   private freeAround(at: number): number {
     if (this.ranges.get(at) < 0) return at;
     if (this.freeInOrder === undefined) {
@@ -309,7 +308,7 @@ export class IovaAllocator {
     if (length > 1) this.ranges.set(start + length - 1, LAST + length);
   }
 
-  /** Length of the free range whose last granule this is; 0 where there is none. */
+  /** Length of the free range that ends with this granule; 0 if there is none. */
   private freeUpTo(last: number): number {
     const found = this.ranges.get(last);
     if (found > LAST) return found - LAST;
@@ -321,7 +320,7 @@ export class IovaAllocator {
     const { ranges } = this;
     const before = at - from;
     const after = length - before - size;
-    // Of a large range often so much is left that it stays where it is.
+    // The rest of a large range often belongs to the same bin.
     const stays = before > 0 && binOf(before) === binOf(length);
     if (!stays) this.unfile(from, length);
     if (before > 0) {
@@ -348,7 +347,7 @@ export class IovaAllocator {
     const after = Math.max(0, -ranges.get(at + size));
     const from = at - before;
     const length = before + size + after;
-    // What stands where the new range has its last granule is written over.
+    // setFree() overwrites the entry at the joined range's last granule.
     if (before > 0) {
       this.unfile(from, before);
       if (before > 1) ranges.delete(at - 1);
@@ -370,10 +369,10 @@ export class IovaAllocator {
   private notGiven(at: number, size: number): ArgumentError {
     const start = BigInt(at) * this.granule;
     const where = `iova ${hex(start)}..${hex(start + BigInt(size) * this.granule - 1n)}`;
-    if (!this.isUsable(at, size)) return new ArgumentError(`${where} was never handed out`);
+    if (!this.isUsable(at, size)) return new ArgumentError(`${where} was never allocated`);
     const from = this.freeAround(at + size - 1);
     if (from >= 0 && from - this.ranges.get(from) > at) return new ArgumentError(`${where} is free already`);
-    return new ArgumentError(`${where} was not handed out as one range`);
+    return new ArgumentError(`${where} was not allocated as one range`);
   }
 
   private file(start: number, length: number): void {

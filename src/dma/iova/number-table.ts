@@ -1,20 +1,21 @@
-/** Cells at first, a power of two. */
+/** A hash table from numbers to numbers. */
+
+/** Initial number of cells, a power of two. */
 const FIRST_CELLS = 64;
-/** Neighbouring keys share a cache line: so many of them stand in a row. */
+/** 2^ROW_BITS neighbouring keys have neighbouring cells, and so share a cache line. */
 const ROW_BITS = 2;
 const ROW_MASK = 2 ** ROW_BITS - 1;
 const TWO_32 = 2 ** 32;
 const EMPTY = -1;
 
 /**
- * A map from whole numbers (0 to 2^53-1) to numbers other than 0, as open addressing in one typed array: no garbage, and no
- * search that grows with its size. A Map takes several times as long, makes itself anew every few changes, and boxes keys
- * beyond 31 bits.
+ * A map from whole numbers (0 to 2^53-1) to numbers other than 0: open addressing in one typed array, without garbage, with
+ * searches of constant length. A Map takes several times as long: it rehashes often, and boxes keys beyond 31 bits.
  */
 export class NumberTable {
-  /** Key and value by turns. */
+  /** Keys and values alternate. */
   private cells = new Float64Array(2 * FIRST_CELLS).fill(EMPTY);
-  /** Beside each value one more number, where any was noted. Apart, since it is looked at less often. */
+  /** A second number for each value. A separate array, because it is read less often; created at first use. */
   private notes: Int32Array | undefined = undefined;
   private mask = FIRST_CELLS - 1;
   private count = 0;
@@ -23,7 +24,7 @@ export class NumberTable {
     return this.count;
   }
 
-  /** @returns 0 where there is none, also for -1 */
+  /** @returns 0 if the key is missing, also for key -1 */
   get(key: number): number {
     const { cells, mask } = this;
     for (let at = home(key) & mask; ; at = (at + 1) & mask) {
@@ -49,13 +50,13 @@ export class NumberTable {
     if (++this.count * 2 > mask) this.grow();
   }
 
-  /** Notes a number (31 bits) beside the value of a key that is there. It goes with the key. */
+  /** Stores a second number (31 bits) for an existing key. delete() removes it with the key. */
   setNote(key: number, note: number): void {
     this.notes ??= new Int32Array(this.mask + 1);
     this.notes[this.find(key)] = note;
   }
 
-  /** What was noted last beside the value of a key that is there; anything where nothing was. */
+  /** The last note of an existing key; any number if there was none. */
   note(key: number): number {
     return this.notes?.[this.find(key)] ?? 0;
   }
@@ -72,7 +73,7 @@ export class NumberTable {
     let hole = home(key) & mask;
     for (; cells[2 * hole] !== key; hole = (hole + 1) & mask) if (cells[2 * hole] === EMPTY) return;
     this.count--;
-    // What stands behind it moves up, unless that would put it before its home: no search meets a gap.
+    // Later entries move into the hole, unless that puts them before their home, so that searches meet no gap.
     for (let at = (hole + 1) & mask; ; at = (at + 1) & mask) {
       const other = cells[2 * at] ?? EMPTY;
       if (other === EMPTY) break;
@@ -108,7 +109,7 @@ export class NumberTable {
   }
 }
 
-/** Where a key stands first, before it is cut to the table's size. */
+/** Hash of a key. The mask of the table reduces it to the key's first cell. */
 function home(key: number): number {
   const low = key >>> 0;
   const high = key < TWO_32 ? 0 : Math.floor(key / TWO_32);

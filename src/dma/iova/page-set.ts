@@ -1,17 +1,17 @@
 /** An ordered set of page numbers. */
 import { NumberTable } from "./number-table.js";
 
-/** Children of a node: one bit each. */
+/** Children of a node; each has one bit. */
 const WIDTH = 32;
-/** WIDTH to this power is beyond 2^52, the number of pages in 64 bits. */
+/** WIDTH to this power exceeds 2^52, the number of pages in 64 bits. */
 const LEVELS = 11;
 
 /**
- * An ordered set of whole numbers below 2^55: bitmaps of 32 bits over bitmaps of 32 bits, only those that aren't empty. The
- * way up and down again has a fixed length, however many there are, and is mostly a step or two.
+ * An ordered set of whole numbers below 2^55: a tree of 32-bit bitmaps that stores only nodes with members. A search visits
+ * each of its 11 levels at most twice, and usually takes a step or two.
  */
 export class PageSet {
-  /** By number of a node on its level: which of its children there are. */
+  /** For each level: bitmap of a node's children, by the node's number. */
   private readonly levels = Array.from({ length: LEVELS }, () => new NumberTable());
 
   add(page: number): void {
@@ -25,7 +25,7 @@ export class PageSet {
     }
   }
 
-  /** Takes out what is there. */
+  /** Removes a member. */
   delete(page: number): void {
     let index = page;
     for (const level of this.levels) {
@@ -40,10 +40,10 @@ export class PageSet {
     }
   }
 
-  /** The last that is not after `page`; -1 where there is none. */
+  /** The largest member up to and including `page`; -1 if there is none. */
   floor(page: number): number {
     let index = page;
-    // On its own level the bit itself counts; above it stands for what was looked through.
+    // The lowest level includes the bit itself. On higher levels that bit's subtree has been searched already.
     let own = 1;
     for (const [height, level] of this.levels.entries()) {
       const bit = index % WIDTH;

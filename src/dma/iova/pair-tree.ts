@@ -1,11 +1,11 @@
 /**
- * An ordered map by pairs of numbers: a treap, whose expected cost of every operation is logarithmic whatever the order of
- * insertion.
+ * An ordered map whose keys are pairs of numbers: a treap. The expected cost of each operation is logarithmic, in any order
+ * of insertion.
  */
 interface Node<V> {
   /** First part of the key. */
   readonly a: number;
-  /** Second part: tells apart what has the same first. */
+  /** Second part of the key. */
   readonly b: number;
   readonly value: V;
   readonly priority: number;
@@ -19,10 +19,10 @@ function precedes(a: number, b: number, node: Node<unknown>): boolean {
 
 export class PairTree<V> {
   private root: Node<V> | undefined;
-  // Seeded, so that a failure can be repeated.
+  // A fixed seed makes failures repeatable.
   private random = 0x2545_f491;
 
-  /** Adds a pair that isn't there yet. */
+  /** Adds a new key. */
   insert(a: number, b: number, value: V): void {
     this.random ^= this.random << 13;
     this.random ^= this.random >>> 17;
@@ -31,12 +31,12 @@ export class PairTree<V> {
     this.root = insertNode(this.root, node);
   }
 
-  /** Nothing happens where it isn't there. */
+  /** Removes a key. Ignores a missing one. */
   delete(a: number, b: number): void {
     this.root = removeNode(this.root, a, b);
   }
 
-  /** What stands at the last pair that is not after (a, b). */
+  /** Value of the last key up to and including (a, b). */
   floor(a: number, b: number): V | undefined {
     let found: V | undefined;
     for (let node = this.root; node !== undefined; ) {
@@ -69,7 +69,7 @@ function removeNode<V>(node: Node<V> | undefined, a: number, b: number): Node<V>
   return node;
 }
 
-/** Hangs what `tree` holds below `node`: what precedes it to the left, the rest to the right. */
+/** Splits `tree` into the children of `node`: left what precedes it, right the rest. */
 function splitAt<V>(tree: Node<V>, node: Node<V>): void {
   const split = (part: Node<V> | undefined): [Node<V> | undefined, Node<V> | undefined] => {
     if (part === undefined) return [undefined, undefined];
@@ -85,7 +85,7 @@ function splitAt<V>(tree: Node<V>, node: Node<V>): void {
   [node.left, node.right] = split(tree);
 }
 
-/** All of `left` precedes all of `right`. */
+/** Joins two trees; all keys of `left` precede those of `right`. */
 function merge<V>(left: Node<V> | undefined, right: Node<V> | undefined): Node<V> | undefined {
   if (left === undefined) return right;
   if (right === undefined) return left;

@@ -1,9 +1,11 @@
-/** So many are kept: what a program maps and unmaps by turns is seldom more at once. */
+/** A cache of recently released address ranges. */
+
+/** Most ranges kept: programs that map and unmap in turn seldom release more at once. */
 const MOST = 64;
 
 /**
- * Address ranges of one size that were given back last and are still taken in the allocator: the next mapping of that size
- * gets one without any search. Each is given back to the allocator at most once, so nothing gets slower by it.
+ * Ranges of one size that were released last. The allocator still counts them as taken; the next mapping of that size reuses
+ * one without a search.
  */
 export class ParkedRanges {
   private sizeBytes = 0;
@@ -11,7 +13,7 @@ export class ParkedRanges {
   /** In IOVA_PAGEs. */
   private readonly pages = new Float64Array(MOST);
 
-  /** Keeps one, where there is room. @param giveBack takes those of another size, and this one where there is no room */
+  /** Keeps a range. @param giveBack frees ranges of another size, and this range if the cache is full */
   park(iovaPage: number, sizeBytes: number, giveBack: (iovaPage: number, sizeBytes: number) => void): void {
     if (sizeBytes !== this.sizeBytes) {
       this.drain(giveBack);
@@ -21,18 +23,18 @@ export class ParkedRanges {
     else this.pages[this.count++] = iovaPage;
   }
 
-  /** @returns the one that was parked last, or -1 where there is none of this size */
+  /** Takes the range that was parked last; -1 if there is none of this size. */
   take(sizeBytes: number): number {
     if (this.count === 0 || sizeBytes !== this.sizeBytes) return -1;
     return this.pages[--this.count] ?? -1;
   }
 
-  /** All of them: they may be merged, or parts of them handed out. */
+  /** Frees all ranges, so that the allocator can join or divide them. */
   drain(giveBack: (iovaPage: number, sizeBytes: number) => void): void {
     while (this.count > 0) giveBack(this.pages[--this.count] ?? 0, this.sizeBytes);
   }
 
-  /** Forgets them: there is another allocator. */
+  /** Forgets all ranges, when the allocator is replaced. */
   clear(): void {
     this.count = 0;
   }

@@ -1,17 +1,19 @@
-/** Sizes below this have a bin each. */
+/** Free ranges in bins by size. */
+
+/** Each size below this has a bin of its own. */
 const EXACT = 256;
 const EXACT_BITS = 8;
-/** Larger ones share: so many bins per power of two, so that sizes in a bin differ by less than a sixteenth. */
+/** Larger sizes have 2^SPLIT_BITS bins per power of two: sizes in a bin differ by less than a sixteenth. */
 const SPLIT_BITS = 4;
 const SPLIT = 2 ** SPLIT_BITS;
 /** Sizes are below 2^53. */
 const BINS = EXACT + (53 - EXACT_BITS) * SPLIT;
 const WORD_BITS = 32;
 
-/** 2^-n: a power costs many times a multiplication. */
+/** 2^-n, because `**` costs much more than a multiplication. */
 const INVERSE_POWERS = Float64Array.from({ length: 64 }, (_, n) => 2 ** -n);
 
-/** Which bin holds ranges of a size. Larger sizes never have a smaller bin. */
+/** Bin number of a size. It never decreases as the size grows. */
 export function binOf(size: number): number {
   if (size < EXACT) return size;
   if (size < 0x8000_0000) {
@@ -23,14 +25,14 @@ export function binOf(size: number): number {
   return EXACT + (power - EXACT_BITS) * SPLIT + top - SPLIT;
 }
 
-/** Where free ranges of a size start: a stack per size, and a bitmap of the stacks that aren't empty. */
+/** Starts of free ranges: a stack for each bin, and a bitmap of the stacks that aren't empty. */
 export class SizeBins {
   private readonly stacks: (number[] | undefined)[] = new Array<undefined>(BINS).fill(undefined);
   private readonly filled = new Uint32Array(Math.ceil(BINS / WORD_BITS));
-  /** Which words of that aren't 0: there are 31. */
+  /** Bitmap of the words of `filled` that aren't 0; there are 31 words. */
   private words = 0;
 
-  /** @returns the slot it stands in */
+  /** Adds a range. @returns its slot */
   push(bin: number, start: number): number {
     let stack = this.stacks[bin];
     if (stack === undefined) {
@@ -45,7 +47,7 @@ export class SizeBins {
     return stack.push(start) - 1;
   }
 
-  /** Takes out what stands in a slot. @returns what stands there now instead, moved from the end; -1 where nothing does */
+  /** Empties a slot. @returns the range that moved from the stack's end into it; -1 if none did */
   remove(bin: number, slot: number): number {
     const stack = this.stacks[bin];
     const last = stack?.pop();
@@ -61,18 +63,18 @@ export class SizeBins {
     return last;
   }
 
-  /** What a bin holds; not to be changed. */
+  /** The ranges of a bin; read-only. */
   stack(bin: number): readonly number[] {
     return this.stacks[bin] ?? [];
   }
 
-  /** The first bin from this one on that isn't empty; -1 where there is none. */
+  /** The first bin from this one on that isn't empty; -1 if there is none. */
   next(bin: number): number {
     const { filled } = this;
     let word = bin >>> 5;
     let bits = (filled[word] ?? 0) & (-1 << (bin & 31));
     if (bits === 0) {
-      // Shifted twice: by 32 at once is not at all.
+      // Two shifts, because JavaScript shifts by 32 like by 0.
       const later = this.words & ((-1 << word) << 1);
       if (later === 0) return -1;
       word = 31 - Math.clz32(later & -later);

@@ -1,38 +1,38 @@
-/** Rules for placing a mapping: huge pages, and limits of devices with few address bits. */
+/** Rules for the address of a mapping: huge pages, and devices with few address bits. */
 import type { Iova } from "./address.js";
 import type { IovaAllocator, IovaPlacement } from "./allocator.js";
 import { IovaSpaceError } from "./error.js";
 
-/** Pages that an IOMMU's tables can map as one, largest first: a level of the table each. */
+/** Sizes of an IOMMU's huge pages, largest first; each is a level of its page table. */
 const HUGE_PAGES = [2 ** 30, 2 ** 21];
 const SMALLEST_HUGE_PAGE = 2 ** 21;
 
 /**
- * The alignment with which an IOMMU can use its huge pages for memory that starts at `origin`, a virtual address or a place in
- * a file; 0 for what fills none.
+ * Alignment in bytes that lets an IOMMU use huge pages; 0 if the memory fills none.
+ * @param origin virtual address or file offset of the memory
  */
 export function hugeAlignment(origin: number, sizeBytes: number): number {
-  // Most are smaller, and mapping them has to cost little.
+  // The fast path: most mappings are smaller.
   if (sizeBytes < SMALLEST_HUGE_PAGE) return 0;
   return HUGE_PAGES.find((pageBytes) => sizeBytes >= pageBytes && origin % pageBytes === 0) ?? 0;
 }
 
 /**
- * Several address widths in one space: once something had to lie below a limit, whatever needn't is placed above it as
- * long as there is room, so that wide devices don't use up what only narrow ones need.
+ * Address limits in one space. After an allocation with a limit, others are placed above that limit if possible. So they
+ * leave the addresses below it to devices with few address bits.
  */
 export class IovaZones {
-  /** Limits asked for so far, highest first. */
+  /** Limits requested so far, highest first. */
   private limits: bigint[] = [];
 
-  /** Whether a placement, or the lack of one, takes more than a free range. */
+  /** Whether an allocation must go through {@link alloc}: it has a placement, or there are limits. */
   matter(placement: IovaPlacement | undefined): boolean {
     return placement !== undefined || this.limits.length > 0;
   }
 
   /**
-   * @param alignBytes is kept as long as there is such a place: of huge pages more are needed otherwise
-   * @throws IovaSpaceError where nothing fits
+   * @param alignBytes preferred alignment, for huge pages; ignored if no such range is free
+   * @throws IovaSpaceError if no free range fits
    */
   alloc(
     allocator: IovaAllocator,

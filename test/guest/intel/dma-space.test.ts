@@ -128,7 +128,7 @@ describe.each(backendNames)("a DMA space of %s", (backend) => {
     for (const foreign of [new Uint8Array(PAGE), new Uint8Array(new SharedArrayBuffer(PAGE)), null]) {
       // What the type forbids and JavaScript allows.
       const memory = foreign as unknown as MappedMemory;
-      expect(() => device.dma.map(memory)).toThrow(/only memory of this library can be mapped/);
+      expect(() => device.dma.map(memory)).toThrow(/only MappedMemory can be mapped/);
       expect(() => device.dma.map(memory)).toThrow(ArgumentError);
     }
     expect(holdings()).toEqual(before);

@@ -181,7 +181,7 @@ describe("the device address of a view", () => {
       expect(() => space.translate(view)).toThrow(ArgumentError);
       expect(() => space.segments(view)).toThrow(ArgumentError);
     }
-    expect(() => space.segments(foreign)).toThrow("is of another DMA space");
+    expect(() => space.segments(foreign)).toThrow("belongs to another DMA space");
     expect(() => space.segments(closed)).toThrow(ClosedError);
     // @ts-expect-error a caller without types can pass this
     expect(() => space.translate("text")).toThrow(ArgumentError);
