@@ -5,17 +5,18 @@ import { VfioDevice } from "../vfio/device.js";
 import type { JoinedDevice } from "../vfio/joinable.js";
 import type { Ioas } from "./ioas.js";
 
-/** @throws UnsupportedError: a device without an IOMMU would take its addresses for physical ones */
+/** Checks whether a device has an IOMMU. Without one it would take addresses for physical ones. @throws UnsupportedError */
 export function assertIommu(bdf: string, expectNone: boolean): void {
   const none = isNoiommu(bdf);
-  if (none && !expectNone) throw new UnsupportedError(`${bdf} has no IOMMU that could translate for it`);
+  if (none && !expectNone)
+    throw new UnsupportedError(`${bdf} has no IOMMU: open it with the backend noiommu`);
   if (!none && expectNone)
     throw new UnsupportedError(`${bdf} has an IOMMU: open it through iommufd or type1`);
 }
 
 /**
  * Opens a device, binds it to the IOAS's iommufd and attaches it.
- * @throws UnsupportedError, SysError with nothing left open
+ * @throws UnsupportedError, SysError; with nothing left open
  */
 export function attachToIoas(
   ioas: Ioas,

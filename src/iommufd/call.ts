@@ -1,12 +1,12 @@
-/** Makes iommufd requests and explains those that the kernel lacks. */
+/** Makes iommufd requests, and explains errors about requests that the kernel lacks. */
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext, UnsupportedError } from "../core/errors.js";
 import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
 
 /**
- * An ioctl on an iommufd. There ENOTTY means that the kernel doesn't know the request, and E2BIG that it doesn't know
- * a field that was set: both say that this kernel is too old.
- * @throws UnsupportedError naming the request and, where known, the first kernel that has it; SysError
+ * An ioctl on an iommufd. ENOTTY means that the kernel doesn't know the request, E2BIG that it doesn't know a field that is
+ * set. In both cases the kernel is too old.
+ * @throws UnsupportedError with the request's name and, if known, the first kernel that has it; SysError
  */
 export function call(
   fd: number,
@@ -18,7 +18,7 @@ export function call(
   if (result < 0) throw callError(request, result, context);
 }
 
-/** What a negative result of tryIoctl() on an iommufd means. */
+/** The error for a negative result of tryIoctl() on an iommufd. */
 export function callError(request: IoctlRequest, result: number, context: SysErrorContext): Error {
   const cause = new SysError(request.name, -result, context);
   if (result === -Errno.ENOTTY) {
@@ -26,7 +26,7 @@ export function callError(request: IoctlRequest, result: number, context: SysErr
     return new UnsupportedError(`this kernel has no ${request.name}${since}`, { cause });
   }
   if (result === -Errno.E2BIG) {
-    return new UnsupportedError(`this kernel's ${request.name} lacks an option that was asked for`, {
+    return new UnsupportedError(`this kernel's ${request.name} lacks a requested option`, {
       cause,
     });
   }

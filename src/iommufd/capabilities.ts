@@ -1,4 +1,4 @@
-/** Finds out which iommufd requests the kernel has. */
+/** Detects which iommufd requests the kernel supports. */
 import { Errno } from "../core/errno.js";
 import { type IoctlRequest, tryIoctl } from "../sys/ioctl.js";
 import { IOMMU_IOAS_CHANGE_PROCESS, IOMMU_IOAS_MAP_FILE, IOMMU_IOAS_NOIOMMU_GET_PA } from "./uapi.js";
@@ -12,7 +12,7 @@ import {
   IOMMU_VIOMMU_ALLOC,
 } from "./uapi-viommu.js";
 
-/** What this kernel's iommufd has. Whether a given IOMMU can do it is a second question: see {@link HwInfo}. */
+/** Requests that this kernel's iommufd supports. {@link HwInfo} says what a device's IOMMU supports. */
 export interface IommufdCapabilities {
   /** IOMMU_IOAS_MAP_FILE: memfd and dma-buf mappings. */
   readonly mapFile: boolean;
@@ -40,7 +40,7 @@ export interface IommufdCapabilities {
   readonly hwQueue: boolean;
 }
 
-/** A request that gives its length as 0 is refused by a kernel that knows it, and unknown to one that doesn't. */
+/** Sends a request with length 0. A kernel that knows it rejects the length; others report ENOTTY. */
 function isKnown(fd: number, request: IoctlRequest): boolean {
   return tryIoctl(fd, request, new Uint8Array(8)) !== -Errno.ENOTTY;
 }

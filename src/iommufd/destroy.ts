@@ -4,7 +4,7 @@ import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { callError } from "./call.js";
 import { IOMMU_DESTROY, iommu_destroy } from "./uapi.js";
 
-/** How a lease destroys an object: IOMMU_DESTROY, which may wait up to 60 s for short-term users of it. */
+/** Destroys an object when its lease ends. IOMMU_DESTROY may wait up to 60 s for short-term users of the object. */
 export function destroying(fd: number, id: number, label: string): Release {
   return {
     now: () => check(tryIoctl(fd, IOMMU_DESTROY, iommu_destroy.encode({ id })), label),
@@ -13,7 +13,7 @@ export function destroying(fd: number, id: number, label: string): Release {
   };
 }
 
-/** The same for an object that its own open descriptor holds: that has to go first, and can't come back. */
+/** The same for an object with a descriptor that holds it. The descriptor closes first, and can't be reopened. */
 export function closingAndDestroying(eventFd: Release, object: Release): Release {
   return {
     now: () => {

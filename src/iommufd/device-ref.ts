@@ -1,13 +1,13 @@
-/** What iommufd has to know of a device. */
+/** The part of a device that iommufd uses. */
 import type { Lease } from "../core/lifetime/lease.js";
 import type { BindTarget } from "../vfio/device.js";
 
-/** A device bound to an iommufd, as the other objects name it. `VfioDevice` is one after bind(). */
+/** A device that is bound to an iommufd, such as a `VfioDevice` after bind(). */
 export interface BoundDevice {
-  /** Its object id in the iommufd. */
+  /** The device's object id in the iommufd. */
   readonly deviceId: number;
-  /** The iommufd it is bound to. */
+  /** The iommufd that the device is bound to. */
   readonly iommufd: BindTarget;
-  /** The device's lifetime. What is made for the device ends with it. */
+  /** The device's lifetime. Objects for the device end with it. */
   readonly lease: Lease;
 }

@@ -1,6 +1,6 @@
 /**
- * Structures whose form depends on the IOMMU: data of nested page tables, and cache invalidation. The kernel takes them
- * as a type and bytes; these functions give both for the IOMMUs it knows.
+ * Structures whose form depends on the IOMMU: data of nested page tables, and cache invalidations. The kernel takes a type
+ * and bytes. These functions create both for the IOMMUs that it knows.
  */
 import { ArgumentError } from "../core/errors.js";
 import {
@@ -20,7 +20,7 @@ import {
   iommu_viommu_arm_smmuv3_invalidate,
 } from "./uapi-hwpt.js";
 
-/** Data of a type that only one kind of IOMMU understands. */
+/** Data for the driver of one kind of IOMMU. */
 export interface DriverData {
   /** enum iommu_hwpt_data_type, enum iommu_viommu_type, ... */
   readonly type: number;
@@ -28,7 +28,7 @@ export interface DriverData {
   readonly bytes: Uint8Array;
 }
 
-/** Invalidation requests, all of one form. */
+/** Invalidation requests of one type. */
 export interface InvalidationData {
   /** enum iommu_hwpt_invalidate_data_type */
   readonly type: number;
@@ -52,7 +52,7 @@ export interface VtdStage1 {
   readonly writeProtect?: boolean;
 }
 
-/** Data to make a nested page table on Intel VT-d from a guest's stage-1 table (struct iommu_hwpt_vtd_s1). */
+/** Data of a nested page table on Intel VT-d, from a guest's stage-1 table (struct iommu_hwpt_vtd_s1). */
 export function vtdStage1(table: VtdStage1): DriverData {
   const flags =
     (table.supervisorRequests === true ? IOMMU_VTD_S1_SRE : 0) |
@@ -78,14 +78,14 @@ export function amdDeviceTableEntry(words: readonly [bigint, bigint, bigint, big
   return { type: IOMMU_HWPT_DATA_AMD_GUEST, bytes: iommu_hwpt_amd_guest.encode({ dte: [...words] }) };
 }
 
-/** Everything cached of a VT-d nested page table. */
+/** Number of pages that means the whole table. */
 const ALL_PAGES = 0xffff_ffff_ffff_ffffn;
 
-/** One range to drop from VT-d's caches; all of it where no range is given. */
+/** A range to invalidate in VT-d's caches; the whole table by default. */
 export interface VtdInvalidation {
-  /** First address of the range, in the nested page table's view; 0 if left out. */
+  /** First address of the range in the nested page table; 0 by default. */
   readonly address?: bigint;
-  /** Length of the range in 4 KiB pages; everything if left out. */
+  /** Length of the range in 4 KiB pages; everything by default. */
   readonly pages?: bigint;
   /** Only leaf entries changed. */
   readonly leafOnly?: boolean;
@@ -109,7 +109,7 @@ export function vtdInvalidations(requests: readonly VtdInvalidation[]): Invalida
   );
 }
 
-/** Commands of a guest's SMMUv3 command queue, as it wrote them. */
+/** Invalidations of a guest's SMMUv3 command queue, in the guest's format. */
 export function smmuv3Invalidations(commands: readonly (readonly [bigint, bigint])[]): InvalidationData {
   return concatenate(
     IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
@@ -126,12 +126,13 @@ function concatenate(type: number, entryBytes: number, entries: readonly Uint8Ar
   return { type, entryBytes, bytes };
 }
 
-/** @throws ArgumentError where the bytes are no whole number of entries */
+/** Number of entries. @throws ArgumentError if the bytes aren't a whole number of entries */
 export function entryCount({ bytes, entryBytes }: InvalidationData): number {
-  if (!Number.isInteger(entryBytes) || entryBytes < 0) throw new ArgumentError(`entryBytes ${entryBytes}`);
+  if (!Number.isInteger(entryBytes) || entryBytes < 0)
+    throw new ArgumentError(`entryBytes must be an integer of at least 0, got ${entryBytes}`);
   if (entryBytes === 0) return bytes.length === 0 ? 0 : 1;
   if (bytes.length % entryBytes !== 0) {
-    throw new ArgumentError(`${bytes.length} bytes are no whole number of entries of ${entryBytes}`);
+    throw new ArgumentError(`${bytes.length} bytes are not a whole number of entries of ${entryBytes} bytes`);
   }
   return bytes.length / entryBytes;
 }

@@ -23,11 +23,11 @@ import {
   iommu_hwpt_pgfault,
 } from "./uapi-fault.js";
 
-/** One page that a device wanted and the IOMMU didn't find. */
+/** A device's request for a page that the IOMMU couldn't translate. */
 export interface PageRequest {
-  /** Address that faulted, in the device's view. */
+  /** Faulting address, as the device sees it. */
   readonly address: bigint;
-  /** A hint of how much around it will be wanted; 0 where there is none. */
+  /** A hint of how many bytes the device will need; 0 if there is none. */
   readonly lengthBytes: number;
   /** The device wants to read the page. */
   readonly read: boolean;
@@ -39,7 +39,7 @@ export interface PageRequest {
   readonly privileged: boolean;
 }
 
-/** What the device is told: try again, or give up. */
+/** Response to the device: retry (`success`), or give up (`invalid`). */
 export type PageResponse = "success" | "invalid";
 
 const codes: Readonly<Record<PageResponse, number>> = {
@@ -47,7 +47,7 @@ const codes: Readonly<Record<PageResponse, number>> = {
   invalid: IOMMUFD_PAGE_RESP_INVALID,
 };
 
-/** The requests that a device sent together, and that one response answers. */
+/** Requests that a device sent together. One response answers them. */
 export class PageRequestGroup {
   private answered = false;
 
@@ -59,32 +59,32 @@ export class PageRequestGroup {
     readonly pasid: number | undefined,
     /** Page request group index. */
     readonly groupId: number,
-    /** The group's requests, in the order in which they came. */
+    /** The group's requests, in the order of arrival. */
     readonly requests: readonly PageRequest[],
     private readonly cookie: number,
   ) {}
 
-  /** Answers the group, once. The device waits until then. @throws StateError, ClosedError, SysError */
+  /** Answers the group. The device waits for it. @throws StateError (answered already), ClosedError, SysError */
   respond(response: PageResponse): void {
-    if (this.answered) throw new StateError(`page request group ${this.groupId} has been answered`);
+    if (this.answered) throw new StateError(`page request group ${this.groupId} has been answered already`);
     this.queue.respond(this.cookie, response);
     this.answered = true;
   }
 }
 
-/** Records taken by one read. A group is never split: the kernel hands out whole groups or none. */
+/** Records per read. The kernel returns only whole groups. */
 const RECORDS_PER_READ = 512;
 
-/** An I/O page fault queue. `for await (const group of queue)` takes the groups as they come. */
+/** An I/O page fault queue. `for await (const group of queue)` takes the groups as they arrive. */
 export class FaultQueue extends Resource {
   private readonly buffer = new Uint8Array(RECORDS_PER_READ * iommu_hwpt_pgfault.sizeBytes);
 
   private constructor(
-    /** The iommufd this object lives in. */
+    /** The iommufd of this object. */
     readonly iommufd: Iommufd,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
-    /** Where faults are read and responses written; owned by this object. */
+    /** The descriptor for faults and responses; owned by this object. */
     readonly fd: number,
   ) {
     const iommufdFd = iommufd.fd;
@@ -101,10 +101,10 @@ export class FaultQueue extends Resource {
     return new FaultQueue(iommufd, out_fault_id, adopt(out_fault_fd));
   }
 
-  /** Takes the groups there are now, without waiting. Empty where there are none. @throws ClosedError, SysError */
+  /** Takes the pending groups without waiting; possibly none. @throws ClosedError, SysError */
   take(): PageRequestGroup[] {
     this.lease.assertOpen();
-    // Nothing there is 0 bytes on this descriptor, not end of file.
+    // 0 bytes mean an empty queue on this descriptor, not end of file.
     const count = read(this.fd, this.buffer, { object: this.lease.label }) ?? 0;
     const groups: PageRequestGroup[] = [];
     let requests: PageRequest[] = [];
@@ -126,7 +126,7 @@ export class FaultQueue extends Resource {
     return groups;
   }
 
-  /** Groups as they come. Ends when the queue is closed. @throws ArgumentError */
+  /** The groups as they arrive. Ends when the queue is closed. @throws ArgumentError */
   values(options?: ListenOptions): AsyncIterableIterator<PageRequestGroup> {
     return new EventStream(this.fd, this.lease, () => this.take(), options);
   }

@@ -81,7 +81,7 @@ export function decodeVtd(cap: bigint, ecap: bigint): VtdFeatures {
   };
 }
 
-/** Arm SMMUv3 specification (IHI 0070), section 6.3: what the kernel says user space may rely on. */
+/** Arm SMMUv3 specification (IHI 0070), section 6.3: the fields that the kernel lets user space rely on. */
 export interface Smmuv3Features {
   /** Stage 1 translation (S1P). */
   readonly stage1: boolean;

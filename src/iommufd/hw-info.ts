@@ -1,4 +1,4 @@
-/** What an IOMMU's hardware can do (IOMMU_GET_HW_INFO). */
+/** Information about an IOMMU's hardware (IOMMU_GET_HW_INFO). */
 import { addressOf } from "../sys/libc.js";
 import { call } from "./call.js";
 import type { BoundDevice } from "./device-ref.js";
@@ -33,7 +33,7 @@ import {
 
 /** The IOMMU's own registers, by kind. */
 export type HwRegisters =
-  /** The kernel tells nothing of this IOMMU. */
+  /** The kernel reports nothing about this IOMMU. */
   | {
       /** Which of these structures it is. */
       readonly kind: "none";
@@ -79,7 +79,7 @@ export type HwRegisters =
       readonly log2Vsids: number;
     }
   | {
-      /** Which of these structures it is: one that this library doesn't know. */
+      /** Which of these structures it is: this library doesn't know the type. */
       readonly kind: "unknown";
       /** enum iommu_hw_info_type */
       readonly type: number;
@@ -87,30 +87,30 @@ export type HwRegisters =
       readonly bytes: Uint8Array;
     };
 
-/** IOMMU_GET_HW_INFO: what the IOMMU behind a device is and can do. */
+/** IOMMU_GET_HW_INFO: type and abilities of a device's IOMMU. */
 export interface HwInfo {
   /** enum iommu_hw_info_type */
   readonly type: number;
-  /** The registers, decoded as far as this library knows the type. */
+  /** The registers, decoded if this library knows the type. */
   readonly registers: HwRegisters;
   /** Page tables for this device can track dirty pages. */
   readonly dirtyTracking: boolean;
-  /** Width of the device's PASIDs in bits; 0 where it has none. */
+  /** Width of the device's PASIDs in bits; 0 if it has none. */
   readonly maxPasidLog2: number;
-  /** Requests with a PASID can ask to execute. Meaningless where `maxPasidLog2` is 0. */
+  /** Requests with a PASID can ask to execute. Meaningless if `maxPasidLog2` is 0. */
   readonly pasidExecute: boolean;
-  /** Requests with a PASID can be privileged. Meaningless where `maxPasidLog2` is 0. */
+  /** Requests with a PASID can be privileged. Meaningless if `maxPasidLog2` is 0. */
   readonly pasidPrivileged: boolean;
   /** The device can't use ATS. If false, ATS may be on. */
   readonly atsNotSupported: boolean;
 }
 
-/** Enough for every structure of Linux 7.3; the kernel truncates silently. */
+/** Bytes for the answer: enough for Linux 7.3. The kernel truncates silently. */
 const ROOM = 256;
 
 /**
- * @param type the kind of information wanted (IOMMU_HW_INFO_FLAG_INPUT_TYPE); left out, the IOMMU's own
- * @throws ClosedError, UnsupportedError, SysError: EOPNOTSUPP where this IOMMU has no such information
+ * @param type requested kind of information (IOMMU_HW_INFO_FLAG_INPUT_TYPE); the IOMMU's own by default
+ * @throws ClosedError, UnsupportedError, SysError: EOPNOTSUPP if this IOMMU has no such information
  */
 export function readHwInfo(device: BoundDevice, type?: number): HwInfo {
   device.lease.assertOpen();
@@ -136,7 +136,7 @@ export function readHwInfo(device: BoundDevice, type?: number): HwInfo {
   };
 }
 
-/** The meaning of the type-dependent part. */
+/** Decodes the type-dependent part. */
 export function decodeRegisters(type: number, bytes: Uint8Array): HwRegisters {
   switch (type) {
     case IOMMU_HW_INFO_TYPE_NONE:

@@ -5,11 +5,11 @@ import { destroying } from "./destroy.js";
 import { IOMMU_HW_QUEUE_ALLOC, iommu_hw_queue_alloc } from "./uapi-viommu.js";
 import type { Viommu } from "./viommu.js";
 
-/** Where a hardware queue is and what it is for. */
+/** Type, index and memory of a hardware queue. */
 export interface HwQueueOptions {
   /** enum iommu_hw_queue_type */
   readonly type: number;
-  /** The queue's number among those of its type in the virtual IOMMU. Queues are made in ascending order. */
+  /** The queue's number among those of its type in the virtual IOMMU. Queues are allocated in ascending order. */
   readonly index: number;
   /** Guest physical address of the queue's memory. */
   readonly iova: bigint;
@@ -17,7 +17,7 @@ export interface HwQueueOptions {
   readonly sizeBytes: number;
 }
 
-/** A guest's queue that the IOMMU's hardware reads itself. A queue of higher index is closed before this one. */
+/** A guest's queue that the IOMMU's hardware reads directly. Queues of higher indexes close first. */
 export class HwQueue extends Resource {
   private constructor(
     /** The virtual IOMMU that the queue belongs to. */

@@ -26,9 +26,9 @@ import {
   iommu_hwpt_set_dirty_tracking,
 } from "./uapi-hwpt.js";
 
-/** What every hardware page table can be made with. */
+/** Options of all hardware page tables. */
 export interface HwptOptions {
-  /** Where I/O page faults of devices on this table are reported. */
+  /** Queue for I/O page faults of devices on this table. */
   readonly faultQueue?: FaultQueue | undefined;
   /** The table will be attached to PASIDs, or to a device whose PASIDs are used (IOMMU_HWPT_ALLOC_PASID). */
   readonly pasid?: boolean | undefined;
@@ -40,11 +40,11 @@ export interface PagingHwptOptions extends HwptOptions {
   readonly nestParent?: boolean | undefined;
   /** Pages that devices write to can be tracked (IOMMU_HWPT_ALLOC_DIRTY_TRACKING). */
   readonly dirtyTracking?: boolean | undefined;
-  /** What only this IOMMU understands. */
+  /** Data for the IOMMU's driver. */
   readonly data?: DriverData | undefined;
 }
 
-/** What IOMMU_HWPT_ALLOC takes: where the table hangs, and its options as the kernel's flags. */
+/** Input of IOMMU_HWPT_ALLOC. */
 interface AllocRequest {
   readonly iommufd: Iommufd;
   readonly device: BoundDevice;
@@ -65,7 +65,7 @@ function allocate({ iommufd, device, parentId, parentLabel, flags, options }: Al
   if (faultQueue !== undefined) {
     faultQueue.lease.assertOpen();
     if (faultQueue.iommufd !== iommufd) {
-      throw new ArgumentError(`${faultQueue.lease.label} is of another iommufd than ${parentLabel}`);
+      throw new ArgumentError(`${faultQueue.lease.label} and ${parentLabel} belong to different iommufds`);
     }
   }
   const values = {
@@ -80,7 +80,7 @@ function allocate({ iommufd, device, parentId, parentLabel, flags, options }: Al
     data_uptr: data === undefined ? 0n : BigInt(addressOf(data.bytes)),
     fault_id: faultQueue?.id ?? 0,
   };
-  // The smallest form that says it: data came with Linux 6.8, fault queues with 6.11.
+  // The smallest form of the request: data needs Linux 6.8, fault queues 6.11.
   let request: Uint8Array;
   if (faultQueue !== undefined) request = iommu_hwpt_alloc.encode(values);
   else if (data !== undefined) request = iommu_hwpt_alloc.encodeUpTo("fault_id", values);
@@ -90,10 +90,10 @@ function allocate({ iommufd, device, parentId, parentLabel, flags, options }: Al
   return iommu_hwpt_alloc.get(request, "out_hwpt_id");
 }
 
-/** A hardware page table (HWPT): what an IOMMU walks for the devices attached to it. */
+/** A hardware page table (HWPT): the IOMMU uses it to translate for attached devices. */
 export abstract class Hwpt extends Resource {
   protected constructor(
-    /** The iommufd this object lives in. */
+    /** The iommufd of this object. */
     readonly iommufd: Iommufd,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
@@ -107,10 +107,10 @@ export abstract class Hwpt extends Resource {
   }
 }
 
-/** A page table that translates an IOAS. Everything mapped in the IOAS is in it. */
+/** A page table of an IOAS, with all its mappings. */
 export class PagingHwpt extends Hwpt {
   private constructor(
-    /** The address space it translates. */
+    /** The address space of the table. */
     readonly ioas: Ioas,
     id: number,
     options: PagingHwptOptions,
@@ -134,7 +134,7 @@ export class PagingHwpt extends Hwpt {
   }
 
   /**
-   * A nested page table on this one, which must be a nest parent: the guest's own table, walked first.
+   * A nested page table on this one, which must be a nest parent. The IOMMU walks the nested (guest's) table first.
    * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EINVAL (no nest parent, wrong data), EIO
    */
   allocNested(device: BoundDevice, data: DriverData, options: HwptOptions = {}): NestedHwpt {
@@ -143,8 +143,8 @@ export class PagingHwpt extends Hwpt {
   }
 
   /**
-   * Switches tracking on, which forgets what was dirty, or off.
-   * @throws ClosedError, SysError: EOPNOTSUPP where the table was made without dirtyTracking
+   * Enables or disables tracking. Enabling it marks all pages clean.
+   * @throws ClosedError, SysError: EOPNOTSUPP if the table was allocated without dirtyTracking
    */
   setDirtyTracking(enabled: boolean): void {
     this.lease.assertOpen();
@@ -156,9 +156,9 @@ export class PagingHwpt extends Hwpt {
   }
 
   /**
-   * Which pages of [at, at + sizeBytes) devices wrote to since the last reading.
-   * @param pageSizeBytes what one bit stands for: a power of two, no smaller than the IOMMU's page
-   * @param options keep: leave the pages dirty for the next reading
+   * Pages of [at, at + sizeBytes) that devices have written to since the last call.
+   * @param pageSizeBytes bytes per bit, a power of two, at least the IOMMU's page size
+   * @param options keep: leaves the pages dirty for the next call
    * @throws ArgumentError, ClosedError, SysError: EINVAL (misaligned), EOPNOTSUPP
    */
   readDirty(
@@ -182,7 +182,7 @@ export class PagingHwpt extends Hwpt {
   }
 }
 
-/** A guest's page table, walked on top of its parent. */
+/** A guest's page table, nested on its parent. */
 export class NestedHwpt extends Hwpt {
   private constructor(parent: NestedParent, id: number, options: HwptOptions) {
     super(parent.iommufd, id, "nested hwpt", parent, options.faultQueue);
@@ -207,8 +207,8 @@ export class NestedHwpt extends Hwpt {
   }
 
   /**
-   * Drops what the IOMMU cached of this table.
-   * @throws InvalidationError with the number of requests carried out, UnsupportedError, ArgumentError, ClosedError
+   * Invalidates the IOMMU's caches of this table.
+   * @throws InvalidationError (with the number of completed requests), UnsupportedError, ArgumentError, ClosedError
    */
   invalidate(data: InvalidationData): void {
     this.lease.assertOpen();
@@ -216,7 +216,7 @@ export class NestedHwpt extends Hwpt {
   }
 }
 
-/** What a nested page table can hang on: a nest parent or a vIOMMU. */
+/** Parent of a nested page table: a nest parent or a vIOMMU. */
 interface NestedParent extends Resource {
   readonly iommufd: Iommufd;
   readonly id: number;

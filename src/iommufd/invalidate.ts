@@ -1,4 +1,4 @@
-/** Invalidates what an IOMMU has cached (IOMMU_HWPT_INVALIDATE). */
+/** Invalidates an IOMMU's caches (IOMMU_HWPT_INVALIDATE). */
 import { Errno, errnoName } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { hintOf } from "../core/hints.js";
@@ -8,12 +8,12 @@ import { callError } from "./call.js";
 import { entryCount, type InvalidationData } from "./driver-data.js";
 import { IOMMU_HWPT_INVALIDATE, iommu_hwpt_invalidate } from "./uapi-hwpt.js";
 
-/** An invalidation that stopped on the way. */
+/** An invalidation that failed after some of its requests. */
 export class InvalidationError extends SysError {
   constructor(
     errno: number,
     object: string,
-    /** Requests that were carried out before the one that failed. */
+    /** Requests that were completed before the one that failed. */
     readonly handled: number,
   ) {
     const { name } = IOMMU_HWPT_INVALIDATE;
@@ -24,7 +24,7 @@ export class InvalidationError extends SysError {
 }
 
 /**
- * IOMMU_HWPT_INVALIDATE on a nested page table or a vIOMMU. No entries at all: asks whether the type is known.
+ * IOMMU_HWPT_INVALIDATE on a nested page table or a vIOMMU. Without entries it checks whether the kernel knows the type.
  * @throws InvalidationError, UnsupportedError, ArgumentError
  */
 export function invalidate(fd: number, id: number, label: string, data: InvalidationData): void {

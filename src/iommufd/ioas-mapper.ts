@@ -12,9 +12,9 @@ import { attachToIoas } from "./attach-device.js";
 import type { Ioas } from "./ioas.js";
 
 /**
- * The translator behind a DmaSpace on iommufd. The kernel chooses addresses (IOMMU_IOAS_MAP without
- * IOMMU_IOAS_MAP_FIXED_IOVA) until a mapping needs a place that the kernel can't be asked for: below a limit, or aligned.
- * From then on an AddressChooser chooses.
+ * The mapper of a DmaSpace on iommufd. At first the kernel chooses addresses (IOMMU_IOAS_MAP without
+ * IOMMU_IOAS_MAP_FIXED_IOVA). It knows no limits or alignments, so after the first mapping that needs them an AddressChooser
+ * chooses.
  */
 export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
   readonly name = "iommufd";
@@ -97,7 +97,7 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
         throw this.explain(error, sizeBytes, fixed);
       }
       throw new UnsupportedError(
-        "iommufd maps only memfds, and dma-bufs that vfio-pci exported in one range: of a udmabuf, map the memfd",
+        "iommufd maps only memfds, and dma-bufs that vfio-pci exported in one range: map a udmabuf's memfd instead",
         { cause: error },
       );
     }
@@ -132,12 +132,12 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
     this.ioas.map({ address, sizeBytes }, { access, iova: iovaOfPage(iovaPage) });
   };
 
-  /** If somebody has unmapped it through the IOAS itself (ENOENT), its address is free all the same. */
+  /** ENOENT: the program has unmapped the range through the IOAS itself, so its address is free. */
   private releaseForgotten(error: unknown, iovaPage: number, sizeBytes: number): void {
     if (error instanceof SysError && error.code === "ENOENT") this.chooser.release(iovaPage, sizeBytes);
   }
 
-  /** The kernel's errno for an address that can't be had, as every backend reports it. */
+  /** Converts the kernel's errno about an address to the error that every backend throws. */
   private explain(error: unknown, sizeBytes: number, fixed: bigint | undefined): unknown {
     if (!(error instanceof SysError)) return error;
     const options = { cause: error };

@@ -47,7 +47,7 @@ import {
   iommu_iova_range,
 } from "./uapi.js";
 
-/** Memory of this process, by address. `MappedMemory` is one. */
+/** A range of this process's memory, such as a `MappedMemory`. */
 export interface UserRange {
   /** Virtual address. */
   readonly address: number;
@@ -57,15 +57,15 @@ export interface UserRange {
 
 /** Options of the mapping calls of {@link Ioas}. */
 export interface IoasMapOptions {
-  /** Fixed I/O virtual address; left out, the kernel chooses. */
+  /** Fixed I/O virtual address; the kernel chooses by default. */
   readonly iova?: bigint | undefined;
-  /** What devices may do; both by default. */
+  /** Access right of devices; `read-write` by default. */
   readonly access?: DmaAccess | undefined;
 }
 
-/** What an IOAS can map at present (IOMMU_IOAS_IOVA_RANGES). */
+/** Ranges that an IOAS can map now (IOMMU_IOAS_IOVA_RANGES). */
 export interface IoasIovaRanges {
-  /** The usable ranges, ascending; `last` belongs to the range. */
+  /** The usable ranges, ascending; they include `last`. */
   readonly ranges: IovaRange[];
   /** Addresses and lengths of mappings are multiples of this many bytes. */
   readonly alignmentBytes: number;
@@ -73,25 +73,25 @@ export interface IoasIovaRanges {
 
 const ALL = 0xffff_ffff_ffff_ffffn;
 
-// Where the prepared requests have what changes: addresses and lengths as 32-bit words, the I/O virtual address, which
-// is a bigint on our side as well, as a 64-bit one.
+// Positions of the variable fields in the prepared requests: in 32-bit words, and of the I/O virtual address, a bigint, in
+// 64-bit words.
 const MAP = iommu_ioas_map.words;
 const MAP_IOVA = iommu_ioas_map.offsets.iova / 8;
 const UNMAP_IOVA = iommu_ioas_unmap.offsets.iova / 8;
 const UNMAP_LENGTH = iommu_ioas_unmap.words.length;
 
-/** An I/O address space (IOAS): a set of mappings that every device attached to it sees. */
+/** An I/O address space (IOAS): mappings that all attached devices share. */
 export class Ioas extends Resource {
-  // Made once: map and unmap are frequent.
+  // Prepared once, because map and unmap are frequent.
   private readonly mapRequest: PreparedIoctl;
   private readonly unmapRequest: PreparedIoctl;
 
   private constructor(
-    /** The iommufd this object lives in. */
+    /** The iommufd of this object. */
     readonly iommufd: Iommufd,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
-    /** Whether it was made here, and so goes with this object. */
+    /** Whether close() destroys it: this object has allocated it. */
     isOwn: boolean,
   ) {
     const { fd } = iommufd;
@@ -112,7 +112,7 @@ export class Ioas extends Resource {
   static borrow(iommufd: Iommufd, id: number): Ioas {
     const ioas = new Ioas(iommufd, id, false);
     try {
-      // The kernel tells no object's type but by refusing what another type can't do.
+      // The kernel doesn't report an object's type, but rejects requests for other types.
       ioas.iovaRanges();
     } catch (error) {
       ioas.close();
@@ -123,7 +123,7 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_IOVA_RANGES. Attaching a device narrows the ranges and may raise the alignment: ask again then.
+   * IOMMU_IOAS_IOVA_RANGES. Attaching a device reduces the ranges and may raise the alignment: call this again then.
    * @throws ClosedError, SysError
    */
   iovaRanges(): IoasIovaRanges {
@@ -153,9 +153,9 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_ALLOW_IOVAS: restricts automatic placement to `ranges` (fixed addresses are not affected) and keeps
-   * later attachments from taking them away. An empty list lifts the restriction.
-   * @throws ClosedError, SysError: EADDRINUSE where a range is reserved
+   * IOMMU_IOAS_ALLOW_IOVAS: restricts the kernel's choice of addresses to `ranges`, but not fixed addresses. Later
+   * attachments can't reduce these ranges. An empty list lifts the restriction.
+   * @throws ClosedError, SysError: EADDRINUSE if a range is reserved
    */
   allowIovas(ranges: readonly { readonly start: bigint; readonly last: bigint }[]): void {
     this.lease.assertOpen();
@@ -173,9 +173,9 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_MAP. Thin: nothing ties the mapping to the memory's lifetime (DmaSpace does). The kernel pins the pages
-   * once a device is attached.
-   * @returns where it was mapped
+   * IOMMU_IOAS_MAP. The mapping isn't tied to the memory's lifetime (DmaSpace does that). The kernel pins the pages when a
+   * device is attached.
+   * @returns the I/O virtual address
    * @throws ArgumentError, ClosedError, SysError: EEXIST (fixed and taken), EINVAL (misaligned or reserved), EFAULT,
    *   ENOMEM (memlock limit), ENOSPC
    */
@@ -195,7 +195,7 @@ export class Ioas extends Resource {
   }
 
   /**
-   * {@link map} where the kernel chooses, with the address counted in IOVA_PAGEs; not for users, who would have to check first.
+   * {@link map} without checks, at an address of the kernel's choice, counted in IOVA_PAGEs; not for users.
    * @throws ClosedError, SysError
    */
   mapPages(address: number, sizeBytes: number, access: DmaAccess): number {
@@ -268,15 +268,15 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_COPY: shares what `source` maps at [sourceIova, + sizeBytes); the pages are pinned and counted once.
-   * @throws ArgumentError (an IOAS of another iommufd), ClosedError, SysError: ENOENT where the range isn't wholly
-   *   mapped, EPERM when asking to write what was mapped for reading
+   * IOMMU_IOAS_COPY: maps the memory that `source` maps at [sourceIova, + sizeBytes). The pages are pinned and charged once.
+   * @throws ArgumentError (an IOAS of another iommufd), ClosedError, SysError: ENOENT if the range isn't completely mapped,
+   *   EPERM for write access to memory that is mapped for reading
    */
   copyFrom(source: Ioas, sourceIova: bigint, sizeBytes: number, options: IoasMapOptions = {}): Iova {
     this.lease.assertOpen();
     source.lease.assertOpen();
     if (source.iommufd !== this.iommufd)
-      throw new ArgumentError("both address spaces must be of the same iommufd");
+      throw new ArgumentError("both address spaces must belong to the same iommufd");
     checkLength("sizeBytes", sizeBytes);
     const fixed = options.iova;
     const request = iommu_ioas_copy.encode({
@@ -293,9 +293,9 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_UNMAP: removes every mapping that lies wholly in [at, at + sizeBytes).
+   * IOMMU_IOAS_UNMAP: removes all mappings in [at, at + sizeBytes).
    * @returns bytes unmapped
-   * @throws ClosedError, SysError: ENOENT where nothing is mapped or a mapping would be cut
+   * @throws ClosedError, SysError: ENOENT if nothing is mapped, or a mapping lies only partly in the range
    */
   unmap(at: bigint, sizeBytes: number): number {
     this.lease.assertOpen();
@@ -331,10 +331,10 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_HWPT_ALLOC: a page table of this address space for the IOMMU behind `device`. Without one, attaching a device
-   * to the address space lets the kernel make a plain one.
-   * @throws ArgumentError (bound elsewhere), ClosedError, UnsupportedError, SysError: EOPNOTSUPP where the IOMMU lacks
-   *   an option, EADDRINUSE where mappings don't fit it, EFAULT or ENOMEM where they can't be pinned
+   * IOMMU_HWPT_ALLOC: a page table of this address space for the IOMMU of `device`. If a device is attached to the address
+   * space itself, the kernel allocates a plain one.
+   * @throws ArgumentError (bound elsewhere), ClosedError, UnsupportedError, SysError: EOPNOTSUPP if the IOMMU lacks an
+   *   option, EADDRINUSE if it can't translate a mapping, EFAULT or ENOMEM if one can't be pinned
    */
   allocHwpt(device: BoundDevice, options: PagingHwptOptions = {}): PagingHwpt {
     this.lease.assertOpen();
@@ -342,10 +342,10 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_NOIOMMU_GET_PA: where mapped memory lies physically, for devices without any IOMMU.
-   * @returns the physical address, and how many bytes from there on are contiguous (at most `sizeBytes`)
+   * IOMMU_IOAS_NOIOMMU_GET_PA: physical address of mapped memory, for devices without an IOMMU.
+   * @returns the physical address, and the number of contiguous bytes (at most `sizeBytes`)
    * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EPERM without CAP_SYS_RAWIO, ENOENT (unmapped),
-   *   EOPNOTSUPP where a real IOMMU translates
+   *   EOPNOTSUPP if an IOMMU translates
    */
   noiommuPhysicalAddress(
     at: bigint,
@@ -353,7 +353,7 @@ export class Ioas extends Resource {
   ): {
     /** Physical address of the first byte. */
     physicalAddress: bigint;
-    /** Bytes that are contiguous from there on; at most as many as asked for. */
+    /** Number of contiguous bytes from there, at most the requested number. */
     sizeBytes: number;
   } {
     this.lease.assertOpen();
@@ -373,13 +373,13 @@ export class Ioas extends Resource {
     return this.iommufd.option(IOMMU_OPTION_OP_GET, IOMMU_OPTION_HUGE_PAGES, this.id, 0n) === 1n;
   }
 
-  /** @throws SysError: EINVAL once devices and mappings exist, EADDRINUSE where a mapping is not page aligned */
+  /** @throws SysError: EINVAL if devices and mappings exist, EADDRINUSE if a mapping is not page aligned */
   set hugePages(allowed: boolean) {
     this.lease.assertOpen();
     this.iommufd.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_HUGE_PAGES, this.id, allowed ? 1n : 0n);
   }
 
-  /** The length stands in the request already; the kernel replaces it by the bytes unmapped. */
+  /** The caller has set the request's length. The kernel replaces it with the number of unmapped bytes. */
   private unmapFrom(at: bigint): void {
     this.unmapRequest.quads[UNMAP_IOVA] = checkU64("iova", at);
     const result = this.unmapRequest.call(this.iommufd.fd);

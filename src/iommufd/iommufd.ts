@@ -1,4 +1,4 @@
-/** The iommufd itself: /dev/iommu, and the objects that are made from it. */
+/** The iommufd (/dev/iommu), which allocates all other objects. */
 import { checkInteger, checkU32 } from "../core/check.js";
 import { Errno, errnoName } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
@@ -29,17 +29,17 @@ import {
 export const IOMMUFD_PATH = "/dev/iommu";
 
 const openHints: Readonly<Record<string, string>> = {
-  ENOENT: "this kernel has no iommufd: CONFIG_IOMMUFD is off or the module is not loaded",
+  ENOENT: "this kernel has no iommufd: load the module iommufd, or use a kernel with CONFIG_IOMMUFD",
   EACCES: "give this user read and write permission on it",
-  ENODEV: "the iommufd module is not loaded",
+  ENODEV: "load the module iommufd",
 };
 
-/** How pinned memory is counted against RLIMIT_MEMLOCK (IOMMU_OPTION_RLIMIT_MODE). */
+/** The account that pinned memory counts against, for RLIMIT_MEMLOCK (IOMMU_OPTION_RLIMIT_MODE). */
 export type RlimitMode = "user" | "process";
 
 /**
- * An open /dev/iommu: the root of all iommufd objects. Closing it closes what hangs on it first: attachments,
- * address spaces, bound devices.
+ * An open /dev/iommu, the root of all iommufd objects. close() first closes its attachments, address spaces and bound
+ * devices.
  */
 export class Iommufd extends Resource {
   /** The descriptor; owned by this object. */
@@ -51,7 +51,7 @@ export class Iommufd extends Resource {
     this.fd = fd;
   }
 
-  /** @throws SysError: ENOENT where the kernel has no iommufd, EACCES without permission on the node */
+  /** @throws SysError: ENOENT if the kernel has no iommufd, EACCES without permission on the node */
   static open(path: string = IOMMUFD_PATH): Iommufd {
     try {
       return new Iommufd(open(path, O_RDWR), path);
@@ -61,23 +61,23 @@ export class Iommufd extends Resource {
   }
 
   /**
-   * An iommufd that another process opened: inherited, or passed over a socket. The object owns the descriptor from
-   * here on; where this throws, the caller still does. Objects that other holders of the descriptor made live on in the
-   * kernel until the last descriptor is closed, and have no object here.
-   * @throws ArgumentError where the descriptor is not open or no iommufd
+   * An iommufd that another process opened, inherited or passed over a socket. The result owns the descriptor; if this
+   * throws, the caller keeps it. Kernel objects of other holders exist until the last descriptor is closed; only
+   * {@link ioas} can refer to them.
+   * @throws ArgumentError if the descriptor is closed, or isn't an iommufd
    */
   static fromFd(fd: number): Iommufd {
     const result = probe(fd);
     if (result < 0) {
-      throw new ArgumentError(`descriptor ${fd} is no iommufd (IOMMU_OPTION: ${errnoName(-result)})`);
+      throw new ArgumentError(`descriptor ${fd} is not an iommufd (IOMMU_OPTION: ${errnoName(-result)})`);
     }
     return new Iommufd(fd, `iommufd of descriptor ${fd}`);
   }
 
   /**
-   * Whether an iommufd stands behind a descriptor: also behind that of a VfioContainer in a kernel whose /dev/vfio/vfio
-   * is iommufd's (CONFIG_IOMMUFD_VFIO_CONTAINER), which knows no dirty pages and maps no BARs.
-   * @throws ArgumentError where it can't be a descriptor
+   * Whether a descriptor is an iommufd. A VfioContainer's is one in a kernel with CONFIG_IOMMUFD_VFIO_CONTAINER; such a
+   * container can't track dirty pages or map BARs.
+   * @throws ArgumentError if `fd` can't be a descriptor
    */
   static isIommufd(fd: number): boolean {
     return probe(fd) >= 0;
@@ -90,9 +90,9 @@ export class Iommufd extends Resource {
   }
 
   /**
-   * An address space that was not made through this object: by another holder of the descriptor ({@link fromFd}), or by
-   * the kernel for VFIO requests ({@link vfioIoasId}). Closing the result leaves it as it is.
-   * @throws ArgumentError where there is none of that id, ClosedError
+   * An address space of another holder of the descriptor ({@link fromFd}), or of the kernel for VFIO requests
+   * ({@link vfioIoasId}). Closing the result doesn't destroy it.
+   * @throws ArgumentError if no address space has this id, ClosedError
    */
   ioas(id: number): Ioas {
     this.lease.assertOpen();
@@ -106,8 +106,8 @@ export class Iommufd extends Resource {
   }
 
   /**
-   * IOMMU_GET_HW_INFO: what the IOMMU behind a bound device is and can do.
-   * @param type the kind of information wanted (IOMMU_HW_INFO_TYPE_*); left out, the IOMMU's own
+   * IOMMU_GET_HW_INFO: type and abilities of a bound device's IOMMU.
+   * @param type requested kind of information (IOMMU_HW_INFO_TYPE_*); the IOMMU's own by default
    * @throws ArgumentError (bound elsewhere), ClosedError, UnsupportedError, SysError
    */
   hwInfo(device: BoundDevice, type?: number): HwInfo {
@@ -117,7 +117,7 @@ export class Iommufd extends Resource {
     return readHwInfo(device, type);
   }
 
-  /** What this kernel's iommufd has; asked once. @throws ClosedError */
+  /** Requests that this kernel's iommufd supports; cached. @throws ClosedError */
   capabilities(): IommufdCapabilities {
     this.lease.assertOpen();
     this.known ??= probeIommufd(this.fd);
@@ -125,8 +125,8 @@ export class Iommufd extends Resource {
   }
 
   /**
-   * IOMMU_VFIO_IOAS: id of the address space that answers VFIO container requests on this descriptor; undefined
-   * where there is none. @throws ClosedError, SysError
+   * IOMMU_VFIO_IOAS: id of the address space for VFIO container requests on this descriptor; undefined if there is none.
+   * @throws ClosedError, SysError
    */
   get vfioIoasId(): number | undefined {
     this.lease.assertOpen();
@@ -137,11 +137,11 @@ export class Iommufd extends Resource {
     return iommu_vfio_ioas.decode(request).ioas_id;
   }
 
-  /** Chooses that address space; undefined takes it away. @throws ArgumentError, ClosedError, SysError */
+  /** Sets the address space of {@link vfioIoasId}; undefined clears it. @throws ArgumentError, ClosedError, SysError */
   setVfioIoas(ioas: Ioas | undefined): void {
     this.lease.assertOpen();
     if (ioas !== undefined && ioas.iommufd !== this) {
-      throw new ArgumentError(`${ioas.lease.label} is of another iommufd`);
+      throw new ArgumentError(`${ioas.lease.label} belongs to another iommufd`);
     }
     ioas?.lease.assertOpen();
     const request =
@@ -152,9 +152,9 @@ export class Iommufd extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_CHANGE_PROCESS: from now on this process is the one whose memory is counted. For a descriptor inherited
-   * from another process; all or nothing.
-   * @throws ClosedError, UnsupportedError, SysError: EINVAL where anything but a memfd is mapped, ENOMEM
+   * IOMMU_IOAS_CHANGE_PROCESS: charges all mappings to this process, or fails. For a descriptor inherited from another
+   * process.
+   * @throws ClosedError, UnsupportedError, SysError: EINVAL if anything but memfds is mapped, ENOMEM
    */
   changeProcess(): void {
     this.lease.assertOpen();
@@ -171,12 +171,12 @@ export class Iommufd extends Resource {
     return this.option(IOMMU_OPTION_OP_GET, IOMMU_OPTION_RLIMIT_MODE, 0, 0n) === 0n ? "user" : "process";
   }
 
-  /** @throws SysError: EPERM without CAP_SYS_RESOURCE, EBUSY once any object exists */
+  /** @throws SysError: EPERM without CAP_SYS_RESOURCE, EBUSY if any object exists */
   set rlimitMode(mode: RlimitMode) {
     this.option(IOMMU_OPTION_OP_SET, IOMMU_OPTION_RLIMIT_MODE, 0, mode === "user" ? 0n : 1n);
   }
 
-  /** IOMMU_OPTION as it is; returns val64. @throws ClosedError, SysError */
+  /** IOMMU_OPTION with any option. @returns val64 @throws ClosedError, SysError */
   option(op: number, optionId: number, objectId: number, value: bigint): bigint {
     this.lease.assertOpen();
     const request = iommu_option.encode({ option_id: optionId, op, object_id: objectId, val64: value });
@@ -187,7 +187,7 @@ export class Iommufd extends Resource {
   }
 }
 
-/** Asking for an option changes nothing, and nothing but an iommufd answers. */
+/** Reads an option: this changes nothing, and only an iommufd supports it. */
 function probe(fd: number): number {
   checkInteger("fd", fd, 0, 0x7fff_ffff);
   const request = iommu_option.encode({ option_id: IOMMU_OPTION_RLIMIT_MODE, op: IOMMU_OPTION_OP_GET });

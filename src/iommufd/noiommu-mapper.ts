@@ -12,8 +12,8 @@ import { attachToIoas } from "./attach-device.js";
 import type { Ioas } from "./ioas.js";
 
 /**
- * Devices without any IOMMU, by character device: the IOAS pins memory and says where it lies
- * (IOMMU_IOAS_NOIOMMU_GET_PA). The device takes physical addresses, and nothing checks what it does with them.
+ * Devices without an IOMMU, by character device. The IOAS pins memory and returns its physical addresses
+ * (IOMMU_IOAS_NOIOMMU_GET_PA). Devices use these addresses, and nothing restricts their access.
  */
 export class NoiommuIoasMapper implements JoinableMapper {
   readonly name = "noiommu";

@@ -1,4 +1,4 @@
-/** include/uapi/linux/iommufd.h: what the IOMMU behind a device is. */
+/** include/uapi/linux/iommufd.h: information about a device's IOMMU. */
 
 import { array, struct, u8, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
@@ -7,7 +7,7 @@ export const IOMMU_GET_HW_INFO = ioctlRequest("IOMMU_GET_HW_INFO", ";", 0x8a, "6
 
 /** enum iommu_hw_info_type: the IOMMU's driver reports no registers. */
 export const IOMMU_HW_INFO_TYPE_NONE = 0;
-/** enum iommu_hw_info_type, as a request: the kind that the IOMMU's driver reports by itself. */
+/** enum iommu_hw_info_type, in a request: the default kind of the IOMMU's driver. */
 export const IOMMU_HW_INFO_TYPE_DEFAULT = 0;
 /** enum iommu_hw_info_type: Intel VT-d. */
 export const IOMMU_HW_INFO_TYPE_INTEL_VTD = 1;
@@ -36,7 +36,7 @@ export const IOMMU_HW_INFO_VTD_ERRATA_772415_SPR17 = 1 << 0;
 // enum iommu_hw_info_arm_smmuv3_flags
 export const IOMMU_HW_INFO_ARM_SMMUV3_ERRATA_REPEAT_TLBI_CFGI = 1 << 0;
 
-/** The kernel's union of in_data_type and out_data_type is one word, called after its output here. */
+/** The kernel's union of in_data_type and out_data_type is one word; here it has the output's name. */
 export const iommu_hw_info = struct("iommu_hw_info", {
   size: u32,
   flags: u32,

@@ -1,4 +1,4 @@
-/** include/uapi/linux/iommufd.h: virtual IOMMUs and what hangs on them. */
+/** include/uapi/linux/iommufd.h: virtual IOMMUs, their devices and queues. */
 
 import { array, struct, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";

@@ -7,16 +7,16 @@ import type { BoundDevice } from "./device-ref.js";
 import { IOMMU_VDEVICE_ALLOC, iommu_vdevice_alloc } from "./uapi-viommu.js";
 import type { Viommu } from "./viommu.js";
 
-/** A device as a guest's virtual IOMMU knows it. Ends with its vIOMMU, and with its device. */
+/** A device of a guest's virtual IOMMU. It closes with its vIOMMU, and with its device. */
 export class Vdevice extends Resource {
   private constructor(
-    /** The virtual IOMMU that the device is behind. */
+    /** The virtual IOMMU of the device. */
     readonly viommu: Viommu,
     /** The device, bound to the same iommufd. */
     readonly device: BoundDevice,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
-    /** What the guest calls the device. */
+    /** The device's id on the guest's IOMMU. */
     readonly virtualId: bigint,
   ) {
     const { fd } = viommu.iommufd;

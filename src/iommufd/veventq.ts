@@ -24,26 +24,26 @@ import type { Viommu } from "./viommu.js";
 export interface VeventqOptions {
   /** enum iommu_veventq_type */
   readonly type: number;
-  /** Events the kernel keeps for a slow reader, 1 to 2^19. */
+  /** Most events that the kernel keeps for a slow reader, 1 to 2^19. */
   readonly depth: number;
-  /** Length of one event's data; known for the types of Linux 7.3. */
+  /** Bytes of one event's data. Not needed for the types of Linux 7.3. */
   readonly eventBytes?: number | undefined;
 }
 
-/** An event for the guest, or the news that some were lost. */
+/** An event for the guest, or the report that events were lost. */
 export type Vevent =
   | {
       /** An event. */
       readonly kind: "event";
-      /** Counts up by one from 0 to 2^31-1 and starts again; a gap means lost events. */
+      /** Increments from 0 to 2^31-1, then restarts at 0. A gap means lost events. */
       readonly sequence: number;
-      /** In the form of the queue's type, e.g. 32 bytes of an SMMUv3 event record. */
+      /** Data in the format of the queue's type, e.g. an SMMUv3 event record of 32 bytes. */
       readonly data: Uint8Array;
     }
   | {
       /** The queue was full, and events were lost. */
       readonly kind: "lost";
-      /** Counts on from the last event. */
+      /** Continues the count of the last event. */
       readonly sequence: number;
     };
 
@@ -55,16 +55,16 @@ const knownSizes: Readonly<Record<number, number>> = {
 const MAX_DEPTH = 2 ** 19;
 const EVENTS_PER_READ = 64;
 
-/** Events that an IOMMU reports for a guest. `for await (const event of queue)` takes them as they come. */
+/** Events that an IOMMU reports for a guest. `for await (const event of queue)` takes them as they arrive. */
 export class Veventq extends Resource {
   private readonly buffer: Uint8Array;
 
   private constructor(
-    /** The virtual IOMMU whose events the queue has. */
+    /** The virtual IOMMU of the events. */
     readonly viommu: Viommu,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
-    /** Where events are read; owned by this object. */
+    /** The descriptor for events; owned by this object. */
     readonly fd: number,
     private readonly eventBytes: number,
   ) {
@@ -93,12 +93,12 @@ export class Veventq extends Resource {
   }
 
   /**
-   * Takes the events there are now, without waiting. Empty where there are none.
-   * @throws ClosedError, SysError: EINVAL where eventBytes is far too small, StateError where it doesn't fit
+   * Takes the pending events without waiting; possibly none.
+   * @throws ClosedError, SysError (EINVAL: eventBytes is far too small), StateError (eventBytes is wrong)
    */
   take(): Vevent[] {
     this.lease.assertOpen();
-    // Nothing there is 0 bytes on this descriptor, not end of file.
+    // 0 bytes mean an empty queue on this descriptor, not end of file.
     const count = read(this.fd, this.buffer, { object: this.lease.label }) ?? 0;
     const events: Vevent[] = [];
     for (let at = 0; at < count; ) {
@@ -106,7 +106,7 @@ export class Veventq extends Resource {
       const { flags, sequence } = iommufd_vevent_header.decode(this.buffer, at);
       at += iommufd_vevent_header.sizeBytes;
       if ((flags & IOMMU_VEVENTQ_FLAG_LOST_EVENTS) !== 0) {
-        // Comes without data, as the last of a full queue.
+        // This record has no data, and is the last one of a full queue.
         events.push({ kind: "lost", sequence });
         continue;
       }
@@ -117,14 +117,14 @@ export class Veventq extends Resource {
     return events;
   }
 
-  /** Events don't tell their size: where it was given wrongly, what follows the first one is not to be understood. */
+  /** Events don't contain their size. If eventBytes is wrong, records after the first can't be parsed. */
   private sizeError(count: number): StateError {
     return new StateError(
-      `${this.lease.label} delivered ${count} bytes, which are no events of ${this.eventBytes}: eventBytes is wrong`,
+      `${this.lease.label} delivered ${count} bytes, which aren't events of ${this.eventBytes} bytes: correct eventBytes`,
     );
   }
 
-  /** Events as they come. Ends when the queue is closed. @throws ArgumentError */
+  /** The events as they arrive. Ends when the queue is closed. @throws ArgumentError */
   values(options?: ListenOptions): AsyncIterableIterator<Vevent> {
     return new EventStream(this.fd, this.lease, () => this.take(), options);
   }

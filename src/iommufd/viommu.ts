@@ -18,17 +18,17 @@ import { Veventq, type VeventqOptions } from "./veventq.js";
 
 /** A slice of a physical IOMMU for one guest (vIOMMU). */
 export class Viommu extends Resource {
-  /** Hardware queues by index: a queue needs the one before it, and is closed before that one. */
+  /** Hardware queues by index: each needs its predecessor, and closes before it. */
   private readonly queues = new Map<number, HwQueue>();
 
   private constructor(
-    /** The nest parent it was made on: the guest's physical memory. */
+    /** The nest parent, which translates the guest's physical addresses. */
     readonly parent: PagingHwpt,
     /** The kernel's id, unique in its iommufd. */
     readonly id: number,
     /** enum iommu_viommu_type */
     readonly type: number,
-    /** What the IOMMU's driver answered, in the form of the data it was given. */
+    /** Answer of the IOMMU's driver, in the form of the data passed to it. */
     readonly data: Uint8Array,
   ) {
     const { fd } = parent.iommufd;
@@ -38,8 +38,8 @@ export class Viommu extends Resource {
 
   /**
    * IOMMU_VIOMMU_ALLOC.
-   * @param parent a page table made with nestParent
-   * @param data type (IOMMU_VIOMMU_TYPE_*), and the bytes that type takes and gives back; often none
+   * @param parent a page table allocated with nestParent
+   * @param data type (IOMMU_VIOMMU_TYPE_*), and the driver's input and output of that type; often empty
    * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EOPNOTSUPP (type), EINVAL (no nest parent)
    */
   static alloc(parent: PagingHwpt, device: BoundDevice, data: DriverData): Viommu {
@@ -56,7 +56,7 @@ export class Viommu extends Resource {
       data_len: answer.length,
       data_uptr: answer.length === 0 ? 0n : BigInt(addressOf(answer)),
     };
-    // Data came with Linux 6.17; without any an older kernel is asked in its own form.
+    // Data needs Linux 6.17. Without data the request has the older form, which all kernels accept.
     const request =
       answer.length === 0
         ? iommu_viommu_alloc.encodeUpTo("data_len", values)
@@ -68,14 +68,14 @@ export class Viommu extends Resource {
     return new Viommu(parent, iommu_viommu_alloc.get(request, "out_viommu_id"), data.type, answer);
   }
 
-  /** The iommufd this object lives in. */
+  /** The iommufd of this object. */
   get iommufd(): Iommufd {
     return this.parent.iommufd;
   }
 
   /**
-   * IOMMU_VDEVICE_ALLOC: the device as the guest knows it.
-   * @param virtualId what the guest's IOMMU calls it: a stream id on Arm, a device id on AMD, an RID on Intel
+   * IOMMU_VDEVICE_ALLOC: registers a device of the guest.
+   * @param virtualId the device's id on the guest's IOMMU: a stream id on Arm, a device id on AMD, an RID on Intel
    * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EEXIST (device or id taken), EINVAL
    */
   allocVdevice(device: BoundDevice, virtualId: bigint): Vdevice {
@@ -96,8 +96,8 @@ export class Viommu extends Resource {
   }
 
   /**
-   * IOMMU_HW_QUEUE_ALLOC: a queue of the guest's that the hardware reads itself. Indexes ascend from 0. Its memory can't
-   * be unmapped while it exists.
+   * IOMMU_HW_QUEUE_ALLOC: a guest's queue that the hardware reads directly. Allocate indexes in order from 0. The queue's
+   * memory can't be unmapped while it exists.
    * @param type enum iommu_hw_queue_type
    * @param at address of the queue in the nest parent
    * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EIO (order), EEXIST, ENOENT (unmapped), EFAULT
@@ -114,8 +114,8 @@ export class Viommu extends Resource {
   }
 
   /**
-   * Drops what the IOMMU cached for this guest.
-   * @throws InvalidationError with the number of requests carried out, UnsupportedError, ArgumentError, ClosedError
+   * Invalidates the IOMMU's caches for this guest.
+   * @throws InvalidationError (with the number of completed requests), UnsupportedError, ArgumentError, ClosedError
    */
   invalidate(data: InvalidationData): void {
     this.lease.assertOpen();
@@ -123,8 +123,8 @@ export class Viommu extends Resource {
   }
 
   /**
-   * Maps a page of the IOMMU's registers that the driver offered in {@link data}.
-   * @throws ClosedError, SysError: ENXIO where offset and length are not exactly those
+   * Maps registers of the IOMMU. The driver returned their offset and length in {@link data}.
+   * @throws ClosedError, SysError: ENXIO for any other offset or length
    */
   map(offset: bigint, sizeBytes: number): MappedMemory {
     this.lease.assertOpen();

@@ -1,4 +1,4 @@
-/** Asks a device and its kernel what they can do together. */
+/** Detects what a device and its kernel support. */
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import type { DeviceInfo, IrqInfo } from "./device-io.js";
 import { type Feature, hasFeature } from "./feature.js";
@@ -23,52 +23,52 @@ import {
   VFIO_DEVICE_FEATURE_PCI_VF_TOKEN,
 } from "./uapi-feature.js";
 
-/** What a device and this kernel's VFIO can do together. */
+/** What a device and this kernel's VFIO support. */
 export interface DeviceCapabilities extends DeviceInfo {
-  /** A slot or bus reset exists (whether the caller may use it is told by hotResetInfo()). */
+  /** A slot or bus reset exists. hotResetInfo() says whether the caller may use it. */
   readonly hotReset: boolean;
-  /** Interrupts by kind; a count of 0 says that the device has none. */
+  /** Interrupts by kind; a count of 0 means that the device has none. */
   readonly irqs: {
     /** The interrupt line. */
     readonly intx: IrqInfo;
-    /** MSI; the count is the number of vectors. */
+    /** MSI: `count` is the number of vectors. */
     readonly msi: IrqInfo;
-    /** MSI-X; the count is the size of its table. */
+    /** MSI-X: `count` is the size of its table. */
     readonly msix: IrqInfo;
-    /** Uncorrectable errors of the bus. */
+    /** Uncorrectable bus errors. */
     readonly err: IrqInfo;
-    /** The host wants the device back. */
+    /** Requests of the host to release the device. */
     readonly req: IrqInfo;
   };
-  /** The device can be given a VF token: see setVfToken(). */
+  /** setVfToken() works. */
   readonly vfToken: boolean;
   /** The device can be migrated: see `Migration`. */
   readonly migration: boolean;
-  /** The kernel estimates how long the device's state is (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE). */
+  /** The kernel estimates the size of the device's state (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE). */
   readonly migrationDataSize: boolean;
-  /** Pre-copy can report that the initial state has started anew (VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2). */
+  /** Pre-copy can report that the initial state restarts (VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2). */
   readonly precopyInfoV2: boolean;
   /** The device can enter a low-power state: see enterLowPower(). */
   readonly lowPower: boolean;
   /** The device can signal an eventfd when it wakes (VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP). */
   readonly lowPowerWakeup: boolean;
-  /** The device logs what it writes: see `DmaLogging`. */
+  /** The device logs the pages that it writes: see `DmaLogging`. */
   readonly dmaLogging: boolean;
   /** Parts of BARs can be exported as dma-bufs: see exportDmaBuf(). */
   readonly dmaBuf: boolean;
-  /** The device's display can be had as dma-bufs (VFIO_GFX_PLANE_TYPE_DMABUF). */
+  /** The device offers its display as dma-bufs (VFIO_GFX_PLANE_TYPE_DMABUF). */
   readonly displayDmaBuf: boolean;
-  /** The device's display can be had as a region (VFIO_GFX_PLANE_TYPE_REGION). */
+  /** The device offers its display as a region (VFIO_GFX_PLANE_TYPE_REGION). */
   readonly displayRegion: boolean;
 }
 
-/** What the probe asks of a device. */
+/** The part of a device that the probe uses. */
 interface ProbedDevice extends FeatureTarget {
   info(): DeviceInfo;
   irqInfo(index: number): IrqInfo;
 }
 
-/** Asks the kernel. @throws StateError, ClosedError, SysError */
+/** Reads the capabilities from the kernel. @throws StateError, ClosedError, SysError */
 export function probeDevice(device: ProbedDevice): DeviceCapabilities {
   const has = (id: number, direction: "get" | "set"): boolean => {
     const feature: Feature = { id, name: `feature ${id}` };
@@ -97,7 +97,7 @@ export function probeDevice(device: ProbedDevice): DeviceCapabilities {
   };
 }
 
-/** Kernels differ in whether an interrupt that a device lacks is a count of 0 or no such index. */
+/** For a missing interrupt some kernels report a count of 0, and others reject the index. */
 function irqOrNone(device: ProbedDevice, index: number): IrqInfo {
   try {
     return device.irqInfo(index);

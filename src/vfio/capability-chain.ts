@@ -11,10 +11,10 @@ export interface InfoCapability {
 }
 
 /**
- * Walks the capability chain of a VFIO info structure. Offsets count from the structure's start; order means nothing.
- * @param info the whole structure as the kernel filled it
- * @param first its cap_offset; 0 means there are none
- * @throws ArgumentError where the chain leaves the structure or loops
+ * Reads the capability chain of a VFIO info structure. Offsets count from the structure's start; the order has no meaning.
+ * @param info the whole structure from the kernel
+ * @param first its cap_offset; 0 means no capabilities
+ * @throws ArgumentError if the chain leaves the structure or loops
  */
 export function capabilityChain(info: Uint8Array, first: number): InfoCapability[] {
   const capabilities: InfoCapability[] = [];

@@ -1,4 +1,4 @@
-/** The cdev way to a device: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
+/** VFIO character devices: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
 import { basename } from "node:path";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { kernelNames } from "../sys/kernel-files.js";
@@ -30,12 +30,12 @@ export function cdevPath(bdf: string): string {
   );
 }
 
-/** Whether the kernel offers the device without any IOMMU (vfio.enable_unsafe_noiommu_mode). @throws as cdevPath */
+/** Whether the kernel offers the device without an IOMMU (vfio.enable_unsafe_noiommu_mode). @throws as cdevPath */
 export function isNoiommu(name: string): boolean {
   return basename(cdevPath(name)).startsWith("noiommu-");
 }
 
-/** Opens it. @throws as cdevPath, and SysError */
+/** Opens a device's VFIO character device. @throws as cdevPath, and SysError */
 export function openCdev(bdf: string): number {
   const path = cdevPath(bdf);
   try {
@@ -43,7 +43,7 @@ export function openCdev(bdf: string): number {
   } catch (error) {
     if (error instanceof SysError && error.code === "EACCES") {
       throw error.with({
-        hint: "give this user read and write permission on it, for instance by a udev rule",
+        hint: "give this user read and write permission on it, for example by a udev rule",
       });
     }
     throw error;

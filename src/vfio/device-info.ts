@@ -1,4 +1,4 @@
-/** The meaning of VFIO's flags, which are the same in the kernel's structs and in vfio-user's messages. */
+/** Decodes VFIO's flags, which are the same in the kernel's structs and in vfio-user's messages. */
 import type { DeviceInfo, IrqInfo } from "./device-io.js";
 import {
   VFIO_DEVICE_FLAGS_PCI,
@@ -19,7 +19,7 @@ export const irqActions = {
   trigger: VFIO_IRQ_SET_ACTION_TRIGGER,
 } as const;
 
-/** What VFIO_DEVICE_GET_INFO says. */
+/** Decodes the answer of VFIO_DEVICE_GET_INFO. */
 export function deviceInfoOf(
   {
     flags,
@@ -38,7 +38,7 @@ export function deviceInfoOf(
   };
 }
 
-/** What VFIO_DEVICE_GET_IRQ_INFO says about the interrupt `index`. */
+/** Decodes the answer of VFIO_DEVICE_GET_IRQ_INFO for the interrupt `index`. */
 export function irqInfoOf(
   index: number,
   { flags, count }: { readonly flags: number; readonly count: number },

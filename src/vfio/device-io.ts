@@ -1,14 +1,14 @@
-/** The interface to a device: regions, interrupts and reset, however the device is reached. */
+/** The interface to a device on any backend: regions, interrupts and reset. */
 import type { Lease } from "../core/lifetime/lease.js";
 import type { ListenOptions, Subscription } from "../core/listeners.js";
 import type { MappedMemory } from "../sys/memory.js";
 
-/** Most vectors that an interrupt has: MSI-X's limit. */
+/** Most vectors of an interrupt: MSI-X's limit. */
 export const MAX_VECTORS = 2048;
 
 /** VFIO_DEVICE_GET_INFO. */
 export interface DeviceInfo {
-  /** VFIO_DEVICE_FLAGS_*, as the kernel or server gave them. */
+  /** VFIO_DEVICE_FLAGS_* from the kernel or server. */
   readonly flags: number;
   /** Whether reset() can work. */
   readonly resettable: boolean;
@@ -18,7 +18,7 @@ export interface DeviceInfo {
   readonly numRegions: number;
   /** Number of interrupt indexes; some may be empty. */
   readonly numIrqs: number;
-  /** Operand widths in bits of the PCI atomic operations that are completed on the way to the device. */
+  /** Operand widths, in bits, of PCI atomic operations that the path from the device completes. */
   readonly atomicCompletion: readonly number[];
 }
 
@@ -36,22 +36,22 @@ export interface RegionInfo {
   readonly index: number;
   /** 0 if the device has no such region. */
   readonly sizeBytes: number;
-  /** Where the region starts in the device's descriptor. */
+  /** Start of the region in the device's descriptor. */
   readonly offset: number;
   /** readRegion() is allowed. */
   readonly readable: boolean;
   /** writeRegion() is allowed. */
   readonly writable: boolean;
-  /** What may be mapped: everything, the areas of the sparse-mmap capability, or nothing. */
+  /** Areas that may be mapped: the whole region, those of the sparse-mmap capability, or none. */
   readonly mappable: readonly RegionArea[];
-  /** The MSI-X table lies in a part that may be mapped. Never touch it. */
+  /** The MSI-X table lies in a mappable part. Never access it there. */
   readonly msixMappable: boolean;
   /** Kind of a device-specific region (VFIO_REGION_INFO_CAP_TYPE). */
   readonly type:
     | {
-        /** Such as VFIO_REGION_TYPE_GFX, or VFIO_REGION_TYPE_PCI_VENDOR_TYPE with a vendor id. */
+        /** The type, such as VFIO_REGION_TYPE_GFX, or VFIO_REGION_TYPE_PCI_VENDOR_TYPE with a vendor id. */
         readonly type: number;
-        /** Meaning depends on the type. */
+        /** The subtype, whose meaning depends on the type. */
         readonly subtype: number;
       }
     | undefined;
@@ -67,81 +67,81 @@ export interface IrqInfo {
   readonly eventfd: boolean;
   /** The interrupt can be masked and unmasked (VFIO_IRQ_INFO_MASKABLE). */
   readonly maskable: boolean;
-  /** Masked by the kernel at each interrupt until unmasked (INTx). */
+  /** The kernel masks the interrupt when it occurs, until it is unmasked (INTx). */
   readonly automasked: boolean;
-  /** The number of vectors is fixed by the first enable. */
+  /** The first enable fixes the number of vectors. */
   readonly noResize: boolean;
 }
 
 /**
- * That a device went, and came back: one that another program serves can. While it is away every access is a
- * DeviceGoneError. Of what comes back, memory mappings (at the same addresses), interrupts and mapped parts of regions (the
- * views stay what they are) are set up as they were; all else (registers, queues, bus mastering) is as after a reset, and the
- * driver's to set up again.
+ * Events of a device that disappears and returns, as one of another program can. Meanwhile every access throws a
+ * DeviceGoneError. When it returns, the library restores memory mappings (at the same addresses), interrupts and mapped parts
+ * of regions (the same views). Everything else (registers, queues, bus mastering) is as after a reset: the driver must set
+ * it up again.
  */
 export type DevicePresence =
   | {
-      /** The device went. */
+      /** The device disappeared. */
       readonly kind: "gone";
-      /** Why it went. */
+      /** The reason. */
       readonly error: Error;
-      /** If true, the library tries to reach it again, and "back" or "lost" follows. If false, no event follows. */
+      /** If true, the library tries to reconnect, and "back" or "lost" follows. If false, no event follows. */
       readonly retrying: boolean;
     }
   | {
-      /** The device came back. */
+      /** The device returned. */
       readonly kind: "back";
     }
   | {
-      /** The device didn't come back in time. */
+      /** The device didn't return in time. */
       readonly kind: "lost";
       /** Why the last attempt failed. */
       readonly error: Error;
     };
 
 /**
- * How a device is reached: registers, interrupts, reset. One implementation per way to it (a VFIO descriptor, a
- * vfio-user socket); drivers never know which.
+ * Access to a device: registers, interrupts, reset. A VFIO descriptor and a vfio-user socket have different
+ * implementations; drivers don't depend on them.
  */
 export interface DeviceIo {
-  /** The device's lifetime. What uses the device ends with it. */
+  /** The device's lifetime. Users of the device end with it. */
   readonly lease: Lease;
-  /** What the device is. @throws ClosedError, SysError */
+  /** Information about the device. @throws ClosedError, SysError */
   info(): DeviceInfo;
-  /** @throws ArgumentError on an index the device doesn't have */
+  /** Information about a region. @throws ArgumentError for an index that the device lacks */
   regionInfo(index: number): RegionInfo;
-  /** Fills `target` from the region: one access of its size where that is 1, 2, 4 or 8 and aligned. */
+  /** Fills `target` from the region, by one access if the size is 1, 2, 4 or 8 and aligned. */
   readRegion(index: number, offset: number, target: Uint8Array): void;
-  /** Writes `source` into the region: one access of its size where that is 1, 2, 4 or 8 and aligned. */
+  /** Writes `source` to the region, by one access if the size is 1, 2, 4 or 8 and aligned. */
   writeRegion(index: number, offset: number, source: Uint8Array): void;
   /**
-   * Several accesses, in this order, where the way to the device has something for that; else writeRegion() does the same.
-   * @throws as writeRegion(); those before the one that failed are done
+   * Several writes in this order at once. Absent if the backend can't do that; use writeRegion() then.
+   * @throws as writeRegion(), after the writes before the failed one were done
    */
   writeRegions?(
     index: number,
     writes: readonly { readonly offset: number; readonly source: Uint8Array }[],
   ): void;
-  /** Maps part of a region. @throws UnsupportedError where the region or that part can't be mapped */
+  /** Maps part of a region. @throws UnsupportedError if that part can't be mapped */
   mapRegion(index: number, offset: number, sizeBytes: number): MappedMemory;
-  /** What an interrupt can do. @throws ArgumentError for an index that the device lacks */
+  /** Information about an interrupt. @throws ArgumentError for an index that the device lacks */
   irqInfo(index: number): IrqInfo;
   /**
-   * Signals these eventfds at vectors start, start + 1, ...; -1 takes a vector's eventfd away.
-   * @throws SysError, UnsupportedError where the device has fewer vectors
+   * Sets the eventfds of vectors start, start + 1, ...; -1 removes a vector's eventfd.
+   * @throws SysError, UnsupportedError if the device has fewer vectors
    */
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void;
-  /** Switches an interrupt off altogether. */
+  /** Disables all vectors of an interrupt. */
   disableIrq(index: number): void;
-  /** Masks, unmasks or triggers (as a loopback test) vectors. */
+  /** Masks, unmasks, or triggers vectors (a loopback test). */
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void;
-  /** Resets the function. @throws UnsupportedError where it has no reset */
+  /** Resets the function. @throws UnsupportedError if it has no reset */
   reset(): void;
-  /** {@link reset} without blocking the JavaScript thread; left out if there is no such way. @throws as a rejection */
+  /** {@link reset} without blocking the JavaScript thread; absent if the backend can't do that. Errors reject. */
   resetAsync?(): Promise<void>;
   /**
-   * Calls `listener`, never in the middle of an access, when the device goes or comes back. Left out if that can't be
-   * known.
+   * Calls `listener` when the device disappears or returns, but never during an access. Absent if the backend can't detect
+   * it.
    */
   onPresence?(listener: (event: DevicePresence) => void, options?: ListenOptions): Subscription;
 }

@@ -1,4 +1,4 @@
-/** A VFIO device behind a descriptor, opened through a cdev or a group. */
+/** A VFIO device with a descriptor, opened through a cdev or a group. */
 import { checkInteger, checkRange, checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
@@ -45,7 +45,7 @@ import {
 } from "./uapi.js";
 import { uuidToBytes } from "./uuid.js";
 
-/** What bind() needs of an Iommufd. */
+/** The part of an Iommufd that bind() uses. */
 export interface BindTarget {
   /** The descriptor of `/dev/iommu`. */
   readonly fd: number;
@@ -53,7 +53,7 @@ export interface BindTarget {
   readonly lease: Lease;
 }
 
-/** What attach() needs of an IOAS or HWPT. */
+/** The part of an IOAS or HWPT that attach() uses. */
 export interface PageTable {
   /** The kernel's object id, unique in its iommufd. */
   readonly id: number;
@@ -63,18 +63,18 @@ export interface PageTable {
   readonly lease: Lease;
 }
 
-/** EAGAIN means that another reset holds the lock; the kernel wants us to ask again. */
+/** Most attempts at a reset while another one holds the kernel's lock (EAGAIN). */
 const RESET_ATTEMPTS = 1000;
 
 /**
- * A VFIO device, however it was opened. By cdev it is first opened, then bound to an iommufd, then attached to a page
- * table; from a group it comes ready. Calls made in the wrong state throw {@link StateError}.
+ * A VFIO device, opened by cdev or through a group. After opening a cdev, bind it to an iommufd, then attach it to a page
+ * table. A device from a group is ready for use. Calls in the wrong state throw a {@link StateError}.
  */
 export class VfioDevice extends Resource implements DeviceIo {
   private readonly regions = new Map<number, RegionInfo>();
-  /** By PASID; undefined stands for the device's own DMA. */
+  /** Attachments by PASID; undefined for DMA without a PASID. */
   private readonly attachments = new Map<number | undefined, Attachment>();
-  /** Region mappings made so far, some of them closed since. */
+  /** Region mappings; some may be closed. */
   private mappings: Lease[] = [];
   private known: DeviceCapabilities | undefined;
   private boundTo: { iommufd: BindTarget; id: number } | undefined;
@@ -91,7 +91,7 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * Opens the VFIO character device of a PCI function or mediated device. Nothing but {@link bind} works on it yet.
+   * Opens the VFIO character device of a PCI function or mediated device. Call {@link bind} next: nothing else works before.
    * @param name `0000:00:03.0`, or the UUID of a mediated device
    * @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci, or no cdevs), SysError
    */
@@ -99,7 +99,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     return new VfioDevice(openCdev(name), `VFIO device ${name}`, "cdev", undefined);
   }
 
-  /** Wraps a descriptor that VFIO_GROUP_GET_DEVICE_FD returned; closed before `membership` of its group ends. */
+  /** Wraps a descriptor from VFIO_GROUP_GET_DEVICE_FD. The device closes before the group's `membership` ends. */
   static fromGroup(fd: number, name: string, group: object, membership: Lease): VfioDevice {
     const device = new VfioDevice(fd, `VFIO device ${name}`, "group", membership);
     device.retain(group);
@@ -111,21 +111,21 @@ export class VfioDevice extends Resource implements DeviceIo {
     return this.assertBound().id;
   }
 
-  /** The iommufd it is bound to. @throws StateError before bind() */
+  /** The iommufd that the device is bound to. @throws StateError before bind() */
   get iommufd(): BindTarget {
     return this.assertBound().iommufd;
   }
 
   /**
-   * VFIO_DEVICE_BIND_IOMMUFD: gives the device's DMA ownership to an iommufd. Once per open; ends at close().
-   * @param options token: the secret of the physical function, a UUID, where this is one of its virtual functions
+   * VFIO_DEVICE_BIND_IOMMUFD: gives the device's DMA ownership to an iommufd, once, until close().
+   * @param options token: the physical function's secret, a UUID, if this is one of its virtual functions
    * @throws StateError (bound already, or opened through a group), ArgumentError, SysError: EPERM, EBUSY, ENODEV, EACCES
    *   (wrong token)
    */
   bind(iommufd: BindTarget, options: { readonly token?: string | undefined } = {}): void {
     this.lease.assertOpen();
     if (this.openedThrough === "group")
-      throw new StateError(`${this.lease.label} was opened through its group`);
+      throw new StateError(`${this.lease.label} was opened through its group: it needs no bind()`);
     if (this.boundTo !== undefined) throw new StateError(`${this.lease.label} is bound already`);
     iommufd.lease.assertOpen();
     const token = options.token === undefined ? undefined : uuidToBytes(options.token);
@@ -142,27 +142,29 @@ export class VfioDevice extends Resource implements DeviceIo {
     if (token !== undefined) keepAlive(token);
     if (result < 0) throw new SysError("VFIO_DEVICE_BIND_IOMMUFD", -result, { object: this.lease.label });
     this.boundTo = { iommufd, id: vfio_device_bind_iommufd.get(request, "out_devid") };
-    // The device's descriptor keeps the kernel's iommufd alive: it has to go first.
+    // The device's descriptor keeps the kernel's iommufd alive, so it must close first.
     this.lease.dependOn(iommufd.lease);
     this.retain(iommufd);
   }
 
   /**
-   * VFIO_DEVICE_ATTACH_IOMMUFD_PT: from now on the device's DMA goes through `pageTable`. Where something is attached
-   * already this replaces it atomically.
-   * @param options pasid: only DMA that carries this process address space id; the page table must be made for that,
-   *   and so must the device's own
-   * @returns id of the HWPT in use (made by the kernel where an IOAS was given)
-   * @throws StateError, ArgumentError (of another iommufd), SysError
+   * VFIO_DEVICE_ATTACH_IOMMUFD_PT: `pageTable` now translates the device's DMA. This replaces an earlier attachment
+   * atomically.
+   * @param options pasid: attaches only DMA with this process address space id. Both this page table and the one for the
+   *   device's other DMA must allow PASIDs
+   * @returns id of the HWPT in use, which the kernel allocates if `pageTable` is an IOAS
+   * @throws StateError, ArgumentError (another iommufd), SysError
    */
   attach(pageTable: PageTable, options: { readonly pasid?: number } = {}): number {
     const { iommufd } = this.assertBound();
     pageTable.lease.assertOpen();
     if (pageTable.iommufd !== iommufd) {
-      throw new ArgumentError(`${pageTable.lease.label} is of another iommufd than ${this.lease.label}`);
+      throw new ArgumentError(
+        `${pageTable.lease.label} and ${this.lease.label} belong to different iommufds`,
+      );
     }
     const { pasid } = options;
-    // The PASID field came later; a kernel that lacks it must still accept the request.
+    // Older kernels accept only requests without the PASID field.
     const request =
       pasid === undefined
         ? vfio_device_attach_iommufd_pt.encodeUpTo("pasid", { pt_id: pageTable.id })
@@ -183,7 +185,7 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * VFIO_DEVICE_DETACH_IOMMUFD_PT: the device's DMA, or that of one PASID, is blocked. Fine if nothing is attached.
+   * VFIO_DEVICE_DETACH_IOMMUFD_PT: blocks the device's DMA, or that of one PASID. Does nothing if nothing is attached.
    * @throws StateError, ClosedError, SysError
    */
   detach(options: { readonly pasid?: number } = {}): void {
@@ -200,20 +202,20 @@ export class VfioDevice extends Resource implements DeviceIo {
       const request = vfio_device_info.encode({}, room - vfio_device_info.sizeBytes);
       ioctl(this.fd, VFIO_DEVICE_GET_INFO, request, { object: this.lease.label });
       const info = vfio_device_info.decode(request);
-      // Too small for the capabilities: the kernel says how much it needs and leaves them out.
+      // If there is no room for the capabilities, the kernel omits them and returns the size it needs.
       if (info.argsz > room) room = info.argsz;
       else return deviceInfoOf(info, atomicCompletion(request, info.cap_offset));
     }
   }
 
-  /** What the device and this kernel can do; asked once. @throws StateError, ClosedError, SysError */
+  /** What the device and this kernel support; cached. @throws StateError, ClosedError, SysError */
   capabilities(): DeviceCapabilities {
     this.assertUsable();
     this.known ??= probeDevice(this);
     return this.known;
   }
 
-  /** VFIO_DEVICE_GET_REGION_INFO; asked of the kernel once. @throws ArgumentError, StateError, ClosedError, SysError */
+  /** VFIO_DEVICE_GET_REGION_INFO; cached. @throws ArgumentError, StateError, ClosedError, SysError */
   regionInfo(index: number): RegionInfo {
     this.assertUsable();
     let region = this.regions.get(index);
@@ -224,7 +226,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     return region;
   }
 
-  /** @throws ArgumentError outside the region, SysError: EIO where memory decoding is off */
+  /** @throws ArgumentError outside the region, SysError: EIO if memory decoding is off */
   readRegion(index: number, offset: number, target: Uint8Array): void {
     const region = this.checkAccess(index, offset, target.length);
     const object = `${this.lease.label} region ${index}`;
@@ -235,7 +237,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     }
   }
 
-  /** @throws ArgumentError outside the region, SysError: EIO where memory decoding is off */
+  /** @throws ArgumentError outside the region, SysError: EIO if memory decoding is off */
   writeRegion(index: number, offset: number, source: Uint8Array): void {
     const region = this.checkAccess(index, offset, source.length);
     const object = `${this.lease.label} region ${index}`;
@@ -247,7 +249,7 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * Maps part of a region. Closing the device replaces the pages first.
+   * Maps part of a region. When the device closes, other pages first replace these.
    * @param offset page aligned
    * @throws ArgumentError, UnsupportedError (that part can't be mapped), SysError
    */
@@ -255,7 +257,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     const region = this.checkAccess(index, offset, sizeBytes);
     checkMappable(this.lease.label, region, offset, sizeBytes);
     const what = `${this.lease.label} region ${index}`;
-    // iommufd can't map a BAR by its virtual address; it takes a dma-buf, which it needs no longer once it is mapped.
+    // iommufd can't map a BAR by its virtual address, but needs a dma-buf, which may close after the mapping.
     const source: MemorySource = {
       withFile: (use) => {
         using exported = exportDmaBuf(this, index, [
@@ -283,40 +285,39 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * Vector start + i signals fds[i]; -1 takes a vector's eventfd away. The first call of an index enables it.
-   * @throws SysError, UnsupportedError where the device can't have as many vectors at present
+   * Vector start + i signals fds[i]; -1 removes a vector's eventfd. The first call for an index enables the interrupt.
+   * @throws SysError, UnsupportedError if so many vectors aren't available
    */
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
     const flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
     const available = this.setIrqs(flags, index, start, fds.length, Int32Array.from(fds));
-    // The kernel enabled nothing: it could have had this many.
+    // The kernel enabled none, and returned the number of available vectors.
     if (available > 0) {
       throw new UnsupportedError(
-        `${this.lease.label}: ${fds.length} vectors asked of interrupt index ${index}, ${available} to be had`,
+        `${this.lease.label}: interrupt index ${index} has ${available} available vectors, not ${fds.length}`,
       );
     }
   }
 
-  /** Switches an enabled interrupt off; the kernel answers EINVAL if it was not the active one. @throws SysError */
+  /** Disables an interrupt. @throws SysError: EINVAL if it is not the enabled one */
   disableIrq(index: number): void {
     this.setIrqs(VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, index, 0, 0);
   }
 
-  /** @throws SysError: ENOTTY if the interrupt can't do that */
+  /** @throws SysError: ENOTTY if the interrupt doesn't support the action */
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
     this.setIrqs(VFIO_IRQ_SET_DATA_NONE | irqActions[action], index, start, count);
   }
 
   /**
-   * Signals an eventfd to unmask an INTx from the kernel, without a call from here (VFIO_IRQ_SET_ACTION_UNMASK with an
-   * eventfd); -1 ends that.
-   * @throws SysError: ENOTTY if the interrupt can't do that, EBUSY if one is set already
+   * Sets an eventfd whose signal unmasks an INTx in the kernel (VFIO_IRQ_SET_ACTION_UNMASK with an eventfd); -1 removes it.
+   * @throws SysError: ENOTTY if the interrupt doesn't support it, EBUSY if one is set already
    */
   setUnmaskEventfd(index: number, fd: number): void {
     this.setIrqs(VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, index, 0, 1, Int32Array.of(fd));
   }
 
-  /** Acts on vectors start + i for which `which[i]` is true. @throws SysError: ENOTTY if it can't be done */
+  /** Acts on vectors start + i for which `which[i]` is true. @throws SysError: ENOTTY as {@link actOnIrq} */
   actOnIrqs(
     index: number,
     action: "mask" | "unmask" | "trigger",
@@ -327,7 +328,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     this.setIrqs(flags, index, start, which.length, Uint8Array.from(which, Number));
   }
 
-  /** VFIO_DEVICE_RESET: takes up to a second. @throws UnsupportedError where the function has no reset, SysError */
+  /** VFIO_DEVICE_RESET: takes up to a second. @throws UnsupportedError if the function has no reset, SysError */
   reset(): void {
     this.assertUsable();
     for (let attempt = 1; ; attempt++) {
@@ -337,7 +338,7 @@ export class VfioDevice extends Resource implements DeviceIo {
     }
   }
 
-  /** {@link reset} off the JavaScript thread. The device must not be touched meanwhile. @throws as a rejection */
+  /** {@link reset} off the JavaScript thread. Don't access the device meanwhile. Errors reject. */
   async resetAsync(): Promise<void> {
     this.assertUsable();
     this.lease.hold("a reset under way");
@@ -389,8 +390,8 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * Checks that requests can be made. Before its bind the kernel answers every request on a cdev with a bare EINVAL.
-   * @throws StateError before bind(), ClosedError once it is closed
+   * Checks that requests are possible. Before bind() the kernel rejects every request on a cdev with EINVAL.
+   * @throws StateError before bind(), ClosedError
    */
   assertUsable(): void {
     if (this.openedThrough === "cdev") this.assertBound();
@@ -398,18 +399,20 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * Checks that no region is mapped: touching one would kill the process.
+   * Checks that no region is mapped, because an access would kill the process.
    * @throws StateError
    * @internal
    */
   assertNothingMapped(doing: string): void {
     const open = this.mappings.find(({ closed }) => !closed);
     if (open !== undefined)
-      throw new StateError(`${doing}: ${open.label} is mapped, and touching it would fault`);
+      throw new StateError(
+        `${doing}: ${open.label} is mapped, and an access would kill the process: close the mapping first`,
+      );
   }
 }
 
-/** PCI atomic operations that the way to the device completes, in bits of operand width. */
+/** Operand widths, in bits, of PCI atomic operations that the path from the device completes. */
 function atomicCompletion(info: Uint8Array, first: number): number[] {
   for (const { id, bytes } of capabilityChain(info, first)) {
     if (id !== VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP) continue;
@@ -424,14 +427,14 @@ function atomicCompletion(info: Uint8Array, first: number): number[] {
   return [];
 }
 
-/** The tie between a device and its page table: closing either detaches first. */
+/** Attachment of a device to a page table. If either closes, it detaches first. */
 class Attachment {
   readonly lease: Lease;
   private readonly state = { current: true };
 
   constructor(
     device: VfioDevice,
-    /** Kept from being collected: a collected page table would detach the device. */
+    /** Referenced here, because a collected page table would detach the device. */
     readonly pageTable: PageTable,
     pasid: number | undefined,
   ) {
@@ -450,7 +453,7 @@ class Attachment {
     this.lease = new Lease(label, release, device.lease, pageTable.lease);
   }
 
-  /** The kernel has put another page table in its place: nothing to detach any more. */
+  /** Ends an attachment that the kernel has replaced, without detaching. */
   replaced(): void {
     this.state.current = false;
     this.lease.close();

@@ -16,8 +16,8 @@ import {
 const DMA_BUF: Feature = { id: VFIO_DEVICE_FEATURE_DMA_BUF, name: "DMA-BUF export" };
 
 /**
- * Part of a BAR as a dma-buf, for IOMMU_IOAS_MAP_FILE: other devices can reach it. The kernel revokes it at a reset, in
- * low power, and when the device closes: what it is mapped to is then gone for good.
+ * Part of a BAR as a dma-buf, for IOMMU_IOAS_MAP_FILE, so that other devices can access it. The kernel revokes it when the
+ * device is reset, enters low power, or closes. Mappings of it stay invalid afterwards.
  */
 export class DmaBuf extends Resource {
   constructor(

@@ -1,4 +1,4 @@
-/** DMA logging of VFIO devices, and what vfio-user's DMA logging shares with it. */
+/** DMA logging of VFIO devices, and parts that vfio-user's DMA logging shares. */
 import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
@@ -20,7 +20,7 @@ export const STOP: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, name: "
 /** @internal */
 export const REPORT: Feature = { id: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT, name: "DMA logging report" };
 
-/** A range to watch. */
+/** A range to log. */
 export interface LoggedRange {
   /** First I/O virtual address, a multiple of the page size. */
   readonly iova: bigint;
@@ -29,7 +29,7 @@ export interface LoggedRange {
 }
 
 /**
- * The start of VFIO_DEVICE_FEATURE_DMA_LOGGING_START: the ranges as structs, one after the other.
+ * Encodes the ranges of VFIO_DEVICE_FEATURE_DMA_LOGGING_START as consecutive structs.
  * @throws ArgumentError
  * @internal
  */
@@ -44,7 +44,7 @@ export function encodeLoggedRanges(pageSizeBytes: number, ranges: readonly Logge
   return list;
 }
 
-/** A device's record of what it writes, however the device is reached. */
+/** A device's log of the pages that it writes, on any backend. */
 export interface DmaLoggingControl {
   readonly supported: boolean;
   start(pageSizeBytes: number, ranges: readonly LoggedRange[]): void;
@@ -52,17 +52,17 @@ export interface DmaLoggingControl {
   report(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap;
 }
 
-/** The device's own record of what it writes, where the device and not the IOMMU keeps one. */
+/** A device's own log of the pages that it writes, as opposed to the IOMMU's dirty tracking. */
 export class DmaLogging implements DmaLoggingControl {
   constructor(private readonly device: VfioDevice) {}
 
-  /** Whether the device keeps such a record. */
+  /** Whether the device can log its writes. */
   get supported(): boolean {
     return hasFeature(this.device, START, "set");
   }
 
   /**
-   * Starts logging, all ranges with one page size.
+   * Starts logging. All ranges have one page size.
    * @param pageSizeBytes a hint; the device may use a larger one
    * @throws ArgumentError, UnsupportedError, SysError: EINVAL (overlap), E2BIG (too many ranges)
    */
@@ -77,12 +77,12 @@ export class DmaLogging implements DmaLoggingControl {
     keepAlive(list);
   }
 
-  /** @throws UnsupportedError, SysError */
+  /** Stops logging. @throws UnsupportedError, SysError */
   stop(): void {
     callFeature(this.device, STOP, "set");
   }
 
-  /** Reads the record of a range and forgets it. @throws ArgumentError, UnsupportedError, SysError */
+  /** Reads and clears the log of a range. @throws ArgumentError, UnsupportedError, SysError */
   report(at: bigint, sizeBytes: number, pageSizeBytes: number): DirtyBitmap {
     const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
     const request = vfio_device_feature_dma_logging_report.encode({

@@ -1,12 +1,12 @@
-/** What a request needs of the VFIO device it is made on. It keeps the features of a device apart from its class. */
+/** The part of a VFIO device that requests use, so that features don't depend on the device's class. */
 import type { Lease } from "../core/lifetime/lease.js";
 
-/** A VFIO device as far as a single request needs it; {@link VfioDevice} is one. */
+/** The part of a VFIO device that a request uses; {@link VfioDevice} implements it. */
 export interface FeatureTarget {
   /** The device's descriptor. */
   readonly fd: number;
   /** The device's lifetime, and its name in errors. */
   readonly lease: Lease;
-  /** @throws StateError before the device is bound to an iommufd, ClosedError once it is closed */
+  /** @throws StateError before the device is bound to an iommufd, ClosedError after it was closed */
   assertUsable(): void;
 }

@@ -11,13 +11,13 @@ import {
   vfio_device_feature,
 } from "./uapi-feature.js";
 
-/** A VFIO_DEVICE_FEATURE by number, with the name errors use. */
+/** Number of a VFIO_DEVICE_FEATURE, and its name in errors. */
 export interface Feature {
   readonly id: number;
   readonly name: string;
 }
 
-/** Which way a feature's data goes. */
+/** Direction of a feature's data. */
 export type FeatureDirection = "get" | "set";
 
 /**
@@ -29,25 +29,25 @@ export const directionFlags: Readonly<Record<FeatureDirection, number>> = {
   set: VFIO_DEVICE_FEATURE_SET,
 };
 
-/** Whether the device has a feature, in one direction. @throws StateError, ClosedError */
+/** Whether the device supports a feature in one direction. @throws StateError, ClosedError */
 export function hasFeature(device: FeatureTarget, feature: Feature, direction: FeatureDirection): boolean {
   device.assertUsable();
   const flags = feature.id | directionFlags[direction] | VFIO_DEVICE_FEATURE_PROBE;
   return tryIoctl(device.fd, VFIO_DEVICE_FEATURE, vfio_device_feature.encode({ flags })) >= 0;
 }
 
-/** The outcome of a feature call. */
+/** Result of a feature call. */
 export interface FeatureAnswer {
-  /** The ioctl's own result: a descriptor for the features that return one. */
+  /** The ioctl's result: a descriptor for features that return one. */
   readonly result: number;
-  /** The payload as the kernel left it. */
+  /** The payload that the kernel returned. */
   readonly payload: Uint8Array;
 }
 
 /**
  * VFIO_DEVICE_FEATURE with GET or SET.
- * @param payload what follows the header; its length is what the kernel may fill
- * @throws UnsupportedError where the device or this kernel has no such feature; StateError, ClosedError, SysError
+ * @param payload data after the header; the kernel may fill its length
+ * @throws UnsupportedError if the device or this kernel lacks the feature; StateError, ClosedError, SysError
  */
 export function callFeature(
   device: FeatureTarget,

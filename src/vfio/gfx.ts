@@ -15,7 +15,7 @@ import {
   vfio_device_gfx_plane_info,
 } from "./uapi.js";
 
-/** How a virtual display shows its planes. */
+/** How a virtual display offers its planes. */
 export type PlaneKind = "dmabuf" | "region";
 
 const kinds: Readonly<Record<PlaneKind, number>> = {
@@ -26,7 +26,7 @@ const kinds: Readonly<Record<PlaneKind, number>> = {
 /** A plane of a virtual display, under the kernel's field names. */
 export type GfxPlane = Omit<StructValue<typeof vfio_device_gfx_plane_info.fields>, "argsz" | "reserved">;
 
-/** Whether the device shows planes of a kind. @throws StateError, ClosedError */
+/** Whether the device offers planes of a kind. @throws StateError, ClosedError */
 export function hasGfxPlanes(device: FeatureTarget, kind: PlaneKind): boolean {
   device.assertUsable();
   const request = vfio_device_gfx_plane_info.encode({ flags: VFIO_GFX_PLANE_TYPE_PROBE | kinds[kind] });
@@ -70,6 +70,6 @@ export function getGfxDmaBuf(device: FeatureTarget, id: number): number {
     object: `${device.lease.label} dma-buf ${id}`,
   });
   if (result === -Errno.ENOTTY)
-    throw new UnsupportedError(`${device.lease.label} shows no dma-bufs`, { cause });
+    throw new UnsupportedError(`${device.lease.label} offers no dma-bufs of its display`, { cause });
   throw cause;
 }

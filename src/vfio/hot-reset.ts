@@ -1,4 +1,4 @@
-/** Hot resets: of a slot or bus, with all functions on it. */
+/** Hot resets: they reset a slot or bus with all functions on it. */
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
@@ -15,13 +15,13 @@ import {
   vfio_pci_hot_reset_info,
 } from "./uapi.js";
 
-/** A function that a hot reset of another one resets too. */
+/** A function that a hot reset affects. */
 export interface AffectedDevice {
   /** domain:bus:device.function */
   readonly bdf: string;
-  /** Its IOMMU group, where the device was opened through a group. */
+  /** Its IOMMU group, if the device was opened through a group. */
   readonly group: number | undefined;
-  /** Its object id, where it is bound to the same iommufd. */
+  /** Its object id, if it is bound to the same iommufd. */
   readonly deviceId: number | undefined;
   /** Whether the caller owns it, and so may reset it; undefined if groups decide (see {@link group}). */
   readonly owned: boolean | undefined;
@@ -29,9 +29,9 @@ export interface AffectedDevice {
 
 /** VFIO_DEVICE_GET_PCI_HOT_RESET_INFO. */
 export interface HotResetInfo {
-  /** The functions, including the one that was asked about. */
+  /** The affected functions, including the device itself. */
   readonly devices: readonly AffectedDevice[];
-  /** All of them are owned: hotReset() can work. Undefined where groups decide. */
+  /** The caller owns all of them, so hotReset() can work. Undefined if groups decide. */
   readonly allOwned: boolean | undefined;
 }
 
@@ -40,8 +40,8 @@ function hex(value: number, digits: number): string {
 }
 
 /**
- * Which functions a hot reset (of the slot or bus) affects.
- * @throws UnsupportedError where there is no such reset, as for devices on a root bus; SysError
+ * Functions that a hot reset (of the slot or bus) affects.
+ * @throws UnsupportedError if there is no such reset, as for devices on a root bus; SysError
  */
 export function hotResetInfo(device: FeatureTarget): HotResetInfo {
   device.assertUsable();
@@ -59,7 +59,7 @@ export function hotResetInfo(device: FeatureTarget): HotResetInfo {
       const cause = new SysError(VFIO_DEVICE_GET_PCI_HOT_RESET_INFO.name, -result, {
         object: device.lease.label,
       });
-      // ENOTTY: no PCI function but a mediated device.
+      // ENOTTY: a mediated device, not a PCI function.
       if (result === -Errno.ENODEV || result === -Errno.ENOTTY) {
         throw noReset(device, cause);
       }
@@ -89,9 +89,9 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
 
 /**
  * VFIO_DEVICE_PCI_HOT_RESET: resets the slot or bus.
- * @param groups descriptors of all groups affected, for a device opened through a group; none for one opened by cdev
- * @throws UnsupportedError where there is no such reset; SysError: EINVAL if an affected device is not owned, EBUSY,
- *   EAGAIN, ENOTTY if a device does not come back
+ * @param groups all affected groups, for a device opened through a group; none for one opened by cdev
+ * @throws UnsupportedError if there is no such reset; SysError: EINVAL if an affected device is not owned, EBUSY,
+ *   EAGAIN, ENOTTY if a device doesn't come back
  */
 export function hotReset(device: FeatureTarget, groups: readonly { readonly fd: number }[] = []): void {
   device.assertUsable();

@@ -1,4 +1,4 @@
-/** Register writes that the kernel does when an eventfd is signalled (VFIO_DEVICE_IOEVENTFD). */
+/** Register writes that the kernel makes when an eventfd is signalled (VFIO_DEVICE_IOEVENTFD). */
 import { checkRange, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -22,28 +22,28 @@ const widths: Readonly<Record<number, number>> = {
   8: VFIO_DEVICE_IOEVENTFD_64,
 };
 
-/** What is written where when an eventfd is signalled. */
+/** The register write for an eventfd. */
 export interface IoEvent {
   /** Region index of a BAR. */
   readonly region: number;
   /** Offset in the region, multiple of the width. */
   readonly offset: number;
-  /** The value that is written. */
+  /** The value to write. */
   readonly value: bigint;
   /** Width of the write in bytes. */
   readonly widthBytes: 1 | 2 | 4 | 8;
 }
 
-/** A register write that the kernel does at each signal of an eventfd. close() ends it. */
+/** A register write that the kernel makes at each signal of an eventfd. close() ends it. */
 export class IoEventFd extends Resource {
   /** @throws ArgumentError, UnsupportedError, SysError: EEXIST, ENOSPC, EINVAL (no BAR, MSI-X table) */
   constructor(device: VfioDevice, event: IoEvent, eventfd: EventFd) {
     eventfd.lease.assertOpen();
     const width = widths[event.widthBytes];
     if (width === undefined)
-      throw new ArgumentError(`a register is 1, 2, 4 or 8 bytes wide, not ${event.widthBytes}`);
+      throw new ArgumentError(`widthBytes must be 1, 2, 4 or 8, got ${event.widthBytes}`);
     const { sizeBytes, offset: start } = device.regionInfo(event.region);
-    // The kernel takes the region's number from the offset's upper bits, and any alignment.
+    // The kernel reads the region's number from the offset's upper bits, and accepts any alignment.
     checkRange(`${device.lease.label} region ${event.region}`, event.offset, event.widthBytes, sizeBytes);
     if (event.offset % event.widthBytes !== 0)
       throw new ArgumentError(`offset ${event.offset} is not a multiple of the width ${event.widthBytes}`);

@@ -1,4 +1,4 @@
-/** Address spaces that devices can join. PciDevice joins one without knowing the mapper behind it. */
+/** Address spaces that devices can join. PciDevice joins one through any mapper. */
 import type { DmaMapper } from "../dma/mapper.js";
 import type { DeviceIo } from "./device-io.js";
 
@@ -6,20 +6,20 @@ import type { DeviceIo } from "./device-io.js";
 export interface JoinedDevice {
   /** The open device. PciDevice closes its lease, and calls {@link leave} afterwards. */
   readonly io: DeviceIo;
-  /** Ends what the mapper holds for the device. Must not refer to {@link io}, which would then never be garbage. */
+  /** Releases the mapper's state for the device. Must not refer to {@link io}, which then would never be collected. */
   readonly leave: () => void;
 }
 
 /**
- * A mapper that attaches devices to its address space. `PciDevice.open(bdf, { dma: new DmaSpace(mapper) })` calls it, so a
- * mapper of your own can give drivers devices that this library doesn't know.
+ * A mapper that attaches devices to its address space. `PciDevice.open(bdf, { dma: new DmaSpace(mapper) })` calls it, so that
+ * your own mapper can provide other kinds of devices to drivers.
  */
 export interface JoinableMapper extends DmaMapper {
   /**
-   * Opens a device and attaches it to the address space, with everything that is mapped there.
+   * Opens a device and attaches it to the address space with its mappings.
    * @param bdf domain:bus:device.function
-   * @param token that a physical function and its virtual functions share, a UUID (`vfToken` of PciOpenOptions)
-   * @throws SysError, UnsupportedError, ArgumentError with nothing left open
+   * @param token UUID that a physical function and its virtual functions share (`vfToken` of PciOpenOptions)
+   * @throws SysError, UnsupportedError, ArgumentError; with nothing left open
    */
   attach(bdf: string, token: string | undefined): JoinedDevice;
 }

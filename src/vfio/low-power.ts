@@ -17,10 +17,10 @@ const ENTRY_WITH_WAKEUP: Feature = {
 const EXIT: Feature = { id: VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, name: "low power exit" };
 
 /**
- * Lets the device fall asleep until {@link exitLowPower}, or until any access to it. Mapped registers must not be touched
- * meanwhile: close their mappings first (the kernel would answer with SIGBUS).
- * @param wakeup signalled when the host wakes the device for another reason, after which it stays awake
- * @throws StateError while registers are mapped, UnsupportedError, SysError: EINVAL if it is asleep already
+ * Lets the device enter low power until {@link exitLowPower} or any access. Close mappings of its registers first: an access
+ * to them would kill the process (SIGBUS).
+ * @param wakeup signalled when the host wakes the device for another reason; the device then stays awake
+ * @throws StateError while registers are mapped, UnsupportedError, SysError: EINVAL if it is in low power already
  */
 export function enterLowPower(device: VfioDevice, wakeup?: EventFd): void {
   device.assertNothingMapped("entering low power");
@@ -33,7 +33,7 @@ export function enterLowPower(device: VfioDevice, wakeup?: EventFd): void {
   callFeature(device, ENTRY_WITH_WAKEUP, "set", payload);
 }
 
-/** Keeps the device awake from now on. Fine if it is. @throws UnsupportedError, SysError */
+/** Wakes the device and keeps it awake. Does nothing if it is awake. @throws UnsupportedError, SysError */
 export function exitLowPower(device: VfioDevice): void {
   callFeature(device, EXIT, "set");
 }

@@ -1,4 +1,4 @@
-/** Migration of VFIO devices, and what vfio-user's migration shares with it. */
+/** Migration of VFIO devices, and parts that vfio-user's migration shares. */
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -54,12 +54,12 @@ const migrationStates = {
   "pre-copy-p2p": VFIO_DEVICE_STATE_PRE_COPY_P2P,
 } as const;
 
-/** States of a device in migration (enum vfio_device_mig_state). `error` is left by a reset only. */
+/** States of a device in migration (enum vfio_device_mig_state). Only a reset leaves `error`. */
 export type MigrationState = keyof typeof migrationStates;
 
 /**
  * The name of a state.
- * @returns undefined for a number that is no state
+ * @returns undefined if no state has this number
  * @internal
  */
 export function migrationStateName(number: number): MigrationState | undefined {
@@ -69,7 +69,7 @@ export function migrationStateName(number: number): MigrationState | undefined {
   return names.find((name) => migrationStates[name] === number);
 }
 
-/** Which states the device has beyond stop-copy and resuming. */
+/** Migration states that the device supports. */
 export interface MigrationSupport {
   /** The device can be stopped, saved and resumed (VFIO_MIGRATION_STOP_COPY). The kernel requires it. */
   readonly stopCopy: boolean;
@@ -80,7 +80,7 @@ export interface MigrationSupport {
 }
 
 /**
- * What the payload of VFIO_DEVICE_FEATURE_MIGRATION says.
+ * Decodes the payload of VFIO_DEVICE_FEATURE_MIGRATION.
  * @internal
  */
 export function migrationSupportOf(payload: Uint8Array): MigrationSupport {
@@ -93,32 +93,32 @@ export function migrationSupportOf(payload: Uint8Array): MigrationSupport {
 }
 
 /**
- * The payload of VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE that asks for a state.
- * @throws ArgumentError for a name that is no state
+ * Encodes a state as the payload of VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE.
+ * @throws ArgumentError if there is no such state
  * @internal
  */
 export function encodeMigrationState(state: MigrationState): Uint8Array {
   const number: number | undefined = migrationStates[state];
   if (number === undefined) {
     const known = Object.keys(migrationStates).join(", ");
-    throw new ArgumentError(`${JSON.stringify(state)} is no migration state: use one of ${known}`);
+    throw new ArgumentError(`${JSON.stringify(state)} is not a migration state: use one of ${known}`);
   }
   return vfio_device_feature_mig_state.encode({ device_state: number, data_fd: -1 });
 }
 
-/** A device's migration state machine, however the device is reached. */
+/** A device's migration state machine, on any backend. */
 export interface MigrationControl {
-  /** The states that the device has. */
+  /** The states that the device supports. */
   readonly support: MigrationSupport;
-  /** The state that the device is in. */
+  /** The device's current state. */
   readonly state: MigrationState;
-  /** @returns the state's stream where the device begins one */
+  /** Changes the state. @returns a stream if the new state has one */
   setState(state: MigrationState): MigrationStream | undefined;
 }
 
-/** A device's state as bytes: read when saving, written when resuming. */
+/** A stream of a device's state: read it to save, write it to resume. */
 export interface MigrationStream extends Disposable {
-  /** @returns bytes read; 0 at the end; undefined if there is nothing now */
+  /** @returns bytes read; 0 at the end; undefined if nothing is available now */
   read(target: Uint8Array): number | undefined;
   /** Writes all of `source`. */
   write(source: Uint8Array): void;
@@ -126,17 +126,17 @@ export interface MigrationStream extends Disposable {
   close(): void;
 }
 
-/** How much a device in pre-copy still has to say. */
+/** Remaining data of a device in pre-copy. */
 export interface PrecopyInfo {
   /** Bytes of the initial state not yet read. */
   readonly initialBytes: bigint;
-  /** Bytes changed since they were read. */
+  /** Bytes that have changed since they were read. */
   readonly dirtyBytes: bigint;
-  /** The device has begun its initial state anew; only after {@link Migration.enablePrecopyInfoV2}. */
+  /** The device has restarted its initial state; only after {@link Migration.enablePrecopyInfoV2}. */
   readonly reinitialised: boolean;
 }
 
-/** The device's state as a stream of bytes: read when saving, written when resuming. */
+/** A stream of the device's state: read it to save, write it to resume. */
 export class MigrationData extends Resource implements MigrationStream {
   constructor(
     /** The descriptor; owned by this object. */
@@ -149,7 +149,7 @@ export class MigrationData extends Resource implements MigrationStream {
 
   /**
    * Reads into `target`.
-   * @returns bytes read; 0 at the end of the state; undefined if a device in pre-copy has nothing to say now
+   * @returns bytes read; 0 at the end of the state; undefined if a device in pre-copy has no data now
    * @throws ClosedError, SysError
    */
   read(target: Uint8Array): number | undefined {
@@ -186,26 +186,26 @@ export class MigrationData extends Resource implements MigrationStream {
 
 /** A device's migration state machine. */
 export class Migration implements MigrationControl {
-  /** What the device can do. */
+  /** The states that the device supports. */
   readonly support: MigrationSupport;
 
-  /** @throws UnsupportedError where the device can't be migrated; StateError, ClosedError, SysError */
+  /** @throws UnsupportedError if the device can't be migrated; StateError, ClosedError, SysError */
   constructor(private readonly device: VfioDevice) {
     const answer = callFeature(device, MIGRATION, "get", vfio_device_feature_migration.encode({}));
     this.support = migrationSupportOf(answer.payload);
   }
 
-  /** The state the device is in. @throws ClosedError, SysError */
+  /** The device's current state. @throws ClosedError, SysError */
   get state(): MigrationState {
     const answer = callFeature(this.device, DEVICE_STATE, "get", vfio_device_feature_mig_state.encode({}));
     return migrationStateName(vfio_device_feature_mig_state.decode(answer.payload).device_state) ?? "error";
   }
 
   /**
-   * Brings the device into a state, through those in between.
-   * @returns the state's data stream where it begins one (stop-copy, pre-copy, resuming)
-   * @throws ArgumentError, ClosedError, SysError: EINVAL if there is no way from the present state. Read `state` then: a
-   *   device may be left in `error`
+   * Changes the state, through intermediate states if necessary.
+   * @returns a data stream if the new state has one (stop-copy, pre-copy, resuming)
+   * @throws ArgumentError, ClosedError, SysError: EINVAL if the current state doesn't allow it. Read `state` afterwards:
+   *   the device may be in `error`
    */
   setState(state: MigrationState): MigrationData | undefined {
     const request = encodeMigrationState(state);
@@ -225,7 +225,7 @@ export class Migration implements MigrationControl {
     return hasFeature(this.device, PRECOPY_INFO_V2, "set");
   }
 
-  /** Lets precopyInfo() report that the initial state has started anew. @throws UnsupportedError, SysError */
+  /** Makes precopyInfo() report restarts of the initial state. @throws UnsupportedError, SysError */
   enablePrecopyInfoV2(): void {
     callFeature(this.device, PRECOPY_INFO_V2, "set");
   }

@@ -1,4 +1,4 @@
-/** The walk of the capabilities in a PCI function's configuration space (PCI Local Bus 3.0, 6.7). */
+/** Reads the capability list in a PCI function's configuration space (PCI Local Bus 3.0, 6.7). */
 
 /** Status register; bit 4: the function has a list of capabilities. */
 const STATUS = 0x06;
@@ -6,21 +6,21 @@ const STATUS_CAPABILITIES = 1 << 4;
 /** Offset of the first capability. */
 const CAPABILITIES = 0x34;
 const HEADER_BYTES = 0x40;
-/** What a function that has gone answers. */
+/** The value that reads of a removed function return. */
 const NO_CAPABILITY = 0xff;
 
 /** A capability in configuration space. */
 export interface PciCapability {
   /** Capability ID of the PCI Code and ID Assignment specification. */
   readonly id: number;
-  /** Where its structure starts. */
+  /** Offset of its structure in configuration space. */
   readonly offset: number;
 }
 
 /**
- * The capabilities, in chain order. Ends at an offset inside the header and at one that it has seen, so that no function can
+ * The capabilities, in list order. It ends at an offset inside the header, or at a repeated offset, so that no function can
  * make it endless.
- * @param read fills `target` from this offset of configuration space
+ * @param read fills `target` from an offset of configuration space
  */
 export function* pciCapabilities(
   read: (offset: number, target: Uint8Array) => void,

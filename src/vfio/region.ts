@@ -1,4 +1,4 @@
-/** Asks for a device's regions and decodes the answer. */
+/** Reads and decodes information about a device's regions. */
 import { checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
@@ -20,7 +20,7 @@ import {
   vfio_region_sparse_mmap_area,
 } from "./uapi.js";
 
-/** Asks a device descriptor for a region. @throws ArgumentError (no such index), SysError */
+/** Reads a region's information from a device descriptor. @throws ArgumentError (no such index), SysError */
 export function queryRegion(fd: number, index: number, label: string): RegionInfo {
   checkU32("region index", index);
   let room = vfio_region_info.sizeBytes;
@@ -31,13 +31,13 @@ export function queryRegion(fd: number, index: number, label: string): RegionInf
     if (result < 0)
       throw new SysError("VFIO_DEVICE_GET_REGION_INFO", -result, { object: `${label} region ${index}` });
     const { argsz } = vfio_region_info.decode(request);
-    // Too small for the capabilities: the kernel says how much it needs and leaves them out.
+    // If there is no room for the capabilities, the kernel omits them and returns the size it needs.
     if (argsz > room) room = argsz;
     else return decodeRegion(request);
   }
 }
 
-/** The meaning of a filled vfio_region_info with its capability chain. */
+/** Decodes a vfio_region_info with its capability chain. */
 export function decodeRegion(info: Uint8Array): RegionInfo {
   const { flags, index, cap_offset, size, offset } = vfio_region_info.decode(info);
   const sizeBytes = Number(size);
@@ -76,7 +76,7 @@ function sparseAreas(capability: Uint8Array): RegionArea[] {
 
 /**
  * Checks that a part of a region can be mapped.
- * @param label names the device in errors
+ * @param label the device's name in errors
  * @throws ArgumentError (not page aligned), UnsupportedError
  */
 export function checkMappable(label: string, region: RegionInfo, offset: number, sizeBytes: number): void {
@@ -90,7 +90,7 @@ export function checkMappable(label: string, region: RegionInfo, offset: number,
   }
 }
 
-/** Whether [offset, offset + sizeBytes), widened to whole pages, may be mapped. */
+/** Whether the whole pages of [offset, offset + sizeBytes) may be mapped. */
 export function canMap(region: RegionInfo, offset: number, sizeBytes: number): boolean {
   const start = Math.floor(offset / PAGE_SIZE) * PAGE_SIZE;
   const end = Math.ceil((offset + sizeBytes) / PAGE_SIZE) * PAGE_SIZE;

@@ -1,4 +1,4 @@
-/** include/uapi/linux/vfio.h: VFIO_DEVICE_FEATURE and what goes through it. */
+/** include/uapi/linux/vfio.h: VFIO_DEVICE_FEATURE and its features. */
 
 import { bytes, s32, struct, u32, u64 } from "../core/struct.js";
 import { ioctlRequest } from "../sys/ioctl.js";
@@ -7,7 +7,7 @@ const VFIO_TYPE = ";";
 const VFIO_BASE = 100;
 
 export const VFIO_DEVICE_FEATURE = ioctlRequest("VFIO_DEVICE_FEATURE", VFIO_TYPE, VFIO_BASE + 17, "5.7");
-/** On a migration data descriptor. */
+/** A request on a migration data descriptor. */
 export const VFIO_MIG_GET_PRECOPY_INFO = ioctlRequest(
   "VFIO_MIG_GET_PRECOPY_INFO",
   VFIO_TYPE,
@@ -38,7 +38,7 @@ export const VFIO_MIGRATION_STOP_COPY = 1 << 0;
 export const VFIO_MIGRATION_P2P = 1 << 1;
 export const VFIO_MIGRATION_PRE_COPY = 1 << 2;
 
-/** In the flags of vfio_precopy_info: the initial state has begun anew. */
+/** Flag of vfio_precopy_info: the initial state has restarted. */
 export const VFIO_PRECOPY_INFO_REINIT = 1 << 0;
 
 /** enum vfio_device_mig_state */
@@ -109,5 +109,5 @@ export const vfio_device_feature_dma_buf = struct("vfio_device_feature_dma_buf",
   nr_ranges: u32,
 });
 
-/** The 16 raw bytes of a UUID; not a struct of the header. */
+/** The 16 bytes of a UUID. The header has no struct for them. */
 export const uuidBytes = bytes(16);

@@ -80,7 +80,7 @@ export const VFIO_PCI_CONFIG_REGION_INDEX = 7;
  * Region index of the legacy VGA ranges: memory 0xa0000-0xbffff and I/O ports, at their own addresses (linux/vfio.h).
  */
 export const VFIO_PCI_VGA_REGION_INDEX = 8;
-/** Device-specific regions begin here. */
+/** First index of device-specific regions. */
 export const VFIO_PCI_NUM_REGIONS = 9;
 
 export const VFIO_IRQ_INFO_EVENTFD = 1 << 0;
@@ -141,7 +141,7 @@ export const VFIO_REGION_TYPE_PCI_VENDOR_MASK = 0xffff;
 export const VFIO_REGION_TYPE_GFX = 1;
 /** Region subtype of VFIO_REGION_TYPE_GFX: the EDID of a virtual display (linux/vfio.h). */
 export const VFIO_REGION_SUBTYPE_GFX_EDID = 1;
-/** Of Intel's graphics, with VFIO_REGION_TYPE_PCI_VENDOR_TYPE | 0x8086. */
+/** Region subtype of Intel's graphics, with type VFIO_REGION_TYPE_PCI_VENDOR_TYPE | 0x8086. */
 export const VFIO_REGION_SUBTYPE_INTEL_IGD_OPREGION = 1;
 /** Region subtype of Intel's graphics: a copy of the host bridge's configuration space, read-only (linux/vfio.h). */
 export const VFIO_REGION_SUBTYPE_INTEL_IGD_HOST_CFG = 2;
@@ -203,7 +203,7 @@ export const vfio_region_gfx_edid = struct("vfio_region_gfx_edid", {
   link_state: u32,
 });
 
-/** The kernel's union of group_id and devid is one word, called after its first member here. */
+/** The kernel's union of group_id and devid is one word; here it has the first member's name. */
 export const vfio_pci_dependent_device = struct("vfio_pci_dependent_device", {
   group_id: u32,
   segment: u16,
@@ -219,7 +219,7 @@ export const vfio_pci_hot_reset_info = struct("vfio_pci_hot_reset_info", {
 
 export const vfio_pci_hot_reset = struct("vfio_pci_hot_reset", { argsz: u32, flags: u32, count: u32 });
 
-/** The kernel's union of region_index and dmabuf_id is one word, called after its first member here. */
+/** The kernel's union of region_index and dmabuf_id is one word; here it has the first member's name. */
 export const vfio_device_gfx_plane_info = struct("vfio_device_gfx_plane_info", {
   argsz: u32,
   flags: u32,

@@ -90,7 +90,7 @@ describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("low power by %s", (mo
     const { device } = space.open(nvmeBdf());
     const mapping = device.mapRegion(0, 0, PAGE);
     expect(() => enterLowPower(device)).toThrow(StateError);
-    expect(() => enterLowPower(device)).toThrow("is mapped, and touching it would fault");
+    expect(() => enterLowPower(device)).toThrow("is mapped, and an access would kill the process");
     mapping.close();
     const closed = new EventFd();
     closed.close();

@@ -206,7 +206,7 @@ describe("VfioGroup", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     expect(() => device.bind(iommufd)).toThrow(
-      new StateError(`VFIO device ${eduBdf()} was opened through its group`),
+      new StateError(`VFIO device ${eduBdf()} was opened through its group: it needs no bind()`),
     );
     expect(() => device.attach(ioas)).toThrow(StateError);
     expect(() => device.deviceId).toThrow(StateError);
