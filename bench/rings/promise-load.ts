@@ -64,6 +64,7 @@ class BareNamespace extends NvmeNamespace {
       identify: identifyController.decode(page),
       capabilities: { minPageBytes: 4096 },
       maxTransferBytes: READ_BYTES,
+      hasQuirk: () => false,
       admin: none,
       submitIo: none,
       submitFused: none,

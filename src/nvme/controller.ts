@@ -35,6 +35,7 @@ import { ZonedNamespace } from "./namespace/zoned-namespace.js";
 import type { CompletionMode } from "./queues/completion-watch.js";
 import type { QueuePair } from "./queues/queue-pair.js";
 import type { NvmeRings } from "./queues/rings.js";
+import type { NvmeQuirk, NvmeQuirkName } from "./quirks/quirks.js";
 import type { IdentifyController } from "./spec/identify.js";
 import type { Capabilities } from "./spec/registers.js";
 
@@ -141,6 +142,16 @@ export class NvmeController implements AsyncDisposable {
     const { identity } = this.engine;
     if (identity === undefined) throw new ClosedError(`NVMe controller ${this.bdf}`);
     return identity;
+  }
+
+  /** The quirks of this controller, by the table of known controllers and the option `quirks`. */
+  get quirks(): readonly NvmeQuirk[] {
+    return this.engine.quirks.all;
+  }
+
+  /** @internal */
+  hasQuirk(name: NvmeQuirkName): boolean {
+    return this.engine.quirks.has(name);
   }
 
   /** Longest transfer of one command in bytes: MDTS, but at most 4 MiB. */

@@ -43,6 +43,10 @@ export class RecordingController implements AdminTarget {
     this.identify = identifyController.decode(identifyController.encode({ lpa: 0x7f, ...identify }));
   }
 
+  hasQuirk(): boolean {
+    return false;
+  }
+
   /** It is never reset. */
   hostMemoryGiven(): void {}
 

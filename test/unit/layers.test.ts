@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 import { circlesOf, sourceGraph } from "../../build/source-graph.js";
 import { packageRoot } from "../../guest/paths.js";
 
-const nvmeDriver = ["nvme/spec", "nvme/command", "nvme/memory", "nvme/queues"];
+const nvmeDriver = ["nvme/spec", "nvme/quirks", "nvme/command", "nvme/memory", "nvme/queues"];
 const emulatedParts = ["emulator/nvme/medium", "emulator/nvme/host", "emulator/nvme/queues"];
 
 /** What the files of a folder import from other folders. The last room holds the doors of the package. */
@@ -27,12 +27,21 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "pci/backends": ["core", "dma", "vfio", "iommufd", "vfio-legacy", "vfio-user/client"],
   pci: ["core", "sys", "dma", "vfio", "vfio-user/client", "pci/backends"],
   "nvme/spec": ["core"],
-  "nvme/command": ["core", "sys", "dma/iova", "dma", "nvme/spec"],
+  "nvme/quirks": ["core"],
+  "nvme/command": ["core", "sys", "dma/iova", "dma", "nvme/spec", "nvme/quirks"],
   "nvme/memory": ["core", "sys", "dma/iova", "dma", "pci", "nvme/spec", "nvme/command"],
   "nvme/protection": ["core", "nvme/spec", "nvme/command"],
   "nvme/queues": ["core", "sys", "dma", "vfio", "pci", "nvme/spec", "nvme/command", "nvme/memory"],
-  "nvme/admin": ["core", "dma", "nvme/spec", "nvme/command"],
-  "nvme/namespace": ["core", "dma", "nvme/spec", "nvme/command", "nvme/protection", "nvme/queues"],
+  "nvme/admin": ["core", "dma", "nvme/spec", "nvme/quirks", "nvme/command"],
+  "nvme/namespace": [
+    "core",
+    "dma",
+    "nvme/spec",
+    "nvme/quirks",
+    "nvme/command",
+    "nvme/protection",
+    "nvme/queues",
+  ],
   "nvme/engine": ["core", "sys", "dma", "vfio", "vfio-user/client", "pci", ...nvmeDriver],
   nvme: ["core", "sys", "dma", "pci", ...nvmeDriver, "nvme/admin", "nvme/namespace", "nvme/engine"],
   "emulator/edu": ["core", "vfio-user/server"],

@@ -1,6 +1,7 @@
 /** Command lines of `iova nvme`: options that all subcommands share, and numbers as nvme-cli takes them. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { ConfigError } from "../../core/errors.js";
+import { type NvmeQuirkChoice, parseQuirkChoice } from "../../nvme/quirks/quirks.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
@@ -14,12 +15,14 @@ export const CONTROLLER_OPTIONS = {
   timeout: { type: "string", short: "t" },
   "vf-token": { type: "string" },
   "trust-server": { type: "boolean" },
+  quirks: { type: "string" },
 } as const satisfies OptionTable;
 
 export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join(", ")}; default: the first that works
   --timeout MS, -t      time limit of each command in milliseconds (default 30000)
   --vf-token UUID       the secret of a physical function and its virtual functions
   --trust-server        vfio-user: also map files that the server could truncate (SPDK)
+  --quirks LIST         change the known quirks (+NAME,-NAME), or name all there are; "none"
 `;
 
 /** Options of every subcommand with JSON output. */
@@ -130,6 +133,7 @@ export interface ControllerOptions {
   readonly timeoutMs?: number | undefined;
   readonly vfToken?: string | undefined;
   readonly vfioUser?: VfioUserOptions | undefined;
+  readonly quirks?: NvmeQuirkChoice | undefined;
 }
 
 /** @throws ConfigError */
@@ -140,6 +144,7 @@ export function controllerOptions(
     readonly timeout?: string | undefined;
     readonly "vf-token"?: string | undefined;
     readonly "trust-server"?: boolean | undefined;
+    readonly quirks?: string | undefined;
   },
 ): ControllerOptions {
   const backend = allBackendNames.find((known) => known === values.backend);
@@ -152,5 +157,16 @@ export function controllerOptions(
     timeoutMs,
     vfToken: values["vf-token"],
     vfioUser: values["trust-server"] === true ? { trustServer: true } : undefined,
+    quirks: quirksOption(name, values.quirks),
   };
+}
+
+/** @throws ConfigError */
+function quirksOption(name: string, text: string | undefined): NvmeQuirkChoice | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseQuirkChoice(text);
+  } catch (error) {
+    throw usage(name, `--quirks ${text}: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
 }

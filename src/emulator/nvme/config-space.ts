@@ -1,5 +1,5 @@
 /** The PCI configuration space of the emulated controller. */
-import { DEVICE_ID, VENDOR_ID } from "./commands/identify.js";
+import type { Oddities } from "./host/oddities.js";
 import { CMB_BAR } from "./queues/registers.js";
 
 const CONFIG_BYTES = 4096;
@@ -21,17 +21,21 @@ export const MSIX_PBA_AT = 4096;
 export const MSIX_BAR_BYTES = 8192;
 
 /** Configuration space of the controller as at reset: a PCI Express function of class NVMe. */
-export function nvmeConfigSpace(vectors: number, hasCmb: boolean): Uint8Array {
+export function nvmeConfigSpace(
+  vectors: number,
+  hasCmb: boolean,
+  { vendorId, deviceId }: Pick<Oddities, "vendorId" | "deviceId">,
+): Uint8Array {
   const bytes = new Uint8Array(CONFIG_BYTES);
   const view = new DataView(bytes.buffer);
-  view.setUint16(0x00, VENDOR_ID, true);
-  view.setUint16(0x02, DEVICE_ID, true);
+  view.setUint16(0x00, vendorId, true);
+  view.setUint16(0x02, deviceId, true);
   view.setUint16(0x06, STATUS_CAPABILITIES, true);
   view.setUint32(0x08, CLASS_NVME << 8, true);
   view.setUint32(0x10, BAR_64BIT, true);
   if (hasCmb) view.setUint32(0x10 + 4 * CMB_BAR, BAR_64BIT | BAR_PREFETCHABLE, true);
-  view.setUint16(0x2c, VENDOR_ID, true);
-  view.setUint16(0x2e, DEVICE_ID, true);
+  view.setUint16(0x2c, vendorId, true);
+  view.setUint16(0x2e, deviceId, true);
   bytes[0x34] = EXPRESS_AT;
   // Interrupt pin A.
   bytes[0x3d] = 1;

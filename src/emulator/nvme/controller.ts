@@ -35,7 +35,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     private readonly listener: { onRemove: () => void },
   ) {
     super(new Lease("emulated NVMe controller", release));
-    this.configSpace = nvmeConfigSpace(config.vectors, hasCmb);
+    this.configSpace = nvmeConfigSpace(config.vectors, hasCmb, config.odd);
     this.vectors = { intx: 1, msi: 0, msix: config.vectors };
     this.bars = parts.bars;
     this.migration = parts.migration;

@@ -4,7 +4,7 @@ import { checkInteger, checkU32 } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { NvmeError, NvmeProtocolError } from "../command/error.js";
-import { type IdentifyOptions, readIdentify } from "../command/identify.js";
+import { type IdentifyOptions, readIdentify, trusted } from "../command/identify.js";
 import { uuidText } from "../spec/identifiers.js";
 import {
   type IdentifyController,
@@ -76,12 +76,14 @@ export class NvmeStructures {
 
   /** Identify Namespace (CNS 00h); zeros for an inactive namespace. @param nsid FFFFFFFFh: what all namespaces have in common @throws as read() */
   async namespace(nsid: number): Promise<IdentifyNamespace> {
-    return identifyNamespace.decode(await this.read(IdentifyCns.namespace, { nsid }));
+    return trusted(this.target, identifyNamespace.decode(await this.read(IdentifyCns.namespace, { nsid })));
   }
 
   /** Namespace Identification Descriptors (CNS 03h). @throws as read() */
   async namespaceIdentifiers(nsid: number): Promise<NamespaceIdentifiers> {
-    return decodeNamespaceDescriptors(await this.read(IdentifyCns.namespaceDescriptors, { nsid }));
+    const found = decodeNamespaceDescriptors(await this.read(IdentifyCns.namespaceDescriptors, { nsid }));
+    if (!this.target.hasQuirk("bogus-identifiers")) return found;
+    return found.csi === undefined ? {} : { csi: found.csi };
   }
 
   /** Identify Namespace of the NVM Command Set (CNS 05h). @throws as read() */
@@ -133,7 +135,10 @@ export class NvmeStructures {
 
   /** Identify Namespace of an allocated namespace, attached or not (CNS 11h); zeros if it isn't allocated. @throws as read() */
   async allocatedNamespace(nsid: number): Promise<IdentifyNamespace> {
-    return identifyNamespace.decode(await this.read(IdentifyCns.allocatedNamespace, { nsid }));
+    return trusted(
+      this.target,
+      identifyNamespace.decode(await this.read(IdentifyCns.allocatedNamespace, { nsid })),
+    );
   }
 
   /** Identify Namespace of the NVM Command Set for an allocated namespace (CNS 1Bh). @throws as read() */

@@ -2,15 +2,14 @@
 import { BusyError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
+import type { QuirkTarget } from "../quirks/quirks.js";
 import { decodeBits, Oacs } from "../spec/capabilities.js";
 import type { IdentifyController } from "../spec/identify.js";
 import type { CommandData, NvmeCommand, NvmeCompletion } from "./command.js";
 import type { CommandOptions } from "./command-options.js";
 
 /** The controller, as the classes of its API use it. */
-export interface AdminTarget {
-  /** PCI address, for error messages. */
-  readonly bdf: string;
+export interface AdminTarget extends QuirkTarget {
   /** The address space that the controller is attached to. */
   readonly dma: DmaSpace;
   /** Identify Controller, as read when the controller was opened. */

@@ -1,5 +1,6 @@
 /** The Identify command: reads one data structure of a controller or a namespace. */
-import { IDENTIFY_BYTES } from "../spec/identify.js";
+import type { QuirkTarget } from "../quirks/quirks.js";
+import { IDENTIFY_BYTES, type IdentifyNamespace } from "../spec/identify.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 import { type AdminTarget, adminRead } from "./admin-target.js";
 
@@ -37,4 +38,14 @@ export async function readIdentify(
     cdw14: uuidIndex,
   };
   return (await adminRead(target, command, IDENTIFY_BYTES)).bytes;
+}
+
+/** Identify Namespace without identifiers that can't be trusted (quirk `bogus-identifiers`). */
+export function trusted(target: QuirkTarget, identify: IdentifyNamespace): IdentifyNamespace {
+  if (!target.hasQuirk("bogus-identifiers")) return identify;
+  return {
+    ...identify,
+    eui64: new Uint8Array(identify.eui64.length),
+    nguid: new Uint8Array(identify.nguid.length),
+  };
 }

@@ -15,6 +15,7 @@ import { Doorbells } from "../queues/doorbells.js";
 import { IoQueues } from "../queues/io-queues.js";
 import { QueuePair } from "../queues/queue-pair.js";
 import { NvmeRings } from "../queues/rings.js";
+import { ControllerQuirks } from "../quirks/controller-quirks.js";
 import { decodeBits, Oacs } from "../spec/capabilities.js";
 import { completionDoorbell, submissionDoorbell } from "../spec/doorbells.js";
 import { IDENTIFY_BYTES, type IdentifyController, identifyController } from "../spec/identify.js";
@@ -38,6 +39,8 @@ const MAX_TRANSFER_BYTES = 4 * 1024 * 1024;
 const SHUTDOWN_TIMEOUT_MS = 10_000;
 /** Abort Command Limit (zero-based) before Identify Controller was read. */
 const FIRST_ACL = 0;
+/** Quirk `delay-before-ready`: what SPDK waits; Linux waits 2300 ms. */
+const QUIET_MS = 2500;
 
 /** Composes a controller's parts: registers, interrupts, queues, lifecycle. */
 export class ControllerEngine {
@@ -48,6 +51,7 @@ export class ControllerEngine {
   readonly lifecycle: NvmeLifecycle;
   readonly queues: IoQueues;
   readonly startUp: StartUp;
+  readonly quirks: ControllerQuirks;
   identity: IdentifyController | undefined;
   /** One Identify page, until Identify Controller says more. */
   transferLimit = IDENTIFY_BYTES;
@@ -72,7 +76,9 @@ export class ControllerEngine {
     readonly device: PciDevice,
     private readonly config: NvmeConfig,
   ) {
-    this.registers = new ControllerRegisters(device.bar(0), device.bdf);
+    this.quirks = new ControllerQuirks(config.quirks, device.function);
+    const quietMs = (): number => (this.quirks.has("delay-before-ready") ? QUIET_MS : 0);
+    this.registers = new ControllerRegisters(device.bar(0), device.bdf, quietMs);
     this.doorbells = new Doorbells(device);
     this.capabilities = this.registers.capabilities();
     this.readyLimitMs = this.registers.readyLimitMs(this.capabilities);
@@ -172,6 +178,7 @@ export class ControllerEngine {
     });
     await this.enable(signal);
     this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller));
+    this.quirks.identified(this.identity);
     assertEntrySizes(device.bdf, this.identity);
     const { mdts, sgls } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;

@@ -19,6 +19,7 @@ export class Health {
 
   /** Reads CSTS once, and reports a failure. */
   check(): void {
+    if (this.registers.isQuiet) return;
     const { bdf } = this.device;
     try {
       const { fatal, ready } = this.registers.state();

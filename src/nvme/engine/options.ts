@@ -7,6 +7,7 @@ import type { InterruptKind } from "../../pci/interrupts.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
 import { isUuid } from "../../vfio/uuid.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
+import { type NvmeQuirkChoice, type NvmeQuirkName, nvmeQuirkNames } from "../quirks/quirks.js";
 
 /** Weights of WRR: 8-bit fields, zero-based. */
 const weight = () => z._default(integer(1, 256), 1);
@@ -27,6 +28,12 @@ const recoverySchema = () =>
     delayMs: z._default(number(0, 60_000), 100),
     retry: z._default(z.enum(["fail", "reads", "all"]), "fail"),
   });
+
+const quirksSchema = () => {
+  const names = () => z.array(z.enum(nvmeQuirkNames as [NvmeQuirkName, ...NvmeQuirkName[]]));
+  const changes = z.strictObject({ add: z.optional(names()), remove: z.optional(names()) });
+  return z.union([z.literal("auto"), names(), changes]);
+};
 
 const pageSchema = () =>
   integer(4096, 2 ** 27).check(
@@ -117,6 +124,11 @@ export interface NvmeOptions {
    */
   readonly restoreFeatures?: boolean | undefined;
   /**
+   * Which quirks the controller has: those of the table of known controllers by default. A list is exactly these, `[]` none;
+   * `{ add, remove }` changes the table's. `nvme.quirks` tells which there are.
+   */
+  readonly quirks?: NvmeQuirkChoice | undefined;
+  /**
    * What to do when the controller fails, disappears or violates the protocol. Left out: all commands are rejected and the
    * controller stays down. Otherwise the driver resets it up to `attempts` times and creates its queues again; from the
    * second attempt on it waits `delayMs` and also resets the PCI function. New commands wait. Outstanding commands are
@@ -167,6 +179,7 @@ export function parseNvmeOptions(options: NvmeOptions) {
     keepAliveMs: given.get("keepAliveMs", () => integer(100, 3_600_000)),
     shadowDoorbells: given.get("shadowDoorbells", z.boolean) ?? false,
     restoreFeatures: given.get("restoreFeatures", z.boolean) ?? true,
+    quirks: given.get("quirks", quirksSchema) ?? ("auto" as const),
     recovery: given.get("recovery", recoverySchema) ?? { attempts: 0, delayMs: 100, retry: "fail" as const },
   };
   given.end();

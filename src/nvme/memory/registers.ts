@@ -1,4 +1,5 @@
 /** The controller's registers: capabilities, enable, disable, shutdown and reset. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { DeviceGoneError, TimeoutError } from "../../core/errors.js";
 import { NvmeProtocolError } from "../command/error.js";
 import {
@@ -33,14 +34,23 @@ export interface RegisterAccess {
 
 /** An NVMe controller's registers. Each wait for them has a time limit. */
 export class ControllerRegisters {
+  private quietUntil = Number.NEGATIVE_INFINITY;
+
   /**
    * @param bar BAR with the registers
    * @param name name of the controller, for errors
+   * @param quietMs how long no register is read after CC.EN is cleared (quirk `delay-before-ready`)
    */
   constructor(
     private readonly bar: RegisterAccess,
     private readonly name: string,
+    private readonly quietMs: () => number = () => 0,
   ) {}
+
+  /** Whether a disabled controller is to be left alone for a while. */
+  get isQuiet(): boolean {
+    return performance.now() < this.quietUntil;
+  }
 
   /** CAP. @throws DeviceGoneError */
   capabilities(): Capabilities {
@@ -105,6 +115,12 @@ export class ControllerRegisters {
     const config = this.config;
     this.state();
     if ((config & ControllerConfig.EN) !== 0) this.config = config & ~ControllerConfig.EN;
+    const quietMs = this.quietMs();
+    if (quietMs > 0) {
+      // Also if it was disabled already: it may have been reset a moment ago.
+      this.quietUntil = performance.now() + quietMs;
+      await sleep(quietMs, undefined, { signal }).catch(() => signal?.throwIfAborted());
+    }
     await this.waitFor("controller stop (CSTS.RDY 0)", timeoutMs, ({ ready }) => !ready, signal);
   }
 

@@ -2,7 +2,7 @@
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
-import { readIdentify } from "../command/identify.js";
+import { readIdentify, trusted } from "../command/identify.js";
 import {
   type ExtendedLbaFormat,
   type IdentifyNamespace,
@@ -26,17 +26,18 @@ export interface IdentifiedBlocks {
 /** Reads Identify Namespace and how the blocks are transferred. @throws as NvmeController.namespace() */
 export async function identifyBlocks(controller: AdminTarget, nsid: number): Promise<IdentifiedBlocks> {
   checkInteger("nsid", nsid, 1, BROADCAST_NSID - 1);
-  const identify = identifyNamespace.decode(await readIdentify(controller, IdentifyCns.namespace, { nsid }));
+  const page = await readIdentify(controller, IdentifyCns.namespace, { nsid });
+  const identify = trusted(controller, identifyNamespace.decode(page));
   // For an id that is valid but not active the controller returns zeros.
   if (identify.nsze === 0n) throw new ArgumentError(`there is no active namespace ${nsid}`);
   let extension: ExtendedLbaFormat | undefined;
   const isProtected = (identify.dps & DPS_TYPE_MASK) !== 0;
   if (isProtected && (controller.identify.ctratt & CTRATT_EXTENDED_LBA_FORMATS) !== 0) {
-    const page = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, {
+    const extended = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, {
       nsid,
       csi: CommandSet.nvm,
     });
-    extension = identifyNvmNamespace.decode(page).elbaf[lbaFormatIndex(identify)];
+    extension = identifyNvmNamespace.decode(extended).elbaf[lbaFormatIndex(identify)];
   }
   return { identify, format: blockFormatOf(nsid, identify, extension) };
 }

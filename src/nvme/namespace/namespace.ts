@@ -4,6 +4,7 @@ import { DmaBuffer } from "../../dma/buffer.js";
 import type { NvmeCompletion } from "../command/command.js";
 import type { CommandData, DataList } from "../command/data-ranges.js";
 import type { ProtectionInformation } from "../protection/information.js";
+import { assertNoQuirk } from "../quirks/quirks.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
 import { BROADCAST_NSID, IO_DEAC, IO_FUA, IoOpcode } from "../spec/opcodes.js";
 import { type BlockAction, BlockCommands, controlBits, MAX_BLOCKS } from "./block-command.js";
@@ -248,6 +249,7 @@ export class NvmeNamespace {
       readonly protection?: ProtectionOptions | undefined;
     } = {},
   ): Promise<void> {
+    assertNoQuirk(this.controller, "no-write-zeroes", "Write Zeroes");
     this.assertOptional("Write Zeroes");
     await this.onBlocks(lba, blocks, {
       name: "write zeroes",

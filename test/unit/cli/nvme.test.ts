@@ -238,6 +238,18 @@ describe("list", () => {
     });
   });
 
+  test("list names the quirks of a controller, which --quirks changes", async () => {
+    const { two } = targets;
+    expect(await output("list", two, "--quirks", "+no-write-zeroes")).not.toContain("quirk");
+    const text = await output("list", two, "-v", "--quirks", "+no-write-zeroes");
+    expect(text).toContain("quirk no-write-zeroes: Write Zeroes hangs");
+    expect(await cli.json("nvme", "list", two, "--quirks", "no-write-zeroes")).toMatchObject({
+      Devices: [{ Quirks: [{ Name: "no-write-zeroes", Source: "option quirks" }] }],
+    });
+    expect(await cli.json("nvme", "list", two)).toMatchObject({ Devices: [{ Quirks: [] }] });
+    await refused(2, "there is no quirk", "list", two, "--quirks", "+nonsense");
+  });
+
   test("list without targets lists this host's controllers", async () => {
     expect(await cli.json("nvme", "list")).toEqual({ Devices: expect.any(Array) });
   });

@@ -2,6 +2,7 @@
 
 import { IovaError } from "../../../core/errors.js";
 import { NvmeController } from "../../../nvme/controller.js";
+import type { NvmeQuirk } from "../../../nvme/quirks/quirks.js";
 import { VFIO_PCI } from "../../../pci/bind.js";
 import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
 import { usersOf, vfioHolders } from "../../../pci/usage.js";
@@ -28,7 +29,8 @@ Lists the NVMe controllers on this host's PCI bus with their namespaces. Those o
 nvme driver are read from sysfs. Those bound to vfio-pci are opened, unless another process has
 them open. With targets (PCI addresses, or vfio-user:PATH) lists only these.
 
-${JSON_HELP}${CONTROLLER_HELP}  --help                this text
+${JSON_HELP}  --verbose, -v         also the quirks of the controllers that are opened, and their reasons
+${CONTROLLER_HELP}  --help                this text
 `;
 
 const NVME_CLASS = 0x0108_02;
@@ -52,6 +54,8 @@ interface Listed {
   readonly serial?: string;
   readonly firmware?: string;
   readonly namespaces: readonly ListedNamespace[];
+  /** Quirks that the driver minds, if it opened the controller. */
+  readonly quirks?: readonly NvmeQuirk[];
   /** What uses the controller, or why it could not be read. */
   readonly notes: readonly string[];
 }
@@ -71,7 +75,7 @@ async function opened(address: string, options: ControllerOptions): Promise<Part
   }
   const { mn, sn, fr } = nvme.identify;
   const strings = { model: deviceText(mn), serial: deviceText(sn), firmware: deviceText(fr) };
-  return { ...strings, namespaces, notes };
+  return { ...strings, namespaces, quirks: nvme.quirks, notes };
 }
 
 /** Describes a function. Opens it only if it is bound to vfio-pci and not in use. */
@@ -121,12 +125,17 @@ function listJson(entries: readonly Listed[]): Json {
         PhysicalSize: sizeBlocks * BigInt(blockSizeBytes),
         SectorSize: blockSizeBytes,
       })),
+      Quirks: entry.quirks?.map(({ name, reason, source }) => ({
+        Name: name,
+        Reason: reason,
+        Source: source,
+      })),
       Notes: entry.notes,
     })),
   };
 }
 
-function listText(entries: readonly Listed[]): string {
+function listText(entries: readonly Listed[], verbose: boolean): string {
   if (entries.length === 0) return "no NVMe controllers";
   const rows = entries.flatMap((entry) => {
     const { address, driver, serial, model, namespaces } = entry;
@@ -143,8 +152,11 @@ function listText(entries: readonly Listed[]): string {
   const notes = entries.flatMap(({ address, notes: own }) =>
     own.map((note) => `${address}: ${visible(note)}`),
   );
+  const quirks = entries.flatMap(({ address, quirks: own = [] }) =>
+    own.map(({ name, reason, source }) => `${address}: quirk ${name}: ${reason} (${source})`),
+  );
   const headings = ["Address", "Driver", "SN", "Model", "Namespace", "Node", "Usage", "Format"];
-  return [table(headings, rows), ...notes].join("\n");
+  return [table(headings, rows), ...notes, ...(verbose ? quirks : [])].join("\n");
 }
 
 function usage(size: bigint, used: bigint | undefined, blockSizeBytes: number): string {
@@ -153,7 +165,11 @@ function usage(size: bigint, used: bigint | undefined, blockSizeBytes: number): 
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("list", argv, { ...JSON_OPTIONS, ...CONTROLLER_OPTIONS });
+  const { values, positionals } = parseCommand("list", argv, {
+    ...JSON_OPTIONS,
+    ...CONTROLLER_OPTIONS,
+    verbose: { type: "boolean", short: "v" },
+  });
   const json = wantsJson("list", values);
   const options = controllerOptions("list", values);
   const targets = positionals.map((target) => checkTarget("list", target));
@@ -165,7 +181,7 @@ async function run(argv: readonly string[]): Promise<void> {
     }
   }
   if (json) printJson(listJson(entries));
-  else print(listText(entries));
+  else print(listText(entries, values.verbose === true));
 }
 
 export const list: NvmeSubcommand = {

@@ -29,9 +29,6 @@ import { copyLimits } from "./io/copy.js";
 import { RESERVATION_CAPABILITIES } from "./io/reservations.js";
 import { SANITIZE_CAPABILITIES } from "./sanitize.js";
 
-/** PCI ids that no PCI-SIG member has, so that no driver applies workarounds for another device. */
-export const VENDOR_ID = 0x494f;
-export const DEVICE_ID = 0x0001;
 /** The only controller of its subsystem. */
 export const CONTROLLER_ID = 1;
 /** Entries of the Error Information log. */
@@ -225,11 +222,11 @@ export class Identify {
   private controller(): Uint8Array {
     const { identity, inventory } = this;
     return identifyController.encode({
-      vid: VENDOR_ID,
-      ssvid: VENDOR_ID,
+      vid: identity.odd.vendorId,
+      ssvid: identity.odd.vendorId,
       sn: identity.serial,
-      mn: "iova emulated NVMe controller",
-      fr: Firmware.revision(inventory),
+      mn: identity.odd.model,
+      fr: identity.odd.firmware ?? Firmware.revision(inventory),
       rab: 0,
       mdts: log2Pages(identity.maxTransferBytes),
       cntlid: CONTROLLER_ID,

@@ -3,6 +3,9 @@ import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
 
+const asciiText = (length: number) =>
+  z.string().check(z.regex(/^[ -~]*$/, "must be printable ASCII characters"), z.maxLength(length));
+
 /** Schema of {@link OddControllerOptions}, with the values of an ordinary controller as defaults. */
 export const odditiesSchema = lazily(() =>
   z.strictObject({
@@ -19,6 +22,11 @@ export const odditiesSchema = lazily(() =>
     ),
     sqes: z._default(integer(0, 0xff), 0x66),
     cqes: z._default(integer(0, 0xff), 0x44),
+    vendorId: z._default(integer(0, 0xffff), 0x494f),
+    deviceId: z._default(integer(0, 0xffff), 0x0001),
+    model: z._default(asciiText(40), "iova emulated NVMe controller"),
+    firmware: z.optional(asciiText(8)),
+    quietMs: z._default(integer(0, 600_000), 0),
   }),
 );
 
@@ -40,6 +48,16 @@ export interface OddControllerOptions {
   readonly sqes?: number | undefined;
   /** CQES of Identify Controller: 44h by default. */
   readonly cqes?: number | undefined;
+  /** PCI vendor id. The default belongs to no vendor, so that drivers know no quirks of it. */
+  readonly vendorId?: number | undefined;
+  /** PCI device id: 1 by default. */
+  readonly deviceId?: number | undefined;
+  /** Model number (MN), up to 40 ASCII characters. */
+  readonly model?: string | undefined;
+  /** Firmware revision (FR), up to 8 ASCII characters; that of the active slot by default. */
+  readonly firmware?: string | undefined;
+  /** For so long after CC.EN was cleared, in milliseconds, a read of CSTS makes the controller fail (CFS). 0 by default. */
+  readonly quietMs?: number | undefined;
 }
 
 /** Oddities with all defaults. */

@@ -85,6 +85,8 @@ export class Registers {
   allOnes = false;
   /** Until then (performance.now()) the host doesn't see that the controller is ready. */
   private readyAt = 0;
+  /** Until then (performance.now()) the host must not read CSTS. */
+  private quietUntil = 0;
 
   constructor(
     private readonly options: RegisterOptions,
@@ -189,8 +191,11 @@ export class Registers {
       target.fill(0xff);
       return;
     }
-    for (let i = 0; i < target.length; i++) target[i] = this.view[offset + i] ?? 0;
     const status = NvmeRegister.CSTS - offset;
+    if (status in target && performance.now() < this.quietUntil) {
+      this.words[NvmeRegister.CSTS / 4] = this.status | ControllerStatus.CFS;
+    }
+    for (let i = 0; i < target.length; i++) target[i] = this.view[offset + i] ?? 0;
     if (status in target && performance.now() < this.readyAt) {
       target[status] = (target[status] ?? 0) & ~ControllerStatus.RDY;
     }
@@ -272,7 +277,10 @@ export class Registers {
     const enables = (value & ControllerConfig.EN) !== 0;
     this.words[NvmeRegister.CC / 4] = value & CONFIG_WRITABLE;
     if (enables && !wasEnabled) this.events.enable();
-    else if (!enables && wasEnabled) this.events.disable();
+    else if (!enables && wasEnabled) {
+      this.events.disable();
+      this.quietUntil = performance.now() + this.options.odd.quietMs;
+    }
     const shutdown = value & ControllerConfig.SHN_MASK;
     if (shutdown !== 0 && (before & ControllerConfig.SHN_MASK) !== shutdown) this.events.shutdown();
     else if (shutdown === 0 && (this.config & ControllerConfig.EN) === 0) {
