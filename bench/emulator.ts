@@ -62,6 +62,18 @@ class OneMapping implements ClientMemory {
     return true;
   }
 
+  canCopy(): boolean {
+    return false;
+  }
+
+  copyFrom(): boolean {
+    return false;
+  }
+
+  copyTo(): boolean {
+    return false;
+  }
+
   read(): Promise<void> {
     return Promise.resolve();
   }

@@ -8,7 +8,7 @@ import { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
 import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
-import { print } from "./terminal.js";
+import { print, printError } from "./terminal.js";
 
 export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
        iova emulate edu --socket PATH
@@ -35,8 +35,8 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --doorbells WAY     shared: clients map the doorbells (default); messages: each write is a message
   --fault TEXT        inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281;
                       repeatable; docs/emulator.md lists them
-  --trust-clients     also map memory that isn't a sealed memfd (QEMU, SPDK): a client that
-                      truncates it ends this process
+  --trust-clients     map client memory that can't be sealed (SPDK, QEMU's memory-backend-file)
+                      instead of copying it: faster, but a client that truncates it ends this process
   --help              this text
 `;
 
@@ -175,7 +175,10 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
   const device: EmulatedDevice =
     options.device === "edu" ? new EmulatedEdu() : EmulatedNvme.create(options.nvme);
   try {
-    using server = new VfioUserServer(options.socket, device, { trustClients: options.trustClients });
+    using server = new VfioUserServer(options.socket, device, {
+      trustClients: options.trustClients,
+      onNotice: printError,
+    });
     if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
     print(`${device.name} at vfio-user:${options.socket}; Ctrl-C ends it`);
     await stopped;

@@ -21,6 +21,7 @@ export type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
 export {
   type EmulatorOrder,
   type EmulatorRequest,
+  type EmulatorServerOptions,
   type RunningEmulator,
   startEmulator,
 } from "../emulator/worker.js";

@@ -9,6 +9,9 @@ import type { FaultOptions } from "./nvme/faults.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
 import { workerProgram } from "./worker-program.js";
 
+/** Options of the server of {@link startEmulator}, whose notices are process warnings. */
+export type EmulatorServerOptions = Omit<VfioUserServerOptions, "onNotice">;
+
 /** What to emulate, and where. */
 export type EmulatorRequest =
   | {
@@ -19,7 +22,7 @@ export type EmulatorRequest =
       /** Options of the device. */
       readonly options: EduOptions;
       /** Options of its server. */
-      readonly server?: VfioUserServerOptions | undefined;
+      readonly server?: EmulatorServerOptions | undefined;
     }
   | {
       /** Path of the socket to serve. A socket without a server is replaced. */
@@ -29,7 +32,7 @@ export type EmulatorRequest =
       /** Options of the controller. */
       readonly options: NvmeEmulatorOptions;
       /** Options of its server. */
-      readonly server?: VfioUserServerOptions | undefined;
+      readonly server?: EmulatorServerOptions | undefined;
     };
 
 /** An order to a running controller. */

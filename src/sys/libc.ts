@@ -180,6 +180,19 @@ export const c = {
     count: number,
     offset: number,
   ) => number,
+  /** Both with an address: the kernel checks that memory is there. */
+  preadTo: libc.func("pread", "int64_t", ["int", "uintptr_t", "size_t", "int64_t"]) as (
+    fd: number,
+    address: number,
+    count: number,
+    offset: number,
+  ) => number,
+  pwriteFrom: libc.func("pwrite", "int64_t", ["int", "uintptr_t", "size_t", "int64_t"]) as (
+    fd: number,
+    address: number,
+    count: number,
+    offset: number,
+  ) => number,
   memmove: libc.func("memmove", "void", ["uintptr_t", "uintptr_t", "size_t"]) as (
     target: number,
     source: number,

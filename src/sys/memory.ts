@@ -463,7 +463,7 @@ function endsEarly(what: string, size: number, end: number): string {
 }
 
 /** Size of a regular file; undefined for a device. */
-function fileSize(fd: number): number | undefined {
+export function fileSize(fd: number): number | undefined {
   try {
     const stat = fstatSync(fd);
     return stat.isFile() ? stat.size : undefined;
@@ -474,8 +474,8 @@ function fileSize(fd: number): number | undefined {
 }
 
 /** linux/magic.h */
-const TMPFS_MAGIC = 0x0102_1994;
-const HUGETLBFS_MAGIC = 0x9584_58f6;
+export const TMPFS_MAGIC = 0x0102_1994;
+export const HUGETLBFS_MAGIC = 0x9584_58f6;
 
 /** The kernel treats files of tmpfs and hugetlbfs like a memfd. */
 function fileKind(fd: number, isFile: boolean): { kind: "memfd" | "file" | "device"; pageBytes: number } {

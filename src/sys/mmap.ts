@@ -94,6 +94,16 @@ export function mapFileAt(
   }
 }
 
+/** Maps `fd` shared, wherever there is room. @returns the address @throws SysError */
+export function mapFile(length: number, fd: number, offset: number, object: string): number {
+  return mmap(0, length, MAP_SHARED | MAP_NORESERVE, fd, offset, { object });
+}
+
+/** Removes a mapping that {@link mapFile} made, which nothing may use any more. */
+export function unmap(address: number, length: number): void {
+  c.munmap(address, length);
+}
+
 /** Asks for transparent huge pages; a kernel without them is no error. */
 export function adviseHugePages(address: number, length: number): boolean {
   return c.madvise(address, length, MADV_HUGEPAGE) === 0;

@@ -25,14 +25,18 @@ const VERSION_TIMEOUT_MS = 400;
 /** The device that is served, and its server: new ones for each test. */
 export let device: TestFunction;
 export let server: VfioUserServer;
+/** What the server has said. */
+export let notices: string[] = [];
 
 let before: ReturnType<typeof holdings>;
 
 async function start(): Promise<void> {
   device = new TestFunction();
+  notices = [];
   server = new VfioUserServer(socketPath(), device, {
     sendTimeoutMs: SEND_TIMEOUT_MS,
     versionTimeoutMs: VERSION_TIMEOUT_MS,
+    onNotice: (notice) => notices.push(notice),
   });
   // What a first watch and the test before leave for the next turn of the loop isn't counted.
   await new Promise((resolve) => setTimeout(resolve, 2));

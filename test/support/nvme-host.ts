@@ -49,6 +49,45 @@ export class TestMemory implements ClientMemory {
     return false;
   }
 
+  canCopy(iova: number, lengthBytes: number, write: boolean): boolean {
+    return this.views(iova, lengthBytes, write) !== undefined;
+  }
+
+  copyFrom(iova: number, target: Uint8Array): boolean {
+    const views = this.views(iova, target.length, false);
+    let done = 0;
+    for (const view of views ?? []) {
+      target.set(view, done);
+      done += view.length;
+    }
+    return views !== undefined;
+  }
+
+  copyTo(iova: number, source: Uint8Array): boolean {
+    const views = this.views(iova, source.length, true);
+    let done = 0;
+    for (const view of views ?? []) {
+      view.set(source.subarray(done, done + view.length));
+      done += view.length;
+    }
+    return views !== undefined;
+  }
+
+  /** The pages of a range; undefined if not all of it is mapped. */
+  private views(iova: number, lengthBytes: number, write: boolean): readonly Uint8Array[] | undefined {
+    const nothing = new SharedArrayBuffer(0);
+    const span: MemorySpan = { bytes: new Uint8Array(nothing), words: new Uint32Array(nothing), offset: 0 };
+    const views: Uint8Array[] = [];
+    if (iova + lengthBytes > Number.MAX_SAFE_INTEGER) return undefined;
+    for (let at = iova; at < iova + lengthBytes; ) {
+      const end = Math.min(iova + lengthBytes, (Math.floor(at / 4096) + 1) * 4096);
+      if (!this.find(at, end - at, write, span)) return undefined;
+      views.push(span.bytes.subarray(span.offset, span.offset + end - at));
+      at = end;
+    }
+    return views;
+  }
+
   read(): Promise<void> {
     return Promise.reject(new Error("no memory here is without a descriptor"));
   }
@@ -160,7 +199,7 @@ export class TestQueue {
 export const SUCCESS = 0;
 /** Address of the test's memory for the device. */
 export const MEMORY_AT = 0x1_0000_0000;
-const MEMORY_BYTES = 8 << 20;
+export const MEMORY_BYTES = 8 << 20;
 const ADMIN_ENTRIES = 32;
 
 /** A host of the emulated controller, in the same process: registers through the BAR, queues in memory. */
@@ -175,10 +214,17 @@ export class NvmeTestHost implements DeviceHost {
   private used = 0;
   private adminQueue: TestQueue | undefined;
 
-  /** @param polled whether the controller drives itself; otherwise the test calls pump() */
-  constructor(options: NvmeEmulatorOptions = {}, polled = false) {
+  /**
+   * @param polled whether the controller drives itself; otherwise the test calls pump()
+   * @param served memory for the controller instead of `memory`; `ram` shows what is at {@link MEMORY_AT} in it
+   */
+  constructor(
+    options: NvmeEmulatorOptions = {},
+    polled = false,
+    served?: { readonly ram: MappedMemory; readonly memory: ClientMemory },
+  ) {
     this.device = EmulatedNvme.create({ sizeBytes: 16 << 20, ...options }, polled);
-    this.ram = MappedMemory.anonymous(MEMORY_BYTES);
+    this.ram = served?.ram ?? MappedMemory.anonymous(MEMORY_BYTES);
     this.memory.map(MEMORY_AT, this.ram);
     const [area] = this.device.bars[0]?.mappable ?? [];
     // Doorbells that can't be mapped are here until sendDoorbells().
@@ -187,7 +233,11 @@ export class NvmeTestHost implements DeviceHost {
         ? MappedMemory.anonymous(4096)
         : MappedMemory.ofFile(area.fd, area.fdOffset, area.sizeBytes, "doorbells");
     this.doorbells = this.doorbellMemory.words;
-    this.device.connect(this);
+    this.device.connect(
+      served === undefined
+        ? this
+        : { memory: served.memory, raise: (vector, kind) => this.raise(vector, kind) },
+    );
   }
 
   /** Continues with the controller and memory of another host. That one has stopped for good, this one has not begun. */

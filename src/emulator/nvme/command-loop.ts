@@ -25,12 +25,17 @@ export class CommandLoop implements PolledWork {
     private readonly interrupts: InterruptSignaller,
     private readonly features: Features,
     private readonly state: RunState,
+    /** A queue or its doorbells are no longer in memory. */
+    private readonly queueLost: () => void,
   ) {}
 
   /** Looks at all queues once. @returns how many commands and completions there were */
   pump(): number {
     if (!this.state.isRunning || this.state.isPaused) return 0;
-    this.queues.followMemory();
+    if (!this.queues.followMemory()) {
+      this.queueLost();
+      return 0;
+    }
     const { arbiter } = this;
     let done =
       arbiter === undefined

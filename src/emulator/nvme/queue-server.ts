@@ -9,6 +9,7 @@ import type { Faults } from "./faults.js";
 import { type Command, PENDING } from "./host/command.js";
 import type { CompletionPoster } from "./queues/completion-poster.js";
 import type { EmulatedSq } from "./queues/queues.js";
+import type { ScatteredEntries } from "./queues/scattered-entries.js";
 import type { RunState } from "./run-state.js";
 
 // V8 compiles a constant of this module into the code, but looks an imported one up at each use.
@@ -32,6 +33,7 @@ export class QueueServer {
     private readonly faults: Faults,
     private readonly faultExecution: FaultExecution,
     private readonly state: RunState,
+    private readonly scattered: ScatteredEntries,
     private readonly events: QueueServerEvents,
   ) {}
 
@@ -56,10 +58,18 @@ export class QueueServer {
     const { words } = span;
     const first = span.offset >>> 2;
     const isAdmin = sq.id === 0;
+    const { scattered } = sq;
     let done = 0;
     while (done < limit && sq.head !== tail && completions.hasRoom(cq)) {
-      const at = first + sq.head * SQE_WORDS;
-      for (let i = 0; i < SQE_WORDS; i++) sqe[i] = words[at + i] ?? 0;
+      if (scattered) {
+        if (!this.scattered.fetch(sq, sqe)) {
+          this.events.queueLost();
+          break;
+        }
+      } else {
+        const at = first + sq.head * SQE_WORDS;
+        for (let i = 0; i < SQE_WORDS; i++) sqe[i] = words[at + i] ?? 0;
+      }
       sq.head = sq.head + 1 === sq.entries ? 0 : sq.head + 1;
       done++;
       command.sqid = sq.id;
@@ -76,6 +86,7 @@ export class QueueServer {
       const status = isAdmin ? this.admin.execute() : this.nvm.execute();
       if (status !== PENDING) completions.complete(sq, status);
       if (isAdmin && !state.isRunning) break;
+      if (!cq.mapped) break;
     }
     return done;
   }

@@ -38,6 +38,7 @@ import { Poller } from "./queues/poller.js";
 import { QueueSet } from "./queues/queue-set.js";
 import type { EmulatedSq } from "./queues/queues.js";
 import { Registers } from "./queues/registers.js";
+import { ScatteredEntries } from "./queues/scattered-entries.js";
 import { RunState } from "./run-state.js";
 import type { SharedPage } from "./shared-page.js";
 import { Unplugging } from "./unplugging.js";
@@ -127,10 +128,13 @@ export function wireController(
     inventory,
   );
   const interrupts = new InterruptSignaller(features, vectors, config.vectors === 0 ? registers : undefined);
-  const completions = new CompletionPoster(command, queues, interrupts, {
+  const scattered = new ScatteredEntries(memory);
+  const queueLost = (): void => lifecycle.fail();
+  const completions = new CompletionPoster(command, queues, interrupts, scattered, {
     failed: (status, sqid) => logPages.recordError(status, sqid),
     invalidDoorbell,
     added: () => lifecycle.wake(),
+    queueLost,
   });
   const events = new AsyncEvents((cid, dw0) => completions.completeLater(0, cid, dw0, NvmeStatus.success));
   const notices = new Notices(features, events);
@@ -181,11 +185,11 @@ export function wireController(
 
   // What executes them, and when.
   const admin = new AdminDispatcher(command, commands, services);
-  const server = new QueueServer(command, completions, admin, nvm, faults, faultExecution, state, {
+  const server = new QueueServer(command, completions, admin, nvm, faults, faultExecution, state, scattered, {
     invalidDoorbell,
-    queueLost: () => lifecycle.fail(),
+    queueLost,
   });
-  const loop = new CommandLoop(queues, server, delayed, completions, interrupts, features, state);
+  const loop = new CommandLoop(queues, server, delayed, completions, interrupts, features, state, queueLost);
   const poller = polled
     ? new Poller(loop, {
         spinMs: config.spinMicroseconds / 1000,

@@ -1,6 +1,8 @@
 /** The client's memory, as the served device reaches it. */
 import { Errno } from "../../core/errno.js";
 import { IovaError } from "../../core/errors.js";
+import { copyBytes } from "../../sys/copy.js";
+import { CopyWindow, GuardedMemory } from "../../sys/guarded-memory.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { DirtyLog } from "./dirty-log.js";
@@ -18,17 +20,29 @@ export class DmaAccessError extends IovaError {
   }
 }
 
+/** How the device reaches a mapping: as memory of this process, by copies through the kernel, or by messages. */
+export type ClientMemoryUse = "map" | "copy" | "messages";
+
 interface Mapping {
   readonly iova: number;
   readonly end: number;
   readonly readable: boolean;
   readonly writable: boolean;
-  /** Undefined without a descriptor: such memory is reached by messages. */
+  /** Neither of them for memory that is reached by messages. */
   readonly memory: MappedMemory | undefined;
+  readonly guarded: GuardedMemory | undefined;
   readonly bytes: Uint8Array<SharedArrayBuffer>;
   readonly words: Uint32Array<SharedArrayBuffer>;
   /** Where the mapping starts in `bytes`. */
   readonly offset: number;
+}
+
+/** Part of a transfer that lies in one mapping. */
+interface Piece {
+  readonly mapping: Mapping;
+  /** Where it starts in the mapping. */
+  readonly at: number;
+  readonly lengthBytes: number;
 }
 
 const nothing = new SharedArrayBuffer(0);
@@ -47,6 +61,8 @@ export class DmaTable implements ClientMemory {
   /** Whether the device may be bus master. Otherwise it reaches nothing, like a real one. */
   private isEnabled = false;
   private readonly mappings: Mapping[] = [];
+  /** What {@link GuardedMemory} copies through; made for the first of it. */
+  private window: CopyWindow | undefined;
   private last: Mapping | undefined;
   private log: DirtyLog | undefined;
   /** What is written is logged in these units. */
@@ -59,7 +75,8 @@ export class DmaTable implements ClientMemory {
 
   /**
    * Maps part of the client's file, or notes memory that is reached by messages.
-   * @param fd stays the caller's
+   * @param fd stays the caller's; left out where `use` is "messages"
+   * @param use "copy" for files in memory that the client may truncate
    * @throws DmaAccessError (overlap, too many, beyond 2^53), ArgumentError (beyond the end of the file), SysError
    */
   map(options: {
@@ -68,10 +85,11 @@ export class DmaTable implements ClientMemory {
     readonly readable: boolean;
     readonly writable: boolean;
     readonly fd?: number;
+    readonly use: ClientMemoryUse;
     readonly fdOffset: bigint;
     readonly who: string;
   }): void {
-    const { who, readable, writable, fd } = options;
+    const { who, readable, writable, fd, use } = options;
     const limit = BigInt(Number.MAX_SAFE_INTEGER);
     if (options.sizeBytes === 0n || options.iova + options.sizeBytes > limit || options.fdOffset > limit) {
       throw new DmaAccessError(
@@ -82,7 +100,10 @@ export class DmaTable implements ClientMemory {
     const end = iova + Number(options.sizeBytes);
     if (this.mappings.length >= this.maxMappings)
       throw new DmaAccessError(`${who}: too many DMA mappings`, Errno.ENOSPC);
-    if (this.mappings.some((other) => iova < other.end && other.iova < end)) {
+    // A guest with an IOMMU has tens of thousands of mappings, and makes some with every command.
+    const index = this.firstEndingAfter(iova);
+    const next = this.mappings[index];
+    if (next !== undefined && next.iova < end) {
       throw new DmaAccessError(`${who}: something is mapped at 0x${iova.toString(16)} already`, Errno.EEXIST);
     }
     let mapping: Mapping = {
@@ -91,18 +112,24 @@ export class DmaTable implements ClientMemory {
       readable,
       writable,
       memory: undefined,
+      guarded: undefined,
       bytes: new Uint8Array(nothing),
       words: new Uint32Array(nothing),
       offset: 0,
     };
-    if (fd !== undefined) {
-      const memory = MappedMemory.ofFile(fd, Number(options.fdOffset), end - iova, `memory of ${who}`);
+    const what = `memory of ${who}`;
+    if (fd !== undefined && use === "map") {
+      const memory = MappedMemory.ofFile(fd, Number(options.fdOffset), end - iova, what);
       const whole = new Uint8Array(memory.buffer);
       const words = new Uint32Array(memory.buffer);
       mapping = { ...mapping, memory, bytes: whole, words, offset: memory.bytes.byteOffset };
+    } else if (fd !== undefined && use === "copy") {
+      this.window ??= new CopyWindow();
+      const at = Number(options.fdOffset);
+      const guarded = GuardedMemory.ofFile(fd, at, end - iova, what, this.window);
+      mapping = { ...mapping, guarded };
     }
-    this.mappings.push(mapping);
-    this.mappings.sort((a, b) => a.iova - b.iova);
+    this.mappings.splice(index, 0, mapping);
     this.generation++;
   }
 
@@ -139,18 +166,19 @@ export class DmaTable implements ClientMemory {
 
   /** Removes the mappings in the range. @returns their bytes @throws DmaAccessError if one lies only partly in it */
   unmap(iova: bigint, sizeBytes: bigint): number {
-    const end = iova + sizeBytes;
-    const inside = (mapping: Mapping): boolean => BigInt(mapping.iova) >= iova && BigInt(mapping.end) <= end;
-    const cut = this.mappings.find(
-      (mapping) => !inside(mapping) && BigInt(mapping.iova) < end && iova < BigInt(mapping.end),
-    );
-    if (cut !== undefined) throw new DmaAccessError(`a mapping at 0x${cut.iova.toString(16)} would be cut`);
-    let bytes = 0;
-    for (const mapping of this.mappings.filter(inside)) {
-      bytes += mapping.end - mapping.iova;
-      this.drop(mapping);
+    const inside: Mapping[] = [];
+    // Exact as far as mappings go, 2^53; both ends may be beyond.
+    const start = Number(iova);
+    const end = Number(iova + sizeBytes);
+    for (let index = this.firstEndingAfter(start); ; index++) {
+      const mapping = this.mappings[index];
+      if (mapping === undefined || mapping.iova >= end) break;
+      if (mapping.iova < start || mapping.end > end)
+        throw new DmaAccessError(`a mapping at 0x${mapping.iova.toString(16)} would be cut`);
+      inside.push(mapping);
     }
-    return bytes;
+    for (const mapping of inside) this.drop(mapping);
+    return inside.reduce((bytes, mapping) => bytes + (mapping.end - mapping.iova), 0);
   }
 
   /** Whether this is exactly one mapping. */
@@ -162,6 +190,13 @@ export class DmaTable implements ClientMemory {
 
   unmapAll(): void {
     for (const mapping of [...this.mappings]) this.drop(mapping);
+  }
+
+  /** The client is gone. */
+  close(): void {
+    this.unmapAll();
+    this.window?.close();
+    this.window = undefined;
   }
 
   find(iova: number, lengthBytes: number, write: boolean, span: MemorySpan): boolean {
@@ -179,54 +214,161 @@ export class DmaTable implements ClientMemory {
     return true;
   }
 
+  canCopy(iova: number, lengthBytes: number, write: boolean): boolean {
+    const end = iova + lengthBytes;
+    // Nothing is mapped beyond; and there a sum isn't exact any more.
+    if (end > Number.MAX_SAFE_INTEGER) return false;
+    let index = this.indexOf(iova);
+    for (let at = iova; at < end; index++) {
+      const mapping = this.mappings[index];
+      if (mapping === undefined || mapping.iova > at) return false;
+      if (!isLocal(mapping) || !allows(mapping, write)) return false;
+      at = mapping.end;
+    }
+    return true;
+  }
+
+  copyFrom(iova: number, target: Uint8Array): boolean {
+    if (!this.canCopy(iova, target.length, false)) return false;
+    let done = 0;
+    for (const { mapping, at, lengthBytes } of this.piecesOf(iova, target.length)) {
+      if (!copyOut(mapping, at, target, done, lengthBytes)) return false;
+      done += lengthBytes;
+    }
+    return true;
+  }
+
+  copyTo(iova: number, source: Uint8Array): boolean {
+    if (!this.canCopy(iova, source.length, true)) return false;
+    this.log?.mark(iova, source.length);
+    let done = 0;
+    for (const { mapping, at, lengthBytes } of this.piecesOf(iova, source.length)) {
+      if (!copyIn(mapping, at, source, done, lengthBytes)) return false;
+      done += lengthBytes;
+    }
+    return true;
+  }
+
   async read(iova: number, target: Uint8Array): Promise<void> {
-    const mapping = this.check(iova, target.length, false);
-    if (mapping.memory === undefined) return await this.messages.dmaRead(iova, target);
-    const at = mapping.offset + (iova - mapping.iova);
-    target.set(mapping.bytes.subarray(at, at + target.length));
+    const pieces = this.check(iova, target.length, false);
+    let done = 0;
+    for (const { mapping, at, lengthBytes } of pieces) {
+      const part = target.subarray(done, done + lengthBytes);
+      if (!isLocal(mapping)) await this.messages.dmaRead(mapping.iova + at, part);
+      else if (!copyOut(mapping, at, part, 0, lengthBytes)) throw lost(mapping.iova + at);
+      done += lengthBytes;
+    }
   }
 
   async write(iova: number, source: Uint8Array): Promise<void> {
-    const mapping = this.check(iova, source.length, true);
+    const pieces = this.check(iova, source.length, true);
     this.log?.mark(iova, source.length);
-    if (mapping.memory === undefined) return await this.messages.dmaWrite(iova, source);
-    mapping.bytes.set(source, mapping.offset + (iova - mapping.iova));
+    let done = 0;
+    for (const { mapping, at, lengthBytes } of pieces) {
+      const part = source.subarray(done, done + lengthBytes);
+      if (!isLocal(mapping)) await this.messages.dmaWrite(mapping.iova + at, part);
+      else if (!copyIn(mapping, at, part, 0, lengthBytes)) throw lost(mapping.iova + at);
+      done += lengthBytes;
+    }
   }
 
-  private check(iova: number, length: number, write: boolean): Mapping {
-    const mapping = this.search(iova);
-    if (
-      mapping === undefined ||
-      iova + length > mapping.end ||
-      !(write ? mapping.writable : mapping.readable)
-    ) {
+  /** @throws DmaAccessError unless all of it is mapped with that right */
+  private check(iova: number, length: number, write: boolean): readonly Piece[] {
+    const pieces = this.piecesOf(iova, length);
+    const found = pieces.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
+    if (found < length || pieces.length === 0 || !pieces.every(({ mapping }) => allows(mapping, write))) {
       throw new DmaAccessError(
         `the client has not mapped ${length} bytes at 0x${iova.toString(16)} for ${write ? "writing" : "reading"}`,
       );
     }
-    return mapping;
+    return pieces;
+  }
+
+  /** The parts of mappings side by side that a range lies in, as far as it is mapped. */
+  private piecesOf(iova: number, lengthBytes: number): readonly Piece[] {
+    const pieces: Piece[] = [];
+    const end = iova + lengthBytes;
+    let index = this.indexOf(iova);
+    for (let from = iova; from < end || pieces.length === 0; index++) {
+      const mapping = this.mappings[index];
+      if (mapping === undefined || mapping.iova > from) break;
+      const to = Math.min(end, mapping.end);
+      pieces.push({ mapping, at: from - mapping.iova, lengthBytes: to - from });
+      from = to;
+    }
+    return pieces;
   }
 
   /** The mapping with this address in it. */
   private search(iova: number): Mapping | undefined {
-    if (!this.isEnabled) return undefined;
+    return this.mappings[this.indexOf(iova)];
+  }
+
+  /** Index of the first mapping that ends behind an address, whether it begins before or behind it. */
+  private firstEndingAfter(iova: number): number {
+    const { mappings } = this;
     let low = 0;
-    let high = this.mappings.length - 1;
+    let high = mappings.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((mappings[middle]?.end ?? 0) > iova) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** Its index, or the number of mappings where there is none. */
+  private indexOf(iova: number): number {
+    const { mappings } = this;
+    let low = 0;
+    let high = this.isEnabled ? mappings.length - 1 : -1;
     while (low <= high) {
       const middle = (low + high) >> 1;
-      const mapping = this.mappings[middle];
-      if (mapping === undefined) return undefined;
+      const mapping = mappings[middle];
+      if (mapping === undefined) break;
       if (iova < mapping.iova) high = middle - 1;
       else if (iova >= mapping.end) low = middle + 1;
-      else return mapping;
+      else return middle;
     }
-    return undefined;
+    return mappings.length;
   }
 
   private drop(mapping: Mapping): void {
-    this.mappings.splice(this.mappings.indexOf(mapping), 1);
+    this.mappings.splice(this.firstEndingAfter(mapping.iova), 1);
     this.last = undefined;
     this.generation++;
     mapping.memory?.close();
+    mapping.guarded?.close();
   }
+}
+
+/** Whether it is reached without messages. */
+function isLocal({ memory, guarded }: Mapping): boolean {
+  return memory !== undefined || guarded !== undefined;
+}
+
+function allows({ readable, writable }: Mapping, write: boolean): boolean {
+  return write ? writable : readable;
+}
+
+function copyOut(mapping: Mapping, at: number, target: Uint8Array, to: number, lengthBytes: number): boolean {
+  if (mapping.guarded !== undefined) return mapping.guarded.read(at, target, to, lengthBytes);
+  copyBytes(target, to, mapping.bytes, mapping.offset + at, lengthBytes);
+  return true;
+}
+
+function copyIn(
+  mapping: Mapping,
+  at: number,
+  source: Uint8Array,
+  from: number,
+  lengthBytes: number,
+): boolean {
+  if (mapping.guarded !== undefined) return mapping.guarded.write(at, source, from, lengthBytes);
+  copyBytes(mapping.bytes, mapping.offset + at, source, from, lengthBytes);
+  return true;
+}
+
+function lost(iova: number): DmaAccessError {
+  return new DmaAccessError(`the client has truncated its memory at 0x${iova.toString(16)}`);
 }

@@ -1,6 +1,7 @@
 /** DMA between one client and the server: the client's mappings, and messages for memory without a descriptor. */
 import { Errno } from "../../core/errno.js";
 import { append } from "../../core/lists.js";
+import { isInMemory } from "../../sys/guarded-memory.js";
 import { PAGE_SIZE, sealAgainstShrinking } from "../../sys/syscalls.js";
 import { VfioUserProtocolError } from "../protocol/channel.js";
 import {
@@ -14,21 +15,29 @@ import {
   UNMAP_DIRTY_BITMAP,
   unmapBitmap,
 } from "../protocol/protocol.js";
-import { DmaTable, type MessageDma } from "./client-dma.js";
+import { type ClientMemoryUse, DmaTable, type MessageDma } from "./client-dma.js";
+import type { MemoryNotices } from "./memory-notices.js";
 import { Refusal } from "./refusal.js";
 import type { Reply } from "./reply.js";
+
+/** What a server does with its clients' memory. */
+export interface DmaOptions {
+  /** Whether files that can't be sealed against shrinking are mapped. */
+  readonly trustClients: boolean;
+  readonly maxDmaMaps: number;
+  readonly notices: MemoryNotices;
+}
 
 /** Answers the DMA requests of one session, and sends the server's own to the client. */
 export class DmaRequests implements MessageDma {
   readonly table: DmaTable;
 
   /**
-   * @param options trustClients: whether files that can't be sealed against shrinking are mapped, too
    * @param maxTransferBytes data that the client takes with one message, as negotiated
    * @param ask sends a request to the client; the promise is its answer's payload
    */
   constructor(
-    private readonly options: { readonly trustClients: boolean; readonly maxDmaMaps: number },
+    private readonly options: DmaOptions,
     private readonly maxTransferBytes: () => number,
     private readonly ask: (command: number, parts: readonly Uint8Array[]) => Promise<Uint8Array>,
   ) {
@@ -41,19 +50,28 @@ export class DmaRequests implements MessageDma {
     const [fd, ...more] = fds;
     if (more.length > 0) throw new Refusal(Errno.EINVAL);
     if (((offset | addr | size) & (BigInt(PAGE_SIZE) - 1n)) !== 0n) throw new Refusal(Errno.EINVAL);
-    if (fd !== undefined && !this.options.trustClients && !sealAgainstShrinking(fd)) {
-      throw new Refusal(Errno.EPERM);
-    }
+    const use = this.useOf(fd);
     this.table.map({
       iova: addr,
       sizeBytes: size,
       readable: (flags & DMA_READ) !== 0,
       writable: (flags & DMA_WRITE) !== 0,
       ...(fd === undefined ? {} : { fd }),
+      use,
       fdOffset: offset,
       who: "the client",
     });
+    if (use === "copy") this.options.notices.copied();
     return {};
+  }
+
+  /** What to do with a file. @throws Refusal: EPERM for one that could end this process, or never give its pages */
+  private useOf(fd: number | undefined): ClientMemoryUse {
+    if (fd === undefined) return "messages";
+    if (this.options.trustClients || sealAgainstShrinking(fd)) return "map";
+    if (isInMemory(fd)) return "copy";
+    this.options.notices.refused();
+    throw new Refusal(Errno.EPERM);
   }
 
   /** VFIO_USER_DMA_UNMAP. @throws Refusal, DmaAccessError */

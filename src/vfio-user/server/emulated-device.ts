@@ -16,7 +16,7 @@ export interface MemorySpan {
 /** The client's memory as it has mapped it for the device (VFIO_USER_DMA_MAP). */
 export interface ClientMemory {
   /**
-   * Finds memory that the client shared by file descriptor. On the path of every I/O: no allocation, no bigint.
+   * Finds memory of the client that is mapped in this process. On the path of every I/O: no allocation, no bigint.
    * @param iova I/O virtual address; the server refuses mappings beyond 2^53
    * @param write whether the device is going to write there
    * @returns false where not all of it is mapped, in one piece and with that right; `span` is then unchanged
@@ -27,9 +27,24 @@ export interface ClientMemory {
    * here before using it again.
    */
   readonly generation: number;
-  /** Reads memory that has no descriptor, by VFIO_USER_DMA_READ. @throws IovaError where it isn't mapped */
+  /**
+   * Whether copyFrom() or copyTo() reaches all of a range: it lies in one or several mappings with that right, and all of
+   * them have a file descriptor.
+   */
+  canCopy(iova: number, lengthBytes: number, write: boolean): boolean;
+  /**
+   * Copies memory to `target` at once, also from several mappings and from files that the client may truncate.
+   * @returns false if {@link canCopy} is, or the client has truncated its file; `target` may hold a part then
+   */
+  copyFrom(iova: number, target: Uint8Array): boolean;
+  /** Copies `source` to memory at once. @returns false as {@link copyFrom}; a part may be written then */
+  copyTo(iova: number, source: Uint8Array): boolean;
+  /**
+   * Reads memory, by VFIO_USER_DMA_READ where it has no descriptor.
+   * @throws IovaError where it isn't mapped, or its file was truncated
+   */
   read(iova: number, target: Uint8Array): Promise<void>;
-  /** Writes memory that has no descriptor, by VFIO_USER_DMA_WRITE. @throws IovaError where it isn't mapped */
+  /** Writes memory, by VFIO_USER_DMA_WRITE where it has no descriptor. @throws IovaError as {@link read} */
   write(iova: number, source: Uint8Array): Promise<void>;
 }
 

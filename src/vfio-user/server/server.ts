@@ -8,15 +8,21 @@ import { type Watch, watchReadable } from "../../sys/watch.js";
 import { ourCapabilities } from "../protocol/version.js";
 import { checkVectors } from "./config-space.js";
 import type { EmulatedDevice } from "./emulated-device.js";
+import { MemoryNotices } from "./memory-notices.js";
 import { Session, type SessionHost, type SessionOptions } from "./session.js";
 
 /** Options of {@link VfioUserServer}. */
 export interface VfioUserServerOptions {
   /**
-   * Also takes memory in files that can't be sealed. A client that truncates one ends this process (SIGBUS): only for trusted
-   * clients.
+   * Maps memory in files that can't be sealed, too. A client that truncates one ends this process (SIGBUS): only for trusted
+   * clients. Left out, the server copies such memory if it is in tmpfs or hugetlbfs, and refuses other files.
    */
   readonly trustClients?: boolean | undefined;
+  /**
+   * Takes notices, of which each comes once: memory that the server refuses or has to copy. Left out, they are process
+   * warnings of type `IovaVfioUserWarning`, which Node.js prints.
+   */
+  readonly onNotice?: ((notice: string) => void) | undefined;
   /** How long a client may take to receive an answer, in milliseconds. 5000 by default. */
   readonly sendTimeoutMs?: number | undefined;
   /** How long a connection may take to send its version, in milliseconds. 5000 by default. */
@@ -49,12 +55,16 @@ export class VfioUserServer extends Resource {
   constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
     const { trustClients = false, sendTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const { versionTimeoutMs = DEFAULT_TIMEOUT_MS, maxDmaMaps = ourCapabilities.maxDmaMaps } = options;
+    const { onNotice = warn } = options;
     checkInteger("sendTimeoutMs", sendTimeoutMs, 1, MAX_TIMER_MS);
     checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMER_MS);
     checkInteger("maxDmaMaps", maxDmaMaps, 1, ourCapabilities.maxDmaMaps);
     checkVectors(device);
     const listener = new UnixListener(path);
-    const sessions = new Sessions(device, { trustClients, sendTimeoutMs, versionTimeoutMs, maxDmaMaps });
+    const notices = new MemoryNotices(path, onNotice);
+    const sessions = new Sessions(device, {
+      ...{ trustClients, sendTimeoutMs, versionTimeoutMs, maxDmaMaps, notices },
+    });
     const lease = listener.relinquish();
     super(
       new Lease(`vfio-user server at ${path}`, () => {
@@ -103,6 +113,10 @@ export class VfioUserServer extends Resource {
       if (!(error instanceof SysError)) throw error;
     }
   }
+}
+
+function warn(notice: string): void {
+  process.emitWarning(notice, { type: "IovaVfioUserWarning" });
 }
 
 /** The connections: one client that is served, and those that have sent nothing yet. */

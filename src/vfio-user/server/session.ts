@@ -15,7 +15,7 @@ import { Command, deviceInfo, PCI_IRQS, PCI_REGIONS } from "../protocol/protocol
 import { decodeVersion, encodeVersion, ourCapabilities } from "../protocol/version.js";
 import { DmaAccessError } from "./client-dma.js";
 import { EmulatedConfigSpace } from "./config-space.js";
-import { DmaRequests } from "./dma-requests.js";
+import { type DmaOptions, DmaRequests } from "./dma-requests.js";
 import type { DeviceHost, EmulatedDevice } from "./emulated-device.js";
 import { ServerFeatures } from "./features.js";
 import { ServerInterrupts } from "./interrupts.js";
@@ -25,11 +25,9 @@ import { ServerRegions } from "./regions.js";
 import type { Reply } from "./reply.js";
 
 /** Options of the server, with defaults. */
-export interface SessionOptions {
-  readonly trustClients: boolean;
+export interface SessionOptions extends DmaOptions {
   readonly sendTimeoutMs: number;
   readonly versionTimeoutMs: number;
-  readonly maxDmaMaps: number;
 }
 
 /** Whom a session belongs to. */
@@ -126,7 +124,7 @@ export class Session {
     this.interrupts.clear();
     this.regions.close();
     this.signaller?.close();
-    this.dma.table.unmapAll();
+    this.dma.table.close();
     const gone = new DeviceGoneError("the vfio-user client");
     for (const { reject } of this.pending.values()) reject(gone);
     this.pending.clear();

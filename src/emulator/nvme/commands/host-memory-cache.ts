@@ -7,7 +7,7 @@ import { FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { copyBytes } from "../../../sys/copy.js";
 import type { Command } from "../host/command.js";
-import { type HostMemory, newSpan } from "../host/host-memory.js";
+import type { HostMemory } from "../host/host-memory.js";
 import type { Transfer } from "../host/transfer.js";
 import type { Medium } from "../medium/medium.js";
 import { count } from "../medium/state-schema.js";
@@ -109,7 +109,6 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
   private hits = 0;
   private misses = 0;
   private damage = 0;
-  private readonly span = newSpan();
   private readonly line = new Uint8Array(new SharedArrayBuffer(LINE_BYTES));
 
   constructor(private readonly context: HostMemoryContext) {
@@ -270,10 +269,9 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     if (sizeBytes < least || sizeBytes > MOST_HOST_MEMORY_BYTES) return NvmeStatus.invalidField;
     if (listAddress % hostMemoryDescriptor.sizeBytes !== 0) return NvmeStatus.invalidField;
     if (entries === 0 || entries > HOST_MEMORY_DESCRIPTORS) return NvmeStatus.invalidField;
-    const { span } = this;
     const listBytes = entries * hostMemoryDescriptor.sizeBytes;
-    if (!memory.find(listAddress, listBytes, false, span)) return NvmeStatus.dataTransferError;
-    const list = span.bytes.slice(span.offset, span.offset + listBytes);
+    const list = new Uint8Array(listBytes);
+    if (!memory.copyFrom(listAddress, list)) return NvmeStatus.dataTransferError;
     const segments: [number, number][] = [];
     let total = 0;
     for (let at = 0; at < listBytes; at += hostMemoryDescriptor.sizeBytes) {
@@ -282,7 +280,9 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
       total += length;
       if (badd % BigInt(pageBytes) !== 0n || bsize === 0 || total > sizeBytes) return NvmeStatus.invalidField;
       if (badd + BigInt(length) > BigInt(Number.MAX_SAFE_INTEGER)) return NvmeStatus.invalidField;
-      if (!memory.find(Number(badd), length, true, span)) return NvmeStatus.dataTransferError;
+      const isMapped =
+        memory.canCopy(Number(badd), length, true) && memory.canCopy(Number(badd), length, false);
+      if (!isMapped) return NvmeStatus.dataTransferError;
       segments.push([Number(badd), length]);
     }
     return total === sizeBytes ? { listAddress, segments } : NvmeStatus.invalidField;
@@ -306,16 +306,15 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
 
   /** 4 KiB of the medium into `line`. @returns false if the medium failed */
   private fetch(number: number): boolean {
-    const { line, lines, checksums, span } = this;
+    const { line, lines, checksums } = this;
+    const { memory } = this.context;
     const place = number % lines.length;
+    const address = this.addressOf(place);
     if (lines[place] === number) {
       // Copied first: the host may change it while we look.
-      if (this.find(place)) {
-        copyBytes(line, 0, span.bytes, span.offset, LINE_BYTES);
-        if (checksum(line) === checksums[place]) {
-          this.hits++;
-          return true;
-        }
+      if (address !== undefined && memory.copyFrom(address, line) && checksum(line) === checksums[place]) {
+        this.hits++;
+        return true;
       }
       this.damage++;
       this.context.damaged();
@@ -325,21 +324,21 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     const at = number * LINE_BYTES;
     const lengthBytes = Math.min(LINE_BYTES, this.sizeBytes - at);
     if (!this.context.medium.read(at, line, 0, lengthBytes)) return false;
-    if (!this.find(place)) return true;
-    copyBytes(span.bytes, span.offset, line, 0, LINE_BYTES);
+    // The host may have unmapped it.
+    if (address === undefined || !memory.copyTo(address, line)) return true;
     lines[place] = number;
     checksums[place] = checksum(line);
     return true;
   }
 
-  /** Finds a place in the host's memory. @returns false if the host has unmapped it */
-  private find(place: number): boolean {
+  /** Where a place is in the host's memory. */
+  private addressOf(place: number): number | undefined {
     let at = place * LINE_BYTES;
     for (const [iova, sizeBytes] of this.given?.segments ?? []) {
-      if (at < sizeBytes) return this.context.memory.find(iova + at, LINE_BYTES, true, this.span);
+      if (at < sizeBytes) return iova + at;
       at -= sizeBytes;
     }
-    return false;
+    return undefined;
   }
 }
 

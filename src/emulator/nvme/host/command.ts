@@ -3,6 +3,9 @@ import { SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
 import { Scatter } from "./scatter.js";
 import { MAX_SGL_DESCRIPTORS } from "./sgl-walk.js";
 
+/** Each descriptor, and each page of the longest transfer (4 MiB), may begin a piece. */
+const MOST_PIECES = MAX_SGL_DESCRIPTORS + 1024 + 1;
+
 /** What a handler returns instead of a status where the completion comes later. */
 export const PENDING = -1;
 
@@ -16,8 +19,8 @@ export class Command {
   /** DW0 and DW1 of the completion. */
   dw0 = 0;
   dw1 = 0;
-  readonly data = new Scatter(MAX_SGL_DESCRIPTORS + 1);
-  readonly metadata = new Scatter(MAX_SGL_DESCRIPTORS + 1);
+  readonly data = new Scatter(MOST_PIECES);
+  readonly metadata = new Scatter(MOST_PIECES);
   /** Of an injected fault: transfer this many bytes at most; -1 for all. */
   truncateBytes = -1;
   /** The command has an injected fault: its data takes no shortcuts. */

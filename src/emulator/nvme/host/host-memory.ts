@@ -1,4 +1,5 @@
 /** The memory that commands can address: the client's, and the controller memory buffer. */
+import { copyBytes } from "../../../sys/copy.js";
 import type { ClientMemory, MemorySpan } from "../../../vfio-user/server/emulated-device.js";
 import type { CmbRules, CmbUse } from "./cmb-rules.js";
 
@@ -47,12 +48,17 @@ export class HostMemory {
     return bytes === this.cmb?.bytes;
   }
 
+  /** Whether any of a range lies in the controller memory buffer. */
+  overlapsCmb(iova: number, lengthBytes: number): boolean {
+    const { cmbBase: first, cmbBytes } = this;
+    return cmbBytes > 0 && iova < first + cmbBytes && iova + lengthBytes > first;
+  }
+
   /** Whether a queue can lie there, as far as it lies in the controller memory buffer: all of it, and with the bit for it. */
   allowsQueue(iova: number, lengthBytes: number, use: CmbUse): boolean {
     const { cmbBase: first, cmbBytes } = this;
-    const end = first + cmbBytes;
-    if (cmbBytes === 0 || iova >= end || iova + lengthBytes <= first) return true;
-    return iova >= first && iova + lengthBytes <= end && this.rules.has(use);
+    if (!this.overlapsCmb(iova, lengthBytes)) return true;
+    return iova >= first && iova + lengthBytes <= first + cmbBytes && this.rules.has(use);
   }
 
   /** As ClientMemory.find(). */
@@ -65,5 +71,61 @@ export class HostMemory {
       return true;
     }
     return client?.find(iova, lengthBytes, write, span) ?? false;
+  }
+
+  /** As ClientMemory.canCopy(). */
+  canCopy(iova: number, lengthBytes: number, write: boolean): boolean {
+    for (let done = 0; done < lengthBytes; ) {
+      const at = iova + done;
+      const count = this.toCmbEdge(at, lengthBytes - done);
+      if (!this.isInPlacedCmb(at) && !(this.client?.canCopy(at, count, write) ?? false)) return false;
+      done += count;
+    }
+    return true;
+  }
+
+  /** As ClientMemory.copyFrom(). */
+  copyFrom(iova: number, target: Uint8Array): boolean {
+    for (let done = 0; done < target.length; ) {
+      const at = iova + done;
+      const count = this.toCmbEdge(at, target.length - done);
+      if (this.isInPlacedCmb(at)) this.copyFromCmb(at, target, done, count);
+      else if (!(this.client?.copyFrom(at, target.subarray(done, done + count)) ?? false)) return false;
+      done += count;
+    }
+    return true;
+  }
+
+  /** As ClientMemory.copyTo(). */
+  copyTo(iova: number, source: Uint8Array): boolean {
+    for (let done = 0; done < source.length; ) {
+      const at = iova + done;
+      const count = this.toCmbEdge(at, source.length - done);
+      if (this.isInPlacedCmb(at)) this.copyToCmb(at, source, done, count);
+      else if (!(this.client?.copyTo(at, source.subarray(done, done + count)) ?? false)) return false;
+      done += count;
+    }
+    return true;
+  }
+
+  private isInPlacedCmb(iova: number): boolean {
+    return iova >= this.cmbBase && iova < this.cmbBase + this.cmbBytes;
+  }
+
+  /** How much of a range lies on one side of the buffer's edges. */
+  private toCmbEdge(iova: number, lengthBytes: number): number {
+    const end = this.cmbBase + this.cmbBytes;
+    if (iova < this.cmbBase) return Math.min(lengthBytes, this.cmbBase - iova);
+    return iova < end ? Math.min(lengthBytes, end - iova) : lengthBytes;
+  }
+
+  private copyFromCmb(iova: number, target: Uint8Array, to: number, lengthBytes: number): void {
+    const { cmb } = this;
+    if (cmb !== undefined) copyBytes(target, to, cmb.bytes, cmb.offset + iova - this.cmbBase, lengthBytes);
+  }
+
+  private copyToCmb(iova: number, source: Uint8Array, from: number, lengthBytes: number): void {
+    const { cmb } = this;
+    if (cmb !== undefined) copyBytes(cmb.bytes, cmb.offset + iova - this.cmbBase, source, from, lengthBytes);
   }
 }

@@ -1,5 +1,6 @@
 /** Reads the PRPs of a command into a list of memory. */
 import { NvmeStatus } from "../../../nvme/spec/status.js";
+import { CopiedWords } from "./copied-words.js";
 import { type HostMemory, newSpan } from "./host-memory.js";
 import type { Scatter } from "./scatter.js";
 
@@ -16,6 +17,7 @@ export class PrpWalker {
   listsInCmb = false;
   listsElsewhere = false;
   private readonly span = newSpan();
+  private readonly copy = new CopiedWords();
 
   constructor(
     private readonly memory: HostMemory,
@@ -57,11 +59,12 @@ export class PrpWalker {
       const room = (pageBytes - (at % pageBytes)) / ENTRY_BYTES;
       const needed = Math.ceil(left / pageBytes);
       const count = Math.min(room, needed);
-      if (!memory.find(at, count * ENTRY_BYTES, false, span)) return NvmeStatus.dataTransferError;
-      if (memory.isCmb(span.bytes)) this.listsInCmb = true;
-      else this.listsElsewhere = true;
-      const { words } = span;
-      const first = span.offset / 4;
+      const isMapped = memory.find(at, count * ENTRY_BYTES, false, span);
+      if (!isMapped && !this.copy.read(memory, at, count * ENTRY_BYTES)) return NvmeStatus.dataTransferError;
+      if (memory.overlapsCmb(at, count * ENTRY_BYTES)) this.listsInCmb = true;
+      if (!isMapped || !memory.isCmb(span.bytes)) this.listsElsewhere = true;
+      const words = isMapped ? span.words : this.copy.words;
+      const first = isMapped ? span.offset / 4 : 0;
       // Where more pages follow than entries, the last entry names the next list page.
       const dataEntries = needed > room ? room - 1 : count;
       for (let i = 0; i < dataEntries; i++) {

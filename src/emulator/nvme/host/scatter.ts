@@ -7,6 +7,9 @@ import { newSpan } from "./host-memory.js";
 const PIECE_BYTES = 4096;
 /** Offset of a bit bucket. */
 const BUCKET = -1;
+/** In place of an arena: the piece isn't mapped in one, and its offset is an I/O virtual address. */
+const COPIED = new Uint8Array(0);
+const BOUNCE_BYTES = 64 * 1024;
 
 /**
  * Where a command's data is, as the walk over its PRPs or SGL found it: pieces of host memory in order, adjacent ones
@@ -17,6 +20,10 @@ export class Scatter {
   private readonly offsets: Float64Array;
   private readonly lengths: Float64Array;
   private readonly span = newSpan();
+  /** Where pieces are copied from and to. */
+  private memory: HostMemory | undefined;
+  private bounceBuffer: Uint8Array | undefined;
+  private lost = false;
   private count = 0;
   private total = 0;
 
@@ -31,9 +38,15 @@ export class Scatter {
     return this.total;
   }
 
+  /** Whether the last transfer failed because memory of the host was gone. */
+  get isLost(): boolean {
+    return this.lost;
+  }
+
   clear(): void {
     this.count = 0;
     this.total = 0;
+    this.lost = false;
   }
 
   /** Whether another piece can be added. */
@@ -47,16 +60,14 @@ export class Scatter {
     if (memory.find(iova, lengthBytes, write, span)) {
       return this.append(span.bytes, span.offset, lengthBytes);
     }
-    if (
-      lengthBytes <= PIECE_BYTES &&
-      Math.floor(iova / PIECE_BYTES) === Math.floor((iova + lengthBytes - 1) / PIECE_BYTES)
-    )
-      return false;
-    // Two mappings side by side may hold it together.
+    // Several mappings side by side may hold it together, or it isn't mapped in this process.
+    this.memory = memory;
     for (let done = 0; done < lengthBytes; ) {
-      const piece = Math.min(lengthBytes - done, PIECE_BYTES - ((iova + done) % PIECE_BYTES));
-      if (!memory.find(iova + done, piece, write, span)) return false;
-      if (!this.append(span.bytes, span.offset, piece)) return false;
+      const at = iova + done;
+      const piece = Math.min(lengthBytes - done, PIECE_BYTES - (at % PIECE_BYTES));
+      const isMapped = memory.find(at, piece, write, span);
+      if (!isMapped && !memory.canCopy(at, piece, write)) return false;
+      if (!this.append(isMapped ? span.bytes : COPIED, isMapped ? span.offset : at, piece)) return false;
       done += piece;
     }
     return true;
@@ -110,23 +121,37 @@ export class Scatter {
   corrupt(): void {
     const offset = this.offsets[0] ?? BUCKET;
     const arena = this.arenas[0];
-    if (this.count > 0 && offset !== BUCKET && arena !== undefined) arena[offset] = (arena[offset] ?? 0) ^ 1;
+    if (this.count === 0 || offset === BUCKET || arena === undefined) return;
+    if (arena !== COPIED) {
+      arena[offset] = (arena[offset] ?? 0) ^ 1;
+      return;
+    }
+    const byte = new Uint8Array(1);
+    if (this.memory?.copyFrom(offset, byte) !== true) return;
+    byte[0] = (byte[0] ?? 0) ^ 1;
+    this.memory.copyTo(offset, byte);
   }
 
-  /** From the medium to the host. */
+  /** From the medium to the host. @returns false if the medium failed, or {@link isLost} */
   fromMedium(medium: Medium, at: number): boolean {
     let from = at;
     for (let i = 0; i < this.count; i++) {
       const offset = this.offsets[i] ?? BUCKET;
       const length = this.lengths[i] ?? 0;
       const arena = this.arenas[i];
-      if (offset !== BUCKET && arena !== undefined && !medium.read(from, arena, offset, length)) return false;
+      if (offset !== BUCKET && arena !== undefined) {
+        const done =
+          arena === COPIED
+            ? this.copyFromMedium(medium, from, offset, length)
+            : medium.read(from, arena, offset, length);
+        if (!done) return false;
+      }
       from += length;
     }
     return true;
   }
 
-  /** From the host to the medium. */
+  /** From the host to the medium. @returns false as {@link fromMedium} */
   toMedium(medium: Medium, at: number): boolean {
     let to = at;
     for (let i = 0; i < this.count; i++) {
@@ -134,34 +159,77 @@ export class Scatter {
       const length = this.lengths[i] ?? 0;
       const arena = this.arenas[i];
       if (offset === BUCKET || arena === undefined) continue;
-      if (!medium.write(to, arena, offset, length)) return false;
+      const done =
+        arena === COPIED
+          ? this.copyToMedium(medium, to, offset, length)
+          : medium.write(to, arena, offset, length);
+      if (!done) return false;
       to += length;
     }
     return true;
   }
 
-  /** Copies from own memory to the host, as much as both have. */
-  fromBytes(source: Uint8Array): void {
+  /** Copies from own memory to the host, as much as both have. @returns false if {@link isLost} */
+  fromBytes(source: Uint8Array): boolean {
     let from = 0;
     for (let i = 0; i < this.count && from < source.length; i++) {
       const offset = this.offsets[i] ?? BUCKET;
       const length = Math.min(this.lengths[i] ?? 0, source.length - from);
-      if (offset !== BUCKET) this.arenas[i]?.set(source.subarray(from, from + length), offset);
+      const arena = this.arenas[i];
+      if (offset !== BUCKET && arena !== undefined) {
+        const part = source.subarray(from, from + length);
+        if (arena !== COPIED) arena.set(part, offset);
+        else if (!this.found(this.memory?.copyTo(offset, part))) return false;
+      }
       from += length;
     }
+    return true;
   }
 
-  /** Copies from the host to own memory, as much as both have. */
-  toBytes(target: Uint8Array): void {
+  /** Copies from the host to own memory, as much as both have. @returns false if {@link isLost} */
+  toBytes(target: Uint8Array): boolean {
     let to = 0;
     for (let i = 0; i < this.count && to < target.length; i++) {
       const offset = this.offsets[i] ?? BUCKET;
       const length = Math.min(this.lengths[i] ?? 0, target.length - to);
       const arena = this.arenas[i];
       if (offset === BUCKET || arena === undefined) continue;
-      target.set(arena.subarray(offset, offset + length), to);
+      if (arena !== COPIED) target.set(arena.subarray(offset, offset + length), to);
+      else if (!this.found(this.memory?.copyFrom(offset, target.subarray(to, to + length)))) return false;
       to += length;
     }
+    return true;
+  }
+
+  private copyFromMedium(medium: Medium, from: number, iova: number, lengthBytes: number): boolean {
+    const { bounce } = this;
+    for (let done = 0; done < lengthBytes; done += bounce.length) {
+      const count = Math.min(lengthBytes - done, bounce.length);
+      if (!medium.read(from + done, bounce, 0, count)) return false;
+      if (!this.found(this.memory?.copyTo(iova + done, bounce.subarray(0, count)))) return false;
+    }
+    return true;
+  }
+
+  private copyToMedium(medium: Medium, to: number, iova: number, lengthBytes: number): boolean {
+    const { bounce } = this;
+    for (let done = 0; done < lengthBytes; done += bounce.length) {
+      const count = Math.min(lengthBytes - done, bounce.length);
+      if (!this.found(this.memory?.copyFrom(iova + done, bounce.subarray(0, count)))) return false;
+      if (!medium.write(to + done, bounce, 0, count)) return false;
+    }
+    return true;
+  }
+
+  /** Notes whether memory was there. */
+  private found(copied: boolean | undefined): boolean {
+    this.lost = copied !== true;
+    return !this.lost;
+  }
+
+  private get bounce(): Uint8Array {
+    this.bounceBuffer ??= new Uint8Array(new SharedArrayBuffer(BOUNCE_BYTES));
+    return this.bounceBuffer;
   }
 
   private append(arena: Uint8Array, offset: number, lengthBytes: number): boolean {

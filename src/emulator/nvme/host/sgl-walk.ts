@@ -1,5 +1,6 @@
 /** Reads the SGL of a command into a list of memory. */
 import { NvmeStatus } from "../../../nvme/spec/status.js";
+import { CopiedWords } from "./copied-words.js";
 import { type HostMemory, newSpan } from "./host-memory.js";
 import type { Scatter } from "./scatter.js";
 
@@ -20,6 +21,7 @@ export class SglWalker {
   listsInCmb = false;
   listsElsewhere = false;
   private readonly span = newSpan();
+  private readonly copy = new CopiedWords();
   /** The descriptor looked at, copied out of memory that the host may change meanwhile. */
   private address = 0;
   private length = 0;
@@ -66,13 +68,13 @@ export class SglWalker {
       const count = length / DESCRIPTOR_BYTES;
       this.descriptors += count;
       if (this.descriptors > MAX_SGL_DESCRIPTORS) return NvmeStatus.invalidNumberOfSglDescriptors;
-      if (address % 4 !== 0 || !memory.find(address, length, false, span)) {
-        return NvmeStatus.dataTransferError;
-      }
-      if (memory.isCmb(span.bytes)) this.listsInCmb = true;
-      else this.listsElsewhere = true;
-      const { words } = span;
-      const first = span.offset / 4;
+      if (address % 4 !== 0) return NvmeStatus.dataTransferError;
+      const isMapped = memory.find(address, length, false, span);
+      if (!isMapped && !this.copy.read(memory, address, length)) return NvmeStatus.dataTransferError;
+      if (memory.overlapsCmb(address, length)) this.listsInCmb = true;
+      if (!isMapped || !memory.isCmb(span.bytes)) this.listsElsewhere = true;
+      const words = isMapped ? span.words : this.copy.words;
+      const first = isMapped ? span.offset / 4 : 0;
       let follows = false;
       for (let i = 0; i < count; i++) {
         this.load(words, first + i * DESCRIPTOR_WORDS);

@@ -30,6 +30,7 @@ export class Transfer {
   readonly page = newSpan();
   private readonly sgl: SglWalker;
   private readonly descriptor = new Uint32Array(4);
+  private readonly descriptorBytes = new Uint8Array(this.descriptor.buffer);
 
   /** Metadata of the command whose data is looked for next. */
   private metadata: Scatter | undefined;
@@ -105,10 +106,10 @@ export class Transfer {
     }
     if (psdt !== PSDT_SGL_METADATA) return NvmeStatus.invalidField;
     const { descriptor, sgl } = this;
-    const span = this.descriptorSpan;
-    if (pointer % 8 !== 0 || !this.memory.find(pointer, 16, false, span)) return NvmeStatus.dataTransferError;
-    const isInCmb = this.memory.isCmb(span.bytes);
-    descriptor.set(span.words.subarray(span.offset / 4, span.offset / 4 + 4));
+    if (pointer % 8 !== 0 || !this.memory.copyFrom(pointer, this.descriptorBytes)) {
+      return NvmeStatus.dataTransferError;
+    }
+    const isInCmb = this.memory.overlapsCmb(pointer, this.descriptorBytes.length);
     const invalid = NvmeStatus.metadataSglLengthInvalid;
     const status = sgl.walk(metadata, descriptor, 0, lengthBytes, toHost, invalid);
     if (status !== NvmeStatus.success) return status;
@@ -150,17 +151,15 @@ export class Transfer {
   /** A command's data into own memory. @returns a status */
   fetch(command: Command, target: Uint8Array): number {
     const status = this.map(command, target.length, false);
-    if (status === NvmeStatus.success) command.data.toBytes(target);
-    return status;
+    if (status !== NvmeStatus.success) return status;
+    return command.data.toBytes(target) ? NvmeStatus.success : NvmeStatus.dataTransferError;
   }
 
   /** Own memory to where the command wants its data. @returns a status */
   send(command: Command, source: Uint8Array): number {
     if (source.length === 0) return NvmeStatus.success;
     const status = this.map(command, source.length, true);
-    if (status === NvmeStatus.success) command.data.fromBytes(source);
-    return status;
+    if (status !== NvmeStatus.success) return status;
+    return command.data.fromBytes(source) ? NvmeStatus.success : NvmeStatus.dataTransferError;
   }
-
-  private readonly descriptorSpan = newSpan();
 }

@@ -7,6 +7,7 @@ import type { Command } from "../host/command.js";
 import type { InterruptSignaller } from "./interrupt-signaller.js";
 import type { QueueSet } from "./queue-set.js";
 import type { EmulatedCq, EmulatedSq } from "./queues.js";
+import type { ScatteredEntries } from "./scattered-entries.js";
 
 const U16_MASK = 0xffff;
 // V8 compiles a constant of this module into the code, but looks an imported one up at each use.
@@ -31,6 +32,8 @@ export interface CompletionEvents {
   invalidDoorbell(info: number): void;
   /** A completion waits to be posted by drain(). */
   added(): void;
+  /** A queue is no longer in memory. */
+  queueLost(): void;
 }
 
 /** Posts completions, at once or at the end of a pass. */
@@ -42,6 +45,7 @@ export class CompletionPoster {
     private readonly command: Command,
     private readonly queues: QueueSet,
     private readonly interrupts: InterruptSignaller,
+    private readonly scattered: ScatteredEntries,
     private readonly events: CompletionEvents,
   ) {}
 
@@ -88,13 +92,21 @@ export class CompletionPoster {
     statusField: number,
     phase = cq.phase,
   ): void {
-    const { words, offset } = cq.span;
-    const at = (offset >>> 2) + cq.tail * CQE_WORDS;
-    words[at] = dw0;
-    words[at + 1] = dw1;
-    words[at + 2] = sqhd | (sqid << 16);
-    if (mustOrder) publish();
-    words[at + 3] = cid | (phase << 16) | (statusField << 17);
+    const dw2 = sqhd | (sqid << 16);
+    const dw3 = cid | (phase << 16) | (statusField << 17);
+    if (!cq.scattered) {
+      const { words, offset } = cq.span;
+      const at = (offset >>> 2) + cq.tail * CQE_WORDS;
+      words[at] = dw0;
+      words[at + 1] = dw1;
+      words[at + 2] = dw2;
+      if (mustOrder) publish();
+      words[at + 3] = dw3;
+    } else if (!this.scattered.post(cq, dw0, dw1, dw2, dw3)) {
+      cq.mapped = false;
+      this.events.queueLost();
+      return;
+    }
     cq.tail++;
     if (cq.tail === cq.entries) {
       cq.tail = 0;

@@ -10,9 +10,10 @@ import { QueueFlag } from "../../../nvme/spec/queues.js";
 import { ControllerConfig } from "../../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
-import { type HostMemory, newSpan } from "../host/host-memory.js";
+import type { HostMemory } from "../host/host-memory.js";
 import { count, u1, u16, u32 } from "../medium/state-schema.js";
 import { EmulatedCq, EmulatedSq } from "./queues.js";
+import { SHADOW_BYTES, ShadowPage } from "./shadow-page.js";
 
 /** The part of a migration state that holds the queues. */
 export const queuesState = lazily(() =>
@@ -61,7 +62,6 @@ const CQE_BYTES = CQE_WORDS * 4;
 const ADMIN_ENTRIES = 4096;
 const IOSQES = 6;
 const IOCQES = 4;
-const SHADOW_BYTES = 4096;
 const PHYSICALLY_CONTIGUOUS = 1;
 const INTERRUPTS_ENABLED = 2;
 
@@ -84,8 +84,10 @@ export class QueueSet {
   /** Of the memory, when the queues were last found in it. */
   private generation = -1;
   private shadow: { readonly doorbells: number; readonly eventIndexes: number } | undefined;
-  private readonly shadowSpan = newSpan();
-  private readonly eventSpan = newSpan();
+  private readonly shadowDoorbells: ShadowPage;
+  private readonly eventIndexes: ShadowPage;
+  /** Whether the shadow doorbells are a copy, which has to be brought up to date. */
+  private readsShadows = false;
 
   constructor(
     private readonly limits: QueueLimits,
@@ -93,7 +95,10 @@ export class QueueSet {
     /** BAR0's doorbell page. */
     private readonly doorbells: Uint32Array,
     private readonly command: Command,
-  ) {}
+  ) {
+    this.shadowDoorbells = new ShadowPage(memory);
+    this.eventIndexes = new ShadowPage(memory);
+  }
 
   /** Removes all queues; doorbells begin at 0 again. */
   clear(): void {
@@ -101,6 +106,7 @@ export class QueueSet {
     this.cqs.length = 0;
     this.active = [];
     this.shadow = undefined;
+    this.readsShadows = false;
     for (let i = 0; i < this.doorbells.length; i++) this.doorbells[i] = 0;
   }
 
@@ -131,23 +137,31 @@ export class QueueSet {
     return completion.mapped && submission.mapped;
   }
 
-  /** Finds all queues anew if the client has changed its mappings. */
-  followMemory(): void {
+  /**
+   * Finds all queues anew if the client has changed its mappings, and reads shadow doorbells that aren't mapped.
+   * @returns false if these are gone
+   */
+  followMemory(): boolean {
     if (this.memory.generation !== this.generation) this.remap();
+    return !this.readsShadows || this.shadowDoorbells.pull();
   }
 
   /** Finds all queues in memory. */
   private remap(): void {
-    const { memory } = this;
-    this.generation = memory.generation;
-    for (const cq of this.cqs) {
-      if (cq !== undefined) cq.mapped = memory.find(cq.iova, cq.entries * CQE_BYTES, true, cq.span);
-    }
-    for (const sq of this.sqs) {
-      if (sq !== undefined) sq.mapped = memory.find(sq.iova, sq.entries * SQE_BYTES, false, sq.span);
-    }
+    this.generation = this.memory.generation;
+    for (const cq of this.cqs) if (cq !== undefined) this.locate(cq, cq.entries * CQE_BYTES, true);
+    for (const sq of this.sqs) if (sq !== undefined) this.locate(sq, sq.entries * SQE_BYTES, false);
     this.active = this.sqs.filter((sq) => sq !== undefined);
     this.placeDoorbells();
+  }
+
+  /** Finds a queue in memory. @returns whether all of it is there */
+  private locate(queue: EmulatedCq | EmulatedSq, lengthBytes: number, write: boolean): boolean {
+    const { memory } = this;
+    const isMapped = memory.find(queue.iova, lengthBytes, write, queue.span);
+    queue.mapped = isMapped || memory.canCopy(queue.iova, lengthBytes, write);
+    queue.scattered = queue.mapped && !isMapped;
+    return queue.mapped;
   }
 
   createCq(config: number, pageBytes: number): number {
@@ -170,7 +184,7 @@ export class QueueSet {
     if (!this.memory.allowsQueue(iova, entries * CQE_BYTES, "CQS")) {
       return NvmeStatus.invalidUseOfControllerMemoryBuffer;
     }
-    if (!this.memory.find(iova, entries * CQE_BYTES, true, cq.span)) return NvmeStatus.dataTransferError;
+    if (!this.locate(cq, entries * CQE_BYTES, true)) return NvmeStatus.dataTransferError;
     this.cqs[id] = cq;
     this.doorbells[this.doorbellOf("completion", id)] = 0;
     this.remap();
@@ -199,7 +213,7 @@ export class QueueSet {
     if (!this.memory.allowsQueue(iova, entries * SQE_BYTES, "SQS")) {
       return NvmeStatus.invalidUseOfControllerMemoryBuffer;
     }
-    if (!this.memory.find(iova, entries * SQE_BYTES, false, sq.span)) return NvmeStatus.dataTransferError;
+    if (!this.locate(sq, entries * SQE_BYTES, false)) return NvmeStatus.dataTransferError;
     this.sqs[id] = sq;
     cq.users++;
     this.doorbells[this.doorbellOf("submission", id)] = 0;
@@ -210,7 +224,7 @@ export class QueueSet {
   /** Whether commands of this submission queue lie in the controller memory buffer. */
   isInCmb(sqid: number): boolean {
     const sq = this.sqs[sqid];
-    return sq !== undefined && this.memory.isCmb(sq.span.bytes);
+    return sq?.scattered === false && this.memory.isCmb(sq.span.bytes);
   }
 
   deleteSq(): number {
@@ -237,14 +251,13 @@ export class QueueSet {
 
   /** Doorbell Buffer Config: from now on the host writes its doorbells there. */
   setShadow(pageBytes: number): number {
-    const { command, memory } = this;
+    const { command } = this;
     const doorbells = this.address;
     const eventIndexes = command.cdw(9) * 2 ** 32 + command.cdw(8);
     if (doorbells % pageBytes !== 0 || eventIndexes % pageBytes !== 0) return NvmeStatus.invalidField;
-    if (
-      !memory.find(doorbells, SHADOW_BYTES, true, this.shadowSpan) ||
-      !memory.find(eventIndexes, SHADOW_BYTES, true, this.eventSpan)
-    ) {
+    if (!this.shadowDoorbells.locate(doorbells) || !this.eventIndexes.locate(eventIndexes)) {
+      // The buffers before, if there are any, stay in use.
+      this.placeDoorbells();
       return NvmeStatus.dataTransferError;
     }
     this.shadow = { doorbells, eventIndexes };
@@ -324,8 +337,9 @@ export class QueueSet {
 
   /** Writes the doorbell values from which on hosts with shadow doorbells have to ring the real ones. */
   publishEventIndexes(): void {
-    for (const { eventIndex, doorbell } of this.active) {
-      if (eventIndex.enabled) eventIndex.words[eventIndex.index] = doorbell.words[doorbell.index] ?? 0;
+    for (const { id, shadowed, doorbell } of this.active) {
+      if (!shadowed) continue;
+      this.eventIndexes.set(this.doorbellOf("submission", id), doorbell.words[doorbell.index] ?? 0);
     }
   }
 
@@ -335,39 +349,40 @@ export class QueueSet {
 
   /** Copies the doorbell values of a queue that existed before the buffer. */
   private startShadow(sq: EmulatedSq): void {
-    sq.doorbell.words[sq.doorbell.index] = this.doorbells[this.doorbellOf("submission", sq.id)] ?? 0;
-    const { doorbell } = sq.cq;
-    doorbell.words[doorbell.index] = this.doorbells[this.doorbellOf("completion", sq.cq.id)] ?? 0;
+    const { doorbells, shadowDoorbells } = this;
+    const indexes: number[] = [];
+    if (this.hasShadow(sq.id)) indexes.push(this.doorbellOf("submission", sq.id));
+    if (this.hasShadow(sq.cq.id)) indexes.push(this.doorbellOf("completion", sq.cq.id));
+    for (const index of indexes) shadowDoorbells.set(index, doorbells[index] ?? 0);
+  }
+
+  /** Whether doorbells of this queue are shadows: the buffers are one page, and the admin queues never have any. */
+  private hasShadow(id: number): boolean {
+    return this.shadow !== undefined && id !== 0 && 4 * this.doorbellOf("submission", id + 1) <= SHADOW_BYTES;
   }
 
   private placeDoorbells(): void {
-    const { shadow, memory, doorbells, shadowSpan, eventSpan } = this;
+    const { shadow, doorbells, shadowDoorbells, eventIndexes } = this;
     const usable =
       shadow !== undefined &&
-      memory.find(shadow.doorbells, SHADOW_BYTES, true, shadowSpan) &&
-      memory.find(shadow.eventIndexes, SHADOW_BYTES, true, eventSpan);
-    // The buffers are one page: queues beyond it use the real doorbells. The admin queues always do.
-    const belongs = (id: number): boolean =>
-      shadow !== undefined && id !== 0 && 4 * this.doorbellOf("submission", id + 1) <= SHADOW_BYTES;
-    const isShadowed = (id: number): boolean => usable && belongs(id);
+      shadowDoorbells.locate(shadow.doorbells) &&
+      eventIndexes.locate(shadow.eventIndexes);
+    this.readsShadows = usable && shadowDoorbells.isCopy;
+    const isShadowed = (id: number): boolean => usable && this.hasShadow(id);
     for (const cq of this.cqs) {
       if (cq === undefined) continue;
       const shadowed = isShadowed(cq.id);
-      cq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
-      cq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + this.doorbellOf("completion", cq.id);
+      cq.doorbell.words = shadowed ? shadowDoorbells.words : doorbells;
+      cq.doorbell.index = (shadowed ? shadowDoorbells.first : 0) + this.doorbellOf("completion", cq.id);
     }
     for (const sq of this.sqs) {
       if (sq === undefined) continue;
       const shadowed = isShadowed(sq.id);
       // Without its buffer, the doorbells of a queue are unknown. That is as fatal as a queue that is not in memory.
-      if (belongs(sq.id) && !usable) sq.mapped = false;
-      sq.doorbell.words = shadowed ? shadowSpan.words : doorbells;
-      sq.doorbell.index = (shadowed ? shadowSpan.offset / 4 : 0) + this.doorbellOf("submission", sq.id);
-      sq.eventIndex.enabled = shadowed;
-      if (shadowed) {
-        sq.eventIndex.words = eventSpan.words;
-        sq.eventIndex.index = eventSpan.offset / 4 + this.doorbellOf("submission", sq.id);
-      }
+      if (this.hasShadow(sq.id) && !usable) sq.mapped = false;
+      sq.doorbell.words = shadowed ? shadowDoorbells.words : doorbells;
+      sq.doorbell.index = (shadowed ? shadowDoorbells.first : 0) + this.doorbellOf("submission", sq.id);
+      sq.shadowed = shadowed;
     }
   }
 

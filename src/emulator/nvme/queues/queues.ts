@@ -8,13 +8,6 @@ interface Doorbell {
   index: number;
 }
 
-/** Belongs to a shadow doorbell: the host reads here which doorbell value has to wake the controller. */
-interface EventIndex extends Doorbell {
-  enabled: boolean;
-}
-
-const none = new Uint32Array(new SharedArrayBuffer(4));
-
 /** A completion queue, the controller's side. */
 export class EmulatedCq {
   tail = 0;
@@ -23,7 +16,10 @@ export class EmulatedCq {
   head = 0;
   readonly doorbell: Doorbell;
   readonly span: MemorySpan = newSpan();
+  /** Whether its memory is there. */
   mapped = false;
+  /** It isn't mapped in one piece in this process: entries are copied one by one, and `span` means nothing. */
+  scattered = false;
   /** Completions posted since the last interrupt. */
   unsignalled = 0;
   /** When the oldest of them was posted; only for interrupt coalescing. */
@@ -51,9 +47,12 @@ export class EmulatedCq {
 export class EmulatedSq {
   head = 0;
   readonly doorbell: Doorbell;
-  readonly eventIndex: EventIndex = { words: none, index: 0, enabled: false };
+  /** Whether its doorbell is a shadow, to which an event index belongs. */
+  shadowed = false;
   readonly span: MemorySpan = newSpan();
+  /** As those of {@link EmulatedCq}. */
   mapped = false;
+  scattered = false;
   badTail = -1;
 
   constructor(

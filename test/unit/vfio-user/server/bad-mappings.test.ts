@@ -1,7 +1,6 @@
 /** The server against clients whose mappings, unmappings or answers for memory are wrong. */
-import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { once } from "node:events";
+import { closeSync, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
 import { EventFd } from "../../../../src/sys/eventfd.js";
@@ -30,6 +29,7 @@ import {
   idle,
   mapping,
   negotiated,
+  notices,
   PAGE,
   serveBadClients,
   server,
@@ -40,6 +40,7 @@ import { caught } from "../../../support/caught.js";
 import { socketPath } from "../../../support/emulators.js";
 import { RawClient } from "../../../support/raw-vfio-user.js";
 import { header } from "../../../support/raw-vfio-user-message.js";
+import { unsealableFile } from "../../../support/served-memory.js";
 import { TestFunction } from "../../../support/test-function.js";
 
 const { E2BIG, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM } = Errno;
@@ -69,23 +70,80 @@ describe("DMA_MAP", () => {
     expect(find(0x10_0000, 1)).toBe(false);
   });
 
-  test("is refused for a file that the client could truncate", async () => {
+  test("is refused for a file that can't be sealed and isn't in memory, and the server says so once", async () => {
     using client = await negotiated();
-    const folder = mkdtempSync(join(tmpdir(), "iova-client-"));
-    writeFileSync(join(folder, "client-file"), Buffer.alloc(PAGE));
-    const plain = openSync(join(folder, "client-file"), "r+");
-    expect(await client.errnoOf(Command.dmaMap, mapping({}), [plain])).toBe(EPERM);
-    closeSync(plain);
-    // What a file of tmpfs is: a memfd that was made without sealing.
-    const shared = join("/dev/shm", `client-${process.pid}`);
-    writeFileSync(shared, Buffer.alloc(PAGE));
-    const unsealable = openSync(shared, "r+");
-    unlinkSync(shared);
-    expect(await client.errnoOf(Command.dmaMap, mapping({}), [unsealable])).toBe(EPERM);
-    closeSync(unsealable);
-    rmSync(folder, { recursive: true });
+    const onDisk = openSync(process.execPath, "r");
+    expect(await client.errnoOf(Command.dmaMap, mapping({}), [onDisk])).toBe(EPERM);
+    closeSync(onDisk);
     using event = new EventFd();
     expect(await client.errnoOf(Command.dmaMap, mapping({}), [event.fd])).toBe(EPERM);
+    expect(notices).toHaveLength(1);
+    expect(notices[0]).toMatch(/^vfio-user server at .*refused a client's memory.*--trust-clients/);
+  });
+
+  test("has memory copied that can't be sealed, as SPDK's initiator sends it, and the server says so once", async () => {
+    // As in SPDK 26.01, lib/vfio_user/host/vfio_user.c: a version without capabilities, and a descriptor with DMA_UNMAP, too.
+    using client = new RawClient(server.path);
+    expect(await client.errnoOf(Command.version, Uint8Array.of(0, 0, 1, 0))).toBe(0);
+    const fd = unsealableFile(2 * PAGE);
+    const size = BigInt(2 * PAGE);
+    expect(await client.errnoOf(Command.dmaMap, mapping({ size }), [fd])).toBe(0);
+    const inside = mapping({ addr: 0x20_0000n, size: BigInt(PAGE), offset: BigInt(PAGE), flags: DMA_READ });
+    expect(await client.errnoOf(Command.dmaMap, inside, [fd])).toBe(0);
+    expect(find(0x10_0000, PAGE)).toBe(false);
+    const memory = device.host?.memory;
+    expect(memory?.canCopy(0x10_0000, 2 * PAGE, true)).toBe(true);
+    expect(memory?.copyTo(0x10_0ffe, Uint8Array.of(1, 2, 3, 4))).toBe(true);
+    const target = new Uint8Array(2);
+    expect(memory?.copyFrom(0x20_0000, target)).toBe(true);
+    expect(target).toEqual(Uint8Array.of(3, 4));
+    expect(memory?.copyTo(0x20_0000, target)).toBe(false);
+    await memory?.write(0x10_1000, Uint8Array.of(5));
+    await memory?.read(0x20_0000, target);
+    expect(target).toEqual(Uint8Array.of(5, 4));
+    // Truncated in the middle.
+    ftruncateSync(fd, PAGE);
+    expect(memory?.copyFrom(0x10_0000, target)).toBe(true);
+    expect(memory?.copyFrom(0x10_0fff, target)).toBe(false);
+    expect(memory?.copyTo(0x10_1000, target)).toBe(false);
+    expect(await caught(memory?.read(0x20_0000, target) ?? Promise.resolve())).toMatchObject({
+      code: "ERR_IOVA_DMA_ACCESS",
+    });
+    expect(fstatSync(fd).size).toBe(PAGE);
+    expect(await client.errnoOf(Command.dmaUnmap, unmapping(0x10_0000n, size), [fd])).toBe(0);
+    closeSync(fd);
+    expect(memory?.copyFrom(0x10_0000, target)).toBe(false);
+    expect(notices).toHaveLength(1);
+    expect(notices[0]).toMatch(
+      /can't be sealed.*copies it by system calls.*trustClients \(--trust-clients\)/,
+    );
+  });
+
+  test("is refused beyond the end of a file that would be copied", async () => {
+    using client = await negotiated();
+    const fd = unsealableFile(PAGE);
+    expect(await client.errnoOf(Command.dmaMap, mapping({ size: BigInt(2 * PAGE) }), [fd])).toBe(EINVAL);
+    closeSync(fd);
+    expect(notices).toEqual([]);
+  });
+
+  test("makes a process warning of a notice, unless the server's user takes it", async () => {
+    const other = new TestFunction();
+    const plain = new VfioUserServer(socketPath(), other);
+    const warned = once(process, "warning");
+    const client = new RawClient(plain.path);
+    await client.ask(Command.version, encodeVersion());
+    const fd = unsealableFile(PAGE);
+    expect(await client.errnoOf(Command.dmaMap, mapping({}), [fd])).toBe(0);
+    closeSync(fd);
+    const [warning] = await warned;
+    expect(warning).toMatchObject({
+      name: "IovaVfioUserWarning",
+      message: expect.stringContaining("--trust-clients"),
+    });
+    client.close();
+    plain.close();
+    other.close();
   });
 
   test("seals a memfd, so that the client can't truncate it", async () => {

@@ -72,7 +72,7 @@ export class BlockBuffers {
     if (!record.extended) {
       const status = transfer.mapMetadata(command, metadata.length, false);
       if (status !== NvmeStatus.success) return status;
-      command.metadata.toBytes(metadata);
+      if (!command.metadata.toBytes(metadata)) return NvmeStatus.dataTransferError;
       return transfer.fetch(command, data);
     }
     const both = this.extended.subarray(0, blocks * (blockBytes + metadataBytes));
@@ -97,8 +97,8 @@ export class BlockBuffers {
     const mapped = transfer.mapMetadata(command, metadata.length, true);
     if (mapped !== NvmeStatus.success) return mapped;
     const sent = transfer.send(command, data);
-    if (sent === NvmeStatus.success) command.metadata.fromBytes(metadata);
-    return sent;
+    if (sent !== NvmeStatus.success) return sent;
+    return command.metadata.fromBytes(metadata) ? NvmeStatus.success : NvmeStatus.dataTransferError;
   }
 
   private interleave(namespace: EmulatedNamespace, blocks: number): Uint8Array {

@@ -200,6 +200,7 @@ export class NvmCommands {
       const status = transfer.map(command, lengthBytes, true);
       if (status !== NvmeStatus.success) return status;
       done = command.data.fromMedium(medium, at);
+      if (command.data.isLost) return NvmeStatus.dataTransferError;
     }
     return done ? NvmeStatus.success : this.outcomes.mediaError();
   }
@@ -230,6 +231,7 @@ export class NvmCommands {
     const done = isPage
       ? medium.write(at, page.bytes, page.offset, lengthBytes)
       : command.data.toMedium(medium, at);
+    if (!isPage && command.data.isLost) return NvmeStatus.dataTransferError;
     if (!done) return this.outcomes.writeFault();
     this.outcomes.written(namespace, lba, blocks);
     if (append) {
