@@ -7,12 +7,56 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 const U32_MAX = 0xffff_ffff;
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
-function show(value: unknown): string {
-  return typeof value === "bigint"
-    ? `${value}n`
-    : typeof value === "string"
-      ? JSON.stringify(value)
-      : String(value);
+/** A value as text for an error message. Never throws, whatever the value is. */
+export function show(value: unknown): string {
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "string") return JSON.stringify(value);
+  try {
+    return String(value);
+  } catch {
+    // An object without a prototype, a detached array, or one whose own code throws.
+    return typeof value === "function" ? "a function" : "an object";
+  }
+}
+
+/** An object, such as options. @throws ArgumentError */
+export function checkObject(name: string, value: object): void {
+  if (typeof value !== "object" || value === null) {
+    throw new ArgumentError(`${name} must be an object, got ${show(value)}`);
+  }
+}
+
+/** An instance of a class. @throws ArgumentError */
+export function checkInstance(
+  name: string,
+  value: object,
+  type: abstract new (...of: never[]) => object,
+): void {
+  if (!(value instanceof type)) {
+    throw new ArgumentError(`${name} must be a ${type.name}, got ${show(value)}`);
+  }
+}
+
+/** A function. @throws ArgumentError */
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== "function") throw new ArgumentError(`${name} must be a function, got ${show(value)}`);
+}
+
+/** A list. @throws ArgumentError */
+export function checkArray(name: string, value: readonly unknown[]): void {
+  if (!Array.isArray(value)) throw new ArgumentError(`${name} must be an array, got ${show(value)}`);
+}
+
+/** A text. @throws ArgumentError */
+export function checkString(name: string, value: string): string {
+  if (typeof value !== "string") throw new ArgumentError(`${name} must be a string, got ${show(value)}`);
+  return value;
+}
+
+/** Bytes. @throws ArgumentError */
+export function checkBytes(name: string, value: Uint8Array): void {
+  if (!(value instanceof Uint8Array))
+    throw new ArgumentError(`${name} must be a Uint8Array, got ${show(value)}`);
 }
 
 /** A whole number in [min, max]. @throws ArgumentError */

@@ -1,4 +1,5 @@
 /** Listeners and event iterations: what registers one returns an object that ends it, and an AbortSignal can do the same. */
+import { checkFunction, checkObject } from "./check.js";
 import { ArgumentError } from "./errors.js";
 
 /** Options of what calls a listener, or iterates over events. */
@@ -19,6 +20,12 @@ export function checkSignal(signal: AbortSignal | undefined): AbortSignal | unde
   throw new ArgumentError("signal must be an AbortSignal");
 }
 
+/** The signal of these options. @throws ArgumentError if they or it are something else */
+export function signalOf(options: ListenOptions): AbortSignal | undefined {
+  checkObject("options", options);
+  return checkSignal(options.signal);
+}
+
 /**
  * Calls `end` when `signal` aborts, or now if it has.
  * @returns stops that. Call it when there is nothing left to end: a signal can outlive many listeners.
@@ -36,7 +43,8 @@ export class Listeners<T> {
 
   /** @throws ArgumentError */
   add(listener: (event: T) => void, options: ListenOptions = {}): Subscription {
-    const signal = checkSignal(options.signal);
+    checkFunction("listener", listener);
+    const signal = signalOf(options);
     const { entries } = this;
     const entry = { listener };
     entries.add(entry);

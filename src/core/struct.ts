@@ -3,6 +3,7 @@
  * (natural alignment, size padded to the strictest field). One declaration gives the TypeScript type,
  * the codec, and the offsets that test/ compares with the kernel's headers.
  */
+import { show } from "./check.js";
 import { ArgumentError } from "./errors.js";
 
 /** Little-endian: every platform this library runs on (x86-64, arm64), and every device register. */
@@ -143,7 +144,7 @@ export function ascii(n: number, padding: " " | "\0" = " "): FieldType<string> {
         .toString("latin1")
         .replace(/[\0 ]+$/, ""),
     write(view, at, value) {
-      if (/[^ -~]/.test(value)) throw new ArgumentError(`${JSON.stringify(value)} is not printable ASCII`);
+      if (/[^ -~]/.test(value)) throw new ArgumentError(`${show(value)} is not printable ASCII`);
       raw.write(view, at, Buffer.from(value.padEnd(n, padding), "latin1"));
     },
   };

@@ -1,5 +1,5 @@
 /** Allocates memory for a device, with the chosen kind of pages. */
-import { checkLength } from "../core/check.js";
+import { checkLength, show } from "../core/check.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { transparentHugePageBytes } from "../sys/huge-pages.js";
 import { MappedMemory } from "../sys/memory.js";
@@ -55,7 +55,7 @@ export function allocateMemory(sizeBytes: number, options: BackingOptions): Mapp
       return bestOf(sizeBytes, make, shared);
     default:
       throw new ArgumentError(
-        `pages must be "base", "transparent", "best" or a size in bytes, got ${JSON.stringify(pages)}`,
+        `pages must be "base", "transparent", "best" or a size in bytes, got ${show(pages)}`,
       );
   }
 }

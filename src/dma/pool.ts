@@ -3,7 +3,7 @@
  * and typed arrays hold the state.
  */
 
-import { checkInteger, checkPowerOfTwo } from "../core/check.js";
+import { checkArray, checkInteger, checkObject, checkPowerOfTwo, show } from "../core/check.js";
 import { ArgumentError, IovaError, StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { largestOf } from "../core/lists.js";
@@ -134,6 +134,8 @@ export class DmaPool extends Resource {
     readonly space: DmaSpace,
     options: DmaPoolOptions = {},
   ) {
+    checkObject("space", space);
+    checkObject("options", options);
     const {
       blockSizes = DEFAULT_SIZES,
       slabBytes = 2 ** 21,
@@ -143,12 +145,13 @@ export class DmaPool extends Resource {
     } = options;
     checkPowerOfTwo("slabBytes", slabBytes, PAGE_SIZE, MAX_POOL_BYTES);
     checkInteger("maxBytes", maxBytes, slabBytes, MAX_POOL_BYTES);
-    const sizes = [...new Set(blockSizes)].sort((a, b) => a - b);
-    for (const size of sizes) {
+    checkArray("blockSizes", blockSizes);
+    for (const size of blockSizes) {
       checkInteger("a block size", size, LINE_BYTES, slabBytes);
       if (size % LINE_BYTES !== 0)
-        throw new ArgumentError(`a block size must be a multiple of ${LINE_BYTES}, got ${size}`);
+        throw new ArgumentError(`a block size must be a multiple of ${LINE_BYTES}, got ${show(size)}`);
     }
+    const sizes = [...new Set(blockSizes)].sort((a, b) => a - b);
     const [smallest] = sizes;
     if (smallest === undefined || sizes.length > 255)
       throw new ArgumentError(`blockSizes must have 1 to 255 sizes, got ${sizes.length}`);
@@ -201,9 +204,9 @@ export class DmaPool extends Resource {
    * @throws ArgumentError, PoolExhaustedError, ClosedError; as {@link DmaSpace.alloc} if it needs a new mapping
    */
   alloc(sizeBytes: number): PoolHandle {
-    if ((sizeBytes | 0) !== sizeBytes || sizeBytes <= 0 || sizeBytes > this.maxBlockBytes) {
+    if (typeof sizeBytes !== "number" || (sizeBytes | 0) !== sizeBytes || sizeBytes <= 0 || sizeBytes > this.maxBlockBytes) {
       throw new ArgumentError(
-        `sizeBytes must be 1 to ${this.maxBlockBytes}, the largest block, got ${sizeBytes}`,
+        `sizeBytes must be 1 to ${this.maxBlockBytes}, the largest block, got ${show(sizeBytes)}`,
       );
     }
     const size = this.sizes[this.sizeOf[(sizeBytes + LINE_BYTES - 1) >> LINE_SHIFT] ?? 0];
@@ -331,10 +334,11 @@ export class DmaPool extends Resource {
   }
 
   private slabOf(handle: PoolHandle): Slab {
+    if (typeof handle !== "number") throw new ArgumentError(`handle must be a number, got ${show(handle)}`);
     const slab = this.slabs[(handle & ((1 << this.slotBits) - 1)) >>> this.indexBits];
     if (slab === undefined || slab.live[handle & ((1 << this.indexBits) - 1)] !== handle || handle === 0) {
       this.lease.assertOpen();
-      throw new StateError(`handle ${handle} is not in use: it was freed, or belongs to another pool`);
+      throw new StateError(`handle ${show(handle)} is not in use: it was freed, or belongs to another pool`);
     }
     return slab;
   }

@@ -1,5 +1,5 @@
 /** DMA address spaces: they allocate memory, map it, and find its address. */
-import { checkInteger, checkLength, checkOffset, checkPowerOfTwo } from "../core/check.js";
+import { checkInteger, checkLength, checkObject, checkOffset, checkPowerOfTwo } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -97,6 +97,7 @@ export class DmaSpace extends Resource {
   alloc(sizeBytes: number, options: AllocOptions = {}): DmaBuffer {
     this.lease.assertOpen();
     checkLength("sizeBytes", sizeBytes);
+    checkObject("options", options);
     const site = callSite(this.alloc);
     const { physicalSegments, files } = this.mapper.extensions ?? {};
     if (physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
@@ -133,6 +134,7 @@ export class DmaSpace extends Resource {
   mapDmaBuf(fd: number, options: DmaBufOptions = {}): DmaWindow {
     this.lease.assertOpen();
     checkInteger("fd", fd, 0, 0x7fff_ffff);
+    checkObject("options", options);
     const site = callSite(this.mapDmaBuf);
     const { mapper } = this;
     const files = mapper.extensions?.files;
@@ -185,7 +187,7 @@ export class DmaSpace extends Resource {
         if (part.space !== this) throw new ArgumentError(`${part.lease.label} belongs to another DMA space`);
         part.lease.assertOpen();
         append(segments, part.segments);
-      } else if (part.byteLength > 0) {
+      } else if (!ArrayBuffer.isView(part) || part.byteLength > 0) {
         const { at, offset } = this.find(part);
         const whole = at.segments ?? [{ iova: iovaOfPage(at.iovaPage), sizeBytes: at.mappedBytes }];
         append(segments, cutSegments(whole, offset, part.byteLength));

@@ -1,5 +1,5 @@
 /** A base address register of a PCI function: register accesses, by load and store or through the device. */
-import { checkInteger, checkU64 } from "../core/check.js";
+import { checkInteger, checkObject, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import type { MappedMemory } from "../sys/memory.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../sys/mmio.js";
@@ -21,6 +21,7 @@ export class Bar {
     /** BAR number, 0 to 5. */
     readonly index: number,
   ) {
+    checkObject("io", io);
     checkInteger("BAR index", index, 0, 5);
     this.region = io.regionInfo(index);
     this.sizeBytes = this.region.sizeBytes;

@@ -1,5 +1,5 @@
 /** The interrupts of a PCI function: MSI-X, MSI or INTx, each vector as an eventfd. */
-import { checkInteger } from "../core/check.js";
+import { checkFunction, checkInteger, checkObject, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -45,9 +45,14 @@ export class Interrupts extends Resource {
     private readonly io: DeviceIo,
     options: InterruptOptions = {},
   ) {
+    checkObject("io", io);
+    checkObject("options", options);
     const wanted = checkInteger("count", options.count ?? 1, 1, MAX_VECTORS);
     const counts = interruptCounts(io);
     const kind = options.kind ?? bestFirst.find((candidate) => counts[candidate] > 0);
+    if (kind !== undefined && !bestFirst.includes(kind)) {
+      throw new ArgumentError(`kind must be one of ${bestFirst.join(", ")}, got ${show(kind)}`);
+    }
     if (kind === undefined || counts[kind] === 0) {
       throw new UnsupportedError(`${io.lease.label} has no ${options.kind ?? "interrupts"}`);
     }
@@ -86,7 +91,8 @@ export class Interrupts extends Resource {
   watch(vector: number, listener: (count: number) => void, options: ListenOptions = {}): Watch {
     const eventfd = this.vectors[vector];
     if (eventfd === undefined)
-      throw new ArgumentError(`there is no vector ${vector}: ${this.vectors.length} are enabled`);
+      throw new ArgumentError(`there is no vector ${show(vector)}: ${this.vectors.length} are enabled`);
+    checkFunction("listener", listener);
     if (this.kind !== "intx") return eventfd.watch(listener, options);
     return eventfd.watch((count) => {
       try {

@@ -1,4 +1,5 @@
 /** Chooses the backend that opens a PCI function. This is the only file that knows all of them. */
+import { show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import type { DmaSpace } from "../dma/space.js";
 import { isJoinable } from "../vfio/joinable.js";
@@ -71,9 +72,7 @@ function openNamed(bdf: string, wanted: BackendName, token: string | undefined):
   }
   const backend = local.find(({ name }) => name === wanted);
   if (backend === undefined) {
-    throw new ArgumentError(
-      `backend must be one of ${allBackendNames.join(", ")}, got ${JSON.stringify(wanted)}`,
-    );
+    throw new ArgumentError(`backend must be one of ${allBackendNames.join(", ")}, got ${show(wanted)}`);
   }
   const opened = backend.open(bdf, token);
   const remark = opened.remark === undefined ? "" : `; ${opened.remark}`;

@@ -1,6 +1,6 @@
 /** Events of a descriptor as an async iterator. */
 import type { Lease } from "../core/lifetime/lease.js";
-import { checkSignal, type ListenOptions } from "../core/listeners.js";
+import { type ListenOptions, signalOf } from "../core/listeners.js";
 import { type Watch, watchReadable } from "./watch.js";
 
 /**
@@ -26,7 +26,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     private readonly read: () => T[],
     options: ListenOptions = {},
   ) {
-    this.signal = checkSignal(options.signal);
+    this.signal = signalOf(options);
   }
 
   [Symbol.asyncIterator](): this {

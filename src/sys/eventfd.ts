@@ -1,9 +1,11 @@
 /** Eventfds: taken, signalled, or watched in the event loop. */
+
 import { readlinkSync } from "node:fs";
+import { checkFunction, checkInteger, MAX_TIMER_MS } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { checkSignal, type ListenOptions, onAbort } from "../core/listeners.js";
+import { type ListenOptions, onAbort, signalOf } from "../core/listeners.js";
 import { adopt } from "./descriptors.js";
 import { addressOf, c, lastErrno } from "./libc.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
@@ -73,9 +75,10 @@ export class EventFd extends Resource {
     write(this.fd, BigUint64Array.of(1n));
   }
 
-  /** Blocks the thread up to `timeoutMs` for a signal, and takes it. @throws ClosedError, SysError */
+  /** Blocks the thread up to `timeoutMs` (-1: for ever) for a signal, and takes it. @throws ArgumentError, ClosedError, SysError */
   waitSync(timeoutMs: number): number {
     this.lease.assertOpen();
+    checkInteger("timeoutMs", timeoutMs, -1, MAX_TIMER_MS);
     return pollReadable(this.fd, timeoutMs) ? this.take() : 0;
   }
 
@@ -86,7 +89,8 @@ export class EventFd extends Resource {
    */
   watch(listener: (count: number) => void, options: ListenOptions = {}): Watch {
     this.lease.assertOpen();
-    const signal = checkSignal(options.signal);
+    checkFunction("listener", listener);
+    const signal = signalOf(options);
     const { fd } = this;
     const onReadable = (): void => {
       // Another reader may have taken the count.

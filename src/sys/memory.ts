@@ -7,7 +7,7 @@
  * With an external ArrayBuffer, a stale view would fault.
  */
 import { fstatSync, statfsSync } from "node:fs";
-import { checkLength, checkOffset, checkPowerOfTwo, checkRange } from "../core/check.js";
+import { checkLength, checkObject, checkOffset, checkPowerOfTwo, checkRange } from "../core/check.js";
 import { ArgumentError, ClosedError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -430,6 +430,7 @@ function layout(
   },
 ): { rounded: number; unit: number; align: number } {
   checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
+  checkObject("options", options);
   const { hugePageBytes = PAGE_SIZE, alignBytes = PAGE_SIZE } = options;
   const unit = checkPowerOfTwo("hugePageBytes", hugePageBytes, PAGE_SIZE, MAX_ARENA_BYTES);
   const asked = checkPowerOfTwo("alignBytes", alignBytes, 1, MAX_ARENA_BYTES);

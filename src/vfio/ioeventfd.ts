@@ -1,5 +1,5 @@
 /** Register writes that the kernel makes when an eventfd is signalled (VFIO_DEVICE_IOEVENTFD). */
-import { checkRange, checkU64 } from "../core/check.js";
+import { checkRange, checkU64, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -41,7 +41,7 @@ export class IoEventFd extends Resource {
     eventfd.lease.assertOpen();
     const width = widths[event.widthBytes];
     if (width === undefined)
-      throw new ArgumentError(`widthBytes must be 1, 2, 4 or 8, got ${event.widthBytes}`);
+      throw new ArgumentError(`widthBytes must be 1, 2, 4 or 8, got ${show(event.widthBytes)}`);
     const { sizeBytes, offset: start } = device.regionInfo(event.region);
     // The kernel reads the region's number from the offset's upper bits, and accepts any alignment.
     checkRange(`${device.lease.label} region ${event.region}`, event.offset, event.widthBytes, sizeBytes);

@@ -1,4 +1,5 @@
 /** Migration of VFIO devices, and parts that vfio-user's migration shares. */
+import { show } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -101,7 +102,7 @@ export function encodeMigrationState(state: MigrationState): Uint8Array {
   const number: number | undefined = migrationStates[state];
   if (number === undefined) {
     const known = Object.keys(migrationStates).join(", ");
-    throw new ArgumentError(`${JSON.stringify(state)} is not a migration state: use one of ${known}`);
+    throw new ArgumentError(`${show(state)} is not a migration state: use one of ${known}`);
   }
   return vfio_device_feature_mig_state.encode({ device_state: number, data_fd: -1 });
 }

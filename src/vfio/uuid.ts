@@ -1,4 +1,5 @@
 /** UUIDs as text, and as the 16 bytes that VFIO uses. */
+import { show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -9,6 +10,6 @@ export function isUuid(text: string): boolean {
 
 /** The 16 bytes of a UUID, in the order of its text, which VFIO requires. @throws ArgumentError */
 export function uuidToBytes(uuid: string): Uint8Array {
-  if (!isUuid(uuid)) throw new ArgumentError(`${JSON.stringify(uuid)} is not a UUID`);
+  if (!isUuid(uuid)) throw new ArgumentError(`${show(uuid)} is not a UUID`);
   return Uint8Array.from(Buffer.from(uuid.replaceAll("-", ""), "hex"));
 }

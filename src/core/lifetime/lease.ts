@@ -3,8 +3,9 @@
  * resource.ts), so the garbage collector can take a forgotten object while its lease, which the parent's lease holds, still
  * releases everything in the right order.
  */
+import { show } from "../check.js";
 import { Errno } from "../errno.js";
-import { BusyError, ClosedError, SysError } from "../errors.js";
+import { ArgumentError, BusyError, ClosedError, SysError } from "../errors.js";
 import { throwCollected } from "./close-all.js";
 
 /** How a {@link Lease} releases its resource. No function here may refer to the Resource: it would never be collected. */
@@ -47,6 +48,13 @@ export interface ForeignHolders {
   unlock(): void;
 }
 
+/** Not by class: there may be two copies of this library. @throws ArgumentError */
+export function checkParent(label: string, parent: Lease): void {
+  if (typeof parent?.dependOn !== "function") {
+    throw new ArgumentError(`${show(label)} can't depend on ${show(parent)}: that is no lease`);
+  }
+}
+
 /**
  * The obligation to release something after everything that depends on it. A DmaMapper or DeviceIo of your own makes one and
  * offers it as `lease`; objects that use the mapper or device then close before it.
@@ -87,7 +95,10 @@ export class Lease {
     private readonly giveBack: (() => void) | Release | undefined,
     ...parents: Lease[]
   ) {
-    for (const parent of parents) this.dependOn(parent);
+    for (const parent of parents) {
+      checkParent(name, parent);
+      this.dependOn(parent);
+    }
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The objects that users hold: each has a lease, closes with `using`, and is released with a warning if it is forgotten. */
 import { closeAll, closeAllAsync } from "./close-all.js";
-import { Lease, type Release } from "./lease.js";
+import { checkParent, Lease, type Release } from "./lease.js";
 
 const forgotten = new FinalizationRegistry<Lease>((lease) => {
   if (lease.closed) return;
@@ -44,7 +44,11 @@ export interface ResourceParts {
 /** Makes the lease of a resource: its release, then those of the parts that it owns. */
 function leaseOf({ label, release, parents, owns }: ResourceParts): Lease {
   const lease = new Lease(label, owns === undefined ? release : releasingAll(label, release, owns));
-  for (const parent of parents ?? []) if (parent !== undefined) lease.dependOn(parent.lease);
+  for (const parent of parents ?? []) {
+    if (parent === undefined) continue;
+    checkParent(label, parent?.lease);
+    lease.dependOn(parent.lease);
+  }
   return lease;
 }
 

@@ -9,7 +9,7 @@
  *
  * Internal addresses count granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
  */
-import { checkPowerOfTwo, checkU64 } from "../../core/check.js";
+import { checkPowerOfTwo, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, pageOfIova } from "./address.js";
 import { IovaSpaceError } from "./error.js";
@@ -418,7 +418,9 @@ export class IovaAllocator {
 
   private checkSize(sizeBytes: number): number {
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % this.granuleBytes !== 0) {
-      throw new ArgumentError(`size must be a positive multiple of ${this.granuleBytes}, got ${sizeBytes}`);
+      throw new ArgumentError(
+        `size must be a positive multiple of ${this.granuleBytes}, got ${show(sizeBytes)}`,
+      );
     }
     return sizeBytes / this.granuleBytes;
   }

@@ -1,4 +1,5 @@
 /** The emulated NVMe controller, as its owner and a vfio-user server use it. */
+import { checkFunction, checkString } from "../../core/check.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { DOORBELL_BASE } from "../../nvme/spec/registers.js";
@@ -76,6 +77,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
 
   /** Replaces what is called when a `remove` fault unplugs the device. @param listener takes the place of the one before */
   set onRemove(listener: () => void) {
+    checkFunction("onRemove", listener);
     this.listener.onRemove = listener;
   }
 
@@ -93,9 +95,10 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   /**
    * Captures a Telemetry Controller-Initiated log, as after an error.
    * @param reason the log's Reason Identifier, cut to 128 characters
+   * @throws ArgumentError
    */
   captureTelemetry(reason: string): void {
-    this.parts.services.captureTelemetry(reason.slice(0, 128));
+    this.parts.services.captureTelemetry(checkString("reason", reason).slice(0, 128));
   }
 
   /**

@@ -1,5 +1,5 @@
 /** Asynchronous events of a controller, as an async iterator. */
-import { checkSignal, type ListenOptions, onAbort } from "../../core/listeners.js";
+import { type ListenOptions, onAbort, signalOf } from "../../core/listeners.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { NvmeError, NvmeResetError } from "../command/error.js";
 import { AdminOpcode, AsyncEventInfo, AsyncEventType, FeatureId, LogPageId } from "../spec/opcodes.js";
@@ -70,7 +70,7 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
 
   /** Starts an iteration. It ends with `break`, or with the controller. @throws ArgumentError */
   values(options: ListenOptions = {}): AsyncIterableIterator<NvmeEvent> {
-    const signal = checkSignal(options.signal);
+    const signal = signalOf(options);
     let forgetSignal = (): void => {};
     const reader = new Reader(signal?.aborted === true ? [] : this.backlog.splice(0), () => {
       this.readers.delete(reader);

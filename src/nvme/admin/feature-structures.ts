@@ -1,5 +1,5 @@
 /** Features whose value is a data structure. */
-import { checkInteger, checkU64 } from "../../core/check.js";
+import { checkInteger, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type Bits, decodeBits, encodeBits } from "../spec/capabilities.js";
 import { fdpSupportedEvent } from "../spec/fdp.js";
@@ -231,6 +231,6 @@ export class NvmeFeatureStructures {
 }
 
 function checkBits(bits: number): number {
-  if (bits !== 64 && bits !== 128) throw new ArgumentError(`bits must be 64 or 128, got ${bits}`);
+  if (bits !== 64 && bits !== 128) throw new ArgumentError(`bits must be 64 or 128, got ${show(bits)}`);
   return bits === 128 ? EXTENDED_HOST_ID : 0;
 }

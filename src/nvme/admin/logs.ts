@@ -1,5 +1,5 @@
 /** Get Log Page, and the log pages decoded. */
-import { checkInteger, checkLength, checkU32 } from "../../core/check.js";
+import { checkInteger, checkLength, checkU32, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, adminRead } from "../command/admin-target.js";
 import { type Bits, type BitTable, decodeBits, Lpa } from "../spec/capabilities.js";
@@ -79,7 +79,9 @@ export class NvmeLogs implements LogSource {
       }
     }
     if (sizeBytes % 4 !== 0 || offset % 4 !== 0) {
-      throw new ArgumentError(`sizeBytes and offset must be multiples of 4, got ${sizeBytes} and ${offset}`);
+      throw new ArgumentError(
+        `sizeBytes and offset must be multiples of 4, got ${show(sizeBytes)} and ${show(offset)}`,
+      );
     }
     const { target } = this;
     const hasOffsets = decodeBits(target.identify.lpa, Lpa).extendedData;
@@ -92,7 +94,7 @@ export class NvmeLogs implements LogSource {
     if (index !== undefined) {
       if (sizeBytes > most) {
         throw new ArgumentError(
-          `sizeBytes must be at most ${most} with an index, got ${sizeBytes}: one command reads it`,
+          `sizeBytes must be at most ${most} with an index, got ${show(sizeBytes)}: one command reads it`,
         );
       }
       await this.requireIndex(lid);

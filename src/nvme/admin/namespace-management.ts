@@ -1,5 +1,5 @@
 /** Namespace Management and Namespace Attachment. */
-import { checkInteger, checkU32, checkU64 } from "../../core/check.js";
+import { checkInteger, checkU32, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminWrite, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -135,7 +135,7 @@ function encode(options: CreateNamespaceOptions): Uint8Array {
   checkU64("capacityBlocks", capacityBlocks);
   if (sizeBlocks === 0n || capacityBlocks > sizeBlocks) {
     throw new ArgumentError(
-      `capacityBlocks must be at most sizeBlocks, and sizeBlocks not 0: got ${capacityBlocks} and ${sizeBlocks}`,
+      `capacityBlocks must be at most sizeBlocks, and sizeBlocks not 0: got ${show(capacityBlocks)} and ${show(sizeBlocks)}`,
     );
   }
   checkInteger("lbaFormat", lbaFormat, 0, 63);

@@ -1,5 +1,5 @@
 /** Options of a single command: time limit, signal, queue. */
-import { MAX_TIMER_MS } from "../../core/check.js";
+import { checkObject, MAX_TIMER_MS, show } from "../../core/check.js";
 import { ArgumentError, TimeoutError } from "../../core/errors.js";
 import { checkSignal } from "../../core/listeners.js";
 import type { NvmeQueue } from "./queue.js";
@@ -23,12 +23,14 @@ export interface IoCommandOptions extends CommandOptions {
 }
 
 /** @throws ArgumentError */
-export function checkCommandOptions({ timeoutMs, signal }: CommandOptions): void {
+export function checkCommandOptions(options: CommandOptions): void {
+  checkObject("options", options);
+  const { timeoutMs, signal } = options;
   if (
     timeoutMs !== undefined &&
     !(typeof timeoutMs === "number" && timeoutMs >= 1 && timeoutMs <= MAX_TIMER_MS)
   ) {
-    throw new ArgumentError(`timeoutMs must be between 1 and ${MAX_TIMER_MS}, got ${timeoutMs}`);
+    throw new ArgumentError(`timeoutMs must be between 1 and ${MAX_TIMER_MS}, got ${show(timeoutMs)}`);
   }
   checkSignal(signal);
 }

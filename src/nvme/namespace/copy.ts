@@ -1,5 +1,5 @@
 /** The Copy command (Simple Copy): its options, dwords and source ranges. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { NvmeCommand } from "../command/command.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
@@ -49,7 +49,8 @@ export function copyCommand(
   checkInteger("ranges.length", ranges.length, 1, identify.msrc + 1);
   const wide = (format.protection?.format.guardBits ?? 16) > 16;
   const descriptors = options.format ?? (wide ? 1 : 0);
-  if (!(descriptors in copyRangeBytes)) throw new ArgumentError(`format must be 0 or 1, got ${descriptors}`);
+  if (!(descriptors in copyRangeBytes))
+    throw new ArgumentError(`format must be 0 or 1, got ${show(descriptors)}`);
   if ((ocfs & (1 << descriptors)) === 0) {
     throw new UnsupportedError(
       `the controller ${bdf} doesn't support Copy with descriptor format ${descriptors} (OCFS)`,

@@ -1,5 +1,5 @@
 /** Reservations of a namespace. */
-import { checkU64 } from "../../core/check.js";
+import { checkU64, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import {
@@ -162,7 +162,7 @@ export class NvmeReservations {
     const number = type === undefined ? 0 : reservationTypes.indexOf(type);
     if (number < 0)
       throw new ArgumentError(
-        `type must be one of ${reservationTypes.slice(1).join(", ")}, got ${JSON.stringify(type)}`,
+        `type must be one of ${reservationTypes.slice(1).join(", ")}, got ${show(type)}`,
       );
     if (type !== undefined && (this.capabilities & (1 << number)) === 0) {
       throw new UnsupportedError(

@@ -2,7 +2,7 @@
 
 import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
-import { checkSignal } from "../../core/listeners.js";
+import { signalOf } from "../../core/listeners.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { type CommandData, cutData, type DataList, dataBytes } from "../command/data-ranges.js";
@@ -76,7 +76,7 @@ function planOf(mover: Mover, lba: bigint, options: RangeOptions): Plan {
   if (blocksPerCommand === 0) {
     throw new ArgumentError(`chunkBytes ${most} is less than a block (${bytesPerBlock} bytes)`);
   }
-  checkSignal(options.signal);
+  signalOf(options);
   return { bytesPerBlock, blocksPerCommand, depth, strips };
 }
 

@@ -1,5 +1,5 @@
 /** A zoned namespace: zone reports, zone management and appends. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
@@ -163,7 +163,7 @@ export class ZonedNamespace extends NvmeNamespace {
     checkLba("from", from);
     if (from >= this.sizeBlocks) throw new ArgumentError(`namespace ${this.nsid} ends at ${this.sizeBlocks}`);
     const filter = state === undefined ? 0 : reportFilters[state];
-    if (filter === undefined) throw new ArgumentError(`there is no zone state ${JSON.stringify(state)}`);
+    if (filter === undefined) throw new ArgumentError(`there is no zone state ${show(state)}`);
     const each = ZONE_DESCRIPTOR_BYTES + (extensions ? this.extensionBytes : 0);
     const most = Math.floor((this.controller.maxTransferBytes - ZONE_REPORT_HEADER_BYTES) / each);
     const usual = Math.max(1, Math.floor((DEFAULT_REPORT_BYTES - ZONE_REPORT_HEADER_BYTES) / each));

@@ -1,5 +1,5 @@
 /** Protection information (end-to-end data protection), generated and checked in software. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { NvmeError } from "../command/error.js";
 import { NvmeStatus } from "../spec/status.js";
@@ -89,7 +89,8 @@ export class ProtectionInformation {
     const { type, guardBits, storageTagBits, metadataBytes, first } = format;
     checkInteger("type", type, 1, 3);
     const layout = layouts[guardBits];
-    if (layout === undefined) throw new ArgumentError(`guardBits must be 16, 32 or 64, got ${guardBits}`);
+    if (layout === undefined)
+      throw new ArgumentError(`guardBits must be 16, 32 or 64, got ${show(guardBits)}`);
     checkInteger("storageTagBits", storageTagBits, guardBits === 32 ? 16 : 0, Math.min(64, layout.spaceBits));
     checkInteger("metadataBytes", metadataBytes, layout.bytes, 65_535);
     this.sizeBytes = layout.bytes;

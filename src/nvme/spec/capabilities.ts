@@ -1,6 +1,6 @@
 /** Capability bits in fields of Identify Controller and Identify Namespace (NVMe Base 2.x and NVM Command Set). */
 
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 
 /** Fields of a number: a bit number stands for a flag, `[lowest bit, width]` for a number. */
@@ -32,11 +32,12 @@ export function encodeBits<T extends BitTable>(table: T, values: Partial<Bits<T>
       throw new ArgumentError(`unknown field ${name}; the fields are ${Object.keys(table).join(", ")}`);
     if (value === undefined) continue;
     if (typeof place === "number") {
-      if (typeof value !== "boolean") throw new ArgumentError(`${name} must be true or false, got ${value}`);
+      if (typeof value !== "boolean")
+        throw new ArgumentError(`${name} must be true or false, got ${show(value)}`);
       encoded += value ? 2 ** place : 0;
     } else {
       const [low, width] = place;
-      if (typeof value !== "number") throw new ArgumentError(`${name} must be a number, got ${value}`);
+      if (typeof value !== "number") throw new ArgumentError(`${name} must be a number, got ${show(value)}`);
       encoded += checkInteger(name, value, 0, 2 ** width - 1) * 2 ** low;
     }
   }

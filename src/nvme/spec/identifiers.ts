@@ -1,4 +1,5 @@
 /** Text form of identifiers in the NVMe data structures. */
+import { show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 
 /** Formats the 16 bytes of a UUID (most significant byte first, RFC 9562) as 8-4-4-4-12 hex digits. */
@@ -10,7 +11,7 @@ export function uuidText(uuid: Uint8Array): string {
 /** Parses a UUID into its 16 bytes. @throws ArgumentError if `text` isn't a UUID */
 export function uuidBytes(text: string): Uint8Array {
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) {
-    throw new ArgumentError(`${JSON.stringify(text)} isn't a UUID; expected 8-4-4-4-12 hex digits`);
+    throw new ArgumentError(`${show(text)} isn't a UUID; expected 8-4-4-4-12 hex digits`);
   }
   return Buffer.from(text.replaceAll("-", ""), "hex");
 }

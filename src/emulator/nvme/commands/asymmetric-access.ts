@@ -1,5 +1,7 @@
 /** Asymmetric namespace access (ANA). */
+
 import * as z from "zod/mini";
+import { show } from "../../../core/check.js";
 import { ConfigError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
@@ -82,7 +84,7 @@ export class AsymmetricAccess implements AdminService {
     const { groups } = this.context;
     const state = AnaState[name];
     if (state === undefined)
-      throw new ConfigError(`an ANA state is one of ${Object.keys(AnaState).join(", ")}, not ${name}`);
+      throw new ConfigError(`an ANA state is one of ${Object.keys(AnaState).join(", ")}, not ${show(name)}`);
     if (!Number.isInteger(group) || group < 1 || group > groups) {
       throw new ConfigError(
         `there is no ANA group ${group}: the controller was made with anaGroups ${groups}`,

@@ -1,5 +1,5 @@
 /** Firmware images of the emulated controller. */
-import { checkInteger } from "../../../core/check.js";
+import { checkInteger, checkObject, checkString, show } from "../../../core/check.js";
 import { ArgumentError } from "../../../core/errors.js";
 import { crc16 } from "./protection.js";
 
@@ -45,14 +45,13 @@ export const revisionPattern = /^[ -~]{1,8}$/;
  * @throws ArgumentError
  */
 export function emulatedFirmware(options: EmulatedFirmwareOptions): Uint8Array {
+  checkObject("options", options);
   const { revision, needs = "none", sizeBytes = DEFAULT_BYTES } = options;
-  if (!revisionPattern.test(revision)) {
-    throw new ArgumentError(
-      `revision must be 1 to 8 printable ASCII characters, got ${JSON.stringify(revision)}`,
-    );
+  if (!revisionPattern.test(checkString("revision", revision))) {
+    throw new ArgumentError(`revision must be 1 to 8 printable ASCII characters, got ${show(revision)}`);
   }
   if (!firmwareResets.includes(needs)) {
-    throw new ArgumentError(`needs must be one of ${firmwareResets.join(", ")}, got ${needs}`);
+    throw new ArgumentError(`needs must be one of ${firmwareResets.join(", ")}, got ${show(needs)}`);
   }
   checkInteger("sizeBytes", sizeBytes, HEADER_BYTES, MAX_FIRMWARE_BYTES);
   if (sizeBytes % 4 !== 0) throw new ArgumentError(`sizeBytes must be a multiple of 4, got ${sizeBytes}`);

@@ -1,0 +1,92 @@
+/** Values of wrong types: each is refused by an ArgumentError, whatever the value is. */
+import { describe, expect, test } from "vitest";
+import { show } from "../../../src/core/check.js";
+import { ArgumentError } from "../../../src/core/errors.js";
+import { Lease } from "../../../src/core/lifetime/lease.js";
+import { Listeners } from "../../../src/core/listeners.js";
+import { DmaPool } from "../../../src/dma/pool.js";
+import { DmaSpace } from "../../../src/dma/space.js";
+import { EmulatedNvme } from "../../../src/emulator/nvme/controller.js";
+import { emulatedFirmware } from "../../../src/emulator/nvme/medium/firmware-image.js";
+import { checkCommand } from "../../../src/nvme/command/check-command.js";
+import { checkCommandOptions } from "../../../src/nvme/command/command-options.js";
+import { Bar } from "../../../src/pci/bar.js";
+import { parseBdf } from "../../../src/pci/bdf.js";
+import { Interrupts } from "../../../src/pci/interrupts.js";
+import { EventFd } from "../../../src/sys/eventfd.js";
+import { MappedMemory } from "../../../src/sys/memory.js";
+import { IdentityMapper } from "../../support/identity-mapper.js";
+
+/** What a program in JavaScript may give. */
+const wrong = (value: unknown): never => value as never;
+
+const cyclic: { self?: unknown } = {};
+cyclic.self = cyclic;
+const detached = new Uint8Array(8);
+structuredClone(detached.buffer, { transfer: [detached.buffer] });
+const unprintable = [Symbol("s"), Object.create(null), cyclic, detached, 1n, null];
+
+test.each(unprintable.map((value) => [value]))("show() makes a text of any value", (value) => {
+  expect(typeof show(value)).toBe("string");
+});
+
+describe("an ArgumentError refuses", () => {
+  test("a lease or a resource that depends on something else", () => {
+    for (const parent of [{}, null, [], { lease: 1 }]) {
+      expect(() => new Lease("lease", undefined, wrong(parent))).toThrow(ArgumentError);
+      expect(() => new DmaPool(wrong(parent))).toThrow(ArgumentError);
+    }
+  });
+
+  test("a listener that isn't a function, and options that are no object", () => {
+    using event = new EventFd();
+    const listeners = new Listeners();
+    for (const value of [undefined, null, 1, {}]) {
+      expect(() => event.watch(wrong(value))).toThrow(ArgumentError);
+      expect(() => listeners.add(wrong(value))).toThrow(ArgumentError);
+    }
+    expect(() => event.watch(() => {}, wrong(null))).toThrow(ArgumentError);
+    expect(() => listeners.add(() => {}, wrong(7))).toThrow(ArgumentError);
+    for (const value of [Symbol("s"), -2, 1.5, 1n])
+      expect(() => event.waitSync(wrong(value))).toThrow(ArgumentError);
+  });
+
+  test("memory and pools whose sizes, handles or options are of another type", () => {
+    const mapper = new IdentityMapper();
+    const space = new DmaSpace(mapper);
+    using pool = new DmaPool(space, { blockSizes: [64], slabBytes: 4096, maxBytes: 4096 });
+    for (const value of unprintable) {
+      expect(() => pool.alloc(wrong(value))).toThrow(ArgumentError);
+      expect(() => pool.bytes(wrong(value))).toThrow(ArgumentError);
+      expect(() => new DmaPool(space, { blockSizes: wrong([value]) })).toThrow(ArgumentError);
+    }
+    expect(() => new DmaPool(space, wrong(null))).toThrow(ArgumentError);
+    expect(() => space.alloc(4096, wrong(null))).toThrow(ArgumentError);
+    expect(() => space.segments(wrong(null))).toThrow(ArgumentError);
+    expect(() => MappedMemory.anonymous(4096, wrong(null))).toThrow(ArgumentError);
+    expect(() => MappedMemory.memfd(4096, wrong(null))).toThrow(ArgumentError);
+    mapper.lease.close();
+  });
+
+  test("devices, addresses and commands of another type", () => {
+    for (const value of unprintable) {
+      expect(() => parseBdf(wrong(value))).toThrow(ArgumentError);
+      expect(() => emulatedFirmware(wrong({ revision: value }))).toThrow(ArgumentError);
+    }
+    expect(() => emulatedFirmware(wrong(undefined))).toThrow(ArgumentError);
+    expect(() => new Bar(wrong(null), 0)).toThrow(ArgumentError);
+    expect(() => new Interrupts(wrong(null))).toThrow(ArgumentError);
+    const rules = wrong({});
+    expect(() => checkCommand(wrong(undefined), rules)).toThrow(ArgumentError);
+    expect(() => checkCommandOptions(wrong(null))).toThrow(ArgumentError);
+    expect(() => checkCommandOptions({ timeoutMs: wrong(Symbol("s")) })).toThrow(ArgumentError);
+  });
+
+  test("a telemetry reason that isn't a text, and an onRemove that isn't a function", () => {
+    using nvme = EmulatedNvme.create({ sizeBytes: 2 ** 20 }, false);
+    expect(() => nvme.captureTelemetry(wrong(0))).toThrow(ArgumentError);
+    expect(() => {
+      nvme.onRemove = wrong(undefined);
+    }).toThrow(ArgumentError);
+  });
+});
