@@ -204,7 +204,12 @@ export class DmaPool extends Resource {
    * @throws ArgumentError, PoolExhaustedError, ClosedError; as {@link DmaSpace.alloc} if it needs a new mapping
    */
   alloc(sizeBytes: number): PoolHandle {
-    if (typeof sizeBytes !== "number" || (sizeBytes | 0) !== sizeBytes || sizeBytes <= 0 || sizeBytes > this.maxBlockBytes) {
+    if (
+      typeof sizeBytes !== "number" ||
+      (sizeBytes | 0) !== sizeBytes ||
+      sizeBytes <= 0 ||
+      sizeBytes > this.maxBlockBytes
+    ) {
       throw new ArgumentError(
         `sizeBytes must be 1 to ${this.maxBlockBytes}, the largest block, got ${show(sizeBytes)}`,
       );
