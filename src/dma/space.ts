@@ -60,6 +60,8 @@ const MIN_ADDRESS_BITS = 13;
  */
 export class DmaSpace extends Resource {
   private readonly mapped: MappedIndex;
+  /** Address bits of the narrowest device, if fewer than the IOMMU's. */
+  private addressBits: number | undefined = undefined;
 
   constructor(
     /** The backend; not for users. */
@@ -89,13 +91,28 @@ export class DmaSpace extends Resource {
   }
 
   /**
+   * A device with so few address bits is attached: from now on what is mapped without `addressBits` lies below 2^addressBits.
+   * @internal
+   */
+  narrow(addressBits: number): void {
+    this.addressBits = Math.min(addressBits, this.addressBits ?? addressBits);
+  }
+
+  /** Options with the address bits of the narrowest device. */
+  private narrowed<T extends MapOptions | undefined>(given: T): T {
+    const { addressBits } = this;
+    return addressBits === undefined || given?.addressBits !== undefined ? given : { ...given, addressBits };
+  }
+
+  /**
    * Allocates zeroed memory and maps it for this space's devices. It is outside V8's heap and never moves.
    * @param sizeBytes any length above 0; whole pages are mapped
    * @throws ArgumentError, SysError (too few huge pages, ...), IovaSpaceError, MemlockError, UnsupportedError (no contiguous
    *   memory without an IOMMU); with nothing mapped or allocated
    */
-  alloc(sizeBytes: number, options: AllocOptions = {}): DmaBuffer {
+  alloc(sizeBytes: number, given: AllocOptions = {}): DmaBuffer {
     this.lease.assertOpen();
+    const options = this.narrowed(given);
     checkLength("sizeBytes", sizeBytes);
     checkObject("options", options);
     const site = callSite(this.alloc);
@@ -114,8 +131,9 @@ export class DmaSpace extends Resource {
    * A mapped BAR of another device works too (peer to peer).
    * @throws ArgumentError, SysError, IovaSpaceError, MemlockError; with nothing mapped
    */
-  map(memory: MappedMemory, options?: MapOptions): DmaBuffer {
+  map(memory: MappedMemory, given?: MapOptions): DmaBuffer {
     this.lease.assertOpen();
+    const options = this.narrowed(given);
     if (!(memory instanceof MappedMemory)) {
       throw new ArgumentError(
         "only MappedMemory can be mapped, because the garbage collector may move or free other memory: " +
@@ -131,8 +149,9 @@ export class DmaSpace extends Resource {
    * @param fd may be closed afterwards
    * @throws ArgumentError, IovaSpaceError, UnsupportedError (by the backend or the exporter), SysError (ENODEV: revoked)
    */
-  mapDmaBuf(fd: number, options: DmaBufOptions = {}): DmaWindow {
+  mapDmaBuf(fd: number, given: DmaBufOptions = {}): DmaWindow {
     this.lease.assertOpen();
+    const options = this.narrowed(given);
     checkInteger("fd", fd, 0, 0x7fff_ffff);
     checkObject("options", options);
     const site = callSite(this.mapDmaBuf);

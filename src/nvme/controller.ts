@@ -35,6 +35,7 @@ import { ZonedNamespace } from "./namespace/zoned-namespace.js";
 import type { CompletionMode } from "./queues/completion-watch.js";
 import type { QueuePair } from "./queues/queue-pair.js";
 import type { NvmeRings } from "./queues/rings.js";
+import { ControllerQuirks } from "./quirks/controller-quirks.js";
 import type { NvmeQuirk, NvmeQuirkName } from "./quirks/quirks.js";
 import type { IdentifyController } from "./spec/identify.js";
 import type { Capabilities } from "./spec/registers.js";
@@ -67,7 +68,7 @@ export class NvmeController implements AsyncDisposable {
     const device = PciDevice.open(target, { backend, dma, vfToken, vfioUser });
     let engine: ControllerEngine;
     try {
-      assertNvme(device);
+      assertNvme(device, new ControllerQuirks(config.quirks, device.function));
       engine = new ControllerEngine(device, config);
     } catch (error) {
       device.close();
@@ -415,9 +416,9 @@ export class NvmeController implements AsyncDisposable {
 }
 
 /** @throws UnsupportedError */
-function assertNvme(device: PciDevice): void {
+function assertNvme(device: PciDevice, quirks: ControllerQuirks): void {
   const { classCode } = device.function;
-  if (classCode === NVME_CLASS) return;
+  if (classCode === NVME_CLASS || quirks.has("class-code")) return;
   const code = classCode.toString(16).padStart(6, "0");
   throw new UnsupportedError(
     `${device.bdf} is no NVMe controller: its class code is 0x${code}, not 0x010802`,

@@ -3,6 +3,7 @@ import { Lease } from "../../src/core/lifetime/lease.js";
 import { DmaSpace } from "../../src/dma/space.js";
 import type { AdminTarget } from "../../src/nvme/command/admin-target.js";
 import type { NvmeCommand, NvmeCompletion } from "../../src/nvme/command/command.js";
+import type { NvmeQuirkName } from "../../src/nvme/quirks/quirks.js";
 import { type IdentifyController, identifyController } from "../../src/nvme/spec/identify.js";
 import { AdminOpcode } from "../../src/nvme/spec/opcodes.js";
 import { IdentityMapper } from "./identity-mapper.js";
@@ -29,6 +30,7 @@ export class RecordingController implements AdminTarget {
   readonly memoryPageBytes = 4096;
   readonly device = { lease: new Lease("recording controller", undefined) };
   readonly commands: Recorded[] = [];
+  readonly quirks = new Set<NvmeQuirkName>();
   /** Changes the answer to a command. */
   answer: (recorded: Recorded) => { readonly data?: Uint8Array; readonly dw0?: number } = () => ({});
   readonly logPages = new Map<number, Uint8Array>();
@@ -43,8 +45,8 @@ export class RecordingController implements AdminTarget {
     this.identify = identifyController.decode(identifyController.encode({ lpa: 0x7f, ...identify }));
   }
 
-  hasQuirk(): boolean {
-    return false;
+  hasQuirk(name: NvmeQuirkName): boolean {
+    return this.quirks.has(name);
   }
 
   /** It is never reset. */

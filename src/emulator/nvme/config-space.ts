@@ -3,7 +3,6 @@ import type { Oddities } from "./host/oddities.js";
 import { CMB_BAR } from "./queues/registers.js";
 
 const CONFIG_BYTES = 4096;
-const CLASS_NVME = 0x010802;
 /** Where capabilities stand. */
 const EXPRESS_AT = 0x40;
 const MSIX_AT = 0x80;
@@ -24,14 +23,14 @@ export const MSIX_BAR_BYTES = 8192;
 export function nvmeConfigSpace(
   vectors: number,
   hasCmb: boolean,
-  { vendorId, deviceId }: Pick<Oddities, "vendorId" | "deviceId">,
+  { vendorId, deviceId, classCode }: Pick<Oddities, "vendorId" | "deviceId" | "classCode">,
 ): Uint8Array {
   const bytes = new Uint8Array(CONFIG_BYTES);
   const view = new DataView(bytes.buffer);
   view.setUint16(0x00, vendorId, true);
   view.setUint16(0x02, deviceId, true);
   view.setUint16(0x06, STATUS_CAPABILITIES, true);
-  view.setUint32(0x08, CLASS_NVME << 8, true);
+  view.setUint32(0x08, (classCode << 8) >>> 0, true);
   view.setUint32(0x10, BAR_64BIT, true);
   if (hasCmb) view.setUint32(0x10 + 4 * CMB_BAR, BAR_64BIT | BAR_PREFETCHABLE, true);
   view.setUint16(0x2c, vendorId, true);

@@ -52,6 +52,10 @@ export class QueueServer {
       this.events.queueLost();
       return 0;
     }
+    if (sq.deafUntil > 0) {
+      if (performance.now() < sq.deafUntil) sq.head = tail;
+      else sq.deafUntil = 0;
+    }
     if (mustOrder) acquire();
     const { command, completions, state } = this;
     const { sqe } = command;

@@ -96,7 +96,7 @@ export function wireController(
     cmbRules,
   );
   const queues = new QueueSet(
-    { queuePairs, queueEntries, vectors, strideWords },
+    { queuePairs, queueEntries, vectors, strideWords, odd: config.odd },
     memory,
     doorbells.memory.words,
     command,
@@ -156,6 +156,7 @@ export function wireController(
     allCommandSets: false,
     controllerId: CONTROLLER_ID,
     placements: config.placementHandles,
+    stripeBytes: config.odd.stripeLog2 === 0 ? 0 : 4096 * 2 ** config.odd.stripeLog2,
   };
   const nvm = new NvmCommands(io);
   const logPages = new LogPages(command, transfer, features, events, nvm.counters, isNamespace, commands);

@@ -6,6 +6,7 @@ import type { NvmeCompletion } from "../command/command.js";
 import { type Bits, type BitTable, decodeBits, encodeBits } from "../spec/capabilities.js";
 import { type DwordFeature, FeatureCapabilities } from "../spec/features.js";
 import { AdminOpcode, FeatureId, FeatureSelect } from "../spec/opcodes.js";
+import { assertFeature } from "./feature-quirks.js";
 import type { FeatureSource, GetFeatureOptions, SetFeatureOptions } from "./feature-source.js";
 import { NvmeFeatureStructures } from "./feature-structures.js";
 
@@ -34,6 +35,7 @@ export class NvmeFeatures implements FeatureSource {
     readonly data: Uint8Array;
   }> {
     checkInteger("fid", fid, 0, 0xff);
+    assertFeature(this.target, fid, "get", options.cdw11 ?? 0);
     const { nsid = 0, select = "current", cdw11 = 0, uuidIndex = 0, sizeBytes = 0 } = options;
     const sel = FeatureSelect[select];
     if (sel === undefined) {
@@ -63,6 +65,7 @@ export class NvmeFeatures implements FeatureSource {
    */
   async set(fid: number, value: number, options: SetFeatureOptions = {}): Promise<NvmeCompletion> {
     checkInteger("fid", fid, 0, 0xff);
+    assertFeature(this.target, fid, "set", value, options.data);
     const { nsid = 0, save = false, cdw12 = 0, cdw13 = 0, cdw14 = 0, cdw15 = 0, data } = options;
     const command = {
       name: `Set Features (FID 0x${fid.toString(16).padStart(2, "0")})`,

@@ -1,6 +1,7 @@
 /** Security Send and Security Receive. */
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
+import { assertNoQuirk } from "../quirks/quirks.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 
 /** The security protocol of a Security Send or Security Receive. */
@@ -30,7 +31,7 @@ export class NvmeSecurity {
    * @throws UnsupportedError, ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async send(protocol: SecurityProtocol, data: Uint8Array): Promise<void> {
-    requireCommands(this.target, "security");
+    this.assertCommands();
     checkInteger("data.length", data.length, 1, this.target.maxTransferBytes);
     const command = { ...words(protocol, "Send"), opcode: AdminOpcode.securitySend, cdw11: data.length };
     await adminWrite(this.target, command, data);
@@ -38,10 +39,15 @@ export class NvmeSecurity {
 
   /** Security Receive. @param sizeBytes allocation length @throws as send() */
   async receive(protocol: SecurityProtocol, sizeBytes: number): Promise<Uint8Array> {
-    requireCommands(this.target, "security");
+    this.assertCommands();
     checkInteger("sizeBytes", sizeBytes, 1, this.target.maxTransferBytes);
     const command = { ...words(protocol, "Receive"), opcode: AdminOpcode.securityReceive, cdw11: sizeBytes };
     return (await adminRead(this.target, command, sizeBytes)).bytes;
+  }
+
+  private assertCommands(): void {
+    requireCommands(this.target, "security");
+    assertNoQuirk(this.target, "no-security", "Security Send and Receive");
   }
 
   /** Numbers of the protocols that the controller supports. @throws as send() */

@@ -4,7 +4,8 @@ import { checkInteger, checkU32 } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { NvmeError, NvmeProtocolError } from "../command/error.js";
-import { type IdentifyOptions, readIdentify, trusted } from "../command/identify.js";
+import { type IdentifyOptions, readIdentify, trusted, trustedController } from "../command/identify.js";
+import { assertNoQuirk } from "../quirks/quirks.js";
 import { uuidText } from "../spec/identifiers.js";
 import {
   type IdentifyController,
@@ -60,6 +61,10 @@ export class NvmeStructures {
    */
   async read(cns: number, options: IdentifyOptions = {}): Promise<Uint8Array> {
     checkInteger("cns", cns, 0, 0xff);
+    if (cns > IdentifyCns.controller) assertNoQuirk(this.target, "cns-0-and-1", `Identify of CNS ${cns}`);
+    if (cns === IdentifyCns.namespaceDescriptors) {
+      assertNoQuirk(this.target, "no-namespace-descriptors", `Identify of CNS ${cns}`);
+    }
     const { nsid = 0, cntid = 0, cnssid = 0, csi = 0, uuidIndex = 0 } = options;
     checkU32("nsid", nsid);
     checkInteger("cntid", cntid, 0, 0xffff);
@@ -71,7 +76,7 @@ export class NvmeStructures {
 
   /** Identify Controller (CNS 01h), read anew. @throws as read() */
   async controller(): Promise<IdentifyController> {
-    return identifyController.decode(await this.read(IdentifyCns.controller));
+    return trustedController(this.target, identifyController.decode(await this.read(IdentifyCns.controller)));
   }
 
   /** Identify Namespace (CNS 00h); zeros for an inactive namespace. @param nsid FFFFFFFFh: what all namespaces have in common @throws as read() */
@@ -81,6 +86,9 @@ export class NvmeStructures {
 
   /** Namespace Identification Descriptors (CNS 03h). @throws as read() */
   async namespaceIdentifiers(nsid: number): Promise<NamespaceIdentifiers> {
+    if (this.target.hasQuirk("no-namespace-descriptors") || this.target.hasQuirk("cns-0-and-1")) {
+      return identifiersOf(await this.namespace(nsid));
+    }
     const found = decodeNamespaceDescriptors(await this.read(IdentifyCns.namespaceDescriptors, { nsid }));
     if (!this.target.hasQuirk("bogus-identifiers")) return found;
     return found.csi === undefined ? {} : { csi: found.csi };
@@ -169,6 +177,7 @@ export class NvmeStructures {
    */
   async activeNamespaces(csi?: number): Promise<number[]> {
     if (csi !== undefined) return await this.namespaceIds(IdentifyCns.activeNamespacesForCommandSet, csi);
+    if (this.target.hasQuirk("cns-0-and-1")) return await this.namespacesOneByOne();
     try {
       return await this.namespaceIds(IdentifyCns.activeNamespaces);
     } catch (error) {
@@ -310,6 +319,17 @@ export class NvmeStructures {
     };
     return await readPages("identifier list", read, (id) => id, 0, MAX_ID);
   }
+}
+
+/** The identifiers in Identify Namespace: zeros are none. */
+function identifiersOf({ eui64, nguid }: IdentifyNamespace): NamespaceIdentifiers {
+  const hex = (bytes: Uint8Array): string | undefined =>
+    bytes.some((byte) => byte !== 0) ? Buffer.from(bytes).toString("hex") : undefined;
+  const found = { eui64: hex(eui64), nguid: hex(nguid) };
+  return {
+    ...(found.eui64 === undefined ? {} : { eui64: found.eui64 }),
+    ...(found.nguid === undefined ? {} : { nguid: found.nguid }),
+  };
 }
 
 /** VER of NVMe 1.2, the first version with that field. */

@@ -1,6 +1,6 @@
 /** The Identify command: reads one data structure of a controller or a namespace. */
 import type { QuirkTarget } from "../quirks/quirks.js";
-import { IDENTIFY_BYTES, type IdentifyNamespace } from "../spec/identify.js";
+import { IDENTIFY_BYTES, type IdentifyController, type IdentifyNamespace } from "../spec/identify.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 import { type AdminTarget, adminRead } from "./admin-target.js";
 
@@ -41,11 +41,22 @@ export async function readIdentify(
 }
 
 /** Identify Namespace without identifiers that can't be trusted (quirk `bogus-identifiers`). */
-export function trusted(target: QuirkTarget, identify: IdentifyNamespace): IdentifyNamespace {
+export function trusted(
+  target: Pick<QuirkTarget, "hasQuirk">,
+  identify: IdentifyNamespace,
+): IdentifyNamespace {
   if (!target.hasQuirk("bogus-identifiers")) return identify;
   return {
     ...identify,
     eui64: new Uint8Array(identify.eui64.length),
     nguid: new Uint8Array(identify.nguid.length),
   };
+}
+
+/** Identify Controller without a name that can't be trusted (quirk `bogus-subsystem-nqn`). */
+export function trustedController(
+  target: Pick<QuirkTarget, "hasQuirk">,
+  identify: IdentifyController,
+): IdentifyController {
+  return target.hasQuirk("bogus-subsystem-nqn") ? { ...identify, subnqn: "" } : identify;
 }

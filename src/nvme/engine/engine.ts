@@ -1,11 +1,12 @@
 /** Starts, resets, shuts down and closes a controller. The API for programs is `NvmeController`. */
+import { setTimeout } from "node:timers/promises";
 import { ClosedError, StateError, UnsupportedError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { CommandOptions } from "../command/command-options.js";
 import type { DataRules } from "../command/data-pointer.js";
 import { DeviceAddresses } from "../command/device-addresses.js";
-import { readIdentify } from "../command/identify.js";
+import { readIdentify, trustedController } from "../command/identify.js";
 import type { RingBuffers } from "../command/queue.js";
 import type { ControllerMemoryBuffer } from "../memory/cmb.js";
 import type { PersistentMemoryRegion } from "../memory/pmr.js";
@@ -31,7 +32,15 @@ import type { NvmeConfig } from "./options.js";
 import { Presence } from "./presence.js";
 import { QueueInterrupts } from "./queue-interrupts.js";
 import { ShadowMemory } from "./shadow-memory.js";
-import { arbitrationFeature, assertEntrySizes, planStartUp, type StartUp } from "./start-up.js";
+import {
+  adminEntries,
+  arbitrationFeature,
+  assertEntrySizes,
+  defaultQueueEntries,
+  maxQueueEntries,
+  planStartUp,
+  type StartUp,
+} from "./start-up.js";
 
 /** The driver's own limit on one transfer. It sizes the PRP lists if the controller states no limit or a larger one. */
 const MAX_TRANSFER_BYTES = 4 * 1024 * 1024;
@@ -41,6 +50,10 @@ const SHUTDOWN_TIMEOUT_MS = 10_000;
 const FIRST_ACL = 0;
 /** Quirk `delay-before-ready`: what SPDK waits; Linux waits 2300 ms. */
 const QUIET_MS = 2500;
+/** Quirk `delay-before-init`. */
+const INIT_DELAY_MS = 2000;
+/** Quirk `delay-after-queue`: SPDK waits 0.1 ms. */
+const QUEUE_DELAY_MS = 10;
 
 /** Composes a controller's parts: registers, interrupts, queues, lifecycle. */
 export class ControllerEngine {
@@ -84,11 +97,12 @@ export class ControllerEngine {
     this.readyLimitMs = this.registers.readyLimitMs(this.capabilities);
     this.version = this.registers.version();
     this.startUp = planStartUp(device.bdf, this.capabilities, config);
+    if (this.quirks.has("dma-48-bits")) device.dma.narrow(48);
     this.addresses = new DeviceAddresses(device.bdf, device.dma);
     this.memory = new ControllerMemory(device, this.capabilities, this.addresses);
     this.shadow = new ShadowMemory(device.dma, this.startUp.pageBytes);
     this.ioRules = this.dataRules(0);
-    this.interrupts = new QueueInterrupts(device, config);
+    this.interrupts = new QueueInterrupts(device, config, this.quirks);
     this.lifecycle = this.makeLifecycle();
     this.health = new Health(
       device,
@@ -96,20 +110,22 @@ export class ControllerEngine {
       () => this.lifecycle.state === "live",
       (error) => this.lifecycle.fail(error),
     );
-    const { maxQueueEntries, doorbellStrideBytes } = this.capabilities;
+    const { doorbellStrideBytes } = this.capabilities;
     this.queues = new IoQueues(
       {
         name: device.bdf,
-        maxQueueEntries,
+        maxQueueEntries: maxQueueEntries(this.capabilities, this.quirks),
         maxQueues: this.doorbells.maxQueues(doorbellStrideBytes),
         pageBytes: this.startUp.pageBytes,
         vectorCount: this.interrupts.count,
         weighted: this.startUp.weighted,
+        priority: this.quirks.has("medium-priority") ? "medium" : undefined,
+        delayMs: this.quirks.has("delay-after-queue") ? QUEUE_DELAY_MS : 0,
         shadow: () => this.shadow.doorbells,
         admin: (command) => this.commands.own(command),
         makePair: (id, entries, memory) => this.makePair(id, entries, this.transferLimit, memory),
       },
-      config.queueEntries,
+      config.queueEntries ?? defaultQueueEntries(this.quirks),
     );
     this.presence = new Presence(device, {
       gone: (error) => this.lifecycle.fail(error),
@@ -120,7 +136,7 @@ export class ControllerEngine {
       },
     });
     // Before MDTS is known, admin commands carry only Identify pages. Later ones may carry more.
-    const adminQueue = this.makePair(0, config.adminQueueEntries, MAX_TRANSFER_BYTES, undefined);
+    const adminQueue = this.makePair(0, adminEntries(config, this.quirks), MAX_TRANSFER_BYTES, undefined);
     this.adminQueue = adminQueue;
     this.commands = new AdminCommands(adminQueue, device.dma, this.ioRules, config.restoreFeatures);
     this.aborts = new AbortQueue(
@@ -166,6 +182,9 @@ export class ControllerEngine {
     const { registers, capabilities, device, config, interrupts } = this;
     device.config.busMaster = true;
     interrupts.quietPin();
+    if (this.quirks.has("delay-before-init")) {
+      await setTimeout(INIT_DELAY_MS, undefined, { signal }).catch(() => signal?.throwIfAborted());
+    }
     await registers.disable(this.readyLimitMs, signal);
     // No wait follows before the enabling, so a controller that was given up is not enabled again.
     signal?.throwIfAborted();
@@ -177,15 +196,16 @@ export class ControllerEngine {
       this.queues.reap(vector);
     });
     await this.enable(signal);
-    this.identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller));
-    this.quirks.identified(this.identity);
+    const identity = identifyController.decode(await this.readIdentify(IdentifyCns.controller));
+    this.quirks.identified(identity);
+    this.identity = trustedController({ hasQuirk: (name) => this.quirks.has(name) }, identity);
     assertEntrySizes(device.bdf, this.identity);
     const { mdts, sgls } = this.identity;
     const stated = mdts === 0 ? MAX_TRANSFER_BYTES : 2 ** mdts * capabilities.minPageBytes;
     this.transferLimit = Math.min(MAX_TRANSFER_BYTES, stated);
     // SGLs are for I/O queues only. Admin commands can name queues in the CMB, so the rules for data there don't apply.
     this.commands.rules = this.dataRules(0);
-    this.ioRules = { ...this.dataRules(sgls), onController: this.addresses };
+    this.ioRules = { ...this.dataRules(this.quirks.has("no-sgl") ? 0 : sgls), onController: this.addresses };
     await this.configure();
     if (!this.startUp.adminOnly) {
       await this.queues.negotiate(Math.max(1, config.queues));

@@ -71,7 +71,7 @@ export interface NvmeOptions {
    * work until `createQueuePair()`.
    */
   readonly queues?: number | undefined;
-  /** Entries of an I/O queue, one of which stays empty; at most the controller's limit. 256 by default. */
+  /** Entries of an I/O queue, one of which stays empty; at most the controller's limit. 256 (quirk `deep-queues`: 1024) by default. */
   readonly queueEntries?: number | undefined;
   /** Entries of the admin queue, 32 by default. */
   readonly adminQueueEntries?: number | undefined;
@@ -165,7 +165,7 @@ export function parseNvmeOptions(options: NvmeOptions) {
     completion: given.get("completion", () => z.enum(["interrupt", "poll", "adaptive"])),
     spinMicroseconds: given.get("spinMicroseconds", () => number(0, 1_000_000)) ?? 50,
     queues: given.get("queues", () => integer(0, 65535)) ?? 1,
-    queueEntries: given.get("queueEntries", () => integer(2, 65536)) ?? 256,
+    queueEntries: given.get("queueEntries", () => integer(2, 65536)),
     adminQueueEntries: given.get("adminQueueEntries", () => integer(2, 4096)) ?? 32,
     vectors: given.get("vectors", () => integer(1, 2048)),
     interruptKind: given.get("interruptKind", () => z.enum(["msix", "msi", "intx"])),

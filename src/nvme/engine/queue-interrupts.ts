@@ -1,9 +1,11 @@
 /** The interrupts of a controller's queues, and the completion mode. */
 import { UnsupportedError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
-import type { Interrupts } from "../../pci/interrupts.js";
+import { type Interrupts, interruptCounts } from "../../pci/interrupts.js";
 import { MAX_VECTORS } from "../../vfio/device-io.js";
 import type { CompletionMode } from "../queues/completion-watch.js";
+import type { ControllerQuirks } from "../quirks/controller-quirks.js";
+import { assertNoQuirk } from "../quirks/quirks.js";
 import type { NvmeConfig } from "./options.js";
 
 /** Interrupt vectors if the device has any and the program doesn't poll. */
@@ -15,8 +17,9 @@ export class QueueInterrupts {
   constructor(
     private readonly device: PciDevice,
     config: NvmeConfig,
+    quirks: Pick<ControllerQuirks, "has">,
   ) {
-    this.interrupts = enable(device, config);
+    this.interrupts = enable(device, config, quirks);
     this.mode = this.interrupts === undefined ? "poll" : (config.completion ?? "interrupt");
   }
 
@@ -46,15 +49,25 @@ export class QueueInterrupts {
   }
 }
 
-function enable(device: PciDevice, config: NvmeConfig): Interrupts | undefined {
-  const { completion, vectors, queues, interruptKind: kind } = config;
+function enable(
+  device: PciDevice,
+  config: NvmeConfig,
+  quirks: Pick<ControllerQuirks, "has">,
+): Interrupts | undefined {
+  const { completion, vectors, queues, interruptKind } = config;
   if (completion === "poll") return undefined;
+  let kind = interruptKind;
+  if (quirks.has("no-msi")) {
+    assertNoQuirk({ bdf: device.bdf, hasQuirk: () => kind === "msi" }, "no-msi", "MSI");
+    kind ??= interruptCounts(device.io).msix > 0 ? "msix" : "intx";
+  }
+  const wanted = quirks.has("single-vector") ? 1 : (vectors ?? queues + 1);
   try {
-    const interrupts = device.enableInterrupts({ kind, count: Math.min(MAX_VECTORS, vectors ?? queues + 1) });
+    const interrupts = device.enableInterrupts({ kind, count: Math.min(MAX_VECTORS, wanted) });
     interrupts.relinquish();
     return interrupts;
   } catch (error) {
-    const isAsked = completion !== undefined || kind !== undefined;
+    const isAsked = completion !== undefined || interruptKind !== undefined;
     if (!isAsked && error instanceof UnsupportedError) return undefined;
     throw error;
   }

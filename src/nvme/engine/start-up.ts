@@ -1,6 +1,7 @@
 /** Plans CC from the options, and checks that the controller (CAP) supports them. */
 import { UnsupportedError } from "../../core/errors.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
+import type { ControllerQuirks } from "../quirks/controller-quirks.js";
 import type { IdentifyController } from "../spec/identify.js";
 import { FeatureId } from "../spec/opcodes.js";
 import {
@@ -19,6 +20,36 @@ const IOCQES = 4;
 const AMS_WEIGHTED = 1 << 0;
 /** Arbitration burst of 2^7: no limit. */
 const BURST_UNLIMITED = 7;
+
+/** Entries of an I/O queue if the program doesn't say. */
+const QUEUE_ENTRIES = 256;
+/** The same with the quirk `deep-queues`. */
+const DEEP_QUEUE_ENTRIES = 1024;
+/** Quirk `mqes-0-is-63`. */
+const ENTRIES_WITHOUT_MQES = 64;
+/** Quirk `one-command`: one entry stays empty. */
+const ENTRIES_FOR_ONE = 2;
+/** Quirk `admin-queue-64`: entries in a page. */
+const ENTRIES_PER_PAGE = 64;
+
+type Quirks = Pick<ControllerQuirks, "has">;
+
+/** Entries of an I/O queue if the program doesn't say; the controller may support fewer. */
+export function defaultQueueEntries(quirks: Quirks): number {
+  return quirks.has("deep-queues") ? DEEP_QUEUE_ENTRIES : QUEUE_ENTRIES;
+}
+
+/** Most entries of an I/O queue. */
+export function maxQueueEntries({ maxQueueEntries: stated }: Capabilities, quirks: Quirks): number {
+  if (quirks.has("one-command")) return ENTRIES_FOR_ONE;
+  return stated < 2 && quirks.has("mqes-0-is-63") ? ENTRIES_WITHOUT_MQES : stated;
+}
+
+/** Entries of the admin queue. */
+export function adminEntries({ adminQueueEntries }: NvmeConfig, quirks: Quirks): number {
+  if (!quirks.has("admin-queue-64")) return adminQueueEntries;
+  return Math.ceil(adminQueueEntries / ENTRIES_PER_PAGE) * ENTRIES_PER_PAGE;
+}
 
 /** The planned configuration. */
 export interface StartUp {

@@ -51,6 +51,9 @@ const optionalCommands = {
 /** VWC bits 2:1: Flush accepts the broadcast id. */
 const VWC_BROADCAST = 3;
 
+/** In the vendor's part of Identify Controller, Intel: log2 of the stripe in pages of CAP.MPSMIN. */
+const STRIPE_AT = 3;
+
 const NO_OPTIONS: IoOptions = Object.freeze({});
 
 const nothing = (): void => {};
@@ -250,6 +253,10 @@ export class NvmeNamespace {
     } = {},
   ): Promise<void> {
     assertNoQuirk(this.controller, "no-write-zeroes", "Write Zeroes");
+    if (this.deallocatesInstead(options.protection)) {
+      await this.deallocate([{ lba, blocks }]);
+      return;
+    }
     this.assertOptional("Write Zeroes");
     await this.onBlocks(lba, blocks, {
       name: "write zeroes",
@@ -391,6 +398,15 @@ export class NvmeNamespace {
     return this.commands.transferLimitBytes;
   }
 
+  /** Quirk `stripe`: blocks of a stripe, which no command of a longer transfer crosses; 0: none. */
+  private get stripeBlocks(): number {
+    const { controller, identify, blockSizeBytes } = this;
+    if (!controller.hasQuirk("stripe")) return 0;
+    if (identify.noiob > 0) return identify.noiob;
+    const exponent = controller.identify.vs[STRIPE_AT] ?? 0;
+    return exponent === 0 ? 0 : (2 ** exponent * controller.capabilities.minPageBytes) / blockSizeBytes;
+  }
+
   private mover(opcode: number): Mover {
     const { controller, commands } = this;
     return {
@@ -398,8 +414,17 @@ export class NvmeNamespace {
       format: commands.format,
       dma: controller.dma,
       maxTransferBytes: controller.maxTransferBytes,
+      stripeBlocks: this.stripeBlocks,
       move: (lba, data, options) => this.submit(opcode, lba, data, options),
     };
+  }
+
+  /** Whether a controller without Write Zeroes has the quirk `deallocate-zeroes`. */
+  private deallocatesInstead(protection: ProtectionOptions | undefined): boolean {
+    const { identify } = this.controller;
+    const hasCommand = (identify.oncs & optionalCommands["Write Zeroes"]) !== 0;
+    if (hasCommand || protection !== undefined || this.metadataBytes > 0) return false;
+    return this.controller.hasQuirk("deallocate-zeroes");
   }
 
   private assertOptional(name: keyof typeof optionalCommands): void {

@@ -46,6 +46,8 @@ export interface Mover {
   readonly format: BlockFormat;
   readonly dma: DmaSpace;
   readonly maxTransferBytes: number;
+  /** No command crosses a multiple of so many blocks; 0: any may. */
+  readonly stripeBlocks: number;
   move(lba: bigint, data: CommandData, options: IoOptions): Promise<unknown>;
 }
 
@@ -59,6 +61,12 @@ interface Plan {
   readonly blocksPerCommand: number;
   readonly depth: number;
   readonly strips: boolean;
+}
+
+/** Blocks from `lba` on that one command carries: at most `most`, and not beyond a stripe. */
+function blocksAt({ stripeBlocks }: Mover, lba: bigint, most: number): number {
+  if (stripeBlocks === 0) return most;
+  return Math.min(most, stripeBlocks - Number(lba % BigInt(stripeBlocks)));
 }
 
 /** Plans a transfer. @throws ArgumentError if an option is invalid */
@@ -113,7 +121,8 @@ export async function transferRange(
     while (at < blocks && !failed) {
       signal?.throwIfAborted();
       const from = at;
-      const count = Math.min(plan.blocksPerCommand, blocks - from);
+      const most = Math.min(plan.blocksPerCommand, blocks - from);
+      const count = blocksAt(mover, lba + BigInt(from), most);
       at += count;
       try {
         await mover.move(
@@ -202,7 +211,8 @@ async function* chunksOf(
   const start = (slot: Slot): boolean => {
     if (started === total) return false;
     const left = total - started;
-    const count = left < BigInt(blocksPerCommand) ? Number(left) : blocksPerCommand;
+    const most = left < BigInt(blocksPerCommand) ? Number(left) : blocksPerCommand;
+    const count = blocksAt(mover, lba + started, most);
     slot.lba = lba + started;
     slot.blocks = count;
     const metadata = slot.metadata && {

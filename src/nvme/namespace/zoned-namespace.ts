@@ -5,6 +5,7 @@ import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
 import { NvmeProtocolError } from "../command/error.js";
 import { readIdentify } from "../command/identify.js";
+import { assertNoQuirk } from "../quirks/quirks.js";
 import { decodeNamespaceDescriptors } from "../spec/namespace-descriptors.js";
 import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from "../spec/opcodes.js";
 import {
@@ -126,6 +127,9 @@ export class ZonedNamespace extends NvmeNamespace {
   /** @internal Use {@link NvmeController.zonedNamespace}. */
   static override async open(controller: CommandTarget, nsid: number): Promise<ZonedNamespace> {
     const known = await identifyBlocks(controller, nsid);
+    for (const quirk of ["cns-0-and-1", "no-namespace-descriptors"] as const) {
+      assertNoQuirk(controller, quirk, "Identify of CNS 3, which tells zoned namespaces");
+    }
     if ((await commandSetOf(controller, nsid)) !== CommandSet.zoned) {
       throw new UnsupportedError(`namespace ${nsid} is not zoned`);
     }

@@ -1,4 +1,5 @@
 /** Creates and deletes the I/O queue pairs of a controller, and creates them again after a reset. */
+import { setTimeout } from "node:timers/promises";
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import { largestOf } from "../../core/lists.js";
@@ -21,6 +22,10 @@ export interface QueueHost {
   /** Number of enabled interrupt vectors; 0 if the driver polls. */
   readonly vectorCount: number;
   readonly weighted: boolean;
+  /** Priority of queues for which the program names none; undefined: 0. */
+  readonly priority: keyof typeof QueuePriority | undefined;
+  /** How long a new queue is left alone, in milliseconds. */
+  readonly delayMs: number;
   /** Shadow doorbells, if they are in use. */
   shadow(): ShadowDoorbells | undefined;
   admin(command: NvmeCommand): Promise<NvmeCompletion>;
@@ -261,8 +266,9 @@ export class IoQueues {
       completion: pair.cqMemory,
       pageBytes: host.pageBytes,
       vector: host.vectorCount > 0 ? vector : undefined,
-      priority,
+      priority: priority ?? host.priority,
     });
+    if (host.delayMs > 0) await setTimeout(host.delayMs);
   }
 
   private async deleteAt({ id }: QueuePair): Promise<void> {

@@ -32,6 +32,11 @@ export function findKnown({ vendorId, deviceId }: PciIds, strings?: ControllerSt
   );
 }
 
+/** Whether a PCI function is an NVMe controller by the table, whatever its class code says. */
+export function isKnownNvme(ids: PciIds): boolean {
+  return findKnown(ids).some(({ quirks }) => quirks.includes("class-code"));
+}
+
 /** The quirks of one controller. Those that depend on its model are known after Identify Controller. */
 export class ControllerQuirks {
   private list: readonly NvmeQuirk[] = [];

@@ -3,11 +3,42 @@ import { ConfigError, UnsupportedError } from "../../core/errors.js";
 
 /** Why each quirk exists, and what the driver does about it. */
 export const nvmeQuirks = {
+  "admin-queue-64": "the admin queue must fill whole pages: the driver makes its entries a multiple of 64",
   "bogus-identifiers":
     "EUI-64, NGUID or UUID are wrong or the same on several devices: the driver doesn't report them",
+  "bogus-subsystem-nqn": "SUBNQN is wrong or the same on several devices: the driver reports it as empty",
+  "class-code": "the PCI class code is not that of an NVMe controller: the driver opens it all the same",
+  "cns-0-and-1":
+    "Identify returns something else for a CNS above 1: the driver looks at each namespace id, and refuses other structures",
+  "deallocate-zeroes":
+    "deallocated blocks read as zeros, and Write Zeroes may be missing: then the driver deallocates instead",
+  "deep-queues": "I/O queues of few entries are slow: the driver makes 1024 by default",
+  "delay-after-queue": "a command right after the creation of a queue can hang: the driver waits 10 ms",
+  "delay-before-init": "it is not ready for its start right after a function reset: open waits 2 s",
   "delay-before-ready":
     "reading CSTS soon after CC.EN is cleared makes the controller fail: the driver waits 2.5 s first",
+  "dma-48-bits": "DMA fails at addresses of more than 48 bits: the driver maps no buffer there",
+  "medium-priority":
+    "weighted arbitration is on by itself, and all queues were urgent: the driver gives them medium priority",
+  "mqes-0-is-63": "CAP.MQES is 0 by mistake: the driver makes I/O queues of up to 64 entries",
+  "no-apst":
+    "it fails in power states that it enters by itself: the driver refuses to enable Autonomous Power State Transition",
+  "no-deepest-power-state": "it doesn't wake from its deepest power state: the driver refuses to use that",
+  "no-msi": "MSI never arrives: the driver uses MSI-X or INTx",
+  "no-namespace-descriptors":
+    "Identify of CNS 3 fails or hangs: the driver takes the identifiers from Identify Namespace",
+  "no-security": "OACS promises Security Send and Receive, which it doesn't have: the driver refuses them",
+  "no-sensor-thresholds":
+    "only the composite temperature has thresholds: the driver refuses those of sensors",
+  "no-sgl": "it has more demands on SGLs than SGLS says: the driver uses PRPs only",
+  "no-temperature-threshold":
+    "a temperature threshold that is set causes a warning that stays: the driver refuses to set one",
   "no-write-zeroes": "Write Zeroes hangs, is slow or damages data: the driver refuses it",
+  "one-command":
+    "commands that are outstanding together end in resets and lost data: I/O queues have one at a time",
+  "single-vector": "only the first interrupt vector works: all queues share it",
+  stripe:
+    "commands that cross a stripe are slow: long transfers are split at stripes (NOIOB, or byte 3075 of Identify Controller)",
 } as const;
 
 /** Name of a quirk. */

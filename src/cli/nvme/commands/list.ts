@@ -2,6 +2,7 @@
 
 import { IovaError } from "../../../core/errors.js";
 import { NvmeController } from "../../../nvme/controller.js";
+import { isKnownNvme } from "../../../nvme/quirks/controller-quirks.js";
 import type { NvmeQuirk } from "../../../nvme/quirks/quirks.js";
 import { VFIO_PCI } from "../../../pci/bind.js";
 import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
@@ -177,7 +178,7 @@ async function run(argv: readonly string[]): Promise<void> {
   if (targets.length > 0) for (const target of targets) entries.push(await asked(target, options));
   else {
     for (const fn of listPciFunctions()) {
-      if (fn.classCode === NVME_CLASS) entries.push(await listed(fn, options));
+      if (fn.classCode === NVME_CLASS || isKnownNvme(fn)) entries.push(await listed(fn, options));
     }
   }
   if (json) printJson(listJson(entries));

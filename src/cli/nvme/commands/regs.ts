@@ -1,6 +1,7 @@
 /** `iova nvme regs`: the controller's registers, decoded. */
 
 import { DeviceGoneError, UnsupportedError } from "../../../core/errors.js";
+import { isKnownNvme } from "../../../nvme/quirks/controller-quirks.js";
 import { type BitTable, decodeBits } from "../../../nvme/spec/capabilities.js";
 import { NvmeRegister } from "../../../nvme/spec/registers.js";
 import type { Bar } from "../../../pci/bar.js";
@@ -97,7 +98,7 @@ async function valuesOf(
   }
   assertBound(target);
   using device = PciDevice.open(target, { backend: options.backend, vfioUser: options.vfioUser });
-  if (device.function.classCode !== NVME_CLASS) {
+  if (device.function.classCode !== NVME_CLASS && !isKnownNvme(device.function)) {
     const code = device.function.classCode.toString(16).padStart(6, "0");
     throw new UnsupportedError(`${target} is no NVMe controller: its class code is 0x${code}, not 0x010802`);
   }

@@ -118,6 +118,7 @@ export class Identify {
 
   private page(cns: number, nsid: number, csi: number, controllerId: number): Uint8Array | number {
     if (this.identity.odd.version === "1.0" && cns > IdentifyCns.controller) return NvmeStatus.invalidField;
+    if (this.identity.odd.refusedCns.includes(cns)) return NvmeStatus.invalidField;
     switch (cns) {
       case IdentifyCns.namespace:
         if (nsid === BROADCAST_NSID) return this.common();
@@ -268,15 +269,16 @@ export class Identify {
       cqes: identity.odd.cqes,
       nn: MAX_NAMESPACES,
       oncs:
+        identity.odd.oncs ??
         ONCS.compare |
-        ONCS.writeUncorrectable |
-        ONCS.datasetManagement |
-        ONCS.writeZeroes |
-        ONCS.saveFeatures |
-        ONCS.reservations |
-        ONCS.timestamp |
-        ONCS.verify |
-        ONCS.copy,
+          ONCS.writeUncorrectable |
+          ONCS.datasetManagement |
+          ONCS.writeZeroes |
+          ONCS.saveFeatures |
+          ONCS.reservations |
+          ONCS.timestamp |
+          ONCS.verify |
+          ONCS.copy,
       fuses: FUSES,
       // A volatile write cache; Flush takes the broadcast id.
       vwc: 1 | (3 << 1),
@@ -285,6 +287,7 @@ export class Identify {
       sgls: SGLS,
       mnan: 0,
       subnqn: `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
+      vs: stripe(identity.odd.stripeLog2),
       psd: [powerState.decode(powerState.encode({ mp: 2500 }))],
     });
   }
@@ -345,6 +348,13 @@ export class Identify {
     page.set(ids.slice(0, page.length));
     return new Uint8Array(page.buffer);
   }
+}
+
+/** The vendor's part as Intel fills it. */
+function stripe(log2: number): Uint8Array {
+  const vs = new Uint8Array(1024);
+  vs[3] = log2;
+  return vs;
 }
 
 /** CMIC, ANATT, ANACAP, ANAGRPMAX and NANAGRPID. */

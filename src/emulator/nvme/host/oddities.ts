@@ -27,6 +27,14 @@ export const odditiesSchema = lazily(() =>
     model: z._default(asciiText(40), "iova emulated NVMe controller"),
     firmware: z.optional(asciiText(8)),
     quietMs: z._default(integer(0, 600_000), 0),
+    classCode: z._default(integer(0, 0xffffff), 0x010802),
+    initMs: z._default(integer(0, 600_000), 0),
+    queueDelayMs: z._default(integer(0, 600_000), 0),
+    adminEntriesUnit: z._default(integer(1, 4096), 1),
+    refusesUrgent: z._default(z.boolean(), false),
+    refusedCns: z._default(z.array(integer(0, 0xff)), []),
+    oncs: z.optional(integer(0, 0xffff)),
+    stripeLog2: z._default(integer(0, 16), 0),
   }),
 );
 
@@ -58,6 +66,22 @@ export interface OddControllerOptions {
   readonly firmware?: string | undefined;
   /** For so long after CC.EN was cleared, in milliseconds, a read of CSTS makes the controller fail (CFS). 0 by default. */
   readonly quietMs?: number | undefined;
+  /** PCI class code: 010802h, an NVMe controller, by default. */
+  readonly classCode?: number | undefined;
+  /** For so long after power-on, in milliseconds from the first access, enabling it makes it fail (CFS). 0 by default. */
+  readonly initMs?: number | undefined;
+  /** What a new submission queue gets within this time, in milliseconds, is lost. 0 by default. */
+  readonly queueDelayMs?: number | undefined;
+  /** The entries of the admin queue must be a multiple of this: 1 by default. */
+  readonly adminEntriesUnit?: number | undefined;
+  /** Submission queues of urgent priority (0) are refused. False by default. */
+  readonly refusesUrgent?: boolean | undefined;
+  /** Data structures (CNS) that Identify refuses. None by default. */
+  readonly refusedCns?: readonly number[] | undefined;
+  /** Optional commands as Identify Controller reports them (ONCS). */
+  readonly oncs?: number | undefined;
+  /** Stripe as Intel reports it: 2^n pages, which no command may cross; 0 by default: no stripe. */
+  readonly stripeLog2?: number | undefined;
 }
 
 /** Oddities with all defaults. */

@@ -11,6 +11,7 @@ import { ControllerConfig } from "../../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { HostMemory } from "../host/host-memory.js";
+import type { Oddities } from "../host/oddities.js";
 import { count, u1, u16, u32 } from "../medium/state-schema.js";
 import { EmulatedCq, EmulatedSq } from "./queues.js";
 import { SHADOW_BYTES, ShadowPage } from "./shadow-page.js";
@@ -72,6 +73,7 @@ interface QueueLimits {
   readonly vectors: number;
   /** Words from one doorbell to the next. */
   readonly strideWords: number;
+  readonly odd: Pick<Oddities, "adminEntriesUnit" | "refusesUrgent" | "queueDelayMs">;
 }
 
 /** The queues of a controller: created and deleted by command, and found again in memory after every mapping. */
@@ -125,7 +127,8 @@ export class QueueSet {
 
   /** The admin queues, from AQA, ASQ and ACQ. @returns whether both are in memory, where they may be */
   createAdmin(sq: number, sqEntries: number, cq: number, cqEntries: number): boolean {
-    const { memory } = this;
+    const { memory, limits } = this;
+    if (sqEntries % limits.odd.adminEntriesUnit !== 0) return false;
     if (!memory.allowsQueue(sq, sqEntries * SQE_BYTES, "SQS")) return false;
     if (!memory.allowsQueue(cq, cqEntries * CQE_BYTES, "CQS")) return false;
     const completion = new EmulatedCq(0, cqEntries, cq, true, 0, this.doorbells);
@@ -209,7 +212,10 @@ export class QueueSet {
     const iova = this.address;
     if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
     const priority = (flags >>> QueueFlag.PRIORITY_SHIFT) & 3;
+    if (priority === 0 && limits.odd.refusesUrgent) return NvmeStatus.invalidField;
     const sq = new EmulatedSq(id, entries, iova, cq, priority, this.doorbells);
+    const { queueDelayMs } = limits.odd;
+    if (queueDelayMs > 0) sq.deafUntil = performance.now() + queueDelayMs;
     if (!this.memory.allowsQueue(iova, entries * SQE_BYTES, "SQS")) {
       return NvmeStatus.invalidUseOfControllerMemoryBuffer;
     }

@@ -54,6 +54,8 @@ export class EmulatedSq {
   mapped = false;
   scattered = false;
   badTail = -1;
+  /** Until then (performance.now()) entries are lost; 0: none is. */
+  deafUntil = 0;
 
   constructor(
     readonly id: number,

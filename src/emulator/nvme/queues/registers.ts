@@ -87,6 +87,8 @@ export class Registers {
   private readyAt = 0;
   /** Until then (performance.now()) the host must not read CSTS. */
   private quietUntil = 0;
+  /** The first access after power-on (performance.now()). */
+  private since: number | undefined;
 
   constructor(
     private readonly options: RegisterOptions,
@@ -100,6 +102,7 @@ export class Registers {
     const { words, options } = this;
     const { odd } = options;
     words.fill(0);
+    this.since = undefined;
     const cap = encodeCapabilities({
       maxQueueEntries: odd.mqes === undefined ? options.maxQueueEntries : odd.mqes + 1,
       contiguousQueues: true,
@@ -191,6 +194,7 @@ export class Registers {
       target.fill(0xff);
       return;
     }
+    this.since ??= performance.now();
     const status = NvmeRegister.CSTS - offset;
     if (status in target && performance.now() < this.quietUntil) {
       this.words[NvmeRegister.CSTS / 4] = this.status | ControllerStatus.CFS;
@@ -276,8 +280,13 @@ export class Registers {
     const wasEnabled = (before & ControllerConfig.EN) !== 0;
     const enables = (value & ControllerConfig.EN) !== 0;
     this.words[NvmeRegister.CC / 4] = value & CONFIG_WRITABLE;
-    if (enables && !wasEnabled) this.events.enable();
-    else if (!enables && wasEnabled) {
+    if (enables && !wasEnabled) {
+      const { initMs } = this.options.odd;
+      const isTooEarly = initMs > 0 && performance.now() < (this.since ?? 0) + initMs;
+      if (isTooEarly) this.status |= ControllerStatus.CFS;
+      else this.events.enable();
+    }
+    if (!enables && wasEnabled) {
       this.events.disable();
       this.quietUntil = performance.now() + this.options.odd.quietMs;
     }

@@ -1,10 +1,20 @@
 /** What the driver does about each quirk, against an emulated controller that has it. */
+import { randomFillSync } from "node:crypto";
 import { describe, expect, test, vi } from "vitest";
-import { TimeoutError, UnsupportedError } from "../../../../src/core/errors.js";
-import { NvmeProtocolError } from "../../../../src/index.js";
+import { ArgumentError, TimeoutError, UnsupportedError } from "../../../../src/core/errors.js";
+import { IovaSpaceError } from "../../../../src/dma/iova/error.js";
+import { DmaSpace } from "../../../../src/dma/space.js";
+import { type NvmeController, NvmeError, NvmeProtocolError } from "../../../../src/index.js";
+import { parseNvmeOptions } from "../../../../src/nvme/engine/options.js";
+import { QueueInterrupts } from "../../../../src/nvme/engine/queue-interrupts.js";
+import type { NvmeQuirkName } from "../../../../src/nvme/quirks/quirks.js";
 import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
+import type { PciDevice } from "../../../../src/pci/device.js";
+import type { InterruptOptions } from "../../../../src/pci/interrupts.js";
+import { MappedMemory } from "../../../../src/sys/memory.js";
 import { caught } from "../../../support/caught.js";
 import { openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
+import { IdentityMapper } from "../../../support/identity-mapper.js";
 
 // A busy machine is no failure.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
@@ -79,6 +89,202 @@ describe("bogus-identifiers", () => {
     ]) {
       expect([...eui64, ...nguid].every((byte) => byte === 0)).toBe(true);
     }
+  });
+});
+
+/** Writes blocks, reads them back, and compares. */
+async function carriesData(nvme: NvmeController, blocks = 8): Promise<boolean> {
+  const ns = await nvme.namespace(1);
+  using source = nvme.dma.alloc(blocks * 512);
+  using target = nvme.dma.alloc(blocks * 512);
+  randomFillSync(source.bytes);
+  // From a block that begins no stripe.
+  await ns.writeRange(1n, source);
+  await ns.readRange(1n, target);
+  return Buffer.compare(source.bytes, target.bytes) === 0;
+}
+
+describe("quirks of the start", () => {
+  test.each([
+    ["admin-queue-64", { adminEntriesUnit: 64 }],
+    ["delay-before-init", { initMs: 1000 }],
+    ["class-code", { classCode: 0x018002 }],
+    ["medium-priority", { refusesUrgent: true }],
+    ["mqes-0-is-63", { mqes: 0 }],
+  ] as const)("%s: without it, open fails; with it, the controller works", async (quirk, odd) => {
+    expect(await caught(openController({ odd }))).toBeInstanceOf(Error);
+    const nvme = await openController({ odd }, { quirks: { add: [quirk] } });
+    expect(await carriesData(nvme)).toBe(true);
+  });
+
+  test("mqes-0-is-63: queues have 64 entries, and one-command: they have two", async () => {
+    const running = await startController({ odd: { mqes: 0 } });
+    const nvme = await openController({}, { quirks: ["mqes-0-is-63"] }, running);
+    expect(nvme.queues.map(({ entries }) => entries)).toEqual([64]);
+    await nvme.close();
+    const single = await openController({}, { quirks: ["one-command"] }, running);
+    expect(single.queues.map(({ entries }) => entries)).toEqual([2]);
+    expect(await carriesData(single)).toBe(true);
+  });
+
+  test("deep-queues: queues have 1024 entries, unless the program says otherwise", async () => {
+    const running = await startController();
+    for (const [options, entries] of [
+      [{}, 256],
+      [{ quirks: ["deep-queues"] as const }, 1024],
+      [{ quirks: ["deep-queues"] as const, queueEntries: 16 }, 16],
+    ] as const) {
+      const nvme = await openController({}, options, running);
+      expect(nvme.queues.map((queue) => queue.entries)).toEqual([entries]);
+      await nvme.close();
+    }
+  });
+});
+
+describe("delay-after-queue", () => {
+  test("without it, the first command of a new queue is lost", async () => {
+    const nvme = await openController({ odd: { queueDelayMs: 10_000 } }, { timeoutMs: 500 });
+    expect(await caught(nvme.io({ opcode: IoOpcode.flush, nsid: 1 }))).toBeInstanceOf(TimeoutError);
+  });
+
+  test("with it, the driver waits", async () => {
+    const nvme = await openController({ odd: { queueDelayMs: 5 } }, { quirks: ["delay-after-queue"] });
+    expect(await carriesData(nvme)).toBe(true);
+  });
+});
+
+describe("interrupts", () => {
+  /** What the driver asks of a device with these counts of INTx, MSI and MSI-X. */
+  function asked(counts: readonly number[], ...names: NvmeQuirkName[]): InterruptOptions | undefined {
+    let options: InterruptOptions | undefined;
+    const device = {
+      bdf: "a controller",
+      io: { irqInfo: (index: number) => ({ count: counts[index] ?? 0 }) },
+      enableInterrupts: (given: InterruptOptions) => {
+        options = given;
+        return { relinquish: () => {}, vectors: [] };
+      },
+    } as unknown as PciDevice;
+    new QueueInterrupts(device, parseNvmeOptions({ queues: 4 }), { has: (name) => names.includes(name) });
+    return options;
+  }
+
+  test("single-vector: without it, each queue has a vector; with it, they share one", async () => {
+    expect(asked([1, 0, 8])).toEqual({ kind: undefined, count: 5 });
+    expect(asked([1, 0, 8], "single-vector")).toEqual({ kind: undefined, count: 1 });
+    const nvme = await openController({}, { quirks: ["single-vector"], queues: 2 });
+    expect(await carriesData(nvme)).toBe(true);
+  });
+
+  test.each([
+    [0, "intx"],
+    [4, "msix"],
+  ])("no-msi: with %d vectors of MSI-X, the driver chooses %s", (msix, kind) => {
+    expect(asked([1, 4, msix])).toMatchObject({ kind: undefined });
+    expect(asked([1, 4, msix], "no-msi")).toMatchObject({ kind });
+  });
+
+  test("no-msi: MSI is refused if the program asks for it", async () => {
+    const error = await caught(openController({}, { quirks: ["no-msi"], interruptKind: "msi" }));
+    expect(error).toBeInstanceOf(UnsupportedError);
+    expect(String(error)).toContain("no-msi");
+  });
+});
+
+describe("identification", () => {
+  test("bogus-subsystem-nqn: the name is reported only without it", async () => {
+    const running = await startController();
+    const nvme = await openController({}, {}, running);
+    expect(nvme.identify.subnqn).toMatch(/^nqn/);
+    await nvme.close();
+    const bogus = await openController({}, { quirks: ["bogus-subsystem-nqn"] }, running);
+    expect(bogus.identify.subnqn).toBe("");
+    expect((await bogus.structures.controller()).subnqn).toBe("");
+  });
+
+  test("cns-0-and-1: without it, there is no list of namespaces; with it, they are found one by one", async () => {
+    const refusedCns = Array.from({ length: 0xfe }, (_, index) => index + 2);
+    const running = await startController({ odd: { refusedCns }, namespaces: 3 });
+    const nvme = await openController({}, {}, running);
+    expect(await caught(nvme.namespaceIds())).toBeInstanceOf(NvmeError);
+    await nvme.close();
+    const quirky = await openController({}, { quirks: ["cns-0-and-1"] }, running);
+    expect(await quirky.namespaceIds()).toEqual([1, 2, 3]);
+    expect(await quirky.structures.namespaceIdentifiers(1)).toEqual({ eui64: expect.any(String) });
+    expect(await caught(quirky.zonedNamespace(1))).toBeInstanceOf(UnsupportedError);
+  });
+
+  test("no-namespace-descriptors: the identifiers come from Identify Namespace", async () => {
+    const running = await startController({ odd: { refusedCns: [3] } });
+    const nvme = await openController({}, {}, running);
+    expect(await caught(nvme.structures.namespaceIdentifiers(1))).toBeInstanceOf(NvmeError);
+    await nvme.close();
+    const quirky = await openController({}, { quirks: ["no-namespace-descriptors"] }, running);
+    expect(await quirky.structures.namespaceIdentifiers(1)).toEqual({ eui64: expect.any(String) });
+  });
+});
+
+describe("data", () => {
+  test("stripe: without it, a long transfer crosses stripes; with it, no command does", async () => {
+    const running = await startController({ odd: { stripeLog2: 2 } });
+    const nvme = await openController({}, {}, running);
+    expect(await caught(carriesData(nvme, 100))).toBeInstanceOf(NvmeError);
+    await nvme.close();
+    const split = await openController({}, { quirks: ["stripe"] }, running);
+    expect(await carriesData(split, 100)).toBe(true);
+    const ns = await split.namespace(1);
+    const pieces: [bigint, number][] = [];
+    for await (const { lba, blocks } of ns.chunks(30n, 40)) pieces.push([lba, blocks]);
+    expect(pieces).toEqual([
+      [30n, 2],
+      [32n, 32],
+      [64n, 6],
+    ]);
+  });
+
+  test("no-sgl: lists that only SGLs can name are refused", async () => {
+    const running = await startController();
+    const nvme = await openController({}, {}, running);
+    using buffer = nvme.dma.alloc(4096);
+    await (await nvme.namespace(1)).read(0n, buffer, { sgl: true });
+    buffer.close();
+    await nvme.close();
+    const without = await openController({}, { quirks: ["no-sgl"] }, running);
+    using other = without.dma.alloc(4096);
+    const ns = await without.namespace(1);
+    expect(await caught(ns.read(0n, other, { sgl: true }))).toBeInstanceOf(ArgumentError);
+    expect(await carriesData(without)).toBe(true);
+  });
+
+  test("deallocate-zeroes: a controller without Write Zeroes deallocates the blocks", async () => {
+    const datasetManagement = 1 << 2;
+    const running = await startController({ odd: { oncs: datasetManagement } });
+    const nvme = await openController({}, {}, running);
+    expect(await caught((await nvme.namespace(1)).writeZeroes(0n, 8))).toBeInstanceOf(UnsupportedError);
+    await nvme.close();
+    const quirky = await openController({}, { quirks: ["deallocate-zeroes"] }, running);
+    const ns = await quirky.namespace(1);
+    using buffer = quirky.dma.alloc(4096);
+    buffer.bytes.fill(1);
+    await ns.write(0n, buffer);
+    await ns.writeZeroes(0n, 8);
+    await ns.read(0n, buffer);
+    expect(buffer.bytes.every((byte) => byte === 0)).toBe(true);
+  });
+
+  test("dma-48-bits: no buffer lies beyond 48 bits of address", async () => {
+    const iova = 1n << 50n;
+    using space = new DmaSpace(new IdentityMapper());
+    space.alloc(4096, { iova }).close();
+    const narrow = vi.spyOn(DmaSpace.prototype, "narrow");
+    const nvme = await openController({}, { quirks: ["dma-48-bits"] });
+    expect(narrow.mock.calls).toEqual([[48]]);
+    narrow.mockRestore();
+    expect(await carriesData(nvme)).toBe(true);
+    space.narrow(48);
+    expect(() => space.alloc(4096, { iova })).toThrow(IovaSpaceError);
+    using memory = MappedMemory.anonymous(4096);
+    expect(() => space.map(memory, { iova })).toThrow(IovaSpaceError);
   });
 });
 

@@ -20,6 +20,8 @@ export interface IoContext {
   readonly controllerId: number;
   /** Reclaim unit handles of each namespace (FDP); 0 for none. */
   readonly placements: number;
+  /** No read or write may cross a multiple of so many bytes; 0: any may. */
+  readonly stripeBytes: number;
 }
 
 /** The same, for the parts of the controller that change it. */

@@ -182,6 +182,7 @@ export class NvmCommands {
     const lengthBytes = blocks * namespace.blockBytes;
     if (lba + blocks > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
     if (lengthBytes > maxTransferBytes) return NvmeStatus.invalidField;
+    if (this.crossesStripe(lba * namespace.blockBytes, lengthBytes)) return NvmeStatus.invalidField;
     this.counters[IoCounter.readCommands] = (this.counters[IoCounter.readCommands] ?? 0) + 1;
     this.counters[IoCounter.bytesRead] = (this.counters[IoCounter.bytesRead] ?? 0) + lengthBytes;
     if (namespace.uncorrectable.size > 0 && namespace.uncorrectable.hasAny(lba, blocks))
@@ -205,6 +206,11 @@ export class NvmCommands {
     return done ? NvmeStatus.success : this.outcomes.mediaError();
   }
 
+  private crossesStripe(start: number, lengthBytes: number): boolean {
+    const { stripeBytes } = this.context;
+    return stripeBytes > 0 && (start % stripeBytes) + lengthBytes > stripeBytes;
+  }
+
   private write(namespace: EmulatedNamespace, append: boolean): number {
     const { command, transfer, medium, maxTransferBytes } = this.context;
     let lba = command.slba;
@@ -212,6 +218,7 @@ export class NvmCommands {
     const lengthBytes = blocks * namespace.blockBytes;
     if (lba + blocks > namespace.sizeBlocks) return NvmeStatus.lbaOutOfRange;
     if (lengthBytes > maxTransferBytes) return NvmeStatus.invalidField;
+    if (this.crossesStripe(lba * namespace.blockBytes, lengthBytes)) return NvmeStatus.invalidField;
     this.counters[IoCounter.writeCommands] = (this.counters[IoCounter.writeCommands] ?? 0) + 1;
     this.counters[IoCounter.bytesWritten] = (this.counters[IoCounter.bytesWritten] ?? 0) + lengthBytes;
     if (namespace.metadataBytes !== 0) return this.withMetadata.write(namespace, lba, blocks);
