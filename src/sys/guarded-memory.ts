@@ -11,9 +11,8 @@ import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { copyBytes } from "./copy.js";
 import { c, lastErrno } from "./libc.js";
-import { fileSize, HUGETLBFS_MAGIC, MappedMemory, TMPFS_MAGIC } from "./memory.js";
+import { filePageBytes, fileSize, HUGETLBFS_MAGIC, MappedMemory, TMPFS_MAGIC } from "./memory.js";
 import { mapFile, unmap } from "./mmap.js";
-import { PAGE_SIZE } from "./syscalls.js";
 
 const WINDOW_BYTES = 64 * 1024;
 
@@ -112,9 +111,7 @@ export class GuardedMemory extends Resource {
     if (offset + sizeBytes > size) {
       throw new ArgumentError(`${what}: the file ends at ${size} bytes, before ${offset + sizeBytes}`);
     }
-    const { type, bsize } = statfsSync(`/proc/self/fd/${fd}`);
-    // Huge pages are mapped whole.
-    const pageBytes = type === HUGETLBFS_MAGIC ? bsize : PAGE_SIZE;
+    const pageBytes = filePageBytes(fd);
     const first = Math.floor(offset / pageBytes) * pageBytes;
     const length = Math.ceil((offset + sizeBytes - first) / pageBytes) * pageBytes;
     const address = mapFile(length, fd, first, what);

@@ -478,6 +478,11 @@ export function fileSize(fd: number): number | undefined {
 export const TMPFS_MAGIC = 0x0102_1994;
 export const HUGETLBFS_MAGIC = 0x9584_58f6;
 
+/** The unit of a file's mappings in bytes: huge pages are mapped whole. */
+export function filePageBytes(fd: number): number {
+  return fileKind(fd, fileSize(fd) !== undefined).pageBytes;
+}
+
 /** The kernel treats files of tmpfs and hugetlbfs like a memfd. */
 function fileKind(fd: number, isFile: boolean): { kind: "memfd" | "file" | "device"; pageBytes: number } {
   if (!isFile) return { kind: "device", pageBytes: PAGE_SIZE };

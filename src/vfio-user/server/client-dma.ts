@@ -3,7 +3,7 @@ import { Errno } from "../../core/errno.js";
 import { IovaError } from "../../core/errors.js";
 import { copyBytes } from "../../sys/copy.js";
 import { CopyWindow, GuardedMemory } from "../../sys/guarded-memory.js";
-import { MappedMemory } from "../../sys/memory.js";
+import { filePageBytes, MappedMemory } from "../../sys/memory.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { DirtyLog } from "./dirty-log.js";
 import type { ClientMemory, MemorySpan } from "./emulated-device.js";
@@ -119,10 +119,13 @@ export class DmaTable implements ClientMemory {
     };
     const what = `memory of ${who}`;
     if (fd !== undefined && use === "map") {
-      const memory = MappedMemory.ofFile(fd, Number(options.fdOffset), end - iova, what);
+      // Behind a guest's IOMMU a mapping may be a part of a huge page.
+      const at = Number(options.fdOffset);
+      const lead = at % filePageBytes(fd);
+      const memory = MappedMemory.ofFile(fd, at - lead, lead + end - iova, what);
       const whole = new Uint8Array(memory.buffer);
       const words = new Uint32Array(memory.buffer);
-      mapping = { ...mapping, memory, bytes: whole, words, offset: memory.bytes.byteOffset };
+      mapping = { ...mapping, memory, bytes: whole, words, offset: memory.bytes.byteOffset + lead };
     } else if (fd !== undefined && use === "copy") {
       this.window ??= new CopyWindow();
       const at = Number(options.fdOffset);

@@ -82,7 +82,7 @@ describe("DMA_MAP", () => {
   });
 
   test("has memory copied that can't be sealed, as SPDK's initiator sends it, and the server says so once", async () => {
-    // As in SPDK 26.01, lib/vfio_user/host/vfio_user.c: a version without capabilities, and a descriptor with DMA_UNMAP, too.
+    // As lib/vfio_user/host/vfio_user.c of SPDK: a version without capabilities, and a descriptor with DMA_UNMAP, too.
     using client = new RawClient(server.path);
     expect(await client.errnoOf(Command.version, Uint8Array.of(0, 0, 1, 0))).toBe(0);
     const fd = unsealableFile(2 * PAGE);
