@@ -13,13 +13,13 @@ describe("NVMe options", () => {
   test("have a default for every option", () => {
     expect(parseNvmeOptions({})).toEqual({
       queues: 1,
-      queueEntries: 256,
       adminQueueEntries: 32,
       spinMicroseconds: 50,
       shadowDoorbells: false,
       restoreFeatures: true,
       arbitration: "round-robin",
       timeoutMs: 30_000,
+      quirks: "auto",
       recovery: { attempts: 0, delayMs: 100, retry: "fail" },
     });
   });
@@ -30,9 +30,9 @@ describe("NVMe options", () => {
 
   test("count an undefined option as left out", () => {
     expect(
-      parseNvmeOptions({ backend: undefined, queueEntries: undefined, timeoutMs: undefined }),
+      parseNvmeOptions({ backend: undefined, adminQueueEntries: undefined, timeoutMs: undefined }),
     ).toMatchObject({
-      queueEntries: 256,
+      adminQueueEntries: 32,
       timeoutMs: 30_000,
     });
   });
