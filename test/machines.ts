@@ -120,15 +120,31 @@ const vfioUserControllers: readonly EmulatorProcess[] = [
   { name: "zoned", args: ["--size", "256M", "--block-size", "4096", "--zns"] },
 ];
 
+const translatedControllers: readonly EmulatorProcess[] = [{ name: "translated", args: ["--size", "128M"] }];
+
 /** Memory that the controllers' processes can map, and a PCI function for each of them. */
 function vfioUserDevices(folder: string): string[] {
   return [
     ...["-object", "memory-backend-memfd,id=shared,size=2G,share=on", "-machine", "memory-backend=shared"],
-    ...vfioUserControllers.flatMap(({ name }, index) => {
-      const socket = { type: "unix", path: join(folder, name) };
-      return ["-device", JSON.stringify({ driver: "vfio-user-pci", socket, addr: (8 + index).toString(16) })];
-    }),
+    ...functionsOf(vfioUserControllers, folder),
   ];
+}
+
+/** The same in a file that can't be sealed, and behind an IOMMU: QEMU maps pages one by one as the guest does. */
+function translatedDevices(folder: string): string[] {
+  return [
+    ...["-device", "intel-iommu,intremap=on,caching-mode=on"],
+    ...["-object", "memory-backend-file,id=shared,size=2G,share=on,mem-path=/dev/shm"],
+    ...["-machine", "memory-backend=shared"],
+    ...functionsOf(translatedControllers, folder),
+  ];
+}
+
+function functionsOf(controllers: readonly EmulatorProcess[], folder: string): string[] {
+  return controllers.flatMap(({ name }, index) => {
+    const socket = { type: "unix", path: join(folder, name) };
+    return ["-device", JSON.stringify({ driver: "vfio-user-pci", socket, addr: (8 + index).toString(16) })];
+  });
 }
 
 /** Namespaces of {@link dataDevices} by id, as QEMU's nvme-ns takes them. */
@@ -316,6 +332,16 @@ export const testMachines: readonly TestMachine[] = [
     tools: [{ package: "e2fsprogs", present: () => findProgram("mkfs.ext4", SBIN) !== undefined }],
     defaultDevices: false,
     qemuArgs: vfioUserDevices,
+    append: [],
+    memory: "2G",
+  },
+  {
+    name: "vfio-user-iommu",
+    purpose: "the same behind a guest's IOMMU that maps pages one by one, with memory that can't be sealed",
+    foreignQemu: true,
+    emulators: translatedControllers,
+    defaultDevices: false,
+    qemuArgs: translatedDevices,
     append: [],
     memory: "2G",
   },
