@@ -42,7 +42,7 @@ export { NvmeNamespace } from "./nvme/namespace/namespace.js";
 export { ZonedNamespace } from "./nvme/namespace/zoned-namespace.js";
 export type { CompletionMode } from "./nvme/queues/completion-watch.js";
 export { Bar } from "./pci/bar.js";
-export { BindError, bindToVfio, unbindFromVfio, VfioBinding } from "./pci/bind.js";
+export { BindError, type BindOptions, bindToVfio, unbindFromVfio, VfioBinding } from "./pci/bind.js";
 export { ConfigSpace, PciCommand, PciRegister } from "./pci/config-space.js";
 export { PciDevice, type PciOpenOptions } from "./pci/device.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "./pci/interrupts.js";

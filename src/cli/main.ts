@@ -7,8 +7,10 @@ import { print, printCrash, printError } from "./terminal.js";
 const HELP = `Usage: iova COMMAND
 
   list [--json]   PCI functions of this host: class, ids, IOMMU group, driver, and what uses them
-  bind BDF        bind a function to vfio-pci, for a driver in user space
-  unbind BDF      unbind it from vfio-pci; the kernel then chooses a driver, as at boot
+  bind BDF [--timeout MS]
+                  bind a function to vfio-pci, for a driver in user space
+  unbind BDF [--timeout MS]
+                  unbind it from vfio-pci; the kernel then chooses a driver, as at boot
   compare [BDF]   measure iommufd against type1 on a device bound to vfio-pci, or in a guest with
                   --guest; see iova compare --help
   emulate DEVICE --socket PATH
@@ -19,22 +21,47 @@ const HELP = `Usage: iova COMMAND
   help            this text
 
 A BDF is a PCI address such as 0000:00:03.0. Binding needs root, and fails if the function is in use.
+--timeout limits each step that the kernel may wait in (default 30000 milliseconds).
 `;
 
 const STATUS_USAGE = 2;
+const MAX_TIMEOUT_MS = 600_000;
 
-function parse(argv: readonly string[]): { command: string; operands: string[]; json: boolean } {
+interface CommandLine {
+  readonly command: string;
+  readonly operands: readonly string[];
+  readonly json: boolean;
+  readonly timeoutMs: number | undefined;
+}
+
+function parse(argv: readonly string[]): CommandLine {
   try {
     const { values, positionals } = parseArgs({
       args: [...argv],
       allowPositionals: true,
-      options: { json: { type: "boolean", default: false }, help: { type: "boolean", default: false } },
+      options: {
+        json: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+        timeout: { type: "string", short: "t" },
+      },
     });
     const [command = "help", ...operands] = positionals;
-    return { command: values.help ? "help" : command, operands, json: values.json };
+    const timeoutMs = values.timeout === undefined ? undefined : milliseconds(values.timeout);
+    return { command: values.help ? "help" : command, operands, json: values.json, timeoutMs };
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     throw new ConfigError(error instanceof Error ? error.message : String(error), { cause: error });
   }
+}
+
+function milliseconds(text: string): number {
+  const value = /^\d+$/.test(text) ? Number(text) : 0;
+  if (value < 1 || value > MAX_TIMEOUT_MS) {
+    throw new ConfigError(
+      `--timeout ${JSON.stringify(text)}: expected milliseconds from 1 to ${MAX_TIMEOUT_MS}; see iova help`,
+    );
+  }
+  return value;
 }
 
 function operand(command: string, operands: readonly string[]): string {
@@ -50,14 +77,14 @@ async function main(): Promise<void> {
   if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
   if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
   if (first === "nvme") return await (await import("./nvme/main.js")).runNvme(rest);
-  const { command, operands, json } = parse(process.argv.slice(2));
+  const { command, operands, json, timeoutMs } = parse(process.argv.slice(2));
   switch (command) {
     case "list":
       (await import("./list.js")).list(json);
       return;
     case "bind": {
       const { bindToVfio, VFIO_PCI } = await import("../pci/bind.js");
-      const binding = bindToVfio(operand(command, operands));
+      const binding = bindToVfio(operand(command, operands), { timeoutMs });
       // The binding outlives this process.
       binding.relinquish();
       print(`${binding.bdf} is bound to ${VFIO_PCI} (before: ${binding.previousDriver ?? "no driver"})`);
@@ -66,7 +93,7 @@ async function main(): Promise<void> {
     case "unbind": {
       const { unbindFromVfio } = await import("../pci/bind.js");
       const bdf = operand(command, operands);
-      print(`${bdf} is bound to ${unbindFromVfio(bdf) ?? "no driver"}`);
+      print(`${bdf} is bound to ${unbindFromVfio(bdf, { timeoutMs }) ?? "no driver"}`);
       return;
     }
     case "help":

@@ -130,9 +130,16 @@ export class TimeoutError extends IovaError {
   /**
    * @param what names the operation
    * @param timeoutMs the limit in milliseconds
+   * @param options hint: what happens now and what the caller can do
    */
-  constructor(what: string, timeoutMs: number, options?: ErrorOptions) {
-    super("ERR_IOVA_TIMEOUT", `${what}: no answer within ${timeoutMs} ms`, options);
+  constructor(
+    what: string,
+    timeoutMs: number,
+    options: ErrorOptions & { readonly hint?: string | undefined } = {},
+  ) {
+    const { hint, ...rest } = options;
+    const note = hint === undefined ? "" : ` (${hint})`;
+    super("ERR_IOVA_TIMEOUT", `${what}: no answer within ${timeoutMs} ms${note}`, rest);
     this.timeoutMs = timeoutMs;
   }
 }

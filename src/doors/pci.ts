@@ -7,7 +7,7 @@
 export type { ListenOptions, Subscription } from "../core/listeners.js";
 export { Bar } from "../pci/bar.js";
 export { parseBdf } from "../pci/bdf.js";
-export { BindError, bindToVfio, unbindFromVfio, VfioBinding } from "../pci/bind.js";
+export { BindError, type BindOptions, bindToVfio, unbindFromVfio, VfioBinding } from "../pci/bind.js";
 export { PciCapabilityId, PciExtendedCapabilityId } from "../pci/capability-ids.js";
 export { ConfigSpace, PciCommand, PciRegister } from "../pci/config-space.js";
 export { PciDevice, type PciOpenOptions } from "../pci/device.js";

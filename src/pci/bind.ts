@@ -2,14 +2,15 @@
  * Moves a PCI function between drivers, by driver_override and a probe. new_id would claim every device of the same
  * model. drivers_probe reports success even if nothing was bound, so each step is verified.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { BusyError, IovaError, UnsupportedError } from "../core/errors.js";
+import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
+import { BusyError, IovaError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { kernelText } from "../sys/kernel-files.js";
+import { readWithin, writeWithin } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
 import { devicePath, driverOf } from "./sysfs.js";
-import { usersOf, vfioHolders } from "./usage.js";
+import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes } from "./usage.js";
 
 export const VFIO_PCI = "vfio-pci";
 
@@ -22,6 +23,17 @@ export class BindError extends IovaError {
   constructor(message: string, options?: ErrorOptions) {
     super("ERR_IOVA_BIND", message, options);
   }
+}
+
+const DEFAULT_TIMEOUT_MS = 30_000;
+
+/** Options of {@link bindToVfio} and {@link unbindFromVfio}. */
+export interface BindOptions {
+  /**
+   * Time limit in milliseconds of each step that the kernel or a driver may wait in; 30,000 by default. A driver that takes
+   * longer to start or to stop needs more.
+   */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** A function bound to vfio-pci. close() gives it back to its previous driver, if it is still in the machine. */
@@ -37,8 +49,8 @@ export class VfioBinding extends Resource {
   }
 
   /**
-   * Gives the function back to its previous driver.
-   * @throws BusyError, with nothing done, while a process has it open: close again after that; BindError
+   * Gives the function back to its previous driver. The time limit is that of {@link bindToVfio}.
+   * @throws BusyError, with nothing done, while a process has it open: close again after that; BindError; TimeoutError
    */
   override close(): void {
     // Checked here as well: a lease whose release throws counts as closed, and close() could not be repeated.
@@ -50,33 +62,36 @@ export class VfioBinding extends Resource {
 /**
  * Binds a function to vfio-pci.
  * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up),
- *   UnsupportedError (no vfio-pci in this kernel, a bridge), BindError; earlier changes are undone
+ *   UnsupportedError (no vfio-pci in this kernel, a bridge), BindError; earlier changes are undone. TimeoutError: a step took
+ *   too long. The kernel may complete it later; `driver_override` may stay at vfio-pci
  */
-export function bindToVfio(address: string): VfioBinding {
+export function bindToVfio(address: string, options: BindOptions = {}): VfioBinding {
   const bdf = parseBdf(address);
+  const steps = new BindSteps(bdf, options.timeoutMs);
   const path = devicePath(bdf);
   const previous = driverOf(bdf);
   if (previous === VFIO_PCI) return new VfioBinding(bdf, VFIO_PCI, () => {});
   if (!existsSync(`/sys/bus/pci/drivers/${VFIO_PCI}`)) {
     throw new UnsupportedError(`this kernel has no ${VFIO_PCI} driver loaded: run modprobe ${VFIO_PCI}`);
   }
-  assertAccepted(bdf, path);
+  assertAccepted(bdf, path, steps);
   const users = usersOf(bdf);
   if (users.length > 0) throw new BusyError(`${bdf} is in use: ${users.join("; ")}`);
 
   const override = join(path, "driver_override");
-  const previousOverride = readFileSync(override, "utf8").trim();
+  const previousOverride = steps.read(override);
   const restore = (): void => {
-    write(override, previousOverride === "(null)" ? "" : previousOverride);
-    if (driverOf(bdf) === VFIO_PCI) unbind(bdf);
-    if (previous !== undefined) bind(bdf, previous);
+    steps.write(override, previousOverride === "(null)" ? "" : previousOverride);
+    if (driverOf(bdf) === VFIO_PCI) steps.unbind();
+    if (previous !== undefined) steps.bind(previous);
   };
-  write(override, VFIO_PCI);
+  steps.write(override, VFIO_PCI);
   try {
-    if (previous !== undefined) unbind(bdf);
-    bind(bdf, VFIO_PCI);
+    if (previous !== undefined) steps.unbind();
+    steps.bind(VFIO_PCI);
   } catch (error) {
-    restore();
+    // While the kernel waits, further steps would wait, too: it has locked the function.
+    if (!(error instanceof TimeoutError)) restore();
     throw error;
   }
   return new VfioBinding(bdf, previous, () => {
@@ -93,25 +108,30 @@ export function bindToVfio(address: string): VfioBinding {
 /**
  * Takes a function away from vfio-pci and lets the kernel choose a driver, as at boot.
  * @returns that driver; undefined if none took it
- * @throws ArgumentError, BusyError (open in a process), BindError
+ * @throws ArgumentError, BusyError (open in a process), BindError, TimeoutError: a step took too long, as for instance while a
+ *   process has the function open. The kernel may complete it later; then call this again
  */
-export function unbindFromVfio(address: string): string | undefined {
+export function unbindFromVfio(address: string, options: BindOptions = {}): string | undefined {
   const bdf = parseBdf(address);
-  const path = devicePath(bdf);
-  if (driverOf(bdf) === VFIO_PCI) {
-    assertNotOpen(bdf);
-    unbind(bdf);
-  }
-  write(join(path, "driver_override"), "");
-  write("/sys/bus/pci/drivers_probe", bdf);
+  if (driverOf(bdf) === VFIO_PCI) assertNotOpen(bdf);
+  return unbindOpened(bdf, options);
+}
+
+/** {@link unbindFromVfio} of a function that a process may have open: between the check and the unbinding, one may open it. */
+export function unbindOpened(bdf: string, { timeoutMs }: BindOptions): string | undefined {
+  const steps = new BindSteps(bdf, timeoutMs);
+  if (driverOf(bdf) === VFIO_PCI) steps.unbind();
+  steps.write(join(devicePath(bdf), "driver_override"), "");
+  steps.write(DRIVERS_PROBE, bdf);
   return driverOf(bdf);
 }
 
 /** Refuses what vfio-pci refuses, while the function still has its driver. @throws UnsupportedError, BusyError */
-function assertAccepted(bdf: string, path: string): void {
+function assertAccepted(bdf: string, path: string, steps: BindSteps): void {
   const refusal = headerRefusal(readFileSync(join(path, "config")));
   if (refusal !== undefined) throw new UnsupportedError(`${bdf} can't be bound to ${VFIO_PCI}: ${refusal}`);
-  const functions = Number(kernelText(join(path, "sriov_numvfs")) ?? 0);
+  const attribute = join(path, "sriov_numvfs");
+  const functions = existsSync(attribute) ? Number(steps.read(attribute)) : 0;
   if (functions > 0) {
     throw new BusyError(
       `${bdf} can't be bound to ${VFIO_PCI}: it has ${functions} virtual functions. Write 0 to its sriov_numvfs first`,
@@ -143,32 +163,80 @@ function assertNotOpen(bdf: string): void {
   if (!existsSync(`/sys/bus/pci/devices/${bdf}`)) return;
   const holders = vfioHolders(bdf);
   if (holders.length > 0) {
-    throw new BusyError(`${bdf} can't be taken from ${VFIO_PCI}: open in process ${holders.join(", ")}`);
+    throw new BusyError(`${bdf} can't be taken from ${VFIO_PCI}: open in ${holdersText(holders)}`);
   }
 }
 
-function unbind(bdf: string): void {
-  write(join(devicePath(bdf), "driver/unbind"), bdf);
-  const driver = driverOf(bdf);
-  if (driver !== undefined) throw new BindError(`${bdf} is still bound to ${driver} after unbinding`);
-}
+const DRIVERS_PROBE = "/sys/bus/pci/drivers_probe";
 
-function bind(bdf: string, driver: string): void {
-  write("/sys/bus/pci/drivers_probe", bdf);
-  if (driverOf(bdf) === undefined && driver !== VFIO_PCI) write(`/sys/bus/pci/drivers/${driver}/bind`, bdf);
-  const bound = driverOf(bdf);
-  if (bound !== driver) {
-    throw new BindError(`${bdf} should be bound to ${driver} but is bound to ${bound ?? "no driver"}`);
+/** The steps of one binding or unbinding. Each of them locks the function in the kernel, and so may wait for another's. */
+class BindSteps {
+  private readonly timeoutMs: number;
+  /** The kernel removes nodes before it waits for the processes that have them open. */
+  private readonly nodes: ReadonlySet<string>;
+
+  /** @throws ArgumentError */
+  constructor(
+    private readonly bdf: string,
+    timeoutMs = DEFAULT_TIMEOUT_MS,
+  ) {
+    this.timeoutMs = checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
+    this.nodes = vfioNodes(bdf);
   }
-}
 
-function write(path: string, value: string): void {
-  try {
+  unbind(): void {
+    const { bdf } = this;
+    this.write(join(devicePath(bdf), "driver/unbind"), bdf);
+    const driver = driverOf(bdf);
+    if (driver !== undefined) throw new BindError(`${bdf} is still bound to ${driver} after unbinding`);
+  }
+
+  bind(driver: string): void {
+    const { bdf } = this;
+    this.write(DRIVERS_PROBE, bdf);
+    if (driverOf(bdf) === undefined && driver !== VFIO_PCI) {
+      this.write(`/sys/bus/pci/drivers/${driver}/bind`, bdf);
+    }
+    const bound = driverOf(bdf);
+    if (bound !== driver) {
+      throw new BindError(`${bdf} should be bound to ${driver} but is bound to ${bound ?? "no driver"}`);
+    }
+  }
+
+  write(path: string, value: string): void {
     // A lone newline clears an override.
-    writeFileSync(path, `${value}\n`);
-  } catch (cause) {
-    const reason = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
-    const hint = reason === "EACCES" || reason === "EPERM" ? " (binding drivers needs root)" : "";
-    throw new BindError(`writing ${JSON.stringify(value)} to ${path}: ${reason}${hint}`, { cause });
+    this.during(`writing ${JSON.stringify(value)} to ${path}`, () =>
+      writeWithin(path, `${value}\n`, this.wait()),
+    );
+  }
+
+  read(path: string): string {
+    return this.during(`reading ${path}`, () => readWithin(path, this.wait()).trim());
+  }
+
+  private during<T>(what: string, call: () => T): T {
+    try {
+      return call();
+    } catch (cause) {
+      if (!(cause instanceof SysError)) throw cause;
+      const { code } = cause;
+      const hint = code === "EACCES" || code === "EPERM" ? " (binding drivers needs root)" : "";
+      throw new BindError(`${what}: ${code}${hint}`, { cause });
+    }
+  }
+
+  private wait() {
+    return { timeoutMs: this.timeoutMs, advice: () => this.advice() };
+  }
+
+  private advice(): string {
+    const nodes = existsSync(`/sys/bus/pci/devices/${this.bdf}`)
+      ? new Set([...this.nodes, ...vfioNodes(this.bdf)])
+      : this.nodes;
+    const holders = holdersOf(nodes, true);
+    if (holders.length > 0) {
+      return `${this.bdf} is open in ${holdersText(holders)}: close it there, then try again`;
+    }
+    return "no process that has a VFIO node of it open can be seen: the kernel's log may say more";
   }
 }

@@ -133,7 +133,10 @@ export class PciDevice extends Resource {
     return new Interrupts(this.io, options);
   }
 
-  /** Resets the function, which takes up to a second. @throws UnsupportedError if it has no reset, SysError */
+  /**
+   * Resets the function, which takes up to a second; minutes if it doesn't come back (see `VfioDevice.reset()`).
+   * @throws UnsupportedError if it has no reset, SysError
+   */
   reset(): void {
     this.lease.assertOpen();
     this.io.reset();

@@ -1,5 +1,6 @@
 /** Finds what uses a PCI function on this host: mounts, swap, volumes, network interfaces, and processes through VFIO. */
 import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
+import { basename } from "node:path";
 import { kernelNames, kernelText } from "../sys/kernel-files.js";
 import { devicePath } from "./sysfs.js";
 
@@ -83,11 +84,25 @@ function networkUsers(bdf: string): string[] {
   return users;
 }
 
+/** A process that has a VFIO node open. */
+export interface VfioHolder {
+  readonly pid: number;
+  /** Name of its program, as the process tells it. */
+  readonly command: string;
+  /** Path of the node, also if it was removed meanwhile. */
+  readonly node: string;
+}
+
 /**
  * Processes that have a function open through VFIO, as far as this user may see. Unbinding the device from vfio-pci
  * blocks until they close it.
  */
-export function vfioHolders(bdf: string): number[] {
+export function vfioHolders(bdf: string): VfioHolder[] {
+  return holdersOf(vfioNodes(bdf));
+}
+
+/** Paths of a function's VFIO nodes: its own and its group's. */
+export function vfioNodes(bdf: string): Set<string> {
   const device = devicePath(bdf);
   const nodes = new Set(list(`${device}/vfio-dev`).map((name) => `/dev/vfio/devices/${name}`));
   try {
@@ -97,16 +112,46 @@ export function vfioHolders(bdf: string): number[] {
   } catch {
     // Without an IOMMU there is no group.
   }
-  const holders: number[] = [];
-  for (const pid of list("/proc").filter((name) => /^\d+$/.test(name))) {
-    const open = list(`/proc/${pid}/fd`).some((fd) => {
-      try {
-        return nodes.has(readlinkSync(`/proc/${pid}/fd/${fd}`));
-      } catch {
-        return false;
+  return nodes;
+}
+
+const DELETED = " (deleted)";
+
+/**
+ * Processes that have one of these nodes open.
+ * @param orRemoved also any device node that exists no more. The kernel removes it before it waits for who has it open.
+ */
+export function holdersOf(nodes: ReadonlySet<string>, orRemoved = false): VfioHolder[] {
+  return list("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      for (const fd of list(`/proc/${pid}/fd`)) {
+        const link = openFile(pid, fd);
+        const node = link.endsWith(DELETED) ? link.slice(0, -DELETED.length) : link;
+        const isRemoved = orRemoved && node !== link && node.startsWith("/dev/vfio/devices/");
+        if (nodes.has(node) || isRemoved) {
+          return [{ pid: Number(pid), command: commandOf(pid), node }];
+        }
       }
+      return [];
     });
-    if (open) holders.push(Number(pid));
+}
+
+function commandOf(pid: string): string {
+  const [program = ""] = text(`/proc/${pid}/cmdline`).split("\0");
+  // Node.js names its main thread, so that comm isn't its program.
+  return basename(program) || text(`/proc/${pid}/comm`);
+}
+
+function openFile(pid: string, fd: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/${fd}`);
+  } catch {
+    return "";
   }
-  return holders;
+}
+
+/** Holders in words: `process 12 (node, /dev/vfio/7), 34 (qemu, /dev/vfio/7)`. */
+export function holdersText(holders: readonly VfioHolder[]): string {
+  return `process ${holders.map(({ pid, command, node }) => `${pid} (${command}, ${node})`).join(", ")}`;
 }

@@ -268,6 +268,14 @@ export const c = {
     timeoutMs: number,
   ) => number,
   sysconf: libc.func("long sysconf(int name)") as (name: number) => number,
+  pipe2: libc.func("int pipe2(void *fds, int flags)") as (fds: Pointer, flags: number) => number,
+  waitid: libc.func("int waitid(int kind, uint32_t id, void *info, int options)") as (
+    kind: number,
+    id: number,
+    info: Pointer,
+    options: number,
+  ) => number,
+  strerror: libc.func("const char *strerror(int errno)") as (errno: number) => string,
 };
 
 /** close(2) on a thread of libuv's pool. @returns 0, or the errno as a negative number */

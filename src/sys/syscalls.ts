@@ -3,12 +3,12 @@ import { constants } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
 import type { Release } from "../core/lifetime/lease.js";
-import { adopt, close, closeAsync, O_CLOEXEC } from "./descriptors.js";
+import { adopt, adoptAll, close, closeAsync, O_CLOEXEC } from "./descriptors.js";
 import { c, lastErrno } from "./libc.js";
 
 export { close, O_CLOEXEC } from "./descriptors.js";
 
-export const O_RDWR = constants.O_RDWR;
+export const { O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
 function check(result: number, syscall: string, context: SysErrorContext): number {
   if (result < 0) throw new SysError(syscall, lastErrno(), context);
@@ -32,6 +32,14 @@ export function open(path: string, flags: number, context: SysErrorContext = {})
       { object: path, ...context },
     ),
   );
+}
+
+/** pipe2(2), close-on-exec. @throws SysError */
+export function pipe(): { readonly readEnd: number; readonly writeEnd: number } {
+  const fds = new Int32Array(2);
+  check(c.pipe2(fds, O_CLOEXEC), "pipe2", {});
+  const [readEnd = -1, writeEnd = -1] = adoptAll([...fds]);
+  return { readEnd, writeEnd };
 }
 
 /** The release of a lease that closes a descriptor. A device's last one resets it; an iommufd's last one unmaps all. */
@@ -101,13 +109,7 @@ export function pollReadable(fd: number, timeoutMs: number): boolean {
 /** The same, until one of several is readable. */
 export function pollAnyReadable(fds: readonly number[], timeoutMs: number): boolean {
   const request = Int32Array.from(fds.flatMap((fd) => [fd, POLLIN]));
-  return (
-    check(
-      restarting(() => c.poll(request, fds.length, timeoutMs)),
-      "poll",
-      { object: `${fds.length} descriptors` },
-    ) > 0
-  );
+  return pollAll(request, fds.length, timeoutMs, `${fds.length} descriptors`);
 }
 
 /** The same, until `fd` is writable. */
@@ -117,14 +119,19 @@ export function pollWritable(fd: number, timeoutMs: number): boolean {
 
 function pollFor(fd: number, events: number, timeoutMs: number): boolean {
   // struct pollfd { int fd; short events; short revents; }
-  const request = new Int32Array([fd, events]);
-  return (
-    check(
-      restarting(() => c.poll(request, 1, timeoutMs)),
-      "poll",
-      { object: `fd ${fd}` },
-    ) > 0
-  );
+  return pollAll(new Int32Array([fd, events]), 1, timeoutMs, `fd ${fd}`);
+}
+
+/** poll(2). Signals don't lengthen the wait: a profiler sends a thousand a second. */
+function pollAll(request: Int32Array, count: number, timeoutMs: number, object: string): boolean {
+  const end = performance.now() + timeoutMs;
+  let isFirst = true;
+  const poll = (): number => {
+    const restMs = isFirst || timeoutMs < 0 ? timeoutMs : Math.max(0, Math.ceil(end - performance.now()));
+    isFirst = false;
+    return c.poll(request, count, restMs);
+  };
+  return check(restarting(poll), "poll", { object }) > 0;
 }
 
 const MFD_CLOEXEC = 1;

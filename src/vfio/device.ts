@@ -328,7 +328,12 @@ export class VfioDevice extends Resource implements DeviceIo {
     this.setIrqs(flags, index, start, which.length, Uint8Array.from(which, Number));
   }
 
-  /** VFIO_DEVICE_RESET: takes up to a second. @throws UnsupportedError if the function has no reset, SysError */
+  /**
+   * VFIO_DEVICE_RESET. It can't be cut short: the kernel waits up to 65 seconds, with each kind of reset that the function has,
+   * for one that doesn't come back (pci_dev_wait() in drivers/pci/pci.c). Usually it takes 0.1 to 1 second. While BARs are
+   * exported as dma-bufs, it first waits for the work of their importers, which the kernel doesn't limit.
+   * @throws UnsupportedError if the function has no reset, SysError
+   */
   reset(): void {
     this.assertUsable();
     for (let attempt = 1; ; attempt++) {

@@ -88,7 +88,8 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
 }
 
 /**
- * VFIO_DEVICE_PCI_HOT_RESET: resets the slot or bus.
+ * VFIO_DEVICE_PCI_HOT_RESET: resets the slot or bus. It blocks the thread and can't be cut short. The kernel waits up to a
+ * minute for the link and for each function that doesn't come back (PCIE_RESET_READY_POLL_MS in drivers/pci/pci.c).
  * @param groups all affected groups, for a device opened through a group; none for one opened by cdev
  * @throws UnsupportedError if there is no such reset; SysError: EINVAL if an affected device is not owned, EBUSY,
  *   EAGAIN, ENOTTY if a device doesn't come back

@@ -6,7 +6,7 @@
 import { BusyError, IovaError, UnsupportedError } from "../../core/errors.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { driverOf, listPciFunctions, type PciFunction, readPciFunction } from "../../pci/sysfs.js";
-import { vfioHolders } from "../../pci/usage.js";
+import { holdersText, vfioHolders } from "../../pci/usage.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import { openAddressSpace } from "./address-space.js";
@@ -232,7 +232,7 @@ function chooseDevice(bdf: string | undefined): PciFunction {
   const holders = vfioHolders(fn.bdf);
   if (holders.length > 0) {
     throw new BusyError(
-      `${fn.bdf} is open in process ${holders.join(", ")}: compare needs a device that no process has open`,
+      `${fn.bdf} is open in ${holdersText(holders)}: compare needs a device that no process has open`,
     );
   }
   return fn;

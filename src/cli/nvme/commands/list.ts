@@ -6,7 +6,7 @@ import { isKnownNvme } from "../../../nvme/quirks/controller-quirks.js";
 import type { NvmeQuirk } from "../../../nvme/quirks/quirks.js";
 import { VFIO_PCI } from "../../../pci/bind.js";
 import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
-import { usersOf, vfioHolders } from "../../../pci/usage.js";
+import { holdersText, usersOf, vfioHolders } from "../../../pci/usage.js";
 import { table } from "../../table.js";
 import { deviceText, print, visible } from "../../terminal.js";
 import {
@@ -91,7 +91,7 @@ async function listed(fn: PciFunction, options: ControllerOptions): Promise<List
     return { ...base, ...kernel, namespaces, notes };
   }
   const holders = vfioHolders(address);
-  if (holders.length > 0) return { ...base, notes: [`open in process ${holders.join(", ")}`] };
+  if (holders.length > 0) return { ...base, notes: [`open in ${holdersText(holders)}`] };
   try {
     return { ...base, ...(await opened(address, options)) };
   } catch (error) {

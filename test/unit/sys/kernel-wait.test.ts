@@ -1,0 +1,165 @@
+/** Calls that wait in the kernel, with a FIFO as the file: a write to a full one and a read from an empty one block for real. */
+import { execFileSync } from "node:child_process";
+import { constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { SysError, TimeoutError, UnsupportedError } from "../../../src/core/errors.js";
+import { readWithin, writeWithin } from "../../../src/sys/kernel-wait.js";
+import { close, O_RDWR, open, read, write } from "../../../src/sys/syscalls.js";
+import { openDescriptors } from "../../support/proc.js";
+
+const LONG = { timeoutMs: 60_000 };
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "iova-kernel-wait-"));
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(folder, { recursive: true });
+});
+
+function errorOf(action: () => unknown): Error {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof Error) return error;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+/** A FIFO that is open at both ends, so that no open(2) waits. */
+function openFifo(): { path: string; fd: number; [Symbol.dispose](): void } {
+  const path = join(folder, "fifo");
+  execFileSync("mkfifo", [path]);
+  const fd = open(path, O_RDWR | constants.O_NONBLOCK);
+  return { path, fd, [Symbol.dispose]: () => close(fd) };
+}
+
+/** Everything that is in a FIFO. */
+function drain(fd: number): string {
+  let text = "";
+  const chunk = Buffer.alloc(4096);
+  for (let count = read(fd, chunk); count !== null; count = read(fd, chunk))
+    text += chunk.toString("utf8", 0, count);
+  return text;
+}
+
+/** Fills a FIFO to its last byte. */
+function fill(fd: number): void {
+  try {
+    for (;;) write(fd, Buffer.alloc(1, "x"));
+  } catch (error) {
+    if (!(error instanceof SysError && error.code === "EAGAIN")) throw error;
+  }
+}
+
+describe("writeWithin", () => {
+  test("writes the text at once, and leaves no descriptor open", () => {
+    using fifo = openFifo();
+    writeWithin(fifo.path, "first\n", LONG);
+    const before = openDescriptors();
+    writeWithin(fifo.path, "second\n", LONG);
+    expect(openDescriptors()).toEqual(before);
+    expect(drain(fifo.fd)).toBe("first\nsecond\n");
+  });
+
+  test("ends a write that blocks when the time is up, and says what it was", () => {
+    using fifo = openFifo();
+    fill(fifo.fd);
+    const before = openDescriptors();
+    const error = errorOf(() =>
+      writeWithin(fifo.path, "late\n", { timeoutMs: 200, advice: () => "end the process that holds it" }),
+    );
+    expect(error).toBeInstanceOf(TimeoutError);
+    expect(error).toMatchObject({ code: "ERR_IOVA_TIMEOUT", timeoutMs: 200 });
+    expect(error.message).toBe(
+      `writing "late" to ${fifo.path}: no answer within 200 ms (it was given up; end the process that holds it)`,
+    );
+    expect(openDescriptors()).toEqual(before);
+    expect(drain(fifo.fd)).not.toContain("late");
+  });
+
+  test("waits for a write that is slow but within the limit", () => {
+    using fifo = openFifo();
+    fill(fifo.fd);
+    // Its reader takes the first bytes a little later.
+    execFileSync("sh", [
+      "-c",
+      '(sleep 0.3; head -c 4096 >/dev/null) <"$1" >/dev/null 2>&1 &',
+      "sh",
+      fifo.path,
+    ]);
+    writeWithin(fifo.path, "in time\n", LONG);
+    expect(drain(fifo.fd)).toMatch(/x\nin time\n$|xin time\n$/);
+  });
+
+  test.each([
+    ["/proc/self/comm-of-none", "text", "open", "ENOENT"],
+    ["/proc/self/oom_score_adj", "no number", "write", "EINVAL"],
+    ["/dev/full", "text", "write", "ENOSPC"],
+  ])("reports what the kernel answers: %s", (path, text, syscall, code) => {
+    const error = errorOf(() => writeWithin(path, text, LONG));
+    expect(error).toBeInstanceOf(SysError);
+    expect(error).toMatchObject({ syscall, code, object: path });
+  });
+
+  test("needs the program cat, and says so", () => {
+    const path = join(folder, "file");
+    writeFileSync(path, "");
+    vi.stubEnv("PATH", folder);
+    const error = errorOf(() => writeWithin(path, "text", LONG));
+    expect(error).toBeInstanceOf(UnsupportedError);
+    expect(error.message).toContain("the program cat can't be started");
+    expect(readFileSync(path, "utf8")).toBe("");
+  });
+
+  test.each([
+    ["cat: standard output: Resource deadlock avoided (os error 16)", "EBUSY"],
+    ["cat: write error: No such device or address", "ENXIO"],
+    ["cat: write error: No such device", "ENODEV"],
+    ["cat: something unknown", "EIO"],
+  ])("understands another cat's message: %s", (message, code) => {
+    const path = join(folder, "file");
+    writeFileSync(path, "");
+    writeFileSync(join(folder, "cat"), `#!/bin/sh\necho '${message}' >&2\nexit 1\n`, { mode: 0o755 });
+    vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
+    const error = errorOf(() => writeWithin(path, "text", LONG));
+    expect(error).toMatchObject({ syscall: "write", code, hint: message });
+  });
+
+  test("doesn't take a killed child for a success", () => {
+    const path = join(folder, "file");
+    writeFileSync(path, "");
+    writeFileSync(join(folder, "cat"), "#!/bin/sh\nkill -KILL $$\n", { mode: 0o755 });
+    vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
+    const error = errorOf(() => writeWithin(path, "text", LONG));
+    expect(error).toMatchObject({ code: "EINTR", hint: "signal 9 killed the process that made the call" });
+  });
+});
+
+describe("readWithin", () => {
+  test("reads a file to its end, and leaves no descriptor open", () => {
+    const path = join(folder, "file");
+    const text = "line\n".repeat(2000);
+    writeFileSync(path, text);
+    expect(readWithin(path, LONG)).toBe(text);
+    const before = openDescriptors();
+    expect(readWithin("/proc/sys/kernel/ostype", LONG)).toBe("Linux\n");
+    expect(openDescriptors()).toEqual(before);
+  });
+
+  test("ends a read that blocks when the time is up", () => {
+    using fifo = openFifo();
+    const error = errorOf(() => readWithin(fifo.path, { timeoutMs: 200 }));
+    expect(error).toBeInstanceOf(TimeoutError);
+    expect(error.message).toBe(`reading ${fifo.path}: no answer within 200 ms (it was given up)`);
+  });
+
+  test("reports what the kernel answers", () => {
+    expect(errorOf(() => readWithin(folder, LONG))).toMatchObject({ syscall: "read", code: "EISDIR" });
+    expect(errorOf(() => readWithin(join(folder, "none"), LONG))).toMatchObject({ code: "ENOENT" });
+  });
+});
