@@ -64,6 +64,7 @@ function blockDeviceUsers(name: string): string[] {
   return users;
 }
 
+/** open(2) may read a partition table first, which ends by the time limits of the disk's driver. */
 function isClaimed(path: string): boolean {
   try {
     closeSync(openSync(path, constants.O_RDONLY | constants.O_EXCL));

@@ -69,7 +69,10 @@ export class VfioGroup extends Resource {
     this.fd = fd;
   }
 
-  /** @throws SysError: ENOENT (none of its devices is bound to vfio-pci), EACCES, EBUSY */
+  /**
+   * open(2) waits for resets of the group's devices that are under way: see {@link VfioDevice.reset}.
+   * @throws SysError: ENOENT (none of its devices is bound to vfio-pci), EACCES, EBUSY
+   */
   static open(number: number): VfioGroup {
     const path = groupPath(number);
     try {
@@ -160,7 +163,8 @@ export class VfioGroup extends Resource {
   }
 
   /**
-   * VFIO_GROUP_GET_DEVICE_FD.
+   * VFIO_GROUP_GET_DEVICE_FD. The kernel resets the function here and at its close, and may wait as long as in
+   * {@link VfioDevice.reset}.
    * @param name `0000:00:03.0`, or the UUID of a mediated device
    * @param options token: for a virtual function, the secret of its physical function, a UUID
    * @throws StateError without a container, SysError: ENODEV if the device is not of this group or the container has no

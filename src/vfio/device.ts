@@ -117,7 +117,8 @@ export class VfioDevice extends Resource implements DeviceIo {
   }
 
   /**
-   * VFIO_DEVICE_BIND_IOMMUFD: gives the device's DMA ownership to an iommufd, once, until close().
+   * VFIO_DEVICE_BIND_IOMMUFD: gives the device's DMA ownership to an iommufd, once, until close(). The kernel resets the
+   * function here and at close(), and may wait as long as in {@link reset}.
    * @param options token: the physical function's secret, a UUID, if this is one of its virtual functions
    * @throws StateError (bound already, or opened through a group), ArgumentError, SysError: EPERM, EBUSY, ENODEV, EACCES
    *   (wrong token)
