@@ -1,6 +1,6 @@
 /** Devices without an IOMMU in programs (vfio.enable_unsafe_noiommu_mode): by group and by character device. */
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
 import { groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
 import {
@@ -17,15 +17,11 @@ import {
   unbindFromVfio,
   type VfioBinding,
 } from "../../../src/index.js";
-import { driverOf } from "../../../src/pci/sysfs.js";
 import { VFIO_NOIOMMU_IOMMU, VFIO_TYPE1v2_IOMMU } from "../../../src/vfio-legacy/uapi.js";
-import { Child, runChild } from "../../support/child.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
 import { sysError } from "../../support/errors.js";
 import { eduBdf, emptyBarBdf, nvmeBdf } from "../../support/functions.js";
-import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeft } from "../../support/holdings.js";
-import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { physicalAddress } from "../../support/pagemap.js";
 import { pciDeviceSuite } from "../../support/pci-device-suite.js";
 import { nextSignal } from "../../support/signal.js";
@@ -222,37 +218,6 @@ describe("a no-IOMMU device opened by its character device", () => {
     expect(() => ioas.noiommuPhysicalAddress(0x1000n, PAGE)).toThrow(
       sysError("IOMMU_IOAS_NOIOMMU_GET_PA", "ENOENT"),
     );
-  });
-});
-
-describe("a function that a process opens after unbinding has looked for such processes", () => {
-  expectNothingLeftSoon();
-
-  test("is unbound once that process closes it; until then each attempt ends at its limit and names the process", async () => {
-    const bdf = eduBdf();
-    const groupNode = `/dev/vfio/noiommu-${groupOf(bdf)}`;
-    const holder = new Child(guestProgram("device-holder"), bdf, JSON.stringify({ backend: "noiommu" }));
-    await holder.says("open");
-    for (const file of [`/sys/bus/pci/devices/${bdf}/driver/unbind`, "/sys/bus/pci/drivers_probe"]) {
-      const taker = await runChild(guestProgram("device-taker"), bdf, JSON.stringify({ timeoutMs: 3000 }));
-      expect(taker.stderr).toBe("");
-      const { name, code, message } = JSON.parse(taker.stdout);
-      expect({ name, code }).toEqual({ name: "TimeoutError", code: "ERR_IOVA_TIMEOUT" });
-      expect(message).toContain(
-        `writing "${bdf}" to ${file}: no answer within 3000 ms (the kernel still waits, and may do it later; ` +
-          `${bdf} is open in process ${holder.pid} (node, /dev/vfio/`,
-      );
-    }
-    expect(existsSync(groupNode)).toBe(true);
-    holder.tell("close");
-    expect(await holder.ended).toBe(0);
-    // Only ends a wait that would never end.
-    await vi.waitFor(() => expect(existsSync(groupNode)).toBe(false), { timeout: 60_000 });
-    expect(driverOf(bdf)).toBeUndefined();
-    expect(unbindFromVfio(bdf)).toBeUndefined();
-    // The binding of all tests is closed after them.
-    bindToVfio(bdf).relinquish();
-    expect(driverOf(bdf)).toBe("vfio-pci");
   });
 });
 
