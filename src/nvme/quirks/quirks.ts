@@ -1,8 +1,8 @@
 /** The quirks: what some controllers do otherwise than the specification says, and what the driver does about it. */
 import { ConfigError, UnsupportedError } from "../../core/errors.js";
 
-/** Why each quirk exists, and what the driver does about it. */
-export const nvmeQuirks = {
+/** What the controller does: what the driver does about it. */
+const reasons = {
   "admin-queue-64": "the admin queue must fill whole pages: the driver makes its entries a multiple of 64",
   "bogus-identifiers":
     "EUI-64, NGUID or UUID are wrong or the same on several devices: the driver doesn't report them",
@@ -42,10 +42,13 @@ export const nvmeQuirks = {
 } as const;
 
 /** Name of a quirk. */
-export type NvmeQuirkName = keyof typeof nvmeQuirks;
+export type NvmeQuirkName = keyof typeof reasons;
+
+/** All quirks: for each name, what such a controller does and what the driver does about it. */
+export const nvmeQuirks: Readonly<Record<NvmeQuirkName, string>> = reasons;
 
 /** All names, in alphabetical order. */
-export const nvmeQuirkNames = Object.keys(nvmeQuirks) as readonly NvmeQuirkName[];
+export const nvmeQuirkNames = Object.keys(reasons) as readonly NvmeQuirkName[];
 
 /** A quirk of an open controller. */
 export interface NvmeQuirk {
