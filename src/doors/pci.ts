@@ -15,6 +15,45 @@ export { type InterruptKind, type InterruptOptions, Interrupts } from "../pci/in
 export type { BackendName } from "../pci/open.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "../pci/sysfs.js";
 export { blockDevices, partitions, usersOf } from "../pci/usage.js";
+export type { MappedRegisters, RegisterAccess } from "../registers/access.js";
+export { RegisterArray } from "../registers/array.js";
+export { RegisterBlock, registerBlock } from "../registers/block.js";
+export {
+  type ArraySpec,
+  type BlockSpec,
+  type HalvesOrder,
+  type NestedSpec,
+  nested,
+  type RegisterOptions,
+  type RegisterSpec,
+  type RegisterWidth,
+  reg8,
+  reg16,
+  reg32,
+  reg64,
+  repeated,
+} from "../registers/declaration.js";
+export {
+  bit,
+  bits,
+  choice,
+  type FieldOptions,
+  type FieldSpec,
+  type FieldSpecs,
+  type RegisterRights,
+} from "../registers/fields.js";
+export type { DumpedRegister, RegisterField } from "../registers/register.js";
+export type {
+  FieldValue,
+  ModifiableRegister,
+  ReadableRegister,
+  RegisterInfo,
+  RegisterOf,
+  RegistersOf,
+  RegisterValue,
+  WritableRegister,
+} from "../registers/types.js";
+export type { WaitOptions } from "../registers/wait.js";
 export {
   acquire,
   publish,

@@ -1,20 +1,43 @@
 /** A base address register of a PCI function: register accesses, by load and store or through the device. */
 import { checkInteger, checkObject, checkU64 } from "../core/check.js";
-import { ArgumentError } from "../core/errors.js";
+import { ArgumentError, DeviceGoneError } from "../core/errors.js";
+import { Lease } from "../core/lifetime/lease.js";
+import type { MappedRegisters, RegisterAccess } from "../registers/access.js";
 import type { MappedMemory } from "../sys/memory.js";
-import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../sys/mmio.js";
+import {
+  readRegister,
+  readRegister8,
+  readRegister16,
+  readRegister64,
+  readWholeRegister64,
+  writeRegister,
+  writeRegister8,
+  writeRegister16,
+  writeRegister64,
+  writeWholeRegister64,
+} from "../sys/mmio.js";
 import type { DeviceIo, RegionInfo } from "../vfio/device-io.js";
 import { canMap } from "../vfio/region.js";
+import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
+
+/** What the vendor id reads as if no function answers. */
+const NO_FUNCTION = 0xffff;
 
 /**
  * The range of a base address register (BAR). If the whole range can be mapped, accesses are loads and stores; otherwise
  * each is a system call. Either way, each is one access of the given width.
  */
-export class Bar {
+export class Bar implements RegisterAccess {
   /** Length in bytes. */
   readonly sizeBytes: number;
   private readonly region: RegionInfo;
   private mapping: MappedMemory | undefined;
+  private readonly views: MappedRegisters = {
+    bytes: undefined,
+    halves: undefined,
+    words: undefined,
+    longs: undefined,
+  };
 
   constructor(
     private readonly io: DeviceIo,
@@ -28,38 +51,95 @@ export class Bar {
     if (this.sizeBytes === 0) throw new ArgumentError(`${io.lease.label} has no BAR ${index}`);
   }
 
-  /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
-  read32(offset: number): number {
-    this.check(offset, 4);
-    const words = this.words();
-    if (words !== undefined) return readRegister(words, offset / 4);
-    const bytes = new Uint8Array(4);
-    this.io.readRegion(this.index, offset, bytes);
-    return new DataView(bytes.buffer).getUint32(0, true);
+  /** Names it in errors. */
+  get label(): string {
+    return `BAR ${this.index} of ${this.io.lease.label}`;
   }
 
-  /** Two 32-bit reads, low half first. */
+  /**
+   * The views through which declared registers are loaded and stored.
+   * @internal
+   */
+  get mapped(): MappedRegisters {
+    this.memory();
+    return this.views;
+  }
+
+  /** @param offset bytes @throws ArgumentError, ClosedError, SysError */
+  read8(offset: number): number {
+    this.check(offset, 1, 1);
+    const bytes = this.memory()?.bytes;
+    return bytes === undefined ? this.load(offset, 1).getUint8(0) : readRegister8(bytes, offset);
+  }
+
+  /** @param offset bytes, multiple of 2 @throws ArgumentError, ClosedError, SysError */
+  read16(offset: number): number {
+    this.check(offset, 2, 2);
+    const bytes = this.memory()?.bytes;
+    if (bytes === undefined) return this.load(offset, 2).getUint16(0, true);
+    return readRegister16(halvesOf(bytes), offset / 2);
+  }
+
+  /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
+  read32(offset: number): number {
+    this.check(offset, 4, 4);
+    const words = this.memory()?.words;
+    return words === undefined ? this.load(offset, 4).getUint32(0, true) : readRegister(words, offset / 4);
+  }
+
+  /** Two 32-bit reads, low half first. @param offset bytes, multiple of 4 @throws as {@link read32} */
   read64(offset: number): bigint {
-    this.check(offset, 8);
-    const words = this.words();
+    this.check(offset, 8, 4);
+    const words = this.memory()?.words;
     if (words !== undefined) return readRegister64(words, offset / 4);
     return BigInt(this.read32(offset)) | (BigInt(this.read32(offset + 4)) << 32n);
   }
 
-  /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
-  write32(offset: number, value: number): void {
-    this.check(offset, 4);
-    checkInteger("value", value, 0, 0xffff_ffff);
-    const words = this.words();
-    if (words !== undefined) writeRegister(words, offset / 4, value);
-    else this.io.writeRegion(this.index, offset, new Uint8Array(Uint32Array.of(value).buffer));
+  /** One 64-bit read. @param offset bytes, multiple of 8 @throws as {@link read32} */
+  readWhole64(offset: number): bigint {
+    this.check(offset, 8, 8);
+    const bytes = this.memory()?.bytes;
+    if (bytes === undefined) return this.load(offset, 8).getBigUint64(0, true);
+    return readWholeRegister64(longsOf(bytes), offset / 8);
   }
 
-  /** Two 32-bit writes, low half first. */
+  /** @param offset bytes @throws ArgumentError, ClosedError, SysError */
+  write8(offset: number, value: number): void {
+    this.check(offset, 1, 1);
+    checkInteger("value", value, 0, 0xff);
+    const bytes = this.memory()?.bytes;
+    if (bytes !== undefined) writeRegister8(bytes, offset, value);
+    else this.io.writeRegion(this.index, offset, Uint8Array.of(value));
+  }
+
+  /** @param offset bytes, multiple of 2 @throws ArgumentError, ClosedError, SysError */
+  write16(offset: number, value: number): void {
+    this.check(offset, 2, 2);
+    checkInteger("value", value, 0, 0xffff);
+    const bytes = this.memory()?.bytes;
+    if (bytes !== undefined) writeRegister16(halvesOf(bytes), offset / 2, value);
+    else this.io.writeRegion(this.index, offset, new Uint8Array(Uint16Array.of(value).buffer));
+  }
+
+  /**
+   * @param offset bytes, multiple of 4
+   * @param value a negative number, as JavaScript's bit operators make, stands for its 32 bits
+   * @throws ArgumentError, ClosedError, SysError
+   */
+  write32(offset: number, value: number): void {
+    this.check(offset, 4, 4);
+    const bits = (value | 0) === value ? value >>> 0 : value;
+    checkInteger("value", bits, 0, 0xffff_ffff);
+    const words = this.memory()?.words;
+    if (words !== undefined) writeRegister(words, offset / 4, bits);
+    else this.io.writeRegion(this.index, offset, new Uint8Array(Uint32Array.of(bits).buffer));
+  }
+
+  /** Two 32-bit writes, low half first. @param offset bytes, multiple of 4 @throws as {@link write32} */
   write64(offset: number, value: bigint): void {
-    this.check(offset, 8);
+    this.check(offset, 8, 4);
     checkU64("value", value);
-    const words = this.words();
+    const words = this.memory()?.words;
     if (words !== undefined) writeRegister64(words, offset / 4, value);
     else if (this.io.writeRegions !== undefined) {
       const bytes = new Uint8Array(BigUint64Array.of(value).buffer);
@@ -73,8 +153,17 @@ export class Bar {
     }
   }
 
+  /** One 64-bit write. @param offset bytes, multiple of 8 @throws as {@link write32} */
+  writeWhole64(offset: number, value: bigint): void {
+    this.check(offset, 8, 8);
+    checkU64("value", value);
+    const bytes = this.memory()?.bytes;
+    if (bytes !== undefined) writeWholeRegister64(longsOf(bytes), offset / 8, value);
+    else this.io.writeRegion(this.index, offset, new Uint8Array(BigUint64Array.of(value).buffer));
+  }
+
   /**
-   * Maps part of the BAR, for code that uses src/sys/mmio.ts.
+   * Maps part of the BAR, for code that uses the functions of `sys/mmio`.
    * @param offset page aligned
    * @throws ArgumentError, UnsupportedError, SysError
    */
@@ -82,15 +171,59 @@ export class Bar {
     return this.io.mapRegion(this.index, offset, sizeBytes);
   }
 
-  /** The mapping of the whole BAR, made at first use; undefined if it can't be mapped. */
-  private words(): Uint32Array | undefined {
-    this.io.lease.assertOpen();
-    if (this.mapping === undefined && canMap(this.region, 0, this.sizeBytes)) this.mapping = this.map();
-    return this.mapping?.words;
+  /** Whether the function no longer answers: its vendor id reads all ones. @throws ClosedError, SysError */
+  isGone(): boolean {
+    const id = new Uint8Array(2);
+    try {
+      this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, id);
+    } catch (error) {
+      if (error instanceof DeviceGoneError) return true;
+      throw error;
+    }
+    return new DataView(id.buffer).getUint16(0, true) === NO_FUNCTION;
   }
 
-  private check(offset: number, width: number): void {
-    checkInteger("offset", offset, 0, this.sizeBytes - width);
-    if (offset % 4 !== 0) throw new ArgumentError(`register offset ${offset} is not a multiple of 4`);
+  /** The mapping of the whole BAR, made at first use; undefined if it can't be mapped. */
+  private memory(): MappedMemory | undefined {
+    this.io.lease.assertOpen();
+    if (this.mapping === undefined && canMap(this.region, 0, this.sizeBytes)) {
+      this.mapping = this.map();
+      this.showViews(this.mapping);
+    }
+    return this.mapping;
   }
+
+  /** Makes declared registers load and store until the mapping closes. */
+  private showViews(mapping: MappedMemory): void {
+    // A file that can be truncated must be checked before each access.
+    if (mapping.canShrink) return;
+    const { views } = this;
+    const { bytes, words } = mapping;
+    Object.assign(views, { bytes, halves: halvesOf(bytes), words, longs: longsOf(bytes) });
+    // The lease must not refer to this object.
+    const hide = (): void => {
+      Object.assign(views, { bytes: undefined, halves: undefined, words: undefined, longs: undefined });
+    };
+    new Lease(`registers of ${this.label}`, hide, mapping.lease);
+  }
+
+  private load(offset: number, width: number): DataView {
+    const bytes = new Uint8Array(width);
+    this.io.readRegion(this.index, offset, bytes);
+    return new DataView(bytes.buffer);
+  }
+
+  private check(offset: number, width: number, alignBytes: number): void {
+    checkInteger("offset", offset, 0, this.sizeBytes - width);
+    if (offset % alignBytes !== 0)
+      throw new ArgumentError(`register offset ${offset} is not a multiple of ${alignBytes}`);
+  }
+}
+
+function halvesOf({ buffer, byteOffset, length }: Uint8Array): Uint16Array {
+  return new Uint16Array(buffer, byteOffset, length >> 1);
+}
+
+function longsOf({ buffer, byteOffset, length }: Uint8Array): BigUint64Array {
+  return new BigUint64Array(buffer, byteOffset, length >> 3);
 }

@@ -412,6 +412,14 @@ export class MappedMemory extends Resource {
     return this.allWords;
   }
 
+  /**
+   * Another process can truncate the file behind it.
+   * @internal
+   */
+  get canShrink(): boolean {
+    return this.file !== undefined && !this.file.isSealed;
+  }
+
   /** @throws ClosedError, StateError if the file behind it was truncated: an access to the lost part would be fatal */
   assertUsable(): void {
     if (this.closed) throw new ClosedError(this.lease.label);

@@ -16,11 +16,29 @@ export function readRegister(words: Uint32Array, index: number): number {
   return Atomics.load(words, index);
 }
 
-/** Reads a 64-bit register as two 32-bit reads, low half first: all NVMe controllers must accept that. */
-export function readRegister64(words: Uint32Array, index: number): bigint {
-  const low = Atomics.load(words, index);
-  const high = Atomics.load(words, index + 1);
-  return (BigInt(high) << 32n) | BigInt(low);
+/** Reads an 8-bit register. */
+export function readRegister8(bytes: Uint8Array, index: number): number {
+  return Atomics.load(bytes, index);
+}
+
+/** Reads a 16-bit register. `index` counts 16-bit halves. */
+export function readRegister16(halves: Uint16Array, index: number): number {
+  return Atomics.load(halves, index);
+}
+
+/** Reads a 64-bit register by one 64-bit read. `index` counts 64-bit words. */
+export function readWholeRegister64(longs: BigUint64Array, index: number): bigint {
+  return Atomics.load(longs, index);
+}
+
+/**
+ * Reads a 64-bit register as two 32-bit reads, low half first by default: all NVMe controllers must accept that.
+ * `index` counts 32-bit words.
+ */
+export function readRegister64(words: Uint32Array, index: number, highFirst = false): bigint {
+  const first = Atomics.load(words, highFirst ? index + 1 : index);
+  const other = Atomics.load(words, highFirst ? index : index + 1);
+  return highFirst ? (BigInt(first) << 32n) | BigInt(other) : (BigInt(other) << 32n) | BigInt(first);
 }
 
 /** Writes a 32-bit register: one posted store. */
@@ -28,10 +46,26 @@ export function writeRegister(words: Uint32Array, index: number, value: number):
   words[index] = value;
 }
 
-/** Writes a 64-bit register as two 32-bit writes, low half first. */
-export function writeRegister64(words: Uint32Array, index: number, value: bigint): void {
+/** Writes an 8-bit register: one posted store. */
+export function writeRegister8(bytes: Uint8Array, index: number, value: number): void {
+  bytes[index] = value;
+}
+
+/** Writes a 16-bit register: one posted store. */
+export function writeRegister16(halves: Uint16Array, index: number, value: number): void {
+  halves[index] = value;
+}
+
+/** Writes a 64-bit register by one posted 64-bit store. */
+export function writeWholeRegister64(longs: BigUint64Array, index: number, value: bigint): void {
+  longs[index] = value;
+}
+
+/** Writes a 64-bit register as two 32-bit writes, low half first by default. */
+export function writeRegister64(words: Uint32Array, index: number, value: bigint, highFirst = false): void {
+  if (highFirst) words[index + 1] = Number(value >> 32n);
   words[index] = Number(value & 0xffff_ffffn);
-  words[index + 1] = Number(value >> 32n);
+  if (!highFirst) words[index + 1] = Number(value >> 32n);
 }
 
 const fence = new Int32Array(new SharedArrayBuffer(4));

@@ -1,0 +1,31 @@
+/** What register blocks read and write: a BAR, or anything else that has registers. */
+
+/** The memory of mapped registers, by width of access. All are undefined while registers aren't mapped. */
+export interface MappedRegisters {
+  bytes: Uint8Array | undefined;
+  halves: Uint16Array | undefined;
+  words: Uint32Array | undefined;
+  longs: BigUint64Array | undefined;
+}
+
+/** Registers by offset. Each call is one access of exactly that width, little-endian. All throw ClosedError after close. */
+export interface RegisterAccess {
+  /** Names the registers in errors, such as `BAR 0 of 0000:00:03.0`. */
+  readonly label: string;
+  /** Length in bytes. */
+  readonly sizeBytes: number;
+  /** Where loads and stores do the same as the calls. The owner sets and clears its fields; undefined if it never maps. */
+  readonly mapped?: MappedRegisters;
+  read8(offset: number): number;
+  read16(offset: number): number;
+  read32(offset: number): number;
+  /** One access of 64 bits. */
+  readWhole64(offset: number): bigint;
+  write8(offset: number, value: number): void;
+  write16(offset: number, value: number): void;
+  write32(offset: number, value: number): void;
+  /** One access of 64 bits. */
+  writeWhole64(offset: number, value: bigint): void;
+  /** Whether the device has gone. A wait asks when a register reads all ones. */
+  isGone?(): boolean;
+}

@@ -1,0 +1,58 @@
+/** Arithmetic on register values: numbers up to 32 bits, bigints for 64. */
+import { ArgumentError } from "../core/errors.js";
+import type { RegisterWidth } from "./declaration.js";
+
+/** What register code needs to know about values of a width. */
+export interface Arithmetic<V> {
+  readonly zero: V;
+  readonly allOnes: V;
+  /** The bits from `low` up, `count` of them. */
+  extract(value: V, low: number, count: number): number;
+  /** `bits` at `low`. */
+  place(bits: number, low: number): V;
+  or(a: V, b: V): V;
+  /** `a` without the bits of `b`. */
+  without(a: V, b: V): V;
+  /** @throws ArgumentError if it isn't a value of this width */
+  check(name: string, value: unknown): V;
+  /** In hexadecimal, with all digits. */
+  format(value: V): string;
+}
+
+/** For 8, 16 and 32 bits. Negative numbers that JavaScript's bit operators make stand for their 32 bits. */
+export function numbers(width: Exclude<RegisterWidth, 64>): Arithmetic<number> {
+  const allOnes = 2 ** width - 1;
+  return {
+    zero: 0,
+    allOnes,
+    extract: (value, low, count) => Math.floor(value / 2 ** low) % 2 ** count,
+    place: (bits, low) => bits * 2 ** low,
+    or: (a, b) => (a | b) >>> 0,
+    without: (a, b) => (a & ~b) >>> 0,
+    check(name, value) {
+      if (typeof value === "number" && (value >>> 0 === value || (value | 0) === value)) {
+        const unsigned = value >>> 0;
+        if (unsigned <= allOnes) return unsigned;
+      }
+      throw new ArgumentError(`${name} takes a whole number of ${width} bits, got ${String(value)}`);
+    },
+    format: (value) => `0x${value.toString(16).padStart(width / 4, "0")}`,
+  };
+}
+
+const ALL_ONES_64 = 2n ** 64n - 1n;
+
+/** For 64 bits. */
+export const bigints: Arithmetic<bigint> = {
+  zero: 0n,
+  allOnes: ALL_ONES_64,
+  extract: (value, low, count) => Number((value >> BigInt(low)) & (2n ** BigInt(count) - 1n)),
+  place: (bits, low) => BigInt(bits) << BigInt(low),
+  or: (a, b) => a | b,
+  without: (a, b) => a & ~b,
+  check(name, value) {
+    if (typeof value === "bigint" && value >= 0n && value <= ALL_ONES_64) return value;
+    throw new ArgumentError(`${name} takes a bigint of 64 bits, got ${String(value)}`);
+  },
+  format: (value) => `0x${value.toString(16).padStart(16, "0")}`,
+};

@@ -1,0 +1,115 @@
+/** The fields of a register: how they are declared, and how their values become bits. */
+import { checkInteger } from "../core/check.js";
+import { ArgumentError } from "../core/errors.js";
+
+/**
+ * What an access does: `rw` reads and writes; `ro` ignores writes; `wo` can't be read; `w1c` clears the bits that are written
+ * as 1; `rc` is read-only and cleared by reading.
+ */
+export type RegisterRights = "rw" | "ro" | "wo" | "w1c" | "rc";
+
+/** Options of a field. */
+export interface FieldOptions<R extends RegisterRights = RegisterRights> {
+  /** If it differs from the register's. */
+  readonly access?: R | undefined;
+  /** One line for the register's documentation. */
+  readonly doc?: string | undefined;
+}
+
+/** A field as declared by {@link bit}, {@link bits} or {@link choice}. */
+export interface FieldSpec<T = unknown, R extends RegisterRights | undefined = RegisterRights | undefined> {
+  /** Number of its highest bit. */
+  readonly high: number;
+  /** Number of its lowest bit. */
+  readonly low: number;
+  readonly access: R;
+  readonly doc: string | undefined;
+  /** Names of its values; undefined if it has none. */
+  readonly names: ReadonlyMap<string, number> | undefined;
+  /** @param bits the field's bits, shifted to bit 0 */
+  fromBits(bits: number): T;
+  /** @returns the field's bits, shifted to bit 0 @throws ArgumentError if the value doesn't fit */
+  toBits(name: string, value: T): number;
+}
+
+/** Fields of a register by name. */
+export type FieldSpecs = Readonly<Record<string, FieldSpec>>;
+
+/** The widest field: what a number holds exactly. */
+const MAX_FIELD_BITS = 53;
+
+function field<T, R extends RegisterRights | undefined>(
+  high: number,
+  low: number,
+  { access, doc }: { readonly access?: R; readonly doc?: string | undefined },
+  names: ReadonlyMap<string, number> | undefined,
+  convert: Pick<FieldSpec<T>, "fromBits" | "toBits">,
+): FieldSpec<T, R> {
+  checkInteger("the lowest bit of a field", low, 0, 63);
+  checkInteger("the highest bit of a field", high, low, Math.min(63, low + MAX_FIELD_BITS - 1));
+  // Left out, the access is undefined, which is what R is inferred as.
+  return { high, low, access: access as R, doc, names, ...convert };
+}
+
+/** A field of one bit, as a boolean. @param at number of the bit */
+export function bit<const R extends RegisterRights | undefined = undefined>(
+  at: number,
+  options: { readonly access?: R; readonly doc?: string } = {},
+): FieldSpec<boolean, NoInfer<R>> {
+  return field(at, at, options, undefined, {
+    fromBits: (value) => value !== 0,
+    toBits(name, value) {
+      if (typeof value !== "boolean")
+        throw new ArgumentError(`field ${name} is one bit and needs true or false, got ${String(value)}`);
+      return value ? 1 : 0;
+    },
+  });
+}
+
+/** A field of several bits, as a number. At most 53 bits. @param high number of its highest bit @param low of its lowest */
+export function bits<const R extends RegisterRights | undefined = undefined>(
+  high: number,
+  low: number,
+  options: { readonly access?: R; readonly doc?: string } = {},
+): FieldSpec<number, NoInfer<R>> {
+  const max = 2 ** (high - low + 1) - 1;
+  return field(high, low, options, undefined, {
+    fromBits: (value) => value,
+    toBits: (name, value) => checkInteger(`field ${name}`, value, 0, max),
+  });
+}
+
+/**
+ * A field whose values have names. Reading gives the name, or the number if the value has none. Writing takes both.
+ * @param high number of its highest bit
+ * @param low number of its lowest bit
+ */
+export function choice<
+  const V extends Readonly<Record<string, number>>,
+  const R extends RegisterRights | undefined = undefined,
+>(
+  high: number,
+  low: number,
+  values: V,
+  options: { readonly access?: R; readonly doc?: string } = {},
+): FieldSpec<(keyof V & string) | number, NoInfer<R>> {
+  const max = 2 ** (high - low + 1) - 1;
+  const numbers = new Map<string, number>();
+  const names = new Map<number, keyof V & string>();
+  for (const name in values) {
+    const value = checkInteger(`value ${name} of a field`, Number(values[name]), 0, max);
+    numbers.set(name, value);
+    if (!names.has(value)) names.set(value, name);
+  }
+  return field<(keyof V & string) | number, R>(high, low, options, numbers, {
+    fromBits: (value) => names.get(value) ?? value,
+    toBits(name, value) {
+      if (typeof value === "number") return checkInteger(`field ${name}`, value, 0, max);
+      const found = numbers.get(value);
+      if (found !== undefined) return found;
+      throw new ArgumentError(
+        `field ${name} has no value ${JSON.stringify(value)}: it has ${[...numbers.keys()].join(", ")}`,
+      );
+    },
+  });
+}

@@ -1,0 +1,371 @@
+/** Registers that are read and written: one class for each width, so that an access compiles to a load or store. */
+import { ArgumentError } from "../core/errors.js";
+import {
+  readRegister,
+  readRegister8,
+  readRegister16,
+  readRegister64,
+  readWholeRegister64,
+  writeRegister,
+  writeRegister8,
+  writeRegister16,
+  writeRegister64,
+  writeWholeRegister64,
+} from "../sys/mmio.js";
+import type { MappedRegisters, RegisterAccess } from "./access.js";
+import { type Arithmetic, bigints, numbers } from "./bits.js";
+import type { HalvesOrder, RegisterSpec } from "./declaration.js";
+import type { FieldSpec, RegisterRights } from "./fields.js";
+import { type WaitOptions, waitFor } from "./wait.js";
+
+/** Field values by name. */
+export type FieldValues = Readonly<Record<string, unknown>>;
+
+/** What isn't mapped, or mustn't be read or written: then each access is a call, which refuses it. */
+const UNMAPPED: MappedRegisters = {
+  bytes: undefined,
+  halves: undefined,
+  words: undefined,
+  longs: undefined,
+};
+
+/** A field of a register, for code that reads the register once and looks at several fields. */
+export class RegisterField<V extends number | bigint = number | bigint, T = unknown> {
+  /** Its bits, in place. */
+  readonly mask: V;
+  /** Number of its lowest bit. */
+  readonly shift: number;
+  private readonly count: number;
+
+  constructor(
+    /** Its name. */
+    readonly name: string,
+    private readonly spec: FieldSpec<T>,
+    private readonly math: Arithmetic<V>,
+    /** @internal */
+    readonly rights: RegisterRights,
+  ) {
+    this.shift = spec.low;
+    this.count = spec.high - spec.low + 1;
+    this.mask = math.place(2 ** this.count - 1, spec.low);
+  }
+
+  /** The field's value in a value of the register. */
+  of(value: V): T {
+    return this.spec.fromBits(this.math.extract(value, this.shift, this.count));
+  }
+
+  /** The bits in place for a value of the field. @throws ArgumentError if it doesn't fit */
+  bits(value: T): V {
+    return this.math.place(this.spec.toBits(this.name, value), this.shift);
+  }
+}
+
+/** A register in a dump. */
+export interface DumpedRegister {
+  /** With the names of the blocks around it: `queues[1].tail`. */
+  readonly name: string;
+  /** Bytes from the start of the registers' memory. */
+  readonly offset: number;
+  /** In hexadecimal; undefined if it can't be read, or if reading would change it. */
+  readonly value: string | undefined;
+  /** Its fields, decoded. */
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** What registers of all widths have in common. */
+export abstract class Register<V extends number | bigint = number | bigint> {
+  /** Bytes from the start of the registers' memory. */
+  readonly offset: number;
+  /** The fields, for values that were read. */
+  readonly fields: Readonly<Record<string, RegisterField<V>>>;
+  private readonly rights: RegisterRights;
+  protected readonly readFrom: MappedRegisters;
+  protected readonly writeTo: MappedRegisters;
+  /** Bits that modify() must write as 0: 1 would clear them. */
+  private readonly clearedByOnes: V;
+  private readonly all: ReadonlyMap<string, RegisterField<V>>;
+
+  protected constructor(
+    protected readonly access: RegisterAccess,
+    /** Its name, with that of the blocks around it: `queues[1].tail`. */
+    readonly name: string,
+    spec: RegisterSpec,
+    private readonly math: Arithmetic<V>,
+    at: number,
+  ) {
+    this.offset = at;
+    this.rights = spec.access;
+    const mapped = access.mapped ?? UNMAPPED;
+    this.readFrom = spec.access === "wo" ? UNMAPPED : mapped;
+    this.writeTo = spec.access === "ro" || spec.access === "rc" ? UNMAPPED : mapped;
+    const fields = Object.entries(spec.fields).map(
+      ([field, each]) => [field, new RegisterField(field, each, math, each.access ?? spec.access)] as const,
+    );
+    this.all = new Map(fields);
+    this.fields = Object.fromEntries(fields);
+    this.clearedByOnes = fields
+      .filter(([, { rights }]) => rights === "w1c")
+      .reduce((mask, [, field]) => math.or(mask, field.mask), math.zero);
+  }
+
+  /** Reads it. @throws ClosedError, DeviceGoneError, SysError; ArgumentError if it is write-only */
+  abstract read(): V;
+
+  /**
+   * Writes it.
+   * @param value the register's value, or fields by name; fields that aren't named are written as 0
+   * @throws ArgumentError (too wide, no such field, read-only), ClosedError, DeviceGoneError, SysError
+   */
+  abstract write(value: V | FieldValues): void;
+
+  /** Reads the register. @returns the field's value @throws ArgumentError if there is no such field; as {@link read} */
+  get(field: string): unknown {
+    return this.readable(field).of(this.read());
+  }
+
+  /** The values of all fields. @param value as it was read; reads the register by default */
+  decode(value: V = this.read()): Record<string, unknown> {
+    const readable = [...this.all.values()].filter(({ rights }) => rights !== "wo");
+    return Object.fromEntries(readable.map((field) => [field.name, field.of(value)]));
+  }
+
+  /**
+   * Reads the register and writes it with some fields changed. Fields that a 1 would clear are written as 0 unless they are
+   * named. Another writer between the two accesses is overwritten.
+   * @throws ArgumentError, with nothing written; as {@link read}
+   */
+  modify(values: FieldValues): void {
+    if (this.rights !== "rw")
+      throw new ArgumentError(`${this.label} is ${this.rights}: only registers that are rw can be modified`);
+    const { math } = this;
+    const changes = Object.entries(values).map(([name, value]) => [this.writable(name), value] as const);
+    const placed = changes.map(([field, value]) => [field.mask, field.bits(value)] as const);
+    let next = math.without(this.read(), this.clearedByOnes);
+    for (const [mask, bits] of placed) next = math.or(math.without(next, mask), bits);
+    this.write(next);
+  }
+
+  /**
+   * Waits until fields have these values, or until a test of the register's value is true. All ones from a device that is gone
+   * end the wait.
+   * @param wanted all of these fields, or a test
+   * @returns the register's value
+   * @throws as a rejection: ArgumentError, TimeoutError, DeviceGoneError, the signal's reason; as {@link read}
+   */
+  async until(wanted: FieldValues | ((value: V) => boolean), options: WaitOptions): Promise<V> {
+    const { math } = this;
+    const isMet = typeof wanted === "function" ? wanted : this.tester(wanted);
+    return await waitFor(
+      {
+        read: () => this.read(),
+        isMet,
+        isGone: (value) => value === math.allOnes && this.access.isGone?.() === true,
+        describe: (value) => `${this.label} = ${math.format(value)}${wish(wanted)}`,
+      },
+      options,
+    );
+  }
+
+  /** Its value and fields, unless reading is impossible or has an effect. @throws as {@link read} */
+  dump(): DumpedRegister {
+    const { name, offset, rights } = this;
+    if (rights === "wo" || rights === "rc") return { name, offset, value: undefined, fields: {} };
+    const value = this.read();
+    return { name, offset, value: this.math.format(value), fields: this.decode(value) };
+  }
+
+  /** Names it in errors. */
+  protected get label(): string {
+    return `register ${this.name} of ${this.access.label}`;
+  }
+
+  /** @throws ArgumentError for a value too wide or a field that can't be written */
+  protected pack(value: V | FieldValues): V {
+    const { math } = this;
+    if (typeof value !== "object" || value === null) return math.check(this.label, value);
+    let bits = math.zero;
+    for (const [name, each] of Object.entries(value)) bits = math.or(bits, this.writable(name).bits(each));
+    return bits;
+  }
+
+  protected checkReadable(): void {
+    if (this.rights === "wo") throw new ArgumentError(`${this.label} is write-only`);
+  }
+
+  protected checkWritable(): void {
+    if (this.rights === "ro" || this.rights === "rc") throw new ArgumentError(`${this.label} is read-only`);
+  }
+
+  private tester(wanted: FieldValues): (value: V) => boolean {
+    const { math } = this;
+    const tests = Object.entries(wanted).map(([name, value]) => {
+      const field = this.readable(name);
+      return [field, field.bits(value)] as const;
+    });
+    return (value) => tests.every(([{ mask }, bits]) => value === math.or(math.without(value, mask), bits));
+  }
+
+  private field(name: string): RegisterField<V> {
+    const field = this.all.get(name);
+    if (field !== undefined) return field;
+    const names = [...this.all.keys()].join(", ");
+    throw new ArgumentError(`${this.label} has no field ${name}: it has ${names === "" ? "none" : names}`);
+  }
+
+  private readable(name: string): RegisterField<V> {
+    const field = this.field(name);
+    if (field.rights === "wo") throw new ArgumentError(`field ${name} of ${this.label} is write-only`);
+    return field;
+  }
+
+  private writable(name: string): RegisterField<V> {
+    const field = this.field(name);
+    if (field.rights === "ro" || field.rights === "rc")
+      throw new ArgumentError(`field ${name} of ${this.label} is read-only`);
+    return field;
+  }
+}
+
+function wish(wanted: unknown): string {
+  if (typeof wanted !== "object" || wanted === null) return "";
+  const fields = Object.entries(wanted).map(([name, value]) => `${name} = ${String(value)}`);
+  return `, waiting for ${fields.join(", ")}`;
+}
+
+const math8 = numbers(8);
+const math16 = numbers(16);
+const math32 = numbers(32);
+
+/** @internal */
+export class Register8 extends Register<number> {
+  constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
+    super(access, name, spec, math8, at);
+  }
+
+  override read(): number {
+    const { bytes } = this.readFrom;
+    if (bytes !== undefined) return readRegister8(bytes, this.offset);
+    this.checkReadable();
+    return this.access.read8(this.offset);
+  }
+
+  override write(value: number | FieldValues): void {
+    const { bytes } = this.writeTo;
+    const bits = this.pack(value);
+    if (bytes !== undefined) writeRegister8(bytes, this.offset, bits);
+    else {
+      this.checkWritable();
+      this.access.write8(this.offset, bits);
+    }
+  }
+}
+
+/** @internal */
+export class Register16 extends Register<number> {
+  private readonly index: number;
+
+  constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
+    super(access, name, spec, math16, at);
+    this.index = at / 2;
+  }
+
+  override read(): number {
+    const { halves } = this.readFrom;
+    if (halves !== undefined) return readRegister16(halves, this.index);
+    this.checkReadable();
+    return this.access.read16(this.offset);
+  }
+
+  override write(value: number | FieldValues): void {
+    const { halves } = this.writeTo;
+    const bits = this.pack(value);
+    if (halves !== undefined) writeRegister16(halves, this.index, bits);
+    else {
+      this.checkWritable();
+      this.access.write16(this.offset, bits);
+    }
+  }
+}
+
+/** @internal */
+export class Register32 extends Register<number> {
+  private readonly index: number;
+
+  constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
+    super(access, name, spec, math32, at);
+    this.index = at / 4;
+  }
+
+  override read(): number {
+    const { words } = this.readFrom;
+    if (words !== undefined) return readRegister(words, this.index);
+    this.checkReadable();
+    return this.access.read32(this.offset);
+  }
+
+  override write(value: number | FieldValues): void {
+    const { words } = this.writeTo;
+    // The store takes a number from -2^31 on modulo 2^32, so the hot path needs no conversion.
+    if (
+      words !== undefined &&
+      typeof value === "number" &&
+      (value >>> 0 === value || (value | 0) === value)
+    ) {
+      writeRegister(words, this.index, value);
+    } else this.writeChecked(value);
+  }
+
+  private writeChecked(value: number | FieldValues): void {
+    this.checkWritable();
+    const { words } = this.writeTo;
+    const bits = this.pack(value);
+    if (words !== undefined) writeRegister(words, this.index, bits);
+    else this.access.write32(this.offset, bits);
+  }
+}
+
+const HALF_BITS = 32n;
+const LOW_HALF = 0xffff_ffffn;
+
+/** @internal */
+export class Register64 extends Register<bigint> {
+  private readonly index: number;
+  private readonly order: HalvesOrder;
+
+  constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
+    super(access, name, spec, bigints, at);
+    this.order = spec.order;
+    this.index = at / (spec.order === "whole" ? 8 : 4);
+  }
+
+  override read(): bigint {
+    const { words, longs } = this.readFrom;
+    if (this.order === "whole") {
+      if (longs !== undefined) return readWholeRegister64(longs, this.index);
+    } else if (words !== undefined) return readRegister64(words, this.index, this.order === "high-first");
+    this.checkReadable();
+    if (this.order === "whole") return this.access.readWhole64(this.offset);
+    const first = this.order === "low-first" ? 0 : 4;
+    const one = BigInt(this.access.read32(this.offset + first));
+    const other = BigInt(this.access.read32(this.offset + 4 - first));
+    return first === 0 ? (other << HALF_BITS) | one : (one << HALF_BITS) | other;
+  }
+
+  override write(value: bigint | FieldValues): void {
+    this.checkWritable();
+    const { words, longs } = this.writeTo;
+    const bits = this.pack(value);
+    if (this.order === "whole") {
+      if (longs !== undefined) writeWholeRegister64(longs, this.index, bits);
+      else this.access.writeWhole64(this.offset, bits);
+    } else if (words !== undefined) writeRegister64(words, this.index, bits, this.order === "high-first");
+    else {
+      const low = (): void => this.access.write32(this.offset, Number(bits & LOW_HALF));
+      const high = (): void => this.access.write32(this.offset + 4, Number(bits >> HALF_BITS));
+      if (this.order === "high-first") high();
+      low();
+      if (this.order === "low-first") high();
+    }
+  }
+}

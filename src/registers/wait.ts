@@ -1,0 +1,93 @@
+/** Waits for a register's value, by polling or at each interrupt. */
+import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
+import { DeviceGoneError, TimeoutError } from "../core/errors.js";
+
+/** Options of {@link ReadableRegister.until}. */
+export interface WaitOptions {
+  /** The limit in milliseconds. */
+  readonly timeoutMs: number;
+  /** Time between two reads in milliseconds, 1 by default. With 0, each turn of the event loop reads. */
+  readonly everyMs?: number | undefined;
+  /**
+   * Reads when this calls `again`, in place of polling: `wake: (again) => interrupts.watch(0, again)`. What it returns is
+   * closed at the end. The register is read a last time at the limit, in case an interrupt was lost.
+   */
+  readonly wake?: ((again: () => void) => { close(): void }) | undefined;
+  /** Ends the wait with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What is waited for. */
+export interface Awaited<V> {
+  /** @throws as the access does */
+  read(): V;
+  isMet(value: V): boolean;
+  /** The device answers nothing but all ones. */
+  isGone(value: V): boolean;
+  /** Names the register and what it should be. */
+  describe(value: V): string;
+}
+
+/** @throws as a rejection: ArgumentError, TimeoutError, DeviceGoneError, the signal's reason, and what the access throws */
+export function waitFor<V>(
+  { read, isMet, isGone, describe }: Awaited<V>,
+  { timeoutMs, everyMs = 1, wake, signal }: WaitOptions,
+): Promise<V> {
+  return new Promise((resolve, reject) => {
+    checkInteger("timeoutMs", timeoutMs, 0, MAX_TIMER_MS);
+    checkInteger("everyMs", everyMs, 0, MAX_TIMER_MS);
+    signal?.throwIfAborted();
+    const start = performance.now();
+    const ends: (() => void)[] = [];
+    let isOver = false;
+    const settle = (how: () => void): void => {
+      isOver = true;
+      for (const end of ends.splice(0)) end();
+      how();
+    };
+    const look = (isLast: boolean): void => {
+      if (isOver) return;
+      try {
+        const value = read();
+        if (isMet(value)) settle(() => resolve(value));
+        else if (isGone(value)) settle(() => reject(new DeviceGoneError(describe(value))));
+        else if (isLast) settle(() => reject(new TimeoutError(describe(value), timeoutMs)));
+      } catch (error) {
+        settle(() => reject(error));
+      }
+    };
+    /** Runs `end` with the wait, or now if that is over. */
+    const atEnd = (end: () => void): void => {
+      if (isOver) end();
+      else ends.push(end);
+    };
+    look(timeoutMs === 0);
+    if (isOver) return;
+    const limit = setTimeout(() => look(true), timeoutMs);
+    atEnd(() => clearTimeout(limit));
+    if (signal !== undefined) {
+      const abort = (): void => settle(() => reject(signal.reason));
+      signal.addEventListener("abort", abort, { once: true });
+      atEnd(() => signal.removeEventListener("abort", abort));
+    }
+    if (wake !== undefined) {
+      try {
+        const watch = wake(() => look(false));
+        atEnd(() => watch.close());
+      } catch (error) {
+        settle(() => reject(error));
+      }
+      // An interrupt before the watch may have gone to another listener.
+      look(false);
+    } else if (everyMs > 0) {
+      const timer = setInterval(() => look(false), everyMs);
+      atEnd(() => clearInterval(timer));
+    } else {
+      const again = (): void => {
+        look(performance.now() - start >= timeoutMs);
+        if (!isOver) setImmediate(again);
+      };
+      setImmediate(again);
+    }
+  });
+}

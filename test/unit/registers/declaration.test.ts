@@ -1,0 +1,89 @@
+/** What a declaration of registers may say, and what is refused. */
+import { describe, expect, test } from "vitest";
+import {
+  bit,
+  bits,
+  choice,
+  nested,
+  reg8,
+  reg16,
+  reg32,
+  reg64,
+  registerBlock,
+  repeated,
+} from "../../../src/doors/pci.js";
+import { ArgumentError } from "../../../src/index.js";
+import { RegisterMemory } from "../../support/register-memory.js";
+
+describe("a declaration", () => {
+  test.each<[string, () => unknown]>([
+    ["a register at a negative offset", () => reg32(-4)],
+    ["a 16-bit register at an odd offset", () => reg16(1)],
+    ["a 32-bit register at an offset that is no multiple of 4", () => reg32(2)],
+    ["a whole 64-bit register at an offset that is no multiple of 8", () => reg64(4, { order: "whole" })],
+    ["a field beyond the register", () => reg8(0, { fields: { top: bit(8) } })],
+    ["fields that overlap", () => reg32(0, { fields: { a: bits(4, 0), b: bit(4) } })],
+    ["a field from high to low", () => bits(0, 4)],
+    ["a field of more than 53 bits", () => bits(63, 0)],
+    ["a name for a value that doesn't fit the field", () => choice(1, 0, { four: 4 })],
+    ["an array of no elements", () => repeated(0, 4, reg32(0))],
+    ["registers that overlap", () => registerBlock("b", { a: reg32(0), b: reg16(2) })],
+    [
+      "an array that runs into a register",
+      () => registerBlock("b", { a: repeated(4, 8, reg32(0)), b: reg32(24) }),
+    ],
+    [
+      "arrays that overlap between their elements",
+      () => registerBlock("b", { a: repeated(4, 8, reg32(0)), b: repeated(4, 8, reg64(4)) }),
+    ],
+  ])("refuses %s", (_, declare) => {
+    expect(declare).toThrow(ArgumentError);
+  });
+
+  test("allows a read-only register at the place of a write-only one", () => {
+    const block = registerBlock("b", {
+      status: reg32(0, { access: "ro" }),
+      command: reg32(0, { access: "wo" }),
+    });
+    expect(block.sizeBytes).toBe(4);
+  });
+
+  test("allows arrays that interleave", () => {
+    const block = registerBlock("b", { head: repeated(4, 8, reg32(0)), tail: repeated(4, 8, reg32(4)) });
+    expect(block.sizeBytes).toBe(32);
+  });
+
+  test("is refused by memory that is too small, or where its registers would not be aligned", () => {
+    const block = registerBlock("b", { a: reg32(0), b: repeated(3, 6, reg16(8)) });
+    expect(() => block.on(new RegisterMemory(20))).toThrow(
+      "b needs 22 bytes at 0, but test memory ends at 20",
+    );
+    expect(() => block.on(new RegisterMemory(64), 2)).toThrow("register a would be at 2");
+    expect(() => registerBlock("c", { a: repeated(2, 6, reg32(0)) }).on(new RegisterMemory(64))).toThrow(
+      "register a[1] would be at 6",
+    );
+    expect(() => block.on(new RegisterMemory(64), -4)).toThrow(ArgumentError);
+  });
+
+  test("makes a table for documentation", () => {
+    const block = registerBlock("Widget", {
+      control: reg32(0, {
+        reset: 0x80,
+        doc: "Control",
+        fields: { go: bit(0, { doc: "starts it" }), speed: choice(3, 2, { slow: 0, fast: 1 }) },
+      }),
+      queues: repeated(4, 16, nested(0x100, { tail: reg16(2, { access: "wo" }) })),
+    });
+    expect(block.toMarkdown().split("\n")).toEqual([
+      "## Widget",
+      "",
+      "| offset | register | bits | access | reset | meaning |",
+      "|---|---|---|---|---|---|",
+      "| 0h | control | 32 | rw | 80h | Control |",
+      "| | control.go | 0 | rw | | starts it |",
+      "| | control.speed | 3:2 | rw | | 0: slow, 1: fast |",
+      "| 102h + 10h × 0 to 3 | queues[].tail | 16 | wo |  |  |",
+      "",
+    ]);
+  });
+});
