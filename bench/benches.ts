@@ -55,6 +55,11 @@ export const benches: readonly Bench[] = [
     program: "emulator",
   },
   {
+    name: "registers",
+    purpose: "declared registers beside bare typed-array accesses, and their garbage",
+    program: "registers",
+  },
+  {
     name: "pool",
     purpose: "small buffers of a DmaPool, and what they leave to the garbage collector",
     program: "pool",

@@ -33,6 +33,7 @@ export {
   reg64,
   repeated,
 } from "../registers/declaration.js";
+export type { RegisterField } from "../registers/field.js";
 export {
   bit,
   bits,
@@ -41,8 +42,8 @@ export {
   type FieldSpec,
   type FieldSpecs,
   type RegisterRights,
-} from "../registers/fields.js";
-export type { DumpedRegister, RegisterField } from "../registers/register.js";
+} from "../registers/field-spec.js";
+export type { DumpedRegister } from "../registers/register.js";
 export type {
   FieldValue,
   ModifiableRegister,

@@ -6,10 +6,6 @@ import type { RegisterWidth } from "./declaration.js";
 export interface Arithmetic<V> {
   readonly zero: V;
   readonly allOnes: V;
-  /** The bits from `low` up, `count` of them. */
-  extract(value: V, low: number, count: number): number;
-  /** `bits` at `low`. */
-  place(bits: number, low: number): V;
   or(a: V, b: V): V;
   /** `a` without the bits of `b`. */
   without(a: V, b: V): V;
@@ -25,8 +21,6 @@ export function numbers(width: Exclude<RegisterWidth, 64>): Arithmetic<number> {
   return {
     zero: 0,
     allOnes,
-    extract: (value, low, count) => Math.floor(value / 2 ** low) % 2 ** count,
-    place: (bits, low) => bits * 2 ** low,
     or: (a, b) => (a | b) >>> 0,
     without: (a, b) => (a & ~b) >>> 0,
     check(name, value) {
@@ -46,8 +40,6 @@ const ALL_ONES_64 = 2n ** 64n - 1n;
 export const bigints: Arithmetic<bigint> = {
   zero: 0n,
   allOnes: ALL_ONES_64,
-  extract: (value, low, count) => Number((value >> BigInt(low)) & (2n ** BigInt(count) - 1n)),
-  place: (bits, low) => BigInt(bits) << BigInt(low),
   or: (a, b) => a | b,
   without: (a, b) => a & ~b,
   check(name, value) {

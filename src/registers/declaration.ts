@@ -1,7 +1,7 @@
 /** Declares registers: offset, width, access, fields, arrays of them, and blocks in blocks. */
 import { checkInteger, checkOffset } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
-import type { FieldSpecs, RegisterRights } from "./fields.js";
+import type { FieldSpecs, RegisterRights } from "./field-spec.js";
 
 /** Width of a register in bits. */
 export type RegisterWidth = 8 | 16 | 32 | 64;

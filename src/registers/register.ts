@@ -1,21 +1,15 @@
-/** Registers that are read and written: one class for each width, so that an access compiles to a load or store. */
+/**
+ * Registers that are read and written: one class for each width, so that an access compiles to a load or store. The rules of
+ * sys/mmio.ts hold here, too: Atomics.load and a plain store. They are written out, because V8 looks up an imported name at
+ * each use.
+ */
 import { ArgumentError } from "../core/errors.js";
-import {
-  readRegister,
-  readRegister8,
-  readRegister16,
-  readRegister64,
-  readWholeRegister64,
-  writeRegister,
-  writeRegister8,
-  writeRegister16,
-  writeRegister64,
-  writeWholeRegister64,
-} from "../sys/mmio.js";
+import { readRegister64, readWholeRegister64, writeRegister64, writeWholeRegister64 } from "../sys/mmio.js";
 import type { MappedRegisters, RegisterAccess } from "./access.js";
 import { type Arithmetic, bigints, numbers } from "./bits.js";
 import type { HalvesOrder, RegisterSpec } from "./declaration.js";
-import type { FieldSpec, RegisterRights } from "./fields.js";
+import { narrowField, type RegisterField, wideField } from "./field.js";
+import type { FieldSpec, RegisterRights } from "./field-spec.js";
 import { type WaitOptions, waitFor } from "./wait.js";
 
 /** Field values by name. */
@@ -28,38 +22,6 @@ const UNMAPPED: MappedRegisters = {
   words: undefined,
   longs: undefined,
 };
-
-/** A field of a register, for code that reads the register once and looks at several fields. */
-export class RegisterField<V extends number | bigint = number | bigint, T = unknown> {
-  /** Its bits, in place. */
-  readonly mask: V;
-  /** Number of its lowest bit. */
-  readonly shift: number;
-  private readonly count: number;
-
-  constructor(
-    /** Its name. */
-    readonly name: string,
-    private readonly spec: FieldSpec<T>,
-    private readonly math: Arithmetic<V>,
-    /** @internal */
-    readonly rights: RegisterRights,
-  ) {
-    this.shift = spec.low;
-    this.count = spec.high - spec.low + 1;
-    this.mask = math.place(2 ** this.count - 1, spec.low);
-  }
-
-  /** The field's value in a value of the register. */
-  of(value: V): T {
-    return this.spec.fromBits(this.math.extract(value, this.shift, this.count));
-  }
-
-  /** The bits in place for a value of the field. @throws ArgumentError if it doesn't fit */
-  bits(value: T): V {
-    return this.math.place(this.spec.toBits(this.name, value), this.shift);
-  }
-}
 
 /** A register in a dump. */
 export interface DumpedRegister {
@@ -93,6 +55,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     spec: RegisterSpec,
     private readonly math: Arithmetic<V>,
     at: number,
+    fieldOf: (name: string, spec: FieldSpec, rights: RegisterRights) => RegisterField<V>,
   ) {
     this.offset = at;
     this.rights = spec.access;
@@ -100,7 +63,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     this.readFrom = spec.access === "wo" ? UNMAPPED : mapped;
     this.writeTo = spec.access === "ro" || spec.access === "rc" ? UNMAPPED : mapped;
     const fields = Object.entries(spec.fields).map(
-      ([field, each]) => [field, new RegisterField(field, each, math, each.access ?? spec.access)] as const,
+      ([field, each]) => [field, fieldOf(field, each, each.access ?? spec.access)] as const,
     );
     this.all = new Map(fields);
     this.fields = Object.fromEntries(fields);
@@ -240,12 +203,12 @@ const math32 = numbers(32);
 /** @internal */
 export class Register8 extends Register<number> {
   constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
-    super(access, name, spec, math8, at);
+    super(access, name, spec, math8, at, narrowField);
   }
 
   override read(): number {
     const { bytes } = this.readFrom;
-    if (bytes !== undefined) return readRegister8(bytes, this.offset);
+    if (bytes !== undefined) return Atomics.load(bytes, this.offset);
     this.checkReadable();
     return this.access.read8(this.offset);
   }
@@ -253,7 +216,7 @@ export class Register8 extends Register<number> {
   override write(value: number | FieldValues): void {
     const { bytes } = this.writeTo;
     const bits = this.pack(value);
-    if (bytes !== undefined) writeRegister8(bytes, this.offset, bits);
+    if (bytes !== undefined) bytes[this.offset] = bits;
     else {
       this.checkWritable();
       this.access.write8(this.offset, bits);
@@ -266,13 +229,13 @@ export class Register16 extends Register<number> {
   private readonly index: number;
 
   constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
-    super(access, name, spec, math16, at);
+    super(access, name, spec, math16, at, narrowField);
     this.index = at / 2;
   }
 
   override read(): number {
     const { halves } = this.readFrom;
-    if (halves !== undefined) return readRegister16(halves, this.index);
+    if (halves !== undefined) return Atomics.load(halves, this.index);
     this.checkReadable();
     return this.access.read16(this.offset);
   }
@@ -280,7 +243,7 @@ export class Register16 extends Register<number> {
   override write(value: number | FieldValues): void {
     const { halves } = this.writeTo;
     const bits = this.pack(value);
-    if (halves !== undefined) writeRegister16(halves, this.index, bits);
+    if (halves !== undefined) halves[this.index] = bits;
     else {
       this.checkWritable();
       this.access.write16(this.offset, bits);
@@ -293,13 +256,13 @@ export class Register32 extends Register<number> {
   private readonly index: number;
 
   constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
-    super(access, name, spec, math32, at);
+    super(access, name, spec, math32, at, narrowField);
     this.index = at / 4;
   }
 
   override read(): number {
     const { words } = this.readFrom;
-    if (words !== undefined) return readRegister(words, this.index);
+    if (words !== undefined) return Atomics.load(words, this.index);
     this.checkReadable();
     return this.access.read32(this.offset);
   }
@@ -312,7 +275,7 @@ export class Register32 extends Register<number> {
       typeof value === "number" &&
       (value >>> 0 === value || (value | 0) === value)
     ) {
-      writeRegister(words, this.index, value);
+      words[this.index] = value;
     } else this.writeChecked(value);
   }
 
@@ -320,7 +283,7 @@ export class Register32 extends Register<number> {
     this.checkWritable();
     const { words } = this.writeTo;
     const bits = this.pack(value);
-    if (words !== undefined) writeRegister(words, this.index, bits);
+    if (words !== undefined) words[this.index] = bits;
     else this.access.write32(this.offset, bits);
   }
 }
@@ -334,7 +297,7 @@ export class Register64 extends Register<bigint> {
   private readonly order: HalvesOrder;
 
   constructor(access: RegisterAccess, name: string, spec: RegisterSpec, at: number) {
-    super(access, name, spec, bigints, at);
+    super(access, name, spec, bigints, at, wideField);
     this.order = spec.order;
     this.index = at / (spec.order === "whole" ? 8 : 4);
   }

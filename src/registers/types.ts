@@ -1,8 +1,8 @@
 /** What a declaration gives, as types: methods that a register's access allows, fields by name. */
 import type { RegisterArray } from "./array.js";
 import type { ArraySpec, BlockSpec, NestedSpec, RegisterSpec, RegisterWidth } from "./declaration.js";
-import type { FieldSpec, FieldSpecs, RegisterRights } from "./fields.js";
-import type { RegisterField } from "./register.js";
+import type { RegisterField } from "./field.js";
+import type { FieldSpec, FieldSpecs, RegisterRights } from "./field-spec.js";
 import type { WaitOptions } from "./wait.js";
 
 /** A register's values: bigints if it has 64 bits. */

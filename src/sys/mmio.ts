@@ -1,5 +1,6 @@
 /**
- * Accesses to device registers. All code that accesses a mapped BAR uses this file.
+ * Accesses to device registers. All code that accesses a mapped BAR uses this file, but src/registers/register.ts, which keeps its
+ * rules.
  *
  * - A register is read by Atomics.load: V8 may narrow, merge or drop a plain load (measured: `(r[i] & 1) === 1`
  *   becomes a one-byte access, and a load whose value is unused vanishes). Atomics.load is always one access of

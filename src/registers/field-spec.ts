@@ -18,6 +18,7 @@ export interface FieldOptions<R extends RegisterRights = RegisterRights> {
 
 /** A field as declared by {@link bit}, {@link bits} or {@link choice}. */
 export interface FieldSpec<T = unknown, R extends RegisterRights | undefined = RegisterRights | undefined> {
+  readonly kind: "flag" | "number" | "choice";
   /** Number of its highest bit. */
   readonly high: number;
   /** Number of its lowest bit. */
@@ -39,6 +40,7 @@ export type FieldSpecs = Readonly<Record<string, FieldSpec>>;
 const MAX_FIELD_BITS = 53;
 
 function field<T, R extends RegisterRights | undefined>(
+  kind: FieldSpec["kind"],
   high: number,
   low: number,
   { access, doc }: { readonly access?: R; readonly doc?: string | undefined },
@@ -48,7 +50,7 @@ function field<T, R extends RegisterRights | undefined>(
   checkInteger("the lowest bit of a field", low, 0, 63);
   checkInteger("the highest bit of a field", high, low, Math.min(63, low + MAX_FIELD_BITS - 1));
   // Left out, the access is undefined, which is what R is inferred as.
-  return { high, low, access: access as R, doc, names, ...convert };
+  return { kind, high, low, access: access as R, doc, names, ...convert };
 }
 
 /** A field of one bit, as a boolean. @param at number of the bit */
@@ -56,7 +58,7 @@ export function bit<const R extends RegisterRights | undefined = undefined>(
   at: number,
   options: { readonly access?: R; readonly doc?: string } = {},
 ): FieldSpec<boolean, NoInfer<R>> {
-  return field(at, at, options, undefined, {
+  return field("flag", at, at, options, undefined, {
     fromBits: (value) => value !== 0,
     toBits(name, value) {
       if (typeof value !== "boolean")
@@ -73,7 +75,7 @@ export function bits<const R extends RegisterRights | undefined = undefined>(
   options: { readonly access?: R; readonly doc?: string } = {},
 ): FieldSpec<number, NoInfer<R>> {
   const max = 2 ** (high - low + 1) - 1;
-  return field(high, low, options, undefined, {
+  return field("number", high, low, options, undefined, {
     fromBits: (value) => value,
     toBits: (name, value) => checkInteger(`field ${name}`, value, 0, max),
   });
@@ -101,7 +103,7 @@ export function choice<
     numbers.set(name, value);
     if (!names.has(value)) names.set(value, name);
   }
-  return field<(keyof V & string) | number, R>(high, low, options, numbers, {
+  return field<(keyof V & string) | number, R>("choice", high, low, options, numbers, {
     fromBits: (value) => names.get(value) ?? value,
     toBits(name, value) {
       if (typeof value === "number") return checkInteger(`field ${name}`, value, 0, max);
