@@ -3,6 +3,7 @@
  * CRC-32C, and the 64-bit CRC of NVMe. Each step processes eight bytes, with one table for each of the eight positions. No
  * function uses bigints or allocates.
  */
+import { checkBytes, checkInteger } from "../../core/check.js";
 import { lazily } from "../../core/lazy.js";
 
 const SLICES = 8;
@@ -31,6 +32,7 @@ const tableOf16 = lazily(() => {
 
 /** CRC-16 T10-DIF (polynomial 8BB7h, most significant bit first) of bytes[from, to), continuing from `crc` of the bytes before. */
 export function crc16(bytes: Uint8Array, from: number, to: number, crc = 0): number {
+  checkPart(bytes, from, to);
   const t = tableOf16();
   let at = from;
   for (; at + SLICES <= to; at += SLICES) {
@@ -66,6 +68,7 @@ const tableOf32 = lazily(() => {
 
 /** CRC-32C (Castagnoli) of bytes[from, to), continuing from `crc` of the bytes before. */
 export function crc32c(bytes: Uint8Array, from: number, to: number, crc = 0): number {
+  checkPart(bytes, from, to);
   const t = tableOf32();
   let rest = ~crc;
   let at = from;
@@ -126,6 +129,7 @@ export interface Crc64 {
  * Updates `crc`, the CRC-64 of NVMe (reflected, inverted at both ends), by bytes[from, to). Its initial value is 0.
  */
 export function crc64(crc: Crc64, bytes: Uint8Array, from: number, to: number): void {
+  checkPart(bytes, from, to);
   const { low: l, high: h } = tablesOf64();
   let low = ~crc.low;
   let high = ~crc.high;
@@ -165,4 +169,11 @@ export function crc64(crc: Crc64, bytes: Uint8Array, from: number, to: number): 
   }
   crc.low = ~low >>> 0;
   crc.high = ~high >>> 0;
+}
+
+/** Beyond the end the loops would run as far as they are told. @throws ArgumentError */
+function checkPart(bytes: Uint8Array, from: number, to: number): void {
+  checkBytes("bytes", bytes);
+  checkInteger("to", to, 0, bytes.length);
+  checkInteger("from", from, 0, to);
 }

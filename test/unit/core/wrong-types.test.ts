@@ -10,6 +10,7 @@ import { EmulatedNvme } from "../../../src/emulator/nvme/controller.js";
 import { emulatedFirmware } from "../../../src/emulator/nvme/medium/firmware-image.js";
 import { checkCommand } from "../../../src/nvme/command/check-command.js";
 import { checkCommandOptions } from "../../../src/nvme/command/command-options.js";
+import { crc16, crc32c, crc64 } from "../../../src/nvme/protection/crc.js";
 import { Bar } from "../../../src/pci/bar.js";
 import { parseBdf } from "../../../src/pci/bdf.js";
 import { Interrupts } from "../../../src/pci/interrupts.js";
@@ -80,6 +81,22 @@ describe("an ArgumentError refuses", () => {
     expect(() => checkCommand(wrong(undefined), rules)).toThrow(ArgumentError);
     expect(() => checkCommandOptions(wrong(null))).toThrow(ArgumentError);
     expect(() => checkCommandOptions({ timeoutMs: wrong(Symbol("s")) })).toThrow(ArgumentError);
+  });
+
+  test("a part of bytes outside them, of which a CRC would run for ever", () => {
+    const bytes = new Uint8Array(8);
+    for (const [from, to] of [
+      [0, 2 ** 32],
+      [-(2 ** 31), 8],
+      [0, 9],
+      [5, 4],
+      [0, 0.5],
+    ] as const) {
+      expect(() => crc16(bytes, from, to)).toThrow(ArgumentError);
+      expect(() => crc32c(bytes, from, to)).toThrow(ArgumentError);
+      expect(() => crc64({ low: 0, high: 0 }, bytes, from, to)).toThrow(ArgumentError);
+    }
+    expect(() => crc16(wrong(undefined), 0, 0)).toThrow(ArgumentError);
   });
 
   test("a telemetry reason that isn't a text, and an onRemove that isn't a function", () => {
