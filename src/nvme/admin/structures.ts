@@ -74,7 +74,7 @@ export class NvmeStructures {
     return await readIdentify(this.target, cns, options);
   }
 
-  /** Identify Controller (CNS 01h), read anew. @throws as read() */
+  /** Identify Controller (CNS 01h), read again. @throws as read() */
   async controller(): Promise<IdentifyController> {
     return trustedController(this.target, identifyController.decode(await this.read(IdentifyCns.controller)));
   }

@@ -11,7 +11,7 @@ export interface RingBuffers {
   readonly completion?: DmaBuffer | undefined;
   /**
    * PRP lists and SGL segments of all commands, starting at a memory page. The size depends on the number of entries and
-   * the longest transfer. If the buffer is too small, the error tells the size needed.
+   * the longest transfer. If the buffer is too small, the error contains the required size.
    */
   readonly lists?: DmaBuffer | undefined;
 }
