@@ -98,7 +98,12 @@ export {
 } from "../nvme/queues/rings.js";
 export { writeIoEntry, writeRawEntry } from "../nvme/queues/submission-entry.js";
 export { SQE_WORDS, SubmissionQueue } from "../nvme/queues/submission-queue.js";
-export { type NvmeQuirk, type NvmeQuirkChoice, type NvmeQuirkName, nvmeQuirks } from "../nvme/quirks/quirks.js";
+export {
+  type NvmeQuirk,
+  type NvmeQuirkChoice,
+  type NvmeQuirkName,
+  nvmeQuirks,
+} from "../nvme/quirks/quirks.js";
 export {
   Anacap,
   Apsta,
