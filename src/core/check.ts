@@ -26,17 +26,6 @@ export function checkObject(name: string, value: object): void {
   }
 }
 
-/** An instance of a class. @throws ArgumentError */
-export function checkInstance(
-  name: string,
-  value: object,
-  type: abstract new (...of: never[]) => object,
-): void {
-  if (!(value instanceof type)) {
-    throw new ArgumentError(`${name} must be a ${type.name}, got ${show(value)}`);
-  }
-}
-
 /** A function. @throws ArgumentError */
 export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== "function") throw new ArgumentError(`${name} must be a function, got ${show(value)}`);

@@ -2,9 +2,13 @@
 
 /** The memory of mapped registers, by width of access. All are undefined while registers aren't mapped. */
 export interface MappedRegisters {
+  /** For 8 bits. */
   bytes: Uint8Array | undefined;
+  /** For 16 bits. */
   halves: Uint16Array | undefined;
+  /** For 32 bits, and for 64 bits in halves. */
   words: Uint32Array | undefined;
+  /** For 64 bits at once. */
   longs: BigUint64Array | undefined;
 }
 
@@ -16,13 +20,19 @@ export interface RegisterAccess {
   readonly sizeBytes: number;
   /** Where loads and stores do the same as the calls. The owner sets and clears its fields; undefined if it never maps. */
   readonly mapped?: MappedRegisters;
+  /** One access of 8 bits. */
   read8(offset: number): number;
+  /** One access of 16 bits. */
   read16(offset: number): number;
+  /** One access of 32 bits. */
   read32(offset: number): number;
   /** One access of 64 bits. */
   readWhole64(offset: number): bigint;
+  /** One access of 8 bits. */
   write8(offset: number, value: number): void;
+  /** One access of 16 bits. */
   write16(offset: number, value: number): void;
+  /** One access of 32 bits. */
   write32(offset: number, value: number): void;
   /** One access of 64 bits. */
   writeWhole64(offset: number, value: bigint): void;

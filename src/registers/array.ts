@@ -23,6 +23,7 @@ export class RegisterArray<T> implements Iterable<T> {
     return made;
   }
 
+  /** In order. */
   *[Symbol.iterator](): Iterator<T> {
     for (let i = 0; i < this.length; i++) yield this.at(i);
   }

@@ -27,20 +27,29 @@ export interface RegisterSpec<
   R extends RegisterRights = RegisterRights,
   F extends FieldSpecs = FieldSpecs,
 > {
+  /** What is declared. */
   readonly kind: "register";
   /** Bytes from the start of the block. */
   readonly offset: number;
+  /** Bits. */
   readonly width: W;
+  /** What an access does. */
   readonly access: R;
+  /** By name. */
   readonly fields: F;
+  /** Value after a reset, if it was declared. */
   readonly reset: number | bigint | undefined;
+  /** `whole` for all but 64-bit registers in halves. */
   readonly order: HalvesOrder;
+  /** One line for the documentation. */
   readonly doc: string | undefined;
 }
 
 /** Blocks or registers at equal distances. */
 export interface ArraySpec<S extends RegisterSpec | NestedSpec = RegisterSpec | NestedSpec> {
+  /** What is declared. */
   readonly kind: "array";
+  /** How many there are. */
   readonly count: number;
   /** Bytes from one to the next. */
   readonly strideBytes: number;
@@ -50,9 +59,11 @@ export interface ArraySpec<S extends RegisterSpec | NestedSpec = RegisterSpec | 
 
 /** A block in a block. */
 export interface NestedSpec<D extends BlockSpec = BlockSpec> {
+  /** What is declared. */
   readonly kind: "block";
   /** Bytes from the start of the outer block. */
   readonly offset: number;
+  /** What it contains. */
   readonly registers: D;
 }
 

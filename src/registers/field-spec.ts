@@ -18,16 +18,19 @@ export interface FieldOptions<R extends RegisterRights = RegisterRights> {
 
 /** A field as declared by {@link bit}, {@link bits} or {@link choice}. */
 export interface FieldSpec<T = unknown, R extends RegisterRights | undefined = RegisterRights | undefined> {
+  /** Which function declared it. */
   readonly kind: "flag" | "number" | "choice";
   /** Number of its highest bit. */
   readonly high: number;
   /** Number of its lowest bit. */
   readonly low: number;
+  /** If it differs from the register's. */
   readonly access: R;
+  /** One line for the documentation. */
   readonly doc: string | undefined;
   /** Names of its values; undefined if it has none. */
   readonly names: ReadonlyMap<string, number> | undefined;
-  /** @param bits the field's bits, shifted to bit 0 */
+  /** The value that bits stand for. @param bits the field's bits, shifted to bit 0 */
   fromBits(bits: number): T;
   /** @returns the field's bits, shifted to bit 0 @throws ArgumentError if the value doesn't fit */
   toBits(name: string, value: T): number;

@@ -11,6 +11,7 @@ export abstract class RegisterField<V extends number | bigint = number | bigint,
   protected constructor(
     /** Its name. */
     readonly name: string,
+    /** @internal */
     protected readonly spec: FieldSpec,
     /** @internal */
     readonly rights: RegisterRights,

@@ -1,6 +1,8 @@
 /** Waits for a register's value, by polling or at each interrupt. */
+
 import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
 import { DeviceGoneError, TimeoutError } from "../core/errors.js";
+import type { Subscription } from "../core/listeners.js";
 
 /** Options of {@link ReadableRegister.until}. */
 export interface WaitOptions {
@@ -12,7 +14,7 @@ export interface WaitOptions {
    * Reads when this calls `again`, in place of polling: `wake: (again) => interrupts.watch(0, again)`. What it returns is
    * closed at the end. The register is read a last time at the limit, in case an interrupt was lost.
    */
-  readonly wake?: ((again: () => void) => { close(): void }) | undefined;
+  readonly wake?: ((again: () => void) => Pick<Subscription, "close">) | undefined;
   /** Ends the wait with its reason. */
   readonly signal?: AbortSignal | undefined;
 }
