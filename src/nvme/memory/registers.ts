@@ -9,12 +9,11 @@ import {
   decodeCapabilities,
   NSSR_RESET,
   NvmeRegister,
+  READY_UNIT_MS,
   ReadyTimeouts,
 } from "../spec/registers.js";
 
 const ALL_ONES = 0xffff_ffff;
-/** Unit of CAP.TO and CRTO. */
-const READY_UNIT_MS = 500;
 
 /** CSTS, decoded. */
 export interface ControllerState {

@@ -21,7 +21,7 @@ import { checkLba, lbaDwords } from "./lba.js";
 /** Most blocks of one command: NLB is a zero-based field of 16 bits. */
 export const MAX_BLOCKS = 65_536;
 
-/** What a command on blocks that transfers no data is, besides its blocks. */
+/** A command on blocks without a data transfer. */
 export interface BlockAction {
   /** For error messages. */
   readonly name: string;
@@ -111,7 +111,7 @@ export class BlockCommands {
     return { name, opcode, nsid, cdw2, cdw3, cdw10, cdw11, cdw12, cdw14, cdw15 };
   }
 
-  /** Blocks in `length` bytes of data. @throws ArgumentError if they are no whole number, or too many for a command */
+  /** Blocks in `length` bytes of data. @throws ArgumentError if `length` isn't a multiple of the block size, or too long for one command */
   private countBlocks(length: number, strips: boolean, maxBytes: number): number {
     const perBlock = this.bytesPerBlock(strips);
     if (!(length % perBlock === 0)) {
@@ -122,7 +122,7 @@ export class BlockCommands {
     const blocks = length / perBlock;
     if (blocks > MAX_BLOCKS || length > maxBytes) {
       const limit = Math.min(MAX_BLOCKS * perBlock, maxBytes);
-      throw new ArgumentError(`length ${length} is more than one command can carry here (${limit} bytes)`);
+      throw new ArgumentError(`length ${length} is more than one command can carry (${limit} bytes)`);
     }
     return blocks;
   }
@@ -144,12 +144,12 @@ export function blocksOf({ cdw12 = 0 }: NvmeCommand): number {
   return (cdw12 & 0xffff) + 1;
 }
 
-/** The range of a buffer that the options name; a list as it is. @throws ArgumentError */
+/** The range of a buffer that the options select; a list stays unchanged. @throws ArgumentError */
 function withRange(data: DmaBuffer | CommandData, options: IoOptions): CommandData {
   if (!(data instanceof DmaBuffer)) {
     assertCommandData(data);
     if (options.offset !== undefined || options.length !== undefined) {
-      throw new ArgumentError("offset and length belong to a buffer; a list of ranges has its own");
+      throw new ArgumentError("offset and length can't be combined with a list of ranges, which has its own");
     }
     return data;
   }

@@ -20,7 +20,7 @@ export interface CopyOptions {
   readonly format?: 0 | 1 | undefined;
   /** Protection of the blocks that are written. The checks of the sources are `sourceProtection`. */
   readonly protection?: ProtectionOptions | undefined;
-  /** Which checks the sources get. Each range has its own tags. */
+  /** Checks of the sources. Each range has its own tags. */
   readonly sourceProtection?:
     | Pick<ProtectionOptions, "action" | "guard" | "reference" | "storage">
     | undefined;
@@ -79,14 +79,14 @@ export function copyCommand(
   return { command, bytes };
 }
 
-/** @throws ArgumentError for more blocks than the namespace allows, in one range (MSSRL) or in all (MCL) */
+/** @throws ArgumentError if one range (MSSRL) or all ranges together (MCL) exceed the namespace's limit */
 function checkCounts(ranges: readonly CopyRange[], { mssrl, mcl }: IdentifyNamespace): void {
   let total = 0;
   for (const { blocks } of ranges) total += checkInteger("blocks", blocks, 1, mssrl);
   checkInteger("blocks of all ranges", total, 1, mcl);
 }
 
-/** By default the sources are treated like what is written: a controller takes PRACT for both or for neither. */
+/** By default the sources have the PRACT of the destination: a controller accepts it for both or for neither. */
 function sourceDefault({ protection }: BlockFormat, writes: number): ProtectionOptions | undefined {
   return protection === undefined ? undefined : { action: (writes & IO_PRACT) !== 0 };
 }

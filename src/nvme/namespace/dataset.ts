@@ -81,8 +81,7 @@ export interface CopyRange extends BlockRange {
   /** Expected application tag, 16 bits; 0 by default. */
   readonly applicationTag?: number | undefined;
   /**
-   * Bits of the application tag that are checked; all by default where `applicationTag` is given, otherwise
-   * none.
+   * Bits of the application tag that are checked; by default all if `applicationTag` is set, otherwise none.
    */
   readonly applicationTagMask?: number | undefined;
   /** Expected initial reference tag; by default the low bits of the LBA, with type 3 zero. */

@@ -3,7 +3,7 @@ import { checkInteger, checkU64 } from "../../core/check.js";
 
 /**
  * Checks a logical block address: a bigint of 64 bits, or a safe integer.
- * @param name what the address is called in the error
+ * @param name name of the address in the error
  * @throws ArgumentError if it is neither
  */
 export function checkLba<Lba extends bigint | number>(name: string, lba: Lba): Lba {

@@ -94,16 +94,16 @@ export class NvmeNamespace {
     return new NvmeNamespace(controller, nsid, await identifyBlocks(controller, nsid));
   }
 
-  // The way of a read or write:
+  // The path of a read or write:
   //   1. read(), write()       name the opcode
-  //   2. execute()             turns errors into rejections, and chooses one of two ways
+  //   2. execute()             turns errors into rejections, and chooses one of two paths
   //   3. submitPlain()         one contiguous buffer and no special options: checks the arguments, makes no object
   //      controller.transferIo()   chooses the queue pair
   //      QueuePair.transfer()      writes the 64-byte entry with its PRPs, and posts it
   //   4. submit()              everything else: BlockCommands.transfer() checks the arguments and builds an NvmeCommand
   //      controller.submitIo()     checks data pointers and chooses the queue pair
   //      QueuePair.submit()        writes the entry with PRPs or SGLs, and posts it
-  // Both ways end with the completion: QueuePair.reap() settles the promise.
+  // Both paths end with the completion: QueuePair.reap() settles the promise.
 
   /**
    * Reads blocks into a buffer of the controller's DMA space, or into a list of ranges and bit buckets.
@@ -320,8 +320,8 @@ export class NvmeNamespace {
   /**
    * Copies blocks within the namespace, one range after the other, without a data transfer (Simple Copy).
    * @param to first logical block of the destination
-   * @throws ArgumentError, also for more than the namespace allows (MSRC, MSSRL, MCL); UnsupportedError if the
-   *   controller has no Copy or not this descriptor format; NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   * @throws ArgumentError, also if the namespace allows less (MSRC, MSSRL, MCL); UnsupportedError if the
+   *   controller lacks Copy or this descriptor format; NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async copy(to: bigint | number, ranges: readonly CopyRange[], options: CopyOptions = {}): Promise<void> {
     this.assertOptional("Copy");

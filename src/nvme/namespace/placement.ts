@@ -11,7 +11,7 @@ const CTRATT_FDP = 1 << 19;
 const RECLAIM_UNIT_HANDLES = 1;
 const MAX_IDENTIFIERS = 65_536;
 
-/** A reclaim unit handle: where writes with one placement identifier go. */
+/** A reclaim unit handle: the destination of writes with one placement identifier. */
 export interface ReclaimUnitHandle {
   /** Placement identifier: the value of a write's `placement` option. */
   readonly placement: number;
@@ -19,7 +19,7 @@ export interface ReclaimUnitHandle {
   readonly handle: number;
   /** Estimated time for which the reclaim unit stays active, in seconds; 0: not reported. */
   readonly activeSeconds: number;
-  /** How many more blocks fit the reclaim unit. */
+  /** Number of blocks that can still be written to the reclaim unit. */
   readonly availableBlocks: bigint;
 }
 
@@ -58,7 +58,7 @@ export class NvmePlacement {
   }
 
   /**
-   * Moves the handles on to an empty reclaim unit (I/O Management Send).
+   * Moves each handle to an empty reclaim unit (I/O Management Send).
    * @param placements placement identifiers, 1 to 65536
    * @throws ArgumentError if `placements` is empty, too long for one command, or has an invalid identifier
    */

@@ -64,7 +64,7 @@ export class NvmeReservations {
 
   /**
    * Replaces the key of this host.
-   * @param current the key so far; undefined: any (IEKEY)
+   * @param current the current key; undefined: any (IEKEY)
    * @throws ArgumentError as register()
    */
   async replace(
@@ -100,7 +100,7 @@ export class NvmeReservations {
     await this.run("reservation preempt", IoOpcode.reservationAcquire, action, type, [key, preempted]);
   }
 
-  /** Releases the reservation. @param type the type it was acquired with */
+  /** Releases the reservation. @param type type of the reservation */
   async release(key: bigint, type: ReservationType): Promise<void> {
     await this.run("reservation release", IoOpcode.reservationRelease, 0, type, [key]);
   }

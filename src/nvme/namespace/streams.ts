@@ -149,7 +149,7 @@ class BlockWriter extends Writable {
   private async take(chunk: Uint8Array): Promise<void> {
     for (let at = 0; at < chunk.length; ) {
       this.current ??= await this.room();
-      // Destroyed meanwhile: the buffers are freed, or soon will be.
+      // The stream was destroyed in the meantime, and frees its buffers.
       if (this.destroyed) return;
       const count = Math.min(chunk.length - at, this.chunkBytes - this.filled);
       this.current.bytes.set(chunk.subarray(at, at + count), this.filled);

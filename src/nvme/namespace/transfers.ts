@@ -34,7 +34,7 @@ export interface NvmeChunk {
   readonly lba: bigint;
   /** Number of blocks in the piece. */
   readonly blocks: number;
-  /** The data, interleaved with the metadata if the namespace transfers it so. Valid until the next piece. */
+  /** The data, interleaved with the metadata on a namespace with extended LBAs. Valid until the next piece. */
   readonly bytes: Uint8Array<SharedArrayBuffer>;
   /** The metadata, if it is transferred separately. Valid until the next piece. */
   readonly metadata: Uint8Array<SharedArrayBuffer> | undefined;
@@ -185,7 +185,7 @@ export function readChunks(
   return chunksOf(mover, lba, total, plan, options);
 }
 
-/** A piece that is being read, or waits for its turn. */
+/** A piece that is being read, or waits to be yielded. */
 interface Slot {
   readonly data: DmaBuffer;
   readonly metadata: DmaBuffer | undefined;
@@ -225,7 +225,7 @@ async function* chunksOf(
       { buffer: slot.data, offset: 0, length: count * bytesPerBlock },
       { queue, fua, limitedRetry, metadata, protection: advanced(format, protection, Number(started)) },
     );
-    // Its turn comes later: not an unhandled rejection until then.
+    // The loop below awaits it later; until then it must not count as an unhandled rejection.
     slot.done.catch(() => {});
     started += BigInt(count);
     return true;

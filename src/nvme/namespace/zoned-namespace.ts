@@ -34,36 +34,36 @@ export interface Zone {
   readonly lba: bigint;
   /** Zone State (ZS). */
   readonly state: ZoneStateName;
-  /** Blocks that can be written, from the first on (ZCAP). */
+  /** Number of blocks that can be written, from the first block on (ZCAP). */
   readonly capacityBlocks: bigint;
-  /** Where the next write has to go (WP); undefined where the zone takes none. */
+  /** Block of the next write (WP); undefined if the zone accepts no writes. */
   readonly writePointer: bigint | undefined;
-  /** Zone Attributes (ZA) and their information (ZAI). */
+  /** Zone Attributes (ZA). */
   readonly attributes: number;
   /** Zone Attributes Information (ZAI). */
   readonly attributesInformation: number;
-  /** Zone Descriptor Extension, where the report was to have it and the zone has one. */
+  /** Zone Descriptor Extension, if it was requested and the zone has one. */
   readonly extension: Uint8Array | undefined;
 }
 
 /** Options of {@link ZonedNamespace.zones}. */
 export interface ZoneReportOptions {
-  /** From the zone with this block on; from the first one by default. */
+  /** Starts at the zone with this block; at the first zone by default. */
   readonly from?: bigint | number | undefined;
   /** Zones in this state only. */
   readonly state?: ZoneStateName | undefined;
-  /** With the descriptor extensions. */
+  /** Also reports the descriptor extensions. */
   readonly extensions?: boolean | undefined;
-  /** Zones asked for by one command; as many as a page or two have room for, by default. */
+  /** Zones per command; by default as many as fit 8 KiB. */
   readonly zonesPerReport?: number | undefined;
 }
 
-/** A zone by its first block, or all to which the action applies. */
+/** A zone, by its first block; or all zones to which the action applies. */
 export type ZoneChoice = bigint | number | "all";
 
 const SELECT_ALL = 1 << 8;
 const PARTIAL_REPORT = 1 << 16;
-/** Zone Append, CDW12: with protection of type 1, the controller puts the block's own reference tag in. */
+/** Zone Append, CDW12: with protection type 1, the controller inserts the reference tag of the final LBA. */
 const PIREMAP = 1 << 25;
 /** ZA: the extension is valid. */
 const ZA_EXTENSION_VALID = 1 << 7;
@@ -71,7 +71,7 @@ const NO_WRITE_POINTER = 0xffff_ffff_ffff_ffffn;
 const UNLIMITED = 0xffff_ffff;
 const DEFAULT_REPORT_BYTES = 8192;
 
-/** What reports can be limited to (ZRASF). */
+/** Filters of a report by zone state (ZRASF). */
 const reportFilters: Readonly<Record<ZoneStateName, number>> = {
   empty: 1,
   implicitlyOpened: 2,
@@ -86,7 +86,7 @@ const stateNames = new Map<number, ZoneStateName>(
   (Object.keys(ZoneState) as ZoneStateName[]).map((name) => [ZoneState[name], name]),
 );
 
-/** What a zoned namespace says of itself. */
+/** The zone properties that Identify reports. */
 interface ZonedShape {
   readonly zoneSizeBlocks: bigint;
   readonly extensionBytes: number;
@@ -96,21 +96,21 @@ interface ZonedShape {
   readonly crossesZones: boolean;
 }
 
-/** A namespace of zones, each of which is written from its start to its end (Zoned Namespace Command Set 1.x). */
+/** A namespace of zones, which are written sequentially (Zoned Namespace Command Set 1.x). */
 export class ZonedNamespace extends NvmeNamespace {
-  /** Blocks from one zone's start to the next one's. */
+  /** Blocks from the start of a zone to the start of the next zone. */
   readonly zoneSizeBlocks: bigint;
   /** Number of zones. */
   readonly zoneCount: number;
-  /** Zones that can be open, or open and closed, at a time; undefined is no limit. */
+  /** Most open zones (MOR); undefined: no limit. */
   readonly maxOpenZones: number | undefined;
-  /** Zones that can be active, which is open or closed, at a time; undefined is no limit. */
+  /** Most active zones, open or closed (MAR); undefined: no limit. */
   readonly maxActiveZones: number | undefined;
-  /** Longest append (ZASL) in bytes. */
+  /** Most bytes of an append (ZASL). */
   readonly appendLimitBytes: number;
-  /** Bytes of a zone descriptor extension; 0 is none. */
+  /** Bytes of a zone descriptor extension; 0: none. */
   readonly extensionBytes: number;
-  /** Reads may go over the end of a zone. */
+  /** Whether a read may cross the end of a zone. */
   readonly readsCrossZones: boolean;
 
   private constructor(controller: CommandTarget, nsid: number, known: IdentifiedBlocks, shape: ZonedShape) {
@@ -140,7 +140,7 @@ export class ZonedNamespace extends NvmeNamespace {
     const { mar, mor, ozcs, lbafe } = identifyZonedNamespace.decode(page);
     const format = lbafe[lbaFormatIndex(known.identify)];
     if (format === undefined || format.zoneSizeBlocks === 0n) {
-      throw new UnsupportedError(`namespace ${nsid} has zones of no size`);
+      throw new UnsupportedError(`namespace ${nsid} reports a zone size of 0 (LBAFE)`);
     }
     const controllerPage = await readIdentify(controller, IdentifyCns.controllerForCommandSet, {
       csi: CommandSet.zoned,
@@ -159,15 +159,22 @@ export class ZonedNamespace extends NvmeNamespace {
   }
 
   /**
-   * The zones in order, as they are when each command reports them.
+   * Yields the zones in ascending order. Each zone has the state that it had when its command reported it.
    * @throws ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   zones(options: ZoneReportOptions = {}): AsyncGenerator<Zone, void, void> {
     const { from = 0n, state, extensions = false, zonesPerReport } = options;
     checkLba("from", from);
-    if (from >= this.sizeBlocks) throw new ArgumentError(`namespace ${this.nsid} ends at ${this.sizeBlocks}`);
+    if (from >= this.sizeBlocks) {
+      throw new ArgumentError(
+        `from ${from} is past the end of namespace ${this.nsid} (${this.sizeBlocks} blocks)`,
+      );
+    }
     const filter = state === undefined ? 0 : reportFilters[state];
-    if (filter === undefined) throw new ArgumentError(`there is no zone state ${show(state)}`);
+    if (filter === undefined) {
+      const names = Object.keys(reportFilters).join(", ");
+      throw new ArgumentError(`state must be one of ${names}, got ${show(state)}`);
+    }
     const each = ZONE_DESCRIPTOR_BYTES + (extensions ? this.extensionBytes : 0);
     const most = Math.floor((this.controller.maxTransferBytes - ZONE_REPORT_HEADER_BYTES) / each);
     const usual = Math.max(1, Math.floor((DEFAULT_REPORT_BYTES - ZONE_REPORT_HEADER_BYTES) / each));
@@ -176,7 +183,8 @@ export class ZonedNamespace extends NvmeNamespace {
   }
 
   /**
-   * How many zones there are in a state, or in all, from a block on.
+   * Counts the zones from a block on.
+   * @param state zones in this state only; all by default
    * @throws as zones()
    */
   async countZones(state?: ZoneStateName, from: bigint | number = 0n): Promise<number> {
@@ -190,17 +198,17 @@ export class ZonedNamespace extends NvmeNamespace {
     return Number(zoneReportHeader.decode(bytes).zones);
   }
 
-  /** The zone that a block is in. @throws as zones() */
+  /** Reads the zone that contains a block. @throws as zones() */
   async zone(lba: bigint | number): Promise<Zone> {
     for await (const zone of this.zones({ from: lba, extensions: true, zonesPerReport: 1 })) return zone;
     throw new ArgumentError(`there is no zone at block ${lba}`);
   }
 
   /**
-   * Writes blocks to a zone, at the place the controller chooses.
+   * Writes blocks to a zone. The controller chooses the place.
    * @param zone first block of the zone
-   * @returns the first block they were written to
-   * @throws as write(), and ArgumentError for more than `appendLimitBytes`
+   * @returns first block that was written
+   * @throws as write(); ArgumentError if the data is longer than `appendLimitBytes`
    */
   async append(
     zone: bigint | number,
@@ -216,7 +224,7 @@ export class ZonedNamespace extends NvmeNamespace {
     return (BigInt(dw1) << 32n) | BigInt(dw0);
   }
 
-  /** Within a zone, one command after the other: their order is what counts here. @throws as readRange() */
+  /** Writes with one outstanding command at a time, because zones are written in order. @throws as readRange() */
   override async writeRange(
     lba: bigint | number,
     source: DmaBuffer | DataList,
@@ -225,42 +233,42 @@ export class ZonedNamespace extends NvmeNamespace {
     await super.writeRange(lba, source, { ...options, depth: 1 });
   }
 
-  /** Within a zone, one command after the other. */
+  /** A stream with one outstanding command at a time, because zones are written in order. */
   override createWriteStream(
     options: WriteStreamOptions = {},
   ): ReturnType<NvmeNamespace["createWriteStream"]> {
     return super.createWriteStream({ ...options, depth: 1 });
   }
 
-  /** Opens a zone, or all that are closed. @throws as zones() */
+  /** Opens a zone, or all closed zones. @throws as zones() */
   async openZone(zone: ZoneChoice): Promise<void> {
     await this.act("open", ZoneAction.open, zone);
   }
 
-  /** Closes a zone, or all that are open. @throws as zones() */
+  /** Closes a zone, or all open zones. @throws as zones() */
   async closeZone(zone: ZoneChoice): Promise<void> {
     await this.act("close", ZoneAction.close, zone);
   }
 
-  /** Makes a zone full, or all that are open or closed. @throws as zones() */
+  /** Makes a zone full, or all open and closed zones. @throws as zones() */
   async finishZone(zone: ZoneChoice): Promise<void> {
     await this.act("finish", ZoneAction.finish, zone);
   }
 
-  /** Empties a zone, or all that hold anything. @throws as zones() */
+  /** Empties a zone, or all open, closed and full zones. @throws as zones() */
   async resetZone(zone: ZoneChoice): Promise<void> {
     await this.act("reset", ZoneAction.reset, zone);
   }
 
-  /** Takes a read-only zone out of use, or all of them. @throws as zones() */
+  /** Takes a read-only zone, or all read-only zones, offline. @throws as zones() */
   async offlineZone(zone: ZoneChoice): Promise<void> {
     await this.act("offline", ZoneAction.offline, zone);
   }
 
   /**
-   * Writes the descriptor extension of an empty zone, which becomes closed.
-   * @param extension of `extensionBytes`
-   * @throws as zones(), UnsupportedError where zones have no extension
+   * Writes the descriptor extension of an empty zone. The zone becomes closed.
+   * @param extension `extensionBytes` bytes
+   * @throws as zones(); UnsupportedError if zones have no extension
    */
   async setZoneExtension(zone: bigint | number, extension: Uint8Array): Promise<void> {
     this.checkZone(zone);
@@ -268,7 +276,7 @@ export class ZonedNamespace extends NvmeNamespace {
       throw new UnsupportedError(`namespace ${this.nsid} has no zone descriptor extensions`);
     }
     if (extension.length !== this.extensionBytes) {
-      throw new ArgumentError(`a zone descriptor extension has ${this.extensionBytes} bytes here`);
+      throw new ArgumentError(`extension must have ${this.extensionBytes} bytes, got ${extension.length}`);
     }
     const command = {
       name: "set zone descriptor extension",
@@ -312,7 +320,7 @@ export class ZonedNamespace extends NvmeNamespace {
     const { zs, za, zai, zcap, zslba, wp } = zoneDescriptor.decode(bytes);
     return {
       lba: zslba,
-      // A state from a later specification: it can't be written, so far as we know.
+      // Unknown states of a later specification count as read-only, because writes may fail.
       state: stateNames.get(zs) ?? "readOnly",
       capacityBlocks: zcap,
       writePointer: wp === NO_WRITE_POINTER || zs === ZoneState.full ? undefined : wp,
@@ -346,17 +354,19 @@ export class ZonedNamespace extends NvmeNamespace {
     });
   }
 
-  /** @throws ArgumentError where no zone starts there */
+  /** @throws ArgumentError if no zone starts at this block */
   private checkZone(lba: bigint | number): bigint | number {
     checkLba("zone", lba);
     if (lba >= this.sizeBlocks || BigInt(lba) % this.zoneSizeBlocks !== 0n) {
-      throw new ArgumentError(`no zone starts at block ${lba}: they are ${this.zoneSizeBlocks} blocks each`);
+      throw new ArgumentError(
+        `no zone starts at block ${lba}: pass a multiple of the zone size, ${this.zoneSizeBlocks} blocks`,
+      );
     }
     return lba;
   }
 }
 
-/** The I/O command set of a namespace (CNS 03h); NVM where it doesn't say. */
+/** The I/O command set of a namespace (CNS 03h); NVM if the controller doesn't report one. */
 async function commandSetOf(controller: CommandTarget, nsid: number): Promise<number> {
   const page = await readIdentify(controller, IdentifyCns.namespaceDescriptors, { nsid });
   return decodeNamespaceDescriptors(page).csi ?? CommandSet.nvm;

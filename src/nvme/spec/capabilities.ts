@@ -3,7 +3,7 @@
 import { checkInteger, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 
-/** Fields of a number: a bit number stands for a flag, `[lowest bit, width]` for a number. */
+/** Fields of a number: a bit number for a flag, `[lowest bit, width]` for a number. */
 export type BitTable = Readonly<Record<string, number | readonly [low: number, width: number]>>;
 
 /** Result of {@link decodeBits}: a boolean for each flag, a number for each other field. */
@@ -21,7 +21,7 @@ export function decodeBits<T extends BitTable>(value: number, table: T): Bits<T>
 }
 
 /**
- * Puts fields together into a number, the reverse of {@link decodeBits}. Fields left out are 0.
+ * Combines fields into a number, the reverse of {@link decodeBits}. Fields left out are 0.
  * @throws ArgumentError if a value doesn't fit its field, or `table` has no such field
  */
 export function encodeBits<T extends BitTable>(table: T, values: Partial<Bits<T>>): number {
@@ -78,7 +78,7 @@ export const Oncs = {
   compare: 0,
   /** Write Uncorrectable is supported. */
   writeUncorrectable: 1,
-  /** Dataset Management (deallocate among others) is supported. */
+  /** Dataset Management (including Deallocate) is supported. */
   datasetManagement: 2,
   /** Write Zeroes is supported. */
   writeZeroes: 3,
@@ -96,7 +96,7 @@ export const Oncs = {
   copySingleAtomicity: 9,
   /** Every Copy that succeeds is a fast copy (NVMAFC). */
   allFastCopy: 10,
-  /** Write Zeroes that deallocates has a size limit of its own, WZDSL. */
+  /** Write Zeroes that deallocates has its own size limit, WZDSL. */
   writeZeroesDeallocate: 11,
   /** Write Zeroes accepts the flag that covers the whole namespace (NSZ). */
   namespaceZeroes: 12,
@@ -361,7 +361,7 @@ export const Flbas = {
 export const Mc = {
   /** Metadata can be interleaved with the data. */
   extended: 0,
-  /** Metadata can be transferred in a buffer of its own. */
+  /** Metadata can be transferred in a separate buffer. */
   separate: 1,
 } as const satisfies BitTable;
 
@@ -429,6 +429,6 @@ export const Dlfeat = {
   reads: [0, 3],
   /** Write Zeroes accepts the deallocate bit (DEAC). */
   writeZeroes: 3,
-  /** The guard of a deallocated block is the CRC of what a read returns; otherwise all ones. */
+  /** The guard of a deallocated block is the CRC of the data that a read returns; otherwise all ones. */
   guardIsCrc: 4,
 } as const satisfies BitTable;

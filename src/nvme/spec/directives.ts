@@ -40,7 +40,7 @@ export const streamsParameters = record("Streams Directive Parameters", 32, {
   nsso: at(4, u16),
   /** Stream capabilities of the subsystem (NSSC). */
   nssc: at(6, u8),
-  /** Stream write size: writes are best a multiple of it, in blocks. */
+  /** Stream write size, in blocks: writes should be a multiple of it. */
   sws: at(16, u32),
   /** Stream granularity size, in units of `sws`. */
   sgs: at(20, u16),

@@ -16,7 +16,7 @@ export const fdpConfigurationsHeader = record("FDP Configurations Log", 16, {
 export const fdpConfiguration = record("FDP Configuration Descriptor", 64, {
   /** Size of the descriptor, in bytes. */
   sizeBytes: at(0, u16),
-  /** Bits of a placement identifier that name the reclaim group (RGIF). */
+  /** Number of placement identifier bits for the reclaim group (RGIF). */
   reclaimGroupBits: at(2, bits(u8, 0, 4)),
   /** 1: placement uses the volatile write cache. */
   volatileWriteCache: at(2, bits(u8, 4, 1)),
@@ -80,7 +80,7 @@ export const fdpEvent = record("FDP Event", 64, {
   locationValid: at(1, bits(u8, 2, 1)),
   /** Placement identifier of the event. */
   placementId: at(2, u16),
-  /** Time of the event: milliseconds in bits 47:0, as the Timestamp feature has it. */
+  /** Time of the event: milliseconds in bits 47:0, as in the Timestamp feature. */
   timestamp: at(4, u64),
   /** Namespace of the event. */
   nsid: at(12, u32),

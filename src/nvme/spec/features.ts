@@ -16,7 +16,7 @@ function dword<const T extends BitTable>(fid: number, table: T): DwordFeature<T>
   return { fid, table };
 }
 
-/** Features whose value is one dword: its parts, as they stand in CDW11 of Set Features and DW0 of Get Features. */
+/** Features whose value is one dword: its fields in CDW11 of Set Features and DW0 of Get Features. */
 export const Feature = {
   /** Arbitration (FID 01h). */
   arbitration: dword(FeatureId.arbitration, {
@@ -59,7 +59,7 @@ export const Feature = {
     /** The volatile write cache is enabled (WCE). */
     enabled: 0,
   }),
-  /** Number of Queues (FID 07h): what a driver asks for, or what the controller allocated. */
+  /** Number of Queues (FID 07h): the requested or the allocated number. */
   numberOfQueues: dword(FeatureId.numberOfQueues, {
     /** Number of I/O submission queues, zero-based. */
     submission: [0, 16],
@@ -155,8 +155,7 @@ export const Feature = {
   /** Sanitize Config (FID 17h). */
   sanitizeConfig: dword(FeatureId.sanitizeConfig, {
     /**
-     * What "no deallocate after sanitize" does where it is inhibited (NODRM): 0 fails the command, 1 is a
-     * warning.
+     * Effect of an inhibited "no deallocate after sanitize" (NODRM): 0 fails the command, 1 is a warning.
      */
     noDeallocateResponse: 0,
   }),
@@ -227,11 +226,11 @@ export const WriteProtection = {
   permanent: 3,
 } as const;
 
-/** DW0 of Get Features with SEL 3: what can be done with a feature. */
+/** DW0 of Get Features with SEL 3: capabilities of a feature. */
 export const FeatureCapabilities = {
   /** The controller can save the value over power cycles and resets. */
   saveable: 0,
-  /** Each namespace has a value of its own. */
+  /** Each namespace has its own value. */
   namespaceSpecific: 1,
   /** Set Features can change the value. */
   changeable: 2,
@@ -271,7 +270,7 @@ export const powerTransitions = record("Autonomous Power State Transition", 256,
   entry: at(0, array(nested(powerTransition), 32)),
 });
 
-/** Get Features: what the controller was given. */
+/** Get Features: the host memory buffer in use. */
 export const hostMemoryAttributes = record("Host Memory Buffer Attributes", 4096, {
   /** Size of the host memory buffer, in memory pages of the controller (CC.MPS). */
   hsize: at(0, u32),

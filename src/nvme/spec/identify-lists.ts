@@ -13,7 +13,7 @@ export const namespaceList = record("Namespace List", IDENTIFY_BYTES, {
   ids: at(0, array(u32, NAMESPACE_LIST_ENTRIES)),
 });
 
-/** CNS 12h and 13h; also what Namespace Attachment takes. */
+/** CNS 12h and 13h; also the data of Namespace Attachment. */
 export const controllerList = record("Controller List", IDENTIFY_BYTES, {
   num: at(0, u16),
   identifier: at(2, array(u16, CONTROLLER_LIST_ENTRIES)),

@@ -48,7 +48,7 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   plsi: at(110, u8),
   /** Controller type: 1 I/O, 2 discovery, 3 administrative; 0: not reported. */
   cntrltype: at(111, u8),
-  /** FRU globally unique identifier: 16 bytes, zeros where there is none. */
+  /** FRU globally unique identifier: 16 bytes, zeros: none. */
   fguid: at(112, bytes(16)),
   /** Command retry delay 1, in units of 100 ms. */
   crdt1: at(128, u16),
@@ -64,7 +64,7 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   cirn: at(136, bytes(8)),
   /** NVM subsystem report: bit 0 storage device, bit 1 enclosure. */
   nvmsr: at(253, u8),
-  /** VPD write cycles: bits 6:0 how many remain, bit 7 whether that is valid. */
+  /** VPD write cycles: bits 6:0 remaining cycles, bit 7 whether they are valid. */
   vwci: at(254, u8),
   /** Management endpoint capabilities: bit 0 SMBus/I2C, bit 1 PCIe. */
   mec: at(255, u8),
@@ -162,7 +162,7 @@ export const identifyController = record("Identify Controller", IDENTIFY_BYTES, 
   cqes: at(513, u8),
   /** Most commands outstanding on an I/O queue; 0: not reported. */
   maxcmd: at(514, u16),
-  /** Number of namespaces: the highest namespace id, unless MNAN says fewer may exist at once. */
+  /** Number of namespaces: the highest namespace id, unless MNAN is lower. */
   nn: at(516, u32),
   /** Optional NVM commands; see {@link Oncs}. */
   oncs: at(520, u16),
@@ -248,7 +248,7 @@ export type IdentifyController = ReturnType<typeof identifyController.decode>;
 export interface LbaFormat {
   /** Metadata bytes per block (MS). */
   readonly metadataBytes: number;
-  /** Data bytes per block (2 ^ LBADS); 0 where the format is not available. */
+  /** Data bytes per block (2 ^ LBADS); 0: the format is not available. */
   readonly blockSizeBytes: number;
   /** Relative performance, 0 is best (RP). */
   readonly relativePerformance: number;
@@ -277,9 +277,9 @@ const lbaFormat: FieldType<LbaFormat> = {
 export const identifyNamespace = record("Identify Namespace", IDENTIFY_BYTES, {
   /** Namespace size, in blocks. */
   nsze: at(0, u64),
-  /** Namespace capacity: how many blocks may be allocated at once. */
+  /** Namespace capacity: most allocated blocks. */
   ncap: at(8, u64),
-  /** Namespace utilization: how many blocks are allocated. */
+  /** Namespace utilization: number of allocated blocks. */
   nuse: at(16, u64),
   /** Namespace features; see {@link Nsfeat}. */
   nsfeat: at(24, u8),
@@ -309,7 +309,7 @@ export const identifyNamespace = record("Identify Namespace", IDENTIFY_BYTES, {
   nacwu: at(38, u16),
   /** Atomic boundary size, in blocks, zero-based. */
   nabsn: at(40, u16),
-  /** First block after which atomic boundaries lie (NABO). */
+  /** Offset of the first atomic boundary, in blocks (NABO). */
   nabo: at(42, u16),
   /** Atomic boundary size at power failure, in blocks, zero-based. */
   nabspf: at(44, u16),
@@ -335,7 +335,7 @@ export const identifyNamespace = record("Identify Namespace", IDENTIFY_BYTES, {
   msrc: at(80, u8),
   /** Key per I/O status (KPIOS). */
   kpios: at(81, u8),
-  /** Number of LBA formats with attributes of their own (NULBAF). */
+  /** Number of LBA formats with their own attributes (NULBAF). */
   nulbaf: at(82, u8),
   /** Key per I/O data access alignment and granularity, in blocks (KPIODAAG). */
   kpiodaag: at(84, u32),
@@ -347,9 +347,9 @@ export const identifyNamespace = record("Identify Namespace", IDENTIFY_BYTES, {
   nvmsetid: at(100, u16),
   /** Endurance group of the namespace; 0: none. */
   endgid: at(102, u16),
-  /** Namespace globally unique identifier, 16 bytes; zeros where there is none. */
+  /** Namespace globally unique identifier, 16 bytes; zeros: none. */
   nguid: at(104, bytes(16)),
-  /** IEEE extended unique identifier, 8 bytes; zeros where there is none. */
+  /** IEEE extended unique identifier, 8 bytes; zeros: none. */
   eui64: at(120, bytes(8)),
   /** LBA formats; the first NLBAF + 1 are valid. */
   lbaf: at(128, array(lbaFormat, 64)),
@@ -359,7 +359,7 @@ export const identifyNamespace = record("Identify Namespace", IDENTIFY_BYTES, {
 /** Identify Namespace (CNS 00h, NVM Command Set), decoded: fields under the specification's mnemonics. */
 export type IdentifyNamespace = ReturnType<typeof identifyNamespace.decode>;
 
-/** The LBA format in use: FLBAS bits 3:0, and bits 6:5 above them where there are more than 16 formats. */
+/** The LBA format in use: FLBAS bits 3:0, and bits 6:5 as its bits 5:4 if there are more than 16 formats. */
 export function currentLbaFormat(namespace: IdentifyNamespace): LbaFormat {
   const { flbas, nlbaf, lbaf } = namespace;
   const index = (flbas & 0xf) | (nlbaf >= 16 ? ((flbas >> 5) & 3) << 4 : 0);
@@ -368,7 +368,7 @@ export function currentLbaFormat(namespace: IdentifyNamespace): LbaFormat {
 
 const lbafUnavailable: LbaFormat = { metadataBytes: 0, blockSizeBytes: 0, relativePerformance: 0 };
 
-/** One extended LBA format: how PI is laid out (NVM Command Set, figure "Extended LBA Format Data Structure"). */
+/** One extended LBA format: the layout of PI (NVM Command Set, figure "Extended LBA Format Data Structure"). */
 export interface ExtendedLbaFormat {
   /** Bits of the storage tag (STS). */
   readonly storageTagBits: number;
@@ -377,7 +377,7 @@ export interface ExtendedLbaFormat {
 }
 
 const guards = [16, 32, 64] as const;
-/** PIF: the format stands in QPIF (bits 12:9). */
+/** PIF: QPIF (bits 12:9) holds the format. */
 const QUALIFIED = 3;
 
 const extendedLbaFormat: FieldType<ExtendedLbaFormat> = {
@@ -400,7 +400,7 @@ export const identifyNvmNamespace = record(
   "I/O Command Set specific Identify Namespace (NVM)",
   IDENTIFY_BYTES,
   {
-    /** Logical block storage tag mask: which bits of the storage tag are checked. */
+    /** Logical block storage tag mask: bits of the storage tag that are checked. */
     lbstm: at(0, u64),
     /** Protection information capabilities (PIC). */
     pic: at(8, u8),

@@ -46,9 +46,9 @@ export const identifyKeyValueNamespace = record(
     nvmsetid: at(44, u16),
     /** Endurance group of the namespace; 0: none. */
     endgid: at(46, u16),
-    /** Namespace globally unique identifier, 16 bytes; zeros where there is none. */
+    /** Namespace globally unique identifier, 16 bytes; zeros: none. */
     nguid: at(48, bytes(16)),
-    /** IEEE extended unique identifier, 8 bytes; zeros where there is none. */
+    /** IEEE extended unique identifier, 8 bytes; zeros: none. */
     eui64: at(64, bytes(8)),
     /** KV formats. */
     kvf: at(72, array(nested(keyValueFormat), 16)),

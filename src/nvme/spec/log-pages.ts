@@ -47,7 +47,7 @@ export const smartLog = record("SMART / Health Information Log", 512, {
   availableSpare: at(3, u8),
   /** Spare capacity below which a warning is reported, in percent. */
   availableSpareThreshold: at(4, u8),
-  /** Estimate of the life used, in percent; may exceed 100, and 255 stands for more. */
+  /** Estimate of the life used, in percent; may exceed 100; 255: 255 or more. */
   percentageUsed: at(5, u8),
   /** Critical warnings of all endurance groups together. */
   enduranceGroupCriticalWarning: at(6, u8),
@@ -113,7 +113,7 @@ export const CriticalWarning = {
 export const firmwareSlotLog = record("Firmware Slot Information Log", 512, {
   /** Active firmware: bits 2:0 the running slot, bits 6:4 the slot of the next reset. */
   afi: at(0, u8),
-  /** Revisions in slots 1 to 7; empty where a slot is. */
+  /** Revisions in slots 1 to 7; an empty text for an empty slot. */
   frs: at(8, array(ascii(8), 7)),
 });
 
@@ -225,13 +225,13 @@ export type SelfTestEntry = ReturnType<typeof selfTestResult.decode>;
 
 /** Device Self-test (LID 06h). */
 export const selfTestLog = record("Device Self-test Log", 564, {
-  /** What runs now (a {@link SelfTestCode}); 0 is nothing. */
+  /** Self-test that runs, a {@link SelfTestCode}; 0: none. */
   currentOperation: at(0, bits(u8, 0, 4)),
   completionPercent: at(1, bits(u8, 0, 7)),
   results: at(4, array(nested(selfTestResult), 20)),
 });
 
-/** Device Self-test, CDW10 bits 3:0 (STC), and what the log says. */
+/** Device Self-test, CDW10 bits 3:0 (STC); also the operation in the log. */
 export const SelfTestCode = {
   /** Short self-test. */
   short: 1,
@@ -393,9 +393,9 @@ export const AnaState = {
   optimized: 1,
   /** The namespaces are reached, with less performance than through another controller. */
   nonOptimized: 2,
-  /** The namespaces can't be reached now. */
+  /** The namespaces can't be reached at the moment. */
   inaccessible: 3,
-  /** The namespaces can't be reached any more. */
+  /** The namespaces can't be reached permanently. */
   persistentLoss: 4,
   /** The state is changing. */
   change: 0xf,
@@ -565,7 +565,7 @@ export const reservationLog = record("Reservation Notification Log", 64, {
   count: at(0, u64),
   /** Type of the notification; see {@link ReservationNotification}. */
   type: at(8, u8),
-  /** How many more notifications wait. */
+  /** Number of further notifications. */
   available: at(9, u8),
   /** Namespace of the notification. */
   nsid: at(12, u32),
@@ -629,7 +629,7 @@ export const SanitizeStatus = {
   inProgress: 2,
   /** The last operation failed. */
   failed: 3,
-  /** The last operation succeeded, and deallocated although that wasn't asked for. */
+  /** The last operation succeeded, with a deallocation that wasn't requested. */
   completedWithoutDeallocation: 4,
 } as const;
 

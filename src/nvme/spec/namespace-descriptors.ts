@@ -33,7 +33,7 @@ export const NamespaceDescriptor = {
   },
 } as const;
 
-/** Lasting identifiers of a namespace (Namespace Identification Descriptors). Those it lacks are absent. */
+/** Permanent identifiers of a namespace (Namespace Identification Descriptors); undefined if it lacks one. */
 export interface NamespaceIdentifiers {
   /** EUI-64, 16 hexadecimal digits. */
   readonly eui64?: string;
@@ -51,7 +51,7 @@ export interface RawNamespaceDescriptor {
   readonly offset: number;
   /** NIDT. */
   readonly type: number;
-  /** NID: as long as NIDL says. */
+  /** NID, NIDL bytes. */
   readonly id: Uint8Array;
 }
 

@@ -3,7 +3,7 @@ import { array, u8, u16, u32, u64 } from "../../core/struct.js";
 import { IDENTIFY_BYTES } from "./identify.js";
 import { at, record } from "./record.js";
 
-/** Data of Namespace Management, create. Fields that Identify Namespace has too lie at the same offset. */
+/** Data of Namespace Management, create. Fields of Identify Namespace have the same offset here. */
 export const namespaceToCreate = record("Namespace Management Data", IDENTIFY_BYTES, {
   /** Namespace size, in blocks. */
   nsze: at(0, u64),

@@ -258,7 +258,7 @@ export const FeatureSelect = {
   default: 1,
   /** The value that the controller saved over resets and power cycles. */
   saved: 2,
-  /** What can be done with the feature; see {@link FeatureCapabilities}. */
+  /** Capabilities of the feature; see {@link FeatureCapabilities}. */
   supported: 3,
 } as const;
 
@@ -354,7 +354,7 @@ export const AsyncEventType = {
   vendor: 7,
 } as const;
 
-/** DW0 of an Asynchronous Event Request's completion, bits 15:8: what happened, by event type. */
+/** DW0 of an Asynchronous Event Request's completion, bits 15:8: the event, by event type. */
 export const AsyncEventInfo = {
   /** Error status. */
   error: {
@@ -422,7 +422,7 @@ export const AsyncEventInfo = {
     reservationLogAvailable: 0,
     /** A sanitize operation completed. */
     sanitizeCompleted: 1,
-    /** A sanitize operation completed, and deallocated although that wasn't asked for. */
+    /** A sanitize operation completed, with a deallocation that wasn't requested. */
     sanitizeCompletedUnexpectedDeallocation: 2,
     /** A sanitize operation entered the media verification state. */
     sanitizeMediaVerification: 3,
@@ -470,5 +470,5 @@ export const IO_PRCHK_REF = 1 << 26;
 /** CDW12 bit of Write Zeroes: deallocate. */
 export const IO_DEAC = 1 << 25;
 
-/** Namespace id that stands for all namespaces. */
+/** Namespace id of all namespaces. */
 export const BROADCAST_NSID = 0xffff_ffff;

@@ -4,7 +4,7 @@ import { at, bits, record } from "./record.js";
 
 /** One power state, 32 bytes of Identify Controller. Latencies in microseconds. */
 export const powerState = record("Power State Descriptor", 32, {
-  /** Maximum power: in hundredths of a watt, or in ten-thousandths where MXPS is 1. */
+  /** Maximum power: in units of 0.01 W, or of 0.0001 W if MXPS is 1. */
   mp: at(0, u16),
   /** Scale of MP: 0 is 0.01 W, 1 is 0.0001 W. */
   mxps: at(3, bits(u8, 0, 1)),

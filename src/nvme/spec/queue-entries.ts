@@ -24,7 +24,7 @@ export const Psdt = {
   sglMetadata: 2,
 } as const;
 
-/** Bits 1:0 of an opcode: which way the command's data goes. */
+/** Bits 1:0 of an opcode: the direction of the command's data. */
 export const DataDirection = {
   MASK: 3,
   none: 0,
@@ -33,7 +33,7 @@ export const DataDirection = {
   bidirectional: 3,
 } as const;
 
-/** Which way a command transfers its data: a value of {@link DataDirection}. */
+/** Direction of a command's data: a value of {@link DataDirection}. */
 export function dataDirection(opcode: number): number {
   return opcode & DataDirection.MASK;
 }

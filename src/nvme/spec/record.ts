@@ -29,7 +29,7 @@ export const u24: FieldType<number> = {
   },
 };
 
-/** A field of `width` bits from bit `low` on in a number that fields share, e.g. `bits(u8, 6, 2)` for bits 7:6. */
+/** A bit field: `width` bits of `whole`, from bit `low` up, e.g. `bits(u8, 6, 2)` for bits 7:6. */
 export function bits(whole: FieldType<number>, low: number, width: number): FieldType<number> {
   const weight = 2 ** low;
   const values = 2 ** width;
@@ -49,11 +49,11 @@ export function bits(whole: FieldType<number>, low: number, width: number): Fiel
   };
 }
 
-/** A field of a data structure at the byte offset that the specification gives. */
+/** A field of a data structure at its byte offset in the specification. */
 export interface Placed<T> {
   /** Byte offset in the structure. */
   readonly offset: number;
-  /** How the field is read and written. */
+  /** Reads and writes the field. */
   readonly type: FieldType<T>;
 }
 
@@ -71,7 +71,7 @@ export interface RecordLayout<F> {
   readonly name: string;
   /** Size of the structure, in bytes. */
   readonly sizeBytes: number;
-  /** Fields by name, each with its place. */
+  /** Fields by name, with their offsets. */
   readonly fields: F;
   /** Reads all fields. @throws ArgumentError if `source` is shorter than `sizeBytes` */
   decode(source: Uint8Array): RecordValue<F>;

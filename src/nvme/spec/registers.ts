@@ -51,8 +51,11 @@ export const NvmeRegister = {
 /** Writing this value ("NVMe") to NSSR resets the NVM subsystem. */
 export const NSSR_RESET = 0x4e56_4d65;
 
-/** Doorbells start here, `4 << CAP.DSTRD` bytes apart. */
+/** Offset of the first doorbell; they are `4 << CAP.DSTRD` bytes apart. */
 export const DOORBELL_BASE = 0x1000;
+
+/** Unit of CAP.TO and CRTO, in milliseconds. */
+export const READY_UNIT_MS = 500;
 
 /** Fields of the CAP register. */
 export interface Capabilities {
@@ -81,7 +84,7 @@ export interface Capabilities {
   readonly cmbs: boolean;
   /** Persistent memory region supported. */
   readonly pmrs: boolean;
-  /** Controller Ready With Media supported (CAP.CRMS): CRTO states how long that takes. */
+  /** Controller Ready With Media supported (CAP.CRMS): CRTO has the time. */
   readonly crwms: boolean;
   /** Controller Ready Independent of Media supported (CAP.CRMS). */
   readonly crims: boolean;
@@ -95,7 +98,7 @@ export function decodeCapabilities(cap: bigint): Capabilities {
     maxQueueEntries: bits(0, 16) + 1,
     contiguousQueues: bits(16, 1) === 1,
     ams: bits(17, 2),
-    timeoutMs: bits(24, 8) * 500,
+    timeoutMs: bits(24, 8) * READY_UNIT_MS,
     doorbellStrideBytes: 4 << bits(32, 4),
     nssrs: bits(36, 1) === 1,
     css: bits(37, 8),
@@ -108,7 +111,7 @@ export function decodeCapabilities(cap: bigint): Capabilities {
   };
 }
 
-/** Puts the fields of CAP together, the reverse of {@link decodeCapabilities}. */
+/** Combines the fields of CAP, the reverse of {@link decodeCapabilities}. */
 export function encodeCapabilities(capabilities: Capabilities): bigint {
   const { maxQueueEntries, contiguousQueues, ams, timeoutMs, doorbellStrideBytes, nssrs } = capabilities;
   const { css, minPageBytes, maxPageBytes, pmrs, cmbs, crwms, crims } = capabilities;
@@ -116,7 +119,7 @@ export function encodeCapabilities(capabilities: Capabilities): bigint {
     [0, maxQueueEntries - 1],
     [16, contiguousQueues ? 1 : 0],
     [17, ams],
-    [24, Math.ceil(timeoutMs / 500)],
+    [24, Math.ceil(timeoutMs / READY_UNIT_MS)],
     [32, Math.log2(doorbellStrideBytes) - 2],
     [36, nssrs ? 1 : 0],
     [37, css],
@@ -154,11 +157,11 @@ export const ControllerConfig = {
   CRIME: 1 << 24,
 } as const;
 
-/** CRTO: how long the controller takes to become ready, in units of 500 ms. */
+/** CRTO: times until the controller is ready, in units of {@link READY_UNIT_MS}. */
 export const ReadyTimeouts = {
   /** Bits of the time until it is ready with its media (CRWMT). */
   CRWMT_MASK: 0xffff,
-  /** Lowest bit of the time until it is ready without them (CRIMT). */
+  /** Lowest bit of the time until it is ready independent of its media (CRIMT). */
   CRIMT_SHIFT: 16,
 } as const;
 
@@ -166,7 +169,7 @@ export const ReadyTimeouts = {
 export const CommandSetSupport = {
   /** The NVM Command Set. */
   nvm: 1 << 0,
-  /** One or more I/O command sets, told apart by CSI. */
+  /** One or more I/O command sets, selected by CSI. */
   allSupported: 1 << 6,
   /** No I/O command set. */
   adminOnly: 1 << 7,

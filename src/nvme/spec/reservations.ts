@@ -2,7 +2,7 @@
 import { bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import { at, record } from "./record.js";
 
-/** Reservation types by number (RTYPE); RESCAP has a bit for each at the same place. */
+/** Reservation types by number (RTYPE), which is also the number of the type's bit in RESCAP. */
 export const reservationTypes = [
   "none",
   "write-exclusive",

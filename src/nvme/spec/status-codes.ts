@@ -1,6 +1,6 @@
 /**
  * Status codes: NVMe Base 2.x, section "Status Code", with those of the NVM, Zoned Namespace and Key Value command sets.
- * Each has its number, the specification's name, and what it means.
+ * Each has its number, the specification's name, and its meaning.
  */
 
 /** Status Code Type 0: any command. */
@@ -231,7 +231,7 @@ export const genericStatus = {
   keyExists: [0x89, "Key Exists", "The key already exists"],
 } as const;
 
-/** Status Code Type 1: what a code means depends on the command. */
+/** Status Code Type 1: the meaning of a code depends on the command. */
 export const commandSpecificStatus = {
   /** SCT 1, SC 00h: Completion Queue Invalid. */
   completionQueueInvalid: [0x00, "Completion Queue Invalid", "The completion queue doesn't exist"],
@@ -599,7 +599,7 @@ export const mediaStatus = {
   ],
 } as const;
 
-/** Status Code Type 3: ways to a namespace. */
+/** Status Code Type 3: paths to a namespace. */
 export const pathStatus = {
   /** SCT 3, SC 00h: Internal Path Error. */
   internalPathError: [

@@ -9,7 +9,7 @@ export const StatusCodeType = {
   commandSpecific: 1,
   /** Media and data integrity errors. */
   mediaAndDataIntegrity: 2,
-  /** Path related status: the way to a namespace. */
+  /** Path related status: the path to a namespace. */
   pathRelated: 3,
   /** Vendor specific. */
   vendorSpecific: 7,
@@ -34,7 +34,7 @@ function numbersOf<T extends Entries>(type: number, entries: T): Keys<T> {
   return Object.fromEntries(pairs) as Keys<T>;
 }
 
-/** Status codes with their type, as they stand in bits 10:0 of the status field: `SCT << 8 | SC`. */
+/** Status codes with their type, as in bits 10:0 of the status field: `SCT << 8 | SC`. */
 export const NvmeStatus = {
   ...numbersOf(0, genericStatus),
   ...numbersOf(1, commandSpecificStatus),
@@ -65,7 +65,7 @@ export function statusName(type: number, code: number): string {
   return known.get((type << 8) | code)?.name ?? `Status Code 0x${code.toString(16).padStart(2, "0")}`;
 }
 
-/** What a status code means, in a sentence; undefined for a code that isn't in the tables. */
+/** Meaning of a status code, in a sentence; undefined for a code that isn't in the tables. */
 export function statusMeaning(type: number, code: number): string | undefined {
   return known.get((type << 8) | code)?.meaning;
 }

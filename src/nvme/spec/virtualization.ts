@@ -11,7 +11,7 @@ export const primaryControllerCapabilities = record("Primary Controller Capabili
   portid: at(2, u16),
   /** Controller Resource Types: bit 0 VQ, bit 1 VI. */
   crt: at(4, u8),
-  /** Flexible queue pairs in all (VQFRT). */
+  /** Flexible queue pairs in total (VQFRT). */
   vqfrt: at(32, u32),
   /** Flexible queue pairs assigned to secondary controllers (VQRFA). */
   vqrfa: at(36, u32),
@@ -21,9 +21,9 @@ export const primaryControllerCapabilities = record("Primary Controller Capabili
   vqprt: at(42, u16),
   /** Most flexible queue pairs of a secondary controller (VQFRSM). */
   vqfrsm: at(44, u16),
-  /** Step in which flexible queue pairs are best assigned (VQGRAN). */
+  /** Preferred step of assigning flexible queue pairs (VQGRAN). */
   vqgran: at(46, u16),
-  /** Flexible interrupt vectors in all (VIFRT). */
+  /** Flexible interrupt vectors in total (VIFRT). */
   vifrt: at(64, u32),
   /** Flexible interrupt vectors assigned to secondary controllers (VIRFA). */
   virfa: at(68, u32),
@@ -33,7 +33,7 @@ export const primaryControllerCapabilities = record("Primary Controller Capabili
   viprt: at(74, u16),
   /** Most flexible interrupt vectors of a secondary controller (VIFRSM). */
   vifrsm: at(76, u16),
-  /** Step in which flexible interrupt vectors are best assigned (VIGRAN). */
+  /** Preferred step of assigning flexible interrupt vectors (VIGRAN). */
   vigran: at(78, u16),
 });
 /** Primary Controller Capabilities (CNS 14h), decoded. */

@@ -94,7 +94,7 @@ export const ZoneState = {
   explicitlyOpened: 0x3,
   /** Closed (ZSC): active, but not open. */
   closed: 0x4,
-  /** Read only (ZSRO): no writes any more. */
+  /** Read only (ZSRO): no further writes. */
   readOnly: 0xd,
   /** Full (ZSF): no writes until a reset. */
   full: 0xe,
@@ -129,9 +129,9 @@ export const zoneDescriptor = record("Zone Descriptor", ZONE_DESCRIPTOR_BYTES, {
    * extension valid.
    */
   za: at(2, u8),
-  /** Zone attributes information: which of the recommended limits apply (ZAI). */
+  /** Zone attributes information: the recommended limits that apply (ZAI). */
   zai: at(3, u8),
-  /** Zone capacity: how many blocks can be written. */
+  /** Zone capacity: number of blocks that can be written. */
   zcap: at(8, u64),
   /** First block of the zone. */
   zslba: at(16, u64),

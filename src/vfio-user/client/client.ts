@@ -54,7 +54,7 @@ export class VfioUserClient extends Resource {
 
   /**
    * Connects to the server that listens at `path`. Reconnecting begins only after this succeeded once.
-   * @throws ConfigError, ArgumentError, SysError (no such socket, nobody listens, no permission), TimeoutError (no answer),
+   * @throws ConfigError, ArgumentError, SysError (no such socket, no listener, no permission), TimeoutError (no answer),
    *   BusyError (the server serves another client), VfioUserProtocolError (the server doesn't speak this protocol); nothing
    *   stays open
    */

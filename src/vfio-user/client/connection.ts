@@ -73,7 +73,7 @@ export class Connection {
 
   /**
    * Opens the socket. {@link negotiate} or {@link negotiateAsync} has to follow.
-   * @throws SysError: no such socket, nobody listens, no permission
+   * @throws SysError: no such socket, no listener, no permission
    */
   constructor(
     readonly path: string,

@@ -88,7 +88,7 @@ export class ServerIrqs {
     }
   }
 
-  /** Nobody listens any more. */
+  /** Ends the notifications. */
   clear(): void {
     this.fds.forEach((fd, vector) => {
       if (fd !== undefined) close(fd);

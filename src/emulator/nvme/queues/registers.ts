@@ -9,6 +9,7 @@ import {
   encodeCapabilities,
   NSSR_RESET,
   NvmeRegister,
+  READY_UNIT_MS,
 } from "../../../nvme/spec/registers.js";
 import type { CmbRules } from "../host/cmb-rules.js";
 import type { Oddities } from "../host/oddities.js";
@@ -27,9 +28,6 @@ export const registersState = lazily(() =>
   }),
 );
 export type RegistersState = z.output<ReturnType<typeof registersState>>;
-
-/** Unit of CAP.TO and CRTO. */
-const READY_UNIT_MS = 500;
 
 /** VS. This controller is written to the specification 2.0. */
 export function nvmeVersion({ version }: Oddities): number {
