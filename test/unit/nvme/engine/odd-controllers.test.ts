@@ -37,7 +37,7 @@ describe("a controller that becomes ready later than it says", () => {
     expect(await carriesData(nvme)).toBe(true);
   });
 
-  test("has as long as CRTO says, where that is longer than CAP.TO", async () => {
+  test("has the time of CRTO if it is longer than CAP.TO", async () => {
     const nvme = await openController(
       odd({ readyTimeoutMs: 0, readyWithMediaMs: 60_000, readyDelayMs: 1500 }),
     );
@@ -75,7 +75,7 @@ describe("a controller with queues of one entry (MQES 0)", () => {
     expect(await nvme.namespaceIds()).toEqual([1]);
   });
 
-  test("of a controller with few entries, the admin queue has its own limit", async () => {
+  test("has a separate limit for the admin queue", async () => {
     const nvme = await openController(odd({ mqes: 1 }), { adminQueueEntries: 64 });
     const reads = Array.from({ length: 100 }, () => nvme.structures.controller());
     expect(await Promise.all(reads)).toHaveLength(100);
@@ -84,7 +84,7 @@ describe("a controller with queues of one entry (MQES 0)", () => {
 });
 
 describe("an admin queue of two entries", () => {
-  test("refuses to wait for events, which would take its only slot, and goes on", async () => {
+  test("rejects waiting for events, which would take its only slot, and accepts other commands", async () => {
     const nvme = await openController({}, { adminQueueEntries: 2 });
     const error = await caught(nvme.events[Symbol.asyncIterator]().next());
     expect(error).toBeInstanceOf(UnsupportedError);
@@ -93,7 +93,7 @@ describe("an admin queue of two entries", () => {
     await nvme.close();
   });
 
-  test("with three there is room for events beside commands", async () => {
+  test("leaves no room for events and commands, but three entries do", async () => {
     const nvme = await openController({}, { adminQueueEntries: 3 });
     const next = nvme.events[Symbol.asyncIterator]().next();
     expect(await nvme.namespaceIds()).toEqual([1]);
@@ -116,7 +116,7 @@ describe("doorbells that lead beyond BAR 0", () => {
     expect(await carriesData(nvme)).toBe(true);
   });
 
-  test("beyond the memory of shadow doorbells the registers are rung", async () => {
+  test("are rung in their registers if they are beyond the memory of shadow doorbells", async () => {
     const nvme = await openController(odd({ doorbellStrideBytes: 64 }), {
       queues: 31,
       shadowDoorbells: true,
@@ -132,7 +132,7 @@ describe("a controller that refuses Number of Queues", () => {
     { kind: "status", queue: "admin", opcode: AdminOpcode.setFeatures, status: 0x006 },
   ] as const;
 
-  test("keeps its admin commands, and says why there is no I/O", async () => {
+  test("accepts admin commands, and I/O is rejected with the reason", async () => {
     const nvme = await openController({ faults }, { queues: 4 });
     expect(nvme.queues).toEqual([]);
     expect(await nvme.namespaceIds()).toEqual([1]);
@@ -148,8 +148,8 @@ describe("a controller that refuses Number of Queues", () => {
   });
 });
 
-describe("NVMe 1.0", () => {
-  test("namespaces are found without a list of them", async () => {
+describe("an NVMe 1.0 controller", () => {
+  test("has its namespaces found without a namespace list", async () => {
     const nvme = await openController({ ...odd({ version: "1.0" }), namespaces: 3 });
     expect(nvme.version).toBe("1.0.0");
     expect(await nvme.namespaceIds()).toEqual([1, 2, 3]);
@@ -167,7 +167,7 @@ describe("sizes of queue entries", () => {
     expect(String(error)).toContain(`${bytes} to ${bytes} bytes`);
   });
 
-  test("64 and 16 bytes are taken, also as the smallest of several and with no largest stated", () => {
+  test("are accepted if 64 and 16 bytes are the smallest sizes, also without a stated maximum", () => {
     for (const sqes of [0x66, 0x76, 0x06]) assertEntrySizes("a controller", { sqes, cqes: 0x44 });
   });
 });
@@ -196,7 +196,7 @@ describe("events", () => {
     }
   });
 
-  test("leave alone what the program has chosen", async () => {
+  test("don't change the program's choice", async () => {
     const nvme = await openController();
     await nvme.features.write(Feature.asyncEventConfiguration, { temperature: true });
     const next = nvme.events[Symbol.asyncIterator]().next();

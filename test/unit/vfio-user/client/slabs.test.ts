@@ -202,7 +202,7 @@ describe("placement", () => {
   });
 });
 
-describe("a limit that is reached", () => {
+describe("the limit of mappings", () => {
   const memories: MappedMemory[] = [];
   afterEach(() => {
     for (const memory of memories.splice(0)) memory.close();
@@ -214,7 +214,7 @@ describe("a limit that is reached", () => {
     return device.dma.map(memory);
   }
 
-  test("is an error that names the limit and says what to do", async () => {
+  test("causes an error that names the limit and says what to do", async () => {
     await open(4);
     // Stays mapped, and gives way.
     device.dma.alloc(PAGE).close();
@@ -227,14 +227,14 @@ describe("a limit that is reached", () => {
     await new Edu(device.io).load(buffer.iova, 8);
   });
 
-  describe("and was never told", () => {
+  describe("that the server didn't state", () => {
     let server: RawServer;
     beforeAll(async () => {
       server = await RawServer.start();
     }, COMPILE_MS);
     afterAll(() => server.close());
 
-    test("is the server's error with a hint", async () => {
+    test("causes the server's error with a hint", async () => {
       await server.tell();
       device = PciDevice.open(`vfio-user:${server.path}`, { vfioUser: { timeoutMs: 2000 } });
       for (let i = 0; i < 10; i++) map();

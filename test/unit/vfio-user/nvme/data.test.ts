@@ -132,7 +132,7 @@ describe("data in several buffers", () => {
     expect(await ns.compare(7n, pieces(source), { sgl })).toBe(true);
   });
 
-  test("bit buckets leave out what nobody wants", async () => {
+  test("skips the ranges of bit buckets", async () => {
     const { nvme, ns } = at;
     using source = nvme.dma.alloc(4 * 512);
     using target = nvme.dma.alloc(4 * 512);
@@ -149,7 +149,7 @@ describe("data in several buffers", () => {
     expect(await caught(ns.write(0n, [{ bitBucketBytes: 512 }]))).toBeInstanceOf(ArgumentError);
   });
 
-  test("what doesn't fit is refused, and buffers in flight can't be closed", async () => {
+  test("is rejected if it doesn't fit, and its buffers can't be closed while they are in flight", async () => {
     const { nvme, ns } = at;
     using a = nvme.dma.alloc(PAGE);
     for (const list of [[], [{ buffer: a, length: 511 }], [{ buffer: a, offset: PAGE, length: 512 }]]) {
@@ -209,7 +209,7 @@ describe.each(protections)(
     const referenceTag = options.protection === 1 ? lba : options.protection === 2 ? 77n : 0x1234n;
     const tags = { applicationTag: 0xa5c3, referenceTag };
 
-    test("what we make the controller checks, and what the controller returns we check", async () => {
+    test("the controller checks information that the driver generated, and the driver checks information that the controller returned", async () => {
       const { nvme, ns } = at;
       using one = prepare(nvme, ns);
       using two = prepare(nvme, ns);
@@ -224,7 +224,7 @@ describe.each(protections)(
       expect(await ns.compare(lba, one.data, { metadata: one.metadata, protection: tags })).toBe(true);
     });
 
-    test("damage is refused by name, on writing and on reading", async () => {
+    test("a write and a read reject damaged information, and name the damaged field", async () => {
       const { nvme, ns } = at;
       using one = prepare(nvme, ns);
       one.protection.generate(one.data.bytes, one.metadata?.bytes, tags);
@@ -256,7 +256,7 @@ describe.each(protections)(
       expect(await read({})).toMatchObject({ status: "End-to-end Guard Check Error" });
     });
 
-    test("the controller makes it alone (PRACT), and it is as we would make it", async () => {
+    test("the controller generates the same information as the driver (PRACT)", async () => {
       const { nvme, ns } = at;
       using one = prepare(nvme, ns);
       const { isWholeMetadata } = one.protection;
@@ -275,7 +275,7 @@ describe.each(protections)(
       one.protection.check(one.data.bytes, one.metadata?.bytes, tags);
     });
 
-    test("without a word of protection, reads and writes are as on a plain namespace where that can be", async () => {
+    test("reads and writes without the protection option work as on an unprotected namespace if the metadata allows it", async () => {
       const { nvme, ns } = at;
       using source = nvme.dma.alloc(4 * ns.blockSizeBytes);
       using target = nvme.dma.alloc(4 * ns.blockSizeBytes);
@@ -295,7 +295,7 @@ describe.each(protections)(
       ).toBeInstanceOf(ArgumentError);
     });
 
-    test("long ranges and pieces carry it along", async () => {
+    test("long ranges and chunks transfer the information with the data", async () => {
       const { nvme, ns } = at;
       const count = 40;
       const { blockSizeBytes, metadataBytes, protection } = ns;
@@ -323,7 +323,7 @@ describe("metadata without protection", () => {
   describe.each([false, true])("extended: %s", (extendedMetadata) => {
     const at = controllerOf({ metadataBytes: 16, extendedMetadata });
 
-    test("comes back with the blocks", async () => {
+    test("is read with the blocks that it was written with", async () => {
       const { nvme, ns } = at;
       expect(ns.metadataBytes).toBe(16);
       const step = extendedMetadata ? 528 : 512;
@@ -365,7 +365,7 @@ describe("metadata without protection", () => {
 describe("commands of a namespace", () => {
   const at = controllerOf({ placementHandles: 4 });
 
-  test("copy", async () => {
+  test("include Copy", async () => {
     const { nvme, ns } = at;
     using source = nvme.dma.alloc(16 * 512);
     using target = nvme.dma.alloc(16 * 512);
@@ -389,7 +389,7 @@ describe("commands of a namespace", () => {
     );
   });
 
-  test("compare and write, as one", async () => {
+  test("include Compare and Write as a fused operation", async () => {
     const { nvme, ns } = at;
     using old = nvme.dma.alloc(4 * 512);
     using fresh = nvme.dma.alloc(4 * 512);
@@ -425,7 +425,7 @@ describe("commands of a namespace", () => {
     for (const buffer of counters) buffer.close();
   });
 
-  test("dataset management, write uncorrectable, verify, flush of all", async () => {
+  test("include Dataset Management, Write Uncorrectable, Verify, and Flush of all namespaces", async () => {
     const { nvme, ns } = at;
     using data = nvme.dma.alloc(8 * 512);
     randomFillSync(data.bytes);
@@ -458,7 +458,7 @@ describe("commands of a namespace", () => {
     await ns.flush({ allNamespaces: true });
   });
 
-  test("reservations", async () => {
+  test("include reservations", async () => {
     const { reservations } = at.ns;
     expect(await reservations.report()).toMatchObject({ type: undefined, registrants: [] });
     const conflict = { status: "Reservation Conflict" };
@@ -485,7 +485,7 @@ describe("commands of a namespace", () => {
     expect(await caught(reservations.acquire(2n ** 64n, "write-exclusive"))).toBeInstanceOf(ArgumentError);
   });
 
-  test("data placement", async () => {
+  test("include data placement", async () => {
     const { nvme, ns } = at;
     const before = await ns.placement.handles();
     expect(before.map(({ placement }) => placement)).toEqual([0, 1, 2, 3]);
@@ -530,7 +530,7 @@ describe("zones", () => {
     expect(() => ns.zones({ zonesPerReport: 0 })).toThrow(ArgumentError);
   });
 
-  test("a controller that reports the same zones again and again is an error", async () => {
+  test("make a controller that repeats zones in its reports an error", async () => {
     const ns = await zoneOf();
     const { nvme } = at;
     const submitIo = nvme.submitIo.bind(nvme);
@@ -543,7 +543,7 @@ describe("zones", () => {
     });
   });
 
-  test("are written by append, wherever the controller puts it", async () => {
+  test("are written by appends at the place that the controller chooses", async () => {
     const ns = await zoneOf();
     const { nvme } = at;
     await ns.resetZone("all");
@@ -565,7 +565,7 @@ describe("zones", () => {
     for (const buffer of buffers) buffer.close();
   });
 
-  test("are written from their start, in pieces in order, by ranges and streams", async () => {
+  test("are written in order from their start by ranges and streams", async () => {
     const ns = await zoneOf();
     const { nvme } = at;
     await ns.resetZone("all");
@@ -583,7 +583,7 @@ describe("zones", () => {
     expect(await ns.zone(512n)).toMatchObject({ state: "full" });
   });
 
-  test("open, close, finish, reset, alone and all", async () => {
+  test("can be opened, closed, finished and reset, one at a time or all", async () => {
     const ns = await zoneOf();
     await ns.resetZone("all");
     const states = async (): Promise<string[]> =>
@@ -607,7 +607,7 @@ describe("zones", () => {
     expect(await caught(ns.setZoneExtension(0n, new Uint8Array(64)))).toBeInstanceOf(UnsupportedError);
   });
 
-  test("are not to be had of other namespaces", async () => {
+  test("are rejected on namespaces that aren't zoned", async () => {
     const emulator = await emulate({ device: "nvme", options: { sizeBytes: MIB } });
     const nvme = await NvmeController.open(emulator.address);
     expect(await caught(nvme.zonedNamespace(1))).toBeInstanceOf(UnsupportedError);
@@ -616,11 +616,11 @@ describe("zones", () => {
   });
 });
 
-describe("more than one command carries", () => {
+describe("a transfer longer than one command", () => {
   const at = controllerOf({ maxTransferBytes: 8192 });
   const total = 3 * MIB + 512;
 
-  test("a range goes in pieces, both ways, from buffers and lists", async () => {
+  test("is split into commands, for reads and writes, buffers and lists", async () => {
     const { nvme, ns } = at;
     using source = nvme.dma.alloc(total);
     using target = nvme.dma.alloc(total + PAGE);
@@ -637,7 +637,7 @@ describe("more than one command carries", () => {
     expect(same(target.view(200_000, MIB), source.view(100_001, MIB))).toBe(true);
   });
 
-  test("an error ends it, and nothing is under way afterwards; so does a signal", async () => {
+  test("ends at an error or a signal, with no command outstanding", async () => {
     const { nvme, ns } = at;
     const buffer = nvme.dma.alloc(total);
     await ns.writeUncorrectable(1000n, 1);
@@ -656,7 +656,7 @@ describe("more than one command carries", () => {
     expect(await caught(ns.writeRange(ns.sizeBlocks - 1n, small))).toBeInstanceOf(ArgumentError);
   });
 
-  test("streams carry all bytes, and give everything back", async () => {
+  test("transfers all bytes of a stream, and frees its buffers", async () => {
     const { nvme, ns } = at;
     using buffers = watchBuffers(nvme);
     const content = randomFillSync(Buffer.alloc(total));
@@ -682,7 +682,7 @@ describe("more than one command carries", () => {
     expect(buffers.seen).toBeGreaterThan(10);
   });
 
-  test("streams end in the middle without a trace: destroyed, aborted, failed, left", async () => {
+  test("frees the buffers of a stream that is destroyed, aborted or left, or that fails", async () => {
     const { nvme, ns } = at;
     using buffers = watchBuffers(nvme);
     const closed = async (stream: NodeJS.EventEmitter & { readonly closed: boolean }): Promise<void> => {
@@ -733,7 +733,7 @@ describe("more than one command carries", () => {
     expect([block.bytes[512], block.bytes[513]]).toEqual([7, 0]);
   });
 
-  test("an iterator left early gives its buffers back", async () => {
+  test("frees the buffers of an iterator that is left early", async () => {
     const { nvme, ns } = at;
     using buffers = watchBuffers(nvme);
     let seen = 0;

@@ -75,7 +75,7 @@ const variants: readonly [string, NvmeEmulatorOptions, Parameters<typeof openCon
 
 /** Emulators are started one after the other, each on a thread that loads the library. */
 describe("a controller under I/O", { timeout: 120_000 }, () => {
-  test.each(variants)("%s moves on, and on", async (_, emulator, options) => {
+  test.each(variants)("%s can be migrated repeatedly", async (_, emulator, options) => {
     const nvme = await openController(emulator, options);
     const ns = await nvme.namespace(1);
     using all = nvme.dma.alloc(BLOCKS * BLOCK);
@@ -105,7 +105,7 @@ describe("a controller under I/O", { timeout: 120_000 }, () => {
     await events.return?.();
   });
 
-  test("keeps the host memory that it has, and knows it again after a reset", async () => {
+  test("keeps its host memory buffer, and recognizes it after a reset", async () => {
     const options = { hostMemoryBytes: MIB };
     const nvme = await openController(options);
     await using _memory = await nvme.giveHostMemory();
@@ -124,7 +124,7 @@ describe("a controller under I/O", { timeout: 120_000 }, () => {
     expect(await attributes()).toEqual(before);
   });
 
-  test("with its data in a file, which goes from one to the other", async () => {
+  test("hands over the file of its medium to the destination", async () => {
     const file = join(folder, "disk");
     const emulator = { file, zoned: { zoneSizeBytes: MIB }, sizeBytes: 16 * MIB } as const;
     const running = await startController(emulator);
@@ -151,7 +151,7 @@ describe("a controller under I/O", { timeout: 120_000 }, () => {
     expect(left.message).toMatch(/CFS|fatal/);
   });
 
-  test("stays where it is, and works, where the other can't be it", async () => {
+  test("continues at the source if the destination can't take it", async () => {
     const nvme = await openController({ sizeBytes: 16 * MIB });
     const stop = load(nvme);
     await turn();

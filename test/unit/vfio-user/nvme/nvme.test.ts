@@ -33,7 +33,7 @@ describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options })
       await emulator.close();
     });
 
-    test("says what it is", async () => {
+    test("identifies itself", async () => {
       expect(nvme.backend).toBe("vfio-user");
       expect(nvme.completion).toBe(completion);
       // Who polls gives the device nowhere to signal: the pin has to be off.
@@ -43,7 +43,7 @@ describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options })
       expect(ns.sizeBlocks * BigInt(ns.blockSizeBytes)).toBe(BigInt(16 * MIB));
     });
 
-    test("reads back what was written, at many lengths and offsets", async () => {
+    test("reads the data that was written, at many lengths and offsets", async () => {
       const ns = await nvme.namespace(1);
       const { blockSizeBytes } = ns;
       using source = nvme.dma.alloc(MIB);
@@ -61,7 +61,7 @@ describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options })
       }
     });
 
-    test("carries many commands at once", async () => {
+    test("processes many commands at the same time", async () => {
       const ns = await nvme.namespace(1);
       using buffer = nvme.dma.alloc(256 * 4096);
       randomFillSync(buffer.bytes);
@@ -74,14 +74,14 @@ describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options })
       expect(Buffer.compare(back.bytes, buffer.bytes)).toBe(0);
     });
 
-    test("refuses what it can't do", async () => {
+    test("rejects invalid commands", async () => {
       const ns = await nvme.namespace(1);
       using buffer = nvme.dma.alloc(ns.blockSizeBytes);
       expect(await caught(ns.read(ns.sizeBlocks, buffer))).toMatchObject({ status: "LBA Out of Range" });
       expect(await caught(nvme.io({ opcode: 0x7f, nsid: 1 }))).toBeInstanceOf(NvmeError);
     });
 
-    test("has logs, features, compare, zeroes and trim", async () => {
+    test("supports log pages, features, Compare, Write Zeroes and Deallocate", async () => {
       const ns = await nvme.namespace(1);
       const before = await nvme.logs.smart();
       using buffer = nvme.dma.alloc(8 * ns.blockSizeBytes);
@@ -102,7 +102,7 @@ describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options })
 });
 
 describe("a medium in a file", () => {
-  test("survives the emulator", async () => {
+  test("keeps its data when the emulator ends", async () => {
     const folder = mkdtempSync(join(tmpdir(), "iova-medium-"));
     const options = { file: join(folder, "disk"), sizeBytes: 16 * MIB };
     const content = randomFillSync(Buffer.alloc(64 * 1024));

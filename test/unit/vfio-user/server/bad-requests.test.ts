@@ -93,7 +93,7 @@ describe("region access", () => {
     expect(read?.payload.subarray(regionAccess.sizeBytes)).toEqual(data);
   });
 
-  test("with other data than it says", async () => {
+  test("is refused if its data is longer or shorter than it says", async () => {
     using client = await negotiated();
     for (const data of [0, 3, 5, 4096]) {
       expect(await client.errnoOf(Command.regionWrite, access(0, 0n, 4, data))).toBe(EINVAL);
@@ -104,7 +104,7 @@ describe("region access", () => {
     expect(back?.payload.subarray(16)).toEqual(new Uint8Array(16));
   });
 
-  test("many at once, some of them wrong", async () => {
+  test("is refused for a wrong count or entry of several writes", async () => {
     using client = await negotiated();
     const entry = (region: number, offset: bigint, count: number): Uint8Array =>
       access(region, offset, count, 8);
@@ -123,7 +123,7 @@ describe("region access", () => {
     expect(await ask(new Uint8Array(7))).toBe(EINVAL);
   });
 
-  test("asked about, with no such index", async () => {
+  test("has indexes: one that doesn't exist is refused, and too little room is answered with the size", async () => {
     using client = await negotiated();
     const irq = vfio_irq_info.encode({ index: 5 });
     expect(await client.errnoOf(Command.deviceGetIrqInfo, irq)).toBe(EINVAL);
@@ -154,7 +154,7 @@ describe("DEVICE_SET_IRQS", () => {
   const set = (flags: number, index: number, start: number, count: number, data = 0): Uint8Array =>
     Buffer.concat([vfio_irq_set.encode({ flags, index, start, count }), new Uint8Array(data)]);
 
-  test("is refused with a descriptor that is no eventfd", async () => {
+  test("is refused with a descriptor that isn't an eventfd", async () => {
     using client = await negotiated();
     const plain = openSync("/proc/self/status", "r");
     const memory = file(1);

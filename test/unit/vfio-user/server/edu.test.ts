@@ -47,7 +47,7 @@ describe("edu behind a socket", () => {
     expect(registers.read32(EduRegister.liveness)).toBe(0);
   });
 
-  test("is reset by resetAsync() as by reset()", async () => {
+  test("resetAsync() resets edu as reset() does", async () => {
     const registers = device.bar(0);
     registers.write32(EduRegister.liveness, 0x1234_5678);
     let turns = 0;
@@ -58,7 +58,7 @@ describe("edu behind a socket", () => {
     expect(registers.read32(EduRegister.liveness)).toBe(0);
   });
 
-  test.each(["msi", "intx"] as const)("interrupts after resetAsync() by %s", async (kind) => {
+  test.each(["msi", "intx"] as const)("edu interrupts by %s after resetAsync()", async (kind) => {
     const edu = new Edu(device.io);
     using interrupts = device.enableInterrupts({ kind });
     await device.resetAsync();
