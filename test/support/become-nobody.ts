@@ -1,7 +1,7 @@
 /** Makes the process run as the user nobody. */
 
 /** The user id of nobody. */
-const NOBODY = 65534;
+export const NOBODY = 65534;
 
 /**
  * Becomes the user nobody, permanently. A program that starts as root has loaded its modules by then; one that starts as

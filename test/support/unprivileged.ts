@@ -1,8 +1,6 @@
 /** Runs code without capabilities. */
 import { execFileSync } from "node:child_process";
-
-/** The user id of nobody. */
-const NOBODY = 65534;
+import { NOBODY } from "./become-nobody.js";
 
 /**
  * Runs `action` without capabilities and with a small memlock limit. The capabilities come back with the user id. Only the

@@ -4,15 +4,12 @@ import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminRead, adminWrite } from "../command/admin-target.js";
 import type { NvmeCompletion } from "../command/command.js";
 import { type Bits, type BitTable, decodeBits, encodeBits } from "../spec/capabilities.js";
-import { type DwordFeature, FeatureCapabilities } from "../spec/features.js";
+import { type DwordFeature, FeatureCapabilities, SAVE_FEATURE, TIMESTAMP_BYTES } from "../spec/features.js";
 import { AdminOpcode, FeatureId, FeatureSelect } from "../spec/opcodes.js";
 import { assertFeature } from "./feature-quirks.js";
 import type { FeatureSource, GetFeatureOptions, SetFeatureOptions } from "./feature-source.js";
 import { NvmeFeatureStructures } from "./feature-structures.js";
 
-const TIMESTAMP_BYTES = 8;
-/** CDW10 bit of Set Features (SV): saves the value over resets. */
-const SAVE = 2 ** 31;
 /** Unit of the time of interrupt coalescing. */
 const COALESCING_UNIT_US = 100;
 
@@ -71,7 +68,7 @@ export class NvmeFeatures implements FeatureSource {
       name: `Set Features (FID 0x${fid.toString(16).padStart(2, "0")})`,
       opcode: AdminOpcode.setFeatures,
       nsid: checkU32("nsid", nsid),
-      cdw10: fid + (save ? SAVE : 0),
+      cdw10: fid + (save ? SAVE_FEATURE : 0),
       cdw11: checkU32("value", value),
       cdw12: checkU32("cdw12", cdw12),
       cdw13: checkU32("cdw13", cdw13),

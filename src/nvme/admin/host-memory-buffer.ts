@@ -6,15 +6,12 @@ import { Lease } from "../../core/lifetime/lease.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import type { NvmeCommand } from "../command/command.js";
-import { hostMemoryAttributes, hostMemoryDescriptor } from "../spec/features.js";
+import { HostMemoryFlag, hostMemoryAttributes, hostMemoryDescriptor } from "../spec/features.js";
 import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
 import { NvmeFeatures } from "./features.js";
 
 /** Unit of HMPRE, HMMIN and HMMINDS. */
 const UNIT_BYTES = 4096;
-const ENABLE = 1;
-/** MR: the controller had this memory, with this content, before a reset. */
-const MEMORY_RETURN = 2;
 const MOST_BYTES = 2 ** 32;
 
 /** Memory in use by controllers. It stays referenced until it is returned, even if the program drops the HostMemoryBuffer. */
@@ -90,7 +87,7 @@ export class HostMemoryBuffer implements AsyncDisposable {
         cdw14: list.iovaHigh,
         cdw15: entries.length,
       });
-      await buffer.set(ENABLE);
+      await buffer.set(HostMemoryFlag.enable);
       return buffer;
     } catch (error) {
       lease.close();
@@ -113,7 +110,8 @@ export class HostMemoryBuffer implements AsyncDisposable {
     const { value } = await new NvmeFeatures(this.target).get(FeatureId.hostMemoryBuffer, {
       sizeBytes: hostMemoryAttributes.sizeBytes,
     });
-    if ((value & ENABLE) === 0) await this.set(ENABLE | MEMORY_RETURN);
+    if ((value & HostMemoryFlag.enable) === 0)
+      await this.set(HostMemoryFlag.enable | HostMemoryFlag.memoryReturn);
   }
 
   /**

@@ -7,10 +7,9 @@ import { type CommandOptions, checkCommandOptions } from "../command/command-opt
 import type { DataRules } from "../command/data-pointer.js";
 import type { NvmeError } from "../command/error.js";
 import type { QueuePair } from "../queues/queue-pair.js";
+import { FID_MASK } from "../spec/features.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 import { KeptFeatures, type SetFeature } from "./feature-restore.js";
-
-const FID_MASK = 0xff;
 
 /** Checks and submits admin commands, and remembers the features that they set. */
 export class AdminCommands {

@@ -2,19 +2,14 @@
 import type { CommandData, NvmeCommand, NvmeCompletion } from "../command/command.js";
 import { dataBytes, isBitBucket, isDataList, rangeBytes } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
+import { FID_MASK, HostMemoryFlag, SAVE_FEATURE, TIMESTAMP_BYTES } from "../spec/features.js";
 import { AdminOpcode, FeatureId } from "../spec/opcodes.js";
 
-/** CDW10 of Set Features: the controller saves the value. */
-const SAVE = 2 ** 31;
-const FID_MASK = 0xff;
 /** CDW14: index in the UUID list. */
 const UUID_INDEX_MASK = 0x7f;
 /** CDW11 of Host Memory Buffer; MR: the same memory with the same contents is given back after a reset. */
-const ENABLE_HOST_MEMORY = 1;
-const MEMORY_RETURN = 2;
 /** Bytes of a timestamp's milliseconds, and of its whole structure. */
 const MILLISECONDS_BYTES = 6;
-const TIMESTAMP_BYTES = 8;
 
 /** CDW11 of features with several instances: the bits that select one. */
 const instanceBits = new Map<number, number>([
@@ -96,7 +91,7 @@ export class KeptFeatures {
 
   /** This command gave host memory to the controller. The memory stays until the program takes it back. */
   hostMemoryGiven(command: NvmeCommand): void {
-    this.keep({ ...command, cdw11: ENABLE_HOST_MEMORY | MEMORY_RETURN }, undefined);
+    this.keep({ ...command, cdw11: HostMemoryFlag.enable | HostMemoryFlag.memoryReturn }, undefined);
   }
 
   /**
@@ -138,8 +133,8 @@ export class KeptFeatures {
     const { cdw10 = 0, cdw11 = 0 } = command;
     if ((cdw10 & FID_MASK) === FeatureId.hostMemoryBuffer) {
       // The lifetime of memory that the program gave with its own command is unknown, so it isn't restored.
-      if ((cdw11 & ENABLE_HOST_MEMORY) === 0) this.kept.delete(keyOf(command, undefined));
-    } else if (cdw10 >= SAVE) this.kept.delete(keyOf(command, bytes));
+      if ((cdw11 & HostMemoryFlag.enable) === 0) this.kept.delete(keyOf(command, undefined));
+    } else if (cdw10 >= SAVE_FEATURE) this.kept.delete(keyOf(command, bytes));
     else this.keep(command, bytes);
   }
 

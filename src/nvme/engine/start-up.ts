@@ -2,9 +2,12 @@
 import { UnsupportedError } from "../../core/errors.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { ControllerQuirks } from "../quirks/controller-quirks.js";
+import { BURST_UNLIMITED } from "../spec/features.js";
 import type { IdentifyController } from "../spec/identify.js";
 import { FeatureId } from "../spec/opcodes.js";
+import { IOCQES, IOSQES } from "../spec/queue-entries.js";
 import {
+  AMS_WEIGHTED,
   ArbitrationMechanism,
   type Capabilities,
   CommandSetSelection,
@@ -12,14 +15,6 @@ import {
   ControllerConfig,
 } from "../spec/registers.js";
 import type { NvmeConfig } from "./options.js";
-
-/** Log2 of the entry sizes, for CC.IOSQES and CC.IOCQES. */
-const IOSQES = 6;
-const IOCQES = 4;
-/** AMS in CAP: weighted round robin with urgent priority class. */
-const AMS_WEIGHTED = 1 << 0;
-/** Arbitration burst of 2^7: no limit. */
-const BURST_UNLIMITED = 7;
 
 /** Entries of an I/O queue if the program doesn't say. */
 const QUEUE_ENTRIES = 256;

@@ -1,13 +1,8 @@
 /** The format of the blocks of a namespace: sizes, metadata and protection. */
 import { UnsupportedError } from "../../core/errors.js";
 import { ProtectionInformation } from "../protection/information.js";
+import { Dps, decodeBits, Flbas } from "../spec/capabilities.js";
 import { currentLbaFormat, type ExtendedLbaFormat, type IdentifyNamespace } from "../spec/identify.js";
-
-/** FLBAS: metadata is interleaved with the data. */
-const FLBAS_EXTENDED = 1 << 4;
-/** DPS: protection type, and information in the first bytes of the metadata. */
-const DPS_TYPE_MASK = 7;
-const DPS_FIRST = 1 << 3;
 
 /** How the blocks of a namespace are transferred. */
 export interface BlockFormat {
@@ -33,8 +28,8 @@ export function blockFormatOf(
 ): BlockFormat {
   const { blockSizeBytes, metadataBytes } = currentLbaFormat(identify);
   if (blockSizeBytes === 0) throw new UnsupportedError(`namespace ${nsid} doesn't have a usable LBA format`);
-  const extended = metadataBytes > 0 && (identify.flbas & FLBAS_EXTENDED) !== 0;
-  const type = identify.dps & DPS_TYPE_MASK;
+  const extended = metadataBytes > 0 && decodeBits(identify.flbas, Flbas).metadataExtended;
+  const { type, first } = decodeBits(identify.dps, Dps);
   if (type === 0 || metadataBytes === 0) {
     return { blockSizeBytes, metadataBytes, extended, protection: undefined };
   }
@@ -47,7 +42,7 @@ export function blockFormatOf(
     storageTagBits: extension?.storageTagBits ?? 0,
     blockSizeBytes,
     metadataBytes,
-    first: (identify.dps & DPS_FIRST) !== 0,
+    first,
   });
   return { blockSizeBytes, metadataBytes, extended, protection };
 }

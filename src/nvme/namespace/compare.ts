@@ -4,6 +4,7 @@ import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
 import { IoOpcode } from "../spec/opcodes.js";
+import { Fuse } from "../spec/queue-entries.js";
 import { NvmeStatus } from "../spec/status.js";
 import { type BlockCommands, blocksOf } from "./block-command.js";
 import type { CommandTarget } from "./command-target.js";
@@ -11,9 +12,6 @@ import type { IoOptions } from "./io-options.js";
 
 /** FUSES: Compare and Write. */
 const FUSES_COMPARE_AND_WRITE = 1 << 0;
-/** FUSE, bits 9:8 of CDW0. */
-const FUSED_FIRST = 1;
-const FUSED_SECOND = 2;
 
 /** Options of {@link NvmeNamespace.compareAndWrite}. */
 export interface CompareAndWriteOptions extends Omit<IoOptions, "offset" | "length" | "metadata"> {
@@ -51,8 +49,8 @@ export async function compareAndWrite(
     );
   }
   const fused = controller.submitFused(
-    { ...compare, fuse: FUSED_FIRST },
-    { ...write, fuse: FUSED_SECOND },
+    { ...compare, fuse: Fuse.first },
+    { ...write, fuse: Fuse.second },
     options,
   );
   const [compared, written] = await Promise.allSettled(fused);

@@ -3,6 +3,7 @@ import { checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { readIdentify, trusted } from "../command/identify.js";
+import { Ctratt, Dps, decodeBits } from "../spec/capabilities.js";
 import {
   type ExtendedLbaFormat,
   type IdentifyNamespace,
@@ -11,11 +12,6 @@ import {
 } from "../spec/identify.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../spec/opcodes.js";
 import { type BlockFormat, blockFormatOf } from "./block-format.js";
-
-/** CTRATT: LBA formats have an extension, which describes their guard. */
-const CTRATT_EXTENDED_LBA_FORMATS = 1 << 15;
-/** DPS: protection type. */
-const DPS_TYPE_MASK = 7;
 
 /** What Identify says about a namespace and its blocks. */
 export interface IdentifiedBlocks {
@@ -31,8 +27,8 @@ export async function identifyBlocks(controller: AdminTarget, nsid: number): Pro
   // For an id that is valid but not active the controller returns zeros.
   if (identify.nsze === 0n) throw new ArgumentError(`there is no active namespace ${nsid}`);
   let extension: ExtendedLbaFormat | undefined;
-  const isProtected = (identify.dps & DPS_TYPE_MASK) !== 0;
-  if (isProtected && (controller.identify.ctratt & CTRATT_EXTENDED_LBA_FORMATS) !== 0) {
+  const isProtected = decodeBits(identify.dps, Dps).type !== 0;
+  if (isProtected && decodeBits(controller.identify.ctratt, Ctratt).extendedLbaFormats) {
     const extended = await readIdentify(controller, IdentifyCns.namespaceForCommandSet, {
       nsid,
       csi: CommandSet.nvm,

@@ -6,6 +6,7 @@ import type { IoCommandOptions } from "../command/command-options.js";
 import { type CommandData, cutData, dataBytes } from "../command/data-ranges.js";
 import type { SglOptions } from "../command/sgl.js";
 import type { ProtectionChecks } from "../protection/information.js";
+import { DirectiveType } from "../spec/directives.js";
 import {
   IO_FUA,
   IO_LIMITED_RETRY,
@@ -20,8 +21,6 @@ import type { BlockFormat } from "./block-format.js";
 const IO_STORAGE_CHECK = 1 << 24;
 /** CDW12 bits 23:20, Directive Type. */
 const DIRECTIVE_SHIFT = 20;
-const DIRECTIVE_STREAMS = 1;
-const DIRECTIVE_PLACEMENT = 2;
 
 /** End-to-end protection of one command: {@link ProtectionChecks} with other defaults. */
 export interface ProtectionOptions extends ProtectionChecks {
@@ -100,10 +99,10 @@ export function ioFields(
     throw new ArgumentError("options.placement and options.stream can't be combined");
   }
   if (placement !== undefined) {
-    control |= DIRECTIVE_PLACEMENT << DIRECTIVE_SHIFT;
+    control |= DirectiveType.dataPlacement << DIRECTIVE_SHIFT;
     cdw13 = checkInteger("placement", placement, 0, 0xffff) * 0x1_0000;
   } else if (stream !== undefined) {
-    control |= DIRECTIVE_STREAMS << DIRECTIVE_SHIFT;
+    control |= DirectiveType.streams << DIRECTIVE_SHIFT;
     cdw13 = checkInteger("stream", stream, 1, 0xffff) * 0x1_0000;
   }
   const { protection } = format;

@@ -2,13 +2,11 @@
 import { checkInteger } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
-import { reclaimUnitHandle, reclaimUnitHeader } from "../spec/placement.js";
+import { RECLAIM_UNIT_HANDLES, reclaimUnitHandle, reclaimUnitHeader } from "../spec/placement.js";
 import { type CommandTarget, ioRead, ioWrite } from "./command-target.js";
 
 /** CTRATT: flexible data placement. */
 const CTRATT_FDP = 1 << 19;
-/** Management operation (MO) of I/O Management Receive (status) and Send (update) for reclaim unit handles. */
-const RECLAIM_UNIT_HANDLES = 1;
 const MAX_IDENTIFIERS = 65_536;
 
 /** A reclaim unit handle: the destination of writes with one placement identifier. */

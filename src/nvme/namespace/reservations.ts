@@ -4,6 +4,7 @@ import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import {
   extendedRegistrant,
+  IGNORE_EXISTING_KEY,
   type ReservationType,
   registrant,
   reservationHeader,
@@ -41,7 +42,6 @@ export interface ReservationStatus {
 const ONCS_RESERVATIONS = 1 << 5;
 /** CTRATT: 128-bit host identifiers. */
 const CTRATT_HOST_ID_128 = 1 << 0;
-const IGNORE_EXISTING_KEY = 1 << 3;
 
 /**
  * Reservations (NVMe Base 2.x, section "Reservations") control which hosts may write to or read a shared namespace. A host

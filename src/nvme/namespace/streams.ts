@@ -7,7 +7,7 @@ import type { DmaSpace } from "../../dma/space.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import type { IoOptions } from "./io-options.js";
 import { checkLba } from "./lba.js";
-import { type ChunkOptions, MAX_DEPTH, type NvmeChunk } from "./transfers.js";
+import { type ChunkOptions, DEFAULT_DEPTH, MAX_DEPTH, type NvmeChunk } from "./transfers.js";
 
 /** Options of {@link NvmeNamespace.createReadStream}. */
 export interface ReadStreamOptions extends ChunkOptions {
@@ -50,7 +50,6 @@ export interface StreamedBlocks {
 }
 
 const DEFAULT_CHUNK_BYTES = 128 * 1024;
-const DEFAULT_DEPTH = 8;
 
 /** See {@link NvmeNamespace.createReadStream}. @throws ArgumentError if an option is invalid */
 export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOptions): Readable {

@@ -51,7 +51,8 @@ export interface Mover {
   move(lba: bigint, data: CommandData, options: IoOptions): Promise<unknown>;
 }
 
-const DEFAULT_DEPTH = 8;
+/** Commands that a transfer keeps outstanding by default. */
+export const DEFAULT_DEPTH = 8;
 /** Most commands that a transfer keeps outstanding. */
 export const MAX_DEPTH = 1024;
 

@@ -11,8 +11,11 @@ import { CommandSet, IdentifyCns, IoOpcode, ZoneAction, ZoneReceiveAction } from
 import {
   identifyZonedController,
   identifyZonedNamespace,
+  NO_WRITE_POINTER,
   ZONE_DESCRIPTOR_BYTES,
+  ZONE_PARTIAL_REPORT,
   ZONE_REPORT_HEADER_BYTES,
+  ZONE_SELECT_ALL,
   ZoneState,
   zoneDescriptor,
   zoneReportHeader,
@@ -61,13 +64,10 @@ export interface ZoneReportOptions {
 /** A zone, by its first block; or all zones to which the action applies. */
 export type ZoneChoice = bigint | number | "all";
 
-const SELECT_ALL = 1 << 8;
-const PARTIAL_REPORT = 1 << 16;
 /** Zone Append, CDW12: with protection type 1, the controller inserts the reference tag of the final LBA. */
 const PIREMAP = 1 << 25;
 /** ZA: the extension is valid. */
 const ZA_EXTENSION_VALID = 1 << 7;
-const NO_WRITE_POINTER = 0xffff_ffff_ffff_ffffn;
 const UNLIMITED = 0xffff_ffff;
 const DEFAULT_REPORT_BYTES = 8192;
 
@@ -298,7 +298,7 @@ export class ZonedNamespace extends NvmeNamespace {
     const action = extended ? ZoneReceiveAction.extendedReport : ZoneReceiveAction.report;
     for (let next = from; next < this.sizeBlocks; ) {
       const sizeBytes = ZONE_REPORT_HEADER_BYTES + room * each;
-      const bytes = await this.receive(next, action | (filter << 8) | PARTIAL_REPORT, sizeBytes);
+      const bytes = await this.receive(next, action | (filter << 8) | ZONE_PARTIAL_REPORT, sizeBytes);
       const count = Math.min(room, Number(zoneReportHeader.decode(bytes).zones));
       for (let i = 0; i < count; i++) {
         const at = ZONE_REPORT_HEADER_BYTES + i * each;
@@ -350,7 +350,7 @@ export class ZonedNamespace extends NvmeNamespace {
       opcode: IoOpcode.zoneManagementSend,
       nsid: this.nsid,
       ...lbaDwords(lba),
-      cdw13: action | (zone === "all" ? SELECT_ALL : 0),
+      cdw13: action | (zone === "all" ? ZONE_SELECT_ALL : 0),
     });
   }
 

@@ -4,12 +4,9 @@ import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { PrpList } from "../command/prp.js";
 import type { RingBuffers } from "../command/queue.js";
-import { CQE_WORDS } from "./completion-queue.js";
+import { CQE_BYTES, CQE_WORDS, SQE_BYTES, SQE_WORDS } from "../spec/queue-entries.js";
 import { allocRing, checkRing, clearRing } from "./ring-memory.js";
-import { SQE_WORDS } from "./submission-entry.js";
 
-const SQE_BYTES = SQE_WORDS * 4;
-const CQE_BYTES = CQE_WORDS * 4;
 const TWO_32 = 2 ** 32;
 
 interface MemoryOptions {

@@ -4,6 +4,23 @@ import type { BitTable } from "./capabilities.js";
 import { FeatureId } from "./opcodes.js";
 import { at, bits, nested, record } from "./record.js";
 
+/** CDW10 of Get and Set Features: bits of the feature identifier. */
+export const FID_MASK = 0xff;
+/** CDW10 of Set Features (SV): the controller saves the value over resets and power cycles. */
+export const SAVE_FEATURE = 2 ** 31;
+/** Arbitration, AB: no limit of the burst. */
+export const BURST_UNLIMITED = 7;
+/** Size of the Timestamp feature's data. */
+export const TIMESTAMP_BYTES = 8;
+
+/** Host Memory Buffer, CDW11 of Set Features. */
+export const HostMemoryFlag = {
+  /** EHM: enables the buffer. */
+  enable: 1 << 0,
+  /** MR: the controller had this memory, with this content, before a reset. */
+  memoryReturn: 1 << 1,
+} as const;
+
 /** A feature whose value is one dword. */
 export interface DwordFeature<T extends BitTable> {
   /** Feature identifier; see {@link FeatureId}. */

@@ -2,6 +2,9 @@
 import { u16, u32, u64 } from "../../core/struct.js";
 import { at, record } from "./record.js";
 
+/** Management operation (MO) for reclaim unit handles: Receive reads their status, Send updates them. */
+export const RECLAIM_UNIT_HANDLES = 1;
+
 /** Reclaim Unit Handle Status: the header; NRUHSD is the number of descriptors. */
 export const reclaimUnitHeader = record("Reclaim Unit Handle Status", 16, { nruhsd: at(14, u16) });
 

@@ -4,6 +4,26 @@
 export const SQE_WORDS = 16;
 /** 32-bit words of a completion queue entry (16 bytes). */
 export const CQE_WORDS = 4;
+/** Bytes of a submission queue entry. */
+export const SQE_BYTES = SQE_WORDS * 4;
+/** Bytes of a completion queue entry. */
+export const CQE_BYTES = CQE_WORDS * 4;
+/** CC.IOSQES: log2 of SQE_BYTES. */
+export const IOSQES = 6;
+/** CC.IOCQES: log2 of CQE_BYTES. */
+export const IOCQES = 4;
+
+/** Fused operation (FUSE), a field of CDW0. */
+export const Fuse = {
+  /** First bit of the field. */
+  SHIFT: 8,
+  /** The field's bits, in place. */
+  MASK: 3 << 8,
+  /** First command of a fused operation. */
+  first: 1,
+  /** Second command of a fused operation. */
+  second: 2,
+} as const;
 
 /** First word of the metadata pointer (MPTR) of a submission queue entry. */
 export const MPTR = 4;

@@ -57,6 +57,9 @@ export const DOORBELL_BASE = 0x1000;
 /** Unit of CAP.TO and CRTO, in milliseconds. */
 export const READY_UNIT_MS = 500;
 
+/** CAP.AMS: weighted round robin with urgent priority class. */
+export const AMS_WEIGHTED = 1 << 0;
+
 /** Fields of the CAP register. */
 export interface Capabilities {
   /** Largest queue size supported, in entries (MQES + 1). */

@@ -2,6 +2,9 @@
 import { bytes, u8, u16, u32, u64 } from "../../core/struct.js";
 import { at, record } from "./record.js";
 
+/** Reservation Register, Acquire and Release, CDW10: ignores the current key (IEKEY). */
+export const IGNORE_EXISTING_KEY = 1 << 3;
+
 /** Reservation types by number (RTYPE), which is also the number of the type's bit in RESCAP. */
 export const reservationTypes = [
   "none",

@@ -102,6 +102,13 @@ export const ZoneState = {
   offline: 0xf,
 } as const;
 
+/** WP of a zone without a write pointer. */
+export const NO_WRITE_POINTER = 0xffff_ffff_ffff_ffffn;
+/** Zone Management Send, CDW13: all zones to which the action applies. */
+export const ZONE_SELECT_ALL = 1 << 8;
+/** Zone Management Receive, CDW13: the header counts only the zones in this report. */
+export const ZONE_PARTIAL_REPORT = 1 << 16;
+
 /** Zone type (ZT): sequential write required, the only one defined. */
 export const ZONE_SEQUENTIAL_WRITE_REQUIRED = 2;
 

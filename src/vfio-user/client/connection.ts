@@ -50,6 +50,10 @@ interface Pending {
   reject(error: Error): void;
 }
 
+/** Room for an answer of variable length at the first attempt. */
+export const ANSWER_ROOM = 1024;
+/** Most room for such an answer, if the server asks for more. */
+export const MOST_ANSWER_ROOM = 64 * 1024;
 /** Room in a message for its header and fixed parts, besides the data of a transfer. */
 const OVERHEAD_BYTES = 64 * 1024;
 /** Requests of the server that are handled in one turn of the event loop. */

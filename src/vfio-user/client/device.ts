@@ -38,12 +38,9 @@ import {
   writeMulti,
 } from "../protocol/protocol.js";
 import type { ServerState, VfioUserClient } from "./client.js";
-import type { Answer } from "./connection.js";
+import { ANSWER_ROOM, type Answer, MOST_ANSWER_ROOM } from "./connection.js";
 import { disableInterrupts, enableInterrupts } from "./interrupt-enable.js";
 
-/** Room for a region's capabilities at the first attempt, and at most. */
-const REGION_ROOM = 1024;
-const REGION_ROOM_MOST = 64 * 1024;
 /** More than any device has: a server that says more breaks the protocol. */
 const MAX_REGIONS = 64;
 
@@ -425,7 +422,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
 
   /** Asks with enough room for its capabilities: otherwise the server leaves them out. */
   private askRegion(index: number): Answer {
-    for (let room = REGION_ROOM; ; ) {
+    for (let room = ANSWER_ROOM; ; ) {
       const request = vfio_region_info.encode({ argsz: room, index });
       let answer: Answer;
       try {
@@ -438,7 +435,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
       const needed = payload.length < vfio_region_info.sizeBytes ? 0 : vfio_region_info.decode(payload).argsz;
       if (needed <= room) return answer;
       closeFds(fds);
-      if (needed > REGION_ROOM_MOST) throw this.protocolError(`${needed} bytes about region ${index}`);
+      if (needed > MOST_ANSWER_ROOM) throw this.protocolError(`${needed} bytes about region ${index}`);
       room = needed;
     }
   }

@@ -13,12 +13,8 @@ import {
   shadowSubRegion,
   subRegion,
 } from "../protocol/protocol.js";
-import type { Answer } from "./connection.js";
+import { ANSWER_ROOM, type Answer, MOST_ANSWER_ROOM } from "./connection.js";
 import type { VfioUserDevice } from "./device.js";
-
-/** Room for sub-regions at the first attempt, and at most. */
-const ROOM = 1024;
-const ROOM_MOST = 64 * 1024;
 
 /** A register write that the server does when an eventfd is signalled, without an answer. */
 export interface IoEventPlace {
@@ -90,7 +86,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
 }
 
 function ask(device: VfioUserDevice, index: number): Answer {
-  for (let room = ROOM; ; ) {
+  for (let room = ANSWER_ROOM; ; ) {
     const answer = device.requestWithFds(Command.deviceGetRegionIoFds, [
       regionIoFds.encode({ argsz: room, index }),
     ]);
@@ -98,7 +94,8 @@ function ask(device: VfioUserDevice, index: number): Answer {
       answer.payload.length < regionIoFds.sizeBytes ? 0 : regionIoFds.decode(answer.payload).argsz;
     if (needed <= room) return answer;
     closeFds(answer.fds);
-    if (needed > ROOM_MOST || room > ROOM) throw device.protocolError(`${needed} bytes about ioeventfds`);
+    if (needed > MOST_ANSWER_ROOM || room > ANSWER_ROOM)
+      throw device.protocolError(`${needed} bytes about ioeventfds`);
     room = needed;
   }
 }

@@ -2,6 +2,7 @@
 
 import { ArgumentError } from "../../../core/errors.js";
 import { ZoneAction } from "../../../nvme/spec/opcodes.js";
+import { NO_WRITE_POINTER } from "../../../nvme/spec/zoned.js";
 import { table } from "../../table.js";
 import { print } from "../../terminal.js";
 import {
@@ -99,9 +100,6 @@ function reportJson({ count, zones }: ZoneReport): Json {
     })),
   };
 }
-
-/** WP of a zone that is full or can't be written. */
-const NO_WRITE_POINTER = 0xffff_ffff_ffff_ffffn;
 
 function reportText({ count, zones }: ZoneReport): string {
   const rows = zones.map(({ zslba, wp, zcap, zs, zt, za }) => [

@@ -7,7 +7,9 @@ import { currentLbaFormat, type IdentifyNamespace, identifyNamespace } from "../
 import { IdentifyCns, IoOpcode, ZoneReceiveAction } from "../../../nvme/spec/opcodes.js";
 import {
   ZONE_DESCRIPTOR_BYTES,
+  ZONE_PARTIAL_REPORT,
   ZONE_REPORT_HEADER_BYTES,
+  ZONE_SELECT_ALL,
   ZONE_SEQUENTIAL_WRITE_REQUIRED,
   type ZoneDescriptor,
   ZoneState,
@@ -53,10 +55,6 @@ function words(lba: bigint): { readonly cdw10: number; readonly cdw11: number } 
 
 /** Descriptors that fit in a page after the header. */
 const ZONES_PER_COMMAND = 63;
-/** Zone Management Receive, CDW13: the header counts only the zones in this report. */
-const PARTIAL = 1 << 16;
-/** Zone Management Send, CDW13: all zones that the action applies to. */
-const SELECT_ALL = 1 << 8;
 
 /** The layout of a zoned namespace. */
 export interface ZonedShape {
@@ -129,7 +127,7 @@ export async function reportZones(
     }
     const last = zones.at(-1);
     if (last === undefined || zones.length >= wanted) break;
-    const more = await receive(last.zslba + zoneSizeBlocks, PARTIAL);
+    const more = await receive(last.zslba + zoneSizeBlocks, ZONE_PARTIAL_REPORT);
     here = Math.min(wanted - zones.length, ZONES_PER_COMMAND, Number(more));
   }
   return { count, zones };
@@ -183,6 +181,6 @@ export async function changeZone(
     opcode: IoOpcode.zoneManagementSend,
     nsid,
     ...words(zone ?? 0n),
-    cdw13: action.code | (zone === undefined ? SELECT_ALL : 0),
+    cdw13: action.code | (zone === undefined ? ZONE_SELECT_ALL : 0),
   });
 }

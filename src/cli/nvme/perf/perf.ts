@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import { ArgumentError, IovaError, UnsupportedError } from "../../../core/errors.js";
 import { largestOf } from "../../../core/lists.js";
 import type { NvmeController } from "../../../nvme/controller.js";
+import { MAX_BLOCKS } from "../../../nvme/namespace/block-command.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import type { Interrupts } from "../../../pci/interrupts.js";
 import { print } from "../../terminal.js";
@@ -20,8 +21,6 @@ import { PerfRun } from "./run.js";
 import type { PerfWorkerData, PerfWorkerMessage, PerfWorkerResult } from "./worker.js";
 
 const USUAL_IO_BYTES = 4096;
-/** NLB is a 16-bit field, zero-based. */
-const MAX_BLOCKS = 65536;
 const COMMAND_TIMEOUT_MS = 30_000;
 const MIB = 1024 * 1024;
 

@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 import { ArgumentError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
+import { SAVE_FEATURE, TIMESTAMP_BYTES } from "../../../nvme/spec/features.js";
 import { FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
@@ -29,9 +30,7 @@ export const TEMPERATURE = 308;
 export const WARNING_TEMPERATURE = 343;
 export const CRITICAL_TEMPERATURE = 358;
 
-const SAVE = 2 ** 31;
 const SAVED_SELECT_SUPPORTED = { saveable: 1, namespaceSpecific: 2, changeable: 4 } as const;
-const TIMESTAMP_BYTES = 8;
 const HOST_BEHAVIOR_BYTES = 512;
 /** Timestamp origin: set by the host. */
 const TIMESTAMP_SET_BY_HOST = 1;
@@ -208,7 +207,7 @@ export class Features {
     const value = command.cdw(11);
     const provided = this.provided.get(id);
     if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
-    const saves = command.cdw(10) >= SAVE;
+    const saves = command.cdw(10) >= SAVE_FEATURE;
     if (saves && !saveable.has(id)) return NvmeStatus.featureIdentifierNotSaveable;
     if (provided !== undefined) return provided.set();
     const status = this.apply(id, value, queuesExist);

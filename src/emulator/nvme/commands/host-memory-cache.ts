@@ -2,7 +2,7 @@
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
-import { hostMemoryAttributes, hostMemoryDescriptor } from "../../../nvme/spec/features.js";
+import { HostMemoryFlag, hostMemoryAttributes, hostMemoryDescriptor } from "../../../nvme/spec/features.js";
 import { FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { copyBytes } from "../../../sys/copy.js";
@@ -43,9 +43,6 @@ export const HOST_MEMORY_DESCRIPTORS = 1024;
 /** The least that is of use, in units (HMMIN). */
 export const HOST_MEMORY_MINIMUM = 16;
 
-/** CDW11: EHM, MR. */
-const ENABLE = 1;
-const MEMORY_RETURN = 2;
 const TWO_32 = 2 ** 32;
 
 /** What the host gave. */
@@ -130,7 +127,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
   set(): number {
     const { command } = this.context;
     const flags = command.cdw(11);
-    if ((flags & ENABLE) === 0) {
+    if ((flags & HostMemoryFlag.enable) === 0) {
       this.takeBack();
       return NvmeStatus.success;
     }
@@ -138,7 +135,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
     const given = this.readList();
     if (typeof given === "number") return given;
     const isSame = JSON.stringify(given) === JSON.stringify(this.last?.given);
-    const isReturned = (flags & MEMORY_RETURN) !== 0;
+    const isReturned = (flags & HostMemoryFlag.memoryReturn) !== 0;
     if (isReturned && this.last !== undefined && !isSame) return NvmeStatus.invalidField;
     this.give(given, isReturned && this.last?.changes === this.changes);
     return NvmeStatus.success;
@@ -152,7 +149,7 @@ export class HostMemoryCache implements Medium, FeatureHandler, AdminService {
       return transfer.send(command, hostMemoryAttributes.encode({}));
     }
     const { listAddress, segments } = given;
-    command.dw0 = ENABLE;
+    command.dw0 = HostMemoryFlag.enable;
     return transfer.send(
       command,
       hostMemoryAttributes.encode({

@@ -5,7 +5,7 @@ export const UNIT_BYTES = 1 << 20;
 /** Bytes of data for each byte of metadata: no format has more than 64 bytes for a block of 512. */
 const METADATA_RATIO = 8;
 /** Zones are no smaller than a unit, and take this much each. */
-const ZONE_RECORD_BYTES = 16;
+export const ZONE_RECORD_BYTES = 16;
 /** There are two records of namespaces: if writing one is interrupted, the other is valid. */
 export const STATE_SLOT_BYTES = 64 * 1024;
 export const STATE_SLOTS = 2;

@@ -3,7 +3,7 @@ import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { CommandSet } from "../../../nvme/spec/opcodes.js";
 import { BlockSet } from "./block-set.js";
-import type { Layout } from "./layout.js";
+import { type Layout, ZONE_RECORD_BYTES } from "./layout.js";
 import { type EmulatedLbaFormat, lbaFormats } from "./lba-formats.js";
 import type { Medium } from "./medium.js";
 import { Protection } from "./protection.js";
@@ -164,5 +164,3 @@ export class EmulatedNamespace {
 
   private readonly zoneRecord = new Uint8Array(ZONE_RECORD_BYTES);
 }
-
-const ZONE_RECORD_BYTES = 16;

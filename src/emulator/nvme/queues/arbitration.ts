@@ -1,9 +1,7 @@
 /** Weighted round robin arbitration of submission queues. */
+import { BURST_UNLIMITED } from "../../../nvme/spec/features.js";
 import { QueuePriority } from "../../../nvme/spec/queues.js";
 import type { EmulatedSq } from "./queues.js";
-
-/** Arbitration burst (AB) without a limit. */
-const BURST_UNLIMITED = 7;
 
 /** Serves the queues that arbitration chooses. */
 export interface ChosenQueueServer {

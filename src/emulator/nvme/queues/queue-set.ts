@@ -5,7 +5,7 @@ import { lazily } from "../../../core/lazy.js";
 import { append } from "../../../core/lists.js";
 import { integer } from "../../../core/options.js";
 import { completionDoorbell, submissionDoorbell } from "../../../nvme/spec/doorbells.js";
-import { CQE_WORDS, SQE_WORDS } from "../../../nvme/spec/queue-entries.js";
+import { CQE_BYTES, IOCQES, IOSQES, SQE_BYTES } from "../../../nvme/spec/queue-entries.js";
 import { QueueFlag } from "../../../nvme/spec/queues.js";
 import { ControllerConfig } from "../../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
@@ -57,12 +57,8 @@ export const queuesState = lazily(() =>
 );
 export type QueuesState = z.output<ReturnType<typeof queuesState>>;
 
-const SQE_BYTES = SQE_WORDS * 4;
-const CQE_BYTES = CQE_WORDS * 4;
 /** AQA has 12 bits for each. */
 const ADMIN_ENTRIES = 4096;
-const IOSQES = 6;
-const IOCQES = 4;
 const PHYSICALLY_CONTIGUOUS = 1;
 const INTERRUPTS_ENABLED = 2;
 

@@ -2,6 +2,7 @@
 import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import {
+  AMS_WEIGHTED,
   CmbControl,
   CmbSize,
   ControllerConfig,
@@ -71,9 +72,6 @@ export interface RegisterOptions {
   readonly cmbRules: CmbRules;
   readonly odd: Oddities;
 }
-
-/** CAP.AMS: weighted round robin with urgent priority class. */
-const AMS_WEIGHTED = 1;
 
 /** The controller's registers below the doorbells: their values, and what writing them means. */
 export class Registers {

@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 import { lazily } from "../../../../core/lazy.js";
 import { integer } from "../../../../core/options.js";
 import { BROADCAST_NSID, CommandSet, IoOpcode } from "../../../../nvme/spec/opcodes.js";
+import { Fuse } from "../../../../nvme/spec/queue-entries.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { EmulatedNamespace } from "../../medium/namespace.js";
 import { amount, count, u32 } from "../../medium/state-schema.js";
@@ -29,11 +30,6 @@ export const nvmState = lazily(() =>
   }),
 );
 export type NvmState = z.output<ReturnType<typeof nvmState>>;
-
-/** FUSE, bits 9:8 of CDW0. */
-const FUSE_MASK = 3 << 8;
-const FUSED_FIRST = 1;
-const FUSED_SECOND = 2;
 
 /** The NVM command set. Handlers return a status. Reads and writes of plain namespaces come first: they are the load. */
 export class NvmCommands {
@@ -113,7 +109,7 @@ export class NvmCommands {
       if (opcode === IoOpcode.flush && nsid === BROADCAST_NSID) return this.flush();
       return NvmeStatus.invalidNamespace;
     }
-    if (((command.sqe[0] ?? 0) & FUSE_MASK) !== 0) return this.fused(namespace);
+    if (((command.sqe[0] ?? 0) & Fuse.MASK) !== 0) return this.fused(namespace);
     if (this.fusedOn === command.sqid) this.fusedOn = -1;
     switch (opcode) {
       case IoOpcode.read:
@@ -157,9 +153,9 @@ export class NvmCommands {
   private fused(namespace: EmulatedNamespace): number {
     const { command } = this.context;
     const { opcode, sqid } = command;
-    const fuse = ((command.sqe[0] ?? 0) & FUSE_MASK) >>> 8;
+    const fuse = ((command.sqe[0] ?? 0) & Fuse.MASK) >>> Fuse.SHIFT;
     const blocks = command.cdw(12) & 0xffff;
-    if (fuse === FUSED_FIRST) {
+    if (fuse === Fuse.first) {
       if (opcode !== IoOpcode.compare) return NvmeStatus.invalidField;
       this.fusedOn = sqid;
       this.fusedAt = command.slba;
@@ -167,7 +163,7 @@ export class NvmCommands {
       this.fusedStatus = this.comparing.compare(namespace);
       return this.fusedStatus;
     }
-    if (fuse !== FUSED_SECOND || opcode !== IoOpcode.write) return NvmeStatus.invalidField;
+    if (fuse !== Fuse.second || opcode !== IoOpcode.write) return NvmeStatus.invalidField;
     if (this.fusedOn !== sqid) return NvmeStatus.commandAbortedDueToMissingFusedCommand;
     this.fusedOn = -1;
     if (this.fusedStatus !== NvmeStatus.success) return NvmeStatus.commandAbortedDueToFailedFusedCommand;

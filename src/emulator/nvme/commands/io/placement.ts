@@ -2,8 +2,13 @@
 import * as z from "zod/mini";
 import { ArgumentError } from "../../../../core/errors.js";
 import { lazily } from "../../../../core/lazy.js";
+import { DirectiveType } from "../../../../nvme/spec/directives.js";
 import { IoOpcode } from "../../../../nvme/spec/opcodes.js";
-import { reclaimUnitHandle, reclaimUnitHeader } from "../../../../nvme/spec/placement.js";
+import {
+  RECLAIM_UNIT_HANDLES,
+  reclaimUnitHandle,
+  reclaimUnitHeader,
+} from "../../../../nvme/spec/placement.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { EmulatedNamespace } from "../../medium/namespace.js";
 import { amount, u32 } from "../../medium/state-schema.js";
@@ -19,8 +24,6 @@ export type PlacementState = z.output<ReturnType<typeof placementState>>;
 
 /** Bytes of a reclaim unit. */
 export const RECLAIM_UNIT_BYTES = 16 << 20;
-const DIRECTIVE_PLACEMENT = 2;
-const RECLAIM_UNIT_HANDLES = 1;
 
 /**
  * Flexible data placement: every namespace has the same number of handles, each with the reclaim unit that writes fill.
@@ -58,7 +61,8 @@ export class PlacementCommands {
   /** Counts a write. One without a valid placement goes to the first handle. */
   written(namespace: EmulatedNamespace, bytes: number): void {
     const { command } = this.context;
-    const named = ((command.cdw(12) >>> 20) & 0xf) === DIRECTIVE_PLACEMENT ? command.cdw(13) >>> 16 : 0;
+    const named =
+      ((command.cdw(12) >>> 20) & 0xf) === DirectiveType.dataPlacement ? command.cdw(13) >>> 16 : 0;
     const placement = named < this.handles ? named : 0;
     const available = this.of(namespace);
     let left = (available[placement] ?? 0) - bytes;

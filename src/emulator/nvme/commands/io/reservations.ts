@@ -3,7 +3,12 @@ import * as z from "zod/mini";
 import { lazily } from "../../../../core/lazy.js";
 import { integer } from "../../../../core/options.js";
 import { IoOpcode } from "../../../../nvme/spec/opcodes.js";
-import { extendedRegistrant, registrant, reservationHeader } from "../../../../nvme/spec/reservations.js";
+import {
+  extendedRegistrant,
+  IGNORE_EXISTING_KEY,
+  registrant,
+  reservationHeader,
+} from "../../../../nvme/spec/reservations.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { EmulatedNamespace } from "../../medium/namespace.js";
 import { u32 } from "../../medium/state-schema.js";
@@ -27,7 +32,6 @@ export type ReservationsState = z.output<ReturnType<typeof reservationsState>>;
 /** RESCAP: all six types; nothing survives a power loss. */
 export const RESERVATION_CAPABILITIES = 0x7e;
 const TYPES = 6;
-const IGNORE_EXISTING_KEY = 1 << 3;
 const HOST_ID_BYTES = 16;
 
 /** What a namespace knows of its only host. */

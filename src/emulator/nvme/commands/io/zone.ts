@@ -2,8 +2,11 @@
 import { IoOpcode, ZoneAction, ZoneReceiveAction } from "../../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import {
+  NO_WRITE_POINTER,
   ZONE_DESCRIPTOR_BYTES,
+  ZONE_PARTIAL_REPORT,
   ZONE_REPORT_HEADER_BYTES,
+  ZONE_SELECT_ALL,
   ZONE_SEQUENTIAL_WRITE_REQUIRED,
   ZoneState,
   zoneDescriptor,
@@ -12,9 +15,6 @@ import {
 import type { EmulatedNamespace } from "../../medium/namespace.js";
 import type { ZoneSet } from "../../medium/zones.js";
 import type { IoContext } from "./io-context.js";
-
-const SELECT_ALL = 1 << 8;
-const PARTIAL_REPORT = 1 << 16;
 
 /** States that a report can be limited to (ZRASF); 0 is all zones. */
 const reportFilters: readonly (number | undefined)[] = [
@@ -64,7 +64,7 @@ export class ZoneCommands {
     const action = command.cdw(13) & 0xff;
     const states = selectable[action];
     if (states === undefined) return NvmeStatus.invalidField;
-    if ((command.cdw(13) & SELECT_ALL) !== 0) {
+    if ((command.cdw(13) & ZONE_SELECT_ALL) !== 0) {
       for (let zone = 0; zone < zones.geometry.zones; zone++) {
         if (!states.includes(zones.states[zone] ?? 0)) continue;
         const status = this.act(namespace, zones, zone, action);
@@ -121,7 +121,7 @@ export class ZoneCommands {
       }
       matching++;
     }
-    const isPartial = (command.cdw(13) & PARTIAL_REPORT) !== 0;
+    const isPartial = (command.cdw(13) & ZONE_PARTIAL_REPORT) !== 0;
     report.set(zoneReportHeader.encode({ zones: BigInt(isPartial ? Math.min(matching, room) : matching) }));
     return transfer.send(command, report);
   }
@@ -135,7 +135,7 @@ export class ZoneCommands {
       zs: state,
       zcap: BigInt(zones.geometry.zoneCapacityBlocks),
       zslba: BigInt(zones.startOf(zone)),
-      wp: hasPointer ? BigInt(zones.writePointerOf(zone)) : 0xffff_ffff_ffff_ffffn,
+      wp: hasPointer ? BigInt(zones.writePointerOf(zone)) : NO_WRITE_POINTER,
     });
   }
 }
