@@ -261,12 +261,16 @@ class Run {
 /** How much more a process may hold at the end than after a tenth of the I/O. */
 const MOST_MORE = { descriptors: 2, mappings: 64, mappedBytes: 0, residentBytes: 64 * 2 ** 20 };
 
-/** What has grown beyond its bound, as text; empty if all is flat. */
-export function growthOf(samples: readonly SoakSample[]): string[] {
+type Grown = keyof typeof MOST_MORE;
+
+/** What has grown beyond its bound, as text; empty if all is flat. @param names what is looked at, by default everything */
+export function growthOf(
+  samples: readonly SoakSample[],
+  names: readonly Grown[] = ["descriptors", "mappings", "mappedBytes", "residentBytes"],
+): string[] {
   const first = samples[Math.min(1, samples.length - 1)];
   const last = samples.at(-1);
   if (first === undefined || last === undefined) return ["nothing was sampled"];
-  const names = ["descriptors", "mappings", "mappedBytes", "residentBytes"] as const;
   return names
     .filter((name) => last[name] - first[name] > MOST_MORE[name])
     .map((name) => `${name}: ${first[name]} after ${first.ios} I/Os, ${last[name]} after ${last.ios}`);
