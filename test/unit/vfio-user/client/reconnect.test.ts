@@ -130,9 +130,9 @@ describe("a server that comes back", () => {
 
   test("reconnecting leaves no descriptors or mappings behind", async () => {
     await open(NVME);
-    device.enableInterrupts({ kind: "msix", count: 4 });
-    device.dma.alloc(PAGE);
-    device.bar(0).map(PAGE, PAGE);
+    using _interrupts = device.enableInterrupts({ kind: "msix", count: 4 });
+    using _buffer = device.dma.alloc(PAGE);
+    using _mapping = device.bar(0).map(PAGE, PAGE);
     const before = holdings();
     await emulator.close();
     await next();
@@ -182,12 +182,13 @@ describe("a server that doesn't come back", () => {
   test("a device can be closed while its server is gone", async () => {
     const emulator = await emulate(REGISTERS);
     const device = PciDevice.open(emulator.address, { vfioUser: { reconnect: patient } });
-    device.enableInterrupts({ kind: "msi" });
-    device.dma.alloc(PAGE);
+    using interrupts = device.enableInterrupts({ kind: "msi" });
+    using buffer = device.dma.alloc(PAGE);
     const next = presences(device);
     await emulator.close();
     await next();
     device.close();
+    expect([interrupts.closed, buffer.closed]).toEqual([true, true]);
     const again = await emulate({ ...REGISTERS, socket: emulator.address.slice("vfio-user:".length) });
     await sleep(50);
     using other = PciDevice.open(again.address);
@@ -248,10 +249,11 @@ describe("a server that comes back and breaks the protocol", () => {
     });
     const next = presences(device);
     // Each with a mapping of its own.
-    device.dma.alloc(PAGE, { shared: true });
-    device.dma.alloc(PAGE, { shared: true });
-    device.enableInterrupts({ kind: "msix", count: 2 });
-    const { words } = device.bar(0).map();
+    using _one = device.dma.alloc(PAGE, { shared: true });
+    using _other = device.dma.alloc(PAGE, { shared: true });
+    using _interrupts = device.enableInterrupts({ kind: "msix", count: 2 });
+    using mapping = device.bar(0).map();
+    const { words } = mapping;
     // Once to make it go, once for the first attempt to reconnect.
     await server.tell({ command: Command.regionWrite, hangUp: true, raw: new Uint8Array(0) }, lie);
     expect(() => device.io.writeRegion(7, 4, new Uint8Array(2))).toThrow();

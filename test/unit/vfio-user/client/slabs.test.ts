@@ -29,9 +29,17 @@ beforeAll(() => void compileEmulators(), COMPILE_MS);
 afterEach(async () => {
   vi.restoreAllMocks();
   device.close();
+  kept.length = 0;
   await emulator?.close();
   emulator = undefined;
 });
+
+/** Buffers that stay open until the device closes. */
+const kept: DmaBuffer[] = [];
+function keep(buffer: DmaBuffer): DmaBuffer {
+  kept.push(buffer);
+  return buffer;
+}
 
 /** Opens a device behind a server that takes this many mappings. */
 async function open(maxDmaMaps: number): Promise<void> {
@@ -141,7 +149,7 @@ describe("placement", () => {
   test("buffers for one direction share a mapping that allows only that", async () => {
     await open(16);
     const sent = watch();
-    for (let i = 0; i < 100; i++) device.dma.alloc(PAGE, { access: "read" });
+    for (let i = 0; i < 100; i++) keep(device.dma.alloc(PAGE, { access: "read" }));
     expect(sent.maps().map(({ flags }) => flags)).toEqual([DMA_READ]);
     using writable = device.dma.alloc(PAGE);
     expect(sent.maps()).toHaveLength(2);
@@ -151,9 +159,9 @@ describe("placement", () => {
   test("buffers for a device of few address bits lie below its limit", async () => {
     await open(16);
     const sent = watch();
-    device.dma.alloc(PAGE);
+    keep(device.dma.alloc(PAGE));
     for (let i = 0; i < 100; i++) {
-      const { iova, sizeBytes } = device.dma.alloc(16 * PAGE, { addressBits: 24 });
+      const { iova, sizeBytes } = keep(device.dma.alloc(16 * PAGE, { addressBits: 24 }));
       expect(iova + BigInt(sizeBytes)).toBeLessThanOrEqual(2n ** 24n);
     }
     expect(sent.maps().length).toBeLessThanOrEqual(5);
@@ -161,21 +169,21 @@ describe("placement", () => {
 
   test("an address below the smallest shared mapping gets a mapping of its own", async () => {
     await open(16);
-    const { iova } = device.dma.alloc(PAGE, { addressBits: 16 });
+    const { iova } = keep(device.dma.alloc(PAGE, { addressBits: 16 }));
     expect(iova).toBeLessThan(2n ** 16n);
   });
 
   test("a buffer is aligned as asked", async () => {
     await open(16);
-    device.dma.alloc(PAGE);
+    keep(device.dma.alloc(PAGE));
     for (const iovaAlignBytes of [2 * PAGE, 16 * PAGE, SLAB, 8 * SLAB]) {
-      expect(device.dma.alloc(PAGE, { iovaAlignBytes }).iova % BigInt(iovaAlignBytes)).toBe(0n);
+      expect(keep(device.dma.alloc(PAGE, { iovaAlignBytes })).iova % BigInt(iovaAlignBytes)).toBe(0n);
     }
   });
 
   test("a fixed address works inside a shared mapping, outside of all, and where an empty one is", async () => {
     await open(16);
-    const { iova } = device.dma.alloc(PAGE);
+    const { iova } = keep(device.dma.alloc(PAGE));
     const near = iova + BigInt(5 * PAGE);
     using inside = device.dma.alloc(2 * PAGE, { iova: near });
     expect(inside.iova).toBe(near);
@@ -192,7 +200,8 @@ describe("placement", () => {
     const { iova } = buffer;
     buffer.close();
     using memory = MappedMemory.memfd(PAGE);
-    expect(device.dma.map(memory, { iova }).iova).toBe(iova);
+    using mapped = device.dma.map(memory, { iova });
+    expect(mapped.iova).toBe(iova);
   });
 
   test("a shared buffer has a file of its own", async () => {
@@ -211,7 +220,7 @@ describe("the limit of mappings", () => {
   function map(): DmaBuffer {
     const memory = MappedMemory.memfd(PAGE);
     memories.push(memory);
-    return device.dma.map(memory);
+    return keep(device.dma.map(memory));
   }
 
   test("causes an error that names the limit and says what to do", async () => {

@@ -272,7 +272,7 @@ describe.each<[string, ServedLayout]>([
     expect(() => other.createIoAt(1, ENTRIES, started.sq, started.cq)).toThrow(
       new RegExp(`status.*\\b${NvmeStatus.dataTransferError}\\b`),
     );
-    other.device.close();
+    other.close();
   });
 });
 
