@@ -210,7 +210,7 @@ describe.each(backendNames)("a PciDevice through %s", (backend) => {
       expect(() => bar.write64(offset, 0n), `${offset}`).toThrow(ArgumentError);
     }
     expect(() => bar.read64(bar.sizeBytes - 4)).toThrow(ArgumentError);
-    for (const value of [-1, 2 ** 32, 0.5, Number.NaN]) {
+    for (const value of [-(2 ** 31) - 1, 2 ** 32, 0.5, Number.NaN]) {
       expect(() => bar.write32(EduRegister.liveness, value), `${value}`).toThrow(ArgumentError);
     }
     for (const index of [1, 6, -1, 0.5]) expect(() => device.bar(index), `${index}`).toThrow(ArgumentError);
