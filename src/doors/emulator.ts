@@ -6,6 +6,7 @@
  */
 
 export { type EduOptions, EmulatedEdu } from "../emulator/edu/device.js";
+export { eduRegisters } from "../emulator/edu/registers.js";
 export type { AnaStateName } from "../emulator/nvme/commands/asymmetric-access.js";
 export type { HostMemoryUse } from "../emulator/nvme/commands/host-memory-cache.js";
 export { EmulatedNvme } from "../emulator/nvme/controller.js";
@@ -25,6 +26,9 @@ export {
   type RunningEmulator,
   startEmulator,
 } from "../emulator/worker.js";
+export { DeviceRegisters } from "../registers/device.js";
+export type { DriverWrite, RegisterHandler } from "../registers/device-register.js";
+export type { DeviceRegisterOf, DeviceRegistersOf, RegisterHandlers } from "../registers/device-types.js";
 export type {
   ClientMemory,
   DeviceHost,

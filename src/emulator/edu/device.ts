@@ -1,6 +1,7 @@
 /** QEMU's educational PCI device `edu` in software. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, checkU32 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import { DeviceRegisters } from "../../registers/device.js";
 import type {
   DeviceHost,
   DeviceMigration,
@@ -9,6 +10,7 @@ import type {
   EmulatedDevice,
   MemorySpan,
 } from "../../vfio-user/server/emulated-device.js";
+import { eduRegisters } from "./registers.js";
 
 const VENDOR_ID = 0x1234;
 const DEVICE_ID = 0x11e8;
@@ -18,26 +20,11 @@ const STATUS_CAPABILITIES = 1 << 4;
 /** Class "others", as QEMU's has it. */
 const CLASS = 0x00ff00;
 
-/** Registers by offset in BAR 0 (QEMU, docs/specs/edu). */
-const Register = {
-  identification: 0x00,
-  liveness: 0x04,
-  factorial: 0x08,
-  status: 0x20,
-  interruptStatus: 0x24,
-  interruptRaise: 0x60,
-  interruptAcknowledge: 0x64,
-  dmaSource: 0x80,
-  dmaDestination: 0x88,
-  dmaCount: 0x90,
-  dmaCommand: 0x98,
-} as const;
-const IDENTIFICATION = 0x0100_00ed;
-const STATUS_COMPUTING = 0x01;
 const STATUS_INTERRUPT = 0x80;
-const COMMAND_START = 1;
-const COMMAND_TO_RAM = 2;
-const COMMAND_INTERRUPT = 4;
+/** Ways to start a transfer: the command's bits. */
+const COMMANDS = [1n, 5n, 3n, 7n];
+/** From here on registers have 64 bits, and can be accessed by 32. */
+const WIDE_AT = 0x80;
 /** Interrupt bits that the device sets itself. */
 const INTERRUPT_FACTORIAL = 0x0000_0001;
 const INTERRUPT_DMA = 0x0000_0100;
@@ -45,10 +32,9 @@ const INTERRUPT_DMA = 0x0000_0100;
 /** The device's own memory, as its DMA engine addresses it. */
 const BUFFER_AT = 0x40000;
 const BUFFER_BYTES = 4096;
-/** The saved state: the registers as doubles, which hold all their values, then the buffer. */
-const SAVED_NUMBERS = 9;
-const SAVED_BYTES = 8 * SAVED_NUMBERS + BUFFER_BYTES;
-const U32_MAX = 0xffff_ffff;
+/** The saved state: the registers, the number whose factorial is being computed, then the buffer. */
+const REGISTERS_BYTES = 8 * Object.keys(eduRegisters.registers).length;
+const SAVED_BYTES = REGISTERS_BYTES + 8 + BUFFER_BYTES;
 
 /** Options of {@link EmulatedEdu}. */
 export interface EduOptions {
@@ -67,11 +53,24 @@ export class EmulatedEdu implements EmulatedDevice {
   readonly bars: readonly (EmulatedBar | undefined)[];
   private readonly dmaLimit: number;
   private host: DeviceHost | undefined;
-  private liveness = 0;
-  private factorial = 0;
-  private status = 0;
-  private interrupts = 0;
-  private readonly dma = { source: 0, destination: 0, count: 0, command: 0 };
+  private readonly registers = new DeviceRegisters(eduRegisters, {
+    liveness: { write: (written) => ~written },
+    factorial: {
+      write: (written, { before }) => {
+        this.compute(written);
+        return before;
+      },
+    },
+    status: { write: (written, { before }) => (before & ~STATUS_INTERRUPT) | (written & STATUS_INTERRUPT) },
+    interruptRaise: { write: (written) => this.raise(written) },
+    interruptAcknowledge: {
+      write: (written) => {
+        const { interruptStatus } = this.registers.state;
+        interruptStatus.value &= ~written;
+      },
+    },
+    dmaCommand: { write: (written, { before }) => this.command(written, before) },
+  });
   private readonly buffer = Buffer.alloc(BUFFER_BYTES);
   private readonly span: MemorySpan = {
     bytes: new Uint8Array(new SharedArrayBuffer(0)),
@@ -92,8 +91,9 @@ export class EmulatedEdu implements EmulatedDevice {
     },
     start: () => {
       this.isStopped = false;
-      if ((this.status & STATUS_COMPUTING) !== 0) this.finishComputing();
-      if ((this.dma.command & COMMAND_START) !== 0) void this.transfer();
+      const { status, dmaCommand } = this.registers.state;
+      if (status.get("computing")) this.finishComputing();
+      if (dmaCommand.get("start")) void this.transfer();
     },
     save: () => this.save(),
     load: (state) => this.load(state),
@@ -104,29 +104,21 @@ export class EmulatedEdu implements EmulatedDevice {
     const bar: EmulatedBar = {
       sizeBytes: BAR_BYTES,
       // Every way to start a transfer.
-      ioEvents: [0, COMMAND_TO_RAM].flatMap((direction) =>
-        [0, COMMAND_INTERRUPT].map((end) => ({
-          offset: Register.dmaCommand,
-          widthBytes: 4 as const,
-          value: BigInt(COMMAND_START | direction | end),
-        })),
-      ),
+      ioEvents: COMMANDS.map((value) => ({
+        offset: eduRegisters.registers.dmaCommand.offset,
+        widthBytes: 4 as const,
+        value,
+      })),
       read: (offset, target) => {
-        // Below 0x80 only whole words, as in QEMU; nothing else answers.
-        const value = BigInt(this.read(offset & ~3));
-        target.fill(0xff);
-        if (target.length !== 4 && target.length !== 8) return;
-        if (offset % target.length !== 0 || (target.length === 8 && offset < Register.dmaSource)) return;
-        const view = new DataView(target.buffer, target.byteOffset, target.length);
-        if (target.length === 4) view.setUint32(0, Number(value & 0xffff_ffffn), true);
-        else view.setBigUint64(0, value, true);
+        if (isAccess(offset, target.length) && readable.has(offset)) this.registers.read(offset, target);
+        else target.fill(0xff);
       },
       write: (offset, source) => {
-        const view = new DataView(source.buffer, source.byteOffset, source.length);
-        if (source.length === 4) this.write(offset, view.getUint32(0, true));
-        else if (source.length === 8 && offset >= Register.dmaSource) {
-          this.write(offset, Number(view.getBigUint64(0, true)));
-        }
+        if (!isAccess(offset, source.length)) return;
+        // A write of 32 bits clears the upper half.
+        const whole = offset >= WIDE_AT ? new Uint8Array(8) : new Uint8Array(4);
+        whole.set(source);
+        this.registers.write(offset, whole);
       },
     };
     this.bars = [bar, undefined, undefined, undefined, undefined, undefined];
@@ -143,11 +135,7 @@ export class EmulatedEdu implements EmulatedDevice {
 
   reset(): void {
     this.generation++;
-    this.liveness = 0;
-    this.factorial = 0;
-    this.status = 0;
-    this.interrupts = 0;
-    Object.assign(this.dma, { source: 0, destination: 0, count: 0, command: 0 });
+    this.registers.reset();
     this.buffer.fill(0);
   }
 
@@ -156,136 +144,83 @@ export class EmulatedEdu implements EmulatedDevice {
     this.disconnect();
   }
 
-  private read(offset: number): number {
-    switch (offset) {
-      case Register.identification:
-        return IDENTIFICATION;
-      case Register.liveness:
-        return this.liveness;
-      case Register.factorial:
-        return this.factorial;
-      case Register.status:
-        return this.status;
-      case Register.interruptStatus:
-        return this.interrupts;
-      case Register.dmaSource:
-        return this.dma.source;
-      case Register.dmaDestination:
-        return this.dma.destination;
-      case Register.dmaCount:
-        return this.dma.count;
-      case Register.dmaCommand:
-        return this.dma.command;
-      default:
-        return 0xffff_ffff;
-    }
-  }
-
-  private write(offset: number, value: number): void {
-    const { dma } = this;
-    switch (offset) {
-      case Register.liveness:
-        this.liveness = ~value >>> 0;
-        return;
-      case Register.factorial:
-        this.compute(value);
-        return;
-      case Register.status:
-        this.status = (this.status & ~STATUS_INTERRUPT) | (value & STATUS_INTERRUPT);
-        return;
-      case Register.interruptRaise:
-        this.raise(value);
-        return;
-      case Register.interruptAcknowledge:
-        this.interrupts = (this.interrupts & ~value) >>> 0;
-        return;
-      case Register.dmaSource:
-        dma.source = value;
-        return;
-      case Register.dmaDestination:
-        dma.destination = value;
-        return;
-      case Register.dmaCount:
-        dma.count = value;
-        return;
-      case Register.dmaCommand:
-        if ((dma.command & COMMAND_START) !== 0 || (value & COMMAND_START) === 0) return;
-        dma.command = value;
-        if (!this.isStopped) void this.transfer();
-        return;
-    }
-  }
-
   private compute(value: number): void {
-    if ((this.status & STATUS_COMPUTING) !== 0) return;
-    this.status |= STATUS_COMPUTING;
+    const { status } = this.registers.state;
+    if (status.get("computing")) return;
+    status.set({ computing: true });
     this.computing = value;
     if (!this.isStopped) this.finishComputing();
   }
 
   private finishComputing(): void {
     const { generation, computing: value } = this;
+    const { status, factorial } = this.registers.state;
     // Later, so that a driver that reads the status too early sees that the device computes.
     setImmediate(() => {
       if (generation !== this.generation) return;
       let result = 1;
       for (let i = 2; i <= Math.min(value, 64); i++) result = Math.imul(result, i) >>> 0;
       // From 34! on all 32 bits are zero.
-      this.factorial = value > 33 ? 0 : result;
-      this.status &= ~STATUS_COMPUTING;
-      if ((this.status & STATUS_INTERRUPT) !== 0) this.raise(INTERRUPT_FACTORIAL);
+      factorial.value = value > 33 ? 0 : result;
+      status.set({ computing: false });
+      if (status.get("interrupt")) this.raise(INTERRUPT_FACTORIAL);
     });
   }
 
+  /** @returns what the command register holds from now on */
+  private command(written: bigint, before: bigint): bigint {
+    const { start } = eduRegisters.registers.dmaCommand.fields;
+    const startBit = 1n << BigInt(start.low);
+    if ((before & startBit) !== 0n || (written & startBit) === 0n) return before;
+    // The transfer looks at the command in a later turn.
+    if (!this.isStopped) void this.transfer();
+    return written;
+  }
+
   private save(): Uint8Array {
-    const { liveness, factorial, status, interrupts, computing, dma } = this;
-    const { source, destination, count, command } = dma;
-    const numbers = [liveness, factorial, status, interrupts, computing, source, destination, count, command];
-    return Buffer.concat([new Uint8Array(Float64Array.from(numbers).buffer), this.buffer]);
+    const computing = new Uint8Array(Float64Array.of(this.computing).buffer);
+    return Buffer.concat([this.registers.save(), computing, this.buffer]);
   }
 
   private load(state: Uint8Array): void {
     if (state.length !== SAVED_BYTES)
       throw new ArgumentError(`invalid saved state: edu has ${SAVED_BYTES} bytes, got ${state.length}`);
     const view = new DataView(state.buffer, state.byteOffset);
-    const numbers = Array.from({ length: SAVED_NUMBERS }, (_, i) => view.getFloat64(8 * i, true));
-    const [liveness = 0, factorial = 0, status = 0, interrupts = 0, computing = 0, ...dma] = numbers;
-    const isPossible =
-      [liveness, factorial, status, interrupts, computing].every((value) => value <= U32_MAX) &&
-      numbers.every((value) => Number.isInteger(value) && value >= 0 && value <= 2 ** 64);
-    if (!isPossible) throw new ArgumentError("invalid saved state: edu registers with impossible values");
-    const [source = 0, destination = 0, count = 0, command = 0] = dma;
-    Object.assign(this, { liveness, factorial, status, interrupts, computing });
-    Object.assign(this.dma, { source, destination, count, command });
-    this.buffer.set(state.subarray(8 * SAVED_NUMBERS));
+    const computing = checkU32("invalid saved state: the number", view.getFloat64(REGISTERS_BYTES, true));
+    this.registers.load(state.subarray(0, REGISTERS_BYTES));
+    this.computing = computing;
+    this.buffer.set(state.subarray(REGISTERS_BYTES + 8));
   }
 
   private raise(bits: number): void {
-    this.interrupts = (this.interrupts | bits) >>> 0;
-    if (this.interrupts === 0) return;
+    const { interruptStatus } = this.registers.state;
+    interruptStatus.value |= bits;
+    if (interruptStatus.value === 0) return;
     this.host?.raise(0, "msi");
     this.host?.raise(0, "intx");
   }
 
   /** Copies between the client's memory and the buffer, and ignores what lies outside of either. */
   private async transfer(): Promise<void> {
-    const { dma, generation } = this;
-    const toRam = (dma.command & COMMAND_TO_RAM) !== 0;
-    const inside = (toRam ? dma.source : dma.destination) - BUFFER_AT;
-    const iova = toRam ? dma.destination : dma.source;
+    const { generation } = this;
+    const { dmaSource, dmaDestination, dmaCount, dmaCommand } = this.registers.state;
     // In a later turn, as a real engine takes time.
     await new Promise((resolve) => setImmediate(resolve));
-    const fits = inside >= 0 && inside + dma.count <= BUFFER_BYTES && iova + dma.count <= this.dmaLimit;
-    if (generation === this.generation && fits) {
+    if (generation !== this.generation) return;
+    const toRam = dmaCommand.get("toRam");
+    const count = Number(dmaCount.value);
+    const inside = Number((toRam ? dmaSource : dmaDestination).value) - BUFFER_AT;
+    const iova = Number((toRam ? dmaDestination : dmaSource).value);
+    if (inside >= 0 && inside + count <= BUFFER_BYTES && iova + count <= this.dmaLimit) {
       try {
-        await this.copy(iova, this.buffer.subarray(inside, inside + dma.count), toRam);
+        await this.copy(iova, this.buffer.subarray(inside, inside + count), toRam);
       } catch {
         // As with an IOMMU: the device doesn't notice an access that is blocked.
       }
     }
     if (generation !== this.generation) return;
-    const wantsInterrupt = (dma.command & COMMAND_INTERRUPT) !== 0;
-    dma.command = 0;
+    const wantsInterrupt = dmaCommand.get("interrupt");
+    dmaCommand.value = 0n;
     if (wantsInterrupt) this.raise(INTERRUPT_DMA);
   }
 
@@ -302,6 +237,15 @@ export class EmulatedEdu implements EmulatedDevice {
     else part.set(memory);
   }
 }
+
+/** As in QEMU: only whole words below WIDE_AT, words and 64 bits from there on, and only at the start of a register. */
+function isAccess(offset: number, width: number): boolean {
+  return offsets.has(offset) && (width === 4 || (width === 8 && offset >= WIDE_AT));
+}
+
+const declared = Object.values(eduRegisters.registers);
+const offsets = new Set(declared.map(({ offset }) => offset));
+const readable = new Set(declared.filter(({ access }) => access !== "wo").map(({ offset }) => offset));
 
 function configSpace(): Uint8Array {
   const bytes = new Uint8Array(256);
