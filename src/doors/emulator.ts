@@ -6,7 +6,6 @@
  */
 
 export { type EduOptions, EmulatedEdu } from "../emulator/edu/device.js";
-export { eduRegisters } from "../emulator/edu/registers.js";
 export type { AnaStateName } from "../emulator/nvme/commands/asymmetric-access.js";
 export type { HostMemoryUse } from "../emulator/nvme/commands/host-memory-cache.js";
 export { EmulatedNvme } from "../emulator/nvme/controller.js";

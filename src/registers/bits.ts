@@ -1,4 +1,5 @@
 /** Arithmetic on register values: numbers up to 32 bits, bigints for 64. */
+import { show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import type { RegisterWidth } from "./declaration.js";
 
@@ -28,7 +29,7 @@ export function numbers(width: Exclude<RegisterWidth, 64>): Arithmetic<number> {
         const unsigned = value >>> 0;
         if (unsigned <= allOnes) return unsigned;
       }
-      throw new ArgumentError(`${name} takes a whole number of ${width} bits, got ${String(value)}`);
+      throw new ArgumentError(`${name} takes a whole number of ${width} bits, got ${show(value)}`);
     },
     format: (value) => `0x${value.toString(16).padStart(width / 4, "0")}`,
   };
@@ -44,7 +45,7 @@ export const bigints: Arithmetic<bigint> = {
   without: (a, b) => a & ~b,
   check(name, value) {
     if (typeof value === "bigint" && value >= 0n && value <= ALL_ONES_64) return value;
-    throw new ArgumentError(`${name} takes a bigint of 64 bits, got ${String(value)}`);
+    throw new ArgumentError(`${name} takes a bigint of 64 bits, got ${show(value)}`);
   },
   format: (value) => `0x${value.toString(16).padStart(16, "0")}`,
 };

@@ -1,9 +1,16 @@
 /** A declared block of registers: gives access by name, a decoded dump, and a table for documentation. */
-import { checkInteger } from "../core/check.js";
+import { checkInteger, checkString, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import type { RegisterAccess } from "./access.js";
 import { RegisterArray } from "./array.js";
-import { type ArraySpec, type BlockSpec, endOf, type NestedSpec, type RegisterSpec } from "./declaration.js";
+import {
+  type ArraySpec,
+  type BlockSpec,
+  checkMembers,
+  endOf,
+  type NestedSpec,
+  type RegisterSpec,
+} from "./declaration.js";
 import { checkOverlaps, placed } from "./layout.js";
 import { registersToMarkdown } from "./markdown.js";
 import { type DumpedRegister, Register8, Register16, Register32, Register64 } from "./register.js";
@@ -23,6 +30,8 @@ export class RegisterBlock<const D extends BlockSpec> {
     /** What was declared. */
     readonly registers: D,
   ) {
+    checkString("name of a block", name);
+    checkMembers(name, registers);
     this.sizeBytes = endOf({ kind: "block", offset: 0, registers });
     checkOverlaps(registers);
   }
@@ -35,6 +44,8 @@ export class RegisterBlock<const D extends BlockSpec> {
    */
   on(access: RegisterAccess, offset = 0): RegistersOf<D> {
     checkInteger("offset", offset, 0, Number.MAX_SAFE_INTEGER);
+    if (!isAccess(access))
+      throw new ArgumentError(`${this.name}.on() takes a BAR, such as device.bar(0), got ${show(access)}`);
     if (offset + this.sizeBytes > access.sizeBytes) {
       throw new ArgumentError(
         `${this.name} needs ${this.sizeBytes} bytes at ${offset}, but ${access.label} ends at ${access.sizeBytes}`,
@@ -68,6 +79,13 @@ export class RegisterBlock<const D extends BlockSpec> {
  */
 export function registerBlock<const D extends BlockSpec>(name: string, registers: D): RegisterBlock<D> {
   return new RegisterBlock(name, registers);
+}
+
+const methods = ["read8", "read16", "read32", "readWhole64", "write8", "write16", "write32", "writeWhole64"];
+
+function isAccess(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return methods.every((name) => typeof Reflect.get(value, name) === "function");
 }
 
 function membersOf(

@@ -1,7 +1,9 @@
 /** Declares registers: offset, width, access, fields, arrays of them, and blocks in blocks. */
-import { checkInteger, checkOffset } from "../core/check.js";
+import { checkInteger, checkObject, checkOffset } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
-import type { FieldSpecs, RegisterRights } from "./field-spec.js";
+import { bigints, numbers } from "./bits.js";
+import { type FieldSpecs, type RegisterRights, registerRights } from "./field-spec.js";
+import { checkDeclared, checkKeys, checkOneOf } from "./verify.js";
 
 /** Width of a register in bits. */
 export type RegisterWidth = 8 | 16 | 32 | 64;
@@ -72,6 +74,9 @@ export interface BlockSpec {
   readonly [name: string]: RegisterSpec | ArraySpec | NestedSpec;
 }
 
+const orders: readonly HalvesOrder[] = ["whole", "low-first", "high-first"];
+const optionNames = ["access", "fields", "reset", "doc"];
+
 // biome-ignore lint/complexity/noBannedTypes: a register without fields has no names at all.
 type NoFields = {};
 
@@ -82,23 +87,33 @@ function register<W extends RegisterWidth, R extends RegisterRights, F extends F
   order: HalvesOrder,
 ): RegisterSpec<W, R, F> {
   checkOffset("register offset", offset);
+  checkOneOf("access of a register", access ?? "rw", registerRights);
+  checkOneOf("order of a register", order, orders);
   const bytes = order === "whole" ? width / 8 : 4;
   if (offset % bytes !== 0)
     throw new ArgumentError(`register offset ${offset} is not a multiple of ${bytes}, the access's width`);
   // Left out, both are what R and F are inferred as.
   const spec = { access: access ?? "rw", fields: fields ?? {} } as { access: R; fields: F };
   checkFields(width, spec.fields);
+  // A reset value that doesn't fit is refused here, not when a device is made.
+  if (reset !== undefined)
+    (width === 64 ? bigints : numbers(width)).check("the reset value of a register", reset);
   return { kind: "register", offset, width, reset, order, doc, ...spec };
 }
 
 function checkFields(width: RegisterWidth, fields: FieldSpecs): void {
+  checkObject("fields of a register", fields);
+  for (const [name, field] of Object.entries(fields))
+    checkDeclared(`field ${name}`, field, ["flag", "number", "choice"], "bit(), bits() or choice()");
   const sorted = Object.entries(fields).sort(([, a], [, b]) => a.low - b.low);
   let free = 0;
+  let last = "";
   for (const [name, { high, low }] of sorted) {
     if (high >= width)
       throw new ArgumentError(`field ${name} has bit ${high}, but the register has ${width} bits`);
-    if (low < free) throw new ArgumentError(`field ${name} overlaps another one at bit ${low}`);
+    if (low < free) throw new ArgumentError(`fields ${last} and ${name} overlap at bit ${low}`);
     free = high + 1;
+    last = name;
   }
 }
 
@@ -107,6 +122,7 @@ export function reg8<const R extends RegisterRights = "rw", const F extends Fiel
   offset: number,
   options: RegisterOptions<R, F> = {},
 ): RegisterSpec<8, NoInfer<R>, NoInfer<F>> {
+  checkKeys("reg8()", options, optionNames);
   return register(8, offset, options, "whole");
 }
 
@@ -115,6 +131,7 @@ export function reg16<const R extends RegisterRights = "rw", const F extends Fie
   offset: number,
   options: RegisterOptions<R, F> = {},
 ): RegisterSpec<16, NoInfer<R>, NoInfer<F>> {
+  checkKeys("reg16()", options, optionNames);
   return register(16, offset, options, "whole");
 }
 
@@ -123,6 +140,7 @@ export function reg32<const R extends RegisterRights = "rw", const F extends Fie
   offset: number,
   options: RegisterOptions<R, F> = {},
 ): RegisterSpec<32, NoInfer<R>, NoInfer<F>> {
+  checkKeys("reg32()", options, optionNames);
   return register(32, offset, options, "whole");
 }
 
@@ -136,12 +154,14 @@ export function reg64<const R extends RegisterRights = "rw", const F extends Fie
   offset: number,
   options: RegisterOptions<R, F> & { readonly order?: HalvesOrder | undefined } = {},
 ): RegisterSpec<64, NoInfer<R>, NoInfer<F>> {
+  checkKeys("reg64()", options, [...optionNames, "order"]);
   return register(64, offset, options, options.order ?? "low-first");
 }
 
 /** A block in a block. @param offset bytes from the start of the outer one */
 export function nested<const D extends BlockSpec>(offset: number, registers: D): NestedSpec<D> {
   checkOffset("block offset", offset);
+  checkMembers("a nested block", registers);
   return { kind: "block", offset, registers };
 }
 
@@ -158,8 +178,21 @@ export function repeated<const S extends RegisterSpec | NestedSpec>(
   element: S,
 ): ArraySpec<S> {
   checkInteger("count", count, 1, 65_536);
+  checkDeclared("what is repeated", element, ["register", "block"], "reg8() to reg64() or nested()");
   checkInteger("strideBytes", strideBytes, 1, Number.MAX_SAFE_INTEGER);
   return { kind: "array", count, strideBytes, element };
+}
+
+/** @throws ArgumentError if a member isn't a declaration @internal */
+export function checkMembers(what: string, registers: BlockSpec): void {
+  checkObject(`the registers of ${what}`, registers);
+  for (const [name, spec] of Object.entries(registers))
+    checkDeclared(
+      `${name} of ${what}`,
+      spec,
+      ["register", "array", "block"],
+      "reg8() to reg64(), repeated() or nested()",
+    );
 }
 
 /** Bytes from the start of a register, array or block to its end. */

@@ -4,10 +4,12 @@
  */
 import { checkInteger, checkObject } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
+import type { RegisterAccess } from "./access.js";
 import { RegisterArray } from "./array.js";
 import { bigints, numbers } from "./bits.js";
 import type { RegisterBlock } from "./block.js";
 import type { ArraySpec, BlockSpec, NestedSpec, RegisterSpec } from "./declaration.js";
+import { DirectAccess } from "./device-access.js";
 import { DeviceRegister, type RegisterHandler } from "./device-register.js";
 import type { DeviceRegistersOf, RegisterHandlers } from "./device-types.js";
 import { narrowField, wideField } from "./field.js";
@@ -22,6 +24,8 @@ type AnyDeviceRegister = DeviceRegister<number> | DeviceRegister<bigint>;
 export class DeviceRegisters<const D extends BlockSpec> {
   /** The registers by name, with the device's rights. */
   readonly state: DeviceRegistersOf<D>;
+  /** For a driver in the same process: `block.on(registers.access)`. */
+  readonly access: RegisterAccess;
   private readonly all: AnyDeviceRegister[] = [];
   private readonly readers = new Map<number, AnyDeviceRegister>();
   private readonly writers = new Map<number, AnyDeviceRegister>();
@@ -36,6 +40,7 @@ export class DeviceRegisters<const D extends BlockSpec> {
     readonly block: RegisterBlock<D>,
     handlers: RegisterHandlers<D> = {},
   ) {
+    this.access = new DirectAccess(this, `${block.name} in software`, block.sizeBytes);
     // Each member is what DeviceRegistersOf makes of its declaration.
     this.state = this.members(block.registers, handlers, "", 0, []) as DeviceRegistersOf<D>;
   }

@@ -1,12 +1,16 @@
 /** The fields of a register: how they are declared, and how their values become bits. */
-import { checkInteger } from "../core/check.js";
+import { checkInteger, checkObject } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
+import { checkKeys, checkOneOf } from "./verify.js";
 
 /**
  * What an access does: `rw` reads and writes; `ro` ignores writes; `wo` can't be read; `w1c` clears the bits that are written
  * as 1; `rc` is read-only and cleared by reading.
  */
 export type RegisterRights = "rw" | "ro" | "wo" | "w1c" | "rc";
+
+/** All of them. @internal */
+export const registerRights: readonly RegisterRights[] = ["rw", "ro", "wo", "w1c", "rc"];
 
 /** Options of a field. */
 export interface FieldOptions<R extends RegisterRights = RegisterRights> {
@@ -46,12 +50,19 @@ function field<T, R extends RegisterRights | undefined>(
   kind: FieldSpec["kind"],
   high: number,
   low: number,
-  { access, doc }: { readonly access?: R; readonly doc?: string | undefined },
+  options: { readonly access?: R; readonly doc?: string | undefined },
   names: ReadonlyMap<string, number> | undefined,
   convert: Pick<FieldSpec<T>, "fromBits" | "toBits">,
 ): FieldSpec<T, R> {
+  checkKeys("a field", options, ["access", "doc"]);
+  const { access, doc } = options;
+  if (access !== undefined) checkOneOf("access of a field", access, registerRights);
   checkInteger("the lowest bit of a field", low, 0, 63);
-  checkInteger("the highest bit of a field", high, low, Math.min(63, low + MAX_FIELD_BITS - 1));
+  checkInteger("the highest bit of a field", high, 0, 63);
+  if (high < low)
+    throw new ArgumentError(`a field is declared from its highest bit to its lowest, got ${high} and ${low}`);
+  if (high - low >= MAX_FIELD_BITS)
+    throw new ArgumentError(`a field has at most ${MAX_FIELD_BITS} bits, got ${high} to ${low}: declare two`);
   // Left out, the access is undefined, which is what R is inferred as.
   return { kind, high, low, access: access as R, doc, names, ...convert };
 }
@@ -99,12 +110,16 @@ export function choice<
   options: { readonly access?: R; readonly doc?: string } = {},
 ): FieldSpec<(keyof V & string) | number, NoInfer<R>> {
   const max = 2 ** (high - low + 1) - 1;
+  checkObject("values of a field", values);
   const numbers = new Map<string, number>();
   const names = new Map<number, keyof V & string>();
   for (const name in values) {
     const value = checkInteger(`value ${name} of a field`, Number(values[name]), 0, max);
     numbers.set(name, value);
-    if (!names.has(value)) names.set(value, name);
+    const other = names.get(value);
+    if (other !== undefined)
+      throw new ArgumentError(`a field has the value ${value} twice: as ${other} and as ${name}`);
+    names.set(value, name);
   }
   return field<(keyof V & string) | number, R>("choice", high, low, options, numbers, {
     fromBits: (value) => names.get(value) ?? value,

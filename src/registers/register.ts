@@ -3,6 +3,7 @@
  * sys/mmio.ts hold here, too: Atomics.load and a plain store. They are written out, because V8 looks up an imported name at
  * each use.
  */
+import { checkObject, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { readRegister64, readWholeRegister64, writeRegister64, writeWholeRegister64 } from "../sys/mmio.js";
 import type { MappedRegisters, RegisterAccess } from "./access.js";
@@ -102,7 +103,8 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     if (this.rights !== "rw")
       throw new ArgumentError(`${this.label} is ${this.rights}: only registers that are rw can be modified`);
     const { math } = this;
-    const changes = Object.entries(values).map(([name, value]) => [this.writable(name), value] as const);
+    checkObject(`the fields for ${this.label}`, values);
+    const changes = named(values).map(([name, value]) => [this.writable(name), value] as const);
     const placed = changes.map(([field, value]) => [field.mask, field.bits(value)] as const);
     let next = math.without(this.read(), this.clearedByOnes);
     for (const [mask, bits] of placed) next = math.or(math.without(next, mask), bits);
@@ -118,13 +120,13 @@ export abstract class Register<V extends number | bigint = number | bigint> {
    */
   async until(wanted: FieldValues | ((value: V) => boolean), options: WaitOptions): Promise<V> {
     const { math } = this;
-    const isMet = typeof wanted === "function" ? wanted : this.tester(wanted);
+    const isMet = typeof wanted === "function" ? this.asked(wanted) : this.tester(wanted);
     return await waitFor(
       {
         read: () => this.read(),
         isMet,
         isGone: (value) => value === math.allOnes && this.access.isGone?.() === true,
-        describe: (value) => `${this.label} = ${math.format(value)}${wish(wanted)}`,
+        describe: (value) => `${this.label} reads ${math.format(value)}${wish(wanted)}`,
       },
       options,
     );
@@ -148,7 +150,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     const { math } = this;
     if (typeof value !== "object" || value === null) return math.check(this.label, value);
     let bits = math.zero;
-    for (const [name, each] of Object.entries(value)) bits = math.or(bits, this.writable(name).bits(each));
+    for (const [name, each] of named(value)) bits = math.or(bits, this.writable(name).bits(each));
     return bits;
   }
 
@@ -160,9 +162,19 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     if (this.rights === "ro" || this.rights === "rc") throw new ArgumentError(`${this.label} is read-only`);
   }
 
+  /** A test that must answer at once: a promise would count as true. */
+  private asked(test: (value: V) => boolean): (value: V) => boolean {
+    return (value) => {
+      const answer: unknown = test(value);
+      if (typeof answer === "boolean") return answer;
+      throw new ArgumentError(`the test of ${this.label} must return true or false, got ${show(answer)}`);
+    };
+  }
+
   private tester(wanted: FieldValues): (value: V) => boolean {
     const { math } = this;
-    const tests = Object.entries(wanted).map(([name, value]) => {
+    checkObject(`what ${this.label} is to be`, wanted);
+    const tests = named(wanted).map(([name, value]) => {
       const field = this.readable(name);
       return [field, field.bits(value)] as const;
     });
@@ -188,6 +200,11 @@ export abstract class Register<V extends number | bigint = number | bigint> {
       throw new ArgumentError(`field ${name} of ${this.label} is read-only`);
     return field;
   }
+}
+
+/** What is named: an undefined value counts as left out. */
+function named(values: FieldValues): [string, unknown][] {
+  return Object.entries(values).filter(([, value]) => value !== undefined);
 }
 
 function wish(wanted: unknown): string {

@@ -15,6 +15,8 @@ type RightsOf<S, R> = S extends { readonly access: infer A extends RegisterRight
 type ReadableFields<F, R> = {
   [K in keyof F as RightsOf<F[K], R> extends "wo" ? never : K]: FieldValue<F[K]>;
 };
+/** Fields to be named; never if there are none, because `{}` would take every value. */
+type Some<T> = keyof T extends never ? never : { readonly [K in keyof T]?: T[K] | undefined };
 type WritableFields<F, R> = {
   [K in keyof F as RightsOf<F[K], R> extends "ro" | "rc" ? never : K]: FieldValue<F[K]>;
 };
@@ -43,7 +45,7 @@ export interface ReadableRegister<V extends number | bigint, F extends FieldSpec
    * @throws as a rejection: ArgumentError, TimeoutError, DeviceGoneError (all ones, and the device doesn't answer), the
    *   signal's reason; as {@link read}
    */
-  until(wanted: Partial<ReadableFields<F, R>> | ((value: V) => boolean), options: WaitOptions): Promise<V>;
+  until(wanted: Some<ReadableFields<F, R>> | ((value: V) => boolean), options: WaitOptions): Promise<V>;
 }
 
 /** A register that can be written. */
@@ -53,7 +55,7 @@ export interface WritableRegister<V extends number | bigint, F extends FieldSpec
    * @param value the register's value, or fields by name; fields that aren't named are written as 0
    * @throws ArgumentError (too wide), ClosedError, DeviceGoneError, SysError
    */
-  write(value: V | Partial<WritableFields<F, R>>): void;
+  write(value: V | Some<WritableFields<F, R>>): void;
 }
 
 /** A register that can be changed in part. */
@@ -63,7 +65,7 @@ export interface ModifiableRegister<F extends FieldSpecs, R extends RegisterRigh
    * named. Another writer between the two accesses is overwritten.
    * @throws ArgumentError (too wide), ClosedError, DeviceGoneError, SysError
    */
-  modify(fields: Partial<WritableFields<F, R>>): void;
+  modify(fields: Some<WritableFields<F, R>>): void;
 }
 
 /** A register with the methods that its access allows. */

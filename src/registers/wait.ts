@@ -1,8 +1,9 @@
 /** Waits for a register's value, by polling or at each interrupt. */
 
-import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
+import { checkFunction, checkInteger, MAX_TIMER_MS } from "../core/check.js";
 import { DeviceGoneError, TimeoutError } from "../core/errors.js";
-import type { Subscription } from "../core/listeners.js";
+import { checkSignal, type Subscription } from "../core/listeners.js";
+import { checkKeys } from "./verify.js";
 
 /** Options of {@link ReadableRegister.until}. */
 export interface WaitOptions {
@@ -31,11 +32,12 @@ export interface Awaited<V> {
 }
 
 /** @throws as a rejection: ArgumentError, TimeoutError, DeviceGoneError, the signal's reason, and what the access throws */
-export function waitFor<V>(
-  { read, isMet, isGone, describe }: Awaited<V>,
-  { timeoutMs, everyMs = 1, wake, signal }: WaitOptions,
-): Promise<V> {
+export function waitFor<V>({ read, isMet, isGone, describe }: Awaited<V>, options: WaitOptions): Promise<V> {
   return new Promise((resolve, reject) => {
+    checkKeys("until()", options, ["timeoutMs", "everyMs", "wake", "signal"]);
+    const { timeoutMs, everyMs = 1, wake, signal } = options;
+    if (wake !== undefined) checkFunction("wake", wake);
+    checkSignal(signal);
     checkInteger("timeoutMs", timeoutMs, 0, MAX_TIMER_MS);
     checkInteger("everyMs", everyMs, 0, MAX_TIMER_MS);
     signal?.throwIfAborted();
@@ -75,6 +77,7 @@ export function waitFor<V>(
     if (wake !== undefined) {
       try {
         const watch = wake(() => look(false));
+        checkFunction("close of what wake returns", Reflect.get(Object(watch), "close"));
         atEnd(() => watch.close());
       } catch (error) {
         settle(() => reject(error));

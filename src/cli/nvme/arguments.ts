@@ -22,7 +22,7 @@ export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join("
   --timeout MS, -t      time limit of each command in milliseconds (default 30000)
   --vf-token UUID       the secret of a physical function and its virtual functions
   --trust-server        vfio-user: also map files that the server could truncate (SPDK)
-  --quirks LIST         change the known quirks (+NAME,-NAME), or name all there are; "none"
+  --quirks=LIST         add and remove known quirks (+NAME,-NAME), or give the whole list (NAME,NAME); "none"
 `;
 
 /** Options of every subcommand with JSON output. */

@@ -153,7 +153,7 @@ describe("a declared register", () => {
       state: 0,
       top: true,
     });
-    regs.control.write({ speed: 3 });
+    regs.control.write({ speed: 3, go: undefined });
     expect(regs.control.get("speed")).toBe(3);
     regs.whole.write({ low: 2 ** 40 - 1, high: 9 });
     expect(regs.whole.read()).toBe(0x9000_00ff_ffff_ffffn);
@@ -181,6 +181,7 @@ describe("a declared register", () => {
     expect(calls.map(({ kind }) => kind)).toEqual(["read", "write", "read", "write"]);
     expect(() => force(regs.control, "modify", { count: 1, nope: 1 })).toThrow(ArgumentError);
     expect(() => force(regs.cause, "modify", { link: true })).toThrow("only registers that are rw");
+    expect(() => force(regs.control, "modify", 5)).toThrow(ArgumentError);
     expect(calls).toHaveLength(4);
   });
 
@@ -246,6 +247,14 @@ test("types refuse what the access doesn't allow, unknown fields and wrong value
     regs.control.write({ speed: "warp" });
     // @ts-expect-error: 64 bits are a bigint
     regs.whole.write(1);
+    // @ts-expect-error: it has no fields, so it takes numbers only
+    regs.byte.write("1");
+    // @ts-expect-error: it has no fields
+    regs.byte.modify({ low: 1 });
+    // @ts-expect-error: it has no fields
+    void regs.byte.until({ low: 1 }, { timeoutMs: 1 });
+    // @ts-expect-error: 64 bits without fields are a bigint, too
+    regs.lowFirst.write(1);
     // @ts-expect-error: no such register
     regs.nothing;
     const speed: "slow" | "fast" | number = regs.control.get("speed");

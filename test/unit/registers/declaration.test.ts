@@ -27,6 +27,19 @@ describe("a declaration", () => {
     ["a field of more than 53 bits", () => bits(63, 0)],
     ["a name for a value that doesn't fit the field", () => choice(1, 0, { four: 4 })],
     ["an array of no elements", () => repeated(0, 4, reg32(0))],
+    ["an access that there isn't", () => Reflect.apply(reg32, undefined, [0, { access: "readonly" }])],
+    ["an option that there isn't", () => Reflect.apply(reg32, undefined, [0, { acess: "ro" }])],
+    ["an order for 32 bits", () => Reflect.apply(reg32, undefined, [0, { order: "whole" }])],
+    ["an order that there isn't", () => Reflect.apply(reg64, undefined, [0, { order: "lowfirst" }])],
+    ["a field that is a number", () => Reflect.apply(reg32, undefined, [0, { fields: { a: 3 } }])],
+    ["a field of an access that there isn't", () => Reflect.apply(bit, undefined, [0, { access: "r" }])],
+    ["a reset value that doesn't fit", () => reg8(0, { reset: 256 })],
+    ["a number as the reset value of 64 bits", () => reg64(0, { reset: 1 })],
+    ["a value with two names", () => choice(1, 0, { a: 0, b: 0 })],
+    ["a register that is a number", () => Reflect.apply(registerBlock, undefined, ["b", { a: 16 }])],
+    ["a nested register that is a number", () => Reflect.apply(nested, undefined, [0, { a: 16 }])],
+    ["a repeated array", () => Reflect.apply(repeated, undefined, [2, 8, repeated(2, 4, reg32(0))])],
+    ["a block without a name", () => Reflect.apply(registerBlock, undefined, [{ a: reg32(0) }])],
     ["registers that overlap", () => registerBlock("b", { a: reg32(0), b: reg16(2) })],
     [
       "an array that runs into a register",
@@ -63,6 +76,10 @@ describe("a declaration", () => {
       "register a[1] would be at 6",
     );
     expect(() => block.on(new RegisterMemory(64), -4)).toThrow(ArgumentError);
+    for (const wrong of [0, null, {}, { read32: () => 0 }])
+      expect(() => Reflect.apply(block.on, block, [wrong])).toThrow(
+        "b.on() takes a BAR, such as device.bar(0)",
+      );
   });
 
   test("makes a table for documentation", () => {

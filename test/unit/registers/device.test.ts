@@ -154,8 +154,41 @@ describe("the registers of a device in software", () => {
     expect(() => read(device, -1, 4)).toThrow(ArgumentError);
     expect(() => read(device, 0, 9)).toThrow(ArgumentError);
     expect(() => read(device, 0, 0)).toThrow(ArgumentError);
-    const tooWide = registerBlock("b", { a: reg8(0, { reset: 256 }) });
-    expect(() => new DeviceRegisters(tooWide)).toThrow("reset value of register a");
+  });
+
+  test("are driven by the same declaration in the same process", async () => {
+    const device = new DeviceRegisters(Widget, {
+      control: {
+        write(written, { next }) {
+          setImmediate(() => device.state.control.set({ state: 9 }));
+          // A handler may act as the driver of another register.
+          regs.queues.at(0).tail.write(written);
+          return next;
+        },
+      },
+    });
+    const regs = Widget.on(device.access);
+    regs.control.write({ go: true, speed: "fast" });
+    expect(regs.control.decode()).toEqual({ go: true, speed: "fast", error: false, state: 0 });
+    await regs.control.until({ state: 9 }, { timeoutMs: 60_000 });
+    expect(regs.queues.at(0).tail.read()).toBe(9);
+    regs.doorbell.write(0x123);
+    expect(device.state.doorbell.value).toBe(0x123);
+    regs.byte.write(7);
+    expect(regs.byte.read()).toBe(7);
+    regs.whole.write(0x1_0000_0002n);
+    expect([regs.whole.read(), device.state.whole.value]).toEqual([0x1_0000_0002n, 0x1_0000_0002n]);
+    device.state.cause.value = 0xff;
+    regs.cause.write({ link: true });
+    expect(regs.cause.read()).toBe(0xfb);
+    const whole = registerBlock("whole", { a: reg64(0, { order: "whole" }), b: reg16(8), c: reg8(10) });
+    const other = new DeviceRegisters(whole);
+    const its = whole.on(other.access);
+    its.a.write(2n ** 63n);
+    its.b.write(0xbeef);
+    its.c.write(0xaa);
+    expect([its.a.read(), its.b.read(), its.c.read()]).toEqual([2n ** 63n, 0xbeef, 0xaa]);
+    expect(Widget.dump(device.access)).toHaveLength(15);
   });
 
   test("give their state and take it back, whole or not at all", () => {

@@ -77,7 +77,7 @@ describe("waiting for a register", () => {
       const wait = status.until({ ready: true }, { timeoutMs: 5, everyMs });
       await expect(wait).rejects.toThrow(TimeoutError);
       await expect(status.until({ ready: true }, { timeoutMs: 0 })).rejects.toThrow(
-        "register status of test memory = 0x00000000, waiting for ready = true: no answer within 0 ms",
+        "register status of test memory reads 0x00000000, waiting for ready = true: no answer within 0 ms",
       );
     }
   });
@@ -116,6 +116,22 @@ describe("waiting for a register", () => {
       if (memory.calls.length > 4) throw new Error(`${kind} failed`);
     };
     await expect(status.until({ ready: true }, { timeoutMs: LONG_MS })).rejects.toThrow("read failed");
+  });
+
+  test.each<[string, unknown, unknown]>([
+    ["a number for fields", 5, { timeoutMs: 1 }],
+    ["a field that the register doesn't have", { done: true }, { timeoutMs: 1 }],
+    ["a test that returns a promise", async () => false, { timeoutMs: 1 }],
+    ["no options", { ready: true }, undefined],
+    ["an option that there isn't", { ready: true }, { timeoutMs: 1, evryMs: 5 }],
+    ["a wake that is no function", { ready: true }, { timeoutMs: 1, wake: 5 }],
+    ["a wake that returns nothing to close", { ready: true }, { timeoutMs: 1, wake: () => undefined }],
+    ["a signal that is none", { ready: true }, { timeoutMs: 1, signal: {} }],
+  ])("refuses %s", async (_, wanted, options) => {
+    const { status } = make();
+    const until: unknown = Reflect.get(status, "until");
+    if (typeof until !== "function") throw new Error("no method until");
+    await expect(until.call(status, wanted, options)).rejects.toThrow(ArgumentError);
   });
 
   test.each([-1, 0.5, Number.NaN, 2 ** 31])("refuses a limit of %s", async (timeoutMs) => {
