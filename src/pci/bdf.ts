@@ -11,9 +11,7 @@ const BDF = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/i;
 export function parseBdf(text: string): string {
   const match = typeof text === "string" ? BDF.exec(text) : null;
   if (match === null) {
-    throw new ArgumentError(
-      `${show(text)} is no PCI address: give one like 0000:00:03.0, or vfio-user:PATH for a socket`,
-    );
+    throw new ArgumentError(`${show(text)} is no PCI address: give one like 0000:00:03.0`);
   }
   const [, domain = "0000", bus, device, fn] = match;
   return `${domain}:${bus}:${device}.${fn}`.toLowerCase();
