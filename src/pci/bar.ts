@@ -195,15 +195,19 @@ export class Bar implements RegisterAccess {
 
   /** Makes declared registers load and store until the mapping closes. */
   private showViews(mapping: MappedMemory): void {
-    // A file that can be truncated must be checked before each access.
-    if (mapping.canShrink) return;
     const { views } = this;
-    const { bytes, words } = mapping;
-    Object.assign(views, { bytes, halves: halvesOf(bytes), words, longs: longsOf(bytes) });
     // The lease must not refer to this object.
     const hide = (): void => {
       Object.assign(views, { bytes: undefined, halves: undefined, words: undefined, longs: undefined });
     };
+    const show = (): void => {
+      const { bytes, words } = mapping;
+      Object.assign(views, { bytes, halves: halvesOf(bytes), words, longs: longsOf(bytes) });
+    };
+    // A file that can be truncated must be checked before each access, and a server that comes back may have another file.
+    const choose = (): void => (mapping.canShrink ? hide() : show());
+    choose();
+    mapping.shrinkChange = choose;
     new Lease(`registers of ${this.label}`, hide, mapping.lease);
   }
 

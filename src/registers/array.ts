@@ -15,7 +15,7 @@ export class RegisterArray<T> implements Iterable<T> {
 
   /** @param index from 0 @throws ArgumentError if there is none */
   at(index: number): T {
-    const found = this.made[index];
+    const found = typeof index === "number" ? this.made[index] : undefined;
     if (found !== undefined) return found;
     checkInteger(`index of ${this.name}`, index, 0, this.length - 1);
     const made = this.make(index);

@@ -1,7 +1,6 @@
 /** Arithmetic on register values: numbers up to 32 bits, bigints for 64. */
 import { show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
-import type { RegisterWidth } from "./declaration.js";
 
 /** What register code needs to know about values of a width. */
 export interface Arithmetic<V> {
@@ -17,7 +16,7 @@ export interface Arithmetic<V> {
 }
 
 /** For 8, 16 and 32 bits. Negative numbers that JavaScript's bit operators make stand for their 32 bits. */
-export function numbers(width: Exclude<RegisterWidth, 64>): Arithmetic<number> {
+export function numbers(width: 8 | 16 | 32): Arithmetic<number> {
   const allOnes = 2 ** width - 1;
   return {
     zero: 0,

@@ -5,6 +5,7 @@ import type { RegisterAccess } from "./access.js";
 import { RegisterArray } from "./array.js";
 import {
   type ArraySpec,
+  alignOf,
   type BlockSpec,
   checkMembers,
   endOf,
@@ -112,17 +113,16 @@ function memberOf(
       return membersOf(access, spec.registers, `${name}.`, base + spec.offset);
     case "array": {
       const { count, strideBytes, element } = spec;
-      // The first and the last one show whether all are aligned.
       const make = (i: number): unknown => memberOf(access, element, `${name}[${i}]`, base + i * strideBytes);
+      // If the first one is aligned, so are all.
       make(0);
-      make(count - 1);
       return new RegisterArray(name, count, make);
     }
   }
 }
 
 function registerOf(access: RegisterAccess, spec: RegisterSpec, name: string, at: number): AnyRegister {
-  const alignBytes = spec.order === "whole" ? spec.width / 8 : 4;
+  const alignBytes = alignOf(spec);
   if (at % alignBytes !== 0)
     throw new ArgumentError(`register ${name} would be at ${at}, which is not a multiple of ${alignBytes}`);
   switch (spec.width) {

@@ -180,6 +180,11 @@ export function repeated<const S extends RegisterSpec | NestedSpec>(
   checkInteger("count", count, 1, 65_536);
   checkDeclared("what is repeated", element, ["register", "block"], "reg8() to reg64() or nested()");
   checkInteger("strideBytes", strideBytes, 1, Number.MAX_SAFE_INTEGER);
+  const alignBytes = alignOf(element);
+  if (strideBytes % alignBytes !== 0)
+    throw new ArgumentError(
+      `strideBytes ${strideBytes} is not a multiple of ${alignBytes}, the width of an access`,
+    );
   return { kind: "array", count, strideBytes, element };
 }
 
@@ -193,6 +198,18 @@ export function checkMembers(what: string, registers: BlockSpec): void {
       ["register", "array", "block"],
       "reg8() to reg64(), repeated() or nested()",
     );
+}
+
+/** What the offset of a register, array or block must be a multiple of. @internal */
+export function alignOf(spec: RegisterSpec | ArraySpec | NestedSpec): number {
+  switch (spec.kind) {
+    case "register":
+      return spec.order === "whole" ? spec.width / 8 : 4;
+    case "array":
+      return alignOf(spec.element);
+    case "block":
+      return Object.values(spec.registers).reduce((most, each) => Math.max(most, alignOf(each)), 1);
+  }
 }
 
 /** Bytes from the start of a register, array or block to its end. */

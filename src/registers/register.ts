@@ -3,7 +3,7 @@
  * sys/mmio.ts hold here, too: Atomics.load and a plain store. They are written out, because V8 looks up an imported name at
  * each use.
  */
-import { checkObject, show } from "../core/check.js";
+import { show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { readRegister64, readWholeRegister64, writeRegister64, writeWholeRegister64 } from "../sys/mmio.js";
 import type { MappedRegisters, RegisterAccess } from "./access.js";
@@ -103,7 +103,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     if (this.rights !== "rw")
       throw new ArgumentError(`${this.label} is ${this.rights}: only registers that are rw can be modified`);
     const { math } = this;
-    checkObject(`the fields for ${this.label}`, values);
+    checkFields(`the fields for ${this.label}`, values);
     const changes = named(values).map(([name, value]) => [this.writable(name), value] as const);
     const placed = changes.map(([field, value]) => [field.mask, field.bits(value)] as const);
     let next = math.without(this.read(), this.clearedByOnes);
@@ -148,7 +148,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
   /** @throws ArgumentError for a value too wide or a field that can't be written */
   protected pack(value: V | FieldValues): V {
     const { math } = this;
-    if (typeof value !== "object" || value === null) return math.check(this.label, value);
+    if (!isNamedFields(value)) return math.check(this.label, value);
     let bits = math.zero;
     for (const [name, each] of named(value)) bits = math.or(bits, this.writable(name).bits(each));
     return bits;
@@ -173,7 +173,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
 
   private tester(wanted: FieldValues): (value: V) => boolean {
     const { math } = this;
-    checkObject(`what ${this.label} is to be`, wanted);
+    checkFields(`what ${this.label} is to be`, wanted);
     const tests = named(wanted).map(([name, value]) => {
       const field = this.readable(name);
       return [field, field.bits(value)] as const;
@@ -200,6 +200,18 @@ export abstract class Register<V extends number | bigint = number | bigint> {
       throw new ArgumentError(`field ${name} of ${this.label} is read-only`);
     return field;
   }
+}
+
+function checkFields(what: string, value: unknown): void {
+  if (!isNamedFields(value) || Object.keys(value).length === 0)
+    throw new ArgumentError(`${what} must be an object of field names and values, got ${show(value)}`);
+}
+
+/** A plain object: a Date, a Number or an array names no fields. */
+function isNamedFields(value: unknown): value is FieldValues {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
 }
 
 /** What is named: an undefined value counts as left out. */

@@ -13,7 +13,7 @@ export interface WaitOptions {
   readonly everyMs?: number | undefined;
   /**
    * Reads when this calls `again`, in place of polling: `wake: (again) => interrupts.watch(0, again)`. What it returns is
-   * closed at the end. The register is read a last time at the limit, in case an interrupt was lost.
+   * closed at the end. The register is also read twice a second, in case an interrupt was lost or the device has closed.
    */
   readonly wake?: ((again: () => void) => Pick<Subscription, "close">) | undefined;
   /** Ends the wait with its reason. */
@@ -31,6 +31,18 @@ export interface Awaited<V> {
   describe(value: V): string;
 }
 
+/** How often a wait for interrupts reads all the same: it finds a lost interrupt, and a device that has closed. */
+const WAKE_CHECK_MS = 500;
+
+/** The outcome of a wait stands, even if something can't be ended. */
+function runEnd(end: () => void): void {
+  try {
+    end();
+  } catch (error) {
+    process.emitWarning(error instanceof Error ? error : String(error));
+  }
+}
+
 /** @throws as a rejection: ArgumentError, TimeoutError, DeviceGoneError, the signal's reason, and what the access throws */
 export function waitFor<V>({ read, isMet, isGone, describe }: Awaited<V>, options: WaitOptions): Promise<V> {
   return new Promise((resolve, reject) => {
@@ -46,7 +58,7 @@ export function waitFor<V>({ read, isMet, isGone, describe }: Awaited<V>, option
     let isOver = false;
     const settle = (how: () => void): void => {
       isOver = true;
-      for (const end of ends.splice(0)) end();
+      for (const end of ends.splice(0)) runEnd(end);
       how();
     };
     const look = (isLast: boolean): void => {
@@ -62,10 +74,12 @@ export function waitFor<V>({ read, isMet, isGone, describe }: Awaited<V>, option
     };
     /** Runs `end` with the wait, or now if that is over. */
     const atEnd = (end: () => void): void => {
-      if (isOver) end();
+      if (isOver) runEnd(end);
       else ends.push(end);
     };
     look(timeoutMs === 0);
+    // The test of the value may have aborted the signal.
+    if (signal?.aborted === true) settle(() => reject(signal.reason));
     if (isOver) return;
     const limit = setTimeout(() => look(true), timeoutMs);
     atEnd(() => clearTimeout(limit));
@@ -84,6 +98,8 @@ export function waitFor<V>({ read, isMet, isGone, describe }: Awaited<V>, option
       }
       // An interrupt before the watch may have gone to another listener.
       look(false);
+      const timer = setInterval(() => look(false), WAKE_CHECK_MS);
+      atEnd(() => clearInterval(timer));
     } else if (everyMs > 0) {
       const timer = setInterval(() => look(false), everyMs);
       atEnd(() => clearInterval(timer));

@@ -177,6 +177,11 @@ export class MappedMemory extends Resource {
   /** The file behind it, if iommufd can map that. */
   readonly source: MemorySource | undefined;
   private readonly file: FileBehind | undefined;
+  /**
+   * Called when {@link canShrink} has changed.
+   * @internal
+   */
+  shrinkChange: (() => void) | undefined;
   /** Anonymous base pages: they read as zeros after discardPages(). */
   private readonly isPlain: boolean;
   private readonly allBytes: Uint8Array<SharedArrayBuffer>;
@@ -389,6 +394,7 @@ export class MappedMemory extends Resource {
       mapFileAt(this.address, this.sizeBytes, fd, offset, this.lease.label);
       return;
     }
+    const couldShrink = this.canShrink;
     const own = duplicate(fd);
     try {
       mapFileAt(this.address, this.sizeBytes, own, offset, this.lease.label);
@@ -398,6 +404,7 @@ export class MappedMemory extends Resource {
     }
     close(file.fd);
     Object.assign(file, { fd: own, offset, end, isSealed: isSealedAgainstShrinking(own) });
+    if (this.canShrink !== couldShrink) this.shrinkChange?.();
   }
 
   /** The whole range. @throws ClosedError, StateError if the file behind it was truncated */

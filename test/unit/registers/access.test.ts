@@ -106,6 +106,8 @@ describe("a declared register", () => {
     ["a fraction", (regs) => regs.control.write(0.5)],
     ["NaN", (regs) => regs.control.write(Number.NaN)],
     ["a string", (regs) => force(regs.control, "write", "1")],
+    ["a date", (regs) => force(regs.control, "write", new Date())],
+    ["an array", (regs) => force(regs.control, "write", [])],
     ["null", (regs) => force(regs.control, "write", null)],
     ["nothing", (regs) => force(regs.control, "write")],
     ["a bigint for 32 bits", (regs) => force(regs.control, "write", 1n)],
@@ -134,6 +136,8 @@ describe("a declared register", () => {
     expect(() => force(regs.control, "get", "start")).toThrow("write-only");
     expect(() => force(regs.control, "get", "stop")).toThrow("has no field stop: it has go, speed,");
     expect(() => force(regs.id, "get", "x")).toThrow("it has none");
+    for (const index of ["constructor", "length", "1"])
+      expect(() => force(regs.queues, "at", index)).toThrow(ArgumentError);
     for (const index of [3, -1, 0.5, Number.NaN]) expect(() => regs.queues.at(index)).toThrow(ArgumentError);
     expect(calls).toEqual([]);
   });

@@ -1,7 +1,8 @@
 /** Declared registers in BARs of vfio-user devices: mapped, where accesses are loads and stores, and by message. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bit, reg8, reg16, reg32, reg64, registerBlock } from "../../../src/doors/pci.js";
-import { ArgumentError, ClosedError, PciDevice } from "../../../src/index.js";
+import { ArgumentError, ClosedError, DeviceGoneError, PciDevice, StateError } from "../../../src/index.js";
+import { Command } from "../../../src/vfio-user/protocol/protocol.js";
 import { useEmulatedEdu } from "../../support/emulated-edu.js";
 import { COMPILE_MS, compileEmulators } from "../../support/emulators.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
@@ -85,6 +86,40 @@ describe("registers in a BAR that is mapped", () => {
     expect(() => regs.half.write(1)).toThrow(ClosedError);
     expect(() => regs.whole.read()).toThrow(ClosedError);
     await expect(regs.word.until({ low: true }, { timeoutMs: 60_000 })).rejects.toThrow(ClosedError);
+  });
+});
+
+describe("registers in a BAR whose server comes back with a file that can be truncated", () => {
+  let server: RawServer;
+  beforeAll(async () => {
+    server = await RawServer.start();
+  }, COMPILE_MS);
+  afterAll(() => server.close());
+
+  test("are checked before each access from then on, so that a truncated file is an error and no crash", async () => {
+    await server.tell();
+    using device = PciDevice.open(`vfio-user:${server.path}`, {
+      vfioUser: { trustServer: true, reconnect: true, timeoutMs: 60_000 },
+    });
+    const regs = registerBlock("memory", { word: reg32(0x104), half: reg16(0x102) }).on(device.bar(0));
+    regs.word.write(1);
+    const back = new Promise<void>((resolve) => {
+      device.onPresence(({ kind }) => {
+        if (kind === "back") resolve();
+      });
+    });
+    await server.tell(
+      { command: Command.regionWrite, hangUp: true, raw: new Uint8Array(0) },
+      { command: Command.deviceGetRegionInfo, region: 0, fds: ["unsealed"] },
+    );
+    expect(() => device.io.writeRegion(7, 4, new Uint8Array(2))).toThrow(DeviceGoneError);
+    await back;
+    regs.word.write(7);
+    expect(regs.word.read()).toBe(7);
+    await server.tell({ command: Command.deviceReset, truncate: true });
+    device.reset();
+    expect(() => regs.word.read()).toThrow(StateError);
+    expect(() => regs.half.write(1)).toThrow(StateError);
   });
 });
 

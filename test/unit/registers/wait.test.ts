@@ -100,6 +100,40 @@ describe("waiting for a register", () => {
     await expect(status.until({ ready: true }, { timeoutMs: LONG_MS, signal })).rejects.toBe(reason);
   });
 
+  test("notices with a wake-up that never comes that the value is there", async () => {
+    const { memory, status } = make();
+    setTimeout(() => memory.view.setUint32(0, 1, true), 1);
+    const wake = () => ({ close: () => {} });
+    expect(await status.until({ ready: true }, { timeoutMs: LONG_MS, wake })).toBe(1);
+  });
+
+  test("ends as it would although what woke it can't be closed", async () => {
+    const { memory, status } = make();
+    const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
+    const wake = () => ({
+      close() {
+        throw new Error("can't be closed");
+      },
+    });
+    const reason = new Error("enough");
+    const { signal } = abortSoon(reason);
+    await expect(status.until({ ready: true }, { timeoutMs: LONG_MS, wake, signal })).rejects.toBe(reason);
+    expect((await warned).message).toBe("can't be closed");
+    setTimeout(() => memory.view.setUint32(0, 1, true), 1);
+    expect(await status.until({ ready: true }, { timeoutMs: LONG_MS, wake })).toBe(1);
+  });
+
+  test("ends with the reason of a signal that the test of the value aborts", async () => {
+    const { status } = make();
+    const controller = new AbortController();
+    const test = () => {
+      controller.abort("stop");
+      return false;
+    };
+    const wait = status.until(test, { timeoutMs: LONG_MS, signal: controller.signal });
+    await expect(wait).rejects.toBe("stop");
+  });
+
   test("ends with what an access, a test or a wake-up throws", async () => {
     const { memory, status } = make();
     const wake = (): never => {
@@ -119,6 +153,8 @@ describe("waiting for a register", () => {
   });
 
   test.each<[string, unknown, unknown]>([
+    ["no fields", {}, { timeoutMs: 1 }],
+    ["a list of fields", ["ready"], { timeoutMs: 1 }],
     ["a number for fields", 5, { timeoutMs: 1 }],
     ["a field that the register doesn't have", { done: true }, { timeoutMs: 1 }],
     ["a test that returns a promise", async () => false, { timeoutMs: 1 }],
