@@ -39,7 +39,7 @@ test.each(options)("a forgotten device%s with open buffers is released as a whol
   expect(holdings().descriptors).toBeGreaterThan(descriptors + 4);
   expect(await forgotten.warned(/^PCI device .* was never closed/)).toBe(true);
   expect(forgotten.messages.some((message) => message.startsWith("DMA buffer"))).toBe(true);
-  expect(await collectUntil(() => holdings().descriptors === descriptors)).toBe(true);
+  expect(await collectUntil(() => holdings().descriptors <= descriptors)).toBe(true);
   // The server takes one client after the other: it has let the forgotten one go.
   using next = PciDevice.open(emulator.address);
   expect(next.bar(0).read32(EduRegister.identification)).toBe(EDU_IDENTIFICATION);
