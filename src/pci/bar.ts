@@ -2,7 +2,7 @@
 import { checkInteger, checkObject, checkU64 } from "../core/check.js";
 import { ArgumentError, DeviceGoneError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
-import type { MappedRegisters, RegisterAccess } from "../registers/access.js";
+import { type MappedRegisters, NOT_MAPPED, type RegisterAccess } from "../registers/access.js";
 import type { MappedMemory } from "../sys/memory.js";
 import {
   readRegister,
@@ -32,12 +32,7 @@ export class Bar implements RegisterAccess {
   readonly sizeBytes: number;
   private readonly region: RegionInfo;
   private mapping: MappedMemory | undefined;
-  private readonly views: MappedRegisters = {
-    bytes: undefined,
-    halves: undefined,
-    words: undefined,
-    longs: undefined,
-  };
+  private readonly views: MappedRegisters = { ...NOT_MAPPED };
 
   constructor(
     private readonly io: DeviceIo,
@@ -77,7 +72,7 @@ export class Bar implements RegisterAccess {
     this.check(offset, 2, 2);
     const bytes = this.memory()?.bytes;
     if (bytes === undefined) return this.load(offset, 2).getUint16(0, true);
-    return readRegister16(halvesOf(bytes), offset / 2);
+    return readRegister16(this.views.halves ?? halvesOf(bytes), offset / 2);
   }
 
   /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
@@ -100,7 +95,7 @@ export class Bar implements RegisterAccess {
     this.check(offset, 8, 8);
     const bytes = this.memory()?.bytes;
     if (bytes === undefined) return this.load(offset, 8).getBigUint64(0, true);
-    return readWholeRegister64(longsOf(bytes), offset / 8);
+    return readWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8);
   }
 
   /** @param offset bytes @throws ArgumentError, ClosedError, SysError */
@@ -117,7 +112,7 @@ export class Bar implements RegisterAccess {
     this.check(offset, 2, 2);
     checkInteger("value", value, 0, 0xffff);
     const bytes = this.memory()?.bytes;
-    if (bytes !== undefined) writeRegister16(halvesOf(bytes), offset / 2, value);
+    if (bytes !== undefined) writeRegister16(this.views.halves ?? halvesOf(bytes), offset / 2, value);
     else this.io.writeRegion(this.index, offset, new Uint8Array(Uint16Array.of(value).buffer));
   }
 
@@ -158,7 +153,7 @@ export class Bar implements RegisterAccess {
     this.check(offset, 8, 8);
     checkU64("value", value);
     const bytes = this.memory()?.bytes;
-    if (bytes !== undefined) writeWholeRegister64(longsOf(bytes), offset / 8, value);
+    if (bytes !== undefined) writeWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8, value);
     else this.io.writeRegion(this.index, offset, new Uint8Array(BigUint64Array.of(value).buffer));
   }
 
@@ -197,9 +192,7 @@ export class Bar implements RegisterAccess {
   private showViews(mapping: MappedMemory): void {
     const { views } = this;
     // The lease must not refer to this object.
-    const hide = (): void => {
-      Object.assign(views, { bytes: undefined, halves: undefined, words: undefined, longs: undefined });
-    };
+    const hide = (): void => void Object.assign(views, NOT_MAPPED);
     const show = (): void => {
       const { bytes, words } = mapping;
       Object.assign(views, { bytes, halves: halvesOf(bytes), words, longs: longsOf(bytes) });

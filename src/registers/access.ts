@@ -12,6 +12,14 @@ export interface MappedRegisters {
   longs: BigUint64Array | undefined;
 }
 
+/** Registers that aren't mapped. @internal */
+export const NOT_MAPPED: Readonly<MappedRegisters> = {
+  bytes: undefined,
+  halves: undefined,
+  words: undefined,
+  longs: undefined,
+};
+
 /** Registers by offset. Each call is one access of exactly that width, little-endian. All throw ClosedError after close. */
 export interface RegisterAccess {
   /** Names the registers in errors, such as `BAR 0 of 0000:00:03.0`. */

@@ -6,6 +6,7 @@ import { ArgumentError } from "../core/errors.js";
 export interface Arithmetic<V> {
   readonly zero: V;
   readonly allOnes: V;
+  and(a: V, b: V): V;
   or(a: V, b: V): V;
   /** `a` without the bits of `b`. */
   without(a: V, b: V): V;
@@ -21,6 +22,7 @@ export function numbers(width: 8 | 16 | 32): Arithmetic<number> {
   return {
     zero: 0,
     allOnes,
+    and: (a, b) => (a & b) >>> 0,
     or: (a, b) => (a | b) >>> 0,
     without: (a, b) => (a & ~b) >>> 0,
     check(name, value) {
@@ -40,6 +42,7 @@ const ALL_ONES_64 = 2n ** 64n - 1n;
 export const bigints: Arithmetic<bigint> = {
   zero: 0n,
   allOnes: ALL_ONES_64,
+  and: (a, b) => a & b,
   or: (a, b) => a | b,
   without: (a, b) => a & ~b,
   check(name, value) {

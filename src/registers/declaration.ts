@@ -83,9 +83,10 @@ type NoFields = {};
 function register<W extends RegisterWidth, R extends RegisterRights, F extends FieldSpecs>(
   width: W,
   offset: number,
-  { access, fields, reset, doc }: RegisterOptions<R, F>,
-  order: HalvesOrder,
+  options: RegisterOptions<R, F> & { readonly order?: HalvesOrder | undefined },
 ): RegisterSpec<W, R, F> {
+  checkKeys(`reg${width}()`, options, width === 64 ? [...optionNames, "order"] : optionNames);
+  const { access, fields, reset, doc, order = width === 64 ? "low-first" : "whole" } = options;
   checkOffset("register offset", offset);
   checkOneOf("access of a register", access ?? "rw", registerRights);
   checkOneOf("order of a register", order, orders);
@@ -122,8 +123,7 @@ export function reg8<const R extends RegisterRights = "rw", const F extends Fiel
   offset: number,
   options: RegisterOptions<R, F> = {},
 ): RegisterSpec<8, NoInfer<R>, NoInfer<F>> {
-  checkKeys("reg8()", options, optionNames);
-  return register(8, offset, options, "whole");
+  return register(8, offset, options);
 }
 
 /** A 16-bit register. @param offset in bytes, multiple of 2 @throws ArgumentError as {@link reg8} */
@@ -131,8 +131,7 @@ export function reg16<const R extends RegisterRights = "rw", const F extends Fie
   offset: number,
   options: RegisterOptions<R, F> = {},
 ): RegisterSpec<16, NoInfer<R>, NoInfer<F>> {
-  checkKeys("reg16()", options, optionNames);
-  return register(16, offset, options, "whole");
+  return register(16, offset, options);
 }
 
 /** A 32-bit register. @param offset in bytes, multiple of 4 @throws ArgumentError as {@link reg8} */
@@ -140,8 +139,7 @@ export function reg32<const R extends RegisterRights = "rw", const F extends Fie
   offset: number,
   options: RegisterOptions<R, F> = {},
 ): RegisterSpec<32, NoInfer<R>, NoInfer<F>> {
-  checkKeys("reg32()", options, optionNames);
-  return register(32, offset, options, "whole");
+  return register(32, offset, options);
 }
 
 /**
@@ -154,8 +152,7 @@ export function reg64<const R extends RegisterRights = "rw", const F extends Fie
   offset: number,
   options: RegisterOptions<R, F> & { readonly order?: HalvesOrder | undefined } = {},
 ): RegisterSpec<64, NoInfer<R>, NoInfer<F>> {
-  checkKeys("reg64()", options, [...optionNames, "order"]);
-  return register(64, offset, options, options.order ?? "low-first");
+  return register(64, offset, options);
 }
 
 /** A block in a block. @param offset bytes from the start of the outer one */

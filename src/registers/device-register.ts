@@ -104,7 +104,7 @@ export class DeviceRegister<V extends number | bigint = number | bigint> {
 
   /** Takes the declared reset value, or 0. */
   reset(): void {
-    this.held = this.math.check(`reset value of register ${this.name}`, this.resetValue());
+    this.held = this.math.check(`reset value of register ${this.name}`, this.spec.reset ?? this.math.zero);
   }
 
   /**
@@ -153,15 +153,9 @@ export class DeviceRegister<V extends number | bigint = number | bigint> {
 
   private afterWrite(before: V, written: V): V {
     const { math } = this;
-    const cleared = math.without(this.clearedByOnes, math.without(this.clearedByOnes, written));
-    const changeable = math.without(math.without(math.allOnes, this.fixed), this.clearedByOnes);
-    const stored = math.without(written, math.without(math.allOnes, changeable));
-    return math.or(math.without(math.without(before, changeable), cleared), stored);
-  }
-
-  private resetValue(): unknown {
-    const { reset } = this.spec;
-    return reset === undefined ? this.math.zero : reset;
+    const stored = math.without(math.allOnes, math.or(this.fixed, this.clearedByOnes));
+    const kept = math.without(math.without(before, stored), math.and(written, this.clearedByOnes));
+    return math.or(kept, math.and(written, stored));
   }
 
   private field(name: string): RegisterField<V> {

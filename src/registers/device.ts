@@ -13,6 +13,7 @@ import { DirectAccess } from "./device-access.js";
 import { DeviceRegister, type RegisterHandler } from "./device-register.js";
 import type { DeviceRegistersOf, RegisterHandlers } from "./device-types.js";
 import { narrowField, wideField } from "./field.js";
+import { isReadable, isWritable } from "./field-spec.js";
 
 /** The widest access in bytes. */
 const MAX_WIDTH = 8;
@@ -155,8 +156,8 @@ export class DeviceRegisters<const D extends BlockSpec> {
 
   private add(register: AnyDeviceRegister, { access }: RegisterSpec): AnyDeviceRegister {
     this.all.push(register);
-    if (access !== "wo") this.readers.set(register.offset, register);
-    if (access !== "ro" && access !== "rc") this.writers.set(register.offset, register);
+    if (isReadable(access)) this.readers.set(register.offset, register);
+    if (isWritable(access)) this.writers.set(register.offset, register);
     return register;
   }
 }

@@ -12,6 +12,16 @@ export type RegisterRights = "rw" | "ro" | "wo" | "w1c" | "rc";
 /** All of them. @internal */
 export const registerRights: readonly RegisterRights[] = ["rw", "ro", "wo", "w1c", "rc"];
 
+/** Whether a driver can read it. @internal */
+export function isReadable(rights: RegisterRights): boolean {
+  return rights !== "wo";
+}
+
+/** Whether a driver's write does anything. @internal */
+export function isWritable(rights: RegisterRights): boolean {
+  return rights !== "ro" && rights !== "rc";
+}
+
 /** Options of a field. */
 export interface FieldOptions<R extends RegisterRights = RegisterRights> {
   /** If it differs from the register's. */

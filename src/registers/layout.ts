@@ -1,6 +1,7 @@
 /** Where the registers of a declared block are. */
 import { ArgumentError } from "../core/errors.js";
 import type { ArraySpec, BlockSpec, NestedSpec, RegisterSpec } from "./declaration.js";
+import { isReadable, isWritable } from "./field-spec.js";
 
 /** A register and its place. */
 export interface Placed {
@@ -40,7 +41,7 @@ export function checkOverlaps(specs: BlockSpec): void {
   const write = { end: 0, name: "" };
   for (const { name, offset, spec } of [...placed(specs)].sort((a, b) => a.offset - b.offset)) {
     const { access, width } = spec;
-    const uses = [...(access === "wo" ? [] : [read]), ...(access === "ro" || access === "rc" ? [] : [write])];
+    const uses = [...(isReadable(access) ? [read] : []), ...(isWritable(access) ? [write] : [])];
     for (const use of uses) {
       if (offset < use.end) throw new ArgumentError(`registers ${use.name} and ${name} overlap at ${offset}`);
       use.end = offset + width / 8;

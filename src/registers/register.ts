@@ -6,23 +6,15 @@
 import { show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { readRegister64, readWholeRegister64, writeRegister64, writeWholeRegister64 } from "../sys/mmio.js";
-import type { MappedRegisters, RegisterAccess } from "./access.js";
+import { type MappedRegisters, NOT_MAPPED, type RegisterAccess } from "./access.js";
 import { type Arithmetic, bigints, numbers } from "./bits.js";
 import type { HalvesOrder, RegisterSpec } from "./declaration.js";
 import { narrowField, type RegisterField, wideField } from "./field.js";
-import type { FieldSpec, RegisterRights } from "./field-spec.js";
+import { type FieldSpec, isReadable, isWritable, type RegisterRights } from "./field-spec.js";
 import { type WaitOptions, waitFor } from "./wait.js";
 
 /** Field values by name. */
 export type FieldValues = Readonly<Record<string, unknown>>;
-
-/** What isn't mapped, or mustn't be read or written: then each access is a call, which refuses it. */
-const UNMAPPED: MappedRegisters = {
-  bytes: undefined,
-  halves: undefined,
-  words: undefined,
-  longs: undefined,
-};
 
 /** A register in a dump. */
 export interface DumpedRegister {
@@ -43,8 +35,8 @@ export abstract class Register<V extends number | bigint = number | bigint> {
   /** The fields, for values that were read. */
   readonly fields: Readonly<Record<string, RegisterField<V>>>;
   private readonly rights: RegisterRights;
-  protected readonly readFrom: MappedRegisters;
-  protected readonly writeTo: MappedRegisters;
+  protected readonly readFrom: Readonly<MappedRegisters>;
+  protected readonly writeTo: Readonly<MappedRegisters>;
   /** Bits that modify() must write as 0: 1 would clear them. */
   private readonly clearedByOnes: V;
   private readonly all: ReadonlyMap<string, RegisterField<V>>;
@@ -60,9 +52,10 @@ export abstract class Register<V extends number | bigint = number | bigint> {
   ) {
     this.offset = at;
     this.rights = spec.access;
-    const mapped = access.mapped ?? UNMAPPED;
-    this.readFrom = spec.access === "wo" ? UNMAPPED : mapped;
-    this.writeTo = spec.access === "ro" || spec.access === "rc" ? UNMAPPED : mapped;
+    // What mustn't be read or written counts as not mapped: then each access is a call, which refuses it.
+    const mapped = access.mapped ?? NOT_MAPPED;
+    this.readFrom = isReadable(spec.access) ? mapped : NOT_MAPPED;
+    this.writeTo = isWritable(spec.access) ? mapped : NOT_MAPPED;
     const fields = Object.entries(spec.fields).map(
       ([field, each]) => [field, fieldOf(field, each, each.access ?? spec.access)] as const,
     );
@@ -90,7 +83,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
 
   /** The values of all fields. @param value as it was read; reads the register by default */
   decode(value: V = this.read()): Record<string, unknown> {
-    const readable = [...this.all.values()].filter(({ rights }) => rights !== "wo");
+    const readable = [...this.all.values()].filter(({ rights }) => isReadable(rights));
     return Object.fromEntries(readable.map((field) => [field.name, field.of(value)]));
   }
 
@@ -135,7 +128,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
   /** Its value and fields, unless reading is impossible or has an effect. @throws as {@link read} */
   dump(): DumpedRegister {
     const { name, offset, rights } = this;
-    if (rights === "wo" || rights === "rc") return { name, offset, value: undefined, fields: {} };
+    if (!isReadable(rights) || rights === "rc") return { name, offset, value: undefined, fields: {} };
     const value = this.read();
     return { name, offset, value: this.math.format(value), fields: this.decode(value) };
   }
@@ -155,11 +148,11 @@ export abstract class Register<V extends number | bigint = number | bigint> {
   }
 
   protected checkReadable(): void {
-    if (this.rights === "wo") throw new ArgumentError(`${this.label} is write-only`);
+    if (!isReadable(this.rights)) throw new ArgumentError(`${this.label} is write-only`);
   }
 
   protected checkWritable(): void {
-    if (this.rights === "ro" || this.rights === "rc") throw new ArgumentError(`${this.label} is read-only`);
+    if (!isWritable(this.rights)) throw new ArgumentError(`${this.label} is read-only`);
   }
 
   /** A test that must answer at once: a promise would count as true. */
@@ -178,7 +171,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
       const field = this.readable(name);
       return [field, field.bits(value)] as const;
     });
-    return (value) => tests.every(([{ mask }, bits]) => value === math.or(math.without(value, mask), bits));
+    return (value) => tests.every(([{ mask }, bits]) => math.and(value, mask) === bits);
   }
 
   private field(name: string): RegisterField<V> {
@@ -190,14 +183,13 @@ export abstract class Register<V extends number | bigint = number | bigint> {
 
   private readable(name: string): RegisterField<V> {
     const field = this.field(name);
-    if (field.rights === "wo") throw new ArgumentError(`field ${name} of ${this.label} is write-only`);
+    if (!isReadable(field.rights)) throw new ArgumentError(`field ${name} of ${this.label} is write-only`);
     return field;
   }
 
   private writable(name: string): RegisterField<V> {
     const field = this.field(name);
-    if (field.rights === "ro" || field.rights === "rc")
-      throw new ArgumentError(`field ${name} of ${this.label} is read-only`);
+    if (!isWritable(field.rights)) throw new ArgumentError(`field ${name} of ${this.label} is read-only`);
     return field;
   }
 }

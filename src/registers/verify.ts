@@ -1,11 +1,10 @@
 /** Checks of declarations that JavaScript programs can get wrong without a compiler. */
-import { show } from "../core/check.js";
+import { checkObject, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 
 /** An object without keys that nobody reads. @throws ArgumentError */
 export function checkKeys(what: string, value: object, known: readonly string[]): void {
-  if (typeof value !== "object" || value === null)
-    throw new ArgumentError(`${what} must be an object, got ${show(value)}`);
+  checkObject(what, value);
   const unknown = Object.keys(value).find((key) => !known.includes(key));
   if (unknown !== undefined)
     throw new ArgumentError(

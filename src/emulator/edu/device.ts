@@ -2,6 +2,7 @@
 import { checkInteger, checkU32 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { DeviceRegisters } from "../../registers/device.js";
+import { isReadable } from "../../registers/field-spec.js";
 import type {
   DeviceHost,
   DeviceMigration,
@@ -245,7 +246,7 @@ function isAccess(offset: number, width: number): boolean {
 
 const declared = Object.values(eduRegisters.registers);
 const offsets = new Set(declared.map(({ offset }) => offset));
-const readable = new Set(declared.filter(({ access }) => access !== "wo").map(({ offset }) => offset));
+const readable = new Set(declared.filter(({ access }) => isReadable(access)).map(({ offset }) => offset));
 
 function configSpace(): Uint8Array {
   const bytes = new Uint8Array(256);

@@ -5,7 +5,7 @@ import { type Interrupts, interruptCounts } from "../../pci/interrupts.js";
 import { MAX_VECTORS } from "../../vfio/device-io.js";
 import type { CompletionMode } from "../queues/completion-watch.js";
 import type { ControllerQuirks } from "../quirks/controller-quirks.js";
-import { assertNoQuirk } from "../quirks/quirks.js";
+import { forbiddenBy } from "../quirks/quirks.js";
 import type { NvmeConfig } from "./options.js";
 
 /** Interrupt vectors if the device has any and the program doesn't poll. */
@@ -58,7 +58,7 @@ function enable(
   if (completion === "poll") return undefined;
   let kind = interruptKind;
   if (quirks.has("no-msi")) {
-    assertNoQuirk({ bdf: device.bdf, hasQuirk: () => kind === "msi" }, "no-msi", "MSI");
+    if (kind === "msi") throw forbiddenBy(device.bdf, "no-msi", "MSI");
     kind ??= interruptCounts(device.io).msix > 0 ? "msix" : "intx";
   }
   const wanted = quirks.has("single-vector") ? 1 : (vectors ?? queues + 1);

@@ -84,9 +84,13 @@ export interface QuirkTarget {
 
 /** @throws UnsupportedError if the controller has the quirk, which forbids `what` */
 export function assertNoQuirk(target: QuirkTarget, name: NvmeQuirkName, what: string): void {
-  if (!target.hasQuirk(name)) return;
-  throw new UnsupportedError(
-    `${target.bdf} has the quirk ${name}, so the driver doesn't use ${what}: to use it all the same, open the controller with the option quirks { remove: ["${name}"] }`,
+  if (target.hasQuirk(name)) throw forbiddenBy(target.bdf, name, what);
+}
+
+/** The error for what a quirk forbids. */
+export function forbiddenBy(bdf: string, name: NvmeQuirkName, what: string): UnsupportedError {
+  return new UnsupportedError(
+    `${bdf} has the quirk ${name}, so the driver doesn't use ${what}: to use it all the same, open the controller with the option quirks { remove: ["${name}"] }`,
   );
 }
 
