@@ -191,17 +191,16 @@ export class Bar implements RegisterAccess {
   /** Makes declared registers load and store until the mapping closes. */
   private showViews(mapping: MappedMemory): void {
     const { views } = this;
-    // The lease must not refer to this object.
-    const hide = (): void => void Object.assign(views, NOT_MAPPED);
     const show = (): void => {
       const { bytes, words } = mapping;
       Object.assign(views, { bytes, halves: halvesOf(bytes), words, longs: longsOf(bytes) });
     };
+    const hide = hiding(views);
     // A file that can be truncated must be checked before each access, and a server that comes back may have another file.
     const choose = (): void => (mapping.canShrink ? hide() : show());
     choose();
     mapping.shrinkChange = choose;
-    new Lease(`registers of ${this.label}`, hide, mapping.lease);
+    new Lease(`registers of ${this.label}`, hiding(views), mapping.lease);
   }
 
   private load(offset: number, width: number): DataView {
@@ -223,4 +222,9 @@ function halvesOf({ buffer, byteOffset, length }: Uint8Array): Uint16Array {
 
 function longsOf({ buffer, byteOffset, length }: Uint8Array): BigUint64Array {
   return new BigUint64Array(buffer, byteOffset, length >> 3);
+}
+
+/** A function of its own, so that the lease, which outlives the bar, refers to the views alone. */
+function hiding(views: MappedRegisters): () => void {
+  return () => void Object.assign(views, NOT_MAPPED);
 }

@@ -5,6 +5,7 @@ import { ArgumentError, ClosedError, DeviceGoneError, PciDevice, StateError } fr
 import { Command } from "../../../src/vfio-user/protocol/protocol.js";
 import { useEmulatedEdu } from "../../support/emulated-edu.js";
 import { COMPILE_MS, compileEmulators } from "../../support/emulators.js";
+import { drop, useForgottenWarnings } from "../../support/forgotten.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { RawServer } from "../../support/raw-vfio-user.js";
 
@@ -86,6 +87,26 @@ describe("registers in a BAR that is mapped", () => {
     expect(() => regs.half.write(1)).toThrow(ClosedError);
     expect(() => regs.whole.read()).toThrow(ClosedError);
     await expect(regs.word.until({ low: true }, { timeoutMs: 60_000 })).rejects.toThrow(ClosedError);
+  });
+});
+
+describe("registers in a mapped BAR that a program forgets", () => {
+  let server: RawServer;
+  beforeAll(async () => {
+    server = await RawServer.start();
+  }, COMPILE_MS);
+  afterAll(() => server.close());
+  const forgotten = useForgottenWarnings();
+
+  test("don't keep the device open", async () => {
+    await server.tell();
+    drop(() => {
+      const device = PciDevice.open(`vfio-user:${server.path}`);
+      const regs = registerBlock("memory", { word: reg32(0x104) }).on(device.bar(0));
+      regs.word.write(1);
+      expect(device.bar(0).read32(0x104)).toBe(1);
+    });
+    expect(await forgotten.warned(/^PCI device .* was never closed/)).toBe(true);
   });
 });
 
