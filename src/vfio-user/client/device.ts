@@ -8,7 +8,7 @@ import type { ListenOptions, Subscription } from "../../core/listeners.js";
 import { largestOf } from "../../core/lists.js";
 import { MappedMemory } from "../../sys/memory.js";
 import { Signaller } from "../../sys/signaller.js";
-import { close, duplicate, isSealedAgainstShrinking } from "../../sys/syscalls.js";
+import { close, duplicate } from "../../sys/syscalls.js";
 import { deviceInfoOf, irqActions, irqInfoOf } from "../../vfio/device-info.js";
 import {
   type DeviceInfo,
@@ -18,7 +18,7 @@ import {
   MAX_VECTORS,
   type RegionInfo,
 } from "../../vfio/device-io.js";
-import { checkMappable, decodeRegion } from "../../vfio/region.js";
+import { checkMappable } from "../../vfio/region.js";
 import {
   VFIO_IRQ_SET_ACTION_TRIGGER,
   VFIO_IRQ_SET_DATA_EVENTFD,
@@ -26,7 +26,6 @@ import {
   VFIO_PCI_CONFIG_REGION_INDEX,
   vfio_irq_info,
   vfio_irq_set,
-  vfio_region_info,
 } from "../../vfio/uapi.js";
 import { closeFds, VfioUserProtocolError } from "../protocol/channel.js";
 import {
@@ -38,8 +37,9 @@ import {
   writeMulti,
 } from "../protocol/protocol.js";
 import type { ServerState, VfioUserClient } from "./client.js";
-import { ANSWER_ROOM, type Answer, MOST_ANSWER_ROOM } from "./connection.js";
+import type { Answer } from "./connection.js";
 import { disableInterrupts, enableInterrupts } from "./interrupt-enable.js";
+import { askRegion, type ServedRegion } from "./served-region.js";
 
 /** More than any device has: a server that says more breaks the protocol. */
 const MAX_REGIONS = 64;
@@ -60,15 +60,9 @@ interface MappedPart {
   readonly memory: WeakRef<MappedMemory>;
 }
 
-interface Region {
-  readonly info: RegionInfo;
-  /** The file to map, where the server gave one that is safe to map. */
-  readonly fd: number | undefined;
-}
-
 /** A device behind a vfio-user server. */
 export class VfioUserDevice extends Resource implements DeviceIo {
-  private readonly regions = new Map<number, Region>();
+  private readonly regions = new Map<number, ServedRegion>();
   private readonly held: Held;
   /** Mapped parts, for a server that comes back. */
   private readonly mapped = new Set<MappedPart>();
@@ -400,67 +394,15 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     return payload;
   }
 
-  private region(index: number): Region {
+  private region(index: number): ServedRegion {
     this.lease.assertOpen();
     checkU32("region index", index);
     const known = this.regions.get(index);
     if (known !== undefined) return known;
-    const answer = this.askRegion(index);
-    const [fd, ...more] = answer.fds;
-    closeFds(more);
-    try {
-      const region = this.checkRegion(this.decodeRegion(answer.payload), index, fd);
-      this.regions.set(index, region);
-      if (region.fd !== undefined) this.held.regionFds.set(index, region.fd);
-      else if (fd !== undefined) close(fd);
-      return region;
-    } catch (error) {
-      if (fd !== undefined) close(fd);
-      throw error;
-    }
-  }
-
-  /** Asks with enough room for its capabilities: otherwise the server leaves them out. */
-  private askRegion(index: number): Answer {
-    for (let room = ANSWER_ROOM; ; ) {
-      const request = vfio_region_info.encode({ argsz: room, index });
-      let answer: Answer;
-      try {
-        answer = this.client.request(Command.deviceGetRegionInfo, [request]);
-      } catch (error) {
-        if (!(error instanceof SysError) || error.errno !== Errno.EINVAL) throw error;
-        throw new ArgumentError(`${this.lease.label} has no region ${index}`, { cause: error });
-      }
-      const { payload, fds } = answer;
-      const needed = payload.length < vfio_region_info.sizeBytes ? 0 : vfio_region_info.decode(payload).argsz;
-      if (needed <= room) return answer;
-      closeFds(fds);
-      if (needed > MOST_ANSWER_ROOM) throw this.protocolError(`${needed} bytes about region ${index}`);
-      room = needed;
-    }
-  }
-
-  private decodeRegion(payload: Uint8Array): RegionInfo {
-    try {
-      return decodeRegion(payload);
-    } catch (cause) {
-      if (!(cause instanceof ArgumentError)) throw cause;
-      // The mistake is the server's, not the caller's.
-      throw this.protocolError(`an invalid region: ${cause.message}`, cause);
-    }
-  }
-
-  /** Checks all that could make this process touch memory that doesn't exist. */
-  private checkRegion(info: RegionInfo, index: number, fd: number | undefined): Region {
-    if (info.index !== index) throw this.protocolError(`region ${info.index} instead of region ${index}`);
-    if (!Number.isSafeInteger(info.sizeBytes) || !Number.isSafeInteger(info.offset))
-      throw this.protocolError("a size beyond 2^53");
-    for (const { offset, sizeBytes } of info.mappable) {
-      if (offset + sizeBytes > info.sizeBytes)
-        throw this.protocolError(`an area beyond the end of region ${index}`);
-    }
-    const isSafe = fd !== undefined && (this.client.trustServer || isSealedAgainstShrinking(fd));
-    return isSafe ? { info, fd } : { info: { ...info, mappable: [] }, fd: undefined };
+    const region = askRegion(this, index, this.client.trustServer);
+    this.regions.set(index, region);
+    if (region.fd !== undefined) this.held.regionFds.set(index, region.fd);
+    return region;
   }
 
   /**
