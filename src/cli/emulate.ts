@@ -6,12 +6,13 @@ import { EmulatedNvme } from "../emulator/nvme/controller.js";
 import { faultFromText } from "../emulator/nvme/faults.js";
 import { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
 import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
+import { emulatedDeviceNames } from "../emulator/worker.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { print, printError } from "./terminal.js";
 
 export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
-       iova emulate edu --socket PATH
+       iova emulate edu --socket PATH [--trust-clients]
 
 Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU
 (-device vfio-user-pci), SPDK. One client at a time; Ctrl-C stops it. Does not need root.
@@ -40,12 +41,42 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --help              this text
 `;
 
+/** Options of every device. */
+const COMMON_OPTIONS = {
+  socket: { type: "string" },
+  "trust-clients": { type: "boolean" },
+  help: { type: "boolean" },
+} as const;
+
+/** Options of nvme alone. */
+const NVME_OPTIONS = {
+  size: { type: "string" },
+  file: { type: "string" },
+  incoming: { type: "boolean" },
+  namespaces: { type: "string" },
+  "block-size": { type: "string" },
+  metadata: { type: "string" },
+  pi: { type: "string" },
+  zns: { type: "boolean" },
+  cmb: { type: "string" },
+  "host-memory": { type: "string" },
+  "ana-groups": { type: "string" },
+  "cmb-without": { type: "string" },
+  "queue-pairs": { type: "string" },
+  vectors: { type: "string" },
+  serial: { type: "string" },
+  doorbells: { type: "string" },
+  fault: { type: "string", multiple: true },
+} as const;
+
+type EmulatedDeviceName = (typeof emulatedDeviceNames)[number];
+
 const UNITS: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 /** Options of `iova emulate`, parsed. */
 export interface EmulateOptions {
   readonly help: boolean;
-  readonly device: "nvme" | "edu";
+  readonly device: EmulatedDeviceName;
   readonly socket: string;
   readonly trustClients: boolean;
   readonly nvme: NvmeEmulatorOptions;
@@ -67,28 +98,46 @@ function numberOf(option: string, text: string): number {
 }
 
 function oneOf<T extends string | number>(option: string, value: T, allowed: readonly T[]): T {
-  if (!allowed.includes(value)) throw new ConfigError(`--${option} must be one of ${allowed.join(", ")}`);
+  if (!allowed.includes(value))
+    throw new ConfigError(`--${option} ${value}: expected one of ${allowed.join(", ")}`);
   return value;
+}
+
+/** @throws ConfigError unless the command line names one device */
+function deviceOf(positionals: readonly string[]): EmulatedDeviceName {
+  const [name, ...more] = positionals;
+  const device = emulatedDeviceNames.find((known) => known === name);
+  if (device !== undefined && more.length === 0) return device;
+  const names = emulatedDeviceNames.join(" or ");
+  const problem =
+    name === undefined
+      ? `emulate needs a device: ${names}`
+      : more.length > 0
+        ? `emulate takes one device, got ${positionals.join(" ")}`
+        : `emulate has no device ${JSON.stringify(name)}: expected ${names}`;
+  throw new ConfigError(`${problem}; see iova emulate --help`);
 }
 
 /** @throws ConfigError */
 export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
   const { values, positionals } = parse(argv);
-  const [device, ...more] = positionals;
   if (values.help === true) {
     return { help: true, device: "nvme", socket: "", trustClients: false, nvme: {} };
   }
-  if (device === undefined || more.length > 0) {
-    throw new ConfigError("emulate takes one device: nvme or edu; see iova emulate --help");
-  }
+  const device = deviceOf(positionals);
   const { socket } = values;
   if (socket === undefined || socket === "") throw new ConfigError("emulate needs --socket PATH");
-  const kind = oneOf("device", device, ["nvme", "edu"]);
+  const foreign = Object.keys(values).filter((name) => !Object.hasOwn(COMMON_OPTIONS, name));
+  if (device === "edu" && foreign.length > 0) {
+    throw new ConfigError(
+      `edu has no option ${foreign.map((name) => `--${name}`).join(", ")}; see iova emulate --help`,
+    );
+  }
   const blockSize = numberOf("block-size", values["block-size"] ?? "512");
   const metadata = numberOf("metadata", values.metadata ?? "0");
   return {
     help: false,
-    device: kind === "edu" ? "edu" : "nvme",
+    device,
     socket,
     trustClients: values["trust-clients"] ?? false,
     nvme: {
@@ -125,7 +174,7 @@ function cmbUseOf(text: string): CmbUse {
 
 function metadataOf(bytes: number): 0 | 8 | 16 | 64 {
   if (bytes === 0 || bytes === 8 || bytes === 16 || bytes === 64) return bytes;
-  throw new ConfigError("--metadata must be one of 0, 8, 16, 64");
+  throw new ConfigError(`--metadata ${bytes}: expected one of 0, 8, 16, 64`);
 }
 
 function parse(argv: readonly string[]) {
@@ -133,28 +182,7 @@ function parse(argv: readonly string[]) {
     return parseArgs({
       args: [...argv],
       allowPositionals: true,
-      options: {
-        socket: { type: "string" },
-        size: { type: "string" },
-        file: { type: "string" },
-        incoming: { type: "boolean" },
-        namespaces: { type: "string" },
-        "block-size": { type: "string" },
-        metadata: { type: "string" },
-        pi: { type: "string" },
-        zns: { type: "boolean" },
-        cmb: { type: "string" },
-        "host-memory": { type: "string" },
-        "ana-groups": { type: "string" },
-        "cmb-without": { type: "string" },
-        "queue-pairs": { type: "string" },
-        vectors: { type: "string" },
-        serial: { type: "string" },
-        doorbells: { type: "string" },
-        fault: { type: "string", multiple: true },
-        "trust-clients": { type: "boolean" },
-        help: { type: "boolean" },
-      },
+      options: { ...COMMON_OPTIONS, ...NVME_OPTIONS },
     });
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);

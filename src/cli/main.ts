@@ -19,6 +19,7 @@ const HELP = `Usage: iova COMMAND
                   use an NVMe controller: list, identify, smart, read, write, ...;
                   see iova nvme --help
   help            this text
+  --version       the version of this package
 
 A BDF is a PCI address such as 0000:00:03.0. Binding needs root, and fails if the function is in use.
 --timeout limits each step that the kernel may wait in (default 30000 milliseconds).
@@ -26,6 +27,15 @@ A BDF is a PCI address such as 0000:00:03.0. Binding needs root, and fails if th
 
 const STATUS_USAGE = 2;
 const MAX_TIMEOUT_MS = 600_000;
+
+/** The commands that this file runs, each with its options. */
+const commandOptions: Readonly<Record<string, readonly string[]>> = {
+  list: ["json"],
+  bind: ["timeout"],
+  unbind: ["timeout"],
+  help: [],
+  version: [],
+};
 
 interface CommandLine {
   readonly command: string;
@@ -35,21 +45,34 @@ interface CommandLine {
 }
 
 function parse(argv: readonly string[]): CommandLine {
+  const { values, positionals } = parsed(argv);
+  const { help = false, version = false, json = false, timeout } = values;
+  const [first = "help", ...operands] = positionals;
+  const command = help ? "help" : version ? "version" : first;
+  const options = Object.hasOwn(commandOptions, command) ? commandOptions[command] : undefined;
+  if (options === undefined) {
+    throw new ConfigError(`unknown command ${JSON.stringify(command)}; see iova help`);
+  }
+  const foreign = ["json", "timeout"].find((name) => Object.hasOwn(values, name) && !options.includes(name));
+  if (foreign !== undefined) throw new ConfigError(`${command} has no option --${foreign}; see iova help`);
+  const timeoutMs = timeout === undefined ? undefined : milliseconds(timeout);
+  return { command, operands, json, timeoutMs };
+}
+
+/** @throws ConfigError */
+function parsed(argv: readonly string[]) {
   try {
-    const { values, positionals } = parseArgs({
+    return parseArgs({
       args: [...argv],
       allowPositionals: true,
       options: {
-        json: { type: "boolean", default: false },
-        help: { type: "boolean", default: false },
+        json: { type: "boolean" },
+        help: { type: "boolean" },
+        version: { type: "boolean" },
         timeout: { type: "string", short: "t" },
       },
     });
-    const [command = "help", ...operands] = positionals;
-    const timeoutMs = values.timeout === undefined ? undefined : milliseconds(values.timeout);
-    return { command: values.help ? "help" : command, operands, json: values.json, timeoutMs };
   } catch (error) {
-    if (error instanceof ConfigError) throw error;
     throw new ConfigError(error instanceof Error ? error.message : String(error), { cause: error });
   }
 }
@@ -80,6 +103,7 @@ async function main(): Promise<void> {
   const { command, operands, json, timeoutMs } = parse(process.argv.slice(2));
   switch (command) {
     case "list":
+      if (operands.length > 0) throw new ConfigError(`list takes no operand, got ${operands.join(" ")}`);
       (await import("./list.js")).list(json);
       return;
     case "bind": {
@@ -96,11 +120,13 @@ async function main(): Promise<void> {
       print(`${bdf} is bound to ${unbindFromVfio(bdf, { timeoutMs }) ?? "no driver"}`);
       return;
     }
-    case "help":
-      print(HELP);
+    case "version": {
+      const { packageVersion } = await import("./package-file.js");
+      print(packageVersion());
       return;
+    }
     default:
-      throw new ConfigError(`unknown command ${JSON.stringify(command)}; see iova help`);
+      print(HELP);
   }
 }
 

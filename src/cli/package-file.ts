@@ -1,5 +1,5 @@
 /** Finds files of this package, both from the compiled sources and from the bundle. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -12,4 +12,9 @@ export function packageFile(path: string): string {
     folder = parent;
   }
   return join(folder, path);
+}
+
+/** The version in package.json. @throws as {@link packageFile} */
+export function packageVersion(): string {
+  return String(JSON.parse(readFileSync(packageFile("package.json"), "utf8")).version);
 }

@@ -4,6 +4,7 @@
  */
 import * as z from "zod/mini";
 import en from "zod/v4/locales/en.js";
+import { show } from "./check.js";
 import { ConfigError } from "./errors.js";
 import { lazily } from "./lazy.js";
 
@@ -21,7 +22,48 @@ export function number(min: number, max: number): z.ZodMiniNumber {
  * How values are read here: once per object, so compiling a parser would take longer than it saves; and with words for what is
  * wrong, which the small build has none of by itself.
  */
-const reading = lazily(() => ({ jitless: true, error: en().localeError }));
+const reading = lazily(() => ({ jitless: true, reportInput: true, error: en().localeError }));
+
+/** Longest text of a value in an error. */
+const SHOWN_CHARACTERS = 60;
+
+/** What is wrong, with the value. @param place of the value in what the user gave */
+function describe(place: readonly PropertyKey[], issue: z.core.$ZodIssue): string {
+  const at = [...place, ...issue.path];
+  if (issue.code === "invalid_union") {
+    // The alternative of the value's type tells more than "Invalid input".
+    const fitting = issue.errors.find((issues) => issues.length > 0 && !issues.some(isOtherType));
+    if (fitting !== undefined) return fitting.map((each) => describe(at, each)).join("; ");
+    const expected = new Set(issue.errors.flat().flatMap(expectedBy));
+    return `${nameOf(at)}: expected one of ${[...expected].join(", ")}${gotText(issue)}`;
+  }
+  return `${nameOf(at)}: ${issue.message}${gotText(issue)}`;
+}
+
+function nameOf(at: readonly PropertyKey[]): string {
+  return at.map(String).join(".") || "options";
+}
+
+/** Whether the value can't be meant as this alternative of a union. */
+function isOtherType({ path, code }: z.core.$ZodIssue): boolean {
+  return path.length === 0 && (code === "invalid_type" || code === "invalid_value");
+}
+
+function expectedBy(issue: z.core.$ZodIssue): string[] {
+  if (issue.code === "invalid_value") return issue.values.map(show);
+  return issue.code === "invalid_type" ? [issue.expected] : [issue.message];
+}
+
+/** The value, unless it is an object, missing, or a secret. */
+function gotText(issue: z.core.$ZodIssue): string {
+  const { input } = issue;
+  if (input === undefined || (typeof input === "object" && input !== null) || typeof input === "function") {
+    return "";
+  }
+  if (issue.code === "custom" && issue.params?.["isSecret"] === true) return "";
+  const text = show(input);
+  return `, got ${text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}...` : text}`;
+}
 
 /** What is wrong with a value, as one line. */
 export class Problems {
@@ -44,11 +86,7 @@ function readAt<T extends z.core.$ZodType>(
 ): z.output<T> | Problems {
   const result = z.safeParse(schema, value, reading());
   if (result.success) return result.data;
-  const { issues } = result.error;
-  return new Problems(
-    issues.map(({ path, message }) => `${[...place, ...path].join(".") || "options"}: ${message}`).join("; "),
-    result.error,
-  );
+  return new Problems(result.error.issues.map((issue) => describe(place, issue)).join("; "), result.error);
 }
 
 /**

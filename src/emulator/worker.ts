@@ -1,7 +1,8 @@
 /** Starts an emulated device on a thread of its own, and talks to it. */
 import { Worker } from "node:worker_threads";
+import { checkObject, checkString, show } from "../core/check.js";
 import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
-import { ClosedError } from "../core/errors.js";
+import { ArgumentError, ClosedError } from "../core/errors.js";
 import type { VfioUserServerOptions } from "../vfio-user/server/server.js";
 import type { EduOptions } from "./edu/device.js";
 import type { AnaStateName } from "./nvme/commands/asymmetric-access.js";
@@ -34,6 +35,20 @@ export type EmulatorRequest =
       /** Options of its server. */
       readonly server?: EmulatorServerOptions | undefined;
     };
+
+/** The names that `device` of an {@link EmulatorRequest} can be. */
+export const emulatedDeviceNames = ["nvme", "edu"] as const;
+
+/** @throws ArgumentError */
+function checkRequest(request: EmulatorRequest): void {
+  checkObject("the emulator's request", request);
+  checkString("socket", request.socket);
+  if (!emulatedDeviceNames.includes(request.device)) {
+    throw new ArgumentError(
+      `device must be one of ${emulatedDeviceNames.map(show).join(", ")}, got ${show(request.device)}`,
+    );
+  }
+}
 
 /** An order to a running controller. */
 export type EmulatorOrder =
@@ -89,13 +104,11 @@ export interface RunningEmulator extends AsyncDisposable {
  * Starts an emulated device and its vfio-user server on a thread of its own: a driver in this thread blocks while it waits
  * for registers, and the device must be able to answer.
  * @param program for tests: what runs on the thread
- * @throws ConfigError, BusyError (another server listens there), SysError; nothing stays open
+ * @throws ArgumentError (such as an unknown device), BusyError (another server listens there), SysError; nothing stays open
  */
-export async function startEmulator(
-  request: EmulatorRequest,
-  program: URL = workerProgram(),
-): Promise<RunningEmulator> {
-  const worker = new Worker(program, { workerData: request });
+export async function startEmulator(request: EmulatorRequest, program?: URL): Promise<RunningEmulator> {
+  checkRequest(request);
+  const worker = new Worker(program ?? workerProgram(), { workerData: request });
   await new Promise<void>((resolve, reject) => {
     worker.once("message", (failure: ErrorMessage | undefined) => {
       if (failure === undefined) resolve();

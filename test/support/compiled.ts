@@ -38,7 +38,8 @@ export function compileTree(...programs: string[]): CompiledTree {
     mkdirSync(dirname(compiledName(source)), { recursive: true });
     writeFileSync(compiledName(source), outputText);
   }
-  writeFileSync(join(out, "package.json"), '{ "type": "module" }');
+  const { type, version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  writeFileSync(join(out, "package.json"), JSON.stringify({ type, version }));
   symlinkSync(join(root, "node_modules"), join(out, "node_modules"));
   return {
     file: compiledName,

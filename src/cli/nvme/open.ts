@@ -34,16 +34,25 @@ export async function withController<T>(
   return await work(nvme);
 }
 
-/** The wanted namespace, or the only one. @throws ArgumentError */
+const SHOWN_IDS = 32;
+
+/** Namespace ids for a message. */
+function idsText(ids: readonly number[]): string {
+  const more = ids.length - SHOWN_IDS;
+  return ids.slice(0, SHOWN_IDS).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
+/** The wanted namespace, or the only one. @throws ArgumentError: not active, or several and none is wanted */
 export async function namespaceId(nvme: NvmeController, wanted: number | undefined): Promise<number> {
-  if (wanted !== undefined) return wanted;
   const ids = await nvme.namespaceIds();
   const [only, ...more] = ids;
   if (only === undefined) throw new ArgumentError(`${nvme.bdf} has no active namespace`);
+  if (wanted !== undefined) {
+    if (ids.includes(wanted)) return wanted;
+    throw new ArgumentError(`${nvme.bdf} has no active namespace ${wanted}: it has ${idsText(ids)}`);
+  }
   if (more.length > 0) {
-    throw new ArgumentError(
-      `${nvme.bdf} has the namespaces ${ids.join(", ")}: say which with --namespace-id`,
-    );
+    throw new ArgumentError(`${nvme.bdf} has the namespaces ${idsText(ids)}: say which with --namespace-id`);
   }
   return only;
 }

@@ -1,6 +1,7 @@
 /** QEMU's educational PCI device `edu` in software. */
-import { checkInteger, checkU32 } from "../../core/check.js";
+import { checkU32 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import { GivenOptions, integer } from "../../core/options.js";
 import { DeviceRegisters } from "../../registers/device.js";
 import { isReadable } from "../../registers/field-spec.js";
 import type {
@@ -100,8 +101,12 @@ export class EmulatedEdu implements EmulatedDevice {
     load: (state) => this.load(state),
   };
 
+  /** @throws ConfigError */
   constructor(options: EduOptions = {}) {
-    this.dmaLimit = 2 ** checkInteger("dmaBits", options.dmaBits ?? 28, 12, 52);
+    const given = new GivenOptions("edu options", options);
+    const dmaBits = given.get("dmaBits", () => integer(12, 52)) ?? 28;
+    given.end();
+    this.dmaLimit = 2 ** dmaBits;
     const bar: EmulatedBar = {
       sizeBytes: BAR_BYTES,
       // Every way to start a transfer.

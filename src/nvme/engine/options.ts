@@ -161,7 +161,9 @@ export function parseNvmeOptions(options: NvmeOptions) {
     vfioUser: given.get("vfioUser", () =>
       z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null),
     ),
-    vfToken: given.get("vfToken", () => z.string().check(z.refine(isUuid, "must be a UUID"))),
+    vfToken: given.get("vfToken", () =>
+      z.string().check(z.refine(isUuid, { error: "must be a UUID", params: { isSecret: true } })),
+    ),
     completion: given.get("completion", () => z.enum(["interrupt", "poll", "adaptive"])),
     spinMicroseconds: given.get("spinMicroseconds", () => number(0, 1_000_000)) ?? 50,
     queues: given.get("queues", () => integer(0, 65535)) ?? 1,

@@ -77,4 +77,17 @@ describe("the options of iova emulate", () => {
   ])("emulate rejects the arguments %s %s %s %s %s", (...argv) => {
     expect(() => parseEmulateOptions(argv)).toThrow(ConfigError);
   });
+
+  test.each([
+    [["foo", "--socket", "s"], 'emulate has no device "foo": expected nvme or edu; see iova emulate --help'],
+    [["--socket", "s"], "emulate needs a device: nvme or edu; see iova emulate --help"],
+    [["edu", "--socket", "s", "--size", "1M"], "edu has no option --size; see iova emulate --help"],
+    [
+      ["edu", "--socket", "s", "--zns", "--pi", "1"],
+      "edu has no option --zns, --pi; see iova emulate --help",
+    ],
+    [["nvme", "--socket", "s", "--block-size", "1"], "--block-size 1: expected one of 512, 4096"],
+  ])("emulate says what is wrong with %j", (argv, message) => {
+    expect(() => parseEmulateOptions(argv)).toThrow(new ConfigError(message));
+  });
 });

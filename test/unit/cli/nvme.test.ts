@@ -187,6 +187,8 @@ describe("missing targets and objects", () => {
   test("a missing namespace, feature, log, block or zone is an error that names it", async () => {
     const { plain, two, zoned } = targets;
     await refused(1, "namespace 9", "read", plain, "--namespace-id", "9");
+    for (const name of ["identify", "id-ns", "ns-descs", "nvm-id-ns", "cmdset-ind-id-ns"])
+      await refused(1, "has no active namespace 9: it has 1, 2", name, two, "-n", "9");
     await refused(1, "say which with --namespace-id", "read", two);
     await refused(1, "Invalid Field", "feature", "get", plain, "--feature-id", "0x7f");
     await refused(1, /Invalid Log Page/, "log", plain, "--log-id", "0xdf");
@@ -247,6 +249,7 @@ describe("list", () => {
       Devices: [{ Quirks: [{ Name: "no-write-zeroes", Source: "option quirks" }] }],
     });
     expect(await cli.json("nvme", "list", two)).toMatchObject({ Devices: [{ Quirks: [] }] });
+    expect(await output("list", two, "-v")).toContain(`${two}: quirks: none`);
     await refused(2, "there is no quirk", "list", two, "--quirks", "+nonsense");
   });
 

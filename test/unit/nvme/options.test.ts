@@ -94,6 +94,21 @@ describe("NVMe options", () => {
     expect(() => parse(json)).toThrow(name);
   });
 
+  test.each([
+    ['{ "quirks": ["bogus"] }', /quirks\.0: .*"no-write-zeroes".*, got "bogus"$/],
+    ['{ "quirks": { "add": ["bogus"] } }', /quirks\.add\.0: .*"no-write-zeroes".*, got "bogus"$/],
+    ['{ "quirks": { "ad": [] } }', /quirks: .*"ad"$/],
+    ['{ "quirks": "bogus" }', /quirks: expected one of "auto", array, object, got "bogus"$/],
+    ['{ "completion": "fast" }', /completion: .*"interrupt"\|"poll"\|"adaptive", got "fast"$/],
+    ['{ "queues": -1 }', /queues: .*>=0, got -1$/],
+  ])("reject %s with a message that says the value and what is expected", (json, message) => {
+    expect(() => parse(json)).toThrow(message);
+  });
+
+  test("are rejected without showing a secret", () => {
+    expect(() => parse('{ "vfToken": "top secret" }')).toThrow(/vfToken: must be a UUID$/);
+  });
+
   test.each([Number.NaN, Number.POSITIVE_INFINITY])("reject %d as a number", (value) => {
     expect(() => parseNvmeOptions({ timeoutMs: value })).toThrow("timeoutMs");
     expect(() => parseNvmeOptions({ queueEntries: value })).toThrow("queueEntries");

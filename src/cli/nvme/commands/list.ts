@@ -153,8 +153,10 @@ function listText(entries: readonly Listed[], verbose: boolean): string {
   const notes = entries.flatMap(({ address, notes: own }) =>
     own.map((note) => `${address}: ${visible(note)}`),
   );
-  const quirks = entries.flatMap(({ address, quirks: own = [] }) =>
-    own.map(({ name, reason, source }) => `${address}: quirk ${name}: ${reason} (${source})`),
+  const quirks = entries.flatMap(({ address, quirks: own }) =>
+    own?.length === 0
+      ? [`${address}: quirks: none`]
+      : (own ?? []).map(({ name, reason, source }) => `${address}: quirk ${name}: ${reason} (${source})`),
   );
   const headings = ["Address", "Driver", "SN", "Model", "Namespace", "Node", "Usage", "Format"];
   return [table(headings, rows), ...notes, ...(verbose ? quirks : [])].join("\n");

@@ -1,0 +1,34 @@
+/** The `iova` command as a process: its version, and options that a command doesn't have. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, expect, test, vi } from "vitest";
+import { packageRoot } from "../../../guest/paths.js";
+import { compileCli } from "../../support/iova-cli.js";
+
+// Each run is a process, which starts slowly on a busy machine.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+const cli = compileCli();
+afterAll(() => cli[Symbol.dispose]());
+
+test("iova --version prints the version of the package", async () => {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8"));
+  const { status, stdout, stderr } = await cli.run(["--version"]);
+  expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: `${version}\n`, stderr: "" });
+});
+
+test("iova without a command prints its help, as iova --help does", async () => {
+  const { status, stdout } = await cli.run([]);
+  expect(status).toBe(0);
+  expect(stdout).toContain("Usage: iova COMMAND");
+  expect((await cli.run(["list", "--help"])).stdout).toBe(stdout);
+});
+
+test.each([
+  [["bind", "0000:00:03.0", "--json"], "bind has no option --json; see iova help"],
+  [["list", "--timeout", "5"], "list has no option --timeout; see iova help"],
+  [["list", "0000:00:03.0"], "list takes no operand, got 0000:00:03.0"],
+  [["toString"], 'unknown command "toString"; see iova help'],
+])("iova refuses %j", async (args, message) => {
+  const { status, stdout, stderr } = await cli.run(args);
+  expect({ status, stdout, stderr }).toEqual({ status: 2, stdout: "", stderr: `iova: ${message}\n` });
+});
