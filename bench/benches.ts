@@ -60,6 +60,11 @@ export const benches: readonly Bench[] = [
     program: "registers",
   },
   {
+    name: "descriptors",
+    purpose: "declared descriptors beside index arithmetic on typed arrays, and their garbage",
+    program: "descriptors",
+  },
+  {
     name: "pool",
     purpose: "small buffers of a DmaPool, and what they leave to the garbage collector",
     program: "pool",

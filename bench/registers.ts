@@ -3,15 +3,11 @@
  * Needs no device, because a mapped BAR is memory, too.
  * Run: npm run bench -- registers
  */
-import { getHeapStatistics } from "node:v8";
 import { bit, bits, type MappedRegisters, reg32, registerBlock, repeated } from "../src/doors/pci.js";
 import type { RegisterAccess } from "../src/registers/access.js";
 import { MappedMemory } from "../src/sys/memory.js";
-import { measureInTurns, type Way } from "./rounds.js";
+import { comparePairs, type Pair } from "./pairs.js";
 
-const ROUNDS = 101;
-const CYCLES = 100_000;
-const COUNTED = 20_000;
 const SIZE_BYTES = 4096;
 
 const Widget = registerBlock("widget", {
@@ -45,81 +41,46 @@ const STATUS = 1;
 const QUEUES = 0x100 / 4;
 let sum = 0;
 
-/** Each pair does the same, bare first. */
-const pairs: readonly (readonly [string, (cycles: number) => void, (cycles: number) => void])[] = [
-  [
-    "read",
-    (cycles) => {
+const pairs: readonly Pair[] = [
+  {
+    name: "read",
+    bare(cycles) {
       for (let i = 0; i < cycles; i++) sum += Atomics.load(words, STATUS) & 1;
     },
-    (cycles) => {
+    declared(cycles) {
       for (let i = 0; i < cycles; i++) sum += regs.status.read() & 1;
     },
-  ],
-  [
-    "write",
-    (cycles) => {
+  },
+  {
+    name: "write",
+    bare(cycles) {
       for (let i = 0; i < cycles; i++) words[0] = i;
     },
-    (cycles) => {
+    declared(cycles) {
       for (let i = 0; i < cycles; i++) regs.control.write(i);
     },
-  ],
-  [
-    "write, element of an array",
-    (cycles) => {
+  },
+  {
+    name: "write, element of an array",
+    bare(cycles) {
       for (let i = 0; i < cycles; i++) words[QUEUES + (i & 15) * 16] = i;
     },
-    (cycles) => {
+    declared(cycles) {
       for (let i = 0; i < cycles; i++) regs.queues.at(i & 15).write(i);
     },
-  ],
-  [
-    "read, decode a field, write",
-    (cycles) => {
+  },
+  {
+    name: "read, decode a field, write",
+    bare(cycles) {
       for (let i = 0; i < cycles; i++) words[0] = (Atomics.load(words, STATUS) >>> 8) & 0xff;
     },
-    (cycles) => {
+    declared(cycles) {
       for (let i = 0; i < cycles; i++) regs.control.write(count.of(regs.status.read()));
     },
-  ],
+  },
 ];
 
-function timed(name: string, run: (cycles: number) => void): Way {
-  return {
-    name,
-    run(cycles) {
-      const start = process.hrtime.bigint();
-      run(cycles);
-      return Number(process.hrtime.bigint() - start) / cycles;
-    },
-  };
-}
-
-function garbageOf(run: (cycles: number) => void): number {
-  let least = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 7; round++) {
-    globalThis.gc?.();
-    const before = getHeapStatistics().used_heap_size;
-    run(COUNTED);
-    least = Math.min(least, getHeapStatistics().used_heap_size - before);
-  }
-  return least / COUNTED;
-}
-
-for (const [name, bare, declared] of pairs) {
-  const [first, second] = await measureInTurns(
-    [timed("bare", bare), timed("declared", declared)],
-    ROUNDS,
-    CYCLES,
-  );
-  if (first === undefined || second === undefined) throw new Error("nothing measured");
-  const garbage = garbageOf(declared);
-  console.log(
-    `${name.padEnd(30)} bare ${first.medianNs.toFixed(2)} ns, declared ${second.medianNs.toFixed(2)} ns, ` +
-      `ratio ${second.ratio.toFixed(2)} (best tenth ${second.quietRatio.toFixed(2)}), garbage ${garbage.toFixed(3)} bytes`,
-  );
-}
+await comparePairs(pairs);
 // Uses the sum, so that no compiler leaves the reads out.
 if (Number.isNaN(sum)) console.log(sum);
 memory.close();

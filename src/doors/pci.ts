@@ -55,6 +55,17 @@ export type {
   WritableRegister,
 } from "../registers/types.js";
 export type { WaitOptions } from "../registers/wait.js";
+export { RingCursor } from "../rings/cursor.js";
+export { DescriptorLayout, descriptorLayout } from "../rings/layout.js";
+export { DescriptorRing } from "../rings/ring.js";
+export type {
+  DescriptorSpec,
+  HalvesColumn,
+  SlotColumn,
+  SlotsOf,
+  WritableColumn,
+  WritableHalvesColumn,
+} from "../rings/types.js";
 export {
   acquire,
   publish,

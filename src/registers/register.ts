@@ -10,11 +10,9 @@ import { type MappedRegisters, NOT_MAPPED, type RegisterAccess } from "./access.
 import { type Arithmetic, bigints, numbers } from "./bits.js";
 import type { HalvesOrder, RegisterSpec } from "./declaration.js";
 import { narrowField, type RegisterField, wideField } from "./field.js";
-import { type FieldSpec, isReadable, isWritable, type RegisterRights } from "./field-spec.js";
+import { isReadable, isWritable, type RegisterRights } from "./field-spec.js";
+import { type FieldMaker, FieldTable, type FieldValues, isNamedFields, named } from "./field-table.js";
 import { type WaitOptions, waitFor } from "./wait.js";
-
-/** Field values by name. */
-export type FieldValues = Readonly<Record<string, unknown>>;
 
 /** A register in a dump. */
 export interface DumpedRegister {
@@ -39,7 +37,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
   protected readonly writeTo: Readonly<MappedRegisters>;
   /** Bits that modify() must write as 0: 1 would clear them. */
   private readonly clearedByOnes: V;
-  private readonly all: ReadonlyMap<string, RegisterField<V>>;
+  private readonly table: FieldTable<V>;
 
   protected constructor(
     protected readonly access: RegisterAccess,
@@ -48,7 +46,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     spec: RegisterSpec,
     private readonly math: Arithmetic<V>,
     at: number,
-    fieldOf: (name: string, spec: FieldSpec, rights: RegisterRights) => RegisterField<V>,
+    fieldOf: FieldMaker<V>,
   ) {
     this.offset = at;
     this.rights = spec.access;
@@ -56,14 +54,9 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     const mapped = access.mapped ?? NOT_MAPPED;
     this.readFrom = isReadable(spec.access) ? mapped : NOT_MAPPED;
     this.writeTo = isWritable(spec.access) ? mapped : NOT_MAPPED;
-    const fields = Object.entries(spec.fields).map(
-      ([field, each]) => [field, fieldOf(field, each, each.access ?? spec.access)] as const,
-    );
-    this.all = new Map(fields);
-    this.fields = Object.fromEntries(fields);
-    this.clearedByOnes = fields
-      .filter(([, { rights }]) => rights === "w1c")
-      .reduce((mask, [, field]) => math.or(mask, field.mask), math.zero);
+    this.table = new FieldTable(() => this.label, math, spec, fieldOf);
+    this.fields = this.table.byName;
+    this.clearedByOnes = this.table.clearedByOnes();
   }
 
   /** Reads it. @throws ClosedError, DeviceGoneError, SysError; ArgumentError if it is write-only */
@@ -78,13 +71,12 @@ export abstract class Register<V extends number | bigint = number | bigint> {
 
   /** Reads the register. @returns the field's value @throws ArgumentError if there is no such field; as {@link read} */
   get(field: string): unknown {
-    return this.readable(field).of(this.read());
+    return this.table.readable(field).of(this.read());
   }
 
   /** The values of all fields. @param value as it was read; reads the register by default */
   decode(value: V = this.read()): Record<string, unknown> {
-    const readable = [...this.all.values()].filter(({ rights }) => isReadable(rights));
-    return Object.fromEntries(readable.map((field) => [field.name, field.of(value)]));
+    return this.table.decode(value);
   }
 
   /**
@@ -97,7 +89,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
       throw new ArgumentError(`${this.label} is ${this.rights}: only registers that are rw can be modified`);
     const { math } = this;
     checkFields(`the fields for ${this.label}`, values);
-    const changes = named(values).map(([name, value]) => [this.writable(name), value] as const);
+    const changes = named(values).map(([name, value]) => [this.table.writable(name), value] as const);
     const placed = changes.map(([field, value]) => [field.mask, field.bits(value)] as const);
     let next = math.without(this.read(), this.clearedByOnes);
     for (const [mask, bits] of placed) next = math.or(math.without(next, mask), bits);
@@ -140,11 +132,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
 
   /** @throws ArgumentError for a value too wide or a field that can't be written */
   protected pack(value: V | FieldValues): V {
-    const { math } = this;
-    if (!isNamedFields(value)) return math.check(this.label, value);
-    let bits = math.zero;
-    for (const [name, each] of named(value)) bits = math.or(bits, this.writable(name).bits(each));
-    return bits;
+    return this.table.pack(value);
   }
 
   protected checkReadable(): void {
@@ -168,47 +156,16 @@ export abstract class Register<V extends number | bigint = number | bigint> {
     const { math } = this;
     checkFields(`what ${this.label} is to be`, wanted);
     const tests = named(wanted).map(([name, value]) => {
-      const field = this.readable(name);
+      const field = this.table.readable(name);
       return [field, field.bits(value)] as const;
     });
     return (value) => tests.every(([{ mask }, bits]) => math.and(value, mask) === bits);
-  }
-
-  private field(name: string): RegisterField<V> {
-    const field = this.all.get(name);
-    if (field !== undefined) return field;
-    const names = [...this.all.keys()].join(", ");
-    throw new ArgumentError(`${this.label} has no field ${name}: it has ${names === "" ? "none" : names}`);
-  }
-
-  private readable(name: string): RegisterField<V> {
-    const field = this.field(name);
-    if (!isReadable(field.rights)) throw new ArgumentError(`field ${name} of ${this.label} is write-only`);
-    return field;
-  }
-
-  private writable(name: string): RegisterField<V> {
-    const field = this.field(name);
-    if (!isWritable(field.rights)) throw new ArgumentError(`field ${name} of ${this.label} is read-only`);
-    return field;
   }
 }
 
 function checkFields(what: string, value: unknown): void {
   if (!isNamedFields(value) || Object.keys(value).length === 0)
     throw new ArgumentError(`${what} must be an object of field names and values, got ${show(value)}`);
-}
-
-/** A plain object: a Date, a Number or an array names no fields. */
-function isNamedFields(value: unknown): value is FieldValues {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === null || prototype === Object.prototype;
-}
-
-/** What is named: an undefined value counts as left out. */
-function named(values: FieldValues): [string, unknown][] {
-  return Object.entries(values).filter(([, value]) => value !== undefined);
 }
 
 function wish(wanted: unknown): string {

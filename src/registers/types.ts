@@ -12,12 +12,14 @@ export type FieldValue<S> = S extends FieldSpec<infer T, RegisterRights | undefi
 
 /** The access of a field: its own, or else the register's. */
 type RightsOf<S, R> = S extends { readonly access: infer A extends RegisterRights } ? A : R;
-type ReadableFields<F, R> = {
+/** Fields that can be read, with the types of their values. */
+export type ReadableFields<F, R> = {
   [K in keyof F as RightsOf<F[K], R> extends "wo" ? never : K]: FieldValue<F[K]>;
 };
 /** Fields to be named; never if there are none, because `{}` would take every value. */
-type Some<T> = keyof T extends never ? never : { readonly [K in keyof T]?: T[K] | undefined };
-type WritableFields<F, R> = {
+export type Some<T> = keyof T extends never ? never : { readonly [K in keyof T]?: T[K] | undefined };
+/** Fields that can be written, with the types of their values. */
+export type WritableFields<F, R> = {
   [K in keyof F as RightsOf<F[K], R> extends "ro" | "rc" ? never : K]: FieldValue<F[K]>;
 };
 

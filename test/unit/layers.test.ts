@@ -19,6 +19,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   registers: ["core", "sys"],
   "dma/iova": ["core"],
   dma: ["core", "sys", "dma/iova"],
+  rings: ["core", "dma/iova", "dma", "registers"],
   vfio: ["core", "sys", "dma"],
   iommufd: ["core", "sys", "dma/iova", "dma", "vfio"],
   "vfio-legacy": ["core", "sys", "dma/iova", "dma", "vfio"],
