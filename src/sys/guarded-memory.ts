@@ -12,7 +12,7 @@ import { Resource } from "../core/lifetime/resource.js";
 import { copyBytes } from "./copy.js";
 import { c, lastErrno } from "./libc.js";
 import { filePageBytes, fileSize, HUGETLBFS_MAGIC, MappedMemory, TMPFS_MAGIC } from "./memory.js";
-import { mapFile, unmap } from "./mmap.js";
+import { type FileAccess, mapFile, unmap } from "./mmap.js";
 
 const WINDOW_BYTES = 64 * 1024;
 
@@ -98,6 +98,7 @@ export class GuardedMemory extends Resource {
    * @param fd may be closed afterwards
    * @param offset a multiple of 4 KiB
    * @param window stays the caller's to close
+   * @param access "read" needs no writable descriptor; {@link write} then returns false
    * @throws ArgumentError if the file ends before, SysError
    */
   static ofFile(
@@ -106,6 +107,7 @@ export class GuardedMemory extends Resource {
     sizeBytes: number,
     what: string,
     window: CopyWindow,
+    access?: FileAccess,
   ): GuardedMemory {
     const size = fileSize(fd) ?? 0;
     if (offset + sizeBytes > size) {
@@ -114,7 +116,7 @@ export class GuardedMemory extends Resource {
     const pageBytes = filePageBytes(fd);
     const first = Math.floor(offset / pageBytes) * pageBytes;
     const length = Math.ceil((offset + sizeBytes - first) / pageBytes) * pageBytes;
-    const address = mapFile(length, fd, first, what);
+    const address = mapFile(length, fd, first, what, access);
     return new GuardedMemory(address + (offset - first), sizeBytes, window, what, () =>
       unmap(address, length),
     );

@@ -18,6 +18,7 @@ import {
   adviseDontFork,
   adviseHugePages,
   discardPages,
+  type FileAccess,
   lockPages,
   mapAnonymousAt,
   mapFileAt,
@@ -326,6 +327,33 @@ export class MappedMemory extends Resource {
       close(own);
       throw error;
     }
+  }
+
+  /**
+   * As {@link ofFile}, for a file of another process that is sealed or trusted: its size isn't looked at again. So it keeps no
+   * descriptor, and thousands of them don't use up the process's.
+   * @param access "read" needs no writable descriptor; a write to the memory then ends this process
+   * @throws as {@link ofFile}
+   */
+  static ofSettledFile(
+    fd: number,
+    offset: number,
+    sizeBytes: number,
+    what: string,
+    access: FileAccess,
+  ): MappedMemory {
+    checkOffset("offset", offset);
+    checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
+    const end = offset + sizeBytes;
+    const size = fileSize(fd);
+    if (size !== undefined && end > size) throw new ArgumentError(endsEarly(what, size, end));
+    const { kind, pageBytes } = fileKind(fd, size !== undefined);
+    const rounded = Math.ceil(sizeBytes / pageBytes) * pageBytes;
+    return new MappedMemory(what, rounded, pageBytes, (address) => {
+      const hint = pageBytes > PAGE_SIZE ? hugePageHint(pageBytes) : undefined;
+      mapFileAt(address, rounded, fd, offset, what, hint, access);
+      return { backing: { kind, pageBytes, numaNode: undefined } };
+    });
   }
 
   /**

@@ -3,6 +3,7 @@ import { SysError, type SysErrorContext } from "../core/errors.js";
 import { hugePageHint } from "./huge-pages.js";
 import { c, lastErrno } from "./libc.js";
 
+const PROT_READ = 0x1;
 const PROT_READ_WRITE = 0x1 | 0x2;
 const MAP_SHARED = 0x01;
 const MAP_PRIVATE = 0x02;
@@ -21,6 +22,9 @@ const MADV_POPULATE_WRITE = 23;
 
 const MAP_FAILED = -1;
 
+/** What this process does with a file that it maps. A write to memory that is mapped for reading ends the process. */
+export type FileAccess = "read" | "read-write";
+
 function mmap(
   address: number,
   length: number,
@@ -28,8 +32,10 @@ function mmap(
   fd: number,
   offset: number,
   context: SysErrorContext,
+  access: FileAccess = "read-write",
 ): number {
-  const result = c.mmap(address, length, PROT_READ_WRITE, flags, fd, offset);
+  const protection = access === "read" ? PROT_READ : PROT_READ_WRITE;
+  const result = c.mmap(address, length, protection, flags, fd, offset);
   if (result === MAP_FAILED) throw new SysError("mmap", lastErrno(), context);
   return result;
 }
@@ -83,8 +89,9 @@ export function mapFileAt(
   offset: number,
   object: string,
   hint?: string,
+  access?: FileAccess,
 ): void {
-  const staged = mmap(0, length, MAP_SHARED, fd, offset, { object, hint });
+  const staged = mmap(0, length, MAP_SHARED, fd, offset, { object, hint }, access);
   const moved = c.mremap(staged, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address);
   if (moved === MAP_FAILED) {
     const errno = lastErrno();
@@ -95,8 +102,14 @@ export function mapFileAt(
 }
 
 /** Maps `fd` shared, wherever there is room. @returns the address @throws SysError */
-export function mapFile(length: number, fd: number, offset: number, object: string): number {
-  return mmap(0, length, MAP_SHARED | MAP_NORESERVE, fd, offset, { object });
+export function mapFile(
+  length: number,
+  fd: number,
+  offset: number,
+  object: string,
+  access?: FileAccess,
+): number {
+  return mmap(0, length, MAP_SHARED | MAP_NORESERVE, fd, offset, { object }, access);
 }
 
 /** Removes a mapping that {@link mapFile} made, which nothing may use any more. */

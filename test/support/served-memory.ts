@@ -1,5 +1,6 @@
 /** Memory of a client as the server's table of mappings has it, for hosts of emulated controllers in the same process. */
 import { closeSync, ftruncateSync, openSync, unlinkSync } from "node:fs";
+import { MappingBudget } from "../../src/sys/mapping-budget.js";
 import { MappedMemory } from "../../src/sys/memory.js";
 import { DmaTable } from "../../src/vfio-user/server/client-dma.js";
 import { MEMORY_AT, MEMORY_BYTES } from "./nvme-host.js";
@@ -35,7 +36,7 @@ export class ServedMemory {
     this.fd = unsealableFile(MEMORY_BYTES);
     this.ram = MappedMemory.ofFile(this.fd, 0, MEMORY_BYTES, "the client's memory");
     const refused = (): Promise<never> => Promise.reject(new Error("no memory here is without a descriptor"));
-    this.memory = new DmaTable({ dmaRead: refused, dmaWrite: refused }, 65535);
+    this.memory = new DmaTable({ dmaRead: refused, dmaWrite: refused }, 65535, new MappingBudget());
     this.memory.enable(true);
     const step = paged ? PAGE : MEMORY_BYTES;
     for (let at = 0; at < MEMORY_BYTES; at += step) {

@@ -1,8 +1,10 @@
 /** The client's memory, as the served device reaches it. */
 import { Errno } from "../../core/errno.js";
 import { IovaError } from "../../core/errors.js";
+import { closeAll } from "../../core/lifetime/close-all.js";
 import { copyBytes } from "../../sys/copy.js";
 import { CopyWindow, GuardedMemory } from "../../sys/guarded-memory.js";
+import type { MappingBudget } from "../../sys/mapping-budget.js";
 import { filePageBytes, MappedMemory } from "../../sys/memory.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
 import type { DirtyLog } from "./dirty-log.js";
@@ -71,6 +73,7 @@ export class DmaTable implements ClientMemory {
   constructor(
     private readonly messages: MessageDma,
     readonly maxMappings: number,
+    private readonly budget: MappingBudget,
   ) {}
 
   /**
@@ -106,6 +109,13 @@ export class DmaTable implements ClientMemory {
     if (next !== undefined && next.iova < end) {
       throw new DmaAccessError(`${who}: something is mapped at 0x${iova.toString(16)} already`, Errno.EEXIST);
     }
+    if (fd !== undefined && !this.budget.take()) {
+      throw new DmaAccessError(
+        `${who}: this process can't hold more mappings (vm.max_map_count)`,
+        Errno.ENOSPC,
+      );
+    }
+    const access = writable ? "read-write" : "read";
     let mapping: Mapping = {
       iova,
       end,
@@ -122,14 +132,14 @@ export class DmaTable implements ClientMemory {
       // Behind a guest's IOMMU a mapping may be a part of a huge page.
       const at = Number(options.fdOffset);
       const lead = at % filePageBytes(fd);
-      const memory = MappedMemory.ofFile(fd, at - lead, lead + end - iova, what);
+      const memory = MappedMemory.ofSettledFile(fd, at - lead, lead + end - iova, what, access);
       const whole = new Uint8Array(memory.buffer);
       const words = new Uint32Array(memory.buffer);
       mapping = { ...mapping, memory, bytes: whole, words, offset: memory.bytes.byteOffset + lead };
     } else if (fd !== undefined && use === "copy") {
       this.window ??= new CopyWindow();
       const at = Number(options.fdOffset);
-      const guarded = GuardedMemory.ofFile(fd, at, end - iova, what, this.window);
+      const guarded = GuardedMemory.ofFile(fd, at, end - iova, what, this.window, access);
       mapping = { ...mapping, guarded };
     }
     this.mappings.splice(index, 0, mapping);
@@ -169,30 +179,32 @@ export class DmaTable implements ClientMemory {
 
   /** Removes the mappings in the range. @returns their bytes @throws DmaAccessError if one lies only partly in it */
   unmap(iova: bigint, sizeBytes: bigint): number {
-    const inside: Mapping[] = [];
     // Exact as far as mappings go, 2^53; both ends may be beyond.
     const start = Number(iova);
     const end = Number(iova + sizeBytes);
-    for (let index = this.firstEndingAfter(start); ; index++) {
-      const mapping = this.mappings[index];
+    const first = this.firstEndingAfter(start);
+    let last = first;
+    let bytes = 0;
+    for (; ; last++) {
+      const mapping = this.mappings[last];
       if (mapping === undefined || mapping.iova >= end) break;
       if (mapping.iova < start || mapping.end > end)
         throw new DmaAccessError(`a mapping at 0x${mapping.iova.toString(16)} would be cut`);
-      inside.push(mapping);
+      bytes += mapping.end - mapping.iova;
     }
-    for (const mapping of inside) this.drop(mapping);
-    return inside.reduce((bytes, mapping) => bytes + (mapping.end - mapping.iova), 0);
+    this.drop(first, last - first);
+    return bytes;
   }
 
   /** Whether this is exactly one mapping. */
   isMapping(iova: bigint, sizeBytes: bigint): boolean {
-    return this.mappings.some(
-      (mapping) => BigInt(mapping.iova) === iova && BigInt(mapping.end) === iova + sizeBytes,
-    );
+    const mapping = this.mappings[this.firstEndingAfter(Number(iova))];
+    if (mapping === undefined) return false;
+    return BigInt(mapping.iova) === iova && BigInt(mapping.end) === iova + sizeBytes;
   }
 
   unmapAll(): void {
-    for (const mapping of [...this.mappings]) this.drop(mapping);
+    this.drop(0, this.mappings.length);
   }
 
   /** The client is gone. */
@@ -336,12 +348,17 @@ export class DmaTable implements ClientMemory {
     return mappings.length;
   }
 
-  private drop(mapping: Mapping): void {
-    this.mappings.splice(this.firstEndingAfter(mapping.iova), 1);
+  /** Removes `count` mappings at once: one by one, each removal would move all that follow. */
+  private drop(index: number, count: number): void {
+    if (count === 0) return;
+    const dropped = this.mappings.splice(index, count);
     this.last = undefined;
     this.generation++;
-    mapping.memory?.close();
-    mapping.guarded?.close();
+    const memories = dropped.map(({ memory, guarded }) => memory ?? guarded);
+    closeAll(
+      memories.filter((memory) => memory !== undefined),
+      "unmapping the client's memory",
+    );
   }
 }
 

@@ -2,6 +2,7 @@
 import { Errno } from "../../core/errno.js";
 import { append } from "../../core/lists.js";
 import { isInMemory } from "../../sys/guarded-memory.js";
+import type { MappingBudget } from "../../sys/mapping-budget.js";
 import { PAGE_SIZE, sealAgainstShrinking } from "../../sys/syscalls.js";
 import { VfioUserProtocolError } from "../protocol/channel.js";
 import {
@@ -25,6 +26,7 @@ export interface DmaOptions {
   /** Whether files that can't be sealed against shrinking are mapped. */
   readonly trustClients: boolean;
   readonly maxDmaMaps: number;
+  readonly budget: MappingBudget;
   readonly notices: MemoryNotices;
 }
 
@@ -41,7 +43,7 @@ export class DmaRequests implements MessageDma {
     private readonly maxTransferBytes: () => number,
     private readonly ask: (command: number, parts: readonly Uint8Array[]) => Promise<Uint8Array>,
   ) {
-    this.table = new DmaTable(this, options.maxDmaMaps);
+    this.table = new DmaTable(this, options.maxDmaMaps, options.budget);
   }
 
   /** VFIO_USER_DMA_MAP. @param fds stay the caller's @throws Refusal, DmaAccessError, ArgumentError, SysError */

@@ -18,7 +18,7 @@ export interface ClientMemory {
   /**
    * Finds memory of the client that is mapped in this process. On the path of every I/O: no allocation, no bigint.
    * @param iova I/O virtual address; the server refuses mappings beyond 2^53
-   * @param write whether the device is going to write there
+   * @param write whether the device is going to write there; a write to memory found without it can end the process
    * @returns false where not all of it is mapped, in one piece and with that right; `span` is then unchanged
    */
   find(iova: number, lengthBytes: number, write: boolean, span: MemorySpan): boolean;

@@ -3,6 +3,7 @@ import { checkInteger, MAX_TIMER_MS } from "../../core/check.js";
 import { SysError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
+import { MappingBudget } from "../../sys/mapping-budget.js";
 import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
 import { type Watch, watchReadable } from "../../sys/watch.js";
 import { ourCapabilities } from "../protocol/version.js";
@@ -27,7 +28,10 @@ export interface VfioUserServerOptions {
   readonly sendTimeoutMs?: number | undefined;
   /** How long a connection may take to send its version, in milliseconds. 5000 by default. */
   readonly versionTimeoutMs?: number | undefined;
-  /** How many DMA mappings a client may have at a time. 65,535 by default. */
+  /**
+   * How many DMA mappings a client may have at a time: 65,535 by default, or fewer where the process can't hold as many
+   * (vm.max_map_count).
+   */
   readonly maxDmaMaps?: number | undefined;
 }
 
@@ -62,8 +66,10 @@ export class VfioUserServer extends Resource {
     checkVectors(device);
     const listener = new UnixListener(path);
     const notices = new MemoryNotices(path, onNotice);
+    const budget = new MappingBudget();
     const sessions = new Sessions(device, {
-      ...{ trustClients, sendTimeoutMs, versionTimeoutMs, maxDmaMaps, notices },
+      ...{ trustClients, sendTimeoutMs, versionTimeoutMs, budget, notices },
+      maxDmaMaps: Math.max(1, Math.min(maxDmaMaps, budget.left())),
     });
     const lease = listener.relinquish();
     super(

@@ -1,6 +1,6 @@
 /** The server against clients whose mappings, unmappings or answers for memory are wrong. */
 import { once } from "node:events";
-import { closeSync, fstatSync, ftruncateSync, openSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
 import { EventFd } from "../../../../src/sys/eventfd.js";
@@ -38,12 +38,13 @@ import {
 } from "../../../support/bad-client.js";
 import { caught } from "../../../support/caught.js";
 import { socketPath } from "../../../support/emulators.js";
+import { openDescriptors } from "../../../support/proc.js";
 import { RawClient } from "../../../support/raw-vfio-user.js";
 import { header } from "../../../support/raw-vfio-user-message.js";
 import { unsealableFile } from "../../../support/served-memory.js";
 import { TestFunction } from "../../../support/test-function.js";
 
-const { E2BIG, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM } = Errno;
+const { E2BIG, EACCES, EEXIST, EINVAL, ENOENT, ENOSPC, EOPNOTSUPP, EPERM } = Errno;
 
 serveBadClients();
 
@@ -195,6 +196,65 @@ describe("DMA_MAP", () => {
     expect(find(0x10_0000, 2 * PAGE)).toBe(true);
     expect(find(0x10_0000, 2 * PAGE + 1)).toBe(false);
     expect(find(0x0f_ffff, 2)).toBe(false);
+  });
+
+  test.each([
+    ["sealed", true],
+    ["that can't be sealed through it", false],
+  ])(
+    "takes a descriptor for reading only of a file %s, if the mapping is for reading only",
+    async (_, seal) => {
+      using client = await negotiated();
+      const fd = file(1, seal);
+      writeSync(fd, Uint8Array.of(1, 2));
+      const readOnly = openSync(`/proc/self/fd/${fd}`, "r");
+      expect(await client.errnoOf(Command.dmaMap, mapping({ flags: DMA_READ }), [readOnly])).toBe(0);
+      const addr = 0x20_0000n;
+      expect(await client.errnoOf(Command.dmaMap, mapping({ addr }), [readOnly])).toBe(EACCES);
+      closeSync(readOnly);
+      close(fd);
+      const target = new Uint8Array(2);
+      await device.host?.memory.read(0x10_0000, target);
+      expect(target).toEqual(Uint8Array.of(1, 2));
+      const memory = device.host?.memory;
+      expect([memory?.canCopy(0x10_0000, 2, false), memory?.canCopy(0x10_0000, 2, true)]).toEqual([
+        true,
+        false,
+      ]);
+    },
+  );
+
+  test("is refused with ENOSPC beyond the number that the server states, which keeps on serving", async () => {
+    const other = new TestFunction();
+    const small = new VfioUserServer(socketPath(), other, { maxDmaMaps: 3, onNotice: () => {} });
+    const client = new RawClient(small.path);
+    const version = await client.ask(Command.version, encodeVersion());
+    expect(Buffer.from(version?.payload ?? []).toString("latin1")).toContain('"max_dma_maps":3');
+    const fd = file(1, false);
+    const unsealable = unsealableFile(PAGE);
+    const map = async (at: number, ...fds: readonly number[]) =>
+      await client.errnoOf(Command.dmaMap, mapping({ addr: BigInt(at * PAGE) }), fds);
+    expect([await map(0, fd), await map(1, unsealable), await map(2)]).toEqual([0, 0, 0]);
+    for (let at = 3; at < 200; at++) expect(await map(at, fd)).toBe(ENOSPC);
+    expect(await client.errnoOf(Command.dmaUnmap, unmapping(0n, BigInt(2 * PAGE)))).toBe(0);
+    expect([await map(3, fd), await map(4, unsealable), await map(5)]).toEqual([0, 0, ENOSPC]);
+    close(fd);
+    closeSync(unsealable);
+    client.close();
+    small.close();
+    other.close();
+  });
+
+  test("keeps no descriptor of the client open", async () => {
+    using client = await negotiated();
+    const descriptors = openDescriptors();
+    const fd = file(8);
+    for (let page = 0n; page < 8n; page++) {
+      const fields = { addr: page * 0x1_0000n, offset: page * BigInt(PAGE) };
+      expect(await client.errnoOf(Command.dmaMap, mapping(fields), [fd])).toBe(0);
+    }
+    close(fd);
+    expect(openDescriptors()).toBe(descriptors);
   });
 
   test("grants only the rights that it names", async () => {
