@@ -12,6 +12,7 @@ export {
   ClosedError,
   ConfigError,
   DeviceGoneError,
+  DeviceRequestedError,
   IovaError,
   StateError,
   SysError,
@@ -45,6 +46,7 @@ export { Bar } from "./pci/bar.js";
 export { BindError, type BindOptions, bindToVfio, unbindFromVfio, VfioBinding } from "./pci/bind.js";
 export { ConfigSpace, PciCommand, PciRegister } from "./pci/config-space.js";
 export { PciDevice, type PciOpenOptions } from "./pci/device.js";
+export type { InterruptVector, InterruptWaitOptions } from "./pci/interrupt-vector.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "./pci/interrupts.js";
 export type { BackendName } from "./pci/open.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "./pci/sysfs.js";

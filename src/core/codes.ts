@@ -47,6 +47,11 @@ export const codeMeanings = {
     when: "The device no longer answers: its registers read all ones, it was unplugged, or its server closed the connection.",
     retry: "After opening the device again.",
   },
+  ERR_IOVA_DEVICE_REQUESTED: {
+    thrownAs: "DeviceRequestedError",
+    when: "The kernel requests the device back, because it is unbound or removed. A wait ended early for that reason.",
+    retry: "Only to stop the device. Then close it.",
+  },
   ERR_IOVA_UNSUPPORTED: {
     thrownAs: "UnsupportedError",
     when: "This kernel, device or backend lacks the feature.",

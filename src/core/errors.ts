@@ -159,6 +159,14 @@ export class DeviceGoneError extends IovaError {
   }
 }
 
+/** The kernel requests the device back, because it is unbound or removed. It still answers: stop it, then close it. */
+export class DeviceRequestedError extends IovaError {
+  /** @param what names the device */
+  constructor(what: string, options?: ErrorOptions) {
+    super("ERR_IOVA_DEVICE_REQUESTED", `the kernel requests ${what} back: stop and close it`, options);
+  }
+}
+
 /** This kernel, device or backend lacks the feature. */
 export class UnsupportedError extends IovaError {
   constructor(message: string, options?: ErrorOptions) {

@@ -11,6 +11,7 @@ export { BindError, type BindOptions, bindToVfio, unbindFromVfio, VfioBinding } 
 export { PciCapabilityId, PciExtendedCapabilityId } from "../pci/capability-ids.js";
 export { ConfigSpace, PciCommand, PciRegister } from "../pci/config-space.js";
 export { PciDevice, type PciOpenOptions } from "../pci/device.js";
+export type { InterruptVector, InterruptWaitOptions } from "../pci/interrupt-vector.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "../pci/interrupts.js";
 export type { BackendName } from "../pci/open.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "../pci/sysfs.js";

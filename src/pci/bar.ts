@@ -1,6 +1,6 @@
 /** A base address register of a PCI function: register accesses, by load and store or through the device. */
 import { checkInteger, checkObject, checkU64 } from "../core/check.js";
-import { ArgumentError, DeviceGoneError } from "../core/errors.js";
+import { ArgumentError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { type MappedRegisters, NOT_MAPPED, type RegisterAccess } from "../registers/access.js";
 import type { MappedMemory } from "../sys/memory.js";
@@ -18,10 +18,7 @@ import {
 } from "../sys/mmio.js";
 import type { DeviceIo, RegionInfo } from "../vfio/device-io.js";
 import { canMap } from "../vfio/region.js";
-import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
-
-/** What the vendor id reads as if no function answers. */
-const NO_FUNCTION = 0xffff;
+import { presenceOf } from "./presence.js";
 
 /**
  * The range of a base address register (BAR). If the whole range can be mapped, accesses are loads and stores; otherwise
@@ -168,14 +165,12 @@ export class Bar implements RegisterAccess {
 
   /** Whether the function no longer answers: its vendor id reads all ones. @throws ClosedError, SysError */
   isGone(): boolean {
-    const id = new Uint8Array(2);
-    try {
-      this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, id);
-    } catch (error) {
-      if (error instanceof DeviceGoneError) return true;
-      throw error;
-    }
-    return new DataView(id.buffer).getUint16(0, true) === NO_FUNCTION;
+    return presenceOf(this.io).isGone();
+  }
+
+  /** Ends waits when the device goes or is requested back. */
+  waitSignal(): AbortSignal {
+    return presenceOf(this.io).waitSignal;
   }
 
   /** The mapping of the whole BAR, made at first use; undefined if it can't be mapped. */

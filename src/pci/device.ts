@@ -3,7 +3,7 @@ import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { Listeners, type ListenOptions, type Subscription } from "../core/listeners.js";
+import type { ListenOptions, Subscription } from "../core/listeners.js";
 import { DmaSpace } from "../dma/space.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
@@ -23,6 +23,7 @@ import {
   openBackend,
   openVfioUser,
 } from "./open.js";
+import { presenceOf } from "./presence.js";
 import { findPciFunction, type PciFunction, readPciFunction } from "./sysfs.js";
 
 /** Options of {@link PciDevice.open}. */
@@ -91,6 +92,8 @@ export class PciDevice extends Resource {
     this.backendReason = reason;
     this.dma = space;
     this.io = io;
+    // From now on it notices if the device goes.
+    presenceOf(io);
     for (const resource of resources) {
       this.retain(resource);
       // A reference to a part (the address space, a BAR, a buffer) keeps the whole device open.
@@ -168,12 +171,22 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Calls `listener` when the device goes or comes back. Only the backend vfio-user calls it (`vfioUser: { reconnect }`).
-   * @throws ArgumentError, ClosedError
+   * Aborts when the device goes (DeviceGoneError), when the kernel requests it back ({@link DeviceRequestedError}), and when it
+   * closes (ClosedError): give it to whatever a driver waits for. If the device comes back, this is a new signal from then on.
+   * @throws SysError
+   */
+  get signal(): AbortSignal {
+    return presenceOf(this.io).signal;
+  }
+
+  /**
+   * Calls `listener` when the device goes, is requested back, or reports an error of its bus; with vfio-user, also when it comes
+   * back (`vfioUser: { reconnect }`).
+   * @throws ArgumentError, ClosedError, SysError
    */
   onPresence(listener: (event: DevicePresence) => void, options: ListenOptions = {}): Subscription {
     this.lease.assertOpen();
-    return this.io.onPresence?.(listener, options) ?? new Listeners<DevicePresence>().add(listener, options);
+    return presenceOf(this.io).on(listener, options);
   }
 
   /**

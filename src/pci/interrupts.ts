@@ -1,13 +1,14 @@
 /** The interrupts of a PCI function: MSI-X, MSI or INTx, each vector as an eventfd. */
-import { checkFunction, checkInteger, checkObject, show } from "../core/check.js";
+import { checkInteger, checkObject, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
+import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions } from "../core/listeners.js";
-import { EventFd } from "../sys/eventfd.js";
 import type { Watch } from "../sys/watch.js";
 import { type DeviceIo, MAX_VECTORS } from "../vfio/device-io.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../vfio/uapi.js";
+import { InterruptVector } from "./interrupt-vector.js";
 
 /** The ways a PCI function can interrupt, best first. */
 export type InterruptKind = "msix" | "msi" | "intx";
@@ -38,7 +39,10 @@ export class Interrupts extends Resource {
   /** The kind that is enabled. */
   readonly kind: InterruptKind;
   /** One per vector. Close this object, not these. */
-  readonly vectors: readonly EventFd[];
+  readonly vectors: readonly InterruptVector[];
+  private readonly own: InterruptVector[];
+  /** Of the vectors. */
+  private readonly leases: Lease[];
 
   /** @throws ArgumentError, UnsupportedError if the function lacks that kind, SysError */
   constructor(
@@ -56,51 +60,48 @@ export class Interrupts extends Resource {
     if (kind === undefined || counts[kind] === 0) {
       throw new UnsupportedError(`${io.lease.label} has no ${options.kind ?? "interrupts"}`);
     }
-    const index = irqIndex[kind];
-    const vectors: EventFd[] = [];
-    try {
-      for (let i = 0; i < Math.min(wanted, counts[kind]); i++) {
-        vectors.push(new EventFd(`${kind} vector ${i} of ${io.lease.label}`));
-      }
-      io.setIrqEventfds(
-        index,
-        0,
-        vectors.map(({ fd }) => fd),
-      );
-    } catch (error) {
-      closeAll(vectors, "closing eventfds");
-      throw error;
-    }
+    const vectors = makeVectors(io, kind, 0, Math.min(wanted, counts[kind]));
+    const leases: Lease[] = [];
     super({
       label: `${kind} interrupts of ${io.lease.label}`,
-      release: () => io.disableIrq(index),
+      release: releasing(io, irqIndex[kind], leases),
       parents: [io],
-      owns: vectors,
     });
     this.kind = kind;
-    this.vectors = vectors;
-    // A watch of one vector keeps all enabled.
-    for (const vector of vectors) vector.retain(this);
+    this.leases = leases;
+    this.own = [];
+    this.vectors = this.own;
+    this.adopt(vectors);
   }
 
   /**
-   * Calls `listener` from the event loop at each interrupt of a vector. The kernel masks INTx at each interrupt. This method
-   * unmasks it after the listener, which must make the device deassert it.
+   * Adds vectors, of which there are `count` then; the function may have fewer. Those that are there keep working.
+   * @throws ArgumentError, UnsupportedError if the kernel can't: it takes MSI-X, and Linux 6.5 with interrupt remapping; SysError
+   */
+  grow(count: number): void {
+    this.lease.assertOpen();
+    checkInteger("count", count, 1, MAX_VECTORS);
+    const { io, kind, vectors } = this;
+    const info = io.irqInfo(irqIndex[kind]);
+    const added = Math.min(count, info.count) - vectors.length;
+    if (added <= 0) return;
+    if (info.noResize) {
+      throw new UnsupportedError(
+        `${this.lease.label} can't grow beyond ${vectors.length}: enable as many as needed at once`,
+      );
+    }
+    this.adopt(makeVectors(io, kind, vectors.length, added));
+  }
+
+  /**
+   * {@link InterruptVector.watch} of a vector by its number.
    * @throws ArgumentError, BusyError if the vector is watched already
    */
   watch(vector: number, listener: (count: number) => void, options: ListenOptions = {}): Watch {
-    const eventfd = this.vectors[vector];
-    if (eventfd === undefined)
+    const found = this.vectors[vector];
+    if (found === undefined)
       throw new ArgumentError(`there is no vector ${show(vector)}: ${this.vectors.length} are enabled`);
-    checkFunction("listener", listener);
-    if (this.kind !== "intx") return eventfd.watch(listener, options);
-    return eventfd.watch((count) => {
-      try {
-        listener(count);
-      } finally {
-        if (!this.closed) this.io.actOnIrq(VFIO_PCI_INTX_IRQ_INDEX, "unmask", 0, 1);
-      }
-    }, options);
+    return found.watch(listener, options);
   }
 
   /** Makes the kernel signal a vector, to test that the listener is called. */
@@ -108,4 +109,39 @@ export class Interrupts extends Resource {
     this.lease.assertOpen();
     this.io.actOnIrq(irqIndex[this.kind], "trigger", vector, 1);
   }
+
+  private adopt(vectors: readonly InterruptVector[]): void {
+    for (const vector of vectors) {
+      this.leases.push(vector.relinquish());
+      this.own.push(vector);
+      this.retain(vector);
+      // A watch of one vector keeps all enabled.
+      vector.retain(this);
+    }
+  }
+}
+
+/** Makes vectors and enables them. */
+function makeVectors(io: DeviceIo, kind: InterruptKind, start: number, count: number): InterruptVector[] {
+  const vectors: InterruptVector[] = [];
+  const index = irqIndex[kind];
+  try {
+    for (let i = start; i < start + count; i++) {
+      vectors.push(new InterruptVector(io, index, i, `${kind} vector ${i} of ${io.lease.label}`));
+    }
+    io.setIrqEventfds(
+      index,
+      start,
+      vectors.map(({ fd }) => fd),
+    );
+    return vectors;
+  } catch (error) {
+    closeAll(vectors, "closing eventfds");
+    throw error;
+  }
+}
+
+/** Not a closure of the constructor: a lease must not keep what users hold. */
+function releasing(io: DeviceIo, index: number, leases: readonly Lease[]): () => void {
+  return () => closeAll([{ close: () => io.disableIrq(index) }, ...leases], "closing interrupts");
 }

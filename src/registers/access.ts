@@ -46,4 +46,6 @@ export interface RegisterAccess {
   writeWhole64(offset: number, value: bigint): void;
   /** Whether the device has gone. A wait asks when a register reads all ones. */
   isGone?(): boolean;
+  /** Ends a wait with its reason. A wait asks when it begins. */
+  waitSignal?(): AbortSignal;
 }

@@ -110,6 +110,7 @@ export abstract class Register<V extends number | bigint = number | bigint> {
       {
         read: () => this.read(),
         isMet,
+        deviceSignal: () => this.access.waitSignal?.(),
         isGone: (value) => value === math.allOnes && this.access.isGone?.() === true,
         describe: (value) => `${this.label} reads ${math.format(value)}${wish(wanted)}`,
       },

@@ -2,7 +2,7 @@
 
 import { checkFunction, checkInteger, MAX_TIMER_MS } from "../core/check.js";
 import { DeviceGoneError, TimeoutError } from "../core/errors.js";
-import { checkSignal, type Subscription } from "../core/listeners.js";
+import { checkSignal, onAbort, type Subscription } from "../core/listeners.js";
 import { checkKeys } from "./verify.js";
 
 /** Options of {@link ReadableRegister.until}. */
@@ -25,6 +25,8 @@ export interface Awaited<V> {
   /** @throws as the access does */
   read(): V;
   isMet(value: V): boolean;
+  /** Aborts when the device goes; asked once. */
+  deviceSignal(): AbortSignal | undefined;
   /** The device answers nothing but all ones. */
   isGone(value: V): boolean;
   /** Names the register and what it should be. */
@@ -44,7 +46,10 @@ function runEnd(end: () => void): void {
 }
 
 /** @throws as a rejection: ArgumentError, TimeoutError, DeviceGoneError, the signal's reason, and what the access throws */
-export function waitFor<V>({ read, isMet, isGone, describe }: Awaited<V>, options: WaitOptions): Promise<V> {
+export function waitFor<V>(
+  { read, isMet, deviceSignal, isGone, describe }: Awaited<V>,
+  options: WaitOptions,
+): Promise<V> {
   return new Promise((resolve, reject) => {
     checkKeys("until()", options, ["timeoutMs", "everyMs", "wake", "signal"]);
     const { timeoutMs, everyMs = 1, wake, signal } = options;
@@ -83,11 +88,13 @@ export function waitFor<V>({ read, isMet, isGone, describe }: Awaited<V>, option
     if (isOver) return;
     const limit = setTimeout(() => look(true), timeoutMs);
     atEnd(() => clearTimeout(limit));
-    if (signal !== undefined) {
-      const abort = (): void => settle(() => reject(signal.reason));
-      signal.addEventListener("abort", abort, { once: true });
-      atEnd(() => signal.removeEventListener("abort", abort));
+    try {
+      for (const each of [signal, deviceSignal()])
+        atEnd(onAbort(each, () => settle(() => reject(each?.reason))));
+    } catch (error) {
+      settle(() => reject(error));
     }
+    if (isOver) return;
     if (wake !== undefined) {
       try {
         const watch = wake(() => look(false));

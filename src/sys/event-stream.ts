@@ -14,17 +14,21 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     | undefined;
   private watch: Watch | undefined;
   private readonly signal: AbortSignal | undefined;
+  /** The signals of the wait under way. */
+  private ends: readonly AbortSignal[] = [];
   /** Whether the signal's reason was thrown, which happens only once. */
   private isAbortTold = false;
 
   /**
    * @param read takes the events that the kernel has now; an empty list if there are none
+   * @param more asked at each wait for further signals that end the iteration
    */
   constructor(
     private readonly fd: number,
     private readonly owner: Lease,
     private readonly read: () => T[],
     options: ListenOptions = {},
+    private readonly more: () => readonly AbortSignal[] = () => [],
   ) {
     this.signal = signalOf(options);
   }
@@ -44,9 +48,11 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
         resolve({ done: true, value: undefined });
         return;
       }
-      if (this.signal?.aborted === true) {
+      this.ends = this.signal === undefined ? this.more() : [this.signal, ...this.more()];
+      const aborted = this.ends.find((signal) => signal.aborted);
+      if (aborted !== undefined) {
         this.isAbortTold = true;
-        reject(this.signal.reason);
+        reject(aborted.reason);
         return;
       }
       const event = this.take();
@@ -57,7 +63,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
       // This throws if another stream waits. A later call may then still succeed.
       this.watch = watchReadable(this.fd, this.owner, this.onReadable, this.onClosed);
       this.waiting = { resolve, reject };
-      this.signal?.addEventListener("abort", this.onAbort);
+      for (const signal of this.ends) signal.addEventListener("abort", this.onAbort);
     });
   }
 
@@ -94,12 +100,12 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     this.waiting = undefined;
     this.isAbortTold = true;
     this.watch?.close();
-    waiting?.reject(this.signal?.reason);
+    waiting?.reject(this.ends.find((signal) => signal.aborted)?.reason);
   };
 
   private readonly onClosed = (): void => {
     this.watch = undefined;
-    this.signal?.removeEventListener("abort", this.onAbort);
+    for (const signal of this.ends) signal.removeEventListener("abort", this.onAbort);
     this.waiting?.resolve({ done: true, value: undefined });
     this.waiting = undefined;
   };

@@ -1,4 +1,5 @@
 /** The interface to a device on any backend: regions, interrupts and reset. */
+import type { DeviceRequestedError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import type { ListenOptions, Subscription } from "../core/listeners.js";
 import type { MappedMemory } from "../sys/memory.js";
@@ -74,7 +75,7 @@ export interface IrqInfo {
 }
 
 /**
- * Events of a device that disappears and returns, as one of another program can. Meanwhile every access throws a
+ * Events of a device that disappears or should be given back. One of another program can return, too. Meanwhile every access throws a
  * DeviceGoneError. When it returns, the library restores memory mappings (at the same addresses), interrupts and mapped parts
  * of regions (the same views). Everything else (registers, queues, bus mastering) is as after a reset: the driver must set
  * it up again.
@@ -97,6 +98,19 @@ export type DevicePresence =
       readonly kind: "lost";
       /** Why the last attempt failed. */
       readonly error: Error;
+    }
+  | {
+      /**
+       * The kernel requests the device back, because it is unbound or removed; "gone" follows if it doesn't answer. The
+       * kernel waits for `close()`, and repeats the event every few seconds.
+       */
+      readonly kind: "requested";
+      /** The same as an error, with which waits end. */
+      readonly error: DeviceRequestedError;
+    }
+  | {
+      /** The bus reported an uncorrectable error of the device (AER): its state is unknown until a reset. */
+      readonly kind: "error";
     };
 
 /**

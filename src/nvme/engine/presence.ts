@@ -1,8 +1,6 @@
 /** Watches whether the device is still there, and whether its removal was requested. */
 import type { Subscription } from "../../core/listeners.js";
 import type { PciDevice } from "../../pci/device.js";
-import { EventFd } from "../../sys/eventfd.js";
-import { VFIO_PCI_REQ_IRQ_INDEX } from "../../vfio/uapi.js";
 
 /** Receives the events of {@link Presence}. */
 export interface PresenceEvents {
@@ -20,24 +18,25 @@ export class Presence {
   private isExpected = false;
   private readonly waiting = new Set<() => void>();
   private readonly subscription: Subscription;
-  private readonly request: EventFd | undefined;
 
   /** @throws SysError */
-  constructor(
-    private readonly device: PciDevice,
-    events: PresenceEvents,
-  ) {
-    this.request = watchRequests(device, () => events.removal());
+  constructor(device: PciDevice, events: PresenceEvents) {
     this.subscription = device.onPresence((event) => {
-      if (event.kind === "gone") {
-        this.error = event.error;
-        this.isExpected = event.retrying;
-        events.gone(event.error);
-        return;
+      switch (event.kind) {
+        case "gone":
+          this.error = event.error;
+          this.isExpected = event.retrying;
+          events.gone(event.error);
+          return;
+        case "requested":
+          events.removal();
+          return;
+        case "back":
+        case "lost":
+          this.error = event.kind === "back" ? undefined : event.error;
+          this.isExpected = false;
+          for (const wake of [...this.waiting]) wake();
       }
-      this.error = event.kind === "back" ? undefined : event.error;
-      this.isExpected = false;
-      for (const wake of [...this.waiting]) wake();
     });
   }
 
@@ -63,31 +62,5 @@ export class Presence {
 
   close(): void {
     this.subscription.close();
-    if (this.request === undefined) return;
-    try {
-      if (!this.device.closed) this.device.io.setIrqEventfds(VFIO_PCI_REQ_IRQ_INDEX, 0, [-1]);
-    } catch {
-      // The kernel releases it with the device.
-    }
-    this.request.close();
   }
-}
-
-/** Calls `onRequest` when the kernel requests the device back (VFIO_PCI_REQ_IRQ_INDEX). */
-function watchRequests(device: PciDevice, onRequest: () => void): EventFd | undefined {
-  const { io } = device;
-  if (io.info().numIrqs <= VFIO_PCI_REQ_IRQ_INDEX) return undefined;
-  const { count, eventfd } = io.irqInfo(VFIO_PCI_REQ_IRQ_INDEX);
-  if (count === 0 || !eventfd) return undefined;
-  const signal = new EventFd(`removal request for ${device.bdf}`);
-  try {
-    signal.lease.dependOn(io.lease);
-    signal.watch(onRequest).unref();
-    io.setIrqEventfds(VFIO_PCI_REQ_IRQ_INDEX, 0, [signal.fd]);
-  } catch (error) {
-    signal.close();
-    throw error;
-  }
-  signal.relinquish();
-  return signal;
 }
