@@ -1,9 +1,9 @@
 /** The configuration space of a PCI function. */
-import { checkInteger } from "../core/check.js";
+import { checkBytes, checkInteger } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import type { DeviceIo } from "../vfio/device-io.js";
-import { type PciCapability, pciCapabilities } from "../vfio/pci-capabilities.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
+import { ConfigReader } from "./config-reader.js";
 
 /** Offsets of the common header (PCI Local Bus 3.0, 6.1). */
 export const PciRegister = {
@@ -39,53 +39,63 @@ export const PciCommand = {
 
 /** Length of the header; capabilities follow. */
 const HEADER_BYTES = 0x40;
-/** The power management capability, its control register and its deepest state (PCI Power Management 1.2, 3.2). */
-const CAPABILITY_POWER = 0x01;
+/** The control register of power management and its deepest state (PCI Power Management 1.2, 3.2). */
 const POWER_CONTROL = 4;
 const POWER_STATE = 3;
 const POWER_STATE_D3_HOT = 3;
-const FIRST_EXTENDED_CAPABILITY = 0x100;
 
 /** A function's configuration space, as VFIO shows it: it emulates BARs and the control of MSI and MSI-X. */
-export class ConfigSpace {
+export class ConfigSpace extends ConfigReader {
   /** 256, or 4096 with PCI Express. */
   readonly sizeBytes: number;
   /** Offset of the power state; null if the function has none, undefined before the first write. */
   private powerControl: number | null | undefined;
 
   constructor(private readonly io: DeviceIo) {
+    super();
     this.sizeBytes = io.regionInfo(VFIO_PCI_CONFIG_REGION_INDEX).sizeBytes;
   }
 
+  /** Names it in errors. */
+  get label(): string {
+    return `the configuration space of ${this.io.lease.label}`;
+  }
+
   /** @throws ArgumentError outside the space or misaligned, ClosedError, SysError */
-  read8(offset: number): number {
+  override read8(offset: number): number {
     return this.access(offset, 1).getUint8(0);
   }
 
   /** @param offset bytes, multiple of 2 @throws as read8 */
-  read16(offset: number): number {
+  override read16(offset: number): number {
     return this.access(offset, 2).getUint16(0, true);
   }
 
   /** @param offset bytes, multiple of 4 @throws as read8 */
-  read32(offset: number): number {
+  override read32(offset: number): number {
     return this.access(offset, 4).getUint32(0, true);
   }
 
+  override readBytes(offset: number, target: Uint8Array): void {
+    checkBytes("target", target);
+    checkInteger("offset", offset, 0, this.sizeBytes - target.length);
+    this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, offset, target);
+  }
+
   /** @throws as read8, and StateError for a write that would disable access to the BARs */
-  write8(offset: number, value: number): void {
+  override write8(offset: number, value: number): void {
     checkInteger("value", value, 0, 0xff);
     this.store(offset, Uint8Array.of(value));
   }
 
   /** @param offset bytes, multiple of 2 @throws as write8 */
-  write16(offset: number, value: number): void {
+  override write16(offset: number, value: number): void {
     checkInteger("value", value, 0, 0xffff);
     this.store(offset, Uint8Array.of(value & 0xff, value >> 8));
   }
 
   /** @param offset bytes, multiple of 4 @throws as write8 */
-  write32(offset: number, value: number): void {
+  override write32(offset: number, value: number): void {
     checkInteger("value", value, 0, 0xffff_ffff);
     this.store(offset, new Uint8Array(Uint32Array.of(value).buffer));
   }
@@ -118,30 +128,6 @@ export class ConfigSpace {
     return (this.read16(PciRegister.command) & PciCommand.interruptDisable) !== 0;
   }
 
-  /** The list of capabilities, in chain order. */
-  capabilities(): PciCapability[] {
-    return [
-      ...pciCapabilities((offset, target) =>
-        this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, offset, target),
-      ),
-    ];
-  }
-
-  /** The extended capabilities of PCI Express; empty for a conventional configuration space. */
-  extendedCapabilities(): PciCapability[] {
-    const found: PciCapability[] = [];
-    const seen = new Set<number>();
-    let at = this.sizeBytes > FIRST_EXTENDED_CAPABILITY ? FIRST_EXTENDED_CAPABILITY : 0;
-    while (at !== 0 && !seen.has(at)) {
-      seen.add(at);
-      const header = this.read32(at);
-      if (header === 0 || header === 0xffff_ffff) break;
-      found.push({ id: header & 0xffff, offset: at });
-      at = (header >>> 20) & ~3;
-    }
-    return found;
-  }
-
   private access(offset: number, width: number): DataView {
     this.checkAligned(offset, width);
     const bytes = new Uint8Array(width);
@@ -167,7 +153,7 @@ export class ConfigSpace {
 
   private findPowerControl(): number | null {
     if (this.powerControl === undefined) {
-      const power = this.capabilities().find(({ id }) => id === CAPABILITY_POWER);
+      const power = this.capabilities().find(({ name }) => name === "pm");
       this.powerControl = power === undefined ? null : power.offset + POWER_CONTROL;
     }
     return this.powerControl;
