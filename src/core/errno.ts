@@ -21,6 +21,7 @@ export const Errno = {
   EPERM: constants.errno.EPERM,
   ENOENT: constants.errno.ENOENT,
   EINTR: constants.errno.EINTR,
+  EIO: constants.errno.EIO,
   EPIPE: constants.errno.EPIPE,
   ECONNRESET: constants.errno.ECONNRESET,
   ECONNREFUSED: constants.errno.ECONNREFUSED,

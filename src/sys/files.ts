@@ -61,10 +61,11 @@ const F_GETFL = 3;
 const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
-/** Sets O_NONBLOCK on the open file. @throws SysError */
-export function setNonBlocking(fd: number): void {
+/** Sets O_NONBLOCK on the open file, or clears it. @throws SysError */
+export function setNonBlocking(fd: number, isOn = true): void {
   const flags = c.fcntlNumber(fd, F_GETFL, 0);
-  if (flags < 0 || c.fcntlNumber(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+  const wanted = isOn ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+  if (flags < 0 || c.fcntlNumber(fd, F_SETFL, wanted) < 0) {
     throw new SysError("fcntl(F_SETFL)", lastErrno(), { object: `fd ${fd}` });
   }
 }

@@ -5,10 +5,13 @@
  * error (a shell's printf may not). It has only three descriptors: both ends of the copy, and a pipe for its error message.
  */
 import type ChildProcess from "node:child_process";
-import { constants } from "node:os";
+import { constants } from "node:fs";
+import { constants as osConstants } from "node:os";
+import { Errno } from "../core/errno.js";
 import { SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import { lazily } from "../core/lazy.js";
 import { requireFromHere } from "../core/module-url.js";
+import { setNonBlocking } from "./files.js";
 import { c } from "./libc.js";
 import { close, O_RDONLY, O_WRONLY, open, pipe, pollReadable, read, write } from "./syscalls.js";
 
@@ -32,15 +35,17 @@ const childProcess = lazily((): typeof ChildProcess => requireFromHere("node:chi
 
 /** What a killed process needs to end, unless it waits in the kernel. */
 const KILL_MS = 500;
+/** Time limit for a `cat` with nothing to do. */
+const START_MS = 5000;
 
 /**
  * Writes a text of up to 4096 bytes in one write(2). Blocks the thread, up to the limit.
- * @throws TimeoutError: the kernel may still do it later; SysError of open or write; UnsupportedError (no `cat`)
+ * @throws TimeoutError: the kernel may still do it later; SysError of open, write or spawn; UnsupportedError (no `cat`)
  */
 export function writeWithin(path: string, text: string, wait: KernelWait): void {
   const fds = new Descriptors();
   try {
-    const target = fds.add(open(path, O_WRONLY));
+    const target = fds.add(openAtOnce(path, O_WRONLY));
     const source = fds.addPipe();
     write(source.writeEnd, Buffer.from(text));
     fds.close(source.writeEnd);
@@ -55,7 +60,7 @@ export function writeWithin(path: string, text: string, wait: KernelWait): void 
 export function readWithin(path: string, wait: KernelWait): string {
   const fds = new Descriptors();
   try {
-    const source = fds.add(open(path, O_RDONLY));
+    const source = fds.add(openAtOnce(path, O_RDONLY));
     const target = fds.addPipe();
     copy(source, target.writeEnd, { syscall: "read", path, what: `reading ${path}` }, wait);
     fds.close(target.writeEnd);
@@ -63,6 +68,18 @@ export function readWithin(path: string, wait: KernelWait): string {
   } finally {
     fds.closeAll();
   }
+}
+
+/** Opens a file without waiting: a FIFO's open(2) would wait for the other end. @throws SysError: ENXIO for a FIFO without a reader */
+function openAtOnce(path: string, flags: number): number {
+  const fd = open(path, flags | constants.O_NONBLOCK);
+  try {
+    setNonBlocking(fd, false);
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+  return fd;
 }
 
 /** Descriptors to close together. */
@@ -97,23 +114,10 @@ function copy(source: number, target: number, call: KernelCall, wait: KernelWait
   const fds = new Descriptors();
   try {
     const errors = fds.addPipe();
-    const { spawn } = childProcess();
-    const child = spawn("cat", [], {
-      stdio: [source, target, errors.writeEnd],
-      // A terminal that closes must not end it, and its folder must not stay in use.
-      detached: true,
-      cwd: "/",
-      env: { ...process.env, LC_ALL: "C" },
-    });
-    child.on("error", () => {});
-    child.unref();
+    const child = startCat([source, target, errors.writeEnd], call);
     fds.close(errors.writeEnd);
     const { pid } = child;
-    if (pid === undefined) {
-      throw new UnsupportedError(
-        `${call.what}: the program cat can't be started (it is part of coreutils and busybox)`,
-      );
-    }
+    if (pid === undefined) throw notStarted(call, causeNow());
     const ending = waitForEnd(pid, errors.readEnd, end);
     if (ending === undefined) {
       child.kill("SIGKILL");
@@ -125,6 +129,44 @@ function copy(source: number, target: number, call: KernelCall, wait: KernelWait
   } finally {
     fds.closeAll();
   }
+}
+
+/** What a child inherits. A terminal that closes must not end it, and its folder must not stay in use. */
+const childOptions = () => ({ cwd: "/", env: { ...process.env, LC_ALL: "C" } });
+
+/** @throws as {@link notStarted}, for failures that Node.js throws; it reports others later, and the child then has no pid */
+function startCat(stdio: number[], call: KernelCall): ChildProcess.ChildProcess {
+  try {
+    const child = childProcess().spawn("cat", [], { ...childOptions(), stdio, detached: true });
+    child.on("error", () => {});
+    child.unref();
+    return child;
+  } catch (error) {
+    throw notStarted(call, error);
+  }
+}
+
+/** Why `cat` doesn't start. Node.js says so in a later turn of the event loop; so it is started again, with nothing to do. */
+function causeNow(): unknown {
+  const { error } = childProcess().spawnSync("cat", [], {
+    ...childOptions(),
+    stdio: "ignore",
+    timeout: START_MS,
+  });
+  return error;
+}
+
+/** The error for a `cat` that didn't start. @param cause as Node.js reports it; undefined if it starts by now */
+function notStarted({ what }: KernelCall, cause: unknown): UnsupportedError | SysError {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : undefined;
+  const errno = Object.entries(osConstants.errno).find(([name]) => name === code)?.[1] ?? Errno.EAGAIN;
+  if (errno === Errno.ENOENT) {
+    return new UnsupportedError(
+      `${what}: there is no program cat in PATH ${JSON.stringify(process.env["PATH"] ?? "")}; it is part of coreutils and busybox`,
+      { cause },
+    );
+  }
+  return new SysError("spawn", errno, { object: "cat", hint: `${what} needs it`, cause });
 }
 
 /** How a child ended. */
@@ -178,20 +220,24 @@ function endOf(pid: number): Omit<Ending, "said"> | undefined {
 /** @throws SysError unless the child has done it */
 function check({ isExit, status, said }: Ending, { syscall, path }: KernelCall): void {
   if (!isExit) {
-    throw new SysError(syscall, constants.errno.EINTR, {
+    throw new SysError(syscall, Errno.EINTR, {
       object: path,
       hint: `signal ${status} killed the process that made the call`,
     });
   }
-  if (status !== 0) throw new SysError(syscall, errnoIn(said), { object: path, hint: said.trim() });
+  if (status === 0) return;
+  const errno = errnoIn(said);
+  const hint =
+    errno === undefined ? `cat ended with status ${status}: ${said.trim() || "no message"}` : said.trim();
+  throw new SysError(syscall, errno ?? Errno.EIO, { object: path, hint });
 }
 
-/** The errno that a program's message tells: by its number, as programs in Rust do, or by the C library's text. */
-function errnoIn(said: string): number {
+/** The errno that a program's message tells: by its number, as programs in Rust do, or by the C library's text. @returns undefined for none */
+function errnoIn(said: string): number | undefined {
   const [, number] = /\(os error (\d+)\)/.exec(said) ?? [];
   if (number !== undefined) return Number(number);
-  let best = { errno: constants.errno.EIO, length: 0 };
-  for (const errno of Object.values(constants.errno)) {
+  let best: { errno: number | undefined; length: number } = { errno: undefined, length: 0 };
+  for (const errno of Object.values(osConstants.errno)) {
     const text = c.strerror(errno);
     // "No such device" also begins "No such device or address".
     if (text.length > best.length && said.includes(text)) best = { errno, length: text.length };

@@ -112,7 +112,7 @@ describe("writeWithin", () => {
     vi.stubEnv("PATH", folder);
     const error = errorOf(() => writeWithin(path, "text", LONG));
     expect(error).toBeInstanceOf(UnsupportedError);
-    expect(error.message).toContain("the program cat can't be started");
+    expect(error.message).toContain(`there is no program cat in PATH ${JSON.stringify(folder)}`);
     expect(readFileSync(path, "utf8")).toBe("");
   });
 
@@ -120,7 +120,6 @@ describe("writeWithin", () => {
     ["cat: standard output: Resource deadlock avoided (os error 16)", "EBUSY"],
     ["cat: write error: No such device or address", "ENXIO"],
     ["cat: write error: No such device", "ENODEV"],
-    ["cat: something unknown", "EIO"],
   ])("understands another cat's message: %s", (message, code) => {
     const path = join(folder, "file");
     writeFileSync(path, "");
@@ -128,6 +127,45 @@ describe("writeWithin", () => {
     vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
     const error = errorOf(() => writeWithin(path, "text", LONG));
     expect(error).toMatchObject({ syscall: "write", code, hint: message });
+  });
+
+  test.each([
+    ["says something unknown", "echo 'no library' >&2; exit 127", "cat ended with status 127: no library"],
+    ["says nothing", "exit 3", "cat ended with status 3: no message"],
+  ])("reports the status of a cat that %s", (_what, commands, hint) => {
+    const path = join(folder, "file");
+    writeFileSync(path, "");
+    writeFileSync(join(folder, "cat"), `#!/bin/sh\n${commands}\n`, { mode: 0o755 });
+    vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
+    expect(errorOf(() => writeWithin(path, "text", LONG))).toMatchObject({ code: "EIO", hint });
+  });
+
+  test("reports why the kernel doesn't start cat", () => {
+    const path = join(folder, "file");
+    writeFileSync(path, "");
+    // No shebang and no ELF header; nor may it be executed.
+    writeFileSync(join(folder, "cat"), "", { mode: 0o644 });
+    vi.stubEnv("PATH", folder);
+    const denied = errorOf(() => writeWithin(path, "text", LONG));
+    expect(denied).toMatchObject({ syscall: "spawn", code: "EACCES", object: "cat" });
+    vi.unstubAllEnvs();
+    // Longer than execve(2) takes.
+    vi.stubEnv("TOO_LONG", "x".repeat(4 * 1024 * 1024));
+    const before = openDescriptors();
+    const error = errorOf(() => writeWithin(path, "text", LONG));
+    expect(error).toMatchObject({
+      syscall: "spawn",
+      code: "E2BIG",
+      hint: `writing "text" to ${path} needs it`,
+    });
+    expect(openDescriptors()).toEqual(before);
+  });
+
+  test("doesn't wait for the other end of a FIFO", () => {
+    const path = join(folder, "lonely");
+    execFileSync("mkfifo", [path]);
+    expect(errorOf(() => writeWithin(path, "text", LONG))).toMatchObject({ syscall: "open", code: "ENXIO" });
+    expect(readWithin(path, LONG)).toBe("");
   });
 
   test("doesn't take a killed child for a success", () => {
