@@ -7,6 +7,8 @@ import { print, printCrash, printError } from "./terminal.js";
 const HELP = `Usage: iova COMMAND
 
   list [--json]   PCI functions of this host: class, ids, IOMMU group, driver, and what uses them
+  show BDF [--json]
+                  header and capabilities of a function, decoded; of vfio-user:PATH, too
   bind BDF [--timeout MS]
                   bind a function to vfio-pci, for a driver in user space
   unbind BDF [--timeout MS]
@@ -31,6 +33,7 @@ const MAX_TIMEOUT_MS = 600_000;
 /** The commands that this file runs, each with its options. */
 const commandOptions: Readonly<Record<string, readonly string[]>> = {
   list: ["json"],
+  show: ["json"],
   bind: ["timeout"],
   unbind: ["timeout"],
   help: [],
@@ -105,6 +108,9 @@ async function main(): Promise<void> {
     case "list":
       if (operands.length > 0) throw new ConfigError(`list takes no operand, got ${operands.join(" ")}`);
       (await import("./list.js")).list(json);
+      return;
+    case "show":
+      (await import("./show.js")).show(operand(command, operands), json);
       return;
     case "bind": {
       const { bindToVfio, VFIO_PCI } = await import("../pci/bind.js");

@@ -1,0 +1,66 @@
+/** `iova show`: a function's configuration space, decoded. */
+import type { PciConfigDump } from "../pci/config-reader.js";
+import { ConfigSnapshot } from "../pci/config-snapshot.js";
+import { PciDevice } from "../pci/device.js";
+import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
+import type { DumpedRegister } from "../registers/register.js";
+import { print, printJsonText } from "./terminal.js";
+
+/** What `iova show --json` prints. */
+interface Shown extends PciFunction, PciConfigDump {}
+
+const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
+
+/** @throws ArgumentError (no such function), SysError; of vfio-user as PciDevice.open() */
+export function show(address: string, json: boolean): void {
+  const shown = read(address);
+  if (json) printJsonText(JSON.stringify(shown, undefined, 2));
+  else print(textOf(shown).join("\n"));
+}
+
+function read(address: string): Shown {
+  if (!address.startsWith("vfio-user:")) {
+    const fn = readPciFunction(address);
+    return { ...fn, ...ConfigSnapshot.read(fn.bdf).dump() };
+  }
+  using device = PciDevice.open(address);
+  return { ...device.function, ...device.config.dump() };
+}
+
+function textOf(shown: Shown): string[] {
+  const { bdf, classCode, revision, driver, iommuGroup, numaNode, kind, header, capabilities, notes } = shown;
+  const id = (vendor: number, device: number): string => `${hex(vendor, 4)}:${hex(device, 4)}`;
+  const facts = [
+    `subsystem ${id(shown.subsystemVendorId, shown.subsystemDeviceId)}`,
+    driver === undefined ? "no driver" : `driver ${driver}`,
+    ...(iommuGroup === undefined ? [] : [`IOMMU group ${iommuGroup}`]),
+    ...(numaNode === undefined ? [] : [`NUMA node ${numaNode}`]),
+  ];
+  return [
+    `${bdf}  ${hex(classCode, 6)}  ${id(shown.vendorId, shown.deviceId)} (rev ${hex(revision, 2)})`,
+    `  ${facts.join(", ")}`,
+    ...shown.bars.map(
+      ({ index, kind: space, sizeBytes, is64Bit, prefetchable }) =>
+        `  BAR ${index}: ${space}, ${sizeBytes} bytes${is64Bit ? ", 64-bit" : ""}${prefetchable ? ", prefetchable" : ""}`,
+    ),
+    `  header of a ${kind === "unknown" ? "function of unknown type" : kind}`,
+    ...header.map(lineOf),
+    ...capabilities.flatMap((each) => [
+      `  [${hex(each.offset, each.extended ? 3 : 2)}] ${each.title}` +
+        `${each.name === undefined ? `, id 0x${hex(each.id, 2)}` : ` (${each.name})`}` +
+        `${each.extended ? `, version ${each.version}` : ""}`,
+      ...each.registers.map(lineOf),
+      ...(each.bytes === "" ? [] : [`    bytes: ${each.bytes}`]),
+      ...each.notes.map((note) => `    note: ${note}`),
+    ]),
+    ...notes.map((note) => `  note: ${note}`),
+  ];
+}
+
+/** Flags as lspci shows them: `name+` is set, `name-` isn't. */
+function lineOf({ name, value, fields }: DumpedRegister): string {
+  const parts = Object.entries(fields).map(([field, is]) =>
+    typeof is === "boolean" ? `${field}${is ? "+" : "-"}` : `${field}=${String(is)}`,
+  );
+  return [`    ${name}: ${value ?? "not read"}`, ...parts].join("  ");
+}
