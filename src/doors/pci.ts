@@ -14,11 +14,12 @@ export { PciCapabilityId, PciExtendedCapabilityId } from "../pci/capability-ids.
 export { ConfigReader, type PciCapabilityDump, type PciConfigDump } from "../pci/config-reader.js";
 export { ConfigSnapshot } from "../pci/config-snapshot.js";
 export { ConfigSpace, PciCommand, PciRegister } from "../pci/config-space.js";
-export { PciDevice, type PciOpenOptions } from "../pci/device.js";
+export { PciDevice, type PciOpenOptions, type ResetOptions } from "../pci/device.js";
 export type { PciHeader, PciHeaderKind } from "../pci/header.js";
 export type { InterruptVector, InterruptWaitOptions } from "../pci/interrupt-vector.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "../pci/interrupts.js";
 export type { BackendName } from "../pci/open.js";
+export type { DevicePower, PowerState } from "../pci/power.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "../pci/sysfs.js";
 export { blockDevices, partitions, usersOf } from "../pci/usage.js";
 export type { MappedRegisters, RegisterAccess } from "../registers/access.js";
@@ -88,6 +89,7 @@ export type {
   RegionArea,
   RegionInfo,
 } from "../vfio/device-io.js";
+export type { AffectedDevice } from "../vfio/hot-reset.js";
 export type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 export type { PciCapability } from "../vfio/pci-capabilities.js";
 export {

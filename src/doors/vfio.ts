@@ -23,7 +23,13 @@ export { DmaBuf, exportDmaBuf } from "../vfio/dma-buf.js";
 export { DmaLogging, type LoggedRange } from "../vfio/dma-logging.js";
 export type { FeatureTarget } from "../vfio/feature-target.js";
 export { type GfxPlane, getGfxDmaBuf, hasGfxPlanes, type PlaneKind, queryGfxPlane } from "../vfio/gfx.js";
-export { type AffectedDevice, type HotResetInfo, hotReset, hotResetInfo } from "../vfio/hot-reset.js";
+export {
+  type AffectedDevice,
+  type HotResetInfo,
+  hotReset,
+  hotResetAsync,
+  hotResetInfo,
+} from "../vfio/hot-reset.js";
 export { type IoEvent, IoEventFd } from "../vfio/ioeventfd.js";
 export type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 export { enterLowPower, exitLowPower } from "../vfio/low-power.js";

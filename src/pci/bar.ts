@@ -18,6 +18,7 @@ import {
 } from "../sys/mmio.js";
 import type { DeviceIo, RegionInfo } from "../vfio/device-io.js";
 import { canMap } from "../vfio/region.js";
+import { sleepOf } from "./bar-sleep.js";
 import { presenceOf } from "./presence.js";
 
 /**
@@ -53,7 +54,7 @@ export class Bar implements RegisterAccess {
    * @internal
    */
   get mapped(): MappedRegisters {
-    this.memory();
+    if (!sleepOf(this.io).isAsleep) this.memory();
     return this.views;
   }
 
@@ -157,9 +158,10 @@ export class Bar implements RegisterAccess {
   /**
    * Maps part of the BAR, for code that uses the functions of `sys/mmio`.
    * @param offset page aligned
-   * @throws ArgumentError, UnsupportedError, SysError
+   * @throws ArgumentError, UnsupportedError, StateError while the device sleeps, SysError
    */
   map(offset = 0, sizeBytes = this.sizeBytes - offset): MappedMemory {
+    sleepOf(this.io).assertAwake(`${this.label} can't be mapped`);
     return this.io.mapRegion(this.index, offset, sizeBytes);
   }
 
@@ -176,11 +178,24 @@ export class Bar implements RegisterAccess {
   /** The mapping of the whole BAR, made at first use; undefined if it can't be mapped. */
   private memory(): MappedMemory | undefined {
     this.io.lease.assertOpen();
-    if (this.mapping === undefined && canMap(this.region, 0, this.sizeBytes)) {
+    if (this.mapping === undefined) {
+      const sleep = sleepOf(this.io);
+      sleep.assertAwake(`${this.label} can't be accessed`);
+      if (!canMap(this.region, 0, this.sizeBytes)) return undefined;
       this.mapping = this.map();
       this.showViews(this.mapping);
+      sleep.mapped.add(this);
     }
     return this.mapping;
+  }
+
+  /**
+   * Ends the mapping of the whole BAR until the next access. Closing it hides the views.
+   * @internal
+   */
+  unmap(): void {
+    this.mapping?.close();
+    this.mapping = undefined;
   }
 
   /** Makes declared registers load and store until the mapping closes. */

@@ -1,4 +1,5 @@
 /** A PCI function, opened for a driver. */
+import { checkObject, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -7,11 +8,13 @@ import type { ListenOptions, Subscription } from "../core/listeners.js";
 import { DmaSpace } from "../dma/space.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
+import type { AffectedDevice } from "../vfio/hot-reset.js";
 import { uuidToBytes } from "../vfio/uuid.js";
 import { setVfToken } from "../vfio/vf-token.js";
 import type { VfioUserOptions } from "../vfio-user/client/options.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
+import { affectedByBusReset, resetBus, resetBusAsync } from "./bus-reset.js";
 import { ConfigSpace } from "./config-space.js";
 import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
@@ -23,6 +26,7 @@ import {
   openBackend,
   openVfioUser,
 } from "./open.js";
+import { DevicePower } from "./power.js";
 import { presenceOf } from "./presence.js";
 import { findPciFunction, type PciFunction, readPciFunction } from "./sysfs.js";
 
@@ -45,6 +49,12 @@ export interface PciOpenOptions {
   readonly vfToken?: string | undefined;
 }
 
+/** Options of {@link PciDevice.reset}. */
+export interface ResetOptions {
+  /** `function` (the default) or `bus`. */
+  readonly scope?: "function" | "bus" | undefined;
+}
+
 const VFIO_USER = "vfio-user:";
 
 /** A PCI function opened for a driver in this process: its registers, interrupts and DMA, the same for all backends. */
@@ -61,6 +71,8 @@ export class PciDevice extends Resource {
   readonly config: ConfigSpace;
   /** The address space its DMA goes through. */
   readonly dma: DmaSpace;
+  /** Its power states. */
+  readonly power: DevicePower;
   /** The layer below, for requests that have no method here. */
   readonly io: DeviceIo;
   private readonly joined: boolean;
@@ -101,6 +113,7 @@ export class PciDevice extends Resource {
     }
     try {
       this.config = new ConfigSpace(io);
+      this.power = new DevicePower(io, this.config);
       this.function = fn ?? describeFunction(bdf, io);
     } catch (error) {
       this.close();
@@ -137,12 +150,16 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Resets the function, which takes up to a second; minutes if it doesn't come back (see `VfioDevice.reset()`).
-   * @throws UnsupportedError if it has no reset, SysError
+   * Resets the function, or with `scope: "bus"` its slot or bus and all functions there ({@link affectedByReset}). It takes up to a
+   * second; minutes if the device doesn't come back (see `VfioDevice.reset()`). It wakes a function from D3hot.
+   * @throws ArgumentError, UnsupportedError if there is no such reset, BusyError if it would reset functions that this process
+   *   doesn't have, SysError
    */
-  reset(): void {
+  reset(options: ResetOptions = {}): void {
     this.lease.assertOpen();
-    this.io.reset();
+    if (isBus(options)) resetBus(this.io, this.dma.mapper);
+    else this.io.reset();
+    this.power.settle();
   }
 
   /**
@@ -150,11 +167,25 @@ export class PciDevice extends Resource {
    * a BusyError until then.
    * @throws as a rejection
    */
-  async resetAsync(): Promise<void> {
+  async resetAsync(options: ResetOptions = {}): Promise<void> {
     const { io, lease } = this;
-    await lease.during("a reset under way", async () =>
-      io.resetAsync === undefined ? io.reset() : io.resetAsync(),
+    const bus = isBus(options);
+    await lease.during("a reset under way", () =>
+      presenceOf(io).resetting(async () => {
+        if (bus) await resetBusAsync(io, this.dma.mapper);
+        else if (io.resetAsync === undefined) io.reset();
+        else await io.resetAsync();
+      }),
     );
+    this.power.settle();
+  }
+
+  /**
+   * The functions that a bus reset affects, this one included.
+   * @throws UnsupportedError if there is no bus reset, as on a root bus; ClosedError, SysError
+   */
+  affectedByReset(): readonly AffectedDevice[] {
+    return affectedByBusReset(this.io);
   }
 
   /**
@@ -208,6 +239,15 @@ export class PciDevice extends Resource {
     }
     await super.closeAsync();
   }
+}
+
+/** @throws ArgumentError */
+function isBus(options: ResetOptions): boolean {
+  checkObject("options", options);
+  const { scope = "function" } = options;
+  if (scope !== "function" && scope !== "bus")
+    throw new ArgumentError(`scope must be function or bus, got ${show(scope)}`);
+  return scope === "bus";
 }
 
 /**

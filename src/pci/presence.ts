@@ -31,6 +31,7 @@ class Presence {
   private gone: DeviceGoneError | undefined;
   private requested: DeviceRequestedError | undefined;
   private isArmed = false;
+  private resets = 0;
   /** Of {@link signal}. */
   private stay: AbortController | undefined;
   /** Of {@link waitSignal}. */
@@ -74,6 +75,8 @@ class Presence {
 
   /** Whether the function no longer answers. If so, all waits end. @throws ClosedError, SysError */
   isGone(): boolean {
+    // A function may not answer while it is reset.
+    if (this.gone === undefined && this.resets > 0) return this.readsAllOnes();
     if (this.gone === undefined && this.readsAllOnes()) {
       const error = new DeviceGoneError(this.io.lease.label);
       // Not during this access.
@@ -81,6 +84,16 @@ class Presence {
       return true;
     }
     return this.gone !== undefined;
+  }
+
+  /** Calls `reset`, during which all ones don't mean that the device has gone. */
+  async resetting(reset: () => Promise<void>): Promise<void> {
+    this.resets++;
+    try {
+      await reset();
+    } finally {
+      this.resets--;
+    }
   }
 
   /** The device has closed. */

@@ -16,6 +16,11 @@ export class GroupTable {
     this.groups.set(group.number, { group, users: 1 });
   }
 
+  /** The open groups. */
+  list(): VfioGroup[] {
+    return [...this.groups.values()].map(({ group }) => group).filter(({ closed }) => !closed);
+  }
+
   /**
    * Opens a device. If its group isn't in the container yet, this puts it there first.
    * @param token as VfioGroup.openDevice()

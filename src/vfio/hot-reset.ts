@@ -1,7 +1,7 @@
 /** Hot resets: they reset a slot or bus with all functions on it. */
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
-import { tryIoctl } from "../sys/ioctl.js";
+import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import type { FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
@@ -95,11 +95,32 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
  *   EAGAIN, ENOTTY if a device doesn't come back
  */
 export function hotReset(device: FeatureTarget, groups: readonly { readonly fd: number }[] = []): void {
+  check(device, tryIoctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, requestFor(device, groups)));
+}
+
+/**
+ * {@link hotReset} off the JavaScript thread. Don't access the affected devices meanwhile.
+ * @throws as a rejection
+ */
+export async function hotResetAsync(
+  device: FeatureTarget,
+  groups: readonly { readonly fd: number }[] = [],
+): Promise<void> {
+  const request = requestFor(device, groups);
+  await device.lease.during("a bus reset under way", async () =>
+    check(device, await tryIoctlAsync(device.fd, VFIO_DEVICE_PCI_HOT_RESET, request)),
+  );
+}
+
+function requestFor(device: FeatureTarget, groups: readonly { readonly fd: number }[]): Uint8Array {
   device.assertUsable();
   const fds = Int32Array.from(groups, ({ fd }) => fd);
   const request = vfio_pci_hot_reset.encode({ count: fds.length }, fds.byteLength);
   request.set(new Uint8Array(fds.buffer), vfio_pci_hot_reset.sizeBytes);
-  const result = tryIoctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, request);
+  return request;
+}
+
+function check(device: FeatureTarget, result: number): void {
   if (result >= 0) return;
   const cause = new SysError(VFIO_DEVICE_PCI_HOT_RESET.name, -result, { object: device.lease.label });
   if (result === -Errno.ENODEV) throw noReset(device, cause);

@@ -28,3 +28,22 @@ export interface JoinableMapper extends DmaMapper {
 export function isJoinable(mapper: DmaMapper): mapper is JoinableMapper {
   return "attach" in mapper && typeof mapper.attach === "function";
 }
+
+/**
+ * An open VFIO group.
+ * @internal
+ */
+export interface GroupDescriptor {
+  readonly number: number;
+  readonly fd: number;
+}
+
+/**
+ * The open groups behind a mapper, if there are any.
+ * @internal
+ */
+export function groupsOf(
+  mapper: DmaMapper & { readonly groups?: { list?(): readonly GroupDescriptor[] } },
+): readonly GroupDescriptor[] {
+  return mapper.groups?.list?.() ?? [];
+}
