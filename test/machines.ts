@@ -219,6 +219,18 @@ function removableDevices(folder: string): string[] {
   ];
 }
 
+/** Devices of virtio 1 behind the IOMMU. */
+function virtioDevices(folder: string): string[] {
+  const modern = "iommu_platform=on,disable-legacy=on";
+  return [
+    ...["-device", `virtio-rng-pci,${modern},addr=0x10`],
+    ...disk(folder, "virtio", 32 * MIB),
+    ...["-device", `virtio-blk-pci,drive=virtio,serial=virtio,${modern},addr=0x11`],
+    ...disk(folder, "locked", MIB).map((each) => (each.startsWith("if=") ? `${each},readonly=on` : each)),
+    ...["-device", `virtio-blk-pci,drive=locked,${modern},event_idx=off,addr=0x12`],
+  ];
+}
+
 export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
@@ -245,6 +257,13 @@ export const testMachines: readonly TestMachine[] = [
     foreignQemu: true,
     defaultDevices: true,
     qemuArgs: newerDevices,
+    append: [],
+  },
+  {
+    name: "virtio",
+    purpose: "virtio devices behind an IOMMU, for the example's drivers",
+    defaultDevices: true,
+    qemuArgs: virtioDevices,
     append: [],
   },
   {

@@ -75,6 +75,7 @@ export type {
 } from "../rings/types.js";
 export {
   acquire,
+  fullFence,
   publish,
   readRegister,
   readRegister64,

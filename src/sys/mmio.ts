@@ -87,3 +87,11 @@ export function publish(): void {
 export function acquire(): void {
   if (weaklyOrdered) Atomics.load(fence, 0);
 }
+
+/**
+ * Makes earlier stores to memory visible to the device before later loads of memory. Every CPU needs it where both sides tell
+ * each other by memory whether to be notified: store the index, then this, then read what the device asks for.
+ */
+export function fullFence(): void {
+  Atomics.add(fence, 0, 0);
+}

@@ -44,6 +44,14 @@ export const sriovNvmeBdf = (): string =>
 export const portEduBdf = (): string => find("edu behind a root port", (fn) => isPortEdu(fn, 0));
 /** The second of them. Both are in one IOMMU group. */
 export const otherPortEduBdf = (): string => find("second edu there", (fn) => isPortEdu(fn, 1));
+/** Devices of virtio: source of random bytes, disk, disk that can only be read. */
+export const virtioRngBdf = (): string => virtio("10.0");
+export const virtioBlkBdf = (): string => virtio("11.0");
+export const lockedBlkBdf = (): string => virtio("12.0");
+
+function virtio(at: string): string {
+  return find("virtio device", (fn) => fn.vendorId === 0x1af4 && slot(fn.bdf) === at);
+}
 
 function twin(at: string): string {
   return find("twin nvme", (fn) => fn.classCode === NVME && slot(fn.bdf) === at);

@@ -27,6 +27,8 @@ describe.each(nodes)("optimized register access by %s", (node) => {
   const programs = {
     code: "test/unit/fixtures/mmio-code.ts",
     polled: "test/unit/fixtures/mmio-polled.ts",
+    // Of fullFence().
+    fence: "test/unit/fixtures/mmio-fence.ts",
   };
   let tree: CompiledTree;
   beforeAll(() => {
@@ -37,6 +39,11 @@ describe.each(nodes)("optimized register access by %s", (node) => {
   test("reads again in polling loops, and doesn't merge consecutive reads", async () => {
     const outcome = await run(node, ["--allow-natives-syntax", tree.file(programs.polled)]);
     expect(outcome).toEqual({ status: 0, signal: null, stdout: "all loops ended", stderr: "" });
+  });
+
+  test("never lets a load pass an earlier store where fullFence() stands between them", async () => {
+    const outcome = await run(node, [tree.file(programs.fence)]);
+    expect(outcome).toEqual({ status: 0, signal: null, stdout: "0\n", stderr: "" });
   });
 
   test("makes one access of each read, even if it is unused, and one plain store of each write, in order", async (context) => {
