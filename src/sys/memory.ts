@@ -333,6 +333,7 @@ export class MappedMemory extends Resource {
    * As {@link ofFile}, for a file of another process that is sealed or trusted: its size isn't looked at again. So it keeps no
    * descriptor, and thousands of them don't use up the process's.
    * @param access "read" needs no writable descriptor; a write to the memory then ends this process
+   * @internal
    * @throws as {@link ofFile}
    */
   static ofSettledFile(

@@ -4,6 +4,7 @@ import { Iommufd } from "../../../src/doors/iommufd.js";
 import {
   EventFd,
   hotReset,
+  hotResetAsync,
   hotResetInfo,
   VfioContainer,
   VfioDevice,
@@ -38,7 +39,7 @@ describe.each(vfioModes)("a device on the root bus by %s", (mode) => {
   test.each([
     ["edu", eduBdf],
     ["nvme", nvmeBdf],
-  ])("has no hot reset: %s", (_name, bdf) => {
+  ])("has no hot reset: %s", async (_name, bdf) => {
     using space = openMode(mode);
     const { device } = space.open(bdf());
     expect(device.capabilities().hotReset).toBe(false);
@@ -46,11 +47,12 @@ describe.each(vfioModes)("a device on the root bus by %s", (mode) => {
     // Of a device opened through a group the kernel asks for groups first.
     const refused = mode === "iommufd" ? UnsupportedError : sysError("VFIO_DEVICE_PCI_HOT_RESET", "EINVAL");
     expect(() => hotReset(device)).toThrow(refused);
+    await expect(hotResetAsync(device)).rejects.toThrow(refused);
   });
 });
 
 /** Starts an NVMe controller, which only a reset of the device stops then. */
-async function expectReset(device: VfioDevice, reset: () => void): Promise<void> {
+async function expectReset(device: VfioDevice, reset: () => void | Promise<void>): Promise<void> {
   const registers = new Bar(device, 0);
   const ready = (): number => registers.read32(NVME.status) & 1;
   // Two admin queues of two entries, at addresses that the controller has no reason to look at.
@@ -59,7 +61,7 @@ async function expectReset(device: VfioDevice, reset: () => void): Promise<void>
   registers.write64(NVME.completionQueue, 0x2_0000n);
   registers.write32(NVME.configuration, 0x0046_0001);
   await expect.poll(ready, { timeout: 30_000 }).toBe(1);
-  reset();
+  await reset();
   expect(ready()).toBe(0);
 }
 
@@ -76,6 +78,7 @@ describe("a device opened by its character device", () => {
       devices: [{ bdf: sriovNvmeBdf(), group: undefined, deviceId: device.deviceId, owned: true }],
     });
     await expectReset(device, () => hotReset(device));
+    await expectReset(device, () => hotResetAsync(device));
   });
 
   test("accepts no groups for its hot reset", () => {
