@@ -3,52 +3,36 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { expect, test } from "vitest";
 import { packageRoot } from "../../guest/paths.js";
-import { pages, readPage } from "./markdown.js";
+import { anchorsIn, linksIn, pages, readPage } from "./markdown.js";
 
 const root = packageRoot();
 
-/** The anchors of a page's headings, as GitHub makes them. */
-function anchors(page: string): Set<string> {
-  const found = new Set<string>();
-  for (const [, title = ""] of readPage(page).matchAll(/^#+ (.+)$/gm)) {
-    const text = title.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "");
-    found.add(text.trim().replace(/\s/g, "-"));
-  }
-  return found;
-}
-
-/** Targets of a page's links, without those to other sites. */
-function linksOf(page: string): string[] {
-  const text = readPage(page).replace(/^```[\s\S]*?^```/gm, "");
-  const found = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
-  return found.filter((target) => !/^[a-z]+:/.test(target));
-}
-
 test("each link in the pages leads to a file and a heading that exist", () => {
   const broken = pages().flatMap((page) =>
-    linksOf(page)
+    linksIn(readPage(page))
       .filter((target) => {
         const [path = "", anchor] = target.split("#");
         const file = path === "" ? page : relative(root, join(root, dirname(page), path));
         if (!existsSync(join(root, file))) return true;
-        return anchor !== undefined && !anchors(file).has(anchor);
+        return anchor !== undefined && !anchorsIn(readPage(file)).has(anchor);
       })
       .map((target) => `${page}: ${target}`),
   );
   expect(broken).toEqual([]);
 });
 
-test("each page of docs/ is reached from its index", () => {
+test("each page of docs/ is reached from its index, or from the architecture, which the package leaves out", () => {
   const reached = new Set<string>();
   const visit = (page: string): void => {
     if (reached.has(page)) return;
     reached.add(page);
-    for (const target of linksOf(page)) {
+    for (const target of linksIn(readPage(page))) {
       const [path = ""] = target.split("#");
       if (path.endsWith(".md")) visit(relative(root, join(root, dirname(page), path)));
     }
   };
   visit("docs/README.md");
+  visit("docs/architecture.md");
   expect(pages().filter((page) => !reached.has(page))).toEqual(["README.md"]);
 });
 

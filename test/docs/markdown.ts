@@ -29,6 +29,23 @@ export function readPage(page: string): string {
   return readFileSync(join(packageRoot(), page), "utf8");
 }
 
+/** The anchors of a page's headings, as GitHub makes them. */
+export function anchorsIn(text: string): Set<string> {
+  const found = new Set<string>();
+  for (const [, title = ""] of text.matchAll(/^#+ (.+)$/gm)) {
+    const plain = title.toLowerCase().replace(/[^\p{L}\p{N}\s_-]/gu, "");
+    found.add(plain.trim().replace(/\s/g, "-"));
+  }
+  return found;
+}
+
+/** Targets of the links in a page's text, without those to other sites. */
+export function linksIn(text: string): string[] {
+  const prose = text.replace(/^```[\s\S]*?^```/gm, "");
+  const found = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target = ""]) => target);
+  return found.filter((target) => !/^[a-z]+:/.test(target));
+}
+
 /** All fenced blocks of a page. */
 export function fencesOf(page: string): Fence[] {
   const fences: Fence[] = [];

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
 import { expect, inject, test } from "vitest";
+import { anchorsIn, linksIn } from "../docs/markdown.js";
 import { runIn } from "./support/project.js";
 
 const MAX_TARBALL_BYTES = 700_000;
@@ -35,15 +36,17 @@ test("arethetypeswrong finds only that require() of older Node versions doesn't 
   expect(problems).toEqual([]);
 });
 
-test.each(["README.md", "CHANGELOG.md"])(
-  "each relative link of %s leads to a file in the tarball",
-  (page) => {
-    const links = [...read(page).matchAll(/\]\((?![a-z]+:|#)([^)#\s]+)[^)]*\)/g)].map(
-      ([, target = ""]) => target,
-    );
-    expect(links.filter((target) => !existsSync(join(folder, dirname(page), target)))).toEqual([]);
-  },
-);
+const pages = files.filter((name) => name.endsWith(".md") && !name.includes("node_modules"));
+
+test.each(pages)("each link of %s leads to a file in the tarball, and to a heading that it has", (page) => {
+  const broken = linksIn(read(page)).filter((target) => {
+    const [path = "", anchor] = target.split("#");
+    const file = path === "" ? page : join(dirname(page), path);
+    if (!existsSync(join(folder, file))) return true;
+    return anchor !== undefined && !anchorsIn(read(file)).has(anchor);
+  });
+  expect(broken).toEqual([]);
+});
 
 test("no file names a missing source map", () => {
   const named = files.filter(

@@ -72,7 +72,7 @@ request, \`object\` what it was made on, and \`hint\` what the errno means there
 
 ## Appendix: errnos of the kernel's requests
 
-| request | errno | meaning | provoked in |
+| request | errno | meaning | provoked in test/guest/ |
 |---|---|---|---|
 `;
 
@@ -82,7 +82,7 @@ function page(): string {
   );
   const lines: string[] = [];
   for (const entry of hints) {
-    const files = [...(found.get(keyOf(entry)) ?? [])].map((file) => `[${file.slice(11)}](../${file})`);
+    const files = [...(found.get(keyOf(entry)) ?? [])].map((file) => `\`${file.slice(11)}\``);
     const proof = files.length > 0 ? files.join(", ") : `not provoked: ${unprovoked[keyOf(entry)]}`;
     lines.push(`| ${entry.request} | ${entry.errno} | ${entry.hint} | ${proof} |`);
   }
