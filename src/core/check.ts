@@ -56,6 +56,53 @@ export function checkInteger(name: string, value: number, min: number, max: numb
   return value;
 }
 
+/** The value of a key that the table itself has: none that it inherits. @throws ArgumentError that lists the keys */
+export function lookUp<T extends object>(name: string, key: keyof T & string, table: T): T[keyof T & string] {
+  if (typeof key === "string" && Object.hasOwn(table, key)) return table[key];
+  throw new ArgumentError(`${name} must be one of ${Object.keys(table).join(", ")}, got ${show(key)}`);
+}
+
+/** An object whose own keys are all known, so that a misspelt option isn't ignored. @throws ArgumentError */
+export function checkKeys(name: string, value: object, known: readonly string[]): void {
+  checkObject(name, value);
+  // Not Object.keys(): that makes a list for each call.
+  for (const key in value) {
+    if (known.includes(key) || !Object.hasOwn(value, key)) continue;
+    throw new ArgumentError(`${name} has no option ${show(key)}: there are ${known.join(", ")}`);
+  }
+}
+
+/** One of these names. @throws ArgumentError */
+export function checkName<T extends string>(name: string, value: T, names: readonly T[]): T {
+  if (!names.includes(value)) {
+    throw new ArgumentError(`${name} must be one of ${names.join(", ")}, got ${show(value)}`);
+  }
+  return value;
+}
+
+/** True or false. @throws ArgumentError */
+export function checkBoolean(name: string, value: boolean): boolean {
+  if (typeof value !== "boolean")
+    throw new ArgumentError(`${name} must be true or false, got ${show(value)}`);
+  return value;
+}
+
+/**
+ * An object with these methods, or others members as `typeof` names them. Not by class: there may be two copies of this library.
+ * @param what names such an object, e.g. `a DeviceIo`
+ * @throws ArgumentError
+ */
+export function checkMembers(
+  name: string,
+  value: unknown,
+  what: string,
+  members: Readonly<Record<string, "function" | "number" | "object">>,
+): void {
+  const found = Object(value) as Readonly<Record<string, unknown>>;
+  if (found === value && Object.entries(members).every(([key, type]) => typeof found[key] === type)) return;
+  throw new ArgumentError(`${name} must be ${what}, got ${show(value)}`);
+}
+
 /** A length in bytes: whole and greater than zero. @throws ArgumentError */
 export function checkLength(name: string, value: number, max = Number.MAX_SAFE_INTEGER): number {
   return checkInteger(name, value, 1, max);

@@ -1,5 +1,6 @@
 /** Listeners and event iterations: what registers one returns an object that ends it, and an AbortSignal can do the same. */
-import { checkFunction, checkObject } from "./check.js";
+import { setMaxListeners } from "node:events";
+import { checkFunction, checkObject, show } from "./check.js";
 import { ArgumentError } from "./errors.js";
 
 /** Options of what calls a listener, or iterates over events. */
@@ -17,13 +18,25 @@ export interface Subscription extends Disposable {
 /** @throws ArgumentError if it is something else */
 export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return signal;
-  throw new ArgumentError("signal must be an AbortSignal");
+  throw new ArgumentError(`signal must be an AbortSignal, got ${show(signal)}`);
 }
 
 /** The signal of these options. @throws ArgumentError if they or it are something else */
 export function signalOf(options: ListenOptions): AbortSignal | undefined {
   checkObject("options", options);
   return checkSignal(options.signal);
+}
+
+/** Signals whose number of listeners has no limit any more. */
+const unlimited = new WeakSet<AbortSignal>();
+
+/** Calls `listener` when `signal` aborts. One signal may end any number of waits: Node.js would warn of a leak from the 11th on. */
+export function addAbortListener(signal: AbortSignal, listener: () => void): void {
+  if (!unlimited.has(signal)) {
+    unlimited.add(signal);
+    setMaxListeners(0, signal);
+  }
+  signal.addEventListener("abort", listener, { once: true });
 }
 
 /**
@@ -33,7 +46,7 @@ export function signalOf(options: ListenOptions): AbortSignal | undefined {
 export function onAbort(signal: AbortSignal | undefined, end: () => void): () => void {
   if (signal === undefined) return () => {};
   if (signal.aborted) end();
-  else signal.addEventListener("abort", end, { once: true });
+  else addAbortListener(signal, end);
   return () => signal.removeEventListener("abort", end);
 }
 

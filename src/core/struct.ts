@@ -3,7 +3,7 @@
  * (natural alignment, size padded to the strictest field). One declaration gives the TypeScript type,
  * the codec, and the offsets that test/ compares with the kernel's headers.
  */
-import { show } from "./check.js";
+import { checkArray, checkBytes, show } from "./check.js";
 import { ArgumentError } from "./errors.js";
 
 /** Little-endian: every platform this library runs on (x86-64, arm64), and every device register. */
@@ -31,7 +31,7 @@ function unsigned(
     read,
     write(view, at, value) {
       if (!Number.isInteger(value) || value < 0 || value > max) {
-        throw new ArgumentError(`${value} does not fit an unsigned ${8 * sizeBytes}-bit field`);
+        throw new ArgumentError(`${show(value)} does not fit an unsigned ${8 * sizeBytes}-bit field`);
       }
       write(view, at, value);
     },
@@ -59,7 +59,8 @@ export const s32: FieldType<number> = {
   zero: () => 0,
   read: (view, at) => view.getInt32(at, LE),
   write(view, at, value) {
-    if ((value | 0) !== value) throw new ArgumentError(`${value} does not fit a signed 32-bit field`);
+    if (typeof value !== "number" || (value | 0) !== value)
+      throw new ArgumentError(`${show(value)} does not fit a signed 32-bit field`);
     view.setInt32(at, value, LE);
   },
 };
@@ -69,8 +70,8 @@ export const u64: FieldType<bigint> = {
   zero: () => 0n,
   read: (view, at) => view.getBigUint64(at, LE),
   write(view, at, value) {
-    if (value < 0n || value > 0xffff_ffff_ffff_ffffn) {
-      throw new ArgumentError(`${value} does not fit an unsigned 64-bit field`);
+    if (typeof value !== "bigint" || value < 0n || value > 0xffff_ffff_ffff_ffffn) {
+      throw new ArgumentError(`${show(value)} does not fit an unsigned 64-bit field`);
     }
     view.setBigUint64(at, value, LE);
   },
@@ -103,6 +104,7 @@ export function array<T>(element: FieldType<T>, n: number): FieldType<T[]> {
     zero: () => Array.from({ length: n }, () => element.zero()),
     read: (view, at) => Array.from({ length: n }, (_, i) => element.read(view, at + i * element.sizeBytes)),
     write(view, at, values) {
+      checkArray("values", values);
       if (values.length > n) throw new ArgumentError(`${values.length} elements do not fit an array of ${n}`);
       values.forEach((value, i) => {
         element.write(view, at + i * element.sizeBytes, value);
@@ -123,6 +125,7 @@ export function bytes(n: number): FieldType<Uint8Array> {
       return new Uint8Array(view.buffer, view.byteOffset + at, n).slice();
     },
     write(view, at, value) {
+      checkBytes("bytes", value);
       if (value.length > n) throw new ArgumentError(`${value.length} bytes do not fit ${n}`);
       new Uint8Array(view.buffer, view.byteOffset + at, n).set(value);
     },
@@ -144,7 +147,8 @@ export function ascii(n: number, padding: " " | "\0" = " "): FieldType<string> {
         .toString("latin1")
         .replace(/[\0 ]+$/, ""),
     write(view, at, value) {
-      if (/[^ -~]/.test(value)) throw new ArgumentError(`${show(value)} is not printable ASCII`);
+      if (typeof value !== "string" || /[^ -~]/.test(value))
+        throw new ArgumentError(`${show(value)} is not printable ASCII`);
       raw.write(view, at, Buffer.from(value.padEnd(n, padding), "latin1"));
     },
   };

@@ -1,4 +1,5 @@
 /** Chooses I/O virtual addresses for backends that leave the choice to this process. */
+import { checkFunction, checkLength, checkMembers, checkOffset } from "../core/check.js";
 import { SysError } from "../core/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaAccess } from "./access.js";
@@ -54,8 +55,10 @@ export class AddressChooser {
   /** Whether the allocator counts mappings of other users as taken, which may be gone. */
   private hasForeign = false;
 
-  /** @param readAddresses asks the backend what it can map; called again after {@link reset} */
-  constructor(private readonly readAddresses: () => MappableAddresses) {}
+  /** @param readAddresses asks the backend what it can map; called again after {@link reset} @throws ArgumentError */
+  constructor(private readonly readAddresses: () => MappableAddresses) {
+    checkFunction("readAddresses", readAddresses);
+  }
 
   /** What the backend can map, cached until {@link reset}. @throws as readAddresses */
   get addresses(): MappableAddresses {
@@ -71,6 +74,7 @@ export class AddressChooser {
 
   /** Adds a list of mappings; a new allocator counts their addresses as taken. @returns a function that removes the list */
   track(list: MappingList): () => void {
+    checkMembers("list", list, "a MappingList", { records: "function" });
     // The result must not refer to this object: the lease of a space keeps it.
     const { lists } = this;
     lists.add(list);
@@ -153,6 +157,8 @@ export class AddressChooser {
     fixed: bigint | undefined,
     placement: IovaPlacement | undefined,
   ): number {
+    checkOffset("origin", origin);
+    checkLength("sizeBytes", sizeBytes);
     const alignBytes = hugeAlignment(origin, sizeBytes);
     const isPlaced = fixed !== undefined || alignBytes > 0 || this.zones.matter(placement);
     if (!isPlaced) {

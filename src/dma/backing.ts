@@ -28,6 +28,16 @@ export interface BackingOptions {
   readonly lock?: boolean | undefined;
 }
 
+/** The names of {@link BackingOptions}. */
+export const backingOptions: readonly (keyof BackingOptions)[] = [
+  "pages",
+  "shared",
+  "alignBytes",
+  "numaNode",
+  "populate",
+  "lock",
+];
+
 /** Sizes of explicit huge pages that `best` tries, largest first. */
 const HUGE_PAGES = [1024 * 1024 * 1024, 2 * 1024 * 1024];
 /** `best` wastes at most this part of the requested size. */

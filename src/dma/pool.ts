@@ -303,12 +303,14 @@ export class DmaPool extends Resource {
 
   /** Offset of the block in {@link buffer}, in bytes. @throws StateError, ClosedError */
   offset(handle: PoolHandle): number {
-    return this.indexOf(handle) * this.slabOf(handle).size.blockBytes;
+    const { size } = this.slabOf(handle);
+    return this.indexOf(handle) * size.blockBytes;
   }
 
   /** The size that was passed to {@link alloc}. @throws StateError, ClosedError */
   sizeBytes(handle: PoolHandle): number {
-    return this.slabOf(handle).asked[this.indexOf(handle)] ?? 0;
+    const { asked } = this.slabOf(handle);
+    return asked[this.indexOf(handle)] ?? 0;
   }
 
   /** The pool's sizes and usage. */

@@ -2,7 +2,8 @@
  * Buffers shared with other threads, without copies. The thread that created a buffer owns it, and only that thread closes
  * it. Other threads borrow it, and hold it while they or a device use it.
  */
-import { BusyError, ClosedError } from "../core/errors.js";
+import { checkInteger, checkObject, checkRange, checkString, checkU64, show } from "../core/check.js";
+import { ArgumentError, BusyError, ClosedError } from "../core/errors.js";
 import type { ForeignHolders } from "../core/lifetime/lease.js";
 import { type Iova, iova } from "./iova/address.js";
 
@@ -76,8 +77,9 @@ export class BorrowedBuffer {
     this.allBytes = new Uint8Array(shared.memory, shared.byteOffset, shared.sizeBytes);
   }
 
-  /** Creates the buffer in the worker. @param shared from `buffer.share()` */
+  /** Creates the buffer in the worker. @param shared from `buffer.share()` @throws ArgumentError */
   static of(shared: SharedBuffer): BorrowedBuffer {
+    checkShared(shared);
     return new BorrowedBuffer(shared);
   }
 
@@ -108,4 +110,17 @@ export class BorrowedBuffer {
     this.holds--;
     Atomics.sub(this.word, 0, 1);
   }
+}
+
+function checkShared(shared: SharedBuffer): void {
+  checkObject("shared", shared);
+  const { memory, byteOffset, sizeBytes, iova: at, label, state } = shared;
+  for (const one of [memory, state]) {
+    if (!(one instanceof SharedArrayBuffer))
+      throw new ArgumentError(`shared must come from share(): its memory or state is ${show(one)}`);
+  }
+  checkInteger("bytes of shared.state", state.byteLength, 4, Number.MAX_SAFE_INTEGER);
+  checkRange("shared.memory", byteOffset, sizeBytes, memory.byteLength);
+  checkU64("shared.iova", at);
+  checkString("shared.label", label);
 }

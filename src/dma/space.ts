@@ -1,5 +1,5 @@
 /** DMA address spaces: they allocate memory, map it, and find its address. */
-import { checkInteger, checkLength, checkObject, checkOffset, checkPowerOfTwo } from "../core/check.js";
+import { checkInteger, checkKeys, checkLength, checkOffset, checkPowerOfTwo } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -7,7 +7,7 @@ import { append } from "../core/lists.js";
 import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
 import { checkAccess, type DmaAccess } from "./access.js";
-import { allocateMemory, type BackingOptions } from "./backing.js";
+import { allocateMemory, type BackingOptions, backingOptions } from "./backing.js";
 import { BufferLease, DmaBuffer } from "./buffer.js";
 import { callSite } from "./call-site.js";
 import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "./iova/address.js";
@@ -47,6 +47,16 @@ export interface DmaBufOptions extends MapOptions {
   /** Length, whole pages; the rest of the dma-buf by default. */
   readonly sizeBytes?: number | undefined;
 }
+
+const mapOptions: readonly (keyof MapOptions)[] = [
+  "iova",
+  "access",
+  "addressBits",
+  "iovaAlignBytes",
+  "scattered",
+];
+const allocOptions: readonly (keyof AllocOptions)[] = [...mapOptions, ...backingOptions];
+const dmaBufOptions: readonly (keyof DmaBufOptions)[] = [...mapOptions, "offset", "sizeBytes"];
 
 /** Bytes that devices can reach: a buffer, or a view into one. */
 export type DmaPart = DmaBuffer | NodeJS.ArrayBufferView;
@@ -112,9 +122,9 @@ export class DmaSpace extends Resource {
    */
   alloc(sizeBytes: number, given: AllocOptions = {}): DmaBuffer {
     this.lease.assertOpen();
+    checkKeys("options", given, allocOptions);
     const options = this.narrowed(given);
     checkLength("sizeBytes", sizeBytes);
-    checkObject("options", options);
     const site = callSite(this.alloc);
     const { physicalSegments, files } = this.mapper.extensions ?? {};
     if (physicalSegments !== undefined && options.pages === undefined && !options.scattered) {
@@ -133,6 +143,7 @@ export class DmaSpace extends Resource {
    */
   map(memory: MappedMemory, given?: MapOptions): DmaBuffer {
     this.lease.assertOpen();
+    if (given !== undefined) checkKeys("options", given, mapOptions);
     const options = this.narrowed(given);
     if (!(memory instanceof MappedMemory)) {
       throw new ArgumentError(
@@ -151,9 +162,9 @@ export class DmaSpace extends Resource {
    */
   mapDmaBuf(fd: number, given: DmaBufOptions = {}): DmaWindow {
     this.lease.assertOpen();
+    checkKeys("options", given, dmaBufOptions);
     const options = this.narrowed(given);
     checkInteger("fd", fd, 0, 0x7fff_ffff);
-    checkObject("options", options);
     const site = callSite(this.mapDmaBuf);
     const { mapper } = this;
     const files = mapper.extensions?.files;

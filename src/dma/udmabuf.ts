@@ -1,7 +1,8 @@
 /** A dma-buf of ordinary memory (/dev/udmabuf, linux/udmabuf.h), for programs and drivers that need dma-bufs. */
 
-import { checkLength, checkOffset } from "../core/check.js";
+import { checkKeys, checkLength, checkOffset } from "../core/check.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { ioctl } from "../sys/ioctl.js";
@@ -39,6 +40,8 @@ export class Udmabuf extends Resource {
  *   EACCES (/dev/udmabuf belongs to root), EINVAL (beyond the module's limits, or not sealed against shrinking)
  */
 export function exportUdmabuf(memory: MappedMemory, options: UdmabufOptions = {}): Udmabuf {
+  checkLeased("memory", memory, "a MappedMemory", { sizeBytes: "number" });
+  checkKeys("options", options, ["offset", "sizeBytes"]);
   // The getter throws if there is no descriptor, or it is closed.
   void memory.fd;
   const { source } = memory;

@@ -2,6 +2,7 @@
  * Structures whose form depends on the IOMMU: data of nested page tables, and cache invalidations. The kernel takes a type
  * and bytes. These functions create both for the IOMMUs that it knows.
  */
+import { checkArray, checkBytes, checkObject, checkU32, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import {
   IOMMU_HWPT_DATA_AMD_GUEST,
@@ -28,6 +29,13 @@ export interface DriverData {
   readonly bytes: Uint8Array;
 }
 
+/** @throws ArgumentError */
+export function checkDriverData(data: DriverData): void {
+  checkObject("data", data);
+  checkU32("data.type", data.type);
+  checkBytes("data.bytes", data.bytes);
+}
+
 /** Invalidation requests of one type. */
 export interface InvalidationData {
   /** enum iommu_hwpt_invalidate_data_type */
@@ -52,8 +60,9 @@ export interface VtdStage1 {
   readonly writeProtect?: boolean;
 }
 
-/** Data of a nested page table on Intel VT-d, from a guest's stage-1 table (struct iommu_hwpt_vtd_s1). */
+/** Data of a nested page table on Intel VT-d, from a guest's stage-1 table (struct iommu_hwpt_vtd_s1). @throws ArgumentError */
 export function vtdStage1(table: VtdStage1): DriverData {
+  checkObject("table", table);
   const flags =
     (table.supervisorRequests === true ? IOMMU_VTD_S1_SRE : 0) |
     (table.extendedAccessFlag === true ? IOMMU_VTD_S1_EAFE : 0) |
@@ -68,14 +77,20 @@ export function vtdStage1(table: VtdStage1): DriverData {
   };
 }
 
-/** The first two words of a guest's stream table entry on Arm SMMUv3. */
+/** The first two words of a guest's stream table entry on Arm SMMUv3. @throws ArgumentError */
 export function smmuv3StreamTableEntry(words: readonly [bigint, bigint]): DriverData {
-  return { type: IOMMU_HWPT_DATA_ARM_SMMUV3, bytes: iommu_hwpt_arm_smmuv3.encode({ ste: [...words] }) };
+  return {
+    type: IOMMU_HWPT_DATA_ARM_SMMUV3,
+    bytes: iommu_hwpt_arm_smmuv3.encode({ ste: list("words", words) }),
+  };
 }
 
-/** A guest's device table entry on AMD. */
+/** A guest's device table entry on AMD. @throws ArgumentError */
 export function amdDeviceTableEntry(words: readonly [bigint, bigint, bigint, bigint]): DriverData {
-  return { type: IOMMU_HWPT_DATA_AMD_GUEST, bytes: iommu_hwpt_amd_guest.encode({ dte: [...words] }) };
+  return {
+    type: IOMMU_HWPT_DATA_AMD_GUEST,
+    bytes: iommu_hwpt_amd_guest.encode({ dte: list("words", words) }),
+  };
 }
 
 /** Number of pages that means the whole table. */
@@ -94,28 +109,36 @@ export interface VtdInvalidation {
 /**
  * Invalidation requests of a VT-d stage-1 page table, for `NestedHwpt.invalidate` (struct
  * iommu_hwpt_vtd_s1_invalidate).
+ * @throws ArgumentError
  */
 export function vtdInvalidations(requests: readonly VtdInvalidation[]): InvalidationData {
   return concatenate(
     IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
     iommu_hwpt_vtd_s1_invalidate.sizeBytes,
-    requests.map(({ address = 0n, pages = ALL_PAGES, leafOnly = false }) =>
-      iommu_hwpt_vtd_s1_invalidate.encode({
-        addr: address,
-        npages: pages,
-        flags: leafOnly ? IOMMU_VTD_INV_FLAGS_LEAF : 0,
-      }),
-    ),
+    list("requests", requests).map((request) => {
+      checkObject("request", request);
+      const { address = 0n, pages = ALL_PAGES, leafOnly = false } = request;
+      const flags = leafOnly ? IOMMU_VTD_INV_FLAGS_LEAF : 0;
+      return iommu_hwpt_vtd_s1_invalidate.encode({ addr: address, npages: pages, flags });
+    }),
   );
 }
 
-/** Invalidations of a guest's SMMUv3 command queue, in the guest's format. */
+/** Invalidations of a guest's SMMUv3 command queue, in the guest's format. @throws ArgumentError */
 export function smmuv3Invalidations(commands: readonly (readonly [bigint, bigint])[]): InvalidationData {
   return concatenate(
     IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
     iommu_viommu_arm_smmuv3_invalidate.sizeBytes,
-    commands.map((cmd) => iommu_viommu_arm_smmuv3_invalidate.encode({ cmd: [...cmd] })),
+    list("commands", commands).map((cmd) =>
+      iommu_viommu_arm_smmuv3_invalidate.encode({ cmd: list("command", cmd) }),
+    ),
   );
+}
+
+/** A copy, whose holes are undefined. @throws ArgumentError */
+function list<T>(name: string, values: readonly T[]): T[] {
+  checkArray(name, values);
+  return [...values];
 }
 
 function concatenate(type: number, entryBytes: number, entries: readonly Uint8Array[]): InvalidationData {
@@ -127,9 +150,12 @@ function concatenate(type: number, entryBytes: number, entries: readonly Uint8Ar
 }
 
 /** Number of entries. @throws ArgumentError if the bytes aren't a whole number of entries */
-export function entryCount({ bytes, entryBytes }: InvalidationData): number {
+export function entryCount(data: InvalidationData): number {
+  checkObject("data", data);
+  const { bytes, entryBytes } = data;
+  checkBytes("data.bytes", bytes);
   if (!Number.isInteger(entryBytes) || entryBytes < 0)
-    throw new ArgumentError(`entryBytes must be an integer of at least 0, got ${entryBytes}`);
+    throw new ArgumentError(`entryBytes must be an integer of at least 0, got ${show(entryBytes)}`);
   if (entryBytes === 0) return bytes.length === 0 ? 0 : 1;
   if (bytes.length % entryBytes !== 0) {
     throw new ArgumentError(`${bytes.length} bytes are not a whole number of entries of ${entryBytes} bytes`);

@@ -93,7 +93,10 @@ export class FaultQueue extends Resource {
     super({ label, release, parents: [iommufd] });
   }
 
-  /** See {@link Iommufd.allocFaultQueue}. */
+  /**
+   * See {@link Iommufd.allocFaultQueue}.
+   * @internal
+   */
   static alloc(iommufd: Iommufd): FaultQueue {
     const request = iommu_fault_alloc.encode({});
     call(iommufd.fd, IOMMU_FAULT_QUEUE_ALLOC, request, { object: iommufd.lease.label });

@@ -34,7 +34,10 @@ export class HwQueue extends Resource {
     super({ label, release: destroying(fd, id, label), parents });
   }
 
-  /** See {@link Viommu.allocHwQueue}. */
+  /**
+   * See {@link Viommu.allocHwQueue}.
+   * @internal
+   */
   static alloc(viommu: Viommu, before: HwQueue | undefined, options: HwQueueOptions): HwQueue {
     const request = iommu_hw_queue_alloc.encode({
       viommu_id: viommu.id,

@@ -1,12 +1,14 @@
 /** Hardware page tables (IOMMU_HWPT_ALLOC). */
+import { checkObject } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
-import type { BoundDevice } from "./device-ref.js";
-import type { DriverData, InvalidationData } from "./driver-data.js";
+import { type BoundDevice, checkBoundDevice } from "./device-ref.js";
+import { checkDriverData, type DriverData, type InvalidationData } from "./driver-data.js";
 import type { FaultQueue } from "./fault-queue.js";
 import { invalidate } from "./invalidate.js";
 import type { Ioas } from "./ioas.js";
@@ -58,11 +60,13 @@ interface AllocRequest {
 /** IOMMU_HWPT_ALLOC. @returns the new object's id */
 function allocate({ iommufd, device, parentId, parentLabel, flags, options }: AllocRequest): number {
   const { faultQueue, pasid, data } = options;
-  device.lease.assertOpen();
+  checkBoundDevice(device);
+  if (data !== undefined) checkDriverData(data);
   if (device.iommufd !== iommufd) {
     throw new ArgumentError(`${device.lease.label} is not bound to the iommufd of ${parentLabel}`);
   }
   if (faultQueue !== undefined) {
+    checkLeased("faultQueue", faultQueue, "a FaultQueue", { id: "number" });
     faultQueue.lease.assertOpen();
     if (faultQueue.iommufd !== iommufd) {
       throw new ArgumentError(`${faultQueue.lease.label} and ${parentLabel} belong to different iommufds`);
@@ -118,8 +122,12 @@ export class PagingHwpt extends Hwpt {
     super(ioas.iommufd, id, "hwpt", ioas, options.faultQueue);
   }
 
-  /** See {@link Ioas.allocHwpt}. */
+  /**
+   * See {@link Ioas.allocHwpt}.
+   * @internal
+   */
   static alloc(ioas: Ioas, device: BoundDevice, options: PagingHwptOptions): PagingHwpt {
+    checkObject("options", options);
     const id = allocate({
       iommufd: ioas.iommufd,
       device,
@@ -188,13 +196,18 @@ export class NestedHwpt extends Hwpt {
     super(parent.iommufd, id, "nested hwpt", parent, options.faultQueue);
   }
 
-  /** See {@link PagingHwpt.allocNested} and {@link Viommu.allocNested}. */
+  /**
+   * See {@link PagingHwpt.allocNested} and {@link Viommu.allocNested}.
+   * @internal
+   */
   static alloc(
     parent: NestedParent,
     device: BoundDevice,
     data: DriverData,
     options: HwptOptions,
   ): NestedHwpt {
+    checkObject("options", options);
+    checkDriverData(data);
     const id = allocate({
       iommufd: parent.iommufd,
       device,

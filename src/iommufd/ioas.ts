@@ -1,7 +1,8 @@
 /** I/O address spaces (IOMMU_IOAS_ALLOC and the requests on them). */
-import { checkLength, checkOffset, checkU64 } from "../core/check.js";
+import { checkArray, checkLength, checkObject, checkOffset, checkU64 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { loadU64, storeU64 } from "../core/struct.js";
 import { checkAccess, type DmaAccess } from "../dma/access.js";
@@ -101,14 +102,20 @@ export class Ioas extends Resource {
     this.unmapRequest = new PreparedIoctl(IOMMU_IOAS_UNMAP, iommu_ioas_unmap.encode({ ioas_id: id }));
   }
 
-  /** See {@link Iommufd.allocIoas}. */
+  /**
+   * See {@link Iommufd.allocIoas}.
+   * @internal
+   */
   static alloc(iommufd: Iommufd): Ioas {
     const request = iommu_ioas_alloc.encode({});
     call(iommufd.fd, IOMMU_IOAS_ALLOC, request, { object: iommufd.lease.label });
     return new Ioas(iommufd, iommu_ioas_alloc.decode(request).out_ioas_id, true);
   }
 
-  /** See {@link Iommufd.ioas}. */
+  /**
+   * See {@link Iommufd.ioas}.
+   * @internal
+   */
   static borrow(iommufd: Iommufd, id: number): Ioas {
     const ioas = new Ioas(iommufd, id, false);
     try {
@@ -159,6 +166,8 @@ export class Ioas extends Resource {
    */
   allowIovas(ranges: readonly { readonly start: bigint; readonly last: bigint }[]): void {
     this.lease.assertOpen();
+    checkArray("ranges", ranges);
+    for (const range of ranges) checkObject("range", range);
     const array = new Uint8Array(Math.max(1, ranges.length) * iommu_iova_range.sizeBytes);
     ranges.forEach(({ start, last }, i) => {
       array.set(iommu_iova_range.encode({ start, last }), i * iommu_iova_range.sizeBytes);
@@ -181,6 +190,8 @@ export class Ioas extends Resource {
    */
   map(memory: UserRange, options: IoasMapOptions = {}): Iova {
     this.lease.assertOpen();
+    checkObject("memory", memory);
+    checkObject("options", options);
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
     const fixed = options.iova;
@@ -228,6 +239,8 @@ export class Ioas extends Resource {
    */
   async mapAsync(memory: UserRange, options: IoasMapOptions = {}): Promise<Iova> {
     this.lease.assertOpen();
+    checkObject("memory", memory);
+    checkObject("options", options);
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
     const fixed = options.iova;
@@ -253,6 +266,7 @@ export class Ioas extends Resource {
     this.lease.assertOpen();
     checkOffset("start", start);
     checkLength("sizeBytes", sizeBytes);
+    checkObject("options", options);
     const fixed = options.iova;
     const request = iommu_ioas_map_file.encode({
       flags: mapFlags(options.access, fixed),
@@ -274,10 +288,12 @@ export class Ioas extends Resource {
    */
   copyFrom(source: Ioas, sourceIova: bigint, sizeBytes: number, options: IoasMapOptions = {}): Iova {
     this.lease.assertOpen();
+    checkLeased("source", source, "an Ioas", { id: "number" });
     source.lease.assertOpen();
     if (source.iommufd !== this.iommufd)
       throw new ArgumentError("both address spaces must belong to the same iommufd");
     checkLength("sizeBytes", sizeBytes);
+    checkObject("options", options);
     const fixed = options.iova;
     const request = iommu_ioas_copy.encode({
       flags: mapFlags(options.access, fixed),

@@ -2,12 +2,13 @@
 import { checkInteger, checkU32 } from "../core/check.js";
 import { Errno, errnoName } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { tryIoctl } from "../sys/ioctl.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { call, callError } from "./call.js";
 import { type IommufdCapabilities, probeIommufd } from "./capabilities.js";
-import type { BoundDevice } from "./device-ref.js";
+import { type BoundDevice, checkBoundDevice } from "./device-ref.js";
 import { FaultQueue } from "./fault-queue.js";
 import { type HwInfo, readHwInfo } from "./hw-info.js";
 import { Ioas } from "./ioas.js";
@@ -112,6 +113,7 @@ export class Iommufd extends Resource {
    */
   hwInfo(device: BoundDevice, type?: number): HwInfo {
     this.lease.assertOpen();
+    checkBoundDevice(device);
     if (device.iommufd !== this)
       throw new ArgumentError(`${device.lease.label} is not bound to this iommufd`);
     return readHwInfo(device, type);
@@ -140,6 +142,7 @@ export class Iommufd extends Resource {
   /** Sets the address space of {@link vfioIoasId}; undefined clears it. @throws ArgumentError, ClosedError, SysError */
   setVfioIoas(ioas: Ioas | undefined): void {
     this.lease.assertOpen();
+    if (ioas !== undefined) checkLeased("ioas", ioas, "an Ioas", { id: "number" });
     if (ioas !== undefined && ioas.iommufd !== this) {
       throw new ArgumentError(`${ioas.lease.label} belongs to another iommufd`);
     }

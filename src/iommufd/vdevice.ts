@@ -3,7 +3,7 @@ import { ArgumentError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
-import type { BoundDevice } from "./device-ref.js";
+import { type BoundDevice, checkBoundDevice } from "./device-ref.js";
 import { IOMMU_VDEVICE_ALLOC, iommu_vdevice_alloc } from "./uapi-viommu.js";
 import type { Viommu } from "./viommu.js";
 
@@ -24,9 +24,12 @@ export class Vdevice extends Resource {
     super({ label, release: destroying(fd, id, label), parents: [viommu, device] });
   }
 
-  /** See {@link Viommu.allocVdevice}. */
+  /**
+   * See {@link Viommu.allocVdevice}.
+   * @internal
+   */
   static alloc(viommu: Viommu, device: BoundDevice, virtualId: bigint): Vdevice {
-    device.lease.assertOpen();
+    checkBoundDevice(device);
     if (device.iommufd !== viommu.iommufd) {
       throw new ArgumentError(`${device.lease.label} is not bound to the iommufd of ${viommu.lease.label}`);
     }

@@ -1,5 +1,5 @@
 /** Event queues of a vIOMMU (IOMMU_VEVENTQ_ALLOC). */
-import { checkInteger, checkU32 } from "../core/check.js";
+import { checkInteger, checkObject, checkU32 } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions } from "../core/listeners.js";
@@ -75,8 +75,12 @@ export class Veventq extends Resource {
     this.buffer = new Uint8Array(EVENTS_PER_READ * (iommufd_vevent_header.sizeBytes + eventBytes));
   }
 
-  /** See {@link Viommu.allocVeventq}. */
+  /**
+   * See {@link Viommu.allocVeventq}.
+   * @internal
+   */
   static alloc(viommu: Viommu, options: VeventqOptions): Veventq {
+    checkObject("options", options);
     checkU32("type", options.type);
     checkInteger("depth", options.depth, 1, MAX_DEPTH);
     const eventBytes = options.eventBytes ?? knownSizes[options.type];

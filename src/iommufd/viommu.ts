@@ -1,13 +1,14 @@
 /** Virtual IOMMUs (IOMMU_VIOMMU_ALLOC). */
 import { checkInteger, checkLength, checkU32, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import { MappedMemory } from "../sys/memory.js";
 import { call } from "./call.js";
 import { destroying } from "./destroy.js";
-import type { BoundDevice } from "./device-ref.js";
-import type { DriverData, InvalidationData } from "./driver-data.js";
+import { type BoundDevice, checkBoundDevice } from "./device-ref.js";
+import { checkDriverData, type DriverData, type InvalidationData } from "./driver-data.js";
 import { HwQueue } from "./hw-queue.js";
 import { type HwptOptions, NestedHwpt, type PagingHwpt } from "./hwpt.js";
 import { invalidate } from "./invalidate.js";
@@ -43,8 +44,10 @@ export class Viommu extends Resource {
    * @throws ArgumentError, ClosedError, UnsupportedError, SysError: EOPNOTSUPP (type), EINVAL (no nest parent)
    */
   static alloc(parent: PagingHwpt, device: BoundDevice, data: DriverData): Viommu {
+    checkLeased("parent", parent, "a PagingHwpt", { id: "number", iommufd: "object" });
     parent.lease.assertOpen();
-    device.lease.assertOpen();
+    checkBoundDevice(device);
+    checkDriverData(data);
     if (device.iommufd !== parent.iommufd) {
       throw new ArgumentError(`${device.lease.label} is not bound to the iommufd of ${parent.lease.label}`);
     }

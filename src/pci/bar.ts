@@ -1,5 +1,5 @@
 /** A base address register of a PCI function: register accesses, by load and store or through the device. */
-import { checkInteger, checkObject, checkU64 } from "../core/check.js";
+import { checkInteger, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { type MappedRegisters, NOT_MAPPED, type RegisterAccess } from "../registers/access.js";
@@ -16,7 +16,7 @@ import {
   writeRegister64,
   writeWholeRegister64,
 } from "../sys/mmio.js";
-import type { DeviceIo, RegionInfo } from "../vfio/device-io.js";
+import { checkDeviceIo, type DeviceIo, type RegionInfo } from "../vfio/device-io.js";
 import { canMap } from "../vfio/region.js";
 import { sleepOf } from "./bar-sleep.js";
 import { presenceOf } from "./presence.js";
@@ -37,7 +37,7 @@ export class Bar implements RegisterAccess {
     /** BAR number, 0 to 5. */
     readonly index: number,
   ) {
-    checkObject("io", io);
+    checkDeviceIo(io);
     checkInteger("BAR index", index, 0, 5);
     this.region = io.regionInfo(index);
     this.sizeBytes = this.region.sizeBytes;
@@ -121,7 +121,7 @@ export class Bar implements RegisterAccess {
    */
   write32(offset: number, value: number): void {
     this.check(offset, 4, 4);
-    const bits = (value | 0) === value ? value >>> 0 : value;
+    const bits = typeof value === "number" && (value | 0) === value ? value >>> 0 : value;
     checkInteger("value", bits, 0, 0xffff_ffff);
     const words = this.memory()?.words;
     if (words !== undefined) writeRegister(words, offset / 4, bits);

@@ -1,7 +1,7 @@
 /** The configuration space of a PCI function. */
 import { checkBytes, checkInteger } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
-import type { DeviceIo } from "../vfio/device-io.js";
+import { checkDeviceIo, type DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 import { ConfigReader } from "./config-reader.js";
 
@@ -51,8 +51,10 @@ export class ConfigSpace extends ConfigReader {
   /** Offset of the power state; null if the function has none, undefined before the first write. */
   private powerControl: number | null | undefined;
 
+  /** @throws ArgumentError, ClosedError, SysError */
   constructor(private readonly io: DeviceIo) {
     super();
+    checkDeviceIo(io);
     this.sizeBytes = io.regionInfo(VFIO_PCI_CONFIG_REGION_INDEX).sizeBytes;
   }
 

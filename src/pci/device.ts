@@ -1,5 +1,5 @@
 /** A PCI function, opened for a driver. */
-import { checkObject, show } from "../core/check.js";
+import { checkKeys, checkObject, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -129,7 +129,9 @@ export class PciDevice extends Resource {
    *   one's reason), SysError: EACCES if a virtual function needs another token
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
-    return new PciDevice(address.startsWith(VFIO_USER) ? address : parseBdf(address), options);
+    const isSocket = typeof address === "string" && address.startsWith(VFIO_USER);
+    checkKeys("options", options, ["backend", "dma", "vfioUser", "vfToken"]);
+    return new PciDevice(isSocket ? address : parseBdf(address), options);
   }
 
   /** A base address register. @throws ArgumentError if the function has no such BAR */

@@ -1,12 +1,12 @@
 /** The interrupts of a PCI function: MSI-X, MSI or INTx, each vector as an eventfd. */
-import { checkInteger, checkObject, show } from "../core/check.js";
+import { checkInteger, checkKeys, checkObject, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions } from "../core/listeners.js";
 import type { Watch } from "../sys/watch.js";
-import { type DeviceIo, MAX_VECTORS } from "../vfio/device-io.js";
+import { checkDeviceIo, type DeviceIo, MAX_VECTORS } from "../vfio/device-io.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../vfio/uapi.js";
 import { InterruptVector } from "./interrupt-vector.js";
 
@@ -49,8 +49,8 @@ export class Interrupts extends Resource {
     private readonly io: DeviceIo,
     options: InterruptOptions = {},
   ) {
-    checkObject("io", io);
-    checkObject("options", options);
+    checkDeviceIo(io);
+    checkKeys("options", options, ["kind", "count"]);
     const wanted = checkInteger("count", options.count ?? 1, 1, MAX_VECTORS);
     const counts = interruptCounts(io);
     const kind = options.kind ?? bestFirst.find((candidate) => counts[candidate] > 0);

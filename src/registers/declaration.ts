@@ -1,9 +1,9 @@
 /** Declares registers: offset, width, access, fields, arrays of them, and blocks in blocks. */
-import { checkInteger, checkObject, checkOffset } from "../core/check.js";
+import { checkInteger, checkKeys, checkObject, checkOffset } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { bigints, numbers } from "./bits.js";
 import { type FieldSpecs, type RegisterRights, registerRights } from "./field-spec.js";
-import { checkDeclared, checkKeys, checkOneOf } from "./verify.js";
+import { checkDeclared, checkOneOf } from "./verify.js";
 
 /** Width of a register in bits. */
 export type RegisterWidth = 8 | 16 | 32 | 64;

@@ -1,7 +1,7 @@
 /** The fields of a register: how they are declared, and how their values become bits. */
-import { checkInteger, checkObject } from "../core/check.js";
+import { checkInteger, checkKeys, checkObject, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
-import { checkKeys, checkOneOf } from "./verify.js";
+import { checkOneOf } from "./verify.js";
 
 /**
  * What an access does: `rw` reads and writes; `ro` ignores writes; `wo` can't be read; `w1c` clears the bits that are written
@@ -56,6 +56,11 @@ export type FieldSpecs = Readonly<Record<string, FieldSpec>>;
 /** The widest field: what a number holds exactly. */
 const MAX_FIELD_BITS = 53;
 
+function checkBitNumbers(high: number, low: number): void {
+  checkInteger("the lowest bit of a field", low, 0, 63);
+  checkInteger("the highest bit of a field", high, 0, 63);
+}
+
 function field<T, R extends RegisterRights | undefined>(
   kind: FieldSpec["kind"],
   high: number,
@@ -67,8 +72,7 @@ function field<T, R extends RegisterRights | undefined>(
   checkKeys("a field", options, ["access", "doc"]);
   const { access, doc } = options;
   if (access !== undefined) checkOneOf("access of a field", access, registerRights);
-  checkInteger("the lowest bit of a field", low, 0, 63);
-  checkInteger("the highest bit of a field", high, 0, 63);
+  checkBitNumbers(high, low);
   if (high < low)
     throw new ArgumentError(`a field is declared from its highest bit to its lowest, got ${high} and ${low}`);
   if (high - low >= MAX_FIELD_BITS)
@@ -86,7 +90,7 @@ export function bit<const R extends RegisterRights | undefined = undefined>(
     fromBits: (value) => value !== 0,
     toBits(name, value) {
       if (typeof value !== "boolean")
-        throw new ArgumentError(`field ${name} is one bit and needs true or false, got ${String(value)}`);
+        throw new ArgumentError(`field ${name} is one bit and needs true or false, got ${show(value)}`);
       return value ? 1 : 0;
     },
   });
@@ -98,6 +102,7 @@ export function bits<const R extends RegisterRights | undefined = undefined>(
   low: number,
   options: { readonly access?: R; readonly doc?: string } = {},
 ): FieldSpec<number, NoInfer<R>> {
+  checkBitNumbers(high, low);
   const max = 2 ** (high - low + 1) - 1;
   return field("number", high, low, options, undefined, {
     fromBits: (value) => value,
@@ -119,12 +124,13 @@ export function choice<
   values: V,
   options: { readonly access?: R; readonly doc?: string } = {},
 ): FieldSpec<(keyof V & string) | number, NoInfer<R>> {
+  checkBitNumbers(high, low);
   const max = 2 ** (high - low + 1) - 1;
   checkObject("values of a field", values);
   const numbers = new Map<string, number>();
   const names = new Map<number, keyof V & string>();
-  for (const name in values) {
-    const value = checkInteger(`value ${name} of a field`, Number(values[name]), 0, max);
+  for (const [name, given] of Object.entries<number>(values)) {
+    const value = checkInteger(`value ${name} of a field`, given, 0, max);
     numbers.set(name, value);
     const other = names.get(value);
     if (other !== undefined)
@@ -138,7 +144,7 @@ export function choice<
       const found = numbers.get(value);
       if (found !== undefined) return found;
       throw new ArgumentError(
-        `field ${name} has no value ${JSON.stringify(value)}: it has ${[...numbers.keys()].join(", ")}`,
+        `field ${name} has no value ${show(value)}: it has ${[...numbers.keys()].join(", ")}`,
       );
     },
   });

@@ -32,7 +32,7 @@ function rowsOf(
 function registerRow(name: string, spec: RegisterSpec, base: number, steps: string): string {
   const { offset, width, access, reset, doc = "" } = spec;
   const value = reset === undefined ? "" : hex(reset);
-  return `| ${hex(base + offset)}${steps} | ${name} | ${width} | ${access} | ${value} | ${doc} |`;
+  return `| ${hex(base + offset)}${steps} | ${name} | ${width} | ${access} | ${value} | ${cell(doc)} |`;
 }
 
 function fieldRows(register: string, spec: RegisterSpec): string[] {
@@ -40,8 +40,13 @@ function fieldRows(register: string, spec: RegisterSpec): string[] {
     const values = [...(names ?? [])].map(([value, number]) => `${number}: ${value}`).join(", ");
     const meaning = [doc ?? "", values].filter((part) => part !== "").join("; ");
     const range = high === low ? `${low}` : `${high}:${low}`;
-    return `| | ${register}.${name} | ${range} | ${access ?? spec.access} | | ${meaning} |`;
+    return `| | ${register}.${name} | ${range} | ${access ?? spec.access} | | ${cell(meaning)} |`;
   });
+}
+
+/** A text in one cell: bars and line ends would end it. */
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll(/\s*\n\s*/g, " ");
 }
 
 function hex(value: number | bigint): string {

@@ -1,16 +1,6 @@
 /** Checks of declarations that JavaScript programs can get wrong without a compiler. */
-import { checkObject, show } from "../core/check.js";
+import { show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
-
-/** An object without keys that nobody reads. @throws ArgumentError */
-export function checkKeys(what: string, value: object, known: readonly string[]): void {
-  checkObject(what, value);
-  const unknown = Object.keys(value).find((key) => !known.includes(key));
-  if (unknown !== undefined)
-    throw new ArgumentError(
-      `${what} has no option ${JSON.stringify(unknown)}: there are ${known.join(", ")}`,
-    );
-}
 
 /** One of these texts. @throws ArgumentError */
 export function checkOneOf(what: string, value: unknown, choices: readonly string[]): void {

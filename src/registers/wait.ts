@@ -1,9 +1,8 @@
 /** Waits for a register's value, by polling or at each interrupt. */
 
-import { checkFunction, checkInteger, MAX_TIMER_MS } from "../core/check.js";
+import { checkFunction, checkInteger, checkKeys, MAX_TIMER_MS } from "../core/check.js";
 import { DeviceGoneError, TimeoutError } from "../core/errors.js";
 import { checkSignal, onAbort, type Subscription } from "../core/listeners.js";
-import { checkKeys } from "./verify.js";
 
 /** Options of {@link ReadableRegister.until}. */
 export interface WaitOptions {

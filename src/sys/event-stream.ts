@@ -1,6 +1,7 @@
 /** Events of a descriptor as an async iterator. */
+import { StateError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
-import { type ListenOptions, signalOf } from "../core/listeners.js";
+import { addAbortListener, type ListenOptions, signalOf } from "../core/listeners.js";
 import { type Watch, watchReadable } from "./watch.js";
 
 /**
@@ -41,7 +42,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
   next(): Promise<IteratorResult<T>> {
     return new Promise((resolve, reject) => {
       if (this.waiting !== undefined) {
-        reject(new TypeError("one event of a stream can be waited for at a time"));
+        reject(new StateError("one event of a stream can be waited for at a time"));
         return;
       }
       if (this.owner.closed || this.isAbortTold) {
@@ -63,7 +64,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
       // This throws if another stream waits. A later call may then still succeed.
       this.watch = watchReadable(this.fd, this.owner, this.onReadable, this.onClosed);
       this.waiting = { resolve, reject };
-      for (const signal of this.ends) signal.addEventListener("abort", this.onAbort);
+      for (const signal of this.ends) addAbortListener(signal, this.onAbort);
     });
   }
 

@@ -411,6 +411,7 @@ export class MappedMemory extends Resource {
    * Not for users: replaces the file behind the views atomically, for the registers of a device that was restarted.
    * @param fd may be closed afterwards
    * @throws ArgumentError (it ends too early), SysError, with the old one in place; ClosedError
+   * @internal
    */
   replaceFile(fd: number, offset: number): void {
     this.assertUsable();

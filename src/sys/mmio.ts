@@ -8,26 +8,28 @@
  * - A register is written by one plain 32-bit store: V8 emits it as written and in program order. Atomics.store
  *   would be a locked exchange on x86, which also reads the register.
  * - Never fill(), set() or copyWithin() on a BAR: they may use any access width.
+ * - Nothing here is checked, because these functions are a device's fast path. Outside of the array a read throws JavaScript's
+ *   RangeError and a write does nothing; values of other types have JavaScript's TypeError, or are converted by its rules.
  * - x86-64 keeps stores in order with earlier stores, so a doorbell can't overtake the queue entry before it.
  *   arm64 does not: call `publish` between the two.
  */
 
-/** Reads a 32-bit register. `index` counts words. */
+/** Reads a 32-bit register. `index` counts words. @throws RangeError outside of the array */
 export function readRegister(words: Uint32Array, index: number): number {
   return Atomics.load(words, index);
 }
 
-/** Reads an 8-bit register. */
+/** Reads an 8-bit register. @throws RangeError outside of the array */
 export function readRegister8(bytes: Uint8Array, index: number): number {
   return Atomics.load(bytes, index);
 }
 
-/** Reads a 16-bit register. `index` counts 16-bit halves. */
+/** Reads a 16-bit register. `index` counts 16-bit halves. @throws RangeError outside of the array */
 export function readRegister16(halves: Uint16Array, index: number): number {
   return Atomics.load(halves, index);
 }
 
-/** Reads a 64-bit register by one 64-bit read. `index` counts 64-bit words. */
+/** Reads a 64-bit register by one 64-bit read. `index` counts 64-bit words. @throws RangeError outside of the array */
 export function readWholeRegister64(longs: BigUint64Array, index: number): bigint {
   return Atomics.load(longs, index);
 }
@@ -35,6 +37,7 @@ export function readWholeRegister64(longs: BigUint64Array, index: number): bigin
 /**
  * Reads a 64-bit register as two 32-bit reads, low half first by default: all NVMe controllers must accept that.
  * `index` counts 32-bit words.
+ * @throws RangeError outside of the array
  */
 export function readRegister64(words: Uint32Array, index: number, highFirst = false): bigint {
   const first = Atomics.load(words, highFirst ? index + 1 : index);
@@ -42,7 +45,7 @@ export function readRegister64(words: Uint32Array, index: number, highFirst = fa
   return highFirst ? (BigInt(first) << 32n) | BigInt(other) : (BigInt(other) << 32n) | BigInt(first);
 }
 
-/** Writes a 32-bit register: one posted store. */
+/** Writes a 32-bit register: one posted store. Nothing outside of the array. */
 export function writeRegister(words: Uint32Array, index: number, value: number): void {
   words[index] = value;
 }
@@ -62,7 +65,7 @@ export function writeWholeRegister64(longs: BigUint64Array, index: number, value
   longs[index] = value;
 }
 
-/** Writes a 64-bit register as two 32-bit writes, low half first by default. */
+/** Writes a 64-bit register as two 32-bit writes, low half first by default. Nothing outside of the array. */
 export function writeRegister64(words: Uint32Array, index: number, value: bigint, highFirst = false): void {
   if (highFirst) words[index + 1] = Number(value >> 32n);
   words[index] = Number(value & 0xffff_ffffn);

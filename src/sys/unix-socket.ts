@@ -2,8 +2,9 @@
  * UNIX stream sockets that pass descriptors (unix(7), SCM_RIGHTS), which node:net can't. They are non-blocking and
  * close-on-exec; {@link watchReadable} watches them.
  */
-import { lstatSync, unlinkSync } from "node:fs";
+import { lstatSync, type Stats, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
+import { checkString } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, BusyError, SysError, type SysErrorContext, TimeoutError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -35,7 +36,7 @@ const CMSG_HEADER_BYTES = 16;
 const CMSG_BYTES = CMSG_HEADER_BYTES + 4 * MAX_FDS + 4;
 
 function socketAddress(path: string): Uint8Array {
-  const encoded = Buffer.from(path, "utf8");
+  const encoded = Buffer.from(checkString("path", path), "utf8");
   if (encoded.length === 0 || encoded.includes(0))
     throw new ArgumentError("a socket's path must not be empty or contain a zero byte");
   if (encoded.length >= PATH_BYTES) {
@@ -272,8 +273,7 @@ function bindHint(code: string, path: string): string | undefined {
   const folder = dirname(path);
   switch (code) {
     case "EADDRINUSE": {
-      const found = lstatSync(path, { throwIfNoEntry: false });
-      const isFolder = found?.isDirectory() === true;
+      const isFolder = found(path)?.isDirectory() === true;
       return isFolder
         ? "there is a folder at this path: name a socket inside it, or choose another path"
         : "there is a file at this path that is not a socket: remove it, or choose another path";
@@ -287,10 +287,18 @@ function bindHint(code: string, path: string): string | undefined {
   }
 }
 
+/** What is at `path`; undefined if there is nothing, or this user can't see it: then bind(2) says why. */
+function found(path: string): Stats | undefined {
+  try {
+    return lstatSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Removes the path of a killed server, where no server listens any more. */
 function removeStale(path: string, address: Uint8Array): void {
-  const found = lstatSync(path, { throwIfNoEntry: false });
-  if (found === undefined || !found.isSocket()) return;
+  if (found(path)?.isSocket() !== true) return;
   const fd = newSocket();
   const result = c.connect(fd, address, address.length);
   const errno = lastErrno();

@@ -1,8 +1,8 @@
 /** VFIO containers: type1 address spaces. */
-import { checkLength, checkOffset, checkU64 } from "../core/check.js";
+import { checkLength, checkOffset, checkString, checkU64 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { StateError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease } from "../core/lifetime/lease.js";
+import { checkLeased, Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { loadU64, storeU64 } from "../core/struct.js";
 import { checkAccess, type DmaAccess } from "../dma/access.js";
@@ -128,8 +128,10 @@ export class VfioContainer extends Resource {
   /**
    * A container whose requests an iommufd answers (the kernel's compatibility layer). Its address space is the iommufd's
    * VFIO IOAS: `Iommufd.setVfioIoas` sets it, or the kernel makes it with the first group.
+   * @throws ArgumentError, ClosedError
    */
   static ofIommufd(iommufd: BindTarget): VfioContainer {
+    checkLeased("iommufd", iommufd, "an Iommufd", { fd: "number" });
     iommufd.lease.assertOpen();
     const lease = new Lease(`container answered by ${iommufd.lease.label}`, () => {}, iommufd.lease);
     const container = new VfioContainer(iommufd.fd, lease);
@@ -137,8 +139,9 @@ export class VfioContainer extends Resource {
     return container;
   }
 
-  /** @throws SysError, UnsupportedError if the kernel has another API version */
+  /** @throws ArgumentError, SysError, UnsupportedError if the kernel has another API version */
   static open(path: string = CONTAINER_PATH): VfioContainer {
+    checkString("path", path);
     let fd: number;
     try {
       fd = open(path, O_RDWR);

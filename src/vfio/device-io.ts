@@ -1,6 +1,6 @@
 /** The interface to a device on any backend: regions, interrupts and reset. */
 import type { DeviceRequestedError } from "../core/errors.js";
-import type { Lease } from "../core/lifetime/lease.js";
+import { checkLeased, type Lease } from "../core/lifetime/lease.js";
 import type { ListenOptions, Subscription } from "../core/listeners.js";
 import type { MappedMemory } from "../sys/memory.js";
 
@@ -158,4 +158,14 @@ export interface DeviceIo {
    * it.
    */
   onPresence?(listener: (event: DevicePresence) => void, options?: ListenOptions): Subscription;
+}
+
+/** @throws ArgumentError */
+export function checkDeviceIo(io: DeviceIo): void {
+  checkLeased("io", io, "a DeviceIo, such as the io of a PciDevice", {
+    regionInfo: "function",
+    readRegion: "function",
+    writeRegion: "function",
+    irqInfo: "function",
+  });
 }

@@ -1,12 +1,12 @@
 /** Exports parts of a device's BARs as dma-bufs. */
-import { checkLength, checkOffset, checkU32 } from "../core/check.js";
+import { checkArray, checkLength, checkObject, checkOffset, checkU32 } from "../core/check.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { closing, O_CLOEXEC, O_RDWR } from "../sys/syscalls.js";
 import type { RegionArea } from "./device-io.js";
 import { callFeature, type Feature } from "./feature.js";
-import type { FeatureTarget } from "./feature-target.js";
+import { checkUsable, type FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_FEATURE_DMA_BUF,
   vfio_device_feature_dma_buf,
@@ -38,6 +38,9 @@ export class DmaBuf extends Resource {
  * @throws ArgumentError, UnsupportedError, SysError: EINVAL (range), ENODEV (no such BAR)
  */
 export function exportDmaBuf(device: FeatureTarget, region: number, ranges: readonly RegionArea[]): DmaBuf {
+  checkUsable(device);
+  checkArray("ranges", ranges);
+  for (const range of ranges) checkObject("range", range);
   const list = ranges.map(({ offset, sizeBytes }) =>
     vfio_region_dma_range.encode({
       offset: BigInt(checkOffset("offset", offset)),

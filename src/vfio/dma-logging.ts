@@ -1,5 +1,5 @@
 /** DMA logging of VFIO devices, and parts that vfio-user's DMA logging shares. */
-import { checkInteger, checkLength, checkU64 } from "../core/check.js";
+import { checkArray, checkInteger, checkLength, checkObject, checkU64 } from "../core/check.js";
 import { DirtyBitmap } from "../dma/dirty-bitmap.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
 import type { VfioDevice } from "./device.js";
@@ -35,6 +35,8 @@ export interface LoggedRange {
  */
 export function encodeLoggedRanges(pageSizeBytes: number, ranges: readonly LoggedRange[]): Uint8Array {
   checkInteger("pageSizeBytes", pageSizeBytes, 1, 2 ** 40);
+  checkArray("ranges", ranges);
+  for (const range of ranges) checkObject("range", range);
   const size = vfio_device_feature_dma_logging_range.sizeBytes;
   const list = new Uint8Array(ranges.length * size);
   ranges.forEach(({ iova, sizeBytes }, i) => {

@@ -2,7 +2,7 @@
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl } from "../sys/ioctl.js";
-import type { FeatureTarget } from "./feature-target.js";
+import { checkUsable, type FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_FEATURE,
   VFIO_DEVICE_FEATURE_GET,
@@ -31,7 +31,7 @@ export const directionFlags: Readonly<Record<FeatureDirection, number>> = {
 
 /** Whether the device supports a feature in one direction. @throws StateError, ClosedError */
 export function hasFeature(device: FeatureTarget, feature: Feature, direction: FeatureDirection): boolean {
-  device.assertUsable();
+  checkUsable(device);
   const flags = feature.id | directionFlags[direction] | VFIO_DEVICE_FEATURE_PROBE;
   return tryIoctl(device.fd, VFIO_DEVICE_FEATURE, vfio_device_feature.encode({ flags })) >= 0;
 }
@@ -55,7 +55,7 @@ export function callFeature(
   direction: FeatureDirection,
   payload: Uint8Array = new Uint8Array(0),
 ): FeatureAnswer {
-  device.assertUsable();
+  checkUsable(device);
   const flags = feature.id | directionFlags[direction];
   const request = vfio_device_feature.encode({ flags }, payload.length);
   request.set(payload, vfio_device_feature.sizeBytes);

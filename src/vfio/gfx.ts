@@ -1,11 +1,11 @@
 /** Planes of a virtual display (VFIO_DEVICE_QUERY_GFX_PLANE). */
-import { checkU32 } from "../core/check.js";
+import { checkName, checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import type { StructValue } from "../core/struct.js";
 import { adopt } from "../sys/descriptors.js";
 import { tryIoctl } from "../sys/ioctl.js";
-import type { FeatureTarget } from "./feature-target.js";
+import { checkUsable, type FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_GET_GFX_DMABUF,
   VFIO_DEVICE_QUERY_GFX_PLANE,
@@ -23,13 +23,18 @@ const kinds: Readonly<Record<PlaneKind, number>> = {
   region: VFIO_GFX_PLANE_TYPE_REGION,
 };
 
+/** @throws ArgumentError */
+function numberOf(kind: PlaneKind): number {
+  return kinds[checkName("kind", kind, ["dmabuf", "region"])];
+}
+
 /** A plane of a virtual display, under the kernel's field names. */
 export type GfxPlane = Omit<StructValue<typeof vfio_device_gfx_plane_info.fields>, "argsz" | "reserved">;
 
-/** Whether the device offers planes of a kind. @throws StateError, ClosedError */
+/** Whether the device offers planes of a kind. @throws ArgumentError, StateError, ClosedError */
 export function hasGfxPlanes(device: FeatureTarget, kind: PlaneKind): boolean {
-  device.assertUsable();
-  const request = vfio_device_gfx_plane_info.encode({ flags: VFIO_GFX_PLANE_TYPE_PROBE | kinds[kind] });
+  checkUsable(device);
+  const request = vfio_device_gfx_plane_info.encode({ flags: VFIO_GFX_PLANE_TYPE_PROBE | numberOf(kind) });
   return tryIoctl(device.fd, VFIO_DEVICE_QUERY_GFX_PLANE, request) >= 0;
 }
 
@@ -39,9 +44,9 @@ export function hasGfxPlanes(device: FeatureTarget, kind: PlaneKind): boolean {
  * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError
  */
 export function queryGfxPlane(device: FeatureTarget, kind: PlaneKind, planeType: number): GfxPlane {
-  device.assertUsable();
+  checkUsable(device);
   const request = vfio_device_gfx_plane_info.encode({
-    flags: kinds[kind],
+    flags: numberOf(kind),
     drm_plane_type: checkU32("planeType", planeType),
   });
   const result = tryIoctl(device.fd, VFIO_DEVICE_QUERY_GFX_PLANE, request);
@@ -62,7 +67,7 @@ export function queryGfxPlane(device: FeatureTarget, kind: PlaneKind, planeType:
  * @throws ArgumentError, UnsupportedError, StateError, ClosedError, SysError: ENOENT if there is no such dma-buf
  */
 export function getGfxDmaBuf(device: FeatureTarget, id: number): number {
-  device.assertUsable();
+  checkUsable(device);
   const argument = Uint32Array.of(checkU32("id", id));
   const result = tryIoctl(device.fd, VFIO_DEVICE_GET_GFX_DMABUF, argument);
   if (result >= 0) return adopt(result);

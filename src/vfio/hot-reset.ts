@@ -1,8 +1,9 @@
 /** Hot resets: they reset a slot or bus with all functions on it. */
+import { checkArray, checkMembers } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
 import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
-import type { FeatureTarget } from "./feature-target.js";
+import { checkUsable, type FeatureTarget } from "./feature-target.js";
 import {
   VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
   VFIO_DEVICE_PCI_HOT_RESET,
@@ -44,7 +45,7 @@ function hex(value: number, digits: number): string {
  * @throws UnsupportedError if there is no such reset, as for devices on a root bus; SysError
  */
 export function hotResetInfo(device: FeatureTarget): HotResetInfo {
-  device.assertUsable();
+  checkUsable(device);
   let count = 16;
   for (;;) {
     const request = vfio_pci_hot_reset_info.encode({}, count * vfio_pci_dependent_device.sizeBytes);
@@ -95,7 +96,8 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
  *   EAGAIN, ENOTTY if a device doesn't come back
  */
 export function hotReset(device: FeatureTarget, groups: readonly { readonly fd: number }[] = []): void {
-  check(device, tryIoctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, requestFor(device, groups)));
+  const request = requestFor(device, groups);
+  check(device, tryIoctl(device.fd, VFIO_DEVICE_PCI_HOT_RESET, request));
 }
 
 /**
@@ -113,7 +115,9 @@ export async function hotResetAsync(
 }
 
 function requestFor(device: FeatureTarget, groups: readonly { readonly fd: number }[]): Uint8Array {
-  device.assertUsable();
+  checkUsable(device);
+  checkArray("groups", groups);
+  for (const group of groups) checkMembers("group", group, "a VfioGroup", { fd: "number" });
   const fds = Int32Array.from(groups, ({ fd }) => fd);
   const request = vfio_pci_hot_reset.encode({ count: fds.length }, fds.byteLength);
   request.set(new Uint8Array(fds.buffer), vfio_pci_hot_reset.sizeBytes);

@@ -1,7 +1,9 @@
 /** Lets a device enter and leave low power. */
+import { checkLeased } from "../core/lifetime/lease.js";
 import type { EventFd } from "../sys/eventfd.js";
 import type { VfioDevice } from "./device.js";
 import { callFeature, type Feature } from "./feature.js";
+import { checkUsable } from "./feature-target.js";
 import {
   VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
   VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP,
@@ -20,14 +22,16 @@ const EXIT: Feature = { id: VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, name: "low power
  * Lets the device enter low power until {@link exitLowPower} or any access. Close mappings of its registers first: an access
  * to them would kill the process (SIGBUS).
  * @param wakeup signalled when the host wakes the device for another reason; the device then stays awake
- * @throws StateError while registers are mapped, UnsupportedError, SysError: EINVAL if it is in low power already
+ * @throws ArgumentError, StateError while registers are mapped, UnsupportedError, SysError: EINVAL if it is in low power already
  */
 export function enterLowPower(device: VfioDevice, wakeup?: EventFd): void {
+  checkUsable(device);
   device.assertNothingMapped("entering low power");
   if (wakeup === undefined) {
     callFeature(device, ENTRY, "set");
     return;
   }
+  checkLeased("wakeup", wakeup, "an EventFd", { fd: "number" });
   wakeup.lease.assertOpen();
   const payload = vfio_device_low_power_entry_with_wakeup.encode({ wakeup_eventfd: wakeup.fd });
   callFeature(device, ENTRY_WITH_WAKEUP, "set", payload);

@@ -1,5 +1,5 @@
 /** Migration of VFIO devices, and parts that vfio-user's migration shares. */
-import { show } from "../core/check.js";
+import { checkBytes, show } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -99,7 +99,7 @@ export function migrationSupportOf(payload: Uint8Array): MigrationSupport {
  * @internal
  */
 export function encodeMigrationState(state: MigrationState): Uint8Array {
-  const number: number | undefined = migrationStates[state];
+  const number = Object.hasOwn(migrationStates, state) ? migrationStates[state] : undefined;
   if (number === undefined) {
     const known = Object.keys(migrationStates).join(", ");
     throw new ArgumentError(`${show(state)} is not a migration state: use one of ${known}`);
@@ -155,6 +155,7 @@ export class MigrationData extends Resource implements MigrationStream {
    */
   read(target: Uint8Array): number | undefined {
     this.lease.assertOpen();
+    checkBytes("target", target);
     try {
       return read(this.fd, target, { object: this.lease.label }) ?? undefined;
     } catch (error) {
@@ -166,6 +167,7 @@ export class MigrationData extends Resource implements MigrationStream {
   /** Writes all of `source`. @throws ClosedError, SysError */
   write(source: Uint8Array): void {
     this.lease.assertOpen();
+    checkBytes("source", source);
     for (let done = 0; done < source.length; ) {
       done += write(this.fd, source.subarray(done), { object: this.lease.label });
     }

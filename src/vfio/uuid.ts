@@ -5,7 +5,7 @@ import { ArgumentError } from "../core/errors.js";
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 export function isUuid(text: string): boolean {
-  return UUID.test(text);
+  return typeof text === "string" && UUID.test(text);
 }
 
 /** The 16 bytes of a UUID, in the order of its text, which VFIO requires. @throws ArgumentError */

@@ -3,7 +3,7 @@
  * resource.ts), so the garbage collector can take a forgotten object while its lease, which the parent's lease holds, still
  * releases everything in the right order.
  */
-import { show } from "../check.js";
+import { checkFunction, checkMembers, checkString, show } from "../check.js";
 import { Errno } from "../errno.js";
 import { ArgumentError, BusyError, ClosedError, SysError } from "../errors.js";
 import { throwCollected } from "./close-all.js";
@@ -50,9 +50,28 @@ export interface ForeignHolders {
 
 /** Not by class: there may be two copies of this library. @throws ArgumentError */
 export function checkParent(label: string, parent: Lease): void {
-  if (typeof parent?.dependOn !== "function") {
+  if (!isLease(parent))
     throw new ArgumentError(`${show(label)} can't depend on ${show(parent)}: that is no lease`);
-  }
+}
+
+/** Not by a method that a Resource has, too. */
+function isLease(value: unknown): boolean {
+  return typeof (value as Lease | undefined | null)?.lockIdle === "function";
+}
+
+/**
+ * An object with a lease, and with these members.
+ * @param what names such an object, e.g. `a VfioDevice`
+ * @throws ArgumentError
+ */
+export function checkLeased(
+  name: string,
+  value: { readonly lease: Lease },
+  what: string,
+  members: Parameters<typeof checkMembers>[3] = {},
+): void {
+  checkMembers(name, value, what, members);
+  if (!isLease(value.lease)) throw new ArgumentError(`${name} must be ${what}, got ${show(value)}`);
 }
 
 /**
@@ -89,16 +108,17 @@ export class Lease {
   /**
    * @param name names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
    * @param giveBack releases the resource, after all dependents; must not refer to the Resource
+   * @throws ArgumentError, ClosedError if a parent is closed
    */
   constructor(
     private readonly name: string,
     private readonly giveBack: (() => void) | Release | undefined,
     ...parents: Lease[]
   ) {
-    for (const parent of parents) {
-      checkParent(name, parent);
-      this.dependOn(parent);
-    }
+    checkString("name", name);
+    if (giveBack !== undefined && typeof giveBack !== "function")
+      checkFunction("giveBack.now", giveBack?.now);
+    for (const parent of parents) this.dependOn(parent);
   }
 
   /**
@@ -139,9 +159,16 @@ export class Lease {
     return this.isClosed;
   }
 
-  /** From now on closing `parent` closes this first. @throws ClosedError if the parent is closed */
+  /**
+   * From now on closing `parent` closes this first.
+   * @throws ArgumentError (no lease, or one that depends on this), ClosedError if the parent is closed
+   */
   dependOn(parent: Lease): void {
+    if (!isLease(parent)) checkParent(this.label, parent);
     if (parent.closing) throw new ClosedError(parent.label);
+    // Only something with dependents can be above its parent: a new lease costs nothing here.
+    if (parent === this || (this.newestDependent !== undefined && parent.dependsOn(this)))
+      throw new ArgumentError(`${this.name} can't depend on ${parent.label}, which depends on it`);
     if (this.parent === undefined) {
       this.parent = parent;
       parent.append(this);
@@ -149,6 +176,13 @@ export class Lease {
       this.otherParents = new Dependence(this, parent, this.otherParents);
       parent.append(this.otherParents);
     }
+  }
+
+  private dependsOn(other: Lease): boolean {
+    if (this.parent === other || this.parent?.dependsOn(other) === true) return true;
+    for (let each = this.otherParents; each !== undefined; each = each.next)
+      if (each.parent === other || each.parent.dependsOn(other)) return true;
+    return false;
   }
 
   private append(link: Link): void {
@@ -185,6 +219,7 @@ export class Lease {
 
   /** Makes close() fail during a call on another thread: otherwise the descriptor's number could be reused meanwhile. */
   async during<T>(holder: string, call: () => Promise<T>): Promise<T> {
+    checkFunction("call", call);
     this.hold(holder);
     try {
       return await call();

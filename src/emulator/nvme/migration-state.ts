@@ -1,5 +1,7 @@
 /** The migration state of a controller as bytes. A client sends it, so it is checked. */
+
 import * as z from "zod/mini";
+import { checkBytes } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
 import { integer, Problems, read } from "../../core/options.js";
@@ -85,6 +87,7 @@ export function decodeState(bytes: Uint8Array): {
   readonly state: MigrationState;
   readonly data: Uint8Array;
 } {
+  checkBytes("bytes", bytes);
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const textBytes = whole.length < PREFIX_BYTES ? -1 : whole.readUInt32LE(MAGIC.length);
   const isOurs = whole.toString("latin1", 0, MAGIC.length) === MAGIC && textBytes <= MAX_TEXT_BYTES;

@@ -1,4 +1,5 @@
 /** Asynchronous events of a controller, as an async iterator. */
+import { checkInteger, checkObject } from "../../core/check.js";
 import { type ListenOptions, onAbort, signalOf } from "../../core/listeners.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { NvmeError, NvmeResetError } from "../command/error.js";
@@ -90,9 +91,11 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
   /**
    * Reads the log page that an event names, so that the controller reports the next event of that type. Not needed if the
    * program reads that page anyway (nvme.logs).
-   * @throws NvmeError, TimeoutError, DeviceGoneError, ClosedError
+   * @throws ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async clear(event: NvmeEvent): Promise<void> {
+    checkObject("event", event);
+    checkInteger("event.logPage", event.logPage, 0, 0xff);
     // Events without a log page need no clearing.
     if (event.logPage === 0) return;
     const logs = new NvmeLogs(this.target);

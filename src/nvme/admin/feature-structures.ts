@@ -1,5 +1,5 @@
 /** Features whose value is a data structure. */
-import { checkInteger, checkU64, show } from "../../core/check.js";
+import { checkArray, checkInteger, checkObject, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type Bits, decodeBits, encodeBits } from "../spec/capabilities.js";
 import { fdpSupportedEvent } from "../spec/fdp.js";
@@ -46,6 +46,7 @@ export class NvmeFeatureStructures {
 
   /** Sets LBA Range Type. @param ranges 1 to 64 @throws ArgumentError, and as NvmeFeatures.set() */
   async setLbaRanges(nsid: number, ranges: readonly LbaRange[], options: Save = {}): Promise<void> {
+    checkArray("ranges", ranges);
     checkInteger("ranges.length", ranges.length, 1, MOST_RANGES);
     const data = lbaRangeTypes.encode({ entry: [...ranges] });
     await this.features.set(FeatureId.lbaRangeType, ranges.length - 1, { ...options, nsid, data });
@@ -71,6 +72,7 @@ export class NvmeFeatureStructures {
     transitions: readonly PowerTransition[],
     options: Save = {},
   ): Promise<void> {
+    checkArray("transitions", transitions);
     checkInteger("transitions.length", transitions.length, 0, POWER_STATES);
     const data = powerTransitions.encode({ entry: [...transitions] });
     const fid = FeatureId.autonomousPowerStateTransition;
@@ -88,6 +90,7 @@ export class NvmeFeatureStructures {
 
   /** Sets Host Behavior Support. Fields left out are 0. @throws ArgumentError, and as NvmeFeatures.set() */
   async setHostBehavior(values: Partial<HostBehavior>): Promise<void> {
+    checkObject("values", values);
     await this.features.set(FeatureId.hostBehaviorSupport, 0, { data: hostBehavior.encode(values) });
   }
 
@@ -108,7 +111,8 @@ export class NvmeFeatureStructures {
     const data = new Uint8Array(bits / 8);
     const view = new DataView(data.buffer);
     if (bits === 64) checkU64("id", id);
-    else if (id < 0n || id >= 1n << 128n) throw new ArgumentError(`id must fit 128 bits, got ${id}n`);
+    else if (typeof id !== "bigint" || id < 0n || id >= 1n << 128n)
+      throw new ArgumentError(`id must fit 128 bits, got ${show(id)}`);
     view.setBigUint64(0, id & 0xffff_ffff_ffff_ffffn, true);
     if (bits === 128) view.setBigUint64(8, id >> 64n, true);
     await this.features.set(FeatureId.hostIdentifier, extended, { ...options, data });

@@ -1,5 +1,5 @@
 /** Get Features and Set Features. */
-import { checkInteger, checkU32 } from "../../core/check.js";
+import { checkBytes, checkInteger, checkObject, checkU32, lookUp, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminRead, adminWrite } from "../command/admin-target.js";
 import type { NvmeCompletion } from "../command/command.js";
@@ -32,12 +32,10 @@ export class NvmeFeatures implements FeatureSource {
     readonly data: Uint8Array;
   }> {
     checkInteger("fid", fid, 0, 0xff);
-    assertFeature(this.target, fid, "get", options.cdw11 ?? 0);
+    checkObject("options", options);
+    assertFeature(this.target, fid, "get", checkU32("cdw11", options.cdw11 ?? 0));
     const { nsid = 0, select = "current", cdw11 = 0, uuidIndex = 0, sizeBytes = 0 } = options;
-    const sel = FeatureSelect[select];
-    if (sel === undefined) {
-      throw new ArgumentError(`select must be one of ${Object.keys(FeatureSelect).join(", ")}`);
-    }
+    const sel = lookUp("select", select, FeatureSelect);
     const command = {
       name: `Get Features (FID 0x${fid.toString(16).padStart(2, "0")})`,
       opcode: AdminOpcode.getFeatures,
@@ -62,6 +60,9 @@ export class NvmeFeatures implements FeatureSource {
    */
   async set(fid: number, value: number, options: SetFeatureOptions = {}): Promise<NvmeCompletion> {
     checkInteger("fid", fid, 0, 0xff);
+    checkU32("value", value);
+    checkObject("options", options);
+    if (options.data !== undefined) checkBytes("data", options.data);
     assertFeature(this.target, fid, "set", value, options.data);
     const { nsid = 0, save = false, cdw12 = 0, cdw13 = 0, cdw14 = 0, cdw15 = 0, data } = options;
     const command = {
@@ -69,7 +70,7 @@ export class NvmeFeatures implements FeatureSource {
       opcode: AdminOpcode.setFeatures,
       nsid: checkU32("nsid", nsid),
       cdw10: fid + (save ? SAVE_FEATURE : 0),
-      cdw11: checkU32("value", value),
+      cdw11: value,
       cdw12: checkU32("cdw12", cdw12),
       cdw13: checkU32("cdw13", cdw13),
       cdw14: checkU32("cdw14", cdw14),
@@ -89,6 +90,8 @@ export class NvmeFeatures implements FeatureSource {
     feature: DwordFeature<T>,
     options: Omit<GetFeatureOptions, "sizeBytes"> = {},
   ): Promise<Bits<T>> {
+    checkObject("feature", feature);
+    checkObject("feature.table", feature.table);
     const { value } = await this.get(feature.fid, options);
     return decodeBits(value, feature.table);
   }
@@ -99,6 +102,7 @@ export class NvmeFeatures implements FeatureSource {
     values: Partial<Bits<T>>,
     options: Pick<SetFeatureOptions, "nsid" | "save"> = {},
   ): Promise<NvmeCompletion> {
+    checkObject("feature", feature);
     return await this.set(feature.fid, encodeBits(feature.table, values), options);
   }
 
@@ -173,6 +177,7 @@ export class NvmeFeatures implements FeatureSource {
 
   /** Sets the controller's time. @throws ArgumentError, and as set() */
   async setTimestamp(time: Date): Promise<void> {
+    if (!(time instanceof Date)) throw new ArgumentError(`time must be a Date, got ${show(time)}`);
     const milliseconds = checkInteger("time", time.getTime(), 0, 2 ** 48 - 1);
     const data = new Uint8Array(TIMESTAMP_BYTES);
     const view = new DataView(data.buffer);

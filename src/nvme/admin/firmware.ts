@@ -1,5 +1,5 @@
 /** Firmware Image Download and Firmware Commit. */
-import { checkInteger } from "../../core/check.js";
+import { checkBytes, checkInteger, checkObject, lookUp } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminWrite, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -85,6 +85,7 @@ export class NvmeFirmware {
    */
   async download(image: Uint8Array, limits?: CommandOptions): Promise<void> {
     requireCommands(this.target, "firmware");
+    checkBytes("image", image);
     if (image.length === 0 || image.length % 4 !== 0) {
       throw new ArgumentError(`image.length must be a multiple of 4 and not 0, got ${image.length}`);
     }
@@ -112,11 +113,9 @@ export class NvmeFirmware {
     options: FirmwareCommitOptions = {},
   ): Promise<FirmwareCommitResult> {
     requireCommands(this.target, "firmware");
+    checkObject("options", options);
     const { slot = 0, bootPartition = 0, ...limits } = options;
-    const code = FirmwareAction[action];
-    if (code === undefined) {
-      throw new ArgumentError(`action must be one of ${Object.keys(FirmwareAction).join(", ")}`);
-    }
+    const code = lookUp("action", action, FirmwareAction);
     checkInteger("slot", slot, 0, SLOTS);
     checkInteger("bootPartition", bootPartition, 0, 1);
     const command = {

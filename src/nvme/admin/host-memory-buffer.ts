@@ -1,5 +1,5 @@
 /** Host memory that the controller uses for itself (Host Memory Buffer). */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, checkMembers } from "../../core/check.js";
 import { ClosedError, UnsupportedError } from "../../core/errors.js";
 import { closeAll } from "../../core/lifetime/close-all.js";
 import { Lease } from "../../core/lifetime/lease.js";
@@ -61,6 +61,7 @@ export class HostMemoryBuffer implements AsyncDisposable {
    *   HMMIN, the minimum), MemlockError, SysError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   static async give(target: HostMemoryTarget, bytes?: number): Promise<HostMemoryBuffer> {
+    checkMembers("target", target, "an NvmeController", { admin: "function", hostMemoryGiven: "function" });
     const { hmpre, hmmin } = target.identify;
     if (hmpre === 0) throw new UnsupportedError(`${target.bdf} uses no host memory buffer (HMPRE is 0)`);
     const wanted = bytes ?? hmpre * UNIT_BYTES;

@@ -1,6 +1,6 @@
 /** Format NVM, Sanitize and Device Self-test. */
-import { checkInteger, checkU32 } from "../../core/check.js";
-import { ArgumentError, UnsupportedError } from "../../core/errors.js";
+import { checkInteger, checkObject, checkU32, lookUp } from "../../core/check.js";
+import { UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
 import { decodeBits, Fna, Sanicap } from "../spec/capabilities.js";
@@ -79,13 +79,11 @@ export class NvmeMaintenance {
     const { target } = this;
     requireCommands(target, "format");
     checkU32("nsid", nsid);
+    checkObject("options", options);
     const { lbaFormat = 0, protection = 0, secureErase = "none", timeoutMs = FORMAT_TIMEOUT_MS } = options;
     checkInteger("lbaFormat", lbaFormat, 0, 63);
     checkInteger("protection", protection, 0, 3);
-    const erase = SecureErase[secureErase];
-    if (erase === undefined) {
-      throw new ArgumentError(`secureErase must be one of ${Object.keys(SecureErase).join(", ")}`);
-    }
+    const erase = lookUp("secureErase", secureErase, SecureErase);
     const fna = decodeBits(target.identify.fna, Fna);
     if (erase === SecureErase.cryptographic && !fna.cryptographicErase) {
       throw new UnsupportedError(`${target.bdf} doesn't support a cryptographic erase (FNA)`);
@@ -114,10 +112,8 @@ export class NvmeMaintenance {
    */
   async sanitize(action: keyof typeof SanitizeAction, options: SanitizeOptions = {}): Promise<void> {
     const { target } = this;
-    const code = SanitizeAction[action];
-    if (code === undefined) {
-      throw new ArgumentError(`action must be one of ${Object.keys(SanitizeAction).join(", ")}`);
-    }
+    const code = lookUp("action", action, SanitizeAction);
+    checkObject("options", options);
     const { passes = 1, pattern = 0 } = options;
     checkInteger("passes", passes, 1, 16);
     checkU32("pattern", pattern);
@@ -157,10 +153,7 @@ export class NvmeMaintenance {
   async selfTest(code: keyof typeof SelfTestCode, nsid: number = BROADCAST_NSID): Promise<void> {
     requireCommands(this.target, "deviceSelfTest");
     checkU32("nsid", nsid);
-    const stc = SelfTestCode[code];
-    if (stc === undefined) {
-      throw new ArgumentError(`code must be one of ${Object.keys(SelfTestCode).join(", ")}`);
-    }
+    const stc = lookUp("code", code, SelfTestCode);
     await this.target.admin({
       name: `Device Self-test (${code})`,
       opcode: AdminOpcode.deviceSelfTest,

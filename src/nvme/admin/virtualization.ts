@@ -1,5 +1,5 @@
 /** Virtualization Management: resources and states of secondary controllers. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, checkObject, lookUp } from "../../core/check.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { decodeBits, Lpa } from "../spec/capabilities.js";
 import { CommandEffect } from "../spec/log-pages.js";
@@ -52,12 +52,15 @@ export class NvmeVirtualization {
   ): Promise<number> {
     await this.require();
     checkInteger("cntlid", cntlid, 0, 0xffff);
+    const number = lookUp("action", action, VirtualizationAction);
+    if (resources !== undefined) checkObject("resources", resources);
     const { type = "queues", count = 0 } = resources ?? {};
+    const resource = lookUp("type", type, ResourceType);
     checkInteger("count", count, 0, 0xffff);
     const { dw0 } = await this.target.admin({
       name: `Virtualization Management (${action}, controller ${cntlid})`,
       opcode: AdminOpcode.virtualizationManagement,
-      cdw10: (VirtualizationAction[action] | (ResourceType[type] << 8) | (cntlid << 16)) >>> 0,
+      cdw10: (number | (resource << 8) | (cntlid << 16)) >>> 0,
       cdw11: count,
     });
     return dw0 & 0xffff;
@@ -68,6 +71,7 @@ export class NvmeVirtualization {
     cntlid: number,
     resources: { readonly queues: number; readonly interrupts: number },
   ): Promise<void> {
+    checkObject("resources", resources);
     await this.manage("secondaryAssign", cntlid, { type: "queues", count: resources.queues });
     await this.manage("secondaryAssign", cntlid, { type: "interrupts", count: resources.interrupts });
   }

@@ -1,7 +1,7 @@
 /** Options of a single command: time limit, signal, queue. */
 import { checkObject, MAX_TIMER_MS, show } from "../../core/check.js";
 import { ArgumentError, TimeoutError } from "../../core/errors.js";
-import { checkSignal } from "../../core/listeners.js";
+import { addAbortListener, checkSignal } from "../../core/listeners.js";
 import type { NvmeQueue } from "./queue.js";
 
 /** Time limit and signal of one command. */
@@ -50,7 +50,7 @@ export class CommandLimits {
     const { timeoutMs, signal } = options;
     this.timeoutMs = timeoutMs;
     this.signal = signal;
-    signal?.addEventListener("abort", this.onAbort);
+    if (signal !== undefined) addAbortListener(signal, this.onAbort);
     if (timeoutMs !== undefined) {
       this.timer = setTimeout(() => this.end(new TimeoutError(name(), timeoutMs)), timeoutMs);
     }

@@ -1,4 +1,5 @@
 /** Errors of the NVMe driver: error status, protocol violation, reset. */
+import { checkObject } from "../../core/check.js";
 import { IovaError } from "../../core/errors.js";
 import {
   STATUS_DO_NOT_RETRY,
@@ -64,12 +65,15 @@ export class NvmeResetError extends IovaError {
 
 /**
  * @param identify the controller's CRDT fields, in units of 100 ms
+ * @throws ArgumentError
  * @returns milliseconds to wait before the command is sent again; 0 if the controller requests no delay
  */
 export function retryDelayMs(
   error: NvmeError,
   identify: { readonly crdt1: number; readonly crdt2: number; readonly crdt3: number },
 ): number {
+  checkObject("error", error);
+  checkObject("identify", identify);
   const delays = [0, identify.crdt1, identify.crdt2, identify.crdt3];
   return (delays[error.retryDelay] ?? 0) * 100;
 }

@@ -1,6 +1,8 @@
 /** Starts, resets, shuts down and closes a controller. The API for programs is `NvmeController`. */
+
 import { setTimeout } from "node:timers/promises";
 import { ClosedError, StateError, UnsupportedError } from "../../core/errors.js";
+import { addAbortListener } from "../../core/listeners.js";
 import type { PciDevice } from "../../pci/device.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -163,7 +165,7 @@ export class ControllerEngine {
   async start(signal?: AbortSignal): Promise<void> {
     const giveUp = (): void =>
       this.lifecycle.fail(new StateError(`the program aborted the opening of ${this.device.bdf}`));
-    signal?.addEventListener("abort", giveUp, { once: true });
+    if (signal !== undefined) addAbortListener(signal, giveUp);
     try {
       await this.startNow(signal);
       signal?.throwIfAborted();

@@ -1,4 +1,5 @@
 /** Remembers features that a reset undoes, and sets them again after it. */
+import { addAbortListener } from "../../core/listeners.js";
 import type { CommandData, NvmeCommand, NvmeCompletion } from "../command/command.js";
 import { dataBytes, isBitBucket, isDataList, rangeBytes } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
@@ -168,7 +169,7 @@ async function unlessAborted(work: Promise<unknown>, signal: AbortSignal): Promi
   const aborted = new Promise<void>((resolve) => {
     stop = resolve;
   });
-  signal.addEventListener("abort", stop, { once: true });
+  addAbortListener(signal, stop);
   await Promise.race([work, aborted]);
   signal.removeEventListener("abort", stop);
   signal.throwIfAborted();

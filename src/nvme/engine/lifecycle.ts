@@ -57,7 +57,10 @@ export interface LifecycleParts {
   suspend(error: Error, policy: RetryPolicy): void;
   /** Submits the waiting commands. */
   resume(): void;
-  /** Rejects all commands, present and future. */
+  /**
+   * Rejects all commands, present and future.
+   * @internal
+   */
   fail(error: Error): void;
 }
 
@@ -94,7 +97,10 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     return this.cause;
   }
 
-  /** Checks that commands are accepted, at least to wait. @throws the failure, ClosedError, StateError */
+  /**
+   * Checks that commands are accepted, at least to wait. @throws the failure, ClosedError, StateError
+   * @internal
+   */
   assertUsable(): void {
     if (this.current === "live") return;
     if (this.closing) throw new ClosedError(`NVMe controller ${this.parts.name}`);
@@ -104,7 +110,10 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     }
   }
 
-  /** The first start is done. */
+  /**
+   * The first start is done.
+   * @internal
+   */
   started(): void {
     if (this.current === "starting") this.current = "live";
   }
@@ -125,6 +134,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   /**
    * Stops the controller with `how`, and starts it again.
    * @throws the reason if the start fails; the state is `failed` then; StateError if another reset is under way
+   * @internal
    */
   async reset(how: () => Promise<void>, policy: RetryPolicy): Promise<void> {
     if (this.closing) throw new ClosedError(`NVMe controller ${this.parts.name}`);
@@ -140,7 +150,10 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     if (failure !== undefined) throw failure;
   }
 
-  /** Shuts a live controller down with `how`; it rejects commands afterwards. @throws what `how` throws */
+  /**
+   * Shuts a live controller down with `how`; it rejects commands afterwards. @throws what `how` throws
+   * @internal
+   */
   async shutDown(how: () => Promise<void>): Promise<void> {
     this.assertUsable();
     if (this.current !== "live") throw new StateError(`${this.parts.name} is ${this.current}`);
@@ -158,14 +171,20 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.parts.suspend(new StateError(`${this.parts.name} was shut down`), "fail");
   }
 
-  /** Rejects new commands and stops recovery. Resolves when no transition is under way. */
+  /**
+   * Rejects new commands and stops recovery. Resolves when no transition is under way.
+   * @internal
+   */
   async beginClosing(): Promise<void> {
     this.closing = true;
     if (this.current === "live") this.current = "closing";
     await this.work;
   }
 
-  /** The kernel waits until the device is closed. A program without a listener notices by its rejected commands. */
+  /**
+   * The kernel waits until the device is closed. A program without a listener notices by its rejected commands.
+   * @internal
+   */
   removalRequested(): void {
     this.tell("removal");
     if (this.listenerCount("removal") > 0 || this.current !== "live") return;
@@ -182,7 +201,10 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.current = "closed";
   }
 
-  /** Waits until a failure is handled. */
+  /**
+   * Waits until a failure is handled.
+   * @internal
+   */
   async settled(): Promise<void> {
     await this.work;
   }

@@ -1,5 +1,5 @@
 /** Watches whether the device is still there, and whether its removal was requested. */
-import type { Subscription } from "../../core/listeners.js";
+import { addAbortListener, type Subscription } from "../../core/listeners.js";
 import type { PciDevice } from "../../pci/device.js";
 
 /** Receives the events of {@link Presence}. */
@@ -55,7 +55,7 @@ export class Presence {
           resolve();
         };
         this.waiting.add(wake);
-        signal.addEventListener("abort", wake);
+        addAbortListener(signal, wake);
       });
     }
   }

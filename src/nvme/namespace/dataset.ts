@@ -1,5 +1,5 @@
 /** Block ranges of Dataset Management and Copy (NVM Command Set 1.x). */
-import { checkInteger } from "../../core/check.js";
+import { checkArray, checkInteger, checkObject } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import { checkLba } from "./lba.js";
@@ -57,10 +57,12 @@ export function datasetAttributes(attributes: DatasetAttributes): number {
 
 /** The data of Dataset Management. @throws ArgumentError if a range is invalid */
 export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array {
+  checkArray("ranges", ranges);
   checkInteger("ranges.length", ranges.length, 1, MAX_DATASET_RANGES);
   const bytes = new Uint8Array(ranges.length * DATASET_RANGE_BYTES);
   const view = new DataView(bytes.buffer);
   for (const [i, range] of ranges.entries()) {
+    checkObject("range", range);
     const at = i * DATASET_RANGE_BYTES;
     const context =
       checkInteger("accessFrequency", range.accessFrequency ?? 0, 0, 5) |
@@ -106,6 +108,7 @@ export function encodeCopyRanges(
   const bytes = new Uint8Array(ranges.length * size);
   const view = new DataView(bytes.buffer);
   for (const [i, range] of ranges.entries()) {
+    checkObject("range", range);
     const at = i * size;
     view.setBigUint64(at + 8, BigInt(checkLba("lba", range.lba)), true);
     view.setUint16(at + 16, checkInteger("blocks", range.blocks, 1, 65_536) - 1, true);

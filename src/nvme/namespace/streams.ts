@@ -1,7 +1,8 @@
 /** Node.js streams of the blocks of a namespace. */
-import { Readable, Writable } from "node:stream";
-import { checkInteger, checkOffset } from "../../core/check.js";
+import { addAbortSignal, Readable, Writable } from "node:stream";
+import { checkInteger, checkObject, checkOffset } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import { checkSignal } from "../../core/listeners.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { ProtectionInformation } from "../protection/information.js";
@@ -53,7 +54,9 @@ const DEFAULT_CHUNK_BYTES = 128 * 1024;
 
 /** See {@link NvmeNamespace.createReadStream}. @throws ArgumentError if an option is invalid */
 export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOptions): Readable {
-  const { lba = 0n, signal, highWaterMark } = options;
+  checkObject("options", options);
+  const { lba = 0n, highWaterMark } = options;
+  const signal = checkSignal(options.signal);
   checkLba("lba", lba);
   assertPlainBytes(namespace);
   const { blocks = namespace.sizeBlocks - BigInt(lba) } = options;
@@ -80,7 +83,9 @@ export function openWriteStream(
   transferLimitBytes: number,
   options: WriteStreamOptions,
 ): Writable {
+  checkObject("options", options);
   const { lba = 0n, depth = DEFAULT_DEPTH } = options;
+  checkSignal(options.signal);
   checkLba("lba", lba);
   checkInteger("depth", depth, 1, MAX_DEPTH);
   assertPlainBytes(namespace);
@@ -123,11 +128,9 @@ class BlockWriter extends Writable {
     private readonly depth: number,
     private readonly options: WriteStreamOptions,
   ) {
-    super({
-      decodeStrings: true,
-      highWaterMark: chunkBytes,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
+    super({ decodeStrings: true, highWaterMark: chunkBytes });
+    // Only now: an aborted signal destroys the stream at once, which needs this object's fields.
+    if (options.signal !== undefined) addAbortSignal(options.signal, this);
   }
 
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {

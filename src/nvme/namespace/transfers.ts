@@ -5,7 +5,14 @@ import { ArgumentError } from "../../core/errors.js";
 import { signalOf } from "../../core/listeners.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
-import { type CommandData, cutData, type DataList, dataBytes } from "../command/data-ranges.js";
+import {
+  assertCommandData,
+  assertDmaBuffer,
+  type CommandData,
+  cutData,
+  type DataList,
+  dataBytes,
+} from "../command/data-ranges.js";
 import { MAX_BLOCKS } from "./block-command.js";
 import type { BlockFormat } from "./block-format.js";
 import { type IoOptions, ioFields, metadataOf, type ProtectionOptions } from "./io-options.js";
@@ -148,13 +155,15 @@ export async function transferRange(
 }
 
 function wholeOf(given: DmaBuffer | DataList, offset?: number, length?: number): CommandData {
-  if ("sizeBytes" in given) {
+  if (!Array.isArray(given)) {
+    assertDmaBuffer(given);
     const at = checkOffset("offset", offset ?? 0);
     return { buffer: given, offset: at, length: length ?? given.sizeBytes - at };
   }
   if (offset !== undefined || length !== undefined) {
     throw new ArgumentError("offset and length can't be combined with a list of ranges, which has its own");
   }
+  assertCommandData(given);
   return given;
 }
 

@@ -1,6 +1,8 @@
 /** A completion queue as a ring in memory. */
+
 import { acquire, weaklyOrdered } from "../../sys/mmio.js";
 import { CQE_WORDS } from "../spec/queue-entries.js";
+import { checkRingMemory } from "./ring-check.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 
 export { CQE_WORDS };
@@ -36,6 +38,7 @@ export class CompletionQueue {
   private rung = 0;
   private shadow: ShadowDoorbells | undefined = undefined;
 
+  /** @throws ArgumentError */
   constructor(
     /** Queue identifier. */
     readonly id: number,
@@ -46,6 +49,7 @@ export class CompletionQueue {
     private doorbells: Uint32Array,
     private readonly doorbell: number,
   ) {
+    checkRingMemory(id, entries, words, CQE_WORDS, doorbells, doorbell);
     this.cids = new Uint16Array(entries);
     this.sqids = new Uint16Array(entries);
     this.sqHeads = new Uint16Array(entries);
@@ -146,7 +150,10 @@ export class CompletionQueue {
     this.rung = this.head;
   }
 
-  /** Uses a shadow doorbell from now on; undefined: only the register. */
+  /**
+   * Uses a shadow doorbell from now on; undefined: only the register.
+   * @internal
+   */
   useShadow(shadow: ShadowDoorbells | undefined): void {
     // A doorbell beyond that memory uses its register only.
     this.shadow = shadow?.has(this.doorbell) === true ? shadow : undefined;

@@ -2,7 +2,8 @@
  * A submission queue and its completion queue in another thread. One thread at a time has them: the one that created them,
  * or the one that took them.
  */
-import { StateError } from "../../core/errors.js";
+import { checkInteger, checkObject, show } from "../../core/check.js";
+import { ArgumentError, StateError } from "../../core/errors.js";
 import { CompletionQueue, CQE_WORDS } from "./completion-queue.js";
 import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
 
@@ -55,8 +56,9 @@ export class HandedQueues {
     this.completion.moveTo(state[2] ?? 0, state[3] ?? 1);
   }
 
-  /** Takes the queues in the worker. @param handed from `handOver()` @throws StateError if they were taken, or are gone */
+  /** Takes the queues in the worker. @param handed from `handOver()` @throws ArgumentError, StateError if they were taken, or are gone */
   static take(handed: HandedOver): HandedQueues {
+    checkHandedOver(handed);
     const before = Atomics.compareExchange(handed.state, 0, HandOver.sent, HandOver.taken);
     if (before !== HandOver.sent) {
       throw new StateError(
@@ -83,4 +85,17 @@ export class HandedQueues {
       throw new StateError("this thread doesn't have these queues any more");
     }
   }
+}
+
+function checkHandedOver(handed: HandedOver): void {
+  checkObject("handed", handed);
+  const { sqWords, cqWords, doorbells, sqDoorbell, cqDoorbell, state } = handed;
+  for (const words of [sqWords, cqWords, doorbells]) {
+    if (!(words instanceof Uint32Array))
+      throw new ArgumentError(`handed must come from handOver(): a ring or its doorbells are ${show(words)}`);
+  }
+  if (!(state instanceof Int32Array) || state.length < 4)
+    throw new ArgumentError(`handed must come from handOver(): its state is ${show(state)}`);
+  checkInteger("sqDoorbell", sqDoorbell, 0, doorbells.length - 1);
+  checkInteger("cqDoorbell", cqDoorbell, 0, doorbells.length - 1);
 }

@@ -37,10 +37,13 @@ const MOST_QUEUES = 65535;
 
 /** One pair, and how to create it again after a reset. */
 class IoQueue implements NvmeQueue {
+  /** @internal */
   isDeleted = false;
 
   constructor(
+    /** @internal */
     readonly owner: IoQueues,
+    /** @internal */
     readonly pair: QueuePair,
     readonly vector: number,
     readonly priority: keyof typeof QueuePriority | undefined,

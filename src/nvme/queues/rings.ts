@@ -4,7 +4,7 @@
  * of a queue, nothing here allocates, waits or makes a system call.
  */
 
-import { checkInteger, checkU32 } from "../../core/check.js";
+import { checkInteger, checkObject, checkU32, show } from "../../core/check.js";
 import { ArgumentError, BusyError, StateError, UnsupportedError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -264,6 +264,7 @@ export class NvmeRings {
 
   /** Creates a completion queue. @throws ArgumentError, BusyError if the id is in use here, NvmeError, ... */
   async createCompletionQueue(options: RawQueueOptions): Promise<RawCompletionQueue> {
+    checkObject("options", options);
     const { id, entries, vector } = options;
     const { host } = this;
     this.check("completion", id, entries);
@@ -279,6 +280,7 @@ export class NvmeRings {
     completionQueue: RawCompletionQueue,
     options: RawQueueOptions,
   ): Promise<RawSubmissionQueue> {
+    checkObject("options", options);
     const { id, entries, priority } = options;
     const { host } = this;
     if (!(completionQueue instanceof RawCompletionQueue)) {
@@ -301,12 +303,16 @@ export class NvmeRings {
   /**
    * Deletes a queue at the controller, and frees its memory. A controller rejects the deletion of a completion queue that has
    * submission queues.
-   * @throws NvmeError; the queue still exists then. BusyError while another thread has it
+   * @throws ArgumentError; NvmeError, and the queue still exists then. BusyError while another thread has it
    */
   async delete(queue: RawCompletionQueue | RawSubmissionQueue): Promise<void> {
+    const isSubmission = queue instanceof RawSubmissionQueue;
+    if (!isSubmission && !(queue instanceof RawCompletionQueue))
+      throw new ArgumentError(
+        `queue must come from createCompletionQueue() or createSubmissionQueue(), got ${show(queue)}`,
+      );
     queue.lease.assertOpen();
     queue.lease.assertIdle();
-    const isSubmission = queue instanceof RawSubmissionQueue;
     await this.host.admin(isSubmission ? deleteSubmissionQueue(queue.id) : deleteCompletionQueue(queue.id));
     if (isSubmission) queue.completionQueue.users--;
     this.queues.delete(`${isSubmission ? "submission" : "completion"} ${queue.id}`);

@@ -1,6 +1,6 @@
 /**
  * Writes submission queue entries (NVMe Base 2.x, "Submission Queue Entry") in place: 16 words from `at` on, without an
- * allocation. Addresses and LBAs are two 32-bit halves, low first.
+ * allocation or a check: wrong values have JavaScript's TypeError or its conversions. Addresses and LBAs are two 32-bit halves, low first.
  */
 
 import { SQE_WORDS } from "../spec/queue-entries.js";
@@ -10,7 +10,7 @@ export { SQE_WORDS };
 // A local constant: V8 compiles it into the code, and looks up an imported one at each use.
 const ENTRY_WORDS = SQE_WORDS;
 
-/** Copies an entry unchanged, including its command id. */
+/** Copies an entry unchanged, including its command id. Checks nothing. */
 export function writeRawEntry(words: Uint32Array, at: number, entry: Uint32Array): void {
   for (let i = 0; i < ENTRY_WORDS; i++) words[at + i] = entry[i] ?? 0;
 }
@@ -63,7 +63,8 @@ export function writePrpPair(
 }
 
 /**
- * Writes a read, a write or another command of the NVM command set that has an LBA range and data described by PRPs.
+ * Writes a read, a write or another command of the NVM command set that has an LBA range and data described by PRPs. Checks
+ * nothing.
  * @param blocks NLB, zero-based: 0 is one block
  * @param control upper half of CDW12: FUA, PRINFO, ...
  */

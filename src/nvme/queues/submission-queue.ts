@@ -1,5 +1,6 @@
 /** A submission queue as a ring in memory. */
 import { publish, weaklyOrdered } from "../../sys/mmio.js";
+import { checkRingMemory } from "./ring-check.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { SQE_WORDS } from "./submission-entry.js";
 
@@ -20,6 +21,7 @@ export class SubmissionQueue {
   private rung = 0;
   private shadow: ShadowDoorbells | undefined = undefined;
 
+  /** @throws ArgumentError */
   constructor(
     /** Queue identifier. */
     readonly id: number,
@@ -29,7 +31,9 @@ export class SubmissionQueue {
     readonly words: Uint32Array,
     private doorbells: Uint32Array,
     private readonly doorbell: number,
-  ) {}
+  ) {
+    checkRingMemory(id, entries, words, SQE_WORDS, doorbells, doorbell);
+  }
 
   /**
    * Restarts at the first entry, as the controller does after a reset.
@@ -74,7 +78,10 @@ export class SubmissionQueue {
     this.rung = this.tail;
   }
 
-  /** Uses a shadow doorbell from now on; undefined: only the register. */
+  /**
+   * Uses a shadow doorbell from now on; undefined: only the register.
+   * @internal
+   */
   useShadow(shadow: ShadowDoorbells | undefined): void {
     // A doorbell beyond that memory uses its register only.
     this.shadow = shadow?.has(this.doorbell) === true ? shadow : undefined;

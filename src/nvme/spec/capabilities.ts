@@ -1,6 +1,6 @@
 /** Capability bits in fields of Identify Controller and Identify Namespace (NVMe Base 2.x and NVM Command Set). */
 
-import { checkInteger, show } from "../../core/check.js";
+import { checkArray, checkInteger, checkObject, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 
 /** Fields of a number: a bit number for a flag, `[lowest bit, width]` for a number. */
@@ -9,15 +9,25 @@ export type BitTable = Readonly<Record<string, number | readonly [low: number, w
 /** Result of {@link decodeBits}: a boolean for each flag, a number for each other field. */
 export type Bits<T extends BitTable> = { readonly [K in keyof T]: T[K] extends number ? boolean : number };
 
-/** Splits a number into the fields of a table, e.g. `decodeBits(nvme.identify.oacs, Oacs).format`. */
+/** Splits a number into the fields of a table, e.g. `decodeBits(nvme.identify.oacs, Oacs).format`. @throws ArgumentError */
 export function decodeBits<T extends BitTable>(value: number, table: T): Bits<T> {
+  checkInteger("value", value, 0, Number.MAX_SAFE_INTEGER);
+  checkObject("table", table);
   const part = (low: number, width: number): number => Math.floor(value / 2 ** low) % 2 ** width;
   return Object.fromEntries(
     Object.entries(table).map(([name, place]) => [
       name,
-      typeof place === "number" ? part(place, 1) === 1 : part(place[0], place[1]),
+      typeof place === "number" ? part(place, 1) === 1 : part(...checkPlace(name, place)),
     ]),
   ) as Bits<T>;
+}
+
+function checkPlace(name: string, place: readonly [number, number]): readonly [number, number] {
+  checkArray(`table.${name}`, place);
+  const [low, width] = place;
+  checkInteger(`lowest bit of ${name}`, low, 0, 63);
+  checkInteger(`width of ${name}`, width, 1, 53);
+  return place;
 }
 
 /**
@@ -25,9 +35,11 @@ export function decodeBits<T extends BitTable>(value: number, table: T): Bits<T>
  * @throws ArgumentError if a value doesn't fit its field, or `table` has no such field
  */
 export function encodeBits<T extends BitTable>(table: T, values: Partial<Bits<T>>): number {
+  checkObject("table", table);
+  checkObject("values", values);
   let encoded = 0;
   for (const [name, value] of Object.entries<boolean | number | undefined>(values)) {
-    const place = table[name];
+    const place = Object.hasOwn(table, name) ? table[name] : undefined;
     if (place === undefined)
       throw new ArgumentError(`unknown field ${name}; the fields are ${Object.keys(table).join(", ")}`);
     if (value === undefined) continue;
@@ -36,7 +48,7 @@ export function encodeBits<T extends BitTable>(table: T, values: Partial<Bits<T>
         throw new ArgumentError(`${name} must be true or false, got ${show(value)}`);
       encoded += value ? 2 ** place : 0;
     } else {
-      const [low, width] = place;
+      const [low, width] = checkPlace(name, place);
       if (typeof value !== "number") throw new ArgumentError(`${name} must be a number, got ${show(value)}`);
       encoded += checkInteger(name, value, 0, 2 ** width - 1) * 2 ** low;
     }

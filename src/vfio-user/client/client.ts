@@ -1,6 +1,6 @@
 /** The client's side of vfio-user: a connection that is replaced when the server goes and comes back, or is changed. */
 import { DeviceGoneError, IovaError } from "../../core/errors.js";
-import { Lease } from "../../core/lifetime/lease.js";
+import { checkLeased, Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { Listeners, type ListenOptions, type Subscription } from "../../core/listeners.js";
 import type { DevicePresence } from "../../vfio/device-io.js";
@@ -255,4 +255,9 @@ export class VfioUserClient extends Resource {
     if (error === undefined) return connection;
     throw error instanceof DeviceGoneError ? error : new DeviceGoneError(this.lease.label);
   }
+}
+
+/** @throws ArgumentError */
+export function checkClient(client: VfioUserClient): void {
+  checkLeased("client", client, "a VfioUserClient", { onReconnect: "function", request: "function" });
 }

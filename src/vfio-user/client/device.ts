@@ -1,8 +1,16 @@
 /** A device behind a vfio-user server: its regions, interrupts and reset, by message. */
-import { checkInteger, checkRange, checkU32 } from "../../core/check.js";
+import {
+  checkArray,
+  checkBytes,
+  checkInteger,
+  checkName,
+  checkObject,
+  checkRange,
+  checkU32,
+} from "../../core/check.js";
 import { Errno } from "../../core/errno.js";
 import { ArgumentError, SysError, UnsupportedError } from "../../core/errors.js";
-import { Lease } from "../../core/lifetime/lease.js";
+import { checkLeased, Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import type { ListenOptions, Subscription } from "../../core/listeners.js";
 import { largestOf } from "../../core/lists.js";
@@ -36,7 +44,7 @@ import {
   WRITE_MULTI_MAX,
   writeMulti,
 } from "../protocol/protocol.js";
-import type { ServerState, VfioUserClient } from "./client.js";
+import { checkClient, type ServerState, type VfioUserClient } from "./client.js";
 import type { Answer } from "./connection.js";
 import { disableInterrupts, enableInterrupts } from "./interrupt-enable.js";
 import { askRegion, type ServedRegion } from "./served-region.js";
@@ -68,7 +76,9 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   private readonly mapped = new Set<MappedPart>();
   private ownSignaller: Signaller | undefined;
 
+  /** @throws ArgumentError, ClosedError */
   constructor(private readonly client: VfioUserClient) {
+    checkClient(client);
     const held: Held = { regionFds: new Map(), eventfds: new Map() };
     super(new Lease(`vfio-user device ${client.path}`, () => closeHeld(held), client.lease));
     this.held = held;
@@ -103,6 +113,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   readRegion(index: number, offset: number, target: Uint8Array): void {
+    checkBytes("target", target);
     this.checkAccess(index, offset, target.length);
     const most = this.client.server.maxTransferBytes;
     for (let done = 0; done < target.length; ) {
@@ -115,6 +126,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   writeRegion(index: number, offset: number, source: Uint8Array): void {
+    checkBytes("source", source);
     this.checkAccess(index, offset, source.length);
     const most = this.client.server.maxTransferBytes;
     for (let done = 0; done < source.length; ) {
@@ -133,6 +145,11 @@ export class VfioUserDevice extends Resource implements DeviceIo {
     index: number,
     writes: readonly { readonly offset: number; readonly source: Uint8Array }[],
   ): void {
+    checkArray("writes", writes);
+    for (const write of writes) {
+      checkObject("write", write);
+      checkBytes("source", write.source);
+    }
     for (const { offset, source } of writes) this.checkAccess(index, offset, source.length);
     const fits = writes.every(({ source }) => source.length <= WRITE_MULTI_DATA_BYTES);
     if (!this.client.server.writeMultiple || !fits || writes.length < 2) {
@@ -191,6 +208,8 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
+    checkArray("fds", fds);
+    for (const fd of fds) checkInteger("fd", fd, -1, 2 ** 31 - 1);
     this.sendEventfds(index, start, fds);
     this.keepEventfds(index, start, fds);
     this.enableInterrupts(index);
@@ -233,6 +252,7 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   actOnIrq(index: number, action: "mask" | "unmask" | "trigger", start: number, count: number): void {
+    checkName("action", action, ["mask", "unmask", "trigger"]);
     this.setIrqs(VFIO_IRQ_SET_DATA_NONE | irqActions[action], index, start, count);
   }
 
@@ -431,4 +451,9 @@ function isSameRegion(a: RegionInfo, b: RegionInfo): boolean {
         b.mappable[i]?.offset === offset && b.mappable[i]?.sizeBytes === sizeBytes,
     )
   );
+}
+
+/** @throws ArgumentError */
+export function checkUserDevice(device: VfioUserDevice): void {
+  checkLeased("device", device, "a VfioUserDevice", { request: "function", moveTo: "function" });
 }

@@ -1,6 +1,7 @@
 /** DMA logging of a device behind a vfio-user server. */
-import { checkInteger } from "../../core/check.js";
+import { checkArray, checkInteger } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import { checkLeased } from "../../core/lifetime/lease.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import { DirtyBitmap } from "../../dma/dirty-bitmap.js";
 import {
@@ -12,13 +13,16 @@ import {
   STOP,
 } from "../../vfio/dma-logging.js";
 import { loggingControl, loggingReport } from "../protocol/protocol.js";
-import type { VfioUserDevice } from "./device.js";
+import { checkUserDevice, type VfioUserDevice } from "./device.js";
 import { callFeature, hasFeature } from "./feature.js";
 import { tooManyPages, VfioUserMapper } from "./mapper.js";
 
 /** The server's record of what its device writes to our memory; as `DmaLogging` is of a device behind VFIO. */
 export class VfioUserDmaLogging implements DmaLoggingControl {
-  constructor(private readonly device: VfioUserDevice) {}
+  /** @throws ArgumentError */
+  constructor(private readonly device: VfioUserDevice) {
+    checkUserDevice(device);
+  }
 
   /** Whether the server keeps such a record. */
   get supported(): boolean {
@@ -32,6 +36,7 @@ export class VfioUserDmaLogging implements DmaLoggingControl {
    * @throws ArgumentError, UnsupportedError, SysError: EINVAL (overlap, logging already), E2BIG (too many ranges)
    */
   start(pageSizeBytes: number, ranges: readonly LoggedRange[]): void {
+    checkArray("ranges", ranges);
     checkInteger("number of ranges", ranges.length, 0, 0xffff);
     const list = encodeLoggedRanges(pageSizeBytes, ranges);
     const control = loggingControl.encode({ page_size: BigInt(pageSizeBytes), num_ranges: ranges.length });
@@ -64,6 +69,7 @@ export class VfioUserDmaLogging implements DmaLoggingControl {
    *   UnsupportedError where the server can't; with the buffer still open
    */
   closeDirty(buffer: DmaBuffer, pageSizeBytes: number): DirtyBitmap {
+    checkLeased("buffer", buffer, "a DmaBuffer", { space: "object" });
     buffer.lease.assertOpen();
     const { mapper } = buffer.space;
     if (!(mapper instanceof VfioUserMapper) || mapper.lease !== this.device.connection) {

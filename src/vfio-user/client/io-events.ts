@@ -14,7 +14,7 @@ import {
   subRegion,
 } from "../protocol/protocol.js";
 import { ANSWER_ROOM, type Answer, MOST_ANSWER_ROOM } from "./connection.js";
-import type { VfioUserDevice } from "./device.js";
+import { checkUserDevice, type VfioUserDevice } from "./device.js";
 
 /** A register write that the server does when an eventfd is signalled, without an answer. */
 export interface IoEventPlace {
@@ -63,6 +63,7 @@ export class VfioUserIoEventFd extends Resource implements IoEventPlace {
    * @throws ArgumentError, UnsupportedError, SysError, VfioUserProtocolError, DeviceGoneError, TimeoutError, ClosedError
    */
   static of(device: VfioUserDevice, region: number): VfioUserIoEventFd[] {
+    checkUserDevice(device);
     const { sizeBytes } = device.regionInfo(region);
     const { payload, fds } = ask(device, region);
     try {

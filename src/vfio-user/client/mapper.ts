@@ -1,8 +1,9 @@
 /** Maps memory for devices behind a vfio-user server. */
+import { checkInteger, checkLength, checkOffset } from "../../core/check.js";
 import { Errno } from "../../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
-import type { DmaAccess } from "../../dma/access.js";
+import { checkAccess, type DmaAccess } from "../../dma/access.js";
 import { AddressChooser } from "../../dma/address-chooser.js";
 import { DirtyBitmap } from "../../dma/dirty-bitmap.js";
 import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "../../dma/iova/address.js";
@@ -20,7 +21,7 @@ import {
   UNMAP_DIRTY_BITMAP,
   unmapBitmap,
 } from "../protocol/protocol.js";
-import type { VfioUserClient } from "./client.js";
+import { checkClient, type VfioUserClient } from "./client.js";
 import type { ClientDma } from "./connection.js";
 import { BufferSlabs } from "./slabs.js";
 
@@ -58,7 +59,9 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   /** False once the server has refused UNMAP_ALL. */
   private unmapsAll = true;
 
+  /** @throws ArgumentError, ClosedError */
   constructor(private readonly client: VfioUserClient) {
+    checkClient(client);
     this.lease = client.lease;
     this.chooser = new AddressChooser(() => ({ ranges: this.iovaRanges(), alignmentBytes: PAGE_SIZE }));
     this.slabs = new BufferSlabs(this);
@@ -95,6 +98,10 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
+    checkInteger("fd", fd, 0, 2 ** 31 - 1);
+    checkOffset("start", start);
+    checkLength("sizeBytes", sizeBytes);
+    checkAccess(access);
     if (fixed !== undefined) this.slabs.dropEmpty(fixed, sizeBytes);
     this.assertRoom();
     const unit = this.alignmentBytes();

@@ -1,5 +1,5 @@
 /** Migration of a device behind a vfio-user server. */
-import { checkInteger } from "../../core/check.js";
+import { checkBytes, checkInteger, checkString } from "../../core/check.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import {
@@ -15,7 +15,7 @@ import {
 } from "../../vfio/migration.js";
 import { vfio_device_feature_mig_state, vfio_device_feature_migration } from "../../vfio/uapi-feature.js";
 import { Command, migrationData } from "../protocol/protocol.js";
-import type { VfioUserDevice } from "./device.js";
+import { checkUserDevice, type VfioUserDevice } from "./device.js";
 import { callFeature } from "./feature.js";
 
 const SCHEME = "vfio-user:";
@@ -38,6 +38,7 @@ export class VfioUserMigrationData extends Resource implements MigrationStream {
    */
   read(target: Uint8Array): number {
     this.lease.assertOpen();
+    checkBytes("target", target);
     const { sizeBytes } = migrationData;
     for (let done = 0; ; ) {
       const size = Math.min(this.device.maxTransferBytes, target.length - done);
@@ -59,6 +60,7 @@ export class VfioUserMigrationData extends Resource implements MigrationStream {
   /** Writes all of `source`. @throws as read(); SysError: ENOSPC if the device has no such long state */
   write(source: Uint8Array): void {
     this.lease.assertOpen();
+    checkBytes("source", source);
     const most = this.device.maxTransferBytes;
     for (let done = 0; done < source.length; done += most) {
       const part = source.subarray(done, done + most);
@@ -76,8 +78,9 @@ export class VfioUserMigration implements MigrationControl {
   /** What the device can do. */
   readonly support: MigrationSupport;
 
-  /** @throws UnsupportedError where the device can't be migrated; SysError, DeviceGoneError, TimeoutError, ClosedError */
+  /** @throws ArgumentError; UnsupportedError where the device can't be migrated; SysError, DeviceGoneError, TimeoutError, ClosedError */
   constructor(private readonly device: VfioUserDevice) {
+    checkUserDevice(device);
     const { sizeBytes } = vfio_device_feature_migration;
     const data = callFeature(device, MIGRATION, "get", new Uint8Array(0), sizeBytes);
     this.support = migrationSupportOf(data);
@@ -113,6 +116,7 @@ export class VfioUserMigration implements MigrationControl {
    */
   moveTo(address: string): void {
     const { device } = this;
+    checkString("address", address);
     const path = address.startsWith(SCHEME) ? address.slice(SCHEME.length) : address;
     try {
       const state = this.save(CHUNK_BYTES);

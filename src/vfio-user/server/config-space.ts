@@ -1,4 +1,5 @@
 /** The live configuration space of an emulated function. */
+import { checkArray, checkBytes, checkInteger, checkMembers, checkObject } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { pciCapabilities } from "../../vfio/pci-capabilities.js";
 import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";
@@ -179,7 +180,17 @@ export class EmulatedConfigSpace {
 }
 
 /** @throws ArgumentError where drivers could never enable a vector that the device has */
-export function checkVectors({ name, configSpace, bars, vectors }: EmulatedDevice): void {
+export function checkVectors(device: EmulatedDevice): void {
+  checkMembers("device", device, "an EmulatedDevice", {
+    vectors: "object",
+    connect: "function",
+    reset: "function",
+  });
+  const { name, configSpace, bars, vectors } = device;
+  checkBytes("device.configSpace", configSpace);
+  checkInteger("bytes of device.configSpace", configSpace.length, 64, 4096);
+  checkArray("device.bars", bars);
+  checkObject("device.vectors", vectors);
   const config = new EmulatedConfigSpace(configSpace, bars);
   for (const kind of ["msi", "msix"] as const) {
     const there = kind === "msix" ? (config.msix?.vectors ?? 0) : config.mostMsiVectors;

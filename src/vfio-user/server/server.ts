@@ -1,5 +1,5 @@
 /** The vfio-user server: accepts clients at a UNIX socket, and serves one at a time. */
-import { checkInteger, MAX_TIMER_MS } from "../../core/check.js";
+import { checkFunction, checkInteger, checkKeys, checkString, MAX_TIMER_MS } from "../../core/check.js";
 import { SysError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -57,12 +57,21 @@ export class VfioUserServer extends Resource {
    *   SysError
    */
   constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
+    checkString("path", path);
+    checkKeys("options", options, [
+      "trustClients",
+      "onNotice",
+      "sendTimeoutMs",
+      "versionTimeoutMs",
+      "maxDmaMaps",
+    ] satisfies (keyof VfioUserServerOptions)[]);
     const { trustClients = false, sendTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
     const { versionTimeoutMs = DEFAULT_TIMEOUT_MS, maxDmaMaps = ourCapabilities.maxDmaMaps } = options;
     const { onNotice = warn } = options;
     checkInteger("sendTimeoutMs", sendTimeoutMs, 1, MAX_TIMER_MS);
     checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMER_MS);
     checkInteger("maxDmaMaps", maxDmaMaps, 1, ourCapabilities.maxDmaMaps);
+    checkFunction("onNotice", onNotice);
     checkVectors(device);
     const listener = new UnixListener(path);
     const notices = new MemoryNotices(path, onNotice);

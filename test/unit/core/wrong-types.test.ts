@@ -1,11 +1,29 @@
 /** Values of wrong types: each is refused by an ArgumentError, whatever the value is. */
 import { describe, expect, test } from "vitest";
-import { show } from "../../../src/core/check.js";
+import { lookUp, show } from "../../../src/core/check.js";
 import { ArgumentError } from "../../../src/core/errors.js";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { Listeners } from "../../../src/core/listeners.js";
-import { DmaPool } from "../../../src/dma/pool.js";
-import { DmaSpace } from "../../../src/dma/space.js";
+import { AddressChooser, BorrowedBuffer, DmaPool, DmaSpace, exportUdmabuf } from "../../../src/doors/dma.js";
+import { smmuv3Invalidations, Viommu, vtdInvalidations, vtdStage1 } from "../../../src/doors/iommufd.js";
+import { CompletionQueue, HandedQueues, SubmissionQueue } from "../../../src/doors/nvme.js";
+import {
+  enterLowPower,
+  exitLowPower,
+  exportDmaBuf,
+  hotReset,
+  hotResetInfo,
+  queryGfxPlane,
+  setVfToken,
+  VfioContainer,
+} from "../../../src/doors/vfio.js";
+import {
+  VfioUserDevice,
+  VfioUserDmaLogging,
+  VfioUserMapper,
+  VfioUserMigration,
+} from "../../../src/doors/vfio-user.js";
+import { VfioUserServer } from "../../../src/doors/emulator.js";
 import { EmulatedNvme } from "../../../src/emulator/nvme/controller.js";
 import { emulatedFirmware } from "../../../src/emulator/nvme/medium/firmware-image.js";
 import { checkCommand } from "../../../src/nvme/command/check-command.js";
@@ -13,6 +31,8 @@ import { checkCommandOptions } from "../../../src/nvme/command/command-options.j
 import { crc16, crc32c, crc64 } from "../../../src/nvme/protection/crc.js";
 import { Bar } from "../../../src/pci/bar.js";
 import { parseBdf } from "../../../src/pci/bdf.js";
+import { ConfigSpace } from "../../../src/pci/config-space.js";
+import { PciDevice } from "../../../src/pci/device.js";
 import { Interrupts } from "../../../src/pci/interrupts.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
@@ -37,6 +57,68 @@ describe("an ArgumentError refuses", () => {
       expect(() => new Lease("lease", undefined, wrong(parent))).toThrow(ArgumentError);
       expect(() => new DmaPool(wrong(parent))).toThrow(ArgumentError);
     }
+  });
+
+  test("a lease that depends on itself, on what depends on it, or on a resource instead of its lease", () => {
+    using event = new EventFd();
+    const top = new Lease("top", undefined);
+    const middle = new Lease("middle", undefined, top);
+    const bottom = new Lease("bottom", undefined, new Lease("other", undefined), middle);
+    for (const lease of [top, middle, bottom]) expect(() => top.dependOn(lease)).toThrow(ArgumentError);
+    for (const value of [event, undefined, 1, { dependOn() {} }])
+      expect(() => bottom.dependOn(wrong(value))).toThrow(ArgumentError);
+    expect(() => new Lease("no release", wrong({}))).toThrow(ArgumentError);
+    top.close();
+    expect(bottom.closed).toBe(true);
+  });
+
+  test("a device, an iommufd, a client or a ring that is something else", () => {
+    for (const value of [undefined, null, {}, 1, { lease: new Lease("lease", undefined) }]) {
+      const it = wrong(value);
+      const calls = [
+        () => hotResetInfo(it),
+        () => hotReset(it, []),
+        () => enterLowPower(it),
+        () => exitLowPower(it),
+        () => exportDmaBuf(it, 0, []),
+        () => queryGfxPlane(it, "region", 0),
+        () => setVfToken(it, "00000000-0000-0000-0000-000000000000"),
+        () => exportUdmabuf(it),
+        () => VfioContainer.ofIommufd(it),
+        () => Viommu.alloc(it, it, it),
+        () => new VfioUserDevice(it),
+        () => new VfioUserMapper(it),
+        () => new VfioUserMigration(it),
+        () => new VfioUserDmaLogging(it),
+        () => new VfioUserServer("/dev/null/x", it),
+        () => new Interrupts(it),
+        () => new ConfigSpace(it),
+        () => new AddressChooser(it),
+        () => new SubmissionQueue(1, 2, it, it, 0),
+        () => new CompletionQueue(1, 2, it, it, 0),
+        () => HandedQueues.take(it),
+        () => BorrowedBuffer.of(it),
+        () => vtdInvalidations(it),
+        () => smmuv3Invalidations(wrong([value])),
+        () => vtdStage1(it),
+      ];
+      for (const call of calls) expect(call, call.toString()).toThrow(ArgumentError);
+    }
+  });
+
+  test("an option that is misspelt, and a name that a table inherits", () => {
+    const mapper = new IdentityMapper();
+    const space = new DmaSpace(mapper);
+    expect(() => space.alloc(4096, wrong({ adressBits: 32 }))).toThrow(
+      /no option "adressBits": there are iova, access, addressBits/,
+    );
+    expect(() => PciDevice.open("00:03.0", wrong({ backends: "type1" }))).toThrow(ArgumentError);
+    expect(() => lookUp("name", wrong("toString"), { a: 1 })).toThrow(/name must be one of a, got "toString"/);
+    mapper.lease.close();
+  });
+
+  test("a path in place of an address, with the way to write a socket", () => {
+    expect(() => PciDevice.open("/run/x.sock")).toThrow(/is written "vfio-user:\/run\/x.sock"/);
   });
 
   test("a listener that isn't a function, and options that are no object", () => {

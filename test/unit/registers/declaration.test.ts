@@ -35,6 +35,7 @@ describe("a declaration", () => {
     ["a field of an access that there isn't", () => Reflect.apply(bit, undefined, [0, { access: "r" }])],
     ["a reset value that doesn't fit", () => reg8(0, { reset: 256 })],
     ["a number as the reset value of 64 bits", () => reg64(0, { reset: 1 })],
+    ["a value of a field that is a text", () => Reflect.apply(choice, undefined, [1, 0, { one: "1" }])],
     ["a value with two names", () => choice(1, 0, { a: 0, b: 0 })],
     ["a register that is a number", () => Reflect.apply(registerBlock, undefined, ["b", { a: 16 }])],
     ["a nested register that is a number", () => Reflect.apply(nested, undefined, [0, { a: 16 }])],
@@ -89,7 +90,7 @@ describe("a declaration", () => {
       control: reg32(0, {
         reset: 0x80,
         doc: "Control",
-        fields: { go: bit(0, { doc: "starts it" }), speed: choice(3, 2, { slow: 0, fast: 1 }) },
+        fields: { go: bit(0, { doc: "1 | starts it" }), speed: choice(3, 2, { slow: 0, fast: 1 }) },
       }),
       queues: repeated(4, 16, nested(0x100, { tail: reg16(2, { access: "wo" }) })),
     });
@@ -99,7 +100,7 @@ describe("a declaration", () => {
       "| offset | register | bits | access | reset | meaning |",
       "|---|---|---|---|---|---|",
       "| 0h | control | 32 | rw | 80h | Control |",
-      "| | control.go | 0 | rw | | starts it |",
+      "| | control.go | 0 | rw | | 1 \\| starts it |",
       "| | control.speed | 3:2 | rw | | 0: slow, 1: fast |",
       "| 102h + 10h × 0 to 3 | queues[].tail | 16 | wo |  |  |",
       "",

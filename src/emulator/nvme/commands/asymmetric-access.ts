@@ -82,12 +82,12 @@ export class AsymmetricAccess implements AdminService {
   /** @throws ConfigError where there is no such group or state */
   set(group: number, name: AnaStateName): void {
     const { groups } = this.context;
-    const state = AnaState[name];
+    const state = Object.hasOwn(AnaState, name) ? AnaState[name] : undefined;
     if (state === undefined)
       throw new ConfigError(`an ANA state is one of ${Object.keys(AnaState).join(", ")}, not ${show(name)}`);
     if (!Number.isInteger(group) || group < 1 || group > groups) {
       throw new ConfigError(
-        `there is no ANA group ${group}: the controller was made with anaGroups ${groups}`,
+        `there is no ANA group ${show(group)}: the controller was made with anaGroups ${groups}`,
       );
     }
     if (this.states[group - 1] === state) return;
