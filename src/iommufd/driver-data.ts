@@ -2,7 +2,7 @@
  * Structures whose form depends on the IOMMU: data of nested page tables, and cache invalidations. The kernel takes a type
  * and bytes. These functions create both for the IOMMUs that it knows.
  */
-import { checkArray, checkBytes, checkObject, checkU32, show } from "../core/check.js";
+import { checkArray, checkBytes, checkObject, checkU32, checkU64, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import {
   IOMMU_HWPT_DATA_AMD_GUEST,
@@ -63,6 +63,8 @@ export interface VtdStage1 {
 /** Data of a nested page table on Intel VT-d, from a guest's stage-1 table (struct iommu_hwpt_vtd_s1). @throws ArgumentError */
 export function vtdStage1(table: VtdStage1): DriverData {
   checkObject("table", table);
+  checkU64("table.pageTable", table.pageTable);
+  checkU32("table.addressWidth", table.addressWidth);
   const flags =
     (table.supervisorRequests === true ? IOMMU_VTD_S1_SRE : 0) |
     (table.extendedAccessFlag === true ? IOMMU_VTD_S1_EAFE : 0) |

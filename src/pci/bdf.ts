@@ -11,7 +11,7 @@ const BDF = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/i;
 export function parseBdf(text: string): string {
   const match = typeof text === "string" ? BDF.exec(text) : null;
   if (match === null) {
-    const isPath = typeof text === "string" && text.includes("/");
+    const isPath = typeof text === "string" && /^\.{0,2}\//.test(text);
     const hint = isPath
       ? `a vfio-user server's socket is written ${show(`vfio-user:${text}`)}`
       : "give one like 0000:00:03.0";

@@ -12,10 +12,8 @@ const root = packageRoot();
 
 /** Public only so that other folders of the library can call them, which many tests do through the library. */
 const calledByLibrary = new Set([
-  "CompletionQueue.useShadow",
   "ContainerMapper.mapPages",
   "ContainerMapper.unmapPages",
-  "Ioas.borrow",
   "Ioas.mapPages",
   "Ioas.unmapPages",
   "IoasMapper.mapPages",
@@ -23,14 +21,8 @@ const calledByLibrary = new Set([
   "IoasMapper.unmapPages",
   "MappedMemory.assertUsable",
   "MappedMemory.ofRegion",
-  "MappedMemory.replaceFile",
-  "NvmeLifecycle.assertUsable",
-  "NvmeLifecycle.beginClosing",
-  "NvmeLifecycle.removalRequested",
-  "NvmeLifecycle.shutDown",
   "ProtectionInformation.referenceTagBits",
   "ProtectionInformation.tagDwords",
-  "SubmissionQueue.useShadow",
   "VfioContainer.assertReady",
   "VfioContainer.mapPages",
   "VfioContainer.occupancy",
