@@ -1,5 +1,5 @@
 /** The interrupts of a PCI function: MSI-X, MSI or INTx, each vector as an eventfd. */
-import { checkInteger, checkKeys, checkObject, show } from "../core/check.js";
+import { checkInteger, checkKeys, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
 import type { Lease } from "../core/lifetime/lease.js";

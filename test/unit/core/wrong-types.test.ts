@@ -5,6 +5,7 @@ import { ArgumentError } from "../../../src/core/errors.js";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { Listeners } from "../../../src/core/listeners.js";
 import { AddressChooser, BorrowedBuffer, DmaPool, DmaSpace, exportUdmabuf } from "../../../src/doors/dma.js";
+import { VfioUserServer } from "../../../src/doors/emulator.js";
 import { smmuv3Invalidations, Viommu, vtdInvalidations, vtdStage1 } from "../../../src/doors/iommufd.js";
 import { CompletionQueue, HandedQueues, SubmissionQueue } from "../../../src/doors/nvme.js";
 import {
@@ -23,7 +24,6 @@ import {
   VfioUserMapper,
   VfioUserMigration,
 } from "../../../src/doors/vfio-user.js";
-import { VfioUserServer } from "../../../src/doors/emulator.js";
 import { EmulatedNvme } from "../../../src/emulator/nvme/controller.js";
 import { emulatedFirmware } from "../../../src/emulator/nvme/medium/firmware-image.js";
 import { checkCommand } from "../../../src/nvme/command/check-command.js";
@@ -113,7 +113,9 @@ describe("an ArgumentError refuses", () => {
       /no option "adressBits": there are iova, access, addressBits/,
     );
     expect(() => PciDevice.open("00:03.0", wrong({ backends: "type1" }))).toThrow(ArgumentError);
-    expect(() => lookUp("name", wrong("toString"), { a: 1 })).toThrow(/name must be one of a, got "toString"/);
+    expect(() => lookUp("name", wrong("toString"), { a: 1 })).toThrow(
+      /name must be one of a, got "toString"/,
+    );
     mapper.lease.close();
   });
 
