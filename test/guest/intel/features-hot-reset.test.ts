@@ -89,7 +89,7 @@ describe("a device opened by its character device", () => {
     expect(() => hotReset(device, [eventfd])).toThrow(sysError("VFIO_DEVICE_PCI_HOT_RESET", "EINVAL"));
   });
 
-  test("can't be reset beside a device that no VFIO driver has", () => {
+  test("can't be reset beside a device that no VFIO driver has", async () => {
     using iommufd = Iommufd.open();
     using device = VfioDevice.openCdev(portEduBdf());
     device.bind(iommufd);
@@ -99,6 +99,7 @@ describe("a device opened by its character device", () => {
     expect(info).toMatchObject({ allOwned: false });
     expect(info.devices[1]).toMatchObject({ deviceId: undefined, owned: false });
     expect(() => hotReset(device)).toThrow(sysError("VFIO_DEVICE_PCI_HOT_RESET", "EINVAL"));
+    await expect(hotResetAsync(device)).rejects.toThrow(sysError("VFIO_DEVICE_PCI_HOT_RESET", "EINVAL"));
   });
 
   describe("a device beside another one of its group", () => {
@@ -108,7 +109,7 @@ describe("a device opened by its character device", () => {
       return () => other.close();
     });
 
-    test("owns the other one as well, and resets both", () => {
+    test("owns the other one as well, and resets both", async () => {
       using iommufd = Iommufd.open();
       using device = VfioDevice.openCdev(portEduBdf());
       device.bind(iommufd);
@@ -124,6 +125,7 @@ describe("a device opened by its character device", () => {
       second.bind(iommufd);
       expect(hotResetInfo(device).devices[1]).toMatchObject({ deviceId: second.deviceId, owned: true });
       hotReset(second);
+      await hotResetAsync(second);
       expect(device.info().isPci).toBe(true);
     });
   });
