@@ -42,6 +42,8 @@ const MIB = 1024 * 1024;
 
 const nvmeCli: Tool = { package: "nvme-cli", present: () => findProgram("nvme", SBIN) !== undefined };
 
+const pciutils: Tool = { package: "pciutils", present: () => findProgram("lspci", SBIN) !== undefined };
+
 /** A disk in a sparse file, fresh at every boot. */
 function disk(folder: string, id: string, sizeBytes: number): string[] {
   const file = join(folder, `${id}.img`);
@@ -235,7 +237,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
     purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
-    tools: [nvmeCli],
+    tools: [nvmeCli, pciutils],
     defaultDevices: true,
     qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
     // A page of 1 GiB can be had at boot only, and is taken from all others.

@@ -16,6 +16,7 @@ const errors = {
 } as const;
 const timing = {
   mhz66: bit(5, { access: "ro" }),
+  userDefinable: bit(6, { access: "ro" }),
   fastBackToBack: bit(7, { access: "ro" }),
 } as const;
 
@@ -126,6 +127,7 @@ const bridgeHeader = registerBlock("header", {
   bridgeControl: reg16(0x3e, {
     fields: {
       ...bridgeControl,
+      vga16: bit(4),
       fastBackToBack: bit(7),
       primaryDiscardTimer: bit(8),
       secondaryDiscardTimer: bit(9),

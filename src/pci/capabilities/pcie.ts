@@ -90,6 +90,7 @@ const link = {
     fields: {
       speed: choice(3, 0, speeds, { access: "ro" }),
       width: bits(9, 4, { access: "ro" }),
+      trainingError: bit(10, { access: "ro" }),
       training: bit(11, { access: "ro" }),
       slotClock: bit(12, { access: "ro" }),
       active: bit(13, { access: "ro" }),
