@@ -32,9 +32,9 @@ export class ConfigSnapshot extends ConfigReader {
     const { length } = bytes;
     checkInteger("length of a configuration space", length, HEADER_BYTES, MAX_BYTES);
     checkInteger("fullSizeBytes", fullSizeBytes, length, MAX_BYTES);
-    const copy = bytes.slice();
     this.sizeBytes = length;
-    this.view = new DataView(copy.buffer, copy.byteOffset, length);
+    // Buffer.slice() would copy nothing.
+    this.view = new DataView(new Uint8Array(bytes).buffer);
   }
 
   /**

@@ -40,7 +40,7 @@ const correctable =
   "RxErr receiver, BadTLP badTlp, BadDLLP badDllp, Rollover replayRollover, Timeout replayTimeout, AdvNonFatalErr advisoryNonFatal";
 const services =
   "SrcValid sourceValidation, TransBlk translationBlocking, ReqRedir requestRedirect, CmpltRedir completionRedirect, UpstreamFwd upstreamForwarding, EgressCtrl egressControl, DirectTrans directTranslated";
-const speed = (field: string) => (fields: Fields) => String(fields[field]).replace(" ", "");
+const speed = (field: string) => (fields: Fields, _: Registers) => String(fields[field]).replace(" ", "");
 
 /** By the name of the capability (`header` for the header) and lspci's label. */
 const meanings: Readonly<Record<string, Meaning>> = {
@@ -246,7 +246,14 @@ const meanings: Readonly<Record<string, Meaning>> = {
     register: "linkControl2",
     flags:
       "EnterCompliance enterCompliance, SpeedDis autonomousSpeedDisable, EnterModifiedCompliance modifiedCompliance, ComplianceSOS complianceSos",
-    values: [[/Target Link Speed: ([\d.]+GT\/s)/, speed("targetSpeed")]],
+    // 0 is for functions that have the lowest speed only (PCIe 6.0, 7.5.3.19).
+    values: [
+      [
+        /Target Link Speed: ([\d.]+GT\/s)/,
+        (fields, registers) =>
+          fields["targetSpeed"] === 0 ? "2.5GT/s" : speed("targetSpeed")(fields, registers),
+      ],
+    ],
   },
   "pcie LnkSta2": {
     register: "linkStatus2",
