@@ -1,7 +1,8 @@
 /** The list of an event's listeners, and how a subscription ends. */
 import { getEventListeners } from "node:events";
+import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { Listeners } from "../../../src/core/listeners.js";
+import { Listeners, onAbort } from "../../../src/core/listeners.js";
 import { ArgumentError } from "../../../src/index.js";
 
 const never = (): boolean => false;
@@ -72,4 +73,17 @@ test("Listeners rejects a signal that is no AbortSignal", () => {
   expect(() => new Listeners<number>().add(() => {}, { signal: signal as AbortSignal })).toThrow(
     ArgumentError,
   );
+});
+
+test("any number of waits on one signal makes no warning", async () => {
+  const warnings: Error[] = [];
+  const note = (warning: Error): number => warnings.push(warning);
+  process.on("warning", note);
+  const { signal } = new AbortController();
+  const stops = Array.from({ length: 100 }, () => onAbort(signal, () => {}));
+  // Warnings are emitted in a later tick.
+  await setImmediate();
+  process.off("warning", note);
+  for (const stop of stops) stop();
+  expect(warnings).toEqual([]);
 });
