@@ -151,7 +151,10 @@ export abstract class ConfigReader implements RegisterAccess {
     const { offset, extended } = entry;
     const { declaration } = knownCapability(entry.id, extended);
     if (declaration === undefined) {
-      const next = Math.min(...entries.map((each) => each.offset).filter((at) => at > offset));
+      const next = entries.reduce(
+        (least, { offset: at }) => (at > offset && at < least ? at : least),
+        Number.POSITIVE_INFINITY,
+      );
       return {
         ...entry,
         registers: [],

@@ -5,6 +5,7 @@ import { Resource } from "../../core/lifetime/resource.js";
 import { DOORBELL_BASE } from "../../nvme/spec/registers.js";
 import type {
   DeviceHost,
+  DeviceMigration,
   DeviceVectors,
   EmulatedBar,
   EmulatedDevice,
@@ -14,7 +15,6 @@ import type { AnaStateName } from "./commands/asymmetric-access.js";
 import type { HostMemoryUse } from "./commands/host-memory-cache.js";
 import { nvmeConfigSpace } from "./config-space.js";
 import { type FaultOptions, parseFault } from "./faults.js";
-import type { NvmeMigration } from "./migration.js";
 import { openMedium } from "./open-medium.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { SharedPage } from "./shared-page.js";
@@ -26,7 +26,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   readonly configSpace: Uint8Array;
   readonly bars: readonly (EmulatedBar | undefined)[];
   readonly vectors: DeviceVectors;
-  readonly migration: NvmeMigration;
+  readonly migration: DeviceMigration;
 
   private constructor(
     config: NvmeEmulatorConfig,
