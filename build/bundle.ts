@@ -6,6 +6,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type RolldownPlugin, rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
+import { removeComments } from "./comments.js";
 import { removeUnreachableDeclarations } from "./declarations.js";
 import { doorNames, doorSource } from "./doors.js";
 
@@ -108,3 +109,4 @@ await worker.write({
 await worker.close();
 
 removeUnreachableDeclarations(source);
+removeComments(join(dist, "guest"));

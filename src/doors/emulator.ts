@@ -6,11 +6,10 @@
  */
 
 export { type EduOptions, EmulatedEdu } from "../emulator/edu/device.js";
-export type { AnaStateName } from "../emulator/nvme/commands/asymmetric-access.js";
-export type { HostMemoryUse } from "../emulator/nvme/commands/host-memory-cache.js";
 export { EmulatedNvme } from "../emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "../emulator/nvme/faults.js";
 export { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
+export type { HostMemoryUse } from "../emulator/nvme/host/host-memory-use.js";
 export type { OddControllerOptions } from "../emulator/nvme/host/oddities.js";
 export {
   type EmulatedFirmwareOptions,
@@ -25,6 +24,7 @@ export {
   type RunningEmulator,
   startEmulator,
 } from "../emulator/worker.js";
+export type { AnaStateName } from "../nvme/spec/log-pages.js";
 export { DeviceRegisters } from "../registers/device.js";
 export type { DriverWrite, RegisterHandler } from "../registers/device-register.js";
 export type { DeviceRegisterOf, DeviceRegistersOf, RegisterHandlers } from "../registers/device-types.js";

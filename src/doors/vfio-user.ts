@@ -17,9 +17,9 @@ export type {
   PrecopyInfo,
 } from "../vfio/migration.js";
 export { type ServerState, VfioUserClient } from "../vfio-user/client/client.js";
-export type { Answer, ClientDma } from "../vfio-user/client/connection.js";
 export { VfioUserDevice } from "../vfio-user/client/device.js";
 export { VfioUserDmaLogging } from "../vfio-user/client/dma-logging.js";
+export type { Answer, ClientDma } from "../vfio-user/client/exchange.js";
 export { type IoEventPlace, VfioUserIoEventFd } from "../vfio-user/client/io-events.js";
 export { VfioUserMapper } from "../vfio-user/client/mapper.js";
 export { VfioUserMigration, VfioUserMigrationData } from "../vfio-user/client/migration.js";

@@ -63,6 +63,7 @@ function isLease(value: unknown): boolean {
  * An object with a lease, and with these members.
  * @param what names such an object, e.g. `a VfioDevice`
  * @throws ArgumentError
+ * @internal
  */
 export function checkLeased(
   name: string,

@@ -2,6 +2,7 @@
 import { checkFunction, checkString } from "../../core/check.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
+import type { AnaStateName } from "../../nvme/spec/log-pages.js";
 import { DOORBELL_BASE } from "../../nvme/spec/registers.js";
 import type {
   DeviceHost,
@@ -11,10 +12,9 @@ import type {
   EmulatedDevice,
 } from "../../vfio-user/server/emulated-device.js";
 import { DOORBELL_BYTES } from "./bars.js";
-import type { AnaStateName } from "./commands/asymmetric-access.js";
-import type { HostMemoryUse } from "./commands/host-memory-cache.js";
 import { nvmeConfigSpace } from "./config-space.js";
 import { type FaultOptions, parseFault } from "./faults.js";
+import type { HostMemoryUse } from "./host/host-memory-use.js";
 import { openMedium } from "./open-medium.js";
 import { type NvmeEmulatorConfig, type NvmeEmulatorOptions, parseNvmeEmulatorOptions } from "./options.js";
 import { SharedPage } from "./shared-page.js";

@@ -150,14 +150,14 @@ export interface NvmeEmulatorOptions {
   readonly faults?: readonly FaultOptions[] | undefined;
 }
 
-/** Options with all defaults, and the namespaces they make. */
+/** Options with all defaults, and the namespaces they make. @internal */
 export type NvmeEmulatorConfig = Omit<z.output<ReturnType<typeof schema>>, "faults" | "capacityBytes"> & {
   readonly faults: readonly Fault[];
   readonly capacityBytes: number;
   readonly records: readonly NamespaceRecord[];
 };
 
-/** @throws ConfigError naming what is wrong */
+/** @throws ConfigError naming what is wrong @internal */
 export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmulatorConfig {
   const data = readOptions("NVMe emulator options", schema(), options);
   const faults = (options.faults ?? []).map(parseFault);

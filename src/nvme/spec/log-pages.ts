@@ -400,6 +400,8 @@ export const AnaState = {
   /** The state is changing. */
   change: 0xf,
 } as const;
+/** Name of a state in {@link AnaState}. */
+export type AnaStateName = keyof typeof AnaState;
 
 /** Persistent Event (LID 0Dh): the header. */
 export const persistentEventHeader = record("Persistent Event Log", 512, {

@@ -6,7 +6,8 @@ import { Listeners, type ListenOptions, type Subscription } from "../../core/lis
 import type { DevicePresence } from "../../vfio/device-io.js";
 import { type Channel, VfioUserProtocolError } from "../protocol/channel.js";
 import type { VfioUserCapabilities } from "../protocol/version.js";
-import { type Answer, type ClientDma, Connection } from "./connection.js";
+import { Connection } from "./connection.js";
+import type { Answer, ClientDma } from "./exchange.js";
 import { parseVfioUserOptions, type ReconnectPlan, type VfioUserOptions } from "./options.js";
 
 /** Whether the device behind a server starts from a reset ("new"), or receives the state of the one before ("moved"). */

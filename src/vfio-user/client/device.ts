@@ -45,7 +45,7 @@ import {
   writeMulti,
 } from "../protocol/protocol.js";
 import { checkClient, type ServerState, type VfioUserClient } from "./client.js";
-import type { Answer } from "./connection.js";
+import type { Answer } from "./exchange.js";
 import { disableInterrupts, enableInterrupts } from "./interrupt-enable.js";
 import { askRegion, type ServedRegion } from "./served-region.js";
 

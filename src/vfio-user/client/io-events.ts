@@ -13,8 +13,9 @@ import {
   shadowSubRegion,
   subRegion,
 } from "../protocol/protocol.js";
-import { ANSWER_ROOM, type Answer, MOST_ANSWER_ROOM } from "./connection.js";
+import { ANSWER_ROOM, MOST_ANSWER_ROOM } from "./connection.js";
 import { checkUserDevice, type VfioUserDevice } from "./device.js";
+import type { Answer } from "./exchange.js";
 
 /** A register write that the server does when an eventfd is signalled, without an answer. */
 export interface IoEventPlace {

@@ -22,7 +22,7 @@ import {
   unmapBitmap,
 } from "../protocol/protocol.js";
 import { checkClient, type VfioUserClient } from "./client.js";
-import type { ClientDma } from "./connection.js";
+import type { ClientDma } from "./exchange.js";
 import { BufferSlabs } from "./slabs.js";
 
 /** Not 0, which servers may take for no address; and exact as numbers. */

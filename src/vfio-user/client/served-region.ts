@@ -7,7 +7,8 @@ import { decodeRegion } from "../../vfio/region.js";
 import { vfio_region_info } from "../../vfio/uapi.js";
 import { closeFds, type VfioUserProtocolError } from "../protocol/channel.js";
 import { Command } from "../protocol/protocol.js";
-import { ANSWER_ROOM, type Answer, MOST_ANSWER_ROOM } from "./connection.js";
+import { ANSWER_ROOM, MOST_ANSWER_ROOM } from "./connection.js";
+import type { Answer } from "./exchange.js";
 
 /** A region of a server. */
 export interface ServedRegion {

@@ -5,7 +5,7 @@ import { show } from "../../../core/check.js";
 import { ConfigError } from "../../../core/errors.js";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
-import { AnaState, anaGroup, anaHeader } from "../../../nvme/spec/log-pages.js";
+import { AnaState, type AnaStateName, anaGroup, anaHeader } from "../../../nvme/spec/log-pages.js";
 import { AdminOpcode, BROADCAST_NSID, FeatureId, LogPageId } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
@@ -22,9 +22,6 @@ const accessState = lazily(() =>
   }),
 );
 type AccessState = z.output<ReturnType<typeof accessState>>;
-
-/** State of an asymmetric namespace access group (NVMe Base, ANA). */
-export type AnaStateName = keyof typeof AnaState;
 
 /** Groups that there can be. */
 export const MAX_ANA_GROUPS = 32;

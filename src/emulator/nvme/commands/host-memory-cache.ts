@@ -8,6 +8,7 @@ import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { copyBytes } from "../../../sys/copy.js";
 import type { Command } from "../host/command.js";
 import type { HostMemory } from "../host/host-memory.js";
+import type { HostMemoryUse } from "../host/host-memory-use.js";
 import type { Transfer } from "../host/transfer.js";
 import type { Medium } from "../medium/medium.js";
 import { count } from "../medium/state-schema.js";
@@ -49,18 +50,6 @@ const TWO_32 = 2 ** 32;
 export interface GivenMemory {
   readonly listAddress: number;
   readonly segments: readonly (readonly [iova: number, sizeBytes: number])[];
-}
-
-/** Statistics of the cache. */
-export interface HostMemoryUse {
-  /** What the host has given; 0 for nothing. */
-  readonly sizeBytes: number;
-  /** Reads that the cache answered. */
-  readonly hits: number;
-  /** Reads that the cache couldn't answer. */
-  readonly misses: number;
-  /** Lines that the host had changed or unmapped. */
-  readonly damaged: number;
 }
 
 /** What the cache needs of its controller. */
