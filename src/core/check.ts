@@ -81,7 +81,7 @@ export function checkName<T extends string>(name: string, value: T, names: reado
 }
 
 /** True or false. @throws ArgumentError */
-export function checkBoolean(name: string, value: boolean): boolean {
+function checkBoolean(name: string, value: boolean): boolean {
   if (typeof value !== "boolean")
     throw new ArgumentError(`${name} must be true or false, got ${show(value)}`);
   return value;

@@ -79,6 +79,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   emulator: [
     "core",
     "vfio-user/server",
+    "nvme/spec",
     "emulator/edu",
     ...emulatedParts,
     "emulator/nvme/commands",
