@@ -80,13 +80,6 @@ export function checkName<T extends string>(name: string, value: T, names: reado
   return value;
 }
 
-/** True or false. @throws ArgumentError */
-function checkBoolean(name: string, value: boolean): boolean {
-  if (typeof value !== "boolean")
-    throw new ArgumentError(`${name} must be true or false, got ${show(value)}`);
-  return value;
-}
-
 /**
  * An object with these methods, or others members as `typeof` names them. Not by class: there may be two copies of this library.
  * @param what names such an object, e.g. `a DeviceIo`
