@@ -1,4 +1,5 @@
 /** I/O page faults (IOMMU_FAULT_QUEUE_ALLOC). */
+import { lookUp } from "../core/check.js";
 import { StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions } from "../core/listeners.js";
@@ -139,11 +140,10 @@ export class FaultQueue extends Resource {
     return this.values();
   }
 
-  /** Answers a group by its cookie; see {@link PageRequestGroup.respond}. @throws ClosedError, SysError: EINVAL */
+  /** Answers a group by its cookie; see {@link PageRequestGroup.respond}. @throws ArgumentError, ClosedError, SysError: EINVAL */
   respond(cookie: number, response: PageResponse): void {
     this.lease.assertOpen();
-    write(this.fd, iommu_hwpt_page_response.encode({ cookie, code: codes[response] }), {
-      object: this.lease.label,
-    });
+    const code = lookUp("response", response, codes);
+    write(this.fd, iommu_hwpt_page_response.encode({ cookie, code }), { object: this.lease.label });
   }
 }

@@ -1,6 +1,5 @@
 /** Lockdown: prohibits commands and features. */
-import { checkInteger } from "../../core/check.js";
-import { ArgumentError } from "../../core/errors.js";
+import { checkInteger, lookUp } from "../../core/check.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 
@@ -48,13 +47,8 @@ export interface LockdownOptions {
 export async function lockdown(target: AdminTarget, options: LockdownOptions): Promise<void> {
   requireCommands(target, "lockdown");
   const { scope, identifier, prohibit, interface: to = "adminQueue", uuidIndex = 0 } = options;
-  const scp = LockdownScope[scope];
-  const ifc = LockdownInterface[to];
-  if (scp === undefined || ifc === undefined) {
-    throw new ArgumentError(
-      `unknown scope ${scope} or interface ${to}: use keys of LockdownScope and LockdownInterface`,
-    );
-  }
+  const scp = lookUp("scope", scope, LockdownScope);
+  const ifc = lookUp("interface", to, LockdownInterface);
   checkInteger("identifier", identifier, 0, 0xff);
   checkInteger("uuidIndex", uuidIndex, 0, 0x7f);
   await target.admin({

@@ -1,5 +1,5 @@
 /** A zoned namespace: zone reports, zone management and appends. */
-import { checkInteger, show } from "../../core/check.js";
+import { checkInteger, lookUp } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
@@ -81,6 +81,11 @@ const reportFilters: Readonly<Record<ZoneStateName, number>> = {
   readOnly: 6,
   offline: 7,
 };
+
+/** @throws ArgumentError if there is no such state */
+function filterFor(state: ZoneStateName | undefined): number {
+  return state === undefined ? 0 : lookUp("state", state, reportFilters);
+}
 
 const stateNames = new Map<number, ZoneStateName>(
   (Object.keys(ZoneState) as ZoneStateName[]).map((name) => [ZoneState[name], name]),
@@ -170,11 +175,7 @@ export class ZonedNamespace extends NvmeNamespace {
         `from ${from} is past the end of namespace ${this.nsid} (${this.sizeBlocks} blocks)`,
       );
     }
-    const filter = state === undefined ? 0 : reportFilters[state];
-    if (filter === undefined) {
-      const names = Object.keys(reportFilters).join(", ");
-      throw new ArgumentError(`state must be one of ${names}, got ${show(state)}`);
-    }
+    const filter = filterFor(state);
     const each = ZONE_DESCRIPTOR_BYTES + (extensions ? this.extensionBytes : 0);
     const most = Math.floor((this.controller.maxTransferBytes - ZONE_REPORT_HEADER_BYTES) / each);
     const usual = Math.max(1, Math.floor((DEFAULT_REPORT_BYTES - ZONE_REPORT_HEADER_BYTES) / each));
@@ -189,7 +190,7 @@ export class ZonedNamespace extends NvmeNamespace {
    */
   async countZones(state?: ZoneStateName, from: bigint | number = 0n): Promise<number> {
     checkLba("from", from);
-    const filter = state === undefined ? 0 : reportFilters[state];
+    const filter = filterFor(state);
     const bytes = await this.receive(
       from,
       ZoneReceiveAction.report | (filter << 8),

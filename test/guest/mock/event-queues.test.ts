@@ -1,7 +1,7 @@
 /** Fault queues and virtual event queues: waiting, and what they deliver. */
 import { setImmediate } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { FaultQueue, Vdevice, Veventq } from "../../../src/doors/iommufd.js";
+import type { FaultQueue, PageResponse, Vdevice, Veventq } from "../../../src/doors/iommufd.js";
 import { caught } from "../../support/caught.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { mock, mockHwptData } from "../../support/mock.js";
@@ -179,7 +179,11 @@ describe("page requests", () => {
       })),
     );
     // In any order, each once.
-    for (const group of groups.reverse()) group.respond("success");
+    for (const group of groups.reverse()) {
+      for (const response of ["toString", "succes", "__proto__"] as unknown as PageResponse[])
+        expect(() => group.respond(response)).toThrow("response must be one of ");
+      group.respond("success");
+    }
     for (const group of groups) {
       expect(() => group.respond("success")).toThrow(expect.objectContaining({ code: "ERR_IOVA_STATE" }));
     }

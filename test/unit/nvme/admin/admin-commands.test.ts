@@ -6,7 +6,7 @@ import { NvmeDirectives } from "../../../../src/nvme/admin/directives.js";
 import { NvmeFeatures } from "../../../../src/nvme/admin/features.js";
 import { NvmeFirmware } from "../../../../src/nvme/admin/firmware.js";
 import { HostMemoryBuffer } from "../../../../src/nvme/admin/host-memory-buffer.js";
-import { lockdown } from "../../../../src/nvme/admin/lockdown.js";
+import { type LockdownOptions, lockdown } from "../../../../src/nvme/admin/lockdown.js";
 import { NvmeMaintenance } from "../../../../src/nvme/admin/maintenance.js";
 import { NvmeNamespaceManagement } from "../../../../src/nvme/admin/namespace-management.js";
 import { NvmeSecurity } from "../../../../src/nvme/admin/security.js";
@@ -197,6 +197,19 @@ describe("optional admin commands", () => {
     expect(target.last.words).toEqual({ cdw10: 0x0009_0002 });
     await lockdown(target, { scope: "feature", identifier: 6, prohibit: true, interface: "outOfBand" });
     expect(target.last).toMatchObject({ opcode: 0x24, words: { cdw10: 0x0652 } });
+    const before = target.last;
+    for (const name of ["toString", "features", "__proto__"]) {
+      const scope = { scope: name, identifier: 6, prohibit: true } as unknown as LockdownOptions;
+      await expect(lockdown(target, scope)).rejects.toThrow("scope must be one of adminOpcode, feature, ");
+      const to = {
+        scope: "feature",
+        identifier: 6,
+        prohibit: true,
+        interface: name,
+      } as unknown as LockdownOptions;
+      await expect(lockdown(target, to)).rejects.toThrow("interface must be one of adminQueue, ");
+    }
+    expect(target.last).toBe(before);
   });
 });
 

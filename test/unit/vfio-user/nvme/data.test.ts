@@ -3,7 +3,7 @@ import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
 import { finished, pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import type { DataList } from "../../../../src/doors/nvme.js";
+import type { DataList, ZoneStateName } from "../../../../src/doors/nvme.js";
 import type { NvmeEmulatorOptions } from "../../../../src/emulator/nvme/options.js";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import {
@@ -528,6 +528,10 @@ describe("zones", () => {
     expect(await ns.countZones("empty", 512)).toBe(31);
     expect(() => ns.zones({ from: ns.sizeBlocks })).toThrow(ArgumentError);
     expect(() => ns.zones({ zonesPerReport: 0 })).toThrow(ArgumentError);
+    for (const state of ["toString", "__proto__", "emtpy"] as unknown as ZoneStateName[]) {
+      expect(() => ns.zones({ state })).toThrow("state must be one of empty, ");
+      await expect(ns.countZones(state)).rejects.toThrow("state must be one of empty, ");
+    }
   });
 
   test("make a controller that repeats zones in its reports an error", async () => {
