@@ -1,4 +1,5 @@
 /** The header of configuration space: the first 64 bytes, in one of three forms. */
+import { lazily } from "../core/lazy.js";
 import type { RegisterAccess } from "../registers/access.js";
 import { registerBlock } from "../registers/block.js";
 import { reg8, reg16, reg32, repeated } from "../registers/declaration.js";
@@ -91,76 +92,82 @@ const bridgeControl = {
 const secondaryStatus = { access: "w1c", fields: { ...timing, ...errors } } as const;
 
 /** PCIe 6.0, 7.5.1.2. */
-const deviceHeader = registerBlock("header", {
-  ...common,
-  bars: repeated(6, 4, bar),
-  cardbusCis: reg32(0x28, { access: "ro" }),
-  subsystemVendorId: reg16(0x2c, { access: "ro" }),
-  subsystemId: reg16(0x2e, { access: "ro" }),
-  rom: reg32(0x30, rom),
-  capabilityPointer: reg8(0x34, { access: "ro" }),
-  minGrant: reg8(0x3e, { access: "ro" }),
-  maxLatency: reg8(0x3f, { access: "ro" }),
-});
+const deviceHeader = lazily(() =>
+  registerBlock("header", {
+    ...common,
+    bars: repeated(6, 4, bar),
+    cardbusCis: reg32(0x28, { access: "ro" }),
+    subsystemVendorId: reg16(0x2c, { access: "ro" }),
+    subsystemId: reg16(0x2e, { access: "ro" }),
+    rom: reg32(0x30, rom),
+    capabilityPointer: reg8(0x34, { access: "ro" }),
+    minGrant: reg8(0x3e, { access: "ro" }),
+    maxLatency: reg8(0x3f, { access: "ro" }),
+  }),
+);
 
 /** PCIe 6.0, 7.5.1.3. Windows: `address` is in units of 4 KiB (I/O) or 1 MiB. */
-const bridgeHeader = registerBlock("header", {
-  ...common,
-  bars: repeated(2, 4, bar),
-  primaryBus: reg8(0x18),
-  secondaryBus: reg8(0x19),
-  subordinateBus: reg8(0x1a),
-  secondaryLatency: reg8(0x1b),
-  ioBase: reg8(0x1c, ioWindow),
-  ioLimit: reg8(0x1d, ioWindow),
-  secondaryStatus: reg16(0x1e, secondaryStatus),
-  memoryBase: reg16(0x20, memoryWindow),
-  memoryLimit: reg16(0x22, memoryWindow),
-  prefetchableBase: reg16(0x24, prefetchableWindow),
-  prefetchableLimit: reg16(0x26, prefetchableWindow),
-  prefetchableBaseHigh: reg32(0x28),
-  prefetchableLimitHigh: reg32(0x2c),
-  ioBaseHigh: reg16(0x30),
-  ioLimitHigh: reg16(0x32),
-  capabilityPointer: reg8(0x34, { access: "ro" }),
-  rom: reg32(0x38, rom),
-  bridgeControl: reg16(0x3e, {
-    fields: {
-      ...bridgeControl,
-      vga16: bit(4),
-      fastBackToBack: bit(7),
-      primaryDiscardTimer: bit(8),
-      secondaryDiscardTimer: bit(9),
-      discardTimerStatus: bit(10, { access: "w1c" }),
-      discardTimerSerr: bit(11),
-    },
+const bridgeHeader = lazily(() =>
+  registerBlock("header", {
+    ...common,
+    bars: repeated(2, 4, bar),
+    primaryBus: reg8(0x18),
+    secondaryBus: reg8(0x19),
+    subordinateBus: reg8(0x1a),
+    secondaryLatency: reg8(0x1b),
+    ioBase: reg8(0x1c, ioWindow),
+    ioLimit: reg8(0x1d, ioWindow),
+    secondaryStatus: reg16(0x1e, secondaryStatus),
+    memoryBase: reg16(0x20, memoryWindow),
+    memoryLimit: reg16(0x22, memoryWindow),
+    prefetchableBase: reg16(0x24, prefetchableWindow),
+    prefetchableLimit: reg16(0x26, prefetchableWindow),
+    prefetchableBaseHigh: reg32(0x28),
+    prefetchableLimitHigh: reg32(0x2c),
+    ioBaseHigh: reg16(0x30),
+    ioLimitHigh: reg16(0x32),
+    capabilityPointer: reg8(0x34, { access: "ro" }),
+    rom: reg32(0x38, rom),
+    bridgeControl: reg16(0x3e, {
+      fields: {
+        ...bridgeControl,
+        vga16: bit(4),
+        fastBackToBack: bit(7),
+        primaryDiscardTimer: bit(8),
+        secondaryDiscardTimer: bit(9),
+        discardTimerStatus: bit(10, { access: "w1c" }),
+        discardTimerSerr: bit(11),
+      },
+    }),
   }),
-});
+);
 
 /** PC Card Standard 8.0, PCI_CB_* of pci_regs.h. */
-const cardbusHeader = registerBlock("header", {
-  ...common,
-  base: reg32(0x10),
-  capabilityPointer: reg8(0x14, { access: "ro" }),
-  secondaryStatus: reg16(0x16, secondaryStatus),
-  primaryBus: reg8(0x18),
-  cardBus: reg8(0x19),
-  subordinateBus: reg8(0x1a),
-  cardLatency: reg8(0x1b),
-  memory: repeated(4, 4, reg32(0x1c)),
-  io: repeated(4, 4, reg32(0x2c)),
-  bridgeControl: reg16(0x3e, {
-    fields: {
-      ...bridgeControl,
-      interrupt16: bit(7),
-      prefetch0: bit(8),
-      prefetch1: bit(9),
-      postWrites: bit(10),
-    },
+const cardbusHeader = lazily(() =>
+  registerBlock("header", {
+    ...common,
+    base: reg32(0x10),
+    capabilityPointer: reg8(0x14, { access: "ro" }),
+    secondaryStatus: reg16(0x16, secondaryStatus),
+    primaryBus: reg8(0x18),
+    cardBus: reg8(0x19),
+    subordinateBus: reg8(0x1a),
+    cardLatency: reg8(0x1b),
+    memory: repeated(4, 4, reg32(0x1c)),
+    io: repeated(4, 4, reg32(0x2c)),
+    bridgeControl: reg16(0x3e, {
+      fields: {
+        ...bridgeControl,
+        interrupt16: bit(7),
+        prefetch0: bit(8),
+        prefetch1: bit(9),
+        postWrites: bit(10),
+      },
+    }),
   }),
-});
+);
 
-const unknownHeader = registerBlock("header", common);
+const unknownHeader = lazily(() => registerBlock("header", common));
 
 const headers = {
   device: deviceHeader,
@@ -177,7 +184,7 @@ export type PciHeader = {
   [K in PciHeaderKind]: {
     /** Which form the header has. */
     readonly kind: K;
-  } & RegistersOf<(typeof headers)[K]["registers"]>;
+  } & RegistersOf<ReturnType<(typeof headers)[K]>["registers"]>;
 }[PciHeaderKind];
 
 /** The form of a function's header. */
@@ -186,8 +193,8 @@ export function headerKind(access: RegisterAccess): PciHeaderKind {
 }
 
 /** The header's declaration. */
-export function headerBlock<K extends PciHeaderKind>(kind: K): (typeof headers)[K] {
-  return headers[kind];
+export function headerBlock(kind: PciHeaderKind): ReturnType<(typeof headers)[PciHeaderKind]> {
+  return headers[kind]();
 }
 
 /** The header's registers, to be read and written. */
@@ -195,12 +202,12 @@ export function headerOf(access: RegisterAccess): PciHeader {
   const kind = headerKind(access);
   switch (kind) {
     case "device":
-      return { kind, ...deviceHeader.on(access) };
+      return { kind, ...deviceHeader().on(access) };
     case "bridge":
-      return { kind, ...bridgeHeader.on(access) };
+      return { kind, ...bridgeHeader().on(access) };
     case "cardbus":
-      return { kind, ...cardbusHeader.on(access) };
+      return { kind, ...cardbusHeader().on(access) };
     case "unknown":
-      return { kind, ...unknownHeader.on(access) };
+      return { kind, ...unknownHeader().on(access) };
   }
 }

@@ -27,7 +27,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "vfio-user/client": ["core", "sys", "dma/iova", "dma", "vfio", "vfio-user/protocol"],
   "vfio-user/server": ["core", "sys", "vfio", "vfio-user/protocol"],
   "pci/backends": ["core", "dma", "vfio", "iommufd", "vfio-legacy", "vfio-user/client"],
-  "pci/capabilities": ["registers", "vfio"],
+  "pci/capabilities": ["core", "registers", "vfio"],
   pci: ["core", "sys", "registers", "dma", "vfio", "vfio-user/client", "pci/backends", "pci/capabilities"],
   "nvme/spec": ["core"],
   "nvme/quirks": ["core"],

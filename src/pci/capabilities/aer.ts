@@ -43,7 +43,7 @@ const correctable = {
 export const aer = capability(
   0x0001,
   "Advanced Error Reporting",
-  {
+  () => ({
     uncorrectableStatus: reg32(0x04, { access: "w1c", fields: uncorrectable }),
     uncorrectableMask: reg32(0x08, { fields: uncorrectable }),
     uncorrectableSeverity: reg32(0x0c, { fields: uncorrectable }),
@@ -65,7 +65,7 @@ export const aer = capability(
       },
     }),
     headerLog: repeated(4, 4, reg32(0x1c, { access: "ro" })),
-  },
+  }),
   ({ control }, { portType }) => {
     const isRoot = rootTypes.includes(portType);
     return {
@@ -113,7 +113,7 @@ const headerDwords = 4;
 export const dpc = capability(
   0x001d,
   "Downstream Port Containment",
-  {
+  () => ({
     capabilities: reg16(0x04, {
       access: "ro",
       fields: {
@@ -150,7 +150,7 @@ export const dpc = capability(
       },
     }),
     source: reg16(0x0a, { access: "ro" }),
-  },
+  }),
   ({ capabilities }) => {
     const { rootPortExtensions, pioLogSize, pioLogSize4 } = capabilities.decode();
     const dwords = rootPortExtensions ? pioLogSize + (pioLogSize4 ? 16 : 0) : 0;

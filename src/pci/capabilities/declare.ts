@@ -1,4 +1,5 @@
 /** Declares capabilities: their registers, those that only some functions have, and the bytes that belong to no register. */
+import { lazily } from "../../core/lazy.js";
 import type { RegisterAccess } from "../../registers/access.js";
 import { type RegisterBlock, registerBlock } from "../../registers/block.js";
 import {
@@ -67,17 +68,29 @@ export type CapabilityRegistersOf<C> =
 // biome-ignore lint/complexity/noBannedTypes: a capability without such registers has no names at all.
 type None = {};
 
-/** Declares a capability. @internal */
+/**
+ * Declares a capability. Its registers are made at first use: most programs look at few capabilities, and all import them.
+ * @internal
+ */
 export function capability<const D extends BlockSpec, const O extends OptionalSpecs = None>(
   id: number,
   title: string,
-  registers: D,
+  registers: () => D,
   further?: (registers: RegistersOf<D>, context: CapabilityContext) => O,
   bytes: (registers: RegistersOf<D>) => ByteRange | undefined = () => undefined,
 ): CapabilityDeclaration<D, O> {
   // Left out, there are no further registers, which is what O is inferred as.
   const none = (): O => ({}) as O;
-  return { id, title, block: registerBlock(title, registers), further: further ?? none, bytes };
+  const block = lazily(() => registerBlock(title, registers()));
+  return {
+    id,
+    title,
+    get block() {
+      return block();
+    },
+    further: further ?? none,
+    bytes,
+  };
 }
 
 /** Value names of a field, from 0 on. @internal */

@@ -9,7 +9,7 @@ const vectors = numbered("1", "2", "4", "8", "16", "32");
 export const msi = capability(
   0x05,
   "MSI",
-  {
+  () => ({
     control: reg16(2, {
       fields: {
         enable: bit(0),
@@ -22,7 +22,7 @@ export const msi = capability(
       },
     }),
     address: reg32(4),
-  },
+  }),
   ({ control }) => {
     const { is64Bit, maskable, extendedDataCapable } = control.decode();
     const data = is64Bit ? 12 : 8;
@@ -40,10 +40,10 @@ export const msi = capability(
 const place = { bar: bits(2, 0), qwordOffset: bits(31, 3) };
 
 /** PCI Local Bus 3.0, 6.8.2; PCIe 6.0, 7.7.2. */
-export const msix = capability(0x11, "MSI-X", {
+export const msix = capability(0x11, "MSI-X", () => ({
   control: reg16(2, {
     fields: { lastVector: bits(10, 0, { access: "ro" }), functionMask: bit(14), enable: bit(15) },
   }),
   table: reg32(4, { access: "ro", fields: place }),
   pending: reg32(8, { access: "ro", fields: place }),
-});
+}));

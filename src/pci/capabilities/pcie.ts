@@ -292,7 +292,7 @@ function where<S extends object>(has: boolean, specs: S): { [K in keyof S]: S[K]
 export const pcie = capability(
   0x10,
   "PCI Express",
-  {
+  () => ({
     capabilities: reg16(0x02, {
       access: "ro",
       fields: {
@@ -359,7 +359,7 @@ export const pcie = capability(
         emergencyPower: bit(6),
       },
     }),
-  },
+  }),
   ({ capabilities }) => {
     const { version, portType, slot: hasSlot } = capabilities.decode();
     const hasLink = portType !== "integratedEndpoint" && portType !== "eventCollector";

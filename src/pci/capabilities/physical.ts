@@ -7,12 +7,12 @@ import { capability } from "./declare.js";
 export const secondaryPcie = capability(
   0x0019,
   "Secondary PCI Express",
-  {
+  () => ({
     linkControl3: reg32(4, {
       fields: { performEqualization: bit(0), equalizationInterrupt: bit(1), lowerSkpGeneration: bits(15, 9) },
     }),
     laneErrors: reg32(8, { access: "w1c" }),
-  },
+  }),
   (_, { lanes }) => ({
     lanes:
       lanes === 0
@@ -53,14 +53,14 @@ const presets = (lanes: number) =>
 export const physical16 = capability(
   0x0026,
   "Physical Layer 16.0 GT/s",
-  {
+  () => ({
     capabilities: reg32(4, { access: "ro" }),
     control: reg32(8),
     status: reg32(12, { access: "ro", fields: equalization }),
     parityMismatch: reg32(16, { access: "w1c" }),
     retimer1Mismatch: reg32(20, { access: "w1c" }),
     retimer2Mismatch: reg32(24, { access: "w1c" }),
-  },
+  }),
   (_, { lanes }) => ({ lanes: presets(lanes) }),
 );
 
@@ -68,7 +68,7 @@ export const physical16 = capability(
 export const physical32 = capability(
   0x002a,
   "Physical Layer 32.0 GT/s",
-  {
+  () => ({
     capabilities: reg32(4, {
       access: "ro",
       fields: {
@@ -92,7 +92,7 @@ export const physical32 = capability(
     }),
     receivedTs: repeated(2, 4, reg32(16, { access: "ro" })),
     transmittedTs: repeated(2, 4, reg32(24, { access: "ro" })),
-  },
+  }),
   (_, { lanes }) => ({ lanes: presets(lanes) }),
 );
 
@@ -100,11 +100,11 @@ export const physical32 = capability(
 export const physical64 = capability(
   0x0031,
   "Physical Layer 64.0 GT/s",
-  {
+  () => ({
     capabilities: reg32(4, { access: "ro" }),
     control: reg32(8),
     status: reg32(12, { access: "ro", fields: equalization }),
-  },
+  }),
   (_, { lanes }) => ({ lanes: presets(lanes) }),
 );
 
@@ -114,10 +114,10 @@ const margin = { receiver: bits(2, 0), type: bits(5, 3), usageModel: bit(6), pay
 export const margining = capability(
   0x0027,
   "Lane Margining at the Receiver",
-  {
+  () => ({
     capabilities: reg16(4, { access: "ro", fields: { usesSoftware: bit(0) } }),
     status: reg16(6, { access: "ro", fields: { ready: bit(0), softwareReady: bit(1) } }),
-  },
+  }),
   (_, { lanes }) => ({
     lanes:
       lanes === 0
@@ -134,20 +134,20 @@ export const margining = capability(
 );
 
 /** PCIe 6.0, 7.7.4. */
-export const dataLinkFeature = capability(0x0025, "Data Link Feature", {
+export const dataLinkFeature = capability(0x0025, "Data Link Feature", () => ({
   capabilities: reg32(4, { fields: { local: bits(22, 0, { access: "ro" }), exchange: bit(31) } }),
   status: reg32(8, { access: "ro", fields: { remote: bits(22, 0), remoteValid: bit(31) } }),
-});
+}));
 
 /** Protocol Multiplexing, PCIe 3.1, 7.30. */
-export const pmux = capability(0x001a, "Protocol Multiplexing", {
+export const pmux = capability(0x001a, "Protocol Multiplexing", () => ({
   capabilities: reg32(4, { access: "ro" }),
   control: reg32(8),
   status: reg32(12),
-});
+}));
 
 /** PCIe 6.0, 7.7.9. */
-export const device3 = capability(0x002f, "Device 3", {
+export const device3 = capability(0x002f, "Device 3", () => ({
   capabilities: reg32(4, {
     access: "ro",
     fields: {
@@ -172,28 +172,28 @@ export const device3 = capability(0x002f, "Device 3", {
     access: "ro",
     fields: { initialWidth: bits(2, 0), segmentCaptured: bit(3), remoteL0p: bit(4) },
   }),
-});
+}));
 
 /** PCIe 6.0, 7.7.8. */
-export const flitLogging = capability(0x0032, "Flit Logging", {
+export const flitLogging = capability(0x0032, "Flit Logging", () => ({
   errorLog1: reg32(4),
   errorLog2: reg32(8, { access: "ro" }),
   counterControl: reg16(12),
   counterStatus: reg16(14),
   measurementControl: reg32(16),
   measurements: repeated(10, 4, reg32(20, { access: "ro" })),
-});
+}));
 
 /** PCIe 6.0, 7.8.12. */
-export const flitPerformance = capability(0x0033, "Flit Performance Measurement", {
+export const flitPerformance = capability(0x0033, "Flit Performance Measurement", () => ({
   capabilities: reg32(4, { access: "ro" }),
   control: reg32(8),
   status: reg32(12),
-});
+}));
 
 /** PCIe 6.0, 7.8.13. */
-export const flitInjection = capability(0x0034, "Flit Error Injection", {
+export const flitInjection = capability(0x0034, "Flit Error Injection", () => ({
   capabilities: reg32(4, { access: "ro" }),
   control: repeated(2, 4, reg32(8)),
   status: reg32(16, { access: "ro" }),
-});
+}));

@@ -4,7 +4,7 @@ import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
 
 /** PCI Power Management Interface 1.2, 3.2; PCIe 6.0, 7.5.2. */
-export const pm = capability(0x01, "Power Management", {
+export const pm = capability(0x01, "Power Management", () => ({
   capabilities: reg16(2, {
     access: "ro",
     fields: {
@@ -38,10 +38,10 @@ export const pm = capability(0x01, "Power Management", {
   }),
   bridge: reg8(6, { access: "ro", fields: { b2b3: bit(6), busPowerClock: bit(7) } }),
   data: reg8(7, { access: "ro" }),
-});
+}));
 
 /** PCIe 6.0, 7.8.1. */
-export const powerBudget = capability(0x0004, "Power Budgeting", {
+export const powerBudget = capability(0x0004, "Power Budgeting", () => ({
   select: reg8(4),
   data: reg32(8, {
     access: "ro",
@@ -55,13 +55,13 @@ export const powerBudget = capability(0x0004, "Power Budgeting", {
     },
   }),
   capabilities: reg8(12, { access: "ro", fields: { systemAllocated: bit(0) } }),
-});
+}));
 
 /** PCIe 6.0, 7.9.12. */
 export const dpa = capability(
   0x0016,
   "Dynamic Power Allocation",
-  {
+  () => ({
     capabilities: reg32(4, {
       access: "ro",
       fields: {
@@ -77,7 +77,7 @@ export const dpa = capability(
       fields: { substate: bits(4, 0, { access: "ro" }), controlEnabled: bit(8, { access: "w1c" }) },
     }),
     control: reg16(14, { fields: { substate: bits(4, 0) } }),
-  },
+  }),
   ({ capabilities }) => ({
     power: repeated(capabilities.get("maxSubstate") + 1, 1, reg8(16, { access: "ro" })),
   }),
@@ -89,15 +89,15 @@ const latency = {
 };
 
 /** PCIe 6.0, 7.8.2. */
-export const ltr = capability(0x0018, "Latency Tolerance Reporting", {
+export const ltr = capability(0x0018, "Latency Tolerance Reporting", () => ({
   maxSnoop: reg16(4, { fields: latency }),
   maxNoSnoop: reg16(6, { fields: latency }),
-});
+}));
 
 const powerOnScale = numbered("2 us", "10 us", "100 us");
 
 /** PCIe 6.0, 7.8.3. */
-export const l1ss = capability(0x001e, "L1 PM Substates", {
+export const l1ss = capability(0x001e, "L1 PM Substates", () => ({
   capabilities: reg32(4, {
     access: "ro",
     fields: {
@@ -123,4 +123,4 @@ export const l1ss = capability(0x001e, "L1 PM Substates", {
     },
   }),
   control2: reg32(12, { fields: { powerOnScale: choice(1, 0, powerOnScale), powerOnValue: bits(7, 3) } }),
-});
+}));

@@ -20,7 +20,7 @@ const maxVectorBits = 256;
 export const acs = capability(
   0x000d,
   "Access Control Services",
-  {
+  () => ({
     capabilities: reg16(4, {
       access: "ro",
       fields: { ...services, enhanced: bit(7), vectorBits: bits(15, 8) },
@@ -34,7 +34,7 @@ export const acs = capability(
         unclaimedRedirect: bit(12),
       },
     }),
-  },
+  }),
   ({ capabilities }) => {
     const { egressControl, vectorBits } = capabilities.decode();
     return {
@@ -46,13 +46,13 @@ export const acs = capability(
 );
 
 /** PCIe 6.0, 7.8.8. */
-export const ari = capability(0x000e, "Alternative Routing-ID Interpretation", {
+export const ari = capability(0x000e, "Alternative Routing-ID Interpretation", () => ({
   capabilities: reg16(4, {
     access: "ro",
     fields: { mfvcGroups: bit(0), acsGroups: bit(1), nextFunction: bits(15, 8) },
   }),
   control: reg16(6, { fields: { mfvcGroups: bit(0), acsGroups: bit(1), group: bits(6, 4) } }),
-});
+}));
 
 const forwarding: readonly (number | undefined)[] = [
   portTypes.rootPort,
@@ -64,7 +64,7 @@ const forwarding: readonly (number | undefined)[] = [
 export const multicast = capability(
   0x0012,
   "Multicast",
-  {
+  () => ({
     capabilities: reg16(4, {
       access: "ro",
       fields: { maxGroup: bits(5, 0), windowSize: bits(13, 8), ecrcRegeneration: bit(15) },
@@ -74,7 +74,7 @@ export const multicast = capability(
     receive: reg64(16),
     blockAll: reg64(24),
     blockUntranslated: reg64(32),
-  },
+  }),
   (_, { portType }) => ({
     overlay: forwarding.includes(portType) ? reg64(40, { fields: { size: bits(5, 0) } }) : undefined,
   }),
@@ -83,21 +83,21 @@ export const multicast = capability(
 const lnrSizes = { lnr64: bit(0), lnr128: bit(1) };
 
 /** PCIe 5.0, 7.9.17: LN requester, deprecated. */
-export const lnr = capability(0x001c, "LN Requester", {
+export const lnr = capability(0x001c, "LN Requester", () => ({
   capabilities: reg16(4, { access: "ro", fields: { ...lnrSizes, maxRegistrations: bits(12, 8) } }),
   control: reg16(6, { fields: { enable: bit(0), lnr128: bit(1), registrationLimit: bits(12, 8) } }),
-});
+}));
 
 /** PCIe 6.0, 7.8.9. */
-export const frs = capability(0x0021, "FRS Queueing", {
+export const frs = capability(0x0021, "FRS Queueing", () => ({
   capabilities: reg32(4, { access: "ro", fields: { maxDepth: bits(11, 0), interruptMessage: bits(20, 16) } }),
   status: reg16(8, { access: "w1c", fields: { received: bit(0), overflow: bit(1) } }),
   control: reg16(10, { fields: { interrupt: bit(0) } }),
   queue: reg32(12, { fields: { functionId: bits(15, 0), reason: bits(19, 16), depth: bits(31, 20) } }),
-});
+}));
 
 /** PCIe 6.0, 7.9.16. */
-export const readiness = capability(0x0022, "Readiness Time Reporting", {
+export const readiness = capability(0x0022, "Readiness Time Reporting", () => ({
   times1: reg32(4, { access: "ro", fields: { reset: bits(11, 0), linkUp: bits(23, 12), valid: bit(31) } }),
   times2: reg32(8, { access: "ro", fields: { flr: bits(11, 0), d3hotToD0: bits(23, 12) } }),
-});
+}));

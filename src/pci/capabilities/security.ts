@@ -4,7 +4,7 @@ import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability } from "./declare.js";
 
 /** PCIe 6.0, 7.9.24. */
-export const doe = capability(0x002e, "Data Object Exchange", {
+export const doe = capability(0x002e, "Data Object Exchange", () => ({
   capabilities: reg32(4, { access: "ro", fields: { interrupt: bit(0), interruptMessage: bits(11, 1) } }),
   control: reg32(8, { fields: { abort: bit(0), interrupt: bit(1), go: bit(31) } }),
   status: reg32(12, {
@@ -13,7 +13,7 @@ export const doe = capability(0x002e, "Data Object Exchange", {
   }),
   writeMailbox: reg32(16, { access: "wo" }),
   readMailbox: reg32(20),
-});
+}));
 
 const stream = {
   enable: bit(0),
@@ -64,7 +64,7 @@ function selectiveStream(at: number, addresses: number) {
 export const ide = capability(
   0x0030,
   "Integrity and Data Encryption",
-  {
+  () => ({
     capabilities: reg32(4, {
       access: "ro",
       fields: {
@@ -83,7 +83,7 @@ export const ide = capability(
       },
     }),
     control: reg32(8, { fields: { flowThrough: bit(2) } }),
-  },
+  }),
   ({ capabilities }, { read32, roomBytes }) => {
     const has = capabilities.decode();
     const links = has.linkStreams ? has.lastLinkStream + 1 : 0;

@@ -4,7 +4,7 @@ import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability } from "./declare.js";
 
 /** PCIe 6.0, 10.5.1. The unit of translation is 4096 bytes shifted by `stu`. */
-export const ats = capability(0x000f, "Address Translation Services", {
+export const ats = capability(0x000f, "Address Translation Services", () => ({
   capabilities: reg16(4, {
     access: "ro",
     fields: {
@@ -15,10 +15,10 @@ export const ats = capability(0x000f, "Address Translation Services", {
     },
   }),
   control: reg16(6, { fields: { stu: bits(4, 0), enable: bit(15) } }),
-});
+}));
 
 /** PCIe 6.0, 10.5.2. */
-export const pri = capability(0x0013, "Page Request Interface", {
+export const pri = capability(0x0013, "Page Request Interface", () => ({
   control: reg16(4, { fields: { enable: bit(0), reset: bit(1) } }),
   status: reg16(6, {
     fields: {
@@ -30,19 +30,19 @@ export const pri = capability(0x0013, "Page Request Interface", {
   }),
   capacity: reg32(8, { access: "ro" }),
   allocation: reg32(12),
-});
+}));
 
 /** PCIe 6.0, 7.8.9. */
-export const pasid = capability(0x001b, "Process Address Space ID", {
+export const pasid = capability(0x001b, "Process Address Space ID", () => ({
   capabilities: reg16(4, {
     access: "ro",
     fields: { execute: bit(1), privileged: bit(2), width: bits(12, 8) },
   }),
   control: reg16(6, { fields: { enable: bit(0), execute: bit(1), privileged: bit(2) } }),
-});
+}));
 
 /** PCIe 6.0, 9.3.3. Page sizes are bits: bit n stands for 4096 << n bytes. */
-export const sriov = capability(0x0010, "Single Root I/O Virtualization", {
+export const sriov = capability(0x0010, "Single Root I/O Virtualization", () => ({
   capabilities: reg32(0x04, {
     access: "ro",
     fields: {
@@ -74,28 +74,33 @@ export const sriov = capability(0x0010, "Single Root I/O Virtualization", {
   pageSize: reg32(0x20),
   bars: repeated(6, 4, reg32(0x24)),
   migrationState: reg32(0x3c, { access: "ro", fields: { bar: bits(2, 0), qwordOffset: bits(31, 3) } }),
-});
+}));
 
 /** BAR sizes are 1 MiB << `size`; bit n of `sizes` and `largeSizes` stands for 1 MiB << n and 128 TiB << n. */
 const resizable = (id: number, title: string) =>
-  capability(id, title, {}, (_, { read32 }) => ({
-    bars: repeated(
-      // Bits 7:5 of the first control register.
-      Math.max(1, (read32(8) >>> 5) & 7),
-      8,
-      nested(4, {
-        capabilities: reg32(0, { access: "ro", fields: { sizes: bits(31, 4) } }),
-        control: reg32(4, {
-          fields: {
-            bar: bits(2, 0, { access: "ro" }),
-            count: bits(7, 5, { access: "ro" }),
-            size: bits(13, 8),
-            largeSizes: bits(31, 16, { access: "ro" }),
-          },
+  capability(
+    id,
+    title,
+    () => ({}),
+    (_, { read32 }) => ({
+      bars: repeated(
+        // Bits 7:5 of the first control register.
+        Math.max(1, (read32(8) >>> 5) & 7),
+        8,
+        nested(4, {
+          capabilities: reg32(0, { access: "ro", fields: { sizes: bits(31, 4) } }),
+          control: reg32(4, {
+            fields: {
+              bar: bits(2, 0, { access: "ro" }),
+              count: bits(7, 5, { access: "ro" }),
+              size: bits(13, 8),
+              largeSizes: bits(31, 16, { access: "ro" }),
+            },
+          }),
         }),
-      }),
-    ),
-  }));
+      ),
+    }),
+  );
 
 /** PCIe 6.0, 7.8.6. */
 export const rebar = resizable(0x0015, "Resizable BAR");
@@ -106,7 +111,7 @@ export const vfRebar = resizable(0x0024, "VF Resizable BAR");
 export const tph = capability(
   0x0017,
   "TPH Requester",
-  {
+  () => ({
     capabilities: reg32(4, {
       access: "ro",
       fields: {
@@ -124,7 +129,7 @@ export const tph = capability(
         enable: choice(9, 8, { off: 0, TPH: 1, "TPH and extended": 3 }),
       },
     }),
-  },
+  }),
   ({ capabilities }) => {
     const { tableLocation, lastEntry } = capabilities.decode();
     return { table: tableLocation === "capability" ? repeated(lastEntry + 1, 2, reg16(12)) : undefined };
@@ -132,7 +137,7 @@ export const tph = capability(
 );
 
 /** PCIe 6.0, 7.9.15. */
-export const ptm = capability(0x001f, "Precision Time Measurement", {
+export const ptm = capability(0x001f, "Precision Time Measurement", () => ({
   capabilities: reg32(4, {
     access: "ro",
     fields: {
@@ -144,4 +149,4 @@ export const ptm = capability(0x001f, "Precision Time Measurement", {
     },
   }),
   control: reg32(8, { fields: { enable: bit(0), rootSelect: bit(1), granularityNs: bits(15, 8) } }),
-});
+}));

@@ -56,9 +56,14 @@ const resource = nested(0x10, {
 });
 
 const channels = (id: number, title: string) =>
-  capability(id, title, port, ({ capabilities1 }) => ({
-    resources: repeated(capabilities1.get("extendedChannels") + 1, 12, resource),
-  }));
+  capability(
+    id,
+    title,
+    () => port,
+    ({ capabilities1 }) => ({
+      resources: repeated(capabilities1.get("extendedChannels") + 1, 12, resource),
+    }),
+  );
 
 /** PCIe 6.0, 7.9.1. */
 export const vc = channels(0x0002, "Virtual Channel");
@@ -71,12 +76,12 @@ export const vc9 = channels(0x0009, "Virtual Channel (with MFVC)");
 export const svc = capability(
   0x0035,
   "Streamlined Virtual Channel",
-  {
+  () => ({
     capabilities1: reg32(0x04, { access: "ro", fields: { extendedChannels: bits(2, 0) } }),
     capabilities2: reg32(0x08, { access: "ro" }),
     control: reg32(0x0c),
     status: reg32(0x10, { access: "ro" }),
-  },
+  }),
   ({ capabilities1 }) => ({
     resources: repeated(
       capabilities1.get("extendedChannels") + 1,
