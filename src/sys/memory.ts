@@ -296,13 +296,7 @@ export class MappedMemory extends Resource {
    * @throws ArgumentError (beyond the end of a file: an access would be fatal), SysError
    */
   static ofFile(fd: number, offset: number, sizeBytes: number, what: string): MappedMemory {
-    checkOffset("offset", offset);
-    checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
-    const end = offset + sizeBytes;
-    const size = fileSize(fd);
-    if (size !== undefined && end > size) throw new ArgumentError(endsEarly(what, size, end));
-    const { kind, pageBytes } = fileKind(fd, size !== undefined);
-    const rounded = Math.ceil(sizeBytes / pageBytes) * pageBytes;
+    const { kind, pageBytes, rounded, end } = fileLayout(fd, offset, sizeBytes, what);
     if (kind === "device") return MappedMemory.ofRegion(fd, offset, sizeBytes, what, undefined);
     const own = duplicate(fd);
     const file: FileBehind = { fd: own, offset, end, isSealed: isSealedAgainstShrinking(own) };
@@ -343,13 +337,7 @@ export class MappedMemory extends Resource {
     what: string,
     access: FileAccess,
   ): MappedMemory {
-    checkOffset("offset", offset);
-    checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
-    const end = offset + sizeBytes;
-    const size = fileSize(fd);
-    if (size !== undefined && end > size) throw new ArgumentError(endsEarly(what, size, end));
-    const { kind, pageBytes } = fileKind(fd, size !== undefined);
-    const rounded = Math.ceil(sizeBytes / pageBytes) * pageBytes;
+    const { kind, pageBytes, rounded } = fileLayout(fd, offset, sizeBytes, what);
     return new MappedMemory(what, rounded, pageBytes, (address) => {
       const hint = pageBytes > PAGE_SIZE ? hugePageHint(pageBytes) : undefined;
       mapFileAt(address, rounded, fd, offset, what, hint, access);
@@ -534,4 +522,15 @@ function fileKind(fd: number, isFile: boolean): { kind: "memfd" | "file" | "devi
   const { type, bsize } = statfsSync(`/proc/self/fd/${fd}`);
   if (type === HUGETLBFS_MAGIC) return { kind: "memfd", pageBytes: bsize };
   return { kind: type === TMPFS_MAGIC ? "memfd" : "file", pageBytes: PAGE_SIZE };
+}
+
+/** What a mapping of part of a file consists of. @throws ArgumentError if the file ends before it, SysError */
+function fileLayout(fd: number, offset: number, sizeBytes: number, what: string) {
+  checkOffset("offset", offset);
+  checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
+  const end = offset + sizeBytes;
+  const size = fileSize(fd);
+  if (size !== undefined && end > size) throw new ArgumentError(endsEarly(what, size, end));
+  const { kind, pageBytes } = fileKind(fd, size !== undefined);
+  return { kind, pageBytes, rounded: Math.ceil(sizeBytes / pageBytes) * pageBytes, end };
 }
