@@ -57,21 +57,21 @@ const shorter = { compress: true, mangle: { keepNames: true } };
 
 rmSync(folder, { recursive: true, force: true });
 
-// One chunk for what `iova list` and `iova bind` need, one for the rest that the driver and the emulator share, and one for
-// each of them.
+// Which chunk a module is in, by who needs it; the first that fits. `import "iova"` loads base, shared and driver: the rest of
+// the driver (controller) comes when a controller is opened, with what it shares with the emulator (common).
 const base = new Set(["cli/list.js", "pci/bind.js"].flatMap((name) => [...reachable(join(source, name))]));
 const driver = reachable(join(source, doorSource("iova")));
+const controller = reachable(join(source, "nvme", "controller-parts.js"));
 const emulator = reachable(join(source, doorSource("emulator")));
-const groups = [
-  { name: "base", test: (id: string) => base.has(id), priority: 4 },
-  {
-    name: "shared",
-    test: (id: string) => id.startsWith(zod) || (driver.has(id) && emulator.has(id)),
-    priority: 3,
-  },
-  { name: "driver", test: (id: string) => driver.has(id), priority: 2 },
-  { name: "devices", test: (id: string) => emulator.has(id), priority: 1 },
+const chunks: readonly (readonly [name: string, test: (id: string) => boolean])[] = [
+  ["base", (id) => base.has(id)],
+  ["shared", (id) => driver.has(id) && emulator.has(id)],
+  ["driver", (id) => driver.has(id)],
+  ["common", (id) => id.startsWith(zod) || (controller.has(id) && emulator.has(id))],
+  ["controller", (id) => controller.has(id)],
+  ["devices", (id) => emulator.has(id)],
 ];
+const groups = chunks.map(([name, test], place) => ({ name, test, priority: chunks.length - place }));
 const bundle = await rolldown({
   input: {
     ...Object.fromEntries(doorNames.map((name) => [name, join(source, doorSource(name))])),

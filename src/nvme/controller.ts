@@ -1,21 +1,21 @@
 /** An NVMe controller as programs use it. */
-import { ClosedError, UnsupportedError } from "../core/errors.js";
+import { ClosedError } from "../core/errors.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
-import { PciDevice } from "../pci/device.js";
-import { NvmeCapacity } from "./admin/capacity.js";
-import { NvmeDirectives } from "./admin/directives.js";
-import { NvmeEvents } from "./admin/events.js";
-import { NvmeFeatures } from "./admin/features.js";
-import { NvmeFirmware } from "./admin/firmware.js";
-import { HostMemoryBuffer } from "./admin/host-memory-buffer.js";
-import { type LockdownOptions, lockdown } from "./admin/lockdown.js";
-import { NvmeLogs } from "./admin/logs.js";
-import { NvmeMaintenance } from "./admin/maintenance.js";
-import { NvmeNamespaceManagement } from "./admin/namespace-management.js";
-import { NvmeSecurity } from "./admin/security.js";
-import { NvmeStructures } from "./admin/structures.js";
-import { NvmeVirtualization } from "./admin/virtualization.js";
+import type { PciDevice } from "../pci/device.js";
+import type { NvmeCapacity } from "./admin/capacity.js";
+import type { NvmeDirectives } from "./admin/directives.js";
+import type { NvmeEvents } from "./admin/events.js";
+import type { NvmeFeatures } from "./admin/features.js";
+import type { NvmeFirmware } from "./admin/firmware.js";
+import type { HostMemoryBuffer } from "./admin/host-memory-buffer.js";
+import type { LockdownOptions } from "./admin/lockdown.js";
+import type { NvmeLogs } from "./admin/logs.js";
+import type { NvmeMaintenance } from "./admin/maintenance.js";
+import type { NvmeNamespaceManagement } from "./admin/namespace-management.js";
+import type { NvmeSecurity } from "./admin/security.js";
+import type { NvmeStructures } from "./admin/structures.js";
+import type { NvmeVirtualization } from "./admin/virtualization.js";
 import { checkCommand } from "./command/check-command.js";
 import type { NvmeCommand, NvmeCompletion } from "./command/command.js";
 import {
@@ -25,9 +25,9 @@ import {
 } from "./command/command-options.js";
 import { checkDataPointers } from "./command/data-pointer.js";
 import type { NvmeQueue, QueueOptions } from "./command/queue.js";
-import { ControllerEngine } from "./engine/engine.js";
+import type { ControllerEngine } from "./engine/engine.js";
 import type { NvmeLifecycle, RetryPolicy } from "./engine/lifecycle.js";
-import { type NvmeOptions, parseNvmeOptions } from "./engine/options.js";
+import type { NvmeOptions } from "./engine/options.js";
 import type { ControllerMemoryBuffer } from "./memory/cmb.js";
 import type { PersistentMemoryRegion } from "./memory/pmr.js";
 import { NvmeNamespace } from "./namespace/namespace.js";
@@ -35,24 +35,27 @@ import { ZonedNamespace } from "./namespace/zoned-namespace.js";
 import type { CompletionMode } from "./queues/completion-watch.js";
 import type { QueuePair } from "./queues/queue-pair.js";
 import type { NvmeRings } from "./queues/rings.js";
-import { ControllerQuirks } from "./quirks/controller-quirks.js";
 import type { NvmeQuirk, NvmeQuirkName } from "./quirks/quirks.js";
 import type { IdentifyController } from "./spec/identify.js";
 import type { Capabilities } from "./spec/registers.js";
 
-const NVME_CLASS = 0x0108_02;
+/** The module that {@link NvmeController.open} loads. */
+type ControllerParts = typeof import("./controller-parts.js");
 
 /** An NVMe controller driven from this process. */
 export class NvmeController implements AsyncDisposable {
   /** Asynchronous events of the controller: `for await (const event of nvme.events)`. */
-  readonly events: NvmeEvents = new NvmeEvents(this, () => this.closing);
+  readonly events: NvmeEvents;
   private closing = false;
 
   private constructor(
     /** The controller's PCI function. */
     readonly device: PciDevice,
     private readonly engine: ControllerEngine,
-  ) {}
+    private readonly parts: ControllerParts,
+  ) {
+    this.events = new parts.NvmeEvents(this, () => this.closing);
+  }
 
   /**
    * Opens, resets and enables a controller that is bound to vfio-pci, and creates its I/O queue pairs.
@@ -62,25 +65,10 @@ export class NvmeController implements AsyncDisposable {
    *   NvmeError, the reason of `options.signal`; nothing stays open
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
-    const config = parseNvmeOptions(options);
-    config.signal?.throwIfAborted();
-    const { backend, dma, vfToken, vfioUser } = config;
-    const device = PciDevice.open(target, { backend, dma, vfToken, vfioUser });
-    let engine: ControllerEngine;
-    try {
-      assertNvme(device, new ControllerQuirks(config.quirks, device.function));
-      engine = new ControllerEngine(device, config);
-    } catch (error) {
-      device.close();
-      throw error;
-    }
-    try {
-      await engine.start(config.signal);
-      return new NvmeController(device, engine);
-    } catch (error) {
-      await engine.close();
-      throw error;
-    }
+    // Most of the driver is loaded here: the programs that only import the package start without it.
+    const parts = await import("./controller-parts.js");
+    const { device, engine } = await parts.openEngine(target, options);
+    return new NvmeController(device, engine, parts);
   }
 
   /** PCI address (domain:bus:device.function), or `vfio-user:PATH`. */
@@ -289,7 +277,7 @@ export class NvmeController implements AsyncDisposable {
 
   /** Data structures of Identify: namespaces, controllers, command sets, NVM sets, virtualization, ... */
   get structures(): NvmeStructures {
-    return new NvmeStructures(this);
+    return new this.parts.NvmeStructures(this);
   }
 
   /**
@@ -311,47 +299,47 @@ export class NvmeController implements AsyncDisposable {
 
   /** Log pages: SMART, errors, firmware slots, ... */
   get logs(): NvmeLogs {
-    return new NvmeLogs(this);
+    return new this.parts.NvmeLogs(this);
   }
 
   /** Features: caches, temperature threshold, interrupt coalescing, timestamp, ... */
   get features(): NvmeFeatures {
-    return new NvmeFeatures(this);
+    return new this.parts.NvmeFeatures(this);
   }
 
   /** Firmware: slots, download, commit. */
   get firmware(): NvmeFirmware {
-    return new NvmeFirmware(this);
+    return new this.parts.NvmeFirmware(this);
   }
 
   /** Format, sanitize, self-test. */
   get maintenance(): NvmeMaintenance {
-    return new NvmeMaintenance(this);
+    return new this.parts.NvmeMaintenance(this);
   }
 
   /** Creates, deletes, attaches and detaches namespaces. */
   get namespaceManagement(): NvmeNamespaceManagement {
-    return new NvmeNamespaceManagement(this);
+    return new this.parts.NvmeNamespaceManagement(this);
   }
 
   /** Security Send and Receive. */
   get security(): NvmeSecurity {
-    return new NvmeSecurity(this);
+    return new this.parts.NvmeSecurity(this);
   }
 
   /** Directives: streams, ... */
   get directives(): NvmeDirectives {
-    return new NvmeDirectives(this);
+    return new this.parts.NvmeDirectives(this);
   }
 
   /** Controllers of virtual functions: their queues, interrupts and states. */
   get virtualization(): NvmeVirtualization {
-    return new NvmeVirtualization(this);
+    return new this.parts.NvmeVirtualization(this);
   }
 
   /** Endurance groups and NVM sets. */
   get capacity(): NvmeCapacity {
-    return new NvmeCapacity(this);
+    return new this.parts.NvmeCapacity(this);
   }
 
   /**
@@ -369,12 +357,12 @@ export class NvmeController implements AsyncDisposable {
 
   /** Gives host memory to the controller. @param bytes its preferred size by default @throws as HostMemoryBuffer.give() */
   async giveHostMemory(bytes?: number): Promise<HostMemoryBuffer> {
-    return await HostMemoryBuffer.give(this, bytes);
+    return await this.parts.HostMemoryBuffer.give(this, bytes);
   }
 
-  /** Lockdown: prohibits a command or a feature, or allows it again. @throws as {@link lockdown} */
+  /** Lockdown: prohibits a command or a feature, or allows it again. @throws ArgumentError, UnsupportedError, NvmeError */
   async lockdown(options: LockdownOptions): Promise<void> {
-    await lockdown(this, options);
+    await this.parts.lockdown(this, options);
   }
 
   /** Ids of the active namespaces. @throws NvmeError, NvmeProtocolError, TimeoutError, DeviceGoneError, ClosedError */
@@ -413,14 +401,4 @@ export class NvmeController implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-/** @throws UnsupportedError */
-function assertNvme(device: PciDevice, quirks: ControllerQuirks): void {
-  const { classCode } = device.function;
-  if (classCode === NVME_CLASS || quirks.has("class-code")) return;
-  const code = classCode.toString(16).padStart(6, "0");
-  throw new UnsupportedError(
-    `${device.bdf} is no NVMe controller: its class code is 0x${code}, not 0x010802`,
-  );
 }

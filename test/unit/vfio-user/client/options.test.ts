@@ -26,8 +26,15 @@ test.each([
   ['{ "trustServer": 1 }', "trustServer"],
   ['{ "reconnect": { "timeoutMs": 0 } }', "reconnect.timeoutMs"],
   ['{ "reconnect": "yes" }', "reconnect"],
-  ['{ "other": 1 }', "other: unknown option"],
+  ['{ "reconnect": null }', "reconnect must be an object"],
+  ['{ "reconnect": { "tries": 1 } }', 'reconnect has no option "tries"'],
+  ['{ "other": 1 }', 'no option "other"'],
 ])("%s is refused, and the message says %s", (json, words) => {
   expect(() => parseVfioUserOptions(JSON.parse(json))).toThrow(ConfigError);
   expect(() => parseVfioUserOptions(JSON.parse(json))).toThrow(words);
+});
+
+test("one error names every option that is wrong", () => {
+  const options = JSON.parse('{ "timeoutMs": -1, "reconnect": { "firstPauseMs": "x" }, "other": 1 }');
+  expect(() => parseVfioUserOptions(options)).toThrow(/"other".*timeoutMs.*reconnect\.firstPauseMs/);
 });
