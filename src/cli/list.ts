@@ -1,4 +1,5 @@
 /** `iova list`: the PCI functions of this host. */
+import { hexDigits } from "../core/hex-digits.js";
 import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
 import { print, printJsonText, visible } from "./terminal.js";
@@ -8,10 +9,6 @@ interface ListEntry extends PciFunction {
   readonly blockDevices: readonly string[];
   /** What uses the function, so that it can't be bound to vfio-pci. */
   readonly inUse: readonly string[];
-}
-
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
 }
 
 /** Prints the PCI functions of this host, and whether a userspace driver could use them. */
@@ -31,7 +28,7 @@ export function list(json: boolean): void {
       entry.driver ?? "no driver",
       ...entry.inUse,
     ];
-    const id = `${hex(entry.vendorId, 4)}:${hex(entry.deviceId, 4)}`;
-    print(`${entry.bdf}  ${hex(entry.classCode, 6)}  ${id}  ${notes.map(visible).join(", ")}`);
+    const id = `${hexDigits(entry.vendorId, 4)}:${hexDigits(entry.deviceId, 4)}`;
+    print(`${entry.bdf}  ${hexDigits(entry.classCode, 6)}  ${id}  ${notes.map(visible).join(", ")}`);
   }
 }

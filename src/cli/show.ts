@@ -1,4 +1,5 @@
 /** `iova show`: a function's configuration space, decoded. */
+import { hexDigits } from "../core/hex-digits.js";
 import type { PciConfigDump } from "../pci/config-reader.js";
 import { ConfigSnapshot } from "../pci/config-snapshot.js";
 import { PciDevice } from "../pci/device.js";
@@ -8,8 +9,6 @@ import { print, printJsonText } from "./terminal.js";
 
 /** What `iova show --json` prints. */
 interface Shown extends PciFunction, PciConfigDump {}
-
-const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, "0");
 
 /** @throws ArgumentError (no such function), SysError; of vfio-user as PciDevice.open() */
 export function show(address: string, json: boolean): void {
@@ -29,7 +28,7 @@ function read(address: string): Shown {
 
 function textOf(shown: Shown): string[] {
   const { bdf, classCode, revision, driver, iommuGroup, numaNode, kind, header, capabilities, notes } = shown;
-  const id = (vendor: number, device: number): string => `${hex(vendor, 4)}:${hex(device, 4)}`;
+  const id = (vendor: number, device: number): string => `${hexDigits(vendor, 4)}:${hexDigits(device, 4)}`;
   const facts = [
     `subsystem ${id(shown.subsystemVendorId, shown.subsystemDeviceId)}`,
     driver === undefined ? "no driver" : `driver ${driver}`,
@@ -37,7 +36,7 @@ function textOf(shown: Shown): string[] {
     ...(numaNode === undefined ? [] : [`NUMA node ${numaNode}`]),
   ];
   return [
-    `${bdf}  ${hex(classCode, 6)}  ${id(shown.vendorId, shown.deviceId)} (rev ${hex(revision, 2)})`,
+    `${bdf}  ${hexDigits(classCode, 6)}  ${id(shown.vendorId, shown.deviceId)} (rev ${hexDigits(revision, 2)})`,
     `  ${facts.join(", ")}`,
     ...shown.bars.map(
       ({ index, kind: space, sizeBytes, is64Bit, prefetchable }) =>
@@ -46,8 +45,8 @@ function textOf(shown: Shown): string[] {
     `  header of a ${kind === "unknown" ? "function of unknown type" : kind}`,
     ...header.map(lineOf),
     ...capabilities.flatMap((each) => [
-      `  [${hex(each.offset, each.extended ? 3 : 2)}] ${each.title}` +
-        `${each.name === undefined ? `, id 0x${hex(each.id, 2)}` : ` (${each.name})`}` +
+      `  [${hexDigits(each.offset, each.extended ? 3 : 2)}] ${each.title}` +
+        `${each.name === undefined ? `, id 0x${hexDigits(each.id, 2)}` : ` (${each.name})`}` +
         `${each.extended ? `, version ${each.version}` : ""}`,
       ...each.registers.map(lineOf),
       ...(each.bytes === "" ? [] : [`    bytes: ${each.bytes}`]),

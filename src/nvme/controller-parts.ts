@@ -1,25 +1,39 @@
 /** What an open controller consists of, and how it is opened. `NvmeController.open` loads this when it is first called. */
-import { UnsupportedError } from "../core/errors.js";
 import { PciDevice } from "../pci/device.js";
+import { NvmeCapacity } from "./admin/capacity.js";
+import { NvmeDirectives } from "./admin/directives.js";
+import { NvmeEvents } from "./admin/events.js";
+import { NvmeFeatures } from "./admin/features.js";
+import { NvmeFirmware } from "./admin/firmware.js";
+import { HostMemoryBuffer } from "./admin/host-memory-buffer.js";
+import { lockdown } from "./admin/lockdown.js";
+import { NvmeLogs } from "./admin/logs.js";
+import { NvmeMaintenance } from "./admin/maintenance.js";
+import { NvmeNamespaceManagement } from "./admin/namespace-management.js";
+import { NvmeSecurity } from "./admin/security.js";
+import { NvmeStructures } from "./admin/structures.js";
+import { NvmeVirtualization } from "./admin/virtualization.js";
+import { assertNvme } from "./class-code.js";
 import { ControllerEngine } from "./engine/engine.js";
 import { type NvmeOptions, parseNvmeOptions } from "./engine/options.js";
 import { ControllerQuirks } from "./quirks/controller-quirks.js";
 
-export { NvmeCapacity } from "./admin/capacity.js";
-export { NvmeDirectives } from "./admin/directives.js";
-export { NvmeEvents } from "./admin/events.js";
-export { NvmeFeatures } from "./admin/features.js";
-export { NvmeFirmware } from "./admin/firmware.js";
-export { HostMemoryBuffer } from "./admin/host-memory-buffer.js";
-export { lockdown } from "./admin/lockdown.js";
-export { NvmeLogs } from "./admin/logs.js";
-export { NvmeMaintenance } from "./admin/maintenance.js";
-export { NvmeNamespaceManagement } from "./admin/namespace-management.js";
-export { NvmeSecurity } from "./admin/security.js";
-export { NvmeStructures } from "./admin/structures.js";
-export { NvmeVirtualization } from "./admin/virtualization.js";
-
-const NVME_CLASS = 0x0108_02;
+/** The classes behind the properties of an `NvmeController`. */
+export const admin = {
+  NvmeCapacity,
+  NvmeDirectives,
+  NvmeEvents,
+  NvmeFeatures,
+  NvmeFirmware,
+  HostMemoryBuffer,
+  lockdown,
+  NvmeLogs,
+  NvmeMaintenance,
+  NvmeNamespaceManagement,
+  NvmeSecurity,
+  NvmeStructures,
+  NvmeVirtualization,
+};
 
 /** Opens the function and starts its controller. @throws as `NvmeController.open`; nothing stays open */
 export async function openEngine(
@@ -32,7 +46,7 @@ export async function openEngine(
   const device = PciDevice.open(target, { backend, dma, vfToken, vfioUser });
   let engine: ControllerEngine;
   try {
-    assertNvme(device, new ControllerQuirks(config.quirks, device.function));
+    assertNvme(device, new ControllerQuirks(config.quirks, device.function).has("class-code"));
     engine = new ControllerEngine(device, config);
   } catch (error) {
     device.close();
@@ -45,14 +59,4 @@ export async function openEngine(
     await engine.close();
     throw error;
   }
-}
-
-/** @throws UnsupportedError */
-function assertNvme(device: PciDevice, quirks: ControllerQuirks): void {
-  const { classCode } = device.function;
-  if (classCode === NVME_CLASS || quirks.has("class-code")) return;
-  const code = classCode.toString(16).padStart(6, "0");
-  throw new UnsupportedError(
-    `${device.bdf} is no NVMe controller: its class code is 0x${code}, not 0x010802`,
-  );
 }

@@ -39,8 +39,8 @@ import type { NvmeQuirk, NvmeQuirkName } from "./quirks/quirks.js";
 import type { IdentifyController } from "./spec/identify.js";
 import type { Capabilities } from "./spec/registers.js";
 
-/** The module that {@link NvmeController.open} loads. */
-type ControllerParts = typeof import("./controller-parts.js");
+/** The classes that {@link NvmeController.open} loads. */
+type AdminClasses = typeof import("./controller-parts.js").admin;
 
 /** An NVMe controller driven from this process. */
 export class NvmeController implements AsyncDisposable {
@@ -52,9 +52,9 @@ export class NvmeController implements AsyncDisposable {
     /** The controller's PCI function. */
     readonly device: PciDevice,
     private readonly engine: ControllerEngine,
-    private readonly parts: ControllerParts,
+    private readonly adminClasses: AdminClasses,
   ) {
-    this.events = new parts.NvmeEvents(this, () => this.closing);
+    this.events = new adminClasses.NvmeEvents(this, () => this.closing);
   }
 
   /**
@@ -66,9 +66,9 @@ export class NvmeController implements AsyncDisposable {
    */
   static async open(target: string, options: NvmeOptions = {}): Promise<NvmeController> {
     // Most of the driver is loaded here: the programs that only import the package start without it.
-    const parts = await import("./controller-parts.js");
-    const { device, engine } = await parts.openEngine(target, options);
-    return new NvmeController(device, engine, parts);
+    const { admin, openEngine } = await import("./controller-parts.js");
+    const { device, engine } = await openEngine(target, options);
+    return new NvmeController(device, engine, admin);
   }
 
   /** PCI address (domain:bus:device.function), or `vfio-user:PATH`. */
@@ -277,7 +277,7 @@ export class NvmeController implements AsyncDisposable {
 
   /** Data structures of Identify: namespaces, controllers, command sets, NVM sets, virtualization, ... */
   get structures(): NvmeStructures {
-    return new this.parts.NvmeStructures(this);
+    return new this.adminClasses.NvmeStructures(this);
   }
 
   /**
@@ -299,47 +299,47 @@ export class NvmeController implements AsyncDisposable {
 
   /** Log pages: SMART, errors, firmware slots, ... */
   get logs(): NvmeLogs {
-    return new this.parts.NvmeLogs(this);
+    return new this.adminClasses.NvmeLogs(this);
   }
 
   /** Features: caches, temperature threshold, interrupt coalescing, timestamp, ... */
   get features(): NvmeFeatures {
-    return new this.parts.NvmeFeatures(this);
+    return new this.adminClasses.NvmeFeatures(this);
   }
 
   /** Firmware: slots, download, commit. */
   get firmware(): NvmeFirmware {
-    return new this.parts.NvmeFirmware(this);
+    return new this.adminClasses.NvmeFirmware(this);
   }
 
   /** Format, sanitize, self-test. */
   get maintenance(): NvmeMaintenance {
-    return new this.parts.NvmeMaintenance(this);
+    return new this.adminClasses.NvmeMaintenance(this);
   }
 
   /** Creates, deletes, attaches and detaches namespaces. */
   get namespaceManagement(): NvmeNamespaceManagement {
-    return new this.parts.NvmeNamespaceManagement(this);
+    return new this.adminClasses.NvmeNamespaceManagement(this);
   }
 
   /** Security Send and Receive. */
   get security(): NvmeSecurity {
-    return new this.parts.NvmeSecurity(this);
+    return new this.adminClasses.NvmeSecurity(this);
   }
 
   /** Directives: streams, ... */
   get directives(): NvmeDirectives {
-    return new this.parts.NvmeDirectives(this);
+    return new this.adminClasses.NvmeDirectives(this);
   }
 
   /** Controllers of virtual functions: their queues, interrupts and states. */
   get virtualization(): NvmeVirtualization {
-    return new this.parts.NvmeVirtualization(this);
+    return new this.adminClasses.NvmeVirtualization(this);
   }
 
   /** Endurance groups and NVM sets. */
   get capacity(): NvmeCapacity {
-    return new this.parts.NvmeCapacity(this);
+    return new this.adminClasses.NvmeCapacity(this);
   }
 
   /**
@@ -357,12 +357,12 @@ export class NvmeController implements AsyncDisposable {
 
   /** Gives host memory to the controller. @param bytes its preferred size by default @throws as HostMemoryBuffer.give() */
   async giveHostMemory(bytes?: number): Promise<HostMemoryBuffer> {
-    return await this.parts.HostMemoryBuffer.give(this, bytes);
+    return await this.adminClasses.HostMemoryBuffer.give(this, bytes);
   }
 
   /** Lockdown: prohibits a command or a feature, or allows it again. @throws ArgumentError, UnsupportedError, NvmeError */
   async lockdown(options: LockdownOptions): Promise<void> {
-    await this.parts.lockdown(this, options);
+    await this.adminClasses.lockdown(this, options);
   }
 
   /** Ids of the active namespaces. @throws NvmeError, NvmeProtocolError, TimeoutError, DeviceGoneError, ClosedError */

@@ -1,7 +1,9 @@
 /** Hot resets: they reset a slot or bus with all functions on it. */
+
 import { checkArray, checkMembers } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { SysError, UnsupportedError } from "../core/errors.js";
+import { hexDigits } from "../core/hex-digits.js";
 import { tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { checkUsable, type FeatureTarget } from "./feature-target.js";
 import {
@@ -34,10 +36,6 @@ export interface HotResetInfo {
   readonly devices: readonly AffectedDevice[];
   /** The caller owns all of them, so hotReset() can work. Undefined if groups decide. */
   readonly allOwned: boolean | undefined;
-}
-
-function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
 }
 
 /**
@@ -79,7 +77,7 @@ function decode(info: Uint8Array, index: number, byDeviceId: boolean): AffectedD
   const { group_id, segment, bus, devfn } = vfio_pci_dependent_device.decode(info, at);
   const id = group_id | 0;
   return {
-    bdf: `${hex(segment, 4)}:${hex(bus, 2)}:${hex(devfn >> 3, 2)}.${devfn & 7}`,
+    bdf: `${hexDigits(segment, 4)}:${hexDigits(bus, 2)}:${hexDigits(devfn >> 3, 2)}.${devfn & 7}`,
     group: byDeviceId ? undefined : group_id,
     deviceId: byDeviceId && id > 0 ? id : undefined,
     owned: byDeviceId

@@ -4,6 +4,7 @@
  */
 
 import { BusyError, IovaError, UnsupportedError } from "../../core/errors.js";
+import { NVME_CLASS } from "../../nvme/class-code.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { driverOf, listPciFunctions, type PciFunction, readPciFunction } from "../../pci/sysfs.js";
 import { holdersText, vfioHolders } from "../../pci/usage.js";
@@ -16,7 +17,7 @@ import { FillingMeasurement } from "./filling.js";
 import { findings } from "./findings.js";
 import { describeMachine } from "./machine.js";
 import { type MappingCase, MappingMeasurement, prepareCases, warmUp } from "./mapping.js";
-import { NVME_CLASS, NvmeMeasurement } from "./nvme-reads.js";
+import { NvmeMeasurement } from "./nvme-reads.js";
 import {
   type ComparedBackend,
   type CompareReport,

@@ -4,7 +4,6 @@ import type { NvmeNamespace } from "../../nvme/namespace/namespace.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import { SampleBook } from "./statistics.js";
 
-export const NVME_CLASS = 0x010802;
 const DEPTH = 32;
 const READ_BYTES = 4096;
 

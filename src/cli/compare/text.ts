@@ -1,9 +1,10 @@
 /** The report as tables for a terminal. */
+import { hexDigits } from "../../core/hex-digits.js";
 import { table } from "../table.js";
 import { visible } from "../terminal.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import type { Summary } from "./statistics.js";
-import { formatBytes, formatCount, formatTime, hex } from "./units.js";
+import { formatBytes, formatCount, formatTime } from "./units.js";
 
 const median = (summary: Summary | null | undefined): string =>
   summary === null || summary === undefined ? "-" : formatTime(summary.median);
@@ -156,7 +157,7 @@ export function facts({
   return [
     [
       "Device",
-      `${device.bdf} (${hex(device.vendorId, 4)}:${hex(device.deviceId, 4)}, class ${hex(device.classCode, 6)}), IOMMU group ${device.iommuGroup ?? "none"}${secondDevice === null ? "" : `; second device ${secondDevice}`}`,
+      `${device.bdf} (${hexDigits(device.vendorId, 4)}:${hexDigits(device.deviceId, 4)}, class ${hexDigits(device.classCode, 6)}), IOMMU group ${device.iommuGroup ?? "none"}${secondDevice === null ? "" : `; second device ${secondDevice}`}`,
     ],
     ["CPU", `${machine.cpus} x ${machine.cpu}, ${machine.architecture}`],
     ["Host", machine.hypervisor === null ? "no hypervisor found" : `virtual: ${machine.hypervisor}`],

@@ -42,8 +42,3 @@ export function comparison(a: number, b: number): string {
     ? `takes ${threeDigits(ratio)} times as long`
     : `is ${threeDigits(1 / ratio)} times as fast`;
 }
-
-/** Hexadecimal with leading zeros: `10d3`. */
-export function hex(value: number, digits: number): string {
-  return value.toString(16).padStart(digits, "0");
-}

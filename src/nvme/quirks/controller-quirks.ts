@@ -1,4 +1,5 @@
 /** The quirks of one controller: those of the table, changed by the option `quirks`. */
+import { hexDigits } from "../../core/hex-digits.js";
 import { type KnownController, knownControllers, sources } from "./known-controllers.js";
 import { type NvmeQuirk, type NvmeQuirkChoice, type NvmeQuirkName, nvmeQuirks } from "./quirks.js";
 
@@ -16,14 +17,12 @@ export interface ControllerStrings {
   readonly fr: string;
 }
 
-const hex4 = (id: number): string => id.toString(16).padStart(4, "0");
-
 /**
  * Rows of the table for a controller.
  * @param strings left out before Identify Controller is read: only rows that need neither model nor firmware match
  */
 export function findKnown({ vendorId, deviceId }: PciIds, strings?: ControllerStrings): KnownController[] {
-  const ids = [`${hex4(vendorId)}:${hex4(deviceId)}`, `${hex4(vendorId)}:*`];
+  const ids = [`${hexDigits(vendorId, 4)}:${hexDigits(deviceId, 4)}`, `${hexDigits(vendorId, 4)}:*`];
   return knownControllers.filter(
     ({ id, model, firmware }) =>
       ids.includes(id) &&

@@ -5,6 +5,14 @@
  * MSI-X Enable, MSI Enable and Interrupt Disable, as hardware does, which a virtual machine's guest writes by itself.
  */
 import type { DeviceIo } from "../../vfio/device-io.js";
+import {
+  CAPABILITY_MSI,
+  CAPABILITY_MSIX,
+  MESSAGE_CONTROL,
+  MSI_ENABLE,
+  MSIX_ENABLE,
+  MSIX_FUNCTION_MASK,
+} from "../../vfio/message-interrupts.js";
 import { pciCapabilities } from "../../vfio/pci-capabilities.js";
 import {
   VFIO_PCI_CONFIG_REGION_INDEX,
@@ -16,15 +24,9 @@ import {
 /** PCI Local Bus 3.0, 6.2 and 6.8. */
 const COMMAND = 0x04;
 const INTERRUPT_DISABLE = 1 << 10;
-const MESSAGE_CONTROL = 2;
-const CAPABILITY_MSI = 0x05;
-const MSI_ENABLE = 1 << 0;
 /** Multiple Message Enable: the power of two of the vectors in use. */
 const MSI_VECTORS_SHIFT = 4;
 const MSI_VECTORS_MASK = 7 << MSI_VECTORS_SHIFT;
-const CAPABILITY_MSIX = 0x11;
-const MSIX_ENABLE = 1 << 15;
-const MSIX_FUNCTION_MASK = 1 << 14;
 
 type Registers = Pick<DeviceIo, "readRegion" | "writeRegion">;
 

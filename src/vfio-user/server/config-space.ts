@@ -1,6 +1,14 @@
 /** The live configuration space of an emulated function. */
 import { checkArray, checkBytes, checkInteger, checkMembers, checkObject } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import {
+  CAPABILITY_MSI,
+  CAPABILITY_MSIX,
+  MESSAGE_CONTROL,
+  MSI_ENABLE,
+  MSIX_ENABLE,
+  MSIX_FUNCTION_MASK,
+} from "../../vfio/message-interrupts.js";
 import { pciCapabilities } from "../../vfio/pci-capabilities.js";
 import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";
 
@@ -12,14 +20,7 @@ const COMMAND_INTERRUPT_DISABLE = 0x0400;
 const CACHE_LINE = 0x0c;
 const BARS = 0x10;
 const INTERRUPT_LINE = 0x3c;
-const CAPABILITY_MSI = 0x05;
 const CAPABILITY_EXPRESS = 0x10;
-const CAPABILITY_MSIX = 0x11;
-/** Message Control of MSI and of MSI-X is at 2 in both. */
-const MESSAGE_CONTROL = 2;
-const MSI_ENABLE = 0x0001;
-const MSIX_ENABLE = 0x8000;
-const MSIX_FUNCTION_MASK = 0x4000;
 const MSIX_SIZE = 0x07ff;
 /** Table and pending bits: the BAR in bits 2:0, the offset above. */
 const MSIX_TABLE = 4;

@@ -1,6 +1,7 @@
 /** `iova nvme list`: the NVMe controllers of this host, with any driver. */
 
 import { IovaError } from "../../../core/errors.js";
+import { NVME_CLASS } from "../../../nvme/class-code.js";
 import { NvmeController } from "../../../nvme/controller.js";
 import { isKnownNvme } from "../../../nvme/quirks/controller-quirks.js";
 import type { NvmeQuirk } from "../../../nvme/quirks/quirks.js";
@@ -33,8 +34,6 @@ them open. With targets (PCI addresses, or vfio-user:PATH) lists only these.
 ${JSON_HELP}  --verbose, -v         also the quirks of the controllers that are opened, and their reasons
 ${CONTROLLER_HELP}  --help                this text
 `;
-
-const NVME_CLASS = 0x0108_02;
 
 interface ListedNamespace {
   /** Device node, if the kernel has the namespace. */

@@ -1,6 +1,7 @@
 /** `iova nvme regs`: the controller's registers, decoded. */
 
-import { DeviceGoneError, UnsupportedError } from "../../../core/errors.js";
+import { DeviceGoneError } from "../../../core/errors.js";
+import { assertNvme } from "../../../nvme/class-code.js";
 import { isKnownNvme } from "../../../nvme/quirks/controller-quirks.js";
 import { type BitTable, decodeBits } from "../../../nvme/spec/capabilities.js";
 import { NvmeRegister } from "../../../nvme/spec/registers.js";
@@ -34,7 +35,6 @@ ${TARGET_HELP}
 ${JSON_HELP}${CONTROLLER_HELP}  --help                this text
 `;
 
-const NVME_CLASS = 0x0108_02;
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
 
 interface RegisterValue {
@@ -98,10 +98,7 @@ async function valuesOf(
   }
   assertBound(target);
   using device = PciDevice.open(target, { backend: options.backend, vfioUser: options.vfioUser });
-  if (device.function.classCode !== NVME_CLASS && !isKnownNvme(device.function)) {
-    const code = device.function.classCode.toString(16).padStart(6, "0");
-    throw new UnsupportedError(`${target} is no NVMe controller: its class code is 0x${code}, not 0x010802`);
-  }
+  assertNvme(device, isKnownNvme(device.function));
   return readAll(device.bar(0), target);
 }
 
