@@ -15,20 +15,14 @@ const source = join(dist, "src");
 const folder = join(dist, "lib");
 const zod = join(packageRoot(), "node_modules", "zod");
 
-/** Programs of worker threads: their names in the source, and in dist/lib. */
-const workers = new Map([
-  ["./worker-main.js", "./emulator-worker.mjs"],
-  ["./worker.js", "./perf-worker.js"],
-]);
-
-const workerNames: RolldownPlugin = {
-  name: "names of worker programs",
+/** The thread of `iova nvme perf` has another name in dist/lib. */
+const perfWorkerName: RolldownPlugin = {
+  name: "name of perf's worker program",
   transform: (code) => ({
-    code: code.replace(/new URL\("(\.\/[\w-]+\.js)", import\.meta\.url\)/g, (all, name: string) => {
-      const renamed = workers.get(name);
-      if (renamed === undefined) throw new Error(`build/bundle.ts doesn't know the worker program of ${all}`);
-      return `new URL("${renamed}", import.meta.url)`;
-    }),
+    code: code.replace(
+      'new URL("./worker.js", import.meta.url)',
+      'new URL("./perf-worker.js", import.meta.url)',
+    ),
     // package.json's sideEffects are about dist/lib; the command line's modules do have effects.
     moduleSideEffects: true,
   }),
@@ -51,7 +45,6 @@ function reachable(entry: string): Set<string> {
 }
 
 const common = { banner: zodLicence, comments: false, dir: folder, format: "esm" } as const;
-const plugins = [workerNames];
 /** Short names inside functions, and no dead code: there is less to parse at import. Stacks and errors show the other names. */
 const shorter = { compress: true, mangle: { keepNames: true } };
 
@@ -76,37 +69,22 @@ const bundle = await rolldown({
   input: {
     ...Object.fromEntries(doorNames.map((name) => [name, join(source, doorSource(name))])),
     cli: join(source, "cli", "bin.js"),
+    "emulator-worker": join(source, "emulator", "worker-main.js"),
     "perf-worker": join(source, "cli", "nvme", "perf", "worker.js"),
   },
   platform: "node",
   external: ["koffi"],
-  plugins,
+  plugins: [perfWorkerName],
 });
 await bundle.write({
   ...common,
-  entryFileNames: "[name].js",
+  entryFileNames: ({ name }) => (name === "emulator-worker" ? "[name].mjs" : "[name].js"),
   chunkFileNames: "chunk-[name]-[hash].js",
   codeSplitting: { groups },
-  // A stack still names functions; the source has the lines. Whitespace would be a twentieth of the tarball.
-  minify: { ...shorter, codegen: { removeWhitespace: true } },
+  // Lines stay: Node.js prints the line that threw an error.
+  minify: { ...shorter, codegen: { removeWhitespace: false } },
 });
 await bundle.close();
-
-// One file, because an application's bundler copies it unchanged.
-const worker = await rolldown({
-  input: { "emulator-worker": join(source, "emulator", "worker-main.js") },
-  platform: "node",
-  external: ["koffi"],
-  plugins,
-});
-await worker.write({
-  ...common,
-  entryFileNames: "[name].mjs",
-  codeSplitting: false,
-  // It repeats code of the chunks.
-  minify: { ...shorter, codegen: { removeWhitespace: true } },
-});
-await worker.close();
 
 removeUnreachableDeclarations(source);
 removeComments(join(dist, "guest"));

@@ -8,7 +8,7 @@ import type { VfioUserServerOptions } from "../vfio-user/server/server.js";
 import type { EduOptions } from "./edu/device.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
-import { workerProgram } from "./worker-program.js";
+import { startWorker } from "./worker-program.js";
 
 /** Options of the server of {@link startEmulator}, whose notices are process warnings. */
 export type EmulatorServerOptions = Omit<VfioUserServerOptions, "onNotice">;
@@ -108,7 +108,10 @@ export interface RunningEmulator extends AsyncDisposable {
  */
 export async function startEmulator(request: EmulatorRequest, program?: URL): Promise<RunningEmulator> {
   checkRequest(request);
-  const worker = new Worker(program ?? workerProgram(), { workerData: request });
+  const worker =
+    program === undefined
+      ? startWorker({ workerData: request })
+      : new Worker(program, { workerData: request });
   await new Promise<void>((resolve, reject) => {
     worker.once("message", (failure: ErrorMessage | undefined) => {
       if (failure === undefined) resolve();

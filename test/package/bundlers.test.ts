@@ -12,6 +12,17 @@ const packageFile = (path: string): string => join(inject("installed"), "node_mo
 const application = (): string =>
   project({ "main.js": READS_A_BLOCK, "package.json": '{ "type": "module" }' });
 
+/** Hides what is in the installed package meanwhile. */
+async function withoutFilesOfThePackage<T>(run: () => Promise<T>): Promise<T> {
+  const hidden = packageFile("dist-hidden");
+  renameSync(packageFile("dist"), hidden);
+  try {
+    return await run();
+  } finally {
+    renameSync(hidden, packageFile("dist"));
+  }
+}
+
 test("an application bundled by esbuild as an ES module runs", async () => {
   const folder = application();
   const outfile = join(folder, "out.mjs");
@@ -93,16 +104,30 @@ test("an application bundled by webpack runs, and needs the installed package fo
       },
     );
   });
-  const hidden = packageFile("dist-hidden");
-  renameSync(packageFile("dist"), hidden);
-  try {
-    expect(await runIn(folder, process.execPath, "out/main.mjs")).toBe("read 512 bytes\n");
-  } finally {
-    renameSync(hidden, packageFile("dist"));
-  }
+  expect(await withoutFilesOfThePackage(() => runIn(folder, process.execPath, "out/main.mjs"))).toBe(
+    "read 512 bytes\n",
+  );
 });
 
-test("the error says what to copy if a bundle lacks the program of the emulator's thread", async () => {
+test("an application with a second entry for the emulator's thread needs the installed package for koffi only", async () => {
+  const folder = application();
+  await esbuild({
+    entryPoints: { out: join(folder, "main.js"), "emulator-worker": "iova/emulator-worker" },
+    absWorkingDir: folder,
+    outdir: join(folder, "out"),
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    external: ["koffi"],
+    logLevel: "error",
+  });
+  expect(await withoutFilesOfThePackage(() => runIn(folder, process.execPath, "out/out.mjs"))).toBe(
+    "read 512 bytes\n",
+  );
+});
+
+test("the error says what to bundle if a bundle lacks the program of the emulator's thread", async () => {
   const folder = application();
   const outfile = join(folder, "out.mjs");
   await esbuild({
@@ -113,11 +138,9 @@ test("the error says what to copy if a bundle lacks the program of the emulator'
     format: "esm",
     logLevel: "error",
   });
-  const hidden = packageFile("dist-hidden");
-  renameSync(packageFile("dist"), hidden);
-  try {
-    await expect(runIn(folder, process.execPath, outfile)).rejects.toThrow(/copy emulator-worker\.mjs/);
-  } finally {
-    renameSync(hidden, packageFile("dist"));
-  }
+  await withoutFilesOfThePackage(() =>
+    expect(runIn(folder, process.execPath, outfile)).rejects.toThrow(
+      /bundle iova\/emulator-worker as a second entry/,
+    ),
+  );
 });

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, test } from "vitest";
+import { run } from "../support/run.js";
 import { nodeProgram, nodeVersions } from "./support/node-versions.js";
 import { project, READS_A_BLOCK, runIn } from "./support/project.js";
 
@@ -42,6 +43,17 @@ describe.each(nodeVersions)("on Node %s", (version) => {
 
   test("a program reads a block of the emulated controller", async () => {
     expect(await runIn(project({ "main.mjs": READS_A_BLOCK }), node, "main.mjs")).toBe("read 512 bytes\n");
+  });
+
+  test("an error that a program doesn't catch is printed with a line of code that fits the screen", async () => {
+    const folder = project({
+      "main.mjs":
+        'import { NvmeController } from "iova"; await NvmeController.open("vfio-user:/x", { completion: "?" });',
+    });
+    const { status, stderr } = await run("/usr/bin/env", ["-C", folder, node, "main.mjs"]);
+    expect(status).toBe(1);
+    expect(stderr).toContain("ConfigError: NVMe options: completion");
+    expect(Math.max(...stderr.split("\n").map((line) => line.length))).toBeLessThan(500);
   });
 
   test("the command line runs", async () => {
