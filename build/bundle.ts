@@ -15,14 +15,16 @@ const source = join(dist, "src");
 const folder = join(dist, "lib");
 const zod = join(packageRoot(), "node_modules", "zod");
 
-/** The thread of `iova nvme perf` has another name in dist/lib. */
-const perfWorkerName: RolldownPlugin = {
-  name: "name of perf's worker program",
+/** Programs of worker threads: their paths in the source, and in dist/lib. */
+const workers = new Map([
+  ['"../emulator/worker-main.js"', '"./emulator-worker.mjs"'],
+  ['new URL("./worker.js", ', 'new URL("./perf-worker.js", '],
+]);
+
+const workerPaths: RolldownPlugin = {
+  name: "paths of worker programs",
   transform: (code) => ({
-    code: code.replace(
-      'new URL("./worker.js", import.meta.url)',
-      'new URL("./perf-worker.js", import.meta.url)',
-    ),
+    code: [...workers].reduce((text, [from, to]) => text.replaceAll(from, to), code),
     // package.json's sideEffects are about dist/lib; the command line's modules do have effects.
     moduleSideEffects: true,
   }),
@@ -74,7 +76,7 @@ const bundle = await rolldown({
   },
   platform: "node",
   external: ["koffi"],
-  plugins: [perfWorkerName],
+  plugins: [workerPaths],
 });
 await bundle.write({
   ...common,

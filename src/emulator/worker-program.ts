@@ -21,9 +21,12 @@ export function startWorker(options: WorkerOptions): Worker {
   return new Worker(new URL("./emulator-worker.mjs", import.meta.url), options);
 }
 
+/** Relative to core/module-url.js. build/bundle.ts has another. */
+const BESIDE = "../emulator/worker-main.js";
+
 /** @throws ConfigError */
 function programFile(): URL {
-  const beside = new URL("emulator-worker.mjs", moduleUrl);
+  const beside = new URL(BESIDE, moduleUrl);
   if (existsSync(beside)) return beside;
   try {
     return pathToFileURL(requireFromHere.resolve("iova/emulator-worker"));
