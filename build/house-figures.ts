@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import ts from "typescript";
+import { duplicateRuns } from "./duplicate-runs.js";
 import { circlesOf, sourceGraph } from "./source-graph.js";
 
 const root = process.argv[2] ?? ".";
@@ -55,6 +56,9 @@ const figures: Readonly<Record<string, string | number>> = {
   "largest class": largest(classSizes()),
   "classes over 400 lines": classSizes().filter(([, size]) => size > 400).length,
   "circles of files": circlesOf(sourceGraph(src)).length,
+  "pairs of places with six equal lines": duplicateRuns(
+    new Map([...texts].filter(([file]) => !isSpec(dirname(file)))),
+  ),
   "files that begin with what they are": `${heads} of ${files.length}`,
   "names at the root": names.size,
 };
