@@ -27,7 +27,12 @@ const eduRegisters = registerBlock("edu", {
 const INTERNAL = 0x40000n;
 /** QEMU's device refuses a transfer that reaches the last byte of its 4096. */
 const MOST_BYTES = 4095;
-const TIMEOUT_MS = 10_000;
+
+/** Options of {@link Edu}. */
+export interface EduDriverOptions {
+  /** How long the device may take for one request, in milliseconds. 10,000 by default. */
+  readonly timeoutMs?: number;
+}
 
 /** Drives an edu device. One call at a time. */
 export class Edu implements Disposable {
@@ -35,10 +40,12 @@ export class Edu implements Disposable {
   private readonly interrupts: Interrupts;
   /** Its DMA engine has 28 address bits. */
   private readonly buffer: DmaBuffer;
+  private readonly timeoutMs: number;
 
-  constructor(device: PciDevice) {
+  constructor(device: PciDevice, { timeoutMs = 10_000 }: EduDriverOptions = {}) {
     const { vendorId, deviceId } = device.function;
     if (vendorId !== 0x1234 || deviceId !== 0x11e8) throw new Error(`${device.bdf} is no edu device`);
+    this.timeoutMs = timeoutMs;
     this.regs = eduRegisters.on(device.bar(0));
     device.config.busMaster = true;
     this.interrupts = device.enableInterrupts({ count: 1 });
@@ -105,8 +112,9 @@ export class Edu implements Disposable {
   }
 
   private async interrupt(kind: "factorial" | "dma"): Promise<void> {
+    const { timeoutMs } = this;
     const wake = (again: () => void) => this.interrupts.watch(0, again);
-    const status = await this.regs.interruptStatus.until({ [kind]: true }, { timeoutMs: TIMEOUT_MS, wake });
+    const status = await this.regs.interruptStatus.until({ [kind]: true }, { timeoutMs, wake });
     this.regs.interruptAcknowledge.write(status);
   }
 }

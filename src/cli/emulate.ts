@@ -1,7 +1,7 @@
 /** `iova emulate`: serves an emulated device at a socket until it is stopped. */
 import { parseArgs } from "node:util";
 import { ConfigError } from "../core/errors.js";
-import { EmulatedEdu } from "../emulator/edu/device.js";
+import { type EduOptions, EmulatedEdu, eduFaultFromText } from "../emulator/edu/device.js";
 import { EmulatedNvme } from "../emulator/nvme/controller.js";
 import { faultFromText } from "../emulator/nvme/faults.js";
 import { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
@@ -12,7 +12,7 @@ import { VfioUserServer } from "../vfio-user/server/server.js";
 import { print, printError } from "./terminal.js";
 
 export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
-       iova emulate edu --socket PATH [--trust-clients]
+       iova emulate edu --socket PATH [--fault TEXT] [--trust-clients]
 
 Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU
 (-device vfio-user-pci), SPDK. One client at a time; Ctrl-C stops it. Does not need root.
@@ -34,8 +34,9 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --vectors N         MSI-X vectors; 0 leaves INTx (default 65)
   --serial TEXT       serial number, unique among the controllers of a host (default IOVA0001)
   --doorbells WAY     shared: clients map the doorbells (default); messages: each write is a message
-  --fault TEXT        inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281;
-                      repeatable; docs/emulator.md lists them
+  --fault TEXT        inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281
+                      (nvme) or stuck,where=interruptStatus,nth=3 (edu); repeatable;
+                      docs/emulator.md lists them
   --trust-clients     map client memory that can't be sealed (SPDK, QEMU's memory-backend-file)
                       instead of copying it: faster, but a client that truncates it ends this process
   --help              this text
@@ -45,6 +46,7 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
 const COMMON_OPTIONS = {
   socket: { type: "string" },
   "trust-clients": { type: "boolean" },
+  fault: { type: "string", multiple: true },
   help: { type: "boolean" },
 } as const;
 
@@ -66,7 +68,6 @@ const NVME_OPTIONS = {
   vectors: { type: "string" },
   serial: { type: "string" },
   doorbells: { type: "string" },
-  fault: { type: "string", multiple: true },
 } as const;
 
 type EmulatedDeviceName = (typeof emulatedDeviceNames)[number];
@@ -80,6 +81,7 @@ export interface EmulateOptions {
   readonly socket: string;
   readonly trustClients: boolean;
   readonly nvme: NvmeEmulatorOptions;
+  readonly edu: EduOptions;
 }
 
 /** Parses a size such as `512M`. @throws ConfigError if `text` isn't a size */
@@ -122,7 +124,7 @@ function deviceOf(positionals: readonly string[]): EmulatedDeviceName {
 export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
   const { values, positionals } = parse(argv);
   if (values.help === true) {
-    return { help: true, device: "nvme", socket: "", trustClients: false, nvme: {} };
+    return { help: true, device: "nvme", socket: "", trustClients: false, nvme: {}, edu: {} };
   }
   const device = deviceOf(positionals);
   const { socket } = values;
@@ -133,13 +135,20 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       `edu has no option ${foreign.map((name) => `--${name}`).join(", ")}; see iova emulate --help`,
     );
   }
+  const trustClients = values["trust-clients"] ?? false;
+  const faults = values.fault ?? [];
+  if (device === "edu") {
+    const edu = { faults: faults.map(eduFaultFromText) };
+    return { help: false, device, socket, trustClients, nvme: {}, edu };
+  }
   const blockSize = numberOf("block-size", values["block-size"] ?? "512");
   const metadata = numberOf("metadata", values.metadata ?? "0");
   return {
     help: false,
     device,
     socket,
-    trustClients: values["trust-clients"] ?? false,
+    trustClients,
+    edu: {},
     nvme: {
       sizeBytes: sizeOf("size", values.size ?? "1G"),
       file: values.file,
@@ -160,7 +169,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
         oneOf("doorbells", values.doorbells ?? "shared", ["shared", "messages"]) === "messages"
           ? "messages"
           : "shared",
-      faults: (values.fault ?? []).map(faultFromText),
+      faults: faults.map(faultFromText),
     },
   };
 }
@@ -201,7 +210,7 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
   });
   const device: EmulatedDevice =
-    options.device === "edu" ? new EmulatedEdu() : EmulatedNvme.create(options.nvme);
+    options.device === "edu" ? new EmulatedEdu(options.edu) : EmulatedNvme.create(options.nvme);
   try {
     using server = new VfioUserServer(options.socket, device, {
       trustClients: options.trustClients,

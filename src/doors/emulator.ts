@@ -5,7 +5,10 @@
  * @packageDocumentation
  */
 
-export { type EduOptions, EmulatedEdu } from "../emulator/edu/device.js";
+export { type EduFault, type EduOptions, EmulatedEdu } from "../emulator/edu/device.js";
+export type { FaultCounting, InjectedFault } from "../emulator/faults/counter.js";
+export { DeviceFaults, type DeviceFaultsOptions } from "../emulator/faults/device-faults.js";
+export type { AccessPlace, DeviceFault, RegisterPlace, RegisterPlaces } from "../emulator/faults/options.js";
 export { EmulatedNvme } from "../emulator/nvme/controller.js";
 export { type FaultKind, type FaultOptions, faultFromText } from "../emulator/nvme/faults.js";
 export { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";

@@ -4,8 +4,9 @@ import { errorToMessage } from "../core/error-message.js";
 import { ConfigError, IovaError } from "../core/errors.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
-import { EmulatedEdu } from "./edu/device.js";
+import { type EduFault, EmulatedEdu } from "./edu/device.js";
 import { EmulatedNvme } from "./nvme/controller.js";
+import type { FaultOptions } from "./nvme/faults.js";
 import type { EmulatorOrder, EmulatorRequest, NumberedOrder, OrderAnswer } from "./worker.js";
 
 const request: EmulatorRequest = workerData;
@@ -33,8 +34,7 @@ try {
 
 function answer({ number, order }: NumberedOrder): OrderAnswer {
   try {
-    if (!(device instanceof EmulatedNvme)) throw new ConfigError("only an NVMe controller takes orders");
-    carryOut(device, order);
+    carryOut(order);
     return { number, failure: undefined };
   } catch (error) {
     if (!(error instanceof IovaError)) throw error;
@@ -42,11 +42,20 @@ function answer({ number, order }: NumberedOrder): OrderAnswer {
   }
 }
 
+/** @throws ConfigError, also for what this device can't do */
+function carryOut(order: EmulatorOrder): void {
+  // Each checks the fault.
+  if (device instanceof EmulatedEdu && order.kind === "inject") device.inject(order.fault as EduFault);
+  else if (device instanceof EmulatedEdu && order.kind === "clearFaults") device.clearFaults();
+  else if (device instanceof EmulatedNvme) carryOutByNvme(device, order);
+  else throw new ConfigError(`edu has no order ${String(Object(order).kind)}`);
+}
+
 /** @throws ConfigError */
-function carryOut(controller: EmulatedNvme, order: EmulatorOrder): void {
+function carryOutByNvme(controller: EmulatedNvme, order: EmulatorOrder): void {
   switch (order.kind) {
     case "inject":
-      controller.inject(order.fault);
+      controller.inject(order.fault as FaultOptions);
       return;
     case "clearFaults":
       controller.clearFaults();

@@ -5,7 +5,7 @@ import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
 import { ArgumentError, ClosedError } from "../core/errors.js";
 import type { AnaStateName } from "../nvme/spec/log-pages.js";
 import type { VfioUserServerOptions } from "../vfio-user/server/server.js";
-import type { EduOptions } from "./edu/device.js";
+import type { EduFault, EduOptions } from "./edu/device.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
 import { startWorker } from "./worker-program.js";
@@ -50,13 +50,13 @@ function checkRequest(request: EmulatorRequest): void {
   }
 }
 
-/** An order to a running controller. */
+/** An order to a running device. edu takes `inject` and `clearFaults`. */
 export type EmulatorOrder =
   | {
       /** As {@link EmulatedNvme.inject}. */
       readonly kind: "inject";
-      /** The fault. */
-      readonly fault: FaultOptions;
+      /** A fault that the device can have. */
+      readonly fault: FaultOptions | EduFault;
     }
   | {
       /** As {@link EmulatedNvme.clearFaults}. */
@@ -92,7 +92,7 @@ export interface RunningEmulator extends AsyncDisposable {
   /** What `PciDevice.open()` takes. */
   readonly address: string;
   /**
-   * Has an emulated NVMe controller do what {@link EmulatedNvme} does by the method of that name.
+   * Has the device do what {@link EmulatedNvme} or {@link EmulatedEdu} does by the method of that name.
    * @throws ConfigError if it can't be done, ClosedError
    */
   order(order: EmulatorOrder): Promise<void>;

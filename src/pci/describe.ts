@@ -1,7 +1,9 @@
 /** Describes a PCI function by its configuration space, for functions that aren't in sysfs. */
+import { DeviceGoneError } from "../core/errors.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 import { PciRegister } from "./config-space.js";
+import { NO_FUNCTION } from "./presence.js";
 import type { PciBarInfo, PciFunction } from "./sysfs.js";
 
 const HEADER_BYTES = 0x40;
@@ -12,10 +14,14 @@ const BAR_IO = 1;
 const BAR_TYPE_64 = 4;
 const BAR_PREFETCHABLE = 8;
 
-/** What sysfs would say of a function. The header is read at once, since each access is a message. */
+/**
+ * What sysfs would say of a function. The header is read at once, since each access is a message.
+ * @throws DeviceGoneError if no function answers
+ */
 export function describeFunction(address: string, io: DeviceIo): PciFunction {
   const header = new DataView(new ArrayBuffer(HEADER_BYTES));
   io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, new Uint8Array(header.buffer));
+  if (header.getUint16(PciRegister.vendorId, true) === NO_FUNCTION) throw new DeviceGoneError(io.lease.label);
   const bars: PciBarInfo[] = [];
   for (let index = 0; index < 6; index++) {
     const { sizeBytes } = io.regionInfo(index);

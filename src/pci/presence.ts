@@ -11,7 +11,7 @@ import {
 } from "../vfio/uapi.js";
 
 /** What the vendor id reads as if no function answers. */
-const NO_FUNCTION = 0xffff;
+export const NO_FUNCTION = 0xffff;
 
 const presences = new WeakMap<DeviceIo, Presence>();
 

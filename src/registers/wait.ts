@@ -69,8 +69,9 @@ export function waitFor<V>(
       if (isOver) return;
       try {
         const value = read();
-        if (isMet(value)) settle(() => resolve(value));
-        else if (isGone(value)) settle(() => reject(new DeviceGoneError(describe(value))));
+        // All ones meet most conditions.
+        if (isGone(value)) settle(() => reject(new DeviceGoneError(describe(value))));
+        else if (isMet(value)) settle(() => resolve(value));
         else if (isLast) settle(() => reject(new TimeoutError(describe(value), timeoutMs)));
       } catch (error) {
         settle(() => reject(error));

@@ -47,7 +47,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   "nvme/engine": ["core", "sys", "dma", "vfio", "vfio-user/client", "pci", ...nvmeDriver],
   nvme: ["core", "sys", "dma", "pci", ...nvmeDriver, "nvme/admin", "nvme/namespace", "nvme/engine"],
-  "emulator/edu": ["core", "registers", "vfio-user/server"],
+  "emulator/faults": ["core", "registers", "vfio-user/server"],
+  "emulator/edu": ["core", "registers", "vfio-user/server", "emulator/faults"],
   "emulator/nvme/medium": ["core", "sys", "nvme/spec"],
   "emulator/nvme/host": ["core", "sys", "vfio-user/server", "nvme/spec", "emulator/nvme/medium"],
   "emulator/nvme/queues": [
@@ -75,6 +76,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     ...emulatedParts,
     "emulator/nvme/commands/io",
     "emulator/nvme/commands",
+    "emulator/faults",
   ],
   emulator: [
     "core",

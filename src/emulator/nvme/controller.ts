@@ -11,6 +11,7 @@ import type {
   EmulatedBar,
   EmulatedDevice,
 } from "../../vfio-user/server/emulated-device.js";
+import type { InjectedFault } from "../faults/counter.js";
 import { DOORBELL_BYTES } from "./bars.js";
 import { nvmeConfigSpace } from "./config-space.js";
 import { type FaultOptions, parseFault } from "./faults.js";
@@ -81,9 +82,25 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
     this.listener.onRemove = listener;
   }
 
-  /** Injects a fault, from now on. @throws ConfigError */
-  inject(fault: FaultOptions): void {
-    this.parts.faults.add(parseFault(fault));
+  /**
+   * Injects a fault, from now on. What it returns counts and removes it, and plugs the device in again that it has unplugged.
+   * @throws ConfigError
+   */
+  inject(fault: FaultOptions): InjectedFault {
+    const parsed = parseFault(fault);
+    const injected = this.parts.faults.add(parsed);
+    if (parsed.kind !== "remove" && parsed.kind !== "all-ones") return injected;
+    const remove = (): void => {
+      injected.remove();
+      if (injected.hits > 0) this.parts.unplugging.plugIn();
+    };
+    return {
+      get hits() {
+        return injected.hits;
+      },
+      remove,
+      [Symbol.dispose]: remove,
+    };
   }
 
   /** Removes all faults, and plugs an unplugged device in again. */

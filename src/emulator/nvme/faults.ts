@@ -2,6 +2,8 @@
 import * as z from "zod/mini";
 import { lazily } from "../../core/lazy.js";
 import { integer, number, readOptions } from "../../core/options.js";
+import { countingOptions, FaultCounter, type FaultCounting, type InjectedFault } from "../faults/counter.js";
+import { faultOptionsOf } from "../faults/text.js";
 
 /** The kinds of faults that can be injected. */
 export const faultKinds = [
@@ -41,11 +43,7 @@ const schema = lazily(() =>
     queue: z.optional(z.union([z.enum(["admin", "io"]), integer(0, 65535)])),
     opcode: z.optional(integer(0, 255)),
     nsid: z.optional(integer(0, 0xffff_ffff)),
-    nth: z.optional(integer(1)),
-    every: z.optional(integer(1)),
-    count: z.optional(integer(1)),
-    probability: z.optional(z.number().check(z.gt(0), z.maximum(1))),
-    seed: z._default(integer(0, 0xffff_ffff), 1),
+    ...countingOptions(),
     latencyMs: z._default(number(0, 600_000), 10),
     durationMs: z._default(number(0, 600_000), 0),
     status: z._default(integer(1, 0x7fff), 0x006),
@@ -54,7 +52,7 @@ const schema = lazily(() =>
 );
 
 /** An injected fault: which commands it hits, and what happens to them. */
-export interface FaultOptions {
+export interface FaultOptions extends FaultCounting {
   /** What goes wrong. */
   readonly kind: FaultKind;
   /** Only on the admin queue, on all I/O queues, or on the queue with this id. Left out: all. */
@@ -63,16 +61,6 @@ export interface FaultOptions {
   readonly opcode?: number | undefined;
   /** Only commands that name this namespace. Left out: all. */
   readonly nsid?: number | undefined;
-  /** Begin at the n-th command that matches, counted from 1. */
-  readonly nth?: number | undefined;
-  /** From there on hit one of so many commands. */
-  readonly every?: number | undefined;
-  /** End after so many hits. With `nth` and neither `every` nor `probability`: 1. */
-  readonly count?: number | undefined;
-  /** Hit each command with this probability, from 0 to 1. */
-  readonly probability?: number | undefined;
-  /** Start of the random numbers: the same seed hits the same commands. */
-  readonly seed?: number | undefined;
   /** Of `latency`, in milliseconds. */
   readonly latencyMs?: number | undefined;
   /** Of `all-ones`, in milliseconds; 0 is for good. */
@@ -89,40 +77,25 @@ export function parseFault(options: FaultOptions): Fault {
   return readOptions("fault", schema(), options);
 }
 
-/** Option names by their short names on a command line. */
-const shortNames: Readonly<Record<string, string>> = { latency: "latencyMs", duration: "durationMs" };
-
 /**
  * A fault as text: its kind, then `key=value` separated by commas, e.g. `status,status=0x281,opcode=2,nth=100` or
  * `latency,latency=20,probability=0.01,seed=7`.
  * @throws ConfigError
  */
 export function faultFromText(text: string): FaultOptions {
-  const [kind, ...pairs] = text.split(",");
-  const options: Record<string, unknown> = { kind };
-  for (const pair of pairs) {
-    const [key = "", value = ""] = pair.split("=", 2);
-    const number = value === "" ? Number.NaN : Number(value);
-    options[shortNames[key] ?? key] = Number.isNaN(number) ? value : number;
-  }
-  return parseFault(options as unknown as FaultOptions);
+  return readOptions("fault", schema(), faultOptionsOf(text));
 }
 
 /** A fault and its counters. */
 class Order {
-  private seen = 0;
-  private hits = 0;
-  private random: number;
-  private readonly limit: number;
+  readonly counter: FaultCounter;
 
   constructor(readonly fault: Fault) {
-    this.random = fault.seed >>> 0 || 1;
-    const once = fault.nth !== undefined && fault.every === undefined && fault.probability === undefined;
-    this.limit = fault.count ?? (once ? 1 : Number.POSITIVE_INFINITY);
+    this.counter = new FaultCounter(fault);
   }
 
   hit(sqid: number, opcode: number, nsid: number): boolean {
-    const { queue, nth = 1, every = 1, probability } = this.fault;
+    const { queue } = this.fault;
     if (
       queue !== undefined &&
       (queue === "admin" ? sqid !== 0 : queue === "io" ? sqid === 0 : sqid !== queue)
@@ -131,21 +104,7 @@ class Order {
     }
     if (this.fault.opcode !== undefined && this.fault.opcode !== opcode) return false;
     if (this.fault.nsid !== undefined && this.fault.nsid !== nsid) return false;
-    this.seen++;
-    if (this.hits >= this.limit || this.seen < nth || (this.seen - nth) % every !== 0) return false;
-    if (probability !== undefined && this.next() >= probability) return false;
-    this.hits++;
-    return true;
-  }
-
-  /** xorshift32: the same numbers on every machine. */
-  private next(): number {
-    let x = this.random;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.random = x >>> 0;
-    return this.random / 2 ** 32;
+    return this.counter.hit();
   }
 }
 
@@ -155,18 +114,31 @@ export class Faults {
   /** Whether there are any faults. */
   active = false;
 
-  add(fault: Fault): void {
-    this.orders.push(new Order(fault));
-    this.active = true;
+  add(fault: Fault): InjectedFault {
+    const order = new Order(fault);
+    this.set([...this.orders, order]);
+    const remove = (): void => this.set(this.orders.filter((each) => each !== order));
+    const { counter } = order;
+    return {
+      get hits() {
+        return counter.hits;
+      },
+      remove,
+      [Symbol.dispose]: remove,
+    };
   }
 
   clear(): void {
-    this.orders = [];
-    this.active = false;
+    this.set([]);
   }
 
   /** The fault that hits this command, if any; the first of several. */
   next(sqid: number, opcode: number, nsid: number): Fault | undefined {
     return this.orders.find((order) => order.hit(sqid, opcode, nsid))?.fault;
+  }
+
+  private set(orders: Order[]): void {
+    this.orders = orders;
+    this.active = orders.length > 0;
   }
 }

@@ -54,6 +54,8 @@ export interface DeviceHost {
   readonly memory: ClientMemory;
   /** Signals a vector (MSI-X or MSI), if the client has set one up. INTx is vector 0 of `"intx"`. */
   raise(vector: number, kind?: "intx" | "msi" | "msix"): void;
+  /** Lets the client go, as if the device had been unplugged. The next one may come. The server has it. */
+  disconnect?(): void;
 }
 
 /** Part of a BAR that clients may map: backed by a memfd the device made. */
@@ -149,6 +151,8 @@ export interface EmulatedDevice {
   connect(host: DeviceHost): void;
   /** The client is gone: no memory of it may be touched any more. The state is kept for the next one. */
   disconnect(): void;
+  /** Called with what a client's read of configuration space gets, and may change that. */
+  readConfig?(offset: number, target: Uint8Array): void;
   /** VFIO_USER_DEVICE_RESET, or function-level reset through the configuration space. */
   reset(): void;
   /** Ends the device for good, after disconnect(). */

@@ -87,8 +87,10 @@ export class ServerRegions {
     const { offset, region, count } = regionAccess.decode(payload);
     const bar = this.checkAccess(region, offset, count);
     const data = new Uint8Array(count);
-    if (bar === undefined) this.config.read(Number(offset), data);
-    else readBar(bar, Number(offset), data);
+    if (bar === undefined) {
+      this.config.read(Number(offset), data);
+      this.device.readConfig?.(Number(offset), data);
+    } else readBar(bar, Number(offset), data);
     return { parts: [payload.slice(0, regionAccess.sizeBytes), data] };
   }
 

@@ -312,6 +312,7 @@ export class Session {
     const host: DeviceHost = {
       memory: this.dma.table,
       raise: (vector, kind = "msix") => this.interrupts.raise(vector, kind),
+      disconnect: () => this.end(),
     };
     this.device.connect(host);
     const { maxDmaMaps } = this.server.options;

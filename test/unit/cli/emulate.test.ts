@@ -43,6 +43,13 @@ describe("the options of iova emulate", () => {
     });
   });
 
+  test("emulate takes faults of edu", () => {
+    const fault = "wrong-value,where=identification,value=0x5,nth=2";
+    expect(parseEmulateOptions(["edu", "--socket", "s", "--fault", fault]).edu).toMatchObject({
+      faults: [{ kind: "wrong-value", where: "identification", value: 5, nth: 2 }],
+    });
+  });
+
   test("emulate --help explains the options", () => {
     expect(parseEmulateOptions(["--help"]).help).toBe(true);
     for (const name of [
@@ -73,6 +80,8 @@ describe("the options of iova emulate", () => {
     ["nvme", "--socket", "s", "--namespaces", "x"],
     ["nvme", "--socket", "s", "--doorbells", "none"],
     ["nvme", "--socket", "s", "--fault", "nonsense"],
+    ["edu", "--socket", "s", "--fault", "status,queue=io"],
+    ["edu", "--socket", "s", "--fault", "stuck,where=status,latency=5"],
     ["nvme", "--socket", "s", "--no-such-option"],
   ])("emulate rejects the arguments %s %s %s %s %s", (...argv) => {
     expect(() => parseEmulateOptions(argv)).toThrow(ConfigError);

@@ -62,6 +62,18 @@ describe("the commands that a fault hits", () => {
     expect(hits(io, 3)).toEqual([1, 2, 3]);
     host.device.clearFaults();
     expect(hits(io, 3)).toEqual([]);
+    {
+      using injected = host.device.inject(status);
+      expect(hits(io, 2)).toEqual([1, 2]);
+      expect(injected.hits).toBe(2);
+    }
+    expect(hits(io, 3)).toEqual([]);
+    const unplugging = host.device.inject({ kind: "all-ones", nth: 1, queue: "io" });
+    io.post(flush);
+    host.device.pump();
+    expect([unplugging.hits, host.read32(NvmeRegister.VS)]).toEqual([1, 0xffff_ffff]);
+    unplugging.remove();
+    expect(host.read32(NvmeRegister.VS)).not.toBe(0xffff_ffff);
   });
 });
 

@@ -1,0 +1,20 @@
+/** Faults as text, for command lines. */
+
+/** Option names by their short names on a command line. */
+const shortNames: Readonly<Record<string, string>> = {
+  latency: "latencyMs",
+  duration: "durationMs",
+  delta: "deltaBytes",
+};
+
+/** Reads a kind and `key=value` pairs, separated by commas. @returns options that nobody has checked yet */
+export function faultOptionsOf(text: string): Readonly<Record<string, unknown>> {
+  const [kind, ...pairs] = text.split(",");
+  const options: Record<string, unknown> = { kind };
+  for (const pair of pairs) {
+    const [key = "", value = ""] = pair.split("=", 2);
+    const number = value === "" ? Number.NaN : Number(value);
+    options[shortNames[key] ?? key] = Number.isNaN(number) ? value : number;
+  }
+  return options;
+}
