@@ -201,7 +201,6 @@ function newerDevices(folder: string): string[] {
 
 /** Controllers behind root ports to be taken out, and QEMU's monitor at a port of the guest's to do so. */
 function removableDevices(folder: string): string[] {
-  const monitor = join(folder, "qmp");
   return [
     // The kernel's own hot-plug driver for root ports, not the firmware's: it also notices what nobody announced.
     ...["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"],
@@ -210,6 +209,14 @@ function removableDevices(folder: string): string[] {
       ...disk(folder, id, 16 * MIB),
       ...["-device", `nvme,id=${id},serial=${id},drive=${id},bus=port-${id}`],
     ]),
+    ...monitorInGuest(folder),
+  ];
+}
+
+/** QEMU's monitor at a port of the guest's. */
+function monitorInGuest(folder: string): string[] {
+  const monitor = join(folder, "qmp");
+  return [
     ...[
       "-chardev",
       `socket,id=monitor,path=${monitor},server=on,wait=off`,
@@ -218,6 +225,22 @@ function removableDevices(folder: string): string[] {
     ],
     ...["-chardev", `socket,id=monitor-client,path=${monitor}`],
     ...["-device", "virtserialport,bus=iova-serial.0,nr=9,chardev=monitor-client,name=iova.qmp"],
+  ];
+}
+
+/**
+ * Network controllers in pairs, each pair on a hub of QEMU's. A hub hands a frame over at once, and keeps up to 10,000 while the other
+ * one has no buffer: nothing is lost at rest. Behind root ports, for virtual functions and to be taken out.
+ */
+function igbDevices(folder: string): string[] {
+  return [
+    ...["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"],
+    ...["left", "right", "pulled-iommufd", "pulled-type1"].flatMap((id, i) => [
+      ...["-netdev", `hubport,id=net-${id},hubid=${i >> 1}`],
+      ...["-device", `pcie-root-port,id=port-${id},chassis=${i + 1},addr=0x1${i}`],
+      ...["-device", `igb,id=${id},netdev=net-${id},mac=52:54:00:00:00:1${i},bus=port-${id}`],
+    ]),
+    ...monitorInGuest(folder),
   ];
 }
 
@@ -266,6 +289,14 @@ export const testMachines: readonly TestMachine[] = [
     purpose: "virtio devices behind an IOMMU, for the example's drivers",
     defaultDevices: true,
     qemuArgs: virtioDevices,
+    append: [],
+  },
+  {
+    name: "igb",
+    purpose: "a newer QEMU's 82576 network controllers in pairs, for the example's driver",
+    foreignQemu: true,
+    defaultDevices: true,
+    qemuArgs: igbDevices,
     append: [],
   },
   {
