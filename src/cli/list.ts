@@ -5,7 +5,7 @@ import { blockDevices, usersOf } from "../pci/usage.js";
 import { print, printJsonText, visible } from "./terminal.js";
 
 /** One function as `iova list --json` prints it. */
-interface ListEntry extends PciFunction {
+export interface ListEntry extends PciFunction {
   readonly blockDevices: readonly string[];
   /** What uses the function, so that it can't be bound to vfio-pci. */
   readonly inUse: readonly string[];
@@ -13,22 +13,42 @@ interface ListEntry extends PciFunction {
 
 /** Prints the PCI functions of this host, and whether a userspace driver could use them. */
 export function list(json: boolean): void {
-  const entries: ListEntry[] = listPciFunctions().map((fn) => ({
-    ...fn,
-    blockDevices: blockDevices(fn.bdf),
-    inUse: usersOf(fn.bdf),
-  }));
+  const entries = listPciFunctions().map(entryOf);
   if (json) {
     printJsonText(JSON.stringify(entries, undefined, 2));
     return;
   }
-  for (const entry of entries) {
-    const notes = [
-      entry.iommuGroup === undefined ? "no IOMMU group" : `group ${entry.iommuGroup}`,
-      entry.driver ?? "no driver",
-      ...entry.inUse,
-    ];
-    const id = `${hexDigits(entry.vendorId, 4)}:${hexDigits(entry.deviceId, 4)}`;
-    print(`${entry.bdf}  ${hexDigits(entry.classCode, 6)}  ${id}  ${notes.map(visible).join(", ")}`);
-  }
+  for (const entry of entries) printEntry(entry);
+}
+
+/** @throws ArgumentError: the function has gone meanwhile */
+export function entryOf(fn: PciFunction): ListEntry {
+  return { ...fn, blockDevices: blockDevices(fn.bdf), inUse: usersOf(fn.bdf) };
+}
+
+/** @param more further notes */
+export function printEntry(entry: ListEntry, more: readonly string[] = []): void {
+  const notes = [
+    entry.iommuGroup === undefined ? "no IOMMU group" : `group ${entry.iommuGroup}`,
+    entry.driver ?? "no driver",
+    ...virtualizationOf(entry),
+    ...entry.inUse,
+    ...more,
+  ];
+  const id = `${hexDigits(entry.vendorId, 4)}:${hexDigits(entry.deviceId, 4)}`;
+  print(`${entry.bdf}  ${hexDigits(entry.classCode, 6)}  ${id}  ${notes.map(visible).join(", ")}`);
+}
+
+/** What SR-IOV makes of a function, in words. */
+export function virtualizationOf({
+  physicalFunction,
+  maxVirtualFunctions,
+  virtualFunctions,
+}: PciFunction): string[] {
+  return [
+    ...(physicalFunction === undefined ? [] : [`virtual function of ${physicalFunction}`]),
+    ...(maxVirtualFunctions === 0
+      ? []
+      : [`${virtualFunctions.length} of ${maxVirtualFunctions} virtual functions`]),
+  ];
 }

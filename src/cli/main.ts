@@ -13,6 +13,12 @@ const HELP = `Usage: iova COMMAND
                   bind a function to vfio-pci, for a driver in user space
   unbind BDF [--timeout MS]
                   unbind it from vfio-pci; the kernel then chooses a driver, as at boot
+  vfs BDF [--json]
+                  virtual functions of a function (SR-IOV), and what has them open
+  vfs BDF --create N [--driver vfio-pci] [--timeout MS]
+                  create them; --driver keeps the kernel's drivers away from them
+  vfs BDF --remove [--timeout MS]
+                  remove them all, unless one is in use
   compare [BDF]   measure iommufd against type1 on a device bound to vfio-pci, or in a guest with
                   --guest; see iova compare --help
   emulate DEVICE --socket PATH
@@ -23,7 +29,7 @@ const HELP = `Usage: iova COMMAND
   help            this text
   --version       the version of this package
 
-A BDF is a PCI address such as 0000:00:03.0. Binding needs root, and fails if the function is in use.
+A BDF is a PCI address such as 0000:00:03.0. Binding, --create and --remove need root, and fail if the function is in use.
 --timeout limits each step that the kernel may wait in (default 30000 milliseconds).
 `;
 
@@ -36,6 +42,7 @@ const commandOptions: Readonly<Record<string, readonly string[]>> = {
   show: ["json"],
   bind: ["timeout"],
   unbind: ["timeout"],
+  vfs: ["json", "timeout", "create", "driver", "remove"],
   help: [],
   version: [],
 };
@@ -45,21 +52,26 @@ interface CommandLine {
   readonly operands: readonly string[];
   readonly json: boolean;
   readonly timeoutMs: number | undefined;
+  readonly create: string | undefined;
+  readonly driver: string | undefined;
+  readonly remove: boolean;
 }
 
 function parse(argv: readonly string[]): CommandLine {
   const { values, positionals } = parsed(argv);
-  const { help = false, version = false, json = false, timeout } = values;
+  const { help = false, version = false, json = false, timeout, create, driver, remove = false } = values;
   const [first = "help", ...operands] = positionals;
   const command = help ? "help" : version ? "version" : first;
   const options = Object.hasOwn(commandOptions, command) ? commandOptions[command] : undefined;
   if (options === undefined) {
     throw new ConfigError(`unknown command ${JSON.stringify(command)}; see iova help`);
   }
-  const foreign = ["json", "timeout"].find((name) => Object.hasOwn(values, name) && !options.includes(name));
+  const foreign = Object.values(commandOptions)
+    .flat()
+    .find((name) => Object.hasOwn(values, name) && !options.includes(name));
   if (foreign !== undefined) throw new ConfigError(`${command} has no option --${foreign}; see iova help`);
   const timeoutMs = timeout === undefined ? undefined : milliseconds(timeout);
-  return { command, operands, json, timeoutMs };
+  return { command, operands, json, timeoutMs, create, driver, remove };
 }
 
 /** @throws ConfigError */
@@ -73,6 +85,9 @@ function parsed(argv: readonly string[]) {
         help: { type: "boolean" },
         version: { type: "boolean" },
         timeout: { type: "string", short: "t" },
+        create: { type: "string" },
+        driver: { type: "string" },
+        remove: { type: "boolean" },
       },
     });
   } catch (error) {
@@ -103,7 +118,8 @@ async function main(): Promise<void> {
   if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
   if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
   if (first === "nvme") return await (await import("./nvme/main.js")).runNvme(rest);
-  const { command, operands, json, timeoutMs } = parse(process.argv.slice(2));
+  const line = parse(process.argv.slice(2));
+  const { command, operands, json, timeoutMs } = line;
   switch (command) {
     case "list":
       if (operands.length > 0) throw new ConfigError(`list takes no operand, got ${operands.join(" ")}`);
@@ -126,6 +142,9 @@ async function main(): Promise<void> {
       print(`${bdf} is bound to ${unbindFromVfio(bdf, { timeoutMs }) ?? "no driver"}`);
       return;
     }
+    case "vfs":
+      await (await import("./vfs.js")).vfs(operand(command, operands), line);
+      return;
     case "version": {
       const { packageVersion } = await import("./package-file.js");
       print(packageVersion());

@@ -5,6 +5,7 @@ import { ConfigSnapshot } from "../pci/config-snapshot.js";
 import { PciDevice } from "../pci/device.js";
 import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
 import type { DumpedRegister } from "../registers/register.js";
+import { virtualizationOf } from "./list.js";
 import { print, printJsonText } from "./terminal.js";
 
 /** What `iova show --json` prints. */
@@ -34,6 +35,7 @@ function textOf(shown: Shown): string[] {
     driver === undefined ? "no driver" : `driver ${driver}`,
     ...(iommuGroup === undefined ? [] : [`IOMMU group ${iommuGroup}`]),
     ...(numaNode === undefined ? [] : [`NUMA node ${numaNode}`]),
+    ...virtualizationOf(shown),
   ];
   return [
     `${bdf}  ${hexDigits(classCode, 6)}  ${id(shown.vendorId, shown.deviceId)} (rev ${hexDigits(revision, 2)})`,

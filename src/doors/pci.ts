@@ -22,6 +22,13 @@ export type { BackendName } from "../pci/open.js";
 export type { DevicePower, PowerState } from "../pci/power.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "../pci/sysfs.js";
 export { blockDevices, partitions, usersOf } from "../pci/usage.js";
+export {
+  createVirtualFunctions,
+  removeVirtualFunctions,
+  type VirtualFunctionOptions,
+  type VirtualFunctionRemoval,
+  VirtualFunctions,
+} from "../pci/virtual-functions.js";
 export type { MappedRegisters, RegisterAccess } from "../registers/access.js";
 export { RegisterArray } from "../registers/array.js";
 export { RegisterBlock, registerBlock } from "../registers/block.js";

@@ -9,8 +9,8 @@ import { BusyError, IovaError, SysError, TimeoutError, UnsupportedError } from "
 import { Resource } from "../core/lifetime/resource.js";
 import { readWithin, writeWithin } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
-import { devicePath, driverOf } from "./sysfs.js";
-import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes } from "./usage.js";
+import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
+import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
 
 export const VFIO_PCI = "vfio-pci";
 
@@ -134,7 +134,7 @@ function assertAccepted(bdf: string, path: string, steps: BindSteps): void {
   const functions = existsSync(attribute) ? Number(steps.read(attribute)) : 0;
   if (functions > 0) {
     throw new BusyError(
-      `${bdf} can't be bound to ${VFIO_PCI}: it has ${functions} virtual functions. Write 0 to its sriov_numvfs first`,
+      `${bdf} can't be bound to ${VFIO_PCI}: it has ${functions} virtual functions. Remove them first (npx iova vfs ${bdf} --remove)`,
     );
   }
 }
@@ -164,6 +164,12 @@ function assertNotOpen(bdf: string): void {
   const holders = vfioHolders(bdf);
   if (holders.length > 0) {
     throw new BusyError(`${bdf} can't be taken from ${VFIO_PCI}: open in ${holdersText(holders)}`);
+  }
+  // They go with their physical function.
+  for (const [vf, some] of virtualFunctionHolders(bdf, virtualFunctionsOf(bdf))) {
+    throw new BusyError(
+      `${bdf} can't be taken from ${VFIO_PCI}: its virtual function ${vf} is open in ${holdersText(some)}`,
+    );
   }
 }
 

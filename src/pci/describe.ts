@@ -48,5 +48,8 @@ export function describeFunction(address: string, io: DeviceIo): PciFunction {
     iommuGroup: undefined,
     numaNode: undefined,
     bars,
+    physicalFunction: undefined,
+    maxVirtualFunctions: 0,
+    virtualFunctions: [],
   };
 }

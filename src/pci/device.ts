@@ -1,6 +1,7 @@
 /** A PCI function, opened for a driver. */
-import { checkKeys, checkObject, show } from "../core/check.js";
-import { ArgumentError, UnsupportedError } from "../core/errors.js";
+import { randomUUID } from "node:crypto";
+import { checkInteger, checkKeys, checkObject, show } from "../core/check.js";
+import { ArgumentError, DeviceGoneError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -15,7 +16,7 @@ import type { VfioUserOptions } from "../vfio-user/client/options.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
 import { affectedByBusReset, resetBus, resetBusAsync } from "./bus-reset.js";
-import { ConfigSpace } from "./config-space.js";
+import { ConfigSpace, PciRegister } from "./config-space.js";
 import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
 import {
@@ -28,7 +29,8 @@ import {
 } from "./open.js";
 import { DevicePower } from "./power.js";
 import { presenceOf } from "./presence.js";
-import { findPciFunction, type PciFunction, readPciFunction } from "./sysfs.js";
+import { findPciFunction, type PciFunction, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
+import { createFor, type VirtualFunctionOptions, type VirtualFunctions } from "./virtual-functions.js";
 
 /** Options of {@link PciDevice.open}. */
 export interface PciOpenOptions {
@@ -77,6 +79,10 @@ export class PciDevice extends Resource {
   readonly io: DeviceIo;
   private readonly joined: boolean;
   private readonly bars = new Map<number, Bar>();
+  /** Not a property that a log would show. */
+  #vfToken: string | undefined;
+  /** Virtual functions that close with this function. */
+  private readonly openedBelow = new Set<string>();
 
   private constructor(bdf: string, options: PciOpenOptions) {
     const socket = bdf.startsWith(VFIO_USER) ? bdf.slice(VFIO_USER.length) : undefined;
@@ -115,6 +121,8 @@ export class PciDevice extends Resource {
       this.config = new ConfigSpace(io);
       this.power = new DevicePower(io, this.config);
       this.function = fn ?? describeFunction(bdf, io);
+      this.#vfToken = options.vfToken;
+      if (fn?.physicalFunction !== undefined) this.assertAnswers(fn.physicalFunction);
     } catch (error) {
       this.close();
       throw error;
@@ -201,6 +209,89 @@ export class PciDevice extends Resource {
     uuidToBytes(uuid);
     if (!(this.io instanceof VfioDevice)) throw new UnsupportedError(`${this.bdf} has no virtual functions`);
     setVfToken(this.io, uuid);
+    this.#vfToken = uuid;
+  }
+
+  /** The token of {@link PciOpenOptions.vfToken} or {@link setVfToken}, or one that this device has made; undefined if there is none. */
+  get vfToken(): string | undefined {
+    return this.#vfToken;
+  }
+
+  /**
+   * Creates virtual functions of this physical function. vfio-pci drives them. They need {@link vfToken}: this sets one if there is none.
+   * Closing this device removes them; so may a reset of it.
+   * @param count 1 to {@link PciFunction.maxVirtualFunctions}
+   * @throws as {@link createVirtualFunctions}; ClosedError
+   */
+  async createVirtualFunctions(
+    count: number,
+    options: VirtualFunctionOptions = {},
+  ): Promise<VirtualFunctions> {
+    this.assertInSysfs();
+    return await this.lease.during("the creation of virtual functions", async () => {
+      const functions = await createFor(this.bdf, count, options, this.openedBelow);
+      try {
+        this.tokenForVfs();
+        functions.dependOn(this);
+        // They may be used through this device only.
+        this.retain(functions);
+        return functions;
+      } catch (error) {
+        await functions.closeAsync();
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Opens a virtual function of this physical function with its token: this sets one if there is none. Closing this device closes it
+   * first.
+   * @param index from 0, of the virtual functions that there are now
+   * @throws ArgumentError (no such virtual function), DeviceGoneError (a reset of this function has disabled it), and as {@link open}
+   */
+  openVirtualFunction(index: number, options: Omit<PciOpenOptions, "vfToken"> = {}): PciDevice {
+    this.assertInSysfs();
+    checkKeys("options", options, ["backend", "dma", "vfioUser"]);
+    checkInteger("index", index, 0, 0xffff);
+    const present = virtualFunctionsOf(this.bdf);
+    const address = present[index];
+    if (address === undefined)
+      throw new ArgumentError(`${this.bdf} has no virtual function ${index}: it has ${present.length}`);
+    const vf = PciDevice.open(address, { ...options, vfToken: this.tokenForVfs() });
+    try {
+      // Its space, too, so that a buffer in flight is noticed before anything closes.
+      if (!vf.joined) vf.dma.dependOn(this);
+      vf.dependOn(this);
+      const { openedBelow } = this;
+      openedBelow.add(address);
+      new Lease(`use of ${address}`, () => openedBelow.delete(address), vf.lease);
+      return vf;
+    } catch (error) {
+      vf.close();
+      throw error;
+    }
+  }
+
+  private tokenForVfs(): string {
+    const token = this.#vfToken ?? randomUUID();
+    if (token !== this.#vfToken) this.setVfToken(token);
+    return token;
+  }
+
+  /** @throws UnsupportedError, ClosedError */
+  private assertInSysfs(): void {
+    this.lease.assertOpen();
+    if (!(this.io instanceof VfioDevice)) throw new UnsupportedError(`${this.bdf} has no virtual functions`);
+  }
+
+  /** A touch of a disabled function's BAR would end this process. @throws DeviceGoneError */
+  private assertAnswers(physicalFunction: string): void {
+    if (this.config.read32(PciRegister.revision) !== 0xffff_ffff) return;
+    throw new DeviceGoneError(
+      this.lease.label,
+      `doesn't answer: a reset of its physical function ${physicalFunction}, as by opening that, has disabled it. ` +
+        "Open that first, then create the virtual functions again",
+    );
   }
 
   /**

@@ -2,7 +2,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ArgumentError } from "../core/errors.js";
-import { kernelLinkName, kernelText } from "../sys/kernel-files.js";
+import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
 import { parseBdf } from "./bdf.js";
 
 const DEVICES = "/sys/bus/pci/devices";
@@ -13,6 +13,9 @@ const IORESOURCE_MEM = 0x200;
 const IORESOURCE_PREFETCH = 0x2000;
 const IORESOURCE_MEM_64 = 0x100000;
 const STANDARD_BARS = 6;
+
+/** Links to virtual functions have this name and a number. */
+const VIRTUAL_FUNCTION = "virtfn";
 
 /** A base address register that the function implements. */
 export interface PciBarInfo {
@@ -52,6 +55,12 @@ export interface PciFunction {
   readonly numaNode: number | undefined;
   /** The BARs that the function implements. */
   readonly bars: readonly PciBarInfo[];
+  /** Of a virtual function of SR-IOV: the address of its physical function. */
+  readonly physicalFunction: string | undefined;
+  /** How many virtual functions it can have; 0 without SR-IOV. */
+  readonly maxVirtualFunctions: number;
+  /** Addresses of the virtual functions that it has now, in the order of their numbers. */
+  readonly virtualFunctions: readonly string[];
 }
 
 /** Path of a function in sysfs. @throws ArgumentError: malformed, or no such device */
@@ -95,11 +104,30 @@ export function findPciFunction(bdf: string): PciFunction | undefined {
     iommuGroup: group === undefined ? undefined : Number(group),
     numaNode: node < 0 ? undefined : node,
     bars: parseBars(read("resource") ?? ""),
+    physicalFunction: kernelLinkName(join(path, "physfn")),
+    maxVirtualFunctions: Number(read("sriov_totalvfs") ?? 0),
+    virtualFunctions: virtualFunctionsOf(address),
   };
   // Read last: if they are there, the function was there for the rest.
   const [vendor, device] = [read("vendor"), read("device")];
   if (vendor === undefined || device === undefined) return undefined;
   return { ...found, vendorId: Number(vendor), deviceId: Number(device) };
+}
+
+/**
+ * Addresses of the virtual functions of a function, by the links to them: the kernel doesn't tell their number
+ * (`sriov_numvfs`) while it changes it.
+ * @param bdf domain:bus:device.function
+ */
+export function virtualFunctionsOf(bdf: string): string[] {
+  const path = join(DEVICES, bdf);
+  if (kernelText(join(path, "sriov_totalvfs")) === undefined) return [];
+  return (kernelNames(path) ?? [])
+    .flatMap((name) =>
+      name.startsWith(VIRTUAL_FUNCTION) ? [Number(name.slice(VIRTUAL_FUNCTION.length))] : [],
+    )
+    .sort((a, b) => a - b)
+    .flatMap((number) => kernelLinkName(join(path, `${VIRTUAL_FUNCTION}${number}`)) ?? []);
 }
 
 /** What sysfs says of a function. @throws ArgumentError: malformed, or no such device */

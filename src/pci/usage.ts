@@ -116,6 +116,37 @@ export function vfioNodes(bdf: string): Set<string> {
   return nodes;
 }
 
+/**
+ * Processes that have virtual functions open, by the function's address.
+ * @param pf their physical function. Where it is in the same IOMMU group, having that open means nothing.
+ * @param exceptHere functions whose use by this process doesn't count
+ */
+export function virtualFunctionHolders(
+  pf: string,
+  vfs: readonly string[],
+  exceptHere: ReadonlySet<string> = new Set(),
+): Map<string, VfioHolder[]> {
+  const ofPhysical = vfioNodes(pf);
+  const owners = new Map<string, string>();
+  const counted = new Set<string>();
+  for (const vf of vfs) {
+    for (const node of vfioNodes(vf)) {
+      if (ofPhysical.has(node)) continue;
+      owners.set(node, vf);
+      if (!exceptHere.has(vf)) counted.add(node);
+    }
+  }
+  const isHere = ({ pid }: VfioHolder): boolean => pid === process.pid;
+  const holders = holdersOf(new Set(owners.keys())).filter((holder) => !isHere(holder));
+  if (counted.size > 0) holders.push(...holdersOf(counted).filter(isHere));
+  const found = new Map<string, VfioHolder[]>();
+  for (const holder of holders) {
+    const vf = owners.get(holder.node);
+    if (vf !== undefined) found.set(vf, [...(found.get(vf) ?? []), holder]);
+  }
+  return found;
+}
+
 const DELETED = " (deleted)";
 
 /**

@@ -45,14 +45,70 @@ const START_MS = 5000;
 export function writeWithin(path: string, text: string, wait: KernelWait): void {
   const fds = new Descriptors();
   try {
-    const target = fds.add(openAtOnce(path, O_WRONLY));
-    const source = fds.addPipe();
-    write(source.writeEnd, Buffer.from(text));
-    fds.close(source.writeEnd);
-    const what = `writing ${JSON.stringify(text.trimEnd())} to ${path}`;
-    copy(source.readEnd, target, { syscall: "write", path, what }, wait);
+    const { source, target, call } = prepareWrite(fds, path, text);
+    copy(source, target, call, wait);
   } finally {
     fds.closeAll();
+  }
+}
+
+/** Opens both ends of a write: a pipe with the text, and the file. */
+function prepareWrite(
+  fds: Descriptors,
+  path: string,
+  text: string,
+): { readonly source: number; readonly target: number; readonly call: KernelCall } {
+  const target = fds.add(openAtOnce(path, O_WRONLY));
+  const source = fds.addPipe();
+  write(source.writeEnd, Buffer.from(text));
+  fds.close(source.writeEnd);
+  const what = `writing ${JSON.stringify(text.trimEnd())} to ${path}`;
+  return { source: source.readEnd, target, call: { syscall: "write", path, what } };
+}
+
+/** {@link writeWithin} without blocking the thread. @throws as a rejection */
+export async function writeWithinAsync(path: string, text: string, wait: KernelWait): Promise<void> {
+  const fds = new Descriptors();
+  try {
+    const prepared = prepareWrite(fds, path, text);
+    const errors = fds.addPipe();
+    const child = startCat([prepared.source, prepared.target, errors.writeEnd], prepared.call);
+    fds.close(errors.writeEnd);
+    const ending = await endWithin(child, prepared.call, wait);
+    check({ ...ending, said: readAll(errors.readEnd) }, prepared.call);
+  } finally {
+    fds.closeAll();
+  }
+}
+
+/** Waits for a child in the event loop, and kills it at the time limit. @throws TimeoutError, and what {@link notStarted} makes */
+async function endWithin(
+  child: ChildProcess.ChildProcess,
+  call: KernelCall,
+  wait: KernelWait,
+): Promise<Omit<Ending, "said">> {
+  child.ref();
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise((resolve, reject) => {
+      let isKilled = false;
+      child.on("error", (cause) => reject(notStarted(call, cause)));
+      child.on("exit", (status, signal) => {
+        // The call may also have ended in the moment of the kill.
+        if (status !== null) resolve({ isExit: true, status });
+        else if (isKilled) reject(timedOut(call, wait, true));
+        else resolve({ isExit: false, status: signal === null ? 0 : osConstants.signals[signal] });
+      });
+      timer = setTimeout(() => {
+        isKilled = true;
+        child.kill("SIGKILL");
+        // What the kernel can give up, it gives up now.
+        timer = setTimeout(() => reject(timedOut(call, wait, false)), KILL_MS);
+      }, wait.timeoutMs);
+    });
+  } finally {
+    clearTimeout(timer);
+    child.unref();
   }
 }
 

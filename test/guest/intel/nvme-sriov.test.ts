@@ -3,8 +3,7 @@
  * queues and vectors by it, and used like any other controller.
  */
 import { randomFillSync, randomUUID } from "node:crypto";
-import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
-import { basename } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   ArgumentError,
@@ -13,6 +12,7 @@ import {
   NvmeController,
   type NvmeOptions,
   PciDevice,
+  readPciFunction,
   SysError,
   UnsupportedError,
   type VfioBinding,
@@ -31,8 +31,6 @@ const BYTES = 64 * 1024;
 
 let enabled = "";
 const bindings: { close(): void }[] = [];
-const setVfs = (count: number): void =>
-  writeFileSync(`/sys/bus/pci/devices/${sriovNvmeBdf()}/sriov_numvfs`, String(count));
 
 beforeAll(() => {
   enabled = readFileSync(ENABLE_SRIOV, "utf8").trim();
@@ -40,18 +38,16 @@ beforeAll(() => {
   const binding: VfioBinding = bindToVfio(sriovNvmeBdf());
   bindings.push(binding, bindGroup(nvmeBdf()));
 });
-afterEach(() => setVfs(0));
+afterEach(() => expect(readPciFunction(sriovNvmeBdf()).virtualFunctions).toEqual([]));
 afterAll(() => {
   for (const binding of bindings) binding.close();
   writeFileSync(ENABLE_SRIOV, enabled);
 });
 expectNothingLeftSoon();
 
-/** Makes the first virtual function, and lets its controller work. @returns its address */
+/** Makes the first virtual function, which closes with its physical one, and lets its controller work. @returns its address */
 async function bringUp(pf: NvmeController): Promise<string> {
-  // Opening the physical function has reset it, which takes virtual functions away.
-  setVfs(1);
-  const vf = basename(readlinkSync(`/sys/bus/pci/devices/${sriovNvmeBdf()}/virtfn0`));
+  const [vf = ""] = (await pf.device.createVirtualFunctions(1)).addresses;
   expect(driverOf(vf)).toBe("vfio-pci");
   const { virtualization } = pf;
   const secondary = await virtualization.ofVirtualFunction(1);

@@ -26,6 +26,12 @@ test("iova without a command prints its help, as iova --help does", async () => 
 test.each([
   [["bind", "0000:00:03.0", "--json"], "bind has no option --json; see iova help"],
   [["list", "--timeout", "5"], "list has no option --timeout; see iova help"],
+  [["bind", "0000:00:03.0", "--create", "1"], "bind has no option --create; see iova help"],
+  [["vfs"], "vfs takes one BDF; see iova help"],
+  [
+    ["vfs", "0000:00:03.0", "--create", "1", "--remove"],
+    "vfs takes either --create or --remove; see iova help",
+  ],
   [["list", "0000:00:03.0"], "list takes no operand, got 0000:00:03.0"],
   [["toString"], 'unknown command "toString"; see iova help'],
 ])("iova refuses %j", async (args, message) => {

@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { SysError, TimeoutError, UnsupportedError } from "../../../src/core/errors.js";
-import { readWithin, writeWithin } from "../../../src/sys/kernel-wait.js";
+import { readWithin, writeWithin, writeWithinAsync } from "../../../src/sys/kernel-wait.js";
 import { close, O_RDWR, open, read, write } from "../../../src/sys/syscalls.js";
+import { caught } from "../../support/caught.js";
 import { openDescriptors } from "../../support/proc.js";
 
 const LONG = { timeoutMs: 60_000 };
@@ -175,6 +176,59 @@ describe("writeWithin", () => {
     vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
     const error = errorOf(() => writeWithin(path, "text", LONG));
     expect(error).toMatchObject({ code: "EINTR", hint: "signal 9 killed the process that made the call" });
+  });
+});
+
+describe("writeWithinAsync", () => {
+  test("waits for a slow write while the event loop runs, and leaves no descriptor open", async () => {
+    using fifo = openFifo();
+    fill(fifo.fd);
+    const before = openDescriptors();
+    let isWritten = false;
+    const written = writeWithinAsync(fifo.path, "in time\n", LONG).then(() => {
+      isWritten = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(isWritten).toBe(false);
+    drain(fifo.fd);
+    await written;
+    expect(drain(fifo.fd)).toBe("in time\n");
+    expect(openDescriptors()).toEqual(before);
+  });
+
+  test("ends a write that blocks when the time is up", async () => {
+    using fifo = openFifo();
+    fill(fifo.fd);
+    const wait = { timeoutMs: 200, advice: () => "end the process that holds it" };
+    const error = await caught(writeWithinAsync(fifo.path, "late\n", wait));
+    expect(error).toBeInstanceOf(TimeoutError);
+    expect(error.message).toBe(
+      `writing "late" to ${fifo.path}: no answer within 200 ms (it was given up; end the process that holds it)`,
+    );
+    expect(drain(fifo.fd)).not.toContain("late");
+  });
+
+  test.each([
+    ["/proc/self/comm-of-none", "text", "open", "ENOENT"],
+    ["/proc/self/oom_score_adj", "no number", "write", "EINVAL"],
+    ["/dev/full", "text", "write", "ENOSPC"],
+  ])("reports what the kernel answers: %s", async (path, text, syscall, code) => {
+    const error = await caught(writeWithinAsync(path, text, LONG));
+    expect(error).toMatchObject({ syscall, code, object: path });
+  });
+
+  test("reports a cat that doesn't start, and one that is killed", async () => {
+    const path = join(folder, "file");
+    writeFileSync(path, "");
+    vi.stubEnv("PATH", folder);
+    expect(await caught(writeWithinAsync(path, "text", LONG))).toBeInstanceOf(UnsupportedError);
+    vi.unstubAllEnvs();
+    writeFileSync(join(folder, "cat"), "#!/bin/sh\nkill -KILL $$\n", { mode: 0o755 });
+    vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
+    expect(await caught(writeWithinAsync(path, "text", LONG))).toMatchObject({
+      code: "EINTR",
+      hint: "signal 9 killed the process that made the call",
+    });
   });
 });
 
