@@ -7,6 +7,8 @@ import { COMPILE_MS, socketPath } from "../../support/emulators.js";
 
 /** How often each kind is tested. IOVA_ENDS=1000 takes about 20 minutes for each kind. */
 const ENDS = Number(process.env["IOVA_ENDS"] ?? 4);
+/** So few that a process has ended long before it counts as hanging, at any load. */
+const ENDS_OF_A_PROCESS = 20;
 const PROGRAMS = {
   main: "test/unit/fixtures/ends-main.ts",
   worker: "test/unit/fixtures/ends-worker.ts",
@@ -26,10 +28,13 @@ test.each(["terminate()", "process.exit in the worker", "an exception"])(
   "a worker that ends by %s leaves the process alive and no descriptor open",
   async (how) => {
     const running = await startController();
-    const child = new Child(tree.file(PROGRAMS.main), running.address, how, String(ENDS));
-    expect([await child.ended, child.stderr]).toEqual([0, ""]);
-    const [first, last]: number[] = JSON.parse(child.stdout);
-    expect(last).toBe(first);
+    for (let left = ENDS; left > 0; left -= ENDS_OF_A_PROCESS) {
+      const count = Math.min(left, ENDS_OF_A_PROCESS);
+      const child = new Child(tree.file(PROGRAMS.main), running.address, how, String(count));
+      expect([await child.ended, child.stderr]).toEqual([0, ""]);
+      const [first, last]: number[] = JSON.parse(child.stdout);
+      expect(last).toBe(first);
+    }
     await using nvme = await openController({}, {}, running);
     expect(nvme.lifecycle.state).toBe("live");
   },
