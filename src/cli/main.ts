@@ -26,6 +26,9 @@ const HELP = `Usage: iova COMMAND
   nvme SUBCOMMAND TARGET
                   use an NVMe controller: list, identify, smart, read, write, ...;
                   see iova nvme --help
+  new-driver NAME --vendor ID --device ID
+                  write the package of a new driver, with tests that need no hardware;
+                  see iova new-driver --help
   help            this text
   --version       the version of this package
 
@@ -118,6 +121,7 @@ async function main(): Promise<void> {
   if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
   if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
   if (first === "nvme") return await (await import("./nvme/main.js")).runNvme(rest);
+  if (first === "new-driver") return (await import("./new-driver/main.js")).runNewDriver(rest);
   const line = parse(process.argv.slice(2));
   const { command, operands, json, timeoutMs } = line;
   switch (command) {

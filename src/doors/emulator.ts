@@ -42,4 +42,5 @@ export type {
   MappableArea,
   MemorySpan,
 } from "../vfio-user/server/emulated-device.js";
+export { type ConfigSpaceOptions, initialConfigSpace } from "../vfio-user/server/initial-config-space.js";
 export { VfioUserServer, type VfioUserServerOptions } from "../vfio-user/server/server.js";

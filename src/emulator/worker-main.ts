@@ -1,18 +1,19 @@
 /** The thread that {@link startEmulator} starts: one device and its server. */
 import { parentPort, workerData } from "node:worker_threads";
+import { checkMembers, show } from "../core/check.js";
 import { errorToMessage } from "../core/error-message.js";
-import { ConfigError, IovaError } from "../core/errors.js";
+import { ArgumentError, ConfigError, IovaError } from "../core/errors.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { type EduFault, EmulatedEdu } from "./edu/device.js";
 import { EmulatedNvme } from "./nvme/controller.js";
 import type { FaultOptions } from "./nvme/faults.js";
-import type { EmulatorOrder, EmulatorRequest, NumberedOrder, OrderAnswer } from "./worker.js";
+import type { EmulatorOrder, NumberedOrder, OrderAnswer, ThreadRequest } from "./worker.js";
 
-const request: EmulatorRequest = workerData;
+const request: ThreadRequest = workerData;
 let device: EmulatedDevice | undefined;
 try {
-  device = request.device === "edu" ? new EmulatedEdu(request.options) : EmulatedNvme.create(request.options);
+  device = await makeDevice(request);
   const server = new VfioUserServer(request.socket, device, request.server);
   if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
   parentPort?.on("message", (message: "close" | NumberedOrder) => {
@@ -32,6 +33,25 @@ try {
   parentPort?.close();
 }
 
+async function makeDevice(request: ThreadRequest): Promise<EmulatedDevice> {
+  if ("module" in request) return await ownDevice(request.module, request.options);
+  return request.device === "edu" ? new EmulatedEdu(request.options) : EmulatedNvme.create(request.options);
+}
+
+/** Makes a device of the user's own class. @throws ArgumentError, and what its module and its constructor throw */
+async function ownDevice(module: string, options: unknown): Promise<EmulatedDevice> {
+  const { default: found }: { readonly default?: unknown } = await import(module);
+  // An arrow function has no prototype.
+  if (typeof found !== "function" || found.prototype === undefined)
+    throw new ArgumentError(
+      `${module} must have the class of a device as its default export, got ${show(found)}`,
+    );
+  const device: EmulatedDevice = Reflect.construct(found, [options]);
+  // VfioUserServer checks the rest.
+  checkMembers("device", device, "an EmulatedDevice", { close: "function" });
+  return device;
+}
+
 function answer({ number, order }: NumberedOrder): OrderAnswer {
   try {
     carryOut(order);
@@ -48,7 +68,7 @@ function carryOut(order: EmulatorOrder): void {
   if (device instanceof EmulatedEdu && order.kind === "inject") device.inject(order.fault as EduFault);
   else if (device instanceof EmulatedEdu && order.kind === "clearFaults") device.clearFaults();
   else if (device instanceof EmulatedNvme) carryOutByNvme(device, order);
-  else throw new ConfigError(`edu has no order ${String(Object(order).kind)}`);
+  else throw new ConfigError(`${device?.name} has no order ${String(Object(order).kind)}`);
 }
 
 /** @throws ConfigError */

@@ -34,20 +34,58 @@ export type EmulatorRequest =
       readonly options: NvmeEmulatorOptions;
       /** Options of its server. */
       readonly server?: EmulatorServerOptions | undefined;
+    }
+  | {
+      /** Path of the socket to serve. A socket without a server is replaced. */
+      readonly socket: string;
+      /**
+       * A device of your own: a `file:` URL of the module whose default export is its class, an {@link EmulatedDevice}. Node.js
+       * must be able to load it, so it is compiled: `new URL("./device.js", import.meta.url)`.
+       */
+      readonly device: URL;
+      /** Argument of the class, as `structuredClone()` copies it. */
+      readonly options?: unknown;
+      /** Options of its server. */
+      readonly server?: EmulatorServerOptions | undefined;
     };
 
-/** The names that `device` of an {@link EmulatorRequest} can be. */
+/** A request for a device of the user's own. */
+type OwnDeviceRequest = Extract<EmulatorRequest, { readonly device: URL }>;
+
+/** A request as the thread gets it: a URL can't be sent to it. */
+export type ThreadRequest =
+  | Exclude<EmulatorRequest, OwnDeviceRequest>
+  | {
+      readonly socket: string;
+      readonly module: string;
+      readonly options: unknown;
+      readonly server: EmulatorServerOptions | undefined;
+    };
+
+/** The names that `device` of an {@link EmulatorRequest} can be, if it is no URL. */
 export const emulatedDeviceNames = ["nvme", "edu"] as const;
 
 /** @throws ArgumentError */
-function checkRequest(request: EmulatorRequest): void {
+function threadRequest(request: EmulatorRequest): ThreadRequest {
   checkObject("the emulator's request", request);
   checkString("socket", request.socket);
-  if (!emulatedDeviceNames.includes(request.device)) {
+  if (isOwnDevice(request)) {
+    const { socket, device, options, server } = request;
+    if (device.protocol !== "file:")
+      throw new ArgumentError(`the URL of a device's module must begin with file:, got ${show(device.href)}`);
+    return { socket, module: device.href, options, server };
+  }
+  const { device } = request;
+  if (!emulatedDeviceNames.includes(device)) {
     throw new ArgumentError(
-      `device must be one of ${emulatedDeviceNames.map(show).join(", ")}, got ${show(request.device)}`,
+      `device must be one of ${emulatedDeviceNames.map(show).join(", ")} or the URL of a module, got ${show(device)}`,
     );
   }
+  return request;
+}
+
+function isOwnDevice(request: EmulatorRequest): request is OwnDeviceRequest {
+  return request.device instanceof URL;
 }
 
 /** An order to a running device. edu takes `inject` and `clearFaults`. */
@@ -104,14 +142,12 @@ export interface RunningEmulator extends AsyncDisposable {
  * Starts an emulated device and its vfio-user server on a thread of its own: a driver in this thread blocks while it waits
  * for registers, and the device must be able to answer.
  * @param program for tests: what runs on the thread
- * @throws ArgumentError (such as an unknown device), BusyError (another server listens there), SysError; nothing stays open
+ * @throws ArgumentError (such as an unknown device), BusyError (another server listens there), SysError, and what a device of
+ *   your own throws when its module is loaded or it is made; nothing stays open
  */
 export async function startEmulator(request: EmulatorRequest, program?: URL): Promise<RunningEmulator> {
-  checkRequest(request);
-  const worker =
-    program === undefined
-      ? startWorker({ workerData: request })
-      : new Worker(program, { workerData: request });
+  const workerData = threadRequest(request);
+  const worker = program === undefined ? startWorker({ workerData }) : new Worker(program, { workerData });
   await new Promise<void>((resolve, reject) => {
     worker.once("message", (failure: ErrorMessage | undefined) => {
       if (failure === undefined) resolve();
@@ -120,6 +156,8 @@ export async function startEmulator(request: EmulatorRequest, program?: URL): Pr
     worker.once("error", reject);
     worker.once("exit", (code) => reject(new Error(`the emulator's thread ended (${code})`)));
   });
+  // What a device of the user's own throws from here on ends the process, as an exception anywhere else does.
+  if (isOwnDevice(request)) worker.removeAllListeners("error");
   let closing: Promise<void> | undefined;
   let hasEnded = false;
   let count = 0;

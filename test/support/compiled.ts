@@ -40,7 +40,7 @@ export function compileTree(...programs: string[]): CompiledTree {
   }
   const { type, version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   writeFileSync(join(out, "package.json"), JSON.stringify({ type, version }));
-  symlinkSync(join(root, "node_modules"), join(out, "node_modules"));
+  for (const name of ["node_modules", "templates"]) symlinkSync(join(root, name), join(out, name));
   return {
     file: compiledName,
     [Symbol.dispose]: () => rmSync(out, { recursive: true, force: true }),

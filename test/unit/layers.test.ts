@@ -90,7 +90,14 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The command line is an application: it may use everything below it. */
-const applications = ["cli", "cli/nvme", "cli/nvme/commands", "cli/nvme/perf", "cli/compare"];
+const applications = [
+  "cli",
+  "cli/nvme",
+  "cli/nvme/commands",
+  "cli/nvme/perf",
+  "cli/compare",
+  "cli/new-driver",
+];
 /** Doors re-export by name and hold no code. */
 const doors = ["", "doors"];
 

@@ -11,15 +11,12 @@ import type {
   EmulatedDevice,
   MemorySpan,
 } from "../../vfio-user/server/emulated-device.js";
+import { initialConfigSpace } from "../../vfio-user/server/initial-config-space.js";
 import { eduRegisters } from "./registers.js";
 
 const VENDOR_ID = 0x1234;
 const DEVICE_ID = 0x11e8;
 const BAR_BYTES = 1024 * 1024;
-const MSI_AT = 0x40;
-const STATUS_CAPABILITIES = 1 << 4;
-/** Class "others", as QEMU's has it. */
-const CLASS = 0x00ff00;
 
 const STATUS_INTERRUPT = 0x80;
 /** Ways to start a transfer: the command's bits. */
@@ -40,7 +37,7 @@ const SAVED_BYTES = REGISTERS_BYTES + 8 + BUFFER_BYTES;
 /** The device itself; {@link EmulatedEdu} adds faults. */
 export class EduFunction implements EmulatedDevice {
   readonly name = "emulated edu";
-  readonly configSpace: Uint8Array = configSpace();
+  readonly configSpace = initialConfigSpace({ vendorId: VENDOR_ID, deviceId: DEVICE_ID, revision: 0x10 });
   readonly vectors: DeviceVectors = { intx: 1, msi: 1, msix: 0 };
   readonly bars: readonly (EmulatedBar | undefined)[];
   private readonly dmaLimit: number;
@@ -239,18 +236,3 @@ function isAccess(offset: number, width: number): boolean {
 const declared = Object.values(eduRegisters.registers);
 const offsets = new Set(declared.map(({ offset }) => offset));
 const readable = new Set(declared.filter(({ access }) => isReadable(access)).map(({ offset }) => offset));
-
-function configSpace(): Uint8Array {
-  const bytes = new Uint8Array(256);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0x00, VENDOR_ID, true);
-  view.setUint16(0x02, DEVICE_ID, true);
-  view.setUint16(0x06, STATUS_CAPABILITIES, true);
-  view.setUint32(0x08, ((CLASS << 8) | 0x10) >>> 0, true);
-  bytes[0x34] = MSI_AT;
-  bytes[0x3d] = 1;
-  // MSI with 64-bit addresses, one vector.
-  bytes[MSI_AT] = 0x05;
-  view.setUint16(MSI_AT + 2, 0x0080, true);
-  return bytes;
-}

@@ -11,8 +11,16 @@ const wrong = (request: unknown): EmulatorRequest => request as EmulatorRequest;
 
 describe("startEmulator", () => {
   test.each([
-    ["an unknown device", { socket: socketPath(), device: "nvm", options: {} }, '"nvme", "edu", got "nvm"'],
-    ["no device", { socket: socketPath(), options: {} }, '"nvme", "edu", got undefined'],
+    [
+      "an unknown device",
+      { socket: socketPath(), device: "nvm", options: {} },
+      '"nvme", "edu" or the URL of a module, got "nvm"',
+    ],
+    [
+      "no device",
+      { socket: socketPath(), options: {} },
+      '"nvme", "edu" or the URL of a module, got undefined',
+    ],
     ["no socket", { device: "nvme", options: {} }, "socket must be a string, got undefined"],
     ["no request", null, "must be an object, got null"],
   ])("refuses %s with an ArgumentError", async (_what, request, words) => {

@@ -1,0 +1,98 @@
+/** The command line of `iova new-driver`. */
+import { builtinModules } from "node:module";
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { ConfigError } from "../../core/errors.js";
+import { dependencyNames } from "./manifest.js";
+
+export const NEW_DRIVER_HELP = `Usage: iova new-driver NAME --vendor ID --device ID [--dir PATH]
+
+Writes an npm package for a new driver: registers, a driver with an interrupt and a DMA buffer, a model of
+the device in software, and tests of the driver on the model, which need no hardware and no root.
+
+  NAME           name of the npm package, such as my-nic or @company/my-nic
+  --vendor ID    PCI vendor ID: 0x and hex digits, or a decimal number
+  --device ID    PCI device ID, in the same way
+  --dir PATH     folder to write to, new or empty (default: NAME without its scope)
+  --help         this text
+`;
+
+/** What `iova new-driver` is to write. */
+export interface NewDriverOptions {
+  /** The npm package's name. */
+  readonly name: string;
+  readonly vendorId: number;
+  readonly deviceId: number;
+  /** Absolute path. */
+  readonly folder: string;
+}
+
+const MAX_NAME = 214;
+
+/** @returns undefined if help is asked for @throws ConfigError */
+export function parseNewDriver(argv: readonly string[]): NewDriverOptions | undefined {
+  const { values, positionals } = parsed(argv);
+  if (values.help === true) return undefined;
+  const [name, ...more] = positionals;
+  if (name === undefined) throw usage("new-driver needs a NAME");
+  if (more.length > 0) throw usage(`new-driver takes one NAME, got ${positionals.join(" ")}`);
+  checkName(name);
+  const vendorId = idOf("vendor", values.vendor);
+  // An empty slot reads all ones.
+  if (vendorId === 0xffff) throw usage("--vendor 0xffff: no device has this ID");
+  const deviceId = idOf("device", values.device);
+  if (values.dir === "") throw usage("--dir needs a path");
+  return { name, vendorId, deviceId, folder: resolve(values.dir ?? withoutScope(name)) };
+}
+
+/** The last part of `@scope/name`. */
+export function withoutScope(name: string): string {
+  return name.slice(name.indexOf("/") + 1);
+}
+
+/** @throws ConfigError unless npm takes the name, and it can be a file's name */
+function checkName(name: string): void {
+  const shown = JSON.stringify(name);
+  if (!/^(?:@[a-z0-9][a-z0-9._-]*\/)?[a-z0-9][a-z0-9._-]*$/.test(name)) {
+    throw usage(
+      `${shown} can't be the name of an npm package: expected lower case letters, digits, ".", "_" and "-", ` +
+        "beginning with a letter or digit, and perhaps a scope such as @company/ before",
+    );
+  }
+  if (name.length > MAX_NAME)
+    throw usage(`the name has ${name.length} characters, and npm takes at most ${MAX_NAME}`);
+  if (["node_modules", "favicon.ico", ...builtinModules].includes(name))
+    throw usage(`npm reserves the name ${shown}: choose another`);
+  if (dependencyNames.includes(name))
+    throw usage(`the new package depends on ${shown}, so it can't have this name`);
+}
+
+function idOf(option: "vendor" | "device", text: string | undefined): number {
+  if (text === undefined) throw usage(`new-driver needs --${option} ID`);
+  const id = /^(?:0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN;
+  if (id <= 0xffff) return id;
+  const hint = /^[0-9a-f]{1,4}$/i.test(text) ? `; hex digits need 0x before them: 0x${text}` : "";
+  throw usage(`--${option} ${JSON.stringify(text)}: expected an ID of 16 bits such as 0x1234 or 4660${hint}`);
+}
+
+function parsed(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        vendor: { type: "string" },
+        device: { type: "string" },
+        dir: { type: "string" },
+        help: { type: "boolean" },
+      },
+    });
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`${text.split(/\.\s|\n/, 1)[0]}; see iova new-driver --help`, { cause: error });
+  }
+}
+
+function usage(problem: string): ConfigError {
+  return new ConfigError(`${problem}; see iova new-driver --help`);
+}
