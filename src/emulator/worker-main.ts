@@ -3,15 +3,19 @@ import { parentPort, workerData } from "node:worker_threads";
 import { checkMembers, show } from "../core/check.js";
 import { errorToMessage } from "../core/error-message.js";
 import { ArgumentError, ConfigError, IovaError } from "../core/errors.js";
+import type { BlockSpec } from "../registers/declaration.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { type EduFault, EmulatedEdu } from "./edu/device.js";
+import type { DeviceFaults } from "./faults/device-faults.js";
 import { EmulatedNvme } from "./nvme/controller.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import type { EmulatorOrder, NumberedOrder, OrderAnswer, ThreadRequest } from "./worker.js";
 
 const request: ThreadRequest = workerData;
 let device: EmulatedDevice | undefined;
+/** What takes the orders about faults, unless the device is an NVMe controller. */
+let faults: Pick<EmulatedEdu, "inject" | "clearFaults"> | undefined;
 try {
   device = await makeDevice(request);
   const server = new VfioUserServer(request.socket, device, request.server);
@@ -35,7 +39,10 @@ try {
 
 async function makeDevice(request: ThreadRequest): Promise<EmulatedDevice> {
   if ("module" in request) return await ownDevice(request.module, request.options);
-  return request.device === "edu" ? new EmulatedEdu(request.options) : EmulatedNvme.create(request.options);
+  if (request.device === "nvme") return EmulatedNvme.create(request.options);
+  const edu = new EmulatedEdu(request.options);
+  faults = edu;
+  return edu;
 }
 
 /** Makes a device of the user's own class. @throws ArgumentError, and what its module and its constructor throw */
@@ -46,10 +53,16 @@ async function ownDevice(module: string, options: unknown): Promise<EmulatedDevi
     throw new ArgumentError(
       `${module} must have the class of a device as its default export, got ${show(found)}`,
     );
-  const device: EmulatedDevice = Reflect.construct(found, [options]);
+  const own: EmulatedDevice & { readonly faults?: DeviceFaults<BlockSpec> } = Reflect.construct(found, [
+    options,
+  ]);
   // VfioUserServer checks the rest.
-  checkMembers("device", device, "an EmulatedDevice", { close: "function" });
-  return device;
+  checkMembers("device", own, "an EmulatedDevice", { close: "function" });
+  if (own.faults === undefined) return own;
+  const methods = { device: "function", inject: "function", clearFaults: "function" } as const;
+  checkMembers("faults of the device", own.faults, "a DeviceFaults", methods);
+  faults = own.faults;
+  return own.faults.device(own);
 }
 
 function answer({ number, order }: NumberedOrder): OrderAnswer {
@@ -65,8 +78,8 @@ function answer({ number, order }: NumberedOrder): OrderAnswer {
 /** @throws ConfigError, also for what this device can't do */
 function carryOut(order: EmulatorOrder): void {
   // Each checks the fault.
-  if (device instanceof EmulatedEdu && order.kind === "inject") device.inject(order.fault as EduFault);
-  else if (device instanceof EmulatedEdu && order.kind === "clearFaults") device.clearFaults();
+  if (faults !== undefined && order.kind === "inject") faults.inject(order.fault as EduFault);
+  else if (faults !== undefined && order.kind === "clearFaults") faults.clearFaults();
   else if (device instanceof EmulatedNvme) carryOutByNvme(device, order);
   else throw new ConfigError(`${device?.name} has no order ${String(Object(order).kind)}`);
 }

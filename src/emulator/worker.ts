@@ -4,8 +4,10 @@ import { checkObject, checkString, show } from "../core/check.js";
 import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
 import { ArgumentError, ClosedError } from "../core/errors.js";
 import type { AnaStateName } from "../nvme/spec/log-pages.js";
+import type { BlockSpec } from "../registers/declaration.js";
 import type { VfioUserServerOptions } from "../vfio-user/server/server.js";
 import type { EduFault, EduOptions } from "./edu/device.js";
+import type { DeviceFault } from "./faults/options.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import type { NvmeEmulatorOptions } from "./nvme/options.js";
 import { startWorker } from "./worker-program.js";
@@ -40,7 +42,8 @@ export type EmulatorRequest =
       readonly socket: string;
       /**
        * A device of your own: a `file:` URL of the module whose default export is its class, an {@link EmulatedDevice}. Node.js
-       * must be able to load it, so it is compiled: `new URL("./device.js", import.meta.url)`.
+       * must be able to load it, so it is compiled: `new URL("./device.js", import.meta.url)`. If the class has a member `faults`,
+       * a {@link DeviceFaults}, the device is served with these faults, and takes orders about them.
        */
       readonly device: URL;
       /** Argument of the class, as `structuredClone()` copies it. */
@@ -88,13 +91,13 @@ function isOwnDevice(request: EmulatorRequest): request is OwnDeviceRequest {
   return request.device instanceof URL;
 }
 
-/** An order to a running device. edu takes `inject` and `clearFaults`. */
+/** An order to a running device. edu, and a device of your own that has `faults`, take `inject` and `clearFaults`. */
 export type EmulatorOrder =
   | {
       /** As {@link EmulatedNvme.inject}. */
       readonly kind: "inject";
       /** A fault that the device can have. */
-      readonly fault: FaultOptions | EduFault;
+      readonly fault: FaultOptions | EduFault | DeviceFault<BlockSpec>;
     }
   | {
       /** As {@link EmulatedNvme.clearFaults}. */
@@ -130,7 +133,7 @@ export interface RunningEmulator extends AsyncDisposable {
   /** What `PciDevice.open()` takes. */
   readonly address: string;
   /**
-   * Has the device do what {@link EmulatedNvme} or {@link EmulatedEdu} does by the method of that name.
+   * Has the device do what {@link EmulatedNvme}, {@link EmulatedEdu} or {@link DeviceFaults} does by the method of that name.
    * @throws ConfigError if it can't be done, ClosedError
    */
   order(order: EmulatorOrder): Promise<void>;

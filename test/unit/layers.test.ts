@@ -80,8 +80,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   emulator: [
     "core",
+    "registers",
     "vfio-user/server",
     "nvme/spec",
+    "emulator/faults",
     "emulator/edu",
     ...emulatedParts,
     "emulator/nvme/commands",

@@ -4,7 +4,6 @@ import type { RegistersOf } from "iova/pci";
 import { DEVICE_ID, registers, VENDOR_ID } from "./registers.js";
 
 const BUFFER_BYTES = 4096;
-const TIMEOUT_MS = 10_000;
 
 /** Drives a template. One call at a time. */
 export class TemplateDriver implements Disposable {
@@ -12,7 +11,11 @@ export class TemplateDriver implements Disposable {
   private readonly interrupts: Interrupts;
   private readonly buffer: DmaBuffer;
 
-  constructor(private readonly device: PciDevice) {
+  /** @param timeoutMs limit of a call, in milliseconds */
+  constructor(
+    private readonly device: PciDevice,
+    private readonly timeoutMs = 10_000,
+  ) {
     const { vendorId, deviceId } = device.function;
     if (vendorId !== VENDOR_ID || deviceId !== DEVICE_ID) throw new Error(`${device.bdf} is no template`);
     this.regs = registers.on(device.bar(0));
@@ -35,7 +38,7 @@ export class TemplateDriver implements Disposable {
 
   /** Has the device add up bytes, at most 4096. */
   async sum(bytes: Uint8Array): Promise<number> {
-    const { regs, buffer } = this;
+    const { regs, buffer, timeoutMs } = this;
     if (bytes.length > BUFFER_BYTES)
       throw new RangeError(`at most ${BUFFER_BYTES} bytes, got ${bytes.length}`);
     buffer.bytes.set(bytes);
@@ -44,7 +47,7 @@ export class TemplateDriver implements Disposable {
     regs.start.write(1);
     // Reads the status at each interrupt.
     const wake = (again: () => void) => this.interrupts.watch(0, again);
-    const status = await regs.status.until({ done: true }, { timeoutMs: TIMEOUT_MS, wake });
+    const status = await regs.status.until({ done: true }, { timeoutMs, wake });
     regs.status.write(status);
     if (regs.status.fields.failed.of(status)) throw new Error("template can't read the memory");
     return regs.sum.read();

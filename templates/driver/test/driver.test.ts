@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { PciDevice } from "iova";
+import { PciDevice, TimeoutError } from "iova";
 import { type RunningEmulator, startEmulator } from "iova/emulator";
 import { TemplateDriver } from "../src/driver.js";
 import { registers } from "../src/registers.js";
@@ -46,6 +46,20 @@ test("the driver reports that the device can't read the memory", async () => {
   using driver = new TemplateDriver(device);
   device.config.busMaster = false;
   await assert.rejects(driver.sum(Uint8Array.of(1)), /can't read the memory/);
+});
+
+test("the driver goes on when an interrupt is lost", async () => {
+  using device = PciDevice.open(emulator.address);
+  using driver = new TemplateDriver(device);
+  await emulator.order({ kind: "inject", fault: { kind: "interrupt-lost", count: 1 } });
+  assert.equal(await driver.sum(Uint8Array.of(1)), 1);
+});
+
+test("a device that never finishes is a TimeoutError", async () => {
+  using device = PciDevice.open(emulator.address);
+  using driver = new TemplateDriver(device, 50);
+  await emulator.order({ kind: "inject", fault: { kind: "write-lost", where: "start", count: 1 } });
+  await assert.rejects(driver.sum(Uint8Array.of(1)), TimeoutError);
 });
 
 test("the device forgets its work at a reset", async () => {

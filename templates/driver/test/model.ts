@@ -1,5 +1,6 @@
 /** A model of template: what the device does, in software, so that the driver can be tested without it. */
 import {
+  DeviceFaults,
   type DeviceHost,
   DeviceRegisters,
   type EmulatedBar,
@@ -15,6 +16,8 @@ export default class TemplateModel implements EmulatedDevice {
   readonly name = "template";
   readonly configSpace = initialConfigSpace({ vendorId: VENDOR_ID, deviceId: DEVICE_ID, hasPin: false });
   readonly vectors = { intx: 0, msi: 1, msix: 0 };
+  /** Lets tests order faults. */
+  readonly faults = new DeviceFaults(registers);
   /** What the device does beyond holding values: by register. */
   private readonly regs = new DeviceRegisters(registers, {
     start: {

@@ -4,23 +4,31 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/core/errors.js";
-import { startEmulator } from "../../../src/emulator/worker.js";
+import { type EmulatorRequest, type RunningEmulator, startEmulator } from "../../../src/emulator/worker.js";
 import { PciDevice } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
-import { COMPILE_MS, compileEmulators, emulate, socketFolder, socketPath } from "../../support/emulators.js";
+import { COMPILE_MS, socketFolder, socketPath } from "../../support/emulators.js";
 import { runNode } from "../../support/run.js";
 
 const THROWS = "test/unit/fixtures/own-device-throws.ts";
 const DEVICE = "test/unit/fixtures/own-device.ts";
+const THREAD = "src/emulator/worker-main.ts";
 let tree: CompiledTree;
+// In one tree, as in the package: the device and its thread share the library.
 beforeAll(() => {
-  tree = compileTree(THROWS, DEVICE);
-  compileEmulators();
+  tree = compileTree(THROWS, DEVICE, THREAD);
 }, COMPILE_MS);
 afterAll(() => tree[Symbol.dispose]());
 
 const deviceModule = (): URL => pathToFileURL(tree.file(DEVICE));
+
+const thread = (): URL => pathToFileURL(tree.file(THREAD));
+
+function emulate(request: { readonly device: URL; readonly options?: unknown }): Promise<RunningEmulator> {
+  const whole: EmulatorRequest = { socket: socketPath(), ...request };
+  return startEmulator(whole, thread());
+}
 
 /** The URL of a module with this text. */
 function moduleOf(text: string): URL {
@@ -37,6 +45,24 @@ test("startEmulator serves a device of one's own, made with its options", async 
   await expect(emulator.order({ kind: "clearFaults" })).rejects.toThrow(
     "own device has no order clearFaults",
   );
+});
+
+test("startEmulator serves a device with its faults, and passes orders on to them", async () => {
+  await using emulator = await emulate({ device: deviceModule(), options: { value: 7, faults: true } });
+  using device = PciDevice.open(emulator.address);
+  const bar = device.bar(0);
+  await emulator.order({ kind: "inject", fault: { kind: "wrong-value", where: "value", value: 9 } });
+  expect(bar.read32(0)).toBe(9);
+  await emulator.order({ kind: "clearFaults" });
+  expect(bar.read32(0)).toBe(7);
+  const wrong = emulator.order({ kind: "inject", fault: { kind: "stuck", where: "colour" } });
+  await expect(wrong).rejects.toThrow("colour");
+});
+
+test("startEmulator refuses a device whose faults are something else with an ArgumentError", async () => {
+  const error = await caught(emulate({ device: deviceModule(), options: { value: 7, faults: [] } }));
+  expect(error).toBeInstanceOf(ArgumentError);
+  expect(String(error)).toContain("faults of the device must be a DeviceFaults");
 });
 
 test("startEmulator rejects with what the device's constructor throws", async () => {
@@ -76,7 +102,7 @@ test("a device of one's own that throws ends the process with its error", async 
     tree.file(THROWS),
     socketPath(),
     deviceModule().href,
-    pathToFileURL(compileEmulators()).href,
+    thread().href,
   );
   expect(stderr).toContain("the device can't take 8");
   expect(status).toBe(1);
