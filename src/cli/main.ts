@@ -8,7 +8,8 @@ const HELP = `Usage: iova COMMAND
 
   list [--json]   PCI functions of this host: class, ids, IOMMU group, driver, and what uses them
   show BDF [--json]
-                  header and capabilities of a function, decoded; of vfio-user:PATH, too
+                  header and capabilities of a function, decoded; of vfio-user:PATH and of a
+                  mediated device's UUID, too
   bind BDF [--timeout MS]
                   bind a function to vfio-pci, for a driver in user space
   unbind BDF [--timeout MS]
@@ -19,6 +20,11 @@ const HELP = `Usage: iova COMMAND
                   create them; --driver keeps the kernel's drivers away from them
   vfs BDF --remove [--timeout MS]
                   remove them all, unless one is in use
+  mdev [--json]   mediated devices, and the drivers that make them
+  mdev PARENT --create TYPE [--uuid UUID] [--timeout MS]
+                  create one, and print its UUID
+  mdev UUID --remove [--timeout MS]
+                  remove it, unless it is in use
   compare [BDF]   measure iommufd against type1 on a device bound to vfio-pci, or in a guest with
                   --guest; see iova compare --help
   emulate DEVICE --socket PATH
@@ -32,7 +38,8 @@ const HELP = `Usage: iova COMMAND
   help            this text
   --version       the version of this package
 
-A BDF is a PCI address such as 0000:00:03.0. Binding, --create and --remove need root, and fail if the function is in use.
+A BDF is a PCI address such as 0000:00:03.0. Binding, --create and --remove need root. Nothing is taken
+away from who uses it.
 --timeout limits each step that the kernel may wait in (default 30000 milliseconds).
 `;
 
@@ -46,6 +53,7 @@ const commandOptions: Readonly<Record<string, readonly string[]>> = {
   bind: ["timeout"],
   unbind: ["timeout"],
   vfs: ["json", "timeout", "create", "driver", "remove"],
+  mdev: ["json", "timeout", "create", "uuid", "remove"],
   help: [],
   version: [],
 };
@@ -57,12 +65,22 @@ interface CommandLine {
   readonly timeoutMs: number | undefined;
   readonly create: string | undefined;
   readonly driver: string | undefined;
+  readonly uuid: string | undefined;
   readonly remove: boolean;
 }
 
 function parse(argv: readonly string[]): CommandLine {
   const { values, positionals } = parsed(argv);
-  const { help = false, version = false, json = false, timeout, create, driver, remove = false } = values;
+  const {
+    help = false,
+    version = false,
+    json = false,
+    timeout,
+    create,
+    driver,
+    uuid,
+    remove = false,
+  } = values;
   const [first = "help", ...operands] = positionals;
   const command = help ? "help" : version ? "version" : first;
   const options = Object.hasOwn(commandOptions, command) ? commandOptions[command] : undefined;
@@ -74,7 +92,7 @@ function parse(argv: readonly string[]): CommandLine {
     .find((name) => Object.hasOwn(values, name) && !options.includes(name));
   if (foreign !== undefined) throw new ConfigError(`${command} has no option --${foreign}; see iova help`);
   const timeoutMs = timeout === undefined ? undefined : milliseconds(timeout);
-  return { command, operands, json, timeoutMs, create, driver, remove };
+  return { command, operands, json, timeoutMs, create, driver, uuid, remove };
 }
 
 /** @throws ConfigError */
@@ -90,6 +108,7 @@ function parsed(argv: readonly string[]) {
         timeout: { type: "string", short: "t" },
         create: { type: "string" },
         driver: { type: "string" },
+        uuid: { type: "string" },
         remove: { type: "boolean" },
       },
     });
@@ -148,6 +167,10 @@ async function main(): Promise<void> {
     }
     case "vfs":
       await (await import("./vfs.js")).vfs(operand(command, operands), line);
+      return;
+    case "mdev":
+      if (operands.length > 1) throw new ConfigError("mdev takes one operand; see iova help");
+      await (await import("./mdev.js")).mdev(operands[0], line);
       return;
     case "version": {
       const { packageVersion } = await import("./package-file.js");

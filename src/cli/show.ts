@@ -5,13 +5,14 @@ import { ConfigSnapshot } from "../pci/config-snapshot.js";
 import { PciDevice } from "../pci/device.js";
 import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
 import type { DumpedRegister } from "../registers/register.js";
+import { isUuid } from "../vfio/uuid.js";
 import { virtualizationOf } from "./list.js";
 import { print, printJsonText } from "./terminal.js";
 
 /** What `iova show --json` prints. */
 interface Shown extends PciFunction, PciConfigDump {}
 
-/** @throws ArgumentError (no such function), SysError; of vfio-user as PciDevice.open() */
+/** @throws ArgumentError (no such function), SysError; of vfio-user and mediated devices as PciDevice.open() */
 export function show(address: string, json: boolean): void {
   const shown = read(address);
   if (json) printJsonText(JSON.stringify(shown, undefined, 2));
@@ -19,7 +20,7 @@ export function show(address: string, json: boolean): void {
 }
 
 function read(address: string): Shown {
-  if (!address.startsWith("vfio-user:")) {
+  if (!address.startsWith("vfio-user:") && !isUuid(address)) {
     const fn = readPciFunction(address);
     return { ...fn, ...ConfigSnapshot.read(fn.bdf).dump() };
   }

@@ -18,6 +18,18 @@ export { PciDevice, type PciOpenOptions, type ResetOptions } from "../pci/device
 export type { PciHeader, PciHeaderKind } from "../pci/header.js";
 export type { InterruptVector, InterruptWaitOptions } from "../pci/interrupt-vector.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "../pci/interrupts.js";
+export {
+  createMediatedDevice,
+  listMediatedDevices,
+  listMediatedParents,
+  MediatedDevice,
+  type MediatedDeviceInfo,
+  type MediatedOptions,
+  type MediatedParent,
+  type MediatedRemoval,
+  type MediatedType,
+  removeMediatedDevice,
+} from "../pci/mediated-devices.js";
 export type { BackendName } from "../pci/open.js";
 export type { DevicePower, PowerState } from "../pci/power.js";
 export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "../pci/sysfs.js";

@@ -140,7 +140,9 @@ export class ConfigSpace extends ConfigReader {
   private store(offset: number, bytes: Uint8Array): void {
     this.checkAligned(offset, bytes.length);
     const commandByte = bytes[PciRegister.command - offset];
-    if (commandByte !== undefined && (commandByte & PciCommand.memorySpace) === 0) {
+    const isOff = commandByte !== undefined && (commandByte & PciCommand.memorySpace) === 0;
+    // A function without registers in memory may never have decoded any.
+    if (isOff && (this.read8(PciRegister.command) & PciCommand.memorySpace) !== 0) {
       // An access to a mapped BAR would then raise SIGBUS, which kills the process.
       throw new StateError("memory decoding can't be switched off: mapped registers would fault");
     }

@@ -1,4 +1,4 @@
-/** Describes a PCI function by its configuration space, for functions that aren't in sysfs. */
+/** Describes a PCI function by its configuration space, for functions that aren't on the host's PCI bus. */
 import { DeviceGoneError } from "../core/errors.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
@@ -16,9 +16,14 @@ const BAR_PREFETCHABLE = 8;
 
 /**
  * What sysfs would say of a function. The header is read at once, since each access is a message.
+ * @param known what sysfs says of a mediated device
  * @throws DeviceGoneError if no function answers
  */
-export function describeFunction(address: string, io: DeviceIo): PciFunction {
+export function describeFunction(
+  address: string,
+  io: DeviceIo,
+  known: { readonly driver?: string | undefined; readonly iommuGroup?: number | undefined } = {},
+): PciFunction {
   const header = new DataView(new ArrayBuffer(HEADER_BYTES));
   io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, new Uint8Array(header.buffer));
   if (header.getUint16(PciRegister.vendorId, true) === NO_FUNCTION) throw new DeviceGoneError(io.lease.label);
@@ -44,8 +49,8 @@ export function describeFunction(address: string, io: DeviceIo): PciFunction {
     subsystemDeviceId: header.getUint16(SUBSYSTEM, true),
     classCode: header.getUint32(PciRegister.revision, true) >>> 8,
     revision: header.getUint8(PciRegister.revision),
-    driver: undefined,
-    iommuGroup: undefined,
+    driver: known.driver,
+    iommuGroup: known.iommuGroup,
     numaNode: undefined,
     bars,
     physicalFunction: undefined,

@@ -10,15 +10,17 @@ import { DmaSpace } from "../dma/space.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
 import type { AffectedDevice } from "../vfio/hot-reset.js";
-import { uuidToBytes } from "../vfio/uuid.js";
+import { isUuid, uuidToBytes } from "../vfio/uuid.js";
 import { setVfToken } from "../vfio/vf-token.js";
 import type { VfioUserOptions } from "../vfio-user/client/options.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
+import { VFIO_PCI } from "./bind.js";
 import { affectedByBusReset, resetBus, resetBusAsync } from "./bus-reset.js";
 import { ConfigSpace, PciRegister } from "./config-space.js";
 import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
+import { findMediatedDevice, type MediatedDeviceInfo, noSuchMediatedDevice } from "./mediated-devices.js";
 import {
   type BackendChoice,
   type BackendName,
@@ -61,13 +63,13 @@ const VFIO_USER = "vfio-user:";
 
 /** A PCI function opened for a driver in this process: its registers, interrupts and DMA, the same for all backends. */
 export class PciDevice extends Resource {
-  /** domain:bus:device.function, or `vfio-user:PATH`. */
+  /** domain:bus:device.function, `vfio-user:PATH`, or a mediated device's UUID. */
   readonly bdf: string;
   /** Name of the backend: a {@link BackendName}, or the `name` of your own `DmaMapper` if it joined that one's space. */
   readonly backend: string;
   /** Why this backend was chosen, in words for people. */
   readonly backendReason: string;
-  /** The function's description, from sysfs, or from its configuration space if it isn't in sysfs. */
+  /** The function's description, from sysfs, or from its configuration space if it isn't on the host's PCI bus. */
   readonly function: PciFunction;
   /** Its configuration space. */
   readonly config: ConfigSpace;
@@ -90,7 +92,8 @@ export class PciDevice extends Resource {
     const joined = options.dma;
     if (joined !== undefined && !(joined instanceof DmaSpace))
       throw new ArgumentError("dma must be a DmaSpace");
-    const fn = functionOf(bdf, socket, joined);
+    const mediated = isUuid(bdf) ? mediatedOf(bdf, options) : undefined;
+    const fn = socket === undefined && !isUuid(bdf) ? functionOf(bdf, joined) : undefined;
     const { name, reason, io, space, resources, after } = choose(bdf, socket, options);
     const leases: { close(): void; closeAsync(): Promise<void> }[] = resources.map((resource) =>
       resource instanceof Resource ? resource.relinquish() : resource.lease,
@@ -120,7 +123,9 @@ export class PciDevice extends Resource {
     try {
       this.config = new ConfigSpace(io);
       this.power = new DevicePower(io, this.config);
-      this.function = fn ?? describeFunction(bdf, io);
+      // A driver may know its interrupts only after this request, as the kernel's sample does.
+      if (mediated !== undefined) io.info();
+      this.function = fn ?? describeFunction(bdf, io, mediated);
       this.#vfToken = options.vfToken;
       if (fn?.physicalFunction !== undefined) this.assertAnswers(fn.physicalFunction);
     } catch (error) {
@@ -130,16 +135,17 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), or one of a vfio-user server. An error leaves nothing
-   * open.
-   * @param address `0000:00:03.0`, `00:03.0` or `vfio-user:/path/of/socket`
+   * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), one of a vfio-user server, or a mediated device that is
+   * a PCI function. An error leaves nothing open.
+   * @param address `0000:00:03.0`, `00:03.0`, `vfio-user:/path/of/socket` or a mediated device's UUID
    * @throws ArgumentError (malformed, no such device, a token not allowed), UnsupportedError (no backend works; names each
    *   one's reason), SysError: EACCES if a virtual function needs another token
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
     const isSocket = typeof address === "string" && address.startsWith(VFIO_USER);
     checkKeys("options", options, ["backend", "dma", "vfioUser", "vfToken"]);
-    return new PciDevice(isSocket ? address : parseBdf(address), options);
+    if (isSocket) return new PciDevice(address, options);
+    return new PciDevice(isUuid(address) ? address.toLowerCase() : parseBdf(address), options);
   }
 
   /** A base address register. @throws ArgumentError if the function has no such BAR */
@@ -227,7 +233,7 @@ export class PciDevice extends Resource {
     count: number,
     options: VirtualFunctionOptions = {},
   ): Promise<VirtualFunctions> {
-    this.assertInSysfs();
+    this.assertOnBus();
     return await this.lease.during("the creation of virtual functions", async () => {
       const functions = await createFor(this.bdf, count, options, this.openedBelow);
       try {
@@ -250,7 +256,7 @@ export class PciDevice extends Resource {
    * @throws ArgumentError (no such virtual function), DeviceGoneError (a reset of this function has disabled it), and as {@link open}
    */
   openVirtualFunction(index: number, options: Omit<PciOpenOptions, "vfToken"> = {}): PciDevice {
-    this.assertInSysfs();
+    this.assertOnBus();
     checkKeys("options", options, ["backend", "dma", "vfioUser"]);
     checkInteger("index", index, 0, 0xffff);
     const present = virtualFunctionsOf(this.bdf);
@@ -279,9 +285,10 @@ export class PciDevice extends Resource {
   }
 
   /** @throws UnsupportedError, ClosedError */
-  private assertInSysfs(): void {
+  private assertOnBus(): void {
     this.lease.assertOpen();
-    if (!(this.io instanceof VfioDevice)) throw new UnsupportedError(`${this.bdf} has no virtual functions`);
+    if (!(this.io instanceof VfioDevice) || isUuid(this.bdf))
+      throw new UnsupportedError(`${this.bdf} has no virtual functions`);
   }
 
   /** A touch of a disabled function's BAR would end this process. @throws DeviceGoneError */
@@ -347,13 +354,30 @@ function isBus(options: ResetOptions): boolean {
  * What sysfs says of a function; undefined if the function isn't in sysfs and need not be.
  * @throws ArgumentError: there is no such function
  */
-function functionOf(
-  bdf: string,
-  socket: string | undefined,
-  joined: DmaSpace | undefined,
-): PciFunction | undefined {
-  if (socket !== undefined) return undefined;
+function functionOf(bdf: string, joined: DmaSpace | undefined): PciFunction | undefined {
   return joined === undefined || isOwnBackend(joined) ? readPciFunction(bdf) : findPciFunction(bdf);
+}
+
+/**
+ * What sysfs says of a mediated device; undefined if it isn't in sysfs and need not be.
+ * @throws ArgumentError (there is no such device, or it takes no token), UnsupportedError: it is no PCI function
+ */
+function mediatedOf(uuid: string, options: PciOpenOptions): MediatedDeviceInfo | undefined {
+  const { dma, backend, vfToken } = options;
+  const found = findMediatedDevice(uuid);
+  if (found === undefined && (dma === undefined || isOwnBackend(dma))) throw noSuchMediatedDevice(uuid);
+  const api = found?.deviceApi;
+  if (api !== undefined && api !== VFIO_PCI)
+    throw new UnsupportedError(`mediated device ${uuid} is no PCI function: it is of the kind ${api}`);
+  if (vfToken !== undefined)
+    throw new ArgumentError(
+      `mediated device ${uuid} is no virtual function, and takes no token: leave vfToken out`,
+    );
+  if (backend === "noiommu")
+    throw new UnsupportedError(
+      `mediated device ${uuid}: its parent's driver reaches memory for it, so noiommu doesn't apply; use iommufd or type1`,
+    );
+  return found;
 }
 
 function choose(bdf: string, socket: string | undefined, options: PciOpenOptions): BackendChoice {

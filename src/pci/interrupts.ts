@@ -6,6 +6,7 @@ import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions } from "../core/listeners.js";
 import type { Watch } from "../sys/watch.js";
+import { irqOrNone } from "../vfio/capabilities.js";
 import { checkDeviceIo, type DeviceIo, MAX_VECTORS } from "../vfio/device-io.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../vfio/uapi.js";
 import { InterruptVector } from "./interrupt-vector.js";
@@ -22,7 +23,7 @@ const bestFirst: readonly InterruptKind[] = ["msix", "msi", "intx"];
 
 /** How many vectors of each kind a function has. */
 export function interruptCounts(io: DeviceIo): Record<InterruptKind, number> {
-  const count = (kind: InterruptKind): number => io.irqInfo(irqIndex[kind]).count;
+  const count = (kind: InterruptKind): number => irqOrNone(io, irqIndex[kind]).count;
   return { msix: count("msix"), msi: count("msi"), intx: count("intx") };
 }
 

@@ -104,7 +104,11 @@ export function vfioHolders(bdf: string): VfioHolder[] {
 
 /** Paths of a function's VFIO nodes: its own and its group's. */
 export function vfioNodes(bdf: string): Set<string> {
-  const device = devicePath(bdf);
+  return vfioNodesAt(devicePath(bdf));
+}
+
+/** The same of any device. @param device its folder in sysfs */
+export function vfioNodesAt(device: string): Set<string> {
   const nodes = new Set(list(`${device}/vfio-dev`).map((name) => `/dev/vfio/devices/${name}`));
   try {
     const group = readlinkSync(`${device}/iommu_group`).split("/").at(-1);

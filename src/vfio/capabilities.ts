@@ -98,7 +98,7 @@ export function probeDevice(device: ProbedDevice): DeviceCapabilities {
 }
 
 /** For a missing interrupt some kernels report a count of 0, and others reject the index. */
-function irqOrNone(device: ProbedDevice, index: number): IrqInfo {
+export function irqOrNone(device: Pick<ProbedDevice, "irqInfo">, index: number): IrqInfo {
   try {
     return device.irqInfo(index);
   } catch (error) {

@@ -3,12 +3,11 @@ import { basename } from "node:path";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { kernelNames } from "../sys/kernel-files.js";
 import { O_RDWR, open } from "../sys/syscalls.js";
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+import { isUuid } from "./uuid.js";
 
 /** A device's folder in sysfs: a PCI function by address, a mediated device by UUID. */
 export function sysfsPath(name: string): string {
-  return UUID.test(name) ? `/sys/bus/mdev/devices/${name.toLowerCase()}` : `/sys/bus/pci/devices/${name}`;
+  return isUuid(name) ? `/sys/bus/mdev/devices/${name.toLowerCase()}` : `/sys/bus/pci/devices/${name}`;
 }
 
 /**
@@ -22,6 +21,10 @@ export function cdevPath(bdf: string): string {
   if (node !== undefined) return `/dev/vfio/devices/${node}`;
   const entries = kernelNames(device);
   if (entries === undefined) throw new ArgumentError(`there is no device ${bdf}`);
+  if (isUuid(bdf))
+    throw new UnsupportedError(
+      `${bdf} has no VFIO character device: this kernel has no CONFIG_VFIO_DEVICE_CDEV, or no driver has it`,
+    );
   throw new UnsupportedError(
     entries.includes("vfio-dev") || !entries.includes("driver")
       ? `${bdf} has no VFIO character device: it is not bound to vfio-pci (bind it: npx iova bind ${bdf})`

@@ -32,6 +32,9 @@ test.each([
     ["vfs", "0000:00:03.0", "--create", "1", "--remove"],
     "vfs takes either --create or --remove; see iova help",
   ],
+  [["mdev", "--remove"], "mdev --remove needs the UUID; see iova help"],
+  [["mdev", "mtty", "--uuid", "x"], "--uuid is for what --create makes; see iova help"],
+  [["mdev", "mtty"], "mdev takes an operand with --create or --remove only; see iova help"],
   [["list", "0000:00:03.0"], "list takes no operand, got 0000:00:03.0"],
   [["toString"], 'unknown command "toString"; see iova help'],
 ])("iova refuses %j", async (args, message) => {
