@@ -85,6 +85,8 @@ function intelDevices(folder: string): string[] {
     ...["-device", "e1000e,addr=0x15"],
     // BAR 2 has nothing behind it: registers that always read zero.
     ...["-device", "pci-testdev,membar=1M,addr=0x11"],
+    // A BAR of 256 bytes.
+    ...["-device", "sdhci-pci,addr=0x18"],
     ...wideNvme(folder),
     ...twinNvmes(folder),
   ];

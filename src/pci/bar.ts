@@ -17,13 +17,14 @@ import {
   writeWholeRegister64,
 } from "../sys/mmio.js";
 import { checkDeviceIo, type DeviceIo, type RegionInfo } from "../vfio/device-io.js";
-import { canMap } from "../vfio/region.js";
+import { canMap, mappablePages } from "../vfio/region.js";
+import { BarParts } from "./bar-parts.js";
 import { sleepOf } from "./bar-sleep.js";
 import { presenceOf } from "./presence.js";
 
 /**
- * The range of a base address register (BAR). If the whole range can be mapped, accesses are loads and stores; otherwise
- * each is a system call. Either way, each is one access of the given width.
+ * The range of a base address register (BAR). Accesses to pages that can be mapped are loads and stores; each other access is
+ * a system call or a message. Each is one access of the given width, except that the kernel may make two of a 64-bit system call.
  */
 export class Bar implements RegisterAccess {
   /** Length in bytes. */
@@ -31,6 +32,8 @@ export class Bar implements RegisterAccess {
   private readonly region: RegionInfo;
   private mapping: MappedMemory | undefined;
   private readonly views: MappedRegisters = { ...NOT_MAPPED };
+  /** Where only parts can be mapped. */
+  private readonly parts: BarParts | undefined;
 
   constructor(
     private readonly io: DeviceIo,
@@ -42,6 +45,9 @@ export class Bar implements RegisterAccess {
     this.region = io.regionInfo(index);
     this.sizeBytes = this.region.sizeBytes;
     if (this.sizeBytes === 0) throw new ArgumentError(`${io.lease.label} has no BAR ${index}`);
+    const areas = canMap(this.region, 0, this.sizeBytes) ? [] : mappablePages(this.region);
+    if (areas.length > 0)
+      this.parts = new BarParts(areas, (offset, sizeBytes) => this.map(offset, sizeBytes));
   }
 
   /** Names it in errors. */
@@ -62,22 +68,33 @@ export class Bar implements RegisterAccess {
   read8(offset: number): number {
     this.check(offset, 1, 1);
     const bytes = this.memory()?.bytes;
-    return bytes === undefined ? this.load(offset, 1).getUint8(0) : readRegister8(bytes, offset);
+    if (bytes !== undefined) return readRegister8(bytes, offset);
+    const part = this.parts?.at(offset);
+    return part === undefined
+      ? this.load(offset, 1).getUint8(0)
+      : readRegister8(part.memory.bytes, offset - part.offset);
   }
 
   /** @param offset bytes, multiple of 2 @throws ArgumentError, ClosedError, SysError */
   read16(offset: number): number {
     this.check(offset, 2, 2);
     const bytes = this.memory()?.bytes;
-    if (bytes === undefined) return this.load(offset, 2).getUint16(0, true);
-    return readRegister16(this.views.halves ?? halvesOf(bytes), offset / 2);
+    if (bytes !== undefined) return readRegister16(this.views.halves ?? halvesOf(bytes), offset / 2);
+    const part = this.parts?.at(offset);
+    return part === undefined
+      ? this.load(offset, 2).getUint16(0, true)
+      : readRegister16(halvesOf(part.memory.bytes), (offset - part.offset) / 2);
   }
 
   /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
   read32(offset: number): number {
     this.check(offset, 4, 4);
     const words = this.memory()?.words;
-    return words === undefined ? this.load(offset, 4).getUint32(0, true) : readRegister(words, offset / 4);
+    if (words !== undefined) return readRegister(words, offset / 4);
+    const part = this.parts?.at(offset);
+    return part === undefined
+      ? this.load(offset, 4).getUint32(0, true)
+      : readRegister(part.memory.words, (offset - part.offset) / 4);
   }
 
   /** Two 32-bit reads, low half first. @param offset bytes, multiple of 4 @throws as {@link read32} */
@@ -92,8 +109,11 @@ export class Bar implements RegisterAccess {
   readWhole64(offset: number): bigint {
     this.check(offset, 8, 8);
     const bytes = this.memory()?.bytes;
-    if (bytes === undefined) return this.load(offset, 8).getBigUint64(0, true);
-    return readWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8);
+    if (bytes !== undefined) return readWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8);
+    const part = this.parts?.at(offset);
+    return part === undefined
+      ? this.load(offset, 8).getBigUint64(0, true)
+      : readWholeRegister64(longsOf(part.memory.bytes), (offset - part.offset) / 8);
   }
 
   /** @param offset bytes @throws ArgumentError, ClosedError, SysError */
@@ -101,7 +121,9 @@ export class Bar implements RegisterAccess {
     this.check(offset, 1, 1);
     checkInteger("value", value, 0, 0xff);
     const bytes = this.memory()?.bytes;
+    const part = bytes === undefined ? this.parts?.at(offset) : undefined;
     if (bytes !== undefined) writeRegister8(bytes, offset, value);
+    else if (part !== undefined) writeRegister8(part.memory.bytes, offset - part.offset, value);
     else this.io.writeRegion(this.index, offset, Uint8Array.of(value));
   }
 
@@ -110,7 +132,10 @@ export class Bar implements RegisterAccess {
     this.check(offset, 2, 2);
     checkInteger("value", value, 0, 0xffff);
     const bytes = this.memory()?.bytes;
+    const part = bytes === undefined ? this.parts?.at(offset) : undefined;
     if (bytes !== undefined) writeRegister16(this.views.halves ?? halvesOf(bytes), offset / 2, value);
+    else if (part !== undefined)
+      writeRegister16(halvesOf(part.memory.bytes), (offset - part.offset) / 2, value);
     else this.io.writeRegion(this.index, offset, new Uint8Array(Uint16Array.of(value).buffer));
   }
 
@@ -124,7 +149,9 @@ export class Bar implements RegisterAccess {
     const bits = typeof value === "number" && (value | 0) === value ? value >>> 0 : value;
     checkInteger("value", bits, 0, 0xffff_ffff);
     const words = this.memory()?.words;
+    const part = words === undefined ? this.parts?.at(offset) : undefined;
     if (words !== undefined) writeRegister(words, offset / 4, bits);
+    else if (part !== undefined) writeRegister(part.memory.words, (offset - part.offset) / 4, bits);
     else this.io.writeRegion(this.index, offset, new Uint8Array(Uint32Array.of(bits).buffer));
   }
 
@@ -134,7 +161,7 @@ export class Bar implements RegisterAccess {
     checkU64("value", value);
     const words = this.memory()?.words;
     if (words !== undefined) writeRegister64(words, offset / 4, value);
-    else if (this.io.writeRegions !== undefined) {
+    else if (this.io.writeRegions !== undefined && this.parts?.touches(offset, 8) !== true) {
       const bytes = new Uint8Array(BigUint64Array.of(value).buffer);
       this.io.writeRegions(this.index, [
         { offset, source: bytes.subarray(0, 4) },
@@ -151,7 +178,10 @@ export class Bar implements RegisterAccess {
     this.check(offset, 8, 8);
     checkU64("value", value);
     const bytes = this.memory()?.bytes;
+    const part = bytes === undefined ? this.parts?.at(offset) : undefined;
     if (bytes !== undefined) writeWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8, value);
+    else if (part !== undefined)
+      writeWholeRegister64(longsOf(part.memory.bytes), (offset - part.offset) / 8, value);
     else this.io.writeRegion(this.index, offset, new Uint8Array(BigUint64Array.of(value).buffer));
   }
 
@@ -175,12 +205,13 @@ export class Bar implements RegisterAccess {
     return presenceOf(this.io).waitSignal;
   }
 
-  /** The mapping of the whole BAR, made at first use; undefined if it can't be mapped. */
+  /** The mapping of the whole BAR, made at first use; undefined if it can't be mapped as a whole. */
   private memory(): MappedMemory | undefined {
     this.io.lease.assertOpen();
     if (this.mapping === undefined) {
       const sleep = sleepOf(this.io);
       sleep.assertAwake(`${this.label} can't be accessed`);
+      if (this.parts !== undefined) sleep.mapped.add(this);
       if (!canMap(this.region, 0, this.sizeBytes)) return undefined;
       this.mapping = this.map();
       this.showViews(this.mapping);
@@ -190,10 +221,11 @@ export class Bar implements RegisterAccess {
   }
 
   /**
-   * Ends the mapping of the whole BAR until the next access. Closing it hides the views.
+   * Ends the mappings until the next access. Closing that of the whole BAR hides the views.
    * @internal
    */
   unmap(): void {
+    this.parts?.unmap();
     this.mapping?.close();
     this.mapping = undefined;
   }

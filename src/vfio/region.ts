@@ -90,6 +90,16 @@ export function checkMappable(label: string, region: RegionInfo, offset: number,
   }
 }
 
+/** The areas that may be mapped, without pages that lie only partly in one. The region's last page may be shorter. */
+export function mappablePages(region: RegionInfo): readonly RegionArea[] {
+  return region.mappable.flatMap((area) => {
+    const offset = Math.ceil(area.offset / PAGE_SIZE) * PAGE_SIZE;
+    const areaEnd = Math.min(area.offset + area.sizeBytes, region.sizeBytes);
+    const end = areaEnd === region.sizeBytes ? areaEnd : Math.floor(areaEnd / PAGE_SIZE) * PAGE_SIZE;
+    return end > offset ? [{ offset, sizeBytes: end - offset }] : [];
+  });
+}
+
 /** Whether the whole pages of [offset, offset + sizeBytes) may be mapped. */
 export function canMap(region: RegionInfo, offset: number, sizeBytes: number): boolean {
   const start = Math.floor(offset / PAGE_SIZE) * PAGE_SIZE;

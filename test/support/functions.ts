@@ -34,6 +34,9 @@ export const emptyBarBdf = (): string =>
     "pci-testdev with a membar",
     (fn) => fn.deviceId === 0x0005 && fn.bars.some(({ index }) => index === 2),
   );
+/** An SD host controller, whose BAR is smaller than a page. */
+export const smallBarBdf = (): string =>
+  find("sdhci-pci", ({ vendorId, deviceId }) => vendorId === 0x1b36 && deviceId === 0x0007);
 /** An nvme that can have two virtual functions, behind a root port. */
 export const sriovNvmeBdf = (): string =>
   find(
