@@ -196,7 +196,8 @@ export class FaultEngine implements DmaFaultSource {
         return;
       }
       client.sendUnasked(event.fault.kind === "remove" ? 0 : event.fault.vector);
-      setImmediate(again).unref();
+      // Not unref(): the event loop would sleep until something else happens.
+      setImmediate(again);
     };
     again();
   }

@@ -153,7 +153,9 @@ export class EmulatedConfigSpace {
     let flrAt: number | undefined;
     const read = (offset: number, target: Uint8Array): void =>
       target.set(this.initial.subarray(offset, offset + target.length));
-    for (const { id, offset: at } of pciCapabilities(read)) {
+    for (const { id, offset: at } of pciCapabilities(read, this.initial.length)) {
+      // One that is cut off works for no driver.
+      if (at + lengthOf(id, at, this.initial) > this.initial.length) continue;
       switch (id) {
         case CAPABILITY_MSIX:
           this.msixAt = at;
@@ -177,6 +179,20 @@ export class EmulatedConfigSpace {
 
   private word(offset: number): number {
     return (this.bytes[offset] ?? 0) | ((this.bytes[offset + 1] ?? 0) << 8);
+  }
+}
+
+/** Bytes of the structures that the server knows. */
+function lengthOf(id: number, at: number, config: Uint8Array): number {
+  switch (id) {
+    case CAPABILITY_MSIX:
+      return 12;
+    case CAPABILITY_MSI:
+      return ((config[at + MESSAGE_CONTROL] ?? 0) & 0x80) !== 0 ? 14 : 10;
+    case CAPABILITY_EXPRESS:
+      return EXPRESS_CONTROL + 2;
+    default:
+      return 2;
   }
 }
 

@@ -8,6 +8,7 @@ import { ConfigError, DeviceGoneError, PciDevice } from "../../../../src/index.j
 import { EduRegister } from "../../../support/edu.js";
 import { COMPILE_MS, emulate } from "../../../support/emulators.js";
 import { eventually } from "../../../support/eventually.js";
+import { collectGarbage } from "../../../support/gc.js";
 import { type Holdings, holdings } from "../../../support/holdings.js";
 
 /** Short, because the fault keeps what is waited for from coming. */
@@ -53,6 +54,11 @@ function open(): PciDevice {
   const device = PciDevice.open(emulator.address);
   device.reset();
   return device;
+}
+
+async function waitForInterrupt(device: PciDevice): Promise<void> {
+  using interrupts = device.enableInterrupts({ count: 1 });
+  await interrupts.vectors[0]?.once();
 }
 
 async function inject(...faults: EduFault[]): Promise<void> {
@@ -157,6 +163,22 @@ describe("a driver of a device with a fault", () => {
     clearInterval(timer);
   });
 
+  test("takes a flood of interrupts without holding memory", async () => {
+    using device = open();
+    device.config.busMaster = true;
+    using interrupts = device.enableInterrupts({ count: 1 });
+    let calls = 0;
+    using _watch = interrupts.watch(0, () => calls++);
+    await inject({ kind: "interrupt-storm" });
+    const heapAfter = async (count: number): Promise<number> => {
+      await eventually(() => (calls >= count ? true : undefined));
+      collectGarbage();
+      return process.memoryUsage().heapUsed;
+    };
+    const before = await heapAfter(300);
+    expect((await heapAfter(3000)) - before).toBeLessThan(256 * 1024);
+  });
+
   test("finds that a transfer wasn't done, or went elsewhere", async () => {
     using device = open();
     using edu = new Edu(device);
@@ -194,6 +216,29 @@ describe("a driver of a device with a fault", () => {
     const waiting = expect(edu.factorial(5)).rejects.toMatchObject(gone);
     await inject({ kind: "remove" });
     await waiting;
+  });
+
+  test.each<[string, (device: PciDevice) => unknown]>([
+    ["a register is read", (device) => device.bar(0).read32(EduRegister.liveness)],
+    ["a register is written", (device) => device.bar(0).write32(EduRegister.liveness, 1)],
+    ["a register of 64 bits is written", (device) => device.bar(0).writeWhole64(EduRegister.dmaSource, 1n)],
+    ["configuration space is read", (device) => device.config.read16(0)],
+    ["configuration space is decoded", (device) => device.config.dump()],
+    ["configuration space is written", (device) => device.config.write16(4, 7)],
+    ["its power state is asked for", (device) => device.power.state],
+    ["interrupts are enabled", (device) => device.enableInterrupts()],
+    ["an interrupt is waited for", (device) => waitForInterrupt(device)],
+    ["memory is mapped", (device) => device.dma.alloc(8 << 20)],
+    ["it is reset", (device) => device.reset()],
+    ["it is reset without blocking", (device) => device.resetAsync()],
+  ])("throws a DeviceGoneError when %s and the device has vanished, and can be closed", async (_, step) => {
+    using device = open();
+    using edu = new Edu(device);
+    expect(await edu.factorial(3)).toBe(6);
+    await inject({ kind: "remove" });
+    // Each step is the first to notice, unless the event loop was faster.
+    await expect((async () => step(device))()).rejects.toMatchObject(gone);
+    await expect(edu.read(0, 4)).rejects.toMatchObject(gone);
   });
 
   test("can open the device again when it has been plugged in again", async () => {
