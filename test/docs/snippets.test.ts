@@ -30,12 +30,18 @@ const controllers: Readonly<Record<string, NvmeEmulatorOptions>> = {
 };
 /** The words an info string may have after the language. */
 const knownWords = ["no-run", ...Object.keys(controllers).map((name) => `on=${name}`)];
+const wordOf = ({ words }: Fence, key: string): string | undefined =>
+  words.find((word) => word.startsWith(`${key}=`))?.slice(key.length + 1);
 
 const snippets = pages()
   .flatMap(fencesOf)
-  .filter(({ language }) => language === "ts" || language === "js");
+  .filter(({ language }) => language === "ts" || language === "js")
+  // Edits of what `iova new-driver` writes: test/package/new-driver.test.ts makes them.
+  .filter((fence) => wordOf(fence, "into") === undefined);
 const placeOf = ({ page, line }: Fence): string => `${page}:${line}`;
-const fileOf = (fence: Fence): string => join(root, "test/docs", `${placeOf(fence).replace(/\W/g, "-")}.ts`);
+/** Other snippets import the names that are given. */
+const nameOf = (fence: Fence): string => wordOf(fence, "file") ?? `${placeOf(fence).replace(/\W/g, "-")}.ts`;
+const fileOf = (fence: Fence): string => join(root, "test/docs", nameOf(fence));
 
 const options = compilerOptions();
 const doorFiles = doors(options);
@@ -58,6 +64,9 @@ beforeAll(async () => {
   );
   const manifest = join(dirname(tree.file("package.ts")), "package.json");
   writeFileSync(manifest, JSON.stringify({ name: "iova", type: "module", exports: exportsMap }));
+  mkdirSync(dirname(compiledName("any.ts")), { recursive: true });
+  for (const fence of snippets)
+    if (wordOf(fence, "file") !== undefined) writeFileSync(compiledName(nameOf(fence)), compiled(fence.code));
 }, COMPILE_MS);
 
 afterAll(async () => {
@@ -82,6 +91,16 @@ function program(fence: Fence): SnippetProgram {
   return snippetProgram(fence, exported);
 }
 
+/** Path of a compiled snippet. */
+function compiledName(name: string): string {
+  return tree.file(`snippets/${name}`);
+}
+
+function compiled(text: string): string {
+  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
+  return ts.transpileModule(text, { compilerOptions }).outputText;
+}
+
 /** Runs a program with the emulators' addresses instead of the page's. */
 async function run(fence: Fence): Promise<{ status: number | null; output: string }> {
   const folder = mkdtempSync(join(tmpdir(), "iova-snippet-"));
@@ -96,12 +115,8 @@ async function run(fence: Fence): Promise<{ status: number | null; output: strin
     .text.replace(/\/(?:tmp|run|var\/tmp)\/(?=[\w.-]+)/g, `${folder}/`)
     .replaceAll("0000:00:03.0", nvme)
     .replaceAll("0000:00:04.0", edu);
-  const { outputText } = ts.transpileModule(text, {
-    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
-  });
-  const file = tree.file(`snippets/${placeOf(fence).replace(/\W/g, "-")}.ts`);
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, outputText);
+  const file = compiledName(nameOf(fence));
+  writeFileSync(file, compiled(text));
   const child = spawn(process.execPath, [file], {
     cwd: folder,
     stdio: ["ignore", "pipe", "pipe"],
@@ -116,8 +131,11 @@ async function run(fence: Fence): Promise<{ status: number | null; output: strin
 }
 
 test("snippets have only info strings that CONTRIBUTING.md describes", () => {
-  const wrong = snippets.filter(({ words }) => words.some((word) => !knownWords.includes(word)));
+  const isKnown = (word: string): boolean => knownWords.includes(word) || /^file=[\w-]+\.ts$/.test(word);
+  const wrong = snippets.filter(({ words }) => !words.every(isKnown));
   expect(wrong.map(placeOf)).toEqual([]);
+  const names = snippets.map(nameOf);
+  expect(names.filter((name, at) => names.indexOf(name) !== at)).toEqual([]);
 });
 
 test(

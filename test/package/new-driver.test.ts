@@ -1,8 +1,9 @@
 /** `iova new-driver` of the installed package: what it writes compiles, and its tests pass, without an edit. */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, inject, test } from "vitest";
 import { packageRoot } from "../../guest/paths.js";
+import { fencesOf } from "../docs/markdown.js";
 import { nodeProgram, nodeVersions } from "./support/node-versions.js";
 import { project, runIn } from "./support/project.js";
 
@@ -27,6 +28,29 @@ test.each([
   },
   300_000,
 );
+
+test("the new package still compiles after the edits of docs/first-driver.md, and one test more passes", async () => {
+  const folder = project({});
+  const ids = ["--vendor", "0x1234", "--device", "0x5678"];
+  await runIn(folder, process.execPath, cli, "new-driver", "my-card", ...ids);
+  const edits = fencesOf("docs/first-driver.md").flatMap(({ code, words }) =>
+    words.flatMap((word) => (word.startsWith("into=") ? [{ path: word.slice(5), code }] : [])),
+  );
+  expect(edits).toHaveLength(4);
+  for (const { path, code } of edits) {
+    const file = join(folder, "my-card", path);
+    const text = readFileSync(file, "utf8");
+    const last = code.trimEnd().split("\n").at(-1) ?? "";
+    expect(text.split(`${last}\n`)).toHaveLength(2);
+    writeFileSync(
+      file,
+      text.replace(`${last}\n`, () => code),
+    );
+  }
+  const path = `PATH=${programs}:${process.env["PATH"]}`;
+  const output = await runIn(join(folder, "my-card"), "/usr/bin/env", path, "npm", "test");
+  expect(output).toMatch(/^(?:#|ℹ) pass 8$/m);
+}, 300_000);
 
 test("the new package depends on the version of the one that wrote it, if that is from a registry", async () => {
   const folder = project({});
