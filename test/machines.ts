@@ -231,8 +231,8 @@ function monitorInGuest(folder: string): string[] {
 }
 
 /**
- * Network controllers in pairs, each pair on a hub of QEMU's. A hub hands a frame over at once, and keeps up to 10,000 while the other
- * one has no buffer: nothing is lost at rest. Behind root ports, for virtual functions and to be taken out.
+ * Network controllers in pairs, each pair on a hub of QEMU's, which hands a frame over at once: nothing is lost as long as the other
+ * one has buffers. Behind root ports, to be taken out.
  */
 function igbDevices(folder: string): string[] {
   return [

@@ -18,6 +18,8 @@ import { reporters, VITEST } from "./vitest.js";
 const STALL_MS = 8 * 60_000;
 const LIMIT_MS = 45 * 60_000;
 const REPORT = "report.json";
+/** What a user can set for tests in guests, and takes more time than the limit. */
+const LENGTHS = ["IOVA_IGB_FRAMES"];
 
 /** Fetches and builds what a machine needs; from a full cache this only looks at files. @throws GuestToolError */
 export async function prepareMachine(machine: TestMachine, progress: Progress): Promise<{ qemu?: string }> {
@@ -53,6 +55,12 @@ export async function runMachine(
     emulators = await EmulatorProcesses.start(shareDir, machine.emulators ?? []);
     const qemuLog = join(shareDir, "qemu.log");
     const wanted = files.length > 0 ? files : [`test/guest/${name}/`, ...(machine.alsoRuns ?? [])];
+    const lengths = Object.fromEntries(
+      LENGTHS.flatMap((each) => {
+        const value = process.env[each];
+        return value === undefined ? [] : [[each, value]];
+      }),
+    );
     const options: GuestOptions = {
       command: [
         process.execPath,
@@ -72,7 +80,8 @@ export async function runMachine(
       ...(machine.memory === undefined ? {} : { memory: machine.memory }),
       ...(machine.series === undefined ? {} : { series: machine.series }),
       ...(machine.variant === undefined ? {} : { variant: machine.variant }),
-      timeoutMs: LIMIT_MS,
+      env: lengths,
+      ...(Object.keys(lengths).length === 0 ? { timeoutMs: LIMIT_MS } : {}),
       stallMs: STALL_MS,
       progress: output.progress,
     };

@@ -1,6 +1,6 @@
 /** Controllers that leave the machine while commands are outstanding. */
 import { once } from "node:events";
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   bindToVfio,
@@ -13,6 +13,7 @@ import {
 import { caught } from "../../support/caught.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { QemuMonitor } from "../../support/qemu-monitor.js";
+import { cutPower } from "../../support/root-port.js";
 
 vi.setConfig({ testTimeout: 180_000 });
 
@@ -29,24 +30,6 @@ function behind(slot: string): { port: string; bdf: string } {
   );
   if (found === undefined) throw new Error(`this machine has no controller behind ${port}`);
   return { port, bdf: found.bdf };
-}
-
-/** Takes the power of a root port's slot away, behind the kernel's back: the device is gone at once, as if pulled out. */
-function cutPower(port: string): void {
-  const PCI_CAP_POINTER = 0x34;
-  const PCI_CAP_ID_EXP = 0x10;
-  const PCI_EXP_SLTCTL = 0x18;
-  const POWER_INDICATOR_OFF = 3 << 8;
-  const POWER_OFF = 1 << 10;
-  const path = `/sys/bus/pci/devices/${port}/config`;
-  const config = readFileSync(path);
-  let at = config[PCI_CAP_POINTER] ?? 0;
-  while (config[at] !== PCI_CAP_ID_EXP) at = config[at + 1] ?? 0;
-  const control = Buffer.alloc(2);
-  control.writeUInt16LE(config.readUInt16LE(at + PCI_EXP_SLTCTL) | POWER_INDICATOR_OFF | POWER_OFF);
-  const fd = openSync(path, "r+");
-  writeSync(fd, control, 0, control.length, at + PCI_EXP_SLTCTL);
-  closeSync(fd);
 }
 
 let monitor: QemuMonitor;
