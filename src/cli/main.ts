@@ -29,6 +29,8 @@ const HELP = `Usage: iova COMMAND
                   --guest; see iova compare --help
   emulate DEVICE --socket PATH
                   serve an NVMe controller, or edu, to vfio-user clients; see iova emulate --help
+  repl BDF        the prompt of Node.js with the function open: registers by name, peek, poke,
+                  interrupts as they come; see iova repl --help
   nvme SUBCOMMAND TARGET
                   use an NVMe controller: list, identify, smart, read, write, ...;
                   see iova nvme --help
@@ -139,6 +141,7 @@ async function main(): Promise<void> {
   // These commands parse their own options, and are loaded only when they are used.
   if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
   if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
+  if (first === "repl") return await (await import("./repl/main.js")).runRepl(rest);
   if (first === "nvme") return await (await import("./nvme/main.js")).runNvme(rest);
   if (first === "new-driver") return (await import("./new-driver/main.js")).runNewDriver(rest);
   const line = parse(process.argv.slice(2));

@@ -7,6 +7,7 @@ import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
 import type { DumpedRegister } from "../registers/register.js";
 import { isUuid } from "../vfio/uuid.js";
 import { virtualizationOf } from "./list.js";
+import { registerLine } from "./register-line.js";
 import { print, printJsonText } from "./terminal.js";
 
 /** What `iova show --json` prints. */
@@ -25,7 +26,16 @@ function read(address: string): Shown {
     return { ...fn, ...ConfigSnapshot.read(fn.bdf).dump() };
   }
   using device = PciDevice.open(address);
+  return ofDevice(device);
+}
+
+function ofDevice(device: PciDevice): Shown {
   return { ...device.function, ...device.config.dump() };
+}
+
+/** What `iova show` prints of an open device. */
+export function deviceText(device: PciDevice): string {
+  return textOf(ofDevice(device)).join("\n");
 }
 
 function textOf(shown: Shown): string[] {
@@ -59,10 +69,6 @@ function textOf(shown: Shown): string[] {
   ];
 }
 
-/** Flags as lspci shows them: `name+` is set, `name-` isn't. */
-function lineOf({ name, value, fields }: DumpedRegister): string {
-  const parts = Object.entries(fields).map(([field, is]) =>
-    typeof is === "boolean" ? `${field}${is ? "+" : "-"}` : `${field}=${String(is)}`,
-  );
-  return [`    ${name}: ${value ?? "not read"}`, ...parts].join("  ");
+function lineOf(register: DumpedRegister): string {
+  return `    ${registerLine(register)}`;
 }

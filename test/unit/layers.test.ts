@@ -99,6 +99,7 @@ const applications = [
   "cli/nvme/perf",
   "cli/compare",
   "cli/new-driver",
+  "cli/repl",
 ];
 /** Doors re-export by name and hold no code. */
 const doors = ["", "doors"];

@@ -1,0 +1,48 @@
+/** The prompt of `iova repl` on a terminal. */
+import { once } from "node:events";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { type REPLServer, start } from "node:repl";
+import type { PciDevice } from "../../pci/device.js";
+import { print, visibleLines } from "../terminal.js";
+import { NAMES_HELP } from "./names.js";
+import { shown } from "./text.js";
+
+/** To the start of the line, and delete it. */
+const CLEAR_LINE = "\r\x1b[K";
+
+/** Node's prompt, which shows values as `iova repl` does. */
+export class Prompt {
+  private readonly server: REPLServer;
+
+  constructor(device: PciDevice) {
+    const { vendorId, deviceId } = device.function;
+    const id = [vendorId, deviceId].map((each) => each.toString(16).padStart(4, "0")).join(":");
+    print(`${device.bdf}, ${id}, through ${device.backend}. ".names" lists what there is.`);
+    this.server = start({
+      prompt: `${visibleLines(device.bdf)}> `,
+      ignoreUndefined: true,
+      // What is typed shares its Uint8Array and Error with this package.
+      useGlobal: true,
+      writer: (value: unknown) => shown(value, true),
+    });
+    this.server.defineCommand("names", {
+      help: "List what can be used by name",
+      action: () => this.say(NAMES_HELP.trimEnd()),
+    });
+    // Not Node's own file: what runs there isn't meant for a device. Without a file there is no history, and all else works.
+    this.server.setupHistory(join(homedir(), ".iova_repl_history"), () => {});
+  }
+
+  /** Prints lines above what is being typed. */
+  say(lines: string): void {
+    process.stdout.write(`${CLEAR_LINE}${visibleLines(lines)}\n`);
+    this.server.displayPrompt(true);
+  }
+
+  /** Resolves when the operator leaves it. */
+  async run(context: Readonly<Record<string, unknown>>): Promise<void> {
+    Object.assign(this.server.context, context);
+    await once(this.server, "exit");
+  }
+}
