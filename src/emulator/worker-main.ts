@@ -28,6 +28,8 @@ try {
     server.close();
     device?.close();
     parentPort?.close();
+    // A device of the user's own may have timers left.
+    if ("module" in request) process.exit();
   });
   parentPort?.postMessage(undefined);
 } catch (error) {

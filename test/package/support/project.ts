@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { inject } from "vitest";
-import { type Outcome, run } from "../../support/run.js";
+import { type Outcome, runWithInput } from "../../support/run.js";
 
 /** Makes a project of these files. It is removed with the installed package when the suite ends. */
 export function project(files: Readonly<Record<string, string>>): string {
@@ -16,7 +16,7 @@ export function project(files: Readonly<Record<string, string>>): string {
 
 /** Runs a program in a project. @throws Error with its output if its status isn't 0 */
 export async function runIn(folder: string, program: string, ...args: string[]): Promise<string> {
-  const outcome: Outcome = await run("/usr/bin/env", ["-C", folder, program, ...args]);
+  const outcome: Outcome = await runWithInput("/usr/bin/env", ["-C", folder, program, ...args]);
   if (outcome.status !== 0) {
     const { status, signal, stdout, stderr } = outcome;
     throw new Error(`${program} ${args.join(" ")}: status ${status ?? signal}\n${stdout}\n${stderr}`);

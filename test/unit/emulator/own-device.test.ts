@@ -59,6 +59,14 @@ test("startEmulator serves a device with its faults, and passes orders on to the
   await expect(wrong).rejects.toThrow("colour");
 });
 
+test("an emulator closes although its device has a timer left", async () => {
+  const device = moduleOf(`import Own from ${JSON.stringify(deviceModule().href)};
+    export default class extends Own { timer = setInterval(() => {}, 1000); }`);
+  const emulator = await emulate({ device, options: { value: 7 } });
+  await emulator.close();
+  await expect(emulator.order({ kind: "clearFaults" })).rejects.toThrow("the emulator is closed");
+});
+
 test("startEmulator refuses a device whose faults are something else with an ArgumentError", async () => {
   const error = await caught(emulate({ device: deviceModule(), options: { value: 7, faults: [] } }));
   expect(error).toBeInstanceOf(ArgumentError);
