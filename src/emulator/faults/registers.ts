@@ -11,6 +11,9 @@ import type { ParsedFault } from "./options.js";
 /** Number that stands for configuration space where BARs have their index. */
 export const CONFIG = -1;
 
+/** Names in an error. */
+const MOST_NAMES = 20;
+
 /** Accesses that match a fault. */
 export interface AccessRange {
   /** Left out: all BARs. */
@@ -98,8 +101,10 @@ export class BlockPlace {
 
   private register(name: string): { readonly offset: number; readonly spec: RegisterSpec } {
     const found = this.registers.get(name);
-    if (found === undefined) throw new ConfigError(`fault: ${this.block.name} has no register ${name}`);
-    return found;
+    if (found !== undefined) return found;
+    const names = [...this.registers.keys()];
+    const some = names.slice(0, MOST_NAMES).join(", ") + (names.length > MOST_NAMES ? ", ..." : "");
+    throw new ConfigError(`fault: ${this.block.name} has no register ${name}: expected one of ${some}`);
   }
 }
 

@@ -16,11 +16,19 @@ export function readBar(bar: EmulatedBar, offset: number, target: Uint8Array): v
   }
 }
 
-/** @param source the device may keep it */
-export function writeBar(bar: EmulatedBar, offset: number, source: Uint8Array): void {
+/**
+ * @param source the device may keep it
+ * @param isIgnored whether the device doesn't get an access
+ */
+export function writeBar(
+  bar: EmulatedBar,
+  offset: number,
+  source: Uint8Array,
+  isIgnored: (offset: number, width: number) => boolean = () => false,
+): void {
   for (let done = 0; done < source.length; ) {
     const width = widthAt(offset + done, source.length - done);
-    bar.write(offset + done, source.subarray(done, done + width));
+    if (!isIgnored(offset + done, width)) bar.write(offset + done, source.subarray(done, done + width));
     done += width;
   }
 }

@@ -125,8 +125,9 @@ export class ServerRegions {
     const bar = this.checkAccess(region, offset, data.length);
     // Copied: the channel reuses the message's memory, and a device may keep the data.
     if (bar !== undefined) {
-      if (this.interrupts.isReadOnly(region, Number(offset), data.length)) return;
-      writeBar(bar, Number(offset), Uint8Array.from(data));
+      writeBar(bar, Number(offset), Uint8Array.from(data), (at, width) =>
+        this.interrupts.isReadOnly(region, at, width),
+      );
       this.interrupts.barWritten(region);
       return;
     }

@@ -92,6 +92,15 @@ describe("a BAR of which parts can be mapped", () => {
     expect(device.bar(0).read8(5 * PAGE)).toBe((2 * PAGE + 100) & 0xff);
   });
 
+  test("keeps the pending bits of MSI-X from a write that reaches beyond them", () => {
+    const at = 2 * PAGE + 0x800;
+    device.io.writeRegion(0, at - 8, new Uint8Array(24).fill(0x77));
+    const bytes = new Uint8Array(24);
+    device.io.readRegion(0, at - 8, bytes);
+    const [before, bits, after] = [0, 8, 16].map((start) => [...bytes.slice(start, start + 8)]);
+    expect([before, bits, after]).toEqual([Array(8).fill(0x77), Array(8).fill(0), Array(8).fill(0x77)]);
+  });
+
   test("is used by declared registers, whichever page they are in", () => {
     const block = registerBlock("block", { low: reg32(PAGE - 4), high: reg32(PAGE) });
     const regs = block.on(device.bar(0));
