@@ -1,10 +1,10 @@
 /** `iova compare`: its options, the guest for --guest, progress, and the three output formats. */
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
-import { parseArgs } from "node:util";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { Problems, read } from "../core/options.js";
 import { parseBdf } from "../pci/bdf.js";
+import { parseOptions } from "./command-line.js";
 import { compare } from "./compare/compare.js";
 import { renderHtml } from "./compare/html.js";
 import { type CompareReport, reportSchema } from "./compare/report.js";
@@ -55,23 +55,18 @@ export function parseCompareOptions(argv: readonly string[]): CompareOptions {
 }
 
 function parse(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: {
-        guest: { type: "boolean", default: false },
-        quick: { type: "boolean", default: false },
-        json: { type: "boolean", default: false },
-        html: { type: "string" },
-        progress: { type: "boolean", default: false },
-        help: { type: "boolean", default: false },
-      },
-    });
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`${text.split(/\.\s|\n/, 1)[0]}; see iova compare --help`, { cause: error });
-  }
+  return parseOptions(
+    argv,
+    {
+      guest: { type: "boolean", default: false },
+      quick: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      html: { type: "string" },
+      progress: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+    "iova compare --help",
+  );
 }
 
 function checkedBdf(bdf: string): string {

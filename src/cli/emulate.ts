@@ -1,5 +1,4 @@
 /** `iova emulate`: serves an emulated device at a socket until it is stopped. */
-import { parseArgs } from "node:util";
 import { ConfigError } from "../core/errors.js";
 import { type EduOptions, EmulatedEdu, eduFaultFromText } from "../emulator/edu/device.js";
 import { EmulatedNvme } from "../emulator/nvme/controller.js";
@@ -9,6 +8,7 @@ import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
 import { emulatedDeviceNames } from "../emulator/worker.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
+import { parseOptions } from "./command-line.js";
 import { print, printError } from "./terminal.js";
 
 export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
@@ -187,16 +187,7 @@ function metadataOf(bytes: number): 0 | 8 | 16 | 64 {
 }
 
 function parse(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: { ...COMMON_OPTIONS, ...NVME_OPTIONS },
-    });
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`${text.split(/\.\s|\n/, 1)[0]}; see iova emulate --help`, { cause: error });
-  }
+  return parseOptions(argv, { ...COMMON_OPTIONS, ...NVME_OPTIONS }, "iova emulate --help");
 }
 
 /** Serves until SIGINT or SIGTERM, then removes the socket. @throws ConfigError, BusyError, SysError */

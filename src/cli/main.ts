@@ -1,6 +1,6 @@
 /** The `iova` command: parses the command line, runs the subcommand, and reports errors. */
-import { parseArgs } from "node:util";
 import { ConfigError, IovaError } from "../core/errors.js";
+import { parseOptions } from "./command-line.js";
 import { OutputError, watchStandardOutput } from "./standard-output.js";
 import { print, printCrash, printError } from "./terminal.js";
 
@@ -99,24 +99,20 @@ function parse(argv: readonly string[]): CommandLine {
 
 /** @throws ConfigError */
 function parsed(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: {
-        json: { type: "boolean" },
-        help: { type: "boolean" },
-        version: { type: "boolean" },
-        timeout: { type: "string", short: "t" },
-        create: { type: "string" },
-        driver: { type: "string" },
-        uuid: { type: "string" },
-        remove: { type: "boolean" },
-      },
-    });
-  } catch (error) {
-    throw new ConfigError(error instanceof Error ? error.message : String(error), { cause: error });
-  }
+  return parseOptions(
+    argv,
+    {
+      json: { type: "boolean" },
+      help: { type: "boolean" },
+      version: { type: "boolean" },
+      timeout: { type: "string", short: "t" },
+      create: { type: "string" },
+      driver: { type: "string" },
+      uuid: { type: "string" },
+      remove: { type: "boolean" },
+    },
+    "iova help",
+  );
 }
 
 function milliseconds(text: string): number {

@@ -1,8 +1,8 @@
 /** The command line of `iova new-driver`. */
 import { builtinModules } from "node:module";
 import { resolve } from "node:path";
-import { parseArgs } from "node:util";
 import { ConfigError } from "../../core/errors.js";
+import { parseOptions } from "../command-line.js";
 import { dependencyNames } from "./manifest.js";
 
 export const NEW_DRIVER_HELP = `Usage: iova new-driver NAME --vendor ID --device ID [--dir PATH]
@@ -76,21 +76,16 @@ function idOf(option: "vendor" | "device", text: string | undefined): number {
 }
 
 function parsed(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: {
-        vendor: { type: "string" },
-        device: { type: "string" },
-        dir: { type: "string" },
-        help: { type: "boolean" },
-      },
-    });
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw new ConfigError(`${text.split(/\.\s|\n/, 1)[0]}; see iova new-driver --help`, { cause: error });
-  }
+  return parseOptions(
+    argv,
+    {
+      vendor: { type: "string" },
+      device: { type: "string" },
+      dir: { type: "string" },
+      help: { type: "boolean" },
+    },
+    "iova new-driver --help",
+  );
 }
 
 function usage(problem: string): ConfigError {

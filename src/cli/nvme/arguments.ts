@@ -1,13 +1,11 @@
 /** Command lines of `iova nvme`: options that all subcommands share, and numbers as nvme-cli takes them. */
-import { type ParseArgsConfig, parseArgs } from "node:util";
+import type { parseArgs } from "node:util";
 import { ConfigError } from "../../core/errors.js";
 import { type NvmeQuirkChoice, parseQuirkChoice } from "../../nvme/quirks/quirks.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
-
-/** Options as util.parseArgs takes them. */
-type OptionTable = NonNullable<ParseArgsConfig["options"]>;
+import { type OptionTable, parseOptions } from "../command-line.js";
 
 /** Options of every subcommand that opens a controller. */
 export const CONTROLLER_OPTIONS = {
@@ -44,12 +42,7 @@ export function parseCommand<const T extends OptionTable>(
   argv: readonly string[],
   options: T,
 ): ReturnType<typeof parseArgs<{ args: string[]; allowPositionals: true; options: T }>> {
-  try {
-    return parseArgs({ args: [...argv], allowPositionals: true, options });
-  } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    throw usage(name, text.split(/\.\s|\n/, 1)[0] ?? text, error);
-  }
+  return parseOptions(argv, options, `iova nvme ${name} --help`);
 }
 
 export function usage(name: string, problem: string, cause?: unknown): ConfigError {

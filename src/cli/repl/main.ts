@@ -1,8 +1,8 @@
 /** `iova repl`: the prompt of Node.js with a PCI function open. */
-import { parseArgs } from "node:util";
 import { ConfigError } from "../../core/errors.js";
 import { PciDevice } from "../../pci/device.js";
 import { allBackendNames } from "../../pci/open.js";
+import { parseOptions } from "../command-line.js";
 import { print } from "../terminal.js";
 import { NAMES_HELP, namesFor } from "./names.js";
 import { Prompt } from "./prompt.js";
@@ -65,25 +65,21 @@ function parse(argv: readonly string[]): ReplOptions | undefined {
 
 /** @throws ConfigError */
 function parsed(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      allowPositionals: true,
-      options: {
-        registers: { type: "string" },
-        bar: { type: "string" },
-        backend: { type: "string" },
-        "vf-token": { type: "string" },
-        help: { type: "boolean" },
-      },
-    });
-  } catch (error) {
-    throw usage(error instanceof Error ? error.message : String(error), error);
-  }
+  return parseOptions(
+    argv,
+    {
+      registers: { type: "string" },
+      bar: { type: "string" },
+      backend: { type: "string" },
+      "vf-token": { type: "string" },
+      help: { type: "boolean" },
+    },
+    "iova repl --help",
+  );
 }
 
-function usage(problem: string, cause?: unknown): ConfigError {
-  return new ConfigError(`${problem}; see iova repl --help`, cause === undefined ? undefined : { cause });
+function usage(problem: string): ConfigError {
+  return new ConfigError(`${problem}; see iova repl --help`);
 }
 
 /** Runs the prompt, or the statements of standard input, until they end. */
