@@ -56,9 +56,11 @@ function list(json: boolean): void {
   if (parents.length === 0) print("no driver of this host makes mediated devices");
   for (const { name, types } of parents) {
     for (const type of types) {
-      const notes = [type.deviceApi, `${type.availableInstances} available`, type.name, type.description];
+      const { id, deviceApi, availableInstances, description } = type;
+      const title = type.name === id ? undefined : type.name;
+      const notes = [deviceApi, `${availableInstances} available`, title, description];
       print(
-        `${name}  ${type.id}  ${notes.flatMap((note) => (note === undefined ? [] : visible(note))).join(", ")}`,
+        `${name}  ${id}  ${notes.flatMap((note) => (note === undefined ? [] : visible(note))).join(", ")}`,
       );
     }
   }
