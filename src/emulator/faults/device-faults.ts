@@ -1,5 +1,5 @@
 /** Faults on order for devices in software with declared registers. */
-import { checkKeys, checkObject } from "../../core/check.js";
+import { checkArray, checkKeys, checkObject } from "../../core/check.js";
 import { BusyError } from "../../core/errors.js";
 import type { RegisterAccess } from "../../registers/access.js";
 import type { RegisterBlock } from "../../registers/block.js";
@@ -35,6 +35,7 @@ export class DeviceFaults<const D extends BlockSpec> {
    */
   constructor(block: RegisterBlock<D>, options: DeviceFaultsOptions = {}) {
     checkObject("block", block);
+    checkObject("registers of the block", block.registers);
     checkKeys("options", options, ["bar", "offset"]);
     const { bar = 0, offset = 0 } = options;
     this.bar = bar;
@@ -56,9 +57,11 @@ export class DeviceFaults<const D extends BlockSpec> {
 
   /**
    * The device with these faults, for `VfioUserServer`. Its BARs can't be mapped, so that faults see each access.
-   * @throws BusyError if these faults have a device already
+   * @throws ArgumentError, BusyError if these faults have a device already
    */
   device(device: EmulatedDevice): EmulatedDevice {
+    checkObject("device", device);
+    checkArray("BARs of the device", device.bars);
     if (this.hasDevice)
       throw new BusyError("these faults belong to another device: make a DeviceFaults for each");
     this.hasDevice = true;
@@ -67,6 +70,7 @@ export class DeviceFaults<const D extends BlockSpec> {
 
   /** Registers with these faults, for a driver in this process: `block.on(faults.access(registers.access))`. */
   access(access: RegisterAccess): RegisterAccess {
+    checkObject("access", access);
     return new FaultyAccess(access, this.engine, this.bar);
   }
 }

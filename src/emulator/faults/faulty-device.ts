@@ -1,4 +1,5 @@
 /** An emulated device as its clients see it through faults. */
+import { checkObject } from "../../core/check.js";
 import type {
   DeviceHost,
   DeviceMigration,
@@ -70,6 +71,7 @@ export class FaultyDevice implements EmulatedDevice {
   }
 
   connect(host: DeviceHost): void {
+    checkObject("host", host);
     this.connection = new FaultyConnection(host, this.vectors, this.faults);
     this.faults.client = this.connection;
     this.tell();

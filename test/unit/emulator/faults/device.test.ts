@@ -71,7 +71,14 @@ describe("a device with faults", () => {
     device.reset();
     expect(inner.counts).toEqual({ connects: 1, disconnects: 0, resets: 1 });
     expect(() => faults.device(inner)).toThrow(BusyError);
-    expect(() => Reflect.construct(DeviceFaults, [Block, { bars: 1 }])).toThrow(ArgumentError);
+    for (const wrong of [[Block, { bars: 1 }], [null], [{}]])
+      expect(() => Reflect.construct(DeviceFaults, wrong)).toThrow(ArgumentError);
+    const other = new DeviceFaults(Block);
+    for (const wrong of [null, {}]) {
+      expect(() => Reflect.apply(other.device, other, [wrong])).toThrow(ArgumentError);
+    }
+    expect(() => Reflect.apply(other.access, other, [null])).toThrow(ArgumentError);
+    expect(() => Reflect.apply(device.connect, device, [null])).toThrow(ArgumentError);
   });
 
   test("reads all ones in the registers that an access touches, and in no others", () => {
