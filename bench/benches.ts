@@ -5,7 +5,13 @@ export interface Bench {
   /** The program, as a path below bench/ without its ending. */
   readonly program: string;
   /** Options of the guest that it runs in; on this machine if left out. */
-  readonly guest?: { readonly memory?: string; readonly append?: readonly string[] };
+  readonly guest?: {
+    readonly memory?: string;
+    readonly append?: readonly string[];
+    readonly qemuArgs?: readonly string[];
+  };
+  /** The guest needs a QEMU newer than stable Debian's. */
+  readonly foreignQemu?: boolean;
   /** Debian programs whose paths it gets by options of the same name. */
   readonly debian?: readonly string[];
 }
@@ -48,6 +54,19 @@ export const benches: readonly Bench[] = [
     purpose: "import to first completed read, beside libvfn's identify program (--identify-binary PATH)",
     program: "start-up",
     guest: {},
+  },
+  {
+    name: "igb",
+    purpose: "frames from one 82576 network controller to another, against a C program with the same rings",
+    program: "igb/main",
+    foreignQemu: true,
+    guest: {
+      qemuArgs: ["left", "right"].flatMap((id, i) => [
+        ...["-netdev", `hubport,id=net-${id},hubid=0`],
+        ...["-device", `pcie-root-port,id=port-${id},chassis=${i + 1},addr=0x1${i}`],
+        ...["-device", `igb,netdev=net-${id},bus=port-${id}`],
+      ]),
+    },
   },
   {
     name: "emulator",

@@ -27,9 +27,9 @@ export class CProgram {
   private readonly child: ChildProcess;
   private readonly answers: AsyncIterableIterator<string>;
 
-  /** @param fd inherited as descriptor 3 */
-  constructor(program: string, args: readonly string[], fd: number) {
-    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit", fd] });
+  /** @param fds inherited as descriptors 3, 4, ... */
+  constructor(program: string, args: readonly string[], fds: readonly number[]) {
+    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit", ...fds] });
     if (this.child.stdout === null) throw new Error("no pipe to the C program");
     this.answers = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
   }

@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { ensureDebianProgram } from "../guest/debian-program.js";
 import { GuestToolError } from "../guest/errors.js";
+import { ensureForeignQemu } from "../guest/foreign-qemu.js";
 import { packageRoot } from "../guest/paths.js";
 import { StderrProgress } from "../guest/progress.js";
 import { runGuest } from "../guest/run.js";
@@ -19,7 +20,10 @@ function usage(): string {
   return `Usage: npm run bench -- NAME [ARGUMENT...]\n\n${lines.join("\n")}\n`;
 }
 
-async function run({ program, guest, debian = [] }: Bench, args: readonly string[]): Promise<number> {
+async function run(
+  { program, guest, foreignQemu, debian = [] }: Bench,
+  args: readonly string[],
+): Promise<number> {
   const programs: string[] = [];
   for (const name of debian) {
     programs.push(
@@ -41,7 +45,9 @@ async function run({ program, guest, debian = [] }: Bench, args: readonly string
   if (guest === undefined || process.env["IOVA_GUEST"] !== undefined) {
     return spawnSync(node, rest, { stdio: "inherit" }).status ?? 1;
   }
-  const result = await runGuest({ command, ...guest, progress: new StderrProgress() });
+  const progress = new StderrProgress();
+  const qemu = foreignQemu === true ? { qemu: await ensureForeignQemu({ progress }) } : {};
+  const result = await runGuest({ command, ...guest, ...qemu, progress });
   if (result.problem !== undefined) process.stderr.write(`bench: ${result.problem}\n`);
   return result.status;
 }

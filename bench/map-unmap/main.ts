@@ -78,7 +78,7 @@ function openType1(bdf: string, memory: MappedMemory): Backend {
 }
 
 async function measure(backend: Backend, memory: MappedMemory, program: string): Promise<Measured[]> {
-  const c = new CProgram(program, [backend.kind, "3", String(backend.target)], backend.fd);
+  const c = new CProgram(program, [backend.kind, "3", String(backend.target)], [backend.fd]);
   try {
     const ways: Way[] = [
       { name: "C", run: (cycles) => c.run(cycles) },

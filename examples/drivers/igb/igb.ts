@@ -7,7 +7,14 @@ import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { DeviceGoneError, type Interrupts, type InterruptVector, PciDevice, TimeoutError } from "iova";
+import {
+  ClosedError,
+  DeviceGoneError,
+  type Interrupts,
+  type InterruptVector,
+  PciDevice,
+  TimeoutError,
+} from "iova";
 import { IgbError } from "./error.js";
 import { Filters } from "./filters.js";
 import { Phy } from "./phy.js";
@@ -23,6 +30,8 @@ const VENDOR_ID = 0x8086;
 const DEVICE_IDS: readonly number[] = [0x10c9, 0x10e8, 0x1526, 0x150a];
 const ALL = 0xffff_ffff;
 const TIMEOUT_MS = 2000;
+/** How often the driver looks whether the device is still there: a device that is pulled out may say nothing. */
+const PRESENCE_MS = 500;
 /** Time that the device needs after a reset (section 4.2.1.6.1 asks for 1 ms, and then it loads its configuration). */
 const RESET_MS = 10;
 const CRC_BYTES = 4;
@@ -85,6 +94,7 @@ export class Igb implements AsyncDisposable {
   private readonly sending: SendQueue[] = [];
   private readonly senders: Sender[] = [];
   private interrupts: Interrupts | undefined;
+  private presence: NodeJS.Timeout | undefined;
   private closing: Promise<void> | undefined;
   /** Aborts at the end. */
   private readonly end = new AbortController();
@@ -248,6 +258,7 @@ export class Igb implements AsyncDisposable {
     regs.receiveControl.write({ enable: true, longFrames: true, broadcast: true, stripCrc: true });
     for (const queue of [...this.receiving, ...this.sending]) await queue.start();
     interrupts.watch(2 * queues, () => this.look()).unref();
+    this.presence = setInterval(() => this.checkPresence(), PRESENCE_MS).unref();
     regs.interruptMaskSet.write({ linkChange: true });
     await new Phy(regs, device.bdf).negotiate();
   }
@@ -292,6 +303,18 @@ export class Igb implements AsyncDisposable {
     }
   }
 
+  /** Ends all waits by a DeviceGoneError if the device has gone. */
+  private checkPresence(): void {
+    const { device, regs } = this;
+    try {
+      if (regs.status.read() === ALL) device.bar(0).isGone();
+    } catch (error) {
+      // The device was closed before the driver, or has gone: whoever waits is told.
+      if (!(error instanceof ClosedError || error instanceof DeviceGoneError)) throw error;
+      clearInterval(this.presence);
+    }
+  }
+
   /** Stops all DMA and interrupts (section 4.2.1.6.1). */
   private async reset(): Promise<void> {
     const { regs } = this;
@@ -315,6 +338,7 @@ export class Igb implements AsyncDisposable {
   }
 
   private async stop(): Promise<void> {
+    clearInterval(this.presence);
     this.end.abort(new IgbError(`the driver of ${this.device.bdf} was closed`));
     try {
       await this.reset();

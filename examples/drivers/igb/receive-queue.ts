@@ -1,6 +1,7 @@
 /** A queue of received frames. */
 import type { DmaBuffer, DmaSpace, InterruptVector } from "iova";
 import { type DescriptorRing, publish } from "iova/pci";
+import { Addresses } from "./addresses.js";
 import { ReceiveDone, ReceiveRead, Status } from "./descriptors.js";
 import { IgbError } from "./error.js";
 import { ReceivedFrame } from "./received-frame.js";
@@ -31,7 +32,7 @@ export class ReceiveQueue {
   private readonly done: ReturnType<typeof ReceiveDone.on>;
   private readonly buffer: DmaBuffer;
   private readonly frames: readonly ReceivedFrame[];
-  private readonly addresses: readonly bigint[];
+  private readonly addresses: Addresses;
   private readonly batch: ReceivedFrame[] = [];
   /** Slots that were taken and not given back. */
   private taken = 0;
@@ -52,8 +53,7 @@ export class ReceiveQueue {
       throw error;
     }
     this.done = ReceiveDone.on(this.ring.buffer.bytes);
-    const { iova } = this.buffer;
-    this.addresses = Array.from({ length: slots }, (_, i) => iova + BigInt(i * BUFFER_BYTES));
+    this.addresses = new Addresses(this.buffer, slots, BUFFER_BYTES);
     this.frames = Array.from(
       { length: slots },
       (_, i) => new ReceivedFrame(index, this.buffer.view(i * BUFFER_BYTES, BUFFER_BYTES)),
@@ -153,7 +153,7 @@ export class ReceiveQueue {
     const { address, headerAddress } = ring.slots;
     for (let i = 0; i < count; i++) {
       const slot = ring.push();
-      address.write(slot, addresses[slot] ?? 0n);
+      address.writeHalves(slot, addresses.low(slot), addresses.high(slot));
       headerAddress.writeHalves(slot, 0, 0);
     }
     publish();

@@ -1,6 +1,7 @@
 /** A queue of frames to be sent. */
 import type { DmaBuffer, DmaSpace } from "iova";
 import { type DescriptorRing, publish } from "iova/pci";
+import { Addresses } from "./addresses.js";
 import { Context, DescriptorType, Send } from "./descriptors.js";
 import { IgbError } from "./error.js";
 import { headersOf, prepareChecksums } from "./headers.js";
@@ -47,7 +48,7 @@ export class SendQueue {
   private readonly contexts: ReturnType<typeof Context.on>;
   private readonly buffer: DmaBuffer;
   private readonly memory: readonly Uint8Array[];
-  private readonly addresses: readonly bigint[];
+  private readonly addresses: Addresses;
   /** Slots that the device will report, in order. */
   private readonly reports: number[] = [];
   /** The last frame since the doorbell; -1 if there is none. */
@@ -73,7 +74,7 @@ export class SendQueue {
     this.contexts = Context.on(this.ring.buffer.bytes);
     const { buffer } = this;
     this.memory = Array.from({ length: slots }, (_, i) => buffer.view(i * BUFFER_BYTES, BUFFER_BYTES));
-    this.addresses = Array.from({ length: slots }, (_, i) => buffer.iova + BigInt(i * BUFFER_BYTES));
+    this.addresses = new Addresses(buffer, slots, BUFFER_BYTES);
   }
 
   /** Shows the ring to the device. */
@@ -122,8 +123,9 @@ export class SendQueue {
     if (frame.length < LEAST_BYTES) memory.fill(0, frame.length, LEAST_BYTES);
     if (headers !== undefined) prepareChecksums(memory.subarray(0, frame.length), headers);
     const length = Math.max(frame.length, LEAST_BYTES);
+    const { addresses } = this;
     const { slots } = ring;
-    slots.address.write(slot, this.addresses[slot] ?? 0n);
+    slots.address.writeHalves(slot, addresses.low(slot), addresses.high(slot));
     slots.command.write(slot, DATA | length | (vlan === undefined ? 0 : INSERT_VLAN));
     slots.status.write(slot, status | (length << PAYLOAD_SHIFT));
     this.last = slot;

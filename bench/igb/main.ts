@@ -1,0 +1,183 @@
+/**
+ * Sends frames from one 82576 to another, in turns: a C program with the example's ring code, the example's queues, and its driver
+ * with a promise for each batch. All poll, and each has a queue of its own in the same two devices.
+ *
+ *   npm run bench -- igb [ROUNDS [FRAMES]]
+ */
+
+import { Igb } from "../../examples/drivers/igb/igb.js";
+import { ReceiveQueue } from "../../examples/drivers/igb/receive-queue.js";
+import { type IgbRegisters, igbRegisters } from "../../examples/drivers/igb/registers.js";
+import { SendQueue } from "../../examples/drivers/igb/send-queue.js";
+import { VfioDevice } from "../../src/doors/vfio.js";
+import { bindToVfio, listPciFunctions, MappedMemory, PciDevice } from "../../src/index.js";
+import { CProgram, compileC } from "../c-program.js";
+import { measureInTurns, type Way } from "../rounds.js";
+
+const SLOTS = 512;
+const BATCH = 32;
+const SIZES = [60, 1514];
+const BUFFER_BYTES = 2048;
+const DESCRIPTOR_BYTES = 16;
+const LINK_MS = 60_000;
+/** For the JIT compilers of V8 and QEMU. */
+const WARM_UP_FRAMES = 200_000;
+/** Queues: the driver's own, that of the rings, and that of the C program. */
+const Queue = { driver: 0, rings: 1, c: 2 } as const;
+const HASHED_QUEUES = 2;
+
+const rounds = Number(process.argv[2] ?? 21);
+const frames = Math.ceil(Number(process.argv[3] ?? 2048) / BATCH) * BATCH;
+
+/** IPv4 without more: what the devices make a hash of, so that the table of hashes chooses the queue. */
+function frameOf(destination: string, source: string, bytes: number): Buffer {
+  const frame = Buffer.alloc(bytes);
+  frame.write(`${destination}${source}0800`.replaceAll(":", ""), "hex");
+  const ip = Buffer.from("4500000000000000400b00000a0000010a000002", "hex");
+  ip.writeUInt16BE(bytes - 14, 2);
+  ip.copy(frame, 14);
+  return frame;
+}
+
+/** All hashes lead to one queue. */
+function receiveThrough(regs: IgbRegisters, queue: number): void {
+  for (const four of regs.redirection) four.write(queue * 0x0101_0101);
+}
+
+function timed(frames: number, start: bigint): number {
+  return Number(process.hrtime.bigint() - start) / frames;
+}
+
+/** The same loop as in igb.c. */
+function runRings(sending: SendQueue, receiving: ReceiveQueue, frame: Uint8Array, wanted: number): void {
+  let sent = 0;
+  let received = 0;
+  while (received < wanted) {
+    sending.reap();
+    if (sent < wanted && sent - received + BATCH < SLOTS) {
+      for (let i = 0; i < BATCH; i++) if (!sending.post(frame)) throw new Error("the ring is full");
+      sending.ringDoorbell();
+      sent += BATCH;
+    }
+    for (const { length } of receiving.take(SLOTS)) {
+      if (length !== frame.length) throw new Error(`a frame of ${length} bytes`);
+      received++;
+    }
+    receiving.giveBack();
+  }
+}
+
+async function runDriver(left: Igb, right: Igb, frame: Uint8Array, wanted: number): Promise<void> {
+  const batch = new Array<Uint8Array>(BATCH).fill(frame);
+  let received = 0;
+  let sent = 0;
+  const more = async (): Promise<void> => {
+    // The frames of the loop's turn still have their buffers.
+    for (; sent < wanted && sent - received + BATCH < SLOTS / 2; sent += BATCH) await left.sendAll(batch);
+  };
+  await more();
+  for await (const each of right.receiveBatches({ poll: true, most: SLOTS })) {
+    received += each.length;
+    if (received >= wanted) return;
+    await more();
+  }
+}
+
+function fdOf({ io, bdf }: PciDevice): number {
+  if (!(io instanceof VfioDevice)) throw new Error(`${bdf} is no VFIO device`);
+  return io.fd;
+}
+
+const nics = listPciFunctions().filter(
+  ({ vendorId, deviceId }) => vendorId === 0x8086 && deviceId === 0x10c9,
+);
+const [first, second] = nics;
+if (first === undefined || second === undefined)
+  throw new Error("this machine has no two 82576: run it in the guest");
+using _one = bindToVfio(first.bdf);
+using _two = bindToVfio(second.bdf);
+using leftDevice = PciDevice.open(first.bdf);
+// One address space for both, so that C's memory has one address.
+using rightDevice = PciDevice.open(second.bdf, { dma: leftDevice.dma });
+using compiled = compileC("igb/igb.c");
+process.stdout.write(
+  `frames from one 82576 to another, medians of ${rounds} rounds of ${frames} frames in turns; Node ${process.versions.node}\n`,
+);
+for (const bytes of SIZES) {
+  await using left = await Igb.start(leftDevice, { slots: SLOTS });
+  await using right = await Igb.start(rightDevice, { slots: SLOTS });
+  await Promise.all([left.linkUp({ timeoutMs: LINK_MS }), right.linkUp({ timeoutMs: LINK_MS })]);
+  const [leftRegs, rightRegs] = [igbRegisters.on(leftDevice.bar(0)), igbRegisters.on(rightDevice.bar(0))];
+  rightRegs.hashControl.write({ mode: HASHED_QUEUES, ipv4: true });
+  const frame = frameOf(right.macAddress, left.macAddress, bytes);
+
+  const sending = new SendQueue(leftDevice.dma, Queue.rings, SLOTS, leftRegs.sendRings.at(Queue.rings));
+  const receiving = new ReceiveQueue(
+    rightDevice.dma,
+    Queue.rings,
+    SLOTS,
+    rightRegs.receiveRings.at(Queue.rings),
+  );
+  await sending.start();
+  await receiving.start();
+
+  const ringBytes = SLOTS * DESCRIPTOR_BYTES;
+  const bufferBytes = SLOTS * BUFFER_BYTES;
+  using memory = MappedMemory.memfd(2 * (ringBytes + bufferBytes) + BUFFER_BYTES);
+  using mapped = leftDevice.dma.map(memory);
+  memory.bytes.set(frame, 2 * (ringBytes + bufferBytes));
+  const send = leftRegs.sendRings.at(Queue.c);
+  send.base.write(mapped.iova);
+  send.sizeBytes.write(ringBytes);
+  send.control.write({ prefetch: 8, host: 1, writeBack: 1, enable: true });
+  const receive = rightRegs.receiveRings.at(Queue.c);
+  receive.base.write(mapped.iova + BigInt(ringBytes));
+  receive.sizeBytes.write(ringBytes);
+  receive.split.write({ bufferKib: BUFFER_BYTES / 1024, descriptorType: 1 });
+  receive.control.write({ prefetch: 8, host: 8, writeBack: 1, enable: true });
+  const c = new CProgram(
+    compiled.program,
+    ["3", "4", "5", String(mapped.iova), ...[SLOTS, Queue.c, bytes, BATCH].map(String)],
+    [fdOf(leftDevice), fdOf(rightDevice), memory.fd],
+  );
+  try {
+    const through = (queue: number, run: (count: number) => Promise<number>) => async (count: number) => {
+      receiveThrough(rightRegs, queue);
+      return await run(Math.ceil(count / BATCH) * BATCH);
+    };
+    const ways: Way[] = [
+      { name: "C", run: through(Queue.c, (count) => c.run(count)) },
+      {
+        name: "rings",
+        run: through(Queue.rings, async (count) => {
+          const start = process.hrtime.bigint();
+          runRings(sending, receiving, frame, count);
+          return timed(count, start);
+        }),
+      },
+      {
+        name: "driver",
+        run: through(Queue.driver, async (count) => {
+          const start = process.hrtime.bigint();
+          await runDriver(left, right, frame, count);
+          return timed(count, start);
+        }),
+      },
+    ];
+    for (const { name, medianNs, ratio, quietRatio } of await measureInTurns(
+      ways,
+      rounds,
+      frames,
+      WARM_UP_FRAMES,
+    ))
+      process.stdout.write(
+        `${String(bytes).padStart(5)} bytes  ${name.padEnd(7)} ${(1e6 / medianNs).toFixed(1).padStart(8)} k frames/s  ` +
+          `time ${ratio.toFixed(2)} of C's, best tenth ${quietRatio.toFixed(2)}\n`,
+      );
+  } finally {
+    await c.end();
+    await Promise.all([left.close(), right.close()]);
+    sending.close();
+    receiving.close();
+  }
+}
