@@ -34,6 +34,11 @@ export function print(text: string): void {
   process.stdout.write(lines.endsWith("\n") ? lines : `${lines}\n`);
 }
 
+/** Writes lines in place of the line that is being typed. */
+export function printOverPrompt(text: string): void {
+  process.stdout.write(`\r\x1b[K${visibleLines(text)}\n`);
+}
+
 /** Writes JSON text to standard output. Unsafe characters that JSON.stringify() leaves as they are become `\uNNNN`. */
 export function printJsonText(json: string): void {
   const ascii = json.replace(UNSAFE, (character) => {

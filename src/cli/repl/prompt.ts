@@ -4,12 +4,9 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { type REPLServer, start } from "node:repl";
 import type { PciDevice } from "../../pci/device.js";
-import { print, visibleLines } from "../terminal.js";
+import { print, printOverPrompt, visibleLines } from "../terminal.js";
 import { NAMES_HELP } from "./names.js";
 import { shown } from "./text.js";
-
-/** To the start of the line, and delete it. */
-const CLEAR_LINE = "\r\x1b[K";
 
 /** Node's prompt, which shows values as `iova repl` does. */
 export class Prompt {
@@ -24,7 +21,7 @@ export class Prompt {
       ignoreUndefined: true,
       // What is typed shares its Uint8Array and Error with this package.
       useGlobal: true,
-      writer: (value: unknown) => shown(value, true),
+      writer: shown,
     });
     this.server.defineCommand("names", {
       help: "List what can be used by name",
@@ -36,7 +33,7 @@ export class Prompt {
 
   /** Prints lines above what is being typed. */
   say(lines: string): void {
-    process.stdout.write(`${CLEAR_LINE}${visibleLines(lines)}\n`);
+    printOverPrompt(lines);
     this.server.displayPrompt(true);
   }
 

@@ -11,7 +11,7 @@ export async function runStatements(
   names: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   const code = await text(input);
-  const all = { ...names, print: (value: unknown) => print(shown(value, false)) };
+  const all = { ...names, print: (value: unknown) => print(shown(value)) };
   try {
     // On a line of its own: the program may end with a comment.
     const program = compileFunction(`return (async () => {\n${code}\n})();`, Object.keys(all), {

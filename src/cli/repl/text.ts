@@ -19,14 +19,17 @@ const SMALL = 10;
 /** Blocks in blocks and arrays. */
 const DEEPEST = 8;
 
-/** @param colors of the terminal, for other values */
-export function shown(value: unknown, colors: boolean): string {
-  if (value instanceof Text) return visibleLines(value.text);
-  if (isWhole(value) && (value < 0 || value >= SMALL)) return `${inspect(value, { colors })} (${hex(value)})`;
+/** A value as text that is safe for a terminal: a string may come from a device. */
+export function shown(value: unknown): string {
+  return visibleLines(textOf(value));
+}
+
+function textOf(value: unknown): string {
+  if (value instanceof Text) return value.text;
+  if (isWhole(value) && (value < 0 || value >= SMALL)) return `${inspect(value)} (${hex(value)})`;
   const registers = [...registersIn(value)];
-  if (registers.length > 0)
-    return visibleLines(registers.map((each) => registerLine(each.dump())).join("\n"));
-  return inspect(value, { colors });
+  if (registers.length > 0) return registers.map((each) => registerLine(each.dump())).join("\n");
+  return inspect(value);
 }
 
 function isWhole(value: unknown): value is number | bigint {
