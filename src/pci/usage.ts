@@ -142,7 +142,7 @@ export function virtualFunctionHolders(
   }
   const isHere = ({ pid }: VfioHolder): boolean => pid === process.pid;
   const holders = holdersOf(new Set(owners.keys())).filter((holder) => !isHere(holder));
-  if (counted.size > 0) holders.push(...holdersOf(counted).filter(isHere));
+  if (counted.size > 0) for (const holder of holdersOf(counted)) if (isHere(holder)) holders.push(holder);
   const found = new Map<string, VfioHolder[]>();
   for (const holder of holders) {
     const vf = owners.get(holder.node);
