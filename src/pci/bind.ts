@@ -4,11 +4,11 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
 import { BusyError, IovaError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { readWithin, writeWithin } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
+import { stepLimit } from "./step-limit.js";
 import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
 import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
 
@@ -24,8 +24,6 @@ export class BindError extends IovaError {
     super("ERR_IOVA_BIND", message, options);
   }
 }
-
-const DEFAULT_TIMEOUT_MS = 30_000;
 
 /** Options of {@link bindToVfio} and {@link unbindFromVfio}. */
 export interface BindOptions {
@@ -184,9 +182,9 @@ class BindSteps {
   /** @throws ArgumentError */
   constructor(
     private readonly bdf: string,
-    timeoutMs = DEFAULT_TIMEOUT_MS,
+    timeoutMs: number | undefined,
   ) {
-    this.timeoutMs = checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
+    this.timeoutMs = stepLimit({ timeoutMs });
     this.nodes = vfioNodes(bdf);
   }
 

@@ -5,18 +5,18 @@
 import { randomUUID } from "node:crypto";
 import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { checkInteger, checkKeys, checkString, MAX_TIMER_MS, show } from "../core/check.js";
+import { checkKeys, checkString, show } from "../core/check.js";
 import { ArgumentError, BusyError, SysError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
 import { type KernelWait, writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { isUuid } from "../vfio/uuid.js";
+import { stepLimit } from "./step-limit.js";
 import { holdersOf, holdersText, vfioNodesAt } from "./usage.js";
 
 const PARENTS = "/sys/class/mdev_bus";
 const DEVICES = "/sys/bus/mdev/devices";
-const DEFAULT_TIMEOUT_MS = 30_000;
 
 /** A kind of mediated device that a parent can make. */
 export interface MediatedType {
@@ -175,7 +175,7 @@ export async function createMediatedDevice(
 ): Promise<MediatedDevice> {
   checkKeys("options", options, ["uuid", "timeoutMs"]);
   const uuid = checkedUuid(options.uuid ?? randomUUID());
-  const timeoutMs = limitOf(options);
+  const timeoutMs = stepLimit(options);
   const steps = new MediatedSteps(uuid, timeoutMs);
   const found = typeOf(parent, type);
   if (existsSync(sysfsPath(uuid))) throw new ArgumentError(`there is a mediated device ${uuid} already`);
@@ -209,7 +209,7 @@ function typeOf(parent: string, type: string): MediatedType {
 export async function removeMediatedDevice(uuid: string, options: MediatedRemoval = {}): Promise<void> {
   const name = checkedUuid(uuid);
   checkKeys("options", options, ["timeoutMs"]);
-  const steps = new MediatedSteps(name, limitOf(options));
+  const steps = new MediatedSteps(name, stepLimit(options));
   if (!existsSync(sysfsPath(name))) throw noSuchMediatedDevice(name);
   assertNotOpen(name);
   await steps.removeAsync();
@@ -222,10 +222,6 @@ export function noSuchMediatedDevice(uuid: string): ArgumentError {
 function checkedUuid(uuid: string): string {
   if (!isUuid(uuid)) throw new ArgumentError(`uuid must be a UUID, got ${show(uuid)}`);
   return uuid.toLowerCase();
-}
-
-function limitOf({ timeoutMs = DEFAULT_TIMEOUT_MS }: MediatedRemoval): number {
-  return checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
 }
 
 /** Processes that have it open through VFIO, in words; undefined for none. */

@@ -4,17 +4,17 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { checkInteger, checkKeys, MAX_TIMER_MS, show } from "../core/check.js";
+import { checkInteger, checkKeys, show } from "../core/check.js";
 import { ArgumentError, BusyError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { kernelText } from "../sys/kernel-files.js";
 import { type KernelWait, writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
 import { BindError, bindToVfio, VFIO_PCI } from "./bind.js";
+import { stepLimit } from "./step-limit.js";
 import { driverOf, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
 import { holdersText, usersOf, type VfioHolder, virtualFunctionHolders } from "./usage.js";
 
-const DEFAULT_TIMEOUT_MS = 30_000;
 const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
 
 /** Options of {@link removeVirtualFunctions}. */
@@ -124,7 +124,7 @@ export async function createFor(
   const { driver } = options;
   if (driver !== undefined && driver !== VFIO_PCI)
     throw new ArgumentError(`driver must be ${VFIO_PCI} or left out, got ${show(driver)}`);
-  const timeoutMs = limitOf(options);
+  const timeoutMs = stepLimit(options);
   const steps = new NumberOfVfs(pf, timeoutMs);
   assertCapable(pf, count);
   const isFree = driver === VFIO_PCI && driverOf(pf) !== VFIO_PCI;
@@ -175,17 +175,13 @@ export async function removeVirtualFunctions(
 ): Promise<readonly string[]> {
   const pf = parseBdf(address);
   checkKeys("options", options, ["timeoutMs"]);
-  const steps = new NumberOfVfs(pf, limitOf(options));
+  const steps = new NumberOfVfs(pf, stepLimit(options));
   assertPhysical(pf);
   const addresses = virtualFunctionsOf(pf);
   if (addresses.length === 0) return [];
   assertUnused(pf, addresses);
   await steps.writeAsync(0);
   return addresses;
-}
-
-function limitOf({ timeoutMs = DEFAULT_TIMEOUT_MS }: VirtualFunctionRemoval): number {
-  return checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
 }
 
 /** @returns how many virtual functions it can have @throws ArgumentError (no such function), UnsupportedError */
