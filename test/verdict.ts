@@ -1,6 +1,7 @@
 /** What the suites came to: the totals, and what else went wrong. */
 import { readFileSync } from "node:fs";
 import { relative } from "node:path";
+import { unhandledErrorsFile } from "./unhandled-errors.js";
 
 /** The parts of vitest's JSON report used here. */
 interface Report {
@@ -24,9 +25,23 @@ function isReport(value: unknown): value is Report {
   return typeof value === "object" && value !== null && "numPassedTests" in value && "testResults" in value;
 }
 
-/** What failed, each with the head of its message: the end of a long log is all that many people see of it. */
+/** What `UnhandledErrors` writes. */
+interface Unhandled {
+  readonly reason: string;
+  readonly texts: readonly string[];
+}
+
+function isUnhandled(value: unknown): value is Unhandled {
+  return typeof value === "object" && value !== null && "reason" in value && "texts" in value;
+}
+
+/** The end of a long log is all that many people see of it, so each problem there says enough, and no more. */
+function head(message = ""): string {
+  return message.split("\n").slice(0, 6).join("\n    ");
+}
+
+/** What failed, each with the head of its message. */
 function failures({ testResults }: Report): string[] {
-  const head = (message = ""): string => message.split("\n").slice(0, 6).join("\n    ");
   return testResults.flatMap(({ name, message, status, assertionResults }) => {
     const failed = assertionResults.filter((test) => test.status === "failed");
     const file = relative(process.cwd(), name);
@@ -53,6 +68,10 @@ export class Verdict {
       this.totals.skipped += report.numPendingTests + report.numTodoTests;
       this.problem(...failures(report));
       if (report.numPassedTests === 0) this.problem(`${suite} ran no test`);
+      const unhandled: unknown = JSON.parse(readFileSync(unhandledErrorsFile(file), "utf8"));
+      if (!isUnhandled(unhandled)) throw new Error("not a list of unhandled errors");
+      this.problem(...unhandled.texts.map((text) => `${suite}, outside its tests: ${head(text)}`));
+      if (unhandled.reason === "interrupted") this.problem(`${suite} was interrupted`);
     } catch (error) {
       this.problem(`${suite} left no report: ${error instanceof Error ? error.message : String(error)}`);
     }
