@@ -19,7 +19,9 @@ import {
 import { checkDeviceIo, type DeviceIo, type RegionInfo } from "../vfio/device-io.js";
 import { canMap, mappablePages } from "../vfio/region.js";
 import { BarParts } from "./bar-parts.js";
+import { BarRest } from "./bar-rest.js";
 import { sleepOf } from "./bar-sleep.js";
+import { halvesOf, longsOf } from "./bar-views.js";
 import { presenceOf } from "./presence.js";
 
 /**
@@ -34,6 +36,8 @@ export class Bar implements RegisterAccess {
   private readonly views: MappedRegisters = { ...NOT_MAPPED };
   /** Where only parts can be mapped. */
   private readonly parts: BarParts | undefined;
+  /** Where the whole can't be mapped. */
+  private readonly rest: BarRest;
 
   constructor(
     private readonly io: DeviceIo,
@@ -48,6 +52,7 @@ export class Bar implements RegisterAccess {
     const areas = canMap(this.region, 0, this.sizeBytes) ? [] : mappablePages(this.region);
     if (areas.length > 0)
       this.parts = new BarParts(areas, (offset, sizeBytes) => this.map(offset, sizeBytes));
+    this.rest = new BarRest(io, index, this.parts);
   }
 
   /** Names it in errors. */
@@ -68,52 +73,37 @@ export class Bar implements RegisterAccess {
   read8(offset: number): number {
     this.check(offset, 1, 1);
     const bytes = this.memory()?.bytes;
-    if (bytes !== undefined) return readRegister8(bytes, offset);
-    const part = this.parts?.at(offset);
-    return part === undefined
-      ? this.load(offset, 1).getUint8(0)
-      : readRegister8(part.memory.bytes, offset - part.offset);
+    return bytes === undefined ? this.rest.read8(offset) : readRegister8(bytes, offset);
   }
 
   /** @param offset bytes, multiple of 2 @throws ArgumentError, ClosedError, SysError */
   read16(offset: number): number {
     this.check(offset, 2, 2);
     const bytes = this.memory()?.bytes;
-    if (bytes !== undefined) return readRegister16(this.views.halves ?? halvesOf(bytes), offset / 2);
-    const part = this.parts?.at(offset);
-    return part === undefined
-      ? this.load(offset, 2).getUint16(0, true)
-      : readRegister16(halvesOf(part.memory.bytes), (offset - part.offset) / 2);
+    if (bytes === undefined) return this.rest.read16(offset);
+    return readRegister16(this.views.halves ?? halvesOf(bytes), offset / 2);
   }
 
   /** @param offset bytes, multiple of 4 @throws ArgumentError, ClosedError, SysError */
   read32(offset: number): number {
     this.check(offset, 4, 4);
     const words = this.memory()?.words;
-    if (words !== undefined) return readRegister(words, offset / 4);
-    const part = this.parts?.at(offset);
-    return part === undefined
-      ? this.load(offset, 4).getUint32(0, true)
-      : readRegister(part.memory.words, (offset - part.offset) / 4);
+    return words === undefined ? this.rest.read32(offset) : readRegister(words, offset / 4);
   }
 
   /** Two 32-bit reads, low half first. @param offset bytes, multiple of 4 @throws as {@link read32} */
   read64(offset: number): bigint {
     this.check(offset, 8, 4);
     const words = this.memory()?.words;
-    if (words !== undefined) return readRegister64(words, offset / 4);
-    return BigInt(this.read32(offset)) | (BigInt(this.read32(offset + 4)) << 32n);
+    return words === undefined ? this.rest.read64(offset) : readRegister64(words, offset / 4);
   }
 
   /** One 64-bit read. @param offset bytes, multiple of 8 @throws as {@link read32} */
   readWhole64(offset: number): bigint {
     this.check(offset, 8, 8);
     const bytes = this.memory()?.bytes;
-    if (bytes !== undefined) return readWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8);
-    const part = this.parts?.at(offset);
-    return part === undefined
-      ? this.load(offset, 8).getBigUint64(0, true)
-      : readWholeRegister64(longsOf(part.memory.bytes), (offset - part.offset) / 8);
+    if (bytes === undefined) return this.rest.readWhole64(offset);
+    return readWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8);
   }
 
   /** @param offset bytes @throws ArgumentError, ClosedError, SysError */
@@ -121,10 +111,8 @@ export class Bar implements RegisterAccess {
     this.check(offset, 1, 1);
     checkInteger("value", value, 0, 0xff);
     const bytes = this.memory()?.bytes;
-    const part = bytes === undefined ? this.parts?.at(offset) : undefined;
-    if (bytes !== undefined) writeRegister8(bytes, offset, value);
-    else if (part !== undefined) writeRegister8(part.memory.bytes, offset - part.offset, value);
-    else this.io.writeRegion(this.index, offset, Uint8Array.of(value));
+    if (bytes === undefined) this.rest.write8(offset, value);
+    else writeRegister8(bytes, offset, value);
   }
 
   /** @param offset bytes, multiple of 2 @throws ArgumentError, ClosedError, SysError */
@@ -132,11 +120,8 @@ export class Bar implements RegisterAccess {
     this.check(offset, 2, 2);
     checkInteger("value", value, 0, 0xffff);
     const bytes = this.memory()?.bytes;
-    const part = bytes === undefined ? this.parts?.at(offset) : undefined;
-    if (bytes !== undefined) writeRegister16(this.views.halves ?? halvesOf(bytes), offset / 2, value);
-    else if (part !== undefined)
-      writeRegister16(halvesOf(part.memory.bytes), (offset - part.offset) / 2, value);
-    else this.io.writeRegion(this.index, offset, new Uint8Array(Uint16Array.of(value).buffer));
+    if (bytes === undefined) this.rest.write16(offset, value);
+    else writeRegister16(this.views.halves ?? halvesOf(bytes), offset / 2, value);
   }
 
   /**
@@ -149,10 +134,8 @@ export class Bar implements RegisterAccess {
     const bits = typeof value === "number" && (value | 0) === value ? value >>> 0 : value;
     checkInteger("value", bits, 0, 0xffff_ffff);
     const words = this.memory()?.words;
-    const part = words === undefined ? this.parts?.at(offset) : undefined;
-    if (words !== undefined) writeRegister(words, offset / 4, bits);
-    else if (part !== undefined) writeRegister(part.memory.words, (offset - part.offset) / 4, bits);
-    else this.io.writeRegion(this.index, offset, new Uint8Array(Uint32Array.of(bits).buffer));
+    if (words === undefined) this.rest.write32(offset, bits);
+    else writeRegister(words, offset / 4, bits);
   }
 
   /** Two 32-bit writes, low half first. @param offset bytes, multiple of 4 @throws as {@link write32} */
@@ -160,17 +143,8 @@ export class Bar implements RegisterAccess {
     this.check(offset, 8, 4);
     checkU64("value", value);
     const words = this.memory()?.words;
-    if (words !== undefined) writeRegister64(words, offset / 4, value);
-    else if (this.io.writeRegions !== undefined && this.parts?.touches(offset, 8) !== true) {
-      const bytes = new Uint8Array(BigUint64Array.of(value).buffer);
-      this.io.writeRegions(this.index, [
-        { offset, source: bytes.subarray(0, 4) },
-        { offset: offset + 4, source: bytes.subarray(4) },
-      ]);
-    } else {
-      this.write32(offset, Number(value & 0xffff_ffffn));
-      this.write32(offset + 4, Number(value >> 32n));
-    }
+    if (words === undefined) this.rest.write64(offset, value);
+    else writeRegister64(words, offset / 4, value);
   }
 
   /** One 64-bit write. @param offset bytes, multiple of 8 @throws as {@link write32} */
@@ -178,11 +152,8 @@ export class Bar implements RegisterAccess {
     this.check(offset, 8, 8);
     checkU64("value", value);
     const bytes = this.memory()?.bytes;
-    const part = bytes === undefined ? this.parts?.at(offset) : undefined;
-    if (bytes !== undefined) writeWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8, value);
-    else if (part !== undefined)
-      writeWholeRegister64(longsOf(part.memory.bytes), (offset - part.offset) / 8, value);
-    else this.io.writeRegion(this.index, offset, new Uint8Array(BigUint64Array.of(value).buffer));
+    if (bytes === undefined) this.rest.writeWhole64(offset, value);
+    else writeWholeRegister64(this.views.longs ?? longsOf(bytes), offset / 8, value);
   }
 
   /**
@@ -245,25 +216,11 @@ export class Bar implements RegisterAccess {
     new Lease(`registers of ${this.label}`, hiding(views), mapping.lease);
   }
 
-  private load(offset: number, width: number): DataView {
-    const bytes = new Uint8Array(width);
-    this.io.readRegion(this.index, offset, bytes);
-    return new DataView(bytes.buffer);
-  }
-
   private check(offset: number, width: number, alignBytes: number): void {
     checkInteger("offset", offset, 0, this.sizeBytes - width);
     if (offset % alignBytes !== 0)
       throw new ArgumentError(`register offset ${offset} is not a multiple of ${alignBytes}`);
   }
-}
-
-function halvesOf({ buffer, byteOffset, length }: Uint8Array): Uint16Array {
-  return new Uint16Array(buffer, byteOffset, length >> 1);
-}
-
-function longsOf({ buffer, byteOffset, length }: Uint8Array): BigUint64Array {
-  return new BigUint64Array(buffer, byteOffset, length >> 3);
 }
 
 /** A function of its own, so that the lease, which outlives the bar, refers to the views alone. */

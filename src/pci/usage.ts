@@ -140,13 +140,11 @@ export function virtualFunctionHolders(
       if (!exceptHere.has(vf)) counted.add(node);
     }
   }
-  const isHere = ({ pid }: VfioHolder): boolean => pid === process.pid;
-  const holders = holdersOf(new Set(owners.keys())).filter((holder) => !isHere(holder));
-  if (counted.size > 0) for (const holder of holdersOf(counted)) if (isHere(holder)) holders.push(holder);
   const found = new Map<string, VfioHolder[]>();
-  for (const holder of holders) {
+  for (const holder of holdersOf(new Set(owners.keys()))) {
     const vf = owners.get(holder.node);
-    if (vf !== undefined) found.set(vf, [...(found.get(vf) ?? []), holder]);
+    if (vf === undefined || (holder.pid === process.pid && !counted.has(holder.node))) continue;
+    found.set(vf, [...(found.get(vf) ?? []), holder]);
   }
   return found;
 }
@@ -154,22 +152,21 @@ export function virtualFunctionHolders(
 const DELETED = " (deleted)";
 
 /**
- * Processes that have one of these nodes open.
+ * Processes that have some of these nodes open, each once for each node.
  * @param orRemoved also any device node that exists no more. The kernel removes it before it waits for who has it open.
  */
 export function holdersOf(nodes: ReadonlySet<string>, orRemoved = false): VfioHolder[] {
   return list("/proc")
     .filter((name) => /^\d+$/.test(name))
     .flatMap((pid) => {
+      const held = new Set<string>();
       for (const fd of list(`/proc/${pid}/fd`)) {
         const link = openFile(pid, fd);
         const node = link.endsWith(DELETED) ? link.slice(0, -DELETED.length) : link;
         const isRemoved = orRemoved && node !== link && node.startsWith("/dev/vfio/devices/");
-        if (nodes.has(node) || isRemoved) {
-          return [{ pid: Number(pid), command: commandOf(pid), node }];
-        }
+        if (nodes.has(node) || isRemoved) held.add(node);
       }
-      return [];
+      return [...held].map((node) => ({ pid: Number(pid), command: commandOf(pid), node }));
     });
 }
 
