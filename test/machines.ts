@@ -255,6 +255,17 @@ function virtioDevices(folder: string): string[] {
     ...["-device", `virtio-blk-pci,drive=virtio,serial=virtio,${modern},addr=0x11`],
     ...disk(folder, "locked", MIB).map((each) => (each.startsWith("if=") ? `${each},readonly=on` : each)),
     ...["-device", `virtio-blk-pci,drive=locked,${modern},event_idx=off,addr=0x12`],
+    ...disk(folder, "packed", 32 * MIB),
+    ...["-device", `virtio-blk-pci,id=packed,drive=packed,${modern},packed=on,num-queues=4,addr=0x13`],
+    // A cable between two.
+    ...["left", "right"].flatMap((id, i) => [
+      ...["-netdev", `hubport,id=net-${id},hubid=0`],
+      ...[
+        "-device",
+        `virtio-net-pci,id=${id},netdev=net-${id},${modern},packed=on,mac=52:54:00:00:00:2${i},addr=0x1${4 + i}`,
+      ],
+    ]),
+    ...monitorInGuest(folder),
   ];
 }
 
@@ -347,6 +358,8 @@ export const testMachines: readonly TestMachine[] = [
       ...["-device", "nvme,serial=plain,drive=plain"],
       ...["-device", "edu,dma_mask=0xffffffff"],
       ...["-device", "pci-testdev,membar=1M"],
+      ...disk(folder, "virtio", 8 * MIB),
+      ...["-device", "virtio-blk-pci,drive=virtio,disable-legacy=on,packed=on,addr=0x11"],
     ],
     append: ["vfio.enable_unsafe_noiommu_mode=1", "hugepages=4"],
     // All of it below 4 GiB, where edu reaches it.

@@ -47,10 +47,13 @@ export const sriovNvmeBdf = (): string =>
 export const portEduBdf = (): string => find("edu behind a root port", (fn) => isPortEdu(fn, 0));
 /** The second of them. Both are in one IOMMU group. */
 export const otherPortEduBdf = (): string => find("second edu there", (fn) => isPortEdu(fn, 1));
-/** Devices of virtio: source of random bytes, disk, disk that can only be read. */
+/** Devices of virtio: source of random bytes, disk, disk that can only be read, disk with packed rings and four queues. */
 export const virtioRngBdf = (): string => virtio("10.0");
 export const virtioBlkBdf = (): string => virtio("11.0");
 export const lockedBlkBdf = (): string => virtio("12.0");
+export const packedBlkBdf = (): string => virtio("13.0");
+/** Network devices of virtio at both ends of a cable. */
+export const virtioNetBdfs = (): [string, string] => [virtio("14.0"), virtio("15.0")];
 
 function virtio(at: string): string {
   return find("virtio device", (fn) => fn.vendorId === 0x1af4 && slot(fn.bdf) === at);

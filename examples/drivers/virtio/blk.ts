@@ -1,19 +1,23 @@
 /** The block device of virtio (Virtual I/O Device 1.2, section 5.2). */
+import { EventEmitter } from "node:events";
 import type { DmaBuffer, PciDevice } from "iova";
 import { bits, choice, descriptorLayout, reg8, reg32, reg64 } from "iova/pci";
 import { VirtioError } from "./error.js";
-import type { Part, SplitQueue } from "./split-queue.js";
-import { Feature, VirtioTransport } from "./transport.js";
+import type { Part } from "./ring-format.js";
+import { type VirtioOptions, VirtioTransport } from "./transport.js";
+import type { Virtqueue } from "./virtqueue.js";
 
 const TYPE = 2;
 const SECTOR_BYTES = 512;
 const READ_ONLY = 1n << 5n;
 const FLUSH = 1n << 9n;
 const ID_BYTES = 20;
-/** Bytes of the configuration that this driver reads: the capacity. */
-const CONFIG_BYTES = 8;
-/** A request needs a descriptor for its head, its data and its status. */
-const DESCRIPTORS_EACH = 3;
+const MULTIPLE_QUEUES = 1n << 12n;
+/** The configuration as far as this driver reads it: the capacity, and the number of queues. */
+const CAPACITY_BYTES = 8;
+const QUEUES_AT = 34;
+/** The head, the data and the status. */
+const MOST_PARTS = 3;
 
 /** The head of a request, which the device reads, and behind it the status, which it writes. */
 const Request = descriptorLayout("virtio_blk_req", 32, {
@@ -33,38 +37,53 @@ export interface Extent {
   readonly length?: number;
 }
 
+/** Options of {@link VirtioBlk.start}. */
+export interface VirtioBlkOptions extends VirtioOptions {
+  /** Queues to use, 1 by default; the device may have fewer. */
+  readonly queues?: number | undefined;
+}
+
+/** A queue, and the memory of its requests' heads. */
+interface Lane {
+  readonly queue: Virtqueue;
+  readonly heads: DmaBuffer;
+  readonly slots: ReturnType<typeof Request.on>;
+  readonly freeRequests: number[];
+  readonly waiting: (() => void)[];
+}
+
 /** A disk. */
 export class VirtioBlk implements AsyncDisposable {
-  private readonly freeRequests: number[];
-  private readonly waiting: (() => void)[] = [];
-  private readonly slots: ReturnType<typeof Request.on>;
+  /** `capacity`: the disk has another length, in sectors. */
+  readonly events = new EventEmitter<{ capacity: [number] }>();
+  private readonly lanes: Lane[] = [];
+  private capacity = 0;
+  private turn = 0;
 
-  private constructor(
-    private readonly transport: VirtioTransport,
-    private readonly queue: SplitQueue,
-    private readonly heads: DmaBuffer,
-    /** Sectors of 512 bytes. */
-    readonly sectors: number,
-  ) {
-    const count = Math.floor(queue.slots / DESCRIPTORS_EACH);
-    this.freeRequests = Array.from({ length: count }, (_, i) => i);
-    this.slots = Request.on(heads.bytes);
-  }
+  private constructor(private readonly transport: VirtioTransport) {}
 
   /** @throws as a rejection: VirtioError; as PciDevice's methods */
-  static async start(device: PciDevice): Promise<VirtioBlk> {
+  static async start(device: PciDevice, options: VirtioBlkOptions = {}): Promise<VirtioBlk> {
     const transport = new VirtioTransport(device, TYPE);
-    await transport.begin(Feature.eventIndex | READ_ONLY | FLUSH, 1);
+    await transport.begin(READ_ONLY | FLUSH | MULTIPLE_QUEUES, options);
+    const disk = new VirtioBlk(transport);
     try {
-      const queue = transport.addQueue(0, 0);
-      const heads = device.dma.alloc(queue.slots * Request.sizeBytes);
-      const sectors = Number(transport.readConfig(CONFIG_BYTES).getBigUint64(0, true));
-      transport.start();
-      return new VirtioBlk(transport, queue, heads, sectors);
+      disk.begin(options.queues ?? 1);
+      return disk;
     } catch (error) {
-      await transport.reset();
+      await disk[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** Sectors of 512 bytes. */
+  get sectors(): number {
+    return this.capacity;
+  }
+
+  /** Queues in use. */
+  get queues(): number {
+    return this.lanes.length;
   }
 
   /** Whether the disk can only be read. */
@@ -99,7 +118,31 @@ export class VirtioBlk implements AsyncDisposable {
   /** Stops the device. It stays open. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.transport.reset("the driver was closed");
-    this.heads.close();
+    for (const { heads } of this.lanes) heads.close();
+  }
+
+  private begin(wanted: number): void {
+    const { transport } = this;
+    const { dma } = transport.device;
+    const most = transport.has(MULTIPLE_QUEUES)
+      ? transport.readConfig(QUEUES_AT + 2).getUint16(QUEUES_AT, true)
+      : 1;
+    const count = Math.max(1, Math.min(wanted, most));
+    transport.enableInterrupts(count, () => this.readCapacity());
+    for (let i = 0; i < count; i++) {
+      const queue = transport.addQueue(i);
+      const heads = dma.alloc(queue.slots * Request.sizeBytes);
+      const freeRequests = Array.from({ length: queue.capacity(MOST_PARTS) }, (_, slot) => slot);
+      this.lanes.push({ queue, heads, slots: Request.on(heads.bytes), freeRequests, waiting: [] });
+    }
+    this.readCapacity();
+    transport.start();
+  }
+
+  private readCapacity(): void {
+    const before = this.capacity;
+    this.capacity = Number(this.transport.readConfig(CAPACITY_BYTES).getBigUint64(0, true));
+    if (before !== 0 && this.capacity !== before) this.events.emit("capacity", this.capacity);
   }
 
   private async transfer(
@@ -125,14 +168,16 @@ export class VirtioBlk implements AsyncDisposable {
     sector: number,
     data: readonly Part[],
   ): Promise<void> {
-    const { slots, heads } = this;
-    const slot = await this.freeRequest();
+    const lane = this.lanes[this.turn++ % this.lanes.length];
+    if (lane === undefined) throw new VirtioError("the disk has no queue");
+    const { slots, heads } = lane;
+    const slot = await freeRequest(lane);
     try {
       slots.type.write(slot, { type });
       slots.sector.write(slot, BigInt(sector));
       slots.status.write(slot, NO_STATUS);
       const head = heads.iova + BigInt(slot * Request.sizeBytes);
-      await this.queue.submit([
+      await lane.queue.submit([
         { iova: head, sizeBytes: Number(HEAD_BYTES), deviceWrites: false },
         ...data,
         { iova: head + HEAD_BYTES, sizeBytes: 1, deviceWrites: true },
@@ -143,17 +188,17 @@ export class VirtioBlk implements AsyncDisposable {
           `${type} at sector ${sector} failed: ${statusNames[status] ?? `status ${status}`}`,
         );
     } finally {
-      this.freeRequests.push(slot);
-      this.waiting.shift()?.();
+      lane.freeRequests.push(slot);
+      lane.waiting.shift()?.();
     }
   }
+}
 
-  /** Waits its turn if all are in use: those end, or the driver is closed. */
-  private async freeRequest(): Promise<number> {
-    for (;;) {
-      const slot = this.freeRequests.pop();
-      if (slot !== undefined) return slot;
-      await new Promise<void>((resolve) => this.waiting.push(resolve));
-    }
+/** Waits its turn if all are in use: those end, or the driver is closed. */
+async function freeRequest({ freeRequests, waiting }: Lane): Promise<number> {
+  for (;;) {
+    const slot = freeRequests.pop();
+    if (slot !== undefined) return slot;
+    await new Promise<void>((resolve) => waiting.push(resolve));
   }
 }

@@ -1,7 +1,7 @@
 /** The entropy device of virtio (Virtual I/O Device 1.2, section 5.4). */
 import type { DmaBuffer, PciDevice } from "iova";
-import type { SplitQueue } from "./split-queue.js";
-import { Feature, VirtioTransport } from "./transport.js";
+import { type VirtioOptions, VirtioTransport } from "./transport.js";
+import type { Virtqueue } from "./virtqueue.js";
 
 const TYPE = 4;
 
@@ -9,16 +9,22 @@ const TYPE = 4;
 export class VirtioRng implements AsyncDisposable {
   private constructor(
     private readonly transport: VirtioTransport,
-    private readonly queue: SplitQueue,
+    private readonly queue: Virtqueue,
   ) {}
 
   /** @throws as a rejection: VirtioError; as PciDevice's methods */
-  static async start(device: PciDevice): Promise<VirtioRng> {
+  static async start(device: PciDevice, options: VirtioOptions = {}): Promise<VirtioRng> {
     const transport = new VirtioTransport(device, TYPE);
-    await transport.begin(Feature.eventIndex, 1);
-    const queue = transport.addQueue(0, 0);
-    transport.start();
-    return new VirtioRng(transport, queue);
+    await transport.begin(0n, options);
+    try {
+      transport.enableInterrupts(1, () => {});
+      const queue = transport.addQueue(0);
+      transport.start();
+      return new VirtioRng(transport, queue);
+    } catch (error) {
+      await transport.reset();
+      throw error;
+    }
   }
 
   /** Lets the device fill a buffer, or the beginning of it. @returns bytes that it wrote */

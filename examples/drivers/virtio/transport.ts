@@ -1,8 +1,10 @@
 /** A virtio device on PCI (Virtual I/O Device 1.2, section 4.1): its structures, features and queues. */
-import type { Interrupts, PciDevice } from "iova";
+import { DeviceGoneError, type Interrupts, type PciDevice } from "iova";
 import { bit, type RegistersOf, reg8, reg16, reg32, reg64, registerBlock } from "iova/pci";
 import { VirtioError } from "./error.js";
-import { SplitQueue } from "./split-queue.js";
+import { PackedRing } from "./packed-ring.js";
+import { SplitRing } from "./split-ring.js";
+import { Virtqueue } from "./virtqueue.js";
 
 const VENDOR_ID = 0x1af4;
 /** Device ids of virtio 1 are this plus the type of the device. */
@@ -48,7 +50,16 @@ export const Feature = {
   eventIndex: 1n << 29n,
   version1: 1n << 32n,
   accessPlatform: 1n << 33n,
+  packedRing: 1n << 34n,
 } as const;
+
+/** Options of a driver's start that are the same for all devices. */
+export interface VirtioOptions {
+  /** Uses packed rings where the device has them; false by default, as older devices have split ones only. */
+  readonly packed?: boolean | undefined;
+  /** Uses tables of descriptors where the device takes them; true by default. */
+  readonly indirect?: boolean | undefined;
+}
 
 /** Where a structure lies. */
 interface Structure {
@@ -68,8 +79,12 @@ export class VirtioTransport {
   features = 0n;
   private readonly common: RegistersOf<typeof commonRegisters.registers>;
   private readonly structures: ReadonlyMap<number, Structure>;
-  private readonly queues: SplitQueue[] = [];
+  private readonly queues: Virtqueue[] = [];
   private interrupts: Interrupts | undefined;
+  /** Ends the look at the device's signal. */
+  private forget = (): void => {};
+  /** What to do at an interrupt, by its vector. */
+  private listeners: (() => void)[][] = [];
 
   /** @throws VirtioError if it is no virtio 1 device of this type */
   constructor(
@@ -90,10 +105,9 @@ export class VirtioTransport {
 
   /**
    * Resets the device, and agrees on features: of the wanted ones, those that it offers.
-   * @param interruptCount queues that interrupt
    * @throws VirtioError if the device refuses; as PciDevice's methods
    */
-  async begin(wanted: bigint, interruptCount: number): Promise<void> {
+  async begin(wanted: bigint, { packed = false, indirect = true }: VirtioOptions = {}): Promise<void> {
     await this.reset();
     this.device.config.busMaster = true;
     const { common } = this;
@@ -102,7 +116,9 @@ export class VirtioTransport {
     const offered = this.offered();
     if ((offered & Feature.version1) === 0n)
       throw new VirtioError(`${this.device.bdf} is older than virtio 1`);
-    this.features = offered & (wanted | Feature.version1 | Feature.accessPlatform);
+    const always = Feature.version1 | Feature.accessPlatform | Feature.eventIndex;
+    const chosen = (packed ? Feature.packedRing : 0n) | (indirect ? Feature.indirectDescriptors : 0n);
+    this.features = offered & (wanted | always | chosen);
     for (const half of [0, 1]) {
       common.driverFeatureSelect.write(half);
       common.driverFeature.write(Number((this.features >> BigInt(32 * half)) & 0xffff_ffffn));
@@ -110,7 +126,6 @@ export class VirtioTransport {
     common.status.write({ acknowledge: true, driver: true, featuresOk: true });
     if (!common.status.get("featuresOk"))
       throw new VirtioError(`${this.device.bdf} refuses the features ${this.features.toString(16)}`);
-    this.interrupts = this.device.enableInterrupts({ kind: "msix", count: interruptCount });
   }
 
   /** Whether a feature was agreed on. */
@@ -118,15 +133,46 @@ export class VirtioTransport {
     return (this.features & feature) !== 0n;
   }
 
-  /** Makes a queue. @param vector that it interrupts at @throws VirtioError if the device has no such queue */
-  addQueue(index: number, vector: number): SplitQueue {
-    const { common, device } = this;
+  /**
+   * Switches interrupts on: one for changes of the configuration, and one for each queue, as far as the device has as many.
+   * @param onConfigChange called when the device's own configuration has changed
+   */
+  enableInterrupts(queues: number, onConfigChange: () => void): void {
+    const interrupts = this.device.enableInterrupts({ kind: "msix", count: queues + 1 });
+    this.interrupts = interrupts;
+    this.listeners = interrupts.vectors.map(() => []);
+    for (const [vector, listeners] of this.listeners.entries())
+      interrupts.watch(vector, () => {
+        for (const listener of listeners) listener();
+      });
+    const { common } = this;
+    common.configVector.write(0);
+    if (common.configVector.read() === NO_VECTOR)
+      throw new VirtioError(`${this.device.bdf} has no vector 0 for its configuration`);
+    this.listeners[0]?.push(() => this.lookAtConfig(onConfigChange));
+    const { signal } = this.device;
+    const gone = (): void => {
+      for (const queue of this.queues) queue.fail(signal.reason);
+    };
+    signal.addEventListener("abort", gone);
+    this.forget = () => signal.removeEventListener("abort", gone);
+  }
+
+  /**
+   * Makes a queue.
+   * @param order the number of its interrupt among the queues'; they share the last one if the device has too few
+   * @throws VirtioError if the device has no such queue
+   */
+  addQueue(index: number, order = index): Virtqueue {
+    const { common, device, listeners } = this;
     if (index >= common.queues.read()) throw new VirtioError(`${device.bdf} has no queue ${index}`);
     common.queueSelect.write(index);
     const slots = Math.min(common.queueSize.read(), MOST_SLOTS);
-    if (slots === 0 || (slots & (slots - 1)) !== 0)
+    const isPacked = this.has(Feature.packedRing);
+    if (slots === 0 || (!isPacked && (slots & (slots - 1)) !== 0))
       throw new VirtioError(`queue ${index} of ${device.bdf} has ${slots} slots: it needs a power of two`);
     common.queueSize.write(slots);
+    const vector = Math.min(order + 1, listeners.length - 1);
     common.queueVector.write(vector);
     if (common.queueVector.read() === NO_VECTOR)
       throw new VirtioError(`${device.bdf} has no vector ${vector} for queue ${index}`);
@@ -134,15 +180,18 @@ export class VirtioTransport {
     const multiplier = device.config.read32(notify.capability + 16);
     const at = notify.offset + common.queueNotifyOffset.read() * multiplier;
     const bar = device.bar(notify.bar);
-    const queue = new SplitQueue(device.dma, slots, this.has(Feature.eventIndex), () =>
-      bar.write16(at, index),
-    );
+    const hasEventIndex = this.has(Feature.eventIndex);
+    const ring = isPacked
+      ? new PackedRing(device.dma, slots, hasEventIndex)
+      : new SplitRing(device.dma, slots, hasEventIndex);
+    const takesTables = this.has(Feature.indirectDescriptors);
+    const queue = new Virtqueue(device.dma, ring, takesTables, () => bar.write16(at, index));
     this.queues.push(queue);
-    common.queueDescriptors.write(queue.descriptorsAt);
-    common.queueDriver.write(queue.availableAt);
-    common.queueDevice.write(queue.usedAt);
+    common.queueDescriptors.write(ring.descriptorsAt);
+    common.queueDriver.write(ring.driverAt);
+    common.queueDevice.write(ring.deviceAt);
     common.queueEnable.write(1);
-    this.interrupts?.watch(vector, () => this.look(queue));
+    listeners[vector]?.push(() => this.look(queue));
     return queue;
   }
 
@@ -166,19 +215,37 @@ export class VirtioTransport {
 
   /** Stops the device, and ends what was asked of it by an error. @throws as a rejection: TimeoutError */
   async reset(reason = "the device was reset"): Promise<void> {
-    this.common.status.write(0);
-    await this.common.status.until((status) => status === 0, { timeoutMs: TIMEOUT_MS });
+    try {
+      this.common.status.write(0);
+      await this.common.status.until((status) => status === 0, { timeoutMs: TIMEOUT_MS });
+    } catch (error) {
+      // A device that has gone reads and writes no memory any more.
+      if (!(error instanceof DeviceGoneError)) throw error;
+    }
     for (const queue of this.queues.splice(0)) queue.end(new VirtioError(`${this.device.bdf}: ${reason}`));
+    this.forget();
     this.interrupts?.close();
     this.interrupts = undefined;
+    this.listeners = [];
   }
 
-  private look(queue: SplitQueue): void {
+  private look(queue: Virtqueue): void {
     try {
       queue.reap();
     } catch (error) {
       // Nothing that it says counts any more. The memory stays until it has stopped.
       queue.fail(error);
+    }
+  }
+
+  /** A device that has met an error it can't get over says so here. Only a reset helps (section 2.1.2). */
+  private lookAtConfig(onChange: () => void): void {
+    try {
+      if (this.common.status.get("needsReset"))
+        throw new VirtioError(`${this.device.bdf} has failed and needs a reset`);
+      onChange();
+    } catch (error) {
+      for (const queue of this.queues) queue.fail(error);
     }
   }
 
