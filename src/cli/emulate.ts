@@ -1,11 +1,18 @@
 /** `iova emulate`: serves an emulated device at a socket until it is stopped. */
+
+import { existsSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 import { ConfigError } from "../core/errors.js";
-import { type EduOptions, EmulatedEdu, eduFaultFromText } from "../emulator/edu/device.js";
+import { type EduFault, EmulatedEdu } from "../emulator/edu/device.js";
+import type { DeviceFault } from "../emulator/faults/options.js";
+import { deviceFaultFromText } from "../emulator/faults/text.js";
 import { EmulatedNvme } from "../emulator/nvme/controller.js";
 import { faultFromText } from "../emulator/nvme/faults.js";
 import { type CmbUse, cmbUses } from "../emulator/nvme/host/cmb-rules.js";
 import type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
+import { makeOwnDevice } from "../emulator/own-device.js";
 import { emulatedDeviceNames } from "../emulator/worker.js";
+import type { BlockSpec } from "../registers/declaration.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { parseOptions } from "./command-line.js";
@@ -13,9 +20,12 @@ import { print, printError } from "./terminal.js";
 
 export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
        iova emulate edu --socket PATH [--fault TEXT] [--trust-clients]
+       iova emulate FILE --socket PATH [--fault TEXT] [--trust-clients]
 
 Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU
 (-device vfio-user-pci), SPDK. One client at a time; Ctrl-C stops it. Does not need root.
+FILE, such as ./timer.js, is a module whose default export is the class of a device of your own
+(docs/testing-drivers.md).
 
   --socket PATH       where to listen
   --size SIZE         bytes of all namespaces together, such as 512M or 4G (default 1G)
@@ -35,7 +45,7 @@ Serves a device at a UNIX socket to any vfio-user client: this library (vfio-use
   --serial TEXT       serial number, unique among the controllers of a host (default IOVA0001)
   --doorbells WAY     shared: clients map the doorbells (default); messages: each write is a message
   --fault TEXT        inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281
-                      (nvme) or stuck,where=interruptStatus,nth=3 (edu); repeatable;
+                      (nvme) or stuck,where=interruptStatus,nth=3 (others); repeatable;
                       docs/emulator.md lists them
   --trust-clients     map client memory that can't be sealed (SPDK, QEMU's memory-backend-file)
                       instead of copying it: faster, but a client that truncates it ends this process
@@ -70,18 +80,19 @@ const NVME_OPTIONS = {
   doorbells: { type: "string" },
 } as const;
 
-type EmulatedDeviceName = (typeof emulatedDeviceNames)[number];
-
 const UNITS: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 /** Options of `iova emulate`, parsed. */
 export interface EmulateOptions {
   readonly help: boolean;
-  readonly device: EmulatedDeviceName;
+  /** A name, or the path of a module. */
+  readonly device: string;
   readonly socket: string;
   readonly trustClients: boolean;
+  /** Of an NVMe controller. */
   readonly nvme: NvmeEmulatorOptions;
-  readonly edu: EduOptions;
+  /** Of the others. */
+  readonly faults: readonly DeviceFault<BlockSpec>[];
 }
 
 /** Parses a size such as `512M`. @throws ConfigError if `text` isn't a size */
@@ -105,12 +116,17 @@ function oneOf<T extends string | number>(option: string, value: T, allowed: rea
   return value;
 }
 
+/** Whether a word is the path of a module: the names of devices have neither slash nor dot. */
+function isPath(word: string): boolean {
+  return /[/.]/.test(word);
+}
+
 /** @throws ConfigError unless the command line names one device */
-function deviceOf(positionals: readonly string[]): EmulatedDeviceName {
+function deviceOf(positionals: readonly string[]): string {
   const [name, ...more] = positionals;
-  const device = emulatedDeviceNames.find((known) => known === name);
-  if (device !== undefined && more.length === 0) return device;
-  const names = emulatedDeviceNames.join(" or ");
+  const isKnown = emulatedDeviceNames.some((known) => known === name);
+  if (name !== undefined && (isKnown || isPath(name)) && more.length === 0) return name;
+  const names = `${emulatedDeviceNames.join(", ")} or the path of a module`;
   const problem =
     name === undefined
       ? `emulate needs a device: ${names}`
@@ -124,22 +140,21 @@ function deviceOf(positionals: readonly string[]): EmulatedDeviceName {
 export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
   const { values, positionals } = parse(argv);
   if (values.help === true) {
-    return { help: true, device: "nvme", socket: "", trustClients: false, nvme: {}, edu: {} };
+    return { help: true, device: "nvme", socket: "", trustClients: false, nvme: {}, faults: [] };
   }
   const device = deviceOf(positionals);
   const { socket } = values;
   if (socket === undefined || socket === "") throw new ConfigError("emulate needs --socket PATH");
   const foreign = Object.keys(values).filter((name) => !Object.hasOwn(COMMON_OPTIONS, name));
-  if (device === "edu" && foreign.length > 0) {
+  if (device !== "nvme" && foreign.length > 0) {
     throw new ConfigError(
-      `edu has no option ${foreign.map((name) => `--${name}`).join(", ")}; see iova emulate --help`,
+      `${device} has no option ${foreign.map((name) => `--${name}`).join(", ")}; see iova emulate --help`,
     );
   }
   const trustClients = values["trust-clients"] ?? false;
   const faults = values.fault ?? [];
-  if (device === "edu") {
-    const edu = { faults: faults.map(eduFaultFromText) };
-    return { help: false, device, socket, trustClients, nvme: {}, edu };
+  if (device !== "nvme") {
+    return { help: false, device, socket, trustClients, nvme: {}, faults: faults.map(deviceFaultFromText) };
   }
   const blockSize = numberOf("block-size", values["block-size"] ?? "512");
   const metadata = numberOf("metadata", values.metadata ?? "0");
@@ -148,7 +163,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
     device,
     socket,
     trustClients,
-    edu: {},
+    faults: [],
     nvme: {
       sizeBytes: sizeOf("size", values.size ?? "1G"),
       file: values.file,
@@ -200,8 +215,7 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
   });
-  const device: EmulatedDevice =
-    options.device === "edu" ? new EmulatedEdu(options.edu) : EmulatedNvme.create(options.nvme);
+  const device = await makeDevice(options);
   try {
     using server = new VfioUserServer(options.socket, device, {
       trustClients: options.trustClients,
@@ -212,5 +226,25 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
     await stopped;
   } finally {
     device.close();
+  }
+  // A device of the user's own may have timers left.
+  if (isPath(options.device)) process.exit();
+}
+
+/** @throws ConfigError, and what a module or its device throws */
+async function makeDevice({ device: name, nvme, faults }: EmulateOptions): Promise<EmulatedDevice> {
+  if (name === "nvme") return EmulatedNvme.create(nvme);
+  // The device checks the registers that the faults name.
+  if (name === "edu") return new EmulatedEdu({ faults: faults as readonly EduFault[] });
+  if (!existsSync(name)) throw new ConfigError(`emulate: there is no file ${name}`);
+  const own = await makeOwnDevice(pathToFileURL(name).href, undefined);
+  try {
+    if (faults.length > 0 && own.faults === undefined)
+      throw new ConfigError(`${name} takes no --fault: its device has no member \`faults\``);
+    for (const fault of faults) own.faults?.inject(fault);
+    return own.device;
+  } catch (error) {
+    own.device.close();
+    throw error;
   }
 }

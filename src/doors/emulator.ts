@@ -42,5 +42,10 @@ export type {
   MappableArea,
   MemorySpan,
 } from "../vfio-user/server/emulated-device.js";
-export { type ConfigSpaceOptions, initialConfigSpace } from "../vfio-user/server/initial-config-space.js";
+export {
+  type ConfigSpaceOptions,
+  initialConfigSpace,
+  type MsixOptions,
+} from "../vfio-user/server/initial-config-space.js";
+export { memoryBar } from "../vfio-user/server/memory-bar.js";
 export { VfioUserServer, type VfioUserServerOptions } from "../vfio-user/server/server.js";

@@ -1,15 +1,13 @@
 /** The thread that {@link startEmulator} starts: one device and its server. */
 import { parentPort, workerData } from "node:worker_threads";
-import { checkMembers, show } from "../core/check.js";
 import { errorToMessage } from "../core/error-message.js";
-import { ArgumentError, ConfigError, IovaError } from "../core/errors.js";
-import type { BlockSpec } from "../registers/declaration.js";
+import { ConfigError, IovaError } from "../core/errors.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { type EduFault, EmulatedEdu } from "./edu/device.js";
-import type { DeviceFaults } from "./faults/device-faults.js";
 import { EmulatedNvme } from "./nvme/controller.js";
 import type { FaultOptions } from "./nvme/faults.js";
+import { makeOwnDevice } from "./own-device.js";
 import type { EmulatorOrder, NumberedOrder, OrderAnswer, ThreadRequest } from "./worker.js";
 
 const request: ThreadRequest = workerData;
@@ -40,31 +38,15 @@ try {
 }
 
 async function makeDevice(request: ThreadRequest): Promise<EmulatedDevice> {
-  if ("module" in request) return await ownDevice(request.module, request.options);
+  if ("module" in request) {
+    const own = await makeOwnDevice(request.module, request.options);
+    faults = own.faults;
+    return own.device;
+  }
   if (request.device === "nvme") return EmulatedNvme.create(request.options);
   const edu = new EmulatedEdu(request.options);
   faults = edu;
   return edu;
-}
-
-/** Makes a device of the user's own class. @throws ArgumentError, and what its module and its constructor throw */
-async function ownDevice(module: string, options: unknown): Promise<EmulatedDevice> {
-  const { default: found }: { readonly default?: unknown } = await import(module);
-  // An arrow function has no prototype.
-  if (typeof found !== "function" || found.prototype === undefined)
-    throw new ArgumentError(
-      `${module} must have the class of a device as its default export, got ${show(found)}`,
-    );
-  const own: EmulatedDevice & { readonly faults?: DeviceFaults<BlockSpec> } = Reflect.construct(found, [
-    options,
-  ]);
-  // VfioUserServer checks the rest.
-  checkMembers("device", own, "an EmulatedDevice", { close: "function" });
-  if (own.faults === undefined) return own;
-  const methods = { device: "function", inject: "function", clearFaults: "function" } as const;
-  checkMembers("faults of the device", own.faults, "a DeviceFaults", methods);
-  faults = own.faults;
-  return own.faults.device(own);
 }
 
 function answer({ number, order }: NumberedOrder): OrderAnswer {

@@ -10,18 +10,12 @@ import type {
 } from "../../vfio-user/server/emulated-device.js";
 import type { InjectedFault } from "../faults/counter.js";
 import { DeviceFaults } from "../faults/device-faults.js";
-import { type DeviceFault, parseDeviceFault } from "../faults/options.js";
-import { faultOptionsOf } from "../faults/text.js";
+import type { DeviceFault } from "../faults/options.js";
 import { EduFunction } from "./function.js";
 import { eduRegisters } from "./registers.js";
 
 /** A fault of {@link EmulatedEdu}, whose registers have the names of QEMU's documentation, such as `interruptStatus`. */
 export type EduFault = DeviceFault<typeof eduRegisters.registers>;
-
-/** A fault as text, such as `stuck,where=status,nth=3`. The device checks the register. @throws ConfigError */
-export function eduFaultFromText(text: string): EduFault {
-  return parseDeviceFault(faultOptionsOf(text)) as EduFault;
-}
 
 /** Options of {@link EmulatedEdu}. */
 export interface EduOptions {

@@ -1,4 +1,6 @@
 /** Faults as text, for command lines. */
+import type { BlockSpec } from "../../registers/declaration.js";
+import { type DeviceFault, parseDeviceFault } from "./options.js";
 
 /** Option names by their short names on a command line. */
 const shortNames: Readonly<Record<string, string>> = {
@@ -17,4 +19,9 @@ export function faultOptionsOf(text: string): Readonly<Record<string, unknown>> 
     options[shortNames[key] ?? key] = Number.isNaN(number) ? value : number;
   }
   return options;
+}
+
+/** A fault as text, such as `stuck,where=status,nth=3`. The device checks the register. @throws ConfigError */
+export function deviceFaultFromText(text: string): DeviceFault<BlockSpec> {
+  return parseDeviceFault(faultOptionsOf(text));
 }

@@ -43,11 +43,13 @@ describe("the options of iova emulate", () => {
     });
   });
 
-  test("emulate takes faults of edu", () => {
+  test("emulate takes faults of edu and of one's own devices", () => {
     const fault = "wrong-value,where=identification,value=0x5,nth=2";
-    expect(parseEmulateOptions(["edu", "--socket", "s", "--fault", fault]).edu).toMatchObject({
-      faults: [{ kind: "wrong-value", where: "identification", value: 5, nth: 2 }],
-    });
+    for (const device of ["edu", "./device.js"])
+      expect(parseEmulateOptions([device, "--socket", "s", "--fault", fault])).toMatchObject({
+        device,
+        faults: [{ kind: "wrong-value", where: "identification", value: 5, nth: 2 }],
+      });
   });
 
   test("emulate --help explains the options", () => {
@@ -88,8 +90,11 @@ describe("the options of iova emulate", () => {
   });
 
   test.each([
-    [["foo", "--socket", "s"], 'emulate has no device "foo": expected nvme or edu; see iova emulate --help'],
-    [["--socket", "s"], "emulate needs a device: nvme or edu; see iova emulate --help"],
+    [
+      ["foo", "--socket", "s"],
+      'emulate has no device "foo": expected nvme, edu or the path of a module; see iova emulate --help',
+    ],
+    [["--socket", "s"], "emulate needs a device: nvme, edu or the path of a module; see iova emulate --help"],
     [["edu", "--socket", "s", "--size", "1M"], "edu has no option --size; see iova emulate --help"],
     [
       ["edu", "--socket", "s", "--zns", "--pi", "1"],

@@ -1,4 +1,4 @@
-/** startEmulator() with a device of the user's own. */
+/** startEmulator() and `iova emulate` with a device of the user's own. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -6,18 +6,22 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/core/errors.js";
 import { type EmulatorRequest, type RunningEmulator, startEmulator } from "../../../src/emulator/worker.js";
 import { PciDevice } from "../../../src/index.js";
+import { memoryBar } from "../../../src/vfio-user/server/memory-bar.js";
 import { caught } from "../../support/caught.js";
+import { Child } from "../../support/child.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { COMPILE_MS, socketFolder, socketPath } from "../../support/emulators.js";
 import { runNode } from "../../support/run.js";
 
 const THROWS = "test/unit/fixtures/own-device-throws.ts";
 const DEVICE = "test/unit/fixtures/own-device.ts";
+const MEMORY_BAR = "src/vfio-user/server/memory-bar.ts";
+const CLI = "src/cli/main.ts";
 const THREAD = "src/emulator/worker-main.ts";
 let tree: CompiledTree;
 // In one tree, as in the package: the device and its thread share the library.
 beforeAll(() => {
-  tree = compileTree(THROWS, DEVICE, THREAD);
+  tree = compileTree(THROWS, DEVICE, THREAD, CLI, MEMORY_BAR);
 }, COMPILE_MS);
 afterAll(() => tree[Symbol.dispose]());
 
@@ -114,4 +118,87 @@ test("a device of one's own that throws ends the process with its error", async 
   );
   expect(stderr).toContain("the device can't take 8");
   expect(status).toBe(1);
+});
+
+test("iova emulate serves a device of one's own with faults, until it is stopped", async () => {
+  const socket = socketPath();
+  const fault = "wrong-value,where=value,value=9,count=1";
+  const child = new Child(tree.file(CLI), "emulate", tree.file(DEVICE), "--socket", socket, "--fault", fault);
+  await child.says(`own device at vfio-user:${socket}`);
+  {
+    using device = PciDevice.open(`vfio-user:${socket}`);
+    expect([device.bar(0).read32(0), device.bar(0).read32(0)]).toEqual([9, 5]);
+  }
+  process.kill(child.pid, "SIGTERM");
+  expect(await child.ended).toBe(0);
+});
+
+test.each([
+  ["a file that isn't there", () => "./missing.js", [], "there is no file ./missing.js"],
+  [
+    "a fault of a register that the device lacks",
+    () => tree.file(DEVICE),
+    ["--fault", "stuck,where=colour"],
+    "colour",
+  ],
+  [
+    "faults for a device that takes none",
+    () =>
+      new URL(
+        moduleOf(`import Own from ${JSON.stringify(deviceModule().href)};
+      export default class extends Own { constructor() { super({ value: 1 }); } }`),
+      ).pathname,
+    ["--fault", "stuck,where=value"],
+    "takes no --fault",
+  ],
+])("iova emulate refuses %s in one line", async (_what, file, options, words) => {
+  const { status, stderr } = await runNode(
+    tree.file(CLI),
+    "emulate",
+    file(),
+    "--socket",
+    socketPath(),
+    ...options,
+  );
+  expect(stderr).toContain(words);
+  expect(stderr.trim().split("\n")).toHaveLength(1);
+  expect(status).not.toBe(0);
+});
+
+test("a device of one's own keeps MSI-X's table and pending bits in a memoryBar", async () => {
+  const imports = ["src/vfio-user/server/initial-config-space.ts", MEMORY_BAR]
+    .map((source) => `export * from ${JSON.stringify(pathToFileURL(tree.file(source)).href)};`)
+    .join("\n");
+  const parts = moduleOf(imports);
+  const device = moduleOf(`import Own from ${JSON.stringify(deviceModule().href)};
+    import { initialConfigSpace, memoryBar } from ${JSON.stringify(parts.href)};
+    export default class extends Own {
+      configSpace = initialConfigSpace({ vendorId: 1, deviceId: 2, msix: { vectors: 2, bar: 1 } });
+      vectors = { intx: 1, msi: 1, msix: 2 };
+      bars = [{ sizeBytes: 16, read() {}, write: (offset, source) => this.host.raise(source[0], "msix") }, memoryBar(4096)];
+      constructor() { super({ value: 1 }); }
+      connect(host) { this.host = host; }
+    }`);
+  await using emulator = await emulate({ device });
+  using function_ = PciDevice.open(emulator.address);
+  function_.config.busMaster = true;
+  using interrupts = function_.enableInterrupts({ kind: "msix", count: 2 });
+  const registers = function_.bar(0);
+  const table = function_.bar(1);
+  registers.write32(0, 1);
+  expect(await interrupts.vectors[1]?.once()).toBe(1);
+  const MASK_OF_VECTOR_1 = 16 + 12;
+  const PENDING = 2 * 16;
+  table.write32(MASK_OF_VECTOR_1, 1);
+  registers.write32(0, 1);
+  expect(table.read32(PENDING)).toBe(2);
+  table.write32(MASK_OF_VECTOR_1, 0);
+  expect(await interrupts.vectors[1]?.once()).toBe(1);
+  expect(table.read32(PENDING)).toBe(0);
+  table.write32(PENDING, 3);
+  expect(table.read32(PENDING)).toBe(0);
+});
+
+test.each([8, 100, 2 ** 31])("memoryBar refuses %d bytes with an ArgumentError", (sizeBytes) => {
+  expect(() => memoryBar(sizeBytes)).toThrow(ArgumentError);
 });

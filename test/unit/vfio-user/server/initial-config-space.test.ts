@@ -18,7 +18,25 @@ test("initialConfigSpace makes up to 32 vectors, or neither MSI nor pin", () => 
   expect([none[0x06], none[0x34], none[0x3d], none[0x40]]).toEqual([0, 0, 0, 0]);
 });
 
+test("initialConfigSpace makes MSI-X beside MSI, or alone", () => {
+  const msix = { vectors: 3, bar: 1 };
+  const both = initialConfigSpace({ vendorId: 1, deviceId: 1, msix });
+  expect([both[0x34], both[0x40], both[0x41], both[0x50], both[0x51]]).toEqual([0x40, 5, 0x50, 0x11, 0]);
+  expect([...both.subarray(0x52, 0x5c)]).toEqual([2, 0, 1, 0, 0, 0, 0x31, 0, 0, 0]);
+  const alone = initialConfigSpace({
+    ...{ vendorId: 1, deviceId: 1, msiVectors: 0 },
+    msix: { vectors: 2048, bar: 2, tableOffset: 0x2000, pendingOffset: 0x1000 },
+  });
+  expect([alone[0x06], alone[0x34], alone[0x40]]).toEqual([0x10, 0x50, 0]);
+  expect([...alone.subarray(0x50, 0x5c)]).toEqual([0x11, 0, 0xff, 7, 2, 0x20, 0, 0, 2, 0x10, 0, 0]);
+});
+
 test.each([
+  [{ msix: { vectors: 0, bar: 0 } }, "msix.vectors"],
+  [{ msix: { vectors: 1, bar: 6 } }, "msix.bar"],
+  [{ msix: { vectors: 1, bar: 0, tableOffset: 4 } }, "msix.tableOffset"],
+  [{ msix: { vectors: 1, bar: 0, pendingOffset: -8 } }, "msix.pendingOffset"],
+  [{ msix: { vectors: 1, bar: 0, table: 0 } }, "table"],
   [{ vendorId: 0xffff }, "vendorId"],
   [{ deviceId: 0x10000 }, "deviceId"],
   [{ classCode: 0x100_0000 }, "classCode"],
