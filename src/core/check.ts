@@ -89,7 +89,7 @@ export function checkMembers(
   name: string,
   value: unknown,
   what: string,
-  members: Readonly<Record<string, "function" | "number" | "object">>,
+  members: Readonly<Record<string, "function" | "number" | "object" | "string">>,
 ): void {
   const found = Object(value) as Readonly<Record<string, unknown>>;
   if (found === value && Object.entries(members).every(([key, type]) => typeof found[key] === type)) return;

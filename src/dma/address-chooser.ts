@@ -1,5 +1,12 @@
 /** Chooses I/O virtual addresses for backends that leave the choice to this process. */
-import { checkFunction, checkLength, checkMembers, checkOffset } from "../core/check.js";
+import {
+  checkArray,
+  checkFunction,
+  checkLength,
+  checkMembers,
+  checkObject,
+  checkOffset,
+} from "../core/check.js";
 import { SysError } from "../core/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaAccess } from "./access.js";
@@ -62,7 +69,7 @@ export class AddressChooser {
 
   /** What the backend can map, cached until {@link reset}. @throws as readAddresses */
   get addresses(): MappableAddresses {
-    this.known ??= this.readAddresses();
+    this.known ??= checkAddresses(this.readAddresses());
     return this.known;
   }
 
@@ -198,6 +205,13 @@ export class AddressChooser {
     }
     return allocator;
   }
+}
+
+function checkAddresses(read: MappableAddresses): MappableAddresses {
+  checkObject("the result of readAddresses", read);
+  checkArray("ranges", read.ranges);
+  checkLength("alignmentBytes", read.alignmentBytes);
+  return read;
 }
 
 /** The error for a fixed address that is mapped already; the same on every backend. */

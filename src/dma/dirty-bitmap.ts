@@ -1,6 +1,9 @@
 /** Bitmaps of pages that devices have written to. */
 import { checkInteger, checkLength, checkU64 } from "../core/check.js";
 
+/** Most pages of one bitmap: it then has 1 GiB. */
+const MOST_PAGES = 2 ** 33;
+
 /** A run of dirty pages. */
 export interface DirtyRange {
   /** First I/O virtual address. */
@@ -28,6 +31,7 @@ export class DirtyBitmap {
     checkLength("sizeBytes", sizeBytes);
     checkLength("pageSizeBytes", pageSizeBytes);
     const pages = Math.ceil(sizeBytes / pageSizeBytes);
+    checkInteger("sizeBytes / pageSizeBytes", pages, 1, MOST_PAGES);
     return new DirtyBitmap(iova, pageSizeBytes, pages, new Uint8Array(Math.ceil(pages / 64) * 8));
   }
 

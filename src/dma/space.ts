@@ -1,5 +1,12 @@
 /** DMA address spaces: they allocate memory, map it, and find its address. */
-import { checkInteger, checkKeys, checkLength, checkOffset, checkPowerOfTwo } from "../core/check.js";
+import {
+  checkInteger,
+  checkKeys,
+  checkLength,
+  checkMembers,
+  checkOffset,
+  checkPowerOfTwo,
+} from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -77,6 +84,7 @@ export class DmaSpace extends Resource {
     /** The backend; not for users. */
     readonly mapper: DmaMapper,
   ) {
+    checkMembers("mapper", mapper, "a DmaMapper", { name: "string", map: "function", unmap: "function" });
     const mapped = new MappedIndex();
     super(new Lease(`DMA space (${mapper.name})`, mapper.extensions?.chooser?.track(mapped), mapper.lease));
     mapped.of(this.lease);

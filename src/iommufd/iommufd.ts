@@ -1,5 +1,5 @@
 /** The iommufd (/dev/iommu), which allocates all other objects. */
-import { checkInteger, checkU32 } from "../core/check.js";
+import { checkInteger, checkString, checkU32 } from "../core/check.js";
 import { Errno, errnoName } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { checkLeased } from "../core/lifetime/lease.js";
@@ -54,6 +54,7 @@ export class Iommufd extends Resource {
 
   /** @throws SysError: ENOENT if the kernel has no iommufd, EACCES without permission on the node */
   static open(path: string = IOMMUFD_PATH): Iommufd {
+    checkString("path", path);
     try {
       return new Iommufd(open(path, O_RDWR), path);
     } catch (error) {

@@ -190,7 +190,7 @@ export abstract class ConfigReader implements RegisterAccess {
 
   private tooWide(offset: number): UnsupportedError {
     return new UnsupportedError(
-      `${this.label} has no 64-bit accesses, as at ${offset}: declare the register without order "whole"`,
+      `${this.label} has no 64-bit accesses, as at ${show(offset)}: declare the register without order "whole"`,
     );
   }
 }

@@ -99,7 +99,7 @@ export class Interrupts extends Resource {
    * @throws ArgumentError, BusyError if the vector is watched already
    */
   watch(vector: number, listener: (count: number) => void, options: ListenOptions = {}): Watch {
-    const found = this.vectors[vector];
+    const found = this.vectors[checkInteger("vector", vector, 0, 0xffff)];
     if (found === undefined)
       throw new ArgumentError(`there is no vector ${show(vector)}: ${this.vectors.length} are enabled`);
     return found.watch(listener, options);

@@ -7,7 +7,15 @@
  * With an external ArrayBuffer, a stale view would fault.
  */
 import { fstatSync, statfsSync } from "node:fs";
-import { checkLength, checkObject, checkOffset, checkPowerOfTwo, checkRange } from "../core/check.js";
+import {
+  checkInteger,
+  checkLength,
+  checkObject,
+  checkOffset,
+  checkPowerOfTwo,
+  checkRange,
+  checkString,
+} from "../core/check.js";
 import { ArgumentError, ClosedError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -526,6 +534,8 @@ function fileKind(fd: number, isFile: boolean): { kind: "memfd" | "file" | "devi
 
 /** What a mapping of part of a file consists of. @throws ArgumentError if the file ends before it, SysError */
 function fileLayout(fd: number, offset: number, sizeBytes: number, what: string) {
+  checkInteger("fd", fd, 0, 2 ** 31 - 1);
+  checkString("what", what);
   checkOffset("offset", offset);
   checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
   const end = offset + sizeBytes;

@@ -1,5 +1,5 @@
 /** A VFIO device with a descriptor, opened through a cdev or a group. */
-import { checkInteger, checkRange, checkU32 } from "../core/check.js";
+import { checkInteger, checkRange, checkString, checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -96,6 +96,7 @@ export class VfioDevice extends Resource implements DeviceIo {
    * @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci, or no cdevs), SysError
    */
   static openCdev(name: string): VfioDevice {
+    checkString("name", name);
     return new VfioDevice(openCdev(name), `VFIO device ${name}`, "cdev", undefined);
   }
 

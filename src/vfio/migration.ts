@@ -99,7 +99,8 @@ export function migrationSupportOf(payload: Uint8Array): MigrationSupport {
  * @internal
  */
 export function encodeMigrationState(state: MigrationState): Uint8Array {
-  const number = Object.hasOwn(migrationStates, state) ? migrationStates[state] : undefined;
+  const number =
+    typeof state === "string" && Object.hasOwn(migrationStates, state) ? migrationStates[state] : undefined;
   if (number === undefined) {
     const known = Object.keys(migrationStates).join(", ");
     throw new ArgumentError(`${show(state)} is not a migration state: use one of ${known}`);

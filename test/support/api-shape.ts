@@ -49,6 +49,8 @@ export interface ApiShape {
   readonly functions: Readonly<Record<string, Callable>>;
   /** The file and name of each exported value. */
   readonly exported: readonly { readonly file: string; readonly name: string }[];
+  /** The names of all that is exported, types too. */
+  readonly exportedNames: readonly string[];
 }
 
 const ANY: Shape = { is: "any" };
@@ -167,6 +169,7 @@ export function apiShape(): ApiShape {
   const types: Record<string, Shape> = {};
   const all: Record<string, Callable> = {};
   const exported: { file: string; name: string }[] = [];
+  const exportedNames: string[] = [];
   const functions: Record<string, Callable> = {};
   const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).filter((name) =>
     name.endsWith(".ts"),
@@ -191,7 +194,7 @@ export function apiShape(): ApiShape {
     }
     if (path !== join("src", "index.ts") && dirname(path) !== join("src", "doors")) continue;
     for (const node of source.statements) {
-      if (!ts.isExportDeclaration(node) || node.isTypeOnly || node.exportClause === undefined) continue;
+      if (!ts.isExportDeclaration(node) || node.exportClause === undefined) continue;
       const { moduleSpecifier, exportClause } = node;
       if (
         moduleSpecifier === undefined ||
@@ -200,7 +203,8 @@ export function apiShape(): ApiShape {
       )
         continue;
       for (const element of exportClause.elements) {
-        if (element.isTypeOnly) continue;
+        exportedNames.push((element.propertyName ?? element.name).text);
+        if (element.isTypeOnly || node.isTypeOnly) continue;
         exported.push({
           file: join(dirname(path), moduleSpecifier.text.replace(/\.js$/, ".ts")),
           name: (element.propertyName ?? element.name).text,
@@ -212,5 +216,5 @@ export function apiShape(): ApiShape {
     const callable = all[`${file} ${name}`];
     if (callable !== undefined) functions[name] = callable;
   }
-  return { classes, types, functions, exported };
+  return { classes, types, functions, exported, exportedNames };
 }

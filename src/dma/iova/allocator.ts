@@ -9,7 +9,7 @@
  *
  * Internal addresses count granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
  */
-import { checkPowerOfTwo, checkU64, show } from "../../core/check.js";
+import { checkArray, checkObject, checkPowerOfTwo, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, pageOfIova } from "./address.js";
 import { IovaSpaceError } from "./error.js";
@@ -57,8 +57,13 @@ interface Range {
 /** Sorts ranges, and joins those that touch or overlap. @throws ArgumentError if a range ends before its start */
 function joined(ranges: readonly IovaRange[]): { start: bigint; last: bigint }[] {
   const result: { start: bigint; last: bigint }[] = [];
+  checkArray("ranges", ranges);
+  for (const range of ranges) {
+    checkObject("range", range);
+    checkU64("start", range.start);
+  }
   for (const { start, last } of [...ranges].sort((a, b) => (a.start < b.start ? -1 : 1))) {
-    if (checkU64("last", last) < checkU64("start", start)) {
+    if (checkU64("last", last) < start) {
       throw new ArgumentError(`a range can't start at ${hex(start)} and end at ${hex(last)}`);
     }
     const before = result.at(-1);
@@ -367,6 +372,7 @@ export class IovaAllocator {
   }
 
   private notGiven(at: number, size: number): ArgumentError {
+    if (!Number.isSafeInteger(at)) return new ArgumentError(`no range starts at granule ${show(at)}`);
     const start = BigInt(at) * this.granule;
     const where = `iova ${hex(start)}..${hex(start + BigInt(size) * this.granule - 1n)}`;
     if (!this.isUsable(at, size)) return new ArgumentError(`${where} was never allocated`);

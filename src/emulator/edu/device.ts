@@ -1,5 +1,6 @@
 /** QEMU's educational PCI device `edu` in software. */
 import * as z from "zod/mini";
+import { checkBytes, checkOffset } from "../../core/check.js";
 import { GivenOptions, integer } from "../../core/options.js";
 import type {
   DeviceHost,
@@ -64,6 +65,8 @@ export class EmulatedEdu implements EmulatedDevice {
   }
 
   readConfig(offset: number, target: Uint8Array): void {
+    checkOffset("offset", offset);
+    checkBytes("target", target);
     this.device.readConfig?.(offset, target);
   }
 

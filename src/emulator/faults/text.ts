@@ -1,4 +1,6 @@
 /** Faults as text, for command lines. */
+
+import { checkString } from "../../core/check.js";
 import type { BlockSpec } from "../../registers/declaration.js";
 import { type DeviceFault, parseDeviceFault } from "./options.js";
 
@@ -11,7 +13,7 @@ const shortNames: Readonly<Record<string, string>> = {
 
 /** Reads a kind and `key=value` pairs, separated by commas. @returns options that nobody has checked yet */
 export function faultOptionsOf(text: string): Readonly<Record<string, unknown>> {
-  const [kind, ...pairs] = text.split(",");
+  const [kind, ...pairs] = checkString("fault", text).split(",");
   const options: Record<string, unknown> = { kind };
   for (const pair of pairs) {
     const [key = "", value = ""] = pair.split("=", 2);

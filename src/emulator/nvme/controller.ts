@@ -1,5 +1,5 @@
 /** The emulated NVMe controller, as its owner and a vfio-user server use it. */
-import { checkFunction, checkString } from "../../core/check.js";
+import { checkFunction, checkObject, checkString } from "../../core/check.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import type { AnaStateName } from "../../nvme/spec/log-pages.js";
@@ -134,6 +134,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   connect(host: DeviceHost): void {
+    checkObject("host", host);
     this.parts.interrupts.host = host;
     this.parts.memory.attach(host.memory);
   }

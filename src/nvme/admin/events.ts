@@ -163,9 +163,11 @@ export class NvmeEvents implements AsyncIterable<NvmeEvent> {
 
 /** An iteration, with the events that arrived while its loop body ran. */
 class Reader implements AsyncIterableIterator<NvmeEvent> {
-  private waiting:
-    | { resolve: (result: IteratorResult<NvmeEvent>) => void; reject: (error: unknown) => void }
-    | undefined;
+  /** Calls of next() that found no event, oldest first: there may be several at once. */
+  private readonly waiting: {
+    readonly resolve: (result: IteratorResult<NvmeEvent>) => void;
+    readonly reject: (error: unknown) => void;
+  }[] = [];
   private end: { error?: unknown } | undefined;
 
   constructor(
@@ -178,20 +180,19 @@ class Reader implements AsyncIterableIterator<NvmeEvent> {
   }
 
   push(event: NvmeEvent): void {
-    const { waiting } = this;
-    this.waiting = undefined;
-    if (waiting === undefined) this.events.push(event);
-    else waiting.resolve({ value: event, done: false });
+    const next = this.waiting.shift();
+    if (next === undefined) this.events.push(event);
+    else next.resolve({ value: event, done: false });
   }
 
   finish(failure: { error: unknown } | undefined): void {
     this.leave();
-    const { waiting } = this;
+    const [first, ...others] = this.waiting.splice(0);
     // A failure is thrown once.
-    this.end = waiting === undefined ? (failure ?? {}) : {};
-    this.waiting = undefined;
-    if (failure === undefined) waiting?.resolve({ value: undefined, done: true });
-    else waiting?.reject(failure.error);
+    this.end = first === undefined ? (failure ?? {}) : {};
+    if (failure !== undefined) first?.reject(failure.error);
+    else first?.resolve({ value: undefined, done: true });
+    for (const { resolve } of others) resolve({ value: undefined, done: true });
   }
 
   next(): Promise<IteratorResult<NvmeEvent>> {
@@ -205,7 +206,7 @@ class Reader implements AsyncIterableIterator<NvmeEvent> {
       return Promise.resolve({ value: undefined, done: true });
     }
     return new Promise((resolve, reject) => {
-      this.waiting = { resolve, reject };
+      this.waiting.push({ resolve, reject });
     });
   }
 

@@ -1,5 +1,5 @@
 /** Lockdown: prohibits commands and features. */
-import { checkInteger, lookUp } from "../../core/check.js";
+import { checkInteger, checkKeys, lookUp } from "../../core/check.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { AdminOpcode } from "../spec/opcodes.js";
 
@@ -46,6 +46,7 @@ export interface LockdownOptions {
  */
 export async function lockdown(target: AdminTarget, options: LockdownOptions): Promise<void> {
   requireCommands(target, "lockdown");
+  checkKeys("options", options, ["scope", "identifier", "prohibit", "interface", "uuidIndex"]);
   const { scope, identifier, prohibit, interface: to = "adminQueue", uuidIndex = 0 } = options;
   const scp = lookUp("scope", scope, LockdownScope);
   const ifc = lookUp("interface", to, LockdownInterface);

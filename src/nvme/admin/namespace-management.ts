@@ -1,5 +1,5 @@
 /** Namespace Management and Namespace Attachment. */
-import { checkInteger, checkU32, checkU64, show } from "../../core/check.js";
+import { checkInteger, checkKeys, checkU32, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminWrite, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -37,6 +37,22 @@ export interface CreateNamespaceOptions {
   readonly csi?: number | undefined;
 }
 
+const createOptions: readonly (keyof CreateNamespaceOptions)[] = [
+  "sizeBlocks",
+  "capacityBlocks",
+  "lbaFormat",
+  "metadataExtended",
+  "protection",
+  "protectionFirst",
+  "shared",
+  "anaGroupId",
+  "nvmSetId",
+  "enduranceGroupId",
+  "storageTagMask",
+  "placementHandles",
+  "csi",
+];
+
 /** Time limit of creating and deleting. The specification defines none. */
 const TIMEOUT_MS = 120_000;
 const Select = { create: 0, delete: 1 } as const;
@@ -58,6 +74,7 @@ export class NvmeNamespaceManagement {
    */
   async create(options: CreateNamespaceOptions, limits: CommandOptions = {}): Promise<number> {
     requireCommands(this.target, "namespaceManagement");
+    checkKeys("options", options, createOptions);
     const { csi = CommandSet.nvm } = options;
     checkInteger("csi", csi, 0, 0xff);
     const { dw0 } = await adminWrite(

@@ -1,5 +1,5 @@
 /** Security Send and Security Receive. */
-import { checkInteger, checkU32 } from "../../core/check.js";
+import { checkBytes, checkInteger, checkObject, checkU32 } from "../../core/check.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import { AdminOpcode } from "../spec/opcodes.js";
@@ -32,6 +32,7 @@ export class NvmeSecurity {
    */
   async send(protocol: SecurityProtocol, data: Uint8Array): Promise<void> {
     this.assertCommands();
+    checkBytes("data", data);
     checkInteger("data.length", data.length, 1, this.target.maxTransferBytes);
     const command = { ...words(protocol, "Send"), opcode: AdminOpcode.securitySend, cdw11: data.length };
     await adminWrite(this.target, command, data);
@@ -60,6 +61,7 @@ export class NvmeSecurity {
 }
 
 function words(protocol: SecurityProtocol, what: string): { name: string; nsid: number; cdw10: number } {
+  checkObject("protocol", protocol);
   const { protocol: secp, specific = 0, nssf = 0, nsid = 0 } = protocol;
   checkInteger("protocol", secp, 0, 0xff);
   checkInteger("specific", specific, 0, 0xffff);

@@ -1,6 +1,6 @@
 /** Telemetry log pages. */
 
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, checkKeys } from "../../core/check.js";
 import { ArgumentError, StateError, UnsupportedError } from "../../core/errors.js";
 import { largestOf } from "../../core/lists.js";
 import type { AdminTarget } from "../command/admin-target.js";
@@ -63,6 +63,7 @@ export class NvmeTelemetry {
   }
 
   private async whole(lid: number, options: TelemetryOptions, lsp: number): Promise<Telemetry> {
+    checkKeys("options", options, ["areas", "rae"]);
     const { areas = 3 } = options;
     checkInteger("areas", areas, 1, 4);
     const lpa = decodeBits(this.target.identify.lpa, Lpa);

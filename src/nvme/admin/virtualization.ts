@@ -1,5 +1,5 @@
 /** Virtualization Management: resources and states of secondary controllers. */
-import { checkInteger, checkObject, lookUp } from "../../core/check.js";
+import { checkInteger, checkKeys, checkObject, lookUp } from "../../core/check.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { decodeBits, Lpa } from "../spec/capabilities.js";
 import { CommandEffect } from "../spec/log-pages.js";
@@ -71,7 +71,7 @@ export class NvmeVirtualization {
     cntlid: number,
     resources: { readonly queues: number; readonly interrupts: number },
   ): Promise<void> {
-    checkObject("resources", resources);
+    checkKeys("resources", resources, ["queues", "interrupts"]);
     await this.manage("secondaryAssign", cntlid, { type: "queues", count: resources.queues });
     await this.manage("secondaryAssign", cntlid, { type: "interrupts", count: resources.interrupts });
   }
@@ -101,6 +101,7 @@ export class NvmeVirtualization {
     readonly queues?: number;
     readonly interrupts?: number;
   }): Promise<void> {
+    checkKeys("resources", resources, ["queues", "interrupts"]);
     for (const type of ["queues", "interrupts"] as const) {
       const count = resources[type];
       if (count === undefined) continue;

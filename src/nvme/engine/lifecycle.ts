@@ -118,7 +118,10 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     if (this.current === "starting") this.current = "live";
   }
 
-  /** Handles an error that leaves the state of commands unknown. */
+  /**
+   * Handles an error that leaves the state of commands unknown.
+   * @internal
+   */
   fail(error: Error, attempts = this.recovery.attempts): void {
     if (this.attempt !== undefined) {
       this.failAttempt(error, this.attempt);

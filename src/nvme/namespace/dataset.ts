@@ -1,5 +1,5 @@
 /** Block ranges of Dataset Management and Copy (NVM Command Set 1.x). */
-import { checkArray, checkInteger, checkObject } from "../../core/check.js";
+import { checkArray, checkInteger, checkKeys, checkObject } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import { checkLba } from "./lba.js";
@@ -44,6 +44,7 @@ const DATASET_RANGE_BYTES = 16;
 
 /** CDW11 of Dataset Management. @throws ArgumentError if no attribute is set */
 export function datasetAttributes(attributes: DatasetAttributes): number {
+  checkKeys("attributes", attributes, ["deallocate", "integralRead", "integralWrite"]);
   const word =
     (attributes.integralRead === true ? 1 : 0) |
     (attributes.integralWrite === true ? 2 : 0) |

@@ -1,5 +1,5 @@
 /** Protection information (end-to-end data protection), generated and checked in software. */
-import { checkInteger, show } from "../../core/check.js";
+import { checkInteger, checkObject, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { NvmeError } from "../command/error.js";
 import { NvmeStatus } from "../spec/status.js";
@@ -86,6 +86,7 @@ export class ProtectionInformation {
     /** Format of the blocks. */
     readonly format: ProtectionFormat,
   ) {
+    checkObject("format", format);
     const { type, guardBits, storageTagBits, metadataBytes, first } = format;
     checkInteger("type", type, 1, 3);
     const layout = layouts[guardBits];

@@ -32,7 +32,7 @@ export class CommandIds {
     return cid;
   }
 
-  /** Frees an identifier. @returns false if it isn't in use, e.g. after an unexpected completion */
+  /** Frees an identifier, and doesn't check its type. @returns false if it isn't in use, e.g. after an unexpected completion */
   give(cid: number): boolean {
     if (this.taken[cid] !== 1) return false;
     this.taken[cid] = 0;

@@ -1,6 +1,6 @@
 /** Creates and deletes the I/O queue pairs of a controller, and creates them again after a reset. */
 import { setTimeout } from "node:timers/promises";
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, lookUp } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import { largestOf } from "../../core/lists.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
@@ -149,9 +149,7 @@ export class IoQueues {
     }
     const entries = Math.min(asked, host.maxQueueEntries);
     if (priority !== undefined) {
-      if (!Object.hasOwn(QueuePriority, priority)) {
-        throw new ArgumentError(`priority must be one of ${Object.keys(QueuePriority).join(", ")}`);
-      }
+      lookUp("priority", priority, QueuePriority);
       if (!host.weighted)
         throw new UnsupportedError(
           "priority needs weighted arbitration: open the controller with the option arbitration",

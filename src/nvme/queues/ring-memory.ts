@@ -1,5 +1,6 @@
 /** Memory of rings: allocates it, or checks the caller's. */
 import { ArgumentError } from "../../core/errors.js";
+import { checkLeased } from "../../core/lifetime/lease.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import { PAGE_SIZE } from "../../sys/syscalls.js";
@@ -19,6 +20,7 @@ export function checkRing(
   sizeBytes: number,
   pageBytes: number,
 ): void {
+  checkLeased(name, buffer, "a DmaBuffer", { space: "object" });
   buffer.lease.assertOpen();
   if (buffer.space !== space) {
     throw new ArgumentError(`${name} belongs to another DMA space than this controller`);

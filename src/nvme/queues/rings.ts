@@ -4,7 +4,7 @@
  * of a queue, nothing here allocates, waits or makes a system call.
  */
 
-import { checkInteger, checkObject, checkU32, show } from "../../core/check.js";
+import { checkInteger, checkObject, checkU32, lookUp, show } from "../../core/check.js";
 import { ArgumentError, BusyError, StateError, UnsupportedError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -287,9 +287,7 @@ export class NvmeRings {
       throw new ArgumentError("completionQueue must come from createCompletionQueue()");
     }
     completionQueue.lease.assertOpen();
-    if (priority !== undefined && !Object.hasOwn(QueuePriority, priority)) {
-      throw new ArgumentError(`priority must be one of ${Object.keys(QueuePriority).join(", ")}`);
-    }
+    if (priority !== undefined) lookUp("priority", priority, QueuePriority);
     this.check("submission", id, entries);
     const { memory, isOwn } = this.ringMemory(options, SQE_WORDS * 4);
     const queue = new RawSubmissionQueue(host, id, entries, memory, isOwn, completionQueue);

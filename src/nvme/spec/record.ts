@@ -1,4 +1,5 @@
 /** Declares data structures of the specification by the byte offsets of their fields, and reads and writes them. */
+import { checkBytes, checkObject } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { FieldType } from "../../core/struct.js";
 
@@ -106,6 +107,7 @@ export function record<F extends { readonly [name: string]: AnyPlaced }>(
     sizeBytes,
     fields,
     decode(source) {
+      checkBytes(name, source);
       if (source.byteLength < sizeBytes) {
         throw new ArgumentError(`${name} has ${sizeBytes} bytes, got ${source.byteLength}`);
       }
@@ -115,6 +117,7 @@ export function record<F extends { readonly [name: string]: AnyPlaced }>(
       return value as RecordValue<F>;
     },
     encode(values) {
+      checkObject(name, values);
       const encoded = new Uint8Array(sizeBytes);
       const view = new DataView(encoded.buffer);
       const given: Readonly<Record<string, unknown>> = values;

@@ -1,4 +1,5 @@
 /** The client's side of vfio-user: a connection that is replaced when the server goes and comes back, or is changed. */
+import { checkArray, checkBytes, checkInteger } from "../../core/check.js";
 import { DeviceGoneError, IovaError } from "../../core/errors.js";
 import { checkLeased, Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -110,6 +111,8 @@ export class VfioUserClient extends Resource {
    *   {@link dma}, while the answer to another request is awaited
    */
   request(command: number, parts: readonly Uint8Array[] = [], fds: readonly number[] = []): Answer {
+    checkRequest(command, parts);
+    checkArray("fds", fds);
     const connection = this.assertConnected();
     return this.watchingOver(connection, () => connection.request(command, parts, fds, this.dma));
   }
@@ -119,6 +122,7 @@ export class VfioUserClient extends Resource {
    * @throws as a rejection; ClosedError if the client is closed meanwhile
    */
   async requestAsync(command: number, parts: readonly Uint8Array[] = []): Promise<Answer> {
+    checkRequest(command, parts);
     const connection = this.assertConnected();
     try {
       return await connection.requestAsync(command, parts);
@@ -261,4 +265,11 @@ export class VfioUserClient extends Resource {
 /** @throws ArgumentError */
 export function checkClient(client: VfioUserClient): void {
   checkLeased("client", client, "a VfioUserClient", { onReconnect: "function", request: "function" });
+}
+
+/** @throws ArgumentError */
+function checkRequest(command: number, parts: readonly Uint8Array[]): void {
+  checkInteger("command", command, 0, 0xffff);
+  checkArray("parts", parts);
+  for (const part of parts) checkBytes("parts", part);
 }

@@ -1,5 +1,5 @@
 /** Maps memory for devices behind a vfio-user server. */
-import { checkInteger, checkLength, checkOffset } from "../../core/check.js";
+import { checkBytes, checkInteger, checkLength, checkOffset, checkU64 } from "../../core/check.js";
 import { Errno } from "../../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
@@ -160,6 +160,8 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   }
 
   unmap(at: bigint, sizeBytes: number): void {
+    checkU64("iova", at);
+    checkLength("sizeBytes", sizeBytes);
     const slab = this.slabs.find(at);
     const { closing } = this.chooser;
     const isMany = slab !== undefined || this.mappings.size > 1;
@@ -197,7 +199,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
    *   UnsupportedError, VfioUserProtocolError, DeviceGoneError, TimeoutError; with nothing changed
    */
   takeDirty(at: bigint, pageSizeBytes: number): DirtyBitmap {
-    const mapping = this.mappings.get(at);
+    const mapping = this.mappings.get(checkU64("iova", at));
     if (mapping === undefined) throw new ArgumentError(`nothing is mapped at iova 0x${at.toString(16)}`);
     const { sizeBytes } = mapping;
     const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
@@ -226,11 +228,15 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
   }
 
   read(at: bigint, target: Uint8Array): boolean {
+    checkU64("iova", at);
+    checkBytes("target", target);
     const found = this.find(at, target.length, "write");
     return found !== undefined && pread(found.fd, target, found.offset) === target.length;
   }
 
   write(at: bigint, source: Uint8Array): boolean {
+    checkU64("iova", at);
+    checkBytes("source", source);
     const found = this.find(at, source.length, "read");
     // pwrite needs memory that doesn't move.
     return found !== undefined && pwrite(found.fd, Buffer.from(source), found.offset) === source.length;

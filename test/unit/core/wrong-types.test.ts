@@ -4,10 +4,23 @@ import { lookUp, show } from "../../../src/core/check.js";
 import { ArgumentError } from "../../../src/core/errors.js";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { Listeners } from "../../../src/core/listeners.js";
-import { AddressChooser, BorrowedBuffer, DmaPool, DmaSpace, exportUdmabuf } from "../../../src/doors/dma.js";
-import { VfioUserServer } from "../../../src/doors/emulator.js";
+import {
+  AddressChooser,
+  BorrowedBuffer,
+  DirtyBitmap,
+  DmaPool,
+  DmaSpace,
+  exportUdmabuf,
+  IovaAllocator,
+} from "../../../src/doors/dma.js";
+import { EmulatedEdu, faultFromText, VfioUserServer } from "../../../src/doors/emulator.js";
 import { smmuv3Invalidations, Viommu, vtdInvalidations, vtdStage1 } from "../../../src/doors/iommufd.js";
-import { CompletionQueue, HandedQueues, SubmissionQueue } from "../../../src/doors/nvme.js";
+import {
+  CompletionQueue,
+  HandedQueues,
+  ProtectionInformation,
+  SubmissionQueue,
+} from "../../../src/doors/nvme.js";
 import {
   enterLowPower,
   exitLowPower,
@@ -17,6 +30,7 @@ import {
   queryGfxPlane,
   setVfToken,
   VfioContainer,
+  VfioDevice,
 } from "../../../src/doors/vfio.js";
 import {
   VfioUserDevice,
@@ -29,6 +43,8 @@ import { emulatedFirmware } from "../../../src/emulator/nvme/medium/firmware-ima
 import { checkCommand } from "../../../src/nvme/command/check-command.js";
 import { checkCommandOptions } from "../../../src/nvme/command/command-options.js";
 import { crc16, crc32c, crc64 } from "../../../src/nvme/protection/crc.js";
+import { checkRing } from "../../../src/nvme/queues/ring-memory.js";
+import { hostBehavior } from "../../../src/nvme/spec/features.js";
 import { Bar } from "../../../src/pci/bar.js";
 import { parseBdf } from "../../../src/pci/bdf.js";
 import { ConfigSpace } from "../../../src/pci/config-space.js";
@@ -165,6 +181,33 @@ describe("an ArgumentError refuses", () => {
     expect(() => checkCommand(wrong(undefined), rules)).toThrow(ArgumentError);
     expect(() => checkCommandOptions(wrong(null))).toThrow(ArgumentError);
     expect(() => checkCommandOptions({ timeoutMs: wrong(Symbol("s")) })).toThrow(ArgumentError);
+  });
+
+  test("what a callback returns, a record's values, a text, a name and a request of another type", () => {
+    const mapper = new IdentityMapper();
+    const space = new DmaSpace(mapper);
+    const edu = new EmulatedEdu();
+    for (const value of [undefined, null, -1, Symbol("s"), () => {}]) {
+      const it = wrong(value);
+      const calls = [
+        () => new AddressChooser(() => it).take(0, 4096, undefined, undefined),
+        () => new ProtectionInformation(it),
+        () => faultFromText(it),
+        () => hostBehavior.encode(it),
+        () => hostBehavior.decode(it),
+        () => VfioDevice.openCdev(it),
+        () => MappedMemory.ofFile(it, 0, 4096, "file"),
+        () => MappedMemory.ofFile(0, 0, 4096, wrong(null)),
+        () => checkRing("memory", it, space, 4096, 4096),
+        () => edu.readConfig(0, it),
+      ];
+      for (const call of calls) expect(call, `${call} with ${show(value)}`).toThrow(ArgumentError);
+    }
+    expect(() => new IovaAllocator([], 2 ** 16).releasePages(1, 2 ** 16)).toThrow(ArgumentError);
+    expect(() => VfioDevice.openCdev(wrong(detached))).toThrow(ArgumentError);
+    // A bitmap that no memory can hold.
+    expect(() => DirtyBitmap.of(0n, 2 ** 53 - 1, 1)).toThrow(ArgumentError);
+    mapper.lease.close();
   });
 
   test("a part of bytes outside them, of which a CRC would run for ever", () => {

@@ -79,7 +79,7 @@ export class AsymmetricAccess implements AdminService {
   /** @throws ConfigError where there is no such group or state */
   set(group: number, name: AnaStateName): void {
     const { groups } = this.context;
-    const state = Object.hasOwn(AnaState, name) ? AnaState[name] : undefined;
+    const state = typeof name === "string" && Object.hasOwn(AnaState, name) ? AnaState[name] : undefined;
     if (state === undefined)
       throw new ConfigError(`an ANA state is one of ${Object.keys(AnaState).join(", ")}, not ${show(name)}`);
     if (!Number.isInteger(group) || group < 1 || group > groups) {

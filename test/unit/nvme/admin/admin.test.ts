@@ -312,6 +312,12 @@ describe("events", () => {
     expect(await events.next()).toEqual({ done: true, value: undefined });
     expect(await caught(nvme.events.values({ signal }).next())).toBe(reason);
     expect(() => nvme.events.values({ signal: Object(1) })).toThrow(ArgumentError);
+    const several = new AbortController();
+    const asked = nvme.events.values({ signal: several.signal });
+    const both = [caught(asked.next()), asked.next()];
+    several.abort(reason);
+    // Each call of next() settles, also of several at a time.
+    expect(await Promise.all(both)).toEqual([reason, { done: true, value: undefined }]);
     const ended = nvme.events.values({ signal: new AbortController().signal });
     await ended.return?.();
     expect(await ended.next()).toEqual({ done: true, value: undefined });
