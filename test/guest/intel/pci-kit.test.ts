@@ -415,4 +415,38 @@ describe("ConfigSpace, Bar, Interrupts and DmaSpace", () => {
     using chosen = PciDevice.open(eduBdf().slice(5).toUpperCase());
     expect(chosen).toMatchObject({ backend: "iommufd", backendReason: "iommufd works and comes first" });
   });
+
+  test("let an open device use page tables of the program's own, as docs/memory.md shows", async () => {
+    using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
+    const { io, dma } = device;
+    if (!(io instanceof VfioDevice && dma.mapper instanceof IoasMapper)) throw new Error("not on iommufd");
+    const { ioas } = dma.mapper;
+    device.config.busMaster = true;
+    const edu = new Edu(io);
+    const sent = randomBytes(64);
+    using before = dma.alloc(PAGE);
+    before.bytes.set(sent);
+    using table = ioas.allocHwpt(io, { pasid: true });
+    expect(io.attach(table)).toBe(table.id);
+    // What was mapped before and after it was made.
+    using after = dma.alloc(PAGE);
+    await edu.load(before.iova, 64);
+    await edu.store(after.iova, 64);
+    expect(Buffer.from(after.view(0, 64).slice())).toEqual(sent);
+    // The kernel keeps a table for a PASID, though edu sends none.
+    using second = ioas.iommufd.allocIoas();
+    using secondDma = new DmaSpace(new IoasMapper(second));
+    using secondTable = second.allocHwpt(io, { pasid: true });
+    expect(io.attach(secondTable, { pasid: 5 })).toBe(secondTable.id);
+    using other = secondDma.alloc(PAGE);
+    // The device's own DMA goes through the other space.
+    io.detach({ pasid: 5 });
+    io.attach(second);
+    await edu.store(other.iova, 64);
+    expect(Buffer.from(other.view(0, 64).slice())).toEqual(sent);
+    io.attach(ioas);
+    after.bytes.fill(0);
+    await edu.store(after.iova, 64);
+    expect(Buffer.from(after.view(0, 64).slice())).toEqual(sent);
+  });
 });
