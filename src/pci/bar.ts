@@ -166,7 +166,7 @@ export class Bar implements RegisterAccess {
     return this.io.mapRegion(this.index, offset, sizeBytes);
   }
 
-  /** Whether the function no longer answers: its vendor id reads all ones. @throws ClosedError, SysError */
+  /** Whether the function no longer answers: its revision and class read all ones. @throws ClosedError, SysError */
   isGone(): boolean {
     return presenceOf(this.io).isGone();
   }

@@ -3,7 +3,6 @@ import { DeviceGoneError } from "../core/errors.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 import { PciRegister } from "./config-space.js";
-import { NO_FUNCTION } from "./presence.js";
 import type { PciBarInfo, PciFunction } from "./sysfs.js";
 
 const HEADER_BYTES = 0x40;
@@ -13,6 +12,8 @@ const BARS = 0x10;
 const BAR_IO = 1;
 const BAR_TYPE_64 = 4;
 const BAR_PREFETCHABLE = 8;
+/** What the vendor id reads as if no function answers. */
+const NO_FUNCTION = 0xffff;
 
 /**
  * What sysfs would say of a function. The header is read at once, since each access is a message.

@@ -10,8 +10,12 @@ import {
   VFIO_PCI_REQ_IRQ_INDEX,
 } from "../vfio/uapi.js";
 
-/** What the vendor id reads as if no function answers. */
-export const NO_FUNCTION = 0xffff;
+/**
+ * Offset in configuration space. Reads of it reach the device, and no function has 0xff in all four bytes. The vendor id doesn't
+ * tell: Linux answers its reads from a copy (vfio_pci_config.c).
+ */
+const REVISION_AND_CLASS = 0x08;
+const ALL_ONES = 0xff;
 
 const presences = new WeakMap<DeviceIo, Presence>();
 
@@ -149,14 +153,14 @@ class Presence {
   }
 
   private readsAllOnes(): boolean {
-    const id = new Uint8Array(2);
+    const bytes = new Uint8Array(4);
     try {
-      this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, 0, id);
+      this.io.readRegion(VFIO_PCI_CONFIG_REGION_INDEX, REVISION_AND_CLASS, bytes);
     } catch (error) {
       if (error instanceof DeviceGoneError) return true;
       throw error;
     }
-    return new DataView(id.buffer).getUint16(0, true) === NO_FUNCTION;
+    return bytes.every((byte) => byte === ALL_ONES);
   }
 
   /** Listens to the kernel's notices from now on. */
