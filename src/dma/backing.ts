@@ -46,11 +46,13 @@ const MAX_WASTE = 1 / 8;
 /** @throws ArgumentError, SysError (ENOMEM: too few huge pages of the given size) */
 export function allocateMemory(sizeBytes: number, options: BackingOptions): MappedMemory {
   checkLength("sizeBytes", sizeBytes);
-  const { pages = "base", shared = false, ...rest } = options;
+  const { pages = "base", shared = false, alignBytes, numaNode, populate, lock } = options;
+  // No `...rest`: the options of a DmaSpace have more.
+  const given = { alignBytes, numaNode, populate, lock };
   const make = (hugePageBytes?: number, transparent = false): MappedMemory =>
     shared
-      ? MappedMemory.memfd(sizeBytes, { ...rest, hugePageBytes })
-      : MappedMemory.anonymous(sizeBytes, { ...rest, hugePageBytes, transparentHugePages: transparent });
+      ? MappedMemory.memfd(sizeBytes, { ...given, hugePageBytes })
+      : MappedMemory.anonymous(sizeBytes, { ...given, hugePageBytes, transparentHugePages: transparent });
   if (typeof pages === "number") return make(pages);
   switch (pages) {
     case "base":

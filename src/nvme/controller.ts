@@ -1,4 +1,5 @@
 /** An NVMe controller as programs use it. */
+import { checkKeys } from "../core/check.js";
 import { ClosedError } from "../core/errors.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { DmaSpace } from "../dma/space.js";
@@ -154,12 +155,14 @@ export class NvmeController implements AsyncDisposable {
    *   reason of a signal
    */
   async admin(command: NvmeCommand, options?: CommandOptions): Promise<NvmeCompletion> {
+    if (options !== undefined) checkKeys("options", options, ["timeoutMs", "signal"]);
     return this.engine.admin(command, options);
   }
 
   /** Sends any command on an I/O queue. @throws as admin(), UnsupportedError if there is no I/O queue */
   async io(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion> {
     this.lifecycle.assertUsable();
+    if (options !== undefined) checkKeys("options", options, ["timeoutMs", "signal", "queue"]);
     checkCommand(command, this.engine.ioRules);
     return this.submitIo(command, options);
   }

@@ -69,15 +69,18 @@ export class InterruptVector extends EventFd {
     const { timeoutMs } = options;
     this.lease.assertOpen();
     const limit = new AbortController();
+    const end = (after: number): void => {
+      // The event loop runs timers before it looks at descriptors.
+      stream.look();
+      limit.abort(this.late(after));
+    };
+    const stream = this.stream(options, [limit.signal]);
     const timer =
       timeoutMs === undefined
         ? undefined
-        : setTimeout(
-            () => limit.abort(this.late(timeoutMs)),
-            checkInteger("timeoutMs", timeoutMs, 0, MAX_TIMER_MS),
-          );
+        : setTimeout(() => end(timeoutMs), checkInteger("timeoutMs", timeoutMs, 0, MAX_TIMER_MS));
     try {
-      const { value, done } = await this.stream(options, [limit.signal]).next();
+      const { value, done } = await stream.next();
       if (done === true) throw new ClosedError(this.label);
       return value;
     } finally {

@@ -80,6 +80,11 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     return this.buffered.shift();
   }
 
+  /** Takes an event that is here for the call of next() that waits: a blocked event loop tells of it late. */
+  look(): void {
+    this.onReadable();
+  }
+
   private readonly onReadable = (): void => {
     const { waiting } = this;
     if (waiting === undefined) return;

@@ -9,8 +9,8 @@
 import { fstatSync, statfsSync } from "node:fs";
 import {
   checkInteger,
+  checkKeys,
   checkLength,
-  checkObject,
   checkOffset,
   checkPowerOfTwo,
   checkRange,
@@ -139,6 +139,10 @@ export interface MemfdOptions extends Omit<MemoryOptions, "transparentHugePages"
   readonly name?: string | undefined;
 }
 
+const pageOptions = ["hugePageBytes", "alignBytes", "populate", "lock", "numaNode"] as const;
+const memoryOptions: readonly (keyof MemoryOptions)[] = [...pageOptions, "transparentHugePages"];
+const memfdOptions: readonly (keyof MemfdOptions)[] = [...pageOptions, "name"];
+
 /** The pages that a range of memory really has, which may differ from those requested. */
 export interface MemoryBacking {
   /** `huge`: explicit huge pages; `memfd` and `file` may also have those: see pageBytes; `device`: a BAR. */
@@ -230,7 +234,7 @@ export class MappedMemory extends Resource {
    * @throws ArgumentError, SysError: ENOMEM if there are too few huge pages, or over the memlock limit (lock)
    */
   static anonymous(sizeBytes: number, options: MemoryOptions = {}): MappedMemory {
-    const { rounded, unit, align } = layout(sizeBytes, options);
+    const { rounded, unit, align } = layout(memoryOptions, sizeBytes, options);
     const huge = unit > PAGE_SIZE;
     const node = options.numaNode === undefined ? undefined : checkNumaNode(options.numaNode);
     return new MappedMemory(`${rounded} bytes of memory`, rounded, align, (address) => {
@@ -261,7 +265,7 @@ export class MappedMemory extends Resource {
    * @throws ArgumentError, SysError
    */
   static memfd(sizeBytes: number, options: MemfdOptions = {}): MappedMemory {
-    const { rounded, unit, align } = layout(sizeBytes, options);
+    const { rounded, unit, align } = layout(memfdOptions, sizeBytes, options);
     const huge = unit > PAGE_SIZE;
     const hint = huge ? hugePageHint(unit) : undefined;
     const node = options.numaNode === undefined ? undefined : checkNumaNode(options.numaNode);
@@ -465,13 +469,14 @@ export class MappedMemory extends Resource {
 
 /** Sizes and alignment for the given options. @throws ArgumentError */
 function layout(
+  known: readonly string[],
   sizeBytes: number,
   options: { readonly hugePageBytes?: number | undefined; readonly alignBytes?: number | undefined } & {
     readonly transparentHugePages?: boolean | undefined;
   },
 ): { rounded: number; unit: number; align: number } {
   checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);
-  checkObject("options", options);
+  checkKeys("options", options, known);
   const { hugePageBytes = PAGE_SIZE, alignBytes = PAGE_SIZE } = options;
   const unit = checkPowerOfTwo("hugePageBytes", hugePageBytes, PAGE_SIZE, MAX_ARENA_BYTES);
   const asked = checkPowerOfTwo("alignBytes", alignBytes, 1, MAX_ARENA_BYTES);
@@ -534,7 +539,7 @@ function fileKind(fd: number, isFile: boolean): { kind: "memfd" | "file" | "devi
 
 /** What a mapping of part of a file consists of. @throws ArgumentError if the file ends before it, SysError */
 function fileLayout(fd: number, offset: number, sizeBytes: number, what: string) {
-  checkInteger("fd", fd, 0, 2 ** 31 - 1);
+  checkInteger("fd", fd, -(2 ** 31), 2 ** 31 - 1);
   checkString("what", what);
   checkOffset("offset", offset);
   checkLength("sizeBytes", sizeBytes, MAX_ARENA_BYTES);

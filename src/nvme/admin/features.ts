@@ -1,5 +1,13 @@
 /** Get Features and Set Features. */
-import { checkBytes, checkInteger, checkObject, checkU32, lookUp, show } from "../../core/check.js";
+import {
+  checkBytes,
+  checkInteger,
+  checkKeys,
+  checkObject,
+  checkU32,
+  lookUp,
+  show,
+} from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminRead, adminWrite } from "../command/admin-target.js";
 import type { NvmeCompletion } from "../command/command.js";
@@ -32,7 +40,7 @@ export class NvmeFeatures implements FeatureSource {
     readonly data: Uint8Array;
   }> {
     checkInteger("fid", fid, 0, 0xff);
-    checkObject("options", options);
+    checkKeys("options", options, ["nsid", "select", "cdw11", "uuidIndex", "sizeBytes"]);
     assertFeature(this.target, fid, "get", checkU32("cdw11", options.cdw11 ?? 0));
     const { nsid = 0, select = "current", cdw11 = 0, uuidIndex = 0, sizeBytes = 0 } = options;
     const sel = lookUp("select", select, FeatureSelect);
@@ -61,7 +69,7 @@ export class NvmeFeatures implements FeatureSource {
   async set(fid: number, value: number, options: SetFeatureOptions = {}): Promise<NvmeCompletion> {
     checkInteger("fid", fid, 0, 0xff);
     checkU32("value", value);
-    checkObject("options", options);
+    checkKeys("options", options, ["nsid", "save", "cdw12", "cdw13", "cdw14", "cdw15", "data"]);
     if (options.data !== undefined) checkBytes("data", options.data);
     assertFeature(this.target, fid, "set", value, options.data);
     const { nsid = 0, save = false, cdw12 = 0, cdw13 = 0, cdw14 = 0, cdw15 = 0, data } = options;

@@ -141,7 +141,8 @@ export class NvmeFirmware {
     action: "replace" | "replaceAndActivate" | "activateNow",
     options: FirmwareCommitOptions = {},
   ): Promise<FirmwareCommitResult> {
-    await this.download(image, options);
+    const { slot: _, bootPartition: __, ...limits } = options;
+    await this.download(image, limits);
     return await this.commit(action, options);
   }
 }

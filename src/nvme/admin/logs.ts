@@ -1,5 +1,5 @@
 /** Get Log Page, and the log pages decoded. */
-import { checkInteger, checkLength, checkU32, show } from "../../core/check.js";
+import { checkInteger, checkKeys, checkLength, checkU32, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, adminRead } from "../command/admin-target.js";
 import { type Bits, type BitTable, decodeBits, Lpa } from "../spec/capabilities.js";
@@ -43,6 +43,17 @@ const OFFSET_IS_INDEX = 1 << 23;
 /** Count of a list that can't hold all changed zones. */
 const TOO_MANY_ZONES = 0xffff;
 
+const logPageOptions: readonly (keyof LogPageOptions)[] = [
+  "nsid",
+  "lsp",
+  "lsi",
+  "rae",
+  "csi",
+  "uuidIndex",
+  "offset",
+  "index",
+];
+
 /** Log pages of a controller (NVMe Base 2.x, section "Get Log Page command"). See {@link NvmeController.logs}. */
 export class NvmeLogs implements LogSource {
   constructor(private readonly target: AdminTarget) {}
@@ -56,6 +67,7 @@ export class NvmeLogs implements LogSource {
   async read(lid: number, sizeBytes: number, options: LogPageOptions = {}): Promise<Uint8Array> {
     checkInteger("lid", lid, 0, 0xff);
     checkLength("sizeBytes", sizeBytes, 2 ** 32);
+    checkKeys("options", options, logPageOptions);
     const {
       nsid = BROADCAST_NSID,
       lsp = 0,

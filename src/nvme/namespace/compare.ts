@@ -1,4 +1,5 @@
 /** Compare, and Compare and Write as a fused operation (NVM Command Set 1.x). */
+import { checkKeys } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
@@ -8,7 +9,7 @@ import { Fuse } from "../spec/queue-entries.js";
 import { NvmeStatus } from "../spec/status.js";
 import { type BlockCommands, blocksOf } from "./block-command.js";
 import type { CommandTarget } from "./command-target.js";
-import type { IoOptions } from "./io-options.js";
+import { type IoOptions, ioOptions } from "./io-options.js";
 
 /** FUSES: Compare and Write. */
 const FUSES_COMPARE_AND_WRITE = 1 << 0;
@@ -21,6 +22,12 @@ export interface CompareAndWriteOptions extends Omit<IoOptions, "offset" | "leng
   readonly replacementMetadata?: IoOptions["metadata"];
 }
 
+const compareAndWriteOptions: readonly string[] = [
+  ...ioOptions.filter((name) => !["offset", "length", "metadata"].includes(name)),
+  "expectedMetadata",
+  "replacementMetadata",
+];
+
 /** See {@link NvmeNamespace.compareAndWrite}. */
 export async function compareAndWrite(
   controller: CommandTarget,
@@ -30,6 +37,7 @@ export async function compareAndWrite(
   replacement: DmaBuffer | DataList,
   options: CompareAndWriteOptions,
 ): Promise<boolean> {
+  checkKeys("options", options, compareAndWriteOptions);
   const { bdf, identify } = controller;
   if ((identify.fuses & FUSES_COMPARE_AND_WRITE) === 0) {
     throw new UnsupportedError(`the controller ${bdf} has no fused Compare and Write (FUSES)`);

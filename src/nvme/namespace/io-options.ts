@@ -63,6 +63,22 @@ export interface IoOptions extends IoCommandOptions {
   readonly stream?: number | undefined;
 }
 
+/** The names of {@link IoOptions}. */
+export const ioOptions: readonly (keyof IoOptions)[] = [
+  "timeoutMs",
+  "signal",
+  "queue",
+  "offset",
+  "length",
+  "fua",
+  "limitedRetry",
+  "metadata",
+  "protection",
+  "sgl",
+  "placement",
+  "stream",
+];
+
 /** Dwords of a command that follow from its options. */
 export interface IoFields {
   /** CDW12 without the number of blocks. */

@@ -1,4 +1,5 @@
 /** A namespace: reads, writes and all other commands on its logical blocks. */
+import { checkKeys } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import type { NvmeCompletion } from "../command/command.js";
@@ -20,7 +21,7 @@ import {
   encodeDatasetRanges,
 } from "./dataset.js";
 import { type IdentifiedBlocks, identifyBlocks } from "./identify-blocks.js";
-import type { IoOptions, ProtectionOptions } from "./io-options.js";
+import { type IoOptions, ioOptions, type ProtectionOptions } from "./io-options.js";
 import { NvmePlacement } from "./placement.js";
 import { NvmeReservations } from "./reservations.js";
 import {
@@ -129,6 +130,7 @@ export class NvmeNamespace {
     options: IoOptions,
   ): Promise<void> {
     try {
+      if (options !== NO_OPTIONS) checkKeys("options", options, ioOptions);
       return (
         this.submitPlain(opcode, lba, data, options) ?? this.submit(opcode, lba, data, options).then(nothing)
       );
@@ -193,6 +195,7 @@ export class NvmeNamespace {
    *   ClosedError
    */
   async flush(options: { readonly allNamespaces?: boolean } = {}): Promise<void> {
+    checkKeys("options", options, ["allNamespaces"]);
     const all = options.allNamespaces === true;
     const { bdf, identify } = this.controller;
     if (all && ((identify.vwc >> 1) & 3) !== VWC_BROADCAST) {
@@ -215,6 +218,7 @@ export class NvmeNamespace {
     source: DmaBuffer | DataList,
     options: IoOptions = {},
   ): Promise<boolean> {
+    checkKeys("options", options, ioOptions);
     this.assertOptional("Compare");
     return await isEqual(this.submit(IoOpcode.compare, lba, source, options));
   }
@@ -252,6 +256,7 @@ export class NvmeNamespace {
       readonly protection?: ProtectionOptions | undefined;
     } = {},
   ): Promise<void> {
+    checkKeys("options", options, ["deallocate", "fua", "protection"]);
     assertNoQuirk(this.controller, "no-write-zeroes", "Write Zeroes");
     if (this.deallocatesInstead(options.protection)) {
       await this.deallocate([{ lba, blocks }]);

@@ -1,6 +1,6 @@
 /** Node.js streams of the blocks of a namespace. */
 import { addAbortSignal, Readable, Writable } from "node:stream";
-import { checkInteger, checkObject, checkOffset } from "../../core/check.js";
+import { checkInteger, checkKeys, checkOffset } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { checkSignal } from "../../core/listeners.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
@@ -33,6 +33,20 @@ export interface WriteStreamOptions
   readonly placement?: number | undefined;
 }
 
+const streamOptions = ["depth", "chunkBytes", "signal", "queue", "fua", "protection", "lba"] as const;
+const readStreamOptions: readonly (keyof ReadStreamOptions)[] = [
+  ...streamOptions,
+  "limitedRetry",
+  "blocks",
+  "highWaterMark",
+];
+const writeStreamOptions: readonly (keyof WriteStreamOptions)[] = [
+  ...streamOptions,
+  "pad",
+  "flush",
+  "placement",
+];
+
 /** What a stream needs of a namespace. */
 export interface StreamedBlocks {
   readonly nsid: number;
@@ -54,14 +68,14 @@ const DEFAULT_CHUNK_BYTES = 128 * 1024;
 
 /** See {@link NvmeNamespace.createReadStream}. @throws ArgumentError if an option is invalid */
 export function openReadStream(namespace: StreamedBlocks, options: ReadStreamOptions): Readable {
-  checkObject("options", options);
-  const { lba = 0n, highWaterMark } = options;
+  checkKeys("options", options, readStreamOptions);
+  const { lba = 0n, blocks: asked, highWaterMark, ...rest } = options;
   const signal = checkSignal(options.signal);
   checkLba("lba", lba);
   assertPlainBytes(namespace);
-  const { blocks = namespace.sizeBlocks - BigInt(lba) } = options;
+  const blocks = asked ?? namespace.sizeBlocks - BigInt(lba);
   const chunkBytes = options.chunkBytes ?? Math.min(DEFAULT_CHUNK_BYTES, namespace.transferLimitBytes);
-  const chunks = namespace.chunks(lba, blocks, { ...options, chunkBytes });
+  const chunks = namespace.chunks(lba, blocks, { ...rest, chunkBytes });
   const copies = copiesOf(chunks);
   // Readable.from() emits `close` after the iterator has ended, and so has freed the buffers.
   return Readable.from(copies, {
@@ -83,7 +97,7 @@ export function openWriteStream(
   transferLimitBytes: number,
   options: WriteStreamOptions,
 ): Writable {
-  checkObject("options", options);
+  checkKeys("options", options, writeStreamOptions);
   const { lba = 0n, depth = DEFAULT_DEPTH } = options;
   checkSignal(options.signal);
   checkLba("lba", lba);
@@ -177,7 +191,10 @@ class BlockWriter extends Writable {
     if (this.filled > 0) this.send();
     await Promise.all(this.underWay);
     if (this.failure !== undefined) throw this.failure;
-    if (this.options.flush === true) await this.namespace.flush();
+    if (this.options.flush !== true || this.destroyed) return;
+    const flushing = this.namespace.flush().finally(() => this.underWay.delete(flushing));
+    this.underWay.add(flushing);
+    await flushing;
   }
 
   /** Waits for a free buffer. */

@@ -1,6 +1,6 @@
 /** Transfers of ranges longer than one command carries: split into commands, several of which are outstanding. */
 
-import { checkInteger, checkOffset, checkU64 } from "../../core/check.js";
+import { checkInteger, checkKeys, checkOffset, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { signalOf } from "../../core/listeners.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
@@ -15,7 +15,7 @@ import {
 } from "../command/data-ranges.js";
 import { MAX_BLOCKS } from "./block-command.js";
 import type { BlockFormat } from "./block-format.js";
-import { type IoOptions, ioFields, metadataOf, type ProtectionOptions } from "./io-options.js";
+import { type IoOptions, ioFields, ioOptions, metadataOf, type ProtectionOptions } from "./io-options.js";
 import { checkLba } from "./lba.js";
 
 /** Options of {@link NvmeNamespace.readRange} and {@link NvmeNamespace.writeRange}. */
@@ -34,6 +34,17 @@ export interface ChunkOptions
     RangeOptions,
     "depth" | "chunkBytes" | "signal" | "queue" | "fua" | "limitedRetry" | "protection"
   > {}
+
+const rangeOptions: readonly (keyof RangeOptions)[] = [...ioOptions, "depth", "chunkBytes"];
+const chunkOptions: readonly (keyof ChunkOptions)[] = [
+  "depth",
+  "chunkBytes",
+  "signal",
+  "queue",
+  "fua",
+  "limitedRetry",
+  "protection",
+];
 
 /** A piece of the range that is read. */
 export interface NvmeChunk {
@@ -111,6 +122,7 @@ export async function transferRange(
   given: DmaBuffer | DataList,
   options: RangeOptions,
 ): Promise<void> {
+  checkKeys("options", options, rangeOptions);
   const lba = BigInt(checkLba("lba", first));
   const { depth: _, chunkBytes: __, signal, offset, length, metadata, ...rest } = options;
   const plan = planOf(mover, lba, options);
@@ -187,6 +199,7 @@ export function readChunks(
   blocks: bigint | number,
   options: ChunkOptions,
 ): AsyncGenerator<NvmeChunk, void, void> {
+  checkKeys("options", options, chunkOptions);
   const lba = BigInt(checkLba("lba", first));
   const plan = planOf(mover, lba, options);
   const total =

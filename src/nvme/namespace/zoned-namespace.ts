@@ -1,5 +1,5 @@
 /** A zoned namespace: zone reports, zone management and appends. */
-import { checkInteger, lookUp } from "../../core/check.js";
+import { checkInteger, checkKeys, lookUp } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DataList } from "../command/data-ranges.js";
@@ -22,7 +22,7 @@ import {
 } from "../spec/zoned.js";
 import { type CommandTarget, ioRead, ioWrite } from "./command-target.js";
 import { type IdentifiedBlocks, identifyBlocks, lbaFormatIndex } from "./identify-blocks.js";
-import type { IoOptions } from "./io-options.js";
+import { type IoOptions, ioOptions } from "./io-options.js";
 import { checkLba, lbaDwords } from "./lba.js";
 import { NvmeNamespace } from "./namespace.js";
 import type { WriteStreamOptions } from "./streams.js";
@@ -168,6 +168,7 @@ export class ZonedNamespace extends NvmeNamespace {
    * @throws ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   zones(options: ZoneReportOptions = {}): AsyncGenerator<Zone, void, void> {
+    checkKeys("options", options, ["from", "state", "extensions", "zonesPerReport"]);
     const { from = 0n, state, extensions = false, zonesPerReport } = options;
     checkLba("from", from);
     if (from >= this.sizeBlocks) {
@@ -216,6 +217,7 @@ export class ZonedNamespace extends NvmeNamespace {
     source: DmaBuffer | DataList,
     options: IoOptions = {},
   ): Promise<bigint> {
+    checkKeys("options", options, ioOptions);
     this.checkZone(zone);
     const { protection } = this;
     const remap = protection?.format.type === 1 ? PIREMAP : 0;

@@ -531,6 +531,11 @@ export class QueuePair {
 
   /** The caller stops waiting. The controller keeps the command and its data until it completes it. */
   private giveUp(request: Request, reason: unknown): void {
+    if (reason instanceof TimeoutError) {
+      // The completion may be here: the event loop runs timers before it looks at descriptors.
+      this.reap();
+      if (request.isOver) return;
+    }
     const { cid, partner } = request;
     if (partner !== undefined && !partner.isOver && !partner.gaveUp) this.giveUp(partner, reason);
     if (cid >= 0) {

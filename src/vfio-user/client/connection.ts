@@ -385,6 +385,8 @@ function nextMessage(channel: Channel, timeoutMs: number): Promise<Message> {
     });
     watch.relinquish();
     const timer = setTimeout(() => {
+      // As in endPatience(): it may be here.
+      receive();
       reject(new TimeoutError(`${commandName(Command.version)} to ${label}`, timeoutMs));
       watch.close();
     }, timeoutMs);

@@ -97,6 +97,24 @@ describe("a command's time limit", () => {
     expect(nvme.lifecycle.state).toBe("failed");
   });
 
+  test("resolves a command that has completed, although the thread was blocked beyond its time limit", async () => {
+    const nvme = await openController();
+    const ns = await nvme.namespace(1);
+    using buffer = nvme.dma.alloc(4096);
+    buffer.bytes.fill(1);
+    await ns.write(0n, buffer);
+    buffer.bytes.fill(0);
+    const limit = 20;
+    const read = ns.read(0n, buffer, { timeoutMs: limit });
+    // The doorbell is written in a microtask.
+    await Promise.resolve();
+    const pause = (ms: number): unknown => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+    while (buffer.bytes.at(-1) === 0) pause(1);
+    // The completion follows the data.
+    pause(10 * limit);
+    await read;
+  });
+
   test("rejects an invalid timeoutMs", async () => {
     const nvme = await openController();
     const ns = await nvme.namespace(1);
