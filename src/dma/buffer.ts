@@ -1,7 +1,8 @@
 /** DMA buffers: memory that is mapped for devices. */
-import { checkRange } from "../core/check.js";
+import { checkBytes, checkOffset, checkRange } from "../core/check.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { copyBytes } from "../sys/copy.js";
 import type { MappedMemory, MemoryBacking } from "../sys/memory.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";
 import { type MappedIndex, MappedRecord } from "./mapped-index.js";
@@ -140,6 +141,28 @@ export class DmaBuffer extends Resource {
   }
 
   /**
+   * Copies bytes into the buffer. Faster than `bytes.set()`, which copies shared memory word by word or byte by byte.
+   * @param offset where in the buffer, in bytes
+   * @throws ArgumentError, ClosedError, StateError as {@link bytes}
+   */
+  write(source: Uint8Array, offset = 0): void {
+    const { bytes } = this;
+    this.checkCopy("source", source, offset);
+    copyBytes(bytes, offset, source, 0, source.length);
+  }
+
+  /**
+   * Fills `target` with bytes of the buffer, as {@link write} copies.
+   * @param offset where in the buffer, in bytes
+   * @throws as write()
+   */
+  read(target: Uint8Array, offset = 0): void {
+    const { bytes } = this;
+    this.checkCopy("target", target, offset);
+    copyBytes(target, 0, bytes, offset, target.length);
+  }
+
+  /**
    * Shares the memory with another thread: post the result to it (`worker.postMessage`), and create a {@link BorrowedBuffer}
    * there. This thread stays the owner: keep the buffer meanwhile. close() throws while another thread holds it.
    * @throws ClosedError
@@ -159,5 +182,11 @@ export class DmaBuffer extends Resource {
       label: lease.label,
       state: lease.threads.state,
     };
+  }
+
+  private checkCopy(name: string, memory: Uint8Array, offset: number): void {
+    checkBytes(name, memory);
+    if (memory.length > 0) checkRange("the buffer", offset, memory.length, this.sizeBytes);
+    else checkOffset("offset", offset, this.sizeBytes);
   }
 }

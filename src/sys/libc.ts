@@ -198,6 +198,16 @@ export const c = {
     source: number,
     length: number,
   ) => void,
+  memmoveFromHeap: libc.func("memmove", "void", ["uintptr_t", "void *", "size_t"]) as (
+    target: number,
+    source: Uint8Array,
+    length: number,
+  ) => void,
+  memmoveToHeap: libc.func("memmove", "void", ["void *", "uintptr_t", "size_t"]) as (
+    target: Uint8Array,
+    source: number,
+    length: number,
+  ) => void,
   fcntlNumber: libc.func("fcntl", "int", ["int", "int", "int"]) as (
     fd: number,
     command: number,

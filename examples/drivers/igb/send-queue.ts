@@ -119,7 +119,7 @@ export class SendQueue {
     const slot = ring.push();
     const memory = this.memory[slot];
     if (memory === undefined) throw new IgbError(`queue ${this.index} has no slot ${slot}`);
-    memory.set(frame);
+    this.buffer.write(frame, slot * BUFFER_BYTES);
     if (frame.length < LEAST_BYTES) memory.fill(0, frame.length, LEAST_BYTES);
     if (headers !== undefined) prepareChecksums(memory.subarray(0, frame.length), headers);
     const length = Math.max(frame.length, LEAST_BYTES);
