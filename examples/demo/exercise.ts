@@ -97,7 +97,7 @@ async function writePiece(
   source: Uint8Array,
 ): Promise<void> {
   const { start, length, bufferOffset: offset } = piece;
-  buffer.bytes.set(source.subarray(start, start + length), offset);
+  buffer.write(source.subarray(start, start + length), offset);
   await ns.write(lbaOf(ns, piece), buffer, { offset, length });
 }
 
@@ -109,7 +109,7 @@ async function readPiece(
 ): Promise<void> {
   const { start, length, bufferOffset: offset } = piece;
   await ns.read(lbaOf(ns, piece), buffer, { offset, length });
-  target.set(buffer.view(offset, length), start);
+  buffer.read(target.subarray(start, start + length), offset);
 }
 
 function countEqual(a: Uint8Array, b: Uint8Array, blockBytes: number): number {

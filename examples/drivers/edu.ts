@@ -80,7 +80,7 @@ export class Edu implements Disposable {
   /** Copies bytes into the device's memory. */
   async write(offset: number, bytes: Uint8Array): Promise<void> {
     this.check(offset, bytes.length);
-    this.buffer.bytes.set(bytes);
+    this.buffer.write(bytes);
     await this.copy(this.buffer.iova, INTERNAL + BigInt(offset), bytes.length, false);
   }
 

@@ -146,7 +146,7 @@ export async function appendToZone(
   bytes: Uint8Array,
 ): Promise<bigint> {
   using buffer = nvme.dma.alloc(bytes.length);
-  buffer.bytes.set(bytes);
+  buffer.write(bytes);
   const { dw0, dw1 } = await nvme.io({
     name: "zone append",
     opcode: IoOpcode.zoneAppend,
