@@ -1,8 +1,9 @@
 /** `iova list`: the PCI functions of this host. */
 import { hexDigits } from "../core/hex-digits.js";
+import { visible } from "../core/visible.js";
 import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
-import { print, printJsonText, visible } from "./terminal.js";
+import { print, printJsonText } from "./terminal.js";
 
 /** One function as `iova list --json` prints it. */
 export interface ListEntry extends PciFunction {

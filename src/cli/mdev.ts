@@ -1,12 +1,13 @@
 /** `iova mdev`: lists, creates and removes mediated devices. */
 import { ConfigError } from "../core/errors.js";
+import { visible } from "../core/visible.js";
 import {
   createMediatedDevice,
   listMediatedDevices,
   listMediatedParents,
   removeMediatedDevice,
 } from "../pci/mediated-devices.js";
-import { print, printJsonText, visible } from "./terminal.js";
+import { print, printJsonText } from "./terminal.js";
 
 /** What `iova mdev` was asked for. */
 export interface MdevRequest {

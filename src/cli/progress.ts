@@ -1,5 +1,5 @@
 /** The progress line of a long command. */
-import { visible } from "./terminal.js";
+import { visible } from "../core/visible.js";
 
 /** A line on a terminal that each update overwrites. By default, shows nothing if the stream is no terminal. */
 export class ProgressLine {

@@ -1,6 +1,6 @@
 /** Tables of text for a terminal. */
 import { largestOf } from "../core/lists.js";
-import { visible } from "./terminal.js";
+import { visible } from "../core/visible.js";
 
 /**
  * Columns as wide as their longest cell.

@@ -1,27 +1,6 @@
-/**
- * Prints the command's text, and makes text from devices safe for a terminal first: a device must not be able to colour,
- * move, hide or reorder what an operator reads.
- */
+/** Prints the command's text, and makes text from devices safe for a terminal first. */
 import { inspect } from "node:util";
-
-/** Control characters (C0, DEL, C1), format characters (bidirectional overrides, zero width), separators, lone surrogates. */
-const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
-
-function escaped(character: string): string {
-  const code = character.codePointAt(0) ?? 0;
-  const digits = code.toString(16);
-  return code <= 0xff ? `\\x${digits.padStart(2, "0")}` : `\\u{${digits}}`;
-}
-
-/** The text on one line, with each unsafe character as `\xNN` or `\u{NNNN}`. */
-export function visible(text: string): string {
-  return text.replace(UNSAFE, escaped);
-}
-
-/** The same for text of several lines. */
-export function visibleLines(text: string): string {
-  return text.replace(UNSAFE, (character) => (character === "\n" ? character : escaped(character)));
-}
+import { UNSAFE, visible, visibleLines } from "../core/visible.js";
 
 /** A string field of a device: it ends at the first NUL, as the kernel and nvme-cli read it, and blanks around it are padding. */
 export function deviceText(field: string): string {

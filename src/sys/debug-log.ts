@@ -5,6 +5,7 @@
 import { type Channel, channel } from "node:diagnostics_channel";
 import { debuglog, inspect } from "node:util";
 import { errnoName } from "../core/errno.js";
+import { visible } from "../core/visible.js";
 
 const log = debuglog("iova");
 
@@ -17,12 +18,13 @@ export function debugChannel(name: string): Channel {
   return made;
 }
 
-/** The fields of a message on one line: addresses in hexadecimal, an errno by its name. */
+/** The fields of a message on one line, safe for a terminal: addresses in hexadecimal, an errno by its name. */
 function textOf(message: unknown): string {
-  return Object.entries(message ?? {})
+  const text = Object.entries(message ?? {})
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => `${key}=${valueText(key, value)}`)
     .join(" ");
+  return visible(text);
 }
 
 function valueText(key: string, value: unknown): string {

@@ -1,7 +1,7 @@
 /** The report as tables for a terminal. */
 import { hexDigits } from "../../core/hex-digits.js";
+import { visible } from "../../core/visible.js";
 import { table } from "../table.js";
-import { visible } from "../terminal.js";
 import type { ComparedBackend, CompareReport } from "./report.js";
 import type { Summary } from "./statistics.js";
 import { formatBytes, formatCount, formatTime } from "./units.js";

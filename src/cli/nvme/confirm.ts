@@ -1,8 +1,9 @@
 /** Asks before a command changes a device. */
 import { createInterface } from "node:readline/promises";
 import { ConfigError, IovaError } from "../../core/errors.js";
+import { visible } from "../../core/visible.js";
 import type { NvmeController } from "../../nvme/controller.js";
-import { deviceText, visible } from "../terminal.js";
+import { deviceText } from "../terminal.js";
 
 export const YES_HELP = `  --yes                 don't ask; needed without a terminal
 `;

@@ -1,6 +1,7 @@
 /** Formats what `iova nvme` prints: JSON, tables, pairs and hex dumps. */
 import { largestOf } from "../../core/lists.js";
-import { printJsonText, visible } from "../terminal.js";
+import { visible } from "../../core/visible.js";
+import { printJsonText } from "../terminal.js";
 
 /** A JSON value. A bigint becomes bare digits, as nvme-cli prints it. */
 export type Json =

@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { type REPLServer, start } from "node:repl";
+import { visibleLines } from "../../core/visible.js";
 import type { PciDevice } from "../../pci/device.js";
-import { print, printOverPrompt, visibleLines } from "../terminal.js";
+import { print, printOverPrompt } from "../terminal.js";
 import { NAMES_HELP } from "./names.js";
 import { shown } from "./text.js";
 

@@ -1,8 +1,8 @@
 /** How the prompt of `iova repl` shows values: registers decoded, numbers also in hexadecimal. */
 import { inspect } from "node:util";
+import { visibleLines } from "../../core/visible.js";
 import type { DumpedRegister } from "../../registers/register.js";
 import { registerLine } from "../register-line.js";
-import { visibleLines } from "../terminal.js";
 
 /** Text that is shown as it is. */
 export class Text {

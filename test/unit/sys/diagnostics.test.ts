@@ -148,6 +148,7 @@ describe("NODE_DEBUG", () => {
        import { traceMap } from "./src/dma/trace.js";
        tryIoctl(-1, ioctlRequest("SOME_REQUEST", ";", 1), null);
        traceMap({ name: "some" }, 0x1234, 8192, "read", undefined);
+       traceMap({ name: "red \\x1b[31m\\n\\u202e" }, 0, 4096, "read", undefined);
        console.log(channel("iova:ioctl").hasSubscribers);`,
     );
   }, COMPILE_MS);
@@ -164,6 +165,8 @@ describe("NODE_DEBUG", () => {
     expect(stdout).toBe("true\n");
     expect(stderr).toMatch(/IOVA \d+: iova:ioctl request=SOME_REQUEST fd=-1 errno=EBADF\n/);
     expect(stderr).toMatch(/IOVA \d+: iova:dma:map backend=some iova=0x1234000 sizeBytes=8192 access=read\n/);
+    // A device must not be able to write to the terminal.
+    expect(stderr).toContain("backend=red \\x1b[31m\\x0a\\u{202e} iova=");
   });
 
   test("subscribes to nothing and prints nothing when it names other modules", () => {

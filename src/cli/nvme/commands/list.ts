@@ -1,6 +1,7 @@
 /** `iova nvme list`: the NVMe controllers of this host, with any driver. */
 
 import { IovaError } from "../../../core/errors.js";
+import { visible } from "../../../core/visible.js";
 import { NVME_CLASS } from "../../../nvme/class-code.js";
 import { NvmeController } from "../../../nvme/controller.js";
 import { isKnownNvme } from "../../../nvme/quirks/controller-quirks.js";
@@ -9,7 +10,7 @@ import { VFIO_PCI } from "../../../pci/bind.js";
 import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
 import { holdersText, usersOf, vfioHolders } from "../../../pci/usage.js";
 import { table } from "../../table.js";
-import { deviceText, print, visible } from "../../terminal.js";
+import { deviceText, print } from "../../terminal.js";
 import {
   CONTROLLER_HELP,
   CONTROLLER_OPTIONS,
