@@ -70,6 +70,12 @@ export type DmaPart = DmaBuffer | NodeJS.ArrayBufferView;
 
 /** Fewest address bits of a device: with fewer, the only page is page 0, which is never used. */
 const MIN_ADDRESS_BITS = 13;
+const MAX_ADDRESS_BITS = 64;
+
+/** @throws ArgumentError @internal */
+export function checkAddressBits(bits: number): number {
+  return checkInteger("addressBits", bits, MIN_ADDRESS_BITS, MAX_ADDRESS_BITS);
+}
 
 /**
  * An I/O address space, which its devices access. Memory is mapped into it once and used many times. It works in the same
@@ -417,7 +423,7 @@ function placementOf(
   }
   if (addressBits === undefined && iovaAlignBytes === undefined)
     return { fixed, access, placement: undefined };
-  const bits = checkInteger("addressBits", addressBits ?? 64, MIN_ADDRESS_BITS, 64);
+  const bits = checkAddressBits(addressBits ?? 64);
   const last = (1n << BigInt(bits)) - 1n;
   const alignBytes = checkPowerOfTwo("iovaAlignBytes", iovaAlignBytes ?? PAGE_SIZE, 1, 2 ** 52);
   if (fixed !== undefined) {

@@ -6,7 +6,7 @@ import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions, Subscription } from "../core/listeners.js";
-import { DmaSpace } from "../dma/space.js";
+import { checkAddressBits, DmaSpace } from "../dma/space.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
 import type { AffectedDevice } from "../vfio/hot-reset.js";
@@ -43,6 +43,11 @@ export interface PciOpenOptions {
    * before the space.
    */
   readonly dma?: DmaSpace | undefined;
+  /**
+   * How many address bits the device has for DMA: 13 to 64, by default 64. From now on what is allocated or mapped in its space
+   * lies below 2^addressBits, unless `alloc()` or `map()` is told otherwise. The other devices of the space are bound by it, too.
+   */
+  readonly addressBits?: number | undefined;
   /** Options of the connection, if the address is `vfio-user:PATH`. */
   readonly vfioUser?: VfioUserOptions | undefined;
   /**
@@ -89,7 +94,8 @@ export class PciDevice extends Resource {
   private constructor(bdf: string, options: PciOpenOptions) {
     const socket = bdf.startsWith(VFIO_USER) ? bdf.slice(VFIO_USER.length) : undefined;
     if (options.vfToken !== undefined) uuidToBytes(options.vfToken);
-    const joined = options.dma;
+    const { dma: joined, addressBits } = options;
+    if (addressBits !== undefined) checkAddressBits(addressBits);
     if (joined !== undefined && !(joined instanceof DmaSpace))
       throw new ArgumentError("dma must be a DmaSpace");
     const mediated = isUuid(bdf) ? mediatedOf(bdf, options) : undefined;
@@ -128,6 +134,7 @@ export class PciDevice extends Resource {
       this.function = fn ?? describeFunction(bdf, io, mediated);
       this.#vfToken = options.vfToken;
       if (fn?.physicalFunction !== undefined) this.assertAnswers(fn.physicalFunction);
+      if (addressBits !== undefined) space.narrow(addressBits);
     } catch (error) {
       this.close();
       throw error;
@@ -143,7 +150,7 @@ export class PciDevice extends Resource {
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
     const isSocket = typeof address === "string" && address.startsWith(VFIO_USER);
-    checkKeys("options", options, ["backend", "dma", "vfioUser", "vfToken"]);
+    checkKeys("options", options, ["backend", "dma", "addressBits", "vfioUser", "vfToken"]);
     if (isSocket) return new PciDevice(address, options);
     return new PciDevice(isUuid(address) ? address.toLowerCase() : parseBdf(address), options);
   }

@@ -239,6 +239,20 @@ describe.each(backendNames)("a PciDevice through %s", (backend) => {
     expect(rest.every((byte) => byte === 0xee)).toBe(true);
   });
 
+  test("gives memory addresses within the bits said at open, by each device of a space", async () => {
+    using device = PciDevice.open(eduBdf(), { backend, addressBits: 28 });
+    const edu = new Edu(device.io);
+    using buffer = device.dma.alloc(PAGE);
+    expect(buffer.iova).toBeLessThan(2n ** 28n);
+    buffer.bytes.set(randomBytes(64));
+    await edu.load(buffer.iova, 64);
+    await edu.store(buffer.iova + 64n, 64);
+    expect(Buffer.compare(buffer.view(64, 64), buffer.view(0, 64))).toBe(0);
+    using _narrower = PciDevice.open(emptyBarBdf(), { dma: device.dma, addressBits: 24 });
+    using low = device.dma.alloc(PAGE);
+    expect(low.iova).toBeLessThan(2n ** 24n);
+  });
+
   test("receives the interrupt at a DMA's end by MSI and by INTx", async () => {
     using device = open();
     const edu = new Edu(device.io);
