@@ -1,14 +1,20 @@
+/** The command identifiers of one submission queue. */
+import { checkInteger } from "../../core/check.js";
+
+const MOST_IDS = 65_535;
+
 /**
- * The command identifiers of one submission queue, free and in use. A command keeps its identifier from posting to
- * completion, so it can be the index of the command's data (a PRP list page, a callback).
+ * Identifiers free and in use. A command keeps its identifier from posting to completion, so it can be the index of the
+ * command's data (a PRP list page, a callback).
  */
 export class CommandIds {
   private readonly free: Uint16Array;
   private readonly taken: Uint8Array;
   private freeCount: number;
 
-  /** @param count identifiers 0 to count - 1; at most 65535, because 0xffff has another meaning */
+  /** @param count identifiers 0 to count - 1; at most 65535, because 0xffff has another meaning @throws ArgumentError */
   constructor(readonly count: number) {
+    checkInteger("count", count, 1, MOST_IDS);
     this.free = Uint16Array.from({ length: count }, (_, i) => count - 1 - i);
     this.taken = new Uint8Array(count);
     this.freeCount = count;
