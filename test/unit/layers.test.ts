@@ -89,6 +89,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "emulator/nvme/commands",
     "emulator/nvme",
   ],
+  "host/facts": ["core", "pci"],
 };
 
 /** The command line is an application: it may use everything below it. */

@@ -1,0 +1,96 @@
+/** Everything that a report on a host is made of. */
+import { type KernelCommandLine, readCommandLine } from "./command-line.js";
+import { type ContainerFacts, readContainer } from "./container.js";
+import { type DeviceFacts, readDevice } from "./device.js";
+import { type Distribution, readDistribution } from "./distribution.js";
+import { type HugePageFacts, readHugePages } from "./huge-pages.js";
+import { type IommuFacts, readIommu } from "./iommu.js";
+import { readKernelConfig } from "./kernel-config.js";
+import { type KernelOption, type KernelOptionName, readKernelOptions } from "./kernel-options.js";
+import { type KernelVersion, readKernelVersion } from "./kernel-version.js";
+import { type LimitSetting, readLimitSettings } from "./limit-settings.js";
+import { type ModprobeLine, readModprobe } from "./modprobe.js";
+import { type ModuleState, moduleState, readModules } from "./modules.js";
+import { type DeviceNode, readNodes } from "./nodes.js";
+import { type ProcessLimit, parseProcessLimits } from "./process-limits.js";
+import type { HostRoot } from "./root.js";
+import { type RuntimeFacts, readRuntime } from "./runtime.js";
+import { readSecurity, type SecurityFacts } from "./security.js";
+import { readSwitches, type SwitchFacts } from "./switches.js";
+import { type HostUser, readUser } from "./users.js";
+
+/** The modules that the library depends on. */
+export const moduleNames = ["vfio", "vfio_pci", "vfio_iommu_type1", "iommufd"] as const;
+
+/** A module that the library depends on. */
+export type HostModule = (typeof moduleNames)[number];
+
+/** What is known of a host. */
+export interface HostFacts {
+  readonly kernel: KernelVersion;
+  /** Where the kernel's configuration was found; undefined if nowhere. */
+  readonly configPath: string | undefined;
+  readonly options: readonly KernelOption[];
+  readonly commandLine: KernelCommandLine;
+  readonly iommu: IommuFacts;
+  readonly modules: Readonly<Record<HostModule, ModuleState>>;
+  readonly modprobe: readonly ModprobeLine[];
+  readonly switches: SwitchFacts;
+  /** Whom the report is for. */
+  readonly user: HostUser;
+  readonly nodes: readonly DeviceNode[];
+  /** Limits of this process, by the kernel's names for them. */
+  readonly limits: ReadonlyMap<string, ProcessLimit>;
+  readonly limitSettings: readonly LimitSetting[];
+  readonly hugePages: HugePageFacts;
+  readonly security: SecurityFacts;
+  readonly container: ContainerFacts | undefined;
+  readonly runtime: RuntimeFacts;
+  readonly distribution: Distribution;
+  /** The devices that the report is about. */
+  readonly devices: readonly DeviceFacts[];
+}
+
+/**
+ * Reads a host.
+ * @param devices addresses of the devices that matter
+ * @param user name or number; undefined: who runs this process
+ * @throws ArgumentError: no such device or user
+ */
+export function readHostFacts(root: HostRoot, devices: readonly string[], user?: string): HostFacts {
+  const kernel = readKernelVersion(root);
+  const config = readKernelConfig(root, kernel.release);
+  const modules = readModules(root, kernel.release);
+  const who = readUser(root, user);
+  return {
+    kernel,
+    configPath: config?.path,
+    options: readKernelOptions({ root, version: kernel, config, modules }),
+    commandLine: readCommandLine(root),
+    iommu: readIommu(root),
+    modules: {
+      vfio: moduleState(modules, "vfio"),
+      vfio_pci: moduleState(modules, "vfio_pci"),
+      vfio_iommu_type1: moduleState(modules, "vfio_iommu_type1"),
+      iommufd: moduleState(modules, "iommufd"),
+    },
+    modprobe: readModprobe(root),
+    switches: readSwitches(root),
+    user: who,
+    nodes: readNodes(root, who),
+    limits: parseProcessLimits(root.text("/proc/self/limits") ?? ""),
+    limitSettings: readLimitSettings(root),
+    hugePages: readHugePages(root),
+    security: readSecurity(root),
+    container: readContainer(root, kernel.release),
+    runtime: readRuntime(root),
+    distribution: readDistribution(root),
+    devices: devices.map((bdf) => readDevice(root, bdf)),
+  };
+}
+
+/** The state of a kernel option. */
+export function optionOf(facts: HostFacts, name: KernelOptionName): KernelOption {
+  const found = facts.options.find((each) => each.name === name);
+  return found ?? { name, state: "unknown", source: "no kernel configuration can be read" };
+}

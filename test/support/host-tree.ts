@@ -1,0 +1,36 @@
+/** Trees of files that describe a host: what `/proc`, `/sys`, `/etc`, `/boot`, `/dev` and `/lib/modules` hold. */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { HostRoot } from "../../src/host/facts/root.js";
+
+/** A file's content, a link, or an empty file with permissions (a device node's place). */
+export type TreeFile = string | Uint8Array | { readonly link: string } | { readonly mode: number };
+
+/** Files by their absolute paths. A path that ends in `/` is an empty folder. */
+export type TreeFiles = Readonly<Record<string, TreeFile>>;
+
+/** A tree on disk. */
+export interface HostTree extends Disposable {
+  readonly root: HostRoot;
+}
+
+/** Writes a tree into a folder of its own. */
+export function hostTree(files: TreeFiles): HostTree {
+  const folder = mkdtempSync(join(tmpdir(), "iova-host-"));
+  for (const [path, file] of Object.entries(files)) {
+    const target = join(folder, path);
+    mkdirSync(path.endsWith("/") ? target : dirname(target), { recursive: true });
+    if (path.endsWith("/")) continue;
+    if (typeof file === "string" || file instanceof Uint8Array) writeFileSync(target, file);
+    else if ("link" in file) symlinkSync(file.link, target);
+    else {
+      writeFileSync(target, "");
+      chmodSync(target, file.mode);
+    }
+  }
+  return {
+    root: new HostRoot(folder),
+    [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
