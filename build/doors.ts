@@ -1,6 +1,16 @@
 /** The entry points of the package: what package.json exports, apart from itself. */
 
-export const doorNames = ["iova", "dma", "emulator", "iommufd", "nvme", "pci", "vfio", "vfio-user"] as const;
+export const doorNames = [
+  "iova",
+  "dma",
+  "emulator",
+  "host",
+  "iommufd",
+  "nvme",
+  "pci",
+  "vfio",
+  "vfio-user",
+] as const;
 
 export type DoorName = (typeof doorNames)[number];
 

@@ -1,6 +1,6 @@
 /**
  * What most programs need: PCI devices, memory they can reach, the NVMe driver, and the errors. Everything else has a door by
- * subject: `iova/dma`, `iova/pci`, `iova/nvme`, `iova/iommufd`, `iova/vfio`, `iova/vfio-user` and `iova/emulator`.
+ * subject: `iova/dma`, `iova/pci`, `iova/nvme`, `iova/iommufd`, `iova/vfio`, `iova/vfio-user`, `iova/emulator` and `iova/host`.
  *
  * @packageDocumentation
  */

@@ -6,6 +6,9 @@ import { print, printCrash, printError } from "./terminal.js";
 
 const HELP = `Usage: iova COMMAND
 
+  doctor [BDF...] [--user NAME]
+                  what keeps a device from being used on this host, and how to mend it;
+                  see iova doctor --help
   list [--json]   PCI functions of this host: class, ids, IOMMU group, driver, and what uses them
   show BDF [--json]
                   header and capabilities of a function, decoded; of vfio-user:PATH and of a
@@ -135,6 +138,7 @@ function operand(command: string, operands: readonly string[]): string {
 async function main(): Promise<void> {
   const [first, ...rest] = process.argv.slice(2);
   // These commands parse their own options, and are loaded only when they are used.
+  if (first === "doctor") return (await import("./doctor.js")).runDoctor(rest);
   if (first === "compare") return await (await import("./compare.js")).runCompare(rest);
   if (first === "emulate") return await (await import("./emulate.js")).runEmulate(rest);
   if (first === "repl") return await (await import("./repl/main.js")).runRepl(rest);

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
 import * as dma from "../../src/doors/dma.js";
 import * as emulator from "../../src/doors/emulator.js";
+import * as host from "../../src/doors/host.js";
 import * as iommufd from "../../src/doors/iommufd.js";
 import * as nvmeDoor from "../../src/doors/nvme.js";
 import * as pci from "../../src/doors/pci.js";
@@ -27,6 +28,7 @@ const logFd = openSync(log, "w");
 const doors: Record<string, unknown> = {
   ...dma,
   ...emulator,
+  ...host,
   ...iommufd,
   ...nvmeDoor,
   ...pci,

@@ -90,6 +90,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "emulator/nvme",
   ],
   "host/facts": ["core", "pci"],
+  "host/checks": ["core", "pci", "host/facts"],
+  host: ["core", "host/facts", "host/checks"],
 };
 
 /** The command line is an application: it may use everything below it. */

@@ -58,6 +58,14 @@ const CAP_MSIX = 0x11;
 /** Drivers besides VFIO's that leave DMA to a program: `driver_managed_dma` in the kernel's drivers. */
 const HARMLESS = new Set(["pci-stub", "pcieport"]);
 
+/** Addresses of the PCI functions that a driver of VFIO has, in order. */
+export function listVfioDevices(root: HostRoot): string[] {
+  return root.names(DEVICES).filter((bdf) => {
+    const path = `${DEVICES}/${bdf}`;
+    return isVfioDriver(root, path, root.linkName(`${path}/driver`));
+  });
+}
+
 /** Whether a driver is one of VFIO's: it has made a VFIO device, or has the name. */
 function isVfioDriver(root: HostRoot, path: string, driver: string | undefined): boolean {
   if (driver === undefined) return false;

@@ -1,0 +1,68 @@
+/** Checks of what surrounds the program: Node.js, containers, security modules. */
+import type { HostFacts } from "../facts/facts.js";
+import type { Finding } from "./check.js";
+import { manual } from "./fixes.js";
+
+const LEAST_NODE = 20;
+
+export function nodeVersion({ runtime }: HostFacts): Finding {
+  const { node, arch, libc, koffiError } = runtime;
+  const where = "process.versions";
+  const found = `Node.js ${node} on ${arch}, C library ${libc}`;
+  if (Number.parseInt(node, 10) < LEAST_NODE) {
+    const text = `install Node.js ${LEAST_NODE} or later`;
+    return { state: "problem", found, where, fixes: [manual("use a newer Node.js", text)] };
+  }
+  if (koffiError === undefined) return { state: "ok", found, where };
+  const text =
+    "install the package again on this machine: npm rebuild koffi, or npm install with optional packages";
+  return {
+    state: "problem",
+    found: `${found}; koffi can't be loaded: ${koffiError}`,
+    where,
+    fixes: [manual("install koffi for this machine", text)],
+  };
+}
+
+export function inContainer({ container, security, user }: HostFacts): Finding {
+  if (container === undefined) {
+    return security.readOnlySysfs
+      ? {
+          state: "warning",
+          found: "sysfs is read-only: drivers can't be changed from here",
+          where: "/proc/self/mounts",
+        }
+      : { state: "not-applicable", found: "this is no container", where: "/proc/1" };
+  }
+  const lacks = (["CAP_SYS_ADMIN", "CAP_SYS_RAWIO", "CAP_IPC_LOCK"] as const).filter(
+    (name) => !user.capabilities.has(name),
+  );
+  const notes = [
+    `a container of ${container.kind}`,
+    ...(security.readOnlySysfs ? ["sysfs is read-only, so bind devices on its host"] : []),
+    ...(lacks.length === 0 ? [] : [`without ${lacks.join(", ")}`]),
+  ];
+  return { state: notes.length === 1 ? "ok" : "warning", found: notes.join("; "), where: container.where };
+}
+
+export function securityModules({ security, nodes }: HostFacts): Finding {
+  const where = "/sys/kernel/security/lsm";
+  const names = security.modules.length === 0 ? "not listed" : security.modules.join(", ");
+  const selinux = security.selinuxEnforcing === true ? "; SELinux enforces its policy" : "";
+  const found = `${names}${selinux}${security.confinement === undefined ? "" : `; this process is ${security.confinement}`}`;
+  const refused = nodes.filter(
+    ({ canOpen, errno, mode }) =>
+      !canOpen && (errno === "EPERM" || ((mode & 6) === 6 && errno !== undefined)),
+  );
+  if (refused.length === 0) return { state: "ok", found, where };
+  const text =
+    "a security module, a control group's device rules or a container's manager refuses it: look for denials (sudo ausearch -m avc, " +
+    "sudo dmesg | grep apparmor), and allow the nodes (systemd: DeviceAllow=)";
+  const paths = refused.map(({ path, errno }) => `${path} (${errno})`).join(", ");
+  return {
+    state: "problem",
+    found: `${found}; refused although permissions allow it: ${paths}`,
+    where,
+    fixes: [manual("allow the nodes", text)],
+  };
+}
