@@ -43,9 +43,18 @@ export { NvmeNamespace } from "./nvme/namespace/namespace.js";
 export { ZonedNamespace } from "./nvme/namespace/zoned-namespace.js";
 export type { CompletionMode } from "./nvme/queues/completion-watch.js";
 export { Bar } from "./pci/bar.js";
-export { BindError, type BindOptions, bindToVfio, unbindFromVfio, VfioBinding } from "./pci/bind.js";
+export {
+  type AsyncBindOptions,
+  BindError,
+  type BindOptions,
+  bindToVfio,
+  bindToVfioAsync,
+  unbindFromVfio,
+  unbindFromVfioAsync,
+  VfioBinding,
+} from "./pci/bind.js";
 export { ConfigSpace, PciCommand, PciRegister } from "./pci/config-space.js";
-export { PciDevice, type PciOpenOptions, type ResetOptions } from "./pci/device.js";
+export { type AsyncResetOptions, PciDevice, type PciOpenOptions, type ResetOptions } from "./pci/device.js";
 export type { InterruptVector, InterruptWaitOptions } from "./pci/interrupt-vector.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "./pci/interrupts.js";
 export type { BackendName } from "./pci/open.js";

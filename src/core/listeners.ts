@@ -1,6 +1,6 @@
 /** Listeners and event iterations: what registers one returns an object that ends it, and an AbortSignal can do the same. */
 import { setMaxListeners } from "node:events";
-import { checkFunction, checkObject, show } from "./check.js";
+import { checkFunction, checkKeys, show } from "./check.js";
 import { ArgumentError } from "./errors.js";
 
 /** Options of what calls a listener, or iterates over events. */
@@ -23,7 +23,7 @@ export function checkSignal(signal: AbortSignal | undefined): AbortSignal | unde
 
 /** The signal of these options. @throws ArgumentError if they or it are something else */
 export function signalOf(options: ListenOptions): AbortSignal | undefined {
-  checkObject("options", options);
+  checkKeys("options", options, ["signal"]);
   return checkSignal(options.signal);
 }
 

@@ -3,14 +3,15 @@
  * and typed arrays hold the state.
  */
 
-import { checkArray, checkInteger, checkObject, checkPowerOfTwo, show } from "../core/check.js";
+import { checkArray, checkInteger, checkKeys, checkPowerOfTwo, show } from "../core/check.js";
 import { ArgumentError, IovaError, StateError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { largestOf } from "../core/lists.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaBuffer } from "./buffer.js";
 import { type Iova, iova } from "./iova/address.js";
-import type { AllocOptions, DmaSpace } from "./space.js";
+import { type AllocOptions, allocOptions, type DmaSpace } from "./space.js";
 
 declare const brand: unique symbol;
 
@@ -71,6 +72,14 @@ export class PoolExhaustedError extends IovaError {
     super("ERR_IOVA_POOL_EXHAUSTED", message);
   }
 }
+
+const poolOptions: readonly string[] = [
+  ...allocOptions.filter((name) => !["iova", "scattered", "shared"].includes(name)),
+  "blockSizes",
+  "slabBytes",
+  "maxBytes",
+  "prefill",
+];
 
 /** Blocks are multiples of a cache line, so that no two share one. */
 const LINE_BYTES = 64;
@@ -134,8 +143,8 @@ export class DmaPool extends Resource {
     readonly space: DmaSpace,
     options: DmaPoolOptions = {},
   ) {
-    checkObject("space", space);
-    checkObject("options", options);
+    checkLeased("space", space, "a DmaSpace", { alloc: "function" });
+    checkKeys("options", options, poolOptions);
     const {
       blockSizes = DEFAULT_SIZES,
       slabBytes = 2 ** 21,

@@ -3,7 +3,7 @@
  * it. Other threads borrow it, and hold it while they or a device use it.
  */
 import { checkInteger, checkObject, checkRange, checkString, checkU64, show } from "../core/check.js";
-import { ArgumentError, BusyError, ClosedError } from "../core/errors.js";
+import { ArgumentError, ClosedError, StateError } from "../core/errors.js";
 import type { ForeignHolders } from "../core/lifetime/lease.js";
 import { type Iova, iova } from "./iova/address.js";
 
@@ -104,9 +104,10 @@ export class BorrowedBuffer {
     this.holds++;
   }
 
-  /** Ends one hold. @throws BusyError if this thread holds none */
+  /** Ends one hold. @throws StateError if this thread holds none */
   drop(): void {
-    if (this.holds === 0) throw new BusyError(`${this.label} is not held by this thread`);
+    if (this.holds === 0)
+      throw new StateError(`${this.label} is not held by this thread: each drop() needs a hold() before it`);
     this.holds--;
     Atomics.sub(this.word, 0, 1);
   }

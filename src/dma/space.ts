@@ -62,7 +62,8 @@ const mapOptions: readonly (keyof MapOptions)[] = [
   "iovaAlignBytes",
   "scattered",
 ];
-const allocOptions: readonly (keyof AllocOptions)[] = [...mapOptions, ...backingOptions];
+/** The names of {@link AllocOptions}. */
+export const allocOptions: readonly (keyof AllocOptions)[] = [...mapOptions, ...backingOptions];
 const dmaBufOptions: readonly (keyof DmaBufOptions)[] = [...mapOptions, "offset", "sizeBytes"];
 
 /** Bytes that devices can reach: a buffer, or a view into one. */

@@ -7,14 +7,23 @@
 export type { ListenOptions, Subscription } from "../core/listeners.js";
 export { Bar } from "../pci/bar.js";
 export { parseBdf } from "../pci/bdf.js";
-export { BindError, type BindOptions, bindToVfio, unbindFromVfio, VfioBinding } from "../pci/bind.js";
+export {
+  type AsyncBindOptions,
+  BindError,
+  type BindOptions,
+  bindToVfio,
+  bindToVfioAsync,
+  unbindFromVfio,
+  unbindFromVfioAsync,
+  VfioBinding,
+} from "../pci/bind.js";
 export type { PciCapabilityName, PciCapabilityRegisters } from "../pci/capabilities/all.js";
 export type { PciCapabilityEntry } from "../pci/capabilities/list.js";
 export { PciCapabilityId, PciExtendedCapabilityId } from "../pci/capability-ids.js";
 export { ConfigReader, type PciCapabilityDump, type PciConfigDump } from "../pci/config-reader.js";
 export { ConfigSnapshot } from "../pci/config-snapshot.js";
 export { ConfigSpace, PciCommand, PciRegister } from "../pci/config-space.js";
-export { PciDevice, type PciOpenOptions, type ResetOptions } from "../pci/device.js";
+export { type AsyncResetOptions, PciDevice, type PciOpenOptions, type ResetOptions } from "../pci/device.js";
 export type { PciHeader, PciHeaderKind } from "../pci/header.js";
 export type { InterruptVector, InterruptWaitOptions } from "../pci/interrupt-vector.js";
 export { type InterruptKind, type InterruptOptions, Interrupts } from "../pci/interrupts.js";

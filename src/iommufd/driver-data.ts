@@ -2,7 +2,7 @@
  * Structures whose form depends on the IOMMU: data of nested page tables, and cache invalidations. The kernel takes a type
  * and bytes. These functions create both for the IOMMUs that it knows.
  */
-import { checkArray, checkBytes, checkObject, checkU32, checkU64, show } from "../core/check.js";
+import { checkArray, checkBytes, checkKeys, checkObject, checkU32, checkU64, show } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import {
   IOMMU_HWPT_DATA_AMD_GUEST,
@@ -62,7 +62,13 @@ export interface VtdStage1 {
 
 /** Data of a nested page table on Intel VT-d, from a guest's stage-1 table (struct iommu_hwpt_vtd_s1). @throws ArgumentError */
 export function vtdStage1(table: VtdStage1): DriverData {
-  checkObject("table", table);
+  checkKeys("table", table, [
+    "pageTable",
+    "addressWidth",
+    "supervisorRequests",
+    "extendedAccessFlag",
+    "writeProtect",
+  ]);
   checkU64("table.pageTable", table.pageTable);
   checkU32("table.addressWidth", table.addressWidth);
   const flags =
@@ -118,7 +124,7 @@ export function vtdInvalidations(requests: readonly VtdInvalidation[]): Invalida
     IOMMU_HWPT_INVALIDATE_DATA_VTD_S1,
     iommu_hwpt_vtd_s1_invalidate.sizeBytes,
     list("requests", requests).map((request) => {
-      checkObject("request", request);
+      checkKeys("request", request, ["address", "pages", "leafOnly"]);
       const { address = 0n, pages = ALL_PAGES, leafOnly = false } = request;
       const flags = leafOnly ? IOMMU_VTD_INV_FLAGS_LEAF : 0;
       return iommu_hwpt_vtd_s1_invalidate.encode({ addr: address, npages: pages, flags });

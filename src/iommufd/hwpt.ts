@@ -1,5 +1,5 @@
 /** Hardware page tables (IOMMU_HWPT_ALLOC). */
-import { checkObject } from "../core/check.js";
+import { checkKeys } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -45,6 +45,14 @@ export interface PagingHwptOptions extends HwptOptions {
   /** Data for the IOMMU's driver. */
   readonly data?: DriverData | undefined;
 }
+
+const nestedOptions: readonly (keyof HwptOptions)[] = ["faultQueue", "pasid"];
+const pagingOptions: readonly (keyof PagingHwptOptions)[] = [
+  ...nestedOptions,
+  "nestParent",
+  "dirtyTracking",
+  "data",
+];
 
 /** Input of IOMMU_HWPT_ALLOC. */
 interface AllocRequest {
@@ -127,7 +135,7 @@ export class PagingHwpt extends Hwpt {
    * @internal
    */
   static alloc(ioas: Ioas, device: BoundDevice, options: PagingHwptOptions): PagingHwpt {
-    checkObject("options", options);
+    checkKeys("options", options, pagingOptions);
     const id = allocate({
       iommufd: ioas.iommufd,
       device,
@@ -176,6 +184,7 @@ export class PagingHwpt extends Hwpt {
     options: { readonly keep?: boolean } = {},
   ): DirtyBitmap {
     this.lease.assertOpen();
+    checkKeys("options", options, ["keep"]);
     const bitmap = DirtyBitmap.of(at, sizeBytes, pageSizeBytes);
     const request = iommu_hwpt_get_dirty_bitmap.encode({
       hwpt_id: this.id,
@@ -206,7 +215,7 @@ export class NestedHwpt extends Hwpt {
     data: DriverData,
     options: HwptOptions,
   ): NestedHwpt {
-    checkObject("options", options);
+    checkKeys("options", options, nestedOptions);
     checkDriverData(data);
     const id = allocate({
       iommufd: parent.iommufd,

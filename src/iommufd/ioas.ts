@@ -1,5 +1,5 @@
 /** I/O address spaces (IOMMU_IOAS_ALLOC and the requests on them). */
-import { checkArray, checkLength, checkObject, checkOffset, checkU64 } from "../core/check.js";
+import { checkArray, checkKeys, checkLength, checkObject, checkOffset, checkU64 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
 import { checkLeased } from "../core/lifetime/lease.js";
@@ -191,7 +191,7 @@ export class Ioas extends Resource {
   map(memory: UserRange, options: IoasMapOptions = {}): Iova {
     this.lease.assertOpen();
     checkObject("memory", memory);
-    checkObject("options", options);
+    checkKeys("options", options, ["iova", "access"]);
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
     const fixed = options.iova;
@@ -240,7 +240,7 @@ export class Ioas extends Resource {
   async mapAsync(memory: UserRange, options: IoasMapOptions = {}): Promise<Iova> {
     this.lease.assertOpen();
     checkObject("memory", memory);
-    checkObject("options", options);
+    checkKeys("options", options, ["iova", "access"]);
     checkOffset("address", memory.address);
     checkLength("sizeBytes", memory.sizeBytes);
     const fixed = options.iova;
@@ -266,7 +266,7 @@ export class Ioas extends Resource {
     this.lease.assertOpen();
     checkOffset("start", start);
     checkLength("sizeBytes", sizeBytes);
-    checkObject("options", options);
+    checkKeys("options", options, ["iova", "access"]);
     const fixed = options.iova;
     const request = iommu_ioas_map_file.encode({
       flags: mapFlags(options.access, fixed),
@@ -293,7 +293,7 @@ export class Ioas extends Resource {
     if (source.iommufd !== this.iommufd)
       throw new ArgumentError("both address spaces must belong to the same iommufd");
     checkLength("sizeBytes", sizeBytes);
-    checkObject("options", options);
+    checkKeys("options", options, ["iova", "access"]);
     const fixed = options.iova;
     const request = iommu_ioas_copy.encode({
       flags: mapFlags(options.access, fixed),

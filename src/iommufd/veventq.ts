@@ -1,5 +1,5 @@
 /** Event queues of a vIOMMU (IOMMU_VEVENTQ_ALLOC). */
-import { checkInteger, checkObject, checkU32 } from "../core/check.js";
+import { checkInteger, checkKeys, checkU32 } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import type { ListenOptions } from "../core/listeners.js";
@@ -80,7 +80,7 @@ export class Veventq extends Resource {
    * @internal
    */
   static alloc(viommu: Viommu, options: VeventqOptions): Veventq {
-    checkObject("options", options);
+    checkKeys("options", options, ["type", "depth", "eventBytes"]);
     checkU32("type", options.type);
     checkInteger("depth", options.depth, 1, MAX_DEPTH);
     const eventBytes = options.eventBytes ?? knownSizes[options.type];

@@ -266,6 +266,7 @@ export class NvmeController implements AsyncDisposable {
     kind: "controller" | "subsystem" | "function" = "controller",
     options: { readonly outstanding?: RetryPolicy } = {},
   ): Promise<void> {
+    checkKeys("options", options, ["outstanding"]);
     await this.engine.reset(kind, options.outstanding ?? "fail");
   }
 

@@ -4,11 +4,14 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { checkKeys } from "../core/check.js";
 import { BusyError, IovaError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
+import type { Release } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { readWithin, writeWithin } from "../sys/kernel-wait.js";
+import { checkSignal } from "../core/listeners.js";
+import type { KernelWait } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
-import { stepLimit } from "./step-limit.js";
+import { doBeside, doNow, type KernelStep, type KernelSteps, stepLimit } from "./kernel-steps.js";
 import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
 import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
 
@@ -34,14 +37,21 @@ export interface BindOptions {
   readonly timeoutMs?: number | undefined;
 }
 
+/** Options of {@link bindToVfioAsync} and {@link unbindFromVfioAsync}. */
+export interface AsyncBindOptions extends BindOptions {
+  /** Gives up: the promise rejects with its reason, and what was changed is undone unless the kernel still waits. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** A function bound to vfio-pci. close() gives it back to its previous driver, if it is still in the machine. */
 export class VfioBinding extends Resource {
+  /** @internal */
   constructor(
     /** domain:bus:device.function */
     readonly bdf: string,
     /** The driver to restore; undefined if there was none. */
     readonly previousDriver: string | undefined,
-    release: () => void,
+    release: Release,
   ) {
     super({ label: `binding of ${bdf} to ${VFIO_PCI}`, release });
   }
@@ -51,85 +61,144 @@ export class VfioBinding extends Resource {
    * @throws BusyError, with nothing done, while a process has it open: close again after that; BindError; TimeoutError
    */
   override close(): void {
-    // Checked here as well: a lease whose release throws counts as closed, and close() could not be repeated.
-    if (!this.closed && this.previousDriver !== VFIO_PCI) assertNotOpen(this.bdf);
+    this.assertIdle();
     super.close();
+  }
+
+  /** {@link close} without blocking the thread. @throws as a rejection */
+  override async closeAsync(): Promise<void> {
+    this.assertIdle();
+    await super.closeAsync();
+  }
+
+  /** Checked here as well: a lease whose release throws counts as closed, and close() could not be repeated. */
+  private assertIdle(): void {
+    if (!this.closed && this.previousDriver !== VFIO_PCI) assertNotOpen(this.bdf);
   }
 }
 
 /**
- * Binds a function to vfio-pci.
+ * Binds a function to vfio-pci. It blocks the thread for as long as the drivers take; {@link bindToVfioAsync} doesn't.
  * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up),
  *   UnsupportedError (no vfio-pci in this kernel, a bridge), BindError; earlier changes are undone. TimeoutError: a step took
  *   too long. The kernel may complete it later; `driver_override` may stay at vfio-pci
  */
 export function bindToVfio(address: string, options: BindOptions = {}): VfioBinding {
   const bdf = parseBdf(address);
-  const steps = new BindSteps(bdf, options.timeoutMs);
+  checkKeys("options", options, ["timeoutMs"]);
+  return doNow(binding(bdf, options));
+}
+
+/** {@link bindToVfio} without blocking the thread, which can be given up on. @throws as a rejection; the signal's reason */
+export async function bindToVfioAsync(address: string, options: AsyncBindOptions = {}): Promise<VfioBinding> {
+  const bdf = parseBdf(address);
+  checkAsync(options);
+  return await doBeside(binding(bdf, options));
+}
+
+/** @throws ArgumentError, the signal's reason */
+function checkAsync(options: AsyncBindOptions): void {
+  checkKeys("options", options, ["timeoutMs", "signal"]);
+  checkSignal(options.signal)?.throwIfAborted();
+}
+
+function* binding(bdf: string, options: AsyncBindOptions): KernelSteps<VfioBinding> {
+  const steps = new BindSteps(bdf, options);
   const path = devicePath(bdf);
   const previous = driverOf(bdf);
-  if (previous === VFIO_PCI) return new VfioBinding(bdf, VFIO_PCI, () => {});
+  if (previous === VFIO_PCI) return new VfioBinding(bdf, VFIO_PCI, { now: () => {} });
   if (!existsSync(`/sys/bus/pci/drivers/${VFIO_PCI}`)) {
     throw new UnsupportedError(`this kernel has no ${VFIO_PCI} driver loaded: run modprobe ${VFIO_PCI}`);
   }
-  assertAccepted(bdf, path, steps);
+  yield* assertAccepted(bdf, path, steps);
   const users = usersOf(bdf);
   if (users.length > 0) throw new BusyError(`${bdf} is in use: ${users.join("; ")}`);
 
   const override = join(path, "driver_override");
-  const previousOverride = steps.read(override);
-  const restore = (): void => {
-    steps.write(override, previousOverride === "(null)" ? "" : previousOverride);
-    if (driverOf(bdf) === VFIO_PCI) steps.unbind();
-    if (previous !== undefined) steps.bind(previous);
+  const previousOverride = yield* steps.read(override);
+  const restore = function* (): KernelSteps<void> {
+    const undoing = new BindSteps(bdf, { timeoutMs: options.timeoutMs });
+    yield* undoing.write(override, previousOverride === "(null)" ? "" : previousOverride);
+    if (driverOf(bdf) === VFIO_PCI) yield* undoing.unbind();
+    if (previous !== undefined) yield* undoing.bind(previous);
   };
-  steps.write(override, VFIO_PCI);
   try {
-    if (previous !== undefined) steps.unbind();
-    steps.bind(VFIO_PCI);
+    yield* steps.write(override, VFIO_PCI);
+    if (previous !== undefined) yield* steps.unbind();
+    yield* steps.bind(VFIO_PCI);
   } catch (error) {
     // While the kernel waits, further steps would wait, too: it has locked the function.
-    if (!(error instanceof TimeoutError)) restore();
+    if (!(error instanceof TimeoutError) && !steps.isStuck) yield* restore();
     throw error;
   }
-  return new VfioBinding(bdf, previous, () => {
-    assertNotOpen(bdf);
-    try {
-      restore();
-    } catch (error) {
-      // A removed function has no driver to restore.
-      if (!isRemoved(path)) throw error;
-    }
+  return new VfioBinding(bdf, previous, {
+    now: () => doNow(release(bdf, restore)),
+    later: () => doBeside(release(bdf, restore)),
   });
 }
 
+function* release(bdf: string, restore: () => KernelSteps<void>): KernelSteps<void> {
+  assertNotOpen(bdf);
+  try {
+    yield* restore();
+  } catch (error) {
+    // A removed function has no driver to restore.
+    if (!isRemoved(`/sys/bus/pci/devices/${bdf}`)) throw error;
+  }
+}
+
 /**
- * Takes a function away from vfio-pci and lets the kernel choose a driver, as at boot.
+ * Takes a function away from vfio-pci and lets the kernel choose a driver, as at boot. It blocks the thread for as long as the drivers
+ * take; {@link unbindFromVfioAsync} doesn't.
  * @returns that driver; undefined if none took it
  * @throws ArgumentError, BusyError (open in a process), BindError, TimeoutError: a step took too long, as for instance while a
  *   process has the function open. The kernel may complete it later; then call this again
  */
 export function unbindFromVfio(address: string, options: BindOptions = {}): string | undefined {
   const bdf = parseBdf(address);
+  checkKeys("options", options, ["timeoutMs"]);
   if (driverOf(bdf) === VFIO_PCI) assertNotOpen(bdf);
   return unbindOpened(bdf, options);
 }
 
+/**
+ * {@link unbindFromVfio} without blocking the thread, which can be given up on: call it again to complete it.
+ * @throws as a rejection; the signal's reason
+ */
+export async function unbindFromVfioAsync(
+  address: string,
+  options: AsyncBindOptions = {},
+): Promise<string | undefined> {
+  const bdf = parseBdf(address);
+  checkAsync(options);
+  if (driverOf(bdf) === VFIO_PCI) assertNotOpen(bdf);
+  return await unbindOpenedAsync(bdf, options);
+}
+
 /** {@link unbindFromVfio} of a function that a process may have open: between the check and the unbinding, one may open it. */
-export function unbindOpened(bdf: string, { timeoutMs }: BindOptions): string | undefined {
-  const steps = new BindSteps(bdf, timeoutMs);
-  if (driverOf(bdf) === VFIO_PCI) steps.unbind();
-  steps.write(join(devicePath(bdf), "driver_override"), "");
-  steps.write(DRIVERS_PROBE, bdf);
+export function unbindOpened(bdf: string, options: BindOptions): string | undefined {
+  return doNow(unbinding(bdf, options));
+}
+
+/** The same for {@link unbindFromVfioAsync}. */
+export async function unbindOpenedAsync(bdf: string, options: AsyncBindOptions): Promise<string | undefined> {
+  return await doBeside(unbinding(bdf, options));
+}
+
+function* unbinding(bdf: string, options: AsyncBindOptions): KernelSteps<string | undefined> {
+  const steps = new BindSteps(bdf, options);
+  if (driverOf(bdf) === VFIO_PCI) yield* steps.unbind();
+  yield* steps.write(join(devicePath(bdf), "driver_override"), "");
+  yield* steps.write(DRIVERS_PROBE, bdf);
   return driverOf(bdf);
 }
 
 /** Refuses what vfio-pci refuses, while the function still has its driver. @throws UnsupportedError, BusyError */
-function assertAccepted(bdf: string, path: string, steps: BindSteps): void {
+function* assertAccepted(bdf: string, path: string, steps: BindSteps): KernelSteps<void> {
   const refusal = headerRefusal(readFileSync(join(path, "config")));
   if (refusal !== undefined) throw new UnsupportedError(`${bdf} can't be bound to ${VFIO_PCI}: ${refusal}`);
   const attribute = join(path, "sriov_numvfs");
-  const functions = existsSync(attribute) ? Number(steps.read(attribute)) : 0;
+  const functions = existsSync(attribute) ? Number(yield* steps.read(attribute)) : 0;
   if (functions > 0) {
     throw new BusyError(
       `${bdf} can't be bound to ${VFIO_PCI}: it has ${functions} virtual functions. Remove them first (npx iova vfs ${bdf} --remove)`,
@@ -175,31 +244,35 @@ const DRIVERS_PROBE = "/sys/bus/pci/drivers_probe";
 
 /** The steps of one binding or unbinding. Each of them locks the function in the kernel, and so may wait for another's. */
 class BindSteps {
+  /** The kernel still waits in a step that was given up. */
+  isStuck = false;
   private readonly timeoutMs: number;
+  private readonly signal: AbortSignal | undefined;
   /** The kernel removes nodes before it waits for the processes that have them open. */
   private readonly nodes: ReadonlySet<string>;
 
   /** @throws ArgumentError */
   constructor(
     private readonly bdf: string,
-    timeoutMs: number | undefined,
+    { timeoutMs, signal }: AsyncBindOptions,
   ) {
     this.timeoutMs = stepLimit({ timeoutMs });
+    this.signal = signal;
     this.nodes = vfioNodes(bdf);
   }
 
-  unbind(): void {
+  *unbind(): KernelSteps<void> {
     const { bdf } = this;
-    this.write(join(devicePath(bdf), "driver/unbind"), bdf);
+    yield* this.write(join(devicePath(bdf), "driver/unbind"), bdf);
     const driver = driverOf(bdf);
     if (driver !== undefined) throw new BindError(`${bdf} is still bound to ${driver} after unbinding`);
   }
 
-  bind(driver: string): void {
+  *bind(driver: string): KernelSteps<void> {
     const { bdf } = this;
-    this.write(DRIVERS_PROBE, bdf);
+    yield* this.write(DRIVERS_PROBE, bdf);
     if (driverOf(bdf) === undefined && driver !== VFIO_PCI) {
-      this.write(`/sys/bus/pci/drivers/${driver}/bind`, bdf);
+      yield* this.write(`/sys/bus/pci/drivers/${driver}/bind`, bdf);
     }
     const bound = driverOf(bdf);
     if (bound !== driver) {
@@ -207,20 +280,19 @@ class BindSteps {
     }
   }
 
-  write(path: string, value: string): void {
+  *write(path: string, value: string): KernelSteps<void> {
     // A lone newline clears an override.
-    this.during(`writing ${JSON.stringify(value)} to ${path}`, () =>
-      writeWithin(path, `${value}\n`, this.wait()),
-    );
+    const step = { path, text: `${value}\n`, wait: this.wait() };
+    yield* this.take(`writing ${JSON.stringify(value)} to ${path}`, step);
   }
 
-  read(path: string): string {
-    return this.during(`reading ${path}`, () => readWithin(path, this.wait()).trim());
+  *read(path: string): KernelSteps<string> {
+    return (yield* this.take(`reading ${path}`, { path, wait: this.wait() })).trim();
   }
 
-  private during<T>(what: string, call: () => T): T {
+  private *take(what: string, step: KernelStep): KernelSteps<string> {
     try {
-      return call();
+      return yield step;
     } catch (cause) {
       if (!(cause instanceof SysError)) throw cause;
       const { code } = cause;
@@ -229,8 +301,15 @@ class BindSteps {
     }
   }
 
-  private wait() {
-    return { timeoutMs: this.timeoutMs, advice: () => this.advice() };
+  private wait(): KernelWait {
+    return {
+      timeoutMs: this.timeoutMs,
+      signal: this.signal,
+      advice: () => this.advice(),
+      onStuck: () => {
+        this.isStuck = true;
+      },
+    };
   }
 
   private advice(): string {

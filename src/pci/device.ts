@@ -1,11 +1,11 @@
 /** A PCI function, opened for a driver. */
 import { randomUUID } from "node:crypto";
-import { checkInteger, checkKeys, checkObject, show } from "../core/check.js";
+import { checkInteger, checkKeys, MAX_TIMER_MS, show } from "../core/check.js";
 import { ArgumentError, DeviceGoneError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
-import type { ListenOptions, Subscription } from "../core/listeners.js";
+import { checkSignal, type ListenOptions, type Subscription } from "../core/listeners.js";
 import { checkAddressBits, DmaSpace } from "../dma/space.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
@@ -20,6 +20,7 @@ import { affectedByBusReset, resetBus, resetBusAsync } from "./bus-reset.js";
 import { ConfigSpace, PciRegister } from "./config-space.js";
 import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
+import { waitFor } from "./kernel-steps.js";
 import { findMediatedDevice, type MediatedDeviceInfo, noSuchMediatedDevice } from "./mediated-devices.js";
 import {
   type BackendChoice,
@@ -64,9 +65,20 @@ export interface ResetOptions {
   readonly scope?: "function" | "bus" | undefined;
 }
 
+/** Options of {@link PciDevice.resetAsync}. */
+export interface AsyncResetOptions extends ResetOptions {
+  /** Time limit in milliseconds; none by default. */
+  readonly timeoutMs?: number | undefined;
+  /** Ends the wait: the promise rejects with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 const VFIO_USER = "vfio-user:";
 
-/** A PCI function opened for a driver in this process: its registers, interrupts and DMA, the same for all backends. */
+/**
+ * A PCI function opened for a driver in this process: its registers, interrupts and DMA, the same for all backends. `close()` closes
+ * its address space, too; a space that it joined stays open. It throws a BusyError, with nothing closed, while a buffer is in flight.
+ */
 export class PciDevice extends Resource {
   /** domain:bus:device.function, `vfio-user:PATH`, or a mediated device's UUID. */
   readonly bdf: string;
@@ -111,7 +123,9 @@ export class PciDevice extends Resource {
       now: () => closeAll(leases, `closing ${label}`),
       later: () => closeAllAsync(leases, `closing ${label}`),
     };
-    super(new Lease(label, release, ...parents));
+    const lease = new Lease(label, release, ...parents);
+    lease.setOwned(resources.map((resource) => resource.lease));
+    super(lease);
     this.joined = joined !== undefined;
     if (joined !== undefined) this.retain(joined);
     this.bdf = bdf;
@@ -186,13 +200,20 @@ export class PciDevice extends Resource {
   }
 
   /**
-   * {@link reset} without blocking the JavaScript thread. Don't use the device until the promise settles; `close()` throws
-   * a BusyError until then.
-   * @throws as a rejection
+   * {@link reset} without blocking the JavaScript thread, which can be given up on. Don't use the device until the kernel has done it;
+   * `close()` throws a BusyError until then.
+   * @throws as a rejection; TimeoutError, the signal's reason: the kernel completes the reset later
    */
-  async resetAsync(options: ResetOptions = {}): Promise<void> {
+  async resetAsync(options: AsyncResetOptions = {}): Promise<void> {
+    const bus = isBus(options, ["scope", "timeoutMs", "signal"]);
+    const { timeoutMs, signal } = options;
+    if (timeoutMs !== undefined) checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
+    checkSignal(signal)?.throwIfAborted();
+    await waitFor(this.resetBeside(bus), { what: `the reset of ${this.bdf}`, timeoutMs, signal });
+  }
+
+  private async resetBeside(bus: boolean): Promise<void> {
     const { io, lease } = this;
-    const bus = isBus(options);
     await lease.during("a reset under way", () =>
       presenceOf(io).resetting(async () => {
         if (bus) await resetBusAsync(io, this.dma.mapper);
@@ -200,7 +221,7 @@ export class PciDevice extends Resource {
         else await io.resetAsync();
       }),
     );
-    this.power.settle();
+    if (!this.closed) this.power.settle();
   }
 
   /**
@@ -264,7 +285,7 @@ export class PciDevice extends Resource {
    */
   openVirtualFunction(index: number, options: Omit<PciOpenOptions, "vfToken"> = {}): PciDevice {
     this.assertOnBus();
-    checkKeys("options", options, ["backend", "dma", "vfioUser"]);
+    checkKeys("options", options, ["backend", "dma", "addressBits", "vfioUser"]);
     checkInteger("index", index, 0, 0xffff);
     const present = virtualFunctionsOf(this.bdf);
     const address = present[index];
@@ -326,31 +347,11 @@ export class PciDevice extends Resource {
     this.lease.assertOpen();
     return presenceOf(this.io).on(listener, options);
   }
-
-  /**
-   * Closes the device, then its address space; a space that it joined stays open.
-   * @throws BusyError, with nothing closed, while a buffer of its own space is in flight
-   */
-  override close(): void {
-    if (!this.closed && !this.joined) {
-      this.lease.assertIdle();
-      this.dma.lease.lockIdle();
-    }
-    super.close();
-  }
-
-  override async closeAsync(): Promise<void> {
-    if (!this.closed && !this.joined) {
-      this.lease.assertIdle();
-      this.dma.lease.lockIdle();
-    }
-    await super.closeAsync();
-  }
 }
 
 /** @throws ArgumentError */
-function isBus(options: ResetOptions): boolean {
-  checkObject("options", options);
+function isBus(options: ResetOptions, known: readonly string[] = ["scope"]): boolean {
+  checkKeys("options", options, known);
   const { scope = "function" } = options;
   if (scope !== "function" && scope !== "bus")
     throw new ArgumentError(`scope must be function or bus, got ${show(scope)}`);

@@ -1,5 +1,5 @@
 /** One interrupt vector of a PCI function: an eventfd, with the ways to wait for it. */
-import { checkFunction, checkInteger, checkObject, MAX_TIMER_MS } from "../core/check.js";
+import { checkFunction, checkInteger, checkKeys, MAX_TIMER_MS } from "../core/check.js";
 import { ClosedError, DeviceGoneError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import type { ListenOptions } from "../core/listeners.js";
 import { EventStream } from "../sys/event-stream.js";
@@ -65,8 +65,8 @@ export class InterruptVector extends EventFd {
    *   DeviceRequestedError, ClosedError if the interrupts are closed
    */
   async once(options: InterruptWaitOptions = {}): Promise<number> {
-    checkObject("options", options);
-    const { timeoutMs } = options;
+    checkKeys("options", options, ["timeoutMs", "signal"]);
+    const { timeoutMs, signal } = options;
     this.lease.assertOpen();
     const limit = new AbortController();
     const end = (after: number): void => {
@@ -74,7 +74,7 @@ export class InterruptVector extends EventFd {
       stream.look();
       limit.abort(this.late(after));
     };
-    const stream = this.stream(options, [limit.signal]);
+    const stream = this.stream({ signal }, [limit.signal]);
     const timer =
       timeoutMs === undefined
         ? undefined

@@ -6,13 +6,14 @@ import { randomUUID } from "node:crypto";
 import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { checkKeys, checkString, show } from "../core/check.js";
-import { ArgumentError, BusyError, SysError, UnsupportedError } from "../core/errors.js";
+import { ArgumentError, BusyError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { checkSignal } from "../core/listeners.js";
 import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
 import { type KernelWait, writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { isUuid } from "../vfio/uuid.js";
-import { stepLimit } from "./step-limit.js";
+import { stepLimit } from "./kernel-steps.js";
 import { holdersOf, holdersText, vfioNodesAt } from "./usage.js";
 
 const PARENTS = "/sys/class/mdev_bus";
@@ -60,6 +61,8 @@ export interface MediatedDeviceInfo {
 export interface MediatedRemoval {
   /** Time limit in milliseconds of each step that the kernel or a driver may wait in; 30,000 by default. */
   readonly timeoutMs?: number | undefined;
+  /** Gives up: the promise rejects with its reason. A creation is undone, unless the kernel still waits in it. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of {@link createMediatedDevice}. */
@@ -173,15 +176,22 @@ export async function createMediatedDevice(
   type: string,
   options: MediatedOptions = {},
 ): Promise<MediatedDevice> {
-  checkKeys("options", options, ["uuid", "timeoutMs"]);
+  checkKeys("options", options, ["uuid", "timeoutMs", "signal"]);
   const uuid = checkedUuid(options.uuid ?? randomUUID());
   const timeoutMs = stepLimit(options);
-  const steps = new MediatedSteps(uuid, timeoutMs);
+  const steps = new MediatedSteps(uuid, timeoutMs, checkSignal(options.signal));
+  options.signal?.throwIfAborted();
   const found = typeOf(parent, type);
   if (existsSync(sysfsPath(uuid))) throw new ArgumentError(`there is a mediated device ${uuid} already`);
   if (found.availableInstances === 0)
     throw new UnsupportedError(`${parent} can't make one more ${type}: remove a mediated device of it first`);
-  await steps.create(join(PARENTS, parent, "mdev_supported_types", type, "create"));
+  try {
+    await steps.create(join(PARENTS, parent, "mdev_supported_types", type, "create"));
+  } catch (error) {
+    const isThere = !(error instanceof TimeoutError) && !steps.isStuck && existsSync(sysfsPath(uuid));
+    if (isThere) await new MediatedSteps(uuid, timeoutMs).removeAsync();
+    throw error;
+  }
   return new MediatedDevice(uuid, parent, type, timeoutMs);
 }
 
@@ -208,8 +218,9 @@ function typeOf(parent: string, type: string): MediatedType {
  */
 export async function removeMediatedDevice(uuid: string, options: MediatedRemoval = {}): Promise<void> {
   const name = checkedUuid(uuid);
-  checkKeys("options", options, ["timeoutMs"]);
-  const steps = new MediatedSteps(name, stepLimit(options));
+  checkKeys("options", options, ["timeoutMs", "signal"]);
+  const steps = new MediatedSteps(name, stepLimit(options), checkSignal(options.signal));
+  options.signal?.throwIfAborted();
   if (!existsSync(sysfsPath(name))) throw noSuchMediatedDevice(name);
   assertNotOpen(name);
   await steps.removeAsync();
@@ -238,9 +249,13 @@ function assertNotOpen(uuid: string): void {
 
 /** The writes that create and remove a device. The kernel may wait in each of them. */
 class MediatedSteps {
+  /** The kernel still waits in a step that was given up. */
+  isStuck = false;
+
   constructor(
     private readonly uuid: string,
     private readonly timeoutMs: number,
+    private readonly signal?: AbortSignal,
   ) {}
 
   async create(attribute: string): Promise<void> {
@@ -272,7 +287,11 @@ class MediatedSteps {
   private wait(): KernelWait {
     return {
       timeoutMs: this.timeoutMs,
+      signal: this.signal,
       advice: () => openText(this.uuid) ?? "the kernel's log may say more",
+      onStuck: () => {
+        this.isStuck = true;
+      },
     };
   }
 }

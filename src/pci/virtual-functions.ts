@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { checkInteger, checkKeys, show } from "../core/check.js";
 import { ArgumentError, BusyError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
+import { checkSignal } from "../core/listeners.js";
 import { kernelText } from "../sys/kernel-files.js";
 import { type KernelWait, writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
-import { BindError, bindToVfio, VFIO_PCI } from "./bind.js";
-import { stepLimit } from "./step-limit.js";
+import { BindError, bindToVfioAsync, VFIO_PCI } from "./bind.js";
+import { stepLimit } from "./kernel-steps.js";
 import { driverOf, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
 import { holdersText, usersOf, type VfioHolder, virtualFunctionHolders } from "./usage.js";
 
@@ -21,6 +22,8 @@ const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
 export interface VirtualFunctionRemoval {
   /** Time limit in milliseconds of each step that the kernel or a driver may wait in; 30,000 by default. */
   readonly timeoutMs?: number | undefined;
+  /** Gives up: the promise rejects with its reason. A creation is undone, unless the kernel still waits in it. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of {@link createVirtualFunctions}. */
@@ -120,12 +123,15 @@ export async function createFor(
   options: VirtualFunctionOptions,
   openedBelow: ReadonlySet<string>,
 ): Promise<VirtualFunctions> {
-  checkKeys("options", options, ["driver", "timeoutMs"]);
+  checkKeys("options", options, ["driver", "timeoutMs", "signal"]);
   const { driver } = options;
   if (driver !== undefined && driver !== VFIO_PCI)
     throw new ArgumentError(`driver must be ${VFIO_PCI} or left out, got ${show(driver)}`);
   const timeoutMs = stepLimit(options);
-  const steps = new NumberOfVfs(pf, timeoutMs);
+  const signal = checkSignal(options.signal);
+  signal?.throwIfAborted();
+  const steps = new NumberOfVfs(pf, timeoutMs, signal);
+  const undoing = new NumberOfVfs(pf, timeoutMs);
   assertCapable(pf, count);
   const isFree = driver === VFIO_PCI && driverOf(pf) !== VFIO_PCI;
   const probes = isFree ? kernelText(steps.autoprobe) : undefined;
@@ -138,22 +144,24 @@ export async function createFor(
         throw new UnsupportedError(
           `${pf}: ${count} virtual functions were asked for, and its driver made ${addresses.length}`,
         );
-      if (isFree) for (const vf of addresses) bindToVfio(vf, { timeoutMs }).relinquish();
+      if (isFree) for (const vf of addresses) (await bindToVfioAsync(vf, { timeoutMs, signal })).relinquish();
       return new VirtualFunctions(pf, addresses, timeoutMs, openedBelow);
     } catch (error) {
-      await undo(steps, error);
+      if (!steps.isStuck) await undo(undoing, error);
       throw error;
     }
   } finally {
     // Only now: a driver that is loaded in between would take what has no driver.
-    if (probes === "1") await steps.setAutoprobe("1");
+    if (probes === "1") await undoing.setAutoprobe("1");
   }
 }
 
 /** Removes what a failed creation has left. While the kernel waits, further steps would wait, too. */
 async function undo(steps: NumberOfVfs, error: unknown): Promise<void> {
-  if (error instanceof TimeoutError || virtualFunctionsOf(steps.pf).length === 0) return;
+  const present = virtualFunctionsOf(steps.pf);
+  if (error instanceof TimeoutError || present.length === 0) return;
   try {
+    assertUnused(steps.pf, present);
     await steps.writeAsync(0);
   } catch (cause) {
     const reason = (each: unknown): string => (each instanceof Error ? each.message : String(each));
@@ -174,8 +182,9 @@ export async function removeVirtualFunctions(
   options: VirtualFunctionRemoval = {},
 ): Promise<readonly string[]> {
   const pf = parseBdf(address);
-  checkKeys("options", options, ["timeoutMs"]);
-  const steps = new NumberOfVfs(pf, stepLimit(options));
+  checkKeys("options", options, ["timeoutMs", "signal"]);
+  const steps = new NumberOfVfs(pf, stepLimit(options), checkSignal(options.signal));
+  options.signal?.throwIfAborted();
   assertPhysical(pf);
   const addresses = virtualFunctionsOf(pf);
   if (addresses.length === 0) return [];
@@ -238,12 +247,15 @@ function openText(holders: ReadonlyMap<string, readonly VfioHolder[]>): string[]
 
 /** Changes `sriov_numvfs` of a function. The kernel holds the function's lock meanwhile. */
 class NumberOfVfs {
+  /** The kernel still waits in a step that was given up. */
+  isStuck = false;
   readonly autoprobe: string;
   private readonly path: string;
 
   constructor(
     readonly pf: string,
     private readonly timeoutMs: number,
+    private readonly signal?: AbortSignal,
   ) {
     const home = `/sys/bus/pci/devices/${pf}`;
     this.path = join(home, "sriov_numvfs");
@@ -276,7 +288,14 @@ class NumberOfVfs {
   }
 
   private wait(): KernelWait {
-    return { timeoutMs: this.timeoutMs, advice: () => this.advice() };
+    return {
+      timeoutMs: this.timeoutMs,
+      signal: this.signal,
+      advice: () => this.advice(),
+      onStuck: () => {
+        this.isStuck = true;
+      },
+    };
   }
 
   private advice(): string {

@@ -1,6 +1,7 @@
 /** Descriptors by declaration: what a device and its driver exchange in memory, declared as registers are. */
-import { checkInteger, checkObject, checkString } from "../core/check.js";
+import { checkInteger, checkString } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
 import type { AllocOptions, DmaSpace } from "../dma/space.js";
 import { alignOf, checkMembers, endOf, type RegisterSpec } from "../registers/declaration.js";
 import { checkOverlaps } from "../registers/layout.js";
@@ -61,7 +62,7 @@ export class DescriptorLayout<const D extends DescriptorSpec> {
    * @throws ArgumentError; as {@link DmaSpace.alloc}
    */
   ring(dma: DmaSpace, count: number, options: AllocOptions = {}): DescriptorRing<D> {
-    checkObject("a DMA space", dma);
+    checkLeased("dma", dma, "a DmaSpace", { alloc: "function" });
     checkInteger(`count of descriptors ${this.name}`, count, 2, MAX_COUNT);
     const buffer = dma.alloc(count * this.sizeBytes, options);
     try {

@@ -10,6 +10,7 @@ import { constants as osConstants } from "node:os";
 import { Errno } from "../core/errno.js";
 import { SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import { lazily } from "../core/lazy.js";
+import { onAbort } from "../core/listeners.js";
 import { requireFromHere } from "../core/module-url.js";
 import { setNonBlocking } from "./files.js";
 import { c } from "./libc.js";
@@ -21,6 +22,10 @@ export interface KernelWait {
   readonly timeoutMs: number;
   /** Asked when the time is up: who prevents the call, and what to do. */
   readonly advice?: (() => string) | undefined;
+  /** Gives the call up, with its reason, where the thread doesn't block. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told when a call is given up in which the kernel still waits: further calls for the same device would wait, too. */
+  readonly onStuck?: (() => void) | undefined;
 }
 
 /** What a call ends with: the name of the system call, its file, and the operation in words. */
@@ -66,22 +71,36 @@ function prepareWrite(
   return { source: source.readEnd, target, call: { syscall: "write", path, what } };
 }
 
-/** {@link writeWithin} without blocking the thread. @throws as a rejection */
+/** {@link writeWithin} without blocking the thread. @throws as a rejection; the signal's reason */
 export async function writeWithinAsync(path: string, text: string, wait: KernelWait): Promise<void> {
+  wait.signal?.throwIfAborted();
   const fds = new Descriptors();
   try {
-    const prepared = prepareWrite(fds, path, text);
-    const errors = fds.addPipe();
-    const child = startCat([prepared.source, prepared.target, errors.writeEnd], prepared.call);
-    fds.close(errors.writeEnd);
-    const ending = await endWithin(child, prepared.call, wait);
-    check({ ...ending, said: readAll(errors.readEnd) }, prepared.call);
+    const { source, target, call } = prepareWrite(fds, path, text);
+    await copyAsync(source, target, call, wait);
   } finally {
     fds.closeAll();
   }
 }
 
-/** Waits for a child in the event loop, and kills it at the time limit. @throws TimeoutError, and what {@link notStarted} makes */
+/** Has a child copy one descriptor to the other, and waits for it in the event loop. */
+async function copyAsync(source: number, target: number, call: KernelCall, wait: KernelWait): Promise<void> {
+  const fds = new Descriptors();
+  try {
+    const errors = fds.addPipe();
+    const child = startCat([source, target, errors.writeEnd], call);
+    fds.close(errors.writeEnd);
+    const ending = await endWithin(child, call, wait);
+    check({ ...ending, said: readAll(errors.readEnd) }, call);
+  } finally {
+    fds.closeAll();
+  }
+}
+
+/**
+ * Waits for a child in the event loop, and kills it at the time limit or when the signal aborts.
+ * @throws TimeoutError, the signal's reason, and what {@link notStarted} makes
+ */
 async function endWithin(
   child: ChildProcess.ChildProcess,
   call: KernelCall,
@@ -89,25 +108,35 @@ async function endWithin(
 ): Promise<Omit<Ending, "said">> {
   child.ref();
   let timer: NodeJS.Timeout | undefined;
+  let forgetSignal = (): void => {};
   try {
     return await new Promise((resolve, reject) => {
-      let isKilled = false;
+      /** Once the child was killed: the error to reject with. */
+      let givenUp: ((isOver: boolean) => unknown) | undefined;
       child.on("error", (cause) => reject(notStarted(call, cause)));
       child.on("exit", (status, signal) => {
         // The call may also have ended in the moment of the kill.
         if (status !== null) resolve({ isExit: true, status });
-        else if (isKilled) reject(timedOut(call, wait, true));
+        else if (givenUp !== undefined) reject(givenUp(true));
         else resolve({ isExit: false, status: signal === null ? 0 : osConstants.signals[signal] });
       });
-      timer = setTimeout(() => {
-        isKilled = true;
+      const giveUp = (reason: (isOver: boolean) => unknown): void => {
+        if (givenUp !== undefined) return;
+        givenUp = reason;
+        clearTimeout(timer);
         child.kill("SIGKILL");
         // What the kernel can give up, it gives up now.
-        timer = setTimeout(() => reject(timedOut(call, wait, false)), KILL_MS);
-      }, wait.timeoutMs);
+        timer = setTimeout(() => {
+          wait.onStuck?.();
+          reject(reason(false));
+        }, KILL_MS);
+      };
+      timer = setTimeout(() => giveUp((isOver) => timedOut(call, wait, isOver)), wait.timeoutMs);
+      forgetSignal = onAbort(wait.signal, () => giveUp(() => wait.signal?.reason));
     });
   } finally {
     clearTimeout(timer);
+    forgetSignal();
     child.unref();
   }
 }
@@ -119,6 +148,21 @@ export function readWithin(path: string, wait: KernelWait): string {
     const source = fds.add(openAtOnce(path, O_RDONLY));
     const target = fds.addPipe();
     copy(source, target.writeEnd, { syscall: "read", path, what: `reading ${path}` }, wait);
+    fds.close(target.writeEnd);
+    return readAll(target.readEnd);
+  } finally {
+    fds.closeAll();
+  }
+}
+
+/** {@link readWithin} without blocking the thread. @throws as {@link writeWithinAsync} */
+export async function readWithinAsync(path: string, wait: KernelWait): Promise<string> {
+  wait.signal?.throwIfAborted();
+  const fds = new Descriptors();
+  try {
+    const source = fds.add(openAtOnce(path, O_RDONLY));
+    const target = fds.addPipe();
+    await copyAsync(source, target.writeEnd, { syscall: "read", path, what: `reading ${path}` }, wait);
     fds.close(target.writeEnd);
     return readAll(target.readEnd);
   } finally {

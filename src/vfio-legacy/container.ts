@@ -1,5 +1,5 @@
 /** VFIO containers: type1 address spaces. */
-import { checkLength, checkOffset, checkString, checkU64 } from "../core/check.js";
+import { checkLength, checkOffset, checkString, checkU32, checkU64, lookUp } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { checkLeased, Lease } from "../core/lifetime/lease.js";
@@ -165,16 +165,18 @@ export class VfioContainer extends Resource {
     return this.occupancy.iommu === undefined ? undefined : this.type;
   }
 
-  /** VFIO_CHECK_EXTENSION: one of the VFIO_*_IOMMU numbers. @throws ClosedError, SysError */
+  /** VFIO_CHECK_EXTENSION: one of the VFIO_*_IOMMU numbers. @throws ArgumentError, ClosedError, SysError */
   checkExtension(extension: number): boolean {
     this.lease.assertOpen();
+    checkU32("extension", extension);
     return ioctlWithNumber(this.fd, VFIO_CHECK_EXTENSION, extension, { object: this.lease.label }) > 0;
   }
 
-  /** VFIO_SET_IOMMU: call it once, after adding the first group. @throws SysError: EINVAL without a group, ENODEV */
+  /** VFIO_SET_IOMMU: call it once, after adding the first group. @throws ArgumentError, SysError: EINVAL without a group, ENODEV */
   setIommu(type: IommuType): void {
     this.lease.assertOpen();
-    ioctlWithNumber(this.fd, VFIO_SET_IOMMU, iommuTypes[type], { object: `${this.lease.label} (${type})` });
+    const number = lookUp("type", type, iommuTypes);
+    ioctlWithNumber(this.fd, VFIO_SET_IOMMU, number, { object: `${this.lease.label} (${type})` });
     this.type = type;
     this.occupancy.iommu = new Lease(`IOMMU of ${this.lease.label}`, () => {}, this.lease);
   }

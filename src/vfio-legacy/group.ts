@@ -1,6 +1,7 @@
 /** VFIO groups. */
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
+import { checkKeys } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
@@ -171,6 +172,7 @@ export class VfioGroup extends Resource {
    *   IOMMU yet
    */
   openDevice(name: string, options: { readonly token?: string | undefined } = {}): VfioDevice {
+    checkKeys("options", options, ["token"]);
     const membership = this.assertMember();
     if (options.token !== undefined) uuidToBytes(options.token);
     const suffix = options.token === undefined ? "" : ` vf_token=${options.token}`;

@@ -1,5 +1,5 @@
 /** A VFIO device with a descriptor, opened through a cdev or a group. */
-import { checkInteger, checkRange, checkString, checkU32 } from "../core/check.js";
+import { checkInteger, checkKeys, checkRange, checkString, checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
@@ -126,6 +126,7 @@ export class VfioDevice extends Resource implements DeviceIo {
    */
   bind(iommufd: BindTarget, options: { readonly token?: string | undefined } = {}): void {
     this.lease.assertOpen();
+    checkKeys("options", options, ["token"]);
     if (this.openedThrough === "group")
       throw new StateError(`${this.lease.label} was opened through its group: it needs no bind()`);
     if (this.boundTo !== undefined) throw new StateError(`${this.lease.label} is bound already`);
@@ -158,6 +159,7 @@ export class VfioDevice extends Resource implements DeviceIo {
    * @throws StateError, ArgumentError (another iommufd), SysError
    */
   attach(pageTable: PageTable, options: { readonly pasid?: number } = {}): number {
+    checkKeys("options", options, ["pasid"]);
     const { iommufd } = this.assertBound();
     pageTable.lease.assertOpen();
     if (pageTable.iommufd !== iommufd) {
@@ -191,6 +193,7 @@ export class VfioDevice extends Resource implements DeviceIo {
    * @throws StateError, ClosedError, SysError
    */
   detach(options: { readonly pasid?: number } = {}): void {
+    checkKeys("options", options, ["pasid"]);
     this.assertBound();
     this.attachments.get(options.pasid)?.lease.close();
     this.attachments.delete(options.pasid);
@@ -348,7 +351,7 @@ export class VfioDevice extends Resource implements DeviceIo {
   /** {@link reset} off the JavaScript thread. Don't access the device meanwhile. Errors reject. */
   async resetAsync(): Promise<void> {
     this.assertUsable();
-    this.lease.hold("a reset under way");
+    this.lease.pin("a reset under way");
     try {
       for (let attempt = 1; ; attempt++) {
         const result = await tryIoctlAsync(this.fd, VFIO_DEVICE_RESET, null);
@@ -356,7 +359,7 @@ export class VfioDevice extends Resource implements DeviceIo {
         if (result !== -Errno.EAGAIN || attempt === RESET_ATTEMPTS) throw this.resetError(result);
       }
     } finally {
-      this.lease.drop();
+      this.lease.unpin();
     }
   }
 

@@ -491,12 +491,7 @@ while (number < first + calls) {
   try {
     await startWorld(random);
   } catch (error) {
-    // A connection is left open where a call made something depend on it that nothing closes.
-    if (!(error instanceof index.BusyError))
-      judge(
-        new Error("there is no new world", { cause: error }),
-        `the world that began before call ${number}`,
-      );
+    judge(new Error("there is no new world", { cause: error }), `the world that began before call ${number}`);
     for (const one of started.splice(0)) await one.close();
     await startEmulators();
     await startWorld(random);

@@ -14,6 +14,8 @@ export type Shape =
   | {
       readonly is: "object";
       readonly props: Readonly<Record<string, Shape>>;
+      /** Whether some property can be left out. */
+      readonly leavesOut: boolean;
       readonly bases: readonly Shape[];
     }
   /** A class, an interface, an alias, or a name of JavaScript. */
@@ -63,7 +65,7 @@ const KEYWORDS = new Map<ts.SyntaxKind, Shape>([
   [ts.SyntaxKind.VoidKeyword, { is: "undefined" }],
 ]);
 /** Utility types that stand for their first argument here. */
-const TRANSPARENT = new Set(["Omit", "Pick", "Partial", "Readonly", "Required", "Exclude", "NonNullable"]);
+const TRANSPARENT = new Set(["Omit", "Pick", "Readonly", "Required", "Exclude", "NonNullable"]);
 
 function shapeOf(node: ts.TypeNode | undefined): Shape {
   if (node === undefined) return ANY;
@@ -71,7 +73,8 @@ function shapeOf(node: ts.TypeNode | undefined): Shape {
   if (keyword !== undefined) return keyword;
   if (ts.isParenthesizedTypeNode(node) || ts.isTypeOperatorNode(node)) return shapeOf(node.type);
   if (ts.isUnionTypeNode(node)) return { is: "union", of: node.types.map(shapeOf) };
-  if (ts.isIntersectionTypeNode(node)) return { is: "object", props: {}, bases: node.types.map(shapeOf) };
+  if (ts.isIntersectionTypeNode(node))
+    return { is: "object", props: {}, leavesOut: false, bases: node.types.map(shapeOf) };
   if (ts.isArrayTypeNode(node)) return { is: "list", of: shapeOf(node.elementType) };
   if (ts.isTupleTypeNode(node)) {
     return {
@@ -80,7 +83,7 @@ function shapeOf(node: ts.TypeNode | undefined): Shape {
     };
   }
   if (ts.isFunctionTypeNode(node)) return { is: "function" };
-  if (ts.isTypeLiteralNode(node)) return { is: "object", props: propsOf(node.members), bases: [] };
+  if (ts.isTypeLiteralNode(node)) return { is: "object", ...propsOf(node.members), bases: [] };
   if (ts.isLiteralTypeNode(node)) {
     const { literal } = node;
     if (literal.kind === ts.SyntaxKind.NullKeyword) return { is: "null" };
@@ -91,6 +94,7 @@ function shapeOf(node: ts.TypeNode | undefined): Shape {
   if (ts.isTypeReferenceNode(node) || ts.isExpressionWithTypeArguments(node)) {
     const name = (ts.isTypeReferenceNode(node) ? node.typeName : node.expression).getText();
     const [first] = node.typeArguments ?? [];
+    if (name === "Partial") return { is: "object", props: {}, leavesOut: true, bases: [shapeOf(first)] };
     if (TRANSPARENT.has(name)) return shapeOf(first);
     if (/^(Readonly)?Array$|^Iterable$/.test(name)) return { is: "list", of: shapeOf(first) };
     return { is: "name", name };
@@ -98,13 +102,18 @@ function shapeOf(node: ts.TypeNode | undefined): Shape {
   return ANY;
 }
 
-function propsOf(members: ts.NodeArray<ts.TypeElement>): Record<string, Shape> {
+function propsOf(members: ts.NodeArray<ts.TypeElement>): {
+  readonly props: Record<string, Shape>;
+  readonly leavesOut: boolean;
+} {
   const props: Record<string, Shape> = {};
+  let leavesOut = false;
   for (const member of members) {
+    if (member.questionToken !== undefined) leavesOut = true;
     if (member.name === undefined || !ts.isIdentifier(member.name)) continue;
     props[member.name.text] = ts.isPropertySignature(member) ? shapeOf(member.type) : { is: "function" };
   }
-  return props;
+  return { props, leavesOut };
 }
 
 function parametersOf(node: ts.SignatureDeclarationBase): Callable {
@@ -187,7 +196,7 @@ export function apiShape(): ApiShape {
       if (ts.isClassDeclaration(node) && node.name !== undefined) classes[node.name.text] = classShape(node);
       else if (ts.isInterfaceDeclaration(node)) {
         const bases = (node.heritageClauses ?? []).flatMap(({ types: list }) => list.map(shapeOf));
-        types[node.name.text] = { is: "object", props: propsOf(node.members), bases };
+        types[node.name.text] = { is: "object", ...propsOf(node.members), bases };
       } else if (ts.isTypeAliasDeclaration(node)) types[node.name.text] = shapeOf(node.type);
       else if (ts.isFunctionDeclaration(node) && node.name !== undefined)
         all[`${path} ${node.name.text}`] = parametersOf(node);

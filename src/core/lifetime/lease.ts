@@ -5,7 +5,7 @@
  */
 import { checkFunction, checkMembers, checkString, show } from "../check.js";
 import { Errno } from "../errno.js";
-import { ArgumentError, BusyError, ClosedError, SysError } from "../errors.js";
+import { ArgumentError, BusyError, ClosedError, StateError, SysError } from "../errors.js";
 import { throwCollected } from "./close-all.js";
 
 /** How a {@link Lease} releases its resource. No function here may refer to the Resource: it would never be collected. */
@@ -90,6 +90,7 @@ export class Lease {
   private otherParents: Dependence | undefined = undefined;
   private newestDependent: Link | undefined = undefined;
   private holdCount = 0;
+  private pinCount = 0;
   private lastHolder = "";
   /**
    * close() has begun. Only this class writes it.
@@ -97,6 +98,7 @@ export class Lease {
    */
   closing = false;
   private foreign: ForeignHolders | undefined = undefined;
+  private owned: readonly Lease[] | undefined = undefined;
   private isClosed = false;
   /** The closeAsync() in progress. */
   private pending: Promise<void> | undefined = undefined;
@@ -198,16 +200,42 @@ export class Lease {
     if (this.isClosed) throw new ClosedError(this.label);
   }
 
-  /** Makes close() fail until {@link drop} was called as often. Two plain stores, since the I/O path calls it. */
+  /**
+   * Makes close() fail until {@link drop} was called as often.
+   * @param holder names the user, in the error of close()
+   * @throws ArgumentError, ClosedError
+   */
   hold(holder: string): void {
+    checkString("holder", holder);
     this.assertOpen();
     this.holdCount++;
     this.lastHolder = holder;
   }
 
-  /** Ends one {@link hold}. */
+  /** Ends one {@link hold}. @throws StateError if there is none, with nothing changed */
   drop(): void {
+    if (this.holdCount === 0)
+      throw new StateError(`${this.label} has no hold to drop: each drop() needs a hold() before it`);
     this.holdCount--;
+  }
+
+  /**
+   * The library's own hold. It counts apart, so that a drop() too many can't end it. Two plain stores, since the I/O path
+   * calls it.
+   * @internal
+   */
+  pin(holder: string): void {
+    this.assertOpen();
+    this.pinCount++;
+    this.lastHolder = holder;
+  }
+
+  /**
+   * Ends one {@link pin}.
+   * @internal
+   */
+  unpin(): void {
+    this.pinCount--;
   }
 
   /**
@@ -218,14 +246,24 @@ export class Lease {
     this.foreign = foreign;
   }
 
+  /**
+   * From now on close() also fails, with nothing closed, while one of these is in use. The release closes them: one that refused then
+   * would stay open, and nobody would close it any more.
+   * @internal
+   */
+  setOwned(owned: readonly Lease[]): void {
+    this.owned = owned;
+  }
+
   /** Makes close() fail during a call on another thread: otherwise the descriptor's number could be reused meanwhile. */
   async during<T>(holder: string, call: () => Promise<T>): Promise<T> {
     checkFunction("call", call);
-    this.hold(holder);
+    checkString("holder", holder);
+    this.pin(holder);
     try {
       return await call();
     } finally {
-      this.drop();
+      this.unpin();
     }
   }
 
@@ -234,9 +272,10 @@ export class Lease {
    * @internal
    */
   assertIdle(): void {
-    if (this.holdCount > 0) throw this.busy();
+    if (this.holdCount + this.pinCount > 0) throw this.busy();
     if (this.foreign !== undefined) this.refuseForeign(this.foreign.count());
     for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.assertIdle();
+    if (this.owned !== undefined && !this.closing) for (const part of this.owned) part.assertIdle();
   }
 
   /**
@@ -247,15 +286,16 @@ export class Lease {
    */
   lockIdle(): void {
     // A fast path: most leases have no dependents.
-    if (this.newestDependent === undefined && this.foreign === undefined && this.holdCount === 0) return;
+    const holds = this.holdCount + this.pinCount;
+    const { newestDependent, foreign, owned } = this;
+    if (newestDependent === undefined && foreign === undefined && owned === undefined && holds === 0) return;
     this.assertIdle();
     this.lockForeign();
   }
 
   private busy(): BusyError {
-    return new BusyError(
-      `${this.label} can't be closed: ${this.lastHolder} uses it (${this.holdCount} in flight)`,
-    );
+    const holds = this.holdCount + this.pinCount;
+    return new BusyError(`${this.label} can't be closed: ${this.lastHolder} uses it (${holds} in flight)`);
   }
 
   private refuseForeign(holders: number): void {
@@ -277,6 +317,23 @@ export class Lease {
         throw error;
       }
     }
+    this.lockOwned();
+  }
+
+  private lockOwned(): void {
+    const locked: Lease[] = [];
+    for (const part of this.owned ?? []) {
+      try {
+        if (!part.closing) part.lockForeign();
+        locked.push(part);
+      } catch (error) {
+        for (const other of locked) other.unlockForeign();
+        for (let each = this.newestDependent; each !== undefined; each = each.before)
+          each.dependent.unlockForeign();
+        this.foreign?.unlock();
+        throw error;
+      }
+    }
   }
 
   private unlockForeign(): void {
@@ -284,6 +341,7 @@ export class Lease {
     this.foreign?.unlock();
     for (let each = this.newestDependent; each !== undefined; each = each.before)
       each.dependent.unlockForeign();
+    for (const part of this.owned ?? []) part.unlockForeign();
   }
 
   /**

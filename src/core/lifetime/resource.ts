@@ -44,6 +44,7 @@ export interface ResourceParts {
 /** Makes the lease of a resource: its release, then those of the parts that it owns. */
 function leaseOf({ label, release, parents, owns }: ResourceParts): Lease {
   const lease = new Lease(label, owns === undefined ? release : releasingAll(label, release, owns));
+  if (owns !== undefined) lease.setOwned(owns.map((part) => part.lease));
   for (const parent of parents ?? []) {
     if (parent === undefined) continue;
     checkParent(label, parent?.lease);

@@ -9,7 +9,7 @@
  *
  * Internal addresses count granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
  */
-import { checkArray, checkObject, checkPowerOfTwo, checkU64, show } from "../../core/check.js";
+import { checkArray, checkKeys, checkObject, checkPowerOfTwo, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, pageOfIova } from "./address.js";
 import { IovaSpaceError } from "./error.js";
@@ -195,6 +195,7 @@ export class IovaAllocator {
 
   /** @throws ArgumentError */
   private takePlaced(size: number, placement: IovaPlacement): number | undefined {
+    checkKeys("placement", placement, ["alignBytes", "first", "last"]);
     const { alignBytes = this.granuleBytes, first, last } = placement;
     const align = Math.max(1, checkPowerOfTwo("alignBytes", alignBytes, 1, 2 ** 52) / this.granuleBytes);
     const low =

@@ -1,5 +1,5 @@
 /** Directive Send and Directive Receive, and the Streams directive. */
-import { checkInteger, checkU32 } from "../../core/check.js";
+import { checkInteger, checkKeys, checkU32 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
 import type { NvmeCompletion } from "../command/command.js";
@@ -43,12 +43,13 @@ export class NvmeDirectives {
    * @throws UnsupportedError, ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async receive(operation: DirectiveOperation, sizeBytes: number): Promise<Uint8Array> {
+    const fields = words(operation, "Receive");
     requireCommands(this.target, "directives");
     if (sizeBytes % 4 !== 0)
       throw new ArgumentError(`sizeBytes must be a multiple of 4 for a directive, got ${sizeBytes}`);
     checkInteger("sizeBytes", sizeBytes, 4, this.target.maxTransferBytes);
     const command = {
-      ...words(operation, "Receive"),
+      ...fields,
       opcode: AdminOpcode.directiveReceive,
       cdw10: sizeBytes / 4 - 1,
     };
@@ -57,8 +58,8 @@ export class NvmeDirectives {
 
   /** Directive Send. @throws as receive() */
   async send(operation: DirectiveOperation, data?: Uint8Array): Promise<NvmeCompletion> {
-    requireCommands(this.target, "directives");
     const command = { ...words(operation, "Send"), opcode: AdminOpcode.directiveSend };
+    requireCommands(this.target, "directives");
     if (data === undefined) return await this.target.admin(command);
     if (data.length % 4 !== 0)
       throw new ArgumentError(`data.length must be a multiple of 4 for a directive, got ${data.length}`);
@@ -138,9 +139,11 @@ export class NvmeDirectives {
 }
 
 function words(
-  { nsid, type, operation, specific = 0, cdw12 = 0, cdw13 = 0 }: DirectiveOperation,
+  given: DirectiveOperation,
   what: string,
 ): { name: string; nsid: number; cdw11: number; cdw12: number; cdw13: number } {
+  checkKeys("operation", given, ["nsid", "type", "operation", "specific", "cdw12", "cdw13"]);
+  const { nsid, type, operation, specific = 0, cdw12 = 0, cdw13 = 0 } = given;
   checkInteger("type", type, 0, 0xff);
   checkInteger("operation", operation, 0, 0xff);
   checkInteger("specific", specific, 0, 0xffff);

@@ -100,6 +100,7 @@ export class NvmeFeatures implements FeatureSource {
   ): Promise<Bits<T>> {
     checkObject("feature", feature);
     checkObject("feature.table", feature.table);
+    checkKeys("options", options, ["nsid", "select", "cdw11", "uuidIndex"]);
     const { value } = await this.get(feature.fid, options);
     return decodeBits(value, feature.table);
   }
@@ -111,6 +112,7 @@ export class NvmeFeatures implements FeatureSource {
     options: Pick<SetFeatureOptions, "nsid" | "save"> = {},
   ): Promise<NvmeCompletion> {
     checkObject("feature", feature);
+    checkKeys("options", options, ["nsid", "save"]);
     return await this.set(feature.fid, encodeBits(feature.table, values), options);
   }
 

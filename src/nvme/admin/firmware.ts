@@ -1,5 +1,5 @@
 /** Firmware Image Download and Firmware Commit. */
-import { checkBytes, checkInteger, checkObject, lookUp } from "../../core/check.js";
+import { checkBytes, checkInteger, checkKeys, lookUp } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminWrite, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -43,6 +43,13 @@ export interface FirmwareCommitOptions extends CommandOptions {
   readonly bootPartition?: 0 | 1 | undefined;
 }
 
+const commitOptions: readonly (keyof FirmwareCommitOptions)[] = [
+  "timeoutMs",
+  "signal",
+  "slot",
+  "bootPartition",
+];
+
 /** Unit of FWUG, and the granularity of a controller that reports none. */
 const GRANULARITY_BYTES = 4096;
 const NO_RESTRICTION = 0xff;
@@ -84,6 +91,7 @@ export class NvmeFirmware {
    * @throws UnsupportedError, ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async download(image: Uint8Array, limits?: CommandOptions): Promise<void> {
+    if (limits !== undefined) checkKeys("limits", limits, ["timeoutMs", "signal"]);
     requireCommands(this.target, "firmware");
     checkBytes("image", image);
     if (image.length === 0 || image.length % 4 !== 0) {
@@ -112,8 +120,8 @@ export class NvmeFirmware {
     action: keyof typeof FirmwareAction,
     options: FirmwareCommitOptions = {},
   ): Promise<FirmwareCommitResult> {
+    checkKeys("options", options, commitOptions);
     requireCommands(this.target, "firmware");
-    checkObject("options", options);
     const { slot = 0, bootPartition = 0, ...limits } = options;
     const code = lookUp("action", action, FirmwareAction);
     checkInteger("slot", slot, 0, SLOTS);
@@ -141,6 +149,7 @@ export class NvmeFirmware {
     action: "replace" | "replaceAndActivate" | "activateNow",
     options: FirmwareCommitOptions = {},
   ): Promise<FirmwareCommitResult> {
+    checkKeys("options", options, commitOptions);
     const { slot: _, bootPartition: __, ...limits } = options;
     await this.download(image, limits);
     return await this.commit(action, options);

@@ -45,8 +45,8 @@ export interface LockdownOptions {
  *   DeviceGoneError, ClosedError
  */
 export async function lockdown(target: AdminTarget, options: LockdownOptions): Promise<void> {
-  requireCommands(target, "lockdown");
   checkKeys("options", options, ["scope", "identifier", "prohibit", "interface", "uuidIndex"]);
+  requireCommands(target, "lockdown");
   const { scope, identifier, prohibit, interface: to = "adminQueue", uuidIndex = 0 } = options;
   const scp = lookUp("scope", scope, LockdownScope);
   const ifc = lookUp("interface", to, LockdownInterface);

@@ -1,5 +1,5 @@
 /** Log pages that are lists of entries. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, checkKeys } from "../../core/check.js";
 import { NvmeProtocolError } from "../command/error.js";
 import {
   anaGroup,
@@ -70,6 +70,7 @@ export class NvmeLogLists {
     /** All groups of this controller. */
     readonly groups: readonly AnaGroup[];
   }> {
+    checkKeys("options", options, ["groupsOnly"]);
     const lsp = options.groupsOnly === true ? GROUPS_ONLY : 0;
     const page = await this.logs.readGrowing(
       LogPageId.asymmetricNamespaceAccess,

@@ -54,6 +54,8 @@ const logPageOptions: readonly (keyof LogPageOptions)[] = [
   "index",
 ];
 
+const wholePageOptions = logPageOptions.filter((name) => name !== "offset" && name !== "index");
+
 /** Log pages of a controller (NVMe Base 2.x, section "Get Log Page command"). See {@link NvmeController.logs}. */
 export class NvmeLogs implements LogSource {
   constructor(private readonly target: AdminTarget) {}
@@ -155,6 +157,7 @@ export class NvmeLogs implements LogSource {
     needed: (page: Uint8Array) => number,
     options: WholePageOptions = {},
   ): Promise<Uint8Array> {
+    checkKeys("options", options, wholePageOptions);
     const hasOffsets = decodeBits(this.target.identify.lpa, Lpa).extendedData;
     let page = await this.read(lid, firstBytes, { ...options, rae: true });
     for (;;) {

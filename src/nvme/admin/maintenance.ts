@@ -1,5 +1,5 @@
 /** Format NVM, Sanitize and Device Self-test. */
-import { checkInteger, checkObject, checkU32, lookUp } from "../../core/check.js";
+import { checkInteger, checkKeys, checkU32, lookUp } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -61,6 +61,24 @@ export interface SanitizeOptions {
   readonly invert?: boolean | undefined;
 }
 
+const formatOptions: readonly (keyof FormatOptions)[] = [
+  "timeoutMs",
+  "signal",
+  "lbaFormat",
+  "metadataExtended",
+  "protection",
+  "protectionFirst",
+  "secureErase",
+];
+const sanitizeOptions: readonly (keyof SanitizeOptions)[] = [
+  "allowUnrestrictedExit",
+  "noDeallocate",
+  "verification",
+  "passes",
+  "pattern",
+  "invert",
+];
+
 /** Time limit of Format NVM, whose duration depends on the medium. */
 const FORMAT_TIMEOUT_MS = 600_000;
 const NO_DEALLOCATE = 1 << 9;
@@ -77,9 +95,9 @@ export class NvmeMaintenance {
    */
   async format(nsid: number, options: FormatOptions = {}): Promise<void> {
     const { target } = this;
+    checkKeys("options", options, formatOptions);
     requireCommands(target, "format");
     checkU32("nsid", nsid);
-    checkObject("options", options);
     const { lbaFormat = 0, protection = 0, secureErase = "none", timeoutMs = FORMAT_TIMEOUT_MS } = options;
     checkInteger("lbaFormat", lbaFormat, 0, 63);
     checkInteger("protection", protection, 0, 3);
@@ -113,7 +131,7 @@ export class NvmeMaintenance {
   async sanitize(action: keyof typeof SanitizeAction, options: SanitizeOptions = {}): Promise<void> {
     const { target } = this;
     const code = lookUp("action", action, SanitizeAction);
-    checkObject("options", options);
+    checkKeys("options", options, sanitizeOptions);
     const { passes = 1, pattern = 0 } = options;
     checkInteger("passes", passes, 1, 16);
     checkU32("pattern", pattern);

@@ -73,8 +73,9 @@ export class NvmeNamespaceManagement {
    *   TimeoutError, DeviceGoneError, ClosedError
    */
   async create(options: CreateNamespaceOptions, limits: CommandOptions = {}): Promise<number> {
-    requireCommands(this.target, "namespaceManagement");
     checkKeys("options", options, createOptions);
+    checkKeys("limits", limits, ["timeoutMs", "signal"]);
+    requireCommands(this.target, "namespaceManagement");
     const { csi = CommandSet.nvm } = options;
     checkInteger("csi", csi, 0, 0xff);
     const { dw0 } = await adminWrite(
@@ -93,6 +94,7 @@ export class NvmeNamespaceManagement {
 
   /** Deletes a namespace with all its data. @param nsid FFFFFFFFh: all namespaces @throws as create() */
   async delete(nsid: number, limits: CommandOptions = {}): Promise<void> {
+    checkKeys("limits", limits, ["timeoutMs", "signal"]);
     requireCommands(this.target, "namespaceManagement");
     checkInteger("nsid", nsid, 1, BROADCAST_NSID);
     const command = {

@@ -1,5 +1,5 @@
 /** Security Send and Security Receive. */
-import { checkBytes, checkInteger, checkObject, checkU32 } from "../../core/check.js";
+import { checkBytes, checkInteger, checkKeys, checkU32 } from "../../core/check.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import { AdminOpcode } from "../spec/opcodes.js";
@@ -31,18 +31,20 @@ export class NvmeSecurity {
    * @throws UnsupportedError, ArgumentError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async send(protocol: SecurityProtocol, data: Uint8Array): Promise<void> {
+    const fields = words(protocol, "Send");
     this.assertCommands();
     checkBytes("data", data);
     checkInteger("data.length", data.length, 1, this.target.maxTransferBytes);
-    const command = { ...words(protocol, "Send"), opcode: AdminOpcode.securitySend, cdw11: data.length };
+    const command = { ...fields, opcode: AdminOpcode.securitySend, cdw11: data.length };
     await adminWrite(this.target, command, data);
   }
 
   /** Security Receive. @param sizeBytes allocation length @throws as send() */
   async receive(protocol: SecurityProtocol, sizeBytes: number): Promise<Uint8Array> {
+    const fields = words(protocol, "Receive");
     this.assertCommands();
     checkInteger("sizeBytes", sizeBytes, 1, this.target.maxTransferBytes);
-    const command = { ...words(protocol, "Receive"), opcode: AdminOpcode.securityReceive, cdw11: sizeBytes };
+    const command = { ...fields, opcode: AdminOpcode.securityReceive, cdw11: sizeBytes };
     return (await adminRead(this.target, command, sizeBytes)).bytes;
   }
 
@@ -61,7 +63,7 @@ export class NvmeSecurity {
 }
 
 function words(protocol: SecurityProtocol, what: string): { name: string; nsid: number; cdw10: number } {
-  checkObject("protocol", protocol);
+  checkKeys("protocol", protocol, ["protocol", "specific", "nssf", "nsid"]);
   const { protocol: secp, specific = 0, nssf = 0, nsid = 0 } = protocol;
   checkInteger("protocol", secp, 0, 0xff);
   checkInteger("specific", specific, 0, 0xffff);

@@ -1,6 +1,6 @@
 /** The data structures and lists of Identify. */
 
-import { checkInteger, checkU32 } from "../../core/check.js";
+import { checkInteger, checkKeys, checkU32 } from "../../core/check.js";
 import { UnsupportedError } from "../../core/errors.js";
 import type { AdminTarget } from "../command/admin-target.js";
 import { NvmeError, NvmeProtocolError } from "../command/error.js";
@@ -60,6 +60,7 @@ export class NvmeStructures {
    *   ascend), TimeoutError, DeviceGoneError, ClosedError
    */
   async read(cns: number, options: IdentifyOptions = {}): Promise<Uint8Array> {
+    checkKeys("options", options, ["nsid", "cntid", "cnssid", "csi", "uuidIndex"]);
     checkInteger("cns", cns, 0, 0xff);
     if (cns > IdentifyCns.controller) assertNoQuirk(this.target, "cns-0-and-1", `Identify of CNS ${cns}`);
     if (cns === IdentifyCns.namespaceDescriptors) {

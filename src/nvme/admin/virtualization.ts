@@ -1,5 +1,5 @@
 /** Virtualization Management: resources and states of secondary controllers. */
-import { checkInteger, checkKeys, checkObject, lookUp } from "../../core/check.js";
+import { checkInteger, checkKeys, lookUp } from "../../core/check.js";
 import { type AdminTarget, requireCommands } from "../command/admin-target.js";
 import { decodeBits, Lpa } from "../spec/capabilities.js";
 import { CommandEffect } from "../spec/log-pages.js";
@@ -50,10 +50,10 @@ export class NvmeVirtualization {
     cntlid: number,
     resources?: { readonly type: keyof typeof ResourceType; readonly count: number },
   ): Promise<number> {
+    if (resources !== undefined) checkKeys("resources", resources, ["type", "count"]);
     await this.require();
     checkInteger("cntlid", cntlid, 0, 0xffff);
     const number = lookUp("action", action, VirtualizationAction);
-    if (resources !== undefined) checkObject("resources", resources);
     const { type = "queues", count = 0 } = resources ?? {};
     const resource = lookUp("type", type, ResourceType);
     checkInteger("count", count, 0, 0xffff);

@@ -1,6 +1,6 @@
 /** Data pointers of a command: checks data and metadata, and writes DPTR, MPTR and PSDT of the queue entry. */
 
-import { checkInteger, checkRange } from "../../core/check.js";
+import { checkInteger, checkKeys, checkRange } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
@@ -69,8 +69,11 @@ export function checkDataPointers(command: NvmeCommand, rules: DataRules): void 
   }
   if (data === undefined && metadata === undefined) return;
   const { opcode } = command;
-  if (typeof sgl === "object" && sgl.segmentDescriptors !== undefined) {
-    checkInteger("sgl.segmentDescriptors", sgl.segmentDescriptors, 2, 0xffff);
+  if (typeof sgl === "object") {
+    checkKeys("sgl", sgl, ["segmentDescriptors"]);
+    const { segmentDescriptors } = sgl;
+    if (segmentDescriptors !== undefined)
+      checkInteger("sgl.segmentDescriptors", segmentDescriptors, 2, 0xffff);
   }
   if (data !== undefined)
     checkTransferLength(checkParts("data", data, rules, opcode), rules.maxTransferBytes);
@@ -100,8 +103,10 @@ function checkParts(
   assertCommandData(data);
   let sum = 0;
   for (const part of data) {
-    if (isBitBucket(part)) sum += checkInteger("bitBucketBytes", part.bitBucketBytes, 1, 0xffff_ffff);
-    else {
+    if (isBitBucket(part)) {
+      checkKeys("a bit bucket", part, ["bitBucketBytes"]);
+      sum += checkInteger("bitBucketBytes", part.bitBucketBytes, 1, 0xffff_ffff);
+    } else {
       checkRangeOf(part, space);
       onController?.assertData(part.buffer, opcode);
       sum += rangeBytes(part);
@@ -119,6 +124,7 @@ function buffersOf(data: CommandData | undefined): DmaBuffer[] {
 function checkRangeOf(range: DataRange, space: DmaSpace): void {
   const { buffer, offset = 0 } = range;
   assertDmaBuffer(buffer);
+  checkKeys("data", range, ["buffer", "offset", "length"]);
   buffer.lease.assertOpen();
   if (buffer.space !== space) {
     throw new ArgumentError(

@@ -90,20 +90,20 @@ export const HOLDER = "an NVMe command";
 export function holdData(data: CommandData | undefined): void {
   if (data === undefined) return;
   if (!isDataList(data)) {
-    data.buffer.lease.hold(HOLDER);
+    data.buffer.lease.pin(HOLDER);
     return;
   }
-  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.hold(HOLDER);
+  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.pin(HOLDER);
 }
 
 /** Undoes {@link holdData}. */
 export function dropData(data: CommandData | undefined): void {
   if (data === undefined) return;
   if (!isDataList(data)) {
-    data.buffer.lease.drop();
+    data.buffer.lease.unpin();
     return;
   }
-  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.drop();
+  for (const part of data) if (!isBitBucket(part)) part.buffer.lease.unpin();
 }
 
 /** A contiguous piece of memory for the controller, and the two halves of its address. */

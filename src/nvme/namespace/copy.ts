@@ -1,5 +1,5 @@
 /** The Copy command (Simple Copy): its options, dwords and source ranges. */
-import { checkInteger, show } from "../../core/check.js";
+import { checkInteger, checkKeys, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { NvmeCommand } from "../command/command.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
@@ -26,6 +26,20 @@ export interface CopyOptions {
     | undefined;
 }
 
+const copyOptions: readonly (keyof CopyOptions)[] = [
+  "fua",
+  "limitedRetry",
+  "format",
+  "protection",
+  "sourceProtection",
+];
+const sourceOptions: readonly (keyof NonNullable<CopyOptions["sourceProtection"]>)[] = [
+  "action",
+  "guard",
+  "reference",
+  "storage",
+];
+
 /** What Copy needs of a namespace. */
 export interface CopiedBlocks {
   readonly nsid: number;
@@ -45,6 +59,7 @@ export function copyCommand(
   ranges: readonly CopyRange[],
   options: CopyOptions,
 ): { readonly command: Omit<NvmeCommand, "data">; readonly bytes: Uint8Array } {
+  checkKeys("options", options, copyOptions);
   checkLba("lba", to);
   checkInteger("ranges.length", ranges.length, 1, identify.msrc + 1);
   const wide = (format.protection?.format.guardBits ?? 16) > 16;
@@ -59,6 +74,8 @@ export function copyCommand(
   const bytes = encodeCopyRanges(ranges, descriptors, format.protection);
   checkCounts(ranges, identify);
   const writes = ioFields(format, BigInt(to), options, "always");
+  if (options.sourceProtection !== undefined)
+    checkKeys("sourceProtection", options.sourceProtection, sourceOptions);
   const protection = options.sourceProtection ?? sourceDefault(format, writes.control);
   const reads = ioFields(format, 0n, { protection }, "never");
   // PRINFOR has the same bits as PRINFOW, 14 bits lower. The storage tag check of the sources is one bit above that of the

@@ -1,5 +1,5 @@
 /** Block ranges of Dataset Management and Copy (NVM Command Set 1.x). */
-import { checkArray, checkInteger, checkKeys, checkObject } from "../../core/check.js";
+import { checkArray, checkInteger, checkKeys } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import { checkLba } from "./lba.js";
@@ -56,6 +56,17 @@ export function datasetAttributes(attributes: DatasetAttributes): number {
   return word;
 }
 
+const datasetRange: readonly (keyof DatasetRange)[] = [
+  "lba",
+  "blocks",
+  "accessFrequency",
+  "accessLatency",
+  "sequentialRead",
+  "sequentialWrite",
+  "writePrepare",
+  "accessSizeBlocks",
+];
+
 /** The data of Dataset Management. @throws ArgumentError if a range is invalid */
 export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array {
   checkArray("ranges", ranges);
@@ -63,7 +74,7 @@ export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array
   const bytes = new Uint8Array(ranges.length * DATASET_RANGE_BYTES);
   const view = new DataView(bytes.buffer);
   for (const [i, range] of ranges.entries()) {
-    checkObject("range", range);
+    checkKeys("range", range, datasetRange);
     const at = i * DATASET_RANGE_BYTES;
     const context =
       checkInteger("accessFrequency", range.accessFrequency ?? 0, 0, 5) |
@@ -93,6 +104,15 @@ export interface CopyRange extends BlockRange {
   readonly storageTag?: bigint | undefined;
 }
 
+const copyRange: readonly (keyof CopyRange)[] = [
+  "lba",
+  "blocks",
+  "applicationTag",
+  "applicationTagMask",
+  "referenceTag",
+  "storageTag",
+];
+
 /** Bytes of a source range descriptor, by descriptor format. */
 export const copyRangeBytes = { 0: 32, 1: 40 } as const;
 
@@ -109,7 +129,7 @@ export function encodeCopyRanges(
   const bytes = new Uint8Array(ranges.length * size);
   const view = new DataView(bytes.buffer);
   for (const [i, range] of ranges.entries()) {
-    checkObject("range", range);
+    checkKeys("range", range, copyRange);
     const at = i * size;
     view.setBigUint64(at + 8, BigInt(checkLba("lba", range.lba)), true);
     view.setUint16(at + 16, checkInteger("blocks", range.blocks, 1, 65_536) - 1, true);

@@ -1,11 +1,11 @@
 /** Options of commands that transfer blocks, and the command dwords that follow from them. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, checkKeys } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import type { IoCommandOptions } from "../command/command-options.js";
 import { type CommandData, cutData, dataBytes } from "../command/data-ranges.js";
 import type { SglOptions } from "../command/sgl.js";
-import type { ProtectionChecks } from "../protection/information.js";
+import { type ProtectionChecks, protectionChecks } from "../protection/information.js";
 import { DirectiveType } from "../spec/directives.js";
 import {
   IO_FUA,
@@ -79,6 +79,8 @@ export const ioOptions: readonly (keyof IoOptions)[] = [
   "stream",
 ];
 
+const protectionOptions: readonly (keyof ProtectionOptions)[] = [...protectionChecks, "action"];
+
 /** Dwords of a command that follow from its options. */
 export interface IoFields {
   /** CDW12 without the number of blocks. */
@@ -121,6 +123,7 @@ export function ioFields(
     control |= DirectiveType.streams << DIRECTIVE_SHIFT;
     cdw13 = checkInteger("stream", stream, 1, 0xffff) * 0x1_0000;
   }
+  if (options.protection !== undefined) checkKeys("protection", options.protection, protectionOptions);
   const { protection } = format;
   if (protection === undefined) {
     if (options.protection !== undefined) {

@@ -1,5 +1,5 @@
 /** Reservations of a namespace. */
-import { checkU64, show } from "../../core/check.js";
+import { checkKeys, checkU64, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import {
@@ -59,6 +59,7 @@ export class NvmeReservations {
 
   /** Registers a key for this host. @throws ArgumentError if it doesn't fit 64 bits or is zero */
   async register(key: bigint, options: { readonly persist?: PersistThroughPowerLoss } = {}): Promise<void> {
+    checkKeys("options", options, ["persist"]);
     await this.change(0, 0n, notZero("key", key), false, options.persist);
   }
 
@@ -72,6 +73,7 @@ export class NvmeReservations {
     key: bigint,
     options: { readonly persist?: PersistThroughPowerLoss } = {},
   ): Promise<void> {
+    checkKeys("options", options, ["persist"]);
     await this.change(2, current ?? 0n, notZero("key", key), current === undefined, options.persist);
   }
 
@@ -96,6 +98,7 @@ export class NvmeReservations {
     preempted: bigint,
     options: { readonly abort?: boolean } = {},
   ): Promise<void> {
+    checkKeys("options", options, ["abort"]);
     const action = options.abort === true ? 2 : 1;
     await this.run("reservation preempt", IoOpcode.reservationAcquire, action, type, [key, preempted]);
   }

@@ -1,5 +1,5 @@
 /** Protection information (end-to-end data protection), generated and checked in software. */
-import { checkInteger, checkObject, show } from "../../core/check.js";
+import { checkInteger, checkKeys, checkObject, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { NvmeError } from "../command/error.js";
 import { NvmeStatus } from "../spec/status.js";
@@ -44,6 +44,17 @@ export interface ProtectionChecks extends ProtectionTags {
   /** Whether the storage tag is checked; by default if `storageTag` is given. */
   readonly storage?: boolean | undefined;
 }
+
+const protectionTags: readonly (keyof ProtectionTags)[] = ["applicationTag", "referenceTag", "storageTag"];
+
+/** The names of {@link ProtectionChecks}. */
+export const protectionChecks: readonly (keyof ProtectionChecks)[] = [
+  ...protectionTags,
+  "guard",
+  "applicationTagMask",
+  "reference",
+  "storage",
+];
 
 /** Layouts by guard size: guard, application tag of 2 bytes, then storage and reference tag (`spaceBits` together). */
 const layouts = {
@@ -108,6 +119,7 @@ export class ProtectionInformation {
    * @throws ArgumentError if the lengths don't match, or a tag doesn't fit
    */
   generate(data: Uint8Array, metadata: Uint8Array | undefined, tags: ProtectionTags = {}): void {
+    checkKeys("tags", tags, protectionTags);
     const walk = this.walk(data, metadata);
     const application = tags.applicationTag ?? 0;
     const fixed = wordsOf(this.storageBits(tags.storageTag));
@@ -143,6 +155,7 @@ export class ProtectionInformation {
    *   ArgumentError as generate()
    */
   check(data: Uint8Array, metadata: Uint8Array | undefined, against: ProtectionChecks = {}): void {
+    checkKeys("against", against, protectionChecks);
     const walk = this.walk(data, metadata);
     const { applicationTag, referenceTag, storageTag } = against;
     const application = applicationTag ?? 0;
@@ -221,6 +234,7 @@ export class ProtectionInformation {
     /** CDW14: the lowest bits. */
     readonly cdw14: number;
   } {
+    checkKeys("tags", tags, protectionTags);
     const { top, high, low } = wordsOf(
       this.storageBits(tags.storageTag) | this.fitting("referenceTag", tags.referenceTag ?? 0n),
     );

@@ -16,8 +16,10 @@ export interface TimedQueue {
   readonly isBusy: boolean;
   /** Called at each tick while the queue is busy. */
   onTick(): void;
-  /** The time limit of a slot has expired. @returns whether the slot had a command, so that the queue has failed */
-  expire(index: number): boolean;
+  /** Whether a slot has a command. */
+  has(index: number): boolean;
+  /** The time limit of a slot's command has expired: the queue has failed. */
+  expire(index: number): void;
 }
 
 /** The time limits of a queue pair's slots. */
@@ -80,12 +82,21 @@ export class Deadlines {
     if (!queue.isBusy) return;
     queue.onTick();
     if (!queue.isBusy) return;
-    for (const [index, end] of this.ends.entries()) {
-      if (this.tick < end) continue;
-      // The completion may be here: the event loop runs timers before it looks at descriptors.
+    if (this.findExpired() >= 0) {
+      // The completions may be here: the event loop runs timers before it looks at descriptors.
       queue.reap();
-      if (this.ends[index] === end && queue.expire(index)) return;
+      const expired = this.findExpired();
+      if (expired >= 0) {
+        queue.expire(expired);
+        return;
+      }
     }
-    if (this.timer === undefined) this.start();
+    if (this.timer === undefined && queue.isBusy) this.start();
   };
+
+  /** A slot whose command should have completed; -1 if there is none. */
+  private findExpired(): number {
+    const { queue, tick } = this;
+    return this.ends.findIndex((end, index) => tick >= end && queue.has(index));
+  }
 }

@@ -1,6 +1,6 @@
 /** Creates and deletes the I/O queue pairs of a controller, and creates them again after a reset. */
 import { setTimeout } from "node:timers/promises";
-import { checkInteger, lookUp } from "../../core/check.js";
+import { checkInteger, checkKeys, lookUp } from "../../core/check.js";
 import { ArgumentError, BusyError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import { largestOf } from "../../core/lists.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
@@ -139,6 +139,7 @@ export class IoQueues {
 
   /** @throws ArgumentError, UnsupportedError if the controller allows no more, NvmeError, ... */
   async create(options: QueueOptions = {}): Promise<NvmeQueue> {
+    checkKeys("options", options, ["entries", "vector", "priority", "memory"]);
     const { host } = this;
     const { priority, memory } = options;
     const asked = checkInteger("entries", options.entries ?? this.defaultEntries, 2, 65536);

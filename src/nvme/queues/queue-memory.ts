@@ -40,7 +40,7 @@ export class QueueMemory {
     };
     const take = (name: string, buffer: DmaBuffer, sizeBytes: number): DmaBuffer => {
       checkRing(name, buffer, space, sizeBytes, pageBytes);
-      buffer.lease.hold("an I/O queue");
+      buffer.lease.pin("an I/O queue");
       this.given.push(buffer);
       return buffer;
     };
@@ -83,7 +83,7 @@ export class QueueMemory {
   close(): void {
     if (this.isClosed) return;
     this.isClosed = true;
-    for (const { lease } of this.given) lease.drop();
+    for (const { lease } of this.given) lease.unpin();
     closeAll(this.own, "closing the memory of a queue pair");
   }
 }

@@ -229,10 +229,10 @@ export class QueuePair {
     offset: number,
     length: number,
   ): Promise<void> {
-    buffer.lease.hold(HOLDER);
+    buffer.lease.pin(HOLDER);
     const slot = this.suspended || this.waiting.length > 0 ? undefined : this.slots.take();
     if (slot === undefined) {
-      buffer.lease.drop();
+      buffer.lease.unpin();
       return this.execute(plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length));
     }
     // All stores stand here. V8 doesn't inline a function of this length, so that it inlines everything that this one
@@ -363,14 +363,19 @@ export class QueuePair {
     this.memory.close();
   }
 
-  /** The time limit of a slot has expired. @returns whether the slot had a command */
-  expire(index: number): boolean {
+  /** Whether a slot has a command. */
+  has(index: number): boolean {
     const slot = this.slots.all[index];
-    if (slot === undefined || slot.cid < 0) return false;
+    return slot !== undefined && slot.cid >= 0;
+  }
+
+  /** The time limit of a slot's command has expired. */
+  expire(index: number): void {
+    const slot = this.slots.all[index];
+    if (slot === undefined) return;
     this.options.onFailure(
       new TimeoutError(commandName(slot.command) + this.place(slot.cid), this.options.timeoutMs),
     );
-    return true;
   }
 
   private get isIdle(): boolean {

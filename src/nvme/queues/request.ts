@@ -1,7 +1,7 @@
 /** A command with its promise, from submission to completion. */
-import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
+import type { CommandData, NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { CommandLimits } from "../command/command-options.js";
-import { dropData } from "../command/data-ranges.js";
+import { dropData, isDataList } from "../command/data-ranges.js";
 
 /** How the promise of a request is settled. */
 export interface RequestPromise {
@@ -10,6 +10,18 @@ export interface RequestPromise {
   /** Resolves with nothing, if `complete` is left out. */
   readonly finish?: (() => void) | undefined;
   readonly reject: (error: unknown) => void;
+}
+
+/** Its own: the caller may change the object, but the controller may get only what was checked. */
+function copyOf(command: NvmeCommand): NvmeCommand {
+  const { data, metadata } = command;
+  if (data === undefined && metadata === undefined) return { ...command };
+  return { ...command, data: copyOfData(data), metadata: copyOfData(metadata) };
+}
+
+function copyOfData(data: CommandData | undefined): CommandData | undefined {
+  if (data === undefined) return undefined;
+  return isDataList(data) ? data.map((part) => ({ ...part })) : { ...data };
 }
 
 /** A command that waits for a slot or is outstanding. */
@@ -27,10 +39,15 @@ export class Request {
   /** Second half of a fused operation: its first half. Both are given up together. */
   partner: Request | undefined = undefined;
 
+  /** What was checked. Later changes of the caller's object don't reach the controller. */
+  readonly command: NvmeCommand;
+
   constructor(
-    readonly command: NvmeCommand,
+    command: NvmeCommand,
     private readonly promise: RequestPromise,
-  ) {}
+  ) {
+    this.command = copyOf(command);
+  }
 
   /** Resolves the promise, and releases the data. */
   complete(dw0: number, dw1: number): void {

@@ -4,7 +4,7 @@
  * of a queue, nothing here allocates, waits or makes a system call.
  */
 
-import { checkInteger, checkObject, checkU32, lookUp, show } from "../../core/check.js";
+import { checkInteger, checkKeys, checkU32, lookUp, show } from "../../core/check.js";
 import { ArgumentError, BusyError, StateError, UnsupportedError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -70,10 +70,10 @@ abstract class RawQueue extends Resource {
     isOwn: boolean,
     what: string,
   ) {
-    memory.lease.hold(what);
+    memory.lease.pin(what);
     const own = isOwn ? memory.relinquish() : undefined;
     const release = (): void => {
-      memory.lease.drop();
+      memory.lease.unpin();
       own?.close();
     };
     super(new Lease(`${what} ${id} of ${host.name}`, release, host.lease));
@@ -102,7 +102,7 @@ export class RawCompletionQueue extends RawQueue {
   /** The ring. */
   readonly ring: CompletionQueue;
   /** Number of submission queues that use this completion queue. */
-  users = 0;
+  readonly users = new Set<number>();
 
   /** @internal */
   constructor(host: RingHost, id: number, entries: number, memory: DmaBuffer, isOwn: boolean) {
@@ -172,7 +172,7 @@ export class RawSubmissionQueue extends RawQueue {
   handOver(): HandedOver {
     this.lease.assertOpen();
     if (this.away !== undefined) throw new StateError(`another thread has submission queue ${this.id}`);
-    if (this.completionQueue.users > 1) {
+    if (this.completionQueue.users.size > 1) {
       throw new StateError(
         `completion queue ${this.completionQueue.id} has other submission queues: delete them first`,
       );
@@ -188,8 +188,8 @@ export class RawSubmissionQueue extends RawQueue {
     const { head, phase } = completionQueue.ring.position;
     state.set([HandOver.sent, ring.position, head, phase]);
     this.away = state;
-    this.lease.hold("another thread");
-    completionQueue.lease.hold("another thread");
+    this.lease.pin("another thread");
+    completionQueue.lease.pin("another thread");
     return {
       sqid: this.id,
       cqid: completionQueue.id,
@@ -233,8 +233,8 @@ export class RawSubmissionQueue extends RawQueue {
 
   private endAway(): void {
     this.away = undefined;
-    this.lease.drop();
-    this.completionQueue.lease.drop();
+    this.lease.unpin();
+    this.completionQueue.lease.unpin();
   }
 }
 
@@ -264,7 +264,7 @@ export class NvmeRings {
 
   /** Creates a completion queue. @throws ArgumentError, BusyError if the id is in use here, NvmeError, ... */
   async createCompletionQueue(options: RawQueueOptions): Promise<RawCompletionQueue> {
-    checkObject("options", options);
+    checkKeys("options", options, ["id", "entries", "vector", "memory"]);
     const { id, entries, vector } = options;
     const { host } = this;
     this.check("completion", id, entries);
@@ -280,7 +280,7 @@ export class NvmeRings {
     completionQueue: RawCompletionQueue,
     options: RawQueueOptions,
   ): Promise<RawSubmissionQueue> {
-    checkObject("options", options);
+    checkKeys("options", options, ["id", "entries", "priority", "memory"]);
     const { id, entries, priority } = options;
     const { host } = this;
     if (!(completionQueue instanceof RawCompletionQueue)) {
@@ -294,7 +294,7 @@ export class NvmeRings {
     const ring = { id, entries, memory, pageBytes: host.pageBytes };
     const command = createSubmissionQueue(ring, completionQueue.id, priority);
     const created = await this.create(`submission ${id}`, queue, command);
-    completionQueue.users++;
+    completionQueue.users.add(id);
     return created;
   }
 
@@ -312,7 +312,7 @@ export class NvmeRings {
     queue.lease.assertOpen();
     queue.lease.assertIdle();
     await this.host.admin(isSubmission ? deleteSubmissionQueue(queue.id) : deleteCompletionQueue(queue.id));
-    if (isSubmission) queue.completionQueue.users--;
+    if (isSubmission) queue.completionQueue.users.delete(queue.id);
     this.queues.delete(`${isSubmission ? "submission" : "completion"} ${queue.id}`);
     queue.close();
   }

@@ -80,7 +80,7 @@ export class Slot {
     }
     this.buffer = undefined;
     this.finish = nothing;
-    buffer?.lease.drop();
+    buffer?.lease.unpin();
     finish();
   }
 
@@ -96,7 +96,7 @@ export class Slot {
       request.fail(error);
       return;
     }
-    buffer?.lease.drop();
+    buffer?.lease.unpin();
     finish(Promise.reject(error));
   }
 
@@ -107,7 +107,7 @@ export class Slot {
       this.request ?? new Request(command, { finish, reject: (error) => finish(Promise.reject(error)) });
     if (this.request === undefined) {
       holdData(command.data);
-      buffer?.lease.drop();
+      buffer?.lease.unpin();
     }
     this.cid = -1;
     this.request = undefined;

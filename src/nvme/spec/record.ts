@@ -1,5 +1,5 @@
 /** Declares data structures of the specification by the byte offsets of their fields, and reads and writes them. */
-import { checkBytes, checkObject } from "../../core/check.js";
+import { checkBytes, checkObject, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { FieldType } from "../../core/struct.js";
 
@@ -118,6 +118,12 @@ export function record<F extends { readonly [name: string]: AnyPlaced }>(
     },
     encode(values) {
       checkObject(name, values);
+      for (const field in values) {
+        if (!Object.hasOwn(fields, field))
+          throw new ArgumentError(
+            `${name} has no field ${show(field)}: there are ${Object.keys(fields).join(", ")}`,
+          );
+      }
       const encoded = new Uint8Array(sizeBytes);
       const view = new DataView(encoded.buffer);
       const given: Readonly<Record<string, unknown>> = values;

@@ -17,13 +17,17 @@ import {
   ArgumentError,
   BusyError,
   bindToVfio,
+  bindToVfioAsync,
   NvmeController,
   PciDevice,
   readPciFunction,
   unbindFromVfio,
+  unbindFromVfioAsync,
+  VfioBinding,
 } from "../../../src/index.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { busybox } from "../../support/busybox.js";
+import { caught } from "../../support/caught.js";
 import { Child, runChild } from "../../support/child.js";
 import { eduBdf, nvmeBdf, pairNicBdf, wideNvmeBdf } from "../../support/functions.js";
 import { guestProgram } from "../../support/guest-programs.js";
@@ -155,6 +159,53 @@ describe("unbindFromVfio", () => {
   test("doesn't disturb a binding that is closed later", () => {
     using _binding = bindToVfio(nvmeBdf());
     unbindFromVfio(nvmeBdf());
+    expect(state(nvmeBdf())).toEqual(atBoot);
+  });
+});
+
+describe("bindToVfioAsync", () => {
+  test("does the same while the event loop runs", async () => {
+    let turns = 0;
+    const counting = setInterval(() => turns++, 1);
+    const binding = await bindToVfioAsync(nvmeBdf());
+    clearInterval(counting);
+    expect(turns).toBeGreaterThan(0);
+    expect(binding).toMatchObject({ bdf: nvmeBdf(), previousDriver: "nvme", closed: false });
+    expect(state(nvmeBdf())).toEqual(bound);
+    await binding.closeAsync();
+    expect(binding.closed).toBe(true);
+    expect(state(nvmeBdf())).toEqual(atBoot);
+    await bindToVfioAsync(nvmeBdf()).then((second) => second.relinquish());
+    expect(await unbindFromVfioAsync(nvmeBdf())).toBe("nvme");
+  });
+
+  test("is given up by its signal in any of its steps, and gives the function back then", async () => {
+    const reason = new Error("enough");
+    expect(await caught(bindToVfioAsync(nvmeBdf(), { signal: AbortSignal.abort(reason) }))).toBe(reason);
+    expect(state(nvmeBdf())).toEqual(atBoot);
+    for (let delayMs = 0; delayMs < 100; delayMs += 10) {
+      const scope = new AbortController();
+      const binding = bindToVfioAsync(nvmeBdf(), { signal: scope.signal });
+      setTimeout(() => scope.abort(reason), delayMs);
+      const outcome = await binding.catch((error: unknown) => error);
+      // It may have been complete before.
+      if (outcome instanceof VfioBinding) await outcome.closeAsync();
+      else expect(outcome).toBe(reason);
+      expect(state(nvmeBdf())).toEqual(atBoot);
+    }
+  });
+
+  test("refuses to take a function from a process that has it open, at once", async () => {
+    const binding = await bindToVfioAsync(nvmeBdf());
+    const nvme = await NvmeController.open(nvmeBdf());
+    const start = `${nvmeBdf()} can't be taken from vfio-pci: open in process ${process.pid} (`;
+    for (const take of [() => unbindFromVfioAsync(nvmeBdf()), () => binding.closeAsync()]) {
+      const error = await caught(take());
+      expect(error).toBeInstanceOf(BusyError);
+      expect(error.message).toContain(start);
+    }
+    await nvme.close();
+    await binding.closeAsync();
     expect(state(nvmeBdf())).toEqual(atBoot);
   });
 });
@@ -297,11 +348,13 @@ describe("bindToVfio of an address without a function", () => {
     ["nonsense", '"nonsense" is no PCI address'],
     ["", '"" is no PCI address'],
     ["../../etc", '"../../etc" is no PCI address'],
-  ])("%j", (address, message) => {
+  ])("%j", async (address, message) => {
     for (const ask of [bindToVfio, unbindFromVfio, readPciFunction, blockDevices, usersOf, PciDevice.open]) {
       expect(() => ask(address)).toThrow(ArgumentError);
       expect(() => ask(address)).toThrow(message);
     }
+    for (const ask of [bindToVfioAsync, unbindFromVfioAsync])
+      expect(await caught(ask(address))).toBeInstanceOf(ArgumentError);
   });
 });
 

@@ -2,10 +2,17 @@
 import { existsSync } from "node:fs";
 import { expect, test, vi } from "vitest";
 import { groupOf } from "../../../src/doors/vfio.js";
-import { bindToVfio, TimeoutError, unbindFromVfio } from "../../../src/index.js";
-import { unbindOpened } from "../../../src/pci/bind.js";
+import {
+  bindToVfio,
+  bindToVfioAsync,
+  TimeoutError,
+  unbindFromVfio,
+  unbindFromVfioAsync,
+} from "../../../src/index.js";
+import { unbindOpened, unbindOpenedAsync } from "../../../src/pci/bind.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { cdevPath } from "../../../src/vfio/cdev.js";
+import { caught } from "../../support/caught.js";
 import { Child } from "../../support/child.js";
 import { eduBdf } from "../../support/functions.js";
 import { guestProgram } from "../../support/guest-programs.js";
@@ -19,38 +26,62 @@ const LIMIT_MS = 8000;
 
 expectNothingLeftSoon();
 
-function errorOf(action: () => unknown): Error {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof Error) return error;
-    throw error;
-  }
-  throw new Error("nothing was thrown");
+/** Three ways to give up: the error that comes. */
+const ways: readonly {
+  readonly way: string;
+  readonly unbind: (bdf: string) => Promise<unknown>;
+  readonly gives: (bdf: string, holder: string) => object;
+}[] = [
+  {
+    way: "unbinding ends at its limit",
+    unbind: async (bdf) => unbindOpened(bdf, { timeoutMs: LIMIT_MS }),
+    gives: late,
+  },
+  {
+    way: "unbinding beside the thread ends at its limit",
+    unbind: async (bdf) => await unbindOpenedAsync(bdf, { timeoutMs: LIMIT_MS }),
+    gives: late,
+  },
+  {
+    way: "unbinding beside the thread ends with its signal",
+    unbind: async (bdf) => await unbindOpenedAsync(bdf, { signal: AbortSignal.timeout(2000) }),
+    gives: () => ({ name: "TimeoutError", constructor: DOMException }),
+  },
+];
+
+function late(bdf: string, holder: string): object {
+  return {
+    constructor: TimeoutError,
+    message:
+      `writing "${bdf}" to /sys/bus/pci/devices/${bdf}/driver/unbind: no answer within ${LIMIT_MS} ms ` +
+      `(the kernel still waits, and may do it later; ${bdf} is open in ${holder}: close it there, then try again)`,
+  };
 }
 
-test("a function that a process opens after the check is unbound once it closes it; until then unbinding ends at its limit and names it", async () => {
-  const bdf = eduBdf();
-  bindToVfio(bdf).relinquish();
-  const groupNode = `/dev/vfio/noiommu-${groupOf(bdf)}`;
-  const node = cdevPath(bdf);
-  const holder = new Child(guestProgram("device-holder"), bdf, JSON.stringify({ backend: "noiommu" }));
-  await holder.says("open");
+test.each(ways)(
+  "a function that a process opens after the check is unbound once it closes it; until then $way",
+  async ({ unbind, gives }) => {
+    const bdf = eduBdf();
+    bindToVfio(bdf).relinquish();
+    const groupNode = `/dev/vfio/noiommu-${groupOf(bdf)}`;
+    const node = cdevPath(bdf);
+    const holder = new Child(guestProgram("device-holder"), bdf, JSON.stringify({ backend: "noiommu" }));
+    await holder.says("open");
 
-  const error = errorOf(() => unbindOpened(bdf, { timeoutMs: LIMIT_MS }));
-  expect(error).toBeInstanceOf(TimeoutError);
-  expect(error.message).toBe(
-    `writing "${bdf}" to /sys/bus/pci/devices/${bdf}/driver/unbind: no answer within ${LIMIT_MS} ms ` +
-      "(the kernel still waits, and may do it later; " +
-      `${bdf} is open in process ${holder.pid} (node, ${node}): close it there, then try again)`,
-  );
-  expect(existsSync(groupNode)).toBe(true);
+    const error = await caught(unbind(bdf));
+    expect(error).toMatchObject(gives(bdf, `process ${holder.pid} (node, ${node})`));
+    expect(existsSync(groupNode)).toBe(true);
 
-  holder.tell("close");
-  expect(await holder.ended).toBe(0);
-  await vi.waitFor(() => expect(existsSync(groupNode)).toBe(false), { timeout: HANG_MS });
-  expect(driverOf(bdf)).toBeUndefined();
-  expect(unbindFromVfio(bdf)).toBeUndefined();
-  using _binding = bindToVfio(bdf);
-  expect(driverOf(bdf)).toBe("vfio-pci");
-});
+    holder.tell("close");
+    expect(await holder.ended).toBe(0);
+    await vi.waitFor(() => expect(existsSync(groupNode)).toBe(false), { timeout: HANG_MS });
+    expect(driverOf(bdf)).toBeUndefined();
+    expect(await unbindFromVfioAsync(bdf)).toBeUndefined();
+    expect(unbindFromVfio(bdf)).toBeUndefined();
+    {
+      await using _binding = await bindToVfioAsync(bdf);
+      expect(driverOf(bdf)).toBe("vfio-pci");
+    }
+    expect(driverOf(bdf)).toBeUndefined();
+  },
+);

@@ -290,7 +290,7 @@ describe("a buffer shared with another thread", () => {
       }
       expect(mapper.mapped.has(buffer.iova)).toBe(true);
       await ask("drop");
-      expect(await ask("drop")).toEqual({ closed: false, error: "BusyError" });
+      expect(await ask("drop")).toEqual({ closed: false, error: "StateError" });
       buffer.close();
       expect(await ask("look")).toEqual({ closed: true, error: "ClosedError" });
       expect(await ask("hold")).toEqual({ closed: true, error: "ClosedError" });

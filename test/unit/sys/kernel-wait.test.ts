@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { SysError, TimeoutError, UnsupportedError } from "../../../src/core/errors.js";
-import { readWithin, writeWithin, writeWithinAsync } from "../../../src/sys/kernel-wait.js";
+import { readWithin, readWithinAsync, writeWithin, writeWithinAsync } from "../../../src/sys/kernel-wait.js";
 import { close, O_RDWR, open, read, write } from "../../../src/sys/syscalls.js";
 import { caught } from "../../support/caught.js";
 import { openDescriptors } from "../../support/proc.js";
@@ -209,6 +209,34 @@ describe("writeWithinAsync", () => {
     expect(drain(fifo.fd)).not.toContain("late");
   });
 
+  test("ends a write that blocks when the signal aborts, with its reason, and leaves nothing behind", async () => {
+    using fifo = openFifo();
+    fill(fifo.fd);
+    const before = openDescriptors();
+    const scope = new AbortController();
+    let isStuck = false;
+    const onStuck = (): void => {
+      isStuck = true;
+    };
+    const written = caught(writeWithinAsync(fifo.path, "late\n", { ...LONG, signal: scope.signal, onStuck }));
+    const reason = new Error("the user went away");
+    scope.abort(reason);
+    expect(await written).toBe(reason);
+    // A killed process writes no more.
+    expect(isStuck).toBe(false);
+    expect(openDescriptors()).toEqual(before);
+    expect(drain(fifo.fd)).not.toContain("late");
+  });
+
+  test("doesn't begin if the signal has aborted", async () => {
+    using fifo = openFifo();
+    const reason = new Error("too late");
+    const wait = { ...LONG, signal: AbortSignal.abort(reason) };
+    expect(await caught(writeWithinAsync(fifo.path, "text\n", wait))).toBe(reason);
+    expect(await caught(readWithinAsync(fifo.path, wait))).toBe(reason);
+    expect(drain(fifo.fd)).toBe("");
+  });
+
   test.each([
     ["/proc/self/comm-of-none", "text", "open", "ENOENT"],
     ["/proc/self/oom_score_adj", "no number", "write", "EINVAL"],
@@ -254,5 +282,33 @@ describe("readWithin", () => {
   test("reports what the kernel answers", () => {
     expect(errorOf(() => readWithin(folder, LONG))).toMatchObject({ syscall: "read", code: "EISDIR" });
     expect(errorOf(() => readWithin(join(folder, "none"), LONG))).toMatchObject({ code: "ENOENT" });
+  });
+});
+
+describe("readWithinAsync", () => {
+  test("reads a file to its end, and leaves no descriptor open", async () => {
+    const path = join(folder, "file");
+    const text = "line\n".repeat(2000);
+    writeFileSync(path, text);
+    expect(await readWithinAsync(path, LONG)).toBe(text);
+    const before = openDescriptors();
+    expect(await readWithinAsync("/proc/sys/kernel/ostype", LONG)).toBe("Linux\n");
+    expect(openDescriptors()).toEqual(before);
+  });
+
+  test("ends a read that blocks when the time is up, or when the signal aborts", async () => {
+    using fifo = openFifo();
+    const late = await caught(readWithinAsync(fifo.path, { timeoutMs: 200 }));
+    expect(late).toBeInstanceOf(TimeoutError);
+    expect(late.message).toBe(`reading ${fifo.path}: no answer within 200 ms (it was given up)`);
+    const scope = new AbortController();
+    const read = caught(readWithinAsync(fifo.path, { ...LONG, signal: scope.signal }));
+    const reason = new Error("enough");
+    scope.abort(reason);
+    expect(await read).toBe(reason);
+  });
+
+  test("reports what the kernel answers", async () => {
+    expect(await caught(readWithinAsync(folder, LONG))).toMatchObject({ syscall: "read", code: "EISDIR" });
   });
 });

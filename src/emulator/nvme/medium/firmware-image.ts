@@ -1,5 +1,5 @@
 /** Firmware images of the emulated controller. */
-import { checkInteger, checkObject, checkString, show } from "../../../core/check.js";
+import { checkInteger, checkKeys, checkString, show } from "../../../core/check.js";
 import { ArgumentError } from "../../../core/errors.js";
 import { crc16 } from "./protection.js";
 
@@ -45,7 +45,7 @@ export const revisionPattern = /^[ -~]{1,8}$/;
  * @throws ArgumentError
  */
 export function emulatedFirmware(options: EmulatedFirmwareOptions): Uint8Array {
-  checkObject("options", options);
+  checkKeys("options", options, ["revision", "needs", "sizeBytes"]);
   const { revision, needs = "none", sizeBytes = DEFAULT_BYTES } = options;
   if (!revisionPattern.test(checkString("revision", revision))) {
     throw new ArgumentError(`revision must be 1 to 8 printable ASCII characters, got ${show(revision)}`);

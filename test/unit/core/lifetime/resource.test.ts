@@ -2,7 +2,7 @@
 import { setImmediate } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Errno } from "../../../../src/core/errno.js";
-import { BusyError, ClosedError, SysError } from "../../../../src/core/errors.js";
+import { BusyError, ClosedError, StateError, SysError } from "../../../../src/core/errors.js";
 import { Lease } from "../../../../src/core/lifetime/lease.js";
 import { Resource } from "../../../../src/core/lifetime/resource.js";
 import { compileTree } from "../../../support/compiled.js";
@@ -137,6 +137,40 @@ describe("Lease.hold()", () => {
     busy.drop();
     space.close();
     expect(released).toEqual(["idle buffer", "buffer", "space"]);
+  });
+
+  test("works after a drop() without a hold(), which is an error and changes nothing", () => {
+    const { lease } = recorder();
+    const buffer = lease("buffer");
+    expect(() => buffer.drop()).toThrow(StateError);
+    expect(() => buffer.drop()).toThrow("buffer has no hold to drop: each drop() needs a hold() before it");
+    buffer.hold("command 1");
+    expect(() => buffer.close()).toThrow("(1 in flight)");
+    buffer.drop();
+    expect(() => buffer.drop()).toThrow(StateError);
+    buffer.close();
+  });
+
+  test("counts apart from the library's own holds, which no drop() ends", async () => {
+    const { lease } = recorder();
+    const device = lease("device");
+    await device.during("a reset", async () => {
+      expect(() => device.drop()).toThrow(StateError);
+      expect(() => device.close()).toThrow("device can't be closed: a reset uses it (1 in flight)");
+      device.hold("a command");
+      expect(() => device.close()).toThrow("(2 in flight)");
+    });
+    expect(() => device.close()).toThrow("(1 in flight)");
+    device.drop();
+    device.close();
+  });
+
+  test("needs a name, for the error of close()", () => {
+    const { lease } = recorder();
+    const device = lease("device");
+    // @ts-expect-error a caller without types can pass this
+    expect(() => device.hold()).toThrow("holder must be a string, got undefined");
+    device.close();
   });
 
   test("doesn't prevent that a sibling is closed", () => {
@@ -409,6 +443,52 @@ describe("a resource with parents and owned resources", () => {
       expect(log).toEqual(["owner", "a", "b"]);
     },
   );
+
+  test.each(["close", "closeAsync"] as const)(
+    "refuses %s() with nothing closed while what it owns is in use, and can be closed after that",
+    async (close) => {
+      const log: string[] = [];
+      const [first, second] = [new Part("a", log), new Part("b", log)];
+      const owner = new Part("owner", log, { owns: [first, second] });
+      const below = new Part("below", log, { parents: [second] });
+      const above = new Part("above", log);
+      owner.dependOn(above);
+      below.lease.hold("a command");
+      for (const one of [owner, above]) {
+        await expect((async () => await one[close]())()).rejects.toThrow(
+          new BusyError("below can't be closed: a command uses it (1 in flight)"),
+        );
+      }
+      expect(log).toEqual([]);
+      expect([above, owner, first, second, below].some(({ closed }) => closed)).toBe(false);
+      below.lease.drop();
+      await above[close]();
+      expect(log).toEqual(["owner", "a", "below", "b", "above"]);
+    },
+  );
+
+  test("locks out the other threads that use what it owns, or none if one is in use", () => {
+    const log: string[] = [];
+    const parts = [new Part("a", log), new Part("b", log)];
+    const owner = new Part("owner", log, { owns: parts });
+    let uses = 1;
+    const locks: string[] = [];
+    for (const { lease } of parts)
+      lease.setForeignHolders({
+        count: () => 0,
+        lock: () => {
+          locks.push(`lock ${lease.label}`);
+          return lease.label === "b" ? uses : 0;
+        },
+        unlock: () => locks.push(`unlock ${lease.label}`),
+      });
+    expect(() => owner.close()).toThrow("b can't be closed: other threads use it (1 holds)");
+    expect(locks).toEqual(["lock a", "lock b", "unlock a"]);
+    expect(log).toEqual([]);
+    uses = 0;
+    owner.close();
+    expect(log).toEqual(["owner", "a", "b"]);
+  });
 
   test("closes the resources that it owns even if its own release fails", () => {
     const log: string[] = [];

@@ -3,8 +3,8 @@ import { EventEmitter, once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { BusyError, ClosedError, TimeoutError } from "../../../../src/core/errors.js";
-import type { NvmeCommand } from "../../../../src/nvme/command/command.js";
+import { BusyError, ClosedError, StateError, TimeoutError } from "../../../../src/core/errors.js";
+import type { DataRange, NvmeCommand } from "../../../../src/nvme/command/command.js";
 import { NvmeError, NvmeProtocolError } from "../../../../src/nvme/command/error.js";
 import {
   CQ_DOORBELL,
@@ -192,6 +192,49 @@ describe("data", () => {
     );
   });
 
+  test("is what was checked, whatever the caller does to its objects while the command waits", async () => {
+    const { queue, device, space } = setUp({ entries: 2 });
+    using first = space.alloc(PAGE);
+    using second = space.alloc(PAGE);
+    using other = space.alloc(PAGE);
+    const list: DataRange[] = [{ buffer: first }, { buffer: second }];
+    const range = { buffer: first, offset: 0, length: 512 };
+    const given = { opcode: 2, cdw10: 1, data: list };
+    const promises = [command(0), given, { opcode: 2, data: range }].map((each) => queue.submit(each));
+    list[1] = { buffer: other };
+    list.pop();
+    given.cdw10 = 2;
+    range.buffer = other;
+    range.offset = 512;
+    const done = async (): Promise<Fetched | undefined> => {
+      await Promise.resolve();
+      const [fetched] = device.fetch();
+      device.complete(fetched?.cid ?? -1);
+      queue.reap();
+      return fetched;
+    };
+    await done();
+    expect(() => second.close()).toThrow(BusyError);
+    expect(await done()).toMatchObject({ prp1: first.iova, prp2: second.iova });
+    expect(await done()).toMatchObject({ prp1: first.iova, prp2: 0n });
+    await Promise.all(promises);
+    // No hold is left, and none was dropped twice.
+    for (const buffer of [first, second, other]) buffer.close();
+  });
+
+  test("stays held if the caller drops a hold that it doesn't have", async () => {
+    const { queue, device, space } = setUp();
+    using buffer = space.alloc(PAGE);
+    const promise = queue.submit({ opcode: 2, data: { buffer } });
+    expect(() => buffer.lease.drop()).toThrow(StateError);
+    expect(() => buffer.close()).toThrow(BusyError);
+    await Promise.resolve();
+    device.complete(device.fetch()[0]?.cid ?? -1);
+    queue.reap();
+    await promise;
+    buffer.close();
+  });
+
   test("can't be closed while its command is in flight or waiting", async () => {
     const { queue, device, space } = setUp({ entries: 2 });
     using running = space.alloc(PAGE);
@@ -272,6 +315,45 @@ describe("a controller that misbehaves", () => {
     await Promise.resolve();
     device.complete(device.fetch()[0]?.cid ?? -1, 0, 42);
     // The test doesn't call reap().
+    expect(await promise).toEqual({ dw0: 42, dw1: 0 });
+    expect(failures).toEqual([]);
+  });
+
+  test("doesn't time out commands whose completions are there when the timer runs late, and looks for all of them once", async () => {
+    const timeoutMs = 1500;
+    // A tick is 250 ms. The queue looks for lost interrupts with every second one, and commands expire with the seventh.
+    const lastTick = 7;
+    let ticks = 0;
+    const looks: number[] = [];
+    let complete = (): void => {};
+    const { queue, device, failures } = setUp({
+      timeoutMs,
+      onTick: () => {
+        if (++ticks === lastTick) complete();
+      },
+    });
+    const reap = queue.reap.bind(queue);
+    vi.spyOn(queue, "reap").mockImplementation(() => {
+      looks.push(ticks);
+      return reap();
+    });
+    const promises = [0, 1, 2].map((i) => queue.submit(command(i)));
+    await Promise.resolve();
+    const fetched = device.fetch();
+    complete = () => {
+      for (const { cid } of fetched) device.complete(cid);
+    };
+    await Promise.all(promises);
+    expect(failures).toEqual([]);
+    expect(looks.filter((tick) => tick === lastTick)).toHaveLength(1);
+  });
+
+  test("doesn't time out a command with a limit of its own if its completion is there when the timer runs late", async () => {
+    const { queue, device, failures } = setUp();
+    const promise = queue.submit(command(0), { timeoutMs: 1 });
+    await Promise.resolve();
+    device.complete(device.fetch()[0]?.cid ?? -1, 0, 42);
+    // Nobody calls reap(), and the queue's own timer looks for lost interrupts after seconds.
     expect(await promise).toEqual({ dw0: 42, dw1: 0 });
     expect(failures).toEqual([]);
   });

@@ -1,0 +1,104 @@
+/** Steps in sysfs that the kernel or a driver may wait in: each has a time limit, and is done on this thread or beside it. */
+import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
+import { TimeoutError } from "../core/errors.js";
+import { onAbort } from "../core/listeners.js";
+import {
+  type KernelWait,
+  readWithin,
+  readWithinAsync,
+  writeWithin,
+  writeWithinAsync,
+} from "../sys/kernel-wait.js";
+
+/** In milliseconds, unless the caller gives another. */
+const STEP_TIMEOUT_MS = 30_000;
+
+/** @returns milliseconds @throws ArgumentError */
+export function stepLimit({
+  timeoutMs = STEP_TIMEOUT_MS,
+}: {
+  readonly timeoutMs?: number | undefined;
+}): number {
+  return checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
+}
+
+/** A read of a file, or a write if there is a `text`. */
+export interface KernelStep {
+  readonly path: string;
+  readonly text?: string | undefined;
+  readonly wait: KernelWait;
+}
+
+/** A sequence of steps, written once for both ways to do it. Each step's value is what it read. */
+export type KernelSteps<T> = Generator<KernelStep, T, string>;
+
+/** Does the steps on this thread. A step's error is thrown where the sequence waits for it. */
+export function doNow<T>(steps: KernelSteps<T>): T {
+  let at = steps.next();
+  while (at.done !== true) {
+    let found: string;
+    try {
+      found = now(at.value);
+    } catch (error) {
+      at = steps.throw(error);
+      continue;
+    }
+    at = steps.next(found);
+  }
+  return at.value;
+}
+
+/** {@link doNow} without blocking the thread. */
+export async function doBeside<T>(steps: KernelSteps<T>): Promise<T> {
+  let at = steps.next();
+  while (at.done !== true) {
+    let found: string;
+    try {
+      found = await beside(at.value);
+    } catch (error) {
+      at = steps.throw(error);
+      continue;
+    }
+    at = steps.next(found);
+  }
+  return at.value;
+}
+
+function now({ path, text, wait }: KernelStep): string {
+  if (text === undefined) return readWithin(path, wait);
+  writeWithin(path, text, wait);
+  return "";
+}
+
+async function beside({ path, text, wait }: KernelStep): Promise<string> {
+  if (text === undefined) return await readWithinAsync(path, wait);
+  await writeWithinAsync(path, text, wait);
+  return "";
+}
+
+/** What {@link waitFor} waits for, and how long. */
+interface Patience {
+  /** Names the operation in the error. */
+  readonly what: string;
+  readonly timeoutMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Waits for what the kernel does on another thread, which can't be stopped. @throws TimeoutError, the signal's reason */
+export async function waitFor(done: Promise<void>, { what, timeoutMs, signal }: Patience): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  let forgetSignal = (): void => {};
+  try {
+    await new Promise<void>((resolve, reject) => {
+      done.then(resolve, reject);
+      if (timeoutMs !== undefined) {
+        const hint = "the kernel still waits, and completes it later";
+        timer = setTimeout(() => reject(new TimeoutError(what, timeoutMs, { hint })), timeoutMs);
+      }
+      forgetSignal = onAbort(signal, () => reject(signal?.reason));
+    });
+  } finally {
+    clearTimeout(timer);
+    forgetSignal();
+  }
+}
