@@ -16,6 +16,7 @@ import {
   initialConfigSpace,
   VfioUserServer,
 } from "../../src/doors/emulator.js";
+import { doctor } from "../../src/doors/host.js";
 import { vtdInvalidations, vtdStage1 } from "../../src/doors/iommufd.js";
 import { DirectiveType, ProtectionInformation } from "../../src/doors/nvme.js";
 import {
@@ -163,6 +164,7 @@ test("a misspelt option is an ArgumentError: PCI functions", async () => {
       "DmaSpace.mapDmaBuf(given)": () => device.dma.mapDmaBuf(0, misspelt),
       "new DmaPool(options)": () => new DmaPool(device.dma, misspelt),
       "DescriptorLayout.ring(options)": () => ring.ring(device.dma, 4, misspelt),
+      "doctor(options)": () => doctor(misspelt),
       "bindToVfio(options)": () => bindToVfio("0000:00:00.0", misspelt),
       "unbindFromVfio(options)": () => unbindFromVfio("0000:00:00.0", misspelt),
       "bindToVfioAsync(options)": () => bindToVfioAsync("0000:00:00.0", misspelt),
