@@ -6,9 +6,9 @@ import { addKernelParameter, manual, removeKernelParameter } from "./fixes.js";
 const CMDLINE = "/proc/cmdline";
 const UNITS = "/sys/class/iommu";
 
-/** Whether devices have groups that an IOMMU made, not no-IOMMU mode. */
-export function isIommuOn({ iommu, switches }: HostFacts): boolean {
-  return iommu.units.length > 0 ? iommu.groups > 0 : iommu.groups > 0 && switches.noiommu !== true;
+/** Whether devices have groups that an IOMMU made. */
+export function isIommuOn({ iommu }: HostFacts): boolean {
+  return iommu.groups > 0;
 }
 
 const OFF_SWITCHES = ["intel_iommu", "amd_iommu", "iommu"];

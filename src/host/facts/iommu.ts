@@ -30,6 +30,7 @@ export interface IommuFacts {
   readonly dmar: DmarTable | undefined;
   /** Nodes of the device tree that are IOMMUs, by their `compatible`. */
   readonly deviceTree: readonly string[];
+  /** How many groups IOMMUs made. */
   readonly groups: number;
   /** How many groups have each kind of default domain: `DMA`, `DMA-FQ` (lazy), `identity` (passthrough). */
   readonly domainTypes: ReadonlyMap<string, number>;
@@ -69,7 +70,10 @@ export function parseInterrupts(text: string): boolean | undefined {
 export function readIommu(root: HostRoot): IommuFacts {
   const tables = root.names(ACPI_TABLES);
   const dmar = root.bytes(`${ACPI_TABLES}/DMAR`);
-  const groups = root.names("/sys/kernel/iommu_groups");
+  // In no-IOMMU mode VFIO makes groups of its own.
+  const groups = root
+    .names("/sys/kernel/iommu_groups")
+    .filter((group) => root.text(`/sys/kernel/iommu_groups/${group}/name`) !== "vfio-noiommu");
   const domainTypes = new Map<string, number>();
   for (const group of groups) {
     const type = root.text(`/sys/kernel/iommu_groups/${group}/type`);

@@ -205,6 +205,7 @@ test("no-IOMMU mode is a warning, and takes CAP_SYS_RAWIO", () => {
     "/proc/self/status": debian["/proc/self/status"] ?? "",
     "/dev/vfio/noiommu-0": { mode: 0o600 },
     "/sys/kernel/iommu_groups/0/name": "vfio-noiommu\n",
+    "/sys/class/iommu/iommufd_selftest_iommu.0/name": "",
     ...pciFunction("0000:00:03.0", { driver: "vfio-pci", group: "0" }),
   };
   const found = report(files);
