@@ -53,12 +53,15 @@ const shorter = { compress: true, mangle: { keepNames: true } };
 rmSync(folder, { recursive: true, force: true });
 
 // Which chunk a module is in, by who needs it; the first that fits. `import "iova"` loads base, shared and driver: the rest of
-// the driver (controller) comes when a controller is opened, with what it shares with the emulator (common).
+// the driver (controller) comes when a controller is opened, with what it shares with the emulator (common). `iova --help`
+// loads only the descriptions of commands (described).
 const base = new Set(["cli/list.js", "pci/bind.js"].flatMap((name) => [...reachable(join(source, name))]));
 const driver = reachable(join(source, doorSource("iova")));
 const controller = reachable(join(source, "nvme", "controller-parts.js"));
 const emulator = reachable(join(source, doorSource("emulator")));
+const described = reachable(join(source, "cli", "printed", "help.js"));
 const chunks: readonly (readonly [name: string, test: (id: string) => boolean])[] = [
+  ["described", (id) => described.has(id)],
   ["base", (id) => base.has(id)],
   ["shared", (id) => driver.has(id) && emulator.has(id)],
   ["driver", (id) => driver.has(id)],

@@ -4,33 +4,15 @@ import { closeSync, openSync, writeFileSync } from "node:fs";
 import { ConfigError, IovaError } from "../core/errors.js";
 import { Problems, read } from "../core/options.js";
 import { parseBdf } from "../pci/bdf.js";
-import { parseOptions } from "./command-line.js";
+import { parseCommandLine } from "./command-line.js";
 import { compare } from "./compare/compare.js";
 import { renderHtml } from "./compare/html.js";
 import { type CompareReport, reportSchema } from "./compare/report.js";
 import { renderText } from "./compare/text.js";
+import { compareDescription } from "./described/compare.js";
 import { packageFile } from "./package-file.js";
 import { ProgressLine } from "./progress.js";
 import { print, printJsonText } from "./terminal.js";
-
-export const COMPARE_HELP = `Usage: iova compare [BDF] [--quick] [--json] [--html FILE] [--progress]
-       iova compare --guest [--quick] [--json] [--html FILE]
-
-Measures iommufd against VFIO type1 (and iommufd-compat and no-IOMMU mode where this host
-has them) on a device that is bound to vfio-pci: opening, mapping and unmapping by size and
-page size, many mappings, a second address space, accounting, NVMe reads (never writes), and
-what each can do. Bindings and settings stay as they are; an NVMe controller is reset.
-
-  BDF          the device; by default the first one bound to vfio-pci
-  --guest      in a QEMU guest with an NVMe controller and an IOMMU of its own
-  --quick      two short rounds, to check that it works
-  --json       print the report as JSON (docs/compare.md)
-  --html FILE  write the report as one self-contained page
-  --progress   show progress even if stderr isn't a terminal
-  --help       this text
-
-Status 0: measured; 1: not possible here, with the reason; 2: wrong usage.
-`;
 
 export interface CompareOptions {
   readonly bdf: string | undefined;
@@ -39,34 +21,19 @@ export interface CompareOptions {
   readonly json: boolean;
   readonly html: string | undefined;
   readonly progress: boolean;
-  readonly help: boolean;
 }
 
 /** @throws ConfigError */
 export function parseCompareOptions(argv: readonly string[]): CompareOptions {
-  const { values, positionals } = parse(argv);
+  const { values, positionals } = parseCommandLine(compareDescription, argv);
+  const { html, guest = false, quick = false, json = false, progress = false } = values;
   const [bdf, ...more] = positionals;
   if (more.length > 0) throw new ConfigError(`compare takes one BDF, got ${positionals.join(" ")}`);
-  if (values.guest && bdf !== undefined) {
+  if (guest && bdf !== undefined) {
     throw new ConfigError("--guest has a device of its own: leave the BDF out");
   }
-  if (values.html === "") throw new ConfigError("--html needs the name of a file");
-  return { ...values, bdf: bdf === undefined ? undefined : checkedBdf(bdf), html: values.html };
-}
-
-function parse(argv: readonly string[]) {
-  return parseOptions(
-    argv,
-    {
-      guest: { type: "boolean", default: false },
-      quick: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      html: { type: "string" },
-      progress: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-    "iova compare --help",
-  );
+  if (html === "") throw new ConfigError("--html needs the name of a file");
+  return { guest, quick, json, progress, html, bdf: bdf === undefined ? undefined : checkedBdf(bdf) };
 }
 
 function checkedBdf(bdf: string): string {
@@ -80,10 +47,6 @@ function checkedBdf(bdf: string): string {
 /** @throws IovaError */
 export async function runCompare(argv: readonly string[]): Promise<void> {
   const options = parseCompareOptions(argv);
-  if (options.help) {
-    print(COMPARE_HELP);
-    return;
-  }
   if (options.html !== undefined) checkWritable(options.html);
   const line = new ProgressLine(process.stderr, options.progress);
   let report: CompareReport;

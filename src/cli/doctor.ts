@@ -2,26 +2,9 @@
 import type { CheckResult, CheckState, Fix, FixStep } from "../host/checks/check.js";
 import { type DoctorReport, doctor } from "../host/doctor.js";
 import { type Colour, type Coloured, painted, showsColours } from "./colour.js";
-import { parseOptions } from "./command-line.js";
-import { print, printJsonText } from "./terminal.js";
-
-const HELP = `Usage: iova doctor [BDF...] [--user NAME] [--verbose] [--json]
-
-Checks this host for what a program needs to use a device: kernel, IOMMU, modules, nodes, limits, and
-the devices themselves. Below the table it says how to mend each problem. It changes nothing.
-
-  BDF             check these devices; by default those that are bound to vfio-pci
-  --user NAME     for this user instead of who runs the command
-  --verbose       also what is well, where each fact is from, and why it matters
-  --json          print the report as JSON
-
-Examples:
-  iova doctor
-  iova doctor 0000:01:00.0 --user alice
-
-Status 0: the devices can be used now by this user (without BDF: at least one can). 1: they can't, or the
-command failed. 2: wrong usage.
-`;
+import { parseCommandLine } from "./command-line.js";
+import { doctorDescription } from "./described/doctor.js";
+import { printJsonText } from "./terminal.js";
 
 type Line = readonly (string | Coloured)[];
 
@@ -35,20 +18,7 @@ const LABEL_WIDTH = 7;
 
 /** @throws ConfigError, ArgumentError (no such device or user) */
 export function runDoctor(argv: readonly string[]): void {
-  const { values, positionals } = parseOptions(
-    argv,
-    {
-      help: { type: "boolean" },
-      json: { type: "boolean" },
-      verbose: { type: "boolean" },
-      user: { type: "string" },
-    },
-    "iova doctor --help",
-  );
-  if (values.help === true) {
-    print(HELP);
-    return;
-  }
+  const { values, positionals } = parseCommandLine(doctorDescription, argv);
   const report = doctor({ user: values.user, ...(positionals.length === 0 ? {} : { devices: positionals }) });
   if (!report.usable) process.exitCode = 1;
   if (values.json === true) {

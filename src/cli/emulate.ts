@@ -15,76 +15,14 @@ import { emulatedDeviceNames } from "../emulator/worker.js";
 import type { BlockSpec } from "../registers/declaration.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
-import { parseOptions } from "./command-line.js";
+import { parseCommandLine, usageError } from "./command-line.js";
+import { commonEmulateOptions, emulateDescription } from "./described/emulate.js";
 import { print, printError } from "./terminal.js";
-
-export const EMULATE_HELP = `Usage: iova emulate nvme --socket PATH [OPTIONS]
-       iova emulate edu --socket PATH [--fault TEXT] [--trust-clients]
-       iova emulate FILE --socket PATH [--fault TEXT] [--trust-clients]
-
-Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU
-(-device vfio-user-pci), SPDK. One client at a time; Ctrl-C stops it. Does not need root.
-FILE, such as ./timer.js, is a module whose default export is the class of a device of your own
-(docs/testing-drivers.md).
-
-  --socket PATH       where to listen
-  --size SIZE         bytes of all namespaces together, such as 512M or 4G (default 1G)
-  --file FILE         store the data in a file; without it, in memory
-  --incoming          FILE belongs to a migration source; wait for its state
-  --namespaces N      how many namespaces (default 1)
-  --block-size BYTES  512 or 4096 (default 512)
-  --metadata BYTES    metadata per block: 0, 8, 16 or 64 (default 0)
-  --pi TYPE           end-to-end protection, type 0 to 3 (default 0)
-  --zns               zoned namespaces
-  --cmb SIZE          controller memory buffer (default none)
-  --host-memory SIZE  host memory that the controller asks for as a cache (default none)
-  --ana-groups N      groups of asymmetric namespace access (default 0: none)
-  --cmb-without USES  CMB uses to disable, e.g. SQS,LISTS,CDMMMS (bits of CMBSZ and CMBLOC)
-  --queue-pairs N     I/O queue pairs (default 64)
-  --vectors N         MSI-X vectors; 0 leaves INTx (default 65)
-  --serial TEXT       serial number, unique among the controllers of a host (default IOVA0001)
-  --doorbells WAY     shared: clients map the doorbells (default); messages: each write is a message
-  --fault TEXT        inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281
-                      (nvme) or stuck,where=interruptStatus,nth=3 (others); repeatable;
-                      docs/emulator.md lists them
-  --trust-clients     map client memory that can't be sealed (SPDK, QEMU's memory-backend-file)
-                      instead of copying it: faster, but a client that truncates it ends this process
-  --help              this text
-`;
-
-/** Options of every device. */
-const COMMON_OPTIONS = {
-  socket: { type: "string" },
-  "trust-clients": { type: "boolean" },
-  fault: { type: "string", multiple: true },
-  help: { type: "boolean" },
-} as const;
-
-/** Options of nvme alone. */
-const NVME_OPTIONS = {
-  size: { type: "string" },
-  file: { type: "string" },
-  incoming: { type: "boolean" },
-  namespaces: { type: "string" },
-  "block-size": { type: "string" },
-  metadata: { type: "string" },
-  pi: { type: "string" },
-  zns: { type: "boolean" },
-  cmb: { type: "string" },
-  "host-memory": { type: "string" },
-  "ana-groups": { type: "string" },
-  "cmb-without": { type: "string" },
-  "queue-pairs": { type: "string" },
-  vectors: { type: "string" },
-  serial: { type: "string" },
-  doorbells: { type: "string" },
-} as const;
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 /** Options of `iova emulate`, parsed. */
 export interface EmulateOptions {
-  readonly help: boolean;
   /** A name, or the path of a module. */
   readonly device: string;
   readonly socket: string;
@@ -133,33 +71,30 @@ function deviceOf(positionals: readonly string[]): string {
       : more.length > 0
         ? `emulate takes one device, got ${positionals.join(" ")}`
         : `emulate has no device ${JSON.stringify(name)}: expected ${names}`;
-  throw new ConfigError(`${problem}; see iova emulate --help`);
+  throw usageError(emulateDescription, problem);
 }
 
 /** @throws ConfigError */
 export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
-  const { values, positionals } = parse(argv);
-  if (values.help === true) {
-    return { help: true, device: "nvme", socket: "", trustClients: false, nvme: {}, faults: [] };
-  }
+  const { values, positionals } = parseCommandLine(emulateDescription, argv);
   const device = deviceOf(positionals);
   const { socket } = values;
   if (socket === undefined || socket === "") throw new ConfigError("emulate needs --socket PATH");
-  const foreign = Object.keys(values).filter((name) => !Object.hasOwn(COMMON_OPTIONS, name));
+  const foreign = Object.keys(values).filter((name) => !Object.hasOwn(commonEmulateOptions, name));
   if (device !== "nvme" && foreign.length > 0) {
-    throw new ConfigError(
-      `${device} has no option ${foreign.map((name) => `--${name}`).join(", ")}; see iova emulate --help`,
+    throw usageError(
+      emulateDescription,
+      `${device} has no option ${foreign.map((name) => `--${name}`).join(", ")}`,
     );
   }
   const trustClients = values["trust-clients"] ?? false;
   const faults = values.fault ?? [];
   if (device !== "nvme") {
-    return { help: false, device, socket, trustClients, nvme: {}, faults: faults.map(deviceFaultFromText) };
+    return { device, socket, trustClients, nvme: {}, faults: faults.map(deviceFaultFromText) };
   }
   const blockSize = numberOf("block-size", values["block-size"] ?? "512");
   const metadata = numberOf("metadata", values.metadata ?? "0");
   return {
-    help: false,
     device,
     socket,
     trustClients,
@@ -201,17 +136,9 @@ function metadataOf(bytes: number): 0 | 8 | 16 | 64 {
   throw new ConfigError(`--metadata ${bytes}: expected one of 0, 8, 16, 64`);
 }
 
-function parse(argv: readonly string[]) {
-  return parseOptions(argv, { ...COMMON_OPTIONS, ...NVME_OPTIONS }, "iova emulate --help");
-}
-
 /** Serves until SIGINT or SIGTERM, then removes the socket. @throws ConfigError, BusyError, SysError */
 export async function runEmulate(argv: readonly string[]): Promise<void> {
   const options = parseEmulateOptions(argv);
-  if (options.help) {
-    print(EMULATE_HELP);
-    return;
-  }
   const stopped = new Promise<void>((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
   });

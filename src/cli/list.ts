@@ -3,6 +3,8 @@ import { hexDigits } from "../core/hex-digits.js";
 import { visible } from "../core/visible.js";
 import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
+import { parseCommandLine, usageError } from "./command-line.js";
+import { listDescription } from "./described/list.js";
 import { print, printJsonText } from "./terminal.js";
 
 /** One function as `iova list --json` prints it. */
@@ -12,10 +14,13 @@ export interface ListEntry extends PciFunction {
   readonly inUse: readonly string[];
 }
 
-/** Prints the PCI functions of this host, and whether a userspace driver could use them. */
-export function list(json: boolean): void {
+/** Prints the PCI functions of this host, and whether a userspace driver could use them. @throws ConfigError */
+export function runList(argv: readonly string[]): void {
+  const { values, positionals } = parseCommandLine(listDescription, argv);
+  if (positionals.length > 0)
+    throw usageError(listDescription, `list takes no operand, got ${positionals.join(" ")}`);
   const entries = listPciFunctions().map(entryOf);
-  if (json) {
+  if (values.json === true) {
     printJsonText(JSON.stringify(entries, undefined, 2));
     return;
   }

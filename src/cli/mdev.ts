@@ -1,5 +1,4 @@
 /** `iova mdev`: lists, creates and removes mediated devices. */
-import { ConfigError } from "../core/errors.js";
 import { visible } from "../core/visible.js";
 import {
   createMediatedDevice,
@@ -7,34 +6,27 @@ import {
   listMediatedParents,
   removeMediatedDevice,
 } from "../pci/mediated-devices.js";
+import { parseCommandLine, stepTimeoutOf, usageError } from "./command-line.js";
+import { mdevDescription } from "./described/mdev.js";
 import { print, printJsonText } from "./terminal.js";
 
-/** What `iova mdev` was asked for. */
-export interface MdevRequest {
-  readonly json: boolean;
-  readonly timeoutMs: number | undefined;
-  /** The type to create. */
-  readonly create: string | undefined;
-  /** The new device's UUID. */
-  readonly uuid: string | undefined;
-  readonly remove: boolean;
-}
-
-/**
- * @param operand the parent for `create`, the UUID for `remove`
- * @throws ConfigError, and as createMediatedDevice() and removeMediatedDevice()
- */
-export async function mdev(operand: string | undefined, request: MdevRequest): Promise<void> {
-  const { json, timeoutMs, create, uuid, remove } = request;
-  if (create !== undefined && remove)
-    throw new ConfigError("mdev takes either --create or --remove; see iova help");
-  if (uuid !== undefined && create === undefined)
-    throw new ConfigError("--uuid is for what --create makes; see iova help");
+/** @throws ConfigError, and as createMediatedDevice() and removeMediatedDevice() */
+export async function runMdev(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommandLine(mdevDescription, argv);
+  const { create, uuid } = values;
+  const [json, remove] = [values.json === true, values.remove === true];
+  const timeoutMs = stepTimeoutOf(mdevDescription, values.timeout);
+  const wrong = (problem: string) => usageError(mdevDescription, problem);
+  // The parent for --create, the UUID for --remove.
+  const [operand, ...more] = positionals;
+  if (more.length > 0) throw wrong("mdev takes one operand");
+  if (create !== undefined && remove) throw wrong("mdev takes either --create or --remove");
+  if (uuid !== undefined && create === undefined) throw wrong("--uuid is for what --create makes");
   const needed =
     create !== undefined ? "--create needs the parent" : remove ? "--remove needs the UUID" : undefined;
-  if (needed !== undefined && operand === undefined) throw new ConfigError(`mdev ${needed}; see iova help`);
+  if (needed !== undefined && operand === undefined) throw wrong(`mdev ${needed}`);
   if (needed === undefined && operand !== undefined)
-    throw new ConfigError("mdev takes an operand with --create or --remove only; see iova help");
+    throw wrong("mdev takes an operand with --create or --remove only");
   if (create !== undefined && operand !== undefined) {
     const device = await createMediatedDevice(operand, create, { uuid, timeoutMs });
     // It outlives this process.

@@ -6,6 +6,8 @@ import { PciDevice } from "../pci/device.js";
 import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
 import type { DumpedRegister } from "../registers/register.js";
 import { isUuid } from "../vfio/uuid.js";
+import { onlyOperand, parseCommandLine } from "./command-line.js";
+import { showDescription } from "./described/show.js";
 import { virtualizationOf } from "./list.js";
 import { registerLine } from "./register-line.js";
 import { print, printJsonText } from "./terminal.js";
@@ -13,10 +15,11 @@ import { print, printJsonText } from "./terminal.js";
 /** What `iova show --json` prints. */
 interface Shown extends PciFunction, PciConfigDump {}
 
-/** @throws ArgumentError (no such function), SysError; of vfio-user and mediated devices as PciDevice.open() */
-export function show(address: string, json: boolean): void {
-  const shown = read(address);
-  if (json) printJsonText(JSON.stringify(shown, undefined, 2));
+/** @throws ConfigError, ArgumentError (no such function), SysError; of vfio-user and mediated devices as PciDevice.open() */
+export function runShow(argv: readonly string[]): void {
+  const { values, positionals } = parseCommandLine(showDescription, argv);
+  const shown = read(onlyOperand(showDescription, positionals, "BDF"));
+  if (values.json === true) printJsonText(JSON.stringify(shown, undefined, 2));
   else print(textOf(shown).join("\n"));
 }
 

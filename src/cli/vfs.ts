@@ -1,21 +1,11 @@
 /** `iova vfs`: lists, creates and removes the virtual functions of a PCI function. */
-import { ConfigError } from "../core/errors.js";
 import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
 import { holdersText, type VfioHolder, virtualFunctionHolders } from "../pci/usage.js";
 import { createVirtualFunctions, removeVirtualFunctions } from "../pci/virtual-functions.js";
+import { onlyOperand, parseCommandLine, stepTimeoutOf, usageError } from "./command-line.js";
+import { vfsDescription } from "./described/vfs.js";
 import { entryOf, type ListEntry, printEntry } from "./list.js";
 import { print, printJsonText } from "./terminal.js";
-
-/** What `iova vfs` was asked for. */
-export interface VfsRequest {
-  readonly json: boolean;
-  readonly timeoutMs: number | undefined;
-  /** How many to create. */
-  readonly create: string | undefined;
-  readonly remove: boolean;
-  /** For what is created. */
-  readonly driver: string | undefined;
-}
 
 /** A virtual function as `iova vfs --json` prints it. */
 interface VirtualFunctionEntry extends ListEntry {
@@ -24,17 +14,19 @@ interface VirtualFunctionEntry extends ListEntry {
 }
 
 /** @throws ConfigError, and as createVirtualFunctions() and removeVirtualFunctions() */
-export async function vfs(address: string, request: VfsRequest): Promise<void> {
-  const { json, timeoutMs, create, remove, driver } = request;
-  if (create !== undefined && remove)
-    throw new ConfigError("vfs takes either --create or --remove; see iova help");
-  if (driver !== undefined && create === undefined)
-    throw new ConfigError("--driver is for what --create makes; see iova help");
+export async function runVfs(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommandLine(vfsDescription, argv);
+  const { create, driver } = values;
+  const [json, remove] = [values.json === true, values.remove === true];
+  const timeoutMs = stepTimeoutOf(vfsDescription, values.timeout);
+  const address = onlyOperand(vfsDescription, positionals, "BDF");
+  const wrong = (problem: string) => usageError(vfsDescription, problem);
+  if (create !== undefined && remove) throw wrong("vfs takes either --create or --remove");
+  if (driver !== undefined && create === undefined) throw wrong("--driver is for what --create makes");
   if (driver !== undefined && driver !== "vfio-pci")
-    throw new ConfigError(`--driver ${JSON.stringify(driver)}: expected vfio-pci; see iova help`);
+    throw wrong(`--driver ${JSON.stringify(driver)}: expected vfio-pci`);
   if (create !== undefined) {
-    if (!/^\d+$/.test(create))
-      throw new ConfigError(`--create ${JSON.stringify(create)}: expected a number; see iova help`);
+    if (!/^\d+$/.test(create)) throw wrong(`--create ${JSON.stringify(create)}: expected a number`);
     const created = await createVirtualFunctions(address, Number(create), { timeoutMs, driver });
     // They outlive this process.
     created.relinquish();

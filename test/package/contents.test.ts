@@ -70,6 +70,11 @@ test("each file that the command line's help names is in the tarball", async () 
   expect(named.filter((path) => !existsSync(join(folder, path)))).toEqual([]);
 });
 
+test("the tarball has the man page that package.json names", () => {
+  const { man, version } = JSON.parse(read("package.json"));
+  expect(read(man.replace("./", ""))).toContain(`"iova ${version}"`);
+});
+
 test("the tarball has the guest tool and the files that it reads", () => {
   for (const path of ["dist/guest/main.js", "guest/init", "guest/kernel.config"])
     expect(files).toContain(path);

@@ -97,6 +97,10 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
 /** The command line is an application: it may use everything below it. */
 const applications = [
   "cli",
+  "cli/described",
+  "cli/described/nvme",
+  "cli/printed",
+  "cli/printed/completion",
   "cli/nvme",
   "cli/nvme/commands",
   "cli/nvme/perf",

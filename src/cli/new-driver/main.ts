@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { packageFile } from "../package-file.js";
 import { print } from "../terminal.js";
 import { gitignore, manifestOf, tsconfig } from "./manifest.js";
-import { NEW_DRIVER_HELP, type NewDriverOptions, parseNewDriver, withoutScope } from "./options.js";
+import { type NewDriverOptions, parseNewDriver, withoutScope } from "./options.js";
 import { writeNewFolder } from "./write.js";
 
 /** What the templates have in place of the driver's name and IDs. */
@@ -14,10 +14,6 @@ const TEMPLATE_DEVICE = "0xfff2";
 /** @throws ConfigError */
 export function runNewDriver(argv: readonly string[]): void {
   const options = parseNewDriver(argv);
-  if (options === undefined) {
-    print(NEW_DRIVER_HELP);
-    return;
-  }
   const files = filesOf(options);
   writeNewFolder(options.folder, files);
   const folder = relative("", options.folder) || ".";

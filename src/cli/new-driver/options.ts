@@ -1,21 +1,10 @@
 /** The command line of `iova new-driver`. */
 import { builtinModules } from "node:module";
 import { resolve } from "node:path";
-import { ConfigError } from "../../core/errors.js";
-import { parseOptions } from "../command-line.js";
+import type { ConfigError } from "../../core/errors.js";
+import { parseCommandLine, usageError } from "../command-line.js";
+import { newDriverDescription } from "../described/new-driver.js";
 import { dependencyNames } from "./manifest.js";
-
-export const NEW_DRIVER_HELP = `Usage: iova new-driver NAME --vendor ID --device ID [--dir PATH]
-
-Writes an npm package for a new driver: registers, a driver with an interrupt and a DMA buffer, a model of
-the device in software, and tests of the driver on the model, which need no hardware and no root.
-
-  NAME           name of the npm package, such as my-nic or @company/my-nic
-  --vendor ID    PCI vendor ID: 0x and hex digits, or a decimal number
-  --device ID    PCI device ID, in the same way
-  --dir PATH     folder to write to, new or empty (default: NAME without its scope)
-  --help         this text
-`;
 
 /** What `iova new-driver` is to write. */
 export interface NewDriverOptions {
@@ -29,10 +18,9 @@ export interface NewDriverOptions {
 
 const MAX_NAME = 214;
 
-/** @returns undefined if help is asked for @throws ConfigError */
-export function parseNewDriver(argv: readonly string[]): NewDriverOptions | undefined {
-  const { values, positionals } = parsed(argv);
-  if (values.help === true) return undefined;
+/** @throws ConfigError */
+export function parseNewDriver(argv: readonly string[]): NewDriverOptions {
+  const { values, positionals } = parseCommandLine(newDriverDescription, argv);
   const [name, ...more] = positionals;
   if (name === undefined) throw usage("new-driver needs a NAME");
   if (more.length > 0) throw usage(`new-driver takes one NAME, got ${positionals.join(" ")}`);
@@ -75,19 +63,6 @@ function idOf(option: "vendor" | "device", text: string | undefined): number {
   throw usage(`--${option} ${JSON.stringify(text)}: expected an ID of 16 bits such as 0x1234 or 4660${hint}`);
 }
 
-function parsed(argv: readonly string[]) {
-  return parseOptions(
-    argv,
-    {
-      vendor: { type: "string" },
-      device: { type: "string" },
-      dir: { type: "string" },
-      help: { type: "boolean" },
-    },
-    "iova new-driver --help",
-  );
-}
-
 function usage(problem: string): ConfigError {
-  return new ConfigError(`${problem}; see iova new-driver --help`);
+  return usageError(newDriverDescription, problem);
 }

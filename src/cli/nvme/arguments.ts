@@ -1,55 +1,13 @@
 /** Command lines of `iova nvme`: options that all subcommands share, and numbers as nvme-cli takes them. */
-import type { parseArgs } from "node:util";
-import { ConfigError } from "../../core/errors.js";
+import type { ConfigError } from "../../core/errors.js";
 import { type NvmeQuirkChoice, parseQuirkChoice } from "../../nvme/quirks/quirks.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
-import { type OptionTable, parseOptions } from "../command-line.js";
-
-/** Options of every subcommand that opens a controller. */
-export const CONTROLLER_OPTIONS = {
-  backend: { type: "string" },
-  timeout: { type: "string", short: "t" },
-  "vf-token": { type: "string" },
-  "trust-server": { type: "boolean" },
-  quirks: { type: "string" },
-} as const satisfies OptionTable;
-
-export const CONTROLLER_HELP = `  --backend NAME        ${allBackendNames.join(", ")}; default: the first that works
-  --timeout MS, -t      time limit of each command in milliseconds (default 30000)
-  --vf-token UUID       the secret of a physical function and its virtual functions
-  --trust-server        vfio-user: also map files that the server could truncate (SPDK)
-  --quirks=LIST         add and remove known quirks (+NAME,-NAME), or give the whole list (NAME,NAME); "none"
-`;
-
-/** Options of every subcommand with JSON output. */
-export const JSON_OPTIONS = {
-  json: { type: "boolean" },
-  "output-format": { type: "string", short: "o" },
-} as const satisfies OptionTable;
-
-export const JSON_HELP = `  --json                print JSON, as -o json of nvme-cli does
-`;
-
-export const TARGET_HELP = `TARGET is a PCI address such as 0000:00:03.0 of a function bound to vfio-pci (iova bind), or
-vfio-user:PATH.
-`;
-
-/** Calls util.parseArgs; its errors become one line that names the subcommand. @throws ConfigError */
-export function parseCommand<const T extends OptionTable>(
-  name: string,
-  argv: readonly string[],
-  options: T,
-): ReturnType<typeof parseArgs<{ args: string[]; allowPositionals: true; options: T }>> {
-  return parseOptions(argv, options, `iova nvme ${name} --help`);
-}
+import { usageError } from "../command-line.js";
 
 export function usage(name: string, problem: string, cause?: unknown): ConfigError {
-  return new ConfigError(
-    `${problem}; see iova nvme ${name} --help`,
-    cause === undefined ? undefined : { cause },
-  );
+  return usageError({ name: `nvme ${name}` }, problem, cause);
 }
 
 /** The single operand: the controller. @throws ConfigError */

@@ -5,9 +5,6 @@ import { visible } from "../../core/visible.js";
 import type { NvmeController } from "../../nvme/controller.js";
 import { deviceText } from "../terminal.js";
 
-export const YES_HELP = `  --yes                 don't ask; needed without a terminal
-`;
-
 /** Whether there is a terminal to ask on. */
 function isTerminal(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;

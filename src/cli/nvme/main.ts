@@ -1,5 +1,7 @@
 /** `iova nvme`: finds the subcommand. Each has a file of its own, and is in the list below. */
-import { ConfigError } from "../../core/errors.js";
+import { usageError } from "../command-line.js";
+import { nvmeDescription } from "../described/nvme.js";
+import { helpText } from "../printed/help.js";
 import { print } from "../terminal.js";
 import { feature } from "./commands/feature.js";
 import { format } from "./commands/format.js";
@@ -30,51 +32,25 @@ const subcommands: readonly NvmeSubcommand[] = [
   perf,
 ];
 
-function helpText(): string {
-  const lines = subcommands.map(({ name, operands, summary }) => {
-    const usage = `${name} ${operands}`.trimEnd();
-    return usage.length <= 30
-      ? `  ${usage.padEnd(30)}  ${summary}`
-      : `  ${usage}\n  ${"".padEnd(30)}  ${summary}`;
-  });
-  return `Usage: iova nvme SUBCOMMAND ...
-
-${lines.join("\n")}
-
-TARGET is a PCI address such as 0000:00:03.0 of a function bound to vfio-pci (iova bind), or
-vfio-user:PATH. nvme-cli's names of subcommands and options work too, and --json prints its
-keys. See iova nvme SUBCOMMAND --help. Status 0: done; 1: failed; 2: wrong usage.
-`;
-}
-
 function find(name: string): { command: NvmeSubcommand; prefix: readonly string[] } | undefined {
   for (const command of subcommands) {
-    if (command.name === name) return { command, prefix: [] };
-    const prefix = command.aliases?.[name];
+    const { name: full, aliases } = command.description;
+    if (full === `nvme ${name}`) return { command, prefix: [] };
+    const prefix = aliases !== undefined && Object.hasOwn(aliases, name) ? aliases[name] : undefined;
     if (prefix !== undefined) return { command, prefix };
   }
   return undefined;
 }
 
-function asksForHelp(argv: readonly string[]): boolean {
-  const end = argv.indexOf("--");
-  return argv.slice(0, end < 0 ? argv.length : end).some((word) => word === "--help" || word === "-h");
-}
-
 /** @throws ConfigError on wrong usage, IovaError where the work fails */
 export async function runNvme(argv: readonly string[]): Promise<void> {
   const [name, ...rest] = argv;
-  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
-    print(helpText());
+  if (name === undefined || name === "help") {
+    print(helpText(nvmeDescription));
     return;
   }
   const found = find(name);
-  if (found === undefined) {
-    throw new ConfigError(`unknown subcommand ${JSON.stringify(name)} of nvme; see iova nvme --help`);
-  }
-  if (asksForHelp(rest)) {
-    print(found.command.help);
-    return;
-  }
+  if (found === undefined)
+    throw usageError(nvmeDescription, `unknown subcommand ${JSON.stringify(name)} of nvme`);
   await found.command.run([...found.prefix, ...rest]);
 }

@@ -9,22 +9,6 @@ import type { InterruptKind, Interrupts } from "../../pci/interrupts.js";
 import { deviceText } from "../show.js";
 import { Text } from "./text.js";
 
-export const NAMES_HELP = `  device               the open PciDevice: config, dma, power, reset(), ...
-  regs                 registers of --registers FILE; a register or a block alone prints it decoded
-  show()               header and capabilities, decoded
-  bar(N)               a BAR: read32(), write32(), map(), ...
-  peek(WHERE, OFFSET, BITS)
-                       reads 8, 16, 32 (the default) or 64 bits; WHERE is a BAR's number or "config"
-  poke(WHERE, OFFSET, VALUE, BITS)
-                       writes them
-  hexdump(WHERE, OFFSET, BYTES)
-                       reads words of 32 bits
-  interrupts(COUNT, KIND)
-                       enables interrupts ("msix", "msi" or "intx"), and prints each as it comes; 0 ends it
-  registerBlock, reg32, bit, ...
-                       what iova/pci has, to declare registers: regs.my = registerBlock("my", {...}).on(bar(0))
-`;
-
 const WIDTHS = [8, 16, 32, 64] as const;
 type Width = (typeof WIDTHS)[number];
 const WORD_BYTES = 4;

@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { type REPLServer, start } from "node:repl";
 import { visibleLines } from "../../core/visible.js";
 import type { PciDevice } from "../../pci/device.js";
+import { replNames } from "../described/repl.js";
+import { listText } from "../printed/help.js";
 import { print, printOverPrompt } from "../terminal.js";
-import { NAMES_HELP } from "./names.js";
 import { shown } from "./text.js";
 
 /** Node's prompt, which shows values as `iova repl` does. */
@@ -26,7 +27,7 @@ export class Prompt {
     });
     this.server.defineCommand("names", {
       help: "List what can be used by name",
-      action: () => this.say(NAMES_HELP.trimEnd()),
+      action: () => this.say(listText(replNames)),
     });
     // Not Node's own file: what runs there isn't meant for a device. Without a file there is no history, and all else works.
     this.server.setupHistory(join(homedir(), ".iova_repl_history"), () => {});

@@ -1,6 +1,6 @@
 /** Configuration spaces of this machine's functions, decoded, beside what `lspci -vvv` prints. */
 import { expect, test, vi } from "vitest";
-import { show } from "../../../src/cli/show.js";
+import { runShow } from "../../../src/cli/show.js";
 import { ConfigSnapshot, listPciFunctions } from "../../../src/doors/pci.js";
 import { sriovNvmeBdf } from "../../support/functions.js";
 import { compareWithLspci } from "../../support/lspci.js";
@@ -40,7 +40,7 @@ test("without privileges the header is shown, and a note says what the rest need
     return true;
   });
   try {
-    asUnprivileged({}, () => show(bdf, true));
+    asUnprivileged({}, () => runShow([bdf, "--json"]));
   } finally {
     spy.mockRestore();
   }

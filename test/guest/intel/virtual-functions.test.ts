@@ -5,9 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { list } from "../../../src/cli/list.js";
-import { show } from "../../../src/cli/show.js";
-import { vfs as vfsCommand } from "../../../src/cli/vfs.js";
+import { runList } from "../../../src/cli/list.js";
+import { runShow } from "../../../src/cli/show.js";
+import { runVfs } from "../../../src/cli/vfs.js";
 import { createVirtualFunctions, removeVirtualFunctions, VirtualFunctions } from "../../../src/doors/pci.js";
 import {
   ArgumentError,
@@ -42,7 +42,6 @@ const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
 const NVME = 0x010802;
 const attribute = (name: string): string => `/sys/bus/pci/devices/${sriovNvmeBdf()}/${name}`;
 const attributeOf = (name: string): string => readFileSync(attribute(name), "utf8").trim();
-const request = { json: false, timeoutMs: undefined, create: undefined, remove: false, driver: undefined };
 
 expectNothingLeftSoon();
 afterEach(async () => {
@@ -133,7 +132,7 @@ describe("virtual functions of a function that the kernel's driver has", () => {
       expect(error).toBeInstanceOf(BusyError);
       expect(error.message).toContain(`${second} is open in process ${child.pid} (`);
       expect(attributeOf("sriov_numvfs")).toBe("2");
-      const listed = JSON.parse(await said(() => vfsCommand(second, { ...request, json: true })));
+      const listed = JSON.parse(await said(() => runVfs([second, "--json"])));
       expect(listed).toMatchObject({
         bdf: pf,
         virtualFunctions: [
@@ -321,35 +320,35 @@ describe("virtual functions of a function that vfio-pci has", () => {
 describe("iova vfs", () => {
   test("creates, lists and removes virtual functions; iova list and show tell the relation", async () => {
     const pf = sriovNvmeBdf();
-    expect(await said(() => vfsCommand(pf, request))).toMatch(/nvme, 0 of 2 virtual functions\n$/);
-    const made = await said(() => vfsCommand(pf, { ...request, create: "2", driver: "vfio-pci" }));
+    expect(await said(() => runVfs([pf]))).toMatch(/nvme, 0 of 2 virtual functions\n$/);
+    const made = await said(() => runVfs([pf, "--create", "2", "--driver", "vfio-pci"]));
     const { virtualFunctions } = readPciFunction(pf);
     const [first = "", second = ""] = virtualFunctions;
     expect(made).toContain("nvme, 2 of 2 virtual functions\n");
     for (const vf of [first, second])
       expect(made).toMatch(new RegExp(`^${vf}  .*vfio-pci, virtual function of ${pf}$`, "m"));
     // The same of a virtual function.
-    expect(await said(() => vfsCommand(first, request))).toBe(made);
-    expect(await said(() => list(false))).toContain(`vfio-pci, virtual function of ${pf}\n`);
-    expect(await said(() => show(first, false))).toContain(`, virtual function of ${pf}\n`);
-    expect(JSON.parse(await said(() => show(pf, true)))).toMatchObject({
+    expect(await said(() => runVfs([first]))).toBe(made);
+    expect(await said(() => runList([]))).toContain(`vfio-pci, virtual function of ${pf}\n`);
+    expect(await said(() => runShow([first]))).toContain(`, virtual function of ${pf}\n`);
+    expect(JSON.parse(await said(() => runShow([pf, "--json"])))).toMatchObject({
       maxVirtualFunctions: 2,
       virtualFunctions,
     });
-    expect(await said(() => vfsCommand(pf, { ...request, remove: true }))).toMatch(
+    expect(await said(() => runVfs([pf, "--remove"]))).toMatch(
       new RegExp(`^removed ${first}, ${second}\n${pf} .*0 of 2 virtual functions\n$`),
     );
-    expect(await said(() => vfsCommand(pf, { ...request, remove: true }))).toContain("there were none\n");
-    expect(await said(() => vfsCommand(eduBdf(), request))).not.toContain("virtual");
+    expect(await said(() => runVfs([pf, "--remove"]))).toContain("there were none\n");
+    expect(await said(() => runVfs([eduBdf()]))).not.toContain("virtual");
   });
 
   test.each([
-    [{ create: "2", remove: true }, "either --create or --remove"],
-    [{ create: "two" }, '--create "two": expected a number'],
-    [{ driver: "vfio-pci" }, "--driver is for what --create makes"],
-    [{ create: "1", driver: "nvme" }, '--driver "nvme": expected vfio-pci'],
+    [["--create", "2", "--remove"], "either --create or --remove"],
+    [["--create", "two"], '--create "two": expected a number'],
+    [["--driver", "vfio-pci"], "--driver is for what --create makes"],
+    [["--create", "1", "--driver", "nvme"], '--driver "nvme": expected vfio-pci'],
   ])("refuses %j", async (options, message) => {
-    const error = await caught(vfsCommand(sriovNvmeBdf(), { ...request, ...options }));
+    const error = await caught(runVfs([sriovNvmeBdf(), ...options]));
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toContain(message);
   });

@@ -1,8 +1,8 @@
 /** Mediated devices as PCI functions: created, listed, opened by their UUID, driven and removed. */
 import { randomUUID } from "node:crypto";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { mdev } from "../../../src/cli/mdev.js";
-import { show } from "../../../src/cli/show.js";
+import { runMdev } from "../../../src/cli/mdev.js";
+import { runShow } from "../../../src/cli/show.js";
 import {
   createMediatedDevice,
   listMediatedDevices,
@@ -30,7 +30,6 @@ import { asUnprivileged } from "../../support/unprivileged.js";
 vi.setConfig({ testTimeout: 120_000 });
 
 const PARENTS = ["mbochs", "mdpy", "mtty"];
-const request = { json: false, timeoutMs: undefined, create: undefined, uuid: undefined, remove: false };
 
 function available(type: string): number | undefined {
   const types = listMediatedParents().flatMap((parent) => parent.types);
@@ -237,34 +236,34 @@ describe("PciDevice.open of a UUID", () => {
 
 describe("iova mdev", () => {
   test("lists, creates and removes; iova show decodes", async () => {
-    expect(await said(() => mdev(undefined, request))).toMatch(
+    expect(await said(() => runMdev([]))).toMatch(
       /^mtty {2}mtty-2 {2}vfio-pci, \d+ available, Dual port serial$/m,
     );
-    const uuid = (await said(() => mdev("mtty", { ...request, create: "mtty-1" }))).trim();
-    expect(await said(() => mdev(undefined, request))).toMatch(
+    const uuid = (await said(() => runMdev(["mtty", "--create", "mtty-1"]))).trim();
+    expect(await said(() => runMdev([]))).toMatch(
       new RegExp(`^${uuid}  mtty-1 of mtty, group \\d+, mtty$`, "m"),
     );
-    const listed = JSON.parse(await said(() => mdev(undefined, { ...request, json: true })));
+    const listed = JSON.parse(await said(() => runMdev(["--json"])));
     expect(listed).toEqual(
       JSON.parse(JSON.stringify({ parents: listMediatedParents(), devices: listMediatedDevices() })),
     );
     expect(listed).toMatchObject({ devices: [{ uuid, type: "mtty-1" }] });
-    expect(await said(() => show(uuid, false))).toContain(`${uuid}  070002  4348:3253`);
+    expect(await said(() => runShow([uuid]))).toContain(`${uuid}  070002  4348:3253`);
     const other = randomUUID();
-    const made = await said(() => mdev("mtty", { ...request, create: "mtty-1", uuid: other, json: true }));
+    const made = await said(() => runMdev(["mtty", "--create", "mtty-1", "--uuid", other, "--json"]));
     expect(JSON.parse(made)).toEqual({ uuid: other });
     for (const each of [uuid, other])
-      expect(await said(() => mdev(each, { ...request, remove: true }))).toBe(`removed ${each}\n`);
+      expect(await said(() => runMdev([each, "--remove"]))).toBe(`removed ${each}\n`);
   });
 
   test.each([
-    ["mtty", { create: "mtty-1", remove: true }, "either --create or --remove"],
-    [undefined, { create: "mtty-1" }, "--create needs the parent"],
-    [undefined, { remove: true }, "--remove needs the UUID"],
-    ["mtty", {}, "takes an operand with --create or --remove only"],
-    [undefined, { uuid: "x" }, "--uuid is for what --create makes"],
-  ])("refuses %s with %j", async (operand, options, message) => {
-    const error = await caught(mdev(operand, { ...request, ...options }));
+    [["mtty", "--create", "mtty-1", "--remove"], "either --create or --remove"],
+    [["--create", "mtty-1"], "--create needs the parent"],
+    [["--remove"], "--remove needs the UUID"],
+    [["mtty"], "takes an operand with --create or --remove only"],
+    [["--uuid", "x"], "--uuid is for what --create makes"],
+  ])("refuses %j", async (argv, message) => {
+    const error = await caught(runMdev(argv));
     expect(error).toBeInstanceOf(ConfigError);
     expect(error.message).toContain(message);
   });

@@ -12,7 +12,7 @@ describe.each(["bind", "unbind"])("iova %s", (command) => {
     const { status, stdout, stderr } = await cli.run([command, "0000:00:03.0", `--timeout=${limit}`]);
     expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
     expect(stderr).toBe(
-      `iova: --timeout "${limit}": expected milliseconds from 1 to 600000; see iova help\n`,
+      `iova: --timeout "${limit}": expected milliseconds from 1 to 600000; see iova ${command} --help\n`,
     );
   });
 

@@ -1,6 +1,6 @@
 /** The options of `iova emulate`. */
 import { describe, expect, test } from "vitest";
-import { EMULATE_HELP, parseEmulateOptions } from "../../../src/cli/emulate.js";
+import { parseEmulateOptions } from "../../../src/cli/emulate.js";
 import { ConfigError } from "../../../src/core/errors.js";
 
 describe("the options of iova emulate", () => {
@@ -50,24 +50,6 @@ describe("the options of iova emulate", () => {
         device,
         faults: [{ kind: "wrong-value", where: "identification", value: 5, nth: 2 }],
       });
-  });
-
-  test("emulate --help explains the options", () => {
-    expect(parseEmulateOptions(["--help"]).help).toBe(true);
-    for (const name of [
-      "socket",
-      "size",
-      "file",
-      "incoming",
-      "zns",
-      "cmb",
-      "host-memory",
-      "ana-groups",
-      "fault",
-      "trust-clients",
-    ]) {
-      expect(EMULATE_HELP).toContain(`--${name} `);
-    }
   });
 
   test.each<readonly [string, ...string[]]>([

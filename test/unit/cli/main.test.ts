@@ -20,23 +20,26 @@ test("iova without a command prints its help, as iova --help does", async () => 
   const { status, stdout } = await cli.run([]);
   expect(status).toBe(0);
   expect(stdout).toContain("Usage: iova COMMAND");
-  expect((await cli.run(["list", "--help"])).stdout).toBe(stdout);
+  for (const args of [["help"], ["--help"], ["-h"]]) expect((await cli.run(args)).stdout).toBe(stdout);
 });
 
 test.each([
-  [["bind", "0000:00:03.0", "--json"], "bind has no option --json; see iova help"],
-  [["list", "--timeout", "5"], "list has no option --timeout; see iova help"],
-  [["bind", "0000:00:03.0", "--create", "1"], "bind has no option --create; see iova help"],
-  [["vfs"], "vfs takes one BDF; see iova help"],
+  [["bind", "0000:00:03.0", "--json"], "Unknown option '--json'; see iova bind --help"],
+  [["list", "--timeout", "5"], "Unknown option '--timeout'; see iova list --help"],
+  [["bind", "0000:00:03.0", "--create", "1"], "Unknown option '--create'; see iova bind --help"],
+  [["vfs"], "vfs takes one BDF; see iova vfs --help"],
   [
     ["vfs", "0000:00:03.0", "--create", "1", "--remove"],
-    "vfs takes either --create or --remove; see iova help",
+    "vfs takes either --create or --remove; see iova vfs --help",
   ],
-  [["mdev", "--remove"], "mdev --remove needs the UUID; see iova help"],
-  [["mdev", "mtty", "--uuid", "x"], "--uuid is for what --create makes; see iova help"],
-  [["mdev", "mtty"], "mdev takes an operand with --create or --remove only; see iova help"],
-  [["list", "0000:00:03.0"], "list takes no operand, got 0000:00:03.0"],
+  [["mdev", "--remove"], "mdev --remove needs the UUID; see iova mdev --help"],
+  [["mdev", "mtty", "--uuid", "x"], "--uuid is for what --create makes; see iova mdev --help"],
+  [["mdev", "mtty"], "mdev takes an operand with --create or --remove only; see iova mdev --help"],
+  [["list", "0000:00:03.0"], "list takes no operand, got 0000:00:03.0; see iova list --help"],
   [["toString"], 'unknown command "toString"; see iova help'],
+  [["help", "toString"], 'unknown command "toString"; see iova help'],
+  [["nvme", "toString", "--help"], 'unknown subcommand "toString" of nvme; see iova nvme --help'],
+  [["completion", "tcsh"], "completion takes one of bash, zsh, fish, got tcsh; see iova completion --help"],
 ])("iova refuses %j", async (args, message) => {
   const { status, stdout, stderr } = await cli.run(args);
   expect({ status, stdout, stderr }).toEqual({ status: 2, stdout: "", stderr: `iova: ${message}\n` });

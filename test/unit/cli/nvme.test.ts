@@ -68,34 +68,9 @@ function file(name: string, bytes: Uint8Array | string): string {
 
 const random = (length: number): Buffer => randomFillSync(Buffer.alloc(length));
 
-describe("help", () => {
-  const names = [
-    ...["list", "identify", "smart", "log", "feature", "regs", "read", "write", "trim", "format", "zns"],
-    ...["id-ctrl", "get-feature", "show-regs"],
-  ];
-
-  test("each subcommand prints its help under each of its names", async () => {
-    const said: string[] = [];
-    const spy = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
-      said.push(String(text));
-      return true;
-    });
-    try {
-      for (const name of names) await runNvme([name, "--help"]);
-      await runNvme(["--help"]);
-    } finally {
-      spy.mockRestore();
-    }
-    const all = said.pop();
-    for (const name of names.slice(0, 11)) expect(all).toMatch(new RegExp(`^ {2}${name}\\b`, "m"));
-    expect(said).toHaveLength(names.length);
-    for (const text of said) expect(text).toContain("Usage: iova nvme");
-  });
-
-  test("iova help names nvme, and iova nvme without a target prints its help", async () => {
-    expect((await cli.run(["help"])).stdout).toContain("nvme SUBCOMMAND");
-    expect(await output()).toContain("Usage: iova nvme SUBCOMMAND");
-  });
+test("iova help names nvme, and iova nvme without a subcommand prints its help", async () => {
+  expect((await cli.run(["help"])).stdout).toContain("nvme SUBCOMMAND");
+  expect(await output()).toContain("Usage: iova nvme SUBCOMMAND");
 });
 
 describe("wrong usage", () => {

@@ -4,19 +4,6 @@ import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import { bigOption, usage } from "../arguments.js";
 
-export const BLOCKS_OPTIONS = {
-  "start-block": { type: "string", short: "s" },
-  blocks: { type: "string" },
-  "block-count": { type: "string", short: "c" },
-  "data-size": { type: "string", short: "z" },
-} as const;
-
-export const BLOCKS_HELP = `  --start-block N, -s   first logical block (default 0)
-  --blocks N            how many logical blocks
-  --block-count N, -c   zero-based, as in nvme-cli: 0 is one block
-  --data-size BYTES, -z the same in bytes, a multiple of the block size
-`;
-
 /** The range on the command line. Without `blocks` and `bytes` its length is open. */
 export interface WantedBlocks {
   readonly first: bigint;

@@ -3,21 +3,11 @@
 import { ArgumentError } from "../../../core/errors.js";
 import { decodeBits } from "../../../nvme/spec/capabilities.js";
 import { BROADCAST_NSID, FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
+import { parseCommandLine } from "../../command-line.js";
+import { featureDescription } from "../../described/nvme/feature.js";
 import { print } from "../../terminal.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  controllerOptions,
-  JSON_HELP,
-  JSON_OPTIONS,
-  numberOption,
-  parseCommand,
-  TARGET_HELP,
-  targetOperand,
-  usage,
-  wantsJson,
-} from "../arguments.js";
-import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { controllerOptions, numberOption, targetOperand, usage, wantsJson } from "../arguments.js";
+import { assertCanConfirm, confirm } from "../confirm.js";
 import { nameOf } from "../names.js";
 import { withController } from "../open.js";
 import { hexDump, type Json, pairs, printJson } from "../output.js";
@@ -30,43 +20,6 @@ const selections = Object.keys(FeatureSelect).filter(isSelection);
 function isSelection(name: string): name is keyof typeof FeatureSelect {
   return Object.hasOwn(FeatureSelect, name);
 }
-
-const HELP = `Usage: iova nvme feature get TARGET --feature-id N [OPTIONS]
-       iova nvme feature set TARGET --feature-id N --value V [OPTIONS]
-
-Reads or sets a feature. Without --save the value lasts until the next reset, which this command
-does when it ends.
-
-${TARGET_HELP}
-  --feature-id N, -f    which one: ${Object.entries(FeatureId)
-    .slice(0, 4)
-    .map(([name, id]) => `${id} ${nameOf(FeatureId, id) ?? name}`)
-    .join(", ")}, ...
-  --namespace-id N, -n  of one namespace
-  --cdw11 N, -c         get: selects a value, for some features
-  --sel N, -s           get: ${selections.join(", ")}, or 0 to 3
-  --data-len BYTES, -l  get: bytes of its data structure (default: its size)
-  --value V             set: the value (CDW11)
-  --cdw12 N             set: the second word
-  --data FILE, -d       set: its data structure; - is standard input
-  --save                set: keep it over resets
-${YES_HELP}${JSON_HELP}${CONTROLLER_HELP}  --help                this text
-`;
-
-const OPTIONS = {
-  "feature-id": { type: "string", short: "f" },
-  "namespace-id": { type: "string", short: "n" },
-  cdw11: { type: "string", short: "c" },
-  cdw12: { type: "string" },
-  sel: { type: "string", short: "s" },
-  "data-len": { type: "string", short: "l" },
-  value: { type: "string", short: "V" },
-  data: { type: "string", short: "d" },
-  save: { type: "boolean" },
-  yes: { type: "boolean" },
-  ...JSON_OPTIONS,
-  ...CONTROLLER_OPTIONS,
-} as const;
 
 /** Most bytes of a feature's data structure. */
 const MOST_BYTES = 4096;
@@ -95,7 +48,7 @@ async function dataOf(path: string): Promise<Uint8Array> {
 type Parsed = ReturnType<typeof parse>;
 
 function parse(argv: readonly string[]) {
-  const { values, positionals } = parseCommand("feature", argv, OPTIONS);
+  const { values, positionals } = parseCommandLine(featureDescription, argv);
   const [verb, ...rest] = positionals;
   if (verb !== "get" && verb !== "set") {
     throw usage(
@@ -187,11 +140,4 @@ async function run(argv: readonly string[]): Promise<void> {
   else await set(parsed);
 }
 
-export const feature: NvmeSubcommand = {
-  name: "feature",
-  operands: "get|set TARGET -f N",
-  summary: "read or set a feature (also get-feature, set-feature)",
-  help: HELP,
-  aliases: { "get-feature": ["get"], "set-feature": ["set"] },
-  run,
-};
+export const feature: NvmeSubcommand = { description: featureDescription, run };

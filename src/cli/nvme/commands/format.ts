@@ -4,35 +4,13 @@ import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { identifyNamespace } from "../../../nvme/spec/identify.js";
 import { BROADCAST_NSID, IdentifyCns } from "../../../nvme/spec/opcodes.js";
+import { parseCommandLine } from "../../command-line.js";
+import { formatDescription } from "../../described/nvme/blocks.js";
 import { print } from "../../terminal.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  controllerOptions,
-  numberOption,
-  parseCommand,
-  TARGET_HELP,
-  targetOperand,
-  usage,
-} from "../arguments.js";
-import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { controllerOptions, numberOption, targetOperand, usage } from "../arguments.js";
+import { assertCanConfirm, confirm } from "../confirm.js";
 import { namespaceId, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
-
-const HELP = `Usage: iova nvme format TARGET [--lbaf N | --block-size BYTES] [OPTIONS] --yes
-
-Formats a namespace: all its data is lost. Keeps the LBA format unless you choose another.
-
-${TARGET_HELP}
-  --namespace-id N, -n    the namespace (default: the only one); 0xffffffff is all of them
-  --lbaf N, -l            LBA format, as iova nvme id-ns lists them
-  --block-size BYTES, -b  the first LBA format with this block size and no metadata
-  --ses N, -s             secure erase: 0 none, 1 user data, 2 cryptographic (default 0)
-  --pi N, -i              end-to-end protection type 0 to 3 (default 0)
-  --pil N, -p             protection in the last (0) or first (1) bytes of the metadata
-  --ms N, -m              separate metadata (0), or after each block's data (1)
-${YES_HELP}${CONTROLLER_HELP.replace("30000", "600000")}  --help                  this text
-`;
 
 const protections = [0, 1, 2, 3] as const;
 /** In the order of --ses. */
@@ -72,17 +50,7 @@ async function firstNamespace(nvme: NvmeController): Promise<number> {
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("format", argv, {
-    "namespace-id": { type: "string", short: "n" },
-    lbaf: { type: "string", short: "l" },
-    "block-size": { type: "string", short: "b" },
-    ses: { type: "string", short: "s" },
-    pi: { type: "string", short: "i" },
-    pil: { type: "string", short: "p" },
-    ms: { type: "string", short: "m" },
-    yes: { type: "boolean" },
-    ...CONTROLLER_OPTIONS,
-  });
+  const { values, positionals } = parseCommandLine(formatDescription, argv);
   const target = targetOperand("format", positionals);
   const number = (option: "lbaf" | "block-size" | "ses" | "pi" | "pil" | "ms", max: number) =>
     numberOption("format", option, values[option], 0, max);
@@ -116,10 +84,4 @@ async function run(argv: readonly string[]): Promise<void> {
   });
 }
 
-export const format: NvmeSubcommand = {
-  name: "format",
-  operands: "TARGET [--lbaf N]",
-  summary: "format a namespace",
-  help: HELP,
-  run,
-};
+export const format: NvmeSubcommand = { description: formatDescription, run };

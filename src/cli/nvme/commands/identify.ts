@@ -2,17 +2,13 @@
 import { identifyIndependentNamespace, identifyNvmController } from "../../../nvme/spec/identify.js";
 import { CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
 import { identifyZonedController } from "../../../nvme/spec/zoned.js";
+import { parseCommandLine } from "../../command-line.js";
+import { identifyDescription } from "../../described/nvme/information.js";
 import { print } from "../../terminal.js";
 import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
   controllerOptions,
-  JSON_HELP,
-  JSON_OPTIONS,
   namespaceOption,
   numberOption,
-  parseCommand,
-  TARGET_HELP,
   targetOperand,
   usage,
   wantsJson,
@@ -51,7 +47,7 @@ interface Structure {
   text(fields: Fields, page: Uint8Array): string;
 }
 
-const structures: Readonly<Record<string, Structure>> = {
+export const structures: Readonly<Record<string, Structure>> = {
   "id-ctrl": {
     title: "Identify Controller",
     cns: IdentifyCns.controller,
@@ -121,36 +117,8 @@ const structures: Readonly<Record<string, Structure>> = {
   },
 };
 
-const HELP = `Usage: iova nvme identify TARGET [--namespace-id N] [OPTIONS]
-       iova nvme id-ctrl | id-ns | list-ns | ns-descs | nvm-id-ctrl | nvm-id-ns |
-                 cmdset-ind-id-ns TARGET [OPTIONS]
-
-Prints an Identify data structure: the controller's, or with --namespace-id a namespace's.
-
-${TARGET_HELP}
-  --namespace-id N, -n  the namespace; for id-ns and similar, by default the only one
-  --cns CNS             another structure: a name as above, zns-id-ctrl, zns-id-ns, or a number,
-                        which is printed as bytes
-  --csi N               its command set: 0 NVM, 1 key value, 2 zoned
-  --cntid N             its controller id
-  --cns-specific-id N   its CNS specific identifier
-  --raw-binary, -b      write the 4096 bytes unchanged
-${JSON_HELP}${CONTROLLER_HELP}  --help                this text
-`;
-
-const OPTIONS = {
-  "namespace-id": { type: "string", short: "n" },
-  cns: { type: "string" },
-  csi: { type: "string" },
-  cntid: { type: "string" },
-  "cns-specific-id": { type: "string" },
-  "raw-binary": { type: "boolean", short: "b" },
-  ...JSON_OPTIONS,
-  ...CONTROLLER_OPTIONS,
-} as const;
-
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("identify", argv, OPTIONS);
+  const { values, positionals } = parseCommandLine(identifyDescription, argv);
   const target = targetOperand("identify", positionals);
   const options = controllerOptions("identify", values);
   const json = wantsJson("identify", values);
@@ -188,11 +156,4 @@ async function run(argv: readonly string[]): Promise<void> {
   });
 }
 
-export const identify: NvmeSubcommand = {
-  name: "identify",
-  operands: "TARGET",
-  summary: "Identify data structures (also id-ctrl, id-ns, list-ns, ...)",
-  help: HELP,
-  aliases: Object.fromEntries(Object.keys(structures).map((name) => [name, ["--cns", name]])),
-  run,
-};
+export const identify: NvmeSubcommand = { description: identifyDescription, run };

@@ -9,32 +9,14 @@ import type { NvmeQuirk } from "../../../nvme/quirks/quirks.js";
 import { VFIO_PCI } from "../../../pci/bind.js";
 import { listPciFunctions, type PciFunction, readPciFunction } from "../../../pci/sysfs.js";
 import { holdersText, usersOf, vfioHolders } from "../../../pci/usage.js";
+import { parseCommandLine } from "../../command-line.js";
+import { nvmeListDescription } from "../../described/nvme/information.js";
 import { table } from "../../table.js";
 import { deviceText, print } from "../../terminal.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  type ControllerOptions,
-  checkTarget,
-  controllerOptions,
-  JSON_HELP,
-  JSON_OPTIONS,
-  parseCommand,
-  wantsJson,
-} from "../arguments.js";
+import { type ControllerOptions, checkTarget, controllerOptions, wantsJson } from "../arguments.js";
 import { kernelController } from "../kernel-nvme.js";
 import { decimalBytes, type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
-
-const HELP = `Usage: iova nvme list [TARGET ...] [OPTIONS]
-
-Lists the NVMe controllers on this host's PCI bus with their namespaces. Those of the kernel's
-nvme driver are read from sysfs. Those bound to vfio-pci are opened, unless another process has
-them open. With targets (PCI addresses, or vfio-user:PATH) lists only these.
-
-${JSON_HELP}  --verbose, -v         also the quirks of the controllers that are opened, and their reasons
-${CONTROLLER_HELP}  --help                this text
-`;
 
 interface ListedNamespace {
   /** Device node, if the kernel has the namespace. */
@@ -168,11 +150,7 @@ function usage(size: bigint, used: bigint | undefined, blockSizeBytes: number): 
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("list", argv, {
-    ...JSON_OPTIONS,
-    ...CONTROLLER_OPTIONS,
-    verbose: { type: "boolean", short: "v" },
-  });
+  const { values, positionals } = parseCommandLine(nvmeListDescription, argv);
   const json = wantsJson("list", values);
   const options = controllerOptions("list", values);
   const targets = positionals.map((target) => checkTarget("list", target));
@@ -187,10 +165,4 @@ async function run(argv: readonly string[]): Promise<void> {
   else print(listText(entries, values.verbose === true));
 }
 
-export const list: NvmeSubcommand = {
-  name: "list",
-  operands: "[TARGET ...]",
-  summary: "the NVMe controllers of this host, with their drivers",
-  help: HELP,
-  run,
-};
+export const list: NvmeSubcommand = { description: nvmeListDescription, run };

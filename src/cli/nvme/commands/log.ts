@@ -1,16 +1,12 @@
 /** `iova nvme log`: log pages, by name or as bytes. */
 
+import { parseCommandLine } from "../../command-line.js";
+import { logDescription } from "../../described/nvme/information.js";
 import { print } from "../../terminal.js";
 import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
   checkTarget,
   controllerOptions,
-  JSON_HELP,
-  JSON_OPTIONS,
   numberOption,
-  parseCommand,
-  TARGET_HELP,
   targetOperand,
   usage,
   wantsJson,
@@ -19,42 +15,6 @@ import { withController } from "../open.js";
 import { hexDump, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { type NamedLog, namedLogs } from "./log-pages.js";
-
-const HELP = `Usage: iova nvme log NAME TARGET [OPTIONS]
-       iova nvme log TARGET --log-id N --log-len BYTES [OPTIONS]
-
-Prints a log page: one that has a name
-  error, smart, firmware, changed-ns, effects, supported, self-test, endurance, sanitize
-or any other as bytes. Without --rae, reading a page clears the event that announced it.
-
-${TARGET_HELP}
-  --log-id N, -i        identifier of a page without a name
-  --log-len BYTES, -l   how much of it, a multiple of 4 (default 512)
-  --lpo BYTES, -L       first byte, a multiple of 4
-  --ot 1, -O 1          --lpo counts entries, not bytes, if the page supports it
-  --lsp N, -s           log specific parameter
-  --lsi N, -S           log specific identifier: for endurance the group (default 1)
-  --csi N, -y           command set: 0 NVM, 1 key value, 2 zoned
-  --namespace-id N, -n  of one namespace (default all)
-  --rae, -r             keep the event
-  --raw-binary, -b      write a page without a name unchanged
-${JSON_HELP}${CONTROLLER_HELP}  --help                this text
-`;
-
-const OPTIONS = {
-  "log-id": { type: "string", short: "i" },
-  "log-len": { type: "string", short: "l" },
-  lpo: { type: "string", short: "L" },
-  ot: { type: "string", short: "O" },
-  lsp: { type: "string", short: "s" },
-  lsi: { type: "string", short: "S" },
-  csi: { type: "string", short: "y" },
-  "namespace-id": { type: "string", short: "n" },
-  rae: { type: "boolean", short: "r" },
-  "raw-binary": { type: "boolean", short: "b" },
-  ...JSON_OPTIONS,
-  ...CONTROLLER_OPTIONS,
-} as const;
 
 /** The log and the target of the command line. @throws ConfigError */
 function operandsOf(operands: readonly string[]): { named: NamedLog | undefined; target: string } {
@@ -74,7 +34,7 @@ function operandsOf(operands: readonly string[]): { named: NamedLog | undefined;
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("log", argv, OPTIONS);
+  const { values, positionals } = parseCommandLine(logDescription, argv);
   const number = (
     option: "log-id" | "log-len" | "lpo" | "ot" | "lsp" | "lsi" | "csi",
     max: number,
@@ -114,21 +74,4 @@ async function run(argv: readonly string[]): Promise<void> {
   });
 }
 
-export const log: NvmeSubcommand = {
-  name: "log",
-  operands: "NAME TARGET",
-  summary: "log pages: error, firmware, effects, ... (also error-log, get-log, ...)",
-  help: HELP,
-  aliases: {
-    "error-log": ["error"],
-    "fw-log": ["firmware"],
-    "changed-ns-list-log": ["changed-ns"],
-    "effects-log": ["effects"],
-    "supported-log-pages": ["supported"],
-    "self-test-log": ["self-test"],
-    "endurance-log": ["endurance"],
-    "sanitize-log": ["sanitize"],
-    "get-log": [],
-  },
-  run,
-};
+export const log: NvmeSubcommand = { description: logDescription, run };

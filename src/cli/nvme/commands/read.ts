@@ -1,42 +1,18 @@
 /** `iova nvme read`: blocks of a namespace to a file or standard output. */
 
+import { parseCommandLine } from "../../command-line.js";
+import { readDescription } from "../../described/nvme/blocks.js";
 import { print } from "../../terminal.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  controllerOptions,
-  namespaceOption,
-  parseCommand,
-  TARGET_HELP,
-  targetOperand,
-  usage,
-} from "../arguments.js";
+import { controllerOptions, namespaceOption, targetOperand, usage } from "../arguments.js";
 import { openNamespace, withController } from "../open.js";
 import { hexDump } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
-import { BLOCKS_HELP, BLOCKS_OPTIONS, checkBlocks, wantedBlocks } from "./blocks.js";
+import { checkBlocks, wantedBlocks } from "./blocks.js";
 import { openSink, STANDARD } from "./data-file.js";
 import { readBlocks } from "./transfer.js";
 
-const HELP = `Usage: iova nvme read TARGET [--start-block N] [--blocks N] --data-file FILE
-
-Reads logical blocks, by default one. Without --data-file, a terminal gets a hex dump, and any
-other standard output the bytes.
-
-${TARGET_HELP}
-${BLOCKS_HELP}  --data-file FILE, -d  where to; - is standard output (also --data)
-  --namespace-id N, -n  the namespace (default: the only one)
-${CONTROLLER_HELP}  --help                this text
-`;
-
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("read", argv, {
-    ...BLOCKS_OPTIONS,
-    "data-file": { type: "string", short: "d" },
-    data: { type: "string" },
-    "namespace-id": { type: "string", short: "n" },
-    ...CONTROLLER_OPTIONS,
-  });
+  const { values, positionals } = parseCommandLine(readDescription, argv);
   const target = targetOperand("read", positionals);
   const wanted = wantedBlocks("read", values);
   const nsid = namespaceOption("read", values["namespace-id"]);
@@ -55,10 +31,4 @@ async function run(argv: readonly string[]): Promise<void> {
   });
 }
 
-export const read: NvmeSubcommand = {
-  name: "read",
-  operands: "TARGET [--data-file FILE]",
-  summary: "read blocks, to a file or standard output",
-  help: HELP,
-  run,
-};
+export const read: NvmeSubcommand = { description: readDescription, run };

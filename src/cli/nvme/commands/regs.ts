@@ -7,33 +7,14 @@ import { type BitTable, decodeBits } from "../../../nvme/spec/capabilities.js";
 import { NvmeRegister } from "../../../nvme/spec/registers.js";
 import type { Bar } from "../../../pci/bar.js";
 import { PciDevice } from "../../../pci/device.js";
+import { parseCommandLine } from "../../command-line.js";
+import { regsDescription } from "../../described/nvme/information.js";
 import { print } from "../../terminal.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  controllerOptions,
-  JSON_HELP,
-  JSON_OPTIONS,
-  parseCommand,
-  TARGET_HELP,
-  targetOperand,
-  wantsJson,
-} from "../arguments.js";
+import { controllerOptions, targetOperand, wantsJson } from "../arguments.js";
 import { assertBound, withController } from "../open.js";
 import { type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { type RegisterDescription, registers } from "./registers.js";
-
-const HELP = `Usage: iova nvme regs TARGET [--enable] [OPTIONS]
-
-Prints the controller's registers and what their bits mean. Opening the function resets it. With
---enable the controller is started first, so that CC, CSTS and the registers of the admin queue
-show a running controller.
-
-${TARGET_HELP}
-  --enable              start the controller first
-${JSON_HELP}${CONTROLLER_HELP}  --help                this text
-`;
 
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
 
@@ -103,12 +84,7 @@ async function valuesOf(
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("regs", argv, {
-    enable: { type: "boolean" },
-    "human-readable": { type: "boolean", short: "H" },
-    ...JSON_OPTIONS,
-    ...CONTROLLER_OPTIONS,
-  });
+  const { values, positionals } = parseCommandLine(regsDescription, argv);
   const target = targetOperand("regs", positionals);
   const json = wantsJson("regs", values);
   const all = await valuesOf(target, values.enable === true, controllerOptions("regs", values));
@@ -118,11 +94,4 @@ async function run(argv: readonly string[]): Promise<void> {
   } else print(all.map(textOf).join("\n"));
 }
 
-export const regs: NvmeSubcommand = {
-  name: "regs",
-  operands: "TARGET",
-  summary: "the controller's registers, decoded (also show-regs)",
-  help: HELP,
-  aliases: { "show-regs": [] },
-  run,
-};
+export const regs: NvmeSubcommand = { description: regsDescription, run };

@@ -1,32 +1,13 @@
 /** `iova nvme smart`: the SMART / Health Information log. */
 import type { SmartLog } from "../../../nvme/spec/log-pages.js";
 import { BROADCAST_NSID } from "../../../nvme/spec/opcodes.js";
+import { parseCommandLine } from "../../command-line.js";
+import { smartDescription } from "../../described/nvme/information.js";
 import { print } from "../../terminal.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  controllerOptions,
-  JSON_HELP,
-  JSON_OPTIONS,
-  numberOption,
-  parseCommand,
-  TARGET_HELP,
-  targetOperand,
-  wantsJson,
-} from "../arguments.js";
+import { controllerOptions, numberOption, targetOperand, wantsJson } from "../arguments.js";
 import { withController } from "../open.js";
 import { decimalBytes, type Json, pairs, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
-
-const HELP = `Usage: iova nvme smart TARGET [--namespace-id N] [OPTIONS]
-
-Prints the SMART / Health Information log. Temperatures are in kelvin in JSON, data units are
-512,000 bytes, controller_busy_time is in minutes.
-
-${TARGET_HELP}
-  --namespace-id N, -n  of one namespace, if the controller supports that (default all)
-${JSON_HELP}${CONTROLLER_HELP}  --help                this text
-`;
 
 /** Bytes of a data unit. */
 const UNIT_BYTES = 512_000n;
@@ -101,11 +82,7 @@ export function smartText(log: SmartLog): string {
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("smart", argv, {
-    "namespace-id": { type: "string", short: "n" },
-    ...JSON_OPTIONS,
-    ...CONTROLLER_OPTIONS,
-  });
+  const { values, positionals } = parseCommandLine(smartDescription, argv);
   const target = targetOperand("smart", positionals);
   const nsid = numberOption("smart", "namespace-id", values["namespace-id"], 0, BROADCAST_NSID);
   const json = wantsJson("smart", values);
@@ -116,11 +93,4 @@ async function run(argv: readonly string[]): Promise<void> {
   else print(`SMART / Health Information: ${target}\n${smartText(log)}`);
 }
 
-export const smart: NvmeSubcommand = {
-  name: "smart",
-  operands: "TARGET",
-  summary: "health: temperature, wear, errors (also smart-log)",
-  help: HELP,
-  aliases: { "smart-log": [] },
-  run,
-};
+export const smart: NvmeSubcommand = { description: smartDescription, run };

@@ -4,32 +4,14 @@ import { NvmeError } from "../../../nvme/command/error.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { identifyNvmController } from "../../../nvme/spec/identify.js";
 import { CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
+import { parseCommandLine } from "../../command-line.js";
+import { trimDescription } from "../../described/nvme/blocks.js";
 import { print } from "../../terminal.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  controllerOptions,
-  namespaceOption,
-  parseCommand,
-  TARGET_HELP,
-  targetOperand,
-  usage,
-} from "../arguments.js";
-import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { controllerOptions, namespaceOption, targetOperand, usage } from "../arguments.js";
+import { assertCanConfirm, confirm } from "../confirm.js";
 import { openNamespace, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
-import { BLOCKS_HELP, BLOCKS_OPTIONS, blocksText, checkBlocks, wantedBlocks } from "./blocks.js";
-
-const HELP = `Usage: iova nvme trim TARGET --start-block N --blocks N --yes
-       iova nvme trim TARGET --all --yes
-
-Deallocates logical blocks (Dataset Management): their data can be lost.
-
-${TARGET_HELP}
-${BLOCKS_HELP}  --all                 the whole namespace
-  --namespace-id N, -n  the namespace (default: the only one)
-${YES_HELP}${CONTROLLER_HELP}  --help                this text
-`;
+import { blocksText, checkBlocks, wantedBlocks } from "./blocks.js";
 
 /** A range's length is a 32-bit field. */
 const MOST_BLOCKS = 0xffff_ffffn;
@@ -49,13 +31,7 @@ async function limitOf(nvme: NvmeController): Promise<bigint> {
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("trim", argv, {
-    ...BLOCKS_OPTIONS,
-    all: { type: "boolean" },
-    "namespace-id": { type: "string", short: "n" },
-    yes: { type: "boolean" },
-    ...CONTROLLER_OPTIONS,
-  });
+  const { values, positionals } = parseCommandLine(trimDescription, argv);
   const target = targetOperand("trim", positionals);
   const wanted = wantedBlocks("trim", values);
   const isOpen = wanted.blocks === undefined && wanted.bytes === undefined;
@@ -84,10 +60,4 @@ async function run(argv: readonly string[]): Promise<void> {
   });
 }
 
-export const trim: NvmeSubcommand = {
-  name: "trim",
-  operands: "TARGET --blocks N | --all",
-  summary: "deallocate blocks",
-  help: HELP,
-  run,
-};
+export const trim: NvmeSubcommand = { description: trimDescription, run };

@@ -2,40 +2,15 @@
 
 import { ArgumentError } from "../../../core/errors.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
-import {
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
-  controllerOptions,
-  namespaceOption,
-  parseCommand,
-  TARGET_HELP,
-  targetOperand,
-  usage,
-} from "../arguments.js";
-import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { parseCommandLine } from "../../command-line.js";
+import { writeDescription } from "../../described/nvme/blocks.js";
+import { controllerOptions, namespaceOption, targetOperand, usage } from "../arguments.js";
+import { assertCanConfirm, confirm } from "../confirm.js";
 import { openNamespace, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
-import {
-  assertInside,
-  BLOCKS_HELP,
-  BLOCKS_OPTIONS,
-  blocksText,
-  checkBlocks,
-  wantedBlocks,
-} from "./blocks.js";
+import { assertInside, blocksText, checkBlocks, wantedBlocks } from "./blocks.js";
 import { type DataSource, openSource, STANDARD } from "./data-file.js";
 import { writeBlocks } from "./transfer.js";
-
-const HELP = `Usage: iova nvme write TARGET [--start-block N] [--blocks N] --data-file FILE
-
-Writes a file or standard input to logical blocks, all of it by default, and flushes. The data
-must be a whole number of blocks.
-
-${TARGET_HELP}
-${BLOCKS_HELP}  --data-file FILE, -d  where from; - is standard input (also --data)
-  --namespace-id N, -n  the namespace (default: the only one)
-${YES_HELP}${CONTROLLER_HELP}  --help                this text
-`;
 
 /**
  * The number of blocks to write; undefined if only the end of the source tells.
@@ -57,14 +32,7 @@ function blocksOf(source: DataSource, ns: NvmeNamespace, asked: bigint | undefin
 }
 
 async function run(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("write", argv, {
-    ...BLOCKS_OPTIONS,
-    "data-file": { type: "string", short: "d" },
-    data: { type: "string" },
-    "namespace-id": { type: "string", short: "n" },
-    yes: { type: "boolean" },
-    ...CONTROLLER_OPTIONS,
-  });
+  const { values, positionals } = parseCommandLine(writeDescription, argv);
   const target = targetOperand("write", positionals);
   const wanted = wantedBlocks("write", values);
   const nsid = namespaceOption("write", values["namespace-id"]);
@@ -93,10 +61,4 @@ async function run(argv: readonly string[]): Promise<void> {
   });
 }
 
-export const write: NvmeSubcommand = {
-  name: "write",
-  operands: "TARGET --data-file FILE",
-  summary: "write blocks, from a file or standard input",
-  help: HELP,
-  run,
-};
+export const write: NvmeSubcommand = { description: writeDescription, run };

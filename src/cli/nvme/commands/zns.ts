@@ -3,24 +3,25 @@
 import { ArgumentError } from "../../../core/errors.js";
 import { ZoneAction } from "../../../nvme/spec/opcodes.js";
 import { NO_WRITE_POINTER } from "../../../nvme/spec/zoned.js";
+import { parseOptions } from "../../command-line.js";
+import {
+  znsDescription,
+  zoneAppendOptions,
+  zoneOptions,
+  zoneReportOptions,
+} from "../../described/nvme/zns.js";
 import { table } from "../../table.js";
 import { print } from "../../terminal.js";
 import {
   bigOption,
-  CONTROLLER_HELP,
-  CONTROLLER_OPTIONS,
   controllerOptions,
-  JSON_HELP,
-  JSON_OPTIONS,
   namespaceOption,
   numberOption,
-  parseCommand,
-  TARGET_HELP,
   targetOperand,
   usage,
   wantsJson,
 } from "../arguments.js";
-import { assertCanConfirm, confirm, YES_HELP } from "../confirm.js";
+import { assertCanConfirm, confirm } from "../confirm.js";
 import { namespaceId, withController } from "../open.js";
 import { hex, type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
@@ -37,34 +38,6 @@ import {
   type ZoneReport,
   zonedShape,
 } from "./zones.js";
-
-const HELP = `Usage: iova nvme zns report TARGET [--start-lba N] [--descs N] [--state NAME]
-       iova nvme zns open | close | finish | reset TARGET --start-lba N | --select-all
-       iova nvme zns append TARGET --zslba N --data FILE
-       iova nvme zns id-ctrl | id-ns TARGET
-
-Zones of a zoned namespace. nvme-cli's names (report-zones, open-zone, zone-append, ...) work
-too. finish, reset and append change data, and ask or need --yes.
-
-${TARGET_HELP}
-  --start-lba N, -s     first block of the zone (also --zslba); for report where to start
-  --select-all, -a      all zones that the action applies to
-  --descs N, -d         report: at most N zones
-  --state NAME, -S      report: ${Object.keys(reportedStates).join(", ")}
-  --data FILE, -d       append: where from; - is standard input (also --data-file)
-  --namespace-id N, -n  the namespace (default: the only one)
-${YES_HELP}${JSON_HELP}${CONTROLLER_HELP}  --help                this text
-`;
-
-const OPTIONS = {
-  "start-lba": { type: "string", short: "s" },
-  zslba: { type: "string" },
-  "select-all": { type: "boolean", short: "a" },
-  "namespace-id": { type: "string", short: "n" },
-  yes: { type: "boolean" },
-  ...JSON_OPTIONS,
-  ...CONTROLLER_OPTIONS,
-} as const;
 
 interface Common {
   readonly "start-lba"?: string | undefined;
@@ -114,11 +87,11 @@ function reportText({ count, zones }: ZoneReport): string {
 }
 
 async function report(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("zns", argv, {
-    ...OPTIONS,
-    descs: { type: "string", short: "d" },
-    state: { type: "string", short: "S" },
-  });
+  const { values, positionals } = parseOptions(
+    argv,
+    { ...zoneOptions, ...zoneReportOptions },
+    znsDescription,
+  );
   const { target, start, nsid, options, json } = commonOf(values, positionals);
   const most = numberOption("zns", "descs", values.descs, 0, 0xffff_ffff) ?? 0xffff_ffff;
   const name = values.state ?? "all";
@@ -147,7 +120,7 @@ const actions = {
 } as const;
 
 async function change(verb: keyof typeof actions, argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("zns", argv, OPTIONS);
+  const { values, positionals } = parseOptions(argv, zoneOptions, znsDescription);
   const { target, start, nsid, options, json } = commonOf(values, positionals);
   const all = values["select-all"] === true;
   if (all === (start !== undefined)) throw usage("zns", `zns ${verb} needs --start-lba N, or --select-all`);
@@ -166,12 +139,11 @@ async function change(verb: keyof typeof actions, argv: readonly string[]): Prom
 }
 
 async function append(argv: readonly string[]): Promise<void> {
-  const { values, positionals } = parseCommand("zns", argv, {
-    ...OPTIONS,
-    data: { type: "string", short: "d" },
-    "data-file": { type: "string" },
-    "data-size": { type: "string", short: "z" },
-  });
+  const { values, positionals } = parseOptions(
+    argv,
+    { ...zoneOptions, ...zoneAppendOptions },
+    znsDescription,
+  );
   const { target, start, nsid, options, json } = commonOf(values, positionals);
   const path = values["data-file"] ?? values.data;
   if (start === undefined) throw usage("zns", "zns append needs --zslba N");
@@ -238,10 +210,4 @@ async function run(argv: readonly string[]): Promise<void> {
   await act(rest);
 }
 
-export const zns: NvmeSubcommand = {
-  name: "zns",
-  operands: "report|open|... TARGET",
-  summary: "zones: report, open, close, finish, reset, append",
-  help: HELP,
-  run,
-};
+export const zns: NvmeSubcommand = { description: znsDescription, run };

@@ -8,13 +8,14 @@ import type { NvmeController } from "../../../nvme/controller.js";
 import { MAX_BLOCKS } from "../../../nvme/namespace/block-command.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import type { Interrupts } from "../../../pci/interrupts.js";
+import { perfDescription } from "../../described/nvme/perf.js";
 import { print } from "../../terminal.js";
 import { assertCanConfirm, confirm } from "../confirm.js";
 import { openNamespace, withController } from "../open.js";
 import { type Json, pairs, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
 import { LatencyHistogram } from "./histogram.js";
-import { PERF_HELP, type PerfOptions, parsePerfOptions } from "./options.js";
+import { type PerfOptions, parsePerfOptions } from "./options.js";
 import type { PerfPlan, PerfQueueSetup } from "./queue.js";
 import { PerfRings } from "./rings.js";
 import { PerfRun } from "./run.js";
@@ -215,10 +216,4 @@ function round(value: number, digits: number): number {
   return Number(value.toFixed(digits));
 }
 
-export const perf: NvmeSubcommand = {
-  name: "perf",
-  operands: "TARGET [-q DEPTH] [-w WORKLOAD]",
-  summary: "measure commands per second and their latency",
-  help: PERF_HELP,
-  run,
-};
+export const perf: NvmeSubcommand = { description: perfDescription, run };

@@ -1,0 +1,65 @@
+/** `iova emulate`. */
+import { describe, flag, repeated, value } from "./description.js";
+
+/** As in `emulatedDeviceNames` of the library, which a description can't load. */
+const deviceNames = ["nvme", "edu"] as const;
+
+/** Options of every device. */
+export const commonEmulateOptions = {
+  socket: value("PATH", "where to listen", { offer: "file" }),
+  fault: repeated(
+    "TEXT",
+    "inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281 (nvme) or stuck,where=interruptStatus,nth=3 (others); " +
+      "repeatable; docs/emulator.md lists them",
+  ),
+  "trust-clients": flag(
+    "map client memory that can't be sealed (SPDK, QEMU's memory-backend-file) instead of copying it: faster, but a client that " +
+      "truncates it ends this process",
+  ),
+} as const;
+
+/** Options of nvme alone. */
+export const nvmeEmulateOptions = {
+  size: value("SIZE", "bytes of all namespaces together, such as 512M or 4G (default 1G)"),
+  file: value("FILE", "store the data in a file; without it, in memory", { offer: "file" }),
+  incoming: flag("FILE belongs to a migration source; wait for its state"),
+  namespaces: value("N", "how many namespaces (default 1)"),
+  "block-size": value("BYTES", "512 or 4096 (default 512)", { offer: ["512", "4096"] }),
+  metadata: value("BYTES", "metadata per block: 0, 8, 16 or 64 (default 0)", {
+    offer: ["0", "8", "16", "64"],
+  }),
+  pi: value("TYPE", "end-to-end protection, type 0 to 3 (default 0)", { offer: ["0", "1", "2", "3"] }),
+  zns: flag("zoned namespaces"),
+  cmb: value("SIZE", "controller memory buffer (default none)"),
+  "host-memory": value("SIZE", "host memory that the controller asks for as a cache (default none)"),
+  "ana-groups": value("N", "groups of asymmetric namespace access (default 0: none)"),
+  "cmb-without": value("USES", "CMB uses to disable, e.g. SQS,LISTS,CDMMMS (bits of CMBSZ and CMBLOC)"),
+  "queue-pairs": value("N", "I/O queue pairs (default 64)"),
+  vectors: value("N", "MSI-X vectors; 0 leaves INTx (default 65)"),
+  serial: value("TEXT", "serial number, unique among the controllers of a host (default IOVA0001)"),
+  doorbells: value("WAY", "shared: clients map the doorbells (default); messages: each write is a message", {
+    offer: ["shared", "messages"],
+  }),
+} as const;
+
+export const emulateDescription = describe({
+  name: "emulate",
+  operands: "DEVICE --socket PATH",
+  summary: "serve an NVMe controller, edu, or a device of your own to vfio-user clients",
+  usage: [
+    "nvme --socket PATH [OPTIONS]",
+    "edu --socket PATH [--fault TEXT] [--trust-clients]",
+    "FILE --socket PATH [--fault TEXT] [--trust-clients]",
+  ],
+  text: [
+    "Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU (-device vfio-user-pci), SPDK. " +
+      "One client at a time; Ctrl-C stops it. Does not need root. FILE, such as ./timer.js, is a module whose default export is the " +
+      "class of a device of your own (docs/testing-drivers.md).",
+  ],
+  offers: [deviceNames, "nothing"],
+  options: { ...commonEmulateOptions, ...nvmeEmulateOptions },
+  examples: [
+    { command: "iova emulate nvme --socket /tmp/nvme.sock", text: "serves an empty disk of 1 GiB" },
+    { command: "iova nvme list vfio-user:/tmp/nvme.sock", text: "shows it, from another terminal" },
+  ],
+});

@@ -1,0 +1,43 @@
+/** `iova nvme` and its subcommands. */
+import { type CommandDescription, describe } from "./description.js";
+import { formatDescription, readDescription, trimDescription, writeDescription } from "./nvme/blocks.js";
+import { TARGET } from "./nvme/common.js";
+import { featureDescription } from "./nvme/feature.js";
+import {
+  identifyDescription,
+  logDescription,
+  nvmeListDescription,
+  regsDescription,
+  smartDescription,
+} from "./nvme/information.js";
+import { perfDescription } from "./nvme/perf.js";
+import { znsDescription } from "./nvme/zns.js";
+
+export const nvmeDescriptions: readonly CommandDescription[] = [
+  nvmeListDescription,
+  identifyDescription,
+  smartDescription,
+  logDescription,
+  featureDescription,
+  regsDescription,
+  readDescription,
+  writeDescription,
+  trimDescription,
+  formatDescription,
+  znsDescription,
+  perfDescription,
+];
+
+export const nvmeDescription = describe({
+  name: "nvme",
+  operands: "SUBCOMMAND TARGET",
+  summary: "use an NVMe controller: list, identify, smart, read, write, ...",
+  usage: ["SUBCOMMAND ..."],
+  text: [
+    TARGET,
+    "nvme-cli's names of subcommands and options work too, and --json prints its keys. iova nvme SUBCOMMAND --help has their options.",
+  ],
+  offers: [],
+  options: {},
+  examples: [{ command: "iova nvme list", text: "shows the controllers of this host" }],
+});
