@@ -14,13 +14,23 @@ export interface ListEntry extends PciFunction {
   readonly inUse: readonly string[];
 }
 
-/** Prints the PCI functions of this host, and whether a userspace driver could use them. @throws ConfigError */
-export function runList(argv: readonly string[]): void {
+/** Prints or draws the PCI functions of this host. @throws ConfigError: also a file that can't be written */
+export async function runList(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommandLine(listDescription, argv);
+  const { svg, html, json = false, tree = false } = values;
   if (positionals.length > 0)
     throw usageError(listDescription, `list takes no operand, got ${positionals.join(" ")}`);
+  const isDrawn = svg !== undefined || html !== undefined;
+  if (isDrawn && (json || tree))
+    throw usageError(listDescription, "--svg and --html draw to a file: leave --json and --tree out");
+  if (isDrawn) await (await import("./topology/draw.js")).draw({ svg, html });
+  else if (tree) await (await import("./topology/draw.js")).printTree(json);
+  else printList(json);
+}
+
+function printList(json: boolean): void {
   const entries = listPciFunctions().map(entryOf);
-  if (values.json === true) {
+  if (json) {
     printJsonText(JSON.stringify(entries, undefined, 2));
     return;
   }

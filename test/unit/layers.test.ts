@@ -101,6 +101,7 @@ const applications = [
   "cli/described/nvme",
   "cli/printed",
   "cli/printed/completion",
+  "cli/topology",
   "cli/nvme",
   "cli/nvme/commands",
   "cli/nvme/perf",
