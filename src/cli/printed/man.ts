@@ -1,6 +1,6 @@
 /** The page iova(1), made of descriptions. The build writes it to man/iova.1. */
 import { descriptions } from "../described/all.js";
-import type { CommandDescription } from "../described/description.js";
+import { type CommandDescription, STATUSES } from "../described/description.js";
 import { nvmeDescriptions } from "../described/nvme.js";
 import { optionTerms, statusesOf } from "./help.js";
 
@@ -25,7 +25,7 @@ export function manPage(version: string): string {
     ".SH COMMANDS",
     ...commands.flatMap(commandLines),
     ".SH EXIT STATUS",
-    ...commands.slice(0, 1).flatMap(statusLines),
+    ...Object.entries(STATUSES).flatMap(termLines),
     ".SH SEE ALSO",
     roff("lspci(8), modprobe(8), nvme(1), udev(7)"),
   ];
