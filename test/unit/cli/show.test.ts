@@ -41,6 +41,6 @@ test("rejects an address that has no device, and a command line without one", as
   });
   expect(await cli.run(["show"])).toMatchObject({
     status: 2,
-    stderr: "iova: show takes one BDF; see iova help\n",
+    stderr: "iova: show takes one BDF; see iova show --help\n",
   });
 });
