@@ -61,7 +61,13 @@ export class HostMemoryBuffer implements AsyncDisposable {
    *   HMMIN, the minimum), MemlockError, SysError, NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   static async give(target: HostMemoryTarget, bytes?: number): Promise<HostMemoryBuffer> {
-    checkMembers("target", target, "an NvmeController", { admin: "function", hostMemoryGiven: "function" });
+    checkMembers("target", target, "an NvmeController", {
+      admin: "function",
+      hostMemoryGiven: "function",
+      identify: "object",
+      device: "object",
+      dma: "object",
+    });
     const { hmpre, hmmin } = target.identify;
     if (hmpre === 0) throw new UnsupportedError(`${target.bdf} uses no host memory buffer (HMPRE is 0)`);
     const wanted = bytes ?? hmpre * UNIT_BYTES;

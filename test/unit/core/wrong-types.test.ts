@@ -18,6 +18,7 @@ import { smmuv3Invalidations, Viommu, vtdInvalidations, vtdStage1 } from "../../
 import {
   CompletionQueue,
   HandedQueues,
+  HostMemoryBuffer,
   ProtectionInformation,
   SubmissionQueue,
 } from "../../../src/doors/nvme.js";
@@ -181,6 +182,12 @@ describe("an ArgumentError refuses", () => {
     expect(() => checkCommand(wrong(undefined), rules)).toThrow(ArgumentError);
     expect(() => checkCommandOptions(wrong(null))).toThrow(ArgumentError);
     expect(() => checkCommandOptions({ timeoutMs: wrong(Symbol("s")) })).toThrow(ArgumentError);
+  });
+
+  test("a controller to give memory to that lacks members", async () => {
+    const target = { admin: () => {}, hostMemoryGiven: () => {} };
+    for (const given of [undefined, {}, target, { ...target, identify: {}, device: {} }])
+      await expect(HostMemoryBuffer.give(wrong(given))).rejects.toThrow(ArgumentError);
   });
 
   test("what a callback returns, a record's values, a text, a name and a request of another type", () => {
