@@ -54,6 +54,9 @@ const BLOCK_WORDS = 128;
 const MOST_BLOCKS = 8;
 const BLOCKS_PER_WORKER = 1024;
 const SAMPLES = 10;
+/** Only ends a run that hangs: a restart of the server takes a minute on a machine with ten times too much to do. */
+const PATIENCE_MS = 600_000;
+const PAUSE_MS = 5;
 
 /** None of these changes data. */
 const faults: readonly FaultOptions[] = [
@@ -98,8 +101,8 @@ export async function soak({ ios, seed, iosPerIncident, program, report }: SoakO
   const nvme = await NvmeController.open(emulator.address, {
     queues: 2,
     timeoutMs: 2000,
-    vfioUser: { reconnect: true },
-    recovery: { attempts: 100, delayMs: 5, retry: "all" },
+    vfioUser: { reconnect: { timeoutMs: PATIENCE_MS } },
+    recovery: { attempts: 1000, delayMs: PAUSE_MS, retry: "all" },
   });
   try {
     const ns = await nvme.namespace(1);
@@ -123,7 +126,8 @@ export async function soak({ ios, seed, iosPerIncident, program, report }: SoakO
       } else {
         const reset = kind === faults.length ? "controller" : "function";
         count(`${reset} reset`);
-        await nvme.reset(reset, { outstanding: "all" }).catch(run.tolerate);
+        // A reset that fails, as it may on a busy machine, leaves the controller down.
+        await run.again(() => nvme.reset(reset, { outstanding: "all" }));
       }
     };
     let number = 0;
@@ -195,7 +199,7 @@ class Run {
   }
 
   /** An error that an incident may bring about. */
-  readonly tolerate = (error: unknown): void => {
+  private readonly tolerate = (error: unknown): void => {
     if (!(error instanceof IovaError)) throw error;
     this.rejected++;
   };
@@ -212,6 +216,21 @@ class Run {
         }
       }),
     );
+  }
+
+  /** Tries until it works. */
+  async again(io: () => Promise<void>): Promise<void> {
+    const end = performance.now() + PATIENCE_MS;
+    for (;;) {
+      try {
+        await io();
+        return;
+      } catch (error) {
+        if (performance.now() > end) throw error;
+        this.tolerate(error);
+        await sleep(PAUSE_MS);
+      }
+    }
   }
 
   private async write(buffer: DmaBuffer, lba: number, blocks: number): Promise<void> {
@@ -241,19 +260,6 @@ class Run {
         );
       }
       this.compared++;
-    }
-  }
-
-  private async again(io: () => Promise<void>): Promise<void> {
-    for (let left = 1000; ; left--) {
-      try {
-        await io();
-        return;
-      } catch (error) {
-        if (left === 0) throw error;
-        this.tolerate(error);
-        await sleep(5);
-      }
     }
   }
 }
