@@ -1,6 +1,6 @@
 /** The configuration space of a PCI function. */
 import { checkBytes, checkInteger } from "../core/check.js";
-import { ArgumentError, StateError } from "../core/errors.js";
+import { ArgumentError, DeviceGoneError, StateError } from "../core/errors.js";
 import { checkDeviceIo, type DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_CONFIG_REGION_INDEX } from "../vfio/uapi.js";
 import { ConfigReader } from "./config-reader.js";
@@ -102,13 +102,13 @@ export class ConfigSpace extends ConfigReader {
     this.store(offset, new Uint8Array(Uint32Array.of(value).buffer));
   }
 
-  /** Allows the function to start DMA, or forbids it. */
+  /** Allows the function to start DMA, or forbids it. Forbidding it to a function that has gone does nothing. */
   set busMaster(enabled: boolean) {
-    const command = this.read16(PciRegister.command);
-    this.write16(
-      PciRegister.command,
-      enabled ? command | PciCommand.busMaster : command & ~PciCommand.busMaster,
-    );
+    try {
+      this.setCommand(PciCommand.busMaster, enabled);
+    } catch (error) {
+      if (enabled || !(error instanceof DeviceGoneError)) throw error;
+    }
   }
 
   /** Whether the function may start DMA. */
@@ -118,16 +118,17 @@ export class ConfigSpace extends ConfigReader {
 
   /** Forbids the function to assert INTx, or allows it. */
   set interruptDisable(disabled: boolean) {
-    const command = this.read16(PciRegister.command);
-    this.write16(
-      PciRegister.command,
-      disabled ? command | PciCommand.interruptDisable : command & ~PciCommand.interruptDisable,
-    );
+    this.setCommand(PciCommand.interruptDisable, disabled);
   }
 
   /** Whether the function must not assert INTx. */
   get interruptDisable(): boolean {
     return (this.read16(PciRegister.command) & PciCommand.interruptDisable) !== 0;
+  }
+
+  private setCommand(bit: number, isSet: boolean): void {
+    const command = this.read16(PciRegister.command);
+    this.write16(PciRegister.command, isSet ? command | bit : command & ~bit);
   }
 
   private access(offset: number, width: number): DataView {

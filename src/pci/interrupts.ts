@@ -1,6 +1,6 @@
 /** The interrupts of a PCI function: MSI-X, MSI or INTx, each vector as an eventfd. */
 import { checkInteger, checkKeys, show } from "../core/check.js";
-import { ArgumentError, UnsupportedError } from "../core/errors.js";
+import { ArgumentError, BusyError, UnsupportedError } from "../core/errors.js";
 import { closeAll } from "../core/lifetime/close-all.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -9,7 +9,7 @@ import type { Watch } from "../sys/watch.js";
 import { irqOrNone } from "../vfio/capabilities.js";
 import { checkDeviceIo, type DeviceIo, MAX_VECTORS } from "../vfio/device-io.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../vfio/uapi.js";
-import { InterruptVector } from "./interrupt-vector.js";
+import { InterruptVector, type InterruptWaitOptions } from "./interrupt-vector.js";
 
 /** The ways a PCI function can interrupt, best first. */
 export type InterruptKind = "msix" | "msi" | "intx";
@@ -20,6 +20,18 @@ const irqIndex: Readonly<Record<InterruptKind, number>> = {
   intx: VFIO_PCI_INTX_IRQ_INDEX,
 };
 const bestFirst: readonly InterruptKind[] = ["msix", "msi", "intx"];
+
+/** The interrupts that are enabled: VFIO replaces eventfds without a word, and the first user would wait for ever. */
+const enabled = new WeakMap<DeviceIo, Lease>();
+
+/** @throws BusyError */
+function assertNoneEnabled(io: DeviceIo): void {
+  const other = enabled.get(io);
+  if (other === undefined || other.closed) return;
+  throw new BusyError(
+    `${other.label} are enabled already: close them first, or add vectors to them by grow()`,
+  );
+}
 
 /** How many vectors of each kind a function has. */
 export function interruptCounts(io: DeviceIo): Record<InterruptKind, number> {
@@ -45,7 +57,7 @@ export class Interrupts extends Resource {
   /** Of the vectors. */
   private readonly leases: Lease[];
 
-  /** @throws ArgumentError, UnsupportedError if the function lacks that kind, SysError */
+  /** @throws ArgumentError, UnsupportedError if the function lacks that kind, BusyError if interrupts are enabled already, SysError */
   constructor(
     private readonly io: DeviceIo,
     options: InterruptOptions = {},
@@ -61,6 +73,7 @@ export class Interrupts extends Resource {
     if (kind === undefined || counts[kind] === 0) {
       throw new UnsupportedError(`${io.lease.label} has no ${options.kind ?? "interrupts"}`);
     }
+    assertNoneEnabled(io);
     const vectors = makeVectors(io, kind, 0, Math.min(wanted, counts[kind]));
     const leases: Lease[] = [];
     super({
@@ -68,6 +81,7 @@ export class Interrupts extends Resource {
       release: releasing(io, irqIndex[kind], leases),
       parents: [io],
     });
+    enabled.set(io, this.lease);
     this.kind = kind;
     this.leases = leases;
     this.own = [];
@@ -99,16 +113,27 @@ export class Interrupts extends Resource {
    * @throws ArgumentError, BusyError if the vector is watched already
    */
   watch(vector: number, listener: (count: number) => void, options: ListenOptions = {}): Watch {
-    const found = this.vectors[checkInteger("vector", vector, 0, 0xffff)];
-    if (found === undefined)
-      throw new ArgumentError(`there is no vector ${show(vector)}: ${this.vectors.length} are enabled`);
-    return found.watch(listener, options);
+    return this.vector(vector).watch(listener, options);
+  }
+
+  /**
+   * {@link InterruptVector.once} of a vector by its number.
+   * @throws as a rejection: ArgumentError if there is no such vector, and as InterruptVector.once()
+   */
+  async once(vector: number, options: InterruptWaitOptions = {}): Promise<number> {
+    return await this.vector(vector).once(options);
   }
 
   /** Makes the kernel signal a vector, to test that the listener is called. */
   trigger(vector: number): void {
     this.lease.assertOpen();
     this.io.actOnIrq(irqIndex[this.kind], "trigger", vector, 1);
+  }
+
+  private vector(number: number): InterruptVector {
+    const found = this.vectors[checkInteger("vector", number, 0, 0xffff)];
+    if (found !== undefined) return found;
+    throw new ArgumentError(`there is no vector ${number}: ${this.vectors.length} are enabled`);
   }
 
   private adopt(vectors: readonly InterruptVector[]): void {

@@ -50,7 +50,7 @@ export function waitFor<V>(
   options: WaitOptions,
 ): Promise<V> {
   return new Promise((resolve, reject) => {
-    checkKeys("until()", options, ["timeoutMs", "everyMs", "wake", "signal"]);
+    checkKeys("the options of until()", options, ["timeoutMs", "everyMs", "wake", "signal"]);
     const { timeoutMs, everyMs = 1, wake, signal } = options;
     if (wake !== undefined) checkFunction("wake", wake);
     checkSignal(signal);

@@ -1,6 +1,9 @@
 /** A ring of descriptors in memory that a device can reach, with the driver's positions in it. */
+import { checkFunction } from "../core/check.js";
+import { StateError } from "../core/errors.js";
 import type { DmaBuffer } from "../dma/buffer.js";
 import type { Iova } from "../dma/iova/address.js";
+import { type WaitOptions, waitFor } from "../registers/wait.js";
 import { RingCursor } from "./cursor.js";
 import type { DescriptorSpec, SlotsOf } from "./types.js";
 
@@ -56,6 +59,34 @@ export class DescriptorRing<D extends DescriptorSpec> implements Disposable {
   /** Takes back the slot that was filled first. @returns its number, or -1 if the ring is empty */
   pop(): number {
     return this.used === 0 ? -1 : this.head.advance();
+  }
+
+  /**
+   * Waits until the device is done with the slot that was filled first.
+   * @param isDone reads the slot's words, such as `(slot) => done.of(slots.status.read(slot))`
+   * @param options as those of a register's `until()`. Give it `signal: device.signal`: memory doesn't tell that its device has gone
+   * @returns the slot. It stays in the ring until {@link pop}
+   * @throws as a rejection: StateError if the ring is empty, ArgumentError, TimeoutError, the signal's reason, ClosedError if the
+   *   ring is closed meanwhile, and what `isDone` throws
+   */
+  async until(isDone: (slot: number) => boolean, options: WaitOptions): Promise<number> {
+    checkFunction("isDone", isDone);
+    const { label } = this.buffer.lease;
+    this.buffer.lease.assertOpen();
+    if (this.used === 0) throw new StateError(`the ring in ${label} is empty: there is no slot to wait for`);
+    return await waitFor(
+      {
+        read: () => {
+          this.buffer.lease.assertOpen();
+          return this.peek();
+        },
+        isMet: (slot) => slot >= 0 && isDone(slot),
+        deviceSignal: () => undefined,
+        isGone: () => false,
+        describe: (slot) => `slot ${slot} of the ring in ${label} isn't done`,
+      },
+      options,
+    );
   }
 
   /** Empties it, as after a reset of the device: positions go to slot 0, and the memory reads as zeros. @throws ClosedError */

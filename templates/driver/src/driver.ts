@@ -55,6 +55,7 @@ export class TemplateDriver implements Disposable {
 
   /** Stops the device before its buffer goes. The PciDevice stays open. */
   [Symbol.dispose](): void {
+    // Allowed on a device that has gone, too.
     this.device.config.busMaster = false;
     this.interrupts.close();
     this.buffer.close();

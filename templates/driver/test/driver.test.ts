@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { PciDevice, TimeoutError } from "iova";
+import { DeviceGoneError, PciDevice, TimeoutError } from "iova";
 import { type RunningEmulator, startEmulator } from "iova/emulator";
 import { TemplateDriver } from "../src/driver.js";
 import { registers } from "../src/registers.js";
@@ -60,6 +60,16 @@ test("a device that never finishes is a TimeoutError", async () => {
   using driver = new TemplateDriver(device, 50);
   await emulator.order({ kind: "inject", fault: { kind: "write-lost", where: "start", count: 1 } });
   await assert.rejects(driver.sum(Uint8Array.of(1)), TimeoutError);
+});
+
+test("an unplugged device is a DeviceGoneError, and the driver closes", async () => {
+  {
+    using device = PciDevice.open(emulator.address);
+    using driver = new TemplateDriver(device);
+    await emulator.order({ kind: "inject", fault: { kind: "remove", where: "start" } });
+    await assert.rejects(driver.sum(Uint8Array.of(1)), DeviceGoneError);
+  }
+  await emulator.order({ kind: "clearFaults" });
 });
 
 test("the device forgets its work at a reset", async () => {

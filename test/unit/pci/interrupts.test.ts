@@ -49,6 +49,26 @@ describe("a vector", () => {
     expect(edu.interruptStatus).toBe(7);
   });
 
+  test("resolves once() by its number as well, and there must be such a vector", async () => {
+    const { interrupts, edu } = enable("msi");
+    edu.raise(1);
+    expect(await interrupts.once(0, { timeoutMs: 60_000 })).toBe(1);
+    await expect(interrupts.once(1)).rejects.toThrow(/^there is no vector 1: 1 are enabled/);
+    await expect(interrupts.once(-1)).rejects.toThrow(ArgumentError);
+  });
+
+  test("isn't taken away by a second enableInterrupts()", async () => {
+    const { interrupts, vector, edu } = enable("msi");
+    expect(() => device.enableInterrupts()).toThrow(BusyError);
+    expect(() => device.enableInterrupts({ kind: "intx" })).toThrow(
+      /^msi interrupts of .* are enabled already/,
+    );
+    edu.raise(1);
+    expect(await vector.once({ timeoutMs: 60_000 })).toBe(1);
+    interrupts.close();
+    expect(enable("intx").interrupts.kind).toBe("intx");
+  });
+
   test("counts a flood of interrupts as one turn of the iteration", async () => {
     const { interrupts, vector } = enable("msi");
     for (let i = 0; i < 1000; i++) vector.trigger();

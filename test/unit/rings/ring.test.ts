@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { DmaSpace } from "../../../src/dma/space.js";
 import { bit, descriptorLayout, RingCursor, reg16, reg32, reg64 } from "../../../src/doors/pci.js";
-import { ArgumentError, ClosedError } from "../../../src/index.js";
+import { ArgumentError, ClosedError, DeviceGoneError, StateError } from "../../../src/index.js";
 import { collectAll, drop, useForgottenWarnings } from "../../support/forgotten.js";
 import { IdentityMapper } from "../../support/identity-mapper.js";
 
@@ -110,6 +110,45 @@ describe("a ring of descriptors", () => {
       while (isNew()) seen.push(ring.slots.id.read(ring.head.advance()));
     }
     expect(seen).toEqual(Array.from({ length: 23 }, (_, i) => i));
+  });
+
+  test("is waited for: at each wake-up and twice a second the slot that was filled first is read", async () => {
+    using space = new DmaSpace(new IdentityMapper());
+    using ring = Packet.ring(space, 4);
+    const isDone = (slot: number): boolean => done.of(ring.slots.status.read(slot));
+    const wakes: (() => void)[] = [];
+    const wake = (again: () => void) => {
+      wakes.push(again);
+      return { close: () => void wakes.splice(0) };
+    };
+    ring.push();
+    ring.push();
+    ring.slots.status.write(1, { done: true });
+    const waiting = ring.until(isDone, { timeoutMs: 600_000, wake });
+    for (const again of wakes) again();
+    ring.slots.status.write(0, { done: true });
+    for (const again of [...wakes]) again();
+    expect(await waiting).toBe(0);
+    expect(wakes).toEqual([]);
+    expect([ring.used, ring.pop()]).toEqual([2, 0]);
+    expect(await ring.until(isDone, { timeoutMs: 0 })).toBe(1);
+  });
+
+  test("is waited for no longer than its limit, its signal and its memory last, and not while it is empty", async () => {
+    using space = new DmaSpace(new IdentityMapper());
+    const ring = Packet.ring(space, 4);
+    const never = (): boolean => false;
+    await expect(ring.until(never, { timeoutMs: 1 })).rejects.toThrow(StateError);
+    ring.push();
+    await expect(ring.until(never, { timeoutMs: 1 })).rejects.toThrow(/^slot 0 of the ring in .* isn't done/);
+    const gone = AbortSignal.abort(new DeviceGoneError("the device"));
+    await expect(ring.until(never, { timeoutMs: 600_000, signal: gone })).rejects.toThrow(DeviceGoneError);
+    await expect(Reflect.apply(ring.until, ring, [7, { timeoutMs: 1 }])).rejects.toThrow(ArgumentError);
+    await expect(Reflect.apply(ring.until, ring, [never])).rejects.toThrow(ArgumentError);
+    const waiting = ring.until(never, { timeoutMs: 600_000 });
+    ring.close();
+    await expect(waiting).rejects.toThrow(ClosedError);
+    await expect(ring.until(never, { timeoutMs: 1 })).rejects.toThrow(ClosedError);
   });
 
   test("starts anew after a reset of the device", () => {
