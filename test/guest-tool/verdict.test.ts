@@ -23,7 +23,7 @@ const PROGRAMS = {
     test("passes", () => {});`,
 };
 
-describe("the verdict on a run of vitest", { timeout: 120_000 }, () => {
+describe("the verdict on a run of vitest", () => {
   let folder: string;
   beforeAll(() => {
     // Below the project: vitest resolves its own name from here.

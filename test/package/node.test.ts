@@ -17,7 +17,7 @@ describe.each(nodeVersions)("on Node %s", (version) => {
   let node = "";
   beforeAll(() => {
     node = nodeProgram(version);
-  }, 300_000);
+  });
 
   test("import finds every entry point, and a name is the same object in each", async () => {
     const folder = project({

@@ -4,7 +4,7 @@ import { Edu } from "../../examples/drivers/edu.js";
 import type { PciDevice } from "../../src/index.js";
 
 /** Only ends what would never end: each transfer takes QEMU's device a tenth of a second. */
-const LONG = { timeout: 120_000 };
+const LONG = { timeout: 600_000 };
 
 /** @param open opens an edu device; it is called once per test */
 export function eduDriverSuite(open: () => PciDevice): void {

@@ -18,7 +18,7 @@ import { bindForFile, IgbPair, leftIgbBdf, rightIgbBdf } from "../../support/igb
 bindForFile([leftIgbBdf, rightIgbBdf]);
 
 /** Only ends what would never end. */
-const LONG = { timeout: 180_000 };
+const LONG = { timeout: 600_000 };
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
 const OTHER = "52:54:00:00:00:99";
 const GROUP = "01:00:5e:00:00:05";

@@ -13,7 +13,7 @@ import { bindForFile, LINK_LIMIT, leftIgbBdf, rightIgbBdf } from "../../support/
 bindForFile([leftIgbBdf]);
 
 /** Only ends what would never end. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 const ARP = 0x0806;
 const IPV4 = 0x0800;
 const OURS = "0a000001";

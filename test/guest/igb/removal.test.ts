@@ -9,7 +9,6 @@ import { igbBehind, LINK_LIMIT } from "../../support/igb-machine.js";
 import { QemuMonitor } from "../../support/qemu-monitor.js";
 import { cutPower } from "../../support/root-port.js";
 
-vi.setConfig({ testTimeout: 300_000 });
 const LIMIT_MS = 60_000;
 
 let monitor: QemuMonitor;

@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => monitor.close());
 
 /** Only ends what would never end. */
-const LONG = { timeout: 180_000 };
+const LONG = { timeout: 600_000 };
 
 describe.each(backendNames)("an 82576 through %s", (backend) => {
   expectNothingLeft();

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { blockDevices, partitions, usersOf } from "../../../src/doors/pci.js";
 import {
   ArgumentError,
@@ -34,8 +34,6 @@ import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { kernelDisk, writeDisk } from "../../support/kernel-disk.js";
 import { backends } from "../../support/nvme-machine.js";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 function overrideOf(bdf: string): string {
   return readFileSync(`/sys/bus/pci/devices/${bdf}/driver_override`, "utf8").trim();

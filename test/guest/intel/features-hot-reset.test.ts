@@ -60,7 +60,7 @@ async function expectReset(device: VfioDevice, reset: () => void | Promise<void>
   registers.write64(NVME.submissionQueue, 0x1_0000n);
   registers.write64(NVME.completionQueue, 0x2_0000n);
   registers.write32(NVME.configuration, 0x0046_0001);
-  await expect.poll(ready, { timeout: 30_000 }).toBe(1);
+  await expect.poll(ready, { timeout: 600_000 }).toBe(1);
   await reset();
   expect(ready()).toBe(0);
 }

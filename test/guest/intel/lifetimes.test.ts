@@ -28,7 +28,7 @@ const SOAK_CYCLES = Number(process.env["IOVA_SOAK_CYCLES"] ?? 50_000);
 const RSS_SLACK = 16 * 1024 * 1024;
 const HEAP_SLACK = 1024 * 1024;
 /** Only for what hangs: cycles and collections are slow under emulation. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 
 let binding: VfioBinding;
 beforeAll(() => {

@@ -1,5 +1,5 @@
 /** Errors of the NVMe driver: wrong devices, failed starts, bad requests, closed controllers, time limits. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
   ArgumentError,
   BusyError,
@@ -26,8 +26,6 @@ import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, ways } from "../../support/nvme-machine.js";
 import { provoke } from "../../support/provoke.js";
 import { registersIn } from "../../support/registers.js";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const PAGE = 4096;
 

@@ -13,8 +13,6 @@ import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, completions, ways } from "../../support/nvme-machine.js";
 import { skewClock } from "../../support/skewed-clock.js";
 
-vi.setConfig({ testTimeout: 180_000 });
-
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 let binding: { close(): void };

@@ -4,7 +4,7 @@
  */
 import { randomFillSync, randomUUID } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   ArgumentError,
   bindToVfio,
@@ -23,8 +23,6 @@ import { nvmeBdf, sriovNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { iovaJson } from "../../support/nvme-cli.js";
 import { backends, bindGroup } from "../../support/nvme-machine.js";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
 const BYTES = 64 * 1024;

@@ -1,6 +1,6 @@
 /** Why a PCI device can't be opened: address, driver, group, kernel or permission. */
 import { chmodSync, renameSync, statSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   ArgumentError,
   type BackendName,
@@ -18,8 +18,6 @@ import { eduBdf, nvmeBdf, pairNvmeBdf } from "../../support/functions.js";
 import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends, bindGroup, groupMembers } from "../../support/nvme-machine.js";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const PAGE = 4096;
 const ABSENT = "0000:00:1b.7";

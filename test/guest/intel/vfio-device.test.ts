@@ -255,7 +255,7 @@ describe.each(backendNames)("reset through %s", (backend) => {
       registers.write64(ASQ, queues.iova);
       registers.write64(ACQ, queues.iova + BigInt(PAGE));
       registers.write32(CC, 0x0046_0001);
-      await expect.poll(() => registers.read32(CSTS) & READY, { timeout: 30_000 }).toBe(READY);
+      await expect.poll(() => registers.read32(CSTS) & READY, { timeout: 600_000 }).toBe(READY);
       const reset = device[how]();
       if (how === "resetAsync") expect(() => device.close()).toThrow("a reset under way");
       await reset;

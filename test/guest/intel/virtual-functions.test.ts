@@ -36,8 +36,6 @@ import { provoke } from "../../support/provoke.js";
 import { said } from "../../support/said.js";
 import { asUnprivileged } from "../../support/unprivileged.js";
 
-vi.setConfig({ testTimeout: 120_000 });
-
 const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
 const NVME = 0x010802;
 const attribute = (name: string): string => `/sys/bus/pci/devices/${sriovNvmeBdf()}/${name}`;

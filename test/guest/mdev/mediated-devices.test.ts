@@ -1,6 +1,6 @@
 /** Mediated devices as PCI functions: created, listed, opened by their UUID, driven and removed. */
 import { randomUUID } from "node:crypto";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { runMdev } from "../../../src/cli/mdev.js";
 import { runShow } from "../../../src/cli/show.js";
 import {
@@ -26,8 +26,6 @@ import { INTERRUPT_WHEN_EMPTY, MttyPort, Uart } from "../../support/mtty.js";
 import { backends } from "../../support/nvme-machine.js";
 import { said } from "../../support/said.js";
 import { asUnprivileged } from "../../support/unprivileged.js";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const PARENTS = ["mbochs", "mdpy", "mtty"];
 

@@ -20,7 +20,7 @@ import { byVariant } from "../../support/variants.js";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 /** Pinning and scanning 128 MiB is slow under emulation. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 
 interface DirtyVariant {
   readonly variant: string;

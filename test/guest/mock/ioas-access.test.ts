@@ -12,7 +12,7 @@ import { byVariant } from "../../support/variants.js";
 
 const READ_ONLY = 0;
 /** Sweeps make tens of thousands of calls, and pinning huge pages is slow, under emulation. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 
 const buffer = sharedBuffer();
 expectNothingLeft();

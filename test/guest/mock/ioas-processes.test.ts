@@ -14,7 +14,7 @@ import { sysAnswer } from "../../support/raw-iommufd.js";
 import { byVariant } from "../../support/variants.js";
 
 /** Starting Node takes seconds under emulation. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 
 describe.each(byVariant(ioasVariants))("memory that another process mapped [%s]", LONG, (_, variant) => {
   expectNothingLeftSoon();

@@ -11,7 +11,7 @@ import { PAGE } from "../../support/mock-domain.js";
 import { destroyAnswer } from "../../support/raw-iommufd.js";
 
 /** Hundreds of trees of devices, which come and go slowly under emulation. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 
 /** One of every object that an iommufd has, all hanging on each other. */
 class Tree {

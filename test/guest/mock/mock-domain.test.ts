@@ -36,7 +36,7 @@ const MAP_HUGETLB = 0x40000;
 
 const BUFFER = 16 * PAGE;
 /** Creating devices and pinning huge pages is slow under emulation. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 
 /** Memory outside the library's arenas of which only the first half can be touched. */
 function halfUsable(sizeBytes: number, huge: boolean): { address: number } & Disposable {

@@ -18,8 +18,6 @@ import { eduBdf } from "../../support/functions.js";
 import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 
-// Only for what hangs: programs start slowly under emulation.
-vi.setConfig({ testTimeout: 300_000 });
 const HANG_MS = 60_000;
 /** Enough for every step that doesn't block. */
 const LIMIT_MS = 8000;

@@ -15,7 +15,6 @@ import { bindGroup } from "../../support/nvme-machine.js";
 import { provoke } from "../../support/provoke.js";
 
 /** Each run of nvme-cli starts a process, and opening a controller takes a while in a guest without KVM. */
-vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 
 /** As test/machines.ts has it: 32 zones of 256 blocks, 128 of which can be written. */
 const NSID = "10";

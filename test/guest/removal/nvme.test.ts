@@ -15,8 +15,6 @@ import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { QemuMonitor } from "../../support/qemu-monitor.js";
 import { cutPower } from "../../support/root-port.js";
 
-vi.setConfig({ testTimeout: 180_000 });
-
 const NVME = 0x010802;
 /** Far below the time limit of commands: what ends them is that somebody looked. The second is for an idle machine. */
 const LIMIT_MS = 10_000;

@@ -14,7 +14,7 @@ const MIB = 1024 * 1024;
 const SECTOR = 512;
 const SECTORS = (32 * MIB) / SECTOR;
 /** Only ends what would never end. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 
 describe.each(backendNames)("virtio-blk through %s", (backend) => {
   expectNothingLeft();

@@ -12,7 +12,7 @@ import { expectNothingLeft } from "../../support/holdings.js";
 import { QemuMonitor } from "../../support/qemu-monitor.js";
 
 /** Only ends what would never end. */
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: 600_000 };
 const FRAMES = 20_000;
 const BATCH = 32;
 /** Frames on their way, at most: fewer than the receiver has buffers. */

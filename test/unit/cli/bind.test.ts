@@ -1,9 +1,7 @@
 /** `iova bind` and `iova unbind` as processes: what they refuse before they touch a device. */
-import { afterAll, describe, expect, test, vi } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { compileCli } from "../../support/iova-cli.js";
 
-// Each run is a process, which starts slowly on a busy machine.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const cli = compileCli();
 afterAll(() => cli[Symbol.dispose]());
 

@@ -1,12 +1,10 @@
 /** The `iova` command as a process: its version, and options that a command doesn't have. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, expect, test, vi } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { compileCli } from "../../support/iova-cli.js";
 
-// Each run is a process, which starts slowly on a busy machine.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const cli = compileCli();
 afterAll(() => cli[Symbol.dispose]());
 

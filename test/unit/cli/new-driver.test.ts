@@ -10,13 +10,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { compileCli } from "../../support/iova-cli.js";
 import { run } from "../../support/run.js";
 
-// Each run is a process, which starts slowly on a busy machine.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const cli = compileCli();
 afterAll(() => cli[Symbol.dispose]());
 

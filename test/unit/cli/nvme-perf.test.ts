@@ -1,6 +1,6 @@
 /** `iova nvme perf`: its histogram, its options, and runs against emulated controllers. */
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { LatencyHistogram } from "../../../src/cli/nvme/perf/histogram.js";
 import { parsePerfOptions } from "../../../src/cli/nvme/perf/options.js";
 import type { NvmeEmulatorOptions } from "../../../src/emulator/nvme/options.js";
@@ -9,9 +9,6 @@ import { ConfigError, NvmeController } from "../../../src/index.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { emulate } from "../../support/emulators.js";
 import { type Outcome, runNode } from "../../support/run.js";
-
-// Starts processes, and a busy machine is no failure.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const MIB = 1024 * 1024;
 

@@ -3,7 +3,7 @@ import { randomFillSync } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runNvme } from "../../../src/cli/nvme/main.js";
 import { ConfigError } from "../../../src/core/errors.js";
 import { emulate, socketPath } from "../../support/emulators.js";
@@ -12,9 +12,6 @@ import { onTerminal } from "../../support/on-terminal.js";
 import { runWithInput } from "../../support/run.js";
 
 const MIB = 1 << 20;
-const LIMIT_MS = 120_000;
-// Each run is a process, which starts slowly on a busy machine.
-vi.setConfig({ testTimeout: LIMIT_MS, hookTimeout: LIMIT_MS });
 const cli = compileCli();
 const folder = mkdtempSync(join(tmpdir(), "iova-cli-"));
 const emulators: { close(): Promise<void> }[] = [];

@@ -1,12 +1,10 @@
 /** `iova repl` as a process, on an emulated edu: programs from standard input, and the prompt on a terminal. */
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import type { RunningEmulator } from "../../../src/emulator/worker.js";
 import { compileTree } from "../../support/compiled.js";
 import { emulate } from "../../support/emulators.js";
 import { type InputOutcome, runWithInput } from "../../support/run.js";
 
-// Each run is a process, which starts slowly on a busy machine.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const tree = compileTree("src/cli/main.ts", "test/unit/fixtures/edu-registers.ts");
 const cli = tree.file("src/cli/main.ts");
 const registers = tree.file("test/unit/fixtures/edu-registers.ts");

@@ -1,10 +1,8 @@
 /** `iova show` as a process, on an emulated edu and on what isn't there. */
-import { afterAll, expect, test, vi } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { emulate } from "../../support/emulators.js";
 import { compileCli } from "../../support/iova-cli.js";
 
-// Each run is a process, which starts slowly on a busy machine.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const cli = compileCli();
 afterAll(() => cli[Symbol.dispose]());
 

@@ -16,8 +16,6 @@ import { compileCli, type IovaCli } from "../../support/iova-cli.js";
 import { onTerminal } from "../../support/on-terminal.js";
 import { RawServer } from "../../support/raw-vfio-user.js";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
-
 const RED = "\x1b[31m";
 const OVERRIDE = "\u202e";
 /** What no output may contain, except for the newlines between its lines. */

@@ -1,15 +1,12 @@
 /** DmaPool: blocks, handles, statistics, and the mappings behind them. */
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ArgumentError, BusyError, ClosedError, StateError } from "../../../src/core/errors.js";
 import { DmaPool, PoolExhaustedError, type PoolHandle } from "../../../src/dma/pool.js";
 import { DmaSpace } from "../../../src/dma/space.js";
 import { compileTree } from "../../support/compiled.js";
 import { IdentityMapper } from "../../support/identity-mapper.js";
 import { run } from "../../support/run.js";
-
-// Tests take long on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 

@@ -298,7 +298,7 @@ describe("a buffer shared with another thread", () => {
     } finally {
       await worker.terminate();
     }
-  }, 60_000);
+  });
 
   test("can be held again after a failed close of its space", () => {
     const idle = space.alloc(1);
@@ -338,4 +338,4 @@ test("a forgotten DmaBuffer lives as long as its bytes or a view, and is then cl
     withoutViews: [],
     later: 2,
   });
-}, 60_000);
+});

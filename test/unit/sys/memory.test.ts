@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ArgumentError, ClosedError, SysError } from "../../../src/core/errors.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
 import { MappedMemory } from "../../../src/sys/memory.js";
@@ -12,9 +12,6 @@ import { compileTree } from "../../support/compiled.js";
 import { collectGarbage, collectUntil } from "../../support/gc.js";
 import { isMapped, mappings, openDescriptors, residentBytes } from "../../support/proc.js";
 import { run } from "../../support/run.js";
-
-// Some tests map and unmap a lot, which takes long on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

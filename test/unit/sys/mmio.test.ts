@@ -1,13 +1,10 @@
 /** Access to device registers, and the machine code that V8 makes of it. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MappedMemory } from "../../../src/sys/memory.js";
 import { readRegister, readRegister64, writeRegister, writeRegister64 } from "../../../src/sys/mmio.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { nodes } from "../../support/nodes.js";
 import { run } from "../../support/run.js";
-
-// The tests start processes, which takes long on a busy machine.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 test("register functions read and write all 32 and 64 bits, with the low half first", () => {
   using memory = MappedMemory.anonymous(4096);

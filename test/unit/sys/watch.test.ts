@@ -2,7 +2,7 @@
 import { getEventListeners, once } from "node:events";
 import { setImmediate } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ArgumentError, BusyError, ClosedError, SysError } from "../../../src/core/errors.js";
 import { Lease } from "../../../src/core/lifetime/lease.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
@@ -12,9 +12,6 @@ import { setBlocking } from "../../support/blocking.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { openDescriptors } from "../../support/proc.js";
 import { type Outcome, runNode } from "../../support/run.js";
-
-// Several tests start processes, which takes long on a busy machine.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 /** The counts that a watch delivers, one after the other. */
 class Counts {

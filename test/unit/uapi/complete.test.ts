@@ -76,7 +76,7 @@ describe("the kernel's headers", () => {
     else kernel = await headerNames(headers);
     declared = await declaredNames();
     if (missing !== undefined) console.warn(`not compared with the kernel's headers: ${missing}`);
-  }, 60_000);
+  });
 
   // Without the headers there is nothing to compare with. CI must have them.
   beforeEach((context) => {

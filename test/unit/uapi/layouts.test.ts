@@ -140,7 +140,7 @@ describe("declarations of the kernel's interface", () => {
     else printed = await askCompiler(headers);
     // The default reporter doesn't show why a test was skipped.
     if (missing !== undefined) console.warn(`not compared with the kernel's headers: ${missing}`);
-  }, 60_000);
+  });
 
   // Without the headers there is nothing to compare with. CI must have them.
   beforeEach((context) => {

@@ -365,7 +365,7 @@ describe("garbage collection", () => {
     const outcome = await runNode("--expose-gc", "--no-warnings", tree.file(program));
     expect(outcome).toMatchObject({ status: 0, stderr: "" });
     results = JSON.parse(outcome.stdout);
-  }, 60_000);
+  });
 
   const fateOf = (scenario: string): unknown => results[scenario];
   const nothing = { released: [], warnings: [] };

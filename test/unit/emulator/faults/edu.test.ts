@@ -34,7 +34,7 @@ afterAll(() => emulator.close());
 afterEach(async () => {
   await emulator.order({ kind: "clearFaults" });
   // The server notices a little later that its client has gone.
-  await vi.waitFor(() => expect(holdings()).toEqual(idle), { timeout: 20_000, interval: 10 });
+  await vi.waitFor(() => expect(holdings()).toEqual(idle), { timeout: 600_000, interval: 10 });
 });
 
 /** What the process holds when that has stopped changing. */

@@ -92,7 +92,7 @@ function generator(seed: number): (limit: number) => number {
   };
 }
 
-test("a state that a client has changed is refused, or the controller goes on", { timeout: 120_000 }, () => {
+test("a state that a client has changed is refused, or the controller goes on", () => {
   using source = busy();
   const saved = Buffer.from(source.device.migration.save());
   const at = saved.indexOf("{");

@@ -29,7 +29,7 @@ async function controller(options: NvmeEmulatorOptions = {}): Promise<NvmeContro
 // The first emulator is compiled.
 beforeAll(async () => {
   await (await emulate({ device: "nvme", options: { sizeBytes: MIB } })).close();
-}, 60_000);
+});
 
 afterEach(async () => {
   await open?.close();

@@ -1,6 +1,6 @@
 /** Data pointers of commands, PRPs and SGLs, for data in one or several ranges. */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ArgumentError, ClosedError } from "../../../../src/core/errors.js";
 import { Lease } from "../../../../src/core/lifetime/lease.js";
 import type { DmaBuffer } from "../../../../src/dma/buffer.js";
@@ -23,9 +23,6 @@ import {
 import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import { joined, walkPrps } from "../../../support/prp-walker.js";
 import { type SglChunk, walkSgl } from "../../../support/sgl-walker.js";
-
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 120_000 });
 
 const PAGE = 4096;
 const MAX_BYTES = 4 * 1024 * 1024;

@@ -1,11 +1,9 @@
 /** Memory that the library didn't allocate is rejected everywhere: no device can reach it, and V8 may move it. */
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { ArgumentError } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 const bytes = Buffer.alloc(4096);

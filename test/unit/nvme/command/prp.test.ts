@@ -1,11 +1,8 @@
 /** PRP entries and lists, walked as a controller walks them. */
 import fc from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { prpListPages, writePrps } from "../../../../src/nvme/command/prp.js";
 import { joined, type WalkedData, walkPrps } from "../../../support/prp-walker.js";
-
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000 });
 
 const MAX_BYTES = 4 * 1024 * 1024;
 const TWO_32 = 2n ** 32n;

@@ -1,6 +1,6 @@
 /** Features that a program has set come back after a reset, on an emulated controller: which ones, and in what order. */
 import { once } from "node:events";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Feature, type SetFeature } from "../../../../src/doors/nvme.js";
 import type { FaultOptions } from "../../../../src/emulator/nvme/faults.js";
 import { type NvmeController, NvmeError } from "../../../../src/index.js";
@@ -10,9 +10,6 @@ import { NvmeStatus } from "../../../../src/nvme/spec/status.js";
 import { caught } from "../../../support/caught.js";
 import { MIB, openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { skewClock } from "../../../support/skewed-clock.js";
-
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 useEmulatedNvme();

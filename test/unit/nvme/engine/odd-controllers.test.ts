@@ -13,8 +13,6 @@ import { caught } from "../../../support/caught.js";
 import { MIB, openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { registersIn } from "../../../support/registers.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 const odd = (options: OddControllerOptions) => ({ odd: options });

@@ -1,11 +1,10 @@
 /** An AbortSignal ends the opening of a controller. */
 import { setImmediate } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { ConfigError, NvmeController } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
 import { alsoClose, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 useEmulatedNvme();
 
 test("a signal ends open() with its reason at any moment, and the controller can be opened afterwards", async () => {

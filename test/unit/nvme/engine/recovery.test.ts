@@ -27,8 +27,6 @@ import {
 } from "../../../support/emulated-nvme.js";
 import { socketPath } from "../../../support/emulators.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 90_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 const BYTES = 64 * 1024;

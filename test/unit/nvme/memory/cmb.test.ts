@@ -1,6 +1,6 @@
 /** Memory on an emulated controller: CMB and PMR. */
 import { randomFillSync } from "node:crypto";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { NvmeController, UnsupportedError } from "../../../../src/index.js";
 import { checkDataPointers } from "../../../../src/nvme/command/data-pointer.js";
 import { DeviceAddresses } from "../../../../src/nvme/command/device-addresses.js";
@@ -9,8 +9,6 @@ import { decodePmr } from "../../../../src/nvme/memory/pmr.js";
 import { caught } from "../../../support/caught.js";
 import { MIB, openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 describe("registers", () => {

@@ -1,14 +1,11 @@
 /** Protection information: guards, tags, their place in the metadata and their checks. */
 import { randomFillSync } from "node:crypto";
 import fc from "fast-check";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { ArgumentError } from "../../../../src/core/errors.js";
 import { NvmeError } from "../../../../src/nvme/command/error.js";
 import { crc16, crc32c, crc64 } from "../../../../src/nvme/protection/crc.js";
 import { type ProtectionFormat, ProtectionInformation } from "../../../../src/nvme/protection/information.js";
-
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000 });
 
 const ascii = new TextEncoder().encode("123456789");
 const zeros = new Uint8Array(4096);

@@ -11,8 +11,6 @@ import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.
 import { eventually } from "../../../support/eventually.js";
 import { LibraryTimers } from "../../../support/library-timers.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 /** Writes and reads at several depths, and checks every byte. */

@@ -12,8 +12,6 @@ import {
   useEmulatedNvme,
 } from "../../../support/emulated-nvme.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 useEmulatedNvme();
 
 /** Doorbell 2 * id belongs to a submission queue, 2 * id + 1 to a completion queue. */

@@ -12,7 +12,6 @@ const BUFFERS = Number(process.env["IOVA_BUFFERS"] ?? 5000);
 const SIDE_BY_SIDE = 32;
 const SLOT_BYTES = 64 * 1024;
 
-vi.setConfig({ testTimeout: 60_000 + BUFFERS * 50, hookTimeout: 120_000 });
 useEmulatedNvme();
 const forgotten = useForgottenWarnings();
 
@@ -76,7 +75,7 @@ test(`${BUFFERS} buffers return what was written to them while the heap is under
       collectGarbage();
       expect(holdings()).toEqual(before);
     },
-    { timeout: 30_000, interval: 100 },
+    { timeout: 600_000, interval: 100 },
   );
   expect(forgotten.messages.length).toBeGreaterThan(BUFFERS / 200);
 });

@@ -2,7 +2,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { EventEmitter, once } from "node:events";
 import fc from "fast-check";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { BusyError, ClosedError, TimeoutError } from "../../../../src/core/errors.js";
 import {
   atCleanup,
@@ -15,8 +15,6 @@ import {
 } from "../../../support/played-controller.js";
 import { walkPrps } from "../../../support/prp-walker.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000 });
 afterEach(cleanUp);
 
 describe("a plain transfer", () => {

@@ -20,8 +20,6 @@ import {
 } from "../../../support/played-controller.js";
 import { walkPrps } from "../../../support/prp-walker.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000 });
 afterEach(cleanUp);
 
 describe("commands", () => {

@@ -1,6 +1,6 @@
 /** Several I/O queue pairs, on an emulated controller. */
 import { randomFillSync } from "node:crypto";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { BusyError, ClosedError } from "../../../../src/core/errors.js";
 import {
   ArgumentError,
@@ -17,9 +17,6 @@ import {
   startController,
   useEmulatedNvme,
 } from "../../../support/emulated-nvme.js";
-
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
 useEmulatedNvme();
 

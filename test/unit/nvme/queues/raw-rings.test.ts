@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   ArgumentError,
   BusyError,
@@ -26,8 +26,6 @@ import { caught } from "../../../support/caught.js";
 import { type CompiledTree, compileTree } from "../../../support/compiled.js";
 import { openController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 const READ = 2;

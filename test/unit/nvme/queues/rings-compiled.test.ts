@@ -2,13 +2,10 @@
  * Checks what V8's optimizing compiler makes of polling, because ECMAScript doesn't promise what the rings rely on. If this
  * fails on a new version of Node, src/nvme/queues/completion-queue.ts needs to be reviewed.
  */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type CompiledTree, compileTree } from "../../../support/compiled.js";
 import { nodes } from "../../../support/nodes.js";
 import { run } from "../../../support/run.js";
-
-// Starts processes, which takes long on a busy machine.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const programs = {
   polled: "test/unit/fixtures/ring-polled.ts",

@@ -16,8 +16,6 @@ import { caught } from "../../../support/caught.js";
 import { openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { IdentityMapper } from "../../../support/identity-mapper.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 useEmulatedNvme();
 
 describe("delay-before-ready", () => {

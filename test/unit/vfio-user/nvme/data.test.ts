@@ -17,9 +17,6 @@ import {
 import { caught } from "../../../support/caught.js";
 import { emulate } from "../../../support/emulators.js";
 
-// A busy machine is no failure.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
-
 const MIB = 1024 * 1024;
 const PAGE = 4096;
 

@@ -74,7 +74,7 @@ const variants: readonly [string, NvmeEmulatorOptions, Parameters<typeof openCon
 ];
 
 /** Emulators are started one after the other, each on a thread that loads the library. */
-describe("a controller under I/O", { timeout: 120_000 }, () => {
+describe("a controller under I/O", () => {
   test.each(variants)("%s can be migrated repeatedly", async (_, emulator, options) => {
     const nvme = await openController(emulator, options);
     const ns = await nvme.namespace(1);

@@ -175,9 +175,7 @@ describe("messages of a client", () => {
       .split("\n")
       .filter((line) => line.includes("fuzz-")).length;
 
-  test("generated messages of a client end in an answer or a hang-up, and the next client is served", {
-    timeout: 60_000,
-  }, async () => {
+  test("generated messages of a client end in an answer or a hang-up, and the next client is served", async () => {
     const descriptors = { memory: memory.fd, unsealed, event: event.fd };
     await new Promise((resolve) => setTimeout(resolve, 2));
     const before = holdings();
@@ -285,7 +283,7 @@ describe("what a driver has sent", () => {
   test.each(sessions)(
     "$name is answered; if messages are lost, doubled, reordered or changed, the next client is served",
     {
-      timeout: 240_000,
+      timeout: 600_000,
     },
     async ({ recorded: record, device: open, memoryBytes, numRuns }) => {
       const recorded = await record();
@@ -423,9 +421,7 @@ describe("answers of a server", () => {
   });
   afterEach(() => vi.waitFor(() => expect(holdings()).toEqual(before)));
 
-  test("generated answers of a server end in an IovaError or a value, in time", {
-    timeout: 60_000,
-  }, async () => {
+  test("generated answers of a server end in an IovaError or a value, in time", async () => {
     let asked = 0;
     let refused = 0;
     const property = fc.asyncProperty(lies, async (told) => {
