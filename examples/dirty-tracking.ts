@@ -5,31 +5,29 @@
  * Needs an IOMMU that tracks dirty pages (HwInfo.dirtyTracking): AMD with HDSUP, Intel with second-stage dirty flags.
  */
 import type { DirtyRange } from "iova/dma";
-import type { Ioas } from "iova/iommufd";
-import type { AttachableDevice } from "./attachable.js";
+import type { DevicePageTables } from "iova/iommufd";
 
 const PAGE = 4096;
 
 /**
- * @param ioas an address space that has the memory mapped
- * @param device bound, not attached
+ * @param tables those of a PciDevice, whose space maps the memory: `device.pageTables`
  * @param work makes the device do its DMA
  * @returns ranges of pages that it wrote to in [iova, iova + sizeBytes)
  */
 export async function pagesWritten(
-  ioas: Ioas,
-  device: AttachableDevice,
+  tables: DevicePageTables,
   iova: bigint,
   sizeBytes: number,
   work: () => Promise<void>,
 ): Promise<DirtyRange[]> {
-  using hwpt = ioas.allocHwpt(device, { dirtyTracking: true });
-  device.attach(hwpt);
+  using table = tables.alloc({ dirtyTracking: true });
+  tables.attach(table);
   try {
-    hwpt.setDirtyTracking(true);
+    table.setDirtyTracking(true);
     await work();
-    return [...hwpt.readDirty(iova, sizeBytes, PAGE).ranges()];
+    return [...table.readDirty(iova, sizeBytes, PAGE).ranges()];
   } finally {
-    device.detach();
+    // Back to the device's ordinary page table.
+    tables.attach(tables.dma);
   }
 }

@@ -4,9 +4,21 @@
  */
 
 import type { MappedMemory } from "iova";
-import type { FaultQueue, Ioas } from "iova/iommufd";
+import type { DevicePageTables, FaultQueue, PagingHwpt } from "iova/iommufd";
 
 const PAGE = 4096n;
+
+/**
+ * Lets a device ask for pages: from now on it translates by a table with a queue of its page requests.
+ * @param tables those of a PciDevice: `device.pageTables`
+ * @returns close the table first, after something else was attached
+ */
+export function attachWithFaults(tables: DevicePageTables): { faults: FaultQueue; table: PagingHwpt } {
+  const faults = tables.allocFaultQueue();
+  const table = tables.alloc({ faultQueue: faults });
+  tables.attach(table);
+  return { faults, table };
+}
 
 /**
  * Answers page requests until the queue is closed. Maps pages of `memory` for requests inside the window, and refuses
@@ -15,8 +27,8 @@ const PAGE = 4096n;
  * @returns how many pages were mapped
  */
 export async function serveFaults(
+  { ioas }: DevicePageTables,
   faults: FaultQueue,
-  ioas: Ioas,
   memory: MappedMemory,
   windowStart: bigint,
 ): Promise<number> {

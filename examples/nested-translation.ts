@@ -3,8 +3,7 @@
  * maps for the guest second. The format of the guest's table depends on the IOMMU: vtdStage1(), smmuv3StreamTableEntry(),
  * amdDeviceTableEntry().
  */
-import { type DriverData, type Ioas, type NestedHwpt, Viommu } from "iova/iommufd";
-import type { AttachableDevice } from "./attachable.js";
+import { type DevicePageTables, type DriverData, type NestedHwpt, Viommu } from "iova/iommufd";
 
 /** A guest's virtual IOMMU. */
 export interface GuestIommu {
@@ -18,14 +17,15 @@ export interface GuestIommu {
 
 /**
  * Puts a device under a guest's control.
- * @param guestMemory an address space that maps the guest's physical memory
- * @returns the guest's page table, attached. Closing `guestMemory` closes everything in the right order
+ * @param tables those of a PciDevice, whose space maps the guest's physical memory: `device.pageTables`
+ * @returns the guest's page table, attached. Closing the device closes everything in the right order
  */
-export function giveToGuest(guestMemory: Ioas, device: AttachableDevice, guest: GuestIommu): NestedHwpt {
-  const parent = guestMemory.allocHwpt(device, { nestParent: true });
+export function giveToGuest(tables: DevicePageTables, guest: GuestIommu): NestedHwpt {
+  const { device } = tables;
+  const parent = tables.alloc({ nestParent: true });
   const viommu = Viommu.alloc(parent, device, guest.viommu);
   viommu.allocVdevice(device, guest.virtualDeviceId);
   const nested = viommu.allocNested(device, guest.pageTable);
-  device.attach(nested);
+  tables.attach(nested);
   return nested;
 }

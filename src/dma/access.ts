@@ -12,3 +12,8 @@ export function checkAccess(access: DmaAccess): DmaAccess {
   }
   return access;
 }
+
+/** What devices may do together, where each needs only its own. */
+export function joinedAccess(one: DmaAccess | undefined, other: DmaAccess): DmaAccess {
+  return one === undefined || one === other ? other : "read-write";
+}

@@ -8,12 +8,11 @@ import {
   checkPowerOfTwo,
 } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { append } from "../core/lists.js";
 import { MappedMemory, mappedAddressOf } from "../sys/memory.js";
 import { fileEnd, PAGE_SIZE } from "../sys/syscalls.js";
-import { checkAccess, type DmaAccess } from "./access.js";
+import { checkAccess, type DmaAccess, joinedAccess } from "./access.js";
 import { allocateMemory, type BackingOptions, backingOptions } from "./backing.js";
 import { BufferLease, DmaBuffer } from "./buffer.js";
 import { callSite } from "./call-site.js";
@@ -31,7 +30,7 @@ import { DmaWindow, WindowLease } from "./window.js";
 export interface MapOptions {
   /** Fixed I/O virtual address; the backend chooses by default. */
   readonly iova?: bigint | undefined;
-  /** Access right of devices; `read-write` by default. */
+  /** Access right of devices; by default what the devices named when they were opened, or `read-write`. */
   readonly access?: DmaAccess | undefined;
   /** Number n of the device's address bits, if fewer than the IOMMU's: the buffer lies below 2^n. */
   readonly addressBits?: number | undefined;
@@ -86,14 +85,29 @@ export class DmaSpace extends Resource {
   private readonly mapped: MappedIndex;
   /** Address bits of the narrowest device, if fewer than the IOMMU's. */
   private addressBits: number | undefined = undefined;
+  /** What the devices of the space need; undefined before the first one said so. */
+  private access: DmaAccess | undefined = undefined;
 
+  /** @param mapper the backend: a class of this library, or your own */
+  constructor(mapper: DmaMapper);
+  /**
+   * @param owned closed after this space; must not be above it
+   * @internal
+   */
+  constructor(mapper: DmaMapper, owned: Resource | undefined);
   constructor(
-    /** The backend; not for users. */
+    /** What maps memory for this space: the backend. Page tables of iommufd are at `PciDevice.pageTables`. */
     readonly mapper: DmaMapper,
+    owned?: Resource,
   ) {
     checkMembers("mapper", mapper, "a DmaMapper", { name: "string", map: "function", unmap: "function" });
     const mapped = new MappedIndex();
-    super(new Lease(`DMA space (${mapper.name})`, mapper.extensions?.chooser?.track(mapped), mapper.lease));
+    super({
+      label: `DMA space (${mapper.name})`,
+      release: mapper.extensions?.chooser?.track(mapped),
+      parents: [mapper],
+      owns: owned === undefined ? undefined : [owned],
+    });
     mapped.of(this.lease);
     this.mapped = mapped;
   }
@@ -123,10 +137,22 @@ export class DmaSpace extends Resource {
     this.addressBits = Math.min(addressBits, this.addressBits ?? addressBits);
   }
 
-  /** Options with the address bits of the narrowest device. */
-  private narrowed<T extends MapOptions | undefined>(given: T): T {
-    const { addressBits } = this;
-    return addressBits === undefined || given?.addressBits !== undefined ? given : { ...given, addressBits };
+  /**
+   * A device that needs this access is attached: from now on what is mapped without `access` grants what the devices need.
+   * @internal
+   */
+  admit(access: DmaAccess): void {
+    this.access = joinedAccess(this.access, access);
+  }
+
+  /** Options with the limits of the devices. */
+  private limited<T extends MapOptions | undefined>(given: T): T {
+    const addressBits = given?.addressBits ?? this.addressBits;
+    const access = given?.access ?? this.access;
+    // Read and write access to all addresses is the default, and the plain case makes no object.
+    if (addressBits === given?.addressBits && (access === given?.access || access === "read-write"))
+      return given;
+    return { ...given, addressBits, access };
   }
 
   /**
@@ -138,7 +164,7 @@ export class DmaSpace extends Resource {
   alloc(sizeBytes: number, given: AllocOptions = {}): DmaBuffer {
     this.lease.assertOpen();
     checkKeys("options", given, allocOptions);
-    const options = this.narrowed(given);
+    const options = this.limited(given);
     checkLength("sizeBytes", sizeBytes);
     const site = callSite(this.alloc);
     const { physicalSegments, files } = this.mapper.extensions ?? {};
@@ -159,7 +185,7 @@ export class DmaSpace extends Resource {
   map(memory: MappedMemory, given?: MapOptions): DmaBuffer {
     this.lease.assertOpen();
     if (given !== undefined) checkKeys("options", given, mapOptions);
-    const options = this.narrowed(given);
+    const options = this.limited(given);
     if (!(memory instanceof MappedMemory)) {
       throw new ArgumentError(
         "only MappedMemory can be mapped, because the garbage collector may move or free other memory: " +
@@ -178,7 +204,7 @@ export class DmaSpace extends Resource {
   mapDmaBuf(fd: number, given: DmaBufOptions = {}): DmaWindow {
     this.lease.assertOpen();
     checkKeys("options", given, dmaBufOptions);
-    const options = this.narrowed(given);
+    const options = this.limited(given);
     checkInteger("fd", fd, 0, 0x7fff_ffff);
     const site = callSite(this.mapDmaBuf);
     const { mapper } = this;

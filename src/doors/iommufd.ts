@@ -7,7 +7,7 @@
 
 export type { ListenOptions } from "../core/listeners.js";
 export type { IommufdCapabilities } from "../iommufd/capabilities.js";
-export type { BoundDevice } from "../iommufd/device-ref.js";
+export type { AttachableDevice, BoundDevice } from "../iommufd/device-ref.js";
 export {
   amdDeviceTableEntry,
   type DriverData,
@@ -29,6 +29,11 @@ export { Ioas, type IoasIovaRanges, type IoasMapOptions, type UserRange } from "
 export { IoasMapper } from "../iommufd/ioas-mapper.js";
 export { Iommufd, type RlimitMode } from "../iommufd/iommufd.js";
 export { NoiommuIoasMapper } from "../iommufd/noiommu-mapper.js";
+export {
+  DevicePageTables,
+  type PageTableOptions,
+  type PageTableTarget,
+} from "../iommufd/page-tables.js";
 export {
   IOMMU_PGFAULT_PERM_EXEC,
   IOMMU_PGFAULT_PERM_PRIV,

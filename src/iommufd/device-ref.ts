@@ -1,6 +1,6 @@
 /** The part of a device that iommufd uses. */
 import { checkLeased, type Lease } from "../core/lifetime/lease.js";
-import type { BindTarget } from "../vfio/device.js";
+import type { BindTarget, PageTable } from "../vfio/device.js";
 
 /** A device that is bound to an iommufd, such as a `VfioDevice` after bind(). */
 export interface BoundDevice {
@@ -10,6 +10,14 @@ export interface BoundDevice {
   readonly iommufd: BindTarget;
   /** The device's lifetime. Objects for the device end with it. */
   readonly lease: Lease;
+}
+
+/** A bound device that can be attached to page tables, such as a `VfioDevice` after bind(). */
+export interface AttachableDevice extends BoundDevice {
+  /** As `VfioDevice.attach()`. */
+  attach(pageTable: PageTable, options?: { readonly pasid?: number }): number;
+  /** As `VfioDevice.detach()`. */
+  detach(options?: { readonly pasid?: number }): void;
 }
 
 /** @throws ArgumentError, ClosedError, and StateError before the device is bound */

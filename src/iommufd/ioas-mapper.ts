@@ -18,7 +18,6 @@ import type { Ioas } from "./ioas.js";
  */
 export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
   readonly name = "iommufd";
-  readonly lease: Lease;
   readonly mapsFilesOnly = false;
   readonly extensions: DmaMapperExtensions;
   private readonly chooser: AddressChooser;
@@ -26,8 +25,9 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
   constructor(
     /** The address space. */
     readonly ioas: Ioas,
+    /** The lifetime of the mapper: the address space's, unless a DmaSpace owns that. */
+    readonly lease: Lease = ioas.lease,
   ) {
-    this.lease = ioas.lease;
     this.chooser = new AddressChooser(() => ioas.iovaRanges());
     this.extensions = {
       chooser: this.chooser,

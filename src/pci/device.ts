@@ -6,7 +6,10 @@ import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { checkSignal, type ListenOptions, type Subscription } from "../core/listeners.js";
+import { checkAccess, type DmaAccess } from "../dma/access.js";
 import { checkAddressBits, DmaSpace } from "../dma/space.js";
+import { IoasMapper } from "../iommufd/ioas-mapper.js";
+import { DevicePageTables } from "../iommufd/page-tables.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
 import type { AffectedDevice } from "../vfio/hot-reset.js";
@@ -49,6 +52,12 @@ export interface PciOpenOptions {
    * lies below 2^addressBits, unless `alloc()` or `map()` is told otherwise. The other devices of the space are bound by it, too.
    */
   readonly addressBits?: number | undefined;
+  /**
+   * What the device does with memory: `read` if it only sends data, `write` if it only receives; `read-write` by default. From now
+   * on what is allocated or mapped in its space can't be accessed otherwise, unless `alloc()` or `map()` is told otherwise. In a
+   * space with several devices, what one of them needs is granted to all.
+   */
+  readonly access?: DmaAccess | undefined;
   /** Options of the connection, if the address is `vfio-user:PATH`. */
   readonly vfioUser?: VfioUserOptions | undefined;
   /**
@@ -98,6 +107,7 @@ export class PciDevice extends Resource {
   readonly io: DeviceIo;
   private readonly joined: boolean;
   private readonly bars = new Map<number, Bar>();
+  private tables: DevicePageTables | undefined;
   /** Not a property that a log would show. */
   #vfToken: string | undefined;
   /** Virtual functions that close with this function. */
@@ -106,7 +116,8 @@ export class PciDevice extends Resource {
   private constructor(bdf: string, options: PciOpenOptions) {
     const socket = bdf.startsWith(VFIO_USER) ? bdf.slice(VFIO_USER.length) : undefined;
     if (options.vfToken !== undefined) uuidToBytes(options.vfToken);
-    const { dma: joined, addressBits } = options;
+    const { dma: joined, addressBits, access = "read-write" } = options;
+    checkAccess(access);
     if (addressBits !== undefined) checkAddressBits(addressBits);
     if (joined !== undefined && !(joined instanceof DmaSpace))
       throw new ArgumentError("dma must be a DmaSpace");
@@ -149,6 +160,7 @@ export class PciDevice extends Resource {
       this.#vfToken = options.vfToken;
       if (fn?.physicalFunction !== undefined) this.assertAnswers(fn.physicalFunction);
       if (addressBits !== undefined) space.narrow(addressBits);
+      space.admit(access);
     } catch (error) {
       this.close();
       throw error;
@@ -164,7 +176,7 @@ export class PciDevice extends Resource {
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
     const isSocket = typeof address === "string" && address.startsWith(VFIO_USER);
-    checkKeys("options", options, ["backend", "dma", "addressBits", "vfioUser", "vfToken"]);
+    checkKeys("options", options, ["backend", "dma", "addressBits", "access", "vfioUser", "vfToken"]);
     if (isSocket) return new PciDevice(address, options);
     return new PciDevice(isUuid(address) ? address.toLowerCase() : parseBdf(address), options);
   }
@@ -184,6 +196,23 @@ export class PciDevice extends Resource {
   enableInterrupts(options: InterruptOptions = {}): Interrupts {
     this.lease.assertOpen();
     return new Interrupts(this.io, options);
+  }
+
+  /**
+   * Page tables of the IOMMU for this device besides that of {@link dma}: with a queue of page faults, for PASIDs, as the parent of a
+   * guest's.
+   * @throws UnsupportedError unless the backend is iommufd; ClosedError
+   */
+  get pageTables(): DevicePageTables {
+    this.lease.assertOpen();
+    const { io, dma } = this;
+    if (!(io instanceof VfioDevice && dma.mapper instanceof IoasMapper)) {
+      throw new UnsupportedError(
+        `${this.lease.label} has no page tables to choose: open it through iommufd, on a machine with an IOMMU`,
+      );
+    }
+    this.tables ??= new DevicePageTables(io, dma);
+    return this.tables;
   }
 
   /**
@@ -285,7 +314,7 @@ export class PciDevice extends Resource {
    */
   openVirtualFunction(index: number, options: Omit<PciOpenOptions, "vfToken"> = {}): PciDevice {
     this.assertOnBus();
-    checkKeys("options", options, ["backend", "dma", "addressBits", "vfioUser"]);
+    checkKeys("options", options, ["backend", "dma", "addressBits", "access", "vfioUser"]);
     checkInteger("index", index, 0, 0xffff);
     const present = virtualFunctionsOf(this.bdf);
     const address = present[index];

@@ -27,6 +27,7 @@ import {
   Edu,
   EduRegister,
 } from "../../support/edu.js";
+import { sysError } from "../../support/errors.js";
 import { eduBdf, emptyBarBdf, nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft, holdings } from "../../support/holdings.js";
 import { provoke } from "../../support/provoke.js";
@@ -429,38 +430,79 @@ describe("ConfigSpace, Bar, Interrupts and DmaSpace", () => {
     using chosen = PciDevice.open(eduBdf().slice(5).toUpperCase());
     expect(chosen).toMatchObject({ backend: "iommufd", backendReason: "iommufd works and comes first" });
   });
+});
 
-  test("let an open device use page tables of the program's own, as docs/memory.md shows", async () => {
+describe("device.pageTables", () => {
+  expectNothingLeft();
+
+  test("lets an open device use page tables of the program's own, as docs/memory.md shows", async () => {
     using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
-    const { io, dma } = device;
-    if (!(io instanceof VfioDevice && dma.mapper instanceof IoasMapper)) throw new Error("not on iommufd");
-    const { ioas } = dma.mapper;
+    const { io, dma, pageTables } = device;
+    expect(device.pageTables).toBe(pageTables);
+    expect(pageTables.hwInfo().maxPasidLog2).toBe(0);
     device.config.busMaster = true;
     const edu = new Edu(io);
     const sent = randomBytes(64);
     using before = dma.alloc(PAGE);
-    before.bytes.set(sent);
-    using table = ioas.allocHwpt(io, { pasid: true });
-    expect(io.attach(table)).toBe(table.id);
+    before.write(sent);
+    using table = pageTables.alloc({ pasid: true });
+    pageTables.attach(table);
     // What was mapped before and after it was made.
     using after = dma.alloc(PAGE);
     await edu.load(before.iova, 64);
     await edu.store(after.iova, 64);
     expect(Buffer.from(after.view(0, 64).slice())).toEqual(sent);
     // The kernel keeps a table for a PASID, though edu sends none.
-    using second = ioas.iommufd.allocIoas();
-    using secondDma = new DmaSpace(new IoasMapper(second));
-    using secondTable = second.allocHwpt(io, { pasid: true });
-    expect(io.attach(secondTable, { pasid: 5 })).toBe(secondTable.id);
-    using other = secondDma.alloc(PAGE);
+    using space = pageTables.allocSpace();
+    using second = pageTables.alloc({ space, pasid: true });
+    pageTables.attach(second, { pasid: 5 });
+    using other = space.alloc(PAGE);
     // The device's own DMA goes through the other space.
-    io.detach({ pasid: 5 });
-    io.attach(second);
+    pageTables.detach({ pasid: 5 });
+    pageTables.attach(space);
     await edu.store(other.iova, 64);
     expect(Buffer.from(other.view(0, 64).slice())).toEqual(sent);
-    io.attach(ioas);
+    pageTables.attach(dma);
     after.bytes.fill(0);
     await edu.store(after.iova, 64);
     expect(Buffer.from(after.view(0, 64).slice())).toEqual(sent);
+  });
+
+  test("tells what this IOMMU lacks, and leaves the device where it was", async () => {
+    using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
+    const { io, dma, pageTables } = device;
+    expect(() => pageTables.alloc({ nestParent: true })).toThrow(sysError("IOMMU_HWPT_ALLOC", "EOPNOTSUPP"));
+    using faultQueue = pageTables.allocFaultQueue();
+    using faulting = pageTables.alloc({ faultQueue });
+    expect(() => pageTables.attach(faulting)).toThrow(sysError("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "ENODEV"));
+    device.config.busMaster = true;
+    using buffer = dma.alloc(PAGE);
+    const edu = new Edu(io);
+    await edu.load(buffer.iova, 64);
+  });
+
+  test("closing a space of its own in use blocks the device's DMA", async () => {
+    using device = PciDevice.open(eduBdf(), { backend: "iommufd" });
+    const { io, dma, pageTables } = device;
+    device.config.busMaster = true;
+    const edu = new Edu(io);
+    const space = pageTables.allocSpace();
+    pageTables.attach(space);
+    const { iova } = space.alloc(PAGE);
+    await edu.store(iova, 16);
+    space.close();
+    provoke("vtd_dmar_fault sid 0x10");
+    await edu.store(iova, 16);
+    pageTables.attach(dma);
+    using buffer = dma.alloc(PAGE);
+    await edu.load(buffer.iova, 16);
+  });
+
+  test("is iommufd's alone", () => {
+    using device = PciDevice.open(eduBdf(), { backend: "type1" });
+    expect(() => device.pageTables).toThrow(UnsupportedError);
+    expect(() => device.pageTables).toThrow("open it through iommufd");
+    device.close();
+    expect(() => device.pageTables).toThrow(ClosedError);
   });
 });

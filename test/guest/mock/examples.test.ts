@@ -1,11 +1,11 @@
 /** The examples that need what no emulated IOMMU has, on the kernel's mock. */
 import { describe, expect, test } from "vitest";
 import { pagesWritten } from "../../../examples/dirty-tracking.js";
-import { serveFaults } from "../../../examples/fault-handling.js";
+import { attachWithFaults, serveFaults } from "../../../examples/fault-handling.js";
 import { giveToGuest } from "../../../examples/nested-translation.js";
-import { attachSpaces } from "../../../examples/pasid.js";
-import { type Ioas, Iommufd, PagingHwpt } from "../../../src/doors/iommufd.js";
-import { MappedMemory } from "../../../src/index.js";
+import { allocPasids } from "../../../examples/pasid.js";
+import { DevicePageTables, type Ioas, IoasMapper, Iommufd, PagingHwpt } from "../../../src/doors/iommufd.js";
+import { DmaSpace, MappedMemory } from "../../../src/index.js";
 import { checkIotlb, MockDevice, markDirty, mock, mockHwptData } from "../../support/mock.js";
 
 const PAGE = 4096;
@@ -32,7 +32,9 @@ describe("examples", () => {
       },
       detach: () => device.detach(),
     };
-    const ranges = await pagesWritten(ioas, watched, iova, memory.sizeBytes, async () => {
+    using dma = new DmaSpace(new IoasMapper(ioas));
+    const tables = new DevicePageTables(watched, dma);
+    const ranges = await pagesWritten(tables, iova, memory.sizeBytes, async () => {
       const [hwpt] = hwpts;
       if (hwpt === undefined) throw new Error("nothing was attached");
       expect(markDirty(hwpt, iova, memory.sizeBytes, PAGE, marks.address)).toBe(3n);
@@ -48,18 +50,18 @@ describe("examples", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
     using device = MockDevice.create(ioas);
-    const faults = iommufd.allocFaultQueue();
-    const hwpt = ioas.allocHwpt(device, { faultQueue: faults, pasid: true });
-    device.attach(hwpt);
+    using dma = new DmaSpace(new IoasMapper(ioas));
+    const tables = new DevicePageTables(device, dma);
+    const { faults, table } = attachWithFaults(tables);
     using memory = MappedMemory.anonymous(4 * PAGE);
     const start = mock.apertureStart;
-    const served = serveFaults(faults, ioas, memory, start);
+    const served = serveFaults(tables, faults, memory, start);
     device.triggerFault({ address: start + BigInt(PAGE) });
     device.triggerFault({ address: start + BigInt(PAGE) + 8n, groupId: 3 });
     device.triggerFault({ address: start - BigInt(PAGE), groupId: 4 });
     await expect.poll(() => isMapped(ioas, start + BigInt(PAGE))).toBe(true);
-    device.detach();
-    hwpt.close();
+    tables.attach(dma);
+    table.close();
     faults.close();
     expect(await served).toBe(1);
   });
@@ -67,38 +69,35 @@ describe("examples", () => {
   test("nested-translation.ts attaches a device to a guest's page table", () => {
     using iommufd = Iommufd.open();
     using ioas = iommufd.allocIoas();
-    using other = iommufd.allocIoas();
-    using device = MockDevice.create(other);
-    const nested = giveToGuest(ioas, device, {
+    using dma = new DmaSpace(new IoasMapper(ioas));
+    using device = MockDevice.create(ioas);
+    const tables = new DevicePageTables(device, dma);
+    const nested = giveToGuest(tables, {
       viommu: { type: mock.viommuType, bytes: new Uint8Array(24) },
       virtualDeviceId: 0x42n,
       pageTable: mockHwptData(mock.iotlbDefault),
     });
     checkIotlb(nested, 0, mock.iotlbDefault);
-    device.detach();
+    tables.attach(dma);
+    device.close();
     ioas.close();
     expect(nested.closed).toBe(true);
   });
 
   test("pasid.ts gives each PASID its own address space", () => {
     using iommufd = Iommufd.open();
-    using own = iommufd.allocIoas();
-    using first = iommufd.allocIoas();
-    using second = iommufd.allocIoas();
-    using device = MockDevice.create(own, { pasid: true });
-    const tables = attachSpaces(
-      device,
-      own,
-      new Map([
-        [7, first],
-        [8, second],
-      ]),
-    );
-    device.checkPasid(7, tables[1]);
-    device.checkPasid(8, tables[2]);
-    for (const pasid of [7, 8]) device.detach({ pasid });
-    device.detach();
-    for (const table of tables.reverse()) table.close();
+    using ioas = iommufd.allocIoas();
+    using device = MockDevice.create(ioas, { pasid: true });
+    using dma = new DmaSpace(new IoasMapper(ioas));
+    const tables = new DevicePageTables(device, dma);
+    const { spaces, pageTables } = allocPasids(tables, [7, 8]);
+    device.checkPasid(7, pageTables[1]);
+    device.checkPasid(8, pageTables[2]);
+    expect(spaces[0]).not.toBe(spaces[1]);
+    for (const pasid of [7, 8]) tables.detach({ pasid });
+    tables.attach(dma);
+    for (const space of spaces) space.close();
+    expect(pageTables.map(({ closed }) => closed)).toEqual([false, true, true]);
     device.checkPasid(7, undefined);
   });
 });

@@ -1,6 +1,7 @@
 /** Misspelt options of iommufd's objects. test/unit/misspelt-options.test.ts says which functions need a line here. */
 import { expect, test } from "vitest";
-import { ArgumentError } from "../../../src/index.js";
+import { DevicePageTables, IoasMapper } from "../../../src/doors/iommufd.js";
+import { ArgumentError, DmaSpace } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { mock, mockHwptData } from "../../support/mock.js";
@@ -17,7 +18,12 @@ test("a misspelt option of iommufd's objects is an ArgumentError that names it",
   const faults = iommufd.allocFaultQueue();
   const events = viommu.allocVeventq({ type: mock.veventqType, depth: 4, eventBytes: 4 });
   const memory = { address: 0x1000_0000, sizeBytes: 4096 };
+  using dma = new DmaSpace(new IoasMapper(ioas));
+  const tables = new DevicePageTables(device, dma);
   const calls: Readonly<Record<string, () => unknown>> = {
+    "DevicePageTables.alloc(options)": () => tables.alloc(misspelt),
+    "DevicePageTables.attach(options)": () => tables.attach(dma, misspelt),
+    "DevicePageTables.detach(options)": () => tables.detach(misspelt),
     "FaultQueue.values(options)": () => faults.values(misspelt),
     "PagingHwpt.allocNested(options)": () => parent.allocNested(device, mockHwptData(0), misspelt),
     "PagingHwpt.readDirty(options)": () => parent.readDirty(0n, 4096, 4096, misspelt),
