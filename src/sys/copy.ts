@@ -86,7 +86,7 @@ export function copyBytes(
     throw new RangeError(`${lengthBytes} bytes from ${sourceAt} to ${targetAt} lie outside their memory`);
   }
   if (lengthBytes < MIN_BYTES) {
-    target.set(source.subarray(sourceAt, sourceAt + lengthBytes), targetAt);
+    target.set(part(source, sourceAt, lengthBytes), targetAt);
     return;
   }
   const { buffer: to } = target;
@@ -108,11 +108,15 @@ export function copyBytes(
     return;
   }
   const isAligned = ((targetOffset ^ sourceOffset) & WORD_MASK) === 0;
-  if (isAligned && lengthBytes < MIN_HEAP_BYTES)
-    target.set(source.subarray(sourceAt, sourceAt + lengthBytes), targetAt);
+  if (isAligned && lengthBytes < MIN_HEAP_BYTES) target.set(part(source, sourceAt, lengthBytes), targetAt);
   else if (targetAccess !== undefined)
-    c.memmoveFromHeap(targetAccess.address + targetOffset, source.subarray(sourceAt), lengthBytes);
+    c.memmoveFromHeap(targetAccess.address + targetOffset, part(source, sourceAt, lengthBytes), lengthBytes);
   else if (sourceAccess !== undefined)
-    c.memmoveToHeap(target.subarray(targetAt), sourceAccess.address + sourceOffset, lengthBytes);
-  else target.set(source.subarray(sourceAt, sourceAt + lengthBytes), targetAt);
+    c.memmoveToHeap(part(target, targetAt, lengthBytes), sourceAccess.address + sourceOffset, lengthBytes);
+  else target.set(part(source, sourceAt, lengthBytes), targetAt);
+}
+
+/** A view costs more than a short copy, and those of Buffer twice as much: most copies are of a whole array. */
+function part(bytes: Uint8Array, at: number, lengthBytes: number): Uint8Array {
+  return at === 0 && lengthBytes === bytes.length ? bytes : bytes.subarray(at, at + lengthBytes);
 }
