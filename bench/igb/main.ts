@@ -1,6 +1,7 @@
 /**
  * Sends frames from one 82576 to another, in turns: a C program with the example's ring code, the example's queues, and its driver
- * with a promise for each batch. All poll, and each has a queue of its own in the same two devices.
+ * with a promise for each batch. All poll, and each has a queue of its own in the same two devices. All ring one doorbell for a batch of
+ * frames to be sent, and one for the buffers of what they received at once.
  *
  *   npm run bench -- igb [ROUNDS [FRAMES]]
  */

@@ -1,5 +1,5 @@
 /** Descriptors of the 82576 (82576 datasheet, sections 7.1.5 and 7.2.2): the advanced ones. */
-import { bit, bits, descriptorLayout, reg16, reg32, reg64 } from "iova/pci";
+import { bit, bits, descriptorLayout, reg32, reg64 } from "iova/pci";
 
 /** What the driver gives to the device: an empty buffer. */
 export const ReceiveRead = descriptorLayout("receive descriptor", 16, {
@@ -25,9 +25,12 @@ export const ReceiveDone = descriptorLayout("received descriptor", 16, {
       receiveError: bit(31),
     },
   }),
-  length: reg16(12, { access: "ro" }),
-  vlan: reg16(14, { access: "ro" }),
+  size: reg32(12, { access: "ro", fields: { length: bits(15, 0), vlan: bits(31, 16) } }),
 });
+
+/** Of a received descriptor's size, for the hot path. */
+export const LENGTH_MASK = 0xffff;
+export const VLAN_SHIFT = 16;
 
 /** Bits of a received descriptor's status, for the hot path. */
 export const Status = {

@@ -31,9 +31,9 @@ export class ReceiveQueue {
   private readonly ring: DescriptorRing<typeof ReceiveRead.words>;
   private readonly done: ReturnType<typeof ReceiveDone.on>;
   private readonly buffer: DmaBuffer;
+  /** A frame for each slot, twice in a row, so that those of a batch are neighbours wherever it starts. */
   private readonly frames: readonly ReceivedFrame[];
   private readonly addresses: Addresses;
-  private readonly batch: ReceivedFrame[] = [];
   /** Slots that were taken and not given back. */
   private taken = 0;
   private isIterating = false;
@@ -54,10 +54,12 @@ export class ReceiveQueue {
     }
     this.done = ReceiveDone.on(this.ring.buffer.bytes);
     this.addresses = new Addresses(this.buffer, slots, BUFFER_BYTES);
-    this.frames = Array.from(
-      { length: slots },
-      (_, i) => new ReceivedFrame(index, this.buffer.view(i * BUFFER_BYTES, BUFFER_BYTES)),
-    );
+    const { buffer } = this;
+    const frames = Array.from({ length: slots }, (_, i) => {
+      const at = i * BUFFER_BYTES;
+      return new ReceivedFrame(index, buffer.view(at, BUFFER_BYTES), (target) => buffer.read(target, at));
+    });
+    this.frames = [...frames, ...frames];
   }
 
   /** Gives all buffers to the device. */
@@ -75,31 +77,32 @@ export class ReceiveQueue {
 
   /**
    * Takes what has come, without waiting. {@link giveBack} it before the next call.
-   * @returns frames whose bytes lie in the device's buffers, in an array that the next call uses again
+   * @returns frames whose bytes lie in the device's buffers
    * @throws IgbError if the device writes a length that its buffers don't have
    */
   take(most: number): readonly ReceivedFrame[] {
-    const { ring, done, batch } = this;
-    batch.length = 0;
-    while (batch.length < most) {
+    const { ring, done, frames } = this;
+    const start = ring.head.slot;
+    let count = 0;
+    let areWhole = true;
+    for (; count < most; count++) {
       const slot = ring.peek();
       if (slot < 0) break;
       const status = done.status.read(slot);
       if ((status & Status.done) === 0) break;
       ring.pop();
       this.taken++;
-      const frame = this.frames[slot];
-      const length = done.length.read(slot);
-      if (frame === undefined || length > BUFFER_BYTES)
+      const frame = frames[slot];
+      if (frame === undefined) break;
+      frame.fill(done.size.read(slot), status, done.hash.read(slot));
+      if (frame.length > BUFFER_BYTES)
         throw new IgbError(
-          `queue ${this.index}: the device says that a buffer of ${BUFFER_BYTES} holds ${length} bytes`,
+          `queue ${this.index}: the device says that a buffer of ${BUFFER_BYTES} holds ${frame.length} bytes`,
         );
-      // Longer than a buffer, or damaged: the device was told to drop these.
-      if ((status & (Status.endOfPacket | Status.receiveError)) !== Status.endOfPacket) continue;
-      frame.fill(length, status, done.vlan.read(slot), done.hash.read(slot));
-      batch.push(frame);
+      if (!frame.isWhole) areWhole = false;
     }
-    return batch;
+    const batch = frames.slice(start, start + count);
+    return areWhole ? batch : batch.filter(({ isWhole }) => isWhole);
   }
 
   /** Gives the buffers of all frames that were taken to the device again. */

@@ -1,5 +1,5 @@
 /** A received frame. */
-import { Status } from "./descriptors.js";
+import { LENGTH_MASK, Status, VLAN_SHIFT } from "./descriptors.js";
 
 /** What the device says of a checksum; `unchecked` if it didn't look, or the frame has none. */
 export type Checksum = "good" | "bad" | "unchecked";
@@ -17,6 +17,9 @@ export class ReceivedFrame {
     /** The queue that it came through. */
     readonly queue: number,
     private readonly memory: Uint8Array,
+    /** Fills the target with the first bytes of the memory. */
+    private readonly read: (target: Uint8Array) => void = (target) =>
+      target.set(memory.subarray(0, target.length)),
   ) {}
 
   /** Its bytes. */
@@ -41,17 +44,27 @@ export class ReceivedFrame {
 
   /** A frame whose bytes stay as they are. */
   copy(): ReceivedFrame {
-    const copy = new ReceivedFrame(this.queue, this.memory.slice(0, this.length));
-    copy.fill(this.length, this.status, this.tag, this.hash);
+    const bytes = new Uint8Array(this.length);
+    this.read(bytes);
+    const copy = new ReceivedFrame(this.queue, bytes);
+    copy.length = this.length;
+    copy.status = this.status;
+    copy.tag = this.tag;
+    copy.hash = this.hash;
     return copy;
   }
 
-  /** For the queue: what the device wrote. */
-  fill(length: number, status: number, tag: number, hash: number): void {
-    this.length = length;
+  /** For the queue: what the device wrote into the descriptor. */
+  fill(size: number, status: number, hash: number): void {
+    this.length = size & LENGTH_MASK;
+    this.tag = size >>> VLAN_SHIFT;
     this.status = status;
-    this.tag = tag;
     this.hash = hash;
+  }
+
+  /** For the queue: whether it is neither longer than a buffer nor damaged. The device was told to drop these. */
+  get isWhole(): boolean {
+    return (this.status & (Status.endOfPacket | Status.receiveError)) === Status.endOfPacket;
   }
 
   private checksum(checked: number, error: number): Checksum {

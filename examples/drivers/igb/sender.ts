@@ -1,5 +1,6 @@
 /** Sends frames through a queue, and waits while its ring is full. */
 import type { InterruptVector } from "iova";
+import { Turns } from "../turns.js";
 import type { IgbRegisters } from "./registers.js";
 import type { SendOptions, SendQueue } from "./send-queue.js";
 
@@ -7,9 +8,7 @@ const SENT = Promise.resolve();
 
 /** Frames in the order of the calls, through one queue. */
 export class Sender {
-  /** Ends with the last call that had to wait. */
-  private turn: Promise<void> = SENT;
-  private waiting = 0;
+  private readonly turns = new Turns();
 
   constructor(
     private readonly queue: SendQueue,
@@ -20,7 +19,7 @@ export class Sender {
   /** Gives a frame to the device. @throws as a rejection: as {@link sendAll} */
   send(frame: Uint8Array, options: SendOptions, signal: AbortSignal | undefined): Promise<void> {
     const { queue } = this;
-    if (this.waiting > 0) return this.sendAll([frame], options, signal);
+    if (this.turns.isTaken) return this.sendAll([frame], options, signal);
     try {
       if (!queue.post(frame, options)) return this.sendAll([frame], options, signal);
       queue.ringDoorbell();
@@ -40,7 +39,7 @@ export class Sender {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { queue } = this;
-    await this.inTurn(async () => {
+    await this.turns.take(async () => {
       try {
         for (const frame of frames) {
           while (!queue.post(frame, options)) {
@@ -57,24 +56,9 @@ export class Sender {
   /** Waits until the device has sent everything. @throws as a rejection: as {@link sendAll} */
   async flush(signal: AbortSignal | undefined): Promise<void> {
     const { queue } = this;
-    await this.inTurn(async () => {
+    await this.turns.take(async () => {
       for (queue.reap(); !queue.isEmpty; queue.reap()) await this.interrupt(signal);
     });
-  }
-
-  private async inTurn(action: () => Promise<void>): Promise<void> {
-    const before = this.turn;
-    const own = (async () => {
-      await before;
-      await action();
-    })();
-    this.turn = own.catch(() => {});
-    this.waiting++;
-    try {
-      await own;
-    } finally {
-      this.waiting--;
-    }
   }
 
   /** Waits for frames to be sent. The vector interrupts only meanwhile: most sends need no interrupt. */

@@ -30,6 +30,18 @@ export class NetBuffers {
     return { iova, sizeBytes, deviceWrites: this.deviceWrites };
   }
 
+  /** Copies a frame into a slot. */
+  write(slot: number, frame: Uint8Array): void {
+    this.buffer.write(frame, slot * BUFFER_BYTES + HEADER_BYTES);
+  }
+
+  /** A copy of the frame in a slot. */
+  read(slot: number, length: number): Uint8Array {
+    const frame = new Uint8Array(length);
+    this.buffer.read(frame, slot * BUFFER_BYTES + HEADER_BYTES);
+    return frame;
+  }
+
   /** The frame in a slot. */
   frame(slot: number, length = BUFFER_BYTES - HEADER_BYTES): Uint8Array {
     return (this.views[slot] ?? new Uint8Array(0)).subarray(HEADER_BYTES, HEADER_BYTES + length);

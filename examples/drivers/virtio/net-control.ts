@@ -1,6 +1,7 @@
 /** Commands to virtio's network device through its control queue (Virtual I/O Device 1.2, section 5.1.6.5). */
 import { setTimeout } from "node:timers/promises";
 import type { DmaBuffer, DmaSpace } from "iova";
+import { Turns } from "../turns.js";
 import { VirtioError } from "./error.js";
 import type { Virtqueue } from "./virtqueue.js";
 
@@ -24,7 +25,7 @@ const Command = {
 /** One command at a time. */
 export class NetControl {
   private readonly buffer: DmaBuffer;
-  private turn: Promise<void> = Promise.resolve();
+  private readonly turns = new Turns();
 
   constructor(
     dma: DmaSpace,
@@ -68,15 +69,14 @@ export class NetControl {
 
   /** @throws as a rejection: VirtioError if the device refuses, or doesn't answer */
   private command(name: keyof typeof Command, data: Uint8Array): Promise<void> {
-    const own = this.turn.then(() => this.send(name, data));
-    this.turn = own.catch(() => {});
-    return own;
+    return this.turns.take(() => this.send(name, data));
   }
 
   private async send(name: keyof typeof Command, data: Uint8Array): Promise<void> {
-    const { bytes, iova } = this.buffer;
-    bytes.set(Command[name], 0);
-    bytes.set(data, HEAD_BYTES);
+    const { buffer } = this;
+    const { bytes, iova } = buffer;
+    buffer.write(Uint8Array.from(Command[name]));
+    buffer.write(data, HEAD_BYTES);
     bytes[ACK_AT] = REFUSED;
     const answered = this.queue.submit([
       { iova, sizeBytes: HEAD_BYTES, deviceWrites: false },

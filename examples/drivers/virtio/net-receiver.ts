@@ -55,12 +55,13 @@ export class NetReceiver {
 
   /**
    * Batches of frames, as they come. A frame's bytes are valid until the next turn of the loop. Ends when the driver closes.
+   * @param copies whether each frame has memory of its own instead
    * @throws in the iteration: VirtioError if another iteration has this queue, or the device has failed; the signal's reason
    */
-  async *batches({
-    signal,
-    most = MOST_IN_BATCH,
-  }: ReceiveOptions): AsyncGenerator<readonly Uint8Array[], void, undefined> {
+  async *batches(
+    { signal, most = MOST_IN_BATCH }: ReceiveOptions,
+    copies = false,
+  ): AsyncGenerator<readonly Uint8Array[], void, undefined> {
     if (this.isIterating) throw new VirtioError(`frames are received by another iteration already`);
     this.isIterating = true;
     const stop = (): void => this.wake();
@@ -71,7 +72,9 @@ export class NetReceiver {
         signal?.throwIfAborted();
         taken = this.ready.splice(0, most);
         if (taken.length > 0) {
-          yield taken.map(({ slot, length }) => this.buffers.frame(slot, length));
+          yield taken.map(({ slot, length }) =>
+            copies ? this.buffers.read(slot, length) : this.buffers.frame(slot, length),
+          );
           this.giveBack(taken);
           if (turn % TURNS === 0) await new Promise(setImmediate);
         } else if (this.failure !== undefined) throw this.failure;

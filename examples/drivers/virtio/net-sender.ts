@@ -1,5 +1,6 @@
 /** A queue of frames that virtio's network device sends. */
 import type { DmaSpace } from "iova";
+import { Turns } from "../turns.js";
 import { VirtioError } from "./error.js";
 import { HEADER_BYTES, MOST_BYTES, NetBuffers } from "./net-buffers.js";
 import type { Virtqueue } from "./virtqueue.js";
@@ -14,8 +15,8 @@ export class NetSender {
   /** Those that wait for a slot, or for all of them. */
   private waiting: (() => void)[] = [];
   private failure: unknown;
-  /** Ends with the last call: frames go in the order of the calls. */
-  private turn: Promise<void> = Promise.resolve();
+  /** Frames go in the order of the calls. */
+  private readonly turns = new Turns();
 
   constructor(
     dma: DmaSpace,
@@ -32,7 +33,7 @@ export class NetSender {
    *   the signal's reason
    */
   async sendAll(frames: Iterable<Uint8Array>, signal: AbortSignal | undefined): Promise<void> {
-    await this.inTurn(async () => {
+    await this.turns.take(async () => {
       try {
         for (const frame of frames) {
           check(frame);
@@ -51,7 +52,7 @@ export class NetSender {
 
   /** Waits until the device has sent everything. @throws as a rejection: as {@link sendAll} */
   async flush(signal: AbortSignal | undefined): Promise<void> {
-    await this.inTurn(async () => {
+    await this.turns.take(async () => {
       while (this.freeSlots.length < this.buffers.count) await this.change(signal);
     });
   }
@@ -62,9 +63,10 @@ export class NetSender {
   }
 
   private post(frame: Uint8Array): void {
-    if (this.failure !== undefined) throw this.failure;
+    // A queue that has ended has no buffers any more.
+    this.queue.assertWorks();
     const slot = this.freeSlots.pop() ?? 0;
-    this.buffers.frame(slot, frame.length).set(frame);
+    this.buffers.write(slot, frame);
     this.queue.add([this.buffers.part(slot, HEADER_BYTES + frame.length)], {
       finished: () => {
         this.freeSlots.push(slot);
@@ -94,16 +96,6 @@ export class NetSender {
     }
     signal?.throwIfAborted();
     if (this.failure !== undefined) throw this.failure;
-  }
-
-  private async inTurn(action: () => Promise<void>): Promise<void> {
-    const before = this.turn;
-    const own = (async () => {
-      await before;
-      await action();
-    })();
-    this.turn = own.catch(() => {});
-    await own;
   }
 }
 

@@ -108,7 +108,8 @@ export class VirtioNet implements AsyncDisposable {
    * @throws in the iteration: VirtioError (iterated already, failed), the signal's reason
    */
   async *receive(options: ReceiveOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const batch of this.receiveBatches(options)) for (const frame of batch) yield frame.slice();
+    const receiver = present(this.receiver, this.bdf, "receive queue");
+    for await (const batch of receiver.batches(options, true)) yield* batch;
   }
 
   /** The same in batches, without copies: a frame is valid until the next turn of the loop. @throws as {@link receive} */

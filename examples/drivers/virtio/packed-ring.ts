@@ -1,8 +1,9 @@
 /** The ring of a packed virtqueue (Virtual I/O Device 1.2, section 2.8). */
-import type { DmaBuffer, DmaSpace } from "iova";
-import { bit, descriptorLayout, fullFence, publish, RingCursor, reg16, reg32, reg64 } from "iova/pci";
+import type { DmaSpace } from "iova";
+import { bit, descriptorLayout, fullFence, publish, reg16, reg32, reg64 } from "iova/pci";
 import { VirtioError } from "./error.js";
 import type { Part, Used, VirtqueueRing } from "./ring-format.js";
+import { DescriptorFlag, INDEX_MASK, RingMemory } from "./ring-memory.js";
 
 const Descriptor = descriptorLayout("pvirtq_desc", 16, {
   address: reg64(0),
@@ -12,34 +13,26 @@ const Descriptor = descriptorLayout("pvirtq_desc", 16, {
     fields: { next: bit(0), deviceWrites: bit(1), indirect: bit(2), available: bit(7), used: bit(15) },
   }),
 });
-/** When a side wants to be told of the other's progress: slot 0 is the driver's wish, slot 1 the device's. */
+/** When a side wants to be told of the other's progress. */
 const Events = descriptorLayout("pvirtq_event_suppress", 4, { position: reg16(0), flags: reg16(2) });
 
-const NEXT = 1;
-const DEVICE_WRITES = 2;
-const INDIRECT = 4;
+const { next: NEXT, deviceWrites: DEVICE_WRITES, indirect: INDIRECT } = DescriptorFlag;
 const AVAILABLE = 1 << 7;
 const USED = 1 << 15;
-const DRIVER = 0;
-const DEVICE = 1;
 /** Flags of an event: never, and at a position. */
 const NEVER = 1;
 const AT_POSITION = 2;
 const LAP_SHIFT = 15;
 const SLOT_MASK = 0x7fff;
-const INDEX_MASK = 0xffff;
 
 /** One ring: the driver makes descriptors available, and the device writes over them what it has used. */
 export class PackedRing implements VirtqueueRing {
-  readonly descriptorsAt: bigint;
-  readonly driverAt: bigint;
-  readonly deviceAt: bigint;
-  private readonly buffer: DmaBuffer;
+  readonly memory: RingMemory;
   private readonly descriptors: ReturnType<typeof Descriptor.on>;
-  private readonly events: ReturnType<typeof Events.on>;
-  private readonly filled: RingCursor;
-  private readonly taken: RingCursor;
-  private readonly freeIds: number[];
+  /** What the driver wants to be told. */
+  private readonly wishes: ReturnType<typeof Events.on>;
+  /** What the device wants to be told. */
+  private readonly deviceWishes: ReturnType<typeof Events.on>;
   /** How many slots each request takes; 0 if there is no such request. */
   private readonly lengths: number[];
   /** Slots filled since the device was shown them. */
@@ -48,20 +41,18 @@ export class PackedRing implements VirtqueueRing {
 
   constructor(
     dma: DmaSpace,
-    readonly slots: number,
+    private readonly slots: number,
     private readonly hasEventIndex: boolean,
   ) {
-    const ringBytes = slots * Descriptor.sizeBytes;
-    this.buffer = dma.alloc(ringBytes + 2 * Events.sizeBytes);
-    const { bytes, iova } = this.buffer;
-    this.descriptorsAt = iova;
-    this.driverAt = iova + BigInt(ringBytes);
-    this.deviceAt = this.driverAt + BigInt(Events.sizeBytes);
-    this.descriptors = Descriptor.on(bytes.subarray(0, ringBytes));
-    this.events = Events.on(bytes.subarray(ringBytes));
-    this.filled = new RingCursor(slots);
-    this.taken = new RingCursor(slots);
-    this.freeIds = Array.from({ length: slots }, (_, i) => slots - 1 - i);
+    const memory = new RingMemory(dma, slots, {
+      descriptors: slots * Descriptor.sizeBytes,
+      driver: Events.sizeBytes,
+      device: Events.sizeBytes,
+    });
+    this.memory = memory;
+    this.descriptors = Descriptor.on(memory.descriptors);
+    this.wishes = Events.on(memory.driver);
+    this.deviceWishes = Events.on(memory.device);
     this.lengths = new Array<number>(slots).fill(0);
     this.freeSlots = slots;
   }
@@ -72,13 +63,14 @@ export class PackedRing implements VirtqueueRing {
 
   add(parts: readonly Part[], table = false): number {
     // Each request takes at least one slot, so there is an id as long as there is a slot.
-    const id = this.freeIds.pop() ?? 0;
+    const { free, filled } = this.memory;
+    const id = free.pop() ?? 0;
     const { address, length, id: ids, flags } = this.descriptors;
     let head = 0;
     let headFlags = 0;
     for (const [i, part] of parts.entries()) {
-      const lap = this.filled.phase === 1 ? AVAILABLE : USED;
-      const slot = this.filled.advance();
+      const lap = filled.phase === 1 ? AVAILABLE : USED;
+      const slot = filled.advance();
       const more = (table ? INDIRECT : 0) | (i + 1 < parts.length ? NEXT : 0);
       const value = lap | more | (part.deviceWrites ? DEVICE_WRITES : 0);
       address.write(slot, part.iova);
@@ -104,35 +96,36 @@ export class PackedRing implements VirtqueueRing {
     const { added } = this;
     this.added = 0;
     fullFence();
-    const flags = this.events.flags.read(DEVICE);
+    const flags = this.deviceWishes.flags.read(0);
     if (flags !== AT_POSITION) return flags !== NEVER;
-    const position = this.events.position.read(DEVICE);
-    const now = this.filled.slot;
-    const isThisLap = position >> LAP_SHIFT === this.filled.phase;
+    const position = this.deviceWishes.position.read(0);
+    const now = this.memory.filled.slot;
+    const isThisLap = position >> LAP_SHIFT === this.memory.filled.phase;
     const event = (position & SLOT_MASK) - (isThisLap ? 0 : this.slots);
     return ((now - event - 1) & INDEX_MASK) < added;
   }
 
   next(): Used | undefined {
-    const at = this.taken.slot;
+    const at = this.memory.taken.slot;
     if (!this.isUsed(at)) return undefined;
     const id = this.descriptors.id.read(at);
     const count = this.lengths[id] ?? 0;
     if (count === 0) throw new VirtioError(`the device used request ${id}, which isn't outstanding`);
     const writtenBytes = this.descriptors.length.read(at);
     this.lengths[id] = 0;
-    this.freeIds.push(id);
+    this.memory.free.push(id);
     this.freeSlots += count;
-    this.taken.skip(count);
+    this.memory.taken.skip(count);
     return { id, writtenBytes };
   }
 
   arm(): boolean {
-    const { events, taken } = this;
+    const { wishes } = this;
+    const { taken } = this.memory;
     if (this.hasEventIndex) {
-      events.position.write(DRIVER, taken.slot | (taken.phase << LAP_SHIFT));
+      wishes.position.write(0, taken.slot | (taken.phase << LAP_SHIFT));
       publish();
-      events.flags.write(DRIVER, AT_POSITION);
+      wishes.flags.write(0, AT_POSITION);
       fullFence();
     }
     return this.hasEventIndex && this.isUsed(taken.slot);
@@ -148,14 +141,10 @@ export class PackedRing implements VirtqueueRing {
     }
   }
 
-  close(): void {
-    this.buffer.close();
-  }
-
   /** Whether both bits are those of this lap. */
   private isUsed(slot: number): boolean {
     const flags = this.descriptors.flags.read(slot);
-    const lap = this.taken.phase === 1;
+    const lap = this.memory.taken.phase === 1;
     return ((flags & AVAILABLE) !== 0) === lap && ((flags & USED) !== 0) === lap;
   }
 }

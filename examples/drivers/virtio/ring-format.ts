@@ -1,4 +1,5 @@
 /** What the two kinds of virtqueues have in common (Virtual I/O Device 1.2, sections 2.7 and 2.8). */
+import type { RingMemory } from "./ring-memory.js";
 
 /** Memory that a request gives to the device. */
 export interface Part {
@@ -18,13 +19,10 @@ export interface Used {
 
 /** The rings of a queue, in memory that the device reaches. */
 export interface VirtqueueRing {
-  readonly slots: number;
+  /** Its three parts: the driver tells the device where they are. */
+  readonly memory: RingMemory;
   /** Descriptors that are free. */
   readonly free: number;
-  /** What the driver tells the device: where its three parts are. */
-  readonly descriptorsAt: bigint;
-  readonly driverAt: bigint;
-  readonly deviceAt: bigint;
   /**
    * Puts a request into the ring, one descriptor for each part. There are enough free ones.
    * @param table whether the only part is a table of descriptors
@@ -39,6 +37,4 @@ export interface VirtqueueRing {
   arm(): boolean;
   /** Writes a table of descriptors that stands for several. @param memory 16 bytes for each part */
   writeTable(memory: Uint8Array, parts: readonly Part[]): void;
-  /** Frees the memory. The device must have stopped. */
-  close(): void;
 }

@@ -1,8 +1,9 @@
 /** The rings of a split virtqueue (Virtual I/O Device 1.2, section 2.7). */
-import type { DmaBuffer, DmaSpace } from "iova";
-import { bit, descriptorLayout, fullFence, publish, RingCursor, reg16, reg32, reg64 } from "iova/pci";
+import type { DmaSpace } from "iova";
+import { bit, descriptorLayout, fullFence, publish, reg16, reg32, reg64 } from "iova/pci";
 import { VirtioError } from "./error.js";
 import type { Part, Used, VirtqueueRing } from "./ring-format.js";
+import { DescriptorFlag, INDEX_MASK, RingMemory } from "./ring-memory.js";
 
 const Descriptor = descriptorLayout("virtq_desc", 16, {
   address: reg64(0),
@@ -18,10 +19,7 @@ const UsedElement = descriptorLayout("virtq_used_elem", 8, {
   length: reg32(4, { access: "ro" }),
 });
 
-const NEXT = 1;
-const DEVICE_WRITES = 2;
-const INDIRECT = 4;
-const INDEX_MASK = 0xffff;
+const { next: NEXT, deviceWrites: DEVICE_WRITES, indirect: INDIRECT } = DescriptorFlag;
 /** Of the halves before the entries. */
 const FLAGS = 0;
 const INDEX = 1;
@@ -31,64 +29,52 @@ const NO_NOTIFY = 1;
 
 /** Descriptors in a table, and two rings that say which of them the other side may have. */
 export class SplitRing implements VirtqueueRing {
-  readonly descriptorsAt: bigint;
-  readonly driverAt: bigint;
-  readonly deviceAt: bigint;
-  private readonly buffer: DmaBuffer;
+  readonly memory: RingMemory;
   private readonly descriptors: ReturnType<typeof Descriptor.on>;
   private readonly available: ReturnType<typeof Available.on>["value"];
   private readonly used: ReturnType<typeof UsedElement.on>;
   /** The device's flags and index, and behind its entries what it wants to be notified at. */
   private readonly usedHalves: ReturnType<typeof Available.on>["value"];
-  private readonly filled: RingCursor;
-  private readonly taken: RingCursor;
-  private readonly freeSlots: number[];
   /** The descriptors of each request, by its first one. The device could have changed what is in the table. */
   private readonly chains: (readonly number[] | undefined)[];
 
   constructor(
     dma: DmaSpace,
-    readonly slots: number,
+    private readonly slots: number,
     private readonly hasEventIndex: boolean,
   ) {
-    const descriptorBytes = slots * Descriptor.sizeBytes;
-    const availableBytes = (HEAD_HALVES + slots + 1) * 2;
-    const usedStart = descriptorBytes + Math.ceil(availableBytes / 8) * 8;
-    // The entries of the used ring have words of 32 bits at 4 bytes behind its start.
-    const usedBytes = USED_HEAD_BYTES + slots * UsedElement.sizeBytes + 2;
-    this.buffer = dma.alloc(usedStart + usedBytes);
-    const { bytes, iova } = this.buffer;
-    this.descriptorsAt = iova;
-    this.driverAt = iova + BigInt(descriptorBytes);
-    this.deviceAt = iova + BigInt(usedStart);
-    this.descriptors = Descriptor.on(bytes.subarray(0, descriptorBytes));
-    this.available = Available.on(bytes.subarray(descriptorBytes, usedStart)).value;
-    this.usedHalves = Available.on(bytes.subarray(usedStart, usedStart + usedBytes)).value;
-    this.used = UsedElement.on(bytes.subarray(usedStart + USED_HEAD_BYTES, usedStart + usedBytes));
-    this.filled = new RingCursor(slots);
-    this.taken = new RingCursor(slots);
-    this.freeSlots = Array.from({ length: slots }, (_, i) => slots - 1 - i);
+    const memory = new RingMemory(dma, slots, {
+      descriptors: slots * Descriptor.sizeBytes,
+      driver: (HEAD_HALVES + slots + 1) * 2,
+      // The entries have words of 32 bits at 4 bytes behind its start.
+      device: USED_HEAD_BYTES + slots * UsedElement.sizeBytes + 2,
+    });
+    this.memory = memory;
+    this.descriptors = Descriptor.on(memory.descriptors);
+    this.available = Available.on(memory.driver).value;
+    this.usedHalves = Available.on(memory.device).value;
+    this.used = UsedElement.on(memory.device.subarray(USED_HEAD_BYTES));
     this.chains = new Array<readonly number[] | undefined>(slots).fill(undefined);
   }
 
   get free(): number {
-    return this.freeSlots.length;
+    return this.memory.free.length;
   }
 
   add(parts: readonly Part[], table = false): number {
-    const { freeSlots } = this;
-    const chain = freeSlots.splice(freeSlots.length - parts.length);
+    const { free, filled } = this.memory;
+    const chain = free.splice(free.length - parts.length);
     this.fill(chain, parts, table ? INDIRECT : 0);
     const head = chain[0] ?? 0;
     this.chains[head] = chain;
-    this.available.write(HEAD_HALVES + this.filled.advance(), head);
+    this.available.write(HEAD_HALVES + filled.advance(), head);
     return head;
   }
 
   /** Section 2.7.10 says when the device wants to be notified. */
   publish(): boolean {
     const before = this.available.read(INDEX);
-    const now = this.filled.passed & INDEX_MASK;
+    const now = this.memory.filled.passed & INDEX_MASK;
     publish();
     this.available.write(INDEX, now);
     fullFence();
@@ -98,24 +84,24 @@ export class SplitRing implements VirtqueueRing {
   }
 
   next(): Used | undefined {
-    const ready = (this.usedHalves.read(INDEX) - this.taken.passed) & INDEX_MASK;
+    const ready = (this.usedHalves.read(INDEX) - this.memory.taken.passed) & INDEX_MASK;
     if (ready === 0) return undefined;
     if (ready > this.slots)
       throw new VirtioError(`the device used ${ready} requests: the ring has ${this.slots}`);
-    const at = this.taken.advance();
+    const at = this.memory.taken.advance();
     const id = this.used.id.read(at);
     const chain = this.chains[id];
     if (chain === undefined) throw new VirtioError(`the device used request ${id}, which isn't outstanding`);
     this.chains[id] = undefined;
-    for (const slot of chain) this.freeSlots.push(slot);
+    for (const slot of chain) this.memory.free.push(slot);
     return { id, writtenBytes: this.used.length.read(at) };
   }
 
   arm(): boolean {
     if (!this.hasEventIndex) return false;
-    this.available.write(HEAD_HALVES + this.slots, this.taken.passed & INDEX_MASK);
+    this.available.write(HEAD_HALVES + this.slots, this.memory.taken.passed & INDEX_MASK);
     fullFence();
-    return this.usedHalves.read(INDEX) !== (this.taken.passed & INDEX_MASK);
+    return this.usedHalves.read(INDEX) !== (this.memory.taken.passed & INDEX_MASK);
   }
 
   writeTable(memory: Uint8Array, parts: readonly Part[]): void {
@@ -127,10 +113,6 @@ export class SplitRing implements VirtqueueRing {
       flags.write(i, (isLast ? 0 : NEXT) | (part.deviceWrites ? DEVICE_WRITES : 0));
       next.write(i, isLast ? 0 : i + 1);
     }
-  }
-
-  close(): void {
-    this.buffer.close();
   }
 
   private fill(chain: readonly number[], parts: readonly Part[], more: number): void {

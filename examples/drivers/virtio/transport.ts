@@ -187,9 +187,9 @@ export class VirtioTransport {
     const takesTables = this.has(Feature.indirectDescriptors);
     const queue = new Virtqueue(device.dma, ring, takesTables, () => bar.write16(at, index));
     this.queues.push(queue);
-    common.queueDescriptors.write(ring.descriptorsAt);
-    common.queueDriver.write(ring.driverAt);
-    common.queueDevice.write(ring.deviceAt);
+    common.queueDescriptors.write(ring.memory.descriptorsAt);
+    common.queueDriver.write(ring.memory.driverAt);
+    common.queueDevice.write(ring.memory.deviceAt);
     common.queueEnable.write(1);
     listeners[vector]?.push(() => this.look(queue));
     return queue;

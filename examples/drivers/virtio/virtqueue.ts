@@ -24,12 +24,12 @@ export class Virtqueue {
     private readonly takesTables: boolean,
     private readonly notify: () => void,
   ) {
-    this.requests = new Array<Request | undefined>(ring.slots).fill(undefined);
-    this.tables = takesTables ? new IndirectTables(dma, ring.slots) : undefined;
+    this.requests = new Array<Request | undefined>(ring.memory.slots).fill(undefined);
+    this.tables = takesTables ? new IndirectTables(dma, ring.memory.slots) : undefined;
   }
 
   get slots(): number {
-    return this.ring.slots;
+    return this.ring.memory.slots;
   }
 
   /** How many requests of so many parts it takes now. */
@@ -42,12 +42,17 @@ export class Virtqueue {
     return this.takesTables ? this.slots : Math.floor(this.slots / parts);
   }
 
+  /** @throws what ended the queue, if the device has failed or stopped */
+  assertWorks(): void {
+    if (this.failure !== undefined) throw this.failure;
+  }
+
   /**
    * Puts a request into the queue. The device sees it at {@link kick}.
    * @throws VirtioError if there is no room, or the device has failed or stopped
    */
   add(parts: readonly Part[], request: Request): void {
-    if (this.failure !== undefined) throw this.failure;
+    this.assertWorks();
     const { ring, tables } = this;
     if (parts.length === 0 || this.room(parts.length) === 0)
       throw new VirtioError(`there is no room for a request of ${parts.length} parts`);
@@ -104,7 +109,7 @@ export class Virtqueue {
   /** The device has stopped: ends all requests by an error, and frees the memory. */
   end(error: unknown): void {
     this.fail(error);
-    this.ring.close();
+    this.ring.memory.close();
     this.tables?.close();
   }
 

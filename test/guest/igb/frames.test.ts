@@ -1,10 +1,12 @@
 /** The example's driver for the 82576 at both ends of a cable: every frame arrives, and every byte of it. */
 import { describe, expect, test } from "vitest";
 import type { Igb } from "../../../examples/drivers/igb/igb.js";
+import type { ReceivedFrame } from "../../../examples/drivers/igb/received-frame.js";
 import { backendNames } from "../../../src/pci/open.js";
 import { NumberedFrames } from "../../support/frames.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { bindForFile, IgbPair, leftIgbBdf, rightIgbBdf } from "../../support/igb-machine.js";
+import { BATCH, type Cable, type Transferred, transfer } from "../../support/transfer.js";
 
 bindForFile([leftIgbBdf, rightIgbBdf]);
 
@@ -12,9 +14,6 @@ bindForFile([leftIgbBdf, rightIgbBdf]);
 const FRAMES = Number(process.env["IOVA_IGB_FRAMES"] ?? 100_000);
 /** Only ends what would never end. */
 const LONG = { timeout: 20 * 60_000 + FRAMES * 10 };
-/** Frames after which a long run says that it lives. */
-const NEWS = 200_000;
-const BATCH = 32;
 /** Frames on their way, at most: fewer than the receiver has buffers. */
 const WINDOW = 384;
 
@@ -24,37 +23,14 @@ function tagOf(number: number): number | undefined {
   return batch % 2 === 0 ? undefined : batch & 0xefff;
 }
 
-/** Sends numbered frames from one to the other, in order. @returns those that came, were wrong, or came out of order */
-async function transfer(from: Igb, to: Igb, count: number): Promise<{ received: number; wrong: number[] }> {
-  const frames = new NumberedFrames(to.macAddress, from.macAddress);
-  let received = 0;
-  const wrong: number[] = [];
-  let wake = (): void => {};
-  const send = async (): Promise<void> => {
-    for (let number = 0; number < count; number += BATCH) {
-      while (number + BATCH - received > WINDOW)
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      const length = Math.min(BATCH, count - number);
-      await from.sendAll(
-        Array.from({ length }, (_, i) => frames.make(number + i)),
-        { vlan: tagOf(number) },
-      );
-    }
+/** Sends numbered frames from one to the other, in order. */
+function transferBetween(from: Igb, to: Igb, count: number): Promise<Transferred> {
+  const cable: Cable<ReceivedFrame> = {
+    ...{ from, to, window: WINDOW, batches: to.receiveBatches() },
+    send: (frames, first) => from.sendAll(frames, { vlan: tagOf(first) }),
+    isRight: (frame, number, frames) => frames.isAsMade(frame.bytes, number) && frame.vlan === tagOf(number),
   };
-  const receive = async (): Promise<void> => {
-    for await (const batch of to.receiveBatches()) {
-      for (const frame of batch) {
-        if (!frames.isAsMade(frame.bytes, received) || frame.vlan !== tagOf(received)) wrong.push(received);
-        if (++received % NEWS === 0) console.log(`${received} frames of ${count}`);
-      }
-      wake();
-      if (received >= count) return;
-    }
-  };
-  await Promise.all([send(), receive()]);
-  return { received, wrong };
+  return transfer(cable, count);
 }
 
 describe.each(backendNames)("two 82576 through %s", (backend) => {
@@ -67,7 +43,10 @@ describe.each(backendNames)("two 82576 through %s", (backend) => {
       await using pair = await IgbPair.start(backend);
       const { left, right } = pair;
       const each = Math.ceil(FRAMES / 2);
-      const results = await Promise.all([transfer(left, right, each), transfer(right, left, each)]);
+      const results = await Promise.all([
+        transferBetween(left, right, each),
+        transferBetween(right, left, each),
+      ]);
       expect(results).toEqual([
         { received: each, wrong: [] },
         { received: each, wrong: [] },

@@ -10,11 +10,11 @@ import { ipFrame, NumberedFrames, plainFrame } from "../../support/frames.js";
 import { virtioNetBdfs } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";
 import { QemuMonitor } from "../../support/qemu-monitor.js";
+import { type Cable, type Transferred, transfer } from "../../support/transfer.js";
 
 /** Only ends what would never end. */
 const LONG = { timeout: 600_000 };
 const FRAMES = 20_000;
-const BATCH = 32;
 /** Frames on their way, at most: fewer than the receiver has buffers. */
 const WINDOW = 192;
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
@@ -37,34 +37,14 @@ async function withPair(
   await use(left, right);
 }
 
-/** Sends numbered frames from one to the other, in order. @returns those that were wrong */
-async function transfer(from: VirtioNet, to: VirtioNet, count: number): Promise<number[]> {
-  const frames = new NumberedFrames(to.macAddress, from.macAddress);
-  let received = 0;
-  const wrong: number[] = [];
-  let wake = (): void => {};
-  const send = async (): Promise<void> => {
-    for (let number = 0; number < count; number += BATCH) {
-      while (number + BATCH - received > WINDOW)
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      const length = Math.min(BATCH, count - number);
-      await from.sendAll(Array.from({ length }, (_, i) => frames.make(number + i)));
-    }
+/** Sends numbered frames from one to the other, in order. */
+function transferBetween(from: VirtioNet, to: VirtioNet, count: number): Promise<Transferred> {
+  const cable: Cable<Uint8Array> = {
+    ...{ from, to, window: WINDOW, batches: to.receiveBatches() },
+    send: (frames) => from.sendAll(frames),
+    isRight: (frame, number, frames) => frames.isAsMade(frame, number),
   };
-  const receive = async (): Promise<void> => {
-    for await (const batch of to.receiveBatches()) {
-      for (const frame of batch) {
-        if (!frames.isAsMade(frame, received)) wrong.push(received);
-        received++;
-      }
-      wake();
-      if (received >= count) return;
-    }
-  };
-  await Promise.all([send(), receive()]);
-  return wrong;
+  return transfer(cable, count);
 }
 
 describe.each(backendNames)("virtio-net through %s", (backend) => {
@@ -76,8 +56,12 @@ describe.each(backendNames)("virtio-net through %s", (backend) => {
   ])("two exchange frames of all lengths by %s, and lose none", LONG, async (_, options) => {
     expect.hasAssertions();
     await withPair(backend, options, async (left, right) => {
-      const wrong = await Promise.all([transfer(left, right, FRAMES), transfer(right, left, FRAMES)]);
-      expect(wrong).toEqual([[], []]);
+      const results = await Promise.all([
+        transferBetween(left, right, FRAMES),
+        transferBetween(right, left, FRAMES),
+      ]);
+      const whole = { received: FRAMES, wrong: [] };
+      expect(results).toEqual([whole, whole]);
       await left.flush();
       await right.flush();
     });
