@@ -1,5 +1,6 @@
 /** The interrupts of a device with faults: lost, late, unasked, or without end. */
 import type { DeviceHost, DeviceVectors } from "../../vfio-user/server/emulated-device.js";
+import { checkVector } from "../../vfio-user/server/vectors.js";
 import type { ParsedFault } from "./options.js";
 
 type InterruptKind = keyof DeviceVectors;
@@ -26,8 +27,9 @@ export class FaultyInterrupts {
     private readonly next: (vector: number) => InterruptFault | undefined,
   ) {}
 
-  /** The device raises an interrupt. */
+  /** The device raises an interrupt. @throws ArgumentError if it has none such, also where a fault would lose it */
   raise(vector: number, kind: InterruptKind): void {
+    checkVector(this.vectors, vector, kind);
     const fault = this.faultOf(vector, kind);
     if (fault === undefined) this.send(vector, kind);
     else if (fault.kind === "interrupt-latency") {

@@ -1,4 +1,5 @@
 /** Splits accesses to a BAR into those that its handlers take. */
+import { callDevice } from "./device-calls.js";
 import type { EmulatedBar } from "./emulated-device.js";
 
 /** The widest access of a PCI function. */
@@ -11,7 +12,9 @@ const WIDEST = 8;
 export function readBar(bar: EmulatedBar, offset: number, target: Uint8Array): void {
   for (let done = 0; done < target.length; ) {
     const width = widthAt(offset + done, target.length - done);
-    bar.read(offset + done, target.subarray(done, done + width));
+    const at = offset + done;
+    const part = target.subarray(done, done + width);
+    callDevice(() => bar.read(at, part));
     done += width;
   }
 }
@@ -28,7 +31,9 @@ export function writeBar(
 ): void {
   for (let done = 0; done < source.length; ) {
     const width = widthAt(offset + done, source.length - done);
-    if (!isIgnored(offset + done, width)) bar.write(offset + done, source.subarray(done, done + width));
+    const at = offset + done;
+    const part = source.subarray(done, done + width);
+    if (!isIgnored(at, width)) callDevice(() => bar.write(at, part));
     done += width;
   }
 }

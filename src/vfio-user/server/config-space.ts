@@ -1,6 +1,4 @@
 /** The live configuration space of an emulated function. */
-import { checkArray, checkBytes, checkInteger, checkMembers, checkObject } from "../../core/check.js";
-import { ArgumentError } from "../../core/errors.js";
 import {
   CAPABILITY_MSI,
   CAPABILITY_MSIX,
@@ -10,7 +8,7 @@ import {
   MSIX_FUNCTION_MASK,
 } from "../../vfio/message-interrupts.js";
 import { pciCapabilities } from "../../vfio/pci-capabilities.js";
-import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";
+import type { EmulatedBar } from "./emulated-device.js";
 
 const COMMAND = 0x04;
 /** I/O, memory, bus master, parity, SERR#, INTx disable. */
@@ -193,29 +191,6 @@ function lengthOf(id: number, at: number, config: Uint8Array): number {
       return EXPRESS_CONTROL + 2;
     default:
       return 2;
-  }
-}
-
-/** @throws ArgumentError where drivers could never enable a vector that the device has */
-export function checkVectors(device: EmulatedDevice): void {
-  checkMembers("device", device, "an EmulatedDevice", {
-    vectors: "object",
-    connect: "function",
-    reset: "function",
-  });
-  const { name, configSpace, bars, vectors } = device;
-  checkBytes("device.configSpace", configSpace);
-  checkInteger("bytes of device.configSpace", configSpace.length, 64, 4096);
-  checkArray("device.bars", bars);
-  checkObject("device.vectors", vectors);
-  const config = new EmulatedConfigSpace(configSpace, bars);
-  for (const kind of ["msi", "msix"] as const) {
-    const there = kind === "msix" ? (config.msix?.vectors ?? 0) : config.mostMsiVectors;
-    if (vectors[kind] > there) {
-      throw new ArgumentError(
-        `${name} has ${vectors[kind]} ${kind} vectors, but its configuration space tells drivers of ${there}`,
-      );
-    }
   }
 }
 

@@ -52,7 +52,11 @@ export interface ClientMemory {
 export interface DeviceHost {
   /** The client's memory, for DMA. */
   readonly memory: ClientMemory;
-  /** Signals a vector (MSI-X or MSI), if the client has set one up. INTx is vector 0 of `"intx"`. */
+  /**
+   * Interrupts: sends a message (MSI-X or MSI), or asserts the pin (`"intx"`, vector 0), as far as the client has enabled that.
+   * @param kind `"msix"` by default
+   * @throws ArgumentError if the function has no such kind or vector
+   */
   raise(vector: number, kind?: "intx" | "msi" | "msix"): void;
   /** Lets the client go, as if the device had been unplugged. The next one may come. The server has it. */
   disconnect?(): void;
@@ -85,7 +89,7 @@ export interface IoEventWrite {
 
 /** One base address register. */
 export interface EmulatedBar {
-  /** Length in bytes, a power of 2. */
+  /** Length in bytes, a power of 2: 16 at least, 4 for I/O ports. */
   readonly sizeBytes: number;
   /** An I/O port BAR; memory otherwise. */
   readonly isIo?: boolean;
@@ -116,7 +120,7 @@ export interface DeviceMigration {
   stop(): void;
   /** Goes on from the state there is. */
   start(): void;
-  /** The state of a device that is stopped. */
+  /** The state of a device that is stopped. @throws IovaError where that can't be saved: the client's request fails */
   save(): Uint8Array;
   /** Replaces the state of a device that is stopped. @throws IovaError where that can't be one, with nothing changed */
   load(state: Uint8Array): void;
@@ -132,7 +136,10 @@ export interface DeviceVectors {
   readonly msix: number;
 }
 
-/** A PCI function emulated in this process. */
+/**
+ * A PCI function emulated in this process. What its methods throw, and those of its BARs, ends the client's connection and is
+ * thrown where the server runs: uncaught, it ends the process.
+ */
 export interface EmulatedDevice {
   /** Name for messages. */
   readonly name: string;

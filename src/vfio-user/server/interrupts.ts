@@ -4,6 +4,7 @@
  * that enabled neither MSI nor MSI-X (PCI Local Bus 3.0, 6.8).
  */
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../../vfio/uapi.js";
+import { readBar, writeBar } from "./bar-access.js";
 import type { EmulatedConfigSpace } from "./config-space.js";
 import type { EmulatedDevice } from "./emulated-device.js";
 import { ServerIrqs } from "./irqs.js";
@@ -130,7 +131,7 @@ export class ServerInterrupts {
     if (msix === undefined || bar === undefined) return [];
     return Array.from({ length: msix.vectors }, (_, vector) => {
       const control = new Uint8Array(4);
-      bar.read(msix.table.offset + ENTRY_BYTES * vector + VECTOR_CONTROL, control);
+      readBar(bar, msix.table.offset + ENTRY_BYTES * vector + VECTOR_CONTROL, control);
       return ((control[0] ?? 0) & MASKED) !== 0;
     });
   }
@@ -143,11 +144,11 @@ export class ServerInterrupts {
     if (msix === undefined || bar === undefined) return;
     const at = msix.pendingBits.offset + 4 * (vector >> 5);
     const bits = new Uint8Array(4);
-    bar.read(at, bits);
+    readBar(bar, at, bits);
     const view = new DataView(bits.buffer);
     const bit = 1 << (vector & 31);
     const before = view.getUint32(0, true);
     view.setUint32(0, (isPending ? before | bit : before & ~bit) >>> 0, true);
-    bar.write(at, bits);
+    writeBar(bar, at, bits);
   }
 }

@@ -11,6 +11,7 @@ import {
 } from "../../vfio/uapi-feature.js";
 import { migrationData } from "../protocol/protocol.js";
 import type { EmulatedConfigSpace } from "./config-space.js";
+import { callDevice } from "./device-calls.js";
 import type { DeviceMigration } from "./emulated-device.js";
 import { Refusal } from "./refusal.js";
 import type { Reply } from "./reply.js";
@@ -114,7 +115,7 @@ export class ServerMigration {
     const from = this.current;
     this.current = VFIO_DEVICE_STATE_STOP;
     if (from === VFIO_DEVICE_STATE_RUNNING) {
-      this.device.stop();
+      callDevice(() => this.device.stop());
       this.onChange();
     }
     const state = Buffer.concat(this.incoming);
@@ -128,7 +129,7 @@ export class ServerMigration {
   private start(): void {
     this.current = VFIO_DEVICE_STATE_RUNNING;
     this.onChange();
-    this.device.start();
+    callDevice(() => this.device.start());
   }
 
   private save(): Uint8Array<ArrayBuffer> {

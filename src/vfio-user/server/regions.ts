@@ -22,6 +22,7 @@ import {
 import { ourCapabilities } from "../protocol/version.js";
 import { readBar, writeBar } from "./bar-access.js";
 import type { EmulatedConfigSpace } from "./config-space.js";
+import { callDevice } from "./device-calls.js";
 import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";
 import type { ServerInterrupts } from "./interrupts.js";
 import { ServerIoEvents } from "./io-events.js";
@@ -89,7 +90,7 @@ export class ServerRegions {
     const data = new Uint8Array(count);
     if (bar === undefined) {
       this.config.read(Number(offset), data);
-      this.device.readConfig?.(Number(offset), data);
+      callDevice(() => this.device.readConfig?.(Number(offset), data));
     } else readBar(bar, Number(offset), data);
     return { parts: [payload.slice(0, regionAccess.sizeBytes), data] };
   }
@@ -134,7 +135,7 @@ export class ServerRegions {
     if (this.config.write(Number(offset), data)) {
       // Function-level reset: it also resets configuration space, which the driver restores.
       this.config.reset();
-      this.device.reset();
+      callDevice(() => this.device.reset());
       this.interrupts.forget();
     }
     this.onConfigWrite();

@@ -7,7 +7,7 @@ import { MappingBudget } from "../../sys/mapping-budget.js";
 import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
 import { type Watch, watchReadable } from "../../sys/watch.js";
 import { ourCapabilities } from "../protocol/version.js";
-import { checkVectors } from "./config-space.js";
+import { checkDevice } from "./check-device.js";
 import type { EmulatedDevice } from "./emulated-device.js";
 import { MemoryNotices } from "./memory-notices.js";
 import { Session, type SessionHost, type SessionOptions } from "./session.js";
@@ -53,7 +53,7 @@ export class VfioUserServer extends Resource {
   /**
    * @param path where to listen; a path that a dead server left behind is taken over
    * @param device stays the caller's to close, after the server
-   * @throws ArgumentError (also for vectors that the configuration space lacks), BusyError if another server listens there,
+   * @throws ArgumentError (also for a device that can't exist, such as vectors without a table), BusyError if another server listens there,
    *   SysError
    */
   constructor(path: string, device: EmulatedDevice, options: VfioUserServerOptions = {}) {
@@ -72,7 +72,7 @@ export class VfioUserServer extends Resource {
     checkInteger("versionTimeoutMs", versionTimeoutMs, 1, MAX_TIMER_MS);
     checkInteger("maxDmaMaps", maxDmaMaps, 1, ourCapabilities.maxDmaMaps);
     checkFunction("onNotice", onNotice);
-    checkVectors(device);
+    checkDevice(device);
     const listener = new UnixListener(path);
     const notices = new MemoryNotices(path, onNotice);
     const budget = new MappingBudget();

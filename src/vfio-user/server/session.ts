@@ -15,6 +15,7 @@ import { Command, deviceInfo, PCI_IRQS, PCI_REGIONS } from "../protocol/protocol
 import { decodeVersion, encodeVersion, ourCapabilities } from "../protocol/version.js";
 import { DmaAccessError } from "./client-dma.js";
 import { EmulatedConfigSpace } from "./config-space.js";
+import { callDevice, isOfDevice } from "./device-calls.js";
 import { type DmaOptions, DmaRequests } from "./dma-requests.js";
 import type { DeviceHost, EmulatedDevice } from "./emulated-device.js";
 import { ServerFeatures } from "./features.js";
@@ -23,6 +24,7 @@ import { ServerMigration } from "./migration.js";
 import { Refusal } from "./refusal.js";
 import { ServerRegions } from "./regions.js";
 import type { Reply } from "./reply.js";
+import { checkVector } from "./vectors.js";
 
 /** Options of the server, with defaults. */
 export interface SessionOptions extends DmaOptions {
@@ -56,7 +58,7 @@ export class Session {
   private readonly migration: ServerMigration | undefined;
   private readonly features: ServerFeatures;
   private readonly regions: ServerRegions;
-  /** Made for the first interrupt. */
+  /** Made for the first eventfd. */
   private signaller: Signaller | undefined;
   private readonly pending = new Map<
     number,
@@ -101,7 +103,7 @@ export class Session {
     }
     this.features = new ServerFeatures(this.dma.table, this.migration, () => this.maxTransferBytes);
     this.enableDma();
-    this.interrupts = new ServerInterrupts(device, this.config, (fd) => this.signal(fd));
+    this.interrupts = new ServerInterrupts(device, this.config, (fd) => this.signaller?.signal(fd));
     this.regions = new ServerRegions(device, this.config, this.interrupts, () => this.enableDma());
     try {
       watchReadable(this.channel.fd, this.channel.lease, () => this.receive()).relinquish();
@@ -133,12 +135,11 @@ export class Session {
     this.server.ended(this);
   }
 
-  private signal(fd: number): void {
-    if (this.signaller === undefined) {
-      this.signaller = new Signaller("interrupts of a vfio-user client");
-      this.signaller.relinquish();
-    }
-    this.signaller.signal(fd);
+  /** Before there is an eventfd to signal, so that no device's interrupt fails of a lack of descriptors. @throws SysError */
+  private prepareSignals(): void {
+    if (this.signaller !== undefined) return;
+    this.signaller = new Signaller("interrupts of a vfio-user client");
+    this.signaller.relinquish();
   }
 
   private ask(command: number, parts: readonly Uint8Array[]): Promise<Uint8Array> {
@@ -182,8 +183,8 @@ export class Session {
       work();
     } catch (error) {
       this.end();
-      // A client's mistake ends its connection; our own ends the program.
-      if (!(error instanceof IovaError)) throw error;
+      // A client's mistake ends its connection; our own and the device's end the program.
+      if (!(error instanceof IovaError) || isOfDevice(error)) throw error;
     }
   }
 
@@ -272,6 +273,7 @@ export class Session {
         const { flags, index, start, count } = vfio_irq_set.decode(payload);
         const irqs = this.interrupts.at(index);
         if (irqs === undefined) throw new Refusal(Errno.EINVAL);
+        if (fds.length > 0) this.prepareSignals();
         irqs.set(flags, start, count, payload.subarray(vfio_irq_set.sizeBytes), fds);
         return {};
       }
@@ -283,7 +285,7 @@ export class Session {
         return this.regions.writeMany(payload);
       case Command.deviceReset:
         // As with VFIO, configuration space survives the reset.
-        this.device.reset();
+        callDevice(() => this.device.reset());
         this.interrupts.forget();
         this.migration?.reset();
         return {};
@@ -311,10 +313,13 @@ export class Session {
     this.isNegotiated = true;
     const host: DeviceHost = {
       memory: this.dma.table,
-      raise: (vector, kind = "msix") => this.interrupts.raise(vector, kind),
+      raise: (vector, kind = "msix") => {
+        checkVector(this.device.vectors, vector, kind);
+        this.interrupts.raise(vector, kind);
+      },
       disconnect: () => this.end(),
     };
-    this.device.connect(host);
+    callDevice(() => this.device.connect(host));
     const { maxDmaMaps } = this.server.options;
     if (!client.twinSocket.supported) return { parts: [encodeVersion(client.minor, undefined, maxDmaMaps)] };
     const theirs = this.openTwin();
@@ -354,8 +359,9 @@ export class Session {
   }
 }
 
-/** The errno to answer with. @throws errors that end the connection */
+/** The errno to answer with. @throws errors that end the connection, and those of the device */
 function errnoOf(error: unknown): number {
+  if (isOfDevice(error)) throw error;
   if (error instanceof Refusal) return error.errno;
   if (error instanceof VfioUserProtocolError) throw error;
   if (error instanceof SysError) return error.errno;

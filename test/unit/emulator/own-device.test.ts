@@ -109,14 +109,29 @@ test("startEmulator refuses a URL that is no file's with an ArgumentError", asyn
   expect(String(error)).toContain('must begin with file:, got "https://example.com/device.js"');
 });
 
-test("a device of one's own that throws ends the process with its error", async () => {
+test.each([
+  ["throws an error of its own", 8, "the device can't take 8"],
+  ["sets a register to a value that is too wide", 1, "register value"],
+  ["sets a field that isn't declared", 2, "register status has no field dun"],
+  ["sets a register of 64 bits to a number", 3, "register wide"],
+  ["returns a bigint for a register of 32 bits", 4, "register value"],
+  [
+    "raises an interrupt that it lacks",
+    5,
+    'no interrupt 20 of "msix": the device has 0 of "msi", 0 of "intx"',
+  ],
+  ["makes a mistake later", 6, "register value"],
+])("a device of one's own that %s ends the process with its error", async (_what, written, words) => {
   const { status, stderr } = await runNode(
     tree.file(THROWS),
     socketPath(),
     deviceModule().href,
     thread().href,
+    String(written),
   );
-  expect(stderr).toContain("the device can't take 8");
+  expect(stderr).toContain(words);
+  // The line of the device.
+  expect(stderr).toContain("own-device.js:");
   expect(status).toBe(1);
 });
 

@@ -62,7 +62,7 @@ export class InterruptSignaller {
       cq.unsignalled = 0;
       if (raised[cq.vector] === 1) continue;
       raised[cq.vector] = 1;
-      host?.raise(cq.vector);
+      if (pin === undefined) host?.raise(cq.vector);
       host?.raise(0, "intx");
     }
     this.waiting = held;

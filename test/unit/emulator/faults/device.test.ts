@@ -140,11 +140,17 @@ describe("interrupts of a device with faults", () => {
     faults.inject({ kind: "interrupt-lost", vector: 1, nth: 2 });
     for (let i = 0; i < 3; i++) {
       inner.host?.raise(1, "msi");
-      inner.host?.raise(1, "intx");
-      inner.host?.raise(0);
+      inner.host?.raise(1, "msix");
+      inner.host?.raise(0, "intx");
       await Promise.resolve();
     }
-    expect(raised).toEqual(["msi 1", "intx 1", "msix 0", "msix 0", "msi 1", "intx 1", "msix 0"]);
+    expect(raised).toEqual(["msi 1", "msix 1", "intx 0", "intx 0", "msi 1", "msix 1", "intx 0"]);
+  });
+
+  test("that the device lacks are an ArgumentError, also where a fault would lose them", () => {
+    faults.inject({ kind: "interrupt-lost" });
+    expect(() => inner.host?.raise(4)).toThrow(ArgumentError);
+    expect(() => inner.host?.raise(1, "intx")).toThrow('no interrupt 1 of "intx"');
   });
 
   test("come later, and not to the next client", () => {

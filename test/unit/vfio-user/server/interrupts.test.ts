@@ -172,6 +172,23 @@ describe("the pin", () => {
   });
 });
 
+test("a device that raises an interrupt that it lacks gets an ArgumentError that names those it has", () => {
+  const there = 'the device has 0 to 3 of "msix", 0 to 3 of "msi", 0 of "intx"';
+  for (const [vector, kind] of [
+    [20, "msix"],
+    [4, "msi"],
+    [1, "intx"],
+    [-1, "msix"],
+    [0.5, "msi"],
+    [0, "msx" as "msix"],
+  ] as const) {
+    const raise = (): void => device.host?.raise(vector, kind);
+    expect(raise).toThrow(ArgumentError);
+    expect(raise).toThrow(`no interrupt ${vector} of "${kind}": ${there}`);
+  }
+  expect(() => device.host?.raise(4)).toThrow('no interrupt 4 of "msix"');
+});
+
 test("a device whose vectors are not in its configuration space is refused", () => {
   for (const vectors of [
     { intx: 0, msi: 0, msix: 5 },
