@@ -21,9 +21,12 @@ export {
 } from "../emulator/nvme/medium/firmware-image.js";
 export type { NvmeEmulatorOptions } from "../emulator/nvme/options.js";
 export {
+  type DeviceOrder,
   type EmulatorOrder,
   type EmulatorRequest,
   type EmulatorServerOptions,
+  type InjectOrder,
+  type OrderedFault,
   type RunningEmulator,
   startEmulator,
 } from "../emulator/worker.js";

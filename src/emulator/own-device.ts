@@ -1,6 +1,6 @@
 /** Makes a device of a user's own from its module. */
-import { checkMembers, show } from "../core/check.js";
-import { ArgumentError } from "../core/errors.js";
+import { checkFunction, checkMembers, show } from "../core/check.js";
+import { ArgumentError, ConfigError } from "../core/errors.js";
 import type { BlockSpec } from "../registers/declaration.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import type { DeviceFaults } from "./faults/device-faults.js";
@@ -11,7 +11,15 @@ export interface OwnDevice {
   readonly device: EmulatedDevice;
   /** The class's member `faults`, if there is one. */
   readonly faults: DeviceFaults<BlockSpec> | undefined;
+  /** Calls the class's method `order`. @throws ConfigError if there is none, and what it throws */
+  order(message: unknown): unknown;
 }
+
+/** What a user's class may have beside the members of a device. */
+type OwnClass = EmulatedDevice & {
+  readonly faults?: DeviceFaults<BlockSpec>;
+  order?(message: unknown): unknown;
+};
 
 /**
  * Makes a device.
@@ -26,14 +34,18 @@ export async function makeOwnDevice(module: string, options: unknown): Promise<O
     throw new ArgumentError(
       `${module} must have the class of a device as its default export, got ${show(found)}`,
     );
-  const own: EmulatedDevice & { readonly faults?: DeviceFaults<BlockSpec> } = Reflect.construct(found, [
-    options,
-  ]);
+  const own: OwnClass = Reflect.construct(found, [options]);
   // VfioUserServer checks the rest.
   checkMembers("device", own, "an EmulatedDevice", { close: "function" });
+  if (own.order !== undefined) checkFunction("order of the device", own.order);
+  const order = (message: unknown): unknown => {
+    if (own.order === undefined)
+      throw new ConfigError(`${own.name} takes no message: its class has no method order(message)`);
+    return own.order(message);
+  };
   const { faults } = own;
-  if (faults === undefined) return { device: own, faults };
+  if (faults === undefined) return { device: own, faults, order };
   const methods = { device: "function", inject: "function", clearFaults: "function" } as const;
   checkMembers("faults of the device", faults, "a DeviceFaults", methods);
-  return { device: faults.device(own), faults };
+  return { device: faults.device(own), faults, order };
 }

@@ -5,22 +5,27 @@ import { ConfigError, IovaError } from "../core/errors.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { type EduFault, EmulatedEdu } from "./edu/device.js";
+import type { InjectedFault } from "./faults/counter.js";
 import { EmulatedNvme } from "./nvme/controller.js";
 import type { FaultOptions } from "./nvme/faults.js";
 import { makeOwnDevice } from "./own-device.js";
-import type { EmulatorOrder, NumberedOrder, OrderAnswer, ThreadRequest } from "./worker.js";
+import type { InjectOrder, NumberedOrder, OrderAnswer, ThreadRequest } from "./worker.js";
 
 const request: ThreadRequest = workerData;
 let device: EmulatedDevice | undefined;
 /** What takes the orders about faults, unless the device is an NVMe controller. */
 let faults: Pick<EmulatedEdu, "inject" | "clearFaults"> | undefined;
+/** What takes messages: a device of the user's own. */
+let takeMessage: ((message: unknown) => unknown) | undefined;
+/** By the number of the order. They stay until the thread ends, since the other side can count their hits. */
+const injected = new Map<number, InjectedFault>();
 try {
   device = await makeDevice(request);
   const server = new VfioUserServer(request.socket, device, request.server);
   if (device instanceof EmulatedNvme) device.onRemove = () => server.disconnect();
   parentPort?.on("message", (message: "close" | NumberedOrder) => {
     if (message !== "close") {
-      parentPort?.postMessage(answer(message));
+      void answer(message);
       return;
     }
     server.close();
@@ -41,6 +46,7 @@ async function makeDevice(request: ThreadRequest): Promise<EmulatedDevice> {
   if ("module" in request) {
     const own = await makeOwnDevice(request.module, request.options);
     faults = own.faults;
+    takeMessage = own.order;
     return own.device;
   }
   if (request.device === "nvme") return EmulatedNvme.create(request.options);
@@ -49,31 +55,62 @@ async function makeDevice(request: ThreadRequest): Promise<EmulatedDevice> {
   return edu;
 }
 
-function answer({ number, order }: NumberedOrder): OrderAnswer {
+async function answer(numbered: NumberedOrder): Promise<void> {
+  const { number, order } = numbered;
+  const post = (answer: OrderAnswer): void => parentPort?.postMessage(answer);
   try {
-    carryOut(order);
-    return { number, failure: undefined };
+    const outcome = carryOut(numbered);
+    // At once where it can be: faults are in force when the answer is here.
+    post({ number, failure: undefined, result: outcome instanceof Promise ? await outcome : outcome });
   } catch (error) {
-    if (!(error instanceof IovaError)) throw error;
-    return { number, failure: errorToMessage(error) };
+    // What a device's own method throws, or gives that can't be sent, is for the one who called it.
+    if (!(error instanceof IovaError) && order.kind !== "device") throw error;
+    post({ number, failure: errorToMessage(error), result: undefined });
   }
 }
 
-/** @throws ConfigError, also for what this device can't do */
-function carryOut(order: EmulatorOrder): void {
-  // Each checks the fault.
-  if (faults !== undefined && order.kind === "inject") faults.inject(order.fault as EduFault);
-  else if (faults !== undefined && order.kind === "clearFaults") faults.clearFaults();
-  else if (device instanceof EmulatedNvme) carryOutByNvme(device, order);
-  else throw new ConfigError(`${device?.name} has no order ${String(Object(order).kind)}`);
+/** @returns the order's result, or a promise of it @throws ConfigError, also for what this device can't do */
+function carryOut({ number, order }: NumberedOrder): unknown {
+  switch (order.kind) {
+    case "countHits":
+      return injected.get(order.fault)?.hits;
+    case "removeFault":
+      injected.get(order.fault)?.remove();
+      return undefined;
+    case "inject": {
+      const fault = inject(order);
+      injected.set(number, fault);
+      return undefined;
+    }
+    case "device":
+      if (takeMessage === undefined) break;
+      return takeMessage(order.message);
+    case "clearFaults":
+      if (faults === undefined) break;
+      faults.clearFaults();
+      return undefined;
+    default:
+  }
+  if (!(device instanceof EmulatedNvme)) throw unknownOrder(order);
+  carryOutByNvme(device, order);
+  return undefined;
 }
 
 /** @throws ConfigError */
-function carryOutByNvme(controller: EmulatedNvme, order: EmulatorOrder): void {
+function inject(order: InjectOrder): InjectedFault {
+  // Each checks the fault.
+  if (faults !== undefined) return faults.inject(order.fault as EduFault);
+  if (device instanceof EmulatedNvme) return device.inject(order.fault as FaultOptions);
+  throw unknownOrder(order);
+}
+
+function unknownOrder(order: { readonly kind: string }): ConfigError {
+  return new ConfigError(`${device?.name} has no order ${String(Object(order).kind)}`);
+}
+
+/** @throws ConfigError */
+function carryOutByNvme(controller: EmulatedNvme, order: NumberedOrder["order"]): void {
   switch (order.kind) {
-    case "inject":
-      controller.inject(order.fault as FaultOptions);
-      return;
     case "clearFaults":
       controller.clearFaults();
       return;

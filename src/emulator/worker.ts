@@ -43,7 +43,8 @@ export type EmulatorRequest =
       /**
        * A device of your own: a `file:` URL of the module whose default export is its class, an {@link EmulatedDevice}. Node.js
        * must be able to load it, so it is compiled: `new URL("./device.js", import.meta.url)`. If the class has a member `faults`,
-       * a {@link DeviceFaults}, the device is served with these faults, and takes orders about them.
+       * a {@link DeviceFaults}, the device is served with these faults, and takes orders about them. If it has a method
+       * `order(message)`, it takes messages of `order({ kind: "device", message })`.
        */
       readonly device: URL;
       /** Argument of the class, as `structuredClone()` copies it. */
@@ -91,14 +92,26 @@ function isOwnDevice(request: EmulatorRequest): request is OwnDeviceRequest {
   return request.device instanceof URL;
 }
 
+/** An order to inject a fault, as {@link EmulatedNvme.inject}. */
+export interface InjectOrder {
+  /** What to do. */
+  readonly kind: "inject";
+  /** A fault that the device can have. */
+  readonly fault: FaultOptions | EduFault | DeviceFault<BlockSpec>;
+}
+
+/** A message to a device of your own: its class's method `order(message)` is called, and may return a promise. */
+export interface DeviceOrder {
+  /** What to do. */
+  readonly kind: "device";
+  /** What the method gets, as `structuredClone()` copies it. */
+  readonly message: unknown;
+}
+
 /** An order to a running device. edu, and a device of your own that has `faults`, take `inject` and `clearFaults`. */
 export type EmulatorOrder =
-  | {
-      /** As {@link EmulatedNvme.inject}. */
-      readonly kind: "inject";
-      /** A fault that the device can have. */
-      readonly fault: FaultOptions | EduFault | DeviceFault<BlockSpec>;
-    }
+  | InjectOrder
+  | DeviceOrder
   | {
       /** As {@link EmulatedNvme.clearFaults}. */
       readonly kind: "clearFaults";
@@ -118,14 +131,29 @@ export type EmulatorOrder =
       readonly reason: string;
     };
 
+/** An order about a fault, by the number of the order that injected it. */
+interface FaultOrder {
+  readonly kind: "countHits" | "removeFault";
+  readonly fault: number;
+}
+
 /** An order on its way to the thread, and the answer. */
 export interface NumberedOrder {
   readonly number: number;
-  readonly order: EmulatorOrder;
+  readonly order: EmulatorOrder | FaultOrder;
 }
 export interface OrderAnswer {
   readonly number: number;
   readonly failure: ErrorMessage | undefined;
+  readonly result: unknown;
+}
+
+/** A fault of a device on a thread of its own. */
+export interface OrderedFault extends AsyncDisposable {
+  /** How often it has hit, also after its end. @throws as a rejection: ClosedError */
+  hits(): Promise<number>;
+  /** Ends the fault. Does nothing if it has ended. @throws as a rejection: ClosedError */
+  remove(): Promise<void>;
 }
 
 /** A device on a thread of its own. */
@@ -134,9 +162,16 @@ export interface RunningEmulator extends AsyncDisposable {
   readonly address: string;
   /**
    * Has the device do what {@link EmulatedNvme}, {@link EmulatedEdu} or {@link DeviceFaults} does by the method of that name.
-   * @throws ConfigError if it can't be done, ClosedError
+   * @returns what counts and removes the fault
+   * @throws ConfigError if it can't be done, ClosedError (with what the device has thrown as its cause)
    */
-  order(order: EmulatorOrder): Promise<void>;
+  order(order: InjectOrder): Promise<OrderedFault>;
+  /** Calls the device's method `order`. @returns its result @throws ConfigError if there is none, and what it throws */
+  order(order: DeviceOrder): Promise<unknown>;
+  /** The other orders. */
+  order(order: Exclude<EmulatorOrder, InjectOrder | DeviceOrder>): Promise<void>;
+  /** Any order. */
+  order(order: EmulatorOrder): Promise<unknown>;
   /** Lets its client go, stops the thread, and removes the socket. */
   close(): Promise<void>;
 }
@@ -159,37 +194,71 @@ export async function startEmulator(request: EmulatorRequest, program?: URL): Pr
     worker.once("error", reject);
     worker.once("exit", (code) => reject(new Error(`the emulator's thread ended (${code})`)));
   });
-  // What a device of the user's own throws from here on ends the process, as an exception anywhere else does.
-  if (isOwnDevice(request)) worker.removeAllListeners("error");
+  let thrown: unknown;
+  if (isOwnDevice(request)) {
+    worker.removeAllListeners("error");
+    worker.once("error", (error) => {
+      thrown = error;
+      // What a device of the user's own throws ends the process, as an exception anywhere else does.
+      throw error;
+    });
+  }
+  const closed = (): ClosedError =>
+    new ClosedError("the emulator", thrown === undefined ? {} : { cause: thrown });
   let closing: Promise<void> | undefined;
   let hasEnded = false;
   let count = 0;
-  const waiting = new Map<number, (failure: Error | undefined) => void>();
-  worker.on("message", ({ number, failure }: OrderAnswer) => {
-    waiting.get(number)?.(failure === undefined ? undefined : errorFromMessage(failure));
+  const waiting = new Map<number, (failure: Error | undefined, result?: unknown) => void>();
+  const settle = (number: number, failure: Error | undefined, result?: unknown): void => {
+    waiting.get(number)?.(failure, result);
     waiting.delete(number);
     if (waiting.size === 0 && closing === undefined) worker.unref();
-  });
+  };
+  worker.on("message", ({ number, failure, result }: OrderAnswer) =>
+    settle(number, failure === undefined ? undefined : errorFromMessage(failure), result),
+  );
   // A forgotten emulator must not keep the process alive. A listener for messages does, so this comes after it.
   worker.unref();
   worker.once("exit", () => {
     hasEnded = true;
-    for (const settle of waiting.values()) settle(new ClosedError("the emulator"));
+    for (const each of waiting.values()) each(closed());
     waiting.clear();
   });
-  const order = (wanted: EmulatorOrder): Promise<void> => {
-    if (closing !== undefined || hasEnded) return Promise.reject(new ClosedError("the emulator"));
+  const send = (wanted: NumberedOrder["order"]): Promise<unknown> => {
+    if (closing !== undefined || hasEnded) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
-      const numbered: NumberedOrder = { number: ++count, order: wanted };
-      waiting.set(numbered.number, (failure) => {
-        if (failure === undefined) resolve();
+      const number = ++count;
+      waiting.set(number, (failure, result) => {
+        if (failure === undefined) resolve(result);
         else reject(failure);
       });
       // Until the answer the process has something to wait for.
       worker.ref();
-      worker.postMessage(numbered);
+      try {
+        worker.postMessage({ number, order: wanted } satisfies NumberedOrder);
+      } catch (cause) {
+        settle(
+          number,
+          new ArgumentError(`the order can't be copied to the emulator's thread: ${cause}`, { cause }),
+        );
+      }
     });
   };
+  function order(wanted: InjectOrder): Promise<OrderedFault>;
+  function order(wanted: Exclude<EmulatorOrder, InjectOrder | DeviceOrder>): Promise<void>;
+  function order(wanted: EmulatorOrder): Promise<unknown>;
+  async function order(wanted: EmulatorOrder): Promise<unknown> {
+    checkObject("order", wanted);
+    const fault = count + 1;
+    const result = await send(wanted);
+    if (wanted.kind !== "inject") return result;
+    const remove = async (): Promise<void> => void (await send({ kind: "removeFault", fault }));
+    return {
+      hits: async () => Number(await send({ kind: "countHits", fault })),
+      remove,
+      [Symbol.asyncDispose]: remove,
+    } satisfies OrderedFault;
+  }
   const close = (): Promise<void> => {
     closing ??= new Promise((resolve) => {
       worker.ref();

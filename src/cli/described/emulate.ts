@@ -10,7 +10,7 @@ export const commonEmulateOptions = {
   fault: repeated(
     "TEXT",
     "inject a fault, such as status,queue=io,opcode=2,nth=10,status=0x281 (nvme) or stuck,where=interruptStatus,nth=3 (others); " +
-      "repeatable; docs/emulator.md lists them",
+      "repeatable; docs/emulator.md and docs/testing-drivers.md list them",
   ),
   "trust-clients": flag(
     "map client memory that can't be sealed (SPDK, QEMU's memory-backend-file) instead of copying it: faster, but a client that " +

@@ -44,7 +44,7 @@ export class DeviceFaults<const D extends BlockSpec> {
 
   /**
    * Injects a fault, from now on. What it returns counts and removes it.
-   * @throws ConfigError, ArgumentError (a field's value doesn't fit); nothing is injected then
+   * @throws ConfigError (also for a vector that the device lacks), ArgumentError (a field's value doesn't fit); nothing is injected then
    */
   inject(fault: DeviceFault<D>): InjectedFault {
     return this.engine.inject(fault);
@@ -57,13 +57,15 @@ export class DeviceFaults<const D extends BlockSpec> {
 
   /**
    * The device with these faults, for `VfioUserServer`. Its BARs can't be mapped, so that faults see each access.
-   * @throws ArgumentError, BusyError if these faults have a device already
+   * @throws ArgumentError (also for a fault of a vector that the device lacks), BusyError if these faults have a device already
    */
   device(device: EmulatedDevice): EmulatedDevice {
     checkObject("device", device);
     checkArray("BARs of the device", device.bars);
+    checkObject("vectors of the device", device.vectors);
     if (this.hasDevice)
       throw new BusyError("these faults belong to another device: make a DeviceFaults for each");
+    this.engine.belongTo(device.vectors);
     this.hasDevice = true;
     return new FaultyDevice(device, this.engine);
   }

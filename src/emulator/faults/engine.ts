@@ -1,4 +1,8 @@
 /** The faults of one device that are in force, and what they do to it. */
+import { show } from "../../core/check.js";
+import { ConfigError } from "../../core/errors.js";
+import type { DeviceVectors } from "../../vfio-user/server/emulated-device.js";
+import { listOf } from "../../vfio-user/server/vectors.js";
 import { FaultCounter, type FaultCounting, type InjectedFault } from "./counter.js";
 import type { InterruptFault } from "./interrupts.js";
 import type { DmaFault, DmaFaultSource } from "./memory.js";
@@ -42,12 +46,15 @@ export class FaultEngine implements DmaFaultSource {
   private readonly events = new Set<Event>();
   private readonly interrupts = new Set<Counted<InterruptFault>>();
   private readonly transfers = new Set<Counted<DmaFault>>();
+  /** Of the device, once it is known. */
+  private vectors: DeviceVectors | undefined;
 
   constructor(private readonly place: BlockPlace) {}
 
   /** @throws ConfigError, ArgumentError, with nothing injected */
   inject(options: unknown): InjectedFault {
     const fault = parseDeviceFault(options);
+    if (this.vectors !== undefined) checkFaultVector(fault, this.vectors);
     const counter = new FaultCounter(fault);
     const remove = this.add(fault, counter);
     this.epoch++;
@@ -62,6 +69,12 @@ export class FaultEngine implements DmaFaultSource {
       remove: end,
       [Symbol.dispose]: end,
     };
+  }
+
+  /** These faults are those of a device. @throws ConfigError if one of them names a vector that it lacks, with nothing changed */
+  belongTo(vectors: DeviceVectors): void {
+    for (const { fault } of [...this.interrupts, ...this.events]) checkFaultVector(fault, vectors);
+    this.vectors = vectors;
   }
 
   clear(): void {
@@ -214,6 +227,14 @@ export class FaultEngine implements DmaFaultSource {
     this.onReturn();
     this.storms();
   }
+}
+
+/** @throws ConfigError */
+function checkFaultVector(fault: ParsedFault, vectors: DeviceVectors): void {
+  if (!("vector" in fault) || fault.vector === undefined) return;
+  const { kind, vector } = fault;
+  if (vector < Math.max(vectors.intx, vectors.msi, vectors.msix)) return;
+  throw new ConfigError(`fault ${kind}: vector: the device has ${listOf(vectors)}, got ${show(vector)}`);
 }
 
 /** @returns what takes it out again */

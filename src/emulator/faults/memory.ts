@@ -34,7 +34,8 @@ export class FaultyMemory implements ClientMemory {
     return this.memory.generation + this.faults.epoch;
   }
 
-  find(iova: number, lengthBytes: number, write: boolean, span: MemorySpan): boolean {
+  find(address: number | bigint, lengthBytes: number, write: boolean, span: MemorySpan): boolean {
+    const iova = Number(address);
     const fault = this.decide(iova, lengthBytes, write);
     if (fault?.kind === "dma-lost") {
       const nowhere = new SharedArrayBuffer(4 * Math.ceil(lengthBytes / 4));
@@ -46,12 +47,14 @@ export class FaultyMemory implements ClientMemory {
     return true;
   }
 
-  canCopy(iova: number, lengthBytes: number, write: boolean): boolean {
+  canCopy(address: number | bigint, lengthBytes: number, write: boolean): boolean {
+    const iova = Number(address);
     const fault = this.decide(iova, lengthBytes, write);
     return fault?.kind === "dma-lost" || this.memory.canCopy(iova + deltaOf(fault), lengthBytes, write);
   }
 
-  copyFrom(iova: number, target: Uint8Array): boolean {
+  copyFrom(address: number | bigint, target: Uint8Array): boolean {
+    const iova = Number(address);
     const fault = this.decide(iova, target.length, false);
     if (fault?.kind === "dma-lost") target.fill(0);
     else if (!this.memory.copyFrom(iova + deltaOf(fault), target)) return false;
@@ -59,21 +62,24 @@ export class FaultyMemory implements ClientMemory {
     return true;
   }
 
-  copyTo(iova: number, source: Uint8Array): boolean {
+  copyTo(address: number | bigint, source: Uint8Array): boolean {
+    const iova = Number(address);
     const fault = this.decide(iova, source.length, true);
     const done = fault?.kind === "dma-lost" || this.memory.copyTo(iova + deltaOf(fault), source);
     if (done) this.decision = undefined;
     return done;
   }
 
-  async read(iova: number, target: Uint8Array): Promise<void> {
+  async read(address: number | bigint, target: Uint8Array): Promise<void> {
+    const iova = Number(address);
     const fault = this.decide(iova, target.length, false);
     this.decision = undefined;
     if (fault?.kind === "dma-lost") target.fill(0);
     else await this.memory.read(iova + deltaOf(fault), target);
   }
 
-  async write(iova: number, source: Uint8Array): Promise<void> {
+  async write(address: number | bigint, source: Uint8Array): Promise<void> {
+    const iova = Number(address);
     const fault = this.decide(iova, source.length, true);
     this.decision = undefined;
     if (fault?.kind !== "dma-lost") await this.memory.write(iova + deltaOf(fault), source);

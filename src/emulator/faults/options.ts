@@ -46,7 +46,7 @@ export interface AccessPlace<D extends BlockSpec> extends FaultCounting {
   readonly bar?: number | undefined;
 }
 
-/** A fault of a device in software; docs/emulator.md says what each kind does. */
+/** A fault of a device in software; docs/testing-drivers.md says what each kind does. */
 export type DeviceFault<D extends BlockSpec> =
   | (AccessPlace<D> & {
       /** What goes wrong. */

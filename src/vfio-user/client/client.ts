@@ -258,7 +258,9 @@ export class VfioUserClient extends Resource {
     const { connection } = this.link;
     const error = this.state.kind === "gone" ? this.state.error : connection.failure;
     if (error === undefined) return connection;
-    throw error instanceof DeviceGoneError ? error : new DeviceGoneError(this.lease.label);
+    throw error instanceof DeviceGoneError
+      ? error
+      : new DeviceGoneError(this.lease.label, undefined, { cause: error });
   }
 }
 

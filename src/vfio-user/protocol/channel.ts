@@ -63,6 +63,11 @@ export interface VfioUserMessageTrace {
 
 const messageChannel: DiagnosticsChannel = debugChannel("iova:vfio-user:message");
 
+/** What has happened at the end of the stream, for who has a device there. */
+const HUNG_UP =
+  "closed the connection: the device was removed, or its server has ended. " +
+  "A device in software that throws ends its server: look for an uncaught exception";
+
 /** Descriptors that anybody may send with one message; more are nonsense. */
 const MAX_FDS = 64;
 
@@ -122,7 +127,7 @@ export class Channel extends Resource {
       this.socket.send(outgoing.subarray(0, size), fds, this.sendTimeoutMs);
     } catch (error) {
       if (error instanceof IovaError && (error.code === "EPIPE" || error.code === "ECONNRESET")) {
-        throw new DeviceGoneError(this.lease.label, undefined, { cause: error });
+        throw new DeviceGoneError(this.lease.label, HUNG_UP, { cause: error });
       }
       throw error;
     }
@@ -210,7 +215,7 @@ export class Channel extends Resource {
         if (this.have > 0) {
           throw new VfioUserProtocolError(`${this.lease.label}: ended in the middle of a message`);
         }
-        throw new DeviceGoneError(this.lease.label);
+        throw new DeviceGoneError(this.lease.label, HUNG_UP);
       }
       this.have += received.count;
     }

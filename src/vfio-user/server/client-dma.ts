@@ -214,7 +214,8 @@ export class DmaTable implements ClientMemory {
     this.window = undefined;
   }
 
-  find(iova: number, lengthBytes: number, write: boolean, span: MemorySpan): boolean {
+  find(address: number | bigint, lengthBytes: number, write: boolean, span: MemorySpan): boolean {
+    const iova = typeof address === "number" ? address : Number(address);
     let mapping = this.last;
     if (mapping === undefined || iova < mapping.iova || iova + lengthBytes > mapping.end) {
       mapping = this.search(iova);
@@ -229,7 +230,8 @@ export class DmaTable implements ClientMemory {
     return true;
   }
 
-  canCopy(iova: number, lengthBytes: number, write: boolean): boolean {
+  canCopy(address: number | bigint, lengthBytes: number, write: boolean): boolean {
+    const iova = Number(address);
     const end = iova + lengthBytes;
     // Nothing is mapped beyond; and there a sum isn't exact any more.
     if (end > Number.MAX_SAFE_INTEGER) return false;
@@ -243,7 +245,8 @@ export class DmaTable implements ClientMemory {
     return true;
   }
 
-  copyFrom(iova: number, target: Uint8Array): boolean {
+  copyFrom(address: number | bigint, target: Uint8Array): boolean {
+    const iova = Number(address);
     if (!this.canCopy(iova, target.length, false)) return false;
     let done = 0;
     for (const { mapping, at, lengthBytes } of this.piecesOf(iova, target.length)) {
@@ -253,7 +256,8 @@ export class DmaTable implements ClientMemory {
     return true;
   }
 
-  copyTo(iova: number, source: Uint8Array): boolean {
+  copyTo(address: number | bigint, source: Uint8Array): boolean {
+    const iova = Number(address);
     if (!this.canCopy(iova, source.length, true)) return false;
     this.log?.mark(iova, source.length);
     let done = 0;
@@ -264,7 +268,7 @@ export class DmaTable implements ClientMemory {
     return true;
   }
 
-  async read(iova: number, target: Uint8Array): Promise<void> {
+  async read(iova: number | bigint, target: Uint8Array): Promise<void> {
     const pieces = this.check(iova, target.length, false);
     let done = 0;
     for (const { mapping, at, lengthBytes } of pieces) {
@@ -275,9 +279,9 @@ export class DmaTable implements ClientMemory {
     }
   }
 
-  async write(iova: number, source: Uint8Array): Promise<void> {
+  async write(iova: number | bigint, source: Uint8Array): Promise<void> {
     const pieces = this.check(iova, source.length, true);
-    this.log?.mark(iova, source.length);
+    this.log?.mark(Number(iova), source.length);
     let done = 0;
     for (const { mapping, at, lengthBytes } of pieces) {
       const part = source.subarray(done, done + lengthBytes);
@@ -288,8 +292,9 @@ export class DmaTable implements ClientMemory {
   }
 
   /** @throws DmaAccessError unless all of it is mapped with that right */
-  private check(iova: number, length: number, write: boolean): readonly Piece[] {
-    const pieces = this.piecesOf(iova, length);
+  private check(iova: number | bigint, length: number, write: boolean): readonly Piece[] {
+    // Exact as far as mappings go; an address beyond is in none.
+    const pieces = this.piecesOf(Number(iova), length);
     const found = pieces.reduce((sum, { lengthBytes }) => sum + lengthBytes, 0);
     if (found < length || pieces.length === 0 || !pieces.every(({ mapping }) => allows(mapping, write))) {
       throw new DmaAccessError(

@@ -13,15 +13,17 @@ export interface MemorySpan {
   offset: number;
 }
 
-/** The client's memory as it has mapped it for the device (VFIO_USER_DMA_MAP). */
+/**
+ * The client's memory as it has mapped it for the device (VFIO_USER_DMA_MAP). Addresses are I/O virtual ones, as a number or as
+ * the bigint that a register of 64 bits holds. Nothing is mapped from 2^53 on.
+ */
 export interface ClientMemory {
   /**
-   * Finds memory of the client that is mapped in this process. On the path of every I/O: no allocation, no bigint.
-   * @param iova I/O virtual address; the server refuses mappings beyond 2^53
+   * Finds memory of the client that is mapped in this process. On the path of every I/O: no allocation, and with a number no bigint.
    * @param write whether the device is going to write there; a write to memory found without it can end the process
    * @returns false where not all of it is mapped, in one piece and with that right; `span` is then unchanged
    */
-  find(iova: number, lengthBytes: number, write: boolean, span: MemorySpan): boolean;
+  find(iova: number | bigint, lengthBytes: number, write: boolean, span: MemorySpan): boolean;
   /**
    * Raised by one with every map and unmap, and when it is noted anew what the device writes to: whoever keeps a span looks
    * here before using it again.
@@ -31,21 +33,21 @@ export interface ClientMemory {
    * Whether copyFrom() or copyTo() reaches all of a range: it lies in one or several mappings with that right, and all of
    * them have a file descriptor.
    */
-  canCopy(iova: number, lengthBytes: number, write: boolean): boolean;
+  canCopy(iova: number | bigint, lengthBytes: number, write: boolean): boolean;
   /**
    * Copies memory to `target` at once, also from several mappings and from files that the client may truncate.
    * @returns false if {@link canCopy} is, or the client has truncated its file; `target` may hold a part then
    */
-  copyFrom(iova: number, target: Uint8Array): boolean;
+  copyFrom(iova: number | bigint, target: Uint8Array): boolean;
   /** Copies `source` to memory at once. @returns false as {@link copyFrom}; a part may be written then */
-  copyTo(iova: number, source: Uint8Array): boolean;
+  copyTo(iova: number | bigint, source: Uint8Array): boolean;
   /**
    * Reads memory, by VFIO_USER_DMA_READ where it has no descriptor.
    * @throws IovaError where it isn't mapped, or its file was truncated
    */
-  read(iova: number, target: Uint8Array): Promise<void>;
+  read(iova: number | bigint, target: Uint8Array): Promise<void>;
   /** Writes memory, by VFIO_USER_DMA_WRITE where it has no descriptor. @throws IovaError as {@link read} */
-  write(iova: number, source: Uint8Array): Promise<void>;
+  write(iova: number | bigint, source: Uint8Array): Promise<void>;
 }
 
 /** What the server offers a device while a client is connected. */

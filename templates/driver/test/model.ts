@@ -56,7 +56,7 @@ export default class TemplateModel implements EmulatedDevice {
   private async addUp(): Promise<void> {
     const { host, generation } = this;
     const { address, length, sum, status } = this.regs.state;
-    const bytes = await read(host, Number(address.value), length.value);
+    const bytes = await read(host, address.value, length.value);
     if (generation !== this.generation) return;
     sum.value = bytes?.reduce((total, byte) => total + byte, 0) ?? 0;
     status.set({ done: true, failed: bytes === undefined });
@@ -67,7 +67,7 @@ export default class TemplateModel implements EmulatedDevice {
 /** @returns undefined if the driver hasn't mapped the memory, or the device isn't bus master */
 async function read(
   host: DeviceHost | undefined,
-  iova: number,
+  iova: bigint,
   length: number,
 ): Promise<Uint8Array | undefined> {
   if (host === undefined || length > MAX_LENGTH) return undefined;

@@ -63,6 +63,100 @@ test("startEmulator serves a device with its faults, and passes orders on to the
   await expect(wrong).rejects.toThrow("colour");
 });
 
+test("an ordered fault counts its hits, and ends without the others", async () => {
+  await using emulator = await emulate({ device: deviceModule(), options: { value: 7, faults: true } });
+  using device = PciDevice.open(emulator.address);
+  const bar = device.bar(0);
+  const first = await emulator.order({
+    kind: "inject",
+    fault: { kind: "wrong-value", where: "value", value: 9 },
+  });
+  const second = await emulator.order({
+    kind: "inject",
+    fault: { kind: "wrong-value", where: "status", value: 1 },
+  });
+  expect([bar.read32(0), bar.read32(0), bar.read32(16)]).toEqual([9, 9, 1]);
+  expect([await first.hits(), await second.hits()]).toEqual([2, 1]);
+  await first.remove();
+  expect([bar.read32(0), bar.read32(16)]).toEqual([7, 1]);
+  expect([await first.hits(), await second.hits()]).toEqual([2, 2]);
+  await second[Symbol.asyncDispose]();
+  await first.remove();
+  expect(bar.read32(16)).toBe(0);
+  await emulator.close();
+  await expect(second.hits()).rejects.toThrow("the emulator is closed");
+});
+
+test("an order of a fault of a vector that the device lacks is refused", async () => {
+  await using emulator = await emulate({ device: deviceModule(), options: { value: 7, faults: true } });
+  for (const kind of ["interrupt-lost", "interrupt-storm"] as const) {
+    const error = await caught(emulator.order({ kind: "inject", fault: { kind, vector: 99 } }));
+    expect(error).toBeInstanceOf(ArgumentError);
+    expect(String(error)).toContain(`fault ${kind}: vector: the device has 0 of "msi", 0 of "intx", got 99`);
+  }
+});
+
+test("a message reaches the method order() of a device of one's own, whose result or error comes back", async () => {
+  const device = moduleOf(`import Own from ${JSON.stringify(deviceModule().href)};
+    export default class extends Own {
+      frames = [];
+      order(message) {
+        if (message === "bad") throw new RangeError("no such button");
+        if (message === "late") return new Promise((resolve) => setImmediate(resolve, this.frames.length));
+        if (message === "function") return () => {};
+        this.frames.push(message);
+        return { last: message };
+      }
+    }`);
+  await using emulator = await emulate({ device, options: { value: 7, faults: true } });
+  const frame = { frame: Uint8Array.of(1, 2, 3) };
+  expect(await emulator.order({ kind: "device", message: frame })).toEqual({ last: frame });
+  expect(await emulator.order({ kind: "device", message: "late" })).toBe(1);
+  const error = await caught(emulator.order({ kind: "device", message: "bad" }));
+  expect(error).toMatchObject({ name: "RangeError", message: "no such button" });
+  expect((await caught(emulator.order({ kind: "device", message: "function" }))) as Error).toMatchObject({
+    name: "DataCloneError",
+  });
+  const unsent = await caught(emulator.order({ kind: "device", message: () => {} }));
+  expect(unsent).toBeInstanceOf(ArgumentError);
+  expect(String(unsent)).toContain("can't be copied to the emulator's thread");
+  expect(await emulator.order({ kind: "device", message: "late" })).toBe(1);
+});
+
+test("a message to a device without a method order() is refused, and so is what isn't an order", async () => {
+  await using emulator = await emulate({ device: deviceModule(), options: { value: 7 } });
+  const error = await caught(emulator.order({ kind: "device", message: 1 }));
+  expect(error).toBeInstanceOf(ArgumentError);
+  expect(String(error)).toContain("own device takes no message: its class has no method order(message)");
+  for (const wrong of [null, 1, { kind: "dance" }])
+    expect(await caught(Reflect.apply(emulator.order, emulator, [wrong]))).toBeInstanceOf(ArgumentError);
+  await using edu = await startEmulator({ socket: socketPath(), device: "edu", options: {} }, thread());
+  await expect(edu.order({ kind: "device", message: 1 })).rejects.toThrow("has no order device");
+});
+
+test("startEmulator refuses a device whose order is no method with an ArgumentError", async () => {
+  const device = moduleOf(`import Own from ${JSON.stringify(deviceModule().href)};
+    export default class extends Own { order = 5; }`);
+  const error = await caught(emulate({ device, options: { value: 7 } }));
+  expect(error).toBeInstanceOf(ArgumentError);
+  expect(String(error)).toContain("order of the device must be a function, got 5");
+});
+
+test("where a program goes on after its device has thrown, the driver's error and the emulator's tell of it", async () => {
+  const handled = "handled";
+  const { stdout } = await runNode(
+    tree.file(THROWS),
+    socketPath(),
+    deviceModule().href,
+    thread().href,
+    "1",
+    handled,
+  );
+  expect(stdout).toMatch(/driver: .* closed the connection: .*look for an uncaught exception/);
+  expect(stdout).toMatch(/uncaught: .*register value/);
+  expect(stdout).toMatch(/order: the emulator is closed because of: .*register value/);
+});
+
 test("an emulator closes although its device has a timer left", async () => {
   const device = moduleOf(`import Own from ${JSON.stringify(deviceModule().href)};
     export default class extends Own { timer = setInterval(() => {}, 1000); }`);

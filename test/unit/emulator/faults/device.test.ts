@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { DeviceFaults, type EmulatedDevice } from "../../../../src/doors/emulator.js";
 import { reg32, registerBlock } from "../../../../src/doors/pci.js";
-import { ArgumentError, BusyError } from "../../../../src/index.js";
+import { ArgumentError, BusyError, ConfigError } from "../../../../src/index.js";
 import { MappedMemory } from "../../../../src/sys/memory.js";
 import type { MemorySpan } from "../../../../src/vfio-user/server/emulated-device.js";
 import { TestMemory } from "../../../support/nvme-host.js";
@@ -147,6 +147,20 @@ describe("interrupts of a device with faults", () => {
     expect(raised).toEqual(["msi 1", "msix 1", "intx 0", "intx 0", "msi 1", "msix 1", "intx 0"]);
   });
 
+  test("in faults are those that the device has, whether the fault or the device comes first", () => {
+    expect(() => faults.inject({ kind: "interrupt-unasked", vector: 4 })).toThrow(ConfigError);
+    expect(() => faults.inject({ kind: "interrupt-lost", vector: 99 })).toThrow(
+      'fault interrupt-lost: vector: the device has 0 to 3 of "msix", 0 to 3 of "msi", 0 of "intx", got 99',
+    );
+    faults.inject({ kind: "interrupt-lost", vector: 3 });
+    const early = new DeviceFaults(Block);
+    const wrong = early.inject({ kind: "interrupt-latency", vector: 4 });
+    const other = new TestFunction();
+    expect(() => early.device(other)).toThrow("got 4");
+    wrong.remove();
+    early.device(other).close();
+  });
+
   test("that the device lacks are an ArgumentError, also where a fault would lose them", () => {
     faults.inject({ kind: "interrupt-lost" });
     expect(() => inner.host?.raise(4)).toThrow(ArgumentError);
@@ -218,6 +232,9 @@ describe("transfers of a device with faults", () => {
     const target = Uint8Array.of(9, 9);
     await dma.read(IOVA, target);
     expect([...target]).toEqual([0, 0]);
+    // An address as a register holds it.
+    await dma.read(BigInt(IOVA), target.fill(9));
+    expect([...target]).toEqual([0, 0]);
     expect(dma.copyFrom(IOVA, target.fill(9))).toBe(true);
     expect([...target]).toEqual([0, 0]);
     // Also where nothing is mapped.
@@ -228,7 +245,7 @@ describe("transfers of a device with faults", () => {
     const dma = inner.host?.memory;
     if (dma === undefined) throw new Error("no client");
     faults.inject({ kind: "dma-wrong-address", direction: "write", deltaBytes: PAGE });
-    expect(dma.copyTo(IOVA, Uint8Array.of(5))).toBe(true);
+    expect(dma.copyTo(BigInt(IOVA), Uint8Array.of(5))).toBe(true);
     await expect(dma.write(IOVA, Uint8Array.of(6))).rejects.toThrow("without a descriptor");
     expect([pages.bytes[0], pages.bytes[PAGE]]).toEqual([0, 5]);
     expect(dma.find(IOVA + PAGE, 8, true, span())).toBe(false);

@@ -82,6 +82,32 @@ describe("DMA_MAP", () => {
     expect(notices[0]).toMatch(/^vfio-user server at .*refused a client's memory.*--trust-clients/);
   });
 
+  test("gives the device its memory also at addresses that are bigints, as registers hold them", async () => {
+    using client = await negotiated();
+    const fd = file(1);
+    expect(await client.errnoOf(Command.dmaMap, mapping({}), [fd])).toBe(0);
+    close(fd);
+    const memory = device.host?.memory;
+    if (memory === undefined) throw new Error("no client");
+    await memory.write(0x10_0000n, Uint8Array.of(1, 2));
+    const target = new Uint8Array(2);
+    await memory.read(0x10_0000n, target);
+    expect([...target]).toEqual([1, 2]);
+    expect(memory.copyTo(0x10_0001n, Uint8Array.of(3))).toBe(true);
+    expect(memory.copyFrom(0x10_0000n, target)).toBe(true);
+    expect([...target]).toEqual([1, 3]);
+    const nothing = new SharedArrayBuffer(0);
+    const span = { bytes: new Uint8Array(nothing), words: new Uint32Array(nothing), offset: 0 };
+    expect(memory.find(0x10_0001n, 1, true, span)).toBe(true);
+    expect(span.bytes[span.offset]).toBe(3);
+    // Beyond what a number holds exactly, nothing is mapped.
+    for (const far of [2n ** 53n + 1n, 2n ** 64n - 1n, -1n]) {
+      expect(memory.canCopy(far, 1, false)).toBe(false);
+      expect(memory.find(far, 1, false, span)).toBe(false);
+      await expect(memory.read(far, target)).rejects.toThrow(`2 bytes at 0x${far.toString(16)}`);
+    }
+  });
+
   test("has memory copied that can't be sealed, as SPDK's initiator sends it, and the server says so once", async () => {
     // As lib/vfio_user/host/vfio_user.c of SPDK: a version without capabilities, and a descriptor with DMA_UNMAP, too.
     using client = new RawClient(server.path);
