@@ -65,7 +65,7 @@ const messageChannel: DiagnosticsChannel = debugChannel("iova:vfio-user:message"
 
 /** What has happened at the end of the stream, for who has a device there. */
 const HUNG_UP =
-  "closed the connection: the device was removed, or its server has ended. " +
+  "was closed from the other side: the device was removed, or its server has ended. " +
   "A device in software that throws ends its server: look for an uncaught exception";
 
 /** Descriptors that anybody may send with one message; more are nonsense. */

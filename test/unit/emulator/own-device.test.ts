@@ -152,7 +152,7 @@ test("where a program goes on after its device has thrown, the driver's error an
     "1",
     handled,
   );
-  expect(stdout).toMatch(/driver: .* closed the connection: .*look for an uncaught exception/);
+  expect(stdout).toMatch(/driver: .* was closed from the other side: .*look for an uncaught exception/);
   expect(stdout).toMatch(/uncaught: .*register value/);
   expect(stdout).toMatch(/order: the emulator is closed because of: .*register value/);
 });
