@@ -92,26 +92,20 @@ function isOwnDevice(request: EmulatorRequest): request is OwnDeviceRequest {
   return request.device instanceof URL;
 }
 
-/** An order to inject a fault, as {@link EmulatedNvme.inject}. */
-export interface InjectOrder {
-  /** What to do. */
-  readonly kind: "inject";
-  /** A fault that the device can have. */
-  readonly fault: FaultOptions | EduFault | DeviceFault<BlockSpec>;
-}
-
-/** A message to a device of your own: its class's method `order(message)` is called, and may return a promise. */
-export interface DeviceOrder {
-  /** What to do. */
-  readonly kind: "device";
-  /** What the method gets, as `structuredClone()` copies it. */
-  readonly message: unknown;
-}
-
 /** An order to a running device. edu, and a device of your own that has `faults`, take `inject` and `clearFaults`. */
 export type EmulatorOrder =
-  | InjectOrder
-  | DeviceOrder
+  | {
+      /** As {@link EmulatedNvme.inject}. */
+      readonly kind: "inject";
+      /** A fault that the device can have. */
+      readonly fault: FaultOptions | EduFault | DeviceFault<BlockSpec>;
+    }
+  | {
+      /** A message to a device of your own: its class's method `order(message)` is called, and may return a promise. */
+      readonly kind: "device";
+      /** What the method gets, as `structuredClone()` copies it. */
+      readonly message: unknown;
+    }
   | {
       /** As {@link EmulatedNvme.clearFaults}. */
       readonly kind: "clearFaults";
@@ -130,6 +124,11 @@ export type EmulatorOrder =
       /** Reason identifier of the log page. */
       readonly reason: string;
     };
+
+/** An order to inject a fault. */
+export type InjectOrder = Extract<EmulatorOrder, { readonly kind: "inject" }>;
+/** A message to a device of your own. */
+export type DeviceOrder = Extract<EmulatorOrder, { readonly kind: "device" }>;
 
 /** An order about a fault, by the number of the order that injected it. */
 interface FaultOrder {
