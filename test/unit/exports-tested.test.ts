@@ -22,7 +22,6 @@ const calledByLibrary = new Set([
   "MappedMemory.assertUsable",
   "MappedMemory.ofRegion",
   "ProtectionInformation.referenceTagBits",
-  "ProtectionInformation.tagDwords",
   "VfioContainer.assertReady",
   "VfioContainer.mapPages",
   "VfioContainer.occupancy",
