@@ -6,6 +6,10 @@ const CONFIG_BYTES = 4096;
 /** Where capabilities stand. */
 const EXPRESS_AT = 0x40;
 const MSIX_AT = 0x80;
+const MSI_AT = 0xa0;
+const CAPABILITY_MSI = 0x05;
+/** MSI control: addresses of 64 bits; one vector. */
+const MSI_64BIT = 1 << 7;
 const CAPABILITY_EXPRESS = 0x10;
 const CAPABILITY_MSIX = 0x11;
 const STATUS_CAPABILITIES = 1 << 4;
@@ -23,7 +27,12 @@ export const MSIX_BAR_BYTES = 8192;
 export function nvmeConfigSpace(
   vectors: number,
   hasCmb: boolean,
-  { vendorId, deviceId, classCode }: Pick<Oddities, "vendorId" | "deviceId" | "classCode">,
+  {
+    vendorId,
+    deviceId,
+    classCode,
+    deadMsi,
+  }: Pick<Oddities, "vendorId" | "deviceId" | "classCode" | "deadMsi">,
 ): Uint8Array {
   const bytes = new Uint8Array(CONFIG_BYTES);
   const view = new DataView(bytes.buffer);
@@ -40,7 +49,8 @@ export function nvmeConfigSpace(
   bytes[0x3d] = 1;
 
   bytes[EXPRESS_AT] = CAPABILITY_EXPRESS;
-  bytes[EXPRESS_AT + 1] = vectors > 0 ? MSIX_AT : 0;
+  const msiAt = deadMsi ? MSI_AT : 0;
+  bytes[EXPRESS_AT + 1] = vectors > 0 ? MSIX_AT : msiAt;
   // Version 2, endpoint.
   view.setUint16(EXPRESS_AT + 2, 0x0002, true);
   view.setUint32(EXPRESS_AT + 4, FUNCTION_LEVEL_RESET, true);
@@ -50,9 +60,14 @@ export function nvmeConfigSpace(
 
   if (vectors > 0) {
     bytes[MSIX_AT] = CAPABILITY_MSIX;
+    bytes[MSIX_AT + 1] = msiAt;
     view.setUint16(MSIX_AT + 2, vectors - 1, true);
     view.setUint32(MSIX_AT + 4, MSIX_BAR, true);
     view.setUint32(MSIX_AT + 8, MSIX_PBA_AT | MSIX_BAR, true);
+  }
+  if (deadMsi) {
+    bytes[MSI_AT] = CAPABILITY_MSI;
+    view.setUint16(MSI_AT + 2, MSI_64BIT, true);
   }
   return bytes;
 }

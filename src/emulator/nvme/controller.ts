@@ -38,7 +38,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   ) {
     super(new Lease("emulated NVMe controller", release));
     this.configSpace = nvmeConfigSpace(config.vectors, hasCmb, config.odd);
-    this.vectors = { intx: 1, msi: 0, msix: config.vectors };
+    this.vectors = { intx: 1, msi: config.odd.deadMsi ? 1 : 0, msix: config.vectors };
     this.bars = parts.bars;
     this.migration = parts.migration;
   }

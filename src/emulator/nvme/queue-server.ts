@@ -21,6 +21,8 @@ export interface QueueServerEvents {
   invalidDoorbell(info: number): void;
   /** A queue is no longer in memory. */
   queueLost(): void;
+  /** An I/O queue has more than one command; left out where that is allowed. */
+  readonly severalAtOnce?: (() => void) | undefined;
 }
 
 /** Takes commands from a submission queue, and executes and completes them. */
@@ -55,6 +57,10 @@ export class QueueServer {
     if (sq.deafUntil > 0) {
       if (performance.now() < sq.deafUntil) sq.head = tail;
       else sq.deafUntil = 0;
+    }
+    if (this.events.severalAtOnce !== undefined && sq.id !== 0 && (sq.head + 1) % sq.entries !== tail) {
+      this.events.severalAtOnce();
+      return 0;
     }
     if (mustOrder) acquire();
     const { command, completions, state } = this;

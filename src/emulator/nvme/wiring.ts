@@ -94,6 +94,7 @@ export function wireController(
   const memory = new HostMemory(
     cmb === undefined ? undefined : { bytes: cmb.memory.bytes, words: cmb.memory.words, offset: 0 },
     cmbRules,
+    2 ** config.odd.dmaBits,
   );
   const queues = new QueueSet(
     { queuePairs, queueEntries, vectors, strideWords, odd: config.odd },
@@ -101,7 +102,7 @@ export function wireController(
     doorbells.memory.words,
     command,
   );
-  const transfer = new Transfer(memory, (sqid) => queues.isInCmb(sqid));
+  const transfer = new Transfer(memory, (sqid) => queues.isInCmb(sqid), config.odd.refusesSgl);
   const registers = new Registers(
     { maxQueueEntries: queueEntries, cmbBytes: config.cmbBytes, cmbRules, odd: config.odd },
     {
@@ -127,7 +128,12 @@ export function wireController(
     isNamespace,
     inventory,
   );
-  const interrupts = new InterruptSignaller(features, vectors, config.vectors === 0 ? registers : undefined);
+  const interrupts = new InterruptSignaller(
+    features,
+    vectors,
+    config.vectors === 0 ? registers : undefined,
+    config.odd.workingVectors,
+  );
   const scattered = new ScatteredEntries(memory);
   const queueLost = (): void => lifecycle.fail();
   const completions = new CompletionPoster(command, queues, interrupts, scattered, {
@@ -185,10 +191,11 @@ export function wireController(
   });
 
   // What executes them, and when.
-  const admin = new AdminDispatcher(command, commands, services);
+  const admin = new AdminDispatcher(command, commands, services, config.odd.refusedAdmin);
   const server = new QueueServer(command, completions, admin, nvm, faults, faultExecution, state, scattered, {
     invalidDoorbell,
     queueLost,
+    severalAtOnce: config.odd.oneCommand ? queueLost : undefined,
   });
   const loop = new CommandLoop(queues, server, delayed, completions, interrupts, features, state, queueLost);
   const poller = polled

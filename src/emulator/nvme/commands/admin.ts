@@ -88,12 +88,15 @@ export class AdminDispatcher {
     private readonly command: Command,
     private readonly commands: AdminCommands,
     private readonly services: AdminServices,
+    /** Opcodes that it refuses. */
+    private readonly refused: readonly number[] = [],
   ) {}
 
   /** Executes the current command. @returns a status, or PENDING */
   execute(): number {
     const { command } = this;
     if (((command.sqe[0] ?? 0) & FUSE_OR_RESERVED) !== 0) return NvmeStatus.invalidField;
+    if (this.refused.includes(command.opcode)) return NvmeStatus.invalidOpcode;
     const refusal = this.services.refusal();
     if (refusal !== NvmeStatus.success) return refusal;
     return this.commands.get(command.opcode)?.execute() ?? NvmeStatus.invalidOpcode;

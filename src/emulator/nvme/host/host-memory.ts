@@ -24,6 +24,8 @@ export class HostMemory {
   constructor(
     private readonly cmb: MemorySpan | undefined,
     readonly rules: CmbRules,
+    /** The client's memory ends there for this controller. */
+    private readonly limit: number,
   ) {}
 
   attach(client: ClientMemory | undefined): void {
@@ -70,7 +72,7 @@ export class HostMemory {
       span.offset = cmb.offset + (iova - this.cmbBase);
       return true;
     }
-    return client?.find(iova, lengthBytes, write, span) ?? false;
+    return iova + lengthBytes <= this.limit && (client?.find(iova, lengthBytes, write, span) ?? false);
   }
 
   /** As ClientMemory.canCopy(). */
@@ -78,7 +80,8 @@ export class HostMemory {
     for (let done = 0; done < lengthBytes; ) {
       const at = iova + done;
       const count = this.toCmbEdge(at, lengthBytes - done);
-      if (!this.isInPlacedCmb(at) && !(this.client?.canCopy(at, count, write) ?? false)) return false;
+      if (!this.isInPlacedCmb(at) && !(this.clientAt(at, count)?.canCopy(at, count, write) ?? false))
+        return false;
       done += count;
     }
     return true;
@@ -90,7 +93,8 @@ export class HostMemory {
       const at = iova + done;
       const count = this.toCmbEdge(at, target.length - done);
       if (this.isInPlacedCmb(at)) this.copyFromCmb(at, target, done, count);
-      else if (!(this.client?.copyFrom(at, target.subarray(done, done + count)) ?? false)) return false;
+      else if (!(this.clientAt(at, count)?.copyFrom(at, target.subarray(done, done + count)) ?? false))
+        return false;
       done += count;
     }
     return true;
@@ -102,10 +106,16 @@ export class HostMemory {
       const at = iova + done;
       const count = this.toCmbEdge(at, source.length - done);
       if (this.isInPlacedCmb(at)) this.copyToCmb(at, source, done, count);
-      else if (!(this.client?.copyTo(at, source.subarray(done, done + count)) ?? false)) return false;
+      else if (!(this.clientAt(at, count)?.copyTo(at, source.subarray(done, done + count)) ?? false))
+        return false;
       done += count;
     }
     return true;
+  }
+
+  /** The client's memory, if the controller reaches this range of it. */
+  private clientAt(iova: number, lengthBytes: number): ClientMemory | undefined {
+    return iova + lengthBytes <= this.limit ? this.client : undefined;
   }
 
   private isInPlacedCmb(iova: number): boolean {

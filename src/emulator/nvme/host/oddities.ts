@@ -35,6 +35,12 @@ export const odditiesSchema = lazily(() =>
     refusedCns: z._default(z.array(integer(0, 0xff)), []),
     oncs: z.optional(integer(0, 0xffff)),
     stripeLog2: z._default(integer(0, 16), 0),
+    oneCommand: z._default(z.boolean(), false),
+    workingVectors: z._default(integer(1, 256), 256),
+    deadMsi: z._default(z.boolean(), false),
+    refusesSgl: z._default(z.boolean(), false),
+    dmaBits: z._default(integer(32, 64), 64),
+    refusedAdmin: z._default(z.array(integer(0, 0xff)), []),
   }),
 );
 
@@ -82,6 +88,18 @@ export interface OddControllerOptions {
   readonly oncs?: number | undefined;
   /** Stripe as Intel reports it: 2^n pages, which no command may cross; 0 by default: no stripe. */
   readonly stripeLog2?: number | undefined;
+  /** Two commands that are outstanding together in an I/O queue make it fail (CFS). False by default. */
+  readonly oneCommand?: boolean | undefined;
+  /** How many interrupt vectors work, from 0 on: interrupts of the others never arrive. All by default. */
+  readonly workingVectors?: number | undefined;
+  /** It has a vector of MSI, too, whose interrupts never arrive. False by default. */
+  readonly deadMsi?: boolean | undefined;
+  /** Commands with an SGL are refused, although Identify Controller promises SGLs. False by default. */
+  readonly refusesSgl?: boolean | undefined;
+  /** Address bits of its DMA: transfers beyond 2^n fail. 64 by default. */
+  readonly dmaBits?: number | undefined;
+  /** Opcodes of admin commands that it refuses, although Identify Controller promises them. None by default. */
+  readonly refusedAdmin?: readonly number[] | undefined;
 }
 
 /** Oddities with all defaults. */

@@ -39,6 +39,7 @@ export class Transfer {
   constructor(
     private readonly memory: HostMemory,
     private readonly isInCmb: (sqid: number) => boolean,
+    private readonly refusesSgl = false,
   ) {
     this.prp = new PrpWalker(memory);
     this.sgl = new SglWalker(memory);
@@ -63,6 +64,8 @@ export class Transfer {
     } else if (command.sqid === 0 || psdt === 3) {
       // "SGLs shall not be used for Admin commands" over PCI Express.
       status = NvmeStatus.invalidField;
+    } else if (this.refusesSgl) {
+      status = NvmeStatus.sglDescriptorTypeInvalid;
     } else {
       status = this.sgl.walk(data, sqe, DPTR, lengthBytes, toHost, NvmeStatus.dataSglLengthInvalid);
     }

@@ -28,6 +28,8 @@ export class InterruptSignaller {
     private readonly coalescing: Coalescing,
     vectors: number,
     private readonly pin: { readonly interruptMask: number } | undefined,
+    /** Interrupts of this vector and of later ones get lost. */
+    private readonly workingVectors: number,
   ) {
     this.raised = new Uint8Array(vectors);
   }
@@ -62,6 +64,7 @@ export class InterruptSignaller {
       cq.unsignalled = 0;
       if (raised[cq.vector] === 1) continue;
       raised[cq.vector] = 1;
+      if (cq.vector >= this.workingVectors) continue;
       if (pin === undefined) host?.raise(cq.vector);
       host?.raise(0, "intx");
     }

@@ -8,13 +8,14 @@ import { type NvmeController, NvmeError, NvmeProtocolError } from "../../../../s
 import { parseNvmeOptions } from "../../../../src/nvme/engine/options.js";
 import { QueueInterrupts } from "../../../../src/nvme/engine/queue-interrupts.js";
 import type { NvmeQuirkName } from "../../../../src/nvme/quirks/quirks.js";
-import { IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
+import { AdminOpcode, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import type { PciDevice } from "../../../../src/pci/device.js";
 import type { InterruptOptions } from "../../../../src/pci/interrupts.js";
 import { MappedMemory } from "../../../../src/sys/memory.js";
 import { caught } from "../../../support/caught.js";
 import { openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 import { IdentityMapper } from "../../../support/identity-mapper.js";
+import { settled } from "../../../support/played-controller.js";
 
 useEmulatedNvme();
 
@@ -125,6 +126,23 @@ describe("quirks of the start", () => {
     expect(await carriesData(single)).toBe(true);
   });
 
+  test("one-command: without it, a controller that can't have two commands at once is lost; with it, it works", async () => {
+    const odd = { oneCommand: true };
+    const read = async (nvme: NvmeController): Promise<unknown> => {
+      const ns = await nvme.namespace(1);
+      using buffer = nvme.dma.alloc(4096);
+      const both = [ns.read(0n, buffer), ns.read(8n, buffer)];
+      await Promise.allSettled(both);
+      return await Promise.all(both).catch((error: unknown) => error);
+    };
+    const nvme = await openController({ odd });
+    expect(await read(nvme)).toBeInstanceOf(Error);
+    expect(nvme.lifecycle.state).not.toBe("live");
+    const quirky = await openController({ odd }, { quirks: ["one-command"] });
+    expect(await read(quirky)).toEqual([undefined, undefined]);
+    expect(await carriesData(quirky, 100)).toBe(true);
+  });
+
   test("deep-queues: queues have 1024 entries, unless the program says otherwise", async () => {
     const running = await startController();
     for (const [options, entries] of [
@@ -170,8 +188,35 @@ describe("interrupts", () => {
   test("single-vector: without it, each queue has a vector; with it, they share one", async () => {
     expect(asked([1, 0, 8])).toEqual({ kind: undefined, count: 5 });
     expect(asked([1, 0, 8], "single-vector")).toEqual({ kind: undefined, count: 1 });
-    const nvme = await openController({}, { quirks: ["single-vector"], queues: 2 });
+  });
+
+  test("single-vector: without it, interrupts of I/O queues get lost; with it, they arrive", async () => {
+    const odd = { workingVectors: 1 };
+    // So long that the driver doesn't look for lost interrupts.
+    const timeoutMs = 600_000;
+    const lost = await openController({ odd }, { timeoutMs });
+    const flush = lost.io({ opcode: IoOpcode.flush, nsid: 1 });
+    // The controller executes commands in order of their arrival.
+    for (let i = 0; i < 10; i++) await lost.structures.controller();
+    expect(await settled([flush])).toEqual(["pending"]);
+    expect(lost.queues[0]?.outstanding).toBe(1);
+    await lost.shutdown("abrupt");
+    await flush.catch(() => {});
+    const nvme = await openController({ odd }, { quirks: ["single-vector"], queues: 2, timeoutMs });
     expect(await carriesData(nvme)).toBe(true);
+  });
+
+  test("no-msi: with it, a controller whose MSI never arrives works by the pin", async () => {
+    const odd = { deadMsi: true };
+    const timeoutMs = 600_000;
+    const nvme = await openController({ odd, vectors: 0 }, { quirks: ["no-msi"], timeoutMs });
+    expect(await carriesData(nvme)).toBe(true);
+    await nvme.close();
+    const scope = new AbortController();
+    const opening = openController({ odd, vectors: 0 }, { timeoutMs, signal: scope.signal });
+    // The first command doesn't complete, and opening waits for it.
+    setTimeout(() => scope.abort(new Error("no interrupt came")), 500);
+    expect(String(await caught(opening))).toContain("no interrupt came");
   });
 
   test.each([
@@ -240,11 +285,12 @@ describe("data", () => {
     ]);
   });
 
-  test("no-sgl: lists that only SGLs can name are refused", async () => {
-    const running = await startController();
+  test("no-sgl: without it, the controller refuses SGLs that it promises; with it, the driver does", async () => {
+    const running = await startController({ odd: { refusesSgl: true } });
     const nvme = await openController({}, {}, running);
     using buffer = nvme.dma.alloc(4096);
-    await (await nvme.namespace(1)).read(0n, buffer, { sgl: true });
+    expect(await caught((await nvme.namespace(1)).read(0n, buffer, { sgl: true }))).toBeInstanceOf(NvmeError);
+    expect(await carriesData(nvme)).toBe(true);
     buffer.close();
     await nvme.close();
     const without = await openController({}, { quirks: ["no-sgl"] }, running);
@@ -283,6 +329,32 @@ describe("data", () => {
     expect(() => space.alloc(4096, { iova })).toThrow(IovaSpaceError);
     using memory = MappedMemory.anonymous(4096);
     expect(() => space.map(memory, { iova })).toThrow(IovaSpaceError);
+  });
+
+  test("a controller whose DMA reaches 40 bits fails commands whose data lies beyond, and no others", async () => {
+    const running = await startController({ odd: { dmaBits: 40 } });
+    const nvme = await openController({}, {}, running);
+    const iova = 1n << 46n;
+    using far = nvme.dma.alloc(4096, { iova });
+    expect(await caught((await nvme.namespace(1)).read(0n, far))).toBeInstanceOf(NvmeError);
+    far.close();
+    await nvme.close();
+    // vfio-user's addresses have 47 bits, so that the quirk itself can't be seen there.
+    const narrow = await openController({}, {}, running);
+    narrow.dma.narrow(40);
+    expect(() => narrow.dma.alloc(4096, { iova })).toThrow(IovaSpaceError);
+    expect(await carriesData(narrow)).toBe(true);
+  });
+
+  test("no-security: without it, the controller refuses the commands that it promises; with it, none is sent", async () => {
+    const running = await startController({
+      odd: { refusedAdmin: [AdminOpcode.securitySend, AdminOpcode.securityReceive] },
+    });
+    const nvme = await openController({}, {}, running);
+    expect(await caught(nvme.security.protocols())).toBeInstanceOf(NvmeError);
+    await nvme.close();
+    const quirky = await openController({}, { quirks: ["no-security"] }, running);
+    expect(await caught(quirky.security.protocols())).toBeInstanceOf(UnsupportedError);
   });
 });
 
