@@ -126,9 +126,21 @@ export type EmulatorOrder =
     };
 
 /** An order to inject a fault. */
-export type InjectOrder = Extract<EmulatorOrder, { readonly kind: "inject" }>;
+export type InjectOrder = Extract<
+  EmulatorOrder,
+  {
+    /** What to do. */
+    readonly kind: "inject";
+  }
+>;
 /** A message to a device of your own. */
-export type DeviceOrder = Extract<EmulatorOrder, { readonly kind: "device" }>;
+export type DeviceOrder = Extract<
+  EmulatorOrder,
+  {
+    /** What to do. */
+    readonly kind: "device";
+  }
+>;
 
 /** An order about a fault, by the number of the order that injected it. */
 interface FaultOrder {
