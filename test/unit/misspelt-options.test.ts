@@ -157,6 +157,8 @@ test("a misspelt option is an ArgumentError: PCI functions", async () => {
     const interrupts = device.enableInterrupts();
     const [vector] = interrupts.vectors;
     const ring = descriptorLayout("d", 16, {});
+    using filled = ring.ring(device.dma, 4);
+    filled.push();
     const uuid = "01234567-89ab-cdef-0123-456789abcdef";
     await expectRejections({
       "DmaSpace.alloc(given)": () => device.dma.alloc(4096, misspelt),
@@ -164,6 +166,7 @@ test("a misspelt option is an ArgumentError: PCI functions", async () => {
       "DmaSpace.mapDmaBuf(given)": () => device.dma.mapDmaBuf(0, misspelt),
       "new DmaPool(options)": () => new DmaPool(device.dma, misspelt),
       "DescriptorLayout.ring(options)": () => ring.ring(device.dma, 4, misspelt),
+      "DescriptorRing.until(options)": () => filled.until(() => false, and({ timeoutMs: 1 })),
       "doctor(options)": () => doctor(misspelt),
       "bindToVfio(options)": () => bindToVfio("0000:00:00.0", misspelt),
       "unbindFromVfio(options)": () => unbindFromVfio("0000:00:00.0", misspelt),
@@ -176,6 +179,7 @@ test("a misspelt option is an ArgumentError: PCI functions", async () => {
       "PciDevice.onPresence(options)": () => device.onPresence(() => {}, misspelt),
       "new Interrupts(options)": () => new Interrupts(device.io, misspelt),
       "Interrupts.watch(options)": () => interrupts.watch(0, () => {}, misspelt),
+      "Interrupts.once(options)": () => interrupts.once(0, misspelt),
       "InterruptVector.watch(options)": () => vector?.watch(() => {}, misspelt),
       "InterruptVector.once(options)": () => vector?.once(misspelt),
       "InterruptVector.values(options)": () => vector?.values(misspelt),
