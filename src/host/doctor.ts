@@ -30,6 +30,7 @@ export interface DoctorReport {
   readonly user: string;
   /** First those of the host, then those of each device. */
   readonly checks: readonly CheckResult[];
+  /** Whether each device can be used. */
   readonly devices: readonly DeviceVerdict[];
   /** Whether every device that was asked for can be used now; if none was, whether one can. */
   readonly usable: boolean;

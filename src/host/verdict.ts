@@ -12,6 +12,7 @@ export type HostBackend = "iommufd" | "type1" | "noiommu";
 export interface DeviceVerdict {
   /** domain:bus:device.function */
   readonly bdf: string;
+  /** Whether any backend works. */
   readonly usable: boolean;
   /** Backends that work, the preferred one first. `noiommu` has to be asked for by name. */
   readonly backends: readonly HostBackend[];

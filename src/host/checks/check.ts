@@ -5,6 +5,7 @@ export type CheckState = "ok" | "warning" | "problem" | "not-applicable";
 
 /** Runs a program. */
 export interface CommandStep {
+  /** Tells the kinds of {@link FixStep} apart. */
   readonly kind: "command";
   /** Program and arguments; root has to run it. */
   readonly argv: readonly string[];
@@ -14,15 +15,19 @@ export interface CommandStep {
 
 /** Writes a file of its own. Removing it takes that back. */
 export interface FileStep {
+  /** Tells the kinds of {@link FixStep} apart. */
   readonly kind: "file";
   /** Absolute path. */
   readonly path: string;
+  /** The whole text of the file. */
   readonly content: string;
 }
 
 /** Something that only a person can do, such as a setting of the firmware. */
 export interface ManualStep {
+  /** Tells the kinds of {@link FixStep} apart. */
   readonly kind: "manual";
+  /** What to do, as a sentence. */
   readonly text: string;
 }
 
@@ -33,6 +38,7 @@ export type FixStep = CommandStep | FileStep | ManualStep;
 export interface Fix {
   /** What it does, in words. */
   readonly summary: string;
+  /** What to do, in this order. */
   readonly steps: readonly FixStep[];
   /** When it takes effect: at once, at the next login, after a restart of the machine. */
   readonly effect: "now" | "login" | "reboot";
@@ -42,9 +48,11 @@ export interface Fix {
 export interface CheckResult {
   /** Names the check: `iommu.on`, `device.driver`. Stable. */
   readonly id: string;
+  /** What is checked, in words. */
   readonly title: string;
   /** Address of the device that it is about; undefined if it is about the host. */
   readonly device: string | undefined;
+  /** The verdict. */
   readonly state: CheckState;
   /** What was found, in words. It may quote the host's files. */
   readonly found: string;
