@@ -2,7 +2,7 @@
 
 import { checkInteger, checkKeys, checkOffset, checkU64 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
-import { signalOf } from "../../core/listeners.js";
+import { checkSignal } from "../../core/listeners.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import {
@@ -103,7 +103,7 @@ function planOf(mover: Mover, lba: bigint, options: RangeOptions): Plan {
   if (blocksPerCommand === 0) {
     throw new ArgumentError(`chunkBytes ${most} is less than a block (${bytesPerBlock} bytes)`);
   }
-  signalOf(options);
+  checkSignal(options.signal);
   return { bytesPerBlock, blocksPerCommand, depth, strips };
 }
 
