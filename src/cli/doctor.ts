@@ -1,10 +1,10 @@
 /** `iova doctor`: what keeps a device from being used on this host, and how to mend it. */
 import type { CheckResult, CheckState, Fix, FixStep } from "../host/checks/check.js";
 import { type DoctorReport, doctor } from "../host/doctor.js";
-import { type Colour, type Coloured, painted, showsColours } from "./colour.js";
+import { type Colour, type Coloured, showsColours } from "./colour.js";
 import { parseCommandLine } from "./command-line.js";
 import { doctorDescription } from "./described/doctor.js";
-import { printJsonText } from "./terminal.js";
+import { printJsonText, printPainted } from "./terminal.js";
 
 type Line = readonly (string | Coloured)[];
 
@@ -27,7 +27,7 @@ export function runDoctor(argv: readonly string[]): void {
   }
   const withColours = showsColours(process.stdout, process.env);
   const lines = reportLines(report, values.verbose === true);
-  process.stdout.write(`${lines.map((line) => painted(line, withColours)).join("\n")}\n`);
+  printPainted(lines, withColours);
 }
 
 /** The report as lines of text. */

@@ -1,6 +1,7 @@
 /** Prints the command's text, and makes text from devices safe for a terminal first. */
 import { inspect } from "node:util";
 import { UNSAFE, visible, visibleLines } from "../core/visible.js";
+import { type Coloured, painted } from "./colour.js";
 
 /** A string field of a device: it ends at the first NUL, as the kernel and nvme-cli read it, and blanks around it are padding. */
 export function deviceText(field: string): string {
@@ -11,6 +12,11 @@ export function deviceText(field: string): string {
 export function print(text: string): void {
   const lines = visibleLines(text);
   process.stdout.write(lines.endsWith("\n") ? lines : `${lines}\n`);
+}
+
+/** Writes lines of parts that may have colours. */
+export function printPainted(lines: readonly (readonly (string | Coloured)[])[], withColours: boolean): void {
+  process.stdout.write(`${lines.map((line) => painted(line, withColours)).join("\n")}\n`);
 }
 
 /** Writes lines in place of the line that is being typed. */
