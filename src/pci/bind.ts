@@ -122,13 +122,17 @@ function* binding(bdf: string, options: AsyncBindOptions): KernelSteps<VfioBindi
     if (driverOf(bdf) === VFIO_PCI) yield* undoing.unbind();
     if (previous !== undefined) yield* undoing.bind(previous);
   };
+  let isRefused = true;
   try {
     yield* steps.write(override, VFIO_PCI);
+    isRefused = false;
     if (previous !== undefined) yield* steps.unbind();
     yield* steps.bind(VFIO_PCI);
   } catch (error) {
-    // While the kernel waits, further steps would wait, too: it has locked the function.
-    if (!(error instanceof TimeoutError) && !steps.isStuck) yield* restore();
+    // While the kernel waits, further steps would wait, too: it has locked the function. A first write that was refused has
+    // changed nothing; one that was given up may have.
+    const isStuck = error instanceof TimeoutError || steps.isStuck;
+    if (!isStuck && !(isRefused && error instanceof BindError)) yield* restore();
     throw error;
   }
   return new VfioBinding(bdf, previous, {
