@@ -1,6 +1,7 @@
 /** `iova list --svg`: the topology as a picture, in the colours of the reader's light or dark mode. */
+
 import { hexDigits } from "../../core/hex-digits.js";
-import { largestOf } from "../../core/lists.js";
+import { append, largestOf } from "../../core/lists.js";
 import { visible } from "../../core/visible.js";
 import { className } from "./class-names.js";
 import { depthOf, groupsOf, isBridge, rowsOf, type Topology, type TreeFunction } from "./topology.js";
@@ -64,7 +65,7 @@ export function topologySvg(topology: Topology, title: string): string {
       places.set(fn.bdf, place);
       y += ROW;
     }
-    parts.push(...connections(functions, MARGIN + INDENT / 2, top, places));
+    append(parts, connections(functions, MARGIN + INDENT / 2, top, places));
     y += MARGIN;
   }
   const right = MARGIN + INDENT * (depthOf(topology) + 1) + BOX.width;
