@@ -45,6 +45,15 @@ export const BUILD_TOOLS: readonly Tool[] = [
   file("/usr/include/openssl/opensslv.h", "libssl-dev"),
 ];
 
+/** Programs that the unit suite tries its output on. */
+export const TEST_TOOLS: readonly Tool[] = [
+  program("zsh"),
+  program("fish"),
+  program("groff", "groff-base"),
+  program("python3", "python3-minimal"),
+  program("script", "bsdutils"),
+];
+
 /** Installs what is missing, or says what to install. @throws GuestToolError */
 export async function requireTools(
   tools: readonly Tool[],
@@ -55,7 +64,7 @@ export async function requireTools(
   const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
   const isDebianRoot = process.getuid?.() === 0 && findProgram("apt-get") !== undefined;
   if (!isDebianRoot) {
-    throw new GuestToolError(`the guest needs programs that this host lacks; run as root: ${command}`);
+    throw new GuestToolError(`this host lacks programs that guests or tests need; run as root: ${command}`);
   }
   const options = {
     log: context.log,
@@ -76,7 +85,7 @@ export async function requireTools(
   const still = missingPackages(tools);
   if (still.length > 0) {
     throw new GuestToolError(
-      `${still.join(" ")} is installed, but the program that the guest needs from it is still missing; reinstall it`,
+      `${still.join(" ")} is installed, but the program that is needed from it is still missing; reinstall it`,
     );
   }
   context.progress.note(`installed ${packages.join(" ")}`);

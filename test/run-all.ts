@@ -6,7 +6,9 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { cacheDirectory } from "../guest/cache.js";
 import { GuestToolError } from "../guest/errors.js";
+import { requireTools, TEST_TOOLS } from "../guest/host-tools.js";
 import { StderrProgress } from "../guest/progress.js";
 import { prepareGuest } from "../guest/run.js";
 import { type TestMachine, testMachines } from "./machines.js";
@@ -110,6 +112,13 @@ async function main(): Promise<void> {
   }
   if (wanted.length === 0) {
     say("unit suite");
+    // Without these programs some tests are skipped, and say so.
+    await requireTools(TEST_TOOLS, { log: join(cacheDirectory(), "logs", "install.log"), progress }).catch(
+      (error: unknown) => {
+        if (!(error instanceof GuestToolError)) throw error;
+        progress.note(error.message);
+      },
+    );
     runUnitSuite(prepared.headers ?? "");
     say("package suite: the tarball, as users get it");
     runPackageSuite();

@@ -29,10 +29,13 @@ function isReport(value: unknown): value is Report {
 interface Unhandled {
   readonly reason: string;
   readonly texts: readonly string[];
+  readonly skipped: readonly string[];
 }
 
 function isUnhandled(value: unknown): value is Unhandled {
-  return typeof value === "object" && value !== null && "reason" in value && "texts" in value;
+  return (
+    typeof value === "object" && value !== null && "reason" in value && "texts" in value && "skipped" in value
+  );
 }
 
 /** The end of a long log is all that many people see of it, so each problem there says enough, and no more. */
@@ -53,6 +56,7 @@ function failures({ testResults }: Report): string[] {
 export class Verdict {
   private readonly totals = { passed: 0, failed: 0, skipped: 0 };
   private readonly problems: string[] = [];
+  private readonly skipped: string[] = [];
 
   problem(...texts: readonly string[]): void {
     this.problems.push(...texts);
@@ -71,16 +75,18 @@ export class Verdict {
       const unhandled: unknown = JSON.parse(readFileSync(unhandledErrorsFile(file), "utf8"));
       if (!isUnhandled(unhandled)) throw new Error("not a list of unhandled errors");
       this.problem(...unhandled.texts.map((text) => `${suite}, outside its tests: ${head(text)}`));
+      this.skipped.push(...unhandled.skipped);
       if (unhandled.reason === "interrupted") this.problem(`${suite} was interrupted`);
     } catch (error) {
       this.problem(`${suite} left no report: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
-  /** Prints problems and totals, these on the last line. @returns whether all is well */
+  /** Prints what was skipped and why, problems, and totals, these on the last line. @returns whether all is well */
   conclude({ maySkip }: { readonly maySkip: boolean }): boolean {
     const { passed, failed, skipped } = this.totals;
     if (!maySkip && skipped > 0) this.problem("in CI nothing may be skipped");
+    for (const test of this.skipped) process.stdout.write(`skipped: ${test}\n`);
     for (const problem of this.problems) process.stdout.write(`problem: ${problem}\n`);
     process.stdout.write(`${passed} passed, ${failed} failed, ${skipped} skipped\n`);
     return this.problems.length === 0 && failed === 0;

@@ -1,7 +1,7 @@
 /** The progress line, on a terminal and elsewhere. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { findProgram } from "../../../guest/paths.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
+import { skipWithout } from "../../support/needs.js";
 import { run } from "../../support/run.js";
 
 const PROGRAM = "test/unit/fixtures/progress-line.ts";
@@ -16,7 +16,7 @@ afterAll(() => tree[Symbol.dispose]());
 describe("the progress line", () => {
   test("progress on a terminal is one line, which is overwritten, cut to the width, and erased at the end", async (context) => {
     // Of util-linux: runs a command on a terminal of its own.
-    if (findProgram("script") === undefined) context.skip("there is no script(1)");
+    skipWithout(context, "script");
     const command = `stty cols 40; '${process.execPath}' '${tree.file(PROGRAM)}'`;
     const { status, stdout } = await run("script", ["-qec", command, "/dev/null"]);
     expect(status).toBe(0);

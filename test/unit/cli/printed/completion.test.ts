@@ -3,14 +3,14 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { findProgram } from "../../../../guest/paths.js";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { descriptions } from "../../../../src/cli/described/all.js";
 import { nvmeDescriptions } from "../../../../src/cli/described/nvme.js";
 import { bashCompletion } from "../../../../src/cli/printed/completion/bash.js";
 import { fishCompletion } from "../../../../src/cli/printed/completion/fish.js";
 import { zshCompletion } from "../../../../src/cli/printed/completion/zsh.js";
 import { completedOnTerminal } from "../../../support/completes.js";
+import { skipWithout } from "../../../support/needs.js";
 import { run } from "../../../support/run.js";
 
 // Each is a process, which starts slowly on a busy machine.
@@ -73,7 +73,7 @@ function functionsHere(): string[] {
 }
 
 describe.each(Object.entries(offers))("the completion for %s", (shell, offer) => {
-  const isHere = findProgram(shell) !== undefined;
+  beforeEach((context) => skipWithout(context, shell));
 
   async function offered(line: string): Promise<string[]> {
     const [program, ...args] = offer(line);
@@ -85,13 +85,13 @@ describe.each(Object.entries(offers))("the completion for %s", (shell, offer) =>
     return shell === "zsh" ? words.filter((word) => word.startsWith(current)) : words;
   }
 
-  test.skipIf(!isHere)("is read by the shell without a complaint", async () => {
+  test("is read by the shell without a complaint", async () => {
     const flags = shell === "fish" ? ["--no-execute"] : ["-n"];
     const { status, stderr } = await run(shell, [...flags, script(shell)]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
   });
 
-  test.skipIf(!isHere)("offers the commands, and those of nvme", async () => {
+  test("offers the commands, and those of nvme", async () => {
     expect((await offered("iova ")).sort()).toEqual(descriptions.map(({ name }) => name).sort());
     const names = nvmeDescriptions.flatMap(({ name, aliases }) => [
       name.slice(5),
@@ -101,7 +101,7 @@ describe.each(Object.entries(offers))("the completion for %s", (shell, offer) =>
     expect(await offered("iova unb")).toEqual(["unbind"]);
   });
 
-  test.skipIf(!isHere)("offers every option of every command", async () => {
+  test("offers every option of every command", async () => {
     const lists = await Promise.all(
       [...descriptions, ...nvmeDescriptions].map(async ({ name, options }) => {
         if (name === "nvme") return;
@@ -113,17 +113,14 @@ describe.each(Object.entries(offers))("the completion for %s", (shell, offer) =>
     expect(lists.length).toBeGreaterThan(20);
   });
 
-  test.skipIf(!isHere)(
-    "offers the addresses of the functions of this host, after options and their values",
-    async () => {
-      const here = functionsHere();
-      expect((await offered("iova bind ")).sort()).toEqual(here);
-      expect((await offered("iova unbind --timeout 500 ")).sort()).toEqual(here);
-      expect((await offered("iova nvme read ")).sort()).toEqual([...here, "vfio-user:"]);
-    },
-  );
+  test("offers the addresses of the functions of this host, after options and their values", async () => {
+    const here = functionsHere();
+    expect((await offered("iova bind ")).sort()).toEqual(here);
+    expect((await offered("iova unbind --timeout 500 ")).sort()).toEqual(here);
+    expect((await offered("iova nvme read ")).sort()).toEqual([...here, "vfio-user:"]);
+  });
 
-  test.skipIf(!isHere)("offers words where only they can stand", async () => {
+  test("offers words where only they can stand", async () => {
     expect((await offered("iova nvme feature get 0000:00:03.0 --sel ")).sort()).toEqual([
       "current",
       "default",
@@ -146,9 +143,9 @@ const terminals: Readonly<Record<string, readonly [argv: readonly string[], setu
 };
 
 describe.each(Object.entries(terminals))("a tab at the prompt of %s", (shell, [argv, setup]) => {
-  const isHere = findProgram(shell) !== undefined && findProgram("python3") !== undefined;
+  beforeEach((context) => skipWithout(context, shell, "python3"));
 
-  test.skipIf(!isHere).each([
+  test.each([
     ["iova unb", "<iova><unbind>"],
     ["iova bind --tim", "<iova><bind><--timeout>"],
     ["iova nvme read --data-file=", "<iova><nvme><read><--data-file=FOLDER/nvme.sock>"],
@@ -159,16 +156,14 @@ describe.each(Object.entries(terminals))("a tab at the prompt of %s", (shell, [a
     expect(completed).toBe(expected.replace("FOLDER", folder));
   });
 
-  test.skipIf(!isHere || functionsHere().length === 0)(
-    "completes the address of a function, with its colons",
-    async () => {
-      const [first = ""] = functionsHere();
-      // Up to where only this one fits.
-      const end = [...first].findIndex(
-        (_, at) => functionsHere().filter((each) => each.startsWith(first.slice(0, at + 1))).length === 1,
-      );
-      const completed = await completedOnTerminal(argv, setup, `iova show ${first.slice(0, end + 1)}`);
-      expect(completed).toBe(`<iova><show><${first}>`);
-    },
-  );
+  test("completes the address of a function, with its colons", async (context) => {
+    const [first] = functionsHere();
+    if (first === undefined) return context.skip("this machine has no PCI functions");
+    // Up to where only this one fits.
+    const end = [...first].findIndex(
+      (_, at) => functionsHere().filter((each) => each.startsWith(first.slice(0, at + 1))).length === 1,
+    );
+    const completed = await completedOnTerminal(argv, setup, `iova show ${first.slice(0, end + 1)}`);
+    expect(completed).toBe(`<iova><show><${first}>`);
+  });
 });

@@ -1,10 +1,10 @@
 /** The man page: groff takes it without a warning, and prints every command and option. */
 import { spawnSync } from "node:child_process";
-import { describe, expect, test } from "vitest";
-import { findProgram } from "../../../../guest/paths.js";
+import { beforeEach, describe, expect, test } from "vitest";
 import { descriptions } from "../../../../src/cli/described/all.js";
 import { nvmeDescriptions } from "../../../../src/cli/described/nvme.js";
 import { manPage } from "../../../../src/cli/printed/man.js";
+import { skipWithout } from "../../../support/needs.js";
 
 const page = manPage("1.2.3-rc.1");
 
@@ -17,7 +17,9 @@ function groff(...args: string[]): string {
   return stdout;
 }
 
-describe.skipIf(findProgram("groff") === undefined)("the man page, by groff", () => {
+describe("the man page, by groff", () => {
+  beforeEach((context) => skipWithout(context, "groff"));
+
   test("has no mistakes that groff warns of", () => {
     groff("-z");
   });
