@@ -5,13 +5,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkKeys } from "../core/check.js";
-import { BusyError, IovaError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
+import { BusyError, IovaError, SysError, UnsupportedError } from "../core/errors.js";
 import type { Release } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { checkSignal } from "../core/listeners.js";
-import type { KernelWait } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
-import { doBeside, doNow, type KernelStep, type KernelSteps, stepLimit } from "./kernel-steps.js";
+import { doBeside, doNow, type KernelStep, type KernelSteps, StepWait } from "./kernel-steps.js";
 import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
 import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
 
@@ -129,10 +128,8 @@ function* binding(bdf: string, options: AsyncBindOptions): KernelSteps<VfioBindi
     if (previous !== undefined) yield* steps.unbind();
     yield* steps.bind(VFIO_PCI);
   } catch (error) {
-    // While the kernel waits, further steps would wait, too: it has locked the function. A first write that was refused has
-    // changed nothing; one that was given up may have.
-    const isStuck = error instanceof TimeoutError || steps.isStuck;
-    if (!isStuck && !(isRefused && error instanceof BindError)) yield* restore();
+    // A first write that was refused has changed nothing; one that was given up may have.
+    if (!steps.wait.mayBeStuck(error) && !(isRefused && error instanceof BindError)) yield* restore();
     throw error;
   }
   return new VfioBinding(bdf, previous, {
@@ -248,20 +245,16 @@ const DRIVERS_PROBE = "/sys/bus/pci/drivers_probe";
 
 /** The steps of one binding or unbinding. Each of them locks the function in the kernel, and so may wait for another's. */
 class BindSteps {
-  /** The kernel still waits in a step that was given up. */
-  isStuck = false;
-  private readonly timeoutMs: number;
-  private readonly signal: AbortSignal | undefined;
+  readonly wait: StepWait;
   /** The kernel removes nodes before it waits for the processes that have them open. */
   private readonly nodes: ReadonlySet<string>;
 
   /** @throws ArgumentError */
   constructor(
     private readonly bdf: string,
-    { timeoutMs, signal }: AsyncBindOptions,
+    options: AsyncBindOptions,
   ) {
-    this.timeoutMs = stepLimit({ timeoutMs });
-    this.signal = signal;
+    this.wait = new StepWait(options, () => this.advice());
     this.nodes = vfioNodes(bdf);
   }
 
@@ -286,12 +279,12 @@ class BindSteps {
 
   *write(path: string, value: string): KernelSteps<void> {
     // A lone newline clears an override.
-    const step = { path, text: `${value}\n`, wait: this.wait() };
+    const step = { path, text: `${value}\n`, wait: this.wait };
     yield* this.take(`writing ${JSON.stringify(value)} to ${path}`, step);
   }
 
   *read(path: string): KernelSteps<string> {
-    return (yield* this.take(`reading ${path}`, { path, wait: this.wait() })).trim();
+    return (yield* this.take(`reading ${path}`, { path, wait: this.wait })).trim();
   }
 
   private *take(what: string, step: KernelStep): KernelSteps<string> {
@@ -303,17 +296,6 @@ class BindSteps {
       const hint = code === "EACCES" || code === "EPERM" ? " (binding drivers needs root)" : "";
       throw new BindError(`${what}: ${code}${hint}`, { cause });
     }
-  }
-
-  private wait(): KernelWait {
-    return {
-      timeoutMs: this.timeoutMs,
-      signal: this.signal,
-      advice: () => this.advice(),
-      onStuck: () => {
-        this.isStuck = true;
-      },
-    };
   }
 
   private advice(): string {

@@ -1,7 +1,7 @@
 /** Steps in sysfs that the kernel or a driver may wait in: each has a time limit, and is done on this thread or beside it. */
 import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
 import { TimeoutError } from "../core/errors.js";
-import { onAbort } from "../core/listeners.js";
+import { checkSignal, onAbort } from "../core/listeners.js";
 import {
   type KernelWait,
   readWithin,
@@ -13,13 +13,30 @@ import {
 /** In milliseconds, unless the caller gives another. */
 const STEP_TIMEOUT_MS = 30_000;
 
-/** @returns milliseconds @throws ArgumentError */
-export function stepLimit({
-  timeoutMs = STEP_TIMEOUT_MS,
-}: {
-  readonly timeoutMs?: number | undefined;
-}): number {
-  return checkInteger("timeoutMs", timeoutMs, 1, MAX_TIMER_MS);
+/** How long the steps of one operation may take, and whether the kernel still waits in one that was given up. */
+export class StepWait implements KernelWait {
+  /** Of each step. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+  private isStuck = false;
+
+  /** @param advice see {@link KernelWait.advice} @throws ArgumentError */
+  constructor(
+    options: { readonly timeoutMs?: number | undefined; readonly signal?: AbortSignal | undefined },
+    readonly advice: () => string,
+  ) {
+    this.timeoutMs = checkInteger("timeoutMs", options.timeoutMs ?? STEP_TIMEOUT_MS, 1, MAX_TIMER_MS);
+    this.signal = checkSignal(options.signal);
+  }
+
+  readonly onStuck = (): void => {
+    this.isStuck = true;
+  };
+
+  /** Whether the kernel may still wait in the step that ended with this error: further steps would wait, too. */
+  mayBeStuck(error: unknown): boolean {
+    return this.isStuck || error instanceof TimeoutError;
+  }
 }
 
 /** A read of a file, or a write if there is a `text`. */

@@ -6,14 +6,13 @@ import { randomUUID } from "node:crypto";
 import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { checkKeys, checkString, show } from "../core/check.js";
-import { ArgumentError, BusyError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
+import { ArgumentError, BusyError, SysError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { checkSignal } from "../core/listeners.js";
 import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
-import { type KernelWait, writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
+import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { isUuid } from "../vfio/uuid.js";
-import { stepLimit } from "./kernel-steps.js";
+import { StepWait } from "./kernel-steps.js";
 import { holdersOf, holdersText, vfioNodesAt } from "./usage.js";
 
 const PARENTS = "/sys/class/mdev_bus";
@@ -153,7 +152,7 @@ export class MediatedDevice extends Resource {
 
 /** Not a closure of the constructor: a lease must not keep what users hold. */
 function removal(uuid: string, timeoutMs: number) {
-  const steps = new MediatedSteps(uuid, timeoutMs);
+  const steps = new MediatedSteps(uuid, { timeoutMs });
   return {
     now: (): void => {
       if (existsSync(sysfsPath(uuid))) steps.remove();
@@ -178,8 +177,8 @@ export async function createMediatedDevice(
 ): Promise<MediatedDevice> {
   checkKeys("options", options, ["uuid", "timeoutMs", "signal"]);
   const uuid = checkedUuid(options.uuid ?? randomUUID());
-  const timeoutMs = stepLimit(options);
-  const steps = new MediatedSteps(uuid, timeoutMs, checkSignal(options.signal));
+  const steps = new MediatedSteps(uuid, options);
+  const { timeoutMs } = steps.wait;
   options.signal?.throwIfAborted();
   const found = typeOf(parent, type);
   if (existsSync(sysfsPath(uuid))) throw new ArgumentError(`there is a mediated device ${uuid} already`);
@@ -188,8 +187,8 @@ export async function createMediatedDevice(
   try {
     await steps.create(join(PARENTS, parent, "mdev_supported_types", type, "create"));
   } catch (error) {
-    const isThere = !(error instanceof TimeoutError) && !steps.isStuck && existsSync(sysfsPath(uuid));
-    if (isThere) await new MediatedSteps(uuid, timeoutMs).removeAsync();
+    if (!steps.wait.mayBeStuck(error) && existsSync(sysfsPath(uuid)))
+      await new MediatedSteps(uuid, { timeoutMs }).removeAsync();
     throw error;
   }
   return new MediatedDevice(uuid, parent, type, timeoutMs);
@@ -219,7 +218,7 @@ function typeOf(parent: string, type: string): MediatedType {
 export async function removeMediatedDevice(uuid: string, options: MediatedRemoval = {}): Promise<void> {
   const name = checkedUuid(uuid);
   checkKeys("options", options, ["timeoutMs", "signal"]);
-  const steps = new MediatedSteps(name, stepLimit(options), checkSignal(options.signal));
+  const steps = new MediatedSteps(name, options);
   options.signal?.throwIfAborted();
   if (!existsSync(sysfsPath(name))) throw noSuchMediatedDevice(name);
   assertNotOpen(name);
@@ -249,14 +248,15 @@ function assertNotOpen(uuid: string): void {
 
 /** The writes that create and remove a device. The kernel may wait in each of them. */
 class MediatedSteps {
-  /** The kernel still waits in a step that was given up. */
-  isStuck = false;
+  readonly wait: StepWait;
 
+  /** @throws ArgumentError */
   constructor(
     private readonly uuid: string,
-    private readonly timeoutMs: number,
-    private readonly signal?: AbortSignal,
-  ) {}
+    options: MediatedRemoval,
+  ) {
+    this.wait = new StepWait(options, () => openText(uuid) ?? "the kernel's log may say more");
+  }
 
   async create(attribute: string): Promise<void> {
     await this.write(attribute, this.uuid);
@@ -265,7 +265,7 @@ class MediatedSteps {
   remove(): void {
     assertNotOpen(this.uuid);
     try {
-      writeWithin(join(sysfsPath(this.uuid), "remove"), "1\n", this.wait());
+      writeWithin(join(sysfsPath(this.uuid), "remove"), "1\n", this.wait);
     } catch (error) {
       throw explained(error);
     }
@@ -278,21 +278,10 @@ class MediatedSteps {
 
   private async write(path: string, text: string): Promise<void> {
     try {
-      await writeWithinAsync(path, `${text}\n`, this.wait());
+      await writeWithinAsync(path, `${text}\n`, this.wait);
     } catch (error) {
       throw explained(error);
     }
-  }
-
-  private wait(): KernelWait {
-    return {
-      timeoutMs: this.timeoutMs,
-      signal: this.signal,
-      advice: () => openText(this.uuid) ?? "the kernel's log may say more",
-      onStuck: () => {
-        this.isStuck = true;
-      },
-    };
   }
 }
 

@@ -5,14 +5,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { checkInteger, checkKeys, show } from "../core/check.js";
-import { ArgumentError, BusyError, SysError, TimeoutError, UnsupportedError } from "../core/errors.js";
+import { ArgumentError, BusyError, SysError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { checkSignal } from "../core/listeners.js";
 import { kernelText } from "../sys/kernel-files.js";
-import { type KernelWait, writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
+import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
 import { BindError, bindToVfioAsync, VFIO_PCI } from "./bind.js";
-import { stepLimit } from "./kernel-steps.js";
+import { StepWait } from "./kernel-steps.js";
 import { driverOf, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
 import { holdersText, usersOf, type VfioHolder, virtualFunctionHolders } from "./usage.js";
 
@@ -86,7 +85,7 @@ function removal(pf: string, addresses: readonly string[], timeoutMs: number) {
     assertUnused(pf, addresses);
     return false;
   };
-  const steps = new NumberOfVfs(pf, timeoutMs);
+  const steps = new NumberOfVfs(pf, { timeoutMs });
   return {
     now: (): void => {
       if (!isDone()) steps.write(0);
@@ -127,11 +126,10 @@ export async function createFor(
   const { driver } = options;
   if (driver !== undefined && driver !== VFIO_PCI)
     throw new ArgumentError(`driver must be ${VFIO_PCI} or left out, got ${show(driver)}`);
-  const timeoutMs = stepLimit(options);
-  const signal = checkSignal(options.signal);
+  const steps = new NumberOfVfs(pf, options);
+  const { timeoutMs, signal } = steps.wait;
   signal?.throwIfAborted();
-  const steps = new NumberOfVfs(pf, timeoutMs, signal);
-  const undoing = new NumberOfVfs(pf, timeoutMs);
+  const undoing = new NumberOfVfs(pf, { timeoutMs });
   assertCapable(pf, count);
   const isFree = driver === VFIO_PCI && driverOf(pf) !== VFIO_PCI;
   const probes = isFree ? kernelText(steps.autoprobe) : undefined;
@@ -147,7 +145,7 @@ export async function createFor(
       if (isFree) for (const vf of addresses) (await bindToVfioAsync(vf, { timeoutMs, signal })).relinquish();
       return new VirtualFunctions(pf, addresses, timeoutMs, openedBelow);
     } catch (error) {
-      if (!steps.isStuck) await undo(undoing, error);
+      if (!steps.wait.mayBeStuck(error)) await undo(undoing, error);
       throw error;
     }
   } finally {
@@ -156,10 +154,10 @@ export async function createFor(
   }
 }
 
-/** Removes what a failed creation has left. While the kernel waits, further steps would wait, too. */
+/** Removes what a failed creation has left. */
 async function undo(steps: NumberOfVfs, error: unknown): Promise<void> {
   const present = virtualFunctionsOf(steps.pf);
-  if (error instanceof TimeoutError || present.length === 0) return;
+  if (present.length === 0) return;
   try {
     assertUnused(steps.pf, present);
     await steps.writeAsync(0);
@@ -183,7 +181,7 @@ export async function removeVirtualFunctions(
 ): Promise<readonly string[]> {
   const pf = parseBdf(address);
   checkKeys("options", options, ["timeoutMs", "signal"]);
-  const steps = new NumberOfVfs(pf, stepLimit(options), checkSignal(options.signal));
+  const steps = new NumberOfVfs(pf, options);
   options.signal?.throwIfAborted();
   assertPhysical(pf);
   const addresses = virtualFunctionsOf(pf);
@@ -247,16 +245,15 @@ function openText(holders: ReadonlyMap<string, readonly VfioHolder[]>): string[]
 
 /** Changes `sriov_numvfs` of a function. The kernel holds the function's lock meanwhile. */
 class NumberOfVfs {
-  /** The kernel still waits in a step that was given up. */
-  isStuck = false;
+  readonly wait: StepWait;
   readonly autoprobe: string;
   private readonly path: string;
 
   constructor(
     readonly pf: string,
-    private readonly timeoutMs: number,
-    private readonly signal?: AbortSignal,
+    options: VirtualFunctionRemoval,
   ) {
+    this.wait = new StepWait(options, () => this.advice());
     const home = `/sys/bus/pci/devices/${pf}`;
     this.path = join(home, "sriov_numvfs");
     this.autoprobe = join(home, "sriov_drivers_autoprobe");
@@ -264,7 +261,7 @@ class NumberOfVfs {
 
   write(count: number): void {
     try {
-      writeWithin(this.path, `${count}\n`, this.wait());
+      writeWithin(this.path, `${count}\n`, this.wait);
     } catch (error) {
       throw this.explain(error);
     }
@@ -272,7 +269,7 @@ class NumberOfVfs {
 
   async writeAsync(count: number): Promise<void> {
     try {
-      await writeWithinAsync(this.path, `${count}\n`, this.wait());
+      await writeWithinAsync(this.path, `${count}\n`, this.wait);
     } catch (error) {
       throw this.explain(error);
     }
@@ -281,21 +278,10 @@ class NumberOfVfs {
   /** Whether the kernel looks for drivers of new virtual functions. */
   async setAutoprobe(value: "0" | "1"): Promise<void> {
     try {
-      await writeWithinAsync(this.autoprobe, `${value}\n`, this.wait());
+      await writeWithinAsync(this.autoprobe, `${value}\n`, this.wait);
     } catch (error) {
       throw this.explain(error);
     }
-  }
-
-  private wait(): KernelWait {
-    return {
-      timeoutMs: this.timeoutMs,
-      signal: this.signal,
-      advice: () => this.advice(),
-      onStuck: () => {
-        this.isStuck = true;
-      },
-    };
   }
 
   private advice(): string {
