@@ -2,22 +2,15 @@
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import { largestOf } from "../../core/lists.js";
+import type { PciFunction } from "../../pci/sysfs.js";
 import { kernelLinkName, kernelNames, kernelText } from "../../sys/kernel-files.js";
 
 /** A function, with what is behind it if it is a bridge. */
-export interface TreeFunction {
-  /** domain:bus:device.function */
-  readonly bdf: string;
-  readonly vendorId: number;
-  readonly deviceId: number;
-  /** Class, subclass and programming interface. */
-  readonly classCode: number;
-  /** Undefined if there is none. */
-  readonly driver: string | undefined;
-  /** Undefined if no IOMMU is active. */
-  readonly iommuGroup: number | undefined;
-  /** Of a virtual function: the address of its physical function. */
-  readonly physicalFunction: string | undefined;
+export interface TreeFunction
+  extends Pick<
+    PciFunction,
+    "bdf" | "vendorId" | "deviceId" | "classCode" | "driver" | "iommuGroup" | "physicalFunction"
+  > {
   /** What uses the function, in words. */
   readonly inUse: readonly string[];
   /** Buses behind a bridge, such as `0000:01`. */
