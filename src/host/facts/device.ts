@@ -1,6 +1,7 @@
 /** A PCI function: its driver, its IOMMU group with who drives each member, resets, power, and who uses it. */
 import { ArgumentError } from "../../core/errors.js";
 import { parseBdf } from "../../pci/bdf.js";
+import { ConfigSnapshot } from "../../pci/config-snapshot.js";
 import { usersOf, type VfioHolder, vfioHolders } from "../../pci/usage.js";
 import type { HostRoot } from "./root.js";
 
@@ -53,7 +54,10 @@ export interface DeviceFacts {
 
 const DEVICES = "/sys/bus/pci/devices";
 const BRIDGE_CLASS = 0x0604;
-const CAP_MSIX = 0x11;
+const HEADER_BYTES = 0x40;
+/** Where the list of capabilities ends. */
+const LIST_BYTES = 0x100;
+const MAX_CONFIG_BYTES = 0x1000;
 
 /** Drivers besides VFIO's that leave DMA to a program: `driver_managed_dma` in the kernel's drivers. */
 const HARMLESS = new Set(["pci-stub", "pcieport"]);
@@ -74,17 +78,11 @@ function isVfioDriver(root: HostRoot, path: string, driver: string | undefined):
 
 /** Whether a configuration space has the MSI-X capability; undefined if its list can't be read. Never throws. */
 export function hasMsix(config: Uint8Array): boolean | undefined {
-  const hasList = ((config[0x06] ?? 0) & 0x10) !== 0;
-  if (config.length < 64) return undefined;
-  if (!hasList) return false;
-  let at = (config[0x34] ?? 0) & 0xfc;
-  for (let left = 48; at !== 0 && left > 0; left--) {
-    const id = config[at];
-    if (id === undefined) return undefined;
-    if (id === CAP_MSIX) return true;
-    at = (config[at + 1] ?? 0) & 0xfc;
-  }
-  return false;
+  if (config.length < HEADER_BYTES) return undefined;
+  const space = new ConfigSnapshot(config.subarray(0, MAX_CONFIG_BYTES));
+  if (space.capabilities().some(({ name }) => name === "msix")) return true;
+  const isCutOff = config.length < LIST_BYTES && space.header.status.get("capabilities");
+  return isCutOff ? undefined : false;
 }
 
 /** @throws ArgumentError: malformed, or no such function */

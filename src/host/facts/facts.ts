@@ -17,7 +17,7 @@ import type { HostRoot } from "./root.js";
 import { type RuntimeFacts, readRuntime } from "./runtime.js";
 import { readSecurity, type SecurityFacts } from "./security.js";
 import { readSwitches, type SwitchFacts } from "./switches.js";
-import { type HostUser, readUser } from "./users.js";
+import { HostNames, type HostUser, readUser } from "./users.js";
 
 /** The modules that the library depends on. */
 export const moduleNames = ["vfio", "vfio_pci", "vfio_iommu_type1", "iommufd"] as const;
@@ -61,7 +61,8 @@ export function readHostFacts(root: HostRoot, devices: readonly string[], user?:
   const kernel = readKernelVersion(root);
   const config = readKernelConfig(root, kernel.release);
   const modules = readModules(root, kernel.release);
-  const who = readUser(root, user);
+  const names = HostNames.read(root);
+  const who = readUser(root, names, user);
   return {
     kernel,
     configPath: config?.path,
@@ -77,7 +78,7 @@ export function readHostFacts(root: HostRoot, devices: readonly string[], user?:
     modprobe: readModprobe(root),
     switches: readSwitches(root),
     user: who,
-    nodes: readNodes(root, who),
+    nodes: readNodes(root, names, who),
     limits: parseProcessLimits(root.text("/proc/self/limits") ?? ""),
     limitSettings: readLimitSettings(root),
     hugePages: readHugePages(root),

@@ -1,7 +1,7 @@
 /** Device nodes of VFIO and iommufd: owner, permissions, and whether a user can open them. */
 import { closeSync, constants, openSync } from "node:fs";
 import type { FileState, HostRoot } from "./root.js";
-import { HostNames, type HostUser } from "./users.js";
+import type { HostNames, HostUser } from "./users.js";
 
 /** `device`: a VFIO character device. `container`: /dev/vfio/vfio. */
 export type NodeKind = "iommufd" | "container" | "group" | "device";
@@ -30,8 +30,7 @@ export function permits({ uid, gid, mode }: FileState, user: HostUser): boolean 
 }
 
 /** All nodes of VFIO and iommufd that exist. */
-export function readNodes(root: HostRoot, user: HostUser): DeviceNode[] {
-  const names = HostNames.read(root);
+export function readNodes(root: HostRoot, names: HostNames, user: HostUser): DeviceNode[] {
   const found: DeviceNode[] = [];
   const add = (path: string, kind: NodeKind): void => {
     const state = root.state(path);

@@ -133,8 +133,7 @@ export class HostNames {
 const ALL_RIGHTS = "ffffffffffffffff";
 
 /** The user whom a report is for. @param wanted name or number; undefined: who runs this process. @throws ArgumentError */
-export function readUser(root: HostRoot, wanted?: string): HostUser {
-  const names = HostNames.read(root);
+export function readUser(root: HostRoot, names: HostNames, wanted?: string): HostUser {
   const own = names.ofStatus(root.text("/proc/self/status") ?? "");
   if (wanted === undefined || wanted === own.name || wanted === String(own.uid)) return own;
   return names.find(wanted);

@@ -8,6 +8,7 @@ import {
   checkPowerOfTwo,
 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import { MAX_MSI_VECTORS, MAX_MSIX_VECTORS, MSIX_ENTRY_BYTES } from "../../vfio/message-interrupts.js";
 import { EmulatedConfigSpace, type MsixLayout } from "./config-space.js";
 import type { EmulatedBar, EmulatedDevice } from "./emulated-device.js";
 
@@ -16,9 +17,6 @@ const LEAST_MEMORY_BYTES = 16;
 const LEAST_IO_BYTES = 4;
 const MOST_32BIT_BYTES = 2 ** 31;
 const MOST_64BIT_BYTES = 2 ** 52;
-const MAX_MSI_VECTORS = 32;
-const MAX_MSIX_VECTORS = 2048;
-const MSIX_ENTRY_BYTES = 16;
 
 /** @throws ArgumentError that names what is wrong */
 export function checkDevice(device: EmulatedDevice): void {

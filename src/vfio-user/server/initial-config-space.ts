@@ -1,7 +1,13 @@
 /** Makes the configuration space of a simple emulated function. */
 import { checkInteger, checkKeys, checkPowerOfTwo } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
-import { CAPABILITY_MSI, CAPABILITY_MSIX } from "../../vfio/message-interrupts.js";
+import {
+  CAPABILITY_MSI,
+  CAPABILITY_MSIX,
+  MAX_MSI_VECTORS,
+  MAX_MSIX_VECTORS,
+  MSIX_ENTRY_BYTES,
+} from "../../vfio/message-interrupts.js";
 
 /** MSI-X of an emulated function. The BAR keeps the table and the pending bits as memory does: {@link memoryBar} makes one. */
 export interface MsixOptions {
@@ -38,12 +44,9 @@ const UNASSIGNED_CLASS = 0x00ff00;
 const MSI_AT = 0x40;
 const MSI_64BIT = 0x80;
 const MSIX_AT = 0x50;
-const MAX_MSIX_VECTORS = 2048;
-const MSIX_ENTRY_BYTES = 16;
 const LAST_BAR = 5;
 const STATUS_CAPABILITIES = 1 << 4;
 const PIN_A = 1;
-const MAX_MSI_VECTORS = 32;
 
 /**
  * Configuration space as at reset, for {@link EmulatedDevice.configSpace}: 256 bytes with a header of type 0, MSI and, on request, MSI-X. BARs are

@@ -3,14 +3,14 @@
  * configuration space and made the function bus master, a masked vector becomes a pending bit, and the pin is for drivers
  * that enabled neither MSI nor MSI-X (PCI Local Bus 3.0, 6.8).
  */
+import { MSIX_ENTRY_BYTES } from "../../vfio/message-interrupts.js";
 import { VFIO_PCI_INTX_IRQ_INDEX, VFIO_PCI_MSI_IRQ_INDEX, VFIO_PCI_MSIX_IRQ_INDEX } from "../../vfio/uapi.js";
 import { readBar, writeBar } from "./bar-access.js";
 import type { EmulatedConfigSpace } from "./config-space.js";
 import type { EmulatedDevice } from "./emulated-device.js";
 import { ServerIrqs } from "./irqs.js";
 
-/** An entry of the MSI-X table: address, data, vector control, whose bit 0 masks the vector. */
-const ENTRY_BYTES = 16;
+/** Offset in an entry of the MSI-X table. Bit 0 masks the vector. */
 const VECTOR_CONTROL = 12;
 const MASKED = 1;
 
@@ -131,7 +131,7 @@ export class ServerInterrupts {
     if (msix === undefined || bar === undefined) return [];
     return Array.from({ length: msix.vectors }, (_, vector) => {
       const control = new Uint8Array(4);
-      readBar(bar, msix.table.offset + ENTRY_BYTES * vector + VECTOR_CONTROL, control);
+      readBar(bar, msix.table.offset + MSIX_ENTRY_BYTES * vector + VECTOR_CONTROL, control);
       return ((control[0] ?? 0) & MASKED) !== 0;
     });
   }
