@@ -25,7 +25,6 @@ const names: ReadonlyMap<number, string> = new Map([
   [0x0806, "IOMMU"],
   [0x0c03, "USB controller"],
   [0x0c05, "SMBus controller"],
-  [0x1080, "accelerator"],
   [0x1200, "accelerator"],
 ]);
 
