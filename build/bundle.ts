@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { type RolldownPlugin, rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
 import { removeComments } from "./comments.js";
-import { removeUnreachableDeclarations } from "./declarations.js";
+import { bundleDeclarations } from "./declarations.js";
 import { doorNames, doorSource } from "./doors.js";
 
 const dist = join(packageRoot(), "dist");
@@ -91,5 +91,5 @@ await bundle.write({
 });
 await bundle.close();
 
-removeUnreachableDeclarations(source);
+await bundleDeclarations(source, folder);
 removeComments(join(dist, "guest"));
