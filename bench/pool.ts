@@ -5,7 +5,8 @@
  */
 import { getHeapStatistics } from "node:v8";
 import { Lease } from "../src/core/lifetime/lease.js";
-import { type DmaMapper, DmaPool, DmaSpace, iova, type PoolHandle } from "../src/index.js";
+import type { PoolHandle } from "../src/doors/dma.js";
+import { type DmaMapper, DmaPool, DmaSpace, iova } from "../src/index.js";
 
 const CYCLES = 2_000_000;
 const COUNTED = 50_000;

@@ -23,30 +23,24 @@ export {
 export type { Resource } from "./core/lifetime/resource.js";
 export type { ListenOptions, Subscription } from "./core/listeners.js";
 export type { DmaAccess } from "./dma/access.js";
-export type { BackingOptions, PageChoice } from "./dma/backing.js";
 export { DmaBuffer } from "./dma/buffer.js";
 export { type Iova, type IovaRange, iova } from "./dma/iova/address.js";
 export { IovaSpaceError } from "./dma/iova/error.js";
 export type { DmaMapper } from "./dma/mapper.js";
 export { MemlockError } from "./dma/memlock.js";
-export { DmaPool, type DmaPoolOptions, PoolExhaustedError, type PoolHandle } from "./dma/pool.js";
-export type { DmaSegment } from "./dma/segments.js";
-export { BorrowedBuffer, type SharedBuffer } from "./dma/shared-buffer.js";
-export { type AllocOptions, type DmaPart, DmaSpace, type MapOptions } from "./dma/space.js";
+export { DmaPool, PoolExhaustedError } from "./dma/pool.js";
+export { BorrowedBuffer } from "./dma/shared-buffer.js";
+export { type AllocOptions, DmaSpace } from "./dma/space.js";
 export { DmaWindow } from "./dma/window.js";
-export type { CommandOptions } from "./nvme/command/command-options.js";
 export { NvmeError, NvmeProtocolError, NvmeResetError } from "./nvme/command/error.js";
 export { NvmeController } from "./nvme/controller.js";
 export type { NvmeOptions } from "./nvme/engine/options.js";
 export type { IoOptions } from "./nvme/namespace/io-options.js";
 export { NvmeNamespace } from "./nvme/namespace/namespace.js";
 export { ZonedNamespace } from "./nvme/namespace/zoned-namespace.js";
-export type { CompletionMode } from "./nvme/queues/completion-watch.js";
 export { Bar } from "./pci/bar.js";
 export {
-  type AsyncBindOptions,
   BindError,
-  type BindOptions,
   bindToVfio,
   bindToVfioAsync,
   unbindFromVfio,
@@ -54,13 +48,10 @@ export {
   VfioBinding,
 } from "./pci/bind.js";
 export { ConfigSpace, PciCommand, PciRegister } from "./pci/config-space.js";
-export { type AsyncResetOptions, PciDevice, type PciOpenOptions, type ResetOptions } from "./pci/device.js";
-export type { InterruptVector, InterruptWaitOptions } from "./pci/interrupt-vector.js";
-export { type InterruptKind, type InterruptOptions, Interrupts } from "./pci/interrupts.js";
+export { PciDevice, type PciOpenOptions } from "./pci/device.js";
+export type { InterruptVector } from "./pci/interrupt-vector.js";
+export { Interrupts } from "./pci/interrupts.js";
 export type { BackendName } from "./pci/open.js";
-export type { DevicePower, PowerState } from "./pci/power.js";
-export { listPciFunctions, type PciBarInfo, type PciFunction, readPciFunction } from "./pci/sysfs.js";
-export { MappedMemory, type MemoryOptions } from "./sys/memory.js";
-export type { DevicePresence } from "./vfio/device-io.js";
-export type { AffectedDevice } from "./vfio/hot-reset.js";
-export type { ReconnectOptions, VfioUserOptions } from "./vfio-user/client/options.js";
+export { listPciFunctions, type PciFunction, readPciFunction } from "./pci/sysfs.js";
+export { MappedMemory } from "./sys/memory.js";
+export type { VfioUserOptions } from "./vfio-user/client/options.js";

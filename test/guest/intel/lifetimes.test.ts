@@ -1,15 +1,9 @@
 /** Nothing leaks: over many cycles, after failures, and when objects are forgotten. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Iommufd } from "../../../src/doors/iommufd.js";
+import type { InterruptKind } from "../../../src/doors/pci.js";
 import { EventFd, groupOf, VfioContainer, VfioDevice, VfioGroup } from "../../../src/doors/vfio.js";
-import {
-  ArgumentError,
-  bindToVfio,
-  type InterruptKind,
-  MappedMemory,
-  PciDevice,
-  type VfioBinding,
-} from "../../../src/index.js";
+import { ArgumentError, bindToVfio, MappedMemory, PciDevice, type VfioBinding } from "../../../src/index.js";
 import { backendNames } from "../../../src/pci/open.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../support/edu.js";
 import { collectAll, drop, useForgottenWarnings } from "../../support/forgotten.js";

@@ -3,12 +3,12 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { bit, reg32, registerBlock } from "../../../src/doors/pci.js";
 import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "../../../src/doors/vfio.js";
 import {
+  type DevicePresence,
   VFIO_PCI_CONFIG_REGION_INDEX,
   VFIO_PCI_ERR_IRQ_INDEX,
   VFIO_PCI_REQ_IRQ_INDEX,
 } from "../../../src/doors/vfio.js";
 import type { RunningEmulator } from "../../../src/emulator/worker.js";
-import type { DevicePresence } from "../../../src/index.js";
 import {
   Bar,
   ClosedError,

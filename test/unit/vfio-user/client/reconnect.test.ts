@@ -1,8 +1,9 @@
 /** A client whose server goes and comes back, or doesn't. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { DevicePresence } from "../../../../src/doors/pci.js";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
-import { ConfigError, DeviceGoneError, type DevicePresence, PciDevice } from "../../../../src/index.js";
+import { ConfigError, DeviceGoneError, PciDevice } from "../../../../src/index.js";
 import { UnixListener } from "../../../../src/sys/unix-socket.js";
 import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channel.js";
 import { Command } from "../../../../src/vfio-user/protocol/protocol.js";
