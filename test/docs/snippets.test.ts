@@ -12,7 +12,7 @@ import { packageRoot } from "../../guest/paths.js";
 import type { NvmeEmulatorOptions } from "../../src/emulator/nvme/options.js";
 import type { RunningEmulator } from "../../src/emulator/worker.js";
 import { type CompiledTree, compileTree } from "../support/compiled.js";
-import { COMPILE_MS, emulate } from "../support/emulators.js";
+import { emulate } from "../support/emulators.js";
 import { compilerOptions, doors, type ExportedName, exportedNames } from "./doors.js";
 import { type Fence, fencesOf, pages } from "./markdown.js";
 import { type SnippetProgram, snippetProgram } from "./snippet-program.js";
@@ -67,7 +67,7 @@ beforeAll(async () => {
   mkdirSync(dirname(compiledName("any.ts")), { recursive: true });
   for (const fence of snippets)
     if (wordOf(fence, "file") !== undefined) writeFileSync(compiledName(nameOf(fence)), compiled(fence.code));
-}, COMPILE_MS);
+});
 
 afterAll(async () => {
   for (const emulator of running.values()) await (await emulator).close();
@@ -138,36 +138,32 @@ test("snippets have only info strings that CONTRIBUTING.md describes", () => {
   expect(names.filter((name, at) => names.indexOf(name) !== at)).toEqual([]);
 });
 
-test(
-  "all snippets pass the type checker",
-  () => {
-    const files = new Map(snippets.map((fence) => [fileOf(fence), { fence, ...program(fence) }]));
-    const host = ts.createCompilerHost(options);
-    const { getSourceFile, fileExists, readFile } = host;
-    host.getSourceFile = (name, version, ...rest) => {
-      const own = files.get(name);
-      return own === undefined
-        ? (base.getSourceFile(name) ?? getSourceFile(name, version, ...rest))
-        : ts.createSourceFile(name, own.text, version);
-    };
-    host.fileExists = (name) => files.has(name) || fileExists(name);
-    host.readFile = (name) => files.get(name)?.text ?? readFile(name);
-    const whole = ts.createProgram([...files.keys()], options, host, base);
-    const problems: string[] = [];
-    for (const [name, { fence, addedLines }] of files) {
-      const source = whole.getSourceFile(name);
-      for (const { messageText, start = 0 } of [
-        ...whole.getSyntacticDiagnostics(source),
-        ...whole.getSemanticDiagnostics(source),
-      ]) {
-        const line = (source?.getLineAndCharacterOfPosition(start).line ?? 0) - addedLines + fence.line;
-        problems.push(`${fence.page}:${line}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
-      }
+test("all snippets pass the type checker", () => {
+  const files = new Map(snippets.map((fence) => [fileOf(fence), { fence, ...program(fence) }]));
+  const host = ts.createCompilerHost(options);
+  const { getSourceFile, fileExists, readFile } = host;
+  host.getSourceFile = (name, version, ...rest) => {
+    const own = files.get(name);
+    return own === undefined
+      ? (base.getSourceFile(name) ?? getSourceFile(name, version, ...rest))
+      : ts.createSourceFile(name, own.text, version);
+  };
+  host.fileExists = (name) => files.has(name) || fileExists(name);
+  host.readFile = (name) => files.get(name)?.text ?? readFile(name);
+  const whole = ts.createProgram([...files.keys()], options, host, base);
+  const problems: string[] = [];
+  for (const [name, { fence, addedLines }] of files) {
+    const source = whole.getSourceFile(name);
+    for (const { messageText, start = 0 } of [
+      ...whole.getSyntacticDiagnostics(source),
+      ...whole.getSemanticDiagnostics(source),
+    ]) {
+      const line = (source?.getLineAndCharacterOfPosition(start).line ?? 0) - addedLines + fence.line;
+      problems.push(`${fence.page}:${line}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
     }
-    expect(problems).toEqual([]);
-  },
-  COMPILE_MS,
-);
+  }
+  expect(problems).toEqual([]);
+});
 
 describe("the snippet", () => {
   test.each(

@@ -37,7 +37,7 @@ test.each(["forks", "threads", "vmThreads", "vmForks"])(
     const folder = project({
       "package.json": '{ "type": "module" }',
       "iova.test.js": `import { expect, test } from "vitest";${IMPORTS}${ROUND_TRIP}`,
-      "vitest.config.js": `export default { test: { pool: "${pool}", testTimeout: 60_000 } };`,
+      "vitest.config.js": `export default { test: { pool: "${pool}", testTimeout: 600_000 } };`,
     });
     const vitest = join(inject("installed"), "node_modules", "vitest", "vitest.mjs");
     expect(await runIn(folder, process.execPath, vitest, "run", "--root", folder)).toMatch(/1 passed/);
@@ -47,7 +47,7 @@ test.each(["forks", "threads", "vmThreads", "vmForks"])(
 test("the package works in jest with ES modules", async () => {
   const folder = project({
     "package.json":
-      '{ "type": "module", "jest": { "transform": {}, "testEnvironment": "node", "testTimeout": 60000 } }',
+      '{ "type": "module", "jest": { "transform": {}, "testEnvironment": "node", "testTimeout": 600000 } }',
     "iova.test.js": `${IMPORTS}${ROUND_TRIP}`,
   });
   const jest = join(inject("installed"), "node_modules", "jest", "bin", "jest.js");

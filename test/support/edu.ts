@@ -30,7 +30,7 @@ const DMA_TO_MEMORY = 1 << 1;
 const DMA_INTERRUPT = 1 << 2;
 
 /** Time limit: a transfer takes the device a tenth of a second. */
-const GIVE_UP_MS = 30_000;
+const GIVE_UP_MS = 600_000;
 
 /** A small driver beside NVMe. The device reaches 28 bits of I/O virtual addresses. */
 export class Edu {

@@ -3,7 +3,7 @@ import { afterEach, beforeAll } from "vitest";
 import type { NvmeEmulatorOptions } from "../../src/emulator/nvme/options.js";
 import type { RunningEmulator } from "../../src/emulator/worker.js";
 import { NvmeController, type NvmeOptions } from "../../src/index.js";
-import { COMPILE_MS, emulate } from "./emulators.js";
+import { emulate } from "./emulators.js";
 
 export const MIB = 1024 * 1024;
 
@@ -15,7 +15,7 @@ export function useEmulatedNvme(): void {
     // Compiles the emulator's program.
     const running = await emulate({ device: "nvme", options: { sizeBytes: MIB } });
     await running.close();
-  }, COMPILE_MS);
+  });
   afterEach(async () => {
     for (const each of open.splice(0).reverse()) await each.close();
   });

@@ -25,9 +25,6 @@ export function socketPath(): string {
   return join(folder, `${count++}`);
 }
 
-/** Time limit of a hook that calls {@link compileEmulators}, for a busy machine. */
-export const COMPILE_MS = 120_000;
-
 /** Compiles what emulate() runs. Otherwise the first emulate() does it. */
 export function compileEmulators(): string {
   if (tree === undefined) {

@@ -13,7 +13,7 @@ import { vi } from "vitest";
 import { blockDevices } from "../../src/doors/pci.js";
 
 /** The kernel searches for namespaces in the background after its driver was bound. */
-const SCAN_LIMIT_MS = 30_000;
+const SCAN_LIMIT_MS = 600_000;
 
 /** Path of a controller's only disk, as soon as the kernel has it. */
 export async function kernelDisk(bdf: string): Promise<string> {

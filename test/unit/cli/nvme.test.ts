@@ -391,7 +391,6 @@ describe("read and write", () => {
       const part = await nvme("read", target, "-s", "8", "-z", size, "--data", "-");
       expect(part.bytes.equals(data.subarray(block, 4 * block))).toBe(true);
     },
-    60_000,
   );
 
   test("write takes its data from standard input", async () => {

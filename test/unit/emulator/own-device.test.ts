@@ -10,7 +10,7 @@ import { memoryBar } from "../../../src/vfio-user/server/memory-bar.js";
 import { caught } from "../../support/caught.js";
 import { Child } from "../../support/child.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
-import { COMPILE_MS, socketFolder, socketPath } from "../../support/emulators.js";
+import { socketFolder, socketPath } from "../../support/emulators.js";
 import { runNode } from "../../support/run.js";
 
 const THROWS = "test/unit/fixtures/own-device-throws.ts";
@@ -22,7 +22,7 @@ let tree: CompiledTree;
 // In one tree, as in the package: the device and its thread share the library.
 beforeAll(() => {
   tree = compileTree(THROWS, DEVICE, THREAD, CLI, MEMORY_BAR);
-}, COMPILE_MS);
+});
 afterAll(() => tree[Symbol.dispose]());
 
 const deviceModule = (): URL => pathToFileURL(tree.file(DEVICE));

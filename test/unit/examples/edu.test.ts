@@ -4,12 +4,12 @@ import { Edu } from "../../../examples/drivers/edu.js";
 import type { RunningEmulator } from "../../../src/emulator/worker.js";
 import { PciDevice } from "../../../src/index.js";
 import { eduDriverSuite } from "../../support/edu-driver-suite.js";
-import { COMPILE_MS, emulate } from "../../support/emulators.js";
+import { emulate } from "../../support/emulators.js";
 
 let emulator: RunningEmulator;
 beforeAll(async () => {
   emulator = await emulate({ device: "edu", options: {} });
-}, COMPILE_MS);
+});
 afterAll(() => emulator.close());
 
 eduDriverSuite(() => PciDevice.open(emulator.address));

@@ -6,7 +6,7 @@ import { type RunningEmulator, startEmulator } from "../../../src/emulator/worke
 import { ArgumentError, type Bar, PciDevice, UnsupportedError } from "../../../src/index.js";
 import { VFIO_PCI_ROM_REGION_INDEX, VFIO_PCI_VGA_REGION_INDEX } from "../../../src/vfio/uapi.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
-import { COMPILE_MS, socketPath } from "../../support/emulators.js";
+import { socketPath } from "../../support/emulators.js";
 import { holdings } from "../../support/holdings.js";
 
 const PAGE = 4096;
@@ -22,7 +22,7 @@ beforeAll(async () => {
   const request = { socket: socketPath(), device: "edu", options: {} } as const;
   emulator = await startEmulator(request, pathToFileURL(tree.file(program)));
   device = PciDevice.open(emulator.address);
-}, COMPILE_MS);
+});
 afterAll(async () => {
   device.close();
   await emulator.close();

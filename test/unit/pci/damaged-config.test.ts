@@ -6,14 +6,14 @@ import { type RunningEmulator, startEmulator } from "../../../src/emulator/worke
 import { ArgumentError, PciDevice, UnsupportedError } from "../../../src/index.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { configBytes } from "../../support/config-bytes.js";
-import { COMPILE_MS, socketPath } from "../../support/emulators.js";
+import { socketPath } from "../../support/emulators.js";
 import { compileCli } from "../../support/iova-cli.js";
 
 const program = "test/support/config-main.ts";
 let tree: CompiledTree;
 beforeAll(() => {
   tree = compileTree(program);
-}, COMPILE_MS);
+});
 afterAll(() => tree[Symbol.dispose]());
 
 async function serve(configSpace: Uint8Array): Promise<RunningEmulator> {
@@ -125,7 +125,7 @@ describe("iova show", () => {
   const cli = compileCli();
   afterAll(() => cli[Symbol.dispose]());
 
-  test("prints where lists are damaged", { timeout: COMPILE_MS }, async () => {
+  test("prints where lists are damaged", async () => {
     for (const [, bytes, notes] of damaged.slice(0, 3)) {
       await using server = await serve(bytes);
       const { status, stdout } = await cli.run(["show", server.address]);

@@ -17,9 +17,9 @@ import {
 import { caught } from "../../support/caught.js";
 import { Edu } from "../../support/edu.js";
 import { useEmulatedEdu } from "../../support/emulated-edu.js";
-import { COMPILE_MS, compileEmulators, emulate } from "../../support/emulators.js";
+import { compileEmulators, emulate } from "../../support/emulators.js";
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 let device: PciDevice;
 let emulator: RunningEmulator;

@@ -17,9 +17,9 @@ import type { MappedMemory } from "../../../src/sys/memory.js";
 import { caught } from "../../support/caught.js";
 import { EDU_IDENTIFICATION, EduRegister } from "../../support/edu.js";
 import { useEmulatedEdu } from "../../support/emulated-edu.js";
-import { COMPILE_MS, compileEmulators } from "../../support/emulators.js";
+import { compileEmulators } from "../../support/emulators.js";
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 /** Edu's list of capabilities starts here; the one of power management takes its place. */
 const CAPABILITY_AT = 0x40;

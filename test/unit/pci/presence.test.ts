@@ -23,10 +23,10 @@ import { write } from "../../../src/sys/syscalls.js";
 import { caught } from "../../support/caught.js";
 import { EduRegister } from "../../support/edu.js";
 import { useEmulatedEdu } from "../../support/emulated-edu.js";
-import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../support/emulators.js";
+import { compileEmulators, emulate, socketPath } from "../../support/emulators.js";
 import { drop, useForgottenWarnings } from "../../support/forgotten.js";
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 /** Of the ids in configuration space, which Linux answers from its copy when the device has gone. */
 const IDS_BYTES = 4;

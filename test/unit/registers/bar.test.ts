@@ -4,12 +4,12 @@ import { bit, reg8, reg16, reg32, reg64, registerBlock } from "../../../src/door
 import { ArgumentError, ClosedError, DeviceGoneError, PciDevice, StateError } from "../../../src/index.js";
 import { Command } from "../../../src/vfio-user/protocol/protocol.js";
 import { useEmulatedEdu } from "../../support/emulated-edu.js";
-import { COMPILE_MS, compileEmulators } from "../../support/emulators.js";
+import { compileEmulators } from "../../support/emulators.js";
 import { drop, useForgottenWarnings } from "../../support/forgotten.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { RawServer } from "../../support/raw-vfio-user.js";
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 describe("registers in a BAR that is mapped", () => {
   const Memory = registerBlock("memory", {
@@ -26,7 +26,7 @@ describe("registers in a BAR that is mapped", () => {
     device.bar(0).map().close();
     device.close();
     await server.left();
-  }, COMPILE_MS);
+  });
   afterAll(() => server.close());
   expectNothingLeftSoon();
 
@@ -94,7 +94,7 @@ describe("registers in a mapped BAR that a program forgets", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
-  }, COMPILE_MS);
+  });
   afterAll(() => server.close());
   const forgotten = useForgottenWarnings();
 
@@ -114,7 +114,7 @@ describe("registers in a BAR whose server comes back with a file that can be tru
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
-  }, COMPILE_MS);
+  });
   afterAll(() => server.close());
 
   test("are checked before each access from then on, so that a truncated file is an error and no crash", async () => {

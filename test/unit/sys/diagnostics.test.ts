@@ -21,7 +21,7 @@ import { MappedMemory } from "../../../src/sys/memory.js";
 import { memfd } from "../../../src/sys/syscalls.js";
 import type { VfioUserMessageTrace } from "../../../src/vfio-user/protocol/channel.js";
 import { compileTree } from "../../support/compiled.js";
-import { COMPILE_MS, emulate } from "../../support/emulators.js";
+import { emulate } from "../../support/emulators.js";
 import { IdentityMapper } from "../../support/identity-mapper.js";
 
 const listening: (() => void)[] = [];
@@ -109,30 +109,26 @@ describe("iova:dma:map and iova:dma:unmap", () => {
   });
 });
 
-test(
-  "iova:vfio-user:message has a message for each command and each reply",
-  async () => {
-    const emulator = await emulate({ device: "edu", options: {} });
-    try {
-      using device = PciDevice.open(emulator.address);
-      const messages = messagesOf<VfioUserMessageTrace>("iova:vfio-user:message");
-      device.config.read32(0);
-      const common = { command: "VFIO_USER_REGION_READ", errno: undefined };
-      expect(messages).toMatchObject([
-        { ...common, direction: "sent", isReply: false, sizeBytes: 32 },
-        { ...common, direction: "received", isReply: true, sizeBytes: 36 },
-      ]);
-      const [sent, received] = messages;
-      expect(received?.id).toBe(sent?.id);
-      expect(received?.connection).toBe(sent?.connection);
-      expect(() => device.io.actOnIrq(0, "trigger", 99, 1)).toThrow();
-      expect(messages.at(-1)).toMatchObject({ direction: "received", errno: Errno.EINVAL });
-    } finally {
-      await emulator.close();
-    }
-  },
-  COMPILE_MS,
-);
+test("iova:vfio-user:message has a message for each command and each reply", async () => {
+  const emulator = await emulate({ device: "edu", options: {} });
+  try {
+    using device = PciDevice.open(emulator.address);
+    const messages = messagesOf<VfioUserMessageTrace>("iova:vfio-user:message");
+    device.config.read32(0);
+    const common = { command: "VFIO_USER_REGION_READ", errno: undefined };
+    expect(messages).toMatchObject([
+      { ...common, direction: "sent", isReply: false, sizeBytes: 32 },
+      { ...common, direction: "received", isReply: true, sizeBytes: 36 },
+    ]);
+    const [sent, received] = messages;
+    expect(received?.id).toBe(sent?.id);
+    expect(received?.connection).toBe(sent?.connection);
+    expect(() => device.io.actOnIrq(0, "trigger", 99, 1)).toThrow();
+    expect(messages.at(-1)).toMatchObject({ direction: "received", errno: Errno.EINVAL });
+  } finally {
+    await emulator.close();
+  }
+});
 
 describe("NODE_DEBUG", () => {
   const program = "program.ts";
@@ -151,7 +147,7 @@ describe("NODE_DEBUG", () => {
        traceMap({ name: "red \\x1b[31m\\n\\u202e" }, 0, 4096, "read", undefined);
        console.log(channel("iova:ioctl").hasSubscribers);`,
     );
-  }, COMPILE_MS);
+  });
   afterAll(() => tree[Symbol.dispose]());
 
   const run = (debug: string): { stdout: string; stderr: string } =>

@@ -8,7 +8,6 @@ import type { RunningEmulator } from "../../../src/emulator/worker.js";
 import { Child } from "../../support/child.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { openController, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
-import { COMPILE_MS } from "../../support/emulators.js";
 import { holdings } from "../../support/holdings.js";
 
 const PROGRAM = "test/unit/fixtures/process-ends.ts";
@@ -22,7 +21,7 @@ let folder: string;
 beforeAll(() => {
   tree = compileTree(PROGRAM);
   folder = mkdtempSync(join(tmpdir(), "iova-ends-"));
-}, COMPILE_MS);
+});
 afterAll(() => {
   tree[Symbol.dispose]();
   rmSync(folder, { recursive: true, force: true });

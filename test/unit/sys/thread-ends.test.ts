@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Child, runChild } from "../../support/child.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
 import { openController, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
-import { COMPILE_MS, socketPath } from "../../support/emulators.js";
+import { socketPath } from "../../support/emulators.js";
 
 /** How often each kind is tested. IOVA_ENDS=1000 takes about 20 minutes for each kind. */
 const ENDS = Number(process.env["IOVA_ENDS"] ?? 4);
@@ -21,7 +21,7 @@ useEmulatedNvme();
 let tree: CompiledTree;
 beforeAll(() => {
   tree = compileTree(...Object.values(PROGRAMS));
-}, COMPILE_MS);
+});
 afterAll(() => tree[Symbol.dispose]());
 
 test.each(["terminate()", "process.exit in the worker", "an exception"])(

@@ -14,7 +14,7 @@ import { skipWithout } from "../../../support/needs.js";
 import { run } from "../../../support/run.js";
 
 // Each is a process, which starts slowly on a busy machine.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 });
 
 const folder = mkdtempSync(join(tmpdir(), "iova-completion-"));
 const socket = join(folder, "nvme.sock");

@@ -6,7 +6,7 @@ import type { EduFault } from "../../../../src/emulator/edu/device.js";
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import { ConfigError, DeviceGoneError, PciDevice } from "../../../../src/index.js";
 import { EduRegister } from "../../../support/edu.js";
-import { COMPILE_MS, emulate } from "../../../support/emulators.js";
+import { emulate } from "../../../support/emulators.js";
 import { eventually } from "../../../support/eventually.js";
 import { collectGarbage } from "../../../support/gc.js";
 import { type Holdings, holdings } from "../../../support/holdings.js";
@@ -29,7 +29,7 @@ beforeAll(async () => {
     await edu.factorial(1);
   }
   idle = await settledHoldings();
-}, COMPILE_MS);
+});
 afterAll(() => emulator.close());
 afterEach(async () => {
   await emulator.order({ kind: "clearFaults" });

@@ -4,7 +4,6 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Child } from "../../../support/child.js";
 import { type CompiledTree, compileTree } from "../../../support/compiled.js";
 import { openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
-import { COMPILE_MS } from "../../../support/emulators.js";
 import { holdings } from "../../../support/holdings.js";
 
 /** IOVA_KILLS=100 for a hundred, which takes a minute. */
@@ -18,7 +17,7 @@ useEmulatedNvme();
 let tree: CompiledTree;
 beforeAll(() => {
   tree = compileTree(PROGRAM);
-}, COMPILE_MS);
+});
 afterAll(() => tree[Symbol.dispose]());
 
 test(

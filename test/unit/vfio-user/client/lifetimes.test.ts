@@ -4,7 +4,7 @@ import { VfioUserDevice, VfioUserIoEventFd } from "../../../../src/doors/vfio-us
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import { PciDevice } from "../../../../src/index.js";
 import { EDU_IDENTIFICATION, EduRegister } from "../../../support/edu.js";
-import { COMPILE_MS, emulate } from "../../../support/emulators.js";
+import { emulate } from "../../../support/emulators.js";
 import { drop, useForgottenWarnings } from "../../../support/forgotten.js";
 import { describeForgottenDevice } from "../../../support/forgotten-device-suite.js";
 import { collectUntil } from "../../../support/gc.js";
@@ -18,7 +18,7 @@ let descriptors: number;
 beforeAll(async () => {
   emulator = await emulate({ device: "edu", options: {} });
   ({ descriptors } = holdings());
-}, COMPILE_MS);
+});
 afterAll(() => emulator.close());
 
 const forgotten = useForgottenWarnings();

@@ -8,7 +8,7 @@ import { UnixListener } from "../../../../src/sys/unix-socket.js";
 import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channel.js";
 import { Command } from "../../../../src/vfio-user/protocol/protocol.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../../support/edu.js";
-import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
+import { compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
 import { holdings } from "../../../support/holdings.js";
 import { expectNothingLeftSoon } from "../../../support/holdings-soon.js";
 import { RawServer } from "../../../support/raw-vfio-user.js";
@@ -23,7 +23,7 @@ const NVME = { device: "nvme", options: { sizeBytes: 16 * MIB } } as const;
 /** Ends only what never comes. */
 const patient = { timeoutMs: 60_000, firstPauseMs: 1, longestPauseMs: 20 };
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 /** What a device tells, one after the other. */
 function presences(device: PciDevice): () => Promise<DevicePresence> {

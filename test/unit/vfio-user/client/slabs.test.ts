@@ -16,7 +16,7 @@ import { VfioUserClient } from "../../../../src/vfio-user/client/client.js";
 import { Command, DMA_READ, dmaMap } from "../../../../src/vfio-user/protocol/protocol.js";
 import { VfioUserServer } from "../../../../src/vfio-user/server/server.js";
 import { Edu } from "../../../support/edu.js";
-import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
+import { compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
 import { RawServer } from "../../../support/raw-vfio-user.js";
 
 const PAGE = 4096;
@@ -25,7 +25,7 @@ const SLAB = 2 * 1024 * 1024;
 let emulator: RunningEmulator | undefined;
 let device: PciDevice;
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 afterEach(async () => {
   vi.restoreAllMocks();
   device.close();
@@ -240,7 +240,7 @@ describe("the limit of mappings", () => {
     let server: RawServer;
     beforeAll(async () => {
       server = await RawServer.start();
-    }, COMPILE_MS);
+    });
     afterAll(() => server.close());
 
     test("causes the server's error with a hint", async () => {

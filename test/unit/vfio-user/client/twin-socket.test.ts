@@ -14,7 +14,7 @@ import {
 import { decodeVersion, encodeVersion } from "../../../../src/vfio-user/protocol/version.js";
 import { VfioUserServer } from "../../../../src/vfio-user/server/server.js";
 import { caught } from "../../../support/caught.js";
-import { COMPILE_MS, socketPath } from "../../../support/emulators.js";
+import { socketPath } from "../../../support/emulators.js";
 import { expectNothingLeftSoon } from "../../../support/holdings-soon.js";
 import { RawServer } from "../../../support/raw-vfio-user.js";
 import { header, type Lie } from "../../../support/raw-vfio-user-message.js";
@@ -108,7 +108,7 @@ describe("a client with a second socket", () => {
     device.dma.alloc(4096);
     device.close();
     await server.left();
-  }, COMPILE_MS);
+  });
   afterAll(() => server.close());
   expectNothingLeftSoon();
 

@@ -8,12 +8,12 @@ import { VfioUserProtocolError } from "../../../../src/vfio-user/protocol/channe
 import { Command, dmaUnmap, UNMAP_ALL } from "../../../../src/vfio-user/protocol/protocol.js";
 import { Edu } from "../../../support/edu.js";
 import { useEmulatedEdu } from "../../../support/emulated-edu.js";
-import { COMPILE_MS, compileEmulators, emulate } from "../../../support/emulators.js";
+import { compileEmulators, emulate } from "../../../support/emulators.js";
 import { RawServer } from "../../../support/raw-vfio-user.js";
 
 const PAGE = 4096;
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 afterEach(() => void vi.restoreAllMocks());
 
 function loggingOf(device: PciDevice): VfioUserDmaLogging {
@@ -34,7 +34,7 @@ describe("unmapping", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
-  }, COMPILE_MS);
+  });
   afterAll(() => server.close());
 
   async function open(): Promise<PciDevice> {

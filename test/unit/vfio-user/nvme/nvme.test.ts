@@ -7,7 +7,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import { NvmeController, NvmeError } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
-import { COMPILE_MS, compileEmulators, emulate } from "../../../support/emulators.js";
+import { compileEmulators, emulate } from "../../../support/emulators.js";
 
 const MIB = 1024 * 1024;
 
@@ -18,7 +18,7 @@ const shapes = [
   { name: "with doorbells by message", options: { sizeBytes: 16 * MIB, doorbells: "messages" as const } },
 ];
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 describe.each(shapes)("an NVMe controller behind a socket, $name", ({ options }) => {
   describe.each(["interrupt", "poll"] as const)("completions by %s", (completion) => {

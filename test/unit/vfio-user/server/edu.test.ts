@@ -4,12 +4,12 @@ import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import { ArgumentError, PciDevice, UnsupportedError } from "../../../../src/index.js";
 import { EDU_IDENTIFICATION, Edu, EduRegister } from "../../../support/edu.js";
 import { useEmulatedEdu } from "../../../support/emulated-edu.js";
-import { COMPILE_MS, compileEmulators } from "../../../support/emulators.js";
+import { compileEmulators } from "../../../support/emulators.js";
 import { nextSignal } from "../../../support/signal.js";
 
 const PAGE = 4096;
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 describe("edu behind a socket", () => {
   let emulator: RunningEmulator;

@@ -34,7 +34,7 @@ import {
 import { encodeVersion } from "../../../../src/vfio-user/protocol/version.js";
 import { VfioUserServer } from "../../../../src/vfio-user/server/server.js";
 import { Edu, EduRegister } from "../../../support/edu.js";
-import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
+import { compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
 import { holdings } from "../../../support/holdings.js";
 import { RawClient, RawServer } from "../../../support/raw-vfio-user.js";
 import { header, type Lie } from "../../../support/raw-vfio-user-message.js";
@@ -271,7 +271,7 @@ const sessions = [
 ] as const;
 
 describe("what a driver has sent", () => {
-  beforeAll(() => void compileEmulators(), COMPILE_MS);
+  beforeAll(() => void compileEmulators());
 
   const damage = fc.record({
     kind: fc.constantFrom("flip", "cut", "drop", "double", "swap", "fds"),

@@ -15,7 +15,7 @@ import { Command, regionAccess } from "../../../../src/vfio-user/protocol/protoc
 import { encodeVersion } from "../../../../src/vfio-user/protocol/version.js";
 import type { EmulatedDevice } from "../../../../src/vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../../../../src/vfio-user/server/server.js";
-import { COMPILE_MS, compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
+import { compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
 import { RawClient } from "../../../support/raw-vfio-user.js";
 import { MSI_AT, MSIX_AT, MSIX_PENDING, MSIX_TABLE, TestFunction } from "../../../support/test-function.js";
 
@@ -201,7 +201,7 @@ test("a device whose vectors are not in its configuration space is refused", () 
 });
 
 describe("our driver, as a guest's would", () => {
-  beforeAll(() => void compileEmulators(), COMPILE_MS);
+  beforeAll(() => void compileEmulators());
 
   test.each([
     ["nvme", "msix", 0x11, 0x8000],

@@ -11,7 +11,7 @@ import {
 } from "../../../../src/vfio-user/protocol/protocol.js";
 import { Edu, EduRegister } from "../../../support/edu.js";
 import { useEmulatedEdu } from "../../../support/emulated-edu.js";
-import { COMPILE_MS, compileEmulators } from "../../../support/emulators.js";
+import { compileEmulators } from "../../../support/emulators.js";
 import { expectNothingLeftSoon } from "../../../support/holdings-soon.js";
 import { RawServer } from "../../../support/raw-vfio-user.js";
 import type { Lie } from "../../../support/raw-vfio-user-message.js";
@@ -23,7 +23,7 @@ const TO_RAM = 2n;
 const INTERRUPT = 4n;
 const INTERNAL_BUFFER = 0x40000n;
 
-beforeAll(() => void compileEmulators(), COMPILE_MS);
+beforeAll(() => void compileEmulators());
 
 function vfioUser(device: PciDevice): VfioUserDevice {
   if (!(device.io instanceof VfioUserDevice)) throw new Error("not behind a socket");
@@ -84,7 +84,7 @@ describe("a server that breaks the protocol", () => {
     device.bar(0).read32(0);
     device.close();
     await server.left();
-  }, COMPILE_MS);
+  });
   afterAll(() => server.close());
   expectNothingLeftSoon();
 

@@ -29,7 +29,7 @@ import {
 import { encodeVersion } from "../../../../src/vfio-user/protocol/version.js";
 import { VfioUserServer } from "../../../../src/vfio-user/server/server.js";
 import { Edu, EduRegister } from "../../../support/edu.js";
-import { COMPILE_MS, emulate, socketPath } from "../../../support/emulators.js";
+import { emulate, socketPath } from "../../../support/emulators.js";
 import { sysError } from "../../../support/errors.js";
 import { RawClient, RawServer } from "../../../support/raw-vfio-user.js";
 import type { Lie } from "../../../support/raw-vfio-user-message.js";
@@ -49,7 +49,7 @@ describe("a device that is moved", () => {
   let target: PciDevice;
   beforeAll(async () => {
     emulators = [await emulate(EDU), await emulate(EDU)];
-  }, COMPILE_MS);
+  });
   afterAll(async () => {
     for (const emulator of emulators) await emulator.close();
   });
@@ -349,7 +349,7 @@ describe("a server that breaks the protocol", () => {
   let server: RawServer;
   beforeAll(async () => {
     server = await RawServer.start();
-  }, COMPILE_MS);
+  });
   afterAll(() => server.close());
 
   const feature = (...data: Uint8Array[]): Uint8Array =>

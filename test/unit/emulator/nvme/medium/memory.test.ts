@@ -6,7 +6,7 @@ import { ConfigError } from "../../../../../src/core/errors.js";
 import { MemoryMedium } from "../../../../../src/emulator/nvme/medium/medium.js";
 import { memoryLimitBytes } from "../../../../../src/emulator/nvme/medium/memory-limit.js";
 import { Child } from "../../../../support/child.js";
-import { COMPILE_MS, socketFolder } from "../../../../support/emulators.js";
+import { socketFolder } from "../../../../support/emulators.js";
 import { compileCli, type IovaCli } from "../../../../support/iova-cli.js";
 
 const MIB = 2 ** 20;
@@ -15,7 +15,7 @@ let cli: IovaCli;
 
 beforeAll(() => {
   cli = compileCli();
-}, COMPILE_MS);
+});
 afterAll(() => cli?.[Symbol.dispose]());
 
 /** VmRSS of a process in bytes. */
