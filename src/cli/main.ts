@@ -1,5 +1,6 @@
 /** The `iova` command: finds the subcommand, prints help, and reports errors. */
 import { ConfigError, IovaError } from "../core/errors.js";
+import { Interrupted } from "./binding/interrupted.js";
 import type { CommandName } from "./described/all.js";
 import { OutputError, watchStandardOutput } from "./standard-output.js";
 import { print, printCrash, printError } from "./terminal.js";
@@ -13,8 +14,10 @@ const programs: Readonly<Record<CommandName, () => Promise<Run>>> = {
   doctor: async () => (await import("./doctor.js")).runDoctor,
   list: async () => (await import("./list.js")).runList,
   show: async () => (await import("./show.js")).runShow,
-  bind: async () => (await import("./bind.js")).runBind,
-  unbind: async () => (await import("./bind.js")).runUnbind,
+  bind: async () => (await import("./binding/bind.js")).runBind,
+  unbind: async () => (await import("./binding/unbind.js")).runUnbind,
+  reset: async () => (await import("./reset.js")).runReset,
+  sriov: async () => (await import("./sriov.js")).runSriov,
   vfs: async () => (await import("./vfs.js")).runVfs,
   mdev: async () => (await import("./mdev.js")).runMdev,
   compare: async () => (await import("./compare.js")).runCompare,
@@ -79,8 +82,15 @@ process.on("uncaughtException", (error) => {
 try {
   await main(process.argv.slice(2));
 } catch (error) {
-  if (!(error instanceof IovaError)) throw error;
-  if (!(error instanceof OutputError)) report(error);
+  if (error instanceof Interrupted) endBy(error);
+  else if (!(error instanceof IovaError)) throw error;
+  else if (!(error instanceof OutputError)) report(error);
+}
+
+/** Ends this process as the signal would have, so that a shell sees it. */
+function endBy(error: Interrupted): void {
+  printError(error.message);
+  process.kill(process.pid, error.signal);
 }
 
 function report(error: IovaError): void {

@@ -9,10 +9,12 @@ export { Bar } from "../pci/bar.js";
 export { parseBdf } from "../pci/bdf.js";
 export {
   type AsyncBindOptions,
+  type AsyncUnbindOptions,
   BindError,
   type BindOptions,
   bindToVfio,
   bindToVfioAsync,
+  type UnbindOptions,
   unbindFromVfio,
   unbindFromVfioAsync,
   VfioBinding,

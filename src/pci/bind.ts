@@ -10,11 +10,11 @@ import type { Release } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { checkSignal } from "../core/listeners.js";
 import { parseBdf } from "./bdf.js";
-import { doBeside, doNow, type KernelStep, type KernelSteps, StepWait } from "./kernel-steps.js";
+import { doBeside, doNow, type FileStep, type KernelSteps, StepWait } from "./steps/kernel-steps.js";
+import { lockFunction } from "./steps/lock.js";
 import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
 import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
-
-export const VFIO_PCI = "vfio-pci";
+import { assertVfio, chosenDriver, isVfioBound, provideDriver, VFIO_PCI } from "./vfio-driver.js";
 
 /** Offset of the header type in configuration space, and its bit for devices with several functions. */
 const HEADER_TYPE = 0x0e;
@@ -27,8 +27,8 @@ export class BindError extends IovaError {
   }
 }
 
-/** Options of {@link bindToVfio} and {@link unbindFromVfio}. */
-export interface BindOptions {
+/** Options of {@link unbindFromVfio}. */
+export interface UnbindOptions {
   /**
    * Time limit in milliseconds of each step that the kernel or a driver may wait in; 30,000 by default. A driver that takes
    * longer to start or to stop needs more.
@@ -36,13 +36,28 @@ export interface BindOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-/** Options of {@link bindToVfioAsync} and {@link unbindFromVfioAsync}. */
+/** Options of {@link bindToVfio}. */
+export interface BindOptions extends UnbindOptions {
+  /**
+   * The VFIO driver, by its name in /sys/bus/pci/drivers: vfio-pci by default, or a vendor's variant such as mlx5-vfio-pci. `"best"`
+   * chooses the variant whose alias (`vfio_pci:`) in /lib/modules fits the function, and vfio-pci if none does.
+   */
+  readonly driver?: string | undefined;
+}
+
+/** Options of {@link unbindFromVfioAsync}. */
+export interface AsyncUnbindOptions extends UnbindOptions {
+  /** Gives up: the promise rejects with its reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of {@link bindToVfioAsync}. */
 export interface AsyncBindOptions extends BindOptions {
   /** Gives up: the promise rejects with its reason, and what was changed is undone unless the kernel still waits. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A function bound to vfio-pci. close() gives it back to its previous driver, if it is still in the machine. */
+/** A function bound to a VFIO driver. close() gives it back to its previous driver, if it is still in the machine. */
 export class VfioBinding extends Resource {
   /** @internal */
   constructor(
@@ -50,9 +65,11 @@ export class VfioBinding extends Resource {
     readonly bdf: string,
     /** The driver to restore; undefined if there was none. */
     readonly previousDriver: string | undefined,
+    /** The VFIO driver that has it. */
+    readonly driver: string,
     release: Release,
   ) {
-    super({ label: `binding of ${bdf} to ${VFIO_PCI}`, release });
+    super({ label: `binding of ${bdf} to ${driver}`, release });
   }
 
   /**
@@ -72,75 +89,79 @@ export class VfioBinding extends Resource {
 
   /** Checked here as well: a lease whose release throws counts as closed, and close() could not be repeated. */
   private assertIdle(): void {
-    if (!this.closed && this.previousDriver !== VFIO_PCI) assertNotOpen(this.bdf);
+    if (!this.closed && this.previousDriver !== this.driver) assertNotOpen(this.bdf);
   }
 }
 
 /**
- * Binds a function to vfio-pci. It blocks the thread for as long as the drivers take; {@link bindToVfioAsync} doesn't.
- * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up),
- *   UnsupportedError (no vfio-pci in this kernel, a bridge), BindError; earlier changes are undone. TimeoutError: a step took
- *   too long. The kernel may complete it later; `driver_override` may stay at vfio-pci
+ * Binds a function to vfio-pci, or another VFIO driver. Loads the driver's kernel module if it is missing. It blocks the thread for as
+ * long as the drivers take; {@link bindToVfioAsync} doesn't.
+ * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up; another program has been binding
+ *   it for the time limit), UnsupportedError (no such driver in this kernel, no VFIO driver, a bridge), BindError; earlier changes
+ *   are undone. TimeoutError: a step took too long. The kernel may complete it later; `driver_override` may stay at the driver
  */
 export function bindToVfio(address: string, options: BindOptions = {}): VfioBinding {
   const bdf = parseBdf(address);
-  checkKeys("options", options, ["timeoutMs"]);
+  checkKeys("options", options, ["timeoutMs", "driver"]);
   return doNow(binding(bdf, options));
 }
 
 /** {@link bindToVfio} without blocking the thread, which can be given up on. @throws as a rejection; the signal's reason */
 export async function bindToVfioAsync(address: string, options: AsyncBindOptions = {}): Promise<VfioBinding> {
   const bdf = parseBdf(address);
-  checkAsync(options);
-  return await doBeside(binding(bdf, options));
-}
-
-/** @throws ArgumentError, the signal's reason */
-function checkAsync(options: AsyncBindOptions): void {
-  checkKeys("options", options, ["timeoutMs", "signal"]);
+  checkKeys("options", options, ["timeoutMs", "driver", "signal"]);
   checkSignal(options.signal)?.throwIfAborted();
+  return await doBeside(binding(bdf, options));
 }
 
 function* binding(bdf: string, options: AsyncBindOptions): KernelSteps<VfioBinding> {
   const steps = new BindSteps(bdf, options);
   const path = devicePath(bdf);
+  using _lock = yield* lockFunction(bdf, steps.wait);
+  const driver = yield* chosenDriver(bdf, options.driver, steps.wait);
   const previous = driverOf(bdf);
-  if (previous === VFIO_PCI) return new VfioBinding(bdf, VFIO_PCI, { now: () => {} });
-  if (!existsSync(`/sys/bus/pci/drivers/${VFIO_PCI}`)) {
-    throw new UnsupportedError(`this kernel has no ${VFIO_PCI} driver loaded: run modprobe ${VFIO_PCI}`);
+  if (previous === driver) {
+    assertVfio(bdf, driver);
+    return new VfioBinding(bdf, driver, driver, { now: () => {} });
   }
-  yield* assertAccepted(bdf, path, steps);
+  yield* provideDriver(driver, steps.wait);
+  yield* assertAccepted(bdf, driver, steps);
   const users = usersOf(bdf);
   if (users.length > 0) throw new BusyError(`${bdf} is in use: ${users.join("; ")}`);
+  if (isVfioBound(bdf)) assertNotOpen(bdf);
 
   const override = join(path, "driver_override");
   const previousOverride = yield* steps.read(override);
   const restore = function* (): KernelSteps<void> {
     const undoing = new BindSteps(bdf, { timeoutMs: options.timeoutMs });
     yield* undoing.write(override, previousOverride === "(null)" ? "" : previousOverride);
-    if (driverOf(bdf) === VFIO_PCI) yield* undoing.unbind();
-    if (previous !== undefined) yield* undoing.bind(previous);
+    if (driverOf(bdf) === driver) yield* undoing.unbind();
+    if (previous !== undefined) yield* undoing.bind(previous, true);
   };
   let isRefused = true;
   try {
-    yield* steps.write(override, VFIO_PCI);
+    yield* steps.write(override, driver);
     isRefused = false;
     if (previous !== undefined) yield* steps.unbind();
-    yield* steps.bind(VFIO_PCI);
+    yield* steps.bind(driver, false);
+    assertVfio(bdf, driver);
   } catch (error) {
-    // A first write that was refused has changed nothing; one that was given up may have.
-    if (!steps.wait.mayBeStuck(error) && !(isRefused && error instanceof BindError)) yield* restore();
+    // A first write that was refused has changed nothing; one that was given up may have. A function that has gone has no driver.
+    const hasChanged = !(isRefused && error instanceof BindError) && !isRemoved(path);
+    if (hasChanged && !steps.wait.mayBeStuck(error)) yield* restore();
     throw error;
   }
-  return new VfioBinding(bdf, previous, {
-    now: () => doNow(release(bdf, restore)),
-    later: () => doBeside(release(bdf, restore)),
+  const { timeoutMs } = steps.wait;
+  return new VfioBinding(bdf, previous, driver, {
+    now: () => doNow(release(bdf, timeoutMs, restore)),
+    later: () => doBeside(release(bdf, timeoutMs, restore)),
   });
 }
 
-function* release(bdf: string, restore: () => KernelSteps<void>): KernelSteps<void> {
+function* release(bdf: string, timeoutMs: number, restore: () => KernelSteps<void>): KernelSteps<void> {
   assertNotOpen(bdf);
   try {
+    using _lock = yield* lockFunction(bdf, { timeoutMs });
     yield* restore();
   } catch (error) {
     // A removed function has no driver to restore.
@@ -149,16 +170,17 @@ function* release(bdf: string, restore: () => KernelSteps<void>): KernelSteps<vo
 }
 
 /**
- * Takes a function away from vfio-pci and lets the kernel choose a driver, as at boot. It blocks the thread for as long as the drivers
- * take; {@link unbindFromVfioAsync} doesn't.
+ * Takes a function away from its VFIO driver and lets the kernel choose a driver, as at boot. It blocks the thread for as long as the
+ * drivers take; {@link unbindFromVfioAsync} doesn't.
  * @returns that driver; undefined if none took it
- * @throws ArgumentError, BusyError (open in a process), BindError, TimeoutError: a step took too long, as for instance while a
- *   process has the function open. The kernel may complete it later; then call this again
+ * @throws ArgumentError, BusyError (open in a process, or another program has been binding it for the time limit), BindError,
+ *   TimeoutError: a step took too long, as for instance while a process has the function open. The kernel may complete it later;
+ *   then call this again
  */
-export function unbindFromVfio(address: string, options: BindOptions = {}): string | undefined {
+export function unbindFromVfio(address: string, options: UnbindOptions = {}): string | undefined {
   const bdf = parseBdf(address);
   checkKeys("options", options, ["timeoutMs"]);
-  if (driverOf(bdf) === VFIO_PCI) assertNotOpen(bdf);
+  if (isVfioBound(bdf)) assertNotOpen(bdf);
   return unbindOpened(bdf, options);
 }
 
@@ -168,41 +190,47 @@ export function unbindFromVfio(address: string, options: BindOptions = {}): stri
  */
 export async function unbindFromVfioAsync(
   address: string,
-  options: AsyncBindOptions = {},
+  options: AsyncUnbindOptions = {},
 ): Promise<string | undefined> {
   const bdf = parseBdf(address);
-  checkAsync(options);
-  if (driverOf(bdf) === VFIO_PCI) assertNotOpen(bdf);
+  checkKeys("options", options, ["timeoutMs", "signal"]);
+  checkSignal(options.signal)?.throwIfAborted();
+  if (isVfioBound(bdf)) assertNotOpen(bdf);
   return await unbindOpenedAsync(bdf, options);
 }
 
 /** {@link unbindFromVfio} of a function that a process may have open: between the check and the unbinding, one may open it. */
-export function unbindOpened(bdf: string, options: BindOptions): string | undefined {
+export function unbindOpened(bdf: string, options: UnbindOptions): string | undefined {
   return doNow(unbinding(bdf, options));
 }
 
 /** The same for {@link unbindFromVfioAsync}. */
-export async function unbindOpenedAsync(bdf: string, options: AsyncBindOptions): Promise<string | undefined> {
+export async function unbindOpenedAsync(
+  bdf: string,
+  options: AsyncUnbindOptions,
+): Promise<string | undefined> {
   return await doBeside(unbinding(bdf, options));
 }
 
-function* unbinding(bdf: string, options: AsyncBindOptions): KernelSteps<string | undefined> {
+function* unbinding(bdf: string, options: AsyncUnbindOptions): KernelSteps<string | undefined> {
   const steps = new BindSteps(bdf, options);
-  if (driverOf(bdf) === VFIO_PCI) yield* steps.unbind();
+  using _lock = yield* lockFunction(bdf, steps.wait);
+  if (isVfioBound(bdf)) yield* steps.unbind();
   yield* steps.write(join(devicePath(bdf), "driver_override"), "");
   yield* steps.write(DRIVERS_PROBE, bdf);
   return driverOf(bdf);
 }
 
-/** Refuses what vfio-pci refuses, while the function still has its driver. @throws UnsupportedError, BusyError */
-function* assertAccepted(bdf: string, path: string, steps: BindSteps): KernelSteps<void> {
+/** Refuses what VFIO drivers refuse, while the function still has its driver. @throws UnsupportedError, BusyError */
+function* assertAccepted(bdf: string, driver: string, steps: BindSteps): KernelSteps<void> {
+  const path = devicePath(bdf);
   const refusal = headerRefusal(readFileSync(join(path, "config")));
-  if (refusal !== undefined) throw new UnsupportedError(`${bdf} can't be bound to ${VFIO_PCI}: ${refusal}`);
+  if (refusal !== undefined) throw new UnsupportedError(`${bdf} can't be bound to ${driver}: ${refusal}`);
   const attribute = join(path, "sriov_numvfs");
   const functions = existsSync(attribute) ? Number(yield* steps.read(attribute)) : 0;
   if (functions > 0) {
     throw new BusyError(
-      `${bdf} can't be bound to ${VFIO_PCI}: it has ${functions} virtual functions. Remove them first (npx iova vfs ${bdf} --remove)`,
+      `${bdf} can't be bound to ${driver}: it has ${functions} virtual functions. Remove them first (npx iova vfs ${bdf} --remove)`,
     );
   }
 }
@@ -229,14 +257,15 @@ function isRemoved(path: string): boolean {
 /** While a process has the device open, the kernel would block the unbinding without limit. */
 function assertNotOpen(bdf: string): void {
   if (!existsSync(`/sys/bus/pci/devices/${bdf}`)) return;
+  const driver = driverOf(bdf) ?? VFIO_PCI;
   const holders = vfioHolders(bdf);
   if (holders.length > 0) {
-    throw new BusyError(`${bdf} can't be taken from ${VFIO_PCI}: open in ${holdersText(holders)}`);
+    throw new BusyError(`${bdf} can't be taken from ${driver}: open in ${holdersText(holders)}`);
   }
   // They go with their physical function.
   for (const [vf, some] of virtualFunctionHolders(bdf, virtualFunctionsOf(bdf))) {
     throw new BusyError(
-      `${bdf} can't be taken from ${VFIO_PCI}: its virtual function ${vf} is open in ${holdersText(some)}`,
+      `${bdf} can't be taken from ${driver}: its virtual function ${vf} is open in ${holdersText(some)}`,
     );
   }
 }
@@ -252,7 +281,7 @@ class BindSteps {
   /** @throws ArgumentError */
   constructor(
     private readonly bdf: string,
-    options: AsyncBindOptions,
+    options: AsyncUnbindOptions,
   ) {
     this.wait = new StepWait(options, () => this.advice());
     this.nodes = vfioNodes(bdf);
@@ -265,10 +294,11 @@ class BindSteps {
     if (driver !== undefined) throw new BindError(`${bdf} is still bound to ${driver} after unbinding`);
   }
 
-  *bind(driver: string): KernelSteps<void> {
+  /** @param isPrevious whether the driver had the function before: it takes it again if asked by name */
+  *bind(driver: string, isPrevious: boolean): KernelSteps<void> {
     const { bdf } = this;
     yield* this.write(DRIVERS_PROBE, bdf);
-    if (driverOf(bdf) === undefined && driver !== VFIO_PCI) {
+    if (driverOf(bdf) === undefined && isPrevious) {
       yield* this.write(`/sys/bus/pci/drivers/${driver}/bind`, bdf);
     }
     const bound = driverOf(bdf);
@@ -287,7 +317,7 @@ class BindSteps {
     return (yield* this.take(`reading ${path}`, { path, wait: this.wait })).trim();
   }
 
-  private *take(what: string, step: KernelStep): KernelSteps<string> {
+  private *take(what: string, step: FileStep): KernelSteps<string> {
     try {
       return yield step;
     } catch (cause) {

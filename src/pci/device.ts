@@ -18,12 +18,10 @@ import { setVfToken } from "../vfio/vf-token.js";
 import type { VfioUserOptions } from "../vfio-user/client/options.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
-import { VFIO_PCI } from "./bind.js";
 import { affectedByBusReset, resetBus, resetBusAsync } from "./bus-reset.js";
 import { ConfigSpace, PciRegister } from "./config-space.js";
 import { describeFunction } from "./describe.js";
 import { type InterruptOptions, Interrupts } from "./interrupts.js";
-import { waitFor } from "./kernel-steps.js";
 import { findMediatedDevice, type MediatedDeviceInfo, noSuchMediatedDevice } from "./mediated-devices.js";
 import {
   type BackendChoice,
@@ -35,7 +33,9 @@ import {
 } from "./open.js";
 import { DevicePower } from "./power.js";
 import { presenceOf } from "./presence.js";
+import { waitFor } from "./steps/kernel-steps.js";
 import { findPciFunction, type PciFunction, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
+import { VFIO_PCI } from "./vfio-driver.js";
 import { createFor, type VirtualFunctionOptions, type VirtualFunctions } from "./virtual-functions.js";
 
 /** Options of {@link PciDevice.open}. */

@@ -12,7 +12,7 @@ import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js"
 import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { isUuid } from "../vfio/uuid.js";
-import { StepWait } from "./kernel-steps.js";
+import { StepWait } from "./steps/kernel-steps.js";
 import { holdersOf, holdersText, vfioNodesAt } from "./usage.js";
 
 const PARENTS = "/sys/class/mdev_bus";

@@ -10,10 +10,11 @@ import { Resource } from "../core/lifetime/resource.js";
 import { kernelText } from "../sys/kernel-files.js";
 import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
-import { BindError, bindToVfioAsync, VFIO_PCI } from "./bind.js";
-import { StepWait } from "./kernel-steps.js";
+import { BindError, bindToVfioAsync } from "./bind.js";
+import { StepWait } from "./steps/kernel-steps.js";
 import { driverOf, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
 import { holdersText, usersOf, type VfioHolder, virtualFunctionHolders } from "./usage.js";
+import { VFIO_PCI } from "./vfio-driver.js";
 
 const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
 

@@ -28,6 +28,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "vfio-user/server": ["core", "sys", "vfio", "vfio-user/protocol"],
   "pci/backends": ["core", "dma", "vfio", "iommufd", "vfio-legacy", "vfio-user/client"],
   "pci/capabilities": ["core", "registers", "vfio"],
+  "pci/steps": ["core", "sys"],
   pci: [
     "core",
     "sys",
@@ -38,6 +39,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "vfio-user/client",
     "pci/backends",
     "pci/capabilities",
+    "pci/steps",
   ],
   "nvme/spec": ["core"],
   "nvme/quirks": ["core"],
@@ -112,6 +114,7 @@ const applications = [
   "cli/printed",
   "cli/printed/completion",
   "cli/topology",
+  "cli/binding",
   "cli/nvme",
   "cli/nvme/commands",
   "cli/nvme/perf",

@@ -11,7 +11,9 @@ import { mdevDescription } from "./mdev.js";
 import { newDriverDescription } from "./new-driver.js";
 import { nvmeDescription, nvmeDescriptions } from "./nvme.js";
 import { replDescription } from "./repl.js";
+import { resetDescription } from "./reset.js";
 import { showDescription } from "./show.js";
+import { sriovDescription } from "./sriov.js";
 import { unbindDescription } from "./unbind.js";
 import { vfsDescription } from "./vfs.js";
 
@@ -21,6 +23,8 @@ export const descriptions = [
   showDescription,
   bindDescription,
   unbindDescription,
+  resetDescription,
+  sriovDescription,
   vfsDescription,
   mdevDescription,
   compareDescription,

@@ -1,16 +1,34 @@
 /** `iova bind`. */
-import { stepTimeout } from "./common.js";
-import { describe } from "./description.js";
+import { selectionOptions } from "./binding.js";
+import { describe, value } from "./description.js";
 
 export const bindDescription = describe({
   name: "bind",
-  operands: "BDF",
-  summary: "bind a function to vfio-pci, for a driver in user space",
-  usage: ["BDF [--timeout MS]"],
+  operands: "BDF...",
+  summary: "bind functions to vfio-pci, for a driver in user space",
+  usage: [
+    "BDF... [--group] [--driver NAME] [--dry-run] [--timeout MS]",
+    "--class CLASS | --id VENDOR:DEVICE [...]",
+  ],
   text: [
-    "Needs root. Fails, with nothing done, if the function is in use: a mounted disk, swap, a volume, a network interface that is up.",
+    "Binds all of them, or none: an error, Ctrl-C or SIGTERM undoes what was done before. Needs root. Fails, with nothing done, if one is " +
+      "in use: a mounted disk, swap, a volume, a network interface that is up. Loads the driver's kernel module if it is missing. " +
+      "Two programs that bind a function do so one after the other.",
   ],
   offers: ["function"],
-  options: { timeout: stepTimeout },
-  examples: [{ command: "iova bind 0000:00:03.0", text: "takes the function from the kernel's driver" }],
+  options: {
+    driver: value(
+      "NAME",
+      "another VFIO driver, such as mlx5-vfio-pci; best: the vendor's that fits, or vfio-pci",
+      {
+        offer: ["best", "vfio-pci"],
+      },
+    ),
+    ...selectionOptions,
+  },
+  examples: [
+    { command: "iova bind 0000:00:03.0", text: "takes the function from the kernel's driver" },
+    { command: "iova bind 0000:00:03.0 --group --dry-run", text: "shows who would come along" },
+    { command: "iova bind --id 1b36:0010 --driver best", text: "binds every function of this model" },
+  ],
 });

@@ -1,14 +1,20 @@
 /** `iova unbind`. */
-import { stepTimeout } from "./common.js";
+import { selectionOptions } from "./binding.js";
 import { describe } from "./description.js";
 
 export const unbindDescription = describe({
   name: "unbind",
-  operands: "BDF",
-  summary: "unbind it from vfio-pci; the kernel then chooses a driver, as at boot",
-  usage: ["BDF [--timeout MS]"],
-  text: ["Needs root. Fails, with nothing done, while a process has the function open."],
+  operands: "BDF...",
+  summary: "unbind functions from their VFIO driver; the kernel then chooses one, as at boot",
+  usage: ["BDF... [--group] [--dry-run] [--timeout MS]", "--class CLASS | --id VENDOR:DEVICE [...]"],
+  text: [
+    "Unbinds all of them, or none: an error, Ctrl-C or SIGTERM undoes what was done before. Needs root. Fails while a process has one of " +
+      "them open. --class, --id and --group alone mean functions that a VFIO driver has.",
+  ],
   offers: ["function"],
-  options: { timeout: stepTimeout },
-  examples: [{ command: "iova unbind 0000:00:03.0", text: "gives the function back to the kernel's driver" }],
+  options: selectionOptions,
+  examples: [
+    { command: "iova unbind 0000:00:03.0", text: "gives the function back to the kernel's driver" },
+    { command: "iova unbind --class 0108", text: "gives all NVMe controllers back" },
+  ],
 });

@@ -3,8 +3,8 @@ import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { NvmeController } from "../../nvme/controller.js";
 import type { NvmeOptions } from "../../nvme/engine/options.js";
 import type { NvmeNamespace } from "../../nvme/namespace/namespace.js";
-import { VFIO_PCI } from "../../pci/bind.js";
 import { readPciFunction } from "../../pci/sysfs.js";
+import { isVfioBound, VFIO_PCI } from "../../pci/vfio-driver.js";
 
 /**
  * Checks that a function is bound to vfio-pci. The error names the command that binds it.
@@ -13,7 +13,7 @@ import { readPciFunction } from "../../pci/sysfs.js";
 export function assertBound(target: string): void {
   if (target.startsWith("vfio-user:")) return;
   const { driver } = readPciFunction(target);
-  if (driver === VFIO_PCI) return;
+  if (isVfioBound(target)) return;
   const has = driver === undefined ? "has no driver" : `is driven by the kernel's ${driver}`;
   throw new UnsupportedError(`${target} ${has}: bind it to ${VFIO_PCI} with "iova bind ${target}" first`);
 }

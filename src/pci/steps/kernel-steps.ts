@@ -1,14 +1,14 @@
 /** Steps in sysfs that the kernel or a driver may wait in: each has a time limit, and is done on this thread or beside it. */
-import { checkInteger, MAX_TIMER_MS } from "../core/check.js";
-import { TimeoutError } from "../core/errors.js";
-import { checkSignal, onAbort } from "../core/listeners.js";
+import { checkInteger, MAX_TIMER_MS } from "../../core/check.js";
+import { TimeoutError } from "../../core/errors.js";
+import { checkSignal, onAbort } from "../../core/listeners.js";
 import {
   type KernelWait,
   readWithin,
   readWithinAsync,
   writeWithin,
   writeWithinAsync,
-} from "../sys/kernel-wait.js";
+} from "../../sys/kernel-wait.js";
 
 /** In milliseconds, unless the caller gives another. */
 const STEP_TIMEOUT_MS = 30_000;
@@ -40,10 +40,26 @@ export class StepWait implements KernelWait {
 }
 
 /** A read of a file, or a write if there is a `text`. */
-export interface KernelStep {
+export interface FileStep {
   readonly path: string;
   readonly text?: string | undefined;
   readonly wait: KernelWait;
+}
+
+/** Anything else: done on this thread, or beside it. */
+export interface OtherStep {
+  now(): void;
+  beside(): Promise<void>;
+}
+
+export type KernelStep = FileStep | OtherStep;
+
+/** How long steps may take, and what gives them up. */
+export interface StepLimits {
+  /** Time limit in milliseconds. */
+  readonly timeoutMs: number;
+  /** Gives up what is done beside the thread. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A sequence of steps, written once for both ways to do it. Each step's value is what it read. */
@@ -81,13 +97,23 @@ export async function doBeside<T>(steps: KernelSteps<T>): Promise<T> {
   return at.value;
 }
 
-function now({ path, text, wait }: KernelStep): string {
+function now(step: KernelStep): string {
+  if ("now" in step) {
+    step.now();
+    return "";
+  }
+  const { path, text, wait } = step;
   if (text === undefined) return readWithin(path, wait);
   writeWithin(path, text, wait);
   return "";
 }
 
-async function beside({ path, text, wait }: KernelStep): Promise<string> {
+async function beside(step: KernelStep): Promise<string> {
+  if ("beside" in step) {
+    await step.beside();
+    return "";
+  }
+  const { path, text, wait } = step;
   if (text === undefined) return await readWithinAsync(path, wait);
   await writeWithinAsync(path, text, wait);
   return "";

@@ -4,10 +4,10 @@ import { constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { SysError, TimeoutError } from "../../../src/core/errors.js";
-import { doBeside, doNow, type KernelSteps, waitFor } from "../../../src/pci/kernel-steps.js";
-import { close, O_RDWR, open } from "../../../src/sys/syscalls.js";
-import { caught } from "../../support/caught.js";
+import { SysError, TimeoutError } from "../../../../src/core/errors.js";
+import { doBeside, doNow, type KernelSteps, waitFor } from "../../../../src/pci/steps/kernel-steps.js";
+import { close, O_RDWR, open } from "../../../../src/sys/syscalls.js";
+import { caught } from "../../../support/caught.js";
 
 const wait = { timeoutMs: 60_000 };
 
