@@ -68,7 +68,12 @@ function pause(bdf: string, path: string, signal: AbortSignal | undefined): Othe
 
 function openLock(folder: string, path: string): number | undefined {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    // Not `recursive`: in a folder like /proc, Node.js then tries without an end.
+    mkdirSync(folder, { mode: 0o755 });
+  } catch {
+    // It is there, or openFile() fails.
+  }
+  try {
     return openFile(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   } catch {
     return undefined;
