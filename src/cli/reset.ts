@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BusyError, SysError, UnsupportedError } from "../core/errors.js";
-import { stepLimit } from "../pci/steps/kernel-steps.js";
+import { StepWait } from "../pci/steps/kernel-steps.js";
 import { readPciFunction } from "../pci/sysfs.js";
 import { holdersText, usersOf, vfioHolders, virtualFunctionHolders } from "../pci/usage.js";
 import { isVfioBound } from "../pci/vfio-driver.js";
@@ -24,7 +24,8 @@ interface ResetPlan {
 /** @throws ConfigError, ArgumentError (no such function), BusyError, UnsupportedError, SysError, TimeoutError */
 export function runReset(argv: readonly string[]): void {
   const { values, positionals } = parseCommandLine(resetDescription, argv);
-  const timeoutMs = stepLimit({ timeoutMs: stepTimeoutOf(resetDescription, values.timeout) });
+  const timeoutMs = stepTimeoutOf(resetDescription, values.timeout);
+  const wait = new StepWait({ timeoutMs }, () => "the kernel's log may say more");
   const { bdf, virtualFunctions } = readPciFunction(onlyOperand(resetDescription, positionals, "BDF"));
   const path = `/sys/bus/pci/devices/${bdf}`;
   const all = methodsOf(path);
@@ -38,7 +39,7 @@ export function runReset(argv: readonly string[]): void {
     throw new UnsupportedError(`${bdf} can't be reset by itself: it, or its bus, has no way for it`);
   assertUnused(bdf, virtualFunctions);
   const isDone = values["dry-run"] !== true;
-  if (isDone) reset(path, values.method, timeoutMs);
+  if (isDone) reset(path, values.method, wait);
   if (values.json === true) printJsonText(JSON.stringify({ ...plan, reset: isDone }, undefined, 2));
   else print(textOf(plan, isDone));
 }
@@ -74,15 +75,15 @@ function assertUnused(bdf: string, vfs: readonly string[]): void {
 }
 
 /** Writes `reset`. A method is asked for by making it the only one meanwhile. @throws SysError, TimeoutError */
-function reset(path: string, method: string | undefined, timeoutMs: number): void {
+function reset(path: string, method: string | undefined, wait: StepWait): void {
   const order = join(path, "reset_method");
   const before = kernelText(order) ?? "";
   try {
-    if (method !== undefined && method !== before) writeWithin(order, `${method}\n`, { timeoutMs });
+    if (method !== undefined && method !== before) writeWithin(order, `${method}\n`, wait);
     try {
-      writeWithin(join(path, "reset"), "1\n", { timeoutMs });
+      writeWithin(join(path, "reset"), "1\n", wait);
     } finally {
-      if (method !== undefined && method !== before) writeWithin(order, `${before}\n`, { timeoutMs });
+      if (method !== undefined && method !== before) writeWithin(order, `${before}\n`, wait);
     }
   } catch (error) {
     if (error instanceof SysError && (error.code === "EACCES" || error.code === "EPERM"))
