@@ -5,6 +5,7 @@ import { type ErrorMessage, errorFromMessage } from "../core/error-message.js";
 import { ArgumentError, ClosedError } from "../core/errors.js";
 import type { AnaStateName } from "../nvme/spec/log-pages.js";
 import type { BlockSpec } from "../registers/declaration.js";
+import { assertLinux } from "../sys/platform.js";
 import type { VfioUserServerOptions } from "../vfio-user/server/server.js";
 import type { EduFault, EduOptions } from "./edu/device.js";
 import type { DeviceFault } from "./faults/options.js";
@@ -195,6 +196,7 @@ export interface RunningEmulator extends AsyncDisposable {
  *   your own throws when its module is loaded or it is made; nothing stays open
  */
 export async function startEmulator(request: EmulatorRequest, program?: URL): Promise<RunningEmulator> {
+  assertLinux();
   const workerData = threadRequest(request);
   const worker = program === undefined ? startWorker({ workerData }) : new Worker(program, { workerData });
   await new Promise<void>((resolve, reject) => {

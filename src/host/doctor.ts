@@ -1,5 +1,6 @@
 /** `doctor()`: what keeps a user from using a device on this host, and how to mend it. */
 import { checkArray, checkKeys, checkString } from "../core/check.js";
+import { assertLinux } from "../sys/platform.js";
 import { runChecks } from "./checks/all.js";
 import type { CheckResult } from "./checks/check.js";
 import { listVfioDevices } from "./facts/device.js";
@@ -39,7 +40,7 @@ export interface DoctorReport {
 /**
  * Checks this host for what a program needs to use a device: kernel, IOMMU, modules, nodes, limits, the device itself. It only
  * reads, and opens nodes whose opening has no effect.
- * @throws ArgumentError: no such device or user
+ * @throws ArgumentError: no such device or user; UnsupportedError on another system than Linux
  */
 export function doctor(options: DoctorOptions = {}): DoctorReport {
   checkKeys("options", options, ["devices", "user", "root"]);
@@ -50,6 +51,7 @@ export function doctor(options: DoctorOptions = {}): DoctorReport {
   }
   if (user !== undefined) checkString("user", user);
   const root = new HostRoot(checkString("root", path));
+  if (root.isLive) assertLinux();
   const facts = readHostFacts(root, devices ?? listVfioDevices(root), user);
   const verdicts = facts.devices.map((device) => verdictOf(facts, device));
   return {

@@ -1,5 +1,4 @@
 /** Lists and describes PCI functions by sysfs. Reading needs no permission. */
-import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ArgumentError } from "../core/errors.js";
 import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
@@ -75,16 +74,10 @@ function findPath(bdf: string): string | undefined {
   return kernelText(join(path, "vendor")) === undefined ? undefined : path;
 }
 
-/** All functions of this host, in address order; empty if it has no PCI. */
+/** All functions of this host, in address order; empty if it has no PCI. @throws UnsupportedError on another system than Linux */
 export function listPciFunctions(): PciFunction[] {
-  let names: string[];
-  try {
-    names = readdirSync(DEVICES);
-  } catch {
-    return [];
-  }
   // A function that is removed meanwhile is left out.
-  return names.sort().flatMap((name) => findPciFunction(name) ?? []);
+  return (kernelNames(DEVICES) ?? []).flatMap((name) => findPciFunction(name) ?? []);
 }
 
 /** What sysfs says of a function; undefined if this host has no such function. @throws ArgumentError: malformed */

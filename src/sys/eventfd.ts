@@ -7,7 +7,7 @@ import { SysError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { type ListenOptions, onAbort, signalOf } from "../core/listeners.js";
 import { adopt } from "./descriptors.js";
-import { addressOf, c, lastErrno } from "./libc.js";
+import { addressOf, c, hasLibc, lastErrno } from "./libc.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
 import { type Watch, watchReadable } from "./watch.js";
 
@@ -21,7 +21,7 @@ const COUNTER_BYTES = 8;
 
 /** struct iovec, and the counter that it points to, outside V8's moving heap. */
 const request = new BigUint64Array(new ArrayBuffer(24));
-const requestAddress = addressOf(request);
+const requestAddress = hasLibc ? addressOf(request) : 0;
 request[0] = BigInt(requestAddress + 16);
 request[1] = BigInt(COUNTER_BYTES);
 let preadv2 = preadv2Numbers[process.arch];

@@ -1,30 +1,28 @@
 /** Small text files and links of sysfs and procfs. What can't be read is undefined: an attribute may be absent or vanish. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
+import { assertLinux } from "./platform.js";
 
-/** Content of a file without blanks and line breaks at its ends; undefined if it can't be read. */
+function tried<T>(read: () => T): T | undefined {
+  assertLinux();
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Content of a file without blanks and line breaks at its ends; undefined if it can't be read. @throws UnsupportedError */
 export function kernelText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return undefined;
-  }
+  return tried(() => readFileSync(path, "utf8").trim());
 }
 
-/** Names in a folder, sorted; undefined if it can't be read. */
+/** Names in a folder, sorted; undefined if it can't be read. @throws UnsupportedError */
 export function kernelNames(path: string): string[] | undefined {
-  try {
-    return readdirSync(path).sort();
-  } catch {
-    return undefined;
-  }
+  return tried(() => readdirSync(path).sort());
 }
 
-/** Last component of a link's target; undefined if it can't be read. */
+/** Last component of a link's target; undefined if it can't be read. @throws UnsupportedError */
 export function kernelLinkName(path: string): string | undefined {
-  try {
-    return basename(readlinkSync(path));
-  } catch {
-    return undefined;
-  }
+  return tried(() => basename(readlinkSync(path)));
 }

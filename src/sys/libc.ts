@@ -317,6 +317,9 @@ export function ioDestroyOffThread(number: number, context: number): void {
   ioDestroyFunction.async(number, context, () => {});
 }
 
+/** Whether there is a C library to call. If not, every function throws. */
+export const hasLibc = koffi.isRefusing !== true;
+
 /** errno of the last failed call of this thread; read it before anything else runs. */
 export function lastErrno(): number {
   return koffi.errno();

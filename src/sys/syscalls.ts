@@ -4,7 +4,7 @@ import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
 import type { Release } from "../core/lifetime/lease.js";
 import { adopt, adoptAll, close, closeAsync, O_CLOEXEC } from "./descriptors.js";
-import { c, lastErrno } from "./libc.js";
+import { c, hasLibc, lastErrno } from "./libc.js";
 
 export { close, O_CLOEXEC } from "./descriptors.js";
 
@@ -200,4 +200,4 @@ export function fileEnd(fd: number): number {
 const SC_PAGESIZE = 30;
 
 /** The CPU's base page size in bytes, as sysconf(_SC_PAGESIZE) has it. */
-export const PAGE_SIZE: number = c.sysconf(SC_PAGESIZE);
+export const PAGE_SIZE: number = hasLibc ? c.sysconf(SC_PAGESIZE) : 4096;
