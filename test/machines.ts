@@ -383,6 +383,13 @@ export const testMachines: readonly TestMachine[] = [
     append: [],
   },
   {
+    name: "iommu-off",
+    purpose: "an IOMMU that the kernel command line switches off",
+    defaultDevices: true,
+    qemuArgs: () => [],
+    append: ["intel_iommu=off"],
+  },
+  {
     name: "lts",
     purpose: "Linux 6.12, the long-term kernel: the same library, with less beneath it",
     alsoRuns: ["test/guest/intel/nvme-io.test.ts"],
