@@ -1,6 +1,6 @@
 /** `doctor()`: what keeps a user from using a device on this host, and how to mend it. */
 import { checkArray, checkKeys, checkString } from "../core/check.js";
-import { assertLinux } from "../sys/platform.js";
+import { assertLinux } from "../core/platform.js";
 import { runChecks } from "./checks/all.js";
 import type { CheckResult } from "./checks/check.js";
 import { listVfioDevices } from "./facts/device.js";

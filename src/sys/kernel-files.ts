@@ -1,7 +1,7 @@
 /** Small text files and links of sysfs and procfs. What can't be read is undefined: an attribute may be absent or vanish. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
-import { assertLinux } from "./platform.js";
+import { assertLinux } from "../core/platform.js";
 
 function tried<T>(read: () => T): T | undefined {
   assertLinux();

@@ -9,7 +9,7 @@ import { isMainThread } from "node:worker_threads";
 import type Koffi from "koffi";
 import { UnsupportedError } from "../core/errors.js";
 import { requireFromHere } from "../core/module-url.js";
-import { notLinux } from "./platform.js";
+import { notLinux } from "../core/platform.js";
 
 /** What this project uses of koffi. */
 interface Native {

@@ -1,5 +1,5 @@
 /** The library needs Linux. Elsewhere it can be imported, so that a program can ask first, and each use says what is missing. */
-import { UnsupportedError } from "../core/errors.js";
+import { UnsupportedError } from "./errors.js";
 
 /** What a use of the library on another system throws. */
 export function notLinux(): UnsupportedError {
