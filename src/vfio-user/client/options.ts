@@ -23,7 +23,7 @@ export interface VfioUserOptions {
   readonly trustServer?: boolean | undefined;
   /**
    * Looks for a server that has gone, or had to be left, until it is back or the time is up; the process stays alive
-   * meanwhile. What was set up is set up again: see {@link DevicePresence}. Left out, the device stays gone.
+   * meanwhile. What was set up is set up again: see `DevicePresence` of `iova/pci`. Left out, the device stays gone.
    */
   readonly reconnect?: boolean | ReconnectOptions | undefined;
 }
