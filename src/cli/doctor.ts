@@ -1,12 +1,11 @@
 /** `iova doctor`: what keeps a device from being used on this host, and how to mend it. */
-import type { CheckResult, CheckState, Fix, FixStep } from "../host/checks/check.js";
+import type { CheckResult, CheckState } from "../host/checks/check.js";
 import { type DoctorReport, doctor } from "../host/doctor.js";
-import { type Colour, type Coloured, showsColours } from "./colour.js";
-import { parseCommandLine } from "./command-line.js";
+import { type Colour, showsColours } from "./colour.js";
+import { parseCommandLine, usageError } from "./command-line.js";
 import { doctorDescription } from "./described/doctor.js";
+import { fixLines, type Line } from "./doctor-lines.js";
 import { printJsonText, printPainted } from "./terminal.js";
-
-type Line = readonly (string | Coloured)[];
 
 const labels: Readonly<Record<CheckState, readonly [text: string, colour: Colour]>> = {
   ok: ["ok", "green"],
@@ -16,18 +15,32 @@ const labels: Readonly<Record<CheckState, readonly [text: string, colour: Colour
 };
 const LABEL_WIDTH = 7;
 
-/** @throws ConfigError, ArgumentError (no such device or user) */
-export function runDoctor(argv: readonly string[]): void {
+/** @throws ConfigError, ArgumentError (no such device or user); with --fix HostChangeError, BusyError, Interrupted */
+export async function runDoctor(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommandLine(doctorDescription, argv);
-  const report = doctor({ user: values.user, ...(positionals.length === 0 ? {} : { devices: positionals }) });
-  if (!report.usable) process.exitCode = 1;
-  if (values.json === true) {
-    printJsonText(JSON.stringify(report, undefined, 2));
-    return;
-  }
+  const device = { user: values.user, ...(positionals.length === 0 ? {} : { devices: positionals }) };
+  const isJson = values.json === true;
+  const isDryRun = values["dry-run"] === true;
+  if (values.fix !== true && (isDryRun || values.yes === true))
+    throw usageError(doctorDescription, `--${isDryRun ? "dry-run" : "yes"} is for --fix`);
   const withColours = showsColours(process.stdout, process.env);
-  const lines = reportLines(report, values.verbose === true);
-  printPainted(lines, withColours);
+  const say = (lines: readonly Line[]): void => {
+    if (!isJson) printPainted(lines, withColours);
+  };
+  let report: DoctorReport;
+  let shown: object;
+  if (values.fix === true) {
+    const { fixHost } = await import("./doctor-fix.js");
+    const outcome = await fixHost({ device, boot: values.yes === true, isDryRun, say });
+    report = outcome.report;
+    shown = outcome;
+  } else {
+    report = doctor(device);
+    shown = report;
+  }
+  if (!report.usable) process.exitCode = 1;
+  say(reportLines(report, values.verbose === true));
+  if (isJson) printJsonText(JSON.stringify(shown, undefined, 2));
 }
 
 /** The report as lines of text. */
@@ -65,35 +78,8 @@ function adviceOf(check: CheckResult, isVerbose: boolean): Line[] {
     [`  ${check.found}`],
     [`  ${check.why}`],
     ...(isVerbose ? [[{ text: `  from ${check.where}`, colour: "dim" }] as const] : []),
-    ...check.fixes.flatMap((fix, i) => fixLines(fix, i === 0)),
+    ...check.fixes.flatMap((fix, i) => fixLines(fix, i === 0 ? "To mend it:" : "Or:")),
   ];
-}
-
-const EFFECTS = {
-  now: "",
-  login: " (takes effect at the next login)",
-  reboot: " (takes effect at the next start)",
-};
-
-function fixLines({ summary, steps, effect }: Fix, isFirst: boolean): Line[] {
-  return [[`  ${isFirst ? "To mend it" : "Or"}: ${summary}${EFFECTS[effect]}`], ...steps.flatMap(stepLines)];
-}
-
-function stepLines(step: FixStep): Line[] {
-  if (step.kind === "manual") return [[`    ${step.text}`]];
-  if (step.kind === "command")
-    return [[{ text: `    sudo ${step.argv.map(quoted).join(" ")}`, colour: "bold" }]];
-  const content = step.content.trimEnd().split("\n");
-  return [
-    [{ text: `    sudo tee ${quoted(step.path)} <<'EOF'`, colour: "bold" }],
-    ...content.map((line): Line => [line]),
-    ["EOF"],
-  ];
-}
-
-/** A word as a shell takes it. */
-export function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function verdictLines({ devices, user }: DoctorReport): Line[] {

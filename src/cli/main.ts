@@ -12,6 +12,7 @@ type Run = (argv: readonly string[]) => void | Promise<void>;
 /** The programs of the commands, loaded when they are called. Their descriptions are in described/. */
 const programs: Readonly<Record<CommandName, () => Promise<Run>>> = {
   doctor: async () => (await import("./doctor.js")).runDoctor,
+  restore: async () => (await import("./restore.js")).runRestore,
   list: async () => (await import("./list.js")).runList,
   show: async () => (await import("./show.js")).runShow,
   bind: async () => (await import("./binding/bind.js")).runBind,

@@ -42,6 +42,13 @@ export function checkString(name: string, value: string): string {
   return value;
 }
 
+/** true or false. @throws ArgumentError */
+export function checkBoolean(name: string, value: boolean): boolean {
+  if (typeof value !== "boolean")
+    throw new ArgumentError(`${name} must be true or false, got ${show(value)}`);
+  return value;
+}
+
 /** Bytes. @throws ArgumentError */
 export function checkBytes(name: string, value: Uint8Array): void {
   if (!(value instanceof Uint8Array))

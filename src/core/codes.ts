@@ -92,6 +92,11 @@ export const codeMeanings = {
     when: "A PCI device could not be moved to vfio-pci, or back to its kernel driver.",
     retry: "After solving what the message names.",
   },
+  ERR_IOVA_HOST_CHANGE: {
+    thrownAs: "HostChangeError",
+    when: "A change to the host failed and was undone, or the record of changes can't be used.",
+    retry: "After solving what the message names.",
+  },
   ERR_IOVA_NVME: {
     thrownAs: "NvmeError",
     when: "The NVMe controller completed a command with an error status.",

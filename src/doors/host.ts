@@ -1,9 +1,16 @@
 /**
- * The host: what keeps a user from using a device, explained, with what mends it.
+ * The host: what keeps a user from using a device, explained, with what mends it, and changes that can be taken back.
  *
  * @packageDocumentation
  */
 
+export { type ApplyOptions, applySteps } from "../host/changes/apply.js";
+export { type ChangeList, type ChangeState, type HostChange, listChanges } from "../host/changes/changes.js";
+export { HostChangeError } from "../host/changes/errors.js";
+export type { RecordOptions } from "../host/changes/options.js";
+export { type RestoredChange, type RestoreOptions, restoreChanges } from "../host/changes/restore.js";
+export type { AttributeStep, ChangeStep, OwnerStep } from "../host/changes/steps.js";
+export type { Leftover } from "../host/changes/take-back.js";
 export type {
   CheckResult,
   CheckState,
@@ -14,4 +21,5 @@ export type {
   ManualStep,
 } from "../host/checks/check.js";
 export { type DoctorOptions, type DoctorReport, doctor } from "../host/doctor.js";
+export { type FixPlan, type FixPlanOptions, type PlannedFix, planFixes } from "../host/fix-plan.js";
 export type { DeviceVerdict, HostBackend } from "../host/verdict.js";

@@ -5,7 +5,17 @@ import { dirname, join } from "node:path";
 import { HostRoot } from "../../src/host/facts/root.js";
 
 /** A file's content, a link, or an empty file with permissions (a device node's place). */
-export type TreeFile = string | Uint8Array | { readonly link: string } | { readonly mode: number };
+export type TreeFile =
+  | string
+  | Uint8Array
+  | { readonly link: string }
+  | { readonly mode: number }
+  | { readonly script: string };
+
+/** A shell script that stands for a program of the host. It runs in the tree's root folder. */
+export function program(script: string): TreeFile {
+  return { script: `#!/bin/sh\n${script}\n` };
+}
 
 /** Files by their absolute paths. A path that ends in `/` is an empty folder. */
 export type TreeFiles = Readonly<Record<string, TreeFile>>;
@@ -24,6 +34,7 @@ export function hostTree(files: TreeFiles): HostTree {
     if (path.endsWith("/")) continue;
     if (typeof file === "string" || file instanceof Uint8Array) writeFileSync(target, file);
     else if ("link" in file) symlinkSync(file.link, target);
+    else if ("script" in file) writeFileSync(target, file.script, { mode: 0o755 });
     else {
       writeFileSync(target, "");
       chmodSync(target, file.mode);

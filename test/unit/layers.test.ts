@@ -103,7 +103,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   "host/facts": ["core", "pci"],
   "host/checks": ["core", "pci", "host/facts"],
-  host: ["core", "host/facts", "host/checks"],
+  "host/changes": ["core", "sys", "pci", "host/facts", "host/checks"],
+  host: ["core", "host/facts", "host/checks", "host/changes"],
 };
 
 /** The command line is an application: it may use everything below it. */

@@ -16,7 +16,7 @@ import {
   initialConfigSpace,
   VfioUserServer,
 } from "../../src/doors/emulator.js";
-import { doctor } from "../../src/doors/host.js";
+import { applySteps, doctor, listChanges, planFixes, restoreChanges } from "../../src/doors/host.js";
 import { vtdInvalidations, vtdStage1 } from "../../src/doors/iommufd.js";
 import { DirectiveType, ProtectionInformation } from "../../src/doors/nvme.js";
 import {
@@ -168,6 +168,10 @@ test("a misspelt option is an ArgumentError: PCI functions", async () => {
       "DescriptorLayout.ring(options)": () => ring.ring(device.dma, 4, misspelt),
       "DescriptorRing.until(options)": () => filled.until(() => false, and({ timeoutMs: 1 })),
       "doctor(options)": () => doctor(misspelt),
+      "planFixes(options)": () => planFixes({ checks: [] } as never, misspelt),
+      "applySteps(options)": () => applySteps([], and({ purpose: "none" })),
+      "listChanges(options)": () => listChanges(misspelt),
+      "restoreChanges(options)": () => restoreChanges(misspelt),
       "bindToVfio(options)": () => bindToVfio("0000:00:00.0", misspelt),
       "unbindFromVfio(options)": () => unbindFromVfio("0000:00:00.0", misspelt),
       "bindToVfioAsync(options)": () => bindToVfioAsync("0000:00:00.0", misspelt),

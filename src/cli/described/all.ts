@@ -12,6 +12,7 @@ import { newDriverDescription } from "./new-driver.js";
 import { nvmeDescription, nvmeDescriptions } from "./nvme.js";
 import { replDescription } from "./repl.js";
 import { resetDescription } from "./reset.js";
+import { restoreDescription } from "./restore.js";
 import { showDescription } from "./show.js";
 import { sriovDescription } from "./sriov.js";
 import { unbindDescription } from "./unbind.js";
@@ -19,6 +20,7 @@ import { vfsDescription } from "./vfs.js";
 
 export const descriptions = [
   doctorDescription,
+  restoreDescription,
   listDescription,
   showDescription,
   bindDescription,

@@ -10,10 +10,10 @@ function folder({ bdf }: DeviceFacts): string {
   return `/sys/bus/pci/devices/${bdf}`;
 }
 
-function bindFix(bdf: string): Fix {
+function bindFix(...devices: readonly string[]): Fix {
   return {
-    summary: `bind ${bdf} to vfio-pci`,
-    steps: [command(["npx", "iova", "bind", bdf], ["npx", "iova", "unbind", bdf])],
+    summary: `bind ${devices.join(", ")} to vfio-pci`,
+    steps: devices.map((bdf) => command(["npx", "iova", "bind", bdf], ["npx", "iova", "unbind", bdf])),
     effect: "now",
   };
 }
@@ -28,11 +28,18 @@ export function driver(facts: HostFacts, device: DeviceFacts): Finding {
   if (device.isVfio) return { state: "ok", found, where };
   if (device.inUse.length > 0) {
     const text = `first end its use: ${device.inUse.join("; ")}. Or choose another device`;
+    const bind = bindFix(device.bdf);
     return {
       state: "problem",
       found: `${found}; in use: ${device.inUse.join("; ")}`,
       where,
-      fixes: [manual("free it", text), bindFix(device.bdf)],
+      fixes: [
+        {
+          ...bind,
+          summary: `free it, then ${bind.summary}`,
+          steps: [{ kind: "manual", text }, ...bind.steps],
+        },
+      ],
     };
   }
   if (facts.security.readOnlySysfs) {
@@ -66,7 +73,7 @@ export function group(facts: HostFacts, device: DeviceFacts): Finding {
       : `group ${device.group} with ${others.map((each) => `${each.bdf} (${each.driver ?? "no driver"})`).join(", ")}`;
   const inTheWay = others.filter(({ isHarmless }) => !isHarmless);
   if (inTheWay.length === 0) return { state: "ok", found, where };
-  return { state: "problem", found, where, fixes: inTheWay.map(({ bdf }) => bindFix(bdf)) };
+  return { state: "problem", found, where, fixes: [bindFix(...inTheWay.map(({ bdf }) => bdf))] };
 }
 
 export function freeForUse(_: HostFacts, { holders, bdf }: DeviceFacts): Finding {

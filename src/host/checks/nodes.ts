@@ -1,6 +1,7 @@
 /** Checks of device nodes: whether they exist, and whether the user can open them. */
 import { type HostFacts, optionOf } from "../facts/facts.js";
 import type { DeviceNode } from "../facts/nodes.js";
+import { joinGroup, makeGroup } from "./access-group.js";
 import type { Finding, Fix } from "./check.js";
 import { command, loadModule, manual } from "./fixes.js";
 
@@ -16,33 +17,27 @@ SUBSYSTEM=="vfio", GROUP="iova", MODE="0660"
 `;
 
 /** Gives the nodes to a group, and the user to the group. */
-function permissionFix({ user, container, distribution }: HostFacts): Fix {
+function permissionFix({ user, container, distribution, accessGroup }: HostFacts): Fix {
   if (container !== undefined) {
     const text =
       "give the container the nodes with its manager's options, such as --device /dev/iommu --device /dev/vfio";
     return manual("pass the nodes to the container", text);
   }
-  const isBusybox = distribution.family === "alpine";
-  const join = isBusybox
-    ? ["addgroup", user.name, "iova"]
-    : ["usermod", "--append", "--groups", "iova", user.name];
-  const leave = isBusybox ? ["delgroup", user.name, "iova"] : ["gpasswd", "--delete", user.name, "iova"];
+  const trigger = [
+    "udevadm",
+    "trigger",
+    "--subsystem-match=misc",
+    "--subsystem-match=vfio",
+    "--subsystem-match=vfio-dev",
+  ];
   return {
     summary: `give the nodes to a group, and ${user.name} to it`,
     steps: [
-      isBusybox
-        ? command(["addgroup", "-S", "iova"], ["delgroup", "iova"])
-        : command(["groupadd", "--system", "--force", "iova"], ["groupdel", "iova"]),
-      command(join, leave),
+      ...(accessGroup === undefined ? [makeGroup(distribution)] : []),
+      ...(accessGroup?.members.includes(user.name) === true ? [] : [joinGroup(distribution, user.name)]),
       { kind: "file", path: "/etc/udev/rules.d/90-iova.rules", content: RULES },
       command(["udevadm", "control", "--reload"], ["udevadm", "control", "--reload"]),
-      command([
-        "udevadm",
-        "trigger",
-        "--subsystem-match=misc",
-        "--subsystem-match=vfio",
-        "--subsystem-match=vfio-dev",
-      ]),
+      command(trigger, trigger),
     ],
     effect: "login",
   };

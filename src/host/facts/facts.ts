@@ -17,7 +17,7 @@ import type { HostRoot } from "./root.js";
 import { type RuntimeFacts, readRuntime } from "./runtime.js";
 import { readSecurity, type SecurityFacts } from "./security.js";
 import { readSwitches, type SwitchFacts } from "./switches.js";
-import { HostNames, type HostUser, readUser } from "./users.js";
+import { type GroupEntry, HostNames, type HostUser, readUser } from "./users.js";
 
 /** The modules that the library depends on. */
 export const moduleNames = ["vfio", "vfio_pci", "vfio_iommu_type1", "iommufd"] as const;
@@ -38,6 +38,8 @@ export interface HostFacts {
   readonly switches: SwitchFacts;
   /** Whom the report is for. */
   readonly user: HostUser;
+  /** The group `iova`, to which advice gives nodes; undefined if there is none. */
+  readonly accessGroup: GroupEntry | undefined;
   readonly nodes: readonly DeviceNode[];
   /** Limits of this process, by the kernel's names for them. */
   readonly limits: ReadonlyMap<string, ProcessLimit>;
@@ -78,6 +80,7 @@ export function readHostFacts(root: HostRoot, devices: readonly string[], user?:
     modprobe: readModprobe(root),
     switches: readSwitches(root),
     user: who,
+    accessGroup: names.group("iova"),
     nodes: readNodes(root, names, who),
     limits: parseProcessLimits(root.text("/proc/self/limits") ?? ""),
     limitSettings: readLimitSettings(root),

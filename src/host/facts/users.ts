@@ -66,7 +66,7 @@ export function parseGroup(text: string): GroupEntry[] {
 export class HostNames {
   private constructor(
     private readonly passwd: readonly PasswdEntry[],
-    private readonly group: readonly GroupEntry[],
+    private readonly groups: readonly GroupEntry[],
   ) {}
 
   static read(root: HostRoot): HostNames {
@@ -83,7 +83,12 @@ export class HostNames {
 
   /** A group's name; the number as text if none is known. */
   groupName(gid: number): string {
-    return this.group.find((each) => each.gid === gid)?.name ?? String(gid);
+    return this.groups.find((each) => each.gid === gid)?.name ?? String(gid);
+  }
+
+  /** A group by its name; undefined if /etc/group lacks it. */
+  group(name: string): GroupEntry | undefined {
+    return this.groups.find((each) => each.name === name);
   }
 
   /** A user by name or number. @throws ArgumentError: neither /etc/passwd nor the text itself gives a number */
@@ -95,7 +100,7 @@ export class HostNames {
       );
     }
     const { name, uid, gid } = entry ?? { name: nameOrUid, uid: Number(nameOrUid), gid: undefined };
-    const others = this.group.filter((each) => each.members.includes(name)).map((each) => each.gid);
+    const others = this.groups.filter((each) => each.members.includes(name)).map((each) => each.gid);
     const gids = [...new Set([...(gid === undefined ? [] : [gid]), ...others])];
     return {
       name,

@@ -1,0 +1,59 @@
+/** `iova restore`: takes back changes to the host. */
+import { type HostChange, listChanges } from "../host/changes/changes.js";
+import { type RestoredChange, restoreChanges } from "../host/changes/restore.js";
+import { parseCommandLine, usageError } from "./command-line.js";
+import { restoreDescription } from "./described/restore.js";
+import { print, printError, printJsonText } from "./terminal.js";
+
+/** @throws ConfigError, ArgumentError (no such change), BusyError, HostChangeError */
+export async function runRestore(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommandLine(restoreDescription, argv);
+  const { list, leave, json, "dry-run": dryRun = false } = values;
+  if (list === true) {
+    if (positionals.length > 0) throw usageError(restoreDescription, "--list takes no ID");
+    printList(json === true);
+    return;
+  }
+  const ids = positionals.map((text) => {
+    if (!/^[1-9]\d{0,8}$/.test(text))
+      throw usageError(
+        restoreDescription,
+        `${JSON.stringify(text)}: expected the number of a change, as --list prints it`,
+      );
+    return Number(text);
+  });
+  const restored = await restoreChanges({ ids: ids.length === 0 ? undefined : ids, dryRun, leave });
+  if (restored.some(({ left }) => left.length > 0) && leave !== true) process.exitCode = 1;
+  if (json === true) {
+    printJsonText(JSON.stringify(restored, undefined, 2));
+    return;
+  }
+  if (restored.length === 0) print("nothing to take back");
+  for (const each of restored) {
+    print(restoredText(each, dryRun));
+    for (const { step, reason } of each.left) printError(`change ${each.change.id}: ${step}: ${reason}`);
+  }
+}
+
+function printList(isJson: boolean): void {
+  const found = listChanges();
+  if (isJson) printJsonText(JSON.stringify(found, undefined, 2));
+  else print(found.changes.length === 0 ? "no changes" : found.changes.map(changeText).join("\n"));
+  const { damagedLines } = found;
+  if (damagedLines.length === 0) return;
+  process.exitCode = 1;
+  printError(`lines of the record can't be read, and changes may be missing: ${damagedLines.join(", ")}`);
+}
+
+/** A change, and what was done. */
+export function changeText({ id, time, state, purpose, steps }: HostChange): string {
+  return [`${id}  ${time}  ${state}: ${purpose}`, ...steps.map((step) => `     ${step}`)].join("\n");
+}
+
+/** What became of a change. */
+export function restoredText({ change, steps, left }: RestoredChange, isDryRun: boolean): string {
+  const name = `change ${change.id} (${change.purpose})`;
+  if (isDryRun) return [`${name} would be taken back:`, ...steps.map((step) => `  ${step}`)].join("\n");
+  const kept = change.state === "restored" ? "" : ", and stays in the list";
+  return left.length === 0 ? `${name} is taken back` : `${name} is taken back in part${kept}`;
+}

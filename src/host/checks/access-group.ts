@@ -1,0 +1,23 @@
+/** The group that advice gives nodes to, and how each distribution makes it and adds a user. */
+import type { Distribution } from "../facts/distribution.js";
+import type { CommandStep } from "./check.js";
+import { command } from "./fixes.js";
+
+export const ACCESS_GROUP = "iova";
+
+/** Makes the group. */
+export function makeGroup({ family }: Distribution): CommandStep {
+  return family === "alpine"
+    ? command(["addgroup", "-S", ACCESS_GROUP], ["delgroup", ACCESS_GROUP])
+    : command(["groupadd", "--system", ACCESS_GROUP], ["groupdel", ACCESS_GROUP]);
+}
+
+/** Adds a user to the group. */
+export function joinGroup({ family }: Distribution, user: string): CommandStep {
+  return family === "alpine"
+    ? command(["addgroup", user, ACCESS_GROUP], ["delgroup", user, ACCESS_GROUP])
+    : command(
+        ["usermod", "--append", "--groups", ACCESS_GROUP, user],
+        ["gpasswd", "--delete", user, ACCESS_GROUP],
+      );
+}

@@ -1,0 +1,99 @@
+/** Which fixes of a report a program can do by itself, and what is left for a person. */
+import { checkBoolean, checkKeys } from "../core/check.js";
+import { type ChangeList, listChanges } from "./changes/changes.js";
+import { placesOf, type RecordOptions } from "./changes/options.js";
+import type { CheckResult, CommandStep, FileStep, Fix } from "./checks/check.js";
+import type { DoctorReport } from "./doctor.js";
+import { HostRoot } from "./facts/root.js";
+
+/** Options of {@link planFixes}. */
+export interface FixPlanOptions extends RecordOptions {
+  /** Also change the kernel command line, which takes a restart of the machine. */
+  readonly boot?: boolean | undefined;
+}
+
+/** A fix, and the check that it is for. */
+export interface PlannedFix {
+  /** Identifier of the check, such as `device.driver`. */
+  readonly check: string;
+  /** Address of the device; undefined if the check is about the host. */
+  readonly device: string | undefined;
+  /** What mends it. */
+  readonly fix: Fix;
+}
+
+/** What can be done about the problems of a report. */
+export interface FixPlan {
+  /** What to do, in this order, each step once: for `applySteps`. */
+  readonly steps: readonly (CommandStep | FileStep)[];
+  /** The fixes that {@link steps} are of. */
+  readonly fixes: readonly PlannedFix[];
+  /** Fixes of the boot configuration, which the option `boot` would add. */
+  readonly withheld: readonly PlannedFix[];
+  /** Fixes that are done, as the record says, and wait for the next login or start. */
+  readonly pending: readonly PlannedFix[];
+  /** Fixes with steps that only a person can do. Of those that begin with other steps, these are in {@link steps}, too. */
+  readonly manual: readonly PlannedFix[];
+}
+
+/**
+ * Chooses the first fix of each problem of a report. Warnings are left alone. What comes after a step for a person waits for it.
+ * @param report of `doctor()`
+ * @throws ArgumentError; HostChangeError: the record can't be read
+ */
+export function planFixes(report: DoctorReport, options: FixPlanOptions = {}): FixPlan {
+  checkKeys("options", options, ["root", "record", "boot"]);
+  const { boot = false } = options;
+  checkBoolean("boot", boot);
+  const { root, folder } = placesOf(options);
+  const host = new HostRoot(root);
+  const record = listChanges({ root, record: folder });
+  const plan = {
+    steps: new Map<string, CommandStep | FileStep>(),
+    fixes: [] as PlannedFix[],
+    withheld: [] as PlannedFix[],
+    pending: [] as PlannedFix[],
+    manual: [] as PlannedFix[],
+  };
+  for (const planned of report.checks.flatMap(firstFix)) {
+    const { fix } = planned;
+    const own = doable(fix);
+    if (own.length < fix.steps.length) plan.manual.push(planned);
+    if (own.length === 0) continue;
+    if (isPending(fix, own, host, record)) plan.pending.push(planned);
+    else if (fix.effect === "reboot" && !boot) plan.withheld.push(planned);
+    else {
+      plan.fixes.push(planned);
+      for (const step of own) plan.steps.set(JSON.stringify(step), step);
+    }
+  }
+  return { ...plan, steps: [...plan.steps.values()] };
+}
+
+function firstFix({ id, device, state, fixes: [fix] }: CheckResult): PlannedFix[] {
+  return state === "problem" && fix !== undefined ? [{ check: id, device, fix }] : [];
+}
+
+/** The steps before the first that only a person can do. */
+function doable({ steps }: Fix): (CommandStep | FileStep)[] {
+  const own: (CommandStep | FileStep)[] = [];
+  for (const step of steps) {
+    if (step.kind === "manual") break;
+    own.push(step);
+  }
+  return own;
+}
+
+/** Whether a fix whose effect comes later is done already. Doing it again would add a kernel parameter twice. */
+function isPending(
+  { effect }: Fix,
+  steps: readonly (CommandStep | FileStep)[],
+  host: HostRoot,
+  { changes }: ChangeList,
+): boolean {
+  if (effect === "now") return false;
+  const done = new Set(changes.filter(({ state }) => state === "applied").flatMap((change) => change.steps));
+  return steps.every((step) =>
+    step.kind === "file" ? host.text(step.path) === step.content.trim() : done.has(step.argv.join(" ")),
+  );
+}
