@@ -17,6 +17,7 @@ const programs: Readonly<Record<CommandName, () => Promise<Run>>> = {
   show: async () => (await import("./show.js")).runShow,
   bind: async () => (await import("./binding/bind.js")).runBind,
   unbind: async () => (await import("./binding/unbind.js")).runUnbind,
+  permissions: async () => (await import("./permissions.js")).runPermissions,
   reset: async () => (await import("./reset.js")).runReset,
   sriov: async () => (await import("./sriov.js")).runSriov,
   vfs: async () => (await import("./vfs.js")).runVfs,

@@ -22,4 +22,14 @@ export type {
 } from "../host/checks/check.js";
 export { type DoctorOptions, type DoctorReport, doctor } from "../host/doctor.js";
 export { type FixPlan, type FixPlanOptions, type PlannedFix, planFixes } from "../host/fix-plan.js";
+export {
+  grantPermissions,
+  type PermissionOptions,
+  type PermissionPart,
+  type PermissionPlan,
+  type PermissionSubject,
+  planPermissions,
+  type RevokeOptions,
+  revokePermissions,
+} from "../host/permissions.js";
 export type { DeviceVerdict, HostBackend } from "../host/verdict.js";

@@ -1,5 +1,16 @@
 /** Trees of files that describe a host: what `/proc`, `/sys`, `/etc`, `/boot`, `/dev` and `/lib/modules` hold. */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { HostRoot } from "../../src/host/facts/root.js";
@@ -44,4 +55,19 @@ export function hostTree(files: TreeFiles): HostTree {
     root: new HostRoot(folder),
     [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }),
   };
+}
+
+/** All files of a tree but for the record and the notes, with content and permissions. */
+export function snapshot({ root: { path } }: HostTree): Record<string, string> {
+  const names = readdirSync(path, { recursive: true, encoding: "utf8" }).sort();
+  const own = names.filter((name) => !/^(?:calls$|var(?:\/|$))/.test(name));
+  return Object.fromEntries(
+    own
+      .filter((name) => existsSync(join(path, name)))
+      .map((name) => {
+        const state = statSync(join(path, name));
+        const content = state.isFile() ? readFileSync(join(path, name), "utf8") : "";
+        return [name, `${state.mode.toString(8)} ${state.uid}:${state.gid} ${content}`];
+      }),
+  );
 }

@@ -16,7 +16,16 @@ import {
   initialConfigSpace,
   VfioUserServer,
 } from "../../src/doors/emulator.js";
-import { applySteps, doctor, listChanges, planFixes, restoreChanges } from "../../src/doors/host.js";
+import {
+  applySteps,
+  doctor,
+  grantPermissions,
+  listChanges,
+  planFixes,
+  planPermissions,
+  restoreChanges,
+  revokePermissions,
+} from "../../src/doors/host.js";
 import { vtdInvalidations, vtdStage1 } from "../../src/doors/iommufd.js";
 import { DirectiveType, ProtectionInformation } from "../../src/doors/nvme.js";
 import {
@@ -170,6 +179,9 @@ test("a misspelt option is an ArgumentError: PCI functions", async () => {
       "doctor(options)": () => doctor(misspelt),
       "planFixes(options)": () => planFixes({ checks: [] } as never, misspelt),
       "applySteps(options)": () => applySteps([], and({ purpose: "none" })),
+      "planPermissions(options)": () => planPermissions(misspelt),
+      "grantPermissions(options)": () => grantPermissions(misspelt),
+      "revokePermissions(options)": () => revokePermissions(misspelt),
       "listChanges(options)": () => listChanges(misspelt),
       "restoreChanges(options)": () => restoreChanges(misspelt),
       "bindToVfio(options)": () => bindToVfio("0000:00:00.0", misspelt),

@@ -10,6 +10,7 @@ import { listDescription } from "./list.js";
 import { mdevDescription } from "./mdev.js";
 import { newDriverDescription } from "./new-driver.js";
 import { nvmeDescription, nvmeDescriptions } from "./nvme.js";
+import { permissionsDescription } from "./permissions.js";
 import { replDescription } from "./repl.js";
 import { resetDescription } from "./reset.js";
 import { restoreDescription } from "./restore.js";
@@ -25,6 +26,7 @@ export const descriptions = [
   showDescription,
   bindDescription,
   unbindDescription,
+  permissionsDescription,
   resetDescription,
   sriovDescription,
   vfsDescription,

@@ -1,14 +1,5 @@
 /** Changes to a host, on trees of real files with real programs: all or none, recorded, and taken back. */
-import {
-  chmodSync,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
@@ -25,7 +16,7 @@ import { OpenRecord, parseRecord } from "../../../src/host/changes/record.js";
 import { ArgumentError, BusyError } from "../../../src/index.js";
 import { type Child, runChild } from "../../support/child.js";
 import { type CompiledTree, compileTree } from "../../support/compiled.js";
-import { type HostTree, hostTree, program, type TreeFiles } from "../../support/host-tree.js";
+import { type HostTree, hostTree, program, snapshot, type TreeFiles } from "../../support/host-tree.js";
 import { run } from "../../support/run.js";
 import { asUnprivileged } from "../../support/unprivileged.js";
 
@@ -60,19 +51,6 @@ function read(tree: HostTree, path: string): string {
 /** The lines that the programs noted. */
 function calls(tree: HostTree): string[] {
   return existsSync(join(tree.root.path, "calls")) ? read(tree, "calls").trim().split("\n") : [];
-}
-
-/** All files of a tree but for the record and the notes, with content and permissions. */
-function snapshot({ root: { path } }: HostTree): Record<string, string> {
-  const names = readdirSync(path, { recursive: true, encoding: "utf8" }).sort();
-  const own = names.filter((name) => !/^(?:calls$|var(?:\/|$))/.test(name));
-  return Object.fromEntries(
-    own.map((name) => {
-      const state = statSync(join(path, name));
-      const content = state.isFile() ? readFileSync(join(path, name), "utf8") : "";
-      return [name, `${state.mode.toString(8)} ${state.uid}:${state.gid} ${content}`];
-    }),
-  );
 }
 
 function of(tree: HostTree, more: Partial<ApplyOptions> = {}): ApplyOptions {

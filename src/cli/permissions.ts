@@ -1,0 +1,87 @@
+/** `iova permissions`: gives devices to a user or a group. */
+import type { ChangeStep } from "../host/changes/steps.js";
+import { stepText } from "../host/changes/steps.js";
+import {
+  grantPermissions,
+  type PermissionPlan,
+  planPermissions,
+  revokePermissions,
+} from "../host/permissions.js";
+import { parseBdf } from "../pci/bdf.js";
+import { parseCommandLine, usageError } from "./command-line.js";
+import { permissionsDescription } from "./described/permissions.js";
+import { interruptible } from "./interruptible.js";
+import { restoredText } from "./restore.js";
+import { print, printError, printJsonText } from "./terminal.js";
+
+/** @throws ConfigError, and as grantPermissions() and revokePermissions() */
+export async function runPermissions(argv: readonly string[]): Promise<void> {
+  const { values, positionals } = parseCommandLine(permissionsDescription, argv);
+  const { user, group, json: isJson = false } = values;
+  if ((user === undefined) === (group === undefined))
+    throw usageError(permissionsDescription, "permissions needs either --user or --group");
+  const devices = positionals.map(parseBdf);
+  if (values.remove === true) {
+    if (values["dry-run"] === true || values.memlock !== undefined)
+      throw usageError(permissionsDescription, "--remove goes with neither --dry-run nor --memlock");
+    await remove({ user, group, ...(devices.length === 0 ? {} : { devices }) }, isJson);
+    return;
+  }
+  if (devices.length === 0) throw usageError(permissionsDescription, "permissions needs a BDF");
+  const options = { user, group, devices, memlockBytes: memlockOf(values.memlock) };
+  const plan = planPermissions(options);
+  if (values["dry-run"] === true) {
+    if (isJson) printJsonText(JSON.stringify(plan, undefined, 2));
+    else print(planText(plan));
+    return;
+  }
+  const changes = await interruptible((signal) => grantPermissions({ ...options, signal }));
+  if (isJson) printJsonText(JSON.stringify({ changes, notes: plan.notes }, undefined, 2));
+  else {
+    const made = changes.map(({ id, purpose }) => `change ${id}: ${purpose}`);
+    print([...(made.length === 0 ? ["everything was so already"] : made), ...plan.notes].join("\n"));
+  }
+}
+
+async function remove(options: Parameters<typeof revokePermissions>[0], isJson: boolean): Promise<void> {
+  const restored = await revokePermissions(options);
+  if (restored.some(({ left }) => left.length > 0)) process.exitCode = 1;
+  if (isJson) {
+    printJsonText(JSON.stringify(restored, undefined, 2));
+    return;
+  }
+  for (const each of restored) {
+    print(restoredText(each, false));
+    for (const { step, reason } of each.left) printError(`change ${each.change.id}: ${step}: ${reason}`);
+  }
+}
+
+const UNITS = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+/** The value of --memlock, in bytes. @throws ConfigError */
+export function memlockOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (text === "unlimited") return Number.POSITIVE_INFINITY;
+  const [, digits, unit] = /^([1-9]\d{0,5})([KMGT])$/.exec(text) ?? [];
+  const factor = Object.entries(UNITS).find(([name]) => name === unit)?.[1];
+  if (digits === undefined || factor === undefined)
+    throw usageError(
+      permissionsDescription,
+      `--memlock ${JSON.stringify(text)}: expected a size such as 512M or 4G, or unlimited`,
+    );
+  return Number(digits) * factor;
+}
+
+/** The files and commands of a plan, as text. */
+export function planText({ parts, notes }: PermissionPlan): string {
+  if (parts.length === 0) return "everything is so already";
+  return [...parts.flatMap(({ purpose, steps }) => [`# ${purpose}`, ...steps.map(planned)]), ...notes].join(
+    "\n",
+  );
+}
+
+function planned(step: ChangeStep): string {
+  if (step.kind !== "file") return stepText(step);
+  const lines = step.content.trimEnd().split("\n");
+  return [`${step.path}:`, ...lines.map((line) => `    ${line}`)].join("\n");
+}
