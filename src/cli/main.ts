@@ -11,13 +11,14 @@ type Run = (argv: readonly string[]) => void | Promise<void>;
 
 /** The programs of the commands, loaded when they are called. Their descriptions are in described/. */
 const programs: Readonly<Record<CommandName, () => Promise<Run>>> = {
-  doctor: async () => (await import("./doctor.js")).runDoctor,
-  restore: async () => (await import("./restore.js")).runRestore,
+  doctor: async () => (await import("./host/doctor.js")).runDoctor,
+  restore: async () => (await import("./host/restore.js")).runRestore,
   list: async () => (await import("./list.js")).runList,
   show: async () => (await import("./show.js")).runShow,
   bind: async () => (await import("./binding/bind.js")).runBind,
   unbind: async () => (await import("./binding/unbind.js")).runUnbind,
-  permissions: async () => (await import("./permissions.js")).runPermissions,
+  permissions: async () => (await import("./host/permissions.js")).runPermissions,
+  hugepages: async () => (await import("./host/hugepages.js")).runHugePages,
   reset: async () => (await import("./reset.js")).runReset,
   sriov: async () => (await import("./sriov.js")).runSriov,
   vfs: async () => (await import("./vfs.js")).runVfs,

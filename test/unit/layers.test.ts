@@ -116,6 +116,7 @@ const applications = [
   "cli/printed/completion",
   "cli/topology",
   "cli/binding",
+  "cli/host",
   "cli/nvme",
   "cli/nvme/commands",
   "cli/nvme/perf",

@@ -21,10 +21,13 @@ import {
   doctor,
   grantPermissions,
   listChanges,
+  listHugePages,
   planFixes,
+  planHugePages,
   planPermissions,
   restoreChanges,
   revokePermissions,
+  setHugePages,
 } from "../../src/doors/host.js";
 import { vtdInvalidations, vtdStage1 } from "../../src/doors/iommufd.js";
 import { DirectiveType, ProtectionInformation } from "../../src/doors/nvme.js";
@@ -179,6 +182,9 @@ test("a misspelt option is an ArgumentError: PCI functions", async () => {
       "doctor(options)": () => doctor(misspelt),
       "planFixes(options)": () => planFixes({ checks: [] } as never, misspelt),
       "applySteps(options)": () => applySteps([], and({ purpose: "none" })),
+      "listHugePages(options)": () => listHugePages(misspelt),
+      "planHugePages(options)": () => planHugePages(misspelt),
+      "setHugePages(options)": () => setHugePages(misspelt),
       "planPermissions(options)": () => planPermissions(misspelt),
       "grantPermissions(options)": () => grantPermissions(misspelt),
       "revokePermissions(options)": () => revokePermissions(misspelt),

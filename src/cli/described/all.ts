@@ -6,6 +6,7 @@ import type { CommandDescription } from "./description.js";
 import { doctorDescription } from "./doctor.js";
 import { emulateDescription } from "./emulate.js";
 import { helpDescription } from "./help.js";
+import { hugePagesDescription } from "./hugepages.js";
 import { listDescription } from "./list.js";
 import { mdevDescription } from "./mdev.js";
 import { newDriverDescription } from "./new-driver.js";
@@ -27,6 +28,7 @@ export const descriptions = [
   bindDescription,
   unbindDescription,
   permissionsDescription,
+  hugePagesDescription,
   resetDescription,
   sriovDescription,
   vfsDescription,

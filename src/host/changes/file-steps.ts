@@ -162,7 +162,9 @@ export function writeAttribute(root: string, { path, before, after }: AttributeU
   const now = attributeAt(target);
   if (now === after) return;
   setAttribute(target, before);
-  throw new HostChangeError(`${path} was ${now} in place of ${after}: the kernel gave no more`);
+  throw new HostChangeError(
+    `${path} became ${now} in place of ${after}, which is all that the kernel could do; it is ${before} again`,
+  );
 }
 
 /** @throws Error */

@@ -2,6 +2,7 @@
 import { isAbsolute, join } from "node:path";
 import { checkString, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import { assertLinux } from "../../core/platform.js";
 
 /** Where a host's files are, and the record of changes to it. */
 export interface RecordOptions {
@@ -14,7 +15,7 @@ export interface RecordOptions {
   readonly record?: string | undefined;
 }
 
-/** @throws ArgumentError */
+/** @throws ArgumentError; UnsupportedError: this host doesn't run Linux */
 export function placesOf({ root = "/", record }: RecordOptions): {
   readonly root: string;
   readonly folder: string;
@@ -24,5 +25,6 @@ export function placesOf({ root = "/", record }: RecordOptions): {
     if (!isAbsolute(checkString(name, path)))
       throw new ArgumentError(`${name} must be an absolute path, got ${show(path)}`);
   }
+  if (root === "/") assertLinux();
   return { root, folder };
 }

@@ -8,6 +8,8 @@ export interface HugePagePool {
   readonly pageBytes: number;
   readonly total: number;
   readonly free: number;
+  /** Promised to mappings that haven't touched them yet; these are among the free ones. */
+  readonly reserved: number;
   /** The same on each NUMA node, by its number; empty without NUMA. */
   readonly nodes: readonly { readonly node: number; readonly total: number; readonly free: number }[];
 }
@@ -58,6 +60,7 @@ export function readHugePages(root: HostRoot): HugePageFacts {
       .map(({ path, pageBytes }) => ({
         pageBytes,
         ...counts(root, path),
+        reserved: root.number(`${path}/resv_hugepages`) ?? 0,
         nodes: nodes
           .flatMap(({ node, folder }) =>
             sizes(root, folder)

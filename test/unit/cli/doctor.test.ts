@@ -1,8 +1,8 @@
 /** `iova doctor` as a process, and the text of its report. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { painted, showsColours } from "../../../src/cli/colour.js";
-import { reportLines } from "../../../src/cli/doctor.js";
-import { quoted } from "../../../src/cli/doctor-lines.js";
+import { reportLines } from "../../../src/cli/host/doctor.js";
+import { quoted } from "../../../src/cli/host/doctor-lines.js";
 import { doctor } from "../../../src/doors/host.js";
 import { arch, debian } from "../../support/example-hosts.js";
 import { hostTree, type TreeFiles } from "../../support/host-tree.js";

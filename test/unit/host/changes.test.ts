@@ -158,7 +158,7 @@ describe("applySteps", () => {
     // A blank at the end of what the kernel shows doesn't count, so this value is never found.
     const step: ChangeStep = { kind: "attribute", path: "/sys/kernel/attribute", value: " 7" };
     await expect(applySteps([load, step], of(tree))).rejects.toThrow(
-      "/sys/kernel/attribute was 7 in place of  7",
+      "/sys/kernel/attribute became 7 in place of  7",
     );
     expect(read(tree, "/sys/kernel/attribute")).toBe("1\n");
   });

@@ -44,7 +44,9 @@ test("Debian's kernel has type1 and no iommufd, by its file in /boot", () => {
   expect(facts.iommu.domainTypes).toEqual(new Map([["DMA-FQ", 1]]));
   expect(facts.user).toMatchObject({ name: "root", isThisProcess: true });
   expect(facts.limits.get("Max locked memory")).toEqual({ soft: 8_388_608, hard: 8_388_608 });
-  expect(facts.hugePages.pools).toEqual([{ pageBytes: 2 ** 21, total: 512, free: 500, nodes: [] }]);
+  expect(facts.hugePages.pools).toEqual([
+    { pageBytes: 2 ** 21, total: 512, free: 500, reserved: 0, nodes: [] },
+  ]);
   expect(facts.hugePages.transparent).toBe("madvise");
   expect(facts.runtime.libc).toBe("glibc");
 });

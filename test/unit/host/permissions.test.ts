@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { memlockOf, planText } from "../../../src/cli/permissions.js";
+import { memlockOf, planText } from "../../../src/cli/host/permissions.js";
 import {
   grantPermissions,
   listChanges,

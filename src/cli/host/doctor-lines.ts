@@ -1,6 +1,6 @@
 /** Fixes as lines of text: what a person would type. */
-import type { Fix, FixStep } from "../host/checks/check.js";
-import type { Coloured } from "./colour.js";
+import type { Fix, FixStep } from "../../host/checks/check.js";
+import type { Coloured } from "../colour.js";
 
 /** A line of text, of parts that may have colours. */
 export type Line = readonly (string | Coloured)[];

@@ -1,11 +1,11 @@
 /** `iova doctor`: what keeps a device from being used on this host, and how to mend it. */
-import type { CheckResult, CheckState } from "../host/checks/check.js";
-import { type DoctorReport, doctor } from "../host/doctor.js";
-import { type Colour, showsColours } from "./colour.js";
-import { parseCommandLine, usageError } from "./command-line.js";
-import { doctorDescription } from "./described/doctor.js";
+import type { CheckResult, CheckState } from "../../host/checks/check.js";
+import { type DoctorReport, doctor } from "../../host/doctor.js";
+import { type Colour, showsColours } from "../colour.js";
+import { parseCommandLine, usageError } from "../command-line.js";
+import { doctorDescription } from "../described/doctor.js";
+import { printJsonText, printPainted } from "../terminal.js";
 import { fixLines, type Line } from "./doctor-lines.js";
-import { printJsonText, printPainted } from "./terminal.js";
 
 const labels: Readonly<Record<CheckState, readonly [text: string, colour: Colour]>> = {
   ok: ["ok", "green"],

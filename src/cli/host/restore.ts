@@ -1,9 +1,9 @@
 /** `iova restore`: takes back changes to the host. */
-import { type HostChange, listChanges } from "../host/changes/changes.js";
-import { type RestoredChange, restoreChanges } from "../host/changes/restore.js";
-import { parseCommandLine, usageError } from "./command-line.js";
-import { restoreDescription } from "./described/restore.js";
-import { print, printError, printJsonText } from "./terminal.js";
+import { type HostChange, listChanges } from "../../host/changes/changes.js";
+import { type RestoredChange, restoreChanges } from "../../host/changes/restore.js";
+import { parseCommandLine, usageError } from "../command-line.js";
+import { restoreDescription } from "../described/restore.js";
+import { print, printError, printJsonText } from "../terminal.js";
 
 /** @throws ConfigError, ArgumentError (no such change), BusyError, HostChangeError */
 export async function runRestore(argv: readonly string[]): Promise<void> {

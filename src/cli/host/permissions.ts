@@ -1,18 +1,19 @@
 /** `iova permissions`: gives devices to a user or a group. */
-import type { ChangeStep } from "../host/changes/steps.js";
-import { stepText } from "../host/changes/steps.js";
+import type { ChangeStep } from "../../host/changes/steps.js";
+import { stepText } from "../../host/changes/steps.js";
 import {
   grantPermissions,
   type PermissionPlan,
   planPermissions,
   revokePermissions,
-} from "../host/permissions.js";
-import { parseBdf } from "../pci/bdf.js";
-import { parseCommandLine, usageError } from "./command-line.js";
-import { permissionsDescription } from "./described/permissions.js";
-import { interruptible } from "./interruptible.js";
+} from "../../host/permissions.js";
+import { parseBdf } from "../../pci/bdf.js";
+import { parseCommandLine, usageError } from "../command-line.js";
+import { permissionsDescription } from "../described/permissions.js";
+import { interruptible } from "../interruptible.js";
+import { print, printError, printJsonText } from "../terminal.js";
 import { restoredText } from "./restore.js";
-import { print, printError, printJsonText } from "./terminal.js";
+import { sizeOf } from "./size.js";
 
 /** @throws ConfigError, and as grantPermissions() and revokePermissions() */
 export async function runPermissions(argv: readonly string[]): Promise<void> {
@@ -56,20 +57,10 @@ async function remove(options: Parameters<typeof revokePermissions>[0], isJson: 
   }
 }
 
-const UNITS = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
-
 /** The value of --memlock, in bytes. @throws ConfigError */
 export function memlockOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  if (text === "unlimited") return Number.POSITIVE_INFINITY;
-  const [, digits, unit] = /^([1-9]\d{0,5})([KMGT])$/.exec(text) ?? [];
-  const factor = Object.entries(UNITS).find(([name]) => name === unit)?.[1];
-  if (digits === undefined || factor === undefined)
-    throw usageError(
-      permissionsDescription,
-      `--memlock ${JSON.stringify(text)}: expected a size such as 512M or 4G, or unlimited`,
-    );
-  return Number(digits) * factor;
+  return text === "unlimited" ? Number.POSITIVE_INFINITY : sizeOf(permissionsDescription, "--memlock", text);
 }
 
 /** The files and commands of a plan, as text. */

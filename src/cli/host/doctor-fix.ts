@@ -1,10 +1,10 @@
 /** `iova doctor --fix`: does what a program can do by itself, and says how to take it back. */
-import { applySteps } from "../host/changes/apply.js";
-import type { HostChange } from "../host/changes/changes.js";
-import { type DoctorOptions, type DoctorReport, doctor } from "../host/doctor.js";
-import { type FixPlan, type PlannedFix, planFixes } from "../host/fix-plan.js";
+import { applySteps } from "../../host/changes/apply.js";
+import type { HostChange } from "../../host/changes/changes.js";
+import { type DoctorOptions, type DoctorReport, doctor } from "../../host/doctor.js";
+import { type FixPlan, type PlannedFix, planFixes } from "../../host/fix-plan.js";
+import { interruptible } from "../interruptible.js";
 import { fixLines, type Line, stepLines } from "./doctor-lines.js";
-import { interruptible } from "./interruptible.js";
 
 /** What a device needs can show only after another thing is mended: a bound device has nodes, which may need permissions. */
 const MAX_ROUNDS = 4;
