@@ -21,7 +21,7 @@ export type {
   ManualStep,
 } from "../host/checks/check.js";
 export { type DoctorOptions, type DoctorReport, doctor } from "../host/doctor.js";
-export type { HugePageFacts, HugePagePool } from "../host/facts/huge-pages.js";
+export type { HugePageFacts, HugePagePool, HugePagesOnNode } from "../host/facts/huge-pages.js";
 export { type FixPlan, type FixPlanOptions, type PlannedFix, planFixes } from "../host/fix-plan.js";
 export {
   type HugePageOptions,

@@ -5,17 +5,31 @@ import type { HostRoot } from "./root.js";
 
 /** Pages of one size. */
 export interface HugePagePool {
+  /** Size of a page in bytes. */
   readonly pageBytes: number;
+  /** Number of pages, used ones too. */
   readonly total: number;
+  /** Number of pages that no mapping has. */
   readonly free: number;
   /** Promised to mappings that haven't touched them yet; these are among the free ones. */
   readonly reserved: number;
   /** The same on each NUMA node, by its number; empty without NUMA. */
-  readonly nodes: readonly { readonly node: number; readonly total: number; readonly free: number }[];
+  readonly nodes: readonly HugePagesOnNode[];
+}
+
+/** Pages of one size on one NUMA node. */
+export interface HugePagesOnNode {
+  /** Number of the node. */
+  readonly node: number;
+  /** Number of pages, used ones too. */
+  readonly total: number;
+  /** Number of pages that no mapping has. */
+  readonly free: number;
 }
 
 /** Huge pages of a host. */
 export interface HugePageFacts {
+  /** By size, the smallest first. */
   readonly pools: readonly HugePagePool[];
   /** Where a hugetlbfs is mounted. */
   readonly mounts: readonly string[];
