@@ -62,7 +62,6 @@ export function parseRecord(bytes: Uint8Array): RecordText {
 /** Reads a record without its lock; empty if there is none. @throws HostChangeError: it can't be read */
 export function readRecord(folder: string): RecordText {
   const path = join(folder, FILE);
-  if (!existsSync(path)) return parseRecord(new Uint8Array());
   try {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
@@ -71,6 +70,9 @@ export function readRecord(folder: string): RecordText {
       closeSync(fd);
     }
   } catch (error) {
+    // A folder that can't be looked into may have a record.
+    if (error instanceof Error && "code" in error && error.code === "ENOENT")
+      return parseRecord(new Uint8Array());
     throw unusable(path, error);
   }
 }

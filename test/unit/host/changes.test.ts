@@ -194,6 +194,8 @@ describe("applySteps", () => {
       applied.catch(() => {});
     });
     await expect(applied).rejects.toThrow(/root/);
+    await applySteps([atBoot], of(tree));
+    asUnprivileged({}, () => expect(() => listChanges({ root: tree.root.path })).toThrow("needs root"));
     expect(read(tree, "/etc/old.conf")).toBe("before\n");
   });
 
