@@ -1,0 +1,75 @@
+/** Changes to a real host: what doctor mends by itself, permissions for an ordinary user, huge pages; and all of it taken back. */
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { packageRoot } from "../../../guest/paths.js";
+import { listChanges, listHugePages } from "../../../src/doors/host.js";
+import { driverOf } from "../../../src/pci/sysfs.js";
+import { runChild } from "../../support/child.js";
+import { nvmeBdf } from "../../support/functions.js";
+import { kernelDisk } from "../../support/kernel-disk.js";
+
+const cli = join(packageRoot(), "dist", "lib", "cli.js");
+const RECORD = "/var/lib/iova";
+
+async function iova(
+  ...args: string[]
+): Promise<{ readonly status: number | NodeJS.Signals | null; readonly text: string }> {
+  const child = await runChild(cli, ...args);
+  return { status: await child.ended, text: `${child.stdout}${child.stderr}` };
+}
+
+afterEach(async () => {
+  expect(await iova("restore")).toMatchObject({ status: 0 });
+  expect(listChanges().changes.filter(({ state }) => state !== "restored")).toEqual([]);
+  rmSync(RECORD, { recursive: true });
+});
+
+test("doctor --fix makes a device usable, NVMe runs on it, and restore gives it back to its driver", async () => {
+  const bdf = nvmeBdf();
+  expect(driverOf(bdf)).toBe("nvme");
+  const before = await iova("doctor", bdf);
+  expect(before.status).toBe(1);
+  const shown = await iova("doctor", bdf, "--fix", "--dry-run");
+  expect(shown.text).toContain(`npx iova bind ${bdf}`);
+  expect(driverOf(bdf)).toBe("nvme");
+  const fixed = await iova("doctor", bdf, "--fix");
+  expect(fixed).toMatchObject({ status: 0, text: expect.stringContaining("iova restore 1") });
+  expect(driverOf(bdf)).toBe("vfio-pci");
+  expect(await iova("nvme", "identify", bdf)).toMatchObject({
+    status: 0,
+    text: expect.stringContaining("deadbeef"),
+  });
+  expect(await iova("restore", "1")).toMatchObject({ status: 0 });
+  expect(driverOf(bdf)).toBe("nvme");
+  await kernelDisk(bdf);
+});
+
+test("permissions give the nodes of a bound device to a group, and --remove takes them back", async () => {
+  const bdf = nvmeBdf();
+  expect(await iova("bind", bdf)).toMatchObject({ status: 0 });
+  const before = statSync("/dev/iommu");
+  expect(await iova("permissions", "--group", "nogroup", bdf, "--memlock", "1G")).toMatchObject({
+    status: 0,
+  });
+  const { gid } = statSync("/dev/iommu");
+  expect(gid).not.toBe(before.gid);
+  const [node = ""] = readdirSync(`/sys/bus/pci/devices/${bdf}/vfio-dev`);
+  expect(statSync(`/dev/vfio/devices/${node}`)).toMatchObject({ gid, mode: 0o020660 });
+  expect(readFileSync("/etc/udev/rules.d/91-iova-shared.rules", "utf8")).toContain('GROUP="nogroup"');
+  expect(await iova("permissions", "--group", "nogroup", "--remove")).toMatchObject({ status: 0 });
+  expect(statSync("/dev/iommu")).toMatchObject({ gid: before.gid, mode: before.mode });
+  expect(existsSync("/etc/udev/rules.d/91-iova-shared.rules")).toBe(false);
+  expect(await iova("unbind", bdf)).toMatchObject({ status: 0 });
+  await kernelDisk(bdf);
+});
+
+test("hugepages reserves pages, and restore gives as many back", async () => {
+  const total = (): number | undefined =>
+    listHugePages().pools.find(({ pageBytes }) => pageBytes === 2 ** 21)?.total;
+  const before = total() ?? 0;
+  expect(await iova("hugepages", String(before + 3), "--size", "2M")).toMatchObject({ status: 0 });
+  expect(total()).toBe(before + 3);
+  expect(await iova("restore")).toMatchObject({ status: 0 });
+  expect(total()).toBe(before);
+});
