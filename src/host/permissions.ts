@@ -12,6 +12,7 @@ import { ACCESS_GROUP, joinGroup, makeGroup } from "./checks/access-group.js";
 import { readDevice } from "./facts/device.js";
 import { readDistribution } from "./facts/distribution.js";
 import { HostRoot } from "./facts/root.js";
+import { runsUdev } from "./facts/udev.js";
 import { HostNames } from "./facts/users.js";
 
 /** Whom devices are given to: exactly one of both. */
@@ -120,9 +121,9 @@ export function planPermissions(options: PermissionOptions): PermissionPlan {
     subjectPart(host, subject, memlockBytes, notes),
     ...devices.map((device) => devicePart(host, subject, device, notes)),
   ];
-  if (!hasProgram(root, "udevadm"))
+  if (!runsUdev(host))
     notes.push(
-      "There is no udevadm: the rules need udev, and without it the nodes' permissions last until the next start.",
+      "udev doesn't run: without it the rules do nothing, and the nodes' permissions last until the next start.",
     );
   return { parts: parts.filter(({ steps }) => steps.length > 0), notes };
 }
@@ -142,12 +143,18 @@ function sharedPart(host: HostRoot, subject: Subject): PermissionPart {
       `another group than ${sharedGroup} has /dev/iommu, by ${path}: use that one, or take it back first by iova permissions --remove`,
     );
   const make = kind === "user" && sharedGid === undefined ? [makeGroup(readDistribution(host))] : [];
-  const steps: ChangeStep[] = [...make, ...fileAndReload(host, path, content, RELOAD_RULES)];
+  const steps: ChangeStep[] = [...make, ...ruleSteps(host, path, content)];
   if (sharedGid !== undefined) {
     steps.push(...ownerSteps(host, "/dev/iommu", { gid: sharedGid, mode: NODE_MODE }));
     steps.push(...ownerSteps(host, "/dev/vfio/vfio", { gid: sharedGid, mode: CONTAINER_MODE }));
   }
   return { purpose: `shared nodes for the group ${sharedGroup}`, about: [TAG, SHARED], steps };
+}
+
+/** A rule of udev, which is read at once if udev runs. */
+function ruleSteps(host: HostRoot, path: string, content: string): ChangeStep[] {
+  const steps = fileAndReload(host, path, content, RELOAD_RULES);
+  return runsUdev(host) ? steps : steps.filter(({ kind }) => kind === "file");
 }
 
 /** A file, and the program that makes others read it, where there is that program. None if the file is so already. */
@@ -226,10 +233,7 @@ function devicePart(host: HostRoot, subject: Subject, address: string, notes: st
   return {
     purpose: `${bdf} for the ${kind} ${name}`,
     about: [TAG, tagOf(subject), bdf],
-    steps: [
-      ...fileAndReload(host, path, content, RELOAD_RULES),
-      ...nodes.flatMap((node) => ownerSteps(host, node, owner)),
-    ],
+    steps: [...ruleSteps(host, path, content), ...nodes.flatMap((node) => ownerSteps(host, node, owner))],
   };
 }
 

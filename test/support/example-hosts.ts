@@ -98,6 +98,7 @@ export const debian: TreeFiles = {
   "/etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\nVERSION_ID="13"\n',
   "/etc/default/grub": 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n',
   "/run/systemd/system/": "",
+  "/run/udev/control": "",
   "/proc/sys/kernel/osrelease": "6.12.48+deb13-amd64\n",
   "/proc/cmdline": "BOOT_IMAGE=/vmlinuz root=/dev/sda1 ro quiet intel_iommu=on iommu=pt\n",
   "/boot/config-6.12.48+deb13-amd64":
@@ -126,6 +127,7 @@ export const fedora: TreeFiles = {
   ...common,
   "/usr/lib/os-release": "NAME='Fedora Linux'\nID=fedora\nVERSION_ID=43\n",
   "/run/systemd/system/": "",
+  "/run/udev/control": "",
   "/proc/self/status": ofAlice,
   "/proc/sys/kernel/osrelease": "6.17.4-300.fc43.x86_64\n",
   "/proc/cmdline": "root=UUID=1 rhgb quiet amd_iommu=on\n",
@@ -159,6 +161,7 @@ export const arch: TreeFiles = {
   "/etc/os-release": 'NAME="Arch Linux"\nID=arch\n',
   "/boot/loader/entries/arch.conf": "title Arch\n",
   "/run/systemd/system/": "",
+  "/run/udev/control": "",
   "/proc/sys/kernel/osrelease": "7.3.1-arch1-1\n",
   "/proc/cmdline": "root=LABEL=arch rw intel_iommu=off\n",
   "/proc/config.gz": gzipSync(
@@ -196,6 +199,7 @@ export const ubuntuArm: TreeFiles = {
   "/etc/os-release": 'PRETTY_NAME="Ubuntu 26.04 LTS"\nID=ubuntu\nID_LIKE=debian\n',
   "/etc/default/grub": "GRUB_TIMEOUT=0\n",
   "/run/systemd/system/": "",
+  "/run/udev/control": "",
   "/proc/sys/kernel/osrelease": "7.0.0-12-generic\n",
   "/proc/cmdline": "root=/dev/vda1 iommu.passthrough=0 iommu.strict=1\n",
   "/boot/config-7.0.0-12-generic":

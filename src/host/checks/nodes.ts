@@ -17,12 +17,13 @@ SUBSYSTEM=="vfio", GROUP="iova", MODE="0660"
 `;
 
 /** Gives the nodes to a group, and the user to the group. */
-function permissionFix({ user, container, distribution, accessGroup }: HostFacts): Fix {
+function permissionFix({ user, container, distribution, accessGroup, udev }: HostFacts): Fix {
   if (container !== undefined) {
     const text =
       "give the container the nodes with its manager's options, such as --device /dev/iommu --device /dev/vfio";
     return manual("pass the nodes to the container", text);
   }
+  const reload = ["udevadm", "control", "--reload"];
   const trigger = [
     "udevadm",
     "trigger",
@@ -36,8 +37,7 @@ function permissionFix({ user, container, distribution, accessGroup }: HostFacts
       ...(accessGroup === undefined ? [makeGroup(distribution)] : []),
       ...(accessGroup?.members.includes(user.name) === true ? [] : [joinGroup(distribution, user.name)]),
       { kind: "file", path: "/etc/udev/rules.d/90-iova.rules", content: RULES },
-      command(["udevadm", "control", "--reload"], ["udevadm", "control", "--reload"]),
-      command(trigger, trigger),
+      ...(udev ? [command(reload, reload), command(trigger, trigger)] : []),
     ],
     effect: "login",
   };

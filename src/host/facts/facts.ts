@@ -17,6 +17,7 @@ import type { HostRoot } from "./root.js";
 import { type RuntimeFacts, readRuntime } from "./runtime.js";
 import { readSecurity, type SecurityFacts } from "./security.js";
 import { readSwitches, type SwitchFacts } from "./switches.js";
+import { runsUdev } from "./udev.js";
 import { type GroupEntry, HostNames, type HostUser, readUser } from "./users.js";
 
 /** The modules that the library depends on. */
@@ -40,6 +41,8 @@ export interface HostFacts {
   readonly user: HostUser;
   /** The group `iova`, to which advice gives nodes; undefined if there is none. */
   readonly accessGroup: GroupEntry | undefined;
+  /** udev runs: it reads new rules, and makes nodes by them. */
+  readonly udev: boolean;
   readonly nodes: readonly DeviceNode[];
   /** Limits of this process, by the kernel's names for them. */
   readonly limits: ReadonlyMap<string, ProcessLimit>;
@@ -81,6 +84,7 @@ export function readHostFacts(root: HostRoot, devices: readonly string[], user?:
     switches: readSwitches(root),
     user: who,
     accessGroup: names.group("iova"),
+    udev: runsUdev(root),
     nodes: readNodes(root, names, who),
     limits: parseProcessLimits(root.text("/proc/self/limits") ?? ""),
     limitSettings: readLimitSettings(root),

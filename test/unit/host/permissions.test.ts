@@ -30,6 +30,7 @@ const files: TreeFiles = {
   "/etc/security/limits.d/": "",
   "/etc/systemd/system/": "",
   "/dev/vfio/vfio": { mode: 0o666 },
+  "/run/udev/control": "",
   "/usr/bin/udevadm": program('echo "udevadm $*" >> calls'),
   "/usr/bin/systemctl": program('echo "systemctl $*" >> calls'),
   "/usr/sbin/groupadd": program(`echo "$2:x:${GID}:" >> etc/group`),
@@ -154,7 +155,7 @@ test("a plan says what it would write, and what else to know", () => {
 test("a host without udev and PAM is told what that means", () => {
   using tree = hostTree({ "/etc/passwd": "alice:x:5:5::/:/bin/sh\n", ...pciFunction(first, { group: "1" }) });
   const { notes, parts } = planPermissions({ user: "alice", devices: [first], root: tree.root.path });
-  expect(notes.some((note) => note.startsWith("There is no udevadm"))).toBe(true);
+  expect(notes.some((note) => note.startsWith("udev doesn't run"))).toBe(true);
   expect(notes.some((note) => note.startsWith("There is no /etc/security"))).toBe(true);
   const commands = parts.flatMap(({ steps }) => steps.filter(({ kind }) => kind === "command"));
   expect(commands).toHaveLength(2);
