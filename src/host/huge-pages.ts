@@ -2,6 +2,7 @@
 import { checkBoolean, checkInteger, checkKeys, checkString, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
 import { checkSignal } from "../core/listeners.js";
+import { append } from "../core/lists.js";
 import { applySteps } from "./changes/apply.js";
 import type { HostChange } from "./changes/changes.js";
 import { placesOf, type RecordOptions } from "./changes/options.js";
@@ -86,7 +87,7 @@ export function planHugePages(options: HugePageOptions): ChangeStep[] {
   const steps: ChangeStep[] = [];
   if (count !== undefined) steps.push({ kind: "attribute", path, value: String(count) });
   if (count !== undefined && persist) steps.push(atStart(host, path, pool, node, count));
-  if (mount !== undefined) steps.push(...mountSteps(host, pages, pool, checkString("mount", mount)));
+  if (mount !== undefined) append(steps, mountSteps(host, pages, pool, checkString("mount", mount)));
   return steps;
 }
 

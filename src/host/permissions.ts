@@ -2,6 +2,7 @@
 import { checkArray, checkInteger, checkKeys, checkString, show } from "../core/check.js";
 import { ArgumentError, StateError } from "../core/errors.js";
 import { checkSignal } from "../core/listeners.js";
+import { append } from "../core/lists.js";
 import { applySteps } from "./changes/apply.js";
 import { type HostChange, listChanges } from "./changes/changes.js";
 import { placesOf, type RecordOptions } from "./changes/options.js";
@@ -145,8 +146,8 @@ function sharedPart(host: HostRoot, subject: Subject): PermissionPart {
   const make = kind === "user" && sharedGid === undefined ? [makeGroup(readDistribution(host))] : [];
   const steps: ChangeStep[] = [...make, ...ruleSteps(host, path, content)];
   if (sharedGid !== undefined) {
-    steps.push(...ownerSteps(host, "/dev/iommu", { gid: sharedGid, mode: NODE_MODE }));
-    steps.push(...ownerSteps(host, "/dev/vfio/vfio", { gid: sharedGid, mode: CONTAINER_MODE }));
+    append(steps, ownerSteps(host, "/dev/iommu", { gid: sharedGid, mode: NODE_MODE }));
+    append(steps, ownerSteps(host, "/dev/vfio/vfio", { gid: sharedGid, mode: CONTAINER_MODE }));
   }
   return { purpose: `shared nodes for the group ${sharedGroup}`, about: [TAG, SHARED], steps };
 }
@@ -202,7 +203,7 @@ function subjectPart(
   if (kind === "user" && distribution.init === "systemd") {
     const path = `/etc/systemd/system/user@${uid}.service.d/91-iova.conf`;
     const content = `[Service]\nLimitMEMLOCK=${isLimited ? memlockBytes : "infinity"}\n`;
-    steps.push(...fileAndReload(host, path, content, ["systemctl", "daemon-reload"]));
+    append(steps, fileAndReload(host, path, content, ["systemctl", "daemon-reload"]));
   }
   return { purpose: `group and limits of the ${kind} ${name}`, about: [TAG, tagOf(subject)], steps };
 }
@@ -292,7 +293,15 @@ export async function revokePermissions(options: RevokeOptions): Promise<Restore
   if (own.length === 0) throw new ArgumentError(`the record has no permissions of ${name}`);
   const wanted = own.filter((each) => isDevice(each) && (devices?.includes(each.about[2] ?? "") ?? true));
   const staying = given.filter((each) => isDevice(each) && !wanted.includes(each));
-  if (!staying.some(({ about }) => about[1] === tag)) wanted.push(...own.filter((each) => !isDevice(each)));
-  if (staying.length === 0) wanted.push(...given.filter(({ about }) => about[1] === SHARED));
+  if (!staying.some(({ about }) => about[1] === tag))
+    append(
+      wanted,
+      own.filter((each) => !isDevice(each)),
+    );
+  if (staying.length === 0)
+    append(
+      wanted,
+      given.filter(({ about }) => about[1] === SHARED),
+    );
   return await restoreChanges({ root, record, ids: wanted.map(({ id }) => id) });
 }

@@ -1,4 +1,5 @@
 /** `iova doctor --fix`: does what a program can do by itself, and says how to take it back. */
+import { append } from "../../core/lists.js";
 import { applySteps } from "../../host/changes/apply.js";
 import type { HostChange } from "../../host/changes/changes.js";
 import { type DoctorOptions, type DoctorReport, doctor } from "../../host/doctor.js";
@@ -74,13 +75,16 @@ export function planLines({ steps, fixes, withheld, pending, manual }: FixPlan, 
     planned: readonly PlannedFix[],
     shown: (each: PlannedFix) => Line[],
   ): void => {
-    if (planned.length > 0)
-      lines.push([{ text: title, colour: "bold" }], ...unique(planned).flatMap(shown), [""]);
+    if (planned.length === 0) return;
+    lines.push([{ text: title, colour: "bold" }]);
+    append(lines, unique(planned).flatMap(shown));
+    lines.push([""]);
   };
   if (fixes.length > 0) {
     const summaries = unique(fixes).map(({ fix }) => fix.summary);
     lines.push([{ text: `${isDryRun ? "Would" : "Will"}: ${summaries.join("; ")}`, colour: "bold" }]);
-    lines.push(...steps.flatMap(stepLines), [""]);
+    append(lines, steps.flatMap(stepLines));
+    lines.push([""]);
   } else lines.push(["There is nothing that can be mended by itself."], [""]);
   section("Only with --yes, since it changes how the machine starts:", withheld, ({ fix }) =>
     fixLines(fix, "-"),
