@@ -13,13 +13,13 @@ export const newDriverDescription = describe({
   ],
   offers: ["nothing"],
   options: {
-    vendor: value("ID", "PCI vendor ID: 0x and hex digits, or a decimal number"),
+    vendor: value("ID", "PCI vendor ID: up to four hex digits, as lspci -n prints them, with or without 0x"),
     device: value("ID", "PCI device ID, in the same way"),
     dir: value("PATH", "folder to write to, new or empty (default: NAME without its scope)", {
       offer: "folder",
     }),
   },
   examples: [
-    { command: "iova new-driver my-nic --vendor 0x1234 --device 0x5678", text: "writes the folder my-nic" },
+    { command: "iova new-driver my-nic --vendor 8086 --device 10c9", text: "writes the folder my-nic" },
   ],
 });

@@ -55,12 +55,15 @@ function checkName(name: string): void {
     throw usage(`the new package depends on ${shown}, so it can't have this name`);
 }
 
+/** Hexadecimal digits, as `lspci -n` prints them. @throws ConfigError */
 function idOf(option: "vendor" | "device", text: string | undefined): number {
   if (text === undefined) throw usage(`new-driver needs --${option} ID`);
-  const id = /^(?:0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN;
+  const id = /^(?:0x)?[0-9a-f]+$/i.test(text) ? Number.parseInt(text, 16) : Number.NaN;
   if (id <= 0xffff) return id;
-  const hint = /^[0-9a-f]{1,4}$/i.test(text) ? `; hex digits need 0x before them: 0x${text}` : "";
-  throw usage(`--${option} ${JSON.stringify(text)}: expected an ID of 16 bits such as 0x1234 or 4660${hint}`);
+  const problem = Number.isNaN(id) ? "isn't hexadecimal" : "has more than 16 bits";
+  throw usage(
+    `--${option} ${JSON.stringify(text)} ${problem}: write one to four hex digits, as lspci -n prints them, such as 8086 or 0x8086`,
+  );
 }
 
 function usage(problem: string): ConfigError {

@@ -52,6 +52,12 @@ const textOf = (...path: string[]): string => readFileSync(join(folder, ...path)
 const newDriver = (...args: string[]) =>
   run("/usr/bin/env", ["-C", folder, process.execPath, cli.path, "new-driver", ...args]);
 
+/** What registers.ts of a package says of its IDs. */
+async function idsOf(name: string, vendor: string, device: string): Promise<string[]> {
+  expect(await newDriver(name, "--vendor", vendor, "--device", device)).toMatchObject({ status: 0 });
+  return textOf(name, "src/registers.ts").match(/(?<=_ID = )0x[0-9a-f]{4}(?=;)/g) ?? [];
+}
+
 describe("iova new-driver", () => {
   test("writes a package with the name and the IDs, and says what comes next", async () => {
     const { status, stdout, stderr } = await newDriver("my-nic", ...IDS);
@@ -69,17 +75,23 @@ describe("iova new-driver", () => {
     for (const file of files) expect(textOf("my-nic", file)).not.toMatch(/template|0xfff/i);
   });
 
-  test("takes decimal IDs, scopes, and an empty folder by --dir", async () => {
+  test("takes hex digits without 0x, scopes, and an empty folder by --dir", async () => {
     mkdirSync(join(folder, "empty"));
-    const args = ["@acme/9p.x_y", "--vendor=4660", "--device", "1", "--dir", "empty"];
+    const args = ["@acme/9p.x_y", "--vendor=8086", "--device", "10c9", "--dir", "empty"];
     expect(await newDriver(...args)).toMatchObject({ status: 0, stderr: "" });
     expect(filesIn(join(folder, "empty"))).toEqual(files);
     expect(textOf("empty/src/driver.ts")).toContain("class Pci9pXYDriver ");
     expect(textOf("empty/src/registers.ts")).toContain('registerBlock("9p.x_y"');
     expect(textOf("empty/src/registers.ts")).toContain(
-      "VENDOR_ID = 0x1234;\nexport const DEVICE_ID = 0x0001;",
+      "VENDOR_ID = 0x8086;\nexport const DEVICE_ID = 0x10c9;",
     );
     expect(JSON.parse(textOf("empty/package.json"))).toMatchObject({ name: "@acme/9p.x_y" });
+  });
+
+  test("takes IDs as lspci prints them: digits alone are hexadecimal, too", async () => {
+    expect(await idsOf("a", "1234", "0011")).toEqual(["0x1234", "0x0011"]);
+    expect(await idsOf("b", "0X1AF4", "FFFF")).toEqual(["0x1af4", "0xffff"]);
+    expect(await idsOf("c", "0x000008086", "0")).toEqual(["0x8086", "0x0000"]);
   });
 
   test("makes the folders above the new one, and names a scoped package's folder without the scope", async () => {
@@ -104,13 +116,16 @@ describe("iova new-driver", () => {
     [["a", "b", ...IDS], "new-driver takes one NAME, got a b"],
     [["a", "--vendor", "1"], "new-driver needs --device ID"],
     [["a", "--device", "1"], "new-driver needs --vendor ID"],
-    [["a", "--vendor", "0x10000", "--device", "1"], '--vendor "0x10000": expected an ID of 16 bits'],
+    [["a", "--vendor", "0x10000", "--device", "1"], '--vendor "0x10000" has more than 16 bits: write one to'],
+    [["a", "--vendor", "1", "--device", "65535"], '--device "65535" has more than 16 bits: write one to four hex'],
     [["a", "--vendor", "0xffff", "--device", "1"], "--vendor 0xffff: no device has this ID"],
-    [["a", "--vendor", "1", "--device", "11e8"], "hex digits need 0x before them: 0x11e8"],
+    [["a", "--vendor", "ffff", "--device", "1"], "--vendor 0xffff: no device has this ID"],
     [["a", "--vendor", "1", "--device", "-1"], "--device"],
-    [["a", "--vendor", "1", "--device=-1"], '--device "-1": expected an ID'],
-    [["a", "--vendor", "1.5", "--device", "1"], '--vendor "1.5": expected an ID'],
-    [["a", "--vendor", "", "--device", "1"], '--vendor "": expected an ID'],
+    [["a", "--vendor", "1", "--device=-1"], '--device "-1" isn\'t hexadecimal: write one to four hex digits'],
+    [["a", "--vendor", "1.5", "--device", "1"], '--vendor "1.5" isn\'t hexadecimal'],
+    [["a", "--vendor", "8086:10c9", "--device", "1"], '--vendor "8086:10c9" isn\'t hexadecimal'],
+    [["a", "--vendor", "0x", "--device", "1"], '--vendor "0x" isn\'t hexadecimal'],
+    [["a", "--vendor", "", "--device", "1"], '--vendor "" isn\'t hexadecimal'],
     [["a", ...IDS, "--dir", ""], "--dir needs a path"],
     [["a", ...IDS, "--colour"], "Unknown option '--colour'"],
     [["Foo", ...IDS], '"Foo" can\'t be the name of an npm package'],
