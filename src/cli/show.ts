@@ -1,19 +1,17 @@
-/** `iova show`: a function's configuration space, decoded. */
+/** `iova show`: a function's configuration space, decoded, and what sysfs says of it. */
 import { hexDigits } from "../core/hex-digits.js";
 import type { PciConfigDump } from "../pci/config-reader.js";
 import { ConfigSnapshot } from "../pci/config-snapshot.js";
+import { readPciDetails } from "../pci/details/details.js";
 import { PciDevice } from "../pci/device.js";
 import { type PciFunction, readPciFunction } from "../pci/sysfs.js";
 import type { DumpedRegister } from "../registers/register.js";
 import { isUuid } from "../vfio/uuid.js";
 import { onlyOperand, parseCommandLine } from "./command-line.js";
 import { showDescription } from "./described/show.js";
-import { virtualizationOf } from "./list.js";
 import { registerLine } from "./register-line.js";
+import { factLines, idOf, regionLines, type Shown, vpdLines } from "./show-details.js";
 import { print, printJsonText } from "./terminal.js";
-
-/** What `iova show --json` prints. */
-interface Shown extends PciFunction, PciConfigDump {}
 
 /** @throws ConfigError, ArgumentError (no such function), SysError; of vfio-user and mediated devices as PciDevice.open() */
 export function runShow(argv: readonly string[]): void {
@@ -24,40 +22,37 @@ export function runShow(argv: readonly string[]): void {
 }
 
 function read(address: string): Shown {
-  if (!address.startsWith("vfio-user:") && !isUuid(address)) {
+  if (hasDetails(address)) {
     const fn = readPciFunction(address);
-    return { ...fn, ...ConfigSnapshot.read(fn.bdf).dump() };
+    return shownOf(fn, ConfigSnapshot.read(fn.bdf).dump());
   }
   using device = PciDevice.open(address);
-  return ofDevice(device);
+  return shownOf(device.function, device.config.dump());
 }
 
-function ofDevice(device: PciDevice): Shown {
-  return { ...device.function, ...device.config.dump() };
+/** Sysfs has functions of the host's bus. */
+function hasDetails(address: string): boolean {
+  return !address.startsWith("vfio-user:") && !isUuid(address);
+}
+
+function shownOf(fn: PciFunction, dump: PciConfigDump): Shown {
+  if (!hasDetails(fn.bdf)) return { ...fn, ...dump };
+  const details = readPciDetails(fn.bdf);
+  return { ...fn, ...details, ...dump, notes: [...dump.notes, ...details.notes] };
 }
 
 /** What `iova show` prints of an open device. */
 export function deviceText(device: PciDevice): string {
-  return textOf(ofDevice(device)).join("\n");
+  return textOf(shownOf(device.function, device.config.dump())).join("\n");
 }
 
 function textOf(shown: Shown): string[] {
-  const { bdf, classCode, revision, driver, iommuGroup, numaNode, kind, header, capabilities, notes } = shown;
-  const id = (vendor: number, device: number): string => `${hexDigits(vendor, 4)}:${hexDigits(device, 4)}`;
-  const facts = [
-    `subsystem ${id(shown.subsystemVendorId, shown.subsystemDeviceId)}`,
-    driver === undefined ? "no driver" : `driver ${driver}`,
-    ...(iommuGroup === undefined ? [] : [`IOMMU group ${iommuGroup}`]),
-    ...(numaNode === undefined ? [] : [`NUMA node ${numaNode}`]),
-    ...virtualizationOf(shown),
-  ];
+  const { bdf, classCode, revision, kind, header, capabilities, notes } = shown;
   return [
-    `${bdf}  ${hexDigits(classCode, 6)}  ${id(shown.vendorId, shown.deviceId)} (rev ${hexDigits(revision, 2)})`,
-    `  ${facts.join(", ")}`,
-    ...shown.bars.map(
-      ({ index, kind: space, sizeBytes, is64Bit, prefetchable }) =>
-        `  BAR ${index}: ${space}, ${sizeBytes} bytes${is64Bit ? ", 64-bit" : ""}${prefetchable ? ", prefetchable" : ""}`,
-    ),
+    `${bdf}  ${hexDigits(classCode, 6)}  ${idOf(shown.vendorId, shown.deviceId)} (rev ${hexDigits(revision, 2)})`,
+    ...factLines(shown),
+    ...regionLines(shown),
+    ...vpdLines(shown.vpd),
     `  header of a ${kind === "unknown" ? "function of unknown type" : kind}`,
     ...header.map(lineOf),
     ...capabilities.flatMap((each) => [

@@ -25,6 +25,9 @@ export { PciCapabilityId, PciExtendedCapabilityId } from "../pci/capability-ids.
 export { ConfigReader, type PciCapabilityDump, type PciConfigDump } from "../pci/config-reader.js";
 export { ConfigSnapshot } from "../pci/config-snapshot.js";
 export { ConfigSpace, PciCommand, PciRegister } from "../pci/config-space.js";
+export { type PciDetails, readPciDetails, readVpd } from "../pci/details/details.js";
+export type { PciRegion, PciRegions, PciRomInfo, PciWindow } from "../pci/details/regions.js";
+export { type PciVpd, type PciVpdField, parseVpd } from "../pci/details/vpd.js";
 export { type AsyncResetOptions, PciDevice, type PciOpenOptions, type ResetOptions } from "../pci/device.js";
 export type { PciHeader, PciHeaderKind } from "../pci/header.js";
 export type { InterruptVector, InterruptWaitOptions } from "../pci/interrupt-vector.js";

@@ -1,8 +1,9 @@
 /** A copy of a configuration space, for functions that aren't opened: from sysfs, or from bytes. */
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { checkBytes, checkInteger, checkString } from "../core/check.js";
-import { ArgumentError, StateError, SysError } from "../core/errors.js";
+import { ArgumentError, StateError } from "../core/errors.js";
+import { kernelBytes } from "../sys/kernel-files.js";
 import { ConfigReader } from "./config-reader.js";
 import { devicePath } from "./sysfs.js";
 
@@ -45,18 +46,13 @@ export class ConfigSnapshot extends ConfigReader {
    */
   static read(bdf: string): ConfigSnapshot {
     const path = join(devicePath(bdf), "config");
-    try {
-      const bytes = readFileSync(path);
-      return new ConfigSnapshot(
-        bytes,
-        `the configuration space of ${bdf}`,
-        Math.max(statSync(path).size, bytes.length),
-      );
-    } catch (error) {
-      if (error instanceof Error && "errno" in error && typeof error.errno === "number")
-        throw new SysError("read", -error.errno, { object: path, cause: error });
-      throw error;
-    }
+    const bytes = kernelBytes(path, MAX_BYTES);
+    const fullSizeBytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return new ConfigSnapshot(
+      bytes,
+      `the configuration space of ${bdf}`,
+      Math.max(fullSizeBytes, bytes.length),
+    );
   }
 
   override read8(offset: number): number {

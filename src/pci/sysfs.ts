@@ -11,6 +11,7 @@ const IORESOURCE_IO = 0x100;
 const IORESOURCE_MEM = 0x200;
 const IORESOURCE_PREFETCH = 0x2000;
 const IORESOURCE_MEM_64 = 0x100000;
+const IORESOURCE_UNSET = 0x2000_0000;
 const STANDARD_BARS = 6;
 
 /** Links to virtual functions have this name and a number. */
@@ -139,24 +140,34 @@ export function driverOf(bdf: string): string | undefined {
   return kernelLinkName(join(devicePath(bdf), "driver"));
 }
 
-/** Lines of `start end flags` in hex: six BARs, the ROM, bridge windows. */
+/** Lines of `start end flags` in hex: six BARs, the ROM, BARs of virtual functions, windows of a bridge. */
 export function parseBars(resource: string): PciBarInfo[] {
-  const bars: PciBarInfo[] = [];
-  resource
-    .split("\n")
+  return parseResources(resource)
     .slice(0, STANDARD_BARS)
-    .forEach((line, index) => {
-      const [start = 0n, end = 0n, flagBits = 0n] = line.trim().split(/\s+/).filter(Boolean).map(BigInt);
-      const flags = Number(flagBits & 0xffff_ffffn);
-      if (end <= start && flags === 0) return;
-      if ((flags & (IORESOURCE_IO | IORESOURCE_MEM)) === 0) return;
-      bars.push({
-        index,
-        kind: (flags & IORESOURCE_IO) !== 0 ? "io" : "memory",
-        sizeBytes: Number(end - start + 1n),
-        prefetchable: (flags & IORESOURCE_PREFETCH) !== 0,
-        is64Bit: (flags & IORESOURCE_MEM_64) !== 0,
-      });
-    });
-  return bars;
+    .flatMap((found) => found?.bar ?? []);
+}
+
+/** What a line of the `resource` file says. */
+export interface PciResource {
+  /** `index` is the number of its line. */
+  readonly bar: PciBarInfo;
+  /** Undefined if it has no address from firmware or kernel. */
+  readonly start: bigint | undefined;
+}
+
+/** One entry for each line; undefined where the line is empty. */
+export function parseResources(resource: string): (PciResource | undefined)[] {
+  return resource.split("\n").map((line, index) => {
+    const [start = 0n, end = 0n, flagBits = 0n] = line.trim().split(/\s+/).filter(Boolean).map(BigInt);
+    const flags = Number(flagBits & 0xffff_ffffn);
+    if ((flags & (IORESOURCE_IO | IORESOURCE_MEM)) === 0) return undefined;
+    const bar: PciBarInfo = {
+      index,
+      kind: (flags & IORESOURCE_IO) !== 0 ? "io" : "memory",
+      sizeBytes: Number(end - start + 1n),
+      prefetchable: (flags & IORESOURCE_PREFETCH) !== 0,
+      is64Bit: (flags & IORESOURCE_MEM_64) !== 0,
+    };
+    return { bar, start: start === 0n || (flags & IORESOURCE_UNSET) !== 0 ? undefined : start };
+  });
 }

@@ -41,6 +41,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "pci/capabilities",
     "pci/steps",
   ],
+  "pci/details": ["core", "sys", "pci", "pci/steps"],
   "nvme/spec": ["core"],
   "nvme/quirks": ["core"],
   "nvme/command": ["core", "sys", "dma/iova", "dma", "nvme/spec", "nvme/quirks"],

@@ -1,6 +1,6 @@
 /**
- * Which VFIO driver a function asks for. Drivers that know a vendor's functions, for migration for instance, have aliases that begin
- * with `vfio_pci:` in place of `pci:`, so that nothing loads them by itself.
+ * Which modules claim a function, and which VFIO driver it asks for. VFIO drivers that know a vendor's functions, for migration
+ * for instance, have aliases that begin with `vfio_pci:` in place of `pci:`, so that nothing loads them by itself.
  */
 
 const PREFIX = "vfio_pci:";
@@ -23,6 +23,28 @@ export function variantModule(modalias: string, aliases: string): string | undef
     if (best === undefined || wildcards < best.wildcards) best = { module, wildcards };
   }
   return best?.module;
+}
+
+/**
+ * The modules that claim a function by an alias, in the order of the files, each once.
+ * @param modalias of the function in sysfs
+ * @param aliases the text of modules.alias
+ * @param builtIn the text of modules.builtin.modinfo: `MODULE.alias=PATTERN`, with a NUL after each
+ */
+export function claimingModules(modalias: string, aliases: string, builtIn: string): string[] {
+  const found = new Set<string>();
+  const consider = (pattern: string, module: string): void => {
+    if (pattern.startsWith("pci:") && fits(pattern, modalias.trim())) found.add(module);
+  };
+  for (const line of aliases.split("\n")) {
+    const [word, pattern = "", module] = line.trim().split(/\s+/);
+    if (word === "alias" && module !== undefined) consider(pattern, module);
+  }
+  for (const entry of builtIn.split("\0")) {
+    const [, module, pattern = ""] = /^([^.=]+)\.alias=(.*)$/s.exec(entry) ?? [];
+    if (module !== undefined) consider(pattern, module);
+  }
+  return [...found];
 }
 
 /** Whether a pattern of modules.alias describes a name. Its only wildcards are `*` and `?`. */

@@ -117,7 +117,10 @@ describe("iova new-driver", () => {
     [["a", "--vendor", "1"], "new-driver needs --device ID"],
     [["a", "--device", "1"], "new-driver needs --vendor ID"],
     [["a", "--vendor", "0x10000", "--device", "1"], '--vendor "0x10000" has more than 16 bits: write one to'],
-    [["a", "--vendor", "1", "--device", "65535"], '--device "65535" has more than 16 bits: write one to four hex'],
+    [
+      ["a", "--vendor", "1", "--device", "65535"],
+      '--device "65535" has more than 16 bits: write one to four hex',
+    ],
     [["a", "--vendor", "0xffff", "--device", "1"], "--vendor 0xffff: no device has this ID"],
     [["a", "--vendor", "ffff", "--device", "1"], "--vendor 0xffff: no device has this ID"],
     [["a", "--vendor", "1", "--device", "-1"], "--device"],
