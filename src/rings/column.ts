@@ -8,6 +8,7 @@ import { ArgumentError } from "../core/errors.js";
 import { type Arithmetic, bigints, numbers } from "../registers/bits.js";
 import type { RegisterSpec } from "../registers/declaration.js";
 import { narrowField, type RegisterField, wideField } from "../registers/field.js";
+import { isWritable } from "../registers/field-spec.js";
 import { type FieldMaker, FieldTable, type FieldValues } from "../registers/field-table.js";
 import type { SlotMemory } from "./memory.js";
 
@@ -16,6 +17,8 @@ abstract class Column<V extends number | bigint> {
   /** The fields, for values that were read. */
   readonly fields: Readonly<Record<string, RegisterField<V>>>;
   protected readonly count: number;
+  /** How many slots can be written: none of a word that only the device writes. */
+  protected readonly writable: number;
   /** In elements of the column's width. */
   protected readonly first: number;
   /** In elements of the column's width. */
@@ -35,6 +38,7 @@ abstract class Column<V extends number | bigint> {
     this.table = new FieldTable(() => `${name} of ${memory.label}`, math, spec, make);
     this.fields = this.table.byName;
     this.count = memory.count;
+    this.writable = isWritable(spec.access) ? memory.count : 0;
     this.first = spec.offset / elementBytes;
     this.stride = memory.slotBytes / elementBytes;
   }
@@ -42,7 +46,7 @@ abstract class Column<V extends number | bigint> {
   /** The word of a slot. @throws ArgumentError if there is no such slot */
   abstract read(slot: number): V;
 
-  /** Writes the word of a slot. @throws ArgumentError: no such slot, too wide, no such field */
+  /** Writes the word of a slot. @throws ArgumentError: read-only, no such slot, too wide, no such field */
   abstract write(slot: number, value: V | FieldValues): void;
 
   /** All fields of a slot's word. @throws ArgumentError if there is no such slot */
@@ -58,6 +62,14 @@ abstract class Column<V extends number | bigint> {
   protected noSlot(slot: unknown): never {
     throw new ArgumentError(
       `${this.memory.label} has slots 0 to ${this.count - 1}, got ${show(slot)} for ${this.name}`,
+    );
+  }
+
+  /** Never returns. */
+  protected notWritable(slot: unknown): never {
+    if (this.writable > 0) this.noSlot(slot);
+    throw new ArgumentError(
+      `${this.name} of ${this.memory.label} is read-only, because only the device writes it: declare it rw if the driver does, too`,
     );
   }
 }
@@ -81,7 +93,7 @@ export class Column8 extends Column<number> {
   }
 
   override write(slot: number, value: number | FieldValues): void {
-    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
+    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.writable) this.notWritable(slot);
     const bits = typeof value === "number" && (value & 0xff) === value ? value : this.pack(value);
     this.elements[this.first + slot * this.stride] = bits;
   }
@@ -102,7 +114,7 @@ export class Column16 extends Column<number> {
   }
 
   override write(slot: number, value: number | FieldValues): void {
-    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
+    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.writable) this.notWritable(slot);
     const bits = typeof value === "number" && (value & 0xffff) === value ? value : this.pack(value);
     this.elements[this.first + slot * this.stride] = bits;
   }
@@ -128,7 +140,7 @@ export class Column32 extends Column<number> {
   }
 
   override write(slot: number, value: number | FieldValues): void {
-    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
+    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.writable) this.notWritable(slot);
     this.elements[this.first + slot * this.stride] = isWord(value) ? value : this.pack(value);
   }
 }
@@ -150,6 +162,7 @@ export class Column64 extends Column<bigint> {
   }
 
   override write(slot: number, value: bigint | FieldValues): void {
+    if (this.writable === 0) this.notWritable(slot);
     const bits = this.pack(value);
     this.writeHalves(slot, Number(bits & LOW_HALF), Number(bits >> HALF_BITS));
   }
@@ -168,7 +181,7 @@ export class Column64 extends Column<bigint> {
 
   /** Writes both halves, without a bigint. */
   writeHalves(slot: number, low: number, high: number): void {
-    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
+    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.writable) this.notWritable(slot);
     const at = this.first + slot * this.stride;
     const { elements } = this;
     if (isWord(low) && isWord(high)) {

@@ -111,6 +111,62 @@ describe("a slot or value that can't be right is an ArgumentError, and nothing i
   });
 });
 
+describe("a word that is declared ro", () => {
+  const Answer = descriptorLayout("answer", 16, {
+    code: reg8(0, { access: "ro" }),
+    length: reg16(2, { access: "ro" }),
+    status: reg32(4, { access: "ro", fields: { done: bit(0) } }),
+    address: reg64(8, { access: "ro" }),
+  });
+  const bytes = new Uint8Array(new SharedArrayBuffer(32));
+  const slots = Answer.on(bytes);
+
+  test.each([
+    ["a number to 8 bits", "code", "write", [0, 1]],
+    ["a number to 16 bits", "length", "write", [1, 1]],
+    ["a number to 32 bits", "status", "write", [0, 1]],
+    ["fields", "status", "write", [0, { done: true }]],
+    ["a bigint to 64 bits", "address", "write", [0, 1n]],
+    ["a value of another type", "address", "write", [0, 1]],
+    ["halves to 64 bits", "address", "writeHalves", [1, 1, 1]],
+    ["to a slot that isn't there", "length", "write", [2, 1]],
+  ] as const)("rejects a write of %s by a program that TypeScript doesn't check", (_, word, method, args) => {
+    const column: object = slots[word];
+    const write: unknown = Reflect.get(column, method);
+    if (typeof write !== "function") throw new Error(`${word} has no method ${method}`);
+    const use = (): unknown => Reflect.apply(write, column, args);
+    expect(use).toThrow(ArgumentError);
+    expect(use).toThrow(`${word} of answer is read-only, because only the device writes it`);
+    expect(bytes.every((byte) => byte === 0)).toBe(true);
+  });
+
+  test("is read, and its memory is written by another layout", () => {
+    const Other = descriptorLayout("other", 16, { status: reg32(4), address: reg64(8) });
+    Other.on(bytes).status.write(1, 1);
+    expect(slots.status.decode(1)).toEqual({ done: true });
+    Other.on(bytes).status.write(1, 0);
+  });
+
+  test("has no method to write it in TypeScript, and a field that is ro has no name to write it by", () => {
+    const Mixed = descriptorLayout("mixed", 4, {
+      word: reg32(0, { fields: { done: bit(0, { access: "ro" }), count: bits(31, 16) } }),
+    });
+    const mixed = Mixed.on(new Uint8Array(new SharedArrayBuffer(4)));
+    mixed.word.write(0, { count: 1 });
+    const refused = (): void => {
+      // @ts-expect-error: only the device writes it
+      mixed.word.write(0, { done: true });
+    };
+    expect(refused).toThrow("field done of word of mixed is read-only");
+    expect(mixed.word.read(0)).toBe(0x1_0000);
+    const unchecked = (): void => {
+      // @ts-expect-error: only the device writes it
+      slots.address.writeHalves(0, 1, 1);
+    };
+    expect(unchecked).toThrow(ArgumentError);
+  });
+});
+
 describe("a declaration is refused that has", () => {
   test.each<[string, () => unknown]>([
     ["words that overlap", () => descriptorLayout("d", 16, { a: reg64(0), b: reg32(4) })],
