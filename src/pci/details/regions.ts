@@ -26,6 +26,7 @@ export interface PciRegion extends PciBarInfo {
 export interface PciRomInfo {
   /** In hexadecimal; undefined if it has none. */
   readonly address: string | undefined;
+  /** Length in bytes. */
   readonly sizeBytes: number;
   /** Whether the function answers there: the ROM's register and the command register allow it. */
   readonly isEnabled: boolean;
@@ -33,15 +34,19 @@ export interface PciRomInfo {
 
 /** Addresses that a bridge passes on to the buses behind it. */
 export interface PciWindow {
+  /** I/O ports, memory, or prefetchable memory. */
   readonly kind: (typeof WINDOWS)[number];
   /** First address or port, in hexadecimal. */
   readonly address: string;
+  /** Length in bytes. */
   readonly sizeBytes: number;
+  /** Whether it can be above 4 GiB. */
   readonly is64Bit: boolean;
 }
 
 /** All of them. */
 export interface PciRegions {
+  /** The BARs that the function implements. */
   readonly regions: readonly PciRegion[];
   /** Undefined without one. */
   readonly rom: PciRomInfo | undefined;

@@ -46,7 +46,9 @@ export interface PciVpdField {
 export interface PciVpd {
   /** Undefined if there is none. */
   readonly productName: string | undefined;
+  /** What the manufacturer wrote, with the checksum. */
   readonly readOnly: readonly PciVpdField[];
+  /** What software may write. */
   readonly readWrite: readonly PciVpdField[];
   /** Whether the bytes up to the checksum add up to 0; undefined without a checksum. */
   readonly checksum: "good" | "bad" | undefined;
