@@ -77,6 +77,7 @@ export class Lifecycle {
     this.takeMechanisms();
     registers.status |= ControllerStatus.RDY;
     this.parts.state.isRunning = true;
+    this.parts.services.started();
     this.wake();
   }
 

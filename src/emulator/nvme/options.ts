@@ -4,6 +4,7 @@ import { ConfigError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
 import { integer, number, readOptions } from "../../core/options.js";
 import { MAX_ANA_GROUPS } from "./commands/asymmetric-access.js";
+import { MOST_POWER_STATES } from "./commands/power-descriptors.js";
 import { type Fault, type FaultOptions, parseFault } from "./faults.js";
 import { type CmbUse, cmbUses } from "./host/cmb-rules.js";
 import { type OddControllerOptions, odditiesSchema } from "./host/oddities.js";
@@ -61,6 +62,7 @@ const schema = lazily(() =>
     sanitizeMs: z._default(integer(0, MOST_WORK_MS), 1000),
     hostMemoryBytes: z._default(integer(0, GIB).check(z.multipleOf(4096)), 0),
     anaGroups: z._default(integer(0, MAX_ANA_GROUPS), 0),
+    powerStates: z._default(integer(1, MOST_POWER_STATES), 1),
     odd: z.prefault(odditiesSchema(), {}),
     faults: z._default(z.array(z.unknown()), []),
   }),
@@ -144,6 +146,11 @@ export interface NvmeEmulatorOptions {
   readonly hostMemoryBytes?: number | undefined;
   /** Groups of asymmetric namespace access; namespaces are assigned in turn. None by default. */
   readonly anaGroups?: number | undefined;
+  /**
+   * Power states, 1 to 32, of which the second half is non-operational. With two and more the controller also has
+   * Autonomous Power State Transition. 1 by default.
+   */
+  readonly powerStates?: number | undefined;
   /** Behaviours of old or faulty controllers, for tests of drivers. None by default. */
   readonly odd?: OddControllerOptions | undefined;
   /** Faults that are injected from the start. */
@@ -165,6 +172,10 @@ export function parseNvmeEmulatorOptions(options: NvmeEmulatorOptions): NvmeEmul
   const records = recordsOf(data, capacityBytes);
   if (data.cmbBytes > 0 && !Number.isInteger(Math.log2(data.cmbBytes)))
     refuse("cmbBytes", `must be a power of two, got ${data.cmbBytes}`);
+  for (const name of ["failsInOwnPowerState", "failsInDeepestPowerState"] as const) {
+    if (data.odd[name] && data.powerStates === 1)
+      refuse(`odd.${name}`, "needs powerStates of 2 or more, but there is one");
+  }
   if (!Number.isInteger(Math.log2(data.maxTransferBytes)))
     refuse("maxTransferBytes", `must be a power of two, got ${data.maxTransferBytes}`);
   return { ...data, faults, capacityBytes, records };

@@ -8,6 +8,8 @@ import type { FaultExecution } from "./fault-execution.js";
 import type { Faults } from "./faults.js";
 import { type Command, PENDING } from "./host/command.js";
 import type { CompletionPoster } from "./queues/completion-poster.js";
+import type { DelayedCommands } from "./queues/delayed-commands.js";
+import type { IoWatch } from "./queues/io-watch.js";
 import type { EmulatedSq } from "./queues/queues.js";
 import type { ScatteredEntries } from "./queues/scattered-entries.js";
 import type { RunState } from "./run-state.js";
@@ -21,8 +23,6 @@ export interface QueueServerEvents {
   invalidDoorbell(info: number): void;
   /** A queue is no longer in memory. */
   queueLost(): void;
-  /** An I/O queue has more than one command; left out where that is allowed. */
-  readonly severalAtOnce?: (() => void) | undefined;
 }
 
 /** Takes commands from a submission queue, and executes and completes them. */
@@ -34,9 +34,12 @@ export class QueueServer {
     private readonly nvm: NvmCommands,
     private readonly faults: Faults,
     private readonly faultExecution: FaultExecution,
+    private readonly delayed: DelayedCommands,
     private readonly state: RunState,
     private readonly scattered: ScatteredEntries,
     private readonly events: QueueServerEvents,
+    /** What is called before the commands of an I/O queue. */
+    private readonly watches: readonly IoWatch[],
   ) {}
 
   /**
@@ -58,10 +61,7 @@ export class QueueServer {
       if (performance.now() < sq.deafUntil) sq.head = tail;
       else sq.deafUntil = 0;
     }
-    if (this.events.severalAtOnce !== undefined && sq.id !== 0 && (sq.head + 1) % sq.entries !== tail) {
-      this.events.severalAtOnce();
-      return 0;
-    }
+    if (this.watches.length > 0 && sq.id !== 0 && !this.watches.every((watch) => watch(sq, tail))) return 0;
     if (mustOrder) acquire();
     const { command, completions, state } = this;
     const { sqe } = command;
@@ -69,6 +69,7 @@ export class QueueServer {
     const first = span.offset >>> 2;
     const isAdmin = sq.id === 0;
     const { scattered } = sq;
+    const isDisturbed = this.faults.active || sq.latencyMs > 0;
     let done = 0;
     while (done < limit && sq.head !== tail && completions.hasRoom(cq)) {
       if (scattered) {
@@ -85,11 +86,15 @@ export class QueueServer {
       command.sqid = sq.id;
       command.dw0 = 0;
       command.dw1 = 0;
-      if (this.faults.active) {
+      if (isDisturbed) {
         const fault = this.faults.next(sq.id, command.opcode, command.nsid);
         if (fault !== undefined) {
           this.faultExecution.execute(fault, sq);
           if (!state.isRunning) break;
+          continue;
+        }
+        if (sq.latencyMs > 0) {
+          this.delayed.add(sq, sq.latencyMs);
           continue;
         }
       }

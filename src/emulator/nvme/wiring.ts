@@ -34,6 +34,7 @@ import { AsyncEvents } from "./queues/async-events.js";
 import { CompletionPoster } from "./queues/completion-poster.js";
 import { DelayedCommands } from "./queues/delayed-commands.js";
 import { InterruptSignaller } from "./queues/interrupt-signaller.js";
+import type { IoWatch } from "./queues/io-watch.js";
 import { Poller } from "./queues/poller.js";
 import { QueueSet } from "./queues/queue-set.js";
 import type { EmulatedSq } from "./queues/queues.js";
@@ -118,7 +119,7 @@ export function wireController(
   // What commands lead to: completions, interrupts, events, faults.
   const keepAlive = new KeepAlive(() => lifecycle.fail());
   const features = new Features(
-    { queuePairs, vectors },
+    { queuePairs, vectors, odd: config.odd },
     command,
     transfer,
     {
@@ -166,9 +167,18 @@ export function wireController(
   };
   const nvm = new NvmCommands(io);
   const logPages = new LogPages(command, transfer, features, events, nvm.counters, isNamespace, commands);
+  const watches: IoWatch[] = [];
+  if (config.odd.oneCommand) {
+    watches.push((sq, tail) => {
+      const isOne = (sq.head + 1) % sq.entries === tail;
+      if (!isOne) lifecycle.fail();
+      return isOne;
+    });
+  }
   const services = new AdminServices({
     ...{ config, command, commands, transfer, inventory, medium, nvm, features },
-    ...{ events, notices, logPages, memory, registers, queues },
+    ...{ events, notices, logPages, memory, registers, queues, delayed, state, watches },
+    fail: () => lifecycle.fail(),
     useMedium: (used) => {
       io.medium = used;
     },
@@ -192,11 +202,19 @@ export function wireController(
 
   // What executes them, and when.
   const admin = new AdminDispatcher(command, commands, services, config.odd.refusedAdmin);
-  const server = new QueueServer(command, completions, admin, nvm, faults, faultExecution, state, scattered, {
-    invalidDoorbell,
-    queueLost,
-    severalAtOnce: config.odd.oneCommand ? queueLost : undefined,
-  });
+  const server = new QueueServer(
+    command,
+    completions,
+    admin,
+    nvm,
+    faults,
+    faultExecution,
+    delayed,
+    state,
+    scattered,
+    { invalidDoorbell, queueLost },
+    watches,
+  );
   const loop = new CommandLoop(queues, server, delayed, completions, interrupts, features, state, queueLost);
   const poller = polled
     ? new Poller(loop, {
@@ -243,9 +261,9 @@ export function wireController(
 /** Options that both ends of a migration must have in common, as text. */
 function shapeOf(config: NvmeEmulatorConfig): string {
   const { queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles } = config;
-  const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups } = config;
+  const { capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups, powerStates } = config;
   return JSON.stringify({
     ...{ queuePairs, queueEntries, maxTransferBytes, vectors, serial, placementHandles },
-    ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups },
+    ...{ capacityBytes, doorbells, cmbBytes, cmbWithout, hostMemoryBytes, anaGroups, powerStates },
   });
 }

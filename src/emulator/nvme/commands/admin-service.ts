@@ -65,7 +65,7 @@ export interface AdminService {
   /** Its features, by identifier. */
   readonly features?: Readonly<Record<number, FeatureHandler>>;
   /** What it does in the background: pauses with the controller and ends with it. */
-  readonly work?: BackgroundWork;
+  readonly work?: Pick<BackgroundWork, "pause" | "resume" | "stop">;
   /** Its state that moves with the controller. */
   readonly saved?: SavedPart;
   /** Status of the current admin command if the service forbids it; success otherwise. */
@@ -74,6 +74,8 @@ export interface AdminService {
   ioRefusal?(nsid: number): number;
   /** A command changed a namespace. */
   namespaceChanged?(nsid: number, change: NamespaceChange): void;
+  /** The controller became ready. */
+  started?(): void;
   /** The controller was reset. */
   reset?(kind: FirmwareReset): void;
   /** The controller was shut down. */

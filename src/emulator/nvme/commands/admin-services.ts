@@ -9,16 +9,18 @@ import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
 import type { HostMemory } from "../host/host-memory.js";
 import type { HostMemoryUse } from "../host/host-memory-use.js";
+import type { Oddities } from "../host/oddities.js";
 import type { Transfer } from "../host/transfer.js";
 import type { FirmwareReset } from "../medium/firmware-image.js";
 import type { Inventory } from "../medium/inventory.js";
 import type { Medium } from "../medium/medium.js";
 import type { AsyncEvents } from "../queues/async-events.js";
+import type { DelayedCommands } from "../queues/delayed-commands.js";
+import type { IoWatch } from "../queues/io-watch.js";
 import type { QueueSet } from "../queues/queue-set.js";
 import type { Registers } from "../queues/registers.js";
 import type { AdminCommand, AdminService, NamespaceChange, SavedPart } from "./admin-service.js";
 import { AsymmetricAccess } from "./asymmetric-access.js";
-import type { BackgroundWork } from "./background-work.js";
 import { EnduranceGroup } from "./endurance-group.js";
 import type { Features } from "./features.js";
 import { Firmware } from "./firmware.js";
@@ -27,6 +29,7 @@ import type { NvmCommands } from "./io/nvm.js";
 import { LockdownCommands } from "./lockdown.js";
 import type { LogPages } from "./log-pages.js";
 import { Notice, type Notices } from "./notices.js";
+import { PowerStates } from "./power-states.js";
 import { Sanitize } from "./sanitize.js";
 import { SecurityCommands } from "./security.js";
 import { SelfTest } from "./self-test.js";
@@ -49,6 +52,9 @@ export interface ServiceConfig {
   readonly hostMemoryBytes: number;
   /** Groups of asymmetric namespace access; 0 for none. */
   readonly anaGroups: number;
+  /** Power states that there are. */
+  readonly powerStates: number;
+  readonly odd: Pick<Oddities, "failsInOwnPowerState" | "failsInDeepestPowerState">;
 }
 
 /** What the services need of their controller. */
@@ -68,6 +74,12 @@ export interface ServiceContext {
   readonly memory: HostMemory;
   readonly registers: Registers;
   readonly queues: QueueSet;
+  readonly delayed: DelayedCommands;
+  readonly state: { readonly isRunning: boolean };
+  /** What is called before I/O commands. */
+  readonly watches: IoWatch[];
+  /** Sets CSTS.CFS. */
+  fail(): void;
   /** What blocks are read from and written to from now on. */
   useMedium(medium: Medium): void;
   /** Namespaces are other objects, or may be used or not used any more. */
@@ -156,6 +168,7 @@ export class AdminServices {
       this.telemetry,
       new SecurityCommands(context.command, context.transfer, config.maxTransferBytes),
       new EnduranceGroup(context),
+      new PowerStates({ ...context, count: config.powerStates, odd: config.odd }),
       this.hostMemory ?? withoutHostMemory,
     ];
     for (const { commands = {}, logPages: pages = {}, features = {} } of this.services) {
@@ -207,6 +220,11 @@ export class AdminServices {
     for (const service of this.services) service.shutdown?.();
   }
 
+  /** The controller is ready. */
+  started(): void {
+    for (const service of this.services) service.started?.();
+  }
+
   reset(kind: FirmwareReset): void {
     for (const service of this.services) service.reset?.(kind);
   }
@@ -222,7 +240,7 @@ export class AdminServices {
     for (const service of this.services) service.mediumLoaded?.();
   }
 
-  private get background(): readonly BackgroundWork[] {
+  private get background(): readonly NonNullable<AdminService["work"]>[] {
     return this.services.flatMap(({ work }) => (work === undefined ? [] : [work]));
   }
 

@@ -7,6 +7,7 @@ import { SAVE_FEATURE, TIMESTAMP_BYTES } from "../../../nvme/spec/features.js";
 import { FeatureId, FeatureSelect } from "../../../nvme/spec/opcodes.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import type { Command } from "../host/command.js";
+import type { Oddities } from "../host/oddities.js";
 import type { Transfer } from "../host/transfer.js";
 import type { PersistentState, PersistentStore } from "../medium/persistent-state.js";
 import { pairs, u1 } from "../medium/state-schema.js";
@@ -38,6 +39,7 @@ const TIMESTAMP_SET_BY_HOST = 1;
 interface FeatureOptions {
   readonly queuePairs: number;
   readonly vectors: number;
+  readonly odd: Pick<Oddities, "temperatureWarningStays">;
 }
 
 /** What setting a feature leads to. */
@@ -51,6 +53,8 @@ export interface FeatureHandler {
   /** @param select a value of FeatureSelect other than `supported` @returns a status */
   get(select: number): number;
   set(): number;
+  /** Adds to the persistent values what the feature has besides CDW11. */
+  persisted?(features: PersistentState["features"]): PersistentState["features"];
 }
 
 /** Features that can be persistent: the specification calls them saveable. */
@@ -64,6 +68,7 @@ const saveable: ReadonlySet<number> = new Set([
   FeatureId.interruptVectorConfiguration,
   FeatureId.writeAtomicityNormal,
   FeatureId.asyncEventConfiguration,
+  FeatureId.autonomousPowerStateTransition,
 ]);
 
 /** Get and Set Features. */
@@ -104,7 +109,8 @@ export class Features {
   reset(): void {
     const { persistent } = this;
     this.values = new Map(Object.entries(defaults).map(([id, value]) => [Number(id), value]));
-    for (const [id, value] of persistent.values) if (saveable.has(id)) this.values.set(id, value);
+    for (const [id, value] of persistent.values)
+      if (saveable.has(id) && known.has(id)) this.values.set(id, value);
     this.values.set(FeatureId.numberOfQueues, this.allQueues);
     this.coalescingDisabled.fill(0);
     for (const [vector, disabled] of persistent.vectors) this.coalescingDisabled[vector] = disabled & 1;
@@ -139,6 +145,7 @@ export class Features {
 
   /** Over and under temperature threshold of the composite sensor, in kelvin. */
   get temperatureLimits(): { over: number; under: number } {
+    if (this.options.odd.temperatureWarningStays && this.thresholds.size > 0) return { over: 0, under: 0 };
     return { over: this.thresholds.get(OVER) ?? WARNING_TEMPERATURE, under: this.thresholds.get(UNDER) ?? 0 };
   }
 
@@ -209,10 +216,10 @@ export class Features {
     if (provided === undefined && !known.has(id)) return NvmeStatus.invalidField;
     const saves = command.cdw(10) >= SAVE_FEATURE;
     if (saves && !saveable.has(id)) return NvmeStatus.featureIdentifierNotSaveable;
-    if (provided !== undefined) return provided.set();
-    const status = this.apply(id, value, queuesExist);
+    const status = provided === undefined ? this.apply(id, value, queuesExist) : provided.set();
     if (!saves || status !== NvmeStatus.success) return status;
-    return this.store.persist({ features: this.persistentWith(id, value) })
+    const features = this.persistentWith(id, value);
+    return this.store.persist({ features: provided?.persisted?.(features) ?? features })
       ? status
       : NvmeStatus.internalError;
   }
@@ -245,10 +252,6 @@ export class Features {
   private apply(id: number, value: number, queuesExist: boolean): number {
     const { command } = this;
     switch (id) {
-      case FeatureId.powerManagement:
-        // There is one power state.
-        if ((value & 0x1f) !== 0) return NvmeStatus.invalidField;
-        break;
       case FeatureId.temperatureThreshold: {
         const key = value & THRESHOLD_SELECT;
         if (!isThreshold(key)) return NvmeStatus.invalidField;
@@ -389,7 +392,6 @@ function isThreshold(select: number): boolean {
 const defaults: Readonly<Record<number, number>> = {
   // Burst without limit.
   [FeatureId.arbitration]: 7,
-  [FeatureId.powerManagement]: 0,
   [FeatureId.volatileWriteCache]: 1,
   [FeatureId.interruptCoalescing]: 0,
   [FeatureId.writeAtomicityNormal]: 0,

@@ -10,7 +10,6 @@ import {
 } from "../../../nvme/spec/identify.js";
 import { NamespaceDescriptor } from "../../../nvme/spec/namespace-descriptors.js";
 import { BROADCAST_NSID, CommandSet, IdentifyCns } from "../../../nvme/spec/opcodes.js";
-import { powerState } from "../../../nvme/spec/power-state.js";
 import { NvmeStatus } from "../../../nvme/spec/status.js";
 import { identifyZonedController, identifyZonedNamespace } from "../../../nvme/spec/zoned.js";
 import type { Command } from "../host/command.js";
@@ -27,6 +26,7 @@ import { FIRMWARE_ACTIVATION_TIME, FIRMWARE_GRANULARITY, FIRMWARE_UPDATES, Firmw
 import { HOST_MEMORY_DESCRIPTORS, HOST_MEMORY_MINIMUM } from "./host-memory-cache.js";
 import { copyLimits } from "./io/copy.js";
 import { RESERVATION_CAPABILITIES } from "./io/reservations.js";
+import { powerDescriptors } from "./power-descriptors.js";
 import { SANITIZE_CAPABILITIES } from "./sanitize.js";
 
 /** The only controller of its subsystem. */
@@ -93,6 +93,7 @@ export interface ControllerIdentity {
   readonly extendedSelfTestMs: number;
   readonly hostMemoryBytes: number;
   readonly anaGroups: number;
+  readonly powerStates: number;
   readonly odd: Oddities;
 }
 
@@ -257,7 +258,8 @@ export class Identify {
       sanicap: SANITIZE_CAPABILITIES,
       lpa: LPA.smartPerNamespace | LPA.effects | LPA.extendedData | LPA.telemetry,
       elpe: ERROR_LOG_ENTRIES - 1,
-      npss: 0,
+      npss: identity.powerStates - 1,
+      apsta: identity.powerStates > 1 ? 1 : 0,
       wctemp: WARNING_TEMPERATURE,
       cctemp: CRITICAL_TEMPERATURE,
       tnvmcap: BigInt(identity.capacityBytes),
@@ -288,7 +290,7 @@ export class Identify {
       mnan: 0,
       subnqn: `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
       vs: stripe(identity.odd.stripeLog2),
-      psd: [powerState.decode(powerState.encode({ mp: 2500 }))],
+      psd: powerDescriptors(identity.powerStates),
     });
   }
 

@@ -41,6 +41,11 @@ export const odditiesSchema = lazily(() =>
     refusesSgl: z._default(z.boolean(), false),
     dmaBits: z._default(integer(32, 64), 64),
     refusedAdmin: z._default(z.array(integer(0, 0xff)), []),
+    failsInOwnPowerState: z._default(z.boolean(), false),
+    failsInDeepestPowerState: z._default(z.boolean(), false),
+    temperatureWarningStays: z._default(z.boolean(), false),
+    shallowEntries: z._default(integer(0, 65536), 0),
+    shallowDelayMs: z._default(integer(0, 600_000), 10),
   }),
 );
 
@@ -100,6 +105,16 @@ export interface OddControllerOptions {
   readonly dmaBits?: number | undefined;
   /** Opcodes of admin commands that it refuses, although Identify Controller promises them. None by default. */
   readonly refusedAdmin?: readonly number[] | undefined;
+  /** It fails (CFS) when it enters a power state by itself (Autonomous Power State Transition). False by default. */
+  readonly failsInOwnPowerState?: boolean | undefined;
+  /** It fails (CFS) when it enters its deepest power state, by Set Features or by itself. False by default. */
+  readonly failsInDeepestPowerState?: boolean | undefined;
+  /** A temperature threshold that was set, whatever its value, causes a warning that stays until a reset. False by default. */
+  readonly temperatureWarningStays?: boolean | undefined;
+  /** I/O submission queues with fewer entries are slow: `shallowDelayMs`. 0, so none, by default. */
+  readonly shallowEntries?: number | undefined;
+  /** By how much a slow queue delays each command, in milliseconds: 10 by default. */
+  readonly shallowDelayMs?: number | undefined;
 }
 
 /** Oddities with all defaults. */

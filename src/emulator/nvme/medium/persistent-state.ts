@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 import { lazily } from "../../../core/lazy.js";
 import { integer } from "../../../core/options.js";
 import { firmwareResets, revisionPattern } from "./firmware-image.js";
+import { powerTable } from "./state-schema.js";
 
 /** Results of the Device Self-test log. */
 export const SELF_TEST_RESULTS = 20;
@@ -31,7 +32,10 @@ export const persistentStateSchema = lazily(() => {
       isLocked: z.boolean(),
     }),
     /** Persistent values of features, by id, sensor, vector and namespace. */
-    features: z.strictObject({ values: pairs, thresholds: pairs, vectors: pairs, errorRecovery: pairs }),
+    features: z.strictObject({
+      ...{ values: pairs, thresholds: pairs, vectors: pairs, errorRecovery: pairs },
+      powerTransitions: z.optional(powerTable()),
+    }),
     /** Generations of the telemetry logs. */
     telemetry: z.strictObject({ host: u8, controller: u8 }),
     firmware: z.strictObject({

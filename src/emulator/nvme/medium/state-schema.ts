@@ -12,4 +12,6 @@ export const count = lazily(() => integer(0));
 export const amount = lazily(() => number(0, Number.MAX_SAFE_INTEGER));
 /** The part of something that is done: 0 to 1. */
 export const fraction = lazily(() => number(0, 1));
+/** The table of Autonomous Power State Transition, in hexadecimal. */
+export const powerTable = lazily(() => z.string().check(z.regex(/^([0-9a-f]{2}){256}$/)));
 export const pairs = lazily(() => z.array(z.tuple([u32(), u32()])).check(z.maxLength(1 << 20)));

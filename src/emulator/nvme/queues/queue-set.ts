@@ -69,7 +69,10 @@ interface QueueLimits {
   readonly vectors: number;
   /** Words from one doorbell to the next. */
   readonly strideWords: number;
-  readonly odd: Pick<Oddities, "adminEntriesUnit" | "refusesUrgent" | "queueDelayMs">;
+  readonly odd: Pick<
+    Oddities,
+    "adminEntriesUnit" | "refusesUrgent" | "queueDelayMs" | "shallowEntries" | "shallowDelayMs"
+  >;
 }
 
 /** The queues of a controller: created and deleted by command, and found again in memory after every mapping. */
@@ -128,7 +131,7 @@ export class QueueSet {
     if (!memory.allowsQueue(sq, sqEntries * SQE_BYTES, "SQS")) return false;
     if (!memory.allowsQueue(cq, cqEntries * CQE_BYTES, "CQS")) return false;
     const completion = new EmulatedCq(0, cqEntries, cq, true, 0, this.doorbells);
-    const submission = new EmulatedSq(0, sqEntries, sq, completion, 0, this.doorbells);
+    const submission = new EmulatedSq(0, sqEntries, sq, completion, 0, 0, this.doorbells);
     completion.users = 1;
     this.cqs[0] = completion;
     this.sqs[0] = submission;
@@ -209,7 +212,7 @@ export class QueueSet {
     if (iova % pageBytes !== 0) return NvmeStatus.prpOffsetInvalid;
     const priority = (flags >>> QueueFlag.PRIORITY_SHIFT) & 3;
     if (priority === 0 && limits.odd.refusesUrgent) return NvmeStatus.invalidField;
-    const sq = new EmulatedSq(id, entries, iova, cq, priority, this.doorbells);
+    const sq = new EmulatedSq(id, entries, iova, cq, priority, this.latencyOf(id, entries), this.doorbells);
     const { queueDelayMs } = limits.odd;
     if (queueDelayMs > 0) sq.deafUntil = performance.now() + queueDelayMs;
     if (!this.memory.allowsQueue(iova, entries * SQE_BYTES, "SQS")) {
@@ -327,7 +330,8 @@ export class QueueSet {
     for (const { id, entries, iova, cq, priority, head, badTail, doorbell } of sqs) {
       const queue = this.cqs[cq];
       if (queue === undefined) continue;
-      const sq = new EmulatedSq(id, entries, iova, queue, priority, doorbells);
+      const latencyMs = this.latencyOf(id, entries);
+      const sq = new EmulatedSq(id, entries, iova, queue, priority, latencyMs, doorbells);
       Object.assign(sq, { head, badTail });
       queue.users++;
       this.sqs[id] = sq;
@@ -343,6 +347,12 @@ export class QueueSet {
       if (!shadowed) continue;
       this.eventIndexes.set(this.doorbellOf("submission", id), doorbell.words[doorbell.index] ?? 0);
     }
+  }
+
+  /** By how much each command of a queue is delayed. */
+  private latencyOf(id: number, entries: number): number {
+    const { shallowEntries, shallowDelayMs } = this.limits.odd;
+    return id !== 0 && entries < shallowEntries ? shallowDelayMs : 0;
   }
 
   private get address(): number {

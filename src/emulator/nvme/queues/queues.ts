@@ -64,6 +64,8 @@ export class EmulatedSq {
     readonly cq: EmulatedCq,
     /** QPRIO, where arbitration is weighted. */
     readonly priority: number,
+    /** By how much each command is delayed, in milliseconds. */
+    readonly latencyMs: number,
     doorbells: Uint32Array,
   ) {
     this.doorbell = { words: doorbells, index: 0 };

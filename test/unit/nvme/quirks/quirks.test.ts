@@ -8,12 +8,15 @@ import { type NvmeController, NvmeError, NvmeProtocolError } from "../../../../s
 import { parseNvmeOptions } from "../../../../src/nvme/engine/options.js";
 import { QueueInterrupts } from "../../../../src/nvme/engine/queue-interrupts.js";
 import type { NvmeQuirkName } from "../../../../src/nvme/quirks/quirks.js";
-import { AdminOpcode, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
+import { Feature } from "../../../../src/nvme/spec/features.js";
+import { CriticalWarning } from "../../../../src/nvme/spec/log-pages.js";
+import { AdminOpcode, FeatureId, IoOpcode } from "../../../../src/nvme/spec/opcodes.js";
 import type { PciDevice } from "../../../../src/pci/device.js";
 import type { InterruptOptions } from "../../../../src/pci/interrupts.js";
 import { MappedMemory } from "../../../../src/sys/memory.js";
 import { caught } from "../../../support/caught.js";
 import { openController, startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
+import { eventually } from "../../../support/eventually.js";
 import { IdentityMapper } from "../../../support/identity-mapper.js";
 import { settled } from "../../../support/played-controller.js";
 
@@ -141,6 +144,20 @@ describe("quirks of the start", () => {
     const quirky = await openController({ odd }, { quirks: ["one-command"] });
     expect(await read(quirky)).toEqual([undefined, undefined]);
     expect(await carriesData(quirky, 100)).toBe(true);
+  });
+
+  test("deep-queues: without it, commands of a slow queue stay pending; with it, they complete", async () => {
+    const running = await startController({ odd: { shallowEntries: 1024, shallowDelayMs: 600_000 } });
+    const slow = await openController({}, { timeoutMs: 600_000 }, running);
+    const flush = slow.io({ opcode: IoOpcode.flush, nsid: 1 });
+    // The controller executes commands in order of their arrival.
+    for (let i = 0; i < 10; i++) await slow.structures.controller();
+    expect(await settled([flush])).toEqual(["pending"]);
+    await slow.shutdown("abrupt");
+    await flush.catch(() => {});
+    await slow.close();
+    const deep = await openController({}, { quirks: ["deep-queues"], timeoutMs: 600_000 }, running);
+    expect(await carriesData(deep)).toBe(true);
   });
 
   test("deep-queues: queues have 1024 entries, unless the program says otherwise", async () => {
@@ -355,6 +372,118 @@ describe("data", () => {
     await nvme.close();
     const quirky = await openController({}, { quirks: ["no-security"] }, running);
     expect(await caught(quirky.security.protocols())).toBeInstanceOf(UnsupportedError);
+  });
+});
+
+describe("power states and temperature", () => {
+  const powerStates = 5;
+  const deepest = powerStates - 1;
+  /** Enters this state by itself as soon as it is idle. */
+  const whenIdle = (nvme: NvmeController, powerState: number) =>
+    nvme.features.structures.setPowerTransitions(true, [{ powerState, milliseconds: 1 }]);
+
+  /** Looks at a controller that does nothing until it is lost. */
+  async function isLost(nvme: NvmeController): Promise<void> {
+    const error = await eventually(() =>
+      nvme.structures.controller().then(
+        () => undefined,
+        (reason: unknown) => reason,
+      ),
+    );
+    expect(error).toBeInstanceOf(Error);
+    expect(nvme.lifecycle.state).not.toBe("live");
+  }
+
+  test("no-apst: without it, a controller that fails in states it enters by itself is lost", async () => {
+    const odd = { failsInOwnPowerState: true };
+    const nvme = await openController({ powerStates, odd });
+    await nvme.features.set(FeatureId.powerManagement, deepest);
+    expect(await carriesData(nvme)).toBe(true);
+    await whenIdle(nvme, 3);
+    await isLost(nvme);
+  });
+
+  test("no-apst: with it, the driver doesn't let it enter them", async () => {
+    const odd = { failsInOwnPowerState: true };
+    const nvme = await openController({ powerStates, odd }, { quirks: ["no-apst"] });
+    expect(await caught(whenIdle(nvme, 3))).toBeInstanceOf(UnsupportedError);
+    expect((await nvme.features.structures.powerTransitions()).enabled).toBe(false);
+    expect(await carriesData(nvme)).toBe(true);
+    expect(nvme.lifecycle.state).toBe("live");
+  });
+
+  const ways: readonly (readonly [string, (nvme: NvmeController, state: number) => Promise<unknown>])[] = [
+    ["Set Features", (nvme, state) => nvme.features.set(FeatureId.powerManagement, state)],
+    ["a transition by itself", whenIdle],
+  ];
+
+  test.each(ways)("no-deepest-power-state: without it, the controller is lost by %s", async (_, enter) => {
+    const nvme = await openController({ powerStates, odd: { failsInDeepestPowerState: true } });
+    await enter(nvme, deepest);
+    await isLost(nvme);
+  });
+
+  test.each(ways)(
+    "no-deepest-power-state: with it, the driver refuses that in %s, and no other state",
+    async (_, enter) => {
+      const nvme = await openController(
+        { powerStates, odd: { failsInDeepestPowerState: true } },
+        { quirks: ["no-deepest-power-state"] },
+      );
+      expect(await caught(enter(nvme, deepest))).toBeInstanceOf(UnsupportedError);
+      await enter(nvme, deepest - 1);
+      await eventually(async () => {
+        const { value } = await nvme.features.get(FeatureId.powerManagement);
+        return value === deepest - 1 ? true : undefined;
+      });
+      expect(await carriesData(nvme)).toBe(true);
+      expect(nvme.lifecycle.state).toBe("live");
+    },
+  );
+
+  test("a controller that stands its power states carries data out of each of them", async () => {
+    const nvme = await openController({ powerStates });
+    expect(nvme.identify).toMatchObject({ npss: deepest, apsta: 1 });
+    for (const [, enter] of ways) {
+      for (const state of [deepest, 3]) {
+        await enter(nvme, state);
+        await eventually(async () => {
+          const { value } = await nvme.features.get(FeatureId.powerManagement);
+          return value === state ? true : undefined;
+        });
+        expect(await carriesData(nvme)).toBe(true);
+      }
+    }
+  });
+
+  describe("no-temperature-threshold", () => {
+    const odd = { temperatureWarningStays: true };
+    const hasWarning = async (nvme: NvmeController): Promise<boolean> =>
+      ((await nvme.logs.smart()).criticalWarning & CriticalWarning.temperature) !== 0;
+
+    test("without it, a threshold that was set leaves a warning, with its event", async () => {
+      const nvme = await openController({ odd });
+      await nvme.features.write(Feature.asyncEventConfiguration, { temperature: true });
+      const before = await nvme.features.temperatureThreshold();
+      expect(await hasWarning(nvme)).toBe(false);
+      const events = nvme.events[Symbol.asyncIterator]();
+      const event = events.next();
+      // Beyond what the thermometer says: no reason to warn.
+      await nvme.features.setTemperatureThreshold(before + 50);
+      expect(await event).toMatchObject({ value: { type: "smart", name: "temperature" } });
+      expect(await hasWarning(nvme)).toBe(true);
+      await nvme.features.setTemperatureThreshold(before);
+      expect(await hasWarning(nvme)).toBe(true);
+      await events.return?.();
+    });
+
+    test("with it, none is set, and there is no warning", async () => {
+      const nvme = await openController({ odd }, { quirks: ["no-temperature-threshold"] });
+      expect(await caught(nvme.features.setTemperatureThreshold(400))).toBeInstanceOf(UnsupportedError);
+      expect(await nvme.features.temperatureThreshold()).toBe(343);
+      expect(await hasWarning(nvme)).toBe(false);
+      expect(await carriesData(nvme)).toBe(true);
+    });
   });
 });
 
