@@ -111,6 +111,7 @@ export function parseEmulateOptions(argv: readonly string[]): EmulateOptions {
       cmbBytes: sizeOf("cmb", values.cmb ?? "0"),
       hostMemoryBytes: sizeOf("host-memory", values["host-memory"] ?? "0"),
       anaGroups: numberOf("ana-groups", values["ana-groups"] ?? "0"),
+      powerStates: numberOf("power-states", values["power-states"] ?? "1"),
       cmbWithout: (values["cmb-without"]?.split(",") ?? []).map(cmbUseOf),
       queuePairs: numberOf("queue-pairs", values["queue-pairs"] ?? "64"),
       vectors: numberOf("vectors", values.vectors ?? "65"),

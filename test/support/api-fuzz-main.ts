@@ -472,6 +472,7 @@ const options = {
   vectors: 5,
   cmbBytes: 2 ** 16,
   anaGroups: 2,
+  powerStates: 5,
   capacityBytes: 2 ** 25,
   hostMemoryBytes: 2 ** 16,
 };

@@ -33,6 +33,7 @@ export const nvmeEmulateOptions = {
   cmb: value("SIZE", "controller memory buffer (default none)"),
   "host-memory": value("SIZE", "host memory that the controller asks for as a cache (default none)"),
   "ana-groups": value("N", "groups of asymmetric namespace access (default 0: none)"),
+  "power-states": value("N", "power states, up to 32, the second half non-operational (default 1)"),
   "cmb-without": value("USES", "CMB uses to disable, e.g. SQS,LISTS,CDMMMS (bits of CMBSZ and CMBLOC)"),
   "queue-pairs": value("N", "I/O queue pairs (default 64)"),
   vectors: value("N", "MSI-X vectors; 0 leaves INTx (default 65)"),

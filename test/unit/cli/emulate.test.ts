@@ -22,6 +22,8 @@ describe("the options of iova emulate", () => {
       ...faults,
       "--block-size",
       "4096",
+      "--power-states",
+      "5",
     ]);
     expect({ device, socket, trustClients }).toEqual({
       device: "nvme",
@@ -34,6 +36,7 @@ describe("the options of iova emulate", () => {
       incoming: true,
       zoned: true,
       blockSizeBytes: 4096,
+      powerStates: 5,
       doorbells: "shared",
       faults: [{ kind: "status", queue: "io", opcode: 2, nth: 10, status: 0x281 }],
     });
@@ -62,6 +65,7 @@ describe("the options of iova emulate", () => {
     ["nvme", "--socket", "s", "--block-size", "1000"],
     ["nvme", "--socket", "s", "--metadata", "9"],
     ["nvme", "--socket", "s", "--namespaces", "x"],
+    ["nvme", "--socket", "s", "--power-states", "many"],
     ["nvme", "--socket", "s", "--doorbells", "none"],
     ["nvme", "--socket", "s", "--fault", "nonsense"],
     ["edu", "--socket", "s", "--fault", "status,queue=io"],

@@ -55,7 +55,7 @@ function high(random: Random): number {
 }
 
 const shapes: readonly (readonly [string, NvmeEmulatorOptions, number])[] = [
-  ["plain", { cmbBytes: 65536, hostMemoryBytes: 65536 }, 0],
+  ["plain", { cmbBytes: 65536, hostMemoryBytes: 65536, powerStates: 5 }, 0],
   ["zoned", { zoned: { zoneSizeBytes: 1 << 20, maxOpen: 2, maxActive: 3 } }, 6 << 4],
   ["protected", { metadataBytes: 8, protection: 1, extendedMetadata: true }, 6 << 4],
   ["small", { maxTransferBytes: 4096, queuePairs: 2, queueEntries: 16, vectors: 1, namespaces: 2 }, 0],
