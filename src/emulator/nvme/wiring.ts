@@ -146,7 +146,10 @@ export function wireController(
   const events = new AsyncEvents((cid, dw0) => completions.completeLater(0, cid, dw0, NvmeStatus.success));
   const notices = new Notices(features, events);
   const delayed = new DelayedCommands(command, queues, completions, execute);
-  const unplugging = new Unplugging(registers, state, () => lifecycle.wake());
+  const unplugging = new Unplugging(registers, state, () => {
+    services.started();
+    lifecycle.wake();
+  });
   const faults = new Faults();
   const faultExecution = new FaultExecution(command, completions, delayed, {
     execute,

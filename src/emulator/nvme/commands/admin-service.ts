@@ -74,7 +74,7 @@ export interface AdminService {
   ioRefusal?(nsid: number): number;
   /** A command changed a namespace. */
   namespaceChanged?(nsid: number, change: NamespaceChange): void;
-  /** The controller became ready. */
+  /** The controller executes commands from now on: it was enabled or plugged in again. */
   started?(): void;
   /** The controller was reset. */
   reset?(kind: FirmwareReset): void;

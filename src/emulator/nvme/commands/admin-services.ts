@@ -220,7 +220,7 @@ export class AdminServices {
     for (const service of this.services) service.shutdown?.();
   }
 
-  /** The controller is ready. */
+  /** The controller executes commands from now on. */
   started(): void {
     for (const service of this.services) service.started?.();
   }

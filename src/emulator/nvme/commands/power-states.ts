@@ -113,7 +113,7 @@ export class PowerStates implements AdminService {
     this.stop();
   }
 
-  /** The controller is ready. */
+  /** Idle time begins. */
   started(): void {
     this.arm();
   }

@@ -198,6 +198,20 @@ describe("Autonomous Power State Transition", () => {
     expect(host.status & ControllerStatus.CFS).toBe(0);
   });
 
+  test("goes on when the device is plugged in again", async () => {
+    using started = startedHost({ powerStates: 2 });
+    const { host } = started;
+    expect(setTable(host, { 0: [1, 10] })).toBe(SUCCESS);
+    const unplugged = host.device.inject({ kind: "all-ones", nth: 1, queue: "admin" });
+    host.admin.post({ opcode: AdminOpcode.keepAlive });
+    host.device.pump();
+    expect(host.status).toBe(0xffff_ffff);
+    await sleep(50);
+    unplugged.remove();
+    expect(host.status & ControllerStatus.CFS).toBe(0);
+    await reaches(host, 1);
+  });
+
   test("ends with a reset", async () => {
     using started = startedHost({ powerStates: 2 });
     const { host } = started;
