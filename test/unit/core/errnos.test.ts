@@ -39,8 +39,11 @@ message. The message says what failed, with which value, and what to do; \`cause
 keep their class, code and stack on the way from a worker thread of the library.
 
 \`\`\`ts
+import { BusyError, IovaError, PciDevice, SysError } from "iova";
+
 try {
-  await using device = await PciDevice.open("0000:00:03.0");
+  using device = PciDevice.open("0000:00:04.0");
+  console.log(device.function.deviceId);
 } catch (error) {
   if (error instanceof BusyError) {
     // Something else uses the device: wait for it, or choose another device.
@@ -54,7 +57,7 @@ try {
 }
 \`\`\`
 
-This page is generated from \`src/core/codes.ts\` and \`src/core/hints.ts\` by \`test/unit/core/errnos.test.ts\`; don't edit it.
+In the repository, \`test/unit/core/errnos.test.ts\` generates this page from \`src/core/codes.ts\` and \`src/core/hints.ts\`; don't edit it.
 
 ## Codes
 
@@ -72,7 +75,7 @@ request, \`object\` what it was made on, and \`hint\` what the errno means there
 
 ## Appendix: errnos of the kernel's requests
 
-| request | errno | meaning | provoked in test/guest/ |
+| request | errno | meaning | provoked in test/guest/ of the repository |
 |---|---|---|---|
 `;
 
