@@ -5,14 +5,30 @@
  * device, would stay open until the process ends. Node closes the files that a worker opened through node:fs, by their
  * numbers. So in a worker, every descriptor gets a number from node:fs.
  */
-import { close as closeLater, closeSync, openSync } from "node:fs";
+import { close as closeLater, closeSync, openSync, readlinkSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
-import { Errno } from "../core/errno.js";
+import { Errno, errnoName } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { c, closeOffThread, lastErrno } from "./libc.js";
 
 /** Not in node:fs; asm-generic/fcntl.h, the same on x86-64 and arm64. */
 export const O_CLOEXEC = 0o2000000;
+
+const hints: Readonly<Record<string, string>> = {
+  EBADF: "it isn't open, or not for this use: something closed it too early, or gave a wrong number",
+  EMFILE: "this process has too many open descriptors: close some, or raise ulimit -n",
+};
+
+/** A failed call on a descriptor, which the error names with what it is open on: `descriptor 81 (/dev/vfio/vfio)`. */
+export function descriptorError(syscall: string, errno: number, fd: number, hint?: string): SysError {
+  let object = `descriptor ${fd}`;
+  try {
+    object += ` (${readlinkSync(`/proc/self/fd/${fd}`)})`;
+  } catch {
+    // It isn't open, or there is no /proc.
+  }
+  return new SysError(syscall, errno, { object, hint: hint ?? hints[errnoName(errno)] });
+}
 
 /** Numbers from node:fs, which Node closes at the end of this thread. */
 const tracked = new Set<number>();
@@ -36,7 +52,7 @@ export function adopt(fd: number): number {
   c.close(fd);
   if (result < 0) {
     closeSync(own);
-    throw new SysError("dup3", errno, { object: `fd ${fd}` });
+    throw descriptorError("dup3", errno, fd);
   }
   tracked.add(own);
   return own;
@@ -61,8 +77,7 @@ export function close(fd: number): void {
     closeSync(fd);
     return;
   }
-  if (c.close(fd) < 0 && lastErrno() !== Errno.EINTR)
-    throw new SysError("close", lastErrno(), { object: `fd ${fd}` });
+  if (c.close(fd) < 0 && lastErrno() !== Errno.EINTR) throw descriptorError("close", lastErrno(), fd);
 }
 
 /** The same on a thread of libuv's pool. @throws SysError */
@@ -74,5 +89,5 @@ export async function closeAsync(fd: number): Promise<void> {
     return;
   }
   const result = await closeOffThread(fd);
-  if (result < 0 && result !== -Errno.EINTR) throw new SysError("close", -result, { object: `fd ${fd}` });
+  if (result < 0 && result !== -Errno.EINTR) throw descriptorError("close", -result, fd);
 }

@@ -9,8 +9,9 @@
  */
 import { createSocket, type Socket } from "node:dgram";
 import { isMainThread } from "node:worker_threads";
+import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
-import { O_CLOEXEC } from "./descriptors.js";
+import { descriptorError, O_CLOEXEC } from "./descriptors.js";
 import { koffi } from "./koffi.js";
 import { c, lastErrno } from "./libc.js";
 
@@ -47,12 +48,20 @@ function addTo(set: number, fd: number): number {
   return c.epollCtl(set, EPOLL_CTL_ADD, fd, event) < 0 ? lastErrno() : 0;
 }
 
+function watchError(errno: number, fd: number): SysError {
+  const hint =
+    errno === Errno.EPERM
+      ? "files and folders can't be watched: give an eventfd, a socket or a pipe"
+      : undefined;
+  return descriptorError("epoll_ctl", errno, fd, hint);
+}
+
 /** @throws SysError if epoll refuses the descriptor, for example a regular file: libuv would abort the process */
 function assertPollable(fd: number): void {
   const probe = newEpollSet();
   const errno = addTo(probe, fd);
   c.close(probe);
-  if (errno !== 0) throw new SysError("epoll_ctl", errno, { object: `fd ${fd}` });
+  if (errno !== 0) throw watchError(errno, fd);
 }
 
 function pollByKoffi(fd: number, onReadable: () => void): PollHandle {
@@ -112,7 +121,7 @@ class EpollSet {
 
   add(fd: number, onReadable: () => void): PollHandle {
     const errno = addTo(this.set, fd);
-    if (errno !== 0) throw new SysError("epoll_ctl", errno, { object: `fd ${fd}` });
+    if (errno !== 0) throw watchError(errno, fd);
     this.listeners.set(fd, onReadable);
     this.ref(fd);
     return {

@@ -6,7 +6,7 @@ import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { type ListenOptions, onAbort, signalOf } from "../core/listeners.js";
-import { adopt } from "./descriptors.js";
+import { adopt, descriptorError } from "./descriptors.js";
 import { addressOf, c, hasLibc, lastErrno } from "./libc.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
 import { type Watch, watchReadable } from "./watch.js";
@@ -37,7 +37,7 @@ function takeCount(fd: number): number {
     if (errno === Errno.EAGAIN) return 0;
     // A kernel before 5.8 doesn't support that for eventfds.
     if (errno === Errno.EOPNOTSUPP || errno === Errno.ENOSYS) preadv2 = undefined;
-    else if (errno !== Errno.EINTR) throw new SysError("preadv2", errno, { object: `eventfd ${fd}` });
+    else if (errno !== Errno.EINTR) throw descriptorError("preadv2", errno, fd);
   }
   const counter = new BigUint64Array(1);
   return pollReadable(fd, 0) && read(fd, counter) !== null ? Number(counter[0]) : 0;

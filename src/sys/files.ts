@@ -1,6 +1,6 @@
 /** Files as a store of blocks: positioned reads and writes that complete or fail. */
 import { SysError } from "../core/errors.js";
-import { adopt } from "./descriptors.js";
+import { adopt, descriptorError } from "./descriptors.js";
 import { c, lastErrno } from "./libc.js";
 import { O_CLOEXEC } from "./syscalls.js";
 
@@ -66,6 +66,6 @@ export function setNonBlocking(fd: number, isOn = true): void {
   const flags = c.fcntlNumber(fd, F_GETFL, 0);
   const wanted = isOn ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
   if (flags < 0 || c.fcntlNumber(fd, F_SETFL, wanted) < 0) {
-    throw new SysError("fcntl(F_SETFL)", lastErrno(), { object: `fd ${fd}` });
+    throw descriptorError("fcntl(F_SETFL)", lastErrno(), fd);
   }
 }

@@ -4,6 +4,7 @@ import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { struct, u16, u32, u64 } from "../core/struct.js";
+import { descriptorError } from "./descriptors.js";
 import { setNonBlocking } from "./files.js";
 import { addressOf, c, ioDestroyOffThread, lastErrno } from "./libc.js";
 import { close, open, pollWritable, write } from "./syscalls.js";
@@ -87,8 +88,7 @@ class Aio {
       }
       if (c.ioSubmit(calls.submit, context, 1, address + POINTER_AT) >= 0) break;
       const errno = lastErrno();
-      if (errno !== Errno.EAGAIN || this.unfetched === 0)
-        throw new SysError("io_submit", errno, { object: `eventfd ${fd}` });
+      if (errno !== Errno.EAGAIN || this.unfetched === 0) throw descriptorError("io_submit", errno, fd);
       this.unfetched = ROOM;
     }
     this.unfetched++;

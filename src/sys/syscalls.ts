@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
 import type { Release } from "../core/lifetime/lease.js";
-import { adopt, adoptAll, close, closeAsync, O_CLOEXEC } from "./descriptors.js";
+import { adopt, adoptAll, close, closeAsync, descriptorError, O_CLOEXEC } from "./descriptors.js";
 import { c, hasLibc, lastErrno } from "./libc.js";
 
 export { close, O_CLOEXEC } from "./descriptors.js";
@@ -12,6 +12,11 @@ export const { O_RDONLY, O_RDWR, O_WRONLY } = constants;
 
 function check(result: number, syscall: string, context: SysErrorContext): number {
   if (result < 0) throw new SysError(syscall, lastErrno(), context);
+  return result;
+}
+
+function checkOn(fd: number, result: number, syscall: string): number {
+  if (result < 0) throw descriptorError(syscall, lastErrno(), fd);
   return result;
 }
 
@@ -119,7 +124,7 @@ export function pollWritable(fd: number, timeoutMs: number): boolean {
 
 function pollFor(fd: number, events: number, timeoutMs: number): boolean {
   // struct pollfd { int fd; short events; short revents; }
-  return pollAll(new Int32Array([fd, events]), 1, timeoutMs, `fd ${fd}`);
+  return pollAll(new Int32Array([fd, events]), 1, timeoutMs, `descriptor ${fd}`);
 }
 
 /** poll(2). Signals don't lengthen the wait: a profiler sends a thousand a second. */
@@ -165,13 +170,13 @@ const F_SEAL_GROW = 4;
 
 /** A second descriptor of the same open file, close-on-exec. @throws SysError */
 export function duplicate(fd: number): number {
-  return adopt(check(c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)", { object: `fd ${fd}` }));
+  return adopt(checkOn(fd, c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
 }
 
 /** Seals the length of a memfd, so that no process can change it. @throws SysError */
 export function sealSize(fd: number): void {
   const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
-  check(c.fcntl(fd, F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)", { object: `memfd of fd ${fd}` });
+  checkOn(fd, c.fcntl(fd, F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)");
 }
 
 /** Whether a file can't become shorter: true only for a sealed memfd. */
@@ -192,7 +197,7 @@ export function sealAgainstShrinking(fd: number): boolean {
 export function fileEnd(fd: number): number {
   const SEEK_SET = 0;
   const SEEK_END = 2;
-  const end = check(c.lseek(fd, 0, SEEK_END), "lseek", { object: `fd ${fd}` });
+  const end = checkOn(fd, c.lseek(fd, 0, SEEK_END), "lseek");
   c.lseek(fd, 0, SEEK_SET);
   return end;
 }

@@ -65,7 +65,7 @@ function orClose(fd: number, syscall: string, call: () => number, context: SysEr
 }
 
 const connectHints: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such socket",
+  ENOENT: "there is no such socket: check the path, and that the server runs",
   ECONNREFUSED: "no server listens there: check that it is a socket, and that the server runs",
   EACCES: "give this user write permission on the socket",
   EAGAIN: "the server accepts no more connections now: try again later",
@@ -124,7 +124,10 @@ export class UnixSocket extends Resource {
    */
   send(bytes: Uint8Array, fds: readonly number[], timeoutMs: number): void {
     this.lease.assertOpen();
-    if (fds.length > MAX_FDS) throw new ArgumentError(`${fds.length} descriptors; ${MAX_FDS} go at once`);
+    if (fds.length > MAX_FDS)
+      throw new ArgumentError(
+        `a message on ${this.lease.label} takes at most ${MAX_FDS} descriptors, got ${fds.length}`,
+      );
     let pending = fds;
     let end: number | undefined;
     for (let done = 0; done < bytes.length; ) {
@@ -143,7 +146,9 @@ export class UnixSocket extends Resource {
       end ??= performance.now() + timeoutMs;
       const left = Math.ceil(end - performance.now());
       if (left <= 0 || !pollWritable(this.fd, left)) {
-        throw new TimeoutError(`sending on ${this.lease.label}`, timeoutMs);
+        throw new TimeoutError(`sending on ${this.lease.label}`, timeoutMs, {
+          hint: "the other side takes nothing",
+        });
       }
     }
   }

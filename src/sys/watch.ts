@@ -52,7 +52,8 @@ export function watchReadable(
   onClosed: () => void = () => {},
 ): Watch {
   owner.assertOpen();
-  if (watched.has(fd)) throw new BusyError(`fd ${fd} (${owner.label}) is watched already`);
+  if (watched.has(fd))
+    throw new BusyError(`${owner.label} (descriptor ${fd}) is watched already: close the other watch first`);
   const handle = pollReadableFrom(fd, onReadable);
   const watch = new Watch(
     // The lease keeps the handle referenced: koffi closes one that is collected.

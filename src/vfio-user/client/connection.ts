@@ -121,7 +121,7 @@ export class Connection {
   }
 
   private busy(): BusyError {
-    return new BusyError(`${this.label} is waiting for another answer`);
+    return new BusyError(`${this.label} still owes an answer: wait until the request before has ended`);
   }
 
   /**
@@ -179,7 +179,7 @@ export class Connection {
   }
 
   private timeout(command: number): TimeoutError {
-    return new TimeoutError(`${commandName(command)} to ${this.label}`, this.timeoutMs);
+    return timeout(command, this.label, this.timeoutMs);
   }
 
   /** @returns whether this is the answer to an asynchronous request */
@@ -277,7 +277,10 @@ export class Connection {
     closeFds(fds);
     const cause = new SysError(commandName(command), errno, { object: this.label });
     if (command === Command.version && errno === Errno.EBUSY) {
-      throw new BusyError(`${this.path} is in use by another client`, { cause });
+      throw new BusyError(
+        `${this.path} is in use by another client: a server has one at a time. Close that one, or start another server`,
+        { cause },
+      );
     }
     if (errno === Errno.ENOTTY || errno === Errno.EOPNOTSUPP) {
       throw new UnsupportedError(`${this.label} has no ${commandName(command)}`, { cause });
@@ -328,9 +331,14 @@ export class Connection {
       closeFds(fds.filter((fd) => fd !== twin));
     }
     if (twin === undefined) return;
-    const socket = new UnixSocket(twin, `second connection to ${this.path}`);
+    const socket = new UnixSocket(twin, `connection to ${this.path} for requests of the server`);
     this.twin = channelOf(socket, this.timeoutMs);
   }
+}
+
+function timeout(command: number, label: string, timeoutMs: number): TimeoutError {
+  const hint = "check that the server runs, and in another thread than its client, which waits";
+  return new TimeoutError(`${commandName(command)} to ${label}`, timeoutMs, { hint });
 }
 
 /** @returns the parts of the answer, or the errno to answer with */
@@ -387,7 +395,7 @@ function nextMessage(channel: Channel, timeoutMs: number): Promise<Message> {
     const timer = setTimeout(() => {
       // As in endPatience(): it may be here.
       receive();
-      reject(new TimeoutError(`${commandName(Command.version)} to ${label}`, timeoutMs));
+      reject(timeout(Command.version, label, timeoutMs));
       watch.close();
     }, timeoutMs);
   });

@@ -145,7 +145,7 @@ export class Channel extends Resource {
       this.size = this.headerBytes.readUInt32LE(4);
       if (this.size < HEADER_BYTES || this.size > this.maxMessageBytes) {
         throw new VfioUserProtocolError(
-          `${this.lease.label}: a message of ${this.size} bytes; ${HEADER_BYTES} to ${this.maxMessageBytes} are agreed`,
+          `${this.lease.label} got a message of ${this.size} bytes: ${HEADER_BYTES} to ${this.maxMessageBytes} are agreed`,
         );
       }
       if (this.incoming.length < this.size) this.incoming = Buffer.alloc(this.size);
@@ -208,12 +208,12 @@ export class Channel extends Resource {
       append(this.fds, received.fds);
       if (this.fds.length > MAX_FDS) {
         throw new VfioUserProtocolError(
-          `${this.lease.label}: more than ${MAX_FDS} descriptors with one message`,
+          `${this.lease.label} got ${this.fds.length} descriptors with one message: at most ${MAX_FDS} make sense`,
         );
       }
       if (received.count === 0) {
         if (this.have > 0) {
-          throw new VfioUserProtocolError(`${this.lease.label}: ended in the middle of a message`);
+          throw new VfioUserProtocolError(`${this.lease.label} ended in the middle of a message`);
         }
         throw new DeviceGoneError(this.lease.label, HUNG_UP);
       }

@@ -127,7 +127,7 @@ export class Session {
     this.regions.close();
     this.signaller?.close();
     this.dma.table.close();
-    const gone = new DeviceGoneError("the vfio-user client");
+    const gone = goneClient();
     for (const { reject } of this.pending.values()) reject(gone);
     this.pending.clear();
     this.twin?.close();
@@ -145,13 +145,15 @@ export class Session {
   private ask(command: number, parts: readonly Uint8Array[]): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       if (this.hasEnded) {
-        reject(new DeviceGoneError("the vfio-user client"));
+        reject(goneClient());
         return;
       }
       // Only ids of our own requests have to differ: replies and requests are told apart by type.
       const id = this.nextId;
       if (this.pending.has(id)) {
-        reject(new BusyError("the vfio-user client leaves too many requests unanswered"));
+        reject(
+          new BusyError(`the vfio-user client owes ${this.pending.size} answers: wait for some of them`),
+        );
         return;
       }
       this.nextId = (this.nextId + 1) & 0xffff;
@@ -196,7 +198,7 @@ export class Session {
         if (message === undefined) return;
         if (!message.isReply) {
           closeFds(message.fds);
-          throw new VfioUserProtocolError("a request on the socket for replies");
+          throw new VfioUserProtocolError("the client sent a request on the socket for its replies");
         }
         this.takeReply(message);
       }
@@ -206,9 +208,13 @@ export class Session {
   private takeReply(message: Message): void {
     closeFds(message.fds);
     const waiting = this.pending.get(message.id);
-    if (waiting === undefined) throw new VfioUserProtocolError("a reply without a request");
+    if (waiting === undefined)
+      throw new VfioUserProtocolError(
+        `the client sent a reply to request ${message.id}, which doesn't exist`,
+      );
     this.pending.delete(message.id);
-    if (message.errno > 0) waiting.reject(new SysError("VFIO_USER_DMA", message.errno));
+    if (message.errno > 0)
+      waiting.reject(new SysError("VFIO_USER_DMA", message.errno, { object: "the memory of the client" }));
     else waiting.resolve(message.payload.slice());
   }
 
@@ -332,7 +338,7 @@ export class Session {
 
   /** @returns the client's end @throws SysError */
   private openTwin(): UnixSocket {
-    const [ours, theirs] = UnixSocket.pair("vfio-user twin socket");
+    const [ours, theirs] = UnixSocket.pair("connection for requests to the vfio-user client");
     const { sendTimeoutMs } = this.server.options;
     const twin = new Channel(ours, ourCapabilities.maxTransferBytes + OVERHEAD_BYTES, sendTimeoutMs);
     twin.relinquish();
@@ -357,6 +363,10 @@ export class Session {
   private enableDma(): void {
     this.dma.table.enable(this.config.busMaster && this.migration?.running !== false);
   }
+}
+
+function goneClient(): DeviceGoneError {
+  return new DeviceGoneError("the vfio-user client", "has ended its connection: its memory can't be reached");
 }
 
 /** The errno to answer with. @throws errors that end the connection, and those of the device */

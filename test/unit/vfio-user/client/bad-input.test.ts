@@ -182,7 +182,7 @@ describe("a server that breaks the protocol", () => {
       [
         "passes too many descriptors",
         { fds: new Array<"sealed">(65).fill("sealed") },
-        "more than 64 descriptors",
+        "got 65 descriptors with one message: at most 64 make sense",
       ],
     ];
     test.each(refused)("%s", async (_, lie, message) => {

@@ -173,7 +173,9 @@ describe("a controller under I/O", () => {
     const busy = await startController();
     using somebody = PciDevice.open(busy.address);
     expect(() => migration.moveTo(busy.address)).toThrow(BusyError);
-    expect(() => migration.moveTo(busy.address)).toThrow(/is in use by another client$/);
+    expect(() => migration.moveTo(busy.address)).toThrow(
+      `is in use by another client: a server has one at a time`,
+    );
     expect(somebody.closed).toBe(false);
     expect(migration.state).toBe("running");
     for (let i = 0; i < 20; i++) await turn();
