@@ -1,4 +1,5 @@
 /** Makes a device of a user's own from its module. */
+import { fileURLToPath } from "node:url";
 import { checkFunction, checkMembers, show } from "../core/check.js";
 import { ArgumentError, ConfigError } from "../core/errors.js";
 import type { BlockSpec } from "../registers/declaration.js";
@@ -21,14 +22,44 @@ type OwnClass = EmulatedDevice & {
   order?(message: unknown): unknown;
 };
 
+/** @throws ConfigError if this Node.js can't load TypeScript, and what the module throws */
+async function load(module: string): Promise<object> {
+  try {
+    return await import(module);
+  } catch (error) {
+    const problem = typeScriptProblem(module, error);
+    throw problem === undefined ? error : new ConfigError(problem, { cause: error });
+  }
+}
+
+const compiled = "compile the module (npx tsc) and name the .js file";
+
+/** What is wrong with a module in TypeScript, and what to do; undefined if it failed for another reason. */
+function typeScriptProblem(module: string, error: unknown): string | undefined {
+  if (!(error instanceof Error) || !/\.[cm]?tsx?$/.test(module)) return undefined;
+  const path = fileURLToPath(module);
+  const code: unknown = Reflect.get(error, "code");
+  if (code === "ERR_UNKNOWN_FILE_EXTENSION")
+    return (
+      `${path}: Node.js ${process.versions.node} can't load this TypeScript: use Node.js 22.18 or later, ` +
+      `${compiled}, or set NODE_OPTIONS="--import tsx" with the package tsx installed`
+    );
+  if (code === "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX")
+    return `${path} has what Node.js can't turn into JavaScript (${error.message}): ${compiled}`;
+  if (code === "ERR_MODULE_NOT_FOUND" && /\.[cm]?js'? imported from /.test(error.message))
+    return `${path} imports a .js file that doesn't exist: ${compiled}, or import the .ts file (${error.message})`;
+  return undefined;
+}
+
 /**
  * Makes a device.
  * @param module URL of a module whose default export is the class
  * @param options the argument of the class
- * @throws ArgumentError if it has no such class, and what its module and its constructor throw
+ * @throws ArgumentError if it has no such class, ConfigError if it is TypeScript that this Node.js can't load, and what its
+ *   module and its constructor throw
  */
 export async function makeOwnDevice(module: string, options: unknown): Promise<OwnDevice> {
-  const { default: found }: { readonly default?: unknown } = await import(module);
+  const { default: found }: { readonly default?: unknown } = await load(module);
   // An arrow function has no prototype.
   if (typeof found !== "function" || found.prototype === undefined)
     throw new ArgumentError(

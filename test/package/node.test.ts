@@ -12,6 +12,35 @@ const manifest: { exports: Record<string, unknown>; bin: { iova: string } } = JS
 const doors = Object.keys(manifest.exports)
   .filter((name) => name !== "./package.json" && name !== "./emulator-worker")
   .map((name) => (name === "." ? "iova" : `iova/${name.slice(2)}`));
+const installedCli = join(inject("installed"), "node_modules", "iova", manifest.bin.iova);
+
+const TYPED_DEVICE = `
+import { type EmulatedDevice, initialConfigSpace } from "iova/emulator";
+export default class Device implements EmulatedDevice {
+  readonly name = "typed device";
+  readonly configSpace: Uint8Array = initialConfigSpace({ vendorId: 1, deviceId: 2, hasPin: false });
+  readonly vectors = { intx: 0, msi: 1, msix: 0 };
+  readonly bars = [];
+  order(_message: unknown): string { return this.name; }
+  connect(): void {}
+  disconnect(): void {}
+  reset(): void {}
+  close(): void {}
+}
+`;
+
+/** Prints the name of the device in device.ts, or the error. */
+const SERVES_DEVICE = `
+import { startEmulator } from "iova/emulator";
+const device = new URL("./device.ts", import.meta.url);
+try {
+  const emulator = await startEmulator({ socket: "./socket", device });
+  console.log(await emulator.order({ kind: "device", message: 0 }));
+  await emulator.close();
+} catch (error) {
+  console.log(error.name + ": " + error.message);
+}
+`;
 
 describe.each(nodeVersions)("on Node %s", (version) => {
   let node = "";
@@ -56,9 +85,23 @@ describe.each(nodeVersions)("on Node %s", (version) => {
     expect(Math.max(...stderr.split("\n").map((line) => line.length))).toBeLessThan(500);
   });
 
+  test("a device in TypeScript is served, or a sentence says what to do", async () => {
+    const folder = project({ "device.ts": TYPED_DEVICE, "main.mjs": SERVES_DEVICE });
+    if (Number.parseInt(version, 10) >= 22) {
+      expect(await runIn(folder, node, "main.mjs")).toBe("typed device\n");
+      return;
+    }
+    const sentence = `device.ts: Node.js ${version} can't load this TypeScript: use Node.js 22.18 or later, `;
+    expect(await runIn(folder, node, "main.mjs")).toContain(`ConfigError: ${join(folder, sentence)}`);
+    const args = ["emulate", "./device.ts", "--socket", "./socket"];
+    const { status, stderr } = await run("/usr/bin/env", ["-C", folder, node, installedCli, ...args]);
+    expect(status).toBe(2);
+    expect(stderr).toContain(`iova: ${join(folder, sentence)}`);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+  });
+
   test("the command line runs", async () => {
-    const cli = join(inject("installed"), "node_modules", "iova", manifest.bin.iova);
-    expect(await runIn(project({}), node, cli, "help")).toContain("Usage: iova COMMAND");
-    expect(await runIn(project({}), node, cli, "nvme", "--help")).toContain("Usage: iova nvme");
+    expect(await runIn(project({}), node, installedCli, "help")).toContain("Usage: iova COMMAND");
+    expect(await runIn(project({}), node, installedCli, "nvme", "--help")).toContain("Usage: iova nvme");
   });
 });

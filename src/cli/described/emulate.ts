@@ -45,7 +45,7 @@ export const nvmeEmulateOptions = {
 
 export const emulateDescription = describe({
   name: "emulate",
-  operands: "DEVICE --socket PATH",
+  operands: "nvme|edu|FILE --socket PATH",
   summary: "serve an NVMe controller, edu, or a device of your own to vfio-user clients",
   usage: [
     "nvme --socket PATH [OPTIONS]",
@@ -54,13 +54,15 @@ export const emulateDescription = describe({
   ],
   text: [
     "Serves a device at a UNIX socket to any vfio-user client: this library (vfio-user:PATH), QEMU (-device vfio-user-pci), SPDK. " +
-      "One client at a time; Ctrl-C stops it. Does not need root. FILE, such as ./timer.js, is a module whose default export is the " +
-      "class of a device of your own (docs/testing-drivers.md).",
+      "One client at a time; Ctrl-C stops it. Does not need root.",
+    "FILE is a device of your own: an ES module such as ./timer.js whose default export is the class of the device " +
+      "(docs/testing-drivers.md). It may be TypeScript, such as ./timer.ts, which Node.js 22.18 and later load.",
   ],
   offers: [deviceNames, "nothing"],
   options: { ...commonEmulateOptions, ...nvmeEmulateOptions },
   examples: [
     { command: "iova emulate nvme --socket /tmp/nvme.sock", text: "serves an empty disk of 1 GiB" },
     { command: "iova nvme list vfio-user:/tmp/nvme.sock", text: "shows it, from another terminal" },
+    { command: "iova emulate ./timer.js --socket /tmp/timer.sock", text: "serves a device of your own" },
   ],
 });
