@@ -225,3 +225,7 @@ export function allHints(): { request: string; errno: string; hint: string }[] {
     Object.entries(byErrno).map(([errno, hint]) => ({ request, errno, hint })),
   );
 }
+
+/** What to do about a device node that the user may not open. */
+export const NODE_PERMISSION =
+  "give this user read and write permission on it: sudo npx iova permissions --user NAME BDF";

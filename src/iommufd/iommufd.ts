@@ -2,6 +2,7 @@
 import { checkInteger, checkString, checkU32 } from "../core/check.js";
 import { Errno, errnoName } from "../core/errno.js";
 import { ArgumentError, SysError } from "../core/errors.js";
+import { NODE_PERMISSION } from "../core/hints.js";
 import { checkLeased } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { tryIoctl } from "../sys/ioctl.js";
@@ -31,7 +32,7 @@ export const IOMMUFD_PATH = "/dev/iommu";
 
 const openHints: Readonly<Record<string, string>> = {
   ENOENT: "this kernel has no iommufd: load the module iommufd, or use a kernel with CONFIG_IOMMUFD",
-  EACCES: "give this user read and write permission on it",
+  EACCES: NODE_PERMISSION,
   ENODEV: "load the module iommufd",
 };
 

@@ -2,6 +2,7 @@
 import { checkLength, checkOffset, checkString, checkU32, checkU64, lookUp } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { StateError, SysError, UnsupportedError } from "../core/errors.js";
+import { NODE_PERMISSION } from "../core/hints.js";
 import { checkLeased, Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { loadU64, storeU64 } from "../core/struct.js";
@@ -86,7 +87,7 @@ export interface Type1Info {
 
 const openHints: Readonly<Record<string, string>> = {
   ENOENT: "this kernel has no VFIO container: CONFIG_VFIO_CONTAINER is off or the vfio module is not loaded",
-  EACCES: "give this user read and write permission on it",
+  EACCES: NODE_PERMISSION,
   ENODEV: "the vfio module is not loaded",
 };
 

@@ -4,6 +4,7 @@ import { basename } from "node:path";
 import { checkKeys } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
+import { NODE_PERMISSION } from "../core/hints.js";
 import { closeAll } from "../core/lifetime/close-all.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -34,7 +35,7 @@ export interface GroupStatus {
 
 const openHints: Readonly<Record<string, string>> = {
   ENOENT: "none of its devices is bound to vfio-pci, or this kernel has no CONFIG_VFIO_GROUP",
-  EACCES: "give this user read and write permission on it",
+  EACCES: NODE_PERMISSION,
   EBUSY: "it is open already, or one of its devices is bound to an iommufd",
   EPERM: "no-IOMMU mode needs CAP_SYS_RAWIO",
 };

@@ -1,6 +1,7 @@
 /** VFIO character devices: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
 import { basename } from "node:path";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
+import { NODE_PERMISSION } from "../core/hints.js";
 import { kernelNames } from "../sys/kernel-files.js";
 import { O_RDWR, open } from "../sys/syscalls.js";
 import { isUuid } from "./uuid.js";
@@ -45,9 +46,7 @@ export function openCdev(bdf: string): number {
     return open(path, O_RDWR);
   } catch (error) {
     if (error instanceof SysError && error.code === "EACCES") {
-      throw error.with({
-        hint: "give this user read and write permission on it, for example by a udev rule",
-      });
+      throw error.with({ hint: NODE_PERMISSION });
     }
     throw error;
   }
