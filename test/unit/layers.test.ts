@@ -104,8 +104,8 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   "host/facts": ["core", "pci"],
   "host/checks": ["core", "pci", "host/facts"],
-  "host/changes": ["core", "sys", "pci", "host/facts", "host/checks"],
-  host: ["core", "host/facts", "host/checks", "host/changes"],
+  "host/changes": ["core", "sys", "pci", "pci/steps", "host/facts", "host/checks"],
+  host: ["core", "pci", "pci/steps", "host/facts", "host/checks", "host/changes"],
 };
 
 /** The command line is an application: it may use everything below it. */

@@ -1,17 +1,15 @@
 /** Loads kernel modules with modprobe. */
-import type ChildProcess from "node:child_process";
-import { accessSync, constants } from "node:fs";
 import { TimeoutError, UnsupportedError } from "../../core/errors.js";
-import { lazily } from "../../core/lazy.js";
-import { onAbort } from "../../core/listeners.js";
-import { requireFromHere } from "../../core/module-url.js";
 import type { KernelSteps, StepLimits } from "./kernel-steps.js";
-
-// Loading it takes some milliseconds, and few programs need it.
-const childProcess = lazily((): typeof ChildProcess => requireFromHere("node:child_process"));
-
-/** Where distributions have it. PATH isn't asked: root runs the program. */
-const PLACES = ["/usr/sbin/modprobe", "/sbin/modprobe", "/usr/bin/modprobe", "/bin/modprobe"];
+import {
+  endText,
+  type ProgramEnd,
+  type ProgramRun,
+  programAt,
+  programPlaces,
+  runProgramBeside,
+  runProgramNow,
+} from "./programs.js";
 
 /**
  * Loads a module, and what it needs.
@@ -22,78 +20,51 @@ const PLACES = ["/usr/sbin/modprobe", "/sbin/modprobe", "/usr/bin/modprobe", "/b
 export function* loadModule(
   name: string,
   limits: StepLimits,
-  places: readonly string[] = PLACES,
+  places: readonly string[] = programPlaces("modprobe"),
 ): KernelSteps<void> {
-  const program = places.find(isProgram);
-  if (program === undefined) {
+  const path = programAt(places);
+  if (path === undefined) {
     throw new UnsupportedError(
       `the kernel module ${name} is not loaded, and there is no modprobe in ${places.join(", ")}: install kmod, or load the module ` +
         "in another way",
     );
   }
-  const args = ["--", name];
-  const tooLong = (): TimeoutError =>
-    new TimeoutError(`loading the kernel module ${name} with ${program}`, limits.timeoutMs, {
-      hint: "the kernel's log may say more",
-    });
+  const { timeoutMs, signal } = limits;
+  const what = `loading the kernel module ${name} with ${path}`;
+  const run: ProgramRun = { path, args: ["--", name], what, timeoutMs, signal };
   yield {
     now: () => {
-      const { error, stderr, status } = childProcess().spawnSync(program, args, {
-        ...options(),
-        timeout: limits.timeoutMs,
-      });
-      if (error !== undefined && "code" in error && error.code === "ETIMEDOUT") throw tooLong();
-      if (error !== undefined || status !== 0)
-        throw notLoaded(name, stderr, error ?? `it ended with status ${status}`);
+      try {
+        assertLoaded(name, runProgramNow(run));
+      } catch (error) {
+        throw notLoaded(name, error);
+      }
     },
     beside: async () => {
-      const scope = new AbortController();
-      const timer = setTimeout(() => scope.abort(tooLong()), limits.timeoutMs);
-      const forgetSignal = onAbort(limits.signal, () => scope.abort(limits.signal?.reason));
       try {
-        await new Promise<void>((resolve, reject) => {
-          const given = { ...options(), signal: scope.signal };
-          const child = childProcess().execFile(program, args, given, (error, _stdout, stderr) => {
-            if (scope.signal.aborted) reject(scope.signal.reason);
-            else if (error === null) resolve();
-            else {
-              const how = typeof error.code === "number" ? `it ended with status ${error.code}` : error;
-              reject(notLoaded(name, stderr, how));
-            }
-          });
-          child.stdin?.end();
-        });
-      } finally {
-        clearTimeout(timer);
-        forgetSignal();
+        assertLoaded(name, await runProgramBeside(run));
+      } catch (error) {
+        throw signal?.aborted === true ? error : notLoaded(name, error);
       }
     },
   };
 }
 
-const options = () =>
-  ({
-    cwd: "/",
-    env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" },
-    encoding: "utf8",
-    killSignal: "SIGKILL",
-  }) as const;
-
-/** @param how the program ended, or why it couldn't be started */
-function notLoaded(name: string, stderr: string | null, how: Error | string): UnsupportedError {
-  const said = stderr?.trim() || (how instanceof Error ? how.message : how);
-  return new UnsupportedError(
-    `the kernel module ${name} could not be loaded: ${said}. Loading modules needs root, and the module must be among those of the ` +
-      "running kernel (/lib/modules)",
-    how instanceof Error ? { cause: how } : undefined,
-  );
+/** @throws UnsupportedError */
+function assertLoaded(name: string, end: ProgramEnd): void {
+  if (end.how !== 0) throw unloadable(name, `modprobe ${endText(end)}`);
 }
 
-function isProgram(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
+function notLoaded(name: string, error: unknown): unknown {
+  if (error instanceof UnsupportedError || error instanceof TimeoutError || !(error instanceof Error))
+    return error;
+  return unloadable(name, error.message, error);
+}
+
+function unloadable(name: string, reason: string, cause?: Error): UnsupportedError {
+  return new UnsupportedError(
+    `the kernel module ${name} could not be loaded: ${reason}. Loading modules needs root, and the module must be among those of the ` +
+      "running kernel (/lib/modules)",
+    cause === undefined ? undefined : { cause },
+  );
 }

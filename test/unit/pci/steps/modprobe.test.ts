@@ -42,7 +42,7 @@ describe.each(ways)("loadModule $way", ({ run }) => {
     expect(error).toBeInstanceOf(UnsupportedError);
     expect(error.message).toContain(said);
     const silent = await caught(run(load("x", 30_000, [program("silent", "exit 3")])));
-    expect(silent.message).toContain("it ended with status 3");
+    expect(silent.message).toContain("ended with status 3");
   });
 
   test("says that a host has no modprobe, and that a program doesn't end", async () => {
