@@ -40,4 +40,14 @@ export {
   type RevokeOptions,
   revokePermissions,
 } from "../host/permissions.js";
+export {
+  bindPersistently,
+  endPersistentBinding,
+  listPersistentBindings,
+  type PersistentBindingEnd,
+  type PersistentBindingOptions,
+  type PersistentBindingPlan,
+  type PersistentBindOptions,
+  planPersistentBinding,
+} from "../host/persistent-binding.js";
 export type { DeviceVerdict, HostBackend } from "../host/verdict.js";

@@ -6,7 +6,6 @@ import { append } from "../core/lists.js";
 import { applySteps } from "./changes/apply.js";
 import { type HostChange, listChanges } from "./changes/changes.js";
 import { placesOf, type RecordOptions } from "./changes/options.js";
-import { hasProgram } from "./changes/programs.js";
 import { type RestoredChange, restoreChanges } from "./changes/restore.js";
 import type { ChangeStep } from "./changes/steps.js";
 import { ACCESS_GROUP, joinGroup, makeGroup } from "./checks/access-group.js";
@@ -15,6 +14,7 @@ import { readDistribution } from "./facts/distribution.js";
 import { HostRoot } from "./facts/root.js";
 import { runsUdev } from "./facts/udev.js";
 import { HostNames } from "./facts/users.js";
+import { fileAndReload, ruleSteps } from "./rule-steps.js";
 
 /** Whom devices are given to: exactly one of both. */
 export interface PermissionSubject {
@@ -60,7 +60,6 @@ const TAG = "permissions";
 const SHARED = "shared";
 const RULES = "/etc/udev/rules.d/91-iova";
 const DEFAULT_MEMLOCK = 2 ** 32;
-const RELOAD_RULES = ["udevadm", "control", "--reload"] as const;
 const NODE_MODE = 0o660;
 /** As the kernel and udev make /dev/vfio/vfio: it gives access to nothing by itself. */
 const CONTAINER_MODE = 0o666;
@@ -150,25 +149,6 @@ function sharedPart(host: HostRoot, subject: Subject): PermissionPart {
     append(steps, ownerSteps(host, "/dev/vfio/vfio", { gid: sharedGid, mode: CONTAINER_MODE }));
   }
   return { purpose: `shared nodes for the group ${sharedGroup}`, about: [TAG, SHARED], steps };
-}
-
-/** A rule of udev, which is read at once if udev runs. */
-function ruleSteps(host: HostRoot, path: string, content: string): ChangeStep[] {
-  const steps = fileAndReload(host, path, content, RELOAD_RULES);
-  return runsUdev(host) ? steps : steps.filter(({ kind }) => kind === "file");
-}
-
-/** A file, and the program that makes others read it, where there is that program. None if the file is so already. */
-function fileAndReload(
-  host: HostRoot,
-  path: string,
-  content: string,
-  argv: readonly [program: string, ...args: readonly string[]],
-): ChangeStep[] {
-  if (host.text(path) === content.trim()) return [];
-  const [program] = argv;
-  const reload: ChangeStep[] = hasProgram(host.path, program) ? [{ kind: "command", argv, undo: argv }] : [];
-  return [{ kind: "file", path, content }, ...reload];
 }
 
 /** The node as it is to be, if it exists. */

@@ -202,7 +202,8 @@ const constructed =
 /** Public only for other folders of the library, or for Node.js's streams. */
 const internal = /^(MappedMemory\.ofRegion|VfioDevice\.fromGroup|.*\._.*|.*\.\[.*)$/;
 /** Right values would change the machine that runs this. Tests on trees of files call them. */
-const changesHost = /^(applySteps|restoreChanges|grantPermissions|revokePermissions|setHugePages)$/;
+const changesHost =
+  /^(applySteps|bindPersistently|endPersistentBinding|restoreChanges|grantPermissions|revokePermissions|setHugePages)$/;
 /** Fast paths that check nothing, as their documentation says: wrong values have JavaScript's own errors. */
 const unchecked =
   /^((read|write)(Whole)?Register\d*|write(Io|Raw)Entry|(Submission|Completion)Queue\..*|CommandIds\.give)$/;

@@ -1,4 +1,5 @@
 /** `iova unbind`: several functions, of which all are given back or none. */
+import { listPersistentBindings } from "../../host/persistent-binding.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { bindToVfio, unbindFromVfio } from "../../pci/bind.js";
 import { driverOf } from "../../pci/sysfs.js";
@@ -34,4 +35,10 @@ export async function runUnbind(argv: readonly string[]): Promise<void> {
     return { name: bdf, undo };
   });
   print(said.length === 0 ? "no function is bound to a VFIO driver" : said.join("\n"));
+  const lasting = new Set(listPersistentBindings().map(({ about }) => about[1]));
+  const again = functions.filter(({ bdf }) => lasting.has(bdf)).map(({ bdf }) => bdf);
+  if (again.length > 0)
+    print(
+      `bound again at the next start: ${again.join(", ")}. To end that: iova bind --restore ${again.join(" ")}`,
+    );
 }

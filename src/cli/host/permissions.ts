@@ -1,6 +1,4 @@
 /** `iova permissions`: gives devices to a user or a group. */
-import type { ChangeStep } from "../../host/changes/steps.js";
-import { stepText } from "../../host/changes/steps.js";
 import {
   grantPermissions,
   type PermissionPlan,
@@ -11,8 +9,9 @@ import { parseBdf } from "../../pci/bdf.js";
 import { parseCommandLine, usageError } from "../command-line.js";
 import { permissionsDescription } from "../described/permissions.js";
 import { interruptible } from "../interruptible.js";
-import { print, printError, printJsonText } from "../terminal.js";
-import { restoredText } from "./restore.js";
+import { print, printJsonText } from "../terminal.js";
+import { plannedText } from "./planned.js";
+import { noteLeftovers, printRestored } from "./restore.js";
 import { sizeOf } from "./size.js";
 
 /** @throws ConfigError, and as grantPermissions() and revokePermissions() */
@@ -46,15 +45,10 @@ export async function runPermissions(argv: readonly string[]): Promise<void> {
 
 async function remove(options: Parameters<typeof revokePermissions>[0], isJson: boolean): Promise<void> {
   const restored = await revokePermissions(options);
-  if (restored.some(({ left }) => left.length > 0)) process.exitCode = 1;
   if (isJson) {
+    noteLeftovers(restored);
     printJsonText(JSON.stringify(restored, undefined, 2));
-    return;
-  }
-  for (const each of restored) {
-    print(restoredText(each, false));
-    for (const { step, reason } of each.left) printError(`change ${each.change.id}: ${step}: ${reason}`);
-  }
+  } else printRestored(restored);
 }
 
 /** The value of --memlock, in bytes. @throws ConfigError */
@@ -66,13 +60,7 @@ export function memlockOf(text: string | undefined): number | undefined {
 /** The files and commands of a plan, as text. */
 export function planText({ parts, notes }: PermissionPlan): string {
   if (parts.length === 0) return "everything is so already";
-  return [...parts.flatMap(({ purpose, steps }) => [`# ${purpose}`, ...steps.map(planned)]), ...notes].join(
+  return [...parts.flatMap(({ purpose, steps }) => [`# ${purpose}`, plannedText(steps)]), ...notes].join(
     "\n",
   );
-}
-
-function planned(step: ChangeStep): string {
-  if (step.kind !== "file") return stepText(step);
-  const lines = step.content.trimEnd().split("\n");
-  return [`${step.path}:`, ...lines.map((line) => `    ${line}`)].join("\n");
 }

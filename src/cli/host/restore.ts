@@ -23,12 +23,26 @@ export async function runRestore(argv: readonly string[]): Promise<void> {
     return Number(text);
   });
   const restored = await restoreChanges({ ids: ids.length === 0 ? undefined : ids, dryRun, leave });
-  if (restored.some(({ left }) => left.length > 0) && leave !== true) process.exitCode = 1;
   if (json === true) {
+    if (leave !== true) noteLeftovers(restored);
     printJsonText(JSON.stringify(restored, undefined, 2));
     return;
   }
   if (restored.length === 0) print("nothing to take back");
+  printRestored(restored, { dryRun, leave });
+}
+
+/** The exit status is 1 if something couldn't be taken back. */
+export function noteLeftovers(restored: readonly RestoredChange[]): void {
+  if (restored.some(({ left }) => left.length > 0)) process.exitCode = 1;
+}
+
+/** Says what became of changes, and sets the exit status unless what is left was to be. */
+export function printRestored(
+  restored: readonly RestoredChange[],
+  { dryRun = false, leave = false }: { readonly dryRun?: boolean; readonly leave?: boolean | undefined } = {},
+): void {
+  if (!leave) noteLeftovers(restored);
   for (const each of restored) {
     print(restoredText(each, dryRun));
     for (const { step, reason } of each.left) printError(`change ${each.change.id}: ${step}: ${reason}`);

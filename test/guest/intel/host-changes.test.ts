@@ -1,7 +1,8 @@
-/** Changes to a real host: what doctor mends by itself, permissions for an ordinary user, huge pages; and all of it taken back. */
+/** Changes to a real host: what doctor mends by itself, permissions, huge pages, bindings that last; and all of it taken back. */
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { listChanges, listHugePages } from "../../../src/doors/host.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
@@ -72,4 +73,53 @@ test("hugepages reserves pages, and restore gives as many back", async () => {
   expect(total()).toBe(before + 3);
   expect(await iova("restore")).toMatchObject({ status: 0 });
   expect(total()).toBe(before);
+});
+
+describe("bind --persist", () => {
+  const script = (bdf: string): string => `/etc/iova/bind-${bdf.replaceAll(":", "-")}.sh`;
+  const rules = (bdf: string): string => `/etc/udev/rules.d/70-iova-bind-${bdf.replaceAll(":", "-")}.rules`;
+
+  test("binds now, leaves a rule for each start, and iova restore and bind --restore take both back", async () => {
+    const bdf = nvmeBdf();
+    for (const back of [["restore"], ["bind", "--restore", bdf]]) {
+      const shown = await iova("bind", bdf, "--persist", "--dry-run");
+      expect(shown).toMatchObject({ status: 0, text: expect.stringContaining(rules(bdf)) });
+      expect(driverOf(bdf)).toBe("nvme");
+      expect(await iova("bind", bdf, "--persist")).toMatchObject({
+        status: 0,
+        text: expect.stringContaining(`${bdf} bound to vfio-pci at each start`),
+      });
+      expect(driverOf(bdf)).toBe("vfio-pci");
+      expect(existsSync(script(bdf)) && existsSync(rules(bdf))).toBe(true);
+      expect(await iova(...back)).toMatchObject({ status: 0 });
+      expect(driverOf(bdf)).toBe("nvme");
+      expect(existsSync(script(bdf)) || existsSync(rules(bdf))).toBe(false);
+      await kernelDisk(bdf);
+    }
+  });
+
+  test("udev gives the function to vfio-pci when it appears, but not while its disk is in use", async () => {
+    const bdf = nvmeBdf();
+    expect(await iova("bind", bdf, "--persist")).toMatchObject({ status: 0 });
+    expect((await iova("unbind", bdf)).text).toContain(
+      `bound again at the next start: ${bdf}. To end that: iova bind --restore ${bdf}`,
+    );
+    const disk = await kernelDisk(bdf);
+    execFileSync("mkswap", [disk]);
+    execFileSync("/lib/systemd/systemd-udevd", ["--daemon"]);
+    try {
+      const appear = (): void => {
+        execFileSync("udevadm", ["trigger", "--action=add", `/sys/bus/pci/devices/${bdf}`]);
+        execFileSync("udevadm", ["settle"]);
+      };
+      execFileSync("swapon", [disk]);
+      appear();
+      expect(driverOf(bdf)).toBe("nvme");
+      execFileSync("swapoff", [disk]);
+      appear();
+      expect(driverOf(bdf)).toBe("vfio-pci");
+    } finally {
+      execFileSync("udevadm", ["control", "--exit"]);
+    }
+  });
 });
