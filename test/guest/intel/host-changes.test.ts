@@ -1,11 +1,13 @@
 /** Changes to a real host: what doctor mends by itself, permissions, huge pages, bindings that last; and all of it taken back. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { listChanges, listHugePages } from "../../../src/doors/host.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
+import { busybox } from "../../support/busybox.js";
 import { runChild } from "../../support/child.js";
 import { nvmeBdf } from "../../support/functions.js";
 import { kernelDisk } from "../../support/kernel-disk.js";
@@ -105,17 +107,18 @@ describe("bind --persist", () => {
       `bound again at the next start: ${bdf}. To end that: iova bind --restore ${bdf}`,
     );
     const disk = await kernelDisk(bdf);
-    execFileSync("mkswap", [disk]);
+    const target = mkdtempSync(join(tmpdir(), "iova-mount-"));
+    busybox("mke2fs", disk);
     execFileSync("/lib/systemd/systemd-udevd", ["--daemon"]);
     try {
       const appear = (): void => {
         execFileSync("udevadm", ["trigger", "--action=add", `/sys/bus/pci/devices/${bdf}`]);
         execFileSync("udevadm", ["settle"]);
       };
-      execFileSync("swapon", [disk]);
+      busybox("mount", "-t", "ext4", disk, target);
       appear();
       expect(driverOf(bdf)).toBe("nvme");
-      execFileSync("swapoff", [disk]);
+      busybox("umount", target);
       appear();
       expect(driverOf(bdf)).toBe("vfio-pci");
     } finally {
