@@ -39,7 +39,8 @@ export interface DoctorReport {
 
 /**
  * Checks this host for what a program needs to use a device: kernel, IOMMU, modules, nodes, limits, the device itself. It only
- * reads, and opens nodes whose opening has no effect.
+ * reads, and opens nodes whose opening has no effect; of devices that are named, also those that are bound to a VFIO driver and that nobody
+ * uses, for a moment, which resets them.
  * @throws ArgumentError: no such device or user; UnsupportedError on another system than Linux
  */
 export function doctor(options: DoctorOptions = {}): DoctorReport {
@@ -52,7 +53,7 @@ export function doctor(options: DoctorOptions = {}): DoctorReport {
   if (user !== undefined) checkString("user", user);
   const root = new HostRoot(checkString("root", path));
   if (root.isLive) assertLinux();
-  const facts = readHostFacts(root, devices ?? listVfioDevices(root), user);
+  const facts = readHostFacts(root, devices ?? listVfioDevices(root), user, devices !== undefined);
   const verdicts = facts.devices.map((device) => verdictOf(facts, device));
   return {
     kernel: facts.kernel.release,

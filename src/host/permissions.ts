@@ -10,9 +10,8 @@ import { type RestoredChange, restoreChanges } from "./changes/restore.js";
 import type { ChangeStep } from "./changes/steps.js";
 import { ACCESS_GROUP, joinGroup, makeGroup } from "./checks/access-group.js";
 import { readDevice } from "./facts/device.js";
-import { readDistribution } from "./facts/distribution.js";
+import { readDistribution, runsUdev } from "./facts/distribution.js";
 import { HostRoot } from "./facts/root.js";
-import { runsUdev } from "./facts/udev.js";
 import { HostNames } from "./facts/users.js";
 import { fileAndReload, ruleSteps } from "./rule-steps.js";
 

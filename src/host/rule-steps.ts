@@ -1,8 +1,8 @@
 /** Files that a program has to be told of: rules of udev, drop-ins of systemd. */
 import { hasProgram } from "./changes/programs.js";
 import type { ChangeStep } from "./changes/steps.js";
+import { runsUdev } from "./facts/distribution.js";
 import type { HostRoot } from "./facts/root.js";
-import { runsUdev } from "./facts/udev.js";
 
 const RELOAD_RULES = ["udevadm", "control", "--reload"] as const;
 

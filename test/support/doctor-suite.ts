@@ -8,6 +8,8 @@ import { bindToVfio, PciDevice } from "../../src/index.js";
 import { nvmeBdf } from "./functions.js";
 
 interface Shape {
+  /** What is found of the bound device's surroundings; left out if it isn't looked at. */
+  readonly around?: Readonly<Record<string, RegExp>>;
   /** States of checks by their names, while the kernel's driver has the device. */
   readonly checks: Readonly<Record<string, CheckState>>;
   /** Backends that work once the device is bound; undefined if it can't be bound. */
@@ -37,7 +39,16 @@ const without: Shape["checks"] = {
 
 /** By the machine's name in test/machines.ts. */
 const shapes = {
-  intel: { checks: healthy, backends: ["iommufd", "type1"] },
+  intel: {
+    checks: healthy,
+    backends: ["iommufd", "type1"],
+    around: {
+      "device.acs": /^isolated from other devices; no port is above it$/,
+      "device.bus-reset": /^there is no reset of its bus$/,
+      "device.unit": /^dmar\d+: intel-vtd: .*queued invalidation/,
+      "runtime.device-rules": /^there are no device rules that can be read$/,
+    },
+  },
   lts: { checks: healthy, backends: ["iommufd", "type1"] },
   "iommufd-container": { checks: healthy, backends: ["iommufd", "type1"] },
   "no-remapping": { checks: { ...healthy, "iommu.interrupts": "problem" }, backends: [] },
@@ -81,6 +92,8 @@ export function doctorSuite(machine: keyof typeof shapes): void {
     test("names the backends that open a bound device, and no others", () => {
       using binding = bindToVfio(nvmeBdf());
       const report = doctor({ devices: [binding.bdf] });
+      for (const [id, found] of Object.entries(shape.around ?? {}))
+        expect(report.checks.find((check) => check.id === id)?.found).toMatch(found);
       const all: readonly HostBackend[] = ["iommufd", "type1", "noiommu"];
       expect(report.devices).toEqual([{ bdf: binding.bdf, usable: working.length > 0, backends: working }]);
       expect(all.filter((backend) => opens(binding.bdf, backend))).toEqual(working);

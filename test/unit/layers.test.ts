@@ -102,7 +102,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "emulator/nvme/commands",
     "emulator/nvme",
   ],
-  "host/facts": ["core", "pci"],
+  "host/facts": ["core", "vfio", "iommufd", "pci"],
   "host/checks": ["core", "pci", "host/facts"],
   "host/changes": ["core", "sys", "pci", "pci/steps", "host/facts", "host/checks"],
   host: ["core", "pci", "pci/steps", "host/facts", "host/checks", "host/changes"],

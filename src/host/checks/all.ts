@@ -1,9 +1,10 @@
 /** All checks, in the order of a report, and why each matters. */
 import type { DeviceFacts } from "../facts/device.js";
 import type { HostFacts } from "../facts/facts.js";
+import { acs, busReset, iommuUnit } from "./around.js";
 import type { CheckResult, Finding } from "./check.js";
 import { details, driver, freeForUse, group, reset } from "./device.js";
-import { inContainer, nodeVersion, securityModules } from "./environment.js";
+import { deviceRules, inContainer, nodeVersion, securityModules } from "./environment.js";
 import { interruptRemapping, iommuOn, translation } from "./iommu.js";
 import { iommufdOptions, kernelVersion, lockdown, type1Options, vfioOptions } from "./kernel.js";
 import { hugePages, memlock, openFiles } from "./limits.js";
@@ -25,6 +26,12 @@ const hostChecks: readonly HostCheck[] = [
     "Container",
     "A container's manager decides which nodes, rights and limits it has.",
     inContainer,
+  ],
+  [
+    "runtime.device-rules",
+    "Device rules",
+    "A control group's rules refuse nodes whatever their permissions are.",
+    deviceRules,
   ],
   ["kernel.version", "Kernel", "iommufd needs Linux 6.6 or later, type1 works on older ones.", kernelVersion],
   ["kernel.vfio", "VFIO in the kernel", "Programs reach PCI devices through vfio-pci.", vfioOptions],
@@ -100,6 +107,18 @@ const deviceChecks: readonly DeviceCheck[] = [
     group,
   ],
   [
+    "device.acs",
+    "Access control",
+    "Where a port lacks it (ACS), a device can reach its neighbours past the IOMMU, so they share a group.",
+    acs,
+  ],
+  [
+    "device.unit",
+    "IOMMU unit",
+    "Nesting, dirty tracking, PASIDs and page faults work only where the unit has them.",
+    iommuUnit,
+  ],
+  [
     "device.nodes",
     "Nodes",
     "The program opens the device by them.",
@@ -107,6 +126,7 @@ const deviceChecks: readonly DeviceCheck[] = [
   ],
   ["device.free", "In use", "Only one process at a time can have a device.", freeForUse],
   ["device.reset", "Reset", "A reset takes away what the program before left in the device.", reset],
+  ["device.bus-reset", "Bus reset", "VFIO resets a bus only for who has every function on it.", busReset],
   [
     "device.details",
     "Details",

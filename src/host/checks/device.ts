@@ -10,7 +10,8 @@ function folder({ bdf }: DeviceFacts): string {
   return `/sys/bus/pci/devices/${bdf}`;
 }
 
-function bindFix(...devices: readonly string[]): Fix {
+/** Binds devices to vfio-pci. */
+export function bindFix(...devices: readonly string[]): Fix {
   return {
     summary: `bind ${devices.join(", ")} to vfio-pci`,
     steps: devices.map((bdf) => command(["npx", "iova", "bind", bdf], ["npx", "iova", "unbind", bdf])),

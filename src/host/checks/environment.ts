@@ -1,4 +1,6 @@
 /** Checks of what surrounds the program: Node.js, containers, security modules. */
+
+import { allows } from "../facts/device-rules.js";
 import type { HostFacts } from "../facts/facts.js";
 import type { Finding } from "./check.js";
 import { manual } from "./fixes.js";
@@ -64,5 +66,33 @@ export function securityModules({ security, nodes }: HostFacts): Finding {
     found: `${found}; refused although permissions allow it: ${paths}`,
     where,
     fixes: [manual("allow the nodes", text)],
+  };
+}
+
+/** Device rules of this process's control group. */
+export function deviceRules({ deviceRules: list, nodes, container }: HostFacts): Finding {
+  const text =
+    container === undefined
+      ? "allow the nodes in the unit of systemd that this process belongs to (DeviceAllow=/dev/iommu rw, DeviceAllow=char-vfio rw)"
+      : "let the container's manager allow the nodes (--device /dev/iommu --device /dev/vfio, or --device-cgroup-rule)";
+  const fixes = [manual("allow the nodes", text)];
+  const named = (paths: readonly { readonly path: string }[]): string =>
+    paths.map(({ path }) => path).join(", ");
+  if (list !== undefined) {
+    const where = list.path;
+    const refused = nodes.filter(({ number }) => number !== undefined && !allows(list.rules, number));
+    return refused.length === 0
+      ? { state: "ok", found: "the rules of this control group refuse no node of VFIO", where }
+      : { state: "problem", found: `the rules of this control group refuse ${named(refused)}`, where, fixes };
+  }
+  const where = "/proc/self/cgroup";
+  const refused = container === undefined ? [] : nodes.filter(({ errno }) => errno === "EPERM");
+  if (refused.length === 0)
+    return { state: "not-applicable", found: "there are no device rules that can be read", where };
+  return {
+    state: "problem",
+    found: `open() of ${named(refused)} fails with EPERM, as by device rules of a control group of version 2, which can't be read`,
+    where,
+    fixes,
   };
 }

@@ -3,16 +3,15 @@ import { ArgumentError } from "../../core/errors.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { ConfigSnapshot } from "../../pci/config-snapshot.js";
 import { usersOf, type VfioHolder, vfioHolders } from "../../pci/usage.js";
+import {
+  isBridgeClass,
+  isVfioDriver,
+  type Neighbour,
+  readNeighbour,
+  readSurroundings,
+  type Surroundings,
+} from "./neighbours.js";
 import type { HostRoot } from "./root.js";
-
-/** A member of an IOMMU group. */
-export interface GroupMember {
-  readonly bdf: string;
-  /** Undefined if it has no driver. */
-  readonly driver: string | undefined;
-  /** Its driver lets a program have the rest of the group. */
-  readonly isHarmless: boolean;
-}
 
 /** What sysfs says of a PCI function, as far as opening it depends on that. */
 export interface DeviceFacts {
@@ -31,7 +30,10 @@ export interface DeviceFacts {
   /** Undefined without an IOMMU. */
   readonly group: string | undefined;
   /** All functions of the group, this one included. */
-  readonly members: readonly GroupMember[];
+  readonly members: readonly Neighbour[];
+  /** Name of the IOMMU unit in front of it; undefined if the kernel doesn't say. */
+  readonly unit: string | undefined;
+  readonly surroundings: Surroundings;
   /** Paths of its VFIO character device and its group's node, whether they exist in /dev or not. */
   readonly cdev: string | undefined;
   readonly groupNode: string | undefined;
@@ -53,14 +55,10 @@ export interface DeviceFacts {
 }
 
 const DEVICES = "/sys/bus/pci/devices";
-const BRIDGE_CLASS = 0x0604;
 const HEADER_BYTES = 0x40;
 /** Where the list of capabilities ends. */
 const LIST_BYTES = 0x100;
 const MAX_CONFIG_BYTES = 0x1000;
-
-/** Drivers besides VFIO's that leave DMA to a program: `driver_managed_dma` in the kernel's drivers. */
-const HARMLESS = new Set(["pci-stub", "pcieport"]);
 
 /** Addresses of the PCI functions that a driver of VFIO has, in order. */
 export function listVfioDevices(root: HostRoot): string[] {
@@ -68,12 +66,6 @@ export function listVfioDevices(root: HostRoot): string[] {
     const path = `${DEVICES}/${bdf}`;
     return isVfioDriver(root, path, root.linkName(`${path}/driver`));
   });
-}
-
-/** Whether a driver is one of VFIO's: it has made a VFIO device, or has the name. */
-function isVfioDriver(root: HostRoot, path: string, driver: string | undefined): boolean {
-  if (driver === undefined) return false;
-  return /(?:^|[-_])vfio(?:[-_]|$)/.test(driver) || root.names(`${path}/vfio-dev`).length > 0;
 }
 
 /** Whether a configuration space has the MSI-X capability; undefined if its list can't be read. Never throws. */
@@ -103,12 +95,14 @@ export function readDevice(root: HostRoot, address: string): DeviceFacts {
     vendorId,
     deviceId: root.number(`${path}/device`) ?? 0,
     classCode,
-    isBridge: classCode >> 8 === BRIDGE_CLASS,
+    isBridge: isBridgeClass(classCode),
     driver,
     isVfio: isVfioDriver(root, path, driver),
     driverOverride: override === "" || override === "(null)" ? undefined : override,
     group,
     members: membersOf(root, bdf, group),
+    unit: root.linkName(`${path}/iommu`),
+    surroundings: readSurroundings(root, bdf),
     cdev: cdev === undefined ? undefined : `/dev/vfio/devices/${cdev}`,
     groupNode: groupNode(root, group),
     resetMethods: (root.text(`${path}/reset_method`) ?? "").split(/\s+/).filter(Boolean),
@@ -129,15 +123,8 @@ function groupNode(root: HostRoot, group: string | undefined): string | undefine
   return `/dev/vfio/${name === "vfio-noiommu" ? "noiommu-" : ""}${group}`;
 }
 
-function membersOf(root: HostRoot, bdf: string, group: string | undefined): GroupMember[] {
+function membersOf(root: HostRoot, bdf: string, group: string | undefined): Neighbour[] {
   if (group === undefined) return [];
   const names = root.names(`/sys/kernel/iommu_groups/${group}/devices`);
-  return (names.length === 0 ? [bdf] : names).map((name) => {
-    const path = `${DEVICES}/${name}`;
-    const driver = root.linkName(`${path}/driver`);
-    const isBridge = (root.number(`${path}/class`) ?? 0) >> 8 === BRIDGE_CLASS;
-    const isHarmless =
-      driver === undefined || isBridge || HARMLESS.has(driver) || isVfioDriver(root, path, driver);
-    return { bdf: name, driver, isHarmless };
-  });
+  return (names.length === 0 ? [bdf] : names).map((name) => readNeighbour(root, name));
 }

@@ -83,3 +83,8 @@ function bootTool(root: HostRoot, family: Family): BootTool {
   if (root.exists("/etc/kernel/cmdline")) return "kernel-install";
   return root.exists("/boot/loader/entries") ? "systemd-boot" : "unknown";
 }
+
+/** Whether udev runs, which reads rules and makes nodes: by its socket. In containers and small systems udevadm may be there without udev, and fails then. */
+export function runsUdev(root: HostRoot): boolean {
+  return root.exists("/run/udev/control");
+}

@@ -2,7 +2,8 @@
 import { type KernelCommandLine, readCommandLine } from "./command-line.js";
 import { type ContainerFacts, readContainer } from "./container.js";
 import { type DeviceFacts, readDevice } from "./device.js";
-import { type Distribution, readDistribution } from "./distribution.js";
+import { type DeviceRules, readDeviceRules } from "./device-rules.js";
+import { type Distribution, readDistribution, runsUdev } from "./distribution.js";
 import { type HugePageFacts, readHugePages } from "./huge-pages.js";
 import { type IommuFacts, readIommu } from "./iommu.js";
 import { readKernelConfig } from "./kernel-config.js";
@@ -12,12 +13,12 @@ import { type LimitSetting, readLimitSettings } from "./limit-settings.js";
 import { type ModprobeLine, readModprobe } from "./modprobe.js";
 import { type ModuleState, moduleState, readModules } from "./modules.js";
 import { type DeviceNode, readNodes } from "./nodes.js";
+import { type OpenedFacts, readOpened } from "./opened.js";
 import { type ProcessLimit, parseProcessLimits } from "./process-limits.js";
 import type { HostRoot } from "./root.js";
 import { type RuntimeFacts, readRuntime } from "./runtime.js";
 import { readSecurity, type SecurityFacts } from "./security.js";
 import { readSwitches, type SwitchFacts } from "./switches.js";
-import { runsUdev } from "./udev.js";
 import { type GroupEntry, HostNames, type HostUser, readUser } from "./users.js";
 
 /** The modules that the library depends on. */
@@ -50,24 +51,37 @@ export interface HostFacts {
   readonly hugePages: HugePageFacts;
   readonly security: SecurityFacts;
   readonly container: ContainerFacts | undefined;
+  /** Undefined if none can be read. */
+  readonly deviceRules: DeviceRules | undefined;
   readonly runtime: RuntimeFacts;
   readonly distribution: Distribution;
   /** The devices that the report is about. */
   readonly devices: readonly DeviceFacts[];
+  /** What those tell that could be opened, by address. */
+  readonly opened: ReadonlyMap<string, OpenedFacts>;
 }
 
 /**
  * Reads a host.
  * @param devices addresses of the devices that matter
  * @param user name or number; undefined: who runs this process
+ * @param mayOpen whether devices that nobody uses are opened, too
  * @throws ArgumentError: no such device or user
  */
-export function readHostFacts(root: HostRoot, devices: readonly string[], user?: string): HostFacts {
+export function readHostFacts(
+  root: HostRoot,
+  devices: readonly string[],
+  user?: string,
+  mayOpen = false,
+): HostFacts {
   const kernel = readKernelVersion(root);
   const config = readKernelConfig(root, kernel.release);
   const modules = readModules(root, kernel.release);
   const names = HostNames.read(root);
   const who = readUser(root, names, user);
+  const nodes = readNodes(root, names, who);
+  const found = devices.map((bdf) => readDevice(root, bdf));
+  const tried = mayOpen && root.isLive && who.isThisProcess ? found : [];
   return {
     kernel,
     configPath: config?.path,
@@ -85,16 +99,29 @@ export function readHostFacts(root: HostRoot, devices: readonly string[], user?:
     user: who,
     accessGroup: names.group("iova"),
     udev: runsUdev(root),
-    nodes: readNodes(root, names, who),
+    nodes,
     limits: parseProcessLimits(root.text("/proc/self/limits") ?? ""),
     limitSettings: readLimitSettings(root),
     hugePages: readHugePages(root),
     security: readSecurity(root),
     container: readContainer(root, kernel.release),
+    deviceRules: readDeviceRules(root),
     runtime: readRuntime(root),
     distribution: readDistribution(root),
-    devices: devices.map((bdf) => readDevice(root, bdf)),
+    devices: found,
+    opened: new Map(tried.flatMap((device) => openedOf(device, nodes))),
   };
+}
+
+function openedOf(
+  { bdf, isVfio, cdev, holders }: DeviceFacts,
+  nodes: readonly DeviceNode[],
+): [string, OpenedFacts][] {
+  const opens = (path: string | undefined): boolean =>
+    nodes.some((node) => node.path === path && node.canOpen);
+  if (!isVfio || holders.length > 0 || !opens(cdev) || !opens("/dev/iommu")) return [];
+  const opened = readOpened(bdf);
+  return opened === undefined ? [] : [[bdf, opened]];
 }
 
 /** The state of a kernel option. */

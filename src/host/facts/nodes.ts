@@ -10,6 +10,8 @@ export type NodeKind = "iommufd" | "container" | "group" | "device";
 export interface DeviceNode {
   readonly path: string;
   readonly kind: NodeKind;
+  /** Its device number, such as `10:196`; undefined if sysfs doesn't tell. */
+  readonly number: string | undefined;
   /** Name of its owner. */
   readonly owner: string;
   /** Name of its group. */
@@ -32,25 +34,28 @@ export function permits({ uid, gid, mode }: FileState, user: HostUser): boolean 
 /** All nodes of VFIO and iommufd that exist. */
 export function readNodes(root: HostRoot, names: HostNames, user: HostUser): DeviceNode[] {
   const found: DeviceNode[] = [];
-  const add = (path: string, kind: NodeKind): void => {
+  const add = (path: string, kind: NodeKind, sysfs: string): void => {
     const state = root.state(path);
     if (state === undefined) return;
     const { uid, gid, mode } = state;
     found.push({
       path,
       kind,
+      number: root.text(`/sys/class/${sysfs}/dev`),
       owner: names.user(uid),
       group: names.groupName(gid),
       mode,
       ...access(root, path, kind, state, user),
     });
   };
-  add("/dev/iommu", "iommufd");
-  add("/dev/vfio/vfio", "container");
+  add("/dev/iommu", "iommufd", "misc/iommu");
+  add("/dev/vfio/vfio", "container", "misc/vfio");
   for (const name of root.names("/dev/vfio")) {
-    if (/^(?:noiommu-)?\d+$/.test(name)) add(`/dev/vfio/${name}`, "group");
+    if (/^(?:noiommu-)?\d+$/.test(name)) add(`/dev/vfio/${name}`, "group", `vfio/${name}`);
   }
-  for (const name of root.names("/dev/vfio/devices")) add(`/dev/vfio/devices/${name}`, "device");
+  for (const name of root.names("/dev/vfio/devices")) {
+    add(`/dev/vfio/devices/${name}`, "device", `vfio-dev/${name}`);
+  }
   return found;
 }
 

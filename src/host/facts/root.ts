@@ -69,13 +69,19 @@ export class HostRoot {
     }
   }
 
-  /** Last component of a link's target. */
-  linkName(file: string): string | undefined {
+  /** What a link leads to, as it is written. */
+  linkTarget(file: string): string | undefined {
     try {
-      return basename(readlinkSync(join(this.path, file)));
+      return readlinkSync(join(this.path, file));
     } catch {
       return undefined;
     }
+  }
+
+  /** Last component of a link's target. */
+  linkName(file: string): string | undefined {
+    const target = this.linkTarget(file);
+    return target === undefined ? undefined : basename(target);
   }
 
   /** Owner and permissions; undefined if there is no such file, or it can't be looked at. */

@@ -1,10 +1,10 @@
 /** Parsers of a host's files never throw, whatever the files hold: random bytes, and damaged files of real hosts. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseCapabilities } from "../../../src/host/facts/capabilities.js";
 import { kernelBoolean, parseCommandLine } from "../../../src/host/facts/command-line.js";
 import { containerOfCgroup } from "../../../src/host/facts/container.js";
 import { hasMsix } from "../../../src/host/facts/device.js";
+import { parseDeviceRules } from "../../../src/host/facts/device-rules.js";
 import { parseOsRelease } from "../../../src/host/facts/distribution.js";
 import { readHostFacts } from "../../../src/host/facts/facts.js";
 import { chosenWord } from "../../../src/host/facts/huge-pages.js";
@@ -19,9 +19,10 @@ import {
 import { parseModprobe } from "../../../src/host/facts/modprobe.js";
 import { parseLoadedModules, parseModuleList } from "../../../src/host/facts/modules.js";
 import { parseMounts } from "../../../src/host/facts/mounts.js";
+import { acsOf } from "../../../src/host/facts/neighbours.js";
 import { parseProcessLimits } from "../../../src/host/facts/process-limits.js";
 import { libcOfMaps } from "../../../src/host/facts/runtime.js";
-import { parseGroup, parsePasswd } from "../../../src/host/facts/users.js";
+import { parseCapabilities, parseGroup, parsePasswd } from "../../../src/host/facts/users.js";
 import { alpine, arch, container, debian, fedora, ubuntuArm } from "../../support/example-hosts.js";
 import { hostTree, type TreeFile, type TreeFiles } from "../../support/host-tree.js";
 
@@ -30,6 +31,7 @@ const ofText: readonly ((text: string) => unknown)[] = [
   kernelBoolean,
   parseCommandLine,
   containerOfCgroup,
+  parseDeviceRules,
   parseOsRelease,
   chosenWord,
   parseInterrupts,
@@ -74,6 +76,7 @@ test("parsers of bytes take random bytes", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => {
       hasMsix(bytes);
+      acsOf(bytes);
       parseDmar(bytes);
       unpackConfig(bytes);
       unpackConfig(Uint8Array.of(0x1f, 0x8b, ...bytes));

@@ -1,7 +1,6 @@
 /** The parsers of a host's files, each on the forms that these files have. */
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { parseCapabilities } from "../../../src/host/facts/capabilities.js";
 import { kernelBoolean, parseCommandLine } from "../../../src/host/facts/command-line.js";
 import { containerOfCgroup } from "../../../src/host/facts/container.js";
 import { hasMsix } from "../../../src/host/facts/device.js";
@@ -22,7 +21,7 @@ import { parseMounts } from "../../../src/host/facts/mounts.js";
 import { permits } from "../../../src/host/facts/nodes.js";
 import { parseProcessLimits } from "../../../src/host/facts/process-limits.js";
 import { libcOfMaps } from "../../../src/host/facts/runtime.js";
-import { type HostUser, parseGroup, parsePasswd } from "../../../src/host/facts/users.js";
+import { type HostUser, parseCapabilities, parseGroup, parsePasswd } from "../../../src/host/facts/users.js";
 import { configWith } from "../../support/example-hosts.js";
 
 function user(name: string, uid: number, groups: Readonly<Record<string, number>> = {}): HostUser {
