@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { BusyError, SysError, UnsupportedError } from "../core/errors.js";
-import { StepWait } from "../pci/steps/kernel-steps.js";
+import { refusalHint, StepWait } from "../pci/steps/kernel-steps.js";
 import { readPciFunction } from "../pci/sysfs.js";
 import { holdersText, usersOf, vfioHolders, virtualFunctionHolders } from "../pci/usage.js";
 import { isVfioBound } from "../pci/vfio-driver.js";
@@ -86,8 +86,8 @@ function reset(path: string, method: string | undefined, wait: StepWait): void {
       if (method !== undefined && method !== before) writeWithin(order, `${before}\n`, wait);
     }
   } catch (error) {
-    if (error instanceof SysError && (error.code === "EACCES" || error.code === "EPERM"))
-      throw error.with({ hint: "resetting a function needs root" });
-    throw error;
+    if (!(error instanceof SysError)) throw error;
+    const hint = refusalHint(error.code, "resetting a function");
+    throw hint === undefined ? error : error.with({ hint });
   }
 }

@@ -10,7 +10,14 @@ import type { Release } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { checkSignal } from "../core/listeners.js";
 import { parseBdf } from "./bdf.js";
-import { doBeside, doNow, type FileStep, type KernelSteps, StepWait } from "./steps/kernel-steps.js";
+import {
+  doBeside,
+  doNow,
+  type FileStep,
+  type KernelSteps,
+  refusalHint,
+  StepWait,
+} from "./steps/kernel-steps.js";
 import { lockFunction } from "./steps/lock.js";
 import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
 import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
@@ -323,8 +330,8 @@ class BindSteps {
     } catch (cause) {
       if (!(cause instanceof SysError)) throw cause;
       const { code } = cause;
-      const hint = code === "EACCES" || code === "EPERM" ? " (binding drivers needs root)" : "";
-      throw new BindError(`${what}: ${code}${hint}`, { cause });
+      const hint = refusalHint(code, "binding drivers");
+      throw new BindError(`${what}: ${code}${hint === undefined ? "" : ` (${hint})`}`, { cause });
     }
   }
 

@@ -12,7 +12,7 @@ import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js"
 import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { isUuid } from "../vfio/uuid.js";
-import { StepWait } from "./steps/kernel-steps.js";
+import { refusalHint, StepWait } from "./steps/kernel-steps.js";
 import { holdersOf, holdersText, vfioNodesAt } from "./usage.js";
 
 const PARENTS = "/sys/class/mdev_bus";
@@ -286,6 +286,7 @@ class MediatedSteps {
 }
 
 function explained(error: unknown): unknown {
-  if (!(error instanceof SysError) || (error.code !== "EACCES" && error.code !== "EPERM")) return error;
-  return error.with({ hint: "creating and removing mediated devices needs root" });
+  if (!(error instanceof SysError)) return error;
+  const hint = refusalHint(error.code, "creating and removing mediated devices");
+  return hint === undefined ? error : error.with({ hint });
 }

@@ -11,7 +11,7 @@ import { kernelText } from "../sys/kernel-files.js";
 import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { parseBdf } from "./bdf.js";
 import { BindError, bindToVfioAsync } from "./bind.js";
-import { StepWait } from "./steps/kernel-steps.js";
+import { refusalHint, StepWait } from "./steps/kernel-steps.js";
 import { driverOf, readPciFunction, virtualFunctionsOf } from "./sysfs.js";
 import { holdersText, usersOf, type VfioHolder, virtualFunctionHolders } from "./usage.js";
 import { VFIO_PCI } from "./vfio-driver.js";
@@ -298,7 +298,8 @@ class NumberOfVfs {
     switch (error.code) {
       case "EACCES":
       case "EPERM":
-        return error.with({ hint: "creating and removing virtual functions needs root" });
+      case "EROFS":
+        return error.with({ hint: refusalHint(error.code, "creating and removing virtual functions") });
       case "ENOENT":
         return new UnsupportedError(
           `the driver of ${this.pf} (${driverOf(this.pf) ?? "none"}) can't create or remove virtual functions by sriov_numvfs`,

@@ -4,7 +4,7 @@ import { checkSignal } from "../../core/listeners.js";
 import { HostRoot } from "../facts/root.js";
 import { changesOf, type HostChange, type RecordedChange, shownChange } from "./changes.js";
 import type { Undo } from "./entries.js";
-import { HostChangeError, reasonOf } from "./errors.js";
+import { adviceOf, HostChangeError, reasonOf } from "./errors.js";
 import {
   prepareAttribute,
   prepareFile,
@@ -110,9 +110,7 @@ function prepared(root: string, step: ChangeStep): Undo | undefined {
 }
 
 function failed(step: ChangeStep, error: unknown): HostChangeError {
-  const isForbidden =
-    error instanceof Error && "code" in error && (error.code === "EACCES" || error.code === "EPERM");
-  const advice = isForbidden ? ". Changing the host needs root" : "";
+  const advice = adviceOf(error, "path" in step ? step.path : undefined, "Changing the host");
   return new HostChangeError(`"${stepText(step)}" can't be done: ${reasonOf(error)}${advice}`, {
     cause: error,
   });

@@ -19,7 +19,7 @@ import { dirname, join } from "node:path";
 import { BusyError } from "../../core/errors.js";
 import { lockFile } from "../../sys/files.js";
 import { type Entry, lineOf, parseLine } from "./entries.js";
-import { HostChangeError, reasonOf } from "./errors.js";
+import { adviceOf, HostChangeError, reasonOf } from "./errors.js";
 
 const FILE = "changes";
 /** A longer record is none. */
@@ -86,9 +86,7 @@ function contentOf(fd: number): Uint8Array {
 }
 
 function unusable(path: string, error: unknown): HostChangeError {
-  const isForbidden =
-    error instanceof Error && "code" in error && (error.code === "EACCES" || error.code === "EPERM");
-  const advice = isForbidden ? ". The record needs root" : "";
+  const advice = adviceOf(error, path, "The record");
   return new HostChangeError(`the record of changes ${path} can't be used: ${reasonOf(error)}${advice}`, {
     cause: error,
   });

@@ -2,7 +2,7 @@
 import type { RecordedChange, RecordedStep } from "./changes.js";
 import { undoText } from "./changes.js";
 import type { Entry, Undo } from "./entries.js";
-import { reasonOf } from "./errors.js";
+import { adviceOf, reasonOf } from "./errors.js";
 import { takeBackAttribute, takeBackFile, takeBackOwner } from "./file-steps.js";
 import { assertProgram, runProgram } from "./programs.js";
 import type { OpenRecord } from "./record.js";
@@ -82,7 +82,9 @@ export async function takeBack(
       await takeBackStep(step, options);
       note({ kind: "undone", change: change.id, step: step.index });
     } catch (error) {
-      left.push({ step: undoText(step.undo), reason: reasonOf(error) });
+      const { undo } = step;
+      const advice = adviceOf(error, "path" in undo ? undo.path : undefined, "Taking it back");
+      left.push({ step: undoText(undo), reason: `${reasonOf(error)}${advice}` });
     }
   }
   if (left.length === 0) note({ kind: "restored", change: change.id });

@@ -39,6 +39,13 @@ export class StepWait implements KernelWait {
   }
 }
 
+/** What to do about a file of sysfs that can't be written; undefined where there is nothing to say. @param what takes root, in words */
+export function refusalHint(code: string, what: string): string | undefined {
+  if (code === "EROFS")
+    return "sysfs is mounted read-only here, as in most containers: do it on the host, or mount it for writing (sudo mount -o remount,rw /sys)";
+  return code === "EACCES" || code === "EPERM" ? `${what} needs root` : undefined;
+}
+
 /** A read of a file, or a write if there is a `text`. */
 export interface FileStep {
   readonly path: string;
