@@ -18,7 +18,7 @@ test.each([
   ["unbind", () => ["unbind", nvmeBdf()]],
   ["bind --persist", () => ["bind", nvmeBdf(), "--persist"]],
   ["sriov", () => ["sriov", sriovNvmeBdf(), "1"]],
-  ["reset", () => ["reset", nvmeBdf(), "--yes"]],
+  ["reset", () => ["reset", nvmeBdf()]],
 ] as const)("iova %s says that sysfs is read-only, and what to do", async (_, args) => {
   const { status, stderr } = await iova(...args());
   expect(stderr).toMatch(
