@@ -44,6 +44,9 @@ const nvmeCli: Tool = { package: "nvme-cli", present: () => findProgram("nvme", 
 
 const pciutils: Tool = { package: "pciutils", present: () => findProgram("lspci", SBIN) !== undefined };
 
+/** Its daemon takes part in what the tests show of the rules for it. */
+const udev: Tool = { package: "udev", present: () => findProgram("udevadm", SBIN) !== undefined };
+
 /** A disk in a sparse file, fresh at every boot. */
 function disk(folder: string, id: string, sizeBytes: number): string[] {
   const file = join(folder, `${id}.img`);
@@ -273,7 +276,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
     purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
-    tools: [nvmeCli, pciutils],
+    tools: [nvmeCli, pciutils, udev],
     defaultDevices: true,
     qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
     // A page of 1 GiB can be had at boot only, and is taken from all others.
