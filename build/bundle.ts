@@ -1,14 +1,14 @@
 /**
  * Makes dist/lib of the compiled sources: one ES module for each entry point of the package, the modules that they share, the
- * command line, and the programs of worker threads. A few files load faster than 370 modules. `npm run build` runs it.
+ * command line, the tool that boots guests, and the programs of worker threads. A few files load faster than 370 modules. `npm run build` runs it.
  */
 import { readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type RolldownPlugin, rolldown } from "rolldown";
 import { packageRoot } from "../guest/paths.js";
-import { removeComments } from "./comments.js";
 import { bundleDeclarations } from "./declarations.js";
 import { doorNames, doorSource } from "./doors.js";
+import { shortenBundle } from "./shorten.js";
 
 const dist = join(packageRoot(), "dist");
 const source = join(dist, "src");
@@ -74,6 +74,8 @@ const bundle = await rolldown({
   input: {
     ...Object.fromEntries(doorNames.map((name) => [name, join(source, doorSource(name))])),
     cli: join(source, "cli", "bin.js"),
+    // Boots a guest for `iova compare`.
+    guest: join(dist, "guest", "main.js"),
     "emulator-worker": join(source, "emulator", "worker-main.js"),
     "perf-worker": join(source, "cli", "nvme", "perf", "worker.js"),
   },
@@ -94,4 +96,4 @@ await bundle.write({
 await bundle.close();
 
 await bundleDeclarations(source, folder);
-removeComments(join(dist, "guest"));
+shortenBundle(folder);

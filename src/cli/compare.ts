@@ -80,7 +80,7 @@ const GUEST_HUGE_PAGES = "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=672"
 
 /** Runs this program in the guest and reads its JSON. The guest tool is a separate program, not a module of src/. */
 async function inGuest({ quick }: CompareOptions, line: ProgressLine): Promise<CompareReport> {
-  const guestTool = packageFile("dist/guest/main.js");
+  const guestTool = packageFile("dist/lib/guest.js");
   const iova = packageFile("dist/lib/cli.js");
   const [device, second] = GUEST_DEVICES;
   const script =

@@ -19,6 +19,7 @@ const programs: Readonly<Record<CommandName, () => Promise<Run>>> = {
   unbind: async () => (await import("./binding/unbind.js")).runUnbind,
   permissions: async () => (await import("./host/permissions.js")).runPermissions,
   hugepages: async () => (await import("./host/hugepages.js")).runHugePages,
+  serve: async () => (await import("./host/serve.js")).runServe,
   reset: async () => (await import("./reset.js")).runReset,
   sriov: async () => (await import("./sriov.js")).runSriov,
   vfs: async () => (await import("./vfs.js")).runVfs,

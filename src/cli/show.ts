@@ -11,6 +11,7 @@ import { onlyOperand, parseCommandLine } from "./command-line.js";
 import { showDescription } from "./described/show.js";
 import { registerLine } from "./register-line.js";
 import { factLines, idOf, regionLines, type Shown, vpdLines } from "./show-details.js";
+import { isSocketTarget } from "./target.js";
 import { print, printJsonText } from "./terminal.js";
 
 /** @throws ConfigError, ArgumentError (no such function), SysError; of vfio-user and mediated devices as PciDevice.open() */
@@ -32,7 +33,7 @@ function read(address: string): Shown {
 
 /** Sysfs has functions of the host's bus. */
 function hasDetails(address: string): boolean {
-  return !address.startsWith("vfio-user:") && !isUuid(address);
+  return !isSocketTarget(address) && !isUuid(address);
 }
 
 function shownOf(fn: PciFunction, dump: PciConfigDump): Shown {

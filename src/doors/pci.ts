@@ -5,6 +5,15 @@
  */
 
 export type { ListenOptions, Subscription } from "../core/listeners.js";
+export type { LentBackend } from "../lending/messages.js";
+export type { LendingRule } from "../lending/server/rules.js";
+export {
+  DeviceServer,
+  type DeviceServerOptions,
+  type LendingEvent,
+  type LentDevice,
+} from "../lending/server/server.js";
+export type { CdevDescriptors, DeviceDescriptors, GroupDescriptors } from "../pci/backends/given.js";
 export { Bar } from "../pci/bar.js";
 export { parseBdf } from "../pci/bdf.js";
 export {

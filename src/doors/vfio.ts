@@ -10,7 +10,7 @@ export { EventFd } from "../sys/eventfd.js";
 export type { IoctlTrace } from "../sys/ioctl.js";
 export type { Watch } from "../sys/watch.js";
 export type { DeviceCapabilities } from "../vfio/capabilities.js";
-export { type BindTarget, type PageTable, VfioDevice } from "../vfio/device.js";
+export { type BindTarget, type BoundElsewhere, type PageTable, VfioDevice } from "../vfio/device.js";
 export type {
   DeviceInfo,
   DeviceIo,

@@ -42,8 +42,8 @@ export async function openEngine(
 ): Promise<{ readonly device: PciDevice; readonly engine: ControllerEngine }> {
   const config = parseNvmeOptions(options);
   config.signal?.throwIfAborted();
-  const { backend, dma, vfToken, vfioUser } = config;
-  const device = PciDevice.open(target, { backend, dma, vfToken, vfioUser });
+  const { backend, dma, vfToken, vfioUser, descriptors } = config;
+  const device = PciDevice.open(target, { backend, dma, vfToken, vfioUser, descriptors });
   let engine: ControllerEngine;
   try {
     assertNvme(device, new ControllerQuirks(config.quirks, device.function).has("class-code"));

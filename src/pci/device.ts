@@ -10,12 +10,14 @@ import { checkAccess, type DmaAccess } from "../dma/access.js";
 import { checkAddressBits, DmaSpace } from "../dma/space.js";
 import { IoasMapper } from "../iommufd/ioas-mapper.js";
 import { DevicePageTables } from "../iommufd/page-tables.js";
+import { parseServed } from "../lending/address.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { DeviceIo, DevicePresence } from "../vfio/device-io.js";
 import type { AffectedDevice } from "../vfio/hot-reset.js";
 import { isUuid, uuidToBytes } from "../vfio/uuid.js";
 import { setVfToken } from "../vfio/vf-token.js";
 import type { VfioUserOptions } from "../vfio-user/client/options.js";
+import type { DeviceDescriptors } from "./backends/given.js";
 import { Bar } from "./bar.js";
 import { parseBdf } from "./bdf.js";
 import { affectedByBusReset, resetBus, resetBusAsync } from "./bus-reset.js";
@@ -29,6 +31,8 @@ import {
   isOwnBackend,
   joinSpace,
   openBackend,
+  openBorrowed,
+  openDescriptors,
   openVfioUser,
 } from "./open.js";
 import { DevicePower } from "./power.js";
@@ -66,6 +70,8 @@ export interface PciOpenOptions {
    * by character device needs Linux 6.17.
    */
   readonly vfToken?: string | undefined;
+  /** Descriptors of the function that another process opened, in place of its nodes in /dev: see {@link DeviceDescriptors}. */
+  readonly descriptors?: DeviceDescriptors | undefined;
 }
 
 /** Options of {@link PciDevice.reset}. */
@@ -113,7 +119,8 @@ export class PciDevice extends Resource {
   /** Virtual functions that close with this function. */
   private readonly openedBelow = new Set<string>();
 
-  private constructor(bdf: string, options: PciOpenOptions) {
+  /** @param lender socket of the server that lends the function */
+  private constructor(bdf: string, options: PciOpenOptions, lender?: string) {
     const socket = bdf.startsWith(VFIO_USER) ? bdf.slice(VFIO_USER.length) : undefined;
     if (options.vfToken !== undefined) uuidToBytes(options.vfToken);
     const { dma: joined, addressBits, access = "read-write" } = options;
@@ -123,7 +130,7 @@ export class PciDevice extends Resource {
       throw new ArgumentError("dma must be a DmaSpace");
     const mediated = isUuid(bdf) ? mediatedOf(bdf, options) : undefined;
     const fn = socket === undefined && !isUuid(bdf) ? functionOf(bdf, joined) : undefined;
-    const { name, reason, io, space, resources, after } = choose(bdf, socket, options);
+    const { name, reason, io, space, resources, after } = choose(bdf, socket, options, lender);
     const leases: { close(): void; closeAsync(): Promise<void> }[] = resources.map((resource) =>
       resource instanceof Resource ? resource.relinquish() : resource.lease,
     );
@@ -170,14 +177,19 @@ export class PciDevice extends Resource {
   /**
    * Opens a function that is bound to vfio-pci (see {@link bindToVfio}), one of a vfio-user server, or a mediated device that is
    * a PCI function. An error leaves nothing open.
-   * @param address `0000:00:03.0`, `00:03.0`, `vfio-user:/path/of/socket` or a mediated device's UUID
+   * @param address `0000:00:03.0`, `00:03.0`, `vfio-user:/path/of/socket`, a mediated device's UUID, or
+   *   `served:/path/of/socket@0000:00:03.0` for a function that a DeviceServer lends
    * @throws ArgumentError (malformed, no such device, a token not allowed), UnsupportedError (no backend works; names each
    *   one's reason), SysError: EACCES if a virtual function needs another token
    */
   static open(address: string, options: PciOpenOptions = {}): PciDevice {
     const isSocket = typeof address === "string" && address.startsWith(VFIO_USER);
-    checkKeys("options", options, ["backend", "dma", "addressBits", "access", "vfioUser", "vfToken"]);
+    checkKeys("options", options, [
+      ...["backend", "dma", "addressBits", "access", "vfioUser", "vfToken", "descriptors"],
+    ]);
     if (isSocket) return new PciDevice(address, options);
+    const served = typeof address === "string" ? parseServed(address) : undefined;
+    if (served !== undefined) return new PciDevice(parseBdf(served.bdf), options, served.socket);
     return new PciDevice(isUuid(address) ? address.toLowerCase() : parseBdf(address), options);
   }
 
@@ -417,8 +429,23 @@ function mediatedOf(uuid: string, options: PciOpenOptions): MediatedDeviceInfo |
   return found;
 }
 
-function choose(bdf: string, socket: string | undefined, options: PciOpenOptions): BackendChoice {
-  const { dma, backend, vfToken } = options;
+function choose(
+  bdf: string,
+  socket: string | undefined,
+  options: PciOpenOptions,
+  lender: string | undefined,
+): BackendChoice {
+  const { dma, backend, vfToken, descriptors } = options;
+  if (lender !== undefined || descriptors !== undefined) {
+    if (dma !== undefined)
+      throw new ArgumentError(`${bdf} can't join another device's DMA space with descriptors from elsewhere`);
+    if (socket !== undefined)
+      throw new ArgumentError(`${bdf} is reached over vfio-user: leave descriptors out`);
+    if (lender === undefined) return openDescriptors(bdf, backend, descriptors, vfToken);
+    if (descriptors !== undefined)
+      throw new ArgumentError(`${lender} gives the descriptors: leave yours out`);
+    return openBorrowed(bdf, backend, lender, vfToken);
+  }
   if (socket === undefined) {
     return dma === undefined ? openBackend(bdf, backend, vfToken) : joinSpace(bdf, dma, backend, vfToken);
   }

@@ -5,8 +5,10 @@ import type { DmaSpace } from "../dma/space.js";
 import { isJoinable } from "../vfio/joinable.js";
 import type { VfioUserOptions } from "../vfio-user/client/options.js";
 import { type Backend, messageOf, type OpenedBackend } from "./backends/backend.js";
+import { backendOf, checkDescriptors, type DeviceDescriptors, openGiven } from "./backends/given.js";
 import { iommufd } from "./backends/iommufd.js";
 import { iommufdCompat } from "./backends/iommufd-compat.js";
+import { openLent } from "./backends/lent.js";
 import { noiommu } from "./backends/noiommu.js";
 import { type1 } from "./backends/type1.js";
 import { vfioUser } from "./backends/vfio-user.js";
@@ -105,6 +107,32 @@ export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName, to
   chooser?.reset();
   const reason = "the DMA space it was to join is of this backend";
   return { io, space, resources: [io], after, name, reason };
+}
+
+/**
+ * Opens a function by descriptors that another process opened.
+ * @throws ArgumentError: they are of another function, or another backend than `wanted`; as openGiven()
+ */
+export function openDescriptors(
+  bdf: string,
+  wanted: BackendName | undefined,
+  descriptors: DeviceDescriptors | undefined,
+  token: string | undefined,
+): BackendChoice {
+  const given = checkDescriptors(descriptors);
+  if (wanted !== undefined && wanted !== backendOf(given))
+    throw new ArgumentError(`the descriptors of ${bdf} are for ${backendOf(given)}, not for ${wanted}`);
+  return { ...openGiven(bdf, token, given), reason: "its descriptors were given" };
+}
+
+/** Opens a function that a server lends. @param socket path of the server's @throws as openLent() */
+export function openBorrowed(
+  bdf: string,
+  wanted: BackendName | undefined,
+  socket: string,
+  token: string | undefined,
+): BackendChoice {
+  return { ...openLent(bdf, token, socket, wanted), reason: `the server at ${socket} lends it` };
 }
 
 /** Opens the device of a vfio-user server. @throws as VfioUserClient.connect() */

@@ -248,6 +248,13 @@ export const c = {
     length: number,
   ) => number,
   listen: libc.func("int listen(int fd, int backlog)") as (fd: number, backlog: number) => number,
+  getsockopt: libc.func("int getsockopt(int fd, int level, int name, void *value, void *length)") as (
+    fd: number,
+    level: number,
+    name: number,
+    value: Pointer,
+    length: Pointer,
+  ) => number,
   accept4: libc.func("int accept4(int fd, void *address, void *length, int flags)") as (
     fd: number,
     address: Pointer,

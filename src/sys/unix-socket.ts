@@ -79,6 +79,20 @@ export interface Received {
   readonly fds: readonly number[];
 }
 
+/** The process at the other end of a connection, as it was when it connected (or listened). */
+export interface Peer {
+  readonly pid: number;
+  /** Its effective user. */
+  readonly uid: number;
+  /** Its effective group, then the others. */
+  readonly gids: readonly number[];
+}
+
+const SO_PEERCRED = 17;
+const SO_PEERGROUPS = 59;
+/** The kernel's own limit of a process's groups (NGROUPS_MAX). */
+const MAX_GROUPS = 65_536;
+
 /** One end of a connection. */
 export class UnixSocket extends Resource {
   readonly fd: number;
@@ -172,6 +186,21 @@ export class UnixSocket extends Resource {
       if (errno === Errno.ECONNRESET) return { count: 0, fds: [] };
       if (errno !== Errno.EINTR) throw new SysError("recvmsg", errno, { object: this.lease.label });
     }
+  }
+
+  /** Who is at the other end: the kernel says it, so it can't be feigned. @throws SysError, ClosedError */
+  peer(): Peer {
+    this.lease.assertOpen();
+    const [pid = 0, uid = 0, gid = 0] = this.option(SO_PEERCRED, new Uint32Array(3));
+    return { pid, uid, gids: [gid, ...this.option(SO_PEERGROUPS, new Uint32Array(MAX_GROUPS))] };
+  }
+
+  /** getsockopt(2). @returns the words that the kernel has filled */
+  private option(name: number, words: Uint32Array<ArrayBuffer>): Uint32Array {
+    const length = Uint32Array.of(words.byteLength);
+    if (c.getsockopt(this.fd, SOL_SOCKET, name, words, length) < 0)
+      throw new SysError("getsockopt", lastErrno(), { object: this.lease.label });
+    return words.subarray(0, (length[0] ?? 0) / 4);
   }
 
   private prepare(bytes: Uint8Array, controlBytes: number, fds: readonly number[]): void {

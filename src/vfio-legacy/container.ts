@@ -1,7 +1,15 @@
 /** VFIO containers: type1 address spaces. */
-import { checkLength, checkOffset, checkString, checkU32, checkU64, lookUp } from "../core/check.js";
-import { Errno } from "../core/errno.js";
-import { StateError, SysError, UnsupportedError } from "../core/errors.js";
+import {
+  checkInteger,
+  checkLength,
+  checkOffset,
+  checkString,
+  checkU32,
+  checkU64,
+  lookUp,
+} from "../core/check.js";
+import { Errno, errnoName } from "../core/errno.js";
+import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { NODE_PERMISSION } from "../core/hints.js";
 import { checkLeased, Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
@@ -161,6 +169,30 @@ export class VfioContainer extends Resource {
     }
   }
 
+  /**
+   * A container that another process opened, inherited or received over a socket. The result owns the descriptor; if this
+   * throws, the caller keeps it. If that process has set its IOMMU, say which: what it maps there stays mapped.
+   * @throws ArgumentError: closed, no VFIO container, or its IOMMU isn't as `iommu` says
+   */
+  static fromFd(fd: number, iommu?: Exclude<IommuType, "noiommu">): VfioContainer {
+    checkInteger("descriptor", fd, 0, 0x7fff_ffff);
+    const version = tryIoctl(fd, VFIO_GET_API_VERSION, null);
+    if (version !== VFIO_API_VERSION) {
+      const why = version < 0 ? errnoName(-version) : String(version);
+      throw new ArgumentError(`descriptor ${fd} is not a VFIO container (VFIO_GET_API_VERSION: ${why})`);
+    }
+    if (iommu !== undefined) lookUp("iommu", iommu, iommuTypes);
+    // EINVAL before VFIO_SET_IOMMU.
+    const info = tryIoctl(fd, VFIO_IOMMU_GET_INFO, vfio_iommu_type1_info.encode({}));
+    if (info >= 0 !== (iommu !== undefined))
+      throw new ArgumentError(
+        `the container of descriptor ${fd} has ${info >= 0 ? "an IOMMU already: say which" : "no IOMMU yet: call setIommu()"}`,
+      );
+    const container = new VfioContainer(fd, new Lease(`container of descriptor ${fd}`, closing(fd)));
+    if (iommu !== undefined) container.haveIommu(iommu);
+    return container;
+  }
+
   /** The IOMMU driver; undefined before {@link setIommu}. */
   get iommuType(): IommuType | undefined {
     return this.occupancy.iommu === undefined ? undefined : this.type;
@@ -178,6 +210,10 @@ export class VfioContainer extends Resource {
     this.lease.assertOpen();
     const number = lookUp("type", type, iommuTypes);
     ioctlWithNumber(this.fd, VFIO_SET_IOMMU, number, { object: `${this.lease.label} (${type})` });
+    this.haveIommu(type);
+  }
+
+  private haveIommu(type: IommuType): void {
     this.type = type;
     this.occupancy.iommu = new Lease(`IOMMU of ${this.lease.label}`, () => {}, this.lease);
   }

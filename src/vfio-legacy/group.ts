@@ -13,6 +13,7 @@ import { ioctl, tryIoctl } from "../sys/ioctl.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
+import { groupNumberOf } from "../vfio/node-of.js";
 import { uuidToBytes } from "../vfio/uuid.js";
 import type { Occupancy, VfioContainer } from "./container.js";
 import {
@@ -66,6 +67,8 @@ export class VfioGroup extends Resource {
     path: string,
     /** The group's number in /sys/kernel/iommu_groups. */
     readonly number: number,
+    /** Whether another process opened it. */
+    private readonly isForeign = false,
   ) {
     super({ label: path, release: closing(fd) });
     this.fd = fd;
@@ -82,6 +85,16 @@ export class VfioGroup extends Resource {
     } catch (error) {
       throw error instanceof SysError ? error.with({ hint: openHints[error.code] }) : error;
     }
+  }
+
+  /**
+   * A group that another process opened, inherited or received over a socket. The result owns the descriptor; if this throws,
+   * the caller keeps it. Where that process has put the group into a container, {@link setContainer} takes note of it.
+   * @throws ArgumentError: closed, or no VFIO group
+   */
+  static fromFd(fd: number): VfioGroup {
+    const number = groupNumberOf(fd);
+    return new VfioGroup(fd, groupPath(number), number, true);
   }
 
   /** The group of a PCI function. @throws as open(), ArgumentError, UnsupportedError */
@@ -102,14 +115,17 @@ export class VfioGroup extends Resource {
   }
 
   /**
-   * VFIO_GROUP_SET_CONTAINER. Closing the container first closes the group's devices, then takes the group out.
+   * VFIO_GROUP_SET_CONTAINER. Closing the container first closes the group's devices, then takes the group out. A group that the
+   * process which opened it has put into a container stays there: `container` must be that one.
    * @throws UnsupportedError if the group is not viable, naming the devices that prevent it; SysError
    */
   setContainer(container: VfioContainer): void {
     container.lease.assertOpen();
-    if (!this.status().viable) throw new UnsupportedError(notViable(this.number));
+    const { viable, containerSet } = this.status();
+    if (!viable) throw new UnsupportedError(notViable(this.number));
+    const isThere = containerSet && this.isForeign && this.membership === undefined;
     const argument = Int32Array.of(container.fd);
-    ioctl(this.fd, VFIO_GROUP_SET_CONTAINER, argument, { object: this.lease.label });
+    if (!isThere) ioctl(this.fd, VFIO_GROUP_SET_CONTAINER, argument, { object: this.lease.label });
     const { fd } = this;
     const { label } = this.lease;
     const { occupancy } = container;

@@ -2,7 +2,7 @@
 import { checkInteger, checkKeys, checkRange, checkString, checkU32 } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
-import { Lease } from "../core/lifetime/lease.js";
+import { checkLeased, Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { ioctl, tryIoctl, tryIoctlAsync } from "../sys/ioctl.js";
 import { addressOf, keepAlive } from "../sys/libc.js";
@@ -14,6 +14,7 @@ import { openCdev } from "./cdev.js";
 import { deviceInfoOf, irqActions, irqInfoOf } from "./device-info.js";
 import type { DeviceInfo, DeviceIo, IrqInfo, RegionInfo } from "./device-io.js";
 import { exportDmaBuf } from "./dma-buf.js";
+import { deviceOfCdev } from "./node-of.js";
 import { checkMappable, queryRegion } from "./region.js";
 import {
   VFIO_DEVICE_ATTACH_IOMMUFD_PT,
@@ -63,6 +64,14 @@ export interface PageTable {
   readonly lease: Lease;
 }
 
+/** How another process bound a device: see {@link VfioDevice.fromFd}. */
+export interface BoundElsewhere {
+  /** The iommufd: a descriptor of the same open file, as `Iommufd.fromFd()` takes it. */
+  readonly iommufd: BindTarget;
+  /** The device's object id there (`out_devid` of VFIO_DEVICE_BIND_IOMMUFD). */
+  readonly deviceId: number;
+}
+
 /** Most attempts at a reset while another one holds the kernel's lock (EAGAIN). */
 const RESET_ATTEMPTS = 1000;
 
@@ -98,6 +107,33 @@ export class VfioDevice extends Resource implements DeviceIo {
   static openCdev(name: string): VfioDevice {
     checkString("name", name);
     return new VfioDevice(openCdev(name), `VFIO device ${name}`, "cdev", undefined);
+  }
+
+  /**
+   * A VFIO character device that another process opened, inherited or received over a socket. The result owns the descriptor;
+   * if this throws, the caller keeps it. Call {@link bind} next, unless the other process has bound the device: then say to
+   * which iommufd, and under which id.
+   * @throws ArgumentError: closed, no VFIO character device, bound otherwise than `bound` says
+   */
+  static fromFd(fd: number, bound?: BoundElsewhere): VfioDevice {
+    const label = `VFIO device ${deviceOfCdev(fd)}`;
+    if (bound !== undefined) {
+      checkKeys("bound", bound, ["iommufd", "deviceId"]);
+      checkU32("deviceId", bound.deviceId);
+      checkLeased("iommufd", bound.iommufd, "an Iommufd", { fd: "number" });
+      bound.iommufd.lease.assertOpen();
+    }
+    // Before a device is bound the kernel refuses all other requests.
+    const isBound = tryIoctl(fd, VFIO_DEVICE_GET_INFO, vfio_device_info.encode({})) !== -Errno.EINVAL;
+    if (isBound !== (bound !== undefined))
+      throw new ArgumentError(
+        isBound
+          ? `${label} (descriptor ${fd}) is bound to an iommufd already: say to which, and under which id`
+          : `${label} (descriptor ${fd}) is not bound to an iommufd: leave \`bound\` out, and call bind()`,
+      );
+    const device = new VfioDevice(fd, label, "cdev", undefined);
+    if (bound !== undefined) device.belongTo(bound.iommufd, bound.deviceId);
+    return device;
   }
 
   /** Wraps a descriptor from VFIO_GROUP_GET_DEVICE_FD. The device closes before the group's `membership` ends. */
@@ -144,7 +180,11 @@ export class VfioDevice extends Resource implements DeviceIo {
     const result = tryIoctl(this.fd, VFIO_DEVICE_BIND_IOMMUFD, request);
     if (token !== undefined) keepAlive(token);
     if (result < 0) throw new SysError("VFIO_DEVICE_BIND_IOMMUFD", -result, { object: this.lease.label });
-    this.boundTo = { iommufd, id: vfio_device_bind_iommufd.get(request, "out_devid") };
+    this.belongTo(iommufd, vfio_device_bind_iommufd.get(request, "out_devid"));
+  }
+
+  private belongTo(iommufd: BindTarget, id: number): void {
+    this.boundTo = { iommufd, id };
     // The device's descriptor keeps the kernel's iommufd alive, so it must close first.
     this.lease.dependOn(iommufd.lease);
     this.retain(iommufd);

@@ -76,6 +76,6 @@ test("the tarball has the man page that package.json names", () => {
 });
 
 test("the tarball has the guest tool and the files that it reads", () => {
-  for (const path of ["dist/guest/main.js", "guest/init", "guest/kernel.config"])
+  for (const path of ["dist/lib/guest.js", "guest/init", "guest/kernel.config"])
     expect(files).toContain(path);
 });

@@ -68,6 +68,11 @@ export class Child {
     this.child.stdin?.write(text);
   }
 
+  /** The end of its standard input, after this. */
+  endInput(text: string): void {
+    this.child.stdin?.end(text);
+  }
+
   kill(): void {
     this.child.kill("SIGKILL");
   }

@@ -41,6 +41,7 @@ import {
   choice,
   createMediatedDevice,
   createVirtualFunctions,
+  DeviceServer,
   descriptorLayout,
   reg8,
   reg16,
@@ -141,6 +142,8 @@ test("a misspelt option is an ArgumentError: memory, devices in software, regist
       "initialConfigSpace(options)": () => initialConfigSpace(and({ vendorId: 1, deviceId: 2 })),
       "new VfioUserServer(options)": () =>
         new VfioUserServer("/tmp/misspelt.sock", new EmulatedEdu(), misspelt),
+      "new DeviceServer(options)": () =>
+        new DeviceServer("/tmp/misspelt.sock", and({ rules: [{ devices: ["00:00.0"], uids: [0] }] })),
       "vtdStage1(table)": () => vtdStage1(and({ pageTable: 0n, addressWidth: 48 })),
       "vtdInvalidations(requests)": () => vtdInvalidations([misspelt]),
       "ProtectionInformation.generate(tags)": () => information.generate(block, undefined, misspelt),

@@ -15,6 +15,7 @@ import { permissionsDescription } from "./permissions.js";
 import { replDescription } from "./repl.js";
 import { resetDescription } from "./reset.js";
 import { restoreDescription } from "./restore.js";
+import { serveDescription } from "./serve.js";
 import { showDescription } from "./show.js";
 import { sriovDescription } from "./sriov.js";
 import { unbindDescription } from "./unbind.js";
@@ -29,6 +30,7 @@ export const descriptions = [
   unbindDescription,
   permissionsDescription,
   hugePagesDescription,
+  serveDescription,
   resetDescription,
   sriovDescription,
   vfsDescription,

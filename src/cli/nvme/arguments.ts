@@ -1,5 +1,6 @@
 /** Command lines of `iova nvme`: options that all subcommands share, and numbers as nvme-cli takes them. */
 import type { ConfigError } from "../../core/errors.js";
+import { parseServed, SERVED } from "../../lending/address.js";
 import { type NvmeQuirkChoice, parseQuirkChoice } from "../../nvme/quirks/quirks.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
@@ -23,6 +24,10 @@ export function targetOperand(name: string, operands: readonly string[]): string
 export function checkTarget(name: string, target: string): string {
   if (target.startsWith("vfio-user:")) {
     if (target === "vfio-user:") throw usage(name, "vfio-user: needs the path of a socket");
+    return target;
+  }
+  if (target.startsWith(SERVED)) {
+    parseServed(target);
     return target;
   }
   try {

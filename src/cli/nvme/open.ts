@@ -5,13 +5,14 @@ import type { NvmeOptions } from "../../nvme/engine/options.js";
 import type { NvmeNamespace } from "../../nvme/namespace/namespace.js";
 import { readPciFunction } from "../../pci/sysfs.js";
 import { isVfioBound, VFIO_PCI } from "../../pci/vfio-driver.js";
+import { isSocketTarget } from "../target.js";
 
 /**
  * Checks that a function is bound to vfio-pci. The error names the command that binds it.
  * @throws ArgumentError (no such device), UnsupportedError (not bound to vfio-pci)
  */
 export function assertBound(target: string): void {
-  if (target.startsWith("vfio-user:")) return;
+  if (isSocketTarget(target)) return;
   const { driver } = readPciFunction(target);
   if (isVfioBound(target)) return;
   const has = driver === undefined ? "has no driver" : `is driven by the kernel's ${driver}`;

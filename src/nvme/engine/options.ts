@@ -3,6 +3,7 @@ import * as z from "zod/mini";
 import { ConfigError } from "../../core/errors.js";
 import { GivenOptions, integer, number } from "../../core/options.js";
 import { DmaSpace } from "../../dma/space.js";
+import type { PciOpenOptions } from "../../pci/device.js";
 import type { InterruptKind } from "../../pci/interrupts.js";
 import { allBackendNames, type BackendName } from "../../pci/open.js";
 import { isUuid } from "../../vfio/uuid.js";
@@ -58,6 +59,8 @@ export interface NvmeOptions {
   readonly vfioUser?: VfioUserOptions | undefined;
   /** The secret of a physical function and its virtual functions, a UUID: see {@link PciOpenOptions.vfToken}. */
   readonly vfToken?: string | undefined;
+  /** Descriptors that another process opened: see {@link PciOpenOptions.descriptors}. */
+  readonly descriptors?: PciOpenOptions["descriptors"];
   /**
    * How the driver notices completions: `interrupt` costs nothing while idle; `poll` polls once per turn of the event loop
    * while commands are outstanding; `adaptive` polls for `spinMicroseconds` after each submission and completion, and then
@@ -160,6 +163,11 @@ export function parseNvmeOptions(options: NvmeOptions) {
     // PciDevice.open() checks it.
     vfioUser: given.get("vfioUser", () =>
       z.custom<VfioUserOptions>((value) => typeof value === "object" && value !== null),
+    ),
+    descriptors: given.get("descriptors", () =>
+      z.custom<NonNullable<PciOpenOptions["descriptors"]>>(
+        (value) => typeof value === "object" && value !== null,
+      ),
     ),
     vfToken: given.get("vfToken", () =>
       z.string().check(z.refine(isUuid, { error: "must be a UUID", params: { isSecret: true } })),

@@ -29,6 +29,7 @@ test("a misspelt option of VFIO's objects is an ArgumentError that names it", as
     using iommufd = Iommufd.open();
     const ioas = iommufd.allocIoas();
     await expectRejections({
+      "VfioDevice.fromFd(bound)": () => VfioDevice.fromFd(device.fd, misspelt),
       "VfioDevice.bind(options)": () => device.bind(iommufd, misspelt),
       "VfioDevice.attach(options)": () => device.attach(ioas, misspelt),
       "VfioDevice.detach(options)": () => device.detach(misspelt),

@@ -3,7 +3,7 @@ import { backend, vfToken } from "../common.js";
 import { flag, value } from "../description.js";
 
 export const TARGET =
-  "TARGET is a PCI address such as 0000:00:03.0 of a function bound to vfio-pci (iova bind), or vfio-user:PATH.";
+  "TARGET is a PCI address such as 0000:00:03.0 of a function bound to vfio-pci (iova bind), vfio-user:PATH, or served:PATH@BDF (iova serve).";
 
 /** Options of every subcommand that opens a controller. */
 export const controllerOptions = {

@@ -12,6 +12,7 @@ import { VFIO_PCI } from "../../../pci/vfio-driver.js";
 import { parseCommandLine } from "../../command-line.js";
 import { nvmeListDescription } from "../../described/nvme/information.js";
 import { table } from "../../table.js";
+import { isSocketTarget } from "../../target.js";
 import { deviceText, print } from "../../terminal.js";
 import { type ControllerOptions, checkTarget, controllerOptions, wantsJson } from "../arguments.js";
 import { kernelController } from "../kernel-nvme.js";
@@ -84,8 +85,9 @@ async function listed(fn: PciFunction, options: ControllerOptions): Promise<List
 
 /** Describes a target. Unlike a function of the bus, a vfio-user server that can't be reached is an error. */
 async function asked(target: string, options: ControllerOptions): Promise<Listed> {
-  if (!target.startsWith("vfio-user:")) return await listed(readPciFunction(target), options);
-  const base = { address: target, driver: "vfio-user", iommuGroup: undefined, namespaces: [], notes: [] };
+  if (!isSocketTarget(target)) return await listed(readPciFunction(target), options);
+  const driver = target.startsWith("vfio-user:") ? "vfio-user" : VFIO_PCI;
+  const base = { address: target, driver, iommuGroup: undefined, namespaces: [], notes: [] };
   return { ...base, ...(await opened(target, options)) };
 }
 
