@@ -12,6 +12,8 @@ export {
   type DeviceServerOptions,
   type LendingEvent,
   type LentDevice,
+  type LoanEvent,
+  type RefusalEvent,
 } from "../lending/server/server.js";
 export type { CdevDescriptors, DeviceDescriptors, GroupDescriptors } from "../pci/backends/given.js";
 export { Bar } from "../pci/bar.js";

@@ -13,9 +13,9 @@ export const MAX_LINE_BYTES = 4096;
 const PROTOCOL = 1;
 
 /** Backends whose descriptors can be lent. */
-export const lentBackends = ["iommufd", "type1"] as const;
+export const lentBackends = ["iommufd", "type1"] as const satisfies readonly LentBackend[];
 /** A backend whose descriptors can be lent. */
-export type LentBackend = (typeof lentBackends)[number];
+export type LentBackend = "iommufd" | "type1";
 
 const request = lazily(() =>
   z.strictObject({

@@ -33,15 +33,25 @@ export interface LentDevice {
 }
 
 /** What happens at a {@link DeviceServer}. */
-export type LendingEvent =
-  | ({ readonly kind: "lent" | "returned" } & LentDevice)
-  | {
-      readonly kind: "refused";
-      readonly pid: number;
-      readonly uid: number;
-      /** In words for people; it may hold text that the client sent. */
-      readonly reason: string;
-    };
+export type LendingEvent = LoanEvent | RefusalEvent;
+
+/** A function was lent, or has come back. */
+export interface LoanEvent extends LentDevice {
+  /** Which of the two. */
+  readonly kind: "lent" | "returned";
+}
+
+/** A connection ended without a loan. */
+export interface RefusalEvent {
+  /** Tells it from a {@link LoanEvent}. */
+  readonly kind: "refused";
+  /** The client's process when it connected. */
+  readonly pid: number;
+  /** Its user. */
+  readonly uid: number;
+  /** In words for people; it may hold text that the client sent. */
+  readonly reason: string;
+}
 
 /** Options of {@link DeviceServer}. */
 export interface DeviceServerOptions {
