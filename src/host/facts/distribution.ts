@@ -84,7 +84,14 @@ function bootTool(root: HostRoot, family: Family): BootTool {
   return root.exists("/boot/loader/entries") ? "systemd-boot" : "unknown";
 }
 
-/** Whether udev runs, which reads rules and makes nodes: by its socket. In containers and small systems udevadm may be there without udev, and fails then. */
+const UDEV_SOCKET = "/run/udev/control";
+
+/**
+ * Whether udev runs, which reads rules and makes nodes: by its socket. In containers and small systems udevadm may be there without
+ * udev, and fails then. A udev that has ended leaves its socket behind, so on this host the kernel's list of open sockets must have it, too.
+ */
 export function runsUdev(root: HostRoot): boolean {
-  return root.exists("/run/udev/control");
+  if (!root.exists(UDEV_SOCKET)) return false;
+  const open = root.isLive ? root.text("/proc/net/unix") : undefined;
+  return open === undefined || open.split("\n").some((line) => line.endsWith(` ${UDEV_SOCKET}`));
 }

@@ -39,7 +39,8 @@ async function io(options: object, memlockBytes?: number): Promise<unknown> {
 }
 
 async function asRoot(...args: string[]): Promise<void> {
-  expect(await runNode(cli, ...args)).toMatchObject({ status: 0, stderr: "" });
+  const { status, stderr } = await runNode(cli, ...args);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
 }
 
 const groupNode = (): string => `/dev/vfio/${readPciFunction(nvmeBdf()).iommuGroup}`;
