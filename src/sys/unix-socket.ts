@@ -11,6 +11,7 @@ import { Resource } from "../core/lifetime/resource.js";
 import { adopt, adoptAll } from "./descriptors.js";
 import { addressOf, c, keepAlive, lastErrno } from "./libc.js";
 import { close, pollWritable } from "./syscalls.js";
+import { type Watch, watchReadable } from "./watch.js";
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -300,6 +301,25 @@ export class UnixListener extends Resource {
       if (errno !== Errno.EINTR) throw new SysError("accept4", errno, { object: this.path });
     }
   }
+}
+
+/**
+ * Takes the connections of a listener from the event loop.
+ * @param begin takes one over; if it throws, the connection is closed. A SysError, such as being out of descriptors, which clients can
+ *   bring about, is left at that; others are uncaught exceptions
+ * @throws as watchReadable()
+ */
+export function watchConnections(listener: UnixListener, begin: (socket: UnixSocket) => void): Watch {
+  return watchReadable(listener.fd, listener.lease, () => {
+    let socket: UnixSocket | undefined;
+    try {
+      socket = listener.accept();
+      if (socket !== undefined) begin(socket);
+    } catch (error) {
+      socket?.close();
+      if (!(error instanceof SysError)) throw error;
+    }
+  });
 }
 
 /** Why a socket can't be made at `path`, and what to do. */

@@ -8,13 +8,13 @@ import {
   checkString,
   MAX_TIMER_MS,
 } from "../../core/check.js";
-import { BusyError, SysError } from "../../core/errors.js";
+import { BusyError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { readPciFunction } from "../../pci/sysfs.js";
-import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
-import { type Watch, watchReadable } from "../../sys/watch.js";
+import { UnixListener, type UnixSocket, watchConnections } from "../../sys/unix-socket.js";
+import type { Watch } from "../../sys/watch.js";
 import { grantLine, type LentBackend, parseRequest } from "../messages.js";
 import { Client, type ClientHost } from "./client.js";
 import { openForLoan } from "./open-for-loan.js";
@@ -107,7 +107,7 @@ export class DeviceServer extends Resource {
     this.desk = desk;
     try {
       chmodSync(path, mode);
-      this.acceptWatch = watchReadable(listener.fd, lease, () => accept(listener, desk));
+      this.acceptWatch = watchConnections(listener, (socket) => this.desk.begin(socket));
     } catch (error) {
       this.close();
       throw error;
@@ -131,18 +131,6 @@ export class DeviceServer extends Resource {
   unref(): this {
     this.acceptWatch.unref();
     return this;
-  }
-}
-
-function accept(listener: UnixListener, desk: Desk): void {
-  let socket: UnixSocket | undefined;
-  try {
-    socket = listener.accept();
-    if (socket !== undefined) desk.begin(socket);
-  } catch (error) {
-    socket?.close();
-    // Out of descriptors, which clients can bring about: it is tried again, and this process goes on.
-    if (!(error instanceof SysError)) throw error;
   }
 }
 

@@ -1,11 +1,10 @@
 /** The vfio-user server: accepts clients at a UNIX socket, and serves one at a time. */
 import { checkFunction, checkInteger, checkKeys, checkString, MAX_TIMER_MS } from "../../core/check.js";
-import { SysError } from "../../core/errors.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { MappingBudget } from "../../sys/mapping-budget.js";
-import { UnixListener, type UnixSocket } from "../../sys/unix-socket.js";
-import { type Watch, watchReadable } from "../../sys/watch.js";
+import { UnixListener, type UnixSocket, watchConnections } from "../../sys/unix-socket.js";
+import type { Watch } from "../../sys/watch.js";
 import { ourCapabilities } from "../protocol/version.js";
 import { checkDevice } from "./check-device.js";
 import type { EmulatedDevice } from "./emulated-device.js";
@@ -46,7 +45,6 @@ const DEFAULT_TIMEOUT_MS = 5000;
 export class VfioUserServer extends Resource {
   /** Path of the socket. */
   readonly path: string;
-  private readonly listener: UnixListener;
   private readonly sessions: Sessions;
   private readonly acceptWatch: Watch;
 
@@ -88,9 +86,9 @@ export class VfioUserServer extends Resource {
       }),
     );
     this.path = path;
-    this.listener = listener;
+    this.retain(listener);
     this.sessions = sessions;
-    this.acceptWatch = watchReadable(listener.fd, lease, () => this.accept());
+    this.acceptWatch = watchConnections(listener, (socket) => this.sessions.begin(socket));
     this.acceptWatch.relinquish();
   }
 
@@ -114,19 +112,6 @@ export class VfioUserServer extends Resource {
   unref(): this {
     this.acceptWatch.unref();
     return this;
-  }
-
-  private accept(): void {
-    let socket: UnixSocket | undefined;
-    try {
-      socket = this.listener.accept();
-      if (socket === undefined) return;
-      this.sessions.begin(socket);
-    } catch (error) {
-      socket?.close();
-      // Out of descriptors, which a client can bring about: it is tried again, and this process goes on.
-      if (!(error instanceof SysError)) throw error;
-    }
   }
 }
 
