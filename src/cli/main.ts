@@ -20,6 +20,7 @@ const programs: Readonly<Record<CommandName, () => Promise<Run>>> = {
   permissions: async () => (await import("./host/permissions.js")).runPermissions,
   hugepages: async () => (await import("./host/hugepages.js")).runHugePages,
   serve: async () => (await import("./host/serve.js")).runServe,
+  watch: async () => (await import("./host/watch.js")).runWatch,
   reset: async () => (await import("./reset.js")).runReset,
   sriov: async () => (await import("./sriov.js")).runSriov,
   vfs: async () => (await import("./vfs.js")).runVfs,

@@ -1,4 +1,5 @@
 /** DMA address spaces: they allocate memory, map it, and find its address. */
+import { noteError, publishActivity } from "../activity/page.js";
 import {
   checkInteger,
   checkKeys,
@@ -109,6 +110,7 @@ export class DmaSpace extends Resource {
       owns: owned === undefined ? undefined : [owned],
     });
     mapped.of(this.lease);
+    publishActivity();
     this.mapped = mapped;
   }
 
@@ -402,8 +404,10 @@ export class DmaSpace extends Resource {
       return options === undefined && memory.source === undefined && pages !== undefined
         ? pages.mapPages(memory.address, memory.sizeBytes, "read-write")
         : pageOfIova(this.mapPlaced(memory, options ?? {}, counted));
-    } catch (error) {
-      throw explain(error, memory, mapper);
+    } catch (cause) {
+      const error = explain(cause, memory, mapper);
+      noteError(this.lease.label, error);
+      throw error;
     }
   }
 

@@ -1,5 +1,9 @@
-/** Diagnostics channels of DMA mappings: `iova:dma:map` and `iova:dma:unmap`. Messages are created only for subscribers. */
+/**
+ * Diagnostics channels of DMA mappings: `iova:dma:map` and `iova:dma:unmap`. Messages are created only for subscribers. The page of
+ * activity counts all.
+ */
 import type { Channel } from "node:diagnostics_channel";
+import { countMapped, countUnmapped } from "../activity/page.js";
 import { debugChannel } from "../sys/debug-log.js";
 import type { DmaAccess } from "./access.js";
 import { type Iova, iovaOfPage } from "./iova/address.js";
@@ -26,7 +30,7 @@ export interface DmaMapTrace extends DmaUnmapTrace {
 const mapChannel: Channel = debugChannel("iova:dma:map");
 const unmapChannel: Channel = debugChannel("iova:dma:unmap");
 
-/** Publishes to `iova:dma:map`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
+/** Counts a mapping, and publishes to `iova:dma:map`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
 export function traceMap(
   mapper: DmaMapper,
   iovaPage: number,
@@ -34,6 +38,7 @@ export function traceMap(
   access: DmaAccess,
   address: number | undefined,
 ): void {
+  countMapped(sizeBytes);
   if (!mapChannel.hasSubscribers) return;
   mapChannel.publish({
     backend: mapper.name,
@@ -44,8 +49,9 @@ export function traceMap(
   } satisfies DmaMapTrace);
 }
 
-/** Publishes to `iova:dma:unmap`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
+/** Counts its end, and publishes to `iova:dma:unmap`. @param iovaPage first I/O virtual address in IOVA_PAGEs */
 export function traceUnmap(mapper: DmaMapper, iovaPage: number, sizeBytes: number): void {
+  countUnmapped(sizeBytes);
   if (!unmapChannel.hasSubscribers) return;
   unmapChannel.publish({
     backend: mapper.name,

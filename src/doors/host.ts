@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 
+export type { Activity, DeviceError, OpenDevice } from "../activity/read.js";
 export { type ApplyOptions, applySteps } from "../host/changes/apply.js";
 export { type ChangeList, type ChangeState, type HostChange, listChanges } from "../host/changes/changes.js";
 export { HostChangeError } from "../host/changes/errors.js";
@@ -50,4 +51,5 @@ export {
   type PersistentBindOptions,
   planPersistentBinding,
 } from "../host/persistent-binding.js";
+export { type DeviceInUse, type DeviceProcess, listDeviceProcesses } from "../host/processes.js";
 export type { DeviceVerdict, HostBackend } from "../host/verdict.js";

@@ -1,5 +1,6 @@
 /** A PCI function, opened for a driver. */
 import { randomUUID } from "node:crypto";
+import { DeviceUse } from "../activity/page.js";
 import { checkInteger, checkKeys, MAX_TIMER_MS, show } from "../core/check.js";
 import { ArgumentError, DeviceGoneError, UnsupportedError } from "../core/errors.js";
 import { closeAll, closeAllAsync } from "../core/lifetime/close-all.js";
@@ -134,6 +135,8 @@ export class PciDevice extends Resource {
     const leases: { close(): void; closeAsync(): Promise<void> }[] = resources.map((resource) =>
       resource instanceof Resource ? resource.relinquish() : resource.lease,
     );
+    const use = new DeviceUse();
+    leases.unshift(use);
     if (after !== undefined) leases.push({ close: after, closeAsync: async () => after() });
     const label = `PCI device ${bdf} (${name})`;
     const parents = joined === undefined ? [] : [joined.lease];
@@ -144,6 +147,7 @@ export class PciDevice extends Resource {
     const lease = new Lease(label, release, ...parents);
     lease.setOwned(resources.map((resource) => resource.lease));
     super(lease);
+    use.begin(bdf, name);
     this.joined = joined !== undefined;
     if (joined !== undefined) this.retain(joined);
     this.bdf = bdf;

@@ -1,4 +1,5 @@
 /** One interrupt vector of a PCI function: an eventfd, with the ways to wait for it. */
+import { countInterrupts } from "../activity/page.js";
 import { checkFunction, checkInteger, checkKeys, MAX_TIMER_MS } from "../core/check.js";
 import { ClosedError, DeviceGoneError, TimeoutError, UnsupportedError } from "../core/errors.js";
 import type { ListenOptions } from "../core/listeners.js";
@@ -45,8 +46,14 @@ export class InterruptVector extends EventFd {
    */
   override watch(listener: (count: number) => void, options: ListenOptions = {}): Watch {
     checkFunction("listener", listener);
-    if (this.irq !== VFIO_PCI_INTX_IRQ_INDEX) return super.watch(listener, options);
+    if (this.irq !== VFIO_PCI_INTX_IRQ_INDEX) {
+      return super.watch((count) => {
+        countInterrupts(count);
+        listener(count);
+      }, options);
+    }
     const watch = super.watch((count) => {
+      countInterrupts(count);
       this.isHeld = true;
       try {
         listener(count);
@@ -56,6 +63,12 @@ export class InterruptVector extends EventFd {
     }, options);
     this.release();
     return watch;
+  }
+
+  override take(): number {
+    const count = super.take();
+    countInterrupts(count);
+    return count;
   }
 
   /**

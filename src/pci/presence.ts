@@ -1,4 +1,5 @@
 /** Whether a device is still there and wanted: one object for each device, behind `onPresence`, `signal` and every wait. */
+import { noteError } from "../activity/page.js";
 import { ArgumentError, ClosedError, DeviceGoneError, DeviceRequestedError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Listeners, type ListenOptions, type Subscription } from "../core/listeners.js";
@@ -124,6 +125,7 @@ class Presence {
       case "lost": {
         if (this.gone !== undefined && event.kind === "gone") return;
         const { error } = event;
+        noteError(this.io.lease.label, error);
         this.gone =
           error instanceof DeviceGoneError
             ? error
@@ -132,7 +134,10 @@ class Presence {
         break;
       }
       case "requested":
-        if (this.requested === undefined) this.endWaits(event.error);
+        if (this.requested === undefined) {
+          noteError(this.io.lease.label, event.error);
+          this.endWaits(event.error);
+        }
         this.requested ??= event.error;
         break;
       case "back":
@@ -141,6 +146,7 @@ class Presence {
         this.stay = undefined;
         break;
       case "error":
+        noteError(this.io.lease.label, "the bus reports an error");
     }
     this.listeners.call(event, () => this.io.lease.closed);
   }

@@ -25,6 +25,11 @@ export function kernelNames(path: string): string[] | undefined {
   return tried(() => readdirSync(path).sort());
 }
 
+/** What a link leads to, as the kernel writes it; undefined if it can't be read. @throws UnsupportedError */
+export function kernelLink(path: string): string | undefined {
+  return tried(() => readlinkSync(path));
+}
+
 /** Last component of a link's target; undefined if it can't be read. @throws UnsupportedError */
 export function kernelLinkName(path: string): string | undefined {
   return tried(() => basename(readlinkSync(path)));

@@ -1,5 +1,6 @@
 /** Memory and descriptors of this process, from /proc/self. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { PAGE_LINK } from "../../src/activity/layout.js";
 
 interface Range {
   readonly start: number;
@@ -30,9 +31,18 @@ export function residentBytes(): number {
   return Number(kib) * 1024;
 }
 
-/** Number of open descriptors. */
+/** Number of open descriptors, without the page of activity, which a thread makes once and keeps. */
 export function openDescriptors(): number {
-  return readdirSync("/proc/self/fd").length;
+  return readdirSync("/proc/self/fd").filter((fd) => !isActivity(`/proc/self/fd/${fd}`)).length;
+}
+
+function isActivity(path: string): boolean {
+  try {
+    return readlinkSync(path) === PAGE_LINK;
+  } catch {
+    // The descriptor that listed the folder is closed.
+    return false;
+  }
 }
 
 /** Memory that a process is charged for, in KiB. */

@@ -20,6 +20,7 @@ import { showDescription } from "./show.js";
 import { sriovDescription } from "./sriov.js";
 import { unbindDescription } from "./unbind.js";
 import { vfsDescription } from "./vfs.js";
+import { watchDescription } from "./watch.js";
 
 export const descriptions = [
   doctorDescription,
@@ -31,6 +32,7 @@ export const descriptions = [
   permissionsDescription,
   hugePagesDescription,
   serveDescription,
+  watchDescription,
   resetDescription,
   sriovDescription,
   vfsDescription,

@@ -1,6 +1,7 @@
 /** States of a controller: failure, reset and recovery. */
 import { EventEmitter } from "node:events";
 import { setTimeout } from "node:timers/promises";
+import { noteError } from "../../activity/page.js";
 import { ClosedError, DeviceGoneError, StateError } from "../../core/errors.js";
 import type { NvmeCommand } from "../command/command.js";
 import { type NvmeError, NvmeResetError } from "../command/error.js";
@@ -196,6 +197,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
 
   /** @internal */
   featureLost(feature: SetFeature, error: NvmeError): void {
+    noteError(this.parts.name, error);
     this.tell("featureLost", feature, error);
   }
 
@@ -214,6 +216,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
 
   private async handle(error: Error, attempts: number): Promise<void> {
     const { parts, recovery } = this;
+    noteError(this.parts.name, error);
     this.tell("failure", error);
     await parts.stop();
     let last = error;
@@ -295,6 +298,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     this.current = "failed";
     this.cause = error;
     this.parts.fail(error);
+    noteError(`${this.parts.name} stays down`, error);
     this.tell("failed", error);
   }
 }

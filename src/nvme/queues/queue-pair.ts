@@ -5,6 +5,7 @@
  */
 
 import { setTimeout } from "node:timers/promises";
+import { noteError } from "../../activity/page.js";
 import { ArgumentError, TimeoutError, UnsupportedError } from "../../core/errors.js";
 import { append } from "../../core/lists.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
@@ -519,7 +520,13 @@ export class QueuePair {
       if (!request.aborting) this.slots.give(cid);
     }
     if (status === 0) slot.end(dw0, dw1);
-    else slot.fail(new NvmeError(commandName(slot.command), status));
+    else this.refused(slot, status);
+  }
+
+  private refused(slot: Slot, status: number): void {
+    const error = new NvmeError(commandName(slot.command), status);
+    noteError(this.options.name ?? "NVMe", error);
+    slot.fail(error);
   }
 
   private refuse(cid: number, sqid: number): void {

@@ -1,4 +1,5 @@
 /** The vfio-user server: accepts clients at a UNIX socket, and serves one at a time. */
+import { DeviceUse } from "../../activity/page.js";
 import { checkFunction, checkInteger, checkKeys, checkString, MAX_TIMER_MS } from "../../core/check.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -79,12 +80,15 @@ export class VfioUserServer extends Resource {
       maxDmaMaps: Math.max(1, Math.min(maxDmaMaps, budget.left())),
     });
     const lease = listener.relinquish();
+    const use = new DeviceUse();
     super(
       new Lease(`vfio-user server at ${path}`, () => {
+        use.close();
         sessions.endAll();
         lease.close();
       }),
     );
+    use.begin(`vfio-user:${path}`, "server");
     this.path = path;
     this.retain(listener);
     this.sessions = sessions;
