@@ -16,6 +16,7 @@ export interface DeviceInUse {
 
 /** A process with devices. */
 export interface DeviceProcess {
+  /** Process id. */
   readonly pid: number;
   /** User id that it runs as. */
   readonly uid: number;

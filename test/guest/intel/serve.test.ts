@@ -85,6 +85,16 @@ describe("iova serve", () => {
     expect(shown.stdout).toContain("1234:11e8");
   });
 
+  test("lends each function to those whom --allow names for it", async () => {
+    await serve("--allow", `${NOBODY}=${eduBdf()}`, "--allow", `%root=${nvmeBdf()}`);
+    const allowed = await asStranger("show", `served:${SOCKET}@${eduBdf()}`);
+    expect(allowed).toMatchObject({ status: 0, stdout: expect.stringContaining("1234:11e8") });
+    const refused = await asStranger("nvme", "identify", `served:${SOCKET}@${nvmeBdf()}`);
+    expect(refused).toMatchObject({ status: 1, stderr: expect.stringContaining("EACCES") });
+    const member = await runChild(cli, "nvme", "identify", `served:${SOCKET}@${nvmeBdf()}`);
+    expect(member.stdout).toContain("deadbeef");
+  });
+
   test("lends a function to one client at a time, and again after a client was killed", async () => {
     await serve("--group", "root", eduBdf());
     const address = `served:${SOCKET}@${eduBdf()}`;
@@ -119,6 +129,15 @@ describe("iova serve", () => {
     expect(absent.stderr).toContain("there is no PCI device");
     const nobody = await runChild(cli, "serve", "--socket", SOCKET, "--user", "no such user", eduBdf());
     expect(nobody.stderr).toContain("there is no user");
+    for (const [text, what] of [
+      ["alice", "expected USER=BDF"],
+      [`=${eduBdf()}`, "expected USER=BDF"],
+      [`%no such group=${eduBdf()}`, "there is no group"],
+      ["0=0000:00:1b.7", "there is no PCI device"],
+    ] as const) {
+      const wrong = await runChild(cli, "serve", "--socket", SOCKET, "--allow", text);
+      expect(wrong.stderr).toContain(what);
+    }
     expect(existsSync(SOCKET)).toBe(false);
   });
 });

@@ -47,7 +47,7 @@ const at = (atMs: number, ...processes: DeviceProcess[]): Look => ({ atMs, proce
 test("the table has a row for each device, and the sums of a process's threads", () => {
   expect(lookText(at(0, ours, foreign), undefined, names).split("\n")).toEqual([
     "pid  user   command                           device        backend  mappings  mapped  pinned  locked  interrupts  per s  errors",
-    "---  -----  --------------------------------  ------------  ------  --------  -------  ------  ------  ----------  -----  ------",
+    "---  -----  --------------------------------  ------------  -------  --------  ------  ------  ------  ----------  -----  ------",
     "42   alice  node main.js --fast               0000:01:00.0  iommufd        24   6 MiB   3 MiB   0 KiB          55              2",
     "                                              0000:02:00.0  iommufd",
     "43   root   qemu-system-x86_64 -device vfio…  0000:03:00.0                              0 KiB   8 GiB           0",
