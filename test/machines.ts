@@ -90,6 +90,7 @@ function intelDevices(folder: string): string[] {
     ...["-device", "pci-testdev,membar=1M,addr=0x11"],
     // A BAR of 256 bytes.
     ...["-device", "sdhci-pci,addr=0x18"],
+    ...["-device", "VGA,addr=0x19"],
     ...wideNvme(folder),
     ...twinNvmes(folder),
   ];

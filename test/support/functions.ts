@@ -37,6 +37,8 @@ export const emptyBarBdf = (): string =>
 /** An SD host controller, whose BAR is smaller than a page. */
 export const smallBarBdf = (): string =>
   find("sdhci-pci", ({ vendorId, deviceId }) => vendorId === 0x1b36 && deviceId === 0x0007);
+/** A display adapter with the legacy ranges of VGA. */
+export const vgaBdf = (): string => find("VGA", ({ classCode }) => classCode === 0x030000);
 /** An nvme that can have two virtual functions, behind a root port. */
 export const sriovNvmeBdf = (): string =>
   find(
