@@ -90,8 +90,7 @@ await bundle.write({
   entryFileNames: ({ name }) => (name === "emulator-worker" ? "[name].mjs" : "[name].js"),
   chunkFileNames: "chunk-[name]-[hash].js",
   codeSplitting: { groups },
-  // Lines stay: Node.js prints the line that threw an error.
-  minify: { ...shorter, codegen: { removeWhitespace: false } },
+  minify: { ...shorter, codegen: { removeWhitespace: true } },
 });
 await bundle.close();
 

@@ -1,27 +1,45 @@
 /**
- * Makes bundled files shorter where nobody sees it: without indentation, and in declarations with one private member of a class
- * for all. Lines of code stay, since Node.js prints the line that threw. That is a fortieth of the tarball.
+ * Makes bundled files shorter where nobody sees it: code without blanks, in lines of a statement or more; declarations without
+ * indentation, and with one private member of a class for all. Lines stay short, since Node.js prints the line that threw.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import ts from "typescript";
 
-/** @param folder of modules and declarations, without its subfolders */
+/** A line of code ends at the first statement after this many characters, */
+const STATEMENT_CHARACTERS = 120;
+/** or at the first comma after this many: of a table, for example. */
+const COMMA_CHARACTERS = 400;
+
+/** @param folder of modules without line breaks and declarations, without its subfolders */
 export function shortenBundle(folder: string): void {
   for (const name of readdirSync(folder)) {
-    if (!/\.(js|mjs|d\.ts)$/.test(name)) continue;
     const file = join(folder, name);
-    const text = withoutIndentation(readFileSync(file, "utf8"));
-    writeFileSync(file, name.endsWith(".d.ts") ? withoutPrivateMembers(text) : text);
+    if (/\.m?js$/.test(name)) writeFileSync(file, inLines(readFileSync(file, "utf8")));
+    if (name.endsWith(".d.ts"))
+      writeFileSync(file, withoutPrivateMembers(withoutIndentation(readFileSync(file, "utf8"))));
   }
 }
 
-/** The text without blanks at the beginnings of lines, except inside template literals. */
-function withoutIndentation(text: string): string {
-  const kept = templateParts(text);
-  return text.replace(/\n[ \t]+/g, (blanks, at: number) =>
-    kept.some(([start, end]) => start <= at && at < end) ? blanks : "\n",
-  );
+/** Code with line breaks between statements, members of classes, or elements of lists. */
+export function inLines(code: string): string {
+  const statements = new Set<number>();
+  const commas = new Set<number>();
+  const look = (node: ts.Node): void => {
+    const { end } = node;
+    if (ts.isClassElement(node) || (ts.isStatement(node) && !ts.isBlock(node))) statements.add(end);
+    else if (code[end] === ",") commas.add(end + 1);
+    ts.forEachChild(node, look);
+  };
+  ts.forEachChild(ts.createSourceFile("bundle.js", code, ts.ScriptTarget.ES2022), look);
+  const lines: string[] = [];
+  let start = 0;
+  for (const end of [...new Set([...statements, ...commas])].sort((a, b) => a - b)) {
+    if (end - start <= (statements.has(end) ? STATEMENT_CHARACTERS : COMMA_CHARACTERS)) continue;
+    lines.push(code.slice(start, end));
+    start = end;
+  }
+  return [...lines, code.slice(start)].join("\n");
 }
 
 /** Declarations without private members, of which a class keeps the first: that one makes objects of other classes unfit for its type. */
@@ -37,14 +55,7 @@ function withoutPrivateMembers(text: string): string {
   return lines.join("\n");
 }
 
-/** Where the texts of template literals are. */
-function templateParts(text: string): (readonly [start: number, end: number])[] {
-  const parts: (readonly [number, number])[] = [];
-  const look = (node: ts.Node): void => {
-    if (ts.isTemplateLiteralToken(node)) parts.push([node.getStart(), node.getEnd()]);
-    else ts.forEachChild(node, look);
-  };
-  const source = ts.createSourceFile("bundle.ts", text, ts.ScriptTarget.ES2022, true);
-  look(source);
-  return parts.filter(([start, end]) => text.slice(start, end).includes("\n"));
+/** The text without blanks at the beginnings of lines. Declarations have no template literals of several lines. */
+function withoutIndentation(text: string): string {
+  return text.replace(/\n[ \t]+/g, "\n");
 }

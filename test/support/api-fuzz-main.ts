@@ -46,7 +46,7 @@ const KEPT = 4;
 /** A wait that no call ends is ended with the world. */
 const GRACE_MS = 20;
 /** What may stay open longest after everything was closed. */
-const HANG_MS = 300_000;
+const HANG_MS = 540_000;
 const MOST_BYTES = 2 ** 24;
 
 const errnoCode = /^E[A-Z0-9]+$/;

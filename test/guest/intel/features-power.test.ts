@@ -18,7 +18,7 @@ import { openMode } from "../../support/vfio-modes.js";
 const PAGE = 4096;
 const NVME_VERSION = 0x08;
 /** Ends only what never comes. */
-const LIMIT = { timeout: 20_000, interval: 20 };
+const LIMIT = { timeout: 540_000, interval: 20 };
 const refused = sysError("VFIO_DEVICE_FEATURE", "EINVAL");
 
 let binding: VfioBinding;

@@ -18,7 +18,7 @@ import { eduBdf } from "../../support/functions.js";
 import { guestProgram } from "../../support/guest-programs.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 
-const HANG_MS = 60_000;
+const HANG_MS = 540_000;
 /** Enough for every step that doesn't block. */
 const LIMIT_MS = 8000;
 

@@ -45,7 +45,7 @@ beforeAll(async () => {
       if (name === undefined) throw new Error("the kernel has no zoned disk yet");
       return `/dev/${name}`;
     },
-    { timeout: 60_000, interval: 50 },
+    { timeout: 540_000, interval: 50 },
   );
 });
 afterAll(() => {

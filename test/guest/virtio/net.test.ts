@@ -82,7 +82,7 @@ describe.each(backendNames)("virtio-net through %s", (backend) => {
         for (const to of [group, other, right.macAddress])
           await left.send(plainFrame(to, left.macAddress, Buffer.alloc(50, 1)));
         const last = right.macAddress.replaceAll(":", "");
-        await vi.waitFor(() => expect(received.at(-1)).toBe(last), { timeout: 60_000, interval: 5 });
+        await vi.waitFor(() => expect(received.at(-1)).toBe(last), { timeout: 540_000, interval: 5 });
         return received.slice(0, -1).map((text) => text.replace(/..(?=.)/g, "$&:"));
       };
       expect(await pass()).toEqual([]);
@@ -219,6 +219,6 @@ function kernelInterface(bdf: string): Promise<string> {
       if (name === undefined) throw new Error(`${bdf} has no network interface`);
       return name;
     },
-    { timeout: 60_000, interval: 20 },
+    { timeout: 540_000, interval: 20 },
   );
 }

@@ -20,7 +20,7 @@ import { RawServer } from "../../../support/raw-vfio-user.js";
 import { header, type Lie } from "../../../support/raw-vfio-user-message.js";
 import { TestFunction } from "../../../support/test-function.js";
 
-const LIMIT_MS = 10_000;
+const LIMIT_MS = 540_000;
 const MAX_BYTES = 2 * 1024 * 1024;
 const wanted = { supported: true, fdIndex: undefined };
 
