@@ -42,17 +42,25 @@ export function inLines(code: string): string {
   return [...lines, code.slice(start)].join("\n");
 }
 
-/** Declarations without private members, of which a class keeps the first: that one makes objects of other classes unfit for its type. */
+/**
+ * Declarations without private members and what is said of them. A class keeps the first: that one makes objects of other classes
+ * unfit for its type.
+ */
 function withoutPrivateMembers(text: string): string {
   let isKept = false;
-  const lines = text.split("\n").filter((line) => {
+  const kept: string[] = [];
+  for (const line of text.split("\n")) {
     if (/\bclass \w/.test(line)) isKept = false;
-    if (!/^private [^()]*;$/.test(line)) return true;
-    const isFirst = !isKept;
+    if (!/^private [^()]*;$/.test(line)) {
+      kept.push(line);
+      continue;
+    }
+    if (kept.at(-1)?.endsWith("*/") === true)
+      kept.splice(kept.findLastIndex((each) => each.startsWith("/**")));
+    if (!isKept) kept.push(line);
     isKept = true;
-    return isFirst;
-  });
-  return lines.join("\n");
+  }
+  return kept.join("\n");
 }
 
 /** The text without blanks at the beginnings of lines. Declarations have no template literals of several lines. */

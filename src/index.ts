@@ -54,4 +54,5 @@ export { Interrupts } from "./pci/interrupts.js";
 export type { BackendName } from "./pci/open.js";
 export { listPciFunctions, type PciFunction, readPciFunction } from "./pci/sysfs.js";
 export { MappedMemory } from "./sys/memory.js";
+export type { Watch } from "./sys/watch.js";
 export type { VfioUserOptions } from "./vfio-user/client/options.js";

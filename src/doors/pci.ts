@@ -111,6 +111,7 @@ export { DescriptorLayout, descriptorLayout } from "../rings/layout.js";
 export { DescriptorRing } from "../rings/ring.js";
 export type {
   DescriptorSpec,
+  DeviceSlotsOf,
   HalvesColumn,
   SlotColumn,
   SlotsOf,
@@ -126,6 +127,7 @@ export {
   writeRegister,
   writeRegister64,
 } from "../sys/mmio.js";
+export type { Watch } from "../sys/watch.js";
 export type {
   DeviceInfo,
   DeviceIo,

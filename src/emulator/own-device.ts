@@ -1,7 +1,7 @@
 /** Makes a device of a user's own from its module. */
-import { fileURLToPath } from "node:url";
 import { checkFunction, checkMembers, show } from "../core/check.js";
 import { ArgumentError, ConfigError } from "../core/errors.js";
+import { loadModule } from "../core/load-module.js";
 import type { BlockSpec } from "../registers/declaration.js";
 import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import type { DeviceFaults } from "./faults/device-faults.js";
@@ -22,44 +22,15 @@ type OwnClass = EmulatedDevice & {
   order?(message: unknown): unknown;
 };
 
-/** @throws ConfigError if this Node.js can't load TypeScript, and what the module throws */
-async function load(module: string): Promise<object> {
-  try {
-    return await import(module);
-  } catch (error) {
-    const problem = typeScriptProblem(module, error);
-    throw problem === undefined ? error : new ConfigError(problem, { cause: error });
-  }
-}
-
-const compiled = "compile the module (npx tsc) and name the .js file";
-
-/** What is wrong with a module in TypeScript, and what to do; undefined if it failed for another reason. */
-function typeScriptProblem(module: string, error: unknown): string | undefined {
-  if (!(error instanceof Error) || !/\.[cm]?tsx?$/.test(module)) return undefined;
-  const path = fileURLToPath(module);
-  const code: unknown = Reflect.get(error, "code");
-  if (code === "ERR_UNKNOWN_FILE_EXTENSION")
-    return (
-      `${path}: Node.js ${process.versions.node} can't load this TypeScript: use Node.js 22.18 or later, ` +
-      `${compiled}, or set NODE_OPTIONS="--import tsx" with the package tsx installed`
-    );
-  if (code === "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX")
-    return `${path} has what Node.js can't turn into JavaScript (${error.message}): ${compiled}`;
-  if (code === "ERR_MODULE_NOT_FOUND" && /\.[cm]?js'? imported from /.test(error.message))
-    return `${path} imports a .js file that doesn't exist: ${compiled}, or import the .ts file (${error.message})`;
-  return undefined;
-}
-
 /**
  * Makes a device.
  * @param module URL of a module whose default export is the class
  * @param options the argument of the class
- * @throws ArgumentError if it has no such class, ConfigError if it is TypeScript that this Node.js can't load, and what its
- *   module and its constructor throw
+ * @throws ArgumentError if it has no such class, ConfigError as {@link loadModule}, and what its module and its constructor
+ *   throw
  */
 export async function makeOwnDevice(module: string, options: unknown): Promise<OwnDevice> {
-  const { default: found }: { readonly default?: unknown } = await load(module);
+  const { default: found }: { readonly default?: unknown } = await loadModule(module);
   // An arrow function has no prototype.
   if (typeof found !== "function" || found.prototype === undefined)
     throw new ArgumentError(

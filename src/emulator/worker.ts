@@ -83,7 +83,7 @@ function threadRequest(request: EmulatorRequest): ThreadRequest {
   const { device } = request;
   if (!emulatedDeviceNames.includes(device)) {
     throw new ArgumentError(
-      `device must be one of ${emulatedDeviceNames.map(show).join(", ")} or the URL of a module, got ${show(device)}`,
+      `device must be one of ${emulatedDeviceNames.map(show).join(", ")} or the URL of a module, such as new URL("./device.js", import.meta.url), got ${show(device)}`,
     );
   }
   return request;

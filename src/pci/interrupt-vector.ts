@@ -8,7 +8,11 @@ import { EventFd } from "../sys/eventfd.js";
 import type { Watch } from "../sys/watch.js";
 import type { DeviceIo } from "../vfio/device-io.js";
 import { VFIO_PCI_INTX_IRQ_INDEX } from "../vfio/uapi.js";
+import { ConfigSpace } from "./config-space.js";
 import { presenceOf } from "./presence.js";
+
+const NO_BUS_MASTER =
+  "the device isn't bus master, and sends no MSI or MSI-X: set device.config.busMaster = true";
 
 /** Options of {@link InterruptVector.once}. */
 export interface InterruptWaitOptions extends ListenOptions {
@@ -170,10 +174,12 @@ export class InterruptVector extends EventFd {
   private late(timeoutMs: number): unknown {
     try {
       if (presenceOf(this.io).isGone()) return new DeviceGoneError(this.io.lease.label);
+      const isMessage = this.irq !== VFIO_PCI_INTX_IRQ_INDEX;
+      const hint = isMessage && !new ConfigSpace(this.io).busMaster ? NO_BUS_MASTER : undefined;
+      return new TimeoutError(`an interrupt of ${this.label}`, timeoutMs, { hint });
     } catch (error) {
       return error;
     }
-    return new TimeoutError(`an interrupt of ${this.label}`, timeoutMs);
   }
 
   private assertMaskable(): void {

@@ -32,7 +32,8 @@ interface Bytes<V> {
 
 /** A register of a device in software. */
 export class DeviceRegister<V extends number | bigint = number | bigint> {
-  private readonly all: ReadonlyMap<string, RegisterField<V>>;
+  /** The fields, for values that a handler gets. */
+  readonly fields: Readonly<Record<string, RegisterField<V>>>;
   private readonly view: DataView;
   /** Masks by access of the field. */
   private readonly fixed: V;
@@ -56,7 +57,7 @@ export class DeviceRegister<V extends number | bigint = number | bigint> {
     const fields = Object.entries(spec.fields).map(([field, each]) =>
       fieldOf(field, each, each.access ?? spec.access),
     );
-    this.all = new Map(fields.map((field) => [field.name, field]));
+    this.fields = Object.fromEntries(fields.map((field) => [field.name, field]));
     const maskOf = (...rights: RegisterRights[]): V => {
       const own = fields.filter((field) => rights.includes(field.rights));
       const named = own.reduce((mask, field) => math.or(mask, field.mask), math.zero);
@@ -159,8 +160,11 @@ export class DeviceRegister<V extends number | bigint = number | bigint> {
   }
 
   private field(name: string): RegisterField<V> {
-    const field = this.all.get(name);
-    if (field === undefined) throw new ArgumentError(`register ${this.name} has no field ${name}`);
-    return field;
+    const field = Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
+    if (field !== undefined) return field;
+    const names = Object.keys(this.fields).join(", ");
+    throw new ArgumentError(
+      `register ${this.name} has no field ${name}: it has ${names === "" ? "none" : names}`,
+    );
   }
 }

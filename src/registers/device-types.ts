@@ -2,6 +2,7 @@
 import type { RegisterArray } from "./array.js";
 import type { ArraySpec, BlockSpec, NestedSpec, RegisterSpec, RegisterWidth } from "./declaration.js";
 import type { RegisterHandler } from "./device-register.js";
+import type { RegisterField } from "./field.js";
 import type { FieldSpecs, RegisterRights } from "./field-spec.js";
 import type { FieldValue, RegisterValue } from "./types.js";
 
@@ -11,6 +12,8 @@ export interface DeviceRegisterOf<V extends number | bigint, F extends FieldSpec
   readonly name: string;
   /** Bytes from the start of the block. */
   readonly offset: number;
+  /** The fields, for values that a handler gets: `state.control.fields.reset.of(written)`. */
+  readonly fields: { readonly [K in keyof F]: RegisterField<V, FieldValue<F[K]>> };
   /** What it holds. Setting it calls no handler. @throws ArgumentError if it is too wide */
   value: V;
   /** A field of the value. */

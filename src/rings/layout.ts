@@ -8,7 +8,7 @@ import { checkOverlaps } from "../registers/layout.js";
 import { Column8, Column16, Column32, Column64 } from "./column.js";
 import { type SlotMemory, slotMemory } from "./memory.js";
 import { DescriptorRing } from "./ring.js";
-import type { DescriptorSpec, SlotsOf } from "./types.js";
+import type { DescriptorSpec, DeviceSlotsOf, SlotsOf } from "./types.js";
 
 const MAX_COUNT = 2 ** 24;
 const MAX_DESCRIPTOR_BYTES = 4096;
@@ -48,11 +48,17 @@ export class DescriptorLayout<const D extends DescriptorSpec> {
    * @throws ArgumentError if the memory isn't aligned to the widest word, or holds no descriptor
    */
   on(bytes: Uint8Array): SlotsOf<D> {
-    const memory = slotMemory(this.name, bytes, this.sizeBytes, this.alignBytes);
     // Each column is what SlotsOf makes of its declaration.
-    return Object.fromEntries(
-      Object.entries(this.words).map(([name, spec]) => [name, columnOf(memory, name, spec)]),
-    ) as SlotsOf<D>;
+    return this.columns(bytes, (spec) => spec) as SlotsOf<D>;
+  }
+
+  /**
+   * The same words with the rights of the device, for a device in software: it writes `ro` words and fields, too.
+   * @throws ArgumentError as {@link on}
+   */
+  forDevice(bytes: Uint8Array): DeviceSlotsOf<D> {
+    // Each column is what DeviceSlotsOf makes of its declaration.
+    return this.columns(bytes, asDevice) as DeviceSlotsOf<D>;
   }
 
   /**
@@ -72,6 +78,19 @@ export class DescriptorLayout<const D extends DescriptorSpec> {
       throw error;
     }
   }
+
+  private columns(bytes: Uint8Array, rights: (spec: RegisterSpec) => RegisterSpec): object {
+    const memory = slotMemory(this.name, bytes, this.sizeBytes, this.alignBytes);
+    return Object.fromEntries(
+      Object.entries(this.words).map(([name, spec]) => [name, columnOf(memory, name, rights(spec))]),
+    );
+  }
+}
+
+/** What the device may do with a word: everything. */
+function asDevice(spec: RegisterSpec): RegisterSpec {
+  const fields = Object.entries(spec.fields).map(([name, field]) => [name, { ...field, access: undefined }]);
+  return { ...spec, access: "rw", fields: Object.fromEntries(fields) };
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What a descriptor's declaration gives, as types: its words as columns, which are read and written by slot. */
 import type { BlockSpec, RegisterSpec } from "../registers/declaration.js";
 import type { RegisterField } from "../registers/field.js";
-import type { FieldSpecs, RegisterRights } from "../registers/field-spec.js";
+import type { FieldSpec, FieldSpecs, RegisterRights } from "../registers/field-spec.js";
 import type { FieldValue, ReadableFields, RegisterValue, Some, WritableFields } from "../registers/types.js";
 
 /** A word of every descriptor of a ring. */
@@ -55,4 +55,11 @@ export type DescriptorSpec = { readonly [name: string]: RegisterSpec };
 /** The words of declared descriptors, by name. */
 export type SlotsOf<D extends BlockSpec> = {
   readonly [K in keyof D]: D[K] extends RegisterSpec<infer W, infer R, infer F> ? ColumnOf<W, R, F> : never;
+};
+
+/** The words of declared descriptors as their device has them: it writes `ro` words, too. */
+export type DeviceSlotsOf<D extends BlockSpec> = {
+  readonly [K in keyof D]: D[K] extends RegisterSpec<infer W, RegisterRights, infer F>
+    ? ColumnOf<W, "rw", { readonly [N in keyof F]: FieldSpec<FieldValue<F[N]>, undefined> }>
+    : never;
 };

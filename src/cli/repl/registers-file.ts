@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { ConfigError } from "../../core/errors.js";
+import { loadModule } from "../../core/load-module.js";
 import type { Bar } from "../../pci/bar.js";
 import { hasFunction } from "./text.js";
 
@@ -28,8 +29,7 @@ export async function loadRegisters(file: string, bar: Bar): Promise<Record<stri
 /** @throws ConfigError */
 async function load(file: string): Promise<object> {
   try {
-    const loaded: object = await import(pathToFileURL(resolve(file)).href);
-    return loaded;
+    return await loadModule(pathToFileURL(resolve(file)).href);
   } catch (cause) {
     throw new ConfigError(`--registers ${file}: ${cause instanceof Error ? cause.message : String(cause)}`, {
       cause,

@@ -11,6 +11,14 @@ export async function runStatements(
   names: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   const code = await text(input);
+  const [command] = /^\.(?:names|exit|help)\s*$/m.exec(code) ?? [];
+  if (command !== undefined) {
+    process.exitCode = 1;
+    printError(
+      `${command.trim()} works only at the prompt of a terminal: standard input is a program, which ends by itself`,
+    );
+    return;
+  }
   const all = { ...names, print: (value: unknown) => print(shown(value)) };
   try {
     // On a line of its own: the program may end with a comment.

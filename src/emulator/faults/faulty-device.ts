@@ -8,6 +8,7 @@ import type {
   EmulatedDevice,
   IoEventWrite,
 } from "../../vfio-user/server/emulated-device.js";
+import { bestKind } from "../../vfio-user/server/vectors.js";
 import type { FaultEngine, FaultyClient } from "./engine.js";
 import { FaultyInterrupts } from "./interrupts.js";
 import { FaultyMemory } from "./memory.js";
@@ -28,7 +29,7 @@ class FaultyConnection implements FaultyClient {
     this.interrupts = new FaultyInterrupts(client, vectors, (vector) => faults.nextInterrupt(vector));
     this.host = {
       memory: new FaultyMemory(client.memory, faults),
-      raise: (vector, kind = "msix") => this.interrupts.raise(vector, kind),
+      raise: (vector, kind = bestKind(vectors)) => this.interrupts.raise(vector, kind),
       disconnect: () => this.hangUp(),
     };
   }

@@ -56,7 +56,7 @@ export interface DeviceHost {
   readonly memory: ClientMemory;
   /**
    * Interrupts: sends a message (MSI-X or MSI), or asserts the pin (`"intx"`, vector 0), as far as the client has enabled that.
-   * @param kind `"msix"` by default
+   * @param kind left out, it is the best that the function has: MSI-X, MSI, the pin
    * @throws ArgumentError if the function has no such kind or vector
    */
   raise(vector: number, kind?: "intx" | "msi" | "msix"): void;

@@ -24,7 +24,7 @@ import { ServerMigration } from "./migration.js";
 import { Refusal } from "./refusal.js";
 import { ServerRegions } from "./regions.js";
 import type { Reply } from "./reply.js";
-import { checkVector } from "./vectors.js";
+import { bestKind, checkVector } from "./vectors.js";
 
 /** Options of the server, with defaults. */
 export interface SessionOptions extends DmaOptions {
@@ -319,7 +319,7 @@ export class Session {
     this.isNegotiated = true;
     const host: DeviceHost = {
       memory: this.dma.table,
-      raise: (vector, kind = "msix") => {
+      raise: (vector, kind = bestKind(this.device.vectors)) => {
         checkVector(this.device.vectors, vector, kind);
         this.interrupts.raise(vector, kind);
       },

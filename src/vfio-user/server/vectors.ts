@@ -12,11 +12,18 @@ export function checkVector(vectors: DeviceVectors, vector: number, kind: keyof 
   throw new ArgumentError(`no interrupt ${show(vector)} of ${show(kind)}: the device has ${listOf(vectors)}`);
 }
 
-/** Such as `"msi" 0, "intx" 0`. */
+/** The best kind that the function has. */
+export function bestKind(vectors: DeviceVectors): keyof DeviceVectors {
+  return kinds.find((kind) => vectors[kind] > 0) ?? "msix";
+}
+
+/** Such as `vector 0 of "msi", vector 0 of "intx"`. */
 export function listOf(vectors: DeviceVectors): string {
   const there = kinds.filter((kind) => vectors[kind] > 0);
   if (there.length === 0) return "none";
   return there
-    .map((kind) => (vectors[kind] === 1 ? `0 of "${kind}"` : `0 to ${vectors[kind] - 1} of "${kind}"`))
+    .map((kind) =>
+      vectors[kind] === 1 ? `vector 0 of "${kind}"` : `vectors 0 to ${vectors[kind] - 1} of "${kind}"`,
+    )
     .join(", ");
 }

@@ -96,6 +96,12 @@ test("a program that fails ends with status 1, and the error says where", async 
   expect((await repl("null.x", edu.address)).status).toBe(1);
 });
 
+test("a program with a command of the prompt is refused before it runs", async () => {
+  const { status, stdout, stderr } = await repl("print(1)\n.names\n", edu.address);
+  expect([status, stdout]).toEqual([1, ""]);
+  expect(stderr).toMatch(/^iova: \.names works only at the prompt of a terminal/);
+});
+
 test("the command line is checked before the device is opened", async () => {
   for (const [args, problem] of [
     [[], "repl takes one BDF or vfio-user:PATH"],
@@ -108,6 +114,9 @@ test("the command line is checked before the device is opened", async () => {
   }
   const missing = await repl("", edu.address, "--registers", "/nowhere.js");
   expect([missing.status, missing.stderr]).toEqual([2, expect.stringContaining("--registers /nowhere.js: ")]);
+  expect(missing.stderr).toContain(
+    "there is no file /nowhere.js: correct the path, or compile its TypeScript",
+  );
   const empty = await repl("", edu.address, "--registers", tree.file("src/core/errors.ts"));
   expect([empty.status, empty.stderr]).toEqual([2, expect.stringContaining("exports no block of registers")]);
 });

@@ -92,7 +92,9 @@ test("an order of a fault of a vector that the device lacks is refused", async (
   for (const kind of ["interrupt-lost", "interrupt-storm"] as const) {
     const error = await caught(emulator.order({ kind: "inject", fault: { kind, vector: 99 } }));
     expect(error).toBeInstanceOf(ArgumentError);
-    expect(String(error)).toContain(`fault ${kind}: vector: the device has 0 of "msi", 0 of "intx", got 99`);
+    expect(String(error)).toContain(
+      `fault ${kind}: vector: the device has vector 0 of "msi", vector 0 of "intx", got 99`,
+    );
   }
 });
 
@@ -182,7 +184,10 @@ test("startEmulator rejects with what the device's module throws, or that there 
     "no module",
   );
   const error = await caught(emulate({ device: new URL("missing.js", deviceModule()) }));
-  expect(error).toMatchObject({ code: "ERR_MODULE_NOT_FOUND" });
+  expect(error).toMatchObject({ name: "ConfigError", cause: { code: "ERR_MODULE_NOT_FOUND" } });
+  expect(String(error)).toMatch(
+    /there is no file .*missing\.js: .* compile its TypeScript first \(npx tsc\)/,
+  );
 });
 
 test.each([
@@ -212,7 +217,7 @@ test.each([
   [
     "raises an interrupt that it lacks",
     5,
-    'no interrupt 20 of "msix": the device has 0 of "msi", 0 of "intx"',
+    'no interrupt 20 of "msix": the device has vector 0 of "msi", vector 0 of "intx"',
   ],
   ["makes a mistake later", 6, "register value"],
 ])("a device of one's own that %s ends the process with its error", async (_what, written, words) => {

@@ -57,6 +57,19 @@ describe("a vector", () => {
     await expect(interrupts.once(-1)).rejects.toThrow(ArgumentError);
   });
 
+  test("rejects once() at its limit, and says so if the device isn't bus master", async () => {
+    const { interrupts, vector } = enable("msi");
+    const hint = "the device isn't bus master, and sends no MSI or MSI-X: set device.config.busMaster = true";
+    expect(String(await caught(vector.once({ timeoutMs: 1 })))).not.toContain("bus master");
+    device.config.busMaster = false;
+    const error = await caught(vector.once({ timeoutMs: 1 }));
+    expect(error).toBeInstanceOf(TimeoutError);
+    expect(String(error)).toContain(hint);
+    interrupts.close();
+    const line = enable("intx");
+    expect(String(await caught(line.vector.once({ timeoutMs: 1 })))).not.toContain("bus master");
+  });
+
   test("isn't taken away by a second enableInterrupts()", async () => {
     const { interrupts, vector, edu } = enable("msi");
     expect(() => device.enableInterrupts()).toThrow(BusyError);

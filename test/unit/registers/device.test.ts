@@ -88,6 +88,23 @@ describe("the registers of a device in software", () => {
     expect(read(device, 0x10, 2)).toEqual([0, 0]);
   });
 
+  test("give a handler the fields of what was written", () => {
+    const written: unknown[] = [];
+    const device: DeviceRegisters<typeof Widget.registers> = new DeviceRegisters(Widget, {
+      control: {
+        write(value) {
+          const { go, speed } = device.state.control.fields;
+          written.push([go.of(value), speed.of(value)]);
+        },
+      },
+    });
+    write32(device, 0x04, 0x9);
+    expect(written).toEqual([[true, "fast"]]);
+    expect(() => Reflect.apply(device.state.control.get, device.state.control, ["toString"])).toThrow(
+      "register control has no field toString: it has go, speed, error, state",
+    );
+  });
+
   test("can share an offset, one to read and one to write", () => {
     const device = new DeviceRegisters(Widget, {
       command: {

@@ -147,6 +147,30 @@ describe("a word that is declared ro", () => {
     Other.on(bytes).status.write(1, 0);
   });
 
+  test("is written by a device in software, with its fields that are ro, and read by the driver", () => {
+    const memory = new Uint8Array(new SharedArrayBuffer(32));
+    const device = Answer.forDevice(memory);
+    const driver = Answer.on(memory);
+    device.code.write(1, 200);
+    device.length.write(1, 1514);
+    device.status.write(1, { done: true });
+    device.address.writeHalves(1, 1, 2);
+    expect([driver.code.read(1), driver.length.read(1), driver.address.read(1)]).toEqual([
+      200,
+      1514,
+      0x2_0000_0001n,
+    ]);
+    expect(driver.status.decode(1)).toEqual({ done: true });
+    const Mixed = descriptorLayout("mixed", 4, {
+      word: reg32(0, { fields: { done: bit(0, { access: "ro" }), kind: choice(2, 1, { frame: 2 }) } }),
+    });
+    Mixed.forDevice(memory).word.write(0, { done: true, kind: "frame" });
+    expect(Mixed.on(memory).word.decode(0)).toEqual({ done: true, kind: "frame" });
+    expect(() => Mixed.forDevice(memory).word.write(8, 1)).toThrow("mixed has slots 0 to 7");
+    // @ts-expect-error: there is no such field
+    expect(() => Mixed.forDevice(memory).word.write(0, { don: true })).toThrow("it has done, kind");
+  });
+
   test("has no method to write it in TypeScript, and a field that is ro has no name to write it by", () => {
     const Mixed = descriptorLayout("mixed", 4, {
       word: reg32(0, { fields: { done: bit(0, { access: "ro" }), count: bits(31, 16) } }),

@@ -150,7 +150,7 @@ describe("interrupts of a device with faults", () => {
   test("in faults are those that the device has, whether the fault or the device comes first", () => {
     expect(() => faults.inject({ kind: "interrupt-unasked", vector: 4 })).toThrow(ConfigError);
     expect(() => faults.inject({ kind: "interrupt-lost", vector: 99 })).toThrow(
-      'fault interrupt-lost: vector: the device has 0 to 3 of "msix", 0 to 3 of "msi", 0 of "intx", got 99',
+      'fault interrupt-lost: vector: the device has vectors 0 to 3 of "msix", vectors 0 to 3 of "msi", vector 0 of "intx", got 99',
     );
     faults.inject({ kind: "interrupt-lost", vector: 3 });
     const early = new DeviceFaults(Block);

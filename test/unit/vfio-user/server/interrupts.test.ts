@@ -15,6 +15,7 @@ import { Command, regionAccess } from "../../../../src/vfio-user/protocol/protoc
 import { encodeVersion } from "../../../../src/vfio-user/protocol/version.js";
 import type { EmulatedDevice } from "../../../../src/vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../../../../src/vfio-user/server/server.js";
+import { bestKind } from "../../../../src/vfio-user/server/vectors.js";
 import { compileEmulators, emulate, socketPath } from "../../../support/emulators.js";
 import { RawClient } from "../../../support/raw-vfio-user.js";
 import { MSI_AT, MSIX_AT, MSIX_PENDING, MSIX_TABLE, TestFunction } from "../../../support/test-function.js";
@@ -173,7 +174,7 @@ describe("the pin", () => {
 });
 
 test("a device that raises an interrupt that it lacks gets an ArgumentError that names those it has", () => {
-  const there = 'the device has 0 to 3 of "msix", 0 to 3 of "msi", 0 of "intx"';
+  const there = 'the device has vectors 0 to 3 of "msix", vectors 0 to 3 of "msi", vector 0 of "intx"';
   for (const [vector, kind] of [
     [20, "msix"],
     [4, "msi"],
@@ -187,6 +188,17 @@ test("a device that raises an interrupt that it lacks gets an ArgumentError that
     expect(raise).toThrow(`no interrupt ${vector} of "${kind}": ${there}`);
   }
   expect(() => device.host?.raise(4)).toThrow('no interrupt 4 of "msix"');
+});
+
+test("an interrupt without a kind is of the best kind that the device has", () => {
+  const none = { intx: 0, msi: 0, msix: 0 };
+  for (const [vectors, kind] of [
+    [{ intx: 1, msi: 2, msix: 4 }, "msix"],
+    [{ intx: 1, msi: 2, msix: 0 }, "msi"],
+    [{ ...none, intx: 1 }, "intx"],
+    [none, "msix"],
+  ] as const)
+    expect(bestKind(vectors)).toBe(kind);
 });
 
 test("a device whose vectors are not in its configuration space is refused", () => {
