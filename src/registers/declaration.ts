@@ -164,9 +164,9 @@ export function nested<const D extends BlockSpec>(offset: number, registers: D):
 
 /**
  * The same register or block several times.
- * @param element the first one
  * @param count how often
  * @param strideBytes distance from one to the next in bytes
+ * @param element the first one
  * @throws ArgumentError
  */
 export function repeated<const S extends RegisterSpec | NestedSpec>(

@@ -69,7 +69,7 @@ abstract class Column<V extends number | bigint> {
   protected notWritable(slot: unknown): never {
     if (this.writable > 0) this.noSlot(slot);
     throw new ArgumentError(
-      `${this.name} of ${this.memory.label} is read-only, because only the device writes it: declare it rw if the driver does, too`,
+      `${this.name} of ${this.memory.label} is read-only, because only the device writes it: declare it rw if the driver does, too. A model of the device takes forDevice()`,
     );
   }
 }

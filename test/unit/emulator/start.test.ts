@@ -14,12 +14,12 @@ describe("startEmulator", () => {
     [
       "an unknown device",
       { socket: socketPath(), device: "nvm", options: {} },
-      '"nvme", "edu" or the URL of a module, got "nvm"',
+      '"nvme", "edu" or the URL of a module, such as new URL("./device.js", import.meta.url), got "nvm"',
     ],
     [
       "no device",
       { socket: socketPath(), options: {} },
-      '"nvme", "edu" or the URL of a module, got undefined',
+      '"nvme", "edu" or the URL of a module, such as new URL("./device.js", import.meta.url), got undefined',
     ],
     ["no socket", { device: "nvme", options: {} }, "socket must be a string, got undefined"],
     ["no request", null, "must be an object, got null"],
