@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
+import ts from "typescript";
 import { expect, inject, test } from "vitest";
 import { anchorsIn, linksIn } from "../docs/markdown.js";
 import { runIn } from "./support/project.js";
@@ -46,6 +47,23 @@ test.each(pages)("each link of %s leads to a file in the tarball, and to a headi
     return anchor !== undefined && !anchorsIn(read(file)).has(anchor);
   });
   expect(broken).toEqual([]);
+});
+
+test("no declaration of a class says something of a member that isn't there", () => {
+  const orphans: string[] = [];
+  for (const name of files.filter((file) => file.startsWith("dist/lib/") && file.endsWith(".d.ts"))) {
+    const source = ts.createSourceFile(name, read(name), ts.ScriptTarget.ES2022, true);
+    for (const node of source.statements.filter(ts.isClassDeclaration)) {
+      const { text } = source;
+      const before = node.members.map(({ pos }) =>
+        (ts.getLeadingCommentRanges(text, pos) ?? []).slice(0, -1),
+      );
+      const last = ts.getLeadingCommentRanges(text, node.members.end) ?? [];
+      for (const { pos, end } of [...before.flat(), ...last])
+        orphans.push(`${name}, ${node.name?.text}: ${text.slice(pos, end)}`);
+    }
+  }
+  expect(orphans).toEqual([]);
 });
 
 test("no file names a missing source map", () => {
