@@ -4,15 +4,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type EmulatorRequest, type RunningEmulator, startEmulator } from "../../src/emulator/worker.js";
+import { atEnd } from "./at-end.js";
 import { type CompiledTree, compileTree } from "./compiled.js";
 
 let tree: CompiledTree | undefined;
 const program = "src/emulator/worker-main.ts";
 
-/** A folder for sockets, removed when the process ends. */
+/** A folder for sockets, removed when the test file or the process ends. */
 export function socketFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "iova-sockets-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -21,7 +22,12 @@ let folder: string | undefined;
 
 /** A path for a new socket. */
 export function socketPath(): string {
-  folder ??= socketFolder();
+  if (folder === undefined) {
+    folder = socketFolder();
+    atEnd(() => {
+      folder = undefined;
+    });
+  }
   return join(folder, `${count++}`);
 }
 
@@ -29,7 +35,10 @@ export function socketPath(): string {
 export function compileEmulators(): string {
   if (tree === undefined) {
     const compiled = compileTree(program);
-    process.once("exit", () => compiled[Symbol.dispose]());
+    atEnd(() => {
+      compiled[Symbol.dispose]();
+      tree = undefined;
+    });
     tree = compiled;
   }
   return tree.file(program);

@@ -226,6 +226,15 @@ describe("a watch", () => {
     expect(await counts.next()).toBe(1);
   });
 
+  test("shares one exit listener of the process with all others", () => {
+    const before = process.listenerCount("exit");
+    const eventfds = Array.from({ length: 12 }, () => new EventFd());
+    const watches = eventfds.map((eventfd) => eventfd.watch(() => {}));
+    // None is added where an earlier test has made a watch.
+    expect(process.listenerCount("exit") - before).toBeLessThan(2);
+    for (const each of [...watches, ...eventfds]) each.close();
+  });
+
   test("ends before its eventfd, also if descriptor numbers are reused many times", async () => {
     const before = openDescriptors();
     const numbers = new Set<number>();
