@@ -3,12 +3,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, inject, test } from "vitest";
 import { run } from "../support/run.js";
-import { nodeProgram, nodeVersions } from "./support/node-versions.js";
+import { nodeProgram, nodeVersions, oldestNode } from "./support/node-versions.js";
 import { project, READS_A_BLOCK, runIn } from "./support/project.js";
 
-const manifest: { exports: Record<string, unknown>; bin: { iova: string } } = JSON.parse(
-  readFileSync(join(inject("installed"), "node_modules", "iova", "package.json"), "utf8"),
-);
+const manifest: { engines: { node: string }; exports: Record<string, unknown>; bin: { iova: string } } =
+  JSON.parse(readFileSync(join(inject("installed"), "node_modules", "iova", "package.json"), "utf8"));
 const doors = Object.keys(manifest.exports)
   .filter((name) => name !== "./package.json" && name !== "./emulator-worker")
   .map((name) => (name === "." ? "iova" : `iova/${name.slice(2)}`));
@@ -42,6 +41,10 @@ try {
 }
 `;
 
+test("the oldest Node that is tested is the oldest that engines allow", () => {
+  expect(manifest.engines.node).toBe(`>=${oldestNode.replace(/\.0$/, "")}`);
+});
+
 describe.each(nodeVersions)("on Node %s", (version) => {
   let node = "";
   beforeAll(() => {
@@ -61,12 +64,18 @@ describe.each(nodeVersions)("on Node %s", (version) => {
     expect(await runIn(folder, node, "main.mjs")).toBe("true\n");
   });
 
-  test("require() returns what import returns", async () => {
+  test("require() returns what import returns, where Node can require ES modules", async () => {
     const folder = project({
       "main.cjs": `const { IovaError, ArgumentError } = require("iova");
         import("iova").then((imported) => console.log(imported.IovaError === IovaError,
           new ArgumentError("x") instanceof Error));`,
     });
+    if (version === oldestNode) {
+      const { status, stderr } = await run("/usr/bin/env", ["-C", folder, node, "main.cjs"]);
+      expect(status).toBe(1);
+      expect(stderr).toContain("ERR_REQUIRE_ESM");
+      return;
+    }
     expect(await runIn(folder, node, "main.cjs")).toBe("true true\n");
   });
 

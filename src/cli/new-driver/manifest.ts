@@ -34,7 +34,7 @@ export function manifestOf(name: string, description: string, folder: string): o
     description,
     private: true,
     type: "module",
-    engines: { node: ">=20" },
+    engines: { node: ">=20.4" },
     os: ["linux"],
     exports: "./dist/src/driver.js",
     files: ["dist/src"],

@@ -4,7 +4,9 @@ import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-export const nodeVersions = ["20.20.2", "22.23.3", "24.21.0", "26.12.1"] as const;
+/** The oldest that package.json's engines allow. */
+export const oldestNode = "20.4.0";
+export const nodeVersions = [oldestNode, "20.20.2", "22.23.3", "24.21.0", "26.12.1"] as const;
 
 /**
  * @returns the path of this version's executable, fetched if the cache lacks it @throws Error in one line if it can't be
