@@ -17,6 +17,7 @@ import type { EmulatedDevice } from "../vfio-user/server/emulated-device.js";
 import { VfioUserServer } from "../vfio-user/server/server.js";
 import { parseCommandLine, usageError } from "./command-line.js";
 import { commonEmulateOptions, emulateDescription } from "./described/emulate.js";
+import { moduleError } from "./own-module.js";
 import { print, printError } from "./terminal.js";
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
@@ -159,13 +160,15 @@ export async function runEmulate(argv: readonly string[]): Promise<void> {
   if (isPath(options.device)) process.exit();
 }
 
-/** @throws ConfigError, and what a module or its device throws */
+/** @throws ConfigError */
 async function makeDevice({ device: name, nvme, faults }: EmulateOptions): Promise<EmulatedDevice> {
   if (name === "nvme") return EmulatedNvme.create(nvme);
   // The device checks the registers that the faults name.
   if (name === "edu") return new EmulatedEdu({ faults: faults as readonly EduFault[] });
   if (!existsSync(name)) throw new ConfigError(`emulate: there is no file ${name}`);
-  const own = await makeOwnDevice(pathToFileURL(name).href, undefined);
+  const own = await makeOwnDevice(pathToFileURL(name).href, undefined).catch((thrown: unknown) => {
+    throw moduleError(name, thrown);
+  });
   try {
     if (faults.length > 0 && own.faults === undefined)
       throw new ConfigError(`${name} takes no --fault: its device has no member \`faults\``);

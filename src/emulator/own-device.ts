@@ -1,4 +1,5 @@
 /** Makes a device of a user's own from its module. */
+import { fileURLToPath } from "node:url";
 import { checkFunction, checkMembers, show } from "../core/check.js";
 import { ArgumentError, ConfigError } from "../core/errors.js";
 import { loadModule } from "../core/load-module.js";
@@ -34,7 +35,7 @@ export async function makeOwnDevice(module: string, options: unknown): Promise<O
   // An arrow function has no prototype.
   if (typeof found !== "function" || found.prototype === undefined)
     throw new ArgumentError(
-      `${module} must have the class of a device as its default export, got ${show(found)}`,
+      `${fileURLToPath(module)} must have the class of a device as its default export, got ${show(found)}`,
     );
   const own: OwnClass = Reflect.construct(found, [options]);
   // VfioUserServer checks the rest.

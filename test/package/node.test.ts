@@ -105,9 +105,22 @@ describe.each(nodeVersions)("on Node %s", (version) => {
     const args = ["emulate", "./device.ts", "--socket", "./socket"];
     const { status, stderr } = await run("/usr/bin/env", ["-C", folder, node, installedCli, ...args]);
     expect(status).toBe(2);
-    expect(stderr).toContain(`iova: ${join(folder, sentence)}`);
+    expect(stderr).toContain(`iova: ./${sentence}`);
     expect(stderr.trim().split("\n")).toHaveLength(1);
   });
+
+  test.runIf(Number.parseInt(version, 10) >= 22)(
+    "iova emulate says where the syntax error of a device in TypeScript is",
+    async () => {
+      const folder = project({
+        "device.ts": "export default class {\n  value: number = 1;\n  enum X {}\n}\n",
+      });
+      const args = ["emulate", "./device.ts", "--socket", "./socket"];
+      const { status, stderr } = await run("/usr/bin/env", ["-C", folder, node, installedCli, ...args]);
+      expect(status).toBe(2);
+      expect(stderr).toMatch(/^iova: \.\/device\.ts: SyntaxError: .*, at device\.ts:3\n$/);
+    },
+  );
 
   test("the command line runs", async () => {
     expect(await runIn(project({}), node, installedCli, "help")).toContain("Usage: iova COMMAND");

@@ -58,6 +58,7 @@ export const emulateDescription = describe({
     "FILE is a device of your own: an ES module such as ./timer.js whose default export is the class of the device " +
       "(docs/testing-drivers.md). It may be TypeScript, such as ./timer.ts, which Node.js 22.18 and later load.",
   ],
+  statuses: { 2: "wrong usage, or FILE can't be loaded or its class throws" },
   offers: [deviceNames, "nothing"],
   options: { ...commonEmulateOptions, ...nvmeEmulateOptions },
   examples: [

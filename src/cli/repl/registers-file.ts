@@ -4,6 +4,7 @@ import { pathToFileURL } from "node:url";
 import { ConfigError } from "../../core/errors.js";
 import { loadModule } from "../../core/load-module.js";
 import type { Bar } from "../../pci/bar.js";
+import { moduleError } from "../own-module.js";
 import { hasFunction } from "./text.js";
 
 /** A `RegisterBlock` of any copy of this package. */
@@ -31,8 +32,6 @@ async function load(file: string): Promise<object> {
   try {
     return await loadModule(pathToFileURL(resolve(file)).href);
   } catch (cause) {
-    throw new ConfigError(`--registers ${file}: ${cause instanceof Error ? cause.message : String(cause)}`, {
-      cause,
-    });
+    throw new ConfigError(`--registers ${moduleError(file, cause).message}`, { cause });
   }
 }

@@ -1,7 +1,7 @@
 /** startEmulator() and `iova emulate` with a device of the user's own. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ArgumentError } from "../../../src/core/errors.js";
 import { type EmulatorRequest, type RunningEmulator, startEmulator } from "../../../src/emulator/worker.js";
@@ -33,6 +33,9 @@ function emulate(request: { readonly device: URL; readonly options?: unknown }):
   const whole: EmulatorRequest = { socket: socketPath(), ...request };
   return startEmulator(whole, thread());
 }
+
+/** The path of a module with this text. */
+const fileOf = (text: string): string => fileURLToPath(moduleOf(text));
 
 /** The URL of a module with this text. */
 function moduleOf(text: string): URL {
@@ -265,6 +268,58 @@ test.each([
     ["--fault", "stuck,where=value"],
     "takes no --fault",
   ],
+  [
+    "a syntax error",
+    () => fileOf("\nexport default class {\n  foo( {}\n}"),
+    [],
+    /SyntaxError: .*, at \S+device\.mjs:[34]$/,
+  ],
+  [
+    "a syntax error in what the module imports",
+    () => fileOf(`import ${JSON.stringify(moduleOf("export const a = ;"))};`),
+    [],
+    /SyntaxError: .*, at \S+device\.mjs:1$/,
+  ],
+  [
+    "an import of what there isn't",
+    () => fileOf(`import fs from "node:fs";\nimport { nothing } from "node:fs";`),
+    [],
+    /does not provide an export named 'nothing', at \S+device\.mjs:2$/,
+  ],
+  [
+    "a module that throws while it is loaded",
+    () => fileOf("\nthrow new RangeError('too\\nmuch');"),
+    [],
+    /^iova: \S+device\.mjs: RangeError: too much, at \S+device\.mjs:2$/,
+  ],
+  [
+    "a module that throws something else than an error",
+    () => fileOf("throw 'enough';"),
+    [],
+    /^iova: \S+device\.mjs: enough$/,
+  ],
+  [
+    "a class whose constructor throws",
+    () => fileOf("export default class {\n  constructor() {\n    undefined.x;\n  }\n}"),
+    [],
+    /TypeError: Cannot read .*, at \S+device\.mjs:3$/,
+  ],
+  [
+    "a class that misuses the library",
+    () => {
+      const library = pathToFileURL(tree.file("src/vfio-user/server/initial-config-space.ts")).href;
+      return fileOf(`import { initialConfigSpace } from ${JSON.stringify(library)};
+        export default class { configSpace = initialConfigSpace({ vendorId: -1 }); }`);
+    },
+    [],
+    /^iova: \S+device\.mjs: vendorId .*, at \S+device\.mjs:2$/,
+  ],
+  [
+    "a module without a default export",
+    () => fileOf("export const a = 1;"),
+    [],
+    /device\.mjs must have the class of a device as its default export, got undefined$/,
+  ],
 ])("iova emulate refuses %s in one line", async (_what, file, options, words) => {
   const { status, stderr } = await runNode(
     tree.file(CLI),
@@ -274,9 +329,9 @@ test.each([
     socketPath(),
     ...options,
   );
-  expect(stderr).toContain(words);
+  expect(stderr.trim()).toMatch(words);
   expect(stderr.trim().split("\n")).toHaveLength(1);
-  expect(status).not.toBe(0);
+  expect(status).toBe(2);
 });
 
 test("a device of one's own keeps MSI-X's table and pending bits in a memoryBar", async () => {
