@@ -22,7 +22,7 @@ export const odditiesSchema = lazily(() =>
     ),
     sqes: z._default(integer(0, 0xff), 0x66),
     cqes: z._default(integer(0, 0xff), 0x44),
-    vendorId: z._default(integer(0, 0xffff), 0x494f),
+    vendorId: z._default(integer(0, 0xfffe), 0x494f),
     deviceId: z._default(integer(0, 0xffff), 0x0001),
     model: z._default(asciiText(40), "iova emulated NVMe controller"),
     firmware: z.optional(asciiText(8)),
