@@ -3,12 +3,12 @@
  * UUID. Lists, creates and removes them by sysfs (the kernel's Documentation/driver-api/vfio-mediated-device.rst).
  */
 import { randomUUID } from "node:crypto";
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { checkKeys, checkString, show } from "../core/check.js";
 import { ArgumentError, BusyError, SysError, UnsupportedError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { kernelLinkName, kernelNames, kernelText } from "../sys/kernel-files.js";
+import { kernelLinkName, kernelNames, kernelRealPath, kernelText } from "../sys/kernel-files.js";
 import { writeWithin, writeWithinAsync } from "../sys/kernel-wait.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { isUuid } from "../vfio/uuid.js";
@@ -113,11 +113,8 @@ export function findMediatedDevice(uuid: string): MediatedDeviceInfo | undefined
 
 /** A mediated device's folder is in its parent's. */
 function parentOf(path: string): string | undefined {
-  try {
-    return basename(dirname(realpathSync(path)));
-  } catch {
-    return undefined;
-  }
+  const real = kernelRealPath(path);
+  return real === undefined ? undefined : basename(dirname(real));
 }
 
 /** A mediated device that this program has created. close() removes it. */

@@ -1,7 +1,7 @@
 /** Finds what uses a PCI function on this host: mounts, swap, volumes, network interfaces, and processes through VFIO. */
 import { closeSync, constants, openSync, readlinkSync, realpathSync } from "node:fs";
 import { basename } from "node:path";
-import { kernelNames, kernelText } from "../sys/kernel-files.js";
+import { kernelLinkName, kernelNames, kernelRealPath, kernelText } from "../sys/kernel-files.js";
 import { devicePath } from "./sysfs.js";
 
 /** With NVMe multipath, a path device like nvme0c1n2 has no node in /dev; its disk is nvme0n2. */
@@ -16,12 +16,8 @@ const text = (path: string): string => kernelText(path) ?? "";
 function devicesBehind(bdf: string, className: string): string[] {
   const home = `${realpathSync(devicePath(bdf))}/`;
   return list(`/sys/class/${className}`).filter((name) => {
-    try {
-      return realpathSync(`/sys/class/${className}/${name}`).startsWith(home);
-    } catch {
-      // It was removed meanwhile.
-      return false;
-    }
+    // None if it was removed meanwhile.
+    return kernelRealPath(`/sys/class/${className}/${name}`)?.startsWith(home) ?? false;
   });
 }
 
@@ -110,12 +106,11 @@ export function vfioNodes(bdf: string): Set<string> {
 /** The same of any device. @param device its folder in sysfs */
 export function vfioNodesAt(device: string): Set<string> {
   const nodes = new Set(list(`${device}/vfio-dev`).map((name) => `/dev/vfio/devices/${name}`));
-  try {
-    const group = readlinkSync(`${device}/iommu_group`).split("/").at(-1);
+  // Without an IOMMU there is no group.
+  const group = kernelLinkName(`${device}/iommu_group`);
+  if (group !== undefined) {
     nodes.add(`/dev/vfio/${group}`);
     nodes.add(`/dev/vfio/noiommu-${group}`);
-  } catch {
-    // Without an IOMMU there is no group.
   }
   return nodes;
 }

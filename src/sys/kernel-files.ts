@@ -1,13 +1,28 @@
-/** Small text files and links of sysfs and procfs. What can't be read is undefined: an attribute may be absent or vanish. */
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+/**
+ * Small files, folders and links: of sysfs and procfs (`kernel...`, on Linux alone), and of any tree of files. What can't be read is
+ * undefined: it may be absent, or vanish.
+ */
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from "node:fs";
 import { basename } from "node:path";
 import { SysError } from "../core/errors.js";
 import { assertLinux } from "../core/platform.js";
 
 const PART_BYTES = 128 * 1024;
 
-function tried<T>(read: () => T): T | undefined {
-  assertLinux();
+/** Larger files are neither attributes nor configuration. */
+const MAX_BYTES = 32 * 1024 * 1024;
+
+/** The result of a read; undefined if it fails. */
+export function tried<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch {
@@ -15,14 +30,45 @@ function tried<T>(read: () => T): T | undefined {
   }
 }
 
+/** Content of an ordinary file: reading a pipe or a device could wait without end. */
+export function fileBytes(path: string): Uint8Array | undefined {
+  return tried(() => {
+    const state = statSync(path);
+    return state.isFile() && state.size <= MAX_BYTES ? readFileSync(path) : undefined;
+  });
+}
+
+/** Content of a text file, without blanks and line breaks at its ends. */
+export function fileText(path: string): string | undefined {
+  const bytes = fileBytes(path);
+  return bytes === undefined ? undefined : Buffer.from(bytes).toString("utf8").trim();
+}
+
+/** Names in a folder, sorted. */
+export function folderNames(path: string): string[] | undefined {
+  return tried(() => readdirSync(path).sort());
+}
+
+/** What a link leads to, as it is written. */
+export function linkTarget(path: string): string | undefined {
+  return tried(() => readlinkSync(path));
+}
+
+/** The path without links. */
+export function realPath(path: string): string | undefined {
+  return tried(() => realpathSync(path));
+}
+
 /** Content of a file without blanks and line breaks at its ends; undefined if it can't be read. @throws UnsupportedError */
 export function kernelText(path: string): string | undefined {
-  return tried(() => readFileSync(path, "utf8").trim());
+  assertLinux();
+  return fileText(path);
 }
 
 /** Names in a folder, sorted; undefined if it can't be read. @throws UnsupportedError */
 export function kernelNames(path: string): string[] | undefined {
-  return tried(() => readdirSync(path).sort());
+  assertLinux();
+  return folderNames(path);
 }
 
 /** What a link leads to, as the kernel writes it; undefined if it can't be read. @throws UnsupportedError */
@@ -32,7 +78,15 @@ export function kernelLink(path: string): string | undefined {
 
 /** Last component of a link's target; undefined if it can't be read. @throws UnsupportedError */
 export function kernelLinkName(path: string): string | undefined {
-  return tried(() => basename(readlinkSync(path)));
+  assertLinux();
+  const target = linkTarget(path);
+  return target === undefined ? undefined : basename(target);
+}
+
+/** The path without links; undefined if there is no such file. @throws UnsupportedError */
+export function kernelRealPath(path: string): string | undefined {
+  assertLinux();
+  return realPath(path);
 }
 
 /**

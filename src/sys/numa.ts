@@ -1,7 +1,7 @@
 /** NUMA placement: mbind(2) and get_mempolicy(2) of linux/mempolicy.h. */
-import { readFileSync } from "node:fs";
 import { checkInteger } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
+import { fileText } from "./kernel-files.js";
 import { c, lastErrno } from "./libc.js";
 
 const MPOL_BIND = 2;
@@ -17,12 +17,8 @@ const numbers: Readonly<Record<string, { readonly mbind: number; readonly getMem
 
 /** Nodes with memory, as the kernel lists them; empty if it has no NUMA support. */
 export function numaNodes(): number[] {
-  let list: string;
-  try {
-    list = readFileSync("/sys/devices/system/node/has_memory", "utf8").trim();
-  } catch {
-    return [];
-  }
+  const list = fileText("/sys/devices/system/node/has_memory");
+  if (list === undefined) return [];
   return list.split(",").flatMap((part) => {
     const [first = Number.NaN, last = first] = part.split("-").map(Number);
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);

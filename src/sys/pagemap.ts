@@ -1,6 +1,7 @@
 /** Physical addresses of memory (Documentation/admin-guide/mm/pagemap.rst). For root only. */
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { UnsupportedError } from "../core/errors.js";
+import { fileText } from "./kernel-files.js";
 import { PAGE_SIZE } from "./syscalls.js";
 
 const PRESENT = 1n << 63n;
@@ -45,13 +46,7 @@ export function physicalPages(address: number, sizeBytes: number): bigint[] {
 
 /** Whether the kernel may move locked pages, by compaction or to another NUMA node. */
 export function movesLockedPages(): boolean {
-  const isOn = (path: string): boolean => {
-    try {
-      return readFileSync(path, "utf8").trim() !== "0";
-    } catch {
-      return false;
-    }
-  };
+  const isOn = (path: string): boolean => (fileText(path) ?? "0") !== "0";
   return isOn("/proc/sys/vm/compact_unevictable_allowed") || isOn("/proc/sys/kernel/numa_balancing");
 }
 

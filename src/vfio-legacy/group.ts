@@ -1,6 +1,5 @@
 /** VFIO groups. */
-import { existsSync, readdirSync, readlinkSync } from "node:fs";
-import { basename } from "node:path";
+import { existsSync } from "node:fs";
 import { checkKeys } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
@@ -10,6 +9,7 @@ import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { adopt } from "../sys/descriptors.js";
 import { ioctl, tryIoctl } from "../sys/ioctl.js";
+import { kernelLinkName, kernelNames } from "../sys/kernel-files.js";
 import { closing, O_RDWR, open } from "../sys/syscalls.js";
 import { sysfsPath } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
@@ -48,11 +48,10 @@ const openHints: Readonly<Record<string, string>> = {
 export function groupOf(name: string): number {
   const device = sysfsPath(name);
   if (!existsSync(device)) throw new ArgumentError(`there is no device ${name}`);
-  try {
-    return Number(basename(readlinkSync(`${device}/iommu_group`)));
-  } catch {
+  const group = kernelLinkName(`${device}/iommu_group`);
+  if (group === undefined)
     throw new UnsupportedError(`${name} has no IOMMU group: the IOMMU is switched off or absent`);
-  }
+  return Number(group);
 }
 
 /** An open /dev/vfio/GROUP: the devices that the IOMMU can't tell apart. */
@@ -222,20 +221,12 @@ function groupPath(number: number): string {
 /** The message that names the devices that prevent the use of a group. */
 function notViable(number: number): string {
   const culprits: string[] = [];
-  for (const bdf of readdirSync(`/sys/kernel/iommu_groups/${number}/devices`)) {
-    const driver = driverOf(bdf);
+  for (const bdf of kernelNames(`/sys/kernel/iommu_groups/${number}/devices`) ?? []) {
+    const driver = kernelLinkName(`/sys/bus/pci/devices/${bdf}/driver`);
     if (driver !== undefined && !driver.startsWith("vfio")) culprits.push(`${bdf} (driver ${driver})`);
   }
   return (
     `IOMMU group ${number} is not viable: all its devices must be bound to vfio-pci or to no driver; ` +
     `in the way: ${culprits.join(", ")}`
   );
-}
-
-function driverOf(bdf: string): string | undefined {
-  try {
-    return basename(readlinkSync(`/sys/bus/pci/devices/${bdf}/driver`));
-  } catch {
-    return undefined;
-  }
 }

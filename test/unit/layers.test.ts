@@ -117,7 +117,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "emulator/nvme/commands",
     "emulator/nvme",
   ],
-  "host/facts": ["core", "vfio", "iommufd", "pci"],
+  "host/facts": ["core", "sys", "vfio", "iommufd", "pci"],
   "host/checks": ["core", "pci", "host/facts"],
   "host/changes": ["core", "sys", "pci", "pci/steps", "host/facts", "host/checks"],
   host: ["core", "sys", "activity", "pci", "pci/steps", "host/facts", "host/checks", "host/changes"],

@@ -1,9 +1,8 @@
 /** How the PCI functions of a host hang together: root complexes, bridges, IOMMU groups, as sysfs tells it. */
-import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import { largestOf } from "../../core/lists.js";
 import type { PciFunction } from "../../pci/sysfs.js";
-import { kernelLinkName, kernelNames, kernelText } from "../../sys/kernel-files.js";
+import { kernelLinkName, kernelNames, kernelRealPath, kernelText } from "../../sys/kernel-files.js";
 
 /** A function, with what is behind it if it is a bridge. */
 export interface TreeFunction
@@ -65,14 +64,8 @@ export function readTopology(inUse: (bdf: string) => readonly string[], sysfs = 
 /** Where each function is: the functions above it and itself. Those above come first. */
 function placesIn(devices: string): { readonly bdf: string; readonly chain: readonly string[] }[] {
   const places = (kernelNames(devices) ?? []).flatMap((bdf) => {
-    try {
-      const chain = realpathSync(join(devices, bdf))
-        .split("/")
-        .filter((name) => BDF.test(name));
-      return [{ bdf, chain }];
-    } catch {
-      return [];
-    }
+    const path = kernelRealPath(join(devices, bdf));
+    return path === undefined ? [] : [{ bdf, chain: path.split("/").filter((name) => BDF.test(name)) }];
   });
   return places.sort((a, b) => a.chain.length - b.chain.length || (a.bdf < b.bdf ? -1 : 1));
 }

@@ -2,11 +2,9 @@
  * The one way to a host's files. The root folder is `/`, or a tree of files that describes another host: a container's, a
  * mounted disk's, a test's. What can't be read is absent, and nothing is thrown.
  */
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { basename, join } from "node:path";
-
-/** Larger files are no configuration. */
-const MAX_BYTES = 32 * 1024 * 1024;
+import { fileBytes, fileText, folderNames, linkTarget, tried } from "../../sys/kernel-files.js";
 
 // stat(2)
 const S_IFMT = 0o170000;
@@ -37,20 +35,12 @@ export class HostRoot {
 
   /** Content of an ordinary file; undefined if there is none that can be read. @param file absolute path below the root */
   bytes(file: string): Uint8Array | undefined {
-    const path = join(this.path, file);
-    try {
-      // Reading a pipe or a device could wait without end.
-      const state = statSync(path);
-      return state.isFile() && state.size <= MAX_BYTES ? readFileSync(path) : undefined;
-    } catch {
-      return undefined;
-    }
+    return fileBytes(join(this.path, file));
   }
 
   /** Content of a text file, without blanks and line breaks at its ends. */
   text(file: string): string | undefined {
-    const bytes = this.bytes(file);
-    return bytes === undefined ? undefined : Buffer.from(bytes).toString("utf8").trim();
+    return fileText(join(this.path, file));
   }
 
   /** A number in a file of its own, as sysfs has them: decimal, or hexadecimal with 0x. */
@@ -62,20 +52,12 @@ export class HostRoot {
 
   /** Names in a folder, sorted; none if it can't be read. */
   names(folder: string): string[] {
-    try {
-      return readdirSync(join(this.path, folder)).sort();
-    } catch {
-      return [];
-    }
+    return folderNames(join(this.path, folder)) ?? [];
   }
 
   /** What a link leads to, as it is written. */
   linkTarget(file: string): string | undefined {
-    try {
-      return readlinkSync(join(this.path, file));
-    } catch {
-      return undefined;
-    }
+    return linkTarget(join(this.path, file));
   }
 
   /** Last component of a link's target. */
@@ -86,12 +68,10 @@ export class HostRoot {
 
   /** Owner and permissions; undefined if there is no such file, or it can't be looked at. */
   state(file: string): FileState | undefined {
-    try {
+    return tried(() => {
       const { mode, uid, gid } = statSync(join(this.path, file));
       return { isDevice: (mode & S_IFMT) === S_IFCHR, uid, gid, mode: mode & PERMISSION_BITS };
-    } catch {
-      return undefined;
-    }
+    });
   }
 
   exists(file: string): boolean {
