@@ -237,7 +237,7 @@ function* assertAccepted(bdf: string, driver: string, steps: BindSteps): KernelS
   const functions = existsSync(attribute) ? Number(yield* steps.read(attribute)) : 0;
   if (functions > 0) {
     throw new BusyError(
-      `${bdf} can't be bound to ${driver}: it has ${functions} virtual functions. Remove them first (npx iova vfs ${bdf} --remove)`,
+      `${bdf} can't be bound to ${driver}: it has ${functions} virtual functions. Remove them first (npx iova sriov ${bdf} 0)`,
     );
   }
 }

@@ -211,7 +211,7 @@ function assertCapable(pf: string, count: number): void {
   if (present.length > 0) {
     throw new BusyError(
       `${pf} has ${present.length} virtual functions already (${present.join(", ")}), and their number can't be changed: ` +
-        `remove them first (npx iova vfs ${pf} --remove)`,
+        `remove them first (npx iova sriov ${pf} 0)`,
     );
   }
   const driver = driverOf(pf);

@@ -1,35 +1,16 @@
 /** `iova vfs`. */
-import { json, stepTimeout } from "./common.js";
-import { describe, flag, value } from "./description.js";
+import { json } from "./common.js";
+import { describe } from "./description.js";
 
 export const vfsDescription = describe({
   name: "vfs",
-  operands: "BDF [--create N | --remove]",
-  summary: "virtual functions of a function (SR-IOV): list, create and remove them",
-  usage: ["BDF [--json]", "BDF --create N [--driver vfio-pci] [--timeout MS]", "BDF --remove [--timeout MS]"],
+  operands: "BDF",
+  summary: "list the virtual functions of a function (SR-IOV)",
+  usage: ["BDF [--json]"],
   text: [
-    "Prints the virtual functions of a function, or those beside a virtual one, and what has them open. Creating and removing needs " +
-      "root. --remove fails, with nothing done, if one is in use.",
+    "Prints the virtual functions of a function, or those beside a virtual one, and what has them open. iova sriov creates and removes them.",
   ],
   offers: ["function"],
-  options: {
-    json,
-    create: value("N", "create this many"),
-    driver: value(
-      "vfio-pci",
-      "bind what --create makes to vfio-pci, and keep the kernel's drivers away from it",
-      {
-        offer: ["vfio-pci"],
-      },
-    ),
-    remove: flag("remove them all"),
-    timeout: stepTimeout,
-  },
-  examples: [
-    {
-      command: "iova vfs 0000:01:00.0 --create 2 --driver vfio-pci",
-      text: "makes two, for drivers in user space",
-    },
-    { command: "iova vfs 0000:01:00.0 --remove", text: "removes them" },
-  ],
+  options: { json },
+  examples: [{ command: "iova vfs 0000:01:00.0", text: "lists them" }],
 });

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { runList } from "../../../src/cli/list.js";
 import { runShow } from "../../../src/cli/show.js";
+import { runSriov } from "../../../src/cli/sriov.js";
 import { runVfs } from "../../../src/cli/vfs.js";
 import { createVirtualFunctions, removeVirtualFunctions, VirtualFunctions } from "../../../src/doors/pci.js";
 import {
@@ -15,7 +16,6 @@ import {
   BusyError,
   bindToVfio,
   ClosedError,
-  ConfigError,
   DeviceGoneError,
   PciDevice,
   PciRegister,
@@ -152,11 +152,11 @@ describe("virtual functions of a function that the kernel's driver has", () => {
       expect(error).toBeInstanceOf(BusyError);
       expect(error.message).toBe(
         `${pf} has 1 virtual functions already (${functions.addresses.join()}), and their number can't be changed: ` +
-          `remove them first (npx iova vfs ${pf} --remove)`,
+          `remove them first (npx iova sriov ${pf} 0)`,
       );
     }
     expect(() => writeFileSync(attribute("sriov_numvfs"), "2")).toThrow("EBUSY");
-    expect(() => bindToVfio(pf)).toThrow(`npx iova vfs ${pf} --remove`);
+    expect(() => bindToVfio(pf)).toThrow(`npx iova sriov ${pf} 0`);
     expect(driverOf(pf)).toBe("nvme");
     expect(await removeVirtualFunctions(pf)).toEqual(functions.addresses);
     // Those of another program aren't this object's.
@@ -315,11 +315,12 @@ describe("virtual functions of a function that vfio-pci has", () => {
   });
 });
 
-describe("iova vfs", () => {
-  test("creates, lists and removes virtual functions; iova list and show tell the relation", async () => {
+describe("iova sriov and iova vfs", () => {
+  test("create, list and remove virtual functions; iova list and show tell the relation", async () => {
     const pf = sriovNvmeBdf();
     expect(await said(() => runVfs([pf]))).toMatch(/nvme, 0 of 2 virtual functions\n$/);
-    const made = await said(() => runVfs([pf, "--create", "2", "--driver", "vfio-pci"]));
+    await said(() => runSriov([pf, "2", "--driver", "vfio-pci"]));
+    const made = await said(() => runVfs([pf]));
     const { virtualFunctions } = readPciFunction(pf);
     const [first = "", second = ""] = virtualFunctions;
     expect(made).toContain("nvme, 2 of 2 virtual functions\n");
@@ -333,21 +334,9 @@ describe("iova vfs", () => {
       maxVirtualFunctions: 2,
       virtualFunctions,
     });
-    expect(await said(() => runVfs([pf, "--remove"]))).toMatch(
-      new RegExp(`^removed ${first}, ${second}\n${pf} .*0 of 2 virtual functions\n$`),
-    );
-    expect(await said(() => runVfs([pf, "--remove"]))).toContain("there were none\n");
+    for (const _again of [1, 2])
+      expect(await said(() => runSriov([pf, "0"]))).toBe(`${pf} has 0 of 2 virtual functions\n`);
+    expect(await said(() => runVfs([pf]))).toMatch(/0 of 2 virtual functions\n$/);
     expect(await said(() => runVfs([eduBdf()]))).not.toContain("virtual");
-  });
-
-  test.each([
-    [["--create", "2", "--remove"], "either --create or --remove"],
-    [["--create", "two"], '--create "two": expected a number'],
-    [["--driver", "vfio-pci"], "--driver is for what --create makes"],
-    [["--create", "1", "--driver", "nvme"], '--driver "nvme": expected vfio-pci'],
-  ])("refuses %j", async (options, message) => {
-    const error = await caught(runVfs([sriovNvmeBdf(), ...options]));
-    expect(error).toBeInstanceOf(ConfigError);
-    expect(error.message).toContain(message);
   });
 });

@@ -26,9 +26,11 @@ test.each([
   [["list", "--timeout", "5"], "Unknown option '--timeout'; see iova list --help"],
   [["bind", "0000:00:03.0", "--create", "1"], "Unknown option '--create'; see iova bind --help"],
   [["vfs"], "vfs takes one BDF; see iova vfs --help"],
+  [["vfs", "0000:00:03.0", "--create", "1"], "Unknown option '--create'; see iova vfs --help"],
+  [["sriov", "0000:00:03.0", "two"], '"two": expected a number of virtual functions; see iova sriov --help'],
   [
-    ["vfs", "0000:00:03.0", "--create", "1", "--remove"],
-    "vfs takes either --create or --remove; see iova vfs --help",
+    ["sriov", "0000:00:03.0", "1", "--driver", "nvme"],
+    '--driver "nvme": expected vfio-pci; see iova sriov --help',
   ],
   [["mdev", "--remove"], "mdev --remove needs the UUID; see iova mdev --help"],
   [["mdev", "mtty", "--uuid", "x"], "--uuid is for what --create makes; see iova mdev --help"],
