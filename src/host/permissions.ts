@@ -9,6 +9,7 @@ import { placesOf, type RecordOptions } from "./changes/options.js";
 import { type RestoredChange, restoreChanges } from "./changes/restore.js";
 import type { ChangeStep } from "./changes/steps.js";
 import { ACCESS_GROUP, joinGroup, makeGroup } from "./checks/access-group.js";
+import { deviceRules, sharedRules } from "./checks/node-rules.js";
 import { readDevice } from "./facts/device.js";
 import { readDistribution, runsUdev } from "./facts/distribution.js";
 import { HostRoot } from "./facts/root.js";
@@ -57,7 +58,6 @@ export interface PermissionPlan {
 
 const TAG = "permissions";
 const SHARED = "shared";
-const RULES = "/etc/udev/rules.d/91-iova";
 const DEFAULT_MEMLOCK = 2 ** 32;
 const NODE_MODE = 0o660;
 /** As the kernel and udev make /dev/vfio/vfio: it gives access to nothing by itself. */
@@ -130,12 +130,7 @@ export function planPermissions(options: PermissionOptions): PermissionPlan {
 /** The group, and the nodes that all devices share. @throws StateError */
 function sharedPart(host: HostRoot, subject: Subject): PermissionPart {
   const { kind, sharedGroup, sharedGid } = subject;
-  const path = `${RULES}-shared.rules`;
-  const content = [
-    `KERNEL=="iommu", SUBSYSTEM=="misc", GROUP="${sharedGroup}", MODE="0660"`,
-    `KERNEL=="vfio", SUBSYSTEM=="misc", GROUP="${sharedGroup}", MODE="0666"`,
-    "",
-  ].join("\n");
+  const { path, content } = sharedRules(sharedGroup);
   const now = host.text(path);
   if (now !== undefined && now !== content.trim())
     throw new StateError(
@@ -196,15 +191,8 @@ function devicePart(host: HostRoot, subject: Subject, address: string, notes: st
   const device = readDevice(host, checkString("device", address));
   const { bdf, isVfio, cdev, groupNode, members } = device;
   const { kind, name, uid, sharedGid = 0 } = subject;
-  const whom = `${kind === "user" ? "OWNER" : "GROUP"}="${name}", MODE="0660"`;
-  const content = [
-    `SUBSYSTEM=="vfio-dev", KERNELS=="${bdf}", SUBSYSTEMS=="pci", ${whom}`,
-    // Groups have no device above them, and other numbers after each start.
-    `SUBSYSTEM=="vfio", TEST=="/sys/kernel/iommu_groups/%k/devices/${bdf}", ${whom}`,
-    "",
-  ].join("\n");
+  const { path, content } = deviceRules(bdf, subject);
   const owner = { ...(kind === "user" ? { uid } : { gid: sharedGid }), mode: NODE_MODE };
-  const path = `${RULES}-device-${bdf.replaceAll(":", "-")}.rules`;
   const nodes = isVfio ? [cdev, groupNode].filter((node) => node !== undefined) : [];
   const others = members.filter((each) => each.bdf !== bdf).map((each) => each.bdf);
   if (!isVfio) notes.push(`${bdf} gets its nodes when it is bound: iova bind ${bdf}.`);

@@ -122,7 +122,7 @@ const deviceChecks: readonly DeviceCheck[] = [
     "device.nodes",
     "Nodes",
     "The program opens the device by them.",
-    (facts, { cdev, groupNode, isVfio }) => deviceNodes(facts, isVfio ? [cdev, groupNode] : []),
+    (facts, { bdf, cdev, groupNode, isVfio }) => deviceNodes(facts, bdf, isVfio ? [cdev, groupNode] : []),
   ],
   ["device.free", "In use", "Only one process at a time can have a device.", freeForUse],
   ["device.reset", "Reset", "A reset takes away what the program before left in the device.", reset],

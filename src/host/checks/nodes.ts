@@ -1,46 +1,60 @@
 /** Checks of device nodes: whether they exist, and whether the user can open them. */
 import { type HostFacts, optionOf } from "../facts/facts.js";
 import type { DeviceNode } from "../facts/nodes.js";
-import { joinGroup, makeGroup } from "./access-group.js";
-import type { Finding, Fix } from "./check.js";
+import { ACCESS_GROUP, joinGroup, makeGroup } from "./access-group.js";
+import type { Finding, Fix, FixStep } from "./check.js";
 import { command, loadModule, manual } from "./fixes.js";
+import { deviceRules, type RuleFile, sharedRules } from "./node-rules.js";
 
 /** The node at a path; undefined if there is none. */
 export function nodeAt({ nodes }: HostFacts, path: string | undefined): DeviceNode | undefined {
   return nodes.find((node) => node.path === path);
 }
 
-const RULES = `KERNEL=="iommu", SUBSYSTEM=="misc", GROUP="iova", MODE="0660"
-SUBSYSTEM=="vfio-dev", GROUP="iova", MODE="0660"
-KERNEL=="vfio", SUBSYSTEM=="misc", GROUP="iova", MODE="0660"
-SUBSYSTEM=="vfio", GROUP="iova", MODE="0660"
-`;
+const RELOAD = ["udevadm", "control", "--reload"];
+const TRIGGER = [
+  ...["udevadm", "trigger"],
+  ...["misc", "vfio", "vfio-dev"].map((subsystem) => `--subsystem-match=${subsystem}`),
+];
 
-/** Gives the nodes to a group, and the user to the group. */
-function permissionFix({ user, container, distribution, accessGroup, udev }: HostFacts): Fix {
-  if (container !== undefined) {
-    const text =
-      "give the container the nodes with its manager's options, such as --device /dev/iommu --device /dev/vfio";
-    return manual("pass the nodes to the container", text);
-  }
-  const reload = ["udevadm", "control", "--reload"];
-  const trigger = [
-    "udevadm",
-    "trigger",
-    "--subsystem-match=misc",
-    "--subsystem-match=vfio",
-    "--subsystem-match=vfio-dev",
-  ];
+/** A rule as `iova permissions` writes it, which takes effect at once if udev runs. */
+function ruleFix(facts: HostFacts, summary: string, groupSteps: readonly FixStep[], rules: RuleFile): Fix {
+  const udev = facts.udev ? [command(RELOAD, RELOAD), command(TRIGGER, TRIGGER)] : [];
   return {
-    summary: `give the nodes to a group, and ${user.name} to it`,
-    steps: [
-      ...(accessGroup === undefined ? [makeGroup(distribution)] : []),
-      ...(accessGroup?.members.includes(user.name) === true ? [] : [joinGroup(distribution, user.name)]),
-      { kind: "file", path: "/etc/udev/rules.d/90-iova.rules", content: RULES },
-      ...(udev ? [command(reload, reload), command(trigger, trigger)] : []),
-    ],
-    effect: "login",
+    summary,
+    steps: [...groupSteps, { kind: "file", ...rules }, ...udev],
+    effect: groupSteps.length > 0 ? "login" : "now",
   };
+}
+
+function containerFix(): Fix {
+  const text =
+    "give the container the nodes with its manager's options, such as --device /dev/iommu --device /dev/vfio";
+  return manual("pass the nodes to the container", text);
+}
+
+/** Gives the nodes that all devices share to a group, and the user to the group. */
+function sharedFix(facts: HostFacts): Fix {
+  const { user, container, distribution, accessGroup } = facts;
+  if (container !== undefined) return containerFix();
+  const groupSteps = [
+    ...(accessGroup === undefined ? [makeGroup(distribution)] : []),
+    ...(accessGroup?.members.includes(user.name) === true ? [] : [joinGroup(distribution, user.name)]),
+  ];
+  return ruleFix(
+    facts,
+    `give the nodes to a group, and ${user.name} to it`,
+    groupSteps,
+    sharedRules(ACCESS_GROUP),
+  );
+}
+
+/** Gives a device's nodes to the user. */
+function deviceFix(facts: HostFacts, bdf: string): Fix {
+  const { user, container } = facts;
+  if (container !== undefined) return containerFix();
+  const rules = deviceRules(bdf, { kind: "user", name: user.name });
+  return ruleFix(facts, `give the nodes of ${bdf} to ${user.name}`, [], rules);
 }
 
 function described({ path, owner, group, mode, canOpen, errno }: DeviceNode): string {
@@ -58,7 +72,7 @@ function nodeFinding(
   const node = nodeAt(facts, path);
   if (node === undefined) {
     if (isOff) return { state: "not-applicable", found: "this kernel has none", where: path };
-    const fix = facts.container === undefined ? loadModule(facts.distribution, module) : permissionFix(facts);
+    const fix = facts.container === undefined ? loadModule(facts.distribution, module) : sharedFix(facts);
     return {
       state: isNeeded ? "problem" : "warning",
       found: `there is no ${path}`,
@@ -71,7 +85,7 @@ function nodeFinding(
     state: isNeeded ? "problem" : "warning",
     found: described(node),
     where: path,
-    fixes: [permissionFix(facts)],
+    fixes: [sharedFix(facts)],
   };
 }
 
@@ -89,7 +103,7 @@ export function containerNode(facts: HostFacts): Finding {
 }
 
 /** The nodes of one device. */
-export function deviceNodes(facts: HostFacts, paths: readonly (string | undefined)[]): Finding {
+export function deviceNodes(facts: HostFacts, bdf: string, paths: readonly (string | undefined)[]): Finding {
   const wanted = paths.filter((path) => path !== undefined);
   const nodes = wanted.flatMap((path) => nodeAt(facts, path) ?? []);
   const where = wanted[0] ?? "/dev/vfio";
@@ -99,11 +113,11 @@ export function deviceNodes(facts: HostFacts, paths: readonly (string | undefine
     const fix =
       facts.container === undefined
         ? manual("make them", "udev or devtmpfs makes them: mount devtmpfs on /dev, or start udev")
-        : permissionFix(facts);
+        : deviceFix(facts, bdf);
     return { state: "problem", found: `there is no ${wanted.join(", no ")}`, where, fixes: [fix] };
   }
   const found = nodes.map(described).join("; ");
   if (nodes.every(({ canOpen }) => canOpen)) return { state: "ok", found, where };
   const state = nodes.some(({ canOpen }) => canOpen) ? "warning" : "problem";
-  return { state, found, where, fixes: [permissionFix(facts)] };
+  return { state, found, where, fixes: [deviceFix(facts, bdf)] };
 }

@@ -1,7 +1,7 @@
 /** doctor() on hosts of several kinds: what it finds, what it advises, and whether a device can be used. */
 import { expect, test } from "vitest";
 import type { CheckResult, FixStep } from "../../../src/doors/host.js";
-import { type DoctorOptions, type DoctorReport, doctor } from "../../../src/doors/host.js";
+import { type DoctorOptions, type DoctorReport, doctor, planPermissions } from "../../../src/doors/host.js";
 import { ArgumentError } from "../../../src/index.js";
 import {
   alpine,
@@ -68,8 +68,21 @@ test("another user needs the nodes and a memlock limit, and the advice names tha
   expect(ids(found, "problem")).toEqual(["nodes.iommufd", "nodes.container", "device.nodes"]);
   expect(steps(check(found, "nodes.iommufd"))).toContain("usermod --append --groups iova alice");
   expect(steps(check(found, "device.nodes")).join("\n")).toContain(
-    'SUBSYSTEM=="vfio-dev", GROUP="iova", MODE="0660"',
+    'SUBSYSTEM=="vfio-dev", KERNELS=="0000:01:00.0", SUBSYSTEMS=="pci", OWNER="alice", MODE="0660"',
   );
+});
+
+test("the rules that are advised are those that planPermissions() makes", () => {
+  using tree = hostTree(fedora);
+  const devices = ["0000:01:00.0"];
+  const { checks } = doctor({ root: tree.root.path, devices });
+  const advised = checks.flatMap(({ fixes }) => fixes.flatMap((fix) => fix.steps));
+  const { parts } = planPermissions({ root: tree.root.path, user: "alice", devices });
+  const rules = parts.flatMap((part) =>
+    part.steps.filter((step) => step.kind === "file" && step.path.endsWith(".rules")),
+  );
+  expect(rules).toHaveLength(2);
+  expect(advised).toEqual(expect.arrayContaining(rules));
 });
 
 test("Arch has its IOMMU off by the command line, a replaced modprobe and the kernel's driver", () => {

@@ -108,7 +108,7 @@ test("a step that several checks ask for is planned once, and every member of a 
   expect(steps[0]).toBe("groupadd --system iova");
   writeFileSync(join(tree.root.path, "etc/group"), "iova:x:999:alice\n");
   expect(words(plan(tree, "0000:01:00.0")).slice(0, 2)).toEqual([
-    "/etc/udev/rules.d/90-iova.rules",
+    "/etc/udev/rules.d/91-iova-shared.rules",
     "udevadm control --reload",
   ]);
   using grouped = hostTree({
