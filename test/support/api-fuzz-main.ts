@@ -17,6 +17,7 @@ import * as vfioUser from "../../src/doors/vfio-user.js";
 import * as index from "../../src/index.js";
 import type { ApiShape, Callable, ClassShape } from "./api-shape.js";
 import { type Live, Random, shown, Thrown, Values } from "./api-values.js";
+import { freeAddress, namesHostFunction } from "./host-functions.js";
 
 const [shapeFile = "", seedText = "1", firstText = "0", callsText = "1000", log = "/dev/null", only = ""] =
   process.argv.slice(2);
@@ -191,7 +192,9 @@ interface Target {
 }
 
 /** These would change the machine if they were given a right value, take it for good, or wait as long as they are told. */
-function isHarmless(name: string, [limit]: readonly unknown[]): boolean {
+function isHarmless(name: string, given: readonly unknown[]): boolean {
+  const [limit] = given;
+  if (namesHostFunction(given)) return false;
   if (name.endsWith(".waitSync")) return !(typeof limit === "number" && (limit > 20 || limit === -1));
   return name !== "startEmulator";
 }
@@ -460,8 +463,8 @@ const strings = [
   "",
   "a",
   "file",
-  "0000:ff:1f.7",
-  "ffff:ff:1f.7",
+  freeAddress(0),
+  freeAddress(0xffff),
   "normal",
   "7",
   "/dev/null/x",
