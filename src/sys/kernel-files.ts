@@ -73,7 +73,8 @@ export function kernelNames(path: string): string[] | undefined {
 
 /** What a link leads to, as the kernel writes it; undefined if it can't be read. @throws UnsupportedError */
 export function kernelLink(path: string): string | undefined {
-  return tried(() => readlinkSync(path));
+  assertLinux();
+  return linkTarget(path);
 }
 
 /** Last component of a link's target; undefined if it can't be read. @throws UnsupportedError */

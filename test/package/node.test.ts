@@ -109,9 +109,9 @@ describe.each(nodeVersions)("on Node %s", (version) => {
     expect(stderr.trim().split("\n")).toHaveLength(1);
   });
 
-  test.runIf(Number.parseInt(version, 10) >= 22)(
-    "iova emulate says where the syntax error of a device in TypeScript is",
-    async () => {
+  // Node 20 loads no TypeScript, as the test before shows.
+  if (Number.parseInt(version, 10) >= 22) {
+    test("iova emulate says where the syntax error of a device in TypeScript is", async () => {
       const folder = project({
         "device.ts": "export default class {\n  value: number = 1;\n  enum X {}\n}\n",
       });
@@ -119,8 +119,8 @@ describe.each(nodeVersions)("on Node %s", (version) => {
       const { status, stderr } = await run("/usr/bin/env", ["-C", folder, node, installedCli, ...args]);
       expect(status).toBe(2);
       expect(stderr).toMatch(/^iova: \.\/device\.ts: SyntaxError: .*, at device\.ts:3\n$/);
-    },
-  );
+    });
+  }
 
   test("the command line runs", async () => {
     expect(await runIn(project({}), node, installedCli, "help")).toContain("Usage: iova COMMAND");
