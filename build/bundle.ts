@@ -62,7 +62,8 @@ const emulator = reachable(join(source, doorSource("emulator")));
 const described = reachable(join(source, "cli", "printed", "help.js"));
 const chunks: readonly (readonly [name: string, test: (id: string) => boolean])[] = [
   ["described", (id) => described.has(id)],
-  ["base", (id) => base.has(id)],
+  // Without the commands: their texts would come with each import.
+  ["base", (id) => base.has(id) && !id.startsWith(join(source, "cli"))],
   ["shared", (id) => driver.has(id) && emulator.has(id)],
   ["driver", (id) => driver.has(id)],
   ["common", (id) => id.startsWith(zod) || (controller.has(id) && emulator.has(id))],

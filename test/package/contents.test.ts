@@ -66,6 +66,19 @@ test("no declaration of a class says something of a member that isn't there", ()
   expect(orphans).toEqual([]);
 });
 
+test.each(["iova", "pci", "iommufd", "vfio", "vfio-user", "dma"])(
+  "an import of the entry point %s loads neither zod nor the command line",
+  (name) => {
+    const loaded = new Set([`dist/lib/${name}.js`]);
+    for (const file of loaded) {
+      const imports = read(file).matchAll(/\bfrom ?"\.\/([^"]+)"/g);
+      for (const [, path] of imports) loaded.add(`dist/lib/${path}`);
+    }
+    expect(loaded.size).toBeGreaterThan(2);
+    for (const file of loaded) expect(read(file), file).not.toMatch(/ZodMini|Usage: iova/);
+  },
+);
+
 test("no file names a missing source map", () => {
   const named = files.filter(
     (name) => /\.[cm]?[jt]s$/.test(name) && read(name).includes("//# sourceMappingURL="),

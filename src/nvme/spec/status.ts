@@ -1,4 +1,5 @@
 /** The status field of a completion: NVMe Base 2.x, section "Status Field Definition". */
+import { lazily } from "../../core/lazy.js";
 import { commandSpecificStatus, genericStatus, mediaStatus, pathStatus } from "./status-codes.js";
 
 /** Status Code Type, completion queue entry bits 27:25 of DW3. */
@@ -49,10 +50,15 @@ export const STATUS_MORE = 1 << 13;
 /** Status field: the same command would fail again (DNR). */
 export const STATUS_DO_NOT_RETRY = 1 << 14;
 
-const known = new Map(
-  tables.flatMap((entries, type) =>
-    Object.values(entries).map(([code, name, meaning]) => [(type << 8) | code, { name, meaning }] as const),
-  ),
+const known = lazily(
+  () =>
+    new Map(
+      tables.flatMap((entries, type) =>
+        Object.values(entries).map(
+          ([code, name, meaning]) => [(type << 8) | code, { name, meaning }] as const,
+        ),
+      ),
+    ),
 );
 
 /** The specification's name of a status code type, or "Status Code Type N" for an undefined one. */
@@ -62,10 +68,10 @@ export function statusTypeName(type: number): string {
 
 /** The specification's name of a status code, or "Status Code 0xNN" for one that isn't in the tables. */
 export function statusName(type: number, code: number): string {
-  return known.get((type << 8) | code)?.name ?? `Status Code 0x${code.toString(16).padStart(2, "0")}`;
+  return known().get((type << 8) | code)?.name ?? `Status Code 0x${code.toString(16).padStart(2, "0")}`;
 }
 
 /** Meaning of a status code, in a sentence; undefined for a code that isn't in the tables. */
 export function statusMeaning(type: number, code: number): string | undefined {
-  return known.get((type << 8) | code)?.meaning;
+  return known().get((type << 8) | code)?.meaning;
 }

@@ -1,10 +1,11 @@
 /** Capabilities that report and contain errors. */
+import { lazily } from "../../core/lazy.js";
 import { reg16, reg32, repeated } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
 import { rootTypes } from "./pcie.js";
 
-const uncorrectable = {
+const uncorrectable = lazily(() => ({
   dataLinkProtocol: bit(4),
   surpriseDown: bit(5),
   poisonedTlp: bit(12),
@@ -27,8 +28,8 @@ const uncorrectable = {
   misroutedIde: bit(29),
   pcrcCheck: bit(30),
   translationEgressBlocked: bit(31),
-};
-const correctable = {
+}));
+const correctable = lazily(() => ({
   receiver: bit(0),
   badTlp: bit(6),
   badDllp: bit(7),
@@ -37,18 +38,18 @@ const correctable = {
   advisoryNonFatal: bit(13),
   internal: bit(14),
   headerLogOverflow: bit(15),
-};
+}));
 
 /** PCIe 6.0, 7.8.4. */
 export const aer = capability(
   0x0001,
   "Advanced Error Reporting",
   () => ({
-    uncorrectableStatus: reg32(0x04, { access: "w1c", fields: uncorrectable }),
-    uncorrectableMask: reg32(0x08, { fields: uncorrectable }),
-    uncorrectableSeverity: reg32(0x0c, { fields: uncorrectable }),
-    correctableStatus: reg32(0x10, { access: "w1c", fields: correctable }),
-    correctableMask: reg32(0x14, { fields: correctable }),
+    uncorrectableStatus: reg32(0x04, { access: "w1c", fields: uncorrectable() }),
+    uncorrectableMask: reg32(0x08, { fields: uncorrectable() }),
+    uncorrectableSeverity: reg32(0x0c, { fields: uncorrectable() }),
+    correctableStatus: reg32(0x10, { access: "w1c", fields: correctable() }),
+    correctableMask: reg32(0x14, { fields: correctable() }),
     control: reg32(0x18, {
       fields: {
         firstError: bits(4, 0, { access: "ro" }),
@@ -95,7 +96,7 @@ export const aer = capability(
   },
 );
 
-const pioErrors = {
+const pioErrors = lazily(() => ({
   configUnsupported: bit(0),
   configAbort: bit(1),
   configTimeout: bit(2),
@@ -105,7 +106,7 @@ const pioErrors = {
   memoryUnsupported: bit(16),
   memoryAbort: bit(17),
   memoryTimeout: bit(18),
-};
+}));
 /** Dwords of the RP PIO log: the header's, then one that is implementation specific, then TLP prefixes. */
 const headerDwords = 4;
 
@@ -155,7 +156,7 @@ export const dpc = capability(
     const { rootPortExtensions, pioLogSize, pioLogSize4 } = capabilities.decode();
     const dwords = rootPortExtensions ? pioLogSize + (pioLogSize4 ? 16 : 0) : 0;
     const pio = <const R extends "w1c" | "rw">(at: number, access: R) =>
-      rootPortExtensions ? reg32(at, { access, fields: pioErrors }) : undefined;
+      rootPortExtensions ? reg32(at, { access, fields: pioErrors() }) : undefined;
     return {
       pioStatus: pio(0x0c, "w1c"),
       pioMask: pio(0x10, "rw"),

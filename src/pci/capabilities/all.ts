@@ -1,4 +1,5 @@
 /** All declared capabilities by name, and the titles of those whose registers aren't declared. */
+import { lazily } from "../../core/lazy.js";
 import { aer, dpc } from "./aer.js";
 import * as conventional from "./conventional.js";
 import type { CapabilityDeclaration, CapabilityRegistersOf } from "./declare.js";
@@ -62,12 +63,12 @@ function byId<const D extends Readonly<Record<string, CapabilityDeclaration>>>(d
   );
 }
 
-const known: ById = byId(standard);
-const knownExtended: ById = byId(extended);
+const known = lazily(() => byId(standard));
+const knownExtended = lazily(() => byId(extended));
 
 /** What an id means. */
 export function knownCapability(id: number, isExtended: boolean): KnownCapability {
-  const found = (isExtended ? knownExtended : known).get(id);
+  const found = (isExtended ? knownExtended : known)().get(id);
   if (found !== undefined) return found;
   const title = (isExtended ? extendedTitles : titles)[id] ?? "Unknown";
   return { name: undefined, title, declaration: undefined };

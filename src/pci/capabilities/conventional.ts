@@ -1,26 +1,30 @@
 /** Capabilities of conventional PCI: bridges, slots, PCI-X, HyperTransport, AGP and what the vendor chooses. */
+import { lazily } from "../../core/lazy.js";
 import { nested, type RegisterSpec, reg8, reg16, reg32 } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
 
-const agpRates = {
+const agpRates = lazily(() => ({
   rate1: bit(0),
   rate2: bit(1),
   rate4: bit(2),
   fastWrite: bit(4),
   over4G: bit(5),
   sideband: bit(9),
-};
-const agpRegisters = {
-  version: reg8(2, { access: "ro", fields: { minor: bits(3, 0), major: bits(7, 4) } }),
-  status: reg32(4, { access: "ro", fields: { ...agpRates, requests: bits(31, 24) } }),
-  command: reg32(8, { fields: { ...agpRates, enable: bit(8), requests: bits(31, 24) } }),
-} as const;
+}));
+const agpRegisters = lazily(
+  () =>
+    ({
+      version: reg8(2, { access: "ro", fields: { minor: bits(3, 0), major: bits(7, 4) } }),
+      status: reg32(4, { access: "ro", fields: { ...agpRates(), requests: bits(31, 24) } }),
+      command: reg32(8, { fields: { ...agpRates(), enable: bit(8), requests: bits(31, 24) } }),
+    }) as const,
+);
 
 /** AGP 2.0, 6.1. */
-export const agp = capability(0x02, "AGP", () => agpRegisters);
+export const agp = capability(0x02, "AGP", agpRegisters);
 /** AGP 3.0, 2.5. */
-export const agp3 = capability(0x0e, "AGP3", () => agpRegisters);
+export const agp3 = capability(0x0e, "AGP3", agpRegisters);
 
 /** PCI Local Bus 3.0, appendix I. */
 export const vpd = capability(0x03, "Vital Product Data", () => ({
@@ -186,7 +190,7 @@ const properties = {
   "reserved I/O": 0xfe,
   unavailable: 0xff,
 };
-const entry = {
+const entry = lazily(() => ({
   format: reg32(0, {
     fields: {
       size: bits(2, 0, { access: "ro" }),
@@ -197,7 +201,7 @@ const entry = {
       enable: bit(31),
     },
   }),
-};
+}));
 /** Base and MaxOffset: bit 1 says that a dword with their upper half follows. */
 const field64 = 2;
 
@@ -233,7 +237,7 @@ function entryAt(at: number, read32: (at: number) => number) {
   dwords.slice(0, size).forEach((name, i) => {
     rest[name] = reg32(4 + 4 * i);
   });
-  return nested(at, { ...entry, ...rest });
+  return nested(at, { ...entry(), ...rest });
 }
 
 /** PCIe 6.0, 7.8.10. */

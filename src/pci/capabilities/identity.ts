@@ -1,4 +1,5 @@
 /** Extended capabilities that identify a function or what the vendor adds. */
+import { lazily } from "../../core/lazy.js";
 import { nested, reg8, reg16, reg32, reg64, repeated } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
@@ -111,7 +112,7 @@ export const rcrb = capability(0x000a, "Root Complex Register Block Header", () 
   control: reg32(12, { fields: { retryVisible: bit(0) } }),
 }));
 
-const indications = {
+const indications = lazily(() => ({
   reset: bit(1),
   ok: bit(2),
   locate: bit(3),
@@ -124,12 +125,12 @@ const indications = {
   invalidType: bit(10),
   disabled: bit(11),
   enclosureSpecific: bits(31, 24),
-};
+}));
 
 /** PCIe 6.0, 7.9.19. */
 export const npem = capability(0x0029, "Native PCIe Enclosure Management", () => ({
-  capabilities: reg32(4, { access: "ro", fields: { capable: bit(0), ...indications } }),
-  control: reg32(8, { fields: { enable: bit(0), ...indications } }),
+  capabilities: reg32(4, { access: "ro", fields: { capable: bit(0), ...indications() } }),
+  control: reg32(8, { fields: { enable: bit(0), ...indications() } }),
   status: reg32(12, {
     fields: { completed: bit(0, { access: "w1c" }), enclosureSpecific: bits(31, 24, { access: "ro" }) },
   }),

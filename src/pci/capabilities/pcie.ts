@@ -1,4 +1,5 @@
 /** The PCI Express capability: device, link, slot and root port. */
+import { lazily } from "../../core/lazy.js";
 import { reg16, reg32 } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
@@ -44,7 +45,7 @@ const timeouts = {
 const obff = numbered("none", "message", "WAKE#", "WAKE# and message");
 const emergency = numbered("none", "device-specific", "form factor or device-specific");
 
-const link = {
+const link = lazily(() => ({
   linkCapabilities: reg32(0x0c, {
     access: "ro",
     fields: {
@@ -98,9 +99,9 @@ const link = {
       autonomousBandwidth: bit(15, { access: "w1c" }),
     },
   }),
-};
+}));
 
-const slot = {
+const slot = lazily(() => ({
   slotCapabilities: reg32(0x14, {
     access: "ro",
     fields: {
@@ -149,9 +150,9 @@ const slot = {
       linkState: bit(8),
     },
   }),
-};
+}));
 
-const root = {
+const root = lazily(() => ({
   rootControl: reg16(0x1c, {
     fields: {
       correctable: bit(0),
@@ -169,9 +170,9 @@ const root = {
       pmePending: bit(17, { access: "ro" }),
     },
   }),
-};
+}));
 
-const device2 = {
+const device2 = lazily(() => ({
   deviceCapabilities2: reg32(0x24, {
     access: "ro",
     fields: {
@@ -223,16 +224,16 @@ const device2 = {
       tlpPrefixBlock: bit(15),
     },
   }),
-};
+}));
 
-const equalization = {
+const equalization = lazily(() => ({
   equalizationComplete: bit(1),
   equalizationPhase1: bit(2),
   equalizationPhase2: bit(3),
   equalizationPhase3: bit(4),
-};
+}));
 
-const link2 = {
+const link2 = lazily(() => ({
   linkCapabilities2: reg32(0x2c, {
     access: "ro",
     fields: {
@@ -261,7 +262,7 @@ const link2 = {
     access: "ro",
     fields: {
       deemphasis: choice(0, 0, numbered("-6 dB", "-3.5 dB")),
-      ...equalization,
+      ...equalization(),
       equalizationRequest: bit(5, { access: "w1c" }),
       retimer: bit(6),
       twoRetimers: bit(7),
@@ -271,13 +272,13 @@ const link2 = {
       drsReceived: bit(15, { access: "w1c" }),
     },
   }),
-};
+}));
 
-const slot2 = {
+const slot2 = lazily(() => ({
   slotCapabilities2: reg32(0x34, { access: "ro", fields: { inBandPresenceDisable: bit(0) } }),
   slotControl2: reg16(0x38),
   slotStatus2: reg16(0x3a),
-};
+}));
 
 /** The registers if the function has them: every name is always there. */
 function where<S extends object>(has: boolean, specs: S): { [K in keyof S]: S[K] | undefined } {
@@ -365,12 +366,12 @@ export const pcie = capability(
     const hasLink = portType !== "integratedEndpoint" && portType !== "eventCollector";
     const isSecond = version >= 2;
     return {
-      ...where(hasLink, link),
-      ...where(hasSlot, slot),
-      ...where(portType === "rootPort" || portType === "eventCollector", root),
-      ...where(isSecond, device2),
-      ...where(isSecond && hasLink, link2),
-      ...where(isSecond && hasSlot, slot2),
+      ...where(hasLink, link()),
+      ...where(hasSlot, slot()),
+      ...where(portType === "rootPort" || portType === "eventCollector", root()),
+      ...where(isSecond, device2()),
+      ...where(isSecond && hasLink, link2()),
+      ...where(isSecond && hasSlot, slot2()),
     };
   },
 );

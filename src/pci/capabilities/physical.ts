@@ -1,4 +1,5 @@
 /** Capabilities of links and lanes. */
+import { lazily } from "../../core/lazy.js";
 import { nested, reg8, reg16, reg32, repeated } from "../../registers/declaration.js";
 import { bit, bits } from "../../registers/field-spec.js";
 import { capability } from "./declare.js";
@@ -32,13 +33,16 @@ export const secondaryPcie = capability(
   }),
 );
 
-const equalization = {
-  complete: bit(0),
-  phase1: bit(1),
-  phase2: bit(2),
-  phase3: bit(3),
-  request: bit(4, { access: "w1c" }),
-} as const;
+const equalization = lazily(
+  () =>
+    ({
+      complete: bit(0),
+      phase1: bit(1),
+      phase2: bit(2),
+      phase3: bit(3),
+      request: bit(4, { access: "w1c" }),
+    }) as const,
+);
 /** One byte for each lane. */
 const presets = (lanes: number) =>
   lanes === 0
@@ -56,7 +60,7 @@ export const physical16 = capability(
   () => ({
     capabilities: reg32(4, { access: "ro" }),
     control: reg32(8),
-    status: reg32(12, { access: "ro", fields: equalization }),
+    status: reg32(12, { access: "ro", fields: equalization() }),
     parityMismatch: reg32(16, { access: "w1c" }),
     retimer1Mismatch: reg32(20, { access: "w1c" }),
     retimer2Mismatch: reg32(24, { access: "w1c" }),
@@ -84,7 +88,7 @@ export const physical32 = capability(
     status: reg32(12, {
       access: "ro",
       fields: {
-        ...equalization,
+        ...equalization(),
         modifiedTsReceived: bit(5),
         receivedControl: bits(7, 6),
         transmitterPrecoding: bit(8),
@@ -103,7 +107,7 @@ export const physical64 = capability(
   () => ({
     capabilities: reg32(4, { access: "ro" }),
     control: reg32(8),
-    status: reg32(12, { access: "ro", fields: equalization }),
+    status: reg32(12, { access: "ro", fields: equalization() }),
   }),
   (_, { lanes }) => ({ lanes: presets(lanes) }),
 );

@@ -1,4 +1,5 @@
 /** Capabilities of power management. */
+import { lazily } from "../../core/lazy.js";
 import { reg8, reg16, reg32, repeated } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
@@ -83,15 +84,15 @@ export const dpa = capability(
   }),
 );
 
-const latency = {
+const latency = lazily(() => ({
   value: bits(9, 0),
   scale: choice(12, 10, numbered("1 ns", "32 ns", "1024 ns", "32768 ns", "1048576 ns", "33554432 ns")),
-};
+}));
 
 /** PCIe 6.0, 7.8.2. */
 export const ltr = capability(0x0018, "Latency Tolerance Reporting", () => ({
-  maxSnoop: reg16(4, { fields: latency }),
-  maxNoSnoop: reg16(6, { fields: latency }),
+  maxSnoop: reg16(4, { fields: latency() }),
+  maxNoSnoop: reg16(6, { fields: latency() }),
 }));
 
 const powerOnScale = numbered("2 us", "10 us", "100 us");

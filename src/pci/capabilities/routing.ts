@@ -1,10 +1,11 @@
 /** Capabilities that route requests: isolation, routing ids, multicast. */
+import { lazily } from "../../core/lazy.js";
 import { reg16, reg32, reg64, repeated } from "../../registers/declaration.js";
 import { bit, bits } from "../../registers/field-spec.js";
 import { capability } from "./declare.js";
 import { portTypes } from "./pcie.js";
 
-const services = {
+const services = lazily(() => ({
   sourceValidation: bit(0),
   translationBlocking: bit(1),
   requestRedirect: bit(2),
@@ -12,7 +13,7 @@ const services = {
   upstreamForwarding: bit(4),
   egressControl: bit(5),
   directTranslated: bit(6),
-};
+}));
 /** What a vector size of 0 stands for. */
 const maxVectorBits = 256;
 
@@ -23,11 +24,11 @@ export const acs = capability(
   () => ({
     capabilities: reg16(4, {
       access: "ro",
-      fields: { ...services, enhanced: bit(7), vectorBits: bits(15, 8) },
+      fields: { ...services(), enhanced: bit(7), vectorBits: bits(15, 8) },
     }),
     control: reg16(6, {
       fields: {
-        ...services,
+        ...services(),
         ioRequestBlocking: bit(7),
         downstreamTargetAccess: bits(9, 8),
         upstreamTargetAccess: bits(11, 10),

@@ -1,4 +1,5 @@
 /** Capabilities of data objects and encryption. */
+import { lazily } from "../../core/lazy.js";
 import { type NestedSpec, nested, reg32, repeated } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability } from "./declare.js";
@@ -15,7 +16,7 @@ export const doe = capability(0x002e, "Data Object Exchange", () => ({
   readMailbox: reg32(20),
 }));
 
-const stream = {
+const stream = lazily(() => ({
   enable: bit(0),
   aggregateNonPosted: bits(3, 2),
   aggregatePosted: bits(5, 4),
@@ -25,15 +26,18 @@ const stream = {
   algorithm: bits(18, 14),
   trafficClass: bits(21, 19),
   id: bits(31, 24),
-};
-const status = {
-  state: choice(3, 0, { insecure: 0, secure: 2 }, { access: "ro" }),
-  failReceived: bit(31, { access: "w1c" }),
-} as const;
+}));
+const status = lazily(
+  () =>
+    ({
+      state: choice(3, 0, { insecure: 0, secure: 2 }, { access: "ro" }),
+      failReceived: bit(31, { access: "w1c" }),
+    }) as const,
+);
 
 const linkStream = nested(12, {
-  control: reg32(0, { fields: stream }),
-  status: reg32(4, { fields: status }),
+  control: reg32(0, { fields: stream() }),
+  status: reg32(4, { fields: status() }),
 });
 
 /** Capability, control, status and routing ids of a selective stream; blocks of addresses follow. */
@@ -51,9 +55,9 @@ function selectiveStream(at: number, addresses: number) {
   return nested(at, {
     capabilities: reg32(0, { access: "ro", fields: { addresses: bits(3, 0) } }),
     control: reg32(4, {
-      fields: { ...stream, configuration: bit(9), defaultStream: bit(22), teeLimited: bit(23) },
+      fields: { ...stream(), configuration: bit(9), defaultStream: bit(22), teeLimited: bit(23) },
     }),
-    status: reg32(8, { fields: status }),
+    status: reg32(8, { fields: status() }),
     routing1: reg32(12, { fields: { limit: bits(23, 8) } }),
     routing2: reg32(16, { fields: { valid: bit(0), base: bits(23, 8), segment: bits(31, 24) } }),
     ...blocks,

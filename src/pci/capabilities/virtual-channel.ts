@@ -1,32 +1,36 @@
 /** Capabilities of virtual channels. */
+import { lazily } from "../../core/lazy.js";
 import { nested, reg16, reg32, repeated } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
 
-const port = {
-  capabilities1: reg32(0x04, {
-    access: "ro",
-    fields: {
-      extendedChannels: bits(2, 0),
-      lowPriorityChannels: bits(6, 4),
-      referenceClock: choice(9, 8, numbered("100 ns")),
-      arbitrationEntryBits: choice(11, 10, numbered("1", "2", "4", "8")),
-    },
-  }),
-  capabilities2: reg32(0x08, {
-    access: "ro",
-    fields: {
-      fixedArbitration: bit(0),
-      wrr32: bit(1),
-      wrr64: bit(2),
-      wrr128: bit(3),
-      /** In units of 16 bytes. */
-      tableOffset: bits(31, 24),
-    },
-  }),
-  control: reg16(0x0c, { fields: { loadTable: bit(0), arbitration: bits(3, 1) } }),
-  status: reg16(0x0e, { access: "ro", fields: { tablePending: bit(0) } }),
-} as const;
+const port = lazily(
+  () =>
+    ({
+      capabilities1: reg32(0x04, {
+        access: "ro",
+        fields: {
+          extendedChannels: bits(2, 0),
+          lowPriorityChannels: bits(6, 4),
+          referenceClock: choice(9, 8, numbered("100 ns")),
+          arbitrationEntryBits: choice(11, 10, numbered("1", "2", "4", "8")),
+        },
+      }),
+      capabilities2: reg32(0x08, {
+        access: "ro",
+        fields: {
+          fixedArbitration: bit(0),
+          wrr32: bit(1),
+          wrr64: bit(2),
+          wrr128: bit(3),
+          /** In units of 16 bytes. */
+          tableOffset: bits(31, 24),
+        },
+      }),
+      control: reg16(0x0c, { fields: { loadTable: bit(0), arbitration: bits(3, 1) } }),
+      status: reg16(0x0e, { access: "ro", fields: { tablePending: bit(0) } }),
+    }) as const,
+);
 
 const resource = nested(0x10, {
   capabilities: reg32(0, {
@@ -59,7 +63,7 @@ const channels = (id: number, title: string) =>
   capability(
     id,
     title,
-    () => port,
+    () => port(),
     ({ capabilities1 }) => ({
       resources: repeated(capabilities1.get("extendedChannels") + 1, 12, resource),
     }),
