@@ -14,6 +14,11 @@ export function print(text: string): void {
   process.stdout.write(lines.endsWith("\n") ? lines : `${lines}\n`);
 }
 
+/** Clears a terminal, so that what is printed next begins at its first line. Does nothing if standard output is something else. */
+export function clearTerminal(): void {
+  if (process.stdout.isTTY) process.stdout.write("\x1b[H\x1b[2J");
+}
+
 /** Writes lines of parts that may have colours. */
 export function printPainted(lines: readonly (readonly (string | Coloured)[])[], withColours: boolean): void {
   process.stdout.write(`${lines.map((line) => painted(line, withColours)).join("\n")}\n`);

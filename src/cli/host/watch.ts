@@ -9,7 +9,7 @@ import { parseCommandLine, usageError } from "../command-line.js";
 import { MAX_INTERVAL_S, watchDescription } from "../described/watch.js";
 import { interruptible } from "../interruptible.js";
 import { table } from "../table.js";
-import { print, printJsonText } from "../terminal.js";
+import { clearTerminal, print, printJsonText } from "../terminal.js";
 
 /** Looks until Ctrl-C, or `--count` times. @throws ConfigError, UnsupportedError */
 export async function runWatch(argv: readonly string[]): Promise<void> {
@@ -33,8 +33,7 @@ async function look(isJson: boolean, intervalMs: number, count: number, signal: 
     const now: Look = { atMs: Date.now(), processes: listDeviceProcesses() };
     if (isJson) printJsonText(JSON.stringify(now));
     else {
-      // Clears a terminal from its first line on.
-      if (process.stdout.isTTY) process.stdout.write("\x1b[H\x1b[2J");
+      clearTerminal();
       print(lookText(now, last, names));
     }
     last = now;
