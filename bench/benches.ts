@@ -69,6 +69,18 @@ export const benches: readonly Bench[] = [
     },
   },
   {
+    name: "virtio",
+    purpose: "4 KiB random reads of a virtio disk by the example's driver, beside the kernel's through fio",
+    program: "virtio",
+    guest: {
+      qemuArgs: [
+        ...["-blockdev", "driver=null-co,node-name=virtio,size=1073741824,read-zeroes=on"],
+        ...["-device", "virtio-blk-pci,drive=virtio,iommu_platform=on,disable-legacy=on,packed=on,addr=0x10"],
+      ],
+    },
+    debian: ["fio"],
+  },
+  {
     name: "emulator",
     purpose: "the emulated NVMe controller through the rings, host and controller on a thread each",
     program: "emulator",

@@ -17,17 +17,13 @@ import { parseArgs } from "node:util";
 import * as z from "zod/mini";
 import { packageRoot } from "../guest/paths.js";
 import { bindToVfio } from "../src/pci/bind.js";
+import { fioReads, type Sample } from "./fio.js";
 import { median } from "./rounds.js";
 
 const IO_BYTES = 512;
 const GUEST_DEVICE = "0000:00:01.0";
 /** Lets the JIT compilers of V8 and QEMU finish; each way and depth needs it again. */
 const DEFAULT_WARM_UP_SECONDS = 5;
-
-interface Sample {
-  readonly iops: number;
-  readonly p999us: number | undefined;
-}
 
 interface Way {
   readonly name: string;
@@ -118,19 +114,6 @@ function libvfn(program: string): Way {
   };
 }
 
-const fioOutput = z.object({
-  jobs: z
-    .array(
-      z.object({
-        read: z.object({
-          iops: z.number(),
-          clat_ns: z.object({ percentile: z.record(z.string(), z.number()) }),
-        }),
-      }),
-    )
-    .check(z.minLength(1)),
-});
-
 /** The kernel's block device of the controller's first namespace. */
 function blockDevice(): string {
   const folder = `/sys/bus/pci/devices/${device}/nvme`;
@@ -151,21 +134,8 @@ function fio(program: string, name: string, more: readonly string[]): Way {
   return {
     name,
     driver: "kernel",
-    run(depth) {
-      const output = capture(program, [
-        ...["--name=read", `--filename=${blockDevice()}`, "--readonly", "--rw=randread", `--bs=${IO_BYTES}`],
-        ...["--ioengine=io_uring", "--direct=1", "--registerfiles=1", "--fixedbufs=1"],
-        ...["--time_based", `--runtime=${seconds}`, `--ramp_time=${warmUpSeconds}`, `--iodepth=${depth}`],
-        ...["--norandommap", "--randrepeat=0", "--output-format=json"],
-        ...more,
-      ]);
-      const [job] = fioOutput.parse(JSON.parse(output.slice(output.indexOf("{")))).jobs;
-      const p999 = job?.read.clat_ns.percentile["99.900000"];
-      return {
-        iops: job?.read.iops ?? Number.NaN,
-        p999us: p999 === undefined ? undefined : p999 / 1000,
-      };
-    },
+    run: (depth) =>
+      fioReads({ program, file: blockDevice(), blockBytes: IO_BYTES, depth, seconds, warmUpSeconds, more }),
   };
 }
 
