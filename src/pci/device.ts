@@ -1,5 +1,4 @@
 /** A PCI function, opened for a driver. */
-import { randomUUID } from "node:crypto";
 import { DeviceUse } from "../activity/page.js";
 import { checkInteger, checkKeys, MAX_TIMER_MS, show } from "../core/check.js";
 import { ArgumentError, DeviceGoneError, UnsupportedError } from "../core/errors.js";
@@ -352,7 +351,7 @@ export class PciDevice extends Resource {
   }
 
   private tokenForVfs(): string {
-    const token = this.#vfToken ?? randomUUID();
+    const token = this.#vfToken ?? crypto.randomUUID();
     if (token !== this.#vfToken) this.setVfToken(token);
     return token;
   }

@@ -2,7 +2,6 @@
  * Mediated devices: devices that a kernel driver, their parent's, makes by software, such as parts of a graphics card. They have a
  * UUID. Lists, creates and removes them by sysfs (the kernel's Documentation/driver-api/vfio-mediated-device.rst).
  */
-import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { checkKeys, checkString, show } from "../core/check.js";
@@ -173,7 +172,7 @@ export async function createMediatedDevice(
   options: MediatedOptions = {},
 ): Promise<MediatedDevice> {
   checkKeys("options", options, ["uuid", "timeoutMs", "signal"]);
-  const uuid = checkedUuid(options.uuid ?? randomUUID());
+  const uuid = checkedUuid(options.uuid ?? crypto.randomUUID());
   const steps = new MediatedSteps(uuid, options);
   const { timeoutMs } = steps.wait;
   options.signal?.throwIfAborted();

@@ -7,13 +7,18 @@
  * its descriptor is replaced by the epoll set. When the set has an event, the socket reports a failed recvmsg(2) (ENOTSOCK)
  * and takes nothing. Node closes it when the thread ends.
  */
-import { createSocket, type Socket } from "node:dgram";
+import type * as Dgram from "node:dgram";
 import { isMainThread } from "node:worker_threads";
 import { Errno } from "../core/errno.js";
 import { SysError } from "../core/errors.js";
+import { lazily } from "../core/lazy.js";
+import { requireFromHere } from "../core/module-url.js";
 import { descriptorError, O_CLOEXEC } from "./descriptors.js";
 import { koffi } from "./koffi.js";
 import { c, lastErrno } from "./libc.js";
+
+/** Only workers need it. */
+const dgram = lazily((): typeof Dgram => requireFromHere("node:dgram"));
 
 /** Ends a poll and says whether it keeps the process alive. */
 export interface PollHandle {
@@ -95,7 +100,7 @@ class EpollSet {
   private readonly events = new Uint32Array(new ArrayBuffer(4 * EVENT_WORDS * MOST_EVENTS));
 
   private constructor(
-    private readonly socket: Socket,
+    private readonly socket: Dgram.Socket,
     private readonly set: number,
   ) {
     socket.on("error", () => this.dispatch());
@@ -106,7 +111,7 @@ class EpollSet {
   static create(): EpollSet {
     const fd = c.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) throw new SysError("socket", lastErrno());
-    const socket = createSocket("udp4");
+    const socket = dgram().createSocket("udp4");
     socket.bind({ fd, exclusive: true });
     const set = newEpollSet();
     const result = c.dup3(set, fd, O_CLOEXEC);
