@@ -80,23 +80,26 @@ const common = lazily(
 );
 
 /** `type` and `prefetchable` are bits of the address if `io` is set. */
-const bar = reg32(0x10, {
-  fields: {
-    io: bit(0, { access: "ro" }),
-    type: choice(2, 1, { "32-bit": 0, "below 1 MiB": 1, "64-bit": 2 }, { access: "ro" }),
-    prefetchable: bit(3, { access: "ro" }),
-  },
-});
-const rom = { fields: { enable: bit(0) } };
-const windowType = choice(3, 0, { "32-bit": 0, "64-bit": 1 }, { access: "ro" });
+const bar = lazily(() =>
+  reg32(0x10, {
+    fields: {
+      io: bit(0, { access: "ro" }),
+      type: choice(2, 1, { "32-bit": 0, "below 1 MiB": 1, "64-bit": 2 }, { access: "ro" }),
+      prefetchable: bit(3, { access: "ro" }),
+    },
+  }),
+);
+const rom = lazily(() => ({ fields: { enable: bit(0) } }));
 const ioWindow = lazily(
   () =>
     ({
       fields: { type: choice(3, 0, { "16-bit": 0, "32-bit": 1 }, { access: "ro" }), address: bits(7, 4) },
     }) as const,
 );
-const memoryWindow = { fields: { address: bits(15, 4) } };
-const prefetchableWindow = { fields: { type: windowType, address: bits(15, 4) } };
+const memoryWindow = lazily(() => ({ fields: { address: bits(15, 4) } }));
+const prefetchableWindow = lazily(() => ({
+  fields: { type: choice(3, 0, { "32-bit": 0, "64-bit": 1 }, { access: "ro" }), address: bits(15, 4) },
+}));
 const bridgeControl = lazily(() => ({
   parity: bit(0),
   serr: bit(1),
@@ -111,11 +114,11 @@ const secondaryStatus = { access: "w1c", fields: { ...timing(), ...errors() } } 
 const deviceHeader = lazily(() =>
   registerBlock("header", {
     ...common(),
-    bars: repeated(6, 4, bar),
+    bars: repeated(6, 4, bar()),
     cardbusCis: reg32(0x28, { access: "ro" }),
     subsystemVendorId: reg16(0x2c, { access: "ro" }),
     subsystemId: reg16(0x2e, { access: "ro" }),
-    rom: reg32(0x30, rom),
+    rom: reg32(0x30, rom()),
     capabilityPointer: reg8(0x34, { access: "ro" }),
     minGrant: reg8(0x3e, { access: "ro" }),
     maxLatency: reg8(0x3f, { access: "ro" }),
@@ -126,7 +129,7 @@ const deviceHeader = lazily(() =>
 const bridgeHeader = lazily(() =>
   registerBlock("header", {
     ...common(),
-    bars: repeated(2, 4, bar),
+    bars: repeated(2, 4, bar()),
     primaryBus: reg8(0x18),
     secondaryBus: reg8(0x19),
     subordinateBus: reg8(0x1a),
@@ -134,16 +137,16 @@ const bridgeHeader = lazily(() =>
     ioBase: reg8(0x1c, ioWindow()),
     ioLimit: reg8(0x1d, ioWindow()),
     secondaryStatus: reg16(0x1e, secondaryStatus),
-    memoryBase: reg16(0x20, memoryWindow),
-    memoryLimit: reg16(0x22, memoryWindow),
-    prefetchableBase: reg16(0x24, prefetchableWindow),
-    prefetchableLimit: reg16(0x26, prefetchableWindow),
+    memoryBase: reg16(0x20, memoryWindow()),
+    memoryLimit: reg16(0x22, memoryWindow()),
+    prefetchableBase: reg16(0x24, prefetchableWindow()),
+    prefetchableLimit: reg16(0x26, prefetchableWindow()),
     prefetchableBaseHigh: reg32(0x28),
     prefetchableLimitHigh: reg32(0x2c),
     ioBaseHigh: reg16(0x30),
     ioLimitHigh: reg16(0x32),
     capabilityPointer: reg8(0x34, { access: "ro" }),
-    rom: reg32(0x38, rom),
+    rom: reg32(0x38, rom()),
     bridgeControl: reg16(0x3e, {
       fields: {
         ...bridgeControl(),

@@ -35,10 +35,12 @@ const status = lazily(
     }) as const,
 );
 
-const linkStream = nested(12, {
-  control: reg32(0, { fields: stream() }),
-  status: reg32(4, { fields: status() }),
-});
+const linkStream = lazily(() =>
+  nested(12, {
+    control: reg32(0, { fields: stream() }),
+    status: reg32(4, { fields: status() }),
+  }),
+);
 
 /** Capability, control, status and routing ids of a selective stream; blocks of addresses follow. */
 const selectiveBytes = 20;
@@ -99,7 +101,7 @@ export const ide = capability(
       at += selectiveBytes + addressBytes * addresses;
     }
     return {
-      linkStreams: links === 0 ? undefined : repeated(links, 8, linkStream),
+      linkStreams: links === 0 ? undefined : repeated(links, 8, linkStream()),
       selectiveStreams: has.selectiveStreams ? nested(0, selective) : undefined,
     };
   },

@@ -4,6 +4,13 @@ import { nested, reg16, reg32, repeated } from "../../registers/declaration.js";
 import { bit, bits, choice } from "../../registers/field-spec.js";
 import { capability, numbered } from "./declare.js";
 
+const arbitrations = lazily(() => ({
+  fixedArbitration: bit(0),
+  wrr32: bit(1),
+  wrr64: bit(2),
+  wrr128: bit(3),
+}));
+
 const port = lazily(
   () =>
     ({
@@ -19,10 +26,7 @@ const port = lazily(
       capabilities2: reg32(0x08, {
         access: "ro",
         fields: {
-          fixedArbitration: bit(0),
-          wrr32: bit(1),
-          wrr64: bit(2),
-          wrr128: bit(3),
+          ...arbitrations(),
           /** In units of 16 bytes. */
           tableOffset: bits(31, 24),
         },
@@ -32,42 +36,36 @@ const port = lazily(
     }) as const,
 );
 
-const resource = nested(0x10, {
-  capabilities: reg32(0, {
-    access: "ro",
-    fields: {
-      fixedArbitration: bit(0),
-      wrr32: bit(1),
-      wrr64: bit(2),
-      wrr128: bit(3),
-      timeBased128: bit(4),
-      wrr256: bit(5),
-      rejectSnoop: bit(15),
-      maxTimeSlots: bits(22, 16),
-      tableOffset: bits(31, 24),
-    },
+const resource = lazily(() =>
+  nested(0x10, {
+    capabilities: reg32(0, {
+      access: "ro",
+      fields: {
+        ...arbitrations(),
+        timeBased128: bit(4),
+        wrr256: bit(5),
+        rejectSnoop: bit(15),
+        maxTimeSlots: bits(22, 16),
+        tableOffset: bits(31, 24),
+      },
+    }),
+    control: reg32(4, {
+      fields: {
+        trafficClasses: bits(7, 0),
+        loadTable: bit(16),
+        arbitration: bits(19, 17),
+        id: bits(26, 24),
+        enable: bit(31),
+      },
+    }),
+    status: reg16(10, { access: "ro", fields: { tablePending: bit(0), negotiationPending: bit(1) } }),
   }),
-  control: reg32(4, {
-    fields: {
-      trafficClasses: bits(7, 0),
-      loadTable: bit(16),
-      arbitration: bits(19, 17),
-      id: bits(26, 24),
-      enable: bit(31),
-    },
-  }),
-  status: reg16(10, { access: "ro", fields: { tablePending: bit(0), negotiationPending: bit(1) } }),
-});
+);
 
 const channels = (id: number, title: string) =>
-  capability(
-    id,
-    title,
-    () => port(),
-    ({ capabilities1 }) => ({
-      resources: repeated(capabilities1.get("extendedChannels") + 1, 12, resource),
-    }),
-  );
+  capability(id, title, port, ({ capabilities1 }) => ({
+    resources: repeated(capabilities1.get("extendedChannels") + 1, 12, resource()),
+  }));
 
 /** PCIe 6.0, 7.9.1. */
 export const vc = channels(0x0002, "Virtual Channel");
