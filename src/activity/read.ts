@@ -45,14 +45,25 @@ export interface Activity {
 
 /** A process can have many such files open; a thread has one. */
 const MOST_PAGES = 1024;
+/** Of a Date (ECMAScript, "Time Values and Time Range"): with more, its text can't be had. */
+const LAST_MS = 8.64e15;
 
-/** The activity of each thread of a process that uses this library; empty if there is none, or this user may not look. */
-export function readActivity(pid: number): Activity[] {
+/** What a process's descriptors are open on, by their paths in /proc; empty if this user may not look. */
+export function openFiles(pid: number): Map<string, string> {
   const folder = `/proc/${pid}/fd`;
-  const pages = (kernelNames(folder) ?? []).filter((fd) => kernelLink(`${folder}/${fd}`) === PAGE_LINK);
-  return pages
+  const paths = (kernelNames(folder) ?? []).map((fd) => `${folder}/${fd}`);
+  return new Map(paths.map((path) => [path, kernelLink(path) ?? ""]));
+}
+
+/**
+ * The activity of each thread of a process that uses this library; empty if there is none, or this user may not look.
+ * @param files of {@link openFiles}
+ */
+export function readActivity(pid: number, files: ReadonlyMap<string, string> = openFiles(pid)): Activity[] {
+  return [...files]
+    .filter(([, link]) => link === PAGE_LINK)
     .slice(0, MOST_PAGES)
-    .map((fd) => readPage(`${folder}/${fd}`))
+    .map(([path]) => readPage(path))
     .filter((activity) => activity !== undefined);
 }
 
@@ -95,7 +106,7 @@ export function parseActivity(page: Uint8Array): Activity | undefined {
     lastErrors: Array.from({ length: kept }, (_, i) => {
       const at = errors.offset + ((count - kept + i) % errors.count) * errors.bytes;
       return {
-        atMs: number(at / Float64Array.BYTES_PER_ELEMENT),
+        atMs: Math.min(number(at / Float64Array.BYTES_PER_ELEMENT), LAST_MS),
         text: textAt(page, at + errors.textOffset, errors.textBytes),
       };
     }),

@@ -1,6 +1,6 @@
 /** The processes that use devices from user space now: what they have open, mapped and pinned, and what went wrong. */
 import { parseVfioInterrupts } from "../activity/interrupts.js";
-import { type Activity, readActivity } from "../activity/read.js";
+import { type Activity, openFiles, readActivity } from "../activity/read.js";
 import { kernelText } from "../sys/kernel-files.js";
 import { HostRoot } from "./facts/root.js";
 
@@ -53,8 +53,10 @@ function processOf(
   pid: number,
   interrupts: ReadonlyMap<string, number>,
 ): DeviceProcess | undefined {
-  const nodes = openNodes(host, pid);
-  const threads = readActivity(pid);
+  const files = openFiles(pid);
+  // Of VFIO devices and groups.
+  const nodes = new Set([...files.values()].filter((link) => DEVICE_NODE.test(link)));
+  const threads = readActivity(pid, files);
   if (nodes.size === 0 && threads.every(({ devices, mappings }) => devices.length + mappings === 0))
     return undefined;
   const status = host.text(`/proc/${pid}/status`);
@@ -74,13 +76,6 @@ function processOf(
     lockedBytes: field("VmLck") * 1024,
     threads,
   };
-}
-
-/** Nodes of VFIO devices and groups that a process has open. */
-function openNodes(host: HostRoot, pid: number): Set<string> {
-  const folder = `/proc/${pid}/fd`;
-  const links = host.names(folder).map((fd) => host.linkTarget(`${folder}/${fd}`) ?? "");
-  return new Set(links.filter((link) => DEVICE_NODE.test(link)));
 }
 
 /** Not the container, which belongs to no device. */

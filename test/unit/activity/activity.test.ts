@@ -123,6 +123,13 @@ describe("a page that another program made", () => {
     expect(parseActivity(bytes)).toBeUndefined();
   });
 
+  test("has times that a Date can have", () => {
+    const bytes = page({ errors: 1 });
+    new DataView(bytes.buffer).setFloat64(errors.offset, Number.MAX_SAFE_INTEGER, true);
+    const [error] = parseActivity(bytes)?.lastErrors ?? [];
+    expect(new Date(error?.atMs ?? Number.NaN).toISOString()).toBe("+275760-09-13T00:00:00.000Z");
+  });
+
   test("never makes the reader throw", () => {
     const junk = fc.uint8Array({ minLength: PAGE_BYTES, maxLength: PAGE_BYTES });
     fc.assert(
