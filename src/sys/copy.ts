@@ -104,15 +104,19 @@ export function copyBytes(
   if (targetAccess !== undefined && sourceAccess !== undefined) {
     if (to === from && targetAccess.copy !== undefined)
       targetAccess.copy(targetOffset, sourceOffset, lengthBytes);
-    else c.memmove(targetAccess.address + targetOffset, sourceAccess.address + sourceOffset, lengthBytes);
+    else c().memmove(targetAccess.address + targetOffset, sourceAccess.address + sourceOffset, lengthBytes);
     return;
   }
   const isAligned = ((targetOffset ^ sourceOffset) & WORD_MASK) === 0;
   if (isAligned && lengthBytes < MIN_HEAP_BYTES) target.set(part(source, sourceAt, lengthBytes), targetAt);
   else if (targetAccess !== undefined)
-    c.memmoveFromHeap(targetAccess.address + targetOffset, part(source, sourceAt, lengthBytes), lengthBytes);
+    c().memmoveFromHeap(
+      targetAccess.address + targetOffset,
+      part(source, sourceAt, lengthBytes),
+      lengthBytes,
+    );
   else if (sourceAccess !== undefined)
-    c.memmoveToHeap(part(target, targetAt, lengthBytes), sourceAccess.address + sourceOffset, lengthBytes);
+    c().memmoveToHeap(part(target, targetAt, lengthBytes), sourceAccess.address + sourceOffset, lengthBytes);
   else target.set(part(source, sourceAt, lengthBytes), targetAt);
 }
 

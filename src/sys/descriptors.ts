@@ -47,9 +47,9 @@ export function adopt(fd: number): number {
     // Without /dev/null, as in some sandboxes, the descriptor lasts as long as the process.
     return fd;
   }
-  const result = c.dup3(fd, own, O_CLOEXEC);
+  const result = c().dup3(fd, own, O_CLOEXEC);
   const errno = lastErrno();
-  c.close(fd);
+  c().close(fd);
   if (result < 0) {
     closeSync(own);
     throw descriptorError("dup3", errno, fd);
@@ -64,7 +64,7 @@ export function adoptAll(fds: readonly number[]): number[] {
   try {
     for (const fd of fds) own.push(adopt(fd));
   } catch (error) {
-    for (const fd of fds.slice(own.length + 1)) c.close(fd);
+    for (const fd of fds.slice(own.length + 1)) c().close(fd);
     for (const fd of own) close(fd);
     throw error;
   }
@@ -77,7 +77,7 @@ export function close(fd: number): void {
     closeSync(fd);
     return;
   }
-  if (c.close(fd) < 0 && lastErrno() !== Errno.EINTR) throw descriptorError("close", lastErrno(), fd);
+  if (c().close(fd) < 0 && lastErrno() !== Errno.EINTR) throw descriptorError("close", lastErrno(), fd);
 }
 
 /** The same on a thread of libuv's pool. @throws SysError */

@@ -41,7 +41,7 @@ const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 
 function newEpollSet(): number {
-  const fd = c.epollCreate1(EPOLL_CLOEXEC);
+  const fd = c().epollCreate1(EPOLL_CLOEXEC);
   if (fd < 0) throw new SysError("epoll_create1", lastErrno());
   return fd;
 }
@@ -50,7 +50,7 @@ function addTo(set: number, fd: number): number {
   const event = new Uint32Array(EVENT_WORDS);
   event[0] = EPOLLIN;
   event[DATA_WORD] = fd;
-  return c.epollCtl(set, EPOLL_CTL_ADD, fd, event) < 0 ? lastErrno() : 0;
+  return c().epollCtl(set, EPOLL_CTL_ADD, fd, event) < 0 ? lastErrno() : 0;
 }
 
 function watchError(errno: number, fd: number): SysError {
@@ -65,7 +65,7 @@ function watchError(errno: number, fd: number): SysError {
 function assertPollable(fd: number): void {
   const probe = newEpollSet();
   const errno = addTo(probe, fd);
-  c.close(probe);
+  c().close(probe);
   if (errno !== 0) throw watchError(errno, fd);
 }
 
@@ -73,7 +73,7 @@ function pollByKoffi(fd: number, onReadable: () => void): PollHandle {
   assertPollable(fd);
   let pending = false;
   let active = true;
-  const handle = koffi.node.poll(fd, { readable: true }, () => {
+  const handle = koffi().node.poll(fd, { readable: true }, () => {
     // Not in the poll callback: an exception there would be lost and stop the handle, and on Node 26 promises resolved there
     // would not continue. Level triggering calls again if nothing was read.
     if (pending) return;
@@ -109,14 +109,14 @@ class EpollSet {
 
   /** @throws SysError */
   static create(): EpollSet {
-    const fd = c.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const fd = c().socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) throw new SysError("socket", lastErrno());
     const socket = dgram().createSocket("udp4");
     socket.bind({ fd, exclusive: true });
     const set = newEpollSet();
-    const result = c.dup3(set, fd, O_CLOEXEC);
+    const result = c().dup3(set, fd, O_CLOEXEC);
     const errno = lastErrno();
-    c.close(set);
+    c().close(set);
     if (result < 0) {
       socket.close();
       throw new SysError("dup3", errno);
@@ -135,7 +135,7 @@ class EpollSet {
       close: () => {
         this.listeners.delete(fd);
         this.unref(fd);
-        c.epollCtl(this.set, EPOLL_CTL_DEL, fd, null);
+        c().epollCtl(this.set, EPOLL_CTL_DEL, fd, null);
       },
     };
   }
@@ -152,7 +152,7 @@ class EpollSet {
 
   private dispatch(): void {
     const { events, listeners } = this;
-    const count = c.epollWait(this.set, events, MOST_EVENTS, 0);
+    const count = c().epollWait(this.set, events, MOST_EVENTS, 0);
     for (let i = 0; i < count; i++) listeners.get(events[i * EVENT_WORDS + DATA_WORD] ?? -1)?.();
   }
 }

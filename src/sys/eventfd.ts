@@ -7,7 +7,7 @@ import { SysError } from "../core/errors.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { type ListenOptions, onAbort, signalOf } from "../core/listeners.js";
 import { adopt, descriptorError } from "./descriptors.js";
-import { addressOf, c, hasLibc, lastErrno } from "./libc.js";
+import { addressOf, c, lastErrno } from "./libc.js";
 import { close, pollReadable, read, write } from "./syscalls.js";
 import { type Watch, watchReadable } from "./watch.js";
 
@@ -21,9 +21,15 @@ const COUNTER_BYTES = 8;
 
 /** struct iovec, and the counter that it points to, outside V8's moving heap. */
 const request = new BigUint64Array(new ArrayBuffer(24));
-const requestAddress = hasLibc ? addressOf(request) : 0;
-request[0] = BigInt(requestAddress + 16);
-request[1] = BigInt(COUNTER_BYTES);
+/** 0 until the first use fills the struct. */
+let requestAddress = 0;
+
+function prepareRequest(): void {
+  requestAddress = addressOf(request);
+  request[0] = BigInt(requestAddress + 16);
+  request[1] = BigInt(COUNTER_BYTES);
+}
+
 let preadv2 = preadv2Numbers[process.arch];
 
 /**
@@ -31,8 +37,9 @@ let preadv2 = preadv2Numbers[process.arch];
  * flags at any moment, so the call itself asks not to wait.
  */
 function takeCount(fd: number): number {
+  if (requestAddress === 0) prepareRequest();
   while (preadv2 !== undefined) {
-    if (c.preadv2(preadv2, fd, requestAddress, 1, -1, 0, RWF_NOWAIT) >= 0) return Number(request[2]);
+    if (c().preadv2(preadv2, fd, requestAddress, 1, -1, 0, RWF_NOWAIT) >= 0) return Number(request[2]);
     const errno = lastErrno();
     if (errno === Errno.EAGAIN) return 0;
     // A kernel before 5.8 doesn't support that for eventfds.
@@ -53,7 +60,7 @@ export class EventFd extends Resource {
 
   /** @throws SysError */
   constructor(what = "eventfd") {
-    const made = c.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    const made = c().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (made < 0) throw new SysError("eventfd", lastErrno());
     const fd = adopt(made);
     super({ label: what, release: () => close(fd) });

@@ -10,7 +10,7 @@ import { ArgumentError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { copyBytes } from "./copy.js";
-import { c, lastErrno } from "./libc.js";
+import { c, type LibC, lastErrno } from "./libc.js";
 import { filePageBytes, fileSize, HUGETLBFS_MAGIC, MappedMemory, TMPFS_MAGIC } from "./memory.js";
 import { type FileAccess, mapFile, unmap } from "./mmap.js";
 
@@ -51,7 +51,7 @@ export class CopyWindow extends Resource {
     if (this.memory.closed) return false;
     for (let done = 0; done < lengthBytes; ) {
       const count = Math.min(lengthBytes - done, WINDOW_BYTES);
-      if (!transfer(c.pwriteFrom, this.fd, address + done, count)) return false;
+      if (!transfer(c().pwriteFrom, this.fd, address + done, count)) return false;
       copyBytes(target, targetAt + done, this.bytes, 0, count);
       done += count;
     }
@@ -64,7 +64,7 @@ export class CopyWindow extends Resource {
     for (let done = 0; done < lengthBytes; ) {
       const count = Math.min(lengthBytes - done, WINDOW_BYTES);
       copyBytes(this.bytes, 0, source, sourceAt + done, count);
-      if (!transfer(c.preadTo, this.fd, address + done, count)) return false;
+      if (!transfer(c().preadTo, this.fd, address + done, count)) return false;
       done += count;
     }
     return true;
@@ -72,7 +72,7 @@ export class CopyWindow extends Resource {
 }
 
 /** Calls pread or pwrite until all is copied. */
-function transfer(call: typeof c.preadTo, window: number, address: number, lengthBytes: number): boolean {
+function transfer(call: LibC["preadTo"], window: number, address: number, lengthBytes: number): boolean {
   for (let done = 0; done < lengthBytes; ) {
     const count = call(window, address + done, lengthBytes - done, done);
     if (count > 0) done += count;

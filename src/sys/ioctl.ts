@@ -65,7 +65,7 @@ export function ioctl(
 /** {@link ioctl} without throwing: returns the result, or the errno as a negative number. */
 export function tryIoctl(fd: number, request: IoctlRequest, argument: NodeJS.ArrayBufferView | null): number {
   for (;;) {
-    const result = c.ioctl(fd, request.number, argument);
+    const result = c().ioctl(fd, request.number, argument);
     if (result >= 0) return traced(request, fd, result);
     const errno = lastErrno();
     if (errno !== Errno.EINTR) return traced(request, fd, -errno);
@@ -114,7 +114,7 @@ export class PreparedIoctl {
   /** @returns the result, or the errno as a negative number, as {@link tryIoctl} */
   call(fd: number): number {
     for (;;) {
-      const result = c.ioctlPrepared(fd, this.request.number, this.address);
+      const result = c().ioctlPrepared(fd, this.request.number, this.address);
       keepAlive(this.words);
       if (result >= 0) return traced(this.request, fd, result);
       const errno = lastErrno();
@@ -131,7 +131,7 @@ export function ioctlWithNumber(
   context: SysErrorContext = {},
 ): number {
   for (;;) {
-    const result = c.ioctlNumber(fd, request.number, argument);
+    const result = c().ioctlNumber(fd, request.number, argument);
     if (result >= 0) return traced(request, fd, result);
     const errno = lastErrno();
     if (errno === Errno.EINTR) continue;

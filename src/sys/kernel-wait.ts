@@ -313,7 +313,7 @@ const CLD_EXITED = 1;
 function endOf(pid: number): Omit<Ending, "said"> | undefined {
   // siginfo_t of 64-bit machines: si_code is word 2, si_pid word 4, si_status word 6.
   const info = new Int32Array(32);
-  if (c.waitid(P_PID, pid, info, WEXITED | WNOWAIT | WNOHANG) < 0 || info[4] !== pid) return undefined;
+  if (c().waitid(P_PID, pid, info, WEXITED | WNOWAIT | WNOHANG) < 0 || info[4] !== pid) return undefined;
   return { isExit: info[2] === CLD_EXITED, status: info[6] ?? 0 };
 }
 
@@ -338,7 +338,7 @@ function errnoIn(said: string): number | undefined {
   if (number !== undefined) return Number(number);
   let best: { errno: number | undefined; length: number } = { errno: undefined, length: 0 };
   for (const errno of Object.values(osConstants.errno)) {
-    const text = c.strerror(errno);
+    const text = c().strerror(errno);
     // "No such device" also begins "No such device or address".
     if (text.length > best.length && said.includes(text)) best = { errno, length: text.length };
   }

@@ -1,20 +1,19 @@
 /**
- * Loads koffi by require(). For an import, Node first scans a CommonJS module's text for its exports, which takes longer than
- * running it. Bundlers also leave this call alone; they can't bundle koffi's native part.
+ * Loads koffi at the first call of the C library: an import of this library doesn't wait for it, and works where koffi or Linux
+ * is missing, and the first use says what is missing.
  *
- * Where koffi or Linux is missing, the library can be imported all the same, and its first use says what is missing.
+ * It is loaded by require(). For an import, Node first scans a CommonJS module's text for its exports, which takes longer than
+ * running it. Bundlers also leave this call alone; they can't bundle koffi's native part.
  */
 import { readFileSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
 import type Koffi from "koffi";
 import { UnsupportedError } from "../core/errors.js";
 import { requireFromHere } from "../core/module-url.js";
-import { notLinux } from "../core/platform.js";
+import { assertLinux } from "../core/platform.js";
 
 /** What this project uses of koffi. */
 interface Native {
-  /** Every use throws. */
-  readonly isRefusing?: boolean;
   load(path: null): Pick<ReturnType<typeof Koffi.load>, "func">;
   /** errno of the last failed call of this thread. */
   errno(): number;
@@ -22,40 +21,29 @@ interface Native {
   readonly node: Pick<typeof Koffi.node, "poll">;
 }
 
-/** Throws at each use. */
-function refusing(error: () => UnsupportedError): Native {
-  const refuse = (): never => {
-    throw error();
-  };
-  const nothing = { name: "void", primitive: "Void", size: 0, alignment: 1, disposable: false } as const;
-  const info = { name: "refused", arguments: [], result: nothing };
-  const refused = Object.assign(() => refuse(), { async: refuse, info });
-  return {
-    isRefusing: true,
-    load: () => ({ func: () => refused }),
-    errno: refuse,
-    address: refuse,
-    node: { poll: refuse },
-  };
-}
-
 function load(): Native {
-  if (process.platform !== "linux") return refusing(notLinux);
+  assertLinux();
   try {
     const found: typeof Koffi = requireFromHere("koffi");
     if (!isMainThread) pin(found);
     return found;
   } catch (cause) {
-    const said = cause instanceof Error ? cause.message : String(cause);
-    return refusing(
-      () =>
-        new UnsupportedError(
-          `koffi, by which iova calls the C library, can't be loaded on ${process.platform} ${process.arch}: ${said} Install the ` +
-            "package on this machine (npm rebuild koffi), with optional dependencies",
-          { cause },
-        ),
-    );
+    throw new UnsupportedError(cannotLoad(cause), { cause });
   }
+}
+
+function cannotLoad(cause: unknown): string {
+  const said = cause instanceof Error ? cause.message : String(cause);
+  const uid = process.geteuid?.() ?? 0;
+  // A program that starts as root in a folder of its own may become another user before its first call.
+  const other =
+    uid === 0
+      ? ""
+      : `. If user ${uid} may not read it, call the library once before the process becomes that user`;
+  return (
+    `koffi, by which iova calls the C library, can't be loaded on ${process.platform} ${process.arch}: ${said} Install the ` +
+    `package on this machine (npm rebuild koffi), with optional dependencies${other}`
+  );
 }
 
 const RTLD_NOW = 2;
@@ -72,4 +60,10 @@ function pin(native: typeof Koffi): void {
   for (const path of paths) dlopen(path, RTLD_NOW | RTLD_NODELETE);
 }
 
-export const koffi = load();
+let loaded: Native | undefined;
+
+/** @throws UnsupportedError if it can't be loaded */
+export function koffi(): Native {
+  loaded ??= load();
+  return loaded;
+}

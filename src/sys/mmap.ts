@@ -35,7 +35,7 @@ function mmap(
   access: FileAccess = "read-write",
 ): number {
   const protection = access === "read" ? PROT_READ : PROT_READ_WRITE;
-  const result = c.mmap(address, length, protection, flags, fd, offset);
+  const result = c().mmap(address, length, protection, flags, fd, offset);
   if (result === MAP_FAILED) throw new SysError("mmap", lastErrno(), context);
   return result;
 }
@@ -61,7 +61,7 @@ export function mapAnonymousAt(address: number, length: number, options: Anonymo
     const hint = hugePageHint(options.hugePageBytes);
     // Maps elsewhere first. The kernel removes the old pages before it finds that the pool is empty; another thread's
     // mmap could then land in the hole before the tombstone is there.
-    c.munmap(mmap(0, length, flags, -1, 0, { object, hint }), length);
+    c().munmap(mmap(0, length, flags, -1, 0, { object, hint }), length);
   }
   if (options.populate === true) flags |= MAP_POPULATE;
   mmap(address, length, flags | MAP_FIXED, -1, 0, { object });
@@ -92,10 +92,10 @@ export function mapFileAt(
   access?: FileAccess,
 ): void {
   const staged = mmap(0, length, MAP_SHARED, fd, offset, { object, hint }, access);
-  const moved = c.mremap(staged, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address);
+  const moved = c().mremap(staged, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, address);
   if (moved === MAP_FAILED) {
     const errno = lastErrno();
-    c.munmap(staged, length);
+    c().munmap(staged, length);
     mapTombstoneAt(address, length);
     throw new SysError("mremap", errno, { object });
   }
@@ -114,17 +114,17 @@ export function mapFile(
 
 /** Removes a mapping that {@link mapFile} made, which nothing may use any more. */
 export function unmap(address: number, length: number): void {
-  c.munmap(address, length);
+  c().munmap(address, length);
 }
 
 /** Asks for transparent huge pages; a kernel without them is no error. */
 export function adviseHugePages(address: number, length: number): boolean {
-  return c.madvise(address, length, MADV_HUGEPAGE) === 0;
+  return c().madvise(address, length, MADV_HUGEPAGE) === 0;
 }
 
 /** Excludes pages from fork(2): copy-on-write could replace a page that a device writes to. @throws SysError */
 export function adviseDontFork(address: number, length: number): void {
-  if (c.madvise(address, length, MADV_DONTFORK) < 0) throw new SysError("madvise", lastErrno());
+  if (c().madvise(address, length, MADV_DONTFORK) < 0) throw new SysError("madvise", lastErrno());
 }
 
 /**
@@ -133,19 +133,19 @@ export function adviseDontFork(address: number, length: number): void {
  * @throws SysError: ENOMEM, EFAULT (no huge page on the chosen node), EINVAL before Linux 5.14
  */
 export function populatePages(address: number, length: number): void {
-  if (c.madvise(address, length, MADV_POPULATE_WRITE) < 0) {
+  if (c().madvise(address, length, MADV_POPULATE_WRITE) < 0) {
     throw new SysError("madvise(MADV_POPULATE_WRITE)", lastErrno(), { object: `${length} bytes of memory` });
   }
 }
 
 /** mlock(2). @throws SysError */
 export function lockPages(address: number, length: number): void {
-  if (c.mlock(address, length) < 0) {
+  if (c().mlock(address, length) < 0) {
     throw new SysError("mlock", lastErrno(), { hint: "the memlock limit (ulimit -l) may be too low" });
   }
 }
 
 /** Discards whole pages of private anonymous memory, which then read as zeros; false if they are locked. */
 export function discardPages(address: number, length: number): boolean {
-  return c.madvise(address, length, MADV_DONTNEED) === 0;
+  return c().madvise(address, length, MADV_DONTNEED) === 0;
 }

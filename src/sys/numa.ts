@@ -45,7 +45,7 @@ export function bindToNode(address: number, length: number, node: number): void 
   mask[node >> 6] = 1n << BigInt(node & 63);
   const { mbind } = systemCalls();
   // The kernel subtracts one from maxnode.
-  if (c.mbind(mbind, address, length, MPOL_BIND, mask, MAX_NODES + 1, MPOL_MF_STRICT) < 0) {
+  if (c().mbind(mbind, address, length, MPOL_BIND, mask, MAX_NODES + 1, MPOL_MF_STRICT) < 0) {
     throw new SysError("mbind", lastErrno(), { object: `${length} bytes of memory to NUMA node ${node}` });
   }
 }
@@ -54,7 +54,7 @@ export function bindToNode(address: number, length: number, node: number): void 
 export function nodeOf(address: number): number | undefined {
   const node = new Int32Array(1);
   const { getMempolicy } = systemCalls();
-  const result = c.getMempolicy(getMempolicy, node, null, 0, address, MPOL_F_NODE | MPOL_F_ADDR);
+  const result = c().getMempolicy(getMempolicy, node, null, 0, address, MPOL_F_NODE | MPOL_F_ADDR);
   return result < 0 ? undefined : node[0];
 }
 

@@ -67,7 +67,7 @@ class Aio {
   static create(): Aio | undefined {
     const calls = numbers[process.arch];
     const context = new BigUint64Array(1);
-    if (calls === undefined || c.ioSetup(calls.setup, ROOM, context) < 0) return undefined;
+    if (calls === undefined || c().ioSetup(calls.setup, ROOM, context) < 0) return undefined;
     try {
       return new Aio(calls, Number(context[0]), open("/dev/null", constants.O_RDONLY));
     } catch (error) {
@@ -83,10 +83,10 @@ class Aio {
     this.words[iocb.words.aio_resfd] = fd;
     for (;;) {
       if (this.unfetched === ROOM) {
-        c.ioGetevents(calls.get, context, 0, ROOM, address + EVENTS_AT, address + TIMEOUT_AT);
+        c().ioGetevents(calls.get, context, 0, ROOM, address + EVENTS_AT, address + TIMEOUT_AT);
         this.unfetched = 0;
       }
-      if (c.ioSubmit(calls.submit, context, 1, address + POINTER_AT) >= 0) break;
+      if (c().ioSubmit(calls.submit, context, 1, address + POINTER_AT) >= 0) break;
       const errno = lastErrno();
       if (errno !== Errno.EAGAIN || this.unfetched === 0) throw descriptorError("io_submit", errno, fd);
       this.unfetched = ROOM;

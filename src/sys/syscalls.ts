@@ -1,10 +1,10 @@
 /** System calls that throw {@link SysError} and restart after a signal. */
-import { constants } from "node:fs";
+import { constants, readFileSync } from "node:fs";
 import { Errno } from "../core/errno.js";
 import { SysError, type SysErrorContext } from "../core/errors.js";
 import type { Release } from "../core/lifetime/lease.js";
 import { adopt, adoptAll, close, closeAsync, descriptorError, O_CLOEXEC } from "./descriptors.js";
-import { c, hasLibc, lastErrno } from "./libc.js";
+import { c, lastErrno } from "./libc.js";
 
 export { close, O_CLOEXEC } from "./descriptors.js";
 
@@ -32,7 +32,7 @@ function restarting(call: () => number): number {
 export function open(path: string, flags: number, context: SysErrorContext = {}): number {
   return adopt(
     check(
-      restarting(() => c.open(path, flags | O_CLOEXEC, 0)),
+      restarting(() => c().open(path, flags | O_CLOEXEC, 0)),
       "open",
       { object: path, ...context },
     ),
@@ -42,7 +42,7 @@ export function open(path: string, flags: number, context: SysErrorContext = {})
 /** pipe2(2), close-on-exec. @throws SysError */
 export function pipe(): { readonly readEnd: number; readonly writeEnd: number } {
   const fds = new Int32Array(2);
-  check(c.pipe2(fds, O_CLOEXEC), "pipe2", {});
+  check(c().pipe2(fds, O_CLOEXEC), "pipe2", {});
   const [readEnd = -1, writeEnd = -1] = adoptAll([...fds]);
   return { readEnd, writeEnd };
 }
@@ -61,7 +61,7 @@ export function read(
   buffer: NodeJS.ArrayBufferView,
   context: SysErrorContext = {},
 ): number | null {
-  const count = restarting(() => c.read(fd, buffer, buffer.byteLength));
+  const count = restarting(() => c().read(fd, buffer, buffer.byteLength));
   if (count < 0 && lastErrno() === Errno.EAGAIN) return null;
   return check(count, "read", context);
 }
@@ -69,7 +69,7 @@ export function read(
 /** write(2); returns the number of bytes written. @throws SysError */
 export function write(fd: number, buffer: NodeJS.ArrayBufferView, context: SysErrorContext = {}): number {
   return check(
-    restarting(() => c.write(fd, buffer, buffer.byteLength)),
+    restarting(() => c().write(fd, buffer, buffer.byteLength)),
     "write",
     context,
   );
@@ -83,7 +83,7 @@ export function pread(
   context: SysErrorContext = {},
 ): number {
   return check(
-    restarting(() => c.pread(fd, buffer, buffer.byteLength, offset)),
+    restarting(() => c().pread(fd, buffer, buffer.byteLength, offset)),
     "pread",
     context,
   );
@@ -97,7 +97,7 @@ export function pwrite(
   context: SysErrorContext = {},
 ): number {
   return check(
-    restarting(() => c.pwrite(fd, buffer, buffer.byteLength, offset)),
+    restarting(() => c().pwrite(fd, buffer, buffer.byteLength, offset)),
     "pwrite",
     context,
   );
@@ -134,7 +134,7 @@ function pollAll(request: Int32Array, count: number, timeoutMs: number, object: 
   const poll = (): number => {
     const restMs = isFirst || timeoutMs < 0 ? timeoutMs : Math.max(0, Math.ceil(end - performance.now()));
     isFirst = false;
-    return c.poll(request, count, restMs);
+    return c().poll(request, count, restMs);
   };
   return check(restarting(poll), "poll", { object }) > 0;
 }
@@ -152,8 +152,8 @@ const MFD_HUGE_SHIFT = 26;
 export function memfd(name: string, sizeBytes: number, hugePageBytes?: number): number {
   const huge = hugePageBytes === undefined ? 0 : MFD_HUGETLB | (Math.log2(hugePageBytes) << MFD_HUGE_SHIFT);
   const flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | huge;
-  const fd = adopt(check(c.memfdCreate(name, flags), "memfd_create", { object: name }));
-  if (c.ftruncate(fd, sizeBytes) < 0) {
+  const fd = adopt(check(c().memfdCreate(name, flags), "memfd_create", { object: name }));
+  if (c().ftruncate(fd, sizeBytes) < 0) {
     const errno = lastErrno();
     close(fd);
     throw new SysError("ftruncate", errno, { object: `memfd ${name}` });
@@ -170,18 +170,18 @@ const F_SEAL_GROW = 4;
 
 /** A second descriptor of the same open file, close-on-exec. @throws SysError */
 export function duplicate(fd: number): number {
-  return adopt(checkOn(fd, c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
+  return adopt(checkOn(fd, c().fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
 }
 
 /** Seals the length of a memfd, so that no process can change it. @throws SysError */
 export function sealSize(fd: number): void {
   const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
-  checkOn(fd, c.fcntl(fd, F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)");
+  checkOn(fd, c().fcntl(fd, F_ADD_SEALS, seals), "fcntl(F_ADD_SEALS)");
 }
 
 /** Whether a file can't become shorter: true only for a sealed memfd. */
 export function isSealedAgainstShrinking(fd: number): boolean {
-  const seals = c.fcntl(fd, F_GET_SEALS, 0);
+  const seals = c().fcntl(fd, F_GET_SEALS, 0);
   return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
 }
 
@@ -190,19 +190,35 @@ export function isSealedAgainstShrinking(fd: number): boolean {
  * @returns false if that can't be done: not a memfd, or one made without sealing
  */
 export function sealAgainstShrinking(fd: number): boolean {
-  return isSealedAgainstShrinking(fd) || c.fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) >= 0;
+  return isSealedAgainstShrinking(fd) || c().fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) >= 0;
 }
 
 /** Size of a file by lseek(2), the only way to learn that of a dma-buf. @throws SysError */
 export function fileEnd(fd: number): number {
   const SEEK_SET = 0;
   const SEEK_END = 2;
-  const end = checkOn(fd, c.lseek(fd, 0, SEEK_END), "lseek");
-  c.lseek(fd, 0, SEEK_SET);
+  const end = checkOn(fd, c().lseek(fd, 0, SEEK_END), "lseek");
+  c().lseek(fd, 0, SEEK_SET);
   return end;
 }
 
 const SC_PAGESIZE = 30;
 
-/** The CPU's base page size in bytes, as sysconf(_SC_PAGESIZE) has it. */
-export const PAGE_SIZE: number = hasLibc ? c.sysconf(SC_PAGESIZE) : 4096;
+/** AT_PAGESZ of linux/auxvec.h: pairs of words, in which the kernel tells a program its page size. */
+const AUXV_PAGE_SIZE = 6n;
+
+/** x86-64 has one size; elsewhere the kernel has told it. Both spare an import the load of the C library. */
+function pageSize(): number {
+  if (process.arch === "x64" || process.platform !== "linux") return 4096;
+  try {
+    const words = new BigUint64Array(new Uint8Array(readFileSync("/proc/self/auxv")).buffer);
+    for (let i = 0; i + 1 < words.length; i += 2)
+      if (words[i] === AUXV_PAGE_SIZE) return Number(words[i + 1]);
+  } catch {
+    // A program without the right to read its own files of /proc.
+  }
+  return c().sysconf(SC_PAGESIZE);
+}
+
+/** The CPU's base page size in bytes. */
+export const PAGE_SIZE: number = pageSize();

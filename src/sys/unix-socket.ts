@@ -52,7 +52,7 @@ function socketAddress(path: string): Uint8Array {
 }
 
 function newSocket(): number {
-  const fd = c.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const fd = c().socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) throw new SysError("socket", lastErrno());
   return adopt(fd);
 }
@@ -113,7 +113,7 @@ export class UnixSocket extends Resource {
     const address = socketAddress(path);
     const fd = newSocket();
     try {
-      orClose(fd, "connect", () => c.connect(fd, address, address.length), { object: path });
+      orClose(fd, "connect", () => c().connect(fd, address, address.length), { object: path });
     } catch (error) {
       throw error instanceof SysError ? error.with({ hint: connectHints[error.code] }) : error;
     }
@@ -123,7 +123,7 @@ export class UnixSocket extends Resource {
   /** Two ends of one connection. @throws SysError */
   static pair(what: string): [UnixSocket, UnixSocket] {
     const ends = new Int32Array(2);
-    if (c.socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
+    if (c().socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
       throw new SysError("socketpair", lastErrno());
     }
     const [one = -1, other = -1] = adoptAll([...ends]);
@@ -148,7 +148,7 @@ export class UnixSocket extends Resource {
     for (let done = 0; done < bytes.length; ) {
       const part = bytes.subarray(done);
       this.prepare(part, pending.length === 0 ? 0 : CMSG_HEADER_BYTES + 4 * pending.length, pending);
-      const sent = c.sendmsg(this.fd, this.header, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const sent = c().sendmsg(this.fd, this.header, MSG_NOSIGNAL | MSG_DONTWAIT);
       keepAlive(bytes);
       if (sent >= 0) {
         done += sent;
@@ -178,7 +178,7 @@ export class UnixSocket extends Resource {
     this.lease.assertOpen();
     for (;;) {
       this.prepare(target, CMSG_BYTES, []);
-      const count = c.recvmsg(this.fd, this.header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+      const count = c().recvmsg(this.fd, this.header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
       keepAlive(target);
       if (count >= 0) return { count, fds: this.takeFds() };
       const errno = lastErrno();
@@ -199,7 +199,7 @@ export class UnixSocket extends Resource {
   /** getsockopt(2). @returns the words that the kernel has filled */
   private option(name: number, words: Uint32Array<ArrayBuffer>): Uint32Array {
     const length = Uint32Array.of(words.byteLength);
-    if (c.getsockopt(this.fd, SOL_SOCKET, name, words, length) < 0)
+    if (c().getsockopt(this.fd, SOL_SOCKET, name, words, length) < 0)
       throw new SysError("getsockopt", lastErrno(), { object: this.lease.label });
     return words.subarray(0, (length[0] ?? 0) / 4);
   }
@@ -243,7 +243,7 @@ export class UnixSocket extends Resource {
       at += Math.ceil(bytes / 8) * 8;
     }
     if ((header.getUint32(MSG.flags, true) & MSG_CTRUNC) !== 0) {
-      for (const fd of fds) c.close(fd);
+      for (const fd of fds) c().close(fd);
       const hint = "this process has too many descriptors to receive more: raise ulimit -n";
       throw new SysError("recvmsg", Errno.EMFILE, { object: this.lease.label, hint });
     }
@@ -264,7 +264,7 @@ export class UnixListener extends Resource {
     removeStale(path, address);
     const fd = newSocket();
     try {
-      orClose(fd, "bind", () => c.bind(fd, address, address.length), { object: path });
+      orClose(fd, "bind", () => c().bind(fd, address, address.length), { object: path });
     } catch (error) {
       throw error instanceof SysError ? error.with({ hint: bindHint(error.code, path) }) : error;
     }
@@ -274,7 +274,7 @@ export class UnixListener extends Resource {
       const found = lstatSync(path, { throwIfNoEntry: false });
       if (found?.ino === ino && found.dev === dev) unlinkSync(path);
     };
-    if (c.listen(fd, BACKLOG) < 0) {
+    if (c().listen(fd, BACKLOG) < 0) {
       const errno = lastErrno();
       close(fd);
       remove();
@@ -294,7 +294,7 @@ export class UnixListener extends Resource {
   accept(): UnixSocket | undefined {
     this.lease.assertOpen();
     for (;;) {
-      const fd = c.accept4(this.fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const fd = c().accept4(this.fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd >= 0) return new UnixSocket(adopt(fd), `connection on ${this.path}`);
       const errno = lastErrno();
       if (errno === Errno.EAGAIN) return undefined;
@@ -354,7 +354,7 @@ function found(path: string): Stats | undefined {
 function removeStale(path: string, address: Uint8Array): void {
   if (found(path)?.isSocket() !== true) return;
   const fd = newSocket();
-  const result = c.connect(fd, address, address.length);
+  const result = c().connect(fd, address, address.length);
   const errno = lastErrno();
   close(fd);
   if (result < 0 && errno === Errno.ECONNREFUSED) unlinkSync(path);

@@ -79,6 +79,25 @@ test.each(["iova", "pci", "iommufd", "vfio", "vfio-user", "dma"])(
   },
 );
 
+const doors = ["dma", "emulator", "host", "iommufd", "nvme", "pci", "vfio", "vfio-user"];
+
+test.each(["iova", ...doors.map((door) => `iova/${door}`)])(
+  "an import of %s loads no native code; the first call does",
+  async (name) => {
+    const program = `
+    import { readFileSync } from "node:fs";
+    const loaded = () => /koffi.*[.]node/.test(readFileSync("/proc/self/maps", "utf8"));
+    await import("${name}");
+    const { MappedMemory } = await import("iova");
+    const before = loaded();
+    MappedMemory.anonymous(4096).close();
+    console.log(before, loaded());
+  `;
+    const said = await runIn(inject("installed"), process.execPath, "--input-type=module", "-e", program);
+    expect(said).toBe("false true\n");
+  },
+);
+
 test("no file names a missing source map", () => {
   const named = files.filter(
     (name) => /\.[cm]?[jt]s$/.test(name) && read(name).includes("//# sourceMappingURL="),

@@ -27,7 +27,7 @@ const SETTINGS: readonly (readonly [file: string, value: string])[] = [
 export class FaultInjection implements Disposable {
   private readonly fd: number;
   private readonly settings: (readonly [path: string, before: string])[] = [];
-  private readonly calls = { ioctl: c.ioctl, open: c.open, close: c.close };
+  private readonly calls = { ioctl: c().ioctl, open: c().open, close: c().close };
   private readonly answer = new Uint8Array(16);
   /** Allocations until the one that fails; 0 means that none fails. */
   private remaining = 0;
@@ -45,9 +45,9 @@ export class FaultInjection implements Disposable {
       writeFileSync(path, value);
     }
     const { ioctl, open: openFile, close: closeFile } = this.calls;
-    c.ioctl = (fd, request, arg) => this.armed(() => ioctl(fd, request, arg));
-    c.open = (path, flags, mode) => this.armed(() => openFile(path, flags, mode));
-    c.close = (fd) => this.armed(() => closeFile(fd));
+    c().ioctl = (fd, request, arg) => this.armed(() => ioctl(fd, request, arg));
+    c().open = (path, flags, mode) => this.armed(() => openFile(path, flags, mode));
+    c().close = (fd) => this.armed(() => closeFile(fd));
   }
 
   [Symbol.dispose](): void {

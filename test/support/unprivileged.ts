@@ -1,5 +1,6 @@
 /** Runs code without capabilities. */
 import { execFileSync } from "node:child_process";
+import { c } from "../../src/sys/libc.js";
 import { NOBODY } from "./become-nobody.js";
 
 /**
@@ -9,6 +10,8 @@ import { NOBODY } from "./become-nobody.js";
 export function asUnprivileged(limits: { readonly memlockBytes?: number }, action: () => void): void {
   const { seteuid } = process;
   if (seteuid === undefined) throw new Error("this system has no users");
+  // nobody might not be allowed to read koffi, which the first call loads.
+  c();
   const before = memlock();
   if (limits.memlockBytes !== undefined) setMemlock(String(limits.memlockBytes));
   seteuid(NOBODY);

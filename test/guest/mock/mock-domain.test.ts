@@ -41,9 +41,9 @@ const LONG = { timeout: 600_000 };
 /** Memory outside the library's arenas of which only the first half can be touched. */
 function halfUsable(sizeBytes: number, huge: boolean): { address: number } & Disposable {
   const flags = MAP_SHARED | MAP_ANONYMOUS | (huge ? MAP_HUGETLB | MAP_POPULATE : 0);
-  const address = c.mmap(0, sizeBytes, PROT_READ_WRITE, flags, -1, 0);
+  const address = c().mmap(0, sizeBytes, PROT_READ_WRITE, flags, -1, 0);
   // No access at all is to the kernel as good as nothing mapped, and nobody else can move in there.
-  const end = c.mmap(
+  const end = c().mmap(
     address + sizeBytes / 2,
     sizeBytes / 2,
     PROT_NONE,
@@ -52,7 +52,7 @@ function halfUsable(sizeBytes: number, huge: boolean): { address: number } & Dis
     0,
   );
   if (address < 0 || end < 0) throw new Error("mmap failed");
-  return { address, [Symbol.dispose]: () => c.munmap(address, sizeBytes) };
+  return { address, [Symbol.dispose]: () => c().munmap(address, sizeBytes) };
 }
 
 function basicByAddress({ domains, huge }: DomainVariant): void {
@@ -113,7 +113,7 @@ describe.each(byVariant(domainVariants))("a mock domain [%s]", LONG, (_, variant
     // A view of ours, with a private mapping of a file put over its page.
     using memory = MappedMemory.anonymous(PAGE);
     const file = openSync(process.execPath, "r");
-    const mapped = c.mmap(memory.address, PAGE, PROT_READ_WRITE, MAP_PRIVATE | MAP_FIXED, file, 0);
+    const mapped = c().mmap(memory.address, PAGE, PROT_READ_WRITE, MAP_PRIVATE | MAP_FIXED, file, 0);
     closeSync(file);
     expect(mapped).toBe(memory.address);
     expect(memory.bytes.subarray(1, 4)).toEqual(new Uint8Array([0x45, 0x4c, 0x46]));
