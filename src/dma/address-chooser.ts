@@ -14,10 +14,13 @@ import { type Iova, type IovaRange, iovaOfPage, pageOfIova } from "./iova/addres
 import { IovaAllocator, type IovaPlacement } from "./iova/allocator.js";
 import { IovaSpaceError } from "./iova/error.js";
 import { ParkedRanges } from "./iova/parked-ranges.js";
+import { withoutRanges } from "./iova/range-sets.js";
 import { hugeAlignment, IovaZones } from "./iova/zones.js";
 
 /** Attempts at addresses that other users of the kernel object have mapped, before map() gives up. */
 const MAX_FOREIGN = 1000;
+/** The same where the kernel can choose instead. */
+const MAX_FOREIGN_BESIDE_KERNEL = 16;
 
 /** What a backend can map at present. */
 export interface MappableAddresses {
@@ -25,6 +28,8 @@ export interface MappableAddresses {
   readonly ranges: IovaRange[];
   /** Addresses and lengths of mappings are multiples of this. */
   readonly alignmentBytes: number;
+  /** Parts of the ranges that are never chosen. A program can still map there at a fixed address. */
+  readonly avoid?: readonly IovaRange[];
 }
 
 /** The mappings of one address space. */
@@ -61,10 +66,19 @@ export class AddressChooser {
   private known: MappableAddresses | undefined = undefined;
   /** Whether the allocator counts mappings of other users as taken, which may be gone. */
   private hasForeign = false;
+  private readonly mostForeign: number;
 
-  /** @param readAddresses asks the backend what it can map; called again after {@link reset} @throws ArgumentError */
-  constructor(private readonly readAddresses: () => MappableAddresses) {
+  /**
+   * @param readAddresses asks the backend what it can map; called again after {@link reset}
+   * @param besideKernel whether the backend's kernel can choose an address, if this chooser finds none soon
+   * @throws ArgumentError
+   */
+  constructor(
+    private readonly readAddresses: () => MappableAddresses,
+    besideKernel: boolean = false,
+  ) {
     checkFunction("readAddresses", readAddresses);
+    this.mostForeign = besideKernel ? MAX_FOREIGN_BESIDE_KERNEL : MAX_FOREIGN;
   }
 
   /** What the backend can map, cached until {@link reset}. @throws as readAddresses */
@@ -94,15 +108,6 @@ export class AddressChooser {
     this.allocator = undefined;
     this.hasForeign = false;
     this.parked.clear();
-  }
-
-  /**
-   * Whether a backend whose kernel can choose addresses must use this chooser. It must if the mapping has a placement, and
-   * after the first use until {@link reset}.
-   */
-  isNeeded(fixed: bigint | undefined, placement: IovaPlacement | undefined): boolean {
-    if (this.allocator !== undefined) return true;
-    return this.zones.matter(fixed === undefined ? placement : undefined);
   }
 
   /**
@@ -138,11 +143,12 @@ export class AddressChooser {
       } catch (error) {
         const code = error instanceof SysError ? error.code : undefined;
         // Another user of the kernel object has mapped there. The address stays taken in the allocator.
-        if (code === "EEXIST" && fixed === undefined && ++foreign < MAX_FOREIGN) {
+        const most = placement === undefined ? this.mostForeign : MAX_FOREIGN;
+        if (code === "EEXIST" && fixed === undefined && ++foreign < most) {
           this.hasForeign = true;
           continue;
         }
-        this.giveBack(iovaPage, sizeBytes);
+        this.release(iovaPage, sizeBytes);
         if (code === "EEXIST") throw takenError(iovaOfPage(iovaPage), sizeBytes, error);
         // Another user may have attached a device, which reduces the mappable ranges.
         if (code !== "EINVAL" || isFresh) throw error;
@@ -175,7 +181,7 @@ export class AddressChooser {
     this.allocator ??= this.findFree();
     this.parked.drain(this.giveBack);
     if (fixed !== undefined) {
-      this.allocator.reserve(fixed, sizeBytes);
+      if (!this.isAvoided(fixed, sizeBytes)) this.allocator.reserve(fixed, sizeBytes);
       return pageOfIova(fixed);
     }
     return isPlaced
@@ -183,14 +189,20 @@ export class AddressChooser {
       : this.allocator.allocPages(sizeBytes);
   }
 
-  /** Frees a result of {@link map} or {@link take}. Does nothing without an allocator. */
+  /** Frees a result of {@link map} or {@link take}. Does nothing if the allocator doesn't have it. */
   release(iovaPage: number, sizeBytes: number): void {
-    if (this.allocator !== undefined) this.parked.park(iovaPage, sizeBytes, this.giveBack);
+    if (this.allocator?.holds(iovaPage, sizeBytes) === true)
+      this.parked.park(iovaPage, sizeBytes, this.giveBack);
   }
 
   private readonly giveBack = (iovaPage: number, sizeBytes: number): void => {
     this.allocator?.releasePages(iovaPage, sizeBytes);
   };
+
+  private isAvoided(start: bigint, sizeBytes: number): boolean {
+    const last = start + BigInt(sizeBytes) - 1n;
+    return (this.addresses.avoid ?? []).some((range) => range.start <= last && range.last >= start);
+  }
 
   /** Whether stale knowledge can cause an error: of other users' mappings, or of the mappable ranges. */
   private mayBeStale(error: unknown): boolean {
@@ -198,10 +210,12 @@ export class AddressChooser {
   }
 
   private findFree(): IovaAllocator {
-    const { ranges, alignmentBytes } = this.addresses;
-    const allocator = new IovaAllocator(ranges, Math.max(alignmentBytes, PAGE_SIZE));
+    const { ranges, alignmentBytes, avoid = [] } = this.addresses;
+    const allocator = new IovaAllocator(withoutRanges(ranges, avoid), Math.max(alignmentBytes, PAGE_SIZE));
     for (const list of this.lists) {
-      for (const { iovaPage, mappedBytes } of list.records()) reserve(allocator, iovaPage, mappedBytes);
+      for (const { iovaPage, mappedBytes } of list.records()) {
+        reserve(allocator, iovaPage, mappedBytes);
+      }
     }
     return allocator;
   }
@@ -225,7 +239,7 @@ function reserve(allocator: IovaAllocator, iovaPage: number, sizeBytes: number):
   try {
     allocator.reserve(iovaOfPage(iovaPage), sizeBytes);
   } catch (error) {
-    // The kernel may have mapped at address 0, which the allocator never uses.
+    // A mapping at address 0, which the allocator never uses, or at an address that is avoided.
     if (!(error instanceof IovaSpaceError) || error.reason !== "reserved") throw error;
   }
 }

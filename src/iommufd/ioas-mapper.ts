@@ -2,25 +2,40 @@
 import { SysError, UnsupportedError } from "../core/errors.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import type { DmaAccess } from "../dma/access.js";
-import { AddressChooser, takenError } from "../dma/address-chooser.js";
+import {
+  AddressChooser,
+  type MapAttempt,
+  type MappableAddresses,
+  takenError,
+} from "../dma/address-chooser.js";
+import { hostReservedRanges } from "../dma/host-reserved.js";
 import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "../dma/iova/address.js";
 import type { IovaPlacement } from "../dma/iova/allocator.js";
 import { IovaSpaceError } from "../dma/iova/error.js";
+import { withoutRanges } from "../dma/iova/range-sets.js";
 import type { DmaMapperExtensions, FileMapper, PageMapper } from "../dma/mapper.js";
 import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
 import { attachToIoas } from "./attach-device.js";
 import type { Ioas } from "./ioas.js";
 
+/** Mappings that the kernel places, after another user of the IOAS has taken the addresses that the chooser wanted. */
+const KERNEL_TURNS = 4096;
+const ALL = 0xffff_ffff_ffff_ffffn;
+
 /**
- * The mapper of a DmaSpace on iommufd. At first the kernel chooses addresses (IOMMU_IOAS_MAP without
- * IOMMU_IOAS_MAP_FIXED_IOVA). It knows no limits or alignments, so after the first mapping that needs them an AddressChooser
- * chooses.
+ * The mapper of a DmaSpace on iommufd. It chooses addresses itself (IOMMU_IOAS_MAP_FIXED_IOVA): the kernel looks for free ones
+ * from the first mapping on, so that its time grows with their number. The kernel chooses where another user of the same IOAS
+ * has mapped what this process believes to be free.
  */
 export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
   readonly name = "iommufd";
   readonly mapsFilesOnly = false;
   readonly extensions: DmaMapperExtensions;
   private readonly chooser: AddressChooser;
+  /** Mappings left that the kernel places. */
+  private kernelTurns = 0;
+  /** What the chooser's knowledge was made with. */
+  private allowed: readonly IovaRange[];
 
   constructor(
     /** The address space. */
@@ -28,7 +43,8 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
     /** The lifetime of the mapper: the address space's, unless a DmaSpace owns that. */
     readonly lease: Lease = ioas.lease,
   ) {
-    this.chooser = new AddressChooser(() => ioas.iovaRanges());
+    this.allowed = ioas.allowedIovas;
+    this.chooser = new AddressChooser(() => mappableAddresses(ioas), true);
     this.extensions = {
       chooser: this.chooser,
       pages: this,
@@ -56,24 +72,11 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
-    try {
-      if (!this.chooser.isNeeded(fixed, placement)) {
-        return this.ioas.map({ address, sizeBytes }, { access, iova: fixed });
-      }
-      return iovaOfPage(this.chooser.map(this.mapAt, address, sizeBytes, access, fixed, placement));
-    } catch (error) {
-      throw this.explain(error, sizeBytes, fixed);
-    }
+    return iovaOfPage(this.place(this.mapAt, this.mapAnywhere, address, sizeBytes, access, fixed, placement));
   }
 
   mapPages(address: number, sizeBytes: number, access: DmaAccess): number {
-    try {
-      return this.chooser.isNeeded(undefined, undefined)
-        ? this.chooser.map(this.mapAt, address, sizeBytes, access, undefined, undefined)
-        : this.ioas.mapPages(address, sizeBytes, access);
-    } catch (error) {
-      throw this.explain(error, sizeBytes, undefined);
-    }
+    return this.place(this.mapAt, this.mapAnywhere, address, sizeBytes, access, undefined, undefined);
   }
 
   mapFile(
@@ -84,18 +87,14 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
     fixed: bigint | undefined,
     placement?: IovaPlacement,
   ): Iova {
+    const mapAt: MapAttempt = (iovaPage) => {
+      this.ioas.mapFile(fd, start, sizeBytes, { access, iova: iovaOfPage(iovaPage) });
+    };
+    const mapAnywhere = (): number => pageOfIova(this.ioas.mapFile(fd, start, sizeBytes, { access }));
     try {
-      if (!this.chooser.isNeeded(fixed, placement)) {
-        return this.ioas.mapFile(fd, start, sizeBytes, { access, iova: fixed });
-      }
-      const mapAt = (iovaPage: number): void => {
-        this.ioas.mapFile(fd, start, sizeBytes, { access, iova: iovaOfPage(iovaPage) });
-      };
-      return iovaOfPage(this.chooser.map(mapAt, start, sizeBytes, access, fixed, placement));
+      return iovaOfPage(this.place(mapAt, mapAnywhere, start, sizeBytes, access, fixed, placement));
     } catch (error) {
-      if (!(error instanceof SysError) || error.code !== "EOPNOTSUPP") {
-        throw this.explain(error, sizeBytes, fixed);
-      }
+      if (!(error instanceof SysError) || error.code !== "EOPNOTSUPP") throw error;
       throw new UnsupportedError(
         "iommufd maps only memfds, and dma-bufs that vfio-pci exported in one range: map a udmabuf's memfd instead",
         { cause: error },
@@ -123,14 +122,48 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
     this.chooser.release(iovaPage, sizeBytes);
   }
 
-  private readonly mapAt = (
-    iovaPage: number,
-    address: number,
+  private readonly mapAt: MapAttempt = (iovaPage, address, sizeBytes, access) => {
+    this.ioas.mapPagesAt(iovaPage, address, sizeBytes, access);
+  };
+
+  private readonly mapAnywhere = (address: number, sizeBytes: number, access: DmaAccess): number =>
+    this.ioas.mapPages(address, sizeBytes, access);
+
+  /** @returns the address in IOVA_PAGEs */
+  private place(
+    mapAt: MapAttempt,
+    mapAnywhere: (origin: number, sizeBytes: number, access: DmaAccess) => number,
+    origin: number,
     sizeBytes: number,
     access: DmaAccess,
-  ): void => {
-    this.ioas.map({ address, sizeBytes }, { access, iova: iovaOfPage(iovaPage) });
-  };
+    fixed: bigint | undefined,
+    placement: IovaPlacement | undefined,
+  ): number {
+    const { ioas, chooser } = this;
+    if (this.allowed !== ioas.allowedIovas) {
+      this.allowed = ioas.allowedIovas;
+      chooser.reset();
+    }
+    const isPlain = fixed === undefined && placement === undefined;
+    if (!isPlain || this.kernelTurns === 0) {
+      try {
+        return chooser.map(mapAt, origin, sizeBytes, access, fixed, placement);
+      } catch (error) {
+        if (!isPlain || !isAboutAddress(error)) throw this.explain(error, sizeBytes, fixed);
+        this.kernelTurns = 1;
+      }
+    }
+    this.kernelTurns--;
+    try {
+      const iovaPage = mapAnywhere(origin, sizeBytes, access);
+      // The chooser would take the address for a free one.
+      chooser.reset();
+      if (this.kernelTurns === 0) this.kernelTurns = KERNEL_TURNS;
+      return iovaPage;
+    } catch (error) {
+      throw this.explain(error, sizeBytes, undefined);
+    }
+  }
 
   /** ENOENT: the program has unmapped the range through the IOAS itself, so its address is free. */
   private releaseForgotten(error: unknown, iovaPage: number, sizeBytes: number): void {
@@ -155,4 +188,21 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
     }
     return error;
   }
+}
+
+/** What the IOAS can map, and what of it no mapping gets by itself. */
+function mappableAddresses(ioas: Ioas): MappableAddresses {
+  const { ranges, alignmentBytes } = ioas.iovaRanges();
+  const [first] = ranges;
+  // Without a device everything is mappable, also what the first device will reserve.
+  const isEmpty = ranges.length === 1 && first?.start === 0n && first.last === ALL;
+  const reserved = isEmpty ? hostReservedRanges() : [];
+  const allowed = ioas.allowedIovas;
+  const forbidden = allowed.length === 0 ? [] : withoutRanges(ranges, allowed);
+  return { ranges, alignmentBytes, avoid: [...reserved, ...forbidden] };
+}
+
+/** Whether a mapping failed because of the chosen address: another user has mapped there, or attached a device. */
+function isAboutAddress(error: unknown): boolean {
+  return error instanceof IovaSpaceError || (error instanceof SysError && error.code === "EINVAL");
 }

@@ -86,6 +86,8 @@ export class Ioas extends Resource {
   // Prepared once, because map and unmap are frequent.
   private readonly mapRequest: PreparedIoctl;
   private readonly unmapRequest: PreparedIoctl;
+  /** What {@link allowIovas} set last; empty: everything. */
+  private allowed: readonly IovaRange[] = [];
 
   private constructor(
     /** The iommufd of this object. */
@@ -160,8 +162,8 @@ export class Ioas extends Resource {
   }
 
   /**
-   * IOMMU_IOAS_ALLOW_IOVAS: restricts the kernel's choice of addresses to `ranges`, but not fixed addresses. Later
-   * attachments can't reduce these ranges. An empty list lifts the restriction.
+   * IOMMU_IOAS_ALLOW_IOVAS: restricts the kernel's choice of addresses to `ranges`, and that of a DmaSpace, but not fixed
+   * addresses. Later attachments can't reduce these ranges. An empty list lifts the restriction.
    * @throws ClosedError, SysError: EADDRINUSE if a range is reserved
    */
   allowIovas(ranges: readonly { readonly start: bigint; readonly last: bigint }[]): void {
@@ -179,6 +181,15 @@ export class Ioas extends Resource {
     });
     call(this.iommufd.fd, IOMMU_IOAS_ALLOW_IOVAS, request, { object: this.lease.label });
     keepAlive(array);
+    this.allowed = ranges.map(({ start, last }) => ({ start: iova(start), last: iova(last) }));
+  }
+
+  /**
+   * The ranges of the last {@link allowIovas}: the same list until the next one. Empty: everything is allowed.
+   * @internal
+   */
+  get allowedIovas(): readonly IovaRange[] {
+    return this.allowed;
   }
 
   /**
@@ -220,6 +231,19 @@ export class Ioas extends Resource {
     const result = this.mapRequest.call(this.iommufd.fd);
     if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, sizeBytes, undefined);
     return pageOfHalves(words[MAP.iova] ?? 0, words[MAP.iova + 1] ?? 0);
+  }
+
+  /** {@link map} without checks, at a fixed address that is counted in IOVA_PAGEs; not for users. @throws as map() */
+  mapPagesAt(iovaPage: number, address: number, sizeBytes: number, access: DmaAccess): void {
+    this.lease.assertOpen();
+    const { words } = this.mapRequest;
+    words[MAP.flags] = mapFlags(access, 0n);
+    storeU64(words, MAP.user_va, address);
+    storeU64(words, MAP.length, sizeBytes);
+    words[MAP.iova] = lowOfPage(iovaPage);
+    words[MAP.iova + 1] = highOfPage(iovaPage);
+    const result = this.mapRequest.call(this.iommufd.fd);
+    if (result < 0) throw this.mapError(IOMMU_IOAS_MAP, result, sizeBytes, iovaOfPage(iovaPage));
   }
 
   /** {@link unmap} of one {@link mapPages}. @throws ClosedError, SysError */

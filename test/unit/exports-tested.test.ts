@@ -15,6 +15,7 @@ const calledByLibrary = new Set([
   "ContainerMapper.mapPages",
   "ContainerMapper.unmapPages",
   "Ioas.mapPages",
+  "Ioas.mapPagesAt",
   "Ioas.unmapPages",
   "IoasMapper.mapPages",
   "IoasMapper.mapsFilesOnly",

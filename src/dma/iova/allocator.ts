@@ -169,6 +169,11 @@ export class IovaAllocator {
     this.giveBack(iovaPage / this.pagesPerGranule, this.checkSize(sizeBytes));
   }
 
+  /** Whether this whole range was allocated or reserved, and not freed. */
+  holds(iovaPage: number, sizeBytes: number): boolean {
+    return this.ranges.get(iovaPage / this.pagesPerGranule) === sizeBytes / this.granuleBytes;
+  }
+
   /** Free bytes. */
   get freeBytes(): bigint {
     return BigInt(this.freeGranules) * this.granule;

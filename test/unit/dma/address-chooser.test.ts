@@ -2,8 +2,9 @@
 import { expect, test } from "vitest";
 import { Errno } from "../../../src/core/errno.js";
 import { SysError } from "../../../src/core/errors.js";
-import { AddressChooser, type MapAttempt } from "../../../src/dma/address-chooser.js";
-import { iova } from "../../../src/dma/iova/address.js";
+import { AddressChooser, type MapAttempt, type MappableAddresses } from "../../../src/dma/address-chooser.js";
+import { type IovaRange, iova } from "../../../src/dma/iova/address.js";
+import type { IovaPlacement } from "../../../src/dma/iova/allocator.js";
 import { IovaSpaceError } from "../../../src/dma/iova/error.js";
 
 const PAGE = 4096;
@@ -26,14 +27,15 @@ class Kernel {
     for (const page of pages) this.mapped.add(page);
   };
 
-  chooser(): AddressChooser {
-    return new AddressChooser(() => {
+  chooser(besideKernel = false, avoid: readonly IovaRange[] = []): AddressChooser {
+    const read = (): MappableAddresses => {
       this.reads++;
       const ranges = [
         { start: iova(BigInt(FIRST * PAGE)), last: iova(BigInt((this.lastPage + 1) * PAGE - 1)) },
       ];
-      return { ranges, alignmentBytes: PAGE };
-    });
+      return { ranges, alignmentBytes: PAGE, avoid };
+    };
+    return new AddressChooser(read, besideKernel);
   }
 }
 
@@ -124,20 +126,42 @@ test("AddressChooser releases an address if mapping there fails", () => {
   expect(chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined)).toBe(FIRST);
 });
 
-test("AddressChooser is needed from the first placed mapping on, and after reset() if a limit was requested", () => {
-  const kernel = new Kernel(63);
-  const chooser = kernel.chooser();
-  const aligned = { alignBytes: 2 * PAGE };
-  expect(chooser.isNeeded(undefined, undefined)).toBe(false);
-  expect(chooser.isNeeded(BigInt(FIRST * PAGE), aligned)).toBe(false);
-  expect(chooser.isNeeded(undefined, aligned)).toBe(true);
-  chooser.take(PAGE, PAGE, undefined, aligned);
-  expect(chooser.isNeeded(undefined, undefined)).toBe(true);
+test("AddressChooser gives up early where the kernel can choose, but not for a placed mapping", () => {
+  const kernel = new Kernel(FIRST + 100);
+  for (let page = FIRST; page < FIRST + 100; page++) kernel.mapped.add(page);
+  const chooser = kernel.chooser(true);
+  const map = (placement?: IovaPlacement): number =>
+    chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, placement);
+  expect(reasonOf(() => map())).toBe("taken");
+  expect(map({ last: BigInt(2 ** 40) })).toBe(FIRST + 100);
+});
+
+test("AddressChooser never chooses an address to avoid, but maps and releases a fixed one", () => {
+  const kernel = new Kernel(FIRST + 3);
+  const avoid = [{ start: iova(BigInt((FIRST + 1) * PAGE)), last: iova(BigInt((FIRST + 3) * PAGE - 1)) }];
+  const chooser = kernel.chooser(false, avoid);
+  const map = (fixed?: bigint): number => chooser.map(kernel.attempt, PAGE, PAGE, "read", fixed, undefined);
+  const unmap = (page: number): void => {
+    kernel.mapped.delete(page);
+    chooser.release(page, PAGE);
+  };
+  const fixed = BigInt((FIRST + 2) * PAGE);
+  expect(new Set([map(), map()])).toEqual(new Set([FIRST, FIRST + 3]));
+  expect(map(fixed)).toBe(FIRST + 2);
+  expect(reasonOf(() => map(fixed))).toBe("taken");
+  expect(reasonOf(() => map())).toBe("full");
+  // Neither its release nor a reset lets it be chosen.
+  const records = [FIRST, FIRST + 2, FIRST + 3].map((iovaPage) => ({ iovaPage, mappedBytes: PAGE }));
+  chooser.track({ closing: false, records: () => records });
+  unmap(FIRST + 2);
+  expect(reasonOf(() => map())).toBe("full");
+  expect(map(fixed)).toBe(FIRST + 2);
   chooser.reset();
-  expect(chooser.isNeeded(undefined, undefined)).toBe(false);
-  chooser.take(PAGE, PAGE, undefined, { last: BigInt(32 * PAGE - 1) });
-  chooser.reset();
-  expect(chooser.isNeeded(undefined, undefined)).toBe(true);
+  expect(reasonOf(() => map())).toBe("full");
+  unmap(FIRST + 2);
+  expect(reasonOf(() => map())).toBe("full");
+  unmap(FIRST);
+  expect(map()).toBe(FIRST);
 });
 
 test("AddressChooser is closing if every list is closing, and is not closing without a list", () => {
