@@ -24,6 +24,13 @@ export const benches: readonly Bench[] = [
     guest: {},
   },
   {
+    name: "mappings",
+    purpose:
+      "100,000 mappings of 4 KiB at a time (or as many as each argument says), against a C program doing the same",
+    program: "mappings/main",
+    guest: {},
+  },
+  {
     name: "rings",
     purpose:
       "NVMe submission and completion rings against the same loop in C, on a controller simulated in C",

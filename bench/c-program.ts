@@ -36,11 +36,16 @@ export class CProgram {
 
   /** Runs so many cycles. @returns nanoseconds per cycle */
   async run(cycles: number): Promise<number> {
-    this.child.stdin?.write(`${cycles}\n`);
+    return Number(await this.ask(String(cycles))) / cycles;
+  }
+
+  /** @returns the program's answer to a line */
+  async ask(line: string): Promise<string> {
+    this.child.stdin?.write(`${line}\n`);
     const { value, done } = await this.answers.next();
     if (done === true)
       throw new Error(`the C program ended (${this.child.exitCode ?? this.child.signalCode})`);
-    return Number(value) / cycles;
+    return value.trim();
   }
 
   async end(): Promise<void> {

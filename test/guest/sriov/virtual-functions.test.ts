@@ -34,6 +34,7 @@ import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { backends } from "../../support/nvme-machine.js";
 import { provoke } from "../../support/provoke.js";
 import { said } from "../../support/said.js";
+import { disableVirtualFunctions } from "../../support/sriov-control.js";
 import { asUnprivileged } from "../../support/unprivileged.js";
 
 const ENABLE_SRIOV = "/sys/module/vfio_pci/parameters/enable_sriov";
@@ -300,8 +301,9 @@ describe("virtual functions of a function that vfio-pci has", () => {
 
   test("that a reset of their physical function has disabled can't be opened, and the error says so", async () => {
     await using _functions = await createVirtualFunctions(sriovNvmeBdf(), 1);
-    // Opening resets it.
     using pf = PciDevice.open(sriovNvmeBdf());
+    // After the reset at open(), the kernel has enabled them again.
+    using _disabled = disableVirtualFunctions(pf.bdf);
     const error = await caught(() => pf.openVirtualFunction(0));
     expect(error).toBeInstanceOf(DeviceGoneError);
     expect(error.message).toContain(`a reset of its physical function ${pf.bdf}`);
