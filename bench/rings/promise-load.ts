@@ -5,6 +5,7 @@ import type { DmaBuffer } from "../../src/dma/buffer.js";
 import { type Iova, type IovaRange, iova } from "../../src/dma/iova/address.js";
 import type { DmaMapper } from "../../src/dma/mapper.js";
 import { DmaSpace } from "../../src/dma/space.js";
+import { BounceBuffers } from "../../src/nvme/memory/bounce-buffers.js";
 import type { BlockFormat } from "../../src/nvme/namespace/block-format.js";
 import type { CommandTarget } from "../../src/nvme/namespace/command-target.js";
 import { NvmeNamespace } from "../../src/nvme/namespace/namespace.js";
@@ -64,6 +65,7 @@ class BareNamespace extends NvmeNamespace {
       identify: identifyController.decode(page),
       capabilities: { minPageBytes: 4096 },
       maxTransferBytes: READ_BYTES,
+      bounce: new BounceBuffers("bench", space, 0),
       hasQuirk: () => false,
       admin: none,
       submitIo: none,

@@ -69,6 +69,7 @@ export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "../
 export type { IoOptions, ProtectionOptions } from "../nvme/namespace/io-options.js";
 export { NvmeNamespace } from "../nvme/namespace/namespace.js";
 export { NvmePlacement, type ReclaimUnitHandle } from "../nvme/namespace/placement.js";
+export type { BlockData, PlainBytes } from "../nvme/namespace/plain-bytes.js";
 export { NvmeReservations, type Registrant, type ReservationStatus } from "../nvme/namespace/reservations.js";
 export type { ReadStreamOptions, WriteStreamOptions } from "../nvme/namespace/streams.js";
 export type { ChunkOptions, NvmeChunk, RangeOptions } from "../nvme/namespace/transfers.js";

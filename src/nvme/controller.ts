@@ -29,6 +29,7 @@ import type { NvmeQueue, QueueOptions } from "./command/queue.js";
 import type { ControllerEngine } from "./engine/engine.js";
 import type { NvmeLifecycle, RetryPolicy } from "./engine/lifecycle.js";
 import type { NvmeOptions } from "./engine/options.js";
+import type { BounceBuffers } from "./memory/bounce-buffers.js";
 import type { ControllerMemoryBuffer } from "./memory/cmb.js";
 import type { PersistentMemoryRegion } from "./memory/pmr.js";
 import { NvmeNamespace } from "./namespace/namespace.js";
@@ -125,6 +126,11 @@ export class NvmeController implements AsyncDisposable {
   /** The address space for buffers of this controller's commands. */
   get dma(): DmaSpace {
     return this.device.dma;
+  }
+
+  /** @internal */
+  get bounce(): BounceBuffers {
+    return this.engine.bounce;
   }
 
   /** Identify Controller, as read when the controller was opened. */

@@ -70,6 +70,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
     "nvme/spec",
     "nvme/quirks",
     "nvme/command",
+    "nvme/memory",
     "nvme/protection",
     "nvme/queues",
   ],

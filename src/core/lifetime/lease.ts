@@ -239,6 +239,14 @@ export class Lease {
   }
 
   /**
+   * Whether close() would fail because of a {@link hold} or {@link pin} of this thread.
+   * @internal
+   */
+  get isHeld(): boolean {
+    return this.holdCount + this.pinCount > 0;
+  }
+
+  /**
    * From now on close() also fails while other threads hold it.
    * @internal
    */

@@ -37,7 +37,8 @@ export function isBitBucket(part: DataRange | BitBucket): part is BitBucket {
 export function assertDmaBuffer(buffer: unknown): asserts buffer is DmaBuffer {
   if (buffer instanceof DmaBuffer) return;
   throw new ArgumentError(
-    "data must be a DmaBuffer, or ranges of DmaBuffers: a device can't access other memory (use dma.alloc() or dma.map())",
+    "data must be a DmaBuffer, or ranges of DmaBuffers: a device can't access other memory (use dma.alloc() or dma.map()). " +
+      "A namespace's read() and write() also copy a Buffer or other Uint8Array",
   );
 }
 

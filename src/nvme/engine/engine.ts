@@ -10,6 +10,7 @@ import type { DataRules } from "../command/data-pointer.js";
 import { DeviceAddresses } from "../command/device-addresses.js";
 import { readIdentify, trustedController } from "../command/identify.js";
 import type { RingBuffers } from "../command/queue.js";
+import { BounceBuffers } from "../memory/bounce-buffers.js";
 import type { ControllerMemoryBuffer } from "../memory/cmb.js";
 import type { PersistentMemoryRegion } from "../memory/pmr.js";
 import { ControllerRegisters } from "../memory/registers.js";
@@ -83,6 +84,7 @@ export class ControllerEngine {
   private readonly presence: Presence;
   private readonly addresses: DeviceAddresses;
   private readonly memory: ControllerMemory;
+  readonly bounce: BounceBuffers;
   private ringSet: NvmeRings | undefined;
   private closing: Promise<void> | undefined;
 
@@ -102,6 +104,7 @@ export class ControllerEngine {
     if (this.quirks.has("dma-48-bits")) device.dma.narrow(48);
     this.addresses = new DeviceAddresses(device.bdf, device.dma);
     this.memory = new ControllerMemory(device, this.capabilities, this.addresses);
+    this.bounce = new BounceBuffers(device.bdf, device.dma, config.bounceBytes);
     this.shadow = new ShadowMemory(device.dma, this.startUp.pageBytes);
     this.ioRules = this.dataRules(0);
     this.interrupts = new QueueInterrupts(device, config, this.quirks);
@@ -321,6 +324,7 @@ export class ControllerEngine {
       this.queues.close();
       this.adminQueue.close();
       this.shadow.close();
+      this.bounce.close();
       lifecycle.closed();
       this.presence.close();
       this.device.close();

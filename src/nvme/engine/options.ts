@@ -10,6 +10,8 @@ import { isUuid } from "../../vfio/uuid.js";
 import type { VfioUserOptions } from "../../vfio-user/client/options.js";
 import { type NvmeQuirkChoice, type NvmeQuirkName, nvmeQuirkNames } from "../quirks/quirks.js";
 
+const DEFAULT_BOUNCE_BYTES = 64 * 1024 * 1024;
+
 /** Weights of WRR: 8-bit fields, zero-based. */
 const weight = () => z._default(integer(1, 256), 1);
 
@@ -109,6 +111,11 @@ export interface NvmeOptions {
    * `admin`. Default: all, if the controller has that choice.
    */
   readonly commandSets?: "nvm" | "all" | "admin" | undefined;
+  /**
+   * Most bytes of bounce buffers, through which reads and writes of memory outside DMA buffers go. They are mapped when they are
+   * needed, and kept. 64 MiB by default; 0: none, so that such memory is refused.
+   */
+  readonly bounceBytes?: number | undefined;
   /** Time limit of each command in milliseconds. 30,000 by default. */
   readonly timeoutMs?: number | undefined;
   /**
@@ -185,6 +192,7 @@ export function parseNvmeOptions(options: NvmeOptions) {
         typeof options.arbitration === "object" ? weightsSchema() : z.literal("round-robin"),
       ) ?? "round-robin",
     commandSets: given.get("commandSets", () => z.enum(["nvm", "all", "admin"])),
+    bounceBytes: given.get("bounceBytes", () => integer(0)) ?? DEFAULT_BOUNCE_BYTES,
     timeoutMs: given.get("timeoutMs", () => number(1, 600_000)) ?? 30_000,
     keepAliveMs: given.get("keepAliveMs", () => integer(100, 3_600_000)),
     shadowDoorbells: given.get("shadowDoorbells", z.boolean) ?? false,

@@ -4,10 +4,13 @@ import type { AdminTarget } from "../command/admin-target.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { IoCommandOptions } from "../command/command-options.js";
 import type { NvmeQueue } from "../command/queue.js";
+import type { BounceBuffers } from "../memory/bounce-buffers.js";
 
 /** What a namespace needs of its controller. Its methods throw at once, not as a rejection, if an argument is wrong. */
 export interface CommandTarget extends AdminTarget {
   readonly capabilities: { readonly minPageBytes: number };
+  /** For bytes outside DMA buffers. */
+  readonly bounce: BounceBuffers;
   /** Submits a command to an I/O queue, after a check of its data and options. */
   submitIo(command: NvmeCommand, options?: IoCommandOptions): Promise<NvmeCompletion>;
   /**

@@ -2,7 +2,7 @@
 import { checkKeys } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
-import type { DataList } from "../command/data-ranges.js";
+import type { CommandData } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import { Fuse } from "../spec/queue-entries.js";
@@ -10,6 +10,7 @@ import { NvmeStatus } from "../spec/status.js";
 import { type BlockCommands, blocksOf } from "./block-command.js";
 import type { CommandTarget } from "./command-target.js";
 import { type IoOptions, ioOptions } from "./io-options.js";
+import { type BlockData, commandParts, isPlainBytes, throughBounce } from "./plain-bytes.js";
 
 /** FUSES: Compare and Write. */
 const FUSES_COMPARE_AND_WRITE = 1 << 0;
@@ -33,8 +34,8 @@ export async function compareAndWrite(
   controller: CommandTarget,
   commands: BlockCommands,
   lba: bigint | number,
-  expected: DmaBuffer | DataList,
-  replacement: DmaBuffer | DataList,
+  expected: BlockData,
+  replacement: BlockData,
   options: CompareAndWriteOptions,
 ): Promise<boolean> {
   checkKeys("options", options, compareAndWriteOptions);
@@ -42,6 +43,30 @@ export async function compareAndWrite(
   if ((identify.fuses & FUSES_COMPARE_AND_WRITE) === 0) {
     throw new UnsupportedError(`the controller ${bdf} has no fused Compare and Write (FUSES)`);
   }
+  if (!isPlainBytes(expected) || !isPlainBytes(replacement)) {
+    if (isPlainBytes(expected) || isPlainBytes(replacement))
+      throw new ArgumentError("expected and replacement must both be DMA buffers, or both other bytes");
+    return await compareAndWriteDma(controller, commands, lba, expected, replacement, options);
+  }
+  const limit = commands.transferLimitBytes;
+  const ofCompare = commandParts(expected, { metadata: options.expectedMetadata }, limit);
+  const ofWrite = commandParts(replacement, { metadata: options.replacementMetadata }, limit);
+  return await throughBounce(controller.bounce, [...ofCompare, ...ofWrite], false, (ranges) => {
+    const [first, expectedMetadata] = ranges.slice(0, ofCompare.length);
+    const [second, replacementMetadata] = ranges.slice(ofCompare.length);
+    const moved = { ...options, expectedMetadata, replacementMetadata };
+    return compareAndWriteDma(controller, commands, lba, first ?? [], second ?? [], moved);
+  });
+}
+
+async function compareAndWriteDma(
+  controller: CommandTarget,
+  commands: BlockCommands,
+  lba: bigint | number,
+  expected: DmaBuffer | CommandData,
+  replacement: DmaBuffer | CommandData,
+  options: CompareAndWriteOptions,
+): Promise<boolean> {
   const { expectedMetadata, replacementMetadata, placement, stream, ...rest } = options;
   const compare = commands.transfer(IoOpcode.compare, lba, expected, { ...rest, metadata: expectedMetadata });
   const write = commands.transfer(IoOpcode.write, lba, replacement, {

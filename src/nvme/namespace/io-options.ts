@@ -1,4 +1,5 @@
 /** Options of commands that transfer blocks, and the command dwords that follow from them. */
+import { isUint8Array } from "node:util/types";
 import { checkInteger, checkKeys } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
@@ -47,9 +48,10 @@ export interface IoOptions extends IoCommandOptions {
   /** The controller should limit its retries on errors. */
   readonly limitedRetry?: boolean | undefined;
   /**
-   * Buffer of the blocks' metadata, on a namespace that transfers it separately. The metadata starts at its first byte.
+   * Memory of the blocks' metadata, on a namespace that transfers it separately. The metadata starts at its first byte. A DMA buffer
+   * where the data is one; otherwise bytes anywhere.
    */
-  readonly metadata?: DmaBuffer | CommandData | undefined;
+  readonly metadata?: DmaBuffer | CommandData | Uint8Array | undefined;
   /**
    * End-to-end protection, on a namespace that has it. By default, without `metadata`, the controller generates and checks
    * the information if the metadata consists of it only.
@@ -190,11 +192,30 @@ export function metadataOf(
   format: BlockFormat,
   strips: boolean,
   blocks: number,
-  given: DmaBuffer | CommandData | undefined,
+  given: DmaBuffer | CommandData | Uint8Array | undefined,
 ): CommandData | undefined {
+  const needed = metadataLength(format, strips, blocks, given);
+  if (given === undefined || needed === 0) return undefined;
+  if (isUint8Array(given)) {
+    throw new ArgumentError(
+      "options.metadata must be a DmaBuffer where the data is in DMA buffers: use dma.alloc(), or bytes for both",
+    );
+  }
+  const data = given instanceof DmaBuffer ? { buffer: given } : given;
+  const has = dataBytes(data);
+  assertMetadataLength(has, needed, blocks);
+  return has === needed ? data : cutData(data, 0, needed);
+}
+
+/**
+ * Bytes of separate metadata that a command of so many blocks transfers; 0: none.
+ * @param given what the caller passes for it
+ * @throws ArgumentError if it is missing, or the command transfers no separate metadata
+ */
+export function metadataLength(format: BlockFormat, strips: boolean, blocks: number, given: unknown): number {
   const { metadataBytes, extended, protection } = format;
   if (metadataBytes === 0 || extended || strips) {
-    if (given === undefined) return undefined;
+    if (given === undefined) return 0;
     const why =
       metadataBytes === 0
         ? "doesn't have metadata"
@@ -209,13 +230,14 @@ export function metadataOf(
       `this namespace transfers ${metadataBytes} bytes of metadata per block: pass options.metadata${how}`,
     );
   }
-  const data = given instanceof DmaBuffer ? { buffer: given } : given;
-  const needed = blocks * metadataBytes;
-  const has = dataBytes(data);
+  return blocks * metadataBytes;
+}
+
+/** @throws ArgumentError if the metadata is too short */
+export function assertMetadataLength(has: number, needed: number, blocks: number): void {
   if (!(has >= needed)) {
     throw new ArgumentError(
       `options.metadata is too short: ${blocks} blocks need ${needed} bytes, it has ${has}`,
     );
   }
-  return has === needed ? data : cutData(data, 0, needed);
 }

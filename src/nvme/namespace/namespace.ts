@@ -1,9 +1,9 @@
 /** A namespace: reads, writes and all other commands on its logical blocks. */
-import { checkKeys } from "../../core/check.js";
-import { UnsupportedError } from "../../core/errors.js";
+import { checkKeys, checkLength } from "../../core/check.js";
+import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import type { NvmeCompletion } from "../command/command.js";
-import type { CommandData, DataList } from "../command/data-ranges.js";
+import type { CommandData } from "../command/data-ranges.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
@@ -23,6 +23,7 @@ import {
 import { type IdentifiedBlocks, identifyBlocks } from "./identify-blocks.js";
 import { type IoOptions, ioOptions, type ProtectionOptions } from "./io-options.js";
 import { NvmePlacement } from "./placement.js";
+import { type BlockData, isPlainBytes } from "./plain-bytes.js";
 import { NvmeReservations } from "./reservations.js";
 import {
   openReadStream,
@@ -36,6 +37,7 @@ import {
   type NvmeChunk,
   type RangeOptions,
   readChunks,
+  transferBytes,
   transferRange,
 } from "./transfers.js";
 
@@ -107,30 +109,54 @@ export class NvmeNamespace {
   // Both paths end with the completion: QueuePair.reap() settles the promise.
 
   /**
-   * Reads blocks into a buffer of the controller's DMA space, or into a list of ranges and bit buckets.
+   * Reads blocks into a buffer of the controller's DMA space, or into a list of ranges and bit buckets: one command, without a copy.
+   * Other bytes (a Buffer, a Uint8Array, an array of them) are filled from a bounce buffer, in one command if that carries them.
+   * They stay as they are if the read fails.
    * @param lba first logical block; a number must be a safe integer
    * @throws ArgumentError (length 0, no multiple of the block size, beyond MDTS or the buffer; foreign buffer; ranges that
    *   this controller can't name; options that don't fit the format), ClosedError, NvmeError (the controller's own status:
    *   LBA Out of Range, End-to-end Guard Check Error, ...), TimeoutError, DeviceGoneError
    */
-  read(lba: bigint | number, target: DmaBuffer | DataList, options: IoOptions = NO_OPTIONS): Promise<void> {
+  read(lba: bigint | number, target: BlockData, options?: IoOptions): Promise<void>;
+  /**
+   * Reads `sizeBytes` of blocks, with interleaved metadata if the namespace has that.
+   * @param sizeBytes a multiple of the block size; also more than one command carries
+   * @throws as above
+   */
+  read(lba: bigint | number, sizeBytes: number, options?: IoOptions): Promise<Buffer>;
+  read(
+    lba: bigint | number,
+    target: BlockData | number,
+    options: IoOptions = NO_OPTIONS,
+  ): Promise<Buffer> | Promise<void> {
+    if (typeof target === "number") return this.readBuffer(lba, target, options);
     return this.execute(IoOpcode.read, lba, target, options);
   }
 
-  /** Writes blocks from a buffer of the controller's DMA space, or from a list of ranges. @throws as read() */
-  write(lba: bigint | number, source: DmaBuffer | DataList, options: IoOptions = NO_OPTIONS): Promise<void> {
+  /**
+   * Writes blocks from a buffer of the controller's DMA space, or from a list of ranges: one command, without a copy. Other bytes are
+   * copied to a bounce buffer; don't change them until the promise settles. They go in one command if that carries them.
+   * @throws as read()
+   */
+  write(lba: bigint | number, source: BlockData, options: IoOptions = NO_OPTIONS): Promise<void> {
     return this.execute(IoOpcode.write, lba, source, options);
   }
 
+  private async readBuffer(lba: bigint | number, sizeBytes: number, options: IoOptions): Promise<Buffer> {
+    checkLength("sizeBytes", sizeBytes);
+    const most = this.sizeBlocks * BigInt(this.blockSizeBytes + this.metadataBytes);
+    if (sizeBytes > most)
+      throw new ArgumentError(`sizeBytes ${sizeBytes} is more than the namespace has (${most})`);
+    const buffer = bufferOf(sizeBytes);
+    await this.execute(IoOpcode.read, lba, buffer, options);
+    return buffer;
+  }
+
   /** Not async, because a promise that only waits for another one doubles the cost. */
-  private execute(
-    opcode: number,
-    lba: bigint | number,
-    data: DmaBuffer | CommandData,
-    options: IoOptions,
-  ): Promise<void> {
+  private execute(opcode: number, lba: bigint | number, data: BlockData, options: IoOptions): Promise<void> {
     try {
       if (options !== NO_OPTIONS) checkKeys("options", options, ioOptions);
+      if (isPlainBytes(data)) return transferBytes(this.mover(opcode), lba, data, options);
       return (
         this.submitPlain(opcode, lba, data, options) ?? this.submit(opcode, lba, data, options).then(nothing)
       );
@@ -209,18 +235,18 @@ export class NvmeNamespace {
   }
 
   /**
-   * Compares blocks with a buffer. The controller compares them; no block is transferred to the host.
+   * Compares blocks with a buffer or other bytes. The controller compares them; no block is transferred to the host.
    * @returns whether all bytes are the same
    * @throws as read(), and UnsupportedError if the controller has no Compare
    */
-  async compare(
-    lba: bigint | number,
-    source: DmaBuffer | DataList,
-    options: IoOptions = {},
-  ): Promise<boolean> {
+  async compare(lba: bigint | number, source: BlockData, options: IoOptions = {}): Promise<boolean> {
     checkKeys("options", options, ioOptions);
     this.assertOptional("Compare");
-    return await isEqual(this.submit(IoOpcode.compare, lba, source, options));
+    return await isEqual(
+      isPlainBytes(source)
+        ? transferBytes(this.mover(IoOpcode.compare), lba, source, options)
+        : this.submit(IoOpcode.compare, lba, source, options),
+    );
   }
 
   /**
@@ -232,8 +258,8 @@ export class NvmeNamespace {
    */
   async compareAndWrite(
     lba: bigint | number,
-    expected: DmaBuffer | DataList,
-    replacement: DmaBuffer | DataList,
+    expected: BlockData,
+    replacement: BlockData,
     options: CompareAndWriteOptions = {},
   ): Promise<boolean> {
     return await compareAndWrite(this.controller, this.commands, lba, expected, replacement, options);
@@ -337,24 +363,16 @@ export class NvmeNamespace {
   }
 
   /**
-   * Reads any number of blocks into a buffer or a list of ranges: splits them into commands, a few of which are outstanding
+   * Reads any number of blocks into a buffer, a list of ranges or other bytes: splits them into commands, a few of which are outstanding
    * at a time.
    * @throws as read(), or the signal's reason; rejects when all outstanding commands have completed
    */
-  async readRange(
-    lba: bigint | number,
-    target: DmaBuffer | DataList,
-    options: RangeOptions = {},
-  ): Promise<void> {
+  async readRange(lba: bigint | number, target: BlockData, options: RangeOptions = {}): Promise<void> {
     await transferRange(this.mover(IoOpcode.read), lba, target, options);
   }
 
   /** Writes any number of blocks in the same way, in no particular order. @throws as readRange() */
-  async writeRange(
-    lba: bigint | number,
-    source: DmaBuffer | DataList,
-    options: RangeOptions = {},
-  ): Promise<void> {
+  async writeRange(lba: bigint | number, source: BlockData, options: RangeOptions = {}): Promise<void> {
     await transferRange(this.mover(IoOpcode.write), lba, source, options);
   }
 
@@ -420,6 +438,8 @@ export class NvmeNamespace {
       dma: controller.dma,
       maxTransferBytes: controller.maxTransferBytes,
       stripeBlocks: this.stripeBlocks,
+      isRead: opcode === IoOpcode.read,
+      bounce: controller.bounce,
       move: (lba, data, options) => this.submit(opcode, lba, data, options),
     };
   }
@@ -441,6 +461,20 @@ export class NvmeNamespace {
 
   private async onBlocks(lba: bigint | number, blocks: number, action: BlockAction): Promise<void> {
     await this.controller.submitIo(this.commands.withoutData(action, lba, blocks));
+  }
+}
+
+/** @throws ArgumentError if Node.js can't make a Buffer of that size */
+function bufferOf(sizeBytes: number): Buffer {
+  try {
+    return Buffer.allocUnsafe(sizeBytes);
+  } catch (cause) {
+    throw new ArgumentError(
+      `Node.js has no memory for a Buffer of ${sizeBytes} bytes: read less at once, or use chunks()`,
+      {
+        cause,
+      },
+    );
   }
 }
 

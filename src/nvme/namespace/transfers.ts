@@ -13,10 +13,29 @@ import {
   type DataList,
   dataBytes,
 } from "../command/data-ranges.js";
+import type { BounceBuffers } from "../memory/bounce-buffers.js";
 import { MAX_BLOCKS } from "./block-command.js";
 import type { BlockFormat } from "./block-format.js";
-import { type IoOptions, ioFields, ioOptions, metadataOf, type ProtectionOptions } from "./io-options.js";
+import {
+  assertMetadataLength,
+  type IoOptions,
+  ioFields,
+  ioOptions,
+  metadataLength,
+  metadataOf,
+  type ProtectionOptions,
+} from "./io-options.js";
 import { checkLba } from "./lba.js";
+import {
+  assertWhole,
+  type BlockData,
+  type BouncePart,
+  isPlainBytes,
+  type PlainBytes,
+  plainLength,
+  plainMetadata,
+  throughBounce,
+} from "./plain-bytes.js";
 
 /** Options of {@link NvmeNamespace.readRange} and {@link NvmeNamespace.writeRange}. */
 export interface RangeOptions extends IoOptions {
@@ -66,6 +85,10 @@ export interface Mover {
   readonly maxTransferBytes: number;
   /** No command crosses a multiple of so many blocks; 0: any may. */
   readonly stripeBlocks: number;
+  /** Whether it reads blocks. */
+  readonly isRead: boolean;
+  /** For bytes outside DMA buffers. */
+  readonly bounce: BounceBuffers;
   move(lba: bigint, data: CommandData, options: IoOptions): Promise<unknown>;
 }
 
@@ -115,26 +138,92 @@ function assertInside({ nsid, sizeBlocks }: Mover["namespace"], lba: bigint, blo
   }
 }
 
+/** Bytes of a command that moves bytes outside DMA buffers: enough to be fast, and few to copy before the next. */
+const BOUNCED_CHUNK_BYTES = 256 * 1024;
+
 /** See {@link NvmeNamespace.readRange}. */
 export async function transferRange(
   mover: Mover,
   first: bigint | number,
-  given: DmaBuffer | DataList,
+  given: BlockData,
   options: RangeOptions,
 ): Promise<void> {
   checkKeys("options", options, rangeOptions);
+  if (isPlainBytes(given)) {
+    await transferBytes(mover, first, given, { chunkBytes: BOUNCED_CHUNK_BYTES, ...options });
+    return;
+  }
   const lba = BigInt(checkLba("lba", first));
   const { depth: _, chunkBytes: __, signal, offset, length, metadata, ...rest } = options;
   const plan = planOf(mover, lba, options);
   const data = wholeOf(given, offset, length);
-  const bytes = dataBytes(data);
-  if (!(bytes > 0 && bytes % plan.bytesPerBlock === 0)) {
-    throw new ArgumentError(`length ${bytes} is not a multiple of the block size ${plan.bytesPerBlock}`);
-  }
-  const blocks = bytes / plan.bytesPerBlock;
-  assertInside(mover.namespace, lba, BigInt(blocks));
+  const blocks = blocksOf(mover, plan, lba, dataBytes(data));
   const { metadataBytes } = mover.format;
   const allMetadata = metadataOf(mover.format, plan.strips, blocks, metadata);
+  await inPieces(mover, lba, blocks, plan, signal, (from, count) =>
+    mover.move(lba + BigInt(from), cutData(data, from * plan.bytesPerBlock, count * plan.bytesPerBlock), {
+      ...rest,
+      protection: advanced(mover.format, rest.protection, from),
+      metadata: allMetadata && cutData(allMetadata, from * metadataBytes, count * metadataBytes),
+    }),
+  );
+}
+
+/** Moves bytes outside DMA buffers: in one command if that carries them, otherwise in several. @throws as transferRange() */
+export async function transferBytes(
+  mover: Mover,
+  first: bigint | number,
+  bytes: PlainBytes,
+  options: RangeOptions,
+): Promise<void> {
+  const lba = BigInt(checkLba("lba", first));
+  const { depth: _, chunkBytes: __, signal, offset: ___, length: ____, metadata, ...rest } = options;
+  assertWhole(options);
+  const plan = planOf(mover, lba, options);
+  const blocks = blocksOf(mover, plan, lba, plainLength(bytes));
+  const { format } = mover;
+  const metadataBytes = metadataLength(format, plan.strips, blocks, metadata) / blocks;
+  const allMetadata = plainMetadata(metadata);
+  if (allMetadata !== undefined) assertMetadataLength(allMetadata.length, blocks * metadataBytes, blocks);
+  const cut = (all: PlainBytes, from: number, count: number, perBlock: number): BouncePart => ({
+    bytes: all,
+    from: from * perBlock,
+    length: count * perBlock,
+  });
+  await inPieces(mover, lba, blocks, plan, signal, (from, count) => {
+    const parts = [cut(bytes, from, count, plan.bytesPerBlock)];
+    if (allMetadata !== undefined) parts.push(cut(allMetadata, from, count, metadataBytes));
+    return throughBounce(mover.bounce, parts, mover.isRead, ([data, metadataRange]) =>
+      mover.move(lba + BigInt(from), data ?? [], {
+        ...rest,
+        // A single command is given up by the signal itself.
+        ...(count === blocks ? { signal } : {}),
+        protection: advanced(format, rest.protection, from),
+        metadata: metadataRange,
+      }),
+    );
+  });
+}
+
+/** @throws ArgumentError if it isn't whole blocks, or reaches beyond the namespace */
+function blocksOf({ namespace }: Mover, { bytesPerBlock }: Plan, lba: bigint, bytes: number): number {
+  if (!(bytes > 0 && bytes % bytesPerBlock === 0)) {
+    throw new ArgumentError(`length ${bytes} is not a multiple of the block size ${bytesPerBlock}`);
+  }
+  const blocks = bytes / bytesPerBlock;
+  assertInside(namespace, lba, BigInt(blocks));
+  return blocks;
+}
+
+/** Moves blocks by as many commands as it takes, a few of which are outstanding at a time. */
+async function inPieces(
+  mover: Mover,
+  lba: bigint,
+  blocks: number,
+  plan: Plan,
+  signal: AbortSignal | undefined,
+  move: (from: number, count: number) => Promise<unknown>,
+): Promise<void> {
   let at = 0;
   let failed = false;
   const run = async (): Promise<void> => {
@@ -145,15 +234,7 @@ export async function transferRange(
       const count = blocksAt(mover, lba + BigInt(from), most);
       at += count;
       try {
-        await mover.move(
-          lba + BigInt(from),
-          cutData(data, from * plan.bytesPerBlock, count * plan.bytesPerBlock),
-          {
-            ...rest,
-            protection: advanced(mover.format, rest.protection, from),
-            metadata: allMetadata && cutData(allMetadata, from * metadataBytes, count * metadataBytes),
-          },
-        );
+        await move(from, count);
       } catch (error) {
         failed = true;
         throw error;

@@ -2,7 +2,7 @@
 import { checkInteger, checkKeys, lookUp } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
-import type { DataList } from "../command/data-ranges.js";
+import type { CommandData } from "../command/data-ranges.js";
 import { NvmeProtocolError } from "../command/error.js";
 import { readIdentify } from "../command/identify.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
@@ -25,6 +25,7 @@ import { type IdentifiedBlocks, identifyBlocks, lbaFormatIndex } from "./identif
 import { type IoOptions, ioOptions } from "./io-options.js";
 import { checkLba, lbaDwords } from "./lba.js";
 import { NvmeNamespace } from "./namespace.js";
+import { type BlockData, commandParts, isPlainBytes, throughBounce } from "./plain-bytes.js";
 import type { WriteStreamOptions } from "./streams.js";
 import type { RangeOptions } from "./transfers.js";
 
@@ -212,25 +213,28 @@ export class ZonedNamespace extends NvmeNamespace {
    * @returns first block that was written
    * @throws as write(); ArgumentError if the data is longer than `appendLimitBytes`
    */
-  async append(
-    zone: bigint | number,
-    source: DmaBuffer | DataList,
-    options: IoOptions = {},
-  ): Promise<bigint> {
+  async append(zone: bigint | number, source: BlockData, options: IoOptions = {}): Promise<bigint> {
     checkKeys("options", options, ioOptions);
     this.checkZone(zone);
     const { protection } = this;
     const remap = protection?.format.type === 1 ? PIREMAP : 0;
     const limit = this.appendLimitBytes;
-    const command = this.commands.transfer(IoOpcode.zoneAppend, zone, source, options, remap, limit);
-    const { dw0, dw1 } = await this.controller.submitIo(command, options);
-    return (BigInt(dw1) << 32n) | BigInt(dw0);
+    const append = async (data: DmaBuffer | CommandData, given: IoOptions): Promise<bigint> => {
+      const command = this.commands.transfer(IoOpcode.zoneAppend, zone, data, given, remap, limit);
+      const { dw0, dw1 } = await this.controller.submitIo(command, given);
+      return (BigInt(dw1) << 32n) | BigInt(dw0);
+    };
+    if (!isPlainBytes(source)) return await append(source, options);
+    const parts = commandParts(source, options, limit);
+    return await throughBounce(this.controller.bounce, parts, false, ([data, metadata]) =>
+      append(data ?? [], { ...options, metadata }),
+    );
   }
 
   /** Writes with one outstanding command at a time, because zones are written in order. @throws as readRange() */
   override async writeRange(
     lba: bigint | number,
-    source: DmaBuffer | DataList,
+    source: BlockData,
     options: RangeOptions = {},
   ): Promise<void> {
     await super.writeRange(lba, source, { ...options, depth: 1 });

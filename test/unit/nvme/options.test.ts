@@ -18,6 +18,7 @@ describe("NVMe options", () => {
       shadowDoorbells: false,
       restoreFeatures: true,
       arbitration: "round-robin",
+      bounceBytes: 64 * 1024 * 1024,
       timeoutMs: 30_000,
       quirks: "auto",
       recovery: { attempts: 0, delayMs: 100, retry: "fail" },

@@ -1,4 +1,4 @@
-/** Memory that the library didn't allocate is rejected everywhere: no device can reach it, and V8 may move it. */
+/** What is no memory for a command is rejected, and so is memory that no device can reach where the library doesn't copy. */
 import { expect, test } from "vitest";
 import { ArgumentError } from "../../../../src/index.js";
 import { caught } from "../../../support/caught.js";
@@ -9,9 +9,9 @@ useEmulatedNvme();
 const bytes = Buffer.alloc(4096);
 /** Wrong types, as a JavaScript program may pass them. */
 const foreign: readonly [string, unknown][] = [
-  ["a Buffer", bytes],
   ["an ArrayBuffer", bytes.buffer],
-  ["a list of Buffers", [bytes]],
+  ["other typed arrays", new Uint32Array(1024)],
+  ["a list of Buffers and something else", [bytes, { bitBucketBytes: 512 }]],
   ["a range of a Buffer", { buffer: bytes }],
   ["a list with nothing in it", [undefined]],
   ["text", "data"],
@@ -30,4 +30,12 @@ test.each(foreign)("%s is rejected, and nothing is sent", async (_, memory) => {
     expect(error).toMatchObject({ message: expect.stringContaining("DmaBuffer") });
   }
   expect(nvme.queues.map(({ outstanding }) => outstanding)).toEqual(before);
+});
+
+test("a Buffer is rejected by commands that the library sends as they are", async () => {
+  const nvme = await openController({});
+  const attempt: Promise<unknown> = Reflect.apply(nvme.io, nvme, [
+    { opcode: 2, nsid: 1, cdw12: 7, data: { buffer: bytes } },
+  ]);
+  expect(await caught(attempt)).toMatchObject({ message: expect.stringContaining("DmaBuffer") });
 });
