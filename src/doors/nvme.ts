@@ -66,6 +66,16 @@ export { PersistentMemoryRegion, type PmrProperties } from "../nvme/memory/pmr.j
 export type { CompareAndWriteOptions } from "../nvme/namespace/compare.js";
 export type { CopyOptions } from "../nvme/namespace/copy.js";
 export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "../nvme/namespace/dataset.js";
+export type {
+  FileIoOptions,
+  FileRead,
+  FileReadParts,
+  FileReadStreamOptions,
+  FileWriteStreamOptions,
+  FileWritten,
+  FileWrittenParts,
+  NvmeFile,
+} from "../nvme/namespace/file.js";
 export type { IoOptions, ProtectionOptions } from "../nvme/namespace/io-options.js";
 export { NvmeNamespace } from "../nvme/namespace/namespace.js";
 export { NvmePlacement, type ReclaimUnitHandle } from "../nvme/namespace/placement.js";

@@ -20,6 +20,7 @@ import {
   datasetAttributes,
   encodeDatasetRanges,
 } from "./dataset.js";
+import { NvmeFile } from "./file.js";
 import { type IdentifiedBlocks, identifyBlocks } from "./identify-blocks.js";
 import { type IoOptions, ioOptions, type ProtectionOptions } from "./io-options.js";
 import { NvmePlacement } from "./placement.js";
@@ -399,6 +400,16 @@ export class NvmeNamespace {
   /** A stream that writes its bytes from a block on. It emits `finish` when all bytes are written. */
   createWriteStream(options: WriteStreamOptions = {}): ReturnType<typeof openWriteStream> {
     return openWriteStream(this, this.controller.dma, this.transferLimitBytes, options);
+  }
+
+  /**
+   * The namespace as a file of bytes, for code that takes a `FileHandle`. Each has its own position and its own order of operations.
+   * @throws UnsupportedError if blocks carry metadata, or must be written in order (zones)
+   */
+  openFile(): NvmeFile {
+    if (this.metadataBytes > 0 && this.protection?.isWholeMetadata !== true)
+      throw new UnsupportedError(`namespace ${this.nsid} has metadata, which a file has no place for`);
+    return new NvmeFile(this);
   }
 
   /** Generates and checks this namespace's protection information in this process; undefined without protection. */

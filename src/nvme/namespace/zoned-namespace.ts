@@ -247,6 +247,13 @@ export class ZonedNamespace extends NvmeNamespace {
     return super.createWriteStream({ ...options, depth: 1 });
   }
 
+  /** @throws UnsupportedError always: a file is written in any order, and zones are not */
+  override openFile(): never {
+    throw new UnsupportedError(
+      `namespace ${this.nsid} is zoned, so it can't be written like a file: use createWriteStream()`,
+    );
+  }
+
   /** Opens a zone, or all closed zones. @throws as zones() */
   async openZone(zone: ZoneChoice): Promise<void> {
     await this.act("open", ZoneAction.open, zone);
