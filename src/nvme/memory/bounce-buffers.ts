@@ -52,7 +52,10 @@ export class BounceBuffers {
 
   /** Gives a buffer back. The controller may still have its command, after that was given up. */
   give(buffer: DmaBuffer): void {
-    if (this.isClosed) return;
+    if (this.isClosed) {
+      end(buffer);
+      return;
+    }
     if (buffer.lease.isHeld) this.lingering.push(buffer);
     else this.keep(buffer);
     this.serve();
@@ -63,12 +66,16 @@ export class BounceBuffers {
   close(): void {
     this.isClosed = true;
     clearTimeout(this.timer);
-    for (const buffer of [...this.free.flat(), ...this.lingering]) if (!buffer.lease.isHeld) buffer.close();
-    for (const waiter of this.waiting.splice(0))
-      waiter.reject(new ClosedError(`NVMe controller ${this.name}`));
+    for (const buffer of [...this.free.splice(0).flat(), ...this.lingering.splice(0)]) end(buffer);
+    for (const waiter of this.waiting.splice(0)) waiter.reject(this.closed());
+  }
+
+  private closed(): ClosedError {
+    return new ClosedError(`NVMe controller ${this.name}`);
   }
 
   private find(sizeBytes: number): DmaBuffer | undefined {
+    if (this.isClosed) throw this.closed();
     if (this.limitBytes === 0) {
       throw new UnsupportedError(
         "bounceBytes is 0, so only DMA buffers can be read and written: use nvme.dma.alloc(), or open the controller with bounceBytes",
@@ -94,6 +101,8 @@ export class BounceBuffers {
     }
     if (this.madeBytes + size > this.limitBytes) return undefined;
     const buffer = this.dma.alloc(size);
+    // Who forgets the controller is told of the controller.
+    buffer.relinquish();
     this.madeBytes += size;
     return buffer;
   }
@@ -139,4 +148,9 @@ export class BounceBuffers {
       }
     }
   }
+}
+
+/** A controller that can't be stopped may still write to a buffer. That one stays until the address space closes. */
+function end(buffer: DmaBuffer): void {
+  if (!buffer.lease.isHeld) buffer.close();
 }
