@@ -37,7 +37,6 @@ export { NvmeController } from "./nvme/controller.js";
 export type { NvmeOptions } from "./nvme/engine/options.js";
 export type { IoOptions } from "./nvme/namespace/io-options.js";
 export { NvmeNamespace } from "./nvme/namespace/namespace.js";
-export type { BlockData, PlainBytes } from "./nvme/namespace/plain-bytes.js";
 export { ZonedNamespace } from "./nvme/namespace/zoned-namespace.js";
 export { Bar } from "./pci/bar.js";
 export {

@@ -23,6 +23,7 @@ import {
 import { NvmeFile } from "./file.js";
 import { type IdentifiedBlocks, identifyBlocks } from "./identify-blocks.js";
 import { type IoOptions, ioOptions, type ProtectionOptions } from "./io-options.js";
+import { assertOptional, deallocatesInstead, stripeBlocks } from "./optional-commands.js";
 import { NvmePlacement } from "./placement.js";
 import { type BlockData, isPlainBytes } from "./plain-bytes.js";
 import { NvmeReservations } from "./reservations.js";
@@ -42,21 +43,8 @@ import {
   transferRange,
 } from "./transfers.js";
 
-/** Optional NVM commands: bits of Identify Controller, ONCS. */
-const optionalCommands = {
-  Compare: 1 << 0,
-  "Write Uncorrectable": 1 << 1,
-  "Dataset Management": 1 << 2,
-  "Write Zeroes": 1 << 3,
-  Verify: 1 << 7,
-  Copy: 1 << 8,
-} as const;
-
 /** VWC bits 2:1: Flush accepts the broadcast id. */
 const VWC_BROADCAST = 3;
-
-/** In the vendor's part of Identify Controller, Intel: log2 of the stripe in pages of CAP.MPSMIN. */
-const STRIPE_AT = 3;
 
 const NO_OPTIONS: IoOptions = Object.freeze({});
 
@@ -242,7 +230,7 @@ export class NvmeNamespace {
    */
   async compare(lba: bigint | number, source: BlockData, options: IoOptions = {}): Promise<boolean> {
     checkKeys("options", options, ioOptions);
-    this.assertOptional("Compare");
+    assertOptional(this.controller, "Compare");
     return await isEqual(
       isPlainBytes(source)
         ? transferBytes(this.mover(IoOpcode.compare), lba, source, options)
@@ -285,11 +273,11 @@ export class NvmeNamespace {
   ): Promise<void> {
     checkKeys("options", options, ["deallocate", "fua", "protection"]);
     assertNoQuirk(this.controller, "no-write-zeroes", "Write Zeroes");
-    if (this.deallocatesInstead(options.protection)) {
+    if (options.protection === undefined && this.metadataBytes === 0 && deallocatesInstead(this.controller)) {
       await this.deallocate([{ lba, blocks }]);
       return;
     }
-    this.assertOptional("Write Zeroes");
+    assertOptional(this.controller, "Write Zeroes");
     await this.onBlocks(lba, blocks, {
       name: "write zeroes",
       opcode: IoOpcode.writeZeroes,
@@ -305,7 +293,7 @@ export class NvmeNamespace {
    * @throws as writeZeroes()
    */
   async verify(lba: bigint | number, blocks: number, protection?: ProtectionOptions): Promise<void> {
-    this.assertOptional("Verify");
+    assertOptional(this.controller, "Verify");
     await this.onBlocks(lba, blocks, {
       name: "verify",
       opcode: IoOpcode.verify,
@@ -316,7 +304,7 @@ export class NvmeNamespace {
 
   /** Makes reads of these blocks fail until the blocks are written again. For tests. @throws as writeZeroes() */
   async writeUncorrectable(lba: bigint | number, blocks: number): Promise<void> {
-    this.assertOptional("Write Uncorrectable");
+    assertOptional(this.controller, "Write Uncorrectable");
     const opcode = IoOpcode.writeUncorrectable;
     await this.onBlocks(lba, blocks, { name: "write uncorrectable", opcode, byDefault: "never" });
   }
@@ -336,7 +324,7 @@ export class NvmeNamespace {
    * @throws as writeZeroes()
    */
   async datasetManagement(ranges: readonly DatasetRange[], attributes: DatasetAttributes): Promise<void> {
-    this.assertOptional("Dataset Management");
+    assertOptional(this.controller, "Dataset Management");
     const cdw11 = datasetAttributes(attributes);
     const bytes = encodeDatasetRanges(ranges);
     const command = {
@@ -356,7 +344,7 @@ export class NvmeNamespace {
    *   controller lacks Copy or this descriptor format; NvmeError, TimeoutError, DeviceGoneError, ClosedError
    */
   async copy(to: bigint | number, ranges: readonly CopyRange[], options: CopyOptions = {}): Promise<void> {
-    this.assertOptional("Copy");
+    assertOptional(this.controller, "Copy");
     const { controller, nsid, identify } = this;
     const { format } = this.commands;
     const { command, bytes } = copyCommand(controller, { nsid, identify, format }, to, ranges, options);
@@ -432,15 +420,6 @@ export class NvmeNamespace {
     return this.commands.transferLimitBytes;
   }
 
-  /** Quirk `stripe`: blocks of a stripe, which no command of a longer transfer crosses; 0: none. */
-  private get stripeBlocks(): number {
-    const { controller, identify, blockSizeBytes } = this;
-    if (!controller.hasQuirk("stripe")) return 0;
-    if (identify.noiob > 0) return identify.noiob;
-    const exponent = controller.identify.vs[STRIPE_AT] ?? 0;
-    return exponent === 0 ? 0 : (2 ** exponent * controller.capabilities.minPageBytes) / blockSizeBytes;
-  }
-
   private mover(opcode: number): Mover {
     const { controller, commands } = this;
     return {
@@ -448,26 +427,11 @@ export class NvmeNamespace {
       format: commands.format,
       dma: controller.dma,
       maxTransferBytes: controller.maxTransferBytes,
-      stripeBlocks: this.stripeBlocks,
+      stripeBlocks: stripeBlocks(controller, this.identify, this.blockSizeBytes),
       isRead: opcode === IoOpcode.read,
       bounce: controller.bounce,
       move: (lba, data, options) => this.submit(opcode, lba, data, options),
     };
-  }
-
-  /** Whether a controller without Write Zeroes has the quirk `deallocate-zeroes`. */
-  private deallocatesInstead(protection: ProtectionOptions | undefined): boolean {
-    const { identify } = this.controller;
-    const hasCommand = (identify.oncs & optionalCommands["Write Zeroes"]) !== 0;
-    if (hasCommand || protection !== undefined || this.metadataBytes > 0) return false;
-    return this.controller.hasQuirk("deallocate-zeroes");
-  }
-
-  private assertOptional(name: keyof typeof optionalCommands): void {
-    const { bdf, identify } = this.controller;
-    if ((identify.oncs & optionalCommands[name]) === 0) {
-      throw new UnsupportedError(`the controller ${bdf} has no ${name} command (ONCS)`);
-    }
   }
 
   private async onBlocks(lba: bigint | number, blocks: number, action: BlockAction): Promise<void> {
