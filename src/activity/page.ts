@@ -30,6 +30,11 @@ export function publishActivity(): void {
   numbers[At.magic] = MAGIC;
 }
 
+/** The page's memory, which is never closed; undefined before it was published. */
+export function activityPage(): MappedMemory | undefined {
+  return page;
+}
+
 function add(at: number, value: number): void {
   numbers[at] = (numbers[at] ?? 0) + value;
 }

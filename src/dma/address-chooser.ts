@@ -179,14 +179,13 @@ export class AddressChooser {
       if (iovaPage >= 0) return iovaPage;
     }
     this.allocator ??= this.findFree();
+    if (!isPlaced) return this.parked.refill(sizeBytes, this.fetch, this.giveBack);
     this.parked.drain(this.giveBack);
     if (fixed !== undefined) {
       if (!this.isAvoided(fixed, sizeBytes)) this.allocator.reserve(fixed, sizeBytes);
       return pageOfIova(fixed);
     }
-    return isPlaced
-      ? pageOfIova(this.zones.alloc(this.allocator, sizeBytes, placement, alignBytes))
-      : this.allocator.allocPages(sizeBytes);
+    return pageOfIova(this.zones.alloc(this.allocator, sizeBytes, placement, alignBytes));
   }
 
   /** Frees a result of {@link map} or {@link take}. Does nothing if the allocator doesn't have it. */
@@ -195,9 +194,12 @@ export class AddressChooser {
       this.parked.park(iovaPage, sizeBytes, this.giveBack);
   }
 
-  private readonly giveBack = (iovaPage: number, sizeBytes: number): void => {
-    this.allocator?.releasePages(iovaPage, sizeBytes);
+  private readonly giveBack = (iovaPage: number, sizeBytes: number, count: number): void => {
+    this.allocator?.releaseSideBySide(iovaPage, sizeBytes, count);
   };
+
+  private readonly fetch = (sizeBytes: number, into: Float64Array, most: number): number =>
+    this.allocator?.allocSideBySide(sizeBytes, into, most) ?? 0;
 
   private isAvoided(start: bigint, sizeBytes: number): boolean {
     const last = start + BigInt(sizeBytes) - 1n;

@@ -20,8 +20,6 @@ const ownerOfView = new WeakMap<object, DmaBuffer>();
  * space's index. It doesn't refer to the buffer, so that a forgotten buffer can be collected.
  */
 export class BufferLease extends MappedRecord {
-  /** Holds of other threads, after the buffer was shared. */
-  threads: ThreadHolds | undefined = undefined;
   private readonly ownMemory: Lease | undefined;
 
   /** @param ownsMemory whether the memory was allocated for the buffer, and closes with it */
@@ -50,11 +48,16 @@ export class BufferLease extends MappedRecord {
     return `DMA buffer of ${this.sizeBytes} bytes at iova 0x${iovaOfPage(this.iovaPage).toString(16)}`;
   }
 
+  /** Holds of other threads, after the buffer was shared. */
+  get threads(): ThreadHolds | undefined {
+    return this.foreign instanceof ThreadHolds ? this.foreign : undefined;
+  }
+
   protected override release(): void {
-    const { mapper, memory, ownMemory } = this;
+    const { index, mapper, memory, ownMemory } = this;
     this.threads?.end();
     try {
-      this.index.delete(this);
+      index.delete(this);
       const pages = mapper.extensions?.pages;
       if (pages === undefined) mapper.unmap(iovaOfPage(this.iovaPage), memory.sizeBytes);
       else pages.unmapPages(this.iovaPage, memory.sizeBytes);
@@ -86,8 +89,6 @@ export class DmaBuffer extends Resource {
   constructor(
     /** The address space this buffer is mapped in. */
     readonly space: DmaSpace,
-    /** The memory of the buffer. */
-    readonly memory: MappedMemory,
     lease: BufferLease,
     site: string,
   ) {
@@ -96,6 +97,11 @@ export class DmaBuffer extends Resource {
     this.sizeBytes = lease.sizeBytes;
     this.iovaLow = lowOfPage(iovaPage);
     this.iovaHigh = highOfPage(iovaPage);
+  }
+
+  /** The memory of the buffer. */
+  get memory(): MappedMemory {
+    return this.lease.memory;
   }
 
   /** I/O virtual address of the first byte. The others follow it if the buffer is {@link contiguous}. */
@@ -170,17 +176,15 @@ export class DmaBuffer extends Resource {
   share(): SharedBuffer {
     const { buffer: memory, byteOffset } = this.bytes;
     const { lease, sizeBytes, iova } = this;
-    if (lease.threads === undefined) {
-      lease.threads = new ThreadHolds();
-      lease.setForeignHolders(lease.threads);
-    }
+    const threads = lease.threads ?? new ThreadHolds();
+    lease.setForeignHolders(threads);
     return {
       memory,
       byteOffset,
       sizeBytes,
       iova,
       label: lease.label,
-      state: lease.threads.state,
+      state: threads.state,
     };
   }
 

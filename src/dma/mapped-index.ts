@@ -2,6 +2,7 @@
 import { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
 import type { MappingList } from "./address-chooser.js";
+import { unboxed } from "./iova/address.js";
 import { PairTree } from "./iova/pair-tree.js";
 import type { DmaSegment } from "./segments.js";
 
@@ -16,14 +17,17 @@ export abstract class MappedRecord extends Lease {
   /** I/O virtual addresses of the memory; undefined if they are contiguous from `iovaPage` on. */
   abstract readonly segments: readonly [DmaSegment, ...DmaSegment[]] | undefined;
 
+  /** I/O virtual address of the first byte, in IOVA_PAGEs. */
+  readonly iovaPage: number;
+
   protected constructor(
     space: Lease,
     name: string,
     protected readonly index: MappedIndex,
-    /** I/O virtual address of the first byte, in IOVA_PAGEs. */
-    readonly iovaPage: number,
+    iovaPage: number,
   ) {
     super(name, undefined);
+    this.iovaPage = unboxed(iovaPage);
     this.dependOn(space);
   }
 }

@@ -1,5 +1,5 @@
 /** DMA address spaces: they allocate memory, map it, and find its address. */
-import { noteError, publishActivity } from "../activity/page.js";
+import { activityPage, noteError, publishActivity } from "../activity/page.js";
 import {
   checkInteger,
   checkKeys,
@@ -20,6 +20,7 @@ import { callSite } from "./call-site.js";
 import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "./iova/address.js";
 import type { IovaPlacement } from "./iova/allocator.js";
 import { IovaSpaceError } from "./iova/error.js";
+import { keepShapes } from "./kept-shapes.js";
 import { MappedIndex, type MemoryRecord } from "./mapped-index.js";
 import type { DmaMapper } from "./mapper.js";
 import { assertMemlock, memlockErrorOf } from "./memlock.js";
@@ -112,6 +113,7 @@ export class DmaSpace extends Resource {
     mapped.of(this.lease);
     publishActivity();
     this.mapped = mapped;
+    keepShapes((none) => new DmaSpace(none), activityPage());
   }
 
   /** The backend's name: `iommufd`, `type1`, ... */
@@ -365,7 +367,7 @@ export class DmaSpace extends Resource {
         segments,
         ownsMemory,
       );
-      return new DmaBuffer(this, memory, lease, site);
+      return new DmaBuffer(this, lease, site);
     } catch (error) {
       mapper.unmap(iovaOfPage(iovaPage), memory.sizeBytes);
       traceUnmap(mapper, iovaPage, memory.sizeBytes);

@@ -48,6 +48,24 @@ export interface ForeignHolders {
   unlock(): void;
 }
 
+/** What few leases have. A program may have 100,000 leases at once, and each word of one is memory to collect. */
+class Extras {
+  /** Calls of hold() without a drop() yet. */
+  holdCount = 0;
+  foreign: ForeignHolders | undefined = undefined;
+  owned: readonly Lease[] = [];
+  /** The closeAsync() in progress. */
+  pending: Promise<void> | undefined = undefined;
+}
+
+/** A step of a lease's life. */
+type LeaseState = typeof OPEN | typeof CLOSING | typeof CLOSED;
+const OPEN = 0;
+/** close() has begun; dependents may still need it. */
+const CLOSING = 1;
+/** Released, or about to be. */
+const CLOSED = 2;
+
 /** Not by class: there may be two copies of this library. @throws ArgumentError */
 export function checkParent(label: string, parent: Lease): void {
   if (!isLease(parent))
@@ -89,19 +107,10 @@ export class Lease {
   private parent: Lease | undefined = undefined;
   private otherParents: Dependence | undefined = undefined;
   private newestDependent: Link | undefined = undefined;
-  private holdCount = 0;
   private pinCount = 0;
   private lastHolder = "";
-  /**
-   * close() has begun. Only this class writes it.
-   * @internal
-   */
-  closing = false;
-  private foreign: ForeignHolders | undefined = undefined;
-  private owned: readonly Lease[] | undefined = undefined;
-  private isClosed = false;
-  /** The closeAsync() in progress. */
-  private pending: Promise<void> | undefined = undefined;
+  private state: LeaseState = OPEN;
+  private extras: Extras | undefined = undefined;
   /**
    * Where its Resource was created, for the warning when that is forgotten.
    * @internal
@@ -159,7 +168,28 @@ export class Lease {
 
   /** Whether it was released. */
   get closed(): boolean {
-    return this.isClosed;
+    return this.state === CLOSED;
+  }
+
+  /**
+   * Whether close() has begun.
+   * @internal
+   */
+  get closing(): boolean {
+    return this.state !== OPEN;
+  }
+
+  private get useCount(): number {
+    return this.pinCount + (this.extras?.holdCount ?? 0);
+  }
+
+  /** Holders on other threads, if there can be any. */
+  protected get foreign(): ForeignHolders | undefined {
+    return this.extras?.foreign;
+  }
+
+  private get owned(): readonly Lease[] {
+    return this.extras?.owned ?? [];
   }
 
   /**
@@ -197,7 +227,7 @@ export class Lease {
 
   /** @throws ClosedError if it was released */
   assertOpen(): void {
-    if (this.isClosed) throw new ClosedError(this.label);
+    if (this.state === CLOSED) throw new ClosedError(this.label);
   }
 
   /**
@@ -208,15 +238,17 @@ export class Lease {
   hold(holder: string): void {
     checkString("holder", holder);
     this.assertOpen();
-    this.holdCount++;
+    this.extras ??= new Extras();
+    this.extras.holdCount++;
     this.lastHolder = holder;
   }
 
   /** Ends one {@link hold}. @throws StateError if there is none, with nothing changed */
   drop(): void {
-    if (this.holdCount === 0)
+    const { extras } = this;
+    if (extras === undefined || extras.holdCount === 0)
       throw new StateError(`${this.label} has no hold to drop: each drop() needs a hold() before it`);
-    this.holdCount--;
+    extras.holdCount--;
   }
 
   /**
@@ -251,7 +283,8 @@ export class Lease {
    * @internal
    */
   setForeignHolders(foreign: ForeignHolders): void {
-    this.foreign = foreign;
+    this.extras ??= new Extras();
+    this.extras.foreign = foreign;
   }
 
   /**
@@ -260,7 +293,8 @@ export class Lease {
    * @internal
    */
   setOwned(owned: readonly Lease[]): void {
-    this.owned = owned;
+    this.extras ??= new Extras();
+    this.extras.owned = owned;
   }
 
   /** Makes close() fail during a call on another thread: otherwise the descriptor's number could be reused meanwhile. */
@@ -280,10 +314,10 @@ export class Lease {
    * @internal
    */
   assertIdle(): void {
-    if (this.holdCount + this.pinCount > 0) throw this.busy();
+    if (this.useCount > 0) throw this.busy();
     if (this.foreign !== undefined) this.refuseForeign(this.foreign.count());
     for (let each = this.newestDependent; each !== undefined; each = each.before) each.dependent.assertIdle();
-    if (this.owned !== undefined && !this.closing) for (const part of this.owned) part.assertIdle();
+    if (!this.closing) for (const part of this.owned) part.assertIdle();
   }
 
   /**
@@ -294,16 +328,15 @@ export class Lease {
    */
   lockIdle(): void {
     // A fast path: most leases have no dependents.
-    const holds = this.holdCount + this.pinCount;
-    const { newestDependent, foreign, owned } = this;
-    if (newestDependent === undefined && foreign === undefined && owned === undefined && holds === 0) return;
+    if (this.newestDependent === undefined && this.extras === undefined && this.pinCount === 0) return;
     this.assertIdle();
     this.lockForeign();
   }
 
   private busy(): BusyError {
-    const holds = this.holdCount + this.pinCount;
-    return new BusyError(`${this.label} can't be closed: ${this.lastHolder} uses it (${holds} in flight)`);
+    return new BusyError(
+      `${this.label} can't be closed: ${this.lastHolder} uses it (${this.useCount} in flight)`,
+    );
   }
 
   private refuseForeign(holders: number): void {
@@ -330,7 +363,7 @@ export class Lease {
 
   private lockOwned(): void {
     const locked: Lease[] = [];
-    for (const part of this.owned ?? []) {
+    for (const part of this.owned) {
       try {
         if (!part.closing) part.lockForeign();
         locked.push(part);
@@ -349,7 +382,7 @@ export class Lease {
     this.foreign?.unlock();
     for (let each = this.newestDependent; each !== undefined; each = each.before)
       each.dependent.unlockForeign();
-    for (const part of this.owned ?? []) part.unlockForeign();
+    for (const part of this.owned) part.unlockForeign();
   }
 
   /**
@@ -366,27 +399,29 @@ export class Lease {
 
   /** The same, with releases that may take long off the JavaScript thread. */
   async closeAsync(): Promise<void> {
-    if (this.closing) return this.pending;
+    if (this.closing) return this.extras?.pending;
     this.lockIdle();
     const errors: unknown[] = [];
-    this.pending = this.closeIntoAsync(errors).then(() => {
-      this.pending = undefined;
+    this.extras ??= new Extras();
+    const { extras } = this;
+    extras.pending = this.closeIntoAsync(errors).then(() => {
+      extras.pending = undefined;
       throwCollected(errors, `closing ${this.label}`);
     });
-    return this.pending;
+    return extras.pending;
   }
 
   /** @returns the given errors and new ones; undefined if there are none, so the usual case allocates nothing */
   private closeInto(before: unknown[] | undefined): unknown[] | undefined {
     let errors = before;
     if (this.closing) return errors;
-    this.closing = true;
-    // isClosed is set later: a dependent may need this object for its release.
+    this.state = CLOSING;
+    // Not CLOSED yet: a dependent may need this object for its release.
     // A dependent that closes leaves the list, and others may leave with it; their links still lead to the earlier ones.
     for (let each = this.newestDependent; each !== undefined; each = each.before) {
       errors = each.dependent.closeInto(errors);
     }
-    this.isClosed = true;
+    this.state = CLOSED;
     try {
       this.release();
     } catch (error) {
@@ -402,12 +437,12 @@ export class Lease {
   }
 
   private async closeIntoAsync(errors: unknown[]): Promise<void> {
-    if (this.closing) return this.pending?.catch(() => {});
-    this.closing = true;
+    if (this.closing) return this.extras?.pending?.catch(() => {});
+    this.state = CLOSING;
     for (let each = this.newestDependent; each !== undefined; each = each.before) {
       await each.dependent.closeIntoAsync(errors);
     }
-    this.isClosed = true;
+    this.state = CLOSED;
     try {
       await this.releaseAsync();
     } catch (error) {
@@ -427,8 +462,7 @@ export class Lease {
   }
 
   private reopen(): void {
-    this.closing = false;
-    this.isClosed = false;
+    this.state = OPEN;
   }
 
   private leaveTree(): void {
@@ -453,8 +487,7 @@ export class Lease {
   }
 
   private vanish(): void {
-    this.closing = true;
-    this.isClosed = true;
+    this.state = CLOSED;
     this.leaveTree();
   }
 }

@@ -48,6 +48,15 @@ export function iovaOfPage(iovaPage: number): Iova {
   return (whole[0] ?? 0n) as Iova;
 }
 
+/**
+ * The same number, as V8's small integer where it is one. What comes from a Float64Array is a boxed double, at least before
+ * the code is optimised. A single box in a field makes V8 allocate one for each object from then on.
+ */
+export function unboxed(iovaPage: number): number {
+  const small = iovaPage | 0;
+  return small === iovaPage ? small : iovaPage;
+}
+
 /** Low 32 bits of a page's address. */
 export function lowOfPage(iovaPage: number): number {
   // Both expressions give the same result; the first uses no floating point.

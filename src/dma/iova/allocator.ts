@@ -144,6 +144,27 @@ export class IovaAllocator {
     return at * this.pagesPerGranule;
   }
 
+  /**
+   * Allocates up to `most` ranges of one size side by side, each to be released by itself.
+   * @param into gets their page numbers, ascending
+   * @returns how many there are, at least one
+   * @throws as alloc()
+   * @internal
+   */
+  allocSideBySide(sizeBytes: number, into: Float64Array, most: number): number {
+    const size = this.checkSize(sizeBytes);
+    const from = this.findAnywhere(size);
+    if (from === undefined) throw this.full(sizeBytes, undefined);
+    const length = -this.ranges.get(from);
+    const count = Math.min(most, Math.floor(length / size));
+    this.take(from, length, from, size * count);
+    for (let i = 0; i < count; i++) {
+      this.ranges.set(from + i * size, size);
+      into[i] = (from + i * size) * this.pagesPerGranule;
+    }
+    return count;
+  }
+
   /** Takes a fixed range. @throws ArgumentError, IovaSpaceError if part of it is taken, reserved, or not translated */
   reserve(start: bigint, sizeBytes: number): void {
     const size = this.checkSize(sizeBytes);
@@ -167,6 +188,20 @@ export class IovaAllocator {
   /** {@link release} by page number (IOVA_PAGE). @throws as release() */
   releasePages(iovaPage: number, sizeBytes: number): void {
     this.giveBack(iovaPage / this.pagesPerGranule, this.checkSize(sizeBytes));
+  }
+
+  /**
+   * Frees ranges of one size side by side, as one.
+   * @throws ArgumentError as release(), if the first is no range
+   * @internal
+   */
+  releaseSideBySide(iovaPage: number, sizeBytes: number, count: number): void {
+    const size = this.checkSize(sizeBytes);
+    const at = iovaPage / this.pagesPerGranule;
+    if (this.ranges.get(at) !== size) throw this.notGiven(at, size);
+    for (let i = 1; i < count; i++) this.ranges.delete(at + i * size);
+    this.ranges.set(at, size * count);
+    this.giveBack(at, size * count);
   }
 
   /** Whether this whole range was allocated or reserved, and not freed. */
@@ -193,9 +228,12 @@ export class IovaAllocator {
   }
 
   private takeAnywhere(size: number): number | undefined {
-    const from = this.search(0, size, 1, 0, NO_LIMIT, LOOKS);
-    if (from !== undefined) return this.takeFound(from, size, 1, 0, NO_LIMIT);
-    return this.takeAfterAll(size, 1, 0, NO_LIMIT);
+    const from = this.findAnywhere(size);
+    return from === undefined ? undefined : this.takeFound(from, size, 1, 0, NO_LIMIT);
+  }
+
+  private findAnywhere(size: number): number | undefined {
+    return this.search(0, size, 1, 0, NO_LIMIT, LOOKS) ?? this.findAfterAll(size, 1, 0, NO_LIMIT);
   }
 
   /** @throws ArgumentError */
@@ -220,14 +258,15 @@ export class IovaAllocator {
       if (this.fitAt(from, length, size, align, low, high) >= 0)
         return this.takeFound(from, size, align, low, high);
     }
-    return this.takeAfterAll(size, align, low, high);
+    const from = this.findAfterAll(size, align, low, high);
+    return from === undefined ? undefined : this.takeFound(from, size, align, low, high);
   }
 
   /** Second search: tries every free range that is large enough. */
-  private takeAfterAll(size: number, align: number, low: number, high: number): number | undefined {
+  private findAfterAll(size: number, align: number, low: number, high: number): number | undefined {
     for (let zone = 0; zone <= this.zoneOf(high); zone++) {
       const from = this.search(zone, size, align, low, high, NO_LIMIT);
-      if (from !== undefined) return this.takeFound(from, size, align, low, high);
+      if (from !== undefined) return from;
     }
     return undefined;
   }

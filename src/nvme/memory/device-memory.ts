@@ -86,7 +86,7 @@ export class DeviceMemory {
       const memory = device.bar(place.bar).map(place.offset + Number(at - place.base), rounded);
       const iovaPage = pageOfIova(at);
       const lease = new BufferLease(dma.lease, index, mapper, memory, iovaPage, sizeBytes, undefined, true);
-      return new DmaBuffer(dma, memory, lease, "");
+      return new DmaBuffer(dma, lease, "");
     } catch (error) {
       mapper.unmap(at, rounded);
       throw error;

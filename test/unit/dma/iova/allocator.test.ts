@@ -462,3 +462,20 @@ test("IovaAllocator finds each hole between 100,000 live ranges by its address a
   for (const at of [given[0] ?? 0n, given[2 * COUNT - 2] ?? 0n]) allocator.reserve(at, GRANULE);
   expect(reasonOf(() => allocator.reserve(given[1] ?? 0n, GRANULE))).toBe("taken");
 });
+
+test("IovaAllocator allocates ranges side by side that are released alone or as one", () => {
+  const allocator = new IovaAllocator(ranges([0x1000n, 0x8fffn]), GRANULE);
+  const free = allocator.freeBytes;
+  const into = new Float64Array(8);
+  expect(allocator.allocSideBySide(2 * GRANULE, into, 3)).toBe(3);
+  expect([...into.subarray(0, 3)]).toEqual([1, 3, 5]);
+  expect(allocator.allocSideBySide(GRANULE, into, 8)).toBe(2);
+  expect([...into.subarray(0, 2)]).toEqual([7, 8]);
+  expect(reasonOf(() => allocator.allocSideBySide(GRANULE, into, 8))).toBe("full");
+  allocator.releasePages(3, 2 * GRANULE);
+  expect(allocator.alloc(2 * GRANULE)).toBe(0x3000n);
+  allocator.releaseSideBySide(1, 2 * GRANULE, 3);
+  expect(() => allocator.releaseSideBySide(1, 2 * GRANULE, 3)).toThrow(ArgumentError);
+  allocator.releaseSideBySide(7, GRANULE, 2);
+  expect([allocator.freeBytes, allocator.stats().freeRanges]).toEqual([free, 1]);
+});

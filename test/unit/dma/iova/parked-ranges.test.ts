@@ -30,11 +30,41 @@ test("ParkedRanges returns the range parked last, and only for its size", () => 
   expect(given).toHaveLength(2);
 });
 
-test("ParkedRanges gives ranges back at once when it has no room", () => {
+test("ParkedRanges gives its oldest ranges back, neighbours at once, when it has no room", () => {
   const parked = new ParkedRanges();
-  const given: number[] = [];
-  for (let page = 1; page <= 100; page++) parked.park(page, PAGE, (at) => void given.push(at));
-  expect(given).toEqual(Array.from({ length: 36 }, (_, i) => 65 + i));
+  const given: number[][] = [];
+  const giveBack = (page: number, sizeBytes: number, count: number): void =>
+    void given.push([page, sizeBytes, count]);
+  // Ascending but for the first two, and with a gap.
+  for (const page of [2, 1, ...Array.from({ length: 63 }, (_, i) => (i < 10 ? 3 + i : 4 + i))]) {
+    parked.park(page, PAGE, giveBack);
+  }
+  expect(given).toEqual([
+    [1, PAGE, 12],
+    [14, PAGE, 20],
+  ]);
+  parked.drain(giveBack);
+  expect(given.slice(2)).toEqual([[34, PAGE, 33]]);
+});
+
+test("ParkedRanges fetches ever more ranges of a size, the lowest first, and one after another size", () => {
+  const parked = new ParkedRanges();
+  const asked: number[] = [];
+  let next = 1;
+  const fetch = (_: number, into: Float64Array, most: number): number => {
+    asked.push(most);
+    for (let i = 0; i < most; i++) into[i] = next++;
+    return most;
+  };
+  const take = (sizeBytes: number): number => {
+    const page = parked.take(sizeBytes);
+    return page < 0 ? parked.refill(sizeBytes, fetch, () => {}) : page;
+  };
+  expect(Array.from({ length: 200 }, () => take(PAGE))).toEqual(Array.from({ length: 200 }, (_, i) => i + 1));
+  expect(asked).toEqual([1, 2, 4, 8, 16, 32, 32, 32, 32, 32, 32]);
+  take(2 * PAGE);
+  take(PAGE);
+  expect(asked.slice(-2)).toEqual([1, 1]);
 });
 
 test("ParkedRanges before an allocator returns nothing twice and loses nothing", () => {
@@ -43,7 +73,10 @@ test("ParkedRanges before an allocator returns nothing twice and loses nothing",
     fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
       const allocator = new IovaAllocator(usable, PAGE);
       const free = allocator.freeBytes;
-      const giveBack = (page: number, sizeBytes: number): void => allocator.releasePages(page, sizeBytes);
+      const giveBack = (page: number, sizeBytes: number, count: number): void =>
+        allocator.releaseSideBySide(page, sizeBytes, count);
+      const fetch = (sizeBytes: number, into: Float64Array, most: number): number =>
+        allocator.allocSideBySide(sizeBytes, into, most);
       const parked = new ParkedRanges();
       const live: { page: number; pages: number }[] = [];
       const taken = new Set<number>();
@@ -51,10 +84,7 @@ test("ParkedRanges before an allocator returns nothing twice and loses nothing",
         const last = live[which % Math.max(1, live.length)];
         if (take && taken.size + pages < PAGES / 3) {
           let page = parked.take(pages * PAGE);
-          if (page < 0) {
-            parked.drain(giveBack);
-            page = allocator.allocPages(pages * PAGE);
-          }
+          if (page < 0) page = parked.refill(pages * PAGE, fetch, giveBack);
           for (let i = page; i < page + pages; i++) {
             expect(taken.has(i)).toBe(false);
             taken.add(i);
