@@ -113,7 +113,17 @@ export class DmaSpace extends Resource {
     mapped.of(this.lease);
     publishActivity();
     this.mapped = mapped;
-    keepShapes((none) => new DmaSpace(none), activityPage());
+    const page = activityPage();
+    if (page !== undefined) keepShapes((none) => DmaSpace.specimen(none, page));
+  }
+
+  /** A buffer in a space of its own, for {@link keepShapes}. @param memory of this thread for ever */
+  private static specimen(mapper: DmaMapper, memory: MappedMemory): DmaBuffer {
+    const space = new DmaSpace(mapper);
+    space.relinquish();
+    // Small numbers, as of most buffers: V8 stores larger ones differently.
+    const lease = new BufferLease(space.lease, space.mapped, mapper, memory, 1, 1, undefined, false);
+    return new DmaBuffer(space, lease, "");
   }
 
   /** The backend's name: `iommufd`, `type1`, ... */
