@@ -41,7 +41,7 @@ export interface DoctorReport {
  * Checks this host for what a program needs to use a device: kernel, IOMMU, modules, nodes, limits, the device itself. It only
  * reads, and opens nodes whose opening has no effect; of devices that are named, also those that are bound to a VFIO driver and that nobody
  * uses, for a moment, which resets them.
- * @throws ArgumentError: no such device or user; UnsupportedError on another system than Linux
+ * @throws ArgumentError: no such device or user; TimeoutError: the host's directory of users doesn't answer; UnsupportedError on another system than Linux
  */
 export function doctor(options: DoctorOptions = {}): DoctorReport {
   checkKeys("options", options, ["devices", "user", "root"]);

@@ -18,9 +18,9 @@ import { fileAndReload, ruleSteps } from "./rule-steps.js";
 
 /** Whom devices are given to: exactly one of both. */
 export interface PermissionSubject {
-  /** Name of a user of /etc/passwd, whose the devices' nodes become. It joins the group `iova`, which has the shared nodes. */
+  /** Name of a user, whose the devices' nodes become. It joins the group `iova`, which has the shared nodes. */
   readonly user?: string | undefined;
-  /** Name of a group of /etc/group, whose the nodes become. */
+  /** Name of a group, whose the nodes become. */
   readonly group?: string | undefined;
 }
 
@@ -69,15 +69,17 @@ const NAME = /^[a-z_][a-z0-9_.-]{0,31}$/i;
 interface Subject {
   readonly kind: "user" | "group";
   readonly name: string;
+  readonly nameInRules: string;
   readonly uid: number;
   /** The group of the shared nodes; its number is unknown until it is made. */
   readonly sharedGroup: string;
+  readonly sharedGroupInRules: string;
   readonly sharedGid: number | undefined;
   /** Whether the user is in that group already. */
   readonly isMember: boolean;
 }
 
-/** @throws ArgumentError */
+/** @throws ArgumentError, TimeoutError */
 function subjectOf(names: HostNames, { user, group }: PermissionSubject): Subject {
   const name = user ?? group;
   if (name === undefined || (user !== undefined && group !== undefined))
@@ -86,25 +88,42 @@ function subjectOf(names: HostNames, { user, group }: PermissionSubject): Subjec
   if (!NAME.test(checkString(kind, name)))
     throw new ArgumentError(`${kind} must be a name of letters, digits, "_", "." and "-", got ${show(name)}`);
   const found = names.group(kind === "group" ? name : ACCESS_GROUP);
+  const sharedGroupInRules = found === undefined ? ACCESS_GROUP : names.groupInRules(found);
+  const shared = { sharedGroupInRules, sharedGid: found?.gid };
   if (kind === "group") {
-    if (found === undefined)
-      throw new ArgumentError(`there is no group ${show(name)} in /etc/group: make it first`);
-    return { kind, name, uid: 0, sharedGroup: name, sharedGid: found.gid, isMember: true };
+    if (found === undefined) throw names.unknown("group", name, "make it first");
+    return {
+      kind,
+      name,
+      nameInRules: sharedGroupInRules,
+      uid: 0,
+      sharedGroup: name,
+      ...shared,
+      isMember: true,
+    };
   }
-  const { uid, name: known, gids } = names.find(name);
-  // A number in place of a name.
-  if (known !== name || names.user(uid) !== name)
-    throw new ArgumentError(`there is no user ${show(name)} in /etc/passwd: give a name from there`);
+  const { uid, name: known, nameInRules, gids } = names.find(name);
+  const first = names.user(uid);
+  // A directory may ignore case, and a number may have several names.
+  if (known !== name || first !== name)
+    throw new ArgumentError(
+      `the user ${show(name)} is also called ${show(known === name ? first : known)}: give that name`,
+    );
   const isMember = found !== undefined && gids.includes(found.gid);
-  return { kind, name, uid, sharedGroup: ACCESS_GROUP, sharedGid: found?.gid, isMember };
+  return { kind, name, nameInRules, uid, sharedGroup: ACCESS_GROUP, ...shared, isMember };
 }
 
 /**
  * Says what would give a user or a group the nodes of devices: character device, group node, `/dev/iommu` and `/dev/vfio/vfio`.
  * @throws ArgumentError: no such device, user or group, or a name that can't stand in a rule; StateError: another group has the shared
- *   nodes
+ *   nodes; TimeoutError: the host's directory of users doesn't answer
  */
 export function planPermissions(options: PermissionOptions): PermissionPlan {
+  return planWith(options, (host) => HostNames.read(host));
+}
+
+/** {@link planPermissions} for users and groups that are found in another way. */
+export function planWith(options: PermissionOptions, namesOf: (root: HostRoot) => HostNames): PermissionPlan {
   checkKeys("options", options, ["root", "record", "user", "group", "devices", "memlockBytes"]);
   const { devices, memlockBytes = DEFAULT_MEMLOCK } = options;
   checkArray("devices", devices);
@@ -113,7 +132,7 @@ export function planPermissions(options: PermissionOptions): PermissionPlan {
     checkInteger("memlockBytes", memlockBytes, 4096, Number.MAX_SAFE_INTEGER);
   const { root } = placesOf(options);
   const host = new HostRoot(root);
-  const subject = subjectOf(HostNames.read(host), options);
+  const subject = subjectOf(namesOf(host), options);
   const notes: string[] = [];
   const parts = [
     sharedPart(host, subject),
@@ -129,8 +148,8 @@ export function planPermissions(options: PermissionOptions): PermissionPlan {
 
 /** The group, and the nodes that all devices share. @throws StateError */
 function sharedPart(host: HostRoot, subject: Subject): PermissionPart {
-  const { kind, sharedGroup, sharedGid } = subject;
-  const { path, content } = sharedRules(sharedGroup);
+  const { kind, sharedGroup, sharedGroupInRules, sharedGid } = subject;
+  const { path, content } = sharedRules(sharedGroupInRules);
   const now = host.text(path);
   if (now !== undefined && now !== content.trim())
     throw new StateError(

@@ -18,8 +18,8 @@ export const permissionsDescription = describe({
   ],
   offers: ["function"],
   options: {
-    user: value("NAME", "a user of /etc/passwd"),
-    group: value("NAME", "a group of /etc/group"),
+    user: value("NAME", "a user's name"),
+    group: value("NAME", "a group's name"),
     memlock: value("SIZE", "how much memory may be pinned, such as 512M or 4G, or unlimited (default 4G)"),
     remove: flag("take permissions back"),
     "dry-run": flag("print the files and commands, and do nothing"),

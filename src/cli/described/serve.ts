@@ -22,8 +22,8 @@ export const serveDescription = describe({
     socket: value("PATH", "where to listen; everybody may connect, and only the named are served", {
       offer: "file",
     }),
-    user: repeated("NAME", "a user of /etc/passwd, or a number; repeatable"),
-    group: repeated("NAME", "a group of /etc/group; repeatable"),
+    user: repeated("NAME", "a user's name, or a number; repeatable"),
+    group: repeated("NAME", "a group's name; repeatable"),
     allow: repeated(
       "WHO=BDF",
       "lend these devices only to this user, or with %NAME to this group: alice=0000:01:00.0,0000:02:00.0; repeatable",

@@ -1,5 +1,4 @@
 /** `iova serve`: lends PCI functions to users who may not open them. */
-import { ArgumentError } from "../../core/errors.js";
 import { HostRoot } from "../../host/facts/root.js";
 import { HostNames } from "../../host/facts/users.js";
 import type { LendingRule } from "../../lending/server/rules.js";
@@ -70,10 +69,10 @@ function deviceAt(text: string): string {
   return readPciFunction(parseBdf(text)).bdf;
 }
 
-/** @throws ArgumentError */
+/** @throws ArgumentError, TimeoutError */
 function groupId(names: HostNames, name: string): number {
   const gid = names.group(name)?.gid;
-  if (gid === undefined) throw new ArgumentError(`there is no group ${JSON.stringify(name)} in /etc/group`);
+  if (gid === undefined) throw names.unknown("group", name, "give the name of one");
   return gid;
 }
 

@@ -9,7 +9,8 @@ export interface RuleFile {
 /** Whose a device's nodes become. */
 export interface NodeOwner {
   readonly kind: "user" | "group";
-  readonly name: string;
+  /** Name or number. */
+  readonly nameInRules: string;
 }
 
 const RULES = "/etc/udev/rules.d/91-iova";
@@ -25,8 +26,8 @@ export function sharedRules(group: string): RuleFile {
 }
 
 /** The nodes of one device. */
-export function deviceRules(bdf: string, { kind, name }: NodeOwner): RuleFile {
-  const whom = `${kind === "user" ? "OWNER" : "GROUP"}="${name}", MODE="0660"`;
+export function deviceRules(bdf: string, { kind, nameInRules }: NodeOwner): RuleFile {
+  const whom = `${kind === "user" ? "OWNER" : "GROUP"}="${nameInRules}", MODE="0660"`;
   const lines = [
     `SUBSYSTEM=="vfio-dev", KERNELS=="${bdf}", SUBSYSTEMS=="pci", ${whom}`,
     // Groups have no device above them, and other numbers after each start.

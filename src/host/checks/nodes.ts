@@ -53,7 +53,7 @@ function sharedFix(facts: HostFacts): Fix {
 function deviceFix(facts: HostFacts, bdf: string): Fix {
   const { user, container } = facts;
   if (container !== undefined) return containerFix();
-  const rules = deviceRules(bdf, { kind: "user", name: user.name });
+  const rules = deviceRules(bdf, { kind: "user", nameInRules: user.nameInRules });
   return ruleFix(facts, `give the nodes of ${bdf} to ${user.name}`, [], rules);
 }
 

@@ -1,4 +1,6 @@
 /** Everything that a report on a host is made of. */
+
+import type { GroupEntry } from "../names/files.js";
 import { type KernelCommandLine, readCommandLine } from "./command-line.js";
 import { type ContainerFacts, readContainer } from "./container.js";
 import { type DeviceFacts, readDevice } from "./device.js";
@@ -19,7 +21,7 @@ import type { HostRoot } from "./root.js";
 import { type RuntimeFacts, readRuntime } from "./runtime.js";
 import { readSecurity, type SecurityFacts } from "./security.js";
 import { readSwitches, type SwitchFacts } from "./switches.js";
-import { type GroupEntry, HostNames, type HostUser, readUser } from "./users.js";
+import { HostNames, type HostUser, readUser } from "./users.js";
 
 /** The modules that the library depends on. */
 export const moduleNames = ["vfio", "vfio_pci", "vfio_iommu_type1", "iommufd"] as const;
@@ -66,7 +68,7 @@ export interface HostFacts {
  * @param devices addresses of the devices that matter
  * @param user name or number; undefined: who runs this process
  * @param mayOpen whether devices that nobody uses are opened, too
- * @throws ArgumentError: no such device or user
+ * @throws ArgumentError: no such device or user; TimeoutError: the host's directory of users doesn't answer
  */
 export function readHostFacts(
   root: HostRoot,

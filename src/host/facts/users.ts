@@ -1,5 +1,8 @@
 /** Users and groups of a host, and who the process is. */
+import { show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
+import { type GroupEntry, isIdNumber, type PasswdEntry, parseGroup, parsePasswd } from "../names/files.js";
+import { NameService } from "../names/service.js";
 import type { HostRoot } from "./root.js";
 
 /** Rights of root that the library's work depends on (capabilities(7), linux/capability.h). */
@@ -28,6 +31,8 @@ export function parseCapabilities(hex: string): Capability[] {
 export interface HostUser {
   /** The number as text if no name is known. */
   readonly name: string;
+  /** How a rule of udev names the user: by number if /etc/passwd lacks the name, because udev starts before a directory can be asked. */
+  readonly nameInRules: string;
   readonly uid: number;
   /** The main group, then all others. */
   readonly gids: readonly number[];
@@ -39,92 +44,77 @@ export interface HostUser {
   readonly isThisProcess: boolean;
 }
 
-/** A line of /etc/passwd. */
-export interface PasswdEntry {
-  readonly name: string;
-  readonly uid: number;
-  readonly gid: number;
-}
-
-/** A line of /etc/group. */
-export interface GroupEntry {
-  readonly name: string;
-  readonly gid: number;
-  readonly members: readonly string[];
-}
-
-const NUMBER = /^\d{1,10}$/;
-
-/** Parses /etc/passwd. Lines of another form are skipped. Never throws. */
-export function parsePasswd(text: string): PasswdEntry[] {
-  return text.split("\n").flatMap((line) => {
-    const [name = "", , uid = "", gid = ""] = line.split(":");
-    return name !== "" && NUMBER.test(uid) && NUMBER.test(gid)
-      ? [{ name, uid: Number(uid), gid: Number(gid) }]
-      : [];
-  });
-}
-
-/** Parses /etc/group. Lines of another form are skipped. Never throws. */
-export function parseGroup(text: string): GroupEntry[] {
-  return text.split("\n").flatMap((line) => {
-    const [name = "", , gid = "", members = ""] = line.split(":");
-    if (name === "" || !NUMBER.test(gid)) return [];
-    return [
-      {
-        name,
-        gid: Number(gid),
-        members: members
-          .split(",")
-          .map((each) => each.trim())
-          .filter(Boolean),
-      },
-    ];
-  });
-}
-
-/** Users and groups that the host's files name. */
+/** Users and groups that the host knows: those of its files, and on this host those of a directory. */
 export class HostNames {
   private constructor(
     private readonly passwd: readonly PasswdEntry[],
     private readonly groups: readonly GroupEntry[],
+    private readonly service: NameService | undefined,
   ) {}
 
-  static read(root: HostRoot): HostNames {
+  /** @param service what is asked beyond the files; by default this host's, or nothing for the files of another host */
+  static read(root: HostRoot, service = root.isLive ? new NameService() : undefined): HostNames {
     return new HostNames(
       parsePasswd(root.text("/etc/passwd") ?? ""),
       parseGroup(root.text("/etc/group") ?? ""),
+      service,
     );
   }
 
   /** A user's name; the number as text if none is known. */
   user(uid: number): string {
-    return this.passwd.find((each) => each.uid === uid)?.name ?? String(uid);
+    const known = this.passwd.find((each) => each.uid === uid) ?? this.service?.user(String(uid));
+    return known?.name ?? String(uid);
   }
 
   /** A group's name; the number as text if none is known. */
   groupName(gid: number): string {
-    return this.groups.find((each) => each.gid === gid)?.name ?? String(gid);
+    const known = this.groups.find((each) => each.gid === gid) ?? this.service?.group(String(gid));
+    return known?.name ?? String(gid);
   }
 
-  /** A group by its name; undefined if /etc/group lacks it. */
+  /** A group by its name; undefined if there is none. */
   group(name: string): GroupEntry | undefined {
+    const local = this.localGroup(name);
+    if (local !== undefined) return local;
+    const known = this.service?.group(name);
+    // A number finds one, too.
+    return known?.name === name ? known : undefined;
+  }
+
+  /** How a rule of udev names a group: udev starts before a directory can be asked, so one of a directory has its number. */
+  groupInRules({ name, gid }: GroupEntry): string {
+    return this.localGroup(name) === undefined ? String(gid) : name;
+  }
+
+  private localGroup(name: string): GroupEntry | undefined {
     return this.groups.find((each) => each.name === name);
   }
 
-  /** A user by name or number. @throws ArgumentError: neither /etc/passwd nor the text itself gives a number */
+  /** What to throw for a name that isn't known. */
+  unknown(kind: "user" | "group", name: string, advice: string): Error {
+    if (this.service?.failure !== undefined) return this.service.failure;
+    const file = kind === "user" ? "/etc/passwd" : "/etc/group";
+    const places = this.service === undefined ? `in ${file}` : `in ${file} or known to getent`;
+    return new ArgumentError(`there is no ${kind} ${show(name)} ${places}: ${advice}`);
+  }
+
+  /**
+   * A user by name or number.
+   * @throws ArgumentError: neither the host nor the text itself gives a number; TimeoutError: the host's directory doesn't answer
+   */
   find(nameOrUid: string): HostUser {
-    const entry = this.passwd.find(({ name, uid }) => name === nameOrUid || String(uid) === nameOrUid);
-    if (entry === undefined && !NUMBER.test(nameOrUid)) {
-      throw new ArgumentError(
-        `there is no user ${JSON.stringify(nameOrUid)} in /etc/passwd: give a name from there, or a number`,
-      );
-    }
+    const local = this.passwd.find(({ name, uid }) => name === nameOrUid || String(uid) === nameOrUid);
+    const entry = local ?? this.service?.user(nameOrUid);
+    if (entry === undefined && !isIdNumber(nameOrUid))
+      throw this.unknown("user", nameOrUid, "give the name of one, or a number");
     const { name, uid, gid } = entry ?? { name: nameOrUid, uid: Number(nameOrUid), gid: undefined };
     const others = this.groups.filter((each) => each.members.includes(name)).map((each) => each.gid);
-    const gids = [...new Set([...(gid === undefined ? [] : [gid]), ...others])];
+    const known = entry === undefined ? undefined : this.service?.groupIds(name);
+    const gids = [...new Set([...(gid === undefined ? [] : [gid]), ...(known ?? others)])];
     return {
       name,
+      nameInRules: local === undefined ? String(uid) : name,
       uid,
       gids,
       groupNames: gids.map((each) => this.groupName(each)),
@@ -138,7 +128,7 @@ export class HostNames {
     const numbers = (name: string): number[] =>
       (new RegExp(`^${name}:\\s*(.*)$`, "m").exec(status)?.[1] ?? "")
         .split(/\s+/)
-        .filter((each) => NUMBER.test(each))
+        .filter(isIdNumber)
         .map(Number);
     // Real, effective, saved, file system.
     const [, uid = 0] = numbers("Uid");
@@ -147,6 +137,7 @@ export class HostNames {
     const [, capabilities = "0"] = /^CapEff:\s*([0-9a-f]{1,16})$/m.exec(status) ?? [];
     return {
       name: this.user(uid),
+      nameInRules: this.passwd.find((each) => each.uid === uid)?.name ?? String(uid),
       uid,
       gids,
       groupNames: gids.map((each) => this.groupName(each)),
@@ -158,7 +149,7 @@ export class HostNames {
 
 const ALL_RIGHTS = "ffffffffffffffff";
 
-/** The user whom a report is for. @param wanted name or number; undefined: who runs this process. @throws ArgumentError */
+/** The user whom a report is for. @param wanted name or number; undefined: who runs this process. @throws as find() */
 export function readUser(root: HostRoot, names: HostNames, wanted?: string): HostUser {
   const own = names.ofStatus(root.text("/proc/self/status") ?? "");
   if (wanted === undefined || wanted === own.name || wanted === String(own.uid)) return own;

@@ -15,6 +15,8 @@ const childProcess = lazily((): typeof ChildProcess => requireFromHere("node:chi
 export const PROGRAM_FOLDERS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] as const;
 /** Characters of a program's messages that errors have. */
 const SAID = 2000;
+/** A group of a big directory has a line of all its members. */
+const MOST_OUTPUT_BYTES = 64 * 1024 * 1024;
 
 /** Places of a program. @param root folder below which the system is */
 export function programPlaces(name: string, root = "/"): string[] {
@@ -42,6 +44,8 @@ export interface ProgramRun extends StepLimits {
   readonly cwd?: string | undefined;
   /** Names the run in the error. */
   readonly what: string;
+  /** What may help after a timeout; by default, that the kernel's log may say more. */
+  readonly hint?: string | undefined;
 }
 
 /** How a program ended. */
@@ -60,8 +64,8 @@ function surroundings({ cwd = "/" }: ProgramRun) {
   } as const;
 }
 
-function tooLong({ what, timeoutMs }: ProgramRun): TimeoutError {
-  return new TimeoutError(what, timeoutMs, { hint: "the kernel's log may say more" });
+function tooLong({ what, timeoutMs, hint = "the kernel's log may say more" }: ProgramRun): TimeoutError {
+  return new TimeoutError(what, timeoutMs, { hint });
 }
 
 /** Runs a program to its end, and blocks the thread. @throws TimeoutError; Error: it could not be started */
@@ -72,8 +76,28 @@ export function runProgramNow(run: ProgramRun): ProgramEnd {
     encoding: "utf8",
     timeout: run.timeoutMs,
   });
+  return endOf(run, { error, stderr, how: signal ?? status ?? 0 });
+}
+
+/** {@link runProgramNow} for a program that answers on standard output. @throws TimeoutError; Error: it could not be started */
+export function askProgram(run: ProgramRun): ProgramEnd & { readonly answer: string } {
+  const { error, stdout, stderr, status, signal } = childProcess().spawnSync(run.path, run.args, {
+    ...surroundings(run),
+    stdio: ["ignore", "pipe", "pipe"],
+    encoding: "utf8",
+    timeout: run.timeoutMs,
+    maxBuffer: MOST_OUTPUT_BYTES,
+  });
+  return { ...endOf(run, { error, stderr, how: signal ?? status ?? 0 }), answer: stdout };
+}
+
+/** @throws TimeoutError; the error of the start */
+function endOf(
+  run: ProgramRun,
+  { error, stderr, how }: { error: Error | undefined; stderr: string; how: number | string },
+): ProgramEnd {
   if (error !== undefined) throw "code" in error && error.code === "ETIMEDOUT" ? tooLong(run) : error;
-  return { how: signal ?? status ?? 0, said: stderr.slice(-SAID).trim() };
+  return { how, said: stderr.slice(-SAID).trim() };
 }
 
 /** {@link runProgramNow} without blocking the thread. @throws as a rejection; the signal's reason */

@@ -22,7 +22,8 @@ import { parseMounts } from "../../../src/host/facts/mounts.js";
 import { acsOf } from "../../../src/host/facts/neighbours.js";
 import { parseProcessLimits } from "../../../src/host/facts/process-limits.js";
 import { libcOfMaps } from "../../../src/host/facts/runtime.js";
-import { parseCapabilities, parseGroup, parsePasswd } from "../../../src/host/facts/users.js";
+import { parseCapabilities } from "../../../src/host/facts/users.js";
+import { parseGroup, parsePasswd } from "../../../src/host/names/files.js";
 import { alpine, arch, container, debian, fedora, ubuntuArm } from "../../support/example-hosts.js";
 import { hostTree, type TreeFile, type TreeFiles } from "../../support/host-tree.js";
 

@@ -21,12 +21,14 @@ import { parseMounts } from "../../../src/host/facts/mounts.js";
 import { permits } from "../../../src/host/facts/nodes.js";
 import { parseProcessLimits } from "../../../src/host/facts/process-limits.js";
 import { libcOfMaps } from "../../../src/host/facts/runtime.js";
-import { type HostUser, parseCapabilities, parseGroup, parsePasswd } from "../../../src/host/facts/users.js";
+import { type HostUser, parseCapabilities } from "../../../src/host/facts/users.js";
+import { parseGroup, parsePasswd } from "../../../src/host/names/files.js";
 import { configWith } from "../../support/example-hosts.js";
 
 function user(name: string, uid: number, groups: Readonly<Record<string, number>> = {}): HostUser {
   return {
     name,
+    nameInRules: name,
     uid,
     gids: Object.values(groups),
     groupNames: Object.keys(groups),
