@@ -47,6 +47,9 @@ const pciutils: Tool = { package: "pciutils", present: () => findProgram("lspci"
 /** Its daemon takes part in what the tests show of the rules for it. */
 const udev: Tool = { package: "udev", present: () => findProgram("udevadm", SBIN) !== undefined };
 
+/** Whose files `iova bind --persist` writes where it is installed. */
+const driverctl: Tool = { package: "driverctl", present: () => findProgram("driverctl", SBIN) !== undefined };
+
 /** A disk in a sparse file, fresh at every boot. */
 function disk(folder: string, id: string, sizeBytes: number): string[] {
   const file = join(folder, `${id}.img`);
@@ -277,7 +280,7 @@ export const testMachines: readonly TestMachine[] = [
   {
     name: "intel",
     purpose: "intel-iommu with interrupt remapping; iommufd and type1 side by side",
-    tools: [nvmeCli, pciutils, udev],
+    tools: [nvmeCli, pciutils, udev, driverctl],
     defaultDevices: true,
     qemuArgs: (folder) => [...intelDevices(folder), ...portDevices(folder)],
     // A page of 1 GiB can be had at boot only, and is taken from all others.

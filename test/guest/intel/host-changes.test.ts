@@ -9,6 +9,7 @@ import { listChanges, listHugePages } from "../../../src/doors/host.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { busybox } from "../../support/busybox.js";
 import { runChild } from "../../support/child.js";
+import { useNoDriverctl } from "../../support/driverctl.js";
 import { nvmeBdf } from "../../support/functions.js";
 import { kernelDisk } from "../../support/kernel-disk.js";
 
@@ -77,7 +78,8 @@ test("hugepages reserves pages, and restore gives as many back", async () => {
   expect(total()).toBe(before);
 });
 
-describe("bind --persist", () => {
+describe("bind --persist on a host without driverctl", () => {
+  useNoDriverctl();
   const script = (bdf: string): string => `/etc/iova/bind-${bdf.replaceAll(":", "-")}.sh`;
   const rules = (bdf: string): string => `/etc/udev/rules.d/70-iova-bind-${bdf.replaceAll(":", "-")}.rules`;
 
