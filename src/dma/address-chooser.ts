@@ -194,6 +194,11 @@ export class AddressChooser {
       this.parked.park(iovaPage, sizeBytes, this.giveBack);
   }
 
+  /** {@link release} of a range that the kernel doesn't know: it may never have been given out. */
+  releaseUnknown(iovaPage: number, sizeBytes: number): void {
+    if (!this.parked.has(iovaPage, sizeBytes)) this.release(iovaPage, sizeBytes);
+  }
+
   private readonly giveBack = (iovaPage: number, sizeBytes: number, count: number): void => {
     this.allocator?.releaseSideBySide(iovaPage, sizeBytes, count);
   };

@@ -167,7 +167,8 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
 
   /** ENOENT: the program has unmapped the range through the IOAS itself, so its address is free. */
   private releaseForgotten(error: unknown, iovaPage: number, sizeBytes: number): void {
-    if (error instanceof SysError && error.code === "ENOENT") this.chooser.release(iovaPage, sizeBytes);
+    if (error instanceof SysError && error.code === "ENOENT")
+      this.chooser.releaseUnknown(iovaPage, sizeBytes);
   }
 
   /** Converts the kernel's errno about an address to the error that every backend throws. */

@@ -275,7 +275,7 @@ export class Lease {
    * @internal
    */
   get isHeld(): boolean {
-    return this.holdCount + this.pinCount > 0;
+    return this.useCount > 0;
   }
 
   /**

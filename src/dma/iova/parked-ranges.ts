@@ -50,6 +50,11 @@ export class ParkedRanges {
     return this.take(sizeBytes);
   }
 
+  /** Whether it keeps a range. */
+  has(iovaPage: number, sizeBytes: number): boolean {
+    return sizeBytes === this.sizeBytes && this.pages.subarray(0, this.count).includes(iovaPage);
+  }
+
   /** Frees all ranges, so that the allocator can join or divide them. */
   drain(giveBack: GiveBack): void {
     if (this.count > 0) this.spill(this.count, giveBack);

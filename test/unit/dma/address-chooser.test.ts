@@ -164,6 +164,23 @@ test("AddressChooser never chooses an address to avoid, but maps and releases a 
   expect(map()).toBe(FIRST);
 });
 
+test("AddressChooser gives no address out twice after a release of one that nobody had", () => {
+  const kernel = new Kernel(FIRST + 100);
+  const chooser = kernel.chooser(true);
+  const map = (): number => chooser.map(kernel.attempt, PAGE, PAGE, "read", undefined, undefined);
+  const own = [map(), map(), map()];
+  // Ranges that the chooser has fetched ahead are among these.
+  for (let page = FIRST; page < FIRST + 20; page++)
+    if (!own.includes(page)) chooser.releaseUnknown(page, PAGE);
+  const all = [...own, ...Array.from({ length: 60 }, map)];
+  expect(new Set(all).size).toBe(all.length);
+  for (const page of all) chooser.release(page, PAGE);
+  kernel.mapped.clear();
+  expect(
+    chooser.map(kernel.attempt, PAGE, 30 * PAGE, "read", undefined, { alignBytes: PAGE }),
+  ).toBeGreaterThan(0);
+});
+
 test("AddressChooser is closing if every list is closing, and is not closing without a list", () => {
   const chooser = new Kernel(63).chooser();
   expect(chooser.closing).toBe(false);
