@@ -183,7 +183,10 @@ export class Lease {
     return this.pinCount + (this.extras?.holdCount ?? 0);
   }
 
-  /** Holders on other threads, if there can be any. */
+  /**
+   * Holders on other threads, if there can be any.
+   * @internal
+   */
   protected get foreign(): ForeignHolders | undefined {
     return this.extras?.foreign;
   }
