@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
-import { driverctl, overrides } from "../../support/driverctl.js";
+import { driverctl, overrides, useBuiltInModules } from "../../support/driverctl.js";
 import { nvmeBdf } from "../../support/functions.js";
 import { kernelDisk } from "../../support/kernel-disk.js";
 import { runNode } from "../../support/run.js";
@@ -17,6 +17,7 @@ async function iova(...args: string[]): Promise<void> {
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
 }
 
+useBuiltInModules();
 afterEach(async () => {
   await iova("restore");
   rmSync("/var/lib/iova", { recursive: true });
