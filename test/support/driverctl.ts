@@ -11,11 +11,11 @@ export function driverctl(...args: string[]): void {
   execFileSync(PROGRAM, args);
 }
 
-/** Functions with an override, each with the driver that it has now. */
-export function overrides(): string[] {
+/** A function with the driver that it has now, if it has an override. Other tests may leave overrides of others. */
+export function overrides(bdf: string): string[] {
   // Status 1 if there are none.
   const { stdout } = spawnSync(PROGRAM, ["list-overrides"], { encoding: "utf8" });
-  return stdout.split("\n").filter(Boolean);
+  return stdout.split("\n").filter((line) => line.startsWith(bdf));
 }
 
 const MODPROBE = "/sbin/modprobe";
