@@ -145,20 +145,20 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
       chooser.reset();
     }
     const isPlain = fixed === undefined && placement === undefined;
-    if (!isPlain || this.kernelTurns === 0) {
+    let turns = this.kernelTurns;
+    if (!isPlain || turns === 0) {
       try {
         return chooser.map(mapAt, origin, sizeBytes, access, fixed, placement);
       } catch (error) {
         if (!isPlain || !isAboutAddress(error)) throw this.explain(error, sizeBytes, fixed);
-        this.kernelTurns = 1;
+        turns = KERNEL_TURNS;
       }
     }
-    this.kernelTurns--;
     try {
       const iovaPage = mapAnywhere(origin, sizeBytes, access);
       // The chooser would take the address for a free one.
       chooser.reset();
-      if (this.kernelTurns === 0) this.kernelTurns = KERNEL_TURNS;
+      this.kernelTurns = turns - 1;
       return iovaPage;
     } catch (error) {
       throw this.explain(error, sizeBytes, undefined);

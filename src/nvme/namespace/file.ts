@@ -14,7 +14,6 @@ export interface FiledBlocks {
   readonly nsid: number;
   readonly blockSizeBytes: number;
   readonly sizeBlocks: bigint;
-  readonly transferLimitBytes: number;
   readRange(lba: number, target: PlainBytes): Promise<void>;
   writeRange(lba: number, source: PlainBytes): Promise<void>;
   flush(): Promise<void>;
@@ -138,6 +137,8 @@ export class NvmeFile implements AsyncDisposable {
     length?: number | null,
     position?: number | bigint | null,
   ): Promise<FileRead<NodeJS.ArrayBufferView>> {
+    if (first !== undefined && !isArrayBufferView(first))
+      checkKeys("options", first, ["buffer", ...ioOptions]);
     const { buffer = Buffer.alloc(DEFAULT_READ_BYTES), ...given } = isArrayBufferView(first)
       ? { buffer: first, ...optionsOf(second, length, position) }
       : (first ?? {});
