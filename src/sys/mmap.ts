@@ -16,8 +16,10 @@ const MAP_HUGE_SHIFT = 26;
 const MREMAP_MAYMOVE = 1;
 const MREMAP_FIXED = 2;
 const MADV_DONTNEED = 4;
-const MADV_HUGEPAGE = 14;
 const MADV_DONTFORK = 10;
+const MADV_UNMERGEABLE = 13;
+const MADV_HUGEPAGE = 14;
+const MADV_NOHUGEPAGE = 15;
 const MADV_POPULATE_WRITE = 23;
 
 const MAP_FAILED = -1;
@@ -125,6 +127,14 @@ export function adviseHugePages(address: number, length: number): boolean {
 /** Excludes pages from fork(2): copy-on-write could replace a page that a device writes to. @throws SysError */
 export function adviseDontFork(address: number, length: number): void {
   if (c().madvise(address, length, MADV_DONTFORK) < 0) throw new SysError("madvise", lastErrno());
+}
+
+/**
+ * Asks the kernel to put no other pages in place of these: neither a huge page that it joins of them, nor one that it shares between
+ * equal ones. A kernel that does neither refuses the advice.
+ */
+export function adviseSamePages(address: number, length: number): void {
+  for (const advice of [MADV_NOHUGEPAGE, MADV_UNMERGEABLE]) c().madvise(address, length, advice);
 }
 
 /**

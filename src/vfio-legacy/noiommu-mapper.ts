@@ -7,7 +7,7 @@ import type { IovaPlacement } from "../dma/iova/allocator.js";
 import type { DmaMapperExtensions } from "../dma/mapper.js";
 import { ALL_ADDRESSES, checkPlacement, PhysicalMappings, refuseFixed } from "../dma/physical.js";
 import { type DmaSegment, joinSegments } from "../dma/segments.js";
-import { lockPages, populatePages } from "../sys/mmap.js";
+import { adviseSamePages, lockPages, populatePages } from "../sys/mmap.js";
 import { isHugePage, movesLockedPages, physicalPages } from "../sys/pagemap.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
@@ -16,7 +16,8 @@ import { GroupTable } from "./group-table.js";
 
 /**
  * Maps memory for devices without an IOMMU, opened by group. The kernel maps nothing, so this mapper locks the memory and looks
- * up its physical addresses. Locked is not pinned: if the kernel may move locked pages, only explicit huge pages are accepted.
+ * up its physical addresses. Locked is not pinned: if the kernel may move locked pages, only explicit huge pages are accepted. It
+ * also asks the kernel not to join them to a huge page, and not to share them with equal ones.
  */
 export class NoiommuGroupMapper implements JoinableMapper {
   readonly name = "noiommu";
@@ -55,6 +56,7 @@ export class NoiommuGroupMapper implements JoinableMapper {
   ): Iova {
     refuseFixed(fixed);
     populatePages(address, sizeBytes);
+    adviseSamePages(address, sizeBytes);
     lockPages(address, sizeBytes);
     const pages = physicalPages(address, sizeBytes);
     if (movesLockedPages() && !pages.every(isHugePage)) {

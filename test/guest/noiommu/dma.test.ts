@@ -14,6 +14,7 @@ import {
   UnsupportedError,
   type VfioBinding,
 } from "../../../src/index.js";
+import { c } from "../../../src/sys/libc.js";
 import { Edu } from "../../support/edu.js";
 import { eduBdf, nvmeBdf } from "../../support/functions.js";
 import { expectNothingLeft } from "../../support/holdings.js";
@@ -21,6 +22,8 @@ import { physicalAddress } from "../../support/pagemap.js";
 
 const PAGE = 4096;
 const HUGE = 2 * 1024 * 1024;
+/** madvise(2): joins small pages to a huge one at once, where the memory allows it. */
+const MADV_COLLAPSE = 25;
 
 const bindings: VfioBinding[] = [];
 beforeAll(() => {
@@ -190,5 +193,23 @@ describe("the noiommu backend", () => {
     expect(own.backing.kind).toBe(moves ? "huge" : "anonymous");
     using _still = lockedPagesStay();
     map().close();
+  });
+
+  test("keeps its pages by group even where the kernel joins small pages to huge ones", () => {
+    using _still = lockedPagesStay();
+    using opened = byGroup();
+    const collapse = (at: number): boolean => c().madvise(at, HUGE, MADV_COLLAPSE) === 0;
+    using free = MappedMemory.anonymous(2 * HUGE, { populate: true });
+    const hugeAt = (address: number): number => Math.ceil(address / HUGE) * HUGE;
+    expect(collapse(hugeAt(free.address))).toBe(true);
+
+    using memory = MappedMemory.anonymous(2 * HUGE, { populate: true });
+    const inside = hugeAt(memory.address);
+    using mapped = opened.dma.map(memory, { scattered: true });
+    expect(collapse(inside)).toBe(false);
+    for (const offset of [0, HUGE - PAGE]) {
+      const view = mapped.view(inside - memory.address + offset, 4);
+      expect(physicalAddress(inside + offset)).toBe(opened.dma.translate(view));
+    }
   });
 });
