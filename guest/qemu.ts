@@ -33,6 +33,8 @@ export const DEFAULT_APPEND: readonly string[] = [
   "iommu.strict=1",
   // On a busy host, the kernel's check of its timer interrupt fails at boot, and it panics.
   "no_timer_check",
+  // Node.js handles SIGSEGV itself, so that the kernel would not say where a program was.
+  "print-fatal-signals=1",
   "quiet",
 ];
 

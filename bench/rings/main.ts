@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { compileC } from "../c-program.js";
 import { median } from "../rounds.js";
 import { Device, InlineController, keepToOwnCpu, SharedQueues, type Speed } from "./device.js";
-import { runBarePromises, runPromises } from "./promise-load.js";
+import { runBarePromises, runBatches, runPromises } from "./promise-load.js";
 import { measureGarbage, runRings, runRingsInline } from "./ring-load.js";
 
 const UNLIMITED: Speed = { rate: 0, latencyNs: 0 };
@@ -34,11 +34,11 @@ interface Load {
 }
 
 const loads: readonly Load[] = [
-  { name: "QD 32, one thread", depth: 32, rings: 1 },
+  { name: "QD 32, one thread", depth: 32, rings: 1, promises: 0 },
   { name: "QD 128, one thread", depth: 128, rings: 1, promises: 0 },
   { name: "QD 1", depth: 1, speed: UNLIMITED, rings: 1 },
-  { name: "QD 32", depth: 32, speed: UNLIMITED, rings: 1 },
-  { name: "QD 128", depth: 128, speed: UNLIMITED, rings: 1 },
+  { name: "QD 32", depth: 32, speed: UNLIMITED, rings: 1, promises: 0 },
+  { name: "QD 128", depth: 128, speed: UNLIMITED, rings: 1, promises: 0 },
   {
     name: "QD 128, 10 M IOPS",
     depth: 128,
@@ -77,12 +77,17 @@ function waysOf({ depth, speed, rings, promises }: Load, hostProgram: string): W
     atLeast: promises,
     run: (queues) => runPromises(queues, depth, milliseconds, controllerOf(queues)),
   };
+  const batched: Way = {
+    name: "batches",
+    atLeast: 0.9 * rings,
+    run: (queues) => runBatches(queues, depth, milliseconds, controllerOf(queues)),
+  };
   const bare: Way = {
     name: "promise floor",
     atLeast: 0,
     run: (queues) => runBarePromises(queues, depth, milliseconds, controllerOf(queues)),
   };
-  return [c, ours, promised, bare];
+  return [c, ours, batched, promised, bare];
 }
 
 async function measure(load: Load, ways: readonly Way[], open: () => SharedQueues): Promise<void> {

@@ -11,6 +11,7 @@ import type { CommandTarget } from "../../src/nvme/namespace/command-target.js";
 import { NvmeNamespace } from "../../src/nvme/namespace/namespace.js";
 import { CommandIds } from "../../src/nvme/queues/command-ids.js";
 import { CompletionQueue } from "../../src/nvme/queues/completion-queue.js";
+import { PreparedCommands } from "../../src/nvme/queues/prepared-commands.js";
 import { QueuePair } from "../../src/nvme/queues/queue-pair.js";
 import { writeIoEntry } from "../../src/nvme/queues/submission-entry.js";
 import { SubmissionQueue } from "../../src/nvme/queues/submission-queue.js";
@@ -74,6 +75,9 @@ class BareNamespace extends NvmeNamespace {
       transferIo(opcode, nsid, lba, cdw12, buffer, offset, length) {
         return pair.transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
       },
+      prepareIo: (commands) =>
+        new PreparedCommands(commands, { space, pageBytes: 4096, maxTransferBytes: READ_BYTES }),
+      submitPrepared: (batch, _, onEnd) => pair.submitBatch(batch, onEnd),
     };
     super(target, 1, { identify: identifyNamespace.decode(page), format });
   }
@@ -125,6 +129,45 @@ class OnThisThread {
   };
 }
 
+/** A namespace on the shared rings, and a buffer of a page for each read. */
+class Reader implements Disposable {
+  readonly namespace: NvmeNamespace;
+  readonly buffer: DmaBuffer;
+  private readonly space: RingSpace;
+  private readonly pair: QueuePair;
+
+  constructor(queues: SharedQueues, depth: number, inline: OnThisThread | undefined) {
+    const space = new RingSpace(queues);
+    const pair = new QueuePair({
+      id: 1,
+      entries: ENTRIES,
+      space,
+      doorbells: queues.doorbells,
+      doorbellStrideWords: 1,
+      afterRing: inline?.run,
+      pageBytes: 4096,
+      maxTransferBytes: READ_BYTES,
+      mode: "poll",
+      timeoutMs: 60_000,
+      onFailure: (error: Error) => {
+        throw error;
+      },
+      onTick: () => {},
+    });
+    this.space = space;
+    this.pair = pair;
+    this.namespace = new BareNamespace(space, pair);
+    this.buffer = space.alloc(depth * READ_BYTES);
+  }
+
+  [Symbol.dispose](): void {
+    this.pair.fail(new Error("done"));
+    this.pair.close();
+    this.buffer.close();
+    this.space.close();
+  }
+}
+
 /**
  * @param controller on this thread, whose time is not counted; else it is elsewhere
  * @returns commands per second
@@ -135,41 +178,57 @@ export async function runPromises(
   milliseconds: number,
   controller?: InlineController,
 ): Promise<number> {
-  using space = new RingSpace(queues);
   const inline = new OnThisThread(controller);
-  const failed = (error: Error): void => {
-    throw error;
-  };
-  const queue = new QueuePair({
-    id: 1,
-    entries: ENTRIES,
-    space,
-    doorbells: queues.doorbells,
-    doorbellStrideWords: 1,
-    afterRing: controller && inline.run,
-    pageBytes: 4096,
-    maxTransferBytes: READ_BYTES,
-    mode: "poll",
-    timeoutMs: 60_000,
-    onFailure: failed,
-    onTick: () => {},
-  });
-  const namespace = new BareNamespace(space, queue);
-  const buffer = space.alloc(depth * READ_BYTES);
+  using reader = new Reader(queues, depth, controller && inline);
+  const { namespace, buffer } = reader;
   const places = Array.from({ length: depth }, (_, slot) => ({
     offset: slot * READ_BYTES,
     length: READ_BYTES,
   }));
-  const rate = await runLoops(
+  return await runLoops(
     depth,
     milliseconds,
     (slot, count) => namespace.read(count * BLOCKS, buffer, places[slot]),
     () => inline.spentMs,
   );
-  queue.fail(new Error("done"));
-  queue.close();
-  buffer.close();
-  return rate;
+}
+
+/** Batches that together have as many reads as the depth: while one is evaluated, the controller has the others. */
+const BATCHES = 4;
+
+/** The same reads in batches, each of which reads other blocks every time. @param controller as with runPromises() */
+export async function runBatches(
+  queues: SharedQueues,
+  depth: number,
+  milliseconds: number,
+  controller?: InlineController,
+): Promise<number> {
+  const inline = new OnThisThread(controller);
+  using reader = new Reader(queues, depth, controller && inline);
+  const { namespace, buffer } = reader;
+  const length = depth / BATCHES;
+  const batches = Array.from({ length: BATCHES }, (_, at) =>
+    namespace.batch(
+      Array.from({ length }, (_, slot) => ({
+        command: "read",
+        lba: 0,
+        data: { buffer, offset: (at * length + slot) * READ_BYTES, length: READ_BYTES },
+      })),
+    ),
+  );
+  const rate = await runLoops(
+    BATCHES,
+    milliseconds,
+    (at, count) => {
+      const batch = batches[at];
+      if (batch === undefined) return Promise.resolve();
+      for (let i = 0; i < length; i++) batch.setLba(i, (count * length + i) * BLOCKS);
+      return batch.run();
+    },
+    () => inline.spentMs,
+  );
+  for (const batch of batches) batch.close();
+  return rate * length;
 }
 
 /**

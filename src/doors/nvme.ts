@@ -63,6 +63,7 @@ export type { NvmeLifecycle, NvmeLifecycleEvents, NvmeState, RetryPolicy } from 
 export type { NvmeOptions } from "../nvme/engine/options.js";
 export { type CmbProperties, ControllerMemoryBuffer } from "../nvme/memory/cmb.js";
 export { PersistentMemoryRegion, type PmrProperties } from "../nvme/memory/pmr.js";
+export { type BatchCommand, type BatchOptions, NvmeBatch } from "../nvme/namespace/batch.js";
 export type { CompareAndWriteOptions } from "../nvme/namespace/compare.js";
 export type { CopyOptions } from "../nvme/namespace/copy.js";
 export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "../nvme/namespace/dataset.js";

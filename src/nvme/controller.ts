@@ -35,6 +35,7 @@ import type { PersistentMemoryRegion } from "./memory/pmr.js";
 import { NvmeNamespace } from "./namespace/namespace.js";
 import { ZonedNamespace } from "./namespace/zoned-namespace.js";
 import type { CompletionMode } from "./queues/completion-watch.js";
+import { PreparedCommands } from "./queues/prepared-commands.js";
 import type { QueuePair } from "./queues/queue-pair.js";
 import type { NvmeRings } from "./queues/rings.js";
 import type { NvmeQuirk, NvmeQuirkName } from "./quirks/quirks.js";
@@ -201,6 +202,27 @@ export class NvmeController implements AsyncDisposable {
     queue: NvmeQueue | undefined,
   ): Promise<void> {
     return this.pairFor(queue).transfer(opcode, nsid, lba, cdw12, buffer, offset, length);
+  }
+
+  /**
+   * Makes the queue entries of I/O commands with checked dwords. Checks their data.
+   * @throws ArgumentError, ClosedError, UnsupportedError, SysError
+   * @internal
+   */
+  prepareIo(commands: NvmeCommand[]): PreparedCommands {
+    this.lifecycle.assertUsable();
+    const { ioRules } = this.engine;
+    for (const command of commands) checkDataPointers(command, ioRules);
+    return new PreparedCommands(commands, ioRules);
+  }
+
+  /** @throws ClosedError, UnsupportedError, BusyError if the batch is running @internal */
+  submitPrepared(
+    batch: PreparedCommands,
+    queue: NvmeQueue | undefined,
+    onEnd: (error: Error | undefined) => void,
+  ): void {
+    this.pairFor(queue).submitBatch(batch, onEnd);
   }
 
   /** Queue pair for an I/O command: `queue`, or the next one in turn. */

@@ -9,6 +9,7 @@ import type { NvmeCommand } from "./command.js";
 import {
   assertCommandData,
   assertDmaBuffer,
+  buffersOf,
   type CommandData,
   type DataRange,
   gather,
@@ -113,12 +114,6 @@ function checkParts(
     }
   }
   return sum;
-}
-
-function buffersOf(data: CommandData | undefined): DmaBuffer[] {
-  if (data === undefined) return [];
-  if (!isDataList(data)) return [data.buffer];
-  return data.flatMap((part) => (isBitBucket(part) ? [] : [part.buffer]));
 }
 
 function checkRangeOf(range: DataRange, space: DmaSpace): void {

@@ -84,6 +84,13 @@ export function cutData(data: CommandData, from: number, length: number): Comman
   return cut;
 }
 
+/** The buffers of a command's data. */
+export function buffersOf(data: CommandData | undefined): DmaBuffer[] {
+  if (data === undefined) return [];
+  if (!isDataList(data)) return [data.buffer];
+  return data.flatMap((part) => (isBitBucket(part) ? [] : [part.buffer]));
+}
+
 /** Names the user of a buffer, in the error of closing it. */
 export const HOLDER = "an NVMe command";
 

@@ -26,6 +26,8 @@ export class NvmeError extends IovaError {
   readonly more: boolean;
   /** Index of the retry delay (CRD): 1 to 3 for CRDT1 to CRDT3 of Identify Controller; 0 for none. */
   readonly retryDelay: number;
+  /** All of it: bits 15:1 of the completion's status word. */
+  readonly statusField: number;
 
   /**
    * @param command name of the command, for the message
@@ -39,6 +41,7 @@ export class NvmeError extends IovaError {
       "ERR_IOVA_NVME",
       `${command}: ${name} (${statusTypeName(type)} 0x${code.toString(16).padStart(2, "0")})`,
     );
+    this.statusField = statusField;
     this.statusCodeType = type;
     this.statusCode = code;
     this.status = name;

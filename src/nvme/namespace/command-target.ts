@@ -5,6 +5,7 @@ import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import type { IoCommandOptions } from "../command/command-options.js";
 import type { NvmeQueue } from "../command/queue.js";
 import type { BounceBuffers } from "../memory/bounce-buffers.js";
+import type { PreparedCommands } from "../queues/prepared-commands.js";
 
 /** What a namespace needs of its controller. Its methods throw at once, not as a rejection, if an argument is wrong. */
 export interface CommandTarget extends AdminTarget {
@@ -28,6 +29,14 @@ export interface CommandTarget extends AdminTarget {
     length: number,
     queue: NvmeQueue | undefined,
   ): Promise<void>;
+  /** Makes the queue entries of commands, after a check of their data. */
+  prepareIo(commands: NvmeCommand[]): PreparedCommands;
+  /** Submits prepared commands. @param onEnd see {@link PreparedCommands.begin} */
+  submitPrepared(
+    batch: PreparedCommands,
+    queue: NvmeQueue | undefined,
+    onEnd: (error: Error | undefined) => void,
+  ): void;
   /** Submits a fused operation. */
   submitFused(
     first: NvmeCommand,

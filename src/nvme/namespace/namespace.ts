@@ -8,6 +8,7 @@ import type { ProtectionInformation } from "../protection/information.js";
 import { assertNoQuirk } from "../quirks/quirks.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
 import { BROADCAST_NSID, IO_DEAC, IO_FUA, IoOpcode } from "../spec/opcodes.js";
+import { type BatchCommand, type BatchOptions, type NvmeBatch, prepareBatch } from "./batch.js";
 import { type BlockAction, BlockCommands, controlBits, MAX_BLOCKS } from "./block-command.js";
 import { type CommandTarget, ioWrite } from "./command-target.js";
 import { type CompareAndWriteOptions, compareAndWrite, isEqual } from "./compare.js";
@@ -398,6 +399,15 @@ export class NvmeNamespace {
     if (this.metadataBytes > 0 && this.protection?.isWholeMetadata !== true)
       throw new UnsupportedError(`namespace ${this.nsid} has metadata, which a file has no place for`);
     return new NvmeFile(this);
+  }
+
+  /**
+   * Prepares commands that are submitted together, as often as wanted: the fastest way to do I/O but the rings.
+   * @param commands each reads, writes or compares DMA buffers; a device can't reach a Buffer, and a batch makes no copies
+   * @throws as read(), for any of them, and UnsupportedError if the controller has no Compare
+   */
+  batch(commands: readonly BatchCommand[], options: BatchOptions = {}): NvmeBatch {
+    return prepareBatch(this.controller, this.commands, commands, options);
   }
 
   /** Generates and checks this namespace's protection information in this process; undefined without protection. */

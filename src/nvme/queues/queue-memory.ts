@@ -18,6 +18,17 @@ interface MemoryOptions {
   readonly given?: RingBuffers | undefined;
 }
 
+/** A part of a buffer, from an offset on, as list memory. @param words of the buffer */
+export function listIn(buffer: DmaBuffer, words: Uint32Array, offset: number): PrpList {
+  const low = buffer.iovaLow + offset;
+  return {
+    words,
+    at: offset / 4,
+    iovaLow: low % TWO_32,
+    iovaHigh: buffer.iovaHigh + Math.floor(low / TWO_32),
+  };
+}
+
 /** Both rings, and the list pages of all commands. */
 export class QueueMemory {
   readonly submission: DmaBuffer;
@@ -69,14 +80,7 @@ export class QueueMemory {
 
   /** List memory from an offset on. */
   listAt(offset: number): PrpList {
-    const { lists } = this;
-    const low = lists.iovaLow + offset;
-    return {
-      words: this.listWords,
-      at: offset / 4,
-      iovaLow: low % TWO_32,
-      iovaHigh: lists.iovaHigh + Math.floor(low / TWO_32),
-    };
+    return listIn(this.lists, this.listWords, offset);
   }
 
   /** Frees the memory. Call it when the controller doesn't use it any more. */

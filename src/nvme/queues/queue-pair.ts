@@ -23,12 +23,13 @@ import { completionDoorbell, submissionDoorbell } from "../spec/doorbells.js";
 import { CompletionQueue } from "./completion-queue.js";
 import { type CompletionMode, CompletionWatch } from "./completion-watch.js";
 import { Deadlines } from "./deadlines.js";
+import type { PreparedCommands } from "./prepared-commands.js";
 import { QueueMemory } from "./queue-memory.js";
 import { Request } from "./request.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { plainCommand, type Slot, Slots } from "./slots.js";
 import { writeEntry, writePrpPair } from "./submission-entry.js";
-import { SubmissionQueue } from "./submission-queue.js";
+import { SQE_WORDS as ENTRY_WORDS, SubmissionQueue } from "./submission-queue.js";
 
 /** What a queue pair needs to know about its controller. */
 export interface QueuePairOptions {
@@ -65,6 +66,8 @@ export interface QueuePairOptions {
 const MAX_ABORT_PAUSE_MS = 1000;
 const soon = Promise.resolve();
 const TWO_32 = 2 ** 32;
+// A local constant: V8 compiles it into the code, and looks up an imported one at each use.
+const SQE_WORDS = ENTRY_WORDS;
 const nothing = (): void => {};
 
 /** A queue pair and its commands. */
@@ -79,6 +82,8 @@ export class QueuePair {
   private readonly deadlines: Deadlines;
   private readonly watch: CompletionWatch;
   private readonly waiting: Request[] = [];
+  /** Batches with commands that wait for a slot. */
+  private readonly batches: PreparedCommands[] = [];
   private statistics: QueueStatistics | undefined = undefined;
   private flushScheduled = false;
   private afterRing: (() => void) | undefined;
@@ -269,6 +274,18 @@ export class QueuePair {
     });
   }
 
+  /**
+   * Submits the commands of a batch in their order, each as soon as there is a slot.
+   * @param onEnd see {@link PreparedCommands.begin}
+   * @throws what begin() throws, and the error that the queue has failed with; nothing was submitted
+   */
+  submitBatch(batch: PreparedCommands, onEnd: (error: Error | undefined) => void): void {
+    if (this.failure !== undefined) throw this.failure;
+    batch.begin(onEnd);
+    this.batches.push(batch);
+    this.startBatches();
+  }
+
   /** Submits a checked command without returning its completion. */
   private execute(command: NvmeCommand): Promise<void> {
     return new Promise((finish, reject) => this.enqueue(new Request(command, { finish, reject }), undefined));
@@ -355,6 +372,7 @@ export class QueuePair {
     this.suspend(error, () => false);
     this.failure = error;
     for (const request of this.waiting.splice(0)) request.fail(error);
+    for (const batch of this.batches.splice(0)) batch.abandon(error);
     this.noticeIdle();
   }
 
@@ -380,7 +398,7 @@ export class QueuePair {
   }
 
   private get isIdle(): boolean {
-    return this.outstanding === 0 && this.waiting.length === 0;
+    return this.outstanding === 0 && this.waiting.length === 0 && this.batches.length === 0;
   }
 
   private noticeIdle(): void {
@@ -446,7 +464,45 @@ export class QueuePair {
       waiting.shift();
       this.start(next);
     }
+    if (this.batches.length > 0) this.startBatches();
     if (this.idleListeners.length > 0) this.noticeIdle();
+  }
+
+  /** Starts commands of batches, behind those that wait, while slots are free. */
+  private startBatches(): void {
+    const { batches } = this;
+    while (!this.suspended && this.waiting.length === 0) {
+      const [next] = batches;
+      if (next === undefined || !this.startBatch(next)) break;
+      batches.shift();
+    }
+  }
+
+  /** @returns whether all commands of the batch have a slot */
+  private startBatch(batch: PreparedCommands): boolean {
+    const { commands, entries, settle } = batch;
+    const { sq, slots, deadlines, statistics } = this;
+    const { words } = sq;
+    const { length } = commands;
+    const isTraced = submitChannel.hasSubscribers;
+    let index = batch.next;
+    for (; index < length; index++) {
+      const slot = slots.take();
+      if (slot === undefined) break;
+      slot.prepared = commands[index];
+      slot.finish = settle[index] ?? nothing;
+      deadlines.begin(slot.index);
+      const from = index * SQE_WORDS;
+      const at = sq.slot;
+      words[at] = (entries[from] ?? 0) | (slot.cid << 16);
+      for (let word = 1; word < SQE_WORDS; word++) words[at + word] = entries[from + word] ?? 0;
+      sq.post();
+      if (statistics !== undefined) statistics.started(slot.index);
+      if (isTraced) submitChannel.publish(this.traceOf(slot));
+    }
+    batch.next = index;
+    if (!this.flushScheduled) this.scheduleFlush();
+    return index === length;
   }
 
   /** Assigns a slot to a request, and writes its entry. */

@@ -16,7 +16,7 @@ export interface RequestPromise {
  * Its own: the caller may change the object, but the controller may get only what was checked. Always of the same shape, because
  * V8 takes five times as long for a command with objects made by a spread.
  */
-function copyOf(command: NvmeCommand): NvmeCommand {
+export function copyOf(command: NvmeCommand): NvmeCommand {
   const { opcode, nsid, cdw2, cdw3, cdw10, cdw11, cdw12, cdw13, cdw14, cdw15 } = command;
   const { sgl, fuse, name, background } = command;
   const data = copyOfData(command.data);
@@ -41,7 +41,9 @@ function copyOf(command: NvmeCommand): NvmeCommand {
   };
 }
 
-function copyOfData(data: CommandData | undefined): CommandData | undefined {
+/** Data whose ranges nobody else can change. */
+export function copyOfData<Data extends CommandData | undefined>(data: Data): Data;
+export function copyOfData(data: CommandData | undefined): CommandData | undefined {
   if (data === undefined) return undefined;
   if (isDataList(data)) return data.map((part) => ({ ...part }));
   const { buffer, offset, length } = data;

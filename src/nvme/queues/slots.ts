@@ -34,8 +34,8 @@ export function plainCommand(
 }
 
 /**
- * One slot. While the controller has its command, it holds either a request or the fields of a plain read or write (one
- * contiguous buffer, no options). Nearly all commands are plain, and the fields need no object besides the promise.
+ * One slot. While the controller has its command, it holds a request, the fields of a plain read or write (one contiguous buffer,
+ * no options), or a prepared command. Nearly all commands are plain, and the fields need no object besides the promise.
  */
 export class Slot {
   /** Command id while the controller has the command, else -1. */
@@ -51,8 +51,14 @@ export class Slot {
   buffer: DmaBuffer | undefined = undefined;
   offset = 0;
   length = 0;
-  /** Settles the promise of a plain command. A rejected promise as its argument rejects it. */
-  finish: (outcome?: Promise<void>) => void = nothing;
+  /** A prepared command, whose data the batch holds. */
+  prepared: NvmeCommand | undefined = undefined;
+
+  /**
+   * Ends a plain or prepared command: a rejected promise as its argument rejects it. With dwords 0 and 1 of the completion, for
+   * prepared ones.
+   */
+  finish: (outcome?: Promise<void>, dw0?: number, dw1?: number) => void = nothing;
 
   constructor(
     readonly index: number,
@@ -64,7 +70,7 @@ export class Slot {
   get command(): NvmeCommand {
     const { request, opcode, nsid, lba, cdw12, buffer, offset, length } = this;
     if (request !== undefined) return request.command;
-    if (buffer === undefined) return { opcode };
+    if (buffer === undefined) return this.prepared ?? { opcode };
     return plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length);
   }
 
@@ -79,9 +85,10 @@ export class Slot {
       return;
     }
     this.buffer = undefined;
+    this.prepared = undefined;
     this.finish = nothing;
     buffer?.lease.unpin();
-    finish();
+    finish(undefined, dw0, dw1);
   }
 
   /** The command failed: rejects its promise, and empties the slot. */
@@ -90,6 +97,7 @@ export class Slot {
     this.cid = -1;
     this.request = undefined;
     this.buffer = undefined;
+    this.prepared = undefined;
     this.finish = nothing;
     if (request !== undefined) {
       request.cid = -1;
@@ -104,14 +112,20 @@ export class Slot {
   takeOut(): Request {
     const { command, finish, buffer } = this;
     const request =
-      this.request ?? new Request(command, { finish, reject: (error) => finish(Promise.reject(error)) });
+      this.request ??
+      new Request(command, {
+        complete: ({ dw0, dw1 }) => finish(undefined, dw0, dw1),
+        reject: (error) => finish(Promise.reject(error)),
+      });
     if (this.request === undefined) {
       holdData(command.data);
+      holdData(command.metadata);
       buffer?.lease.unpin();
     }
     this.cid = -1;
     this.request = undefined;
     this.buffer = undefined;
+    this.prepared = undefined;
     this.finish = nothing;
     request.cid = -1;
     return request;
