@@ -271,7 +271,8 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
     "NvmeNamespace.writeRange(options)": () => ns.writeRange(0, buffer, misspelt),
     "NvmeNamespace.chunks(options)": () => ns.chunks(0, 1, misspelt),
     "NvmeNamespace.batch(options)": () => ns.batch([{ command: "read", lba: 0, data: buffer }], misspelt),
-    "NvmeNamespace.batch(commands)": () => ns.batch([and({ command: "read", lba: 0, data: buffer } as const)]),
+    "NvmeNamespace.batch(commands)": () =>
+      ns.batch([and({ command: "read", lba: 0, data: buffer } as const)]),
     "NvmeNamespace.createReadStream(options)": () => ns.createReadStream(misspelt),
     "NvmeNamespace.createWriteStream(options)": () => ns.createWriteStream(misspelt),
     "NvmeFile.createReadStream(options)": () => file.createReadStream(misspelt),
