@@ -63,12 +63,18 @@ export class NvmeNamespace {
   readonly sizeBlocks: bigint;
   /** Identify Namespace, as read when this object was made. */
   readonly identify: IdentifyNamespace;
-  /** Builds the commands on this namespace's blocks. */
+  /**
+   * Builds the commands on this namespace's blocks.
+   * @internal
+   */
   protected readonly commands: BlockCommands;
 
   /** @internal Use {@link NvmeController.namespace}. */
   protected constructor(
-    /** The controller. */
+    /**
+     * The controller.
+     * @internal
+     */
     protected readonly controller: CommandTarget,
     /** Namespace identifier (NSID). */
     readonly nsid: number,
