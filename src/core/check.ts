@@ -36,6 +36,12 @@ export function checkArray(name: string, value: readonly unknown[]): void {
   if (!Array.isArray(value)) throw new ArgumentError(`${name} must be an array, got ${show(value)}`);
 }
 
+/** A list of so many elements. @throws ArgumentError */
+export function checkList(name: string, value: readonly unknown[], min: number, max: number): void {
+  checkArray(name, value);
+  checkInteger(`${name}.length`, value.length, min, max);
+}
+
 /** A text. @throws ArgumentError */
 export function checkString(name: string, value: string): string {
   if (typeof value !== "string") throw new ArgumentError(`${name} must be a string, got ${show(value)}`);

@@ -10,7 +10,7 @@ import {
 import { SysError } from "../core/errors.js";
 import { PAGE_SIZE } from "../sys/syscalls.js";
 import type { DmaAccess } from "./access.js";
-import { type Iova, type IovaRange, iovaOfPage, pageOfIova } from "./iova/address.js";
+import { type Iova, type IovaRange, iova, iovaOfPage, pageOfIova } from "./iova/address.js";
 import { IovaAllocator, type IovaPlacement } from "./iova/allocator.js";
 import { IovaSpaceError } from "./iova/error.js";
 import { ParkedRanges } from "./iova/parked-ranges.js";
@@ -182,7 +182,7 @@ export class AddressChooser {
     if (!isPlaced) return this.parked.refill(sizeBytes, this.fetch, this.giveBack);
     this.parked.drain(this.giveBack);
     if (fixed !== undefined) {
-      if (!this.isAvoided(fixed, sizeBytes)) this.allocator.reserve(fixed, sizeBytes);
+      if (!this.isAvoided(iova(fixed), sizeBytes)) this.allocator.reserve(fixed, sizeBytes);
       return pageOfIova(fixed);
     }
     return pageOfIova(this.zones.alloc(this.allocator, sizeBytes, placement, alignBytes));

@@ -1,4 +1,5 @@
 /** The interface between an address space and the backend that translates its addresses. */
+import { checkFunction, checkMembers, checkObject } from "../core/check.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import type { MappedMemory } from "../sys/memory.js";
 import type { DmaAccess } from "./access.js";
@@ -104,4 +105,22 @@ export interface BufferMemory {
     fixed: bigint | undefined,
     placement: IovaPlacement,
   ): MappedBytes | undefined;
+}
+
+/** Checks the extensions of a mapper of somebody's own, as far as types can be seen. @throws ArgumentError */
+export function checkExtensions(extensions: DmaMapperExtensions | undefined): void {
+  if (extensions === undefined) return;
+  checkObject("mapper.extensions", extensions);
+  const { chooser, pages, files, buffers, physicalSegments, memlockAccount } = extensions;
+  const checked = (name: string, value: unknown, what: string, ...methods: string[]): void => {
+    if (value === undefined) return;
+    const members = Object.fromEntries(methods.map((method) => [method, "function" as const]));
+    checkMembers(`mapper.extensions.${name}`, value, what, members);
+  };
+  checked("chooser", chooser, "an AddressChooser", "track", "map", "release", "reset");
+  checked("pages", pages, "a PageMapper", "mapPages", "unmapPages");
+  checked("files", files, "a FileMapper", "mapFile");
+  checked("buffers", buffers, "a BufferMemory", "take");
+  if (physicalSegments !== undefined) checkFunction("mapper.extensions.physicalSegments", physicalSegments);
+  if (memlockAccount !== undefined) checkFunction("mapper.extensions.memlockAccount", memlockAccount);
 }

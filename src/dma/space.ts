@@ -22,7 +22,7 @@ import type { IovaPlacement } from "./iova/allocator.js";
 import { IovaSpaceError } from "./iova/error.js";
 import { keepShapes } from "./kept-shapes.js";
 import { MappedIndex, type MemoryRecord } from "./mapped-index.js";
-import type { DmaMapper } from "./mapper.js";
+import { checkExtensions, type DmaMapper } from "./mapper.js";
 import { assertMemlock, memlockErrorOf } from "./memlock.js";
 import { cutSegments, type DmaSegment, joinSegments } from "./segments.js";
 import { traceMap, traceUnmap } from "./trace.js";
@@ -103,6 +103,7 @@ export class DmaSpace extends Resource {
     owned?: Resource,
   ) {
     checkMembers("mapper", mapper, "a DmaMapper", { name: "string", map: "function", unmap: "function" });
+    checkExtensions(mapper.extensions);
     const mapped = new MappedIndex();
     super({
       label: `DMA space (${mapper.name})`,

@@ -273,11 +273,13 @@ export async function startEmulator(request: EmulatorRequest, program?: URL): Pr
     } satisfies OrderedFault;
   }
   const close = (): Promise<void> => {
-    closing ??= new Promise((resolve) => {
-      worker.ref();
-      worker.once("exit", () => resolve());
-      worker.postMessage("close");
-    });
+    closing ??= hasEnded
+      ? Promise.resolve()
+      : new Promise((resolve) => {
+          worker.ref();
+          worker.once("exit", () => resolve());
+          worker.postMessage("close");
+        });
     return closing;
   };
   return { address: `vfio-user:${request.socket}`, order, close, [Symbol.asyncDispose]: close };

@@ -1,5 +1,5 @@
 /** Which fixes of a report a program can do by itself, and what is left for a person. */
-import { checkBoolean, checkKeys } from "../core/check.js";
+import { checkArray, checkBoolean, checkKeys, checkMembers, checkObject } from "../core/check.js";
 import { type ChangeList, listChanges } from "./changes/changes.js";
 import { placesOf, type RecordOptions } from "./changes/options.js";
 import type { CheckResult, CommandStep, FileStep, Fix } from "./checks/check.js";
@@ -43,6 +43,7 @@ export interface FixPlan {
  */
 export function planFixes(report: DoctorReport, options: FixPlanOptions = {}): FixPlan {
   checkKeys("options", options, ["root", "record", "boot"]);
+  checkReport(report);
   const { boot = false } = options;
   checkBoolean("boot", boot);
   const { root, folder } = placesOf(options);
@@ -68,6 +69,29 @@ export function planFixes(report: DoctorReport, options: FixPlanOptions = {}): F
     }
   }
   return { ...plan, steps: [...plan.steps.values()] };
+}
+
+/** A report may have been read from a file. @throws ArgumentError */
+function checkReport(report: DoctorReport): void {
+  checkObject("report", report);
+  checkArray("report.checks", report.checks);
+  for (const [i, check] of report.checks.entries()) {
+    const name = `report.checks[${i}]`;
+    checkMembers(name, check, "a check of doctor()", { id: "string", state: "string" });
+    checkArray(`${name}.fixes`, check.fixes);
+    for (const [j, fix] of check.fixes.entries()) {
+      checkMembers(`${name}.fixes[${j}]`, fix, "a fix of doctor()", { effect: "string" });
+      checkArray(`${name}.fixes[${j}].steps`, fix.steps);
+      for (const [k, step] of fix.steps.entries()) checkStep(`${name}.fixes[${j}].steps[${k}]`, step);
+    }
+  }
+}
+
+function checkStep(name: string, step: Fix["steps"][number]): void {
+  checkMembers(name, step, "a step of a fix", { kind: "string" });
+  if (step.kind === "file")
+    checkMembers(name, step, "a step with a file", { path: "string", content: "string" });
+  if (step.kind === "command") checkArray(`${name}.argv`, step.argv);
 }
 
 function firstFix({ id, device, state, fixes: [fix] }: CheckResult): PlannedFix[] {

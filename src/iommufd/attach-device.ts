@@ -1,5 +1,6 @@
 /** Attaches one more device to an IOAS, by its character device. */
 import { UnsupportedError } from "../core/errors.js";
+import { ofCopy } from "../sys/syscalls.js";
 import { isNoiommu } from "../vfio/cdev.js";
 import { VfioDevice } from "../vfio/device.js";
 import type { JoinedDevice } from "../vfio/joinable.js";
@@ -25,7 +26,28 @@ export function attachToIoas(
   expectNoIommu: boolean,
 ): JoinedDevice {
   assertIommu(bdf, expectNoIommu);
-  const device = VfioDevice.openCdev(bdf);
+  return attached(ioas, VfioDevice.openCdev(bdf), token);
+}
+
+/**
+ * {@link attachToIoas} of a device that has an IOMMU, by a copy of the descriptor of its character device.
+ * @throws ArgumentError, UnsupportedError, SysError; with nothing left open
+ */
+export function attachGivenToIoas(
+  ioas: Ioas,
+  bdf: string,
+  token: string | undefined,
+  fd: number,
+): JoinedDevice {
+  assertIommu(bdf, false);
+  return attached(
+    ioas,
+    ofCopy(fd, (copy) => VfioDevice.fromFd(copy)),
+    token,
+  );
+}
+
+function attached(ioas: Ioas, device: VfioDevice, token: string | undefined): JoinedDevice {
   try {
     device.bind(ioas.iommufd, { token });
     device.attach(ioas);

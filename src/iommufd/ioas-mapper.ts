@@ -15,7 +15,7 @@ import { IovaSpaceError } from "../dma/iova/error.js";
 import { withoutRanges } from "../dma/iova/range-sets.js";
 import type { DmaMapperExtensions, FileMapper, PageMapper } from "../dma/mapper.js";
 import type { JoinableMapper, JoinedDevice } from "../vfio/joinable.js";
-import { attachToIoas } from "./attach-device.js";
+import { attachGivenToIoas, attachToIoas } from "./attach-device.js";
 import type { Ioas } from "./ioas.js";
 
 /** Mappings that the kernel places, after another user of the IOAS has taken the addresses that the chooser wanted. */
@@ -55,6 +55,11 @@ export class IoasMapper implements JoinableMapper, PageMapper, FileMapper {
 
   attach(bdf: string, token: string | undefined): JoinedDevice {
     return attachToIoas(this.ioas, bdf, token, false);
+  }
+
+  /** @internal */
+  attachGiven(bdf: string, token: string | undefined, fd: number): JoinedDevice {
+    return attachGivenToIoas(this.ioas, bdf, token, fd);
   }
 
   iovaRanges(): IovaRange[] {

@@ -30,6 +30,7 @@ import {
   type BackendName,
   isOwnBackend,
   joinSpace,
+  joinSpaceGiven,
   openBackend,
   openBorrowed,
   openDescriptors,
@@ -440,13 +441,15 @@ function choose(
 ): BackendChoice {
   const { dma, backend, vfToken, descriptors } = options;
   if (lender !== undefined || descriptors !== undefined) {
-    if (dma !== undefined)
-      throw new ArgumentError(`${bdf} can't join another device's DMA space with descriptors from elsewhere`);
     if (socket !== undefined)
       throw new ArgumentError(`${bdf} is reached over vfio-user: leave descriptors out`);
-    if (lender === undefined) return openDescriptors(bdf, backend, descriptors, vfToken);
-    if (descriptors !== undefined)
+    if (lender !== undefined && descriptors !== undefined)
       throw new ArgumentError(`${lender} gives the descriptors: leave yours out`);
+    if (dma !== undefined) {
+      const from = descriptors === undefined ? { socket: lender ?? "" } : { descriptors };
+      return joinSpaceGiven(bdf, dma, backend, from, vfToken);
+    }
+    if (lender === undefined) return openDescriptors(bdf, backend, descriptors, vfToken);
     return openBorrowed(bdf, backend, lender, vfToken);
   }
   if (socket === undefined) {

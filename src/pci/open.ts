@@ -1,14 +1,23 @@
 /** Chooses the backend that opens a PCI function. This is the only file that knows all of them. */
-import { show } from "../core/check.js";
+import { checkFunction, show } from "../core/check.js";
 import { ArgumentError, UnsupportedError } from "../core/errors.js";
+import { checkLeased } from "../core/lifetime/lease.js";
+import type { Leased } from "../core/lifetime/resource.js";
+import type { DmaMapper } from "../dma/mapper.js";
 import type { DmaSpace } from "../dma/space.js";
-import { isJoinable } from "../vfio/joinable.js";
+import { isJoinable, type JoinedDevice, takesGiven } from "../vfio/joinable.js";
 import type { VfioUserOptions } from "../vfio-user/client/options.js";
 import { type Backend, messageOf, type OpenedBackend } from "./backends/backend.js";
-import { backendOf, checkDescriptors, type DeviceDescriptors, openGiven } from "./backends/given.js";
+import {
+  backendOf,
+  checkDescriptors,
+  type DeviceDescriptors,
+  joinGiven,
+  openGiven,
+} from "./backends/given.js";
 import { iommufd } from "./backends/iommufd.js";
 import { iommufdCompat } from "./backends/iommufd-compat.js";
-import { openLent } from "./backends/lent.js";
+import { joinLent, openLent } from "./backends/lent.js";
 import { noiommu } from "./backends/noiommu.js";
 import { type1 } from "./backends/type1.js";
 import { vfioUser } from "./backends/vfio-user.js";
@@ -90,23 +99,61 @@ function openNamed(bdf: string, wanted: BackendName, token: string | undefined):
  *   EADDRINUSE (iommufd) or EINVAL (type1) if the device's IOMMU can't translate something that is mapped
  */
 export function joinSpace(bdf: string, space: DmaSpace, wanted?: BackendName, token?: string): BackendChoice {
+  const mapper = mapperFor(space, wanted);
+  if (!isJoinable(mapper)) throw new UnsupportedError(`a device can't join a DMA space of ${mapper.name}`);
+  return joined(space, mapper.attach(bdf, token), []);
+}
+
+/**
+ * {@link joinSpace} of a function whose node another process opened.
+ * @param from its descriptors, or the socket of the server that lends it
+ * @throws ArgumentError: the backend, or the descriptors, aren't the space's; as joinSpace(), joinGiven() and joinLent()
+ */
+export function joinSpaceGiven(
+  bdf: string,
+  space: DmaSpace,
+  wanted: BackendName | undefined,
+  from: { readonly descriptors: DeviceDescriptors } | { readonly socket: string },
+  token: string | undefined,
+): BackendChoice {
+  const mapper = mapperFor(space, wanted);
+  const { name } = mapper;
+  if (!takesGiven(mapper))
+    throw new UnsupportedError(`a device can't join a DMA space of ${name} by descriptors from elsewhere`);
+  if ("socket" in from) {
+    const { loan, ...device } = joinLent(bdf, token, from.socket, mapper);
+    return joined(space, device, [loan]);
+  }
+  const given = checkDescriptors(from.descriptors);
+  if (backendOf(given) !== name)
+    throw new ArgumentError(
+      `the descriptors of ${bdf} are for ${backendOf(given)}, and the DMA space is of ${name}`,
+    );
+  return joined(space, joinGiven(bdf, token, given, mapper), []);
+}
+
+/** @throws ClosedError, ArgumentError if the named backend isn't the space's */
+function mapperFor(space: DmaSpace, wanted: BackendName | undefined): DmaMapper {
   space.lease.assertOpen();
   const { mapper } = space;
-  const { name } = mapper;
-  if (wanted !== undefined && wanted !== name) {
-    throw new ArgumentError(`this DMA space is of backend ${name}, not ${wanted}`);
-  }
-  if (!isJoinable(mapper)) throw new UnsupportedError(`a device can't join a DMA space of ${name}`);
-  const { io, leave } = mapper.attach(bdf, token);
+  if (wanted === undefined || wanted === mapper.name) return mapper;
+  throw new ArgumentError(`this DMA space is of backend ${mapper.name}, not ${wanted}`);
+}
+
+/** @param held closes after the device */
+function joined(space: DmaSpace, { io, leave }: JoinedDevice, held: readonly Leased[]): BackendChoice {
+  checkLeased("io, which attach() returned,", io, "a DeviceIo");
+  checkFunction("leave, which attach() returned,", leave);
   // The function must not refer to the space, which would then never be garbage collected.
-  const chooser = mapper.extensions?.chooser;
+  const { name, extensions } = space.mapper;
+  const chooser = extensions?.chooser;
   const after = (): void => {
     leave();
     chooser?.reset();
   };
   chooser?.reset();
   const reason = "the DMA space it was to join is of this backend";
-  return { io, space, resources: [io], after, name, reason };
+  return { io, space, resources: [io, ...held], after, name, reason };
 }
 
 /**

@@ -173,6 +173,17 @@ export function duplicate(fd: number): number {
   return adopt(checkOn(fd, c().fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl(F_DUPFD_CLOEXEC)"));
 }
 
+/** Makes an object that owns a copy of a descriptor. @throws SysError: EBADF; what `make` throws, with the copy closed */
+export function ofCopy<T>(fd: number, make: (copy: number) => T): T {
+  const copy = duplicate(fd);
+  try {
+    return make(copy);
+  } catch (error) {
+    close(copy);
+    throw error;
+  }
+}
+
 /** Seals the length of a memfd, so that no process can change it. @throws SysError */
 export function sealSize(fd: number): void {
   const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;

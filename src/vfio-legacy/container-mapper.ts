@@ -47,6 +47,12 @@ export class ContainerMapper implements JoinableMapper, PageMapper {
     return { io: device, leave };
   }
 
+  /** @internal */
+  attachGiven(bdf: string, token: string | undefined, fd: number): JoinedDevice {
+    const { device, leave } = this.groups.openGiven(bdf, token, fd);
+    return { io: device, leave };
+  }
+
   iovaRanges(): IovaRange[] {
     return this.chooser.addresses.ranges;
   }

@@ -1,6 +1,6 @@
 /** VFIO groups. */
 import { existsSync } from "node:fs";
-import { checkKeys } from "../core/check.js";
+import { checkInteger, checkKeys, checkString } from "../core/check.js";
 import { Errno } from "../core/errno.js";
 import { ArgumentError, StateError, SysError, UnsupportedError } from "../core/errors.js";
 import { NODE_PERMISSION } from "../core/hints.js";
@@ -46,6 +46,7 @@ const openHints: Readonly<Record<string, string>> = {
  * @throws ArgumentError (no such device), UnsupportedError (no IOMMU)
  */
 export function groupOf(name: string): number {
+  checkString("name", name);
   const device = sysfsPath(name);
   if (!existsSync(device)) throw new ArgumentError(`there is no device ${name}`);
   const group = kernelLinkName(`${device}/iommu_group`);
@@ -78,6 +79,7 @@ export class VfioGroup extends Resource {
    * @throws SysError: ENOENT (none of its devices is bound to vfio-pci), EACCES, EBUSY
    */
   static open(number: number): VfioGroup {
+    checkInteger("number", number, 0, 2 ** 31 - 1);
     const path = groupPath(number);
     try {
       return new VfioGroup(open(path, O_RDWR), path, number);

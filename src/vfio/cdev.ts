@@ -1,5 +1,6 @@
 /** VFIO character devices: /dev/vfio/devices/vfioN (Linux 6.6 and later with CONFIG_VFIO_DEVICE_CDEV). */
 import { basename } from "node:path";
+import { checkString } from "../core/check.js";
 import { ArgumentError, SysError, UnsupportedError } from "../core/errors.js";
 import { NODE_PERMISSION } from "../core/hints.js";
 import { kernelNames } from "../sys/kernel-files.js";
@@ -17,6 +18,7 @@ export function sysfsPath(name: string): string {
  * @throws ArgumentError (no such device), UnsupportedError (not bound to a VFIO driver, or a kernel without cdevs)
  */
 export function cdevPath(bdf: string): string {
+  checkString("bdf", bdf);
   const device = sysfsPath(bdf);
   const [node] = kernelNames(`${device}/vfio-dev`) ?? [];
   if (node !== undefined) return `/dev/vfio/devices/${node}`;

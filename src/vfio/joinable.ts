@@ -24,6 +24,24 @@ export interface JoinableMapper extends DmaMapper {
   attach(bdf: string, token: string | undefined): JoinedDevice;
 }
 
+/** A mapper of this package, which also attaches devices by descriptors that another process opened. */
+export interface GivenJoinableMapper extends JoinableMapper {
+  /**
+   * Attaches a device by a copy of a descriptor, which stays the caller's.
+   * @param fd of the device's own character device or group, as the backend has it
+   * @throws as attach()
+   */
+  attachGiven(bdf: string, token: string | undefined, fd: number): JoinedDevice;
+}
+
+/**
+ * Whether devices can join the mapper's address space by descriptors.
+ * @internal
+ */
+export function takesGiven(mapper: DmaMapper): mapper is GivenJoinableMapper {
+  return "attachGiven" in mapper && typeof mapper.attachGiven === "function";
+}
+
 /** Whether devices can join the mapper's address space. */
 export function isJoinable(mapper: DmaMapper): mapper is JoinableMapper {
   return "attach" in mapper && typeof mapper.attach === "function";

@@ -1,4 +1,5 @@
 /** Lets a device enter and leave low power. */
+import { checkMembers } from "../core/check.js";
 import { checkLeased } from "../core/lifetime/lease.js";
 import type { EventFd } from "../sys/eventfd.js";
 import type { VfioDevice } from "./device.js";
@@ -26,6 +27,7 @@ const EXIT: Feature = { id: VFIO_DEVICE_FEATURE_LOW_POWER_EXIT, name: "low power
  */
 export function enterLowPower(device: VfioDevice, wakeup?: EventFd): void {
   checkUsable(device);
+  checkMembers("device", device, "an open VfioDevice", { assertNothingMapped: "function" });
   device.assertNothingMapped("entering low power");
   if (wakeup === undefined) {
     callFeature(device, ENTRY, "set");

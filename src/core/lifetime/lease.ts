@@ -203,7 +203,11 @@ export class Lease {
     if (!isLease(parent)) checkParent(this.label, parent);
     if (parent.closing) throw new ClosedError(parent.label);
     // Only something with dependents can be above its parent: a new lease costs nothing here.
-    if (parent === this || (this.newestDependent !== undefined && parent.dependsOn(this)))
+    if (
+      parent === this ||
+      this.ownsAbove(parent) ||
+      (this.newestDependent !== undefined && parent.dependsOn(this))
+    )
       throw new ArgumentError(`${this.name} can't depend on ${parent.label}, which depends on it`);
     if (this.parent === undefined) {
       this.parent = parent;
@@ -212,6 +216,12 @@ export class Lease {
       this.otherParents = new Dependence(this, parent, this.otherParents);
       parent.append(this.otherParents);
     }
+  }
+
+  /** Whether a part of this is the other lease, or above it. */
+  private ownsAbove(other: Lease): boolean {
+    if (this.extras === undefined) return false;
+    return this.extras.owned.some((part) => part === other || other.dependsOn(part) || part.ownsAbove(other));
   }
 
   private dependsOn(other: Lease): boolean {
@@ -296,6 +306,11 @@ export class Lease {
    * @internal
    */
   setOwned(owned: readonly Lease[]): void {
+    for (const part of owned) {
+      checkParent(this.label, part);
+      if (part === this || this.dependsOn(part))
+        throw new ArgumentError(`${this.label} can't own ${part.label}, which it depends on`);
+    }
     this.extras ??= new Extras();
     this.extras.owned = owned;
   }

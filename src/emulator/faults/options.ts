@@ -1,5 +1,7 @@
 /** Faults of devices in software that have declared registers: what users give. */
+
 import * as z from "zod/mini";
+import { show } from "../../core/check.js";
 import { ConfigError } from "../../core/errors.js";
 import { lazily } from "../../core/lazy.js";
 import { integer, number, readOptions } from "../../core/options.js";
@@ -155,7 +157,7 @@ export function parseDeviceFault(options: unknown): ParsedFault {
   const schema = Object.entries(known).find(([name]) => name === kind)?.[1];
   if (schema === undefined) {
     const kinds = Object.keys(known).map((name) => JSON.stringify(name));
-    throw new ConfigError(`fault: kind: expected one of ${kinds.join(", ")}, got ${JSON.stringify(kind)}`);
+    throw new ConfigError(`fault: kind: expected one of ${kinds.join(", ")}, got ${show(kind)}`);
   }
   return readOptions(`fault ${kind}`, schema, options);
 }

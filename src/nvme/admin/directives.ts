@@ -1,5 +1,5 @@
 /** Directive Send and Directive Receive, and the Streams directive. */
-import { checkInteger, checkKeys, checkU32 } from "../../core/check.js";
+import { checkBytes, checkInteger, checkKeys, checkU32 } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminRead, adminWrite, requireCommands } from "../command/admin-target.js";
 import type { NvmeCompletion } from "../command/command.js";
@@ -61,6 +61,7 @@ export class NvmeDirectives {
     const command = { ...words(operation, "Send"), opcode: AdminOpcode.directiveSend };
     requireCommands(this.target, "directives");
     if (data === undefined) return await this.target.admin(command);
+    checkBytes("data", data);
     if (data.length % 4 !== 0)
       throw new ArgumentError(`data.length must be a multiple of 4 for a directive, got ${data.length}`);
     checkInteger("data.length", data.length, 4, this.target.maxTransferBytes);

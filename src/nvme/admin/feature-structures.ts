@@ -1,5 +1,5 @@
 /** Features whose value is a data structure. */
-import { checkArray, checkInteger, checkObject, checkU64, show } from "../../core/check.js";
+import { checkInteger, checkList, checkObject, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type Bits, decodeBits, encodeBits } from "../spec/capabilities.js";
 import { fdpSupportedEvent } from "../spec/fdp.js";
@@ -46,8 +46,7 @@ export class NvmeFeatureStructures {
 
   /** Sets LBA Range Type. @param ranges 1 to 64 @throws ArgumentError, and as NvmeFeatures.set() */
   async setLbaRanges(nsid: number, ranges: readonly LbaRange[], options: Save = {}): Promise<void> {
-    checkArray("ranges", ranges);
-    checkInteger("ranges.length", ranges.length, 1, MOST_RANGES);
+    checkList("ranges", ranges, 1, MOST_RANGES);
     const data = lbaRangeTypes.encode({ entry: [...ranges] });
     await this.features.set(FeatureId.lbaRangeType, ranges.length - 1, { ...options, nsid, data });
   }
@@ -72,8 +71,7 @@ export class NvmeFeatureStructures {
     transitions: readonly PowerTransition[],
     options: Save = {},
   ): Promise<void> {
-    checkArray("transitions", transitions);
-    checkInteger("transitions.length", transitions.length, 0, POWER_STATES);
+    checkList("transitions", transitions, 0, POWER_STATES);
     const data = powerTransitions.encode({ entry: [...transitions] });
     const fid = FeatureId.autonomousPowerStateTransition;
     await this.features.set(fid, enabled ? ENABLED : 0, { ...options, data });
@@ -223,7 +221,7 @@ export class NvmeFeatureStructures {
     options: Save = {},
   ): Promise<void> {
     checkInteger("placementHandle", placementHandle, 0, 0xffff);
-    checkInteger("types.length", types.length, 1, MOST_EVENT_TYPES);
+    checkList("types", types, 1, MOST_EVENT_TYPES);
     for (const type of types) checkInteger("type", type, 0, 0xff);
     // The length must be whole dwords.
     const data = new Uint8Array(Math.ceil(types.length / 4) * 4);

@@ -1,5 +1,5 @@
 /** Namespace Management and Namespace Attachment. */
-import { checkInteger, checkKeys, checkU32, checkU64, show } from "../../core/check.js";
+import { checkInteger, checkKeys, checkList, checkU32, checkU64, show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type AdminTarget, adminWrite, requireCommands } from "../command/admin-target.js";
 import type { CommandOptions } from "../command/command-options.js";
@@ -128,7 +128,7 @@ export class NvmeNamespaceManagement {
   ): Promise<void> {
     requireCommands(this.target, "namespaceManagement");
     checkInteger("nsid", nsid, 1, BROADCAST_NSID);
-    checkInteger("controllers.length", controllers.length, 1, CONTROLLER_LIST_ENTRIES);
+    checkList("controllers", controllers, 1, CONTROLLER_LIST_ENTRIES);
     for (const id of controllers) checkInteger("controller", id, 0, 0xffff);
     // The specification requires ascending identifiers.
     const identifier = [...new Set(controllers)].sort((a, b) => a - b);

@@ -1,4 +1,5 @@
 /** The memory of a command: a range of a buffer or a list of ranges, and their addresses for the controller. */
+import { checkOffset } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { DmaBuffer } from "../../dma/buffer.js";
 import { cutSegments } from "../../dma/segments.js";
@@ -45,8 +46,13 @@ export function assertDmaBuffer(buffer: unknown): asserts buffer is DmaBuffer {
 /** Checks that the data consists of DMA buffers: a Buffer has a `buffer`, too. @throws ArgumentError */
 export function assertCommandData(data: CommandData): void {
   for (const part of isDataList(data) ? data : [data]) {
-    if (typeof part === "object" && part !== null && isBitBucket(part)) continue;
+    if (typeof part === "object" && part !== null && isBitBucket(part)) {
+      checkOffset("bitBucketBytes", part.bitBucketBytes);
+      continue;
+    }
     assertDmaBuffer(part?.buffer);
+    if (part.offset !== undefined) checkOffset("offset", part.offset);
+    if (part.length !== undefined) checkOffset("length", part.length);
   }
 }
 

@@ -1,5 +1,5 @@
 /** The Copy command (Simple Copy): its options, dwords and source ranges. */
-import { checkInteger, checkKeys, show } from "../../core/check.js";
+import { checkInteger, checkKeys, checkList, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import type { NvmeCommand } from "../command/command.js";
 import type { IdentifyNamespace } from "../spec/identify.js";
@@ -61,7 +61,7 @@ export function copyCommand(
 ): { readonly command: Omit<NvmeCommand, "data">; readonly bytes: Uint8Array } {
   checkKeys("options", options, copyOptions);
   checkLba("lba", to);
-  checkInteger("ranges.length", ranges.length, 1, identify.msrc + 1);
+  checkList("ranges", ranges, 1, identify.msrc + 1);
   const wide = (format.protection?.format.guardBits ?? 16) > 16;
   const descriptors = options.format ?? (wide ? 1 : 0);
   if (!(descriptors in copyRangeBytes))

@@ -1,5 +1,5 @@
 /** Block ranges of Dataset Management and Copy (NVM Command Set 1.x). */
-import { checkArray, checkInteger, checkKeys } from "../../core/check.js";
+import { checkInteger, checkKeys, checkList } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { ProtectionInformation } from "../protection/information.js";
 import { checkLba } from "./lba.js";
@@ -69,8 +69,7 @@ const datasetRange: readonly (keyof DatasetRange)[] = [
 
 /** The data of Dataset Management. @throws ArgumentError if a range is invalid */
 export function encodeDatasetRanges(ranges: readonly DatasetRange[]): Uint8Array {
-  checkArray("ranges", ranges);
-  checkInteger("ranges.length", ranges.length, 1, MAX_DATASET_RANGES);
+  checkList("ranges", ranges, 1, MAX_DATASET_RANGES);
   const bytes = new Uint8Array(ranges.length * DATASET_RANGE_BYTES);
   const view = new DataView(bytes.buffer);
   for (const [i, range] of ranges.entries()) {

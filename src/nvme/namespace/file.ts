@@ -432,10 +432,19 @@ function optionsOf(
 function bytesOf(buffer: unknown, { offset = 0, length }: FileIoOptions): Uint8Array {
   if (!isArrayBufferView(buffer))
     throw new ArgumentError(`buffer must be a Buffer, a typed array or a DataView, got ${show(buffer)}`);
-  const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  const bytes = bytesBehind(buffer);
   checkOffset("offset", offset, bytes.length);
   const most = bytes.length - offset;
   return bytes.subarray(offset, offset + checkInteger("length", length ?? most, 0, most));
+}
+
+/** @throws ArgumentError */
+function bytesBehind({ buffer, byteOffset, byteLength }: NodeJS.ArrayBufferView): Uint8Array {
+  try {
+    return new Uint8Array(buffer, byteOffset, byteLength);
+  } catch (cause) {
+    throw new ArgumentError("buffer has no memory any more: it was transferred", { cause });
+  }
 }
 
 /** @throws ArgumentError */

@@ -1,5 +1,5 @@
 /** Flexible Data Placement of a namespace: its reclaim unit handles. */
-import { checkInteger } from "../../core/check.js";
+import { checkInteger, checkList } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { IoOpcode } from "../spec/opcodes.js";
 import { RECLAIM_UNIT_HANDLES, reclaimUnitHandle, reclaimUnitHeader } from "../spec/placement.js";
@@ -62,7 +62,7 @@ export class NvmePlacement {
    */
   async update(placements: readonly number[]): Promise<void> {
     this.assertSupported();
-    checkInteger("placements.length", placements.length, 1, MAX_IDENTIFIERS);
+    checkList("placements", placements, 1, MAX_IDENTIFIERS);
     const bytes = new Uint8Array(placements.length * 2);
     const view = new DataView(bytes.buffer);
     for (const [i, one] of placements.entries()) {

@@ -3,7 +3,7 @@
  * CRC-32C, and the 64-bit CRC of NVMe. Each step processes eight bytes, with one table for each of the eight positions. No
  * function uses bigints or allocates.
  */
-import { checkBytes, checkInteger } from "../../core/check.js";
+import { checkBytes, checkInteger, checkObject, checkU32 } from "../../core/check.js";
 import { lazily } from "../../core/lazy.js";
 
 const SLICES = 8;
@@ -33,6 +33,7 @@ const tableOf16 = lazily(() => {
 /** CRC-16 T10-DIF (polynomial 8BB7h, most significant bit first) of bytes[from, to), continuing from `crc` of the bytes before. */
 export function crc16(bytes: Uint8Array, from: number, to: number, crc = 0): number {
   checkPart(bytes, from, to);
+  checkInteger("crc", crc, 0, 0xffff);
   const t = tableOf16();
   let at = from;
   for (; at + SLICES <= to; at += SLICES) {
@@ -69,6 +70,7 @@ const tableOf32 = lazily(() => {
 /** CRC-32C (Castagnoli) of bytes[from, to), continuing from `crc` of the bytes before. */
 export function crc32c(bytes: Uint8Array, from: number, to: number, crc = 0): number {
   checkPart(bytes, from, to);
+  checkU32("crc", crc);
   const t = tableOf32();
   let rest = ~crc;
   let at = from;
@@ -130,6 +132,9 @@ export interface Crc64 {
  */
 export function crc64(crc: Crc64, bytes: Uint8Array, from: number, to: number): void {
   checkPart(bytes, from, to);
+  checkObject("crc", crc);
+  checkU32("crc.low", crc.low);
+  checkU32("crc.high", crc.high);
   const { low: l, high: h } = tablesOf64();
   let low = ~crc.low;
   let high = ~crc.high;

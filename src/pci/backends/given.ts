@@ -6,6 +6,7 @@ import { IoasMapper } from "../../iommufd/ioas-mapper.js";
 import { Iommufd } from "../../iommufd/iommufd.js";
 import { close, duplicate } from "../../sys/syscalls.js";
 import { VfioDevice } from "../../vfio/device.js";
+import type { GivenJoinableMapper, JoinedDevice } from "../../vfio/joinable.js";
 import { deviceOfCdev, groupNumberOf } from "../../vfio/node-of.js";
 import { VfioContainer } from "../../vfio-legacy/container.js";
 import { ContainerMapper } from "../../vfio-legacy/container-mapper.js";
@@ -82,6 +83,60 @@ export function openGiven(
   return result;
 }
 
+/**
+ * Opens a function in an existing address space. The descriptors close; if this throws, they are the caller's still.
+ * @param descriptors that checkDescriptors() accepted
+ * @throws ArgumentError: not what they should be, of another function, or with more than the function's own node; as
+ *   GivenJoinableMapper.attachGiven()
+ */
+export function joinGiven(
+  bdf: string,
+  token: string | undefined,
+  descriptors: DeviceDescriptors,
+  mapper: GivenJoinableMapper,
+): JoinedDevice {
+  const isCdev = "device" in descriptors;
+  const { own, others } = isCdev
+    ? { own: descriptors.device, others: descriptors.iommufd }
+    : { own: descriptors.group, others: descriptors.container };
+  if (others !== undefined)
+    throw new ArgumentError(
+      `${bdf} joins a DMA space, which has an IOMMU interface: give only its ${isCdev ? "`device`" : "`group`"}`,
+    );
+  const joined = joinByNode(bdf, token, own, mapper);
+  close(own);
+  return joined;
+}
+
+/** The same by one descriptor, which stays the caller's. @param fd of the character device, or of the group */
+export function joinByNode(
+  bdf: string,
+  token: string | undefined,
+  fd: number,
+  mapper: GivenJoinableMapper,
+): JoinedDevice {
+  const copy = duplicated(fd);
+  try {
+    if (mapper.name === "iommufd") assertCdevOf(bdf, fd, copy);
+    else assertGroupOf(bdf, fd, copy);
+    return mapper.attachGiven(bdf, token, copy);
+  } finally {
+    close(copy);
+  }
+}
+
+function assertCdevOf(bdf: string, fd: number, copy: number): void {
+  const found = deviceOfCdev(copy);
+  if (found !== bdf) throw new ArgumentError(`descriptor ${fd} is of ${found}, not of ${bdf}`);
+}
+
+function assertGroupOf(bdf: string, fd: number, copy: number): void {
+  const found = groupNumberOf(copy);
+  const number = groupOf(bdf);
+  if (found !== number)
+    throw new ArgumentError(`descriptor ${fd} is of IOMMU group ${found}; ${bdf} is in group ${number}`);
+}
+
 /** Copies of descriptors, of which each is an object's as soon as that exists. */
 class Copies {
   private readonly originals: number[] = [];
@@ -126,8 +181,7 @@ function openCdev(
   const ioas = opened(iommufd.allocIoas());
   const device = opened(
     copies.of(fd, (copy) => {
-      const found = deviceOfCdev(copy);
-      if (found !== bdf) throw new ArgumentError(`descriptor ${fd} is of ${found}, not of ${bdf}`);
+      assertCdevOf(bdf, fd, copy);
       return VfioDevice.fromFd(copy, deviceId === undefined ? undefined : { iommufd, deviceId });
     }),
   );
@@ -144,7 +198,6 @@ function openGroup(
   copies: Copies,
   opened: Opened,
 ): OpenedBackend {
-  const number = groupOf(bdf);
   const container = opened(
     other === undefined
       ? VfioContainer.open()
@@ -152,9 +205,8 @@ function openGroup(
   );
   const group = opened(
     copies.of(fd, (copy) => {
-      const found = groupNumberOf(copy);
-      if (found === number) return VfioGroup.fromFd(copy);
-      throw new ArgumentError(`descriptor ${fd} is of IOMMU group ${found}; ${bdf} is in group ${number}`);
+      assertGroupOf(bdf, fd, copy);
+      return VfioGroup.fromFd(copy);
     }),
   );
   if (other === undefined && group.status().containerSet)

@@ -1,9 +1,37 @@
 /** Opens a function that a server lends (`iova serve`). */
 import { ArgumentError } from "../../core/errors.js";
 import { Loan } from "../../lending/borrow.js";
-import { lentBackends } from "../../lending/messages.js";
+import { type LentBackend, lentBackends } from "../../lending/messages.js";
+import type { GivenJoinableMapper, JoinedDevice } from "../../vfio/joinable.js";
 import type { OpenedBackend } from "./backend.js";
-import { openGiven } from "./given.js";
+import { joinByNode, openGiven } from "./given.js";
+
+/**
+ * Borrows a function, and has it join an address space. The loan ends when it closes.
+ * @throws ArgumentError (a space whose functions can't be lent), and as Loan.of() and joinByNode(), with nothing left open
+ */
+export function joinLent(
+  bdf: string,
+  token: string | undefined,
+  socket: string,
+  mapper: GivenJoinableMapper,
+): JoinedDevice & { readonly loan: Loan } {
+  const loan = Loan.of({ socket, bdf }, lendable(mapper.name));
+  try {
+    // The space has an iommufd or a container: the one that was lent besides closes with the loan.
+    return { ...joinByNode(bdf, token, loan.fds[0], mapper), loan };
+  } catch (error) {
+    loan.close();
+    throw error;
+  }
+}
+
+/** @throws ArgumentError */
+function lendable(wanted: string): LentBackend {
+  const backend = lentBackends.find((name) => name === wanted);
+  if (backend !== undefined) return backend;
+  throw new ArgumentError(`a function is lent for ${lentBackends.join(" or ")}, not for ${wanted}`);
+}
 
 /**
  * Borrows a function, and opens it with an address space of its own. The loan ends when it closes.
@@ -16,9 +44,7 @@ export function openLent(
   socket: string,
   wanted: string | undefined,
 ): OpenedBackend & { readonly name: "iommufd" | "type1" } {
-  const backend = lentBackends.find((name) => name === wanted);
-  if (backend === undefined && wanted !== undefined)
-    throw new ArgumentError(`a function is lent for ${lentBackends.join(" or ")}, not for ${wanted}`);
+  const backend = wanted === undefined ? undefined : lendable(wanted);
   const loan = Loan.of({ socket, bdf }, backend);
   try {
     const [one, other] = loan.fds;

@@ -208,6 +208,8 @@ export class VfioUserDevice extends Resource implements DeviceIo {
   }
 
   setIrqEventfds(index: number, start: number, fds: readonly number[]): void {
+    checkU32("interrupt index", index);
+    checkU32("start", start);
     checkArray("fds", fds);
     for (const fd of fds) checkInteger("fd", fd, -1, 2 ** 31 - 1);
     this.sendEventfds(index, start, fds);

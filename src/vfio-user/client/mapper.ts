@@ -102,7 +102,7 @@ export class VfioUserMapper implements DmaMapper, FileMapper, ClientDma {
     checkOffset("start", start);
     checkLength("sizeBytes", sizeBytes);
     checkAccess(access);
-    if (fixed !== undefined) this.slabs.dropEmpty(fixed, sizeBytes);
+    if (fixed !== undefined) this.slabs.dropEmpty(iova(fixed), sizeBytes);
     this.assertRoom();
     const unit = this.alignmentBytes();
     if (sizeBytes % unit !== 0 || start % unit !== 0) {

@@ -120,6 +120,33 @@ describe("descriptors that another process opened", () => {
     closeSync(zero);
   });
 
+  test.each(backends)("have a function join another device's DMA space through %s", async (backend) => {
+    const [own, other] = fdsOf(nodesOf(eduBdf(), backend));
+    using first = PciDevice.open(nvmeBdf(), { backend, addressBits: 28 });
+    using before = first.dma.alloc(4096);
+    const whole = backend === "iommufd" ? { device: own, iommufd: other } : { group: own, container: other };
+    const descriptors = backend === "iommufd" ? { device: own ?? -1 } : { group: own ?? -1 };
+    const otherKind = backend === "iommufd" ? { group: own ?? -1 } : { device: own ?? -1 };
+    for (const [given, message] of [
+      [whole, `give only its \`${backend === "iommufd" ? "device" : "group"}\``],
+      [otherKind, `and the DMA space is of ${backend}`],
+    ] as const) {
+      // @ts-expect-error numbers that may be undefined
+      const open = () => PciDevice.open(eduBdf(), { descriptors: given, dma: first.dma });
+      expect(open).toThrow(ArgumentError);
+      expect(open).toThrow(message);
+    }
+    expect([own, other].map((fd) => isOpen(fd ?? -1))).toEqual([true, true]);
+    closeSync(other ?? -1);
+
+    using device = PciDevice.open(eduBdf(), { descriptors, dma: first.dma, addressBits: 28 });
+    expect(isOpen(own ?? -1)).toBe(false);
+    expect(device.dma).toBe(first.dma);
+    // What was mapped before it joined, and after.
+    await expectDma(new Edu(device.io), before);
+    await uses(device);
+  });
+
   test("open an NVMe controller", async () => {
     for (const backend of backends) {
       const descriptors = nodesOf(nvmeBdf(), backend);

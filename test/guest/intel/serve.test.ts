@@ -122,6 +122,21 @@ describe("iova serve", () => {
     }
   }
 
+  test.each(backends)("lends a function that joins another's DMA space through %s", async (backend) => {
+    await serve("--user", "0", eduBdf(), nvmeBdf());
+    const first = PciDevice.open(`served:${SOCKET}@${nvmeBdf()}`, { backend, addressBits: 28 });
+    const buffer = first.dma.alloc(4096);
+    const second = PciDevice.open(`served:${SOCKET}@${eduBdf()}`, { dma: first.dma });
+    expect(second.backend).toBe(backend);
+    await expectDma(new Edu(second.io), buffer);
+    buffer.close();
+    second.close();
+    // It has come back, and can be lent to others.
+    const again = await eventually(() => open(`served:${SOCKET}@${eduBdf()}`));
+    again.close();
+    first.close();
+  });
+
   test("says what it lacks, and leaves no socket behind", async () => {
     const none = await runChild(cli, "serve", "--socket", SOCKET, eduBdf());
     expect(none.stderr).toContain("--user or --group");

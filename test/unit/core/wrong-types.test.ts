@@ -12,6 +12,7 @@ import {
   DmaSpace,
   exportUdmabuf,
   IovaAllocator,
+  iova,
 } from "../../../src/doors/dma.js";
 import { EmulatedEdu, faultFromText, VfioUserServer } from "../../../src/doors/emulator.js";
 import { smmuv3Invalidations, Viommu, vtdInvalidations, vtdStage1 } from "../../../src/doors/iommufd.js";
@@ -26,12 +27,14 @@ import {
   enterLowPower,
   exitLowPower,
   exportDmaBuf,
+  groupOf,
   hotReset,
   hotResetInfo,
   queryGfxPlane,
   setVfToken,
   VfioContainer,
   VfioDevice,
+  VfioGroup,
 } from "../../../src/doors/vfio.js";
 import {
   VfioUserDevice,
@@ -64,6 +67,16 @@ const detached = new Uint8Array(8);
 structuredClone(detached.buffer, { transfer: [detached.buffer] });
 const unprintable = [Symbol("s"), Object.create(null), cyclic, detached, 1n, null];
 
+test("a device that a mapper of one's own attaches must be one, and nothing stays open", () => {
+  for (const attached of [{ io: {}, leave() {} }, { io: { lease: new Lease("io", undefined) } }]) {
+    const mapper = new IdentityMapper();
+    const joinable = Object.assign(mapper, { attach: () => wrong(attached) });
+    const space = new DmaSpace(joinable);
+    expect(() => PciDevice.open("0000:00:00.0", { dma: space })).toThrow(ArgumentError);
+    mapper.lease.close();
+  }
+});
+
 test.each(unprintable.map((value) => [value]))("show() makes a text of any value", (value) => {
   expect(typeof show(value)).toBe("string");
 });
@@ -87,6 +100,43 @@ describe("an ArgumentError refuses", () => {
     expect(() => new Lease("no release", wrong({}))).toThrow(ArgumentError);
     top.close();
     expect(bottom.closed).toBe(true);
+  });
+
+  test("a lease that owns what it depends on, since neither could be closed first", () => {
+    const above = new Lease("above", undefined);
+    const owner = new Lease("owner", undefined, above);
+    for (const part of [owner, above, wrong(undefined)])
+      expect(() => owner.setOwned([part])).toThrow(ArgumentError);
+    const part = new Lease("part", undefined);
+    owner.setOwned([part]);
+    const below = new Lease("below", undefined, part);
+    for (const parent of [part, below]) expect(() => owner.dependOn(parent)).toThrow(ArgumentError);
+    above.close();
+    expect(owner.closed).toBe(true);
+  });
+
+  test("extensions of a mapper that are something else", () => {
+    using mapper = { lease: new Lease("own", undefined), [Symbol.dispose]: () => mapper.lease.close() };
+    const methods = {
+      name: "own",
+      map: () => 0n,
+      unmap: () => {},
+      iovaRanges: () => [],
+      alignmentBytes: () => 1,
+    };
+    for (const extensions of [
+      null,
+      { chooser: false },
+      { pages: { mapPages: 1 } },
+      { files: {} },
+      { buffers: 5 },
+      { physicalSegments: 1 },
+      { memlockAccount: {} },
+    ]) {
+      expect(() => new DmaSpace(wrong({ ...methods, lease: mapper.lease, extensions }))).toThrow(
+        ArgumentError,
+      );
+    }
   });
 
   test("a device, an iommufd, a client or a ring that is something else", () => {
@@ -194,6 +244,7 @@ describe("an ArgumentError refuses", () => {
     const mapper = new IdentityMapper();
     const space = new DmaSpace(mapper);
     const edu = new EmulatedEdu();
+    const whole = { ranges: [{ start: iova(0n), last: iova(2n ** 32n - 1n) }], alignmentBytes: 4096 };
     for (const value of [undefined, null, -1, Symbol("s"), () => {}]) {
       const it = wrong(value);
       const calls = [
@@ -203,6 +254,15 @@ describe("an ArgumentError refuses", () => {
         () => hostBehavior.encode(it),
         () => hostBehavior.decode(it),
         () => VfioDevice.openCdev(it),
+        () => VfioGroup.open(it),
+        () => VfioGroup.openFor(it),
+        () => groupOf(it),
+        () => edu.inject(it),
+        () => edu.inject({ kind: it }),
+        () => edu.inject(wrong({ kind: mapper })),
+        ...(value === undefined || value === -1
+          ? []
+          : [() => new AddressChooser(() => whole).take(0, 4096, it, undefined)]),
         // A number that is no descriptor is the kernel's to refuse.
         ...(value === -1 ? [] : [() => MappedMemory.ofFile(it, 0, 4096, "file")]),
         () => MappedMemory.ofFile(0, 0, 4096, wrong(null)),
@@ -232,6 +292,11 @@ describe("an ArgumentError refuses", () => {
       expect(() => crc64({ low: 0, high: 0 }, bytes, from, to)).toThrow(ArgumentError);
     }
     expect(() => crc16(wrong(undefined), 0, 0)).toThrow(ArgumentError);
+    for (const crc of [{}, -1, 2 ** 33, "1"]) {
+      expect(() => crc16(bytes, 0, 8, wrong(crc))).toThrow(ArgumentError);
+      expect(() => crc32c(bytes, 0, 8, wrong(crc))).toThrow(ArgumentError);
+      expect(() => crc64(wrong({ low: crc, high: 0 }), bytes, 0, 8)).toThrow(ArgumentError);
+    }
   });
 
   test("a telemetry reason that isn't a text, and an onRemove that isn't a function", () => {

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { ArgumentError } from "../../../src/core/errors.js";
+import { ArgumentError, ClosedError } from "../../../src/core/errors.js";
 import { type EmulatorRequest, type RunningEmulator, startEmulator } from "../../../src/emulator/worker.js";
 import { PciDevice } from "../../../src/index.js";
 import { memoryBar } from "../../../src/vfio-user/server/memory-bar.js";
@@ -160,6 +160,15 @@ test("where a program goes on after its device has thrown, the driver's error an
   expect(stdout).toMatch(/driver: .* was closed from the other side: .*look for an uncaught exception/);
   expect(stdout).toMatch(/uncaught: .*register value/);
   expect(stdout).toMatch(/order: the emulator is closed because of: .*register value/);
+});
+
+test("an emulator whose thread has ended by itself closes, and takes no more orders", async () => {
+  const device = moduleOf(`import Own from ${JSON.stringify(deviceModule().href)};
+    export default class extends Own { order() { process.exit(0); } }`);
+  const emulator = await emulate({ device, options: { value: 7 } });
+  expect(await caught(emulator.order({ kind: "device", message: 1 }))).toBeInstanceOf(ClosedError);
+  await emulator.close();
+  expect(await caught(emulator.order({ kind: "clearFaults" }))).toBeInstanceOf(ClosedError);
 });
 
 test("an emulator closes although its device has a timer left", async () => {

@@ -132,3 +132,33 @@ test("wrong arguments are ArgumentErrors", () => {
   expect(() => plan(tree, "0000:00:03.0", JSON.parse('{"boot": 1}'))).toThrow(ArgumentError);
   expect(() => planFixes(doctor({ root: tree.root.path }), { root: "relative" })).toThrow(ArgumentError);
 });
+
+test("what is no report of doctor() is an ArgumentError, which names the part", () => {
+  const check = {
+    id: "a",
+    state: "problem",
+    fixes: [{ effect: "now", steps: [{ kind: "command", argv: [] }] }],
+  };
+  for (const [report, part] of [
+    [undefined, "report must be an object"],
+    [{}, "report.checks must be an array"],
+    [{ checks: [null] }, "report.checks[0] must be a check"],
+    [{ checks: [{ ...check, fixes: undefined }] }, "report.checks[0].fixes must be an array"],
+    [{ checks: [{ ...check, fixes: [1] }] }, "report.checks[0].fixes[0] must be a fix"],
+    [
+      { checks: [{ ...check, fixes: [{ effect: "now" }] }] },
+      "report.checks[0].fixes[0].steps must be an array",
+    ],
+    [{ checks: [{ ...check, fixes: [{ effect: "now", steps: [{}] }] }] }, "steps[0] must be a step"],
+    [{ checks: [{ ...check, fixes: [{ effect: "now", steps: [{ kind: "command" }] }] }] }, "steps[0].argv"],
+    [
+      { checks: [{ ...check, fixes: [{ effect: "now", steps: [{ kind: "file", path: "/a" }] }] }] },
+      "with a file",
+    ],
+  ] as const) {
+    // @ts-expect-error what JavaScript may pass
+    const make = () => planFixes(report);
+    expect(make).toThrow(ArgumentError);
+    expect(make).toThrow(part);
+  }
+});

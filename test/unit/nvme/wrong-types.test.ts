@@ -1,0 +1,39 @@
+/** Lists, ranges and bytes of another type than the NVMe driver takes: each is refused by an ArgumentError, before a command. */
+import { expect, test } from "vitest";
+import { ArgumentError } from "../../../src/index.js";
+import { caught } from "../../support/caught.js";
+import { openController, useEmulatedNvme } from "../../support/emulated-nvme.js";
+
+useEmulatedNvme();
+
+/** What a program in JavaScript may give. */
+const wrong = (value: unknown): never => value as never;
+
+test("what isn't a list, a length or bytes is an ArgumentError", async () => {
+  const nvme = await openController();
+  const ns = await nvme.namespace(1);
+  await using file = ns.openFile();
+  using buffer = nvme.dma.alloc(4096);
+  const detached = new Uint8Array(8);
+  structuredClone(detached.buffer, { transfer: [detached.buffer] });
+  const odd = [null, 5, {}, Symbol("s"), 1n];
+  const calls = [
+    ...[null, 5, {}].flatMap((value) => [
+      () => nvme.namespaceManagement.attach(1, wrong(value)),
+      () => nvme.namespaceManagement.detach(1, wrong(value)),
+      () => nvme.features.structures.setFdpEvents(1, 0, wrong(value), true),
+      () => nvme.features.structures.setLbaRanges(1, wrong(value)),
+      () => ns.copy(0, wrong(value)),
+      () => ns.deallocate(wrong(value)),
+    ]),
+    ...odd.flatMap((value) => [
+      () => ns.read(0, [{ buffer, length: wrong(value) }]),
+      () => ns.readRange(0, [{ bitBucketBytes: wrong(value) }]),
+      () => ns.write(0, [{ buffer, offset: wrong(value) }]),
+      () => ns.compareAndWrite(0, buffer, [{ buffer, length: wrong(value) }]),
+    ]),
+    () => file.read(detached),
+    () => file.write(detached),
+  ];
+  for (const call of calls) expect(await caught(call), call.toString()).toBeInstanceOf(ArgumentError);
+});
