@@ -1,4 +1,5 @@
 /** `npm run soak -- --ios 10000000 --seed 1`: the long form of test/unit/nvme/engine/soak.test.ts. */
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { growthOf, soak } from "./support/soak.js";
 
@@ -14,7 +15,10 @@ const result = await soak({
   ios,
   seed,
   iosPerIncident: 5000,
-  program: new URL("../src/emulator/worker-main.js", import.meta.url),
+  programs: {
+    main: fileURLToPath(new URL("./support/emulator-process-main.js", import.meta.url)),
+    thread: new URL("../src/emulator/worker-main.js", import.meta.url),
+  },
   report: (sample) => process.stdout.write(`${JSON.stringify(sample)}\n`),
 });
 const growth = growthOf(result.samples);

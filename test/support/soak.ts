@@ -9,8 +9,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DmaMapTrace, DmaUnmapTrace } from "../../src/dma/trace.js";
 import type { FaultOptions } from "../../src/emulator/nvme/faults.js";
-import { type RunningEmulator, startEmulator } from "../../src/emulator/worker.js";
 import { type DmaBuffer, IovaError, NvmeController, type NvmeNamespace } from "../../src/index.js";
+import { EmulatorProcess, type EmulatorPrograms } from "./emulator-process.js";
 import { mappings, openDescriptors, residentBytes } from "./proc.js";
 
 /** What to do. */
@@ -21,8 +21,7 @@ export interface SoakOptions {
   readonly seed: number;
   /** I/Os between two incidents (a fault, a reset, a restart). */
   readonly iosPerIncident: number;
-  /** Program of the emulator's thread. */
-  readonly program: URL;
+  readonly programs: EmulatorPrograms;
   /** Called with each sample. */
   readonly report?: (sample: SoakSample) => void;
 }
@@ -91,14 +90,21 @@ function fill(words: Uint32Array, seed: number, lba: number, generation: number)
 }
 
 /** @throws Error at the first wrong block; whatever ends the I/O for good */
-export async function soak({ ios, seed, iosPerIncident, program, report }: SoakOptions): Promise<SoakResult> {
+export async function soak({
+  ios,
+  seed,
+  iosPerIncident,
+  programs,
+  report,
+}: SoakOptions): Promise<SoakResult> {
   const folder = mkdtempSync(join(tmpdir(), "iova-soak-"));
   const socket = join(folder, "nvme");
   const options = { file: join(folder, "medium"), sizeBytes: 2 ** 24, idleAfterMs: 2 };
-  const start = (): Promise<RunningEmulator> => startEmulator({ socket, device: "nvme", options }, program);
+  const start = (): Promise<EmulatorProcess> =>
+    EmulatorProcess.start(programs, { socket, device: "nvme", options });
   const use = new AddressUse();
   let emulator = await start();
-  const nvme = await NvmeController.open(emulator.address, {
+  const nvme = await NvmeController.open(`vfio-user:${socket}`, {
     queues: 2,
     timeoutMs: 2000,
     vfioUser: { reconnect: { timeoutMs: PATIENCE_MS } },
