@@ -64,7 +64,7 @@ export function copyCommand(
   checkList("ranges", ranges, 1, identify.msrc + 1);
   const wide = (format.protection?.format.guardBits ?? 16) > 16;
   const descriptors = options.format ?? (wide ? 1 : 0);
-  if (!(descriptors in copyRangeBytes))
+  if (typeof descriptors !== "number" || !(descriptors in copyRangeBytes))
     throw new ArgumentError(`format must be 0 or 1, got ${show(descriptors)}`);
   if ((ocfs & (1 << descriptors)) === 0) {
     throw new UnsupportedError(
