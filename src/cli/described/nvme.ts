@@ -1,7 +1,9 @@
 /** `iova nvme` and its subcommands. */
 import { type CommandDescription, describe } from "./description.js";
+import { blockDescriptions } from "./nvme/block-commands.js";
 import { formatDescription, readDescription, trimDescription, writeDescription } from "./nvme/blocks.js";
 import { TARGET } from "./nvme/common.js";
+import { controllerDescriptions } from "./nvme/controller.js";
 import { featureDescription } from "./nvme/feature.js";
 import {
   identifyDescription,
@@ -10,7 +12,9 @@ import {
   regsDescription,
   smartDescription,
 } from "./nvme/information.js";
+import { passthruDescriptions } from "./nvme/passthru.js";
 import { perfDescription } from "./nvme/perf.js";
+import { reservationDescriptions } from "./nvme/reservations.js";
 import { znsDescription } from "./nvme/zns.js";
 
 export const nvmeDescriptions: readonly CommandDescription[] = [
@@ -25,6 +29,10 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   trimDescription,
   formatDescription,
   znsDescription,
+  ...Object.values(blockDescriptions),
+  ...Object.values(reservationDescriptions),
+  ...Object.values(controllerDescriptions),
+  ...Object.values(passthruDescriptions),
   perfDescription,
 ];
 

@@ -14,7 +14,11 @@ import { smart } from "./commands/smart.js";
 import { trim } from "./commands/trim.js";
 import { write } from "./commands/write.js";
 import { zns } from "./commands/zns.js";
+import { blockCommands } from "./io/blocks.js";
+import { reservationCommands } from "./io/reservations.js";
 import { perf } from "./perf/perf.js";
+import { controllerCommands } from "./raw/controller.js";
+import { passthruCommands } from "./raw/passthru.js";
 import type { NvmeSubcommand } from "./subcommand.js";
 
 const subcommands: readonly NvmeSubcommand[] = [
@@ -29,6 +33,10 @@ const subcommands: readonly NvmeSubcommand[] = [
   trim,
   format,
   zns,
+  ...blockCommands,
+  ...reservationCommands,
+  ...controllerCommands,
+  ...passthruCommands,
   perf,
 ];
 

@@ -18,7 +18,7 @@ import { type RegisterDescription, registers } from "./registers.js";
 
 const ALL_ONES = 0xffff_ffff_ffff_ffffn;
 
-interface RegisterValue {
+export interface RegisterValue {
   readonly register: RegisterDescription;
   readonly value: bigint;
 }
@@ -57,7 +57,7 @@ function narrowed(table: BitTable, from: number): BitTable {
   );
 }
 
-function textOf({ register, value }: RegisterValue): string {
+export function textOf({ register, value }: RegisterValue): string {
   const { name, offset, bits, title, fields, explain } = register;
   const digits = value.toString(16).padStart(bits / 4, "0");
   const head = `${name.padEnd(8)} 0x${offset.toString(16).padStart(4, "0")} : 0x${digits.padEnd(16)}  ${title}`;

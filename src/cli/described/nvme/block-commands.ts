@@ -1,0 +1,91 @@
+/** `iova nvme flush`, `compare`, `copy`, `verify`, `write-zeroes`, `write-uncor` and `dsm`. */
+import { flag, type OptionTable, value } from "../description.js";
+import { blocksOptions, changes, namespaceOption, reads } from "./common.js";
+
+const namespace = { "namespace-id": namespaceOption } as const;
+
+/** End-to-end protection, for namespaces that have it. */
+const protection = {
+  prinfo: value(
+    "N",
+    "protection: 8 the controller generates it, 4 checks the guard, 2 the application tag, 1 the reference tag",
+    {
+      short: "p",
+    },
+  ),
+  "ref-tag": value("N", "reference tag of the first block", { short: "r" }),
+  "app-tag": value("N", "application tag", { short: "a" }),
+  "app-tag-mask": value("N", "bits of the application tag that are checked", { short: "m" }),
+  "storage-tag": value("N", "storage tag"),
+} as const;
+
+const slbs = value("LIST", "first block of each range, with commas", { short: "s" });
+
+const onBlocks = <const O extends OptionTable>(more: O) => ({ ...namespace, ...blocksOptions, ...more });
+
+export const blockDescriptions = {
+  flush: reads("flush", "commit written blocks to the medium", {
+    options: {
+      "namespace-id": value("N", "the namespace (default: the only one); 0xffffffff is all of them", {
+        short: "n",
+      }),
+    },
+    example: ["", "flushes the only namespace"],
+  }),
+  compare: reads("compare", "compare blocks with a file", {
+    needs: "-d FILE",
+    text: "The controller compares. Status 1 if a block differs.",
+    options: onBlocks({
+      data: value("FILE", "what to compare with; - is standard input", { short: "d", offer: "file" }),
+      ...protection,
+    }),
+    example: ["-s 8 -d disk.img", "compares the file with the blocks from 8 on"],
+  }),
+  verify: reads("verify", "check that blocks can be read, without a transfer", {
+    needs: "--blocks N",
+    options: onBlocks(protection),
+    example: ["--blocks 2048", "checks the first 2048 blocks"],
+  }),
+  writeZeroes: changes("write-zeroes", "set blocks to zero, without a transfer", {
+    needs: "--blocks N",
+    options: onBlocks({
+      deac: flag("the controller may deallocate them", "d"),
+      "force-unit-access": flag("write to the medium, not only to the cache", "f"),
+      ...protection,
+    }),
+    example: ["-s 8 --blocks 16", "sets 16 blocks to zero"],
+  }),
+  writeUncorrectable: changes("write-uncor", "make blocks unreadable until they are written again", {
+    needs: "--blocks N",
+    options: onBlocks({}),
+    example: ["-s 8 --blocks 1", "makes reads of block 8 fail"],
+  }),
+  copy: changes("copy", "copy blocks within a namespace, without a transfer", {
+    needs: "-d N -s LIST -b LIST",
+    options: {
+      ...namespace,
+      sdlba: value("N", "first block to write", { short: "d" }),
+      slbs,
+      blocks: value("LIST", "blocks of each range, zero-based as in nvme-cli: 0 is one block", {
+        short: "b",
+      }),
+      "force-unit-access": flag("write to the medium, not only to the cache", "f"),
+      "limited-retry": flag("the controller should limit its retries", "l"),
+      format: value("N", "format of the ranges: 0 or 1", { short: "F" }),
+    },
+    example: ["-d 64 -s 0,32 -b 7,7", "copies two times 8 blocks to 64 and after"],
+  }),
+  dsm: changes("dsm", "Dataset Management: deallocate ranges, or give hints", {
+    needs: "-s LIST -b LIST",
+    options: {
+      ...namespace,
+      slbs,
+      blocks: value("LIST", "blocks of each range", { short: "b" }),
+      "ctx-attrs": value("LIST", "context attributes of each range", { short: "a" }),
+      ad: flag("deallocate", "d"),
+      idw: flag("each range is written as one", "w"),
+      idr: flag("each range is read as one", "r"),
+    },
+    example: ["-s 0,64 -b 8,8 -d", "deallocates two ranges"],
+  }),
+};

@@ -1,0 +1,151 @@
+/** `iova nvme flush`, `compare`, `copy`, `verify`, `write-zeroes`, `write-uncor`, `dsm` and `resv-*` on an emulated controller. */
+import { randomFillSync } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ConfigError } from "../../../../src/core/errors.js";
+import { emulate } from "../../../support/emulators.js";
+import { iova, iovaJson } from "../../../support/nvme-cli.js";
+
+const folder = mkdtempSync(join(tmpdir(), "iova-blocks-"));
+const emulators: { close(): Promise<void> }[] = [];
+let target: string;
+let protectedTarget: string;
+
+beforeAll(async () => {
+  const one = await emulate({ device: "nvme", options: { sizeBytes: 64 << 20 } });
+  const two = await emulate({
+    device: "nvme",
+    options: { sizeBytes: 16 << 20, metadataBytes: 8, protection: 1 },
+  });
+  emulators.push(one, two);
+  [target, protectedTarget] = [one.address, two.address];
+});
+afterAll(async () => {
+  for (const emulator of emulators) await emulator.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function file(name: string, bytes: Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+async function blocks(first: number, count: number): Promise<Buffer> {
+  const path = join(folder, "back");
+  await iova("read", target, "-s", String(first), "--blocks", String(count), "-d", path);
+  return readFileSync(path);
+}
+
+test("flush flushes one namespace, or all of them", async () => {
+  expect(await iova("flush", target)).toBe("flushed namespace 1\n");
+  expect(await iovaJson("flush", target, "-n", "0xffffffff")).toEqual({ nsid: 0xffff_ffff });
+  await expect(iova("flush", target, "-n", "9")).rejects.toThrow("has no active namespace 9");
+});
+
+test("compare, verify, copy, dsm and write-zeroes do what they say", async () => {
+  const data = randomFillSync(Buffer.alloc(8192));
+  const path = file("data", data);
+  await iova("write", target, "-s", "8", "-d", path, "--yes");
+  expect(await iova("compare", target, "-s", "8", "-d", path)).toContain("equal to blocks 8 to 23");
+  await expect(iova("compare", target, "-s", "9", "-d", path)).rejects.toThrow("differs from blocks 9 to 24");
+  expect(await iovaJson("verify", target, "-s", "8", "-c", "15")).toEqual({ nsid: 1, slba: 8, blocks: 16 });
+
+  expect(await iova("copy", target, "-d", "100", "-s", "8,16", "-b", "3,7", "--yes")).toContain(
+    "blocks 100 to 111",
+  );
+  const copied = Buffer.concat([data.subarray(0, 4 * 512), data.subarray(8 * 512)]);
+  expect((await blocks(100, 12)).equals(copied)).toBe(true);
+
+  await iova("write-zeroes", target, "-s", "9", "--blocks", "2", "-d", "-f", "--yes");
+  data.fill(0, 512, 1536);
+  await iova("dsm", target, "-s", "12,20", "-b", "1,2", "-d", "--yes");
+  data.fill(0, 4 * 512, 5 * 512);
+  data.fill(0, 12 * 512, 14 * 512);
+  expect((await blocks(8, 16)).equals(data)).toBe(true);
+});
+
+test("a range longer than one command takes several", async () => {
+  await iova("write", target, "-s", "70000", "-d", file("late", Buffer.alloc(512, 1)), "--yes");
+  expect(await iovaJson("write-zeroes", target, "--blocks", "131072", "--yes")).toMatchObject({
+    blocks: 131_072,
+  });
+  expect((await blocks(70_000, 1)).equals(Buffer.alloc(512))).toBe(true);
+});
+
+test("write-uncor makes a block unreadable until it is written", async () => {
+  await iova("write-uncor", target, "-s", "40", "-c", "0", "--yes");
+  await expect(iova("verify", target, "-s", "40", "--blocks", "1")).rejects.toThrow(/Unrecovered Read Error/);
+  await iova("write", target, "-s", "40", "-d", file("again", Buffer.alloc(512)), "--yes");
+  await iova("verify", target, "-s", "40", "--blocks", "1");
+});
+
+test("protection information is generated and checked as --prinfo says", async () => {
+  await iova("write-zeroes", protectedTarget, "--blocks", "4", "-p", "8", "--yes");
+  await iova("verify", protectedTarget, "--blocks", "4", "-p", "5");
+  await expect(iova("verify", protectedTarget, "--blocks", "4", "-p", "2", "-a", "7")).rejects.toThrow(
+    /Application Tag Check/,
+  );
+  await expect(iova("verify", target, "--blocks", "4", "-p", "1")).rejects.toThrow("end-to-end protection");
+});
+
+test.each([
+  [["compare"], "needs --data FILE"],
+  [["compare", "-d", "/nowhere/at/all"], "/nowhere/at/all"],
+  [["verify"], "needs --blocks N"],
+  [["verify", "--blocks", "1", "--prinfo", "16"], "--prinfo"],
+  [["write-zeroes", "--blocks", "1"], "--yes"],
+  [["write-uncor", "--blocks", "1"], "--yes"],
+  [["copy", "-s", "1", "-b", "1", "--yes"], "needs --sdlba N"],
+  [["copy", "-d", "1", "-s", "1,2", "-b", "1", "--yes"], "--slbs has 2 ranges, --blocks has 1"],
+  [["copy", "-d", "1", "-s", "1,x", "-b", "1,1", "--yes"], "expected a number"],
+  [["dsm", "-s", "1", "-b", "1", "--yes"], "needs --ad, --idr or --idw"],
+  [["dsm", "-s", "1", "-b", "0", "-d", "--yes"], "--blocks"],
+  [["resv-register", "--yes"], "needs --nrkey KEY"],
+  [["resv-register", "-k", "1", "-p", "1", "--yes"], "reserved"],
+  [["resv-register", "-k", "1"], "--yes"],
+  [["resv-acquire", "-c", "1", "--yes"], "needs --rtype"],
+  [["resv-acquire", "-c", "1", "-t", "7", "--yes"], "--rtype"],
+  [["resv-acquire", "-c", "1", "-t", "1", "-a", "1", "--yes"], "needs --prkey KEY"],
+  [["resv-release", "--yes"], "needs --crkey KEY"],
+  [["resv-report", "--hostid", "12"], "16 or 32 hexadecimal digits"],
+] as const)("nvme %j is refused before anything is opened", async ([name, ...args], reason) => {
+  const refusal = iova(name, "vfio-user:/nowhere", ...args);
+  await expect(refusal).rejects.toThrow(ConfigError);
+  await expect(refusal).rejects.toThrow(reason);
+});
+
+test("data and ranges that don't fit the namespace are refused before a command is sent", async () => {
+  const odd = file("odd", Buffer.alloc(700));
+  await expect(iova("compare", target, "-d", odd)).rejects.toThrow("no whole number of blocks of 512");
+  await expect(iova("compare", target, "--blocks", "2", "-d", odd)).rejects.toThrow("2 blocks are 1024");
+  await expect(iova("verify", target, "-s", "131071", "--blocks", "2")).rejects.toThrow("beyond the end");
+  await expect(iova("copy", target, "-d", "131071", "-s", "0", "-b", "1", "--yes")).rejects.toThrow(
+    "beyond the end",
+  );
+  await expect(iova("dsm", target, "-s", "131072", "-b", "1", "-d", "--yes")).rejects.toThrow(
+    "beyond the end",
+  );
+});
+
+test("reservations are registered, acquired, preempted, released and reported", async () => {
+  await iova("resv-register", target, "-k", "0x11", "--yes");
+  await iova("resv-acquire", target, "-c", "0x11", "-t", "1", "--yes");
+  const report = await iovaJson("resv-report", target);
+  expect(report).toMatchObject({ rtype: 1, regctl: 1, ptpls: 0 });
+  expect(Object.values(report)).toContainEqual([expect.objectContaining({ rcsts: 1, rkey: 0x11 })]);
+  await iova("resv-register", target, "-r", "2", "-c", "0x11", "-k", "0x12", "--yes");
+  await iova("resv-acquire", target, "-c", "0x12", "-p", "0x12", "-a", "1", "-t", "2", "--yes");
+  expect(await iova("resv-report", target)).toMatch(/^rtype +: 2$/m);
+  await expect(iova("resv-release", target, "-c", "0x99", "-t", "2", "--yes")).rejects.toThrow(
+    /Reservation Conflict/,
+  );
+  await iova("resv-release", target, "-c", "0x12", "-t", "2", "--yes");
+  await iova("resv-release", target, "-c", "0x12", "-a", "1", "--yes");
+  expect(await iovaJson("resv-report", target)).toMatchObject({ rtype: 0, regctl: 0 });
+  await iova("resv-register", target, "-k", "0x11", "--yes");
+  await iova("resv-register", target, "-r", "1", "-i", "--yes");
+  expect(await iovaJson("resv-report", target)).toMatchObject({ regctl: 0 });
+});
