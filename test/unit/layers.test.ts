@@ -136,6 +136,7 @@ const applications = [
   "cli/binding",
   "cli/host",
   "cli/nvme",
+  "cli/nvme/admin",
   "cli/nvme/commands",
   "cli/nvme/io",
   "cli/nvme/perf",

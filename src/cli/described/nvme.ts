@@ -4,6 +4,7 @@ import { blockDescriptions } from "./nvme/block-commands.js";
 import { formatDescription, readDescription, trimDescription, writeDescription } from "./nvme/blocks.js";
 import { TARGET } from "./nvme/common.js";
 import { controllerDescriptions } from "./nvme/controller.js";
+import { fdpDescriptions } from "./nvme/fdp.js";
 import { featureDescription } from "./nvme/feature.js";
 import {
   identifyDescription,
@@ -12,6 +13,9 @@ import {
   regsDescription,
   smartDescription,
 } from "./nvme/information.js";
+import { logDescriptions } from "./nvme/logs.js";
+import { maintenanceDescriptions } from "./nvme/maintenance.js";
+import { namespaceDescriptions } from "./nvme/namespaces.js";
 import { passthruDescriptions } from "./nvme/passthru.js";
 import { perfDescription } from "./nvme/perf.js";
 import { reservationDescriptions } from "./nvme/reservations.js";
@@ -29,6 +33,10 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   trimDescription,
   formatDescription,
   znsDescription,
+  ...Object.values(namespaceDescriptions),
+  ...Object.values(logDescriptions),
+  ...Object.values(maintenanceDescriptions),
+  ...Object.values(fdpDescriptions),
   ...Object.values(blockDescriptions),
   ...Object.values(reservationDescriptions),
   ...Object.values(controllerDescriptions),

@@ -27,8 +27,8 @@ export interface Result {
 /** Asks before something changes. @param what happens, as a sentence without its full stop */
 export type Ask = (what: string) => Promise<void>;
 
-/** What a subcommand does with the controller. */
-export type Work = (nvme: NvmeController, ask: Ask) => Promise<Result>;
+/** What a subcommand does with the controller. @returns undefined if it has printed what there is */
+export type Work = (nvme: NvmeController, ask: Ask) => Promise<Result | undefined>;
 
 const MOST_U32 = 0xffff_ffff;
 /** Most bytes of a file that one command could carry. */
@@ -42,6 +42,8 @@ export class Arguments<N extends string> {
   constructor(
     /** The subcommand, for messages. */
     readonly name: string,
+    /** The first of its operands, if it has words for that: what it is to do. */
+    readonly verb: string,
     private readonly values: Readonly<Record<string, unknown>>,
     options: OptionTable,
   ) {
@@ -124,7 +126,11 @@ function command<const D extends CommandDescription>(description: D, prepare: Pr
       const value = values[option];
       return typeof value === "string" ? value : undefined;
     };
-    const target = targetOperand(name, positionals);
+    const verbs = description.offers[0];
+    const [verb = "", ...operands] = typeof verbs === "object" ? positionals : ["", ...positionals];
+    if (typeof verbs === "object" && !verbs.includes(verb))
+      throw usage(name, `${name} needs one of ${verbs.join(", ")}`);
+    const target = targetOperand(name, operands);
     const opening = controllerOptions(name, {
       backend: given("backend"),
       timeout: given("timeout"),
@@ -136,7 +142,7 @@ function command<const D extends CommandDescription>(description: D, prepare: Pr
       json: values["json"] === true,
       "output-format": given("output-format"),
     });
-    const args = new Arguments<Extract<keyof D["options"], string>>(name, values, options);
+    const args = new Arguments<Extract<keyof D["options"], string>>(name, verb, values, options);
     const work = await prepare(args);
     if (typeof work !== "function") return show(work, json, false);
     const yes = values["yes"] === true || !args.asks;
@@ -144,7 +150,7 @@ function command<const D extends CommandDescription>(description: D, prepare: Pr
     const result = await withController(target, opening, (nvme) =>
       work(nvme, (what) => confirm(nvme, what, yes)),
     );
-    show(result, json, values["raw-binary"] === true);
+    if (result !== undefined) show(result, json, values["raw-binary"] === true);
   }
   return { description, run };
 }

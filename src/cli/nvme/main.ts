@@ -3,6 +3,10 @@ import { usageError } from "../command-line.js";
 import { nvmeDescription } from "../described/nvme.js";
 import { helpText } from "../printed/help.js";
 import { print } from "../terminal.js";
+import { fdpCommands } from "./admin/fdp.js";
+import { logCommands } from "./admin/logs.js";
+import { maintenanceCommands } from "./admin/maintenance.js";
+import { namespaceCommands } from "./admin/namespaces.js";
 import { feature } from "./commands/feature.js";
 import { format } from "./commands/format.js";
 import { identify } from "./commands/identify.js";
@@ -33,6 +37,10 @@ const subcommands: readonly NvmeSubcommand[] = [
   trim,
   format,
   zns,
+  ...namespaceCommands,
+  ...logCommands,
+  ...maintenanceCommands,
+  ...fdpCommands,
   ...blockCommands,
   ...reservationCommands,
   ...controllerCommands,

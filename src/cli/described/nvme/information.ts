@@ -42,7 +42,8 @@ export const identifyDescription = describe({
     cns: value("CNS", "another structure: one of the names above, or a number, which is printed as bytes", {
       offer: structures,
     }),
-    csi: value("N", "its command set: 0 NVM, 1 key value, 2 zoned", { offer: ["0", "1", "2"] }),
+    all: flag("list-ns: also namespaces that aren't attached", "a"),
+    csi: value("N", "its command set: 0 NVM, 1 key value, 2 zoned", { short: "y", offer: ["0", "1", "2"] }),
     cntid: value("N", "its controller id"),
     "cns-specific-id": value("N", "its CNS specific identifier"),
     "raw-binary": flag("write the 4096 bytes unchanged", "b"),
@@ -104,6 +105,7 @@ export const logDescription = describe({
     }),
     lsp: value("N", "log specific parameter", { short: "s" }),
     lsi: value("N", "log specific identifier: for endurance the group (default 1)", { short: "S" }),
+    "group-id": value("N", "the same as --lsi, for endurance", { short: "g" }),
     csi: value("N", "command set: 0 NVM, 1 key value, 2 zoned", { short: "y", offer: ["0", "1", "2"] }),
     "namespace-id": value("N", "of one namespace (default all)", { short: "n" }),
     rae: flag("keep the event", "r"),

@@ -117,6 +117,13 @@ export const structures: Readonly<Record<string, Structure>> = {
   },
 };
 
+/** The list of namespaces that is asked for: attached ones or all, of every command set or of one. */
+function listed(cns: number, all: boolean, csi: number): number {
+  if (cns !== IdentifyCns.activeNamespaces) return cns;
+  if (csi === 0) return all ? IdentifyCns.allocatedNamespaces : cns;
+  return all ? IdentifyCns.allocatedNamespacesForCommandSet : IdentifyCns.activeNamespacesForCommandSet;
+}
+
 async function run(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommandLine(identifyDescription, argv);
   const target = targetOperand("identify", positionals);
@@ -139,7 +146,12 @@ async function run(argv: readonly string[]): Promise<void> {
     const about = structure?.ofNamespace === true ? await namespaceId(nvme, nsid) : (nsid ?? 0);
     // The list starts after the given id.
     const after = structure?.cns === IdentifyCns.activeNamespaces ? Math.max(0, about - 1) : about;
-    const page = await nvme.structures.read(cns, { csi, nsid: after, cntid, cnssid: specific });
+    const page = await nvme.structures.read(listed(cns, values.all === true, csi), {
+      csi,
+      nsid: after,
+      cntid,
+      cnssid: specific,
+    });
     if (values["raw-binary"] === true) {
       process.stdout.write(page);
     } else if (structure === undefined) {

@@ -36,7 +36,7 @@ function operandsOf(operands: readonly string[]): { named: NamedLog | undefined;
 async function run(argv: readonly string[]): Promise<void> {
   const { values, positionals } = parseCommandLine(logDescription, argv);
   const number = (
-    option: "log-id" | "log-len" | "lpo" | "ot" | "lsp" | "lsi" | "csi",
+    option: "log-id" | "log-len" | "lpo" | "ot" | "lsp" | "lsi" | "group-id" | "csi",
     max: number,
     min = 0,
   ) => numberOption("log", option, values[option], min, max);
@@ -54,7 +54,7 @@ async function run(argv: readonly string[]): Promise<void> {
   const page = {
     nsid: numberOption("log", "namespace-id", values["namespace-id"], 0, 0xffff_ffff),
     lsp: number("lsp", 0x7f),
-    lsi: number("lsi", 0xffff),
+    lsi: number("lsi", 0xffff) ?? number("group-id", 0xffff),
     csi: number("csi", 0xff),
     ...where,
     rae: values.rae === true,
