@@ -1,13 +1,31 @@
 /** The page iova(1), made of descriptions. The build writes it to man/iova.1. */
 import { descriptions } from "../described/all.js";
-import { type CommandDescription, STATUSES } from "../described/description.js";
-import { nvmeDescriptions } from "../described/nvme.js";
+import { type CommandDescription, type OptionTable, STATUSES } from "../described/description.js";
+import { controllerOptions, jsonOptions, TARGET, yesOption } from "../described/nvme/common.js";
+import { nvmeDescription, nvmeDescriptions } from "../described/nvme.js";
 import { optionTerms, statusesOf } from "./help.js";
+
+/** What many subcommands of nvme have: their page would be twice as long if each said it. */
+const sharedOptions: OptionTable = { ...jsonOptions, ...controllerOptions, yes: yesOption };
+const sharedTexts: ReadonlySet<string> = new Set([
+  TARGET,
+  ...Object.values(sharedOptions).map(({ text }) => text),
+]);
+
+/** A subcommand of nvme without what it shares with the others. */
+function withoutShared(command: CommandDescription): CommandDescription {
+  const own = Object.entries(command.options).filter(([, { text }]) => !sharedTexts.has(text));
+  return {
+    ...command,
+    text: command.text.filter((each) => !sharedTexts.has(each)),
+    options: Object.fromEntries(own),
+  };
+}
 
 /** @param version of the package */
 export function manPage(version: string): string {
   const commands = descriptions.flatMap((each) =>
-    each.name === "nvme" ? [each, ...nvmeDescriptions] : [each],
+    each.name === "nvme" ? [each, ...nvmeDescriptions.map(withoutShared)] : [each],
   );
   const lines = [
     `.TH IOVA 1 "" "iova ${roff(version)}" "User Commands"`,
@@ -33,7 +51,7 @@ export function manPage(version: string): string {
 }
 
 function commandLines(command: CommandDescription): string[] {
-  const { name, usage, summary, text, lists, options, examples, statuses, aliases } = command;
+  const { name, usage, summary, text, lists, examples, statuses, aliases } = command;
   const names = Object.keys(aliases ?? {});
   return [
     `.SS "iova ${roff(name)}"`,
@@ -45,12 +63,19 @@ function commandLines(command: CommandDescription): string[] {
     ...text.flatMap((each) => [".PP", roff(each)]),
     ...(names.length === 0 ? [] : [".PP", roff(`Also: iova nvme ${names.join(", ")}.`)]),
     ...(lists ?? []).flatMap(({ title, terms }) => [".PP", roff(`${title}:`), ...terms.flatMap(termLines)]),
-    ...optionTerms(options).flatMap(termLines),
+    ...optionLines(command),
     ".PP",
     "Examples:",
     ...examples.flatMap((each) => termLines([each.command, each.text])),
     ...(statuses === undefined ? [] : [".PP", "Exit status:", ...statusLines(command)]),
   ];
+}
+
+function optionLines(command: CommandDescription): string[] {
+  if (command === nvmeDescription)
+    return [".PP", "Options of most subcommands:", ...optionTerms(sharedOptions).flatMap(termLines)];
+  const terms = optionTerms(command.options);
+  return (command.name.startsWith("nvme ") ? terms.slice(0, -1) : terms).flatMap(termLines);
 }
 
 function statusLines(command: CommandDescription): string[] {

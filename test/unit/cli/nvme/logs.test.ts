@@ -5,12 +5,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { persistentEventsJson } from "../../../../src/cli/nvme/admin/persistent-events.js";
 import { ConfigError } from "../../../../src/core/errors.js";
+import type { RunningEmulator } from "../../../../src/emulator/worker.js";
 import { PersistentEventType, persistentEventHeader, smartLog } from "../../../../src/nvme/spec/log-pages.js";
 import { emulate } from "../../../support/emulators.js";
 import { iova, iovaJson } from "../../../support/nvme-cli.js";
 
 const folder = mkdtempSync(join(tmpdir(), "iova-logs-"));
-let emulator: { readonly address: string; close(): Promise<void> };
+let emulator: RunningEmulator;
 beforeAll(async () => {
   emulator = await emulate({ device: "nvme", options: { sizeBytes: 16 << 20, namespaces: 2, anaGroups: 2 } });
 });
@@ -49,6 +50,26 @@ test("ana-log lists groups with their states and namespaces", async () => {
     "ANA DESC LIST ": [{ NSIDS: [] }, { NSIDS: [] }],
   });
   expect(await iova("ana-log", address)).toMatch(/^ngrps +: 2$/m);
+});
+
+test("events prints what the controller reports, and ends after so many", async () => {
+  let isDone = false;
+  const printed = iova("events", emulator.address, "--count", "1", "--json").finally(() => {
+    isDone = true;
+  });
+  // The controller may still be starting: it reports the changes after that.
+  for (let turn = 0; !isDone; turn++) {
+    const state = turn % 2 === 0 ? "inaccessible" : "optimized";
+    await emulator.order({ kind: "setAnaState", group: 2, state });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect(JSON.parse(await printed)).toEqual({
+    type: "notice",
+    name: "asymmetricNamespaceAccessChange",
+    info: 3,
+    log_page: 12,
+    parameter: 0,
+  });
 });
 
 test.each([
