@@ -104,3 +104,10 @@ test("docs/cli.md has each command", () => {
   const page = readFileSync(join(packageRoot(), "docs", "cli.md"), "utf8");
   for (const { name } of descriptions) expect(page).toMatch(new RegExp(`^\\| \`iova ${name}\\b`, "m"));
 });
+
+test("docs/nvme-cli.md has each subcommand of nvme, and the names of nvme-cli that lead to it", () => {
+  const page = readFileSync(join(packageRoot(), "docs", "nvme-cli.md"), "utf8");
+  for (const { name, aliases = {} } of nvmeDescriptions)
+    for (const each of [name.replace("nvme ", ""), ...Object.keys(aliases)])
+      expect(page).toMatch(new RegExp(`\`${each}\\b`));
+});
