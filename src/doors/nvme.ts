@@ -102,6 +102,7 @@ export { CommandIds } from "../nvme/queues/command-ids.js";
 export { CompletionQueue, CQE_WORDS } from "../nvme/queues/completion-queue.js";
 export type { CompletionMode } from "../nvme/queues/completion-watch.js";
 export { type HandedOver, HandedQueues } from "../nvme/queues/handed-queues.js";
+export { RawController, type RawRingOptions } from "../nvme/queues/raw-controller.js";
 export {
   NvmeRings,
   type RawCompletionQueue,

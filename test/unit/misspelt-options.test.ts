@@ -34,7 +34,7 @@ import {
   setHugePages,
 } from "../../src/doors/host.js";
 import { vtdInvalidations, vtdStage1 } from "../../src/doors/iommufd.js";
-import { DirectiveType, ProtectionInformation } from "../../src/doors/nvme.js";
+import { DirectiveType, ProtectionInformation, RawController } from "../../src/doors/nvme.js";
 import {
   bit,
   bits,
@@ -241,6 +241,7 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
   const management = nvme.namespaceManagement;
   const operation = { nsid: 1, type: DirectiveType.identify, operation: 1 };
   const cq = await rings.createCompletionQueue({ id: 9, entries: 4 });
+  const raw = RawController.on(nvme.device);
   const image = emulatedFirmware({ revision: "2" });
   const range = { lba: 0, blocks: 1 };
   await expectRejections({
@@ -333,6 +334,8 @@ test("a misspelt option is an ArgumentError: NVMe", async () => {
     "NvmeReservations.register(options)": () => reservations.register(1n, misspelt),
     "NvmeReservations.replace(options)": () => reservations.replace(1n, 2n, misspelt),
     "NvmeReservations.preempt(options)": () => reservations.preempt(1n, "exclusive" as never, 2n, misspelt),
+    "RawController.completionQueue(options)": () => raw.completionQueue(and({ id: 8, entries: 4 })),
+    "RawController.submissionQueue(options)": () => raw.submissionQueue(cq, and({ id: 8, entries: 4 })),
     "NvmeRings.createCompletionQueue(options)": () => rings.createCompletionQueue(and({ id: 8, entries: 4 })),
     "NvmeRings.createSubmissionQueue(options)": () =>
       rings.createSubmissionQueue(cq, and({ id: 8, entries: 4 })),

@@ -23,7 +23,7 @@ import {
   deleteCompletionQueue,
   deleteSubmissionQueue,
 } from "./queue-commands.js";
-import { allocRing, checkRing, clearRing } from "./ring-memory.js";
+import { ringMemory } from "./ring-memory.js";
 import { SQE_WORDS, SubmissionQueue } from "./submission-queue.js";
 
 /** Options of {@link NvmeRings.createCompletionQueue}. */
@@ -40,11 +40,10 @@ export interface RawQueueOptions {
   readonly priority?: keyof typeof QueuePriority | undefined;
 }
 
-/** What rings need from the controller. */
-export interface RingHost {
+/** What a queue needs from the controller. */
+export interface QueueHost {
   readonly name: string;
   readonly dma: DmaSpace;
-  readonly pageBytes: number;
   readonly strideWords: number;
   /** The doorbells, for a queue that uses the one with this index. */
   doorbells(index: number): Uint32Array;
@@ -54,6 +53,12 @@ export interface RingHost {
   afterRing(): void;
   readonly bar: RegisterAccess;
   readonly lease: Lease;
+}
+
+/** What rings need from a controller with a driver. */
+export interface RingHost extends QueueHost {
+  /** CC.MPS in bytes. */
+  readonly pageBytes: number;
   admin(command: NvmeCommand): Promise<NvmeCompletion>;
 }
 
@@ -61,7 +66,7 @@ export interface RingHost {
 abstract class RawQueue extends Resource {
   protected constructor(
     /** What the queue needs from the controller. */
-    protected readonly host: RingHost,
+    protected readonly host: QueueHost,
     /** Queue identifier. */
     readonly id: number,
     /** The ring's memory. */
@@ -105,7 +110,7 @@ export class RawCompletionQueue extends RawQueue {
   readonly users = new Set<number>();
 
   /** @internal */
-  constructor(host: RingHost, id: number, entries: number, memory: DmaBuffer, isOwn: boolean) {
+  constructor(host: QueueHost, id: number, entries: number, memory: DmaBuffer, isOwn: boolean) {
     const doorbell = completionDoorbell(id, host.strideWords);
     super(host, id, memory, doorbell, isOwn, "completion queue");
     const words = memory.memory.words.subarray(0, entries * CQE_WORDS);
@@ -142,7 +147,7 @@ export class RawSubmissionQueue extends RawQueue {
 
   /** @internal */
   constructor(
-    host: RingHost,
+    host: QueueHost,
     id: number,
     entries: number,
     memory: DmaBuffer,
@@ -337,13 +342,9 @@ export class NvmeRings {
   private ringMemory(
     { entries, memory }: RawQueueOptions,
     entryBytes: number,
-  ): { readonly memory: DmaBuffer; readonly isOwn: boolean } {
+  ): ReturnType<typeof ringMemory> {
     const { dma, pageBytes } = this.host;
-    const sizeBytes = entries * entryBytes;
-    if (memory === undefined) return { memory: allocRing(dma, sizeBytes, pageBytes), isOwn: true };
-    checkRing("memory", memory, dma, sizeBytes, pageBytes);
-    clearRing(memory.memory.words.subarray(0, sizeBytes / 4));
-    return { memory, isOwn: false };
+    return ringMemory(dma, memory, entries * entryBytes, pageBytes);
   }
 
   private async create<T extends RawQueue>(name: string, queue: T, command: NvmeCommand): Promise<T> {
