@@ -139,6 +139,8 @@ const applications = [
   "cli/nvme/admin",
   "cli/nvme/commands",
   "cli/nvme/io",
+  "cli/nvme/conform",
+  "cli/nvme/conform/checks",
   "cli/nvme/perf",
   "cli/nvme/raw",
   "cli/compare",

@@ -5,6 +5,7 @@ import { formatDescription, readDescription, trimDescription, writeDescription }
 import { TARGET } from "./nvme/common.js";
 import { controllerDescriptions } from "./nvme/controller.js";
 import { fdpDescriptions } from "./nvme/fdp.js";
+import { conformDescription } from "./nvme/conform.js";
 import { featureDescription } from "./nvme/feature.js";
 import {
   identifyDescription,
@@ -42,6 +43,7 @@ export const nvmeDescriptions: readonly CommandDescription[] = [
   ...Object.values(controllerDescriptions),
   ...Object.values(passthruDescriptions),
   perfDescription,
+  conformDescription,
 ];
 
 export const nvmeDescription = describe({

@@ -20,6 +20,7 @@ import { write } from "./commands/write.js";
 import { zns } from "./commands/zns.js";
 import { blockCommands } from "./io/blocks.js";
 import { reservationCommands } from "./io/reservations.js";
+import { conform } from "./conform/conform.js";
 import { perf } from "./perf/perf.js";
 import { controllerCommands } from "./raw/controller.js";
 import { passthruCommands } from "./raw/passthru.js";
@@ -46,6 +47,7 @@ const subcommands: readonly NvmeSubcommand[] = [
   ...controllerCommands,
   ...passthruCommands,
   perf,
+  conform,
 ];
 
 function find(name: string): { command: NvmeSubcommand; prefix: readonly string[] } | undefined {

@@ -1,0 +1,93 @@
+/** Interrupts of each kind, by vector. */
+import type { InterruptKind } from "../../../../pci/interrupts.js";
+import { interruptCounts } from "../../../../pci/interrupts.js";
+import type { ConformBench, Queue } from "../bench.js";
+import { subjectOf } from "../check.js";
+import { expect, needs } from "../findings.js";
+
+const SECTION = "PCIe Transport: Interrupts";
+/** How long to look for an interrupt that mustn't come. */
+const QUIET_MS = 50;
+const MOST_VECTORS = 32;
+
+/** Has a queue interrupt. @param counts of all vectors, which this clears first */
+async function provoke(bench: ConformBench, queue: Queue, counts: number[]): Promise<void> {
+  const { nsid } = await bench.blocks();
+  counts.fill(0);
+  await bench.send(queue, { opcode: 0, nsid });
+}
+
+/** Counts interrupts of a kind while `work` runs on a freshly started controller. @throws NotApplicable without that kind */
+async function counting(
+  bench: ConformBench,
+  kind: InterruptKind,
+  work: (counts: number[]) => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const has = interruptCounts(bench.device.io)[kind];
+  needs(has > 0, `the function has no ${kind}`);
+  await bench.stop();
+  using interrupts = bench.device.enableInterrupts({ kind, count: Math.min(has, MOST_VECTORS) });
+  const counts = interrupts.vectors.map(() => 0);
+  for (const { index } of interrupts.vectors)
+    interrupts.watch(index, (count) => {
+      counts[index] = (counts[index] ?? 0) + count;
+    });
+  try {
+    return await work(counts);
+  } finally {
+    await bench.stop();
+  }
+}
+
+/** A check that a queue with vector 0 interrupts. */
+const works = (kind: InterruptKind) =>
+  [
+    `a completion interrupts by ${kind}`,
+    SECTION,
+    async (bench: ConformBench) =>
+      await counting(bench, kind, async (counts) => {
+        await provoke(bench, await bench.pair({ vector: 0 }), counts);
+        await bench.until("the interrupt", () => (counts[0] ?? 0) > 0);
+        return undefined;
+      }),
+  ] as const;
+
+export const interrupts = subjectOf("interrupts", [
+  works("msix"),
+  works("msi"),
+  works("intx"),
+  [
+    "each vector interrupts for its queue, and no other vector",
+    SECTION,
+    async (bench) =>
+      await counting(bench, "msix", async (counts) => {
+        for (const vector of counts.keys()) {
+          const queue = await bench.pair({ vector });
+          await provoke(bench, queue, counts);
+          await bench.until(`the interrupt of vector ${vector}`, () => (counts[vector] ?? 0) > 0);
+          const others = counts.flatMap((count, other) =>
+            other !== vector && other !== 0 && count > 0 ? [other] : [],
+          );
+          expect(others.length === 0, `vector ${vector} was asked for, and ${others.join()} interrupted`);
+          await bench.remove(queue);
+        }
+        return `${counts.length} vectors`;
+      }),
+  ],
+  [
+    "a completion queue without IEN doesn't interrupt",
+    "Base: Create I/O Completion Queue command",
+    async (bench) =>
+      await counting(bench, "msix", async (counts) => {
+        needs(counts.length > 1, "there is one vector, which the admin queue has");
+        const queue = await bench.pair();
+        await provoke(bench, queue, counts);
+        await bench.until("", () => counts.slice(1).some((count) => count > 0), QUIET_MS).catch(() => {});
+        expect(
+          counts.slice(1).every((count) => count === 0),
+          "it interrupted",
+        );
+        return undefined;
+      }),
+  ],
+]);

@@ -1,0 +1,199 @@
+/** `iova nvme conform` on the emulated controller: all checks pass, and each fault and oddity is found by the check it breaks. */
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  type CheckResult,
+  type ConformOptions,
+  conform,
+  subjects,
+} from "../../../src/cli/nvme/conform/run.js";
+import { type FaultKind, type FaultOptions, faultKinds } from "../../../src/emulator/nvme/faults.js";
+import type { OddControllerOptions } from "../../../src/emulator/nvme/host/oddities.js";
+import type { NvmeEmulatorOptions } from "../../../src/emulator/nvme/options.js";
+import { NvmeController, PciDevice } from "../../../src/index.js";
+import { MIB, startController, useEmulatedNvme } from "../../support/emulated-nvme.js";
+import { compileCli, type IovaCli } from "../../support/iova-cli.js";
+
+useEmulatedNvme();
+
+const options: NvmeEmulatorOptions = {
+  sizeBytes: 16 * MIB,
+  cmbBytes: MIB,
+  shortSelfTestMs: 50,
+  powerStates: 4,
+};
+
+async function conformOn(
+  address: string,
+  { timeoutMs = 60_000, destroyData = false, only }: Partial<ConformOptions> = {},
+): Promise<CheckResult[]> {
+  using device = PciDevice.open(address);
+  return await conform(device, { timeoutMs, destroyData, only });
+}
+
+async function check(odd: OddControllerOptions, more: Partial<ConformOptions>): Promise<CheckResult[]> {
+  return await conformOn((await startController({ ...options, odd })).address, more);
+}
+
+const failures = (results: readonly CheckResult[]): string[] =>
+  results.filter(({ result }) => result === "fail").map(({ name, found }) => `${name}: ${found}`);
+
+const names = subjects.flatMap(({ checks }) => checks.map(({ name }) => name));
+
+describe("a conformance run", () => {
+  test("passes on the emulated controller, also if it may destroy data", async () => {
+    const results = await conformOn((await startController(options)).address, { destroyData: true });
+    expect(failures(results)).toEqual([]);
+    expect(results.map(({ name }) => name)).toEqual(names);
+    const missing = results.filter(({ result }) => result === "not applicable").map(({ name }) => name);
+    expect(missing).toEqual(["a completion interrupts by msi"]);
+  });
+
+  test("changes no data unless it may", async () => {
+    const running = await startController(options);
+    const pattern = randomBytes(16 * MIB);
+    {
+      await using nvme = await NvmeController.open(running.address);
+      await (await nvme.namespace(1)).write(0n, pattern);
+    }
+    await conformOn(running.address, { only: "I/O commands" });
+    await using nvme = await NvmeController.open(running.address);
+    const now = await (await nvme.namespace(1)).read(0n, pattern.length);
+    expect(now.equals(pattern)).toBe(true);
+  });
+
+  test("has no two checks of one name", () => {
+    expect(names.filter((name, at) => names.indexOf(name) !== at)).toEqual([]);
+  });
+});
+
+const READ = { queue: "io", opcode: 0x02 } as const;
+const FLUSH = { queue: "io", opcode: 0x00 } as const;
+const readsBlock = "a read of a block writes all of it";
+const once = "every command is completed exactly once, whatever the number outstanding";
+/** The check that each fault breaks, and what it finds. */
+const faults: Readonly<
+  Record<FaultKind, readonly [Omit<FaultOptions, "kind">, name: string, found: RegExp]>
+> = {
+  latency: [{ ...READ, latencyMs: 600_000 }, readsBlock, /the completion of command \d+: not within/],
+  drop: [READ, readsBlock, /the completion of command \d+: not within/],
+  "wrong-phase": [READ, readsBlock, /has the phase of the last pass/],
+  "duplicate-cid": [FLUSH, once, /which isn't outstanding/],
+  "unknown-cid": [FLUSH, once, /which isn't outstanding/],
+  "wrong-sqid": [FLUSH, once, /names submission queue \d+, not \d+/],
+  status: [{ ...READ, status: 0x281 }, readsBlock, /Unrecovered Read Error/],
+  "short-data": [{ ...READ, bytes: 100 }, readsBlock, /byte 100 differs/],
+  "corrupt-data": [READ, "Compare finds what Read has read, and finds a difference", /Compare Failure/],
+  "fail-later": [{ queue: "admin", opcode: 0x14 }, "a short self-test ends without an error", /result \d/],
+  "all-ones": [READ, readsBlock, /has gone/],
+  remove: [READ, readsBlock, /gone|closed/],
+  fatal: [READ, readsBlock, /CSTS\.CFS/],
+};
+
+test.each(faultKinds)("finds the fault %s", async (kind) => {
+  const [fields, name, found] = faults[kind];
+  const running = await startController(options);
+  await running.order({ kind: "inject", fault: { kind, ...fields } });
+  const isSlow = kind === "latency" || kind === "drop" || kind === "wrong-phase";
+  const results = await conformOn(running.address, { only: name, ...(isSlow && { timeoutMs: 1000 }) });
+  expect(results).toEqual([
+    expect.objectContaining({ name, result: "fail", found: expect.stringMatching(found) }),
+  ]);
+});
+
+test("finds wrong data of Identify, too", async () => {
+  const running = await startController(options);
+  await running.order({ kind: "inject", fault: { kind: "corrupt-data", queue: "admin", opcode: 0x06 } });
+  const results = await conformOn(running.address, { only: "vendor id" });
+  expect(failures(results)).toEqual([expect.stringContaining("and configuration space has 494f")]);
+});
+
+/** Options of a controller that breaks the specification, and the check that finds it. */
+const oddities: readonly (readonly [OddControllerOptions, name: string])[] = [
+  [{ readyTimeoutMs: 500, readyDelayMs: 600_000 }, "CSTS.RDY follows CC.EN within CAP.TO"],
+  [{ mqes: 0 }, "CAP.MQES allows queues of 2 entries or more"],
+  [{ mqes: 8191 }, "queues of CAP.MQES + 1 entries work"],
+  [{ sqes: 0x77 }, "SQES and CQES allow entries of 64 and 16 bytes"],
+  [{ cqes: 0x33 }, "SQES and CQES allow entries of 64 and 16 bytes"],
+  [{ classCode: 0x010700 }, "the class code is 010802h"],
+  [{ quietMs: 600_000 }, "CSTS.RDY follows CC.EN within CAP.TO"],
+  [{ initMs: 600_000 }, "CSTS.RDY follows CC.EN within CAP.TO"],
+  [{ queueDelayMs: 600_000 }, "a command in a queue works right after its creation"],
+  [{ adminEntriesUnit: 64 }, "an admin queue of 2 entries works"],
+  [{ refusesUrgent: true }, "submission queues of each priority"],
+  [{ refusedCns: [3] }, "a namespace has identification descriptors"],
+  [{ stripeLog2: 5 }, "a read of MDTS succeeds"],
+  [{ oneCommand: true }, "fifteen reads at once"],
+  [{ workingVectors: 2 }, "each vector interrupts for its queue"],
+  [{ deadMsi: true }, "a completion interrupts by msi"],
+  [{ refusesSgl: true }, "a read by an SGL data block"],
+  [{ dmaBits: 32 }, "a read by an address above 4 GiB"],
+  [{ refusedAdmin: [0x18] }, "Keep Alive succeeds"],
+  [{ failsInDeepestPowerState: true }, "the controller enters each of its power states"],
+  [{ temperatureWarningStays: true }, "a temperature threshold above the temperature"],
+];
+
+test.each(oddities)("finds a controller with %j", async (odd, only) => {
+  const results = await check(odd, { only, timeoutMs: 2000 });
+  expect(failures(results)).toEqual([expect.stringContaining(only)]);
+});
+
+test.each<readonly [OddControllerOptions, only: string]>([
+  [{ version: "1.0" }, ""],
+  [{ doorbellStrideBytes: 64 }, "queues:"],
+  [{ shallowEntries: 32 }, "queues:"],
+])("finds nothing wrong with a controller that is only different: %j", async (odd, only) => {
+  expect(failures(await check(odd, { only }))).toEqual([]);
+});
+
+describe("iova nvme conform", () => {
+  let cli: IovaCli;
+  let folder: string;
+  beforeAll(() => {
+    cli = compileCli();
+    folder = mkdtempSync(join(tmpdir(), "iova-conform-"));
+  });
+  afterAll(() => {
+    cli[Symbol.dispose]();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test("prints each check, writes a page, and ends with status 1 if one fails", async () => {
+    const { address } = await startController({ ...options, odd: { mqes: 0 } });
+    const page = join(folder, "page.html");
+    const args = ["nvme", "conform", address, "--only", "CAP", "--html", page];
+    const { status, stdout, stderr } = await cli.run(args);
+    expect(stderr).toBe("");
+    expect(status).toBe(1);
+    expect(stdout).toContain(
+      "FAIL  registers: CAP.MQES allows queues of 2 entries or more: CAP.MQES 0 [Base:",
+    );
+    expect(stdout).toMatch(/\d+ checks: \d+ failed, \d+ passed, \d+ not applicable/);
+    expect(readFileSync(page, "utf8")).toContain('<td class="fail">fail</td><td>CAP.MQES allows queues');
+  });
+
+  test("prints JSON, and status 0 if all pass", async () => {
+    const { address } = await startController(options);
+    expect(await cli.json("nvme", "conform", address, "--only", "registers")).toMatchObject({
+      target: address,
+      failed: 0,
+      checks: expect.arrayContaining([
+        {
+          subject: "registers",
+          name: "the class code is 010802h",
+          section: expect.any(String),
+          result: "pass",
+        },
+      ]),
+    });
+  });
+
+  test("refuses to destroy data without a terminal to ask on", async () => {
+    const { status, stderr } = await cli.run(["nvme", "conform", "vfio-user:/nowhere", "--destroy-data"]);
+    expect(status).toBe(2);
+    expect(stderr).toContain("add --yes");
+  });
+});
