@@ -130,7 +130,7 @@ const oddities: readonly (readonly [OddControllerOptions, name: string])[] = [
   [{ workingVectors: 2 }, "each vector interrupts for its queue"],
   [{ deadMsi: true }, "a completion interrupts by msi"],
   [{ refusesSgl: true }, "a read by an SGL data block"],
-  [{ dmaBits: 32 }, "a read by an address above 4 GiB"],
+  [{ dmaBits: 46 }, "a read by an address above 4 GiB"],
   [{ refusedAdmin: [0x18] }, "Keep Alive succeeds"],
   [{ failsInDeepestPowerState: true }, "the controller enters each of its power states"],
   [{ temperatureWarningStays: true }, "a temperature threshold above the temperature"],

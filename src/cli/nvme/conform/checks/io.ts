@@ -1,5 +1,6 @@
 /** Commands of the NVM command set: reads, boundaries, data pointers, and what changes data. */
 import { randomBytes } from "node:crypto";
+import { IovaError } from "../../../../core/errors.js";
 import type { DmaBuffer } from "../../../../dma/buffer.js";
 import { decodeBits, Oncs, Sgls, Vwc } from "../../../../nvme/spec/capabilities.js";
 import { BROADCAST_NSID, IoOpcode } from "../../../../nvme/spec/opcodes.js";
@@ -83,13 +84,16 @@ const shaped = (
     },
   ] as const;
 
-/** @throws NotApplicable if the address space has nothing there, or leaves no choice */
+/** The highest memory below 2^48. @throws NotApplicable if the address space has none above 4 GiB, or leaves no choice */
 function above4GiB(bench: ConformBench, bytes: number): DmaBuffer {
-  try {
-    return bench.alloc(bytes, { iova: 0x1_0000_0000n });
-  } catch (error) {
-    throw new NotApplicable(error instanceof Error ? error.message : String(error));
+  for (let bit = 47n; bit >= 32n; bit--) {
+    try {
+      return bench.alloc(bytes, { iova: 1n << bit });
+    } catch (error) {
+      if (!(error instanceof IovaError)) throw error;
+    }
   }
+  throw new NotApplicable("the address space has nothing there that can be chosen");
 }
 
 /** @throws NotApplicable unless Identify Controller has SGLs */
