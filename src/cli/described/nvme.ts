@@ -3,9 +3,9 @@ import { type CommandDescription, describe } from "./description.js";
 import { blockDescriptions } from "./nvme/block-commands.js";
 import { formatDescription, readDescription, trimDescription, writeDescription } from "./nvme/blocks.js";
 import { TARGET } from "./nvme/common.js";
+import { conformDescription } from "./nvme/conform.js";
 import { controllerDescriptions } from "./nvme/controller.js";
 import { fdpDescriptions } from "./nvme/fdp.js";
-import { conformDescription } from "./nvme/conform.js";
 import { featureDescription } from "./nvme/feature.js";
 import {
   identifyDescription,

@@ -1,32 +1,15 @@
 /** The page iova(1), made of descriptions. The build writes it to man/iova.1. */
 import { descriptions } from "../described/all.js";
 import { type CommandDescription, type OptionTable, STATUSES } from "../described/description.js";
-import { controllerOptions, jsonOptions, TARGET, yesOption } from "../described/nvme/common.js";
+import { controllerOptions, jsonOptions, yesOption } from "../described/nvme/common.js";
 import { nvmeDescription, nvmeDescriptions } from "../described/nvme.js";
 import { optionTerms, statusesOf } from "./help.js";
 
-/** What many subcommands of nvme have: their page would be twice as long if each said it. */
+/** What many subcommands of nvme have. */
 const sharedOptions: OptionTable = { ...jsonOptions, ...controllerOptions, yes: yesOption };
-const sharedTexts: ReadonlySet<string> = new Set([
-  TARGET,
-  ...Object.values(sharedOptions).map(({ text }) => text),
-]);
-
-/** A subcommand of nvme without what it shares with the others. */
-function withoutShared(command: CommandDescription): CommandDescription {
-  const own = Object.entries(command.options).filter(([, { text }]) => !sharedTexts.has(text));
-  return {
-    ...command,
-    text: command.text.filter((each) => !sharedTexts.has(each)),
-    options: Object.fromEntries(own),
-  };
-}
 
 /** @param version of the package */
 export function manPage(version: string): string {
-  const commands = descriptions.flatMap((each) =>
-    each.name === "nvme" ? [each, ...nvmeDescriptions.map(withoutShared)] : [each],
-  );
   const lines = [
     `.TH IOVA 1 "" "iova ${roff(version)}" "User Commands"`,
     ".SH NAME",
@@ -41,7 +24,7 @@ export function manPage(version: string): string {
         "standard output, errors in one line to standard error.",
     ),
     ".SH COMMANDS",
-    ...commands.flatMap(commandLines),
+    ...descriptions.flatMap(commandLines),
     ".SH EXIT STATUS",
     ...Object.entries(STATUSES).flatMap(termLines),
     ".SH SEE ALSO",
@@ -51,8 +34,7 @@ export function manPage(version: string): string {
 }
 
 function commandLines(command: CommandDescription): string[] {
-  const { name, usage, summary, text, lists, examples, statuses, aliases } = command;
-  const names = Object.keys(aliases ?? {});
+  const { name, usage, summary, text, lists, examples, statuses } = command;
   return [
     `.SS "iova ${roff(name)}"`,
     ...usage
@@ -61,7 +43,6 @@ function commandLines(command: CommandDescription): string[] {
     ".PP",
     roff(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`),
     ...text.flatMap((each) => [".PP", roff(each)]),
-    ...(names.length === 0 ? [] : [".PP", roff(`Also: iova nvme ${names.join(", ")}.`)]),
     ...(lists ?? []).flatMap(({ title, terms }) => [".PP", roff(`${title}:`), ...terms.flatMap(termLines)]),
     ...optionLines(command),
     ".PP",
@@ -72,10 +53,22 @@ function commandLines(command: CommandDescription): string[] {
 }
 
 function optionLines(command: CommandDescription): string[] {
-  if (command === nvmeDescription)
-    return [".PP", "Options of most subcommands:", ...optionTerms(sharedOptions).flatMap(termLines)];
-  const terms = optionTerms(command.options);
-  return (command.name.startsWith("nvme ") ? terms.slice(0, -1) : terms).flatMap(termLines);
+  if (command !== nvmeDescription) return optionTerms(command.options).flatMap(termLines);
+  // The page would be three times as long with the options and examples of each.
+  return [
+    ".PP",
+    roff("Subcommands, of which iova nvme SUBCOMMAND --help tells more:"),
+    ...nvmeDescriptions.flatMap(subcommandLines),
+    ".PP",
+    "Options of most subcommands:",
+    ...optionTerms(sharedOptions).flatMap(termLines),
+  ];
+}
+
+function subcommandLines({ name, usage, summary, aliases }: CommandDescription): string[] {
+  const names = Object.keys(aliases ?? {});
+  const also = names.length === 0 ? "" : ` (also ${names.join(", ")})`;
+  return termLines([`iova ${name} ${usage[0] ?? ""}`.trimEnd(), `${summary}${also}`]);
 }
 
 function statusLines(command: CommandDescription): string[] {

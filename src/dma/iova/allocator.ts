@@ -9,7 +9,16 @@
  *
  * Internal addresses count granules: a 64-bit address space has 2^52 pages, so plain numbers are exact.
  */
-import { checkArray, checkKeys, checkObject, checkPowerOfTwo, checkU64, show } from "../../core/check.js";
+import {
+  checkArray,
+  checkKeys,
+  checkLength,
+  checkObject,
+  checkOffset,
+  checkPowerOfTwo,
+  checkU64,
+  show,
+} from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { IOVA_PAGE, type Iova, type IovaRange, iovaOfPage, pageOfIova } from "./address.js";
 import { IovaSpaceError } from "./error.js";
@@ -204,8 +213,10 @@ export class IovaAllocator {
     this.giveBack(at, size * count);
   }
 
-  /** Whether this whole range was allocated or reserved, and not freed. */
+  /** Whether this whole range was allocated or reserved, and not freed. @throws ArgumentError */
   holds(iovaPage: number, sizeBytes: number): boolean {
+    checkOffset("iovaPage", iovaPage);
+    checkLength("sizeBytes", sizeBytes);
     return this.ranges.get(iovaPage / this.pagesPerGranule) === sizeBytes / this.granuleBytes;
   }
 

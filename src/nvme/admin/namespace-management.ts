@@ -163,7 +163,7 @@ function encode(options: CreateNamespaceOptions): Uint8Array {
   checkInteger("nvmSetId", nvmSetId, 0, 0xffff);
   checkInteger("enduranceGroupId", enduranceGroupId, 0, 0xffff);
   checkU64("storageTagMask", storageTagMask);
-  checkInteger("placementHandles.length", placementHandles.length, 0, MOST_PLACEMENT_HANDLES);
+  checkList("placementHandles", placementHandles, 0, MOST_PLACEMENT_HANDLES);
   for (const handle of placementHandles) checkInteger("placement handle", handle, 0, 0xffff);
   return namespaceToCreate.encode({
     nsze: sizeBlocks,

@@ -352,7 +352,9 @@ export class NvmeFile implements AsyncDisposable {
         },
       };
     }
-    return { position: checkOffset("position", Number(position)), advance: () => {} };
+    // Number() throws for others, such as symbols.
+    const number = typeof position === "bigint" ? Number(position) : position;
+    return { position: checkOffset("position", number), advance: () => {} };
   }
 
   /** Reads [at, ...) into the parts; inside the namespace. */

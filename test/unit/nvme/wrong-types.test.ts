@@ -25,7 +25,9 @@ test("what isn't a list, a length or bytes is an ArgumentError", async () => {
       () => nvme.features.structures.setLbaRanges(1, wrong(value)),
       () => ns.copy(0, wrong(value)),
       () => ns.deallocate(wrong(value)),
+      () => nvme.namespaceManagement.create({ sizeBlocks: 1n, placementHandles: wrong(value) }),
     ]),
+    ...[Symbol("s"), "1", {}].map((value) => () => file.read({ position: wrong(value) })),
     ...odd.flatMap((value) => [
       () => ns.read(0, [{ buffer, length: wrong(value) }]),
       () => ns.readRange(0, [{ bitBucketBytes: wrong(value) }]),
