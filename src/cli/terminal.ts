@@ -44,6 +44,11 @@ export function printCrash(error: unknown): void {
   process.stderr.write(`${visibleLines(inspect(error))}\n`);
 }
 
+/** Writes lines to standard error, beside what standard output gets. */
+export function printAside(text: string): void {
+  process.stderr.write(`${visibleLines(text)}\n`);
+}
+
 /** Writes one line that begins with `iova: ` to standard error. */
 export function printError(message: string): void {
   process.stderr.write(`iova: ${visible(message)}\n`);

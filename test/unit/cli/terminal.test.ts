@@ -74,6 +74,7 @@ describe("text for a terminal", () => {
     const others = writes.filter((each) => !each.startsWith("terminal.ts: "));
     // Bytes that were asked for as they are.
     expect(others.sort()).toEqual([
+      "nvme/command.ts: stdout.write(bytes);",
       "nvme/commands/data-file.ts: stdout.write(Buffer.from(bytes), (error) => {",
       "nvme/commands/identify.ts: stdout.write(page);",
       "nvme/commands/log.ts: stdout.write(bytes);",

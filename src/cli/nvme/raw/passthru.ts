@@ -5,6 +5,7 @@ import { NvmeError } from "../../../nvme/command/error.js";
 import type { NvmeController } from "../../../nvme/controller.js";
 import { AdminOpcode, IoOpcode } from "../../../nvme/spec/opcodes.js";
 import { passthruDescriptions } from "../../described/nvme/passthru.js";
+import { printAside } from "../../terminal.js";
 import { type Arguments, commands, type Work } from "../command.js";
 import { openSink, STANDARD } from "../commands/data-file.js";
 import { nameOf } from "../names.js";
@@ -209,7 +210,7 @@ async function passthru(kind: Kind, args: Arguments<Option>) {
   const { name, opcode, direction } = given;
   const what = `${kind === "admin" ? "admin" : "I/O"} command 0x${hexDigits(opcode, 2)} (${name ?? "unknown"})`;
   const work: Work = async (nvme, ask) => {
-    if (args.has("show-command")) process.stderr.write(`${shownText(given)}\n`);
+    if (args.has("show-command")) printAside(shownText(given));
     await ask(`This sends the ${what}`);
     const { completion, microseconds, bytes, metadataBytes } = await send(nvme, kind, given);
     const { dw0, dw1 } = completion;
