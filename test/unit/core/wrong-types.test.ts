@@ -127,7 +127,7 @@ describe("an ArgumentError refuses", () => {
     for (const extensions of [
       null,
       { chooser: false },
-      { pages: { mapPages: 1 } },
+      { pages: {} },
       { files: {} },
       { buffers: 5 },
       { physicalSegments: 1 },
