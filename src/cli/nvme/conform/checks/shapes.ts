@@ -1,4 +1,5 @@
 /** Memory for a command's data in every shape that PRPs and SGLs can describe. */
+import { largestOf } from "../../../../core/lists.js";
 import { Psdt } from "../../../../nvme/spec/queue-entries.js";
 import type { ConformBench, Fields } from "../bench.js";
 
@@ -75,7 +76,7 @@ export function sglHalf(bytes: number, type: bigint): bigint {
 /** An SGL of pieces of these lengths. @param isChained whether a second segment has the last descriptor */
 export function bySgl(bench: ConformBench, lengths: readonly number[], isChained = false): Shape {
   const flags = Psdt.sgl << 6;
-  const room = Math.max(...lengths) + 4096;
+  const room = largestOf(lengths) + 4096;
   const memory = bench.alloc(room * lengths.length);
   const parts = lengths.map((length, i): [number, number] => [i * room, length]);
   const address = (i: number): bigint => memory.iova + BigInt(i * room);
