@@ -5,14 +5,14 @@ import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 import type { NvmeCommand } from "../command/command.js";
 import { commandName } from "../command/command-name.js";
-import { dataListPages, writeDataPointers } from "../command/data-pointer.js";
+import { dataListPages } from "../command/data-pointer.js";
 import { buffersOf, isDataList, rangeBytes } from "../command/data-ranges.js";
 import { NvmeError } from "../command/error.js";
 import { type PrpList, prpListPages } from "../command/prp.js";
 import { SQE_WORDS } from "../spec/queue-entries.js";
+import { writeCommandEntry } from "./command-entry.js";
 import { listIn } from "./queue-memory.js";
 import { allocRing } from "./ring-memory.js";
-import { writeEntry, writePrpPair } from "./submission-entry.js";
 
 /** In place of a status, which has 15 bits: the controller has not answered. */
 export const NO_STATUS = 0xffff;
@@ -144,25 +144,9 @@ export class PreparedCommands {
   }
 
   private write(index: number, command: NvmeCommand): void {
-    const { entries } = this;
+    const list = this.listOf[index] ?? NO_LIST;
     const { pageBytes } = this.controller;
-    const at = index * SQE_WORDS;
-    writeEntry(
-      entries,
-      at,
-      command.opcode,
-      command.nsid ?? 0,
-      command.cdw2 ?? 0,
-      command.cdw3 ?? 0,
-      command.cdw10 ?? 0,
-      command.cdw11 ?? 0,
-      command.cdw12 ?? 0,
-      command.cdw13 ?? 0,
-      command.cdw14 ?? 0,
-      command.cdw15 ?? 0,
-    );
-    if (command.data === undefined && command.metadata === undefined) writePrpPair(entries, at, 0, 0, 0, 0);
-    else writeDataPointers(entries, at, command, pageBytes, this.listOf[index] ?? NO_LIST);
+    writeCommandEntry(this.entries, index * SQE_WORDS, command.opcode, command, pageBytes, list);
   }
 
   private settler(index: number): Settle {

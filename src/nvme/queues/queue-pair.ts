@@ -13,13 +13,14 @@ import type { DmaSpace } from "../../dma/space.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
 import { commandName } from "../command/command-name.js";
 import { CommandLimits, type CommandOptions } from "../command/command-options.js";
-import { dataListPages, writeBufferPrps, writeDataPointers } from "../command/data-pointer.js";
+import { dataListPages, writeBufferPrps } from "../command/data-pointer.js";
 import { HOLDER, holdData } from "../command/data-ranges.js";
 import { NvmeError, NvmeProtocolError } from "../command/error.js";
 import type { RingBuffers } from "../command/queue.js";
 import { QueueStatistics } from "../command/queue-statistics.js";
 import { type CommandTrace, completeChannel, submitChannel } from "../command/trace.js";
 import { completionDoorbell, submissionDoorbell } from "../spec/doorbells.js";
+import { writeCommandEntry } from "./command-entry.js";
 import { CompletionQueue } from "./completion-queue.js";
 import { type CompletionMode, CompletionWatch } from "./completion-watch.js";
 import { Deadlines } from "./deadlines.js";
@@ -28,7 +29,6 @@ import { QueueMemory } from "./queue-memory.js";
 import { Request } from "./request.js";
 import type { ShadowDoorbells } from "./shadow-doorbells.js";
 import { plainCommand, type Slot, Slots } from "./slots.js";
-import { writeEntry, writePrpPair } from "./submission-entry.js";
 import { SQE_WORDS as ENTRY_WORDS, SubmissionQueue } from "./submission-queue.js";
 
 /** What a queue pair needs to know about its controller. */
@@ -521,22 +521,8 @@ export class QueuePair {
     } else if (request.limits?.timeoutMs === undefined) this.deadlines.begin(slot.index);
     else this.deadlines.beginLimited(slot.index, request.limits.timeoutMs);
     const { words, slot: at } = this.sq;
-    writeEntry(
-      words,
-      at,
-      command.opcode | ((command.fuse ?? 0) << 8) | (slot.cid << 16),
-      command.nsid ?? 0,
-      command.cdw2 ?? 0,
-      command.cdw3 ?? 0,
-      command.cdw10 ?? 0,
-      command.cdw11 ?? 0,
-      command.cdw12 ?? 0,
-      command.cdw13 ?? 0,
-      command.cdw14 ?? 0,
-      command.cdw15 ?? 0,
-    );
-    if (command.data === undefined && command.metadata === undefined) writePrpPair(words, at, 0, 0, 0, 0);
-    else writeDataPointers(words, at, command, this.pageBytes, slot.list);
+    const cdw0 = command.opcode | ((command.fuse ?? 0) << 8) | (slot.cid << 16);
+    writeCommandEntry(words, at, cdw0, command, this.pageBytes, slot.list);
     this.sq.post();
     if (this.statistics !== undefined) this.statistics.started(slot.index);
     if (submitChannel.hasSubscribers) submitChannel.publish(this.traceOf(slot));
