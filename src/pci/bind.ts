@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkKeys } from "../core/check.js";
 import { BusyError, IovaError, SysError, UnsupportedError } from "../core/errors.js";
-import type { Release } from "../core/lifetime/lease.js";
+import type { Lease, Release } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
 import { checkSignal } from "../core/listeners.js";
 import { parseBdf } from "./bdf.js";
@@ -19,6 +19,7 @@ import {
   StepWait,
 } from "./steps/kernel-steps.js";
 import { lockFunction } from "./steps/lock.js";
+import { BindingClaim, type Restoration } from "./steps/restoration.js";
 import { devicePath, driverOf, virtualFunctionsOf } from "./sysfs.js";
 import { holdersOf, holdersText, usersOf, vfioHolders, vfioNodes, virtualFunctionHolders } from "./usage.js";
 import { assertVfio, chosenDriver, isVfioBound, provideDriver, VFIO_PCI } from "./vfio-driver.js";
@@ -64,7 +65,10 @@ export interface AsyncBindOptions extends BindOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A function bound to a VFIO driver. close() gives it back to its previous driver, if it is still in the machine. */
+/**
+ * A function bound to a VFIO driver. close() gives it back to its previous driver, if it is still in the machine. Of several bindings of
+ * one function in a thread, the last that closes gives it back, as it was before the first.
+ */
 export class VfioBinding extends Resource {
   /** @internal */
   constructor(
@@ -74,6 +78,7 @@ export class VfioBinding extends Resource {
     readonly previousDriver: string | undefined,
     /** The VFIO driver that has it. */
     readonly driver: string,
+    private readonly claim: BindingClaim,
     release: Release,
   ) {
     super({ label: `binding of ${bdf} to ${driver}`, release });
@@ -94,9 +99,18 @@ export class VfioBinding extends Resource {
     await super.closeAsync();
   }
 
+  /**
+   * Who takes the duty over closes it, or leaves the function bound: no other binding waits for that.
+   * @internal
+   */
+  override relinquish(): Lease {
+    this.claim.leave();
+    return super.relinquish();
+  }
+
   /** Checked here as well: a lease whose release throws counts as closed, and close() could not be repeated. */
   private assertIdle(): void {
-    if (!this.closed && this.previousDriver !== this.driver) assertNotOpen(this.bdf);
+    if (!this.closed && this.claim.restores) assertNotOpen(this.bdf);
   }
 }
 
@@ -129,7 +143,7 @@ function* binding(bdf: string, options: AsyncBindOptions): KernelSteps<VfioBindi
   const previous = driverOf(bdf);
   if (previous === driver) {
     assertVfio(bdf, driver);
-    return new VfioBinding(bdf, driver, driver, { now: () => {} });
+    return claimedBinding(bdf, previous, driver, undefined, steps.wait.timeoutMs);
   }
   yield* provideDriver(driver, steps.wait);
   yield* assertAccepted(bdf, driver, steps);
@@ -139,11 +153,9 @@ function* binding(bdf: string, options: AsyncBindOptions): KernelSteps<VfioBindi
 
   const override = join(path, "driver_override");
   const previousOverride = yield* steps.read(override);
-  const restore = function* (): KernelSteps<void> {
-    const undoing = new BindSteps(bdf, { timeoutMs: options.timeoutMs });
-    yield* undoing.write(override, previousOverride === "(null)" ? "" : previousOverride);
-    if (driverOf(bdf) === driver) yield* undoing.unbind();
-    if (previous !== undefined) yield* undoing.bind(previous, true);
+  const before: Restoration = {
+    override: previousOverride === "(null)" ? "" : previousOverride,
+    driver: previous,
   };
   let isRefused = true;
   try {
@@ -155,24 +167,54 @@ function* binding(bdf: string, options: AsyncBindOptions): KernelSteps<VfioBindi
   } catch (error) {
     // A first write that was refused has changed nothing; one that was given up may have. A function that has gone has no driver.
     const hasChanged = !(isRefused && error instanceof BindError) && !isRemoved(path);
-    if (hasChanged && !steps.wait.mayBeStuck(error)) yield* restore();
+    if (hasChanged && !steps.wait.mayBeStuck(error)) yield* restoring(bdf, driver, before, options.timeoutMs);
     throw error;
   }
-  const { timeoutMs } = steps.wait;
-  return new VfioBinding(bdf, previous, driver, {
-    now: () => doNow(release(bdf, timeoutMs, restore)),
-    later: () => doBeside(release(bdf, timeoutMs, restore)),
+  return claimedBinding(bdf, previous, driver, before, steps.wait.timeoutMs);
+}
+
+/** @param before undefined if nothing was changed */
+function claimedBinding(
+  bdf: string,
+  previous: string | undefined,
+  driver: string,
+  before: Restoration | undefined,
+  timeoutMs: number,
+): VfioBinding {
+  const claim = new BindingClaim(bdf, before);
+  const release = (): KernelSteps<void> => releasing(bdf, driver, claim, timeoutMs);
+  return new VfioBinding(bdf, previous, driver, claim, {
+    now: () => doNow(release()),
+    later: () => doBeside(release()),
   });
 }
 
-function* release(bdf: string, timeoutMs: number, restore: () => KernelSteps<void>): KernelSteps<void> {
-  assertNotOpen(bdf);
+function* restoring(
+  bdf: string,
+  driver: string,
+  before: Restoration,
+  timeoutMs: number | undefined,
+): KernelSteps<void> {
+  const undoing = new BindSteps(bdf, { timeoutMs });
+  yield* undoing.write(join(devicePath(bdf), "driver_override"), before.override);
+  if (driverOf(bdf) === driver) yield* undoing.unbind();
+  if (before.driver !== undefined) yield* undoing.bind(before.driver, true);
+}
+
+function* releasing(bdf: string, driver: string, claim: BindingClaim, timeoutMs: number): KernelSteps<void> {
   try {
-    using _lock = yield* lockFunction(bdf, { timeoutMs });
-    yield* restore();
+    if (claim.restores) {
+      assertNotOpen(bdf);
+      using _lock = yield* lockFunction(bdf, { timeoutMs });
+      // Only now: a binding that was made meanwhile takes the restoration over.
+      const before = claim.end();
+      if (before !== undefined) yield* restoring(bdf, driver, before, timeoutMs);
+    }
   } catch (error) {
     // A removed function has no driver to restore.
     if (!isRemoved(`/sys/bus/pci/devices/${bdf}`)) throw error;
+  } finally {
+    claim.end();
   }
 }
 

@@ -114,14 +114,32 @@ describe("bindToVfio", () => {
     }
   });
 
-  test("changes nothing the second time, and only the first binding gives the function back", () => {
-    const first = bindToVfio(nvmeBdf());
-    const second = bindToVfio(nvmeBdf());
-    expect(second.previousDriver).toBe("vfio-pci");
-    second.close();
-    expect(state(nvmeBdf())).toEqual(bound);
-    first.close();
-    expect(state(nvmeBdf())).toEqual(atBoot);
+  test("changes nothing the second time, and the last binding that closes gives the function back", async () => {
+    for (const order of [
+      [0, 1, 2],
+      [2, 1, 0],
+      [1, 0, 2],
+    ]) {
+      const bindings = [bindToVfio(nvmeBdf()), bindToVfio(nvmeBdf()), await bindToVfioAsync(nvmeBdf())];
+      expect(bindings.map(({ previousDriver }) => previousDriver)).toEqual(["nvme", "vfio-pci", "vfio-pci"]);
+      for (const index of order) {
+        expect(state(nvmeBdf())).toEqual(bound);
+        if (index === 1) await bindings[index]?.closeAsync();
+        else bindings[index]?.close();
+      }
+      expect(state(nvmeBdf())).toEqual(atBoot);
+    }
+  });
+
+  test("restores what was there before the first binding if the kernel took the function back in between", () => {
+    for (const isOldestFirst of [true, false]) {
+      const first = bindToVfio(nvmeBdf());
+      writeFileSync("/sys/bus/pci/drivers/vfio-pci/unbind", nvmeBdf());
+      const second = bindToVfio(nvmeBdf());
+      expect(second.previousDriver).toBeUndefined();
+      for (const each of isOldestFirst ? [first, second] : [second, first]) each.close();
+      expect(state(nvmeBdf())).toEqual(atBoot);
+    }
   });
 
   test("says that it needs root", async () => {

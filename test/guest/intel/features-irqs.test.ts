@@ -27,8 +27,7 @@ beforeAll(() => {
   for (const bdf of [eduBdf(), nvmeBdf()]) bindings.push(bindToVfio(bdf));
 });
 afterAll(() => {
-  // The newest first: each puts back the override that it found.
-  for (const binding of bindings.toReversed()) binding.close();
+  for (const binding of bindings) binding.close();
 });
 
 describe.each(["iommufd", "vfio_type1v2_iommu"] as const)("interrupts of a VFIO device by %s", (mode) => {
