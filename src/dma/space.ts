@@ -102,7 +102,10 @@ export class DmaSpace extends Resource {
     readonly mapper: DmaMapper,
     owned?: Resource,
   ) {
-    checkMembers("mapper", mapper, "a DmaMapper", { name: "string", map: "function", unmap: "function" });
+    checkMembers("mapper", mapper, "a DmaMapper", {
+      ...({ name: "string", map: "function", unmap: "function" } as const),
+      ...({ iovaRanges: "function", alignmentBytes: "function" } as const),
+    });
     checkExtensions(mapper.extensions);
     const mapped = new MappedIndex();
     super({

@@ -1,5 +1,5 @@
 /** A base address register of a PCI function: register accesses, by load and store or through the device. */
-import { checkInteger, checkU64 } from "../core/check.js";
+import { checkInteger, checkOffset, checkU64 } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 import { Lease } from "../core/lifetime/lease.js";
 import { type MappedRegisters, NOT_MAPPED, type RegisterAccess } from "../registers/access.js";
@@ -161,9 +161,10 @@ export class Bar implements RegisterAccess {
    * @param offset page aligned
    * @throws ArgumentError, UnsupportedError, StateError while the device sleeps, SysError
    */
-  map(offset = 0, sizeBytes = this.sizeBytes - offset): MappedMemory {
+  map(offset = 0, sizeBytes?: number): MappedMemory {
+    checkOffset("offset", offset, this.sizeBytes);
     sleepOf(this.io).assertAwake(`${this.label} can't be mapped`);
-    return this.io.mapRegion(this.index, offset, sizeBytes);
+    return this.io.mapRegion(this.index, offset, sizeBytes ?? this.sizeBytes - offset);
   }
 
   /** Whether the function no longer answers: its revision and class read all ones. @throws ClosedError, SysError */

@@ -456,7 +456,7 @@ function choose(
     return dma === undefined ? openBackend(bdf, backend, vfToken) : joinSpace(bdf, dma, backend, vfToken);
   }
   if (backend !== undefined && backend !== "vfio-user") {
-    throw new ArgumentError(`${bdf} is reached over vfio-user, not through ${backend}`);
+    throw new ArgumentError(`${bdf} is reached over vfio-user, not through ${show(backend)}`);
   }
   // Each connection has its own mappings.
   if (dma !== undefined) throw new ArgumentError(`${bdf} can't join another device's DMA space`);

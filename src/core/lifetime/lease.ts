@@ -120,7 +120,7 @@ export class Lease {
   /**
    * @param name names the resource in errors and warnings, e.g. `ioas 3 of /dev/iommu`
    * @param giveBack releases the resource, after all dependents; must not refer to the Resource
-   * @throws ArgumentError, ClosedError if a parent is closed
+   * @throws ArgumentError, ClosedError if a parent is closed or closing: the resource is released then
    */
   constructor(
     private readonly name: string,
@@ -130,7 +130,23 @@ export class Lease {
     checkString("name", name);
     if (giveBack !== undefined && typeof giveBack !== "function")
       checkFunction("giveBack.now", giveBack?.now);
-    for (const parent of parents) this.dependOn(parent);
+    this.dependOnAll(parents);
+  }
+
+  /**
+   * {@link dependOn} for a new lease. Its obligation is there already, so it is released if a parent takes no dependents any more: nobody
+   * else would.
+   * @throws as dependOn()
+   * @internal
+   */
+  dependOnAll(parents: readonly Lease[]): void {
+    try {
+      for (const parent of parents) this.dependOn(parent);
+    } catch (error) {
+      // A subclass that releases by itself has its members only later, and cares for this case.
+      if (error instanceof ClosedError && this.giveBack !== undefined) this.closeAfter(error);
+      throw error;
+    }
   }
 
   /**
@@ -215,6 +231,14 @@ export class Lease {
     } else {
       this.otherParents = new Dependence(this, parent, this.otherParents);
       parent.append(this.otherParents);
+    }
+  }
+
+  private closeAfter(error: unknown): void {
+    try {
+      this.close();
+    } catch (second) {
+      throwCollected([error, second], `making ${this.name}`);
     }
   }
 

@@ -45,11 +45,13 @@ export interface ResourceParts {
 function leaseOf({ label, release, parents, owns }: ResourceParts): Lease {
   const lease = new Lease(label, owns === undefined ? release : releasingAll(label, release, owns));
   if (owns !== undefined) lease.setOwned(owns.map((part) => part.lease));
+  const above: Lease[] = [];
   for (const parent of parents ?? []) {
     if (parent === undefined) continue;
     checkParent(label, parent?.lease);
-    lease.dependOn(parent.lease);
+    above.push(parent.lease);
   }
+  lease.dependOnAll(above);
   return lease;
 }
 

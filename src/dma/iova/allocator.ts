@@ -196,6 +196,7 @@ export class IovaAllocator {
 
   /** {@link release} by page number (IOVA_PAGE). @throws as release() */
   releasePages(iovaPage: number, sizeBytes: number): void {
+    checkOffset("iovaPage", iovaPage);
     this.giveBack(iovaPage / this.pagesPerGranule, this.checkSize(sizeBytes));
   }
 

@@ -1,12 +1,12 @@
 /** An emulated device as its clients see it through faults. */
-import { checkObject } from "../../core/check.js";
-import type {
-  DeviceHost,
-  DeviceMigration,
-  DeviceVectors,
-  EmulatedBar,
-  EmulatedDevice,
-  IoEventWrite,
+import {
+  checkHost,
+  type DeviceHost,
+  type DeviceMigration,
+  type DeviceVectors,
+  type EmulatedBar,
+  type EmulatedDevice,
+  type IoEventWrite,
 } from "../../vfio-user/server/emulated-device.js";
 import { bestKind } from "../../vfio-user/server/vectors.js";
 import type { FaultEngine, FaultyClient } from "./engine.js";
@@ -72,7 +72,7 @@ export class FaultyDevice implements EmulatedDevice {
   }
 
   connect(host: DeviceHost): void {
-    checkObject("host", host);
+    checkHost(host);
     this.connection = new FaultyConnection(host, this.vectors, this.faults);
     this.faults.client = this.connection;
     this.tell();

@@ -1,15 +1,16 @@
 /** The emulated NVMe controller, as its owner and a vfio-user server use it. */
-import { checkFunction, checkObject, checkString } from "../../core/check.js";
+import { checkFunction, checkString } from "../../core/check.js";
 import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import type { AnaStateName } from "../../nvme/spec/log-pages.js";
 import { DOORBELL_BASE } from "../../nvme/spec/registers.js";
-import type {
-  DeviceHost,
-  DeviceMigration,
-  DeviceVectors,
-  EmulatedBar,
-  EmulatedDevice,
+import {
+  checkHost,
+  type DeviceHost,
+  type DeviceMigration,
+  type DeviceVectors,
+  type EmulatedBar,
+  type EmulatedDevice,
 } from "../../vfio-user/server/emulated-device.js";
 import type { InjectedFault } from "../faults/counter.js";
 import { DOORBELL_BYTES } from "./bars.js";
@@ -134,7 +135,7 @@ export class EmulatedNvme extends Resource implements EmulatedDevice {
   }
 
   connect(host: DeviceHost): void {
-    checkObject("host", host);
+    checkHost(host);
     this.parts.interrupts.host = host;
     this.parts.memory.attach(host.memory);
   }

@@ -142,6 +142,7 @@ export class IoQueues {
     checkKeys("options", options, ["entries", "vector", "priority", "memory"]);
     const { host } = this;
     const { priority, memory } = options;
+    if (memory !== undefined) checkKeys("memory", memory, ["submission", "completion", "lists"]);
     const asked = checkInteger("entries", options.entries ?? this.defaultEntries, 2, 65536);
     if (host.maxQueueEntries < 2) {
       throw new UnsupportedError(

@@ -1,5 +1,5 @@
 /** The client's side of vfio-user: a connection that is replaced when the server goes and comes back, or is changed. */
-import { checkArray, checkBytes, checkInteger } from "../../core/check.js";
+import { checkArray, checkBytes, checkFunction, checkInteger } from "../../core/check.js";
 import { DeviceGoneError, IovaError } from "../../core/errors.js";
 import { checkLeased, Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
@@ -139,6 +139,7 @@ export class VfioUserClient extends Resource {
    * @throws as {@link connect} and request(), and what `bring` throws
    */
   moveTo(path: string, bring: () => void): void {
+    checkFunction("bring", bring);
     const before = this.assertConnected();
     before.assertIdle();
     const connection = new Connection(path, this.timeoutMs);

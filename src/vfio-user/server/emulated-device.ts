@@ -2,6 +2,7 @@
  * What a device written in TypeScript is to the vfio-user server, and what the server is to it. A device is written
  * against these interfaces only; `src/emulator/` holds devices, `server.ts` serves them.
  */
+import { checkMembers } from "../../core/check.js";
 
 /** Where a part of the client's memory stands in this process. One is filled again and again: nothing is allocated. */
 export interface MemorySpan {
@@ -62,6 +63,11 @@ export interface DeviceHost {
   raise(vector: number, kind?: "intx" | "msi" | "msix"): void;
   /** Lets the client go, as if the device had been unplugged. The next one may come. The server has it. */
   disconnect?(): void;
+}
+
+/** For devices, in connect(). @throws ArgumentError */
+export function checkHost(host: DeviceHost): void {
+  checkMembers("host", host, "a DeviceHost", { memory: "object", raise: "function" });
 }
 
 /** Part of a BAR that clients may map: backed by a memfd the device made. */

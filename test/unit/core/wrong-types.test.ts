@@ -52,6 +52,7 @@ import { hostBehavior } from "../../../src/nvme/spec/features.js";
 import { Bar } from "../../../src/pci/bar.js";
 import { parseBdf } from "../../../src/pci/bdf.js";
 import { ConfigSpace } from "../../../src/pci/config-space.js";
+import { parseVpd } from "../../../src/pci/details/vpd.js";
 import { PciDevice } from "../../../src/pci/device.js";
 import { Interrupts } from "../../../src/pci/interrupts.js";
 import { EventFd } from "../../../src/sys/eventfd.js";
@@ -115,6 +116,31 @@ describe("an ArgumentError refuses", () => {
     expect(owner.closed).toBe(true);
   });
 
+  test("bytes whose memory was transferred, before anything uses them", () => {
+    const mapper = new IdentityMapper();
+    const buffer = new DmaSpace(mapper).alloc(4096);
+    for (const use of [() => buffer.write(detached), () => buffer.read(detached), () => parseVpd(detached)])
+      expect(use).toThrow("one whose memory was transferred");
+    buffer.write(new Uint8Array(0));
+    expect(parseVpd(new Uint8Array(0)).readOnly).toEqual([]);
+    mapper.lease.close();
+  });
+
+  test("a page number that is none", () => {
+    const allocator = new IovaAllocator([{ start: iova(0n), last: iova(2n ** 32n - 1n) }], 4096);
+    for (const page of [2n ** 65n, Promise.resolve(), "1", -1, 0.5])
+      expect(() => allocator.releasePages(wrong(page), 4096)).toThrow(ArgumentError);
+  });
+
+  test("a host that can't be one, before a fault needs it", () => {
+    const edu = new EmulatedEdu();
+    using nvme = EmulatedNvme.create({ sizeBytes: 2 ** 20 }, false);
+    for (const host of [null, {}, { memory: {} }, { memory: {}, raise: 1 }, new Error("none")])
+      for (const device of [edu, nvme]) expect(() => device.connect(wrong(host))).toThrow(ArgumentError);
+    edu.inject({ kind: "interrupt-storm", count: 3 });
+    edu.close();
+  });
+
   test("extensions of a mapper that are something else", () => {
     using mapper = { lease: new Lease("own", undefined), [Symbol.dispose]: () => mapper.lease.close() };
     const methods = {
@@ -124,6 +150,10 @@ describe("an ArgumentError refuses", () => {
       iovaRanges: () => [],
       alignmentBytes: () => 1,
     };
+    for (const method of ["map", "unmap", "iovaRanges", "alignmentBytes"])
+      expect(() => new DmaSpace(wrong({ ...methods, lease: mapper.lease, [method]: undefined }))).toThrow(
+        ArgumentError,
+      );
     for (const extensions of [
       null,
       { chooser: false },
@@ -187,6 +217,10 @@ describe("an ArgumentError refuses", () => {
   });
 
   test("a path in place of an address, with the way to write a socket", () => {
+    for (const backend of [Object.create(null), {}, Symbol("s"), 1])
+      expect(() => PciDevice.open("vfio-user:/run/x.sock", { backend: wrong(backend) })).toThrow(
+        ArgumentError,
+      );
     expect(() => PciDevice.open("/run/x.sock")).toThrow(/is written "vfio-user:\/run\/x.sock"/);
   });
 

@@ -52,6 +52,17 @@ describe("EventFd", () => {
     expect(eventfd.take()).toBe(0);
   });
 
+  test("can't be watched any more once its closing has begun, which would abort the process when it ends", async () => {
+    const before = openDescriptors();
+    const eventfd = new EventFd();
+    eventfd.watch(() => {});
+    const closing = eventfd.closeAsync();
+    expect(() => eventfd.watch(() => {})).toThrow(ClosedError);
+    await closing;
+    await turns();
+    expect(openDescriptors()).toEqual(before);
+  });
+
   test("returns the count from waitSync(), or 0 when the time is over", () => {
     using eventfd = new EventFd();
     expect(eventfd.waitSync(0)).toBe(0);

@@ -115,6 +115,49 @@ describe("a closed lease", () => {
     expect(() => ioas.hold("a command")).toThrow(ClosedError);
     expect(() => lease("late", ioas)).toThrow(ClosedError);
   });
+
+  test("takes no dependents from the start of its closing, and what they were to release is released at once", async () => {
+    const released: string[] = [];
+    let finish = (): void => {};
+    const slow = new Lease("slow", {
+      now: () => {},
+      later: () =>
+        new Promise((resolve) => {
+          finish = resolve;
+        }),
+    });
+    const other = new Lease("other", () => {});
+    const closing = slow.closeAsync();
+    expect(() => new Lease("late", () => released.push("late"), other, slow)).toThrow(
+      new ClosedError("slow"),
+    );
+    class Late extends Resource {
+      constructor() {
+        super({
+          label: "late resource",
+          release: () => released.push("resource"),
+          parents: [{ lease: slow }],
+        });
+      }
+    }
+    expect(() => new Late()).toThrow(new ClosedError("slow"));
+    expect(released).toEqual(["late", "resource"]);
+    finish();
+    await closing;
+    other.close();
+    expect(released).toEqual(["late", "resource"]);
+  });
+
+  test("and a late dependent whose release fails has both errors", () => {
+    const gone = new Lease("gone", () => {});
+    gone.close();
+    const fails = (): void => {
+      throw new Error("stuck");
+    };
+    expect(() => new Lease("late", fails, gone)).toThrow(
+      expect.objectContaining({ errors: [new ClosedError("gone"), new Error("stuck")] }),
+    );
+  });
 });
 
 describe("Lease.hold()", () => {
@@ -287,11 +330,15 @@ describe("Lease.closeAsync()", () => {
     lease("mapping", ioas);
     const twice = [iommufd.closeAsync(), iommufd.closeAsync()];
     expect(iommufd.closed).toBe(false);
+    // What it was to release is there already.
     expect(() => lease("newcomer", ioas)).toThrow(ClosedError);
     // Nothing is left to do for the other kind of close.
     iommufd.close();
     await Promise.all(twice);
-    expect(released).toEqual(["mapping", "ioas begins", "ioas ends", "iommufd begins", "iommufd ends"]);
+    expect(released).toEqual([
+      ...["mapping", "newcomer", "ioas begins", "ioas ends"],
+      ...["iommufd begins", "iommufd ends"],
+    ]);
     expect(iommufd.closed).toBe(true);
     await iommufd.closeAsync();
   });
