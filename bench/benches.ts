@@ -76,6 +76,11 @@ export const benches: readonly Bench[] = [
     },
   },
   {
+    name: "igb-rings",
+    purpose: "the same rings without emulation, on two 82576 and a wire simulated in C",
+    program: "igb/native",
+  },
+  {
     name: "virtio",
     purpose: "4 KiB random reads of a virtio disk by the example's driver, beside the kernel's through fio",
     program: "virtio",

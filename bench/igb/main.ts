@@ -14,58 +14,32 @@ import { VfioDevice } from "../../src/doors/vfio.js";
 import { bindToVfio, listPciFunctions, MappedMemory, PciDevice } from "../../src/index.js";
 import { CProgram, compileC } from "../c-program.js";
 import { measureInTurns, type Way } from "../rounds.js";
+import {
+  BATCH,
+  BUFFER_BYTES,
+  C_BYTES,
+  C_FRAME_AT,
+  DESCRIPTOR_BYTES,
+  frameOf,
+  Queue,
+  runRings,
+  SIZES,
+  SLOTS,
+  timed,
+  wholeBatches,
+} from "./loop.js";
 
-const SLOTS = 512;
-const BATCH = 32;
-const SIZES = [60, 1514];
-const BUFFER_BYTES = 2048;
-const DESCRIPTOR_BYTES = 16;
 const LINK_MS = 60_000;
 /** For the JIT compilers of V8 and QEMU. */
 const WARM_UP_FRAMES = 200_000;
-/** Queues: the driver's own, that of the rings, and that of the C program. */
-const Queue = { driver: 0, rings: 1, c: 2 } as const;
 const HASHED_QUEUES = 2;
 
 const rounds = Number(process.argv[2] ?? 21);
-const frames = Math.ceil(Number(process.argv[3] ?? 2048) / BATCH) * BATCH;
-
-/** IPv4 without more: what the devices make a hash of, so that the table of hashes chooses the queue. */
-function frameOf(destination: string, source: string, bytes: number): Buffer {
-  const frame = Buffer.alloc(bytes);
-  frame.write(`${destination}${source}0800`.replaceAll(":", ""), "hex");
-  const ip = Buffer.from("4500000000000000400b00000a0000010a000002", "hex");
-  ip.writeUInt16BE(bytes - 14, 2);
-  ip.copy(frame, 14);
-  return frame;
-}
+const frames = wholeBatches(Number(process.argv[3] ?? 2048));
 
 /** All hashes lead to one queue. */
 function receiveThrough(regs: IgbRegisters, queue: number): void {
   for (const four of regs.redirection) four.write(queue * 0x0101_0101);
-}
-
-function timed(frames: number, start: bigint): number {
-  return Number(process.hrtime.bigint() - start) / frames;
-}
-
-/** The same loop as in igb.c. */
-function runRings(sending: SendQueue, receiving: ReceiveQueue, frame: Uint8Array, wanted: number): void {
-  let sent = 0;
-  let received = 0;
-  while (received < wanted) {
-    sending.reap();
-    if (sent < wanted && sent - received + BATCH < SLOTS) {
-      for (let i = 0; i < BATCH; i++) if (!sending.post(frame)) throw new Error("the ring is full");
-      sending.ringDoorbell();
-      sent += BATCH;
-    }
-    for (const { length } of receiving.take(SLOTS)) {
-      if (length !== frame.length) throw new Error(`a frame of ${length} bytes`);
-      received++;
-    }
-    receiving.giveBack();
-  }
 }
 
 async function runDriver(left: Igb, right: Igb, frame: Uint8Array, wanted: number): Promise<void> {
@@ -123,10 +97,9 @@ for (const bytes of SIZES) {
   await receiving.start();
 
   const ringBytes = SLOTS * DESCRIPTOR_BYTES;
-  const bufferBytes = SLOTS * BUFFER_BYTES;
-  using memory = MappedMemory.memfd(2 * (ringBytes + bufferBytes) + BUFFER_BYTES);
+  using memory = MappedMemory.memfd(C_BYTES);
   using mapped = leftDevice.dma.map(memory);
-  memory.bytes.set(frame, 2 * (ringBytes + bufferBytes));
+  memory.bytes.set(frame, C_FRAME_AT);
   const send = leftRegs.sendRings.at(Queue.c);
   send.base.write(mapped.iova);
   send.sizeBytes.write(ringBytes);
@@ -144,17 +117,13 @@ for (const bytes of SIZES) {
   try {
     const through = (queue: number, run: (count: number) => Promise<number>) => async (count: number) => {
       receiveThrough(rightRegs, queue);
-      return await run(Math.ceil(count / BATCH) * BATCH);
+      return await run(wholeBatches(count));
     };
     const ways: Way[] = [
       { name: "C", run: through(Queue.c, (count) => c.run(count)) },
       {
         name: "rings",
-        run: through(Queue.rings, async (count) => {
-          const start = process.hrtime.bigint();
-          runRings(sending, receiving, frame, count);
-          return timed(count, start);
-        }),
+        run: through(Queue.rings, async (count) => runRings(sending, receiving, frame, count)),
       },
       {
         name: "driver",

@@ -2,7 +2,7 @@
 import { checkBytes, checkOffset, checkRange } from "../core/check.js";
 import type { Lease } from "../core/lifetime/lease.js";
 import { Resource } from "../core/lifetime/resource.js";
-import { copyBytes } from "../sys/copy.js";
+import { copyBytes, MIN_BYTES } from "../sys/copy.js";
 import type { MappedMemory, MemoryBacking } from "../sys/memory.js";
 import { highOfPage, type Iova, iovaOfPage, lowOfPage } from "./iova/address.js";
 import { type MappedIndex, MappedRecord } from "./mapped-index.js";
@@ -154,7 +154,8 @@ export class DmaBuffer extends Resource {
   write(source: Uint8Array, offset = 0): void {
     const { bytes } = this;
     this.checkCopy("source", source, offset);
-    copyBytes(bytes, offset, source, 0, source.length);
+    if (source.length < MIN_BYTES) bytes.set(source, offset);
+    else copyBytes(bytes, offset, source, 0, source.length);
   }
 
   /**

@@ -113,6 +113,7 @@ export type {
   DescriptorSpec,
   DeviceSlotsOf,
   HalvesColumn,
+  NarrowColumn,
   SlotColumn,
   SlotsOf,
   WritableColumn,

@@ -11,6 +11,7 @@ import { narrowField, type RegisterField, wideField } from "../registers/field.j
 import { isWritable } from "../registers/field-spec.js";
 import { type FieldMaker, FieldTable, type FieldValues } from "../registers/field-table.js";
 import type { SlotMemory } from "./memory.js";
+import type { NarrowColumn } from "./types.js";
 
 /** What columns of all widths have in common. */
 abstract class Column<V extends number | bigint> {
@@ -79,7 +80,7 @@ const math16 = numbers(16);
 const math32 = numbers(32);
 
 /** @internal */
-export class Column8 extends Column<number> {
+export class Column8 extends Column<number> implements NarrowColumn {
   private readonly elements: Uint8Array;
 
   constructor(memory: SlotMemory, name: string, spec: RegisterSpec) {
@@ -92,6 +93,11 @@ export class Column8 extends Column<number> {
     return Atomics.load(this.elements, this.first + slot * this.stride);
   }
 
+  readSettled(slot: number): number {
+    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
+    return this.elements[this.first + slot * this.stride] ?? 0;
+  }
+
   override write(slot: number, value: number | FieldValues): void {
     if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.writable) this.notWritable(slot);
     const bits = typeof value === "number" && (value & 0xff) === value ? value : this.pack(value);
@@ -100,7 +106,7 @@ export class Column8 extends Column<number> {
 }
 
 /** @internal */
-export class Column16 extends Column<number> {
+export class Column16 extends Column<number> implements NarrowColumn {
   private readonly elements: Uint16Array;
 
   constructor(memory: SlotMemory, name: string, spec: RegisterSpec) {
@@ -111,6 +117,11 @@ export class Column16 extends Column<number> {
   override read(slot: number): number {
     if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
     return Atomics.load(this.elements, this.first + slot * this.stride);
+  }
+
+  readSettled(slot: number): number {
+    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
+    return this.elements[this.first + slot * this.stride] ?? 0;
   }
 
   override write(slot: number, value: number | FieldValues): void {
@@ -126,7 +137,7 @@ function isWord(value: unknown): value is number {
 }
 
 /** @internal */
-export class Column32 extends Column<number> {
+export class Column32 extends Column<number> implements NarrowColumn {
   private readonly elements: Uint32Array;
 
   constructor(memory: SlotMemory, name: string, spec: RegisterSpec) {
@@ -137,6 +148,11 @@ export class Column32 extends Column<number> {
   override read(slot: number): number {
     if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
     return Atomics.load(this.elements, this.first + slot * this.stride);
+  }
+
+  readSettled(slot: number): number {
+    if (typeof slot !== "number" || slot >>> 0 !== slot || slot >= this.count) this.noSlot(slot);
+    return this.elements[this.first + slot * this.stride] ?? 0;
   }
 
   override write(slot: number, value: number | FieldValues): void {

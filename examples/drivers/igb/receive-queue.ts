@@ -82,26 +82,28 @@ export class ReceiveQueue {
    */
   take(most: number): readonly ReceivedFrame[] {
     const { ring, done, frames } = this;
-    const start = ring.head.slot;
-    let count = 0;
+    const { head } = ring;
+    const start = head.slot;
+    const end = start + Math.min(most, ring.used);
+    let at = start;
     let areWhole = true;
-    for (; count < most; count++) {
-      const slot = ring.peek();
-      if (slot < 0) break;
+    // Past the last slot the frames go on with the first.
+    for (; at < end; at++) {
+      const slot = at < ring.count ? at : at - ring.count;
       const status = done.status.read(slot);
       if ((status & Status.done) === 0) break;
-      ring.pop();
-      this.taken++;
       const frame = frames[slot];
       if (frame === undefined) break;
-      frame.fill(done.size.read(slot), status, done.hash.read(slot));
+      frame.fill(done.size.readSettled(slot), status, done.hash.readSettled(slot));
       if (frame.length > BUFFER_BYTES)
         throw new IgbError(
           `queue ${this.index}: the device says that a buffer of ${BUFFER_BYTES} holds ${frame.length} bytes`,
         );
       if (!frame.isWhole) areWhole = false;
     }
-    const batch = frames.slice(start, start + count);
+    head.skip(at - start);
+    this.taken += at - start;
+    const batch = frames.slice(start, at);
     return areWhole ? batch : batch.filter(({ isWhole }) => isWhole);
   }
 
@@ -154,11 +156,12 @@ export class ReceiveQueue {
   private refill(count: number): void {
     const { ring, addresses } = this;
     const { address, headerAddress } = ring.slots;
-    for (let i = 0; i < count; i++) {
-      const slot = ring.push();
+    const { tail, count: slots } = ring;
+    for (let i = 0, slot = tail.slot; i < count; i++, slot = slot + 1 === slots ? 0 : slot + 1) {
       address.writeHalves(slot, addresses.low(slot), addresses.high(slot));
       headerAddress.writeHalves(slot, 0, 0);
     }
+    tail.skip(count);
     publish();
     this.regs.tail.write(ring.tail.slot);
   }

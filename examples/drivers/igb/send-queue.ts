@@ -4,7 +4,7 @@ import { type DescriptorRing, publish } from "iova/pci";
 import { Addresses } from "./addresses.js";
 import { Context, DescriptorType, Send } from "./descriptors.js";
 import { IgbError } from "./error.js";
-import { headersOf, prepareChecksums } from "./headers.js";
+import { type Headers, headersOf, prepareChecksums } from "./headers.js";
 import type { IgbRegisters } from "./registers.js";
 
 const BUFFER_BYTES = 2048;
@@ -42,12 +42,29 @@ export interface SendOptions {
   readonly checksum?: boolean | undefined;
 }
 
+function checkLength(bytes: number, most: number): void {
+  if (bytes < HEADER_BYTES || bytes > most)
+    throw new IgbError(`a frame has ${HEADER_BYTES} to ${most} bytes, got ${bytes}`);
+}
+
+function checkTag(bytes: number, vlan: number): void {
+  checkLength(bytes, MOST_BYTES - TAG_BYTES);
+  if ((vlan & TAG_MASK) !== vlan) throw new IgbError(`a VLAN tag is 0 to ${MOST_TAG}, got ${vlan}`);
+}
+
+/** The headers of a frame that the device is to compute checksums of. @throws IgbError if it can't */
+function checkedHeaders(frame: Uint8Array): Headers {
+  const headers = headersOf(frame);
+  if (headers === undefined || (headers.version === 6 && headers.transport === undefined))
+    throw new IgbError("checksum: the frame is neither IPv4, nor TCP or UDP in IPv6");
+  return headers;
+}
+
 /** Frames for the device. Each is copied into memory of its own. */
 export class SendQueue {
   private readonly ring: DescriptorRing<typeof Send.words>;
   private readonly contexts: ReturnType<typeof Context.on>;
   private readonly buffer: DmaBuffer;
-  private readonly memory: readonly Uint8Array[];
   private readonly addresses: Addresses;
   /** Slots that the device will report, in order. */
   private readonly reports: number[] = [];
@@ -72,9 +89,7 @@ export class SendQueue {
       throw error;
     }
     this.contexts = Context.on(this.ring.buffer.bytes);
-    const { buffer } = this;
-    this.memory = Array.from({ length: slots }, (_, i) => buffer.view(i * BUFFER_BYTES, BUFFER_BYTES));
-    this.addresses = new Addresses(buffer, slots, BUFFER_BYTES);
+    this.addresses = new Addresses(this.buffer, slots, BUFFER_BYTES);
   }
 
   /** Shows the ring to the device. */
@@ -98,37 +113,14 @@ export class SendQueue {
    * @returns false if the ring is full
    * @throws IgbError if the queue is closed; the frame is too short or too long; it has no checksums that the device could compute
    */
-  post(frame: Uint8Array, { vlan, checksum = false }: SendOptions = {}): boolean {
+  post(frame: Uint8Array, options?: SendOptions): boolean {
     const { ring } = this;
     if (this.isClosed) throw new IgbError(`queue ${this.index} is closed`);
-    this.check(frame, vlan);
+    checkLength(frame.length, MOST_BYTES);
     if (ring.free < SLOTS_EACH) this.reap();
     if (ring.free < SLOTS_EACH) return false;
-    const headers = checksum ? headersOf(frame) : undefined;
-    if (checksum && (headers === undefined || (headers.version === 6 && headers.transport === undefined)))
-      throw new IgbError("checksum: the frame is neither IPv4, nor TCP or UDP in IPv6");
-    let status = 0;
-    if (vlan !== undefined || headers !== undefined) {
-      const { macBytes = HEADER_BYTES, ipBytes = 0, version, transport } = headers ?? {};
-      const lengths = (((vlan ?? 0) << VLAN_SHIFT) | (macBytes << MAC_SHIFT) | ipBytes) >>> 0;
-      const command = CONTEXT | (version === 4 ? IPV4 : 0) | (transport === "tcp" ? TCP : 0);
-      this.setContext(lengths, command);
-      if (version === 4) status |= IP_CHECKSUM;
-      if (transport !== undefined) status |= TRANSPORT_CHECKSUM;
-    }
-    const slot = ring.push();
-    const memory = this.memory[slot];
-    if (memory === undefined) throw new IgbError(`queue ${this.index} has no slot ${slot}`);
-    this.buffer.write(frame, slot * BUFFER_BYTES);
-    if (frame.length < LEAST_BYTES) memory.fill(0, frame.length, LEAST_BYTES);
-    if (headers !== undefined) prepareChecksums(memory.subarray(0, frame.length), headers);
-    const length = Math.max(frame.length, LEAST_BYTES);
-    const { addresses } = this;
-    const { slots } = ring;
-    slots.address.writeHalves(slot, addresses.low(slot), addresses.high(slot));
-    slots.command.write(slot, DATA | length | (vlan === undefined ? 0 : INSERT_VLAN));
-    slots.status.write(slot, status | (length << PAYLOAD_SHIFT));
-    this.last = slot;
+    if (options === undefined) this.place(frame, DATA, 0);
+    else this.placeWith(frame, options);
     return true;
   }
 
@@ -162,16 +154,41 @@ export class SendQueue {
     this.buffer.close();
   }
 
-  private check(frame: Uint8Array, vlan: number | undefined): void {
-    const most = MOST_BYTES - (vlan === undefined ? 0 : TAG_BYTES);
-    if (frame.length < HEADER_BYTES || frame.length > most)
-      throw new IgbError(`a frame has ${HEADER_BYTES} to ${most} bytes, got ${frame.length}`);
-    if (vlan !== undefined && (vlan & TAG_MASK) !== vlan)
-      throw new IgbError(`a VLAN tag is 0 to ${MOST_TAG}, got ${vlan}`);
+  /** Fills a slot. There is room. @returns where its bytes lie in the buffer */
+  private place(frame: Uint8Array, command: number, status: number): number {
+    const { ring, addresses } = this;
+    const slot = ring.push();
+    const at = slot * BUFFER_BYTES;
+    let length = frame.length;
+    this.buffer.write(frame, at);
+    if (length < LEAST_BYTES) {
+      this.buffer.bytes.fill(0, at + length, at + LEAST_BYTES);
+      length = LEAST_BYTES;
+    }
+    const { slots } = ring;
+    slots.address.writeHalves(slot, addresses.low(slot), addresses.high(slot));
+    slots.command.write(slot, command | length);
+    slots.status.write(slot, status | (length << PAYLOAD_SHIFT));
+    this.last = slot;
+    return at;
+  }
+
+  private placeWith(frame: Uint8Array, { vlan, checksum = false }: SendOptions): void {
+    if (vlan !== undefined) checkTag(frame.length, vlan);
+    const headers = checksum ? checkedHeaders(frame) : undefined;
+    if (vlan !== undefined || headers !== undefined) this.setContext(vlan, headers);
+    let status = 0;
+    if (headers?.version === 4) status |= IP_CHECKSUM;
+    if (headers?.transport !== undefined) status |= TRANSPORT_CHECKSUM;
+    const at = this.place(frame, DATA | (vlan === undefined ? 0 : INSERT_VLAN), status);
+    if (headers !== undefined) prepareChecksums(this.buffer.view(at, frame.length), headers);
   }
 
   /** The frames from here on have this in common. The device keeps it for later frames. */
-  private setContext(lengths: number, command: number): void {
+  private setContext(vlan: number | undefined, headers: Headers | undefined): void {
+    const { macBytes = HEADER_BYTES, ipBytes = 0, version, transport } = headers ?? {};
+    const lengths = (((vlan ?? 0) << VLAN_SHIFT) | (macBytes << MAC_SHIFT) | ipBytes) >>> 0;
+    const command = CONTEXT | (version === 4 ? IPV4 : 0) | (transport === "tcp" ? TCP : 0);
     if (lengths === this.contextLengths && command === this.contextCommand) return;
     const { ring, contexts } = this;
     const slot = ring.push();

@@ -55,6 +55,19 @@ describe("descriptors of a declared layout", () => {
     expect(slots.status.decode(1)).toEqual({ done: true, kind: 3, count: 0x8000 });
   });
 
+  test("give the same by a plain load, once the device has settled them", () => {
+    const bytes = memory(2);
+    const slots = Receive.on(bytes);
+    new DataView(bytes.buffer).setUint8(26, 0xab);
+    new DataView(bytes.buffer).setUint16(24, 1514, true);
+    new DataView(bytes.buffer).setUint32(28, 0x8000_0007, true);
+    expect(slots.queue.readSettled(1)).toBe(0xab);
+    expect(slots.length.readSettled(1)).toBe(1514);
+    expect(slots.status.readSettled(1)).toBe(0x8000_0007);
+    for (const column of [slots.queue, slots.length, slots.status])
+      expect(() => column.readSettled(2)).toThrow("receive has slots 0 to 1, got 2");
+  });
+
   test("take halves as numbers, and negative numbers as the 32 bits that they are", () => {
     const slots = Receive.on(memory(1));
     slots.address.writeHalves(0, 1 << 31, 0x7fff_ffff);
