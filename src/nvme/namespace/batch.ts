@@ -118,13 +118,14 @@ export class NvmeBatch extends Resource {
     this.lease.assertIdle();
     checkInteger("index", index, 0, this.length - 1);
     const { target, blocks, prepared } = this;
-    const command = this.commands[index];
-    if (command === undefined) return;
-    const at = checkLba("lba", lba);
     // Protection information has a tag that follows the LBA.
-    if (blocks.format.protection === undefined && at <= Number.MAX_SAFE_INTEGER)
-      prepared.setLba(index, Number(at));
-    else prepared.replace(index, batchCommand(target, blocks, index, { ...command, lba }));
+    if (typeof lba === "number" && blocks.format.protection === undefined) {
+      prepared.setLba(index, checkLba("lba", lba));
+      return;
+    }
+    const command = this.commands[index];
+    if (command !== undefined)
+      prepared.replace(index, batchCommand(target, blocks, index, { ...command, lba }));
   }
 
   private submit(onEnd: (error: Error | undefined) => void): void {

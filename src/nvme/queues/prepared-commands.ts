@@ -12,6 +12,7 @@ import { type PrpList, prpListPages } from "../command/prp.js";
 import { SQE_WORDS } from "../spec/queue-entries.js";
 import { writeCommandEntry } from "./command-entry.js";
 import { listIn } from "./queue-memory.js";
+import type { RequestPromise } from "./request.js";
 import { allocRing } from "./ring-memory.js";
 
 /** In place of a status, which has 15 bits: the controller has not answered. */
@@ -29,28 +30,24 @@ export interface PreparedFor {
   readonly maxTransferBytes: number;
 }
 
-/** A command of its own, which can be changed. */
-type OwnCommand = { -readonly [Name in keyof NvmeCommand]: NvmeCommand[Name] };
-
 const TWO_32 = 2 ** 32;
 /** Word of an entry with the low half of the first LBA (CDW10). */
 const LBA = 10;
-
-/** Settles one command: with dwords 0 and 1 of its completion, or with a rejected promise. */
-type Settle = (outcome?: Promise<void>, dw0?: number, dw1?: number) => void;
+/** Entries from which on one call that copies them all is quicker than stores. */
+const MANY = 4;
 
 /** Prepared commands, of which a queue pair has at most one run at a time. */
 export class PreparedCommands {
+  /** How many there are. */
+  readonly length: number;
   /** Queue entries without command ids. */
-  readonly entries: Uint32Array;
+  private readonly entries: Uint32Array;
   /** Status field of each completion; 0 is success. {@link NO_STATUS} before the first run. */
   readonly statuses: Uint16Array;
   /** Dword 0 of each completion, ... */
   readonly results: Uint32Array;
   /** ... and dword 1. */
   readonly results1: Uint32Array;
-  /** One function for each command: a run makes none. */
-  readonly settle: readonly Settle[];
   /** Memory for PRP lists and SGL segments, if a command needs any. Whoever made this closes it. */
   readonly lists: DmaBuffer | undefined;
   /** The first command that the run has not submitted. */
@@ -69,16 +66,16 @@ export class PreparedCommands {
    * @throws ClosedError, SysError
    */
   constructor(
-    readonly commands: OwnCommand[],
+    private readonly commands: NvmeCommand[],
     private readonly controller: PreparedFor,
   ) {
     const { length } = commands;
+    this.length = length;
     this.next = length;
     this.entries = new Uint32Array(length * SQE_WORDS);
     this.statuses = new Uint16Array(length).fill(NO_STATUS);
     this.results = new Uint32Array(length);
     this.results1 = new Uint32Array(length);
-    this.settle = commands.map((_, index) => this.settler(index));
     const buffers = commands.flatMap(({ data, metadata }) => [...buffersOf(data), ...buffersOf(metadata)]);
     this.leases = new Set(buffers.map(({ lease }) => lease));
     const { pageBytes } = controller;
@@ -101,15 +98,27 @@ export class PreparedCommands {
     return this.left > 0;
   }
 
+  /** A command as it is in the queue entry. */
+  command(index: number): NvmeCommand {
+    const { entries } = this;
+    const at = index * SQE_WORDS + LBA;
+    return { ...(this.commands[index] ?? { opcode: 0 }), cdw10: entries[at], cdw11: entries[at + 1] };
+  }
+
+  /** Copies the entries of so many commands from {@link next} on. */
+  copyEntries(count: number, target: Uint32Array, at: number): void {
+    const { entries } = this;
+    const start = this.next * SQE_WORDS;
+    const words = count * SQE_WORDS;
+    if (count >= MANY) target.set(entries.subarray(start, start + words), at);
+    else for (let word = 0; word < words; word++) target[at + word] = entries[start + word] ?? 0;
+  }
+
   /** Moves a command without protection information to another LBA, a safe integer. */
   setLba(index: number, lba: number): void {
-    const command = this.commands[index];
-    if (command === undefined) return;
-    const high = Math.floor(lba / TWO_32);
-    command.cdw10 = lba >>> 0;
-    command.cdw11 = high;
-    this.entries[index * SQE_WORDS + LBA] = lba;
-    this.entries[index * SQE_WORDS + LBA + 1] = high;
+    const at = index * SQE_WORDS + LBA;
+    this.entries[at] = lba;
+    this.entries[at + 1] = lba / TWO_32;
   }
 
   /** Puts a command in the place of one with the same data. */
@@ -128,19 +137,39 @@ export class PreparedCommands {
     for (const lease of this.leases) lease.assertOpen();
     for (const lease of this.leases) lease.pin(HOLDER);
     this.next = 0;
-    this.left = this.commands.length;
+    this.left = this.length;
     this.failed = 0;
     this.error = undefined;
     this.statuses.fill(0);
     this.onEnd = onEnd;
   }
 
+  /** A command of the run was successful. @param dw0 dword 0 of its completion @param dw1 dword 1 */
+  succeed(index: number, dw0: number, dw1: number): void {
+    this.results[index] = dw0;
+    this.results1[index] = dw1;
+    if (--this.left === 0) this.finish();
+  }
+
+  /** For a command of the run that becomes a request of its own. */
+  outcomeOf(index: number): RequestPromise {
+    return {
+      complete: ({ dw0, dw1 }) => this.succeed(index, dw0, dw1),
+      reject: (error) => this.fail(index, error),
+    };
+  }
+
+  /** A command of the run has failed. The run's end comes a moment later: the queue is busy with its other commands. */
+  fail(index: number, error: unknown): void {
+    Promise.reject(error).catch((reason: Error) => this.failNow(index, reason));
+  }
+
   /** Ends all commands that were not submitted. */
   abandon(error: Error): void {
-    const { length } = this.commands;
+    const { length } = this;
     const from = this.next;
     this.next = length;
-    for (let index = from; index < length; index++) this.fail(index, error);
+    for (let index = from; index < length; index++) this.failNow(index, error);
   }
 
   private write(index: number, command: NvmeCommand): void {
@@ -149,19 +178,7 @@ export class PreparedCommands {
     writeCommandEntry(this.entries, index * SQE_WORDS, command.opcode, command, pageBytes, list);
   }
 
-  private settler(index: number): Settle {
-    return (outcome, dw0 = 0, dw1 = 0) => {
-      if (outcome !== undefined) {
-        outcome.catch((error: Error) => this.fail(index, error));
-        return;
-      }
-      this.results[index] = dw0;
-      this.results1[index] = dw1;
-      this.end();
-    };
-  }
-
-  private fail(index: number, error: Error): void {
+  private failNow(index: number, error: Error): void {
     const isStatus = error instanceof NvmeError;
     this.statuses[index] = isStatus ? error.statusField : NO_STATUS;
     this.failed++;
@@ -171,11 +188,10 @@ export class PreparedCommands {
       this.error = error;
       this.errorAt = index;
     }
-    this.end();
+    if (--this.left === 0) this.finish();
   }
 
-  private end(): void {
-    if (--this.left > 0) return;
+  private finish(): void {
     for (const lease of this.leases) lease.unpin();
     const { onEnd, error } = this;
     this.onEnd = undefined;
@@ -183,13 +199,10 @@ export class PreparedCommands {
   }
 
   private withPlace({ statusField }: NvmeError): NvmeError {
-    const { commands, errorAt, failed } = this;
-    const name = commandName(commands[errorAt] ?? { opcode: 0 });
+    const { length, errorAt, failed } = this;
+    const name = commandName(this.command(errorAt));
     const others = failed === 1 ? "" : `; ${failed} failed`;
-    return new NvmeError(
-      `${name} (command ${errorAt} of a batch of ${commands.length}${others})`,
-      statusField,
-    );
+    return new NvmeError(`${name} (command ${errorAt} of a batch of ${length}${others})`, statusField);
   }
 }
 

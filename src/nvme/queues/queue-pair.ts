@@ -480,29 +480,38 @@ export class QueuePair {
 
   /** @returns whether all commands of the batch have a slot */
   private startBatch(batch: PreparedCommands): boolean {
-    const { commands, entries, settle } = batch;
+    const { sq, slots } = this;
+    const { length } = batch;
+    while (batch.next < length) {
+      const count = Math.min(length - batch.next, slots.available, sq.entries - sq.position);
+      if (count === 0) break;
+      this.startPart(batch, count);
+    }
+    if (!this.flushScheduled) this.scheduleFlush();
+    return batch.next === length;
+  }
+
+  /** Starts the next commands of a batch, which have slots, and entries in a row. */
+  private startPart(batch: PreparedCommands, count: number): void {
     const { sq, slots, deadlines, statistics } = this;
     const { words } = sq;
-    const { length } = commands;
     const isTraced = submitChannel.hasSubscribers;
-    let index = batch.next;
-    for (; index < length; index++) {
+    const from = batch.next;
+    const start = sq.slot;
+    batch.copyEntries(count, words, start);
+    batch.next += count;
+    for (let i = 0; i < count; i++) {
       const slot = slots.take();
-      if (slot === undefined) break;
-      slot.prepared = commands[index];
-      slot.finish = settle[index] ?? nothing;
+      if (slot === undefined) return;
+      slot.batch = batch;
+      slot.batchIndex = from + i;
       deadlines.begin(slot.index);
-      const from = index * SQE_WORDS;
-      const at = sq.slot;
-      words[at] = (entries[from] ?? 0) | (slot.cid << 16);
-      for (let word = 1; word < SQE_WORDS; word++) words[at + word] = entries[from + word] ?? 0;
+      const at = start + i * SQE_WORDS;
+      words[at] = (words[at] ?? 0) | (slot.cid << 16);
       sq.post();
       if (statistics !== undefined) statistics.started(slot.index);
       if (isTraced) submitChannel.publish(this.traceOf(slot));
     }
-    batch.next = index;
-    if (!this.flushScheduled) this.scheduleFlush();
-    return index === length;
   }
 
   /** Assigns a slot to a request, and writes its entry. */

@@ -5,12 +5,18 @@ import { transferName } from "../command/command-name.js";
 import { holdData } from "../command/data-ranges.js";
 import type { PrpList } from "../command/prp.js";
 import { CommandIds } from "./command-ids.js";
-import { Request } from "./request.js";
+import type { PreparedCommands } from "./prepared-commands.js";
+import { Request, type RequestPromise } from "./request.js";
 
 /** Bits of a command id. The uppermost bit stays 0, so that no id is 0xffff, which has a meaning of its own. */
 const CID_BITS = 15;
 const TWO_32 = 2 ** 32;
 const nothing = (): void => {};
+
+/** For a plain command that becomes a request. */
+function settling(finish: Slot["finish"]): RequestPromise {
+  return { finish, reject: (error) => finish(Promise.reject(error)) };
+}
 
 /** A plain read or write as a command. */
 export function plainCommand(
@@ -35,7 +41,7 @@ export function plainCommand(
 
 /**
  * One slot. While the controller has its command, it holds a request, the fields of a plain read or write (one contiguous buffer,
- * no options), or a prepared command. Nearly all commands are plain, and the fields need no object besides the promise.
+ * no options), or the place of a prepared command. Nearly all commands are plain, and the fields need no object besides the promise.
  */
 export class Slot {
   /** Command id while the controller has the command, else -1. */
@@ -51,14 +57,14 @@ export class Slot {
   buffer: DmaBuffer | undefined = undefined;
   offset = 0;
   length = 0;
-  /** A prepared command, whose data the batch holds. */
-  prepared: NvmeCommand | undefined = undefined;
 
-  /**
-   * Ends a plain or prepared command: a rejected promise as its argument rejects it. With dwords 0 and 1 of the completion, for
-   * prepared ones.
-   */
-  finish: (outcome?: Promise<void>, dw0?: number, dw1?: number) => void = nothing;
+  /** Ends a plain command: a rejected promise as its argument rejects it. */
+  finish: (outcome?: Promise<void>) => void = nothing;
+
+  /** A command of a batch, which holds its data, ... */
+  batch: PreparedCommands | undefined = undefined;
+  /** ... by its index there. */
+  batchIndex = 0;
 
   constructor(
     readonly index: number,
@@ -68,16 +74,22 @@ export class Slot {
 
   /** The command as an object; created on demand for a plain one. Traces, errors and resets need it. */
   get command(): NvmeCommand {
-    const { request, opcode, nsid, lba, cdw12, buffer, offset, length } = this;
+    const { request, batch, opcode, nsid, lba, cdw12, buffer, offset, length } = this;
     if (request !== undefined) return request.command;
-    if (buffer === undefined) return this.prepared ?? { opcode };
+    if (batch !== undefined) return batch.command(this.batchIndex);
+    if (buffer === undefined) return { opcode };
     return plainCommand(opcode, nsid, lba, cdw12, buffer, offset, length);
   }
 
   /** The command was successful: settles its promise, and empties the slot. */
   end(dw0: number, dw1: number): void {
-    const { request, buffer, finish } = this;
+    const { request, batch, buffer, finish } = this;
     this.cid = -1;
+    if (batch !== undefined) {
+      this.batch = undefined;
+      batch.succeed(this.batchIndex, dw0, dw1);
+      return;
+    }
     if (request !== undefined) {
       this.request = undefined;
       request.cid = -1;
@@ -85,20 +97,19 @@ export class Slot {
       return;
     }
     this.buffer = undefined;
-    this.prepared = undefined;
     this.finish = nothing;
     buffer?.lease.unpin();
-    finish(undefined, dw0, dw1);
+    finish();
   }
 
   /** The command failed: rejects its promise, and empties the slot. */
   fail(error: Error): void {
-    const { request, buffer, finish } = this;
-    this.cid = -1;
-    this.request = undefined;
-    this.buffer = undefined;
-    this.prepared = undefined;
-    this.finish = nothing;
+    const { request, batch, buffer, finish } = this;
+    this.empty();
+    if (batch !== undefined) {
+      batch.fail(this.batchIndex, error);
+      return;
+    }
     if (request !== undefined) {
       request.cid = -1;
       request.fail(error);
@@ -110,25 +121,24 @@ export class Slot {
 
   /** Empties the slot. @returns its command as a request, which can be submitted again */
   takeOut(): Request {
-    const { command, finish, buffer } = this;
-    const request =
-      this.request ??
-      new Request(command, {
-        complete: ({ dw0, dw1 }) => finish(undefined, dw0, dw1),
-        reject: (error) => finish(Promise.reject(error)),
-      });
-    if (this.request === undefined) {
+    const { command, request: own, finish, buffer, batch, batchIndex } = this;
+    const request = own ?? new Request(command, batch?.outcomeOf(batchIndex) ?? settling(finish));
+    if (own === undefined) {
       holdData(command.data);
       holdData(command.metadata);
       buffer?.lease.unpin();
     }
-    this.cid = -1;
-    this.request = undefined;
-    this.buffer = undefined;
-    this.prepared = undefined;
-    this.finish = nothing;
+    this.empty();
     request.cid = -1;
     return request;
+  }
+
+  private empty(): void {
+    this.cid = -1;
+    this.request = undefined;
+    this.batch = undefined;
+    this.buffer = undefined;
+    this.finish = nothing;
   }
 }
 
