@@ -77,7 +77,7 @@ export const benches: readonly Bench[] = [
   },
   {
     name: "igb-rings",
-    purpose: "the same rings without emulation, on two 82576 and a wire simulated in C",
+    purpose: "the same rings without emulation, on two 82576 and a wire of several speeds simulated in C",
     program: "igb/native",
   },
   {

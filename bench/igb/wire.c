@@ -4,7 +4,8 @@
  *
  *   igb-wire LEFT RIGHT [MEMORY IOVA BYTES]...
  *
- * LEFT and RIGHT are files with the registers, MEMORY is a file that the devices reach at IOVA: descriptors. It ends when stdin does.
+ * LEFT and RIGHT are files with the registers, MEMORY is a file that the devices reach at IOVA: descriptors. Each line of stdin is the
+ * wire's speed in picoseconds for each byte, 0 for no limit; its end is that of the program.
  */
 #include <poll.h>
 #include <stdint.h>
@@ -12,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
 #define BAR_BYTES 0x20000
 #define QUEUES 3
@@ -33,6 +36,10 @@
 #define DONE 1u
 #define END_OF_PACKET 2u
 #define MOST_REGIONS 4
+/* Of each frame besides its bytes: CRC, preamble, gap. */
+#define AROUND 24
+/* The program may look away for so long: the scheduler of a busy machine. */
+#define PATIENCE_PS 20000000ull
 #define TURNS_PER_POLL 100000
 
 struct descriptor {
@@ -49,6 +56,10 @@ struct ring {
 	struct descriptor *slots;
 	uint32_t count, head;
 };
+
+static uint64_t ps_per_byte;
+/* When the wire is free again. */
+static uint64_t free_at_ps;
 
 static struct region regions[MOST_REGIONS];
 static int region_count;
@@ -103,9 +114,24 @@ static void advance(struct ring *ring)
 	ring->head = ring->head + 1 == ring->count ? 0 : ring->head + 1;
 }
 
+static uint64_t now_ps(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ((uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec) * 1000;
+}
+
 static void carry(struct ring *from, uint32_t from_tail, struct ring *to, uint32_t to_tail)
 {
-	while (from->head != from_tail) {
+	uint64_t now = ps_per_byte ? now_ps() : 0;
+
+	if (from->head == from_tail)
+		return;
+	/* What wasn't sent in time can't be made up for. */
+	if (free_at_ps + PATIENCE_PS < now)
+		free_at_ps = now;
+	while (from->head != from_tail && free_at_ps <= now) {
 		struct descriptor *sent = &from->slots[from->head], *received = &to->slots[to->head];
 		uint32_t command = (uint32_t)sent->rest;
 
@@ -118,6 +144,7 @@ static void carry(struct ring *from, uint32_t from_tail, struct ring *to, uint32
 			received->address = 0;
 			__atomic_store_n(&received->rest, DONE | END_OF_PACKET | (uint64_t)bytes << 32, __ATOMIC_RELEASE);
 			advance(to);
+			free_at_ps += (bytes + AROUND) * ps_per_byte;
 		}
 		if (command & REPORT)
 			__atomic_store_n(&sent->rest, (uint64_t)DONE << 32, __ATOMIC_RELEASE);
@@ -133,7 +160,7 @@ int main(int argc, char **argv)
 	uint8_t *left = map(atoi(argv[1]), BAR_BYTES);
 	uint8_t *right = map(atoi(argv[2]), BAR_BYTES);
 	struct ring sending[QUEUES] = { 0 }, receiving[QUEUES] = { 0 };
-	struct pollfd in = { .fd = 0 };
+	struct pollfd in = { .fd = 0, .events = POLLIN };
 
 	for (int i = 3; i < argc; i += 3) {
 		uint64_t bytes = strtoull(argv[i + 2], NULL, 0);
@@ -149,7 +176,15 @@ int main(int argc, char **argv)
 					carry(&sending[queue], load(left, send + TAIL), &receiving[queue], load(right, receive + TAIL));
 			}
 		}
-		if (poll(&in, 1, 0) > 0)
-			return 0;
+		if (poll(&in, 1, 0) > 0) {
+			char line[32];
+			ssize_t length = read(0, line, sizeof(line) - 1);
+
+			if (length <= 0)
+				return 0;
+			line[length] = 0;
+			ps_per_byte = strtoull(line, NULL, 0);
+			free_at_ps = ps_per_byte ? now_ps() : 0;
+		}
 	}
 }

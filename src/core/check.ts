@@ -59,15 +59,15 @@ export function checkBoolean(name: string, value: boolean): boolean {
 export function checkBytes(name: string, value: Uint8Array): void {
   if (!(value instanceof Uint8Array))
     throw new ArgumentError(`${name} must be a Uint8Array, got ${show(value)}`);
-  if (value.length === 0 && isDetached(value))
-    throw new ArgumentError(`${name} must be a Uint8Array, got one whose memory was transferred`);
+  if (value.length === 0 && isGone(value))
+    throw new ArgumentError(`${name} must be a Uint8Array, got one whose memory was transferred or shrunk`);
 }
 
-/** Whether an array's memory was handed to another thread. Its every use would be a TypeError. */
-function isDetached({ buffer, length }: Uint8Array): boolean {
-  if (length > 0 || buffer.byteLength > 0) return false;
+/** Whether an array's memory was transferred, or a resizable buffer shrunk away from it. Its every use would be a TypeError. */
+function isGone(bytes: Uint8Array): boolean {
   try {
-    return new Uint8Array(buffer).length > 0;
+    bytes.at(0);
+    return false;
   } catch {
     return true;
   }

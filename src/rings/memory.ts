@@ -1,8 +1,8 @@
 /** The memory of descriptors, in views of each width. */
-import { checkObject, show } from "../core/check.js";
+import { checkBytes } from "../core/check.js";
 import { ArgumentError } from "../core/errors.js";
 
-/** Memory cut into slots of one size. */
+/** Memory cut into slots of one size. Views that are wider than its widest word are empty: they may not be aligned. */
 export interface SlotMemory {
   /** Names it in errors. */
   readonly label: string;
@@ -23,9 +23,7 @@ export function slotMemory(
   slotBytes: number,
   alignBytes: number,
 ): SlotMemory {
-  checkObject(`memory of ${label}`, bytes);
-  if (!(bytes instanceof Uint8Array))
-    throw new ArgumentError(`memory of ${label} must be a Uint8Array, got ${show(bytes)}`);
+  checkBytes(`memory of ${label}`, bytes);
   const { buffer, byteOffset, length } = bytes;
   if (byteOffset % alignBytes !== 0)
     throw new ArgumentError(
@@ -39,7 +37,7 @@ export function slotMemory(
     count,
     slotBytes,
     bytes,
-    halves: new Uint16Array(buffer, byteOffset, length >> 1),
-    words: new Uint32Array(buffer, byteOffset, length >> 2),
+    halves: alignBytes < 2 ? new Uint16Array(0) : new Uint16Array(buffer, byteOffset, length >> 1),
+    words: alignBytes < 4 ? new Uint32Array(0) : new Uint32Array(buffer, byteOffset, length >> 2),
   };
 }

@@ -116,11 +116,18 @@ describe("an ArgumentError refuses", () => {
     expect(owner.closed).toBe(true);
   });
 
-  test("bytes whose memory was transferred, before anything uses them", () => {
+  test("bytes whose memory was transferred or shrunk, before anything uses them", () => {
     const mapper = new IdentityMapper();
     const buffer = new DmaSpace(mapper).alloc(4096);
-    for (const use of [() => buffer.write(detached), () => buffer.read(detached), () => parseVpd(detached)])
-      expect(use).toThrow("one whose memory was transferred");
+    const resizable = Reflect.construct(ArrayBuffer, [64, { maxByteLength: 4096 }]);
+    const beyond = new Uint8Array(resizable, 32, 16);
+    resizable.resize(8);
+    const uses = [detached, beyond].flatMap((bytes) => [
+      () => buffer.write(bytes),
+      () => buffer.read(bytes),
+      () => parseVpd(bytes),
+    ]);
+    for (const use of uses) expect(use).toThrow("one whose memory was transferred or shrunk");
     buffer.write(new Uint8Array(0));
     expect(parseVpd(new Uint8Array(0)).readOnly).toEqual([]);
     mapper.lease.close();

@@ -83,6 +83,20 @@ describe("descriptors of a declared layout", () => {
     expect(WriteBack.on(bytes).low.read(1)).toBe(0x1234);
   });
 
+  test("lie at any address that is aligned to their widest word", () => {
+    const bytes = new Uint8Array(new SharedArrayBuffer(64));
+    for (const [word, align] of [
+      [reg8(4), 1],
+      [reg16(4), 2],
+      [reg32(4), 4],
+    ] as const) {
+      const layout = descriptorLayout("narrow", 8, { word });
+      layout.forDevice(bytes.subarray(align)).word.write(1, 0x5a);
+      expect(bytes[align + 12]).toBe(0x5a);
+      expect(layout.on(bytes.subarray(align)).word.read(1)).toBe(0x5a);
+    }
+  });
+
   test("fill as much of the memory as whole descriptors take", () => {
     const slots = Receive.on(new Uint8Array(new SharedArrayBuffer(40)));
     slots.queue.write(1, 1);
