@@ -8,12 +8,13 @@ import { type HostChange, listChanges } from "./changes/changes.js";
 import { placesOf, type RecordOptions } from "./changes/options.js";
 import { type RestoredChange, restoreChanges } from "./changes/restore.js";
 import type { ChangeStep } from "./changes/steps.js";
-import { ACCESS_GROUP, joinGroup, makeGroup } from "./checks/access-group.js";
+import { ACCESS_GROUP, joinGroup, MADE_GROUP, makeGroup } from "./checks/access-group.js";
 import { deviceRules, sharedRules } from "./checks/node-rules.js";
 import { readDevice } from "./facts/device.js";
 import { readDistribution, runsUdev } from "./facts/distribution.js";
 import { HostRoot } from "./facts/root.js";
 import { HostNames } from "./facts/users.js";
+import type { Spelling } from "./names/spelling.js";
 import { fileAndReload, ruleSteps } from "./rule-steps.js";
 
 /** Whom devices are given to: exactly one of both. */
@@ -69,11 +70,11 @@ const NAME = /^[a-z_][a-z0-9_.-]{0,31}$/i;
 interface Subject {
   readonly kind: "user" | "group";
   readonly name: string;
-  readonly nameInRules: string;
+  readonly spelling: Spelling;
   readonly uid: number;
   /** The group of the shared nodes; its number is unknown until it is made. */
   readonly sharedGroup: string;
-  readonly sharedGroupInRules: string;
+  readonly sharedSpelling: Spelling;
   readonly sharedGid: number | undefined;
   /** Whether the user is in that group already. */
   readonly isMember: boolean;
@@ -88,21 +89,20 @@ function subjectOf(names: HostNames, { user, group }: PermissionSubject): Subjec
   if (!NAME.test(checkString(kind, name)))
     throw new ArgumentError(`${kind} must be a name of letters, digits, "_", "." and "-", got ${show(name)}`);
   const found = names.group(kind === "group" ? name : ACCESS_GROUP);
-  const sharedGroupInRules = found === undefined ? ACCESS_GROUP : names.groupInRules(found);
-  const shared = { sharedGroupInRules, sharedGid: found?.gid };
+  const shared = { sharedSpelling: found?.spelling ?? MADE_GROUP, sharedGid: found?.gid };
   if (kind === "group") {
     if (found === undefined) throw names.unknown("group", name, "make it first");
     return {
       kind,
       name,
-      nameInRules: sharedGroupInRules,
+      spelling: shared.sharedSpelling,
       uid: 0,
       sharedGroup: name,
       ...shared,
       isMember: true,
     };
   }
-  const { uid, name: known, nameInRules, gids } = names.find(name);
+  const { uid, name: known, spelling, gids } = names.find(name);
   const first = names.user(uid);
   // A directory may ignore case, and a number may have several names.
   if (known !== name || first !== name)
@@ -110,7 +110,7 @@ function subjectOf(names: HostNames, { user, group }: PermissionSubject): Subjec
       `the user ${show(name)} is also called ${show(known === name ? first : known)}: give that name`,
     );
   const isMember = found !== undefined && gids.includes(found.gid);
-  return { kind, name, nameInRules, uid, sharedGroup: ACCESS_GROUP, ...shared, isMember };
+  return { kind, name, spelling, uid, sharedGroup: ACCESS_GROUP, ...shared, isMember };
 }
 
 /**
@@ -148,10 +148,11 @@ export function planWith(options: PermissionOptions, namesOf: (root: HostRoot) =
 
 /** The group, and the nodes that all devices share. @throws StateError */
 function sharedPart(host: HostRoot, subject: Subject): PermissionPart {
-  const { kind, sharedGroup, sharedGroupInRules, sharedGid } = subject;
-  const { path, content } = sharedRules(sharedGroupInRules);
+  const { kind, sharedGroup, sharedSpelling, sharedGid } = subject;
+  const { path, content } = sharedRules(sharedSpelling);
+  const own = [content, ...(kind === "user" ? [sharedRules(MADE_GROUP).content] : [])];
   const now = host.text(path);
-  if (now !== undefined && now !== content.trim())
+  if (now !== undefined && !own.some((each) => each.trim() === now))
     throw new StateError(
       `another group than ${sharedGroup} has /dev/iommu, by ${path}: use that one, or take it back first by iova permissions --remove`,
     );
@@ -210,7 +211,7 @@ function devicePart(host: HostRoot, subject: Subject, address: string, notes: st
   const device = readDevice(host, checkString("device", address));
   const { bdf, isVfio, cdev, groupNode, members } = device;
   const { kind, name, uid, sharedGid = 0 } = subject;
-  const { path, content } = deviceRules(bdf, subject);
+  const { path, content } = deviceRules(bdf, subject.spelling);
   const owner = { ...(kind === "user" ? { uid } : { gid: sharedGid }), mode: NODE_MODE };
   const nodes = isVfio ? [cdev, groupNode].filter((node) => node !== undefined) : [];
   const others = members.filter((each) => each.bdf !== bdf).map((each) => each.bdf);
@@ -240,10 +241,10 @@ export async function grantPermissions(
   const made: HostChange[] = [];
   try {
     // A group that the first round makes has its number in the second.
-    for (let round = 0; round < 2; round++) {
+    for (const isSecond of [false, true]) {
       for (const { steps, purpose, about } of planPermissions(rest).parts) {
-        const wanted = round === 0 ? steps : steps.filter(({ kind }) => kind === "owner");
-        const change = await applySteps(wanted, { root, record, purpose, about, signal });
+        if (isSecond && about[1] !== SHARED) continue;
+        const change = await applySteps(steps, { root, record, purpose, about, signal });
         if (change !== undefined) made.push(change);
       }
     }

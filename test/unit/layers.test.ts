@@ -120,9 +120,19 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ],
   "host/names": ["core", "pci/steps"],
   "host/facts": ["core", "sys", "vfio", "iommufd", "pci", "host/names"],
-  "host/checks": ["core", "pci", "host/facts"],
+  "host/checks": ["core", "pci", "host/names", "host/facts"],
   "host/changes": ["core", "sys", "pci", "pci/steps", "host/facts", "host/checks"],
-  host: ["core", "sys", "activity", "pci", "pci/steps", "host/facts", "host/checks", "host/changes"],
+  host: [
+    "core",
+    "sys",
+    "activity",
+    "pci",
+    "pci/steps",
+    "host/names",
+    "host/facts",
+    "host/checks",
+    "host/changes",
+  ],
 };
 
 /** The command line is an application: it may use everything below it. */

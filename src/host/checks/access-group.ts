@@ -1,9 +1,12 @@
 /** The group that advice gives nodes to, and how each distribution makes it and adds a user. */
 import type { Distribution } from "../facts/distribution.js";
+import { ofSystem } from "../names/spelling.js";
 import type { CommandStep } from "./check.js";
 import { command } from "./fixes.js";
 
 export const ACCESS_GROUP = "iova";
+/** How files name it while it is yet to be made. */
+export const MADE_GROUP = ofSystem("group", ACCESS_GROUP);
 
 /** Makes the group. */
 export function makeGroup({ family }: Distribution): CommandStep {

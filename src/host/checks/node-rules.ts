@@ -1,4 +1,5 @@
 /** Rules of udev that give VFIO's nodes to a user or a group: `doctor()` advises them, and `iova permissions` writes them. */
+import type { Spelling } from "../names/spelling.js";
 
 /** A file of rules. */
 export interface RuleFile {
@@ -6,32 +7,27 @@ export interface RuleFile {
   readonly content: string;
 }
 
-/** Whose a device's nodes become. */
-export interface NodeOwner {
-  readonly kind: "user" | "group";
-  /** Name or number. */
-  readonly nameInRules: string;
-}
-
 const RULES = "/etc/udev/rules.d/91-iova";
+/** The node is there, for programs that the rule runs. */
+const THERE = 'ACTION!="remove"';
 
 /** The nodes that all devices share. /dev/vfio/vfio keeps the mode that kernel and udev give it: it gives access to nothing by itself. */
-export function sharedRules(group: string): RuleFile {
+export function sharedRules({ inRules }: Spelling): RuleFile {
   const lines = [
-    `KERNEL=="iommu", SUBSYSTEM=="misc", GROUP="${group}", MODE="0660"`,
-    `KERNEL=="vfio", SUBSYSTEM=="misc", GROUP="${group}", MODE="0666"`,
+    `${THERE}, KERNEL=="iommu", SUBSYSTEM=="misc", MODE="0660", ${inRules}`,
+    `${THERE}, KERNEL=="vfio", SUBSYSTEM=="misc", MODE="0666", ${inRules}`,
     "",
   ];
   return { path: `${RULES}-shared.rules`, content: lines.join("\n") };
 }
 
 /** The nodes of one device. */
-export function deviceRules(bdf: string, { kind, nameInRules }: NodeOwner): RuleFile {
-  const whom = `${kind === "user" ? "OWNER" : "GROUP"}="${nameInRules}", MODE="0660"`;
+export function deviceRules(bdf: string, { inRules }: Spelling): RuleFile {
+  const whom = `MODE="0660", ${inRules}`;
   const lines = [
-    `SUBSYSTEM=="vfio-dev", KERNELS=="${bdf}", SUBSYSTEMS=="pci", ${whom}`,
+    `${THERE}, SUBSYSTEM=="vfio-dev", KERNELS=="${bdf}", SUBSYSTEMS=="pci", ${whom}`,
     // Groups have no device above them, and other numbers after each start.
-    `SUBSYSTEM=="vfio", TEST=="/sys/kernel/iommu_groups/%k/devices/${bdf}", ${whom}`,
+    `${THERE}, SUBSYSTEM=="vfio", TEST=="/sys/kernel/iommu_groups/%k/devices/${bdf}", ${whom}`,
     "",
   ];
   return { path: `${RULES}-device-${bdf.replaceAll(":", "-")}.rules`, content: lines.join("\n") };

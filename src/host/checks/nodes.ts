@@ -1,7 +1,7 @@
 /** Checks of device nodes: whether they exist, and whether the user can open them. */
 import { type HostFacts, optionOf } from "../facts/facts.js";
 import type { DeviceNode } from "../facts/nodes.js";
-import { ACCESS_GROUP, joinGroup, makeGroup } from "./access-group.js";
+import { joinGroup, MADE_GROUP, makeGroup } from "./access-group.js";
 import type { Finding, Fix, FixStep } from "./check.js";
 import { command, loadModule, manual } from "./fixes.js";
 import { deviceRules, type RuleFile, sharedRules } from "./node-rules.js";
@@ -45,7 +45,7 @@ function sharedFix(facts: HostFacts): Fix {
     facts,
     `give the nodes to a group, and ${user.name} to it`,
     groupSteps,
-    sharedRules(ACCESS_GROUP),
+    sharedRules(accessGroup?.spelling ?? MADE_GROUP),
   );
 }
 
@@ -53,7 +53,7 @@ function sharedFix(facts: HostFacts): Fix {
 function deviceFix(facts: HostFacts, bdf: string): Fix {
   const { user, container } = facts;
   if (container !== undefined) return containerFix();
-  const rules = deviceRules(bdf, { kind: "user", nameInRules: user.nameInRules });
+  const rules = deviceRules(bdf, user.spelling);
   return ruleFix(facts, `give the nodes of ${bdf} to ${user.name}`, [], rules);
 }
 

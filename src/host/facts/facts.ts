@@ -1,6 +1,4 @@
 /** Everything that a report on a host is made of. */
-
-import type { GroupEntry } from "../names/files.js";
 import { type KernelCommandLine, readCommandLine } from "./command-line.js";
 import { type ContainerFacts, readContainer } from "./container.js";
 import { type DeviceFacts, readDevice } from "./device.js";
@@ -21,7 +19,7 @@ import type { HostRoot } from "./root.js";
 import { type RuntimeFacts, readRuntime } from "./runtime.js";
 import { readSecurity, type SecurityFacts } from "./security.js";
 import { readSwitches, type SwitchFacts } from "./switches.js";
-import { HostNames, type HostUser, readUser } from "./users.js";
+import { type HostGroup, HostNames, type HostUser, readUser } from "./users.js";
 
 /** The modules that the library depends on. */
 export const moduleNames = ["vfio", "vfio_pci", "vfio_iommu_type1", "iommufd"] as const;
@@ -43,7 +41,7 @@ export interface HostFacts {
   /** Whom the report is for. */
   readonly user: HostUser;
   /** The group `iova`, to which advice gives nodes; undefined if there is none. */
-  readonly accessGroup: GroupEntry | undefined;
+  readonly accessGroup: HostGroup | undefined;
   /** udev runs: it reads new rules, and makes nodes by them. */
   readonly udev: boolean;
   readonly nodes: readonly DeviceNode[];

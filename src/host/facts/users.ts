@@ -3,6 +3,7 @@ import { show } from "../../core/check.js";
 import { ArgumentError } from "../../core/errors.js";
 import { type GroupEntry, isIdNumber, type PasswdEntry, parseGroup, parsePasswd } from "../names/files.js";
 import { NameService } from "../names/service.js";
+import { parseSystemIds, type Spelling, type SystemIds, spelling } from "../names/spelling.js";
 import type { HostRoot } from "./root.js";
 
 /** Rights of root that the library's work depends on (capabilities(7), linux/capability.h). */
@@ -31,8 +32,8 @@ export function parseCapabilities(hex: string): Capability[] {
 export interface HostUser {
   /** The number as text if no name is known. */
   readonly name: string;
-  /** How a rule of udev names the user: by number if /etc/passwd lacks the name, because udev starts before a directory can be asked. */
-  readonly nameInRules: string;
+  /** How files name the user. */
+  readonly spelling: Spelling;
   readonly uid: number;
   /** The main group, then all others. */
   readonly gids: readonly number[];
@@ -44,11 +45,18 @@ export interface HostUser {
   readonly isThisProcess: boolean;
 }
 
+/** A group that the host knows. */
+export interface HostGroup extends GroupEntry {
+  /** How files name it. */
+  readonly spelling: Spelling;
+}
+
 /** Users and groups that the host knows: those of its files, and on this host those of a directory. */
 export class HostNames {
   private constructor(
     private readonly passwd: readonly PasswdEntry[],
     private readonly groups: readonly GroupEntry[],
+    private readonly systemIds: SystemIds,
     private readonly service: NameService | undefined,
   ) {}
 
@@ -57,6 +65,7 @@ export class HostNames {
     return new HostNames(
       parsePasswd(root.text("/etc/passwd") ?? ""),
       parseGroup(root.text("/etc/group") ?? ""),
+      parseSystemIds(root.text("/etc/login.defs") ?? root.text("/usr/etc/login.defs") ?? ""),
       service,
     );
   }
@@ -74,21 +83,16 @@ export class HostNames {
   }
 
   /** A group by its name; undefined if there is none. */
-  group(name: string): GroupEntry | undefined {
-    const local = this.localGroup(name);
-    if (local !== undefined) return local;
-    const known = this.service?.group(name);
+  group(name: string): HostGroup | undefined {
+    const local = this.groups.find((each) => each.name === name);
+    const known = local ?? this.service?.group(name);
     // A number finds one, too.
-    return known?.name === name ? known : undefined;
+    if (known?.name !== name) return undefined;
+    return { ...known, spelling: spelling("group", known.gid, local?.name, this.systemIds) };
   }
 
-  /** How a rule of udev names a group: udev starts before a directory can be asked, so one of a directory has its number. */
-  groupInRules({ name, gid }: GroupEntry): string {
-    return this.localGroup(name) === undefined ? String(gid) : name;
-  }
-
-  private localGroup(name: string): GroupEntry | undefined {
-    return this.groups.find((each) => each.name === name);
+  private userSpelling(uid: number): Spelling {
+    return spelling("user", uid, this.passwd.find((each) => each.uid === uid)?.name, this.systemIds);
   }
 
   /** What to throw for a name that isn't known. */
@@ -114,7 +118,7 @@ export class HostNames {
     const gids = [...new Set([...(gid === undefined ? [] : [gid]), ...(known ?? others)])];
     return {
       name,
-      nameInRules: local === undefined ? String(uid) : name,
+      spelling: this.userSpelling(uid),
       uid,
       gids,
       groupNames: gids.map((each) => this.groupName(each)),
@@ -137,7 +141,7 @@ export class HostNames {
     const [, capabilities = "0"] = /^CapEff:\s*([0-9a-f]{1,16})$/m.exec(status) ?? [];
     return {
       name: this.user(uid),
-      nameInRules: this.passwd.find((each) => each.uid === uid)?.name ?? String(uid),
+      spelling: this.userSpelling(uid),
       uid,
       gids,
       groupNames: gids.map((each) => this.groupName(each)),

@@ -1,11 +1,21 @@
 /** Changes to a real host: what doctor mends by itself, permissions, huge pages, bindings that last; and all of it taken back. */
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { listChanges, listHugePages } from "../../../src/doors/host.js";
+import { readPciFunction } from "../../../src/doors/pci.js";
 import { driverOf } from "../../../src/pci/sysfs.js";
 import { busybox } from "../../support/busybox.js";
 import { runChild } from "../../support/child.js";
@@ -60,13 +70,54 @@ test("permissions give the nodes of a bound device to a group, and --remove take
   expect(gid).not.toBe(before.gid);
   const [node = ""] = readdirSync(`/sys/bus/pci/devices/${bdf}/vfio-dev`);
   expect(statSync(`/dev/vfio/devices/${node}`)).toMatchObject({ gid, mode: 0o020660 });
-  expect(readFileSync("/etc/udev/rules.d/91-iova-shared.rules", "utf8")).toContain('GROUP="nogroup"');
+  expect(readFileSync("/etc/udev/rules.d/91-iova-shared.rules", "utf8")).toContain(`chown :${gid} `);
   expect(await iova("permissions", "--group", "nogroup", "--remove")).toMatchObject({ status: 0 });
   expect(statSync("/dev/iommu")).toMatchObject({ gid: before.gid, mode: before.mode });
   expect(existsSync("/etc/udev/rules.d/91-iova-shared.rules")).toBe(false);
   expect(await iova("unbind", bdf)).toMatchObject({ status: 0 });
   await kernelDisk(bdf);
 });
+
+test.each([
+  ["--system", "of the system"],
+  ["--uid=4711", "of people"],
+])("udev gives the nodes to a user made with useradd %s, one %s, when they appear", async (kind) => {
+  const bdf = nvmeBdf();
+  const user = "iova-udev";
+  execFileSync("useradd", [kind, "--user-group", user]);
+  execFileSync("/lib/systemd/systemd-udevd", ["--daemon"]);
+  try {
+    expect(await iova("bind", bdf)).toMatchObject({ status: 0 });
+    expect(await iova("permissions", "--user", user, bdf)).toMatchObject({ status: 0 });
+    const [cdev = ""] = readdirSync(`/sys/bus/pci/devices/${bdf}/vfio-dev`);
+    const own = [`/dev/vfio/devices/${cdev}`, `/dev/vfio/${readPciFunction(bdf).iommuGroup}`];
+    const nodes = [...own, "/dev/iommu", "/dev/vfio/vfio"];
+    const given = nodes.map((node) => ownerOf(node));
+    const id = (option: string, name: string): number =>
+      Number(execFileSync("id", [option, name], { encoding: "utf8" }));
+    expect(given.slice(0, 2).map(({ uid }) => uid)).toEqual([id("-u", user), id("-u", user)]);
+    for (const node of nodes) {
+      chownSync(node, 0, 0);
+      chmodSync(node, 0o600);
+    }
+    execFileSync("udevadm", ["control", "--reload"]);
+    for (const subsystem of ["misc", "vfio", "vfio-dev"])
+      execFileSync("udevadm", ["trigger", "--action=add", `--subsystem-match=${subsystem}`]);
+    execFileSync("udevadm", ["settle"]);
+    expect(nodes.map((node) => ownerOf(node))).toEqual(given);
+    expect(await iova("restore")).toMatchObject({ status: 0 });
+    expect(await iova("unbind", bdf)).toMatchObject({ status: 0 });
+    await kernelDisk(bdf);
+  } finally {
+    execFileSync("udevadm", ["control", "--exit"]);
+    execFileSync("userdel", [user]);
+  }
+});
+
+function ownerOf(node: string): { uid: number; gid: number; mode: number } {
+  const { uid, gid, mode } = statSync(node);
+  return { uid, gid, mode: mode & 0o777 };
+}
 
 test("hugepages reserves pages, and restore gives as many back", async () => {
   const total = (): number | undefined =>

@@ -68,7 +68,7 @@ test("another user needs the nodes and a memlock limit, and the advice names tha
   expect(ids(found, "problem")).toEqual(["nodes.iommufd", "nodes.container", "device.nodes"]);
   expect(steps(check(found, "nodes.iommufd"))).toContain("usermod --append --groups iova alice");
   expect(steps(check(found, "device.nodes")).join("\n")).toContain(
-    'SUBSYSTEM=="vfio-dev", KERNELS=="0000:01:00.0", SUBSYSTEMS=="pci", OWNER="alice", MODE="0660"',
+    'SUBSYSTEM=="vfio-dev", KERNELS=="0000:01:00.0", SUBSYSTEMS=="pci", MODE="0660", RUN+="/bin/chown 1000 $devnode"',
   );
 });
 

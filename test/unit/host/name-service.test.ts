@@ -63,7 +63,7 @@ describe("this machine's getent", () => {
     expect(names.find("root")).toMatchObject({
       name: "root",
       uid: 0,
-      nameInRules: "0",
+      spelling: { inRules: 'OWNER="0"' },
       groupNames: ["root"],
     });
     expect([names.user(0), names.groupName(0)]).toEqual(["root", "root"]);
@@ -79,7 +79,7 @@ describe("a host with a directory", () => {
     const names = namesOf(tree);
     const carol = {
       name: "carol",
-      nameInRules: "70001",
+      spelling: { inRules: 'RUN+="/bin/chown 70001 $devnode"' },
       uid: 70001,
       gids: [70000, 50, 70002],
       groupNames: ["staff", "local", "drivers"],
@@ -92,15 +92,15 @@ describe("a host with a directory", () => {
       "4711",
     ]);
     const drivers = names.group("drivers");
-    expect(drivers).toEqual({ name: "drivers", gid: 70002, members: ["alice", "carol"] });
-    expect(drivers === undefined ? undefined : names.groupInRules(drivers)).toBe("70002");
+    const spelling = { inRules: 'RUN+="/bin/chown :70002 $devnode"' };
+    expect(drivers).toEqual({ name: "drivers", gid: 70002, members: ["alice", "carol"], spelling });
     expect(names.group("70002")).toBeUndefined();
   });
 
   test("gives a user of the files the directory's groups, too", () => {
     using tree = hostTree(withDirectory);
     expect(namesOf(tree).find("alice")).toMatchObject({
-      nameInRules: "alice",
+      spelling: { inRules: 'RUN+="/bin/chown 1000 $devnode"' },
       groupNames: ["alice", "local", "drivers"],
     });
   });
@@ -122,9 +122,9 @@ describe("a host with a directory", () => {
       JSON.stringify(
         planWith({ ...whom, devices: ["0000:01:00.0"], root: tree.root.path }, () => namesOf(tree)),
       );
-    expect(plan({ user: "carol" })).toContain('OWNER=\\"70001\\"');
-    expect(plan({ group: "drivers" })).toContain('GROUP=\\"70002\\"');
-    expect(plan({ user: "alice" })).toContain('OWNER=\\"alice\\"');
+    expect(plan({ user: "carol" })).toContain("/bin/chown 70001 $devnode");
+    expect(plan({ group: "drivers" })).toContain("/bin/chown :70002 $devnode");
+    expect(plan({ user: "alice" })).toContain("/bin/chown 1000 $devnode");
     expect(() => plan({ user: "Carol" })).toThrow('is also called "carol"');
     expect(() => plan({ user: "dave" })).toThrow('there is no user "dave" in /etc/passwd or known to getent');
     expect(() => plan({ group: "dave" })).toThrow(

@@ -23,12 +23,13 @@ import { parseProcessLimits } from "../../../src/host/facts/process-limits.js";
 import { libcOfMaps } from "../../../src/host/facts/runtime.js";
 import { type HostUser, parseCapabilities } from "../../../src/host/facts/users.js";
 import { parseGroup, parsePasswd } from "../../../src/host/names/files.js";
+import { parseSystemIds, spelling } from "../../../src/host/names/spelling.js";
 import { configWith } from "../../support/example-hosts.js";
 
 function user(name: string, uid: number, groups: Readonly<Record<string, number>> = {}): HostUser {
   return {
     name,
-    nameInRules: name,
+    spelling: spelling("user", uid, name, parseSystemIds("")),
     uid,
     gids: Object.values(groups),
     groupNames: Object.keys(groups),

@@ -19,6 +19,11 @@ import { type HostTree, hostTree, program, snapshot, type TreeFiles } from "../.
 const UID = process.getuid?.() ?? 0;
 const GID = process.getgid?.() ?? 0;
 
+/** How rules give nodes to them. */
+const OWNER = UID > 999 ? `RUN+="/bin/chown ${UID} $devnode"` : 'OWNER="alice"';
+const groupRule = (name: string): string =>
+  GID > 999 ? `RUN+="/bin/chown :${GID} $devnode"` : `GROUP="${name}"`;
+
 const first = "0000:01:00.0";
 const second = "0000:02:00.0";
 
@@ -63,12 +68,16 @@ test("a user gets the nodes, the group and the limit, and everything is taken ba
     "shared nodes for the group iova",
   ]);
   expect(text(tree, "/etc/udev/rules.d/91-iova-device-0000-01-00.0.rules")).toBe(
-    'SUBSYSTEM=="vfio-dev", KERNELS=="0000:01:00.0", SUBSYSTEMS=="pci", OWNER="alice", MODE="0660"\n' +
-      'SUBSYSTEM=="vfio", TEST=="/sys/kernel/iommu_groups/%k/devices/0000:01:00.0", OWNER="alice", MODE="0660"\n',
+    'ACTION!="remove", SUBSYSTEM=="vfio-dev", KERNELS=="0000:01:00.0", SUBSYSTEMS=="pci", MODE="0660", ' +
+      `${OWNER}\n` +
+      'ACTION!="remove", SUBSYSTEM=="vfio", TEST=="/sys/kernel/iommu_groups/%k/devices/0000:01:00.0", MODE="0660", ' +
+      `${OWNER}\n`,
   );
   expect(text(tree, "/etc/udev/rules.d/91-iova-shared.rules")).toBe(
-    'KERNEL=="iommu", SUBSYSTEM=="misc", GROUP="iova", MODE="0660"\n' +
-      'KERNEL=="vfio", SUBSYSTEM=="misc", GROUP="iova", MODE="0666"\n',
+    'ACTION!="remove", KERNEL=="iommu", SUBSYSTEM=="misc", MODE="0660", ' +
+      `${groupRule("iova")}\n` +
+      'ACTION!="remove", KERNEL=="vfio", SUBSYSTEM=="misc", MODE="0666", ' +
+      `${groupRule("iova")}\n`,
   );
   expect(text(tree, "/etc/security/limits.d/91-iova-user-alice.conf")).toBe("alice - memlock 4194304\n");
   expect(text(tree, `/etc/systemd/system/user@${UID}.service.d/91-iova.conf`)).toBe(
@@ -95,7 +104,7 @@ test("the shared nodes, the group and the limit stay until the last device is ta
   await grantPermissions({ user: "bob", devices: [second], root });
   await revokePermissions({ user: "alice", devices: [first], root });
   expect(existsSync(join(root, "etc/security/limits.d/91-iova-user-alice.conf"))).toBe(false);
-  expect(text(tree, "/etc/udev/rules.d/91-iova-shared.rules")).toContain('GROUP="iova"');
+  expect(text(tree, "/etc/udev/rules.d/91-iova-shared.rules")).toContain(groupRule("iova"));
   expect(text(tree, "/etc/group")).toContain(`iova:x:${GID}:bob\n`);
   await expect(revokePermissions({ user: "bob", devices: [first], root })).rejects.toThrow(ArgumentError);
   await revokePermissions({ user: "bob", devices: [second], root });
@@ -111,8 +120,9 @@ test("a group gets all nodes, and then another group can't have /dev/iommu", asy
     memlockBytes: Number.POSITIVE_INFINITY,
     root,
   });
-  expect(text(tree, "/etc/udev/rules.d/91-iova-shared.rules")).toContain('GROUP="drivers"');
-  expect(text(tree, "/etc/udev/rules.d/91-iova-device-0000-01-00.0.rules")).toContain('GROUP="drivers"');
+  const rule = groupRule("drivers");
+  expect(text(tree, "/etc/udev/rules.d/91-iova-shared.rules")).toContain(rule);
+  expect(text(tree, "/etc/udev/rules.d/91-iova-device-0000-01-00.0.rules")).toContain(rule);
   expect(text(tree, "/etc/security/limits.d/91-iova-group-drivers.conf")).toBe(
     "@drivers - memlock unlimited\n",
   );
@@ -120,6 +130,57 @@ test("a group gets all nodes, and then another group can't have /dev/iommu", asy
   expect(() => planPermissions({ user: "alice", devices: [second], root })).toThrow(StateError);
   await restoreChanges({ root });
   expect(() => planPermissions({ user: "alice", devices: [second], root })).not.toThrow();
+});
+
+/** Lines of all rules for a user or a group. */
+function rulesFor(tree: HostTree, whom: { readonly user: string } | { readonly group: string }): string[] {
+  const { parts } = planPermissions({ ...whom, devices: [first], root: tree.root.path });
+  const steps = parts.flatMap((part) => part.steps);
+  return steps
+    .flatMap((step) => (step.kind === "file" ? step.content.split("\n") : []))
+    .filter((line) => line.includes("=="));
+}
+
+test("rules name users and groups of the system only, because udev of systemd 258 ignores the others", () => {
+  using tree = hostTree({
+    ...files,
+    "/etc/passwd": "daemon:x:999:1::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nnobody:x:65534:1::/:/bin/sh\n",
+    "/etc/group": "storage:x:999:\nstaff:x:1000:\n",
+  });
+  const ends = (whom: Parameters<typeof rulesFor>[1]): string[] => [
+    ...new Set(rulesFor(tree, whom).map((line) => line.replace(/.*MODE="\d+", /, ""))),
+  ];
+  expect(ends({ user: "daemon" })).toEqual(['GROUP="iova"', 'OWNER="daemon"']);
+  expect(ends({ user: "alice" })).toEqual(['GROUP="iova"', 'RUN+="/bin/chown 1000 $devnode"']);
+  expect(ends({ user: "nobody" })).toEqual(['GROUP="iova"', 'RUN+="/bin/chown 65534 $devnode"']);
+  expect(ends({ group: "storage" })).toEqual(['GROUP="storage"']);
+  expect(ends({ group: "staff" })).toEqual(['RUN+="/bin/chown :1000 $devnode"']);
+});
+
+test("a distribution's login.defs says which users and groups are of the system", () => {
+  using tree = hostTree({
+    ...files,
+    "/usr/etc/login.defs": "# SYS_UID_MAX 100\nSYS_UID_MAX\t\t  499\nSYS_GID_MAX 60000\n",
+    "/etc/passwd": "daemon:x:500:1::/:/bin/sh\n",
+    "/etc/group": "storage:x:999:\nstaff:x:1000:\n",
+  });
+  expect(rulesFor(tree, { user: "daemon" }).at(-1)).toContain("chown 500 $devnode");
+  expect(rulesFor(tree, { group: "storage" }).at(-1)).toContain('GROUP="storage"');
+  expect(rulesFor(tree, { group: "staff" }).at(-1)).toContain("chown :1000 $devnode");
+});
+
+test("a group iova that isn't of the system gets the shared nodes by its number, also if it is made just then", async () => {
+  const gid = GID || 1;
+  using tree = hostTree({
+    ...files,
+    "/etc/login.defs": "SYS_GID_MAX 0\nSYS_UID_MAX 0\n",
+    "/usr/sbin/groupadd": program(`echo iova:x:${gid}:alice >> etc/group`),
+  });
+  const root = tree.root.path;
+  await grantPermissions({ user: "alice", devices: [first], root });
+  expect(text(tree, "/etc/udev/rules.d/91-iova-shared.rules")).toContain(`chown :${gid} $devnode`);
+  expect(statSync(join(root, "dev/iommu")).gid).toBe(gid);
+  expect(await grantPermissions({ user: "alice", devices: [first], root })).toMatchObject([]);
 });
 
 test("an error in the last part takes the parts before it back", async () => {
@@ -146,7 +207,7 @@ test("a plan says what it would write, and what else to know", () => {
     `${second} shares its IOMMU group, and so the group's node, with 0000:02:00.1.`,
   ]);
   const shown = planText(plan);
-  expect(shown).toContain('91-iova-shared.rules:\n    KERNEL=="iommu"');
+  expect(shown).toContain('91-iova-shared.rules:\n    ACTION!="remove", KERNEL=="iommu"');
   expect(shown).toContain("usermod --append --groups iova alice");
   expect(snapshot(tree)).not.toHaveProperty("etc/udev");
   expect(planText({ parts: [], notes: [] })).toBe("everything is so already");
