@@ -14,6 +14,7 @@ import { readDevice } from "./facts/device.js";
 import { readDistribution, runsUdev } from "./facts/distribution.js";
 import { HostRoot } from "./facts/root.js";
 import { HostNames } from "./facts/users.js";
+import { isIdNumber } from "./names/files.js";
 import type { Spelling } from "./names/spelling.js";
 import { fileAndReload, ruleSteps } from "./rule-steps.js";
 
@@ -63,8 +64,8 @@ const DEFAULT_MEMLOCK = 2 ** 32;
 const NODE_MODE = 0o660;
 /** As the kernel and udev make /dev/vfio/vfio: it gives access to nothing by itself. */
 const CONTAINER_MODE = 0o666;
-/** Names that can't end a word of a rule or of a limit, nor stand for something else in it. */
-const NAME = /^[a-z_][a-z0-9_.-]{0,31}$/i;
+/** What no line of /etc/group can have as a member, or what would be an option of a program. */
+const NO_NAME = /^-|[\p{Cc}:,]|^\s|\s$|^$/u;
 
 /** A subject that exists. */
 interface Subject {
@@ -86,8 +87,10 @@ function subjectOf(names: HostNames, { user, group }: PermissionSubject): Subjec
   if (name === undefined || (user !== undefined && group !== undefined))
     throw new ArgumentError("give either user or group");
   const kind = user === undefined ? "group" : "user";
-  if (!NAME.test(checkString(kind, name)))
-    throw new ArgumentError(`${kind} must be a name of letters, digits, "_", "." and "-", got ${show(name)}`);
+  if (NO_NAME.test(checkString(kind, name)) || isIdNumber(name))
+    throw new ArgumentError(
+      `${kind} must be a name that /etc/group can have, no number, and without "," and ":", got ${show(name)}`,
+    );
   const found = names.group(kind === "group" ? name : ACCESS_GROUP);
   const shared = { sharedSpelling: found?.spelling ?? MADE_GROUP, sharedGid: found?.gid };
   if (kind === "group") {
@@ -115,7 +118,7 @@ function subjectOf(names: HostNames, { user, group }: PermissionSubject): Subjec
 
 /**
  * Says what would give a user or a group the nodes of devices: character device, group node, `/dev/iommu` and `/dev/vfio/vfio`.
- * @throws ArgumentError: no such device, user or group, or a name that can't stand in a rule; StateError: another group has the shared
+ * @throws ArgumentError: no such device, user or group; StateError: another group has the shared
  *   nodes; TimeoutError: the host's directory of users doesn't answer
  */
 export function planPermissions(options: PermissionOptions): PermissionPlan {
@@ -182,16 +185,19 @@ function subjectPart(
   memlockBytes: number,
   notes: string[],
 ): PermissionPart {
-  const { kind, name, uid, isMember } = subject;
+  const { kind, name, uid, isMember, spelling } = subject;
   const distribution = readDistribution(host);
   const steps: ChangeStep[] = isMember ? [] : [joinGroup(distribution, name)];
   if (!isMember) notes.push(`${name} is in the group ${ACCESS_GROUP} from the next login on.`);
   const isLimited = memlockBytes !== Number.POSITIVE_INFINITY;
   if (host.exists("/etc/security")) {
-    const domain = kind === "user" ? name : `@${name}`;
     const value = isLimited ? Math.ceil(memlockBytes / 1024) : "unlimited";
-    const content = `${domain} - memlock ${value}\n`;
-    steps.push({ kind: "file", path: `/etc/security/limits.d/91-iova-${kind}-${name}.conf`, content });
+    const content = `${spelling.inLimits} - memlock ${value}\n`;
+    steps.push({
+      kind: "file",
+      path: `/etc/security/limits.d/91-iova-${kind}-${spelling.word}.conf`,
+      content,
+    });
     notes.push("The memlock limit takes effect at the next login.");
   } else notes.push("There is no /etc/security: set the memlock limit where logins get theirs (ulimit -l).");
   if (kind === "user" && distribution.init === "systemd") {

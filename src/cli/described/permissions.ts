@@ -18,7 +18,7 @@ export const permissionsDescription = describe({
   ],
   offers: ["function"],
   options: {
-    user: value("NAME", "a user's name"),
+    user: value("NAME", "a user's name, also one of a directory such as alice@example.com"),
     group: value("NAME", "a group's name"),
     memlock: value("SIZE", "how much memory may be pinned, such as 512M or 4G, or unlimited (default 4G)"),
     remove: flag("take permissions back"),

@@ -15,12 +15,9 @@ export function makeGroup({ family }: Distribution): CommandStep {
     : command(["groupadd", "--system", ACCESS_GROUP], ["groupdel", ACCESS_GROUP]);
 }
 
-/** Adds a user to the group. */
+/** Adds a user to the group. usermod(8) takes no users of a directory on some distributions. */
 export function joinGroup({ family }: Distribution, user: string): CommandStep {
   return family === "alpine"
     ? command(["addgroup", user, ACCESS_GROUP], ["delgroup", user, ACCESS_GROUP])
-    : command(
-        ["usermod", "--append", "--groups", ACCESS_GROUP, user],
-        ["gpasswd", "--delete", user, ACCESS_GROUP],
-      );
+    : command(["gpasswd", "--add", user, ACCESS_GROUP], ["gpasswd", "--delete", user, ACCESS_GROUP]);
 }

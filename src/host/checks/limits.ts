@@ -57,7 +57,7 @@ function memlockFix(facts: HostFacts): Fix {
       "give the container's manager a higher limit, such as --ulimit memlock=-1",
     );
   }
-  const line = `${user.name} - memlock ${WANTED_MEMLOCK / 1024}`;
+  const line = `${user.spelling.inLimits} - memlock ${WANTED_MEMLOCK / 1024}`;
   return {
     summary: `let ${user.name} pin ${size(WANTED_MEMLOCK)}, from the next login on`,
     steps: [{ kind: "file", path: "/etc/security/limits.d/90-iova.conf", content: `${line}\n` }],

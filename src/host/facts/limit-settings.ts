@@ -92,14 +92,26 @@ export function readLimitSettings(root: HostRoot): LimitSetting[] {
   ];
 }
 
+/** Whether a range of numbers has one: `1000:1999`, `1000:` for all above, `:1000` for that one. */
+function isIn(range: string, ids: readonly number[]): boolean {
+  const [, first = "", last = ""] = /^(\d{0,10}):(\d{0,10})$/.exec(range) ?? [];
+  if (first === "" && last === "") return false;
+  const [from, to] = [Number(first || last), last === "" ? Number.POSITIVE_INFINITY : Number(last)];
+  return ids.some((id) => id >= from && id <= to);
+}
+
 /**
  * The line that decides a user's hard limit at login: one for the user before one for a group before one for all. Of equal
  * ones, the last.
  */
 export function loginSetting(settings: readonly LimitSetting[], user: HostUser): LimitSetting | undefined {
   const fits = (domain: string): number => {
-    if (domain === user.name) return 3;
-    if (domain.startsWith("@") && user.groupNames.includes(domain.slice(1))) return 2;
+    if (domain === user.name || isIn(domain, [user.uid])) return 3;
+    if (
+      domain.startsWith("@") &&
+      (user.groupNames.includes(domain.slice(1)) || isIn(domain.slice(1), user.gids))
+    )
+      return 2;
     // limits.conf(5): no line for all or for a group applies to root.
     return domain === "*" && user.uid !== 0 ? 1 : 0;
   };

@@ -79,12 +79,11 @@ test("permissions give the nodes of a bound device to a group, and --remove take
 });
 
 test.each([
-  ["--system", "of the system"],
-  ["--uid=4711", "of people"],
-])("udev gives the nodes to a user made with useradd %s, one %s, when they appear", async (kind) => {
+  ["of the system", "iova-udev", "--system"],
+  ["of a directory", "EXAMPLE\\bob smith@example.com", "--uid=4711"],
+])("udev gives the nodes to a user as those %s are, when they appear", async (_, user, kind) => {
   const bdf = nvmeBdf();
-  const user = "iova-udev";
-  execFileSync("useradd", [kind, "--user-group", user]);
+  execFileSync("useradd", [kind, "--badname", "--no-user-group", user]);
   execFileSync("/lib/systemd/systemd-udevd", ["--daemon"]);
   try {
     expect(await iova("bind", bdf)).toMatchObject({ status: 0 });
@@ -93,9 +92,9 @@ test.each([
     const own = [`/dev/vfio/devices/${cdev}`, `/dev/vfio/${readPciFunction(bdf).iommuGroup}`];
     const nodes = [...own, "/dev/iommu", "/dev/vfio/vfio"];
     const given = nodes.map((node) => ownerOf(node));
-    const id = (option: string, name: string): number =>
-      Number(execFileSync("id", [option, name], { encoding: "utf8" }));
-    expect(given.slice(0, 2).map(({ uid }) => uid)).toEqual([id("-u", user), id("-u", user)]);
+    const uid = Number(execFileSync("id", ["-u", user], { encoding: "utf8" }));
+    expect(given.slice(0, 2).map((owner) => owner.uid)).toEqual([uid, uid]);
+    expect(execFileSync("id", ["-Gn", user], { encoding: "utf8" })).toContain(" iova");
     for (const node of nodes) {
       chownSync(node, 0, 0);
       chmodSync(node, 0o600);

@@ -66,7 +66,7 @@ test("another user needs the nodes and a memlock limit, and the advice names tha
   const found = report(fedora, { devices: ["0000:01:00.0"] });
   expect(found.usable).toBe(false);
   expect(ids(found, "problem")).toEqual(["nodes.iommufd", "nodes.container", "device.nodes"]);
-  expect(steps(check(found, "nodes.iommufd"))).toContain("usermod --append --groups iova alice");
+  expect(steps(check(found, "nodes.iommufd"))).toContain("gpasswd --add alice iova");
   expect(steps(check(found, "device.nodes")).join("\n")).toContain(
     'SUBSYSTEM=="vfio-dev", KERNELS=="0000:01:00.0", SUBSYSTEMS=="pci", MODE="0660", RUN+="/bin/chown 1000 $devnode"',
   );

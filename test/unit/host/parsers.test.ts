@@ -174,6 +174,17 @@ describe("limits", () => {
     expect(loginSetting(settings, user("root", 0))).toBeUndefined();
   });
 
+  test("of logins name users and groups by numbers and ranges of them, too", () => {
+    const bytes = (domain: string): number | undefined => {
+      const settings = parseLimitsConf(`* hard memlock 64\n${domain} hard memlock 1\n`, "/l");
+      return loginSetting(settings, user("EX\\bob smith", 70_001, { vfio: 7 }))?.bytes;
+    };
+    for (const domain of [":70001", "70001:", "70000:70002", "@:7", "@7:", "@1:9"])
+      expect(bytes(domain)).toBe(1024);
+    for (const domain of [":70000", "70002:", "1:2", "@:70001", "@8:", ":", "@:", "70001", "1:2:3"])
+      expect(bytes(domain)).toBe(65_536);
+  });
+
   test("of systemd have units, and soft and hard apart", () => {
     expect(parseSystemdSize("4G")).toEqual({ soft: 2 ** 32, hard: 2 ** 32 });
     expect(parseSystemdSize("64K:infinity")).toEqual({ soft: 65_536, hard: Number.POSITIVE_INFINITY });

@@ -1,4 +1,5 @@
 /** Permissions for users and groups, on trees of files with programs that change them as the real ones do. */
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -40,8 +41,9 @@ const files: TreeFiles = {
   "/usr/bin/systemctl": program('echo "systemctl $*" >> calls'),
   "/usr/sbin/groupadd": program(`echo "$2:x:${GID}:" >> etc/group`),
   "/usr/sbin/groupdel": program('sed -i "/^$1:/d" etc/group'),
-  "/usr/sbin/usermod": program('sed -i "s/^$3:.*/&,$4/; s/:,/:/" etc/group'),
-  "/usr/bin/gpasswd": program('sed -i "/^$3:/s/,*$2//; s/:,/:/" etc/group'),
+  "/usr/bin/gpasswd": program(
+    'case $1 in --add) sed -i "s/^$3:.*/&,$2/; s/:,/:/" etc/group ;; *) sed -i "/^$3:/s/,*$2//; s/:,/:/" etc/group ;; esac',
+  ),
 };
 
 function text(tree: HostTree, path: string): string {
@@ -208,7 +210,7 @@ test("a plan says what it would write, and what else to know", () => {
   ]);
   const shown = planText(plan);
   expect(shown).toContain('91-iova-shared.rules:\n    ACTION!="remove", KERNEL=="iommu"');
-  expect(shown).toContain("usermod --append --groups iova alice");
+  expect(shown).toContain("gpasswd --add alice iova");
   expect(snapshot(tree)).not.toHaveProperty("etc/udev");
   expect(planText({ parts: [], notes: [] })).toBe("everything is so already");
 });
@@ -222,12 +224,80 @@ test("a host without udev and PAM is told what that means", () => {
   expect(commands).toHaveLength(2);
 });
 
-test("names that could mean something else in a rule, and unknown ones, are ArgumentErrors", () => {
-  using tree = hostTree(files);
+test("a name that could mean something else in a file is a number there, and a word of a shell in what is shown", () => {
+  const names = [
+    "alice@example.com",
+    "EXAMPLE\\bob smith",
+    'a" RUN+="/bin/sh',
+    '"evil',
+    "it's",
+    "$name%k{x}`id`",
+    "a b # - memlock",
+    "*",
+    "@drivers",
+    "../../etc/passwd",
+    "Zoë",
+  ];
+  using tree = hostTree({
+    ...files,
+    "/etc/passwd": names.map((name, i) => `${name}:x:${70000 + i}:1::/:/bin/sh\n`).join(""),
+    "/etc/group": names.map((name, i) => `${name}:x:${80000 + i}:\n`).join(""),
+  });
+  const root = tree.root.path;
+  for (const [i, name] of names.entries()) {
+    const user = planPermissions({ user: name, devices: [first], root });
+    expect(contentsOf(user)).toEqual({
+      "/etc/udev/rules.d/91-iova-shared.rules": expect.any(String),
+      "/etc/udev/rules.d/91-iova-device-0000-01-00.0.rules": expect.stringMatching(
+        new RegExp(`^(?:.*, RUN\\+="/bin/chown ${70000 + i} \\$devnode"\n){2}$`),
+      ),
+      [`/etc/security/limits.d/91-iova-user-${70000 + i}.conf`]: `:${70000 + i} - memlock 4194304\n`,
+      [`/etc/systemd/system/user@${70000 + i}.service.d/91-iova.conf`]:
+        "[Service]\nLimitMEMLOCK=4294967296\n",
+    });
+    expect(user.parts.flatMap(({ steps }) => steps)).toContainEqual({
+      kind: "command",
+      argv: ["gpasswd", "--add", name, "iova"],
+      undo: ["gpasswd", "--delete", name, "iova"],
+    });
+    const [, shown = ""] = /^gpasswd --add (.*) iova$/m.exec(planText(user)) ?? [];
+    expect(execFileSync("sh", ["-c", `printf %s ${shown}`], { encoding: "utf8" })).toBe(name);
+    const group = contentsOf(planPermissions({ group: name, devices: [first], root }));
+    const chown = expect.stringMatching(
+      new RegExp(`^(?:.*, RUN\\+="/bin/chown :${80000 + i} \\$devnode"\n){2}$`),
+    );
+    expect(group).toEqual({
+      "/etc/udev/rules.d/91-iova-shared.rules": chown,
+      "/etc/udev/rules.d/91-iova-device-0000-01-00.0.rules": chown,
+      [`/etc/security/limits.d/91-iova-group-${80000 + i}.conf`]: `@:${80000 + i} - memlock 4194304\n`,
+    });
+  }
+});
+
+/** The files of a plan. */
+function contentsOf({ parts }: PermissionPlan): Readonly<Record<string, string>> {
+  const steps = parts.flatMap((part) => part.steps);
+  return Object.fromEntries(
+    steps.flatMap((step) => (step.kind === "file" ? [[step.path, step.content]] : [])),
+  );
+}
+
+test("names that /etc/group can't have, numbers, and unknown names are ArgumentErrors", () => {
+  using tree = hostTree({
+    ...files,
+    "/etc/passwd": `alice:x:${UID}:1::/:/bin/sh\na,b:x:8:1::/:/bin/sh\n-a:x:9:1::/:/bin/sh\n\x1b[31m:x:10:1::/:/bin/sh\n4711:x:11:1::/:/bin/sh\n`,
+  });
   const root = tree.root.path;
   const names = [
-    '"evil',
-    'a", RUN+="/bin/sh',
+    "a,b",
+    "\x1b[31m",
+    "4711",
+    "4712",
+    "alice\n",
+    "alice:x",
+    " alice",
+    "a\0b",
+    'b", RUN+="/bin/sh',
     "a\nb",
     "$name",
     "a b",
