@@ -116,7 +116,8 @@ export class VfioBinding extends Resource {
 
 /**
  * Binds a function to vfio-pci, or another VFIO driver. Loads the driver's kernel module if it is missing. It blocks the thread for as
- * long as the drivers take; {@link bindToVfioAsync} doesn't.
+ * long as the drivers take; {@link bindToVfioAsync} doesn't. It lasts until close(), or until the machine's next start;
+ * `bindPersistently()` of `iova/host` binds at each start, too.
  * @throws ArgumentError (no such device), BusyError (mounted, swap, part of a volume, interface up; another program has been binding
  *   it for the time limit), UnsupportedError (no such driver in this kernel, no VFIO driver, a bridge), BindError; earlier changes
  *   are undone. TimeoutError: a step took too long. The kernel may complete it later; `driver_override` may stay at the driver
