@@ -52,10 +52,10 @@ export class Loan extends Resource {
     }
   }
 
-  /** The descriptors: the character device and an iommufd, or a group and a container. */
-  get fds(): readonly [number, number] {
-    const [one = -1, other = -1] = this.untaken.fds;
-    return [one, other];
+  /** The character device and an iommufd, or a group and a container; undefined if this process has borrowed the group already. */
+  get fds(): readonly [number, number] | undefined {
+    const [one, other] = this.untaken.fds;
+    return one === undefined || other === undefined ? undefined : [one, other];
   }
 
   /** From now on the descriptors are somebody else's to close. */
@@ -86,7 +86,8 @@ function answerOf(path: string, socket: UnixSocket, reader: LineReader): Line {
 
 function granted(path: string, text: string, fds: readonly number[]): LentBackend {
   const backend = parseAnswer(text);
-  if (fds.length !== 2) throw noServer(path, new RangeError(`${fds.length} descriptors in place of 2`));
+  if (fds.length !== 2 && !(backend === "type1" && fds.length === 0))
+    throw noServer(path, new RangeError(`${fds.length} descriptors in place of 2`));
   return backend;
 }
 

@@ -1,6 +1,6 @@
 /**
  * What the server that lends functions and its clients say to each other: one line of JSON each way. The descriptors come with
- * the answer's first byte. The messages are checked without zod, which each import of the library would have to load.
+ * the answer's first byte; there are none where the client has borrowed the function's group for type1 already. The messages are checked without zod, which each import of the library would have to load.
  */
 import { show } from "../core/check.js";
 import { errorFromMessage } from "../core/error-message.js";

@@ -26,10 +26,12 @@ const ways: Readonly<Record<LentBackend, readonly ((bdf: string) => Resource & {
 
 /**
  * Opens what a backend needs, or what the first that works needs.
+ * @param hasGroup whether the client has the function's group open: the kernel opens that once, so there is nothing more to pass
  * @throws BusyError if another process has the function open; as VfioDevice.openCdev(), Iommufd.open(), VfioGroup.openFor() and
  *   VfioContainer.open()
  */
-export function openForLoan(bdf: string, wanted: LentBackend | undefined): OpenedNodes {
+export function openForLoan(bdf: string, wanted: LentBackend | undefined, hasGroup: boolean): OpenedNodes {
+  if (hasGroup) return { backend: "type1", fds: [], close: () => {} };
   const holders = vfioHolders(bdf);
   if (holders.length > 0) throw new BusyError(`${bdf} is open in ${holdersText(holders)}`);
   if (wanted !== undefined) return opened(bdf, wanted);

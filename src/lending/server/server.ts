@@ -13,7 +13,7 @@ import { Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { parseBdf } from "../../pci/bdf.js";
 import { readPciFunction } from "../../pci/sysfs.js";
-import { UnixListener, type UnixSocket, watchConnections } from "../../sys/unix-socket.js";
+import { type Peer, UnixListener, type UnixSocket, watchConnections } from "../../sys/unix-socket.js";
 import type { Watch } from "../../sys/watch.js";
 import { grantLine, type LentBackend, parseRequest } from "../messages.js";
 import { Client, type ClientHost } from "./client.js";
@@ -72,8 +72,8 @@ const MAX_SILENT = 64;
 
 /**
  * Opens PCI functions that are bound to vfio-pci, for users whom its rules name, and passes them the descriptors. The kernel says
- * who a client is (SO_PEERCRED, SO_PEERGROUPS). A function is lent to one client at a time, with all of its IOMMU group, and comes
- * back when the connection ends. Clients open it as `served:PATH@BDF`. Everything happens in the event loop of the thread that
+ * who a client is (SO_PEERCRED, SO_PEERGROUPS). A function is lent to one process at a time, and so are the others of its IOMMU
+ * group: that process may borrow them, too. It comes back when the connection ends. Clients open it as `served:PATH@BDF`. Everything happens in the event loop of the thread that
  * made the server.
  */
 export class DeviceServer extends Resource {
@@ -163,10 +163,8 @@ class Desk implements ClientHost {
     const { peer } = client;
     this.rules.assertAllowed(bdf, peer);
     const group = groupOf(bdf);
-    for (const [, loan] of this.loans)
-      if (loan.group === group)
-        throw new BusyError(`${bdf}: ${loan.bdf} is lent to process ${loan.pid} already`);
-    const nodes = openForLoan(bdf, wanted);
+    const beside = this.loansBeside(bdf, group, peer, wanted);
+    const nodes = openForLoan(bdf, wanted ?? beside, beside === "type1");
     try {
       client.grant(grantLine(nodes.backend), nodes.fds);
     } finally {
@@ -176,6 +174,34 @@ class Desk implements ClientHost {
     this.silent.delete(client);
     this.loans.set(client, { ...loan, group });
     this.tell({ kind: "lent", ...loan });
+  }
+
+  /**
+   * For which backend the client has borrowed others of the group; undefined if nobody has one.
+   * @throws BusyError: the client can't have this one, too
+   */
+  private loansBeside(
+    bdf: string,
+    group: string,
+    { pid, uid }: Peer,
+    wanted: LentBackend | undefined,
+  ): LentBackend | undefined {
+    let backend: LentBackend | undefined;
+    for (const loan of this.loans.values()) {
+      if (loan.group !== group) continue;
+      if (loan.bdf === bdf) throw new BusyError(`${bdf} is lent to process ${loan.pid} already`);
+      // A process of another pid namespace has number 0 here, as each of them.
+      if (loan.pid !== pid || loan.uid !== uid || pid === 0)
+        throw new BusyError(
+          `${bdf} is in ${group} with ${loan.bdf}, which is lent to process ${loan.pid}: only that process can have both`,
+        );
+      if (wanted !== undefined && wanted !== loan.backend)
+        throw new BusyError(
+          `${bdf} is in ${group} with ${loan.bdf}, which process ${pid} has for ${loan.backend}: open it through that`,
+        );
+      ({ backend } = loan);
+    }
+    return backend;
   }
 
   ended(client: Client, why: string | undefined): void {
@@ -194,8 +220,8 @@ class Desk implements ClientHost {
   }
 }
 
-/** What can be lent to one client only: the IOMMU group, or the function where there is none. */
+/** What can be lent to one process only: the IOMMU group, or the function where there is none. */
 function groupOf(bdf: string): string {
   const { iommuGroup } = readPciFunction(bdf);
-  return iommuGroup === undefined ? bdf : `group ${iommuGroup}`;
+  return iommuGroup === undefined ? bdf : `IOMMU group ${iommuGroup}`;
 }

@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
 import { DeviceServer } from "../../../src/doors/pci.js";
-import { PciDevice } from "../../../src/index.js";
+import { PciDevice, type PciOpenOptions } from "../../../src/index.js";
 import { Child, runChild } from "../../support/child.js";
 import { Edu } from "../../support/edu.js";
 import { eventually } from "../../support/eventually.js";
 import { expectDma } from "../../support/expect-dma.js";
-import { eduBdf, nvmeBdf } from "../../support/functions.js";
+import { eduBdf, nvmeBdf, pairNvmeBdf } from "../../support/functions.js";
 import { expectNothingLeftSoon } from "../../support/holdings-soon.js";
 import { bindForFile } from "../../support/igb-machine.js";
 import { run } from "../../support/run.js";
@@ -113,9 +113,12 @@ describe("iova serve", () => {
     again.close();
   });
 
-  async function open(address: string): Promise<PciDevice | undefined> {
+  async function open(
+    address: string,
+    options: PciOpenOptions = { addressBits: 28 },
+  ): Promise<PciDevice | undefined> {
     try {
-      return PciDevice.open(address, { addressBits: 28 });
+      return PciDevice.open(address, options);
     } catch (error) {
       if (error instanceof Error && /is lent|is open in/.test(error.message)) return undefined;
       throw error;
@@ -135,6 +138,48 @@ describe("iova serve", () => {
     const again = await eventually(() => open(`served:${SOCKET}@${eduBdf()}`));
     again.close();
     first.close();
+  });
+
+  describe("the second function of an IOMMU group", () => {
+    const pairEduBdf = (): string => pairNvmeBdf().replace(/0$/, "1");
+    bindForFile([pairNvmeBdf, pairEduBdf]);
+
+    test.each(backends)(
+      "goes to the process that has the first through %s, and to no other",
+      async (backend) => {
+        const child = await serve("--user", "0", pairNvmeBdf(), pairEduBdf());
+        const edu = `served:${SOCKET}@${pairEduBdf()}`;
+        const first = PciDevice.open(`served:${SOCKET}@${pairNvmeBdf()}`, { backend, addressBits: 28 });
+        const buffer = first.dma.alloc(4096);
+        const stranger = await runChild(cli, "show", edu);
+        expect(stranger.stderr).toContain(
+          `with ${pairNvmeBdf()}, which is lent to process ${process.pid}: only that process can have both`,
+        );
+        // Its own DMA space isn't one that the group is in.
+        expect(() => PciDevice.open(edu)).toThrow(
+          backend === "type1"
+            ? "in another DMA space: open it with { dma }"
+            : "its IOMMU group has another owner",
+        );
+        const wrong = backend === "type1" ? "iommufd" : "type1";
+        expect(() => PciDevice.open(edu, { backend: wrong })).toThrow(
+          `has for ${backend}: open it through that`,
+        );
+        for (let i = 0; i < 2; i++) {
+          const second = await eventually(() => open(edu, { dma: first.dma }));
+          expect(second.backend).toBe(backend);
+          await expectDma(new Edu(second.io), buffer);
+          expect(() => PciDevice.open(edu, { dma: first.dma })).toThrow(`is lent to process ${process.pid}`);
+          second.close();
+        }
+        buffer.close();
+        first.close();
+        await eventually(() => (child.stdout.includes(`${pairNvmeBdf()} came back`) ? true : undefined));
+        const again = await eventually(() => open(edu));
+        await uses(again);
+        again.close();
+      },
+    );
   });
 
   test("says what it lacks, and leaves no socket behind", async () => {
