@@ -5,7 +5,7 @@ import { listPciFunctions, type PciFunction } from "../pci/sysfs.js";
 import { blockDevices, usersOf } from "../pci/usage.js";
 import { parseCommandLine, usageError } from "./command-line.js";
 import { listDescription } from "./described/list.js";
-import { print, printJsonText } from "./terminal.js";
+import { print, printAside, printJsonText } from "./terminal.js";
 
 /** One function as `iova list --json` prints it. */
 export interface ListEntry extends PciFunction {
@@ -20,6 +20,8 @@ export async function runList(argv: readonly string[]): Promise<void> {
   const { svg, html, json = false, tree = false } = values;
   if (positionals.length > 0)
     throw usageError(listDescription, `list takes no operand, got ${positionals.join(" ")}`);
+  if (listPciFunctions().length === 0)
+    printAside("this host shows no PCI functions: it has none, or /sys isn't mounted");
   const isDrawn = svg !== undefined || html !== undefined;
   if (isDrawn && (json || tree))
     throw usageError(listDescription, "--svg and --html draw to a file: leave --json and --tree out");

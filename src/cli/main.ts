@@ -50,7 +50,12 @@ async function main(argv: readonly string[]): Promise<void> {
     return;
   }
   const [name, ...rest] = argv;
-  if (name === undefined) return await help([]);
+  if (name === undefined) {
+    await help([]);
+    const { firstStep } = await import("./host/first-step.js");
+    print(`\n${firstStep()}`);
+    return;
+  }
   if (!isCommand(name)) throw unknownCommand(name);
   const run = await programs[name]();
   await run(rest);

@@ -3,7 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { packageRoot } from "../../../guest/paths.js";
+import { stepOf } from "../../../src/cli/host/first-step.js";
 import { compileCli } from "../../support/iova-cli.js";
+import { run } from "../../support/run.js";
 
 const cli = compileCli();
 afterAll(() => cli[Symbol.dispose]());
@@ -14,11 +16,54 @@ test("iova --version prints the version of the package", async () => {
   expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: `${version}\n`, stderr: "" });
 });
 
-test("iova without a command prints its help, as iova --help does", async () => {
+test("iova without a command prints its help, as iova --help does, and what to do first on this host", async () => {
   const { status, stdout } = await cli.run([]);
   expect(status).toBe(0);
   expect(stdout).toContain("Usage: iova COMMAND");
-  for (const args of [["help"], ["--help"], ["-h"]]) expect((await cli.run(args)).stdout).toBe(stdout);
+  const [overview = "", first] = stdout.split("\nFirst on this host: ");
+  expect(first).toMatch(/^(?:iova (?:doctor|list|show)\b.*\n)Without a device: iova emulate .*\n$/);
+  for (const args of [["help"], ["--help"], ["-h"]]) expect((await cli.run(args)).stdout).toBe(overview);
+});
+
+test("what to do first is to use a device that is ready, else to mend what is wrong, else to bind one", () => {
+  const check = { id: "a.b", title: "IOMMU", device: undefined, where: "/x", why: "", fixes: [] };
+  const report = { kernel: "7", distribution: "D", user: "u", checks: [], devices: [], usable: false };
+  const device = { bdf: "0000:01:00.0", usable: false, backends: [] };
+  expect(stepOf(report)).toContain("iova list");
+  expect(stepOf({ ...report, devices: [device] })).toBe("iova doctor 0000:01:00.0");
+  const checks = [
+    { ...check, state: "ok", found: "x" },
+    { ...check, state: "problem", found: "off\x1b" },
+  ] as const;
+  const mended = stepOf({ ...report, checks, devices: [device] });
+  expect(mended).toContain("iova doctor, which says how to mend");
+  expect(mended).toMatch(/IOMMU: off\\x1b$/);
+  expect(
+    stepOf({ ...report, checks, devices: [device, { ...device, usable: true, backends: ["type1"] }] }),
+  ).toBe("iova show 0000:01:00.0. It can be used now, through type1.");
+});
+
+test("iova list says so where it can't see any device, as in a namespace without sysfs", async () => {
+  const hide = 'mount -t tmpfs none /sys && exec "$@"';
+  const namespace = [
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-c",
+    hide,
+    "sh",
+    process.execPath,
+    cli.path,
+    "list",
+  ];
+  for (const [option, printed] of [
+    ["--json", "[]\n"],
+    ["--tree", "\n"],
+  ] as const) {
+    const { status, stdout, stderr } = await run("unshare", [...namespace, option]);
+    expect({ status, stdout }).toEqual({ status: 0, stdout: printed });
+    expect(stderr).toContain("it has none, or /sys isn't mounted");
+  }
 });
 
 test.each([
