@@ -78,20 +78,30 @@ export function deviceRules({ deviceRules: list, nodes, container }: HostFacts):
   const fixes = [manual("allow the nodes", text)];
   const named = (paths: readonly { readonly path: string }[]): string =>
     paths.map(({ path }) => path).join(", ");
+  const failed = nodes.filter(({ errno }) => errno === "EPERM");
   if (list !== undefined) {
     const where = list.path;
     const refused = nodes.filter(({ number }) => number !== undefined && !allows(list.rules, number));
-    return refused.length === 0
-      ? { state: "ok", found: "the rules of this control group refuse no node of VFIO", where }
-      : { state: "problem", found: `the rules of this control group refuse ${named(refused)}`, where, fixes };
+    if (refused.length > 0)
+      return {
+        state: "problem",
+        found: `the rules of this control group refuse ${named(refused)}`,
+        where,
+        fixes,
+      };
+    // Where all devices but a few are allowed, the kernel's list has no exceptions.
+    const excepted = list.rules.some(({ type }) => type === "a") ? failed : [];
+    if (excepted.length === 0)
+      return { state: "ok", found: "the rules of this control group refuse no node of VFIO", where };
+    const found = `open() of ${named(excepted)} fails with EPERM, as by an exception of this control group's rules, which the list lacks`;
+    return { state: "problem", found, where, fixes };
   }
   const where = "/proc/self/cgroup";
-  const refused = container === undefined ? [] : nodes.filter(({ errno }) => errno === "EPERM");
-  if (refused.length === 0)
+  if (container === undefined || failed.length === 0)
     return { state: "not-applicable", found: "there are no device rules that can be read", where };
   return {
     state: "problem",
-    found: `open() of ${named(refused)} fails with EPERM, as by device rules of a control group of version 2, which can't be read`,
+    found: `open() of ${named(failed)} fails with EPERM, as by device rules of a control group of version 2, which can't be read`,
     where,
     fixes,
   };

@@ -196,6 +196,16 @@ describe("runtime.device-rules", () => {
     });
   });
 
+  test("exceptions of version 1 that its list lacks are suspected where open() fails with EPERM", () => {
+    const known = facts({ ...group, [list]: "a *:* rwm\n" });
+    const nodes = known.nodes.map((node) => ({ ...node, canOpen: false, errno: "EPERM" }));
+    expect(deviceRules({ ...known, nodes })).toMatchObject({
+      state: "problem",
+      found: expect.stringContaining("open() of /dev/vfio/vfio, /dev/vfio/3 fails with EPERM"),
+      where: list,
+    });
+  });
+
   test("in a container the list may be at the mount's root", () => {
     const path = "/sys/fs/cgroup/devices/devices.list";
     const result = check({ ...group, [path]: "c 1:3 rwm\n", "/.dockerenv": "" }, "runtime.device-rules");
