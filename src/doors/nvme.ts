@@ -65,6 +65,7 @@ export { type CmbProperties, ControllerMemoryBuffer } from "../nvme/memory/cmb.j
 export { PersistentMemoryRegion, type PmrProperties } from "../nvme/memory/pmr.js";
 export { type BatchCommand, type BatchOptions, NvmeBatch } from "../nvme/namespace/batch.js";
 export type { CompareAndWriteOptions } from "../nvme/namespace/compare.js";
+export { contentsOf } from "../nvme/namespace/contents.js";
 export type { CopyOptions } from "../nvme/namespace/copy.js";
 export type { BlockRange, CopyRange, DatasetAttributes, DatasetRange } from "../nvme/namespace/dataset.js";
 export type {

@@ -14,6 +14,7 @@ import { layout } from "./layout.js";
 import { withController } from "./open.js";
 import { type Json, printJson } from "./output.js";
 import type { NvmeSubcommand } from "./subcommand.js";
+import { assertUnused, type Destroyed } from "./unused.js";
 
 /** What a subcommand prints. */
 export interface Result {
@@ -24,8 +25,12 @@ export interface Result {
   readonly bytes?: Uint8Array;
 }
 
-/** Asks before something changes. @param what happens, as a sentence without its full stop */
-export type Ask = (what: string) => Promise<void>;
+/**
+ * Asks before something changes.
+ * @param what happens, as a sentence without its full stop
+ * @param destroyed whose data is lost: refuses what is in use
+ */
+export type Ask = (what: string, destroyed?: Destroyed) => Promise<void>;
 
 /** What a subcommand does with the controller. @returns undefined if it has printed what there is */
 export type Work = (nvme: NvmeController, ask: Ask) => Promise<Result | undefined>;
@@ -148,7 +153,10 @@ function command<const D extends CommandDescription>(description: D, prepare: Pr
     const yes = values["yes"] === true || !args.asks;
     assertCanConfirm(name, yes);
     const result = await withController(target, opening, (nvme) =>
-      work(nvme, (what) => confirm(nvme, what, yes)),
+      work(nvme, async (what, destroyed) => {
+        if (destroyed !== undefined) await assertUnused(nvme, destroyed, values["force"] === true);
+        await confirm(nvme, what, yes);
+      }),
     );
     if (result !== undefined) show(result, json, values["raw-binary"] === true);
   }

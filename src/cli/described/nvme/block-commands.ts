@@ -1,6 +1,6 @@
 /** `iova nvme flush`, `compare`, `copy`, `verify`, `write-zeroes`, `write-uncor` and `dsm`. */
 import { flag, type OptionTable, value } from "../description.js";
-import { blocksOptions, changes, namespaceOption, reads } from "./common.js";
+import { blocksOptions, destroys, namespaceOption, reads } from "./common.js";
 
 const namespace = { "namespace-id": namespaceOption } as const;
 
@@ -46,7 +46,7 @@ export const blockDescriptions = {
     options: onBlocks(protection),
     example: ["--blocks 2048", "checks the first 2048 blocks"],
   }),
-  writeZeroes: changes("write-zeroes", "set blocks to zero, without a transfer", {
+  writeZeroes: destroys("write-zeroes", "set blocks to zero, without a transfer", {
     needs: "--blocks N",
     options: onBlocks({
       deac: flag("the controller may deallocate them", "d"),
@@ -55,12 +55,12 @@ export const blockDescriptions = {
     }),
     example: ["-s 8 --blocks 16", "sets 16 blocks to zero"],
   }),
-  writeUncorrectable: changes("write-uncor", "make blocks unreadable until they are written again", {
+  writeUncorrectable: destroys("write-uncor", "make blocks unreadable until they are written again", {
     needs: "--blocks N",
     options: onBlocks({}),
     example: ["-s 8 --blocks 1", "makes reads of block 8 fail"],
   }),
-  copy: changes("copy", "copy blocks within a namespace, without a transfer", {
+  copy: destroys("copy", "copy blocks within a namespace, without a transfer", {
     needs: "-d N -s LIST -b LIST",
     options: {
       ...namespace,
@@ -75,7 +75,7 @@ export const blockDescriptions = {
     },
     example: ["-d 64 -s 0,32 -b 7,7", "copies two times 8 blocks to 64 and after"],
   }),
-  dsm: changes("dsm", "Dataset Management: deallocate ranges, or give hints", {
+  dsm: destroys("dsm", "Dataset Management: deallocate ranges, or give hints", {
     needs: "-s LIST -b LIST",
     options: {
       ...namespace,

@@ -1,6 +1,13 @@
 /** `iova nvme read`, `write`, `trim` and `format`. */
 import { describe, flag, value } from "../description.js";
-import { blocksOptions, controllerOptions, namespaceOption, TARGET, yesOption } from "./common.js";
+import {
+  blocksOptions,
+  controllerOptions,
+  forceOption,
+  namespaceOption,
+  TARGET,
+  yesOption,
+} from "./common.js";
 
 export const readDescription = describe({
   name: "nvme read",
@@ -39,6 +46,7 @@ export const writeDescription = describe({
     "data-file": value("FILE", "where from; - is standard input", { short: "d", offer: "file" }),
     data: value("FILE", "the same as --data-file", { offer: "file" }),
     "namespace-id": namespaceOption,
+    force: forceOption,
     yes: yesOption,
     ...controllerOptions,
   },
@@ -61,6 +69,7 @@ export const trimDescription = describe({
     ...blocksOptions,
     all: flag("the whole namespace"),
     "namespace-id": namespaceOption,
+    force: forceOption,
     yes: yesOption,
     ...controllerOptions,
   },
@@ -102,6 +111,7 @@ export const formatDescription = describe({
       short: "m",
       offer: ["0", "1"],
     }),
+    force: forceOption,
     yes: yesOption,
     ...controllerOptions,
     timeout: value("MS", "time limit of the format in milliseconds (default 600000)", { short: "t" }),

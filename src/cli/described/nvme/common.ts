@@ -29,6 +29,9 @@ export const jsonOptions = {
 
 export const yesOption = flag("don't ask; needed without a terminal");
 
+/** Of every subcommand that destroys data. */
+export const forceOption = flag("also destroy partitions, file systems and volumes, without a look for them");
+
 /** The only namespace, unless there are several. */
 export const namespaceOption = value("N", "the namespace (default: the only one)", { short: "n" });
 
@@ -95,4 +98,9 @@ export function reads<const O extends OptionTable>(name: string, summary: string
 /** A subcommand that changes something, and asks before it does. */
 export function changes<const O extends OptionTable>(name: string, summary: string, own: Own<O>) {
   return declared(name, summary, { ...own, options: { ...own.options, yes: yesOption } }, "--yes");
+}
+
+/** A subcommand that destroys data. It refuses what holds partitions or a file system, and asks. */
+export function destroys<const O extends OptionTable>(name: string, summary: string, own: Own<O>) {
+  return changes(name, summary, { ...own, options: { ...own.options, force: forceOption } });
 }

@@ -1,6 +1,6 @@
 /** `iova nvme conform`. */
 import { describe, flag, value } from "../description.js";
-import { controllerOptions, jsonOptions, TARGET, yesOption } from "./common.js";
+import { controllerOptions, forceOption, jsonOptions, TARGET, yesOption } from "./common.js";
 
 export const conformDescription = describe({
   name: "nvme conform",
@@ -17,6 +17,7 @@ export const conformDescription = describe({
     only: value("TEXT", "only checks whose subject or name has this text"),
     html: value("FILE", "also write a page", { offer: "file" }),
     "namespace-id": value("N", "the namespace (default: the first)", { short: "n" }),
+    force: forceOption,
     yes: yesOption,
     timeout: value("MS", "time limit of each command in milliseconds (default 10000)", { short: "t" }),
     backend: controllerOptions.backend,

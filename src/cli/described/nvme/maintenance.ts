@@ -1,6 +1,6 @@
 /** `iova nvme fw-download`, `sanitize`, `device-self-test`, `security-send`, ...: maintenance of a controller. */
 import { flag, value } from "../description.js";
-import { changes, reads } from "./common.js";
+import { changes, destroys, reads } from "./common.js";
 
 const firmware = value("FILE", "the image", { short: "f", offer: "file" });
 
@@ -46,7 +46,7 @@ export const maintenanceDescriptions = {
     },
     example: ["-f image.bin -a 1 -s 2", "sends an image, and activates it in slot 2"],
   }),
-  sanitize: changes("sanitize", "erase everything in the NVM subsystem", {
+  sanitize: destroys("sanitize", "erase everything in the NVM subsystem", {
     needs: "-a ACTION",
     text: "Starts the operation, which goes on through resets; sanitize-log shows how far it is.",
     options: {
@@ -134,7 +134,7 @@ export const maintenanceDescriptions = {
     },
     example: ["-o 0x80 -p 1", "prohibits Format NVM until power is lost"],
   }),
-  capacity: changes("capacity-mgmt", "create and delete endurance groups and NVM sets", {
+  capacity: destroys("capacity-mgmt", "create and delete endurance groups and NVM sets", {
     needs: "-O N",
     options: {
       operation: value(

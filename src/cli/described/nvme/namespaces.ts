@@ -1,6 +1,6 @@
 /** `iova nvme list-ctrl`, `create-ns`, `attach-ns`, ...: namespaces, controllers, and lists of Identify. */
 import { value } from "../description.js";
-import { changes, reads } from "./common.js";
+import { changes, destroys, reads } from "./common.js";
 
 const nsid = value("N", "the namespace", { short: "n" });
 const controllers = value("LIST", "controller ids, with commas (default: this controller)", { short: "c" });
@@ -35,7 +35,7 @@ export const namespaceDescriptions = {
     },
     example: ["-S 100G -b 4096", "creates one of 100 GB with blocks of 4 KiB"],
   }),
-  delete: changes("delete-ns", "delete a namespace with all its data", {
+  delete: destroys("delete-ns", "delete a namespace with all its data", {
     needs: "-n N",
     options: { "namespace-id": value("N", "the namespace; 0xffffffff is all of them", { short: "n" }) },
     example: ["-n 2", "deletes namespace 2"],

@@ -1,7 +1,7 @@
 /** `iova nvme admin-passthru` and `io-passthru`. */
 
 import { flag, value } from "../description.js";
-import { changes } from "./common.js";
+import { destroys } from "./common.js";
 
 const word = (number: number, short: string) => value("N", `dword ${number} of the command`, { short });
 
@@ -38,13 +38,13 @@ const text =
   "before the controller gets the command. Commands of the specification that only read don't ask.";
 
 export const passthruDescriptions = {
-  admin: changes("admin-passthru", "send any admin command", {
+  admin: destroys("admin-passthru", "send any admin command", {
     needs: "-o OPCODE",
     text,
     options,
     example: ["-o 6 --cdw10 1 -l 4096 -r", "Identify Controller, as a hex dump"],
   }),
-  io: changes("io-passthru", "send any I/O command", {
+  io: destroys("io-passthru", "send any I/O command", {
     needs: "-o OPCODE",
     text,
     options,

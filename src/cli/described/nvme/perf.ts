@@ -1,6 +1,6 @@
 /** `iova nvme perf`. */
 import { describe, flag, value } from "../description.js";
-import { controllerOptions, namespaceOption, TARGET } from "./common.js";
+import { controllerOptions, forceOption, namespaceOption, TARGET } from "./common.js";
 
 /** As in `workloads`, which uses the library. */
 const workloads = ["read", "randread", "write", "randwrite", "randrw"] as const;
@@ -37,6 +37,7 @@ export const perfDescription = describe({
     "vf-token": controllerOptions["vf-token"],
     "trust-server": controllerOptions["trust-server"],
     json: flag("print JSON"),
+    force: forceOption,
     yes: flag("don't ask before a workload that overwrites the namespace"),
   },
   examples: [{ command: "iova nvme perf 0000:00:03.0 -q 32 -t 10", text: "reads at random for 10 seconds" }],

@@ -1,6 +1,6 @@
 /** `iova nvme zns`. */
 import { describe, flag, value } from "../description.js";
-import { controllerOptions, jsonOptions, namespaceOption, TARGET, yesOption } from "./common.js";
+import { controllerOptions, forceOption, jsonOptions, namespaceOption, TARGET, yesOption } from "./common.js";
 
 /** As in `reportedStates`, which uses the library. */
 const states = ["all", "empty", "imp-opened", "exp-opened", "closed", "full", "readonly", "offline"] as const;
@@ -11,6 +11,7 @@ export const zoneOptions = {
   zslba: value("N", "the same as --start-lba"),
   "select-all": flag("all zones that the action applies to", "a"),
   "namespace-id": namespaceOption,
+  force: forceOption,
   yes: yesOption,
   ...jsonOptions,
   ...controllerOptions,

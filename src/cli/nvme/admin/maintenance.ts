@@ -97,11 +97,8 @@ export const maintenanceCommands = commands(maintenanceDescriptions, {
       invert: args.has("oipbp"),
     };
     return async (nvme, ask) => {
-      await ask(
-        action.startsWith("exit")
-          ? `This ends a state of sanitize (${action})`
-          : "This erases all data of the NVM subsystem",
-      );
+      if (action.startsWith("exit")) await ask(`This ends a state of sanitize (${action})`);
+      else await ask("This erases all data of the NVM subsystem", "all");
       await nvme.maintenance.sanitize(action, options);
       return { json: { action }, text: `started ${action}: sanitize-log shows how far it is` };
     };
@@ -197,7 +194,9 @@ export const maintenanceCommands = commands(maintenanceDescriptions, {
     const element = args.number("element-id", 0xffff) ?? 0;
     const bytes = (BigInt(args.number("cap-upper") ?? 0) << 32n) | BigInt(args.number("cap-lower") ?? 0);
     return async (nvme, ask) => {
-      await ask(`This changes endurance groups or NVM sets (operation ${operation})`);
+      const deletes = operation === 2 || operation === 4;
+      const question = `This changes endurance groups or NVM sets (operation ${operation})`;
+      await ask(question, deletes ? "all" : undefined);
       const { capacity } = nvme;
       const run = [
         () => capacity.selectConfiguration(element),

@@ -123,7 +123,7 @@ export const namespaceCommands = commands(namespaceDescriptions, {
     const nsid = args.needed("namespace-id", BROADCAST_NSID, 1);
     const which = nsid === BROADCAST_NSID ? "all namespaces" : `namespace ${nsid}`;
     return async (nvme, ask) => {
-      await ask(`This deletes ${which} with all data`);
+      await ask(`This deletes ${which} with all data`, nsid === BROADCAST_NSID ? "all" : nsid);
       await nvme.namespaceManagement.delete(nsid);
       return { json: { nsid }, text: `deleted ${which}` };
     };

@@ -11,6 +11,7 @@ import { controllerOptions, numberOption, targetOperand, usage } from "../argume
 import { assertCanConfirm, confirm } from "../confirm.js";
 import { namespaceId, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
+import { assertUnused } from "../unused.js";
 
 const protections = [0, 1, 2, 3] as const;
 /** In the order of --ses. */
@@ -71,6 +72,8 @@ async function run(argv: readonly string[]): Promise<void> {
     const nsid = wantedNsid === BROADCAST_NSID ? wantedNsid : await namespaceId(nvme, wantedNsid);
     const format = await lbafOf(nvme, nsid, { lbaf, blockSize });
     const which = nsid === BROADCAST_NSID ? "all namespaces" : `namespace ${nsid}`;
+    const reachesAll = nsid === BROADCAST_NSID || (nvme.identify.fna & (ses === 0 ? 1 : 3)) !== 0;
+    await assertUnused(nvme, reachesAll ? "all" : nsid, values.force === true);
     await confirm(nvme, `This destroys all data of ${which}`, yes);
     await nvme.maintenance.format(nsid, {
       lbaFormat: format,

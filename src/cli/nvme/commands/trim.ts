@@ -11,6 +11,7 @@ import { controllerOptions, namespaceOption, targetOperand, usage } from "../arg
 import { assertCanConfirm, confirm } from "../confirm.js";
 import { openNamespace, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
+import { assertUnused } from "../unused.js";
 import { blocksText, checkBlocks, wantedBlocks } from "./blocks.js";
 
 /** A range's length is a 32-bit field. */
@@ -49,6 +50,7 @@ async function run(argv: readonly string[]): Promise<void> {
     const first = wanted.first;
     const blocks = all ? ns.sizeBlocks : (checkBlocks(ns, wanted) ?? 0n);
     const what = `${blocksText(first, blocks)} of namespace ${ns.nsid}`;
+    await assertUnused(nvme, ns.nsid, values.force === true);
     await confirm(nvme, `This discards ${what}`, yes);
     const most = await limitOf(nvme);
     for (let done = 0n; done < blocks; ) {

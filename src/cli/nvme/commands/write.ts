@@ -8,6 +8,7 @@ import { controllerOptions, namespaceOption, targetOperand, usage } from "../arg
 import { assertCanConfirm, confirm } from "../confirm.js";
 import { openNamespace, withController } from "../open.js";
 import type { NvmeSubcommand } from "../subcommand.js";
+import { assertUnused } from "../unused.js";
 import { assertInside, blocksText, checkBlocks, wantedBlocks } from "./blocks.js";
 import { type DataSource, openSource, STANDARD } from "./data-file.js";
 import { writeBlocks } from "./transfer.js";
@@ -50,6 +51,7 @@ async function run(argv: readonly string[]): Promise<void> {
     const blocks = blocksOf(source, ns, checkBlocks(ns, wanted));
     if (blocks !== undefined) assertInside(ns, wanted.first, blocks);
     const where = blocks === undefined ? `blocks from ${wanted.first} on` : blocksText(wanted.first, blocks);
+    await assertUnused(nvme, ns.nsid, values.force === true);
     await confirm(nvme, `This overwrites ${where} of namespace ${ns.nsid}`, yes);
     const written = await writeBlocks(ns, wanted.first, source, blocks);
     if (written === 0n) throw new ArgumentError(`${source.name} is empty`);

@@ -25,6 +25,7 @@ import { assertCanConfirm, confirm } from "../confirm.js";
 import { namespaceId, withController } from "../open.js";
 import { hex, type Json, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
+import { assertUnused } from "../unused.js";
 import { openSource, STANDARD } from "./data-file.js";
 import { identify } from "./identify.js";
 import {
@@ -130,6 +131,7 @@ async function change(verb: keyof typeof actions, argv: readonly string[]): Prom
   const which = start === undefined ? "all zones" : `the zone at block ${start}`;
   await withController(target, options, async (nvme) => {
     const { nsid: id } = await zonedShape(nvme, await namespaceId(nvme, nsid));
+    if (isDestructive) await assertUnused(nvme, id, values.force === true);
     const lost = verb === "reset" ? ", whose data is lost" : "";
     await confirm(nvme, `This does a ${verb} of ${which} of namespace ${id}${lost}`, yes);
     await changeZone(nvme, id, { name: verb, code }, start);
@@ -176,6 +178,7 @@ async function append(argv: readonly string[]): Promise<void> {
       );
     }
     const blocks = length / shape.blockSizeBytes;
+    await assertUnused(nvme, shape.nsid, values.force === true);
     await confirm(nvme, `This appends ${blocks} blocks to the zone at block ${start}`, yes);
     const lba = await appendToZone(nvme, shape, start, data.subarray(0, length));
     if (json) printJson({ nsid: shape.nsid, zslba: start, alba: lba, blocks });

@@ -10,6 +10,7 @@ import { assertCanConfirm, confirm } from "../confirm.js";
 import { assertBound, withController } from "../open.js";
 import { printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
+import { assertUnused } from "../unused.js";
 import { reportHtml, reportJson, resultLine, summary } from "./report.js";
 import { conform as runChecks } from "./run.js";
 
@@ -23,12 +24,14 @@ async function run(argv: readonly string[]): Promise<void> {
   const { timeoutMs = TIMEOUT_MS, ...open } = controllerOptions("conform", values);
   const destroyData = values["destroy-data"] === true;
   if (destroyData) {
-    const yes = values.yes === true;
+    const [yes, force] = [values.yes === true, values.force === true];
     assertCanConfirm("conform --destroy-data", yes);
-    if (!yes) {
-      const question = "This overwrites blocks of the namespace that is checked";
-      await withController(target, { ...open, queues: 0 }, (nvme) => confirm(nvme, question, yes));
-    }
+    // With both, a controller is checked that the driver can't start.
+    if (!yes || !force)
+      await withController(target, open, async (nvme) => {
+        await assertUnused(nvme, nsid ?? "all", force);
+        await confirm(nvme, "This overwrites blocks of the namespace that is checked", yes);
+      });
   }
   assertBound(target);
   using device = PciDevice.open(target, {

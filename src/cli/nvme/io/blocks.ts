@@ -5,7 +5,7 @@ import type { NvmeController } from "../../../nvme/controller.js";
 import type { NvmeNamespace } from "../../../nvme/namespace/namespace.js";
 import { BROADCAST_NSID } from "../../../nvme/spec/opcodes.js";
 import { blockDescriptions } from "../../described/nvme/block-commands.js";
-import { type Arguments, commands, type Result } from "../command.js";
+import { type Arguments, type Ask, commands, type Result } from "../command.js";
 import {
   assertInside,
   blocksText,
@@ -81,11 +81,11 @@ function onBlocks({ args, limit, question, done, run }: OnBlocks) {
   const wanted = rangeOf(args);
   if (wanted.blocks === undefined && wanted.bytes === undefined) args.missing("blocks N");
   const nsid = nsidOf(args);
-  return async (nvme: NvmeController, ask: (what: string) => Promise<void>): Promise<Result> => {
+  return async (nvme: NvmeController, ask: Ask): Promise<Result> => {
     const ns = await openNamespace(nvme, nsid);
     const blocks = checkBlocks(ns, wanted) ?? 1n;
     const what = `${blocksText(wanted.first, blocks)} of namespace ${ns.nsid}`;
-    if (question !== undefined) await ask(`${question} ${what}`);
+    if (question !== undefined) await ask(`${question} ${what}`, ns.nsid);
     const most = await limitOf(nvme, ns, limit);
     for (let at = 0n; at < blocks; at += BigInt(most)) {
       const left = blocks - at;
@@ -185,7 +185,7 @@ export const blockCommands = commands(blockDescriptions, {
       const where = `${blocksText(to, BigInt(blocks))} of namespace ${ns.nsid}`;
       assertInside(ns, to, BigInt(blocks));
       for (const range of ranges) assertInside(ns, range.lba, BigInt(range.blocks));
-      await ask(`This overwrites ${where}`);
+      await ask(`This overwrites ${where}`, ns.nsid);
       await ns.copy(to, ranges, options);
       return { json: { nsid: ns.nsid, sdlba: to, blocks }, text: `copied to ${where}` };
     };
@@ -215,7 +215,8 @@ export const blockCommands = commands(blockDescriptions, {
       const ns = await openNamespace(nvme, nsid);
       for (const range of ranges) assertInside(ns, range.lba, BigInt(range.blocks));
       const what = `${ranges.length} ranges of namespace ${ns.nsid}`;
-      await ask(attributes.deallocate ? `This discards ${what}` : `This gives hints about ${what}`);
+      if (attributes.deallocate) await ask(`This discards ${what}`, ns.nsid);
+      else await ask(`This gives hints about ${what}`);
       await ns.datasetManagement(ranges, attributes);
       return { json: { nsid: ns.nsid, ranges: ranges.length }, text: `done for ${what}` };
     };

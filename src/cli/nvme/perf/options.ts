@@ -25,6 +25,7 @@ export interface PerfOptions {
   readonly controller: ControllerOptions;
   readonly json: boolean;
   readonly yes: boolean;
+  readonly force: boolean;
 }
 
 const NAME = "perf";
@@ -50,6 +51,7 @@ export function parsePerfOptions(argv: readonly string[]): PerfOptions {
     controller: controllerOptions(NAME, values),
     json: values.json === true,
     yes: values.yes === true,
+    force: values.force === true,
   };
 }
 

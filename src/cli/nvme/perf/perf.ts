@@ -11,9 +11,10 @@ import type { Interrupts } from "../../../pci/interrupts.js";
 import { perfDescription } from "../../described/nvme/perf.js";
 import { print } from "../../terminal.js";
 import { assertCanConfirm, confirm } from "../confirm.js";
-import { openNamespace, withController } from "../open.js";
+import { namespaceId, openNamespace, withController } from "../open.js";
 import { type Json, pairs, printJson } from "../output.js";
 import type { NvmeSubcommand } from "../subcommand.js";
+import { assertUnused } from "../unused.js";
 import { LatencyHistogram } from "./histogram.js";
 import { type PerfOptions, parsePerfOptions } from "./options.js";
 import type { PerfPlan, PerfQueueSetup } from "./queue.js";
@@ -28,7 +29,13 @@ const MIB = 1024 * 1024;
 async function run(argv: readonly string[]): Promise<void> {
   const options = parsePerfOptions(argv);
   const writes = options.workload !== "read" && options.workload !== "randread";
-  if (writes) assertCanConfirm("perf", options.yes);
+  if (writes) {
+    assertCanConfirm("perf", options.yes);
+    // With the driver's own queue, which perf doesn't have below.
+    await withController(options.target, options.controller, async (nvme) =>
+      assertUnused(nvme, await namespaceId(nvme, options.nsid), options.force),
+    );
+  }
   // The driver makes no queues and no interrupts: perf makes its own.
   const open = { ...options.controller, completion: "poll", queues: 0 } as const;
   await withController(options.target, open, async (nvme) => {

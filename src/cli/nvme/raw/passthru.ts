@@ -11,6 +11,7 @@ import { openSink, STANDARD } from "../commands/data-file.js";
 import { nameOf } from "../names.js";
 import { namespaceId } from "../open.js";
 import { hexDump, type Json, pairs } from "../output.js";
+import type { Destroyed } from "../unused.js";
 
 /** Bits 1:0 of an opcode. */
 const TO_CONTROLLER = 1;
@@ -24,6 +25,32 @@ const harmless: Readonly<Record<Kind, readonly number[]>> = {
   admin: [AdminOpcode.keepAlive],
   io: [IoOpcode.flush, IoOpcode.compare, IoOpcode.verify],
 };
+
+/** I/O commands that destroy data. */
+const destructive: readonly number[] = [
+  IoOpcode.write,
+  IoOpcode.writeUncorrectable,
+  IoOpcode.writeZeroes,
+  IoOpcode.datasetManagement,
+  IoOpcode.copy,
+  IoOpcode.zoneManagementSend,
+  IoOpcode.zoneAppend,
+];
+/** Admin commands that destroy data, which may reach more than their namespace, by values of CDW10 bits 3:0; all without. */
+const destructiveAdmin = new Map<number, readonly number[] | undefined>([
+  [AdminOpcode.formatNvm, undefined],
+  [AdminOpcode.sanitize, undefined],
+  [AdminOpcode.sanitizeNamespace, undefined],
+  [AdminOpcode.namespaceManagement, [1]],
+  [AdminOpcode.capacityManagement, [2, 4]],
+]);
+
+/** Whose data a command destroys. Nobody knows what vendor-specific ones do. */
+function destroyedBy(kind: Kind, { opcode, nsid, words: { cdw10 = 0 } }: Prepared): Destroyed | undefined {
+  if (kind === "io") return destructive.includes(opcode) ? (nsid ?? "all") : undefined;
+  const does = destructiveAdmin.has(opcode) && (destructiveAdmin.get(opcode)?.includes(cdw10 & 0xf) ?? true);
+  return does ? "all" : undefined;
+}
 
 /** Commands that would take the driver's queues, or never complete. */
 const ofDriver = new Map<number, string>([
@@ -211,7 +238,7 @@ async function passthru(kind: Kind, args: Arguments<Option>) {
   const what = `${kind === "admin" ? "admin" : "I/O"} command 0x${hexDigits(opcode, 2)} (${name ?? "unknown"})`;
   const work: Work = async (nvme, ask) => {
     if (args.has("show-command")) printAside(shownText(given));
-    await ask(`This sends the ${what}`);
+    await ask(`This sends the ${what}`, destroyedBy(kind, given));
     const { completion, microseconds, bytes, metadataBytes } = await send(nvme, kind, given);
     const { dw0, dw1 } = completion;
     const isSaved = direction === TO_HOST && (await save(args.text("input-file"), bytes));
