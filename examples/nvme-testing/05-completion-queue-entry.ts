@@ -54,8 +54,8 @@ console.log(
   `  M ${(error >>> 30) & 1} (the Error Information log says more), DNR ${error >>> 31} (to repeat it is useless)`,
 );
 
-// A command specific code: a completion queue that there isn't.
-const [, , , specific] = await words(entryOf({ opcode: AdminOpcode.deleteIoCompletionQueue, cdw10: 99 }));
+// A command specific code: a submission queue that there isn't.
+const [, , , specific] = await words(entryOf({ opcode: AdminOpcode.deleteIoSubmissionQueue, cdw10: 99 }));
 claim(
   "a queue that there isn't is status code type 1, code 1: Invalid Queue Identifier",
   ((specific >>> 17) & 0x7ff) === NvmeStatus.invalidQueueIdentifier,

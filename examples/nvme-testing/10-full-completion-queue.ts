@@ -45,9 +45,10 @@ while (cids.length < COMMANDS) {
   cq.ringWrongly(cq.ring.position.head);
   await takeSome(Math.min(ENTRIES - 1, COMMANDS - cids.length));
 }
+// In any order: a controller may complete commands as it likes.
 claim(
-  "all commands complete once there is room, in their order",
-  cids.join() === "0,1,2,3,4,5,6,7,8",
+  "all commands complete once there is room",
+  [...cids].sort().join() === "0,1,2,3,4,5,6,7,8",
   cids.join(),
 );
 claim("each of them exactly once", await isQuiet());

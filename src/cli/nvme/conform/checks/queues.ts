@@ -34,6 +34,17 @@ const refused = (
     },
   ] as const;
 
+/** A check that a queue that there isn't can't be deleted, nor an admin queue. */
+const missing = (kind: string, opcode: number) =>
+  [
+    `a ${kind} queue that there isn't can't be deleted: Invalid Queue Identifier`,
+    `Base: Delete I/O ${kind === "submission" ? "Submission" : "Completion"} Queue command`,
+    async (bench: ConformBench) => {
+      for (const id of [await bench.freeId(), 0, 0xffff])
+        await bench.fails(await bench.admin(), { opcode, cdw: [id] }, NvmeStatus.invalidQueueIdentifier);
+    },
+  ] as const;
+
 /** Posts Flush commands, rings once, and waits for all. */
 async function flood(bench: ConformBench, queue: Queue, count: number): Promise<void> {
   const { nsid } = await bench.blocks();
@@ -257,17 +268,8 @@ export const queues = subjectOf("queues", [
       await bench.remove(queue);
     },
   ],
-  [
-    "a queue that there isn't can't be deleted",
-    "Base: Delete I/O Submission Queue command",
-    async (bench) => {
-      const [admin, cdw] = [await bench.admin(), [await bench.freeId()]];
-      for (const opcode of [deleteIoSubmissionQueue, deleteIoCompletionQueue])
-        await bench.fails(admin, { opcode, cdw }, NvmeStatus.invalidQueueIdentifier);
-      for (const opcode of [deleteIoSubmissionQueue, deleteIoCompletionQueue])
-        await bench.fails(admin, { opcode, cdw: [0] }, NvmeStatus.invalidQueueIdentifier);
-    },
-  ],
+  missing("submission", deleteIoSubmissionQueue),
+  missing("completion", deleteIoCompletionQueue),
   [
     "a deleted queue can be created again, and begins anew",
     "Base: Delete I/O Submission Queue command",
