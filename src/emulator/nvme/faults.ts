@@ -46,7 +46,7 @@ const schema = lazily(() =>
     ...countingOptions(),
     latencyMs: z._default(number(0, 600_000), 10),
     durationMs: z._default(number(0, 600_000), 0),
-    status: z._default(integer(1, 0x7fff), 0x006),
+    status: z._default(integer(0, 0x7fff), 0x006),
     bytes: z._default(integer(0), 0),
   }),
 );
@@ -65,7 +65,7 @@ export interface FaultOptions extends FaultCounting {
   readonly latencyMs?: number | undefined;
   /** Of `all-ones`, in milliseconds; 0 is for good. */
   readonly durationMs?: number | undefined;
-  /** Of `status`: the status field, type in bits 10:8 and code in 7:0; 14 is do not retry. */
+  /** Of `status`: the status field, type in bits 10:8 and code in 7:0; 14 is do not retry. 0 is a success that never was. */
   readonly status?: number | undefined;
   /** Of `short-data`. */
   readonly bytes?: number | undefined;

@@ -11,6 +11,7 @@ import type { Features } from "./commands/features.js";
 import type { MutableIoContext } from "./commands/io/io-context.js";
 import type { NvmCommands } from "./commands/io/nvm.js";
 import type { NamespaceListing } from "./commands/namespace-listing.js";
+import type { BreakableRule } from "./host/oddities.js";
 import type { Transfer } from "./host/transfer.js";
 import type { KeepAlive } from "./keep-alive.js";
 import type { FirmwareReset } from "./medium/firmware-image.js";
@@ -82,19 +83,20 @@ export class Lifecycle {
   }
 
   /** CC.EN was cleared, or more: queues and features are gone; AQA, ASQ, ACQ and the CMB's place stay. */
-  controllerReset(kind: FirmwareReset): void {
+  controllerReset(kind: FirmwareReset, breaks: readonly BreakableRule[] = []): void {
     const { parts } = this;
     parts.state.isRunning = false;
     parts.poller?.stop();
     parts.queues.clear();
     parts.nvm.reset();
     parts.events.reset();
-    parts.features.reset();
+    if (!breaks.includes("feature-reset")) parts.features.reset();
     parts.services.reset(kind);
     parts.delayed.clear();
     parts.interrupts.clear();
     parts.completions.clear();
     parts.registers.status &= ControllerStatus.NSSRO;
+    if (breaks.includes("admin-queue-registers")) parts.registers.clearAdminQueue();
   }
 
   /** A reset after which the registers, too, are as after power-on. */

@@ -79,6 +79,7 @@ export function wireController(
 ): ControllerParts {
   const { medium, inventory, doorbells, cmb } = storage;
   const { queuePairs, queueEntries, maxTransferBytes } = config;
+  const { breaks } = config.odd;
   const strideWords = config.odd.doorbellStrideBytes / 4;
   const vectors = Math.max(1, config.vectors);
   // A host can only map the doorbells if its pages aren't larger.
@@ -108,9 +109,11 @@ export function wireController(
     { maxQueueEntries: queueEntries, cmbBytes: config.cmbBytes, cmbRules, odd: config.odd },
     {
       enable: () => lifecycle.enable(),
-      disable: () => lifecycle.controllerReset("controller"),
+      disable: () => lifecycle.controllerReset("controller", breaks),
       shutdown: () => lifecycle.shutdown(),
-      subsystemReset: () => lifecycle.subsystemReset(),
+      subsystemReset: () => {
+        if (!breaks.includes("subsystem-reset")) lifecycle.subsystemReset();
+      },
       unmask: () => interrupts.signal(),
       placeCmb: (base, sizeBytes) => memory.placeCmb(base, sizeBytes),
     },
@@ -132,8 +135,9 @@ export function wireController(
   const interrupts = new InterruptSignaller(
     features,
     vectors,
-    config.vectors === 0 ? registers : undefined,
+    breaks.includes("interrupt-mask") ? { interruptMask: 0 } : registers,
     config.odd.workingVectors,
+    config.vectors > 0,
   );
   const scattered = new ScatteredEntries(memory);
   const queueLost = (): void => lifecycle.fail();
@@ -143,7 +147,10 @@ export function wireController(
     added: () => lifecycle.wake(),
     queueLost,
   });
-  const events = new AsyncEvents((cid, dw0) => completions.completeLater(0, cid, dw0, NvmeStatus.success));
+  const events = new AsyncEvents(
+    (cid, dw0) => completions.completeLater(0, cid, dw0, NvmeStatus.success),
+    !breaks.includes("event-mask"),
+  );
   const notices = new Notices(features, events);
   const delayed = new DelayedCommands(command, queues, completions, execute);
   const unplugging = new Unplugging(registers, state, () => {
@@ -169,7 +176,16 @@ export function wireController(
     stripeBytes: config.odd.stripeLog2 === 0 ? 0 : 4096 * 2 ** config.odd.stripeLog2,
   };
   const nvm = new NvmCommands(io);
-  const logPages = new LogPages(command, transfer, features, events, nvm.counters, isNamespace, commands);
+  const logPages = new LogPages(
+    command,
+    transfer,
+    features,
+    events,
+    nvm.counters,
+    isNamespace,
+    commands,
+    breaks.includes("log-offset"),
+  );
   const watches: IoWatch[] = [];
   if (config.odd.oneCommand) {
     watches.push((sq, tail) => {

@@ -47,6 +47,13 @@ const known: Readonly<Record<string, RegExp>> = {
   "a completion queue that there isn't can't be deleted: Invalid Queue Identifier":
     /expected Invalid Queue Identifier .*, got Completion Queue Invalid/,
   "a reset takes back what Set Features didn't save": /it stayed/,
+  "the feature 04h keeps what was set, if it is changeable, and loses it by a reset": /it stayed/,
+  "Identify 12h (controllersOfNamespace) is whole and the same twice, or not there": /status 002h/,
+  "Identify 13h (controllers) is whole and the same twice, or not there": /status 002h/,
+  "this controller is among the controllers of the subsystem and of the namespace": /Invalid Field/,
+  "the Firmware Slot log has the revision of Identify Controller in the active slot": /slot 1 has 1\.0/,
+  "a cryptographic erase erases, or is refused if FNA lacks it": /got success/,
+  "a format with a reserved secure erase setting is refused": /got success/,
 };
 
 describe("iova nvme conform on QEMU's controller", () => {
@@ -67,9 +74,9 @@ describe("iova nvme conform on QEMU's controller", () => {
     for (const { name, found } of failed) expect(found).toMatch(known[name] ?? "");
   });
 
-  test("most checks apply", () => {
+  test("three of four checks apply", () => {
     const applied = results.filter(({ result }) => result !== "not applicable");
-    expect(applied.length).toBeGreaterThan(results.length * 0.8);
+    expect(applied.length).toBeGreaterThan(results.length * 0.75);
   });
 });
 

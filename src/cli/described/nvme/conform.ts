@@ -8,12 +8,14 @@ export const conformDescription = describe({
   summary: "check a controller against the specification",
   usage: ["TARGET [--only TEXT] [--html FILE]", "TARGET --destroy-data --yes"],
   text: [
-    "Resets the controller and checks its registers, queues, commands, errors, data pointers and interrupts. Reads data only, unless --destroy-data also has it write to the namespace. Each check names the section of the specification.",
+    "Resets the controller and checks its registers, queues, commands, errors, data pointers and interrupts. Reads data only, unless --destroy-data also has it write to the namespace, format and sanitize it. Each check names the section of the specification.",
     TARGET,
   ],
   offers: ["target", "nothing"],
   options: {
-    "destroy-data": flag("also check what overwrites blocks of the namespace"),
+    "destroy-data": flag(
+      "also check what overwrites blocks, formats, sanitizes, or resets the NVM subsystem",
+    ),
     only: value("TEXT", "only checks whose subject or name has this text"),
     html: value("FILE", "also write a page", { offer: "file" }),
     "namespace-id": value("N", "the namespace (default: the first)", { short: "n" }),

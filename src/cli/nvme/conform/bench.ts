@@ -35,6 +35,7 @@ const QUICK_TURNS = 100;
 const STATUS = 0x7ff;
 const ADMIN_ENTRIES = 32;
 const WANTED_PAIRS = 8;
+const SHUTDOWN_MS = 60_000;
 /** VS from which on there is a list of namespaces. */
 export const VERSION_1_1 = 0x1_0100;
 
@@ -152,6 +153,11 @@ export class ConformBench implements Disposable {
     return buffer;
   }
 
+  /** Closes this with the other memory of the check. */
+  keep(buffer: DmaBuffer): void {
+    this.buffers.push(buffer);
+  }
+
   /** Clears CC.EN and waits for CSTS.RDY 0. All queues are gone then. */
   async stop(): Promise<void> {
     const { bar } = this;
@@ -163,6 +169,14 @@ export class ConformBench implements Disposable {
     this.ioQueue = undefined;
     this.pairs = undefined;
     for (const { sq } of this.queues.splice(0)) closeAll([sq, sq.completionQueue], "closing rings");
+  }
+
+  /** Shuts the controller down and waits for the end of that. @param how SHN */
+  async shutDown(how: number, limitMs = SHUTDOWN_MS): Promise<void> {
+    const { bar } = this;
+    bar.write32(NvmeRegister.CC, bar.read32(NvmeRegister.CC) | how);
+    const { SHST_MASK, SHST_COMPLETE } = ControllerStatus;
+    await this.until("CSTS.SHST 10b", () => (this.status() & SHST_MASK) === SHST_COMPLETE, limitMs);
   }
 
   /**
@@ -294,7 +308,7 @@ export class ConformBench implements Disposable {
   }
 
   /** Waits for the completion of one command. @throws Broken */
-  async completed(queue: Queue, cid: number): Promise<Completion> {
+  async completed(queue: Queue, cid: number, limitMs = this.timeoutMs): Promise<Completion> {
     let found: ReturnType<ConformBench["take"]>;
     const isThere = (): boolean => {
       while (found?.cid !== cid) {
@@ -304,7 +318,7 @@ export class ConformBench implements Disposable {
       if (found === undefined) this.status();
       return found !== undefined;
     };
-    await this.until(`the completion of command ${cid}`, isThere).catch((error) => {
+    await this.until(`the completion of command ${cid}`, isThere, limitMs).catch((error) => {
       // Why not? The entry may be there with the phase of the last pass.
       const { ring } = queue.sq.completionQueue;
       const word = ring.words[ring.position.head * 4 + 3] ?? 0;
@@ -315,15 +329,15 @@ export class ConformBench implements Disposable {
   }
 
   /** Sends a command and waits for its completion. @throws Broken */
-  async send(queue: Queue, fields: Fields): Promise<Completion> {
+  async send(queue: Queue, fields: Fields, limitMs?: number): Promise<Completion> {
     const cid = this.post(queue, fields);
     queue.sq.ringDoorbell();
-    return await this.completed(queue, cid);
+    return await this.completed(queue, cid, limitMs);
   }
 
   /** Sends a command that must succeed. @throws Broken */
-  async ok(queue: Queue, fields: Fields): Promise<Completion> {
-    const completion = await this.send(queue, fields);
+  async ok(queue: Queue, fields: Fields, limitMs?: number): Promise<Completion> {
+    const completion = await this.send(queue, fields, limitMs);
     const { status } = completion;
     expect(status === 0, `opcode ${hexDigits(fields.opcode, 2)}h failed: ${statusText(status)}`);
     return completion;

@@ -30,7 +30,11 @@ async function run(argv: readonly string[]): Promise<void> {
     if (!yes || !force)
       await withController(target, open, async (nvme) => {
         await assertUnused(nvme, nsid ?? "all", force);
-        await confirm(nvme, "This overwrites blocks of the namespace that is checked", yes);
+        await confirm(
+          nvme,
+          "This overwrites, formats and sanitizes: all data of the NVM subsystem is lost",
+          yes,
+        );
       });
   }
   assertBound(target);

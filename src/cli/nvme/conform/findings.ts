@@ -20,6 +20,12 @@ export function expect(holds: boolean, found: string): void {
   if (!holds) throw new Broken(found);
 }
 
+/** @throws Broken unless bytes are these */
+export function expectSame(found: Uint8Array, wanted: ArrayLike<number>): void {
+  const at = found.findIndex((byte, i) => byte !== wanted[i]);
+  expect(at < 0, `byte ${at} differs`);
+}
+
 /** @throws NotApplicable unless the controller has what the check is about */
 export function needs(has: boolean, what: string): void {
   if (!has) throw new NotApplicable(what);

@@ -6,13 +6,24 @@ import type { Check, Subject } from "./check.js";
 import { admin } from "./checks/admin.js";
 import { interrupts } from "./checks/interrupts.js";
 import { io } from "./checks/io.js";
+import { media } from "./checks/media.js";
 import { queues } from "./checks/queues.js";
 import { registers } from "./checks/registers.js";
 import { reset } from "./checks/reset.js";
+import { structuresAndFields } from "./checks/structures.js";
 import { NotApplicable } from "./findings.js";
 
 /** All checks by subject. */
-export const subjects: readonly Subject[] = [registers, reset, queues, admin, io, interrupts];
+export const subjects: readonly Subject[] = [
+  registers,
+  reset,
+  queues,
+  admin,
+  structuresAndFields,
+  io,
+  interrupts,
+  media,
+];
 
 /** What became of a check. */
 export interface CheckResult {

@@ -73,6 +73,8 @@ export class LogPages {
     private readonly counters: Float64Array,
     private readonly isNamespace: (nsid: number) => boolean,
     private readonly commands: AdminCommands,
+    /** Every offset is 0. */
+    private readonly ignoresOffset: boolean,
   ) {}
 
   /** Adds a page. */
@@ -90,7 +92,7 @@ export class LogPages {
     const id = command.cdw(10) & 0xff;
     const dwords = (command.cdw(11) & 0xffff) * 65536 + (command.cdw(10) >>> 16) + 1;
     const lengthBytes = dwords * 4;
-    const offset = command.cdw(13) * 2 ** 32 + command.cdw(12);
+    const offset = this.ignoresOffset ? 0 : command.cdw(13) * 2 ** 32 + command.cdw(12);
     // The specification gives none of these pages entries that an index could name (Supported Log Pages, IOS).
     if ((command.cdw(14) & OFFSET_IS_INDEX) !== 0) {
       return supported.includes(id) || this.provided.has(id)

@@ -6,6 +6,24 @@ import { integer } from "../../../core/options.js";
 const asciiText = (length: number) =>
   z.string().check(z.regex(/^[ -~]*$/, "must be printable ASCII characters"), z.maxLength(length));
 
+/** Rules of the specification that a controller can break: {@link OddControllerOptions.breaks}. */
+export const breakableRules = [
+  /** A write to NSSR resets nothing. */
+  "subsystem-reset",
+  /** A reset by CC.EN leaves features as they were set, as QEMU's controller does. */
+  "feature-reset",
+  /** A reset by CC.EN clears AQA, ASQ and ACQ. */
+  "admin-queue-registers",
+  /** INTMS masks nothing. */
+  "interrupt-mask",
+  /** Events of a type are reported again before their log page is read. */
+  "event-mask",
+  /** Get Log Page takes every offset for 0. */
+  "log-offset",
+] as const;
+/** A rule of the specification that a controller can break. */
+export type BreakableRule = (typeof breakableRules)[number];
+
 /** Schema of {@link OddControllerOptions}, with the values of an ordinary controller as defaults. */
 export const odditiesSchema = lazily(() =>
   z.strictObject({
@@ -46,6 +64,7 @@ export const odditiesSchema = lazily(() =>
     temperatureWarningStays: z._default(z.boolean(), false),
     shallowEntries: z._default(integer(0, 65536), 0),
     shallowDelayMs: z._default(integer(0, 600_000), 10),
+    breaks: z._default(z.array(z.enum(breakableRules)), []),
   }),
 );
 
@@ -115,6 +134,8 @@ export interface OddControllerOptions {
   readonly shallowEntries?: number | undefined;
   /** By how much a slow queue delays each command, in milliseconds: 10 by default. */
   readonly shallowDelayMs?: number | undefined;
+  /** Rules of the specification that it breaks. None by default. */
+  readonly breaks?: readonly BreakableRule[] | undefined;
 }
 
 /** Oddities with all defaults. */

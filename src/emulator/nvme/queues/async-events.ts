@@ -36,7 +36,11 @@ export class AsyncEvents {
   private readonly silent = new Set<number>();
 
   /** @param complete posts the completion of a request: its cid, and DW0 */
-  constructor(private readonly complete: (cid: number, dw0: number) => void) {}
+  constructor(
+    private readonly complete: (cid: number, dw0: number) => void,
+    /** Whether a type is silent after an event. */
+    private readonly silences: boolean,
+  ) {}
 
   reset(): void {
     this.requests.length = 0;
@@ -106,7 +110,7 @@ export class AsyncEvents {
       this.waiting.splice(i, 1);
       const cid = this.requests.shift();
       if (cid === undefined) return;
-      this.silent.add(event.type);
+      if (this.silences) this.silent.add(event.type);
       const types = this.reported.get(event.logPage) ?? new Set();
       types.add(event.type);
       this.reported.set(event.logPage, types);

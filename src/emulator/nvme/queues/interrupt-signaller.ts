@@ -22,14 +22,16 @@ export class InterruptSignaller {
 
   /**
    * @param vectors interrupt vectors, 1 if the device has only the pin
-   * @param pin INTMS, if the device has only the pin: MSI-X has a mask of its own
+   * @param pin INTMS, which hosts with MSI-X must not touch: vectors have masks of their own
    */
   constructor(
     private readonly coalescing: Coalescing,
     vectors: number,
-    private readonly pin: { readonly interruptMask: number } | undefined,
+    private readonly pin: { readonly interruptMask: number },
     /** Interrupts of this vector and of later ones get lost. */
     private readonly workingVectors: number,
+    /** Whether there is more than the pin. */
+    private readonly hasVectors: boolean,
   ) {
     this.raised = new Uint8Array(vectors);
   }
@@ -50,7 +52,7 @@ export class InterruptSignaller {
     const { host, raised, coalescing, pin } = this;
     const held: EmulatedCq[] = [];
     raised.fill(0);
-    const isMasked = pin !== undefined && (pin.interruptMask & 1) !== 0;
+    const isMasked = (pin.interruptMask & 1) !== 0;
     for (const cq of this.waiting) {
       const isHeld =
         isMasked ||
@@ -65,7 +67,7 @@ export class InterruptSignaller {
       if (raised[cq.vector] === 1) continue;
       raised[cq.vector] = 1;
       if (cq.vector >= this.workingVectors) continue;
-      if (pin === undefined) host?.raise(cq.vector);
+      if (this.hasVectors) host?.raise(cq.vector);
       host?.raise(0, "intx");
     }
     this.waiting = held;

@@ -271,6 +271,11 @@ export class Registers {
     this.words[NvmeRegister.INTMC / 4] = value;
   }
 
+  /** As after power-on. */
+  clearAdminQueue(): void {
+    this.words.fill(0, NvmeRegister.AQA / 4, NvmeRegister.ACQ / 4 + 2);
+  }
+
   private writeConfig(value: number): void {
     const before = this.config;
     const wasEnabled = (before & ControllerConfig.EN) !== 0;

@@ -17,7 +17,8 @@ import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import { PciRegister } from "../../../../pci/config-space.js";
 import { type ConformBench, VERSION_1_1 } from "../bench.js";
 import { subjectOf } from "../check.js";
-import { expect, needs } from "../findings.js";
+import { expect, expectSame, needs } from "../findings.js";
+import { feature, readLog, setFeature } from "./logs-and-features.js";
 
 const IDENTIFY = "Base: Identify command";
 const GET_LOG = "Base: Get Log Page command";
@@ -57,26 +58,6 @@ const features = [
   FeatureId.asyncEventConfiguration,
 ] as const;
 
-async function readLog(bench: ConformBench, id: number, bytes: number, offset = 0): Promise<Uint8Array> {
-  const data = bench.alloc(4096);
-  data.bytes.fill(0xff);
-  const cdw = [((bytes / 4 - 1) << 16) | id, 0, offset];
-  await bench.ok(await bench.admin(), { opcode: getLogPage, nsid: BROADCAST_NSID, data, cdw });
-  expect(
-    data.bytes.subarray(bytes).every((byte) => byte === 0xff),
-    `it wrote more than ${bytes} bytes`,
-  );
-  return data.view(0, bytes);
-}
-
-async function feature(bench: ConformBench, fid: number): Promise<number> {
-  return (await bench.ok(await bench.admin(), { opcode: getFeatures, cdw: [fid] })).dw0;
-}
-
-async function setFeature(bench: ConformBench, fid: number, value: number): Promise<void> {
-  await bench.ok(await bench.admin(), { opcode: setFeatures, cdw: [fid, value] });
-}
-
 export const admin = subjectOf("admin commands", [
   [
     "Identify Controller says the vendor id of configuration space",
@@ -96,8 +77,7 @@ export const admin = subjectOf("admin commands", [
         data.bytes.fill(i === 0 ? 0x55 : 0xaa);
         await bench.ok(await bench.admin(), { opcode: identify, data, cdw: [IdentifyCns.controller] });
       }
-      const at = pages[0].bytes.findIndex((byte, i) => byte !== pages[1].bytes[i]);
-      expect(at < 0, `byte ${at} differs`);
+      expectSame(pages[0].bytes, pages[1].bytes);
     },
   ],
   [

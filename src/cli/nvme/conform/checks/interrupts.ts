@@ -1,4 +1,8 @@
 /** Interrupts of each kind, by vector. */
+
+import { AdminOpcode, FeatureId } from "../../../../nvme/spec/opcodes.js";
+import { NvmeRegister } from "../../../../nvme/spec/registers.js";
+import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { InterruptKind } from "../../../../pci/interrupts.js";
 import { interruptCounts } from "../../../../pci/interrupts.js";
 import type { ConformBench, Queue } from "../bench.js";
@@ -72,6 +76,61 @@ export const interrupts = subjectOf("interrupts", [
           await bench.remove(queue);
         }
         return `${counts.length} vectors`;
+      }),
+  ],
+  [
+    "INTMS masks the interrupt pin, and INTMC lets what came meanwhile through",
+    "Base: Interrupt Mask Set (INTMS)",
+    async (bench) =>
+      await counting(bench, "intx", async (counts) => {
+        const queue = await bench.pair({ vector: 0 });
+        bench.bar.write32(NvmeRegister.INTMS, 1);
+        counts.fill(0);
+        await provoke(bench, queue, counts);
+        // The admin commands before it may have interrupted late.
+        await bench.until("", () => false, QUIET_MS).catch(() => {});
+        counts.fill(0);
+        const cid = bench.post(queue, { opcode: 0, nsid: (await bench.blocks()).nsid });
+        queue.sq.ringDoorbell();
+        const cq = queue.sq.completionQueue;
+        await bench.until("the completion", () => cq.ring.peek() >= 0);
+        await bench.until("", () => counts[0] !== 0, QUIET_MS).catch(() => {});
+        expect(counts[0] === 0, "it interrupted although it is masked");
+        bench.bar.write32(NvmeRegister.INTMC, 1);
+        await bench.until("the interrupt after INTMC", () => (counts[0] ?? 0) > 0);
+        await bench.completed(queue, cid);
+        return undefined;
+      }),
+  ],
+  [
+    "two completion queues share a vector",
+    SECTION,
+    async (bench) =>
+      await counting(bench, "msix", async (counts) => {
+        needs(counts.length > 1, "there is one vector, which the admin queue has");
+        for (const queue of [await bench.pair({ vector: 1 }), await bench.pair({ vector: 1 })]) {
+          await provoke(bench, queue, counts);
+          await bench.until("the interrupt", () => (counts[1] ?? 0) > 0);
+        }
+        return undefined;
+      }),
+  ],
+  [
+    "with interrupt coalescing no completion is forgotten",
+    "Base: Interrupt Coalescing",
+    async (bench) =>
+      await counting(bench, "msix", async (counts) => {
+        needs(counts.length > 1, "there is one vector, which the admin queue has");
+        const set = { opcode: AdminOpcode.setFeatures, cdw: [FeatureId.interruptCoalescing, 0xff07] };
+        const { status } = await bench.send(await bench.admin(), set);
+        needs(status !== NvmeStatus.featureNotChangeable, "it isn't changeable");
+        expect(status === 0, `Set Features: status ${status}`);
+        const queue = await bench.pair({ vector: 1 });
+        for (let i = 0; i < 3; i++) {
+          await provoke(bench, queue, counts);
+          await bench.until("the interrupt", () => (counts[1] ?? 0) > 0);
+        }
+        return undefined;
       }),
   ],
   [

@@ -2,67 +2,27 @@
 import { randomBytes } from "node:crypto";
 import { IovaError } from "../../../../core/errors.js";
 import type { DmaBuffer } from "../../../../dma/buffer.js";
-import { decodeBits, Oncs, Sgls, Vwc } from "../../../../nvme/spec/capabilities.js";
+import type { ControllerMemoryBuffer } from "../../../../nvme/memory/cmb.js";
+import { decodeBits, type Oncs, Sgls, Vwc } from "../../../../nvme/spec/capabilities.js";
+import { identifyNamespace } from "../../../../nvme/spec/identify.js";
 import { BROADCAST_NSID, IoOpcode } from "../../../../nvme/spec/opcodes.js";
-import { ControllerConfig, ControllerStatus, NvmeRegister } from "../../../../nvme/spec/registers.js";
+import { ControllerConfig, NvmeRegister } from "../../../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { Blocks, ConformBench, Fields } from "../bench.js";
 import { subjectOf } from "../check.js";
-import { expect, NotApplicable, needs } from "../findings.js";
+import { expect, expectSame, NotApplicable, needs } from "../findings.js";
+import { blocksFor, expectBlocks, optional, plainRead, range, scribble, transfer } from "./blocks.js";
 import { byPrps, bySgl, type Shape, sglHalf } from "./shapes.js";
 
 const READ = "NVM: Read command";
 const WRITE = "NVM: Write command";
 const PRP = "Base: Physical Region Page Entry and List";
 const SGL = "Base: Scatter Gather List";
-const { read, write, flush, compare, verify, writeZeroes, datasetManagement, writeUncorrectable } = IoOpcode;
+const { read, write, flush, compare, verify, writeZeroes, datasetManagement, writeUncorrectable, copy } =
+  IoOpcode;
 const { lbaOutOfRange, invalidField, invalidNamespace, invalidOpcode, prpOffsetInvalid } = NvmeStatus;
 const FUA = 1 << 30;
 const LIMITED_RETRY = 2 ** 31;
-const MASK = 0xffff_ffffn;
-
-/** CDW10 to CDW12 of a command for a range of blocks. */
-function range(lba: bigint, count: number, control = 0): number[] {
-  return [Number(lba & MASK), Number((lba >> 32n) & MASK), ((count - 1) | control) >>> 0];
-}
-
-/** A command for blocks from `lba` on, with its data in this shape. */
-async function transfer(
-  bench: ConformBench,
-  opcode: number,
-  lba: bigint,
-  count: number,
-  shape: Partial<Shape>,
-  control = 0,
-): Promise<void> {
-  const { nsid } = await bench.blocks();
-  await bench.ok(await bench.io(), { ...shape, opcode, nsid, cdw: range(lba, count, control) });
-}
-
-/** Reads blocks page by page, which is the plainest way. */
-async function plainRead(bench: ConformBench, lba: bigint, count: number): Promise<Uint8Array> {
-  const { blockBytes } = await bench.blocks();
-  const atOnce = Math.max(1, 4096 / blockBytes);
-  const parts: Uint8Array[] = [];
-  for (let done = 0; done < count; done += atOnce) {
-    const blocks = Math.min(atOnce, count - done);
-    const shape = byPrps(bench, blocks * blockBytes, {});
-    await transfer(bench, read, lba + BigInt(done), blocks, shape);
-    parts.push(shape.read());
-  }
-  return Buffer.concat(parts);
-}
-
-/** Blocks that a shape of several pages needs. @throws NotApplicable if no command carries or no namespace has them */
-async function blocksFor(bench: ConformBench, bytes: number): Promise<Blocks & { readonly count: number }> {
-  const found = await bench.blocks();
-  const count = Math.ceil(bytes / found.blockBytes);
-  const most = await bench.maxTransferBytes();
-  needs(count * found.blockBytes <= most, `a command carries ${most} bytes at most`);
-  needs(BigInt(count) <= found.sizeBlocks, `the namespace has ${found.sizeBlocks} blocks`);
-  return { ...found, count };
-}
-
 /** A check that a shape's data are those of plain reads. */
 const shaped = (
   what: string,
@@ -79,8 +39,7 @@ const shaped = (
       found.write(randomBytes(count * blockBytes));
       await transfer(bench, read, 0n, count, found);
       const wanted = await plainRead(bench, 0n, count);
-      const at = found.read().findIndex((byte, i) => byte !== wanted[i]);
-      expect(at < 0, `byte ${at} differs`);
+      expectSame(found.read(), wanted);
     },
   ] as const;
 
@@ -119,26 +78,87 @@ const refused = (
     },
   ] as const;
 
-async function optional(bench: ConformBench, name: keyof typeof Oncs): Promise<void> {
-  needs(decodeBits((await bench.controller()).oncs, Oncs)[name] === true, `there is no such command (ONCS)`);
+/** A check of a command that must be refused for its range or its namespace. */
+const refusals = (opcode: number, name: string, needed?: keyof typeof Oncs) =>
+  (
+    [
+      ["of a block beyond the last", (n) => ({ cdw: range(n.sizeBlocks, 1) }), lbaOutOfRange],
+      ["over the end", (n) => ({ cdw: range(n.sizeBlocks - 1n, 2) }), lbaOutOfRange],
+      ["of block 2^63", () => ({ cdw: range(2n ** 63n, 1) }), lbaOutOfRange],
+      ["of a namespace that there can't be", () => ({ nsid: 0xffff_fff0 }), invalidNamespace],
+    ] as const satisfies readonly (readonly [string, (n: Blocks) => Partial<Fields>, number])[]
+  ).map(
+    ([what, fields, expected]) =>
+      [
+        `a ${name} ${what} is refused`,
+        `NVM: ${name} command`,
+        async (bench: ConformBench) => {
+          if (needed !== undefined) await optional(bench, needed);
+          const blocks = await bench.blocks();
+          // Write Zeroes, Write Uncorrectable and Verify have no data.
+          const data = (opcode & 3) === 0 ? {} : { data: bench.alloc(16_384) };
+          const plain = { opcode, nsid: blocks.nsid, cdw: range(0n, 1), ...data };
+          await bench.fails(await bench.io(), { ...plain, ...fields(blocks) }, expected);
+        },
+      ] as const,
+  );
+
+/** A check that a wrong SGL is refused. */
+const wrongSgl = (
+  what: string,
+  change: (shape: Shape, bytes: number) => Partial<Fields>,
+  ...expected: readonly number[]
+) =>
+  [
+    `an SGL ${what} is refused`,
+    SGL,
+    async (bench: ConformBench) => {
+      await sgls(bench);
+      const { nsid, blockBytes } = await bench.blocks();
+      const shape = bySgl(bench, [blockBytes / 2, blockBytes / 2]);
+      const fields = { ...shape, opcode: read, nsid, cdw: range(0n, 1), ...change(shape, blockBytes) };
+      await bench.fails(await bench.io(), fields, ...expected);
+    },
+  ] as const;
+
+/** Memory in the controller's buffer. @throws NotApplicable unless it takes these */
+function inBuffer(bench: ConformBench, what: "reads" | "writes" | "lists"): ControllerMemoryBuffer {
+  needs(bench.cap.cmbs, "there is no controller memory buffer (CAP.CMBS)");
+  const buffer = bench.raw.controllerMemoryBuffer();
+  needs(buffer.properties[what], `the controller memory buffer isn't for that (CMBSZ)`);
+  return buffer;
 }
 
-/** Writes random blocks by a shape. @returns what was written */
-async function scribble(bench: ConformBench, lba: bigint, count: number): Promise<Uint8Array> {
-  const { blockBytes } = await bench.blocks();
-  const bytes = randomBytes(count * blockBytes);
-  const shape = byPrps(bench, bytes.length, {});
-  shape.write(bytes);
-  await transfer(bench, write, lba, count, shape);
-  return bytes;
-}
-
-async function expectBlocks(bench: ConformBench, lba: bigint, bytes: Uint8Array): Promise<void> {
-  const { blockBytes } = await bench.blocks();
-  const found = await plainRead(bench, lba, bytes.length / blockBytes);
-  const at = found.findIndex((byte, i) => byte !== bytes[i]);
-  expect(at < 0, `byte ${at} isn't what was written`);
-}
+/** Blocks that are written while the controller is stopped are old or new, each of them. */
+const torn = (what: string, stop: (bench: ConformBench) => Promise<void>) =>
+  [
+    `a block is old or new if ${what} comes while it is written`,
+    "NVM: Atomic Operation",
+    async (bench: ConformBench) => {
+      const { nsid, blockBytes } = await bench.blocks();
+      for (let round = 1; round <= 4; round++) {
+        const fill = (value: number): DmaBuffer => {
+          const data = bench.alloc(16_384);
+          data.bytes.fill(value);
+          return data;
+        };
+        const queue = await bench.io();
+        const [old, young] = [fill(round), fill(0x80 + round)];
+        const at = { opcode: write, nsid };
+        for (let i = 0; i < 8; i++) await bench.ok(queue, { ...at, data: old, cdw: range(BigInt(i), 1) });
+        for (let i = 0; i < 8; i++) bench.post(queue, { ...at, data: young, cdw: range(BigInt(i), 1) });
+        queue.sq.ringDoorbell();
+        await stop(bench);
+        const bytes = await plainRead(bench, 0n, 8);
+        for (let i = 0; i < 8; i++) {
+          const block = bytes.subarray(i * blockBytes, (i + 1) * blockBytes);
+          const isWhole = block.every((byte) => byte === block[0]);
+          expect(isWhole, `block ${i} is torn`);
+          expect(block[0] === round || block[0] === 0x80 + round, `block ${i} has ${block[0]}`);
+        }
+      }
+    },
+  ] as const;
 
 export const io = subjectOf(
   "I/O commands",
@@ -153,8 +173,7 @@ export const io = subjectOf(
           shape.write(new Uint8Array(blockBytes).fill(i === 0 ? 0x55 : 0xaa));
           await transfer(bench, read, 0n, 1, shape);
         }
-        const at = shapes[0].read().findIndex((byte, i) => byte !== shapes[1].read()[i]);
-        expect(at < 0, `byte ${at} differs in two reads`);
+        expectSame(shapes[0].read(), shapes[1].read());
       },
     ],
     [
@@ -388,6 +407,97 @@ export const io = subjectOf(
         return bySgl(bench, [1, 3, bytes - 4]);
       },
     ),
+    ...refusals(compare, "Compare", "compare"),
+    ...refusals(verify, "Verify", "verify"),
+    refused("with PSDT 3, which is reserved,", () => ({ flags: 0xc0 }), invalidField),
+    refused("with FUSE 3, which is reserved,", () => ({ flags: 3 }), invalidField),
+    [
+      "Flush of a namespace that there can't be is refused",
+      "Base: Flush command",
+      async (bench) =>
+        await bench.fails(await bench.io(), { opcode: flush, nsid: 0xffff_fff0 }, invalidNamespace),
+    ],
+    [
+      "a read of MDTS with an offset in its first page succeeds",
+      "Base: Identify Controller, MDTS",
+      async (bench) => {
+        const bytes = await bench.maxTransferBytes();
+        const { count } = await blocksFor(bench, bytes);
+        needs(count <= 65_536, "a command names 65,536 blocks at most");
+        await transfer(bench, read, 0n, count, byPrps(bench, bytes, { offset: 2048, listAt: 8 }));
+      },
+    ],
+    [
+      "hints of Dataset Management change nothing, for 1 range and for 256",
+      "NVM: Dataset Management command",
+      async (bench) => {
+        await optional(bench, "datasetManagement");
+        const { nsid } = await bench.blocks();
+        const before = await plainRead(bench, 0n, 4);
+        const data = bench.alloc(4096);
+        data.bytes.fill(0);
+        for (let at = 0; at < 4096; at += 16) data.bytes[at + 4] = 4;
+        for (const count of [1, 256])
+          await bench.ok(await bench.io(), { opcode: datasetManagement, nsid, data, cdw: [count - 1, 3] });
+        expect(Buffer.from(before).equals(await plainRead(bench, 0n, 4)), "data changed");
+      },
+    ],
+    shaped(
+      "pages in the controller memory buffer",
+      "PCIe Transport: Controller Memory Buffer",
+      () => 4096,
+      (bench, bytes) => {
+        const memory = inBuffer(bench, "reads").alloc(Math.max(4096, bytes));
+        bench.keep(memory);
+        // A buffer of a device is touched word by word.
+        const { words } = memory.memory;
+        return {
+          prp1: memory.iova,
+          prp2: memory.iova + BigInt(bench.cap.minPageBytes),
+          read: () => new Uint8Array(Uint32Array.from({ length: bytes / 4 }, (_, i) => words[i] ?? 0).buffer),
+          write: (data) => {
+            const from = new DataView(data.buffer, data.byteOffset);
+            for (let i = 0; i < bytes / 4; i++) words[i] = from.getUint32(4 * i, true);
+          },
+        };
+      },
+    ),
+    wrongSgl(
+      "with a reserved type of descriptor",
+      (_, bytes) => ({ prp2: sglHalf(bytes, 9n) }),
+      NvmeStatus.sglDescriptorTypeInvalid,
+      NvmeStatus.invalidSglSegmentDescriptor,
+    ),
+    wrongSgl(
+      "with a segment of 24 bytes",
+      () => ({ prp2: sglHalf(24, 3n) }),
+      NvmeStatus.invalidSglSegmentDescriptor,
+      NvmeStatus.invalidNumberOfSglDescriptors,
+    ),
+    wrongSgl(
+      "whose segment has one of its two descriptors",
+      () => ({ prp2: sglHalf(16, 3n) }),
+      NvmeStatus.dataSglLengthInvalid,
+      NvmeStatus.invalidNumberOfSglDescriptors,
+    ),
+    [
+      "a bit bucket takes what it is for, if SGLS has it",
+      SGL,
+      async (bench) => {
+        needs((await sgls(bench)).bitBucket === true, "there is none (SGLS)");
+        const { blockBytes } = await bench.blocks();
+        const wanted = await plainRead(bench, 0n, 1);
+        const shape = bySgl(bench, [blockBytes / 2, blockBytes / 2]);
+        shape.write(new Uint8Array(blockBytes).fill(0xe5));
+        // The second descriptor becomes a bit bucket.
+        shape.list?.bytes.set([0x10], 16 + 15);
+        await transfer(bench, read, 0n, 1, shape);
+        const found = shape.read();
+        const half = blockBytes / 2;
+        const at = found.findIndex((byte, i) => byte !== (i < half ? wanted[i] : 0xe5));
+        expect(at < 0, `byte ${at} differs`);
+      },
+    ],
     [
       "an SGL that is too short is refused",
       SGL,
@@ -464,6 +574,111 @@ export const io = subjectOf(
           );
       },
     ],
+    ...refusals(write, "Write"),
+    ...refusals(writeZeroes, "Write Zeroes", "writeZeroes"),
+    ...refusals(writeUncorrectable, "Write Uncorrectable", "writeUncorrectable"),
+    torn("a reset", (bench) => bench.stop()),
+    torn("an abrupt shutdown", async (bench) => {
+      await bench.shutDown(ControllerConfig.SHN_ABRUPT);
+      await bench.stop();
+    }),
+    [
+      "Deallocate of a block beyond the last is refused, or ignored",
+      "NVM: Dataset Management command",
+      async (bench) => {
+        await optional(bench, "datasetManagement");
+        const { nsid, sizeBlocks } = await bench.blocks();
+        const data = bench.alloc(4096);
+        const view = new DataView(data.bytes.buffer, data.bytes.byteOffset);
+        data.bytes.fill(0, 0, 16);
+        view.setUint32(4, 1, true);
+        view.setBigUint64(8, sizeBlocks, true);
+        const fields = { opcode: datasetManagement, nsid, data, cdw: [0, 1 << 2] };
+        // It is advice, so a controller may leave out what it can't follow.
+        const { status } = await bench.send(await bench.io(), fields);
+        expect(status === 0 || status === lbaOutOfRange, `status ${status.toString(16)}h`);
+      },
+    ],
+    [
+      "Write Zeroes of as many blocks as a command names succeeds",
+      "NVM: Write Zeroes command",
+      async (bench) => {
+        await optional(bench, "writeZeroes");
+        const { sizeBlocks, blockBytes } = await bench.blocks();
+        const version = bench.bar.read32(NvmeRegister.VS);
+        const wzsl = version >= 0x2_0000 ? (await bench.identify(6))[1] : 0;
+        const most = wzsl === 0 ? 65_536 : (2 ** (wzsl ?? 0) * bench.cap.minPageBytes) / blockBytes;
+        const count = Math.min(65_536, most, Number(sizeBlocks));
+        await scribble(bench, BigInt(count - 1), 1);
+        await transfer(bench, writeZeroes, 0n, count, {});
+        const last = await plainRead(bench, BigInt(count - 1), 1);
+        expect(
+          last.every((byte) => byte === 0),
+          "the last of them isn't zero",
+        );
+        return `${count} blocks`;
+      },
+    ],
+    [
+      "Copy copies two ranges, in their order",
+      "NVM: Copy command",
+      async (bench) => {
+        await optional(bench, "copy");
+        const { nsid, blockBytes } = await bench.blocks();
+        const ns = identifyNamespace.decode(await bench.identify(0, nsid));
+        needs(
+          ns.mssrl >= 2 && ns.mcl >= 3 && ns.msrc >= 1,
+          `MSSRL ${ns.mssrl}, MCL ${ns.mcl}, MSRC ${ns.msrc}`,
+        );
+        const bytes = await scribble(bench, 0n, 8);
+        const data = bench.alloc(4096);
+        const view = new DataView(data.bytes.buffer, data.bytes.byteOffset);
+        data.bytes.fill(0, 0, 64);
+        for (const [i, [lba, count]] of [[4n, 2] as const, [1n, 1] as const].entries()) {
+          view.setBigUint64(32 * i + 8, lba, true);
+          view.setUint16(32 * i + 16, count - 1, true);
+        }
+        const fields = { opcode: copy, nsid, data, cdw: [16, 0, 1] };
+        await bench.ok(await bench.io(), fields);
+        const part = (from: number, to: number) => bytes.subarray(from * blockBytes, to * blockBytes);
+        await expectBlocks(bench, 16n, Buffer.concat([part(4, 6), part(1, 2)]));
+        const reserved = { ...fields, cdw: [16, 0, 1 | (15 << 8)] };
+        await bench.fails(await bench.io(), reserved, invalidField);
+      },
+    ],
+    [
+      "Compare and Write, fused, write only what compares",
+      "NVM: Fused Operations",
+      async (bench) => {
+        needs(((await bench.controller()).fuses & 1) === 1, "there is none (FUSES)");
+        const { nsid, blockBytes } = await bench.blocks();
+        const bytes = await scribble(bench, 0n, 1);
+        const queue = await bench.io();
+        for (const fits of [false, true]) {
+          const [old, young] = [byPrps(bench, blockBytes, {}), byPrps(bench, blockBytes, {})];
+          old.write(fits ? bytes : randomBytes(blockBytes));
+          young.write(new Uint8Array(blockBytes).fill(0x3c));
+          const [one, other] = [
+            bench.post(queue, { ...old, flags: 1, opcode: compare, nsid, cdw: range(0n, 1) }),
+            bench.post(queue, { ...young, flags: 2, opcode: write, nsid, cdw: range(0n, 1) }),
+          ];
+          queue.sq.ringDoorbell();
+          const statuses = new Map<number, number>();
+          await bench.until("both completions", () => {
+            for (let each = bench.take(queue); each !== undefined; each = bench.take(queue))
+              statuses.set(each.cid, each.status);
+            bench.status();
+            return statuses.size === 2;
+          });
+          const wanted = fits
+            ? [0, 0]
+            : [NvmeStatus.compareFailure, NvmeStatus.commandAbortedDueToFailedFusedCommand];
+          const found = [statuses.get(one), statuses.get(other)];
+          expect(found.join() === wanted.join(), `statuses ${found.join()}, not ${wanted.join()}`);
+          await expectBlocks(bench, 0n, fits ? young.read() : bytes);
+        }
+      },
+    ],
     [
       "data survive a reset and a shutdown",
       "Base: Controller Level Reset",
@@ -471,10 +686,7 @@ export const io = subjectOf(
         const bytes = await scribble(bench, 0n, 8);
         await bench.start();
         await expectBlocks(bench, 0n, bytes);
-        const { bar } = bench;
-        bar.write32(NvmeRegister.CC, bar.read32(NvmeRegister.CC) | ControllerConfig.SHN_NORMAL);
-        const { SHST_MASK, SHST_COMPLETE } = ControllerStatus;
-        await bench.until("the shutdown", () => (bench.status() & SHST_MASK) === SHST_COMPLETE, 60_000);
+        await bench.shutDown(ControllerConfig.SHN_NORMAL);
         await bench.start();
         await expectBlocks(bench, 0n, bytes);
       },

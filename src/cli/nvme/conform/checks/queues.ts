@@ -1,11 +1,19 @@
 /** Queues, doorbells, phases, arbitration. */
-import { AdminOpcode, AsyncEventInfo, AsyncEventType, FeatureId } from "../../../../nvme/spec/opcodes.js";
+import { closeAll } from "../../../../core/lifetime/close-all.js";
+import {
+  AdminOpcode,
+  AsyncEventInfo,
+  AsyncEventType,
+  FeatureId,
+  LogPageId,
+} from "../../../../nvme/spec/opcodes.js";
 import { QueuePriority } from "../../../../nvme/spec/queues.js";
 import { AMS_WEIGHTED, ArbitrationMechanism, ControllerConfig } from "../../../../nvme/spec/registers.js";
 import { NvmeStatus } from "../../../../nvme/spec/status.js";
 import type { ConformBench, Queue } from "../bench.js";
 import { subjectOf } from "../check.js";
 import { expect, needs } from "../findings.js";
+import { readLog } from "./logs-and-features.js";
 
 const CREATE_CQ = "Base: Create I/O Completion Queue command";
 const CREATE_SQ = "Base: Create I/O Submission Queue command";
@@ -42,6 +50,45 @@ const missing = (kind: string, opcode: number) =>
     async (bench: ConformBench) => {
       for (const id of [await bench.freeId(), 0, 0xffff])
         await bench.fails(await bench.admin(), { opcode, cdw: [id] }, NvmeStatus.invalidQueueIdentifier);
+    },
+  ] as const;
+
+/** A check that a creation of a submission queue is refused. Its completion queue is there. */
+const refusedSq = (
+  what: string,
+  fields: (id: number, bench: ConformBench) => { readonly cdw: readonly number[]; readonly shift?: bigint },
+  ...expected: readonly number[]
+) =>
+  [
+    `a submission queue ${what} is refused`,
+    CREATE_SQ,
+    async (bench: ConformBench) => {
+      const { sq } = await bench.pair();
+      await bench.ok(await bench.admin(), { opcode: deleteIoSubmissionQueue, cdw: [sq.id] });
+      const { cdw, shift = 0n } = fields(sq.id, bench);
+      const prp1 = bench.alloc(8192).iova + shift;
+      await bench.fails(await bench.admin(), { opcode: createIoSubmissionQueue, prp1, cdw }, ...expected);
+      await bench.stop();
+    },
+  ] as const;
+
+/** A check of the event that a wrong doorbell causes. */
+const reported = (what: string, ring: (bench: ConformBench, queue: Queue) => Promise<void> | void) =>
+  [
+    `${what} is reported by an event`,
+    "Base: Asynchronous Event Information, Error Status",
+    async (bench: ConformBench) => {
+      const admin = await bench.start();
+      const queue = await bench.pair({ entries: 16, cqEntries: 8 });
+      const event = bench.post(admin, { opcode: AdminOpcode.asyncEventRequest });
+      admin.sq.ringDoorbell();
+      await bench.controller();
+      await ring(bench, queue);
+      const { dw0 } = await bench.completed(admin, event);
+      const [type, info] = [dw0 & 7, (dw0 >>> 8) & 0xff];
+      const isRight = type === AsyncEventType.error && info === AsyncEventInfo.error.invalidDoorbellValue;
+      expect(isRight, `event type ${type}, information ${info}`);
+      await bench.stop();
     },
   ] as const;
 
@@ -184,20 +231,39 @@ export const queues = subjectOf("queues", [
       await bench.completed(queue, cid);
     },
   ],
+  reported("a doorbell value beyond the queue", (_, { sq }) => sq.ringWrongly(16)),
+  reported("a completion queue's doorbell value beyond the queue", async (bench, queue) => {
+    const { nsid } = await bench.blocks();
+    queue.sq.completionQueue.ringWrongly(8);
+    // It fills up, so that the controller has to look.
+    for (let i = 0; i < 12; i++) bench.post(queue, { ...FLUSH, nsid });
+    queue.sq.ringDoorbell();
+  }),
   [
-    "a doorbell value beyond the queue is reported by an event",
-    "Base: Asynchronous Event Information, Error Status",
+    "after an event there is no other of its type until its log is read",
+    "Base: Asynchronous Event Request command",
     async (bench) => {
       const admin = await bench.start();
       const queue = await bench.pair({ entries: 8 });
-      const event = bench.post(admin, { opcode: AdminOpcode.asyncEventRequest });
+      const cids = [0, 1].map(() => bench.post(admin, { opcode: AdminOpcode.asyncEventRequest }));
       admin.sq.ringDoorbell();
-      await bench.controller();
+      const left = (): number => cids.filter((cid) => admin.outstanding.has(cid)).length;
+      const { aerl } = await bench.controller();
+      needs(aerl > 0, "there is one Asynchronous Event Request");
+      const until = async (count: number): Promise<void> =>
+        await bench.until("the event", () => {
+          bench.take(admin);
+          return left() <= count;
+        });
       queue.sq.ringWrongly(8);
-      const { dw0 } = await bench.completed(admin, event);
-      const [type, info] = [dw0 & 7, (dw0 >>> 8) & 0xff];
-      const isRight = type === AsyncEventType.error && info === AsyncEventInfo.error.invalidDoorbellValue;
-      expect(isRight, `event type ${type}, information ${info}`);
+      await until(1);
+      queue.sq.ringWrongly(9);
+      // The controller may look at its queues in any order.
+      for (let i = 0; i < 5; i++) await bench.controller();
+      expect(left() === 1, "there was another event before the log was read");
+      await readLog(bench, LogPageId.errorInformation, 64);
+      queue.sq.ringWrongly(10);
+      await until(0);
       await bench.stop();
     },
   ],
@@ -266,6 +332,89 @@ export const queues = subjectOf("queues", [
       await bench.fails(await bench.admin(), fields, NvmeStatus.invalidQueueDeletion);
       await flood(bench, queue, 1);
       await bench.remove(queue);
+    },
+  ],
+  refusedSq("with id 0", (id) => ({ cdw: [size(16, 0), (id << 16) | 1] }), NvmeStatus.invalidQueueIdentifier),
+  refusedSq(
+    "with id FFFFh",
+    (id) => ({ cdw: [(15 << 16) | 0xffff, (id << 16) | 1] }),
+    NvmeStatus.invalidQueueIdentifier,
+  ),
+  refusedSq("of one entry", (id) => ({ cdw: [size(1, id), (id << 16) | 1] }), NvmeStatus.invalidQueueSize),
+  refusedSq(
+    "of more entries than CAP.MQES allows",
+    (id, { cap }) => {
+      needs(cap.maxQueueEntries < 65_536, "CAP.MQES allows any size");
+      return { cdw: [size(cap.maxQueueEntries + 1, id), (id << 16) | 1] };
+    },
+    NvmeStatus.invalidQueueSize,
+  ),
+  refusedSq(
+    "that doesn't start at a page",
+    (id) => ({ cdw: [size(16, id), (id << 16) | 1], shift: 256n }),
+    NvmeStatus.prpOffsetInvalid,
+    NvmeStatus.invalidField,
+  ),
+  refusedSq(
+    "of the admin completion queue",
+    (id) => ({ cdw: [size(16, id), 1] }),
+    NvmeStatus.completionQueueInvalid,
+    NvmeStatus.invalidQueueIdentifier,
+  ),
+  refusedSq(
+    "in pieces (PC 0), where CAP.CQR is 1,",
+    (id, { cap }) => {
+      needs(cap.contiguousQueues, "CAP.CQR is 0");
+      return { cdw: [size(16, id), id << 16] };
+    },
+    NvmeStatus.invalidField,
+  ),
+  [
+    "queues in pieces (PC 0) work where CAP.CQR is 0",
+    CREATE_SQ,
+    async (bench) => {
+      needs(!bench.cap.contiguousQueues, "CAP.CQR is 1");
+      const id = await bench.freeId();
+      const page = bench.cap.minPageBytes;
+      const entries = page / 16;
+      const align = { iovaAlignBytes: page };
+      const [cqMemory, sqMemory] = [bench.alloc(page, align), bench.alloc(entries * 64, align)];
+      const cq = bench.raw.completionQueue({ id, entries, memory: cqMemory });
+      const sq = bench.raw.submissionQueue(cq, { id, entries, memory: sqMemory });
+      for (const [opcode, memory, flags] of [
+        [createIoCompletionQueue, cqMemory, 0],
+        [createIoSubmissionQueue, sqMemory, id << 16],
+      ] as const) {
+        const list = bench.alloc(page, align);
+        const pages = Array.from(
+          { length: memory.sizeBytes / page },
+          (_, i) => memory.iova + BigInt(i * page),
+        );
+        new BigUint64Array(list.bytes.buffer, list.bytes.byteOffset, pages.length).set(pages);
+        await bench.ok(await bench.admin(), { opcode, prp1: list.iova, cdw: [size(entries, id), flags] });
+      }
+      const queue = { sq, outstanding: new Set<number>() };
+      for (let i = 0; i < 5; i++) await flood(bench, queue, 60);
+      await bench.stop();
+      closeAll([sq, cq], "closing rings");
+    },
+  ],
+  [
+    "a completion queue of two submission queues is deleted after both",
+    "Base: Delete I/O Completion Queue command",
+    async (bench) => {
+      const first = await bench.pair({ cqEntries: 32 });
+      const id = await bench.freeId();
+      const admin = await bench.admin();
+      const cdw = [size(8, id), (first.sq.id << 16) | 1];
+      await bench.ok(admin, { opcode: createIoSubmissionQueue, prp1: bench.alloc(4096).iova, cdw });
+      const deletion = { opcode: deleteIoCompletionQueue, cdw: [first.sq.id] };
+      for (const each of [first.sq.id, id]) {
+        await bench.fails(admin, deletion, NvmeStatus.invalidQueueDeletion);
+        await bench.ok(admin, { opcode: deleteIoSubmissionQueue, cdw: [each] });
+      }
+      await bench.ok(admin, deletion);
+      await bench.stop();
     },
   ],
   missing("submission", deleteIoSubmissionQueue),

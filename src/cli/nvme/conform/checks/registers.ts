@@ -9,7 +9,7 @@ import { subjectOf } from "../check.js";
 import { expect, needs } from "../findings.js";
 
 const PROPERTIES = "Base: Property Definitions";
-const { CAP, VS, CC, CSTS, AQA, ASQ, ACQ, CMBSZ, CMBMSC, NSSR } = NvmeRegister;
+const { CAP, VS, CC, CSTS, AQA, ASQ, ACQ, CMBLOC, CMBSZ, CMBMSC, NSSR } = NvmeRegister;
 
 export const registers = subjectOf("registers", [
   [
@@ -96,6 +96,30 @@ export const registers = subjectOf("registers", [
         expect((bar.read32(AQA) & 0x0fff_0fff) === ((acqs << 16) | asqs) >>> 0, "AQA differs");
         expect(bar.read64(ASQ) === base && bar.read64(ACQ) === base + 0x1000n, "ASQ or ACQ differs");
       }
+    },
+  ],
+  [
+    "a write to CSTS changes neither RDY nor CFS nor SHST",
+    `${PROPERTIES}, CSTS`,
+    async (bench) => {
+      await bench.start();
+      bench.bar.write32(CSTS, 0x0f);
+      const found = bench.bar.read32(CSTS) & 0xf;
+      expect(found === 1, `CSTS ${hexDigits(found, 8)}`);
+    },
+  ],
+  [
+    "the controller memory buffer lies within its BAR",
+    "PCIe Transport: CMBLOC, CMBSZ",
+    ({ bar, device, cap }) => {
+      needs(cap.cmbs, "there is no controller memory buffer (CAP.CMBS)");
+      bar.write64(CMBMSC, BigInt(CmbControl.CRE));
+      const [location, size] = [bar.read32(CMBLOC), bar.read32(CMBSZ)];
+      bar.write64(CMBMSC, 0n);
+      const unit = 4096 * 16 ** ((size >>> 8) & 0xf);
+      const end = ((location >>> 12) + (size >>> 12)) * unit;
+      const { sizeBytes } = device.bar(location & 7);
+      expect(end <= sizeBytes, `it ends at ${end}, and BAR ${location & 7} has ${sizeBytes} bytes`);
     },
   ],
   [

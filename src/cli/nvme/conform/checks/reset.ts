@@ -8,17 +8,15 @@ import { expect, needs } from "../findings.js";
 const INITIALIZATION = "Base: Controller Initialization";
 const { CC, CSTS } = NvmeRegister;
 
-/** Shuts the controller down, and starts it again. */
-async function shutDown(bench: ConformBench, how: number): Promise<void> {
+/** Shuts the controller down, and starts it again. @param before what is done first */
+async function shutDown(bench: ConformBench, how: number, before = async () => {}): Promise<void> {
   await bench.start();
   const { bar } = bench;
   const { rtd3e } = await bench.controller();
-  bar.write32(CC, bar.read32(CC) | how);
-  const limitMs = Math.max(rtd3e / 1000, 10_000);
-  const { SHST_MASK, SHST_COMPLETE } = ControllerStatus;
-  await bench.until("CSTS.SHST 10b", () => (bench.status() & SHST_MASK) === SHST_COMPLETE, limitMs);
+  await before();
+  await bench.shutDown(how, Math.max(rtd3e / 1000, 10_000));
   await bench.start();
-  expect((bar.read32(CSTS) & SHST_MASK) === 0, "CSTS.SHST isn't 0 after the next start");
+  expect((bar.read32(CSTS) & ControllerStatus.SHST_MASK) === 0, "CSTS.SHST isn't 0 after the next start");
   await bench.controller();
 }
 
@@ -52,6 +50,42 @@ export const reset = subjectOf("start, reset, shutdown", [
           cdw: [1],
         });
         expect(sqHead === 1, `SQHD ${sqHead} after the first command`);
+      }
+    },
+  ],
+  [
+    "a reset by CC.EN keeps AQA, ASQ and ACQ",
+    "Base: Controller Level Reset",
+    async (bench) => {
+      const queue = await bench.start(16);
+      const { bar } = bench;
+      const admin = () => [
+        bar.read32(NvmeRegister.AQA),
+        bar.read64(NvmeRegister.ASQ),
+        bar.read64(NvmeRegister.ACQ),
+      ];
+      const { iova } = queue.sq.memory;
+      const before = admin();
+      await bench.stop();
+      expect(before[1] === iova && admin().every((value, i) => value === before[i]), "one changed");
+    },
+  ],
+  [
+    "a reset with reads outstanding writes nothing afterwards, and I/O works again",
+    "Base: Controller Level Reset",
+    async (bench) => {
+      const { nsid, blockBytes } = await bench.blocks();
+      for (let round = 0; round < 5; round++) {
+        const queue = await bench.io();
+        const data = bench.alloc(16 * blockBytes, { iovaAlignBytes: bench.cap.minPageBytes });
+        for (let i = 0; i < 15; i++)
+          bench.post(queue, { opcode: 2, nsid, prp1: data.iova + BigInt(i * blockBytes), cdw: [i, 0, 0] });
+        queue.sq.ringDoorbell();
+        await bench.stop();
+        data.bytes.fill(0xe5);
+        await bench.ok(await bench.io(), { opcode: 2, nsid, data: bench.alloc(16_384), cdw: [0, 0, 0] });
+        const at = data.bytes.findIndex((byte) => byte !== 0xe5);
+        expect(at < 0, `byte ${at} was written after CSTS.RDY 0`);
       }
     },
   ],
@@ -99,6 +133,34 @@ export const reset = subjectOf("start, reset, shutdown", [
       await bench.until("CSTS.RDY 0", () => (bench.status() & 1) === 0, bench.readyMs);
       expect((bench.bar.read32(CC) & 1) === 0, "CC.EN 1 after the reset");
       await bench.controller();
+    },
+  ],
+  [
+    "a function-level reset ends commands that are outstanding",
+    "PCIe Transport: PCI Function Level Reset",
+    async (bench) => {
+      needs(bench.device.io.info().resettable, "the function has no reset");
+      const { nsid } = await bench.blocks();
+      const queue = await bench.io();
+      for (let i = 0; i < 8; i++) bench.post(queue, { opcode: 0, nsid });
+      queue.sq.ringDoorbell();
+      bench.device.reset();
+      await bench.until("CSTS.RDY 0", () => (bench.status() & 1) === 0, bench.readyMs);
+      await bench.stop();
+      await bench.ok(await bench.io(), { opcode: 0, nsid });
+    },
+  ],
+  [
+    "a shutdown with commands outstanding completes, also an abrupt one",
+    "Base: Controller Shutdown",
+    async (bench) => {
+      for (const how of [ControllerConfig.SHN_NORMAL, ControllerConfig.SHN_ABRUPT])
+        await shutDown(bench, how, async () => {
+          const { nsid } = await bench.blocks();
+          const queue = await bench.io();
+          for (let i = 0; i < 8; i++) bench.post(queue, { opcode: 0, nsid });
+          queue.sq.ringDoorbell();
+        });
     },
   ],
   [

@@ -1,10 +1,13 @@
 /** Memory for a command's data in every shape that PRPs and SGLs can describe. */
 import { largestOf } from "../../../../core/lists.js";
+import type { DmaBuffer } from "../../../../dma/buffer.js";
 import { Psdt } from "../../../../nvme/spec/queue-entries.js";
 import type { ConformBench, Fields } from "../bench.js";
 
 /** How a command names its data, and the data. */
 export interface Shape extends Pick<Fields, "prp1" | "prp2" | "flags"> {
+  /** The page of its first SGL segment. */
+  readonly list?: DmaBuffer;
   /** A copy of the data. */
   read(): Uint8Array;
   write(bytes: Uint8Array): void;
@@ -94,5 +97,5 @@ export function bySgl(bench: ConformBench, lengths: readonly number[], isChained
     put(isChained && i === last ? 4096 : 16 * i, address(i), length, DATA_BLOCK);
   const here = lengths.length * 16;
   if (isChained) put(16 * last, list.iova + 4096n, 16, LAST_SEGMENT);
-  return { flags, prp1: list.iova, prp2: sglHalf(here, isChained ? SEGMENT : LAST_SEGMENT), ...data };
+  return { flags, list, prp1: list.iova, prp2: sglHalf(here, isChained ? SEGMENT : LAST_SEGMENT), ...data };
 }
