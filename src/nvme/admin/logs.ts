@@ -1,5 +1,5 @@
 /** Get Log Page, and the log pages decoded. */
-import { checkInteger, checkKeys, checkLength, checkU32, show } from "../../core/check.js";
+import { checkFunction, checkInteger, checkKeys, checkLength, checkU32, show } from "../../core/check.js";
 import { ArgumentError, UnsupportedError } from "../../core/errors.js";
 import { type AdminTarget, adminRead } from "../command/admin-target.js";
 import { type Bits, type BitTable, decodeBits, Lpa } from "../spec/capabilities.js";
@@ -158,6 +158,7 @@ export class NvmeLogs implements LogSource {
     options: WholePageOptions = {},
   ): Promise<Uint8Array> {
     checkKeys("options", options, wholePageOptions);
+    checkFunction("needed", needed);
     const hasOffsets = decodeBits(this.target.identify.lpa, Lpa).extendedData;
     let page = await this.read(lid, firstBytes, { ...options, rae: true });
     for (;;) {

@@ -34,7 +34,10 @@ test("what isn't a list, a length or bytes is an ArgumentError", async () => {
       () => ns.write(0, [{ buffer, offset: wrong(value) }]),
       () => ns.compareAndWrite(0, buffer, [{ buffer, length: wrong(value) }]),
     ]),
-    ...[null, 5, "x"].map((value) => () => nvme.createQueuePair({ memory: wrong(value) })),
+    ...[null, 5, "x"].flatMap((value) => [
+      () => nvme.createQueuePair({ memory: wrong(value) }),
+      () => nvme.logs.readGrowing(2, 512, wrong(value)),
+    ]),
     () => file.read(detached),
     () => file.write(detached),
   ];
