@@ -20,7 +20,8 @@ export interface Subject {
 }
 
 type Run = (bench: ConformBench) => unknown;
-type Row = readonly [name: string, section: string, run: Run];
+/** A check as it is written: its name, its section, and what it does. */
+export type Row = readonly [name: string, section: string, run: Run];
 
 const found = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
 
