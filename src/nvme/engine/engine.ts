@@ -2,6 +2,7 @@
 
 import { setTimeout } from "node:timers/promises";
 import { ClosedError, StateError, UnsupportedError } from "../../core/errors.js";
+import { closeAll } from "../../core/lifetime/close-all.js";
 import { addAbortListener } from "../../core/listeners.js";
 import type { PciDevice } from "../../pci/device.js";
 import type { NvmeCommand, NvmeCompletion } from "../command/command.js";
@@ -302,7 +303,11 @@ export class ControllerEngine {
 
   /** See NvmeController.close(). */
   close(): Promise<void> {
-    this.closing ??= this.closeNow();
+    // What the program holds may refuse to close. Then it can be tried again.
+    this.closing ??= this.closeNow().catch((error: unknown) => {
+      this.closing = undefined;
+      throw error;
+    });
     return this.closing;
   }
 
@@ -317,18 +322,29 @@ export class ControllerEngine {
       lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
       await lifecycle.settled();
     } finally {
-      const gone = new ClosedError(`NVMe controller ${this.device.bdf}`);
-      this.forEachQueue((queue) => queue.fail(gone));
-      this.keepAlive.stop();
-      this.ringSet?.close();
-      this.queues.close();
-      this.adminQueue.close();
-      this.shadow.close();
-      this.bounce.close();
-      lifecycle.closed();
-      this.presence.close();
-      this.device.close();
+      this.closeParts();
     }
+  }
+
+  /** Each part closes, whatever becomes of the others. @throws what they threw */
+  private closeParts(): void {
+    const gone = new ClosedError(`NVMe controller ${this.device.bdf}`);
+    const steps: readonly (() => void)[] = [
+      () => this.forEachQueue((queue) => queue.fail(gone)),
+      () => this.keepAlive.stop(),
+      () => this.ringSet?.close(),
+      () => this.queues.close(),
+      () => this.adminQueue.close(),
+      () => this.shadow.close(),
+      () => this.bounce.close(),
+      () => this.lifecycle.closed(),
+      () => this.presence.close(),
+      () => this.device.close(),
+    ];
+    closeAll(
+      steps.map((close) => ({ close })),
+      `closing ${this.device.bdf}`,
+    );
   }
 
   /** @param abrupt without waiting for outstanding commands and without deleting queues */
@@ -387,8 +403,8 @@ export class ControllerEngine {
         suspend: (error, policy) => this.suspend(error, policy),
         resume: () => this.forEachQueue((queue) => queue.resume()),
         fail: (error) => {
-          this.ringSet?.close();
           this.forEachQueue((queue) => queue.fail(error));
+          this.ringSet?.close();
         },
       },
       this.config.recovery,

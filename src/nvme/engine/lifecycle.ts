@@ -166,7 +166,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
       await how();
     } catch (error) {
       // A controller whose shutdown fails is stopped.
-      this.fail(error instanceof Error ? error : new Error(String(error)));
+      this.fail(asError(error));
       await this.work;
       throw error;
     }
@@ -215,9 +215,18 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   }
 
   private async handle(error: Error, attempts: number): Promise<void> {
-    const { parts, recovery } = this;
     noteError(this.parts.name, error);
     this.tell("failure", error);
+    try {
+      await this.recover(error, attempts);
+    } catch (unexpected) {
+      // Whatever happens, commands end.
+      this.goDown(asError(unexpected));
+    }
+  }
+
+  private async recover(error: Error, attempts: number): Promise<void> {
+    const { parts, recovery } = this;
     await parts.stop();
     let last = error;
     for (let attempt = 1; attempt <= attempts && !this.closing; attempt++) {
@@ -230,7 +239,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
         this.tell("recovered", attempt);
         return;
       } catch (failure) {
-        last = failure instanceof Error ? failure : new Error(String(failure));
+        last = asError(failure);
         await parts.stop();
       }
     }
@@ -245,7 +254,7 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
       await this.restart(false);
       this.goLive();
     } catch (error) {
-      const failure = error instanceof Error ? error : new Error(String(error));
+      const failure = asError(error);
       await parts.stop();
       this.goDown(failure);
       throw failure;
@@ -297,10 +306,18 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
   private goDown(error: Error): void {
     this.current = "failed";
     this.cause = error;
-    this.parts.fail(error);
+    try {
+      this.parts.fail(error);
+    } catch (unexpected) {
+      noteError(this.parts.name, unexpected);
+    }
     noteError(`${this.parts.name} stays down`, error);
     this.tell("failed", error);
   }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /** Whether the command changes nothing: its data comes from the controller. */

@@ -323,20 +323,27 @@ export class NvmeRings {
   }
 
   /**
-   * Closes all queues, after the controller has stopped.
+   * Closes all queues, after the controller has stopped. One that the program holds stays for the program to close: a failure and a restart
+   * can't wait for it.
    * @internal
    */
   close(): void {
-    const queues = [...this.queues.values()];
-    for (const queue of queues) if (queue instanceof RawSubmissionQueue) queue.recall();
-    for (const queue of queues) queue.close();
-    this.queues.clear();
+    const queues = [...this.queues];
+    for (const [, queue] of queues) if (queue instanceof RawSubmissionQueue) queue.recall();
+    for (const [key, queue] of queues) {
+      try {
+        queue.close();
+        this.queues.delete(key);
+      } catch (error) {
+        if (!(error instanceof BusyError)) throw error;
+      }
+    }
   }
 
   private check(kind: string, id: number, entries: number): void {
     checkInteger("id", id, 1, 0xffff);
     checkInteger("entries", entries, 2, 65536);
-    if (this.queues.has(`${kind} ${id}`)) throw new BusyError(`${kind} queue ${id} exists`);
+    if (this.queues.get(`${kind} ${id}`)?.closed === false) throw new BusyError(`${kind} queue ${id} exists`);
   }
 
   private ringMemory(

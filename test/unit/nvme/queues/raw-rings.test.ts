@@ -262,3 +262,36 @@ describe("queues handed to a worker", () => {
     expect(() => other.handOver()).toThrow(StateError);
   });
 });
+
+describe("a ring that the program holds", () => {
+  test("keeps no command waiting when the controller fails, and closes once it is dropped", async () => {
+    const nvme = await openController(
+      { faults: [{ kind: "fatal", opcode: FLUSH }] },
+      { recovery: { attempts: 0 } },
+    );
+    const queue = await nvme.rings.createCompletionQueue({ id: 7, entries: 16 });
+    queue.lease.hold("the test");
+    const ns = await nvme.namespace(1);
+    expect(await caught(ns.flush())).toBeInstanceOf(NvmeProtocolError);
+    expect(nvme.lifecycle.state).toBe("failed");
+    expect(queue.closed).toBe(false);
+    expect(await caught(nvme.close())).toBeInstanceOf(BusyError);
+    queue.lease.drop();
+    await nvme.close();
+    expect(queue.closed).toBe(true);
+  });
+
+  test("keeps no controller from its recovery", async () => {
+    const fault = { kind: "fatal", opcode: FLUSH, count: 1 } as const;
+    await using nvme = await openController({ faults: [fault] }, { recovery: { attempts: 1 } });
+    const queue = await nvme.rings.createCompletionQueue({ id: 7, entries: 16 });
+    queue.lease.hold("the test");
+    const ns = await nvme.namespace(1);
+    await caught(ns.flush());
+    await ns.flush();
+    expect(nvme.lifecycle.state).toBe("live");
+    queue.lease.drop();
+    queue.close();
+    expect((await nvme.rings.createCompletionQueue({ id: 7, entries: 16 })).id).toBe(7);
+  });
+});
