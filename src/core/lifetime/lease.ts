@@ -54,6 +54,8 @@ class Extras {
   holdCount = 0;
   foreign: ForeignHolders | undefined = undefined;
   owned: readonly Lease[] = [];
+  /** Whose `owned` this is in. */
+  owners: readonly Lease[] = [];
   /** The closeAsync() in progress. */
   pending: Promise<void> | undefined = undefined;
 }
@@ -218,12 +220,9 @@ export class Lease {
   dependOn(parent: Lease): void {
     if (!isLease(parent)) checkParent(this.label, parent);
     if (parent.closing) throw new ClosedError(parent.label);
-    // Only something with dependents can be above its parent: a new lease costs nothing here.
-    if (
-      parent === this ||
-      this.ownsAbove(parent) ||
-      (this.newestDependent !== undefined && parent.dependsOn(this))
-    )
+    // Only something with dependents or parts can be above its parent: a new lease costs nothing here.
+    const canBeAbove = this.newestDependent !== undefined || this.owned.length > 0;
+    if (parent === this || (canBeAbove && parent.isBelow(this)))
       throw new ArgumentError(`${this.name} can't depend on ${parent.label}, which depends on it`);
     if (this.parent === undefined) {
       this.parent = parent;
@@ -242,17 +241,13 @@ export class Lease {
     }
   }
 
-  /** Whether a part of this is the other lease, or above it. */
-  private ownsAbove(other: Lease): boolean {
-    if (this.extras === undefined) return false;
-    return this.extras.owned.some((part) => part === other || other.dependsOn(part) || part.ownsAbove(other));
-  }
-
-  private dependsOn(other: Lease): boolean {
-    if (this.parent === other || this.parent?.dependsOn(other) === true) return true;
+  /** Whether closing the other lease closes this one first: it depends on it, or is its part, by any number of steps. */
+  private isBelow(other: Lease): boolean {
+    const { parent, extras } = this;
+    if (parent === other || parent?.isBelow(other) === true) return true;
     for (let each = this.otherParents; each !== undefined; each = each.next)
-      if (each.parent === other || each.parent.dependsOn(other)) return true;
-    return false;
+      if (each.parent === other || each.parent.isBelow(other)) return true;
+    return extras?.owners.some((owner) => owner === other || owner.isBelow(other)) === true;
   }
 
   private append(link: Link): void {
@@ -332,11 +327,22 @@ export class Lease {
   setOwned(owned: readonly Lease[]): void {
     for (const part of owned) {
       checkParent(this.label, part);
-      if (part === this || this.dependsOn(part))
+      if (part === this || this.isBelow(part))
         throw new ArgumentError(`${this.label} can't own ${part.label}, which it depends on`);
     }
+    for (const part of this.owned) part.belongTo(part.owners.filter((owner) => owner !== this));
     this.extras ??= new Extras();
     this.extras.owned = owned;
+    for (const part of owned) part.belongTo([...part.owners, this]);
+  }
+
+  private get owners(): readonly Lease[] {
+    return this.extras?.owners ?? [];
+  }
+
+  private belongTo(owners: readonly Lease[]): void {
+    this.extras ??= new Extras();
+    this.extras.owners = owners;
   }
 
   /** Makes close() fail during a call on another thread: otherwise the descriptor's number could be reused meanwhile. */

@@ -112,8 +112,16 @@ describe("an ArgumentError refuses", () => {
     owner.setOwned([part]);
     const below = new Lease("below", undefined, part);
     for (const parent of [part, below]) expect(() => owner.dependOn(parent)).toThrow(ArgumentError);
+    // The same by several steps: what depends on a part of a part.
+    const outer = new Lease("outer", undefined);
+    outer.setOwned([owner]);
+    for (const each of [part, below, owner]) {
+      expect(() => each.setOwned([outer])).toThrow(ArgumentError);
+      expect(() => outer.dependOn(each)).toThrow(ArgumentError);
+    }
     above.close();
     expect(owner.closed).toBe(true);
+    outer.close();
   });
 
   test("bytes whose memory was transferred or shrunk, before anything uses them", () => {
