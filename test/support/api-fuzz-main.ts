@@ -96,6 +96,12 @@ function judgeStream(error: unknown, what: string, call: number): void {
     judge(error, what, call);
 }
 
+let isDone = false;
+process.on("exit", () => {
+  // A promise that nothing can settle any more ends the process.
+  if (!isDone)
+    writeSync(2, `ended with nothing left to wait for: ${current}; ${[...pending.values()].join("; ")}\n`);
+});
 process.on("uncaughtException", (error) => {
   if (error.message.includes("EBADF")) throw error;
   judge(error, `in the event loop, after ${current}`);
@@ -514,4 +520,5 @@ while (number < first + calls) {
   await endWorld();
 }
 for (const one of started) await one.close();
+isDone = true;
 process.stdout.write(JSON.stringify({ calls, returned, refused, faults: [...faults.values()] }));
