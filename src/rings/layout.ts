@@ -29,8 +29,8 @@ export class DescriptorLayout<const D extends DescriptorSpec> {
     checkString("name of a descriptor", name);
     checkMembers(name, words);
     const block = { kind: "block", offset: 0, registers: words } as const;
-    for (const [word, { kind, access }] of Object.entries(words)) {
-      if (kind !== "register" || (access !== "rw" && access !== "ro"))
+    for (const [word, { kind, access, fields }] of Object.entries(words)) {
+      if (kind !== "register" || (access !== "rw" && access !== "ro") || typeof fields !== "object")
         throw new ArgumentError(`word ${word} of ${name} must be a register that is rw or ro`);
     }
     checkOverlaps(words);

@@ -269,7 +269,7 @@ export class MappedMemory extends Resource {
     const huge = unit > PAGE_SIZE;
     const hint = huge ? hugePageHint(unit) : undefined;
     const node = options.numaNode === undefined ? undefined : checkNumaNode(options.numaNode);
-    const { name = "iova" } = options;
+    const name = checkString("name", options.name ?? "iova");
     let fd: number;
     try {
       fd = memfd(name, rounded, huge ? unit : undefined);

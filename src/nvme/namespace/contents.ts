@@ -1,4 +1,5 @@
 /** Recognizes what a namespace holds: partition tables, file systems, volumes, members of arrays. */
+import { checkMembers } from "../../core/check.js";
 import type { NvmeNamespace } from "./namespace.js";
 
 /** Bytes that are looked at from the start (ZFS has uberblocks up to here), and before the end (md 0.90). */
@@ -66,9 +67,10 @@ async function dataOf(ns: NvmeNamespace, lba: bigint, blocks: number): Promise<U
  * Recognizes partition tables, file systems, volumes and members of arrays by the blocks at the start and the end of a namespace: those of
  * Linux, and those of other systems that are frequent. What it doesn't know isn't there for it.
  * @returns their names in English, such as `an ext2/3/4 file system`; empty if it recognizes nothing
- * @throws NvmeError (also if a block can't be read), TimeoutError, DeviceGoneError, ClosedError
+ * @throws ArgumentError, NvmeError (also if a block can't be read), TimeoutError, DeviceGoneError, ClosedError
  */
 export async function contentsOf(ns: NvmeNamespace): Promise<string[]> {
+  checkMembers("ns", ns, "an NvmeNamespace", { blockSizeBytes: "number", chunks: "function" });
   const { blockSizeBytes, sizeBlocks } = ns;
   const blocks = (bytes: number): number => {
     const wanted = Math.ceil(bytes / blockSizeBytes);

@@ -176,6 +176,7 @@ export class NvmeNamespace {
     if (!(buffer instanceof DmaBuffer) || this.metadataBytes !== 0 || !isPlain(options)) return undefined;
     const { controller } = this;
     const { offset = 0 } = options;
+    if (typeof offset !== "number") return undefined;
     const { length = buffer.sizeBytes - offset } = options;
     const blocks = length / this.blockSizeBytes;
     // Splitting a bigint makes two more bigints, and nearly every LBA is exact as a number.

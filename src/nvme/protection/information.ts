@@ -100,7 +100,7 @@ export class ProtectionInformation {
     checkObject("format", format);
     const { type, guardBits, storageTagBits, metadataBytes, first } = format;
     checkInteger("type", type, 1, 3);
-    const layout = layouts[guardBits];
+    const layout = typeof guardBits === "number" ? layouts[guardBits] : undefined;
     if (layout === undefined)
       throw new ArgumentError(`guardBits must be 16, 32 or 64, got ${show(guardBits)}`);
     checkInteger("storageTagBits", storageTagBits, guardBits === 32 ? 16 : 0, Math.min(64, layout.spaceBits));

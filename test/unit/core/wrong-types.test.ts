@@ -23,6 +23,7 @@ import {
   ProtectionInformation,
   SubmissionQueue,
 } from "../../../src/doors/nvme.js";
+import { descriptorLayout } from "../../../src/doors/pci.js";
 import {
   enterLowPower,
   exitLowPower,
@@ -139,6 +140,17 @@ describe("an ArgumentError refuses", () => {
     buffer.write(new Uint8Array(0));
     expect(parseVpd(new Uint8Array(0)).readOnly).toEqual([]);
     mapper.lease.close();
+  });
+
+  test("a name of memory, guard bits and a declared word of another kind", () => {
+    for (const value of [null, {}, detached, 5])
+      expect(() => MappedMemory.memfd(4096, { name: wrong(value === null ? 0 : value) })).toThrow(
+        ArgumentError,
+      );
+    for (const guardBits of [detached, {}, "16", Object.create(null)])
+      expect(() => new ProtectionInformation(wrong({ type: 1, guardBits }))).toThrow(ArgumentError);
+    const word = { kind: "register", width: 32, access: "rw", offset: 0 };
+    expect(() => descriptorLayout("forged", 8, wrong({ word }))).toThrow(ArgumentError);
   });
 
   test("a page number that is none", () => {

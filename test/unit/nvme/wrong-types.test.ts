@@ -1,5 +1,6 @@
 /** Lists, ranges and bytes of another type than the NVMe driver takes: each is refused by an ArgumentError, before a command. */
 import { expect, test } from "vitest";
+import { contentsOf } from "../../../src/doors/nvme.js";
 import { ArgumentError } from "../../../src/index.js";
 import { caught } from "../../support/caught.js";
 import { openController, useEmulatedNvme } from "../../support/emulated-nvme.js";
@@ -38,6 +39,8 @@ test("what isn't a list, a length or bytes is an ArgumentError", async () => {
       () => nvme.createQueuePair({ memory: wrong(value) }),
       () => nvme.logs.readGrowing(2, 512, wrong(value)),
     ]),
+    ...[undefined, null, "x", {}, 5n].map((value) => () => contentsOf(wrong(value))),
+    () => ns.write(0, buffer, { offset: wrong(2n ** 64n) }),
     () => file.read(detached),
     () => file.write(detached),
   ];
