@@ -127,10 +127,11 @@ describe.each([
         const args = ["-s", "1000", "-c", zeroBased, "-z", size, "--data", file("back")];
         await iova("read", bdf(), ...args);
         expect(readFileSync(file("back")).equals(theirs)).toBe(true);
-        // Far more than a command carries.
-        await iova("write", bdf(), "--start-block", "2000", "--data-file", file("ours"), "--yes");
+        // Far more than a command carries. Other tests may have left a file system.
+        await iova("write", bdf(), "--start-block", "2000", "--data-file", file("ours"), "--yes", "--force");
         // What it was is up to the controller; what stands beside it is not.
-        await iova("trim", bdf(), "--start-block", String(1000 + count), "--blocks", String(count), "--yes");
+        const [start, blocks] = [String(1000 + count), String(count)];
+        await iova("trim", bdf(), "--start-block", start, "--blocks", blocks, "--yes", "--force");
       }
       const disk = await kernelDisk(bdf());
       expect(Buffer.compare(readDisk(disk, 2000 * blockBytes, ours.length), ours)).toBe(0);
@@ -143,7 +144,7 @@ describe.each([
       const { flbas: original } = await nvmeCliJson("id-ns", disk);
       {
         using _binding = bindToVfio(bdf());
-        await iova("format", bdf(), "--block-size", String(other), "--yes");
+        await iova("format", bdf(), "--block-size", String(other), "--yes", "--force");
       }
       const formatted = await kernelDisk(bdf());
       try {
