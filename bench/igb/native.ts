@@ -1,5 +1,5 @@
 /**
- * The example's rings beside the same in C, as {@link file://./main.ts}, but on this machine's processors: the two devices and the wire are
+ * The example's rings beside the same in C, as main.ts measures them, but on this machine's processors: the two devices and the wire are
  * a C program in shared memory. What a driver's own work costs is seen here; in the guest QEMU emulates each of its instructions.
  *
  *   npm run bench -- igb-rings [ROUNDS [MILLISECONDS]]

@@ -1,6 +1,7 @@
 /** Errors as messages between threads. Structured cloning keeps only the built-in classes; these keep the library's, too. */
 import {
   ArgumentError,
+  asError,
   BusyError,
   ClosedError,
   ConfigError,
@@ -42,7 +43,7 @@ const coreClasses: readonly ErrorClass[] = [
 
 /** Converts an error to a message. A value that isn't an error becomes one with that text. */
 export function errorToMessage(thrown: unknown): ErrorMessage {
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const error = asError(thrown);
   const { name, message, stack, cause } = error;
   const fields = Object.entries(error).filter(
     ([key, value]) => key !== "name" && typeof value !== "object" && typeof value !== "function",

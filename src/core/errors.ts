@@ -21,6 +21,11 @@ export class IovaError extends Error {
   }
 }
 
+/** What was thrown, as an error: JavaScript can throw anything. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
 /** What a failed system call was doing. The message contains every part that is given. */
 export interface SysErrorContext {
   /** Path or kernel object the call was made on, e.g. `/dev/iommu` or `ioas 3`. */

@@ -154,6 +154,7 @@ export class DmaBuffer extends Resource {
   write(source: Uint8Array, offset = 0): void {
     const { bytes } = this;
     this.checkCopy("source", source, offset);
+    // The range is checked: copyBytes would do it once more, which a short copy feels.
     if (source.length < MIN_BYTES) bytes.set(source, offset);
     else copyBytes(bytes, offset, source, 0, source.length);
   }

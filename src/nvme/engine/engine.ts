@@ -1,7 +1,7 @@
 /** Starts, resets, shuts down and closes a controller. The API for programs is `NvmeController`. */
 
 import { setTimeout } from "node:timers/promises";
-import { ClosedError, StateError, UnsupportedError } from "../../core/errors.js";
+import { asError, ClosedError, StateError, UnsupportedError } from "../../core/errors.js";
 import { closeAll } from "../../core/lifetime/close-all.js";
 import { addAbortListener } from "../../core/listeners.js";
 import type { PciDevice } from "../../pci/device.js";
@@ -319,7 +319,7 @@ export class ControllerEngine {
       else if (lifecycle.state === "starting") await this.stop();
     } catch (error) {
       // A controller whose shutdown fails is stopped.
-      lifecycle.fail(error instanceof Error ? error : new Error(String(error)));
+      lifecycle.fail(asError(error));
       await lifecycle.settled();
     } finally {
       this.closeParts();

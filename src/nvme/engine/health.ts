@@ -1,5 +1,5 @@
 /** Reads a controller's registers to detect its failure or removal, and stops it. */
-import { DeviceGoneError } from "../../core/errors.js";
+import { asError, DeviceGoneError } from "../../core/errors.js";
 import type { PciDevice } from "../../pci/device.js";
 import { NvmeProtocolError } from "../command/error.js";
 import type { ControllerRegisters } from "../memory/registers.js";
@@ -33,7 +33,7 @@ export class Health {
         );
       }
     } catch (error) {
-      this.onFailure(error instanceof Error ? error : new Error(String(error)));
+      this.onFailure(asError(error));
     }
   }
 

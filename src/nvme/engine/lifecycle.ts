@@ -2,7 +2,7 @@
 import { EventEmitter } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { noteError } from "../../activity/page.js";
-import { ClosedError, DeviceGoneError, StateError } from "../../core/errors.js";
+import { asError, ClosedError, DeviceGoneError, StateError } from "../../core/errors.js";
 import type { NvmeCommand } from "../command/command.js";
 import { type NvmeError, NvmeResetError } from "../command/error.js";
 import { lifecycleChannel } from "../command/trace.js";
@@ -314,10 +314,6 @@ export class NvmeLifecycle extends EventEmitter<NvmeLifecycleEvents> {
     noteError(`${this.parts.name} stays down`, error);
     this.tell("failed", error);
   }
-}
-
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /** Whether the command changes nothing: its data comes from the controller. */

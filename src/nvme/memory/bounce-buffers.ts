@@ -1,5 +1,5 @@
 /** Buffers that stand in for memory that devices can't reach. They are mapped once, and used by one command after the other. */
-import { ArgumentError, ClosedError, UnsupportedError } from "../../core/errors.js";
+import { ArgumentError, asError, ClosedError, UnsupportedError } from "../../core/errors.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
 
@@ -144,7 +144,7 @@ export class BounceBuffers {
         next.resolve(buffer);
       } catch (error) {
         this.waiting.shift();
-        next.reject(error instanceof Error ? error : new Error(String(error)));
+        next.reject(asError(error));
       }
     }
   }

@@ -1,7 +1,7 @@
 /** Node.js streams of the blocks of a namespace. */
 import { addAbortSignal, Readable, Writable } from "node:stream";
 import { checkInteger, checkKeys, checkOffset } from "../../core/check.js";
-import { ArgumentError } from "../../core/errors.js";
+import { ArgumentError, asError } from "../../core/errors.js";
 import { checkSignal } from "../../core/listeners.js";
 import type { DmaBuffer } from "../../dma/buffer.js";
 import type { DmaSpace } from "../../dma/space.js";
@@ -231,7 +231,7 @@ class BlockWriter extends Writable {
         },
         (error: unknown) => {
           this.failure ??= error;
-          this.destroy(error instanceof Error ? error : new Error(String(error)));
+          this.destroy(asError(error));
         },
       )
       .finally(() => this.underWay.delete(writing));

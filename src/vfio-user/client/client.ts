@@ -1,6 +1,6 @@
 /** The client's side of vfio-user: a connection that is replaced when the server goes and comes back, or is changed. */
 import { checkArray, checkBytes, checkFunction, checkInteger } from "../../core/check.js";
-import { DeviceGoneError, IovaError } from "../../core/errors.js";
+import { asError, DeviceGoneError, IovaError } from "../../core/errors.js";
 import { checkLeased, Lease } from "../../core/lifetime/lease.js";
 import { Resource } from "../../core/lifetime/resource.js";
 import { Listeners, type ListenOptions, type Subscription } from "../../core/listeners.js";
@@ -249,7 +249,7 @@ export class VfioUserClient extends Resource {
       this.state = { kind: "connected" };
     } catch (error) {
       connection.close();
-      this.state = { kind: "gone", error: error instanceof Error ? error : new Error(String(error)) };
+      this.state = { kind: "gone", error: asError(error) };
       throw error;
     }
   }
