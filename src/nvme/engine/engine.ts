@@ -16,6 +16,7 @@ import type { ControllerMemoryBuffer } from "../memory/cmb.js";
 import type { PersistentMemoryRegion } from "../memory/pmr.js";
 import { ControllerRegisters } from "../memory/registers.js";
 import type { CompletionMode } from "../queues/completion-watch.js";
+import { driveDevice } from "../queues/device-driver.js";
 import { Doorbells } from "../queues/doorbells.js";
 import { IoQueues } from "../queues/io-queues.js";
 import { QueuePair } from "../queues/queue-pair.js";
@@ -94,6 +95,7 @@ export class ControllerEngine {
     readonly device: PciDevice,
     private readonly config: NvmeConfig,
   ) {
+    driveDevice(device, "an NvmeController");
     this.quirks = new ControllerQuirks(config.quirks, device.function);
     const quietMs = (): number => (this.quirks.has("delay-before-ready") ? QUIET_MS : 0);
     this.registers = new ControllerRegisters(device.bar(0), device.bdf, quietMs);

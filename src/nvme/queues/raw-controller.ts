@@ -9,6 +9,7 @@ import { ControllerMemoryBuffer } from "../memory/cmb.js";
 import { ControllerRegisters } from "../memory/registers.js";
 import { CQE_BYTES, SQE_BYTES } from "../spec/queue-entries.js";
 import type { Capabilities } from "../spec/registers.js";
+import { type DeviceUse, driveDevice } from "./device-driver.js";
 import { Doorbells } from "./doorbells.js";
 import { ringMemory } from "./ring-memory.js";
 import { type QueueHost, RawCompletionQueue, type RawQueueOptions, RawSubmissionQueue } from "./rings.js";
@@ -30,32 +31,34 @@ export class RawController extends Resource {
   private constructor(
     /** The controller's PCI function, whose BAR 0 has the registers. */
     readonly device: PciDevice,
+    capabilities: Capabilities,
+    doorbells: Doorbells,
   ) {
     const { bdf, config, dma } = device;
-    const label = `raw NVMe controller ${bdf}`;
-    super({ label, release: () => endBusMastering(config), parents: [device] });
-    const bar = device.bar(0);
-    this.capabilities = new ControllerRegisters(bar, bdf).capabilities();
-    const doorbells = new Doorbells(device);
+    const use = driveDevice(device, "a RawController");
+    super({ label: `raw NVMe controller ${bdf}`, release: endOfUse(use, config), parents: [device] });
+    this.capabilities = capabilities;
     this.host = {
       name: bdf,
       dma,
-      strideWords: this.capabilities.doorbellStrideBytes / 4,
+      strideWords: capabilities.doorbellStrideBytes / 4,
       doorbells: (index) => doorbells.add(index),
       sharedDoorbells: () => (doorbells.afterRing === undefined ? doorbells.words : undefined),
       afterRing: () => doorbells.afterRing?.(),
-      bar,
+      bar: device.bar(0),
       lease: this.lease,
     };
   }
 
   /**
    * Reads CAP and maps the doorbells. Writes nothing.
-   * @throws ArgumentError, DeviceGoneError, UnsupportedError if BAR 0 has no doorbells, SysError
+   * @throws ArgumentError, DeviceGoneError, UnsupportedError if BAR 0 has no doorbells, SysError,
+   *   StateError if an NvmeController or another RawController has the device
    */
   static on(device: PciDevice): RawController {
     checkMembers("device", device, "a PciDevice", { bar: "function", config: "object", dma: "object" });
-    return new RawController(device);
+    const capabilities = new ControllerRegisters(device.bar(0), device.bdf).capabilities();
+    return new RawController(device, capabilities, new Doorbells(device));
   }
 
   /**
@@ -104,11 +107,14 @@ export class RawController extends Resource {
   }
 }
 
-/** A device that has gone reaches no memory. */
-function endBusMastering(config: ConfigSpace): void {
-  try {
-    config.busMaster = false;
-  } catch (error) {
-    if (!(error instanceof DeviceGoneError)) throw error;
-  }
+function endOfUse(use: DeviceUse, config: ConfigSpace): () => void {
+  return () => {
+    use.ended = true;
+    try {
+      config.busMaster = false;
+    } catch (error) {
+      // A device that has gone reaches no memory.
+      if (!(error instanceof DeviceGoneError)) throw error;
+    }
+  };
 }

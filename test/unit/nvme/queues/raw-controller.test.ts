@@ -1,7 +1,7 @@
 /** An emulated controller that no driver starts: registers, the admin queue and an I/O queue by hand. */
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { ArgumentError, ClosedError, UnsupportedError } from "../../../../src/core/errors.js";
+import { ArgumentError, ClosedError, StateError, UnsupportedError } from "../../../../src/core/errors.js";
 import {
   ControllerConfig,
   ControllerStatus,
@@ -13,7 +13,7 @@ import {
   writeRawEntry,
 } from "../../../../src/doors/nvme.js";
 import type { NvmeEmulatorOptions } from "../../../../src/emulator/nvme/options.js";
-import { type DmaBuffer, PciDevice } from "../../../../src/index.js";
+import { type DmaBuffer, NvmeController, PciDevice } from "../../../../src/index.js";
 import { startController, useEmulatedNvme } from "../../../support/emulated-nvme.js";
 
 useEmulatedNvme();
@@ -97,6 +97,19 @@ describe("a raw controller", () => {
     for (const offset of [NvmeRegister.CC, NvmeRegister.CSTS, NvmeRegister.AQA, NvmeRegister.ASQ])
       expect(bar.read32(offset)).toBe(0);
     expect(device.config.busMaster).toBe(false);
+  });
+
+  test("is refused on a device that has a driver, whose bus mastering stays on", async () => {
+    await using nvme = await NvmeController.open((await startController()).address);
+    expect(() => RawController.on(nvme.device)).toThrow(StateError);
+    expect(() => RawController.on(nvme.device)).toThrow("already has an NvmeController: close it first");
+    expect(nvme.device.config.busMaster).toBe(true);
+    using device = await openDevice();
+    const first = RawController.on(device);
+    expect(() => RawController.on(device)).toThrow("already has a RawController");
+    first.close();
+    using second = RawController.on(device);
+    expect(second.capabilities.maxQueueEntries).toBe(4096);
   });
 
   test("has I/O queues whose memory is the tester's, also where no controller takes it", async () => {
