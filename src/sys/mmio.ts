@@ -9,7 +9,8 @@
  *   would be a locked exchange on x86, which also reads the register.
  * - Never fill(), set() or copyWithin() on a BAR: they may use any access width.
  * - Nothing here is checked, because these functions are a device's fast path. Outside of the array a read throws JavaScript's
- *   RangeError and a write does nothing; values of other types have JavaScript's TypeError, or are converted by its rules.
+ *   RangeError and a write does nothing; values of other types are converted by JavaScript's rules, or have its TypeError (text that
+ *   is no number has a SyntaxError where the array holds BigInts).
  * - x86-64 keeps stores in order with earlier stores, so a doorbell can't overtake the queue entry before it.
  *   arm64 does not: call `publish` between the two.
  */

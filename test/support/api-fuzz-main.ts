@@ -66,7 +66,8 @@ let returned = 0;
 
 function isDocumented(error: unknown, target: string): boolean {
   if (error instanceof Thrown) return true;
-  if (unchecked.test(target)) return error instanceof TypeError || error instanceof RangeError;
+  if (unchecked.test(target))
+    return error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError;
   if (error instanceof AggregateError) return error.errors.every((one) => isDocumented(one, target));
   if (error instanceof index.IovaError)
     return errnoCode.test(error.code) || error.code.startsWith("ERR_IOVA_");

@@ -1,6 +1,6 @@
 /**
  * Writes submission queue entries (NVMe Base 2.x, "Submission Queue Entry") in place: 16 words from `at` on, without an
- * allocation or a check: wrong values have JavaScript's TypeError or its conversions. Addresses and LBAs are two 32-bit halves, low first.
+ * allocation or a check: wrong values are converted by JavaScript's rules, or have its TypeError or SyntaxError. Addresses and LBAs are two 32-bit halves, low first.
  */
 
 import { SQE_WORDS } from "../spec/queue-entries.js";
