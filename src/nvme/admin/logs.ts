@@ -162,7 +162,8 @@ export class NvmeLogs implements LogSource {
     const hasOffsets = decodeBits(this.target.identify.lpa, Lpa).extendedData;
     let page = await this.read(lid, firstBytes, { ...options, rae: true });
     for (;;) {
-      const target = Math.ceil(needed(page) / 4) * 4;
+      const bytes = checkInteger("what needed() returns", needed(page), 0, 2 ** 32);
+      const target = Math.ceil(bytes / 4) * 4;
       if (target <= page.length) break;
       if (hasOffsets) {
         const offset = page.length;

@@ -39,6 +39,9 @@ test("what isn't a list, a length or bytes is an ArgumentError", async () => {
       () => nvme.createQueuePair({ memory: wrong(value) }),
       () => nvme.logs.readGrowing(2, 512, wrong(value)),
     ]),
+    ...[Symbol("s"), "x", {}, 5n, Number.NaN, 2 ** 33].map(
+      (value) => () => nvme.logs.readGrowing(2, 512, () => wrong(value)),
+    ),
     ...[undefined, null, "x", {}, 5n].map((value) => () => contentsOf(wrong(value))),
     () => ns.write(0, buffer, { offset: wrong(2n ** 64n) }),
     () => file.read(detached),
