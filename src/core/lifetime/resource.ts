@@ -43,21 +43,26 @@ export interface ResourceParts {
 
 /** Makes the lease of a resource: its release, then those of the parts that it owns. */
 function leaseOf({ label, release, parents, owns }: ResourceParts): Lease {
-  const lease = new Lease(label, owns === undefined ? release : releasingAll(label, release, owns));
-  if (owns !== undefined) lease.setOwned(owns.map((part) => part.lease));
-  const above: Lease[] = [];
-  for (const parent of parents ?? []) {
-    if (parent === undefined) continue;
-    checkParent(label, parent?.lease);
-    above.push(parent.lease);
-  }
-  lease.dependOnAll(above);
+  // The leases, not the parts: those refer to their owner.
+  const owned = owns === undefined ? undefined : leasesOf(label, owns);
+  const lease = new Lease(label, owned === undefined ? release : releasingAll(label, release, owned));
+  if (owned !== undefined) lease.setOwned(owned);
+  lease.dependOnAll(leasesOf(label, parents ?? []));
   return lease;
 }
 
-function releasingAll(label: string, own: ResourceParts["release"], parts: readonly Resource[]): Release {
-  // The leases, not the parts: those refer to their owner.
-  const leases = parts.map(({ lease }) => lease);
+/** Their leases, without those of undefined ones. @throws ArgumentError */
+function leasesOf(label: string, list: readonly (Leased | undefined)[]): Lease[] {
+  const leases: Lease[] = [];
+  for (const each of list) {
+    if (each === undefined) continue;
+    checkParent(label, each?.lease);
+    leases.push(each.lease);
+  }
+  return leases;
+}
+
+function releasingAll(label: string, own: ResourceParts["release"], leases: readonly Lease[]): Release {
   const what = `closing ${label}`;
   const close = (): void => (typeof own === "function" ? own() : own?.now());
   const closeAsync = async (): Promise<void> => {

@@ -88,6 +88,9 @@ describe("an ArgumentError refuses", () => {
     for (const parent of [{}, null, [], { lease: 1 }]) {
       expect(() => new Lease("lease", undefined, wrong(parent))).toThrow(ArgumentError);
       expect(() => new DmaPool(wrong(parent))).toThrow(ArgumentError);
+      const mapper = new IdentityMapper();
+      expect(() => Reflect.construct(DmaSpace, [mapper, parent])).toThrow(ArgumentError);
+      mapper.lease.close();
     }
   });
 
