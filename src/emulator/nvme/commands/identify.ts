@@ -288,7 +288,9 @@ export class Identify {
       ocfs: 1,
       sgls: SGLS,
       mnan: 0,
-      subnqn: `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
+      subnqn: identity.odd.sharedIdentifiers
+        ? "nqn.2026-01.org.iova:emulated"
+        : `nqn.2026-01.org.iova:emulated:${identity.serial.trim()}`,
       vs: stripe(identity.odd.stripeLog2),
       psd: powerDescriptors(identity.powerStates),
     });
@@ -328,10 +330,11 @@ export class Identify {
     });
   }
 
-  /** Locally administered, and the same whenever serial number and id are. */
+  /** Locally administered, and the same whenever serial number and id are, if the controller isn't odd. */
   private eui64(nsid: number): Uint8Array {
     const eui = new Uint8Array(8);
     eui[0] = 0x02;
+    if (this.identity.odd.sharedIdentifiers) return eui;
     const serial = Buffer.from(this.identity.serial.trim(), "latin1");
     for (const [i, byte] of serial.entries()) {
       const at = 1 + (i % 5);

@@ -44,6 +44,7 @@ export const odditiesSchema = lazily(() =>
     deviceId: z._default(integer(0, 0xffff), 0x0001),
     model: z._default(asciiText(40), "iova emulated NVMe controller"),
     firmware: z.optional(asciiText(8)),
+    sharedIdentifiers: z._default(z.boolean(), false),
     quietMs: z._default(integer(0, 600_000), 0),
     classCode: z._default(integer(0, 0xffffff), 0x010802),
     initMs: z._default(integer(0, 600_000), 0),
@@ -94,6 +95,8 @@ export interface OddControllerOptions {
   readonly model?: string | undefined;
   /** Firmware revision (FR), up to 8 ASCII characters; that of the active slot by default. */
   readonly firmware?: string | undefined;
+  /** Its NQN and the EUI-64 of each of its namespaces are those of every such controller. False by default. */
+  readonly sharedIdentifiers?: boolean | undefined;
   /** For so long after CC.EN was cleared, in milliseconds, a read of CSTS makes the controller fail (CFS). 0 by default. */
   readonly quietMs?: number | undefined;
   /** PCI class code: 010802h, an NVMe controller, by default. */

@@ -69,16 +69,15 @@ describe("no-write-zeroes", () => {
 });
 
 describe("bogus-identifiers", () => {
-  const odd = { vendorId: 0x1987, deviceId: 0x5012 };
+  const odd = { vendorId: 0x1987, deviceId: 0x5012, sharedIdentifiers: true };
 
-  test("without it, the identifiers are reported", async () => {
-    const nvme = await openController({ odd }, { quirks: [] });
-    expect(await nvme.structures.namespaceIdentifiers(1)).toMatchObject({
-      eui64: expect.any(String),
-      csi: 0,
-    });
-    const { identify } = await nvme.namespace(1);
-    expect(identify.eui64.some((byte) => byte !== 0)).toBe(true);
+  test("without it, two namespaces are reported with one identifier", async () => {
+    const nvme = await openController({ odd, namespaces: 2 }, { quirks: [] });
+    const [first, second] = [1, 2].map((nsid) => nvme.structures.namespaceIdentifiers(nsid));
+    expect(await first).toMatchObject({ eui64: "0200000000000000", csi: 0 });
+    expect(await second).toEqual(await first);
+    const { identify } = await nvme.namespace(2);
+    expect(identify.eui64[0]).toBe(2);
   });
 
   test("with it, only the command set is", async () => {
@@ -253,9 +252,10 @@ describe("interrupts", () => {
 
 describe("identification", () => {
   test("bogus-subsystem-nqn: the name is reported only without it", async () => {
-    const running = await startController();
+    const running = await startController({ odd: { sharedIdentifiers: true } });
     const nvme = await openController({}, {}, running);
-    expect(nvme.identify.subnqn).toMatch(/^nqn/);
+    // Without the serial number, which would tell it from another.
+    expect(nvme.identify.subnqn).toBe("nqn.2026-01.org.iova:emulated");
     await nvme.close();
     const bogus = await openController({}, { quirks: ["bogus-subsystem-nqn"] }, running);
     expect(bogus.identify.subnqn).toBe("");
